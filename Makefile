@@ -1,0 +1,67 @@
+# The two commands that matter are `make demo` and `make test`. Each installs what it needs by itself.
+
+PYTHON = .venv/bin/python
+# cython-lint calls pycodestyle by name.
+WITH_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
+FUZZ_SECONDS = 60
+FUZZ_SECONDS_IN_TEST = 10
+PYTEST_ARGS =
+# Under a sanitiser Python's own allocator would hide over-reads; memory that lives until exit is no leak of ours.
+SANITISER_ENV = PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/tests/tsan.supp
+SANITISER_TESTS = tests/core
+
+.PHONY: help setup build demo test lint types fuzz asan tsan bench annotate clean
+
+help: ## Show this list.
+	@echo 'pcgrelay: a secure relay gateway between organisations.'
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
+		printf '%-16s %s\n' "$$name" "$$text"; done
+
+setup: ## Install what is missing, make .venv and build the core; a second run takes about a second.
+	@sh scripts/setup
+
+build: ## Build the native core where the Python package finds it.
+	@test -x $(PYTHON) || sh scripts/setup
+	$(PYTHON) setup.py --quiet build_ext --inplace
+
+demo: setup ## Show a realm of two relays and three organisations at work on this machine.
+	@.venv/bin/pcgrelay demo
+
+test: ## Run everything: lint, types, all tests, and a short fuzz run.
+	@sh scripts/setup test
+	@$(MAKE) --no-print-directory lint types
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
+	$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+lint: ## Check the style of the Python and the Cython sources.
+	$(PYTHON) -m ruff check .
+	$(WITH_VENV) cython-lint src/_core
+
+types: ## Check the types, and the stubs against the built modules.
+	$(PYTHON) -m mypy --strict src/pcgrelay
+	$(PYTHON) -m mypy.stubtest pcgrelay._core --allowlist tests/source/stubtest.allow --ignore-unused-allowlist
+
+fuzz: ## Run each fuzz harness for FUZZ_SECONDS (60 unless told).
+	$(PYTHON) tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
+
+asan: ## Run the core tests under AddressSanitizer and UndefinedBehaviorSanitizer.
+	PCGRELAY_BUILD=asan $(PYTHON) setup.py --quiet build
+	$(SANITISER_ENV) LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+		PYTHONPATH=build/asan/lib $(PYTHON) -m pytest -p no:cacheprovider --timeout 600 $(SANITISER_TESTS) $(PYTEST_ARGS)
+
+tsan: ## Run the core tests under ThreadSanitizer.
+	PCGRELAY_BUILD=tsan $(PYTHON) setup.py --quiet build
+	$(SANITISER_ENV) LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" \
+		PYTHONPATH=build/tsan/lib $(PYTHON) -m pytest -p no:cacheprovider --timeout 600 $(SANITISER_TESTS) $(PYTEST_ARGS)
+
+bench: ## Measure, from one AEAD call up to a relay on loopback.
+	$(PYTHON) -m pytest benches --benchmark-only $(PYTEST_ARGS)
+
+annotate: ## Write the C that each Cython line becomes, as HTML under build/annotate/.
+	PCGRELAY_BUILD=annotate $(PYTHON) setup.py --quiet build_ext
+	@echo 'Open the HTML files in build/annotate/cython/src/_core/.'
+
+clean: ## Remove what the build made; .venv stays.
+	rm -rf build dist src/*.egg-info src/_core/*.c src/_core/*.html src/pcgrelay/_core/*.so .venv/core.stamp
