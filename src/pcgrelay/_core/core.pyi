@@ -1,0 +1,134 @@
+"""The Python face of the data plane. Only `pcgrelay.plane` imports it.
+
+Numbers, not names, cross this face: the control plane gives every link, session, path, import and export a number
+and keeps the meaning. Every call is made from one thread, returns at once, and is carried out by the workers soon after.
+Whatever the workers have to say comes back through `events()`.
+"""
+from collections.abc import Sequence
+from typing import Final, final
+
+# kinds of event; each event is a tuple that begins with its kind
+EVENT_LANE_UP: Final[int]  # (kind, link, index, number)
+EVENT_LANE_DOWN: Final[int]  # (kind, link, index, number, code, reason)  reason: a name of `refusal_name`
+EVENT_SESSION_UP: Final[int]  # (kind, session)  every flow is confirmed in both directions
+EVENT_SESSION_DOWN: Final[int]  # (kind, session, code, reason, remote: bool)  never after session_close
+EVENT_SESSION_STALLED: Final[int]  # (kind, session, flow, code)  its lane or path is lost; give it one with session_path
+EVENT_SESSION_RESUMED: Final[int]  # (kind, session, flow)
+EVENT_PEER_DRAINS: Final[int]  # (kind, link, milliseconds)
+EVENT_IMPORT_WANTED: Final[int]  # (kind, import)  a stream waits for an import whose state is IMPORT_PENDING; once until published anew
+EVENT_STREAM_END: Final[int]
+# (kind, opener: bool, number of the import or export (-1: unknown service), session, service: bytes, bytes_sent, bytes_received,
+#  duration_us, code, cause, rule, remote: bool)   sent: towards the far edge. cause: a name of `cause_name`.
+EVENT_STREAM_OPEN: Final[int]  # reserved; not sent
+EVENT_EVENTS_LOST: Final[int]  # (kind, count)  the event queue was full so many times
+
+ROLE_EDGE: Final[int]  # 1
+ROLE_RELAY: Final[int]  # 2
+
+IMPORT_DOWN: Final[int]  # new application connections are closed at once (UNREACHABLE)
+IMPORT_PENDING: Final[int]  # they wait, at most wait_ms, for routes
+IMPORT_LIVE: Final[int]  # they are opened over one of the routes
+
+EXPORT_READY: Final[int]
+EXPORT_DRAIN: Final[int]  # OPEN is answered RESET(DRAINING)
+EXPORT_UNRESOLVED: Final[int]  # OPEN is answered RESET(UNREACHABLE), cause target-unresolved
+
+class CoreError(Exception):
+    """The core refused a call; the message names the reason."""
+
+def refusal_name(reason: int) -> str: ...
+def cause_name(cause: int) -> str: ...
+
+@final
+class Core:
+    """The workers of one node.
+
+    workers: number of data-plane threads, 1 to 64. memory_bytes: budget of all buffers together.
+    Threads run from `start` to `stop`; `stop` joins them and may be called twice.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int,
+        memory_bytes: int,
+        role: int,
+        probe_interval_ms: int = 500,
+        handshake_deadline_ms: int = 10_000,
+        wait_ms: int = 5_000,
+        linger_ms: int = 60_000,
+        rekey_frames: int = 0,
+        rekey_bytes: int = 0,
+        rekey_ms: int = 0,
+    ) -> None: ...
+    @property
+    def workers(self) -> int: ...
+    def fileno(self) -> int:
+        """A descriptor that is readable while `events` has something."""
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def events(self, limit: int = 4096) -> list[tuple[object, ...]]: ...
+
+    # -- links -----------------------------------------------------------------------------------------------
+    def link_add(
+        self, link: int, *, secret: bytearray, binding: bytes, suite: int, dialler: bool, lanes: int, link_id: bytes
+    ) -> None:
+        """Know a link. `secret` (32 bytes, from the exporter) is overwritten with zeros here. link: 1 to 65,535, not used before."""
+    def lane_dial(self, link: int, index: int) -> tuple[int, bytes]:
+        """Take the next lane number; answer it and the 48 bytes of preamble to send before `lane_add`."""
+    def lane_check(self, link: int, preamble: bytes) -> tuple[int, int]:
+        """Check a preamble that came in; answer (index, number), which is used up now. CoreError: refused, with the reason."""
+    def lane_add(self, link: int, index: int, number: int, fd: int) -> None:
+        """Give a connected, non-blocking TCP socket to the worker of this lane. The core owns and closes fd from here on, whatever happens."""
+    def link_close(self, link: int, code: int) -> None:
+        """Close all lanes (CLOSE with this code) and forget the link. Sessions and paths over it stall."""
+    def link_drain(self, link: int, milliseconds: int) -> None: ...
+
+    # -- paths of a relay ------------------------------------------------------------------------------------
+    def path_add(
+        self, path: int, *, a_link: int, a_in: int, a_out: int, b_link: int, b_in: int, b_out: int, cap: int, priority: int
+    ) -> None:
+        """Forward between two links. a_in: the label that we gave on a_link; a_out: the label that the neighbour there gave. cap: bytes queued at most for each flow and direction."""
+    def path_remove(self, path: int) -> None: ...
+
+    # -- sessions of an edge ---------------------------------------------------------------------------------
+    def session_add(
+        self, session: int, *, secret: bytearray, binding: bytes, suite: int, initiator: bool, flows: int, cap: int, marking: int, priority: int
+    ) -> None:
+        """Know a session. `secret` is overwritten with zeros here. It does nothing before it has a path."""
+    def session_path(self, session: int, *, link: int, in_label: int, out_label: int) -> None:
+        """Lead the session's flows over this link from now on. The first path starts FLOW_CONFIRM, a later one resumption."""
+    def session_close(self, session: int, code: int) -> None: ...
+
+    # -- tables ----------------------------------------------------------------------------------------------
+    def publish(
+        self,
+        *,
+        exports: Sequence[tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]],
+        imports: Sequence[tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]],
+        grants: Sequence[tuple[int, Sequence[int]]],
+    ) -> None:
+        """Replace all service tables at once.
+
+        exports: (number, service, marking, rule, state, connect_timeout_ms, targets [(numeric ip, port), ...]).
+        imports: (number, service without owner, marking, priority, state, routes [(session, precedence, weight), ...]).
+        grants: (session, [export numbers its peer may open]). A session that is not named may open nothing.
+        Numbers of imports and exports are 0 to 65,535.
+        """
+    def import_listen(self, number: int, fds: Sequence[int]) -> None:
+        """Give listening sockets of an import to the workers: one for each worker, bound with SO_REUSEPORT. The core owns them."""
+    def import_unlisten(self, number: int) -> None: ...
+    def drain(self) -> None:
+        """Stop accepting: listeners are closed, OPEN is answered RESET(DRAINING). Streams that run go on."""
+
+    # -- facts -----------------------------------------------------------------------------------------------
+    def streams(self) -> int:
+        """Streams that are open now."""
+    def counters(self) -> dict[str, int]:
+        """All counters, summed over the workers; names end in _total, _bytes or are gauges. Refusals: `refused_<reason>_total`."""
+    def links(self) -> dict[int, dict[str, int]]:
+        """For each link: lanes_up, rtt_us, sent_bytes, received_bytes, sent_frames, received_frames."""
+    def sessions(self) -> dict[int, dict[str, int]]:
+        """For each session: flows_up, streams, retained_bytes, sent_bytes, received_bytes, epoch."""
+    def memory(self) -> dict[str, int]:
+        """used_bytes, budget_bytes, high_water_bytes."""
