@@ -1,0 +1,54 @@
+"""Configuration: read once, at the door. A Config that exists is wholly valid.
+
+`source` finds lines, `schema` knows the names, `shape` holds the file against them, `values` parses addresses and
+sizes, `build` applies the rules, `settings` is what everybody else sees.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pcgrelay.config.build import build
+from pcgrelay.config.settings import (
+    Config,
+    ExportSettings,
+    IdentitySettings,
+    ImportSettings,
+    LinkSettings,
+    ListenSettings,
+    LogSettings,
+    NodeSettings,
+    PolicySettings,
+)
+from pcgrelay.config.shape import file_table
+from pcgrelay.config.source import Source
+from pcgrelay.config.values import Address
+
+__all__ = [
+    "Address",
+    "Config",
+    "ExportSettings",
+    "IdentitySettings",
+    "ImportSettings",
+    "LinkSettings",
+    "ListenSettings",
+    "LogSettings",
+    "NodeSettings",
+    "PolicySettings",
+    "load",
+    "parse",
+]
+
+
+def load(path: Path) -> Config:
+    """Read a configuration file; refuses it with one sentence that names file, line, key and remedy."""
+    return _checked(Source.read(path))
+
+
+def parse(text: str, path: Path) -> Config:
+    """As load, from text that has been read already; path stands in refusals and anchors relative paths."""
+    return _checked(Source(path, text))
+
+
+def _checked(source: Source) -> Config:
+    return build(source, file_table(source))

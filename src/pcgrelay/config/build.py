@@ -1,0 +1,231 @@
+"""From the file's tables to a Config: every text parsed, every rule that spans several keys applied."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from pcgrelay.config import schema
+from pcgrelay.config.settings import (
+    Config,
+    ExportSettings,
+    IdentitySettings,
+    ImportSettings,
+    LinkSettings,
+    ListenSettings,
+    LogSettings,
+    NodeSettings,
+    PolicySettings,
+)
+from pcgrelay.config.shape import example_for
+from pcgrelay.config.source import KeyPath, Source, shown_path
+from pcgrelay.config.values import Address, memory_bytes
+from pcgrelay.model import Marking, NodeId, Role, ServiceName, Suite, dotted_checked, label_checked
+
+T = TypeVar("T")
+
+# Below this, one worker cannot hold its frames and windows; above it, a typing error is likelier than a purpose.
+MEMORY_LEAST_BYTES = 16 << 20
+MEMORY_MOST_BYTES = 1 << 40
+SOCKET_PATH_LIMIT = 107  # sockaddr_un.sun_path, less its closing nought
+LANES_MOST = 64
+
+
+def build(source: Source, tables: schema.FileTable) -> Config:
+    """The whole configuration; refuses the first thing that is wrong in it."""
+    node = _node(source, tables.node)
+    config = Config(
+        path=source.path,
+        node=node,
+        identity=_identity(source, tables.identity),
+        policy=_policy(source, tables.policy),
+        listens=tuple(_listen(source, ("listen", i), table) for i, table in enumerate(tables.listen)),
+        links=tuple(_link(source, ("link", i), table, node.id) for i, table in enumerate(tables.link)),
+        exports=tuple(_export(source, ("export", i), table, node.id) for i, table in enumerate(tables.exports)),
+        imports=tuple(_import(source, ("import", i), table) for i, table in enumerate(tables.imports)),
+        log=LogSettings(level=tables.log.level, access=tables.log.access),
+    )
+    _refuse_contradictions(source, config)
+    return config
+
+
+def _parsed(source: Source, where: KeyPath, text: str, parse: Callable[[str], T]) -> T:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise source.refusal(where, f"{error}; write for example: {example_for(where)}") from None
+
+
+def _node(source: Source, table: schema.NodeTable) -> NodeSettings:
+    _parsed(source, ("node", "name"), table.name, lambda text: label_checked(text, "node name"))
+    _parsed(source, ("node", "organisation"), table.organisation, lambda text: dotted_checked(text, "organisation"))
+    _parsed(source, ("node", "realm"), table.realm, lambda text: dotted_checked(text, "realm"))
+    memory = _parsed(source, ("node", "memory"), table.memory, memory_bytes)
+    if not MEMORY_LEAST_BYTES <= memory <= MEMORY_MOST_BYTES:
+        raise source.refusal(("node", "memory"), f"{table.memory} is out of bounds; write 16MiB to 1024GiB")
+    # Only the cores that this process may run on count, or a container would get a thread for each core of its host.
+    workers = table.workers or min(len(os.sched_getaffinity(0)), LANES_MOST)
+    return NodeSettings(
+        id=NodeId(table.realm, table.organisation, table.name),
+        role=Role[table.role.upper()],
+        workers=workers,
+        lanes=table.lanes or workers,
+        memory_bytes=memory,
+        admin=_admin_path(source, table),
+    )
+
+
+def _admin_path(source: Source, table: schema.NodeTable) -> Path:
+    text = table.admin if table.admin is not None else f"/run/pcgrelay/{table.name}.sock"
+    path = _file(source, ("node", "admin"), text.removeprefix("unix:"))
+    if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
+        problem = f"the path of a unix socket has at most {SOCKET_PATH_LIMIT} bytes, this has {len(os.fsencode(path))}"
+        raise source.refusal(("node", "admin"), f"{problem}; choose a shorter one")
+    return path
+
+
+def _file(source: Source, where: KeyPath, text: str) -> Path:
+    if not text or "\0" in text:
+        raise source.refusal(where, f"this is no path of a file; write for example: {example_for(where)}")
+    return source.path.parent / text
+
+
+def _identity(source: Source, table: schema.IdentityTable) -> IdentitySettings:
+    return IdentitySettings(
+        certificate=_file(source, ("identity", "certificate"), table.certificate),
+        key=_file(source, ("identity", "key"), table.key),
+        trust=_file(source, ("identity", "trust"), table.trust),
+        crl=None if table.crl is None else _file(source, ("identity", "crl"), table.crl),
+    )
+
+
+def _policy(source: Source, table: schema.PolicyTable) -> PolicySettings:
+    where = ("policy", "suites")
+    if not table.suites:
+        raise source.refusal(where, f"at least one suite is needed; write for example: {example_for(where)}")
+    suites = tuple(_parsed(source, (*where, i), text, Suite.from_title) for i, text in enumerate(table.suites))
+    _refuse_twice(source, "policy", "suites", table.suites)
+    for index, pattern in enumerate(table.members):
+        _parsed(source, ("policy", "members", index), pattern, _member_pattern)
+    _refuse_twice(source, "policy", "members", table.members)
+    if table.half_open_per_source > table.half_open_total:
+        problem = f"one source may not have more than all together ({table.half_open_total}); lower this or raise that"
+        raise source.refusal(("policy", "half_open_per_source"), problem)
+    return PolicySettings(
+        post_quantum_required=table.post_quantum == "required",
+        suites=suites,
+        members=table.members,
+        handshake_deadline_ms=table.handshake_deadline_ms,
+        half_open_total=table.half_open_total,
+        half_open_per_source=table.half_open_per_source,
+    )
+
+
+def _member_pattern(text: str) -> str:
+    if text != "*":
+        dotted_checked(text.removeprefix("*."), "organisation")
+    return text
+
+
+def _refuse_twice(source: Source, table: str, key: str, texts: tuple[str, ...], index: int | None = None) -> None:
+    above: KeyPath = (table, key) if index is None else (table, index, key)
+    for place, text in enumerate(texts):
+        if text in texts[:place]:
+            raise source.refusal((*above, place), f"{text} stands here twice; remove one")
+
+
+def _bearer(source: Source, where: KeyPath, text: str) -> str:
+    return _parsed(source, (*where, "bearer"), text, lambda text: label_checked(text, "bearer"))
+
+
+def _listen(source: Source, where: KeyPath, table: schema.ListenTable) -> ListenSettings:
+    return ListenSettings(
+        address=_parsed(source, (*where, "address"), table.address, Address.parse),
+        bearer=_bearer(source, where, table.bearer),
+    )
+
+
+def _link(source: Source, where: KeyPath, table: schema.LinkTable, own: NodeId) -> LinkSettings:
+    at = (*where, "peer")
+    peer = _parsed(source, at, table.peer, lambda text: NodeId.from_dotted(text, own.realm))
+    if peer == own:
+        raise source.refusal(at, f"{peer} is this node itself; name its neighbour")
+    return LinkSettings(
+        peer=peer,
+        address=_dialled(source, (*where, "address"), table.address),
+        bearer=_bearer(source, where, table.bearer),
+    )
+
+
+def _dialled(source: Source, where: KeyPath, text: str) -> Address:
+    address = _parsed(source, where, text, Address.parse)
+    if address.is_wildcard:
+        problem = f"{address} stands for all addresses of a machine, so nothing can be reached there; name one"
+        raise source.refusal(where, problem)
+    return address
+
+
+def _export(source: Source, where: KeyPath, table: schema.ExportTable, own: NodeId) -> ExportSettings:
+    at = (*where, "service")
+    if "@" in table.service:
+        problem = f"the organisation is added by itself, so write only the part before the @: {example_for(at)}"
+        raise source.refusal(at, problem)
+    service = _parsed(source, at, table.service, lambda text: ServiceName(text, own.organisation))
+    for index, text in enumerate(table.allow):
+        # A pattern here would let in organisations that nobody at this edge has thought of.
+        _parsed(source, (*where, "allow", index), text, lambda text: dotted_checked(text, "organisation"))
+    _refuse_twice(source, "export", "allow", table.allow, int(where[1]))
+    return ExportSettings(
+        service=service,
+        target=_dialled(source, (*where, "target"), table.target),
+        allow=table.allow,
+        marking=Marking(table.marking),
+        connect_timeout_ms=table.connect_timeout_ms,
+    )
+
+
+def _import(source: Source, where: KeyPath, table: schema.ImportTable) -> ImportSettings:
+    return ImportSettings(
+        service=_parsed(source, (*where, "service"), table.service, ServiceName.parse),
+        listen=_parsed(source, (*where, "listen"), table.listen, Address.parse),
+    )
+
+
+def _refuse_contradictions(source: Source, config: Config) -> None:
+    """Rules that hold between tables."""
+    if not config.listens and not config.links:
+        raise source.refusal((), "there is neither [[listen]] nor [[link]], so nothing can be reached; add one")
+    if config.node.role is Role.RELAY and (config.exports or config.imports):
+        table = "export" if config.exports else "import"
+        problem = 'a relay offers and uses no services; remove this table, or write role = "edge" in [node]'
+        raise source.refusal((table, 0), problem)
+    _refuse_same_listener(source, config)
+    _refuse_same(source, "link", "address", [(link.peer, link.address) for link in config.links], "this link")
+    _refuse_same(source, "export", "service", [export.service for export in config.exports], "this service")
+    _refuse_same(source, "import", "service", [entry.service for entry in config.imports], "this service")
+
+
+def _listeners(config: Config) -> Iterator[tuple[KeyPath, Address]]:
+    for index, listen in enumerate(config.listens):
+        yield ("listen", index, "address"), listen.address
+    for index, entry in enumerate(config.imports):
+        yield ("import", index, "listen"), entry.listen
+
+
+def _refuse_same_listener(source: Source, config: Config) -> None:
+    seen: list[tuple[KeyPath, Address]] = []
+    for where, address in _listeners(config):
+        for other_where, other in seen:
+            if address.collides_with(other):
+                problem = f"{address} is taken by {shown_path(other_where)} ({other}); choose another port"
+                raise source.refusal(where, problem)
+        seen.append((where, address))
+
+
+def _refuse_same(source: Source, table: str, key: str, entries: list[T], noun: str) -> None:
+    for index, entry in enumerate(entries):
+        if entry in entries[:index]:
+            first = entries.index(entry) + 1
+            raise source.refusal((table, index, key), f"{noun} is already in {table}[{first}]; remove one of the two")

@@ -1,0 +1,132 @@
+"""The configuration file as it is written: one Struct for each table, with the names that users type.
+
+Nothing outside this package uses these. `build` turns them into a Config, in which every value is checked and typed.
+The metadata beside a key are the words for a refusal: an example that is right.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+Milliseconds = Annotated[int, Meta(ge=1, le=3_600_000)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of the file."""
+
+
+class NodeTable(Table, frozen=True, kw_only=True):
+    name: str
+    organisation: str
+    realm: str
+    role: Literal["edge", "relay"]
+    workers: Annotated[int, Meta(ge=0, le=64)] = 0
+    lanes: Annotated[int, Meta(ge=0, le=64)] = 0
+    memory: str = "256MiB"
+    admin: str | None = None
+
+
+class IdentityTable(Table, frozen=True, kw_only=True):
+    certificate: str
+    key: str
+    trust: str
+    crl: str | None = None
+
+
+class PolicyTable(Table, frozen=True, kw_only=True):
+    post_quantum: Literal["required", "preferred"] = "required"
+    suites: tuple[str, ...] = ("AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305")
+    members: tuple[str, ...] = ()
+    handshake_deadline_ms: Milliseconds = 10_000
+    half_open_total: Count = 256
+    half_open_per_source: Count = 32
+
+
+class ListenTable(Table, frozen=True, kw_only=True):
+    address: str
+    bearer: str = "internet"
+
+
+class LinkTable(Table, frozen=True, kw_only=True):
+    peer: str
+    address: str
+    bearer: str = "internet"
+
+
+class ExportTable(Table, frozen=True, kw_only=True):
+    service: str
+    target: str
+    allow: tuple[str, ...] = ()
+    marking: Literal["OFFICIAL", "OFFICIAL-SENSITIVE", "SECRET"] = "OFFICIAL"
+    connect_timeout_ms: Milliseconds = 10_000
+
+
+class ImportTable(Table, frozen=True, kw_only=True):
+    service: str
+    listen: str
+
+
+class LogTable(Table, frozen=True, kw_only=True):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    access: bool = True
+
+
+class FileTable(Table, frozen=True, kw_only=True):
+    """The whole file."""
+
+    node: NodeTable
+    identity: IdentityTable
+    policy: PolicyTable = PolicyTable()
+    listen: tuple[ListenTable, ...] = ()
+    link: tuple[LinkTable, ...] = ()
+    exports: tuple[ExportTable, ...] = field(name="export", default=())
+    imports: tuple[ImportTable, ...] = field(name="import", default=())
+    log: LogTable = LogTable()
+
+
+# A right line for each key, shown when a wrong one is refused. A test holds this list to the Structs above.
+EXAMPLES = {
+    "node.name": 'name = "kent-1"',
+    "node.organisation": 'organisation = "kent.police.example"',
+    "node.realm": 'realm = "police.example"',
+    "node.role": 'role = "edge"',
+    "node.workers": "workers = 0",
+    "node.lanes": "lanes = 0",
+    "node.memory": 'memory = "256MiB"',
+    "node.admin": 'admin = "/run/pcgrelay/kent-1.sock"',
+    "identity.certificate": 'certificate = "kent-1.pem"',
+    "identity.key": 'key = "kent-1.key"',
+    "identity.trust": 'trust = "realm-ca.pem"',
+    "identity.crl": 'crl = "realm.crl"',
+    "policy.post_quantum": 'post_quantum = "required"',
+    "policy.suites": 'suites = ["AES-256-GCM", "CHACHA20-POLY1305"]',
+    "policy.members": 'members = ["*.police.example", "hub.example"]',
+    "policy.handshake_deadline_ms": "handshake_deadline_ms = 10000",
+    "policy.half_open_total": "half_open_total = 256",
+    "policy.half_open_per_source": "half_open_per_source = 32",
+    "listen.address": 'address = "127.0.0.1:7400"',
+    "listen.bearer": 'bearer = "psn"',
+    "link.peer": 'peer = "relay-1.hub.example"',
+    "link.address": 'address = "127.0.0.1:7400"',
+    "link.bearer": 'bearer = "psn"',
+    "export.service": 'service = "custody"',
+    "export.target": 'target = "127.0.0.1:5432"',
+    "export.allow": 'allow = ["met.police.example"]',
+    "export.marking": 'marking = "OFFICIAL-SENSITIVE"',
+    "export.connect_timeout_ms": "connect_timeout_ms = 10000",
+    "import.service": 'service = "custody@kent.police.example"',
+    "import.listen": 'listen = "127.0.0.1:15432"',
+    "log.level": 'level = "info"',
+    "log.access": "access = true",
+    "node": "[node]",
+    "identity": "[identity]",
+    "policy": "[policy]",
+    "listen": "[[listen]]",
+    "link": "[[link]]",
+    "export": "[[export]]",
+    "import": "[[import]]",
+    "log": "[log]",
+}

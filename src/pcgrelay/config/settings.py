@@ -1,0 +1,98 @@
+"""The configuration as the rest of pcgrelay sees it: frozen, typed, and wholly valid once it exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from pcgrelay.config.values import Address
+from pcgrelay.model import Marking, NodeId, Role, ServiceName, Suite, organisation_matches
+
+
+class NodeSettings(Struct, frozen=True, kw_only=True):
+    """[node]: who this is and what it may use."""
+
+    id: NodeId
+    role: Role
+    workers: int  # data-plane threads, at least one
+    lanes: int  # lanes that this node wants for each link, at least one
+    memory_bytes: int  # budget of the data plane
+    admin: Path  # unix socket
+
+
+class IdentitySettings(Struct, frozen=True, kw_only=True):
+    """[identity]: files of the certificate, absolute or relative to the working folder, as they can be opened."""
+
+    certificate: Path
+    key: Path
+    trust: Path
+    crl: Path | None
+
+
+class PolicySettings(Struct, frozen=True, kw_only=True):
+    """[policy]: what a neighbour must satisfy, and how much one may cost before it has."""
+
+    post_quantum_required: bool
+    suites: tuple[Suite, ...]  # in order of preference, none twice, never empty
+    members: tuple[str, ...]
+    handshake_deadline_ms: int
+    half_open_total: int
+    half_open_per_source: int
+
+    def admits(self, organisation: str) -> bool:
+        """Whether a node of that organisation may link to this one."""
+        return any(organisation_matches(pattern, organisation) for pattern in self.members)
+
+
+class ListenSettings(Struct, frozen=True, kw_only=True):
+    """[[listen]]: where neighbours' links come in."""
+
+    address: Address
+    bearer: str
+
+
+class LinkSettings(Struct, frozen=True, kw_only=True):
+    """[[link]]: a link that this node opens."""
+
+    peer: NodeId
+    address: Address
+    bearer: str
+
+
+class ExportSettings(Struct, frozen=True, kw_only=True):
+    """[[export]]: a service of this organisation, and who may call it."""
+
+    service: ServiceName
+    target: Address
+    allow: tuple[str, ...]  # organisations by their exact name; none: nobody
+    marking: Marking
+    connect_timeout_ms: int
+
+
+class ImportSettings(Struct, frozen=True, kw_only=True):
+    """[[import]]: a service of another edge, and where applications here reach it."""
+
+    service: ServiceName
+    listen: Address
+
+
+class LogSettings(Struct, frozen=True, kw_only=True):
+    """[log]: what is written to standard error."""
+
+    level: str  # debug, info, warning or error
+    access: bool  # a line for each stream that ended
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """One node's whole configuration."""
+
+    path: Path
+    node: NodeSettings
+    identity: IdentitySettings
+    policy: PolicySettings
+    listens: tuple[ListenSettings, ...]
+    links: tuple[LinkSettings, ...]
+    exports: tuple[ExportSettings, ...]
+    imports: tuple[ImportSettings, ...]
+    log: LogSettings

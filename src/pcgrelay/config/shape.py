@@ -1,0 +1,106 @@
+"""The file held against its schema: unknown keys, missing keys, wrong types and values out of bounds.
+
+msgspec does the checking. This file turns its first complaint into a sentence that names line, key and remedy.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from pcgrelay.config import schema
+from pcgrelay.config.source import KeyPath, Source
+from pcgrelay.errors import ConfigError
+
+_TABLES: dict[str, type[msgspec.Struct]] = {
+    "node": schema.NodeTable,
+    "identity": schema.IdentityTable,
+    "policy": schema.PolicyTable,
+    "listen": schema.ListenTable,
+    "link": schema.LinkTable,
+    "export": schema.ExportTable,
+    "import": schema.ImportTable,
+    "log": schema.LogTable,
+}
+_ARRAYS = {"listen", "link", "export", "import"}
+_COMPLAINT = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
+_KINDS = {"str": "text in quotes", "int": "a whole number", "bool": "true or false", "array": "a list of texts"}
+
+
+def file_table(source: Source) -> schema.FileTable:
+    """The file as Structs; refuses whatever does not fit the schema."""
+    _refuse_unknown(source)
+    try:
+        return msgspec.convert(source.values, schema.FileTable)
+    except msgspec.ValidationError as error:
+        raise _refusal(source, str(error)) from None
+
+
+def example_for(where: KeyPath) -> str:
+    """How a right line for that key looks."""
+    names = [part for part in where if isinstance(part, str)]
+    return schema.EXAMPLES.get(".".join(names[:2]), "")
+
+
+def _refuse_unknown(source: Source) -> None:
+    for name, value in source.values.items():
+        table = _TABLES.get(name)
+        if table is None:
+            raise _unknown(source, (name,), _TABLES, "table" if isinstance(value, dict | list) else "key")
+        if name in _ARRAYS:
+            if not isinstance(value, list):
+                raise source.refusal((name,), f"this table comes as often as needed; write [[{name}]]")
+            for index, entry in enumerate(value):
+                _refuse_unknown_keys(source, (name, index), entry, table)
+        elif not isinstance(value, dict):
+            raise source.refusal((name,), f"this table comes once; write [{name}] with its keys below")
+        else:
+            _refuse_unknown_keys(source, (name,), value, table)
+
+
+def _refuse_unknown_keys(source: Source, where: KeyPath, entry: Any, table: type[msgspec.Struct]) -> None:
+    if not isinstance(entry, dict):
+        raise source.refusal(where, f"this must be a table; write [[{where[0]}]] with its keys below")
+    known = [field.encode_name for field in msgspec.structs.fields(table)]
+    for key in entry:
+        if key not in known:
+            raise _unknown(source, (*where, key), known, "key")
+
+
+def _unknown(source: Source, where: KeyPath, known: Iterable[str], noun: str) -> ConfigError:
+    names = list(known)
+    near = difflib.get_close_matches(str(where[-1]), names, n=1)
+    remedy = f"the nearest that there is: {near[0]}" if near else f"there are: {', '.join(names)}"
+    return source.refusal(where, f"this {noun} is unknown; {remedy}")
+
+
+def _refusal(source: Source, complaint: str) -> ConfigError:
+    match = _COMPLAINT.fullmatch(complaint)
+    message, where = (match[1], _key_path(match[2] or "")) if match else (complaint, ())
+    if missing := re.search(r"missing required field `(.*)`", message):
+        where = (*where, missing[1])
+        return source.refusal(where, f"this is missing; write for example: {example_for(where)}")
+    return source.refusal(where, f"{_wish(message)}; write for example: {example_for(where)}")
+
+
+def _key_path(text: str) -> KeyPath:
+    """msgspec's path, "listen[1].address", as ours."""
+    where: list[str | int] = []
+    for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", text):
+        where.append(int(index) if index else name)
+    return tuple(where)
+
+
+def _wish(message: str) -> str:
+    """What msgspec would have liked, in plain words."""
+    if kind := re.match(r"Expected `(\w+)(?: \| null)?`, got `(\w+)`", message):
+        return f"this must be {_KINDS.get(kind[1], kind[1])}"
+    if bound := re.match(r"Expected `int` ([<>]=) (-?\d+)", message):
+        return f"this must be {'at least' if bound[1] == '>=' else 'at most'} {bound[2]}"
+    if choice := re.match(r"Invalid enum value '?(.*?)'?$", message):
+        return f'"{choice[1]}" is none of the possible values'
+    return message[:1].lower() + message[1:]

@@ -1,0 +1,89 @@
+"""The configuration file as text: read, taken apart, and searched for the line that a refusal is about.
+
+tomllib forgets where a value stood, so the line is found again by a plain scan of the text. The scan may miss in exotic
+spellings (dotted keys, inline tables); then the sentence names the nearest table above, and the key path in any case.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pcgrelay.errors import ConfigError
+from pcgrelay.files import read_text
+
+FILE_LIMIT_BYTES = 1 << 20
+
+# A place in the file: table, index in an array of tables, key: ("listen", 1, "address").
+KeyPath = tuple[str | int, ...]
+
+_HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?")
+_KEY = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*[=.]""")
+_AT_LINE = re.compile(r"(.*?) \(at line (\d+), column (\d+)\)", re.DOTALL)
+
+
+class Source:
+    """One configuration file: its text, its values, and the refusals that point into it."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path = path
+        self._lines = text.split("\n")
+        try:
+            self.values: dict[str, Any] = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise self._syntax_refusal(str(error)) from None
+        except RecursionError:
+            raise ConfigError(f"{path}: values are nested too deeply; this configuration needs no nesting.") from None
+
+    @classmethod
+    def read(cls, path: Path) -> Source:
+        """Read and parse a file; refuses one that cannot be read, is too big, no UTF-8 or no TOML."""
+        return cls(path, read_text(path, "configuration", FILE_LIMIT_BYTES))
+
+    def refusal(self, where: KeyPath, problem: str) -> ConfigError:
+        """The refusal of what stands at that place; problem says what is wrong and how to mend it."""
+        line = self.line_of(where)
+        place = f"{self.path}:{line}" if line else f"{self.path}"
+        return ConfigError(f"{place}: {shown_path(where)}{': ' if where else ''}{problem}.")
+
+    def line_of(self, where: KeyPath) -> int | None:
+        """The line of a key, else that of the nearest table above it, else nothing."""
+        table: KeyPath = ()
+        seen: dict[str, int] = {}
+        best: int | None = None
+        for number, text in enumerate(self._lines, 1):
+            if header := _HEADER.fullmatch(text):
+                table = self._table_path(header[2], header[1] == "[[", seen)
+                if table and where[: len(table)] == table:
+                    best = number
+                if table == where:
+                    return number
+            elif key := _KEY.match(text):
+                name = key[1] or key[2] or key[3] or ""
+                if (*table, name) == where[: len(table) + 1]:
+                    return number
+        return best
+
+    @staticmethod
+    def _table_path(header: str, is_array: bool, seen: dict[str, int]) -> KeyPath:
+        names = [part.strip().strip("\"'") for part in header.split(".")]
+        if is_array:
+            seen[header] = seen.get(header, -1) + 1
+            return (*names, seen[header])
+        return tuple(names)
+
+    def _syntax_refusal(self, message: str) -> ConfigError:
+        match = _AT_LINE.fullmatch(message)
+        where, problem = (f":{match[2]}", f"{match[1]}, at column {match[3]}") if match else ("", message)
+        problem = problem.replace("\n", " ")
+        return ConfigError(f"{self.path}{where}: this is not valid TOML ({problem}); mend that line.")
+
+
+def shown_path(where: KeyPath) -> str:
+    """A key path as people write it, arrays counted from 1: listen[2].address."""
+    shown = ""
+    for part in where:
+        shown += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if shown else part
+    return shown

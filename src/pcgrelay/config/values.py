@@ -1,0 +1,83 @@
+"""Values that the configuration writes as text: addresses and memory sizes."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Self
+
+_SIZE = re.compile(r"([1-9][0-9]{0,11}) ?(B|KiB|MiB|GiB)", re.ASCII)
+_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*", re.ASCII)
+_WILDCARDS = {"0.0.0.0", "::"}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """A host, by name or number, and a TCP port. IPv6 numbers stand in brackets when written."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether it stands for every address of this machine."""
+        return self.host in _WILDCARDS
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read "host:port" or "[::1]:port"; refuses a missing port, a bare IPv6 number and port 0."""
+        host, colon, port_text = text.rpartition(":")
+        if not colon or not host:
+            raise ValueError(f'"{text}" is no address, which is written HOST:PORT')
+        if host.startswith("[") and host.endswith("]"):
+            host = _ipv6(host[1:-1], text)
+        elif ":" in host:
+            raise ValueError(f'"{text}" is no address: an IPv6 number stands in brackets, as in [::1]:7400')
+        else:
+            host = _plain_host(host, text)
+        # isdigit() alone takes other scripts' digits too.
+        if not (port_text.isascii() and port_text.isdigit() and len(port_text) <= 5 and 1 <= int(port_text) <= 65535):
+            raise ValueError(f'"{text}" has no usable port: a port is a number from 1 to 65535')
+        return cls(host, int(port_text))
+
+    def collides_with(self, other: Address) -> bool:
+        """Whether two listeners cannot both have their address."""
+        if self.port != other.port:
+            return False
+        if self.host == other.host:
+            return True
+        # "::" takes IPv4 in as well by the kernel's default, so the two families are not told apart.
+        return self.is_wildcard or other.is_wildcard
+
+
+def memory_bytes(text: str) -> int:
+    """Read "256MiB"; refuses any other unit, a fraction and nought."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f'"{text}" is no size, which is a whole number and B, KiB, MiB or GiB')
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _ipv6(host: str, text: str) -> str:
+    try:
+        number = ipaddress.IPv6Address(host)
+    except ValueError:
+        raise ValueError(f'"{text}" is no address: between the brackets stands no IPv6 number') from None
+    return str(number)
+
+
+def _plain_host(host: str, text: str) -> str:
+    # What looks like a number must be one: 127.0.0.256 is no host name that anybody means.
+    if re.fullmatch(r"[0-9.]+", host):
+        try:
+            return str(ipaddress.IPv4Address(host))
+        except ValueError:
+            raise ValueError(f'"{text}" is no address: {host} is no IPv4 number') from None
+    if not _HOST.fullmatch(host):
+        raise ValueError(f'"{text}" is no address: before the port stands no host name and no IP number')
+    return host.lower()

@@ -1,0 +1,124 @@
+"""Files read within a bound and written whole.
+
+A reader gets one sentence for whatever is wrong with a file. A writer leaves either the old file or the new one, never
+half of one, and a private file is never readable by others, not even for a moment.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
+
+PRIVATE_MODE = 0o600
+PUBLIC_MODE = 0o644
+
+
+def read_bounded(path: Path, what: str, limit_bytes: int) -> bytes:
+    """Read a whole file; refuses one that is missing, unreadable, no plain file, empty or beyond the limit.
+
+    what is the file's part in the system, for the sentence: "configuration", "private key".
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe in the file's place would wait for ever.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as source:
+            # On a descriptor that does not block, "nothing yet" is None, which the type of read() leaves out.
+            data: bytes | None = source.read(limit_bytes + 1)
+    except OSError as error:
+        raise unreadable(path, what, error) from None
+    if data is None:
+        raise ConfigError(f"{path}: the {what} is no plain file; name a plain file there.")
+    if len(data) > limit_bytes:
+        raise ConfigError(f"{path}: the {what} is larger than {limit_bytes // 1024} KiB; name the right file.")
+    if not data:
+        raise ConfigError(f"{path}: the {what} is empty; put its contents there or name another file.")
+    return data
+
+
+def read_text(path: Path, what: str, limit_bytes: int) -> str:
+    """Read a whole UTF-8 text file; refuses as read_bounded does, and names the first byte that is not UTF-8."""
+    data = read_bounded(path, what, limit_bytes)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: the {what} is not UTF-8 text; save it as UTF-8.") from None
+
+
+def unreadable(path: Path, what: str, error: OSError) -> PcgrelayError:
+    """The sentence for a file that could not be opened or read."""
+    if isinstance(error, FileNotFoundError):
+        return ConfigError(f"{path}: there is no {what} at this path; create it or name the right path.")
+    if isinstance(error, PermissionError):
+        return PermissionProblem(f"{path}: this user may not read the {what}; give the user that runs pcgrelay access.")
+    if isinstance(error, IsADirectoryError):
+        return ConfigError(f"{path}: the {what} is a folder; name a file.")
+    return ConfigError(f"{path}: the {what} cannot be read ({reason_of(error)}); mend that or name another file.")
+
+
+def write_new(path: Path, data: bytes, mode: int = PUBLIC_MODE) -> None:
+    """Create a file with all of data; refuses to replace one that is there, even if it came a moment ago."""
+    _write(path, data, mode, replace=False)
+
+
+def write_replacing(path: Path, data: bytes, mode: int = PUBLIC_MODE) -> None:
+    """Put data in the place of a file in one step; who reads sees the old or the new."""
+    _write(path, data, mode, replace=True)
+
+
+def make_folder(path: Path, mode: int) -> None:
+    """Create a folder and those above it, if need be."""
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def reason_of(error: OSError) -> str:
+    """The system's words for an error, without number and path."""
+    return (error.strerror or str(error) or type(error).__name__).lower()
+
+
+def _write(path: Path, data: bytes, mode: int, *, replace: bool) -> None:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_MODE)
+        try:
+            with os.fdopen(descriptor, "wb") as sink:
+                sink.write(data)
+                sink.flush()
+                os.fchmod(sink.fileno(), mode)
+                os.fsync(sink.fileno())
+            if replace:
+                os.replace(draft, path)
+            else:
+                # A hard link fails when the name is taken, which a rename does not.
+                os.link(draft, path)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(draft)
+        _sync_folder(path.parent)
+    except FileExistsError:
+        raise RunError(f"{path}: this file is there already and is never overwritten; move it away first.") from None
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself last through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unwritable(path: Path, error: OSError) -> PcgrelayError:
+    if isinstance(error, PermissionError):
+        return PermissionProblem(f"{path}: this user may not write here; choose another folder or change its owner.")
+    if isinstance(error, FileNotFoundError):
+        return RunError(f"{path}: the folder {path.parent} does not exist; create it first.")
+    return RunError(f"{path}: this cannot be written ({reason_of(error)}); mend that and try again.")
