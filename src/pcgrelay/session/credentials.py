@@ -1,0 +1,113 @@
+"""The files of [identity], read and parsed: chain, private key, trust, revocation lists.
+
+What can be wrong with one file is refused here, with the file's name. What can be wrong between them, and with the
+time, is for `check` to say.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from pcgrelay.config import IdentitySettings
+from pcgrelay.errors import ConfigError, PermissionProblem
+from pcgrelay.files import read_bounded, unreadable
+
+T = TypeVar("T")
+
+PEM_LIMIT_BYTES = 1 << 20
+CRL_LIMIT_BYTES = 16 << 20  # about 400,000 entries
+_CRL_BLOCK = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a node shows to its neighbours, and what it judges theirs by."""
+
+    chain: tuple[x509.Certificate, ...]  # leaf first
+    key: PrivateKeyTypes
+    trust: tuple[x509.Certificate, ...]
+    crls: tuple[x509.CertificateRevocationList, ...]
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        return self.chain[0]
+
+
+def load_credentials(settings: IdentitySettings) -> Credentials:
+    """Read all files of [identity]; refuses the first that is missing, unreadable, too open or no such thing."""
+    return Credentials(
+        chain=load_certificates(settings.certificate, "certificate"),
+        key=load_key(settings.key),
+        trust=load_certificates(settings.trust, "trusted certificates"),
+        crls=load_crls(settings.crl) if settings.crl else (),
+    )
+
+
+def load_certificates(path: Path, what: str) -> tuple[x509.Certificate, ...]:
+    """Read the PEM certificates of a file, in their order; at least one."""
+    data = read_bounded(path, what, PEM_LIMIT_BYTES)
+    return tuple(_parsed(path, what, "PEM certificate", lambda: x509.load_pem_x509_certificates(data)))
+
+
+def load_key(path: Path) -> PrivateKeyTypes:
+    """Read a private key; refuses one that anybody but its owner may read, and one under a password."""
+    refuse_open_key(path)
+    data = read_bounded(path, "private key", PEM_LIMIT_BYTES)
+    if b"ENCRYPTED" in data:
+        raise ConfigError(f"{path}: the private key is under a password; store it without one, readable by its owner.")
+    return _parsed(path, "private key", "private key in PEM form", lambda: load_pem_private_key(data, None))
+
+
+def refuse_open_key(path: Path) -> None:
+    """Refuse a private key with any right for group or others."""
+    try:
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+    except OSError as error:
+        raise unreadable(path, "private key", error) from None
+    if mode & 0o077:
+        raise PermissionProblem(
+            f"{path}: others than its owner may use the private key (mode {mode:04o}); run: chmod 600 {path}"
+        )
+
+
+def load_crls(path: Path) -> tuple[x509.CertificateRevocationList, ...]:
+    """Read the revocation lists of a file: one in DER form, or PEM ones in their order; at least one."""
+    data = read_bounded(path, "revocation list", CRL_LIMIT_BYTES)
+    blocks = _CRL_BLOCK.findall(data)
+    if not blocks:
+        return (_parsed(path, "revocation list", "revocation list", lambda: x509.load_der_x509_crl(data)),)
+    return tuple(
+        _parsed(path, "revocation list", "revocation list", partial(x509.load_pem_x509_crl, block)) for block in blocks
+    )
+
+
+def key_matches(key: PrivateKeyTypes, certificate: x509.Certificate) -> bool:
+    """Whether the private key belongs to the certificate."""
+    try:
+        mine, theirs = (
+            public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            for public in (key.public_key(), certificate.public_key())
+        )
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    return mine == theirs
+
+
+def _parsed(path: Path, what: str, form: str, parse: Callable[[], T]) -> T:
+    try:
+        return parse()
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # The library's own words speak of ASN.1 and help nobody.
+        raise ConfigError(f"{path}: the {what} holds no usable {form}; name the right file.") from None

@@ -1,0 +1,235 @@
+"""Who stands behind a certificate, and why one was refused.
+
+The identity is the one SPIFFE URI of the leaf that signed the handshake. Nothing else counts: no common name, no DNS
+name, no other certificate of the chain. OpenSSL checks chain, dates and revocation during the handshake, but only says
+that it failed. `explain_failure` walks the same road again, outside the handshake, to find the word for the log.
+It only ever explains a refusal that has happened; it never admits anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from pcgrelay.errors import PcgrelayError
+from pcgrelay.model import NameProblem, NodeId
+
+CHAIN_LIMIT = 8  # certificates from leaf to root; nobody needs more, and a peer may send whatever it likes
+
+
+class Refusal(StrEnum):
+    """Why a certificate was refused; the words stand in logs and counters."""
+
+    NO_CERTIFICATE = "no_certificate"
+    MALFORMED = "malformed"
+    NO_SPIFFE_SAN = "no_spiffe_san"
+    TWO_SANS = "two_sans"
+    WRONG_REALM = "wrong_realm"
+    CA_AS_LEAF = "ca_as_leaf"
+    WRONG_USAGE = "wrong_usage"
+    UNKNOWN_ISSUER = "unknown_issuer"
+    BAD_SIGNATURE = "bad_signature"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    REVOKED = "revoked"
+    NO_CRL = "no_crl"
+    CRL_NOT_CURRENT = "crl_not_current"
+    OTHER = "other"  # nothing is wrong with the certificates
+
+
+class IdentityRefused(PcgrelayError):
+    """A certificate names nobody of this realm; reason says why in one word."""
+
+    def __init__(self, reason: Refusal, sentence: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a handshake failed: a word for counters, a sentence for people."""
+
+    reason: Refusal
+    sentence: str
+
+
+def identity_of(leaf: x509.Certificate, realm: str) -> NodeId:
+    """The node that the leaf names; refuses, with a reason, whatever is not exactly one identity of this realm."""
+    try:
+        extensions = leaf.extensions
+        uris = _uris(extensions)
+    except ValueError as error:
+        raise IdentityRefused(Refusal.MALFORMED, f"The certificate cannot be read ({error}); issue it anew.") from None
+    if not uris or (len(uris) == 1 and not uris[0].startswith("spiffe://")):
+        raise IdentityRefused(
+            Refusal.NO_SPIFFE_SAN,
+            "The certificate names no node; issue it anew with one spiffe:// URI as subject name.",
+        )
+    if len(uris) > 1:
+        raise IdentityRefused(
+            Refusal.TWO_SANS, f"The certificate has {len(uris)} URI names; issue it anew with exactly one."
+        )
+    try:
+        node = NodeId.from_uri(uris[0])
+    except NameProblem as problem:
+        raise IdentityRefused(Refusal.MALFORMED, f"The certificate's name is refused: {problem}.") from None
+    if node.realm != realm:
+        raise IdentityRefused(
+            Refusal.WRONG_REALM, f"The certificate belongs to realm {node.realm}, and this node to {realm}."
+        )
+    if _is_ca(extensions):
+        raise IdentityRefused(
+            Refusal.CA_AS_LEAF, "The certificate is one that may sign others; issue one for the node alone."
+        )
+    return node
+
+
+def explain_failure(
+    leaf: x509.Certificate | None,
+    chain: Sequence[x509.Certificate],
+    trust: Sequence[x509.Certificate],
+    crls: Sequence[x509.CertificateRevocationList],
+    now: datetime,
+) -> Explanation:
+    """Find out why leaf was refused. Chain is what came with it; with no crls, revocation is not looked at."""
+    if leaf is None:
+        return Explanation(Refusal.NO_CERTIFICATE, "The peer showed no certificate.")
+    try:
+        return _explained(leaf, chain, trust, crls, now)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        return Explanation(Refusal.MALFORMED, f"A certificate of the peer cannot be read ({error}).")
+
+
+def _explained(
+    leaf: x509.Certificate,
+    chain: Sequence[x509.Certificate],
+    trust: Sequence[x509.Certificate],
+    crls: Sequence[x509.CertificateRevocationList],
+    now: datetime,
+) -> Explanation:
+    path = [leaf]
+    while path[-1] not in trust:
+        if len(path) == CHAIN_LIMIT:
+            return Explanation(Refusal.UNKNOWN_ISSUER, f"The chain is longer than {CHAIN_LIMIT} certificates.")
+        candidates = [issuer for issuer in (*trust, *chain) if issuer not in path and _names_issuer(path[-1], issuer)]
+        issuer = next((issuer for issuer in candidates if issued_by(path[-1], issuer)), None)
+        if issuer is None and candidates:
+            return Explanation(Refusal.BAD_SIGNATURE, f"The signature of {_subject(path[-1])} is wrong.")
+        if issuer is None:
+            return Explanation(Refusal.UNKNOWN_ISSUER, f"{_subject(path[-1])} was issued by nobody trusted here.")
+        path.append(issuer)
+    for certificate in path:
+        if dates := explain_dates(certificate, now):
+            return dates
+    if len(path) > 1 and crls and (revocation := explain_revocation(leaf, path[1], crls, now)):
+        return revocation
+    if not _may_do_tls(leaf):
+        return Explanation(Refusal.WRONG_USAGE, f"{_subject(leaf)} may not be used for TLS.")
+    return Explanation(Refusal.OTHER, "Nothing is wrong with the certificates.")
+
+
+def explain_dates(certificate: x509.Certificate, now: datetime) -> Explanation | None:
+    """What is wrong with a certificate's dates, or nothing."""
+    if now < certificate.not_valid_before_utc:
+        start = _date(certificate.not_valid_before_utc)
+        return Explanation(Refusal.NOT_YET_VALID, f"{_subject(certificate)} is valid from {start} only.")
+    if now > certificate.not_valid_after_utc:
+        return Explanation(
+            Refusal.EXPIRED, f"{_subject(certificate)} expired on {_date(certificate.not_valid_after_utc)}."
+        )
+    return None
+
+
+def explain_revocation(
+    certificate: x509.Certificate,
+    issuer: x509.Certificate,
+    crls: Sequence[x509.CertificateRevocationList],
+    now: datetime,
+) -> Explanation | None:
+    """What the lists say against a certificate, or nothing; no usable list of its issuer is a fault too."""
+    mine = [crl for crl in crls if crl.issuer == issuer.subject and crl_signed_by(crl, issuer)]
+    if not mine:
+        return Explanation(Refusal.NO_CRL, f"There is no revocation list of {_subject(issuer)}.")
+    newest = max(mine, key=lambda crl: crl.last_update_utc)
+    if revoked := newest.get_revoked_certificate_by_serial_number(certificate.serial_number):
+        return Explanation(
+            Refusal.REVOKED, f"{_subject(certificate)} was revoked on {_date(revoked.revocation_date_utc)}."
+        )
+    if now < newest.last_update_utc or (newest.next_update_utc is not None and now > newest.next_update_utc):
+        return Explanation(Refusal.CRL_NOT_CURRENT, f"The revocation list of {_subject(issuer)} is out of date.")
+    return None
+
+
+def crl_signed_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
+    """Whether the list bears that issuer's signature."""
+    try:
+        return crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        # A key of a kind that cannot sign certificates; the types above leave it out, and so do we.
+        return False
+
+
+def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether the certificate names that issuer, and bears its signature."""
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, TypeError, ValueError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _names_issuer(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Two CAs may share a name; the key identifiers, where there are any, tell them apart."""
+    if certificate.issuer != issuer.subject:
+        return False
+    try:
+        wanted = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+        found = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except x509.ExtensionNotFound:
+        return True
+    return wanted is None or wanted == found
+
+
+def _uris(extensions: x509.Extensions) -> list[str]:
+    try:
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return names.get_values_for_type(x509.UniformResourceIdentifier)
+
+
+def _is_ca(extensions: x509.Extensions) -> bool:
+    try:
+        return extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _may_do_tls(leaf: x509.Certificate) -> bool:
+    """A node is client and server at once, so it needs both purposes; a certificate without the extension has all."""
+    try:
+        usage = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return ExtendedKeyUsageOID.SERVER_AUTH in usage and ExtendedKeyUsageOID.CLIENT_AUTH in usage
+
+
+def _subject(certificate: x509.Certificate) -> str:
+    """The certificate by its node's short name, else by its subject; safe to print."""
+    try:
+        uris = _uris(certificate.extensions)
+        text = NodeId.from_uri(uris[0]).dotted if len(uris) == 1 else certificate.subject.rfc4514_string()
+    except ValueError:
+        text = certificate.subject.rfc4514_string()
+    shown = "".join(character if character.isprintable() else "?" for character in text[:120])
+    return f"the certificate of {shown}" if shown else "a certificate without a name"
+
+
+def _date(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M UTC")
