@@ -1,0 +1,334 @@
+"""A small certificate authority for one realm: enough for demonstrations and small realms, and for the tests.
+
+It is a folder: the CA's certificate and key, an index of what was issued, and the current revocation list. A serial is
+in the index before its certificate exists, so that everything ever issued can be revoked. P-256 throughout: a
+CA on P-384 doubles the price of every handshake. Larger realms bring a CA of their own; all that pcgrelay needs is the
+SPIFFE name in the leaf.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Self, TypeVar
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from pcgrelay.clock import SYSTEM_CLOCK, Clock
+from pcgrelay.errors import ConfigError, RunError, UsageProblem
+from pcgrelay.files import PRIVATE_MODE, make_folder, read_bounded, unreadable, write_new, write_replacing
+from pcgrelay.model import NameProblem, NodeId, dotted_checked
+from pcgrelay.session.credentials import load_certificates, load_crls, load_key
+
+T = TypeVar("T")
+
+CA_DAYS = 3650
+LEAF_DAYS = 365
+# A list that runs out stops the whole realm, so it lasts as long as the leaves; revoking renews it in any case.
+CRL_DAYS = 365
+DAYS_MOST = 36_500
+SKEW = timedelta(minutes=5)  # other machines' clocks may be behind ours
+INDEX_LIMIT_BYTES = 64 << 20
+
+
+class Issued(msgspec.Struct, kw_only=True):
+    """One certificate that this CA has signed."""
+
+    serial: str  # hexadecimal
+    organisation: str
+    node: str
+    not_before: datetime
+    not_after: datetime
+    revoked: datetime | None = None
+
+
+class Index(msgspec.Struct, kw_only=True):
+    """What index.json holds."""
+
+    version: int = 1
+    realm: str
+    crl_number: int = 0
+    issued: list[Issued] = []
+
+
+class Authority:
+    """The CA in one folder. Each change is whole on disk before the call returns."""
+
+    def __init__(self, folder: Path, clock: Clock = SYSTEM_CLOCK) -> None:
+        """Open the CA in that folder; refuses a folder without one."""
+        if not (folder / "index.json").exists():
+            raise RunError(
+                f"{folder}: there is no CA in this folder; make one with: pcgrelay ca init {folder} --realm REALM"
+            )
+        self.folder = folder
+        self._clock = clock
+        self.certificate = load_certificates(self.certificate_path, "CA certificate")[0]
+        self.realm = self._read_index().realm
+
+    @property
+    def certificate_path(self) -> Path:
+        return self.folder / "realm-ca.pem"
+
+    @property
+    def key_path(self) -> Path:
+        return self.folder / "realm-ca.key"
+
+    @property
+    def crl_path(self) -> Path:
+        return self.folder / "realm.crl"
+
+    @property
+    def index_path(self) -> Path:
+        return self.folder / "index.json"
+
+    @classmethod
+    def create(cls, folder: Path, realm: str, *, days: int = CA_DAYS, clock: Clock = SYSTEM_CLOCK) -> Self:
+        """Make a CA for a realm; refuses a folder that has one already."""
+        _checked_name(lambda: dotted_checked(realm, "realm"), "--realm")
+        _refuse_days(days)
+        make_folder(folder, 0o700)
+        for name in ("index.json", "realm-ca.pem", "realm-ca.key", "realm.crl"):
+            _refuse_present(folder / name)
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = clock.wall().replace(microsecond=0)
+        certificate = _ca_certificate(key, realm, now - SKEW, now + timedelta(days=days))
+        write_new(folder / "realm-ca.key", _key_pem(key), PRIVATE_MODE)
+        write_new(folder / "realm-ca.pem", certificate.public_bytes(Encoding.PEM))
+        write_new(folder / "index.json", _index_json(Index(realm=realm)))
+        authority = cls(folder, clock)
+        authority.renew_crl()
+        return authority
+
+    def issue(
+        self,
+        organisation: str,
+        node: str,
+        out: Path,
+        *,
+        days: int = LEAF_DAYS,
+        not_before: datetime | None = None,
+        not_after: datetime | None = None,
+    ) -> Issued:
+        """Write out/NODE.pem, out/NODE.key and out/realm-ca.pem; refuses to replace a certificate, a key or another CA.
+
+        The dates are for tests; without them the certificate holds from now for that many days, or as long as the CA.
+        """
+        identity = _checked_name(lambda: NodeId(self.realm, organisation, node), "--organisation or --node")
+        _refuse_days(days)
+        certificate_path, key_path, trust_path = out / f"{node}.pem", out / f"{node}.key", out / "realm-ca.pem"
+        _refuse_present(certificate_path)
+        _refuse_present(key_path)
+        trust = self.certificate.public_bytes(Encoding.PEM)
+        if trust_path.exists() and read_bounded(trust_path, "CA certificate", 1 << 20) != trust:
+            raise RunError(f"{trust_path}: here lies the certificate of another CA; choose another folder.")
+
+        now = self._clock.wall().replace(microsecond=0)
+        key = ec.generate_private_key(ec.SECP256R1())
+        leaf = self._sign_leaf(
+            key.public_key(),
+            identity,
+            not_before or now - SKEW,
+            min(not_after or now + timedelta(days=days), self.certificate.not_valid_after_utc),
+        )
+        entry = Issued(
+            serial=f"{leaf.serial_number:x}",
+            organisation=organisation,
+            node=node,
+            not_before=leaf.not_valid_before_utc,
+            not_after=leaf.not_valid_after_utc,
+        )
+        with self._locked_index() as index:
+            index.issued.append(entry)
+        make_folder(out, 0o755)
+        write_new(key_path, _key_pem(key), PRIVATE_MODE)
+        try:
+            write_new(certificate_path, leaf.public_bytes(Encoding.PEM))
+        except BaseException:
+            key_path.unlink()
+            raise
+        if not trust_path.exists():
+            write_new(trust_path, trust)
+        return entry
+
+    def _sign_leaf(
+        self, public_key: ec.EllipticCurvePublicKey, node: NodeId, not_before: datetime, not_after: datetime
+    ) -> x509.Certificate:
+        key = load_key(self.key_path)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([]))  # the identity is the URI alone; RFC 5280 4.1.2.6 wants that critical then
+            .issuer_name(self.certificate.subject)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(not_before)
+            .not_valid_after(not_after)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(signs_certificates=False), critical=True)
+            .add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
+                critical=False,
+            )
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+            .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(node.uri)]), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+
+    def revoke(self, organisation: str, node: str) -> list[Issued]:
+        """Revoke every certificate of a node and renew the list; refuses a node that has none.
+
+        Answers those that were not revoked before.
+        """
+        now = self._clock.wall().replace(microsecond=0)
+        with self._locked_index() as index:
+            mine = [entry for entry in index.issued if (entry.organisation, entry.node) == (organisation, node)]
+            if not mine:
+                raise RunError(
+                    f"{self.index_path}: nothing was ever issued to node {node} of {organisation}; "
+                    f"see what was with: pcgrelay ca show {self.folder}"
+                )
+            fresh = [entry for entry in mine if entry.revoked is None]
+            for entry in fresh:
+                entry.revoked = now
+            self._write_crl(index, CRL_DAYS)
+        return fresh
+
+    def renew_crl(self, *, days: int = CRL_DAYS) -> datetime:
+        """Write a new revocation list with the same entries, and answer until when it holds."""
+        _refuse_days(days)
+        with self._locked_index() as index:
+            return self._write_crl(index, days)
+
+    def issued(self) -> list[Issued]:
+        """Everything that was issued, in order."""
+        return self._read_index().issued
+
+    def _read_index(self) -> Index:
+        data = read_bounded(self.index_path, "CA's index", INDEX_LIMIT_BYTES)
+        try:
+            index = msgspec.json.decode(data, type=Index)
+        except msgspec.DecodeError as error:
+            raise ConfigError(
+                f"{self.index_path}: the CA's index is damaged ({error}); restore it from a copy."
+            ) from None
+        if index.version != 1:
+            raise ConfigError(f"{self.index_path}: a newer pcgrelay wrote this index; use that version.")
+        return index
+
+    @contextmanager
+    def _locked_index(self) -> Iterator[Index]:
+        """The index, kept from other processes until it is written back; an error leaves it as it was."""
+        try:
+            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise unreadable(self.folder, "CA's folder", error) from None
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            index = self._read_index()
+            yield index
+            write_replacing(self.index_path, _index_json(index))
+        finally:
+            os.close(folder)
+
+    def _write_crl(self, index: Index, days: int) -> datetime:
+        key = load_key(self.key_path)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        now = self._clock.wall().replace(microsecond=0)
+        start, end = now - SKEW, now + timedelta(days=days)
+        if self.crl_path.exists():
+            # OpenSSL believes the list that begins last, so two of one second must not look alike.
+            start = max(start, load_crls(self.crl_path)[0].last_update_utc + timedelta(seconds=1))
+        index.crl_number += 1
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.certificate.subject)
+            .last_update(start)
+            .next_update(end)
+            .add_extension(x509.CRLNumber(index.crl_number), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()),
+                critical=False,
+            )
+        )
+        for entry in index.issued:
+            if entry.revoked is not None:
+                builder = builder.add_revoked_certificate(
+                    x509.RevokedCertificateBuilder()
+                    .serial_number(int(entry.serial, 16))
+                    .revocation_date(entry.revoked)
+                    .build()
+                )
+        write_replacing(self.crl_path, builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        return end
+
+
+def _ca_certificate(
+    key: ec.EllipticCurvePrivateKey, realm: str, not_before: datetime, not_after: datetime
+) -> x509.Certificate:
+    # A common name holds 64 characters (RFC 5280, ub-common-name); a realm may be longer, and its URI says it in full.
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{realm} realm CA"[:64])])
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(not_before)
+        .not_valid_after(not_after)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://{realm}")]), critical=False
+        )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def _checked_name(make: Callable[[], T], options: str) -> T:
+    try:
+        return make()
+    except NameProblem as problem:
+        raise UsageProblem(f"{options}: {problem}.") from None
+
+
+def _refuse_days(days: int) -> None:
+    if not 1 <= days <= DAYS_MOST:
+        raise UsageProblem(f"--days: {days} is out of bounds; give 1 to {DAYS_MOST}.")
+
+
+def _refuse_present(path: Path) -> None:
+    if os.path.lexists(path):
+        raise RunError(f"{path}: this file is there already and is never overwritten; move it away first.")
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _index_json(index: Index) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(index), indent=2) + b"\n"
