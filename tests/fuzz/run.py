@@ -1,0 +1,153 @@
+"""Builds the core for fuzzing and runs every harness: `tests/fuzz/run.py --seconds N [NAME...]`.
+
+A harness is a file `fuzz_<name>.c` beside this one. Its first comment states the invariant that it holds the core to.
+It takes functions of the core as plain pointers and gives them libFuzzer's own block:
+
+    /* Whatever the bytes, frame_decode reads none past the end, and what it takes is no longer than what it got. */
+    #include "harness.h"
+
+    static int (*frame_decode)(const uint8_t *, size_t, frame *);
+
+    int LLVMFuzzerInitialize(int *argc, char ***argv) {
+        frame_decode = harness_function("pcgrelay._core.frame", "frame_decode");
+        return 0;
+    }
+
+    int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+        frame f;
+        if (frame_decode(data, size, &f) == 0 && f.length > size)
+            abort();
+        return 0;
+    }
+
+Only functions declared in a .pxd can be had. Cython does not write C headers for them, so a harness declares the
+structs it needs itself, and checks their size against the core where it can. Headers of src/_core are on the include
+path.
+
+What the fuzzer learns stays in build/fuzz/corpus/<name>/. An input that broke something once goes to
+tests/fuzz/regressions/<name>/, is committed, and is run again first in every later run.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+HARNESSES = ROOT / "tests" / "fuzz"
+BUILD = ROOT / "build" / "fuzz"
+MEMORY_LIMIT_MB = 1024
+INPUT_SECONDS = 10
+INPUT_BYTES = 70_000  # a little more than the largest frame
+
+
+class Outcome(NamedTuple):
+    name: str
+    runs: int
+    coverage: int
+    failed: bool
+    log: str
+
+
+def compiler() -> str:
+    for name in ("clang-14", "clang"):
+        if shutil.which(name):
+            return name
+    raise SystemExit("fuzz: clang is missing; run as root: apt-get install clang-14 libclang-rt-14-dev")
+
+
+def build_core(clang: str) -> None:
+    command = [sys.executable, "setup.py", "--quiet", "build"]
+    environment = {**os.environ, "PCGRELAY_BUILD": "fuzz", "CC": clang}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{done.stdout}{done.stderr}fuzz: the core does not build")
+
+
+def build_harness(clang: str, source: Path) -> Path:
+    program = BUILD / "bin" / source.stem
+    program.parent.mkdir(parents=True, exist_ok=True)
+    library = sysconfig.get_config_var("LIBDIR")
+    subprocess.run(
+        [
+            clang, "-g", "-O1", "-Wall", "-fsanitize=fuzzer,address", "-Wl,--export-dynamic",
+            f"-I{ROOT / 'src/_core'}", f"-I{HARNESSES}", f"-I{sysconfig.get_path('include')}",
+            str(source), "-o", str(program),
+            f"-L{library}", f"-Wl,-rpath,{library}", f"-lpython{sysconfig.get_config_var('LDVERSION')}", "-lcrypto",
+        ],
+        check=True,
+    )  # fmt: skip
+    return program
+
+
+def run_harness(program: Path, seconds: int) -> Outcome:
+    name = program.name.removeprefix("fuzz_")
+    corpus, findings = BUILD / "corpus" / name, BUILD / "findings"
+    regressions = HARNESSES / "regressions" / name
+    for folder in (corpus, findings):
+        folder.mkdir(parents=True, exist_ok=True)
+    command = [
+        str(program),
+        f"-max_total_time={seconds}",
+        f"-timeout={INPUT_SECONDS}",
+        f"-rss_limit_mb={MEMORY_LIMIT_MB}",
+        f"-max_len={INPUT_BYTES}",
+        f"-artifact_prefix={findings}/{name}-",
+        "-print_final_stats=1",
+        str(corpus),
+        *([str(regressions)] if regressions.is_dir() else []),
+    ]
+    environment = {
+        **os.environ,
+        # Python's own allocator would hide reads past the end of small objects.
+        "PYTHONMALLOC": "malloc",
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0",
+        "PYTHONPATH": str(BUILD / "lib"),
+        "PYTHONHOME": sys.base_prefix,
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, errors="replace", check=False
+    )
+    runs = re.search(r"stat::number_of_executed_units:\s*(\d+)", done.stderr)
+    coverage = re.findall(r"\bcov: (\d+)", done.stderr)
+    count = int(runs[1]) if runs else 0
+    return Outcome(name, count, int(coverage[-1]) if coverage else 0, bool(done.returncode) or not count, done.stderr)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Build the core for fuzzing and run the harnesses.")
+    parser.add_argument("--seconds", type=int, default=60, help="time for each harness (60)")
+    parser.add_argument("--jobs", type=int, default=2, help="harnesses at a time (2)")
+    parser.add_argument("names", nargs="*", help="only these harnesses, without the fuzz_")
+    arguments = parser.parse_args()
+
+    sources = sorted(HARNESSES.glob("fuzz_*.c"))
+    if arguments.names:
+        sources = [source for source in sources if source.stem.removeprefix("fuzz_") in arguments.names]
+    if not sources:
+        raise SystemExit("fuzz: no harness found, so nothing was proved")
+    clang = compiler()
+    build_core(clang)
+    programs = [build_harness(clang, source) for source in sources]
+    with ThreadPoolExecutor(max_workers=arguments.jobs) as pool:
+        outcomes = list(pool.map(lambda program: run_harness(program, arguments.seconds), programs))
+    for outcome in outcomes:
+        if outcome.failed:
+            print(outcome.log[-8000:])
+        word = "FAILED" if outcome.failed else "clean"
+        print(f"fuzz: {outcome.name}: {word}, {outcome.runs:,} runs, {outcome.coverage:,} edges")
+    failed = [outcome.name for outcome in outcomes if outcome.failed]
+    if failed:
+        print(f"fuzz: inputs are in {BUILD / 'findings'}; keep them in tests/fuzz/regressions/<name>/")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""Imports point downwards. The lists below are the drawing of the system; a new file gets its place here first."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTROL = ROOT / "src" / "pcgrelay"
+CORE = ROOT / "src" / "_core"
+
+# The control plane from top to bottom. A module may import what stands on a lower line, and its own unit.
+CONTROL_LAYERS = [
+    ["cli", "__main__"],
+    ["demo"],
+    ["gateway"],
+    ["admin"],
+    ["plane"],
+    ["routing.table", "session", "health.probe", "audit.chain", "ca"],
+    ["routing.policy", "health.state", "audit.record", "migration"],
+    ["config"],
+    ["files"],
+    ["model"],
+    ["errors"],
+    ["clock"],
+]
+# Packages whose modules stand on different lines; the package itself is only a folder.
+FOLDERS = {"routing", "health", "audit"}
+CORE_IMPORTERS = {"core": {"plane"}}
+
+# The core from bottom to top. A file may cimport what stands before it.
+CORE_ORDER = ["libcrypto", "linux", "atomics", "result", "wire", "buf", "aead", "epoch", "frame", "record", "credit", "stats", "stream", "flow", "timer", "route", "link", "relay", "edge", "mailbox", "worker", "core", "probe"]
+CORE_EXCEPT = {"probe": {"linux", "mailbox", "worker", "core"}}
+SYSTEM_CALLERS = {"linux", "mailbox", "worker", "core"}
+SYSTEM_LIBRARIES = re.compile(r"posix\b|libc\.(time|stdio|errno|signal)\b")
+FACES = {"core", "probe"}
+PYTHON_LIBRARIES = re.compile(r"cpython\b")
+
+
+# --- the control plane ---------------------------------------------------------------------------------------------
+
+
+def control_modules() -> dict[str, Path]:
+    """Dotted names below pcgrelay, "" for the package itself; the native core is not among them."""
+    found = {}
+    for path in CONTROL.rglob("*.py"):
+        parts = path.relative_to(CONTROL).with_suffix("").parts
+        if parts[0] != "_core":
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def unit_of(module: str) -> str | None:
+    units = (unit for layer in CONTROL_LAYERS for unit in layer)
+    return next((unit for unit in units if module == unit or module.startswith(unit + ".")), None)
+
+
+def layer_of(unit: str) -> int:
+    return next(number for number, layer in enumerate(CONTROL_LAYERS) if unit in layer)
+
+
+def imports_of(module: str, source: str, is_package: bool, modules: set[str]) -> Iterator[str]:
+    """What a module imports of pcgrelay, as dotted names below it."""
+    here = ["pcgrelay", *filter(None, module.split("."))]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + is_package] if node.level else []
+            prefix = ".".join([*base, *filter(None, [node.module])])
+            names = [f"{prefix}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name != "pcgrelay" and not name.startswith("pcgrelay."):
+                continue
+            short = name.removeprefix("pcgrelay").lstrip(".")
+            # `from a import b` names a module or something inside one.
+            yield short if short in modules or short.startswith("_core.") else short.rpartition(".")[0]
+
+
+def refusals_of_control(module: str, source: str, is_package: bool, modules: set[str]) -> Iterator[str]:
+    imported = set(imports_of(module, source, is_package, modules)) - {""}
+    unit = unit_of(module)
+    if unit is None:
+        if module not in FOLDERS | {""}:
+            yield f"{module} has no place in CONTROL_LAYERS"
+        yield from (f"{module or 'pcgrelay'} is only a folder and imports {name}" for name in imported)
+        return
+    for name in imported:
+        if name == "_core" or name.startswith("_core."):
+            native = name.split(".")[1] if "." in name else ""
+            if unit not in CORE_IMPORTERS.get(native, set()):
+                yield f"{module} imports the core"
+            continue
+        other = unit_of(name)
+        if other is None:
+            yield f"{module} imports {name}, which has no place in CONTROL_LAYERS"
+        elif other != unit and layer_of(other) <= layer_of(unit):
+            yield f"{module} imports {name}, which does not stand below it"
+
+
+def test_control_plane_imports_point_downwards() -> None:
+    modules = control_modules()
+    refusals = [
+        refusal
+        for name, path in modules.items()
+        for refusal in refusals_of_control(name, path.read_text(), path.name == "__init__.py", set(modules))
+    ]
+    assert refusals == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("plane", "import pcgrelay.cli"),
+        ("model", "from pcgrelay.config import Config"),
+        ("session.tls", "from pcgrelay.routing import table"),
+        ("session.tls", "from ..routing.table import Table"),
+        ("session.tls", "def late():\n    from pcgrelay import plane"),
+        ("gateway", "from pcgrelay._core.core import Core"),
+        ("plane", "from pcgrelay._core import probe"),
+        ("routing", "from pcgrelay.routing import table"),
+        ("nowhere", ""),
+    ],
+)
+def test_an_import_that_points_upwards_is_seen(module: str, source: str) -> None:
+    modules = {"plane", "cli", "config", "model", "session.tls", "routing", "routing.table", "gateway"}
+    assert list(refusals_of_control(module, source, module == "routing", modules))
+
+
+# --- the core ------------------------------------------------------------------------------------------------------
+
+CIMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+cimport\s+(.+)|cimport\s+(.+))$", re.M)
+IMPORT = re.compile(r"^\s*(?:from\s+[\w.]+\s+)?import\s", re.M)
+
+
+def cimports_of(source: str) -> Iterator[str]:
+    for base, names, plain in CIMPORT.findall(source):
+        listed = re.sub(r"[()\\]", " ", names or plain).split(",")
+        words = [name.split()[0] for name in listed if name.split()]
+        if plain:
+            yield from words
+        elif base in {"pcgrelay._core", "."}:
+            yield from (f"pcgrelay._core.{word}" for word in words)
+        elif base.startswith("."):
+            yield f"pcgrelay._core.{base.lstrip('.')}"
+        else:
+            yield base
+
+
+def refusals_of_core(name: str, source: str) -> Iterator[str]:
+    if name not in CORE_ORDER:
+        yield f"{name} has no place in CORE_ORDER"
+        return
+    below = set(CORE_ORDER[: CORE_ORDER.index(name)]) - CORE_EXCEPT.get(name, set())
+    if name not in SYSTEM_CALLERS:
+        below.discard("linux")
+    for target in cimports_of(source):
+        if target.startswith("pcgrelay._core."):
+            other = target.removeprefix("pcgrelay._core.")
+            if other not in {*below, name}:
+                yield f"{name} cimports {other}, which does not stand below it"
+        elif SYSTEM_LIBRARIES.match(target) and name not in SYSTEM_CALLERS:
+            yield f"{name} cimports {target}, and is to make no system call"
+        elif PYTHON_LIBRARIES.match(target) and name not in FACES:
+            yield f"{name} cimports {target}, and is to know no Python"
+    if name not in FACES and IMPORT.search(source):
+        yield f"{name} imports a Python module"
+
+
+def core_files() -> list[Path]:
+    return sorted(path for path in CORE.iterdir() if path.suffix in {".pyx", ".pxd"} and path.stem != "__init__")
+
+
+def test_core_cimports_only_what_stands_before() -> None:
+    files = core_files()
+    assert files, "no source of the core was found"
+    assert [refusal for path in files for refusal in refusals_of_core(path.stem, path.read_text())] == []
+
+
+def test_only_the_faces_define_python_functions() -> None:
+    for path in core_files():
+        if path.stem not in FACES:
+            assert not re.search(r"^\s*(?:cp)?def\s", path.read_text(), re.M), path
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("frame", "from pcgrelay._core.link cimport Link"),
+        ("frame", "from pcgrelay._core cimport aead, link"),
+        ("frame", "cimport pcgrelay._core.record"),
+        ("frame", "from .record cimport Record"),
+        ("link", "from pcgrelay._core.linux cimport writev"),
+        ("link", "from posix.unistd cimport read"),
+        ("link", "from libc.time cimport time"),
+        ("link", "from cpython.bytes cimport PyBytes_AsString"),
+        ("link", "import os"),
+        ("probe", "from pcgrelay._core.worker cimport Worker"),
+        ("nowhere", ""),
+    ],
+)
+def test_a_cimport_that_points_upwards_is_seen(name: str, source: str) -> None:
+    assert list(refusals_of_core(name, source))

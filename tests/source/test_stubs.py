@@ -1,0 +1,16 @@
+"""Each native module has a stub, and each stub a module."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_each_native_module_has_a_stub_and_no_stub_is_left_over() -> None:
+    modules = {path.stem for path in (ROOT / "src" / "_core").glob("*.pyx")}
+    stubs = {path.stem for path in (ROOT / "src" / "pcgrelay" / "_core").glob("*.pyi")} - {"__init__"}
+    assert stubs == modules
+
+
+def test_each_native_module_has_declarations() -> None:
+    for path in (ROOT / "src" / "_core").glob("*.pyx"):
+        assert path.with_suffix(".pxd").exists(), path
