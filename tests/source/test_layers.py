@@ -16,9 +16,11 @@ CONTROL_LAYERS = [
     ["cli", "__main__"],
     ["demo"],
     ["gateway"],
+    ["check"],
     ["admin"],
     ["plane"],
-    ["routing.table", "session", "health.probe", "audit.chain", "ca"],
+    ["ca"],
+    ["routing.table", "session", "health.probe", "audit.chain"],
     ["routing.policy", "health.state", "audit.record", "migration"],
     ["config"],
     ["files"],
@@ -31,7 +33,10 @@ FOLDERS = {"routing", "health", "audit"}
 CORE_IMPORTERS = {"core": {"plane"}}
 
 # The core from bottom to top. A file may cimport what stands before it.
-CORE_ORDER = ["libcrypto", "linux", "atomics", "result", "wire", "buf", "aead", "epoch", "frame", "record", "credit", "stats", "stream", "flow", "timer", "route", "link", "relay", "edge", "mailbox", "worker", "core", "probe"]
+CORE_ORDER = (
+    "libcrypto linux atomics result wire buf map queue aead epoch frame record credit stats stream flow timer route "
+    "link relay edge mailbox worker core probe"
+).split()
 CORE_EXCEPT = {"probe": {"linux", "mailbox", "worker", "core"}}
 SYSTEM_CALLERS = {"linux", "mailbox", "worker", "core"}
 SYSTEM_LIBRARIES = re.compile(r"posix\b|libc\.(time|stdio|errno|signal)\b")
