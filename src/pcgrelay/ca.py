@@ -27,10 +27,11 @@ from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.errors import ConfigError, RunError, UsageProblem
 from pcgrelay.files import PRIVATE_MODE, make_folder, read_bounded, unreadable, write_new, write_replacing
 from pcgrelay.model import NameProblem, NodeId, dotted_checked
-from pcgrelay.session.credentials import load_certificates, load_crls, load_key
+from pcgrelay.session.credentials import key_matches, load_certificates, load_crls, load_key
 
 T = TypeVar("T")
 
+CA_STEM = "realm-ca"
 CA_DAYS = 3650
 LEAF_DAYS = 365
 # A list that runs out stops the whole realm, so it lasts as long as the leaves; revoking renews it in any case.
@@ -123,6 +124,10 @@ class Authority:
         The dates are for tests; without them the certificate holds from now for that many days, or as long as the CA.
         """
         identity = _checked_name(lambda: NodeId(self.realm, organisation, node), "--organisation or --node")
+        if node == CA_STEM:
+            raise UsageProblem(
+                f"--node: the files of a node named {CA_STEM} would be mixed up with the CA's; choose another."
+            )
         _refuse_days(days)
         certificate_path, key_path, trust_path = out / f"{node}.pem", out / f"{node}.key", out / "realm-ca.pem"
         _refuse_present(certificate_path)
@@ -155,15 +160,14 @@ class Authority:
         except BaseException:
             key_path.unlink()
             raise
-        if not trust_path.exists():
-            write_new(trust_path, trust)
+        # Replacing is right: what may lie there is the same certificate, put there by an issue at the same time.
+        write_replacing(trust_path, trust)
         return entry
 
     def _sign_leaf(
         self, public_key: ec.EllipticCurvePublicKey, node: NodeId, not_before: datetime, not_after: datetime
     ) -> x509.Certificate:
-        key = load_key(self.key_path)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        key = self._signing_key()
         return (
             x509.CertificateBuilder()
             .subject_name(x509.Name([]))  # the identity is the URI alone; RFC 5280 4.1.2.6 wants that critical then
@@ -213,6 +217,14 @@ class Authority:
         """Everything that was issued, in order."""
         return self._read_index().issued
 
+    def _signing_key(self) -> ec.EllipticCurvePrivateKey:
+        key = load_key(self.key_path)
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not key_matches(key, self.certificate):
+            raise ConfigError(
+                f"{self.key_path}: this key does not belong to {self.certificate_path}; restore the pair."
+            )
+        return key
+
     def _read_index(self) -> Index:
         data = read_bounded(self.index_path, "CA's index", INDEX_LIMIT_BYTES)
         try:
@@ -241,8 +253,7 @@ class Authority:
             os.close(folder)
 
     def _write_crl(self, index: Index, days: int) -> datetime:
-        key = load_key(self.key_path)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        key = self._signing_key()
         now = self._clock.wall().replace(microsecond=0)
         start, end = now - SKEW, now + timedelta(days=days)
         if self.crl_path.exists():

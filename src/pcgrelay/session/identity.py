@@ -59,6 +59,10 @@ class Explanation:
     sentence: str
 
 
+def _because(reason: Refusal, sentence: str) -> Explanation:
+    return Explanation(reason, sentence[:1].upper() + sentence[1:])
+
+
 def identity_of(leaf: x509.Certificate, realm: str) -> NodeId:
     """The node that the leaf names; refuses, with a reason, whatever is not exactly one identity of this realm."""
     try:
@@ -99,11 +103,11 @@ def explain_failure(
 ) -> Explanation:
     """Find out why leaf was refused. Chain is what came with it; with no crls, revocation is not looked at."""
     if leaf is None:
-        return Explanation(Refusal.NO_CERTIFICATE, "The peer showed no certificate.")
+        return _because(Refusal.NO_CERTIFICATE, "The peer showed no certificate.")
     try:
         return _explained(leaf, chain, trust, crls, now)
     except (ValueError, UnsupportedAlgorithm) as error:
-        return Explanation(Refusal.MALFORMED, f"A certificate of the peer cannot be read ({error}).")
+        return _because(Refusal.MALFORMED, f"A certificate of the peer cannot be read ({error}).")
 
 
 def _explained(
@@ -116,13 +120,13 @@ def _explained(
     path = [leaf]
     while path[-1] not in trust:
         if len(path) == CHAIN_LIMIT:
-            return Explanation(Refusal.UNKNOWN_ISSUER, f"The chain is longer than {CHAIN_LIMIT} certificates.")
+            return _because(Refusal.UNKNOWN_ISSUER, f"The chain is longer than {CHAIN_LIMIT} certificates.")
         candidates = [issuer for issuer in (*trust, *chain) if issuer not in path and _names_issuer(path[-1], issuer)]
         issuer = next((issuer for issuer in candidates if issued_by(path[-1], issuer)), None)
         if issuer is None and candidates:
-            return Explanation(Refusal.BAD_SIGNATURE, f"The signature of {_subject(path[-1])} is wrong.")
+            return _because(Refusal.BAD_SIGNATURE, f"The signature of {_subject(path[-1])} is wrong.")
         if issuer is None:
-            return Explanation(Refusal.UNKNOWN_ISSUER, f"{_subject(path[-1])} was issued by nobody trusted here.")
+            return _because(Refusal.UNKNOWN_ISSUER, f"{_subject(path[-1])} was issued by nobody trusted here.")
         path.append(issuer)
     for certificate in path:
         if dates := explain_dates(certificate, now):
@@ -130,17 +134,17 @@ def _explained(
     if len(path) > 1 and crls and (revocation := explain_revocation(leaf, path[1], crls, now)):
         return revocation
     if not _may_do_tls(leaf):
-        return Explanation(Refusal.WRONG_USAGE, f"{_subject(leaf)} may not be used for TLS.")
-    return Explanation(Refusal.OTHER, "Nothing is wrong with the certificates.")
+        return _because(Refusal.WRONG_USAGE, f"{_subject(leaf)} may not be used for TLS.")
+    return _because(Refusal.OTHER, "Nothing is wrong with the certificates.")
 
 
 def explain_dates(certificate: x509.Certificate, now: datetime) -> Explanation | None:
     """What is wrong with a certificate's dates, or nothing."""
     if now < certificate.not_valid_before_utc:
         start = _date(certificate.not_valid_before_utc)
-        return Explanation(Refusal.NOT_YET_VALID, f"{_subject(certificate)} is valid from {start} only.")
+        return _because(Refusal.NOT_YET_VALID, f"{_subject(certificate)} is valid from {start} only.")
     if now > certificate.not_valid_after_utc:
-        return Explanation(
+        return _because(
             Refusal.EXPIRED, f"{_subject(certificate)} expired on {_date(certificate.not_valid_after_utc)}."
         )
     return None
@@ -155,14 +159,14 @@ def explain_revocation(
     """What the lists say against a certificate, or nothing; no usable list of its issuer is a fault too."""
     mine = [crl for crl in crls if crl.issuer == issuer.subject and crl_signed_by(crl, issuer)]
     if not mine:
-        return Explanation(Refusal.NO_CRL, f"There is no revocation list of {_subject(issuer)}.")
+        return _because(Refusal.NO_CRL, f"There is no revocation list of {_subject(issuer)}.")
     newest = max(mine, key=lambda crl: crl.last_update_utc)
     if revoked := newest.get_revoked_certificate_by_serial_number(certificate.serial_number):
-        return Explanation(
+        return _because(
             Refusal.REVOKED, f"{_subject(certificate)} was revoked on {_date(revoked.revocation_date_utc)}."
         )
     if now < newest.last_update_utc or (newest.next_update_utc is not None and now > newest.next_update_utc):
-        return Explanation(Refusal.CRL_NOT_CURRENT, f"The revocation list of {_subject(issuer)} is out of date.")
+        return _because(Refusal.CRL_NOT_CURRENT, f"The revocation list of {_subject(issuer)} is out of date.")
     return None
 
 
@@ -185,8 +189,8 @@ def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 
 def _names_issuer(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Two CAs may share a name; the key identifiers, where there are any, tell them apart."""
-    if certificate.issuer != issuer.subject:
+    """Two CAs may share a name; the key identifiers, where there are any, tell them apart. A leaf is no issuer."""
+    if certificate.issuer != issuer.subject or not _is_ca(issuer.extensions):
         return False
     try:
         wanted = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier

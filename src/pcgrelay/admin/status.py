@@ -1,0 +1,119 @@
+"""The answer to GET /v1/status: how a node is. Other tools read this JSON, so names here are never changed, only added.
+
+Times are milliseconds, sizes bytes, counters start at nought with the process. Names of people, addresses of
+applications and payload never stand in it.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+STATUS_PATH = "/v1/status"
+
+
+class NodeStatus(Struct, frozen=True, kw_only=True):
+    """The node itself."""
+
+    identity: str  # the SPIFFE URI
+    role: str  # edge, relay
+    uptime_s: float
+    version: str
+
+
+class LinkStatus(Struct, frozen=True, kw_only=True):
+    """A link to a neighbour. A link that is wanted but down is listed too; then suite and group are empty."""
+
+    peer: str  # name.organisation
+    bearer: str
+    direction: str  # out: opened here; in: opened by the peer
+    state: str  # up, connecting, down, draining
+    suite: str = ""
+    group: str = ""  # key exchange, as X25519MLKEM768
+    lanes_up: int = 0
+    lanes: int = 0
+    rtt_ms: float | None = None
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    reason: str = ""  # why it is not up, in one word, as refusals has it
+
+
+class RouteStatus(Struct, frozen=True, kw_only=True):
+    """One way to an imported service."""
+
+    via: str  # the neighbour that the next stream would go through
+    exporter: str  # the edge that exports it
+    precedence: str  # preferred, default, back-up
+    state: str  # ready, session (being set up), away, refused
+
+
+class ServiceStatus(Struct, frozen=True, kw_only=True):
+    """A service that this edge exports or imports. No address: that stays in the configuration."""
+
+    name: str  # name@organisation
+    direction: str  # import, export
+    state: str  # ready, waiting, refused, down
+    health: str  # ok, failing, unknown
+    present: bool = True  # import: its listener is open; export: its target answered last time, or was not yet tried
+    routes: tuple[RouteStatus, ...] = ()  # imports only, best first
+    streams_active: int = 0
+    opened_total: int = 0
+    refused_total: int = 0
+
+
+class StreamStatus(Struct, frozen=True, kw_only=True):
+    """All streams of an edge; a relay does not know of streams and says nought."""
+
+    active: int = 0
+    opened_total: int = 0
+    closed_total: dict[str, int] = {}  # by reason
+
+
+class MemoryStatus(Struct, frozen=True, kw_only=True):
+    """The data plane's memory against its budget."""
+
+    used_bytes: int = 0
+    budget_bytes: int = 0
+    high_water_bytes: int = 0
+
+
+class WorkerStatus(Struct, frozen=True, kw_only=True):
+    """One thread of the data plane."""
+
+    index: int
+    lanes: int = 0
+    streams: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """The whole answer."""
+
+    node: NodeStatus
+    links: tuple[LinkStatus, ...] = ()
+    services: tuple[ServiceStatus, ...] = ()
+    streams: StreamStatus = StreamStatus()
+    memory: MemoryStatus = MemoryStatus()
+    workers: tuple[WorkerStatus, ...] = ()
+    refusals: dict[str, int] = {}  # peers, streams and frames that were refused, by reason
+
+
+def troubles(status: Status) -> list[str]:
+    """What a person should look into, a sentence each; none means healthy."""
+    found = []
+    if not status.links:
+        found.append("No neighbour is linked.")
+    for link in status.links:
+        if link.state not in ("up", "draining"):
+            reason = f" ({link.reason})" if link.reason else ""
+            found.append(f"The link to {link.peer} over {link.bearer} is {link.state}{reason}.")
+        elif link.lanes_up < link.lanes:
+            found.append(f"The link to {link.peer} has {link.lanes_up} of {link.lanes} lanes.")
+    for service in status.services:
+        if service.state != "ready":
+            found.append(f"The {service.direction} of {service.name} is {service.state}.")
+        elif service.health == "failing":
+            found.append(f"The {service.direction} of {service.name} is failing.")
+    if status.memory.budget_bytes and status.memory.used_bytes > 0.9 * status.memory.budget_bytes:
+        found.append("More than nine tenths of the memory budget are in use.")
+    return found

@@ -1,0 +1,279 @@
+"""All that can be known about a node without its network: files, certificates, permissions, ports.
+
+Every finding stands for itself, so that one run shows everything that has to be mended. Nothing is left behind: a port
+that is tried is closed again, and no file is written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from cryptography import x509
+from msgspec import Struct
+
+from pcgrelay.clock import SYSTEM_CLOCK, Clock
+from pcgrelay.config import Address, Config
+from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem
+from pcgrelay.files import reason_of
+from pcgrelay.session.credentials import key_matches, load_certificates, load_crls, load_key
+from pcgrelay.session.identity import (
+    IdentityRefused,
+    Refusal,
+    crl_signed_by,
+    explain_failure,
+    explain_revocation,
+    identity_of,
+    issued_by,
+)
+
+T = TypeVar("T")
+Certificates = Sequence[x509.Certificate]
+
+WARN_BEFORE = timedelta(days=30)
+OK, WARNING, ERROR = "ok", "warning", "error"
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing that was looked at."""
+
+    level: str  # ok, warning, error
+    where: str  # key of the configuration
+    sentence: str
+    mend: str = ""
+    permission: bool = False  # the user or the mode of a file is at fault, not the configuration
+
+
+def check(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
+    """Look at everything. A node that runs with this configuration now may hold its own ports and socket."""
+    running = answers(config.node.admin)
+    return [*_credentials(config, clock.wall()), *_policy(config), _admin(config, running), *_ports(config, running)]
+
+
+def refuse_errors(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
+    """Check before a start: raise the first error, answer the warnings. A node that already runs is an error."""
+    if answers(config.node.admin):
+        raise ConfigError(f"{config.node.admin}: a node with this admin socket runs already; stop it first.")
+    findings = check(config, clock)
+    for finding in findings:
+        if finding.level == ERROR:
+            kind = PermissionProblem if finding.permission else ConfigError
+            raise kind(f"{config.path}: {finding.where}: {finding.sentence} {finding.mend}".rstrip())
+    return [finding for finding in findings if finding.level == WARNING]
+
+
+def exit_code(findings: Iterable[Finding]) -> int:
+    """What the command answers: 0, or 78 for an error, or 77 when permissions alone are at fault."""
+    errors = [finding for finding in findings if finding.level == ERROR]
+    if not errors:
+        return 0
+    return PermissionProblem.exit_code if all(finding.permission for finding in errors) else ConfigError.exit_code
+
+
+def answers(admin: Path) -> bool:
+    """Whether a process listens on that unix socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2)
+        try:
+            probe.connect(os.fspath(admin))
+        except OSError:
+            return False
+        return True
+
+
+def _good(where: str, sentence: str) -> Finding:
+    return Finding(level=OK, where=where, sentence=sentence)
+
+
+def _bad(where: str, sentence: str, mend: str = "", *, permission: bool = False) -> Finding:
+    return Finding(level=ERROR, where=where, sentence=sentence, mend=mend, permission=permission)
+
+
+def _doubtful(where: str, sentence: str, mend: str) -> Finding:
+    return Finding(level=WARNING, where=where, sentence=sentence, mend=mend)
+
+
+# -- certificates ------------------------------------------------------------------------------------------
+
+
+def _credentials(config: Config, now: datetime) -> Iterator[Finding]:
+    """Each file for itself first, so that a broken one does not hide what is wrong with the others."""
+    findings: list[Finding] = []
+    files = config.identity
+    chain = _tried(findings, "certificate", lambda: load_certificates(files.certificate, "certificate"))
+    key = _tried(findings, "key", lambda: load_key(files.key))
+    trust = _tried(findings, "trust", lambda: load_certificates(files.trust, "trusted certificates"))
+    crls = _tried(findings, "crl", lambda: load_crls(files.crl) if files.crl else ())
+    yield from findings
+    if chain:
+        yield _identity(config, chain[0])
+    if chain and key:
+        yield (
+            _good("identity.key", "The private key belongs to the certificate.")
+            if key_matches(key, chain[0])
+            else _bad("identity.key", "The private key does not belong to the certificate.", "Name files of one pair.")
+        )
+    if chain and trust:
+        yield from _chain(chain, trust, now)
+    if files.crl is None:
+        sentence = "There is no revocation list, so a revoked neighbour stays welcome until its certificate ends."
+        yield _doubtful("identity.crl", sentence, 'Add crl = "realm.crl" to [identity].')
+    elif chain and trust and crls:
+        yield from _revocation(chain, trust, crls, now)
+
+
+def _tried(findings: list[Finding], key: str, load: Callable[[], T]) -> T | None:
+    try:
+        return load()
+    except PcgrelayError as error:
+        findings.append(_bad(f"identity.{key}", str(error), permission=isinstance(error, PermissionProblem)))
+        return None
+
+
+def _identity(config: Config, leaf: x509.Certificate) -> Finding:
+    where, own = "identity.certificate", config.node.id
+    try:
+        named = identity_of(leaf, own.realm)
+    except IdentityRefused as refused:
+        return _bad(where, str(refused))
+    if named != own:
+        mend = "Correct [node] or name the right certificate."
+        return _bad(where, f"The certificate is that of {named}, and [node] says {own}.", mend)
+    return _good(where, f"The certificate is that of {own}.")
+
+
+def _chain(chain: Certificates, trust: Certificates, now: datetime) -> Iterator[Finding]:
+    why = explain_failure(chain[0], chain[1:], trust, (), now)
+    if why.reason is not Refusal.OTHER:
+        mends = {
+            Refusal.UNKNOWN_ISSUER: "Put the CA's certificate into trust, and those between into certificate.",
+            Refusal.EXPIRED: "Issue it anew.",
+            Refusal.NOT_YET_VALID: "Set the clock of this machine, or wait.",
+        }
+        yield _bad("identity.certificate", why.sentence, mends.get(why.reason, "Issue it anew."))
+        return
+    end = min(certificate.not_valid_after_utc for certificate in chain)
+    sentence = f"The certificate is trusted until {end:%Y-%m-%d}."
+    if end - now < WARN_BEFORE:
+        yield _doubtful("identity.certificate", sentence, "Issue it anew before that day.")
+    else:
+        yield _good("identity.certificate", sentence)
+    ending = [certificate for certificate in trust if certificate.not_valid_after_utc - now < WARN_BEFORE]
+    for certificate in ending:
+        sentence = f"A trusted certificate ends on {certificate.not_valid_after_utc:%Y-%m-%d}."
+        yield _doubtful("identity.trust", sentence, "Bring its successor in, and take it out after that day.")
+
+
+def _revocation(
+    chain: Certificates, trust: Certificates, crls: Sequence[x509.CertificateRevocationList], now: datetime
+) -> Iterator[Finding]:
+    where, issuers = "identity.crl", (*trust, *chain[1:])
+    for crl in crls:
+        if not any(crl.issuer == issuer.subject and crl_signed_by(crl, issuer) for issuer in issuers):
+            sentence = "The revocation list is not signed by a CA that is trusted here."
+            yield _bad(where, sentence, "Fetch the list of the realm's CA.")
+            return
+    issuer = next((issuer for issuer in issuers if issued_by(chain[0], issuer)), None)
+    if issuer is None:
+        return  # said already, of the chain
+    if why := explain_revocation(chain[0], issuer, crls, now):
+        mend = "Issue it anew." if why.reason is Refusal.REVOKED else "Fetch the newest list of the realm's CA."
+        yield _bad(where, why.sentence, mend)
+        return
+    ends = [crl.next_update_utc for crl in crls if crl.next_update_utc is not None]
+    sentence = f"The revocation list is current until {min(ends):%Y-%m-%d}." if ends else "The revocation list is good."
+    # Some authorities publish daily; what counts is that the next one is late, measured by the life of this one.
+    if any(crl.next_update_utc and _nearly_over(crl.last_update_utc, crl.next_update_utc, now) for crl in crls):
+        yield _doubtful(where, sentence, "Fetch the newest list; without one every link ends.")
+    else:
+        yield _good(where, sentence)
+
+
+def _nearly_over(start: datetime, end: datetime, now: datetime) -> bool:
+    return end - now < (end - start) / 10
+
+
+# -- policy ------------------------------------------------------------------------------------------------
+
+
+def _policy(config: Config) -> Iterator[Finding]:
+    if config.listens and not config.policy.members:
+        sentence = "No organisation may link to this node, though it listens."
+        yield _doubtful("policy.members", sentence, "Name the organisations in members, or remove [[listen]].")
+    exported = {entry.service for entry in config.exports}
+    for number, export in enumerate(config.exports, 1):
+        if not export.allow:
+            sentence = f"Nobody may use {export.service}."
+            yield _doubtful(f"export[{number}].allow", sentence, "Name the organisations in allow.")
+    for number, entry in enumerate(config.imports, 1):
+        if entry.service in exported:
+            sentence = f"{entry.service} is exported by this very node."
+            yield _doubtful(f"import[{number}].service", sentence, "Let applications here go straight to its target.")
+        if entry.listen.is_wildcard:
+            sentence = f"{entry.service} is open, in the clear, on every address of this machine."
+            yield _doubtful(f"import[{number}].listen", sentence, "Listen on one address of a network that you trust.")
+
+
+# -- socket and ports --------------------------------------------------------------------------------------
+
+
+def _admin(config: Config, running: bool) -> Finding:
+    where, path = "node.admin", config.node.admin
+    folder = path.parent
+    if running:
+        return _good(where, "The admin socket answers: this node is running.")
+    if not folder.is_dir():
+        return _bad(where, f"The folder {folder} of the admin socket does not exist.", f"Run: mkdir -p {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        mend = f"Give the user that runs pcgrelay the right to write in {folder}."
+        return _bad(where, f"This user may not create the admin socket in {folder}.", mend, permission=True)
+    try:
+        taken = not stat.S_ISSOCK(path.lstat().st_mode)
+    except FileNotFoundError:
+        taken = False
+    if taken:
+        return _bad(where, f"{path} is there and is no socket.", "Move that file away or choose another path.")
+    return _good(where, f"The admin socket can be created in {folder}.")
+
+
+def _ports(config: Config, running: bool) -> Iterator[Finding]:
+    for number, listen in enumerate(config.listens, 1):
+        yield _port(f"listen[{number}].address", listen.address, running)
+    for number, entry in enumerate(config.imports, 1):
+        yield _port(f"import[{number}].listen", entry.listen, running)
+
+
+def _port(where: str, address: Address, running: bool) -> Finding:
+    try:
+        _bind_once(address)
+    except socket.gaierror:
+        return _bad(where, f"{address.host} is not known as an address.", "Write an address of this machine.")
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and running:
+            return _good(where, f"{address} is in use, as it must be: this node is running.")
+        if error.errno == errno.EADDRINUSE:
+            return _bad(where, f"{address} is in use by another program.", "Stop that one or choose another port.")
+        if error.errno == errno.EADDRNOTAVAIL:
+            return _bad(where, f"{address.host} is no address of this machine.", "Write one of its own.")
+        if error.errno in (errno.EACCES, errno.EPERM):
+            mend = "Choose a port from 1024 up, or give the service CAP_NET_BIND_SERVICE."
+            return _bad(where, f"This user may not listen on {address}.", mend, permission=True)
+        return _bad(where, f"{address} cannot be listened on ({reason_of(error)}).", "Choose another address.")
+    return _good(where, f"{address} is free.")
+
+
+def _bind_once(address: Address) -> None:
+    """Take the address as the node would, and let it go."""
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, endpoint = found[0]
+    with socket.socket(family, kind, protocol) as probe:
+        # Without this, connections that ended a moment ago would make a free port look taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(endpoint)
+        probe.listen(1)
