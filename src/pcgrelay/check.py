@@ -108,7 +108,7 @@ def _credentials(config: Config, now: datetime) -> Iterator[Finding]:
     files = config.identity
     chain = _tried(findings, "certificate", lambda: load_certificates(files.certificate, "certificate"))
     key = _tried(findings, "key", lambda: load_key(files.key))
-    trust = _tried(findings, "trust", lambda: load_certificates(files.trust, "trusted certificates"))
+    trust = _tried(findings, "trust", lambda: load_certificates(files.trust, "trusted certificate"))
     crls = _tried(findings, "crl", lambda: load_crls(files.crl) if files.crl else ())
     yield from findings
     if chain:

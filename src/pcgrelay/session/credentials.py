@@ -50,7 +50,7 @@ def load_credentials(settings: IdentitySettings) -> Credentials:
     return Credentials(
         chain=load_certificates(settings.certificate, "certificate"),
         key=load_key(settings.key),
-        trust=load_certificates(settings.trust, "trusted certificates"),
+        trust=load_certificates(settings.trust, "trusted certificate"),
         crls=load_crls(settings.crl) if settings.crl else (),
     )
 

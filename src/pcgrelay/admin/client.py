@@ -1,0 +1,66 @@
+"""The asking side of the admin interface: one request over the node's unix socket, without an event loop."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+from pathlib import Path
+
+import msgspec
+
+from pcgrelay.admin.status import STATUS_PATH, Status
+from pcgrelay.errors import PermissionProblem, StatusProblem
+from pcgrelay.files import reason_of
+
+ANSWER_LIMIT_BYTES = 64 << 20
+TIMEOUT_S = 5.0
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+        self._timeout_s = timeout_s
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self._timeout_s)
+        self.sock.connect(os.fspath(self._path))
+
+
+def read_status(admin: Path, timeout_s: float = TIMEOUT_S) -> Status:
+    """Ask the node at that socket how it is; refuses silence, and an answer that makes no sense."""
+    body = _get(admin, STATUS_PATH, timeout_s)
+    try:
+        return msgspec.json.decode(body, type=Status)
+    except msgspec.DecodeError as error:
+        raise StatusProblem(f"{admin}: the answer is no status ({error}); is that pcgrelay's admin socket?") from None
+
+
+def _get(admin: Path, path: str, timeout_s: float) -> bytes:
+    connection = _UnixConnection(admin, timeout_s)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read(ANSWER_LIMIT_BYTES + 1)
+    except PermissionError:
+        raise PermissionProblem(
+            f"{admin}: this user may not ask the node; run this as the node's user or in its group."
+        ) from None
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise StatusProblem(f"{admin}: no node listens here; start it with: pcgrelay run -c FILE") from None
+    except TimeoutError:
+        raise StatusProblem(f"{admin}: the node did not answer within {timeout_s:g} s; look at its log.") from None
+    except (OSError, http.client.HTTPException) as error:
+        words = reason_of(error) if isinstance(error, OSError) else type(error).__name__
+        raise StatusProblem(f"{admin}: the node did not answer ({words}); look at its log.") from None
+    finally:
+        connection.close()
+    if response.status != http.client.OK:
+        raise StatusProblem(f"{admin}: the node answered {response.status} {response.reason}; look at its log.")
+    if len(body) > ANSWER_LIMIT_BYTES:
+        raise StatusProblem(f"{admin}: the answer is larger than {ANSWER_LIMIT_BYTES >> 20} MiB; look at its log.")
+    return body

@@ -1,0 +1,118 @@
+"""pcgrelay ca."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pcgrelay.ca import CA_DAYS, CRL_DAYS, LEAF_DAYS, Authority, Issued
+from pcgrelay.cli.output import count, print_json, print_table, terminal
+from pcgrelay.cli.root import CONTEXT, json_option
+from pcgrelay.clock import SYSTEM_CLOCK
+
+EPILOG = """\b
+Examples:
+  pcgrelay ca init ca --realm police.example
+  pcgrelay ca issue ca --organisation kent.police.example --node kent-1 --out tls
+  pcgrelay ca revoke ca --organisation kent.police.example --node kent-1
+  pcgrelay ca show ca
+
+Keep the folder of the CA on a machine that runs no node: whoever reads realm-ca.key can be anybody in the realm. Copy
+realm.crl to every node whenever it was renewed.
+"""
+
+FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+ORGANISATION = click.option("--organisation", metavar="O", required=True, help="As kent.police.example.")
+NODE = click.option("--node", metavar="N", required=True, help="Name of the node in its organisation, as kent-1.")
+
+
+@click.group(epilog=EPILOG, context_settings=CONTEXT)
+def ca() -> None:
+    """Make certificates for a small realm.
+
+    A CA in a folder: P-256, one SPIFFE name in each certificate, a revocation list. Realms with a PKI of their own do
+    not need it.
+    """
+
+
+@ca.command(epilog="\b\nExample:\n  pcgrelay ca init ca --realm police.example")
+@FOLDER
+@click.option("--realm", metavar="R", required=True, help="The realm's name, as police.example.")
+@click.option("--days", type=int, default=CA_DAYS, show_default=True, help="How long the CA holds.")
+def init(folder: Path, realm: str, days: int) -> None:
+    """Make a CA in a folder.
+
+    Leaves DIR/realm-ca.pem, realm-ca.key, index.json and an empty realm.crl.
+    """
+    authority = Authority.create(folder, realm, days=days)
+    click.echo(f"The CA of {realm} is in {folder}; give {authority.certificate_path} to every node as its trust.")
+
+
+@ca.command(epilog="\b\nExample:\n  pcgrelay ca issue ca --organisation kent.police.example --node kent-1 --out tls")
+@FOLDER
+@ORGANISATION
+@NODE
+@click.option("--out", metavar="OUT", required=True, type=click.Path(path_type=Path), help="Folder for the files.")
+@click.option("--days", type=int, default=LEAF_DAYS, show_default=True, help="How long the certificate holds.")
+def issue(folder: Path, organisation: str, node: str, out: Path, days: int) -> None:
+    """Make a key and a certificate for a node.
+
+    Leaves OUT/N.pem, OUT/N.key and OUT/realm-ca.pem, and never replaces a key or certificate.
+    """
+    issued = Authority(folder).issue(organisation, node, out, days=days)
+    click.echo(f"{out / node}.pem and its key are for {node}.{organisation}, until {issued.not_after:%Y-%m-%d}.")
+
+
+@ca.command(epilog="\b\nExample:\n  pcgrelay ca revoke ca --organisation kent.police.example --node kent-1")
+@FOLDER
+@ORGANISATION
+@NODE
+def revoke(folder: Path, organisation: str, node: str) -> None:
+    """Revoke every certificate of a node.
+
+    Renews DIR/realm.crl; nodes refuse the revoked one as soon as they have that list.
+    """
+    authority = Authority(folder)
+    revoked = authority.revoke(organisation, node)
+    number = f"{len(revoked)} certificate{'' if len(revoked) == 1 else 's'}"
+    what = f"{number} of {node}.{organisation} revoked" if revoked else f"{node}.{organisation} was revoked before"
+    click.echo(f"{what}; copy {authority.crl_path} to every node.")
+
+
+@ca.command(epilog="\b\nExample:\n  pcgrelay ca crl ca --days 30")
+@FOLDER
+@click.option("--days", type=int, default=CRL_DAYS, show_default=True, help="How long the list holds.")
+def crl(folder: Path, days: int) -> None:
+    """Renew the revocation list before it runs out.
+
+    Leaves DIR/realm.crl with the same entries and a later end.
+    """
+    authority = Authority(folder)
+    end = authority.renew_crl(days=days)
+    click.echo(f"{authority.crl_path} holds until {end:%Y-%m-%d}; copy it to every node.")
+
+
+@ca.command(epilog="\b\nExample:\n  pcgrelay ca show ca")
+@FOLDER
+@json_option
+def show(folder: Path, as_json: bool) -> None:
+    """List what was issued, and what became of it."""
+    authority = Authority(folder)
+    issued = authority.issued()
+    end = authority.certificate.not_valid_after_utc
+    if as_json:
+        print_json({"realm": authority.realm, "not_after": end, "issued": issued})
+        return
+    console = terminal()
+    console.print(f"Realm {authority.realm}, CA until {end:%Y-%m-%d}, {count(len(issued))} issued")
+    if issued:
+        rows = [(entry.node, entry.organisation, _state(entry), entry.serial[:16]) for entry in issued]
+        print_table(console, "", ("node", "organisation", "state", "serial"), rows)
+
+
+def _state(entry: Issued) -> str:
+    if entry.revoked:
+        return f"revoked {entry.revoked:%Y-%m-%d}"
+    ended = entry.not_after < SYSTEM_CLOCK.wall()
+    return f"{'expired' if ended else 'until'} {entry.not_after:%Y-%m-%d}"

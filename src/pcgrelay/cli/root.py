@@ -1,0 +1,98 @@
+"""The top of the command line: the list of commands, and what all of them share."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from pcgrelay import __version__
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Command: where it lives, and its line in the help, which is here so that help loads no command.
+COMMANDS = {
+    "run": ("pcgrelay.cli.run:run", "Run a node until it is told to stop."),
+    "check": ("pcgrelay.cli.check:check", "Say all that can be known about a node without its network."),
+    "status": ("pcgrelay.cli.status:status", "Show how a running node is."),
+    "ca": ("pcgrelay.cli.ca:ca", "Make certificates for a small realm."),
+    "demo": ("pcgrelay.cli.demo:demo", "Watch a whole realm work on this machine."),
+}
+
+EPILOG = """\b
+First steps:
+  pcgrelay demo                                         see it work
+  pcgrelay ca init ca --realm police.example            make a realm
+  pcgrelay ca issue ca --organisation kent.police.example --node kent-1 --out tls
+  pcgrelay check -c kent-1.toml                         before the first start
+  pcgrelay run -c kent-1.toml
+  pcgrelay status -c kent-1.toml
+
+\b
+Exit codes:
+   0  good
+   1  failed at run time
+   2  wrong usage of the command line
+   3  status: the node does not answer, or is not well
+  77  no permission
+  78  bad configuration
+
+\b
+Environment:
+  PCGRELAY_CONFIG  the file for -c
+  PCGRELAY_DEBUG   1: show the traceback of an unexpected error
+  NO_COLOR         set: no colours
+"""
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings=CONTEXT, epilog=EPILOG)
+@click.version_option(__version__, "-V", "--version", message="pcgrelay %(version)s")
+def pcgrelay() -> None:
+    """A secure relay gateway between organisations.
+
+    Applications of one organisation reach the services of another through relays that cannot read what they carry.
+    """
+
+
+def config_option(command: F) -> F:
+    """-c FILE, the same for every command that concerns one node."""
+    return click.option(
+        "-c",
+        "--config",
+        "path",
+        metavar="FILE",
+        required=True,
+        envvar="PCGRELAY_CONFIG",
+        show_envvar=True,
+        type=click.Path(path_type=Path),
+        help="The node's configuration.",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """--json, the same for every command that prints facts."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)

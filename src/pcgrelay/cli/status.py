@@ -1,0 +1,153 @@
+"""pcgrelay status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from pcgrelay import config
+from pcgrelay.admin.client import read_status
+from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status, troubles
+from pcgrelay.cli.output import WIDE, count, duration, milliseconds, print_json, print_table, size, styled, terminal
+from pcgrelay.cli.root import config_option, json_option
+from pcgrelay.errors import StatusProblem
+
+EPILOG = """\b
+Examples:
+  pcgrelay status -c kent-1.toml
+  pcgrelay status -c kent-1.toml --streams
+  pcgrelay status -c kent-1.toml --json | jq '.links[] | select(.state != "up")'
+
+\b
+Exit codes:
+  0  the node is well
+  3  it does not answer, or something needs attention
+"""
+
+
+@click.command(epilog=EPILOG)
+@config_option
+@json_option
+@click.option("--streams", is_flag=True, help="Also show why streams ended, what was refused, and each worker.")
+def status(path: Path, as_json: bool, streams: bool) -> int:
+    """Show how a running node is: its links, services, streams and memory.
+
+    Asks the node over its admin socket, so it must run on this machine.
+    """
+    answer = read_status(config.load(path).node.admin)
+    found = troubles(answer)
+    if as_json:
+        print_json(answer)
+    else:
+        _print(terminal(), answer, found, streams)
+    return StatusProblem.exit_code if found else 0
+
+
+def _print(console: Console, status: Status, found: list[str], streams: bool) -> None:
+    node = status.node
+    console.print(Text(node.identity, style="bold"))
+    console.print(f"{node.role}, pcgrelay {node.version}, up for {duration(node.uptime_s)}")
+    console.print(_memory(status))
+    console.print()
+    _print_links(console, status.links)
+    if status.services:
+        console.print()
+        _print_services(console, status.services)
+    if node.role == "edge":
+        console.print()
+        console.print(
+            f"Streams: {count(status.streams.active)} open, {count(status.streams.opened_total)} since the start"
+        )
+    if streams:
+        _print_counts(console, "Streams that ended, by reason", status.streams.closed_total)
+        _print_counts(console, "Refused, by reason", status.refusals)
+        _print_workers(console, status)
+    elif status.refusals:
+        total = sum(status.refusals.values())
+        console.print(f"Refused: {count(total)} since the start (why: --streams)")
+    if found:
+        console.print()
+        for sentence in found:
+            console.print(Text("! ", style="bold yellow") + Text(sentence))
+
+
+def _memory(status: Status) -> str:
+    memory = status.memory
+    share = f" ({100 * memory.used_bytes / memory.budget_bytes:.0f} %)" if memory.budget_bytes else ""
+    return (
+        f"memory {size(memory.used_bytes)} of {size(memory.budget_bytes)}{share}, most {size(memory.high_water_bytes)}"
+    )
+
+
+def _print_links(console: Console, links: tuple[LinkStatus, ...]) -> None:
+    if not links:
+        console.print("No links")
+        return
+    columns = ["peer", "bearer", "dir", "state", ">lanes", ">rtt", ">sent", ">received"]
+    wide = console.width >= WIDE
+    if wide:
+        columns[4:4] = ["suite", "group"]
+    rows: list[list[str | Text]] = []
+    for link in links:
+        row: list[str | Text] = [
+            link.peer,
+            link.bearer,
+            link.direction,
+            styled(link.state),
+            f"{link.lanes_up}/{link.lanes}",
+            milliseconds(link.rtt_ms),
+            size(link.sent_bytes),
+            size(link.received_bytes),
+        ]
+        crypto = [link.suite or "-", link.group or "-"]
+        if wide:
+            row[4:4] = crypto
+        elif link.suite:
+            # A narrow window has no room for two more columns; they stand below the peer instead.
+            row[0] = Text.assemble(link.peer, "\n", ("  " + " ".join(crypto), "dim"))
+        rows.append(row)
+    print_table(console, f"Links ({len(links)})", columns, rows)
+
+
+def _print_services(console: Console, services: tuple[ServiceStatus, ...]) -> None:
+    columns = ("service", "dir", "state", "health", ">open", ">opened", ">refused", "route")
+    rows: list[list[str | Text]] = []
+    wide = console.width >= WIDE
+    for service in services:
+        via = [f"{route.exporter} via {route.via} ({route.precedence}, {route.state})" for route in service.routes]
+        name: str | Text = service.name
+        if not wide:
+            name = Text.assemble(service.name, *((f"\n  {line}", "dim") for line in via))
+        figures = (count(n) for n in (service.streams_active, service.opened_total, service.refused_total))
+        row = [name, service.direction, styled(service.state), service.health, *figures]
+        rows.append([*row, "\n".join(via) or "-"] if wide else row)
+    print_table(console, f"Services ({len(services)})", columns if wide else columns[:-1], rows)
+
+
+def _print_counts(console: Console, title: str, counts: dict[str, int]) -> None:
+    console.print()
+    if not counts:
+        console.print(f"{title}: none")
+        return
+    rows = [(reason, count(number)) for reason, number in sorted(counts.items(), key=lambda item: -item[1])]
+    print_table(console, title, ("reason", ">count"), rows)
+
+
+def _print_workers(console: Console, status: Status) -> None:
+    if not status.workers:
+        return
+    rows = [
+        (
+            str(worker.index),
+            str(worker.lanes),
+            count(worker.streams),
+            size(worker.sent_bytes),
+            size(worker.received_bytes),
+        )
+        for worker in status.workers
+    ]
+    console.print()
+    print_table(console, "Workers", (">worker", ">lanes", ">streams", ">sent", ">received"), rows)

@@ -1,0 +1,208 @@
+"""A realm for tests: certificates as they should be, and wrong in every way that a peer may try.
+
+The odd ones are signed here with the CA's own key, because the product refuses to make them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from pcgrelay.ca import Authority
+
+REALM = "police.example"
+
+
+@dataclass(frozen=True)
+class Files:
+    """What one node needs, as files of one folder."""
+
+    certificate: Path
+    key: Path
+    trust: Path
+    crl: Path
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        return x509.load_pem_x509_certificate(self.certificate.read_bytes())
+
+
+class Realm:
+    """A realm in a folder, with its CA and, for the asking, a second CA that nobody trusts."""
+
+    def __init__(self, folder: Path, name: str = REALM) -> None:
+        self.folder = folder
+        self.name = name
+        self.authority = Authority.create(folder / "ca", name)
+        self._stranger: Authority | None = None
+
+    @property
+    def trust(self) -> Path:
+        return self.authority.certificate_path
+
+    @property
+    def crl(self) -> Path:
+        return self.authority.crl_path
+
+    @property
+    def ca_certificate(self) -> x509.Certificate:
+        return self.authority.certificate
+
+    def crls(self) -> list[x509.CertificateRevocationList]:
+        return [x509.load_pem_x509_crl(self.crl.read_bytes())]
+
+    def issue(
+        self,
+        organisation: str,
+        node: str,
+        *,
+        expired: bool = False,
+        not_yet_valid: bool = False,
+        revoked: bool = False,
+        wrong_ca: bool = False,
+        no_san: bool = False,
+        two_sans: bool = False,
+        uris: Sequence[str] | None = None,
+        into: str | None = None,
+    ) -> Files:
+        """Issue to a node, rightly, or wrongly in the way that is named. uris: exactly these names in the leaf.
+
+        Two certificates of one node need two folders: name the second with `into`.
+        """
+        out = self.folder / (into or f"{node}.{organisation}")
+        now = datetime.now(UTC).replace(microsecond=0)
+        before, after = now - timedelta(minutes=5), now + timedelta(days=90)
+        if expired:
+            before, after = now - timedelta(days=30), now - timedelta(days=1)
+        if not_yet_valid:
+            before, after = now + timedelta(days=1), now + timedelta(days=30)
+        authority = self._other_authority() if wrong_ca else self.authority
+        own = f"spiffe://{self.name}/org/{organisation}/node/{node}"
+        if no_san:
+            uris = []
+        elif two_sans:
+            uris = [own, f"spiffe://{self.name}/org/other.{organisation}/node/{node}"]
+        if uris is None:
+            authority.issue(organisation, node, out, not_before=before, not_after=after)
+        else:
+            self._issue_odd(authority, out, node, uris, before, after)
+        if wrong_ca:
+            (out / "realm-ca.pem").write_bytes(self.trust.read_bytes())
+        if revoked:
+            self.authority.revoke(organisation, node)
+        return Files(out / f"{node}.pem", out / f"{node}.key", self.trust, self.crl)
+
+    def _other_authority(self) -> Authority:
+        if self._stranger is None:
+            self._stranger = Authority.create(self.folder / "stranger", self.name)
+        return self._stranger
+
+    def _issue_odd(
+        self, authority: Authority, out: Path, node: str, uris: Iterable[str], before: datetime, after: datetime
+    ) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = [x509.UniformResourceIdentifier(uri) for uri in uris]
+        leaf = sign_odd(authority, key.public_key(), names, before, after)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / f"{node}.pem").write_bytes(leaf.public_bytes(Encoding.PEM))
+        key_path = out / f"{node}.key"
+        key_path.touch(mode=0o600)
+        key_path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        (out / "realm-ca.pem").write_bytes(authority.certificate_path.read_bytes())
+
+
+def sign_odd(
+    authority: Authority,
+    public_key: ec.EllipticCurvePublicKey,
+    names: Sequence[x509.GeneralName],
+    before: datetime,
+    after: datetime,
+    *,
+    ca: bool = False,
+    usages: Sequence[x509.ObjectIdentifier] = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH),
+) -> x509.Certificate:
+    """Sign a leaf with whatever names, none included; it gets no place in the CA's index."""
+    key = load_pem_private_key(authority.key_path.read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(authority.certificate.subject)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(before)
+        .not_valid_after(after)
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(list(usages)), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+    )
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(list(names)), critical=True)
+    return builder.sign(key, hashes.SHA256())
+
+
+def write_config(
+    path: Path,
+    files: Files,
+    organisation: str,
+    node: str,
+    *,
+    role: str = "edge",
+    realm: str = REALM,
+    listens: Iterable[Mapping[str, Any] | str] = (),
+    links: Iterable[Mapping[str, Any]] = (),
+    exports: Iterable[Mapping[str, Any]] = (),
+    imports: Iterable[Mapping[str, Any]] = (),
+    crl: bool = True,
+    **tables: Mapping[str, Any],
+) -> Path:
+    """Write a configuration that is right, with the given entries; node=, policy= and so on override single keys.
+
+    The table of the node is `node_table`, because `node` is the name. A listen may be given as its address alone.
+    """
+    identity: dict[str, Any] = {"certificate": str(files.certificate), "key": str(files.key), "trust": str(files.trust)}
+    if crl:
+        identity["crl"] = str(files.crl)
+    whole: dict[str, dict[str, Any]] = {
+        "node": {
+            "name": node,
+            "organisation": organisation,
+            "realm": realm,
+            "role": role,
+            "workers": 1,
+            "memory": "64MiB",
+            "admin": str(path.with_suffix(".sock")),
+            **tables.pop("node_table", {}),
+        },
+        "identity": {**identity, **tables.pop("identity", {})},
+        "policy": {"members": ["*"], **tables.pop("policy", {})},
+    }
+    arrays = {
+        "listen": [{"address": entry} if isinstance(entry, str) else entry for entry in listens],
+        "link": links,
+        "export": exports,
+        "import": imports,
+    }
+    lines = []
+    for name, table in [*whole.items(), *tables.items()]:
+        lines += [f"[{name}]", *_keys(table), ""]
+    for name, entries in arrays.items():
+        for entry in entries:
+            lines += [f"[[{name}]]", *_keys(entry), ""]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def _keys(table: Mapping[str, Any]) -> list[str]:
+    # What these tables hold is spelt alike in JSON and in TOML.
+    return [f"{key} = {json.dumps(value)}" for key, value in table.items()]
