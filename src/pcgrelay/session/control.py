@@ -1,0 +1,173 @@
+"""The control connection of a link: a handshake over a socket, then messages both ways until somebody leaves.
+
+The socket is our own and never a transport's, so closing it is one call and nothing of it outlives the loop.
+Every wait has a deadline: the handshake as a whole, each write, and silence, which `link` watches by BEAT.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+from OpenSSL import SSL
+
+from pcgrelay.session.handshake import Established, Handshake, Judge, Terms
+from pcgrelay.session.keys import Purpose
+from pcgrelay.session.messages import Message, MessageReader, MessageRefused, message_encoded
+from pcgrelay.session.tls import READ_BYTES, HandshakeRefused, TlsDriver
+
+BACKLOG_LIMIT_BYTES = 8 << 20  # a catalogue of a hundred large entries; who does not read that does not read
+WRITE_DEADLINE_S = 10.0
+FAREWELL_DEADLINE_S = 1.0
+
+
+class ControlConnection:
+    """An established control connection. `send` never waits; `run` does all reading and writing."""
+
+    def __init__(self, sock: socket.socket, tls: TlsDriver, reader: MessageReader, pending: bytes) -> None:
+        self._sock = sock
+        self._tls = tls
+        self._reader = reader
+        self._outgoing = bytearray(pending)
+        self._wake = asyncio.Event()
+        self._ended: str | None = None
+        if pending:
+            self._wake.set()
+
+    @property
+    def unknown_total(self) -> int:
+        """Messages of a kind that this version does not know."""
+        return self._reader.unknown_total
+
+    def has_ended(self) -> bool:
+        """Whether nothing will be sent or received any more."""
+        return self._ended is not None
+
+    def send(self, message: Message) -> None:
+        """Queue a message; on a connection that has ended it is dropped, for the link learns of the end by `run`."""
+        if self.has_ended():
+            return
+        self._tls.write(message_encoded(message))
+        self._outgoing += self._tls.take()
+        if len(self._outgoing) > BACKLOG_LIMIT_BYTES:
+            self.end("backlog")
+        self._wake.set()
+
+    def end(self, reason: str) -> None:
+        """Let `run` return; the first reason stands."""
+        if self._ended is None:
+            self._ended = reason
+        self._wake.set()
+
+    async def run(self, take: Callable[[Message], None]) -> str:
+        """Hand each message to take until the connection ends; answers why in one word. The socket is closed then."""
+        reading = asyncio.create_task(self._read(take))
+        writing = asyncio.create_task(self._write())
+        try:
+            await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            reading.cancel()
+            writing.cancel()
+            await asyncio.gather(reading, writing, return_exceptions=True)
+            await self._say_farewell()
+            self._sock.close()
+        for task in (reading, writing):
+            # What nobody expected must not vanish with its task.
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+        return self._ended or "closed"
+
+    async def _read(self, take: Callable[[Message], None]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while not self.has_ended():
+                for message, _ in self._reader.feed(self._tls.read()):
+                    take(message)
+                    if self.has_ended():
+                        return
+                data = await loop.sock_recv(self._sock, READ_BYTES)
+                if not data:
+                    self.end("closed")
+                    return
+                self._tls.feed(data)
+        except OSError:
+            self.end("closed")
+        except MessageRefused:
+            self.end("violation")
+        except HandshakeRefused as refused:
+            self.end("closed" if refused.reason == "closed" else "violation")
+
+    async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while not self.has_ended():
+                await self._wake.wait()
+                self._wake.clear()
+                while self._outgoing and not self.has_ended():
+                    data = bytes(self._outgoing)
+                    self._outgoing.clear()
+                    async with asyncio.timeout(WRITE_DEADLINE_S):
+                        await loop.sock_sendall(self._sock, data)
+        except TimeoutError:
+            self.end("stalled")
+        except OSError:
+            self.end("closed")
+
+    async def _say_farewell(self) -> None:
+        """What was queued last (GOODBYE) still goes out if the peer takes it at once."""
+        if not self._outgoing or self._ended in ("stalled", "backlog", "closed"):
+            return
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(FAREWELL_DEADLINE_S):
+                await asyncio.get_running_loop().sock_sendall(self._sock, bytes(self._outgoing))
+
+
+async def handshake_over(
+    sock: socket.socket,
+    context: SSL.Context,
+    terms: Terms,
+    judge: Judge,
+    *,
+    client: bool,
+    deadline_ms: int,
+    first: bytes = b"",
+) -> tuple[Established, ControlConnection]:
+    """Make a link over a connected socket; first is what was read of it already.
+
+    Raises HandshakeRefused; closing the socket is the caller's then. The last bytes of a server wait in the
+    connection and leave with its `run`, so that the link is known before the client may use it.
+    """
+    try:
+        async with asyncio.timeout(deadline_ms / 1000):
+            return await _driven(
+                sock, Handshake(context, terms, client=client, purpose=Purpose.LINK, judge=judge), first
+            )
+    except TimeoutError:
+        raise HandshakeRefused("deadline", "The handshake was not finished in time.") from None
+    except OSError:
+        raise HandshakeRefused("closed", "The peer broke the connection off.") from None
+    except HandshakeRefused as refused:
+        await _farewell_sent(sock, refused.farewell)
+        raise
+
+
+async def _driven(sock: socket.socket, handshake: Handshake, first: bytes) -> tuple[Established, ControlConnection]:
+    loop = asyncio.get_running_loop()
+    outgoing = handshake.receive(first) if first else handshake.start()
+    while handshake.established is None:
+        if outgoing:
+            await loop.sock_sendall(sock, outgoing)
+        data = await loop.sock_recv(sock, READ_BYTES)
+        if not data:
+            raise HandshakeRefused("closed", "The peer closed the connection during the handshake.")
+        outgoing = handshake.receive(data)
+    return handshake.established, ControlConnection(sock, handshake.tls, handshake.reader, outgoing)
+
+
+async def _farewell_sent(sock: socket.socket, farewell: bytes) -> None:
+    if farewell:
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(FAREWELL_DEADLINE_S):
+                await asyncio.get_running_loop().sock_sendall(sock, farewell)

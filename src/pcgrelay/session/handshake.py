@@ -1,0 +1,260 @@
+"""From two strangers to a shared secret: TLS, the identities, one HELLO each way, the export (docs/protocol.md, 2).
+
+`Handshake` knows no socket: bytes in, bytes out. A link's handshake is driven over a socket by `control`, that of a
+session is carried in messages through relays by `sessions`; both are this one.
+
+        client                                server
+    WANTS_TLS  -- ClientHello -->         WANTS_TLS
+               <-- ServerHello, certificate, Finished --
+               -- certificate, Finished, HELLO -->        identity, then HELLO judged
+    WANTS_HELLO                <-- HELLO --               export: DONE
+    HELLO judged, export: DONE
+
+The server is done before its HELLO leaves, so that it can know the secret before the client can use it. The caller
+sends what `receive` gave only after it has handed the secret on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from OpenSSL import SSL
+
+from pcgrelay.model import NodeId, Role, Suite
+from pcgrelay.session.identity import IdentityRefused, identity_of
+from pcgrelay.session.keys import VERSION, KeyContext, Purpose, secret_exported
+from pcgrelay.session.messages import Code, Goodbye, Hello, Message, MessageReader, MessageRefused, message_encoded
+from pcgrelay.session.tls import HYBRID_GROUPS, HandshakeRefused, TlsDriver, leaf_der
+
+HANDSHAKE_LIMIT_BYTES = 131_072  # ten times a large hybrid handshake with a chain of four
+CAP_LEAST_BYTES = 131_072
+CAP_MOST_BYTES = 1 << 30
+LANES_MOST = 64
+LINK_ID_BYTES = 16
+
+_client_suite_key = {suite.value: suite for suite in Suite}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What this side brings to a handshake and asks of the other."""
+
+    me: NodeId
+    role: Role
+    leaf: bytes  # DER
+    suites: tuple[Suite, ...]
+    post_quantum_required: bool
+    lanes: int = 0
+    flows: int = 0
+    cap: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Established:
+    """What a finished handshake leaves. secret is the only copy; whoever takes it wipes it."""
+
+    peer: NodeId
+    peer_role: Role
+    suite: Suite
+    group: str
+    tls_suite: str
+    client: bool
+    secret: bytearray
+    binding: bytes
+    lanes: int
+    flows: int
+    cap: int
+    link_id: bytes
+
+
+# Judges an identity that TLS has proved: nothing, or one word why it may not come in.
+Judge = Callable[[NodeId], str | None]
+
+
+class _State(Enum):
+    WANTS_TLS = auto()
+    WANTS_HELLO = auto()
+    DONE = auto()
+
+
+class Handshake:
+    """One side of one handshake. Any method may raise HandshakeRefused; then the object is of no more use."""
+
+    def __init__(self, context: SSL.Context, terms: Terms, *, client: bool, purpose: Purpose, judge: Judge) -> None:
+        self.tls = TlsDriver(context, client=client)
+        self.reader = MessageReader()
+        self.established: Established | None = None
+        self._terms = terms
+        self._client = client
+        self._purpose = purpose
+        self._judge = judge
+        self._state = _State.WANTS_TLS
+        self._received_bytes = 0
+        self._peer: NodeId | None = None
+        self._hello_sent: tuple[Hello, bytes] | None = None
+
+    def start(self) -> bytes:
+        """The first bytes of a client; a server has none."""
+        if not self._client:
+            return b""
+        self.tls.handshake()
+        return self.tls.take()
+
+    def receive(self, data: bytes) -> bytes:
+        """Take bytes of the peer, answer what is to be sent. Ended once `established` is there."""
+        self._received_bytes += len(data)
+        if self._received_bytes > HANDSHAKE_LIMIT_BYTES:
+            raise HandshakeRefused("too_many_bytes", "The peer sent more than any handshake needs.")
+        self.tls.feed(data)
+        try:
+            self._step()
+        except HandshakeRefused as refused:
+            # An alert or GOODBYE may wait to be sent, and it lets the peer log something better than silence.
+            refused.farewell = self.tls.take()
+            raise
+        return self.tls.take()
+
+    def _step(self) -> None:
+        if self._state is _State.WANTS_TLS:
+            if not self.tls.handshake():
+                return
+            self._peer = self._peer_judged()
+            self._state = _State.WANTS_HELLO
+            if self._client:
+                self._hello_sent = self._said(self._hello_of_client())
+        try:
+            for message, whole in self.reader.feed(self.tls.read()):
+                self._hello_received(message, whole)
+        except MessageRefused as error:
+            raise self._farewell(Code.VIOLATION, "hello", str(error)) from None
+
+    def _peer_judged(self) -> NodeId:
+        group = self.tls.group()
+        if self._terms.post_quantum_required and group not in HYBRID_GROUPS:
+            raise HandshakeRefused("group", f"The key agreement {group} is not post-quantum, which the policy demands.")
+        try:
+            peer = identity_of(self.tls.peer_leaf(), self._terms.me.realm)
+        except IdentityRefused as refused:
+            raise HandshakeRefused(refused.reason, str(refused)) from None
+        if peer == self._terms.me:
+            raise HandshakeRefused("own_identity", "The peer bears this node's own identity.")
+        word = self._judge(peer)
+        if word is not None:
+            raise self._farewell(Code.REFUSED, word, f"{peer} may not come in here: {word.replace('_', ' ')}.")
+        return peer
+
+    def _hello_of_client(self) -> Hello:
+        return self._hello(suites=[suite.value for suite in self._terms.suites], link_id=b"")
+
+    def _hello(self, *, suites: Sequence[int], link_id: bytes) -> Hello:
+        terms = self._terms
+        return Hello(
+            versions=(VERSION,),
+            purpose=self._purpose,
+            role=terms.role,
+            identity=terms.me.uri,
+            suites=tuple(suites),
+            lanes=terms.lanes,
+            flows=terms.flows,
+            cap=terms.cap,
+            link_id=link_id,
+            generation=0,
+            features=(),
+            nonce=os.urandom(32),
+        )
+
+    def _hello_received(self, message: Message, whole: bytes) -> None:
+        if self._state is _State.DONE:
+            raise HandshakeRefused("hello", "The peer said more than HELLO before the handshake was over.")
+        if isinstance(message, Goodbye):
+            raise HandshakeRefused("peer_refused", f"The peer said goodbye with code {message.code}.")
+        if not isinstance(message, Hello):
+            raise self._farewell(Code.VIOLATION, "hello", "The peer's first message is no HELLO.")
+        self._hello_judged(message)
+        if self._client:
+            self._finish_as_client(message, whole)
+        else:
+            self._finish_as_server(message, whole)
+        self._state = _State.DONE
+
+    def _hello_judged(self, hello: Hello) -> None:
+        """What both sides ask of the other's HELLO."""
+        assert self._peer is not None
+        if VERSION not in hello.versions or (self._client and hello.versions != (VERSION,)):
+            raise self._farewell(Code.VIOLATION, "version", "The peer does not speak version 1 of the protocol.")
+        if hello.purpose != self._purpose or hello.generation != 0:
+            raise self._farewell(Code.VIOLATION, "hello", "The peer's HELLO is for another purpose.")
+        if hello.identity != self._peer.uri:
+            raise self._farewell(Code.VIOLATION, "hello", "The peer's HELLO and certificate name different nodes.")
+        if hello.role not in (Role.EDGE, Role.RELAY) or (self._purpose is Purpose.SESSION and hello.role != Role.EDGE):
+            raise self._farewell(Code.VIOLATION, "hello", "The peer's role does not fit.")
+        offered = hello.lanes if self._purpose is Purpose.LINK else hello.flows
+        if offered < 1 or hello.cap < CAP_LEAST_BYTES or hello.cap > CAP_MOST_BYTES:
+            raise self._farewell(Code.VIOLATION, "hello", "The peer's HELLO offers too little or too much.")
+
+    def _finish_as_client(self, hello: Hello, whole: bytes) -> None:
+        assert self._hello_sent is not None
+        mine, my_bytes = self._hello_sent
+        if len(hello.suites) != 1 or hello.suites[0] not in mine.suites:
+            raise self._farewell(Code.VIOLATION, "suite", "The peer chose a suite that was not offered.")
+        if self._purpose is Purpose.LINK and len(hello.link_id) != LINK_ID_BYTES:
+            raise self._farewell(Code.VIOLATION, "hello", "The peer's HELLO names no link.")
+        self._export(Suite(hello.suites[0]), hello, hello.link_id, my_bytes + whole)
+
+    def _finish_as_server(self, hello: Hello, whole: bytes) -> None:
+        allowed = (_client_suite_key[number] for number in hello.suites if number in _client_suite_key)
+        suite = next((suite for suite in allowed if suite in self._terms.suites), None)
+        if suite is None:
+            raise self._farewell(Code.REFUSED, "suite", "The peer offers no suite that the policy allows.")
+        if hello.link_id:
+            raise self._farewell(Code.VIOLATION, "hello", "The peer's HELLO names a link before there is one.")
+        link_id = os.urandom(LINK_ID_BYTES) if self._purpose is Purpose.LINK else b""
+        _, my_bytes = self._said(self._hello(suites=[suite.value], link_id=link_id))
+        self._export(suite, hello, link_id, whole + my_bytes)
+
+    def _export(self, suite: Suite, theirs: Hello, link_id: bytes, transcript: bytes) -> None:
+        assert self._peer is not None
+        terms = self._terms
+        peer_role, peer_leaf = Role(theirs.role), leaf_der(self.tls.peer_leaf())
+        client, server = (terms.me, terms.role, terms.leaf), (self._peer, peer_role, peer_leaf)
+        if not self._client:
+            client, server = server, client
+        context = KeyContext(
+            purpose=self._purpose,
+            client_role=client[1],
+            server_role=server[1],
+            suite=suite,
+            generation=0,
+            client_uri=client[0].uri,
+            server_uri=server[0].uri,
+            client_leaf=client[2],
+            server_leaf=server[2],
+            transcript=transcript,
+        )
+        self.established = Established(
+            peer=self._peer,
+            peer_role=peer_role,
+            suite=suite,
+            group=self.tls.group(),
+            tls_suite=self.tls.suite(),
+            client=self._client,
+            secret=secret_exported(self.tls.connection, context),
+            binding=context.binding(),
+            lanes=min(terms.lanes, theirs.lanes),
+            flows=min(terms.flows, theirs.flows),
+            cap=min(terms.cap, theirs.cap),
+            link_id=link_id,
+        )
+
+    def _said(self, hello: Hello) -> tuple[Hello, bytes]:
+        whole = message_encoded(hello)
+        self.tls.write(whole)
+        return hello, whole
+
+    def _farewell(self, code: int, reason: str, sentence: str) -> HandshakeRefused:
+        """Refuse, and tell the peer the code; never the cause."""
+        self.tls.write(message_encoded(Goodbye(code, "")))
+        return HandshakeRefused(reason, sentence)

@@ -1,0 +1,83 @@
+"""How two nodes come to share a secret that belongs to exactly this handshake (docs/protocol.md, 2.5).
+
+The secret leaves TLS through the exporter. The exporter itself does not cover the client's certificate, so its context
+does: who the two are, by name and by leaf certificate, in which roles, for what, and every byte of both HELLOs. Two
+sides that differ in any of it get different secrets, and the first sealed frame fails to open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import IntEnum
+
+from OpenSSL import SSL
+
+from pcgrelay.model import Role, Suite
+from pcgrelay.session.binding import export_into
+
+VERSION = 1
+EXPORTER_LABEL = b"EXPERIMENTAL-pcgrelay-v1"  # RFC 5705, 4: labels that begin so need no registration
+SECRET_BYTES = 32
+CONTEXT_BYTES = 190
+
+
+class Purpose(IntEnum):
+    """What a handshake is for. The numbers stand in the protocol."""
+
+    LINK = 1
+    SESSION = 2
+    LINK_RENEWAL = 3
+    SESSION_RENEWAL = 4
+
+
+@dataclass(frozen=True, slots=True)
+class KeyContext:
+    """All that a secret is bound to."""
+
+    purpose: Purpose
+    client_role: Role
+    server_role: Role
+    suite: Suite
+    generation: int
+    client_uri: str
+    server_uri: str
+    client_leaf: bytes  # DER
+    server_leaf: bytes  # DER
+    transcript: bytes  # the client's HELLO message and the server's, with their length prefixes
+
+    def encoded(self) -> bytes:
+        """The exporter's context: tagged fields of fixed length, in a fixed order."""
+        fields = (
+            VERSION.to_bytes(2, "big"),
+            self.purpose.to_bytes(1, "big"),
+            bytes((self.client_role, self.server_role)),
+            self.suite.to_bytes(1, "big"),
+            self.generation.to_bytes(4, "big"),
+            _sha256(self.client_uri.encode()),
+            _sha256(self.server_uri.encode()),
+            _sha256(self.client_leaf),
+            _sha256(self.server_leaf),
+            _sha256(self.transcript),
+        )
+        return b"".join(bytes((tag, len(value))) + value for tag, value in enumerate(fields, 1))
+
+    def binding(self) -> bytes:
+        """What CONFIRM shows to the other side."""
+        return _sha256(self.encoded())
+
+
+def secret_exported(connection: SSL.Connection, context: KeyContext) -> bytearray:
+    """The shared secret. It is the only copy; whoever takes it wipes it."""
+    secret = bytearray(SECRET_BYTES)
+    export_into(connection, secret, EXPORTER_LABEL, context.encoded())
+    return secret
+
+
+def secret_wiped(secret: bytearray) -> None:
+    """Overwrite a secret that will not be handed on after all."""
+    secret[:] = bytes(len(secret))
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()

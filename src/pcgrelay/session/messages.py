@@ -1,0 +1,214 @@
+"""Control messages (docs/protocol.md, 9.1): u32 length, then a msgpack array of tag and fields.
+
+Everything in them comes from a neighbour, so every field has its bound here, and no message exists that breaks one.
+What a newer node adds behind the known fields is ignored, and so is a message with an unknown tag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from pcgrelay.errors import PcgrelayError
+from pcgrelay.model import URI_LIMIT
+
+MESSAGE_LIMIT_BYTES = 262_144
+CARRY_LIMIT_BYTES = 16_384
+RELAYS_MOST = 8
+PREFIX_BYTES = 4
+
+U8 = Annotated[int, Meta(ge=0, le=0xFF)]
+U16 = Annotated[int, Meta(ge=0, le=0xFFFF)]
+U32 = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
+U64 = Annotated[int, Meta(ge=0)]  # msgpack itself knows no more than 64 bits
+Label = Annotated[int, Meta(ge=1, le=0xFFFF_FFFF)]
+Lanes = Annotated[int, Meta(ge=0, le=64)]
+Flows = Annotated[int, Meta(ge=1, le=64)]
+SessionId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+Identity = Annotated[str, Meta(max_length=URI_LIMIT)]
+Reason = Annotated[str, Meta(max_length=256)]
+Route = Annotated[tuple[Identity, ...], Meta(max_length=RELAYS_MOST)]
+
+
+class Code:
+    """Why something ended, as a peer is told it (docs/protocol.md, 10)."""
+
+    DONE: ClassVar = 0
+    VIOLATION: ClassVar = 1
+    LIMIT: ClassVar = 2
+    BUSY: ClassVar = 3
+    UNKNOWN: ClassVar = 4
+    REFUSED: ClassVar = 5
+    UNREACHABLE: ClassVar = 6
+    TIMEOUT: ClassVar = 7
+    ABORTED: ClassVar = 8
+    DRAINING: ClassVar = 9
+    EXPIRED: ClassVar = 10
+
+
+CODE_NAMES = {value: name.lower() for name, value in vars(Code).items() if isinstance(value, int)}
+
+
+def code_name(code: int) -> str:
+    """The word for a code; a newer node's is shown as its number."""
+    return CODE_NAMES.get(code, str(code))
+
+
+class Hello(Struct, tag=1, array_like=True, frozen=True):
+    versions: Annotated[tuple[U16, ...], Meta(max_length=16)]
+    purpose: U8
+    role: U8
+    identity: Identity
+    suites: Annotated[tuple[U8, ...], Meta(min_length=1, max_length=16)]
+    lanes: Lanes
+    flows: Lanes
+    cap: U32
+    link_id: Annotated[bytes, Meta(max_length=16)]
+    generation: U32
+    features: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=64)]
+    nonce: Annotated[bytes, Meta(min_length=32, max_length=32)]
+
+
+class Beat(Struct, tag=2, array_like=True, frozen=True):
+    token: U64
+    answer: bool
+
+
+class Advert(Struct, tag=3, array_like=True, frozen=True):
+    entry: Annotated[bytes, Meta(max_length=160_000)]
+    signature: Annotated[bytes, Meta(max_length=1_024)]
+    chain: Annotated[tuple[Annotated[bytes, Meta(max_length=16_384)], ...], Meta(min_length=1, max_length=8)]
+    path: Route
+
+
+class Withdraw(Struct, tag=4, array_like=True, frozen=True):
+    edge: Identity
+    sequence: U64
+
+
+class PathOpen(Struct, tag=5, array_like=True, frozen=True):
+    session: SessionId
+    source: Identity
+    destination: Identity
+    marking: U8
+    priority: U8
+    flows: Flows
+    cap: U32
+    label: Label
+    resume: bool
+    via: Route
+
+
+class PathAccept(Struct, tag=6, array_like=True, frozen=True):
+    session: SessionId
+    flows: Flows
+    cap: U32
+    label: Label
+
+
+class PathRefuse(Struct, tag=7, array_like=True, frozen=True):
+    session: SessionId
+    code: U16
+    reason: Reason
+    by: Identity
+
+
+class PathClose(Struct, tag=8, array_like=True, frozen=True):
+    session: SessionId
+    code: U16
+
+
+class Carry(Struct, tag=9, array_like=True, frozen=True):
+    session: SessionId
+    data: Annotated[bytes, Meta(max_length=CARRY_LIMIT_BYTES)]
+
+
+class Drain(Struct, tag=10, array_like=True, frozen=True):
+    milliseconds: U32
+
+
+class Renewed(Struct, tag=11, array_like=True, frozen=True):
+    mix: U64
+    generation: U32
+
+
+class Goodbye(Struct, tag=12, array_like=True, frozen=True):
+    code: U16
+    reason: Reason
+
+
+Message = (
+    Hello
+    | Beat
+    | Advert
+    | Withdraw
+    | PathOpen
+    | PathAccept
+    | PathRefuse
+    | PathClose
+    | Carry
+    | Drain
+    | Renewed
+    | Goodbye
+)
+
+_KNOWN_TAGS = range(1, 13)
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+
+class MessageRefused(PcgrelayError):
+    """What came in is no message of this protocol."""
+
+
+def message_encoded(message: Message) -> bytes:
+    """A message as it is sent, with its length before it."""
+    body = _encoder.encode(message)
+    if len(body) > MESSAGE_LIMIT_BYTES:
+        raise MessageRefused(f"A message of {len(body)} bytes is longer than the protocol allows.")
+    return len(body).to_bytes(PREFIX_BYTES, "big") + body
+
+
+class MessageReader:
+    """Cuts a stream of bytes into messages. It holds one unfinished message at most, and that is bounded."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+        self.unknown_total = 0
+
+    def feed(self, data: bytes) -> Iterator[tuple[Message, bytes]]:
+        """Yield each whole message and the bytes that it was; refuses a bad length or content."""
+        self._held += data
+        while len(self._held) >= PREFIX_BYTES:
+            length = int.from_bytes(self._held[:PREFIX_BYTES], "big")
+            if length > MESSAGE_LIMIT_BYTES:
+                raise MessageRefused(f"A message of {length} bytes is longer than the protocol allows.")
+            end = PREFIX_BYTES + length
+            if len(self._held) < end:
+                return
+            whole = bytes(self._held[:end])
+            del self._held[:end]
+            message = self._decoded(whole[PREFIX_BYTES:])
+            if message is not None:
+                yield message, whole
+
+    def _decoded(self, body: bytes) -> Message | None:
+        try:
+            return _decoder.decode(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            if _tag_is_unknown(body):
+                self.unknown_total += 1
+                return None
+            raise MessageRefused(f"A control message breaks its form ({error}).") from None
+
+
+def _tag_is_unknown(body: bytes) -> bool:
+    """Whether it is a well-formed message of a kind that this version does not know."""
+    try:
+        value: Any = msgspec.msgpack.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return isinstance(value, list) and bool(value) and type(value[0]) is int and value[0] not in _KNOWN_TAGS

@@ -1,0 +1,230 @@
+"""TLS 1.3 in memory: a context by the profile of docs/protocol.md, 2.2, and a driver that turns bytes into bytes.
+
+No callback is ever set, for a callback of cffi needs memory that is writable and executable at once, which the hardened
+service denies itself. So OpenSSL judges chain, dates and revocation alone, and everything else is judged after the
+handshake: resumption, group, identity. Nothing is exported before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
+from OpenSSL.crypto import X509, X509Store, X509StoreContext, X509StoreContextError, X509StoreFlags
+
+from pcgrelay.errors import PcgrelayError
+from pcgrelay.session.binding import groups_set, verify_error, was_resumed
+from pcgrelay.session.credentials import Credentials
+from pcgrelay.session.identity import Refusal
+
+HYBRID_GROUPS = frozenset({"X25519MLKEM768", "SecP256r1MLKEM768", "SecP384r1MLKEM1024"})
+GROUPS_REQUIRED = "X25519MLKEM768"
+GROUPS_PREFERRED = "X25519MLKEM768:X25519:P-256"
+TLS_SUITES = b"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256"
+CHAIN_DEPTH = 7  # certificates above the leaf
+RECORD_BYTES = 16_384
+READ_BYTES = 65_536
+
+# X509_V_ERR numbers of OpenSSL's x509_vfy.h; whatever is not named here is `other`.
+_VERIFY_REASONS = {
+    2: Refusal.UNKNOWN_ISSUER,
+    3: Refusal.NO_CRL,
+    7: Refusal.BAD_SIGNATURE,
+    9: Refusal.NOT_YET_VALID,
+    10: Refusal.EXPIRED,
+    11: Refusal.CRL_NOT_CURRENT,
+    12: Refusal.CRL_NOT_CURRENT,
+    18: Refusal.UNKNOWN_ISSUER,
+    19: Refusal.UNKNOWN_ISSUER,
+    20: Refusal.UNKNOWN_ISSUER,
+    21: Refusal.UNKNOWN_ISSUER,
+    22: Refusal.UNKNOWN_ISSUER,
+    23: Refusal.REVOKED,
+    26: Refusal.WRONG_USAGE,
+}
+
+
+class HandshakeRefused(PcgrelayError):
+    """A handshake ended without a link or session. reason is one word for counters; the peer is told a code at most."""
+
+    def __init__(self, reason: str, sentence: str, farewell: bytes = b"") -> None:
+        super().__init__(sentence)
+        self.reason = reason
+        self.farewell = farewell  # what may still be sent before the connection is closed
+
+
+def context_made(credentials: Credentials, *, post_quantum_required: bool) -> SSL.Context:
+    """A context for both roles; it cannot be changed once used, so new credentials mean a new context."""
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_max_proto_version(SSL.TLS1_3_VERSION)
+    context.set_tls13_ciphersuites(TLS_SUITES)
+    groups_set(context, GROUPS_REQUIRED if post_quantum_required else GROUPS_PREFERRED)
+    # Either alone still lets a client resume, and resumption skips every check of certificates.
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_options(SSL.OP_NO_TICKET)
+    # The chain's buffers are small and handshakes short; a link that idles keeps none.
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+    context.set_verify_depth(CHAIN_DEPTH)
+    store = context.get_cert_store()
+    assert store is not None
+    _store_fill(store, credentials)
+    context.use_certificate(credentials.leaf)
+    for certificate in credentials.chain[1:]:
+        context.add_extra_chain_cert(certificate)
+    context.use_privatekey(credentials.key)  # type: ignore[arg-type]
+    context.check_privatekey()
+    return context
+
+
+def store_made(credentials: Credentials) -> X509Store:
+    """The same trust as in a handshake, for chains that come in other ways."""
+    store = X509Store()
+    _store_fill(store, credentials)
+    return store
+
+
+def chain_refusal(store: X509Store, chain: Sequence[x509.Certificate]) -> Refusal | None:
+    """Why a chain (leaf first) does not lead to the trust of the store now, or nothing."""
+    leaf, *others = (X509.from_cryptography(certificate) for certificate in chain)
+    try:
+        X509StoreContext(store, leaf, others).verify_certificate()
+    except X509StoreContextError as error:
+        return _VERIFY_REASONS.get(error.errors[0], Refusal.OTHER)
+    return None
+
+
+def _store_fill(store: X509Store, credentials: Credentials) -> None:
+    for certificate in credentials.trust:
+        store.add_cert(X509.from_cryptography(certificate))
+    if not credentials.crls:
+        return
+    for crl in credentials.crls:
+        store.add_crl(crl)
+    flags = X509StoreFlags.CRL_CHECK
+    issuers = {crl.issuer for crl in credentials.crls}
+    # With a list of every anchor the whole chain can be judged, and a revoked intermediate is found. Without, a check
+    # of the whole chain would refuse everybody, though the leaf's own list is there.
+    if all(anchor.subject in issuers for anchor in credentials.trust):
+        flags |= X509StoreFlags.CRL_CHECK_ALL
+    store.set_flags(flags)
+
+
+class TlsDriver:
+    """One TLS connection without a socket: feed what came in, take what goes out.
+
+    Every method may raise HandshakeRefused. Whoever holds a driver frees it by dropping it; there is no way back.
+    """
+
+    def __init__(self, context: SSL.Context, *, client: bool) -> None:
+        self._connection = SSL.Connection(context, None)
+        if client:
+            self._connection.set_connect_state()
+        else:
+            self._connection.set_accept_state()
+
+    @property
+    def connection(self) -> SSL.Connection:
+        """For the exporter alone."""
+        return self._connection
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes of the peer. The caller bounds how many there are."""
+        view = memoryview(data)
+        while view:
+            view = view[self._connection.bio_write(bytes(view)) :]
+
+    def take(self) -> bytes:
+        """All bytes that wait to go to the peer."""
+        taken = bytearray()
+        try:
+            while True:
+                taken += self._connection.bio_read(READ_BYTES)
+        except SSL.WantReadError:
+            return bytes(taken)
+
+    def handshake(self) -> bool:
+        """Go on as far as the fed bytes allow; true once TLS itself is content."""
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            return False
+        except SSL.Error as error:
+            raise self._refused(error) from None
+        if was_resumed(self._connection):
+            raise HandshakeRefused("resumed", "The handshake was resumed, which skips the check of certificates.")
+        return True
+
+    def read(self) -> bytes:
+        """What the peer wrote, as far as it came; empty if nothing did."""
+        taken = bytearray()
+        try:
+            while True:
+                taken += self._connection.recv(READ_BYTES)
+        except SSL.WantReadError:
+            return bytes(taken)
+        except SSL.ZeroReturnError:
+            raise HandshakeRefused("closed", "The peer closed the connection in good order.") from None
+        except SSL.Error as error:
+            raise self._refused(error) from None
+
+    def write(self, data: bytes) -> None:
+        """Seal data for the peer; `take` has it afterwards."""
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._connection.send(view[:RECORD_BYTES]) :]
+        except SSL.Error as error:
+            raise self._refused(error) from None
+
+    def group(self) -> str:
+        """The key agreement that was negotiated."""
+        return self._connection.get_group_name() or "unknown"
+
+    def suite(self) -> str:
+        """TLS's own suite, which protects the control connection."""
+        return self._connection.get_cipher_name() or "unknown"
+
+    def peer_leaf(self) -> x509.Certificate:
+        """The certificate that signed the peer's handshake."""
+        try:
+            leaf = self._connection.get_peer_certificate(as_cryptography=True)
+        except ValueError:
+            raise HandshakeRefused(Refusal.MALFORMED, "The peer's certificate cannot be read.") from None
+        if leaf is None:
+            raise HandshakeRefused(Refusal.NO_CERTIFICATE, "The peer showed no certificate.")
+        return leaf
+
+    def _refused(self, error: SSL.Error) -> HandshakeRefused:
+        if isinstance(error, SSL.SysCallError):
+            return HandshakeRefused("closed", "The peer broke the connection off.")
+        stack = error.args[0] if error.args and isinstance(error.args[0], list) else []
+        words = " / ".join(str(entry[-1]) for entry in stack)
+        if "certificate verify failed" in words:
+            reason = _VERIFY_REASONS.get(verify_error(self._connection), Refusal.OTHER)
+            return HandshakeRefused(reason, f"The peer's certificate was refused: {reason.replace('_', ' ')}.")
+        for part, reason_word, sentence in _TLS_REASONS:
+            if part in words:
+                return HandshakeRefused(reason_word, sentence)
+        return HandshakeRefused("tls_error", "What the peer sent is no TLS of this profile.")
+
+
+# Parts of OpenSSL's texts, most telling first.
+_TLS_REASONS = (
+    ("did not return a certificate", Refusal.NO_CERTIFICATE, "The peer showed no certificate."),
+    ("alert", "peer_refused", "The peer refused the handshake; its own log says why."),
+    ("unsupported protocol", "tls_version", "The peer does not speak TLS 1.3."),
+    ("wrong version number", "tls_version", "The peer does not speak TLS 1.3."),
+    ("no suitable key share", "group", "The peer offers no key agreement that the policy allows."),
+    ("no suitable groups", "group", "The peer offers no key agreement that the policy allows."),
+    ("no shared group", "group", "The peer offers no key agreement that the policy allows."),
+    ("no shared cipher", "tls_suite", "The peer offers no TLS suite that the policy allows."),
+)
+
+
+def leaf_der(certificate: x509.Certificate) -> bytes:
+    """A certificate as its hash is taken over."""
+    return certificate.public_bytes(Encoding.DER)
