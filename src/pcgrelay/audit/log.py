@@ -1,0 +1,70 @@
+"""Records as JSON lines on standard error, one write for each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import TextIO
+
+import msgspec
+
+from pcgrelay.audit.record import LEVELS, Record
+from pcgrelay.clock import SYSTEM_CLOCK, Clock
+
+Say = Callable[[Record], None]
+
+_encoder = msgspec.json.Encoder()
+
+
+def line_of(record: Record, now: datetime) -> str:
+    """One line of the log, without its end."""
+    head = {
+        "ts": now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z",
+        "level": record.LEVEL,
+        "event": record.EVENT,
+    }
+    fields = _encoder.encode(record)
+    text = _encoder.encode(head)
+    return (text if fields == b"{}" else text[:-1] + b"," + fields[1:]).decode()
+
+
+class Log:
+    """Where records go. A sink that no longer takes them is left alone: the log never stops the node."""
+
+    def __init__(self, level: str = "info", sink: TextIO | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._least = LEVELS.index(level)
+        self._sink = sink
+        self._clock = clock
+        self.lost_total = 0
+
+    def say(self, record: Record) -> None:
+        """Write a record, unless its level is below what is wanted."""
+        if LEVELS.index(record.LEVEL) < self._least:
+            return
+        try:
+            (self._sink or sys.stderr).write(line_of(record, self._clock.wall()) + "\n")
+            (self._sink or sys.stderr).flush()
+        except (OSError, ValueError):
+            self.lost_total += 1
+
+
+class Throttle:
+    """Lets one line in so many milliseconds through for each key, and counts the rest, so that no peer fills a disk."""
+
+    def __init__(self, interval_ms: int, keys_most: int = 1024) -> None:
+        self._interval_ms = interval_ms
+        self._keys_most = keys_most
+        self._last: dict[str, tuple[int, int]] = {}  # key: time of the last line, lines left out since
+
+    def admit(self, key: str, now_ms: int) -> int | None:
+        """How many lines were left out before this one, or nothing if this one is left out too."""
+        last, suppressed = self._last.get(key, (now_ms - self._interval_ms, 0))
+        if now_ms - last < self._interval_ms:
+            self._last[key] = (last, suppressed + 1)
+            return None
+        if len(self._last) >= self._keys_most:
+            # A flood of keys: start anew rather than grow.
+            self._last.clear()
+        self._last[key] = (now_ms, 0)
+        return suppressed

@@ -1,0 +1,245 @@
+"""The kinds of line in the log, each a Struct: an event name, a level, and fields with the words of the protocol.
+
+There is no free text about a peer here but sentences that pcgrelay makes itself. No record has a place for payload, for
+a key, or for the address of an application.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import Struct
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What every line has in common. The log itself adds the time."""
+
+    EVENT: ClassVar[str]
+    LEVEL: ClassVar[str] = "info"
+
+
+class NodeReady(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar = "node.ready"
+    node: str
+    role: str
+    version: str
+    workers: int
+
+
+class NodeDraining(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar = "node.draining"
+    node: str
+    milliseconds: int
+    streams: int
+
+
+class NodeStopped(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar = "node.stopped"
+    node: str
+    streams: int  # that were still open
+
+
+class LinkUp(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar = "link.up"
+    link: int
+    peer: str
+    bearer: str
+    direction: str
+    lanes: int
+    suite: str
+    group: str
+    tls_suite: str
+    replaces: int = 0
+
+
+class LinkDown(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar = "link.down"
+    LEVEL: ClassVar = "warning"
+    link: int
+    peer: str
+    bearer: str
+    reason: str
+    duration_ms: int
+
+
+class LinkControlLost(Record, frozen=True, kw_only=True):
+    """The control connection ended; the lanes go on."""
+
+    EVENT: ClassVar = "link.control_lost"
+    LEVEL: ClassVar = "warning"
+    link: int
+    peer: str
+    reason: str
+
+
+class LinkFailed(Record, frozen=True, kw_only=True):
+    """A link that this node dials could not be made. Said once for each reason, then once a minute."""
+
+    EVENT: ClassVar = "link.failed"
+    LEVEL: ClassVar = "warning"
+    peer: str
+    bearer: str
+    reason: str
+    cause: str
+    attempts: int
+
+
+class LaneDown(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar = "lane.down"
+    LEVEL: ClassVar = "warning"
+    link: int
+    peer: str
+    index: int
+    code: str
+    reason: str
+
+
+class HandshakeRefused(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar = "handshake.refused"
+    LEVEL: ClassVar = "warning"
+    purpose: str
+    reason: str
+    cause: str
+    bearer: str = ""
+    source: str = ""  # of a neighbour that has not proved who it is: the one case in which an address is all there is
+    peer: str = ""
+    suppressed: int = 0  # lines like this one that were left out since the last
+
+
+class AcceptPaused(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar = "listener.paused"
+    LEVEL: ClassVar = "error"
+    bearer: str
+    reason: str
+
+
+class SessionUp(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar = "session.up"
+    session: int
+    peer: str
+    via: str
+    initiator: bool
+    flows: int
+    cap: int
+    marking: int
+    suite: str
+    group: str
+    tls_suite: str
+    duration_ms: int
+
+
+class SessionStalled(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar = "session.stalled"
+    LEVEL: ClassVar = "warning"
+    session: int
+    peer: str
+    via: str
+    reason: str
+
+
+class SessionResumed(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar = "session.resumed"
+    session: int
+    peer: str
+    via: str
+    pause_ms: int
+
+
+class SessionDown(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar = "session.down"
+    LEVEL: ClassVar = "warning"
+    session: int
+    peer: str
+    code: str
+    reason: str
+    remote: bool = False
+
+
+class SessionFailed(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar = "session.failed"
+    LEVEL: ClassVar = "warning"
+    peer: str
+    reason: str
+    cause: str
+    by: str = ""
+    attempts: int = 1
+
+
+class PathRefused(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar = "path.refused"
+    LEVEL: ClassVar = "warning"
+    source: str
+    destination: str
+    code: str
+    reason: str
+
+
+class EntryRefused(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar = "catalogue.refused"
+    LEVEL: ClassVar = "warning"
+    peer: str
+    edge: str
+    reason: str
+    suppressed: int = 0
+
+
+class StreamEnd(Record, frozen=True, kw_only=True):
+    """The access log: one line for each stream that was open."""
+
+    EVENT: ClassVar = "stream.end"
+    from_organisation: str
+    to_organisation: str
+    service: str
+    direction: str  # import, export: on which side of it this edge stands
+    session: int
+    sent_bytes: int
+    received_bytes: int
+    duration_ms: float
+    suite: str
+    group: str
+    code: str
+    cause: str
+    remote: bool = False
+
+
+class StreamRefused(Record, frozen=True, kw_only=True):
+    """A stream that never was: by which side, which rule and why."""
+
+    EVENT: ClassVar = "stream.refused"
+    LEVEL: ClassVar = "warning"
+    from_organisation: str
+    to_organisation: str
+    service: str
+    direction: str
+    session: int
+    suite: str = ""
+    group: str = ""
+    code: str
+    cause: str
+    rule: int | None = None
+    rule_text: str = ""
+    remote: bool = False
+
+
+class TargetUnresolved(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar = "target.unresolved"
+    LEVEL: ClassVar = "warning"
+    service: str
+    cause: str
+
+
+class EventsLost(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar = "events.lost"
+    LEVEL: ClassVar = "error"
+    count: int
+
+
+class Failure(Record, frozen=True, kw_only=True):
+    """Something in pcgrelay itself went wrong; the node goes on."""
+
+    EVENT: ClassVar = "node.failure"
+    LEVEL: ClassVar = "error"
+    where: str
+    error: str  # the kind of exception; its text may quote a peer

@@ -1,0 +1,97 @@
+"""Who may do what. Every question is answered from the identity that TLS has proved, and the answer is no by default.
+
+Rules are numbered as the configuration lists them, from nought: the number goes to the refused side and into both logs,
+so that two operators on the telephone speak of the same line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pcgrelay.config import ExportSettings, PolicySettings
+from pcgrelay.model import Marking, NodeId
+
+RULE_NONE = 0xFFFF
+MARKING_NUMBERS = {marking: number for number, marking in enumerate(Marking, 1)}
+# A path keeps at least this in flight, or its flows stall at every round trip (protocol, section 8).
+CAP_LEAST_BYTES = 131_072
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One export's allow list, as it is named in logs."""
+
+    number: int
+    service: str
+    allow: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The rule for a person."""
+        allowed = ", ".join(self.allow) if self.allow else "nobody"
+        return f"export {self.number} ({self.service}) allows {allowed}"
+
+
+def export_rules(exports: Sequence[ExportSettings]) -> tuple[Rule, ...]:
+    """The rules of an exporting edge, in their order."""
+    return tuple(Rule(number, str(export.service), export.allow) for number, export in enumerate(exports))
+
+
+def granted(rules: Iterable[Rule], organisation: str) -> tuple[int, ...]:
+    """The exports that an organisation may open. Names are compared whole: a pattern could let in a newcomer."""
+    return tuple(rule.number for rule in rules if organisation in rule.allow)
+
+
+def link_refusal(policy: PolicySettings, peer: NodeId, expected: NodeId | None) -> str | None:
+    """Why a neighbour may not link, in one word, or nothing. Whom we dial is named; who dials us must be a member."""
+    if expected is not None:
+        return None if peer == expected else "unexpected_identity"
+    return None if policy.admits(peer.organisation) else "not_a_member"
+
+
+def reach_refusal(policy: PolicySettings, source: NodeId, destination: NodeId) -> str | None:
+    """Why a relay leads no path between two edges, in one word, or nothing: both must be of its members."""
+    for node in (source, destination):
+        if not policy.admits(node.organisation):
+            return "not_a_member"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a relay may keep queued for all its paths together."""
+
+    total_bytes: int
+    reserved_bytes: int = 0
+
+    @classmethod
+    def of_memory(cls, memory_bytes: int) -> Budget:
+        """Half of the data plane's memory: the rest is for frames on their way in and out."""
+        return cls(memory_bytes // 2)
+
+    def cap_granted(self, flows: int, cap: int, *, exactly: bool) -> int | None:
+        """The cap that a new path gets, or nothing if there is no room.
+
+        No path takes more than a quarter of what is left, so there is always room for the next one. With exactly the
+        answer is cap itself or nothing: a path that resumes has bytes in flight already.
+        """
+        share = (self.total_bytes - self.reserved_bytes) // 4 // (2 * flows)
+        if exactly:
+            return cap if cap <= share * 4 else None
+        allowed = min(cap, share)
+        return allowed if allowed >= CAP_LEAST_BYTES else None
+
+    def reserved(self, flows: int, cap: int) -> Budget:
+        """The budget once a path with that cap is there."""
+        return Budget(self.total_bytes, self.reserved_bytes + 2 * flows * cap)
+
+    def released(self, flows: int, cap: int) -> Budget:
+        """The budget once that path is gone."""
+        return Budget(self.total_bytes, self.reserved_bytes - 2 * flows * cap)
+
+
+def session_cap(memory_bytes: int, flows: int) -> int:
+    """What an edge asks to have in flight for each flow of a session: a bandwidth-delay product of 16 MiB is plenty,
+    and one session takes no more than an eighth of the memory."""
+    return max(CAP_LEAST_BYTES, min(16 << 20, memory_bytes // 8 // flows))
