@@ -19,11 +19,13 @@ help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
 		printf '%-16s %s\n' "$$name" "$$text"; done
 
+$(PYTHON):
+	@sh scripts/setup
+
 setup: ## Install what is missing, make .venv and build the core; a second run takes about a second.
 	@sh scripts/setup
 
-build: ## Build the native core where the Python package finds it.
-	@test -x $(PYTHON) || sh scripts/setup
+build: | $(PYTHON) ## Build the native core where the Python package finds it.
 	$(PYTHON) setup.py --quiet build_ext --inplace
 
 demo: setup ## Show a realm of two relays and three organisations at work on this machine.
@@ -35,31 +37,31 @@ test: ## Run everything: lint, types, all tests, and a short fuzz run.
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
 
-lint: ## Check the style of the Python and the Cython sources.
+lint: | $(PYTHON) ## Check the style of the Python and the Cython sources.
 	$(PYTHON) -m ruff check .
 	$(WITH_VENV) cython-lint src/_core
 
-types: ## Check the types, and the stubs against the built modules.
+types: | $(PYTHON) ## Check the types, and the stubs against the built modules.
 	$(PYTHON) -m mypy --strict src/pcgrelay
 	$(PYTHON) -m mypy.stubtest pcgrelay._core --allowlist tests/source/stubtest.allow --ignore-unused-allowlist
 
-fuzz: ## Run each fuzz harness for FUZZ_SECONDS (60 unless told).
+fuzz: | $(PYTHON) ## Run each fuzz harness for FUZZ_SECONDS (60 unless told).
 	$(PYTHON) tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
-asan: ## Run the core tests under AddressSanitizer and UndefinedBehaviorSanitizer.
+asan: | $(PYTHON) ## Run the core tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 	PCGRELAY_BUILD=asan $(PYTHON) setup.py --quiet build
 	$(SANITISER_ENV) LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 		PYTHONPATH=build/asan/lib $(PYTHON) -m pytest -p no:cacheprovider --timeout 600 $(SANITISER_TESTS) $(PYTEST_ARGS)
 
-tsan: ## Run the core tests under ThreadSanitizer.
+tsan: | $(PYTHON) ## Run the core tests under ThreadSanitizer.
 	PCGRELAY_BUILD=tsan $(PYTHON) setup.py --quiet build
 	$(SANITISER_ENV) LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" \
 		PYTHONPATH=build/tsan/lib $(PYTHON) -m pytest -p no:cacheprovider --timeout 600 $(SANITISER_TESTS) $(PYTEST_ARGS)
 
-bench: ## Measure, from one AEAD call up to a relay on loopback.
+bench: | $(PYTHON) ## Measure, from one AEAD call up to a relay on loopback.
 	$(PYTHON) -m pytest benches --benchmark-only $(PYTEST_ARGS)
 
-annotate: ## Write the C that each Cython line becomes, as HTML under build/annotate/.
+annotate: | $(PYTHON) ## Write the C that each Cython line becomes, as HTML under build/annotate/.
 	PCGRELAY_BUILD=annotate $(PYTHON) setup.py --quiet build_ext
 	@echo 'Open the HTML files in build/annotate/cython/src/_core/.'
 
