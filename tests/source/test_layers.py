@@ -34,8 +34,8 @@ CORE_IMPORTERS = {"core": {"plane"}}
 
 # The core from bottom to top. A file may cimport what stands before it.
 CORE_ORDER = (
-    "libcrypto linux atomics result wire buf map queue timer handle aead epoch frame record credit stats stream flow route "
-    "link relay edge mailbox worker core probe"
+    "libcrypto linux atomics result wire buf map queue timer handle aead epoch frame record credit stats stream flow "
+    "route link relay edge mailbox worker core probe"
 ).split()
 CORE_EXCEPT = {"probe": {"linux", "mailbox", "worker", "core"}}
 SYSTEM_CALLERS = {"linux", "mailbox", "worker", "core"}
