@@ -95,7 +95,7 @@ class Realm:
         if uris is None:
             authority.issue(organisation, node, out, not_before=before, not_after=after)
         else:
-            self._issue_odd(authority, out, node, uris, before, after)
+            self._issue_odd(authority, out / node, uris, (before, after))
         if wrong_ca:
             (out / "realm-ca.pem").write_bytes(self.trust.read_bytes())
         if revoked:
@@ -108,17 +108,17 @@ class Realm:
         return self._stranger
 
     def _issue_odd(
-        self, authority: Authority, out: Path, node: str, uris: Iterable[str], before: datetime, after: datetime
+        self, authority: Authority, stem: Path, uris: Iterable[str], dates: tuple[datetime, datetime]
     ) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.UniformResourceIdentifier(uri) for uri in uris]
-        leaf = sign_odd(authority, key.public_key(), names, before, after)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / f"{node}.pem").write_bytes(leaf.public_bytes(Encoding.PEM))
-        key_path = out / f"{node}.key"
+        leaf = sign_odd(authority, key.public_key(), names, *dates)
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        Path(f"{stem}.pem").write_bytes(leaf.public_bytes(Encoding.PEM))
+        key_path = Path(f"{stem}.key")
         key_path.touch(mode=0o600)
         key_path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        (out / "realm-ca.pem").write_bytes(authority.certificate_path.read_bytes())
+        (stem.parent / "realm-ca.pem").write_bytes(authority.certificate_path.read_bytes())
 
 
 def sign_odd(

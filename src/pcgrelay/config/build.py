@@ -110,7 +110,8 @@ def _policy(source: Source, table: schema.PolicyTable) -> PolicySettings:
     for index, pattern in enumerate(table.members):
         _parsed(source, ("policy", "members", index), pattern, _member_pattern)
     _refuse_twice(source, "policy", "members", table.members)
-    if table.half_open_per_source > table.half_open_total:
+    per_source = table.half_open_per_source or max(1, table.half_open_total // 8)
+    if per_source > table.half_open_total:
         problem = f"one source may not have more than all together ({table.half_open_total}); lower this or raise that"
         raise source.refusal(("policy", "half_open_per_source"), problem)
     return PolicySettings(
@@ -119,7 +120,7 @@ def _policy(source: Source, table: schema.PolicyTable) -> PolicySettings:
         members=table.members,
         handshake_deadline_ms=table.handshake_deadline_ms,
         half_open_total=table.half_open_total,
-        half_open_per_source=table.half_open_per_source,
+        half_open_per_source=per_source,
     )
 
 

@@ -42,7 +42,7 @@ class PolicyTable(Table, frozen=True, kw_only=True):
     members: tuple[str, ...] = ()
     handshake_deadline_ms: Milliseconds = 10_000
     half_open_total: Count = 256
-    half_open_per_source: Count = 32
+    half_open_per_source: Count | None = None  # an eighth of the total
 
 
 class ListenTable(Table, frozen=True, kw_only=True):

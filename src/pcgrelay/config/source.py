@@ -46,7 +46,7 @@ class Source:
         """The refusal of what stands at that place; problem says what is wrong and how to mend it."""
         line = self.line_of(where)
         place = f"{self.path}:{line}" if line else f"{self.path}"
-        return ConfigError(f"{place}: {shown_path(where)}{': ' if where else ''}{problem}.")
+        return ConfigError(f"{place}: {_clean(shown_path(where))}{': ' if where else ''}{_clean(problem)}.")
 
     def line_of(self, where: KeyPath) -> int | None:
         """The line of a key, else that of the nearest table above it, else nothing."""
@@ -77,8 +77,7 @@ class Source:
     def _syntax_refusal(self, message: str) -> ConfigError:
         match = _AT_LINE.fullmatch(message)
         where, problem = (f":{match[2]}", f"{match[1]}, at column {match[3]}") if match else ("", message)
-        problem = problem.replace("\n", " ")
-        return ConfigError(f"{self.path}{where}: this is not valid TOML ({problem}); mend that line.")
+        return ConfigError(f"{self.path}{where}: this is not valid TOML ({_clean(problem)}); mend that line.")
 
 
 def shown_path(where: KeyPath) -> str:
@@ -87,3 +86,9 @@ def shown_path(where: KeyPath) -> str:
     for part in where:
         shown += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if shown else part
     return shown
+
+
+def _clean(text: str) -> str:
+    """What the file says, fit for one line of a log: nothing that moves a cursor, and no end of it."""
+    shown = "".join(character if character.isprintable() else "?" for character in text)
+    return shown if len(shown) <= 600 else shown[:597] + "..."

@@ -1,0 +1,414 @@
+"""The configuration: the documented file works, and every wrong one is refused by file, line, key and remedy."""
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pcgrelay import config
+from pcgrelay.config import Address, schema
+from pcgrelay.config.values import memory_bytes
+from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem
+from pcgrelay.model import Marking, NodeId, Role, ServiceName, Suite
+
+DOCUMENTED = """
+[node]
+name = "kent-1"                          # unique in its organisation
+organisation = "kent.police.example"
+realm = "police.example"
+role = "edge"                            # or "relay"
+workers = 0                              # data-plane threads; 0: one for each core
+memory = "256MiB"                        # budget of the data plane
+admin = "/run/pcgrelay/kent-1.sock"      # unix socket of the admin interface
+
+[identity]
+certificate = "kent-1.pem"               # chain, leaf first; paths are relative to this file
+key = "kent-1.key"
+trust = "realm-ca.pem"
+crl = "realm.crl"                        # optional
+
+[policy]
+post_quantum = "required"                # or "preferred"
+suites = ["AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305"]
+members = ["*.police.example", "hub.example"]
+
+[[listen]]                               # where neighbours' links come in
+address = "127.0.0.1:7400"
+bearer = "psn"
+
+[[link]]                                 # links that this node opens
+peer = "relay-1.hub.example"             # node name . organisation
+address = "127.0.0.1:7400"
+bearer = "psn"
+
+[[export]]
+service = "custody"                      # becomes custody@kent.police.example
+target = "127.0.0.1:5432"
+allow = ["met.police.example"]
+marking = "OFFICIAL-SENSITIVE"
+
+[[import]]
+service = "custody@kent.police.example"
+listen = "127.0.0.1:15432"
+"""
+PATH = Path("/etc/pcgrelay/kent-1.toml")
+
+
+def test_the_documented_file_means_what_it_says() -> None:
+    settings = config.parse(DOCUMENTED, PATH)
+    assert settings.node.id == NodeId("police.example", "kent.police.example", "kent-1")
+    assert settings.node.role is Role.EDGE
+    assert settings.node.workers >= 1
+    assert settings.node.lanes == settings.node.workers
+    assert settings.node.memory_bytes == 256 * 1024 * 1024
+    assert settings.node.admin == Path("/run/pcgrelay/kent-1.sock")
+    assert settings.identity.certificate == Path("/etc/pcgrelay/kent-1.pem")
+    assert settings.identity.crl == Path("/etc/pcgrelay/realm.crl")
+    assert settings.policy.post_quantum_required
+    assert settings.policy.suites == (Suite.AES_256_GCM, Suite.AES_128_GCM, Suite.CHACHA20_POLY1305)
+    assert settings.policy.admits("met.police.example")
+    assert settings.policy.admits("hub.example")
+    assert not settings.policy.admits("police.example")
+    assert not settings.policy.admits("a.hub.example")
+    assert settings.listens[0].address == Address("127.0.0.1", 7400)
+    assert settings.links[0].peer == NodeId("police.example", "hub.example", "relay-1")
+    assert settings.links[0].bearer == "psn"
+    assert settings.exports[0].service == ServiceName("custody", "kent.police.example")
+    assert settings.exports[0].marking is Marking.OFFICIAL_SENSITIVE
+    assert settings.exports[0].allow == ("met.police.example",)
+    assert settings.imports[0].listen == Address("127.0.0.1", 15432)
+
+
+def test_what_is_left_out_is_safe() -> None:
+    bare = re.sub(r"(?ms)^\[policy\].*?(?=^\[\[listen)", "", DOCUMENTED)
+    bare = re.sub(r"(?m)^(workers|memory|admin|crl|allow|marking|bearer) .*$", "", bare)
+    settings = config.parse(bare, PATH)
+    assert settings.policy.post_quantum_required
+    assert settings.policy.suites == tuple(Suite)
+    assert settings.policy.members == ()
+    assert not settings.policy.admits("kent.police.example")
+    assert settings.exports[0].allow == ()
+    assert settings.exports[0].marking is Marking.OFFICIAL
+    assert settings.node.admin == Path("/run/pcgrelay/kent-1.sock")
+    assert settings.identity.crl is None
+
+
+def test_the_order_of_suites_is_kept() -> None:
+    text = re.sub(r"suites = .*", 'suites = ["CHACHA20-POLY1305", "AES-256-GCM"]', DOCUMENTED)
+    assert config.parse(text, PATH).policy.suites == (Suite.CHACHA20_POLY1305, Suite.AES_256_GCM)
+
+
+def test_each_key_has_an_example_that_works() -> None:
+    values = tables()
+    known = set()
+    for name, value in values.items():
+        table = type(value[0]) if isinstance(value, tuple) else type(value)
+        known |= {name, *(f"{name}.{field.encode_name}" for field in msgspec.structs.fields(table))}
+    assert set(schema.EXAMPLES) == known
+    text = "".join(
+        f"{schema.EXAMPLES[name]}\n"
+        + "".join(f"{line}\n" for key, line in schema.EXAMPLES.items() if key.startswith(f"{name}."))
+        for name in values
+    )
+    assert config.parse(text, PATH).node.id.name == "kent-1"
+
+
+def tables() -> dict[str, Any]:
+    """Each table of the schema with its first entry."""
+    import tomllib
+
+    whole = msgspec.convert(tomllib.loads(DOCUMENTED), schema.FileTable)
+    return {field.encode_name: getattr(whole, field.name) for field in msgspec.structs.fields(schema.FileTable)}
+
+
+# --- two hundred wrong files ---------------------------------------------------------------------------------------
+
+ARRAYS = {"listen", "link", "export", "import"}
+
+
+def documented() -> dict[str, Any]:
+    import tomllib
+
+    return tomllib.loads(DOCUMENTED)
+
+
+def written(values: dict[str, Any]) -> str:
+    lines: list[str] = []
+    for name, value in values.items():
+        entries = value if isinstance(value, list) else [value]
+        for entry in entries:
+            lines.append(f"[[{name}]]" if isinstance(value, list) else f"[{name}]")
+            lines += [f"{key} = {json.dumps(item)}" for key, item in entry.items()]
+    return "\n".join(lines) + "\n"
+
+
+def with_key(table: str, key: str, value: Any) -> str:
+    values = copy.deepcopy(documented())
+    entry = values.setdefault(table, {})
+    (entry[0] if table in ARRAYS else entry)[key] = value
+    return written(values)
+
+
+def without_key(table: str, key: str) -> str:
+    values = copy.deepcopy(documented())
+    entry = values[table]
+    del (entry[0] if table in ARRAYS else entry)[key]
+    return written(values)
+
+
+REQUIRED = {
+    "node": ["name", "organisation", "realm", "role"],
+    "identity": ["certificate", "key", "trust"],
+    "listen": ["address"],
+    "link": ["peer", "address"],
+    "export": ["service", "target"],
+    "import": ["service", "listen"],
+}
+BAD_NAMES = ["", "Kent", "kent_1", "-kent", "kent-", "k" * 64, "ké", "a b", "a\n", "*"]
+BAD_DOTTED = ["", ".", "Kent.example", "kent..example", ".kent", "kent.", "a." * 127 + "a", "a b.example"]
+BAD_ADDRESSES = [
+    "", "127.0.0.1", ":7400", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:x", "127.0.0.1:-1",
+    "::1:7400", "[::1]", "[::g]:7400", "127.0.0.256:7400", "a b:7400", "unix:/tmp/x", "127.0.0.1:7400 ", "[]:1", "x:٧",
+]  # fmt: skip
+BAD_VALUES: dict[str, list[Any]] = {
+    "node.name": [*BAD_NAMES, "a.b"],
+    "node.organisation": [*BAD_DOTTED, "*"],
+    "node.realm": BAD_DOTTED,
+    "node.role": ["", "Edge", "hub", "relay "],
+    "node.workers": [-1, 65, 10**20],
+    "node.lanes": [-1, 65],
+    "node.memory": ["", "256", "256MB", "1.5GiB", "-1MiB", "0MiB", "1MiB", "9999999GiB", "256 mib", "²MiB"],
+    "node.admin": ["", "/" + "x" * 107, "a\0b"],
+    "identity.certificate": ["", "a\0"],
+    "identity.key": [""],
+    "identity.trust": [""],
+    "identity.crl": [""],
+    "policy.post_quantum": ["", "Required", "no", "optional"],
+    "policy.suites": [[], ["AES"], ["aes-256-gcm"], ["AES-256-GCM", "AES-256-GCM"], [1], [["AES-256-GCM"]]],
+    "policy.members": [["**"], ["*kent"], ["*."], ["a.*"], [""], ["Kent"], ["*", "*"], [1]],
+    "policy.handshake_deadline_ms": [0, -1, 3_600_001],
+    "policy.half_open_total": [0, 1_000_001],
+    "policy.half_open_per_source": [0, 257],
+    "listen.address": BAD_ADDRESSES,
+    "listen.bearer": BAD_NAMES,
+    "link.peer": ["", "relay-1", "relay-1.", ".hub.example", "Relay.hub.example", "kent-1.kent.police.example"],
+    "link.address": [*BAD_ADDRESSES, "0.0.0.0:7400", "[::]:7400"],
+    "link.bearer": ["", "P"],
+    "export.service": [*BAD_NAMES, "custody@kent.police.example", "a.b"],
+    "export.target": [*BAD_ADDRESSES, "0.0.0.0:5432"],
+    "export.allow": [["*"], ["*.police.example"], [""], ["met.example", "met.example"], [7]],
+    "export.marking": ["", "official", "TOP SECRET"],
+    "export.connect_timeout_ms": [0],
+    "import.service": ["", "custody", "custody@", "@kent.example", "a@b@c", "Custody@kent.example"],
+    "import.listen": [*BAD_ADDRESSES, "127.0.0.1:7400", "0.0.0.0:7400"],
+    "log.level": ["", "INFO", "trace"],
+}
+
+
+def bad_files() -> list[tuple[str, str, str]]:
+    """Each with what it does and the key that the refusal must name."""
+    found = []
+    for dotted in schema.EXAMPLES:
+        table, _, key = dotted.partition(".")
+        shown = f"{table}[1].{key}" if table in ARRAYS else dotted
+        if not key:
+            continue
+        found.append((f"misspelt {dotted}", with_key(table, key + "x", "a"), shown + "x"))
+        found.append(
+            (f"a date as {dotted}", with_key(table, key, 1).replace(f"{key} = 1\n", f"{key} = 2026-01-01\n"), shown)
+        )
+        found.append((f"a table as {dotted}", with_key(table, key, {}), shown))
+        for value in BAD_VALUES.get(dotted, ()):
+            found.append((f"{value!r} as {dotted}", with_key(table, key, value), shown))
+    for table, keys in REQUIRED.items():
+        for key in keys:
+            shown = f"{table}[1].{key}" if table in ARRAYS else f"{table}.{key}"
+            found.append((f"no {table}.{key}", without_key(table, key), shown))
+    return found
+
+
+BAD_FILES = bad_files()
+
+
+def test_there_are_at_least_two_hundred_wrong_files() -> None:
+    assert len(BAD_FILES) >= 200
+    assert len({text for _, text, _ in BAD_FILES}) == len(BAD_FILES)
+
+
+@pytest.mark.parametrize(("text", "key"), [pytest.param(text, key, id=name) for name, text, key in BAD_FILES])
+def test_a_wrong_file_is_refused_by_file_line_and_key(text: str, key: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        config.parse(text, PATH)
+    sentence = str(refused.value)
+    assert re.match(rf"{re.escape(str(PATH))}:\d+: ", sentence)
+    assert key in sentence
+    assert sentence.endswith(".")
+    assert sentence.isprintable()
+    # The line is that of the key, or, where the key is missing, of its table.
+    line = text.splitlines()[int(sentence.split(":")[1]) - 1]
+    assert line.startswith(key.rpartition(".")[2] + " = ") or "this is missing" in sentence
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('post_quantum = "required"', 'post_quantom = "required"', "nearest that there is: post_quantum"),
+        ("[policy]", "[polcy]", "nearest that there is: policy"),
+        ("[[import]]", "[[inport]]", "nearest that there is: import"),
+        ("[[export]]", "[export]", r"write \[\[export\]\]"),
+        ("[node]", "[[node]]", r"write \[node\]"),
+        ('name = "kent-1"', "name = kent-1", "not valid TOML"),
+        ("[node]", "[node", "not valid TOML"),
+        ('role = "edge" ', 'role = "edge"\nrole = "edge" ', "not valid TOML"),
+        ('role = "edge"', 'role = "relay"', "a relay offers and uses no services"),
+        ("workers = 0", 'workers = "four"', "must be a whole number; write for example: workers = 0"),
+        ("[[listen]]", "[[listen]]\naddress = '[::]:15432'\n[[listen]]", r"taken by listen\[1\]\.address"),
+        (
+            "[[link]]",
+            "[[link]]\npeer='relay-1.hub.example'\naddress='127.0.0.1:7400'\n[[link]]",
+            r"already in link\[1\]",
+        ),
+        ("[[export]]", "[[export]]\nservice='custody'\ntarget='a:1'\n[[export]]", r"already in export\[1\]"),
+        (
+            "[[import]]",
+            "[[import]]\nservice='custody@kent.police.example'\nlisten='a:1'\n[[import]]",
+            r"in import\[1\]",
+        ),
+        ("127.0.0.1:15432", "0.0.0.0:7400", r"taken by listen\[1\]"),
+    ],
+)
+def test_what_a_refusal_says(old: str, new: str, words: str) -> None:
+    assert old in DOCUMENTED
+    with pytest.raises(ConfigError, match=words) as refused:
+        config.parse(DOCUMENTED.replace(old, new, 1), PATH)
+    assert str(refused.value).startswith(str(PATH))
+
+
+def test_a_node_that_nothing_reaches_is_refused() -> None:
+    bare = re.sub(r"(?ms)^\[\[listen\]\].*?(?=^\[\[export)", "", DOCUMENTED)
+    with pytest.raises(ConfigError, match="neither"):
+        config.parse(bare, PATH)
+
+
+@pytest.mark.parametrize("missing", ["node", "identity"])
+def test_a_missing_table_is_named(missing: str) -> None:
+    values = documented()
+    del values[missing]
+    with pytest.raises(ConfigError, match=rf"{missing}: this is missing; write for example: \[{missing}\]"):
+        config.parse(written(values), PATH)
+
+
+def test_the_line_is_that_of_the_second_entry() -> None:
+    text = DOCUMENTED + '\n[[import]]\nservice = "b@c.example"\n# a comment = 3\nlisten = "nowhere"\n'
+    with pytest.raises(ConfigError, match=rf":{len(text.splitlines())}: import\[2\]\.listen: "):
+        config.parse(text, PATH)
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(DOCUMENTED.replace("/run/pcgrelay/", "unix:"), encoding="utf-8")
+    settings = config.load(path)
+    assert settings.node.admin == tmp_path / "kent-1.sock"
+    assert settings.identity.key == tmp_path / "kent-1.key"
+    assert settings.path == path
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b'[node]\nname = "\xff"', ":2: the configuration is not UTF-8"),
+        (b"#" * (1 << 20) + b"#", "larger than 1024 KiB"),
+    ],
+)
+def test_a_file_that_cannot_be_text_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "node.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        config.load(path)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no configuration at this path"):
+        config.load(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="is a folder"):
+        config.load(tmp_path)
+
+
+def test_an_unreadable_file_is_a_matter_of_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(PermissionProblem, match="may not read the configuration"):
+        config.load(tmp_path / "node.toml")
+
+
+def test_nesting_without_end_is_refused() -> None:
+    with pytest.raises(ConfigError):
+        config.parse("a = " + "[" * 100_000, PATH)
+
+
+# --- parsers -------------------------------------------------------------------------------------------------------
+
+
+def refusal_of(text: str) -> str:
+    """The sentence, or the path if there is nothing to refuse. Any other exception fails the test."""
+    try:
+        return str(config.parse(text, PATH).path)
+    except PcgrelayError as refused:
+        return str(refused)
+
+
+@given(st.text(max_size=200))
+@example("[node]\nname = 1979-05-27T07:32:00Z")
+@example("node.name = 'a'")
+@example('[[listen]]\n"address" = 1')
+@example("[node]\n[node.name]\nx = 1")
+@example("listen = [1]")
+@example('"\\u001b[2J" = 1')
+@example('[[link]]\npeer = "a\\nb.c"\naddress = "a\\u0007:1"')
+@example("node = 3")
+def test_no_text_gets_more_than_a_sentence(text: str) -> None:
+    for whole in (text, DOCUMENTED + text):
+        sentence = refusal_of(whole)
+        assert sentence.startswith(str(PATH))
+        assert sentence.isprintable()
+
+
+@given(st.ip_addresses().map(str) | st.just("relay.hub.example"), st.integers(1, 65535))
+def test_an_address_survives_its_spelling(host: str, port: int) -> None:
+    address = Address.parse(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    assert address.port == port
+    assert Address.parse(str(address)) == address
+
+
+@given(st.text(max_size=40))
+def test_an_address_is_read_or_refused(text: str) -> None:
+    try:
+        address = Address.parse(text)
+    except ValueError:
+        return
+    assert Address.parse(str(address)) == address
+
+
+@given(st.integers(1, 999_999), st.sampled_from(["B", "KiB", "MiB", "GiB"]))
+def test_sizes(number: int, unit: str) -> None:
+    assert memory_bytes(f"{number}{unit}") == number * 1024 ** ["B", "KiB", "MiB", "GiB"].index(unit)
+
+
+def test_listeners_that_collide() -> None:
+    one = Address("127.0.0.1", 80)
+    assert one.collides_with(Address("0.0.0.0", 80))
+    assert Address("::", 80).collides_with(one)
+    assert not one.collides_with(Address("127.0.0.2", 80))
+    assert not one.collides_with(Address("127.0.0.1", 81))

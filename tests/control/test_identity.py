@@ -1,0 +1,136 @@
+"""Who a certificate names, and the reason when it names nobody, or when a handshake failed."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from pcgrelay.model import NodeId
+from pcgrelay.session.identity import IdentityRefused, Refusal, explain_failure, identity_of
+from pki import REALM, Realm, sign_odd
+
+KENT = "kent.police.example"
+URI = f"spiffe://{REALM}/org/{KENT}/node/kent-1"
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def realm(tmp_path_factory: pytest.TempPathFactory) -> Realm:
+    return Realm(tmp_path_factory.mktemp("realm"))
+
+
+def odd_leaf(realm: Realm, *names: x509.GeneralName, ca: bool = False) -> x509.Certificate:
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    return sign_odd(realm.authority, public, names, NOW - timedelta(days=1), NOW + timedelta(days=1), ca=ca)
+
+
+def refusal_of(leaf: x509.Certificate, realm_name: str = REALM) -> Refusal:
+    with pytest.raises(IdentityRefused) as refused:
+        identity_of(leaf, realm_name)
+    assert str(refused.value).endswith(".")
+    return refused.value.reason
+
+
+def test_a_leaf_names_its_node(realm: Realm) -> None:
+    assert identity_of(realm.issue(KENT, "kent-1").leaf, REALM) == NodeId(REALM, KENT, "kent-1")
+
+
+def test_other_kinds_of_names_count_for_nothing(realm: Realm) -> None:
+    other = NodeId(REALM, "met.police.example", "met-1")
+    leaf = odd_leaf(
+        realm, x509.DNSName("evil.example"), x509.UniformResourceIdentifier(URI), x509.DNSName(other.dotted)
+    )
+    assert identity_of(leaf, REALM) == NodeId(REALM, KENT, "kent-1")
+
+
+def test_no_name(realm: Realm) -> None:
+    assert refusal_of(realm.issue(KENT, "no-san", no_san=True).leaf) is Refusal.NO_SPIFFE_SAN
+    assert refusal_of(odd_leaf(realm, x509.DNSName("kent-1.kent.police.example"))) is Refusal.NO_SPIFFE_SAN
+    assert refusal_of(odd_leaf(realm, x509.UniformResourceIdentifier("https://kent.example"))) is Refusal.NO_SPIFFE_SAN
+
+
+def test_two_names(realm: Realm) -> None:
+    assert refusal_of(realm.issue(KENT, "two-sans", two_sans=True).leaf) is Refusal.TWO_SANS
+    twice = [x509.UniformResourceIdentifier(URI)] * 2
+    assert refusal_of(odd_leaf(realm, *twice)) is Refusal.TWO_SANS
+    foreign = [x509.UniformResourceIdentifier("https://x.example"), x509.UniformResourceIdentifier(URI)]
+    assert refusal_of(odd_leaf(realm, *foreign)) is Refusal.TWO_SANS
+
+
+@pytest.mark.parametrize("uri", [URI + "/", URI.replace("kent-1", "Kent-1"), URI + "?x", "spiffe://police.example"])
+def test_a_malformed_name(realm: Realm, uri: str) -> None:
+    assert refusal_of(odd_leaf(realm, x509.UniformResourceIdentifier(uri))) is Refusal.MALFORMED
+
+
+def test_another_realm(realm: Realm) -> None:
+    leaf = odd_leaf(realm, x509.UniformResourceIdentifier(URI))
+    assert refusal_of(leaf, "fire.example") is Refusal.WRONG_REALM
+    # Neither a part of our name nor one that ours is a part of is ours.
+    assert refusal_of(leaf, "example") is Refusal.WRONG_REALM
+    assert refusal_of(leaf, "x.police.example") is Refusal.WRONG_REALM
+
+
+def test_a_ca_is_no_node(realm: Realm) -> None:
+    assert refusal_of(odd_leaf(realm, x509.UniformResourceIdentifier(URI), ca=True)) is Refusal.CA_AS_LEAF
+    assert refusal_of(realm.ca_certificate) is not None
+
+
+# --- why a handshake failed ----------------------------------------------------------------------------------------
+
+
+def reason(realm: Realm, leaf: x509.Certificate | None, *, crls: bool = True, at: datetime = NOW) -> Refusal:
+    explanation = explain_failure(
+        leaf, [leaf] if leaf else [], [realm.ca_certificate], realm.crls() if crls else [], at
+    )
+    assert explanation.sentence.endswith(".")
+    assert explanation.sentence[0].isupper()
+    return explanation.reason
+
+
+def test_why(realm: Realm) -> None:
+    assert reason(realm, None) is Refusal.NO_CERTIFICATE
+    assert reason(realm, realm.issue(KENT, "good").leaf) is Refusal.OTHER
+    assert reason(realm, realm.issue(KENT, "expired", expired=True).leaf) is Refusal.EXPIRED
+    assert reason(realm, realm.issue(KENT, "early", not_yet_valid=True).leaf) is Refusal.NOT_YET_VALID
+    assert reason(realm, realm.issue(KENT, "wrong-ca", wrong_ca=True).leaf) is Refusal.UNKNOWN_ISSUER
+    revoked = realm.issue(KENT, "revoked", revoked=True).leaf
+    assert reason(realm, revoked) is Refusal.REVOKED
+    assert reason(realm, revoked, crls=False) is Refusal.OTHER
+
+
+def test_a_list_that_is_missing_or_out_of_date(realm: Realm) -> None:
+    leaf = realm.issue(KENT, "listless").leaf
+    other = Realm(realm.folder / "other", "fire.example")
+    assert explain_failure(leaf, [], [realm.ca_certificate], other.crls(), NOW).reason is Refusal.NO_CRL
+    realm.authority.renew_crl(days=1)
+    late = NOW + timedelta(days=2)
+    assert reason(realm, leaf, at=late) is Refusal.CRL_NOT_CURRENT
+    realm.authority.renew_crl(days=365)
+
+
+def test_a_leaf_that_may_not_do_tls_both_ways(realm: Realm) -> None:
+    leaf = sign_odd(
+        realm.authority,
+        ec.generate_private_key(ec.SECP256R1()).public_key(),
+        [x509.UniformResourceIdentifier(URI)],
+        NOW - timedelta(days=1),
+        NOW + timedelta(days=1),
+        usages=[ExtendedKeyUsageOID.SERVER_AUTH],
+    )
+    assert reason(realm, leaf) is Refusal.WRONG_USAGE
+
+
+def test_a_changed_signature(realm: Realm) -> None:
+    der = bytearray(realm.issue(KENT, "changed").leaf.public_bytes(Encoding.DER))
+    der[-1] ^= 1
+    assert reason(realm, x509.load_der_x509_certificate(bytes(der))) is Refusal.BAD_SIGNATURE
+
+
+def test_a_leaf_cannot_sign_another(realm: Realm) -> None:
+    """The chain of what a peer sends is searched for issuers, and a node's certificate is none."""
+    good = realm.issue(KENT, "signer").leaf
+    stranger = realm.issue(KENT, "stranger", wrong_ca=True).leaf
+    assert explain_failure(stranger, [good, stranger], [realm.ca_certificate], [], NOW).reason is Refusal.UNKNOWN_ISSUER
