@@ -1,0 +1,61 @@
+"""What links, paths and sessions ask of the native core. `plane` is the real one; tests bring their own."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class DataPlaneRefused(Exception):
+    """The core refused a call; the text names the reason."""
+
+
+class LinkPlane(Protocol):
+    """Lanes of links."""
+
+    def link_add(
+        self, link: int, *, secret: bytearray, binding: bytes, suite: int, dialler: bool, lanes: int, link_id: bytes
+    ) -> None: ...
+    def lane_dial(self, link: int, index: int) -> tuple[int, bytes]: ...
+    def lane_check(self, link: int, preamble: bytes) -> tuple[int, int]: ...
+    def lane_add(self, link: int, index: int, number: int, fd: int) -> None: ...
+    def link_close(self, link: int, code: int) -> None: ...
+    def link_drain(self, link: int, milliseconds: int) -> None: ...
+
+
+class PathPlane(Protocol):
+    """Paths through a relay."""
+
+    def path_add(
+        self,
+        path: int,
+        *,
+        a_link: int,
+        a_in: int,
+        a_out: int,
+        b_link: int,
+        b_in: int,
+        b_out: int,
+        cap: int,
+        priority: int,
+    ) -> None: ...
+    def path_remove(self, path: int) -> None: ...
+
+
+class SessionPlane(Protocol):
+    """Sessions of an edge."""
+
+    def session_add(
+        self,
+        session: int,
+        *,
+        secret: bytearray,
+        binding: bytes,
+        suite: int,
+        initiator: bool,
+        flows: int,
+        cap: int,
+        marking: int,
+        priority: int,
+    ) -> None: ...
+    def session_path(self, session: int, *, link: int, in_label: int, out_label: int) -> None: ...
+    def session_close(self, session: int, code: int) -> None: ...

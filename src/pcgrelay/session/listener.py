@@ -1,0 +1,187 @@
+"""One TCP port for control connections and lanes; the first byte tells them apart (docs/protocol.md, 2.1 and 4.1).
+
+Whatever goes wrong here before a peer has proved who it is ends in a silent close, a count under one word, and a log
+line that is let through now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+import socket
+from contextlib import suppress
+
+from pcgrelay.audit.log import Say, Throttle
+from pcgrelay.audit.record import AcceptPaused, Failure
+from pcgrelay.audit.record import HandshakeRefused as HandshakeRefusedRecord
+from pcgrelay.clock import Clock
+from pcgrelay.model import NodeId
+from pcgrelay.routing.policy import link_refusal
+from pcgrelay.session.control import handshake_over
+from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
+from pcgrelay.session.halfopen import HalfOpen, source_of
+from pcgrelay.session.neighbours import Neighbours
+from pcgrelay.session.presence import Presence
+from pcgrelay.session.sockets import tuned
+from pcgrelay.session.tls import HandshakeRefused
+
+TLS_FIRST = 0x16
+LANE_FIRST = 0x50
+ADMISSION_FIRST = 0x41  # reserved for an admission tag
+PREAMBLE_BYTES = 48
+LINK_ID = slice(16, 32)
+FIRST_DEADLINE_S = 5.0
+ACCEPT_PAUSE_S = 0.2
+LINE_INTERVAL_MS = 1_000
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class Listener:
+    """One [[listen]] of a node. `run` accepts until it is cancelled."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        bearer: str,
+        *,
+        presence: Presence,
+        neighbours: Neighbours,
+        plane: LinkPlane,
+        half_open: HalfOpen,
+        say: Say,
+        clock: Clock,
+    ) -> None:
+        self._sock = sock
+        self._bearer = bearer
+        self._presence = presence
+        self._neighbours = neighbours
+        self._plane = plane
+        self._half_open = half_open
+        self._say = say
+        self._clock = clock
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._throttle = Throttle(LINE_INTERVAL_MS)
+
+    async def run(self) -> None:
+        """Accept until cancelled, then close the port and everybody who is still a stranger."""
+        try:
+            while True:
+                await self._accept_one()
+        finally:
+            self._sock.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept_one(self) -> None:
+        try:
+            sock, where = await asyncio.get_running_loop().sock_accept(self._sock)
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                # The connection stays in the kernel's queue; trying at once would only spin.
+                self._neighbours.refuse_count("out_of_descriptors")
+                if self._throttle.admit("paused", self._clock.monotonic_ms()) is not None:
+                    self._say(AcceptPaused(bearer=self._bearer, reason=errno.errorcode[error.errno].lower()))
+                await asyncio.sleep(ACCEPT_PAUSE_S)
+            return
+        source = source_of(str(where[0])) if where else ""
+        if word := self._half_open.refusal(source):
+            sock.close()
+            self._refused(word, "Too many connections have not yet proved who they are.", source)
+            return
+        self._half_open.enter(source)
+        task = asyncio.create_task(self._stranger(sock, source))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _stranger(self, sock: socket.socket, source: str) -> None:
+        kept = False
+        try:
+            tuned(sock)
+            kept = await self._admitted(sock)
+        except HandshakeRefused as refused:
+            self._refused(refused.reason, str(refused), source)
+        except (OSError, TimeoutError):
+            self._refused("silent", "The connection ended or said nothing before it proved who it is.", source)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._say(Failure(where="listener", error=type(error).__name__))
+        finally:
+            self._half_open.leave(source)
+            if not kept:
+                sock.close()
+
+    async def _admitted(self, sock: socket.socket) -> bool:
+        """Let a link or lane in; answers whether the socket has a new owner."""
+        async with asyncio.timeout(FIRST_DEADLINE_S):
+            first = await asyncio.get_running_loop().sock_recv(sock, 1)
+        if not first:
+            raise HandshakeRefused("silent", "The connection was closed before it said anything.")
+        if first[0] == TLS_FIRST:
+            await self._control(sock, first)
+            return True
+        if first[0] == LANE_FIRST:
+            await self._lane(sock, first)
+            return False  # its descriptor is detached
+        word = "admission_unsupported" if first[0] == ADMISSION_FIRST else "unknown_first_byte"
+        raise HandshakeRefused(word, "The connection began with a byte that means nothing here.")
+
+    async def _control(self, sock: socket.socket, first: bytes) -> None:
+        policy = self._presence.config.policy
+
+        def judge(peer: NodeId) -> str | None:
+            return link_refusal(policy, peer, None)
+
+        established, connection = await handshake_over(
+            sock,
+            self._presence.context,
+            self._presence.link_terms(),
+            judge,
+            client=False,
+            deadline_ms=policy.handshake_deadline_ms,
+            first=first,
+        )
+        self._neighbours.add(established, connection, self._bearer)
+
+    async def _lane(self, sock: socket.socket, first: bytes) -> None:
+        preamble = bytearray(first)
+        async with asyncio.timeout(FIRST_DEADLINE_S):
+            while len(preamble) < PREAMBLE_BYTES:
+                # Never a byte more: what follows belongs to the core.
+                data = await asyncio.get_running_loop().sock_recv(sock, PREAMBLE_BYTES - len(preamble))
+                if not data:
+                    raise HandshakeRefused("preamble_short", "The lane ended within its preamble.")
+                preamble += data
+        link = self._neighbours.by_id(bytes(preamble[LINK_ID]))
+        if link is None or link.dialled:
+            raise HandshakeRefused("lane_unknown_link", "The lane belongs to no link that is known here.")
+        try:
+            index, number = self._plane.lane_check(link.number, bytes(preamble))
+        except DataPlaneRefused as refused:
+            raise HandshakeRefused("lane_refused", f"The lane's preamble was refused: {refused}.") from None
+        with suppress(DataPlaneRefused):
+            # The core owns the descriptor from here on, whatever happens.
+            self._plane.lane_add(link.number, index, number, sock.detach())
+
+    def _refused(self, reason: str, cause: str, source: str) -> None:
+        self._neighbours.refuse_count(reason)
+        suppressed = self._throttle.admit(reason, self._clock.monotonic_ms())
+        if suppressed is not None:
+            self._say(
+                HandshakeRefusedRecord(
+                    purpose="link",
+                    reason=reason,
+                    cause=cause,
+                    bearer=self._bearer,
+                    source=source,
+                    suppressed=suppressed,
+                )
+            )
+
+
+def half_open_of(presence: Presence) -> HalfOpen:
+    """One door for all listeners of a node."""
+    policy = presence.config.policy
+    return HalfOpen(policy.half_open_total, policy.half_open_per_source, random.SystemRandom().random)

@@ -1,0 +1,73 @@
+"""Sockets of our own: resolved, connected and bound with a deadline, and closed when anything goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from pcgrelay.config import Address
+
+ADDRESSES_TRIED = 4
+# After this long without an acknowledgement the kernel gives a connection up; silence of a peer is found sooner.
+USER_TIMEOUT_MS = 20_000
+
+
+async def resolved(address: Address, deadline_ms: int) -> list[tuple[int, tuple[str, int]]]:
+    """Family and numeric address of a name, in the resolver's order; OSError or TimeoutError if there is none."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(deadline_ms / 1000):
+        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    seen: list[tuple[int, tuple[str, int]]] = []
+    for family, _, _, _, where in found:
+        entry = (int(family), (str(where[0]), int(where[1])))
+        if entry not in seen:
+            seen.append(entry)
+    return seen
+
+
+async def connected(address: Address, deadline_ms: int) -> socket.socket:
+    """A non-blocking TCP connection; tries some of the addresses of a name. OSError or TimeoutError if none answers."""
+    async with asyncio.timeout(deadline_ms / 1000):
+        problem: OSError = OSError("the name has no address")
+        for family, where in (await resolved(address, deadline_ms))[:ADDRESSES_TRIED]:
+            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+            try:
+                await asyncio.get_running_loop().sock_connect(sock, where)
+                tuned(sock)
+            except OSError as error:
+                sock.close()
+                problem = error
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return sock
+        raise problem
+
+
+def tuned(sock: socket.socket) -> None:
+    """Set what every connection between nodes has."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+
+
+def listening(address: Address, *, backlog: int = 1024, shared: bool = False) -> socket.socket:
+    """A listening socket; shared lets several of them have the same port. OSError if the address is taken."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    host = address.host
+    if family is socket.AF_INET and not host.replace(".", "").isdigit():
+        # Names in a listener are rare and local: resolving one may block once, at start.
+        family, _, _, _, where = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)[0]
+        host = str(where[0])
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((host, address.port))
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
