@@ -20,10 +20,10 @@ INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
-    sys.exit(run(arguments))
+    sys.exit(invoke(arguments))
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
+def invoke(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and answer its exit code. Whatever goes wrong ends in one sentence on standard error."""
     try:
         answer = pcgrelay.main(args=arguments, prog_name="pcgrelay", standalone_mode=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pcgrelay.ca import CA_DAYS, CRL_DAYS, LEAF_DAYS, Authority, Issued
-from pcgrelay.cli.output import count, print_json, print_table, terminal
+from pcgrelay.cli.output import Layout, Row, count, print_json, print_table, terminal
 from pcgrelay.cli.root import CONTEXT, json_option
 from pcgrelay.clock import SYSTEM_CLOCK
 
@@ -107,8 +107,8 @@ def show(folder: Path, as_json: bool) -> None:
     console = terminal()
     console.print(f"Realm {authority.realm}, CA until {end:%Y-%m-%d}, {count(len(issued))} issued")
     if issued:
-        rows = [(entry.node, entry.organisation, _state(entry), entry.serial[:16]) for entry in issued]
-        print_table(console, "", ("node", "organisation", "state", "serial"), rows)
+        rows = [Row([entry.node, entry.organisation, _state(entry), entry.serial[:16]]) for entry in issued]
+        print_table(console, "", Layout(["node", "organisation", "state", "serial"], rows))
 
 
 def _state(entry: Issued) -> str:

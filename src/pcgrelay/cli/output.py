@@ -7,17 +7,17 @@ finds whole lines.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import click
 import msgspec
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 PIPE_WIDTH = 1000
-WIDE = 110  # from here on a terminal has room for every column
+GAP = 2  # blanks between columns
 
 STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "up": "green", "ready": "green", "down": "bold red"}
 
@@ -33,25 +33,63 @@ def terminal() -> Console:
     return Console(width=PIPE_WIDTH if plain else None, highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
-def print_table(console: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
-    """Print a table under a title; a column whose name begins with ">" holds numbers, one with "~" may be folded.
+@dataclass(frozen=True)
+class Row:
+    """One line of a table, and what there is to say below it, over the whole width."""
 
-    Whatever else does not fit is cut with an ellipsis: a broken line is harder to read than a short word.
+    cells: Sequence[str]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A table before it is printed. A column whose name begins with ">" holds numbers and stands to the right."""
+
+    columns: Sequence[str]
+    rows: Sequence[Row]
+
+    @property
+    def widths(self) -> list[int]:
+        return [
+            max(len(name.lstrip(">")), *(len(row.cells[index]) for row in self.rows))
+            for index, name in enumerate(self.columns)
+        ]
+
+    def fits(self, console: Console) -> bool:
+        return sum(self.widths) + GAP * (len(self.columns) - 1) <= console.width
+
+
+def print_table(console: Console, title: str, *layouts: Layout) -> None:
+    """Print the first of the layouts that fits. If none does, the first column of the last gets lines of its own.
+
+    Nothing is cut: a name that ends in dots cannot be looked for.
     """
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", collapse_padding=True)
-    for name in columns:
-        bare = name.lstrip(">~")
-        table.add_column(
-            bare,
-            justify="right" if name.startswith(">") else "left",
-            no_wrap=not name.startswith("~"),
-            overflow="fold" if name.startswith("~") else "ellipsis",
-        )
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else styled(cell) for cell in row))
+    layout = next((layout for layout in layouts if layout.fits(console)), layouts[-1])
+    stacked = not layout.fits(console)
     if title:
-        console.print(Text(title, style="bold underline" if console.is_terminal else ""))
-    console.print(table)
+        console.print(Text(title, style="bold"))
+    # The names of columns are dim, so that they do not look like a row where there is no colour but bold.
+    for line in _lines(Row([name.lstrip(">") for name in layout.columns]), layout, stacked):
+        line.stylize("dim")
+        console.print(line)
+    for row in layout.rows:
+        for line in _lines(row, layout, stacked):
+            console.print(line)
+        for note in row.notes:
+            console.print(Text(f"  {note}", style="dim"))
+
+
+def _lines(row: Row, layout: Layout, stacked: bool) -> Iterator[Text]:
+    padded = []
+    for name, width, cell in zip(layout.columns, layout.widths, row.cells, strict=True):
+        space = " " * (width - len(cell))
+        padded.append(Text(space) + styled(cell) if name.startswith(">") else styled(cell) + Text(space))
+    if stacked:
+        yield padded[0]
+        padded[0] = Text("")
+    line = Text(" " * GAP).join(padded)
+    line.rstrip()
+    yield line
 
 
 def styled(word: str) -> Text:

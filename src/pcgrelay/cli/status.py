@@ -11,7 +11,7 @@ from rich.text import Text
 from pcgrelay import config
 from pcgrelay.admin.client import read_status
 from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status, troubles
-from pcgrelay.cli.output import WIDE, count, duration, milliseconds, print_json, print_table, size, styled, terminal
+from pcgrelay.cli.output import Layout, Row, count, duration, milliseconds, print_json, print_table, size, terminal
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import StatusProblem
 
@@ -33,9 +33,9 @@ Exit codes:
 @json_option
 @click.option("--streams", is_flag=True, help="Also show why streams ended, what was refused, and each worker.")
 def status(path: Path, as_json: bool, streams: bool) -> int:
-    """Show how a running node is: its links, services, streams and memory.
+    """Show how a running node is.
 
-    Asks the node over its admin socket, so it must run on this machine.
+    Links, services, streams and memory. Asks the node over its admin socket, so it must run on this machine.
     """
     answer = read_status(config.load(path).node.admin)
     found = troubles(answer)
@@ -86,45 +86,35 @@ def _print_links(console: Console, links: tuple[LinkStatus, ...]) -> None:
     if not links:
         console.print("No links")
         return
-    columns = ["peer", "bearer", "dir", "state", ">lanes", ">rtt", ">sent", ">received"]
-    wide = console.width >= WIDE
-    if wide:
-        columns[4:4] = ["suite", "group"]
-    rows: list[list[str | Text]] = []
+    narrow, wide = [], []
     for link in links:
-        row: list[str | Text] = [
-            link.peer,
-            link.bearer,
-            link.direction,
-            styled(link.state),
+        figures = [
             f"{link.lanes_up}/{link.lanes}",
             milliseconds(link.rtt_ms),
             size(link.sent_bytes),
             size(link.received_bytes),
         ]
         crypto = [link.suite or "-", link.group or "-"]
-        if wide:
-            row[4:4] = crypto
-        elif link.suite:
-            # A narrow window has no room for two more columns; they stand below the peer instead.
-            row[0] = Text.assemble(link.peer, "\n", ("  " + " ".join(crypto), "dim"))
-        rows.append(row)
-    print_table(console, f"Links ({len(links)})", columns, rows)
+        wide.append(Row([link.peer, link.bearer, link.direction, link.state, *crypto, *figures]))
+        words = [link.direction, link.suite, link.group]
+        narrow.append(Row([link.peer, link.bearer, link.state, *figures], [", ".join(filter(None, words))]))
+    numbers = [">lanes", ">rtt", ">sent", ">received"]
+    print_table(
+        console,
+        f"Links ({len(links)})",
+        Layout(["peer", "bearer", "dir", "state", "suite", "group", *numbers], wide),
+        Layout(["peer", "bearer", "state", *numbers], narrow),
+    )
 
 
 def _print_services(console: Console, services: tuple[ServiceStatus, ...]) -> None:
-    columns = ("service", "dir", "state", "health", ">open", ">opened", ">refused", "route")
-    rows: list[list[str | Text]] = []
-    wide = console.width >= WIDE
+    rows = []
     for service in services:
-        via = [f"{route.exporter} via {route.via} ({route.precedence}, {route.state})" for route in service.routes]
-        name: str | Text = service.name
-        if not wide:
-            name = Text.assemble(service.name, *((f"\n  {line}", "dim") for line in via))
         figures = (count(n) for n in (service.streams_active, service.opened_total, service.refused_total))
-        row = [name, service.direction, styled(service.state), service.health, *figures]
-        rows.append([*row, "\n".join(via) or "-"] if wide else row)
-    print_table(console, f"Services ({len(services)})", columns if wide else columns[:-1], rows)
+        routes = [f"{route.exporter} via {route.via}: {route.precedence}, {route.state}" for route in service.routes]
+        rows.append(Row([service.name, service.direction, service.state, service.health, *figures], routes))
+    columns = ["service", "dir", "state", "health", ">open", ">opened", ">refused"]
+    print_table(console, f"Services ({len(services)})", Layout(columns, rows))
 
 
 def _print_counts(console: Console, title: str, counts: dict[str, int]) -> None:
@@ -132,22 +122,24 @@ def _print_counts(console: Console, title: str, counts: dict[str, int]) -> None:
     if not counts:
         console.print(f"{title}: none")
         return
-    rows = [(reason, count(number)) for reason, number in sorted(counts.items(), key=lambda item: -item[1])]
-    print_table(console, title, ("reason", ">count"), rows)
+    rows = [Row([reason, count(number)]) for reason, number in sorted(counts.items(), key=lambda item: -item[1])]
+    print_table(console, title, Layout(["reason", ">count"], rows))
 
 
 def _print_workers(console: Console, status: Status) -> None:
     if not status.workers:
         return
     rows = [
-        (
-            str(worker.index),
-            str(worker.lanes),
-            count(worker.streams),
-            size(worker.sent_bytes),
-            size(worker.received_bytes),
+        Row(
+            [
+                str(worker.index),
+                str(worker.lanes),
+                count(worker.streams),
+                size(worker.sent_bytes),
+                size(worker.received_bytes),
+            ]
         )
         for worker in status.workers
     ]
     console.print()
-    print_table(console, "Workers", (">worker", ">lanes", ">streams", ">sent", ">received"), rows)
+    print_table(console, "Workers", Layout([">worker", ">lanes", ">streams", ">sent", ">received"], rows))

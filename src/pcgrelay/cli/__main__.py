@@ -1,0 +1,5 @@
+"""python -m pcgrelay.cli."""
+
+from pcgrelay.cli import main
+
+main()

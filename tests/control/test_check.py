@@ -1,0 +1,257 @@
+"""What can be known without the network: each fault is found, named by its key, and does not hide the next."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pcgrelay import config
+from pcgrelay.check import ERROR, OK, WARNING, Finding, check, exit_code, refuse_errors
+from pcgrelay.clock import SetClock
+from pcgrelay.errors import ConfigError, PermissionProblem
+from pki import Files, Realm, write_config
+
+KENT = "kent.police.example"
+
+
+@pytest.fixture
+def realm(tmp_path: Path) -> Realm:
+    return Realm(tmp_path)
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+    return number
+
+
+@pytest.fixture
+def settings(tmp_path: Path, realm: Realm, port: int) -> Callable[..., config.Config]:
+    """A node that is all right, but for what the test says."""
+
+    def make(files: Files | None = None, node: str = "kent-1", **entries: Any) -> config.Config:
+        good = {"listens": [f"127.0.0.1:{port}"], **entries}
+        path = write_config(tmp_path / "node.toml", files or realm.issue(KENT, "kent-1"), KENT, node, **good)
+        return config.load(path)
+
+    return make
+
+
+Settings = Callable[..., config.Config]
+
+
+def at_level(findings: list[Finding], level: str) -> list[Finding]:
+    return [finding for finding in findings if finding.level == level]
+
+
+def only_error(findings: list[Finding]) -> Finding:
+    (error,) = at_level(findings, ERROR)
+    assert exit_code(findings) == (77 if error.permission else 78)
+    return error
+
+
+def test_a_good_node_has_nothing_but_good_findings(settings: Settings) -> None:
+    loaded = settings()
+    findings = check(loaded)
+    assert {finding.level for finding in findings} == {OK}
+    assert exit_code(findings) == 0
+    assert refuse_errors(loaded) == []
+
+
+@pytest.mark.parametrize(
+    ("odd", "where", "words"),
+    [
+        ({"expired": True}, "identity.certificate", "expired on"),
+        ({"not_yet_valid": True}, "identity.certificate", "is valid from"),
+        ({"revoked": True}, "identity.crl", "was revoked"),
+        ({"wrong_ca": True}, "identity.certificate", "issued by nobody trusted"),
+        ({"no_san": True}, "identity.certificate", "names no node"),
+        ({"two_sans": True}, "identity.certificate", "has 2 URI names"),
+        ({"uris": [f"spiffe://fire.example/org/{KENT}/node/kent-1"]}, "identity.certificate", "belongs to realm"),
+        ({"uris": [f"spiffe://police.example/org/{KENT}/node/kent-2"]}, "identity.certificate", "is that of kent-2"),
+        ({"uris": ["spiffe://police.example/org/met.example/node/kent-1"]}, "identity.certificate", "is that of"),
+    ],
+)
+def test_a_certificate_that_peers_would_refuse(
+    settings: Settings, realm: Realm, odd: dict[str, Any], where: str, words: str
+) -> None:
+    error = only_error(check(settings(realm.issue(KENT, "kent-1", **odd))))
+    assert error.where == where
+    assert words in error.sentence
+
+
+@pytest.mark.parametrize("name", ["certificate", "key", "trust", "crl"])
+def test_each_missing_file_is_named(settings: Settings, realm: Realm, name: str) -> None:
+    good = realm.issue(KENT, "kent-1")
+    parts = {key: getattr(good, key) for key in ("certificate", "key", "trust", "crl")}
+    parts[name] = Path("/nowhere/file")
+    error = only_error(check(settings(Files(**parts))))
+    assert error.where == f"identity.{name}"
+    assert error.sentence.startswith("/nowhere/file: there is no ")
+
+
+@pytest.mark.parametrize("name", ["certificate", "key", "trust", "crl"])
+def test_each_file_with_other_contents_is_named(settings: Settings, realm: Realm, tmp_path: Path, name: str) -> None:
+    good = realm.issue(KENT, "kent-1")
+    parts = {key: getattr(good, key) for key in ("certificate", "key", "trust", "crl")}
+    parts[name] = tmp_path / "junk"
+    parts[name].write_text("-----BEGIN NOTHING-----\n")
+    parts[name].chmod(0o600)
+    error = only_error(check(settings(Files(**parts))))
+    assert error.where == f"identity.{name}"
+    assert "holds no usable" in error.sentence
+
+
+def test_several_faults_are_found_at_once(settings: Settings, realm: Realm) -> None:
+    good = realm.issue(KENT, "kent-1")
+    nowhere = Path("/nowhere/file")
+    findings = check(settings(Files(nowhere, nowhere, good.trust, nowhere), node_table={"admin": "/nowhere/x.sock"}))
+    wheres = [finding.where for finding in at_level(findings, ERROR)]
+    assert wheres == ["identity.certificate", "identity.key", "identity.crl", "node.admin"]
+
+
+def test_a_key_of_another_certificate(settings: Settings, realm: Realm) -> None:
+    good, other = realm.issue(KENT, "kent-1"), realm.issue(KENT, "kent-2")
+    error = only_error(check(settings(Files(good.certificate, other.key, good.trust, good.crl))))
+    assert error.where == "identity.key"
+    assert "does not belong" in error.sentence
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666, 0o660])
+def test_a_key_that_others_may_use_is_a_matter_of_permission(settings: Settings, realm: Realm, mode: int) -> None:
+    good = realm.issue(KENT, "kent-1")
+    good.key.chmod(mode)
+    loaded = settings(good)
+    error = only_error(check(loaded))
+    assert error.permission
+    assert f"mode {mode:04o}" in error.sentence
+    with pytest.raises(PermissionProblem, match="chmod 600"):
+        refuse_errors(loaded)
+
+
+def test_a_key_that_only_its_owner_may_read_is_good(settings: Settings, realm: Realm) -> None:
+    good = realm.issue(KENT, "kent-1")
+    good.key.chmod(0o400)
+    assert exit_code(check(settings(good))) == 0
+
+
+def test_a_certificate_that_ends_soon_is_a_warning(settings: Settings) -> None:
+    loaded = settings()  # for 90 days
+    soon = SetClock(datetime.now(UTC) + timedelta(days=61))
+    (warning,) = at_level(check(loaded, soon), WARNING)
+    assert warning.where == "identity.certificate"
+    assert "Issue it anew" in warning.mend
+    assert refuse_errors(loaded, soon) == [warning]
+    late = SetClock(datetime.now(UTC) + timedelta(days=91))
+    assert "expired" in only_error(check(loaded, late)).sentence
+
+
+def test_a_list_that_is_late_or_over(settings: Settings, realm: Realm) -> None:
+    loaded = settings()
+    realm.authority.renew_crl(days=10)
+    late = SetClock(datetime.now(UTC) + timedelta(days=9, hours=12))
+    (warning,) = at_level(check(loaded, late), WARNING)
+    assert warning.where == "identity.crl"
+    over = SetClock(datetime.now(UTC) + timedelta(days=11))
+    error = only_error(check(loaded, over))
+    assert "out of date" in error.sentence
+
+
+def test_a_list_of_another_ca_is_refused(settings: Settings, realm: Realm, tmp_path: Path) -> None:
+    good, other = realm.issue(KENT, "kent-1"), Realm(tmp_path / "other")
+    error = only_error(check(settings(Files(good.certificate, good.key, good.trust, other.crl))))
+    assert error.where == "identity.crl"
+    assert "not signed by" in error.sentence
+
+
+def test_no_list_is_a_warning(settings: Settings) -> None:
+    assert [finding.where for finding in at_level(check(settings(crl=False)), WARNING)] == ["identity.crl"]
+
+
+def test_a_policy_that_lets_nobody_in_is_a_warning(settings: Settings) -> None:
+    entries = [{"service": "custody", "target": "127.0.0.1:5432"}]
+    findings = at_level(check(settings(policy={"members": []}, exports=entries)), WARNING)
+    assert [finding.where for finding in findings] == ["policy.members", "export[1].allow"]
+
+
+def test_a_clear_listener_on_every_address_is_a_warning(settings: Settings, port: int) -> None:
+    entries = [{"service": "custody@met.police.example", "listen": f"0.0.0.0:{port + 1}"}]
+    findings = at_level(check(settings(imports=entries)), WARNING)
+    assert [finding.where for finding in findings] == ["import[1].listen"]
+
+
+# --- ports and the admin socket ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_port_of_another_program(settings: Settings, taken: int) -> None:
+    error = only_error(check(settings(listens=[f"127.0.0.1:{taken}"])))
+    assert error.where == "listen[1].address"
+    assert "in use by another program" in error.sentence
+
+
+def test_a_port_of_an_import(settings: Settings, taken: int) -> None:
+    entries = [{"service": "custody@met.police.example", "listen": f"127.0.0.1:{taken}"}]
+    assert only_error(check(settings(imports=entries))).where == "import[1].listen"
+
+
+def test_an_address_of_another_machine(settings: Settings) -> None:
+    error = only_error(check(settings(listens=["192.0.2.1:7400"])))
+    assert "no address of this machine" in error.sentence
+
+
+def test_a_port_that_this_user_may_not_have(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pcgrelay.check._bind_once", refuse)
+    error = only_error(check(settings()))
+    assert error.permission
+    assert "1024" in error.mend
+
+
+def test_the_ports_are_free_again(settings: Settings, port: int) -> None:
+    check(settings())
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+
+
+def test_a_running_node_may_hold_its_own(settings: Settings, taken: int, tmp_path: Path) -> None:
+    loaded = settings(listens=[f"127.0.0.1:{taken}"])
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.fspath(loaded.node.admin))
+        server.listen(8)
+        assert exit_code(check(loaded)) == 0
+        with pytest.raises(ConfigError, match="runs already"):
+            refuse_errors(loaded)
+    # What a dead node left behind is no hindrance for the socket, and no excuse for the port.
+    assert only_error(check(loaded)).where == "listen[1].address"
+
+
+def test_a_file_in_the_place_of_the_admin_socket(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "node.sock").write_text("mine")
+    assert "is no socket" in only_error(check(settings())).sentence
+
+
+def test_a_folder_that_this_user_may_not_write(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    error = only_error(check(settings()))
+    assert (error.where, error.permission) == ("node.admin", True)
+
+
+def test_permission_yields_to_other_errors_in_the_exit_code(settings: Settings, realm: Realm, taken: int) -> None:
+    good = realm.issue(KENT, "kent-1")
+    good.key.chmod(0o644)
+    assert exit_code(check(settings(good, listens=[f"127.0.0.1:{taken}"]))) == 78
