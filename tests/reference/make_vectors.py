@@ -1,0 +1,38 @@
+"""Writes tests/vectors/*.json. From the folder tests: python -m reference.make_vectors
+
+Nothing in them is random: every secret is a hash of what it is for.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from reference import vectors_frames, vectors_keys, vectors_sequences
+
+FOLDER = Path(__file__).resolve().parents[1] / "vectors"
+FILES: dict[str, Callable[[], dict[str, object]]] = {
+    "key_schedule": vectors_keys.key_schedule,
+    "nonces": vectors_keys.nonces,
+    "exporter": vectors_keys.exporter,
+    "preambles": vectors_keys.preambles,
+    "frames": vectors_frames.frames,
+    "records": vectors_frames.records,
+    "refusals": vectors_frames.refusals,
+    "streams": vectors_sequences.streams,
+    "rekeying": vectors_sequences.rekeying,
+    "resumption": vectors_sequences.resumption,
+}
+
+
+def render(name: str) -> str:
+    return json.dumps(FILES[name](), indent=1) + "\n"
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for name in FILES:
+        (FOLDER / f"{name}.json").write_text(render(name))
+
+
+if __name__ == "__main__":
+    main()
