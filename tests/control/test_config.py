@@ -119,6 +119,15 @@ def test_each_key_has_an_example_that_works() -> None:
     assert config.parse(text, PATH).node.id.name == "kent-1"
 
 
+def test_each_key_is_in_the_reference() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    for dotted in schema.EXAMPLES:
+        table, _, key = dotted.partition(".")
+        section = page.partition(f"## `{schema.EXAMPLES[table]}`")[2].partition("\n## ")[0]
+        assert section, table
+        assert not key or f"| `{key}` |" in section, dotted
+
+
 def tables() -> dict[str, Any]:
     """Each table of the schema with its first entry."""
     import tomllib

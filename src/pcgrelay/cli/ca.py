@@ -14,7 +14,8 @@ from pcgrelay.clock import SYSTEM_CLOCK
 EPILOG = """\b
 Examples:
   pcgrelay ca init ca --realm police.example
-  pcgrelay ca issue ca --organisation kent.police.example --node kent-1 --out tls
+  pcgrelay ca issue ca --organisation kent.police.example --node kent-1 \\
+      --out tls
   pcgrelay ca revoke ca --organisation kent.police.example --node kent-1
   pcgrelay ca show ca
 
@@ -49,7 +50,7 @@ def init(folder: Path, realm: str, days: int) -> None:
     click.echo(f"The CA of {realm} is in {folder}; give {authority.certificate_path} to every node as its trust.")
 
 
-@ca.command(epilog="\b\nExample:\n  pcgrelay ca issue ca --organisation kent.police.example --node kent-1 --out tls")
+@ca.command(epilog="\b\nExample:\n  pcgrelay ca issue ca --organisation kent.example --node kent-1 --out tls")
 @FOLDER
 @ORGANISATION
 @NODE

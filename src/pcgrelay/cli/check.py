@@ -17,7 +17,7 @@ from pcgrelay.errors import PcgrelayError, PermissionProblem
 EPILOG = """\b
 Examples:
   pcgrelay check -c kent-1.toml
-  pcgrelay check -c kent-1.toml --json | jq '.findings[] | select(.level == "error")'
+  pcgrelay check -c kent-1.toml --json | jq -r '.findings[].sentence'
 
 \b
 Exit codes:

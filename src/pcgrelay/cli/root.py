@@ -26,7 +26,8 @@ EPILOG = """\b
 First steps:
   pcgrelay demo                                         see it work
   pcgrelay ca init ca --realm police.example            make a realm
-  pcgrelay ca issue ca --organisation kent.police.example --node kent-1 --out tls
+  pcgrelay ca issue ca --organisation kent.police.example --node kent-1 \\
+      --out tls
   pcgrelay check -c kent-1.toml                         before the first start
   pcgrelay run -c kent-1.toml
   pcgrelay status -c kent-1.toml

@@ -19,7 +19,7 @@ EPILOG = """\b
 Examples:
   pcgrelay status -c kent-1.toml
   pcgrelay status -c kent-1.toml --streams
-  pcgrelay status -c kent-1.toml --json | jq '.links[] | select(.state != "up")'
+  pcgrelay status -c kent-1.toml --json | jq '.links[] | {peer, rtt_ms}'
 
 \b
 Exit codes:
