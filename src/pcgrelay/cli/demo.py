@@ -9,8 +9,8 @@ from pcgrelay.cli.root import json_option
 
 EPILOG = """\b
 Examples:
-  pcgrelay demo           a minute of real traffic, a table, and everything is gone again
-  pcgrelay demo --keep    stays up and prints addresses for curl or psql; Ctrl-C ends it
+  pcgrelay demo           real traffic, a table, and everything is gone again
+  pcgrelay demo --keep    stays up, with addresses for curl; Ctrl-C ends it
 """
 
 

@@ -17,7 +17,8 @@ Examples:
 
 \b
 Signals:
-  SIGTERM, SIGINT  let open streams end, for at most --drain seconds, then stop; a second one stops at once
+  SIGTERM, SIGINT  let open streams end, for at most --drain seconds, then
+                   stop; a second one stops at once
 
 One line on standard output says that the node is ready. Logs go to standard error.
 """
