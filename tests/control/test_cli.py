@@ -216,6 +216,19 @@ def test_check_of_a_file_that_is_none(invoke: Invoke, tmp_path: Path) -> None:
     assert json.loads(answer.out)["findings"][0]["sentence"].startswith(f"{path}:2: node.nmae")
 
 
+def test_a_file_that_may_not_be_read_is_a_matter_of_permission(
+    invoke: Invoke, node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr("builtins.open", refuse)
+    answer = invoke("check", "-c", node)
+    assert answer.code == 77
+    assert answer.err.startswith(f"pcgrelay: {node}: this user may not read the configuration")
+
+
 def test_the_configuration_may_come_from_the_environment(
     invoke: Invoke, node: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -493,6 +506,15 @@ def test_a_reader_that_has_had_enough_is_no_disaster(node: Path) -> None:
     answer = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=30)
     os.close(writing)
     assert (answer.returncode, answer.stderr) == (1, "")
+
+
+def test_output_that_cannot_be_written_is_no_success(node: Path) -> None:
+    command = [sys.executable, "-m", "pcgrelay.cli", "check", "-c", str(node)]
+    with open("/dev/full", "w") as full:
+        answer = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=30)
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("pcgrelay: there is no space left for the output")
+    assert "Traceback" not in answer.stderr
 
 
 # --- numbers -------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ Each command lives in a module of its own, loaded when it is called: `pcgrelay s
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -49,6 +50,8 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
 def _unexpected(error: Exception) -> int:
     if os.environ.get("PCGRELAY_DEBUG") == "1":
         traceback.print_exc()
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        _complain("there is no space left for the output; make room and try again.")
     else:
         words = " ".join(str(error).split())[:300]
         detail = f"{type(error).__name__}: {words}" if words else type(error).__name__

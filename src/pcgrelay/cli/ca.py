@@ -23,7 +23,7 @@ Keep the folder of the CA on a machine that runs no node: whoever reads realm-ca
 realm.crl to every node whenever it was renewed.
 """
 
-FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, readable=False))
 ORGANISATION = click.option("--organisation", metavar="O", required=True, help="As kent.police.example.")
 NODE = click.option("--node", metavar="N", required=True, help="Name of the node in its organisation, as kent-1.")
 
@@ -54,7 +54,9 @@ def init(folder: Path, realm: str, days: int) -> None:
 @FOLDER
 @ORGANISATION
 @NODE
-@click.option("--out", metavar="OUT", required=True, type=click.Path(path_type=Path), help="Folder for the files.")
+@click.option(
+    "--out", metavar="OUT", required=True, type=click.Path(path_type=Path, readable=False), help="Folder for the files."
+)
 @click.option("--days", type=int, default=LEAF_DAYS, show_default=True, help="How long the certificate holds.")
 def issue(folder: Path, organisation: str, node: str, out: Path, days: int) -> None:
     """Make a key and a certificate for a node.

@@ -89,7 +89,8 @@ def config_option(command: F) -> F:
         required=True,
         envvar="PCGRELAY_CONFIG",
         show_envvar=True,
-        type=click.Path(path_type=Path),
+        # Whether it can be read is for us to say: that is a matter of permission (77), not of usage (2).
+        type=click.Path(path_type=Path, readable=False),
         help="The node's configuration.",
     )(command)
 
