@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from datetime import datetime
 from typing import TextIO
 
@@ -11,8 +10,6 @@ import msgspec
 
 from pcgrelay.audit.record import LEVELS, Record
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
-
-Say = Callable[[Record], None]
 
 _encoder = msgspec.json.Encoder()
 
@@ -47,24 +44,3 @@ class Log:
             (self._sink or sys.stderr).flush()
         except (OSError, ValueError):
             self.lost_total += 1
-
-
-class Throttle:
-    """Lets one line in so many milliseconds through for each key, and counts the rest, so that no peer fills a disk."""
-
-    def __init__(self, interval_ms: int, keys_most: int = 1024) -> None:
-        self._interval_ms = interval_ms
-        self._keys_most = keys_most
-        self._last: dict[str, tuple[int, int]] = {}  # key: time of the last line, lines left out since
-
-    def admit(self, key: str, now_ms: int) -> int | None:
-        """How many lines were left out before this one, or nothing if this one is left out too."""
-        last, suppressed = self._last.get(key, (now_ms - self._interval_ms, 0))
-        if now_ms - last < self._interval_ms:
-            self._last[key] = (last, suppressed + 1)
-            return None
-        if len(self._last) >= self._keys_most:
-            # A flood of keys: start anew rather than grow.
-            self._last.clear()
-        self._last[key] = (now_ms, 0)
-        return suppressed

@@ -61,6 +61,10 @@ class ControlConnection:
             self._ended = reason
         self._wake.set()
 
+    def abandon(self) -> None:
+        """Close a connection whose `run` was never started."""
+        self._sock.close()
+
     async def run(self, take: Callable[[Message], None]) -> str:
         """Hand each message to take until the connection ends; answers why in one word. The socket is closed then."""
         reading = asyncio.create_task(self._read(take))

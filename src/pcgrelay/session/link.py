@@ -53,8 +53,13 @@ class LinkObserver(Protocol):
     def link_control_lost(self, link: Link, reason: str) -> None: ...
     def link_message(self, link: Link, message: Message) -> None: ...
     def link_drains(self, link: Link) -> None: ...
-    def link_lane_down(self, link: Link, index: int, code: int, reason: str) -> None: ...
     def link_down(self, link: Link, reason: str) -> None: ...
+
+
+class LinkWatcher(LinkObserver, Protocol):
+    """Who is also told of each lane."""
+
+    def link_lane_down(self, link: Link, index: int, code: int, reason: str) -> None: ...
 
 
 class Link:
@@ -68,7 +73,7 @@ class Link:
         *,
         bearer: str,
         plane: LinkPlane,
-        observer: LinkObserver,
+        observer: LinkWatcher,
         clock: Clock,
         connect: Callable[[], Awaitable[socket.socket]] | None,
     ) -> None:

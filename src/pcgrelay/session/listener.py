@@ -12,8 +12,7 @@ import random
 import socket
 from contextlib import suppress
 
-from pcgrelay.audit.log import Say, Throttle
-from pcgrelay.audit.record import AcceptPaused, Failure
+from pcgrelay.audit.record import AcceptPaused, Failure, Say, Throttle
 from pcgrelay.audit.record import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.clock import Clock
 from pcgrelay.model import NodeId

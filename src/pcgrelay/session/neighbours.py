@@ -11,15 +11,14 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
-from pcgrelay.audit.log import Say, Throttle
-from pcgrelay.audit.record import Failure, LaneDown, LinkControlLost, LinkDown, LinkFailed, LinkUp
+from pcgrelay.audit.record import Failure, LaneDown, LinkControlLost, LinkDown, LinkFailed, LinkUp, Say, Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.config import LinkSettings
 from pcgrelay.model import NodeId
 from pcgrelay.routing.policy import link_refusal
 from pcgrelay.session.backoff import STEADY_MS, backoff_ms
 from pcgrelay.session.control import ControlConnection, handshake_over
-from pcgrelay.session.dataplane import LinkPlane
+from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
 from pcgrelay.session.handshake import Established
 from pcgrelay.session.keys import secret_wiped
 from pcgrelay.session.link import Link, LinkObserver
@@ -97,21 +96,24 @@ class Neighbours:
     ) -> Link | None:
         """Take a link in whose handshake is over; nothing if there are too many. connect is there if we dialled."""
         number = self._number()
-        if number is None:
+        try:
+            if number is None:
+                raise DataPlaneRefused("too_many_links")
+            link = Link(
+                number,
+                established,
+                connection,
+                bearer=bearer,
+                plane=self._plane,
+                observer=self,
+                clock=self._clock,
+                connect=connect,
+            )
+        except DataPlaneRefused:
             secret_wiped(established.secret)
-            connection.end("limit")
-            self.refuse_count("too_many_links")
+            connection.abandon()
+            self.refuse_count("too_many_links" if number is None else "link_refused_by_core")
             return None
-        link = Link(
-            number,
-            established,
-            connection,
-            bearer=bearer,
-            plane=self._plane,
-            observer=self,
-            clock=self._clock,
-            connect=connect,
-        )
         # A second attempt while the first has no lanes yet: the peer has given the first one up.
         for old in self._others_like(link):
             if not old.lanes_up:
@@ -154,7 +156,6 @@ class Neighbours:
 
     def link_lane_down(self, link: Link, index: int, code: int, reason: str) -> None:
         self._say(LaneDown(link=link.number, peer=link.peer.dotted, index=index, code=code_name(code), reason=reason))
-        self._observer.link_lane_down(link, index, code, reason)
 
     def link_down(self, link: Link, reason: str) -> None:
         self.links.pop(link.number, None)

@@ -1,0 +1,64 @@
+"""The figures of a node in Prometheus' text form, made from the status, so that both always say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pcgrelay.admin.status import Status
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
+    """All families. counters are the core's own, named as it names them."""
+    lines: list[str] = []
+
+    def family(name: str, kind: str, meaning: str, samples: Iterable[tuple[Mapping[str, str], float]]) -> None:
+        lines.append(f"# HELP pcgrelay_{name} {meaning}")
+        lines.append(f"# TYPE pcgrelay_{name} {kind}")
+        for labels, value in samples:
+            lines.append(f"pcgrelay_{name}{_labels(labels)} {_number(value)}")
+
+    node = status.node
+    family("build_info", "gauge", "Version and role of this node.", [({"version": node.version, "role": node.role}, 1)])
+    family("uptime_seconds", "gauge", "Time since the start.", [({}, node.uptime_s)])
+    links = [({"link": link.peer, "bearer": link.bearer, "direction": link.direction}, link) for link in status.links]
+    family("link_up", "gauge", "Whether the link is up.", [(at, link.state == "up") for at, link in links])
+    family("link_lanes", "gauge", "Lanes that are up.", [(at, link.lanes_up) for at, link in links])
+    family(
+        "link_rtt_seconds",
+        "gauge",
+        "Round trip of probes.",
+        [(at, link.rtt_ms / 1000) for at, link in links if link.rtt_ms is not None],
+    )
+    family("link_sent_bytes_total", "counter", "Bytes sent.", [(at, link.sent_bytes) for at, link in links])
+    family("link_received_bytes_total", "counter", "Bytes received.", [(at, link.received_bytes) for at, link in links])
+    family("stream_active", "gauge", "Streams that are open.", [({}, status.streams.active)])
+    family("stream_opened_total", "counter", "Streams since the start.", [({}, status.streams.opened_total)])
+    closed = status.streams.closed_total.items()
+    family("stream_closed_total", "counter", "Ends of streams.", [({"reason": why}, n) for why, n in closed])
+    services = [({"service": service.name, "direction": service.direction}, service) for service in status.services]
+    family("service_up", "gauge", "Whether it is ready.", [(at, service.state == "ready") for at, service in services])
+    family("refused_total", "counter", "Refusals.", [({"reason": why}, n) for why, n in status.refusals.items()])
+    memory = status.memory
+    family("memory_used_bytes", "gauge", "Memory of the data plane in use.", [({}, memory.used_bytes)])
+    family("memory_budget_bytes", "gauge", "Memory that the data plane may use.", [({}, memory.budget_bytes)])
+    for name, value in sorted(counters.items()):
+        if not name.startswith("refused_"):
+            kind = "counter" if name.endswith("_total") else "gauge"
+            family(f"core_{name}", kind, "A counter of the native core.", [({}, value)])
+    return "\n".join(lines) + "\n"
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    if not labels:
+        return ""
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(float(value))

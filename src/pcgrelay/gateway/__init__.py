@@ -1,0 +1,103 @@
+"""A node from its configuration to its exit: start, one line that says so, signals, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import suppress
+from typing import Any
+
+import uvloop
+
+from pcgrelay.admin.server import AdminServer, Facts
+from pcgrelay.audit.log import Log
+from pcgrelay.clock import SYSTEM_CLOCK
+from pcgrelay.config import Config
+from pcgrelay.errors import RunError
+from pcgrelay.gateway.edge import Edge
+from pcgrelay.gateway.facts import node_status
+from pcgrelay.gateway.node import Node
+from pcgrelay.gateway.relay import Relay
+from pcgrelay.model import Role
+from pcgrelay.plane import Plane, native_core
+from pcgrelay.session.dataplane import DataPlaneRefused
+
+
+def run(config: Config, drain_s: float) -> int:
+    """Run a node until it is told to stop; answers the exit code. Raises what a person can mend as PcgrelayError."""
+    return uvloop.run(_run(config, drain_s, native_core()))
+
+
+def node_made(config: Config, native: Any, log: Log) -> Node:
+    """The node of this configuration, not started."""
+    try:
+        plane = Plane(native, config)
+    except DataPlaneRefused as refused:
+        raise RunError(f"The data plane cannot be made: {refused}.") from None
+    kind = Relay if config.node.role is Role.RELAY else Edge
+    return kind(config, plane, log, SYSTEM_CLOCK)
+
+
+async def _run(config: Config, drain_s: float, native: Any) -> int:
+    stopping = _signals()
+    node = node_made(config, native, Log(config.log.level))
+    admin = AdminServer(config.node.admin, Facts(status=lambda: node_status(node), counters=node.plane.counters))
+    try:
+        await admin.start()
+        await node.start()
+        print(ready_line(config), flush=True)
+        _notify("READY=1")
+        await stopping.acquire()
+        _notify("STOPPING=1")
+        await _drained(node, drain_s, stopping)
+    finally:
+        await node.stop()
+        await admin.stop()
+    return 0
+
+
+async def _drained(node: Node, drain_s: float, stopping: asyncio.Semaphore) -> None:
+    """Drain, unless a second signal ends that."""
+    draining = asyncio.create_task(node.drain(drain_s))
+    again = asyncio.create_task(stopping.acquire())
+    try:
+        await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (draining, again):
+            task.cancel()
+        await asyncio.gather(draining, again, return_exceptions=True)
+
+
+def ready_line(config: Config) -> str:
+    """The one line on standard output."""
+    parts = [
+        (len(config.listens), "listener"),
+        (len(config.links), "neighbour to dial"),
+        (len(config.exports), "export"),
+        (len(config.imports), "import"),
+    ]
+    counted = ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in parts if count)
+    counted = counted.replace("neighbour to dials", "neighbours to dial")
+    return f"pcgrelay: {config.node.role.title} {config.node.id} is ready ({counted})."
+
+
+def _signals() -> asyncio.Semaphore:
+    """Counts the signals that ask this process to stop."""
+    stopping = asyncio.Semaphore(0)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.release)
+    return stopping
+
+
+def _notify(state: str) -> None:
+    """Tell the service manager, if there is one (sd_notify(3))."""
+    where = os.environ.get("NOTIFY_SOCKET", "")
+    if not where:
+        return
+    address = "\0" + where[1:] if where.startswith("@") else where
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.setblocking(False)
+        sock.sendto(state.encode(), address)

@@ -1,0 +1,208 @@
+"""The catalogue as neighbours tell it (docs/protocol.md, 9.4): own entries out, others' in and, on a relay, on.
+
+What was told to whom is remembered, so that a neighbour hears of each change once and of nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pcgrelay.audit.record import EntryRefused as EntryRefusedRecord
+from pcgrelay.audit.record import Say, Throttle
+from pcgrelay.clock import Clock
+from pcgrelay.model import NameProblem, NodeId, Role
+from pcgrelay.routing.catalogue import (
+    Catalogue,
+    EntryRefused,
+    Known,
+    Offer,
+    Signed,
+    entry_proved,
+    entry_read,
+    entry_signed,
+    passed_on,
+    path_refusal,
+)
+from pcgrelay.session.identity import IdentityRefused
+from pcgrelay.session.link import Link
+from pcgrelay.session.messages import Advert, Withdraw
+from pcgrelay.session.presence import Presence
+
+LIFE_S = 1_800
+LINE_INTERVAL_MS = 10_000
+
+
+class Adverts:
+    """The catalogue of one node, kept by what its neighbours say."""
+
+    def __init__(
+        self,
+        presence: Presence,
+        links: dict[int, Link],
+        changed: Callable[[], None],
+        say: Say,
+        clock: Clock,
+    ) -> None:
+        """changed is called whenever an edge came, went or changed what it offers."""
+        self.catalogue = Catalogue()
+        self.refused: dict[str, int] = {}
+        self._presence = presence
+        self._me = presence.config.node.id
+        self._passes_on = presence.config.node.role is Role.RELAY
+        self._links = links
+        self._changed = changed
+        self._say = say
+        self._clock = clock
+        self._offers: tuple[Offer, ...] = ()
+        self._own: Signed | None = None
+        self._own_sequence = 0
+        self._renew_s = 0
+        self._told: dict[tuple[int, NodeId], tuple[int, tuple[str, ...]]] = {}
+        self._throttle = Throttle(LINE_INTERVAL_MS)
+
+    def offer(self, offers: Sequence[Offer]) -> None:
+        """Say from now on that this edge exports these."""
+        self._offers = tuple(offers)
+        self._sign()
+        for link in self._links.values():
+            self._tell_own(link)
+
+    def route(self, edge: NodeId, wanted: Callable[[Link], bool]) -> Link | None:
+        """The best link to an edge among those that may take a new path and are wanted."""
+
+        def usable(number: int) -> bool:
+            link = self._links.get(number)
+            return link is not None and link.usable and wanted(link)
+
+        best = self.catalogue.best(edge, usable)
+        return self._links[best[0]] if best else None
+
+    def link_up(self, link: Link) -> None:
+        """A neighbour is there: tell it all."""
+        self._tell_own(link)
+        for edge in list(self.catalogue.edges()):
+            self._tell(link, edge)
+
+    def link_unusable(self, link: Link) -> None:
+        """Nothing new may be led over this link; what it said stays until it is down."""
+        for edge in [edge for edge in self.catalogue.edges() if link.number in self.catalogue.ways(edge)]:
+            self._tell_all(edge)
+        self._changed()
+
+    def link_down(self, link: Link) -> None:
+        """Forget all that this neighbour said, and what it was told."""
+        self._told = {key: value for key, value in self._told.items() if key[0] != link.number}
+        for edge in self.catalogue.link_gone(link.number):
+            self._tell_all(edge)
+        self._changed()
+
+    def receive(self, link: Link, message: Advert | Withdraw) -> None:
+        """What a neighbour says of an edge."""
+        if isinstance(message, Withdraw):
+            self._withdrawn(link, message)
+            return
+        signed = Signed(message.entry, message.signature, message.chain)
+        try:
+            known = self._proved(link, signed, message.path)
+        except EntryRefused as refused:
+            self._refused(link, refused.reason)
+        except IdentityRefused as refused:
+            self._refused(link, refused.reason)
+        else:
+            self.catalogue.put(link.number, known)
+            self._tell_all(known.edge)
+            self._changed()
+
+    def tick(self) -> None:
+        """Forget what has run out, and renew the own entry at half of its life."""
+        now_s = self._now_s()
+        expired = self.catalogue.expire(now_s)
+        for edge in expired:
+            self._tell_all(edge)
+        if expired:
+            self._changed()
+        if self._own is not None and now_s >= self._renew_s:
+            self.offer(self._offers)
+
+    def _proved(self, link: Link, signed: Signed, path: tuple[str, ...]) -> Known:
+        entry = entry_read(signed, self._now_s())
+        if word := path_refusal(path, entry.edge, link.peer.uri, self._me.uri):
+            raise EntryRefused(word)
+        try:
+            edge = NodeId.from_uri(entry.edge)
+        except NameProblem:
+            raise EntryRefused("malformed") from None
+        if word := self.catalogue.put_refusal(edge, entry.sequence):
+            raise EntryRefused(word)
+        newest = self.catalogue.newest(edge)
+        # The same proof over another way need not be checked again: that is most of what relays say.
+        if newest is None or newest.signed != signed:
+            entry_proved(signed, entry, lambda chain: self._presence.chain_refusal(list(chain)), self._identity)
+        return Known(signed, edge, entry.sequence, entry.not_after, entry.offers, path)
+
+    def _identity(self, leaf: object) -> NodeId:
+        return self._presence.identity_of(leaf)  # type: ignore[arg-type]
+
+    def _withdrawn(self, link: Link, message: Withdraw) -> None:
+        try:
+            edge = NodeId.from_uri(message.edge)
+        except NameProblem:
+            self._refused(link, "malformed")
+            return
+        if self.catalogue.withdraw(link.number, edge):
+            self._tell_all(edge)
+            self._changed()
+
+    # -- telling -----------------------------------------------------------------------------------------------
+
+    def _sign(self) -> None:
+        now = self._clock.wall()
+        now_s = int(now.timestamp())
+        self._own_sequence = max(self._own_sequence + 1, int(now.timestamp() * 1000))
+        self._renew_s = now_s + LIFE_S // 2
+        self._own = entry_signed(
+            self._me,
+            self._offers,
+            sequence=self._own_sequence,
+            not_after=now_s + LIFE_S,
+            key=self._presence.credentials.key,
+            chain=self._presence.chain,
+        )
+
+    def _tell_own(self, link: Link) -> None:
+        if self._own is not None and link.controlled:
+            link.send(Advert(self._own.entry, self._own.signature, self._own.chain, ()))
+
+    def _tell_all(self, edge: NodeId) -> None:
+        for link in self._links.values():
+            self._tell(link, edge)
+
+    def _tell(self, link: Link, edge: NodeId) -> None:
+        """Bring one neighbour up to date about one edge."""
+        if not self._passes_on or not link.controlled or not link.lanes_up:
+            return
+        best = self.catalogue.best(edge, self._is_controlled)
+        wanted = passed_on(best, link.number, link.peer, self._me)
+        if wanted is not None and not self._presence.config.policy.admits(edge.organisation):
+            wanted = None
+        told = self._told.get((link.number, edge))
+        if wanted is None:
+            if told is not None:
+                del self._told[(link.number, edge)]
+                link.send(Withdraw(edge.uri, told[0]))
+        elif told != (wanted.sequence, wanted.path):
+            self._told[(link.number, edge)] = (wanted.sequence, wanted.path)
+            link.send(Advert(wanted.signed.entry, wanted.signed.signature, wanted.signed.chain, wanted.path))
+
+    def _is_controlled(self, number: int) -> bool:
+        link = self._links.get(number)
+        return link is not None and link.controlled
+
+    def _refused(self, link: Link, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+        suppressed = self._throttle.admit(f"{link.number} {reason}", self._clock.monotonic_ms())
+        if suppressed is not None:
+            self._say(EntryRefusedRecord(peer=link.peer.dotted, edge="", reason=reason, suppressed=suppressed))
+
+    def _now_s(self) -> int:
+        return int(self._clock.wall().timestamp())

@@ -1,0 +1,143 @@
+"""The status of a node, put together when somebody asks."""
+
+from __future__ import annotations
+
+from pcgrelay import __version__
+from pcgrelay.admin.status import (
+    LinkStatus,
+    MemoryStatus,
+    NodeStatus,
+    RouteStatus,
+    ServiceStatus,
+    Status,
+    StreamStatus,
+)
+from pcgrelay.gateway.edge import Edge
+from pcgrelay.gateway.node import Node
+from pcgrelay.gateway.tally import ServiceTally
+from pcgrelay.routing.table import Exporter, ImportState
+from pcgrelay.session.link import Link, LinkState
+from pcgrelay.session.session import Key, State
+
+_LINK_STATES = {
+    LinkState.OPENING: "connecting",
+    LinkState.UP: "up",
+    LinkState.ORPHANED: "connecting",
+    LinkState.CLOSED: "down",
+}
+_IMPORT_STATES = {ImportState.LIVE: "ready", ImportState.PENDING: "waiting", ImportState.DOWN: "down"}
+_PRECEDENCES = {1: "preferred", 2: "default", 3: "back-up"}
+_ROUTE_STATES = {State.UP: "ready", State.STALLED: "away"}
+
+
+def node_status(node: Node) -> Status:
+    """How the node is now."""
+    config, memory = node.config, node.plane.memory()
+    return Status(
+        node=NodeStatus(
+            identity=config.node.id.uri,
+            role=config.node.role.title,
+            uptime_s=(node.clock.monotonic_ms() - node.started_ms) / 1000,
+            version=__version__,
+        ),
+        links=_links(node),
+        services=_services(node) if isinstance(node, Edge) else (),
+        streams=_streams(node),
+        memory=MemoryStatus(
+            used_bytes=memory.get("used_bytes", 0),
+            budget_bytes=memory.get("budget_bytes", 0),
+            high_water_bytes=memory.get("high_water_bytes", 0),
+        ),
+        refusals=node.refusals(),
+    )
+
+
+def _links(node: Node) -> tuple[LinkStatus, ...]:
+    figures = node.plane.links()
+    found = [_link(link, figures.get(link.number, {})) for link in node.neighbours.links.values()]
+    for wanted in node.neighbours.wanted:
+        if wanted.link is None or wanted.link.state is LinkState.CLOSED:
+            found.append(
+                LinkStatus(
+                    peer=wanted.settings.peer.dotted,
+                    bearer=wanted.settings.bearer,
+                    direction="out",
+                    state="down" if wanted.attempts > 1 else "connecting",
+                    reason=wanted.reason,
+                )
+            )
+    return tuple(found)
+
+
+def _link(link: Link, figures: dict[str, int]) -> LinkStatus:
+    rtt_us = figures.get("rtt_us", 0)
+    state = _LINK_STATES[link.state]
+    return LinkStatus(
+        peer=link.peer.dotted,
+        bearer=link.bearer,
+        direction="out" if link.dialled else "in",
+        state="draining" if link.draining and state == "up" else state,
+        suite=link.suite.title,
+        group=link.group,
+        lanes_up=len(link.lanes_up),
+        lanes=link.lanes,
+        rtt_ms=rtt_us / 1000 if rtt_us else None,
+        sent_bytes=figures.get("sent_bytes", 0),
+        received_bytes=figures.get("received_bytes", 0),
+        reason="control_lost" if link.state is LinkState.ORPHANED else "",
+    )
+
+
+def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
+    found = []
+    for number, export in enumerate(edge.config.exports):
+        has_address = bool(edge.targets[number].addresses)
+        tally = edge.tally.exports.get(number, ServiceTally())
+        found.append(
+            ServiceStatus(
+                name=str(export.service),
+                direction="export",
+                state="ready" if has_address else "down",
+                health="unknown" if has_address else "failing",
+                present=has_address,
+                opened_total=tally.opened_total,
+                refused_total=tally.refused_total,
+            )
+        )
+    for number, entry in enumerate(edge.config.imports):
+        plan = edge.plans[number]
+        tally = edge.tally.imports.get(number, ServiceTally())
+        found.append(
+            ServiceStatus(
+                name=str(entry.service),
+                direction="import",
+                state=_IMPORT_STATES[plan.state],
+                health="ok" if plan.state is ImportState.LIVE else "failing",
+                routes=tuple(_route(edge, exporter) for exporter in edge.exporters[number]),
+                opened_total=tally.opened_total,
+                refused_total=tally.refused_total,
+            )
+        )
+    return tuple(found)
+
+
+def _route(edge: Edge, exporter: Exporter) -> RouteStatus:
+    sessions = edge.sessions.with_key(Key(exporter.edge, exporter.marking))
+    link = edge.adverts.route(exporter.edge, lambda link: True)
+    via = sessions[0].via if sessions and sessions[0].via else link.peer.dotted if link else ""
+    return RouteStatus(
+        via=via,
+        exporter=exporter.edge.dotted,
+        precedence=_PRECEDENCES[exporter.precedence],
+        state=_ROUTE_STATES.get(sessions[0].state, "session") if sessions else "session" if link else "away",
+    )
+
+
+def _streams(node: Node) -> StreamStatus:
+    if not isinstance(node, Edge):
+        return StreamStatus()
+    return StreamStatus(
+        active=node.plane.streams(),
+        opened_total=node.tally.opened_total,
+        closed_total=dict(node.tally.closed_total),
+    )

@@ -1,0 +1,256 @@
+"""What an edge and a relay have in common: links, listeners, the catalogue, the core's events, start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from typing import Any
+
+from pcgrelay import __version__
+from pcgrelay.audit.log import Log
+from pcgrelay.audit.record import EventsLost as EventsLostRecord
+from pcgrelay.audit.record import Failure, NodeDraining, NodeReady, NodeStopped
+from pcgrelay.clock import Clock
+from pcgrelay.config import Config
+from pcgrelay.errors import RunError
+from pcgrelay.files import reason_of
+from pcgrelay.gateway.adverts import Adverts
+from pcgrelay.plane import (
+    EventsLost,
+    ImportWanted,
+    LaneDown,
+    LaneUp,
+    PeerDrains,
+    Plane,
+    SessionDown,
+    SessionResumed,
+    SessionStalled,
+    SessionUp,
+    StreamEnd,
+)
+from pcgrelay.session.dataplane import DataPlaneRefused
+from pcgrelay.session.link import Link
+from pcgrelay.session.listener import Listener, half_open_of
+from pcgrelay.session.messages import Advert, Code, Message, Withdraw
+from pcgrelay.session.neighbours import Neighbours
+from pcgrelay.session.presence import Presence
+from pcgrelay.session.sockets import listening
+
+TICK_S = 1.0
+DRAIN_POLL_S = 0.1
+
+
+class Node(ABC):
+    """One running node. Its methods are called from the event loop only."""
+
+    def __init__(self, config: Config, plane: Plane, log: Log, clock: Clock) -> None:
+        self.config = config
+        self.plane = plane
+        self.clock = clock
+        self.say = log.say
+        self.presence = Presence(config)
+        self.neighbours = Neighbours(self.presence, plane, self, log.say, clock)
+        self.adverts = Adverts(self.presence, self.neighbours.links, self.catalogue_changed, log.say, clock)
+        self.started_ms = clock.monotonic_ms()
+        self.draining = False
+        self._half_open = half_open_of(self.presence)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open all listeners, then begin to dial. RunError if a port cannot be had; then nothing is left running."""
+        try:
+            listeners = [self._listener(settings.address, settings.bearer) for settings in self.config.listens]
+            self.plane.start(self)
+            await self.open()
+        except DataPlaneRefused as refused:
+            raise RunError(f"The data plane does not start: {refused}.") from None
+        self._tasks = [asyncio.create_task(self._guarded(listener.run(), "listener")) for listener in listeners]
+        self._tasks.append(asyncio.create_task(self._guarded(self._tick(), "tick")))
+        self.neighbours.start()
+        self.say(
+            NodeReady(
+                node=self.config.node.id.dotted,
+                role=self.config.node.role.title,
+                version=__version__,
+                workers=self.plane.workers,
+            )
+        )
+
+    async def drain(self, seconds: float) -> None:
+        """Take nothing new, tell the neighbours, and wait for what runs."""
+        self.draining = True
+        milliseconds = int(seconds * 1000)
+        self.say(NodeDraining(node=self.config.node.id.dotted, milliseconds=milliseconds, streams=self.plane.streams()))
+        with suppress(DataPlaneRefused):
+            self.plane.drain()
+        self.drain_begun()
+        for link in self.neighbours.links.values():
+            link.drain(milliseconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                # What runs is with the core, which reports no end of the last stream.
+                while self.is_busy():  # noqa: ASYNC110
+                    await asyncio.sleep(DRAIN_POLL_S)
+
+    async def stop(self) -> None:
+        """End everything; may be called at any point after the start began."""
+        streams = self.plane.streams()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.close(Code.DRAINING)
+        await self.neighbours.stop(Code.DRAINING)
+        self.plane.stop()
+        self.say(NodeStopped(node=self.config.node.id.dotted, streams=streams))
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Open what only this role has."""
+
+    @abstractmethod
+    async def close(self, code: int) -> None:
+        """End what only this role has."""
+
+    @abstractmethod
+    def is_busy(self) -> bool:
+        """Whether something runs that a drain should wait for."""
+
+    @abstractmethod
+    def drain_begun(self) -> None:
+        """Tell others that nothing new is taken."""
+
+    @abstractmethod
+    def catalogue_changed(self) -> None:
+        """An edge came, went, or changed what it offers."""
+
+    @abstractmethod
+    def path_message(self, link: Link, message: Message) -> None:
+        """A neighbour said something about a path."""
+
+    @abstractmethod
+    def paths_lost(self, link: Link) -> None:
+        """A link is gone with all paths over it."""
+
+    def tick(self) -> None:
+        """Once a second."""
+        self.adverts.tick()
+
+    def refusals(self) -> dict[str, int]:
+        """All that was refused, by reason."""
+        whole: dict[str, int] = {}
+        for table in self.refusal_tables():
+            for reason, count in table.items():
+                whole[reason] = whole.get(reason, 0) + count
+        return whole
+
+    def refusal_tables(self) -> list[dict[str, int]]:
+        """Where refusals are counted."""
+        native = {
+            name.removeprefix("refused_").removesuffix("_total"): count
+            for name, count in self.plane.counters().items()
+            if name.startswith("refused_") and count
+        }
+        return [self.neighbours.refused, self.adverts.refused, native]
+
+    # -- what links report -------------------------------------------------------------------------------------
+
+    def link_up(self, link: Link) -> None:
+        self.adverts.link_up(link)
+        if self.draining:
+            link.drain(0)
+
+    def link_control_lost(self, link: Link, reason: str) -> None:
+        self.adverts.link_unusable(link)
+
+    def link_message(self, link: Link, message: Message) -> None:
+        if isinstance(message, Advert | Withdraw):
+            self.adverts.receive(link, message)
+        else:
+            self.path_message(link, message)
+
+    def link_drains(self, link: Link) -> None:
+        self.adverts.link_unusable(link)
+
+    def link_down(self, link: Link, reason: str) -> None:
+        self.adverts.link_down(link)
+        self.paths_lost(link)
+
+    # -- what the core reports ---------------------------------------------------------------------------------
+
+    def lane_up(self, event: LaneUp) -> None:
+        if link := self.neighbours.links.get(event.link):
+            was_usable = link.usable
+            link.lane_is_up(event.index, event.number)
+            if link.usable and not was_usable:
+                self.catalogue_changed()
+
+    def lane_down(self, event: LaneDown) -> None:
+        if link := self.neighbours.links.get(event.link):
+            link.lane_is_down(event.index, event.number, event.code, event.reason)
+
+    def peer_drains(self, event: PeerDrains) -> None:
+        if link := self.neighbours.links.get(event.link):
+            link.peer_drains()
+
+    @abstractmethod
+    def session_up(self, event: SessionUp) -> None: ...
+
+    @abstractmethod
+    def session_down(self, event: SessionDown) -> None: ...
+
+    @abstractmethod
+    def session_stalled(self, event: SessionStalled) -> None: ...
+
+    @abstractmethod
+    def session_resumed(self, event: SessionResumed) -> None: ...
+
+    @abstractmethod
+    def import_wanted(self, event: ImportWanted) -> None: ...
+
+    @abstractmethod
+    def stream_end(self, event: StreamEnd) -> None: ...
+
+    def events_lost(self, event: EventsLost) -> None:
+        self.say(EventsLostRecord(count=event.count))
+
+    def event_failed(self, error: Exception) -> None:
+        self.say(Failure(where="event", error=type(error).__name__))
+
+    # -- tasks -------------------------------------------------------------------------------------------------
+
+    def _listener(self, address: Any, bearer: str) -> Listener:
+        try:
+            sock = listening(address)
+        except OSError as error:
+            raise RunError(
+                f"{address}: nothing can listen there ({reason_of(error)}); free it or choose another."
+            ) from None
+        return Listener(
+            sock,
+            bearer,
+            presence=self.presence,
+            neighbours=self.neighbours,
+            plane=self.plane,
+            half_open=self._half_open,
+            say=self.say,
+            clock=self.clock,
+        )
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            try:
+                self.tick()
+            except Exception as error:
+                self.say(Failure(where="tick", error=type(error).__name__))
+
+    async def _guarded(self, work: Any, where: str) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self.say(Failure(where=where, error=type(error).__name__))

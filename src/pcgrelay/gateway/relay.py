@@ -1,0 +1,93 @@
+"""A relay: links, the catalogue passed on, and paths led through. It knows no service of its own and no stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pcgrelay.audit.log import Log
+from pcgrelay.clock import Clock
+from pcgrelay.config import Config
+from pcgrelay.gateway.node import Node
+from pcgrelay.model import NodeId
+from pcgrelay.plane import (
+    ImportWanted,
+    Plane,
+    SessionDown,
+    SessionResumed,
+    SessionStalled,
+    SessionUp,
+    StreamEnd,
+)
+from pcgrelay.routing.policy import Budget, reach_refusal
+from pcgrelay.session.forwards import Forwards
+from pcgrelay.session.labels import Labels
+from pcgrelay.session.link import Link
+from pcgrelay.session.messages import Message
+
+
+class Relay(Node):
+    """One relay."""
+
+    def __init__(self, config: Config, plane: Plane, log: Log, clock: Clock) -> None:
+        super().__init__(config, plane, log, clock)
+        self.forwards = Forwards(
+            config.node.id,
+            plane=plane,
+            labels=Labels(clock),
+            next_link=self._next_link,
+            reach=lambda source, destination: reach_refusal(config.policy, source, destination),
+            budget=Budget.of_memory(config.node.memory_bytes),
+            say=log.say,
+            clock=clock,
+        )
+
+    async def open(self) -> None:
+        """A relay has nothing but its listeners."""
+
+    async def close(self, code: int) -> None:
+        self.forwards.close_all(code)
+
+    def is_busy(self) -> bool:
+        return len(self.forwards) > 0
+
+    def drain_begun(self) -> None:
+        """The links tell the neighbours, and these lead nothing new over this relay."""
+
+    def catalogue_changed(self) -> None:
+        """Each request looks its way up anew."""
+
+    def path_message(self, link: Link, message: Message) -> None:
+        self.forwards.receive(link, message)
+
+    def paths_lost(self, link: Link) -> None:
+        self.forwards.link_down(link)
+
+    def tick(self) -> None:
+        super().tick()
+        self.forwards.expire()
+
+    def refusal_tables(self) -> list[dict[str, int]]:
+        return [*super().refusal_tables(), self.forwards.refused]
+
+    # -- events of edges, which a relay's core does not send ------------------------------------------------------
+
+    def session_up(self, event: SessionUp) -> None:
+        """A relay has no sessions."""
+
+    def session_down(self, event: SessionDown) -> None:
+        """A relay has no sessions."""
+
+    def session_stalled(self, event: SessionStalled) -> None:
+        """A relay has no sessions."""
+
+    def session_resumed(self, event: SessionResumed) -> None:
+        """A relay has no sessions."""
+
+    def import_wanted(self, event: ImportWanted) -> None:
+        """A relay has no imports."""
+
+    def stream_end(self, event: StreamEnd) -> None:
+        """A relay has no streams."""
+
+    def _next_link(self, destination: NodeId, wanted: Callable[[Link], bool]) -> Link | None:
+        return None if self.draining else self.adverts.route(destination, wanted)

@@ -1,0 +1,102 @@
+"""What became of an edge's streams: counts by service and reason, and the line of the access log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pcgrelay.audit.record import Say, StreamRefused
+from pcgrelay.audit.record import StreamEnd as StreamEndRecord
+from pcgrelay.model import ServiceName
+from pcgrelay.plane import StreamEnd
+from pcgrelay.routing.policy import RULE_NONE, Rule
+from pcgrelay.session.messages import Code, code_name
+from pcgrelay.session.session import Session
+
+# A stream that ended so and brought nothing from the far side never was one for its application.
+_REFUSALS = {Code.LIMIT, Code.BUSY, Code.UNKNOWN, Code.REFUSED, Code.UNREACHABLE, Code.TIMEOUT, Code.DRAINING}
+
+
+@dataclass(slots=True)
+class ServiceTally:
+    """Counts of one import or export since the start."""
+
+    opened_total: int = 0
+    refused_total: int = 0
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of an edge since the start."""
+
+    opened_total: int = 0
+    closed_total: dict[str, int] = field(default_factory=dict)
+    refused_total: dict[str, int] = field(default_factory=dict)
+    imports: dict[int, ServiceTally] = field(default_factory=dict)
+    exports: dict[int, ServiceTally] = field(default_factory=dict)
+
+    def count(self, event: StreamEnd) -> None:
+        """Count one end."""
+        services = self.imports if event.opener else self.exports
+        service = services.setdefault(event.number, ServiceTally()) if event.number >= 0 else ServiceTally()
+        if was_refused(event):
+            service.refused_total += 1
+            self.refused_total[f"stream_{event.cause}"] = self.refused_total.get(f"stream_{event.cause}", 0) + 1
+            return
+        service.opened_total += 1
+        self.opened_total += 1
+        self.closed_total[event.cause] = self.closed_total.get(event.cause, 0) + 1
+
+
+def was_refused(event: StreamEnd) -> bool:
+    """Whether the stream never came to carry anything back."""
+    answered = event.bytes_received if event.opener else event.bytes_sent
+    return event.code in _REFUSALS and not answered
+
+
+def line_said(
+    say: Say, event: StreamEnd, own: str, session: Session | None, service: ServiceName | None, rules: tuple[Rule, ...]
+) -> None:
+    """Write the access log's line. service is the import's name, if this edge opened the stream."""
+    peer = session.key.edge.organisation if session else service.organisation if service else ""
+    name = service.service if service else event.service.decode("ascii", "replace")
+    suite = session.suite.title if session and session.suite else ""
+    group = session.group if session else ""
+    from_organisation, to_organisation = (own, peer) if event.opener else (peer, own)
+    owner = to_organisation
+    if was_refused(event):
+        rule = None if event.rule == RULE_NONE else event.rule
+        text = rules[rule].text if rule is not None and not event.opener and rule < len(rules) else ""
+        say(
+            StreamRefused(
+                from_organisation=from_organisation,
+                to_organisation=to_organisation,
+                service=f"{name}@{owner}",
+                direction="import" if event.opener else "export",
+                session=max(event.session, 0),
+                suite=suite,
+                group=group,
+                code=code_name(event.code),
+                cause=event.cause,
+                rule=rule,
+                rule_text=text,
+                remote=event.remote,
+            )
+        )
+        return
+    say(
+        StreamEndRecord(
+            from_organisation=from_organisation,
+            to_organisation=to_organisation,
+            service=f"{name}@{owner}",
+            direction="import" if event.opener else "export",
+            session=event.session,
+            sent_bytes=event.bytes_sent,
+            received_bytes=event.bytes_received,
+            duration_ms=event.duration_us / 1000,
+            suite=suite,
+            group=group,
+            code=code_name(event.code),
+            cause=event.cause,
+            remote=event.remote,
+        )
+    )

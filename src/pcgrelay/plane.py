@@ -1,0 +1,344 @@
+"""The only importer of the native core: typed calls down, typed events up.
+
+Numbers cross this face and nothing else. The event loop watches the core's descriptor; each event becomes a small
+Struct and is handed to the one method that is named after it. Whatever call the core refuses is DataPlaneRefused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from pcgrelay.config import Config
+from pcgrelay.session.dataplane import DataPlaneRefused
+
+EVENTS_AT_ONCE = 4096
+
+Export = tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]
+Import = tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]
+Grant = tuple[int, Sequence[int]]
+
+
+class LaneUp(Struct, frozen=True):
+    link: int
+    index: int
+    number: int
+
+
+class LaneDown(Struct, frozen=True):
+    link: int
+    index: int
+    number: int
+    code: int
+    reason: str
+
+
+class SessionUp(Struct, frozen=True):
+    session: int
+
+
+class SessionDown(Struct, frozen=True):
+    session: int
+    code: int
+    reason: str
+    remote: bool
+
+
+class SessionStalled(Struct, frozen=True):
+    session: int
+    flow: int
+    code: int
+
+
+class SessionResumed(Struct, frozen=True):
+    session: int
+    flow: int
+
+
+class PeerDrains(Struct, frozen=True):
+    link: int
+    milliseconds: int
+
+
+class ImportWanted(Struct, frozen=True):
+    number: int
+
+
+class StreamEnd(Struct, frozen=True):
+    opener: bool
+    number: int  # of the import or export; -1: unknown service
+    session: int
+    service: bytes
+    bytes_sent: int
+    bytes_received: int
+    duration_us: int
+    code: int
+    cause: str
+    rule: int
+    remote: bool
+
+
+class EventsLost(Struct, frozen=True):
+    count: int
+
+
+class PlaneObserver(Protocol):
+    """Who takes the core's events."""
+
+    def lane_up(self, event: LaneUp) -> None: ...
+    def lane_down(self, event: LaneDown) -> None: ...
+    def session_up(self, event: SessionUp) -> None: ...
+    def session_down(self, event: SessionDown) -> None: ...
+    def session_stalled(self, event: SessionStalled) -> None: ...
+    def session_resumed(self, event: SessionResumed) -> None: ...
+    def peer_drains(self, event: PeerDrains) -> None: ...
+    def import_wanted(self, event: ImportWanted) -> None: ...
+    def stream_end(self, event: StreamEnd) -> None: ...
+    def events_lost(self, event: EventsLost) -> None: ...
+    def event_failed(self, error: Exception) -> None: ...
+
+
+class Plane:
+    """One core and its events. The methods are those of the core; what each does stands in its stub."""
+
+    def __init__(self, native: Any, config: Config) -> None:
+        """native is the core's module; `native_core` has the real one."""
+        self._native = native
+        self._observer: PlaneObserver | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        node, policy = config.node, config.policy
+        self._core = self._called(
+            native.Core,
+            workers=node.workers,
+            memory_bytes=node.memory_bytes,
+            role=int(node.role),
+            handshake_deadline_ms=policy.handshake_deadline_ms,
+        )
+        self.IMPORT_DOWN: int = native.IMPORT_DOWN
+        self.IMPORT_PENDING: int = native.IMPORT_PENDING
+        self.IMPORT_LIVE: int = native.IMPORT_LIVE
+        self.EXPORT_READY: int = native.EXPORT_READY
+        self.EXPORT_DRAIN: int = native.EXPORT_DRAIN
+        self.EXPORT_UNRESOLVED: int = native.EXPORT_UNRESOLVED
+        self._takers: dict[int, tuple[str, Callable[..., Struct]]] = {
+            native.EVENT_LANE_UP: ("lane_up", LaneUp),
+            native.EVENT_LANE_DOWN: ("lane_down", self._lane_down),
+            native.EVENT_SESSION_UP: ("session_up", SessionUp),
+            native.EVENT_SESSION_DOWN: ("session_down", self._session_down),
+            native.EVENT_SESSION_STALLED: ("session_stalled", SessionStalled),
+            native.EVENT_SESSION_RESUMED: ("session_resumed", SessionResumed),
+            native.EVENT_PEER_DRAINS: ("peer_drains", PeerDrains),
+            native.EVENT_IMPORT_WANTED: ("import_wanted", ImportWanted),
+            native.EVENT_STREAM_END: ("stream_end", self._stream_end),
+            native.EVENT_EVENTS_LOST: ("events_lost", EventsLost),
+        }
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    def start(self, observer: PlaneObserver) -> None:
+        """Let the workers run; events come to the observer from the running loop."""
+        self._observer = observer
+        self._loop = asyncio.get_running_loop()
+        self._called(self._core.start)
+        self._loop.add_reader(self._core.fileno(), self.deliver)
+
+    def stop(self) -> None:
+        """Stop and join the workers; may be called twice."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._core.fileno())
+            self._loop = None
+        self._core.stop()
+
+    def deliver(self) -> None:
+        """Hand on what the core has to say. What one event breaks does not keep the next one back."""
+        observer = self._observer
+        if observer is None:
+            return
+        for kind, *fields in self._core.events(EVENTS_AT_ONCE):
+            taker = self._takers.get(kind)
+            if taker is None:
+                continue
+            name, make = taker
+            try:
+                getattr(observer, name)(make(*fields))
+            except Exception as error:
+                observer.event_failed(error)
+
+    def _lane_down(self, link: int, index: int, number: int, code: int, reason: int) -> LaneDown:
+        return LaneDown(link, index, number, code, self._native.refusal_name(reason))
+
+    def _session_down(self, session: int, code: int, reason: int, remote: bool) -> SessionDown:
+        return SessionDown(session, code, self._native.refusal_name(reason), remote)
+
+    def _stream_end(
+        self,
+        opener: bool,
+        number: int,
+        session: int,
+        service: bytes,
+        bytes_sent: int,
+        bytes_received: int,
+        duration_us: int,
+        code: int,
+        cause: int,
+        rule: int,
+        remote: bool,
+    ) -> StreamEnd:
+        return StreamEnd(
+            opener,
+            number,
+            session,
+            service,
+            bytes_sent,
+            bytes_received,
+            duration_us,
+            code,
+            self._native.cause_name(cause),
+            rule,
+            remote,
+        )
+
+    def _called(self, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        try:
+            return call(*args, **named)
+        except self._native.CoreError as error:
+            raise DataPlaneRefused(str(error)) from None
+
+    # -- links -------------------------------------------------------------------------------------------------
+
+    @property
+    def workers(self) -> int:
+        return int(self._core.workers)
+
+    def link_add(
+        self, link: int, *, secret: bytearray, binding: bytes, suite: int, dialler: bool, lanes: int, link_id: bytes
+    ) -> None:
+        self._called(
+            self._core.link_add,
+            link,
+            secret=secret,
+            binding=binding,
+            suite=int(suite),
+            dialler=dialler,
+            lanes=lanes,
+            link_id=link_id,
+        )
+
+    def lane_dial(self, link: int, index: int) -> tuple[int, bytes]:
+        number, preamble = self._called(self._core.lane_dial, link, index)
+        return number, preamble
+
+    def lane_check(self, link: int, preamble: bytes) -> tuple[int, int]:
+        index, number = self._called(self._core.lane_check, link, preamble)
+        return index, number
+
+    def lane_add(self, link: int, index: int, number: int, fd: int) -> None:
+        self._called(self._core.lane_add, link, index, number, fd)
+
+    def link_close(self, link: int, code: int) -> None:
+        self._called(self._core.link_close, link, code)
+
+    def link_drain(self, link: int, milliseconds: int) -> None:
+        self._called(self._core.link_drain, link, milliseconds)
+
+    # -- paths and sessions ------------------------------------------------------------------------------------
+
+    def path_add(
+        self,
+        path: int,
+        *,
+        a_link: int,
+        a_in: int,
+        a_out: int,
+        b_link: int,
+        b_in: int,
+        b_out: int,
+        cap: int,
+        priority: int,
+    ) -> None:
+        self._called(
+            self._core.path_add,
+            path,
+            a_link=a_link,
+            a_in=a_in,
+            a_out=a_out,
+            b_link=b_link,
+            b_in=b_in,
+            b_out=b_out,
+            cap=cap,
+            priority=priority,
+        )
+
+    def path_remove(self, path: int) -> None:
+        self._called(self._core.path_remove, path)
+
+    def session_add(
+        self,
+        session: int,
+        *,
+        secret: bytearray,
+        binding: bytes,
+        suite: int,
+        initiator: bool,
+        flows: int,
+        cap: int,
+        marking: int,
+        priority: int,
+    ) -> None:
+        self._called(
+            self._core.session_add,
+            session,
+            secret=secret,
+            binding=binding,
+            suite=int(suite),
+            initiator=initiator,
+            flows=flows,
+            cap=cap,
+            marking=marking,
+            priority=priority,
+        )
+
+    def session_path(self, session: int, *, link: int, in_label: int, out_label: int) -> None:
+        self._called(self._core.session_path, session, link=link, in_label=in_label, out_label=out_label)
+
+    def session_close(self, session: int, code: int) -> None:
+        self._called(self._core.session_close, session, code)
+
+    # -- tables and facts --------------------------------------------------------------------------------------
+
+    def publish(self, *, exports: Sequence[Export], imports: Sequence[Import], grants: Sequence[Grant]) -> None:
+        self._called(self._core.publish, exports=exports, imports=imports, grants=grants)
+
+    def import_listen(self, number: int, fds: Sequence[int]) -> None:
+        self._called(self._core.import_listen, number, fds)
+
+    def import_unlisten(self, number: int) -> None:
+        self._called(self._core.import_unlisten, number)
+
+    def drain(self) -> None:
+        self._called(self._core.drain)
+
+    def streams(self) -> int:
+        return int(self._core.streams())
+
+    def counters(self) -> dict[str, int]:
+        return dict(self._core.counters())
+
+    def links(self) -> dict[int, dict[str, int]]:
+        return dict(self._core.links())
+
+    def sessions(self) -> dict[int, dict[str, int]]:
+        return dict(self._core.sessions())
+
+    def memory(self) -> dict[str, int]:
+        return dict(self._core.memory())
+
+
+def native_core() -> Any:
+    """The built core. It is loaded late, so that commands that need no data plane do not load it."""
+    from pcgrelay._core import core  # noqa: PLC0415
+
+    return core

@@ -1,0 +1,323 @@
+"""A relay's paths: a request comes in over one link, goes out over another, and frames follow (docs/protocol.md, 9.5).
+
+        neighbour a                this relay                  neighbour b
+    PATH_OPEN(label: a_out) -->  policy, route, budget  -->  PATH_OPEN(label: b_in, via + this)
+    <-- PATH_ACCEPT(label: a_in)       path_add          <--  PATH_ACCEPT(label: b_out)
+
+The relay sees who talks to whom and how much, and never what. It answers each refusal by name and itself as the author.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from pcgrelay.audit.record import PathRefused as PathRefusedRecord
+from pcgrelay.audit.record import Say
+from pcgrelay.clock import Clock
+from pcgrelay.model import NameProblem, NodeId
+from pcgrelay.routing.policy import Budget
+from pcgrelay.session.dataplane import DataPlaneRefused, PathPlane
+from pcgrelay.session.labels import Labels
+from pcgrelay.session.link import Link
+from pcgrelay.session.messages import (
+    RELAYS_MOST,
+    Carry,
+    Code,
+    Message,
+    PathAccept,
+    PathClose,
+    PathOpen,
+    PathRefuse,
+    code_name,
+)
+from pcgrelay.session.paths import sender_refusal
+
+ANSWER_DEADLINE_MS = 10_000
+FORWARDS_MOST = 65_536
+FORWARDS_OF_A_LINK_MOST = 4_096
+# CARRY is for handshakes. A path may carry two of the largest at once and a trickle after that, so that nobody uses the
+# control plane to move data.
+CARRY_AT_ONCE_BYTES = 524_288
+CARRY_EACH_SECOND_BYTES = 4_096
+
+# Given the destination, and what must not be led over: the link to take, or nothing.
+NextLink = Callable[[NodeId, Callable[[Link], bool]], Link | None]
+# Given source and destination: why not, in one word, or nothing.
+Reach = Callable[[NodeId, NodeId], str | None]
+
+
+@dataclass(eq=False, slots=True)
+class Forward:
+    """One path through this relay."""
+
+    number: int
+    session: bytes
+    a: Link
+    b: Link
+    a_in: int
+    a_out: int
+    b_in: int
+    flows: int
+    cap: int
+    priority: int
+    opened_ms: int
+    is_live: bool = False
+    is_gone: bool = False
+    allowance: float = CARRY_AT_ONCE_BYTES
+    allowance_ms: int = 0
+
+    def other(self, link: Link) -> Link:
+        """The side that is not this one."""
+        return self.b if link is self.a else self.a
+
+
+class _Refusal(Exception):
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class Forwards:
+    """All paths of a relay."""
+
+    def __init__(
+        self,
+        me: NodeId,
+        *,
+        plane: PathPlane,
+        labels: Labels,
+        next_link: NextLink,
+        reach: Reach,
+        budget: Budget,
+        say: Say,
+        clock: Clock,
+    ) -> None:
+        self.refused: dict[str, int] = {}
+        self._me = me
+        self._plane = plane
+        self._labels = labels
+        self._next_link = next_link
+        self._reach = reach
+        self._budget = budget
+        self._say = say
+        self._clock = clock
+        self._by_key: dict[tuple[int, bytes], Forward] = {}
+        self._of_link: dict[int, int] = {}
+        self._next_number = 0
+
+    def __len__(self) -> int:
+        return len(self._by_key) // 2
+
+    def receive(self, link: Link, message: Message) -> None:
+        """What a neighbour says about paths. A word on a path that is not known came too late, and is nothing."""
+        if isinstance(message, PathOpen):
+            self._asked(link, message)
+            return
+        if not isinstance(message, PathAccept | PathRefuse | PathClose | Carry):
+            return
+        forward = self._by_key.get((link.number, message.session))
+        if forward is None:
+            return
+        if isinstance(message, PathAccept):
+            self._accepted(forward, link, message)
+        elif isinstance(message, PathRefuse):
+            self._refused(forward, link, message)
+        elif isinstance(message, PathClose):
+            self._drop(forward)
+            forward.other(link).send(message)
+        else:
+            self._carried(forward, link, message)
+
+    def link_down(self, link: Link) -> None:
+        """All paths over this link are lost; the other sides are told."""
+        for forward in {forward for forward in self._by_key.values() if link in (forward.a, forward.b)}:
+            self._end(forward, Code.UNREACHABLE, told=(forward.other(link),))
+
+    def expire(self) -> None:
+        """Give up requests that nobody answered."""
+        now = self._clock.monotonic_ms()
+        for forward in set(self._by_key.values()):
+            if not forward.is_live and now - forward.opened_ms > ANSWER_DEADLINE_MS:
+                self._drop(forward)
+                self._refuse(forward.a, forward.session, Code.TIMEOUT, "no_answer")
+                forward.b.send(PathClose(forward.session, Code.TIMEOUT))
+
+    def close_all(self, code: int) -> None:
+        """Take every path down, as this relay leaves."""
+        for forward in set(self._by_key.values()):
+            self._end(forward, code, told=(forward.a, forward.b))
+
+    # -- requests ----------------------------------------------------------------------------------------------
+
+    def _asked(self, a: Link, asked: PathOpen) -> None:
+        old = self._by_key.get((a.number, asked.session))
+        if old is not None:
+            self._end(old, Code.DONE, told=(old.other(a),))
+        try:
+            forward = self._planned(a, asked)
+        except _Refusal as refusal:
+            self._count(refusal.reason)
+            self._say(
+                PathRefusedRecord(
+                    source=asked.source,
+                    destination=asked.destination,
+                    code=code_name(refusal.code),
+                    reason=refusal.reason,
+                )
+            )
+            self._refuse(a, asked.session, refusal.code, refusal.reason)
+            return
+        beside = self._by_key.get((forward.b.number, asked.session))
+        if beside is not None:
+            # The session comes back over another of our links: the neighbour replaces the old path by itself.
+            self._end(beside, Code.DONE, told=(beside.other(forward.b),))
+        self._add(forward)
+        forward.b.send(
+            PathOpen(
+                session=asked.session,
+                source=asked.source,
+                destination=asked.destination,
+                marking=asked.marking,
+                priority=asked.priority,
+                flows=forward.flows,
+                cap=forward.cap,
+                label=forward.b_in,
+                resume=asked.resume,
+                via=(*asked.via, self._me.uri),
+            )
+        )
+
+    def _planned(self, a: Link, asked: PathOpen) -> Forward:
+        """The path as this relay would lead it; raises a refusal."""
+        try:
+            source, destination = NodeId.from_uri(asked.source), NodeId.from_uri(asked.destination)
+        except NameProblem:
+            raise _Refusal(Code.VIOLATION, "malformed") from None
+        if word := sender_refusal(asked, a.peer):
+            raise _Refusal(Code.VIOLATION, word)
+        if self._me.uri in asked.via or len(asked.via) >= RELAYS_MOST:
+            raise _Refusal(Code.LIMIT, "loop" if self._me.uri in asked.via else "path_too_long")
+        if {source.realm, destination.realm} != {self._me.realm}:
+            raise _Refusal(Code.REFUSED, "wrong_realm")
+        if word := self._reach(source, destination):
+            raise _Refusal(Code.REFUSED, word)
+        if len(self) >= FORWARDS_MOST or self._of_link.get(a.number, 0) >= FORWARDS_OF_A_LINK_MOST:
+            raise _Refusal(Code.BUSY, "too_many_paths")
+        b = self._next_link(destination, lambda link: link is not a and link.peer.uri not in (*asked.via, asked.source))
+        if b is None:
+            raise _Refusal(Code.UNREACHABLE, "no_route")
+        flows = min(asked.flows, a.lanes, b.lanes)
+        if asked.resume and flows < asked.flows:
+            raise _Refusal(Code.LIMIT, "too_few_lanes")
+        most = asked.cap if asked.resume else min(asked.cap, a.cap, b.cap)
+        cap = self._budget.cap_granted(flows, most, exactly=asked.resume)
+        if cap is None:
+            raise _Refusal(Code.BUSY, "memory_budget")
+        self._next_number += 1
+        return Forward(
+            number=self._next_number,
+            session=asked.session,
+            a=a,
+            b=b,
+            a_in=self._labels.take(),
+            a_out=asked.label,
+            b_in=self._labels.take(),
+            flows=flows,
+            cap=cap,
+            priority=asked.priority,
+            opened_ms=self._clock.monotonic_ms(),
+            allowance_ms=self._clock.monotonic_ms(),
+        )
+
+    def _accepted(self, forward: Forward, link: Link, message: PathAccept) -> None:
+        if forward.is_live or link is not forward.b:
+            return
+        if message.flows > forward.flows or message.cap > forward.cap:
+            self._drop(forward)
+            self._refuse(forward.a, forward.session, Code.VIOLATION, "more_than_asked")
+            forward.b.send(PathClose(forward.session, Code.VIOLATION))
+            return
+        self._budget = self._budget.released(forward.flows, forward.cap).reserved(message.flows, message.cap)
+        forward.flows, forward.cap = message.flows, message.cap
+        try:
+            self._plane.path_add(
+                forward.number,
+                a_link=forward.a.number,
+                a_in=forward.a_in,
+                a_out=forward.a_out,
+                b_link=forward.b.number,
+                b_in=forward.b_in,
+                b_out=message.label,
+                cap=forward.cap,
+                priority=forward.priority,
+            )
+        except DataPlaneRefused:
+            self._drop(forward)
+            self._count("refused_by_core")
+            self._refuse(forward.a, forward.session, Code.BUSY, "refused_by_core")
+            forward.b.send(PathClose(forward.session, Code.BUSY))
+            return
+        forward.is_live = True
+        forward.a.send(PathAccept(forward.session, forward.flows, forward.cap, forward.a_in))
+
+    def _refused(self, forward: Forward, link: Link, message: PathRefuse) -> None:
+        if not forward.is_live and link is forward.b:
+            self._drop(forward)
+            forward.a.send(message)
+
+    def _carried(self, forward: Forward, link: Link, message: Carry) -> None:
+        if not forward.is_live:
+            return
+        now = self._clock.monotonic_ms()
+        forward.allowance += (now - forward.allowance_ms) * CARRY_EACH_SECOND_BYTES / 1000
+        forward.allowance = min(forward.allowance, CARRY_AT_ONCE_BYTES) - len(message.data)
+        forward.allowance_ms = now
+        if forward.allowance < 0:
+            self._count("carry_limit")
+            self._end(forward, Code.LIMIT, told=(forward.a, forward.b))
+            return
+        forward.other(link).send(message)
+
+    # -- the table ---------------------------------------------------------------------------------------------
+
+    def _add(self, forward: Forward) -> None:
+        self._by_key[(forward.a.number, forward.session)] = forward
+        self._by_key[(forward.b.number, forward.session)] = forward
+        self._of_link[forward.a.number] = self._of_link.get(forward.a.number, 0) + 1
+        self._budget = self._budget.reserved(forward.flows, forward.cap)
+
+    def _end(self, forward: Forward, code: int, told: tuple[Link, ...]) -> None:
+        self._drop(forward)
+        for link in told:
+            if link is forward.a and not forward.is_live:
+                self._refuse(link, forward.session, code, "path_lost")
+            else:
+                link.send(PathClose(forward.session, code))
+
+    def _drop(self, forward: Forward) -> None:
+        if forward.is_gone:
+            return
+        forward.is_gone = True
+        for link in (forward.a, forward.b):
+            if self._by_key.get((link.number, forward.session)) is forward:
+                del self._by_key[(link.number, forward.session)]
+        left = self._of_link[forward.a.number] - 1
+        if left:
+            self._of_link[forward.a.number] = left
+        else:
+            del self._of_link[forward.a.number]
+        self._budget = self._budget.released(forward.flows, forward.cap)
+        self._labels.give_back(forward.a_in)
+        self._labels.give_back(forward.b_in)
+        if forward.is_live:
+            with suppress(DataPlaneRefused):
+                self._plane.path_remove(forward.number)
+
+    def _refuse(self, link: Link, session: bytes, code: int, reason: str) -> None:
+        link.send(PathRefuse(session=session, code=code, reason=reason, by=self._me.uri))
+
+    def _count(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1

@@ -1,0 +1,37 @@
+"""The numbers by which arriving frames name their path (docs/protocol.md, 9.5)."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from pcgrelay.clock import Clock
+
+LABELS_MOST = 0xFFFF_FFFF
+QUARANTINE_MS = 60_000
+
+
+class Labels:
+    """Labels of one node: never nought, never one that is in use or ended less than a minute ago."""
+
+    def __init__(self, clock: Clock, first: int = 1) -> None:
+        self._clock = clock
+        self._next = first
+        self._taken: set[int] = set()
+        self._resting: deque[tuple[int, int]] = deque()  # (when it may be used again, label)
+
+    def take(self) -> int:
+        """A label that nobody has."""
+        now = self._clock.monotonic_ms()
+        while self._resting and self._resting[0][0] <= now:
+            self._taken.discard(self._resting.popleft()[1])
+        while self._next in self._taken:
+            self._next = self._next % LABELS_MOST + 1
+        label = self._next
+        self._taken.add(label)
+        self._next = label % LABELS_MOST + 1
+        return label
+
+    def give_back(self, label: int) -> None:
+        """Its path has ended; frames on their way may still name it for a while."""
+        if label in self._taken:
+            self._resting.append((self._clock.monotonic_ms() + QUARANTINE_MS, label))

@@ -1,0 +1,228 @@
+"""Sessions that lose their way and find another one.
+
+The keys, the streams and what was sent and not acknowledged stay with the core; only the path changes. The initiator
+looks for the new path, the responder waits for it, so that both never lead a session two ways at once. A path may also
+be changed while the old one still works, when its neighbour is leaving.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from pcgrelay.audit.record import Say, SessionResumed, SessionStalled
+from pcgrelay.clock import Clock
+from pcgrelay.model import NodeId
+from pcgrelay.session.backoff import backoff_ms
+from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
+from pcgrelay.session.link import Link
+from pcgrelay.session.messages import Code, PathOpen, code_name
+from pcgrelay.session.paths import EdgePaths, PathEnd, PathRefused
+from pcgrelay.session.session import Key, Session, State
+
+RESUME_MS = 30_000
+RESUME_ANSWER_S = 5.0
+RESUME_FIRST_MS = 50
+RESUME_CAP_MS = 1_000
+# A stall that is reported so soon after a change of path is most likely still about the old one.
+SETTLING_MS = 200
+# What the far edge itself says about a session that it does not have, or not with us.
+_FINAL = {Code.UNKNOWN, Code.REFUSED, Code.EXPIRED, Code.VIOLATION}
+
+# Given an edge and a link to avoid if there is another: the link to take, or nothing.
+ChooseLink = Callable[[NodeId, Link | None], Link | None]
+
+
+class SessionObserver(Protocol):
+    """Who is told of sessions."""
+
+    def session_added(self, session: Session) -> None: ...
+    def sessions_changed(self, key: Key) -> None: ...
+
+
+class Owner(Protocol):
+    """The table of sessions, as the mender needs it."""
+
+    def close(self, session: Session, code: int, reason: str) -> None: ...
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> object: ...
+
+
+class Mender:
+    """Finds new paths for the sessions of an edge."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        plane: SessionPlane,
+        observer: SessionObserver,
+        choose: ChooseLink,
+        say: Say,
+        clock: Clock,
+    ) -> None:
+        self.paths: EdgePaths
+        self._owner = owner
+        self._plane = plane
+        self._observer = observer
+        self._choose = choose
+        self._say = say
+        self._clock = clock
+
+    def path_closed(self, session: Session, end: PathEnd, code: int) -> None:
+        if session.path is end:
+            session.path = None
+            self.stalled(session, code_name(code))
+
+    def resumed(self, session: Session, flow: int) -> None:
+        """A flow goes on; once all do, the session is well."""
+        session.unresumed.discard(flow)
+        if session.unresumed or session.path is None:
+            return
+        session.changed.set()
+        if session.state is not State.STALLED:
+            return
+        session.state = State.UP
+        pause_ms = self._clock.monotonic_ms() - session.stalled_ms
+        self._say(
+            SessionResumed(session=session.number, peer=session.key.edge.dotted, via=session.via, pause_ms=pause_ms)
+        )
+        self._observer.sessions_changed(session.key)
+
+    def stalled(self, session: Session, reason: str) -> None:
+        if session.state is State.STARTING:
+            # Nothing has been sent that would be worth another way; the keeper begins anew.
+            self._owner.close(session, Code.UNREACHABLE, f"path_{reason}")
+            return
+        if session.state is State.UP:
+            session.state = State.STALLED
+            session.stalled_ms = self._clock.monotonic_ms()
+            self._say(
+                SessionStalled(session=session.number, peer=session.key.edge.dotted, via=session.via, reason=reason)
+            )
+            self._observer.sessions_changed(session.key)
+        if session.state is State.STALLED:
+            session.changed.set()
+            settled = self._clock.monotonic_ms() - session.path_ms > SETTLING_MS
+            if session.path is not None and not session.initiator and settled:
+                # Only the initiator finds a new way, so it has to learn that this one is lost.
+                path, session.path = session.path, None
+                self.paths.close(path, Code.UNREACHABLE)
+            self.mend(session)
+
+    def mend(self, session: Session) -> None:
+        if not session.mending:
+            session.mending = True
+            self._owner.spawn(self._mended(session), "mender")
+
+    async def _mended(self, session: Session) -> None:
+        lost_ms = self._clock.monotonic_ms() - session.stalled_ms if session.state is State.STALLED else 0
+        try:
+            async with asyncio.timeout(max(0, RESUME_MS - lost_ms) / 1000):
+                if session.initiator:
+                    await self._find_way(session)
+                else:
+                    while session.state is State.STALLED:
+                        session.changed.clear()
+                        await session.changed.wait()
+        except TimeoutError:
+            self._owner.close(session, Code.TIMEOUT, "no_path")
+        except DataPlaneRefused as refused:
+            self._owner.close(session, Code.UNREACHABLE, str(refused))
+        except PathRefused as refused:
+            self._owner.close(session, refused.code, refused.reason)
+        finally:
+            session.mending = False
+        if session.state is State.STALLED:
+            # It was lost while it moved.
+            self.mend(session)
+
+    async def _find_way(self, session: Session) -> None:
+        """Try one path after another until the session flows again, or the far edge knows nothing of it."""
+        attempt = 0
+        avoid = session.path.link if session.path else None
+        moving = session.state is State.UP
+        while session.state is State.STALLED or moving:
+            link = self._choose(session.key.edge, avoid)
+            if moving and (link is None or link is avoid):
+                return  # it flows, and there is no better way
+            if link is not None:
+                try:
+                    async with asyncio.timeout(RESUME_ANSWER_S):
+                        await self._lead_over(session, link)
+                    return
+                except TimeoutError:
+                    pass
+                except PathRefused as refused:
+                    if refused.by == session.key.edge.uri and refused.code in _FINAL:
+                        raise
+                avoid = link
+            if moving:
+                return
+            attempt += 1
+            session.changed.clear()
+            try:
+                async with asyncio.timeout(backoff_ms(attempt, RESUME_FIRST_MS, RESUME_CAP_MS) / 1000):
+                    await session.changed.wait()
+            except TimeoutError:
+                pass
+
+    async def _lead_over(self, session: Session, link: Link) -> None:
+        """Lead a session over that link, and wait until all its flows have resumed."""
+        end = self.paths.open(
+            link,
+            session.id,
+            session.key.edge,
+            marking=session.key.marking,
+            priority=session.priority,
+            flows=session.flows,
+            cap=session.cap,
+            resume=True,
+        )
+        try:
+            await end.answered
+            if end.flows < session.flows or end.cap < session.cap:
+                raise PathRefused(Code.LIMIT, "path_too_small", link.peer.uri)
+        except BaseException:
+            self.paths.close(end, Code.TIMEOUT)
+            raise
+        self._take_path(session, end)
+        while session.unresumed and session.path is end and session.state is not State.CLOSED:
+            session.changed.clear()
+            await session.changed.wait()
+        if session.path is not end:
+            raise PathRefused(Code.UNREACHABLE, "path_lost", link.peer.uri)
+
+    def _take_path(self, session: Session, end: PathEnd) -> None:
+        old, session.path = session.path, end
+        session.path_ms = self._clock.monotonic_ms()
+        end.on_closed = lambda code: self.path_closed(session, end, code)
+        session.unresumed = set(range(session.flows))
+        self._plane.session_path(session.number, link=end.link.number, in_label=end.in_label, out_label=end.out_label)
+        if old is not None and old is not end:
+            self.paths.close(old, Code.DONE)
+
+    def resume_asked(self, session: Session | None, link: Link, asked: PathOpen, source: NodeId) -> None:
+        """Another edge opened a new path for a session that it says is ours."""
+        # The identity is the one that the session's handshake proved; a path in another's name is no path.
+        if session is None or session.initiator or session.key.edge != source:
+            self.paths.refuse(link, asked.session, Code.UNKNOWN, "unknown_session")
+        elif session.state not in (State.UP, State.STALLED):
+            self.paths.refuse(link, asked.session, Code.BUSY, "not_up")
+        elif asked.flows < session.flows or asked.cap < session.cap:
+            self.paths.refuse(link, asked.session, Code.LIMIT, "path_too_small")
+        else:
+            self._resume_taken(session, link, asked, source)
+
+    def _resume_taken(self, session: Session, link: Link, asked: PathOpen, source: NodeId) -> None:
+        old = session.path
+        if old is not None and old.link is link:
+            # It is replaced, not lost.
+            old.on_closed = None
+            session.path = None
+        try:
+            end = self.paths.accept(link, asked, source, flows=session.flows, cap=session.cap)
+            self._take_path(session, end)
+        except (PathRefused, DataPlaneRefused):
+            self.paths.refuse(link, asked.session, Code.BUSY, "no_place")
+            return
+        self.paths.accept_told(end)

@@ -1,0 +1,232 @@
+"""An edge's ends of paths: opened by this edge or by another one, accepted, closed, lost with their link.
+
+A path is known by its link and its session. A PATH_OPEN for a pair that is there replaces it: so it is when a session
+that lost its way comes back over the same neighbour. What is carried on a path is for `sessions`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pcgrelay.model import NameProblem, NodeId
+from pcgrelay.session.labels import Labels
+from pcgrelay.session.link import Link
+from pcgrelay.session.messages import (
+    CARRY_LIMIT_BYTES,
+    Carry,
+    Code,
+    Message,
+    PathAccept,
+    PathClose,
+    PathOpen,
+    PathRefuse,
+    code_name,
+)
+
+PATHS_MOST = 16_384
+
+
+class PathRefused(Exception):
+    """A path was refused, on the way or by the far edge."""
+
+    def __init__(self, code: int, reason: str, by: str) -> None:
+        super().__init__(f"{code_name(code)} {reason}")
+        self.code = code
+        self.reason = reason
+        self.by = by
+
+
+@dataclass(eq=False, slots=True)
+class PathEnd:
+    """This edge's end of one path."""
+
+    link: Link
+    session: bytes
+    peer: NodeId  # the far edge, as PATH_OPEN names it; the session's handshake proves it
+    in_label: int
+    flows: int
+    cap: int
+    marking: int
+    priority: int
+    initiator: bool
+    out_label: int = 0
+    is_open: bool = True
+    answered: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    on_carry: Callable[[bytes], None] | None = None
+    on_closed: Callable[[int], None] | None = None
+
+
+class Answerer(Protocol):
+    """Who decides on paths that others open."""
+
+    def path_asked(self, link: Link, asked: PathOpen, source: NodeId) -> None: ...
+
+
+def sender_refusal(asked: PathOpen, sender: NodeId) -> str | None:
+    """Why a PATH_OPEN cannot have come from this neighbour, or nothing."""
+    if len(set(asked.via)) != len(asked.via):
+        return "loop"
+    return None if sender.uri == (asked.via[-1] if asked.via else asked.source) else "wrong_sender"
+
+
+class EdgePaths:
+    """All path ends of an edge."""
+
+    def __init__(self, me: NodeId, labels: Labels, answerer: Answerer) -> None:
+        self._me = me
+        self._labels = labels
+        self._answerer = answerer
+        self._ends: dict[tuple[int, bytes], PathEnd] = {}
+
+    def open(
+        self,
+        link: Link,
+        session: bytes,
+        destination: NodeId,
+        *,
+        marking: int,
+        priority: int,
+        flows: int,
+        cap: int,
+        resume: bool,
+    ) -> PathEnd:
+        """Ask for a path; `answered` of the end is done once it is accepted, and raises PathRefused if it is not."""
+        end = self._added(link, session, destination, marking, priority, flows, cap, initiator=True)
+        link.send(
+            PathOpen(
+                session=session,
+                source=self._me.uri,
+                destination=destination.uri,
+                marking=marking,
+                priority=priority,
+                flows=flows,
+                cap=cap,
+                label=end.in_label,
+                resume=resume,
+                via=(),
+            )
+        )
+        return end
+
+    def accept(self, link: Link, asked: PathOpen, source: NodeId, *, flows: int, cap: int) -> PathEnd:
+        """Take a path that another edge opened; flows and cap may be less than it asked for."""
+        end = self._added(link, asked.session, source, asked.marking, asked.priority, flows, cap, initiator=False)
+        end.out_label = asked.label
+        end.answered.set_result(None)
+        return end
+
+    def accept_told(self, end: PathEnd) -> None:
+        """Tell the other edge, once this one is ready for what comes over the path."""
+        end.link.send(PathAccept(session=end.session, flows=end.flows, cap=end.cap, label=end.in_label))
+
+    def refuse(self, link: Link, session: bytes, code: int, reason: str) -> None:
+        """Tell who asked that there is no path."""
+        link.send(PathRefuse(session=session, code=code, reason=reason, by=self._me.uri))
+
+    def carry(self, end: PathEnd, data: bytes) -> None:
+        """Send bytes of a session's handshake over the path."""
+        for start in range(0, len(data), CARRY_LIMIT_BYTES):
+            end.link.send(Carry(end.session, data[start : start + CARRY_LIMIT_BYTES]))
+
+    def close(self, end: PathEnd, code: int) -> None:
+        """Take a path down and say so; closing it twice is harmless."""
+        if self._dropped(end):
+            end.link.send(PathClose(end.session, code))
+
+    def receive(self, link: Link, message: Message) -> None:
+        """What a neighbour says about paths. A word on a path that is not known came too late, and is nothing."""
+        if isinstance(message, PathOpen):
+            self._asked(link, message)
+            return
+        if not isinstance(message, PathAccept | PathRefuse | PathClose | Carry):
+            return
+        end = self._ends.get((link.number, message.session))
+        if end is None:
+            return
+        if isinstance(message, PathAccept):
+            self._accepted(end, message)
+        elif isinstance(message, PathRefuse):
+            self._refused(end, message)
+        elif isinstance(message, PathClose):
+            self._lost(end, message.code)
+        elif end.on_carry is not None:
+            end.on_carry(message.data)
+
+    def link_down(self, link: Link) -> None:
+        """All paths over this link are lost."""
+        for end in [end for end in self._ends.values() if end.link is link]:
+            self._lost(end, Code.UNREACHABLE)
+
+    def _asked(self, link: Link, asked: PathOpen) -> None:
+        try:
+            source = NodeId.from_uri(asked.source)
+        except NameProblem:
+            self.refuse(link, asked.session, Code.VIOLATION, "malformed")
+            return
+        if word := sender_refusal(asked, link.peer):
+            self.refuse(link, asked.session, Code.VIOLATION, word)
+        elif asked.destination != self._me.uri:
+            self.refuse(link, asked.session, Code.UNKNOWN, "not_this_edge")
+        elif source.realm != self._me.realm or source == self._me:
+            self.refuse(link, asked.session, Code.REFUSED, "wrong_realm")
+        else:
+            self._answerer.path_asked(link, asked, source)
+
+    def _added(
+        self,
+        link: Link,
+        session: bytes,
+        peer: NodeId,
+        marking: int,
+        priority: int,
+        flows: int,
+        cap: int,
+        *,
+        initiator: bool,
+    ) -> PathEnd:
+        if len(self._ends) >= PATHS_MOST:
+            raise PathRefused(Code.BUSY, "too_many_paths", self._me.uri)
+        old = self._ends.get((link.number, session))
+        if old is not None:
+            self._lost(old, Code.DONE)
+        end = PathEnd(link, session, peer, self._labels.take(), flows, cap, marking, priority, initiator)
+        self._ends[(link.number, session)] = end
+        return end
+
+    def _accepted(self, end: PathEnd, message: PathAccept) -> None:
+        if not end.initiator or end.answered.done():
+            return
+        if message.flows > end.flows or message.cap > end.cap:
+            self.close(end, Code.VIOLATION)
+            end.answered.set_exception(PathRefused(Code.VIOLATION, "more_than_asked", ""))
+            return
+        end.out_label, end.flows, end.cap = message.label, message.flows, message.cap
+        end.answered.set_result(None)
+
+    def _refused(self, end: PathEnd, message: PathRefuse) -> None:
+        if not end.initiator or end.answered.done():
+            return
+        self._dropped(end)
+        end.answered.set_exception(PathRefused(message.code, message.reason, message.by))
+
+    def _lost(self, end: PathEnd, code: int) -> None:
+        if not self._dropped(end):
+            return
+        if not end.answered.done():
+            end.answered.set_exception(PathRefused(code, "path_lost", end.link.peer.uri))
+            # Nobody may be waiting any more.
+            end.answered.exception()
+        elif end.on_closed is not None:
+            end.on_closed(code)
+
+    def _dropped(self, end: PathEnd) -> bool:
+        if not end.is_open:
+            return False
+        end.is_open = False
+        if self._ends.get((end.link.number, end.session)) is end:
+            del self._ends[(end.link.number, end.session)]
+        self._labels.give_back(end.in_label)
+        return True

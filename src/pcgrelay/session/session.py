@@ -1,0 +1,58 @@
+"""What an edge knows of one session with another edge."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from pcgrelay.model import NodeId, Suite
+from pcgrelay.session.paths import PathEnd
+
+
+class State(Enum):
+    """Where a session is in its life."""
+
+    ASKING = auto()
+    HANDSHAKE = auto()
+    STARTING = auto()
+    UP = auto()
+    STALLED = auto()
+    CLOSED = auto()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """What a session is for: an edge, and the class of what it carries."""
+
+    edge: NodeId
+    marking: int
+
+
+@dataclass(eq=False, slots=True)
+class Session:
+    """One session. number is the core's, and nought before the core knows it."""
+
+    id: bytes
+    key: Key
+    initiator: bool
+    priority: int
+    began_ms: int
+    state: State = State.ASKING
+    number: int = 0
+    flows: int = 0
+    cap: int = 0
+    suite: Suite | None = None
+    group: str = ""
+    tls_suite: str = ""
+    path: PathEnd | None = None
+    path_ms: int = 0  # when the path was taken
+    stalled_ms: int = 0
+    unresumed: set[int] = field(default_factory=set)  # flows that have not said so since the last change of path
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    mending: bool = False
+
+    @property
+    def via(self) -> str:
+        """The neighbour that its path leads through."""
+        return self.path.link.peer.dotted if self.path else ""

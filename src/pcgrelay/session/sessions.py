@@ -1,0 +1,414 @@
+"""An edge's sessions with other edges, from the first wish to the end.
+
+    ASKING -> HANDSHAKE -> STARTING -> UP <-> STALLED -> CLOSED
+
+For each edge that exports something imported here, a keeper sets a session up ahead of the first stream, one attempt at
+a time, with back-off, for ever. A session that the other edge opened serves as well. When both begin at once, the edge
+with the lesser name goes on and refuses the other's path, so that one session comes of it.
+
+What happens when a session loses its path stands in `mending`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+from pcgrelay.audit.record import Failure, Say, SessionDown, SessionFailed, SessionUp
+from pcgrelay.audit.record import HandshakeRefused as HandshakeRefusedRecord
+from pcgrelay.clock import Clock
+from pcgrelay.model import NodeId
+from pcgrelay.session.backoff import backoff_ms
+from pcgrelay.session.carried import CarriedHandshake
+from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
+from pcgrelay.session.handshake import CAP_LEAST_BYTES, CAP_MOST_BYTES, Established, Judge
+from pcgrelay.session.link import Link
+from pcgrelay.session.mending import ChooseLink, Mender, SessionObserver
+from pcgrelay.session.messages import Code, PathOpen, code_name
+from pcgrelay.session.paths import EdgePaths, PathEnd, PathRefused
+from pcgrelay.session.presence import Presence
+from pcgrelay.session.session import Key, Session, State
+from pcgrelay.session.tls import HandshakeRefused
+
+SESSIONS_MOST = 4_096
+SESSIONS_OF_A_PEER_MOST = 16
+HANDSHAKES_MOST = 64
+HANDSHAKES_OF_A_PEER_MOST = 4
+GLARE = "glare"
+
+
+class Sessions:
+    """All sessions of an edge. It answers the paths that other edges open."""
+
+    def __init__(
+        self,
+        presence: Presence,
+        plane: SessionPlane,
+        observer: SessionObserver,
+        choose: ChooseLink,
+        cap_for: Callable[[int], int],
+        say: Say,
+        clock: Clock,
+    ) -> None:
+        self.paths: EdgePaths
+        self.refused: dict[str, int] = {}
+        self.failures: dict[Key, int] = {}
+        self._presence = presence
+        self._me = presence.config.node.id
+        self._plane = plane
+        self._observer = observer
+        self._choose = choose
+        self._cap_for = cap_for
+        self._say = say
+        self._clock = clock
+        self._by_id: dict[bytes, Session] = {}
+        self._by_number: dict[int, Session] = {}
+        self._keepers: dict[Key, tuple[asyncio.Task[None], asyncio.Event]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._handshakes: dict[NodeId, int] = {}
+        self._next_number = 0
+        self._mender = Mender(self, plane, observer, choose, say, clock)
+
+    def attach(self, paths: EdgePaths) -> None:
+        """Use these path ends; they answer to this object, so they can only be made after it."""
+        self.paths = paths
+        self._mender.paths = paths
+
+    # -- what others ask ---------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(self._by_id.values())
+
+    def by_number(self, number: int) -> Session | None:
+        """The session that the core speaks of."""
+        return self._by_number.get(number)
+
+    def with_key(self, key: Key) -> list[Session]:
+        """Sessions with an edge for a class, well ones first."""
+        found = [session for session in self._by_id.values() if session.key == key]
+        return sorted(found, key=lambda session: (session.state is not State.UP, session.began_ms))
+
+    def want(self, keys: set[Key]) -> None:
+        """Keep sessions for these, and only these, from now on. Sessions that are there stay."""
+        for key in set(self._keepers) - keys:
+            self._keepers.pop(key)[0].cancel()
+            self.failures.pop(key, None)
+        for key in keys - set(self._keepers):
+            kick = asyncio.Event()
+            self._keepers[key] = (self.spawn(self._keep(key, kick), "keeper"), kick)
+
+    def kick(self, key: Key | None = None) -> None:
+        """Something has changed for the better: do not wait for the end of a back-off."""
+        for each, (_, event) in self._keepers.items():
+            if key is None or each == key:
+                event.set()
+        for session in self._by_id.values():
+            if session.mending and (key is None or session.key == key):
+                session.changed.set()
+
+    def link_drains(self, link: Link) -> None:
+        """Lead sessions over other links before this one goes."""
+        for session in list(self._by_id.values()):
+            if session.initiator and session.state is State.UP and session.path and session.path.link is link:
+                self._mender.mend(session)
+
+    async def stop(self, code: int) -> None:
+        """Close all sessions and end all tasks."""
+        self.want(set())
+        for session in list(self._by_id.values()):
+            self.close(session, code, "stopped")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- what the core reports ---------------------------------------------------------------------------------
+
+    def core_up(self, number: int) -> None:
+        """Every flow is confirmed in both directions."""
+        session = self._by_number.get(number)
+        if session is None or session.state is not State.STARTING:
+            return
+        session.state = State.UP
+        self.failures.pop(session.key, None)
+        assert session.suite is not None
+        self._say(
+            SessionUp(
+                session=number,
+                peer=session.key.edge.dotted,
+                via=session.via,
+                initiator=session.initiator,
+                flows=session.flows,
+                cap=session.cap,
+                marking=session.key.marking,
+                suite=session.suite.title,
+                group=session.group,
+                tls_suite=session.tls_suite,
+                duration_ms=self._clock.monotonic_ms() - session.began_ms,
+            )
+        )
+        session.changed.set()
+        self.kick(session.key)
+        self._observer.sessions_changed(session.key)
+
+    def core_stalled(self, number: int, flow: int, code: int) -> None:
+        """A flow has lost its lane or path."""
+        session = self._by_number.get(number)
+        if session is not None:
+            session.unresumed.add(flow)
+            self._mender.stalled(session, code_name(code))
+
+    def core_resumed(self, number: int, flow: int) -> None:
+        """A flow goes on."""
+        session = self._by_number.get(number)
+        if session is not None:
+            self._mender.resumed(session, flow)
+
+    def core_down(self, number: int, code: int, reason: str, remote: bool) -> None:
+        """The core has closed the session."""
+        session = self._by_number.get(number)
+        if session is not None:
+            self._gone(session, code, reason, remote)
+
+    # -- setting up --------------------------------------------------------------------------------------------
+
+    async def _keep(self, key: Key, kick: asyncio.Event) -> None:
+        attempt = 0
+        tried: list[Link] = []
+        while True:
+            kick.clear()
+            if any(session.state is not State.CLOSED for session in self.with_key(key)):
+                # Its end or its becoming well kicks.
+                attempt = 0
+                await kick.wait()
+                continue
+            try:
+                await self._establish(key, tried)
+                continue
+            except PathRefused as refused:
+                # Glare is no failure: the other edge's own attempt is on its way.
+                if refused.reason != GLARE:
+                    self._failed(key, refused.reason, str(refused), refused.by, attempt)
+            except HandshakeRefused as refused:
+                self._failed(key, refused.reason, str(refused), "", attempt)
+            except TimeoutError:
+                self._failed(key, "deadline", "The session was not set up in time.", "", attempt)
+            except DataPlaneRefused as refused:
+                self._failed(key, "core", str(refused), "", attempt)
+            attempt += 1
+            try:
+                async with asyncio.timeout(backoff_ms(attempt) / 1000):
+                    await kick.wait()
+            except TimeoutError:
+                pass
+
+    async def _establish(self, key: Key, tried: list[Link]) -> None:
+        """One attempt, over another link than the last if there is one. It leaves a session that is UP, or raises."""
+        link = self._choose(key.edge, tried.pop() if tried else None)
+        if link is None:
+            raise PathRefused(Code.UNREACHABLE, "no_route", self._me.uri)
+        tried.append(link)
+        session = self._added(os.urandom(16), key, initiator=True, priority=0)
+        flows = min(self._presence.config.node.lanes, link.lanes)
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                session.path = self.paths.open(
+                    link,
+                    session.id,
+                    key.edge,
+                    marking=key.marking,
+                    priority=0,
+                    flows=flows,
+                    cap=min(self._cap_for(flows), link.cap),
+                    resume=False,
+                )
+                await session.path.answered
+                carried = self._carried(session, session.path)
+                carried.start()
+                await carried.done
+                await self._started(session)
+        except BaseException:
+            self.close(session, Code.TIMEOUT, "setup_failed", quiet=True)
+            raise
+
+    async def _answer(self, session: Session, end: PathEnd) -> None:
+        """The responder's side of one attempt."""
+        peer = session.key.edge
+        self._handshakes[peer] = self._handshakes.get(peer, 0) + 1
+        word, cause = "", ""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                carried = self._carried(session, end)
+                self.paths.accept_told(end)
+                await carried.done
+                await self._started(session)
+        except TimeoutError:
+            word, cause = "deadline", "The session was not set up in time."
+        except HandshakeRefused as refused:
+            word, cause = refused.reason, str(refused)
+        except DataPlaneRefused as refused:
+            word, cause = "core", str(refused)
+        finally:
+            self._handshakes[peer] -= 1
+            if not self._handshakes[peer]:
+                del self._handshakes[peer]
+            if session.state not in (State.UP, State.STALLED):
+                self.close(session, Code.TIMEOUT, "setup_failed", quiet=True)
+        if word:
+            self._count(word)
+            self._say(HandshakeRefusedRecord(purpose="session", reason=word, cause=cause, peer=peer.dotted))
+
+    def _carried(self, session: Session, end: PathEnd) -> CarriedHandshake:
+        session.state = State.HANDSHAKE
+        return CarriedHandshake(
+            self.paths,
+            end,
+            self._presence.context,
+            self._presence.session_terms(end.flows, end.cap),
+            _judge_exactly(session.key.edge),
+            lambda established: self._ready(session, end, established),
+        )
+
+    def _ready(self, session: Session, end: PathEnd, established: Established) -> None:
+        """Both HELLOs are there: hand the secret to the core before anything else is sent."""
+        self._next_number += 1
+        session.number = self._next_number
+        session.flows, session.cap = established.flows, established.cap
+        session.suite, session.group, session.tls_suite = established.suite, established.group, established.tls_suite
+        self._by_number[session.number] = session
+        self._plane.session_add(
+            session.number,
+            secret=established.secret,
+            binding=established.binding,
+            suite=established.suite,
+            initiator=session.initiator,
+            flows=session.flows,
+            cap=session.cap,
+            marking=session.key.marking,
+            priority=session.priority,
+        )
+        session.state = State.STARTING
+        # What the peer may open must be known before it can open anything.
+        self._observer.session_added(session)
+        end.on_closed = lambda code: self._mender.path_closed(session, end, code)
+        self._plane.session_path(session.number, link=end.link.number, in_label=end.in_label, out_label=end.out_label)
+
+    async def _started(self, session: Session) -> None:
+        while session.state is State.STARTING:
+            session.changed.clear()
+            await session.changed.wait()
+        if session.state is State.CLOSED:
+            raise HandshakeRefused("closed", "The session was closed before its keys were confirmed.")
+
+    def path_asked(self, link: Link, asked: PathOpen, source: NodeId) -> None:
+        """Another edge wants a session, or a new path for one."""
+        if asked.resume:
+            self._mender.resume_asked(self._by_id.get(asked.session), link, asked, source)
+            return
+        key = Key(source, asked.marking)
+        if word := self._setup_refusal(asked, key):
+            if word != GLARE:
+                self._count(word)
+            self.paths.refuse(link, asked.session, Code.BUSY, word)
+            return
+        flows = min(asked.flows, self._presence.config.node.lanes, link.lanes)
+        cap = min(asked.cap, self._cap_for(flows), link.cap, CAP_MOST_BYTES)
+        if cap < CAP_LEAST_BYTES or not 1 <= asked.marking <= 3:
+            self.paths.refuse(link, asked.session, Code.VIOLATION, "malformed")
+            return
+        try:
+            end = self.paths.accept(link, asked, source, flows=flows, cap=cap)
+        except PathRefused as refused:
+            self._count(refused.reason)
+            self.paths.refuse(link, asked.session, refused.code, refused.reason)
+            return
+        session = self._added(asked.session, key, initiator=False, priority=asked.priority)
+        session.path = end
+        self.spawn(self._answer(session, end), "answer")
+
+    def _setup_refusal(self, asked: PathOpen, key: Key) -> str | None:
+        mine = [session for session in self._by_id.values() if session.key.edge == key.edge]
+        if asked.session in self._by_id:
+            return "session_id_taken"
+        if len(self._by_id) >= SESSIONS_MOST or len(mine) >= SESSIONS_OF_A_PEER_MOST:
+            return "too_many_sessions"
+        if sum(self._handshakes.values()) >= HANDSHAKES_MOST:
+            return "too_many_handshakes"
+        if self._handshakes.get(key.edge, 0) >= HANDSHAKES_OF_A_PEER_MOST:
+            return "too_many_handshakes"
+        beginning = (State.ASKING, State.HANDSHAKE, State.STARTING)
+        if self._me < key.edge and any(s.key == key and s.initiator and s.state in beginning for s in mine):
+            return GLARE
+        return None
+
+    # -- the table ---------------------------------------------------------------------------------------------
+
+    @property
+    def _deadline_s(self) -> float:
+        return self._presence.config.policy.handshake_deadline_ms / 1000
+
+    def _added(self, identifier: bytes, key: Key, *, initiator: bool, priority: int) -> Session:
+        session = Session(identifier, key, initiator, priority, self._clock.monotonic_ms())
+        self._by_id[identifier] = session
+        return session
+
+    def close(self, session: Session, code: int, reason: str, *, quiet: bool = False) -> None:
+        """End a session from this side."""
+        if session.state is State.CLOSED:
+            return
+        if session.number:
+            try:
+                self._plane.session_close(session.number, code)
+            except DataPlaneRefused:
+                pass
+        self._gone(session, code, reason, remote=False, quiet=quiet)
+
+    def _gone(self, session: Session, code: int, reason: str, remote: bool, *, quiet: bool = False) -> None:
+        if session.state is State.CLOSED:
+            return
+        session.state = State.CLOSED
+        self._by_id.pop(session.id, None)
+        self._by_number.pop(session.number, None)
+        if session.path is not None:
+            session.path.on_closed = session.path.on_carry = None
+            self.paths.close(session.path, code)
+        if not quiet:
+            self._say(
+                SessionDown(
+                    session=session.number,
+                    peer=session.key.edge.dotted,
+                    code=code_name(code),
+                    reason=reason,
+                    remote=remote,
+                )
+            )
+        session.changed.set()
+        self.kick(session.key)
+        self._observer.sessions_changed(session.key)
+
+    def _failed(self, key: Key, reason: str, cause: str, by: str, attempt: int) -> None:
+        self._count(reason)
+        self.failures[key] = self.failures.get(key, 0) + 1
+        # The first failures are told one by one, later ones at each power of two.
+        if attempt < 3 or (attempt + 1) & attempt == 0:
+            self._say(SessionFailed(peer=key.edge.dotted, reason=reason, cause=cause, by=by, attempts=attempt + 1))
+        self._observer.sessions_changed(key)
+
+    def _count(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._say(Failure(where=task.get_name(), error=type(error).__name__))
+
+
+def _judge_exactly(expected: NodeId) -> Judge:
+    return lambda peer: None if peer == expected else "unexpected_identity"
