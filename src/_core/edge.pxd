@@ -1,0 +1,84 @@
+# The edge's role: records of a flow on one side, application connections on the other (docs/protocol.md, section 7).
+# It decides by the published tables who may open what. It makes no system call: it says on each Stream what is to be done.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from pcgrelay._core.buf cimport Buf
+from pcgrelay._core.flow cimport Flow
+from pcgrelay._core.link cimport Shard
+from pcgrelay._core.result cimport Result
+from pcgrelay._core.route cimport Target
+from pcgrelay._core.session cimport Session
+from pcgrelay._core.stats cimport Cause
+from pcgrelay._core.stream cimport Stream
+
+
+cdef enum:
+    EDGE_WAITING_MAX = 4096     # streams that wait for a route
+    EDGE_STREAMS_MAX = 65536    # of a flow
+    EDGE_BULK = 16384           # a read of so much makes a stream bulk
+    EDGE_WINDOW = 262144        # first credit while memory is plenty,
+    EDGE_WINDOW_LESS = 65536    # when it is less so; WIRE_EARLY when it is scarce
+
+# What edge_accept decided.
+cdef enum AcceptAnswer:
+    ACCEPT_TAKEN                # *stream is open, the socket is its own
+    ACCEPT_ELSEWHERE            # hand the socket to worker *elsewhere
+    ACCEPT_REFUSED              # close it; the event was given
+
+
+# An application connected to an import. session: 0, or the one that another worker chose already.
+cdef AcceptAnswer edge_accept(Shard* shard, uint32_t number, int fd, uint32_t session, Stream** stream,
+                              uint32_t* elsewhere) noexcept nogil
+
+# The tables changed: streams that wait find their route or are refused.
+cdef void edge_tables_changed(Shard* shard) noexcept nogil
+
+# The records of a bundle of length bytes at body, in clear. owner: the buffer they lie in, or NULL: the receive space.
+# A refusal ends the session.
+cdef Result edge_bundle(Shard* shard, Flow* flow, uint8_t* body, uint32_t length, Buf* owner) noexcept nogil
+
+# The records of DATAGRAMS: nothing else may be there, and this version ignores them.
+cdef Result edge_datagrams(Shard* shard, const uint8_t* body, uint32_t length) noexcept nogil
+
+# The addresses to connect an answering stream to: the next one, or NULL when none is left.
+cdef const Target* edge_target(Shard* shard, Stream* stream) noexcept nogil
+
+# Its target answered.
+cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil
+
+# Put what the stream has to say, but for its data, into p of at least 128 bytes; answer how much. *gone: the stream said its last.
+cdef uint32_t edge_say(Shard* shard, Stream* stream, uint8_t* p, bint* gone) noexcept nogil
+
+# How many bytes the stream may read into room bytes, head of the record included; 0: none now.
+cdef uint32_t edge_may_read(const Stream* stream, uint32_t room) noexcept nogil
+
+# n bytes were read to p + 8: make them a record at p; answer its size.
+cdef uint32_t edge_data(Shard* shard, Stream* stream, uint8_t* p, uint32_t n) noexcept nogil
+
+# The application's FIN, once everything before it was read: answer the size of the record at p, or 0 if it may not be sent now.
+cdef uint32_t edge_fin(Shard* shard, Stream* stream, uint8_t* p) noexcept nogil
+
+# The application took n bytes.
+cdef void edge_wrote(Shard* shard, Stream* stream, uint64_t n) noexcept nogil
+
+# Close both ways at once: the application's socket, and the far edge by RESET if it does not know yet.
+cdef void edge_abort(Shard* shard, Stream* stream, uint32_t code, Cause cause) noexcept nogil
+
+# It has said its last and is in no list: free it at the end of the turn.
+cdef void edge_bury(Shard* shard, Stream* stream) noexcept nogil
+
+# Both directions ended in order: is it time to forget the stream?
+cdef void edge_check_done(Shard* shard, Stream* stream) noexcept nogil
+
+# Its timer rang.
+cdef void edge_timer(Shard* shard, Stream* stream) noexcept nogil
+
+# End a session: its streams are reset, the far edge is told if say; the session is freed.
+cdef void edge_session_end(Shard* shard, Session* session, uint32_t code, Result reason, bint say, bint event,
+                           bint remote) noexcept nogil
+cdef uint32_t edge_code(Result reason) noexcept nogil
+
+# Have the stream served in this turn or the next.
+cdef void edge_ready(Shard* shard, Stream* stream) noexcept nogil
+cdef void edge_dirty(Shard* shard, Stream* stream) noexcept nogil
+cdef void edge_activate(Shard* shard, Flow* flow) noexcept nogil

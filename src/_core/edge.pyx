@@ -1,0 +1,773 @@
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from pcgrelay._core.buf cimport Buf, pool_alloc, pool_free
+from pcgrelay._core.credit cimport (
+    credit_consume,
+    credit_grant,
+    credit_is_due,
+    credit_left,
+    credit_raise,
+    credit_receive,
+    credit_wish,
+)
+from pcgrelay._core.flow cimport (
+    FLOW_CLOSED,
+    Flow,
+    flow_late,
+    list_pop,
+    list_push,
+)
+from pcgrelay._core.handle cimport HANDLE_STREAM
+from pcgrelay._core.link cimport GAUGE_ROUND_TRIP, Shard, gauge_at, shard_event
+from pcgrelay._core.mailbox cimport EVENT_IMPORT_WANTED, EVENT_SESSION_DOWN, EVENT_STREAM_END, Event
+from pcgrelay._core.map cimport map_any, map_find, map_put, map_take
+from pcgrelay._core.queue cimport queue_free, queue_push
+from pcgrelay._core.record cimport Record, record_head, record_number, record_open, record_read, record_reset
+from pcgrelay._core.result cimport (
+    RESULT_BAD_CREDIT,
+    RESULT_BAD_FINAL,
+    RESULT_BAD_RECORD,
+    RESULT_BAD_STATE,
+    RESULT_BAD_STREAM,
+    RESULT_BUDGET,
+    RESULT_CRYPTO,
+    RESULT_GLITCHES,
+    RESULT_KEY_LIMIT,
+    RESULT_LATE,
+    RESULT_LOCAL_CLOSE,
+    RESULT_NO_MEMORY,
+    RESULT_NOT_CONFIRMED,
+    RESULT_OK,
+    RESULT_STREAM_IDS,
+    RESULT_TOO_MANY_RESUMES,
+    Result,
+)
+from pcgrelay._core.route cimport (
+    EXPORT_DRAIN,
+    EXPORT_UNRESOLVED,
+    IMPORT_DOWN,
+    IMPORT_PENDING,
+    Export,
+    Import,
+    Route,
+    Target,
+    tables_export,
+    tables_grants,
+    tables_import,
+)
+from pcgrelay._core.session cimport Session, session_find, session_remove, session_say_close
+from pcgrelay._core.stats cimport (
+    CAUSE_BUDGET,
+    CAUSE_DONE,
+    CAUSE_DRAINING,
+    CAUSE_FAR_RESET,
+    CAUSE_LIMIT,
+    CAUSE_LINGER,
+    CAUSE_MARKING,
+    CAUSE_NO_ROUTE,
+    CAUSE_NOT_ALLOWED,
+    CAUSE_SESSION_LOST,
+    CAUSE_TARGET_SILENT,
+    CAUSE_TARGET_UNRESOLVED,
+    CAUSE_UNKNOWN_SERVICE,
+    CAUSE_WAITED_TOO_LONG,
+    COUNT_APPLICATION_RECEIVED,
+    COUNT_APPLICATION_SENT,
+    COUNT_DATAGRAMS_IGNORED,
+    COUNT_LATE_RECORDS,
+    COUNT_STREAMS_CLOSED,
+    COUNT_STREAMS_OPENED,
+    COUNT_STREAMS_REFUSED,
+    COUNT_STREAMS_WAITED,
+    Cause,
+)
+from pcgrelay._core.stream cimport (
+    PLACE_NONE,
+    SAY_ACCEPT,
+    SAY_CREDIT,
+    SAY_OPEN,
+    SAY_RESET,
+    STREAM_ANSWERING,
+    STREAM_ANSWERING_FIN,
+    STREAM_CLOSED,
+    STREAM_IDLE,
+    STREAM_RESET,
+    STREAM_RX_ACCEPT,
+    STREAM_RX_DATA,
+    STREAM_RX_FIN,
+    STREAM_RX_OPEN,
+    STREAM_TX_ACCEPT,
+    STREAM_TX_DATA,
+    STREAM_TX_FIN,
+    STREAM_TX_OPEN,
+    Stream,
+    stream_may,
+    stream_step,
+)
+from pcgrelay._core.timer cimport timer_clear, timer_set
+from pcgrelay._core.wire cimport (
+    CODE_BUSY,
+    CODE_DONE,
+    CODE_DRAINING,
+    CODE_EXPIRED,
+    CODE_LIMIT,
+    CODE_REFUSED,
+    CODE_TIMEOUT,
+    CODE_UNKNOWN,
+    CODE_UNREACHABLE,
+    CODE_VIOLATION,
+    RECORD_ACCEPT,
+    RECORD_CREDIT,
+    RECORD_DATA,
+    RECORD_DATAGRAM,
+    RECORD_FIN,
+    RECORD_OPEN,
+    RECORD_PAD,
+    RECORD_RESET,
+    WIRE_EARLY,
+    WIRE_RECORD,
+)
+
+cdef enum:
+    RULE_NONE = 0xffff
+    STREAM_ID_MAX = 0xfffffffd
+
+
+# -- lists ------------------------------------------------------------------------------------------------------------
+
+cdef void edge_activate(Shard* shard, Flow* flow) noexcept nogil:
+    if flow.active:
+        return
+    flow.active = True
+    flow.next_active = NULL
+    if shard.active_first == NULL:
+        shard.active_first = flow
+    else:
+        shard.active_last.next_active = flow
+    shard.active_last = flow
+
+
+cdef void edge_ready(Shard* shard, Stream* stream) noexcept nogil:
+    cdef Flow* flow = <Flow*>stream.flow
+    if flow == NULL or stream.place != PLACE_NONE or stream.buried:
+        return
+    list_push(&flow.bulk if stream.bulk and stream.say == 0 else &flow.small, stream)
+    edge_activate(shard, flow)
+
+
+cdef void edge_dirty(Shard* shard, Stream* stream) noexcept nogil:
+    if not stream.dirty:
+        stream.dirty = True
+        stream.next_dirty = shard.dirty_streams
+        shard.dirty_streams = stream
+
+
+# -- birth ------------------------------------------------------------------------------------------------------------
+
+cdef Stream* stream_new(Shard* shard, int fd, bint opener) noexcept nogil:
+    cdef Stream* stream = <Stream*>pool_alloc(&shard.pool, sizeof(Stream))
+    if stream == NULL:
+        return NULL
+    stream.handle.kind = HANDLE_STREAM
+    stream.handle.fd = fd
+    stream.timer.owner = stream
+    stream.opener = opener
+    stream.opened_us = shard.now_us
+    stream.number = -1
+    stream.rule = RULE_NONE
+    shard.stats.streams += 1
+    shard.stats.count[COUNT_STREAMS_OPENED] += 1
+    return stream
+
+
+cdef void stream_name(Stream* stream, const uint8_t* service, uint32_t length) noexcept nogil:
+    memcpy(stream.service, service, length)
+    stream.service_length = length
+
+
+# The first credit: as much as the budget bears. Credit is a promise, not memory; the pool is the hard bound.
+cdef uint32_t first_window(Shard* shard) noexcept nogil:
+    cdef uint64_t half = shard.pool.limit / 2
+    if shard.windows + EDGE_WINDOW <= half / 2:
+        return EDGE_WINDOW
+    if shard.windows + EDGE_WINDOW_LESS <= half:
+        return EDGE_WINDOW_LESS
+    return WIRE_EARLY
+
+
+cdef uint64_t grant(Shard* shard, Stream* stream, uint32_t window) noexcept nogil:
+    cdef uint64_t before = stream.rx.limit
+    cdef uint64_t limit = credit_grant(&stream.rx, window, shard.now_us)
+    shard.windows += limit - before
+    return limit
+
+
+cdef void give_refusal(Shard* shard, int number, const uint8_t* service, uint32_t length, Cause cause) noexcept nogil:
+    cdef Event* event = shard_event(shard, EVENT_STREAM_END)
+    shard.stats.count[COUNT_STREAMS_REFUSED] += 1
+    shard.stats.cause[cause] += 1
+    event.a = 1
+    event.b = number
+    event.g = CODE_UNREACHABLE if cause == CAUSE_NO_ROUTE else CODE_BUSY
+    event.h = cause
+    event.i = RULE_NONE
+    event.text_length = length
+    if length != 0:
+        memcpy(event.text, service, length)
+
+
+cdef AcceptAnswer edge_accept(Shard* shard, uint32_t number, int fd, uint32_t session, Stream** stream,
+                              uint32_t* elsewhere) noexcept nogil:
+    cdef const Import* entry = tables_import(shard.tables, number)
+    cdef Stream* fresh
+    cdef Session* found = NULL
+    cdef Flow* flow = NULL
+    stream[0] = NULL
+    if entry == NULL:
+        give_refusal(shard, <int>number, NULL, 0, CAUSE_NO_ROUTE)
+        return ACCEPT_REFUSED
+    if entry.state == IMPORT_DOWN or shard.draining:
+        give_refusal(shard, <int>number, entry.service, entry.service_length,
+                     CAUSE_DRAINING if shard.draining else CAUSE_NO_ROUTE)
+        return ACCEPT_REFUSED
+    found = session_find(shard, session) if session != 0 else choose_session(shard, entry)
+    if found != NULL:
+        flow = choose_flow(shard, found, elsewhere)
+        if flow == NULL:
+            return ACCEPT_ELSEWHERE
+    elif shard.waiting_count >= EDGE_WAITING_MAX:
+        give_refusal(shard, <int>number, entry.service, entry.service_length, CAUSE_LIMIT)
+        return ACCEPT_REFUSED
+    fresh = stream_new(shard, fd, True)
+    if fresh == NULL:
+        give_refusal(shard, <int>number, entry.service, entry.service_length, CAUSE_BUDGET)
+        return ACCEPT_REFUSED
+    fresh.number = <int>number
+    fresh.writable = True
+    fresh.readable = True
+    stream_name(fresh, entry.service, entry.service_length)
+    if found == NULL:
+        stream_wait(shard, fresh, entry)
+    elif not stream_join(shard, fresh, flow):
+        # stream_join gave the event; the socket is closed with the stream.
+        return ACCEPT_TAKEN
+    stream[0] = fresh
+    return ACCEPT_TAKEN
+
+
+# Of the routes with the least precedence whose session lives, one by weight; a route of weight 0 only if there is no other.
+cdef Session* choose_session(Shard* shard, const Import* entry) noexcept nogil:
+    cdef uint32_t i, best = 256, total = 0
+    cdef uint64_t ticket
+    cdef const Route* route
+    cdef Session* session
+    cdef Session* spare = NULL
+    for i in range(entry.route_count):
+        route = &entry.routes[i]
+        session = session_find(shard, route.session)
+        if session == NULL or route.precedence > best:
+            continue
+        if route.precedence < best:
+            best = route.precedence
+            total = 0
+            spare = NULL
+        total += route.weight
+        if spare == NULL:
+            spare = session
+    if total == 0:
+        return spare
+    shard.turn += 1
+    # A stride that shares no factor with small totals spreads the turns over the weights.
+    ticket = (shard.turn * 7919) % total
+    for i in range(entry.route_count):
+        route = &entry.routes[i]
+        session = session_find(shard, route.session)
+        if session == NULL or route.precedence != best:
+            continue
+        if ticket < route.weight:
+            return session
+        ticket -= route.weight
+    return spare
+
+
+# The flow of this session for a new stream; NULL: it is on worker *elsewhere.
+cdef Flow* choose_flow(Shard* shard, Session* session, uint32_t* elsewhere) noexcept nogil:
+    cdef uint32_t i, index
+    for i in range(session.flow_count):
+        session.turn += 1
+        index = session.turn % session.flow_count
+        if session.flows[index] != NULL:
+            return session.flows[index]
+    session.turn += 1
+    elsewhere[0] = (session.turn % session.flow_count) % shard.workers
+    return NULL
+
+
+# Wait for a route. The control plane is asked once for each table.
+cdef void stream_wait(Shard* shard, Stream* stream, const Import* entry) noexcept nogil:
+    cdef Event* event = shard_event(shard, EVENT_IMPORT_WANTED)
+    event.a = entry.number
+    stream.next = shard.waiting
+    shard.waiting = stream
+    shard.waiting_count += 1
+    shard.stats.count[COUNT_STREAMS_WAITED] += 1
+    timer_set(&shard.wheel, &stream.timer, shard.now_us + shard.wait_us)
+
+
+cdef bint stream_join(Shard* shard, Stream* stream, Flow* flow) noexcept nogil:
+    cdef Session* session = <Session*>flow.session
+    stream.session = session.number
+    if flow.tx_highest > STREAM_ID_MAX or flow.streams.count >= EDGE_STREAMS_MAX:
+        edge_abort(shard, stream, CODE_LIMIT, CAUSE_LIMIT)
+        return False
+    stream.flow = flow
+    stream.id = flow.tx_highest
+    flow.tx_highest += 2
+    if not map_put(&flow.streams, stream.id, stream):
+        stream.flow = NULL
+        edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
+        return False
+    gauge_at(session.gauge, shard.index)[GAUGE_ROUND_TRIP] += 1
+    stream.tx.limit = WIRE_EARLY
+    stream.say = SAY_OPEN
+    edge_ready(shard, stream)
+    return True
+
+
+cdef void edge_tables_changed(Shard* shard) noexcept nogil:
+    cdef Stream* stream = shard.waiting
+    cdef Stream* following
+    cdef const Import* entry
+    cdef Session* session
+    cdef Flow* flow
+    cdef uint32_t elsewhere = 0
+    shard.waiting = NULL
+    shard.waiting_count = 0
+    while stream != NULL:
+        following = stream.next
+        stream.next = NULL
+        entry = tables_import(shard.tables, <uint32_t>stream.number)
+        session = NULL
+        if entry == NULL or entry.state == IMPORT_DOWN:
+            edge_abort(shard, stream, CODE_UNREACHABLE, CAUSE_NO_ROUTE)
+            stream = following
+            continue
+        session = choose_session(shard, entry)
+        flow = NULL if session == NULL else choose_flow(shard, session, &elsewhere)
+        if flow == NULL:
+            # No session yet, or its flows live on another worker: there the next table finds it.
+            if session != NULL:
+                edge_abort(shard, stream, CODE_BUSY, CAUSE_NO_ROUTE)
+            else:
+                stream.next = shard.waiting
+                shard.waiting = stream
+                shard.waiting_count += 1
+        else:
+            timer_clear(&shard.wheel, &stream.timer)
+            stream_join(shard, stream, flow)
+        stream = following
+
+
+# -- records that come ------------------------------------------------------------------------------------------------
+
+cdef Result edge_bundle(Shard* shard, Flow* flow, uint8_t* body, uint32_t length, Buf* owner) noexcept nogil:
+    cdef Record record
+    cdef uint32_t used = 0
+    cdef Result answer
+    if flow.state == FLOW_CLOSED:
+        return RESULT_NOT_CONFIRMED
+    while length != 0:
+        answer = record_read(body, length, &record, &used)
+        if answer != RESULT_OK:
+            return answer
+        answer = take_record(shard, flow, &record, owner)
+        if answer == RESULT_LATE:
+            shard.stats.count[COUNT_LATE_RECORDS] += 1
+            answer = flow_late(flow, shard.now_us)
+        if answer != RESULT_OK:
+            return answer
+        body += used
+        length -= used
+    return RESULT_OK
+
+
+cdef Result edge_datagrams(Shard* shard, const uint8_t* body, uint32_t length) noexcept nogil:
+    cdef Record record
+    cdef uint32_t used = 0
+    cdef Result answer
+    while length != 0:
+        answer = record_read(body, length, &record, &used)
+        if answer != RESULT_OK:
+            return answer
+        if record.kind != RECORD_DATAGRAM:
+            return RESULT_BAD_RECORD
+        shard.stats.count[COUNT_DATAGRAMS_IGNORED] += 1
+        body += used
+        length -= used
+    return RESULT_OK
+
+
+cdef Result take_record(Shard* shard, Flow* flow, const Record* record, Buf* owner) noexcept nogil:
+    cdef Stream* stream
+    cdef bint ours
+    if record.kind == RECORD_PAD:
+        return RESULT_OK
+    if record.kind == RECORD_DATAGRAM:
+        # Only DATAGRAMS frames carry them, and this version has no service of datagrams.
+        return RESULT_BAD_RECORD
+    ours = (record.stream & 1 == 1) == flow.initiator
+    if record.kind == RECORD_OPEN:
+        return RESULT_BAD_STREAM if ours else take_open(shard, flow, record)
+    stream = <Stream*>map_find(&flow.streams, record.stream)
+    if stream == NULL:
+        if (ours and record.stream >= flow.tx_highest) or (not ours and record.stream > flow.rx_highest):
+            return RESULT_BAD_STREAM
+        return RESULT_LATE
+    if stream.state == STREAM_IDLE:
+        # Our OPEN was not even sent.
+        return RESULT_BAD_STREAM
+    if stream.finished:
+        # What is left of it is only to say RESET, or nothing.
+        return RESULT_LATE
+    if record.kind == RECORD_DATA:
+        return take_data(shard, stream, record, owner)
+    if record.kind == RECORD_CREDIT:
+        if credit_raise(&stream.tx, record.value) != RESULT_OK:
+            return RESULT_BAD_CREDIT
+        if stream.readable or stream.ended:
+            edge_ready(shard, stream)
+        return RESULT_OK
+    if record.kind == RECORD_ACCEPT:
+        if not stream_step(stream, STREAM_RX_ACCEPT):
+            return RESULT_BAD_STATE
+        if credit_raise(&stream.tx, record.value) != RESULT_OK:
+            return RESULT_BAD_CREDIT
+        edge_ready(shard, stream)
+        return RESULT_OK
+    if record.kind == RECORD_FIN:
+        if not stream_step(stream, STREAM_RX_FIN):
+            return RESULT_BAD_STATE
+        if record.value != stream.rx.received:
+            return RESULT_BAD_FINAL
+        stream.fin_due = True
+        linger(shard, stream)
+        edge_dirty(shard, stream)
+        return RESULT_OK
+    # RESET
+    if not stream_step(stream, STREAM_RESET):
+        return RESULT_BAD_STATE
+    stream.remote = True
+    stream.rule = record.rule
+    edge_abort(shard, stream, record.code, CAUSE_FAR_RESET)
+    return RESULT_OK
+
+
+cdef Result take_data(Shard* shard, Stream* stream, const Record* record, Buf* owner) noexcept nogil:
+    if not stream_step(stream, STREAM_RX_DATA):
+        return RESULT_BAD_STATE
+    if credit_receive(&stream.rx, record.length) != RESULT_OK:
+        return credit_receive(&stream.rx, record.length)
+    if owner != NULL:
+        owner.refs += 1
+    if queue_push(&stream.out, &shard.pool, <uint8_t*>record.data, record.length, owner, NULL) != RESULT_OK:
+        if owner != NULL:
+            owner.refs -= 1
+        edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
+        return RESULT_OK
+    edge_dirty(shard, stream)
+    return RESULT_OK
+
+
+cdef Result take_open(Shard* shard, Flow* flow, const Record* record) noexcept nogil:
+    cdef Session* session = <Session*>flow.session
+    cdef const Export* entry
+    cdef Stream* stream
+    if record.stream <= flow.rx_highest:
+        return RESULT_BAD_STREAM
+    flow.rx_highest = record.stream
+    if flow.streams.count >= EDGE_STREAMS_MAX:
+        return RESULT_STREAM_IDS
+    stream = stream_new(shard, -1, False)
+    if stream == NULL:
+        # Not even room to refuse it: the session is beyond what this node bears.
+        return RESULT_BUDGET
+    stream.flow = flow
+    stream.session = session.number
+    stream.id = record.stream
+    stream_step(stream, STREAM_RX_OPEN)
+    stream_name(stream, record.service, record.service_length)
+    if not map_put(&flow.streams, stream.id, stream):
+        stream.flow = NULL
+        edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
+        return RESULT_BUDGET
+    gauge_at(session.gauge, shard.index)[GAUGE_ROUND_TRIP] += 1
+    if credit_raise(&stream.tx, record.value) != RESULT_OK:
+        return RESULT_BAD_CREDIT
+    grant(shard, stream, WIRE_EARLY)
+    entry = tables_export(shard.tables, record.service, record.service_length)
+    if entry == NULL:
+        edge_abort(shard, stream, CODE_UNKNOWN, CAUSE_UNKNOWN_SERVICE)
+        return RESULT_OK
+    stream.number = <int>entry.number
+    stream.rule = entry.rule
+    if not tables_grants(shard.tables, session.number, entry.number):
+        edge_abort(shard, stream, CODE_REFUSED, CAUSE_NOT_ALLOWED)
+    elif record.marking < entry.marking:
+        edge_abort(shard, stream, CODE_REFUSED, CAUSE_MARKING)
+    elif shard.draining or entry.state == EXPORT_DRAIN:
+        edge_abort(shard, stream, CODE_DRAINING, CAUSE_DRAINING)
+    elif entry.state == EXPORT_UNRESOLVED or entry.target_count == 0:
+        edge_abort(shard, stream, CODE_UNREACHABLE, CAUSE_TARGET_UNRESOLVED)
+    else:
+        # The worker connects those that are dirty and have no socket yet.
+        stream.connecting = True
+        timer_set(&shard.wheel, &stream.timer, shard.now_us + entry.connect_us)
+        edge_dirty(shard, stream)
+    return RESULT_OK
+
+
+cdef const Target* edge_target(Shard* shard, Stream* stream) noexcept nogil:
+    cdef const Export* entry = tables_export(shard.tables, stream.service, stream.service_length)
+    if entry == NULL or stream.target >= entry.target_count:
+        return NULL
+    stream.target += 1
+    return &entry.targets[stream.target - 1]
+
+
+cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil:
+    timer_clear(&shard.wheel, &stream.timer)
+    stream.connecting = False
+    stream.writable = True
+    stream.readable = True
+    stream.say |= SAY_ACCEPT
+    if stream.place == PLACE_NONE:
+        edge_ready(shard, stream)
+    edge_dirty(shard, stream)
+
+
+# -- records that go --------------------------------------------------------------------------------------------------
+
+cdef uint32_t edge_say(Shard* shard, Stream* stream, uint8_t* p, bint* gone) noexcept nogil:
+    cdef uint32_t n = 0
+    cdef const Import* entry
+    gone[0] = False
+    if stream.say & SAY_RESET:
+        if stream.state != STREAM_IDLE:
+            n = record_reset(p, stream.id, stream.code, stream.rule)
+        stream.state = STREAM_CLOSED
+        gone[0] = True
+        return n
+    if stream.say & SAY_OPEN:
+        entry = tables_import(shard.tables, <uint32_t>stream.number)
+        stream_step(stream, STREAM_TX_OPEN)
+        n = record_open(p, stream.id, grant(shard, stream, first_window(shard)),
+                        1 if entry == NULL else entry.marking, 0 if entry == NULL else entry.priority,
+                        stream.service, stream.service_length)
+    if stream.say & SAY_ACCEPT:
+        stream_step(stream, STREAM_TX_ACCEPT)
+        n += record_number(p + n, stream.id, RECORD_ACCEPT, grant(shard, stream, first_window(shard)))
+    elif stream.say & SAY_CREDIT and stream.state != STREAM_ANSWERING and stream.state != STREAM_ANSWERING_FIN:
+        n += record_number(p + n, stream.id, RECORD_CREDIT, grant(shard, stream, next_window(shard, stream)))
+    stream.say = 0
+    return n
+
+
+cdef uint32_t next_window(Shard* shard, Stream* stream) noexcept nogil:
+    cdef Flow* flow = <Flow*>stream.flow
+    cdef uint32_t wish = credit_wish(&stream.rx, shard.now_us, flow.round_trip_us)
+    if wish > stream.rx.window and shard.windows + wish > shard.pool.limit / 2:
+        return stream.rx.window
+    return wish
+
+
+cdef uint32_t edge_may_read(const Stream* stream, uint32_t room) noexcept nogil:
+    cdef uint64_t left
+    if not stream.readable or stream.finished or room <= WIRE_RECORD or not stream_may(stream, STREAM_TX_DATA):
+        return 0
+    left = credit_left(&stream.tx)
+    return <uint32_t>left if left < room - WIRE_RECORD else room - WIRE_RECORD
+
+
+cdef uint32_t edge_data(Shard* shard, Stream* stream, uint8_t* p, uint32_t n) noexcept nogil:
+    stream_step(stream, STREAM_TX_DATA)
+    stream.tx.sent += n
+    stream.bulk = n >= EDGE_BULK
+    shard.stats.count[COUNT_APPLICATION_SENT] += n
+    record_head(p, stream.id, RECORD_DATA, n)
+    return WIRE_RECORD + n
+
+
+cdef uint32_t edge_fin(Shard* shard, Stream* stream, uint8_t* p) noexcept nogil:
+    if stream.finished or not stream_step(stream, STREAM_TX_FIN):
+        return 0
+    linger(shard, stream)
+    return record_number(p, stream.id, RECORD_FIN, stream.tx.sent)
+
+
+cdef void edge_wrote(Shard* shard, Stream* stream, uint64_t n) noexcept nogil:
+    credit_consume(&stream.rx, n)
+    shard.windows -= n
+    shard.stats.count[COUNT_APPLICATION_RECEIVED] += n
+    if not stream.fin_due and credit_is_due(&stream.rx) and not stream.say & SAY_CREDIT:
+        stream.say |= SAY_CREDIT
+        if stream.place == PLACE_NONE:
+            edge_ready(shard, stream)
+
+
+# -- end --------------------------------------------------------------------------------------------------------------
+
+# Half-closed streams end if nothing moves for so long.
+cdef void linger(Shard* shard, Stream* stream) noexcept nogil:
+    stream.progress = stream.tx.sent + stream.rx.consumed
+    if not stream.connecting:
+        timer_set(&shard.wheel, &stream.timer, shard.now_us + shard.linger_us)
+
+
+cdef void edge_timer(Shard* shard, Stream* stream) noexcept nogil:
+    if stream.finished:
+        return
+    if stream.flow == NULL:
+        edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_WAITED_TOO_LONG)
+    elif stream.connecting:
+        edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_TARGET_SILENT)
+    elif stream.progress != stream.tx.sent + stream.rx.consumed:
+        linger(shard, stream)
+    else:
+        edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_LINGER)
+
+
+cdef void stream_unwait(Shard* shard, Stream* stream) noexcept nogil:
+    cdef Stream** at = &shard.waiting
+    while at[0] != NULL and at[0] != stream:
+        at = &at[0].next
+    if at[0] == stream:
+        at[0] = stream.next
+        stream.next = NULL
+        shard.waiting_count -= 1
+
+
+# Say how the stream ended, and let go of all but what is still to be said. The worker closes the socket of those that are buried
+# or finished; a stream in a list is freed when the list comes to it.
+cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
+    cdef Event* event
+    cdef Flow* flow = <Flow*>stream.flow
+    stream.finished = True
+    timer_clear(&shard.wheel, &stream.timer)
+    queue_free(&stream.out, &shard.pool)
+    shard.windows -= stream.rx.limit - stream.rx.consumed
+    shard.stats.streams -= 1
+    shard.stats.count[COUNT_STREAMS_CLOSED] += 1
+    shard.stats.cause[stream.cause] += 1
+    if flow != NULL:
+        gauge_at((<Session*>flow.session).gauge, shard.index)[GAUGE_ROUND_TRIP] -= 1
+    if stream.code != CODE_DONE:
+        shard.stats.count[COUNT_STREAMS_REFUSED] += stream.tx.sent + stream.rx.received == 0
+    event = shard_event(shard, EVENT_STREAM_END)
+    event.a = stream.opener
+    event.b = stream.number
+    event.c = stream.session
+    event.d = <long long>stream.tx.sent
+    event.e = <long long>stream.rx.consumed
+    event.f = <long long>(shard.now_us - stream.opened_us)
+    event.g = stream.code
+    event.h = stream.cause | (0x100 if stream.remote else 0)
+    event.i = stream.rule
+    event.text_length = stream.service_length
+    memcpy(event.text, stream.service, stream.service_length)
+
+
+# Freed at the end of the turn: the event loop may still hold events of its socket.
+cdef void edge_bury(Shard* shard, Stream* stream) noexcept nogil:
+    cdef Flow* flow = <Flow*>stream.flow
+    if stream.buried:
+        return
+    stream.buried = True
+    if flow != NULL:
+        map_take(&flow.streams, stream.id)
+    stream.next = shard.buried_streams
+    shard.buried_streams = stream
+
+
+cdef void edge_abort(Shard* shard, Stream* stream, uint32_t code, Cause cause) noexcept nogil:
+    if stream.finished:
+        return
+    if stream.flow == NULL:
+        stream_unwait(shard, stream)
+    stream.code = code
+    stream.cause = cause
+    stream_finish(shard, stream)
+    edge_dirty(shard, stream)
+    if stream.flow == NULL or stream.remote or (stream.state == STREAM_IDLE and stream.place == PLACE_NONE):
+        stream.state = STREAM_CLOSED
+        if stream.place == PLACE_NONE:
+            edge_bury(shard, stream)
+        else:
+            # The list holds it; when its turn comes there is nothing to say but that.
+            stream.say = SAY_RESET
+            stream.state = STREAM_IDLE
+        return
+    stream.say = SAY_RESET
+    edge_ready(shard, stream)
+
+
+cdef void edge_check_done(Shard* shard, Stream* stream) noexcept nogil:
+    if stream.finished or stream.state != STREAM_CLOSED or stream.out.count != 0 or not stream.shut:
+        return
+    stream.code = CODE_DONE
+    stream.cause = CAUSE_DONE
+    stream_finish(shard, stream)
+    edge_dirty(shard, stream)
+    if stream.place == PLACE_NONE:
+        edge_bury(shard, stream)
+    else:
+        stream.say = SAY_RESET
+        stream.state = STREAM_IDLE
+
+
+cdef uint32_t edge_code(Result reason) noexcept nogil:
+    if reason == RESULT_KEY_LIMIT:
+        return CODE_EXPIRED
+    if reason == RESULT_GLITCHES or reason == RESULT_TOO_MANY_RESUMES or reason == RESULT_STREAM_IDS:
+        return CODE_LIMIT
+    if reason == RESULT_NO_MEMORY or reason == RESULT_BUDGET or reason == RESULT_CRYPTO:
+        return CODE_BUSY
+    return CODE_VIOLATION
+
+
+cdef void edge_session_end(Shard* shard, Session* session, uint32_t code, Result reason, bint say, bint event,
+                           bint remote) noexcept nogil:
+    cdef uint32_t i
+    cdef Flow* flow
+    cdef Stream* stream
+    cdef Event* note
+    for i in range(session.flow_count):
+        flow = session.flows[i]
+        if flow == NULL:
+            continue
+        while list_pop(&flow.small) != NULL or list_pop(&flow.bulk) != NULL:
+            pass
+        while True:
+            stream = <Stream*>map_any(&flow.streams)
+            if stream == NULL:
+                break
+            # The far edge learns it from the end of the session; nothing is said for the single stream.
+            stream.remote = stream.remote or remote
+            if not stream.finished:
+                stream.code = code
+                stream.cause = CAUSE_SESSION_LOST
+                stream_finish(shard, stream)
+                edge_dirty(shard, stream)
+            stream.state = STREAM_CLOSED
+            edge_bury(shard, stream)
+            stream.flow = NULL
+    if say:
+        session_say_close(shard, session, code)
+    if event:
+        shard.stats.refused[<int>reason if reason < 32 else 0] += 1
+        note = shard_event(shard, EVENT_SESSION_DOWN)
+        note.a = session.number
+        note.b = code
+        note.c = reason
+        note.d = remote
+    session_remove(shard, session)

@@ -1,0 +1,77 @@
+# The key schedule of docs/protocol.md, section 3, and one direction of a lane or flow with its epoch.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from pcgrelay._core.aead cimport Aead
+from pcgrelay._core.result cimport Result
+
+
+cdef extern from *:
+    """
+    /* Limits of one key, docs/protocol.md 6.5: step at the soft one, stop at the hard one. */
+    #define EPOCH_SOFT_FRAMES (1ull << 22)
+    #define EPOCH_HARD_FRAMES (1ull << 24)
+    #define EPOCH_SOFT_BYTES  (1ull << 36)
+    #define EPOCH_HARD_BYTES  (1ull << 38)
+    #define EPOCH_SOFT_US     (120ull * 1000000)
+    #define EPOCH_HARD_US     (180ull * 1000000)
+    _Static_assert(EPOCH_SOFT_FRAMES < EPOCH_HARD_FRAMES && EPOCH_SOFT_BYTES < EPOCH_HARD_BYTES
+                   && EPOCH_SOFT_US < EPOCH_HARD_US, "a soft limit is below its hard one");
+    """
+    const uint64_t EPOCH_SOFT_FRAMES
+    const uint64_t EPOCH_HARD_FRAMES
+    const uint64_t EPOCH_SOFT_BYTES
+    const uint64_t EPOCH_HARD_BYTES
+    const uint64_t EPOCH_SOFT_US
+    const uint64_t EPOCH_HARD_US
+
+# When to step: the soft limits, lowered by tests and by policy.
+cdef struct Limits:
+    uint64_t frames
+    uint64_t bytes
+    uint64_t us
+
+cdef struct Epoch:
+    Aead main                   # HOP_HEADER or FLOW_DATA
+    Aead side                   # HOP_BODY or FLOW_CONTROL
+    Aead other                  # of a flow: the next side key (sender), or the one before (receiver)
+    uint8_t secret[32]          # S[d][number]
+    uint64_t frames             # sealed or opened under main
+    uint64_t bytes
+    uint64_t since_us           # when the first frame came; 0: none yet
+    uint32_t number
+    uint32_t side_number        # the epoch of side
+    uint32_t suite
+    uint32_t purpose            # of main; side has the next one
+    uint8_t direction
+    bint sealing
+
+
+# Expand(secret, label, context, length): length <= 32, label <= 27 characters, context <= 32 bytes.
+cdef Result key_expand(const uint8_t* secret, const char* label, const uint8_t* context, uint32_t context_length,
+                       uint8_t* out, uint32_t length) noexcept nogil
+
+# Expand with a number of 1, 2 or 4 bytes as the context, into 32 bytes.
+cdef Result key_expand_number(const uint8_t* secret, const char* label, uint32_t number, uint32_t width,
+                              uint8_t* out) noexcept nogil
+
+# The first 16 bytes of HMAC-SHA-256(key, data).
+cdef Result key_proof(const uint8_t* key, const uint8_t* data, uint32_t n, uint8_t* out) noexcept nogil
+
+# Start epoch 0 of a direction of a lane (purpose PURPOSE_HOP_HEADER) or flow (PURPOSE_FLOW_DATA) from its secret.
+cdef Result epoch_start(Epoch* self, const uint8_t* secret, uint8_t direction, uint32_t suite, uint32_t purpose,
+                        bint sealing) noexcept nogil
+
+# Step to the next epoch; mix is 32 bytes, or NULL for a plain step. Lanes replace both keys; flows keep a side key
+# as docs/protocol.md 6.4 says. The old secret and keys are wiped.
+cdef Result epoch_step(Epoch* self, const uint8_t* mix) noexcept nogil
+
+# The sender of a flow: the step was acknowledged, the new side key is used from here on.
+cdef void epoch_settle(Epoch* self) noexcept nogil
+
+# Count a frame of n bytes under main. RESULT_KEY_LIMIT: a hard limit is reached, close.
+cdef Result epoch_spend(Epoch* self, uint64_t n, uint64_t now_us) noexcept nogil
+
+cdef bint epoch_must_rekey(const Epoch* self, const Limits* limits, uint64_t now_us) noexcept nogil
+
+# Wipe everything. May be called twice.
+cdef void epoch_wipe(Epoch* self) noexcept nogil

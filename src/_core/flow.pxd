@@ -1,0 +1,134 @@
+# A flow: one lane index of a session, end to end. It numbers, seals, retains and acknowledges frames; it opens, orders
+# and refuses those that come; it re-keys and resumes. It knows no socket, no lane and no clock (docs/protocol.md 6).
+#
+#   STARTING --FLOW_CONFIRM--> UP <--RESUME both ways--> RESUMING     CLOSED from anywhere
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from pcgrelay._core.buf cimport Buf, Pool
+from pcgrelay._core.epoch cimport Epoch, Limits
+from pcgrelay._core.frame cimport Frame
+from pcgrelay._core.map cimport Map
+from pcgrelay._core.result cimport Result
+from pcgrelay._core.stream cimport Stream
+
+
+cdef enum:
+    FLOW_STARTING = 0
+    FLOW_UP = 1
+    FLOW_RESUMING = 2
+    FLOW_CLOSED = 3
+
+cdef enum:
+    FLOW_ACK_BYTES = 262144     # acknowledge no later than after so much,
+    FLOW_ACK_FRAMES = 64
+    FLOW_ACK_US = 25000         # or so long
+    FLOW_RESUMES = 60           # in FLOW_RESUMES_US
+    FLOW_RESUMES_US = 60000000
+    FLOW_RESUME_AGAIN_US = 2000000
+    FLOW_LATE_BURST = 100000
+    FLOW_LATE_RATE = 10000      # a second
+
+cdef struct StreamList:
+    Stream* head
+    Stream* tail
+
+cdef struct Flow:
+    Epoch tx
+    Epoch rx
+    uint8_t binding[32]
+    void* session               # Session*, of the edge
+    void* lane                  # Lane* that carries it now, or NULL
+    Map streams                 # by id
+    StreamList small            # streams with something to say or read: interactive ones first,
+    StreamList bulk             # those whose last read was large after them
+    Flow* next_active           # in the shard's list of flows with ready streams
+    Flow* next_due              # in the shard's list of flows that owe an ACK
+    Buf* retained               # oldest first
+    Buf* retained_last
+    uint64_t retained_bytes
+    uint64_t cap
+    uint64_t tx_next            # number of the next frame
+    uint64_t tx_acked           # the far edge expects this one next
+    uint64_t tx_control
+    uint64_t rx_next
+    uint64_t rx_control         # the least volatile number that is taken
+    uint64_t rekey_number       # of the FLOW_REKEY that waits for its acknowledgement
+    uint64_t ack_due_us         # 0: nothing to acknowledge
+    uint64_t ack_bytes
+    uint64_t resumes_since_us
+    uint64_t resume_sent_us
+    uint64_t round_trip_us      # smoothed, from frames to their ACK
+    uint64_t timed_number       # a frame whose ACK is being timed
+    uint64_t timed_us           # 0: none
+    uint64_t late_us
+    uint64_t sent_bytes
+    uint64_t received_bytes
+    uint32_t ack_frames
+    uint32_t late_tokens
+    uint32_t resume_id
+    uint32_t resumes
+    uint32_t rx_highest         # the greatest stream id the peer opened
+    uint32_t tx_highest         # the next id that we open
+    uint16_t index
+    uint8_t state
+    bint initiator
+    bint confirmed_tx           # our FLOW_CONFIRM was sent
+    bint rekey_waits
+    bint active                 # in the list of active flows
+    bint due                    # in the list of those that owe an ACK
+
+
+# Set a flow up from its secret (epoch 0 of both directions). The caller wipes secret.
+cdef Result flow_start(Flow* self, uint16_t index, const uint8_t* secret, uint32_t suite, bint initiator,
+                       const uint8_t* binding, uint64_t cap) noexcept nogil
+
+# Wipe keys, drop retained frames. Streams must be gone before.
+cdef void flow_stop(Flow* self, Pool* pool) noexcept nogil
+
+# May a numbered frame be sealed now?
+cdef bint flow_has_room(const Flow* self) noexcept nogil
+
+# Number and seal the body of length bytes that lies in clear in buf behind its prefix, and retain it. One reference passes
+# to the flow. RESULT_KEY_LIMIT and RESULT_CRYPTO end the session; the reference has passed all the same.
+cdef Result flow_seal(Flow* self, Pool* pool, uint32_t type, Buf* buf, uint32_t length, uint64_t now_us) noexcept nogil
+
+# Make FLOW_CONFIRM (frame 0), sealed and retained; *out is borrowed from the flow.
+cdef Result flow_confirm(Flow* self, Pool* pool, uint64_t now_us, Buf** out) noexcept nogil
+
+# Make FLOW_REKEY, sealed and retained, and step; *out is borrowed from the flow.
+cdef Result flow_rekey(Flow* self, Pool* pool, uint64_t now_us, Buf** out) noexcept nogil
+
+# Is a step due, and may one be made?
+cdef bint flow_must_rekey(const Flow* self, const Limits* limits, uint64_t now_us) noexcept nogil
+
+# Make a volatile frame; *out carries one reference for the caller.
+cdef Result flow_volatile(Flow* self, Pool* pool, uint32_t type, const uint8_t* body, uint32_t length,
+                          Buf** out) noexcept nogil
+cdef Result flow_ack(Flow* self, Pool* pool, Buf** out) noexcept nogil
+cdef Result flow_resume(Flow* self, Pool* pool, uint64_t now_us, Buf** out) noexcept nogil
+
+# Write the header of a frame that flow_seal or the makers above gave, for this label, in clear.
+cdef void flow_header(const Buf* buf, uint32_t label, uint8_t* p) noexcept nogil
+
+# Open a frame of this flow in place: order, epoch and tag. RESULT_OK: its body may be read. RESULT_DUPLICATE: to be
+# ignored. RESULT_GAP: to be ignored, and resume. Anything else ends the session.
+cdef Result flow_open(Flow* self, const Frame* frame, uint8_t* wire, uint64_t now_us) noexcept nogil
+
+# What the body of an opened frame means for the flow itself. RESULT_OK or a refusal.
+cdef Result flow_take_confirm(Flow* self, const uint8_t* body) noexcept nogil
+cdef Result flow_take_rekey(Flow* self, const uint8_t* body) noexcept nogil
+cdef Result flow_take_ack(Flow* self, Pool* pool, uint64_t next_number, uint64_t now_us) noexcept nogil
+
+# RESUME came. *answer: the caller must send flow_resume first; *again: then re-send everything retained.
+cdef Result flow_take_resume(Flow* self, Pool* pool, const uint8_t* body, uint64_t now_us, bint* answer,
+                             bint* again) noexcept nogil
+
+# The path or lane is lost or new, or a gap was seen: begin a resumption. RESULT_TOO_MANY_RESUMES ends the session.
+cdef Result flow_break(Flow* self, uint64_t now_us) noexcept nogil
+
+# A late record came. RESULT_GLITCHES: one too many.
+cdef Result flow_late(Flow* self, uint64_t now_us) noexcept nogil
+
+# Lists of ready streams.
+cdef void list_push(StreamList* self, Stream* stream) noexcept nogil
+cdef Stream* list_pop(StreamList* self) noexcept nogil

@@ -1,0 +1,219 @@
+# One link on one worker: its lanes, hop by hop (docs/protocol.md, sections 4 and 5), and what a worker owns, the Shard.
+#
+#   CONFIRMING --CONFIRM--> UP --DRAIN--> DRAINING        CLOSED from anywhere
+#
+# A frame waits in `pending` in clear, by class, and gets its hop number and seal only when it moves to `wire`, right before the
+# system call: so what is urgent overtakes what waits, and the order of hop numbers is the order of bytes.
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from pcgrelay._core.buf cimport Buf, Pool
+from pcgrelay._core.epoch cimport Epoch, Limits
+from pcgrelay._core.flow cimport Flow
+from pcgrelay._core.frame cimport Frame
+from pcgrelay._core.handle cimport Handle
+from pcgrelay._core.mailbox cimport Event, OUTBOX_TURN, Outbox
+from pcgrelay._core.map cimport Map
+from pcgrelay._core.queue cimport Account, Queue
+from pcgrelay._core.result cimport Result
+from pcgrelay._core.route cimport Tables
+from pcgrelay._core.stats cimport Stats
+from pcgrelay._core.stream cimport Stream
+from pcgrelay._core.timer cimport Wheel
+from pcgrelay._core.wire cimport WIRE_LANES_MAX
+
+
+cdef enum:
+    LANE_CONFIRMING = 0
+    LANE_UP = 1
+    LANE_DRAINING = 2
+    LANE_CLOSED = 3
+
+cdef enum:
+    LANE_CLASSES = 4            # 0: the lane's own frames; then critical, interactive, normal
+    LANE_WIRE = 262144          # sealed and unsent at most, about
+    LANE_BACKLOG = 262144       # more waiting than this, and an edge reads no bulk for the lane
+    LANE_BACKLOG_SMALL = 524288
+    LANE_SILENCE = 4            # probe intervals without a byte
+    LANE_PINGS = 100            # burst; a fifth of it each second
+    LANE_LOSTS = 64             # LOST frames for unknown labels, a second
+
+# What the control plane may read of a link or session; one slot for each worker, freed with the last reference.
+cdef struct Gauge:
+    int references
+    uint32_t slots
+    uint64_t* values            # slots x GAUGE_VALUES
+
+cdef enum:
+    GAUGE_LANES_UP = 0          # of a link; flows that are up, of a session
+    GAUGE_ROUND_TRIP = 1        # us; streams, of a session
+    GAUGE_SENT_BYTES = 2
+    GAUGE_RECEIVED_BYTES = 3
+    GAUGE_SENT_FRAMES = 4       # retained bytes, of a session
+    GAUGE_RECEIVED_FRAMES = 5   # epoch, of a session
+    GAUGE_VALUES = 8
+
+cdef struct Lane:
+    Handle handle               # first
+    Link* link
+    Epoch tx
+    Epoch rx
+    Queue pending[LANE_CLASSES]
+    Queue wire
+    Buf* partial                # a frame whose end is still to come; owned
+    Frame head                  # its header, if that was opened
+    Lane* next_dirty
+    Lane* next_unread
+    Lane* next                  # all lanes of the shard
+    Lane* prev
+    uint64_t tx_number          # hop numbers
+    uint64_t rx_number
+    uint64_t opened_us
+    uint64_t heard_us           # when bytes last came
+    uint64_t ping_due_us
+    uint64_t ping_token         # 0: no PING is out
+    uint64_t ping_sent_us
+    uint64_t round_trip_us
+    uint64_t glitch_us
+    uint32_t ping_tokens
+    uint32_t lost_tokens
+    uint32_t number
+    uint32_t partial_need       # bytes of partial that are still to come
+    uint16_t index
+    uint8_t state
+    bint rekey_waits            # a REKEY is queued
+    bint head_open              # the header of partial was opened in place
+    bint writable
+    bint hangup                 # the socket has seen the peer's FIN, perhaps behind bytes
+    bint unread                 # it had its share of the turn, and may have more
+    bint dirty
+    bint buried
+    uint32_t close_code
+
+cdef struct Link:
+    Lane* lanes[WIRE_LANES_MAX] # by index, those of this worker; NULL: none
+    Gauge* gauge                # owned: one reference
+    uint8_t binding[32]
+    uint32_t number
+    uint32_t suite
+    uint32_t lane_count
+    bint dialler
+
+# Everything a worker owns, but for its descriptors.
+cdef struct Shard:
+    Pool pool
+    Stats stats
+    Wheel wheel
+    Limits limits
+    Map links                   # number -> Link
+    Map labels                  # a relay: label -> PathEnd. An edge: label -> Session
+    Map outs                    # a relay: hash of link and label that we send -> PathEnd
+    Map paths                   # a relay: number -> Path
+    Map sessions                # an edge: number -> Session
+    Tables* tables              # one reference
+    Outbox* outbox
+    Event events[OUTBOX_TURN]   # of this turn
+    Lane* lanes
+    Lane* unread
+    Lane* dirty_lanes
+    Stream* dirty_streams
+    Stream* waiting             # streams that wait for a route
+    Stream* buried_streams
+    Lane* buried_lanes
+    Flow* active_first
+    Flow* active_last
+    Flow* due
+    void* dying_paths
+    uint64_t now_us
+    uint64_t probe_us
+    uint64_t handshake_us
+    uint64_t wait_us
+    uint64_t linger_us
+    uint64_t turn
+    uint64_t token              # for PINGs
+    uint64_t windows            # bytes of credit granted and not yet used
+    uint32_t event_count
+    uint32_t index
+    uint32_t workers
+    uint32_t waiting_count
+    bint draining
+
+
+# The secrets of a link from which its lanes begin (docs/protocol.md, section 3). Only the control plane's thread uses it.
+cdef struct LinkKeys:
+    uint8_t proof_key[32]
+    uint8_t root[32]            # lane_root[next]
+    uint8_t secrets[129][32]    # lane_secret[n] at n % 129, for numbers that were passed over and not seen
+    uint8_t waiting[129]        # is one there?
+    uint8_t link_id[16]
+    uint32_t next               # the least number whose secret was not derived
+    uint32_t greatest           # seen, plus 1
+    uint32_t lanes
+
+
+# RESULT_CRYPTO: libcrypto failed. The caller wipes secret.
+cdef Result keys_start(LinkKeys* self, const uint8_t* secret, const uint8_t* link_id, uint32_t lanes) noexcept nogil
+cdef void keys_wipe(LinkKeys* self) noexcept nogil
+
+# The dialler: the next number, its secret, and the preamble of 48 bytes that opens its lane.
+cdef Result keys_dial(LinkKeys* self, uint16_t index, uint32_t* number, uint8_t* preamble) noexcept nogil
+
+# The acceptor: check a preamble. RESULT_BAD_PREAMBLE: refused. A good proof uses up its number.
+cdef Result keys_check(LinkKeys* self, const uint8_t* preamble, uint16_t* index, uint32_t* number) noexcept nogil
+
+# Take the secret of a number that keys_dial or keys_check gave; it is there once.
+cdef Result keys_take(LinkKeys* self, uint32_t number, uint8_t* secret) noexcept nogil
+
+cdef Gauge* gauge_new(uint32_t slots, int references) noexcept nogil
+cdef void gauge_drop(Gauge* self) noexcept nogil
+cdef inline uint64_t* gauge_at(Gauge* self, uint32_t slot) noexcept nogil:
+    return self.values + slot * GAUGE_VALUES
+
+# Room for an event of this turn, kind set and the rest zero. Events of a full turn are counted as lost, never waited for.
+cdef Event* shard_event(Shard* shard, uint32_t kind) noexcept nogil
+cdef void shard_events_pass(Shard* shard, bint* wake) noexcept nogil
+
+cdef Link* link_add(Shard* shard, uint32_t number, uint32_t suite, bint dialler, uint32_t lanes,
+                    const uint8_t* binding, Gauge* gauge) noexcept nogil
+cdef Link* link_find(Shard* shard, uint32_t number) noexcept nogil
+
+# Forget the link. Its lanes must be closed.
+cdef void link_remove(Shard* shard, Link* link) noexcept nogil
+
+# A new lane over fd, its secret known; CONFIRM is queued. NULL: no memory or libcrypto failed; fd is still the caller's.
+cdef Lane* lane_start(Shard* shard, Link* link, int fd, uint16_t index, uint32_t number,
+                      const uint8_t* secret) noexcept nogil
+
+# Drop what waits and wipe keys; the caller closes the descriptor and frees the lane at the end of the turn.
+cdef void lane_stop(Shard* shard, Lane* lane) noexcept nogil
+cdef inline bint lane_is_up(const Lane* lane) noexcept nogil:
+    return lane.state == LANE_UP or lane.state == LANE_DRAINING
+
+# Look at the n bytes at p, which follow all that was seen before. RESULT_OK: a whole frame of *used bytes lies at p, its header
+# open in *frame and in clear at p. RESULT_MORE: the rest is too short (lane_keep it). Else: close the lane.
+# opened: the header at p is open already (it was kept).
+cdef Result lane_next(Shard* shard, Lane* lane, uint8_t* p, uint64_t n, bint opened, Frame* frame,
+                      uint64_t* used) noexcept nogil
+
+# Keep the n bytes at p, the beginning of a frame; lane.partial_need says how many more its prefix or itself takes.
+cdef Result lane_keep(Shard* shard, Lane* lane, const uint8_t* p, uint64_t n, const Frame* frame,
+                      bint opened) noexcept nogil
+
+# A frame of the lane itself came: open its body and act. A LOST is opened and left to the role, in clear.
+cdef Result lane_take(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire) noexcept nogil
+
+# Queue a frame of the lane's own.
+cdef Result lane_say(Shard* shard, Lane* lane, uint32_t type, const uint8_t* body, uint32_t length) noexcept nogil
+cdef Result lane_say_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil
+
+# Queue a frame whose header lies in clear at p. With buf, one reference passes to the lane.
+cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf, Account* account,
+                      uint32_t priority) noexcept nogil
+cdef inline uint64_t lane_backlog(const Lane* lane) noexcept nogil:
+    return lane.wire.bytes + lane.pending[1].bytes + lane.pending[2].bytes + lane.pending[3].bytes
+
+# Seal headers and move frames to wire, until LANE_WIRE bytes are there or nothing waits.
+cdef Result lane_fill(Shard* shard, Lane* lane) noexcept nogil
+
+# The beat of a lane: PING, silence, the deadline of CONFIRM, re-keying.
+cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil
+cdef void lane_dirty(Shard* shard, Lane* lane) noexcept nogil

@@ -1,0 +1,534 @@
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy, memset
+
+from pcgrelay._core.atomics cimport atomic_add
+from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take, pool_alloc, pool_free
+from pcgrelay._core.epoch cimport (
+    epoch_must_rekey,
+    epoch_spend,
+    epoch_start,
+    epoch_step,
+    epoch_wipe,
+    key_expand,
+    key_expand_number,
+    key_proof,
+)
+from pcgrelay._core.frame cimport Frame, Scope, body_open, body_seal, frame_is_lane, frame_open, frame_pack, frame_seal
+from pcgrelay._core.handle cimport HANDLE_LANE
+from pcgrelay._core.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
+from pcgrelay._core.mailbox cimport EVENT_LANE_UP, EVENT_PEER_DRAINS, Event, outbox_put
+from pcgrelay._core.map cimport map_find, map_put, map_take
+from pcgrelay._core.queue cimport Span, queue_cut, queue_free, queue_pop, queue_push
+from pcgrelay._core.result cimport (
+    RESULT_BAD_CONFIRM,
+    RESULT_BAD_EPOCH,
+    RESULT_BAD_PREAMBLE,
+    RESULT_CONFIRM_TIMEOUT,
+    RESULT_GLITCHES,
+    RESULT_MORE,
+    RESULT_NO_MEMORY,
+    RESULT_NOT_CONFIRMED,
+    RESULT_OK,
+    RESULT_PEER_CLOSED,
+    RESULT_SILENT,
+    RESULT_UNKNOWN_MIX,
+    Result,
+)
+from pcgrelay._core.stats cimport (
+    COUNT_FRAMES_RECEIVED,
+    COUNT_FRAMES_SENT,
+    COUNT_LANES_OPENED,
+    COUNT_PONGS_UNKNOWN,
+    COUNT_REKEYS,
+)
+from pcgrelay._core.wire cimport (
+    FRAME_CLOSE,
+    FRAME_CONFIRM,
+    FRAME_DRAIN,
+    FRAME_LOST,
+    FRAME_PADDING,
+    FRAME_PING,
+    FRAME_PONG,
+    FRAME_REKEY,
+    PURPOSE_HOP_HEADER,
+    WIRE_NUMBERS_AHEAD,
+    WIRE_PREFIX,
+    WIRE_PROOF,
+    WIRE_VERSION,
+    wire_get16,
+    wire_get32,
+    wire_get64,
+    wire_put16,
+    wire_put32,
+    wire_put64,
+)
+
+
+# -- secrets ----------------------------------------------------------------------------------------------------------
+
+cdef enum:
+    RING = 129                  # 64 before the greatest, the greatest, 64 after it
+
+
+cdef Result keys_start(LinkKeys* self, const uint8_t* secret, const uint8_t* link_id, uint32_t lanes) noexcept nogil:
+    cdef Result answer
+    memset(self, 0, sizeof(LinkKeys))
+    memcpy(self.link_id, link_id, 16)
+    self.lanes = lanes
+    answer = key_expand(secret, b"lane proof", NULL, 0, self.proof_key, 32)
+    if answer == RESULT_OK:
+        answer = key_expand(secret, b"lane root", NULL, 0, self.root, 32)
+    return answer
+
+
+cdef void keys_wipe(LinkKeys* self) noexcept nogil:
+    OPENSSL_cleanse(self, sizeof(LinkKeys))
+
+
+# Derive the secrets of all numbers up to number; the roots before are gone then.
+cdef Result keys_reach(LinkKeys* self, uint32_t number) noexcept nogil:
+    cdef uint8_t following[32]
+    cdef Result answer = RESULT_OK
+    while self.next <= number and answer == RESULT_OK:
+        answer = key_expand_number(self.root, b"lane", self.next, 4, self.secrets[self.next % RING])
+        self.waiting[self.next % RING] = 1
+        if answer == RESULT_OK:
+            answer = key_expand(self.root, b"lane next", NULL, 0, following, 32)
+        memcpy(self.root, following, 32)
+        self.next += 1
+    OPENSSL_cleanse(following, 32)
+    return answer
+
+
+cdef Result keys_dial(LinkKeys* self, uint16_t index, uint32_t* number, uint8_t* preamble) noexcept nogil:
+    cdef Result answer
+    number[0] = self.next
+    answer = keys_reach(self, self.next)
+    if answer != RESULT_OK:
+        return answer
+    memcpy(preamble, <const char*>b"PCGR", 4)
+    wire_put16(preamble + 4, WIRE_VERSION)
+    wire_put16(preamble + 6, index)
+    wire_put32(preamble + 8, number[0])
+    wire_put32(preamble + 12, 0)
+    memcpy(preamble + 16, self.link_id, 16)
+    return key_proof(self.proof_key, preamble, 32, preamble + 32)
+
+
+cdef Result keys_check(LinkKeys* self, const uint8_t* preamble, uint16_t* index, uint32_t* number) noexcept nogil:
+    cdef uint8_t proof[16]
+    cdef uint8_t unused[32]
+    cdef uint32_t n = wire_get32(preamble + 8)
+    cdef uint32_t i, old
+    if memcmp(preamble, <const char*>b"PCGR", 4) != 0 or wire_get16(preamble + 4) != WIRE_VERSION \
+            or memcmp(preamble + 16, self.link_id, 16) != 0:
+        return RESULT_BAD_PREAMBLE
+    if key_proof(self.proof_key, preamble, 32, proof) != RESULT_OK \
+            or CRYPTO_memcmp(proof, preamble + 32, WIRE_PROOF) != 0:
+        return RESULT_BAD_PREAMBLE
+    # Within 64 of the greatest seen, both ways; 0 to 63 at the start.
+    if n >= self.greatest + WIRE_NUMBERS_AHEAD or n + WIRE_NUMBERS_AHEAD + 1 < self.greatest:
+        return RESULT_BAD_PREAMBLE
+    if keys_reach(self, n) != RESULT_OK or self.waiting[n % RING] != 1:
+        return RESULT_BAD_PREAMBLE
+    if n >= self.greatest:
+        # What falls out of the range is wiped.
+        for i in range(n + 1 - self.greatest):
+            old = self.greatest + i
+            if old > WIRE_NUMBERS_AHEAD:
+                old = (old - WIRE_NUMBERS_AHEAD - 1) % RING
+                OPENSSL_cleanse(self.secrets[old], 32)
+                self.waiting[old] = 0
+        self.greatest = n + 1
+    self.waiting[n % RING] = 2
+    index[0] = wire_get16(preamble + 6)
+    number[0] = n
+    if index[0] >= self.lanes or wire_get32(preamble + 12) != 0:
+        keys_take(self, n, unused)
+        OPENSSL_cleanse(unused, 32)
+        return RESULT_BAD_PREAMBLE
+    return RESULT_OK
+
+
+cdef Result keys_take(LinkKeys* self, uint32_t number, uint8_t* secret) noexcept nogil:
+    if number >= self.next or not self.waiting[number % RING]:
+        return RESULT_BAD_PREAMBLE
+    memcpy(secret, self.secrets[number % RING], 32)
+    OPENSSL_cleanse(self.secrets[number % RING], 32)
+    self.waiting[number % RING] = 0
+    return RESULT_OK
+
+
+# -- gauges and events ------------------------------------------------------------------------------------------------
+
+cdef Gauge* gauge_new(uint32_t slots, int references) noexcept nogil:
+    cdef Gauge* self = <Gauge*>calloc(1, sizeof(Gauge))
+    if self == NULL:
+        return NULL
+    self.values = <uint64_t*>calloc(slots, GAUGE_VALUES * sizeof(uint64_t))
+    if self.values == NULL:
+        free(self)
+        return NULL
+    self.slots = slots
+    self.references = references
+    return self
+
+
+cdef void gauge_drop(Gauge* self) noexcept nogil:
+    if self != NULL and atomic_add(&self.references, -1) == 0:
+        free(self.values)
+        free(self)
+
+
+cdef Event* shard_event(Shard* shard, uint32_t kind) noexcept nogil:
+    cdef Event* event
+    cdef bint wake
+    if shard.event_count == OUTBOX_TURN:
+        shard_events_pass(shard, &wake)
+    event = &shard.events[shard.event_count]
+    shard.event_count += 1
+    memset(event, 0, sizeof(Event))
+    event.kind = kind
+    return event
+
+
+cdef void shard_events_pass(Shard* shard, bint* wake) noexcept nogil:
+    wake[0] = False
+    if shard.event_count != 0 and shard.outbox != NULL:
+        wake[0] = outbox_put(shard.outbox, shard.events, shard.event_count)
+    shard.event_count = 0
+
+
+# -- links ------------------------------------------------------------------------------------------------------------
+
+cdef Link* link_add(Shard* shard, uint32_t number, uint32_t suite, bint dialler, uint32_t lanes,
+                    const uint8_t* binding, Gauge* gauge) noexcept nogil:
+    cdef Link* link = <Link*>pool_alloc(&shard.pool, sizeof(Link))
+    if link == NULL:
+        return NULL
+    link.number = number
+    link.suite = suite
+    link.dialler = dialler
+    link.lane_count = lanes
+    link.gauge = gauge
+    memcpy(link.binding, binding, 32)
+    if not map_put(&shard.links, number, link):
+        pool_free(&shard.pool, link, sizeof(Link))
+        return NULL
+    return link
+
+
+cdef Link* link_find(Shard* shard, uint32_t number) noexcept nogil:
+    return <Link*>map_find(&shard.links, number)
+
+
+cdef void link_remove(Shard* shard, Link* link) noexcept nogil:
+    map_take(&shard.links, link.number)
+    gauge_drop(link.gauge)
+    pool_free(&shard.pool, link, sizeof(Link))
+
+
+# -- life of a lane ---------------------------------------------------------------------------------------------------
+
+cdef Lane* lane_start(Shard* shard, Link* link, int fd, uint16_t index, uint32_t number,
+                      const uint8_t* secret) noexcept nogil:
+    cdef uint8_t body[40]
+    cdef Lane* lane = <Lane*>pool_alloc(&shard.pool, sizeof(Lane))
+    if lane == NULL:
+        return NULL
+    lane.handle.kind = HANDLE_LANE
+    lane.handle.fd = fd
+    lane.link = link
+    lane.index = index
+    lane.number = number
+    lane.opened_us = shard.now_us
+    lane.heard_us = shard.now_us
+    lane.ping_tokens = LANE_PINGS
+    lane.lost_tokens = LANE_LOSTS
+    wire_put16(body, WIRE_VERSION)
+    wire_put16(body + 2, index)
+    wire_put32(body + 4, number)
+    memcpy(body + 8, link.binding, 32)
+    if epoch_start(&lane.tx, secret, 0 if link.dialler else 1, link.suite, PURPOSE_HOP_HEADER, True) != RESULT_OK \
+            or epoch_start(&lane.rx, secret, 1 if link.dialler else 0, link.suite, PURPOSE_HOP_HEADER,
+                           False) != RESULT_OK \
+            or lane_say(shard, lane, FRAME_CONFIRM, body, 40) != RESULT_OK:
+        lane_stop(shard, lane)
+        pool_free(&shard.pool, lane, sizeof(Lane))
+        return NULL
+    lane.writable = True
+    shard.stats.count[COUNT_LANES_OPENED] += 1
+    return lane
+
+
+cdef void lane_stop(Shard* shard, Lane* lane) noexcept nogil:
+    cdef uint32_t i
+    if lane_is_up(lane):
+        gauge_at(lane.link.gauge, shard.index)[GAUGE_LANES_UP] -= 1
+    lane.state = LANE_CLOSED
+    for i in range(LANE_CLASSES):
+        queue_free(&lane.pending[i], &shard.pool)
+    queue_free(&lane.wire, &shard.pool)
+    buf_drop(&shard.pool, lane.partial)
+    lane.partial = NULL
+    epoch_wipe(&lane.tx)
+    epoch_wipe(&lane.rx)
+
+
+cdef void lane_dirty(Shard* shard, Lane* lane) noexcept nogil:
+    if not lane.dirty:
+        lane.dirty = True
+        lane.next_dirty = shard.dirty_lanes
+        shard.dirty_lanes = lane
+
+
+# -- receiving --------------------------------------------------------------------------------------------------------
+
+cdef Result lane_next(Shard* shard, Lane* lane, uint8_t* p, uint64_t n, bint opened, Frame* frame,
+                      uint64_t* used) noexcept nogil:
+    cdef Result answer
+    if not opened:
+        if n < WIRE_PREFIX:
+            return RESULT_MORE
+        answer = frame_open(&lane.rx.main, lane.rx_number, p, frame)
+        if answer != RESULT_OK:
+            return answer
+        lane.rx_number += 1
+        answer = epoch_spend(&lane.rx, WIRE_PREFIX, shard.now_us)
+        if answer != RESULT_OK:
+            return answer
+        if lane.state == LANE_CONFIRMING and frame.type != FRAME_CONFIRM:
+            return RESULT_NOT_CONFIRMED
+    used[0] = WIRE_PREFIX + frame.length
+    if n < used[0]:
+        return RESULT_MORE
+    shard.stats.count[COUNT_FRAMES_RECEIVED] += 1
+    gauge_at(lane.link.gauge, shard.index)[GAUGE_RECEIVED_FRAMES] += 1
+    return RESULT_OK
+
+
+cdef Result lane_keep(Shard* shard, Lane* lane, const uint8_t* p, uint64_t n, const Frame* frame,
+                      bint opened) noexcept nogil:
+    cdef Buf* buf
+    cdef uint32_t whole = WIRE_PREFIX
+    if opened:
+        whole += frame.length
+        lane.head = frame[0]
+    # The peer has said how long the frame is, but only a length that the table allows was let through.
+    buf = buf_take(&shard.pool, whole, True)
+    if buf == NULL:
+        return RESULT_NO_MEMORY
+    memcpy(buf_data(buf), p, n)
+    buf.length = <uint32_t>n
+    buf_drop(&shard.pool, lane.partial)
+    lane.partial = buf
+    lane.partial_need = whole - <uint32_t>n
+    lane.head_open = opened
+    return RESULT_OK
+
+
+cdef Result lane_take(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire) noexcept nogil:
+    cdef Scope scope
+    cdef Event* event
+    cdef uint8_t* body = wire + WIRE_PREFIX
+    # The header moved the count already; the body is sealed under the same number.
+    cdef uint64_t number = lane.rx_number - 1
+    cdef Result answer
+    scope.direction = lane.rx.direction
+    scope.index = lane.index
+    scope.epoch = lane.rx.number
+    answer = body_open(&lane.rx.side, &scope, frame.type, number, wire, frame.length)
+    if answer != RESULT_OK:
+        return answer
+    if frame.type == FRAME_CONFIRM:
+        return lane_take_confirm(shard, lane, body)
+    if frame.type == FRAME_PING:
+        return lane_take_ping(shard, lane, body)
+    if frame.type == FRAME_PONG:
+        lane_take_pong(shard, lane, wire_get64(body))
+    elif frame.type == FRAME_REKEY:
+        if wire_get32(body) != lane.rx.number + 1:
+            return RESULT_BAD_EPOCH
+        if wire_get64(body + 4) != 0:
+            return RESULT_UNKNOWN_MIX
+        return epoch_step(&lane.rx, NULL)
+    elif frame.type == FRAME_DRAIN:
+        lane.state = LANE_DRAINING
+        event = shard_event(shard, EVENT_PEER_DRAINS)
+        event.a = lane.link.number
+        event.b = wire_get32(body)
+    elif frame.type == FRAME_CLOSE:
+        lane.close_code = wire_get16(body)
+        return RESULT_PEER_CLOSED
+    # PADDING means nothing; LOST is the role's.
+    return RESULT_OK
+
+
+cdef Result lane_take_confirm(Shard* shard, Lane* lane, const uint8_t* body) noexcept nogil:
+    cdef Event* event
+    if lane.state != LANE_CONFIRMING:
+        return RESULT_BAD_CONFIRM
+    if wire_get16(body) != WIRE_VERSION or wire_get16(body + 2) != lane.index \
+            or wire_get32(body + 4) != lane.number or CRYPTO_memcmp(body + 8, lane.link.binding, 32) != 0:
+        return RESULT_BAD_CONFIRM
+    lane.state = LANE_UP
+    lane.ping_due_us = shard.now_us
+    gauge_at(lane.link.gauge, shard.index)[GAUGE_LANES_UP] += 1
+    event = shard_event(shard, EVENT_LANE_UP)
+    event.a = lane.link.number
+    event.b = lane.index
+    event.c = lane.number
+    return RESULT_OK
+
+
+# Refill both buckets of a lane, and answer whether one more may be taken from *tokens.
+cdef bint lane_allows(Shard* shard, Lane* lane, uint32_t* tokens) noexcept nogil:
+    if shard.now_us - lane.glitch_us >= 1000000:
+        lane.glitch_us = shard.now_us
+        lane.ping_tokens = LANE_PINGS if lane.ping_tokens + LANE_PINGS / 5 > LANE_PINGS \
+            else lane.ping_tokens + LANE_PINGS / 5
+        lane.lost_tokens = LANE_LOSTS
+    if tokens[0] == 0:
+        return False
+    tokens[0] -= 1
+    return True
+
+
+cdef Result lane_take_ping(Shard* shard, Lane* lane, const uint8_t* body) noexcept nogil:
+    if not lane_allows(shard, lane, &lane.ping_tokens):
+        return RESULT_GLITCHES
+    return lane_say(shard, lane, FRAME_PONG, body, 8)
+
+
+cdef void lane_take_pong(Shard* shard, Lane* lane, uint64_t token) noexcept nogil:
+    cdef uint64_t sample_us
+    if lane.ping_token == 0 or token != lane.ping_token:
+        shard.stats.count[COUNT_PONGS_UNKNOWN] += 1
+        return
+    sample_us = shard.now_us - lane.ping_sent_us
+    lane.ping_token = 0
+    lane.round_trip_us = sample_us if lane.round_trip_us == 0 else (7 * lane.round_trip_us + sample_us) / 8
+    gauge_at(lane.link.gauge, shard.index)[GAUGE_ROUND_TRIP] = lane.round_trip_us
+
+
+# -- sending ----------------------------------------------------------------------------------------------------------
+
+cdef Result lane_say(Shard* shard, Lane* lane, uint32_t type, const uint8_t* body, uint32_t length) noexcept nogil:
+    cdef Frame frame
+    cdef Result answer
+    cdef Buf* buf = buf_take(&shard.pool, WIRE_PREFIX + length, True)
+    if buf == NULL:
+        return RESULT_NO_MEMORY
+    frame.length = length
+    frame.type = type
+    frame.flow = 0
+    frame.epoch = 0
+    frame.number = 0
+    frame_pack(&frame, buf_data(buf))
+    memcpy(buf_data(buf) + WIRE_PREFIX, body, length)
+    buf.length = WIRE_PREFIX + length
+    answer = queue_push(&lane.pending[0], &shard.pool, buf_data(buf), buf.length, buf, NULL)
+    if answer != RESULT_OK:
+        buf_drop(&shard.pool, buf)
+        return answer
+    lane_dirty(shard, lane)
+    return RESULT_OK
+
+
+cdef Result lane_say_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil:
+    cdef uint8_t body[8]
+    if not lane_is_up(lane) or not lane_allows(shard, lane, &lane.lost_tokens):
+        return RESULT_OK
+    wire_put32(body, label)
+    wire_put16(body + 4, code)
+    wire_put16(body + 6, 0)
+    return lane_say(shard, lane, FRAME_LOST, body, 8)
+
+
+cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf, Account* account,
+                      uint32_t priority) noexcept nogil:
+    cdef uint32_t waits_in = 3 - priority if priority < 3 else 1
+    cdef Result answer = queue_push(&lane.pending[waits_in], &shard.pool, p, n, buf, account)
+    if answer == RESULT_OK:
+        lane_dirty(shard, lane)
+    return answer
+
+
+cdef Result lane_fill(Shard* shard, Lane* lane) noexcept nogil:
+    cdef uint32_t i = 0
+    cdef Span span
+    cdef Result answer = lane_rekey(shard, lane)
+    while lane.wire.bytes < LANE_WIRE and i < LANE_CLASSES and answer == RESULT_OK:
+        if lane.pending[i].count == 0:
+            i += 1
+            continue
+        span = queue_pop(&lane.pending[i])
+        answer = lane_seal(shard, lane, &span)
+        # From here on the wire holds it; its account goes along, so it is counted once.
+        if queue_push(&lane.wire, &shard.pool, span.p, span.n, span.buf, NULL) != RESULT_OK:
+            buf_drop(&shard.pool, span.buf)
+            answer = RESULT_NO_MEMORY
+        if span.account != NULL:
+            if span.buf != NULL:
+                span.account.queued -= span.n
+            span.account.items -= 1
+    return answer
+
+
+# Give the frame its hop number and seal its header, and the body too if it is the lane's own.
+cdef Result lane_seal(Shard* shard, Lane* lane, Span* span) noexcept nogil:
+    cdef Scope scope
+    cdef uint64_t number = lane.tx_number
+    cdef uint32_t type = span.p[3]
+    cdef Result answer = epoch_spend(&lane.tx, WIRE_PREFIX, shard.now_us)
+    if answer != RESULT_OK:
+        return answer
+    lane.tx_number += 1
+    if frame_is_lane(type):
+        scope.direction = lane.tx.direction
+        scope.index = lane.index
+        scope.epoch = lane.tx.number
+        answer = body_seal(&lane.tx.side, &scope, type, number, span.p, span.n - WIRE_PREFIX)
+        if answer != RESULT_OK:
+            return answer
+    answer = frame_seal(&lane.tx.main, number, span.p)
+    if answer == RESULT_OK and type == FRAME_REKEY:
+        # The last frame of its epoch; whatever is sealed after it is of the next.
+        shard.stats.count[COUNT_REKEYS] += 1
+        lane.rekey_waits = False
+        answer = epoch_step(&lane.tx, NULL)
+    shard.stats.count[COUNT_FRAMES_SENT] += 1
+    gauge_at(lane.link.gauge, shard.index)[GAUGE_SENT_FRAMES] += 1
+    return answer
+
+
+cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil:
+    cdef uint8_t body[8]
+    cdef Result answer
+    if lane.state == LANE_CONFIRMING:
+        return RESULT_CONFIRM_TIMEOUT if shard.now_us - lane.opened_us > shard.handshake_us else RESULT_OK
+    if shard.now_us - lane.heard_us > LANE_SILENCE * shard.probe_us:
+        return RESULT_SILENT
+    if shard.now_us >= lane.ping_due_us:
+        lane.ping_due_us = shard.now_us + shard.probe_us
+        # The last PING may still be under way: then its PONG is what measures.
+        if lane.ping_token == 0 or shard.now_us - lane.ping_sent_us > LANE_SILENCE * shard.probe_us:
+            shard.token += 1
+            lane.ping_token = shard.token
+            lane.ping_sent_us = shard.now_us
+        wire_put64(body, lane.ping_token)
+        answer = lane_say(shard, lane, FRAME_PING, body, 8)
+        if answer != RESULT_OK:
+            return answer
+    return lane_rekey(shard, lane)
+
+
+cdef Result lane_rekey(Shard* shard, Lane* lane) noexcept nogil:
+    cdef uint8_t body[12]
+    if lane.rekey_waits or not lane_is_up(lane) or not epoch_must_rekey(&lane.tx, &shard.limits, shard.now_us):
+        return RESULT_OK
+    lane.rekey_waits = True
+    wire_put32(body, lane.tx.number + 1)
+    wire_put64(body + 4, 0)
+    return lane_say(shard, lane, FRAME_REKEY, body, 12)

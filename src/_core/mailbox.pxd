@@ -1,0 +1,116 @@
+# Orders down to a worker, events up from it. Both are short critical sections under a mutex; a worker takes all its orders at once
+# and gives all the events of a turn at once, so the price is per turn. The event descriptors are written by worker and core.
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+
+cdef extern from "pthread.h" nogil:
+    ctypedef struct pthread_mutex_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t* mutex, const void* attributes)
+    int pthread_mutex_destroy(pthread_mutex_t* mutex)
+    int pthread_mutex_lock(pthread_mutex_t* mutex)
+    int pthread_mutex_unlock(pthread_mutex_t* mutex)
+
+
+cdef enum OrderKind:
+    ORDER_STOP
+    ORDER_LINK_ADD
+    ORDER_LINK_CLOSE
+    ORDER_LINK_DRAIN
+    ORDER_LANE_ADD
+    ORDER_PATH_ADD
+    ORDER_PATH_REMOVE
+    ORDER_SESSION_ADD
+    ORDER_SESSION_PATH
+    ORDER_SESSION_CLOSE
+    ORDER_TABLES
+    ORDER_LISTEN
+    ORDER_UNLISTEN
+    ORDER_DRAIN
+    ORDER_STREAM                # an accepted socket for a flow of this worker
+
+cdef struct Order:
+    Order* next
+    OrderKind kind
+    int fd
+    uint64_t a
+    uint64_t b
+    uint64_t c
+    uint64_t d
+    uint64_t e
+    uint64_t f
+    uint64_t g
+    uint64_t h
+    void* pointer               # meaning and owner by kind
+    uint8_t secret[32]          # wiped by the worker when it has used it
+    uint8_t binding[32]
+
+cdef struct Mailbox:
+    pthread_mutex_t mutex
+    Order* first                # owned
+    Order* last
+    int wake_fd                 # eventfd; owned
+
+cdef enum EventKind:
+    EVENT_LANE_UP = 1
+    EVENT_LANE_DOWN = 2
+    EVENT_SESSION_UP = 3
+    EVENT_SESSION_DOWN = 4
+    EVENT_SESSION_STALLED = 5
+    EVENT_SESSION_RESUMED = 6
+    EVENT_PEER_DRAINS = 7
+    EVENT_IMPORT_WANTED = 8
+    EVENT_STREAM_END = 9
+    EVENT_STREAM_OPEN = 10
+    EVENT_EVENTS_LOST = 11
+    EVENT_FLOW_UP = 12          # within the core: SESSION_UP when every flow of the session said so
+
+cdef struct Event:
+    uint32_t kind
+    uint32_t text_length
+    int64_t a
+    int64_t b
+    int64_t c
+    int64_t d
+    int64_t e
+    int64_t f
+    int64_t g
+    int64_t h
+    int64_t i
+    uint8_t text[64]
+
+cdef enum:
+    OUTBOX_TURN = 1024          # events of one turn that wait to be passed on
+    OUTBOX_RING = 32768         # events that wait for the control plane
+
+# Events of all workers, for the control plane.
+cdef struct Outbox:
+    pthread_mutex_t mutex
+    Event* ring                 # owned
+    uint32_t head
+    uint32_t count
+    uint64_t lost
+    int wake_fd                 # eventfd; owned by core
+
+
+cdef bint mailbox_start(Mailbox* self, int wake_fd) noexcept nogil
+
+# Append an order; it passes to the mailbox. True: the worker must be woken (its box was empty).
+cdef bint mailbox_put(Mailbox* self, Order* order) noexcept nogil
+
+# Take everything: a list in order, which passes to the caller.
+cdef Order* mailbox_take(Mailbox* self) noexcept nogil
+cdef void mailbox_stop(Mailbox* self) noexcept nogil
+
+# A zeroed order, or NULL.
+cdef Order* order_new(OrderKind kind) noexcept nogil
+cdef void order_free(Order* order) noexcept nogil
+
+cdef bint outbox_start(Outbox* self, int wake_fd) noexcept nogil
+
+# Append n events; those that do not fit are counted as lost. True: the reader must be woken (it was empty).
+cdef bint outbox_put(Outbox* self, const Event* events, uint32_t n) noexcept nogil
+
+# Take at most limit events; *lost: how many did not fit since the last time.
+cdef uint32_t outbox_take(Outbox* self, Event* events, uint32_t limit, uint64_t* lost) noexcept nogil
+cdef void outbox_stop(Outbox* self) noexcept nogil

@@ -1,0 +1,47 @@
+# The relay's role: frames of a path go from one link to another with a new label, in place, and nothing else of them changes.
+# A relay knows paths, not streams; what waits for a slow neighbour is bounded for each flow.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from pcgrelay._core.buf cimport Buf
+from pcgrelay._core.frame cimport Frame
+from pcgrelay._core.link cimport Lane, Shard
+from pcgrelay._core.queue cimport Account
+from pcgrelay._core.result cimport Result
+
+
+# One direction of a path.
+cdef struct PathEnd:
+    Path* path
+    PathEnd* next_out           # with the same hash in Shard.outs
+    Account* accounts           # owned: one for each lane index of this worker
+    uint8_t* lost               # owned: LOST was said, until a RESUME passes
+    uint32_t slots
+    uint32_t in_link
+    uint32_t in_label
+    uint32_t out_link
+    uint32_t out_label
+
+cdef struct Path:
+    PathEnd ends[2]
+    Path* next_dying
+    uint32_t number
+    uint32_t priority
+
+
+# Forward between two links for the lanes of this worker; cap is for each flow and direction. RESULT_NO_MEMORY: nothing was added.
+cdef Result relay_path_add(Shard* shard, uint32_t number, uint32_t a_link, uint32_t a_in, uint32_t a_out,
+                           uint32_t b_link, uint32_t b_in, uint32_t b_out, uint64_t cap, uint32_t priority,
+                           uint32_t lanes) noexcept nogil
+cdef void relay_path_remove(Shard* shard, uint32_t number) noexcept nogil
+
+# A frame of a flow came, whole, its header in clear. owner: the buffer it lies in, or NULL if it lies in the receive space.
+cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire, Buf* owner) noexcept nogil
+
+# The neighbour says that a path is lost behind it.
+cdef Result relay_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil
+
+# Memory is short: drop what waits in a class of the lane from span first on, and say so to those who sent it.
+cdef void relay_cut(Shard* shard, Lane* lane, uint32_t waits_in, uint32_t first) noexcept nogil
+
+# Free paths that were removed and have nothing queued any more; all: whatever is queued.
+cdef void relay_sweep(Shard* shard, bint all) noexcept nogil

@@ -1,0 +1,43 @@
+# The answers of the core. Zero is fine; every refusal has a name. The numbers below 100 are the local reasons of
+# docs/protocol.md, section 10; those from 100 on are not refusals of a peer.
+cdef enum Result:
+    RESULT_OK = 0
+    RESULT_BAD_TAG = 1
+    RESULT_BAD_LENGTH = 2
+    RESULT_BAD_TYPE = 3
+    RESULT_BAD_FLAGS = 4
+    RESULT_BAD_FIELD = 5
+    RESULT_NOT_CONFIRMED = 6
+    RESULT_BAD_CONFIRM = 7
+    RESULT_BAD_EPOCH = 8
+    RESULT_BAD_NUMBER = 9
+    RESULT_BAD_RECORD = 10
+    RESULT_BAD_STREAM = 11
+    RESULT_BAD_STATE = 12
+    RESULT_CREDIT_EXCEEDED = 13
+    RESULT_BAD_CREDIT = 14
+    RESULT_BAD_FINAL = 15
+    RESULT_UNKNOWN_FLOW = 16
+    RESULT_GLITCHES = 17
+    RESULT_KEY_LIMIT = 18
+    RESULT_TOO_MANY_RESUMES = 19
+    RESULT_SILENT = 20
+    RESULT_PEER_CLOSED = 21
+    RESULT_SOCKET = 22
+    RESULT_CONFIRM_TIMEOUT = 23
+    RESULT_BUDGET = 24
+    RESULT_UNKNOWN_MIX = 25
+    RESULT_LOST_PATH = 26
+    RESULT_LOCAL_CLOSE = 27
+    RESULT_REPLACED = 28
+    RESULT_STREAM_IDS = 29
+    RESULT_BAD_PREAMBLE = 30
+    RESULT_REASONS = 31         # how many reasons there are, with OK
+
+    RESULT_MORE = 100           # come back with more bytes
+    RESULT_LATE = 101           # a record of a stream that has ended: ignored and counted
+    RESULT_DUPLICATE = 102      # a frame that was delivered before: ignored and counted
+    RESULT_GAP = 103            # a frame ahead of the next one: starts a resumption
+    RESULT_NO_MEMORY = 104      # the budget is used up
+    RESULT_CRYPTO = 105         # libcrypto failed where it never should
+    RESULT_NONCE = 106          # a counter that is not above the last one: refused before it does harm

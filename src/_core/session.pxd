@@ -1,0 +1,63 @@
+# An edge's sessions on one worker: which flows they have here, over which lanes these run, and the frames that are theirs.
+# What the records in a bundle mean is the business of edge.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from pcgrelay._core.buf cimport Buf
+from pcgrelay._core.flow cimport Flow
+from pcgrelay._core.frame cimport Frame
+from pcgrelay._core.link cimport Gauge, Lane, Shard
+from pcgrelay._core.result cimport Result
+from pcgrelay._core.wire cimport WIRE_LANES_MAX
+
+
+cdef struct Session:
+    Flow* flows[WIRE_LANES_MAX] # owned, by index; NULL: on another worker
+    Gauge* gauge                # owned: one reference
+    uint32_t number
+    uint32_t flow_count         # of the whole session
+    uint32_t priority
+    uint32_t marking
+    uint32_t link               # 0: no path yet
+    uint32_t in_label
+    uint32_t out_label
+    uint32_t turn               # of the flow that the next stream takes
+    bint initiator
+
+
+# Know a session; secret is the session's, from which the flows of this worker are derived. NULL: no memory or libcrypto failed.
+cdef Session* session_add(Shard* shard, uint32_t number, const uint8_t* secret, const uint8_t* binding, uint32_t suite,
+                          bint initiator, uint32_t flows, uint64_t cap, uint32_t marking, uint32_t priority,
+                          Gauge* gauge) noexcept nogil
+cdef Session* session_find(Shard* shard, uint32_t number) noexcept nogil
+
+# Forget it: keys wiped, frames dropped. Its streams must be gone.
+cdef void session_remove(Shard* shard, Session* session) noexcept nogil
+
+# Lead the flows over this link from now on. A failure ends the session.
+cdef Result session_path(Shard* shard, Session* session, uint32_t link, uint32_t in_label,
+                         uint32_t out_label) noexcept nogil
+
+# A lane came up or went: attach or detach the flows of its index. *failed: a session that must end, or NULL.
+cdef Result session_lane_up(Shard* shard, Lane* lane, Session** failed) noexcept nogil
+cdef void session_lane_down(Shard* shard, Lane* lane, uint32_t code) noexcept nogil
+
+# A relay says that it cannot forward what we send under label.
+cdef void session_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil
+
+# Open a frame of a flow and act on all but bundles. *flow: whose it is, or NULL if nobody's.
+# RESULT_OK and type BUNDLE or DATAGRAMS: its records lie in clear behind the prefix. RESULT_DUPLICATE: done with.
+# RESULT_PEER_CLOSED: the far edge ends the session, *code says why. Anything else: end the session, with that reason.
+cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire, Flow** flow,
+                          uint32_t* code) noexcept nogil
+
+# Seal a bundle of length bytes that lies in buf and send it. The reference passes.
+cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) noexcept nogil
+
+# Send ACKs that are due; answer when the next one is (or 0). *failed: a session that must end.
+cdef uint64_t session_acks(Shard* shard, Session** failed, Result* reason) noexcept nogil
+
+# The beat: re-keying of idle flows, RESUMEs that got no answer.
+cdef Result session_tick(Shard* shard, Session* session) noexcept nogil
+
+# Tell the far edge that the session ends.
+cdef void session_say_close(Shard* shard, Session* session, uint32_t code) noexcept nogil

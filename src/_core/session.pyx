@@ -1,0 +1,495 @@
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, buf_take, pool_alloc, pool_free
+from pcgrelay._core.epoch cimport key_expand_number
+from pcgrelay._core.flow cimport (
+    FLOW_RESUME_AGAIN_US,
+    FLOW_RESUMING,
+    FLOW_STARTING,
+    FLOW_UP,
+    Flow,
+    flow_ack,
+    flow_break,
+    flow_confirm,
+    flow_header,
+    flow_must_rekey,
+    flow_open,
+    flow_rekey,
+    flow_resume,
+    flow_seal,
+    flow_start,
+    flow_stop,
+    flow_take_ack,
+    flow_take_confirm,
+    flow_take_rekey,
+    flow_take_resume,
+    flow_volatile,
+)
+from pcgrelay._core.frame cimport Frame
+from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
+from pcgrelay._core.link cimport (
+    GAUGE_LANES_UP,
+    GAUGE_RECEIVED_BYTES,
+    GAUGE_RECEIVED_FRAMES,
+    GAUGE_SENT_BYTES,
+    GAUGE_SENT_FRAMES,
+    Gauge,
+    Lane,
+    Link,
+    Shard,
+    gauge_at,
+    gauge_drop,
+    lane_is_up,
+    lane_push,
+    lane_say_lost,
+    link_find,
+    shard_event,
+)
+from pcgrelay._core.mailbox cimport EVENT_FLOW_UP, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event
+from pcgrelay._core.map cimport map_find, map_next, map_put, map_take
+from pcgrelay._core.result cimport (
+    RESULT_DUPLICATE,
+    RESULT_GAP,
+    RESULT_NO_MEMORY,
+    RESULT_OK,
+    RESULT_PEER_CLOSED,
+    RESULT_UNKNOWN_FLOW,
+    Result,
+)
+from pcgrelay._core.stats cimport COUNT_DUPLICATES, COUNT_GAPS, COUNT_REKEYS, COUNT_RESUMES, COUNT_UNKNOWN_FLOWS
+from pcgrelay._core.wire cimport (
+    CODE_UNKNOWN,
+    FRAME_ACK,
+    FRAME_BUNDLE,
+    FRAME_FLOW_CLOSE,
+    FRAME_FLOW_CONFIRM,
+    FRAME_FLOW_REKEY,
+    FRAME_RESUME,
+    WIRE_PREFIX,
+    wire_get16,
+    wire_get64,
+    wire_put16,
+)
+
+
+cdef Session* session_add(Shard* shard, uint32_t number, const uint8_t* secret, const uint8_t* binding, uint32_t suite,
+                          bint initiator, uint32_t flows, uint64_t cap, uint32_t marking, uint32_t priority,
+                          Gauge* gauge) noexcept nogil:
+    cdef uint8_t flow_secret[32]
+    cdef uint32_t i
+    cdef Flow* flow
+    cdef Result answer = RESULT_OK
+    cdef Session* session = <Session*>pool_alloc(&shard.pool, sizeof(Session))
+    if session == NULL:
+        return NULL
+    session.number = number
+    session.flow_count = flows
+    session.priority = priority
+    session.marking = marking
+    session.initiator = initiator
+    for i in range(flows):
+        if i % shard.workers != shard.index or answer != RESULT_OK:
+            continue
+        flow = <Flow*>pool_alloc(&shard.pool, sizeof(Flow))
+        if flow == NULL:
+            answer = RESULT_NO_MEMORY
+            continue
+        session.flows[i] = flow
+        answer = key_expand_number(secret, b"flow", i, 2, flow_secret)
+        if answer == RESULT_OK:
+            answer = flow_start(flow, <uint16_t>i, flow_secret, suite, initiator, binding, cap)
+        flow.session = session
+    OPENSSL_cleanse(flow_secret, 32)
+    if answer != RESULT_OK or not map_put(&shard.sessions, number, session):
+        session_remove(shard, session)
+        return NULL
+    session.gauge = gauge
+    return session
+
+
+cdef Session* session_find(Shard* shard, uint32_t number) noexcept nogil:
+    return <Session*>map_find(&shard.sessions, number)
+
+
+cdef void session_remove(Shard* shard, Session* session) noexcept nogil:
+    cdef uint32_t i
+    cdef Flow* flow
+    for i in range(session.flow_count):
+        flow = session.flows[i]
+        if flow != NULL:
+            unlist(shard, flow)
+            flow_stop(flow, &shard.pool)
+            pool_free(&shard.pool, flow, sizeof(Flow))
+    if session.in_label != 0 and map_find(&shard.labels, session.in_label) == session:
+        map_take(&shard.labels, session.in_label)
+    if session_find(shard, session.number) == session:
+        map_take(&shard.sessions, session.number)
+    if session.gauge != NULL:
+        gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP] = 0
+    gauge_drop(session.gauge)
+    pool_free(&shard.pool, session, sizeof(Session))
+
+
+# Take a flow out of the shard's lists before it is freed.
+cdef void unlist(Shard* shard, Flow* flow) noexcept nogil:
+    cdef Flow** at = &shard.active_first
+    cdef Flow* last = NULL
+    while at[0] != NULL:
+        if at[0] == flow:
+            at[0] = flow.next_active
+        else:
+            last = at[0]
+            at = &at[0].next_active
+    shard.active_last = last
+    at = &shard.due
+    while at[0] != NULL:
+        if at[0] == flow:
+            at[0] = flow.next_due
+        else:
+            at = &at[0].next_due
+
+
+# -- sending ----------------------------------------------------------------------------------------------------------
+
+# Send a sealed frame on the flow's lane; the reference passes. Without a lane a retained frame just waits for RESUME.
+cdef Result emit(Shard* shard, Flow* flow, Buf* buf) noexcept nogil:
+    cdef Session* session = <Session*>flow.session
+    cdef Lane* lane = <Lane*>flow.lane
+    cdef uint64_t* gauge = gauge_at(session.gauge, shard.index)
+    cdef Result answer = RESULT_OK
+    if lane == NULL:
+        buf_drop(&shard.pool, buf)
+        return RESULT_OK
+    flow_header(buf, session.out_label, buf_data(buf))
+    gauge[GAUGE_SENT_BYTES] += buf.length
+    gauge[GAUGE_SENT_FRAMES] = flow.retained_bytes
+    answer = lane_push(shard, lane, buf_data(buf), buf.length, buf, NULL, session.priority)
+    if answer != RESULT_OK:
+        buf_drop(&shard.pool, buf)
+    return answer
+
+
+cdef inline Result emit_retained(Shard* shard, Flow* flow, Buf* buf) noexcept nogil:
+    buf.refs += 1
+    return emit(shard, flow, buf)
+
+
+cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) noexcept nogil:
+    cdef Buf* rekey = NULL
+    cdef Result answer
+    if flow_must_rekey(flow, &shard.limits, shard.now_us):
+        answer = flow_rekey(flow, &shard.pool, shard.now_us, &rekey)
+        if answer == RESULT_OK:
+            shard.stats.count[COUNT_REKEYS] += 1
+            answer = emit_retained(shard, flow, rekey)
+        if answer != RESULT_OK:
+            buf_drop(&shard.pool, buf)
+            return answer
+    answer = flow_seal(flow, &shard.pool, FRAME_BUNDLE, buf, length, shard.now_us)
+    if answer != RESULT_OK:
+        return answer
+    return emit_retained(shard, flow, buf)
+
+
+cdef Result say_resume(Shard* shard, Flow* flow) noexcept nogil:
+    cdef Buf* buf = NULL
+    cdef Result answer = flow_resume(flow, &shard.pool, shard.now_us, &buf)
+    if answer != RESULT_OK:
+        return answer
+    shard.stats.count[COUNT_RESUMES] += 1
+    return emit(shard, flow, buf)
+
+
+# Send everything retained again. What is still queued in some other lane is copied: its header there must stay as it is.
+cdef Result send_again(Shard* shard, Flow* flow) noexcept nogil:
+    cdef Buf* buf = flow.retained
+    cdef Buf* copy
+    cdef Result answer = RESULT_OK
+    while buf != NULL and answer == RESULT_OK:
+        if buf.refs == 1:
+            answer = emit_retained(shard, flow, buf)
+        else:
+            copy = buf_take(&shard.pool, buf.length, True)
+            if copy == NULL:
+                return RESULT_NO_MEMORY
+            memcpy(buf_data(copy), buf_data(buf), buf.length)
+            copy.length = buf.length
+            copy.number = buf.number
+            copy.frame_epoch = buf.frame_epoch
+            copy.frame_type = buf.frame_type
+            answer = emit(shard, flow, copy)
+        buf = buf.next
+    return answer
+
+
+# -- paths and lanes --------------------------------------------------------------------------------------------------
+
+cdef Result attach(Shard* shard, Session* session, Flow* flow) noexcept nogil:
+    cdef Link* link = link_find(shard, session.link)
+    cdef Lane* lane = NULL if link == NULL else link.lanes[flow.index]
+    cdef Buf* buf = NULL
+    cdef Result answer
+    if lane == NULL or not lane_is_up(lane):
+        flow.lane = NULL
+        return RESULT_OK
+    flow.lane = lane
+    if flow.confirmed_tx:
+        answer = flow_break(flow, shard.now_us)
+        return answer if answer != RESULT_OK else say_resume(shard, flow)
+    if not session.initiator:
+        return RESULT_OK
+    answer = flow_confirm(flow, &shard.pool, shard.now_us, &buf)
+    return answer if answer != RESULT_OK else emit_retained(shard, flow, buf)
+
+
+cdef Result session_path(Shard* shard, Session* session, uint32_t link, uint32_t in_label,
+                         uint32_t out_label) noexcept nogil:
+    cdef uint32_t i
+    cdef Result answer = RESULT_OK
+    if not map_put(&shard.labels, in_label, session):
+        return RESULT_NO_MEMORY
+    if session.in_label != 0 and session.in_label != in_label:
+        map_take(&shard.labels, session.in_label)
+    session.link = link
+    session.in_label = in_label
+    session.out_label = out_label
+    for i in range(session.flow_count):
+        if session.flows[i] != NULL and answer == RESULT_OK:
+            answer = attach(shard, session, session.flows[i])
+    return answer
+
+
+cdef Result session_lane_up(Shard* shard, Lane* lane, Session** failed) noexcept nogil:
+    cdef uint32_t at = 0
+    cdef Session* session
+    cdef Result answer
+    failed[0] = NULL
+    while True:
+        session = <Session*>map_next(&shard.sessions, &at)
+        if session == NULL:
+            return RESULT_OK
+        if session.link != lane.link.number or lane.index >= session.flow_count \
+                or session.flows[lane.index] == NULL:
+            continue
+        answer = attach(shard, session, session.flows[lane.index])
+        if answer != RESULT_OK:
+            failed[0] = session
+            return answer
+
+
+cdef void stall(Shard* shard, Session* session, Flow* flow, uint32_t code) noexcept nogil:
+    cdef Event* event
+    flow.lane = NULL
+    if flow.state == FLOW_UP:
+        gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP] -= 1
+        flow.state = FLOW_RESUMING
+    event = shard_event(shard, EVENT_SESSION_STALLED)
+    event.a = session.number
+    event.b = flow.index
+    event.c = code
+
+
+cdef void session_lane_down(Shard* shard, Lane* lane, uint32_t code) noexcept nogil:
+    cdef uint32_t at = 0
+    cdef Session* session
+    while True:
+        session = <Session*>map_next(&shard.sessions, &at)
+        if session == NULL:
+            return
+        if lane.index < session.flow_count and session.flows[lane.index] != NULL \
+                and session.flows[lane.index].lane == lane:
+            stall(shard, session, session.flows[lane.index], code)
+
+
+cdef void session_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil:
+    cdef uint32_t at = 0
+    cdef Session* session
+    while True:
+        session = <Session*>map_next(&shard.sessions, &at)
+        if session == NULL:
+            shard.stats.count[COUNT_UNKNOWN_FLOWS] += 1
+            return
+        if session.link == lane.link.number and session.out_label == label and lane.index < session.flow_count \
+                and session.flows[lane.index] != NULL and session.flows[lane.index].lane == lane:
+            stall(shard, session, session.flows[lane.index], code)
+            return
+
+
+# -- receiving --------------------------------------------------------------------------------------------------------
+
+cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire, Flow** flow,
+                          uint32_t* code) noexcept nogil:
+    cdef Session* session = <Session*>map_find(&shard.labels, frame.flow)
+    cdef Flow* mine = NULL
+    cdef Result answer
+    flow[0] = NULL
+    if session != NULL and session.link == lane.link.number and lane.index < session.flow_count:
+        mine = session.flows[lane.index]
+    if mine == NULL:
+        shard.stats.count[COUNT_UNKNOWN_FLOWS] += 1
+        shard.stats.refused[<int>RESULT_UNKNOWN_FLOW] += 1
+        lane_say_lost(shard, lane, frame.flow, CODE_UNKNOWN)
+        return RESULT_DUPLICATE
+    flow[0] = mine
+    answer = flow_open(mine, frame, wire, shard.now_us)
+    if answer == RESULT_DUPLICATE:
+        shard.stats.count[COUNT_DUPLICATES] += 1
+        # The far edge may have missed our ACK: say again what we have.
+        owe_ack(shard, mine, shard.now_us)
+        return answer
+    if answer == RESULT_GAP:
+        return take_gap(shard, lane, mine)
+    if answer != RESULT_OK:
+        return answer
+    gauge_at(session.gauge, shard.index)[GAUGE_RECEIVED_BYTES] += WIRE_PREFIX + frame.length
+    if mine.ack_due_us != 0:
+        owe_ack(shard, mine, mine.ack_due_us)
+    if frame.type == FRAME_BUNDLE:
+        return RESULT_OK
+    if frame.type == FRAME_RESUME:
+        # Authentic by now: the far edge speaks to us over this lane, so it is the way.
+        mine.lane = lane
+    return take_frame(shard, session, mine, frame.type, wire + WIRE_PREFIX, code)
+
+
+cdef void owe_ack(Shard* shard, Flow* flow, uint64_t due_us) noexcept nogil:
+    if flow.ack_due_us == 0 or due_us < flow.ack_due_us:
+        flow.ack_due_us = due_us
+    if not flow.due:
+        flow.due = True
+        flow.next_due = shard.due
+        shard.due = flow
+
+
+cdef Result take_gap(Shard* shard, Lane* lane, Flow* flow) noexcept nogil:
+    cdef Result answer
+    shard.stats.count[COUNT_GAPS] += 1
+    if flow.state == FLOW_RESUMING:
+        return RESULT_DUPLICATE
+    if flow.state == FLOW_UP:
+        gauge_at((<Session*>flow.session).gauge, shard.index)[GAUGE_LANES_UP] -= 1
+    flow.lane = lane
+    answer = flow_break(flow, shard.now_us)
+    if answer == RESULT_OK:
+        answer = say_resume(shard, flow)
+    return answer if answer != RESULT_OK else RESULT_DUPLICATE
+
+
+cdef Result take_frame(Shard* shard, Session* session, Flow* flow, uint32_t type, const uint8_t* body,
+                       uint32_t* code) noexcept nogil:
+    cdef Result answer = RESULT_OK
+    cdef Buf* buf = NULL
+    cdef Event* event
+    if type == FRAME_FLOW_CONFIRM:
+        answer = flow_take_confirm(flow, body)
+        if answer == RESULT_OK and not session.initiator and not flow.confirmed_tx:
+            answer = flow_confirm(flow, &shard.pool, shard.now_us, &buf)
+            if answer == RESULT_OK:
+                answer = emit_retained(shard, flow, buf)
+        if answer == RESULT_OK:
+            if flow.state == FLOW_UP:
+                gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP] += 1
+            event = shard_event(shard, EVENT_FLOW_UP)
+            event.a = session.number
+            event.b = flow.index
+    elif type == FRAME_FLOW_REKEY:
+        answer = flow_take_rekey(flow, body)
+        gauge_at(session.gauge, shard.index)[GAUGE_RECEIVED_FRAMES] = flow.rx.number
+    elif type == FRAME_ACK:
+        answer = flow_take_ack(flow, &shard.pool, wire_get64(body), shard.now_us)
+        gauge_at(session.gauge, shard.index)[GAUGE_SENT_FRAMES] = flow.retained_bytes
+    elif type == FRAME_RESUME:
+        answer = take_resume(shard, session, flow, body)
+    elif type == FRAME_FLOW_CLOSE:
+        code[0] = wire_get16(body)
+        return RESULT_PEER_CLOSED
+    return answer
+
+
+cdef Result take_resume(Shard* shard, Session* session, Flow* flow, const uint8_t* body) noexcept nogil:
+    cdef bint answer = False
+    cdef bint again = False
+    cdef bint was_up = flow.state == FLOW_UP
+    cdef Event* event
+    cdef Result result = flow_take_resume(flow, &shard.pool, body, shard.now_us, &answer, &again)
+    if result == RESULT_OK and answer:
+        result = say_resume(shard, flow)
+    if result == RESULT_OK and again:
+        result = send_again(shard, flow)
+    if result == RESULT_OK and flow.state == FLOW_UP and not was_up:
+        gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP] += 1
+        event = shard_event(shard, EVENT_SESSION_RESUMED)
+        event.a = session.number
+        event.b = flow.index
+    return result
+
+
+# -- time -------------------------------------------------------------------------------------------------------------
+
+cdef uint64_t session_acks(Shard* shard, Session** failed, Result* reason) noexcept nogil:
+    cdef Flow* flow = shard.due
+    cdef Flow* following
+    cdef Buf* buf
+    cdef Result answer
+    cdef uint64_t next_us = 0
+    shard.due = NULL
+    failed[0] = NULL
+    while flow != NULL:
+        following = flow.next_due
+        flow.due = False
+        if flow.ack_due_us == 0 or flow.lane == NULL or flow.state == FLOW_RESUMING:
+            # RESUME says the same, once there is a lane.
+            flow.ack_due_us = 0
+        elif flow.ack_due_us > shard.now_us:
+            owe_ack(shard, flow, flow.ack_due_us)
+            if next_us == 0 or flow.ack_due_us < next_us:
+                next_us = flow.ack_due_us
+        else:
+            buf = NULL
+            answer = flow_ack(flow, &shard.pool, &buf)
+            if answer == RESULT_OK:
+                answer = emit(shard, flow, buf)
+            if answer != RESULT_OK and failed[0] == NULL:
+                failed[0] = <Session*>flow.session
+                reason[0] = answer
+        flow = following
+    return next_us
+
+
+cdef Result session_tick(Shard* shard, Session* session) noexcept nogil:
+    cdef uint32_t i
+    cdef Flow* flow
+    cdef Buf* buf
+    cdef Result answer = RESULT_OK
+    for i in range(session.flow_count):
+        flow = session.flows[i]
+        if flow == NULL or flow.lane == NULL or answer != RESULT_OK:
+            continue
+        if flow.state == FLOW_RESUMING and shard.now_us - flow.resume_sent_us > FLOW_RESUME_AGAIN_US:
+            answer = flow_break(flow, shard.now_us)
+            if answer == RESULT_OK:
+                answer = say_resume(shard, flow)
+        elif flow.state == FLOW_UP and flow_must_rekey(flow, &shard.limits, shard.now_us):
+            buf = NULL
+            answer = flow_rekey(flow, &shard.pool, shard.now_us, &buf)
+            if answer == RESULT_OK:
+                shard.stats.count[COUNT_REKEYS] += 1
+                answer = emit_retained(shard, flow, buf)
+    return answer
+
+
+cdef void session_say_close(Shard* shard, Session* session, uint32_t code) noexcept nogil:
+    cdef uint8_t body[4]
+    cdef uint32_t i
+    cdef Buf* buf
+    wire_put16(body, code)
+    wire_put16(body + 2, 0)
+    for i in range(session.flow_count):
+        if session.flows[i] == NULL or session.flows[i].lane == NULL:
+            continue
+        buf = NULL
+        if flow_volatile(session.flows[i], &shard.pool, FRAME_FLOW_CLOSE, body, 4, &buf) == RESULT_OK:
+            emit(shard, session.flows[i], buf)
+        else:
+            buf_drop(&shard.pool, buf)

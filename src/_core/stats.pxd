@@ -1,0 +1,64 @@
+# Counters of one worker. Only their worker writes them; anybody may read them, each is one aligned word.
+from libc.stdint cimport uint32_t, uint64_t
+
+
+
+# Why a stream ended, for the local log. The far edge is told a code only.
+ctypedef uint32_t Cause
+
+cdef enum:
+    CAUSE_DONE
+    CAUSE_APPLICATION_RESET
+    CAUSE_FAR_RESET
+    CAUSE_TARGET_REFUSED
+    CAUSE_TARGET_SILENT
+    CAUSE_TARGET_UNRESOLVED
+    CAUSE_TARGET_UNREACHABLE
+    CAUSE_NOT_ALLOWED
+    CAUSE_UNKNOWN_SERVICE
+    CAUSE_MARKING
+    CAUSE_NO_ROUTE
+    CAUSE_WAITED_TOO_LONG
+    CAUSE_SESSION_LOST
+    CAUSE_BUDGET
+    CAUSE_LIMIT
+    CAUSE_DRAINING
+    CAUSE_LINGER
+    CAUSE_DESCRIPTORS
+    CAUSE_SHUTDOWN
+    CAUSE_COUNT
+
+cdef enum:
+    COUNT_FRAMES_SENT
+    COUNT_FRAMES_RECEIVED
+    COUNT_BYTES_SENT
+    COUNT_BYTES_RECEIVED
+    COUNT_FRAMES_FORWARDED
+    COUNT_FRAMES_DROPPED
+    COUNT_LANES_OPENED
+    COUNT_LANES_CLOSED
+    COUNT_STREAMS_OPENED
+    COUNT_STREAMS_CLOSED
+    COUNT_STREAMS_REFUSED
+    COUNT_STREAMS_WAITED
+    COUNT_APPLICATION_SENT
+    COUNT_APPLICATION_RECEIVED
+    COUNT_DUPLICATES
+    COUNT_GAPS
+    COUNT_RESUMES
+    COUNT_LATE_RECORDS
+    COUNT_REKEYS
+    COUNT_UNKNOWN_FLOWS
+    COUNT_PONGS_UNKNOWN
+    COUNT_ACCEPT_FAILED
+    COUNT_DATAGRAMS_IGNORED
+    COUNT_SYSTEM_CALLS
+    COUNT_TURNS
+    COUNT_SETTLED_BYTES
+    COUNT_COUNT
+
+cdef struct Stats:
+    uint64_t count[40]
+    uint64_t refused[32]
+    uint64_t cause[32]
+    uint64_t streams            # open now
