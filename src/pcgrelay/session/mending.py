@@ -198,8 +198,13 @@ class Mender:
         end.on_closed = lambda code: self.path_closed(session, end, code)
         session.unresumed = set(range(session.flows))
         self._plane.session_path(session.number, link=end.link.number, in_label=end.in_label, out_label=end.out_label)
-        if old is not None and old is not end:
+        if old is None:
+            return
+        if session.initiator:
             self.paths.close(old, Code.DONE)
+        else:
+            # The initiator closes it when it has changed over; closed from here now, it would look lost to it.
+            asyncio.get_running_loop().call_later(RESUME_ANSWER_S, self.paths.close, old, Code.DONE)
 
     def resume_asked(self, session: Session | None, link: Link, asked: PathOpen, source: NodeId) -> None:
         """Another edge opened a new path for a session that it says is ours."""

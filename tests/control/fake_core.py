@@ -1,0 +1,403 @@
+"""A core of pure Python for tests of the control plane: the face of `core.pyi`, and just enough behind it.
+
+Lanes are real sockets. On them travel frames of 48 clear bytes: a confirmation of the lane, one for each flow of a
+session, a resumption, and the word that a path is lost. So links, paths and sessions come up, break and mend as they do
+with the real core, but nothing is sealed and no stream is ever carried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+EVENT_LANE_UP = 1
+EVENT_LANE_DOWN = 2
+EVENT_SESSION_UP = 3
+EVENT_SESSION_DOWN = 4
+EVENT_SESSION_STALLED = 5
+EVENT_SESSION_RESUMED = 6
+EVENT_PEER_DRAINS = 7
+EVENT_IMPORT_WANTED = 8
+EVENT_STREAM_END = 9
+EVENT_STREAM_OPEN = 10
+EVENT_EVENTS_LOST = 11
+ROLE_EDGE, ROLE_RELAY = 1, 2
+IMPORT_DOWN, IMPORT_PENDING, IMPORT_LIVE = 0, 1, 2
+EXPORT_READY, EXPORT_DRAIN, EXPORT_UNRESOLVED = 0, 1, 2
+
+FRAME = struct.Struct(">BHI41s")
+LANE_CONFIRM, FLOW_CONFIRM, RESUME, RESUME_ANSWER, LOST = range(1, 6)
+UNREACHABLE, VIOLATION = 6, 1
+
+
+class CoreError(Exception):
+    """As the core's."""
+
+
+def refusal_name(reason: int) -> str:
+    return {0: "none", 1: "eof", 2: "confirm_mismatch"}.get(reason, f"reason_{reason}")
+
+
+def cause_name(cause: int) -> str:
+    return {0: "done", 1: "not_allowed"}.get(cause, f"cause_{cause}")
+
+
+@dataclass(eq=False)
+class Lane:
+    sock: socket.socket
+    index: int
+    number: int
+    is_up: bool = False
+    held: bytearray = field(default_factory=bytearray)
+
+
+@dataclass(eq=False)
+class FakeLink:
+    secret: bytes
+    binding: bytes
+    dialler: bool
+    lanes_wanted: int
+    link_id: bytes
+    next_number: int = 0
+    used: set[int] = field(default_factory=set)
+    lanes: dict[int, Lane] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class FakeSession:
+    binding: bytes
+    initiator: bool
+    flows: int
+    secret: bytes
+    path: tuple[int, int, int] | None = None
+    up: set[int] = field(default_factory=set)
+    was_up: bool = False
+
+
+class Core:
+    """One node's data plane, run by the loop that `start` was called in."""
+
+    made: list[Core] = []
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        self.workers: int = options["workers"]
+        self.link_table: dict[int, FakeLink] = {}
+        self.session_table: dict[int, FakeSession] = {}
+        self.forwards: dict[tuple[int, int], tuple[int, int, int]] = {}  # (link, label): (path, link, label)
+        self.path_sides: dict[int, list[tuple[int, int]]] = {}
+        self.published: dict[str, Any] = {}
+        self.listeners: dict[int, list[int]] = {}
+        self.streams_open = 0
+        self.is_draining = False
+        self._events: deque[tuple[object, ...]] = deque()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = False
+        Core.made.append(self)
+
+    def fileno(self) -> int:
+        return self._wake
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    def stop(self) -> None:
+        if self._stopped:
+            return
+        self._stopped = True
+        for link in list(self.link_table):
+            self.link_close(link, 0)
+        for fds in self.listeners.values():
+            for fd in fds:
+                os.close(fd)
+        os.close(self._wake)
+
+    def events(self, limit: int = 4096) -> list[tuple[object, ...]]:
+        try:
+            os.eventfd_read(self._wake)
+        except BlockingIOError:
+            pass
+        taken = [self._events.popleft() for _ in range(min(limit, len(self._events)))]
+        if self._events:
+            os.eventfd_write(self._wake, 1)
+        return taken
+
+    def say(self, *event: object) -> None:
+        """Report an event; tests use it too."""
+        if not self._stopped:
+            self._events.append(event)
+            os.eventfd_write(self._wake, 1)
+
+    # -- links
+
+    def link_add(
+        self, link: int, *, secret: bytearray, binding: bytes, suite: int, dialler: bool, lanes: int, link_id: bytes
+    ) -> None:
+        assert 1 <= link <= 65_535
+        assert len(secret) == 32
+        assert any(secret)
+        assert len(binding) == 32
+        assert len(link_id) == 16
+        if link in self.link_table:
+            raise CoreError("link known")
+        self.link_table[link] = FakeLink(bytes(secret), binding, dialler, lanes, link_id)
+        secret[:] = bytes(32)
+
+    def lane_dial(self, link: int, index: int) -> tuple[int, bytes]:
+        known = self._link(link)
+        number, known.next_number = known.next_number, known.next_number + 1
+        clear = struct.pack(">4sHHII16s", b"PCGR", 1, index, number, 0, known.link_id)
+        return number, clear + hmac.digest(known.secret, clear, "sha256")[:16]
+
+    def lane_check(self, link: int, preamble: bytes) -> tuple[int, int]:
+        known = self._link(link)
+        magic, version, index, number, reserved, link_id = struct.unpack(">4sHHII16s", preamble[:32])
+        if (magic, version, reserved, link_id) != (b"PCGR", 1, 0, known.link_id):
+            raise CoreError("malformed")
+        if preamble[32:] != hmac.digest(known.secret, preamble[:32], "sha256")[:16]:
+            raise CoreError("proof")
+        if number in known.used or index >= known.lanes_wanted:
+            raise CoreError("number_used")
+        known.used.add(number)
+        return index, number
+
+    def lane_add(self, link: int, index: int, number: int, fd: int) -> None:
+        sock = socket.socket(fileno=fd)
+        known = self.link_table.get(link)
+        if known is None:
+            sock.close()
+            raise CoreError("link unknown")
+        assert self._loop is not None
+        old = known.lanes.pop(index, None)
+        if old is not None:
+            self._shut(old)
+        lane = Lane(sock, index, number)
+        known.lanes[index] = lane
+        self._send(lane, LANE_CONFIRM, index, 0, known.binding)
+        self._loop.add_reader(fd, self._readable, link, known, lane)
+
+    def link_close(self, link: int, code: int) -> None:
+        known = self._link(link)
+        del self.link_table[link]
+        for lane in known.lanes.values():
+            self._shut(lane)
+        self._stall(link, None)
+
+    def link_drain(self, link: int, milliseconds: int) -> None:
+        self._link(link)
+
+    def lane_cut(self, link: int, index: int) -> None:
+        """For tests: the lane's connection breaks."""
+        self.link_table[link].lanes[index].sock.shutdown(socket.SHUT_RDWR)
+
+    # -- paths and sessions
+
+    def path_add(
+        self,
+        path: int,
+        *,
+        a_link: int,
+        a_in: int,
+        a_out: int,
+        b_link: int,
+        b_in: int,
+        b_out: int,
+        cap: int,
+        priority: int,
+    ) -> None:
+        self._link(a_link)
+        self._link(b_link)
+        assert 131_072 <= cap <= 1 << 30
+        self.forwards[(a_link, a_in)] = (path, b_link, b_out)
+        self.forwards[(b_link, b_in)] = (path, a_link, a_out)
+        self.path_sides[path] = [(a_link, a_in), (b_link, b_in)]
+
+    def path_remove(self, path: int) -> None:
+        for side in self.path_sides.pop(path):
+            del self.forwards[side]
+
+    def session_add(
+        self,
+        session: int,
+        *,
+        secret: bytearray,
+        binding: bytes,
+        suite: int,
+        initiator: bool,
+        flows: int,
+        cap: int,
+        marking: int,
+        priority: int,
+    ) -> None:
+        assert 131_072 <= cap <= 1 << 30
+        assert 1 <= flows <= 64
+        assert len(secret) == 32
+        if session in self.session_table:
+            raise CoreError("session known")
+        self.session_table[session] = FakeSession(binding, initiator, flows, bytes(secret))
+        secret[:] = bytes(32)
+
+    def session_path(self, session: int, *, link: int, in_label: int, out_label: int) -> None:
+        known = self.session_table.get(session)
+        if known is None:
+            raise CoreError("session unknown")
+        known.path = (link, in_label, out_label)
+        if known.initiator:
+            for flow in range(known.flows):
+                self._say_flow(known, RESUME if known.was_up else FLOW_CONFIRM, flow)
+
+    def session_close(self, session: int, code: int) -> None:
+        if self.session_table.pop(session, None) is None:
+            raise CoreError("session unknown")
+
+    # -- tables and facts
+
+    def publish(
+        self,
+        *,
+        exports: Sequence[tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]],
+        imports: Sequence[tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]],
+        grants: Sequence[tuple[int, Sequence[int]]],
+    ) -> None:
+        for session, _ in grants:
+            assert session in self.session_table
+        for *_, routes in imports:
+            for session, precedence, weight in routes:
+                assert session in self.session_table
+                assert 1 <= precedence <= 3
+                assert 0 <= weight <= 100
+        self.published = {"exports": list(exports), "imports": list(imports), "grants": dict(grants)}
+
+    def import_listen(self, number: int, fds: Sequence[int]) -> None:
+        assert len(fds) == self.workers
+        self.listeners[number] = list(fds)
+
+    def import_unlisten(self, number: int) -> None:
+        for fd in self.listeners.pop(number):
+            os.close(fd)
+
+    def drain(self) -> None:
+        self.is_draining = True
+
+    def streams(self) -> int:
+        return self.streams_open
+
+    def counters(self) -> dict[str, int]:
+        return {"frames_sent_total": 0, "refused_bad_tag_total": 0}
+
+    def links(self) -> dict[int, dict[str, int]]:
+        return {number: {"lanes_up": len(link.lanes), "rtt_us": 150} for number, link in self.link_table.items()}
+
+    def sessions(self) -> dict[int, dict[str, int]]:
+        return {number: {"flows_up": len(session.up)} for number, session in self.session_table.items()}
+
+    def memory(self) -> dict[str, int]:
+        return {"used_bytes": 1, "budget_bytes": self.options["memory_bytes"], "high_water_bytes": 1}
+
+    # -- within
+
+    def _link(self, link: int) -> FakeLink:
+        known = self.link_table.get(link)
+        if known is None:
+            raise CoreError("link unknown")
+        return known
+
+    def _send(self, lane: Lane, kind: int, flow: int, label: int, body: bytes = b"") -> None:
+        try:
+            lane.sock.send(FRAME.pack(kind, flow, label, body))
+        except OSError:
+            pass
+
+    def _say_flow(self, session: FakeSession, kind: int, flow: int) -> None:
+        assert session.path is not None
+        link, _, label = session.path
+        known = self.link_table.get(link)
+        lane = known.lanes.get(flow) if known else None
+        if lane is not None and lane.is_up:
+            self._send(lane, kind, flow, label, session.binding)
+
+    def _readable(self, link: int, known: FakeLink, lane: Lane) -> None:
+        try:
+            data = lane.sock.recv(65_536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lost(link, known, lane, 1)
+            return
+        lane.held += data
+        while len(lane.held) >= FRAME.size and known.lanes.get(lane.index) is lane:
+            kind, flow, label, body = FRAME.unpack(bytes(lane.held[: FRAME.size]))
+            del lane.held[: FRAME.size]
+            if kind == LANE_CONFIRM:
+                if body[:32] != known.binding:
+                    self._lost(link, known, lane, 2)
+                    return
+                lane.is_up = True
+                self.say(EVENT_LANE_UP, link, lane.index, lane.number)
+            else:
+                self._frame(link, lane, kind, flow, label, body)
+
+    def _frame(self, link: int, lane: Lane, kind: int, flow: int, label: int, body: bytes) -> None:
+        onward = self.forwards.get((link, label))
+        if onward is not None:
+            _, out_link, out_label = onward
+            known = self.link_table.get(out_link)
+            out = known.lanes.get(lane.index) if known else None
+            if out is not None and out.is_up:
+                self._send(out, kind, flow, out_label, body)
+            else:
+                self._send(lane, LOST, flow, label)
+            return
+        for number, session in self.session_table.items():
+            if session.path and session.path[0] == link and label in session.path[1:]:
+                self._session_frame(number, session, kind, flow, body)
+                return
+
+    def _session_frame(self, number: int, session: FakeSession, kind: int, flow: int, body: bytes) -> None:
+        if kind == LOST:
+            self.say(EVENT_SESSION_STALLED, number, flow, UNREACHABLE)
+        elif kind == FLOW_CONFIRM:
+            if body[:32] != session.binding:
+                self.say(EVENT_SESSION_DOWN, number, VIOLATION, 2, False)
+                return
+            if not session.initiator:
+                self._say_flow(session, FLOW_CONFIRM, flow)
+            session.up.add(flow)
+            if len(session.up) == session.flows and not session.was_up:
+                session.was_up = True
+                self.say(EVENT_SESSION_UP, number)
+        elif kind == RESUME and not session.initiator:
+            self._say_flow(session, RESUME_ANSWER, flow)
+            self.say(EVENT_SESSION_RESUMED, number, flow)
+        elif kind == RESUME_ANSWER and session.initiator:
+            self.say(EVENT_SESSION_RESUMED, number, flow)
+
+    def _lost(self, link: int, known: FakeLink, lane: Lane, reason: int) -> None:
+        if known.lanes.get(lane.index) is lane:
+            del known.lanes[lane.index]
+        self._shut(lane)
+        self.say(EVENT_LANE_DOWN, link, lane.index, lane.number, UNREACHABLE, reason)
+        self._stall(link, lane.index)
+
+    def _stall(self, link: int, index: int | None) -> None:
+        for number, session in self.session_table.items():
+            if session.path and session.path[0] == link:
+                for flow in range(session.flows) if index is None else [index]:
+                    if flow < session.flows:
+                        self.say(EVENT_SESSION_STALLED, number, flow, UNREACHABLE)
+
+    def _shut(self, lane: Lane) -> None:
+        if lane.sock.fileno() >= 0:
+            assert self._loop is not None
+            self._loop.remove_reader(lane.sock.fileno())
+            lane.sock.close()

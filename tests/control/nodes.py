@@ -1,0 +1,103 @@
+"""Whole nodes in one process, over loopback, with the fake core: for tests of what they say to each other."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import fake_core
+
+from pcgrelay import config
+from pcgrelay.audit.log import Log
+from pcgrelay.gateway import node_made
+from pcgrelay.gateway.edge import Edge
+from pcgrelay.gateway.node import Node
+from pki import Files, Realm, write_config
+
+KENT, MET, HUB = "kent.police.example", "met.police.example", "hub.example"
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+async def until(true: Callable[[], object], seconds: float = 10.0, what: str = "") -> None:
+    """Wait until something is so; the only wait in these tests."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"never came true: {what or true}"
+        await asyncio.sleep(0.01)
+
+
+class Running:
+    """A started node, its fake core and its log."""
+
+    def __init__(self, node: Node, sink: io.StringIO) -> None:
+        self.node = node
+        self.sink = sink
+        self.core: fake_core.Core = node.plane._core
+
+    @property
+    def edge(self) -> Edge:
+        assert isinstance(self.node, Edge)
+        return self.node
+
+    def lines(self, event: str = "") -> list[dict[str, Any]]:
+        records = [json.loads(line) for line in self.sink.getvalue().splitlines()]
+        return [record for record in records if not event or record["event"] == event]
+
+    def imports(self) -> list[int]:
+        """The published state of each import."""
+        return [entry[4] for entry in self.core.published["imports"]]
+
+    def routes(self) -> list[list[tuple[int, int, int]]]:
+        return [list(entry[5]) for entry in self.core.published["imports"]]
+
+    def sessions_up(self) -> list[str]:
+        return [session.via for session in self.edge.sessions if session.state.name == "UP"]
+
+    async def kill(self) -> None:
+        """End it at once, as kill -9 would: nobody is told, all connections break."""
+        for link in list(self.core.link_table):
+            for lane in self.core.link_table[link].lanes.values():
+                lane.sock.shutdown(socket.SHUT_RDWR)
+        for link in list(self.node.neighbours.links.values()):
+            link._connection._sock.shutdown(socket.SHUT_RDWR)
+        await self.node.stop()
+
+
+class Nodes:
+    """Makes and starts nodes of one realm, and stops them all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pki = Realm(folder)
+        self.running: list[Running] = []
+
+    async def start(self, organisation: str, name: str, **tables: Any) -> Running:
+        path = self.folder / f"{name}.{organisation}.toml"
+        if not (self.folder / f"{name}.{organisation}").exists():
+            self.pki.issue(organisation, name)
+        files = self.folder / f"{name}.{organisation}"
+        given = Files(files / f"{name}.pem", files / f"{name}.key", self.pki.trust, self.pki.crl)
+        node_table: Mapping[str, Any] = {"workers": 2, **tables.pop("node_table", {})}
+        write_config(path, given, organisation, name, node_table=node_table, **tables)
+        sink = io.StringIO()
+        node = node_made(config.load(path), fake_core, Log("debug", sink))
+        running = Running(node, sink)
+        self.running.append(running)
+        await node.start()
+        return running
+
+    async def stop(self) -> None:
+        for running in self.running:
+            if not running.core._stopped:
+                await running.node.stop()

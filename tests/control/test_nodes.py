@@ -1,0 +1,228 @@
+"""Edges and relays of one realm, in one process: what they say to each other, and how it mends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import fake_core
+import pytest
+from nodes import HUB, KENT, MET, Nodes, Running, free_port, until
+
+
+@pytest.fixture
+async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
+    nodes = Nodes(tmp_path)
+    yield nodes
+    await nodes.stop()
+
+
+def export(allow: str = MET) -> dict[str, object]:
+    return {"service": "custody", "target": "127.0.0.1:5432", "allow": [allow]}
+
+
+def entry() -> dict[str, object]:
+    return {"service": f"custody@{KENT}", "listen": f"127.0.0.1:{free_port()}"}
+
+
+def is_live(running: Running) -> bool:
+    return running.imports() == [fake_core.IMPORT_LIVE]
+
+
+async def test_two_edges_that_are_neighbours(nodes: Nodes) -> None:
+    port = free_port()
+    kent = await nodes.start(KENT, "kent-1", listens=[f"127.0.0.1:{port}"], exports=[export()])
+    met = await nodes.start(
+        MET, "met-1", links=[{"peer": f"kent-1.{KENT}", "address": f"127.0.0.1:{port}"}], imports=[entry()]
+    )
+    await until(lambda: is_live(met))
+    await until(lambda: kent.sessions_up() and met.sessions_up())
+    assert kent.core.published["grants"] == {1: (0,)}
+    assert met.core.published["grants"] == {1: ()}
+    up = met.lines("session.up")[0]
+    assert (up["peer"], up["group"], up["suite"]) == (f"kent-1.{KENT}", "X25519MLKEM768", "AES-256-GCM")
+    assert [link.binding for link in kent.core.link_table.values()] == [
+        link.binding for link in met.core.link_table.values()
+    ]
+    assert [session.secret for session in kent.core.session_table.values()] == [
+        session.secret for session in met.core.session_table.values()
+    ]
+
+
+async def relays(nodes: Nodes, count: int) -> list[tuple[Running, int]]:
+    """So many relays, each linked to the one before."""
+    made: list[tuple[Running, int]] = []
+    for number in range(1, count + 1):
+        port = free_port()
+        links = [{"peer": f"relay-{number - 1}.{HUB}", "address": f"127.0.0.1:{made[-1][1]}"}] if made else []
+        running = await nodes.start(HUB, f"relay-{number}", role="relay", listens=[f"127.0.0.1:{port}"], links=links)
+        made.append((running, port))
+    return made
+
+
+def dial(number: int, port: int) -> dict[str, object]:
+    return {"peer": f"relay-{number}.{HUB}", "address": f"127.0.0.1:{port}"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+async def test_edges_meet_through_relays_in_a_row(nodes: Nodes, count: int) -> None:
+    made = await relays(nodes, count)
+    kent = await nodes.start(KENT, "kent-1", links=[dial(1, made[0][1])], exports=[export()])
+    met = await nodes.start(MET, "met-1", links=[dial(count, made[-1][1])], imports=[entry()])
+    await until(lambda: is_live(met))
+    assert met.sessions_up() == [f"relay-{count}.{HUB}"]
+    assert kent.lines("session.up")[0]["peer"] == f"met-1.{MET}"
+    for relay, _ in made:
+        assert len(relay.core.path_sides) == 1
+        assert not relay.lines("path.refused")
+
+
+async def test_an_exporter_that_goes_leaves_nothing_behind(nodes: Nodes) -> None:
+    ((relay, port),) = await relays(nodes, 1)
+    kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
+    met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
+    await until(lambda: is_live(met))
+    await kent.node.stop()
+    await until(lambda: not relay.core.path_sides)
+    await until(lambda: not list(met.node.adverts.catalogue.edges()))
+    assert not is_live(met)
+
+
+async def two_ways(nodes: Nodes) -> tuple[list[tuple[Running, int]], Running, Running]:
+    made = await relays(nodes, 2)
+    links = [dial(number, port) for number, (_, port) in enumerate(made, 1)]
+    kent = await nodes.start(KENT, "kent-1", links=links, exports=[export()])
+    met = await nodes.start(MET, "met-1", links=links, imports=[entry()])
+    await until(lambda: is_live(met))
+    await until(lambda: all(len(list(edge.node.neighbours.usable())) == 2 for edge in (kent, met)))
+    await until(lambda: len(met.node.adverts.catalogue.ways(kent.node.config.node.id)) == 2)
+    return made, kent, met
+
+
+async def test_a_session_outlives_its_relay(nodes: Nodes) -> None:
+    made, kent, met = await two_ways(nodes)
+    (via,) = met.sessions_up()
+    used = next(relay for relay, _ in made if relay.node.config.node.id.dotted == via)
+    await used.kill()
+    await until(lambda: met.lines("session.resumed") and kent.lines("session.resumed"))
+    assert met.sessions_up() == kent.sessions_up() != [via]
+    assert len(met.lines("session.up")) == 1
+    assert met.lines("session.resumed")[0]["pause_ms"] < 2_000
+    await until(lambda: is_live(met))
+
+
+async def test_a_session_outlives_one_lane(nodes: Nodes) -> None:
+    ((relay, port),) = await relays(nodes, 1)
+    await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
+    met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
+    await until(lambda: is_live(met))
+    relay.core.lane_cut(1, 1)
+    await until(lambda: met.lines("session.resumed"))
+    await until(lambda: is_live(met))
+    assert len(met.lines("session.up")) == 1
+
+
+async def test_a_drained_relay_is_left_without_a_pause(nodes: Nodes) -> None:
+    made, _, met = await two_ways(nodes)
+    (via,) = met.sessions_up()
+    used = next(relay for relay, _ in made if relay.node.config.node.id.dotted == via)
+    await used.node.drain(5.0)
+    assert not used.core.path_sides
+    assert met.sessions_up() != [via]
+    assert not met.lines("session.stalled")
+
+
+async def test_a_restarted_relay_is_found_again(nodes: Nodes) -> None:
+    ((relay, port),) = await relays(nodes, 1)
+    await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
+    met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
+    await until(lambda: is_live(met))
+    await relay.kill()
+    await until(lambda: met.lines("session.stalled"))
+    await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}"])
+    await until(lambda: met.lines("session.resumed"), 15)
+    await until(lambda: is_live(met))
+    assert len(met.lines("session.up")) == 1
+
+
+async def test_a_lost_control_connection_stops_nothing(nodes: Nodes) -> None:
+    ((_, port),) = await relays(nodes, 1)
+    await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
+    met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
+    await until(lambda: is_live(met))
+    (link,) = met.node.neighbours.links.values()
+    link._connection.end("cut")
+    await until(lambda: met.lines("link.control_lost"))
+    await until(lambda: len(met.lines("link.up")) == 2)
+    await until(lambda: met.lines("session.resumed"))
+    assert met.lines("link.up")[1]["replaces"] == 1
+    assert met.lines("link.down")[0]["reason"] == "replaced"
+
+
+async def test_a_restarted_exporter_gets_a_new_session(nodes: Nodes) -> None:
+    ((_, port),) = await relays(nodes, 1)
+    kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
+    met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
+    await until(lambda: is_live(met))
+    await kent.kill()
+    await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
+    await until(lambda: len(met.lines("session.up")) == 2, 15)
+    await until(lambda: is_live(met))
+
+
+async def test_edges_that_call_each_other_share_a_session(nodes: Nodes) -> None:
+    ((_, port),) = await relays(nodes, 1)
+    cases = {"service": f"cases@{MET}", "listen": f"127.0.0.1:{free_port()}"}
+    offer = {"service": "cases", "target": "127.0.0.1:5432", "allow": [KENT]}
+    kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()], imports=[cases])
+    met = await nodes.start(MET, "met-1", links=[dial(1, port)], exports=[offer], imports=[entry()])
+    await until(lambda: is_live(met) and is_live(kent))
+    assert len(kent.core.session_table) == len(met.core.session_table) == 1
+
+
+async def test_an_organisation_that_is_no_member_cannot_link(nodes: Nodes) -> None:
+    port = free_port()
+    relay = await nodes.start(
+        HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}"], policy={"members": ["kent.police.example"]}
+    )
+    met = await nodes.start(MET, "met-1", links=[dial(1, port)])
+    await until(lambda: relay.lines("handshake.refused"))
+    assert relay.lines("handshake.refused")[0]["reason"] == "not_a_member"
+    await until(lambda: met.lines("link.failed"))
+    assert met.lines("link.failed")[0]["reason"] == "peer_refused"
+
+
+async def test_a_dialled_neighbour_must_be_the_one_that_was_named(nodes: Nodes) -> None:
+    ((_, port),) = await relays(nodes, 1)
+    met = await nodes.start(MET, "met-1", links=[{"peer": f"relay-9.{HUB}", "address": f"127.0.0.1:{port}"}])
+    await until(lambda: met.lines("link.failed"))
+    assert met.lines("link.failed")[0]["reason"] == "unexpected_identity"
+
+
+async def test_nobody_offers_what_belongs_to_another_organisation(nodes: Nodes) -> None:
+    ((_, port),) = await relays(nodes, 1)
+    await nodes.start(MET, "met-2", links=[dial(1, port)], exports=[export()])
+    met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
+    await until(lambda: list(met.node.adverts.catalogue.edges()))
+    assert met.edge.exporters == [[]]
+
+
+async def test_status_of_every_kind_of_node(nodes: Nodes) -> None:
+    from pcgrelay.admin.server import Facts, answered
+    from pcgrelay.gateway.facts import node_status
+
+    ((relay, port),) = await relays(nodes, 1)
+    kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
+    met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
+    await until(lambda: is_live(met) and kent.sessions_up())
+    for running in (relay, kent, met):
+        status = node_status(running.node)
+        assert {link.state for link in status.links} == {"up"}
+        assert {service.state for service in status.services} <= {"ready"}
+        facts = Facts(lambda status=status: status, running.core.counters)
+        for path in ("/v1/status", "/healthz", "/readyz", "/metrics"):
+            assert answered("GET", path, facts).code == 200, (path, status)
+    (service,) = node_status(met.node).services
+    assert [(route.via, route.exporter, route.state) for route in service.routes] == [
+        (f"relay-1.{HUB}", f"kent-1.{KENT}", "ready")
+    ]
