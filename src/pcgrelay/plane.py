@@ -125,14 +125,14 @@ class Plane:
         self.EXPORT_UNRESOLVED: int = native.EXPORT_UNRESOLVED
         self._takers: dict[int, tuple[str, Callable[..., Struct]]] = {
             native.EVENT_LANE_UP: ("lane_up", LaneUp),
-            native.EVENT_LANE_DOWN: ("lane_down", self._lane_down),
+            native.EVENT_LANE_DOWN: ("lane_down", LaneDown),
             native.EVENT_SESSION_UP: ("session_up", SessionUp),
-            native.EVENT_SESSION_DOWN: ("session_down", self._session_down),
+            native.EVENT_SESSION_DOWN: ("session_down", SessionDown),
             native.EVENT_SESSION_STALLED: ("session_stalled", SessionStalled),
             native.EVENT_SESSION_RESUMED: ("session_resumed", SessionResumed),
             native.EVENT_PEER_DRAINS: ("peer_drains", PeerDrains),
             native.EVENT_IMPORT_WANTED: ("import_wanted", ImportWanted),
-            native.EVENT_STREAM_END: ("stream_end", self._stream_end),
+            native.EVENT_STREAM_END: ("stream_end", StreamEnd),
             native.EVENT_EVENTS_LOST: ("events_lost", EventsLost),
         }
 
@@ -166,40 +166,6 @@ class Plane:
                 getattr(observer, name)(make(*fields))
             except Exception as error:
                 observer.event_failed(error)
-
-    def _lane_down(self, link: int, index: int, number: int, code: int, reason: int) -> LaneDown:
-        return LaneDown(link, index, number, code, self._native.refusal_name(reason))
-
-    def _session_down(self, session: int, code: int, reason: int, remote: bool) -> SessionDown:
-        return SessionDown(session, code, self._native.refusal_name(reason), remote)
-
-    def _stream_end(
-        self,
-        opener: bool,
-        number: int,
-        session: int,
-        service: bytes,
-        bytes_sent: int,
-        bytes_received: int,
-        duration_us: int,
-        code: int,
-        cause: int,
-        rule: int,
-        remote: bool,
-    ) -> StreamEnd:
-        return StreamEnd(
-            opener,
-            number,
-            session,
-            service,
-            bytes_sent,
-            bytes_received,
-            duration_us,
-            code,
-            self._native.cause_name(cause),
-            rule,
-            remote,
-        )
 
     def _called(self, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
         try:

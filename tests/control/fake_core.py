@@ -41,14 +41,6 @@ class CoreError(Exception):
     """As the core's."""
 
 
-def refusal_name(reason: int) -> str:
-    return {0: "none", 1: "eof", 2: "confirm_mismatch"}.get(reason, f"reason_{reason}")
-
-
-def cause_name(cause: int) -> str:
-    return {0: "done", 1: "not_allowed"}.get(cause, f"cause_{cause}")
-
-
 @dataclass(eq=False)
 class Lane:
     sock: socket.socket
@@ -332,7 +324,7 @@ class Core:
         except OSError:
             data = b""
         if not data:
-            self._lost(link, known, lane, 1)
+            self._lost(link, known, lane, "socket")
             return
         lane.held += data
         while len(lane.held) >= FRAME.size and known.lanes.get(lane.index) is lane:
@@ -340,7 +332,7 @@ class Core:
             del lane.held[: FRAME.size]
             if kind == LANE_CONFIRM:
                 if body[:32] != known.binding:
-                    self._lost(link, known, lane, 2)
+                    self._lost(link, known, lane, "bad_confirm")
                     return
                 lane.is_up = True
                 self.say(EVENT_LANE_UP, link, lane.index, lane.number)
@@ -368,7 +360,7 @@ class Core:
             self.say(EVENT_SESSION_STALLED, number, flow, UNREACHABLE)
         elif kind == FLOW_CONFIRM:
             if body[:32] != session.binding:
-                self.say(EVENT_SESSION_DOWN, number, VIOLATION, 2, False)
+                self.say(EVENT_SESSION_DOWN, number, VIOLATION, "bad_confirm", False)
                 return
             if not session.initiator:
                 self._say_flow(session, FLOW_CONFIRM, flow)
@@ -382,7 +374,7 @@ class Core:
         elif kind == RESUME_ANSWER and session.initiator:
             self.say(EVENT_SESSION_RESUMED, number, flow)
 
-    def _lost(self, link: int, known: FakeLink, lane: Lane, reason: int) -> None:
+    def _lost(self, link: int, known: FakeLink, lane: Lane, reason: str) -> None:
         if known.lanes.get(lane.index) is lane:
             del known.lanes[lane.index]
         self._shut(lane)

@@ -22,7 +22,7 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NodeReady(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar = "node.ready"
+    EVENT: ClassVar[str] = "node.ready"
     node: str
     role: str
     version: str
@@ -30,20 +30,20 @@ class NodeReady(Record, frozen=True, kw_only=True):
 
 
 class NodeDraining(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar = "node.draining"
+    EVENT: ClassVar[str] = "node.draining"
     node: str
     milliseconds: int
     streams: int
 
 
 class NodeStopped(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar = "node.stopped"
+    EVENT: ClassVar[str] = "node.stopped"
     node: str
     streams: int  # that were still open
 
 
 class LinkUp(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar = "link.up"
+    EVENT: ClassVar[str] = "link.up"
     link: int
     peer: str
     bearer: str
@@ -56,8 +56,8 @@ class LinkUp(Record, frozen=True, kw_only=True):
 
 
 class LinkDown(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar = "link.down"
-    LEVEL: ClassVar = "warning"
+    EVENT: ClassVar[str] = "link.down"
+    LEVEL: ClassVar[str] = "warning"
     link: int
     peer: str
     bearer: str
@@ -68,8 +68,8 @@ class LinkDown(Record, frozen=True, kw_only=True):
 class LinkControlLost(Record, frozen=True, kw_only=True):
     """The control connection ended; the lanes go on."""
 
-    EVENT: ClassVar = "link.control_lost"
-    LEVEL: ClassVar = "warning"
+    EVENT: ClassVar[str] = "link.control_lost"
+    LEVEL: ClassVar[str] = "warning"
     link: int
     peer: str
     reason: str
@@ -78,8 +78,8 @@ class LinkControlLost(Record, frozen=True, kw_only=True):
 class LinkFailed(Record, frozen=True, kw_only=True):
     """A link that this node dials could not be made. Said once for each reason, then once a minute."""
 
-    EVENT: ClassVar = "link.failed"
-    LEVEL: ClassVar = "warning"
+    EVENT: ClassVar[str] = "link.failed"
+    LEVEL: ClassVar[str] = "warning"
     peer: str
     bearer: str
     reason: str
@@ -88,8 +88,8 @@ class LinkFailed(Record, frozen=True, kw_only=True):
 
 
 class LaneDown(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar = "lane.down"
-    LEVEL: ClassVar = "warning"
+    EVENT: ClassVar[str] = "lane.down"
+    LEVEL: ClassVar[str] = "warning"
     link: int
     peer: str
     index: int
@@ -98,8 +98,8 @@ class LaneDown(Record, frozen=True, kw_only=True):
 
 
 class HandshakeRefused(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar = "handshake.refused"
-    LEVEL: ClassVar = "warning"
+    EVENT: ClassVar[str] = "handshake.refused"
+    LEVEL: ClassVar[str] = "warning"
     purpose: str
     reason: str
     cause: str
@@ -110,14 +110,14 @@ class HandshakeRefused(Record, frozen=True, kw_only=True):
 
 
 class AcceptPaused(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar = "listener.paused"
-    LEVEL: ClassVar = "error"
+    EVENT: ClassVar[str] = "listener.paused"
+    LEVEL: ClassVar[str] = "error"
     bearer: str
     reason: str
 
 
 class SessionUp(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar = "session.up"
+    EVENT: ClassVar[str] = "session.up"
     session: int
     peer: str
     via: str
@@ -132,8 +132,8 @@ class SessionUp(Record, frozen=True, kw_only=True):
 
 
 class SessionStalled(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar = "session.stalled"
-    LEVEL: ClassVar = "warning"
+    EVENT: ClassVar[str] = "session.stalled"
+    LEVEL: ClassVar[str] = "warning"
     session: int
     peer: str
     via: str
@@ -141,7 +141,7 @@ class SessionStalled(Record, frozen=True, kw_only=True):
 
 
 class SessionResumed(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar = "session.resumed"
+    EVENT: ClassVar[str] = "session.resumed"
     session: int
     peer: str
     via: str
@@ -149,8 +149,8 @@ class SessionResumed(Record, frozen=True, kw_only=True):
 
 
 class SessionDown(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar = "session.down"
-    LEVEL: ClassVar = "warning"
+    EVENT: ClassVar[str] = "session.down"
+    LEVEL: ClassVar[str] = "warning"
     session: int
     peer: str
     code: str
@@ -159,8 +159,8 @@ class SessionDown(Record, frozen=True, kw_only=True):
 
 
 class SessionFailed(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar = "session.failed"
-    LEVEL: ClassVar = "warning"
+    EVENT: ClassVar[str] = "session.failed"
+    LEVEL: ClassVar[str] = "warning"
     peer: str
     reason: str
     cause: str
@@ -169,8 +169,8 @@ class SessionFailed(Record, frozen=True, kw_only=True):
 
 
 class PathRefused(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar = "path.refused"
-    LEVEL: ClassVar = "warning"
+    EVENT: ClassVar[str] = "path.refused"
+    LEVEL: ClassVar[str] = "warning"
     source: str
     destination: str
     code: str
@@ -178,8 +178,8 @@ class PathRefused(Record, frozen=True, kw_only=True):
 
 
 class EntryRefused(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar = "catalogue.refused"
-    LEVEL: ClassVar = "warning"
+    EVENT: ClassVar[str] = "catalogue.refused"
+    LEVEL: ClassVar[str] = "warning"
     peer: str
     edge: str
     reason: str
@@ -189,7 +189,7 @@ class EntryRefused(Record, frozen=True, kw_only=True):
 class StreamEnd(Record, frozen=True, kw_only=True):
     """The access log: one line for each stream that was open."""
 
-    EVENT: ClassVar = "stream.end"
+    EVENT: ClassVar[str] = "stream.end"
     from_organisation: str
     to_organisation: str
     service: str
@@ -208,8 +208,8 @@ class StreamEnd(Record, frozen=True, kw_only=True):
 class StreamRefused(Record, frozen=True, kw_only=True):
     """A stream that never was: by which side, which rule and why."""
 
-    EVENT: ClassVar = "stream.refused"
-    LEVEL: ClassVar = "warning"
+    EVENT: ClassVar[str] = "stream.refused"
+    LEVEL: ClassVar[str] = "warning"
     from_organisation: str
     to_organisation: str
     service: str
@@ -225,23 +225,23 @@ class StreamRefused(Record, frozen=True, kw_only=True):
 
 
 class TargetUnresolved(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar = "target.unresolved"
-    LEVEL: ClassVar = "warning"
+    EVENT: ClassVar[str] = "target.unresolved"
+    LEVEL: ClassVar[str] = "warning"
     service: str
     cause: str
 
 
 class EventsLost(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar = "events.lost"
-    LEVEL: ClassVar = "error"
+    EVENT: ClassVar[str] = "events.lost"
+    LEVEL: ClassVar[str] = "error"
     count: int
 
 
 class Failure(Record, frozen=True, kw_only=True):
     """Something in pcgrelay itself went wrong; the node goes on."""
 
-    EVENT: ClassVar = "node.failure"
-    LEVEL: ClassVar = "error"
+    EVENT: ClassVar[str] = "node.failure"
+    LEVEL: ClassVar[str] = "error"
     where: str
     error: str  # the kind of exception; its text may quote a peer
 
