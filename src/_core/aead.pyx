@@ -2,17 +2,8 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from pcgrelay._core.libcrypto cimport (
-    ERR_clear_error,
-    EVP_CIPHER,
-    EVP_CIPHER_CTX_ctrl,
-    EVP_CIPHER_CTX_free,
-    EVP_CIPHER_CTX_new,
-    EVP_CIPHER_fetch,
-    EVP_CipherFinal_ex,
-    EVP_CipherInit_ex2,
-    EVP_CipherUpdate,
-    EVP_CTRL_AEAD_GET_TAG,
-    EVP_CTRL_AEAD_SET_TAG,
+    ERR_clear_error, EVP_CIPHER, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CIPHER_fetch,
+    EVP_CipherFinal_ex, EVP_CipherInit_ex2, EVP_CipherUpdate, EVP_CTRL_AEAD_GET_TAG, EVP_CTRL_AEAD_SET_TAG,
     OPENSSL_cleanse,
 )
 from pcgrelay._core.result cimport RESULT_BAD_TAG, RESULT_CRYPTO, RESULT_NONCE, RESULT_OK, Result

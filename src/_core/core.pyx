@@ -1,90 +1,33 @@
-"""The Python face of the data plane; its contract stands in core.pyi. It is the one place where a Result becomes an exception.
+"""The Python face of the data plane; its contract stands in core.pyi. Here a Result becomes an exception.
 
 It holds what outlives a worker's thread, turns calls into orders, and events into tuples. Nothing here runs per frame.
 """
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
+from pcgrelay._core cimport mailbox, route
 from pcgrelay._core.aead cimport aead_key_length, aead_load
 from pcgrelay._core.epoch cimport EPOCH_SOFT_BYTES, EPOCH_SOFT_FRAMES, EPOCH_SOFT_US
+from pcgrelay._core.facts cimport (
+    facts_cause, facts_counters, facts_link, facts_memory, facts_refusal, facts_session, facts_streams,
+)
+from pcgrelay._core.keys cimport LinkKeys, keys_check, keys_dial, keys_start, keys_take, keys_wipe
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
-from pcgrelay._core.link cimport (
-    GAUGE_LANES_UP,
-    GAUGE_RECEIVED_BYTES,
-    GAUGE_RECEIVED_FRAMES,
-    GAUGE_ROUND_TRIP,
-    GAUGE_SENT_BYTES,
-    GAUGE_SENT_FRAMES,
-    GAUGE_VALUES,
-    Gauge,
-    LinkKeys,
-    Shard,
-    gauge_drop,
-    gauge_new,
-    keys_check,
-    keys_dial,
-    keys_start,
-    keys_take,
-    keys_wipe,
-)
-from pcgrelay._core.linux cimport (
-    AF_INET,
-    AF_INET6,
-    EFD_CLOEXEC,
-    EFD_NONBLOCK,
-    close,
-    eventfd,
-    inet_pton,
-    pthread_join,
-    read,
-    write,
-)
-from pcgrelay._core cimport mailbox
+from pcgrelay._core.link cimport Gauge, Shard, gauge_drop, gauge_new
+from pcgrelay._core.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, pthread_join, read
+from pcgrelay._core.loop cimport loop_launch, loop_start, loop_stop
 from pcgrelay._core.mailbox cimport (
-    ORDER_DRAIN,
-    ORDER_LANE_ADD,
-    ORDER_LINK_ADD,
-    ORDER_LINK_CLOSE,
-    ORDER_LINK_DRAIN,
-    ORDER_LISTEN,
-    ORDER_PATH_ADD,
-    ORDER_PATH_REMOVE,
-    ORDER_SESSION_ADD,
-    ORDER_SESSION_CLOSE,
-    ORDER_SESSION_PATH,
-    ORDER_STOP,
-    ORDER_TABLES,
-    ORDER_UNLISTEN,
-    Event,
-    Order,
-    OrderKind,
-    Outbox,
-    mailbox_put,
-    order_free,
-    order_new,
-    outbox_start,
-    outbox_stop,
-    outbox_take,
+    ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LISTEN, ORDER_PATH_ADD,
+    ORDER_PATH_REMOVE, ORDER_SESSION_ADD, ORDER_SESSION_CLOSE, ORDER_SESSION_PATH, ORDER_TABLES, ORDER_UNLISTEN,
+    Event, Order, OrderKind, Outbox, mailbox_put, order_free, order_new, outbox_start, outbox_stop, outbox_take,
 )
-from pcgrelay._core.result cimport RESULT_OK, RESULT_REASONS
-from pcgrelay._core cimport route
-from pcgrelay._core.route cimport (
-    ROUTE_ROUTES,
-    ROUTE_TARGETS,
-    Export,
-    Import,
-    Tables,
-    Target,
-    tables_drop,
-    tables_hold,
-    tables_index,
-    tables_new,
-)
-from pcgrelay._core.stats cimport CAUSE_COUNT, COUNT_COUNT
-from pcgrelay._core.wire cimport WIRE_LANES_MAX, WIRE_PREAMBLE, WIRE_SERVICE_MAX, wire_put16, wire_put32
-from pcgrelay._core.worker cimport Worker, worker_launch, worker_start, worker_stop
+from pcgrelay._core.result cimport RESULT_OK
+from pcgrelay._core.route cimport Tables, tables_drop, tables_hold
+from pcgrelay._core.tables cimport tables_fill
+from pcgrelay._core.wire cimport WIRE_LANES_MAX, WIRE_PREAMBLE
+from pcgrelay._core.worker cimport Worker, worker_wake
 
 EVENT_LANE_UP = mailbox.EVENT_LANE_UP
 EVENT_LANE_DOWN = mailbox.EVENT_LANE_DOWN
@@ -106,30 +49,15 @@ EXPORT_READY = route.EXPORT_READY
 EXPORT_DRAIN = route.EXPORT_DRAIN
 EXPORT_UNRESOLVED = route.EXPORT_UNRESOLVED
 
-# Names of the numbers in result.pxd and stats.pxd, in their order.
-cdef tuple REFUSALS = (
-    "ok", "bad-tag", "bad-length", "bad-type", "bad-flags", "bad-field", "not-confirmed", "bad-confirm", "bad-epoch",
-    "bad-number", "bad-record", "bad-stream", "bad-state", "credit-exceeded", "bad-credit", "bad-final", "unknown-flow",
-    "glitches", "key-limit", "too-many-resumes", "silent", "peer-closed", "socket", "confirm-timeout", "budget",
-    "unknown-mix", "lost-path", "local-close", "replaced", "stream-ids", "bad-preamble",
-)
-cdef tuple CAUSES = (
-    "done", "application-reset", "far-reset", "target-refused", "target-silent", "target-unresolved",
-    "target-unreachable", "not-allowed", "unknown-service", "marking", "no-route", "waited-too-long", "session-lost",
-    "budget", "limit", "draining", "linger", "descriptors", "shutdown",
-)
-cdef tuple COUNTERS = (
-    "frames_sent_total", "frames_received_total", "bytes_sent_total", "bytes_received_total", "frames_forwarded_total",
-    "frames_dropped_total", "lanes_opened_total", "lanes_closed_total", "streams_opened_total", "streams_closed_total",
-    "streams_refused_total", "streams_waited_total", "application_sent_bytes", "application_received_bytes",
-    "duplicate_frames_total", "gaps_total", "resumes_total", "late_records_total", "rekeys_total",
-    "unknown_flow_frames_total", "unknown_pongs_total", "accept_failed_total", "datagrams_ignored_total",
-    "system_calls_total", "turns_total", "settled_bytes",
-)
-assert len(REFUSALS) == RESULT_REASONS and len(CAUSES) == CAUSE_COUNT and len(COUNTERS) == COUNT_COUNT
-
 cdef enum:
     EVENTS_AT_ONCE = 512
+
+
+cdef Order* new_order(OrderKind kind) except NULL:
+    cdef Order* order = order_new(kind)
+    if order == NULL:
+        raise MemoryError
+    return order
 
 
 class CoreError(Exception):
@@ -138,12 +66,12 @@ class CoreError(Exception):
 
 def refusal_name(int reason) -> str:
     """The name of a local reason of docs/protocol.md, section 10."""
-    return REFUSALS[reason] if 0 <= reason < len(REFUSALS) else "internal"
+    return facts_refusal(reason)
 
 
 def cause_name(int cause) -> str:
     """Why a stream ended, for the log."""
-    return CAUSES[cause] if 0 <= cause < len(CAUSES) else "unknown"
+    return facts_cause(cause)
 
 
 cdef class _LinkEntry:
@@ -182,12 +110,16 @@ cdef class Core:
     cdef dict _links
     cdef dict _sessions
 
-    def __cinit__(self, *, int workers, uint64_t memory_bytes, int role, uint64_t probe_interval_ms=500,
-                  uint64_t handshake_deadline_ms=10000, uint64_t wait_ms=5000, uint64_t linger_ms=60000,
-                  uint64_t rekey_frames=0, uint64_t rekey_bytes=0, uint64_t rekey_ms=0):
+    def __cinit__(self):
+        self._event_fd = -1
+
+    def __init__(self, *, int workers, uint64_t memory_bytes, int role, uint64_t probe_interval_ms=500,
+                 uint64_t handshake_deadline_ms=10000, uint64_t wait_ms=5000, uint64_t linger_ms=60000,
+                 uint64_t rekey_frames=0, uint64_t rekey_bytes=0, uint64_t rekey_ms=0):
         cdef uint32_t i
         cdef Shard* shard
-        self._event_fd = -1
+        if self._workers != NULL:
+            raise CoreError("a core is set up once")
         if not 1 <= workers <= WIRE_LANES_MAX:
             raise CoreError(f"workers must be 1 to {WIRE_LANES_MAX}, not {workers}")
         if memory_bytes < 16777216:
@@ -208,8 +140,8 @@ cdef class Core:
         if self._workers == NULL:
             raise MemoryError
         for i in range(self._count):
-            if not worker_start(&self._workers[i], self._workers, i, self._count, role, memory_bytes / workers,
-                                &self._outbox, self._event_fd):
+            if not loop_start(&self._workers[i], self._workers, i, self._count, role, memory_bytes / workers,
+                              &self._outbox, self._event_fd):
                 raise CoreError("no descriptor or memory is left for a worker of the core")
             self._ready += 1
             shard = &self._workers[i].shard
@@ -236,13 +168,11 @@ cdef class Core:
     def fileno(self) -> int:
         return self._event_fd
 
-    # -- life ----------------------------------------------------------------------------------------------------
-
     def start(self) -> None:
         cdef uint32_t i
         self._alive()
         for i in range(self._count):
-            if not self._workers[i].running and not worker_launch(&self._workers[i]):
+            if not self._workers[i].running and not loop_launch(&self._workers[i]):
                 self._end()
                 raise CoreError("the system gives no thread for a worker")
 
@@ -251,22 +181,20 @@ cdef class Core:
 
     cdef void _end(self):
         cdef uint32_t i
-        cdef Order* order
-        cdef uint64_t one = 1
         if self._stopped or self._workers == NULL:
             return
         self._stopped = True
         for i in range(self._ready):
             if self._workers[i].running:
                 self._workers[i].stopping = True
-                write(self._workers[i].mailbox.wake_fd, &one, 8)
+                worker_wake(self._workers[i].mailbox.wake_fd)
         for i in range(self._ready):
             if self._workers[i].running:
                 with nogil:
                     pthread_join(self._workers[i].thread, NULL)
                 self._workers[i].running = False
         for i in range(self._ready):
-            worker_stop(&self._workers[i])
+            loop_stop(&self._workers[i])
         self._links = {}
         self._sessions = {}
 
@@ -274,28 +202,21 @@ cdef class Core:
         if self._stopped:
             raise CoreError("the core is stopped")
 
-    cdef Order* _order(self, OrderKind kind) except NULL:
-        cdef Order* order = order_new(kind)
-        if order == NULL:
-            raise MemoryError
-        return order
-
     cdef void _send(self, uint32_t worker, Order* order):
-        cdef uint64_t one = 1
         if mailbox_put(&self._workers[worker].mailbox, order):
-            write(self._workers[worker].mailbox.wake_fd, &one, 8)
+            worker_wake(self._workers[worker].mailbox.wake_fd)
 
     # Each worker gets a copy; the order itself goes to the last one.
     cdef _send_all(self, Order* order):
         cdef uint32_t i
         cdef Order* copy
         for i in range(self._count - 1):
-            copy = self._order(order.kind)
+            copy = new_order(order.kind)
             memcpy(copy, order, sizeof(Order))
             self._send(i, copy)
         self._send(self._count - 1, order)
 
-    # -- events --------------------------------------------------------------------------------------------------
+    # -- events
 
     def events(self, uint32_t limit=4096) -> list:
         cdef Event batch[EVENTS_AT_ONCE]
@@ -305,8 +226,9 @@ cdef class Core:
         cdef list out = []
         if self._stopped:
             return out
-        # Clear the wake-up before taking: what comes after the take writes it again.
-        read(self._event_fd, &count, 8)
+        # Clear the wake-up before taking: what comes after the take writes it again. An empty one answers EAGAIN.
+        if read(self._event_fd, &count, 8) < 0:
+            count = 0
         while len(out) < limit:
             n = outbox_take(&self._outbox, batch, EVENTS_AT_ONCE, &lost)
             if lost != 0:
@@ -317,16 +239,16 @@ cdef class Core:
                     out.append(item)
             if n < EVENTS_AT_ONCE:
                 return out
-        count = 1
-        write(self._event_fd, &count, 8)
+        worker_wake(self._event_fd)
         return out
 
     cdef _event(self, const Event* event):
         cdef int kind = event.kind
         cdef _SessionEntry session
         if kind == mailbox.EVENT_STREAM_END:
-            return (kind, bool(event.a), event.b, event.c, PyBytes_FromStringAndSize(<const char*>event.text, event.text_length),
-                    event.d, event.e, event.f, event.g, cause_name(event.h & 0xff), event.i, bool(event.h & 0x100))
+            name = PyBytes_FromStringAndSize(<const char*>event.text, event.text_length)
+            return (kind, bool(event.a), event.b, event.c, name, event.d, event.e, event.f, event.g,
+                    facts_cause(event.h & 0xff), event.i, bool(event.h & 0x100))
         if kind == mailbox.EVENT_FLOW_UP:
             session = self._sessions.get(event.a)
             if session is None:
@@ -338,16 +260,16 @@ cdef class Core:
             if event.a not in self._sessions:
                 return None
             self.session_close(event.a, event.b)
-            return (kind, event.a, event.b, refusal_name(event.c), bool(event.d))
+            return (kind, event.a, event.b, facts_refusal(event.c), bool(event.d))
         if kind == mailbox.EVENT_LANE_DOWN:
-            return (kind, event.a, event.b, event.c, event.d, refusal_name(event.e))
+            return (kind, event.a, event.b, event.c, event.d, facts_refusal(event.e))
         if kind == mailbox.EVENT_LANE_UP or kind == mailbox.EVENT_SESSION_STALLED:
             return (kind, event.a, event.b, event.c)
         if kind == mailbox.EVENT_IMPORT_WANTED:
             return (kind, event.a)
         return (kind, event.a, event.b)
 
-    # -- links ---------------------------------------------------------------------------------------------------
+    # -- links
 
     def link_add(self, uint32_t link, *, bytearray secret, bytes binding, uint32_t suite, bint dialler, uint32_t lanes,
                  bytes link_id) -> None:
@@ -371,11 +293,8 @@ cdef class Core:
         entry.gauge = gauge_new(self._count, <int>self._count + 1)
         if entry.gauge == NULL:
             raise MemoryError
-        order = self._order(ORDER_LINK_ADD)
-        order.a = link
-        order.b = suite
-        order.c = dialler
-        order.d = lanes
+        order = new_order(ORDER_LINK_ADD)
+        order.a, order.b, order.c, order.d = link, suite, dialler, lanes
         order.pointer = entry.gauge
         memcpy(order.binding, <const char*>binding, 32)
         self._links[link] = entry
@@ -412,14 +331,12 @@ cdef class Core:
         cdef Order* order
         try:
             entry = self._link(link)
-            order = self._order(ORDER_LANE_ADD)
+            order = new_order(ORDER_LANE_ADD)
         except BaseException:
             close(fd)
             raise
         order.fd = fd
-        order.a = link
-        order.b = index
-        order.c = number
+        order.a, order.b, order.c = link, index, number
         if index >= entry.keys.lanes or keys_take(&entry.keys, number, order.secret) != RESULT_OK:
             order_free(order)
             close(fd)
@@ -429,21 +346,19 @@ cdef class Core:
     def link_close(self, uint32_t link, uint32_t code) -> None:
         cdef Order* order
         self._link(link)
-        order = self._order(ORDER_LINK_CLOSE)
-        order.a = link
-        order.b = code
+        order = new_order(ORDER_LINK_CLOSE)
+        order.a, order.b = link, code
         del self._links[link]
         self._send_all(order)
 
     def link_drain(self, uint32_t link, uint32_t milliseconds) -> None:
         cdef Order* order
         self._link(link)
-        order = self._order(ORDER_LINK_DRAIN)
-        order.a = link
-        order.b = milliseconds
+        order = new_order(ORDER_LINK_DRAIN)
+        order.a, order.b = link, milliseconds
         self._send_all(order)
 
-    # -- paths of a relay ----------------------------------------------------------------------------------------
+    # -- paths of a relay
 
     def path_add(self, uint32_t path, *, uint32_t a_link, uint32_t a_in, uint32_t a_out, uint32_t b_link, uint32_t b_in,
                  uint32_t b_out, uint64_t cap, uint32_t priority) -> None:
@@ -453,7 +368,7 @@ cdef class Core:
             raise CoreError("only a relay has paths")
         if 0 in (a_in, a_out, b_in, b_out) or priority > 2:
             raise CoreError("a label is never 0, and a priority is 0, 1 or 2")
-        order = self._order(ORDER_PATH_ADD)
+        order = new_order(ORDER_PATH_ADD)
         order.a, order.b, order.c, order.d = path, a_link, a_in, a_out
         order.e, order.f, order.g = b_link, b_in, b_out
         order.h = (cap << 8) | priority
@@ -462,11 +377,11 @@ cdef class Core:
     def path_remove(self, uint32_t path) -> None:
         cdef Order* order
         self._alive()
-        order = self._order(ORDER_PATH_REMOVE)
+        order = new_order(ORDER_PATH_REMOVE)
         order.a = path
         self._send_all(order)
 
-    # -- sessions of an edge -------------------------------------------------------------------------------------
+    # -- sessions of an edge
 
     def session_add(self, uint32_t session, *, bytearray secret, bytes binding, uint32_t suite, bint initiator,
                     uint32_t flows, uint64_t cap, uint32_t marking, uint32_t priority) -> None:
@@ -482,7 +397,7 @@ cdef class Core:
                 raise CoreError("a session needs a secret and a binding of 32 bytes and a known suite")
             if not 1 <= flows <= WIRE_LANES_MAX or priority > 2 or cap < 131072:
                 raise CoreError("flows are 1 to 64, a priority is 0 to 2, and a cap at least 131,072")
-            order = self._order(ORDER_SESSION_ADD)
+            order = new_order(ORDER_SESSION_ADD)
             memcpy(order.secret, <char*>secret, 32)
         finally:
             OPENSSL_cleanse(<char*>secret, len(secret))
@@ -510,44 +425,34 @@ cdef class Core:
         self._session(session)
         if in_label == 0 or out_label == 0:
             raise CoreError("a label is never 0")
-        order = self._order(ORDER_SESSION_PATH)
+        order = new_order(ORDER_SESSION_PATH)
         order.a, order.b, order.c, order.d = session, link, in_label, out_label
         self._send_all(order)
 
     def session_close(self, uint32_t session, uint32_t code) -> None:
         cdef Order* order
         self._session(session)
-        order = self._order(ORDER_SESSION_CLOSE)
+        order = new_order(ORDER_SESSION_CLOSE)
         order.a, order.b = session, code
         del self._sessions[session]
         self._send_all(order)
 
-    # -- tables --------------------------------------------------------------------------------------------------
+    # -- tables
 
     def publish(self, *, exports, imports, grants) -> None:
         cdef Tables* tables
         cdef Order* order
-        cdef uint32_t i, count = 0
-        cdef uint64_t key
         self._alive()
-        pairs = sorted((int(session) << 16) | int(number) for session, numbers in grants for number in numbers)
-        tables = tables_new(len(exports), len(imports), len(pairs))
-        if tables == NULL:
-            raise MemoryError
         try:
-            for i, row in enumerate(exports):
-                _fill_export(&tables.exports[i], row)
-            for i, row in enumerate(imports):
-                _fill_import(&tables.imports[i], row)
-            for i, key in enumerate(pairs):
-                tables.grants[i] = key
-            if not tables_index(tables):
-                raise MemoryError
-            order = self._order(ORDER_TABLES)
+            tables = tables_fill(exports, imports, grants)
+        except ValueError as fault:
+            raise CoreError(str(fault)) from None
+        try:
+            order = new_order(ORDER_TABLES)
         except BaseException:
             tables_drop(tables)
             raise
-        for i in range(self._count - 1):
+        for _ in range(self._count - 1):
             tables_hold(tables)
         order.pointer = tables
         self._send_all(order)
@@ -559,7 +464,7 @@ cdef class Core:
         if len(fds) != self._count:
             raise CoreError(f"an import needs one listening socket for each of {self._count} workers, not {len(fds)}")
         for i, fd in enumerate(fds):
-            order = self._order(ORDER_LISTEN)
+            order = new_order(ORDER_LISTEN)
             order.a = number
             order.fd = fd
             self._send(i, order)
@@ -567,141 +472,29 @@ cdef class Core:
     def import_unlisten(self, uint32_t number) -> None:
         cdef Order* order
         self._alive()
-        order = self._order(ORDER_UNLISTEN)
+        order = new_order(ORDER_UNLISTEN)
         order.a = number
         self._send_all(order)
 
     def drain(self) -> None:
         self._alive()
-        self._send_all(self._order(ORDER_DRAIN))
+        self._send_all(new_order(ORDER_DRAIN))
 
-    # -- facts ---------------------------------------------------------------------------------------------------
+    # -- facts
 
     def streams(self) -> int:
-        cdef uint32_t i
-        cdef uint64_t n = 0
-        for i in range(self._ready):
-            n += self._workers[i].shard.stats.streams
-        return n
+        return facts_streams(self._workers, self._ready)
 
     def counters(self) -> dict:
-        cdef uint32_t i, j
-        cdef uint64_t n
-        cdef dict out = {}
-        for j, name in enumerate(COUNTERS):
-            n = 0
-            for i in range(self._ready):
-                n += self._workers[i].shard.stats.count[j]
-            out[name] = n
-        for j, name in enumerate(REFUSALS):
-            n = 0
-            for i in range(self._ready):
-                n += self._workers[i].shard.stats.refused[j]
-            if j != 0:
-                out[f"refused_{name.replace('-', '_')}_total"] = n
-        for j, name in enumerate(CAUSES):
-            n = 0
-            for i in range(self._ready):
-                n += self._workers[i].shard.stats.cause[j]
-            out[f"stream_end_{name.replace('-', '_')}_total"] = n
-        out["streams"] = self.streams()
-        return out
+        return facts_counters(self._workers, self._ready)
 
     def links(self) -> dict:
-        cdef dict out = {}
         cdef _LinkEntry entry
-        for link, entry in self._links.items():
-            out[link] = {
-                "lanes_up": _gauge_sum(entry.gauge, GAUGE_LANES_UP), "rtt_us": _gauge_max(entry.gauge, GAUGE_ROUND_TRIP),
-                "sent_bytes": _gauge_sum(entry.gauge, GAUGE_SENT_BYTES),
-                "received_bytes": _gauge_sum(entry.gauge, GAUGE_RECEIVED_BYTES),
-                "sent_frames": _gauge_sum(entry.gauge, GAUGE_SENT_FRAMES),
-                "received_frames": _gauge_sum(entry.gauge, GAUGE_RECEIVED_FRAMES)}
-        return out
+        return {link: facts_link(entry.gauge) for link, entry in self._links.items()}
 
     def sessions(self) -> dict:
-        cdef dict out = {}
         cdef _SessionEntry entry
-        for session, entry in self._sessions.items():
-            out[session] = {
-                "flows_up": _gauge_sum(entry.gauge, GAUGE_LANES_UP),
-                "streams": _gauge_sum(entry.gauge, GAUGE_ROUND_TRIP),
-                "sent_bytes": _gauge_sum(entry.gauge, GAUGE_SENT_BYTES),
-                "received_bytes": _gauge_sum(entry.gauge, GAUGE_RECEIVED_BYTES),
-                "retained_bytes": _gauge_sum(entry.gauge, GAUGE_SENT_FRAMES),
-                "epoch": _gauge_max(entry.gauge, GAUGE_RECEIVED_FRAMES)}
-        return out
+        return {session: facts_session(entry.gauge) for session, entry in self._sessions.items()}
 
     def memory(self) -> dict:
-        cdef uint32_t i
-        cdef uint64_t used = 0, high = 0
-        for i in range(self._ready):
-            used += self._workers[i].shard.pool.used
-            high += self._workers[i].shard.pool.high_water
-        return {"used_bytes": used, "budget_bytes": self._memory, "high_water_bytes": high}
-
-
-cdef uint64_t _gauge_sum(Gauge* gauge, uint32_t which):
-    cdef uint32_t i
-    cdef uint64_t n = 0
-    for i in range(gauge.slots):
-        n += gauge.values[i * GAUGE_VALUES + which]
-    return n
-
-
-cdef uint64_t _gauge_max(Gauge* gauge, uint32_t which):
-    cdef uint32_t i
-    cdef uint64_t n = 0
-    for i in range(gauge.slots):
-        n = max(n, gauge.values[i * GAUGE_VALUES + which])
-    return n
-
-
-cdef _fill_name(uint8_t* out, uint32_t* length, bytes name):
-    if not 1 <= len(name) <= WIRE_SERVICE_MAX:
-        raise CoreError(f"a service name has 1 to {WIRE_SERVICE_MAX} bytes")
-    memcpy(out, <const char*>name, len(name))
-    length[0] = len(name)
-
-
-cdef _fill_export(Export* out, row):
-    number, service, marking, rule, state, connect_ms, targets = row
-    _fill_name(out.service, &out.service_length, service)
-    out.number, out.marking, out.rule, out.state = number, marking, rule, state
-    out.connect_us = <uint64_t>connect_ms * 1000
-    if number > 0xffff or len(targets) > ROUTE_TARGETS:
-        raise CoreError(f"an export has a number up to 65,535 and at most {ROUTE_TARGETS} addresses")
-    for host, port in targets:
-        _fill_target(&out.targets[out.target_count], host, port)
-        out.target_count += 1
-
-
-# A socket address as the system lays it out: family in the machine's order, port in the network's.
-cdef _fill_target(Target* out, str host, uint16_t port):
-    cdef bytes text = host.encode()
-    memset(out, 0, sizeof(Target))
-    wire_put16(out.address + 2, port)
-    if ":" in host:
-        (<uint16_t*>out.address)[0] = <uint16_t>AF_INET6
-        out.length = 28
-        if inet_pton(AF_INET6, text, out.address + 8) == 1:
-            return
-    else:
-        (<uint16_t*>out.address)[0] = <uint16_t>AF_INET
-        out.length = 16
-        if inet_pton(AF_INET, text, out.address + 4) == 1:
-            return
-    raise CoreError(f"{host!r} is not a numeric address")
-
-
-cdef _fill_import(Import* out, row):
-    number, service, marking, priority, state, routes = row
-    _fill_name(out.service, &out.service_length, service)
-    out.number, out.marking, out.priority, out.state = number, marking, priority, state
-    if number > 0xffff or len(routes) > ROUTE_ROUTES:
-        raise CoreError(f"an import has a number up to 65,535 and at most {ROUTE_ROUTES} routes")
-    for session, precedence, weight in routes:
-        out.routes[out.route_count].session = session
-        out.routes[out.route_count].precedence = precedence
-        out.routes[out.route_count].weight = weight
-        out.route_count += 1
+        return facts_memory(self._workers, self._ready, self._memory)

@@ -1,8 +1,8 @@
 # The edge's role: records of a flow on one side, application connections on the other (docs/protocol.md, section 7).
-# It decides by the published tables who may open what. It makes no system call: it says on each Stream what is to be done.
+# It decides by the published tables who may open what. It makes no system call: it says on each Stream what is to be
+# done.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from pcgrelay._core.buf cimport Buf
 from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.link cimport Shard
 from pcgrelay._core.result cimport Result
@@ -33,30 +33,24 @@ cdef AcceptAnswer edge_accept(Shard* shard, uint32_t number, int fd, uint32_t se
 # The tables changed: streams that wait find their route or are refused.
 cdef void edge_tables_changed(Shard* shard) noexcept nogil
 
-# The records of a bundle of length bytes at body, in clear. owner: the buffer they lie in, or NULL: the receive space.
-# A refusal ends the session.
-cdef Result edge_bundle(Shard* shard, Flow* flow, uint8_t* body, uint32_t length, Buf* owner) noexcept nogil
-
-# The records of DATAGRAMS: nothing else may be there, and this version ignores them.
-cdef Result edge_datagrams(Shard* shard, const uint8_t* body, uint32_t length) noexcept nogil
-
 # The addresses to connect an answering stream to: the next one, or NULL when none is left.
 cdef const Target* edge_target(Shard* shard, Stream* stream) noexcept nogil
 
 # Its target answered.
 cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil
 
-# Put what the stream has to say, but for its data, into p of at least 128 bytes; answer how much. *gone: the stream said its last.
-cdef uint32_t edge_say(Shard* shard, Stream* stream, uint8_t* p, bint* gone) noexcept nogil
+# A new stream over fd (-1: none yet); NULL: the budget is used up.
+cdef Stream* edge_stream(Shard* shard, int fd, bint opener) noexcept nogil
+cdef void edge_name(Stream* stream, const uint8_t* service, uint32_t length) noexcept nogil
 
-# How many bytes the stream may read into room bytes, head of the record included; 0: none now.
-cdef uint32_t edge_may_read(const Stream* stream, uint32_t room) noexcept nogil
+# The first credit: as much as the budget bears. Credit is a promise, not memory; the pool is the hard bound.
+cdef uint32_t edge_first_window(Shard* shard) noexcept nogil
 
-# n bytes were read to p + 8: make them a record at p; answer its size.
-cdef uint32_t edge_data(Shard* shard, Stream* stream, uint8_t* p, uint32_t n) noexcept nogil
+# Grant the far edge so much ahead of what the application took; answer the new limit.
+cdef uint64_t edge_grant(Shard* shard, Stream* stream, uint32_t window) noexcept nogil
 
-# The application's FIN, once everything before it was read: answer the size of the record at p, or 0 if it may not be sent now.
-cdef uint32_t edge_fin(Shard* shard, Stream* stream, uint8_t* p) noexcept nogil
+# Half-closed streams end if nothing moves for so long: (re)start that time.
+cdef void edge_linger(Shard* shard, Stream* stream) noexcept nogil
 
 # The application took n bytes.
 cdef void edge_wrote(Shard* shard, Stream* stream, uint64_t n) noexcept nogil

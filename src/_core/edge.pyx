@@ -1,133 +1,33 @@
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
+from libc.string cimport memcpy
 
-from pcgrelay._core.buf cimport Buf, pool_alloc, pool_free
-from pcgrelay._core.credit cimport (
-    credit_consume,
-    credit_grant,
-    credit_is_due,
-    credit_left,
-    credit_raise,
-    credit_receive,
-    credit_wish,
-)
-from pcgrelay._core.flow cimport (
-    FLOW_CLOSED,
-    Flow,
-    flow_late,
-    list_pop,
-    list_push,
-)
+from pcgrelay._core.buf cimport pool_alloc
+from pcgrelay._core.credit cimport credit_consume, credit_grant, credit_is_due
+from pcgrelay._core.flow cimport Flow, list_pop, list_push
 from pcgrelay._core.handle cimport HANDLE_STREAM
 from pcgrelay._core.link cimport GAUGE_ROUND_TRIP, Shard, gauge_at, shard_event
 from pcgrelay._core.mailbox cimport EVENT_IMPORT_WANTED, EVENT_SESSION_DOWN, EVENT_STREAM_END, Event
-from pcgrelay._core.map cimport map_any, map_find, map_put, map_take
-from pcgrelay._core.queue cimport queue_free, queue_push
-from pcgrelay._core.record cimport Record, record_head, record_number, record_open, record_read, record_reset
+from pcgrelay._core.map cimport map_any, map_put, map_take
+from pcgrelay._core.queue cimport queue_free
 from pcgrelay._core.result cimport (
-    RESULT_BAD_CREDIT,
-    RESULT_BAD_FINAL,
-    RESULT_BAD_RECORD,
-    RESULT_BAD_STATE,
-    RESULT_BAD_STREAM,
-    RESULT_BUDGET,
-    RESULT_CRYPTO,
-    RESULT_GLITCHES,
-    RESULT_KEY_LIMIT,
-    RESULT_LATE,
-    RESULT_LOCAL_CLOSE,
-    RESULT_NO_MEMORY,
-    RESULT_NOT_CONFIRMED,
-    RESULT_OK,
-    RESULT_STREAM_IDS,
-    RESULT_TOO_MANY_RESUMES,
-    Result,
+    RESULT_BUDGET, RESULT_CRYPTO, RESULT_GLITCHES, RESULT_KEY_LIMIT, RESULT_NO_MEMORY, RESULT_STREAM_IDS,
+    RESULT_TOO_MANY_RESUMES, Result,
 )
-from pcgrelay._core.route cimport (
-    EXPORT_DRAIN,
-    EXPORT_UNRESOLVED,
-    IMPORT_DOWN,
-    IMPORT_PENDING,
-    Export,
-    Import,
-    Route,
-    Target,
-    tables_export,
-    tables_grants,
-    tables_import,
-)
+from pcgrelay._core.route cimport IMPORT_DOWN, Export, Import, Route, Target, tables_export, tables_import
 from pcgrelay._core.session cimport Session, session_find, session_remove, session_say_close
 from pcgrelay._core.stats cimport (
-    CAUSE_BUDGET,
-    CAUSE_DONE,
-    CAUSE_DRAINING,
-    CAUSE_FAR_RESET,
-    CAUSE_LIMIT,
-    CAUSE_LINGER,
-    CAUSE_MARKING,
-    CAUSE_NO_ROUTE,
-    CAUSE_NOT_ALLOWED,
-    CAUSE_SESSION_LOST,
-    CAUSE_TARGET_SILENT,
-    CAUSE_TARGET_UNRESOLVED,
-    CAUSE_UNKNOWN_SERVICE,
-    CAUSE_WAITED_TOO_LONG,
-    COUNT_APPLICATION_RECEIVED,
-    COUNT_APPLICATION_SENT,
-    COUNT_DATAGRAMS_IGNORED,
-    COUNT_LATE_RECORDS,
-    COUNT_STREAMS_CLOSED,
-    COUNT_STREAMS_OPENED,
-    COUNT_STREAMS_REFUSED,
-    COUNT_STREAMS_WAITED,
-    Cause,
+    CAUSE_BUDGET, CAUSE_DONE, CAUSE_DRAINING, CAUSE_LIMIT, CAUSE_LINGER, CAUSE_NO_ROUTE, CAUSE_SESSION_LOST,
+    CAUSE_TARGET_SILENT, CAUSE_WAITED_TOO_LONG, COUNT_APPLICATION_RECEIVED, COUNT_STREAMS_CLOSED,
+    COUNT_STREAMS_OPENED, COUNT_STREAMS_REFUSED, COUNT_STREAMS_WAITED, Cause,
 )
 from pcgrelay._core.stream cimport (
-    PLACE_NONE,
-    SAY_ACCEPT,
-    SAY_CREDIT,
-    SAY_OPEN,
-    SAY_RESET,
-    STREAM_ANSWERING,
-    STREAM_ANSWERING_FIN,
-    STREAM_CLOSED,
-    STREAM_IDLE,
-    STREAM_RESET,
-    STREAM_RX_ACCEPT,
-    STREAM_RX_DATA,
-    STREAM_RX_FIN,
-    STREAM_RX_OPEN,
-    STREAM_TX_ACCEPT,
-    STREAM_TX_DATA,
-    STREAM_TX_FIN,
-    STREAM_TX_OPEN,
-    Stream,
-    stream_may,
-    stream_step,
+    PLACE_NONE, SAY_ACCEPT, SAY_CREDIT, SAY_OPEN, SAY_RESET, STREAM_CLOSED, STREAM_IDLE, Stream,
 )
 from pcgrelay._core.timer cimport timer_clear, timer_set
 from pcgrelay._core.wire cimport (
-    CODE_BUSY,
-    CODE_DONE,
-    CODE_DRAINING,
-    CODE_EXPIRED,
-    CODE_LIMIT,
-    CODE_REFUSED,
-    CODE_TIMEOUT,
-    CODE_UNKNOWN,
-    CODE_UNREACHABLE,
-    CODE_VIOLATION,
-    RECORD_ACCEPT,
-    RECORD_CREDIT,
-    RECORD_DATA,
-    RECORD_DATAGRAM,
-    RECORD_FIN,
-    RECORD_OPEN,
-    RECORD_PAD,
-    RECORD_RESET,
-    WIRE_EARLY,
-    WIRE_RECORD,
+    CODE_BUSY, CODE_DONE, CODE_EXPIRED, CODE_LIMIT, CODE_TIMEOUT, CODE_UNREACHABLE, CODE_VIOLATION, WIRE_EARLY,
 )
+
 
 cdef enum:
     RULE_NONE = 0xffff
@@ -165,7 +65,7 @@ cdef void edge_dirty(Shard* shard, Stream* stream) noexcept nogil:
 
 # -- birth ------------------------------------------------------------------------------------------------------------
 
-cdef Stream* stream_new(Shard* shard, int fd, bint opener) noexcept nogil:
+cdef Stream* edge_stream(Shard* shard, int fd, bint opener) noexcept nogil:
     cdef Stream* stream = <Stream*>pool_alloc(&shard.pool, sizeof(Stream))
     if stream == NULL:
         return NULL
@@ -181,13 +81,13 @@ cdef Stream* stream_new(Shard* shard, int fd, bint opener) noexcept nogil:
     return stream
 
 
-cdef void stream_name(Stream* stream, const uint8_t* service, uint32_t length) noexcept nogil:
+cdef void edge_name(Stream* stream, const uint8_t* service, uint32_t length) noexcept nogil:
     memcpy(stream.service, service, length)
     stream.service_length = length
 
 
 # The first credit: as much as the budget bears. Credit is a promise, not memory; the pool is the hard bound.
-cdef uint32_t first_window(Shard* shard) noexcept nogil:
+cdef uint32_t edge_first_window(Shard* shard) noexcept nogil:
     cdef uint64_t half = shard.pool.limit / 2
     if shard.windows + EDGE_WINDOW <= half / 2:
         return EDGE_WINDOW
@@ -196,7 +96,7 @@ cdef uint32_t first_window(Shard* shard) noexcept nogil:
     return WIRE_EARLY
 
 
-cdef uint64_t grant(Shard* shard, Stream* stream, uint32_t window) noexcept nogil:
+cdef uint64_t edge_grant(Shard* shard, Stream* stream, uint32_t window) noexcept nogil:
     cdef uint64_t before = stream.rx.limit
     cdef uint64_t limit = credit_grant(&stream.rx, window, shard.now_us)
     shard.windows += limit - before
@@ -239,14 +139,14 @@ cdef AcceptAnswer edge_accept(Shard* shard, uint32_t number, int fd, uint32_t se
     elif shard.waiting_count >= EDGE_WAITING_MAX:
         give_refusal(shard, <int>number, entry.service, entry.service_length, CAUSE_LIMIT)
         return ACCEPT_REFUSED
-    fresh = stream_new(shard, fd, True)
+    fresh = edge_stream(shard, fd, True)
     if fresh == NULL:
         give_refusal(shard, <int>number, entry.service, entry.service_length, CAUSE_BUDGET)
         return ACCEPT_REFUSED
     fresh.number = <int>number
     fresh.writable = True
     fresh.readable = True
-    stream_name(fresh, entry.service, entry.service_length)
+    edge_name(fresh, entry.service, entry.service_length)
     if found == NULL:
         stream_wait(shard, fresh, entry)
     elif not stream_join(shard, fresh, flow):
@@ -256,23 +156,23 @@ cdef AcceptAnswer edge_accept(Shard* shard, uint32_t number, int fd, uint32_t se
     return ACCEPT_TAKEN
 
 
-# Of the routes with the least precedence whose session lives, one by weight; a route of weight 0 only if there is no other.
+# Of the routes with the least precedence whose session lives, one by weight; one of weight 0 only if there is no other.
 cdef Session* choose_session(Shard* shard, const Import* entry) noexcept nogil:
     cdef uint32_t i, best = 256, total = 0
     cdef uint64_t ticket
-    cdef const Route* route
+    cdef const Route* way
     cdef Session* session
     cdef Session* spare = NULL
     for i in range(entry.route_count):
-        route = &entry.routes[i]
-        session = session_find(shard, route.session)
-        if session == NULL or route.precedence > best:
+        way = &entry.routes[i]
+        session = session_find(shard, way.session)
+        if session == NULL or way.precedence > best:
             continue
-        if route.precedence < best:
-            best = route.precedence
+        if way.precedence < best:
+            best = way.precedence
             total = 0
             spare = NULL
-        total += route.weight
+        total += way.weight
         if spare == NULL:
             spare = session
     if total == 0:
@@ -281,20 +181,20 @@ cdef Session* choose_session(Shard* shard, const Import* entry) noexcept nogil:
     # A stride that shares no factor with small totals spreads the turns over the weights.
     ticket = (shard.turn * 7919) % total
     for i in range(entry.route_count):
-        route = &entry.routes[i]
-        session = session_find(shard, route.session)
-        if session == NULL or route.precedence != best:
+        way = &entry.routes[i]
+        session = session_find(shard, way.session)
+        if session == NULL or way.precedence != best:
             continue
-        if ticket < route.weight:
+        if ticket < way.weight:
             return session
-        ticket -= route.weight
+        ticket -= way.weight
     return spare
 
 
 # The flow of this session for a new stream; NULL: it is on worker *elsewhere.
 cdef Flow* choose_flow(Shard* shard, Session* session, uint32_t* elsewhere) noexcept nogil:
-    cdef uint32_t i, index
-    for i in range(session.flow_count):
+    cdef uint32_t _, index
+    for _ in range(session.flow_count):
         session.turn += 1
         index = session.turn % session.flow_count
         if session.flows[index] != NULL:
@@ -369,164 +269,6 @@ cdef void edge_tables_changed(Shard* shard) noexcept nogil:
         stream = following
 
 
-# -- records that come ------------------------------------------------------------------------------------------------
-
-cdef Result edge_bundle(Shard* shard, Flow* flow, uint8_t* body, uint32_t length, Buf* owner) noexcept nogil:
-    cdef Record record
-    cdef uint32_t used = 0
-    cdef Result answer
-    if flow.state == FLOW_CLOSED:
-        return RESULT_NOT_CONFIRMED
-    while length != 0:
-        answer = record_read(body, length, &record, &used)
-        if answer != RESULT_OK:
-            return answer
-        answer = take_record(shard, flow, &record, owner)
-        if answer == RESULT_LATE:
-            shard.stats.count[COUNT_LATE_RECORDS] += 1
-            answer = flow_late(flow, shard.now_us)
-        if answer != RESULT_OK:
-            return answer
-        body += used
-        length -= used
-    return RESULT_OK
-
-
-cdef Result edge_datagrams(Shard* shard, const uint8_t* body, uint32_t length) noexcept nogil:
-    cdef Record record
-    cdef uint32_t used = 0
-    cdef Result answer
-    while length != 0:
-        answer = record_read(body, length, &record, &used)
-        if answer != RESULT_OK:
-            return answer
-        if record.kind != RECORD_DATAGRAM:
-            return RESULT_BAD_RECORD
-        shard.stats.count[COUNT_DATAGRAMS_IGNORED] += 1
-        body += used
-        length -= used
-    return RESULT_OK
-
-
-cdef Result take_record(Shard* shard, Flow* flow, const Record* record, Buf* owner) noexcept nogil:
-    cdef Stream* stream
-    cdef bint ours
-    if record.kind == RECORD_PAD:
-        return RESULT_OK
-    if record.kind == RECORD_DATAGRAM:
-        # Only DATAGRAMS frames carry them, and this version has no service of datagrams.
-        return RESULT_BAD_RECORD
-    ours = (record.stream & 1 == 1) == flow.initiator
-    if record.kind == RECORD_OPEN:
-        return RESULT_BAD_STREAM if ours else take_open(shard, flow, record)
-    stream = <Stream*>map_find(&flow.streams, record.stream)
-    if stream == NULL:
-        if (ours and record.stream >= flow.tx_highest) or (not ours and record.stream > flow.rx_highest):
-            return RESULT_BAD_STREAM
-        return RESULT_LATE
-    if stream.state == STREAM_IDLE:
-        # Our OPEN was not even sent.
-        return RESULT_BAD_STREAM
-    if stream.finished:
-        # What is left of it is only to say RESET, or nothing.
-        return RESULT_LATE
-    if record.kind == RECORD_DATA:
-        return take_data(shard, stream, record, owner)
-    if record.kind == RECORD_CREDIT:
-        if credit_raise(&stream.tx, record.value) != RESULT_OK:
-            return RESULT_BAD_CREDIT
-        if stream.readable or stream.ended:
-            edge_ready(shard, stream)
-        return RESULT_OK
-    if record.kind == RECORD_ACCEPT:
-        if not stream_step(stream, STREAM_RX_ACCEPT):
-            return RESULT_BAD_STATE
-        if credit_raise(&stream.tx, record.value) != RESULT_OK:
-            return RESULT_BAD_CREDIT
-        edge_ready(shard, stream)
-        return RESULT_OK
-    if record.kind == RECORD_FIN:
-        if not stream_step(stream, STREAM_RX_FIN):
-            return RESULT_BAD_STATE
-        if record.value != stream.rx.received:
-            return RESULT_BAD_FINAL
-        stream.fin_due = True
-        linger(shard, stream)
-        edge_dirty(shard, stream)
-        return RESULT_OK
-    # RESET
-    if not stream_step(stream, STREAM_RESET):
-        return RESULT_BAD_STATE
-    stream.remote = True
-    stream.rule = record.rule
-    edge_abort(shard, stream, record.code, CAUSE_FAR_RESET)
-    return RESULT_OK
-
-
-cdef Result take_data(Shard* shard, Stream* stream, const Record* record, Buf* owner) noexcept nogil:
-    if not stream_step(stream, STREAM_RX_DATA):
-        return RESULT_BAD_STATE
-    if credit_receive(&stream.rx, record.length) != RESULT_OK:
-        return credit_receive(&stream.rx, record.length)
-    if owner != NULL:
-        owner.refs += 1
-    if queue_push(&stream.out, &shard.pool, <uint8_t*>record.data, record.length, owner, NULL) != RESULT_OK:
-        if owner != NULL:
-            owner.refs -= 1
-        edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
-        return RESULT_OK
-    edge_dirty(shard, stream)
-    return RESULT_OK
-
-
-cdef Result take_open(Shard* shard, Flow* flow, const Record* record) noexcept nogil:
-    cdef Session* session = <Session*>flow.session
-    cdef const Export* entry
-    cdef Stream* stream
-    if record.stream <= flow.rx_highest:
-        return RESULT_BAD_STREAM
-    flow.rx_highest = record.stream
-    if flow.streams.count >= EDGE_STREAMS_MAX:
-        return RESULT_STREAM_IDS
-    stream = stream_new(shard, -1, False)
-    if stream == NULL:
-        # Not even room to refuse it: the session is beyond what this node bears.
-        return RESULT_BUDGET
-    stream.flow = flow
-    stream.session = session.number
-    stream.id = record.stream
-    stream_step(stream, STREAM_RX_OPEN)
-    stream_name(stream, record.service, record.service_length)
-    if not map_put(&flow.streams, stream.id, stream):
-        stream.flow = NULL
-        edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
-        return RESULT_BUDGET
-    gauge_at(session.gauge, shard.index)[GAUGE_ROUND_TRIP] += 1
-    if credit_raise(&stream.tx, record.value) != RESULT_OK:
-        return RESULT_BAD_CREDIT
-    grant(shard, stream, WIRE_EARLY)
-    entry = tables_export(shard.tables, record.service, record.service_length)
-    if entry == NULL:
-        edge_abort(shard, stream, CODE_UNKNOWN, CAUSE_UNKNOWN_SERVICE)
-        return RESULT_OK
-    stream.number = <int>entry.number
-    stream.rule = entry.rule
-    if not tables_grants(shard.tables, session.number, entry.number):
-        edge_abort(shard, stream, CODE_REFUSED, CAUSE_NOT_ALLOWED)
-    elif record.marking < entry.marking:
-        edge_abort(shard, stream, CODE_REFUSED, CAUSE_MARKING)
-    elif shard.draining or entry.state == EXPORT_DRAIN:
-        edge_abort(shard, stream, CODE_DRAINING, CAUSE_DRAINING)
-    elif entry.state == EXPORT_UNRESOLVED or entry.target_count == 0:
-        edge_abort(shard, stream, CODE_UNREACHABLE, CAUSE_TARGET_UNRESOLVED)
-    else:
-        # The worker connects those that are dirty and have no socket yet.
-        stream.connecting = True
-        timer_set(&shard.wheel, &stream.timer, shard.now_us + entry.connect_us)
-        edge_dirty(shard, stream)
-    return RESULT_OK
-
-
 cdef const Target* edge_target(Shard* shard, Stream* stream) noexcept nogil:
     cdef const Export* entry = tables_export(shard.tables, stream.service, stream.service_length)
     if entry == NULL or stream.target >= entry.target_count:
@@ -546,65 +288,6 @@ cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil:
     edge_dirty(shard, stream)
 
 
-# -- records that go --------------------------------------------------------------------------------------------------
-
-cdef uint32_t edge_say(Shard* shard, Stream* stream, uint8_t* p, bint* gone) noexcept nogil:
-    cdef uint32_t n = 0
-    cdef const Import* entry
-    gone[0] = False
-    if stream.say & SAY_RESET:
-        if stream.state != STREAM_IDLE:
-            n = record_reset(p, stream.id, stream.code, stream.rule)
-        stream.state = STREAM_CLOSED
-        gone[0] = True
-        return n
-    if stream.say & SAY_OPEN:
-        entry = tables_import(shard.tables, <uint32_t>stream.number)
-        stream_step(stream, STREAM_TX_OPEN)
-        n = record_open(p, stream.id, grant(shard, stream, first_window(shard)),
-                        1 if entry == NULL else entry.marking, 0 if entry == NULL else entry.priority,
-                        stream.service, stream.service_length)
-    if stream.say & SAY_ACCEPT:
-        stream_step(stream, STREAM_TX_ACCEPT)
-        n += record_number(p + n, stream.id, RECORD_ACCEPT, grant(shard, stream, first_window(shard)))
-    elif stream.say & SAY_CREDIT and stream.state != STREAM_ANSWERING and stream.state != STREAM_ANSWERING_FIN:
-        n += record_number(p + n, stream.id, RECORD_CREDIT, grant(shard, stream, next_window(shard, stream)))
-    stream.say = 0
-    return n
-
-
-cdef uint32_t next_window(Shard* shard, Stream* stream) noexcept nogil:
-    cdef Flow* flow = <Flow*>stream.flow
-    cdef uint32_t wish = credit_wish(&stream.rx, shard.now_us, flow.round_trip_us)
-    if wish > stream.rx.window and shard.windows + wish > shard.pool.limit / 2:
-        return stream.rx.window
-    return wish
-
-
-cdef uint32_t edge_may_read(const Stream* stream, uint32_t room) noexcept nogil:
-    cdef uint64_t left
-    if not stream.readable or stream.finished or room <= WIRE_RECORD or not stream_may(stream, STREAM_TX_DATA):
-        return 0
-    left = credit_left(&stream.tx)
-    return <uint32_t>left if left < room - WIRE_RECORD else room - WIRE_RECORD
-
-
-cdef uint32_t edge_data(Shard* shard, Stream* stream, uint8_t* p, uint32_t n) noexcept nogil:
-    stream_step(stream, STREAM_TX_DATA)
-    stream.tx.sent += n
-    stream.bulk = n >= EDGE_BULK
-    shard.stats.count[COUNT_APPLICATION_SENT] += n
-    record_head(p, stream.id, RECORD_DATA, n)
-    return WIRE_RECORD + n
-
-
-cdef uint32_t edge_fin(Shard* shard, Stream* stream, uint8_t* p) noexcept nogil:
-    if stream.finished or not stream_step(stream, STREAM_TX_FIN):
-        return 0
-    linger(shard, stream)
-    return record_number(p, stream.id, RECORD_FIN, stream.tx.sent)
-
-
 cdef void edge_wrote(Shard* shard, Stream* stream, uint64_t n) noexcept nogil:
     credit_consume(&stream.rx, n)
     shard.windows -= n
@@ -618,7 +301,7 @@ cdef void edge_wrote(Shard* shard, Stream* stream, uint64_t n) noexcept nogil:
 # -- end --------------------------------------------------------------------------------------------------------------
 
 # Half-closed streams end if nothing moves for so long.
-cdef void linger(Shard* shard, Stream* stream) noexcept nogil:
+cdef void edge_linger(Shard* shard, Stream* stream) noexcept nogil:
     stream.progress = stream.tx.sent + stream.rx.consumed
     if not stream.connecting:
         timer_set(&shard.wheel, &stream.timer, shard.now_us + shard.linger_us)
@@ -632,7 +315,7 @@ cdef void edge_timer(Shard* shard, Stream* stream) noexcept nogil:
     elif stream.connecting:
         edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_TARGET_SILENT)
     elif stream.progress != stream.tx.sent + stream.rx.consumed:
-        linger(shard, stream)
+        edge_linger(shard, stream)
     else:
         edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_LINGER)
 
@@ -647,8 +330,8 @@ cdef void stream_unwait(Shard* shard, Stream* stream) noexcept nogil:
         shard.waiting_count -= 1
 
 
-# Say how the stream ended, and let go of all but what is still to be said. The worker closes the socket of those that are buried
-# or finished; a stream in a list is freed when the list comes to it.
+# Say how the stream ended, and let go of all but what is still to be said. The worker closes the socket of those that
+# are finished; a stream in a list is freed when the list comes to it.
 cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
     cdef Event* event
     cdef Flow* flow = <Flow*>stream.flow

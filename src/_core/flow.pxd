@@ -88,8 +88,8 @@ cdef void flow_stop(Flow* self, Pool* pool) noexcept nogil
 # May a numbered frame be sealed now?
 cdef bint flow_has_room(const Flow* self) noexcept nogil
 
-# Number and seal the body of length bytes that lies in clear in buf behind its prefix, and retain it. One reference passes
-# to the flow. RESULT_KEY_LIMIT and RESULT_CRYPTO end the session; the reference has passed all the same.
+# Number and seal the body of length bytes that lies in clear in buf behind its prefix, and retain it. One reference
+# passes to the flow. RESULT_KEY_LIMIT and RESULT_CRYPTO end the session; the reference has passed all the same.
 cdef Result flow_seal(Flow* self, Pool* pool, uint32_t type, Buf* buf, uint32_t length, uint64_t now_us) noexcept nogil
 
 # Make FLOW_CONFIRM (frame 0), sealed and retained; *out is borrowed from the flow.

@@ -4,49 +4,20 @@ from libc.string cimport memcpy, memset
 from pcgrelay._core.aead cimport Aead
 from pcgrelay._core.buf cimport Buf, Pool, buf_data, buf_drop, buf_take
 from pcgrelay._core.epoch cimport (
-    Limits,
-    epoch_must_rekey,
-    epoch_settle,
-    epoch_spend,
-    epoch_start,
-    epoch_step,
-    epoch_wipe,
+    Limits, epoch_must_rekey, epoch_settle, epoch_spend, epoch_start, epoch_step, epoch_wipe,
 )
 from pcgrelay._core.frame cimport Frame, Scope, body_open, body_seal, frame_is_numbered, frame_pack
 from pcgrelay._core.libcrypto cimport CRYPTO_memcmp
 from pcgrelay._core.map cimport map_free
 from pcgrelay._core.result cimport (
-    RESULT_BAD_CONFIRM,
-    RESULT_BAD_EPOCH,
-    RESULT_BAD_FIELD,
-    RESULT_BAD_NUMBER,
-    RESULT_DUPLICATE,
-    RESULT_GAP,
-    RESULT_GLITCHES,
-    RESULT_KEY_LIMIT,
-    RESULT_NO_MEMORY,
-    RESULT_NOT_CONFIRMED,
-    RESULT_OK,
-    RESULT_TOO_MANY_RESUMES,
-    RESULT_UNKNOWN_MIX,
-    Result,
+    RESULT_BAD_CONFIRM, RESULT_BAD_EPOCH, RESULT_BAD_FIELD, RESULT_BAD_NUMBER, RESULT_DUPLICATE, RESULT_GAP,
+    RESULT_GLITCHES, RESULT_KEY_LIMIT, RESULT_NO_MEMORY, RESULT_NOT_CONFIRMED, RESULT_OK, RESULT_TOO_MANY_RESUMES,
+    RESULT_UNKNOWN_MIX, Result,
 )
 from pcgrelay._core.stream cimport PLACE_NONE, PLACE_READY, Stream
 from pcgrelay._core.wire cimport (
-    FRAME_ACK,
-    FRAME_DATAGRAMS,
-    FRAME_FLOW_CONFIRM,
-    FRAME_FLOW_REKEY,
-    FRAME_RESUME,
-    PURPOSE_FLOW_DATA,
-    WIRE_PREFIX,
-    WIRE_VERSION,
-    wire_get16,
-    wire_get32,
-    wire_get64,
-    wire_put16,
-    wire_put32,
-    wire_put64,
+    FRAME_ACK, FRAME_DATAGRAMS, FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_RESUME, PURPOSE_FLOW_DATA, WIRE_PREFIX,
+    WIRE_VERSION, wire_get16, wire_get32, wire_get64, wire_put16, wire_put32, wire_put64,
 )
 
 cdef enum:
@@ -101,7 +72,8 @@ cdef bint flow_has_room(const Flow* self) noexcept nogil:
     return self.state == FLOW_UP and self.retained_bytes < self.cap
 
 
-cdef Result flow_seal(Flow* self, Pool* pool, uint32_t type, Buf* buf, uint32_t length, uint64_t now_us) noexcept nogil:
+cdef Result flow_seal(Flow* self, Pool* pool, uint32_t type, Buf* buf, uint32_t length,
+                      uint64_t now_us) noexcept nogil:
     cdef Scope scope
     cdef Result answer
     buf.number = self.tx_next
@@ -279,8 +251,8 @@ cdef Result flow_open_volatile(Flow* self, const Frame* frame, uint8_t* wire) no
 
 
 cdef Result flow_take_confirm(Flow* self, const uint8_t* body) noexcept nogil:
-    if self.rx_next != 1 or wire_get16(body) != WIRE_VERSION or wire_get16(body + 2) != self.index or wire_get32(body + 4) != 0 \
-            or CRYPTO_memcmp(body + 8, self.binding, 32) != 0:
+    if self.rx_next != 1 or wire_get16(body) != WIRE_VERSION or wire_get16(body + 2) != self.index \
+            or wire_get32(body + 4) != 0 or CRYPTO_memcmp(body + 8, self.binding, 32) != 0:
         return RESULT_BAD_CONFIRM
     if self.state == FLOW_STARTING:
         self.state = FLOW_UP

@@ -2,34 +2,17 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.aead cimport Aead, aead_open, aead_seal
 from pcgrelay._core.result cimport (
-    RESULT_BAD_FIELD,
-    RESULT_BAD_FLAGS,
-    RESULT_BAD_LENGTH,
-    RESULT_BAD_TYPE,
-    RESULT_OK,
-    Result,
+    RESULT_BAD_FIELD, RESULT_BAD_FLAGS, RESULT_BAD_LENGTH, RESULT_BAD_TYPE, RESULT_OK, Result,
 )
 from pcgrelay._core.wire cimport (
-    WIRE_AAD,
-    WIRE_BODY_MAX,
-    WIRE_HEADER,
-    WIRE_PREFIX,
-    WIRE_TAG,
-    WIRE_VERSION,
-    wire_get24,
-    wire_get32,
-    wire_get48,
-    wire_put16,
-    wire_put24,
-    wire_put32,
-    wire_put48,
-    wire_put64,
+    WIRE_AAD, WIRE_BODY_MAX, WIRE_HEADER, WIRE_PREFIX, WIRE_TAG, WIRE_VERSION, wire_get24, wire_get32, wire_get48,
+    wire_put16, wire_put24, wire_put32, wire_put48, wire_put64,
 )
 
 
 cdef extern from *:
     """
-    /* Bodies by type: the one length it must have, or -1 for any, or -2 for at least one record head; 0: no such type. */
+    /* Bodies by type: the length it must have, -1 for any, -2 for at least one record head; 0: no such type. */
     static const int frame_lengths[256] = {
         [0x01] = 40,  [0x02] = 8,   [0x03] = 8,   [0x04] = 12,  [0x05] = 4,   [0x06] = 4,  [0x07] = -1, [0x08] = 8,
         [0x41] = 40,  [0x42] = -2,  [0x43] = 12,

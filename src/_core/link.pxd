@@ -2,8 +2,8 @@
 #
 #   CONFIRMING --CONFIRM--> UP --DRAIN--> DRAINING        CLOSED from anywhere
 #
-# A frame waits in `pending` in clear, by class, and gets its hop number and seal only when it moves to `wire`, right before the
-# system call: so what is urgent overtakes what waits, and the order of hop numbers is the order of bytes.
+# A frame waits in `pending` in clear, by class, and gets its hop number and seal only when it moves to `wire`, right
+# before the system call: what is urgent overtakes what waits, and the order of hop numbers is the order of bytes.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from pcgrelay._core.buf cimport Buf, Pool
@@ -90,7 +90,7 @@ cdef struct Lane:
     uint32_t close_code
 
 cdef struct Link:
-    Lane* lanes[WIRE_LANES_MAX] # by index, those of this worker; NULL: none
+    Lane* lanes[WIRE_LANES_MAX]  # by index, those of this worker; NULL: none
     Gauge* gauge                # owned: one reference
     uint8_t binding[32]
     uint32_t number
@@ -138,37 +138,13 @@ cdef struct Shard:
     bint draining
 
 
-# The secrets of a link from which its lanes begin (docs/protocol.md, section 3). Only the control plane's thread uses it.
-cdef struct LinkKeys:
-    uint8_t proof_key[32]
-    uint8_t root[32]            # lane_root[next]
-    uint8_t secrets[129][32]    # lane_secret[n] at n % 129, for numbers that were passed over and not seen
-    uint8_t waiting[129]        # is one there?
-    uint8_t link_id[16]
-    uint32_t next               # the least number whose secret was not derived
-    uint32_t greatest           # seen, plus 1
-    uint32_t lanes
-
-
-# RESULT_CRYPTO: libcrypto failed. The caller wipes secret.
-cdef Result keys_start(LinkKeys* self, const uint8_t* secret, const uint8_t* link_id, uint32_t lanes) noexcept nogil
-cdef void keys_wipe(LinkKeys* self) noexcept nogil
-
-# The dialler: the next number, its secret, and the preamble of 48 bytes that opens its lane.
-cdef Result keys_dial(LinkKeys* self, uint16_t index, uint32_t* number, uint8_t* preamble) noexcept nogil
-
-# The acceptor: check a preamble. RESULT_BAD_PREAMBLE: refused. A good proof uses up its number.
-cdef Result keys_check(LinkKeys* self, const uint8_t* preamble, uint16_t* index, uint32_t* number) noexcept nogil
-
-# Take the secret of a number that keys_dial or keys_check gave; it is there once.
-cdef Result keys_take(LinkKeys* self, uint32_t number, uint8_t* secret) noexcept nogil
-
 cdef Gauge* gauge_new(uint32_t slots, int references) noexcept nogil
 cdef void gauge_drop(Gauge* self) noexcept nogil
 cdef inline uint64_t* gauge_at(Gauge* self, uint32_t slot) noexcept nogil:
     return self.values + slot * GAUGE_VALUES
 
-# Room for an event of this turn, kind set and the rest zero. Events of a full turn are counted as lost, never waited for.
+# Room for an event of this turn, kind set and the rest zero. Events of a full turn are counted as lost, never waited
+# for.
 cdef Event* shard_event(Shard* shard, uint32_t kind) noexcept nogil
 cdef void shard_events_pass(Shard* shard, bint* wake) noexcept nogil
 
@@ -179,7 +155,7 @@ cdef Link* link_find(Shard* shard, uint32_t number) noexcept nogil
 # Forget the link. Its lanes must be closed.
 cdef void link_remove(Shard* shard, Link* link) noexcept nogil
 
-# A new lane over fd, its secret known; CONFIRM is queued. NULL: no memory or libcrypto failed; fd is still the caller's.
+# A new lane over fd; CONFIRM is queued. NULL: no memory or libcrypto failed; fd is still the caller's.
 cdef Lane* lane_start(Shard* shard, Link* link, int fd, uint16_t index, uint32_t number,
                       const uint8_t* secret) noexcept nogil
 
@@ -188,13 +164,13 @@ cdef void lane_stop(Shard* shard, Lane* lane) noexcept nogil
 cdef inline bint lane_is_up(const Lane* lane) noexcept nogil:
     return lane.state == LANE_UP or lane.state == LANE_DRAINING
 
-# Look at the n bytes at p, which follow all that was seen before. RESULT_OK: a whole frame of *used bytes lies at p, its header
-# open in *frame and in clear at p. RESULT_MORE: the rest is too short (lane_keep it). Else: close the lane.
+# Look at the n bytes at p, which follow all that was seen before. RESULT_OK: a whole frame of *used bytes lies at p,
+# its header open in *frame and in clear at p. RESULT_MORE: the rest is too short (lane_keep it). Else: close the lane.
 # opened: the header at p is open already (it was kept).
 cdef Result lane_next(Shard* shard, Lane* lane, uint8_t* p, uint64_t n, bint opened, Frame* frame,
                       uint64_t* used) noexcept nogil
 
-# Keep the n bytes at p, the beginning of a frame; lane.partial_need says how many more its prefix or itself takes.
+# Keep the n bytes at p, the beginning of a frame; lane.partial_need says how many more its prefix, or it, takes.
 cdef Result lane_keep(Shard* shard, Lane* lane, const uint8_t* p, uint64_t n, const Frame* frame,
                       bint opened) noexcept nogil
 

@@ -1,67 +1,26 @@
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
 from pcgrelay._core.atomics cimport atomic_add
-from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take, pool_alloc, pool_free
-from pcgrelay._core.epoch cimport (
-    epoch_must_rekey,
-    epoch_spend,
-    epoch_start,
-    epoch_step,
-    epoch_wipe,
-    key_expand,
-    key_expand_number,
-    key_proof,
-)
+from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, buf_take, pool_alloc, pool_free
+from pcgrelay._core.epoch cimport epoch_must_rekey, epoch_spend, epoch_start, epoch_step, epoch_wipe
 from pcgrelay._core.frame cimport Frame, Scope, body_open, body_seal, frame_is_lane, frame_open, frame_pack, frame_seal
 from pcgrelay._core.handle cimport HANDLE_LANE
-from pcgrelay._core.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
-from pcgrelay._core.mailbox cimport EVENT_LANE_UP, EVENT_PEER_DRAINS, Event, outbox_put
+from pcgrelay._core.libcrypto cimport CRYPTO_memcmp
+from pcgrelay._core.mailbox cimport EVENT_LANE_UP, EVENT_PEER_DRAINS, OUTBOX_TURN, Event, outbox_put
 from pcgrelay._core.map cimport map_find, map_put, map_take
-from pcgrelay._core.queue cimport Span, queue_cut, queue_free, queue_pop, queue_push
+from pcgrelay._core.queue cimport Account, Span, queue_free, queue_pop, queue_push
 from pcgrelay._core.result cimport (
-    RESULT_BAD_CONFIRM,
-    RESULT_BAD_EPOCH,
-    RESULT_BAD_PREAMBLE,
-    RESULT_CONFIRM_TIMEOUT,
-    RESULT_GLITCHES,
-    RESULT_MORE,
-    RESULT_NO_MEMORY,
-    RESULT_NOT_CONFIRMED,
-    RESULT_OK,
-    RESULT_PEER_CLOSED,
-    RESULT_SILENT,
-    RESULT_UNKNOWN_MIX,
-    Result,
+    RESULT_BAD_CONFIRM, RESULT_BAD_EPOCH, RESULT_CONFIRM_TIMEOUT, RESULT_GLITCHES, RESULT_MORE, RESULT_NOT_CONFIRMED,
+    RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_SILENT, RESULT_UNKNOWN_MIX, Result,
 )
 from pcgrelay._core.stats cimport (
-    COUNT_FRAMES_RECEIVED,
-    COUNT_FRAMES_SENT,
-    COUNT_LANES_OPENED,
-    COUNT_PONGS_UNKNOWN,
-    COUNT_REKEYS,
+    COUNT_FRAMES_RECEIVED, COUNT_FRAMES_SENT, COUNT_LANES_OPENED, COUNT_PONGS_UNKNOWN, COUNT_REKEYS,
 )
 from pcgrelay._core.wire cimport (
-    FRAME_CLOSE,
-    FRAME_CONFIRM,
-    FRAME_DRAIN,
-    FRAME_LOST,
-    FRAME_PADDING,
-    FRAME_PING,
-    FRAME_PONG,
-    FRAME_REKEY,
-    PURPOSE_HOP_HEADER,
-    WIRE_NUMBERS_AHEAD,
-    WIRE_PREFIX,
-    WIRE_PROOF,
-    WIRE_VERSION,
-    wire_get16,
-    wire_get32,
-    wire_get64,
-    wire_put16,
-    wire_put32,
-    wire_put64,
+    FRAME_CLOSE, FRAME_CONFIRM, FRAME_DRAIN, FRAME_LOST, FRAME_PING, FRAME_PONG, FRAME_REKEY, PURPOSE_HOP_HEADER,
+    WIRE_PREFIX, WIRE_VERSION, wire_get16, wire_get32, wire_get64, wire_put16, wire_put32, wire_put64,
 )
 
 
@@ -69,95 +28,6 @@ from pcgrelay._core.wire cimport (
 
 cdef enum:
     RING = 129                  # 64 before the greatest, the greatest, 64 after it
-
-
-cdef Result keys_start(LinkKeys* self, const uint8_t* secret, const uint8_t* link_id, uint32_t lanes) noexcept nogil:
-    cdef Result answer
-    memset(self, 0, sizeof(LinkKeys))
-    memcpy(self.link_id, link_id, 16)
-    self.lanes = lanes
-    answer = key_expand(secret, b"lane proof", NULL, 0, self.proof_key, 32)
-    if answer == RESULT_OK:
-        answer = key_expand(secret, b"lane root", NULL, 0, self.root, 32)
-    return answer
-
-
-cdef void keys_wipe(LinkKeys* self) noexcept nogil:
-    OPENSSL_cleanse(self, sizeof(LinkKeys))
-
-
-# Derive the secrets of all numbers up to number; the roots before are gone then.
-cdef Result keys_reach(LinkKeys* self, uint32_t number) noexcept nogil:
-    cdef uint8_t following[32]
-    cdef Result answer = RESULT_OK
-    while self.next <= number and answer == RESULT_OK:
-        answer = key_expand_number(self.root, b"lane", self.next, 4, self.secrets[self.next % RING])
-        self.waiting[self.next % RING] = 1
-        if answer == RESULT_OK:
-            answer = key_expand(self.root, b"lane next", NULL, 0, following, 32)
-        memcpy(self.root, following, 32)
-        self.next += 1
-    OPENSSL_cleanse(following, 32)
-    return answer
-
-
-cdef Result keys_dial(LinkKeys* self, uint16_t index, uint32_t* number, uint8_t* preamble) noexcept nogil:
-    cdef Result answer
-    number[0] = self.next
-    answer = keys_reach(self, self.next)
-    if answer != RESULT_OK:
-        return answer
-    memcpy(preamble, <const char*>b"PCGR", 4)
-    wire_put16(preamble + 4, WIRE_VERSION)
-    wire_put16(preamble + 6, index)
-    wire_put32(preamble + 8, number[0])
-    wire_put32(preamble + 12, 0)
-    memcpy(preamble + 16, self.link_id, 16)
-    return key_proof(self.proof_key, preamble, 32, preamble + 32)
-
-
-cdef Result keys_check(LinkKeys* self, const uint8_t* preamble, uint16_t* index, uint32_t* number) noexcept nogil:
-    cdef uint8_t proof[16]
-    cdef uint8_t unused[32]
-    cdef uint32_t n = wire_get32(preamble + 8)
-    cdef uint32_t i, old
-    if memcmp(preamble, <const char*>b"PCGR", 4) != 0 or wire_get16(preamble + 4) != WIRE_VERSION \
-            or memcmp(preamble + 16, self.link_id, 16) != 0:
-        return RESULT_BAD_PREAMBLE
-    if key_proof(self.proof_key, preamble, 32, proof) != RESULT_OK \
-            or CRYPTO_memcmp(proof, preamble + 32, WIRE_PROOF) != 0:
-        return RESULT_BAD_PREAMBLE
-    # Within 64 of the greatest seen, both ways; 0 to 63 at the start.
-    if n >= self.greatest + WIRE_NUMBERS_AHEAD or n + WIRE_NUMBERS_AHEAD + 1 < self.greatest:
-        return RESULT_BAD_PREAMBLE
-    if keys_reach(self, n) != RESULT_OK or self.waiting[n % RING] != 1:
-        return RESULT_BAD_PREAMBLE
-    if n >= self.greatest:
-        # What falls out of the range is wiped.
-        for i in range(n + 1 - self.greatest):
-            old = self.greatest + i
-            if old > WIRE_NUMBERS_AHEAD:
-                old = (old - WIRE_NUMBERS_AHEAD - 1) % RING
-                OPENSSL_cleanse(self.secrets[old], 32)
-                self.waiting[old] = 0
-        self.greatest = n + 1
-    self.waiting[n % RING] = 2
-    index[0] = wire_get16(preamble + 6)
-    number[0] = n
-    if index[0] >= self.lanes or wire_get32(preamble + 12) != 0:
-        keys_take(self, n, unused)
-        OPENSSL_cleanse(unused, 32)
-        return RESULT_BAD_PREAMBLE
-    return RESULT_OK
-
-
-cdef Result keys_take(LinkKeys* self, uint32_t number, uint8_t* secret) noexcept nogil:
-    if number >= self.next or not self.waiting[number % RING]:
-        return RESULT_BAD_PREAMBLE
-    memcpy(secret, self.secrets[number % RING], 32)
-    OPENSSL_cleanse(self.secrets[number % RING], 32)
-    self.waiting[number % RING] = 0
-    return RESULT_OK
 
 
 # -- gauges and events ------------------------------------------------------------------------------------------------

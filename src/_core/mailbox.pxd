@@ -1,5 +1,6 @@
-# Orders down to a worker, events up from it. Both are short critical sections under a mutex; a worker takes all its orders at once
-# and gives all the events of a turn at once, so the price is per turn. The event descriptors are written by worker and core.
+# Orders down to a worker, events up from it. Both are short critical sections under a mutex; a worker takes all its
+# orders at once and gives all the events of a turn at once, so the price is per turn. The event descriptors are
+# written by worker and core.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 

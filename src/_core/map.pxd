@@ -1,4 +1,5 @@
-# A table from a 32-bit number to a pointer: open addressing, linear probing, no tombstones. It owns nothing it points at.
+# A table from a 32-bit number to a pointer: open addressing, linear probing, no tombstones. What it points at is not
+# its own.
 from libc.stdint cimport uint32_t
 
 

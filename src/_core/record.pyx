@@ -3,23 +3,8 @@ from libc.string cimport memcpy, memset
 
 from pcgrelay._core.result cimport RESULT_BAD_LENGTH, RESULT_BAD_RECORD, RESULT_OK, Result
 from pcgrelay._core.wire cimport (
-    RECORD_ACCEPT,
-    RECORD_CREDIT,
-    RECORD_DATA,
-    RECORD_DATAGRAM,
-    RECORD_FIN,
-    RECORD_OPEN,
-    RECORD_PAD,
-    RECORD_RESET,
-    WIRE_RECORD,
-    WIRE_SERVICE_MAX,
-    wire_get16,
-    wire_get24,
-    wire_get32,
-    wire_get64,
-    wire_put16,
-    wire_put24,
-    wire_put32,
+    RECORD_ACCEPT, RECORD_CREDIT, RECORD_DATA, RECORD_DATAGRAM, RECORD_FIN, RECORD_OPEN, RECORD_PAD, RECORD_RESET,
+    WIRE_RECORD, WIRE_SERVICE_MAX, wire_get16, wire_get24, wire_get32, wire_get64, wire_put16, wire_put24, wire_put32,
     wire_put64,
 )
 

@@ -1,5 +1,5 @@
-# The relay's role: frames of a path go from one link to another with a new label, in place, and nothing else of them changes.
-# A relay knows paths, not streams; what waits for a slow neighbour is bounded for each flow.
+# The relay's role: frames of a path go from one link to another with a new label, in place, and nothing else of them
+# changes. A relay knows paths, not streams; what waits for a slow neighbour is bounded for each flow.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.buf cimport Buf
@@ -28,13 +28,15 @@ cdef struct Path:
     uint32_t priority
 
 
-# Forward between two links for the lanes of this worker; cap is for each flow and direction. RESULT_NO_MEMORY: nothing was added.
+# Forward between two links for the lanes of this worker; cap is for each flow and direction. RESULT_NO_MEMORY:
+# nothing was added.
 cdef Result relay_path_add(Shard* shard, uint32_t number, uint32_t a_link, uint32_t a_in, uint32_t a_out,
                            uint32_t b_link, uint32_t b_in, uint32_t b_out, uint64_t cap, uint32_t priority,
                            uint32_t lanes) noexcept nogil
 cdef void relay_path_remove(Shard* shard, uint32_t number) noexcept nogil
 
-# A frame of a flow came, whole, its header in clear. owner: the buffer it lies in, or NULL if it lies in the receive space.
+# A frame of a flow came, whole, its header in clear. owner: the buffer it lies in, or NULL if it lies in the receive
+# space.
 cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire, Buf* owner) noexcept nogil
 
 # The neighbour says that a path is lost behind it.

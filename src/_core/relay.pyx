@@ -8,13 +8,7 @@ from pcgrelay._core.queue cimport Account, queue_at, queue_cut
 from pcgrelay._core.result cimport RESULT_BUDGET, RESULT_NO_MEMORY, RESULT_OK, RESULT_UNKNOWN_FLOW, Result
 from pcgrelay._core.stats cimport COUNT_FRAMES_DROPPED, COUNT_FRAMES_FORWARDED, COUNT_UNKNOWN_FLOWS
 from pcgrelay._core.wire cimport (
-    CODE_BUSY,
-    CODE_UNKNOWN,
-    CODE_UNREACHABLE,
-    FRAME_RESUME,
-    WIRE_BODY_MAX,
-    WIRE_PREFIX,
-    wire_put32,
+    CODE_BUSY, CODE_UNKNOWN, CODE_UNREACHABLE, FRAME_RESUME, WIRE_BODY_MAX, WIRE_PREFIX, wire_put32,
 )
 
 

@@ -1,5 +1,5 @@
-# The service tables of an edge: one immutable snapshot, published whole and swapped by pointer. Workers hold a reference each;
-# the last one frees it. Nothing in it ever changes, but for the count of references.
+# The service tables of an edge: one immutable snapshot, published whole and swapped by pointer. Workers hold a
+# reference each; the last one frees it. Nothing in it ever changes, but for the count of references.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from pcgrelay._core.map cimport Map

@@ -1,5 +1,5 @@
-# An edge's sessions on one worker: which flows they have here, over which lanes these run, and the frames that are theirs.
-# What the records in a bundle mean is the business of edge.
+# An edge's sessions on one worker: which flows they have here, over which lanes these run, and the frames that are
+# theirs. What the records in a bundle mean is the business of edge.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.buf cimport Buf
@@ -11,7 +11,7 @@ from pcgrelay._core.wire cimport WIRE_LANES_MAX
 
 
 cdef struct Session:
-    Flow* flows[WIRE_LANES_MAX] # owned, by index; NULL: on another worker
+    Flow* flows[WIRE_LANES_MAX]  # owned, by index; NULL: on another worker
     Gauge* gauge                # owned: one reference
     uint32_t number
     uint32_t flow_count         # of the whole session
@@ -24,7 +24,8 @@ cdef struct Session:
     bint initiator
 
 
-# Know a session; secret is the session's, from which the flows of this worker are derived. NULL: no memory or libcrypto failed.
+# Know a session; secret is the session's, from which the flows of this worker are derived. NULL: no memory or
+# libcrypto failed.
 cdef Session* session_add(Shard* shard, uint32_t number, const uint8_t* secret, const uint8_t* binding, uint32_t suite,
                           bint initiator, uint32_t flows, uint64_t cap, uint32_t marking, uint32_t priority,
                           Gauge* gauge) noexcept nogil

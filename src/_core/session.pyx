@@ -4,72 +4,25 @@ from libc.string cimport memcpy
 from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, buf_take, pool_alloc, pool_free
 from pcgrelay._core.epoch cimport key_expand_number
 from pcgrelay._core.flow cimport (
-    FLOW_RESUME_AGAIN_US,
-    FLOW_RESUMING,
-    FLOW_STARTING,
-    FLOW_UP,
-    Flow,
-    flow_ack,
-    flow_break,
-    flow_confirm,
-    flow_header,
-    flow_must_rekey,
-    flow_open,
-    flow_rekey,
-    flow_resume,
-    flow_seal,
-    flow_start,
-    flow_stop,
-    flow_take_ack,
-    flow_take_confirm,
-    flow_take_rekey,
-    flow_take_resume,
-    flow_volatile,
+    FLOW_RESUME_AGAIN_US, FLOW_RESUMING, FLOW_UP, Flow, flow_ack, flow_break, flow_confirm,
+    flow_header, flow_must_rekey, flow_open, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_take_ack,
+    flow_take_confirm, flow_take_rekey, flow_take_resume, flow_volatile,
 )
 from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
-    GAUGE_LANES_UP,
-    GAUGE_RECEIVED_BYTES,
-    GAUGE_RECEIVED_FRAMES,
-    GAUGE_SENT_BYTES,
-    GAUGE_SENT_FRAMES,
-    Gauge,
-    Lane,
-    Link,
-    Shard,
-    gauge_at,
-    gauge_drop,
-    lane_is_up,
-    lane_push,
-    lane_say_lost,
-    link_find,
-    shard_event,
+    GAUGE_LANES_UP, GAUGE_RECEIVED_BYTES, GAUGE_RECEIVED_FRAMES, GAUGE_SENT_BYTES, GAUGE_SENT_FRAMES, Gauge, Lane,
+    Link, Shard, gauge_at, gauge_drop, lane_is_up, lane_push, lane_say_lost, link_find, shard_event,
 )
 from pcgrelay._core.mailbox cimport EVENT_FLOW_UP, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event
 from pcgrelay._core.map cimport map_find, map_next, map_put, map_take
 from pcgrelay._core.result cimport (
-    RESULT_DUPLICATE,
-    RESULT_GAP,
-    RESULT_NO_MEMORY,
-    RESULT_OK,
-    RESULT_PEER_CLOSED,
-    RESULT_UNKNOWN_FLOW,
-    Result,
+    RESULT_DUPLICATE, RESULT_GAP, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_UNKNOWN_FLOW, Result,
 )
 from pcgrelay._core.stats cimport COUNT_DUPLICATES, COUNT_GAPS, COUNT_REKEYS, COUNT_RESUMES, COUNT_UNKNOWN_FLOWS
 from pcgrelay._core.wire cimport (
-    CODE_UNKNOWN,
-    FRAME_ACK,
-    FRAME_BUNDLE,
-    FRAME_FLOW_CLOSE,
-    FRAME_FLOW_CONFIRM,
-    FRAME_FLOW_REKEY,
-    FRAME_RESUME,
-    WIRE_PREFIX,
-    wire_get16,
-    wire_get64,
-    wire_put16,
+    CODE_UNKNOWN, FRAME_ACK, FRAME_BUNDLE, FRAME_FLOW_CLOSE, FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_RESUME,
+    WIRE_PREFIX, wire_get16, wire_get64, wire_put16,
 )
 
 
@@ -201,7 +154,8 @@ cdef Result say_resume(Shard* shard, Flow* flow) noexcept nogil:
     return emit(shard, flow, buf)
 
 
-# Send everything retained again. What is still queued in some other lane is copied: its header there must stay as it is.
+# Send everything retained again. What is still queued in some other lane is copied: its header there must stay as it
+# is.
 cdef Result send_again(Shard* shard, Flow* flow) noexcept nogil:
     cdef Buf* buf = flow.retained
     cdef Buf* copy

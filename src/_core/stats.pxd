@@ -2,7 +2,6 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 
-
 # Why a stream ended, for the local log. The far edge is told a code only.
 ctypedef uint32_t Cause
 

@@ -1,4 +1,5 @@
-# A worker: one thread, one epoll loop, the only file that makes system calls on the data plane. It never takes the interpreter lock.
+# A worker: one thread, one epoll loop, the only file that makes system calls on the data plane. It never takes the
+# interpreter lock.
 #
 # A turn: wait; take orders; read lanes and mark streams; serve streams that are ready into frames; one send for each
 # lane that has something; deadlines; events up; free what ended.
@@ -45,13 +46,8 @@ cdef struct Worker:
     bint stopping
 
 
-# Set everything up but the thread. False: a descriptor or memory was refused.
-cdef bint worker_start(Worker* self, Worker* siblings, uint32_t index, uint32_t count, uint32_t role, uint64_t budget,
-                       Outbox* outbox, int event_fd) noexcept nogil
-cdef bint worker_launch(Worker* self) noexcept nogil
+# Have epoll tell of these events of a descriptor, by EPOLL_CTL_ADD or _MOD. False: it refused.
+cdef bint worker_watch(Worker* self, Handle* handle, uint32_t events, int op) noexcept nogil
 
-# After the thread has ended (or never began): close and free everything.
-cdef void worker_stop(Worker* self) noexcept nogil
-
-# One turn of the loop, waiting at most so long.
-cdef void worker_turn(Worker* self, int timeout_ms) noexcept nogil
+# Wake whoever waits for this eventfd.
+cdef void worker_wake(int fd) noexcept nogil

@@ -34,13 +34,14 @@ CORE_IMPORTERS = {"core": {"plane"}}
 
 # The core from bottom to top. A file may cimport what stands before it.
 CORE_ORDER = (
-    "libcrypto linux atomics result wire buf map queue timer handle aead epoch frame record credit stats stream flow "
-    "route link relay edge mailbox worker core probe"
+    "libcrypto atomics result wire buf map queue timer handle aead epoch keys frame record credit stats stream flow "
+    "mailbox route link relay session edge bundle linux worker port trunk loop facts tables core probe"
 ).split()
-CORE_EXCEPT = {"probe": {"linux", "mailbox", "worker", "core"}}
-SYSTEM_CALLERS = {"linux", "mailbox", "worker", "core"}
+CORE_EXCEPT = {"probe": {"linux", "worker", "port", "trunk", "loop", "core"}}
+# The worker is one thread in four files: its record, the applications' side, the lanes' side, and the turn.
+SYSTEM_CALLERS = {"linux", "worker", "port", "trunk", "loop", "tables", "core"}
 SYSTEM_LIBRARIES = re.compile(r"posix\b|libc\.(time|stdio|errno|signal)\b")
-FACES = {"core", "probe"}
+FACES = {"core", "facts", "tables", "probe"}
 PYTHON_LIBRARIES = re.compile(r"cpython\b")
 
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# Nothing cimports these; their contract is their stub.
+FACES = {"core", "probe"}
 
 
 def test_each_native_module_has_a_stub_and_no_stub_is_left_over() -> None:
@@ -13,4 +15,4 @@ def test_each_native_module_has_a_stub_and_no_stub_is_left_over() -> None:
 
 def test_each_native_module_has_declarations() -> None:
     for path in (ROOT / "src" / "_core").glob("*.pyx"):
-        assert path.with_suffix(".pxd").exists(), path
+        assert path.stem in FACES or path.with_suffix(".pxd").exists(), path

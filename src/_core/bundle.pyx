@@ -1,0 +1,252 @@
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
+
+from pcgrelay._core.buf cimport Buf
+from pcgrelay._core.credit cimport credit_left, credit_raise, credit_receive, credit_wish
+from pcgrelay._core.edge cimport (
+    EDGE_BULK, EDGE_STREAMS_MAX, edge_abort, edge_dirty, edge_first_window, edge_grant, edge_linger, edge_name,
+    edge_ready, edge_stream,
+)
+from pcgrelay._core.flow cimport FLOW_CLOSED, Flow, flow_late
+from pcgrelay._core.link cimport GAUGE_ROUND_TRIP, Shard, gauge_at
+from pcgrelay._core.map cimport map_find, map_put
+from pcgrelay._core.queue cimport queue_push
+from pcgrelay._core.record cimport Record, record_head, record_number, record_open, record_read, record_reset
+from pcgrelay._core.result cimport (
+    RESULT_BAD_CREDIT, RESULT_BAD_FINAL, RESULT_BAD_RECORD, RESULT_BAD_STATE, RESULT_BAD_STREAM, RESULT_BUDGET,
+    RESULT_LATE, RESULT_NOT_CONFIRMED, RESULT_OK, RESULT_STREAM_IDS, Result,
+)
+from pcgrelay._core.route cimport (
+    EXPORT_DRAIN, EXPORT_UNRESOLVED, Export, Import, tables_export, tables_grants, tables_import,
+)
+from pcgrelay._core.session cimport Session
+from pcgrelay._core.stats cimport (
+    CAUSE_BUDGET, CAUSE_DRAINING, CAUSE_FAR_RESET, CAUSE_MARKING, CAUSE_NOT_ALLOWED, CAUSE_TARGET_UNRESOLVED,
+    CAUSE_UNKNOWN_SERVICE, COUNT_APPLICATION_SENT, COUNT_DATAGRAMS_IGNORED, COUNT_LATE_RECORDS,
+)
+from pcgrelay._core.stream cimport (
+    SAY_ACCEPT, SAY_CREDIT, SAY_OPEN, SAY_RESET, STREAM_ANSWERING, STREAM_ANSWERING_FIN, STREAM_CLOSED, STREAM_IDLE,
+    STREAM_RESET, STREAM_RX_ACCEPT, STREAM_RX_DATA, STREAM_RX_FIN, STREAM_RX_OPEN, STREAM_TX_ACCEPT, STREAM_TX_DATA,
+    STREAM_TX_FIN, STREAM_TX_OPEN, Stream, stream_may, stream_step,
+)
+from pcgrelay._core.timer cimport timer_set
+from pcgrelay._core.wire cimport (
+    CODE_BUSY, CODE_DRAINING, CODE_REFUSED, CODE_UNKNOWN, CODE_UNREACHABLE, RECORD_ACCEPT, RECORD_CREDIT, RECORD_DATA,
+    RECORD_DATAGRAM, RECORD_FIN, RECORD_OPEN, RECORD_PAD, WIRE_EARLY, WIRE_RECORD,
+)
+
+
+# -- records that come ------------------------------------------------------------------------------------------------
+
+cdef Result bundle_take(Shard* shard, Flow* flow, uint8_t* body, uint32_t length, Buf* owner) noexcept nogil:
+    cdef Record record
+    cdef uint32_t used = 0
+    cdef Result answer
+    if flow.state == FLOW_CLOSED:
+        return RESULT_NOT_CONFIRMED
+    while length != 0:
+        answer = record_read(body, length, &record, &used)
+        if answer != RESULT_OK:
+            return answer
+        answer = take_record(shard, flow, &record, owner)
+        if answer == RESULT_LATE:
+            shard.stats.count[COUNT_LATE_RECORDS] += 1
+            answer = flow_late(flow, shard.now_us)
+        if answer != RESULT_OK:
+            return answer
+        body += used
+        length -= used
+    return RESULT_OK
+
+
+cdef Result bundle_take_datagrams(Shard* shard, const uint8_t* body, uint32_t length) noexcept nogil:
+    cdef Record record
+    cdef uint32_t used = 0
+    cdef Result answer
+    while length != 0:
+        answer = record_read(body, length, &record, &used)
+        if answer != RESULT_OK:
+            return answer
+        if record.kind != RECORD_DATAGRAM:
+            return RESULT_BAD_RECORD
+        shard.stats.count[COUNT_DATAGRAMS_IGNORED] += 1
+        body += used
+        length -= used
+    return RESULT_OK
+
+
+cdef Result take_record(Shard* shard, Flow* flow, const Record* record, Buf* owner) noexcept nogil:
+    cdef Stream* stream
+    cdef bint ours
+    if record.kind == RECORD_PAD:
+        return RESULT_OK
+    if record.kind == RECORD_DATAGRAM:
+        # Only DATAGRAMS frames carry them, and this version has no service of datagrams.
+        return RESULT_BAD_RECORD
+    ours = (record.stream & 1 == 1) == flow.initiator
+    if record.kind == RECORD_OPEN:
+        return RESULT_BAD_STREAM if ours else take_open(shard, flow, record)
+    stream = <Stream*>map_find(&flow.streams, record.stream)
+    if stream == NULL:
+        if (ours and record.stream >= flow.tx_highest) or (not ours and record.stream > flow.rx_highest):
+            return RESULT_BAD_STREAM
+        return RESULT_LATE
+    if stream.state == STREAM_IDLE:
+        # Our OPEN was not even sent.
+        return RESULT_BAD_STREAM
+    if stream.finished:
+        # What is left of it is only to say RESET, or nothing.
+        return RESULT_LATE
+    if record.kind == RECORD_DATA:
+        return take_data(shard, stream, record, owner)
+    if record.kind == RECORD_CREDIT:
+        if credit_raise(&stream.tx, record.value) != RESULT_OK:
+            return RESULT_BAD_CREDIT
+        if stream.readable or stream.ended:
+            edge_ready(shard, stream)
+        return RESULT_OK
+    if record.kind == RECORD_ACCEPT:
+        if not stream_step(stream, STREAM_RX_ACCEPT):
+            return RESULT_BAD_STATE
+        if credit_raise(&stream.tx, record.value) != RESULT_OK:
+            return RESULT_BAD_CREDIT
+        edge_ready(shard, stream)
+        return RESULT_OK
+    if record.kind == RECORD_FIN:
+        if not stream_step(stream, STREAM_RX_FIN):
+            return RESULT_BAD_STATE
+        if record.value != stream.rx.received:
+            return RESULT_BAD_FINAL
+        stream.fin_due = True
+        edge_linger(shard, stream)
+        edge_dirty(shard, stream)
+        return RESULT_OK
+    # RESET
+    if not stream_step(stream, STREAM_RESET):
+        return RESULT_BAD_STATE
+    stream.remote = True
+    stream.rule = record.rule
+    edge_abort(shard, stream, record.code, CAUSE_FAR_RESET)
+    return RESULT_OK
+
+
+cdef Result take_data(Shard* shard, Stream* stream, const Record* record, Buf* owner) noexcept nogil:
+    if not stream_step(stream, STREAM_RX_DATA):
+        return RESULT_BAD_STATE
+    if credit_receive(&stream.rx, record.length) != RESULT_OK:
+        return credit_receive(&stream.rx, record.length)
+    if owner != NULL:
+        owner.refs += 1
+    if queue_push(&stream.out, &shard.pool, <uint8_t*>record.data, record.length, owner, NULL) != RESULT_OK:
+        if owner != NULL:
+            owner.refs -= 1
+        edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
+        return RESULT_OK
+    edge_dirty(shard, stream)
+    return RESULT_OK
+
+
+cdef Result take_open(Shard* shard, Flow* flow, const Record* record) noexcept nogil:
+    cdef Session* session = <Session*>flow.session
+    cdef const Export* entry
+    cdef Stream* stream
+    if record.stream <= flow.rx_highest:
+        return RESULT_BAD_STREAM
+    flow.rx_highest = record.stream
+    if flow.streams.count >= EDGE_STREAMS_MAX:
+        return RESULT_STREAM_IDS
+    stream = edge_stream(shard, -1, False)
+    if stream == NULL:
+        # Not even room to refuse it: the session is beyond what this node bears.
+        return RESULT_BUDGET
+    stream.flow = flow
+    stream.session = session.number
+    stream.id = record.stream
+    stream_step(stream, STREAM_RX_OPEN)
+    edge_name(stream, record.service, record.service_length)
+    if not map_put(&flow.streams, stream.id, stream):
+        stream.flow = NULL
+        edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
+        return RESULT_BUDGET
+    gauge_at(session.gauge, shard.index)[GAUGE_ROUND_TRIP] += 1
+    if credit_raise(&stream.tx, record.value) != RESULT_OK:
+        return RESULT_BAD_CREDIT
+    edge_grant(shard, stream, WIRE_EARLY)
+    entry = tables_export(shard.tables, record.service, record.service_length)
+    if entry == NULL:
+        edge_abort(shard, stream, CODE_UNKNOWN, CAUSE_UNKNOWN_SERVICE)
+        return RESULT_OK
+    stream.number = <int>entry.number
+    stream.rule = entry.rule
+    if not tables_grants(shard.tables, session.number, entry.number):
+        edge_abort(shard, stream, CODE_REFUSED, CAUSE_NOT_ALLOWED)
+    elif record.marking < entry.marking:
+        edge_abort(shard, stream, CODE_REFUSED, CAUSE_MARKING)
+    elif shard.draining or entry.state == EXPORT_DRAIN:
+        edge_abort(shard, stream, CODE_DRAINING, CAUSE_DRAINING)
+    elif entry.state == EXPORT_UNRESOLVED or entry.target_count == 0:
+        edge_abort(shard, stream, CODE_UNREACHABLE, CAUSE_TARGET_UNRESOLVED)
+    else:
+        # The worker connects those that are dirty and have no socket yet.
+        stream.connecting = True
+        timer_set(&shard.wheel, &stream.timer, shard.now_us + entry.connect_us)
+        edge_dirty(shard, stream)
+    return RESULT_OK
+
+
+# -- records that go --------------------------------------------------------------------------------------------------
+
+cdef uint32_t bundle_say(Shard* shard, Stream* stream, uint8_t* p, bint* gone) noexcept nogil:
+    cdef uint32_t n = 0
+    cdef const Import* entry
+    gone[0] = False
+    if stream.say & SAY_RESET:
+        if stream.state != STREAM_IDLE:
+            n = record_reset(p, stream.id, stream.code, stream.rule)
+        stream.state = STREAM_CLOSED
+        gone[0] = True
+        return n
+    if stream.say & SAY_OPEN:
+        entry = tables_import(shard.tables, <uint32_t>stream.number)
+        stream_step(stream, STREAM_TX_OPEN)
+        n = record_open(p, stream.id, edge_grant(shard, stream, edge_first_window(shard)),
+                        1 if entry == NULL else entry.marking, 0 if entry == NULL else entry.priority,
+                        stream.service, stream.service_length)
+    if stream.say & SAY_ACCEPT:
+        stream_step(stream, STREAM_TX_ACCEPT)
+        n += record_number(p + n, stream.id, RECORD_ACCEPT, edge_grant(shard, stream, edge_first_window(shard)))
+    elif stream.say & SAY_CREDIT and stream.state != STREAM_ANSWERING and stream.state != STREAM_ANSWERING_FIN:
+        n += record_number(p + n, stream.id, RECORD_CREDIT, edge_grant(shard, stream, next_window(shard, stream)))
+    stream.say = 0
+    return n
+
+
+cdef uint32_t next_window(Shard* shard, Stream* stream) noexcept nogil:
+    cdef Flow* flow = <Flow*>stream.flow
+    cdef uint32_t wish = credit_wish(&stream.rx, shard.now_us, flow.round_trip_us)
+    if wish > stream.rx.window and shard.windows + wish > shard.pool.limit / 2:
+        return stream.rx.window
+    return wish
+
+
+cdef uint32_t bundle_may_read(const Stream* stream, uint32_t room) noexcept nogil:
+    cdef uint64_t left
+    if not stream.readable or stream.finished or room <= WIRE_RECORD or not stream_may(stream, STREAM_TX_DATA):
+        return 0
+    left = credit_left(&stream.tx)
+    return <uint32_t>left if left < room - WIRE_RECORD else room - WIRE_RECORD
+
+
+cdef uint32_t bundle_data(Shard* shard, Stream* stream, uint8_t* p, uint32_t n) noexcept nogil:
+    stream_step(stream, STREAM_TX_DATA)
+    stream.tx.sent += n
+    stream.bulk = n >= EDGE_BULK
+    shard.stats.count[COUNT_APPLICATION_SENT] += n
+    record_head(p, stream.id, RECORD_DATA, n)
+    return WIRE_RECORD + n
+
+
+cdef uint32_t bundle_fin(Shard* shard, Stream* stream, uint8_t* p) noexcept nogil:
+    if stream.finished or not stream_step(stream, STREAM_TX_FIN):
+        return 0
+    edge_linger(shard, stream)
+    return record_number(p, stream.id, RECORD_FIN, stream.tx.sent)

@@ -1,0 +1,111 @@
+"""What the data plane counts, in names: read while the workers write, each figure for itself."""
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from pcgrelay._core.link cimport (
+    GAUGE_LANES_UP, GAUGE_RECEIVED_BYTES, GAUGE_RECEIVED_FRAMES, GAUGE_ROUND_TRIP, GAUGE_SENT_BYTES,
+    GAUGE_SENT_FRAMES, GAUGE_VALUES, Gauge,
+)
+from pcgrelay._core.result cimport RESULT_REASONS
+from pcgrelay._core.stats cimport CAUSE_COUNT, COUNT_COUNT
+from pcgrelay._core.worker cimport Worker
+
+# Names of the numbers in result.pxd and stats.pxd, in their order.
+cdef tuple REFUSALS = (
+    "ok", "bad-tag", "bad-length", "bad-type", "bad-flags", "bad-field", "not-confirmed", "bad-confirm", "bad-epoch",
+    "bad-number", "bad-record", "bad-stream", "bad-state", "credit-exceeded", "bad-credit", "bad-final", "unknown-flow",
+    "glitches", "key-limit", "too-many-resumes", "silent", "peer-closed", "socket", "confirm-timeout", "budget",
+    "unknown-mix", "lost-path", "local-close", "replaced", "stream-ids", "bad-preamble",
+)
+cdef tuple CAUSES = (
+    "done", "application-reset", "far-reset", "target-refused", "target-silent", "target-unresolved",
+    "target-unreachable", "not-allowed", "unknown-service", "marking", "no-route", "waited-too-long", "session-lost",
+    "budget", "limit", "draining", "linger", "descriptors", "shutdown",
+)
+cdef tuple COUNTERS = (
+    "frames_sent_total", "frames_received_total", "bytes_sent_total", "bytes_received_total", "frames_forwarded_total",
+    "frames_dropped_total", "lanes_opened_total", "lanes_closed_total", "streams_opened_total", "streams_closed_total",
+    "streams_refused_total", "streams_waited_total", "application_sent_bytes", "application_received_bytes",
+    "duplicate_frames_total", "gaps_total", "resumes_total", "late_records_total", "rekeys_total",
+    "unknown_flow_frames_total", "unknown_pongs_total", "accept_failed_total", "datagrams_ignored_total",
+    "system_calls_total", "turns_total", "settled_bytes",
+)
+assert len(REFUSALS) == RESULT_REASONS and len(CAUSES) == CAUSE_COUNT and len(COUNTERS) == COUNT_COUNT
+
+
+cdef str facts_refusal(int64_t reason):
+    return REFUSALS[reason] if 0 <= reason < len(REFUSALS) else "internal"
+
+
+cdef str facts_cause(int64_t cause):
+    return CAUSES[cause] if 0 <= cause < len(CAUSES) else "unknown"
+
+
+cdef uint64_t facts_streams(Worker* workers, uint32_t count):
+    cdef uint32_t i
+    cdef uint64_t n = 0
+    for i in range(count):
+        n += workers[i].shard.stats.streams
+    return n
+
+
+cdef dict facts_counters(Worker* workers, uint32_t count):
+    cdef uint32_t i, j
+    cdef uint64_t n
+    cdef dict out = {}
+    for j, name in enumerate(COUNTERS):
+        n = 0
+        for i in range(count):
+            n += workers[i].shard.stats.count[j]
+        out[name] = n
+    for j, name in enumerate(REFUSALS):
+        n = 0
+        for i in range(count):
+            n += workers[i].shard.stats.refused[j]
+        if j != 0:
+            out[f"refused_{name.replace('-', '_')}_total"] = n
+    for j, name in enumerate(CAUSES):
+        n = 0
+        for i in range(count):
+            n += workers[i].shard.stats.cause[j]
+        out[f"stream_end_{name.replace('-', '_')}_total"] = n
+    out["streams"] = facts_streams(workers, count)
+    return out
+
+
+cdef dict facts_link(Gauge* gauge):
+    return {
+        "lanes_up": gauge_sum(gauge, GAUGE_LANES_UP), "rtt_us": gauge_max(gauge, GAUGE_ROUND_TRIP),
+        "sent_bytes": gauge_sum(gauge, GAUGE_SENT_BYTES), "received_bytes": gauge_sum(gauge, GAUGE_RECEIVED_BYTES),
+        "sent_frames": gauge_sum(gauge, GAUGE_SENT_FRAMES), "received_frames": gauge_sum(gauge, GAUGE_RECEIVED_FRAMES)}
+
+
+cdef dict facts_session(Gauge* gauge):
+    return {
+        "flows_up": gauge_sum(gauge, GAUGE_LANES_UP), "streams": gauge_sum(gauge, GAUGE_ROUND_TRIP),
+        "sent_bytes": gauge_sum(gauge, GAUGE_SENT_BYTES), "received_bytes": gauge_sum(gauge, GAUGE_RECEIVED_BYTES),
+        "retained_bytes": gauge_sum(gauge, GAUGE_SENT_FRAMES), "epoch": gauge_max(gauge, GAUGE_RECEIVED_FRAMES)}
+
+
+cdef dict facts_memory(Worker* workers, uint32_t count, uint64_t budget):
+    cdef uint32_t i
+    cdef uint64_t used = 0, high = 0
+    for i in range(count):
+        used += workers[i].shard.pool.used
+        high += workers[i].shard.pool.high_water
+    return {"used_bytes": used, "budget_bytes": budget, "high_water_bytes": high}
+
+
+cdef uint64_t gauge_sum(Gauge* gauge, uint32_t which):
+    cdef uint32_t i
+    cdef uint64_t n = 0
+    for i in range(gauge.slots):
+        n += gauge.values[i * GAUGE_VALUES + which]
+    return n
+
+
+cdef uint64_t gauge_max(Gauge* gauge, uint32_t which):
+    cdef uint32_t i
+    cdef uint64_t n = 0
+    for i in range(gauge.slots):
+        n = max(n, gauge.values[i * GAUGE_VALUES + which])
+    return n

@@ -1,0 +1,367 @@
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from pcgrelay._core.buf cimport pool_free, pool_start, pool_stop
+from pcgrelay._core.edge cimport edge_abort, edge_code, edge_session_end, edge_tables_changed, edge_timer
+from pcgrelay._core.handle cimport HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle
+from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
+from pcgrelay._core.link cimport (
+    Gauge, Lane, Link, Shard, gauge_drop, lane_is_up, lane_say, lane_tick, link_add, link_find, shard_events_pass,
+)
+from pcgrelay._core.linux cimport (
+    EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, SIG_SETMASK, close,
+    epoll_create1, epoll_event, epoll_wait, eventfd, monotonic_us, pthread_create, pthread_sigmask, read, sigfillset,
+    sigset_t,
+)
+from pcgrelay._core.mailbox cimport (
+    ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LISTEN, ORDER_PATH_ADD,
+    ORDER_PATH_REMOVE, ORDER_SESSION_ADD, ORDER_SESSION_CLOSE, ORDER_SESSION_PATH, ORDER_STOP, ORDER_STREAM,
+    ORDER_TABLES, ORDER_UNLISTEN, Order, Outbox, mailbox_start, mailbox_stop, mailbox_take, order_free,
+)
+from pcgrelay._core.map cimport map_any, map_free, map_next
+from pcgrelay._core.port cimport (
+    port_accept, port_adopt, port_can_serve, port_deliver, port_event, port_listen, port_serve, port_unlisten,
+)
+from pcgrelay._core.relay cimport Path, relay_path_add, relay_path_remove, relay_sweep
+from pcgrelay._core.result cimport RESULT_LOCAL_CLOSE, RESULT_NO_MEMORY, RESULT_OK, Result
+from pcgrelay._core.route cimport Tables, tables_drop
+from pcgrelay._core.session cimport Session, session_acks, session_add, session_find, session_path, session_tick
+from pcgrelay._core.stats cimport CAUSE_SHUTDOWN, COUNT_TURNS
+from pcgrelay._core.stream cimport Stream
+from pcgrelay._core.timer cimport Timer, wheel_pop, wheel_start
+from pcgrelay._core.trunk cimport trunk_add, trunk_end, trunk_event, trunk_flush, trunk_link_end, trunk_read_on
+from pcgrelay._core.wire cimport CODE_DONE, CODE_DRAINING, CODE_VIOLATION, FRAME_DRAIN, WIRE_LANES_MAX, wire_put32
+from pcgrelay._core.worker cimport (
+    WORKER_SLOT, WORKER_SLOTS, WORKER_TICK_US, Listener, Worker, worker_wake, worker_watch,
+)
+
+
+cdef enum:
+    EVENTS = 256
+    POOL_RESERVE = 4194304
+
+
+# -- life -------------------------------------------------------------------------------------------------------------
+
+cdef bint loop_start(Worker* self, Worker* siblings, uint32_t index, uint32_t count, uint32_t role, uint64_t budget,
+                     Outbox* outbox, int event_fd) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef int wake_fd
+    memset(self, 0, sizeof(Worker))
+    self.siblings = siblings
+    self.role = role
+    self.event_fd = event_fd
+    shard.index = index
+    shard.workers = count
+    shard.outbox = outbox
+    shard.now_us = monotonic_us()
+    pool_start(&shard.pool, budget, POOL_RESERVE)
+    wheel_start(&shard.wheel, shard.now_us)
+    wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+    self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
+    self.space = <uint8_t*>malloc(WORKER_SLOTS * WORKER_SLOT)
+    self.mailbox_handle.kind = HANDLE_MAILBOX
+    self.mailbox_handle.fd = wake_fd
+    if not mailbox_start(&self.mailbox, wake_fd) or wake_fd < 0 or self.epoll_fd < 0 or self.space == NULL:
+        return False
+    return worker_watch(self, &self.mailbox_handle, EPOLLIN, EPOLL_CTL_ADD)
+
+
+cdef bint loop_launch(Worker* self) noexcept nogil:
+    cdef sigset_t all_signals
+    cdef sigset_t before
+    # Signals are the control plane's.
+    sigfillset(&all_signals)
+    pthread_sigmask(SIG_SETMASK, &all_signals, &before)
+    self.running = pthread_create(&self.thread, NULL, loop_main, self) == 0
+    pthread_sigmask(SIG_SETMASK, &before, NULL)
+    return self.running
+
+
+cdef void* loop_main(void* argument) noexcept nogil:
+    cdef Worker* self = <Worker*>argument
+    while not self.stopping:
+        loop_turn(self, 1000)
+    return NULL
+
+
+cdef void loop_stop(Worker* self) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef Session* session
+    cdef Link* link
+    cdef Order* order
+    while True:
+        session = <Session*>map_any(&shard.sessions)
+        if session == NULL:
+            break
+        edge_session_end(shard, session, CODE_DRAINING, RESULT_LOCAL_CLOSE, True, False, False)
+    while shard.waiting != NULL:
+        edge_abort(shard, shard.waiting, CODE_DRAINING, CAUSE_SHUTDOWN)
+    while True:
+        link = <Link*>map_any(&shard.links)
+        if link == NULL:
+            break
+        trunk_link_end(self, link, CODE_DRAINING)
+    while True:
+        order = mailbox_take(&self.mailbox)
+        if order == NULL:
+            break
+        drop_orders(order)
+    port_unlisten(self, -1)
+    port_deliver(self)
+    free_buried(self)
+    drop_paths(shard)
+    tables_drop(shard.tables)
+    map_free(&shard.links)
+    map_free(&shard.labels)
+    map_free(&shard.outs)
+    map_free(&shard.paths)
+    map_free(&shard.sessions)
+    pool_stop(&shard.pool)
+    free(self.space)
+    close(self.epoll_fd)
+    close(self.mailbox_handle.fd)
+    mailbox_stop(&self.mailbox)
+
+
+cdef void drop_paths(Shard* shard) noexcept nogil:
+    cdef Path* path
+    while True:
+        path = <Path*>map_any(&shard.paths)
+        if path == NULL:
+            break
+        relay_path_remove(shard, path.number)
+    relay_sweep(shard, True)
+
+
+cdef void drop_orders(Order* order) noexcept nogil:
+    cdef Order* following
+    while order != NULL:
+        following = order.next
+        if order.fd >= 0:
+            close(order.fd)
+        if order.kind == ORDER_TABLES:
+            tables_drop(<Tables*>order.pointer)
+        elif order.kind == ORDER_LINK_ADD or order.kind == ORDER_SESSION_ADD:
+            gauge_drop(<Gauge*>order.pointer)
+        order_free(order)
+        order = following
+
+
+# -- a turn -----------------------------------------------------------------------------------------------------------
+
+cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef epoll_event events[EVENTS]
+    cdef Handle* handle
+    cdef int i, n
+    cdef bint wake = False
+    n = epoll_wait(self.epoll_fd, events, EVENTS, wait_ms(self, timeout_ms))
+    shard.now_us = monotonic_us()
+    shard.stats.count[COUNT_TURNS] += 1
+    trunk_read_on(self)
+    for i in range(n):
+        handle = <Handle*>events[i].data.ptr
+        if handle.kind == HANDLE_LANE:
+            trunk_event(self, <Lane*>handle, events[i].events)
+        elif handle.kind == HANDLE_STREAM:
+            port_event(self, <Stream*>handle, events[i].events)
+        elif handle.kind == HANDLE_LISTENER:
+            port_accept(self, <Listener*>handle)
+        else:
+            take_orders(self)
+    port_deliver(self)
+    port_serve(self)
+    if shard.now_us >= self.next_tick_us:
+        tick(self)
+    acknowledge(self)
+    # Serving and ticking can end streams and sessions; delivering can give credit back; both may make lanes dirty.
+    port_deliver(self)
+    trunk_flush(self)
+    free_buried(self)
+    shard_events_pass(shard, &wake)
+    if wake:
+        worker_wake(self.event_fd)
+
+
+cdef int wait_ms(Worker* self, int timeout_ms) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef uint64_t now_us, due_us = self.next_tick_us
+    if shard.unread != NULL or port_can_serve(self):
+        return 0
+    if self.next_ack_us != 0 and self.next_ack_us < due_us:
+        due_us = self.next_ack_us
+    now_us = monotonic_us()
+    if due_us <= now_us:
+        return 0
+    due_us = (due_us - now_us + 999) / 1000
+    return timeout_ms if <uint64_t>timeout_ms < due_us else <int>due_us
+
+
+cdef void tick(Worker* self) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef Lane* lane = shard.lanes
+    cdef Lane* following
+    cdef Session* session
+    cdef Timer* timer
+    cdef Listener* listener = self.listeners
+    cdef Result answer
+    cdef uint32_t at = 0
+    self.next_tick_us = shard.now_us + WORKER_TICK_US
+    while lane != NULL:
+        following = lane.next
+        answer = lane_tick(shard, lane)
+        if answer != RESULT_OK:
+            trunk_end(self, lane, answer, CODE_VIOLATION if answer == RESULT_NO_MEMORY else CODE_DONE)
+        lane = following
+    while True:
+        session = <Session*>map_next(&shard.sessions, &at)
+        if session == NULL:
+            break
+        answer = session_tick(shard, session)
+        if answer != RESULT_OK:
+            edge_session_end(shard, session, edge_code(answer), answer, True, True, False)
+            # The table changed under the walk; the next tick sees the rest.
+            break
+    while True:
+        timer = wheel_pop(&shard.wheel, shard.now_us)
+        if timer == NULL:
+            break
+        edge_timer(shard, <Stream*>timer.owner)
+    while listener != NULL:
+        if listener.paused:
+            listener.paused = False
+            worker_watch(self, &listener.handle, EPOLLIN, EPOLL_CTL_MOD)
+        listener = listener.next
+    if shard.dying_paths != NULL:
+        relay_sweep(shard, False)
+
+
+cdef void free_buried(Worker* self) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef Stream* stream
+    cdef Lane* lane
+    while shard.buried_streams != NULL:
+        stream = shard.buried_streams
+        shard.buried_streams = stream.next
+        pool_free(&shard.pool, stream, sizeof(Stream))
+    while shard.buried_lanes != NULL:
+        lane = shard.buried_lanes
+        shard.buried_lanes = lane.next
+        pool_free(&shard.pool, lane, sizeof(Lane))
+
+
+cdef void acknowledge(Worker* self) noexcept nogil:
+    cdef Session* failed = NULL
+    cdef Result reason = RESULT_OK
+    self.next_ack_us = session_acks(&self.shard, &failed, &reason)
+    if failed != NULL:
+        edge_session_end(&self.shard, failed, edge_code(reason), reason, True, True, False)
+
+
+# -- orders -----------------------------------------------------------------------------------------------------------
+
+cdef void take_orders(Worker* self) noexcept nogil:
+    cdef uint64_t count
+    cdef Order* order
+    cdef Order* following
+    # Clear the wake-up first: an order that comes after the take writes it again.
+    if read(self.mailbox.wake_fd, &count, 8) < 0:
+        count = 0
+    order = mailbox_take(&self.mailbox)
+    while order != NULL:
+        following = order.next
+        take_order(self, order)
+        order_free(order)
+        order = following
+
+
+cdef void take_order(Worker* self, Order* order) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef Link* link
+    cdef Session* session
+    if order.kind == ORDER_STOP:
+        self.stopping = True
+    elif order.kind == ORDER_LINK_ADD:
+        if link_add(shard, <uint32_t>order.a, <uint32_t>order.b, order.c != 0, <uint32_t>order.d, order.binding,
+                    <Gauge*>order.pointer) == NULL:
+            gauge_drop(<Gauge*>order.pointer)
+    elif order.kind == ORDER_LINK_CLOSE:
+        link = link_find(shard, <uint32_t>order.a)
+        if link != NULL:
+            trunk_link_end(self, link, <uint32_t>order.b)
+    elif order.kind == ORDER_LINK_DRAIN:
+        order_link_drain(self, order)
+    elif order.kind == ORDER_LANE_ADD:
+        trunk_add(self, order)
+    elif order.kind == ORDER_PATH_ADD:
+        order_path_add(self, order)
+    elif order.kind == ORDER_PATH_REMOVE:
+        relay_path_remove(shard, <uint32_t>order.a)
+    elif order.kind == ORDER_SESSION_ADD:
+        order_session_add(self, order)
+    elif order.kind == ORDER_SESSION_PATH:
+        order_session_path(self, order)
+    elif order.kind == ORDER_SESSION_CLOSE:
+        session = session_find(shard, <uint32_t>order.a)
+        if session != NULL:
+            edge_session_end(shard, session, <uint32_t>order.b, RESULT_LOCAL_CLOSE, True, False, False)
+    elif order.kind == ORDER_TABLES:
+        tables_drop(shard.tables)
+        shard.tables = <Tables*>order.pointer
+        edge_tables_changed(shard)
+    elif order.kind == ORDER_LISTEN:
+        port_listen(self, order)
+    elif order.kind == ORDER_UNLISTEN:
+        port_unlisten(self, <int>order.a)
+    elif order.kind == ORDER_DRAIN:
+        shard.draining = True
+        port_unlisten(self, -1)
+    elif order.kind == ORDER_STREAM:
+        port_adopt(self, <uint32_t>order.a, order.fd, <uint32_t>order.b)
+
+
+cdef void order_link_drain(Worker* self, Order* order) noexcept nogil:
+    cdef Lane* lane = self.shard.lanes
+    cdef uint8_t body[4]
+    wire_put32(body, <uint32_t>order.b)
+    while lane != NULL:
+        if lane.link.number == order.a and lane_is_up(lane):
+            lane_say(&self.shard, lane, FRAME_DRAIN, body, 4)
+        lane = lane.next
+
+
+cdef void order_path_add(Worker* self, Order* order) noexcept nogil:
+    cdef Link* a = link_find(&self.shard, <uint32_t>order.b)
+    cdef Link* b = link_find(&self.shard, <uint32_t>order.e)
+    cdef uint32_t lanes = WIRE_LANES_MAX
+    if a == NULL or b == NULL:
+        return
+    if a.lane_count < lanes:
+        lanes = a.lane_count
+    if b.lane_count < lanes:
+        lanes = b.lane_count
+    # Without memory the frames of the path stay unknown, and LOST says so.
+    relay_path_add(&self.shard, <uint32_t>order.a, <uint32_t>order.b, <uint32_t>order.c, <uint32_t>order.d,
+                   <uint32_t>order.e, <uint32_t>order.f, <uint32_t>order.g, order.h >> 8,
+                   <uint32_t>(order.h & 0xff), lanes)
+
+
+cdef void order_session_add(Worker* self, Order* order) noexcept nogil:
+    cdef Session* session = session_add(
+        &self.shard, <uint32_t>order.a, order.secret, order.binding, <uint32_t>order.b, order.c != 0,
+        <uint32_t>order.d, order.e, <uint32_t>order.f, <uint32_t>order.g, <Gauge*>order.pointer)
+    OPENSSL_cleanse(order.secret, 32)
+    if session == NULL:
+        gauge_drop(<Gauge*>order.pointer)
+
+
+cdef void order_session_path(Worker* self, Order* order) noexcept nogil:
+    cdef Session* session = session_find(&self.shard, <uint32_t>order.a)
+    cdef Result answer
+    if session == NULL:
+        return
+    answer = session_path(&self.shard, session, <uint32_t>order.b, <uint32_t>order.c, <uint32_t>order.d)
+    if answer != RESULT_OK:
+        edge_session_end(&self.shard, session, edge_code(answer), answer, True, True, False)

@@ -1,0 +1,31 @@
+# The applications' side of a worker: accept, connect, read into frames, write from them, close.
+from libc.stdint cimport uint32_t
+
+from pcgrelay._core.mailbox cimport Order
+from pcgrelay._core.stream cimport Stream
+from pcgrelay._core.worker cimport Listener, Worker
+
+
+# Accept what waits on a listener, at most WORKER_ACCEPTS.
+cdef void port_accept(Worker* self, Listener* listener) noexcept nogil
+
+# An application's socket for an import, accepted here or by another worker. session: 0, or the one that was chosen
+# there.
+cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session) noexcept nogil
+
+# epoll told of the socket of a stream.
+cdef void port_event(Worker* self, Stream* stream, uint32_t events) noexcept nogil
+
+# Write what lanes brought to the applications, and do what else streams wait for: connect, shut, close. What is
+# borrowed is settled.
+cdef void port_deliver(Worker* self) noexcept nogil
+
+# Is there a flow whose streams could be served right now?
+cdef bint port_can_serve(Worker* self) noexcept nogil
+
+# Make frames of what streams have, a frame for each flow in turn, at most WORKER_FRAMES.
+cdef void port_serve(Worker* self) noexcept nogil
+
+# Take a listening socket; close those of an import, or all if number is -1.
+cdef void port_listen(Worker* self, Order* order) noexcept nogil
+cdef void port_unlisten(Worker* self, int number) noexcept nogil

@@ -1,0 +1,356 @@
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take
+from pcgrelay._core.bundle cimport bundle_data, bundle_fin, bundle_may_read, bundle_say
+from pcgrelay._core.edge cimport (
+    ACCEPT_ELSEWHERE, ACCEPT_REFUSED, AcceptAnswer, edge_abort, edge_accept, edge_activate, edge_bury,
+    edge_check_done, edge_code, edge_connected, edge_dirty, edge_ready, edge_session_end, edge_target, edge_wrote,
+)
+from pcgrelay._core.flow cimport Flow, flow_has_room, list_pop
+from pcgrelay._core.handle cimport HANDLE_LISTENER
+from pcgrelay._core.link cimport LANE_BACKLOG, LANE_BACKLOG_SMALL, Lane, Shard, lane_backlog
+from pcgrelay._core.linux cimport (
+    EAGAIN, ECONNREFUSED, EINPROGRESS, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN,
+    EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_MOD, IPPROTO_TCP, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC,
+    SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_LINGER, TCP_NODELAY, accept4, close, connect, errno,
+    getsockopt, linger, msghdr, recv, sendmsg, setsockopt, shutdown, sockaddr, socket,
+)
+from pcgrelay._core.mailbox cimport ORDER_STREAM, Order, mailbox_put, order_new
+from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
+from pcgrelay._core.result cimport RESULT_OK, Result
+from pcgrelay._core.route cimport Target
+from pcgrelay._core.session cimport Session, session_bundle
+from pcgrelay._core.stats cimport (
+    CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DESCRIPTORS, CAUSE_TARGET_REFUSED, CAUSE_TARGET_UNREACHABLE,
+    COUNT_ACCEPT_FAILED, COUNT_SYSTEM_CALLS,
+)
+from pcgrelay._core.stream cimport Stream
+from pcgrelay._core.wire cimport CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, WIRE_BODY_MAX, WIRE_PREFIX
+from pcgrelay._core.worker cimport WORKER_ACCEPTS, WORKER_FRAMES, Listener, Worker, worker_wake, worker_watch
+
+
+cdef enum:
+    VECTORS = 64
+    BUNDLE_SPARE = 256          # room that a bundle keeps for what a stream says besides its data
+    BULK_ROOM = 32768           # a bulk read gets at least so much room
+
+
+# -- streams: the application's side ----------------------------------------------------------------------------------
+
+cdef void port_accept(Worker* self, Listener* listener) noexcept nogil:
+    cdef int _, fd
+    for _ in range(WORKER_ACCEPTS):
+        fd = accept4(listener.handle.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if fd < 0:
+            if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
+                # Look again at the next tick, or the loop would spin on what it cannot take.
+                self.shard.stats.count[COUNT_ACCEPT_FAILED] += 1
+                self.shard.stats.cause[CAUSE_DESCRIPTORS] += 1
+                listener.paused = True
+                worker_watch(self, &listener.handle, 0, EPOLL_CTL_MOD)
+            return
+        port_adopt(self, listener.number, fd, 0)
+
+
+# An application's socket for an import, accepted here or by another worker.
+cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session) noexcept nogil:
+    cdef Stream* stream = NULL
+    cdef Order* order
+    cdef uint32_t elsewhere = 0
+    cdef int one = 1
+    cdef AcceptAnswer answer = edge_accept(&self.shard, number, fd, session, &stream, &elsewhere)
+    if answer == ACCEPT_ELSEWHERE:
+        order = order_new(ORDER_STREAM)
+        if order == NULL:
+            reset_close(fd)
+            return
+        order.fd = fd
+        order.a = number
+        if mailbox_put(&self.siblings[elsewhere].mailbox, order):
+            worker_wake(self.siblings[elsewhere].mailbox.wake_fd)
+        return
+    if answer == ACCEPT_REFUSED:
+        reset_close(fd)
+        return
+    if stream == NULL:
+        return
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+    if not worker_watch(self, &stream.handle, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, EPOLL_CTL_ADD):
+        edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
+
+
+# Close so that the application sees a reset, never a clean end.
+cdef void reset_close(int fd) noexcept nogil:
+    cdef linger hard
+    hard.l_onoff = 1
+    hard.l_linger = 0
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard))
+    close(fd)
+
+
+cdef int socket_error(int fd) noexcept nogil:
+    cdef int error = 0
+    cdef uint32_t length = sizeof(error)
+    if getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0:
+        return errno
+    return error
+
+
+cdef void port_event(Worker* self, Stream* stream, uint32_t events) noexcept nogil:
+    if stream.finished or stream.handle.fd < 0:
+        return
+    if stream.connecting:
+        if events & (EPOLLERR | EPOLLHUP) or (events & EPOLLOUT and socket_error(stream.handle.fd) != 0):
+            connect_failed(self, stream, socket_error(stream.handle.fd))
+        elif events & EPOLLOUT:
+            edge_connected(&self.shard, stream)
+        return
+    if events & EPOLLERR:
+        edge_abort(&self.shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
+        return
+    if events & EPOLLOUT and not stream.writable:
+        stream.writable = True
+        edge_dirty(&self.shard, stream)
+    if events & (EPOLLRDHUP | EPOLLHUP):
+        stream.hangup = True
+    if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP) and not stream.ended:
+        stream.readable = True
+        edge_ready(&self.shard, stream)
+
+
+cdef void connect_failed(Worker* self, Stream* stream, int error) noexcept nogil:
+    close(stream.handle.fd)
+    stream.handle.fd = -1
+    connect_next(self, stream, error)
+
+
+# Try the next address of the target; the deadline is one for all of them.
+cdef void connect_next(Worker* self, Stream* stream, int error) noexcept nogil:
+    cdef const Target* target
+    cdef int fd, one = 1
+    while True:
+        target = edge_target(&self.shard, stream)
+        if target == NULL:
+            edge_abort(&self.shard, stream, CODE_UNREACHABLE,
+                       CAUSE_TARGET_REFUSED if error == ECONNREFUSED else CAUSE_TARGET_UNREACHABLE)
+            return
+        fd = socket((<uint16_t*>target.address)[0], SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+        if fd < 0:
+            edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
+            return
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+        if connect(fd, <const sockaddr*>target.address, target.length) == 0 or errno == EINPROGRESS:
+            break
+        error = errno
+        close(fd)
+    stream.handle.fd = fd
+    if not worker_watch(self, &stream.handle, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, EPOLL_CTL_ADD):
+        edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
+
+
+# Write what lanes brought to the applications, and do what else streams wait for: connect, shut, close.
+cdef void port_deliver(Worker* self) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef Stream* stream
+    cdef uint32_t first = 0
+    while shard.dirty_streams != NULL:
+        stream = shard.dirty_streams
+        shard.dirty_streams = stream.next_dirty
+        stream.dirty = False
+        if stream.finished:
+            if stream.handle.fd >= 0:
+                stream_close(stream)
+            continue
+        if stream.connecting:
+            if stream.handle.fd < 0:
+                connect_next(self, stream, 0)
+        else:
+            stream_write(self, stream)
+        if not stream.finished and queue_settle(&stream.out, &shard.pool, False, &first) != RESULT_OK:
+            edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
+
+
+cdef void stream_close(Stream* stream) noexcept nogil:
+    if stream.code == CODE_DONE:
+        close(stream.handle.fd)
+    else:
+        reset_close(stream.handle.fd)
+    stream.handle.fd = -1
+
+
+cdef void stream_write(Worker* self, Stream* stream) noexcept nogil:
+    cdef iovec vectors[VECTORS]
+    cdef msghdr message
+    cdef ssize_t sent
+    while stream.writable and stream.out.count != 0:
+        memset(&message, 0, sizeof(message))
+        message.msg_iov = vectors
+        message.msg_iovlen = queue_vectors(&stream.out, vectors, VECTORS)
+        sent = sendmsg(stream.handle.fd, &message, MSG_NOSIGNAL)
+        self.shard.stats.count[COUNT_SYSTEM_CALLS] += 1
+        if sent < 0:
+            if errno == EINTR:
+                continue
+            if errno == EAGAIN:
+                stream.writable = False
+                return
+            edge_abort(&self.shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
+            return
+        queue_sent(&stream.out, &self.shard.pool, <uint64_t>sent)
+        edge_wrote(&self.shard, stream, <uint64_t>sent)
+    if stream.out.count == 0 and stream.fin_due and not stream.shut:
+        shutdown(stream.handle.fd, SHUT_WR)
+        stream.shut = True
+    edge_check_done(&self.shard, stream)
+
+
+# -- streams: the flow's side -----------------------------------------------------------------------------------------
+
+# Is there a flow whose streams could be served right now?
+cdef bint port_can_serve(Worker* self) noexcept nogil:
+    cdef Flow* flow = self.shard.active_first
+    while flow != NULL:
+        if flow_is_open(flow) and (flow.small.head != NULL
+                                   or lane_backlog(<Lane*>flow.lane) < LANE_BACKLOG):
+            return True
+        flow = flow.next_active
+    return False
+
+
+cdef inline bint flow_is_open(const Flow* flow) noexcept nogil:
+    return flow.lane != NULL and flow_has_room(flow) and lane_backlog(<Lane*>flow.lane) < LANE_BACKLOG_SMALL
+
+
+# Make frames of what streams have, a frame for each flow in turn.
+cdef void port_serve(Worker* self) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef Flow* flow
+    cdef Flow* stuck = NULL     # the first flow since the last progress: seen again, the round was idle
+    cdef uint32_t frames = 0
+    while shard.active_first != NULL and frames < WORKER_FRAMES:
+        flow = shard.active_first
+        if flow == stuck:
+            return
+        shard.active_first = flow.next_active
+        if shard.active_first == NULL:
+            shard.active_last = NULL
+        flow.active = False
+        if flow.small.head == NULL and flow.bulk.head == NULL:
+            continue
+        edge_activate(shard, flow)
+        if serve_flow(self, flow):
+            frames += 1
+            stuck = NULL
+        elif stuck == NULL:
+            stuck = flow
+
+
+# One frame: everything small that is ready, then one bulk read if there is room. False: nothing was made.
+cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef Buf* buf
+    cdef uint8_t* body
+    cdef uint32_t used = 0
+    cdef Stream* stream
+    cdef Result answer
+    if not flow_is_open(flow):
+        return False
+    buf = buf_take(&shard.pool, BUF_LARGEST, False)
+    if buf == NULL:
+        return False
+    body = buf_data(buf) + WIRE_PREFIX
+    while used < BULK_ROOM:
+        stream = list_pop(&flow.small)
+        if stream == NULL:
+            break
+        used += serve_stream(self, stream, body + used, WIRE_BODY_MAX - used, not stream.bulk)
+    if used < BULK_ROOM and lane_backlog(<Lane*>flow.lane) < LANE_BACKLOG:
+        stream = list_pop(&flow.bulk)
+        if stream != NULL:
+            used += serve_stream(self, stream, body + used, WIRE_BODY_MAX - used, True)
+    if used == 0:
+        buf_drop(&shard.pool, buf)
+        return False
+    buf = fit(self, buf, used)
+    answer = session_bundle(shard, flow, buf, used)
+    if answer != RESULT_OK:
+        edge_session_end(shard, <Session*>flow.session, edge_code(answer), answer, True, True, False)
+    return True
+
+
+# A small frame waits for its acknowledgement in a small buffer.
+cdef Buf* fit(Worker* self, Buf* buf, uint32_t used) noexcept nogil:
+    cdef Buf* small
+    if used + WIRE_PREFIX > BUF_LARGEST / 8:
+        return buf
+    small = buf_take(&self.shard.pool, used + WIRE_PREFIX, False)
+    if small == NULL:
+        return buf
+    memcpy(buf_data(small) + WIRE_PREFIX, buf_data(buf) + WIRE_PREFIX, used)
+    buf_drop(&self.shard.pool, buf)
+    return small
+
+
+# What one stream has to say, and its data if may_read; answer how many bytes of records.
+cdef uint32_t serve_stream(Worker* self, Stream* stream, uint8_t* p, uint32_t room, bint may_read) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef uint32_t used = 0
+    cdef uint32_t asked
+    cdef ssize_t got
+    cdef bint gone = False
+    if stream.say != 0:
+        used = bundle_say(shard, stream, p, &gone)
+        if gone:
+            edge_bury(shard, stream)
+            return used
+    asked = bundle_may_read(stream, room - used - BUNDLE_SPARE) if may_read else 0
+    if asked != 0:
+        got = recv(stream.handle.fd, p + used + 8, asked, 0)
+        shard.stats.count[COUNT_SYSTEM_CALLS] += 1
+        if got > 0:
+            used += bundle_data(shard, stream, p + used, <uint32_t>got)
+            if <uint32_t>got < asked and not stream.hangup:
+                stream.readable = False
+        elif got == 0:
+            stream.ended = True
+            stream.readable = False
+        elif errno == EAGAIN:
+            stream.readable = False
+        elif errno != EINTR:
+            edge_abort(shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
+            return used
+    if stream.ended:
+        used += bundle_fin(shard, stream, p + used)
+        edge_check_done(shard, stream)
+    elif bundle_may_read(stream, WIRE_BODY_MAX) != 0:
+        edge_ready(shard, stream)
+    return used
+
+
+cdef void port_listen(Worker* self, Order* order) noexcept nogil:
+    cdef Listener* listener = <Listener*>calloc(1, sizeof(Listener))
+    if listener == NULL:
+        close(order.fd)
+        return
+    listener.handle.kind = HANDLE_LISTENER
+    listener.handle.fd = order.fd
+    listener.number = <uint32_t>order.a
+    listener.next = self.listeners
+    self.listeners = listener
+    worker_watch(self, &listener.handle, EPOLLIN, EPOLL_CTL_ADD)
+
+
+# Close the listeners of an import; of all, if number is -1.
+cdef void port_unlisten(Worker* self, int number) noexcept nogil:
+    cdef Listener** at = &self.listeners
+    cdef Listener* listener
+    while at[0] != NULL:
+        listener = at[0]
+        if number != -1 and listener.number != <uint32_t>number:
+            at = &listener.next
+            continue
+        at[0] = listener.next
+        close(listener.handle.fd)
+        free(listener)

@@ -1,0 +1,355 @@
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
+from libc.string cimport memcpy, memset
+
+from pcgrelay._core.buf cimport Buf, buf_data, buf_drop
+from pcgrelay._core.bundle cimport bundle_take, bundle_take_datagrams
+from pcgrelay._core.edge cimport edge_activate, edge_code, edge_session_end
+from pcgrelay._core.flow cimport Flow
+from pcgrelay._core.frame cimport Frame, frame_is_lane
+from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
+from pcgrelay._core.link cimport (
+    GAUGE_RECEIVED_BYTES, GAUGE_SENT_BYTES, LANE_CLASSES, LANE_CLOSED, Lane, Link, Shard, gauge_at, lane_dirty,
+    lane_fill, lane_is_up, lane_keep, lane_next, lane_say, lane_start, lane_stop, lane_take, link_find, link_remove,
+    shard_event,
+)
+from pcgrelay._core.linux cimport (
+    EAGAIN, EINTR, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, IPPROTO_TCP,
+    MSG_NOSIGNAL, TCP_NODELAY, TCP_NOTSENT_LOWAT, close, errno, msghdr, readv, sendmsg, setsockopt,
+)
+from pcgrelay._core.mailbox cimport EVENT_LANE_DOWN, Event, Order
+from pcgrelay._core.port cimport port_deliver
+from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
+from pcgrelay._core.relay cimport relay_cut, relay_frame, relay_lost
+from pcgrelay._core.result cimport (
+    RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED,
+    RESULT_REPLACED, RESULT_SOCKET, Result,
+)
+from pcgrelay._core.session cimport Session, session_frame, session_lane_down, session_lane_up, session_lost
+from pcgrelay._core.stats cimport COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_LANES_CLOSED, COUNT_SYSTEM_CALLS
+from pcgrelay._core.wire cimport (
+    CODE_BUSY, CODE_DONE, CODE_VIOLATION, FRAME_BUNDLE, FRAME_CLOSE, FRAME_CONFIRM, FRAME_DATAGRAMS, FRAME_LOST,
+    WIRE_PREFIX, wire_get16, wire_get32, wire_put16,
+)
+from pcgrelay._core.worker cimport (
+    WORKER_EDGE, WORKER_READS, WORKER_RELAY, WORKER_SLOT, WORKER_SLOTS, Worker, worker_watch,
+)
+
+
+cdef enum:
+    VECTORS = 64
+    LANE_LOWAT = 262144         # unsent bytes in a lane's socket: more would queue where nothing can overtake
+
+
+# -- lanes ------------------------------------------------------------------------------------------------------------
+
+cdef void trunk_event(Worker* self, Lane* lane, uint32_t events) noexcept nogil:
+    if lane.state == LANE_CLOSED:
+        return
+    if events & EPOLLOUT and not lane.writable:
+        lane.writable = True
+        lane_dirty(&self.shard, lane)
+    if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+        lane.hangup = True
+    if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+        lane_listen(self, lane)
+
+
+cdef void lane_listen(Worker* self, Lane* lane) noexcept nogil:
+    cdef Result answer = lane_read(self, lane)
+    if answer != RESULT_OK:
+        trunk_end(self, lane, answer, CODE_VIOLATION)
+
+
+# Lanes that had their share of the last turn with bytes left: edge-triggered epoll does not name them again.
+cdef void trunk_read_on(Worker* self) noexcept nogil:
+    cdef Lane* lane = self.shard.unread
+    cdef Lane* following
+    self.shard.unread = NULL
+    while lane != NULL:
+        following = lane.next_unread
+        lane.unread = False
+        if lane.state != LANE_CLOSED:
+            lane_listen(self, lane)
+        lane = following
+
+
+# Read until the socket is empty or the lane had its share.
+cdef Result lane_read(Worker* self, Lane* lane) noexcept nogil:
+    cdef iovec vectors[2]
+    cdef uint8_t* slot
+    cdef ssize_t got
+    cdef uint64_t room, part
+    cdef int _, first
+    cdef Result answer
+    for _ in range(WORKER_READS):
+        if self.role == WORKER_EDGE:
+            port_deliver(self)
+            slot = self.space
+        else:
+            if self.slots_used == WORKER_SLOTS:
+                trunk_flush(self)
+            slot = self.space + self.slots_used * WORKER_SLOT
+        part = 0
+        first = 1
+        if lane.partial != NULL:
+            part = lane.partial_need
+            vectors[0].iov_base = buf_data(lane.partial) + lane.partial.length
+            vectors[0].iov_len = part
+            first = 0
+        vectors[1].iov_base = slot
+        vectors[1].iov_len = WORKER_SLOT
+        room = part + WORKER_SLOT
+        got = readv(lane.handle.fd, vectors + first, 2 - first)
+        self.shard.stats.count[COUNT_SYSTEM_CALLS] += 1
+        if got < 0:
+            return RESULT_OK if errno == EAGAIN or errno == EINTR else RESULT_SOCKET
+        if got == 0:
+            return RESULT_SOCKET
+        lane.heard_us = self.shard.now_us
+        self.shard.stats.count[COUNT_BYTES_RECEIVED] += <uint64_t>got
+        gauge_at(lane.link.gauge, self.shard.index)[GAUGE_RECEIVED_BYTES] += <uint64_t>got
+        if <uint64_t>got < part:
+            part = <uint64_t>got
+        if self.role == WORKER_RELAY and <uint64_t>got > part:
+            self.slots_used += 1
+        answer = lane_feed(self, lane, part, slot, <uint64_t>got - part)
+        if answer != RESULT_OK:
+            return answer
+        if lane.state == LANE_CLOSED or (<uint64_t>got < room and not lane.hangup):
+            return RESULT_OK
+    if not lane.unread:
+        lane.unread = True
+        lane.next_unread = self.shard.unread
+        self.shard.unread = lane
+    return RESULT_OK
+
+
+# part bytes were read to the end of the partial frame, n more to p.
+cdef Result lane_feed(Worker* self, Lane* lane, uint64_t part, uint8_t* p, uint64_t n) noexcept nogil:
+    cdef Frame frame
+    cdef Buf* buf
+    cdef uint64_t used = 0
+    cdef Result answer
+    while lane.partial != NULL:
+        buf = lane.partial
+        if part == 0:
+            part = n if n < lane.partial_need else lane.partial_need
+            memcpy(buf_data(buf) + buf.length, p, part)
+            p += part
+            n -= part
+        buf.length += <uint32_t>part
+        lane.partial_need -= <uint32_t>part
+        part = 0
+        if lane.partial_need != 0:
+            return RESULT_OK
+        frame = lane.head
+        answer = lane_next(&self.shard, lane, buf_data(buf), buf.length, lane.head_open, &frame, &used)
+        if answer == RESULT_MORE:
+            # It was the prefix only; now we know how long the frame is.
+            answer = lane_keep(&self.shard, lane, buf_data(buf), buf.length, &frame, True)
+            if answer != RESULT_OK:
+                return answer
+            continue
+        if answer != RESULT_OK:
+            return answer
+        lane.partial = NULL
+        answer = take_frame(self, lane, &frame, buf_data(buf), buf)
+        buf_drop(&self.shard.pool, buf)
+        if answer != RESULT_OK:
+            return answer
+    while n != 0:
+        answer = lane_next(&self.shard, lane, p, n, False, &frame, &used)
+        if answer == RESULT_MORE:
+            return lane_keep(&self.shard, lane, p, n, &frame, n >= WIRE_PREFIX)
+        if answer != RESULT_OK:
+            return answer
+        answer = take_frame(self, lane, &frame, p, NULL)
+        if answer != RESULT_OK:
+            return answer
+        p += used
+        n -= used
+    return RESULT_OK
+
+
+cdef Result take_frame(Worker* self, Lane* lane, Frame* frame, uint8_t* wire, Buf* owner) noexcept nogil:
+    cdef Flow* flow = NULL
+    cdef uint32_t code = CODE_DONE
+    cdef Result answer
+    if frame_is_lane(frame.type):
+        answer = lane_take(&self.shard, lane, frame, wire)
+        if answer == RESULT_OK and frame.type == FRAME_CONFIRM:
+            lane_up(self, lane)
+        elif answer == RESULT_OK and frame.type == FRAME_LOST:
+            if self.role == WORKER_RELAY:
+                return relay_lost(&self.shard, lane, wire_get32(wire + WIRE_PREFIX), wire_get16(wire + WIRE_PREFIX + 4))
+            session_lost(&self.shard, lane, wire_get32(wire + WIRE_PREFIX), wire_get16(wire + WIRE_PREFIX + 4))
+        return answer
+    if self.role == WORKER_RELAY:
+        return relay_frame(&self.shard, lane, frame, wire, owner)
+    answer = session_frame(&self.shard, lane, frame, wire, &flow, &code)
+    if answer == RESULT_OK:
+        if frame.type == FRAME_BUNDLE:
+            answer = bundle_take(&self.shard, flow, wire + WIRE_PREFIX, frame.length, owner)
+        elif frame.type == FRAME_DATAGRAMS:
+            answer = bundle_take_datagrams(&self.shard, wire + WIRE_PREFIX, frame.length)
+        elif flow.small.head != NULL or flow.bulk.head != NULL:
+            # An ACK or RESUME may have made room.
+            edge_activate(&self.shard, flow)
+    if answer == RESULT_PEER_CLOSED:
+        edge_session_end(&self.shard, <Session*>flow.session, code, answer, False, True, True)
+    elif answer != RESULT_OK and answer != RESULT_DUPLICATE:
+        edge_session_end(&self.shard, <Session*>flow.session, edge_code(answer), answer, True, True, False)
+    return RESULT_OK
+
+
+cdef void lane_up(Worker* self, Lane* lane) noexcept nogil:
+    cdef Lane* before = lane.link.lanes[lane.index]
+    cdef Session* failed = NULL
+    cdef Result answer
+    if before != NULL:
+        trunk_end(self, before, RESULT_REPLACED, CODE_DONE)
+    lane.link.lanes[lane.index] = lane
+    if self.role == WORKER_EDGE:
+        answer = session_lane_up(&self.shard, lane, &failed)
+        if answer != RESULT_OK:
+            edge_session_end(&self.shard, failed, edge_code(answer), answer, True, True, False)
+
+
+# Close a lane: say why if it can be said, tell the flows, the control plane and the counters.
+cdef void trunk_end(Worker* self, Lane* lane, Result reason, uint32_t code) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef uint8_t body[4]
+    cdef Event* event
+    if lane.state == LANE_CLOSED:
+        return
+    if lane_is_up(lane) and reason != RESULT_SOCKET and reason != RESULT_PEER_CLOSED:
+        wire_put16(body, code)
+        wire_put16(body + 2, 0)
+        if lane_say(shard, lane, FRAME_CLOSE, body, 4) == RESULT_OK:
+            lane_send(self, lane)
+    event = shard_event(shard, EVENT_LANE_DOWN)
+    event.a = lane.link.number
+    event.b = lane.index
+    event.c = lane.number
+    event.d = lane.close_code if reason == RESULT_PEER_CLOSED else code
+    event.e = reason
+    shard.stats.refused[<int>reason if reason < 32 else 0] += 1
+    shard.stats.count[COUNT_LANES_CLOSED] += 1
+    if lane.link.lanes[lane.index] == lane:
+        lane.link.lanes[lane.index] = NULL
+        if self.role == WORKER_EDGE:
+            session_lane_down(shard, lane, code)
+    lane_stop(shard, lane)
+    close(lane.handle.fd)
+    lane.handle.fd = -1
+    if lane.prev != NULL:
+        lane.prev.next = lane.next
+    else:
+        shard.lanes = lane.next
+    if lane.next != NULL:
+        lane.next.prev = lane.prev
+    lane.next = shard.buried_lanes
+    shard.buried_lanes = lane
+
+
+cdef void trunk_link_end(Worker* self, Link* link, uint32_t code) noexcept nogil:
+    cdef Lane* lane = self.shard.lanes
+    cdef Lane* following
+    while lane != NULL:
+        following = lane.next
+        if lane.link == link:
+            trunk_end(self, lane, RESULT_LOCAL_CLOSE, code)
+        lane = following
+    link_remove(&self.shard, link)
+
+
+# Send what the turn produced, for each lane with one system call as a rule; then settle what is borrowed.
+cdef void trunk_flush(Worker* self) noexcept nogil:
+    cdef Lane* lane
+    cdef Result answer
+    while self.shard.dirty_lanes != NULL:
+        lane = self.shard.dirty_lanes
+        self.shard.dirty_lanes = lane.next_dirty
+        lane.dirty = False
+        if lane.state == LANE_CLOSED:
+            continue
+        answer = lane_send(self, lane)
+        if answer == RESULT_OK and self.role == WORKER_RELAY:
+            answer = lane_settle(self, lane)
+        if answer != RESULT_OK:
+            trunk_end(self, lane, answer, CODE_VIOLATION)
+    self.slots_used = 0
+
+
+cdef Result lane_send(Worker* self, Lane* lane) noexcept nogil:
+    cdef iovec vectors[VECTORS]
+    cdef msghdr message
+    cdef ssize_t sent
+    cdef uint64_t asked
+    cdef uint32_t i
+    cdef Result answer
+    while lane.writable:
+        answer = lane_fill(&self.shard, lane)
+        if answer != RESULT_OK:
+            return answer
+        if lane.wire.count == 0:
+            return RESULT_OK
+        memset(&message, 0, sizeof(message))
+        message.msg_iov = vectors
+        message.msg_iovlen = queue_vectors(&lane.wire, vectors, VECTORS)
+        asked = 0
+        for i in range(<uint32_t>message.msg_iovlen):
+            asked += vectors[i].iov_len
+        sent = sendmsg(lane.handle.fd, &message, MSG_NOSIGNAL)
+        self.shard.stats.count[COUNT_SYSTEM_CALLS] += 1
+        if sent < 0:
+            if errno == EINTR:
+                continue
+            if errno != EAGAIN:
+                return RESULT_SOCKET
+            sent = 0
+        self.shard.stats.count[COUNT_BYTES_SENT] += <uint64_t>sent
+        gauge_at(lane.link.gauge, self.shard.index)[GAUGE_SENT_BYTES] += <uint64_t>sent
+        queue_sent(&lane.wire, &self.shard.pool, <uint64_t>sent)
+        if <uint64_t>sent < asked:
+            lane.writable = False
+    return RESULT_OK
+
+
+cdef Result lane_settle(Worker* self, Lane* lane) noexcept nogil:
+    cdef uint32_t i, first = 0
+    for i in range(LANE_CLASSES):
+        if queue_settle(&lane.pending[i], &self.shard.pool, False, &first) != RESULT_OK:
+            relay_cut(&self.shard, lane, i, first)
+    # What has its hop number must go out, or the lane is lost.
+    return queue_settle(&lane.wire, &self.shard.pool, True, &first)
+
+
+cdef void trunk_add(Worker* self, Order* order) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef Link* link = link_find(shard, <uint32_t>order.a)
+    cdef Lane* lane = NULL
+    cdef Event* event
+    cdef int one = 1
+    cdef int lowat = LANE_LOWAT
+    if link != NULL and order.b < link.lane_count:
+        lane = lane_start(shard, link, order.fd, <uint16_t>order.b, <uint32_t>order.c, order.secret)
+    OPENSSL_cleanse(order.secret, 32)
+    if lane != NULL:
+        setsockopt(order.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+        setsockopt(order.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat))
+        lane.next = shard.lanes
+        if lane.next != NULL:
+            lane.next.prev = lane
+        shard.lanes = lane
+        if worker_watch(self, &lane.handle, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, EPOLL_CTL_ADD):
+            return
+        trunk_end(self, lane, RESULT_SOCKET, CODE_BUSY)
+        return
+    close(order.fd)
+    event = shard_event(shard, EVENT_LANE_DOWN)
+    event.a = <long long>order.a
+    event.b = <long long>order.b
+    event.c = <long long>order.c
+    event.d = CODE_BUSY
+    event.e = RESULT_NO_MEMORY
