@@ -103,7 +103,7 @@ def entry_read(signed: Signed, now_s: int) -> Entry:
     """The content, if its form and dates are right; whether it is true is for `entry_proved`."""
     try:
         entry = _decoder.decode(signed.entry)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise EntryRefused("malformed") from None
     if entry.kind != ENTRY_KIND:
         raise EntryRefused("malformed")

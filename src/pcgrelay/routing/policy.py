@@ -58,29 +58,34 @@ def reach_refusal(policy: PolicySettings, source: NodeId, destination: NodeId) -
     return None
 
 
+# Paths that all have a slow reader at once are rare, and the core holds the true bound: it drops the flows that would
+# pass its budget, which then resume. So more is promised than is there, but not without end.
+OVERCOMMIT = 4
+# The first path gets this part of all, each later one this part of what is left, and at last the least cap: so one path
+# is fast, and hundreds still fit.
+SHARE = 64
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a relay may keep queued for all its paths together."""
+    """What a relay promises to keep queued for all its paths together."""
 
     total_bytes: int
     reserved_bytes: int = 0
 
     @classmethod
     def of_memory(cls, memory_bytes: int) -> Budget:
-        """Half of the data plane's memory: the rest is for frames on their way in and out."""
-        return cls(memory_bytes // 2)
+        """The budget of a relay with so much memory in its data plane."""
+        return cls(memory_bytes * OVERCOMMIT)
 
     def cap_granted(self, flows: int, cap: int, *, exactly: bool) -> int | None:
         """The cap that a new path gets, or nothing if there is no room.
 
-        No path takes more than a quarter of what is left, so there is always room for the next one. With exactly the
-        answer is cap itself or nothing: a path that resumes has bytes in flight already.
+        With exactly the answer is cap itself or nothing: a path that resumes has bytes in flight already.
         """
-        share = (self.total_bytes - self.reserved_bytes) // 4 // (2 * flows)
-        if exactly:
-            return cap if cap <= share * 4 else None
-        allowed = min(cap, share)
-        return allowed if allowed >= CAP_LEAST_BYTES else None
+        left = (self.total_bytes - self.reserved_bytes) // (2 * flows)
+        wanted = cap if exactly else min(cap, max(left // SHARE, CAP_LEAST_BYTES))
+        return wanted if CAP_LEAST_BYTES <= wanted <= left else None
 
     def reserved(self, flows: int, cap: int) -> Budget:
         """The budget once a path with that cap is there."""

@@ -155,6 +155,8 @@ Message = (
     | Goodbye
 )
 
+# Text that is not UTF-8 is not among msgspec's own errors.
+_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _KNOWN_TAGS = range(1, 13)
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
@@ -198,17 +200,17 @@ class MessageReader:
     def _decoded(self, body: bytes) -> Message | None:
         try:
             return _decoder.decode(body)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except _MALFORMED as error:
             if _tag_is_unknown(body):
                 self.unknown_total += 1
                 return None
-            raise MessageRefused(f"A control message breaks its form ({error}).") from None
+            raise MessageRefused(f"A control message breaks its form ({type(error).__name__}).") from None
 
 
 def _tag_is_unknown(body: bytes) -> bool:
     """Whether it is a well-formed message of a kind that this version does not know."""
     try:
         value: Any = msgspec.msgpack.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except _MALFORMED:
         return False
     return isinstance(value, list) and bool(value) and type(value[0]) is int and value[0] not in _KNOWN_TAGS

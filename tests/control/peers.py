@@ -1,0 +1,93 @@
+"""Two sides of a handshake in memory, each right unless a test makes it wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from OpenSSL import SSL
+
+from pcgrelay.config import IdentitySettings
+from pcgrelay.model import NodeId, Role, Suite
+from pcgrelay.session.credentials import Credentials, load_credentials
+from pcgrelay.session.handshake import Established, Handshake, Judge, Terms
+from pcgrelay.session.keys import Purpose
+from pcgrelay.session.tls import HandshakeRefused, context_made, leaf_der
+from pki import REALM, Files
+
+KENT, HUB = "kent.police.example", "hub.example"
+EDGE_ID = NodeId(REALM, KENT, "kent-1")
+RELAY_ID = NodeId(REALM, HUB, "relay-1")
+
+
+def credentials_of(files: Files, *, crl: bool = True) -> Credentials:
+    return load_credentials(
+        IdentitySettings(
+            certificate=files.certificate, key=files.key, trust=files.trust, crl=files.crl if crl else None
+        )
+    )
+
+
+def terms_of(me: NodeId, credentials: Credentials, role: Role = Role.EDGE, **changes: object) -> Terms:
+    values: dict[str, object] = {
+        "me": me,
+        "role": role,
+        "leaf": leaf_der(credentials.leaf),
+        "suites": tuple(Suite),
+        "post_quantum_required": True,
+        "lanes": 2,
+        "flows": 2,
+        "cap": 1 << 20,
+        **changes,
+    }
+    return Terms(**values)  # type: ignore[arg-type]
+
+
+@dataclass
+class Outcome:
+    """How a handshake ended on one side."""
+
+    established: Established | None = None
+    refused: HandshakeRefused | None = None
+
+    @property
+    def reason(self) -> str:
+        return self.refused.reason if self.refused else ""
+
+
+def everybody(peer: NodeId) -> str | None:
+    return None
+
+
+def side(
+    credentials: Credentials,
+    terms: Terms,
+    *,
+    client: bool,
+    context: SSL.Context | None = None,
+    purpose: Purpose = Purpose.LINK,
+    judge: Judge = everybody,
+) -> Handshake:
+    context = context or context_made(credentials, post_quantum_required=terms.post_quantum_required)
+    return Handshake(context, terms, client=client, purpose=purpose, judge=judge)
+
+
+def met(client: Handshake, server: Handshake, step: int = 1 << 20) -> tuple[Outcome, Outcome]:
+    """Let both talk until nothing more is said, step bytes at a time."""
+    outcomes = {id(client): Outcome(), id(server): Outcome()}
+    waiting = [(server, client.start())]
+    while waiting:
+        taker, data = waiting.pop(0)
+        other = client if taker is server else server
+        outcome = outcomes[id(taker)]
+        for start in range(0, len(data), step):
+            if outcome.refused or outcome.established:
+                break
+            try:
+                answer = taker.receive(data[start : start + step])
+            except HandshakeRefused as refused:
+                outcome.refused = refused
+                answer = refused.farewell
+            outcome.established = taker.established
+            if answer:
+                waiting.append((other, answer))
+    return outcomes[id(client)], outcomes[id(server)]

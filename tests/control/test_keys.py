@@ -1,0 +1,112 @@
+"""The exporter's context, held to the vectors of the reference, and the secret that leaves no copy."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from peers import EDGE_ID, HUB, KENT, RELAY_ID, credentials_of, met, side, terms_of
+
+from pcgrelay.model import Role, Suite
+from pcgrelay.session.keys import CONTEXT_BYTES, EXPORTER_LABEL, KeyContext, Purpose, secret_wiped
+from pki import Realm
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "exporter.json").read_text())
+CONTEXT = KeyContext(
+    Purpose.LINK, Role.EDGE, Role.RELAY, Suite.AES_256_GCM, 0, "spiffe://a", "spiffe://b", b"leaf a", b"leaf b", b"said"
+)
+
+
+@pytest.mark.parametrize("case", VECTORS["cases"])
+def test_vectors(case: dict[str, object]) -> None:
+    context = KeyContext(
+        purpose=Purpose(case["purpose"]),
+        client_role=Role(case["client_role"]),
+        server_role=Role(case["server_role"]),
+        suite=Suite.from_title(str(case["suite"])),
+        generation=int(str(case["generation"])),
+        client_uri=str(case["client_identity"]),
+        server_uri=str(case["server_identity"]),
+        client_leaf=bytes.fromhex(str(case["client_leaf"])),
+        server_leaf=bytes.fromhex(str(case["server_leaf"])),
+        transcript=bytes.fromhex(str(case["transcript"])),
+    )
+    assert context.encoded().hex() == case["context"]
+    assert context.binding().hex() == case["binding"]
+    assert EXPORTER_LABEL.decode() == VECTORS["label"]
+
+
+def test_length() -> None:
+    assert len(CONTEXT.encoded()) == CONTEXT_BYTES
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("purpose", Purpose.SESSION),
+        ("client_role", Role.RELAY),
+        ("server_role", Role.EDGE),
+        ("suite", Suite.AES_128_GCM),
+        ("generation", 1),
+        ("client_uri", "spiffe://c"),
+        ("server_uri", "spiffe://c"),
+        ("client_leaf", b"another leaf"),
+        ("server_leaf", b"another leaf"),
+        ("transcript", b"said otherwise"),
+    ],
+)
+def test_every_field_counts(field: str, value: object) -> None:
+    assert dataclasses.replace(CONTEXT, **{field: value}).binding() != CONTEXT.binding()
+
+
+def test_fields_cannot_be_mistaken_for_each_other() -> None:
+    swapped = dataclasses.replace(CONTEXT, client_leaf=CONTEXT.server_leaf, server_leaf=CONTEXT.client_leaf)
+    assert swapped.binding() != CONTEXT.binding()
+
+
+def writable_memory() -> list[bytes]:
+    """The heap and what the interpreter maps for objects; stacks and libraries hold no secret of ours."""
+    found = []
+    with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", buffering=0) as memory:
+        for line in maps:
+            parts = line.split()
+            if not parts[1].startswith("rw") or (len(parts) > 5 and parts[5] not in ("[heap]",)):
+                continue
+            start, end = (int(number, 16) for number in parts[0].split("-"))
+            if end - start > 256 << 20:
+                continue
+            try:
+                memory.seek(start)
+                found.append(memory.read(end - start))
+            except OSError:
+                continue
+    return found
+
+
+def test_a_wiped_secret_is_nowhere_in_memory(tmp_path: Path) -> None:
+    realm = Realm(tmp_path)
+    edge, relay = credentials_of(realm.issue(KENT, "kent-1")), credentials_of(realm.issue(HUB, "relay-1"))
+    mine, theirs = met(
+        side(edge, terms_of(EDGE_ID, edge), client=True),
+        side(relay, terms_of(RELAY_ID, relay, Role.RELAY), client=False),
+    )
+    assert mine.established
+    assert theirs.established
+    # A mask, so that the search does not find itself.
+    masked = [byte ^ 0x5A for byte in mine.established.secret]
+
+    def copies() -> int:
+        needle = bytes(byte ^ 0x5A for byte in masked)
+        return sum(region.count(needle) for region in writable_memory())
+
+    before = copies()
+    for outcome in (mine, theirs):
+        assert outcome.established
+        secret_wiped(outcome.established.secret)
+        assert not any(outcome.established.secret)
+    del outcome
+    # The needle itself is found as often as before; the two secrets are gone, and nothing else held one.
+    assert before - copies() == 2
+    assert copies() <= 2

@@ -1,0 +1,118 @@
+"""Who may do what: no by default, and by whole names."""
+
+from __future__ import annotations
+
+import pytest
+
+from pcgrelay.config import Address, ExportSettings, PolicySettings
+from pcgrelay.model import Marking, NodeId, ServiceName, Suite
+from pcgrelay.routing.policy import (
+    CAP_LEAST_BYTES,
+    OVERCOMMIT,
+    Budget,
+    export_rules,
+    granted,
+    link_refusal,
+    reach_refusal,
+    session_cap,
+)
+
+KENT = NodeId("police.example", "kent.police.example", "kent-1")
+MET = NodeId("police.example", "met.police.example", "met-1")
+HUB = NodeId("police.example", "hub.example", "relay-1")
+
+
+def policy(*members: str) -> PolicySettings:
+    return PolicySettings(
+        post_quantum_required=True,
+        suites=tuple(Suite),
+        members=members,
+        handshake_deadline_ms=10_000,
+        half_open_total=256,
+        half_open_per_source=32,
+    )
+
+
+def export(service: str, *allow: str) -> ExportSettings:
+    return ExportSettings(
+        service=ServiceName(service, KENT.organisation),
+        target=Address("127.0.0.1", 1),
+        allow=allow,
+        marking=Marking.OFFICIAL,
+        connect_timeout_ms=1,
+    )
+
+
+RULES = export_rules([export("a"), export("b", MET.organisation), export("c", MET.organisation, "hub.example")])
+
+
+@pytest.mark.parametrize(
+    ("organisation", "exports"),
+    [
+        (MET.organisation, (1, 2)),
+        ("hub.example", (2,)),
+        ("police.example", ()),
+        ("x.met.police.example", ()),
+        ("et.police.example", ()),
+        ("", ()),
+    ],
+)
+def test_grants(organisation: str, exports: tuple[int, ...]) -> None:
+    assert granted(RULES, organisation) == exports
+
+
+def test_rules_say_who_is_allowed() -> None:
+    assert RULES[0].text == "export 0 (a@kent.police.example) allows nobody"
+    assert RULES[2].text == "export 2 (c@kent.police.example) allows met.police.example, hub.example"
+
+
+@pytest.mark.parametrize(
+    ("members", "refused"),
+    [
+        ((), True),
+        (("*",), False),
+        (("*.police.example",), False),
+        (("police.example",), True),
+        (("hub.example",), True),
+    ],
+)
+def test_who_may_link(members: tuple[str, ...], refused: bool) -> None:
+    assert (link_refusal(policy(*members), KENT, None) == "not_a_member") is refused
+
+
+def test_whom_we_dial_need_be_no_member_but_must_be_the_one() -> None:
+    assert link_refusal(policy(), HUB, HUB) is None
+    assert link_refusal(policy("*"), KENT, HUB) == "unexpected_identity"
+
+
+def test_a_relay_leads_between_members_only() -> None:
+    members = policy("kent.police.example", "met.police.example")
+    assert reach_refusal(members, KENT, MET) is None
+    assert reach_refusal(members, KENT, HUB) == "not_a_member"
+    assert reach_refusal(members, HUB, KENT) == "not_a_member"
+    assert reach_refusal(policy(), KENT, MET) == "not_a_member"
+
+
+def test_a_budget_is_never_passed() -> None:
+    memory = 256 << 20
+    budget, taken = Budget.of_memory(memory), 0
+    while (cap := budget.cap_granted(2, 16 << 20, exactly=False)) is not None:
+        assert cap >= CAP_LEAST_BYTES
+        budget = budget.reserved(2, cap)
+        taken += 1
+    assert budget.reserved_bytes <= OVERCOMMIT * memory
+    assert taken > 300
+    assert budget.released(2, CAP_LEAST_BYTES).reserved_bytes < budget.reserved_bytes
+
+
+def test_a_path_that_resumes_gets_its_cap_or_none() -> None:
+    budget = Budget(4 << 20)
+    assert budget.cap_granted(1, 1 << 20, exactly=True) == 1 << 20
+    assert budget.cap_granted(1, 4 << 20, exactly=True) is None
+    assert budget.cap_granted(1, 1, exactly=True) is None
+
+
+@pytest.mark.parametrize("memory", [16 << 20, 256 << 20, 1 << 40])
+@pytest.mark.parametrize("flows", [1, 2, 64])
+def test_session_cap_is_in_bounds(memory: int, flows: int) -> None:
+    assert CAP_LEAST_BYTES <= session_cap(memory, flows) <= 16 << 20

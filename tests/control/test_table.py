@@ -1,0 +1,73 @@
+"""State and routes of imports."""
+
+from __future__ import annotations
+
+import pytest
+
+from pcgrelay.model import NodeId, ServiceName
+from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, Catalogue, Known, Offer, Signed
+from pcgrelay.routing.table import Exporter, Health, ImportState, SessionFact, exporters_of, import_plan
+
+KENT = "kent.police.example"
+ONE, TWO, THREE = (NodeId("police.example", KENT, f"kent-{number}") for number in (1, 2, 3))
+MET = NodeId("police.example", "met.police.example", "met-1")
+SERVICE = ServiceName("custody", KENT)
+
+
+def catalogue(*entries: tuple[NodeId, Offer]) -> Catalogue:
+    table = Catalogue()
+    for edge, offer in entries:
+        table.put(1, Known(Signed(b"", b"", ()), edge, 1, 9, (offer,), ()))
+    return table
+
+
+def test_only_the_owners_edges_export() -> None:
+    table = catalogue((MET, Offer("custody", 1)), (ONE, Offer("custody", 2)), (TWO, Offer("mail", 1)))
+    assert exporters_of(table, SERVICE) == [Exporter(ONE, 2, 2, 100)]
+
+
+def test_preferred_edges_come_first_and_leaving_ones_not_at_all() -> None:
+    table = catalogue(
+        (ONE, Offer("custody", 1, 3)), (TWO, Offer("custody", 1, 1)), (THREE, Offer("custody", 1, state=STATE_DRAIN))
+    )
+    assert [exporter.edge for exporter in exporters_of(table, SERVICE)] == [TWO, ONE]
+    assert exporters_of(catalogue((ONE, Offer("custody", 1, state=STATE_DOWN))), SERVICE) == []
+
+
+EXPORTER = Exporter(ONE, 2, 1, 70)
+
+
+@pytest.mark.parametrize(
+    ("health", "failures", "state", "routes"),
+    [
+        (Health.UP, 0, ImportState.LIVE, ((5, 1, 70),)),
+        (Health.UP, 9, ImportState.LIVE, ((5, 1, 70),)),
+        (Health.STALLED, 9, ImportState.PENDING, ()),
+        (Health.SETTING_UP, 1, ImportState.PENDING, ()),
+        (Health.NONE, 0, ImportState.PENDING, ()),
+        (Health.NONE, 2, ImportState.DOWN, ()),
+        (Health.SETTING_UP, 2, ImportState.DOWN, ()),
+    ],
+)
+def test_one_exporter(
+    health: Health, failures: int, state: ImportState, routes: tuple[tuple[int, int, int], ...]
+) -> None:
+    plan = import_plan([EXPORTER], lambda exporter: [SessionFact(health, 5, failures)], starting=False)
+    assert (plan.state, plan.routes, plan.marking) == (state, routes, 2)
+
+
+@pytest.mark.parametrize(("starting", "state"), [(True, ImportState.PENDING), (False, ImportState.DOWN)])
+def test_nobody_exports(starting: bool, state: ImportState) -> None:
+    assert import_plan([], lambda exporter: [], starting=starting).state is state
+
+
+def test_one_live_session_is_enough_and_each_edge_counts_once() -> None:
+    facts = {
+        ONE: [SessionFact(Health.UP, 1, 0), SessionFact(Health.UP, 2, 0)],
+        TWO: [SessionFact(Health.STALLED, 3, 0)],
+        THREE: [SessionFact(Health.UP, 4, 0)],
+    }
+    exporters = [Exporter(ONE, 1, 1, 50), Exporter(TWO, 1, 1, 50), Exporter(THREE, 3, 3, 0)]
+    plan = import_plan(exporters, lambda exporter: facts[exporter.edge], starting=False)
+    assert plan.routes == ((1, 1, 50), (4, 3, 0))
+    assert plan.marking == 3

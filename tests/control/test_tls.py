@@ -1,0 +1,97 @@
+"""The TLS profile and the chains that come outside a handshake."""
+
+from __future__ import annotations
+
+import pytest
+from OpenSSL import SSL
+from peers import HUB, KENT, credentials_of
+
+from pcgrelay.session.binding import groups_set
+from pcgrelay.session.credentials import Credentials
+from pcgrelay.session.tls import HandshakeRefused, TlsDriver, chain_refusal, context_made, store_made
+from pki import Realm
+
+
+@pytest.fixture(scope="module")
+def realm(tmp_path_factory: pytest.TempPathFactory) -> Realm:
+    return Realm(tmp_path_factory.mktemp("realm"))
+
+
+@pytest.fixture(scope="module")
+def pair(realm: Realm) -> tuple[Credentials, Credentials]:
+    return credentials_of(realm.issue(KENT, "kent-1")), credentials_of(realm.issue(HUB, "relay-1"))
+
+
+def connected(pair: tuple[Credentials, Credentials], required: bool = True) -> tuple[TlsDriver, TlsDriver]:
+    contexts = [context_made(credentials, post_quantum_required=required) for credentials in pair]
+    client, server = TlsDriver(contexts[0], client=True), TlsDriver(contexts[1], client=False)
+    for _ in range(4):
+        client.handshake()
+        server.feed(client.take())
+        server.handshake()
+        client.feed(server.take())
+    return client, server
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_profile(pair: tuple[Credentials, Credentials], required: bool) -> None:
+    client, server = connected(pair, required)
+    for driver in (client, server):
+        assert driver.group() == "X25519MLKEM768"
+        assert driver.suite() == "TLS_AES_256_GCM_SHA384"
+        assert driver.connection.get_protocol_version_name() == "TLSv1.3"
+    assert server.peer_leaf() == pair[0].leaf
+    assert client.peer_leaf() == pair[1].leaf
+
+
+def test_no_callback_is_set(pair: tuple[Credentials, Credentials]) -> None:
+    context = context_made(pair[0], post_quantum_required=True)
+    assert context._verify_helper is None
+    assert context._alpn_select_helper is None
+    assert context._info_callback is None
+
+
+@pytest.mark.parametrize("size", [1, 16_384, 16_385, 200_000])
+def test_data_both_ways(pair: tuple[Credentials, Credentials], size: int) -> None:
+    client, server = connected(pair)
+    data = bytes(range(256)) * (size // 256 + 1)
+    client.write(data[:size])
+    server.feed(client.take())
+    assert server.read() == data[:size]
+    assert server.read() == b""
+
+
+def test_a_flipped_bit_ends_it(pair: tuple[Credentials, Credentials]) -> None:
+    client, server = connected(pair)
+    client.write(b"hello")
+    sealed = bytearray(client.take())
+    sealed[-1] ^= 1
+    server.feed(bytes(sealed))
+    with pytest.raises(HandshakeRefused) as caught:
+        server.read()
+    assert caught.value.reason == "tls_error"
+
+
+def test_an_unknown_group_is_refused(pair: tuple[Credentials, Credentials]) -> None:
+    with pytest.raises(ValueError, match="knows no group"):
+        groups_set(SSL.Context(SSL.TLS_METHOD), "no-such-group")
+
+
+def test_a_key_of_another_certificate_is_refused(pair: tuple[Credentials, Credentials]) -> None:
+    mixed = Credentials(chain=pair[0].chain, key=pair[1].key, trust=pair[0].trust, crls=())
+    with pytest.raises(SSL.Error):
+        context_made(mixed, post_quantum_required=True)
+
+
+def test_chains_outside_a_handshake(realm: Realm, pair: tuple[Credentials, Credentials]) -> None:
+    revoked = credentials_of(realm.issue(KENT, "kent-r", revoked=True))
+    store = store_made(revoked)
+    assert chain_refusal(store, pair[0].chain) is None
+    assert chain_refusal(store, revoked.chain) == "revoked"
+    assert chain_refusal(store, credentials_of(realm.issue(KENT, "kent-e", expired=True)).chain) == "expired"
+    assert chain_refusal(store, credentials_of(realm.issue(KENT, "kent-w", wrong_ca=True)).chain) == "unknown_issuer"
+
+
+def test_without_a_list_nobody_is_revoked(realm: Realm) -> None:
+    revoked = credentials_of(realm.issue(KENT, "kent-s", revoked=True), crl=False)
+    assert chain_refusal(store_made(revoked), revoked.chain) is None
