@@ -1,0 +1,24 @@
+"""One realm for each topology, started once for all scenarios that leave it as they found it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from stage import TOPOLOGIES, Line, Stage, line
+
+# What is exported in every topology. A test that starts a server at a target ends it too.
+SERVICES = ("web", "ssh", "sql", "redis", "iperf", "echo")
+
+
+def started(factory: pytest.TempPathFactory, topology: str) -> Iterator[Line]:
+    with Stage(factory.mktemp(topology)) as stage:
+        made = line(stage, topology, SERVICES, node_table={"memory": "64MiB"})
+        made.start()
+        yield made
+
+
+@pytest.fixture(scope="session", params=TOPOLOGIES)
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """Every topology in turn, with all services of the Met's edge ready."""
+    yield from started(tmp_path_factory, request.param)

@@ -1,0 +1,404 @@
+"""The stage of the scenarios: nodes as real processes on loopback, started, watched, frozen and ended by their pids.
+
+A Stage is a realm in a folder. A Line is the common case: two edges and no, one or two relays between them. Servers and
+clients that nobody here wrote are in `programs`.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import re
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pcgrelay.admin.client import read_status
+from pcgrelay.admin.status import ServiceStatus, Status
+from pcgrelay.errors import PcgrelayError
+from pki import Files, Realm, write_config
+
+PCGRELAY = Path(sys.executable).with_name("pcgrelay")
+HOST = "127.0.0.1"
+KENT, MET, HUB = "kent.police.example", "met.police.example", "hub.example"
+TOPOLOGIES = {"edge-edge": 0, "edge-relay-edge": 1, "edge-relay-relay-edge": 2}
+
+START_S = 20.0
+STOP_S = 15.0
+T = TypeVar("T")
+Address = tuple[str, int]
+
+
+def free_port() -> int:
+    """A port that nobody listens on, below those that the kernel gives to outgoing connections.
+
+    So a connection that begins between this call and the server's start cannot take it.
+    """
+    for _ in range(200):
+        port = random.randrange(12_000, 32_000)
+        with socket.socket() as sock:
+            try:
+                sock.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is free")
+
+
+def until(true: Callable[[], T], seconds: float = 10.0, what: str = "") -> T:
+    """Wait until something is so, and answer it. For what another process does there is nothing to wait on."""
+    deadline = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < deadline, f"within {seconds:g} s it never came true: {what or true}"
+        time.sleep(0.01)
+    return found
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory of one process: its share of what is mapped, and all that is resident."""
+
+    pss_bytes: int
+    rss_bytes: int
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        figures = {name: int(kib) << 10 for name, kib in re.findall(r"^(Pss|Rss):\s+(\d+) kB$", text, re.MULTILINE)}
+        return cls(figures["Pss"], figures["Rss"])
+
+
+class Node:
+    """One node: its configuration, its process while there is one, and what can be seen of it from outside."""
+
+    def __init__(self, organisation: str, name: str, config: Path) -> None:
+        self.organisation = organisation
+        self.name = name
+        self.config = config
+        self.admin = config.with_suffix(".sock")
+        self.process: subprocess.Popen[bytes] | None = None
+        self.output = ""  # what it has said on standard output since it was started
+        self._starts = 0
+
+    def __repr__(self) -> str:
+        return self.dotted
+
+    @property
+    def dotted(self) -> str:
+        return f"{self.name}.{self.organisation}"
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None, f"{self} does not run"
+        return self.process.pid
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    def spawn(self, *arguments: str) -> None:
+        """Start the process and wait for nothing."""
+        assert not self.running
+        self._starts += 1
+        self.output = ""
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                [PCGRELAY, "run", "-c", self.config, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+
+    def await_ready(self, seconds: float = START_S) -> None:
+        """Wait for the line on standard output that says that it is ready."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            deadline = time.monotonic() + seconds
+            while "\n" not in self.output:
+                left = deadline - time.monotonic()
+                data = os.read(self.process.stdout.fileno(), 4096) if left > 0 and selector.select(left) else b""
+                assert data, f"{self} is not ready; it said {self.output!r} and {self.log_text!r}"
+                self.output += data.decode()
+        assert "is ready" in self.output
+
+    def start(self, *arguments: str) -> None:
+        self.spawn(*arguments)
+        self.await_ready()
+
+    def stop(self, seconds: float = STOP_S) -> int:
+        """Ask it to end (SIGTERM) and answer its exit code; it has so long."""
+        os.kill(self.pid, signal.SIGTERM)
+        return self.await_exit(seconds)
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.await_exit(STOP_S)
+
+    def await_exit(self, seconds: float) -> int:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        code = self.process.wait(seconds)
+        self.output += self.process.stdout.read().decode()
+        self.process.stdout.close()
+        return code
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop it (SIGSTOP) for as long as the block lasts."""
+        with frozen(self.pid):
+            yield
+
+    # -- what can be seen --------------------------------------------------------------------------------------
+
+    @property
+    def log_path(self) -> Path:
+        return self.config.with_suffix(f".{self._starts}.log")
+
+    @property
+    def log_text(self) -> str:
+        return self.log_path.read_text()
+
+    def log(self, event: str = "", **fields: object) -> list[dict[str, Any]]:
+        """Lines of the log since the start, of that event and with those fields."""
+        # The last line may be half written; it counts the next time.
+        lines = self.log_text.splitlines(keepends=True)
+        records = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
+        return [
+            record for record in records if (not event or record["event"] == event) and fields.items() <= record.items()
+        ]
+
+    def await_log(self, event: str, seconds: float = 5.0, **fields: object) -> dict[str, Any]:
+        """The last such line, as soon as there is one."""
+        return until(lambda: self.log(event, **fields), seconds, f"{event} {fields} in the log of {self}")[-1]
+
+    def status(self) -> Status:
+        return read_status(self.admin)
+
+    def service(self, name: str) -> ServiceStatus:
+        """The status of one service, named with or without its owner."""
+        return next(service for service in self.status().services if name in (service.name, service.name.split("@")[0]))
+
+    def metrics(self) -> dict[str, float]:
+        """The figures of /metrics, each under its name with its labels."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(5)
+            sock.connect(str(self.admin))
+            sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n")
+            response = http.client.HTTPResponse(sock)
+            response.begin()
+            text = response.read().decode()
+        assert response.status == 200, text
+        pairs = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return {name.removeprefix("pcgrelay_"): float(value) for name, _, value in pairs}
+
+    @property
+    def memory(self) -> Memory:
+        return Memory.of(self.pid)
+
+    @property
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor time that it has used, its own and the kernel's for it."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def is_well(self, services: bool = True) -> bool:
+        """Whether every wanted link has all lanes and, if asked, every import a route that is ready."""
+        try:
+            status = self.status()
+        except PcgrelayError:
+            return False
+        links = status.links and all(link.state == "up" and link.lanes_up == link.lanes for link in status.links)
+        imports = [service for service in status.services if service.direction == "import"]
+        return bool(links) and (not services or all(service.state == "ready" for service in imports))
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Stop a process (SIGSTOP) for as long as the block lasts, and go on when it has really stopped."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        stat = Path(f"/proc/{pid}/stat")
+        until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", 5, f"{pid} is stopped")
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+class Stage:
+    """A realm in a folder, and the nodes that were started in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pki = Realm(folder)
+        self.nodes: dict[str, Node] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def node(
+        self, organisation: str, name: str, *, role: str = "edge", files: Files | None = None, **tables: Any
+    ) -> Node:
+        """A node with its certificate and configuration, not started; the tables are those of pki.write_config.
+
+        Called again for a node that is there, it writes its configuration anew.
+        """
+        dotted = f"{name}.{organisation}"
+        folder = self.folder / dotted
+        if files is None and not folder.exists():
+            self.pki.issue(organisation, name)
+        files = files or Files(folder / f"{name}.pem", folder / f"{name}.key", self.pki.trust, self.pki.crl)
+        path = write_config(self.folder / f"{dotted}.toml", files, organisation, name, role=role, **tables)
+        return self.nodes.setdefault(dotted, Node(organisation, name, path))
+
+    def relay(self, name: str, **tables: Any) -> Node:
+        return self.node(tables.pop("organisation", HUB), name, role="relay", **tables)
+
+    def start(self, *nodes: Node) -> None:
+        """Start these nodes (all, if none is named) at once and wait until each says that it is ready."""
+        chosen = nodes or tuple(self.nodes.values())
+        for node in chosen:
+            node.spawn()
+        for node in chosen:
+            node.await_ready()
+
+    def await_well(self, *nodes: Node, seconds: float = START_S) -> None:
+        """Wait until links are up with all lanes, and imports are ready."""
+        for node in nodes or tuple(self.nodes.values()):
+            until(node.is_well, seconds, f"{node} is well")
+
+    def end(self) -> None:
+        """End whatever still runs."""
+        running = [node for node in self.nodes.values() if node.running]
+        for node in running:
+            os.kill(node.pid, signal.SIGKILL)
+        for node in running:
+            node.await_exit(STOP_S)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that Kent exports and the Met imports."""
+
+    name: str
+    target: Address
+    door: Address  # where applications of the Met connect
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.name}@{KENT}"
+
+
+@dataclass
+class Line:
+    """An importing edge (the Met's), relays or none, and an exporting edge (Kent's)."""
+
+    stage: Stage
+    topology: str
+    importer: Node
+    exporter: Node
+    relays: tuple[Node, ...]
+    services: dict[str, Service] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return (self.importer, *self.relays, self.exporter)
+
+    def door(self, service: str) -> Address:
+        return self.services[service].door
+
+    def target(self, service: str) -> Address:
+        return self.services[service].target
+
+    def streams(self) -> int:
+        """Streams that are open at both edges together."""
+        return self.importer.status().streams.active + self.exporter.status().streams.active
+
+    def await_quiet(self, seconds: float = 10.0) -> None:
+        """Wait until no stream is open at either edge."""
+        until(lambda: self.streams() == 0, seconds, "no stream is open")
+
+    def start(self) -> None:
+        self.stage.start(*self.nodes)
+        self.stage.await_well(*self.nodes)
+
+
+def line(
+    stage: Stage,
+    topology: str,
+    services: Sequence[str],
+    *,
+    odd_exports: Mapping[str, Mapping[str, Any]] | None = None,
+    node_table: Mapping[str, Any] | None = None,
+    **tables: Any,
+) -> Line:
+    """Two edges and the relays of a topology, not started. Every service goes from Kent to the Met.
+
+    odd_exports: keys of single exports that differ; with None in place of a table, the service is imported alone.
+    """
+    odd = dict(odd_exports or {})
+    made = {name: Service(name, (HOST, free_port()), (HOST, free_port())) for name in [*services, *odd]}
+    exports = [
+        {"service": name, "target": _spelt(service.target), "allow": [MET], **(odd.get(name) or {})}
+        for name, service in made.items()
+        if name not in odd or odd[name] is not None
+    ]
+    imports = [{"service": service.full_name, "listen": _spelt(service.door)} for service in made.values()]
+    common: dict[str, Any] = {"node_table": dict(node_table or {}), **tables}
+
+    ports = [free_port() for _ in range(max(1, TOPOLOGIES[topology]))]
+    relays = [
+        stage.relay(
+            f"relay-{number}",
+            listens=[f"{HOST}:{ports[number - 1]}"],
+            links=[_link(f"relay-{number - 1}.{HUB}", ports[number - 2])] if number > 1 else [],
+            **_copied(common),
+        )
+        for number in range(1, TOPOLOGIES[topology] + 1)
+    ]
+    # With relays both edges dial theirs; without, the importing edge dials the other.
+    first = _link(relays[0].dotted if relays else f"kent-1.{KENT}", ports[0])
+    importer = stage.node(MET, "met-1", links=[first], imports=imports, **_copied(common))
+    exporter = stage.node(
+        KENT,
+        "kent-1",
+        listens=[] if relays else [f"{HOST}:{ports[0]}"],
+        links=[_link(relays[-1].dotted, ports[-1])] if relays else [],
+        exports=exports,
+        **_copied(common),
+    )
+    return Line(stage, topology, importer, exporter, tuple(relays), made)
+
+
+def _link(peer: str, port: int) -> dict[str, Any]:
+    return {"peer": peer, "address": f"{HOST}:{port}"}
+
+
+def _spelt(address: Address) -> str:
+    return f"{address[0]}:{address[1]}"
+
+
+def _copied(tables: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: dict(table) if isinstance(table, Mapping) else table for name, table in tables.items()}
