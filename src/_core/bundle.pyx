@@ -90,12 +90,12 @@ cdef Result take_record(Shard* shard, Flow* flow, const Record* record, Buf* own
         if (ours and record.stream >= flow.tx_highest) or (not ours and record.stream > flow.rx_highest):
             return RESULT_BAD_STREAM
         return RESULT_LATE
-    if stream.state == STREAM_IDLE:
-        # Our OPEN was not even sent.
-        return RESULT_BAD_STREAM
     if stream.finished:
         # What is left of it is only to say RESET, or nothing.
         return RESULT_LATE
+    if stream.state == STREAM_IDLE:
+        # Our OPEN was not even sent.
+        return RESULT_BAD_STREAM
     if record.kind == RECORD_DATA:
         return take_data(shard, stream, record, owner)
     if record.kind == RECORD_CREDIT:

@@ -35,6 +35,7 @@ cdef enum:
     LANE_BACKLOG_SMALL = 524288
     LANE_SILENCE = 4            # probe intervals without a byte
     LANE_PINGS = 100            # burst; a fifth of it each second
+    LANE_OWN = 1024             # frames of its own that wait: a peer that reads none of them is closed
     LANE_LOSTS = 64             # LOST frames for unknown labels, a second
 
 # What the control plane may read of a link or session; one slot for each worker, freed with the last reference.

@@ -287,7 +287,10 @@ cdef void lane_take_pong(Shard* shard, Lane* lane, uint64_t token) noexcept nogi
 cdef Result lane_say(Shard* shard, Lane* lane, uint32_t type, const uint8_t* body, uint32_t length) noexcept nogil:
     cdef Frame frame
     cdef Result answer
-    cdef Buf* buf = buf_take(&shard.pool, WIRE_PREFIX + length, True)
+    cdef Buf* buf
+    if lane.pending[0].count >= LANE_OWN:
+        return RESULT_GLITCHES
+    buf = buf_take(&shard.pool, WIRE_PREFIX + length, True)
     if buf == NULL:
         return RESULT_NO_MEMORY
     frame.length = length

@@ -158,6 +158,7 @@ cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
     cdef int i, n
     cdef bint wake = False
     n = epoll_wait(self.epoll_fd, events, EVENTS, wait_ms(self, timeout_ms))
+    self.starved = False
     shard.now_us = monotonic_us()
     shard.stats.count[COUNT_TURNS] += 1
     trunk_read_on(self)

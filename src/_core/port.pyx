@@ -210,7 +210,7 @@ cdef void stream_write(Worker* self, Stream* stream) noexcept nogil:
 
 # Is there a flow whose streams could be served right now?
 cdef bint port_can_serve(Worker* self) noexcept nogil:
-    cdef Flow* flow = self.shard.active_first
+    cdef Flow* flow = NULL if self.starved else self.shard.active_first
     while flow != NULL:
         if flow_is_open(flow) and (flow.small.head != NULL
                                    or lane_backlog(<Lane*>flow.lane) < LANE_BACKLOG):
@@ -259,6 +259,7 @@ cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
         return False
     buf = buf_take(&shard.pool, BUF_LARGEST, False)
     if buf == NULL:
+        self.starved = True
         return False
     body = buf_data(buf) + WIRE_PREFIX
     while used < BULK_ROOM:

@@ -42,6 +42,7 @@ cdef struct Worker:
     uint32_t role
     int epoll_fd                # owned
     int event_fd                # of the outbox; not owned
+    bint starved                # no buffer was left for a frame: memory must come back before we look again
     bint running
     bint stopping
 
