@@ -1,0 +1,192 @@
+"""The port before anybody has proved who it is: junk, silence, floods, lanes that belong to nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import resource
+import socket
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from nodes import HUB, KENT, Nodes, Running, free_port, until
+
+from pcgrelay.session import listener
+from pcgrelay.session.halfopen import HalfOpen, source_of
+
+
+@pytest.fixture
+async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
+    nodes = Nodes(tmp_path)
+    yield nodes
+    await nodes.stop()
+
+
+async def relay_on(nodes: Nodes, **policy: object) -> tuple[Running, int]:
+    port = free_port()
+    running = await nodes.start(
+        HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}"], policy={"members": ["*"], **policy}
+    )
+    return running, port
+
+
+async def answer_to(port: int, data: bytes, *, end: bool = True) -> bytes:
+    """What the port says to these bytes before it closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(data)
+        if end:
+            writer.write_eof()
+        async with asyncio.timeout(10):
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+def preamble(
+    link_id: bytes = bytes(16), *, index: int = 0, number: int = 0, version: int = 1, proof: bytes = bytes(16)
+) -> bytes:
+    return struct.pack(">4sHHII16s16s", b"PCGR", version, index, number, 0, link_id, proof)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "unknown_first_byte"),
+        (b"SSH-2.0-x\r\n", "unknown_first_byte"),
+        (b"\0" * 100, "unknown_first_byte"),
+        (b"A" + bytes(32), "admission_unsupported"),
+        (b"", "silent"),
+        (b"P", "preamble_short"),
+        (preamble()[:47], "preamble_short"),
+        (preamble(), "lane_unknown_link"),
+        (preamble() + bytes(1000), "lane_unknown_link"),
+        (b"\x16\x03\x01\x00\x05hello", "tls_error"),
+        (b"\x16\x03\x01", "closed"),
+    ],
+)
+async def test_junk_is_refused_by_name(nodes: Nodes, data: bytes, reason: str) -> None:
+    relay, port = await relay_on(nodes)
+    answer = await answer_to(port, data)
+    assert not answer or answer[0] == 0x15  # silence, or an alert of TLS
+    await until(lambda: relay.node.neighbours.refused.get(reason))
+    assert relay.lines("handshake.refused")[0]["reason"] == reason
+
+
+async def linked(nodes: Nodes) -> tuple[Running, int, Running]:
+    relay, port = await relay_on(nodes)
+    edge = await nodes.start(KENT, "kent-1", links=[{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}])
+    await until(lambda: list(relay.node.neighbours.usable()))
+    return relay, port, edge
+
+
+@pytest.mark.parametrize("what", ["proof", "replay", "version", "index"])
+async def test_lanes_that_are_not_right(nodes: Nodes, what: str) -> None:
+    relay, port, edge = await linked(nodes)
+    (link,) = edge.core.link_table.values()
+    number, index, version = {"replay": (0, 0, 1), "version": (2, 0, 2), "index": (2, 9, 1)}.get(what, (2, 0, 1))
+    clear = struct.pack(">4sHHII16s", b"PCGR", version, index, number, 0, link.link_id)
+    proof = bytes(16) if what == "proof" else hmac.digest(link.secret, clear, "sha256")[:16]
+    assert await answer_to(port, clear + proof) == b""
+    await until(lambda: relay.node.neighbours.refused.get("lane_refused"))
+    assert len(list(relay.node.neighbours.usable())) == 1
+
+
+async def test_silent_and_slow_strangers_are_dropped_in_time(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "FIRST_DEADLINE_S", 0.2)
+    relay, port = await relay_on(nodes, handshake_deadline_ms=300)
+    for data, reason in [(b"", "silent"), (b"P", "silent"), (b"\x16", "deadline")]:
+        before = relay.node.neighbours.refused.get(reason, 0)
+        assert await answer_to(port, data, end=False) == b""
+        await until(lambda before=before, reason=reason: relay.node.neighbours.refused.get(reason, 0) > before)
+    assert relay.node._half_open.total == 0
+
+
+async def test_a_crowd_of_silent_strangers_is_bounded(nodes: Nodes) -> None:
+    relay, port = await relay_on(nodes, half_open_total=64, half_open_per_source=32)
+    crowd = []
+    try:
+        for _ in range(300):
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+            crowd.append(sock)
+        await until(lambda: relay.node.neighbours.refused.get("half_open_per_source", 0) >= 268)
+        assert relay.node._half_open.total <= 32
+        # One line in a second, not one for each of them.
+        assert len([line for line in relay.lines() if line["event"] == "handshake.refused"]) <= 3
+    finally:
+        for sock in crowd:
+            sock.close()
+    await until(lambda: relay.node._half_open.total == 0)
+    edge = await nodes.start(KENT, "kent-1", links=[{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}])
+    await until(lambda: list(edge.node.neighbours.usable()))
+
+
+async def test_no_descriptors_left_pauses_and_does_not_spin(nodes: Nodes) -> None:
+    relay, port = await relay_on(nodes)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # What is open already stays open; the next accept finds no number.
+    waiting = socket.socket()
+    waiting.setblocking(False)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        waiting.connect_ex(("127.0.0.1", port))
+        await asyncio.sleep(0.5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert 1 <= relay.node.neighbours.refused["out_of_descriptors"] <= 4
+    assert len(relay.lines("listener.paused")) == 1
+    waiting.close()
+    await until(lambda: relay.node.neighbours.refused.get("silent"))
+
+
+# -- the rule alone ---------------------------------------------------------------------------------------------------
+
+
+def test_the_door_is_full_at_its_bounds() -> None:
+    door = HalfOpen(4, 2, lambda: 1.0)
+    for source in ("a", "a", "b", "b"):
+        assert door.refusal(source) is None
+        door.enter(source)
+    assert door.refusal("c") == "half_open_total"
+    door.leave("a")
+    assert door.refusal("b") == "half_open_per_source"
+    assert door.refusal("a") is None
+
+
+def test_the_fuller_the_door_the_more_are_dropped() -> None:
+    chance = [0.0]
+    door = HalfOpen(100, 100, lambda: chance[0])
+    for number in range(75):
+        door.enter(str(number))
+    chance[0] = 0.49
+    assert door.refusal("x") == "half_open_early_drop"
+    chance[0] = 0.51
+    assert door.refusal("x") is None
+
+
+def test_nothing_is_kept_of_who_has_left() -> None:
+    door = HalfOpen(10, 10, lambda: 1.0)
+    for number in range(1000):
+        door.enter(str(number))
+        door.leave(str(number))
+    assert door.total == 0
+    assert door._sources == {}
+
+
+@pytest.mark.parametrize(
+    ("host", "source"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_sources(host: str, source: str) -> None:
+    assert source_of(host) == source

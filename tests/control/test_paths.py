@@ -1,0 +1,396 @@
+"""Paths at a relay and at an edge, message by message, without a socket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from pcgrelay.clock import SetClock
+from pcgrelay.model import NodeId
+from pcgrelay.routing.policy import Budget
+from pcgrelay.session.dataplane import DataPlaneRefused
+from pcgrelay.session.forwards import ANSWER_DEADLINE_MS, CARRY_AT_ONCE_BYTES, Forwards
+from pcgrelay.session.labels import QUARANTINE_MS, Labels
+from pcgrelay.session.messages import Carry, Code, Message, PathAccept, PathClose, PathOpen, PathRefuse
+from pcgrelay.session.paths import EdgePaths, PathRefused
+
+REALM = "police.example"
+A = NodeId(REALM, "kent.police.example", "kent-1")
+B = NodeId(REALM, "met.police.example", "met-1")
+ME = NodeId(REALM, "hub.example", "relay-1")
+OTHER = NodeId(REALM, "hub.example", "relay-2")
+SESSION = bytes(range(16))
+MIB = 1 << 20
+
+
+@dataclass(eq=False)
+class FakeLink:
+    number: int
+    peer: NodeId
+    lanes: int = 2
+    cap: int = 16 * MIB
+    said: list[Message] = field(default_factory=list)
+
+    def send(self, message: Message) -> None:
+        self.said.append(message)
+
+    def take(self) -> list[Message]:
+        taken, self.said = self.said, []
+        return taken
+
+
+class FakePlane:
+    def __init__(self) -> None:
+        self.paths: dict[int, dict[str, int]] = {}
+        self.refuses = False
+
+    def path_add(self, path: int, **values: int) -> None:
+        if self.refuses:
+            raise DataPlaneRefused("no")
+        self.paths[path] = values
+
+    def path_remove(self, path: int) -> None:
+        del self.paths[path]
+
+
+class Relay:
+    """A relay between edge A on one link and edge B on another."""
+
+    def __init__(self) -> None:
+        self.a, self.b = FakeLink(1, A), FakeLink(2, B)
+        self.routes = {B: self.b, A: self.a}
+        self.plane = FakePlane()
+        self.clock = SetClock(datetime(2027, 1, 1, tzinfo=UTC))
+        self.not_allowed: set[NodeId] = set()
+        self.forwards = Forwards(
+            ME,
+            plane=self.plane,
+            labels=Labels(self.clock),
+            next_link=self.next_link,  # type: ignore[arg-type]
+            reach=lambda source, destination: "not_a_member" if self.not_allowed & {source, destination} else None,
+            budget=Budget(1 << 30),
+            say=lambda record: None,
+            clock=self.clock,
+        )
+
+    def next_link(self, destination: NodeId, wanted: Any) -> FakeLink | None:
+        link = self.routes.get(destination)
+        return link if link and wanted(link) else None
+
+    def hear(self, link: FakeLink, message: Message) -> None:
+        self.forwards.receive(link, message)  # type: ignore[arg-type]
+
+    def opened(self) -> PathOpen:
+        self.hear(self.a, asked())
+        (onward,) = self.b.take()
+        assert isinstance(onward, PathOpen)
+        return onward
+
+    def accepted(self) -> None:
+        self.opened()
+        self.hear(self.b, PathAccept(SESSION, 2, MIB, 77))
+        self.a.take()
+
+    def refusal(self) -> tuple[int, str]:
+        (message,) = self.a.take()
+        assert isinstance(message, PathRefuse)
+        assert message.by == ME.uri
+        return message.code, message.reason
+
+
+@pytest.fixture
+def relay() -> Relay:
+    return Relay()
+
+
+def asked(**changes: Any) -> PathOpen:
+    values: dict[str, Any] = {
+        "session": SESSION,
+        "source": A.uri,
+        "destination": B.uri,
+        "marking": 1,
+        "priority": 0,
+        "flows": 2,
+        "cap": 4 * MIB,
+        "label": 55,
+        "resume": False,
+        "via": (),
+        **changes,
+    }
+    return PathOpen(**values)
+
+
+def test_a_path_through_a_relay(relay: Relay) -> None:
+    onward = relay.opened()
+    assert onward.via == (ME.uri,)
+    assert (onward.source, onward.destination, onward.flows, onward.cap) == (A.uri, B.uri, 2, 4 * MIB)
+    relay.hear(relay.b, PathAccept(SESSION, 2, 2 * MIB, 77))
+    (answer,) = relay.a.take()
+    assert isinstance(answer, PathAccept)
+    (path,) = relay.plane.paths.values()
+    assert path == {
+        "a_link": 1,
+        "a_in": answer.label,
+        "a_out": 55,
+        "b_link": 2,
+        "b_in": onward.label,
+        "b_out": 77,
+        "cap": 2 * MIB,
+        "priority": 0,
+    }
+    assert (answer.flows, answer.cap) == (2, 2 * MIB)
+    assert answer.label != onward.label
+    for source, target in ((relay.a, relay.b), (relay.b, relay.a)):
+        relay.hear(source, Carry(SESSION, b"sealed"))
+        assert target.take() == [Carry(SESSION, b"sealed")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "reason"),
+    [
+        ({"source": OTHER.uri}, Code.VIOLATION, "wrong_sender"),
+        ({"via": (OTHER.uri,)}, Code.VIOLATION, "wrong_sender"),
+        ({"via": (ME.uri, A.uri)}, Code.LIMIT, "loop"),
+        ({"via": (A.uri, A.uri)}, Code.VIOLATION, "loop"),
+        ({"via": (*(f"spiffe://{number}" for number in range(7)), A.uri)}, Code.LIMIT, "path_too_long"),
+        ({"destination": "nobody"}, Code.VIOLATION, "malformed"),
+        ({"destination": "spiffe://other.example/org/met.police.example/node/met-1"}, Code.REFUSED, "wrong_realm"),
+        ({"destination": OTHER.uri}, Code.UNREACHABLE, "no_route"),
+        ({"destination": A.uri}, Code.UNREACHABLE, "no_route"),
+        ({"resume": True, "flows": 3}, Code.LIMIT, "too_few_lanes"),
+        ({"resume": True, "cap": 1 << 30}, Code.BUSY, "memory_budget"),
+    ],
+)
+def test_what_a_relay_refuses(relay: Relay, changes: dict[str, Any], code: int, reason: str) -> None:
+    relay.hear(relay.a, asked(**changes))
+    assert relay.refusal() == (code, reason)
+    assert relay.forwards.refused == {reason: 1}
+    assert relay.b.take() == []
+    assert len(relay.forwards) == 0
+
+
+@pytest.mark.parametrize("node", [A, B])
+def test_a_relay_leads_between_members_only(relay: Relay, node: NodeId) -> None:
+    relay.not_allowed = {node}
+    relay.hear(relay.a, asked())
+    assert relay.refusal() == (Code.REFUSED, "not_a_member")
+
+
+def test_flows_and_cap_are_lowered_to_what_the_next_link_bears(relay: Relay) -> None:
+    relay.b.lanes, relay.b.cap = 1, MIB
+    onward = relay.opened()
+    assert (onward.flows, onward.cap) == (1, MIB)
+
+
+def test_an_answer_that_promises_more_than_was_asked(relay: Relay) -> None:
+    relay.opened()
+    relay.hear(relay.b, PathAccept(SESSION, 3, 4 * MIB, 77))
+    assert relay.refusal() == (Code.VIOLATION, "more_than_asked")
+    assert relay.b.take() == [PathClose(SESSION, Code.VIOLATION)]
+
+
+def test_only_the_next_hop_accepts_and_only_once(relay: Relay) -> None:
+    relay.opened()
+    relay.hear(relay.a, PathAccept(SESSION, 2, MIB, 77))
+    assert relay.a.take() == []
+    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 77))
+    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 78))
+    assert len(relay.a.take()) == 1
+    assert [path["b_out"] for path in relay.plane.paths.values()] == [77]
+
+
+def test_a_refusal_is_handed_back_with_its_author(relay: Relay) -> None:
+    relay.opened()
+    refusal = PathRefuse(SESSION, Code.BUSY, "glare", B.uri)
+    relay.hear(relay.b, refusal)
+    assert relay.a.take() == [refusal]
+    assert len(relay.forwards) == 0
+
+
+@pytest.mark.parametrize("from_a", [True, False])
+def test_closing_takes_it_down_on_both_sides(relay: Relay, from_a: bool) -> None:
+    relay.accepted()
+    here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
+    relay.hear(here, PathClose(SESSION, Code.DONE))
+    assert there.take() == [PathClose(SESSION, Code.DONE)]
+    assert relay.plane.paths == {}
+    assert relay.forwards._budget.reserved_bytes == 0
+
+
+@pytest.mark.parametrize("from_a", [True, False])
+def test_a_lost_link_is_told_to_the_other_side(relay: Relay, from_a: bool) -> None:
+    relay.accepted()
+    here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
+    relay.forwards.link_down(here)  # type: ignore[arg-type]
+    assert there.take() == [PathClose(SESSION, Code.UNREACHABLE)]
+    assert here.take() == []
+    assert relay.plane.paths == {}
+
+
+def test_a_next_hop_that_does_not_answer(relay: Relay) -> None:
+    relay.opened()
+    relay.clock.advance(ANSWER_DEADLINE_MS)
+    relay.forwards.expire()
+    assert len(relay.forwards) == 1
+    relay.clock.advance(1)
+    relay.forwards.expire()
+    assert relay.refusal() == (Code.TIMEOUT, "no_answer")
+    assert relay.b.take() == [PathClose(SESSION, Code.TIMEOUT)]
+
+
+def test_a_core_that_refuses(relay: Relay) -> None:
+    relay.opened()
+    relay.plane.refuses = True
+    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 77))
+    assert relay.refusal() == (Code.BUSY, "refused_by_core")
+    assert relay.forwards._budget.reserved_bytes == 0
+
+
+def test_a_path_asked_for_again_replaces_the_old_one(relay: Relay) -> None:
+    relay.accepted()
+    relay.hear(relay.a, asked(resume=True, cap=MIB, label=56))
+    first, second = relay.b.take()
+    assert first == PathClose(SESSION, Code.DONE)
+    assert isinstance(second, PathOpen)
+    assert second.resume
+    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 78))
+    assert [path["a_out"] for path in relay.plane.paths.values()] == [56]
+
+
+def test_carry_is_no_way_to_move_data(relay: Relay) -> None:
+    relay.accepted()
+    chunk = Carry(SESSION, bytes(16_384))
+    for _ in range(CARRY_AT_ONCE_BYTES // 16_384):
+        relay.hear(relay.a, chunk)
+    assert len(relay.b.take()) == CARRY_AT_ONCE_BYTES // 16_384
+    relay.hear(relay.a, chunk)
+    assert relay.a.take() == relay.b.take() == [PathClose(SESSION, Code.LIMIT)]
+
+
+def test_words_on_paths_that_are_not_known_are_nothing(relay: Relay) -> None:
+    for message in (
+        PathAccept(SESSION, 1, MIB, 1),
+        PathRefuse(SESSION, 1, "", ""),
+        PathClose(SESSION, 0),
+        Carry(SESSION, b""),
+    ):
+        relay.hear(relay.a, message)
+    assert relay.a.take() == relay.b.take() == []
+
+
+def test_nothing_is_left_after_many_paths(relay: Relay) -> None:
+    for number in range(500):
+        session = number.to_bytes(16, "big")
+        relay.hear(relay.a, asked(session=session))
+        relay.hear(relay.b, PathAccept(session, 2, MIB, 77))
+        relay.hear(relay.b, PathClose(session, 0))
+    assert len(relay.forwards) == 0
+    assert relay.forwards._budget.reserved_bytes == 0
+    assert relay.forwards._of_link == {}
+    assert relay.plane.paths == {}
+
+
+# -- an edge's end ----------------------------------------------------------------------------------------------------
+
+
+class Answerer:
+    def __init__(self) -> None:
+        self.asked: list[tuple[PathOpen, NodeId]] = []
+
+    def path_asked(self, link: Any, asked: PathOpen, source: NodeId) -> None:
+        self.asked.append((asked, source))
+
+
+@pytest.fixture
+def answerer() -> Answerer:
+    return Answerer()
+
+
+@pytest.fixture
+def paths(answerer: Answerer) -> EdgePaths:
+    return EdgePaths(B, Labels(SetClock(datetime(2027, 1, 1, tzinfo=UTC))), answerer)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"via": ()}, "wrong_sender"),
+        ({"destination": OTHER.uri}, "not_this_edge"),
+        ({"source": "nobody"}, "malformed"),
+        ({"source": "spiffe://other.example/org/kent.police.example/node/kent-1"}, "wrong_realm"),
+        ({"source": B.uri}, "wrong_realm"),
+    ],
+)
+async def test_what_an_edge_refuses(paths: EdgePaths, answerer: Answerer, changes: dict[str, Any], reason: str) -> None:
+    link = FakeLink(1, ME)
+    paths.receive(link, asked(**{"via": (ME.uri,), **changes}))  # type: ignore[arg-type]
+    (message,) = link.take()
+    assert isinstance(message, PathRefuse)
+    assert message.reason == reason
+    assert answerer.asked == []
+
+
+async def test_an_edge_asks_and_is_answered(paths: EdgePaths) -> None:
+    link = FakeLink(1, ME)
+    end = paths.open(link, SESSION, A, marking=1, priority=0, flows=2, cap=4 * MIB, resume=False)  # type: ignore[arg-type]
+    (sent,) = link.take()
+    assert isinstance(sent, PathOpen)
+    assert (sent.source, sent.destination, sent.label) == (B.uri, A.uri, end.in_label)
+    paths.receive(link, PathAccept(SESSION, 1, MIB, 9))  # type: ignore[arg-type]
+    await end.answered
+    assert (end.flows, end.cap, end.out_label) == (1, MIB, 9)
+    heard: list[bytes] = []
+    end.on_carry = heard.append
+    paths.receive(link, Carry(SESSION, b"sealed"))  # type: ignore[arg-type]
+    assert heard == [b"sealed"]
+    paths.carry(end, bytes(40_000))
+    assert [len(message.data) for message in link.take() if isinstance(message, Carry)] == [16_384, 16_384, 7_232]
+    closed: list[int] = []
+    end.on_closed = closed.append
+    paths.receive(link, PathClose(SESSION, Code.UNREACHABLE))  # type: ignore[arg-type]
+    assert closed == [Code.UNREACHABLE]
+    paths.close(end, 0)
+    assert link.take() == []
+
+
+@pytest.mark.parametrize(
+    "answer", [PathRefuse(SESSION, 5, "not_a_member", ME.uri), PathClose(SESSION, 6), PathAccept(SESSION, 3, MIB, 9)]
+)
+async def test_an_edge_is_refused(paths: EdgePaths, answer: Message) -> None:
+    link = FakeLink(1, ME)
+    end = paths.open(link, SESSION, A, marking=1, priority=0, flows=2, cap=4 * MIB, resume=False)  # type: ignore[arg-type]
+    paths.receive(link, answer)  # type: ignore[arg-type]
+    with pytest.raises(PathRefused):
+        await end.answered
+    assert paths._ends == {}
+
+
+async def test_paths_go_with_their_link(paths: EdgePaths) -> None:
+    one, two = FakeLink(1, ME), FakeLink(2, OTHER)
+    ends = [
+        paths.open(link, SESSION, A, marking=1, priority=0, flows=2, cap=4 * MIB, resume=False)  # type: ignore[arg-type]
+        for link in (one, two)
+    ]
+    paths.link_down(one)  # type: ignore[arg-type]
+    assert [end.is_open for end in ends] == [False, True]
+
+
+# -- labels -----------------------------------------------------------------------------------------------------------
+
+
+def test_labels_rest_before_they_are_used_again() -> None:
+    clock = SetClock(datetime(2027, 1, 1, tzinfo=UTC))
+    labels = Labels(clock, first=0xFFFF_FFFE)
+    assert [labels.take() for _ in range(3)] == [0xFFFF_FFFE, 0xFFFF_FFFF, 1]
+    labels.give_back(0xFFFF_FFFF)
+    again = Labels(clock, first=5)
+    taken = again.take()
+    again.give_back(taken)
+    again._next = 5
+    assert again.take() == 6
+    clock.advance(QUARANTINE_MS)
+    again._next = 5
+    assert again.take() == 5
