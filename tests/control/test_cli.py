@@ -29,11 +29,11 @@ from pcgrelay.admin.status import (
     WorkerStatus,
     troubles,
 )
-from pcgrelay.cli.output import count, duration, milliseconds, size
 from pcgrelay.cli.root import COMMANDS
 from pcgrelay.cli.root import pcgrelay as root
 from pcgrelay.config import Config
 from pcgrelay.errors import RunError
+from pcgrelay.output import count, duration, milliseconds, size
 from pki import Realm, write_config
 
 KENT = "kent.police.example"

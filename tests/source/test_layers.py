@@ -15,6 +15,7 @@ CORE = ROOT / "src" / "_core"
 CONTROL_LAYERS = [
     ["cli", "__main__"],
     ["demo"],
+    ["output"],
     ["gateway"],
     ["check"],
     ["admin"],

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from pcgrelay.ca import CA_DAYS, CRL_DAYS, LEAF_DAYS, Authority, Issued
-from pcgrelay.cli.output import Layout, Row, count, print_json, print_table, terminal
 from pcgrelay.cli.root import CONTEXT, json_option
 from pcgrelay.clock import SYSTEM_CLOCK
+from pcgrelay.output import Layout, Row, count, print_json, print_table, terminal
 
 EPILOG = """\b
 Examples:

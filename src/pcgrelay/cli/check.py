@@ -10,9 +10,9 @@ from rich.text import Text
 from pcgrelay import config
 from pcgrelay.check import ERROR, OK, WARNING, Finding, exit_code
 from pcgrelay.check import check as look
-from pcgrelay.cli.output import print_json, styled, terminal
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import PcgrelayError, PermissionProblem
+from pcgrelay.output import print_json, styled, terminal
 
 EPILOG = """\b
 Examples:

@@ -11,9 +11,9 @@ from rich.text import Text
 from pcgrelay import config
 from pcgrelay.admin.client import read_status
 from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status, troubles
-from pcgrelay.cli.output import Layout, Row, count, duration, milliseconds, print_json, print_table, size, terminal
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import StatusProblem
+from pcgrelay.output import Layout, Row, count, duration, milliseconds, print_json, print_table, size, terminal
 
 EPILOG = """\b
 Examples:
