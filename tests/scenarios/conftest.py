@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from stage import TOPOLOGIES, Line, Stage, line
+
+FIGURES = pytest.StashKey[list[str]]()
 
 # What is exported in every topology. A test that starts a server at a target ends it too.
 SERVICES = ("web", "ssh", "sql", "redis", "iperf", "echo")
@@ -22,3 +24,17 @@ def started(factory: pytest.TempPathFactory, topology: str) -> Iterator[Line]:
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     """Every topology in turn, with all services of the Met's edge ready."""
     yield from started(tmp_path_factory, request.param)
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Says a measured figure in the summary of the run."""
+    figures: list[str] = request.config.stash.setdefault(FIGURES, [])
+    return lambda text: figures.append(f"{request.node.name}: {text}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if figures := config.stash.get(FIGURES, []):
+        terminalreporter.section("figures of the scenarios")
+        for line_ in figures:
+            terminalreporter.write_line(line_)
