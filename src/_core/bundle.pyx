@@ -3,8 +3,8 @@ from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from pcgrelay._core.buf cimport Buf
 from pcgrelay._core.credit cimport credit_left, credit_raise, credit_receive, credit_wish
 from pcgrelay._core.edge cimport (
-    EDGE_BULK, EDGE_STREAMS_MAX, edge_abort, edge_dirty, edge_first_window, edge_grant, edge_linger, edge_name,
-    edge_ready, edge_stream,
+    EDGE_BULK, EDGE_STREAMS_MAX, edge_abort, edge_count, edge_dirty, edge_first_window, edge_grant, edge_linger,
+    edge_name, edge_ready, edge_stream,
 )
 from pcgrelay._core.flow cimport FLOW_CLOSED, Flow, flow_late
 from pcgrelay._core.link cimport GAUGE_ROUND_TRIP, Shard, gauge_at
@@ -176,6 +176,7 @@ cdef Result take_open(Shard* shard, Flow* flow, const Record* record) noexcept n
         edge_abort(shard, stream, CODE_UNKNOWN, CAUSE_UNKNOWN_SERVICE)
         return RESULT_OK
     stream.number = <int>entry.number
+    edge_count(shard, stream, 1)
     stream.rule = entry.rule
     if not tables_grants(shard.tables, session.number, entry.number):
         edge_abort(shard, stream, CODE_REFUSED, CAUSE_NOT_ALLOWED)

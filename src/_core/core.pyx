@@ -11,7 +11,8 @@ from pcgrelay._core cimport mailbox, route
 from pcgrelay._core.aead cimport aead_key_length, aead_load
 from pcgrelay._core.epoch cimport EPOCH_SOFT_BYTES, EPOCH_SOFT_FRAMES, EPOCH_SOFT_US
 from pcgrelay._core.facts cimport (
-    facts_cause, facts_counters, facts_link, facts_memory, facts_refusal, facts_session, facts_streams,
+    facts_cause, facts_counters, facts_link, facts_memory, facts_refusal, facts_services,
+    facts_session, facts_streams, facts_workers,
 )
 from pcgrelay._core.keys cimport LinkKeys, keys_check, keys_dial, keys_start, keys_take, keys_wipe
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
@@ -216,6 +217,11 @@ cdef class Core:
             self._send(i, copy)
         self._send(self._count - 1, order)
 
+    cdef _tell(self, OrderKind kind, uint64_t a, uint64_t b):
+        cdef Order* order = new_order(kind)
+        order.a, order.b = a, b
+        self._send_all(order)
+
     # -- events
 
     def events(self, uint32_t limit=4096) -> list:
@@ -263,7 +269,9 @@ cdef class Core:
             return (kind, event.a, event.b, facts_refusal(event.c), bool(event.d))
         if kind == mailbox.EVENT_LANE_DOWN:
             return (kind, event.a, event.b, event.c, event.d, facts_refusal(event.e))
-        if kind == mailbox.EVENT_LANE_UP or kind == mailbox.EVENT_SESSION_STALLED:
+        if kind == mailbox.EVENT_SESSION_STALLED:
+            return (kind, event.a, event.b, event.c, event.d)
+        if kind == mailbox.EVENT_LANE_UP:
             return (kind, event.a, event.b, event.c)
         if kind == mailbox.EVENT_IMPORT_WANTED:
             return (kind, event.a)
@@ -344,19 +352,13 @@ cdef class Core:
         self._send(index % self._count, order)
 
     def link_close(self, uint32_t link, uint32_t code) -> None:
-        cdef Order* order
         self._link(link)
-        order = new_order(ORDER_LINK_CLOSE)
-        order.a, order.b = link, code
         del self._links[link]
-        self._send_all(order)
+        self._tell(ORDER_LINK_CLOSE, link, code)
 
     def link_drain(self, uint32_t link, uint32_t milliseconds) -> None:
-        cdef Order* order
         self._link(link)
-        order = new_order(ORDER_LINK_DRAIN)
-        order.a, order.b = link, milliseconds
-        self._send_all(order)
+        self._tell(ORDER_LINK_DRAIN, link, milliseconds)
 
     # -- paths of a relay
 
@@ -375,11 +377,8 @@ cdef class Core:
         self._send_all(order)
 
     def path_remove(self, uint32_t path) -> None:
-        cdef Order* order
         self._alive()
-        order = new_order(ORDER_PATH_REMOVE)
-        order.a = path
-        self._send_all(order)
+        self._tell(ORDER_PATH_REMOVE, path, 0)
 
     # -- sessions of an edge
 
@@ -430,12 +429,9 @@ cdef class Core:
         self._send_all(order)
 
     def session_close(self, uint32_t session, uint32_t code) -> None:
-        cdef Order* order
         self._session(session)
-        order = new_order(ORDER_SESSION_CLOSE)
-        order.a, order.b = session, code
         del self._sessions[session]
-        self._send_all(order)
+        self._tell(ORDER_SESSION_CLOSE, session, code)
 
     # -- tables
 
@@ -470,15 +466,12 @@ cdef class Core:
             self._send(i, order)
 
     def import_unlisten(self, uint32_t number) -> None:
-        cdef Order* order
         self._alive()
-        order = new_order(ORDER_UNLISTEN)
-        order.a = number
-        self._send_all(order)
+        self._tell(ORDER_UNLISTEN, number, 0)
 
     def drain(self) -> None:
         self._alive()
-        self._send_all(new_order(ORDER_DRAIN))
+        self._tell(ORDER_DRAIN, 0, 0)
 
     # -- facts
 
@@ -487,6 +480,12 @@ cdef class Core:
 
     def counters(self) -> dict:
         return facts_counters(self._workers, self._ready)
+
+    def services(self) -> dict:
+        return facts_services(self._workers, self._ready)
+
+    def per_worker(self) -> list:
+        return facts_workers(self._workers, self._ready)
 
     def links(self) -> dict:
         cdef _LinkEntry entry

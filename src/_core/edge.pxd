@@ -41,6 +41,8 @@ cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil
 
 # A new stream over fd (-1: none yet); NULL: the budget is used up.
 cdef Stream* edge_stream(Shard* shard, int fd, bint opener) noexcept nogil
+# Count an open stream (n = 1) or one less (n = -1) for its service, once its number is known.
+cdef void edge_count(Shard* shard, const Stream* stream, int n) noexcept nogil
 cdef void edge_name(Stream* stream, const uint8_t* service, uint32_t length) noexcept nogil
 
 # The first credit: as much as the budget bears. Credit is a promise, not memory; the pool is the hard bound.

@@ -18,7 +18,7 @@ from pcgrelay._core.session cimport Session, session_find, session_remove, sessi
 from pcgrelay._core.stats cimport (
     CAUSE_BUDGET, CAUSE_DONE, CAUSE_DRAINING, CAUSE_LIMIT, CAUSE_LINGER, CAUSE_NO_ROUTE, CAUSE_SESSION_LOST,
     CAUSE_TARGET_SILENT, CAUSE_WAITED_TOO_LONG, COUNT_APPLICATION_RECEIVED, COUNT_STREAMS_CLOSED,
-    COUNT_STREAMS_OPENED, COUNT_STREAMS_REFUSED, COUNT_STREAMS_WAITED, Cause,
+    COUNT_STREAMS_OPENED, COUNT_STREAMS_REFUSED, COUNT_STREAMS_WAITED, STATS_SERVICES, Cause,
 )
 from pcgrelay._core.stream cimport (
     PLACE_NONE, SAY_ACCEPT, SAY_CREDIT, SAY_OPEN, SAY_RESET, STREAM_CLOSED, STREAM_IDLE, Stream,
@@ -56,11 +56,17 @@ cdef void edge_ready(Shard* shard, Stream* stream) noexcept nogil:
     edge_activate(shard, flow)
 
 
+# In the order of the records that came, so that targets are dialled in the order in which their clients connected.
 cdef void edge_dirty(Shard* shard, Stream* stream) noexcept nogil:
-    if not stream.dirty:
-        stream.dirty = True
-        stream.next_dirty = shard.dirty_streams
+    if stream.dirty:
+        return
+    stream.dirty = True
+    stream.next_dirty = NULL
+    if shard.dirty_streams == NULL:
         shard.dirty_streams = stream
+    else:
+        shard.dirty_last.next_dirty = stream
+    shard.dirty_last = stream
 
 
 # -- birth ------------------------------------------------------------------------------------------------------------
@@ -79,6 +85,15 @@ cdef Stream* edge_stream(Shard* shard, int fd, bint opener) noexcept nogil:
     shard.stats.streams += 1
     shard.stats.count[COUNT_STREAMS_OPENED] += 1
     return stream
+
+
+cdef void edge_count(Shard* shard, const Stream* stream, int n) noexcept nogil:
+    if stream.number < 0 or stream.number >= STATS_SERVICES:
+        return
+    if stream.opener:
+        shard.stats.of_import[stream.number] += n
+    else:
+        shard.stats.of_export[stream.number] += n
 
 
 cdef void edge_name(Stream* stream, const uint8_t* service, uint32_t length) noexcept nogil:
@@ -144,6 +159,7 @@ cdef AcceptAnswer edge_accept(Shard* shard, uint32_t number, int fd, uint32_t se
         give_refusal(shard, <int>number, entry.service, entry.service_length, CAUSE_BUDGET)
         return ACCEPT_REFUSED
     fresh.number = <int>number
+    edge_count(shard, fresh, 1)
     fresh.writable = True
     fresh.readable = True
     edge_name(fresh, entry.service, entry.service_length)
@@ -340,6 +356,7 @@ cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
     queue_free(&stream.out, &shard.pool)
     shard.windows -= stream.rx.limit - stream.rx.consumed
     shard.stats.streams -= 1
+    edge_count(shard, stream, -1)
     shard.stats.count[COUNT_STREAMS_CLOSED] += 1
     shard.stats.cause[stream.cause] += 1
     if flow != NULL:

@@ -6,8 +6,12 @@ from pcgrelay._core.link cimport (
     GAUGE_SENT_FRAMES, GAUGE_VALUES, Gauge,
 )
 from pcgrelay._core.result cimport RESULT_REASONS
-from pcgrelay._core.stats cimport CAUSE_COUNT, COUNT_COUNT
+from pcgrelay._core.stats cimport (
+    CAUSE_COUNT, COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_COUNT, COUNT_LANES_CLOSED, COUNT_LANES_OPENED,
+    STATS_SERVICES, Stats,
+)
 from pcgrelay._core.worker cimport Worker
+
 
 # Names of the numbers in result.pxd and stats.pxd, in their order.
 cdef tuple REFUSALS = (
@@ -69,6 +73,33 @@ cdef dict facts_counters(Worker* workers, uint32_t count):
             n += workers[i].shard.stats.cause[j]
         out[f"stream_end_{name.replace('-', '_')}_total"] = n
     out["streams"] = facts_streams(workers, count)
+    return out
+
+
+cdef dict facts_services(Worker* workers, uint32_t count):
+    cdef uint32_t i, j, imports, exports
+    cdef dict of_import = {}, of_export = {}
+    for j in range(STATS_SERVICES):
+        imports = exports = 0
+        for i in range(count):
+            imports += workers[i].shard.stats.of_import[j]
+            exports += workers[i].shard.stats.of_export[j]
+        if imports != 0:
+            of_import[j] = imports
+        if exports != 0:
+            of_export[j] = exports
+    return {"imports": of_import, "exports": of_export}
+
+
+cdef list facts_workers(Worker* workers, uint32_t count):
+    cdef uint32_t i
+    cdef Stats* stats
+    cdef list out = []
+    for i in range(count):
+        stats = &workers[i].shard.stats
+        out.append({
+            "lanes": stats.count[COUNT_LANES_OPENED] - stats.count[COUNT_LANES_CLOSED], "streams": stats.streams,
+            "sent_bytes": stats.count[COUNT_BYTES_SENT], "received_bytes": stats.count[COUNT_BYTES_RECEIVED]})
     return out
 
 

@@ -116,7 +116,8 @@ cdef struct Shard:
     Lane* lanes
     Lane* unread
     Lane* dirty_lanes
-    Stream* dirty_streams
+    Stream* dirty_streams       # first and last of those with bytes for the application
+    Stream* dirty_last
     Stream* waiting             # streams that wait for a route
     Stream* buried_streams
     Lane* buried_lanes

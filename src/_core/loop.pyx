@@ -24,14 +24,16 @@ from pcgrelay._core.port cimport (
     port_accept, port_adopt, port_can_serve, port_deliver, port_event, port_listen, port_serve, port_unlisten,
 )
 from pcgrelay._core.relay cimport Path, relay_path_add, relay_path_remove, relay_sweep
-from pcgrelay._core.result cimport RESULT_LOCAL_CLOSE, RESULT_NO_MEMORY, RESULT_OK, Result
+from pcgrelay._core.result cimport RESULT_LOCAL_CLOSE, RESULT_OK, Result
 from pcgrelay._core.route cimport Tables, tables_drop
 from pcgrelay._core.session cimport Session, session_acks, session_add, session_find, session_path, session_tick
 from pcgrelay._core.stats cimport CAUSE_SHUTDOWN, COUNT_TURNS
 from pcgrelay._core.stream cimport Stream
 from pcgrelay._core.timer cimport Timer, wheel_pop, wheel_start
-from pcgrelay._core.trunk cimport trunk_add, trunk_end, trunk_event, trunk_flush, trunk_link_end, trunk_read_on
-from pcgrelay._core.wire cimport CODE_DONE, CODE_DRAINING, CODE_VIOLATION, FRAME_DRAIN, WIRE_LANES_MAX, wire_put32
+from pcgrelay._core.trunk cimport (
+    trunk_add, trunk_code, trunk_end, trunk_event, trunk_flush, trunk_link_end, trunk_read_on,
+)
+from pcgrelay._core.wire cimport CODE_DRAINING, FRAME_DRAIN, WIRE_LANES_MAX, wire_put32
 from pcgrelay._core.worker cimport (
     WORKER_SLOT, WORKER_SLOTS, WORKER_TICK_US, Listener, Worker, worker_wake, worker_watch,
 )
@@ -214,7 +216,7 @@ cdef void tick(Worker* self) noexcept nogil:
         following = lane.next
         answer = lane_tick(shard, lane)
         if answer != RESULT_OK:
-            trunk_end(self, lane, answer, CODE_VIOLATION if answer == RESULT_NO_MEMORY else CODE_DONE)
+            trunk_end(self, lane, answer, trunk_code(answer))
         lane = following
     while True:
         session = <Session*>map_next(&shard.sessions, &at)

@@ -158,6 +158,8 @@ cdef void port_deliver(Worker* self) noexcept nogil:
     while shard.dirty_streams != NULL:
         stream = shard.dirty_streams
         shard.dirty_streams = stream.next_dirty
+        if shard.dirty_streams == NULL:
+            shard.dirty_last = NULL
         stream.dirty = False
         if stream.finished:
             if stream.handle.fd >= 0:

@@ -1,11 +1,11 @@
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
 from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, buf_take, pool_alloc, pool_free
 from pcgrelay._core.epoch cimport key_expand_number
 from pcgrelay._core.flow cimport (
-    FLOW_RESUME_AGAIN_US, FLOW_RESUMING, FLOW_UP, Flow, flow_ack, flow_break, flow_confirm,
-    flow_header, flow_must_rekey, flow_open, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_take_ack,
+    FLOW_RESUME_AGAIN_US, FLOW_RESUMING, FLOW_UP, Flow, flow_ack, flow_break, flow_confirm, flow_header,
+    flow_must_rekey, flow_open, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_take_ack,
     flow_take_confirm, flow_take_rekey, flow_take_resume, flow_volatile,
 )
 from pcgrelay._core.frame cimport Frame
@@ -179,7 +179,10 @@ cdef Result send_again(Shard* shard, Flow* flow) noexcept nogil:
 
 # -- paths and lanes --------------------------------------------------------------------------------------------------
 
-cdef Result attach(Shard* shard, Session* session, Flow* flow) noexcept nogil:
+# Lead a flow over the lane of its index. On a new path the initiator begins to resume: it knows that the whole path
+# stands, while a RESUME of the responder would overtake the news of the path and be lost. A lane that came back on a
+# path that stands is seen by one neighbour only, so whoever sees it begins.
+cdef Result attach(Shard* shard, Session* session, Flow* flow, bint path_is_new) noexcept nogil:
     cdef Link* link = link_find(shard, session.link)
     cdef Lane* lane = NULL if link == NULL else link.lanes[flow.index]
     cdef Buf* buf = NULL
@@ -188,7 +191,15 @@ cdef Result attach(Shard* shard, Session* session, Flow* flow) noexcept nogil:
         flow.lane = NULL
         return RESULT_OK
     flow.lane = lane
+    if flow.confirmed_tx and path_is_new and not session.initiator:
+        if flow.state == FLOW_UP:
+            gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP] -= 1
+        flow.state = FLOW_RESUMING
+        flow.resume_sent_us = shard.now_us
+        return RESULT_OK
     if flow.confirmed_tx:
+        if flow.state == FLOW_UP:
+            gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP] -= 1
         answer = flow_break(flow, shard.now_us)
         return answer if answer != RESULT_OK else say_resume(shard, flow)
     if not session.initiator:
@@ -210,7 +221,7 @@ cdef Result session_path(Shard* shard, Session* session, uint32_t link, uint32_t
     session.out_label = out_label
     for i in range(session.flow_count):
         if session.flows[i] != NULL and answer == RESULT_OK:
-            answer = attach(shard, session, session.flows[i])
+            answer = attach(shard, session, session.flows[i], True)
     return answer
 
 
@@ -226,7 +237,7 @@ cdef Result session_lane_up(Shard* shard, Lane* lane, Session** failed) noexcept
         if session.link != lane.link.number or lane.index >= session.flow_count \
                 or session.flows[lane.index] == NULL:
             continue
-        answer = attach(shard, session, session.flows[lane.index])
+        answer = attach(shard, session, session.flows[lane.index], False)
         if answer != RESULT_OK:
             failed[0] = session
             return answer
@@ -242,6 +253,7 @@ cdef void stall(Shard* shard, Session* session, Flow* flow, uint32_t code) noexc
     event.a = session.number
     event.b = flow.index
     event.c = code
+    event.d = session.in_label
 
 
 cdef void session_lane_down(Shard* shard, Lane* lane, uint32_t code) noexcept nogil:

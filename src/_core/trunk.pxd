@@ -19,6 +19,9 @@ cdef void trunk_read_on(Worker* self) noexcept nogil
 # Send what the turn produced, for each lane with one system call as a rule; then settle what is borrowed.
 cdef void trunk_flush(Worker* self) noexcept nogil
 
+# The code that goes with a reason to close a lane.
+cdef uint32_t trunk_code(Result reason) noexcept nogil
+
 # Close a lane: say why if it can be said, tell the flows, the control plane and the counters.
 cdef void trunk_end(Worker* self, Lane* lane, Result reason, uint32_t code) noexcept nogil
 

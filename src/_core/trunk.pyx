@@ -21,14 +21,14 @@ from pcgrelay._core.port cimport port_deliver
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
 from pcgrelay._core.relay cimport relay_cut, relay_frame, relay_lost
 from pcgrelay._core.result cimport (
-    RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED,
-    RESULT_REPLACED, RESULT_SOCKET, Result,
+    RESULT_CONFIRM_TIMEOUT, RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK,
+    RESULT_PEER_CLOSED, RESULT_REPLACED, RESULT_SILENT, RESULT_SOCKET, Result,
 )
 from pcgrelay._core.session cimport Session, session_frame, session_lane_down, session_lane_up, session_lost
 from pcgrelay._core.stats cimport COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_LANES_CLOSED, COUNT_SYSTEM_CALLS
 from pcgrelay._core.wire cimport (
-    CODE_BUSY, CODE_DONE, CODE_VIOLATION, FRAME_BUNDLE, FRAME_CLOSE, FRAME_CONFIRM, FRAME_DATAGRAMS, FRAME_LOST,
-    WIRE_PREFIX, wire_get16, wire_get32, wire_put16,
+    CODE_BUSY, CODE_DONE, CODE_TIMEOUT, CODE_UNREACHABLE, FRAME_BUNDLE, FRAME_CLOSE, FRAME_CONFIRM, FRAME_DATAGRAMS,
+    FRAME_LOST, WIRE_PREFIX, wire_get16, wire_get32, wire_put16,
 )
 from pcgrelay._core.worker cimport (
     WORKER_EDGE, WORKER_READS, WORKER_RELAY, WORKER_SLOT, WORKER_SLOTS, Worker, worker_watch,
@@ -57,7 +57,7 @@ cdef void trunk_event(Worker* self, Lane* lane, uint32_t events) noexcept nogil:
 cdef void lane_listen(Worker* self, Lane* lane) noexcept nogil:
     cdef Result answer = lane_read(self, lane)
     if answer != RESULT_OK:
-        trunk_end(self, lane, answer, CODE_VIOLATION)
+        trunk_end(self, lane, answer, trunk_code(answer))
 
 
 # Lanes that had their share of the last turn with bytes left: edge-triggered epoll does not name them again.
@@ -254,6 +254,14 @@ cdef void trunk_end(Worker* self, Lane* lane, Result reason, uint32_t code) noex
     shard.buried_lanes = lane
 
 
+cdef uint32_t trunk_code(Result reason) noexcept nogil:
+    if reason == RESULT_SOCKET:
+        return CODE_UNREACHABLE
+    if reason == RESULT_SILENT or reason == RESULT_CONFIRM_TIMEOUT:
+        return CODE_TIMEOUT
+    return edge_code(reason)
+
+
 cdef void forget_unread(Shard* shard, Lane* lane) noexcept nogil:
     cdef Lane** at = &shard.unread
     while at[0] != NULL and at[0] != lane:
@@ -287,7 +295,7 @@ cdef void trunk_flush(Worker* self) noexcept nogil:
         if answer == RESULT_OK and self.role == WORKER_RELAY:
             answer = lane_settle(self, lane)
         if answer != RESULT_OK:
-            trunk_end(self, lane, answer, CODE_VIOLATION)
+            trunk_end(self, lane, answer, trunk_code(answer))
     self.slots_used = 0
 
 

@@ -51,6 +51,7 @@ class SessionStalled(Struct, frozen=True):
     session: int
     flow: int
     code: int
+    in_label: int  # of the path that is lost
 
 
 class SessionResumed(Struct, frozen=True):
@@ -292,6 +293,12 @@ class Plane:
 
     def counters(self) -> dict[str, int]:
         return dict(self._core.counters())
+
+    def services(self) -> dict[str, dict[int, int]]:
+        return dict(self._core.services())
+
+    def per_worker(self) -> list[dict[str, int]]:
+        return list(self._core.per_worker())
 
     def links(self) -> dict[int, dict[str, int]]:
         return dict(self._core.links())

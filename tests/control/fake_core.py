@@ -282,6 +282,12 @@ class Core:
     def streams(self) -> int:
         return self.streams_open
 
+    def services(self) -> dict[str, dict[int, int]]:
+        return {"imports": {}, "exports": {}}
+
+    def per_worker(self) -> list[dict[str, int]]:
+        return []
+
     def counters(self) -> dict[str, int]:
         return {"frames_sent_total": 0, "refused_bad_tag_total": 0}
 
@@ -357,7 +363,7 @@ class Core:
 
     def _session_frame(self, number: int, session: FakeSession, kind: int, flow: int, body: bytes) -> None:
         if kind == LOST:
-            self.say(EVENT_SESSION_STALLED, number, flow, UNREACHABLE)
+            self.say(EVENT_SESSION_STALLED, number, flow, UNREACHABLE, session.path[1] if session.path else 0)
         elif kind == FLOW_CONFIRM:
             if body[:32] != session.binding:
                 self.say(EVENT_SESSION_DOWN, number, VIOLATION, "bad_confirm", False)
@@ -386,7 +392,7 @@ class Core:
             if session.path and session.path[0] == link:
                 for flow in range(session.flows) if index is None else [index]:
                     if flow < session.flows:
-                        self.say(EVENT_SESSION_STALLED, number, flow, UNREACHABLE)
+                        self.say(EVENT_SESSION_STALLED, number, flow, UNREACHABLE, session.path[1] if session.path else 0)
 
     def _shut(self, lane: Lane) -> None:
         if lane.sock.fileno() >= 0:

@@ -12,7 +12,7 @@ EVENT_LANE_UP: Final[int]  # (kind, link, index, number)
 EVENT_LANE_DOWN: Final[int]  # (kind, link, index, number, code, reason)  reason: a name of `refusal_name`
 EVENT_SESSION_UP: Final[int]  # (kind, session)  every flow is confirmed in both directions
 EVENT_SESSION_DOWN: Final[int]  # (kind, session, code, reason, remote: bool)  never after session_close
-EVENT_SESSION_STALLED: Final[int]  # (kind, session, flow, code)  its lane or path is lost; give it one with session_path
+EVENT_SESSION_STALLED: Final[int]  # (kind, session, flow, code, in_label)  its lane or path is lost; give it one with session_path
 EVENT_SESSION_RESUMED: Final[int]  # (kind, session, flow)
 EVENT_PEER_DRAINS: Final[int]  # (kind, link, milliseconds)
 EVENT_IMPORT_WANTED: Final[int]  # (kind, import)  a stream waits for an import whose state is IMPORT_PENDING; once until published anew
@@ -73,7 +73,7 @@ class Core:
     def link_add(
         self, link: int, *, secret: bytearray, binding: bytes, suite: int, dialler: bool, lanes: int, link_id: bytes
     ) -> None:
-        """Know a link. `secret` (32 bytes, from the exporter) is overwritten with zeros here. link: 1 to 65,535, not used before."""
+        """Know a link. `secret` (32 bytes, from the exporter) is overwritten with zeros here. link: not 0, and not known now."""
     def lane_dial(self, link: int, index: int) -> tuple[int, bytes]:
         """Take the next lane number; answer it and the 48 bytes of preamble to send before `lane_add`."""
     def lane_check(self, link: int, preamble: bytes) -> tuple[int, int]:
@@ -126,6 +126,10 @@ class Core:
         """Streams that are open now."""
     def counters(self) -> dict[str, int]:
         """All counters, summed over the workers; names end in _total, _bytes or are gauges. Refusals: `refused_<reason>_total`."""
+    def services(self) -> dict[str, dict[int, int]]:
+        """Streams open now by number: {"imports": {number: streams}, "exports": ...}; numbers below 1,024 that have any."""
+    def per_worker(self) -> list[dict[str, int]]:
+        """For each worker: lanes, streams, sent_bytes, received_bytes."""
     def links(self) -> dict[int, dict[str, int]]:
         """For each link: lanes_up, rtt_us, sent_bytes, received_bytes, sent_frames, received_frames."""
     def sessions(self) -> dict[int, dict[str, int]]:

@@ -145,7 +145,7 @@ class Edge(Node):
         self.sessions.core_down(event.session, event.code, event.reason, event.remote)
 
     def session_stalled(self, event: SessionStalled) -> None:
-        self.sessions.core_stalled(event.session, event.flow, event.code)
+        self.sessions.core_stalled(event.session, event.flow, event.code, event.in_label)
 
     def session_resumed(self, event: SessionResumed) -> None:
         self.sessions.core_resumed(event.session, event.flow)

@@ -11,6 +11,7 @@ from pcgrelay.admin.status import (
     ServiceStatus,
     Status,
     StreamStatus,
+    WorkerStatus,
 )
 from pcgrelay.gateway.edge import Edge
 from pcgrelay.gateway.node import Node
@@ -48,6 +49,7 @@ def node_status(node: Node) -> Status:
             budget_bytes=memory.get("budget_bytes", 0),
             high_water_bytes=memory.get("high_water_bytes", 0),
         ),
+        workers=tuple(WorkerStatus(index=index, **figures) for index, figures in enumerate(node.plane.per_worker())),
         refusals=node.refusals(),
     )
 
@@ -90,6 +92,7 @@ def _link(link: Link, figures: dict[str, int]) -> LinkStatus:
 
 def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
     found = []
+    active = edge.plane.services()
     for number, export in enumerate(edge.config.exports):
         has_address = bool(edge.targets[number].addresses)
         tally = edge.tally.exports.get(number, ServiceTally())
@@ -100,6 +103,7 @@ def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
                 state="ready" if has_address else "down",
                 health="unknown" if has_address else "failing",
                 present=has_address,
+                streams_active=active["exports"].get(number, 0),
                 opened_total=tally.opened_total,
                 refused_total=tally.refused_total,
             )
@@ -114,6 +118,7 @@ def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
                 state=_IMPORT_STATES[plan.state],
                 health="ok" if plan.state is ImportState.LIVE else "failing",
                 routes=tuple(_route(edge, exporter) for exporter in edge.exporters[number]),
+                streams_active=active["imports"].get(number, 0),
                 opened_total=tally.opened_total,
                 refused_total=tally.refused_total,
             )

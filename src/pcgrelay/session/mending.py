@@ -25,8 +25,6 @@ RESUME_MS = 30_000
 RESUME_ANSWER_S = 5.0
 RESUME_FIRST_MS = 50
 RESUME_CAP_MS = 1_000
-# A stall that is reported so soon after a change of path is most likely still about the old one.
-SETTLING_MS = 200
 # What the far edge itself says about a session that it does not have, or not with us.
 _FINAL = {Code.UNKNOWN, Code.REFUSED, Code.EXPIRED, Code.VIOLATION}
 
@@ -102,8 +100,7 @@ class Mender:
             self._observer.sessions_changed(session.key)
         if session.state is State.STALLED:
             session.changed.set()
-            settled = self._clock.monotonic_ms() - session.path_ms > SETTLING_MS
-            if session.path is not None and not session.initiator and settled:
+            if session.path is not None and not session.initiator:
                 # Only the initiator finds a new way, so it has to learn that this one is lost.
                 path, session.path = session.path, None
                 self.paths.close(path, Code.UNREACHABLE)
@@ -194,7 +191,6 @@ class Mender:
 
     def _take_path(self, session: Session, end: PathEnd) -> None:
         old, session.path = session.path, end
-        session.path_ms = self._clock.monotonic_ms()
         end.on_closed = lambda code: self.path_closed(session, end, code)
         session.unresumed = set(range(session.flows))
         self._plane.session_path(session.number, link=end.link.number, in_label=end.in_label, out_label=end.out_label)

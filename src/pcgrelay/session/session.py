@@ -46,7 +46,6 @@ class Session:
     group: str = ""
     tls_suite: str = ""
     path: PathEnd | None = None
-    path_ms: int = 0  # when the path was taken
     stalled_ms: int = 0
     unresumed: set[int] = field(default_factory=set)  # flows that have not said so since the last change of path
     changed: asyncio.Event = field(default_factory=asyncio.Event)

@@ -152,10 +152,10 @@ class Sessions:
         self.kick(session.key)
         self._observer.sessions_changed(session.key)
 
-    def core_stalled(self, number: int, flow: int, code: int) -> None:
-        """A flow has lost its lane or path."""
+    def core_stalled(self, number: int, flow: int, code: int, in_label: int) -> None:
+        """A flow has lost its lane, or the path that we gave this label. News of a path before is no news."""
         session = self._by_number.get(number)
-        if session is not None:
+        if session is not None and (session.path is None or session.path.in_label == in_label):
             session.unresumed.add(flow)
             self._mender.stalled(session, code_name(code))
 
