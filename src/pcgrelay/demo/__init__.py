@@ -1,0 +1,182 @@
+"""A whole realm at work on this machine: real nodes, real traffic, and a search of the relays' memory for it.
+
+Everything lives in one temporary folder and in processes that this one starts, and both are gone at the end, however
+the end came. What is told was measured or read in this run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from pcgrelay.demo.memory import Search, searched
+from pcgrelay.demo.payload import MARKER, Payload
+from pcgrelay.demo.realm import MEMBERS, Node, Realm
+from pcgrelay.demo.report import DRAWING, Address, Facts, Searched, link_facts, print_addresses, print_facts
+from pcgrelay.demo.targets import Target
+from pcgrelay.demo.traffic import Markers, Moved, moved
+from pcgrelay.output import print_json, terminal
+
+PASSES = 5  # over each relay while markers flow; one more follows when they have stopped
+EDGE_PASSES = 2
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+def run(*, keep: bool, as_json: bool) -> int | None:
+    """Show the realm, and answer the exit code: 1 if a relay held what it may not. Ctrl-C ends it at any point."""
+    console = Console(file=sys.stderr, quiet=True) if as_json else terminal()
+    began = time.monotonic()
+    with _left_clean() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="pcgrelay-demo-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        payload, realm = Payload(), Realm(folder)
+        _start(console, realm, payload, stack)
+        started = time.monotonic()
+        seconds = started - began
+        console.print(f"{len(realm.nodes)} nodes run, each a process of its own, and are linked ({seconds:.1f} s).")
+        facts = _shown(realm, payload, began, started, keep)
+        if as_json:
+            print_json(facts)
+            sys.stdout.flush()
+        else:
+            print_facts(console, facts)
+        if keep:
+            if not as_json:
+                print_addresses(console, realm)
+            _wait_for_the_end(realm)
+    console.print(f"Every process has ended and {folder} is removed ({time.monotonic() - began:.1f} s).")
+    return 0 if facts.ok else 1
+
+
+def _start(console: Console, realm: Realm, payload: Payload, stack: ExitStack) -> None:
+    console.print("A realm of two relays and three organisations, on this machine:")
+    console.print()
+    console.print(DRAWING)
+    console.print()
+    targets = {}
+    for member in MEMBERS:
+        target = Target(f"{member.service_name} answers", payload)
+        stack.callback(target.close)
+        targets[member.organisation] = target.address
+    realm.prepare(targets)
+    stack.callback(realm.stop)
+    realm.start()
+
+
+def _shown(realm: Realm, payload: Payload, began: float, started: float, keep: bool) -> Facts:
+    ways = _traffic(realm, payload)
+    there, searches = _search(realm, payload)
+    realm.refuse_dead()
+    links = [fact for relay in realm.relays for fact in link_facts(relay.name, relay.status().links)]
+    return Facts(
+        ok=_proved(searches),
+        start_s=round(started - began, 2),
+        total_s=round(time.monotonic() - began, 2),
+        ways=tuple(ways),
+        links=tuple(links),
+        marker_bytes=MARKER,
+        marker_traffic_bytes=there,
+        searches=tuple(searches),
+        addresses=_addresses(realm) if keep else (),
+    )
+
+
+def _traffic(realm: Realm, payload: Payload) -> list[Moved]:
+    sessions = {member: realm.edge_of(member).sessions() for member in MEMBERS}
+    return [moved(way, payload, *sessions[way.caller][way.owner.organisation]) for way in realm.ways]
+
+
+def _search(realm: Realm, payload: Payload) -> tuple[int, list[Searched]]:
+    """Look for the marker in every process while streams carry it everywhere, and in the relays afterwards."""
+    markers = Markers(realm.ways, payload)
+    passes: dict[str, list[Search]] = {node.name: [] for node in realm.nodes}
+
+    def look(nodes: list[Node]) -> None:
+        for node in nodes:
+            passes[node.name].append(searched(node.pid, [payload.marker, node.name.encode()]))
+
+    try:
+        for number in range(PASSES):
+            look(realm.relays)
+            if number < EDGE_PASSES:
+                look(realm.edges)
+        own = searched(os.getpid(), [payload.marker, b"pcgrelay.demo"])
+        markers.refuse_ended()
+        markers.stop()
+    except BaseException:
+        markers.abandon()
+        raise
+    look(realm.relays)
+    found = [
+        _summed(node.name, "relay" if node.is_relay else "edge", node.name, passes[node.name]) for node in realm.nodes
+    ]
+    return markers.there, [*found, _summed("this one", "demo", "pcgrelay.demo", [own])]
+
+
+def _summed(process: str, role: str, control: str, passes: list[Search]) -> Searched:
+    return Searched(
+        process=process,
+        role=role,
+        passes=len(passes),
+        searched_bytes=sum(one.searched_bytes for one in passes),
+        markers_found=sum(one.found[0] for one in passes),
+        control=control,
+        control_found=sum(one.found[1] for one in passes),
+    )
+
+
+def _proved(searches: list[Searched]) -> bool:
+    """No marker in a relay, and the search finds what is there: markers in every other process, names in each."""
+    return all((search.markers_found == 0) == (search.role == "relay") and search.control_found for search in searches)
+
+
+def _addresses(realm: Realm) -> tuple[Address, ...]:
+    return tuple(
+        Address(caller=way.caller.organisation, service=way.owner.service_name, url=f"http://{way.listen}/")
+        for way in realm.ways
+    )
+
+
+def _wait_for_the_end(realm: Realm) -> None:
+    """Until Ctrl-C, which is the good end here. A node that dies is said."""
+    try:
+        while True:
+            time.sleep(0.5)
+            realm.refuse_dead()
+    except KeyboardInterrupt:
+        return
+
+
+@contextmanager
+def _left_clean() -> Iterator[ExitStack]:
+    """A stack of what is to be undone. Requests to end count as Ctrl-C, and none of them disturbs the undoing."""
+    in_main = threading.current_thread() is threading.main_thread()
+    kept: dict[int, Any] = {}
+    if in_main:
+        kept = {number: signal.signal(number, _interrupt) for number in ENDING}
+        kept[signal.SIGINT] = signal.getsignal(signal.SIGINT)
+    stack = ExitStack()
+    try:
+        yield stack
+    finally:
+        for number in kept:
+            signal.signal(number, signal.SIG_IGN)
+        stack.close()
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
