@@ -252,14 +252,21 @@ cdef bint stream_join(Shard* shard, Stream* stream, Flow* flow) noexcept nogil:
 
 
 cdef void edge_tables_changed(Shard* shard) noexcept nogil:
-    cdef Stream* stream = shard.waiting
-    cdef Stream* following
+    cdef Stream* stream = NULL
+    cdef Stream* following = shard.waiting
+    cdef Stream* rest
     cdef const Import* entry
     cdef Session* session
     cdef Flow* flow
     cdef uint32_t elsewhere = 0
     shard.waiting = NULL
     shard.waiting_count = 0
+    # The list has the last comer first; they are opened in the order in which they came.
+    while following != NULL:
+        rest = following.next
+        following.next = stream
+        stream = following
+        following = rest
     while stream != NULL:
         following = stream.next
         stream.next = NULL
