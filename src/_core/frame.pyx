@@ -43,12 +43,12 @@ cdef Result frame_unpack(const uint8_t* p, Frame* out) noexcept nogil:
     length = frame_lengths[out.type]
     if length == 0:
         return RESULT_BAD_TYPE
+    if p[9] != 0:
+        return RESULT_BAD_FLAGS
     if length > 0 and out.length != <uint32_t>length:
         return RESULT_BAD_LENGTH
     if length == -2 and out.length < 8:
         return RESULT_BAD_LENGTH
-    if p[9] != 0:
-        return RESULT_BAD_FLAGS
     if frame_is_lane(out.type) and (out.flow != 0 or out.epoch != 0 or out.number != 0):
         return RESULT_BAD_FIELD
     if not frame_is_lane(out.type) and out.flow == 0:

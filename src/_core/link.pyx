@@ -12,8 +12,8 @@ from pcgrelay._core.mailbox cimport EVENT_LANE_UP, EVENT_PEER_DRAINS, OUTBOX_TUR
 from pcgrelay._core.map cimport map_find, map_put, map_take
 from pcgrelay._core.queue cimport Account, Span, queue_free, queue_pop, queue_push
 from pcgrelay._core.result cimport (
-    RESULT_BAD_CONFIRM, RESULT_BAD_EPOCH, RESULT_CONFIRM_TIMEOUT, RESULT_GLITCHES, RESULT_MORE, RESULT_NOT_CONFIRMED,
-    RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_SILENT, RESULT_UNKNOWN_MIX, Result,
+    RESULT_BAD_CONFIRM, RESULT_BAD_EPOCH, RESULT_BAD_FIELD, RESULT_CONFIRM_TIMEOUT, RESULT_GLITCHES, RESULT_MORE,
+    RESULT_NOT_CONFIRMED, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_SILENT, RESULT_UNKNOWN_MIX, Result,
 )
 from pcgrelay._core.stats cimport (
     COUNT_FRAMES_RECEIVED, COUNT_FRAMES_SENT, COUNT_LANES_OPENED, COUNT_PONGS_UNKNOWN, COUNT_REKEYS,
@@ -229,9 +229,13 @@ cdef Result lane_take(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wir
         event.a = lane.link.number
         event.b = wire_get32(body)
     elif frame.type == FRAME_CLOSE:
+        if wire_get16(body + 2) != 0:
+            return RESULT_BAD_FIELD
         lane.close_code = wire_get16(body)
         return RESULT_PEER_CLOSED
-    # PADDING means nothing; LOST is the role's.
+    elif frame.type == FRAME_LOST and wire_get16(body + 6) != 0:
+        return RESULT_BAD_FIELD
+    # PADDING means nothing; what LOST means is the role's.
     return RESULT_OK
 
 

@@ -17,7 +17,8 @@ from pcgrelay._core.link cimport (
 from pcgrelay._core.mailbox cimport EVENT_FLOW_UP, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event
 from pcgrelay._core.map cimport map_find, map_next, map_put, map_take
 from pcgrelay._core.result cimport (
-    RESULT_DUPLICATE, RESULT_GAP, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_UNKNOWN_FLOW, Result,
+    RESULT_BAD_FIELD, RESULT_DUPLICATE, RESULT_GAP, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED,
+    RESULT_UNKNOWN_FLOW, Result,
 )
 from pcgrelay._core.stats cimport COUNT_DUPLICATES, COUNT_GAPS, COUNT_REKEYS, COUNT_RESUMES, COUNT_UNKNOWN_FLOWS
 from pcgrelay._core.wire cimport (
@@ -368,6 +369,8 @@ cdef Result take_frame(Shard* shard, Session* session, Flow* flow, uint32_t type
     elif type == FRAME_RESUME:
         answer = take_resume(shard, session, flow, body)
     elif type == FRAME_FLOW_CLOSE:
+        if wire_get16(body + 2) != 0:
+            return RESULT_BAD_FIELD
         code[0] = wire_get16(body)
         return RESULT_PEER_CLOSED
     return answer
