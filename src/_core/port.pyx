@@ -106,6 +106,8 @@ cdef void port_event(Worker* self, Stream* stream, uint32_t events) noexcept nog
             connect_failed(self, stream, socket_error(stream.handle.fd))
         elif events & EPOLLOUT:
             edge_connected(&self.shard, stream)
+            # A server that spoke and left before we looked: its end is told this once.
+            stream.hangup = events & EPOLLRDHUP != 0
         return
     if events & EPOLLERR:
         edge_abort(&self.shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
