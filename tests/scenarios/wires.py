@@ -1,0 +1,121 @@
+"""Both ends of a relayed connection as plain blocking sockets, so that a scenario reads as a list of steps.
+
+Whatever one end sends waits in the gateways for the other, so one thread can play both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from stage import Address, Line, until
+
+WAIT_S = 10.0
+
+
+@contextmanager
+def listening(address: Address, backlog: int = 128, receive_buffer: int = 0) -> Iterator[socket.socket]:
+    """A server's socket at a target."""
+    with socket.socket() as sock:
+        sock.settimeout(WAIT_S)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.bind(address)
+        sock.listen(backlog)
+        yield sock
+
+
+def connected(address: Address, receive_buffer: int = 0) -> socket.socket:
+    """An application's connection to an import."""
+    sock = socket.socket()
+    sock.settimeout(WAIT_S)
+    if receive_buffer:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    sock.connect(address)
+    return sock
+
+
+def accepted(server: socket.socket) -> socket.socket:
+    sock, _ = server.accept()
+    sock.settimeout(WAIT_S)
+    return sock
+
+
+@contextmanager
+def wire(line: Line, service: str = "echo") -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The client's and the server's end of one relayed connection."""
+    # OPEN goes out with the connection, so the server has it without a byte from the client.
+    with (
+        listening(line.target(service)) as server,
+        connected(line.door(service)) as client,
+        accepted(server) as far,
+    ):
+        yield client, far
+
+
+def reset(sock: socket.socket) -> None:
+    """Close so that the other end sees a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def read_exactly(sock: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        piece = sock.recv(min(1 << 20, size - len(data)))
+        assert piece, f"it ended after {len(data)} of {size} bytes"
+        data += piece
+    return bytes(data)
+
+
+def read_to_end(sock: socket.socket) -> bytes:
+    """Everything up to a clean end."""
+    data = bytearray()
+    while piece := sock.recv(1 << 20):
+        data += piece
+    return bytes(data)
+
+
+def write_until_reset(sock: socket.socket) -> None:
+    """Write until the reset comes back."""
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):  # noqa: PT012  (which of them, is a matter of time)
+        while True:
+            sock.sendall(bytes(16_384))
+
+
+def sequence(size: int, seed: str) -> bytes:
+    """Bytes in which every place differs from every other, and from those of another seed."""
+    return hashlib.shake_128(seed.encode()).digest(size)
+
+
+@contextmanager
+def silent(address: Address) -> Iterator[socket.socket]:
+    """A target that neither takes nor refuses connections: its queue is full, so the kernel drops what asks for more.
+
+    Whoever accepts from it makes it answer again.
+    """
+    with ExitStack() as stack:
+        server = stack.enter_context(listening(address, backlog=0))
+        for _ in range(8):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        # Full is a queue that leaves a connection unanswered; loopback answers at once or not at all.
+        yield server
+
+
+def await_closed_total(line: Line, before: int, count: int) -> None:
+    """Wait until so many more streams have ended at both edges."""
+    until(
+        lambda: (
+            min(sum(node.status().streams.closed_total.values()) for node in (line.importer, line.exporter))
+            >= before + count
+        ),
+        WAIT_S,
+        f"{count} streams have ended",
+    )
