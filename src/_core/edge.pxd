@@ -60,6 +60,9 @@ cdef void edge_wrote(Shard* shard, Stream* stream, uint64_t n) noexcept nogil
 # Close both ways at once: the application's socket, and the far edge by RESET if it does not know yet.
 cdef void edge_abort(Shard* shard, Stream* stream, uint32_t code, Cause cause) noexcept nogil
 
+# Another worker took the socket of a stream that waited for a route: forget it here, without a word.
+cdef void edge_give_up(Shard* shard, Stream* stream) noexcept nogil
+
 # It has said its last and is in no list: free it at the end of the turn.
 cdef void edge_bury(Shard* shard, Stream* stream) noexcept nogil
 

@@ -36,6 +36,15 @@ cdef enum:
 
 # -- lists ------------------------------------------------------------------------------------------------------------
 
+cdef void edge_give_up(Shard* shard, Stream* stream) noexcept nogil:
+    stream.finished = True
+    stream.handle.fd = -1
+    shard.stats.streams -= 1
+    shard.stats.count[COUNT_STREAMS_OPENED] -= 1
+    edge_count(shard, stream, -1)
+    edge_bury(shard, stream)
+
+
 cdef void edge_activate(Shard* shard, Flow* flow) noexcept nogil:
     if flow.active:
         return
@@ -279,9 +288,11 @@ cdef void edge_tables_changed(Shard* shard) noexcept nogil:
         session = choose_session(shard, entry)
         flow = NULL if session == NULL else choose_flow(shard, session, &elsewhere)
         if flow == NULL:
-            # No session yet, or its flows live on another worker: there the next table finds it.
             if session != NULL:
-                edge_abort(shard, stream, CODE_BUSY, CAUSE_NO_ROUTE)
+                # Its flows live on another worker, which adopts the socket.
+                timer_clear(&shard.wheel, &stream.timer)
+                stream.elsewhere = <uint8_t>(elsewhere + 1)
+                edge_dirty(shard, stream)
             else:
                 stream.next = shard.waiting
                 shard.waiting = stream

@@ -6,14 +6,15 @@ from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take
 from pcgrelay._core.bundle cimport bundle_data, bundle_fin, bundle_may_read, bundle_say
 from pcgrelay._core.edge cimport (
     ACCEPT_ELSEWHERE, ACCEPT_REFUSED, AcceptAnswer, edge_abort, edge_accept, edge_activate, edge_bury,
-    edge_check_done, edge_code, edge_connected, edge_dirty, edge_ready, edge_session_end, edge_target, edge_wrote,
+    edge_check_done, edge_code, edge_connected, edge_dirty, edge_give_up, edge_ready, edge_session_end, edge_target,
+    edge_wrote,
 )
 from pcgrelay._core.flow cimport Flow, flow_has_room, list_pop
 from pcgrelay._core.handle cimport HANDLE_LISTENER
 from pcgrelay._core.link cimport LANE_BACKLOG, LANE_BACKLOG_SMALL, Lane, Shard, lane_backlog
 from pcgrelay._core.linux cimport (
     EAGAIN, ECONNREFUSED, EINPROGRESS, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN,
-    EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_MOD, IPPROTO_TCP, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC,
+    EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, IPPROTO_TCP, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC,
     SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_LINGER, TCP_NODELAY, accept4, close, connect, errno,
     getsockopt, linger, msghdr, recv, sendmsg, setsockopt, shutdown, sockaddr, socket,
 )
@@ -57,19 +58,11 @@ cdef void port_accept(Worker* self, Listener* listener) noexcept nogil:
 # An application's socket for an import, accepted here or by another worker.
 cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session) noexcept nogil:
     cdef Stream* stream = NULL
-    cdef Order* order
     cdef uint32_t elsewhere = 0
     cdef int one = 1
     cdef AcceptAnswer answer = edge_accept(&self.shard, number, fd, session, &stream, &elsewhere)
     if answer == ACCEPT_ELSEWHERE:
-        order = order_new(ORDER_STREAM)
-        if order == NULL:
-            reset_close(fd)
-            return
-        order.fd = fd
-        order.a = number
-        if mailbox_put(&self.siblings[elsewhere].mailbox, order):
-            worker_wake(self.siblings[elsewhere].mailbox.wake_fd)
+        hand_over(self, number, fd, elsewhere)
         return
     if answer == ACCEPT_REFUSED:
         reset_close(fd)
@@ -79,6 +72,18 @@ cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session) no
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
     if not worker_watch(self, &stream.handle, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, EPOLL_CTL_ADD):
         edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
+
+
+# Give an accepted socket to another worker.
+cdef void hand_over(Worker* self, uint32_t number, int fd, uint32_t worker) noexcept nogil:
+    cdef Order* order = order_new(ORDER_STREAM)
+    if order == NULL:
+        reset_close(fd)
+        return
+    order.fd = fd
+    order.a = number
+    if mailbox_put(&self.siblings[worker].mailbox, order):
+        worker_wake(self.siblings[worker].mailbox.wake_fd)
 
 
 # Close so that the application sees a reset, never a clean end.
@@ -166,6 +171,11 @@ cdef void port_deliver(Worker* self) noexcept nogil:
         if stream.finished:
             if stream.handle.fd >= 0:
                 stream_close(stream)
+            continue
+        if stream.elsewhere != 0:
+            worker_watch(self, &stream.handle, 0, EPOLL_CTL_DEL)
+            hand_over(self, <uint32_t>stream.number, stream.handle.fd, stream.elsewhere - 1)
+            edge_give_up(shard, stream)
             continue
         if stream.connecting:
             if stream.handle.fd < 0:
