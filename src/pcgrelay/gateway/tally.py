@@ -40,7 +40,8 @@ class Tally:
         service = services.setdefault(event.number, ServiceTally()) if event.number >= 0 else ServiceTally()
         if was_refused(event):
             service.refused_total += 1
-            self.refused_total[f"stream_{event.cause}"] = self.refused_total.get(f"stream_{event.cause}", 0) + 1
+            reason = f"stream_{reason_of(event)}"
+            self.refused_total[reason] = self.refused_total.get(reason, 0) + 1
             return
         service.opened_total += 1
         self.opened_total += 1
@@ -51,6 +52,11 @@ def was_refused(event: StreamEnd) -> bool:
     """Whether the stream never came to carry anything back."""
     answered = event.bytes_received if event.opener else event.bytes_sent
     return event.code in _REFUSALS and not answered
+
+
+def reason_of(event: StreamEnd) -> str:
+    """Why a stream was refused, in one word: the cause if it lies here, else the code, all that the far edge tells."""
+    return code_name(event.code) if event.remote else event.cause
 
 
 def line_said(
