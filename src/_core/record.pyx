@@ -1,7 +1,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from pcgrelay._core.result cimport RESULT_BAD_LENGTH, RESULT_BAD_RECORD, RESULT_OK, Result
+from pcgrelay._core.result cimport RESULT_BAD_RECORD, RESULT_OK, Result
 from pcgrelay._core.wire cimport (
     RECORD_ACCEPT, RECORD_CREDIT, RECORD_DATA, RECORD_DATAGRAM, RECORD_FIN, RECORD_OPEN, RECORD_PAD, RECORD_RESET,
     WIRE_RECORD, WIRE_SERVICE_MAX, wire_get16, wire_get24, wire_get32, wire_get64, wire_put16, wire_put24, wire_put32,
@@ -25,15 +25,15 @@ cdef Result record_read(const uint8_t* p, uint32_t n, Record* out, uint32_t* use
     if out.stream == 0:
         return RESULT_BAD_RECORD
     if out.kind == RECORD_DATA:
-        return RESULT_OK if out.length != 0 else RESULT_BAD_LENGTH
+        return RESULT_OK if out.length != 0 else RESULT_BAD_RECORD
     if out.kind == RECORD_CREDIT or out.kind == RECORD_FIN or out.kind == RECORD_ACCEPT:
         if out.length != 8:
-            return RESULT_BAD_LENGTH
+            return RESULT_BAD_RECORD
         out.value = wire_get64(out.data)
         return RESULT_OK
     if out.kind == RECORD_RESET:
         if out.length != 4:
-            return RESULT_BAD_LENGTH
+            return RESULT_BAD_RECORD
         out.code = wire_get16(out.data)
         out.rule = wire_get16(out.data + 2)
         return RESULT_OK
@@ -41,7 +41,7 @@ cdef Result record_read(const uint8_t* p, uint32_t n, Record* out, uint32_t* use
         return record_read_open(out)
     if out.kind == RECORD_DATAGRAM:
         if out.length < 8:
-            return RESULT_BAD_LENGTH
+            return RESULT_BAD_RECORD
         out.value = wire_get64(out.data)
         return RESULT_OK
     return RESULT_BAD_RECORD
@@ -49,14 +49,14 @@ cdef Result record_read(const uint8_t* p, uint32_t n, Record* out, uint32_t* use
 
 cdef Result record_read_open(Record* out) noexcept nogil:
     if out.length < 12:
-        return RESULT_BAD_LENGTH
+        return RESULT_BAD_RECORD
     out.value = wire_get64(out.data)
     out.marking = out.data[8]
     out.priority = out.data[9]
     out.service_length = out.data[11]
     out.service = out.data + 12
     if out.service_length == 0 or out.service_length > WIRE_SERVICE_MAX or out.length != 12 + out.service_length:
-        return RESULT_BAD_LENGTH
+        return RESULT_BAD_RECORD
     if out.data[10] != 0 or out.marking < 1 or out.marking > 3 or out.priority > 2:
         return RESULT_BAD_RECORD
     return RESULT_OK
