@@ -8,45 +8,49 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from rich.console import Console
 
+from pcgrelay.demo.ending import Ending
 from pcgrelay.demo.memory import Search, searched
+from pcgrelay.demo.node import Node
 from pcgrelay.demo.payload import MARKER, Payload
-from pcgrelay.demo.realm import MEMBERS, Node, Realm
+from pcgrelay.demo.realm import MEMBERS, Realm
 from pcgrelay.demo.report import DRAWING, Address, Facts, Searched, link_facts, print_addresses, print_facts
 from pcgrelay.demo.targets import Target
 from pcgrelay.demo.traffic import Markers, Moved, moved
+from pcgrelay.errors import PcgrelayError
 from pcgrelay.output import print_json, terminal
 
 PASSES = 5  # over each relay while markers flow; one more follows when they have stopped
 EDGE_PASSES = 2
-ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def run(*, keep: bool, as_json: bool) -> int | None:
     """Show the realm, and answer the exit code: 1 if a relay held what it may not. Ctrl-C ends it at any point."""
     console = Console(file=sys.stderr, quiet=True) if as_json else terminal()
     began = time.monotonic()
-    with _left_clean() as stack:
+    with Ending() as ending, ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="pcgrelay-demo-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         payload, realm = Payload(), Realm(folder)
-        _start(console, realm, payload, stack)
-        started = time.monotonic()
-        seconds = started - began
-        console.print(f"{len(realm.nodes)} nodes run, each a process of its own, and are linked ({seconds:.1f} s).")
-        facts = _shown(realm, payload, began, started, keep)
+        _launch(console, realm, payload, stack, keep)
+        with ending.may_come():
+            realm.wait()
+            started = time.monotonic()
+            seconds = started - began
+            console.print(f"{len(realm.nodes)} nodes run, each a process of its own, and are linked ({seconds:.1f} s).")
+            try:
+                facts = _shown(realm, payload, began, started, keep)
+            except PcgrelayError:
+                # A node that ended is the cause, whatever was noticed first.
+                realm.refuse_dead()
+                raise
         if as_json:
             print_json(facts)
             sys.stdout.flush()
@@ -55,12 +59,13 @@ def run(*, keep: bool, as_json: bool) -> int | None:
         if keep:
             if not as_json:
                 print_addresses(console, realm)
-            _wait_for_the_end(realm)
+            with suppress(KeyboardInterrupt), ending.may_come():  # here it is the good end
+                realm.watch()
     console.print(f"Every process has ended and {folder} is removed ({time.monotonic() - began:.1f} s).")
     return 0 if facts.ok else 1
 
 
-def _start(console: Console, realm: Realm, payload: Payload, stack: ExitStack) -> None:
+def _launch(console: Console, realm: Realm, payload: Payload, stack: ExitStack, keep: bool) -> None:
     console.print("A realm of two relays and three organisations, on this machine:")
     console.print()
     console.print(DRAWING)
@@ -70,9 +75,9 @@ def _start(console: Console, realm: Realm, payload: Payload, stack: ExitStack) -
         target = Target(f"{member.service_name} answers", payload)
         stack.callback(target.close)
         targets[member.organisation] = target.address
-    realm.prepare(targets)
+    realm.prepare(targets, with_database=keep)
     stack.callback(realm.stop)
-    realm.start()
+    realm.launch()
 
 
 def _shown(realm: Realm, payload: Payload, began: float, started: float, keep: bool) -> Facts:
@@ -147,36 +152,3 @@ def _addresses(realm: Realm) -> tuple[Address, ...]:
         Address(caller=way.caller.organisation, service=way.owner.service_name, url=f"http://{way.listen}/")
         for way in realm.ways
     )
-
-
-def _wait_for_the_end(realm: Realm) -> None:
-    """Until Ctrl-C, which is the good end here. A node that dies is said."""
-    try:
-        while True:
-            time.sleep(0.5)
-            realm.refuse_dead()
-    except KeyboardInterrupt:
-        return
-
-
-@contextmanager
-def _left_clean() -> Iterator[ExitStack]:
-    """A stack of what is to be undone. Requests to end count as Ctrl-C, and none of them disturbs the undoing."""
-    in_main = threading.current_thread() is threading.main_thread()
-    kept: dict[int, Any] = {}
-    if in_main:
-        kept = {number: signal.signal(number, _interrupt) for number in ENDING}
-        kept[signal.SIGINT] = signal.getsignal(signal.SIGINT)
-    stack = ExitStack()
-    try:
-        yield stack
-    finally:
-        for number in kept:
-            signal.signal(number, signal.SIG_IGN)
-        stack.close()
-        for number, handler in kept.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -9,31 +9,24 @@ Each organisation exports one service and imports those of the others, so four o
 
 from __future__ import annotations
 
-import os
 import random
-import select
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
-from pcgrelay.admin.client import read_status
-from pcgrelay.admin.status import Status, troubles
+from pcgrelay.admin.status import troubles
 from pcgrelay.ca import Authority
+from pcgrelay.demo.node import READY_S, STOP_S, Node
 from pcgrelay.errors import PcgrelayError, RunError
 
 REALM = "police.example"
 HUB = "hub.example"
-READY_S = 20.0
 LINKED_S = 15.0
-STOP_S = 5.0
 POLL_S = 0.05
+WATCH_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -62,6 +55,10 @@ MEMBERS = (
 RELAYS = ("relay-1", "relay-2")
 
 
+# With --keep: a PostgreSQL of the person's own, if one is there. Nothing happens to it otherwise.
+DATABASE = "127.0.0.1:5432"
+
+
 @dataclass(frozen=True)
 class Way:
     """One import: who reaches which service, through which relays, and where applications connect."""
@@ -81,84 +78,13 @@ class Way:
 
 
 @dataclass
-class Node:
-    """One process."""
-
-    name: str
-    is_relay: bool
-    folder: Path
-    process: subprocess.Popen[str] | None = None
-
-    @property
-    def pid(self) -> int:
-        assert self.process is not None
-        return self.process.pid
-
-    @property
-    def config(self) -> Path:
-        return self.folder / f"{self.name}.toml"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / f"{self.name}.log"
-
-    @property
-    def admin(self) -> Path:
-        return self.folder / f"{self.name}.sock"
-
-    def start(self) -> None:
-        """Start it, in a process group of its own, so that Ctrl-C is ours to pass on."""
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "pcgrelay.cli", "run", "-c", os.fspath(self.config), "--drain", "1"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                process_group=0,
-            )
-
-    def wait_ready(self, deadline: float) -> None:
-        """Wait for the line that says so."""
-        assert self.process is not None
-        assert self.process.stdout is not None
-        select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-        if self.process.poll() is None and select.select([self.process.stdout], [], [], 0)[0]:
-            if self.process.stdout.readline():
-                return
-            self.process.wait(STOP_S)
-        self.refuse_dead()
-        raise RunError(f"{self.name} was not ready within {READY_S:g} s; its last line was: {self.last_line()}")
-
-    def refuse_dead(self) -> None:
-        if self.process is not None and self.process.poll() is not None:
-            raise RunError(f"{self.name} ended with exit code {self.process.returncode}; it said: {self.last_line()}")
-
-    def status(self) -> Status:
-        return read_status(self.admin)
-
-    def last_line(self) -> str:
-        lines = self.log.read_text(errors="replace").split("\n")
-        return next((line for line in reversed(lines) if line), "nothing")
-
-    def sessions(self) -> dict[str, tuple[str, str]]:
-        """Suite and group of each end-to-end session by the organisation of its peer, as the node's own log has it."""
-        found = {}
-        for line in self.log.read_text().splitlines():
-            with suppress(msgspec.DecodeError):
-                event = msgspec.json.decode(line)
-                if event.get("event") == "session.up":
-                    found[event["peer"].partition(".")[2]] = (event["suite"], event["group"])
-        return found
-
-
-@dataclass
 class Realm:
     """All files and processes, in one folder."""
 
     folder: Path
     ways: list[Way] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
+    database_port: int | None = None
 
     @property
     def relays(self) -> list[Node]:
@@ -171,13 +97,15 @@ class Realm:
     def edge_of(self, member: Member) -> Node:
         return next(node for node in self.nodes if node.name == member.node)
 
-    def prepare(self, targets: dict[str, str]) -> None:
-        """Write certificates and configurations; targets has the address behind each organisation's service."""
+    def prepare(self, targets: dict[str, str], *, with_database: bool) -> None:
+        """Write certificates and configurations; targets has the address behind each organisation's service.
+
+        with_database: the first organisation also offers DATABASE, and the second imports it.
+        """
         pairs = [(caller, owner) for caller in MEMBERS for owner in MEMBERS if caller is not owner]
-        ports = free_ports(len(RELAYS) + len(pairs))
-        relay_addresses = [f"127.0.0.1:{port}" for port in ports[: len(RELAYS)]]
-        imports = zip(pairs, ports[len(RELAYS) :], strict=True)
-        self.ways = [Way(caller, owner, ("127.0.0.1", port)) for (caller, owner), port in imports]
+        ports = free_ports(len(RELAYS) + len(pairs) + 1)
+        relay_addresses = [f"127.0.0.1:{ports.pop()}" for _ in RELAYS]
+        self.ways = [Way(caller, owner, ("127.0.0.1", ports.pop())) for caller, owner in pairs]
         authority = Authority.create(self.folder / "ca", REALM)
         for number, name in enumerate(RELAYS):
             authority.issue(HUB, name, self.folder)
@@ -186,16 +114,36 @@ class Realm:
             authority.issue(member.organisation, member.node, self.folder)
             ways = [way for way in self.ways if way.caller is member]
             tables = _edge_tables(member, relay_addresses[member.relay], targets[member.organisation], ways)
+            if with_database and member is MEMBERS[0]:
+                tables += _export("database", DATABASE, [MEMBERS[1]])
+            if with_database and member is MEMBERS[1]:
+                self.database_port = ports.pop()
+                tables += _import(f"database@{MEMBERS[0].organisation}", f"127.0.0.1:{self.database_port}")
             self._write(member.node, member.organisation, "edge", tables)
 
-    def start(self) -> None:
-        """Start every node and wait until each is linked and each import has a way."""
+    def launch(self) -> None:
+        """Start every node."""
         for node in self.nodes:
             node.start()
+
+    def wait(self) -> None:
+        """Wait until each is linked and each import has a way."""
         deadline = time.monotonic() + READY_S
         for node in self.nodes:
             node.wait_ready(deadline)
-        self._wait("linked", lambda node: troubles(node.status()))
+        deadline = time.monotonic() + LINKED_S
+        for node in self.nodes:
+            while found := self._left(node):
+                node.refuse_dead()
+                if time.monotonic() > deadline:
+                    raise RunError(f"{node.name} was not linked within {LINKED_S:g} s: {found[0]}")
+                time.sleep(POLL_S)
+
+    def watch(self) -> None:
+        """For ever; refuses a node that ended."""
+        while True:
+            self.refuse_dead()
+            time.sleep(WATCH_S)
 
     def stop(self) -> None:
         """End every process that still runs: edges first, for a relay waits for the paths over it."""
@@ -218,20 +166,12 @@ class Realm:
         for node in self.nodes:
             node.refuse_dead()
 
-    def _wait(self, what: str, left: Callable[[Node], list[str]]) -> None:
-        deadline = time.monotonic() + LINKED_S
-        for node in self.nodes:
-            while True:
-                node.refuse_dead()
-                try:
-                    found = left(node)
-                except PcgrelayError as error:
-                    found = [str(error)]
-                if not found:
-                    break
-                if time.monotonic() > deadline:
-                    raise RunError(f"{node.name} was not {what} within {LINKED_S:g} s: {found[0]}")
-                time.sleep(POLL_S)
+    def _left(self, node: Node) -> list[str]:
+        """What is still to come."""
+        try:
+            return troubles(node.status())
+        except PcgrelayError as error:
+            return [str(error)]
 
     def _write(self, name: str, organisation: str, role: str, tables: str) -> None:
         node = Node(name, role == "relay", self.folder)
@@ -279,16 +219,28 @@ bearer = "loopback"
 
 
 def _edge_tables(member: Member, relay_address: str, target: str, ways: list[Way]) -> str:
-    callers = ", ".join(f'"{other.organisation}"' for other in MEMBERS if other is not member)
-    export = f"""
+    callers = [other for other in MEMBERS if other is not member]
+    imports = (_import(way.owner.service_name, way.listen) for way in ways)
+    return _link(relay_address, member.relay) + _export(member.service, target, callers) + "".join(imports)
+
+
+def _export(service: str, target: str, callers: list[Member]) -> str:
+    allowed = ", ".join(f'"{caller.organisation}"' for caller in callers)
+    return f"""
 [[export]]
-service = "{member.service}"
+service = "{service}"
 target = "{target}"
-allow = [{callers}]
+allow = [{allowed}]
 marking = "OFFICIAL-SENSITIVE"
 """
-    imports = "".join(f'\n[[import]]\nservice = "{way.owner.service_name}"\nlisten = "{way.listen}"\n' for way in ways)
-    return _link(relay_address, member.relay) + export + imports
+
+
+def _import(service: str, listen: str) -> str:
+    return f"""
+[[import]]
+service = "{service}"
+listen = "{listen}"
+"""
 
 
 def free_ports(count: int) -> list[int]:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pcgrelay.admin.status import LinkStatus
-from pcgrelay.demo.realm import MEMBERS, RELAYS, Realm
+from pcgrelay.demo.realm import DATABASE, MEMBERS, RELAYS, Realm
 from pcgrelay.demo.traffic import Moved
 from pcgrelay.output import Layout, Row, count, milliseconds, print_table, size
 
@@ -171,14 +171,17 @@ def print_addresses(console: Console, realm: Realm) -> None:
     lines += [
         (f"curl -o /dev/null http://{first}/bulk/256", "256 MiB down"),
         (f"curl -T FILE http://{first}/", "up; the answer has the SHA-256 of what arrived"),
+        (
+            f"psql -h 127.0.0.1 -p {realm.database_port} -U postgres",
+            f"{MEMBERS[1].title} to {MEMBERS[0].title}'s PostgreSQL, if one is on {DATABASE}",
+        ),
         (f"pcgrelay status -c {realm.edges[0].config}", ""),
         (f"tail -f {realm.edges[0].log}", ""),
     ]
     for command, meaning in lines:
         words = Text(f"  # {meaning}" if meaning else "", style="dim")
         console.print(Text(f"  {command}") + words, soft_wrap=True)
-    console.print("Behind each export stands a small HTTP server of this process. Put another target, such as a")
-    console.print("PostgreSQL, into a copy of the configuration to reach it with psql. Ctrl-C ends everything.")
+    console.print("Behind the other exports stand small HTTP servers of this process. Ctrl-C ends everything.")
 
 
 def _rate(bytes_per_s: float) -> str:

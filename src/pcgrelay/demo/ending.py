@@ -1,0 +1,55 @@
+"""Requests to end, as KeyboardInterrupt, and only where one may come.
+
+A signal in the middle of starting a process or making a folder would leave it behind, known to nobody. So a request is
+noted, and raised where the demonstration waits or works on something that can be left at any point.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Ending:
+    """Takes the signals while it is entered; what the process ignores stays ignored (nohup)."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, Any] = {}
+        self._may_come = False
+        self._asked = False
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._kept[number] = signal.signal(number, self._signalled)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._kept.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def may_come(self) -> Iterator[None]:
+        """Within this a request is raised at once, also one that came before. It is raised once; more are ignored."""
+        self._may_come = True
+        try:
+            if self._asked:
+                self._signalled(0, None)
+            yield
+        finally:
+            self._may_come = False
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        self._asked = True
+        if self._may_come:
+            self._may_come = False
+            raise KeyboardInterrupt

@@ -1,0 +1,95 @@
+"""One node of the demonstration: a process of `pcgrelay run`, its files, and what it says of itself."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from pcgrelay.admin.client import read_status
+from pcgrelay.admin.status import Status
+from pcgrelay.errors import RunError
+
+READY_S = 20.0
+STOP_S = 5.0
+
+
+@dataclass
+class Node:
+    """One process."""
+
+    name: str
+    is_relay: bool
+    folder: Path
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def config(self) -> Path:
+        return self.folder / f"{self.name}.toml"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / f"{self.name}.log"
+
+    @property
+    def admin(self) -> Path:
+        return self.folder / f"{self.name}.sock"
+
+    def start(self) -> None:
+        """Start it, in a process group of its own, so that Ctrl-C is ours to pass on."""
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "pcgrelay.cli", "run", "-c", os.fspath(self.config), "--drain", "1"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                process_group=0,
+            )
+
+    def wait_ready(self, deadline: float) -> None:
+        """Wait for the line that says so."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+        if self.process.poll() is None and select.select([self.process.stdout], [], [], 0)[0]:
+            if self.process.stdout.readline():
+                return
+            self.process.wait(STOP_S)
+        self.refuse_dead()
+        raise RunError(f"{self.name} was not ready within {READY_S:g} s; the last line of its log: {self.last_line()}")
+
+    def refuse_dead(self) -> None:
+        if self.process is not None and self.process.poll() is not None:
+            code = self.process.returncode
+            how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            raise RunError(f"{self.name} {how}; the last line of its log: {self.last_line()}")
+
+    def status(self) -> Status:
+        return read_status(self.admin)
+
+    def last_line(self) -> str:
+        lines = self.log.read_text(errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line), "nothing")
+
+    def sessions(self) -> dict[str, tuple[str, str]]:
+        """Suite and group of each end-to-end session by the organisation of its peer, as the node's own log has it."""
+        found = {}
+        for line in self.log.read_text().splitlines():
+            with suppress(msgspec.DecodeError):
+                event = msgspec.json.decode(line)
+                if event.get("event") == "session.up":
+                    found[event["peer"].partition(".")[2]] = (event["suite"], event["group"])
+        return found

@@ -1,0 +1,151 @@
+"""`pcgrelay demo` as people call it: what it tells is true, and afterwards there is neither process nor file of it."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pcgrelay.demo.memory import searched
+
+DEADLINE_S = 60
+DEMO = [sys.executable, "-m", "pcgrelay.cli", "demo"]
+
+
+@contextmanager
+def demo(folder: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [*DEMO, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": os.fspath(folder)},
+        process_group=0,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=DEADLINE_S)
+
+
+def nodes_of(folder: Path) -> list[int]:
+    """Processes that were started with a file in that folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes()
+        except OSError:
+            continue
+        if b"pcgrelay.cli\0run" in line and os.fsencode(folder) in line:
+            found.append(int(entry.parent.name))
+    return found
+
+
+def assert_nothing_is_left(folder: Path) -> None:
+    assert list(folder.iterdir()) == []
+    assert nodes_of(folder) == []
+
+
+def wait_for_nodes(folder: Path, count: int) -> list[int]:
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        if len(found := nodes_of(folder)) >= count:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("the nodes did not start")
+
+
+def test_it_moves_everything_and_finds_no_marker_in_a_relay(tmp_path: Path) -> None:
+    with demo(tmp_path, "--json") as process:
+        out, err = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, err) == (0, "")
+    facts: dict[str, Any] = json.loads(out)
+    assert facts["ok"]
+    assert len(facts["ways"]) == 6
+    assert sorted(len(way["via"]) for way in facts["ways"]) == [1, 1, 2, 2, 2, 2]
+    assert {way["group"] for way in facts["ways"]} == {"X25519MLKEM768"}
+    relays = [search for search in facts["searches"] if search["role"] == "relay"]
+    others = [search for search in facts["searches"] if search["role"] != "relay"]
+    assert [search["markers_found"] for search in relays] == [0, 0]
+    assert all(search["control_found"] for search in facts["searches"])
+    assert len(others) == 4
+    assert all(search["markers_found"] for search in others)
+    assert_nothing_is_left(tmp_path)
+
+
+def test_a_person_reads_what_it_did(tmp_path: Path) -> None:
+    with demo(tmp_path) as process:
+        out, err = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, err) == (0, "")
+    assert "The relays never held it in the clear" in out
+    assert f"Every process has ended and {tmp_path}" in out
+    assert_nothing_is_left(tmp_path)
+
+
+def test_kept_up_it_can_be_reached_until_ctrl_c(tmp_path: Path) -> None:
+    with demo(tmp_path, "--keep", "--json") as process:
+        assert process.stdout is not None
+        text = ""
+        while text.rstrip(" ") != "}\n" and not text.endswith("\n}\n"):
+            line = process.stdout.readline()
+            assert line, "it ended instead"
+            text += line
+        addresses = json.loads(text)["addresses"]
+        assert len(addresses) == 6
+        for address in addresses:
+            with urllib.request.urlopen(address["url"], timeout=10) as answer:
+                assert answer.read().decode() == f"{address['service']} answers\n"
+        body = os.urandom(3 << 20)
+        request = urllib.request.Request(addresses[0]["url"], data=body, method="PUT")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert json.load(answer)["sha256"] == hashlib.sha256(body).hexdigest()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, out, err) == (0, "", "")
+    assert_nothing_is_left(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_it_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    with demo(tmp_path) as process:
+        wait_for_nodes(tmp_path, 3)
+        process.send_signal(number)
+        process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    assert_nothing_is_left(tmp_path)
+
+
+def test_a_node_that_dies_is_named(tmp_path: Path) -> None:
+    with demo(tmp_path) as process:
+        relay = wait_for_nodes(tmp_path, 5)
+        victim = next(pid for pid in relay if b"relay-2.toml" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(victim, signal.SIGKILL)
+        _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 1
+    assert err.startswith("pcgrelay: relay-2 was ended by signal 9")
+    assert err.count("\n") == 1
+    assert_nothing_is_left(tmp_path)
+
+
+def test_the_search_counts_what_lies_across_its_chunks() -> None:
+    # Made here and held nowhere else: halves, so that the whole is in no other object of this process.
+    wanted = os.urandom(32)
+    kept = bytearray((16 << 20) + 7)
+    before = searched(os.getpid(), [wanted]).found[0]
+    for at in range(0, len(kept) - 32, 65_521):  # a prime: every place relative to a chunk comes up
+        kept[at : at + 32] = wanted
+    held = len(range(0, len(kept) - 32, 65_521))
+    after = searched(os.getpid(), [wanted]).found[0]
+    # The search's own buffer is a part of the memory that it reads, and holds some of them once more.
+    assert after - before >= held
