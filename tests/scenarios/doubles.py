@@ -36,6 +36,7 @@ from reference.node import dial as dial_lane
 
 WAIT_S = 10.0
 EVIL = "evil.police.example"
+HUB_ROLE = Role.RELAY
 M = TypeVar("M")
 
 _labels = itertools.count(0x4000_0001)
