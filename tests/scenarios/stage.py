@@ -17,9 +17,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -221,15 +222,17 @@ class Node:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def is_well(self, services: bool = True) -> bool:
-        """Whether every wanted link has all lanes and, if asked, every import a route that is ready."""
+    def is_well(self, but: Collection[str] = ()) -> bool:
+        """Whether every wanted link has all lanes, and every import but those named has a route that is ready."""
         try:
             status = self.status()
         except PcgrelayError:
             return False
         links = status.links and all(link.state == "up" and link.lanes_up == link.lanes for link in status.links)
         imports = [service for service in status.services if service.direction == "import"]
-        return bool(links) and (not services or all(service.state == "ready" for service in imports))
+        return bool(links) and all(
+            service.state == "ready" for service in imports if service.name.split("@")[0] not in but
+        )
 
 
 @contextmanager
@@ -284,10 +287,10 @@ class Stage:
         for node in chosen:
             node.await_ready()
 
-    def await_well(self, *nodes: Node, seconds: float = START_S) -> None:
-        """Wait until links are up with all lanes, and imports are ready."""
+    def await_well(self, *nodes: Node, but: Collection[str] = (), seconds: float = START_S) -> None:
+        """Wait until links are up with all lanes, and imports but those named are ready."""
         for node in nodes or tuple(self.nodes.values()):
-            until(node.is_well, seconds, f"{node} is well")
+            until(partial(node.is_well, but), seconds, f"{node} is well")
 
     def end(self) -> None:
         """End whatever still runs."""
@@ -340,9 +343,10 @@ class Line:
         """Wait until no stream is open at either edge."""
         until(lambda: self.streams() == 0, seconds, "no stream is open")
 
-    def start(self) -> None:
+    def start(self, but: Collection[str] = ()) -> None:
+        """Start all nodes; imports but those named are ready then."""
         self.stage.start(*self.nodes)
-        self.stage.await_well(*self.nodes)
+        self.stage.await_well(*self.nodes, but=but)
 
 
 def line(
@@ -350,13 +354,13 @@ def line(
     topology: str,
     services: Sequence[str],
     *,
-    odd_exports: Mapping[str, Mapping[str, Any]] | None = None,
+    odd_exports: Mapping[str, Mapping[str, Any] | None] | None = None,
     node_table: Mapping[str, Any] | None = None,
     **tables: Any,
 ) -> Line:
     """Two edges and the relays of a topology, not started. Every service goes from Kent to the Met.
 
-    odd_exports: keys of single exports that differ; with None in place of a table, the service is imported alone.
+    odd_exports: keys of single exports that differ; None in place of a table: the service is imported and not exported.
     """
     odd = dict(odd_exports or {})
     made = {name: Service(name, (HOST, free_port()), (HOST, free_port())) for name in [*services, *odd]}

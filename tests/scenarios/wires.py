@@ -6,13 +6,15 @@ Whatever one end sends waits in the gateways for the other, so one thread can pl
 from __future__ import annotations
 
 import hashlib
+import select
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from stage import Address, Line, until
+from stage import Address, Line
 
 WAIT_S = 10.0
 
@@ -36,7 +38,11 @@ def connected(address: Address, receive_buffer: int = 0) -> socket.socket:
     sock.settimeout(WAIT_S)
     if receive_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    sock.connect(address)
+    try:
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 
@@ -93,29 +99,44 @@ def sequence(size: int, seed: str) -> bytes:
     return hashlib.shake_128(seed.encode()).digest(size)
 
 
-@contextmanager
-def silent(address: Address) -> Iterator[socket.socket]:
-    """A target that neither takes nor refuses connections: its queue is full, so the kernel drops what asks for more.
+class Silent:
+    """A target that neither takes nor refuses connections: its queue is full, and the kernel drops what asks for more."""
 
-    Whoever accepts from it makes it answer again.
-    """
+    def __init__(self, server: socket.socket, stack: ExitStack) -> None:
+        self._server = server
+        self._in_queue = 0
+        while self._fills(stack):
+            self._in_queue += 1
+
+    def _fills(self, stack: ExitStack) -> bool:
+        filler = socket.socket()
+        filler.setblocking(False)
+        filler.connect_ex(self._server.getsockname())
+        # Loopback answers at once or not at all.
+        if select.select([], [filler], [], 0.05)[1]:
+            stack.enter_context(filler)
+            return True
+        filler.close()
+        return False
+
+    def answer(self) -> socket.socket:
+        """Be a target like any other from now on; answer the connection of the gateway."""
+        for _ in range(self._in_queue):
+            accepted(self._server).close()
+        return accepted(self._server)
+
+
+@contextmanager
+def silent(address: Address) -> Iterator[Silent]:
     with ExitStack() as stack:
         server = stack.enter_context(listening(address, backlog=0))
-        for _ in range(8):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(address)
-        # Full is a queue that leaves a connection unanswered; loopback answers at once or not at all.
-        yield server
+        yield Silent(server, stack)
 
 
-def await_closed_total(line: Line, before: int, count: int) -> None:
-    """Wait until so many more streams have ended at both edges."""
-    until(
-        lambda: (
-            min(sum(node.status().streams.closed_total.values()) for node in (line.importer, line.exporter))
-            >= before + count
-        ),
-        WAIT_S,
-        f"{count} streams have ended",
-    )
+def refused_after(address: Address) -> float:
+    """Connect to an import that closes at once, by a reset; answer after how many seconds."""
+    begun = time.monotonic()
+    # The reset can be there before the connection is looked at.
+    with pytest.raises(ConnectionResetError), connected(address) as client:
+        client.recv(1)
+    return time.monotonic() - begun

@@ -1,0 +1,73 @@
+"""Services that are unknown, not allowed, or away: the application is not left waiting, and the log says why."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stage import KENT, TOPOLOGIES, Line, Stage, line, until
+from wires import read_exactly, refused_after, wire
+
+PROMPT_S = 2.0
+
+
+@pytest.fixture(scope="module", params=TOPOLOGIES)
+def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """Services for everybody, for another organisation, and for nobody."""
+    exports = {"private": {"allow": ["surrey.police.example"]}, "closed": {"allow": []}}
+    with Stage(tmp_path_factory.mktemp("guarded")) as stage:
+        made = line(stage, request.param, ["echo"], odd_exports=exports)
+        made.start()
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("service", "rule"),
+    [("private", "export 1 (private@kent.police.example) allows surrey.police.example"), ("closed", "export 2")],
+)
+def test_a_service_that_the_organisation_may_not_use(guarded: Line, service: str, rule: str) -> None:
+    before = guarded.exporter.service(service).refused_total
+    counted = [node.status().refusals for node in (guarded.importer, guarded.exporter)]
+    assert refused_after(guarded.door(service)) < PROMPT_S
+    common = {"service": f"{service}@{KENT}", "code": "refused"}
+    here = guarded.importer.await_log("stream.refused", direction="import", remote=True, **common)
+    there = guarded.exporter.await_log("stream.refused", direction="export", cause="not-allowed", **common)
+    # Both name the same rule by its number; only its owner knows what it says.
+    assert here["rule"] == there["rule"]
+    assert there["rule_text"].startswith(rule)
+    assert "rule_text" not in here
+    assert there["from_organisation"] == guarded.importer.organisation
+    assert guarded.exporter.service(service).refused_total == before + 1
+    assert guarded.importer.status().refusals["stream_refused"] == counted[0].get("stream_refused", 0) + 1
+    assert guarded.exporter.status().refusals["stream_not-allowed"] == counted[1].get("stream_not-allowed", 0) + 1
+
+
+def test_a_service_that_nobody_offers(tmp_path: Path) -> None:
+    with Stage(tmp_path) as stage:
+        made = line(stage, "edge-relay-edge", ["echo"], odd_exports={"missing": None})
+        made.start(but=["missing"])
+        # A node that is just up gives others some seconds to come; from then on it knows.
+        until(lambda: made.importer.service("missing").state == "down", what="the service is known to be missing")
+        assert refused_after(made.door("missing")) < PROMPT_S
+        fields = {"service": f"missing@{KENT}", "cause": "no-route", "code": "unreachable"}
+        made.importer.await_log("stream.refused", direction="import", **fields)
+        assert made.importer.status().refusals["stream_no-route"] == 1
+        # It was refused here; the other edge never heard of it.
+        assert not made.exporter.log("stream.refused")
+
+
+def test_a_service_whose_exporter_went_away_and_came_back(guarded: Line) -> None:
+    guarded.exporter.kill()
+    until(lambda: guarded.importer.service("echo").state == "down", PROMPT_S, "the service is withdrawn")
+    before = guarded.importer.service("echo").refused_total
+    assert refused_after(guarded.door("echo")) < PROMPT_S
+    guarded.importer.await_log("stream.refused", service=f"echo@{KENT}", cause="no-route", code="unreachable")
+    assert guarded.importer.service("echo").refused_total == before + 1
+    if not guarded.relays:
+        guarded.importer.await_log("link.down", peer=guarded.exporter.dotted)
+
+    guarded.exporter.start()
+    guarded.stage.await_well(*guarded.nodes)
+    with wire(guarded) as (client, server):
+        client.sendall(b"back again")
+        assert read_exactly(server, 10) == b"back again"
+    guarded.await_quiet()
