@@ -100,7 +100,7 @@ def sequence(size: int, seed: str) -> bytes:
 
 
 class Silent:
-    """A target that neither takes nor refuses connections: its queue is full, and the kernel drops what asks for more."""
+    """A target that neither takes nor refuses connections: its queue is full, so the kernel drops the rest."""
 
     def __init__(self, server: socket.socket, stack: ExitStack) -> None:
         self._server = server
