@@ -1,27 +1,30 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
-from pcgrelay._core.buf cimport Buf
+from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_take
 from pcgrelay._core.credit cimport credit_left, credit_raise, credit_receive, credit_wish
 from pcgrelay._core.edge cimport (
-    EDGE_BULK, EDGE_STREAMS_MAX, edge_abort, edge_count, edge_dirty, edge_first_window, edge_grant, edge_linger,
-    edge_name, edge_ready, edge_stream,
+    EDGE_BULK, EDGE_STREAMS_MAX, RULE_NONE, edge_abort, edge_count, edge_dirty, edge_first_window, edge_grant,
+    edge_linger, edge_name, edge_ready, edge_stream,
 )
 from pcgrelay._core.flow cimport FLOW_CLOSED, Flow, flow_late
 from pcgrelay._core.link cimport GAUGE_ROUND_TRIP, Shard, gauge_at
 from pcgrelay._core.map cimport map_find, map_put
 from pcgrelay._core.queue cimport queue_push
-from pcgrelay._core.record cimport Record, record_head, record_number, record_open, record_read, record_reset
+from pcgrelay._core.record cimport (
+    Record, record_check, record_head, record_number, record_open, record_read, record_reset,
+)
 from pcgrelay._core.result cimport (
-    RESULT_BAD_CREDIT, RESULT_BAD_FINAL, RESULT_BAD_RECORD, RESULT_BAD_STATE, RESULT_BAD_STREAM, RESULT_BUDGET,
-    RESULT_LATE, RESULT_NOT_CONFIRMED, RESULT_OK, RESULT_STREAM_IDS, Result,
+    RESULT_BAD_CREDIT, RESULT_BAD_FINAL, RESULT_BAD_STATE, RESULT_BAD_STREAM, RESULT_BUDGET,
+    RESULT_LATE, RESULT_NOT_CONFIRMED, RESULT_OK, Result,
 )
 from pcgrelay._core.route cimport (
     EXPORT_DRAIN, EXPORT_UNRESOLVED, Export, Import, tables_export, tables_grants, tables_import,
 )
-from pcgrelay._core.session cimport Session
+from pcgrelay._core.session cimport Session, session_bundle
 from pcgrelay._core.stats cimport (
     CAUSE_BUDGET, CAUSE_DRAINING, CAUSE_FAR_RESET, CAUSE_MARKING, CAUSE_NOT_ALLOWED, CAUSE_TARGET_UNRESOLVED,
     CAUSE_UNKNOWN_SERVICE, COUNT_APPLICATION_SENT, COUNT_DATAGRAMS_IGNORED, COUNT_LATE_RECORDS,
+    COUNT_STREAMS_REFUSED,
 )
 from pcgrelay._core.stream cimport (
     SAY_ACCEPT, SAY_CREDIT, SAY_OPEN, SAY_RESET, STREAM_ANSWERING, STREAM_ANSWERING_FIN, STREAM_CLOSED, STREAM_IDLE,
@@ -30,8 +33,8 @@ from pcgrelay._core.stream cimport (
 )
 from pcgrelay._core.timer cimport timer_set
 from pcgrelay._core.wire cimport (
-    CODE_BUSY, CODE_DRAINING, CODE_REFUSED, CODE_UNKNOWN, CODE_UNREACHABLE, RECORD_ACCEPT, RECORD_CREDIT, RECORD_DATA,
-    RECORD_DATAGRAM, RECORD_FIN, RECORD_OPEN, RECORD_PAD, WIRE_EARLY, WIRE_RECORD,
+    CODE_BUSY, CODE_DRAINING, CODE_LIMIT, CODE_REFUSED, CODE_UNKNOWN, CODE_UNREACHABLE, RECORD_ACCEPT, RECORD_CREDIT,
+    RECORD_DATA, RECORD_FIN, RECORD_OPEN, RECORD_PAD, WIRE_EARLY, WIRE_PREFIX, WIRE_RECORD,
 )
 
 
@@ -43,10 +46,11 @@ cdef Result bundle_take(Shard* shard, Flow* flow, uint8_t* body, uint32_t length
     cdef Result answer
     if flow.state == FLOW_CLOSED:
         return RESULT_NOT_CONFIRMED
+    answer = record_check(body, length, False)
+    if answer != RESULT_OK:
+        return answer
     while length != 0:
-        answer = record_read(body, length, &record, &used)
-        if answer != RESULT_OK:
-            return answer
+        record_read(body, length, &record, &used)
         answer = take_record(shard, flow, &record, owner)
         if answer == RESULT_LATE:
             shard.stats.count[COUNT_LATE_RECORDS] += 1
@@ -61,17 +65,13 @@ cdef Result bundle_take(Shard* shard, Flow* flow, uint8_t* body, uint32_t length
 cdef Result bundle_take_datagrams(Shard* shard, const uint8_t* body, uint32_t length) noexcept nogil:
     cdef Record record
     cdef uint32_t used = 0
-    cdef Result answer
-    while length != 0:
-        answer = record_read(body, length, &record, &used)
-        if answer != RESULT_OK:
-            return answer
-        if record.kind != RECORD_DATAGRAM:
-            return RESULT_BAD_RECORD
+    cdef Result answer = record_check(body, length, True)
+    while length != 0 and answer == RESULT_OK:
+        record_read(body, length, &record, &used)
         shard.stats.count[COUNT_DATAGRAMS_IGNORED] += 1
         body += used
         length -= used
-    return RESULT_OK
+    return answer
 
 
 cdef Result take_record(Shard* shard, Flow* flow, const Record* record, Buf* owner) noexcept nogil:
@@ -79,9 +79,6 @@ cdef Result take_record(Shard* shard, Flow* flow, const Record* record, Buf* own
     cdef bint ours
     if record.kind == RECORD_PAD:
         return RESULT_OK
-    if record.kind == RECORD_DATAGRAM:
-        # Only DATAGRAMS frames carry them, and this version has no service of datagrams.
-        return RESULT_BAD_RECORD
     ours = (record.stream & 1 == 1) == flow.initiator
     if record.kind == RECORD_OPEN:
         return RESULT_BAD_STREAM if ours else take_open(shard, flow, record)
@@ -145,6 +142,21 @@ cdef Result take_data(Shard* shard, Stream* stream, const Record* record, Buf* o
     return RESULT_OK
 
 
+# An OPEN for which there is no place: it is answered without a stream of its own. A peer that takes up not even these
+# answers has its session ended.
+cdef Result refuse_open(Shard* shard, Flow* flow, uint32_t id, uint32_t code) noexcept nogil:
+    cdef Buf* buf
+    cdef uint32_t n
+    shard.stats.count[COUNT_STREAMS_REFUSED] += 1
+    if flow.retained_bytes + BUF_LARGEST > flow.cap:
+        return RESULT_BUDGET
+    buf = buf_take(&shard.pool, WIRE_PREFIX + 12, True)
+    if buf == NULL:
+        return RESULT_BUDGET
+    n = record_reset(buf_data(buf) + WIRE_PREFIX, id, code, RULE_NONE)
+    return session_bundle(shard, flow, buf, n)
+
+
 cdef Result take_open(Shard* shard, Flow* flow, const Record* record) noexcept nogil:
     cdef Session* session = <Session*>flow.session
     cdef const Export* entry
@@ -153,11 +165,10 @@ cdef Result take_open(Shard* shard, Flow* flow, const Record* record) noexcept n
         return RESULT_BAD_STREAM
     flow.rx_highest = record.stream
     if flow.streams.count >= EDGE_STREAMS_MAX:
-        return RESULT_STREAM_IDS
+        return refuse_open(shard, flow, record.stream, CODE_LIMIT)
     stream = edge_stream(shard, -1, False)
     if stream == NULL:
-        # Not even room to refuse it: the session is beyond what this node bears.
-        return RESULT_BUDGET
+        return refuse_open(shard, flow, record.stream, CODE_BUSY)
     stream.flow = flow
     stream.session = session.number
     stream.id = record.stream

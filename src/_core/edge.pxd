@@ -13,6 +13,7 @@ from pcgrelay._core.stream cimport Stream
 
 
 cdef enum:
+    RULE_NONE = 0xffff          # in RESET: no rule of a list
     EDGE_WAITING_MAX = 4096     # streams that wait for a route
     EDGE_STREAMS_MAX = 65536    # of a flow
     EDGE_BULK = 16384           # a read of so much makes a stream bulk

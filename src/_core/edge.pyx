@@ -30,7 +30,6 @@ from pcgrelay._core.wire cimport (
 
 
 cdef enum:
-    RULE_NONE = 0xffff
     STREAM_ID_MAX = 0xfffffffd
 
 

@@ -18,8 +18,12 @@ cdef struct Record:
     uint32_t service_length
 
 
-# Read the record at p of n bytes; *used is how far it reaches. RESULT_BAD_RECORD, RESULT_BAD_LENGTH: refused.
+# Read the record at p of n bytes; *used is how far it reaches. RESULT_BAD_RECORD: malformed.
 cdef Result record_read(const uint8_t* p, uint32_t n, Record* out, uint32_t* used) noexcept nogil
+
+# Look at all records of a body of n bytes before the first is taken: a body is good as a whole or not at all.
+# datagrams: it is that of DATAGRAMS, which has no other record; else that of a BUNDLE, which has any but those.
+cdef Result record_check(const uint8_t* p, uint32_t n, bint datagrams) noexcept nogil
 
 # Write the head of a record of length bytes of data.
 cdef void record_head(uint8_t* p, uint32_t stream, uint32_t kind, uint32_t length) noexcept nogil

@@ -62,6 +62,21 @@ cdef Result record_read_open(Record* out) noexcept nogil:
     return RESULT_OK
 
 
+cdef Result record_check(const uint8_t* p, uint32_t n, bint datagrams) noexcept nogil:
+    cdef Record record
+    cdef uint32_t used = 0
+    cdef Result answer
+    while n != 0:
+        answer = record_read(p, n, &record, &used)
+        if answer != RESULT_OK:
+            return answer
+        if (record.kind == RECORD_DATAGRAM) != datagrams:
+            return RESULT_BAD_RECORD
+        p += used
+        n -= used
+    return RESULT_OK
+
+
 cdef void record_head(uint8_t* p, uint32_t stream, uint32_t kind, uint32_t length) noexcept nogil:
     wire_put32(p, stream)
     p[4] = <uint8_t>kind
