@@ -37,6 +37,7 @@ SESSIONS_OF_A_PEER_MOST = 16
 HANDSHAKES_MOST = 64
 HANDSHAKES_OF_A_PEER_MOST = 4
 GLARE = "glare"
+NO_ROUTE = "no_route"  # this edge itself has no usable link
 
 
 class Sessions:
@@ -187,8 +188,10 @@ class Sessions:
                 await self._establish(key, tried)
                 continue
             except PathRefused as refused:
-                # Glare is no failure: the other edge's own attempt is on its way.
-                if refused.reason != GLARE:
+                # Glare is no failure: the other edge's own attempt is on its way. Nor is a first look that found no
+                # usable link: a neighbour tells what it knows before its lanes are up.
+                early = attempt == 0 and refused.reason == NO_ROUTE and refused.by == self._me.uri
+                if refused.reason != GLARE and not early:
                     self._failed(key, refused.reason, str(refused), refused.by, attempt)
             except HandshakeRefused as refused:
                 self._failed(key, refused.reason, str(refused), "", attempt)
@@ -207,7 +210,7 @@ class Sessions:
         """One attempt, over another link than the last if there is one. It leaves a session that is UP, or raises."""
         link = self._choose(key.edge, tried.pop() if tried else None)
         if link is None:
-            raise PathRefused(Code.UNREACHABLE, "no_route", self._me.uri)
+            raise PathRefused(Code.UNREACHABLE, NO_ROUTE, self._me.uri)
         tried.append(link)
         session = self._added(os.urandom(16), key, initiator=True, priority=0)
         flows = min(self._presence.config.node.lanes, link.lanes)
