@@ -239,7 +239,7 @@ def _admin(config: Config, running: bool) -> Finding:
         taken = False
     if taken:
         return _bad(where, f"{path} is there and is no socket.", "Move that file away or choose another path.")
-    return _good(where, f"The admin socket can be created in {folder}.")
+    return _good(where, f"The admin socket can be created in {folder.resolve()}.")
 
 
 def _ports(config: Config, running: bool) -> Iterator[Finding]:
