@@ -35,7 +35,7 @@ cdef struct Epoch:
     Aead side                   # HOP_BODY or FLOW_CONTROL
     Aead other                  # of a flow: the next side key (sender), or the one before (receiver)
     uint8_t secret[32]          # S[d][number]
-    uint64_t frames             # sealed or opened under main
+    uint64_t frames             # sealed, under all its keys together
     uint64_t bytes
     uint64_t since_us           # when the first frame came; 0: none yet
     uint32_t number
@@ -68,8 +68,9 @@ cdef Result epoch_step(Epoch* self, const uint8_t* mix) noexcept nogil
 # The sender of a flow: the step was acknowledged, the new side key is used from here on.
 cdef void epoch_settle(Epoch* self) noexcept nogil
 
-# Count a frame of n bytes under main. RESULT_KEY_LIMIT: a hard limit is reached, close.
-cdef Result epoch_spend(Epoch* self, uint64_t n, uint64_t now_us) noexcept nogil
+# Count a frame of n bytes that is to be sealed. RESULT_KEY_LIMIT: a hard limit is reached, seal no more and close.
+# ageless: a frame that is sealed at any age and does not begin it (docs/protocol.md 6.5).
+cdef Result epoch_spend(Epoch* self, uint64_t n, uint64_t now_us, bint ageless) noexcept nogil
 
 cdef bint epoch_must_rekey(const Epoch* self, const Limits* limits, uint64_t now_us) noexcept nogil
 

@@ -136,15 +136,16 @@ cdef void epoch_settle(Epoch* self) noexcept nogil:
     self.side_number = self.number
 
 
-cdef Result epoch_spend(Epoch* self, uint64_t n, uint64_t now_us) noexcept nogil:
-    if self.since_us == 0:
-        self.since_us = now_us
+cdef Result epoch_spend(Epoch* self, uint64_t n, uint64_t now_us, bint ageless) noexcept nogil:
+    if self.frames >= EPOCH_HARD_FRAMES or n > EPOCH_HARD_BYTES - self.bytes:
+        return RESULT_KEY_LIMIT
+    if not ageless:
+        if self.since_us == 0:
+            self.since_us = now_us
+        if now_us - self.since_us >= EPOCH_HARD_US:
+            return RESULT_KEY_LIMIT
     self.frames += 1
     self.bytes += n
-    # The sender keeps the limits; what a receiver counts only says when the peer should have stepped.
-    if self.sealing and (self.frames >= EPOCH_HARD_FRAMES or self.bytes >= EPOCH_HARD_BYTES
-                         or now_us - self.since_us >= EPOCH_HARD_US):
-        return RESULT_KEY_LIMIT
     return RESULT_OK
 
 

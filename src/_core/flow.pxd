@@ -26,7 +26,7 @@ cdef enum:
     FLOW_RESUMES_US = 60000000
     FLOW_RESUME_AGAIN_US = 2000000
     FLOW_LATE_BURST = 100000
-    FLOW_LATE_RATE = 10000      # a second
+    FLOW_LATE_US = 100          # one more each so long: 10,000 a second
 
 cdef struct StreamList:
     Stream* head
@@ -57,6 +57,7 @@ cdef struct Flow:
     uint64_t ack_bytes
     uint64_t resumes_since_us
     uint64_t resume_sent_us
+    uint64_t resuming_us        # since when it resumes
     uint64_t round_trip_us      # smoothed, from frames to their ACK
     uint64_t timed_number       # a frame whose ACK is being timed
     uint64_t timed_us           # 0: none
@@ -85,7 +86,7 @@ cdef Result flow_start(Flow* self, uint16_t index, const uint8_t* secret, uint32
 # Wipe keys, drop retained frames. Streams must be gone before.
 cdef void flow_stop(Flow* self, Pool* pool) noexcept nogil
 
-# May a numbered frame be sealed now?
+# May a bundle of any size be sealed now, so that what is retained stays within the cap?
 cdef bint flow_has_room(const Flow* self) noexcept nogil
 
 # Number and seal the body of length bytes that lies in clear in buf behind its prefix, and retain it. One reference
@@ -122,6 +123,9 @@ cdef Result flow_take_ack(Flow* self, Pool* pool, uint64_t next_number, uint64_t
 # RESUME came. *answer: the caller must send flow_resume first; *again: then re-send everything retained.
 cdef Result flow_take_resume(Flow* self, Pool* pool, const uint8_t* body, uint64_t now_us, bint* answer,
                              bint* again) noexcept nogil
+
+# The path or lane is lost and there is no other yet: nothing is sealed until the flow has resumed.
+cdef void flow_pause(Flow* self, uint64_t now_us) noexcept nogil
 
 # The path or lane is lost or new, or a gap was seen: begin a resumption. RESULT_TOO_MANY_RESUMES ends the session.
 cdef Result flow_break(Flow* self, uint64_t now_us) noexcept nogil

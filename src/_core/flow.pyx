@@ -2,7 +2,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from pcgrelay._core.aead cimport Aead
-from pcgrelay._core.buf cimport Buf, Pool, buf_data, buf_drop, buf_take
+from pcgrelay._core.buf cimport BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_take
 from pcgrelay._core.epoch cimport (
     Limits, epoch_must_rekey, epoch_settle, epoch_spend, epoch_start, epoch_step, epoch_wipe,
 )
@@ -16,8 +16,9 @@ from pcgrelay._core.result cimport (
 )
 from pcgrelay._core.stream cimport PLACE_NONE, PLACE_READY, Stream
 from pcgrelay._core.wire cimport (
-    FRAME_ACK, FRAME_DATAGRAMS, FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_RESUME, PURPOSE_FLOW_DATA, WIRE_PREFIX,
-    WIRE_VERSION, wire_get16, wire_get32, wire_get64, wire_put16, wire_put32, wire_put64,
+    FRAME_ACK, FRAME_DATAGRAMS, FRAME_FLOW_CLOSE, FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_RESUME,
+    PURPOSE_FLOW_DATA, WIRE_PREFIX, WIRE_VERSION, wire_get16, wire_get32, wire_get64, wire_put16, wire_put32,
+    wire_put64,
 )
 
 cdef enum:
@@ -69,7 +70,8 @@ cdef inline void flow_release(Flow* self, Pool* pool) noexcept nogil:
 # -- sending ----------------------------------------------------------------------------------------------------------
 
 cdef bint flow_has_room(const Flow* self) noexcept nogil:
-    return self.state == FLOW_UP and self.retained_bytes < self.cap
+    # A bundle may be as large as a frame can be, and a step of epoch may have to come before it.
+    return self.state == FLOW_UP and self.retained_bytes + BUF_LARGEST + WIRE_PREFIX + REKEY_LENGTH <= self.cap
 
 
 cdef Result flow_seal(Flow* self, Pool* pool, uint32_t type, Buf* buf, uint32_t length,
@@ -91,9 +93,9 @@ cdef Result flow_seal(Flow* self, Pool* pool, uint32_t type, Buf* buf, uint32_t 
     self.tx_next += 1
     if buf.number >= FLOW_NUMBER_MAX:
         return RESULT_KEY_LIMIT
-    answer = epoch_spend(&self.tx, buf.length, now_us)
     # The step itself is sealed at any age: an idle flow lives on.
-    if answer != RESULT_OK and type != FRAME_FLOW_REKEY:
+    answer = epoch_spend(&self.tx, buf.length, now_us, type == FRAME_FLOW_REKEY)
+    if answer != RESULT_OK:
         return answer
     if self.timed_us == 0:
         self.timed_us = now_us
@@ -120,7 +122,8 @@ cdef Result flow_confirm(Flow* self, Pool* pool, uint64_t now_us, Buf** out) noe
 
 
 cdef bint flow_must_rekey(const Flow* self, const Limits* limits, uint64_t now_us) noexcept nogil:
-    return self.state == FLOW_UP and not self.rekey_waits and epoch_must_rekey(&self.tx, limits, now_us)
+    return self.state == FLOW_UP and not self.rekey_waits and epoch_must_rekey(&self.tx, limits, now_us) \
+        and self.retained_bytes + WIRE_PREFIX + REKEY_LENGTH <= self.cap
 
 
 cdef Result flow_rekey(Flow* self, Pool* pool, uint64_t now_us, Buf** out) noexcept nogil:
@@ -144,7 +147,11 @@ cdef Result flow_rekey(Flow* self, Pool* pool, uint64_t now_us, Buf** out) noexc
 cdef Result flow_volatile(Flow* self, Pool* pool, uint32_t type, const uint8_t* body, uint32_t length,
                           Buf** out) noexcept nogil:
     cdef Scope scope
-    cdef Buf* buf = buf_take(pool, WIRE_PREFIX + length, True)
+    cdef Buf* buf
+    # The frame that says that a limit is reached must still be said.
+    if epoch_spend(&self.tx, WIRE_PREFIX + length, 0, True) != RESULT_OK and type != FRAME_FLOW_CLOSE:
+        return RESULT_KEY_LIMIT
+    buf = buf_take(pool, WIRE_PREFIX + length, True)
     if buf == NULL:
         return RESULT_NO_MEMORY
     memcpy(buf_data(buf) + WIRE_PREFIX, body, length)
@@ -207,9 +214,6 @@ cdef Result flow_open_numbered(Flow* self, const Frame* frame, uint8_t* wire, ui
         return RESULT_NOT_CONFIRMED
     if frame.epoch != self.rx.number & 0xff:
         return RESULT_BAD_EPOCH
-    answer = epoch_spend(&self.rx, WIRE_PREFIX + frame.length, now_us)
-    if answer != RESULT_OK:
-        return answer
     scope.direction = self.rx.direction
     scope.index = self.index
     scope.epoch = self.rx.number
@@ -231,11 +235,11 @@ cdef Result flow_open_volatile(Flow* self, const Frame* frame, uint8_t* wire) no
     cdef Scope scope
     cdef Aead* key = &self.rx.side
     cdef Result answer
-    if frame.type == FRAME_DATAGRAMS and self.rx_next == 0:
-        return RESULT_NOT_CONFIRMED
     # Replays come from whoever carries the frames; they are nobody's fault at the far edge.
     if frame.number < self.rx_control:
         return RESULT_DUPLICATE
+    if frame.type == FRAME_DATAGRAMS and self.rx_next == 0:
+        return RESULT_NOT_CONFIRMED
     scope.direction = self.rx.direction
     scope.index = self.index
     scope.epoch = self.rx.number
@@ -295,14 +299,12 @@ cdef Result flow_take_resume(Flow* self, Pool* pool, const uint8_t* body, uint64
     again[0] = False
     if wire_get32(body + 4) != 0:
         return RESULT_BAD_FIELD
-    if id < self.resume_id or (id == self.resume_id and self.state != FLOW_RESUMING):
-        return RESULT_OK
-    if wire_get64(body + 8) < self.tx_acked:
-        # It was acknowledged before, so the frames are gone; a peer that forgets what it took is broken.
-        return RESULT_BAD_NUMBER
+    # It acknowledges whatever its id. A value below the last one comes from before an ACK that overtook it.
     result = flow_take_ack(self, pool, wire_get64(body + 8), now_us)
     if result != RESULT_OK:
         return result
+    if id < self.resume_id or (id == self.resume_id and self.state != FLOW_RESUMING):
+        return RESULT_OK
     if id > self.resume_id:
         result = flow_count_resume(self, now_us)
         if result != RESULT_OK:
@@ -314,6 +316,9 @@ cdef Result flow_take_resume(Flow* self, Pool* pool, const uint8_t* body, uint64
     self.timed_us = 0
     if self.state == FLOW_RESUMING:
         self.state = FLOW_UP if self.rx_next != 0 else FLOW_STARTING
+        # The age of an epoch leaves out the time in which nothing could be sealed.
+        if self.tx.since_us != 0:
+            self.tx.since_us += now_us - self.resuming_us
     return RESULT_OK
 
 
@@ -325,20 +330,26 @@ cdef Result flow_count_resume(Flow* self, uint64_t now_us) noexcept nogil:
     return RESULT_OK if self.resumes <= FLOW_RESUMES else RESULT_TOO_MANY_RESUMES
 
 
+cdef void flow_pause(Flow* self, uint64_t now_us) noexcept nogil:
+    if self.state != FLOW_RESUMING:
+        self.resuming_us = now_us
+    self.state = FLOW_RESUMING
+
+
 cdef Result flow_break(Flow* self, uint64_t now_us) noexcept nogil:
     cdef Result answer = flow_count_resume(self, now_us)
-    self.state = FLOW_RESUMING
+    flow_pause(self, now_us)
     self.resume_id += 1
     self.timed_us = 0
     return answer
 
 
 cdef Result flow_late(Flow* self, uint64_t now_us) noexcept nogil:
-    cdef uint64_t fresh = (now_us - self.late_us) * FLOW_LATE_RATE / 1000000
-    if fresh != 0:
-        self.late_us = now_us
-        self.late_tokens = <uint32_t>(FLOW_LATE_BURST if fresh + self.late_tokens > FLOW_LATE_BURST
-                                      else fresh + self.late_tokens)
+    cdef uint64_t fresh = (now_us - self.late_us) / FLOW_LATE_US
+    # What is left of the time counts for the next token.
+    self.late_us += fresh * FLOW_LATE_US
+    self.late_tokens = <uint32_t>(FLOW_LATE_BURST if fresh >= FLOW_LATE_BURST - self.late_tokens
+                                  else self.late_tokens + fresh)
     if self.late_tokens == 0:
         return RESULT_GLITCHES
     self.late_tokens -= 1

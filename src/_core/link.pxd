@@ -34,7 +34,8 @@ cdef enum:
     LANE_BACKLOG = 262144       # more waiting than this, and an edge reads no bulk for the lane
     LANE_BACKLOG_SMALL = 524288
     LANE_SILENCE = 4            # probe intervals without a byte
-    LANE_PINGS = 100            # burst; a fifth of it each second
+    LANE_PINGS = 100            # at once,
+    LANE_PING_US = 50000        # and one more each so long
     LANE_OWN = 1024             # frames of its own that wait: a peer that reads none of them is closed
     LANE_LOSTS = 64             # LOST frames for unknown labels, a second
 
@@ -74,14 +75,14 @@ cdef struct Lane:
     uint64_t ping_token         # 0: no PING is out
     uint64_t ping_sent_us
     uint64_t round_trip_us
-    uint64_t glitch_us
+    uint64_t pings_us           # until when ping_tokens was filled
+    uint64_t losts_us
     uint32_t ping_tokens
     uint32_t lost_tokens
     uint32_t number
     uint32_t partial_need       # bytes of partial that are still to come
     uint16_t index
     uint8_t state
-    bint rekey_waits            # a REKEY is queued
     bint head_open              # the header of partial was opened in place
     bint writable
     bint hangup                 # the socket has seen the peer's FIN, perhaps behind bytes

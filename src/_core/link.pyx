@@ -24,12 +24,6 @@ from pcgrelay._core.wire cimport (
 )
 
 
-# -- secrets ----------------------------------------------------------------------------------------------------------
-
-cdef enum:
-    RING = 129                  # 64 before the greatest, the greatest, 64 after it
-
-
 # -- gauges and events ------------------------------------------------------------------------------------------------
 
 cdef Gauge* gauge_new(uint32_t slots, int references) noexcept nogil:
@@ -114,8 +108,8 @@ cdef Lane* lane_start(Shard* shard, Link* link, int fd, uint16_t index, uint32_t
     lane.number = number
     lane.opened_us = shard.now_us
     lane.heard_us = shard.now_us
+    lane.pings_us = shard.now_us
     lane.ping_tokens = LANE_PINGS
-    lane.lost_tokens = LANE_LOSTS
     wire_put16(body, WIRE_VERSION)
     wire_put16(body + 2, index)
     wire_put32(body + 4, number)
@@ -165,9 +159,6 @@ cdef Result lane_next(Shard* shard, Lane* lane, uint8_t* p, uint64_t n, bint ope
         if answer != RESULT_OK:
             return answer
         lane.rx_number += 1
-        answer = epoch_spend(&lane.rx, WIRE_PREFIX, shard.now_us)
-        if answer != RESULT_OK:
-            return answer
         if lane.state == LANE_CONFIRMING and frame.type != FRAME_CONFIRM:
             return RESULT_NOT_CONFIRMED
     used[0] = WIRE_PREFIX + frame.length
@@ -256,22 +247,14 @@ cdef Result lane_take_confirm(Shard* shard, Lane* lane, const uint8_t* body) noe
     return RESULT_OK
 
 
-# Refill both buckets of a lane, and answer whether one more may be taken from *tokens.
-cdef bint lane_allows(Shard* shard, Lane* lane, uint32_t* tokens) noexcept nogil:
-    if shard.now_us - lane.glitch_us >= 1000000:
-        lane.glitch_us = shard.now_us
-        lane.ping_tokens = LANE_PINGS if lane.ping_tokens + LANE_PINGS / 5 > LANE_PINGS \
-            else lane.ping_tokens + LANE_PINGS / 5
-        lane.lost_tokens = LANE_LOSTS
-    if tokens[0] == 0:
-        return False
-    tokens[0] -= 1
-    return True
-
-
 cdef Result lane_take_ping(Shard* shard, Lane* lane, const uint8_t* body) noexcept nogil:
-    if not lane_allows(shard, lane, &lane.ping_tokens):
+    cdef uint64_t fresh = (shard.now_us - lane.pings_us) / LANE_PING_US
+    # What is left of the time counts for the next token.
+    lane.pings_us += fresh * LANE_PING_US
+    lane.ping_tokens = <uint32_t>(LANE_PINGS if fresh >= LANE_PINGS - lane.ping_tokens else lane.ping_tokens + fresh)
+    if lane.ping_tokens == 0:
         return RESULT_GLITCHES
+    lane.ping_tokens -= 1
     return lane_say(shard, lane, FRAME_PONG, body, 8)
 
 
@@ -288,15 +271,12 @@ cdef void lane_take_pong(Shard* shard, Lane* lane, uint64_t token) noexcept nogi
 
 # -- sending ----------------------------------------------------------------------------------------------------------
 
-cdef Result lane_say(Shard* shard, Lane* lane, uint32_t type, const uint8_t* body, uint32_t length) noexcept nogil:
+# A frame of the lane's own, in clear; NULL: no memory.
+cdef Buf* lane_frame(Shard* shard, uint32_t type, const uint8_t* body, uint32_t length) noexcept nogil:
     cdef Frame frame
-    cdef Result answer
-    cdef Buf* buf
-    if lane.pending[0].count >= LANE_OWN:
-        return RESULT_GLITCHES
-    buf = buf_take(&shard.pool, WIRE_PREFIX + length, True)
+    cdef Buf* buf = buf_take(&shard.pool, WIRE_PREFIX + length, True)
     if buf == NULL:
-        return RESULT_NO_MEMORY
+        return NULL
     frame.length = length
     frame.type = type
     frame.flow = 0
@@ -305,6 +285,17 @@ cdef Result lane_say(Shard* shard, Lane* lane, uint32_t type, const uint8_t* bod
     frame_pack(&frame, buf_data(buf))
     memcpy(buf_data(buf) + WIRE_PREFIX, body, length)
     buf.length = WIRE_PREFIX + length
+    return buf
+
+
+cdef Result lane_say(Shard* shard, Lane* lane, uint32_t type, const uint8_t* body, uint32_t length) noexcept nogil:
+    cdef Result answer
+    cdef Buf* buf
+    if lane.pending[0].count >= LANE_OWN:
+        return RESULT_GLITCHES
+    buf = lane_frame(shard, type, body, length)
+    if buf == NULL:
+        return RESULT_NO_MEMORY
     answer = queue_push(&lane.pending[0], &shard.pool, buf_data(buf), buf.length, buf, NULL)
     if answer != RESULT_OK:
         buf_drop(&shard.pool, buf)
@@ -315,8 +306,12 @@ cdef Result lane_say(Shard* shard, Lane* lane, uint32_t type, const uint8_t* bod
 
 cdef Result lane_say_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil:
     cdef uint8_t body[8]
-    if not lane_is_up(lane) or not lane_allows(shard, lane, &lane.lost_tokens):
+    if shard.now_us - lane.losts_us >= 1000000:
+        lane.losts_us = shard.now_us
+        lane.lost_tokens = LANE_LOSTS
+    if not lane_is_up(lane) or lane.lost_tokens == 0:
         return RESULT_OK
+    lane.lost_tokens -= 1
     wire_put32(body, label)
     wire_put16(body + 4, code)
     wire_put16(body + 6, 0)
@@ -335,21 +330,30 @@ cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf
 cdef Result lane_fill(Shard* shard, Lane* lane) noexcept nogil:
     cdef uint32_t i = 0
     cdef Span span
-    cdef Result answer = lane_rekey(shard, lane)
+    cdef Result answer = RESULT_OK
     while lane.wire.bytes < LANE_WIRE and i < LANE_CLASSES and answer == RESULT_OK:
         if lane.pending[i].count == 0:
             i += 1
             continue
+        # Past the soft limit the step comes before any other frame, whatever waits.
+        if lane_is_up(lane) and epoch_must_rekey(&lane.tx, &shard.limits, shard.now_us):
+            answer = lane_rekey(shard, lane)
+            continue
         span = queue_pop(&lane.pending[i])
-        answer = lane_seal(shard, lane, &span)
-        # From here on the wire holds it; its account goes along, so it is counted once.
-        if queue_push(&lane.wire, &shard.pool, span.p, span.n, span.buf, NULL) != RESULT_OK:
-            buf_drop(&shard.pool, span.buf)
-            answer = RESULT_NO_MEMORY
+        answer = lane_wire(shard, lane, &span)
         if span.account != NULL:
             if span.buf != NULL:
                 span.account.queued -= span.n
             span.account.items -= 1
+    return answer
+
+
+# Seal the frame and hand it over to the wire; its account stays behind.
+cdef Result lane_wire(Shard* shard, Lane* lane, Span* span) noexcept nogil:
+    cdef Result answer = lane_seal(shard, lane, span)
+    if queue_push(&lane.wire, &shard.pool, span.p, span.n, span.buf, NULL) != RESULT_OK:
+        buf_drop(&shard.pool, span.buf)
+        return RESULT_NO_MEMORY
     return answer
 
 
@@ -358,7 +362,7 @@ cdef Result lane_seal(Shard* shard, Lane* lane, Span* span) noexcept nogil:
     cdef Scope scope
     cdef uint64_t number = lane.tx_number
     cdef uint32_t type = span.p[3]
-    cdef Result answer = epoch_spend(&lane.tx, WIRE_PREFIX, shard.now_us)
+    cdef Result answer = epoch_spend(&lane.tx, span.n, shard.now_us, type == FRAME_REKEY)
     if answer != RESULT_OK:
         return answer
     lane.tx_number += 1
@@ -370,11 +374,6 @@ cdef Result lane_seal(Shard* shard, Lane* lane, Span* span) noexcept nogil:
         if answer != RESULT_OK:
             return answer
     answer = frame_seal(&lane.tx.main, number, span.p)
-    if answer == RESULT_OK and type == FRAME_REKEY:
-        # The last frame of its epoch; whatever is sealed after it is of the next.
-        shard.stats.count[COUNT_REKEYS] += 1
-        lane.rekey_waits = False
-        answer = epoch_step(&lane.tx, NULL)
     shard.stats.count[COUNT_FRAMES_SENT] += 1
     gauge_at(lane.link.gauge, shard.index)[GAUGE_SENT_FRAMES] += 1
     return answer
@@ -396,16 +395,22 @@ cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil:
             lane.ping_sent_us = shard.now_us
         wire_put64(body, lane.ping_token)
         answer = lane_say(shard, lane, FRAME_PING, body, 8)
-        if answer != RESULT_OK:
-            return answer
-    return lane_rekey(shard, lane)
+        return answer
+    return RESULT_OK
 
 
+# REKEY is the last frame of its epoch; whatever is sealed after it is of the next.
 cdef Result lane_rekey(Shard* shard, Lane* lane) noexcept nogil:
     cdef uint8_t body[12]
-    if lane.rekey_waits or not lane_is_up(lane) or not epoch_must_rekey(&lane.tx, &shard.limits, shard.now_us):
-        return RESULT_OK
-    lane.rekey_waits = True
+    cdef Span span
+    cdef Result answer
     wire_put32(body, lane.tx.number + 1)
     wire_put64(body + 4, 0)
-    return lane_say(shard, lane, FRAME_REKEY, body, 12)
+    span.buf = lane_frame(shard, FRAME_REKEY, body, 12)
+    if span.buf == NULL:
+        return RESULT_NO_MEMORY
+    span.p = buf_data(span.buf)
+    span.n = span.buf.length
+    shard.stats.count[COUNT_REKEYS] += 1
+    answer = lane_wire(shard, lane, &span)
+    return answer if answer != RESULT_OK else epoch_step(&lane.tx, NULL)

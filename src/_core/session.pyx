@@ -5,7 +5,7 @@ from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, buf_take, pool_alloc, p
 from pcgrelay._core.epoch cimport key_expand_number
 from pcgrelay._core.flow cimport (
     FLOW_RESUME_AGAIN_US, FLOW_RESUMING, FLOW_UP, Flow, flow_ack, flow_break, flow_confirm, flow_header,
-    flow_must_rekey, flow_open, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_take_ack,
+    flow_must_rekey, flow_open, flow_pause, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_take_ack,
     flow_take_confirm, flow_take_rekey, flow_take_resume, flow_volatile,
 )
 from pcgrelay._core.frame cimport Frame
@@ -141,7 +141,8 @@ cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) 
             buf_drop(&shard.pool, buf)
             return answer
     answer = flow_seal(flow, &shard.pool, FRAME_BUNDLE, buf, length, shard.now_us)
-    if answer != RESULT_OK:
+    if answer != RESULT_OK or flow.state != FLOW_UP:
+        # A flow that resumes sends it again with all the others.
         return answer
     return emit_retained(shard, flow, buf)
 
@@ -249,7 +250,7 @@ cdef void stall(Shard* shard, Session* session, Flow* flow, uint32_t code) noexc
     flow.lane = NULL
     if flow.state == FLOW_UP:
         gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP] -= 1
-        flow.state = FLOW_RESUMING
+        flow_pause(flow, shard.now_us)
     event = shard_event(shard, EVENT_SESSION_STALLED)
     event.a = session.number
     event.b = flow.index
