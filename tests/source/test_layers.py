@@ -36,13 +36,15 @@ CORE_IMPORTERS = {"core": {"plane"}}
 # The core from bottom to top. A file may cimport what stands before it.
 CORE_ORDER = (
     "libcrypto atomics result wire buf map queue timer handle aead epoch keys frame record credit stats stream flow "
-    "mailbox route link relay session edge bundle linux worker port trunk loop facts tables core probe"
+    "mailbox route link relay session edge bundle linux worker port trunk loop facts tables core "
+    "probe probe_store probe_flow probe_link probe_edge"
 ).split()
-CORE_EXCEPT = {"probe": {"linux", "worker", "port", "trunk", "loop", "core"}}
+PROBES = {"probe", "probe_store", "probe_flow", "probe_link", "probe_edge"}
+CORE_EXCEPT = {name: {"linux", "worker", "port", "trunk", "loop", "core"} for name in PROBES}
 # The worker is one thread in four files: its record, the applications' side, the lanes' side, and the turn.
 SYSTEM_CALLERS = {"linux", "worker", "port", "trunk", "loop", "tables", "core"}
 SYSTEM_LIBRARIES = re.compile(r"posix\b|libc\.(time|stdio|errno|signal)\b")
-FACES = {"core", "facts", "tables", "probe"}
+FACES = {"core", "facts", "tables"} | PROBES
 PYTHON_LIBRARIES = re.compile(r"cpython\b")
 
 

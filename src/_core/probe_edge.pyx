@@ -1,0 +1,412 @@
+"""An edge as Python sees it, with neither thread nor socket nor clock. For tests and benches only.
+
+An application is a pair of byte strings; a target answers at once, or refuses, or stays silent, as the test says.
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take, pool_free
+from pcgrelay._core.bundle cimport (
+    bundle_data, bundle_fin, bundle_may_read, bundle_say, bundle_take, bundle_take_datagrams,
+)
+from pcgrelay._core.edge cimport (
+    ACCEPT_REFUSED, edge_abort, edge_accept, edge_activate, edge_bury, edge_check_done, edge_code, edge_connected,
+    edge_dirty, edge_ready, edge_session_end, edge_tables_changed, edge_timer, edge_wrote,
+)
+from pcgrelay._core.flow cimport Flow, flow_has_room, list_pop
+from pcgrelay._core.frame cimport Frame
+from pcgrelay._core.link cimport Lane as CoreLane, Shard, gauge_new
+from pcgrelay._core.map cimport map_any, map_next
+from pcgrelay._core.probe cimport exactly
+from pcgrelay._core.probe_link cimport Node
+from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
+from pcgrelay._core.result cimport (
+    RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_OK, RESULT_PEER_CLOSED, Result,
+)
+from pcgrelay._core.route cimport (
+    EXPORT_READY, IMPORT_LIVE, Export, Import, Tables, tables_drop, tables_index, tables_new,
+)
+from pcgrelay._core.session cimport (
+    Session, session_acks, session_add, session_bundle, session_find, session_frame, session_lane_down,
+    session_lane_up, session_lost, session_path, session_tick,
+)
+from pcgrelay._core.stats cimport CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DONE, CAUSE_TARGET_REFUSED
+from pcgrelay._core.stream cimport Stream as CoreStream
+from pcgrelay._core.timer cimport Timer, wheel_pop
+from pcgrelay._core.wire cimport (
+    CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, FRAME_BUNDLE, FRAME_DATAGRAMS, WIRE_BODY_MAX, WIRE_PREFIX,
+)
+
+from pcgrelay._core.probe import STATES as _STATES
+
+FLOW_STATES = ("STARTING", "UP", "RESUMING", "CLOSED")
+
+
+cdef class Application:
+    """What one stream has to do with its application. `state` is the stream's, or None once the core forgot it."""
+
+    cdef CoreStream* stream
+    cdef bytearray waiting      # from the application, not yet read by the core
+    cdef readonly bytearray received
+    cdef bint taking            # takes what the core has for it
+    cdef readonly bint ended        # the core passed FIN on
+    cdef readonly object cause   # (code, remote) of its end
+    cdef bint closes            # FIN follows what waits
+
+    def __cinit__(self) -> None:
+        self.waiting = bytearray()
+        self.received = bytearray()
+        self.taking = True
+
+    @property
+    def state(self) -> str | None:
+        return None if self.stream == NULL else _STATES[self.stream.state]
+
+    @property
+    def id(self) -> int | None:
+        return None if self.stream == NULL else self.stream.id
+
+    @property
+    def credit(self) -> tuple[int, int, int, int] | None:
+        """Sent, the limit on it, received, the limit on that."""
+        cdef CoreStream* stream = self.stream
+        return None if stream == NULL else (stream.tx.sent, stream.tx.limit, stream.rx.received, stream.rx.limit)
+
+
+cdef class Edge(Node):
+    """An edge, with its sessions and applications."""
+
+    cdef dict applications      # address of the core's stream -> Application
+    cdef public bint connects   # targets answer at once
+    cdef public bint refuses    # targets refuse
+    cdef readonly list answered  # the applications behind targets, in order
+
+    def __cinit__(self, **options) -> None:
+        self.applications = {}
+        self.answered = []
+        self.connects = True
+
+    def __dealloc__(self):
+        cdef Session* session
+        if self.shard == NULL:
+            return
+        while True:
+            session = <Session*>map_any(&self.shard.sessions)
+            if session == NULL:
+                break
+            edge_session_end(self.shard, session, CODE_DONE, RESULT_LOCAL_CLOSE, False, False, False)
+        while self.shard.waiting != NULL:
+            edge_abort(self.shard, self.shard.waiting, CODE_DONE, CAUSE_DONE)
+        free_streams(self.shard)
+        tables_drop(self.shard.tables)
+
+    def session_add(self, session: int, *, secret: bytes, binding: bytes, suite: int, initiator: bool, flows: int,
+                    cap: int, marking: int = 1, priority: int = 0) -> None:
+        if session_add(self.shard, session, exactly(secret, 32), exactly(binding, 32), suite, initiator, flows, cap,
+                       marking, priority, gauge_new(self.shard.workers, 1)) == NULL:
+            raise MemoryError
+
+    def session_path(self, session: int, *, link: int, in_label: int, out_label: int) -> None:
+        cdef Session* found = self.session(session)
+        cdef Result answer = session_path(self.shard, found, link, in_label, out_label)
+        if answer != RESULT_OK:
+            session_end(self.shard, found, answer)
+        self.bury()
+
+    def session_close(self, session: int, code: int) -> None:
+        edge_session_end(self.shard, self.session(session), code, RESULT_LOCAL_CLOSE, True, False, False)
+        self.settle()
+        self.bury()
+
+    def publish(self, exports: list[tuple[int, bytes]], imports: list[tuple[int, bytes, list[int]]],
+                grants: list[tuple[int, int]]) -> None:
+        """Exports (number, service); imports (number, service, sessions); grants (session, export), ascending."""
+        cdef Tables* tables = tables_new(<uint32_t>len(exports), <uint32_t>len(imports), <uint32_t>len(grants))
+        cdef Export* export
+        cdef Import* entry
+        cdef uint64_t session
+        if tables == NULL:
+            raise MemoryError
+        for at, (number, service) in enumerate(exports):
+            export = &tables.exports[<size_t>at]
+            export.number = number
+            export.marking = 1
+            export.state = EXPORT_READY
+            export.target_count = 1
+            export.connect_us = 2_000_000
+            export.service_length = <uint32_t>len(service)
+            memcpy(export.service, <const char*>service, len(service))
+        for at, (number, service, sessions) in enumerate(imports):
+            entry = &tables.imports[<size_t>at]
+            entry.number = number
+            entry.marking = 1
+            entry.state = IMPORT_LIVE
+            entry.service_length = <uint32_t>len(service)
+            memcpy(entry.service, <const char*>service, len(service))
+            entry.route_count = <uint32_t>len(sessions)
+            for place, session in enumerate(sessions):
+                entry.routes[<size_t>place].session = <uint32_t>session
+                entry.routes[<size_t>place].precedence = 2
+                entry.routes[<size_t>place].weight = 100
+        for at, (session, number) in enumerate(grants):
+            tables.grants[<size_t>at] = session << 16 | <uint64_t>number
+        if not tables_index(tables):
+            tables_drop(tables)
+            raise MemoryError
+        tables_drop(self.shard.tables)
+        self.shard.tables = tables
+        edge_tables_changed(self.shard)
+
+    def flow(self, session: int, index: int = 0) -> dict[str, object]:
+        cdef Session* found = self.session(session)
+        cdef Flow* flow = found.flows[<uint32_t>index]
+        if flow == NULL:
+            raise KeyError(index)
+        return {
+            "state": FLOW_STATES[flow.state], "resume_id": flow.resume_id, "next_number": flow.tx_next,
+            "next_volatile": flow.tx_control, "next_expected": flow.rx_next, "retained_bytes": flow.retained_bytes,
+            "send_epoch": flow.tx.number, "receive_epoch": flow.rx.number, "streams": flow.streams.count,
+        }
+
+    def has_session(self, session: int) -> bool:
+        return session_find(self.shard, session) != NULL
+
+    cdef Session* session(self, uint32_t number) except NULL:
+        cdef Session* found = session_find(self.shard, number)
+        if found == NULL:
+            raise KeyError(number)
+        return found
+
+    # -- applications -----------------------------------------------------------------------------------------------
+
+    def connect(self, number: int = 0) -> Application | None:
+        """An application connects to an import; None: it is refused."""
+        cdef CoreStream* stream = NULL
+        cdef uint32_t elsewhere = 0
+        answer = edge_accept(self.shard, number, -1, 0, &stream, &elsewhere)
+        return None if answer == ACCEPT_REFUSED or stream == NULL else self.application(stream)
+
+    cdef Application application(self, CoreStream* stream):
+        cdef Application found
+        if <size_t>stream not in self.applications:
+            found = Application()
+            found.stream = stream
+            self.applications[<size_t>stream] = found
+        return self.applications[<size_t>stream]
+
+    def write(self, application: Application, data: bytes, *, close: bool = False) -> None:
+        """The application writes, and perhaps closes its side."""
+        application.waiting += data
+        application.closes = application.closes or close
+        if application.stream != NULL and not application.stream.finished:
+            application.stream.readable = True
+            edge_ready(self.shard, application.stream)
+
+    def reads(self, application: Application, taking: bool) -> None:
+        """The application reads from now on, or stops."""
+        application.taking = taking
+        if application.stream != NULL and not application.stream.finished:
+            application.stream.writable = taking
+            edge_dirty(self.shard, application.stream)
+
+    def reset(self, application: Application) -> None:
+        if application.stream != NULL:
+            edge_abort(self.shard, application.stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
+
+    # -- a turn -----------------------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Serve applications, acknowledge, look at what is due."""
+        cdef Session* session
+        cdef Session* failed = NULL
+        cdef Timer* timer
+        cdef uint32_t at = 0
+        cdef Result answer = RESULT_OK
+        self.deliver()
+        self.serve()
+        self.tick_lanes()
+        while True:
+            session = <Session*>map_next(&self.shard.sessions, &at)
+            if session == NULL:
+                break
+            answer = session_tick(self.shard, session)
+            if answer != RESULT_OK:
+                session_end(self.shard, session, answer)
+                break
+        while True:
+            timer = wheel_pop(&self.shard.wheel, self.shard.now_us)
+            if timer == NULL:
+                break
+            edge_timer(self.shard, <CoreStream*>timer.owner)
+        session_acks(self.shard, &failed, &answer)
+        if failed != NULL:
+            session_end(self.shard, failed, answer)
+        self.settle()
+        self.bury()
+
+    cdef int deliver(self) except -1:
+        cdef CoreStream* stream
+        cdef Application application
+        cdef iovec parts[64]
+        cdef uint32_t i, n, first = 0
+        cdef uint64_t sent
+        while self.shard.dirty_streams != NULL:
+            stream = self.shard.dirty_streams
+            self.shard.dirty_streams = stream.next_dirty
+            stream.dirty = False
+            application = self.application(stream)
+            if stream.finished:
+                application.cause = (stream.code, stream.remote)
+                continue
+            if stream.connecting:
+                if application not in self.answered:
+                    self.answered.append(application)
+                if self.refuses:
+                    edge_abort(self.shard, stream, CODE_UNREACHABLE, CAUSE_TARGET_REFUSED)
+                elif self.connects:
+                    edge_connected(self.shard, stream)
+            elif application.taking:
+                while stream.out.count != 0:
+                    n = queue_vectors(&stream.out, parts, 64)
+                    sent = 0
+                    for i in range(n):
+                        application.received += (<char*>parts[i].iov_base)[:parts[i].iov_len]
+                        sent += parts[i].iov_len
+                    queue_sent(&stream.out, &self.shard.pool, sent)
+                    edge_wrote(self.shard, stream, sent)
+                if stream.fin_due and not stream.shut:
+                    application.ended = True
+                    stream.shut = True
+                edge_check_done(self.shard, stream)
+            if not stream.finished and queue_settle(&stream.out, &self.shard.pool, False, &first) != RESULT_OK:
+                edge_abort(self.shard, stream, CODE_BUSY, CAUSE_BUDGET)
+        return 0
+
+    cdef int serve(self) except -1:
+        cdef Flow* flow
+        cdef bint moved = True
+        while moved:
+            moved = False
+            for at in self.flows():
+                flow = <Flow*><size_t>at
+                if flow.lane != NULL and flow_has_room(flow) and (flow.small.head != NULL or flow.bulk.head != NULL):
+                    moved = self.serve_flow(flow) or moved
+                    break
+        return 0
+
+    cdef list flows(self):
+        cdef Flow* flow = self.shard.active_first
+        found = []
+        while flow != NULL:
+            found.append(<size_t>flow)
+            flow = flow.next_active
+        return found
+
+    cdef bint serve_flow(self, Flow* flow) except -1:
+        cdef CoreStream* stream
+        cdef Result answer
+        cdef uint32_t used = 0
+        cdef Buf* buf = buf_take(&self.shard.pool, BUF_LARGEST, False)
+        if buf == NULL:
+            return False
+        while used < WIRE_BODY_MAX / 2:
+            stream = list_pop(&flow.small)
+            if stream == NULL:
+                stream = list_pop(&flow.bulk)
+            if stream == NULL:
+                break
+            used += self.serve_stream(stream, buf_data(buf) + WIRE_PREFIX + used, WIRE_BODY_MAX - used)
+        if used == 0:
+            buf_drop(&self.shard.pool, buf)
+            return True
+        answer = session_bundle(self.shard, flow, buf, used)
+        if answer != RESULT_OK:
+            session_end(self.shard, <Session*>flow.session, answer)
+        return True
+
+    cdef uint32_t serve_stream(self, CoreStream* stream, uint8_t* p, uint32_t room) except? 0xffffffff:
+        cdef Application application = self.application(stream)
+        cdef uint32_t used = 0
+        cdef uint32_t asked, got
+        cdef bint gone = False
+        if stream.say != 0:
+            used = bundle_say(self.shard, stream, p, &gone)
+            if gone:
+                edge_bury(self.shard, stream)
+                return used
+        asked = bundle_may_read(stream, room - used - 256)
+        if asked != 0:
+            got = min(asked, len(application.waiting))
+            if got != 0:
+                memcpy(p + used + 8, <char*>application.waiting, got)
+                del application.waiting[:got]
+                used += bundle_data(self.shard, stream, p + used, got)
+            elif application.closes:
+                stream.ended = True
+            stream.readable = got == asked or (application.closes and not stream.ended)
+        if stream.ended:
+            used += bundle_fin(self.shard, stream, p + used)
+            edge_check_done(self.shard, stream)
+        elif bundle_may_read(stream, WIRE_BODY_MAX) != 0:
+            edge_ready(self.shard, stream)
+        return used
+
+    # -- what an edge makes of its lanes ------------------------------------------------------------------------------
+
+    cdef Result flow_frame(self, CoreLane* lane, Frame* frame, uint8_t* wire, Buf* owner):
+        cdef Flow* flow = NULL
+        cdef uint8_t* body = wire + WIRE_PREFIX
+        cdef uint32_t code = CODE_DONE
+        cdef Result answer = session_frame(self.shard, lane, frame, wire, &flow, &code)
+        if answer == RESULT_OK and frame.type == FRAME_BUNDLE:
+            answer = bundle_take(self.shard, flow, body, frame.length, owner)
+        elif answer == RESULT_OK and frame.type == FRAME_DATAGRAMS:
+            answer = bundle_take_datagrams(self.shard, body, frame.length)
+        elif answer == RESULT_OK and (flow.small.head != NULL or flow.bulk.head != NULL):
+            edge_activate(self.shard, flow)
+        if answer == RESULT_PEER_CLOSED:
+            edge_session_end(self.shard, <Session*>flow.session, code, answer, False, True, True)
+        elif answer != RESULT_OK and answer != RESULT_DUPLICATE:
+            session_end(self.shard, <Session*>flow.session, answer)
+        return RESULT_OK
+
+    cdef Result path_lost(self, CoreLane* lane, uint32_t label, uint32_t code):
+        session_lost(self.shard, lane, label, code)
+        return RESULT_OK
+
+    cdef int lane_came(self, CoreLane* lane) except -1:
+        cdef Session* failed = NULL
+        cdef Result answer = session_lane_up(self.shard, lane, &failed)
+        if answer != RESULT_OK:
+            session_end(self.shard, failed, answer)
+        return 0
+
+    cdef int lane_went(self, CoreLane* lane, uint32_t code) except -1:
+        session_lane_down(self.shard, lane, code)
+        return 0
+
+    cdef int bury(self) except -1:
+        cdef CoreStream* stream
+        cdef Application application
+        Node.bury(self)
+        stream = self.shard.buried_streams
+        while stream != NULL:
+            application = self.applications.pop(<size_t>stream, None)
+            if application is not None:
+                application.cause = (stream.code, stream.remote)
+                application.stream = NULL
+            stream = stream.next
+        free_streams(self.shard)
+        return 0
+
+
+cdef void session_end(Shard* shard, Session* session, Result reason) noexcept nogil:
+    edge_session_end(shard, session, edge_code(reason), reason, True, True, False)
+
+
+cdef void free_streams(Shard* shard) noexcept nogil:
+    cdef CoreStream* stream
+    while shard.buried_streams != NULL:
+        stream = shard.buried_streams
+        shard.buried_streams = stream.next
+        pool_free(&shard.pool, stream, sizeof(CoreStream))

@@ -1,0 +1,413 @@
+"""Lanes as Python sees them, with neither thread nor socket nor clock, and a relay. For tests and benches only.
+
+It does in few lines what the worker does around its system calls: a lane is fed bytes and gives bytes; time is what
+`now_us` says. What a frame of a flow means is left to the role.
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+
+from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, pool_free, pool_start, pool_stop
+from pcgrelay._core.epoch cimport EPOCH_SOFT_BYTES, EPOCH_SOFT_FRAMES, EPOCH_SOFT_US
+from pcgrelay._core.frame cimport Frame, frame_is_lane
+from pcgrelay._core.link cimport (
+    LANE_CLASSES, LANE_CLOSED, Lane as CoreLane, Link, Shard, gauge_new, lane_fill, lane_is_up, lane_keep, lane_next,
+    lane_say, lane_start, lane_stop, lane_take, lane_tick, link_add, link_find, link_remove,
+)
+from pcgrelay._core.mailbox cimport Event
+from pcgrelay._core.map cimport map_any, map_free
+from pcgrelay._core.probe cimport check, exactly
+from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
+from pcgrelay._core.relay cimport (
+    Path, relay_cut, relay_frame, relay_lost, relay_path_add, relay_path_remove, relay_sweep,
+)
+from pcgrelay._core.result cimport (
+    RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_REPLACED, RESULT_SOCKET,
+    Result,
+)
+from pcgrelay._core.timer cimport wheel_start
+from pcgrelay._core.wire cimport (
+    CODE_BUSY, CODE_DONE, CODE_VIOLATION, FRAME_CLOSE, FRAME_CONFIRM, FRAME_LOST, WIRE_PREFIX, wire_get16, wire_get32,
+    wire_put16,
+)
+
+from pcgrelay._core.probe import REASONS as _REASONS
+
+LANE_STATES = ("CONFIRMING", "UP", "DRAINING", "CLOSED")
+DAY_US = 86_400_000_000
+
+
+class Closed(Exception):
+    """The lane is closed; nothing can be fed to it."""
+
+
+cdef class Lane:
+    """One lane of a node. `reason` is why it closed."""
+
+    @property
+    def state(self) -> str:
+        return LANE_STATES[LANE_CLOSED if self.lane == NULL else self.lane.state]
+
+    @property
+    def said(self) -> bytes:
+        """What it sent when it was closed."""
+        return self.last
+
+    @property
+    def epochs(self) -> tuple[int, int]:
+        """Of what it sends and of what it receives."""
+        if self.lane == NULL:
+            raise Closed
+        return self.lane.tx.number, self.lane.rx.number
+
+    @property
+    def backlog(self) -> int:
+        return 0 if self.lane == NULL else self.lane.wire.bytes + sum(
+            [self.lane.pending[i].bytes for i in range(LANE_CLASSES)])
+
+    def feed(self, data: bytes) -> None:
+        """Bytes came. A refusal closes the lane; `reason` then says why."""
+        cdef bytearray space = bytearray(data)
+        cdef Result answer
+        if self.lane == NULL:
+            raise Closed
+        self.lane.heard_us = self.node.shard.now_us
+        answer = self.node.lane_feed(self.lane, <uint8_t*><char*>space, len(space))
+        self.node.settle()
+        if answer != RESULT_OK:
+            self.node.lane_end(self.lane, answer, CODE_VIOLATION)
+        self.node.bury()
+
+    def take(self, limit: int = 1 << 40) -> bytes:
+        """Bytes that the lane would send now, at most limit of them; they are gone from it."""
+        cdef iovec parts[64]
+        cdef uint64_t left = limit
+        cdef uint64_t part
+        cdef uint32_t i, n
+        found = []
+        while self.lane != NULL and left != 0:
+            answer = lane_fill(self.node.shard, self.lane)
+            if answer != RESULT_OK:
+                self.node.lane_end(self.lane, answer, CODE_VIOLATION)
+                break
+            n = queue_vectors(&self.lane.wire, parts, 64)
+            if n == 0:
+                break
+            for i in range(n):
+                part = min(left, parts[i].iov_len)
+                found.append((<char*>parts[i].iov_base)[:part])
+                left -= part
+            queue_sent(&self.lane.wire, &self.node.shard.pool, sum([len(data) for data in found[-<int>n:]]))
+        self.node.bury()
+        return b"".join(found)
+
+    def cut(self) -> None:
+        """TCP failed."""
+        if self.lane != NULL:
+            self.node.lane_end(self.lane, RESULT_SOCKET, CODE_DONE)
+        self.node.bury()
+
+    def close(self, code: int = 0) -> bytes:
+        """Close it in order; answer the last bytes."""
+        if self.lane == NULL:
+            raise Closed
+        self.node.lane_end(self.lane, RESULT_LOCAL_CLOSE, code)
+        self.node.bury()
+        return self.last
+
+    def say(self, kind: int, body: bytes) -> None:
+        """Send any lane frame, well formed or not."""
+        if self.lane == NULL:
+            raise Closed
+        check(lane_say(self.node.shard, self.lane, kind, <const uint8_t*>body, <uint32_t>len(body)))
+
+
+cdef class Node:
+    """One worker's share of a node, whatever its role."""
+
+    def __cinit__(self, *, memory: int = 64 << 20, reserve: int = 4 << 20, workers: int = 1, index: int = 0) -> None:
+        self.shard = <Shard*>calloc(1, sizeof(Shard))
+        if self.shard == NULL:
+            raise MemoryError
+        self.lanes = {}
+        self.shard.workers = workers
+        self.shard.index = index
+        # A clock that begins at 0 would hide what takes 0 for "never".
+        self.shard.now_us = DAY_US
+        self.shard.probe_us = 500_000
+        self.shard.handshake_us = 10_000_000
+        self.shard.wait_us = 5_000_000
+        self.shard.linger_us = 60_000_000
+        self.shard.limits.frames = EPOCH_SOFT_FRAMES
+        self.shard.limits.bytes = EPOCH_SOFT_BYTES
+        self.shard.limits.us = EPOCH_SOFT_US
+        pool_start(&self.shard.pool, memory, reserve)
+        wheel_start(&self.shard.wheel, self.shard.now_us)
+
+    def __dealloc__(self):
+        cdef Shard* shard = self.shard
+        cdef Link* link
+        cdef Path* path
+        if shard == NULL:
+            return
+        while shard.lanes != NULL:
+            lane_unlink(shard, shard.lanes)
+        free_lanes(shard)
+        while True:
+            link = <Link*>map_any(&shard.links)
+            if link == NULL:
+                break
+            link_remove(shard, link)
+        while True:
+            path = <Path*>map_any(&shard.paths)
+            if path == NULL:
+                break
+            relay_path_remove(shard, path.number)
+        relay_sweep(shard, True)
+        map_free(&shard.links)
+        map_free(&shard.labels)
+        map_free(&shard.outs)
+        map_free(&shard.paths)
+        map_free(&shard.sessions)
+        pool_stop(&shard.pool)
+        free(shard)
+
+    @property
+    def now_us(self) -> int:
+        return self.shard.now_us
+
+    @now_us.setter
+    def now_us(self, now_us: int) -> None:
+        self.shard.now_us = now_us
+
+    def limits(self, frames: int, octets: int, age_us: int) -> None:
+        """When keys are stepped."""
+        self.shard.limits.frames = frames
+        self.shard.limits.bytes = octets
+        self.shard.limits.us = age_us
+
+    @property
+    def memory(self) -> tuple[int, int]:
+        """Used now, and at most so far."""
+        return self.shard.pool.used, self.shard.pool.high_water
+
+    def counted(self, which: int) -> int:
+        """A counter, by its place in stats.pxd."""
+        return self.shard.stats.count[which]
+
+    def refused(self) -> dict[str, int]:
+        return {_REASONS[i]: self.shard.stats.refused[i] for i in range(32) if self.shard.stats.refused[i]}
+
+    def events(self) -> list[tuple[object, ...]]:
+        """What the control plane would be told: (kind, a, ..., i, text)."""
+        cdef Event* event
+        found = []
+        for i in range(self.shard.event_count):
+            event = &self.shard.events[i]
+            found.append((event.kind, event.a, event.b, event.c, event.d, event.e, event.f, event.g, event.h, event.i,
+                          (<char*>event.text)[:event.text_length]))
+        self.shard.event_count = 0
+        return found
+
+    def link_add(self, link: int, *, suite: int, dialler: bool, lanes: int, binding: bytes) -> None:
+        if link_add(self.shard, link, suite, dialler, lanes, exactly(binding, 32),
+                    gauge_new(self.shard.workers, 1)) == NULL:
+            raise MemoryError
+
+    def lane_start(self, link: int, *, index: int, number: int, secret: bytes) -> Lane:
+        cdef Lane lane = Lane()
+        cdef Link* found = link_find(self.shard, link)
+        if found == NULL:
+            raise KeyError(link)
+        lane.lane = lane_start(self.shard, found, -1, index, number, exactly(secret, 32))
+        if lane.lane == NULL:
+            raise MemoryError
+        lane.node = self
+        lane.lane.next = self.shard.lanes
+        if self.shard.lanes != NULL:
+            self.shard.lanes.prev = lane.lane
+        self.shard.lanes = lane.lane
+        self.lanes[<size_t>lane.lane] = lane
+        return lane
+
+    def turn(self) -> None:
+        """Look at what is due."""
+        self.tick_lanes()
+        relay_sweep(self.shard, False)
+        self.settle()
+        self.bury()
+
+    cdef int tick_lanes(self) except -1:
+        cdef CoreLane* lane = self.shard.lanes
+        cdef CoreLane* following
+        cdef Result answer
+        while lane != NULL:
+            following = lane.next
+            answer = lane_tick(self.shard, lane)
+            if answer != RESULT_OK:
+                self.lane_end(lane, answer, CODE_DONE)
+            lane = following
+        return 0
+
+    # -- what the role says of it; here: nothing ----------------------------------------------------------------------
+
+    cdef Result flow_frame(self, CoreLane* lane, Frame* frame, uint8_t* wire, Buf* owner):
+        return RESULT_OK
+
+    cdef Result path_lost(self, CoreLane* lane, uint32_t label, uint32_t code):
+        return RESULT_OK
+
+    cdef int lane_came(self, CoreLane* lane) except -1:
+        return 0
+
+    cdef int lane_went(self, CoreLane* lane, uint32_t code) except -1:
+        return 0
+
+    cdef int deliver(self) except -1:
+        return 0
+
+    # -- as the worker does it around its system calls ----------------------------------------------------------------
+
+    cdef Result lane_feed(self, CoreLane* lane, uint8_t* p, uint64_t n):
+        cdef Frame frame
+        cdef Buf* buf
+        cdef uint64_t part, used = 0
+        cdef Result answer
+        while lane.partial != NULL:
+            buf = lane.partial
+            part = n if n < lane.partial_need else lane.partial_need
+            memcpy(buf_data(buf) + buf.length, p, part)
+            p += part
+            n -= part
+            buf.length += <uint32_t>part
+            lane.partial_need -= <uint32_t>part
+            if lane.partial_need != 0:
+                return RESULT_OK
+            frame = lane.head
+            answer = lane_next(self.shard, lane, buf_data(buf), buf.length, lane.head_open, &frame, &used)
+            if answer == RESULT_MORE:
+                answer = lane_keep(self.shard, lane, buf_data(buf), buf.length, &frame, True)
+                if answer != RESULT_OK:
+                    return answer
+                continue
+            if answer != RESULT_OK:
+                return answer
+            lane.partial = NULL
+            answer = self.take_frame(lane, &frame, buf_data(buf), buf)
+            buf_drop(&self.shard.pool, buf)
+            if answer != RESULT_OK:
+                return answer
+        while n != 0:
+            answer = lane_next(self.shard, lane, p, n, False, &frame, &used)
+            if answer == RESULT_MORE:
+                return lane_keep(self.shard, lane, p, n, &frame, n >= WIRE_PREFIX)
+            if answer == RESULT_OK:
+                answer = self.take_frame(lane, &frame, p, NULL)
+            if answer != RESULT_OK:
+                return answer
+            p += used
+            n -= used
+        return RESULT_OK
+
+    cdef Result take_frame(self, CoreLane* lane, Frame* frame, uint8_t* wire, Buf* owner):
+        cdef uint8_t* body = wire + WIRE_PREFIX
+        cdef Result answer
+        if not frame_is_lane(frame.type):
+            return self.flow_frame(lane, frame, wire, owner)
+        answer = lane_take(self.shard, lane, frame, wire)
+        if answer == RESULT_OK and frame.type == FRAME_CONFIRM:
+            if lane.link.lanes[lane.index] != NULL:
+                self.lane_end(lane.link.lanes[lane.index], RESULT_REPLACED, CODE_DONE)
+            lane.link.lanes[lane.index] = lane
+            self.lane_came(lane)
+        elif answer == RESULT_OK and frame.type == FRAME_LOST:
+            return self.path_lost(lane, wire_get32(body), wire_get16(body + 4))
+        return answer
+
+    cdef int lane_end(self, CoreLane* lane, Result reason, uint32_t code) except -1:
+        cdef uint8_t body[4]
+        cdef iovec parts[64]
+        cdef uint32_t i, n
+        cdef Lane closed = self.lanes[<size_t>lane]
+        if lane.state == LANE_CLOSED:
+            return 0
+        closed.last = b""
+        if lane_is_up(lane) and reason != RESULT_SOCKET and reason != RESULT_PEER_CLOSED:
+            wire_put16(body, code)
+            wire_put16(body + 2, 0)
+            if lane_say(self.shard, lane, FRAME_CLOSE, body, 4) == RESULT_OK \
+                    and lane_fill(self.shard, lane) == RESULT_OK:
+                n = queue_vectors(&lane.wire, parts, 64)
+                for i in range(n):
+                    closed.last += (<char*>parts[i].iov_base)[:parts[i].iov_len]
+        closed.reason = _REASONS[<int>reason]
+        if lane.link.lanes[lane.index] == lane:
+            lane.link.lanes[lane.index] = NULL
+            self.lane_went(lane, code)
+        lane_unlink(self.shard, lane)
+        return 0
+
+    # Nothing may point into the bytes that were fed once they are gone.
+    cdef int settle(self) except -1:
+        cdef CoreLane* lane
+        cdef uint32_t i, first = 0
+        self.deliver()
+        while self.shard.dirty_lanes != NULL:
+            lane = self.shard.dirty_lanes
+            self.shard.dirty_lanes = lane.next_dirty
+            lane.dirty = False
+            if lane.state == LANE_CLOSED:
+                continue
+            for i in range(LANE_CLASSES):
+                if queue_settle(&lane.pending[i], &self.shard.pool, False, &first) != RESULT_OK:
+                    relay_cut(self.shard, lane, i, first)
+            if queue_settle(&lane.wire, &self.shard.pool, True, &first) != RESULT_OK:
+                self.lane_end(lane, RESULT_NO_MEMORY, CODE_BUSY)
+        return 0
+
+    cdef int bury(self) except -1:
+        cdef CoreLane* lane
+        self.settle()
+        lane = self.shard.buried_lanes
+        while lane != NULL:
+            (<Lane>self.lanes.pop(<size_t>lane)).lane = NULL
+            lane = lane.next
+        free_lanes(self.shard)
+        return 0
+
+
+cdef void lane_unlink(Shard* shard, CoreLane* lane) noexcept nogil:
+    lane_stop(shard, lane)
+    if lane.prev != NULL:
+        lane.prev.next = lane.next
+    else:
+        shard.lanes = lane.next
+    if lane.next != NULL:
+        lane.next.prev = lane.prev
+    lane.next = shard.buried_lanes
+    shard.buried_lanes = lane
+
+
+cdef void free_lanes(Shard* shard) noexcept nogil:
+    cdef CoreLane* lane
+    while shard.buried_lanes != NULL:
+        lane = shard.buried_lanes
+        shard.buried_lanes = lane.next
+        pool_free(&shard.pool, lane, sizeof(CoreLane))
+
+
+cdef class Relay(Node):
+    """A relay: what comes on one link goes out on another, or is lost."""
+
+    def path_add(self, path: int, *, a_link: int, a_in: int, a_out: int, b_link: int, b_in: int, b_out: int, cap: int,
+                 priority: int = 0, lanes: int = 1) -> None:
+        check(relay_path_add(self.shard, path, a_link, a_in, a_out, b_link, b_in, b_out, cap, priority, lanes))
+
+    def path_remove(self, path: int) -> None:
+        relay_path_remove(self.shard, path)
+
+    cdef Result flow_frame(self, CoreLane* lane, Frame* frame, uint8_t* wire, Buf* owner):
+        return relay_frame(self.shard, lane, frame, wire, owner)
+
+    cdef Result path_lost(self, CoreLane* lane, uint32_t label, uint32_t code):
+        return relay_lost(self.shard, lane, label, code)
