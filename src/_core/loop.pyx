@@ -112,7 +112,7 @@ cdef void loop_stop(Worker* self) noexcept nogil:
         drop_orders(order)
     port_unlisten(self, -1)
     port_deliver(self)
-    free_buried(self)
+    free_buried(self, True)
     drop_paths(shard)
     tables_drop(shard.tables)
     map_free(&shard.links)
@@ -182,7 +182,7 @@ cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
     # Serving and ticking can end streams and sessions; delivering can give credit back; both may make lanes dirty.
     port_deliver(self)
     trunk_flush(self)
-    free_buried(self)
+    free_buried(self, False)
     shard_events_pass(shard, &wake)
     if wake:
         worker_wake(self.event_fd)
@@ -241,10 +241,12 @@ cdef void tick(Worker* self) noexcept nogil:
         relay_sweep(shard, False)
 
 
-cdef void free_buried(Worker* self) noexcept nogil:
+# all: no turn follows.
+cdef void free_buried(Worker* self, bint all) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef Stream* stream
     cdef Lane* lane
+    cdef Lane* kept = NULL
     while shard.buried_streams != NULL:
         stream = shard.buried_streams
         shard.buried_streams = stream.next
@@ -252,7 +254,13 @@ cdef void free_buried(Worker* self) noexcept nogil:
     while shard.buried_lanes != NULL:
         lane = shard.buried_lanes
         shard.buried_lanes = lane.next
-        pool_free(&shard.pool, lane, sizeof(Lane))
+        if lane.unread and not all:
+            # The list of unread lanes still names it; the next turn takes it out.
+            lane.next = kept
+            kept = lane
+        else:
+            pool_free(&shard.pool, lane, sizeof(Lane))
+    shard.buried_lanes = kept
 
 
 cdef void acknowledge(Worker* self) noexcept nogil:
