@@ -68,7 +68,13 @@ class Conversation:
 
     def __post_init__(self) -> None:
         self._talks = len(self.scene.echo.talks)
-        self.sock = socket.create_connection(self.scene.doors[self.service], ANSWER_S)
+        self.sock = socket.socket()
+        self.sock.settimeout(ANSWER_S)
+        try:
+            self.sock.connect(self.scene.doors[self.service])
+        except ConnectionResetError:
+            # The session may be over before the connection was looked at.
+            self.ended = "reset"
 
     def __enter__(self) -> Self:
         return self
@@ -85,6 +91,8 @@ class Conversation:
 
     def say(self, size: int) -> None:
         """Send a random block and take in what comes back of it; less, if it is cut short."""
+        if self.ended:
+            return
         block = self.scene.random.randbytes(size)
         self.sent += block
         try:
