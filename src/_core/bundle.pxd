@@ -28,3 +28,6 @@ cdef uint32_t bundle_data(Shard* shard, Stream* stream, uint8_t* p, uint32_t n) 
 # The application's FIN, once everything before it was read: answer the size of the record at p, or 0 if it may not be
 # sent now.
 cdef uint32_t bundle_fin(Shard* shard, Stream* stream, uint8_t* p) noexcept nogil
+
+# The tables changed: end streams that they no longer allow, those of services that are gone among them.
+cdef void bundle_tables_changed(Shard* shard) noexcept nogil

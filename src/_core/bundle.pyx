@@ -8,7 +8,7 @@ from pcgrelay._core.edge cimport (
 )
 from pcgrelay._core.flow cimport FLOW_CLOSED, Flow, flow_late
 from pcgrelay._core.link cimport GAUGE_ROUND_TRIP, Shard, gauge_at
-from pcgrelay._core.map cimport map_find, map_put
+from pcgrelay._core.map cimport map_find, map_next, map_put
 from pcgrelay._core.queue cimport queue_push
 from pcgrelay._core.record cimport (
     Record, record_check, record_head, record_number, record_open, record_read, record_reset,
@@ -22,9 +22,9 @@ from pcgrelay._core.route cimport (
 )
 from pcgrelay._core.session cimport Session, session_bundle
 from pcgrelay._core.stats cimport (
-    CAUSE_BUDGET, CAUSE_DRAINING, CAUSE_FAR_RESET, CAUSE_MARKING, CAUSE_NOT_ALLOWED, CAUSE_TARGET_UNRESOLVED,
-    CAUSE_UNKNOWN_SERVICE, COUNT_APPLICATION_SENT, COUNT_DATAGRAMS_IGNORED, COUNT_LATE_RECORDS,
-    COUNT_STREAMS_REFUSED,
+    CAUSE_BUDGET, CAUSE_DONE, CAUSE_DRAINING, CAUSE_FAR_RESET, CAUSE_MARKING, CAUSE_NOT_ALLOWED,
+    CAUSE_TARGET_UNRESOLVED, CAUSE_UNKNOWN_SERVICE, COUNT_APPLICATION_SENT, COUNT_DATAGRAMS_IGNORED,
+    COUNT_LATE_RECORDS, COUNT_STREAMS_REFUSED, Cause,
 )
 from pcgrelay._core.stream cimport (
     SAY_ACCEPT, SAY_CREDIT, SAY_OPEN, SAY_RESET, STREAM_ANSWERING, STREAM_ANSWERING_FIN, STREAM_CLOSED, STREAM_IDLE,
@@ -161,6 +161,7 @@ cdef Result take_open(Shard* shard, Flow* flow, const Record* record) noexcept n
     cdef Session* session = <Session*>flow.session
     cdef const Export* entry
     cdef Stream* stream
+    cdef Cause cause
     if record.stream <= flow.rx_highest:
         return RESULT_BAD_STREAM
     flow.rx_highest = record.stream
@@ -189,10 +190,10 @@ cdef Result take_open(Shard* shard, Flow* flow, const Record* record) noexcept n
     stream.number = <int>entry.number
     edge_count(shard, stream, 1)
     stream.rule = entry.rule
-    if not tables_grants(shard.tables, session.number, entry.number):
-        edge_abort(shard, stream, CODE_REFUSED, CAUSE_NOT_ALLOWED)
-    elif record.marking < entry.marking:
-        edge_abort(shard, stream, CODE_REFUSED, CAUSE_MARKING)
+    stream.marking = <uint8_t>record.marking
+    cause = admission(shard, session.number, entry, stream.marking)
+    if cause != CAUSE_DONE:
+        edge_abort(shard, stream, CODE_REFUSED, cause)
     elif shard.draining or entry.state == EXPORT_DRAIN:
         edge_abort(shard, stream, CODE_DRAINING, CAUSE_DRAINING)
     elif entry.state == EXPORT_UNRESOLVED or entry.target_count == 0:
@@ -203,6 +204,54 @@ cdef Result take_open(Shard* shard, Flow* flow, const Record* record) noexcept n
         timer_set(&shard.wheel, &stream.timer, shard.now_us + entry.connect_us)
         edge_dirty(shard, stream)
     return RESULT_OK
+
+
+# -- new tables -------------------------------------------------------------------------------------------------------
+
+# Why the tables do not let the peer of a session use an export, or CAUSE_DONE: they do.
+cdef Cause admission(Shard* shard, uint32_t session, const Export* entry, uint8_t marking) noexcept nogil:
+    if not tables_grants(shard.tables, session, entry.number):
+        return CAUSE_NOT_ALLOWED
+    return CAUSE_MARKING if marking < entry.marking else CAUSE_DONE
+
+
+cdef void judge_anew(Shard* shard, Stream* stream) noexcept nogil:
+    cdef const Export* entry
+    cdef Cause cause
+    if stream.opener:
+        if tables_import(shard.tables, <uint32_t>stream.number) == NULL:
+            edge_abort(shard, stream, CODE_REFUSED, CAUSE_NOT_ALLOWED)
+        return
+    entry = tables_export(shard.tables, stream.service, stream.service_length)
+    if entry == NULL:
+        edge_abort(shard, stream, CODE_UNKNOWN, CAUSE_UNKNOWN_SERVICE)
+        return
+    stream.rule = entry.rule
+    cause = admission(shard, stream.session, entry, stream.marking)
+    if cause != CAUSE_DONE:
+        edge_abort(shard, stream, CODE_REFUSED, cause)
+
+
+cdef void bundle_tables_changed(Shard* shard) noexcept nogil:
+    cdef uint32_t at = 0, place, i
+    cdef Session* session = <Session*>map_next(&shard.sessions, &at)
+    cdef Flow* flow
+    cdef Stream* stream
+    while session != NULL:
+        for i in range(session.flow_count):
+            flow = session.flows[i]
+            if flow == NULL:
+                continue
+            place = 0
+            stream = <Stream*>map_next(&flow.streams, &place)
+            while stream != NULL:
+                if not stream.finished:
+                    judge_anew(shard, stream)
+                    if stream.buried:
+                        # It left the table, which may have moved others to places that were looked at.
+                        place = 0
+                stream = <Stream*>map_next(&flow.streams, &place)
+        session = <Session*>map_next(&shard.sessions, &at)
 
 
 # -- records that go --------------------------------------------------------------------------------------------------

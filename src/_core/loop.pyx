@@ -3,6 +3,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from pcgrelay._core.buf cimport pool_free, pool_start, pool_stop
+from pcgrelay._core.bundle cimport bundle_tables_changed
 from pcgrelay._core.edge cimport edge_abort, edge_code, edge_session_end, edge_tables_changed, edge_timer
 from pcgrelay._core.handle cimport HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
@@ -322,6 +323,7 @@ cdef void take_order(Worker* self, Order* order) noexcept nogil:
         tables_drop(shard.tables)
         shard.tables = <Tables*>order.pointer
         edge_tables_changed(shard)
+        bundle_tables_changed(shard)
     elif order.kind == ORDER_LISTEN:
         port_listen(self, order)
     elif order.kind == ORDER_UNLISTEN:

@@ -87,6 +87,7 @@ cdef struct Stream:
     uint8_t target              # which of the export's addresses is being tried
     uint8_t elsewhere           # the worker that adopts its socket, plus 1; 0: none
     uint8_t cause
+    uint8_t marking             # that the far edge gave it in OPEN
     uint8_t state
     uint8_t say                 # SAY_*
     uint8_t place

@@ -113,6 +113,8 @@ class Core:
         exports: (number, service, marking, rule, state, connect_timeout_ms, targets [(numeric ip, port), ...]).
         imports: (number, service without owner, marking, priority, state, routes [(session, precedence, weight), ...]).
         grants: (session, [export numbers its peer may open]). A session that is not named may open nothing.
+        Open streams are judged by the new tables too: those of an import or export that is gone, and those whose grant
+        went or whose marking no longer suffices, are reset, and the application's connection is closed.
         Numbers of imports and exports are 0 to 65,535.
         """
     def import_listen(self, number: int, fds: Sequence[int]) -> None:
