@@ -1,0 +1,83 @@
+/* Clock, quantiles, and processor time from /proc. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "load.h"
+
+double now_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+void samples_add(struct samples *samples, double seconds)
+{
+    if (samples->count == samples->room) {
+        samples->room = samples->room ? samples->room * 2 : 1 << 16;
+        samples->tenths_us = realloc(samples->tenths_us, samples->room * sizeof *samples->tenths_us);
+        if (!samples->tenths_us)
+            fail("no memory for the samples");
+    }
+    double tenths = seconds * 1e7;
+    samples->tenths_us[samples->count++] = tenths < 4e9 ? (uint32_t)tenths : UINT32_MAX;
+}
+
+static int compare(const void *a, const void *b)
+{
+    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+    return (left > right) - (left < right);
+}
+
+double samples_us(struct samples *samples, double quantile)
+{
+    if (samples->count == 0)
+        return 0;
+    qsort(samples->tenths_us, samples->count, sizeof *samples->tenths_us, compare);
+    size_t at = (size_t)(quantile * (double)(samples->count - 1) + 0.5);
+    return samples->tenths_us[at] / 10.0;
+}
+
+/* User and system time of a process with all its threads, those that ended included. */
+static double pid_cpu_s(int pid)
+{
+    char path[64], text[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    FILE *file = fopen(path, "r");
+    if (!file)
+        fail("process %d of the gateway has ended", pid);
+    size_t n = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[n] = 0;
+    /* The name is in brackets and may hold anything; fields 14 and 15 of the line are the 12th and 13th behind it. */
+    char *at = strrchr(text, ')');
+    unsigned long user, system;
+    if (!at || sscanf(at + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+        fail("%s is not understood", path);
+    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
+struct usage usage_now(void)
+{
+    struct usage usage = {0};
+    for (int i = 0; i < options.pid_count; i++)
+        usage.of_pid[i] = pid_cpu_s(options.pids[i]);
+    struct rusage own;
+    getrusage(RUSAGE_SELF, &own);
+    usage.own = (double)(own.ru_utime.tv_sec + own.ru_stime.tv_sec) +
+                (double)(own.ru_utime.tv_usec + own.ru_stime.tv_usec) * 1e-6;
+    unsigned long long user, nice, system, idle, wait, irq, softirq, steal;
+    FILE *file = fopen("/proc/stat", "r");
+    if (!file || fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &wait, &irq,
+                        &softirq, &steal) != 8)
+        fail("/proc/stat is not understood");
+    fclose(file);
+    double tick = (double)sysconf(_SC_CLK_TCK);
+    usage.busy = (double)(user + nice + system + irq + softirq) / tick;
+    usage.stolen = (double)steal / tick;
+    return usage;
+}

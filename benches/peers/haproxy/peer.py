@@ -1,0 +1,34 @@
+"""haproxy: each hop ends TLS and begins it anew; or the middle one passes the ciphertext through."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from benches import certificates
+from benches.chain import Chain
+
+TEMPLATE = Path(__file__).with_name("hop.cfg")
+
+
+class Haproxy(Chain):
+    name: ClassVar[str] = "haproxy"
+    passes_through: ClassVar[bool] = False
+
+    def start_hops(self) -> None:
+        place = self.place
+        certificates.make(place.folder, [f"{name}.bench" for name in place.names])
+        for hop, name in enumerate(place.names):
+            plain = self.passes_through and name == "r"
+            bind = "" if hop == 0 or plain else f"ssl crt {name}.bench.both ca-file ca.crt verify required"
+            # Behind a hop that passes through it is the last one that shows its certificate.
+            far = "b" if self.passes_through else place.names[min(hop + 1, place.hops - 1)]
+            server = f"ssl crt {name}.bench.both ca-file ca.crt verify required verifyhost {far}.bench sni str({far}.bench)"
+            if name == "b" or plain:
+                server = ""
+            values = {"LISTEN": place.address(hop), "NEXT": place.next_address(hop), "BIND_TLS": bind, "SERVER_TLS": server}
+            config = self.write(TEMPLATE, f"{name}.cfg", values)
+            self.spawn(hop, ["haproxy", "-db", "-f", config])
+
+
+class HaproxyPass(Haproxy):
+    name = "haproxy-pass"
+    passes_through = True
