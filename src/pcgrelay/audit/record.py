@@ -175,6 +175,7 @@ class PathRefused(Record, frozen=True, kw_only=True):
     destination: str
     code: str
     reason: str
+    suppressed: int = 0
 
 
 class EntryRefused(Record, frozen=True, kw_only=True):

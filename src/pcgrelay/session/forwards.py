@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pcgrelay.audit.record import PathRefused as PathRefusedRecord
-from pcgrelay.audit.record import Say
+from pcgrelay.audit.record import Say, Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.model import NameProblem, NodeId
 from pcgrelay.routing.policy import Budget
@@ -35,6 +35,7 @@ from pcgrelay.session.messages import (
 from pcgrelay.session.paths import sender_refusal
 
 ANSWER_DEADLINE_MS = 10_000
+LINE_INTERVAL_MS = 1_000
 FORWARDS_MOST = 65_536
 FORWARDS_OF_A_LINK_MOST = 4_096
 # CARRY is for handshakes. A path may carry two of the largest at once and a trickle after that, so that nobody uses the
@@ -104,6 +105,7 @@ class Forwards:
         self._budget = budget
         self._say = say
         self._clock = clock
+        self._throttle = Throttle(LINE_INTERVAL_MS)
         self._by_key: dict[tuple[int, bytes], Forward] = {}
         self._of_link: dict[int, int] = {}
         self._next_number = 0
@@ -160,14 +162,17 @@ class Forwards:
             forward = self._planned(a, asked)
         except _Refusal as refusal:
             self._count(refusal.reason)
-            self._say(
-                PathRefusedRecord(
-                    source=asked.source,
-                    destination=asked.destination,
-                    code=code_name(refusal.code),
-                    reason=refusal.reason,
+            suppressed = self._throttle.admit(f"{a.number} {refusal.reason}", self._clock.monotonic_ms())
+            if suppressed is not None:
+                self._say(
+                    PathRefusedRecord(
+                        source=asked.source,
+                        destination=asked.destination,
+                        code=code_name(refusal.code),
+                        reason=refusal.reason,
+                        suppressed=suppressed,
+                    )
                 )
-            )
             self._refuse(a, asked.session, refusal.code, refusal.reason)
             return
         beside = self._by_key.get((forward.b.number, asked.session))

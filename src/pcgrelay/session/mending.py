@@ -206,11 +206,11 @@ class Mender:
         """Another edge opened a new path for a session that it says is ours."""
         # The identity is the one that the session's handshake proved; a path in another's name is no path.
         if session is None or session.initiator or session.key.edge != source:
-            self.paths.refuse(link, asked.session, Code.UNKNOWN, "unknown_session")
+            self.paths.refuse(link, asked, Code.UNKNOWN, "unknown_session")
         elif session.state not in (State.UP, State.STALLED):
-            self.paths.refuse(link, asked.session, Code.BUSY, "not_up")
+            self.paths.refuse(link, asked, Code.BUSY, "not_up")
         elif asked.flows < session.flows or asked.cap < session.cap:
-            self.paths.refuse(link, asked.session, Code.LIMIT, "path_too_small")
+            self.paths.refuse(link, asked, Code.LIMIT, "path_too_small")
         else:
             self._resume_taken(session, link, asked, source)
 
@@ -224,6 +224,6 @@ class Mender:
             end = self.paths.accept(link, asked, source, flows=session.flows, cap=session.cap)
             self._take_path(session, end)
         except (PathRefused, DataPlaneRefused):
-            self.paths.refuse(link, asked.session, Code.BUSY, "no_place")
+            self.paths.refuse(link, asked, Code.BUSY, "no_place")
             return
         self.paths.accept_told(end)

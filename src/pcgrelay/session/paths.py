@@ -80,6 +80,8 @@ class EdgePaths:
         self._labels = labels
         self._answerer = answerer
         self._ends: dict[tuple[int, bytes], PathEnd] = {}
+        self.refused: dict[str, int] = {}
+        self.on_refused: Callable[[Link, PathOpen, int, str], None] | None = None
 
     def open(
         self,
@@ -122,9 +124,13 @@ class EdgePaths:
         """Tell the other edge, once this one is ready for what comes over the path."""
         end.link.send(PathAccept(session=end.session, flows=end.flows, cap=end.cap, label=end.in_label))
 
-    def refuse(self, link: Link, session: bytes, code: int, reason: str) -> None:
-        """Tell who asked that there is no path."""
-        link.send(PathRefuse(session=session, code=code, reason=reason, by=self._me.uri))
+    def refuse(self, link: Link, asked: PathOpen, code: int, reason: str, *, is_fault: bool = True) -> None:
+        """Tell who asked that there is no path, and count it if somebody is at fault."""
+        link.send(PathRefuse(session=asked.session, code=code, reason=reason, by=self._me.uri))
+        if is_fault:
+            self.refused[reason] = self.refused.get(reason, 0) + 1
+            if self.on_refused is not None:
+                self.on_refused(link, asked, code, reason)
 
     def carry(self, end: PathEnd, data: bytes) -> None:
         """Send bytes of a session's handshake over the path."""
@@ -164,14 +170,14 @@ class EdgePaths:
         try:
             source = NodeId.from_uri(asked.source)
         except NameProblem:
-            self.refuse(link, asked.session, Code.VIOLATION, "malformed")
+            self.refuse(link, asked, Code.VIOLATION, "malformed")
             return
         if word := sender_refusal(asked, link.peer):
-            self.refuse(link, asked.session, Code.VIOLATION, word)
+            self.refuse(link, asked, Code.VIOLATION, word)
         elif asked.destination != self._me.uri:
-            self.refuse(link, asked.session, Code.UNKNOWN, "not_this_edge")
+            self.refuse(link, asked, Code.UNKNOWN, "not_this_edge")
         elif source.realm != self._me.realm or source == self._me:
-            self.refuse(link, asked.session, Code.REFUSED, "wrong_realm")
+            self.refuse(link, asked, Code.REFUSED, "wrong_realm")
         else:
             self._answerer.path_asked(link, asked, source)
 

@@ -311,20 +311,17 @@ class Sessions:
             return
         key = Key(source, asked.marking)
         if word := self._setup_refusal(asked, key):
-            if word != GLARE:
-                self._count(word)
-            self.paths.refuse(link, asked.session, Code.BUSY, word)
+            self.paths.refuse(link, asked, Code.BUSY, word, is_fault=word != GLARE)
             return
         flows = min(asked.flows, self._presence.config.node.lanes, link.lanes)
         cap = min(asked.cap, self._cap_for(flows), link.cap, CAP_MOST_BYTES)
         if cap < CAP_LEAST_BYTES or not 1 <= asked.marking <= 3:
-            self.paths.refuse(link, asked.session, Code.VIOLATION, "malformed")
+            self.paths.refuse(link, asked, Code.VIOLATION, "malformed")
             return
         try:
             end = self.paths.accept(link, asked, source, flows=flows, cap=cap)
         except PathRefused as refused:
-            self._count(refused.reason)
-            self.paths.refuse(link, asked.session, refused.code, refused.reason)
+            self.paths.refuse(link, asked, refused.code, refused.reason)
             return
         session = self._added(asked.session, key, initiator=False, priority=asked.priority)
         session.path = end
