@@ -186,7 +186,7 @@ class Linked:
         writer.write(self.reference.preamble(index, number))
         return self.reference.lane(index, number, True), reader, writer
 
-    async def path(self, destination: NodeId, **changes: object) -> tuple[PathOpen, PathAccept]:
+    async def path(self, destination: NodeId, /, **changes: object) -> tuple[PathOpen, PathAccept]:
         """Ask for a path; raises Refused with the reason if there is none."""
         values: dict[str, object] = {
             "session": os.urandom(16),
