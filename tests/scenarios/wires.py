@@ -9,12 +9,14 @@ import hashlib
 import select
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Self
 
 import pytest
-from stage import Address, Line
+from stage import Address, Line, until
 
 WAIT_S = 10.0
 
@@ -53,15 +55,16 @@ def accepted(server: socket.socket) -> socket.socket:
 
 
 @contextmanager
-def wire(line: Line, service: str = "echo") -> Iterator[tuple[socket.socket, socket.socket]]:
+def wire_between(door: Address, target: Address) -> Iterator[tuple[socket.socket, socket.socket]]:
     """The client's and the server's end of one relayed connection."""
     # OPEN goes out with the connection, so the server has it without a byte from the client.
-    with (
-        listening(line.target(service)) as server,
-        connected(line.door(service)) as client,
-        accepted(server) as far,
-    ):
+    with listening(target) as server, connected(door) as client, accepted(server) as far:
         yield client, far
+
+
+def wire(line: Line, service: str = "echo") -> AbstractContextManager[tuple[socket.socket, socket.socket]]:
+    """The same, for a service of a line."""
+    return wire_between(line.door(service), line.target(service))
 
 
 def reset(sock: socket.socket) -> None:
@@ -140,3 +143,52 @@ def refused_after(address: Address) -> float:
     with pytest.raises(ConnectionResetError), connected(address) as client:
         client.recv(1)
     return time.monotonic() - begun
+
+
+class Conversation:
+    """A relayed connection on which one side asks without a pause and the other answers, each word checked."""
+
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        self.words = 0
+        self.longest_s = 0.0
+        self.failure = ""
+        self._client, self._server = client, server
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._talk)
+
+    @classmethod
+    @contextmanager
+    def over(cls, client: socket.socket, server: socket.socket) -> Iterator[Self]:
+        """Talk until the end of the block."""
+        made = cls(client, server)
+        made._thread.start()
+        try:
+            yield made
+        finally:
+            made._ending.set()
+            made._thread.join(2 * WAIT_S)
+
+    def await_words(self, more: int, seconds: float = WAIT_S) -> None:
+        """Wait until so many more words were heard back."""
+        aim = self.words + more
+        until(lambda: self.words >= aim or self.failure, seconds, f"{more} words more")
+        assert not self.failure
+
+    def forget_the_longest(self) -> None:
+        self.longest_s = 0.0
+
+    def _talk(self) -> None:
+        try:
+            while not self._ending.is_set():
+                begun = time.monotonic()
+                word = sequence(1_000, f"word {self.words}")
+                self._client.sendall(word)
+                if read_exactly(self._server, 1_000) != word:
+                    raise AssertionError("another word was asked")
+                self._server.sendall(word[::-1])
+                if read_exactly(self._client, 1_000) != word[::-1]:
+                    raise AssertionError("another word was answered")
+                self.longest_s = max(self.longest_s, time.monotonic() - begun)
+                self.words += 1
+        except (OSError, AssertionError) as error:
+            self.failure = repr(error)

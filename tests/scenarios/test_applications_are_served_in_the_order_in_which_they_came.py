@@ -1,0 +1,34 @@
+"""Several connections one after another: the target sees them in the same order, as it would without gateways."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from stage import Line, Stage, line
+from wires import accepted, connected, listening, read_exactly
+
+COUNT = 20
+
+
+def test_when_the_path_is_there(path: Line) -> None:
+    with ExitStack() as stack:
+        server = stack.enter_context(listening(path.target("echo")))
+        clients = [stack.enter_context(connected(path.door("echo"))) for _ in range(COUNT)]
+        for number, client in enumerate(clients):
+            client.sendall(b"%02d" % number)
+        heard = [read_exactly(stack.enter_context(accepted(server)), 2) for _ in range(COUNT)]
+    assert heard == [b"%02d" % number for number in range(COUNT)]
+    path.await_quiet()
+
+
+def test_when_they_came_before_the_rest_of_the_realm(tmp_path: Path) -> None:
+    with Stage(tmp_path) as stage, ExitStack() as stack:
+        made = line(stage, "edge-relay-edge", ["echo"])
+        made.importer.start()
+        server = stack.enter_context(listening(made.target("echo")))
+        clients = [stack.enter_context(connected(made.door("echo"))) for _ in range(COUNT)]
+        for number, client in enumerate(clients):
+            client.sendall(b"%02d" % number)
+        assert made.importer.service("echo").state == "waiting"
+        stage.start(*made.relays, made.exporter)
+        heard = [read_exactly(stack.enter_context(accepted(server)), 2) for _ in range(COUNT)]
+    assert heard == [b"%02d" % number for number in range(COUNT)]

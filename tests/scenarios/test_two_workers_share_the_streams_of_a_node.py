@@ -1,0 +1,61 @@
+"""Nodes with two workers each: two lanes on every link, streams on both, and each stream whole."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from crowd import Crowd
+from programs import iperf, run
+from stage import TOPOLOGIES, Line, Stage, line, until
+
+WORKERS = 2
+IDLE, BUSY, TURNS = 100, 100, 20
+SHORT = 2_000
+# What even a crowded machine must reach, in bits a second.
+LEAST = 100e6
+
+
+@pytest.fixture(scope="module", params=TOPOLOGIES)
+def wide(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    with Stage(tmp_path_factory.mktemp("wide")) as stage:
+        made = line(stage, request.param, ["echo", "iperf"], node_table={"workers": WORKERS})
+        made.start()
+        yield made
+
+
+def test_every_link_has_two_lanes(wide: Line) -> None:
+    links = [link for node in wide.nodes for link in node.status().links]
+    assert {(link.lanes, link.lanes_up) for link in links} == {(WORKERS, WORKERS)}
+    for node in wide.nodes:
+        threads = [path.read_text() for path in Path(f"/proc/{node.pid}/task").glob("*/comm")]
+        assert len(threads) > WORKERS
+
+
+def test_many_streams_each_hear_their_own_words(wide: Line) -> None:
+    with (
+        Crowd.of("serve", *wide.target("echo")),
+        Crowd.of("mixed", *wide.door("echo"), IDLE, BUSY, TURNS) as clients,
+    ):
+        until(lambda: wide.streams() == 2 * (IDLE + BUSY), what="all streams are open at both edges")
+        assert clients.go()["wrong"] == 0
+    wide.await_quiet()
+
+
+def test_short_connections_go_over_both(wide: Line, figure: Callable[[str], None]) -> None:
+    with Crowd.of("serve", *wide.target("echo")), Crowd.of("short", *wide.door("echo"), SHORT, 20) as clients:
+        found = clients.go()
+    assert found["wrong"] == 0
+    wide.await_quiet()
+    figure(f"{SHORT / found['seconds']:.0f} connections a second")
+
+
+def test_four_bulk_streams_share_them(wide: Line, tmp_path: Path, figure: Callable[[str], None]) -> None:
+    host, port = wide.door("iperf")
+    with iperf(tmp_path / "iperf", wide.target("iperf")):
+        said = run("iperf3", "-c", host, "-p", str(port), "-t", "2", "-P", "4", "-J")
+    end = json.loads(said)["end"]
+    assert min(stream["receiver"]["bytes"] for stream in end["streams"]) > 0
+    rate = end["sum_received"]["bits_per_second"]
+    assert rate > LEAST
+    figure(f"{rate / 8e6:.0f} MB/s")
