@@ -176,7 +176,9 @@ class World:
         moved = True
         while moved:
             self.turn()
-            moved = any([wire.carry() for wire in self.wires()])
+            moved = False
+            for wire in self.wires():
+                moved = wire.carry() or moved
 
     def wait(self, seconds: float) -> None:
         """Let time pass, and carry what it brings about."""

@@ -1,0 +1,57 @@
+"""The snapshot of service tables: lookups by name, number and grant, and who frees it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pcgrelay._core.probe_store import Tables
+
+# Two names with the same FNV-1a hash of 32 bits, so that the chain behind one hash is walked.
+TWINS = (b"costarring", b"liquid")
+
+
+def fnv(name: bytes) -> int:
+    value = 2166136261
+    for octet in name:
+        value = (value ^ octet) * 16777619 % (1 << 32)
+    return value
+
+
+def test_names_that_share_a_hash_are_told_apart() -> None:
+    assert fnv(TWINS[0]) == fnv(TWINS[1])
+    tables = Tables([(4, TWINS[0]), (5, TWINS[1])], [], [])
+    assert [tables.export(name) for name in TWINS] == [4, 5]
+
+
+def test_a_name_is_found_whole_or_not_at_all() -> None:
+    tables = Tables([(0, b"custody"), (1, b"custody-2"), (65_535, b"s" * 63)], [], [])
+    assert tables.export(b"custody") == 0
+    assert tables.export(b"custody-2") == 1
+    assert tables.export(b"s" * 63) == 65_535
+    for name in (b"", b"custod", b"custody-", b"Custody", b"s" * 62):
+        assert tables.export(name) is None
+
+
+def test_imports_are_found_by_number() -> None:
+    tables = Tables([], [(0, b"zero"), (7, b"seven"), (65_535, b"last")], [])
+    assert [tables.imported(number) for number in (0, 7, 65_535, 1, 65_536)] == [b"zero", b"seven", b"last", None, None]
+
+
+@given(grants=st.sets(st.tuples(st.integers(0, 5) | st.just(0xFFFFFFFF), st.integers(0, 5) | st.just(0xFFFF))))
+def test_only_what_is_granted_is_granted(grants: set[tuple[int, int]]) -> None:
+    tables = Tables([], [], sorted(grants))
+    for session in (0, 1, 2, 3, 4, 5, 0xFFFFFFFF):
+        for export in (0, 1, 2, 3, 4, 5, 0xFFFF):
+            assert tables.grants(session, export) == ((session, export) in grants)
+
+
+def test_an_empty_snapshot_grants_nothing() -> None:
+    tables = Tables([], [], [])
+    assert (tables.export(b"x"), tables.imported(0), tables.grants(0, 0)) == (None, None, False)
+
+
+def test_a_snapshot_lives_until_its_last_reference_goes() -> None:
+    tables = Tables([(1, b"x")], [], [])
+    tables.hold()
+    assert tables.references == 2
+    tables.drop()
+    assert (tables.references, tables.export(b"x")) == (1, 1)
