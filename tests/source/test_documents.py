@@ -1,0 +1,80 @@
+"""The pages under docs/ name files, tests, events, reasons and counters; here they are held to the sources."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pcgrelay.audit import record
+from pcgrelay.cli.root import COMMANDS
+from pcgrelay.session.identity import Refusal
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted(DOCS.rglob("*.md"))]
+# Words that are refused under a constant or as an argument; see pcgrelay.session and pcgrelay.routing.
+REASON = re.compile(r'(?:Refused|_Refusal|_farewell|_count)\((?:Code\.\w+, )?"([a-z_]+)"|return "([a-z]+_[a-z_]+)"')
+
+
+def words(page: Path) -> set[str]:
+    """Everything that stands in backquotes."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.S | re.M)
+    return set(re.findall(r"`([^`]+)`", text))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_architecture_names_every_file() -> None:
+    named = words(DOCS / "architecture.md")
+    sources = [path for path in (ROOT / "src" / "_core").iterdir() if path.suffix in {".pyx", ".pxd"}]
+    # The probe may have several parts.
+    core = {"probe" if path.stem.startswith("probe_") else path.stem for path in sources} - {"__init__"}
+    package = ROOT / "src" / "pcgrelay"
+    control = {str(path.relative_to(package).with_suffix("")) for path in package.rglob("*.py")}
+    control -= {"__init__", "_core/__init__"}
+    assert core - named == set()
+    assert control - named == set()
+    rows = re.findall(r"^\| (`[^|]+) \|", (DOCS / "architecture.md").read_text(), re.M)
+    listed = {name for row in rows for name in re.findall(r"`([a-z_/]+)`", row)}
+    assert {name for name in listed if "/" in name} - control == set()
+
+
+def test_the_threats_name_tests_that_are_there() -> None:
+    missing = []
+    last = Path()
+    for name in re.findall(r"`((?:\w+/test_\w+\.py)?(?:::\w+)?)`", (DOCS / "threats.md").read_text()):
+        path, _, function = name.partition("::")
+        last = ROOT / "tests" / path if path else last
+        if not last.is_file() or (function and f"def {function}(" not in last.read_text()):
+            missing.append(name)
+    assert missing == []
+
+
+def test_the_operations_name_tests_that_are_there() -> None:
+    for path in re.findall(r"pytest (tests/\S+\.py)", (DOCS / "operations.md").read_text()):
+        assert (ROOT / path).is_file(), path
+
+
+def test_the_operations_name_every_event() -> None:
+    named = words(DOCS / "operations.md")
+    events = {kind.EVENT for kind in vars(record).values() if isinstance(kind, type) and hasattr(kind, "EVENT")}
+    assert events
+    assert events - named == set()
+
+
+def test_the_operations_name_every_reason() -> None:
+    named = words(DOCS / "operations.md")
+    found = {reason.value for reason in Refusal} - {Refusal.OTHER.value}
+    for folder in ("session", "routing"):
+        for path in (ROOT / "src" / "pcgrelay" / folder).glob("*.py"):
+            found |= {first or second for first, second in REASON.findall(path.read_text())}
+    assert found - named == set()
+
+
+def test_the_readme_names_every_command() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert [name for name in COMMANDS if f"`pcgrelay {name}" not in text] == []
