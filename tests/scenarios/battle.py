@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +34,15 @@ class Battle:
 
 
 @contextmanager
-def battle_begun(folder: Path, *, policy: dict[str, Any] | None = None) -> Iterator[Battle]:
+def battle_begun(
+    folder: Path, *, policy: dict[str, Any] | None = None, revoked: Sequence[tuple[str, str]] = ()
+) -> Iterator[Battle]:
+    """Start it all. revoked: nodes that are issued to and revoked before anybody reads the list."""
     ports = {"relay": free_port(), "kent": free_port()}
     target, door, trap = ("127.0.0.1", free_port()), ("127.0.0.1", free_port()), ("127.0.0.1", free_port())
     with Stage(folder) as stage:
+        for organisation, name in revoked:
+            stage.pki.issue(organisation, name, revoked=True)
         common: dict[str, Any] = {"node_table": {"memory": "64MiB", "lanes": 1}}
         to_relay = [{"peer": f"relay-1.{HUB}", "address": host_port(ports["relay"])}]
         relay = stage.relay("relay-1", listens=[host_port(ports["relay"])], policy=_policy(policy), **common)
