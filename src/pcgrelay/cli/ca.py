@@ -24,7 +24,9 @@ realm.crl to every node whenever it was renewed.
 """
 
 FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, readable=False))
-ORGANISATION = click.option("--organisation", metavar="O", required=True, help="As kent.police.example.")
+ORGANISATION = click.option(
+    "--organisation", metavar="O", required=True, help="The node's organisation, as kent.police.example."
+)
 NODE = click.option("--node", metavar="N", required=True, help="Name of the node in its organisation, as kent-1.")
 
 
@@ -40,7 +42,7 @@ def ca() -> None:
 @ca.command(epilog="\b\nExample:\n  pcgrelay ca init ca --realm police.example")
 @FOLDER
 @click.option("--realm", metavar="R", required=True, help="The realm's name, as police.example.")
-@click.option("--days", type=int, default=CA_DAYS, show_default=True, help="How long the CA holds.")
+@click.option("--days", metavar="DAYS", type=int, default=CA_DAYS, show_default=True, help="How long the CA holds.")
 def init(folder: Path, realm: str, days: int) -> None:
     """Make a CA in a folder.
 
@@ -57,7 +59,9 @@ def init(folder: Path, realm: str, days: int) -> None:
 @click.option(
     "--out", metavar="OUT", required=True, type=click.Path(path_type=Path, readable=False), help="Folder for the files."
 )
-@click.option("--days", type=int, default=LEAF_DAYS, show_default=True, help="How long the certificate holds.")
+@click.option(
+    "--days", metavar="DAYS", type=int, default=LEAF_DAYS, show_default=True, help="How long the certificate holds."
+)
 def issue(folder: Path, organisation: str, node: str, out: Path, days: int) -> None:
     """Make a key and a certificate for a node.
 
@@ -74,7 +78,7 @@ def issue(folder: Path, organisation: str, node: str, out: Path, days: int) -> N
 def revoke(folder: Path, organisation: str, node: str) -> None:
     """Revoke every certificate of a node.
 
-    Renews DIR/realm.crl; nodes refuse the revoked one as soon as they have that list.
+    Renews DIR/realm.crl. Nodes that have read that list refuse the revoked one.
     """
     authority = Authority(folder)
     revoked = authority.revoke(organisation, node)
@@ -85,7 +89,7 @@ def revoke(folder: Path, organisation: str, node: str) -> None:
 
 @ca.command(epilog="\b\nExample:\n  pcgrelay ca crl ca --days 30")
 @FOLDER
-@click.option("--days", type=int, default=CRL_DAYS, show_default=True, help="How long the list holds.")
+@click.option("--days", metavar="DAYS", type=int, default=CRL_DAYS, show_default=True, help="How long the list holds.")
 def crl(folder: Path, days: int) -> None:
     """Renew the revocation list before it runs out.
 

@@ -11,6 +11,12 @@ EPILOG = """\b
 Examples:
   pcgrelay demo           real traffic, a table, and everything is gone again
   pcgrelay demo --keep    stays up, with addresses for curl; Ctrl-C ends it
+
+\b
+Exit codes:
+   0  everything was moved, and no relay held it in the clear
+   1  something failed, or a relay did
+  77  this user may not read the memory of its own processes
 """
 
 

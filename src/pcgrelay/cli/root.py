@@ -28,6 +28,7 @@ First steps:
   pcgrelay ca init ca --realm police.example            make a realm
   pcgrelay ca issue ca --organisation kent.police.example --node kent-1 \\
       --out tls
+  (write kent-1.toml, as docs/configuration.md and the README show)
   pcgrelay check -c kent-1.toml                         before the first start
   pcgrelay run -c kent-1.toml
   pcgrelay status -c kent-1.toml
@@ -40,6 +41,7 @@ Exit codes:
    3  status: the node does not answer, or is not well
   77  no permission
   78  bad configuration
+ 130  interrupted
 
 \b
 Environment:
