@@ -190,7 +190,8 @@ def write_config(
     arrays = {
         "listen": [{"address": entry} if isinstance(entry, str) else entry for entry in listens],
         "link": links,
-        "export": exports,
+        # The targets of most tests take one connection, and that is not the probe's.
+        "export": [{"probe": "none", **entry} for entry in exports],
         "import": imports,
     }
     lines = []

@@ -392,7 +392,9 @@ class Core:
             if session.path and session.path[0] == link:
                 for flow in range(session.flows) if index is None else [index]:
                     if flow < session.flows:
-                        self.say(EVENT_SESSION_STALLED, number, flow, UNREACHABLE, session.path[1] if session.path else 0)
+                        self.say(
+                            EVENT_SESSION_STALLED, number, flow, UNREACHABLE, session.path[1] if session.path else 0
+                        )
 
     def _shut(self, lane: Lane) -> None:
         if lane.sock.fileno() >= 0:

@@ -204,7 +204,7 @@ async def test_nobody_offers_what_belongs_to_another_organisation(nodes: Nodes) 
     await nodes.start(MET, "met-2", links=[dial(1, port)], exports=[export()])
     met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
     await until(lambda: list(met.node.adverts.catalogue.edges()))
-    assert met.edge.exporters == [[]]
+    assert [entry.exporters for entry in met.edge.imports] == [[]]
 
 
 async def test_status_of_every_kind_of_node(nodes: Nodes) -> None:

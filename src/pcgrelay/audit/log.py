@@ -35,6 +35,10 @@ class Log:
         self._clock = clock
         self.lost_total = 0
 
+    def set_level(self, level: str) -> None:
+        """Leave out what is below this level from now on."""
+        self._least = LEVELS.index(level)
+
     def say(self, record: Record) -> None:
         """Write a record, unless its level is below what is wanted."""
         if LEVELS.index(record.LEVEL) < self._least:

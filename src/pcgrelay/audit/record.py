@@ -232,6 +232,38 @@ class TargetUnresolved(Record, frozen=True, kw_only=True):
     cause: str
 
 
+class TargetFailing(Record, frozen=True, kw_only=True):
+    """The target of an export does not answer; the service is withdrawn until it does."""
+
+    EVENT: ClassVar[str] = "target.failing"
+    LEVEL: ClassVar[str] = "warning"
+    service: str
+
+
+class TargetWell(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar[str] = "target.well"
+    service: str
+
+
+class ConfigReloaded(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar[str] = "config.reloaded"
+    changes: tuple[str, ...]
+    milliseconds: int
+
+
+class ConfigRefused(Record, frozen=True, kw_only=True):
+    """A new configuration was refused whole; the old one holds."""
+
+    EVENT: ClassVar[str] = "config.refused"
+    LEVEL: ClassVar[str] = "error"
+    reason: str
+
+
+class NodeDrainUndone(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar[str] = "node.drain_undone"
+    node: str
+
+
 class EventsLost(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "events.lost"
     LEVEL: ClassVar[str] = "error"

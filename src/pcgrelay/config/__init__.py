@@ -1,7 +1,7 @@
 """Configuration: read once, at the door. A Config that exists is wholly valid.
 
 `source` finds lines, `schema` knows the names, `shape` holds the file against them, `values` parses addresses and
-sizes, `build` applies the rules, `settings` is what everybody else sees.
+sizes, `build` applies the rules, `settings` is what everybody else sees, `differences` compares two of them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pcgrelay.config.build import build
+from pcgrelay.config.differences import differences, restart_reason
 from pcgrelay.config.settings import (
     Config,
     ExportSettings,
@@ -35,8 +36,10 @@ __all__ = [
     "LogSettings",
     "NodeSettings",
     "PolicySettings",
+    "differences",
     "load",
     "parse",
+    "restart_reason",
 ]
 
 

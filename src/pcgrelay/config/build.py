@@ -184,6 +184,8 @@ def _export(source: Source, where: KeyPath, table: schema.ExportTable, own: Node
         allow=table.allow,
         marking=Marking(table.marking),
         connect_timeout_ms=table.connect_timeout_ms,
+        probe=table.probe == "connect",
+        probe_interval_ms=table.probe_interval_ms,
     )
 
 

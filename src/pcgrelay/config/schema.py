@@ -62,6 +62,8 @@ class ExportTable(Table, frozen=True, kw_only=True):
     allow: tuple[str, ...] = ()
     marking: Literal["OFFICIAL", "OFFICIAL-SENSITIVE", "SECRET"] = "OFFICIAL"
     connect_timeout_ms: Milliseconds = 10_000
+    probe: Literal["connect", "none"] = "connect"
+    probe_interval_ms: Annotated[int, Meta(ge=200, le=3_600_000)] = 5_000
 
 
 class ImportTable(Table, frozen=True, kw_only=True):
@@ -117,6 +119,8 @@ EXAMPLES = {
     "export.allow": 'allow = ["met.police.example"]',
     "export.marking": 'marking = "OFFICIAL-SENSITIVE"',
     "export.connect_timeout_ms": "connect_timeout_ms = 10000",
+    "export.probe": 'probe = "connect"',
+    "export.probe_interval_ms": "probe_interval_ms = 5000",
     "import.service": 'service = "custody@kent.police.example"',
     "import.listen": 'listen = "127.0.0.1:15432"',
     "log.level": 'level = "info"',

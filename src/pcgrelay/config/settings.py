@@ -68,6 +68,8 @@ class ExportSettings(Struct, frozen=True, kw_only=True):
     allow: tuple[str, ...]  # organisations by their exact name; none: nobody
     marking: Marking
     connect_timeout_ms: int
+    probe: bool = True  # whether the target is tried now and then
+    probe_interval_ms: int = 5_000
 
 
 class ImportSettings(Struct, frozen=True, kw_only=True):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from cryptography import x509
+
 from pcgrelay.audit.record import EntryRefused as EntryRefusedRecord
 from pcgrelay.audit.record import Say, Throttle
 from pcgrelay.clock import Clock
@@ -60,12 +62,33 @@ class Adverts:
         self._told: dict[tuple[int, NodeId], tuple[int, tuple[str, ...]]] = {}
         self._throttle = Throttle(LINE_INTERVAL_MS)
 
+    @property
+    def has_offered(self) -> bool:
+        """Whether there is an entry of this node itself, even one without services."""
+        return self._own is not None
+
     def offer(self, offers: Sequence[Offer]) -> None:
         """Say from now on that this edge exports these."""
         self._offers = tuple(offers)
         self._sign()
         for link in self._links.values():
             self._tell_own(link)
+
+    def reload(self) -> None:
+        """Trust or members have changed: judge what is known anew, sign anew, and tell each neighbour what it may know.
+
+        An edge whose certificate is no longer trusted is forgotten, whoever told of it.
+        """
+        for edge in list(self.catalogue.edges()):
+            newest = self.catalogue.newest(edge)
+            if newest is not None and (word := self._chain_refusal(newest.signed.chain)):
+                self.refused[word] = self.refused.get(word, 0) + 1
+                for number in list(self.catalogue.ways(edge)):
+                    self.catalogue.withdraw(number, edge)
+            self._tell_all(edge)
+        if self._own is not None:
+            self.offer(self._offers)
+        self._changed()
 
     def route(self, edge: NodeId, wanted: Callable[[Link], bool]) -> Link | None:
         """The best link to an edge among those that may take a new path and are wanted."""
@@ -140,6 +163,9 @@ class Adverts:
             entry_proved(signed, entry, lambda chain: self._presence.chain_refusal(list(chain)), self._identity)
         return Known(signed, edge, entry.sequence, entry.not_after, entry.offers, path)
 
+    def _chain_refusal(self, chain: tuple[bytes, ...]) -> str | None:
+        return self._presence.chain_refusal([x509.load_der_x509_certificate(der) for der in chain])
+
     def _identity(self, leaf: object) -> NodeId:
         return self._presence.identity_of(leaf)  # type: ignore[arg-type]
 
@@ -181,7 +207,8 @@ class Adverts:
         """Bring one neighbour up to date about one edge."""
         if not self._passes_on or not link.controlled or not link.lanes_up:
             return
-        best = self.catalogue.best(edge, self._is_controlled)
+        # A neighbour that is leaving is named only if there is no other.
+        best = self.catalogue.best(edge, self._is_staying) or self.catalogue.best(edge, self._is_controlled)
         wanted = passed_on(best, link.number, link.peer, self._me)
         if wanted is not None and not self._presence.config.policy.admits(edge.organisation):
             wanted = None
@@ -197,6 +224,10 @@ class Adverts:
     def _is_controlled(self, number: int) -> bool:
         link = self._links.get(number)
         return link is not None and link.controlled
+
+    def _is_staying(self, number: int) -> bool:
+        link = self._links.get(number)
+        return link is not None and link.controlled and not link.draining
 
     def _refused(self, link: Link, reason: str) -> None:
         self.refused[reason] = self.refused.get(reason, 0) + 1

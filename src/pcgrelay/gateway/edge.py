@@ -7,16 +7,14 @@ one turn of the loop are published together.
 from __future__ import annotations
 
 import asyncio
-import socket
-from contextlib import suppress
+from collections.abc import Sequence
 
 from pcgrelay.audit.log import Log
-from pcgrelay.audit.record import PathRefused, Throttle
 from pcgrelay.clock import Clock
-from pcgrelay.config import Address, Config
-from pcgrelay.errors import RunError
-from pcgrelay.files import reason_of
+from pcgrelay.config import Config, ExportSettings, ImportSettings
 from pcgrelay.gateway.node import Node
+from pcgrelay.gateway.opened import Opened, import_listeners
+from pcgrelay.gateway.services import Exported, Imported, Numbers
 from pcgrelay.gateway.tally import Tally, line_said
 from pcgrelay.gateway.targets import Target
 from pcgrelay.model import NodeId
@@ -29,20 +27,18 @@ from pcgrelay.plane import (
     SessionUp,
     StreamEnd,
 )
-from pcgrelay.routing.catalogue import STATE_DRAIN, STATE_READY, Offer
+from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, STATE_READY, Offer
 from pcgrelay.routing.policy import MARKING_NUMBERS, export_rules, granted, session_cap
-from pcgrelay.routing.table import Exporter, Health, ImportPlan, ImportState, SessionFact, exporters_of, import_plan
+from pcgrelay.routing.table import Exporter, Health, ImportState, SessionFact, exporters_of, import_plan
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
-from pcgrelay.session.messages import Message, PathOpen, code_name
+from pcgrelay.session.messages import Message
 from pcgrelay.session.paths import EdgePaths
 from pcgrelay.session.session import Key, Session, State
 from pcgrelay.session.sessions import Sessions
-from pcgrelay.session.sockets import listening
 
 # So long after the start an import whose exporter is not known yet lets its applications wait.
 STARTING_MS = 5_000
-LINE_INTERVAL_MS = 1_000
 
 _HEALTH = {State.UP: Health.UP, State.STALLED: Health.STALLED}
 
@@ -52,11 +48,11 @@ class Edge(Node):
 
     def __init__(self, config: Config, plane: Plane, log: Log, clock: Clock) -> None:
         super().__init__(config, plane, log, clock)
-        self.rules = export_rules(config.exports)
         self.tally = Tally()
-        self.targets = [Target(export, self._publish_soon, log.say) for export in config.exports]
-        self.plans: list[ImportPlan] = [ImportPlan(ImportState.PENDING, 1, ()) for _ in config.imports]
-        self.exporters: list[list[Exporter]] = [[] for _ in config.imports]
+        self.exports: list[Exported] = []
+        self.imports: list[Imported] = []
+        self._export_numbers = Numbers()
+        self._import_numbers = Numbers()
         self.sessions = Sessions(
             self.presence,
             plane,
@@ -68,41 +64,47 @@ class Edge(Node):
         )
         self.paths = EdgePaths(config.node.id, Labels(clock), self.sessions)
         self.sessions.attach(self.paths)
-        self.paths.on_refused = self._path_refused
-        self._refusals = Throttle(LINE_INTERVAL_MS)
+        self._offered: list[Offer] = []
         self._publish_waits = False
         self._was_starting = True
-        self._target_tasks: list[asyncio.Task[None]] = []
 
     # -- life --------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        self.publish()
-        for number, entry in enumerate(self.config.imports):
-            try:
-                sockets = _shared_listeners(entry.listen, self.plane.workers)
-            except OSError as error:
-                problem = f"nothing can listen there ({reason_of(error)}); free it or choose another"
-                raise RunError(f"{entry.listen}, for {entry.service}: {problem}.") from None
-            self.plane.import_listen(number, [sock.detach() for sock in sockets])
-        self._target_tasks = [asyncio.create_task(self._guarded(target.run(), "target")) for target in self.targets]
-        self.adverts.offer(self._offers(STATE_READY))
+        opened = await self._opened(self.config)
+        try:
+            self.take_services(opened)
+        finally:
+            opened.close()
 
     async def close(self, code: int) -> None:
-        for task in self._target_tasks:
+        tasks = [exported.task for exported in self.exports if exported.task is not None]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._target_tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.sessions.stop(code)
 
     def is_busy(self) -> bool:
         return self.plane.streams() > 0
 
     def drain_begun(self) -> None:
-        self.adverts.offer(self._offers(STATE_DRAIN))
+        for imported in self.imports:
+            self._shut(imported)
         self.sessions.want(set())
+        self.publish()
+
+    async def drain_undone(self) -> None:
+        opened = await self._opened(self.config, shut=True)
+        self.draining = False
+        self.take_services(opened)
 
     def tick(self) -> None:
         super().tick()
+        now = self.clock.wall()
+        self.sessions.judge(lambda session: self.presence.expiry_refusal(session.chain, now))
+        if any(link.draining for link in self.neighbours.links.values()):
+            figures = self.plane.sessions()
+            self.sessions.leave_draining(lambda number: figures.get(number, {}).get("streams", 0))
         if self._was_starting and not self.is_starting:
             self._was_starting = False
             self._publish_soon()
@@ -112,13 +114,114 @@ class Edge(Node):
         """Whether the node is too young to know what nobody offers."""
         return self.clock.monotonic_ms() - self.started_ms < STARTING_MS
 
+    # -- services ----------------------------------------------------------------------------------------------
+
+    async def prepare(self, config: Config) -> Opened:
+        opened = await super().prepare(config)
+        try:
+            added = await self._opened(config)
+        except BaseException:
+            opened.close()
+            raise
+        opened.imports, opened.targets = added.imports, added.targets
+        return opened
+
+    async def _opened(self, config: Config, *, shut: bool = False) -> Opened:
+        """Open what is not there yet. shut: the listeners are closed although the configuration is the same."""
+        opened = Opened()
+        known = {imported.settings.service: imported.settings.listen for imported in self.imports if imported.is_open}
+        targets = {exported.settings.service: exported.target for exported in self.exports}
+        try:
+            for entry in config.imports:
+                if known.get(entry.service) != entry.listen and (shut or not self.draining):
+                    ours = entry.listen in known.values()
+                    opened.imports[entry.service] = await import_listeners(
+                        entry.listen, entry.service, self.plane.workers, ours=ours
+                    )
+            for export in config.exports:
+                old = targets.get(export.service)
+                if old is None or not old.serves(export):
+                    opened.targets[export.service] = Target(export, self._publish_soon, self.say)
+            # A service that moves to another name must not be away until that is looked up.
+            await asyncio.gather(*(target.settled() for name, target in opened.targets.items() if name in targets))
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def take_services(self, opened: Opened) -> None:
+        """Export and import what the configuration says, with what was opened for it."""
+        config = self.config
+        self.rules = export_rules(config.exports)
+        self._take_exports(config.exports, opened)
+        shut = self._take_imports(config.imports, opened)
+        for number in shut:
+            self.plane.import_unlisten(number)
+        for imported in self.imports:
+            sockets = opened.imports.pop(imported.settings.service, None)
+            if sockets is not None:
+                imported.is_open = True
+                self.plane.import_listen(imported.number, [sock.detach() for sock in sockets])
+        self.catalogue_changed()
+        self.publish()
+
+    def _take_exports(self, settings: Sequence[ExportSettings], opened: Opened) -> None:
+        known = {exported.settings.service: exported for exported in self.exports}
+        for number in self._export_numbers.keep(export.service for export in settings):
+            self.tally.exports.pop(number, None)
+        self.exports = []
+        for export in settings:
+            exported = known.pop(export.service, None)
+            fresh = opened.targets.get(export.service)
+            if exported is None:
+                assert fresh is not None
+                exported = Exported(self._export_numbers.take(export.service), export, fresh)
+            elif fresh is not None:
+                self._left(exported)
+                exported.target = fresh
+            exported.settings = export
+            if exported.task is None:
+                exported.task = asyncio.create_task(self._guarded(exported.target.run(), "target"))
+            self.exports.append(exported)
+        for exported in known.values():
+            self._left(exported)
+
+    def _take_imports(self, settings: Sequence[ImportSettings], opened: Opened) -> list[int]:
+        """Answers the numbers whose listeners close."""
+        known = {imported.settings.service: imported for imported in self.imports}
+        shut = [imported.number for name, imported in known.items() if imported.is_open and name in opened.imports]
+        gone = self._import_numbers.keep(entry.service for entry in settings)
+        shut += [imported.number for imported in self.imports if imported.is_open and imported.number in gone]
+        for number in gone:
+            self.tally.imports.pop(number, None)
+        self.imports = []
+        for entry in settings:
+            imported = known.get(entry.service) or Imported(self._import_numbers.take(entry.service), entry)
+            imported.settings = entry
+            self.imports.append(imported)
+        return shut
+
+    def _left(self, exported: Exported) -> None:
+        if exported.task is not None:
+            exported.task.cancel()
+            exported.task = None
+
+    def _shut(self, imported: Imported) -> None:
+        if imported.is_open:
+            imported.is_open = False
+            self.plane.import_unlisten(imported.number)
+
+    def presence_changed(self) -> None:
+        presence = self.presence
+        self.sessions.judge(lambda session: presence.standing_refusal(session.chain, session.suite, session.group))
+
     # -- what changes ------------------------------------------------------------------------------------------
 
     def catalogue_changed(self) -> None:
         wanted = set()
-        for number, entry in enumerate(self.config.imports):
-            self.exporters[number] = exporters_of(self.adverts.catalogue, entry.service)
-            wanted |= {Key(exporter.edge, exporter.marking) for exporter in self.exporters[number]}
+        for imported in self.imports:
+            imported.exporters = exporters_of(self.adverts.catalogue, imported.settings.service)
+            wanted |= {Key(exporter.edge, exporter.marking) for exporter in imported.exporters}
         wanted = {key for key in wanted if key.edge != self.config.node.id}
         if not self.draining:
             self.sessions.want(wanted)
@@ -155,42 +258,30 @@ class Edge(Node):
         self.sessions.core_resumed(event.session, event.flow)
 
     def import_wanted(self, event: ImportWanted) -> None:
-        if 0 <= event.number < len(self.exporters):
-            for exporter in self.exporters[event.number]:
-                self.sessions.kick(Key(exporter.edge, exporter.marking))
+        for imported in self.imports:
+            if imported.number == event.number:
+                for exporter in imported.exporters:
+                    self.sessions.kick(Key(exporter.edge, exporter.marking))
 
     def stream_end(self, event: StreamEnd) -> None:
         self.tally.count(event)
         if not self.config.log.access:
             return
-        imports = self.config.imports
-        service = imports[event.number].service if event.opener and 0 <= event.number < len(imports) else None
+        service = self._import_numbers.name_of(event.number) if event.opener else None
         session = self.sessions.by_number(event.session)
         line_said(self.say, event, self.config.node.id.organisation, session, service, self.rules)
 
     def refusal_tables(self) -> list[dict[str, int]]:
-        return [*super().refusal_tables(), self.sessions.refused, self.paths.refused, self.tally.refused_total]
-
-    def _path_refused(self, link: Link, asked: PathOpen, code: int, reason: str) -> None:
-        suppressed = self._refusals.admit(f"{link.number} {reason}", self.clock.monotonic_ms())
-        if suppressed is not None:
-            self.say(
-                PathRefused(
-                    source=asked.source,
-                    destination=asked.destination,
-                    code=code_name(code),
-                    reason=reason,
-                    suppressed=suppressed,
-                )
-            )
+        return [*super().refusal_tables(), self.sessions.refused, self.tally.refused_total]
 
     # -- tables ------------------------------------------------------------------------------------------------
 
     def publish(self) -> None:
-        """Give the core all tables as they are now."""
+        """Give the core all tables as they are now, and the neighbours what is offered, if that has changed."""
         self._publish_waits = False
-        plane, config = self.plane, self.config
-        self.plans = [import_plan(exporters, self._facts, starting=self.is_starting) for exporters in self.exporters]
+        plane = self.plane
+        for imported in self.imports:
+            imported.plan = import_plan(imported.exporters, self._facts, starting=self.is_starting)
         states = {
             ImportState.DOWN: plane.IMPORT_DOWN,
             ImportState.PENDING: plane.IMPORT_PENDING,
@@ -199,26 +290,37 @@ class Edge(Node):
         plane.publish(
             exports=[
                 (
-                    number,
-                    export.service.service.encode(),
-                    MARKING_NUMBERS[export.marking],
-                    number,
-                    self._export_state(number),
-                    export.connect_timeout_ms,
-                    self.targets[number].addresses,
+                    exported.number,
+                    exported.settings.service.service.encode(),
+                    MARKING_NUMBERS[exported.settings.marking],
+                    rule,
+                    self._export_state(exported),
+                    exported.settings.connect_timeout_ms,
+                    exported.target.addresses,
                 )
-                for number, export in enumerate(config.exports)
+                for rule, exported in enumerate(self.exports)
             ],
             imports=[
-                (number, entry.service.service.encode(), plan.marking, 0, states[plan.state], plan.routes)
-                for number, (entry, plan) in enumerate(zip(config.imports, self.plans, strict=True))
+                (
+                    imported.number,
+                    imported.settings.service.service.encode(),
+                    imported.plan.marking,
+                    0,
+                    states[imported.plan.state],
+                    imported.plan.routes,
+                )
+                for imported in self.imports
             ],
-            grants=[
-                (session.number, granted(self.rules, session.key.edge.organisation))
-                for session in self.sessions
-                if session.number
-            ],
+            grants=[(session.number, self.granted_to(session)) for session in self.sessions if session.number],
         )
+        offers = [self._offer(exported) for exported in self.exports]
+        if offers != self._offered or not self.adverts.has_offered:
+            self._offered = offers
+            self.adverts.offer(offers)
+
+    def granted_to(self, session: Session) -> tuple[int, ...]:
+        """The numbers of the exports that a session's peer may open."""
+        return tuple(self.exports[rule].number for rule in granted(self.rules, session.key.edge.organisation))
 
     def _publish_soon(self) -> None:
         if not self._publish_waits:
@@ -229,25 +331,20 @@ class Edge(Node):
         if self._publish_waits:
             self.publish()
 
-    def _export_state(self, number: int) -> int:
+    def _export_state(self, exported: Exported) -> int:
         if self.draining:
             return self.plane.EXPORT_DRAIN
-        return self.plane.EXPORT_READY if self.targets[number].addresses else self.plane.EXPORT_UNRESOLVED
+        return self.plane.EXPORT_READY if exported.target.addresses else self.plane.EXPORT_UNRESOLVED
+
+    def _offer(self, exported: Exported) -> Offer:
+        state = STATE_DRAIN if self.draining else STATE_READY if exported.target.is_present else STATE_DOWN
+        return Offer(exported.settings.service.service, MARKING_NUMBERS[exported.settings.marking], state=state)
 
     def _facts(self, exporter: Exporter) -> list[SessionFact]:
         key = Key(exporter.edge, exporter.marking)
         failures = self.sessions.failures.get(key, 0)
-        found = [
-            SessionFact(_HEALTH.get(session.state, Health.SETTING_UP), session.number, failures)
-            for session in self.sessions.with_key(key)
-        ]
+        found = [SessionFact(_health(session), session.number, failures) for session in self.sessions.with_key(key)]
         return found or [SessionFact(Health.NONE, 0, failures)]
-
-    def _offers(self, state: int) -> list[Offer]:
-        return [
-            Offer(export.service.service, MARKING_NUMBERS[export.marking], state=state)
-            for export in self.config.exports
-        ]
 
     def _choose(self, edge: NodeId, avoid: Link | None) -> Link | None:
         """The best link to an edge, another one than avoid if there is one."""
@@ -255,20 +352,8 @@ class Edge(Node):
         return other or self.adverts.route(edge, lambda link: True)
 
 
-def _shared_listeners(address: Address, count: int) -> list[socket.socket]:
-    """One listening socket for each worker, all on one port.
-
-    With SO_REUSEPORT a second program could bind the port too and take half of the connections without anybody
-    noticing. So the port is first bound alone, which fails if anybody is there.
-    """
-    listening(address).close()
-    sockets: list[socket.socket] = []
-    try:
-        for _ in range(count):
-            sockets.append(listening(address, shared=True))
-    except OSError:
-        for sock in sockets:
-            with suppress(OSError):
-                sock.close()
-        raise
-    return sockets
+def _health(session: Session) -> Health:
+    """How a session is for a new stream: over a link that drains there is nothing new until it has moved."""
+    if session.path is not None and session.path.link.draining:
+        return Health.SETTING_UP
+    return _HEALTH.get(session.state, Health.SETTING_UP)

@@ -16,6 +16,7 @@ from pcgrelay.admin.status import (
 from pcgrelay.gateway.edge import Edge
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.tally import ServiceTally
+from pcgrelay.health.state import Health
 from pcgrelay.routing.table import Exporter, ImportState
 from pcgrelay.session.link import Link, LinkState
 from pcgrelay.session.session import Key, State
@@ -93,32 +94,31 @@ def _link(link: Link, figures: dict[str, int]) -> LinkStatus:
 def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
     found = []
     active = edge.plane.services()
-    for number, export in enumerate(edge.config.exports):
-        has_address = bool(edge.targets[number].addresses)
-        tally = edge.tally.exports.get(number, ServiceTally())
+    for exported in edge.exports:
+        tally = edge.tally.exports.get(exported.number, ServiceTally())
         found.append(
             ServiceStatus(
-                name=str(export.service),
+                name=str(exported.settings.service),
                 direction="export",
-                state="ready" if has_address else "down",
-                health="unknown" if has_address else "failing",
-                present=has_address,
-                streams_active=active["exports"].get(number, 0),
+                state="draining" if edge.draining else "ready" if exported.target.is_present else "down",
+                health=exported.target.health.value,
+                present=exported.target.health is not Health.FAILING,
+                streams_active=active["exports"].get(exported.number, 0),
                 opened_total=tally.opened_total,
                 refused_total=tally.refused_total,
             )
         )
-    for number, entry in enumerate(edge.config.imports):
-        plan = edge.plans[number]
-        tally = edge.tally.imports.get(number, ServiceTally())
+    for imported in edge.imports:
+        tally = edge.tally.imports.get(imported.number, ServiceTally())
         found.append(
             ServiceStatus(
-                name=str(entry.service),
+                name=str(imported.settings.service),
                 direction="import",
-                state=_IMPORT_STATES[plan.state],
-                health="ok" if plan.state is ImportState.LIVE else "failing",
-                routes=tuple(_route(edge, exporter) for exporter in edge.exporters[number]),
-                streams_active=active["imports"].get(number, 0),
+                state="draining" if edge.draining else _IMPORT_STATES[imported.plan.state],
+                health="ok" if imported.plan.state is ImportState.LIVE else "failing",
+                present=imported.is_open,
+                routes=tuple(_route(edge, exporter) for exporter in imported.exporters),
+                streams_active=active["imports"].get(imported.number, 0),
                 opened_total=tally.opened_total,
                 refused_total=tally.refused_total,
             )

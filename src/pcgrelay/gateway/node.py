@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import Any
@@ -10,12 +11,12 @@ from typing import Any
 from pcgrelay import __version__
 from pcgrelay.audit.log import Log
 from pcgrelay.audit.record import EventsLost as EventsLostRecord
-from pcgrelay.audit.record import Failure, NodeDraining, NodeReady, NodeStopped
+from pcgrelay.audit.record import Failure, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
 from pcgrelay.clock import Clock
-from pcgrelay.config import Config
+from pcgrelay.config import Address, Config
 from pcgrelay.errors import RunError
-from pcgrelay.files import reason_of
 from pcgrelay.gateway.adverts import Adverts
+from pcgrelay.gateway.opened import Opened, link_listener
 from pcgrelay.plane import (
     EventsLost,
     ImportWanted,
@@ -35,7 +36,6 @@ from pcgrelay.session.listener import Listener, half_open_of
 from pcgrelay.session.messages import Advert, Code, Message, Withdraw
 from pcgrelay.session.neighbours import Neighbours
 from pcgrelay.session.presence import Presence
-from pcgrelay.session.sockets import listening
 
 TICK_S = 1.0
 DRAIN_POLL_S = 0.1
@@ -55,20 +55,23 @@ class Node(ABC):
         self.started_ms = clock.monotonic_ms()
         self.draining = False
         self._half_open = half_open_of(self.presence)
+        self._listeners: dict[Address, tuple[Listener, asyncio.Task[None]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     # -- life --------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Open all listeners, then begin to dial. RunError if a port cannot be had; then nothing is left running."""
+        opened = await Node.prepare(self, self.config)
         try:
-            listeners = [self._listener(settings.address, settings.bearer) for settings in self.config.listens]
             self.plane.start(self)
             await self.open()
+            self._take_listeners(opened)
         except DataPlaneRefused as refused:
             raise RunError(f"The data plane does not start: {refused}.") from None
-        self._tasks = [asyncio.create_task(self._guarded(listener.run(), "listener")) for listener in listeners]
-        self._tasks.append(asyncio.create_task(self._guarded(self._tick(), "tick")))
+        finally:
+            opened.close()
+        self._tasks = [asyncio.create_task(self._guarded(self._tick(), "tick"))]
         self.neighbours.start()
         self.say(
             NodeReady(
@@ -79,16 +82,50 @@ class Node(ABC):
             )
         )
 
-    async def drain(self, seconds: float) -> None:
-        """Take nothing new, tell the neighbours, and wait for what runs."""
+    async def prepare(self, config: Config) -> Opened:
+        """Open what a new configuration needs and this node does not have; RunError if something cannot be had."""
+        opened = Opened()
+        try:
+            for settings in config.listens:
+                if settings.address not in self._listeners:
+                    opened.listeners[settings.address] = await link_listener(settings.address)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def take(self, fresh: Presence, opened: Opened) -> None:
+        """Be as a new configuration says, with what was opened for it. What it no longer allows ends."""
+        self.config = fresh.config
+        self.presence.take(fresh)
+        policy = fresh.config.policy
+        self._half_open.bound(policy.half_open_total, policy.half_open_per_source)
+        self._take_listeners(opened)
+        self.presence_changed()
+        self.neighbours.reload()
+        self.take_services(opened)
+        self.adverts.reload()
+
+    def drain_begin(self, milliseconds: int) -> None:
+        """Take nothing new, and tell the neighbours; what runs goes on."""
         self.draining = True
-        milliseconds = int(seconds * 1000)
         self.say(NodeDraining(node=self.config.node.id.dotted, milliseconds=milliseconds, streams=self.plane.streams()))
-        with suppress(DataPlaneRefused):
-            self.plane.drain()
         self.drain_begun()
         for link in self.neighbours.links.values():
             link.drain(milliseconds)
+
+    async def drain_undo(self) -> None:
+        """Take new work again. There is no word for it among neighbours, so each link is made anew."""
+        await self.drain_undone()
+        self.say(NodeDrainUndone(node=self.config.node.id.dotted))
+        for link in list(self.neighbours.links.values()):
+            link.renew("drain_undone")
+
+    async def drain(self, seconds: float) -> None:
+        """Take nothing new, tell the neighbours, and wait for what runs."""
+        with suppress(DataPlaneRefused):
+            self.plane.drain()
+        self.drain_begin(int(seconds * 1000))
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 # What runs is with the core, which reports no end of the last stream.
@@ -98,9 +135,10 @@ class Node(ABC):
     async def stop(self) -> None:
         """End everything; may be called at any point after the start began."""
         streams = self.plane.streams()
-        for task in self._tasks:
+        tasks = [*self._tasks, *(task for _, task in self._listeners.values())]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.close(Code.DRAINING)
         await self.neighbours.stop(Code.DRAINING)
         self.plane.stop()
@@ -123,6 +161,18 @@ class Node(ABC):
         """Tell others that nothing new is taken."""
 
     @abstractmethod
+    async def drain_undone(self) -> None:
+        """Take new work again; RunError if that cannot be."""
+
+    @abstractmethod
+    def presence_changed(self) -> None:
+        """Policy or trust have changed: end what only this role has and they no longer allow."""
+
+    @abstractmethod
+    def take_services(self, opened: Opened) -> None:
+        """Serve what the configuration says from now on."""
+
+    @abstractmethod
     def catalogue_changed(self) -> None:
         """An edge came, went, or changed what it offers."""
 
@@ -136,6 +186,7 @@ class Node(ABC):
 
     def tick(self) -> None:
         """Once a second."""
+        self.neighbours.judge_expiry()
         self.adverts.tick()
 
     def refusals(self) -> dict[str, int]:
@@ -221,13 +272,21 @@ class Node(ABC):
 
     # -- tasks -------------------------------------------------------------------------------------------------
 
-    def _listener(self, address: Any, bearer: str) -> Listener:
-        try:
-            sock = listening(address)
-        except OSError as error:
-            raise RunError(
-                f"{address}: nothing can listen there ({reason_of(error)}); free it or choose another."
-            ) from None
+    def _take_listeners(self, opened: Opened) -> None:
+        """Listen where the configuration says. Links that came in stay when their listener goes."""
+        wanted = {settings.address: settings.bearer for settings in self.config.listens}
+        for address in [address for address in self._listeners if address not in wanted]:
+            # It closes its port itself.
+            self._listeners.pop(address)[1].cancel()
+        for address, bearer in wanted.items():
+            if address in self._listeners:
+                self._listeners[address][0].bearer = bearer
+            else:
+                listener = self._listener(opened.listeners.pop(address), bearer)
+                task = asyncio.create_task(self._guarded(listener.run(), "listener"))
+                self._listeners[address] = (listener, task)
+
+    def _listener(self, sock: socket.socket, bearer: str) -> Listener:
         return Listener(
             sock,
             bearer,

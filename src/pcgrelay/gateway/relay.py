@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from pcgrelay.audit.log import Log
 from pcgrelay.clock import Clock
 from pcgrelay.config import Config
 from pcgrelay.gateway.node import Node
+from pcgrelay.gateway.opened import Opened
 from pcgrelay.model import NodeId
 from pcgrelay.plane import (
     ImportWanted,
@@ -24,6 +26,8 @@ from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
 from pcgrelay.session.messages import Message
 
+LEAD_AWAY_S = 1.0
+
 
 class Relay(Node):
     """One relay."""
@@ -35,7 +39,7 @@ class Relay(Node):
             plane=plane,
             labels=Labels(clock),
             next_link=self._next_link,
-            reach=lambda source, destination: reach_refusal(config.policy, source, destination),
+            reach=lambda source, destination: reach_refusal(self.config.policy, source, destination),
             budget=Budget.of_memory(config.node.memory_bytes),
             say=log.say,
             clock=clock,
@@ -43,6 +47,20 @@ class Relay(Node):
 
     async def open(self) -> None:
         """A relay has nothing but its listeners."""
+
+    async def drain_undone(self) -> None:
+        self.draining = False
+
+    def presence_changed(self) -> None:
+        self.forwards.judge()
+
+    def take_services(self, opened: Opened) -> None:
+        """A relay has no services."""
+
+    def link_drains(self, link: Link) -> None:
+        super().link_drains(link)
+        # Edges that hear of it themselves move without a pause; the others are moved after them.
+        asyncio.get_running_loop().call_later(LEAD_AWAY_S, self.forwards.lead_away, link)
 
     async def close(self, code: int) -> None:
         self.forwards.close_all(code)

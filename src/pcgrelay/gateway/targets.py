@@ -1,57 +1,155 @@
-"""Addresses of export targets. Names are looked up again and again, because services move; numbers never."""
+"""Export targets: their addresses and their health.
+
+Names are looked up again and again, because services move; numbers never. A target that is probed is connected to now
+and then, with a deadline; nothing is sent, and the connection is closed at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import random
+import socket
 from collections.abc import Callable
 
-from pcgrelay.audit.record import Say, TargetUnresolved
+from pcgrelay.audit.record import Say, TargetFailing, TargetUnresolved, TargetWell
 from pcgrelay.config import Address, ExportSettings
+from pcgrelay.health.state import Health, HealthState
 from pcgrelay.session.sockets import resolved
 
 INTERVAL_S = 30.0
 INTERVAL_UNRESOLVED_S = 2.0
 DEADLINE_MS = 5_000
 ADDRESSES_MOST = 8
+PROBE_DEADLINE_MS = 2_000
+# A first failure is looked at again soon, so that what is down is known to be down.
+PROBE_AGAIN_MS = 500
+JITTER = 0.2
+
+_random = random.SystemRandom()
 
 
 class Target:
-    """One export's target and the numeric addresses that it has now."""
+    """One export's target, the numeric addresses that it has now, and how it is."""
 
     def __init__(self, export: ExportSettings, changed: Callable[[], None], say: Say) -> None:
+        """changed is called when addresses or health are others than before."""
         self.addresses: tuple[tuple[str, int], ...] = ()
         self.is_named = True
-        self._export = export
+        self.export = export
+        self._state = HealthState()
         self._changed = changed
         self._say = say
+        self._looked_up = False
+        self._resolved = asyncio.Event()
         if number := _number(export.target):
             self.is_named = False
             self.addresses = (number,)
+            self._resolved.set()
+
+    @property
+    def health(self) -> Health:
+        """Whether it answers; unknown if it is not probed, or was not often enough."""
+        return Health.FAILING if self._looked_up and not self.addresses else self._state.health
+
+    @property
+    def is_present(self) -> bool:
+        """Whether the service is offered: always, if nobody looks whether it is well."""
+        return not self.export.probe or self.health is not Health.FAILING
+
+    def serves(self, export: ExportSettings) -> bool:
+        """Whether it can go on for an export with these settings."""
+        mine = self.export
+        return (mine.target, mine.probe, mine.probe_interval_ms) == (
+            export.target,
+            export.probe,
+            export.probe_interval_ms,
+        )
+
+    async def settled(self) -> None:
+        """Be looked up, or known to have no address."""
+        if self.is_named:
+            await self.look_up()
 
     async def run(self) -> None:
-        """Keep the addresses of a name fresh; one that cannot be looked up any more keeps its last ones for a while."""
-        told = False
-        while self.is_named:
-            cause = await self._look_up()
-            if not self.addresses and not told:
-                told = True
-                self._say(TargetUnresolved(service=str(self._export.service), cause=cause))
-            told = told and not self.addresses
-            await asyncio.sleep(INTERVAL_S if self.addresses else INTERVAL_UNRESOLVED_S)
-
-    async def _look_up(self) -> str:
+        """Keep addresses and health fresh."""
+        tasks = [asyncio.create_task(self._keep_addresses())]
+        if self.export.probe:
+            tasks.append(asyncio.create_task(self._keep_health()))
         try:
-            found = await resolved(self._export.target, DEADLINE_MS)
+            # Both run for ever; the first to end has failed, and its owner says so.
+            for ended in (await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION))[0]:
+                ended.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def look_up(self) -> str:
+        """Find the addresses of a name anew; answers the cause if there are none."""
+        try:
+            found = await resolved(self.export.target, DEADLINE_MS)
         except TimeoutError:
             return "the name service does not answer"
         except OSError:
             found = []
         addresses = tuple(where for _, where in found[:ADDRESSES_MOST])
-        if addresses != self.addresses:
+        if addresses:
+            self._resolved.set()
+        was_looked_up, self._looked_up = self._looked_up, True
+        if addresses != self.addresses or not was_looked_up:
             self.addresses = addresses
             self._changed()
         return "the name does not exist"
+
+    async def _keep_addresses(self) -> None:
+        """One that cannot be looked up any more because nobody answers keeps its last ones for a while."""
+        told = False
+        while self.is_named:
+            cause = await self.look_up()
+            if not self.addresses and not told:
+                told = True
+                self._say(TargetUnresolved(service=str(self.export.service), cause=cause))
+            told = told and not self.addresses
+            await asyncio.sleep(INTERVAL_S if self.addresses else INTERVAL_UNRESOLVED_S)
+
+    async def _keep_health(self) -> None:
+        await self._resolved.wait()
+        while True:
+            self._judged(self._state.after(await self._answers()))
+            interval_ms = self.export.probe_interval_ms
+            if self._state.is_doubtful:
+                interval_ms = min(interval_ms, PROBE_AGAIN_MS)
+            # Spread out, so that a crowd of edges does not knock at one moment.
+            await asyncio.sleep(interval_ms / 1000 * _random.uniform(1 - JITTER, 1 + JITTER))
+
+    def _judged(self, state: HealthState) -> None:
+        before, self._state = self._state.health, state
+        if state.health is before:
+            return
+        if state.health is Health.FAILING:
+            self._say(TargetFailing(service=str(self.export.service)))
+        elif before is Health.FAILING:
+            self._say(TargetWell(service=str(self.export.service)))
+        self._changed()
+
+    async def _answers(self) -> bool:
+        """Whether any of its addresses takes a connection."""
+        deadline_ms = min(self.export.connect_timeout_ms, PROBE_DEADLINE_MS)
+        for where in self.addresses:
+            try:
+                async with asyncio.timeout(deadline_ms / 1000):
+                    await _connect_once(where)
+            except (OSError, TimeoutError):
+                continue
+            return True
+        return False
+
+
+async def _connect_once(where: tuple[str, int]) -> None:
+    family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sock:
+        await asyncio.get_running_loop().sock_connect(sock, where)
 
 
 def _number(address: Address) -> tuple[str, int] | None:

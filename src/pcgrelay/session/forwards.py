@@ -55,6 +55,8 @@ class Forward:
 
     number: int
     session: bytes
+    source: NodeId
+    destination: NodeId
     a: Link
     b: Link
     a_in: int
@@ -137,6 +139,19 @@ class Forwards:
         """All paths over this link are lost; the other sides are told."""
         for forward in {forward for forward in self._by_key.values() if link in (forward.a, forward.b)}:
             self._end(forward, Code.UNREACHABLE, told=(forward.other(link),))
+
+    def judge(self) -> None:
+        """The policy has changed: end the paths that it no longer allows."""
+        for forward in set(self._by_key.values()):
+            if word := self._reach(forward.source, forward.destination):
+                self._count(word)
+                self._end(forward, Code.REFUSED, told=(forward.a, forward.b))
+
+    def lead_away(self, link: Link) -> None:
+        """End paths onward over a link that is leaving, if there is another way: their edges open them anew."""
+        for forward in {forward for forward in self._by_key.values() if forward.b is link}:
+            if self._other_way(forward):
+                self._end(forward, Code.DRAINING, told=(forward.a, forward.b))
 
     def expire(self) -> None:
         """Give up requests that nobody answered."""
@@ -225,6 +240,8 @@ class Forwards:
         return Forward(
             number=self._next_number,
             session=asked.session,
+            source=source,
+            destination=destination,
             a=a,
             b=b,
             a_in=self._labels.take(),
@@ -235,6 +252,13 @@ class Forwards:
             priority=asked.priority,
             opened_ms=self._clock.monotonic_ms(),
             allowance_ms=self._clock.monotonic_ms(),
+        )
+
+    def _other_way(self, forward: Forward) -> Link | None:
+        """A link that the path could take instead of its onward one."""
+        back = (forward.a.peer.uri, forward.source.uri)
+        return self._next_link(
+            forward.destination, lambda link: link not in (forward.a, forward.b) and link.peer.uri not in back
         )
 
     def _accepted(self, forward: Forward, link: Link, message: PathAccept) -> None:

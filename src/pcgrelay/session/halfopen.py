@@ -22,6 +22,11 @@ class HalfOpen:
         self._chance = chance
         self._sources: dict[str, int] = {}
 
+    def bound(self, total_most: int, each_most: int) -> None:
+        """Other bounds from now on; who is in stays."""
+        self._total_most = total_most
+        self._each_most = each_most
+
     def refusal(self, source: str) -> str | None:
         """Why a newcomer is dropped, or nothing."""
         if self.total >= self._total_most:

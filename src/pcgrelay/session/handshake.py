@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from cryptography import x509
 from OpenSSL import SSL
 
 from pcgrelay.model import NodeId, Role, Suite
@@ -68,6 +69,7 @@ class Established:
     flows: int
     cap: int
     link_id: bytes
+    chain: tuple[x509.Certificate, ...]  # by which the peer was trusted, leaf first
 
 
 # Judges an identity that TLS has proved: nothing, or one word why it may not come in.
@@ -247,6 +249,7 @@ class Handshake:
             flows=min(terms.flows, theirs.flows),
             cap=min(terms.cap, theirs.cap),
             link_id=link_id,
+            chain=self.tls.peer_chain(),
         )
 
     def _said(self, hello: Hello) -> tuple[Hello, bytes]:

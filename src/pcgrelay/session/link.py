@@ -31,6 +31,7 @@ PULSE_MS = 500
 OPENING_MS = 15_000
 LANELESS_MS = 10_000
 ORPHANED_MS = 180_000
+RETIRE_MS = 700
 LANE_DEADLINE_S = 5.0
 # A neighbour may say so many messages at once and so many each second: far more than set-up and catalogue need.
 MESSAGES_AT_ONCE = 20_000
@@ -89,6 +90,7 @@ class Link:
         self.group = established.group
         self.tls_suite = established.tls_suite
         self.link_id = established.link_id
+        self.chain = established.chain
         self.state = LinkState.OPENING
         self.draining = False
         self.control_lost = asyncio.Event()
@@ -139,11 +141,29 @@ class Link:
                 self._connection.send(Goodbye(code, ""))
             self._closed.set_result(reason)
 
+    def cut(self, reason: str, code: int) -> None:
+        """End the link, and its lanes at once: they do not wait for the goodbye to be taken."""
+        self.close(reason, code)
+        self.lanes_up.clear()
+        with suppress(DataPlaneRefused):
+            self._plane.link_close(self.number, code)
+
     def drain(self, milliseconds: int) -> None:
         """Tell the neighbour that this node leaves."""
         self.send(Drain(milliseconds))
         with suppress(DataPlaneRefused):
             self._plane.link_drain(self.number, milliseconds)
+
+    def retire(self, reason: str) -> None:
+        """End the link in a moment; what it carries may find another way before."""
+        self.drain(RETIRE_MS)
+        self.peer_drains()
+        asyncio.get_running_loop().call_later(RETIRE_MS / 1000, self.close, reason, Code.DRAINING)
+
+    def renew(self, reason: str) -> None:
+        """Have the link made anew: the lanes go on until the new one replaces it."""
+        if self.controlled:
+            self._connection.end(reason)
 
     async def run(self) -> None:
         """Live until the end; then lanes, control connection and tasks are gone."""

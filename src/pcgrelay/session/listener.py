@@ -51,8 +51,8 @@ class Listener:
         say: Say,
         clock: Clock,
     ) -> None:
+        self.bearer = bearer
         self._sock = sock
-        self._bearer = bearer
         self._presence = presence
         self._neighbours = neighbours
         self._plane = plane
@@ -81,7 +81,7 @@ class Listener:
                 # The connection stays in the kernel's queue; trying at once would only spin.
                 self._neighbours.refuse_count("out_of_descriptors")
                 if self._throttle.admit("paused", self._clock.monotonic_ms()) is not None:
-                    self._say(AcceptPaused(bearer=self._bearer, reason=errno.errorcode[error.errno].lower()))
+                    self._say(AcceptPaused(bearer=self.bearer, reason=errno.errorcode[error.errno].lower()))
                 await asyncio.sleep(ACCEPT_PAUSE_S)
             return
         source = source_of(str(where[0])) if where else ""
@@ -142,7 +142,7 @@ class Listener:
             deadline_ms=policy.handshake_deadline_ms,
             first=first,
         )
-        self._neighbours.add(established, connection, self._bearer)
+        self._neighbours.add(established, connection, self.bearer)
 
     async def _lane(self, sock: socket.socket, first: bytes) -> None:
         preamble = bytearray(first)
@@ -173,7 +173,7 @@ class Listener:
                     purpose="link",
                     reason=reason,
                     cause=cause,
-                    bearer=self._bearer,
+                    bearer=self.bearer,
                     source=source,
                     suppressed=suppressed,
                 )

@@ -194,6 +194,7 @@ class Mender:
         end.on_closed = lambda code: self.path_closed(session, end, code)
         session.unresumed = set(range(session.flows))
         self._plane.session_path(session.number, link=end.link.number, in_label=end.in_label, out_label=end.out_label)
+        self._observer.sessions_changed(session.key)
         if old is None:
             return
         if session.initiator:

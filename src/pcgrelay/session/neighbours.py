@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from cryptography import x509
 
 from pcgrelay.audit.record import Failure, LaneDown, LinkControlLost, LinkDown, LinkFailed, LinkUp, Say, Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.config import LinkSettings
-from pcgrelay.model import NodeId
+from pcgrelay.model import NodeId, Suite
 from pcgrelay.routing.policy import link_refusal
 from pcgrelay.session.backoff import STEADY_MS, backoff_ms
 from pcgrelay.session.control import ControlConnection, handshake_over
@@ -22,7 +24,7 @@ from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
 from pcgrelay.session.handshake import Established
 from pcgrelay.session.keys import secret_wiped
 from pcgrelay.session.link import Link, LinkObserver
-from pcgrelay.session.messages import Message, code_name
+from pcgrelay.session.messages import Code, Message, code_name
 from pcgrelay.session.presence import Presence
 from pcgrelay.session.sockets import connected
 from pcgrelay.session.tls import HandshakeRefused
@@ -40,6 +42,7 @@ class Wanted:
     link: Link | None = None
     attempts: int = 0
     reason: str = ""
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
 class Neighbours:
@@ -62,7 +65,44 @@ class Neighbours:
     def start(self) -> None:
         """Begin to dial what the configuration names."""
         for wanted in self.wanted:
-            self._spawn(self._keep(wanted), "dialler")
+            wanted.task = self._spawn(self._keep(wanted), "dialler")
+
+    def reload(self) -> None:
+        """The configuration has changed: dial what is new, leave what is gone, end what is no longer allowed."""
+        settings = self._presence.config.links
+        gone = [wanted for wanted in self.wanted if wanted.settings not in settings]
+        kept = {wanted.settings: wanted for wanted in self.wanted if wanted.settings in settings}
+        self.wanted = [kept.get(each) or Wanted(each) for each in settings]
+        for wanted in self.wanted:
+            if wanted.task is None:
+                wanted.task = self._spawn(self._keep(wanted), "dialler")
+        for wanted in gone:
+            if wanted.task is not None:
+                wanted.task.cancel()
+            if wanted.link is not None:
+                wanted.link.retire("removed")
+        self._judge(lambda link: self._refusal(link.peer, link.dialled, link.chain, link.suite, link.group))
+
+    def judge_expiry(self) -> None:
+        """End links whose neighbour's certificate has run out; asked once a second."""
+        now = self._clock.wall()
+        self._judge(lambda link: self._presence.expiry_refusal(link.chain, now))
+
+    def _judge(self, refusal: Callable[[Link], str | None]) -> None:
+        for link in list(self.links.values()):
+            if word := refusal(link):
+                self.refuse_count(word)
+                link.cut(word, Code.REFUSED)
+
+    def _refusal(
+        self, peer: NodeId, dialled: bool, chain: tuple[x509.Certificate, ...], suite: Suite, group: str
+    ) -> str | None:
+        """Why a neighbour would not be let in now, in one word, or nothing."""
+        # Whom this node dials is named in its configuration, and that is looked at when it changes.
+        expected = peer if dialled else None
+        return link_refusal(self._presence.config.policy, peer, expected) or self._presence.standing_refusal(
+            chain, suite, group
+        )
 
     async def stop(self, code: int) -> None:
         """Say goodbye to all and end everything that was started here."""
@@ -96,9 +136,13 @@ class Neighbours:
     ) -> Link | None:
         """Take a link in whose handshake is over; nothing if there are too many. connect is there if we dialled."""
         number = self._number()
+        # Trust and policy may have changed since the handshake began.
+        word = self._refusal(
+            established.peer, established.client, established.chain, established.suite, established.group
+        )
         try:
-            if number is None:
-                raise DataPlaneRefused("too_many_links")
+            if word or number is None:
+                raise DataPlaneRefused(word or "too_many_links")
             link = Link(
                 number,
                 established,
@@ -112,7 +156,7 @@ class Neighbours:
         except DataPlaneRefused:
             secret_wiped(established.secret)
             connection.abandon()
-            self.refuse_count("too_many_links" if number is None else "link_refused_by_core")
+            self.refuse_count(word or ("too_many_links" if number is None else "link_refused_by_core"))
             return None
         # A second attempt while the first has no lanes yet: the peer has given the first one up.
         for old in self._others_like(link):
@@ -248,7 +292,7 @@ class Neighbours:
             if self._next_number not in self.links:
                 return self._next_number
 
-    def _spawn(self, work: Awaitable[None], name: str) -> None:
+    def _spawn(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
         async def guarded() -> None:
             try:
                 await work
@@ -260,3 +304,4 @@ class Neighbours:
         task = asyncio.create_task(guarded(), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

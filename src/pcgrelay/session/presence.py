@@ -2,43 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
 from cryptography import x509
 
 from pcgrelay.config import Config
-from pcgrelay.model import NodeId
+from pcgrelay.model import NodeId, Suite
 from pcgrelay.routing.policy import session_cap
 from pcgrelay.session.credentials import Credentials, load_credentials
 from pcgrelay.session.handshake import Terms
-from pcgrelay.session.identity import identity_of
-from pcgrelay.session.tls import chain_refusal, context_made, leaf_der, store_made
+from pcgrelay.session.identity import Refusal, identity_of
+from pcgrelay.session.tls import HYBRID_GROUPS, chain_refusal, context_made, leaf_der, store_made
 
 
 class Presence:
     """Credentials, TLS context and terms of one node."""
 
     def __init__(self, config: Config, credentials: Credentials | None = None) -> None:
+        """Refuses a leaf that does not name this node, and what TLS does not take."""
         self.config = config
-        self.take(credentials or load_credentials(config.identity))
-
-    def take(self, credentials: Credentials) -> None:
-        """Use these credentials from the next handshake on; refuses a leaf that does not name this node."""
-        config = self.config
-        identity = identity_of(credentials.leaf, config.node.id.realm)
+        self.credentials = credentials or load_credentials(config.identity)
+        identity = identity_of(self.credentials.leaf, config.node.id.realm)
         if identity != config.node.id:
             raise ValueError(f"the certificate names {identity} and the configuration {config.node.id}")
-        self.context = context_made(credentials, post_quantum_required=config.policy.post_quantum_required)
-        self.credentials = credentials
-        self._store = store_made(credentials)
-        self._leaf = leaf_der(credentials.leaf)
+        self.context = context_made(self.credentials, post_quantum_required=config.policy.post_quantum_required)
+        self._store = store_made(self.credentials)
+        self._leaf = leaf_der(self.credentials.leaf)
+
+    def take(self, fresh: Presence) -> None:
+        """Be as that one from the next handshake on; whoever holds this object notices nothing else."""
+        self.config = fresh.config
+        self.credentials = fresh.credentials
+        self.context = fresh.context
+        self._store = fresh._store
+        self._leaf = fresh._leaf
 
     @property
     def chain(self) -> tuple[bytes, ...]:
         """The certificates as they go into a catalogue entry."""
         return tuple(leaf_der(certificate) for certificate in self.credentials.chain)
 
-    def chain_refusal(self, chain: list[x509.Certificate]) -> str | None:
+    def chain_refusal(self, chain: Sequence[x509.Certificate]) -> str | None:
         """Why a chain that came outside a handshake is not trusted, or nothing."""
         return chain_refusal(self._store, chain)
+
+    def standing_refusal(self, chain: Sequence[x509.Certificate], suite: Suite | None, group: str) -> str | None:
+        """Why a peer that was let in once would not be let in now, in one word, or nothing."""
+        policy = self.config.policy
+        if policy.post_quantum_required and group not in HYBRID_GROUPS:
+            return "group"
+        if suite not in policy.suites:
+            return "suite"
+        return self.chain_refusal(chain)
+
+    def expiry_refusal(self, chain: Sequence[x509.Certificate], now: datetime) -> str | None:
+        """Whether a chain has run out, in one word, or nothing. Cheap, for it is asked again and again."""
+        over = any(certificate.not_valid_after_utc < now for certificate in chain)
+        # The clock of OpenSSL has the last word: another way to an anchor may still hold.
+        return Refusal.EXPIRED if over and self.chain_refusal(chain) else None
 
     def identity_of(self, leaf: x509.Certificate) -> NodeId:
         """The node that a leaf names; refuses as in a handshake."""

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from cryptography import x509
+
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.session.paths import PathEnd
 
@@ -45,11 +47,13 @@ class Session:
     suite: Suite | None = None
     group: str = ""
     tls_suite: str = ""
+    chain: tuple[x509.Certificate, ...] = ()  # by which the far edge was trusted, leaf first
     path: PathEnd | None = None
     stalled_ms: int = 0
     unresumed: set[int] = field(default_factory=set)  # flows that have not said so since the last change of path
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     mending: bool = False
+    spare_ms: int | None = None  # since when it has no stream and only a draining link
 
     @property
     def via(self) -> str:

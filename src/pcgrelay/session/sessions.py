@@ -24,6 +24,7 @@ from pcgrelay.session.backoff import backoff_ms
 from pcgrelay.session.carried import CarriedHandshake
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
 from pcgrelay.session.handshake import CAP_LEAST_BYTES, CAP_MOST_BYTES, Established, Judge
+from pcgrelay.session.keys import secret_wiped
 from pcgrelay.session.link import Link
 from pcgrelay.session.mending import ChooseLink, Mender, SessionObserver
 from pcgrelay.session.messages import Code, PathOpen, code_name
@@ -37,6 +38,7 @@ SESSIONS_OF_A_PEER_MOST = 16
 HANDSHAKES_MOST = 64
 HANDSHAKES_OF_A_PEER_MOST = 4
 GLARE = "glare"
+SPARE_MS = 1_000
 NO_ROUTE = "no_route"  # this edge itself has no usable link
 
 
@@ -114,6 +116,28 @@ class Sessions:
         for session in list(self._by_id.values()):
             if session.initiator and session.state is State.UP and session.path and session.path.link is link:
                 self._mender.mend(session)
+
+    def judge(self, refusal: Callable[[Session], str | None]) -> None:
+        """End the sessions that are refused now, in one word."""
+        for session in list(self._by_id.values()):
+            if session.chain and (word := refusal(session)):
+                self._count(word)
+                self.close(session, Code.REFUSED, word)
+
+    def leave_draining(self, streams: Callable[[int], int]) -> None:
+        """Once a second: end sessions without a stream that only a draining link still leads.
+
+        So a relay that drains comes to be empty even if there is no other way. streams: how many a session has.
+        """
+        now = self._clock.monotonic_ms()
+        for session in list(self._by_id.values()):
+            is_spare = session.state is State.UP and session.path is not None and session.path.link.draining
+            if not is_spare or session.mending or streams(session.number):
+                session.spare_ms = None
+            elif session.spare_ms is None:
+                session.spare_ms = now
+            elif now - session.spare_ms >= (SPARE_MS if session.initiator else 3 * SPARE_MS):
+                self.close(session, Code.DRAINING, "drained")
 
     async def stop(self, code: int) -> None:
         """Close all sessions and end all tasks."""
@@ -275,6 +299,11 @@ class Sessions:
 
     def _ready(self, session: Session, end: PathEnd, established: Established) -> None:
         """Both HELLOs are there: hand the secret to the core before anything else is sent."""
+        # Trust may have changed since the handshake began.
+        if word := self._presence.standing_refusal(established.chain, established.suite, established.group):
+            secret_wiped(established.secret)
+            raise HandshakeRefused(word, "The peer is no longer allowed what it was when the handshake began.")
+        session.chain = established.chain
         self._next_number += 1
         session.number = self._next_number
         session.flows, session.cap = established.flows, established.cap

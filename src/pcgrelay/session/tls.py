@@ -198,6 +198,11 @@ class TlsDriver:
             raise HandshakeRefused(Refusal.NO_CERTIFICATE, "The peer showed no certificate.")
         return leaf
 
+    def peer_chain(self) -> tuple[x509.Certificate, ...]:
+        """The chain by which the peer was trusted, leaf first, so that it can be judged again later."""
+        chain = self._connection.get_verified_chain(as_cryptography=True)
+        return tuple(chain) if chain else (self.peer_leaf(),)
+
     def _refused(self, error: SSL.Error) -> HandshakeRefused:
         if isinstance(error, SSL.SysCallError):
             return HandshakeRefused("closed", "The peer broke the connection off.")

@@ -1,0 +1,67 @@
+"""What a new configuration changes, and what of it a running node cannot take (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from pcgrelay.config.settings import Config
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+# Keys of [node] that the data plane, the sockets or the identity of a running node hang on.
+_FIXED: dict[str, Callable[[Config], object]] = {
+    "name": lambda config: config.node.id.name,
+    "organisation": lambda config: config.node.id.organisation,
+    "realm": lambda config: config.node.id.realm,
+    "role": lambda config: config.node.role,
+    "workers": lambda config: config.node.workers,
+    "memory": lambda config: config.node.memory_bytes,
+    "admin": lambda config: config.node.admin,
+}
+_WRITTEN = {"post_quantum_required": "post_quantum"}
+
+
+def restart_reason(old: Config, new: Config) -> str | None:
+    """Why the new configuration needs a restart, in a sentence, or nothing."""
+    keys = [f"node.{key}" for key, value in _FIXED.items() if value(old) != value(new)]
+    if not keys:
+        return None
+    verb = "has" if len(keys) == 1 else "have"
+    return f"{new.path}: {' and '.join(keys)} {verb} changed, which a running node cannot take; restart it."
+
+
+def differences(old: Config, new: Config) -> tuple[str, ...]:
+    """What changes, a few words each, in the order of the file; files that are named are not looked into."""
+    return (
+        *_of_table("node", old.node, new.node, ("lanes",)),
+        *_of_table("identity", old.identity, new.identity, ("certificate", "key", "trust", "crl")),
+        *_of_table("policy", old.policy, new.policy, new.policy.__struct_fields__),
+        *_of_entries("listen", old.listens, new.listens, lambda entry: entry.address),
+        *_of_entries("link", old.links, new.links, lambda entry: f"{entry.peer} at {entry.address}"),
+        *_of_entries("export", old.exports, new.exports, lambda entry: entry.service),
+        *_of_entries("import", old.imports, new.imports, lambda entry: entry.service),
+        *_of_table("log", old.log, new.log, new.log.__struct_fields__),
+    )
+
+
+def _changed_keys(old: msgspec.Struct, new: msgspec.Struct, keys: Iterable[str]) -> list[str]:
+    return [_WRITTEN.get(key, key) for key in keys if getattr(old, key) != getattr(new, key)]
+
+
+def _of_table(table: str, old: msgspec.Struct, new: msgspec.Struct, keys: Iterable[str]) -> list[str]:
+    return [f"{table}.{key} changed" for key in _changed_keys(old, new, keys)]
+
+
+def _of_entries(table: str, old: Iterable[T], new: Iterable[T], key: Callable[[Any], Hashable]) -> list[str]:
+    before, after = {key(entry): entry for entry in old}, {key(entry): entry for entry in new}
+    found = [f"{table} {name} removed" for name in before if name not in after]
+    for name, entry in after.items():
+        if name not in before:
+            found.append(f"{table} {name} added")
+        elif before[name] != entry:
+            keys = _changed_keys(before[name], entry, entry.__struct_fields__)
+            found.append(f"{table} {name} changed ({', '.join(keys)})")
+    return found
