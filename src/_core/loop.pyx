@@ -248,6 +248,7 @@ cdef void free_buried(Worker* self, bint all) noexcept nogil:
     cdef Stream* stream
     cdef Lane* lane
     cdef Lane* kept = NULL
+    cdef Listener* listener
     while shard.buried_streams != NULL:
         stream = shard.buried_streams
         shard.buried_streams = stream.next
@@ -262,6 +263,10 @@ cdef void free_buried(Worker* self, bint all) noexcept nogil:
         else:
             pool_free(&shard.pool, lane, sizeof(Lane))
     shard.buried_lanes = kept
+    while self.buried_listeners != NULL:
+        listener = self.buried_listeners
+        self.buried_listeners = listener.next
+        free(listener)
 
 
 cdef void acknowledge(Worker* self) noexcept nogil:

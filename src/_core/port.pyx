@@ -1,5 +1,5 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc
 from libc.string cimport memcpy, memset
 
 from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take
@@ -42,6 +42,8 @@ cdef enum:
 
 cdef void port_accept(Worker* self, Listener* listener) noexcept nogil:
     cdef int _, fd
+    if listener.handle.fd < 0:
+        return
     for _ in range(WORKER_ACCEPTS):
         fd = accept4(listener.handle.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if fd < 0:
@@ -368,4 +370,6 @@ cdef void port_unlisten(Worker* self, int number) noexcept nogil:
             continue
         at[0] = listener.next
         close(listener.handle.fd)
-        free(listener)
+        listener.handle.fd = -1
+        listener.next = self.buried_listeners
+        self.buried_listeners = listener
