@@ -66,7 +66,7 @@ cdef void trunk_read_on(Worker* self) noexcept nogil:
     cdef Lane* following
     self.shard.unread = NULL
     while lane != NULL:
-        # A lane that ends takes itself out of shard.unread; what is still to be read here must not end up there first.
+        # A lane that has ended meanwhile leaves the list here, and is freed with this turn.
         following = lane.next_unread
         lane.unread = False
         if lane.state != LANE_CLOSED:
@@ -241,7 +241,6 @@ cdef void trunk_end(Worker* self, Lane* lane, Result reason, uint32_t code) noex
         if self.role == WORKER_EDGE:
             session_lane_down(shard, lane, code)
     lane_stop(shard, lane)
-    forget_unread(shard, lane)
     close(lane.handle.fd)
     lane.handle.fd = -1
     if lane.prev != NULL:
@@ -260,14 +259,6 @@ cdef uint32_t trunk_code(Result reason) noexcept nogil:
     if reason == RESULT_SILENT or reason == RESULT_CONFIRM_TIMEOUT:
         return CODE_TIMEOUT
     return edge_code(reason)
-
-
-cdef void forget_unread(Shard* shard, Lane* lane) noexcept nogil:
-    cdef Lane** at = &shard.unread
-    while at[0] != NULL and at[0] != lane:
-        at = &at[0].next_unread
-    if at[0] == lane:
-        at[0] = lane.next_unread
 
 
 cdef void trunk_link_end(Worker* self, Link* link, uint32_t code) noexcept nogil:
