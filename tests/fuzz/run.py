@@ -35,6 +35,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -70,9 +71,36 @@ def build_core(clang: str) -> None:
         raise SystemExit(f"{done.stdout}{done.stderr}fuzz: the core does not build")
 
 
+def build_face(clang: str) -> None:
+    """fuzzface.pyx, as the core is built, into the folder of the core's modules."""
+    source, target = HARNESSES / "fuzzface.pyx", BUILD / "lib" / "fuzzface.so"
+    generated = BUILD / "cython" / "fuzzface.c"
+    if is_newer(target, [source, source.with_suffix(".pxd"), *(ROOT / "src/_core").glob("*.p??")]):
+        return
+    subprocess.run(
+        [sys.executable, "-m", "cython", "-3", "-X", "cdivision=True", f"-I{ROOT / 'build/cimport'}",
+         str(source), "-o", str(generated)],
+        check=True,
+    )  # fmt: skip
+    subprocess.run(
+        [
+            clang, "-g", "-O1", "-fno-omit-frame-pointer", "-fPIC", "-shared", "-pthread", "-Wno-everything",
+            "-fsanitize=fuzzer-no-link,address", f"-I{ROOT / 'src/_core'}", f"-I{sysconfig.get_path('include')}",
+            str(generated), "-o", str(target), "-lcrypto",
+        ],
+        check=True,
+    )  # fmt: skip
+
+
+def is_newer(target: Path, sources: Iterable[Path]) -> bool:
+    return target.exists() and all(target.stat().st_mtime > source.stat().st_mtime for source in sources)
+
+
 def build_harness(clang: str, source: Path) -> Path:
     program = BUILD / "bin" / source.stem
     program.parent.mkdir(parents=True, exist_ok=True)
+    if is_newer(program, [source, *HARNESSES.glob("*.h")]):
+        return program
     library = sysconfig.get_config_var("LIBDIR")
     subprocess.run(
         [
@@ -135,6 +163,7 @@ def main() -> int:
         raise SystemExit("fuzz: no harness found, so nothing was proved")
     clang = compiler()
     build_core(clang)
+    build_face(clang)
     programs = [build_harness(clang, source) for source in sources]
     with ThreadPoolExecutor(max_workers=arguments.jobs) as pool:
         outcomes = list(pool.map(lambda program: run_harness(program, arguments.seconds), programs))
