@@ -16,6 +16,7 @@ import msgspec
 from pcgrelay.admin.client import read_status
 from pcgrelay.admin.status import Status
 from pcgrelay.errors import RunError
+from pcgrelay.files import reason_of
 
 READY_S = 20.0
 STOP_S = 5.0
@@ -49,15 +50,19 @@ class Node:
 
     def start(self) -> None:
         """Start it, in a process group of its own, so that Ctrl-C is ours to pass on."""
+        command = [sys.executable, "-m", "pcgrelay.cli", "run", "-c", os.fspath(self.config), "--drain", "1"]
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "pcgrelay.cli", "run", "-c", os.fspath(self.config), "--drain", "1"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                process_group=0,
-            )
+            try:
+                self.process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    process_group=0,
+                )
+            except OSError as error:
+                raise RunError(f"{self.name} cannot be started ({reason_of(error)}): {sys.executable}") from None
 
     def wait_ready(self, deadline: float) -> None:
         """Wait for the line that says so."""
