@@ -3,6 +3,7 @@
 A sealed frame is shown as it lies in memory: the header in clear for label 1, 16 bytes of no meaning, the tag, and the
 sealed body.
 """
+cimport cython
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
 
@@ -22,6 +23,8 @@ from pcgrelay._core.wire cimport WIRE_PREFIX
 STATES = ("STARTING", "UP", "RESUMING", "CLOSED")
 
 
+# What __dealloc__ needs must still be there.
+@cython.no_gc_clear
 cdef class Flow:
     """One end. Retained frames lie in `pool`."""
 

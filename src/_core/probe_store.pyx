@@ -1,4 +1,5 @@
 """What the core keeps things in, as Python sees it: pool, map, queue, timers, tables. For tests and benches only."""
+cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
@@ -22,6 +23,8 @@ from pcgrelay._core.timer cimport (
 )
 
 
+# What __dealloc__ needs must still be there.
+@cython.no_gc_clear
 cdef class Pool:
     """A budget and what was taken from it. Buffers and blocks are named by numbers."""
 
@@ -137,6 +140,7 @@ cdef class Account:
         return self.account.items
 
 
+@cython.no_gc_clear
 cdef class Queue:
     """Spans that wait for a socket. Borrowed ones lie in bytearrays; once settled, these may be overwritten."""
 
@@ -215,6 +219,7 @@ cdef class Queue:
         queue_cut(&self.queue, &self.pool.pool, first)
 
 
+@cython.no_gc_clear
 cdef class Wheel:
     """Deadlines, named by numbers."""
 
