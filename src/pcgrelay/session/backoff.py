@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 FIRST_MS = 200
-CAP_MS = 10_000
+# A stream waits 30 s for a way (mending.RESUME_MS): a neighbour that is back must be found well within it.
+CAP_MS = 3_000
 # What has lasted this long was well; the next failure starts from the beginning.
 STEADY_MS = 10_000
 
