@@ -61,11 +61,13 @@ def refuse_errors(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
     if answers(config.node.admin):
         raise ConfigError(f"{config.node.admin}: a node with this admin socket runs already; stop it first.")
     findings = check(config, clock)
-    for finding in findings:
-        if finding.level == ERROR:
-            kind = PermissionProblem if finding.permission else ConfigError
-            raise kind(f"{config.path}: {finding.where}: {finding.sentence} {finding.mend}".rstrip())
+    _refuse_first(config, findings)
     return [finding for finding in findings if finding.level == WARNING]
+
+
+def refuse_reload(config: Config, clock: Clock = SYSTEM_CLOCK) -> None:
+    """Check before a running node takes this configuration: raise the first error."""
+    _refuse_first(config, check(config, clock))
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
@@ -85,6 +87,13 @@ def answers(admin: Path) -> bool:
         except OSError:
             return False
         return True
+
+
+def _refuse_first(config: Config, findings: Iterable[Finding]) -> None:
+    for finding in findings:
+        if finding.level == ERROR:
+            kind = PermissionProblem if finding.permission else ConfigError
+            raise kind(f"{config.path}: {finding.where}: {finding.sentence} {finding.mend}".rstrip())
 
 
 def _good(where: str, sentence: str) -> Finding:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+from collections.abc import Collection
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from pcgrelay.admin.status import STATUS_PATH, Status
 from pcgrelay.errors import PermissionProblem, StatusProblem
 from pcgrelay.files import reason_of
+
+T = TypeVar("T")
 
 ANSWER_LIMIT_BYTES = 64 << 20
 TIMEOUT_S = 5.0
@@ -33,17 +37,26 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def read_status(admin: Path, timeout_s: float = TIMEOUT_S) -> Status:
     """Ask the node at that socket how it is; refuses silence, and an answer that makes no sense."""
-    body = _get(admin, STATUS_PATH, timeout_s)
+    body = _asked(admin, "GET", STATUS_PATH, timeout_s, (http.client.OK,))
     try:
         return msgspec.json.decode(body, type=Status)
     except msgspec.DecodeError as error:
         raise StatusProblem(f"{admin}: the answer is no status ({error}); is that pcgrelay's admin socket?") from None
 
 
-def _get(admin: Path, path: str, timeout_s: float) -> bytes:
+def ask(admin: Path, method: str, path: str, kind: type[T], timeout_s: float = TIMEOUT_S) -> T:
+    """Ask the node for something, or to do something. A refusal that says why is an answer too."""
+    body = _asked(admin, method, path, timeout_s, (http.client.OK, http.client.CONFLICT))
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise StatusProblem(f"{admin}: the answer makes no sense ({error}); is that pcgrelay's admin socket?") from None
+
+
+def _asked(admin: Path, method: str, path: str, timeout_s: float, good: Collection[int]) -> bytes:
     connection = _UnixConnection(admin, timeout_s)
     try:
-        connection.request("GET", path)
+        connection.request(method, path)
         response = connection.getresponse()
         body = response.read(ANSWER_LIMIT_BYTES + 1)
     except PermissionError:
@@ -59,7 +72,7 @@ def _get(admin: Path, path: str, timeout_s: float) -> bytes:
         raise StatusProblem(f"{admin}: the node did not answer ({words}); look at its log.") from None
     finally:
         connection.close()
-    if response.status != http.client.OK:
+    if response.status not in good:
         raise StatusProblem(f"{admin}: the node answered {response.status} {response.reason}; look at its log.")
     if len(body) > ANSWER_LIMIT_BYTES:
         raise StatusProblem(f"{admin}: the answer is larger than {ANSWER_LIMIT_BYTES >> 20} MiB; look at its log.")

@@ -22,6 +22,20 @@ def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
     node = status.node
     family("build_info", "gauge", "Version and role of this node.", [({"version": node.version, "role": node.role}, 1)])
     family("uptime_seconds", "gauge", "Time since the start.", [({}, node.uptime_s)])
+    configuration = status.configuration
+    family(
+        "config_last_reload_successful",
+        "gauge",
+        "Whether the last reload was taken.",
+        [({}, configuration.successful)],
+    )
+    family(
+        "config_last_reload_timestamp_seconds",
+        "gauge",
+        "When a configuration was last taken.",
+        [({}, configuration.timestamp_s)],
+    )
+    family("draining", "gauge", "Whether this node takes nothing new.", [({}, node.draining)])
     links = [({"link": link.peer, "bearer": link.bearer, "direction": link.direction}, link) for link in status.links]
     family("link_up", "gauge", "Whether the link is up.", [(at, link.state == "up") for at, link in links])
     family("link_lanes", "gauge", "Lanes that are up.", [(at, link.lanes_up) for at, link in links])

@@ -1,6 +1,7 @@
 """The admin interface: a small HTTP/1.1 server on a unix socket that only its owner may open.
 
-It answers GET of a few fixed paths and nothing else, one request for each connection, within bounds of size and time.
+It answers a few fixed paths and nothing else, one request for each connection, within bounds of size and time. Facts
+are asked for by GET; what changes something is asked for by POST.
 So little is needed that a web framework would be the larger risk, and a quarter of a second of each start.
 """
 
@@ -10,10 +11,12 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -24,18 +27,18 @@ from pcgrelay.files import reason_of
 
 REQUEST_LIMIT_BYTES = 8_192
 DEADLINE_S = 5.0
+ACTION_DEADLINE_S = 30.0
 CONNECTIONS_MOST = 32
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
-_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the server asks of the node; it knows nothing else of it."""
-
-    status: Callable[[], Status]
-    counters: Callable[[], dict[str, int]]
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+    503: "Service Unavailable",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +59,33 @@ class Answer:
         return head.encode() + (self.body if with_body else b"")
 
 
+def json_answer(value: Any, code: int = 200) -> Answer:
+    """A response that is JSON."""
+    return Answer(code, JSON, msgspec.json.encode(value))
+
+
+Query = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the server asks of the node; it knows nothing else of it."""
+
+    status: Callable[[], Status]
+    counters: Callable[[], dict[str, int]]
+    views: Mapping[str, Callable[[Query], Answer]] = field(default_factory=dict)  # further paths for GET
+    actions: Mapping[str, Callable[[Query], Awaitable[Answer]]] = field(default_factory=dict)  # paths for POST
+
+
 def answered(method: str, target: str, facts: Facts) -> Answer:
-    """The response to a request."""
-    path = target.partition("?")[0]
+    """The response to a request that changes nothing."""
+    path, _, query = target.partition("?")
     if method not in ("GET", "HEAD"):
         return Answer(405, TEXT, b"Only GET is answered here.\n")
     if path == STATUS_PATH:
-        return Answer(200, JSON, msgspec.json.encode(facts.status()))
+        return json_answer(facts.status())
+    if path in facts.views:
+        return facts.views[path](dict(parse_qsl(query)))
     if path == "/healthz":
         return Answer(200, TEXT, b"ok\n")
     if path == "/readyz":
@@ -145,7 +168,11 @@ class AdminServer:
         try:
             if len(self._tasks) <= CONNECTIONS_MOST:
                 async with asyncio.timeout(DEADLINE_S):
-                    writer.write(await self._response(reader))
+                    head = await reader.readuntil(b"\r\n\r\n")
+                async with asyncio.timeout(ACTION_DEADLINE_S):
+                    response = await self._response(head)
+                async with asyncio.timeout(DEADLINE_S):
+                    writer.write(response)
                     await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
             # Whoever asks too slowly, too much, or leaves, gets no answer.
@@ -154,9 +181,12 @@ class AdminServer:
             self._tasks.discard(task)
             writer.close()
 
-    async def _response(self, reader: asyncio.StreamReader) -> bytes:
-        head = await reader.readuntil(b"\r\n\r\n")
+    async def _response(self, head: bytes) -> bytes:
         parts = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
         if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
             return Answer(400, TEXT, b"This is no request.\n").encoded(with_body=True)
+        path, _, query = parts[1].partition("?")
+        action = self._facts.actions.get(path)
+        if parts[0] == "POST" and action is not None:
+            return (await action(dict(parse_qsl(query)))).encoded(with_body=True)
         return answered(parts[0], parts[1], self._facts).encoded(with_body=parts[0] != "HEAD")

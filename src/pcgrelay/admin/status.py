@@ -18,6 +18,7 @@ class NodeStatus(Struct, frozen=True, kw_only=True):
     role: str  # edge, relay
     uptime_s: float
     version: str
+    draining: bool = False
 
 
 class LinkStatus(Struct, frozen=True, kw_only=True):
@@ -51,13 +52,21 @@ class ServiceStatus(Struct, frozen=True, kw_only=True):
 
     name: str  # name@organisation
     direction: str  # import, export
-    state: str  # ready, waiting, refused, down
+    state: str  # ready, waiting, refused, down, draining
     health: str  # ok, failing, unknown
     present: bool = True  # import: its listener is open; export: its target answered last time, or was not yet tried
     routes: tuple[RouteStatus, ...] = ()  # imports only, best first
     streams_active: int = 0
     opened_total: int = 0
     refused_total: int = 0
+
+
+class ConfigurationStatus(Struct, frozen=True, kw_only=True):
+    """How the last reload went; the start counts as one."""
+
+    successful: bool = True
+    timestamp_s: float = 0.0  # when a configuration was last taken
+    reason: str = ""  # why the last one was refused
 
 
 class StreamStatus(Struct, frozen=True, kw_only=True):
@@ -95,12 +104,15 @@ class Status(Struct, frozen=True, kw_only=True):
     streams: StreamStatus = StreamStatus()
     memory: MemoryStatus = MemoryStatus()
     workers: tuple[WorkerStatus, ...] = ()
+    configuration: ConfigurationStatus = ConfigurationStatus()
     refusals: dict[str, int] = {}  # peers, streams and frames that were refused, by reason
 
 
 def troubles(status: Status) -> list[str]:
     """What a person should look into, a sentence each; none means healthy."""
     found = []
+    if not status.configuration.successful:
+        found.append(f"The last reload was refused: {status.configuration.reason}")
     if not status.links:
         found.append("No neighbour is linked.")
     for link in status.links:
@@ -110,9 +122,9 @@ def troubles(status: Status) -> list[str]:
         elif link.lanes_up < link.lanes:
             found.append(f"The link to {link.peer} has {link.lanes_up} of {link.lanes} lanes.")
     for service in status.services:
-        if service.state != "ready":
+        if service.state not in ("ready", "draining"):
             found.append(f"The {service.direction} of {service.name} is {service.state}.")
-        elif service.health == "failing":
+        elif service.health == "failing" and service.state == "ready":
             found.append(f"The {service.direction} of {service.name} is failing.")
     if status.memory.budget_bytes and status.memory.used_bytes > 0.9 * status.memory.budget_bytes:
         found.append("More than nine tenths of the memory budget are in use.")

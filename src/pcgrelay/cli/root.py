@@ -17,6 +17,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 COMMANDS = {
     "run": ("pcgrelay.cli.run:run", "Run a node until it is told to stop."),
     "check": ("pcgrelay.cli.check:check", "Say all that can be known about a node without its network."),
+    "reload": ("pcgrelay.cli.reload:reload", "Have a running node take its configuration and files anew."),
+    "drain": ("pcgrelay.cli.drain:drain", "Lead traffic away from a running node before it is stopped."),
     "status": ("pcgrelay.cli.status:status", "Show how a running node is."),
     "ca": ("pcgrelay.cli.ca:ca", "Make certificates for a small realm."),
     "demo": ("pcgrelay.cli.demo:demo", "Watch a whole realm work on this machine."),

@@ -19,6 +19,8 @@ Examples:
 Signals:
   SIGTERM, SIGINT  let open streams end, for at most --drain seconds, then
                    stop; a second one stops at once
+  SIGHUP           take the configuration and its files anew, as
+                   pcgrelay reload does
 
 One line on standard output says that the node is ready. Logs go to standard error.
 """

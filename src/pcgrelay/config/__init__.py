@@ -24,6 +24,7 @@ from pcgrelay.config.settings import (
 from pcgrelay.config.shape import file_table
 from pcgrelay.config.source import Source
 from pcgrelay.config.values import Address
+from pcgrelay.errors import ConfigError
 
 __all__ = [
     "Address",
@@ -36,6 +37,7 @@ __all__ = [
     "LogSettings",
     "NodeSettings",
     "PolicySettings",
+    "admin_path",
     "differences",
     "load",
     "parse",
@@ -46,6 +48,24 @@ __all__ = [
 def load(path: Path) -> Config:
     """Read a configuration file; refuses it with one sentence that names file, line, key and remedy."""
     return _checked(Source.read(path))
+
+
+def admin_path(path: Path) -> Path:
+    """The admin socket that a configuration names; so much is read even of one that is refused otherwise.
+
+    A running node is to be reached, and is to say itself what is wrong, when its new configuration is.
+    """
+    source = Source.read(path)
+    try:
+        return _checked(source).node.admin
+    except ConfigError:
+        node = source.values.get("node")
+        if not isinstance(node, dict) or not isinstance(node.get("name"), str):
+            raise
+        admin = node.get("admin", f"/run/pcgrelay/{node['name']}.sock")
+        if not isinstance(admin, str):
+            raise
+        return path.parent / admin.removeprefix("unix:")
 
 
 def parse(text: str, path: Path) -> Config:

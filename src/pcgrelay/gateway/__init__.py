@@ -1,4 +1,4 @@
-"""A node from its configuration to its exit: start, one line that says so, signals, drain, stop."""
+"""A node from its configuration to its exit: start, one line that says so, signals, reload, drain, stop."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import Any
 
 import uvloop
 
-from pcgrelay.admin.server import AdminServer, Facts
+from pcgrelay.admin.server import AdminServer
 from pcgrelay.audit.log import Log
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.config import Config
 from pcgrelay.errors import RunError
+from pcgrelay.gateway.control import facts_of
 from pcgrelay.gateway.edge import Edge
-from pcgrelay.gateway.facts import node_status
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.relay import Relay
+from pcgrelay.gateway.reload import Reloader
 from pcgrelay.model import Role
 from pcgrelay.plane import Plane, native_core
 from pcgrelay.session.dataplane import DataPlaneRefused
@@ -41,21 +42,36 @@ def node_made(config: Config, native: Any, log: Log) -> Node:
 
 
 async def _run(config: Config, drain_s: float, native: Any) -> int:
-    stopping = _signals()
-    node = node_made(config, native, Log(config.log.level))
-    admin = AdminServer(config.node.admin, Facts(status=lambda: node_status(node), counters=node.plane.counters))
+    stopping, hangup = _signals()
+    log = Log(config.log.level)
+    node = node_made(config, native, log)
+    reloader = Reloader(node, log, _notify)
+    admin = AdminServer(config.node.admin, facts_of(node, reloader))
+    reloading: asyncio.Task[None] | None = None
     try:
         await admin.start()
         await node.start()
         print(ready_line(config), flush=True)
         _notify("READY=1")
+        reloading = asyncio.create_task(_reloaded_on(hangup, reloader))
         await stopping.acquire()
+        reloading.cancel()
         _notify("STOPPING=1")
         await _drained(node, drain_s, stopping)
     finally:
+        if reloading is not None:
+            reloading.cancel()
         await node.stop()
         await admin.stop()
     return 0
+
+
+async def _reloaded_on(hangup: asyncio.Event, reloader: Reloader) -> None:
+    """Reload at each SIGHUP; those that come while one is under way are one."""
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        await reloader.reload()
 
 
 async def _drained(node: Node, drain_s: float, stopping: asyncio.Semaphore) -> None:
@@ -83,13 +99,15 @@ def ready_line(config: Config) -> str:
     return f"pcgrelay: {config.node.role.title} {config.node.id} is ready ({counted})."
 
 
-def _signals() -> asyncio.Semaphore:
-    """Counts the signals that ask this process to stop."""
+def _signals() -> tuple[asyncio.Semaphore, asyncio.Event]:
+    """Counts the signals that ask this process to stop, and tells of those that ask it to reload."""
     stopping = asyncio.Semaphore(0)
+    hangup = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.release)
-    return stopping
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
+    return stopping, hangup
 
 
 def _notify(state: str) -> None:

@@ -41,6 +41,7 @@ def node_status(node: Node) -> Status:
             role=config.node.role.title,
             uptime_s=(node.clock.monotonic_ms() - node.started_ms) / 1000,
             version=__version__,
+            draining=node.draining,
         ),
         links=_links(node),
         services=_services(node) if isinstance(node, Edge) else (),
@@ -51,6 +52,7 @@ def node_status(node: Node) -> Status:
             high_water_bytes=memory.get("high_water_bytes", 0),
         ),
         workers=tuple(WorkerStatus(index=index, **figures) for index, figures in enumerate(node.plane.per_worker())),
+        configuration=node.configuration,
         refusals=node.refusals(),
     )
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from pcgrelay import __version__
+from pcgrelay.admin.status import ConfigurationStatus
 from pcgrelay.audit.log import Log
 from pcgrelay.audit.record import EventsLost as EventsLostRecord
 from pcgrelay.audit.record import Failure, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
@@ -54,6 +55,7 @@ class Node(ABC):
         self.adverts = Adverts(self.presence, self.neighbours.links, self.catalogue_changed, log.say, clock)
         self.started_ms = clock.monotonic_ms()
         self.draining = False
+        self.configuration = ConfigurationStatus(timestamp_s=clock.wall().timestamp())
         self._half_open = half_open_of(self.presence)
         self._listeners: dict[Address, tuple[Listener, asyncio.Task[None]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -155,6 +157,10 @@ class Node(ABC):
     @abstractmethod
     def is_busy(self) -> bool:
         """Whether something runs that a drain should wait for."""
+
+    def paths_led(self) -> int:
+        """Paths of others that lead through this node."""
+        return 0
 
     @abstractmethod
     def drain_begun(self) -> None:

@@ -68,6 +68,9 @@ class Relay(Node):
     def is_busy(self) -> bool:
         return len(self.forwards) > 0
 
+    def paths_led(self) -> int:
+        return len(self.forwards)
+
     def drain_begun(self) -> None:
         """The links tell the neighbours, and these lead nothing new over this relay."""
 

@@ -1,0 +1,74 @@
+"""pcgrelay drain."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from pcgrelay import config
+from pcgrelay.admin.answers import DRAIN_PATH, DrainAnswer
+from pcgrelay.admin.client import ask
+from pcgrelay.cli.root import config_option, json_option
+from pcgrelay.errors import RunError
+from pcgrelay.output import count, print_json
+
+EPILOG = """\b
+Examples:
+  pcgrelay drain -c relay-1.toml --wait 60 && systemctl stop pcgrelay
+  pcgrelay drain -c relay-1.toml --undo
+
+\b
+Exit codes:
+   0  the node is empty; with --undo: it takes new work again
+   1  it is not empty yet, and goes on draining
+   3  it does not answer
+"""
+POLL_S = 0.2
+
+
+@click.command(epilog=EPILOG)
+@config_option
+@click.option(
+    "--wait",
+    "wait_s",
+    metavar="SECONDS",
+    type=click.FloatRange(0, 86_400),
+    default=30.0,
+    show_default=True,
+    help="How long to wait until the node is empty.",
+)
+@click.option("--undo", is_flag=True, help="Take new work again.")
+@json_option
+def drain(path: Path, wait_s: float, undo: bool, as_json: bool) -> int:
+    """Lead traffic away from a running node before it is stopped.
+
+    Neighbours are told and send nothing new. Sessions that lead through a relay move to other relays, with their
+    streams. An edge closes its imports and lets its streams end. The node goes on until it is stopped.
+    """
+    admin = config.admin_path(path)
+    query = "undo=1" if undo else f"wait_ms={int(wait_s * 1000)}"
+    answer = ask(admin, "POST", f"{DRAIN_PATH}?{query}", DrainAnswer)
+    deadline = time.monotonic() + wait_s
+    while not undo and not answer.empty and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+        answer = ask(admin, "GET", DRAIN_PATH, DrainAnswer)
+    done = not answer.draining if undo else answer.empty
+    if as_json:
+        print_json(answer)
+    elif answer.reason:
+        click.echo(f"pcgrelay: {answer.reason}", err=True)
+    else:
+        click.echo(_sentence(answer))
+    return 0 if done else RunError.exit_code
+
+
+def _sentence(answer: DrainAnswer) -> str:
+    if not answer.draining:
+        return "The node takes new work again."
+    if answer.empty:
+        return "The node is empty; it can be stopped."
+    return (
+        f"The node is not empty yet: {count(answer.streams)} streams, {count(answer.paths)} paths; it goes on draining."
+    )

@@ -1,0 +1,50 @@
+"""pcgrelay reload."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pcgrelay import config
+from pcgrelay.admin.answers import RELOAD_PATH, ReloadAnswer
+from pcgrelay.admin.client import ask
+from pcgrelay.cli.root import config_option, json_option
+from pcgrelay.output import print_json
+
+EPILOG = """\b
+Examples:
+  pcgrelay reload -c kent-1.toml
+  kill -HUP $PID            the same, without an answer
+
+\b
+Exit codes:
+   0  the node has taken it
+   3  the node does not answer
+  77  refused: permissions are wrong
+  78  refused: something else is wrong; the old configuration holds
+"""
+TIMEOUT_S = 30.0
+
+
+@click.command(epilog=EPILOG)
+@config_option
+@json_option
+def reload(path: Path, as_json: bool) -> int:
+    """Have a running node take its configuration and files anew.
+
+    The file is checked whole first, as `pcgrelay check` does it. Then it is taken whole, or refused whole and the old
+    one holds. Streams that are still allowed go on; what is no longer allowed ends within a second.
+    """
+    answer = ask(config.admin_path(path), "POST", RELOAD_PATH, ReloadAnswer, TIMEOUT_S)
+    if as_json:
+        print_json(answer)
+    elif not answer.ok:
+        click.echo(f"pcgrelay: {answer.reason}", err=True)
+    elif not answer.changes:
+        click.echo("Taken; nothing has changed.")
+    else:
+        click.echo("Taken:")
+        for change in answer.changes:
+            click.echo(f"  {change}")
+    return answer.exit_code

@@ -1,0 +1,53 @@
+"""What may be asked of a running node over its admin socket, besides its status."""
+
+from __future__ import annotations
+
+from pcgrelay.admin.answers import DRAIN_PATH, RELOAD_PATH, DrainAnswer
+from pcgrelay.admin.server import Answer, Facts, Query, json_answer
+from pcgrelay.errors import RunError
+from pcgrelay.gateway.facts import node_status
+from pcgrelay.gateway.node import Node
+from pcgrelay.gateway.reload import Reloader
+
+DRAIN_MOST_S = 86_400
+
+
+def facts_of(node: Node, reloader: Reloader) -> Facts:
+    """The admin interface of a node."""
+
+    async def reload(query: Query) -> Answer:
+        answer = await reloader.reload()
+        return json_answer(answer, 200 if answer.ok else 409)
+
+    async def drain(query: Query) -> Answer:
+        try:
+            if query.get("undo") == "1":
+                if node.draining:
+                    await node.drain_undo()
+            elif not node.draining:
+                node.drain_begin(_milliseconds(query.get("wait_ms", "0")))
+        except RunError as error:
+            return json_answer(drain_state(node, str(error)), 409)
+        return json_answer(drain_state(node))
+
+    return Facts(
+        status=lambda: node_status(node),
+        counters=node.plane.counters,
+        views={DRAIN_PATH: lambda query: json_answer(drain_state(node))},
+        actions={RELOAD_PATH: reload, DRAIN_PATH: drain},
+    )
+
+
+def drain_state(node: Node, reason: str = "") -> DrainAnswer:
+    """How far a drain has come."""
+    return DrainAnswer(
+        draining=node.draining,
+        empty=node.draining and not node.is_busy(),
+        streams=node.plane.streams(),
+        paths=node.paths_led(),
+        reason=reason,
+    )
+
+
+def _milliseconds(text: str) -> int:
+    return min(int(text), DRAIN_MOST_S * 1000) if text.isascii() and text.isdigit() and len(text) < 12 else 0

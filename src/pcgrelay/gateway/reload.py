@@ -1,0 +1,104 @@
+"""A running node takes another configuration: read whole, checked whole, and swapped in one turn of the loop, or not.
+
+Reading, checking and what TLS makes of it happen in a thread, so that nothing that runs waits for a disk. Sockets are
+opened before anything changes. From there on nothing can fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from OpenSSL import SSL
+
+from pcgrelay import config as configuration
+from pcgrelay.admin.answers import ReloadAnswer
+from pcgrelay.admin.status import ConfigurationStatus
+from pcgrelay.audit.log import Log
+from pcgrelay.audit.record import ConfigRefused, ConfigReloaded
+from pcgrelay.check import refuse_reload
+from pcgrelay.config import Config, differences, restart_reason
+from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem
+from pcgrelay.gateway.node import Node
+from pcgrelay.session.credentials import Credentials
+from pcgrelay.session.presence import Presence
+
+
+class Reloader:
+    """Reloads of one node, one after the other."""
+
+    def __init__(self, node: Node, log: Log, notify: Callable[[str], None]) -> None:
+        """notify tells the service manager, in the words of sd_notify(3)."""
+        self._node = node
+        self._log = log
+        self._notify = notify
+        self._lock = asyncio.Lock()
+
+    async def reload(self) -> ReloadAnswer:
+        """Take what the file says now; answers what changed, or why nothing did."""
+        node = self._node
+        async with self._lock:
+            began_ms = node.clock.monotonic_ms()
+            self._notify(f"RELOADING=1\nMONOTONIC_USEC={began_ms * 1000}")
+            try:
+                changes = await self._swap()
+            except PcgrelayError as error:
+                return self._refused(error)
+            finally:
+                self._notify("READY=1")
+            node.configuration = ConfigurationStatus(timestamp_s=node.clock.wall().timestamp())
+            node.say(ConfigReloaded(changes=changes, milliseconds=node.clock.monotonic_ms() - began_ms))
+            return ReloadAnswer(ok=True, changes=changes)
+
+    async def _swap(self) -> tuple[str, ...]:
+        node, old = self._node, self._node.presence
+        fresh = await asyncio.to_thread(_read, old.config)
+        changes = (*differences(old.config, fresh.config), *renewals(old.credentials, fresh.credentials))
+        if changes:
+            opened = await node.prepare(fresh.config)
+            try:
+                node.take(fresh, opened)
+            finally:
+                opened.close()
+            self._log.set_level(fresh.config.log.level)
+        return changes
+
+    def _refused(self, error: PcgrelayError) -> ReloadAnswer:
+        reason = str(error)
+        self._node.configuration = ConfigurationStatus(
+            successful=False, timestamp_s=self._node.configuration.timestamp_s, reason=reason
+        )
+        self._node.say(ConfigRefused(reason=reason))
+        code = error.exit_code if isinstance(error, PermissionProblem) else ConfigError.exit_code
+        return ReloadAnswer(ok=False, reason=reason, exit_code=code)
+
+
+def _read(old: Config) -> Presence:
+    """The configuration as the files have it now, and all that can be made of it without the node."""
+    path: Path = old.path
+    config = configuration.load(path)
+    if reason := restart_reason(old, config):
+        raise ConfigError(reason)
+    refuse_reload(config)
+    try:
+        return Presence(config)
+    except (ValueError, SSL.Error):
+        # The check found nothing wrong, so the files were changed while they were read.
+        raise ConfigError(f"{path}: the files of [identity] do not fit together; reload again.") from None
+
+
+def renewals(old: Credentials, new: Credentials) -> tuple[str, ...]:
+    """What has changed inside the files of [identity], a few words each (pure)."""
+    pairs = {
+        "certificate renewed": (old.chain, new.chain),
+        "private key renewed": (_public(old), _public(new)),
+        "trusted certificates changed": (old.trust, new.trust),
+        "revocation list renewed": (old.crls, new.crls),
+    }
+    return tuple(words for words, (before, after) in pairs.items() if before != after)
+
+
+def _public(credentials: Credentials) -> bytes:
+    return credentials.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
