@@ -75,7 +75,7 @@ def measure(load: Load, roles: Mapping[int, str], **options: object) -> dict[str
     command = load.command(spread=spread, **options) + [word for pid in roles for word in ("--pid", str(pid))]
     figures: dict[str, Any] = {}
     for _ in range(2):
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=180, check=False, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
         if done.returncode:
             raise BenchError(done.stderr.strip() or f"the load ended with {done.returncode}")
         found = json.loads(done.stdout)

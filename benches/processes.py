@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -134,3 +134,13 @@ def memory_bytes(pids: Sequence[int]) -> int:
         match = re.search(r"^Pss:\s+(\d+) kB$", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
         total += int(match[1]) << 10 if match else 0
     return total
+
+
+def cpu_seconds(roles: Mapping[int, str]) -> dict[str, float]:
+    """User and system time that the processes have used, by role."""
+    found: dict[str, float] = {}
+    for pid, role in roles.items():
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks = int(fields[11]) + int(fields[12])
+        found[role] = found.get(role, 0.0) + ticks / os.sysconf("SC_CLK_TCK")
+    return found

