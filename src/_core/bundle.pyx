@@ -87,8 +87,8 @@ cdef Result take_record(Shard* shard, Flow* flow, const Record* record, Buf* own
         if (ours and record.stream >= flow.tx_highest) or (not ours and record.stream > flow.rx_highest):
             return RESULT_BAD_STREAM
         return RESULT_LATE
-    if stream.finished:
-        # What is left of it is only to say RESET, or nothing.
+    if stream.finished or stream.state == STREAM_CLOSED:
+        # What is left of it is to say RESET, or bytes that the application is slow to take.
         return RESULT_LATE
     if stream.state == STREAM_IDLE:
         # Our OPEN was not even sent.
@@ -261,7 +261,7 @@ cdef uint32_t bundle_say(Shard* shard, Stream* stream, uint8_t* p, bint* gone) n
     cdef const Import* entry
     gone[0] = False
     if stream.say & SAY_RESET:
-        if stream.state != STREAM_IDLE:
+        if stream_may(stream, STREAM_RESET):
             n = record_reset(p, stream.id, stream.code, stream.rule)
         stream.state = STREAM_CLOSED
         gone[0] = True
