@@ -69,6 +69,7 @@ class Flow:
         self.last_volatile = -1
         self.retained: deque[FlowFrame] = deque()
         self.resume_id = 0
+        self.resume_owed = False
         self.resumes: deque[float] = deque()
         self.resuming_since = 0.0
         self.state = State.STARTING
@@ -137,11 +138,13 @@ class Flow:
             self.resuming_since = now
         self.out.clear()
         self.resume_id += 1
+        self.resume_owed = True
         self.state = State.RESUMING
         self._count_resume(now)
 
     def path_ready(self) -> None:
-        if self.state is State.RESUMING:
+        """There is a path. RESUME is sent even if the peer's came first: it is the answer that the peer waits for."""
+        if self.resume_owed and self.state is not State.CLOSED:
             self._send_resume()
 
     def _count_resume(self, now: float) -> None:
@@ -152,6 +155,7 @@ class Flow:
             raise Refused(Reason.TOO_MANY_RESUMES)
 
     def _send_resume(self) -> None:
+        self.resume_owed = False
         self.send_volatile(Type.RESUME, body_encode(Type.RESUME, resume_id=self.resume_id, next_number=self.expected))
 
     def _resume(self, resume_id: int, now: float) -> None:
