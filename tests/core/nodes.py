@@ -2,6 +2,7 @@
 
 `Realm` joins cores by links and sessions; a test then publishes services and talks to real sockets through them.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -84,8 +85,15 @@ class Realm:
         link = self.number()
         link_id = hashlib.sha256(b"%d" % link).digest()[:16]
         for node, dialler in ((a, True), (b, False)):
-            node.core.link_add(link, secret=self.secret(f"link {link}"), binding=bytes(32), suite=suite, dialler=dialler,
-                               lanes=lanes, link_id=link_id)
+            node.core.link_add(
+                link,
+                secret=self.secret(f"link {link}"),
+                binding=bytes(32),
+                suite=suite,
+                dialler=dialler,
+                lanes=lanes,
+                link_id=link_id,
+            )
         for index in range(lanes):
             self.lane(a, b, link, index)
         return link
@@ -101,32 +109,73 @@ class Realm:
         for node in (a, b):
             node.wait(lambda event: event == (native.EVENT_LANE_UP, link, index, number))
 
-    def session(self, a: Node, b: Node, way: list[tuple[Node, int]], last: int, *, suite: int = 1, flows: int = 1,
-                cap: int = 8 << 20, priority: int = 0) -> int:
+    def session(
+        self,
+        a: Node,
+        b: Node,
+        way: list[tuple[Node, int]],
+        last: int,
+        *,
+        suite: int = 1,
+        flows: int = 1,
+        cap: int = 8 << 20,
+        priority: int = 0,
+    ) -> int:
         """A session from a to b. way: the relays, each with the link that leads to it; last: the link that leads to b."""
         session = self.number()
         for node, initiator in ((a, True), (b, False)):
-            node.core.session_add(session, secret=self.secret(f"session {session}"), binding=bytes(32), suite=suite,
-                                  initiator=initiator, flows=flows, cap=cap, marking=1, priority=priority)
+            node.core.session_add(
+                session,
+                secret=self.secret(f"session {session}"),
+                binding=bytes(32),
+                suite=suite,
+                initiator=initiator,
+                flows=flows,
+                cap=cap,
+                marking=1,
+                priority=priority,
+            )
         self.path(session, a, b, way, last, cap=cap, priority=priority)
         for node in (a, b):
             node.wait(lambda event: event == (native.EVENT_SESSION_UP, session))
         return session
 
-    def path(self, session: int, a: Node, b: Node, way: list[tuple[Node, int]], last: int, *, cap: int = 8 << 20,
-             priority: int = 0) -> None:
+    def path(
+        self,
+        session: int,
+        a: Node,
+        b: Node,
+        way: list[tuple[Node, int]],
+        last: int,
+        *,
+        cap: int = 8 << 20,
+        priority: int = 0,
+    ) -> None:
         links = [link for _, link in way] + [last]
         # On each link: the label that the nearer node gave, and the one that the farther node gave.
         labels = [(self.number(), self.number()) for _ in links]
         b.core.session_path(session, link=last, in_label=labels[-1][1], out_label=labels[-1][0])
         for at, (relay, link) in enumerate(way):
-            relay.core.path_add(self.number(), a_link=link, a_in=labels[at][1], a_out=labels[at][0],
-                                b_link=links[at + 1], b_in=labels[at + 1][0], b_out=labels[at + 1][1], cap=cap, priority=priority)
+            relay.core.path_add(
+                self.number(),
+                a_link=link,
+                a_in=labels[at][1],
+                a_out=labels[at][0],
+                b_link=links[at + 1],
+                b_in=labels[at + 1][0],
+                b_out=labels[at + 1][1],
+                cap=cap,
+                priority=priority,
+            )
         a.core.session_path(session, link=links[0], in_label=labels[0][0], out_label=labels[0][1])
 
-    def service(self, a: Node, b: Node, session: int, target: tuple[str, int], *, name: bytes = b"echo") -> tuple[str, int]:
+    def service(
+        self, a: Node, b: Node, session: int, target: tuple[str, int], *, name: bytes = b"echo"
+    ) -> tuple[str, int]:
         """b exports target, a imports it over session; answer the address to connect to."""
-        b.core.publish(exports=[(0, name, 1, 0, native.EXPORT_READY, 2000, [target])], imports=[], grants=[(session, [0])])
+        b.core.publish(
+            exports=[(0, name, 1, 0, native.EXPORT_READY, 2000, [target])], imports=[], grants=[(session, [0])]
+        )
         a.core.publish(exports=[], imports=[(0, name, 1, 0, native.IMPORT_LIVE, [(session, 2, 100)])], grants=[])
         return listen(a)
 

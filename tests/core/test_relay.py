@@ -1,0 +1,272 @@
+"""A relay between two lanes of the reference: what it changes, what it drops, what it says, and what it holds."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from pair import secret
+from pcgrelay._core.probe import LinkKeys
+from pcgrelay._core.probe_link import Lane, Relay
+from reference.frames import FlowFrame, Type, body_encode
+from reference.keys import LinkSecrets, Suite
+from reference.lanes import Lane as ReferenceLane
+from reference.lanes import LaneEvent
+
+NEAR, FAR = 1, 2  # the links
+# Labels: what the relay gave on each link, and what the neighbour there gave.
+NEAR_IN, NEAR_OUT, FAR_IN, FAR_OUT = 11, 12, 21, 22
+CAP = 131_072
+FRAMES_FORWARDED, FRAMES_DROPPED, UNKNOWN_FLOWS = 4, 5, 19
+UNREACHABLE, BUSY, UNKNOWN = 6, 3, 4
+
+
+@dataclass
+class Side:
+    """One neighbour of the relay: the relay's lane and the reference's."""
+
+    lane: Lane
+    other: ReferenceLane
+
+    def say(self, label: int, frame: FlowFrame) -> None:
+        self.other.send_flow(label, frame)
+
+    def flush(self, *, piece: int = 1 << 20) -> None:
+        data = bytes(self.other.out)
+        self.other.out.clear()
+        for at in range(0, len(data), piece):
+            self.lane.feed(data[at : at + piece])
+
+    def hear(self) -> list[LaneEvent]:
+        return self.other.receive(self.lane.take())
+
+
+class Between:
+    """A relay with a neighbour on each side and one path."""
+
+    def __init__(self, *, up: bool = True, priority: int = 0, **options: int) -> None:
+        self.relay = Relay(**options)
+        self.sides: dict[int, Side] = {}
+        for link in (NEAR, FAR):
+            self.relay.link_add(link, suite=1, dialler=False, lanes=1, binding=secret(f"binding {link}"))
+        self.relay.path_add(
+            1, a_link=NEAR, a_in=NEAR_IN, a_out=NEAR_OUT, b_link=FAR, b_in=FAR_IN, b_out=FAR_OUT, cap=CAP,
+            priority=priority,
+        )  # fmt: skip
+        self.near = self.open(NEAR)
+        if up:
+            self.far = self.open(FAR)
+
+    def open(self, link: int, number: int = 0) -> Side:
+        given = secret(f"link {link}")
+        keys = LinkKeys(given, bytes(16), 1)
+        for _ in range(number + 1):
+            keys.dial(0)
+        other = ReferenceLane(
+            LinkSecrets(given).lane_secret(number), Suite.AES_256_GCM, index=0, number=number,
+            binding=secret(f"binding {link}"), is_dialler=True,
+        )  # fmt: skip
+        side = Side(self.relay.lane_start(link, index=0, number=number, secret=keys.take(number)), other)
+        other.confirm()
+        side.flush()
+        side.hear()
+        return side
+
+
+def frame(number: int, size: int = 20, kind: Type = Type.BUNDLE) -> FlowFrame:
+    """What a relay sees of a frame: it has no key to tell a good body from any other."""
+    return FlowFrame(kind, 7, number, secret(f"tag {number}")[:16], secret(f"body {number}")[:1] * size)
+
+
+def lost(event: LaneEvent) -> tuple[int, int]:
+    assert event.type is Type.LOST
+    return int(event.fields["flow"]), int(event.fields["code"])
+
+
+# -- forwarding -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("piece", [1, 61, 1 << 20])
+def test_nothing_but_the_label_changes(piece: int) -> None:
+    between = Between()
+    sent = [frame(0), frame(1, 65_536 if piece > 1 else 300), frame(5, 0, Type.FLOW_PADDING), frame(2, 8, Type.ACK)]
+    for each in sent:
+        between.near.say(NEAR_IN, each)
+    between.near.flush(piece=piece)
+    heard = between.far.hear()
+    assert [(event.label, event.frame) for event in heard] == [(FAR_OUT, each) for each in sent]
+    between.far.say(FAR_IN, sent[0])
+    between.far.flush(piece=piece)
+    assert [(event.label, event.frame) for event in between.near.hear()] == [(NEAR_OUT, sent[0])]
+    assert between.relay.counted(FRAMES_FORWARDED) == 5
+
+
+def test_a_label_counts_only_on_its_own_link() -> None:
+    between = Between()
+    for label in (FAR_IN, NEAR_OUT, FAR_OUT, 99):
+        between.near.say(label, frame(0))
+    between.near.flush()
+    assert between.far.hear() == []
+    assert [lost(event) for event in between.near.hear()] == [
+        (label, UNKNOWN) for label in (FAR_IN, NEAR_OUT, FAR_OUT, 99)
+    ]
+    assert between.relay.counted(UNKNOWN_FLOWS) == 4
+
+
+def test_a_path_that_is_taken_down_is_unknown() -> None:
+    between = Between()
+    between.relay.path_remove(1)
+    between.near.say(NEAR_IN, frame(0))
+    between.near.flush()
+    assert [lost(event) for event in between.near.hear()] == [(NEAR_IN, UNKNOWN)]
+    between.relay.path_remove(1)
+
+
+def test_frames_that_wait_outlive_their_path() -> None:
+    between = Between()
+    between.near.say(NEAR_IN, frame(0))
+    between.near.flush()
+    between.relay.path_remove(1)
+    between.relay.turn()
+    assert [event.frame for event in between.far.hear() if event.frame] == [frame(0)]
+    between.relay.turn()
+
+
+def test_lost_for_unknown_labels_is_said_at_a_bounded_rate() -> None:
+    between = Between()
+    for at in range(200):
+        between.near.say(1_000 + at, frame(0))
+    between.near.flush()
+    assert len(between.near.hear()) == 64
+    between.relay.now_us += 1_000_000
+    between.near.say(5_000, frame(0))
+    between.near.flush()
+    assert [lost(event) for event in between.near.hear()] == [(5_000, UNKNOWN)]
+
+
+# -- what cannot be passed on -----------------------------------------------------------------------------------------
+
+
+def test_a_loss_is_said_once_and_ends_with_a_resume() -> None:
+    between = Between()
+    between.far.lane.cut()
+    for at in range(3):
+        between.near.say(NEAR_IN, frame(at))
+    between.near.flush()
+    assert [lost(event) for event in between.near.hear()] == [(NEAR_IN, UNREACHABLE)]
+    assert between.relay.counted(FRAMES_DROPPED) == 3
+    between.far = between.open(FAR, number=1)
+    # The lane is there again, but frames have gone: nothing passes before both ends resume.
+    between.near.say(NEAR_IN, frame(3))
+    between.near.flush()
+    assert between.far.hear() == []
+    resume = frame(0, 16, Type.RESUME)
+    between.near.say(NEAR_IN, resume)
+    between.near.say(NEAR_IN, frame(0))
+    between.near.flush()
+    assert [event.frame for event in between.far.hear()] == [resume, frame(0)]
+
+
+def test_each_direction_is_lost_by_itself() -> None:
+    between = Between()
+    between.near.lane.cut()
+    between.far.say(FAR_IN, frame(0))
+    between.far.flush()
+    assert [lost(event) for event in between.far.hear()] == [(FAR_IN, UNREACHABLE)]
+
+
+def test_the_neighbours_loss_is_handed_on_with_the_other_label() -> None:
+    between = Between()
+    between.far.other.send(Type.LOST, body_encode(Type.LOST, flow=FAR_OUT, code=BUSY))
+    between.far.flush()
+    assert [lost(event) for event in between.near.hear()] == [(NEAR_IN, BUSY)]
+    between.far.other.send(Type.LOST, body_encode(Type.LOST, flow=FAR_OUT, code=BUSY))
+    between.far.other.send(Type.LOST, body_encode(Type.LOST, flow=99, code=BUSY))
+    between.far.flush()
+    assert between.near.hear() == []
+
+
+def test_a_lane_that_is_not_confirmed_carries_nothing() -> None:
+    between = Between(up=False)
+    keys = LinkKeys(secret(f"link {FAR}"), bytes(16), 1)
+    keys.dial(0)
+    unconfirmed = between.relay.lane_start(FAR, index=0, number=0, secret=keys.take(0))
+    between.near.say(NEAR_IN, frame(0))
+    between.near.flush()
+    assert [lost(event) for event in between.near.hear()] == [(NEAR_IN, UNREACHABLE)]
+    assert len(unconfirmed.take()) == 88
+
+
+# -- what waits -------------------------------------------------------------------------------------------------------
+
+
+def test_a_neighbour_that_does_not_read_costs_no_more_than_the_cap_of_each_flow() -> None:
+    between = Between()
+    used, _high = between.relay.memory
+    for at in range(100):
+        between.near.say(NEAR_IN, frame(at, 8_000))
+        between.near.flush()
+    assert between.far.lane.backlog <= CAP + 2 * 65_584
+    assert [lost(event) for event in between.near.hear()] == [(NEAR_IN, BUSY)]
+    now, high = between.relay.memory
+    assert high - used < 2 * (CAP + 2 * 65_584)
+    heard = between.far.hear()
+    # What was taken over comes out in order and without a hole; the rest was dropped.
+    assert [event.frame.number for event in heard if event.frame] == list(range(len(heard)))
+    assert 16 <= len(heard) < 50
+    between.relay.turn()
+    assert between.relay.memory[0] < now
+
+
+def test_one_flow_that_waits_does_not_stop_another() -> None:
+    between = Between()
+    between.relay.path_add(2, a_link=NEAR, a_in=31, a_out=32, b_link=FAR, b_in=41, b_out=42, cap=CAP)
+    for at in range(100):
+        between.near.say(NEAR_IN, frame(at, 8_000))
+        between.near.flush()
+    between.near.say(31, frame(0, 500))
+    between.near.flush()
+    assert (42, frame(0, 500)) in [(event.label, event.frame) for event in between.far.hear()]
+
+
+def test_the_budget_holds_when_it_is_smaller_than_the_caps() -> None:
+    between = Between(memory=200_000, reserve=100_000)
+    for path in range(2, 6):
+        between.relay.path_add(
+            path, a_link=NEAR, a_in=100 + path, a_out=1, b_link=FAR, b_in=200 + path, b_out=300 + path, cap=CAP
+        )
+    for at in range(40):
+        for path in range(2, 6):
+            between.near.say(100 + path, frame(at, 5_000))
+        between.near.flush()
+    assert between.relay.memory[1] <= 300_000
+    assert between.relay.refused()["BUDGET"] > 0
+    codes = {lost(event) for event in between.near.hear()}
+    assert codes == {(100 + path, BUSY) for path in range(2, 6)}
+    # What had its hop number went out: the lane is whole.
+    for event in between.far.hear():
+        assert event.frame is not None
+    between.near.other.send(Type.PING, body_encode(Type.PING, token=1))
+    between.near.flush()
+    assert between.near.hear()[-1].type is Type.PONG
+
+
+def test_what_is_urgent_overtakes_what_waits() -> None:
+    between = Between()
+    between.relay.path_add(2, a_link=NEAR, a_in=31, a_out=32, b_link=FAR, b_in=41, b_out=42, cap=1 << 20, priority=2)
+    for at in range(10):
+        between.near.say(NEAR_IN, frame(at, 5_000))
+    between.near.say(31, frame(0, 100))
+    between.near.flush()
+    assert next(event.label for event in between.far.hear()) == 42
+
+
+def test_memory_is_flat_after_much_has_passed() -> None:
+    between = Between()
+    marks = []
+    for at in range(300):
+        between.near.say(NEAR_IN, frame(at, 3_000))
+        between.near.flush(piece=1_000)
+        between.far.hear()
+        between.relay.turn()
+        marks.append(between.relay.memory[0])
+    assert marks[-1] == marks[50]
