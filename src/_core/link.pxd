@@ -135,6 +135,7 @@ cdef struct Shard:
     uint64_t token              # for PINGs
     uint64_t windows            # bytes of credit granted and not yet used
     uint32_t event_count
+    bint wake_due               # the reader of the outbox sleeps and is to be woken at the end of the turn
     uint32_t index
     uint32_t workers
     uint32_t waiting_count

@@ -47,9 +47,8 @@ cdef void gauge_drop(Gauge* self) noexcept nogil:
 
 cdef Event* shard_event(Shard* shard, uint32_t kind) noexcept nogil:
     cdef Event* event
-    cdef bint wake
     if shard.event_count == OUTBOX_TURN:
-        shard_events_pass(shard, &wake)
+        events_put(shard)
     event = &shard.events[shard.event_count]
     shard.event_count += 1
     memset(event, 0, sizeof(Event))
@@ -57,11 +56,18 @@ cdef Event* shard_event(Shard* shard, uint32_t kind) noexcept nogil:
     return event
 
 
-cdef void shard_events_pass(Shard* shard, bint* wake) noexcept nogil:
-    wake[0] = False
-    if shard.event_count != 0 and shard.outbox != NULL:
-        wake[0] = outbox_put(shard.outbox, shard.events, shard.event_count)
+# Whoever finds the outbox empty has to wake its reader: nobody after it will. So this is kept until it is done.
+cdef void events_put(Shard* shard) noexcept nogil:
+    if shard.event_count != 0 and shard.outbox != NULL \
+            and outbox_put(shard.outbox, shard.events, shard.event_count):
+        shard.wake_due = True
     shard.event_count = 0
+
+
+cdef void shard_events_pass(Shard* shard, bint* wake) noexcept nogil:
+    events_put(shard)
+    wake[0] = shard.wake_due
+    shard.wake_due = False
 
 
 # -- links ------------------------------------------------------------------------------------------------------------
