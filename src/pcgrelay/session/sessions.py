@@ -39,6 +39,8 @@ HANDSHAKES_MOST = 64
 HANDSHAKES_OF_A_PEER_MOST = 4
 GLARE = "glare"
 SPARE_MS = 1_000
+LEAVE = "leave"
+LEAVE_S = 1.0  # for the far edge to answer the end of a session
 NO_ROUTE = "no_route"  # this edge itself has no usable link
 
 
@@ -144,6 +146,8 @@ class Sessions:
         self.want(set())
         for session in list(self._by_id.values()):
             self.close(session, code, "stopped")
+        if leaving := [task for task in self._tasks if task.get_name() == LEAVE]:
+            await asyncio.wait(leaving)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -391,7 +395,27 @@ class Sessions:
                 self._plane.session_close(session.number, code)
             except DataPlaneRefused:
                 pass
+            if session.path is not None:
+                path, session.path = session.path, None
+                self.spawn(self._left(path, code), LEAVE)
         self._gone(session, code, reason, remote=False, quiet=quiet)
+
+    async def _left(self, path: PathEnd, code: int) -> None:
+        """Keep the path of a session that was closed here until the far edge has taken it down.
+
+        FLOW_CLOSE travels on it, and a relay that heard of the end of the path first would drop it: then the far edge
+        would keep the streams for a session that never comes back.
+        """
+        gone = asyncio.Event()
+        path.on_carry = None
+        path.on_closed = lambda _: gone.set()
+        try:
+            async with asyncio.timeout(LEAVE_S):
+                await gone.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self.paths.close(path, code)
 
     def _gone(self, session: Session, code: int, reason: str, remote: bool, *, quiet: bool = False) -> None:
         if session.state is State.CLOSED:
