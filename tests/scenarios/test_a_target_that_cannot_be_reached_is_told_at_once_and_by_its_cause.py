@@ -65,7 +65,7 @@ def test_a_target_that_is_silent(odd: Line) -> None:
 def test_a_target_whose_name_does_not_resolve(odd: Line) -> None:
     odd.exporter.await_log("target.unresolved", service=odd.services["nowhere"].full_name)
     assert refused(odd, "nowhere", "unreachable", "target-unresolved") < PROMPT_S
-    assert odd.exporter.service("nowhere").state == "down"
+    assert odd.exporter.service("nowhere").health == "failing"
 
 
 def test_after_all_that_a_target_that_is_there_is_reached(odd: Line) -> None:
