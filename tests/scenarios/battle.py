@@ -35,9 +35,16 @@ class Battle:
 
 @contextmanager
 def battle_begun(
-    folder: Path, *, policy: dict[str, Any] | None = None, revoked: Sequence[tuple[str, str]] = ()
+    folder: Path,
+    *,
+    policy: dict[str, Any] | None = None,
+    revoked: Sequence[tuple[str, str]] = (),
+    access: bool = True,
 ) -> Iterator[Battle]:
-    """Start it all. revoked: nodes that are issued to and revoked before anybody reads the list."""
+    """Start it all. revoked: nodes that are issued to and revoked before anybody reads the list.
+
+    Without access Kent writes no line for each stream.
+    """
     ports = {"relay": free_port(), "kent": free_port()}
     target, door, trap = ("127.0.0.1", free_port()), ("127.0.0.1", free_port()), ("127.0.0.1", free_port())
     with Stage(folder) as stage:
@@ -56,6 +63,7 @@ def battle_begun(
                 {"service": "gift", "target": host_port(target[1]), "allow": [EVIL]},
             ],
             imports=[{"service": f"trap@{EVIL}", "listen": host_port(trap[1])}],
+            log={"access": access},
             policy=_policy(policy),
             node_table={"memory": "64MiB", "lanes": 1},
         )
@@ -66,10 +74,12 @@ def battle_begun(
             imports=[{"service": f"echo@{KENT}", "listen": host_port(door[1])}],
             node_table={"memory": "64MiB", "lanes": 1},
         )
-        stage.start()
-        stage.await_well(met)
-        with Echo(target) as echo, Witness(door) as witness:
-            yield Battle(stage, relay, kent, met, ports, trap, echo, witness)
+        # The server is there first: a target that does not answer is not offered.
+        with Echo(target) as echo:
+            stage.start()
+            stage.await_well(met)
+            with Witness(door) as witness:
+                yield Battle(stage, relay, kent, met, ports, trap, echo, witness)
 
 
 def _policy(changes: dict[str, Any] | None) -> dict[str, Any]:

@@ -160,8 +160,8 @@ async def lied_to(folder: Path) -> AsyncIterator[LiedTo]:
                 node_table={"memory": "64MiB", "lanes": 1},
                 policy=dict(policy),
             )
-            await asyncio.to_thread(stage.start)
             with Echo(target) as echo:
+                await asyncio.to_thread(stage.start)
                 scene = LiedTo(stage, relay, kent, met, doors, echo, random.Random(7))
                 await scene.ready("echo")
                 await scene.ready("echo2")

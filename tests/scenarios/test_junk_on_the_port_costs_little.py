@@ -1,0 +1,267 @@
+"""Strangers throw junk at a node's port, say nothing, say it slowly, or come in thousands.
+
+Each is closed under a name, by a deadline or by a cap. Memory and descriptors stay bounded, and a good peer comes in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+from battle import POLICY, Battle, battle_begun
+from doubles import Member, connected
+from stage import HOST, HUB, until
+from witness import await_more, counts, host_port, silent_connections
+
+from pcgrelay.session.messages import MESSAGE_LIMIT_BYTES
+from pcgrelay.session.tls import HandshakeRefused, TlsDriver
+from reference.refusals import Refused as LaneRefused
+
+# The first byte may be awaited for 5 s; a whole handshake for what the configuration says.
+FIRST_S = 5.0
+HANDSHAKE_S = float(POLICY["handshake_deadline_ms"]) / 1_000
+SLACK_S = 2.0
+CROWD = 1_000
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def battle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Battle]:
+    with battle_begun(tmp_path_factory.mktemp("junk")) as begun:
+        yield begun
+
+
+@pytest.fixture(autouse=True)
+def undisturbed(battle: Battle) -> Iterator[None]:
+    """Whatever a test does, the good application notices nothing."""
+    yield
+    battle.witness.check()
+
+
+@pytest.fixture(params=["relay", "kent"])
+def victim(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def closed_after(port: int, data: bytes, seconds: float = FIRST_S) -> tuple[bytes, float]:
+    """What a node answers to these bytes, and when it closes the connection."""
+    began = time.monotonic()
+    taken = bytearray()
+    sock = socket.create_connection((HOST, port), seconds + SLACK_S)
+    with sock, suppress(ConnectionResetError, BrokenPipeError):
+        sock.sendall(data)
+        while part := sock.recv(65_536):
+            taken += part
+    return bytes(taken), time.monotonic() - began
+
+
+def test_a_first_byte_that_means_nothing(battle: Battle, victim: str) -> None:
+    """All of them, and each at once and in silence; 0x41 has its own name, for it is reserved."""
+    node = battle.node(victim)
+    before = counts(node)
+    for first in sorted(set(range(256)) - {0x16, 0x50}):
+        answer, took_s = closed_after(battle.ports[victim], bytes([first]) + b"junk" * 10)
+        assert (answer, took_s < 1) == (b"", True), first
+    after = counts(node)
+    assert after["admission_unsupported"] - before.get("admission_unsupported", 0) == 1
+    assert after["unknown_first_byte"] - before.get("unknown_first_byte", 0) == 253
+    assert node.log("handshake.refused", reason="admission_unsupported")
+    # A flood of one kind is one line now and then, and the line says how many there were.
+    assert len(node.log("handshake.refused", reason="unknown_first_byte")) < 20
+
+
+def test_random_bytes(battle: Battle, victim: str) -> None:
+    """After a good first byte too: no answer that helps, no delay, and a count for each."""
+    chosen = random.Random(9)
+    node = battle.node(victim)
+    before = sum(node.status().refusals.values())
+    for number in range(60):
+        first = (b"\x16", b"\x50", b"")[number % 3]
+        data = first + chosen.randbytes(chosen.randrange(64, 2_000))
+        answer, took_s = closed_after(battle.ports[victim], data)
+        assert took_s < HANDSHAKE_S + SLACK_S
+        # At the most a TLS alert.
+        assert len(answer) <= 7
+    until(lambda: sum(node.status().refusals.values()) >= before + 60, 5, "each is counted")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "SSH-2.0-OpenSSH_9.2\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "-" * 32],
+    ids=["HTTP", "SSH", "HTTP/2"],
+)
+def test_other_protocols(battle: Battle, victim: str, text: str) -> None:
+    answer, took_s = closed_after(battle.ports[victim], text.encode())
+    assert answer == b""
+    assert took_s < HANDSHAKE_S + SLACK_S
+
+
+def client_hello(battle: Battle) -> bytes:
+    driver = TlsDriver(Member.new(battle.stage.pki).context, client=True)
+    driver.handshake()
+    return driver.take()
+
+
+async def half_a_preamble(battle: Battle, victim: str) -> None:
+    before = counts(battle.node(victim))
+    _, took_s = await asyncio.to_thread(closed_after, battle.ports[victim], b"PCGR\0\1")
+    assert FIRST_S - 1 < took_s < FIRST_S + SLACK_S
+    await asyncio.to_thread(await_more, battle.node(victim), "silent", before)
+
+
+async def a_byte_each_second(battle: Battle, victim: str) -> None:
+    """Each byte is progress, and the deadline does not care."""
+    before = counts(battle.node(victim))
+    loop, began = asyncio.get_running_loop(), time.monotonic()
+    with await connected(battle.ports[victim]) as sock:
+        gone = asyncio.create_task(loop.sock_recv(sock, 1))
+        for byte in client_hello(battle):
+            with suppress(BrokenPipeError, ConnectionResetError):
+                await loop.sock_sendall(sock, bytes([byte]))
+            done, _ = await asyncio.wait({gone}, timeout=1.0)
+            if done:
+                break
+        with suppress(ConnectionResetError):
+            assert gone.result() == b""
+    assert HANDSHAKE_S - 1 < time.monotonic() - began < HANDSHAKE_S + SLACK_S
+    await asyncio.to_thread(await_more, battle.node(victim), "deadline", before)
+
+
+async def no_hello(battle: Battle, victim: str) -> None:
+    """TLS is done and the certificate is good; without HELLO it is a stranger all the same."""
+    before = counts(battle.node(victim))
+    loop, began = asyncio.get_running_loop(), time.monotonic()
+    driver = TlsDriver(Member.new(battle.stage.pki).context, client=True)
+    with await connected(battle.ports[victim]) as sock:
+        driver.handshake()
+        await loop.sock_sendall(sock, driver.take())
+        while not driver.handshake():
+            driver.feed(await loop.sock_recv(sock, 65_536))
+        await loop.sock_sendall(sock, driver.take())
+        with suppress(ConnectionResetError):
+            while await asyncio.wait_for(loop.sock_recv(sock, 65_536), HANDSHAKE_S + SLACK_S):
+                pass
+    assert HANDSHAKE_S - 1 < time.monotonic() - began < HANDSHAKE_S + SLACK_S
+    await asyncio.to_thread(await_more, battle.node(victim), "deadline", before)
+
+
+async def test_what_only_a_deadline_ends(battle: Battle) -> None:
+    """A preamble that stops half way, a handshake at a byte each second, and one that ends before HELLO."""
+    slow = (half_a_preamble, a_byte_each_second, no_hello)
+    await asyncio.gather(*(act(battle, victim) for act in slow for victim in ("relay", "kent")))
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ((MESSAGE_LIMIT_BYTES + 1).to_bytes(4, "big"), "hello"),
+        (b"\xff\xff\xff\xff", "hello"),
+        (b"\0\0\0\0", "hello"),
+        (b"\0\0\0\1\x01", "hello"),
+        (b"\0\0\0\2\x91\x01", "hello"),
+        (b"\0\0\x40\0" + b"\x91" * 16_384, "hello"),
+        (MESSAGE_LIMIT_BYTES.to_bytes(4, "big") + bytes(MESSAGE_LIMIT_BYTES), "too_many_bytes"),
+    ],
+    ids=["too long", "as long as can be said", "empty", "no array", "no fields", "nested deep", "a quarter of a MiB"],
+)
+async def test_a_hello_that_is_none(battle: Battle, victim: str, said: bytes, reason: str) -> None:
+    """Oversized and malformed first messages, of a peer with a good certificate."""
+    node = battle.node(victim)
+    before, memory = counts(node), node.memory
+    loop = asyncio.get_running_loop()
+    driver = TlsDriver(Member.new(battle.stage.pki).context, client=True)
+    with await connected(battle.ports[victim]) as sock:
+        driver.handshake()
+        await loop.sock_sendall(sock, driver.take())
+        while not driver.handshake():
+            driver.feed(await loop.sock_recv(sock, 65_536))
+        driver.write(said)
+        with suppress(ConnectionResetError, BrokenPipeError):
+            await loop.sock_sendall(sock, driver.take())
+        with suppress(ConnectionResetError):
+            while await asyncio.wait_for(loop.sock_recv(sock, 65_536), 3):
+                pass
+    await asyncio.to_thread(await_more, node, reason, before)
+    assert node.memory.rss_bytes - memory.rss_bytes < 8 * MIB
+
+
+def all_closed(crowd: list[socket.socket]) -> bool:
+    """Whether the node has closed every one of them."""
+    for sock in crowd:
+        sock.setblocking(False)
+        try:
+            if sock.recv(1):
+                return False
+        except BlockingIOError:
+            return False
+        except OSError:
+            continue
+    return True
+
+
+async def test_a_thousand_silent_connections(battle: Battle, victim: str) -> None:
+    """The caps hold, in all and for each source; the deadline clears them; a good peer comes in all the same."""
+    node = battle.node(victim)
+    before, descriptors, memory = counts(node), node.descriptors, node.memory
+    address = (HOST, battle.ports[victim])
+    began = time.monotonic()
+    with silent_connections(CROWD, address, sources=50) as crowd:
+        # Twenty from each source: only the total counts, and beyond its half chance decides.
+        await asyncio.to_thread(until, lambda: refused_in_all(node, before) >= CROWD - 400, 10, "the total is capped")
+        held = node.descriptors - descriptors
+        assert held <= int(POLICY["half_open_total"]) + 10
+        assert node.memory.rss_bytes - memory.rss_bytes < 16 * MIB
+        await came_in(battle, victim, FIRST_S + 3 * SLACK_S)
+        await asyncio.to_thread(until, lambda: all_closed(crowd), FIRST_S + SLACK_S, "the deadline clears them")
+    assert time.monotonic() - began < FIRST_S + 5 * SLACK_S
+    after = counts(node)
+    assert after.get("half_open_early_drop", 0) > before.get("half_open_early_drop", 0)
+    assert after.get("silent", 0) > before.get("silent", 0)
+    await asyncio.to_thread(until, lambda: node.descriptors <= descriptors + 2, 5, "descriptors are as before")
+
+
+async def test_silent_connections_of_one_source(battle: Battle, victim: str) -> None:
+    """One source may not use up what is for all: a good peer from elsewhere comes in at once."""
+    node = battle.node(victim)
+    before, descriptors = counts(node), node.descriptors
+    with silent_connections(300, (HOST, battle.ports[victim])) as crowd:
+        each = int(POLICY["half_open_per_source"])
+        await asyncio.to_thread(await_more, node, "half_open_per_source", before, 300 - each)
+        assert node.descriptors - descriptors <= each + 4
+        await came_in(battle, victim, SLACK_S)
+        assert len(crowd) == 300
+
+
+def refused_in_all(node: object, before: dict[str, float]) -> float:
+    words = ("half_open_total", "half_open_early_drop", "half_open_per_source")
+    after = counts(node)
+    return sum(after.get(word, 0) - before.get(word, 0) for word in words)
+
+
+async def came_in(battle: Battle, victim: str, seconds: float) -> None:
+    """A good peer that tries again when it is dropped, as every node does, is linked within that time."""
+    member = Member.new(battle.stage.pki)
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                async with member.linked(battle.ports[victim], source="127.0.9.9"):
+                    return
+            except (HandshakeRefused, LaneRefused, OSError):
+                await asyncio.sleep(0.05)  # as long as a node waits at the least
+
+
+async def test_a_good_node_starts_during_the_crowd(battle: Battle) -> None:
+    """A whole node this time, from the same source as the crowd's first."""
+    link = {"peer": f"relay-1.{HUB}", "address": host_port(battle.ports["relay"])}
+    late = battle.stage.node("late.police.example", "late-1", links=[link])
+    with silent_connections(CROWD, (HOST, battle.ports["relay"]), sources=50):
+        await asyncio.to_thread(late.start)
+        try:
+            await asyncio.to_thread(late.await_log, "link.up", 15.0, peer=f"relay-1.{HUB}")
+        finally:
+            late.kill()
