@@ -79,6 +79,8 @@ class Witness:
         self._door = door
         self._random = random.Random(seed)
         self._stopping = threading.Event()
+        self._pausing = threading.Event()
+        self._paused = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
@@ -97,10 +99,24 @@ class Witness:
         until(lambda: self.rounds > before + 1 or self.fault, REPLY_S, "the good application still talks")
         assert not self.fault
 
+    def pause(self) -> None:
+        """Be silent for a while; answers once it is."""
+        self._pausing.set()
+        until(lambda: self._paused.is_set() or self.fault, REPLY_S, "the good application is silent")
+
+    def go_on(self) -> None:
+        """Talk again."""
+        self._pausing.clear()
+        self._paused.clear()
+
     def _run(self) -> None:
         try:
             with self._connected() as lasting:
                 while not self._stopping.is_set():
+                    if self._pausing.is_set():
+                        self._paused.set()
+                        self._stopping.wait(0.01)
+                        continue
                     self._exchange(lasting)
                     if self.rounds % 8 == 0:
                         with self._connected() as fresh:

@@ -102,7 +102,7 @@ def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
             ServiceStatus(
                 name=str(exported.settings.service),
                 direction="export",
-                state="draining" if edge.draining else "ready" if exported.target.is_present else "down",
+                state="draining" if edge.draining else "down" if exported.target.health is Health.FAILING else "ready",
                 health=exported.target.health.value,
                 present=exported.target.health is not Health.FAILING,
                 streams_active=active["exports"].get(exported.number, 0),
