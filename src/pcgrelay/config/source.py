@@ -34,6 +34,9 @@ class Source:
             self.values: dict[str, Any] = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise self._syntax_refusal(str(error)) from None
+        except ValueError:
+            # Python reads no integer of more than 4,300 digits, and says so in words of its own.
+            raise ConfigError(f"{path}: a number has too many digits; no key takes one so great.") from None
         except RecursionError:
             raise ConfigError(f"{path}: values are nested too deeply; this configuration needs no nesting.") from None
 
