@@ -10,33 +10,28 @@ from libc.string cimport memcpy, memmove, memset
 
 from pcgrelay._core.aead cimport Aead, aead_load
 from pcgrelay._core.buf cimport Pool, pool_start, pool_stop
-from pcgrelay._core.bundle cimport (
-    bundle_data, bundle_fin, bundle_may_read, bundle_say, bundle_take,
-)
+from pcgrelay._core.bundle cimport bundle_data, bundle_fin, bundle_may_read, bundle_say, bundle_take
 from pcgrelay._core.edge cimport (
-    ACCEPT_TAKEN, edge_abort, edge_accept, edge_bury, edge_check_done, edge_connected, edge_dirty, edge_ready,
-    edge_session_end, edge_wrote,
+    ACCEPT_TAKEN, edge_abort, edge_accept, edge_bury, edge_check_done, edge_connected, edge_session_end, edge_wrote,
 )
 from pcgrelay._core.epoch cimport Epoch, epoch_settle, epoch_start, epoch_step, epoch_wipe, key_expand_number
-from pcgrelay._core.flow cimport (
-    FLOW_UP, Flow, flow_confirm, flow_open, flow_start, flow_stop, flow_take_rekey, list_pop,
-)
+from pcgrelay._core.flow cimport FLOW_UP, Flow, flow_open, flow_start, flow_stop, flow_take_rekey, list_pop
 from pcgrelay._core.frame cimport (
     Frame, Scope, body_open, body_seal, frame_is_lane, frame_is_numbered, frame_open, frame_pack, frame_seal,
 )
 from pcgrelay._core.link cimport (
-    GAUGE_LANES_UP, GAUGE_ROUND_TRIP, Gauge, Lane, Link, Shard, gauge_at, gauge_drop, gauge_new, link_find,
+    GAUGE_LANES_UP, GAUGE_ROUND_TRIP, Gauge, Lane, Link, Shard, gauge_at, gauge_new, link_find,
 )
 from pcgrelay._core.linux cimport (
-    MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, accept4, close, connect, monotonic_us, read,
-    shutdown, sockaddr, socket, SHUT_WR,
+    MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, accept4, close, connect, monotonic_us, read,
+    shutdown, sockaddr, socket,
 )
 from pcgrelay._core.loop cimport loop_start, loop_stop, loop_turn
 from pcgrelay._core.mailbox cimport (
-    EVENT_FLOW_UP, EVENT_LANE_DOWN, EVENT_STREAM_END, ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE,
-    ORDER_LINK_DRAIN, ORDER_LISTEN, ORDER_PATH_ADD, ORDER_PATH_REMOVE, ORDER_SESSION_ADD, ORDER_UNLISTEN,
-    ORDER_SESSION_CLOSE, ORDER_SESSION_PATH, ORDER_TABLES, Event, Order, OrderKind, Outbox, mailbox_put, order_new, outbox_start,
-    outbox_take,
+    EVENT_LANE_DOWN, EVENT_STREAM_END, ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE,
+    ORDER_LINK_DRAIN, ORDER_LISTEN, ORDER_PATH_ADD, ORDER_PATH_REMOVE, ORDER_SESSION_ADD, ORDER_SESSION_CLOSE,
+    ORDER_SESSION_PATH, ORDER_TABLES, ORDER_UNLISTEN, Event, Order, OrderKind, Outbox, mailbox_put, order_new,
+    outbox_start, outbox_take,
 )
 from pcgrelay._core.map cimport map_next
 from pcgrelay._core.port cimport port_adopt
@@ -48,22 +43,21 @@ from pcgrelay._core.result cimport (
 )
 from pcgrelay._core.route cimport (
     EXPORT_DRAIN, EXPORT_READY, EXPORT_UNRESOLVED, IMPORT_DOWN, IMPORT_LIVE, IMPORT_PENDING, Export, Import, Tables,
-    Target, tables_hold, tables_index, tables_new,
+    tables_hold, tables_index, tables_new,
 )
 from pcgrelay._core.session cimport Session, session_find
 from pcgrelay._core.stats cimport (
-    CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_COUNT, CAUSE_TARGET_REFUSED, COUNT_BYTES_RECEIVED, COUNT_LANES_CLOSED,
-    COUNT_LANES_OPENED, COUNT_STREAMS_CLOSED, COUNT_STREAMS_OPENED, Cause,
+    CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_COUNT, CAUSE_TARGET_REFUSED, COUNT_BYTES_RECEIVED,
+    COUNT_LANES_CLOSED, COUNT_LANES_OPENED, COUNT_STREAMS_CLOSED, COUNT_STREAMS_OPENED,
 )
 from pcgrelay._core.stream cimport Stream
-from pcgrelay._core.timer cimport timer_clear
 from pcgrelay._core.trunk cimport trunk_end
 from pcgrelay._core.wire cimport (
-    CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, CODE_VIOLATION, FRAME_BUNDLE, FRAME_CONFIRM, FRAME_FLOW_CONFIRM,
-    FRAME_FLOW_REKEY, FRAME_LOST, FRAME_REKEY, PURPOSE_HOP_HEADER, WIRE_BODY_MAX, WIRE_PREFIX, WIRE_VERSION,
-    wire_get24, wire_get32, wire_get64, wire_put16, wire_put24, wire_put32,
+    CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, CODE_VIOLATION, FRAME_BUNDLE, FRAME_CONFIRM,
+    FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_REKEY, PURPOSE_HOP_HEADER, WIRE_BODY_MAX, WIRE_PREFIX, WIRE_VERSION,
+    wire_get32, wire_put16, wire_put24, wire_put32,
 )
-from pcgrelay._core.worker cimport WORKER_EDGE, WORKER_SLOT, WORKER_SLOTS, Worker, worker_wake
+from pcgrelay._core.worker cimport Worker, worker_wake
 
 
 cdef extern from "sys/socket.h" nogil:
@@ -881,12 +875,12 @@ cdef void world_serve(void* world, uint8_t choice) noexcept nogil:
     cdef Stream* stream
     cdef uint8_t* p
     cdef uint32_t n, asked
-    cdef int served
+    cdef int _
     cdef bint gone = False
     if session == NULL:
         return
     flow = session.flows[0]
-    for served in range(64):
+    for _ in range(64):
         stream = list_pop(&flow.small)
         if stream == NULL:
             stream = list_pop(&flow.bulk)

@@ -21,8 +21,10 @@ It takes functions of the core as plain pointers and gives them libFuzzer's own 
     }
 
 Only functions declared in a .pxd can be had. Cython does not write C headers for them, so a harness declares the
-structs it needs itself, and checks their size against the core where it can. Headers of src/_core are on the include
-path.
+small structs it needs itself. What is larger, a worker and all around it, is set up in fuzzface.pyx, which cimports the
+core, is built here beside it, and is taken through world.h. Headers of src/_core are on the include path.
+
+`fuzz_<name>.py` is a harness of the control plane; mutation.py is its loop.
 
 What the fuzzer learns stays in build/fuzz/corpus/<name>/. An input that broke something once goes to
 tests/fuzz/regressions/<name>/, is committed, and is run again first in every later run.
@@ -115,11 +117,12 @@ def build_harness(clang: str, source: Path) -> Path:
 
 
 def run_harness(program: Path, seconds: int) -> Outcome:
-    name = program.name.removeprefix("fuzz_")
+    name = program.stem.removeprefix("fuzz_")
     corpus, findings = BUILD / "corpus" / name, BUILD / "findings"
     regressions = HARNESSES / "regressions" / name
     for folder in (corpus, findings):
         folder.mkdir(parents=True, exist_ok=True)
+    replayed = [str(regressions)] if regressions.is_dir() else []
     command = [
         str(program),
         f"-max_total_time={seconds}",
@@ -129,8 +132,11 @@ def run_harness(program: Path, seconds: int) -> Outcome:
         f"-artifact_prefix={findings}/{name}-",
         "-print_final_stats=1",
         str(corpus),
-        *([str(regressions)] if regressions.is_dir() else []),
+        *replayed,
     ]
+    if program.suffix == ".py":
+        found = f"--findings={findings}/{name}-"
+        return outcome_of(name, [sys.executable, str(program), f"--seconds={seconds}", found, *replayed], None)
     environment = {
         **os.environ,
         # Python's own allocator would hide reads past the end of small objects.
@@ -140,6 +146,10 @@ def run_harness(program: Path, seconds: int) -> Outcome:
         "PYTHONHOME": sys.base_prefix,
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+    return outcome_of(name, command, environment)
+
+
+def outcome_of(name: str, command: list[str], environment: dict[str, str] | None) -> Outcome:
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, errors="replace", check=False
     )
@@ -156,22 +166,23 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="only these harnesses, without the fuzz_")
     arguments = parser.parse_args()
 
-    sources = sorted(HARNESSES.glob("fuzz_*.c"))
+    sources = sorted([*HARNESSES.glob("fuzz_*.c"), *HARNESSES.glob("fuzz_*.py")])
     if arguments.names:
         sources = [source for source in sources if source.stem.removeprefix("fuzz_") in arguments.names]
     if not sources:
         raise SystemExit("fuzz: no harness found, so nothing was proved")
-    clang = compiler()
-    build_core(clang)
-    build_face(clang)
-    programs = [build_harness(clang, source) for source in sources]
+    if any(source.suffix == ".c" for source in sources):
+        clang = compiler()
+        build_core(clang)
+        build_face(clang)
+    programs = [build_harness(clang, source) if source.suffix == ".c" else source for source in sources]
     with ThreadPoolExecutor(max_workers=arguments.jobs) as pool:
         outcomes = list(pool.map(lambda program: run_harness(program, arguments.seconds), programs))
     for outcome in outcomes:
         if outcome.failed:
             print(outcome.log[-8000:])
         word = "FAILED" if outcome.failed else "clean"
-        print(f"fuzz: {outcome.name}: {word}, {outcome.runs:,} runs, {outcome.coverage:,} edges")
+        print(f"fuzz: {outcome.name}: {word}, {outcome.runs:,} runs, {outcome.coverage:,} branches or answers")
     failed = [outcome.name for outcome in outcomes if outcome.failed]
     if failed:
         print(f"fuzz: inputs are in {BUILD / 'findings'}; keep them in tests/fuzz/regressions/<name>/")

@@ -1,0 +1,100 @@
+"""Whatever the file holds, the configuration is a Config or one sentence that names the file; read twice, it is the
+same. Nothing but ConfigError comes out of it, and no line breaks that sentence."""
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from pcgrelay.config import Config, load, parse
+from pcgrelay.errors import ConfigError
+
+PATH = Path("node.toml")
+EDGE = b"""
+[node]
+name = "kent-1"
+organisation = "kent.police.example"
+realm = "police.example"
+role = "edge"
+workers = 2
+memory = "256MiB"
+admin = "/run/pcgrelay/kent-1.sock"
+
+[identity]
+certificate = "kent-1.pem"
+key = "kent-1.key"
+trust = "realm-ca.pem"
+crl = "realm.crl"
+
+[policy]
+post_quantum = "required"
+suites = ["AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305"]
+members = ["*.police.example", "hub.example"]
+
+[[listen]]
+address = "127.0.0.1:7400"
+bearer = "psn"
+
+[[link]]
+peer = "relay-1.hub.example"
+address = "[::1]:7401"
+bearer = "psn"
+
+[[export]]
+service = "custody"
+target = "localhost:5432"
+allow = ["met.police.example"]
+marking = "OFFICIAL-SENSITIVE"
+
+[[import]]
+service = "custody@met.police.example"
+listen = "127.0.0.1:15432"
+"""
+RELAY = re.sub(rb"\[\[(export|import)\]\][^\[]*(\[\"[^\[]*)?", b"", EDGE).replace(b'"edge"', b'"relay"')
+WORDS = [
+    *(word.encode() for word in re.findall(r"[A-Za-z0-9_*@.:/-]+", EDGE.decode())),
+    b"\n[[listen]]\n", b"\n[[link]]\n", b"\n[[export]]\n", b"\n[[import]]\n", b"\n[policy]\n", b"[[node]]",
+    b"true", b"1e400", b"-1", b"nan", b"1979-05-27T07:32:00Z", b"9" * 5_000, b"'''", b'"""', b"\\u0000", b"\\U0010ffff",
+    b"\n[log]\nlevel = \"debug\"\naccess = false\n", b"0x", b"KiB", b"[" * 2_000, b"{a.b.c=" * 500,
+]  # fmt: skip
+
+
+def answer(text: str) -> Config | str:
+    try:
+        return parse(text, PATH)
+    except ConfigError as error:
+        return str(error)
+
+
+def run(data: bytes) -> object:
+    """Any bytes as a file now and then, for that is slower; else as text."""
+    text = data.decode(errors="replace")
+    first = answer(text)
+    assert first == answer(text)
+    if len(data) % 16 == 0:
+        with tempfile.NamedTemporaryFile(suffix=".toml") as file:
+            file.write(data)
+            file.flush()
+            try:
+                load(Path(file.name))
+            except ConfigError as error:
+                assert_sentence(str(error), file.name)
+    if isinstance(first, Config):
+        return "a configuration"
+    assert_sentence(first, str(PATH))
+    # The kind of refusal: without what the file itself put into it.
+    return re.sub(r"['\"].*?['\"]|\d+|\?+", "", first)[:80]
+
+
+def assert_sentence(text: str, path: str) -> None:
+    assert text.startswith(path), text
+    assert text.endswith("."), text
+    assert text.isprintable(), text
+    assert len(text) < 2_000, text
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    from mutation import main
+
+    sys.exit(main([EDGE, RELAY], WORDS, run))
