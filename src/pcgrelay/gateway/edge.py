@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 
 from pcgrelay.audit.log import Log
+from pcgrelay.audit.record import PathRefused, Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.config import Config, ExportSettings, ImportSettings
 from pcgrelay.gateway.node import Node
@@ -32,13 +33,14 @@ from pcgrelay.routing.policy import MARKING_NUMBERS, export_rules, granted, sess
 from pcgrelay.routing.table import Exporter, Health, ImportState, SessionFact, exporters_of, import_plan
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
-from pcgrelay.session.messages import Message
+from pcgrelay.session.messages import Message, PathOpen, code_name
 from pcgrelay.session.paths import EdgePaths
 from pcgrelay.session.session import Key, Session, State
 from pcgrelay.session.sessions import Sessions
 
 # So long after the start an import whose exporter is not known yet lets its applications wait.
 STARTING_MS = 5_000
+LINE_INTERVAL_MS = 1_000
 
 _HEALTH = {State.UP: Health.UP, State.STALLED: Health.STALLED}
 
@@ -64,6 +66,8 @@ class Edge(Node):
         )
         self.paths = EdgePaths(config.node.id, Labels(clock), self.sessions)
         self.sessions.attach(self.paths)
+        self.paths.on_refused = self._path_refused
+        self._refusals = Throttle(LINE_INTERVAL_MS)
         self._offered: list[Offer] = []
         self._publish_waits = False
         self._was_starting = True
@@ -272,7 +276,20 @@ class Edge(Node):
         line_said(self.say, event, self.config.node.id.organisation, session, service, self.rules)
 
     def refusal_tables(self) -> list[dict[str, int]]:
-        return [*super().refusal_tables(), self.sessions.refused, self.tally.refused_total]
+        return [*super().refusal_tables(), self.sessions.refused, self.paths.refused, self.tally.refused_total]
+
+    def _path_refused(self, link: Link, asked: PathOpen, code: int, reason: str) -> None:
+        suppressed = self._refusals.admit(f"{link.number} {reason}", self.clock.monotonic_ms())
+        if suppressed is not None:
+            self.say(
+                PathRefused(
+                    source=asked.source,
+                    destination=asked.destination,
+                    code=code_name(code),
+                    reason=reason,
+                    suppressed=suppressed,
+                )
+            )
 
     # -- tables ------------------------------------------------------------------------------------------------
 
