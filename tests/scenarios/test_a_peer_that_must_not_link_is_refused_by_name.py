@@ -8,20 +8,20 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 from battle import Battle, battle_begun
 from doubles import EVIL, Member, anybody, connected
 from OpenSSL import SSL
-from stage import HUB, KENT, MET, Node, free_port, until
+from stage import HOST, HUB, KENT, MET, Node, free_port, until
 from witness import await_more, counts, host_port
 
 from pcgrelay.model import NodeId
 from pcgrelay.session.binding import groups_set, was_resumed
 from pcgrelay.session.control import handshake_over
-from pcgrelay.session.handshake import Established
 from pcgrelay.session.tls import HandshakeRefused, TlsDriver, context_made
 from pki import REALM, Realm
 
@@ -169,30 +169,32 @@ async def test_a_peer_for_whom_all_is_right_comes_in(battle: Battle) -> None:
 
 
 @asynccontextmanager
-async def answering(member: Member, port: int) -> AsyncIterator[list[Established]]:
+async def answering(member: Member, port: int) -> AsyncIterator[None]:
     """A server that answers the handshakes of whoever dials it, as that member."""
-    made: list[Established] = []
+    loop = asyncio.get_running_loop()
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        sock = writer.get_extra_info("socket").dup()
-        writer.transport.pause_reading()
-        sock.setblocking(False)
+    async def answer() -> None:
+        while True:
+            sock, _ = await loop.sock_accept(listener)
+            with sock:
+                sock.setblocking(False)
+                with suppress(HandshakeRefused):
+                    _, connection = await handshake_over(
+                        sock, member.context, member.terms(), anybody, client=False, deadline_ms=3_000
+                    )
+                    connection.abandon()
+
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen()
+        listener.setblocking(False)
+        task = asyncio.create_task(answer())
         try:
-            established, connection = await handshake_over(
-                sock, member.context, member.terms(), anybody, client=False, deadline_ms=3_000
-            )
-            made.append(established)
-            connection.abandon()
-        except HandshakeRefused:
-            sock.close()
+            yield
         finally:
-            writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", port)
-    try:
-        yield made
-    finally:
-        server.close()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 ANSWERS: dict[str, tuple[Callable[[Realm], Member], str]] = {
@@ -212,7 +214,9 @@ async def test_who_is_dialled_and_answers_wrongly(battle: Battle) -> None:
         {"peer": f"peer-{number}.{EVIL}", "address": host_port(ports[name])} for number, name in enumerate(members)
     ]
     dialler: Node = battle.stage.node("dialler.example", "dialler-1", links=links, policy={"members": []})
-    async with AllAnswering(members, ports):
+    async with AsyncExitStack() as servers:
+        for name, (member, _) in members.items():
+            await servers.enter_async_context(answering(member, ports[name]))
         await asyncio.to_thread(dialler.start)
         try:
             for number, (_, reason) in enumerate(members.values()):
@@ -224,21 +228,6 @@ async def test_who_is_dialled_and_answers_wrongly(battle: Battle) -> None:
             assert {link.state for link in dialler.status().links} <= {"down", "connecting"}
         finally:
             dialler.kill()
-
-
-class AllAnswering:
-    """A server for each of them."""
-
-    def __init__(self, members: dict[str, tuple[Member, str]], ports: dict[str, int]) -> None:
-        self._contexts = [answering(member, ports[name]) for name, (member, _) in members.items()]
-
-    async def __aenter__(self) -> None:
-        for context in self._contexts:
-            await context.__aenter__()
-
-    async def __aexit__(self, *_: object) -> None:
-        for context in self._contexts:
-            await context.__aexit__(None, None, None)
 
 
 # -- resumption -------------------------------------------------------------------------------------------------------
