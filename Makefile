@@ -11,13 +11,13 @@ SANITISER_ENV = PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=pr
 	TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/tests/tsan.supp
 SANITISER_TESTS = tests/core
 
-.PHONY: help setup build demo test lint types fuzz asan tsan bench annotate clean
+.PHONY: help setup build demo test lint types fuzz asan tsan bench bench-count bench-report annotate clean
 
 help: ## Show this list.
 	@echo 'pcgrelay: a secure relay gateway between organisations.'
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
-		printf '%-16s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
+		printf '%-20s %s\n' "$$name" "$$text"; done
 
 $(PYTHON):
 	@sh scripts/setup
@@ -58,8 +58,16 @@ tsan: | $(PYTHON) ## Run the core tests under ThreadSanitizer.
 	$(SANITISER_ENV) LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" \
 		PYTHONPATH=build/tsan/lib $(PYTHON) -m pytest -p no:cacheprovider --timeout 600 $(SANITISER_TESTS) $(PYTEST_ARGS)
 
-bench: | $(PYTHON) ## Measure, from one AEAD call up to a relay on loopback.
-	$(PYTHON) -m pytest benches --benchmark-only $(PYTEST_ARGS)
+bench: ## Measure, from one AEAD call up to nodes beside their peers: 25 minutes, or 3 with BENCH=short.
+	@sh scripts/setup bench
+	$(PYTHON) -m benches
+
+bench-count: ## Count the instructions of a frame; fail if it costs 3 % more than before.
+	@sh scripts/setup test
+	$(PYTHON) -m benches.count
+
+bench-report: | $(PYTHON) ## Write docs/performance.md from the last measurement.
+	$(PYTHON) -m benches.report
 
 annotate: | $(PYTHON) ## Write the C that each Cython line becomes, as HTML under build/annotate/.
 	PCGRELAY_BUILD=annotate $(PYTHON) setup.py --quiet build_ext

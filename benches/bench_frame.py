@@ -1,4 +1,4 @@
-"""Rung 2: whole frames, header and body, sealed and opened inside the core; EVP alone over the same bodies is rung 1."""
+"""Rung 2: whole frames, header and body, sealed and opened inside the core; EVP alone over such bodies is rung 1."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from benches.settings import ROOT
 from pcgrelay._core.probe_bench import carry
 
 sys.path.insert(0, str(ROOT / "tests"))
-from pair import World  # noqa: E402  (the virtual wires of the tests of the core)
+from pair import World  # the virtual wires of the tests of the core
 
 # A record may be 8 bytes less than the largest body.
 SIZES = [64, 1024, 16384, 65528]

@@ -1,0 +1,22 @@
+"""No change makes a frame dearer by more than 3 % without saying so: `make bench-count` explains how."""
+
+import json
+import shutil
+
+import pytest
+
+from benches import count
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is not installed")
+def test_no_frame_costs_more_instructions_than_before() -> None:
+    too_dear = count.refusals(count.count(), json.loads(count.BASELINE.read_text()))
+    assert too_dear == [], "see benches/count.py: --accept with a reason moves the baseline"
+
+
+def test_a_dearer_frame_is_seen() -> None:
+    baseline = json.loads(count.BASELINE.read_text())
+    dearer = {name: {kind: cost * 1.04 for kind, cost in counts.items()} for name, counts in baseline["counts"].items()}
+    assert len(count.refusals(dearer, baseline)) >= len(dearer)
+    assert count.refusals(baseline["counts"], baseline) == []
