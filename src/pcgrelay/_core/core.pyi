@@ -1,26 +1,27 @@
 """The Python face of the data plane. Only `pcgrelay.plane` imports it.
 
 Numbers, not names, cross this face: the control plane gives every link, session, path, import and export a number
-and keeps the meaning. Every call is made from one thread, returns at once, and is carried out by the workers soon after.
-Whatever the workers have to say comes back through `events()`.
+and keeps the meaning. Every call is made from one thread, returns at once, and is carried out by the workers soon
+after. Whatever the workers have to say comes back through `events()`.
 """
 from collections.abc import Sequence
 from typing import Final, final
 
-# kinds of event; each event is a tuple that begins with its kind
+# Kinds of event. Each event is a tuple that begins with its kind. `reason` is a name as of `refusal_name`, `cause` one
+# as of `cause_name`.
 EVENT_LANE_UP: Final[int]  # (kind, link, index, number)
-EVENT_LANE_DOWN: Final[int]  # (kind, link, index, number, code, reason)  reason: a name of `refusal_name`
+EVENT_LANE_DOWN: Final[int]  # (kind, link, index, number, code, reason)
 EVENT_SESSION_UP: Final[int]  # (kind, session)  every flow is confirmed in both directions
 EVENT_SESSION_DOWN: Final[int]  # (kind, session, code, reason, remote: bool)  never after session_close
-EVENT_SESSION_STALLED: Final[int]  # (kind, session, flow, code, in_label)  its lane or path is lost; give it one with session_path
+EVENT_SESSION_STALLED: Final[int]  # (kind, session, flow, code, in_label)  that path or its lane is lost: session_path
 EVENT_SESSION_RESUMED: Final[int]  # (kind, session, flow)
 EVENT_PEER_DRAINS: Final[int]  # (kind, link, milliseconds)
-EVENT_IMPORT_WANTED: Final[int]  # (kind, import)  a stream waits for an import whose state is IMPORT_PENDING; once until published anew
+EVENT_IMPORT_WANTED: Final[int]  # (kind, import)  a stream waits for an import that is IMPORT_PENDING
 EVENT_STREAM_END: Final[int]
-# (kind, opener: bool, number of the import or export (-1: unknown service), session, service: bytes, bytes_sent, bytes_received,
-#  duration_us, code, cause, rule, remote: bool)   sent: towards the far edge. cause: a name of `cause_name`.
+# (kind, opener: bool, number of the import or export (-1: unknown service), session, service: bytes, bytes_sent,
+#  bytes_received, duration_us, code, cause, rule, remote: bool)   sent: towards the far edge
 EVENT_STREAM_OPEN: Final[int]  # reserved; not sent
-EVENT_EVENTS_LOST: Final[int]  # (kind, count)  the event queue was full so many times
+EVENT_EVENTS_LOST: Final[int]  # (kind, count)  so many events found no place in the queue
 
 ROLE_EDGE: Final[int]  # 1
 ROLE_RELAY: Final[int]  # 2
@@ -69,38 +70,68 @@ class Core:
     def stop(self) -> None: ...
     def events(self, limit: int = 4096) -> list[tuple[object, ...]]: ...
 
-    # -- links -----------------------------------------------------------------------------------------------
+    # -- links
     def link_add(
         self, link: int, *, secret: bytearray, binding: bytes, suite: int, dialler: bool, lanes: int, link_id: bytes
     ) -> None:
-        """Know a link. `secret` (32 bytes, from the exporter) is overwritten with zeros here. link: not 0, and not known now."""
+        """Know a link; its number is not 0 and not known now. `secret` (32 bytes) is overwritten with zeros here."""
     def lane_dial(self, link: int, index: int) -> tuple[int, bytes]:
         """Take the next lane number; answer it and the 48 bytes of preamble to send before `lane_add`."""
     def lane_check(self, link: int, preamble: bytes) -> tuple[int, int]:
-        """Check a preamble that came in; answer (index, number), which is used up now. CoreError: refused, with the reason."""
+        """Check a preamble that came in; answer (index, number), which is used up now. CoreError: refused."""
     def lane_add(self, link: int, index: int, number: int, fd: int) -> None:
-        """Give a connected, non-blocking TCP socket to the worker of this lane. The core owns and closes fd from here on, whatever happens."""
+        """Give a connected, non-blocking TCP socket to the worker of this lane.
+
+        The core owns and closes fd from here on, whatever happens.
+        """
     def link_close(self, link: int, code: int) -> None:
         """Close all lanes (CLOSE with this code) and forget the link. Sessions and paths over it stall."""
     def link_drain(self, link: int, milliseconds: int) -> None: ...
 
-    # -- paths of a relay ------------------------------------------------------------------------------------
+    # -- paths of a relay
     def path_add(
-        self, path: int, *, a_link: int, a_in: int, a_out: int, b_link: int, b_in: int, b_out: int, cap: int, priority: int
+        self,
+        path: int,
+        *,
+        a_link: int,
+        a_in: int,
+        a_out: int,
+        b_link: int,
+        b_in: int,
+        b_out: int,
+        cap: int,
+        priority: int,
     ) -> None:
-        """Forward between two links. a_in: the label that we gave on a_link; a_out: the label that the neighbour there gave. cap: bytes queued at most for each flow and direction."""
+        """Forward between two links.
+
+        a_in: the label that we gave on a_link; a_out: the one that the neighbour there gave.
+        cap: bytes queued at most for each flow and direction.
+        """
     def path_remove(self, path: int) -> None: ...
 
-    # -- sessions of an edge ---------------------------------------------------------------------------------
+    # -- sessions of an edge
     def session_add(
-        self, session: int, *, secret: bytearray, binding: bytes, suite: int, initiator: bool, flows: int, cap: int, marking: int, priority: int
+        self,
+        session: int,
+        *,
+        secret: bytearray,
+        binding: bytes,
+        suite: int,
+        initiator: bool,
+        flows: int,
+        cap: int,
+        marking: int,
+        priority: int,
     ) -> None:
         """Know a session. `secret` is overwritten with zeros here. It does nothing before it has a path."""
     def session_path(self, session: int, *, link: int, in_label: int, out_label: int) -> None:
-        """Lead the session's flows over this link from now on. The first path starts FLOW_CONFIRM, a later one resumption."""
+        """Lead the session's flows over this link from now on.
+
+        The first path starts FLOW_CONFIRM, a later one resumption.
+        """
     def session_close(self, session: int, code: int) -> None: ...
 
-    # -- tables ----------------------------------------------------------------------------------------------
+    # -- tables
     def publish(
         self,
         *,
@@ -108,28 +139,29 @@ class Core:
         imports: Sequence[tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]],
         grants: Sequence[tuple[int, Sequence[int]]],
     ) -> None:
-        """Replace all service tables at once.
+        """Replace all service tables at once; streams that they no longer allow are reset.
 
         exports: (number, service, marking, rule, state, connect_timeout_ms, targets [(numeric ip, port), ...]).
         imports: (number, service without owner, marking, priority, state, routes [(session, precedence, weight), ...]).
         grants: (session, [export numbers its peer may open]). A session that is not named may open nothing.
-        Open streams are judged by the new tables too: those of an import or export that is gone, and those whose grant
-        went or whose marking no longer suffices, are reset, and the application's connection is closed.
         Numbers of imports and exports are 0 to 65,535.
         """
     def import_listen(self, number: int, fds: Sequence[int]) -> None:
-        """Give listening sockets of an import to the workers: one for each worker, bound with SO_REUSEPORT. The core owns them."""
+        """Give listening sockets of an import to the workers: one for each, bound with SO_REUSEPORT.
+
+        The core owns them.
+        """
     def import_unlisten(self, number: int) -> None: ...
     def drain(self) -> None:
         """Stop accepting: listeners are closed, OPEN is answered RESET(DRAINING). Streams that run go on."""
 
-    # -- facts -----------------------------------------------------------------------------------------------
+    # -- facts
     def streams(self) -> int:
         """Streams that are open now."""
     def counters(self) -> dict[str, int]:
-        """All counters, summed over the workers; names end in _total, _bytes or are gauges. Refusals: `refused_<reason>_total`."""
+        """All counters, summed over the workers. Refusals: `refused_<reason>_total`."""
     def services(self) -> dict[str, dict[int, int]]:
-        """Streams open now by number: {"imports": {number: streams}, "exports": ...}; numbers below 1,024 that have any."""
+        """Streams open now: {"imports": {number: streams}, "exports": ...}; numbers below 1,024 that have any."""
     def per_worker(self) -> list[dict[str, int]]:
         """For each worker: lanes, streams, sent_bytes, received_bytes."""
     def links(self) -> dict[int, dict[str, int]]:
