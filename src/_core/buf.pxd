@@ -42,6 +42,9 @@ cdef void pool_stop(Pool* pool) noexcept nogil
 # A zeroed structure of size bytes, charged to the budget; NULL: none left.
 cdef void* pool_alloc(Pool* pool, size_t size) noexcept nogil
 
+# The same for those who must not fail: the reserve may be used too.
+cdef void* pool_alloc_must(Pool* pool, size_t size) noexcept nogil
+
 # Give back what pool_alloc gave, with the same size. NULL is fine.
 cdef void pool_free(Pool* pool, void* block, size_t size) noexcept nogil
 

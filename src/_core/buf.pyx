@@ -52,8 +52,16 @@ cdef inline void pool_charge(Pool* pool, uint64_t size) noexcept nogil:
 
 
 cdef void* pool_alloc(Pool* pool, size_t size) noexcept nogil:
+    return pool_take(pool, size, False)
+
+
+cdef void* pool_alloc_must(Pool* pool, size_t size) noexcept nogil:
+    return pool_take(pool, size, True)
+
+
+cdef inline void* pool_take(Pool* pool, size_t size, bint must) noexcept nogil:
     cdef void* block
-    if not pool_fits(pool, size, False):
+    if not pool_fits(pool, size, must):
         return NULL
     block = calloc(1, size)
     if block != NULL:

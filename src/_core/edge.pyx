@@ -11,7 +11,7 @@ from pcgrelay._core.map cimport map_any, map_put, map_take
 from pcgrelay._core.queue cimport queue_free
 from pcgrelay._core.result cimport (
     RESULT_BUDGET, RESULT_CRYPTO, RESULT_GLITCHES, RESULT_KEY_LIMIT, RESULT_NO_MEMORY, RESULT_STREAM_IDS,
-    RESULT_TOO_MANY_RESUMES, Result,
+    RESULT_TOO_MANY_RESUMES, Result, result_place, result_reason,
 )
 from pcgrelay._core.route cimport IMPORT_DOWN, Export, Import, Route, Target, tables_export, tables_import
 from pcgrelay._core.session cimport Session, session_find, session_remove, session_say_close
@@ -481,10 +481,10 @@ cdef void edge_session_end(Shard* shard, Session* session, uint32_t code, Result
     if say:
         session_say_close(shard, session, code)
     if event:
-        shard.stats.refused[<int>reason if reason < 32 else 0] += 1
+        shard.stats.refused[result_place(reason)] += 1
         note = shard_event(shard, EVENT_SESSION_DOWN)
         note.a = session.number
         note.b = code
-        note.c = reason
+        note.c = result_reason(reason)
         note.d = remote
     session_remove(shard, session)

@@ -10,7 +10,7 @@ from pcgrelay._core.handle cimport HANDLE_LANE
 from pcgrelay._core.libcrypto cimport CRYPTO_memcmp
 from pcgrelay._core.mailbox cimport EVENT_LANE_UP, EVENT_PEER_DRAINS, OUTBOX_TURN, Event, outbox_put
 from pcgrelay._core.map cimport map_find, map_put, map_take
-from pcgrelay._core.queue cimport Account, Span, queue_free, queue_pop, queue_push
+from pcgrelay._core.queue cimport Account, Span, queue_free, queue_pop, queue_push, queue_push_must
 from pcgrelay._core.result cimport (
     RESULT_BAD_CONFIRM, RESULT_BAD_EPOCH, RESULT_BAD_FIELD, RESULT_CONFIRM_TIMEOUT, RESULT_GLITCHES, RESULT_MORE,
     RESULT_NOT_CONFIRMED, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_SILENT, RESULT_UNKNOWN_MIX, Result,
@@ -302,7 +302,7 @@ cdef Result lane_say(Shard* shard, Lane* lane, uint32_t type, const uint8_t* bod
     buf = lane_frame(shard, type, body, length)
     if buf == NULL:
         return RESULT_NO_MEMORY
-    answer = queue_push(&lane.pending[0], &shard.pool, buf_data(buf), buf.length, buf, NULL)
+    answer = queue_push_must(&lane.pending[0], &shard.pool, buf_data(buf), buf.length, buf, NULL)
     if answer != RESULT_OK:
         buf_drop(&shard.pool, buf)
         return answer
@@ -327,7 +327,12 @@ cdef Result lane_say_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t cod
 cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf, Account* account,
                       uint32_t priority) noexcept nogil:
     cdef uint32_t waits_in = 3 - priority if priority < 3 else 1
-    cdef Result answer = queue_push(&lane.pending[waits_in], &shard.pool, p, n, buf, account)
+    cdef Result answer
+    # A relay may drop what it cannot hold; what an edge has sealed must go out.
+    if account != NULL:
+        answer = queue_push(&lane.pending[waits_in], &shard.pool, p, n, buf, account)
+    else:
+        answer = queue_push_must(&lane.pending[waits_in], &shard.pool, p, n, buf, NULL)
     if answer == RESULT_OK:
         lane_dirty(shard, lane)
     return answer
@@ -357,7 +362,7 @@ cdef Result lane_fill(Shard* shard, Lane* lane) noexcept nogil:
 # Seal the frame and hand it over to the wire; its account stays behind.
 cdef Result lane_wire(Shard* shard, Lane* lane, Span* span) noexcept nogil:
     cdef Result answer = lane_seal(shard, lane, span)
-    if queue_push(&lane.wire, &shard.pool, span.p, span.n, span.buf, NULL) != RESULT_OK:
+    if queue_push_must(&lane.wire, &shard.pool, span.p, span.n, span.buf, NULL) != RESULT_OK:
         buf_drop(&shard.pool, span.buf)
         return RESULT_NO_MEMORY
     return answer

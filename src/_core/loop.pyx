@@ -50,6 +50,7 @@ cdef enum:
 cdef bint loop_start(Worker* self, Worker* siblings, uint32_t index, uint32_t count, uint32_t role, uint64_t budget,
                      Outbox* outbox, int event_fd) noexcept nogil:
     cdef Shard* shard = &self.shard
+    cdef uint64_t reserve
     cdef int wake_fd
     memset(self, 0, sizeof(Worker))
     self.siblings = siblings
@@ -59,7 +60,9 @@ cdef bint loop_start(Worker* self, Worker* siblings, uint32_t index, uint32_t co
     shard.workers = count
     shard.outbox = outbox
     shard.now_us = monotonic_us()
-    pool_start(&shard.pool, budget, POOL_RESERVE)
+    # The reserve is a part of the budget: what this worker holds never passes it.
+    reserve = budget / 8 if budget / 8 < POOL_RESERVE else POOL_RESERVE
+    pool_start(&shard.pool, budget - reserve, reserve)
     wheel_start(&shard.wheel, shard.now_us)
     wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
     self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)

@@ -41,6 +41,9 @@ cdef inline Span* queue_at(Queue* self, uint32_t i) noexcept nogil:
 # Append n bytes at p. With buf, one reference of it passes to the queue. RESULT_NO_MEMORY: nothing happened.
 cdef Result queue_push(Queue* self, Pool* pool, uint8_t* p, uint32_t n, Buf* buf, Account* account) noexcept nogil
 
+# The same for a queue that must not fail: its ring, if it has to grow, may use the pool's reserve.
+cdef Result queue_push_must(Queue* self, Pool* pool, uint8_t* p, uint32_t n, Buf* buf, Account* account) noexcept nogil
+
 # Fill at most limit vectors from the front; answer how many.
 cdef uint32_t queue_vectors(Queue* self, iovec* vectors, uint32_t limit) noexcept nogil
 

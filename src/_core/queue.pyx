@@ -1,7 +1,9 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from pcgrelay._core.buf cimport BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_take, pool_alloc, pool_free
+from pcgrelay._core.buf cimport (
+    BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_take, pool_alloc, pool_alloc_must, pool_free,
+)
 from pcgrelay._core.result cimport RESULT_NO_MEMORY, RESULT_OK, Result
 
 
@@ -19,10 +21,14 @@ cdef inline void span_drop(Span* span, Pool* pool) noexcept nogil:
     buf_drop(pool, span.buf)
 
 
-cdef bint queue_grow(Queue* self, Pool* pool) noexcept nogil:
+cdef bint queue_grow(Queue* self, Pool* pool, bint must) noexcept nogil:
     cdef uint32_t size = 8 if self.ring == NULL else 2 * (self.mask + 1)
     cdef uint32_t i
-    cdef Span* ring = <Span*>pool_alloc(pool, size * sizeof(Span))
+    cdef Span* ring
+    if must:
+        ring = <Span*>pool_alloc_must(pool, size * sizeof(Span))
+    else:
+        ring = <Span*>pool_alloc(pool, size * sizeof(Span))
     if ring == NULL:
         return False
     for i in range(self.count):
@@ -35,9 +41,18 @@ cdef bint queue_grow(Queue* self, Pool* pool) noexcept nogil:
 
 
 cdef Result queue_push(Queue* self, Pool* pool, uint8_t* p, uint32_t n, Buf* buf, Account* account) noexcept nogil:
+    return queue_put(self, pool, p, n, buf, account, False)
+
+
+cdef Result queue_push_must(Queue* self, Pool* pool, uint8_t* p, uint32_t n, Buf* buf, Account* account) noexcept nogil:
+    return queue_put(self, pool, p, n, buf, account, True)
+
+
+cdef inline Result queue_put(Queue* self, Pool* pool, uint8_t* p, uint32_t n, Buf* buf, Account* account,
+                             bint must) noexcept nogil:
     cdef Span* span
     if self.ring == NULL or self.count == self.mask + 1:
-        if not queue_grow(self, pool):
+        if not queue_grow(self, pool, must):
             return RESULT_NO_MEMORY
     span = queue_at(self, self.count)
     span.p = p

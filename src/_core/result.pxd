@@ -41,3 +41,13 @@ cdef enum Result:
     RESULT_NO_MEMORY = 104      # the budget is used up
     RESULT_CRYPTO = 105         # libcrypto failed where it never should
     RESULT_NONCE = 106          # a counter that is not above the last one: refused before it does harm
+
+
+# The reason under which an answer is reported: no memory is a matter of the budget.
+cdef inline Result result_reason(Result answer) noexcept nogil:
+    return RESULT_BUDGET if answer == RESULT_NO_MEMORY else answer
+
+# Its place among the counters of refusals; 0 is for what libcrypto refused.
+cdef inline int result_place(Result answer) noexcept nogil:
+    cdef int reason = <int>result_reason(answer)
+    return reason if reason < <int>RESULT_REASONS else 0

@@ -22,7 +22,8 @@ from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
 from pcgrelay._core.relay cimport relay_cut, relay_frame, relay_lost
 from pcgrelay._core.result cimport (
     RESULT_CONFIRM_TIMEOUT, RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK,
-    RESULT_PEER_CLOSED, RESULT_REPLACED, RESULT_SILENT, RESULT_SOCKET, Result,
+    RESULT_PEER_CLOSED, RESULT_REPLACED, RESULT_SILENT, RESULT_SOCKET, Result, result_place,
+    result_reason,
 )
 from pcgrelay._core.session cimport Session, session_frame, session_lane_down, session_lane_up, session_lost
 from pcgrelay._core.stats cimport COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_LANES_CLOSED, COUNT_SYSTEM_CALLS
@@ -233,8 +234,8 @@ cdef void trunk_end(Worker* self, Lane* lane, Result reason, uint32_t code) noex
     event.b = lane.index
     event.c = lane.number
     event.d = lane.close_code if reason == RESULT_PEER_CLOSED else code
-    event.e = reason
-    shard.stats.refused[<int>reason if reason < 32 else 0] += 1
+    event.e = result_reason(reason)
+    shard.stats.refused[result_place(reason)] += 1
     shard.stats.count[COUNT_LANES_CLOSED] += 1
     if lane.link.lanes[lane.index] == lane:
         lane.link.lanes[lane.index] = NULL
