@@ -49,6 +49,7 @@ cdef class Application:
     cdef bytearray waiting      # from the application, not yet read by the core
     cdef readonly bytearray received
     cdef bint taking            # takes what the core has for it
+    cdef bint answers           # is a target
     cdef readonly bint ended        # the core passed FIN on
     cdef readonly object cause   # (code, remote) of its end
     cdef bint closes            # FIN follows what waits
@@ -259,7 +260,8 @@ cdef class Edge(Node):
                 application.cause = (stream.code, stream.remote)
                 continue
             if stream.connecting:
-                if application not in self.answered:
+                if not application.answers:
+                    application.answers = True
                     self.answered.append(application)
                 if self.refuses:
                     edge_abort(self.shard, stream, CODE_UNREACHABLE, CAUSE_TARGET_REFUSED)

@@ -121,7 +121,7 @@ class Realm:
         cap: int = 8 << 20,
         priority: int = 0,
     ) -> int:
-        """A session from a to b. way: the relays, each with the link to it; last: the link that leads to b."""
+        """A session from a to b. way: the relays, each with the link that leads to it; last: the one to b."""
         session = self.number()
         for node, initiator in ((a, True), (b, False)):
             node.core.session_add(
