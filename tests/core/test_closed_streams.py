@@ -4,7 +4,16 @@ import pytest
 
 from core.peer import SESSION, Peer
 from pcgrelay._core.probe_edge import Application
-from reference.records import Kind, Record, record_credit, record_data, record_fin, record_open, record_reset
+from reference.records import (
+    Kind,
+    Record,
+    record_credit,
+    record_data,
+    record_fin,
+    record_open,
+    record_reset,
+    records_encode,
+)
 
 COUNT_LATE_RECORDS = 17
 TEXT = b"the last bytes"
@@ -32,7 +41,8 @@ def closed(peer: Peer) -> Application:
 def test_what_still_comes_for_it_is_late(record: Record) -> None:
     peer = Peer()
     application = closed(peer)
-    peer.send(record)
+    # Not as records: the reference itself would not send all of them.
+    peer.send_body(records_encode([record]))
     assert peer.edge.has_session(SESSION)
     assert peer.edge.counted(COUNT_LATE_RECORDS) == 1
     peer.edge.reads(application, True)
