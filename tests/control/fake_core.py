@@ -87,6 +87,7 @@ class Core:
         self.path_sides: dict[int, list[tuple[int, int]]] = {}
         self.published: dict[str, Any] = {}
         self.listeners: dict[int, list[int]] = {}
+        self.listener_calls: list[tuple[str, int]] = []
         self.streams_open = 0
         self.is_draining = False
         self._events: deque[tuple[object, ...]] = deque()
@@ -270,9 +271,11 @@ class Core:
 
     def import_listen(self, number: int, fds: Sequence[int]) -> None:
         assert len(fds) == self.workers
+        self.listener_calls.append(("listen", number))
         self.listeners[number] = list(fds)
 
     def import_unlisten(self, number: int) -> None:
+        self.listener_calls.append(("unlisten", number))
         for fd in self.listeners.pop(number):
             os.close(fd)
 

@@ -82,14 +82,18 @@ class Nodes:
         self.pki = Realm(folder)
         self.running: list[Running] = []
 
-    async def start(self, organisation: str, name: str, **tables: Any) -> Running:
+    def write(self, organisation: str, name: str, **tables: Any) -> Path:
+        """Write a node's configuration, anew if it is there."""
         path = self.folder / f"{name}.{organisation}.toml"
         if not (self.folder / f"{name}.{organisation}").exists():
             self.pki.issue(organisation, name)
         files = self.folder / f"{name}.{organisation}"
         given = Files(files / f"{name}.pem", files / f"{name}.key", self.pki.trust, self.pki.crl)
         node_table: Mapping[str, Any] = {"workers": 2, **tables.pop("node_table", {})}
-        write_config(path, given, organisation, name, node_table=node_table, **tables)
+        return write_config(path, given, organisation, name, node_table=node_table, **tables)
+
+    async def start(self, organisation: str, name: str, **tables: Any) -> Running:
+        path = self.write(organisation, name, **tables)
         sink = io.StringIO()
         node = node_made(config.load(path), fake_core, Log("debug", sink))
         running = Running(node, sink)

@@ -30,7 +30,7 @@ from pcgrelay.plane import (
 )
 from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, STATE_READY, Offer
 from pcgrelay.routing.policy import MARKING_NUMBERS, export_rules, granted, session_cap
-from pcgrelay.routing.table import Exporter, Health, ImportState, SessionFact, exporters_of, import_plan
+from pcgrelay.routing.table import Exporter, Health, ImportState, SessionFact, exporters_of, import_plan, is_known
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
 from pcgrelay.session.messages import Message, PathOpen, code_name
@@ -224,7 +224,9 @@ class Edge(Node):
     def catalogue_changed(self) -> None:
         wanted = set()
         for imported in self.imports:
-            imported.exporters = exporters_of(self.adverts.catalogue, imported.settings.service)
+            service = imported.settings.service
+            imported.exporters = exporters_of(self.adverts.catalogue, service)
+            imported.is_known = is_known(self.adverts.catalogue, service)
             wanted |= {Key(exporter.edge, exporter.marking) for exporter in imported.exporters}
         wanted = {key for key in wanted if key.edge != self.config.node.id}
         if not self.draining:
@@ -298,7 +300,9 @@ class Edge(Node):
         self._publish_waits = False
         plane = self.plane
         for imported in self.imports:
-            imported.plan = import_plan(imported.exporters, self._facts, starting=self.is_starting)
+            imported.plan = import_plan(
+                imported.exporters, self._facts, starting=self.is_starting and not imported.is_known
+            )
         states = {
             ImportState.DOWN: plane.IMPORT_DOWN,
             ImportState.PENDING: plane.IMPORT_PENDING,

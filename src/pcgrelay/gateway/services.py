@@ -38,6 +38,7 @@ class Imported:
     number: int
     settings: ImportSettings
     exporters: list[Exporter] = field(default_factory=list)
+    is_known: bool = False  # some edge says something of it
     is_open: bool = False  # its listener
     plan: ImportPlan = field(default_factory=lambda: ImportPlan(ImportState.PENDING, 1, ()))
 

@@ -75,6 +75,15 @@ def exporters_of(catalogue: Catalogue, service: ServiceName) -> list[Exporter]:
     return sorted(found, key=lambda exporter: (exporter.precedence, exporter.edge))
 
 
+def is_known(catalogue: Catalogue, service: ServiceName) -> bool:
+    """Whether an edge says anything of the service, be it that it is down."""
+    for edge in catalogue.edges():
+        newest = catalogue.newest(edge) if edge.organisation == service.organisation else None
+        if newest is not None and any(offer.service == service.service for offer in newest.offers):
+            return True
+    return False
+
+
 def import_plan(
     exporters: Sequence[Exporter],
     facts: Callable[[Exporter], Iterable[SessionFact]],

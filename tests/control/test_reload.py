@@ -1,0 +1,297 @@
+"""What a reload decides: what changed, what needs a restart, which numbers stay; and reloads of whole nodes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import fake_core
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nodes import HUB, KENT, MET, Nodes, Running, free_port, until
+
+from pcgrelay import config
+from pcgrelay.admin.answers import ReloadAnswer
+from pcgrelay.audit.log import Log
+from pcgrelay.config import Config, admin_path, differences, restart_reason
+from pcgrelay.errors import ConfigError
+from pcgrelay.gateway.control import drain_state
+from pcgrelay.gateway.reload import Reloader
+from pcgrelay.gateway.services import NUMBERS_COUNTED, Numbers
+from pcgrelay.health.state import Health, HealthState
+from pcgrelay.model import ServiceName
+
+BASE = """
+[node]
+name = "kent-1"
+organisation = "kent.police.example"
+realm = "police.example"
+role = "edge"
+workers = 1
+[identity]
+certificate = "a.pem"
+key = "a.key"
+trust = "ca.pem"
+[policy]
+members = ["hub.example"]
+[[listen]]
+address = "127.0.0.1:7400"
+[[export]]
+service = "custody"
+target = "127.0.0.1:5432"
+[log]
+level = "info"
+"""
+
+
+def read(text: str) -> Config:
+    return config.parse(text, Path("kent-1.toml"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("hub.example", "*", "policy.members changed"),
+        ('"a.pem"', '"b.pem"', "identity.certificate changed"),
+        ("5432", "5433", "export custody@kent.police.example changed (target)"),
+        ("7400", "7401", "listen 127.0.0.1:7400 removed"),
+        ("7400", "7401", "listen 127.0.0.1:7401 added"),
+        ("info", "debug", "log.level changed"),
+        ("[log]", '[[import]]\nservice = "a@b"\nlisten = "127.0.0.1:1"\n[log]', "import a@b added"),
+        ("[policy]", '[policy]\npost_quantum = "preferred"', "policy.post_quantum changed"),
+        ("workers = 1", "workers = 1\nlanes = 2", "node.lanes changed"),
+    ],
+)
+def test_differences_are_told_in_the_words_of_the_file(old: str, new: str, words: str) -> None:
+    assert words in differences(read(BASE), read(BASE.replace(old, new)))
+    assert restart_reason(read(BASE), read(BASE.replace(old, new))) is None
+
+
+def test_the_same_configuration_has_no_differences() -> None:
+    assert differences(read(BASE), read(BASE)) == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "keys"),
+    [
+        ('name = "kent-1"', 'name = "kent-2"', "node.name and node.admin have"),
+        ('"police.example"', '"other.example"', "node.realm has"),
+        ("workers = 1", "workers = 2", "node.workers has"),
+        ("workers = 1", 'workers = 1\nmemory = "16MiB"', "node.memory has"),
+        ("workers = 1", 'workers = 1\nadmin = "/x"', "node.admin has"),
+    ],
+)
+def test_what_needs_a_restart_says_so(old: str, new: str, keys: str) -> None:
+    reason = restart_reason(read(BASE), read(BASE.replace(old, new)))
+    assert reason == f"kent-1.toml: {keys} changed, which a running node cannot take; restart it."
+
+
+@given(st.lists(st.booleans()))
+def test_two_failures_in_a_row_fail_and_one_success_heals(looks: list[bool]) -> None:
+    state = HealthState()
+    for look in looks:
+        state = state.after(look)
+    if looks and looks[-1]:
+        assert state == HealthState(Health.OK)
+    elif looks[-2:] == [False, False]:
+        assert state.health is Health.FAILING
+        assert not state.is_doubtful
+    elif looks:
+        # One failure alone changes nothing but that it is looked again soon.
+        assert state.health is (Health.OK if len(looks) > 1 else Health.UNKNOWN)
+        assert state.is_doubtful
+
+
+NAMES = [ServiceName(f"s{number}", "o.example") for number in range(8)]
+
+
+@given(st.lists(st.sets(st.sampled_from(NAMES))))
+def test_services_keep_their_numbers(rounds: list[set[ServiceName]]) -> None:
+    numbers = Numbers()
+    known: dict[ServiceName, int] = {}
+    for wanted in rounds:
+        gone = numbers.keep(wanted)
+        assert sorted(gone) == sorted(known[name] for name in known if name not in wanted)
+        now = {name: numbers.take(name) for name in wanted}
+        assert all(known[name] == number for name, number in now.items() if name in known)
+        assert len(set(now.values())) == len(now)
+        for name, number in now.items():
+            assert numbers.name_of(number) == name
+        known = now
+
+
+def test_a_number_that_was_given_up_is_the_last_to_come_again() -> None:
+    numbers = Numbers()
+    first = numbers.take(NAMES[0])
+    numbers.keep([])
+    seen = []
+    for index in range(NUMBERS_COUNTED):
+        seen.append(numbers.take(ServiceName(f"n{index}", "o.example")))
+        numbers.keep([])
+    assert seen[-1] == first
+    assert first not in seen[:-1]
+    assert max(seen) < NUMBERS_COUNTED
+
+
+def test_more_services_than_the_core_counts_have_numbers_too() -> None:
+    numbers = Numbers()
+    taken = {numbers.take(ServiceName(f"n{index}", "o.example")) for index in range(NUMBERS_COUNTED + 5)}
+    assert len(taken) == NUMBERS_COUNTED + 5
+
+
+def test_the_admin_socket_of_a_refused_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "kent-1.toml"
+    path.write_text(BASE.replace("members", "membres"))
+    assert admin_path(path) == Path("/run/pcgrelay/kent-1.sock")
+    path.write_text(BASE.replace("members", "membres").replace("workers = 1", 'admin = "unix:x.sock"'))
+    assert admin_path(path) == tmp_path / "x.sock"
+    path.write_text("[node]\n")
+    with pytest.raises(ConfigError):
+        admin_path(path)
+
+
+# --- whole nodes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
+    nodes = Nodes(tmp_path)
+    yield nodes
+    await nodes.stop()
+
+
+class Pair:
+    """Two edges as neighbours, and what each of them is told to be."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self.nodes = nodes
+        self.port = free_port()
+        self.link = {"peer": f"kent-1.{KENT}", "address": f"127.0.0.1:{self.port}"}
+        self.notes: list[str] = []
+
+    async def start(self) -> tuple[Running, Running]:
+        self.kent = await self.nodes.start(KENT, "kent-1", **self.kent_tables())
+        self.met = await self.nodes.start(MET, "met-1", **self.met_tables())
+        await until(lambda: self.met.imports() == [fake_core.IMPORT_LIVE])
+        return self.kent, self.met
+
+    def kent_tables(self, **tables: object) -> dict[str, object]:
+        export = {"service": "custody", "target": "127.0.0.1:5432", "allow": [MET]}
+        return {"listens": [f"127.0.0.1:{self.port}"], "exports": [export], **tables}
+
+    def met_tables(self, **tables: object) -> dict[str, object]:
+        entry = {"service": f"custody@{KENT}", "listen": f"127.0.0.1:{free_port()}"}
+        return {"links": [self.link], "imports": [entry], **tables}
+
+    async def reload(self, running: Running, **tables: object) -> ReloadAnswer:
+        settings = running.node.config
+        self.nodes.write(settings.node.id.organisation, settings.node.id.name, **tables)
+        return await Reloader(running.node, Log("debug", running.sink), self.notes.append).reload()
+
+
+@pytest.fixture
+async def pair(nodes: Nodes) -> Pair:
+    pair = Pair(nodes)
+    await pair.start()
+    return pair
+
+
+async def test_a_grant_that_goes_is_published_and_nothing_else_changes(pair: Pair) -> None:
+    before = pair.kent.core.published["exports"]
+    export = {"service": "custody", "target": "127.0.0.1:5432", "allow": [HUB]}
+    answer = await pair.reload(pair.kent, **pair.kent_tables(exports=[export]))
+    assert answer.changes == (f"export custody@{KENT} changed (allow)",)
+    assert pair.kent.core.published["exports"] == before
+    assert list(pair.kent.core.published["grants"].values()) == [()]
+    assert len(pair.kent.sessions_up()) == 1
+    assert not pair.kent.lines("link.down")
+    assert pair.kent.lines("config.reloaded")[-1]["changes"] == list(answer.changes)
+    assert [note.partition("\n")[0] for note in pair.notes] == ["RELOADING=1", "READY=1"]
+
+
+async def test_services_keep_their_numbers_whatever_comes_before_them(pair: Pair) -> None:
+    exports = [{"service": name, "target": "127.0.0.1:5432", "allow": [MET]} for name in ("archive", "custody")]
+    assert (await pair.reload(pair.kent, **pair.kent_tables(exports=exports))).ok
+    published = pair.kent.core.published["exports"]
+    # Number, name and rule: the rule is the place in the list, the number is not.
+    assert [(entry[0], entry[1], entry[3]) for entry in published] == [(1, b"archive", 0), (0, b"custody", 1)]
+    assert list(pair.kent.core.published["grants"].values()) == [(1, 0)]
+
+
+async def test_an_import_that_moves_has_its_old_listeners_closed_first(pair: Pair) -> None:
+    tables = pair.met_tables()
+    assert (await pair.reload(pair.met, **tables)).ok
+    assert pair.met.core.listener_calls == [("listen", 0), ("unlisten", 0), ("listen", 0)]
+    assert (await pair.reload(pair.met, **pair.met_tables(imports=[]))).ok
+    assert pair.met.core.listener_calls[-1] == ("unlisten", 0)
+    assert pair.met.core.published["imports"] == []
+
+
+async def test_a_link_that_is_removed_leaves_time_to_move(pair: Pair) -> None:
+    answer = await pair.reload(pair.met, **pair.met_tables(links=[], listens=[f"127.0.0.1:{free_port()}"]))
+    assert answer.ok
+    assert next(iter(pair.met.node.neighbours.links.values())).draining
+    await until(lambda: pair.met.lines("link.down"), 2)
+    assert pair.met.lines("link.down")[0]["reason"] == "removed"
+    assert not pair.met.node.neighbours.wanted
+
+
+async def test_a_suite_that_is_no_longer_allowed_ends_links_and_sessions(pair: Pair) -> None:
+    tables = pair.kent_tables(policy={"suites": ["AES-128-GCM"]})
+    assert (await pair.reload(pair.kent, **tables)).ok
+    await until(lambda: pair.kent.lines("session.down") and pair.kent.lines("link.down"), 2)
+    assert pair.kent.lines("session.down")[0]["reason"] == "suite"
+    # Made anew, with what is allowed now.
+    await until(lambda: len(pair.met.lines("session.up")) == 2)
+    assert pair.met.lines("session.up")[-1]["suite"] == "AES-128-GCM"
+
+
+async def test_an_organisation_that_is_no_member_any_more_is_shut_out(pair: Pair) -> None:
+    assert (await pair.reload(pair.kent, **pair.kent_tables(policy={"members": [HUB]}))).ok
+    await until(lambda: pair.kent.lines("link.down"), 2)
+    assert pair.kent.lines("link.down")[0]["reason"] == "not_a_member"
+    assert pair.kent.node.refusals()["not_a_member"] >= 1
+
+
+async def test_a_revoked_peer_loses_link_session_and_catalogue(pair: Pair) -> None:
+    pair.nodes.pki.authority.revoke(KENT, "kent-1")
+    answer = await pair.reload(pair.met, **pair.met_tables(imports=[]))
+    assert "revocation list renewed" in answer.changes
+    await until(lambda: pair.met.lines("session.down") and pair.met.lines("link.down"), 2)
+    assert {line["reason"] for line in pair.met.lines("session.down")} == {"revoked"}
+    assert {line["reason"] for line in pair.met.lines("link.down")} == {"revoked"}
+    assert not list(pair.met.node.adverts.catalogue.edges())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda text: text + "[", "not valid TOML"),
+        (lambda text: text.replace("kent-1.pem", "nobody.pem"), "there is no certificate"),
+        (lambda text: text.replace("64MiB", "65MiB"), "restart it"),
+    ],
+)
+async def test_a_refused_reload_changes_nothing(pair: Pair, spoil: Callable[[str], str], words: str) -> None:
+    kent = pair.kent
+    path, old = kent.node.config.path, kent.node.config
+    published = kent.core.published
+    path.write_text(spoil(path.read_text()))
+    answer = await Reloader(kent.node, Log("debug", kent.sink), pair.notes.append).reload()
+    assert (answer.ok, answer.exit_code) == (False, 78)
+    assert words in answer.reason
+    assert kent.node.config is old
+    assert kent.core.published is published
+    assert not kent.node.configuration.successful
+    assert kent.lines("config.refused")[0]["reason"] == answer.reason
+
+
+async def test_a_reload_while_it_drains_opens_no_door(pair: Pair) -> None:
+    pair.met.node.drain_begin(0)
+    assert pair.met.core.listeners == {}
+    assert (await pair.reload(pair.met, **pair.met_tables())).ok
+    assert pair.met.core.listeners == {}
+    assert drain_state(pair.met.node).empty
+    await pair.met.node.drain_undo()
+    assert len(pair.met.core.listeners) == 1
+    await until(lambda: pair.met.imports() == [fake_core.IMPORT_LIVE])
