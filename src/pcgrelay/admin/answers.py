@@ -6,6 +6,7 @@ from msgspec import Struct
 
 RELOAD_PATH = "/v1/reload"
 DRAIN_PATH = "/v1/drain"
+EXPLAIN_PATH = "/v1/explain"
 
 
 class ReloadAnswer(Struct, frozen=True, kw_only=True):
@@ -25,3 +26,47 @@ class DrainAnswer(Struct, frozen=True, kw_only=True):
     streams: int = 0  # of an edge
     paths: int = 0  # through a relay
     reason: str = ""  # why it was refused
+
+
+class WayExplained(Struct, frozen=True, kw_only=True):
+    """One way that a new stream or path could take."""
+
+    exporter: str  # the edge at its end
+    hops: tuple[str, ...]  # from the first neighbour to that edge, as its entry came
+    chosen: bool
+    why_not: str = ""  # why another way is taken
+    link: str  # of the first hop: up, draining, connecting, down
+    bearer: str = ""
+    lanes_up: int = 0
+    lanes: int = 0
+    rtt_ms: float | None = None
+    suite: str = ""
+    group: str = ""
+
+
+class SessionExplained(Struct, frozen=True, kw_only=True):
+    """A session between edges, which a stream runs in end to end."""
+
+    peer: str
+    state: str  # asking, handshake, starting, up, stalled
+    via: str
+    suite: str = ""
+    group: str = ""
+    marking: int = 0
+    flows: int = 0
+    streams: int = 0
+    may_open: bool | None = None  # of an export: whether the rule lets this peer
+
+
+class ExplainAnswer(Struct, frozen=True, kw_only=True):
+    """The answer to GET /v1/explain?subject=..."""
+
+    subject: str
+    kind: str = ""  # import, export; at a relay: edge, service
+    open: bool = False  # whether a new stream would go through, as far as this node knows
+    verdict: str = ""
+    rule: str = ""
+    health: str = ""
+    ways: tuple[WayExplained, ...] = ()
+    sessions: tuple[SessionExplained, ...] = ()
+    reason: str = ""  # why nothing can be said

@@ -20,6 +20,7 @@ COMMANDS = {
     "reload": ("pcgrelay.cli.reload:reload", "Have a running node take its configuration and files anew."),
     "drain": ("pcgrelay.cli.drain:drain", "Lead traffic away from a running node before it is stopped."),
     "status": ("pcgrelay.cli.status:status", "Show how a running node is."),
+    "explain": ("pcgrelay.cli.explain:explain", "Say which way a new stream would take, and why not another."),
     "ca": ("pcgrelay.cli.ca:ca", "Make certificates for a small realm."),
     "demo": ("pcgrelay.cli.demo:demo", "Watch a whole realm work on this machine."),
 }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pcgrelay.admin.answers import DRAIN_PATH, RELOAD_PATH, DrainAnswer
+from pcgrelay.admin.answers import DRAIN_PATH, EXPLAIN_PATH, RELOAD_PATH, DrainAnswer
 from pcgrelay.admin.server import Answer, Facts, Query, json_answer
 from pcgrelay.errors import RunError
+from pcgrelay.gateway.explain import explain
 from pcgrelay.gateway.facts import node_status
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.reload import Reloader
 
 DRAIN_MOST_S = 86_400
+SUBJECT_LIMIT = 512
 
 
 def facts_of(node: Node, reloader: Reloader) -> Facts:
@@ -30,10 +32,14 @@ def facts_of(node: Node, reloader: Reloader) -> Facts:
             return json_answer(drain_state(node, str(error)), 409)
         return json_answer(drain_state(node))
 
+    def explanation(query: Query) -> Answer:
+        answer = explain(node, query.get("subject", "")[:SUBJECT_LIMIT])
+        return json_answer(answer, 409 if answer.reason else 200)
+
     return Facts(
         status=lambda: node_status(node),
         counters=node.plane.counters,
-        views={DRAIN_PATH: lambda query: json_answer(drain_state(node))},
+        views={DRAIN_PATH: lambda query: json_answer(drain_state(node)), EXPLAIN_PATH: explanation},
         actions={RELOAD_PATH: reload, DRAIN_PATH: drain},
     )
 

@@ -21,14 +21,14 @@ from pcgrelay.routing.table import Exporter, ImportState
 from pcgrelay.session.link import Link, LinkState
 from pcgrelay.session.session import Key, State
 
-_LINK_STATES = {
+LINK_STATES = {
     LinkState.OPENING: "connecting",
     LinkState.UP: "up",
     LinkState.ORPHANED: "connecting",
     LinkState.CLOSED: "down",
 }
 _IMPORT_STATES = {ImportState.LIVE: "ready", ImportState.PENDING: "waiting", ImportState.DOWN: "down"}
-_PRECEDENCES = {1: "preferred", 2: "default", 3: "back-up"}
+PRECEDENCES = {1: "preferred", 2: "default", 3: "back-up"}
 _ROUTE_STATES = {State.UP: "ready", State.STALLED: "away"}
 
 
@@ -76,7 +76,7 @@ def _links(node: Node) -> tuple[LinkStatus, ...]:
 
 def _link(link: Link, figures: dict[str, int]) -> LinkStatus:
     rtt_us = figures.get("rtt_us", 0)
-    state = _LINK_STATES[link.state]
+    state = LINK_STATES[link.state]
     return LinkStatus(
         peer=link.peer.dotted,
         bearer=link.bearer,
@@ -135,7 +135,7 @@ def _route(edge: Edge, exporter: Exporter) -> RouteStatus:
     return RouteStatus(
         via=via,
         exporter=exporter.edge.dotted,
-        precedence=_PRECEDENCES[exporter.precedence],
+        precedence=PRECEDENCES[exporter.precedence],
         state=_ROUTE_STATES.get(sessions[0].state, "session") if sessions else "session" if link else "away",
     )
 

@@ -60,6 +60,7 @@ class Sessions:
         self.paths: EdgePaths
         self.refused: dict[str, int] = {}
         self.failures: dict[Key, int] = {}
+        self.causes: dict[Key, str] = {}  # of the last failure
         self._presence = presence
         self._me = presence.config.node.id
         self._plane = plane
@@ -100,6 +101,7 @@ class Sessions:
         for key in set(self._keepers) - keys:
             self._keepers.pop(key)[0].cancel()
             self.failures.pop(key, None)
+            self.causes.pop(key, None)
         for key in keys - set(self._keepers):
             kick = asyncio.Event()
             self._keepers[key] = (self.spawn(self._keep(key, kick), "keeper"), kick)
@@ -161,6 +163,7 @@ class Sessions:
             return
         session.state = State.UP
         self.failures.pop(session.key, None)
+        self.causes.pop(session.key, None)
         assert session.suite is not None
         self._say(
             SessionUp(
@@ -443,6 +446,7 @@ class Sessions:
     def _failed(self, key: Key, reason: str, cause: str, by: str, attempt: int) -> None:
         self._count(reason)
         self.failures[key] = self.failures.get(key, 0) + 1
+        self.causes[key] = cause
         # The first failures are told one by one, later ones at each power of two.
         if attempt < 3 or (attempt + 1) & attempt == 0:
             self._say(SessionFailed(peer=key.edge.dotted, reason=reason, cause=cause, by=by, attempts=attempt + 1))

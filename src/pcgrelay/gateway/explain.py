@@ -1,0 +1,175 @@
+"""What a node says when it is asked which way a new stream or path would take, by which rule, and why not another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pcgrelay.admin.answers import ExplainAnswer, SessionExplained
+from pcgrelay.gateway.edge import Edge
+from pcgrelay.gateway.node import Node
+from pcgrelay.gateway.services import Exported, Imported
+from pcgrelay.gateway.ways import Way, explained, ways_to, with_offer
+from pcgrelay.model import NameProblem, NodeId, ServiceName, organisation_matches
+from pcgrelay.routing.catalogue import Offer
+from pcgrelay.routing.table import ImportState
+from pcgrelay.session.session import Key, Session, State
+
+
+def explain(node: Node, subject: str) -> ExplainAnswer:
+    """Explain an import or export of an edge; at a relay, an edge or a service."""
+    if isinstance(node, Edge):
+        return _at_edge(node, subject)
+    return _at_relay(node, subject)
+
+
+# -- an edge -----------------------------------------------------------------------------------------------
+
+
+def _at_edge(edge: Edge, subject: str) -> ExplainAnswer:
+    for imported in edge.imports:
+        if str(imported.settings.service) == subject:
+            return _import(edge, imported, subject)
+    for number, exported in enumerate(edge.exports):
+        if subject in (str(exported.settings.service), exported.settings.service.service):
+            return _export(edge, number, exported)
+    config = edge.config
+    names = [*(str(entry.service) for entry in config.imports), *(str(entry.service) for entry in config.exports)]
+    there = f"there are: {', '.join(names)}" if names else "there are none"
+    return ExplainAnswer(subject=subject, reason=f"{subject} is neither imported nor exported here; {there}.")
+
+
+def _import(edge: Edge, imported: Imported, subject: str) -> ExplainAnswer:
+    service = imported.settings.service
+    ways: list[Way] = []
+    sessions: list[Session] = []
+    for exporter, offer in _offering(edge, service):
+        key = Key(exporter, offer.marking)
+        mine = edge.sessions.with_key(key)
+        sessions += mine
+        for way in with_offer(ways_to(edge, exporter), offer.state, offer.precedence, offer.weight):
+            ways.append(_with_session(edge, way, key, mine))
+    rule = f"import {edge.imports.index(imported)} ({service}); whether this organisation may use it, its owner decides"
+    return ExplainAnswer(
+        subject=subject,
+        kind="import",
+        open=imported.plan.state is ImportState.LIVE,
+        verdict=_import_verdict(edge, imported, ways),
+        rule=rule,
+        health="ok" if imported.plan.state is ImportState.LIVE else "failing",
+        ways=explained(ways),
+        sessions=tuple(_session(edge, session, None) for session in sessions),
+    )
+
+
+def _import_verdict(edge: Edge, imported: Imported, ways: list[Way]) -> str:
+    if edge.draining:
+        return "Applications are refused: this edge drains."
+    if imported.plan.state is ImportState.LIVE:
+        count = len(imported.plan.routes)
+        return "A new stream goes out at once." if count == 1 else f"A new stream goes to one of {count} edges."
+    if imported.plan.state is ImportState.PENDING:
+        return "A new stream waits for a few seconds: a session is being set up."
+    if not ways:
+        known = "no neighbour tells of an edge that exports it" if not imported.is_known else "its edge is out of reach"
+        return f"Applications are refused: {known}."
+    return "Applications are refused: no way is open."
+
+
+def _with_session(edge: Edge, way: Way, key: Key, sessions: list[Session]) -> Way:
+    if not sessions:
+        cause = edge.sessions.causes.get(key, "")
+        return replace(way, session=f"no session with that edge yet{f': {cause}' if cause else ''}")
+    best = sessions[0]
+    state = "up" if best.state is State.UP else f"the session is {best.state.name.lower()}"
+    return replace(way, session=state, leads=best.path is not None and best.path.link is way.link)
+
+
+def _export(edge: Edge, number: int, exported: Exported) -> ExplainAnswer:
+    settings = exported.settings
+    service = settings.service
+    allowed = [session for session in edge.sessions if exported.number in edge.granted_to(session)]
+    if edge.draining:
+        verdict = "New streams are refused: this edge drains."
+    elif not exported.target.addresses:
+        verdict = "New streams are refused: the name of the target cannot be looked up."
+    elif not exported.target.is_present:
+        verdict = "The service is withdrawn: its target does not answer."
+    elif not settings.allow:
+        verdict = "New streams are refused: the rule allows nobody."
+    else:
+        verdict = f"A new stream of {' or '.join(settings.allow)} is connected to the target."
+    return ExplainAnswer(
+        subject=str(service),
+        kind="export",
+        open=verdict.startswith("A new"),
+        verdict=verdict,
+        rule=edge.rules[number].text,
+        health=exported.target.health.value,
+        sessions=tuple(_session(edge, session, session in allowed) for session in edge.sessions),
+    )
+
+
+def _session(edge: Edge, session: Session, may_open: bool | None) -> SessionExplained:
+    figures = edge.plane.sessions().get(session.number, {})
+    return SessionExplained(
+        peer=session.key.edge.dotted,
+        state=session.state.name.lower(),
+        via=session.via,
+        suite=session.suite.title if session.suite else "",
+        group=session.group,
+        marking=session.key.marking,
+        flows=session.flows,
+        streams=figures.get("streams", 0),
+        may_open=may_open,
+    )
+
+
+# -- a relay -----------------------------------------------------------------------------------------------
+
+
+def _at_relay(node: Node, subject: str) -> ExplainAnswer:
+    try:
+        if "@" in subject:
+            service = ServiceName.parse(subject)
+            return _routes(node, subject, "service", service.organisation, _offering(node, service))
+        edge = NodeId.from_dotted(subject, node.config.node.id.realm)
+    except NameProblem as problem:
+        return ExplainAnswer(subject=subject, reason=f"{problem}.")
+    return _routes(node, subject, "edge", edge.organisation, [(edge, Offer("", 1))])
+
+
+def _routes(node: Node, subject: str, kind: str, organisation: str, edges: list[tuple[NodeId, Offer]]) -> ExplainAnswer:
+    ways = [
+        way
+        for edge, offer in edges
+        for way in with_offer(ways_to(node, edge), offer.state, offer.precedence, offer.weight)
+    ]
+    pattern = next((each for each in node.config.policy.members if organisation_matches(each, organisation)), None)
+    shown = explained(ways)
+    is_open = pattern is not None and not node.draining and any(way.chosen for way in shown)
+    if pattern is None:
+        verdict = f"New paths are refused: {organisation} is no member here."
+    elif node.draining:
+        verdict = "New paths are refused: this relay drains."
+    elif not ways:
+        verdict = "New paths are refused: no neighbour tells of it."
+    else:
+        verdict = "A new path is led the chosen way." if is_open else "New paths are refused: no way is open."
+    return ExplainAnswer(
+        subject=subject,
+        kind=kind,
+        open=is_open,
+        verdict=verdict,
+        rule=f"members: {pattern} takes in {organisation}" if pattern else f"members: none takes in {organisation}",
+        health="ok" if is_open else "failing",
+        ways=shown,
+    )
+
+
+def _offering(node: Node, service: ServiceName) -> list[tuple[NodeId, Offer]]:
+    """Edges that say anything of a service, and what they say."""
+    found = []
+    for edge in node.adverts.catalogue.edges():
+        newest = node.adverts.catalogue.newest(edge) if edge.organisation == service.organisation else None
+        found += [(edge, offer) for offer in (newest.offers if newest else ()) if offer.service == service.service]
+    return sorted(found, key=lambda pair: (pair[1].precedence, pair[0]))
