@@ -1,7 +1,23 @@
-/* The few atomic operations of the core. Orders and events pass under a mutex; these are for counts of references. */
+/* The few atomic operations of the core. Orders and events pass under a mutex; these are for counts of references, and
+ * for figures that one thread writes and others look at whenever they like. Such a figure costs its writer no more
+ * than a plain one: relaxed loads and stores are ordinary moves, and there is only one writer. */
 #ifndef PCGRELAY_ATOMICS_H
 #define PCGRELAY_ATOMICS_H
 
+#include <stdint.h>
+
 static inline int atomic_add(int *value, int n) { return __atomic_add_fetch(value, n, __ATOMIC_ACQ_REL); }
+
+static inline uint64_t figure_get(const uint64_t *figure) { return __atomic_load_n(figure, __ATOMIC_RELAXED); }
+static inline void figure_set(uint64_t *figure, uint64_t value) { __atomic_store_n(figure, value, __ATOMIC_RELAXED); }
+static inline void figure_add(uint64_t *figure, uint64_t n) { figure_set(figure, figure_get(figure) + n); }
+
+static inline uint32_t small_figure_get(const uint32_t *figure) { return __atomic_load_n(figure, __ATOMIC_RELAXED); }
+static inline void small_figure_add(uint32_t *figure, uint32_t n) {
+    __atomic_store_n(figure, small_figure_get(figure) + n, __ATOMIC_RELAXED);
+}
+
+static inline void flag_raise(int *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELEASE); }
+static inline int flag_is_up(const int *flag) { return __atomic_load_n(flag, __ATOMIC_ACQUIRE); }
 
 #endif

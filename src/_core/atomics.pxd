@@ -1,3 +1,18 @@
-# Counts of references that several threads hold.
+# What several threads look at without a lock.
+from libc.stdint cimport uint32_t, uint64_t
+
+
 cdef extern from "atomics.h" nogil:
+    # Counts of references: any thread changes them.
     int atomic_add(int* value, int n)   # answers the new value
+
+    # Figures of one worker: it alone writes them, anybody may read them.
+    uint64_t figure_get(const uint64_t* figure)
+    void figure_set(uint64_t* figure, uint64_t value)
+    void figure_add(uint64_t* figure, uint64_t n)
+    uint32_t small_figure_get(const uint32_t* figure)
+    void small_figure_add(uint32_t* figure, uint32_t n)
+
+    # Raised once, by one thread for another.
+    void flag_raise(int* flag)
+    bint flag_is_up(const int* flag)

@@ -2,6 +2,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
+from pcgrelay._core.atomics cimport figure_add, figure_set
+
 
 cdef extern from *:
     """
@@ -46,9 +48,9 @@ cdef bint pool_fits(Pool* pool, uint64_t size, bint must) noexcept nogil:
 
 
 cdef inline void pool_charge(Pool* pool, uint64_t size) noexcept nogil:
-    pool.used += size
+    figure_add(&pool.used, size)
     if pool.used > pool.high_water:
-        pool.high_water = pool.used
+        figure_set(&pool.high_water, pool.used)
 
 
 cdef void* pool_alloc(Pool* pool, size_t size) noexcept nogil:
@@ -72,7 +74,7 @@ cdef inline void* pool_take(Pool* pool, size_t size, bint must) noexcept nogil:
 cdef void pool_free(Pool* pool, void* block, size_t size) noexcept nogil:
     if block == NULL:
         return
-    pool.used -= size
+    figure_add(&pool.used, -size)
     free(block)
 
 
@@ -114,7 +116,7 @@ cdef void buf_drop(Pool* pool, Buf* buf) noexcept nogil:
     if buf.refs != 0:
         return
     size = BUF_HEAD + buf.capacity
-    pool.used -= size
+    figure_add(&pool.used, -size)
     # A quarter of the budget may lie idle in the lists; the rest goes back to the system.
     if (pool.cached + size) * 4 > pool.limit:
         free(buf)

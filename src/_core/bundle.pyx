@@ -1,5 +1,6 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
+from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_take
 from pcgrelay._core.credit cimport credit_left, credit_raise, credit_receive, credit_wish
 from pcgrelay._core.edge cimport (
@@ -53,7 +54,7 @@ cdef Result bundle_take(Shard* shard, Flow* flow, uint8_t* body, uint32_t length
         record_read(body, length, &record, &used)
         answer = take_record(shard, flow, &record, owner)
         if answer == RESULT_LATE:
-            shard.stats.count[COUNT_LATE_RECORDS] += 1
+            figure_add(&shard.stats.count[COUNT_LATE_RECORDS], 1)
             answer = flow_late(flow, shard.now_us)
         if answer != RESULT_OK:
             return answer
@@ -68,7 +69,7 @@ cdef Result bundle_take_datagrams(Shard* shard, const uint8_t* body, uint32_t le
     cdef Result answer = record_check(body, length, True)
     while length != 0 and answer == RESULT_OK:
         record_read(body, length, &record, &used)
-        shard.stats.count[COUNT_DATAGRAMS_IGNORED] += 1
+        figure_add(&shard.stats.count[COUNT_DATAGRAMS_IGNORED], 1)
         body += used
         length -= used
     return answer
@@ -147,7 +148,7 @@ cdef Result take_data(Shard* shard, Stream* stream, const Record* record, Buf* o
 cdef Result refuse_open(Shard* shard, Flow* flow, uint32_t id, uint32_t code) noexcept nogil:
     cdef Buf* buf
     cdef uint32_t n
-    shard.stats.count[COUNT_STREAMS_REFUSED] += 1
+    figure_add(&shard.stats.count[COUNT_STREAMS_REFUSED], 1)
     if flow.retained_bytes + BUF_LARGEST > flow.cap:
         return RESULT_BUDGET
     buf = buf_take(&shard.pool, WIRE_PREFIX + 12, True)
@@ -179,7 +180,7 @@ cdef Result take_open(Shard* shard, Flow* flow, const Record* record) noexcept n
         stream.flow = NULL
         edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
         return RESULT_BUDGET
-    gauge_at(session.gauge, shard.index)[GAUGE_ROUND_TRIP] += 1
+    figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_ROUND_TRIP], 1)
     if credit_raise(&stream.tx, record.value) != RESULT_OK:
         return RESULT_BAD_CREDIT
     edge_grant(shard, stream, WIRE_EARLY)
@@ -301,7 +302,7 @@ cdef uint32_t bundle_data(Shard* shard, Stream* stream, uint8_t* p, uint32_t n) 
     stream_step(stream, STREAM_TX_DATA)
     stream.tx.sent += n
     stream.bulk = n >= EDGE_BULK
-    shard.stats.count[COUNT_APPLICATION_SENT] += n
+    figure_add(&shard.stats.count[COUNT_APPLICATION_SENT], n)
     record_head(p, stream.id, RECORD_DATA, n)
     return WIRE_RECORD + n
 

@@ -9,6 +9,7 @@ from libc.string cimport memcpy
 
 from pcgrelay._core cimport mailbox, route
 from pcgrelay._core.aead cimport aead_key_length, aead_load
+from pcgrelay._core.atomics cimport flag_raise
 from pcgrelay._core.epoch cimport EPOCH_SOFT_BYTES, EPOCH_SOFT_FRAMES, EPOCH_SOFT_US
 from pcgrelay._core.facts cimport (
     facts_cause, facts_counters, facts_link, facts_memory, facts_refusal, facts_services,
@@ -187,7 +188,7 @@ cdef class Core:
         self._stopped = True
         for i in range(self._ready):
             if self._workers[i].running:
-                self._workers[i].stopping = True
+                flag_raise(&self._workers[i].stopping)
                 worker_wake(self._workers[i].mailbox.wake_fd)
         for i in range(self._ready):
             if self._workers[i].running:

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
+from pcgrelay._core.atomics cimport figure_add, small_figure_add
 from pcgrelay._core.buf cimport pool_alloc
 from pcgrelay._core.credit cimport credit_consume, credit_grant, credit_is_due
 from pcgrelay._core.flow cimport Flow, list_pop, list_push
@@ -38,8 +39,8 @@ cdef enum:
 cdef void edge_give_up(Shard* shard, Stream* stream) noexcept nogil:
     stream.finished = True
     stream.handle.fd = -1
-    shard.stats.streams -= 1
-    shard.stats.count[COUNT_STREAMS_OPENED] -= 1
+    figure_add(&shard.stats.streams, -1)
+    figure_add(&shard.stats.count[COUNT_STREAMS_OPENED], -1)
     edge_count(shard, stream, -1)
     edge_bury(shard, stream)
 
@@ -90,8 +91,8 @@ cdef Stream* edge_stream(Shard* shard, int fd, bint opener) noexcept nogil:
     stream.opened_us = shard.now_us
     stream.number = -1
     stream.rule = RULE_NONE
-    shard.stats.streams += 1
-    shard.stats.count[COUNT_STREAMS_OPENED] += 1
+    figure_add(&shard.stats.streams, 1)
+    figure_add(&shard.stats.count[COUNT_STREAMS_OPENED], 1)
     return stream
 
 
@@ -99,9 +100,9 @@ cdef void edge_count(Shard* shard, const Stream* stream, int n) noexcept nogil:
     if stream.number < 0 or stream.number >= STATS_SERVICES:
         return
     if stream.opener:
-        shard.stats.of_import[stream.number] += n
+        small_figure_add(&shard.stats.of_import[stream.number], <uint32_t>n)
     else:
-        shard.stats.of_export[stream.number] += n
+        small_figure_add(&shard.stats.of_export[stream.number], <uint32_t>n)
 
 
 cdef void edge_name(Stream* stream, const uint8_t* service, uint32_t length) noexcept nogil:
@@ -128,8 +129,8 @@ cdef uint64_t edge_grant(Shard* shard, Stream* stream, uint32_t window) noexcept
 
 cdef void give_refusal(Shard* shard, int number, const uint8_t* service, uint32_t length, Cause cause) noexcept nogil:
     cdef Event* event = shard_event(shard, EVENT_STREAM_END)
-    shard.stats.count[COUNT_STREAMS_REFUSED] += 1
-    shard.stats.cause[cause] += 1
+    figure_add(&shard.stats.count[COUNT_STREAMS_REFUSED], 1)
+    figure_add(&shard.stats.cause[cause], 1)
     event.a = 1
     event.b = number
     event.g = CODE_UNREACHABLE if cause == CAUSE_NO_ROUTE else CODE_BUSY
@@ -235,7 +236,7 @@ cdef void stream_wait(Shard* shard, Stream* stream, const Import* entry) noexcep
     stream.next = shard.waiting
     shard.waiting = stream
     shard.waiting_count += 1
-    shard.stats.count[COUNT_STREAMS_WAITED] += 1
+    figure_add(&shard.stats.count[COUNT_STREAMS_WAITED], 1)
     timer_set(&shard.wheel, &stream.timer, shard.now_us + shard.wait_us)
 
 
@@ -252,7 +253,7 @@ cdef bint stream_join(Shard* shard, Stream* stream, Flow* flow) noexcept nogil:
         stream.flow = NULL
         edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
         return False
-    gauge_at(session.gauge, shard.index)[GAUGE_ROUND_TRIP] += 1
+    figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_ROUND_TRIP], 1)
     stream.tx.limit = WIRE_EARLY
     stream.say = SAY_OPEN
     edge_ready(shard, stream)
@@ -324,7 +325,7 @@ cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil:
 cdef void edge_wrote(Shard* shard, Stream* stream, uint64_t n) noexcept nogil:
     credit_consume(&stream.rx, n)
     shard.windows -= n
-    shard.stats.count[COUNT_APPLICATION_RECEIVED] += n
+    figure_add(&shard.stats.count[COUNT_APPLICATION_RECEIVED], n)
     if not stream.fin_due and credit_is_due(&stream.rx) and not stream.say & SAY_CREDIT:
         stream.say |= SAY_CREDIT
         if stream.place == PLACE_NONE:
@@ -372,14 +373,14 @@ cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
     timer_clear(&shard.wheel, &stream.timer)
     queue_free(&stream.out, &shard.pool)
     shard.windows -= stream.rx.limit - stream.rx.consumed
-    shard.stats.streams -= 1
+    figure_add(&shard.stats.streams, -1)
     edge_count(shard, stream, -1)
-    shard.stats.count[COUNT_STREAMS_CLOSED] += 1
-    shard.stats.cause[stream.cause] += 1
+    figure_add(&shard.stats.count[COUNT_STREAMS_CLOSED], 1)
+    figure_add(&shard.stats.cause[stream.cause], 1)
     if flow != NULL:
-        gauge_at((<Session*>flow.session).gauge, shard.index)[GAUGE_ROUND_TRIP] -= 1
+        figure_add(&gauge_at((<Session*>flow.session).gauge, shard.index)[GAUGE_ROUND_TRIP], -1)
     if stream.code != CODE_DONE:
-        shard.stats.count[COUNT_STREAMS_REFUSED] += stream.tx.sent + stream.rx.received == 0
+        figure_add(&shard.stats.count[COUNT_STREAMS_REFUSED], stream.tx.sent + stream.rx.received == 0)
     event = shard_event(shard, EVENT_STREAM_END)
     event.a = stream.opener
     event.b = stream.number
@@ -481,7 +482,7 @@ cdef void edge_session_end(Shard* shard, Session* session, uint32_t code, Result
     if say:
         session_say_close(shard, session, code)
     if event:
-        shard.stats.refused[result_place(reason)] += 1
+        figure_add(&shard.stats.refused[result_place(reason)], 1)
         note = shard_event(shard, EVENT_SESSION_DOWN)
         note.a = session.number
         note.b = code

@@ -1,6 +1,7 @@
 """What the data plane counts, in names: read while the workers write, each figure for itself."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from pcgrelay._core.atomics cimport figure_get, small_figure_get
 from pcgrelay._core.link cimport (
     GAUGE_LANES_UP, GAUGE_RECEIVED_BYTES, GAUGE_RECEIVED_FRAMES, GAUGE_ROUND_TRIP, GAUGE_SENT_BYTES,
     GAUGE_SENT_FRAMES, GAUGE_VALUES, Gauge,
@@ -48,7 +49,7 @@ cdef uint64_t facts_streams(Worker* workers, uint32_t count):
     cdef uint32_t i
     cdef uint64_t n = 0
     for i in range(count):
-        n += workers[i].shard.stats.streams
+        n += figure_get(&workers[i].shard.stats.streams)
     return n
 
 
@@ -59,18 +60,18 @@ cdef dict facts_counters(Worker* workers, uint32_t count):
     for j, name in enumerate(COUNTERS):
         n = 0
         for i in range(count):
-            n += workers[i].shard.stats.count[j]
+            n += figure_get(&workers[i].shard.stats.count[j])
         out[name] = n
     for j, name in enumerate(REFUSALS):
         n = 0
         for i in range(count):
-            n += workers[i].shard.stats.refused[j]
+            n += figure_get(&workers[i].shard.stats.refused[j])
         if j != 0:
             out[f"refused_{name.replace('-', '_')}_total"] = n
     for j, name in enumerate(CAUSES):
         n = 0
         for i in range(count):
-            n += workers[i].shard.stats.cause[j]
+            n += figure_get(&workers[i].shard.stats.cause[j])
         out[f"stream_end_{name.replace('-', '_')}_total"] = n
     out["streams"] = facts_streams(workers, count)
     return out
@@ -82,8 +83,8 @@ cdef dict facts_services(Worker* workers, uint32_t count):
     for j in range(STATS_SERVICES):
         imports = exports = 0
         for i in range(count):
-            imports += workers[i].shard.stats.of_import[j]
-            exports += workers[i].shard.stats.of_export[j]
+            imports += small_figure_get(&workers[i].shard.stats.of_import[j])
+            exports += small_figure_get(&workers[i].shard.stats.of_export[j])
         if imports != 0:
             of_import[j] = imports
         if exports != 0:
@@ -98,8 +99,9 @@ cdef list facts_workers(Worker* workers, uint32_t count):
     for i in range(count):
         stats = &workers[i].shard.stats
         out.append({
-            "lanes": stats.count[COUNT_LANES_OPENED] - stats.count[COUNT_LANES_CLOSED], "streams": stats.streams,
-            "sent_bytes": stats.count[COUNT_BYTES_SENT], "received_bytes": stats.count[COUNT_BYTES_RECEIVED]})
+            "lanes": figure_get(&stats.count[COUNT_LANES_OPENED]) - figure_get(&stats.count[COUNT_LANES_CLOSED]),
+            "streams": figure_get(&stats.streams), "sent_bytes": figure_get(&stats.count[COUNT_BYTES_SENT]),
+            "received_bytes": figure_get(&stats.count[COUNT_BYTES_RECEIVED])})
     return out
 
 
@@ -121,8 +123,8 @@ cdef dict facts_memory(Worker* workers, uint32_t count, uint64_t budget):
     cdef uint32_t i
     cdef uint64_t used = 0, high = 0
     for i in range(count):
-        used += workers[i].shard.pool.used
-        high += workers[i].shard.pool.high_water
+        used += figure_get(&workers[i].shard.pool.used)
+        high += figure_get(&workers[i].shard.pool.high_water)
     return {"used_bytes": used, "budget_bytes": budget, "high_water_bytes": high}
 
 
@@ -130,7 +132,7 @@ cdef uint64_t gauge_sum(Gauge* gauge, uint32_t which):
     cdef uint32_t i
     cdef uint64_t n = 0
     for i in range(gauge.slots):
-        n += gauge.values[i * GAUGE_VALUES + which]
+        n += figure_get(&gauge.values[i * GAUGE_VALUES + which])
     return n
 
 
@@ -138,5 +140,5 @@ cdef uint64_t gauge_max(Gauge* gauge, uint32_t which):
     cdef uint32_t i
     cdef uint64_t n = 0
     for i in range(gauge.slots):
-        n = max(n, gauge.values[i * GAUGE_VALUES + which])
+        n = max(n, figure_get(&gauge.values[i * GAUGE_VALUES + which]))
     return n

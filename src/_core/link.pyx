@@ -2,7 +2,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from pcgrelay._core.atomics cimport atomic_add
+from pcgrelay._core.atomics cimport atomic_add, figure_add, figure_set
 from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, buf_take, pool_alloc, pool_free
 from pcgrelay._core.epoch cimport epoch_must_rekey, epoch_spend, epoch_start, epoch_step, epoch_wipe
 from pcgrelay._core.frame cimport Frame, Scope, body_open, body_seal, frame_is_lane, frame_open, frame_pack, frame_seal
@@ -128,14 +128,14 @@ cdef Lane* lane_start(Shard* shard, Link* link, int fd, uint16_t index, uint32_t
         pool_free(&shard.pool, lane, sizeof(Lane))
         return NULL
     lane.writable = True
-    shard.stats.count[COUNT_LANES_OPENED] += 1
+    figure_add(&shard.stats.count[COUNT_LANES_OPENED], 1)
     return lane
 
 
 cdef void lane_stop(Shard* shard, Lane* lane) noexcept nogil:
     cdef uint32_t i
     if lane_is_up(lane):
-        gauge_at(lane.link.gauge, shard.index)[GAUGE_LANES_UP] -= 1
+        figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_LANES_UP], -1)
     lane.state = LANE_CLOSED
     for i in range(LANE_CLASSES):
         queue_free(&lane.pending[i], &shard.pool)
@@ -170,8 +170,8 @@ cdef Result lane_next(Shard* shard, Lane* lane, uint8_t* p, uint64_t n, bint ope
     used[0] = WIRE_PREFIX + frame.length
     if n < used[0]:
         return RESULT_MORE
-    shard.stats.count[COUNT_FRAMES_RECEIVED] += 1
-    gauge_at(lane.link.gauge, shard.index)[GAUGE_RECEIVED_FRAMES] += 1
+    figure_add(&shard.stats.count[COUNT_FRAMES_RECEIVED], 1)
+    figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_RECEIVED_FRAMES], 1)
     return RESULT_OK
 
 
@@ -245,7 +245,7 @@ cdef Result lane_take_confirm(Shard* shard, Lane* lane, const uint8_t* body) noe
         return RESULT_BAD_CONFIRM
     lane.state = LANE_UP
     lane.ping_due_us = shard.now_us
-    gauge_at(lane.link.gauge, shard.index)[GAUGE_LANES_UP] += 1
+    figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_LANES_UP], 1)
     event = shard_event(shard, EVENT_LANE_UP)
     event.a = lane.link.number
     event.b = lane.index
@@ -267,12 +267,12 @@ cdef Result lane_take_ping(Shard* shard, Lane* lane, const uint8_t* body) noexce
 cdef void lane_take_pong(Shard* shard, Lane* lane, uint64_t token) noexcept nogil:
     cdef uint64_t sample_us
     if lane.ping_token == 0 or token != lane.ping_token:
-        shard.stats.count[COUNT_PONGS_UNKNOWN] += 1
+        figure_add(&shard.stats.count[COUNT_PONGS_UNKNOWN], 1)
         return
     sample_us = shard.now_us - lane.ping_sent_us
     lane.ping_token = 0
     lane.round_trip_us = sample_us if lane.round_trip_us == 0 else (7 * lane.round_trip_us + sample_us) / 8
-    gauge_at(lane.link.gauge, shard.index)[GAUGE_ROUND_TRIP] = lane.round_trip_us
+    figure_set(&gauge_at(lane.link.gauge, shard.index)[GAUGE_ROUND_TRIP], lane.round_trip_us)
 
 
 # -- sending ----------------------------------------------------------------------------------------------------------
@@ -385,8 +385,8 @@ cdef Result lane_seal(Shard* shard, Lane* lane, Span* span) noexcept nogil:
         if answer != RESULT_OK:
             return answer
     answer = frame_seal(&lane.tx.main, number, span.p)
-    shard.stats.count[COUNT_FRAMES_SENT] += 1
-    gauge_at(lane.link.gauge, shard.index)[GAUGE_SENT_FRAMES] += 1
+    figure_add(&shard.stats.count[COUNT_FRAMES_SENT], 1)
+    figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_SENT_FRAMES], 1)
     return answer
 
 
@@ -422,6 +422,6 @@ cdef Result lane_rekey(Shard* shard, Lane* lane) noexcept nogil:
         return RESULT_NO_MEMORY
     span.p = buf_data(span.buf)
     span.n = span.buf.length
-    shard.stats.count[COUNT_REKEYS] += 1
+    figure_add(&shard.stats.count[COUNT_REKEYS], 1)
     answer = lane_wire(shard, lane, &span)
     return answer if answer != RESULT_OK else epoch_step(&lane.tx, NULL)

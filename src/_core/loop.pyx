@@ -2,6 +2,7 @@ from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+from pcgrelay._core.atomics cimport figure_add, flag_is_up, flag_raise
 from pcgrelay._core.buf cimport pool_free, pool_start, pool_stop
 from pcgrelay._core.bundle cimport bundle_tables_changed
 from pcgrelay._core.edge cimport edge_abort, edge_code, edge_session_end, edge_tables_changed, edge_timer
@@ -87,7 +88,7 @@ cdef bint loop_launch(Worker* self) noexcept nogil:
 
 cdef void* loop_main(void* argument) noexcept nogil:
     cdef Worker* self = <Worker*>argument
-    while not self.stopping:
+    while not flag_is_up(&self.stopping):
         loop_turn(self, 1000)
     return NULL
 
@@ -166,7 +167,7 @@ cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
     n = epoll_wait(self.epoll_fd, events, EVENTS, wait_ms(self, timeout_ms))
     self.starved = False
     shard.now_us = monotonic_us()
-    shard.stats.count[COUNT_TURNS] += 1
+    figure_add(&shard.stats.count[COUNT_TURNS], 1)
     trunk_read_on(self)
     for i in range(n):
         handle = <Handle*>events[i].data.ptr
@@ -302,7 +303,7 @@ cdef void take_order(Worker* self, Order* order) noexcept nogil:
     cdef Link* link
     cdef Session* session
     if order.kind == ORDER_STOP:
-        self.stopping = True
+        flag_raise(&self.stopping)
     elif order.kind == ORDER_LINK_ADD:
         if link_add(shard, <uint32_t>order.a, <uint32_t>order.b, order.c != 0, <uint32_t>order.d, order.binding,
                     <Gauge*>order.pointer) == NULL:

@@ -2,6 +2,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc
 from libc.string cimport memcpy, memset
 
+from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take
 from pcgrelay._core.bundle cimport bundle_data, bundle_fin, bundle_may_read, bundle_say
 from pcgrelay._core.edge cimport (
@@ -49,8 +50,8 @@ cdef void port_accept(Worker* self, Listener* listener) noexcept nogil:
         if fd < 0:
             if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
                 # Look again at the next tick, or the loop would spin on what it cannot take.
-                self.shard.stats.count[COUNT_ACCEPT_FAILED] += 1
-                self.shard.stats.cause[CAUSE_DESCRIPTORS] += 1
+                figure_add(&self.shard.stats.count[COUNT_ACCEPT_FAILED], 1)
+                figure_add(&self.shard.stats.cause[CAUSE_DESCRIPTORS], 1)
                 listener.paused = True
                 worker_watch(self, &listener.handle, 0, EPOLL_CTL_MOD)
             return
@@ -205,7 +206,7 @@ cdef void stream_write(Worker* self, Stream* stream) noexcept nogil:
         message.msg_iov = vectors
         message.msg_iovlen = queue_vectors(&stream.out, vectors, VECTORS)
         sent = sendmsg(stream.handle.fd, &message, MSG_NOSIGNAL)
-        self.shard.stats.count[COUNT_SYSTEM_CALLS] += 1
+        figure_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
         if sent < 0:
             if errno == EINTR:
                 continue
@@ -325,7 +326,7 @@ cdef uint32_t serve_stream(Worker* self, Stream* stream, uint8_t* p, uint32_t ro
     asked = bundle_may_read(stream, room - used - BUNDLE_SPARE) if may_read else 0
     if asked != 0:
         got = recv(stream.handle.fd, p + used + 8, asked, 0)
-        shard.stats.count[COUNT_SYSTEM_CALLS] += 1
+        figure_add(&shard.stats.count[COUNT_SYSTEM_CALLS], 1)
         if got > 0:
             used += bundle_data(shard, stream, p + used, <uint32_t>got)
             if <uint32_t>got < asked and not stream.hangup:

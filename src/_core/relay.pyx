@@ -1,5 +1,6 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport Buf, pool_alloc, pool_free
 from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.link cimport Lane, Link, Shard, lane_is_up, lane_push, lane_say_lost, link_find
@@ -121,7 +122,7 @@ cdef void relay_sweep(Shard* shard, bint all) noexcept nogil:
 cdef Result end_lose(Shard* shard, PathEnd* end, uint32_t index, uint32_t code) noexcept nogil:
     cdef uint32_t slot = index / shard.workers
     cdef Link* link
-    shard.stats.count[COUNT_FRAMES_DROPPED] += 1
+    figure_add(&shard.stats.count[COUNT_FRAMES_DROPPED], 1)
     if end.lost[slot]:
         return RESULT_OK
     end.lost[slot] = 1
@@ -140,13 +141,13 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
     cdef Result answer
     if end == NULL or end.in_link != lane.link.number or slot >= end.slots:
         # Not a fault of the peer: a path may just have been taken down. LOST tells it, at a bounded rate.
-        shard.stats.count[COUNT_UNKNOWN_FLOWS] += 1
-        shard.stats.refused[<int>RESULT_UNKNOWN_FLOW] += 1
+        figure_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
+        figure_add(&shard.stats.refused[<int>RESULT_UNKNOWN_FLOW], 1)
         return lane_say_lost(shard, lane, frame.flow, CODE_UNKNOWN)
     if frame.type == FRAME_RESUME:
         end.lost[slot] = 0
     elif end.lost[slot]:
-        shard.stats.count[COUNT_FRAMES_DROPPED] += 1
+        figure_add(&shard.stats.count[COUNT_FRAMES_DROPPED], 1)
         return RESULT_OK
     link = link_find(shard, end.out_link)
     out = NULL if link == NULL else link.lanes[lane.index]
@@ -155,7 +156,7 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
     account = &end.accounts[slot]
     # A sender within its cap never comes here; one frame of grace covers what was cut into two.
     if account.queued > account.cap + WIRE_BODY_MAX + WIRE_PREFIX:
-        shard.stats.refused[<int>RESULT_BUDGET] += 1
+        figure_add(&shard.stats.refused[<int>RESULT_BUDGET], 1)
         return end_lose(shard, end, lane.index, CODE_BUSY)
     wire_put32(wire + 4, end.out_label)
     if owner != NULL:
@@ -165,7 +166,7 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
         if owner != NULL:
             owner.refs -= 1
         return end_lose(shard, end, lane.index, CODE_BUSY)
-    shard.stats.count[COUNT_FRAMES_FORWARDED] += 1
+    figure_add(&shard.stats.count[COUNT_FRAMES_FORWARDED], 1)
     return RESULT_OK
 
 
@@ -174,7 +175,7 @@ cdef Result relay_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) 
     while end != NULL and (end.out_link != lane.link.number or end.out_label != label):
         end = end.next_out
     if end == NULL or lane.index / shard.workers >= end.slots:
-        shard.stats.count[COUNT_UNKNOWN_FLOWS] += 1
+        figure_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
         return RESULT_OK
     return end_lose(shard, end, lane.index, code)
 
@@ -182,7 +183,7 @@ cdef Result relay_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) 
 cdef void relay_cut(Shard* shard, Lane* lane, uint32_t waits_in, uint32_t first) noexcept nogil:
     cdef uint32_t i
     cdef Account* account
-    shard.stats.refused[<int>RESULT_BUDGET] += 1
+    figure_add(&shard.stats.refused[<int>RESULT_BUDGET], 1)
     for i in range(first, lane.pending[waits_in].count):
         account = queue_at(&lane.pending[waits_in], i).account
         if account != NULL:

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
+from pcgrelay._core.atomics cimport figure_add, figure_set
 from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, buf_take, pool_alloc, pool_free
 from pcgrelay._core.epoch cimport key_expand_number
 from pcgrelay._core.flow cimport (
@@ -80,7 +81,7 @@ cdef void session_remove(Shard* shard, Session* session) noexcept nogil:
     if session_find(shard, session.number) == session:
         map_take(&shard.sessions, session.number)
     if session.gauge != NULL:
-        gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP] = 0
+        figure_set(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], 0)
     gauge_drop(session.gauge)
     pool_free(&shard.pool, session, sizeof(Session))
 
@@ -116,8 +117,8 @@ cdef Result emit(Shard* shard, Flow* flow, Buf* buf) noexcept nogil:
         buf_drop(&shard.pool, buf)
         return RESULT_OK
     flow_header(buf, session.out_label, buf_data(buf))
-    gauge[GAUGE_SENT_BYTES] += buf.length
-    gauge[GAUGE_SENT_FRAMES] = flow.retained_bytes
+    figure_add(&gauge[GAUGE_SENT_BYTES], buf.length)
+    figure_set(&gauge[GAUGE_SENT_FRAMES], flow.retained_bytes)
     answer = lane_push(shard, lane, buf_data(buf), buf.length, buf, NULL, session.priority)
     if answer != RESULT_OK:
         buf_drop(&shard.pool, buf)
@@ -135,7 +136,7 @@ cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) 
     if flow_must_rekey(flow, &shard.limits, shard.now_us):
         answer = flow_rekey(flow, &shard.pool, shard.now_us, &rekey)
         if answer == RESULT_OK:
-            shard.stats.count[COUNT_REKEYS] += 1
+            figure_add(&shard.stats.count[COUNT_REKEYS], 1)
             answer = emit_retained(shard, flow, rekey)
         if answer != RESULT_OK:
             buf_drop(&shard.pool, buf)
@@ -152,7 +153,7 @@ cdef Result say_resume(Shard* shard, Flow* flow) noexcept nogil:
     cdef Result answer = flow_resume(flow, &shard.pool, shard.now_us, &buf)
     if answer != RESULT_OK:
         return answer
-    shard.stats.count[COUNT_RESUMES] += 1
+    figure_add(&shard.stats.count[COUNT_RESUMES], 1)
     return emit(shard, flow, buf)
 
 
@@ -195,13 +196,13 @@ cdef Result attach(Shard* shard, Session* session, Flow* flow, bint path_is_new)
     flow.lane = lane
     if flow.confirmed_tx and path_is_new and not session.initiator:
         if flow.state == FLOW_UP:
-            gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP] -= 1
+            figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], -1)
         flow.state = FLOW_RESUMING
         flow.resume_sent_us = shard.now_us
         return RESULT_OK
     if flow.confirmed_tx:
         if flow.state == FLOW_UP:
-            gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP] -= 1
+            figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], -1)
         answer = flow_break(flow, shard.now_us)
         return answer if answer != RESULT_OK else say_resume(shard, flow)
     if not session.initiator:
@@ -249,7 +250,7 @@ cdef void stall(Shard* shard, Session* session, Flow* flow, uint32_t code) noexc
     cdef Event* event
     flow.lane = NULL
     if flow.state == FLOW_UP:
-        gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP] -= 1
+        figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], -1)
         flow_pause(flow, shard.now_us)
     event = shard_event(shard, EVENT_SESSION_STALLED)
     event.a = session.number
@@ -276,7 +277,7 @@ cdef void session_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) 
     while True:
         session = <Session*>map_next(&shard.sessions, &at)
         if session == NULL:
-            shard.stats.count[COUNT_UNKNOWN_FLOWS] += 1
+            figure_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
             return
         if session.link == lane.link.number and session.out_label == label and lane.index < session.flow_count \
                 and session.flows[lane.index] != NULL and session.flows[lane.index].lane == lane:
@@ -295,14 +296,14 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
     if session != NULL and session.link == lane.link.number and lane.index < session.flow_count:
         mine = session.flows[lane.index]
     if mine == NULL:
-        shard.stats.count[COUNT_UNKNOWN_FLOWS] += 1
-        shard.stats.refused[<int>RESULT_UNKNOWN_FLOW] += 1
+        figure_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
+        figure_add(&shard.stats.refused[<int>RESULT_UNKNOWN_FLOW], 1)
         lane_say_lost(shard, lane, frame.flow, CODE_UNKNOWN)
         return RESULT_DUPLICATE
     flow[0] = mine
     answer = flow_open(mine, frame, wire, shard.now_us)
     if answer == RESULT_DUPLICATE:
-        shard.stats.count[COUNT_DUPLICATES] += 1
+        figure_add(&shard.stats.count[COUNT_DUPLICATES], 1)
         # The far edge may have missed our ACK: say again what we have.
         owe_ack(shard, mine, shard.now_us)
         return answer
@@ -310,7 +311,7 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
         return take_gap(shard, lane, mine)
     if answer != RESULT_OK:
         return answer
-    gauge_at(session.gauge, shard.index)[GAUGE_RECEIVED_BYTES] += WIRE_PREFIX + frame.length
+    figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_RECEIVED_BYTES], WIRE_PREFIX + frame.length)
     if mine.ack_due_us != 0:
         owe_ack(shard, mine, mine.ack_due_us)
     if frame.type == FRAME_BUNDLE:
@@ -332,11 +333,11 @@ cdef void owe_ack(Shard* shard, Flow* flow, uint64_t due_us) noexcept nogil:
 
 cdef Result take_gap(Shard* shard, Lane* lane, Flow* flow) noexcept nogil:
     cdef Result answer
-    shard.stats.count[COUNT_GAPS] += 1
+    figure_add(&shard.stats.count[COUNT_GAPS], 1)
     if flow.state == FLOW_RESUMING:
         return RESULT_DUPLICATE
     if flow.state == FLOW_UP:
-        gauge_at((<Session*>flow.session).gauge, shard.index)[GAUGE_LANES_UP] -= 1
+        figure_add(&gauge_at((<Session*>flow.session).gauge, shard.index)[GAUGE_LANES_UP], -1)
     flow.lane = lane
     answer = flow_break(flow, shard.now_us)
     if answer == RESULT_OK:
@@ -357,16 +358,16 @@ cdef Result take_frame(Shard* shard, Session* session, Flow* flow, uint32_t type
                 answer = emit_retained(shard, flow, buf)
         if answer == RESULT_OK:
             if flow.state == FLOW_UP:
-                gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP] += 1
+                figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], 1)
             event = shard_event(shard, EVENT_FLOW_UP)
             event.a = session.number
             event.b = flow.index
     elif type == FRAME_FLOW_REKEY:
         answer = flow_take_rekey(flow, body)
-        gauge_at(session.gauge, shard.index)[GAUGE_RECEIVED_FRAMES] = flow.rx.number
+        figure_set(&gauge_at(session.gauge, shard.index)[GAUGE_RECEIVED_FRAMES], flow.rx.number)
     elif type == FRAME_ACK:
         answer = flow_take_ack(flow, &shard.pool, wire_get64(body), shard.now_us)
-        gauge_at(session.gauge, shard.index)[GAUGE_SENT_FRAMES] = flow.retained_bytes
+        figure_set(&gauge_at(session.gauge, shard.index)[GAUGE_SENT_FRAMES], flow.retained_bytes)
     elif type == FRAME_RESUME:
         answer = take_resume(shard, session, flow, body)
     elif type == FRAME_FLOW_CLOSE:
@@ -388,7 +389,7 @@ cdef Result take_resume(Shard* shard, Session* session, Flow* flow, const uint8_
     if result == RESULT_OK and again:
         result = send_again(shard, flow)
     if result == RESULT_OK and flow.state == FLOW_UP and not was_up:
-        gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP] += 1
+        figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], 1)
         event = shard_event(shard, EVENT_SESSION_RESUMED)
         event.a = session.number
         event.b = flow.index
@@ -444,7 +445,7 @@ cdef Result session_tick(Shard* shard, Session* session) noexcept nogil:
             buf = NULL
             answer = flow_rekey(flow, &shard.pool, shard.now_us, &buf)
             if answer == RESULT_OK:
-                shard.stats.count[COUNT_REKEYS] += 1
+                figure_add(&shard.stats.count[COUNT_REKEYS], 1)
                 answer = emit_retained(shard, flow, buf)
     return answer
 

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy, memset
 
+from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport Buf, buf_data, buf_drop
 from pcgrelay._core.bundle cimport bundle_take, bundle_take_datagrams
 from pcgrelay._core.edge cimport edge_activate, edge_code, edge_session_end
@@ -102,14 +103,14 @@ cdef Result lane_read(Worker* self, Lane* lane) noexcept nogil:
         vectors[1].iov_len = WORKER_SLOT
         room = part + WORKER_SLOT
         got = readv(lane.handle.fd, vectors + first, 2 - first)
-        self.shard.stats.count[COUNT_SYSTEM_CALLS] += 1
+        figure_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
         if got < 0:
             return RESULT_OK if errno == EAGAIN or errno == EINTR else RESULT_SOCKET
         if got == 0:
             return RESULT_SOCKET
         lane.heard_us = self.shard.now_us
-        self.shard.stats.count[COUNT_BYTES_RECEIVED] += <uint64_t>got
-        gauge_at(lane.link.gauge, self.shard.index)[GAUGE_RECEIVED_BYTES] += <uint64_t>got
+        figure_add(&self.shard.stats.count[COUNT_BYTES_RECEIVED], <uint64_t>got)
+        figure_add(&gauge_at(lane.link.gauge, self.shard.index)[GAUGE_RECEIVED_BYTES], <uint64_t>got)
         if <uint64_t>got < part:
             part = <uint64_t>got
         if self.role == WORKER_RELAY and <uint64_t>got > part:
@@ -235,8 +236,8 @@ cdef void trunk_end(Worker* self, Lane* lane, Result reason, uint32_t code) noex
     event.c = lane.number
     event.d = lane.close_code if reason == RESULT_PEER_CLOSED else code
     event.e = result_reason(reason)
-    shard.stats.refused[result_place(reason)] += 1
-    shard.stats.count[COUNT_LANES_CLOSED] += 1
+    figure_add(&shard.stats.refused[result_place(reason)], 1)
+    figure_add(&shard.stats.count[COUNT_LANES_CLOSED], 1)
     if lane.link.lanes[lane.index] == lane:
         lane.link.lanes[lane.index] = NULL
         if self.role == WORKER_EDGE:
@@ -311,15 +312,15 @@ cdef Result lane_send(Worker* self, Lane* lane) noexcept nogil:
         for i in range(<uint32_t>message.msg_iovlen):
             asked += vectors[i].iov_len
         sent = sendmsg(lane.handle.fd, &message, MSG_NOSIGNAL)
-        self.shard.stats.count[COUNT_SYSTEM_CALLS] += 1
+        figure_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
         if sent < 0:
             if errno == EINTR:
                 continue
             if errno != EAGAIN:
                 return RESULT_SOCKET
             sent = 0
-        self.shard.stats.count[COUNT_BYTES_SENT] += <uint64_t>sent
-        gauge_at(lane.link.gauge, self.shard.index)[GAUGE_SENT_BYTES] += <uint64_t>sent
+        figure_add(&self.shard.stats.count[COUNT_BYTES_SENT], <uint64_t>sent)
+        figure_add(&gauge_at(lane.link.gauge, self.shard.index)[GAUGE_SENT_BYTES], <uint64_t>sent)
         queue_sent(&lane.wire, &self.shard.pool, <uint64_t>sent)
         if <uint64_t>sent < asked:
             lane.writable = False

@@ -45,7 +45,7 @@ cdef struct Worker:
     int event_fd                # of the outbox; not owned
     bint starved                # no buffer was left for a frame: memory must come back before we look again
     bint running
-    bint stopping
+    int stopping                # raised for it by the control plane
 
 
 # Have epoll tell of these events of a descriptor, by EPOLL_CTL_ADD or _MOD. False: it refused.
