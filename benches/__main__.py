@@ -1,4 +1,4 @@
-"""Climb the ladder: python -m benches [RUNG ...]; BENCH=short and BENCH=tiny take less time. Results: build/bench/*.json.
+"""Climb the ladder: python -m benches [RUNG ...]. Results: build/bench/*.json. BENCH=short and =tiny take less time.
 
 Exit code 1: a rung could not run, or pcgrelay was behind a peer where it should lead.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -78,7 +79,7 @@ class Chain:
             self.start_hops()
             for role, port in self.listening_ports():
                 process = next(each for each in self.processes if each.role == role)
-                until(lambda process=process, port=port: process.listens(port), START_S, f"{role} listens")
+                until(partial(process.listens, port), START_S, f"{role} listens")
             until(lambda: prove(self.place.load()), START_S, f"a byte goes through {self.name}")
         except BaseException:
             self.end()

@@ -3,8 +3,9 @@
     python -m benches.count                       compare with baseline.json; exit 1 if something costs 3 % more
     python -m benches.count --accept "REASON"     make these counts the baseline, with the reason for the move
 
-A short run is subtracted from a long one, so only what each further frame costs is left. The core's own instructions are
-compared everywhere. Those of libcrypto depend on its version and on the processor, and are compared where both are alike.
+A short run is subtracted from a long one, so only what each further frame costs is left. The core's own instructions
+are compared everywhere. Those of libcrypto depend on its version and on the processor, and are compared where both are
+alike.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def _read(path: Path) -> tuple[str, float, float] | None:
         elif line[:1].isdigit():
             if not skip:
                 # A line without a cost costs nothing.
-                cost = int((line.split() + ["0"])[1])
+                cost = int([*line.split(), "0"][1])
                 whole += cost
                 core += cost if is_core else 0
             skip = False

@@ -52,7 +52,8 @@ def lines(title: str, x_title: str, y_title: str, series: Mapping[str, Sequence[
     for x in sorted({x for x, _ in points}):
         place = at(x, 0)[0]
         parts.append(f'<text x="{place:.1f}" y="{bottom + 18}" text-anchor="middle">{spelt(x)}</text>')
-    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{bottom + 36}" text-anchor="middle">{escape(x_title)}</text>')
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(f'<text x="{middle}" y="{bottom + 36}" text-anchor="middle">{escape(x_title)}</text>')
     for number, (name, line) in enumerate(series.items()):
         colour = COLOURS[number % len(COLOURS)]
         places = [at(x, y) for x, y in sorted(line)]

@@ -1,0 +1,239 @@
+"""Write what was measured into docs/performance.md, between its two marks, and the plots beside it.
+
+    python -m benches.report            from build/bench/*.json; what people wrote around the marks stays
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benches import results
+from benches.plot import bars, lines, spelt
+from benches.settings import ROOT
+from benches.targets import CHAIN, OURS, PAIR, Verdict, cpu_each, medians, rate, verdicts
+
+PAGE = ROOT / "docs" / "performance.md"
+PLOTS = ROOT / "docs" / "performance"
+BEGIN, END = "<!-- measured: written by `make bench-report`, not by hand -->", "<!-- end of what was measured -->"
+Rows = list[dict[str, Any]]
+
+
+def print_ratios() -> int:
+    """The ratios of the last run for people; 1 if pcgrelay is behind a peer."""
+    node = results.read("node")
+    found = verdicts(node["rows"]) if node else []
+    for each in found:
+        print(f"{each.target.topology:16} {' | '.join(_cells(each))}")
+    behind = [each.target.title for each in found if each.is_behind]
+    if behind:
+        print(f"behind a peer: {', '.join(behind)}", file=sys.stderr)
+    return 1 if behind else 0
+
+
+def _cells(each: Verdict) -> list[str]:
+    target = each.target
+    sign = "≥" if target.more else "≤"
+    unit = f" {target.unit}" if target.unit not in ("", "/s", "MB/s") else ""
+    ratio = f"{each.ratio:.2f}" if each.best else "–"
+    goal = f"{sign} {target.limit:g}{' absolute' if target.absolute else ''}"
+    best = f"{each.peer} {spelt(each.best)}{unit}"
+    return [target.title, f"{spelt(each.ours)}{unit}", best, ratio, goal, "yes" if each.met else "**no**"]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    body = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in body) + "\n"
+
+
+# -- what stands between the marks ------------------------------------------------------------------------------------
+
+
+def measured() -> str:
+    node, core = results.read("node"), results.read("core")
+    scale, distance = results.read("scale"), results.read("distance")
+    parts: list[str] = []
+    if node:
+        parts += _machine(node)
+        parts += list(_targets(node["rows"]))
+        parts += list(_cases(node["rows"]))
+    if core:
+        parts += list(_in_core(core))
+    if scale:
+        parts += list(_scale(scale["rows"]))
+    if distance:
+        parts += list(_distances(distance["rows"]))
+    failures = [line for found in (node, scale, distance) if found for line in found["failures"]]
+    if failures:
+        parts.append("Measurements that broke; one that broke once was tried a second time:\n")
+        parts.append("\n".join(f"- {line}" for line in failures) + "\n")
+    return "\n".join(parts)
+
+
+def _machine(node: dict[str, Any]) -> list[str]:
+    about = node["machine"]
+    rounds = 1 + max((row["round"] for row in node["rows"]), default=0)
+    others = [row["others_cores"] + row["stolen_cores"] for row in node["rows"] if "others_cores" in row]
+    disturbed = f"; others took {median(others):.2f} cores at the median, {max(others):.2f} at most" if others else ""
+    return [
+        f"Measured {about['when']} at commit {about['commit']}: {about['processors']} x {about['processor']}, "
+        f"{about['memory_gib']} GiB, Linux {about['kernel']}, {about['openssl']}, {about['congestion_control']}. "
+        f"`BENCH={node['settings']}`, {rounds} round{'s' if rounds > 1 else ''}{disturbed}.\n"
+    ]
+
+
+def _targets(rows: Rows) -> Iterator[str]:
+    head = ["case", "pcgrelay", "best peer", "ratio", "target", "met"]
+    found = verdicts(rows)
+    for topology in (PAIR, CHAIN):
+        yield f"### Beside the best peer: {topology}\n"
+        yield table(head, [_cells(each) for each in found if each.target.topology == topology])
+
+
+def _cases(rows: Rows) -> Iterator[str]:
+    """Every peer in every case: rate and processor time, and a plot for each case."""
+    for topology in (PAIR, CHAIN):
+        mine = [row for row in rows if row["topology"] == topology]
+        cases = list(dict.fromkeys(row["case"] for row in mine if row["kind"] != "idle"))
+        peers = sorted({row["peer"] for row in mine}, key=lambda peer: (peer != OURS, peer))
+        yield f"### Every peer: {topology}\n"
+        yield "Rate, and after the slash the processor time of all gateways together: s/GB, or us for each.\n"
+        grid = []
+        for case in cases:
+            kind = next(row["kind"] for row in mine if row["case"] == case)
+            rates, costs = medians(rows, topology, case, rate), medians(rows, topology, case, cpu_each)
+            scale, cost_scale, unit = (1e-6, 1, "MB/s") if kind == "bulk" else (1, 1e6, "/s")
+            shown = {peer: value * scale for peer, value in rates.items()}
+            grid.append([f"{case}, {unit}", *(_pair(shown, costs, peer, cost_scale) for peer in peers)])
+            name = f"{topology}-{re.sub(r'[^a-z0-9]+', '-', case.lower())}.svg"
+            _plot(name, bars(f"{topology}: {case}", unit, shown))
+        yield table(["case", *peers], grid)
+        yield from _latency(mine, peers)
+        pictures = "request-64-x-64-b open-32 bulk-8".split()
+        yield "\n".join(f"![{topology}, {name}](performance/{topology}-{name}.svg)" for name in pictures) + "\n"
+    idle = list(dict.fromkeys(row["case"] for row in rows if row["kind"] == "idle"))
+    for case in idle:
+        figures = medians(rows, PAIR, case, lambda row: row["bytes_each"] / 1024)
+        held = max(row["idle"] for row in rows if row["case"] == case)
+        yield f"Memory for each of {held:,} idle connections, both ends, in KiB: " + _listed(figures) + ".\n"
+
+
+def _pair(rates: dict[str, float], costs: dict[str, float], peer: str, scale: float) -> str:
+    return f"{spelt(rates[peer])} / {spelt(costs[peer] * scale)}" if peer in rates and peer in costs else "–"
+
+
+def _latency(mine: Rows, peers: Sequence[str]) -> Iterator[str]:
+    cases = list(dict.fromkeys(row["case"] for row in mine if row.get("p99_us")))
+    grid = []
+    for case in cases:
+        cells = []
+        for peer in peers:
+            rows = [row for row in mine if row["case"] == case and row["peer"] == peer and row.get("p99_us")]
+            middles = [median(row[key] for row in rows) if rows else 0 for key in ("p50_us", "p99_us", "p999_us")]
+            cells.append(" / ".join(spelt(value) for value in middles) if rows else "–")
+        grid.append([case, *cells])
+    yield "Latency in us: p50 / p99 / p99.9.\n"
+    yield table(["case", *peers], grid)
+
+
+def _listed(figures: dict[str, float]) -> str:
+    ordered = sorted(figures.items(), key=lambda pair: pair[1])
+    return ", ".join(f"{peer} {spelt(value)}" for peer, value in ordered)
+
+
+def _in_core(core: dict[str, Any]) -> Iterator[str]:
+    found: dict[tuple[str, str, int], float] = {}
+    speed: dict[tuple[str, int], float] = {}
+    for each in core["benchmarks"]:
+        facts = each["extra_info"]
+        if "bytes_s" in facts:
+            speed[facts["suite"], facts["size"]] = facts["bytes_s"]
+        elif "count" in facts:
+            key = (facts["what"], facts.get("suite", "AES-256-GCM"), facts["size"])
+            found[key] = 1e9 * each["stats"]["min"] / facts["count"]
+    yield "### Inside the core, one thread: AEAD and frames, AES-256-GCM\n"
+    yield "The least of all rounds, in ns for each; the shares are of EVP alone over the same body.\n"
+    grid = []
+    for size in sorted({size for what, _, size in found if what == "seal_bare"}):
+        one = {what: ns for (what, suite, s), ns in found.items() if s == size and suite == "AES-256-GCM"}
+        cells = [f"{size:,} B", spelt(one["seal_bare"]), _share(one, "seal_body", "seal_bare")]
+        cells += [_share(one, "open_body", "open_bare"), _share(one, "seal frame", "seal_bare")]
+        cells += [_share(one, "open frame", "open_bare")]
+        bare = speed.get(("AES-256-GCM", size))
+        cells.append(f"{bare / (size / one['seal_body'] * 1e9):.2f}" if bare else "–")
+        grid.append(cells)
+    head = ["body", "EVP seal", "AEAD seal", "AEAD open", "frame seal", "frame open", "`openssl speed` / AEAD seal"]
+    yield table(head, grid)
+    yield "### A link in memory, no sockets\n"
+    grid = [
+        [what.removeprefix("link, "), f"{size:,} B", f"{1e9 / ns:,.0f}", spelt(1e3 * size / ns)]
+        for (what, _, size), ns in sorted(found.items())
+        if what.startswith("link")
+    ]
+    yield table(["between the edges", "record", "frames/s", "MB/s"], grid)
+
+
+def _share(one: dict[str, float], what: str, bare: str) -> str:
+    return f"{spelt(one[what])} ({one[bare] / one[what]:.2f})" if what in one else "–"
+
+
+def _scale(rows: Rows) -> Iterator[str]:
+    yield "### Scale\n"
+    parts = list(dict.fromkeys(row["what"] for row in rows))
+    worker_rows = []
+    for what in (what for what in parts if what.startswith("workers")):
+        figures = [[_mid(rows, what, n, key) for key in ("rate", "cpu_us")] for n in (1, 2)]
+        worker_rows.append([what.removeprefix("workers, "), *(f"{spelt(r)} / {spelt(cost)}" for r, cost in figures)])
+    yield "Rate (MB/s or each a second) and processor us for each (MB, request, connection); nothing is pinned here.\n"
+    yield table(["case", "1 worker", "2 workers"], worker_rows)
+    for what in (what for what in parts if not what.startswith("workers")):
+        counts = sorted({row["count"] for row in rows if row["what"] == what})
+        line = [(float(count), _mid(rows, what, count, "cpu_us")) for count in counts]
+        costs = [cost for _, cost in line]
+        span = f"{spelt(min(costs))} to {spelt(max(costs))} us of processor time for each request"
+        yield f"{what.capitalize()}: {span}, from {counts[0]:,} to {counts[-1]:,} {what}.\n"
+        yield f"![{what}](performance/scale-{what}.svg)\n"
+        _plot(f"scale-{what}.svg", lines(f"Cost beside idle {what}", what, "CPU us for each request", {OURS: line}))
+
+
+def _mid(rows: Rows, what: str, count: int, key: str) -> float:
+    return median(float(row[key]) for row in rows if row["what"] == what and row["count"] == count)
+
+
+def _distances(rows: Rows) -> Iterator[str]:
+    yield "### Distance: MB/s, and the share of a plain TCP connection\n"
+    peers = list(dict.fromkeys(row["peer"] for row in rows))
+    grid = []
+    for key in dict.fromkeys((row["round_trip_ms"], row["loss"], row["streams"]) for row in rows):
+        figures = {
+            row["peer"]: row["bytes"] / row["seconds"] / 1e6
+            for row in rows
+            if (row["round_trip_ms"], row["loss"], row["streams"]) == key
+        }
+        plain = figures.get("plain TCP") or 0
+        shown = {peer: f"{spelt(rate)} ({rate / plain:.2f})" for peer, rate in figures.items() if plain}
+        cells = [shown.get(peer, "–") for peer in peers]
+        grid.append([f"{key[0]} ms, loss {key[1]:.1%}, {key[2]} stream{'s' if key[2] > 1 else ''}", *cells])
+    yield table(["path", *peers], grid)
+
+
+def _plot(name: str, content: str) -> None:
+    PLOTS.mkdir(parents=True, exist_ok=True)
+    (PLOTS / name).write_text(content)
+
+
+def write(page: Path = PAGE) -> None:
+    """Replace what stands between the marks."""
+    text = page.read_text()
+    if BEGIN not in text or END not in text:
+        raise SystemExit(f"{page} has lost its marks: {BEGIN} and {END}")
+    before, _, rest = text.partition(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n\n{measured()}\n{END}{rest.partition(END)[2]}")
+
+
+if __name__ == "__main__":
+    write()
