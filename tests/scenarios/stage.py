@@ -184,9 +184,14 @@ class Node:
             record for record in records if (not event or record["event"] == event) and fields.items() <= record.items()
         ]
 
-    def await_log(self, event: str, seconds: float = 5.0, **fields: object) -> dict[str, Any]:
+    def await_log(self, event: str, /, seconds: float = 5.0, **fields: object) -> dict[str, Any]:
         """The last such line, as soon as there is one."""
-        return until(lambda: self.log(event, **fields), seconds, f"{event} {fields} in the log of {self}")[-1]
+        deadline = time.monotonic() + seconds
+        while not (found := self.log(event, **fields)):
+            last = "".join(self.log_text.splitlines(keepends=True)[-20:])
+            assert time.monotonic() < deadline, f"{self} never logged {event} {fields}; its last lines are:\n{last}"
+            time.sleep(0.01)
+        return found[-1]
 
     def status(self) -> Status:
         return read_status(self.admin)

@@ -16,7 +16,7 @@ PIECE = 1 << 20
 DEADLINE_S = 90
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def body(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """A gigabyte in which no two blocks are alike, and its digest."""
     path = tmp_path_factory.mktemp("web") / "body"

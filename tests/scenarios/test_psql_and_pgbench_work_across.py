@@ -7,7 +7,7 @@ from collections.abc import Callable
 from programs import postgresql, run
 from stage import Line
 
-SECONDS = 2
+SECONDS = 1
 ROWS = 200_000
 
 

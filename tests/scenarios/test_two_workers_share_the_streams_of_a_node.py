@@ -53,7 +53,7 @@ def test_short_connections_go_over_both(wide: Line, figure: Callable[[str], None
 def test_four_bulk_streams_share_them(wide: Line, tmp_path: Path, figure: Callable[[str], None]) -> None:
     host, port = wide.door("iperf")
     with iperf(tmp_path / "iperf", wide.target("iperf")):
-        said = run("iperf3", "-c", host, "-p", str(port), "-t", "2", "-P", "4", "-J")
+        said = run("iperf3", "-c", host, "-p", str(port), "-t", "1", "-P", "4", "-J")
     end = json.loads(said)["end"]
     assert min(stream["receiver"]["bytes"] for stream in end["streams"]) > 0
     rate = end["sum_received"]["bits_per_second"]
