@@ -89,6 +89,7 @@ class Core:
         self.listeners: dict[int, list[int]] = {}
         self.listener_calls: list[tuple[str, int]] = []
         self.streams_open = 0
+        self.streams_of_sessions = 0  # of each
         self.is_draining = False
         self._events: deque[tuple[object, ...]] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -298,7 +299,10 @@ class Core:
         return {number: {"lanes_up": len(link.lanes), "rtt_us": 150} for number, link in self.link_table.items()}
 
     def sessions(self) -> dict[int, dict[str, int]]:
-        return {number: {"flows_up": len(session.up)} for number, session in self.session_table.items()}
+        return {
+            number: {"flows_up": len(session.up), "streams": self.streams_of_sessions}
+            for number, session in self.session_table.items()
+        }
 
     def memory(self) -> dict[str, int]:
         return {"used_bytes": 1, "budget_bytes": self.options["memory_bytes"], "high_water_bytes": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -226,3 +227,54 @@ async def test_status_of_every_kind_of_node(nodes: Nodes) -> None:
     assert [(route.via, route.exporter, route.state) for route in service.routes] == [
         (f"relay-1.{HUB}", f"kent-1.{KENT}", "ready")
     ]
+
+
+async def test_a_draining_edge_keeps_its_sessions_through_relays_that_know_each_other(nodes: Nodes) -> None:
+    made = await relays(nodes, 2)
+    links = [dial(number, port) for number, (_, port) in enumerate(made, 1)]
+    kent = await nodes.start(KENT, "kent-1", links=links, exports=[export()])
+    met = await nodes.start(MET, "met-1", links=links, imports=[entry()])
+    await until(lambda: is_live(met))
+    kent.core.streams_open = met.core.streams_open = 1
+    met.core.streams_of_sessions = kent.core.streams_of_sessions = 1
+    kent.node.drain_begin(0)
+    await until(lambda: met.imports() == [fake_core.IMPORT_DOWN] or met.imports() == [fake_core.IMPORT_PENDING])
+    (via,) = met.sessions_up()
+    # Longer than the relays wait before they lead paths away from a neighbour that leaves.
+    await asyncio.sleep(1.5)
+    assert met.sessions_up() == [via]
+    # It loses its relay meanwhile, and finds the other, though its far edge is leaving.
+    used = next(relay for relay, _ in made if relay.node.config.node.id.dotted == via)
+    await used.kill()
+    await until(lambda: met.lines("session.resumed"))
+    assert met.sessions_up() != [via]
+
+
+async def test_a_session_moves_as_soon_as_there_is_another_way(nodes: Nodes) -> None:
+    ports = [free_port(), free_port()]
+    first = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{ports[0]}"])
+    links = [dial(number, port) for number, port in enumerate(ports, 1)]
+    kent = await nodes.start(KENT, "kent-1", links=links, exports=[export()])
+    met = await nodes.start(MET, "met-1", links=links, imports=[entry()])
+    await until(lambda: is_live(met))
+    met.core.streams_of_sessions = kent.core.streams_of_sessions = 1
+    first.node.drain_begin(0)
+    await asyncio.sleep(1.2)
+    assert met.sessions_up() == [f"relay-1.{HUB}"]
+    assert not is_live(met)
+    await nodes.start(HUB, "relay-2", role="relay", listens=[f"127.0.0.1:{ports[1]}"])
+    await until(lambda: met.sessions_up() == [f"relay-2.{HUB}"])
+    await until(lambda: is_live(met))
+    assert not met.lines("session.stalled")
+
+
+async def test_a_session_without_a_stream_does_not_keep_a_drained_relay_busy(nodes: Nodes) -> None:
+    ((relay, port),) = await relays(nodes, 1)
+    await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
+    met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
+    await until(lambda: is_live(met))
+    relay.node.drain_begin(0)
+    await until(lambda: not relay.node.is_busy(), 8)
+    assert met.lines("session.down")[0]["reason"] == "drained"
+    await relay.node.drain_undo()
+    await until(lambda: is_live(met))

@@ -91,13 +91,20 @@ class Adverts:
         self._changed()
 
     def route(self, edge: NodeId, wanted: Callable[[Link], bool]) -> Link | None:
-        """The best link to an edge among those that may take a new path and are wanted."""
+        """The best link to an edge among those that may take a new path and are wanted.
+
+        To an edge that drains there is no other way than its own link, and its sessions may need one until they end.
+        """
 
         def usable(number: int) -> bool:
             link = self._links.get(number)
             return link is not None and link.usable and wanted(link)
 
-        best = self.catalogue.best(edge, usable)
+        def its_own(number: int) -> bool:
+            link = self._links.get(number)
+            return link is not None and link.able and link.peer == edge and wanted(link)
+
+        best = self.catalogue.best(edge, usable) or self.catalogue.best(edge, its_own)
         return self._links[best[0]] if best else None
 
     def link_up(self, link: Link) -> None:

@@ -98,15 +98,19 @@ class Node(ABC):
 
     def take(self, fresh: Presence, opened: Opened) -> None:
         """Be as a new configuration says, with what was opened for it. What it no longer allows ends."""
+        judged = self.config.policy != fresh.config.policy or self.presence.credentials.differ(fresh.credentials)
         self.config = fresh.config
         self.presence.take(fresh)
         policy = fresh.config.policy
         self._half_open.bound(policy.half_open_total, policy.half_open_per_source)
         self._take_listeners(opened)
-        self.presence_changed()
         self.neighbours.reload()
+        if judged:
+            self.presence_changed()
         self.take_services(opened)
-        self.adverts.reload()
+        if judged:
+            # Last, and only then: there may be thousands of signatures to look at.
+            self.adverts.reload()
 
     def drain_begin(self, milliseconds: int) -> None:
         """Take nothing new, and tell the neighbours; what runs goes on."""

@@ -40,6 +40,10 @@ class Credentials:
     trust: tuple[x509.Certificate, ...]
     crls: tuple[x509.CertificateRevocationList, ...]
 
+    def differ(self, other: Credentials) -> bool:
+        """Whether the files say something else; a key belongs to its certificate."""
+        return (self.chain, self.trust, self.crls) != (other.chain, other.trust, other.crls)
+
     @property
     def leaf(self) -> x509.Certificate:
         return self.chain[0]

@@ -150,7 +150,8 @@ class Forwards:
     def lead_away(self, link: Link) -> None:
         """End paths onward over a link that is leaving, if there is another way: their edges open them anew."""
         for forward in {forward for forward in self._by_key.values() if forward.b is link}:
-            if self._other_way(forward):
+            # At its end the path stays: an edge that leaves lets its streams end.
+            if link.peer != forward.destination and self._other_way(forward):
                 self._end(forward, Code.DRAINING, told=(forward.a, forward.b))
 
     def expire(self) -> None:

@@ -122,7 +122,12 @@ class Link:
     @property
     def usable(self) -> bool:
         """Whether a new path may be led over it."""
-        return self.state is LinkState.UP and not self.draining and len(self.lanes_up) == self.lanes
+        return self.able and not self.draining
+
+    @property
+    def able(self) -> bool:
+        """Whether a path over it would work, be the neighbour leaving or not."""
+        return self.state is LinkState.UP and len(self.lanes_up) == self.lanes
 
     @property
     def controlled(self) -> bool:

@@ -129,14 +129,22 @@ class Sessions:
                 self.close(session, Code.REFUSED, word)
 
     def leave_draining(self, streams: Callable[[int], int]) -> None:
-        """Once a second: end sessions without a stream that only a draining link still leads.
+        """Once a second: move sessions off links that drain, and end those without a stream that have no other way.
 
         So a relay that drains comes to be empty even if there is no other way. streams: how many a session has.
         """
         now = self._clock.monotonic_ms()
         for session in list(self._by_id.values()):
-            is_spare = session.state is State.UP and session.path is not None and session.path.link.draining
-            if not is_spare or session.mending or streams(session.number):
+            path = session.path
+            if session.state is not State.UP or path is None or not path.link.draining or session.mending:
+                session.spare_ms = None
+                continue
+            other = self._choose(session.key.edge, path.link)
+            if session.initiator and other is not None and other is not path.link:
+                # A way has come up since the neighbour began to leave.
+                session.spare_ms = None
+                self._mender.mend(session)
+            elif streams(session.number):
                 session.spare_ms = None
             elif session.spare_ms is None:
                 session.spare_ms = now
