@@ -1,0 +1,70 @@
+"""The arithmetic of the benches: what is compared with what, and how the page is written. Nothing is measured here."""
+
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from benches import plot, report, targets
+from benches.cases import CASES
+from benches.settings import CHOICES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def row(peer: str, case: str = "bulk 8", **figures: Any) -> dict[str, Any]:
+    common = {"topology": "edge-edge", "kind": "bulk", "round": 0, "seconds": 2.0, "cpu_s": {"a": 1.0, "b": 1.0}}
+    return {**common, "peer": peer, "case": case, **figures}
+
+
+def test_each_target_belongs_to_a_case_that_is_measured() -> None:
+    names = {case.name for case in CASES} | {f"idle {count}" for count in CHOICES["full"].idle}
+    relayed = {case.name for case in CASES if case.relayed}
+    for target in targets.TARGETS:
+        assert target.case in (names if target.topology == targets.PAIR else relayed), target.title
+
+
+def test_a_ratio_is_to_the_best_peer_by_medians() -> None:
+    rows = [row("pcgrelay", bytes=int(n * 1e9)) for n in (5, 6, 90)]
+    rows += [row("haproxy", bytes=int(n * 1e9)) for n in (1, 4, 4)] + [row("nginx", bytes=2_000_000_000)]
+    found = {each.target.title: each for each in targets.verdicts(rows)}
+    bulk = found["bulk 8, MB/s"]
+    assert (bulk.peer, bulk.ours, bulk.best) == ("haproxy", 3000, 2000)
+    assert bulk.met
+    assert not bulk.is_behind
+    # Less is better here.
+    assert found["bulk 8, CPU s/GB"].ratio == pytest.approx((2 / 6) / (2 / 4))
+
+
+def test_a_peer_that_carries_little_bulk_is_no_measure_for_latency_beside_it() -> None:
+    mix = {"case": "mix", "kind": "mix"}
+    rows = [row("pcgrelay", bytes=8e8, p99_us=9.0, **mix), row("haproxy", bytes=8e8, p99_us=50.0, **mix)]
+    rows.append(row("spiped", bytes=1e8, p99_us=10.0, **mix))
+    assert [each.peer for each in targets.verdicts(rows) if each.target.case == "mix"] == ["haproxy"]
+
+
+def test_the_report_replaces_only_what_stands_between_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report.results, "read", lambda _rung: None)
+    page = tmp_path / "performance.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    report.write(page)
+    assert page.read_text() == f"before\n{report.BEGIN}\n\n\n{report.END}\nafter\n"
+
+
+def test_the_page_has_its_marks() -> None:
+    text = (ROOT / "docs" / "performance.md").read_text()
+    assert text.index(report.BEGIN) < text.index(report.END)
+
+
+def test_plots_are_well_formed() -> None:
+    bars = plot.bars("A & B", "MB/s", {"pcgrelay": 3.0, "<peer>": 0.0})
+    lines = plot.lines("cost", "streams", "us", {"pcgrelay": [(1.0, 2.0), (1000.0, 3.0)]})
+    for picture in (bars, lines):
+        assert ElementTree.fromstring(picture).tag.endswith("svg")
+    assert len(re.findall("<rect", bars)) == 3
+
+
+@pytest.mark.parametrize(("value", "text"), [(0, "0"), (0.25, "0.25"), (9.999, "10"), (12.34, "12.3"), (1234, "1,234")])
+def test_figures_have_the_digits_that_count(value: float, text: str) -> None:
+    assert plot.spelt(value) == text
