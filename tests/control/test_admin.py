@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pcgrelay.admin.server import AdminServer, Facts
+from pcgrelay.admin.server import AdminServer, Answer, Facts, Query, json_answer
 from pcgrelay.admin.status import LinkStatus, NodeStatus, Status
 from pcgrelay.audit import record as records
 from pcgrelay.audit.log import Log, line_of
@@ -29,7 +29,19 @@ LINK = LinkStatus(peer='kent-1."odd"', bearer="psn", direction="in", state="up",
 async def socket_path(tmp_path: Path) -> AsyncIterator[Path]:
     path = tmp_path / "admin.sock"
     status = Status(node=NODE, links=(LINK,), refusals={"revoked": 2})
-    server = AdminServer(path, Facts(status=lambda: status, counters=lambda: {"frames_sent_total": 3}))
+
+    async def act(query: Query) -> Answer:
+        return json_answer({"did": query.get("what", "")}, 409 if "refuse" in query else 200)
+
+    server = AdminServer(
+        path,
+        Facts(
+            status=lambda: status,
+            counters=lambda: {"frames_sent_total": 3},
+            views={"/v1/view": lambda query: json_answer({"seen": query.get("what", "")})},
+            actions={"/v1/act": act},
+        ),
+    )
     await server.start()
     yield path
     await server.stop()
@@ -62,12 +74,22 @@ async def test_status(socket_path: Path) -> None:
         (b"GET / HTTP/1.1", b"404"),
         (b"GET /../etc/passwd HTTP/1.1", b"404"),
         (b"POST /v1/status HTTP/1.1", b"405"),
+        (b"POST /v1/act HTTP/1.1", b"200"),
+        (b"POST /v1/act?refuse=1 HTTP/1.1", b"409"),
+        (b"GET /v1/act HTTP/1.1", b"404"),
+        (b"POST /v1/view HTTP/1.1", b"405"),
         (b"hello", b"400"),
         (b"GET /v1/status FTP/9", b"400"),
     ],
 )
 async def test_answers(socket_path: Path, request_line: bytes, code: bytes) -> None:
     assert (await asked(socket_path, request_line + b"\r\n\r\n")).split(b" ")[1] == code
+
+
+async def test_views_and_actions_are_given_what_was_asked(socket_path: Path) -> None:
+    for request, answer in ((b"GET /v1/view", b'{"seen":"a@b"}'), (b"POST /v1/act", b'{"did":"a@b"}')):
+        said = await asked(socket_path, request + b"?what=a%40b HTTP/1.1\r\n\r\n")
+        assert said.endswith(answer)
 
 
 async def test_metrics(socket_path: Path) -> None:

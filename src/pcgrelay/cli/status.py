@@ -49,7 +49,9 @@ def status(path: Path, as_json: bool, streams: bool) -> int:
 def _print(console: Console, status: Status, found: list[str], streams: bool) -> None:
     node = status.node
     console.print(Text(node.identity, style="bold"))
-    console.print(f"{node.role}, pcgrelay {node.version}, up for {duration(node.uptime_s)}")
+    console.print(
+        f"{node.role}, pcgrelay {node.version}, up for {duration(node.uptime_s)}{', draining' * node.draining}"
+    )
     console.print(_memory(status))
     console.print()
     _print_links(console, status.links)
