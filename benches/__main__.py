@@ -16,9 +16,9 @@ from benches.settings import BUILD, ROOT, Settings, chosen
 
 
 def core(settings: Settings) -> None:
-    """Rungs 1 to 3, by pytest-benchmark."""
+    """Rungs 1 to 3, and handshakes, by pytest-benchmark."""
     BUILD.mkdir(parents=True, exist_ok=True)
-    files = [f"benches/bench_{name}.py" for name in ("aead", "frame", "link")]
+    files = [f"benches/bench_{name}.py" for name in ("aead", "frame", "link", "handshake")]
     options = ["-q", "-p", "no:cacheprovider", "--benchmark-only", "--benchmark-columns=min,median,rounds"]
     command = [sys.executable, "-m", "pytest", *files, *options, f"--benchmark-json={BUILD / 'core.json'}"]
     # Hundreds of rows for people to scroll by help nobody; the report has what they say.

@@ -111,7 +111,7 @@ CASES = [
         "redis-benchmark 50",
         "program",
         _program(
-            20_000,
+            10_000,
             "redis-benchmark -h {host} -p {port} -c 50 -n {count} -t get -q".split(),
             r"GET: ([\d.]+) requests per second",
         ),

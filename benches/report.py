@@ -15,19 +15,33 @@ from typing import Any
 from benches import results
 from benches.plot import bars, lines, spelt
 from benches.settings import ROOT
-from benches.targets import CHAIN, OURS, PAIR, Verdict, cpu_each, medians, rate, verdicts
+from benches.targets import (
+    CHAIN,
+    OURS,
+    PAIR,
+    Verdict,
+    core_times,
+    core_verdicts,
+    cpu_each,
+    distance_verdicts,
+    medians,
+    rate,
+    verdicts,
+)
 
 PAGE = ROOT / "docs" / "performance.md"
 PLOTS = ROOT / "docs" / "performance"
 BEGIN, END = "<!-- measured: written by `make bench-report`, not by hand -->", "<!-- end of what was measured -->"
 Rows = list[dict[str, Any]]
+HEAD = ["case", "pcgrelay", "best peer", "ratio", "target", "met"]
 
 
 def print_ratios() -> int:
-    """The ratios of the last run for people; 1 if pcgrelay is behind a peer."""
-    node = results.read("node")
+    """The ratios of the last run for people; 1 if nodes are behind a peer."""
+    node, core, distance = results.read("node"), results.read("core"), results.read("distance")
     found = verdicts(node["rows"]) if node else []
-    for each in found:
+    rest = (core_verdicts(core) if core else []) + (distance_verdicts(distance["rows"]) if distance else [])
+    for each in [*found, *rest]:
         print(f"{each.target.topology:16} {' | '.join(_cells(each))}")
     behind = [each.target.title for each in found if each.is_behind]
     if behind:
@@ -60,6 +74,11 @@ def measured() -> str:
     if node:
         parts += _machine(node)
         parts += list(_targets(node["rows"]))
+    rest = (core_verdicts(core) if core else []) + (distance_verdicts(distance["rows"]) if distance else [])
+    if rest:
+        parts.append("### Inside the core, and over a distance\n")
+        parts.append(table(HEAD, [_cells(each) for each in rest]))
+    if node:
         parts += list(_cases(node["rows"]))
     if core:
         parts += list(_in_core(core))
@@ -87,11 +106,10 @@ def _machine(node: dict[str, Any]) -> list[str]:
 
 
 def _targets(rows: Rows) -> Iterator[str]:
-    head = ["case", "pcgrelay", "best peer", "ratio", "target", "met"]
     found = verdicts(rows)
     for topology in (PAIR, CHAIN):
         yield f"### Beside the best peer: {topology}\n"
-        yield table(head, [_cells(each) for each in found if each.target.topology == topology])
+        yield table(HEAD, [_cells(each) for each in found if each.target.topology == topology])
 
 
 def _cases(rows: Rows) -> Iterator[str]:
@@ -146,15 +164,9 @@ def _listed(figures: dict[str, float]) -> str:
 
 
 def _in_core(core: dict[str, Any]) -> Iterator[str]:
-    found: dict[tuple[str, str, int], float] = {}
-    speed: dict[tuple[str, int], float] = {}
-    for each in core["benchmarks"]:
-        facts = each["extra_info"]
-        if "bytes_s" in facts:
-            speed[facts["suite"], facts["size"]] = facts["bytes_s"]
-        elif "count" in facts:
-            key = (facts["what"], facts.get("suite", "AES-256-GCM"), facts["size"])
-            found[key] = 1e9 * each["stats"]["min"] / facts["count"]
+    found = core_times(core)
+    facts = [each["extra_info"] for each in core["benchmarks"]]
+    speed = {(each["suite"], each["size"]): each["bytes_s"] for each in facts if "bytes_s" in each}
     yield "### Inside the core, one thread: AEAD and frames, AES-256-GCM\n"
     yield "The least of all rounds, in ns for each; the shares are of EVP alone over the same body.\n"
     grid = []

@@ -1,10 +1,13 @@
-"""How long the ladder takes: BENCH=full (the default), short, or tiny, which only proves that everything runs."""
+"""How long the ladder takes: BENCH=full (the default), short, or tiny, which only proves that everything runs.
+
+BENCH_ROUNDS sets the number of rounds alone.
+"""
 
 from __future__ import annotations
 
 import os
 import resource
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,12 +30,12 @@ class Settings:
 
 
 CHOICES = {
-    "full": Settings("full", 5, 0.25, 0.8, 60, (2_000, 20_000)),
+    "full": Settings("full", 5, 0.2, 0.5, 60, (2_000, 20_000)),
     "short": Settings(
         "short",
         1,
         0.15,
-        0.5,
+        0.4,
         20,
         (2_000,),
         frozenset({"stunnel", "spiped", "haproxy-pass", "nginx"}),
@@ -46,7 +49,8 @@ def chosen() -> Settings:
     name = os.environ.get("BENCH") or "full"
     if name not in CHOICES:
         raise SystemExit(f"BENCH knows {', '.join(CHOICES)}, not {name}.")
-    return CHOICES[name]
+    rounds = int(os.environ.get("BENCH_ROUNDS") or CHOICES[name].rounds)
+    return replace(CHOICES[name], rounds=rounds)
 
 
 def allow_many_descriptors() -> int:

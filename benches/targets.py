@@ -136,3 +136,53 @@ def _with_bulk_as_ours(rows: Sequence[Row], figures: dict[str, float]) -> dict[s
     bulk = medians(rows, PAIR, "mix", lambda row: row["bytes"] / row["seconds"])
     wanted = bulk.get("haproxy", 0) / 2
     return {peer: value for peer, value in figures.items() if bulk.get(peer, 0) >= wanted}
+
+
+# -- inside the core, and over a distance -----------------------------------------------------------------------------
+
+
+def core_times(core: Mapping[str, Any]) -> dict[tuple[str, str, int], float]:
+    """The least time of one thing in ns, by what it is, suite and size: the least, for others only ever add to it."""
+    found = {}
+    for each in core["benchmarks"]:
+        facts = each["extra_info"]
+        if "count" in facts:
+            key = (facts["what"], facts.get("suite", "AES-256-GCM"), facts.get("size", 0))
+            found[key] = 1e9 * each["stats"]["min"] / facts["count"]
+    return found
+
+
+def core_verdicts(core: Mapping[str, Any]) -> list[Verdict]:
+    times = core_times(core)
+
+    def one(title: str, ours: str, other: str, size: int, limit: float, peer: str) -> Verdict | None:
+        keys = [(what, "AES-256-GCM", size) for what in (ours, other)]
+        if not all(key in times for key in keys):
+            return None
+        target = Target(title, "core", title, cpu_each, "us", 1e-3, limit, more=False)
+        return Verdict(target, times[keys[0]] * 1e-3, peer, times[keys[1]] * 1e-3)
+
+    # A frame may take 1 / 0.97 of the time of its bare AEAD, and a session 1 / 0.8 of that of a bare handshake.
+    found = [
+        one("frame seal, 64 KiB", "seal frame", "seal_bare", 65536, 1.03, "EVP"),
+        one("frame open, 64 KiB", "open frame", "open_bare", 65536, 1.03, "EVP"),
+        one("frame seal, 64 B", "seal frame", "seal_bare", 64, 2.4, "EVP"),
+        one("session set-up, both ends", "session", "pyOpenSSL", 0, 1.25, "pyOpenSSL"),
+    ]
+    return [each for each in found if each]
+
+
+def distance_verdicts(rows: Sequence[Row]) -> list[Verdict]:
+    """At 40 ms without loss: the share of a plain TCP connection."""
+    found = []
+    for streams in (1, 16):
+        figures = {
+            row["peer"]: row["bytes"] / row["seconds"] / 1e6
+            for row in rows
+            if (row["round_trip_ms"], row["loss"], row["streams"]) == (40, 0, streams)
+        }
+        if OURS in figures and "plain TCP" in figures:
+            title = f"40 ms, {streams} stream{'s' if streams > 1 else ''}, MB/s"
+            target = Target(title, "distance", title, rate, "MB/s", 1, 0.9)
+            found.append(Verdict(target, figures[OURS], "plain TCP", figures["plain TCP"]))
+    return found
