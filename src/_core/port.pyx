@@ -25,11 +25,11 @@ from pcgrelay._core.result cimport RESULT_OK, Result
 from pcgrelay._core.route cimport Target
 from pcgrelay._core.session cimport Session, session_bundle
 from pcgrelay._core.stats cimport (
-    CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DESCRIPTORS, CAUSE_TARGET_REFUSED, CAUSE_TARGET_UNREACHABLE,
-    COUNT_ACCEPT_FAILED, COUNT_SYSTEM_CALLS,
+    CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_TARGET_REFUSED,
+    CAUSE_TARGET_UNREACHABLE, COUNT_ACCEPT_FAILED, COUNT_SYSTEM_CALLS,
 )
 from pcgrelay._core.stream cimport Stream
-from pcgrelay._core.wire cimport CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, WIRE_BODY_MAX, WIRE_PREFIX
+from pcgrelay._core.wire cimport CODE_ABORTED, CODE_BUSY, CODE_UNREACHABLE, WIRE_BODY_MAX, WIRE_PREFIX
 from pcgrelay._core.worker cimport WORKER_ACCEPTS, WORKER_FRAMES, Listener, Worker, worker_wake, worker_watch
 
 
@@ -190,7 +190,8 @@ cdef void port_deliver(Worker* self) noexcept nogil:
 
 
 cdef void stream_close(Stream* stream) noexcept nogil:
-    if stream.code == CODE_DONE:
+    # The code is the far edge's word; only what was ended by FIN both ways may look whole.
+    if stream.cause == CAUSE_DONE:
         close(stream.handle.fd)
     else:
         reset_close(stream.handle.fd)
