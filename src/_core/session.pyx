@@ -197,7 +197,7 @@ cdef Result attach(Shard* shard, Session* session, Flow* flow, bint path_is_new)
     if flow.confirmed_tx and path_is_new and not session.initiator:
         if flow.state == FLOW_UP:
             figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], -1)
-        flow.state = FLOW_RESUMING
+        flow_pause(flow, shard.now_us)
         flow.resume_sent_us = shard.now_us
         return RESULT_OK
     if flow.confirmed_tx:
