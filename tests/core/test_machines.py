@@ -1,8 +1,10 @@
 """Machines that do anything in any order: streams, credit, flows, links and relays, beside the reference or a model.
 
-Whatever they do, the core takes what the reference allows, the reference takes what the core sends, and every byte comes
-out once and in order.
+Whatever they do, the core takes what the reference allows, the reference takes what the core sends, and every byte
+comes out once and in order.
 """
+
+import itertools
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -350,7 +352,7 @@ class Links(RuleBasedStateMachine):
         nodes = [self.edges[0], *[self.world.relay() for _ in range(relays)], self.edges[1]]
         for node in nodes:
             node.limits(frames, 1 << 40, 1 << 60)
-        self.links = [self.world.link(one, other) for one, other in zip(nodes, nodes[1:], strict=False)]
+        self.links = [self.world.link(one, other) for one, other in itertools.pairwise(nodes)]
         self.session = self.world.session(*self.edges, self.links, cap=1 << 19)
         self.world.service(*self.edges, self.session)
         self.streams: list[list[Application]] = []
