@@ -38,7 +38,7 @@ test: ## Run everything: lint, types, all tests, and a short fuzz run.
 	@sh scripts/setup test
 	@$(MAKE) --no-print-directory lint types
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
-	$(PYTHON) -m pytest -q -n 2 --dist loadfile $(PYTEST_ARGS) tests/core tests/control tests/source
+	$(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/core tests/control tests/source
 	$(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/scenarios
 
 lint: | $(PYTHON) ## Check the style of the Python and the Cython sources.

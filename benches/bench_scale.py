@@ -22,7 +22,7 @@ from benches.processes import BenchError, free_port
 from benches.settings import GATEWAY_CPU, HOST, ROOT, Settings, allow_many_descriptors, chosen
 
 sys.path.insert(0, str(ROOT / "tests" / "core"))
-from nodes import Realm  # the cores of the tests
+from cores import Realm  # the cores of the tests
 
 STREAMS = [1, 10, 100, 1_000, 5_000, 20_000]
 ROUTES = [1, 10, 100, 1_000, 10_000, 100_000]

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 from applications import echo_server, exchange
-from nodes import Node, Realm
+from cores import Node, Realm
 
 from pcgrelay._core import core as native
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from applications import echo_server, exchange
-from nodes import Realm
+from cores import Realm
 
 MIB = 1 << 20
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from applications import echo_server, exchange
-from nodes import Realm
+from cores import Realm
 
 from pcgrelay._core import core as native
 
