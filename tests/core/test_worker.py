@@ -1,0 +1,407 @@
+"""Real workers and real sockets: how connections begin, end, fail and are forgotten."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from core.cores import Node, listen
+from core.farm import (
+    Across,
+    client,
+    echo,
+    is_turned_away,
+    pattern,
+    read_all,
+    reset,
+    server,
+    swallow,
+    transfer,
+    until,
+    was_reset,
+)
+from pcgrelay._core import core as native
+
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture(params=[0, 1], ids=["edge-edge", "edge-relay-edge"])
+def across(request: pytest.FixtureRequest) -> Iterator[Across]:
+    with Across(relays=request.param) as built:
+        yield built
+
+
+def ends(node: Node) -> list[tuple[object, ...]]:
+    node.poll()
+    return [event for event in node.seen if event[0] == native.EVENT_STREAM_END]
+
+
+def end_of(node: Node) -> tuple[object, ...]:
+    return node.wait_kind(native.EVENT_STREAM_END, 20.0)
+
+
+def causes(node: Node) -> tuple[object, object]:
+    """Code and cause of the one stream that ended."""
+    event = end_of(node)
+    return event[8], event[9]
+
+
+# -- how it begins ----------------------------------------------------------------------------------------------------
+
+
+def test_a_megabyte_there_and_back(across: Across) -> None:
+    data = pattern(MEGABYTE)
+    with server(echo) as target:
+        assert transfer(across.serve(target), data) == data
+
+
+@pytest.mark.parametrize("suite", [1, 2, 3])
+def test_every_suite_carries(suite: int) -> None:
+    data = pattern(300_000)
+    with server(echo) as target, Across(suite=suite) as across:
+        assert transfer(across.serve(target), data) == data
+
+
+def test_a_server_may_speak_first(across: Across) -> None:
+    def greet(connection: socket.socket) -> None:
+        connection.sendall(b"220 ready\r\n")
+        connection.sendall(connection.recv(100).upper())
+
+    with server(greet) as target, client(across.serve(target)) as connection:
+        assert connection.recv(100) == b"220 ready\r\n"
+        connection.sendall(b"quit")
+        assert read_all(connection) == b"QUIT"
+
+
+def test_what_is_sent_before_the_target_is_connected_arrives(across: Across) -> None:
+    with server(swallow) as target, client(across.serve(target)) as connection:
+        connection.sendall(pattern(100_000))
+        connection.shutdown(socket.SHUT_WR)
+        assert read_all(connection) == b"100000"
+
+
+def test_a_service_that_is_not_exported_is_reset(across: Across) -> None:
+    across.far.core.publish(exports=[], imports=[], grants=[])
+    routes = [(across.session, 2, 100)]
+    across.near.core.publish(exports=[], imports=[(0, b"echo", 1, 0, native.IMPORT_LIVE, routes)], grants=[])
+    assert is_turned_away(listen(across.near))
+    assert causes(across.far) == (4, "unknown-service")
+    assert causes(across.near) == (4, "far-reset")
+
+
+def test_a_service_that_is_not_granted_is_reset_with_its_rule(across: Across) -> None:
+    across.far.core.publish(
+        exports=[(0, b"echo", 1, 7, native.EXPORT_READY, 2000, [("127.0.0.1", 9)])], imports=[], grants=[]
+    )
+    routes = [(across.session, 2, 100)]
+    across.near.core.publish(exports=[], imports=[(0, b"echo", 1, 0, native.IMPORT_LIVE, routes)], grants=[])
+    assert is_turned_away(listen(across.near))
+    assert causes(across.far) == (5, "not-allowed")
+    assert end_of(across.near)[8:] == (5, "far-reset", 7, True)
+
+
+def test_a_target_that_refuses_is_a_reset(across: Across) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        target = closed.getsockname()
+    assert is_turned_away(across.serve(target))
+    assert causes(across.far) == (6, "target-refused")
+
+
+def test_a_target_that_stays_silent_meets_its_deadline() -> None:
+    # A listener whose queue is full lets the kernel drop what knocks.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, Across(relays=0) as across:
+        knocking = [socket.socket() for _ in range(4)]
+        for each in knocking:
+            each.setblocking(False)
+            each.connect_ex(full.getsockname())
+        across.far.core.publish(
+            exports=[(0, b"echo", 1, 0, native.EXPORT_READY, 300, [full.getsockname()])],
+            imports=[],
+            grants=[(across.session, [0])],
+        )
+        routes = [(across.session, 2, 100)]
+        across.near.core.publish(exports=[], imports=[(0, b"echo", 1, 0, native.IMPORT_LIVE, routes)], grants=[])
+        assert is_turned_away(listen(across.near))
+        assert causes(across.far) == (7, "target-silent")
+        for each in knocking:
+            each.close()
+
+
+def test_the_next_address_is_tried_when_the_first_refuses(across: Across) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        dead = closed.getsockname()
+    with server(echo) as target:
+        across.far.core.publish(
+            exports=[(0, b"echo", 1, 0, native.EXPORT_READY, 2000, [dead, target])],
+            imports=[],
+            grants=[(across.session, [0])],
+        )
+        routes = [(across.session, 2, 100)]
+        across.near.core.publish(exports=[], imports=[(0, b"echo", 1, 0, native.IMPORT_LIVE, routes)], grants=[])
+        assert transfer(listen(across.near), b"hello") == b"hello"
+
+
+def test_an_import_that_is_down_is_closed_at_once() -> None:
+    with Across(relays=0) as across:
+        across.near.core.publish(exports=[], imports=[(0, b"echo", 1, 0, native.IMPORT_DOWN, [])], grants=[])
+        assert is_turned_away(listen(across.near))
+        assert causes(across.near) == (6, "no-route")
+
+
+def test_a_connection_waits_for_a_route_and_gets_it() -> None:
+    with server(echo) as target, Across(relays=0) as across:
+        across.near.core.publish(exports=[], imports=[(0, b"echo", 1, 0, native.IMPORT_PENDING, [])], grants=[])
+        with client(listen(across.near)) as connection:
+            connection.sendall(b"hello")
+            assert across.near.wait_kind(native.EVENT_IMPORT_WANTED)[1] == 0
+            across.serve(target)
+            connection.shutdown(socket.SHUT_WR)
+            assert read_all(connection) == b"hello"
+
+
+def test_a_connection_that_waits_too_long_is_reset() -> None:
+    with Across(relays=0, wait_ms=100) as across:
+        across.near.core.publish(exports=[], imports=[(0, b"echo", 1, 0, native.IMPORT_PENDING, [])], grants=[])
+        assert is_turned_away(listen(across.near))
+        assert causes(across.near) == (7, "waited-too-long")
+
+
+# -- how it ends ------------------------------------------------------------------------------------------------------
+
+
+def test_a_client_that_ends_first_still_hears_the_server(across: Across) -> None:
+    heard: list[bytes] = []
+
+    def talk(connection: socket.socket) -> None:
+        heard.append(read_all(connection))
+        connection.sendall(pattern(MEGABYTE))
+
+    with server(talk) as target, client(across.serve(target)) as connection:
+        connection.sendall(b"all I have to say")
+        connection.shutdown(socket.SHUT_WR)
+        assert read_all(connection) == pattern(MEGABYTE)
+    assert heard == [b"all I have to say"]
+    assert causes(across.near) == causes(across.far) == (0, "done")
+
+
+def test_a_server_that_ends_first_still_hears_the_client(across: Across) -> None:
+    heard: list[bytes] = []
+    done = threading.Event()
+
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(b"all I have to say")
+        connection.shutdown(socket.SHUT_WR)
+        heard.append(read_all(connection))
+        done.set()
+
+    with server(talk) as target, client(across.serve(target)) as connection:
+        assert read_all(connection) == b"all I have to say"
+        connection.sendall(pattern(MEGABYTE))
+        connection.shutdown(socket.SHUT_WR)
+        assert done.wait(20)
+    assert heard == [pattern(MEGABYTE)]
+    assert causes(across.near) == causes(across.far) == (0, "done")
+
+
+def test_the_last_bytes_come_before_the_end(across: Across) -> None:
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(pattern(200_000))
+
+    with server(talk) as target:
+        address = across.serve(target)
+        for _ in range(20):
+            with client(address) as connection:
+                assert read_all(connection) == pattern(200_000)
+
+
+def test_a_reset_of_the_client_reaches_the_server(across: Across) -> None:
+    seen: list[bool] = []
+    done = threading.Event()
+
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(b"hello")
+        seen.append(was_reset(connection))
+        done.set()
+
+    with server(talk) as target:
+        connection = client(across.serve(target))
+        assert connection.recv(5) == b"hello"
+        reset(connection)
+        assert done.wait(20)
+    assert seen == [True]
+    assert causes(across.near) == (8, "application-reset")
+    assert end_of(across.far)[8:] == (8, "far-reset", 0xFFFF, True)
+
+
+def test_a_reset_of_the_server_reaches_the_client(across: Across) -> None:
+    def talk(connection: socket.socket) -> None:
+        connection.recv(1)
+        reset(connection)
+
+    with server(talk) as target, client(across.serve(target)) as connection:
+        connection.sendall(b"x")
+        assert was_reset(connection)
+    assert causes(across.far) == (8, "application-reset")
+
+
+def test_a_client_that_leaves_before_the_answer_leaves_nothing(across: Across) -> None:
+    with server(echo) as target:
+        address = across.serve(target)
+        for _ in range(30):
+            reset(client(address))
+        until(lambda: len(ends(across.near)) == 30 and across.far.core.streams() == 0)
+        assert transfer(address, b"hello") == b"hello"
+    assert across.near.core.streams() == 0
+
+
+def test_half_closed_connections_end_when_nothing_moves() -> None:
+    over = threading.Event()
+
+    def stay(connection: socket.socket) -> None:
+        read_all(connection)
+        over.wait(20)
+
+    with server(stay) as target, Across(relays=0, linger_ms=200) as across:
+        with client(across.serve(target)) as connection:
+            connection.shutdown(socket.SHUT_WR)
+            assert was_reset(connection)
+        over.set()
+        assert {end_of(node)[9] for node in (across.near, across.far)} <= {"linger", "far-reset"}
+
+
+@pytest.mark.parametrize("code", [0, 9])
+def test_no_end_but_fin_looks_like_an_end(across: Across, code: int) -> None:
+    """A session that ends in order is no end of its streams: what is cut short must not look whole."""
+    with server(echo) as target, client(across.serve(target)) as connection:
+        connection.sendall(b"hello")
+        assert connection.recv(5) == b"hello"
+        across.far.core.session_close(across.session, code)
+        assert was_reset(connection)
+
+
+# -- sessions, links, drain -------------------------------------------------------------------------------------------
+
+
+def test_the_end_of_a_session_resets_its_streams(across: Across) -> None:
+    with server(echo) as target, client(across.serve(target)) as connection:
+        connection.sendall(b"hello")
+        assert connection.recv(5) == b"hello"
+        across.far.core.session_close(across.session, 9)
+        assert was_reset(connection)
+    assert across.near.wait_kind(native.EVENT_SESSION_DOWN)[1:] == (across.session, 9, "peer-closed", True)
+    assert causes(across.near) == (9, "session-lost")
+
+
+def test_the_end_of_a_link_stalls_the_session_and_keeps_its_streams(across: Across) -> None:
+    with server(echo) as target, client(across.serve(target)) as connection:
+        connection.sendall(b"hello")
+        assert connection.recv(5) == b"hello"
+        across.near.core.link_close(across.links[0], 0)
+        assert across.near.wait_kind(native.EVENT_SESSION_STALLED)[1:3] == (across.session, 0)
+        assert across.near.core.streams() == 1
+        across.near.core.session_close(across.session, 0)
+        assert was_reset(connection)
+
+
+def test_a_node_that_drains_takes_no_more_but_finishes() -> None:
+    with server(echo) as target, Across(relays=0) as across:
+        address = across.serve(target)
+        with client(address) as connection:
+            connection.sendall(b"hello")
+            assert connection.recv(5) == b"hello"
+            across.far.core.drain()
+            assert is_turned_away(address)
+            connection.sendall(b"still here")
+            assert connection.recv(10) == b"still here"
+        until(lambda: len(ends(across.far)) == 2)
+        assert {event[9] for event in ends(across.far)} == {"draining", "done"}
+
+
+def test_priorities_are_carried_by_their_own_sessions() -> None:
+    with server(echo) as target, Across() as across:
+        urgent = across.realm.session(
+            across.near, across.far, [(across.relays[0], across.links[0])], across.links[1], priority=2
+        )
+        across.far.core.publish(
+            exports=[(0, b"echo", 1, 0, native.EXPORT_READY, 2000, [target])],
+            imports=[],
+            grants=[(across.session, [0]), (urgent, [0])],
+        )
+        imports = [
+            (number, b"echo", 1, priority, native.IMPORT_LIVE, [(session, 2, 100)])
+            for number, priority, session in ((0, 0, across.session), (1, 2, urgent))
+        ]
+        across.near.core.publish(exports=[], imports=imports, grants=[])
+        bulk, quick = listen(across.near, 0), listen(across.near, 1)
+        stop = threading.Event()
+
+        def flood() -> None:
+            while not stop.is_set():
+                transfer(bulk, pattern(2 * MEGABYTE))
+
+        flooding = threading.Thread(target=flood, daemon=True)
+        flooding.start()
+        with client(quick) as connection:
+            for _ in range(50):
+                connection.sendall(b"ping")
+                assert connection.recv(4) == b"ping"
+        stop.set()
+        flooding.join(20)
+
+
+# -- many -------------------------------------------------------------------------------------------------------------
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_many_short_connections_leave_nothing_behind(across: Across) -> None:
+    def used() -> list[int]:
+        return [node.core.memory()["used_bytes"] for node in across.nodes]
+
+    def short(connection: socket.socket) -> None:
+        connection.sendall(read_all(connection)[::-1])
+
+    with server(short) as target:
+        address = across.serve(target)
+
+        def some(count: int) -> None:
+            for _ in range(count):
+                assert transfer(address, b"abc") == b"cba"
+            until(lambda: all(node.core.streams() == 0 for node in across.nodes))
+
+        some(50)
+        until(lambda: all(session["retained_bytes"] == 0 for session in across.near.core.sessions().values()))
+        before, files = used(), descriptors()
+        some(400)
+        until(lambda: all(now <= then for now, then in zip(used(), before, strict=True)))
+        until(lambda: descriptors() <= files)
+
+
+def test_two_workers_carry_flows_on_both() -> None:
+    data = pattern(MEGABYTE)
+    with server(echo) as target, Across(lanes=2, workers=2) as across:
+        address = across.serve(target)
+        results: list[bytes] = []
+        threads = [
+            threading.Thread(target=lambda: results.append(transfer(address, data)), daemon=True) for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert results == [data] * 8
+        assert across.near.core.sessions()[across.session]["flows_up"] == 2
+        assert across.near.core.links()[across.links[0]]["lanes_up"] == 2
+
+
+def test_a_core_is_stopped_twice_and_with_streams_open() -> None:
+    with server(echo) as target, Across() as across, client(across.serve(target)) as connection:
+        connection.sendall(b"hello")
+        assert connection.recv(5) == b"hello"
+        for node in across.nodes:
+            node.core.stop()
+            node.core.stop()
