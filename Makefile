@@ -6,7 +6,6 @@ WITH_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 FUZZ_SECONDS = 60
 FUZZ_SECONDS_IN_TEST = 10
 PYTEST_ARGS =
-AGAIN = $(PYTHON) -m pytest -q --last-failed --last-failed-no-failures none
 # Under a sanitiser Python's own allocator would hide over-reads; memory that lives until exit is no leak of ours.
 SANITISER_ENV = PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/tests/tsan.supp
@@ -44,9 +43,8 @@ test: ## Run everything: lint, types, all tests, and a short fuzz run.
 	@sh scripts/setup test
 	@$(MAKE) --no-print-directory lint types
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
-	@# What fails beside other work on a crowded machine is run once more by itself; what fails twice, fails.
-	$(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/core tests/control tests/source || $(AGAIN) tests/core tests/control tests/source
-	$(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/scenarios || $(AGAIN) tests/scenarios
+	$(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/core tests/control tests/source
+	$(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/scenarios
 
 lint: | $(PYTHON) ## Check the style of the Python and the Cython sources.
 	$(PYTHON) -m ruff check .
