@@ -1,12 +1,13 @@
 # Buffers and the budget. Every byte of memory that grows with traffic is taken from a Pool, which one worker owns.
 #
 # A Buf is counted by its references: one for each list or queue that holds it. Classes of sizes keep a small sealed
-# frame from occupying the space of a large one while it waits for its acknowledgement.
+# frame from occupying the space of a large one while it waits for its acknowledgement. The larger classes have room for
+# a frame around a power of two.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 
 cdef enum:
-    BUF_CLASSES = 5
+    BUF_CLASSES = 6
     BUF_HEAD = 64               # the data begins here, on a cache line of its own
     BUF_LARGEST = 65536 + 48    # a whole frame
 

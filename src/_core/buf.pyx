@@ -7,7 +7,7 @@ from pcgrelay._core.atomics cimport figure_add, figure_set
 
 cdef extern from *:
     """
-    static const uint32_t buf_sizes[5] = {256, 1024, 4096, 16384, 65536 + 64};
+    static const uint32_t buf_sizes[6] = {256, 1024, 4096, 16384 + 64, 32768 + 64, 65536 + 64};
     """
     const uint32_t buf_sizes[BUF_CLASSES]
 

@@ -4,8 +4,8 @@ from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_take
 from pcgrelay._core.credit cimport credit_left, credit_raise, credit_receive, credit_wish
 from pcgrelay._core.edge cimport (
-    EDGE_BULK, EDGE_STREAMS_MAX, RULE_NONE, edge_abort, edge_count, edge_dirty, edge_first_window, edge_grant,
-    edge_linger, edge_name, edge_ready, edge_stream,
+    EDGE_BULK, EDGE_STREAMS_MAX, EDGE_WINDOW, EDGE_WINDOW_LESS, EDGE_WINDOW_MORE, RULE_NONE, edge_abort, edge_count,
+    edge_dirty, edge_first_window, edge_grant, edge_linger, edge_name, edge_ready, edge_stream,
 )
 from pcgrelay._core.flow cimport FLOW_CLOSED, Flow, flow_late
 from pcgrelay._core.link cimport GAUGE_ROUND_TRIP, Shard, gauge_at
@@ -282,12 +282,22 @@ cdef uint32_t bundle_say(Shard* shard, Stream* stream, uint8_t* p, bint* gone) n
     return n
 
 
+# A window is a promise. The larger it is, the less of the budget it may help to promise: so a few streams on a long way
+# get large ones, and those whose applications take what comes keep windows that carry their speed beside any number of
+# readers that stopped. When too much is promised, who can give back gives back.
 cdef uint32_t next_window(Shard* shard, Stream* stream) noexcept nogil:
     cdef Flow* flow = <Flow*>stream.flow
+    cdef uint64_t eighth = shard.pool.limit / 8
+    cdef uint64_t bound = 5 * eighth
+    cdef uint32_t window = stream.rx.window
     cdef uint32_t wish = credit_wish(&stream.rx, shard.now_us, flow.round_trip_us)
-    if wish > stream.rx.window and shard.windows + wish > shard.pool.limit / 2:
-        return stream.rx.window
-    return wish
+    if shard.windows > bound:
+        return window / 2 if window / 2 >= EDGE_WINDOW_LESS else window
+    if wish > EDGE_WINDOW_MORE:
+        bound = 2 * eighth
+    elif wish > EDGE_WINDOW:
+        bound = 3 * eighth
+    return wish if wish <= window or shard.windows + wish <= bound else window
 
 
 cdef uint32_t bundle_may_read(const Stream* stream, uint32_t room) noexcept nogil:

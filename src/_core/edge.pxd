@@ -19,6 +19,7 @@ cdef enum:
     EDGE_BULK = 16384           # a read of so much makes a stream bulk
     EDGE_WINDOW = 262144        # first credit while memory is plenty,
     EDGE_WINDOW_LESS = 65536    # when it is less so; WIRE_EARLY when it is scarce
+    EDGE_WINDOW_MORE = 1048576  # beyond this a window serves a long way only
 
 # What edge_accept decided.
 cdef enum AcceptAnswer:

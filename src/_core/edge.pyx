@@ -112,10 +112,10 @@ cdef void edge_name(Stream* stream, const uint8_t* service, uint32_t length) noe
 
 # The first credit: as much as the budget bears. Credit is a promise, not memory; the pool is the hard bound.
 cdef uint32_t edge_first_window(Shard* shard) noexcept nogil:
-    cdef uint64_t half = shard.pool.limit / 2
-    if shard.windows + EDGE_WINDOW <= half / 2:
+    cdef uint64_t eighth = shard.pool.limit / 8
+    if shard.windows + EDGE_WINDOW <= 2 * eighth:
         return EDGE_WINDOW
-    if shard.windows + EDGE_WINDOW_LESS <= half:
+    if shard.windows + EDGE_WINDOW_LESS <= 3 * eighth:
         return EDGE_WINDOW_LESS
     return WIRE_EARLY
 

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take
@@ -292,24 +292,10 @@ cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
     if used == 0:
         buf_drop(&shard.pool, buf)
         return False
-    buf = fit(self, buf, used)
     answer = session_bundle(shard, flow, buf, used)
     if answer != RESULT_OK:
         edge_session_end(shard, <Session*>flow.session, edge_code(answer), answer, True, True, False)
     return True
-
-
-# A small frame waits for its acknowledgement in a small buffer.
-cdef Buf* fit(Worker* self, Buf* buf, uint32_t used) noexcept nogil:
-    cdef Buf* small
-    if used + WIRE_PREFIX > BUF_LARGEST / 8:
-        return buf
-    small = buf_take(&self.shard.pool, used + WIRE_PREFIX, False)
-    if small == NULL:
-        return buf
-    memcpy(buf_data(small) + WIRE_PREFIX, buf_data(buf) + WIRE_PREFIX, used)
-    buf_drop(&self.shard.pool, buf)
-    return small
 
 
 # What one stream has to say, and its data if may_read; answer how many bytes of records.

@@ -2,7 +2,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
 from pcgrelay._core.atomics cimport figure_add, figure_set
-from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, buf_take, pool_alloc, pool_free
+from pcgrelay._core.buf cimport Buf, Pool, buf_data, buf_drop, buf_take, pool_alloc, pool_free
 from pcgrelay._core.epoch cimport key_expand_number
 from pcgrelay._core.flow cimport (
     FLOW_RESUME_AGAIN_US, FLOW_RESUMING, FLOW_UP, Flow, flow_ack, flow_break, flow_confirm, flow_header,
@@ -130,6 +130,19 @@ cdef inline Result emit_retained(Shard* shard, Flow* flow, Buf* buf) noexcept no
     return emit(shard, flow, buf)
 
 
+# A small frame waits for its acknowledgement in a small buffer.
+cdef Buf* fit(Pool* pool, Buf* buf, uint32_t length) noexcept nogil:
+    cdef Buf* small
+    if length + WIRE_PREFIX > buf.capacity / 4:
+        return buf
+    small = buf_take(pool, length + WIRE_PREFIX, False)
+    if small == NULL:
+        return buf
+    memcpy(buf_data(small) + WIRE_PREFIX, buf_data(buf) + WIRE_PREFIX, length)
+    buf_drop(pool, buf)
+    return small
+
+
 cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) noexcept nogil:
     cdef Buf* rekey = NULL
     cdef Result answer
@@ -141,6 +154,7 @@ cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) 
         if answer != RESULT_OK:
             buf_drop(&shard.pool, buf)
             return answer
+    buf = fit(&shard.pool, buf, length)
     answer = flow_seal(flow, &shard.pool, FRAME_BUNDLE, buf, length, shard.now_us)
     if answer != RESULT_OK or flow.state != FLOW_UP:
         # A flow that resumes sends it again with all the others.

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 from pcgrelay._core.probe_store import Pool
 
 HEAD = 64
-SIZES = [256, 1024, 4096, 16_384, 65_600]
+SIZES = [256, 1024, 4096, 16_448, 32_832, 65_600]
 LARGEST = 65_584
 
 
 @pytest.mark.parametrize(
-    ("wanted", "capacity"), [(0, 256), (256, 256), (257, 1024), (4097, 16_384), (16_385, 65_600), (LARGEST, 65_600)]
+    ("wanted", "capacity"),
+    [(0, 256), (256, 256), (257, 1024), (4097, 16_448), (16_440, 16_448), (16_449, 32_832), (LARGEST, 65_600)],
 )
 def test_a_buffer_has_the_least_size_that_fits(wanted: int, capacity: int) -> None:
     pool = Pool(1 << 20)

@@ -262,6 +262,28 @@ def test_many_stopped_readers_do_not_exceed_the_budget(memory: int) -> None:
     assert near.has_session(session)
 
 
+def test_readers_that_took_much_and_stopped_leave_the_others_their_windows() -> None:
+    world = World()
+    near, far = world.edge(), world.edge(memory=16 * MEGABYTE, reserve=MEGABYTE)
+    session = world.session(near, far, [world.link(near, far)], cap=4 * MEGABYTE)
+    world.service(near, far, session)
+    # Each is fast until its window has grown, and then reads no more.
+    for _ in range(24):
+        here, there = conversation(world, near, far)
+        near.write(here, TEXT * 16)
+        world.settle()
+        far.reads(there, False)
+        near.write(here, TEXT * 128)
+        world.settle()
+    assert far.memory[1] <= 17 * MEGABYTE
+    here, there = conversation(world, near, far)
+    near.write(here, TEXT * 16)
+    run(world)
+    assert len(there.received) == 16 * len(TEXT)
+    assert there.credit is not None
+    assert there.credit[3] - len(there.received) >= 65_536
+
+
 def test_an_application_writes_byte_by_byte() -> None:
     world, near, far, _session = two_edges()
     here, there = conversation(world, near, far)

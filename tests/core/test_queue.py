@@ -72,9 +72,9 @@ def test_copies_share_buffers() -> None:
         queue.borrow(bytearray(b"x" * 100))
     before = pool.used
     assert queue.settle() is None
-    assert pool.used - before == 64 + 16_384
+    assert pool.used - before == 64 + 16_448
     queue.sent(9_999)
-    assert pool.used - before == 64 + 16_384
+    assert pool.used - before == 64 + 16_448
     queue.sent(1)
     assert pool.used == before
 
