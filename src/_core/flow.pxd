@@ -8,6 +8,7 @@ from pcgrelay._core.buf cimport Buf, Pool
 from pcgrelay._core.epoch cimport Epoch, Limits
 from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.map cimport Map
+from pcgrelay._core.pace cimport Pace
 from pcgrelay._core.result cimport Result
 from pcgrelay._core.stream cimport Stream
 
@@ -35,6 +36,7 @@ cdef struct StreamList:
 cdef struct Flow:
     Epoch tx
     Epoch rx
+    Pace pace
     uint8_t binding[32]
     void* session               # Session*, of the edge
     void* lane                  # Lane* that carries it now, or NULL
@@ -88,6 +90,9 @@ cdef void flow_stop(Flow* self, Pool* pool) noexcept nogil
 
 # May a bundle of any size be sealed now, so that what is retained stays within the cap?
 cdef bint flow_has_room(const Flow* self) noexcept nogil
+
+# May bulk be read for it now? More than the path holds would only wait on its way.
+cdef bint flow_bears_bulk(const Flow* self, uint64_t now_us) noexcept nogil
 
 # Number and seal the body of length bytes that lies in clear in buf behind its prefix, and retain it. One reference
 # passes to the flow. RESULT_KEY_LIMIT and RESULT_CRYPTO end the session; the reference has passed all the same.

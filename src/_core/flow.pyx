@@ -9,6 +9,7 @@ from pcgrelay._core.epoch cimport (
 from pcgrelay._core.frame cimport Frame, Scope, body_open, body_seal, frame_is_numbered, frame_pack
 from pcgrelay._core.libcrypto cimport CRYPTO_memcmp
 from pcgrelay._core.map cimport map_free
+from pcgrelay._core.pace cimport pace_acknowledged, pace_forget, pace_limit, pace_round
 from pcgrelay._core.result cimport (
     RESULT_BAD_CONFIRM, RESULT_BAD_EPOCH, RESULT_BAD_FIELD, RESULT_BAD_NUMBER, RESULT_DUPLICATE, RESULT_GAP,
     RESULT_GLITCHES, RESULT_KEY_LIMIT, RESULT_NO_MEMORY, RESULT_NOT_CONFIRMED, RESULT_OK, RESULT_TOO_MANY_RESUMES,
@@ -72,6 +73,10 @@ cdef inline void flow_release(Flow* self, Pool* pool) noexcept nogil:
 cdef bint flow_has_room(const Flow* self) noexcept nogil:
     # A bundle may be as large as a frame can be, and a step of epoch may have to come before it.
     return self.state == FLOW_UP and self.retained_bytes + BUF_LARGEST + WIRE_PREFIX + REKEY_LENGTH <= self.cap
+
+
+cdef bint flow_bears_bulk(const Flow* self, uint64_t now_us) noexcept nogil:
+    return self.retained_bytes < pace_limit(&self.pace, FLOW_ACK_BYTES, FLOW_ACK_US, now_us)
 
 
 cdef Result flow_seal(Flow* self, Pool* pool, uint32_t type, Buf* buf, uint32_t length,
@@ -273,6 +278,7 @@ cdef Result flow_take_rekey(Flow* self, const uint8_t* body) noexcept nogil:
 
 cdef Result flow_take_ack(Flow* self, Pool* pool, uint64_t next_number, uint64_t now_us) noexcept nogil:
     cdef uint64_t sample_us
+    cdef uint64_t before = self.retained_bytes
     if next_number > self.tx_next:
         return RESULT_BAD_NUMBER
     if next_number <= self.tx_acked:
@@ -280,10 +286,12 @@ cdef Result flow_take_ack(Flow* self, Pool* pool, uint64_t next_number, uint64_t
     self.tx_acked = next_number
     while self.retained != NULL and self.retained.number < next_number:
         flow_release(self, pool)
+    pace_acknowledged(&self.pace, before - self.retained_bytes, now_us)
     if self.timed_us != 0 and next_number > self.timed_number:
         sample_us = now_us - self.timed_us
         # An eighth of the new sample, as in RFC 6298; here only windows depend on it.
         self.round_trip_us = sample_us if self.round_trip_us == 0 else (7 * self.round_trip_us + sample_us) / 8
+        pace_round(&self.pace, sample_us, now_us)
         self.timed_us = 0
     if self.rekey_waits and next_number > self.rekey_number:
         self.rekey_waits = False
@@ -339,6 +347,7 @@ cdef void flow_pause(Flow* self, uint64_t now_us) noexcept nogil:
 cdef Result flow_break(Flow* self, uint64_t now_us) noexcept nogil:
     cdef Result answer = flow_count_resume(self, now_us)
     flow_pause(self, now_us)
+    pace_forget(&self.pace)
     self.resume_id += 1
     self.timed_us = 0
     return answer

@@ -10,7 +10,7 @@ from pcgrelay._core.edge cimport (
     edge_check_done, edge_code, edge_connected, edge_dirty, edge_give_up, edge_ready, edge_session_end, edge_target,
     edge_wrote,
 )
-from pcgrelay._core.flow cimport Flow, flow_has_room, list_pop
+from pcgrelay._core.flow cimport Flow, flow_bears_bulk, flow_has_room, list_pop
 from pcgrelay._core.handle cimport HANDLE_LISTENER
 from pcgrelay._core.link cimport LANE_BACKLOG, LANE_BACKLOG_SMALL, Lane, Shard, lane_backlog
 from pcgrelay._core.linux cimport (
@@ -28,7 +28,7 @@ from pcgrelay._core.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_TARGET_REFUSED,
     CAUSE_TARGET_UNREACHABLE, COUNT_ACCEPT_FAILED, COUNT_SYSTEM_CALLS,
 )
-from pcgrelay._core.stream cimport Stream
+from pcgrelay._core.stream cimport STREAM_CLOSED, Stream
 from pcgrelay._core.wire cimport CODE_ABORTED, CODE_BUSY, CODE_UNREACHABLE, WIRE_BODY_MAX, WIRE_PREFIX
 from pcgrelay._core.worker cimport WORKER_ACCEPTS, WORKER_FRAMES, Listener, Worker, worker_wake, worker_watch
 
@@ -62,7 +62,6 @@ cdef void port_accept(Worker* self, Listener* listener) noexcept nogil:
 cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session) noexcept nogil:
     cdef Stream* stream = NULL
     cdef uint32_t elsewhere = 0
-    cdef int one = 1
     cdef AcceptAnswer answer = edge_accept(&self.shard, number, fd, session, &stream, &elsewhere)
     if answer == ACCEPT_ELSEWHERE:
         hand_over(self, number, fd, elsewhere)
@@ -72,7 +71,6 @@ cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session) no
         return
     if stream == NULL:
         return
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
     if not worker_watch(self, &stream.handle, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, EPOLL_CTL_ADD):
         edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
 
@@ -110,7 +108,8 @@ cdef void port_event(Worker* self, Stream* stream, uint32_t events) noexcept nog
     if stream.finished or stream.handle.fd < 0:
         return
     if stream.connecting:
-        if events & (EPOLLERR | EPOLLHUP) or (events & EPOLLOUT and socket_error(stream.handle.fd) != 0):
+        # A connection that failed is told as an error beside being writable.
+        if events & (EPOLLERR | EPOLLHUP):
             connect_failed(self, stream, socket_error(stream.handle.fd))
         elif events & EPOLLOUT:
             edge_connected(&self.shard, stream)
@@ -219,7 +218,9 @@ cdef void stream_write(Worker* self, Stream* stream) noexcept nogil:
         queue_sent(&stream.out, &self.shard.pool, <uint64_t>sent)
         edge_wrote(&self.shard, stream, <uint64_t>sent)
     if stream.out.count == 0 and stream.fin_due and not stream.shut:
-        shutdown(stream.handle.fd, SHUT_WR)
+        # Where both sides have ended, closing says it as well, one call sooner.
+        if stream.state != STREAM_CLOSED:
+            shutdown(stream.handle.fd, SHUT_WR)
         stream.shut = True
     edge_check_done(&self.shard, stream)
 
@@ -230,8 +231,7 @@ cdef void stream_write(Worker* self, Stream* stream) noexcept nogil:
 cdef bint port_can_serve(Worker* self) noexcept nogil:
     cdef Flow* flow = NULL if self.starved else self.shard.active_first
     while flow != NULL:
-        if flow_is_open(flow) and (flow.small.head != NULL
-                                   or lane_backlog(<Lane*>flow.lane) < LANE_BACKLOG):
+        if flow_is_open(flow) and (flow.small.head != NULL or bears_bulk(self, flow)):
             return True
         flow = flow.next_active
     return False
@@ -239,6 +239,10 @@ cdef bint port_can_serve(Worker* self) noexcept nogil:
 
 cdef inline bint flow_is_open(const Flow* flow) noexcept nogil:
     return flow.lane != NULL and flow_has_room(flow) and lane_backlog(<Lane*>flow.lane) < LANE_BACKLOG_SMALL
+
+
+cdef inline bint bears_bulk(Worker* self, const Flow* flow) noexcept nogil:
+    return lane_backlog(<Lane*>flow.lane) < LANE_BACKLOG and flow_bears_bulk(flow, self.shard.now_us)
 
 
 # Make frames of what streams have, a frame for each flow in turn.
@@ -285,7 +289,7 @@ cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
         if stream == NULL:
             break
         used += serve_stream(self, stream, body + used, WIRE_BODY_MAX - used, not stream.bulk)
-    if used < BULK_ROOM and lane_backlog(<Lane*>flow.lane) < LANE_BACKLOG:
+    if used < BULK_ROOM and bears_bulk(self, flow):
         stream = list_pop(&flow.bulk)
         if stream != NULL:
             used += serve_stream(self, stream, body + used, WIRE_BODY_MAX - used, True)
@@ -336,9 +340,12 @@ cdef uint32_t serve_stream(Worker* self, Stream* stream, uint8_t* p, uint32_t ro
 
 cdef void port_listen(Worker* self, Order* order) noexcept nogil:
     cdef Listener* listener = <Listener*>calloc(1, sizeof(Listener))
+    cdef int one = 1
     if listener == NULL:
         close(order.fd)
         return
+    # Connections inherit it, so that none needs a call of its own.
+    setsockopt(order.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
     listener.handle.kind = HANDLE_LISTENER
     listener.handle.fd = order.fd
     listener.number = <uint32_t>order.a

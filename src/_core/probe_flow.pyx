@@ -4,7 +4,7 @@ A sealed frame is shown as it lies in memory: the header in clear for label 1, 1
 sealed body.
 """
 cimport cython
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, buf_take
@@ -15,6 +15,7 @@ from pcgrelay._core.flow cimport (
     flow_take_rekey, flow_take_resume, flow_volatile,
 )
 from pcgrelay._core.frame cimport Frame, frame_unpack
+from pcgrelay._core.pace cimport Pace as CorePace, pace_acknowledged, pace_forget, pace_limit, pace_round
 from pcgrelay._core.probe cimport check, exactly
 from pcgrelay._core.probe_store cimport Pool
 from pcgrelay._core.result cimport Result
@@ -203,3 +204,26 @@ cdef bytes shown(Buf* buf):
     cdef uint8_t header[16]
     flow_header(buf, 1, header)
     return (<char*>header)[:16] + bytes(16) + (<char*>buf_data(buf))[32:buf.length]
+
+
+cdef class Pace:
+    """How much bulk may be under way, by what was acknowledged. ack_bytes, ack_us: how rarely the far edge does."""
+
+    cdef CorePace pace
+    cdef uint64_t ack_bytes
+    cdef uint64_t ack_us
+
+    def __init__(self, ack_bytes: int = 262_144, ack_us: int = 25_000) -> None:
+        self.ack_bytes, self.ack_us = ack_bytes, ack_us
+
+    def acknowledged(self, octets: int, now_us: int) -> None:
+        pace_acknowledged(&self.pace, octets, now_us)
+
+    def round(self, round_us: int, now_us: int) -> None:
+        pace_round(&self.pace, round_us, now_us)
+
+    def limit(self, now_us: int) -> int:
+        return pace_limit(&self.pace, self.ack_bytes, self.ack_us, now_us)
+
+    def forget(self) -> None:
+        pace_forget(&self.pace)

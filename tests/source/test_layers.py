@@ -35,8 +35,8 @@ CORE_IMPORTERS = {"core": {"plane"}}
 
 # The core from bottom to top. A file may cimport what stands before it.
 CORE_ORDER = (
-    "libcrypto atomics result wire buf map queue timer handle aead epoch keys frame record credit stats stream flow "
-    "mailbox route link relay session edge bundle linux worker port trunk loop facts tables core "
+    "libcrypto atomics result wire buf map queue timer handle aead epoch keys frame record credit pace stats stream "
+    "flow mailbox route link relay session edge bundle linux worker port trunk loop facts tables core "
     "probe probe_store probe_flow probe_link probe_edge probe_bench"
 ).split()
 PROBES = {"probe", "probe_store", "probe_flow", "probe_link", "probe_edge", "probe_bench"}
