@@ -12,20 +12,20 @@ import time
 from collections.abc import Callable
 
 from benches import bench_distance, bench_node, bench_scale, report
-from benches.settings import BUILD, ROOT, Settings, chosen
+from benches.settings import LIBCRYPTO, RESULTS, ROOT, Settings, chosen
 
 
 def core(settings: Settings) -> None:
     """Rungs 1 to 3, and handshakes, by pytest-benchmark."""
-    BUILD.mkdir(parents=True, exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     files = [f"benches/bench_{name}.py" for name in ("aead", "frame", "link", "handshake")]
     options = ["-q", "-p", "no:cacheprovider", "--benchmark-only", "--benchmark-columns=min,median,rounds"]
-    command = [sys.executable, "-m", "pytest", *files, *options, f"--benchmark-json={BUILD / 'core.json'}"]
+    command = [sys.executable, "-m", "pytest", *files, *options, f"--benchmark-json={RESULTS / 'core.json'}"]
     # Hundreds of rows for people to scroll by help nobody; the report has what they say.
-    with (BUILD / "core.log").open("w") as log:
+    with (RESULTS / "core.log").open("w") as log:
         done = subprocess.run(command, cwd=ROOT, stdout=log, env={**os.environ, "BENCH": settings.name}, check=False)
     if done.returncode:
-        raise SystemExit((BUILD / "core.log").read_text()[-3000:])
+        raise SystemExit((RESULTS / "core.log").read_text()[-3000:])
 
 
 RUNGS: dict[str, Callable[[Settings], None]] = {
@@ -41,6 +41,9 @@ def main(words: list[str]) -> int:
     if unknown := set(words) - RUNGS.keys():
         print(f"there is no rung {', '.join(sorted(unknown))}; there are {', '.join(RUNGS)}", file=sys.stderr)
         return 2
+    if LIBCRYPTO:
+        # What is started from here on finds it before that of the system.
+        os.environ["LD_LIBRARY_PATH"] = LIBCRYPTO
     for name in words or list(RUNGS):
         began = time.monotonic()
         print(f"-- {name} ({settings.name})", flush=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from benches import results
 from benches.plot import bars, lines, spelt
-from benches.settings import ROOT
+from benches.settings import OTHER_RESULTS, ROOT
 from benches.targets import (
     CHAIN,
     OURS,
@@ -74,6 +74,8 @@ def measured() -> str:
     if node:
         parts += _machine(node)
         parts += list(_targets(node["rows"]))
+    if other := results.read("node", OTHER_RESULTS):
+        parts += list(_other_libcrypto(other))
     rest = (core_verdicts(core) if core else []) + (distance_verdicts(distance["rows"]) if distance else [])
     if rest:
         parts.append("### Inside the core, and over a distance\n")
@@ -110,6 +112,14 @@ def _targets(rows: Rows) -> Iterator[str]:
     for topology in (PAIR, CHAIN):
         yield f"### Beside the best peer: {topology}\n"
         yield table(HEAD, [_cells(each) for each in found if each.target.topology == topology])
+
+
+def _other_libcrypto(node: dict[str, Any]) -> Iterator[str]:
+    """The same targets where every gateway that uses OpenSSL has a newer one than the system's."""
+    yield f"### The same with {node['machine']['openssl']}\n"
+    yield from _machine(node)
+    for topology in (PAIR, CHAIN):
+        yield table(HEAD, [_cells(each) for each in verdicts(node["rows"]) if each.target.topology == topology])
 
 
 def _cases(rows: Rows) -> Iterator[str]:

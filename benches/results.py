@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benches.settings import BUILD, ROOT, Settings
+from benches.settings import RESULTS, ROOT, Settings
 
 
 def machine() -> dict[str, Any]:
@@ -37,14 +37,14 @@ def _words(*command: str) -> str:
 
 def write(rung: str, settings: Settings, rows: list[dict[str, Any]], failures: list[str]) -> Path:
     """Written after each round, so that a run that is broken off leaves what it has."""
-    BUILD.mkdir(parents=True, exist_ok=True)
-    path = BUILD / f"{rung}.json"
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{rung}.json"
     content = {"settings": settings.name, "machine": machine(), "rows": rows, "failures": failures}
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
 
 
-def read(rung: str, folder: Path = BUILD) -> dict[str, Any] | None:
+def read(rung: str, folder: Path = RESULTS) -> dict[str, Any] | None:
     path = folder / f"{rung}.json"
     found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
     return found

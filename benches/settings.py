@@ -1,6 +1,8 @@
 """How long the ladder takes: BENCH=full (the default), short, or tiny, which only proves that everything runs.
 
-BENCH_ROUNDS sets the number of rounds alone.
+BENCH_ROUNDS sets the number of rounds alone. BENCH_LIBCRYPTO names a folder with another libcrypto.so.3 and libssl.so.3
+of OpenSSL 3: every gateway that uses OpenSSL, ours and others, is then measured with it, and the results go to a folder
+of their own.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "bench"
+LIBCRYPTO = os.environ.get("BENCH_LIBCRYPTO", "")
+OTHER_RESULTS = BUILD / "libcrypto"
+RESULTS = OTHER_RESULTS if LIBCRYPTO else BUILD
 
 LOAD_CPU, GATEWAY_CPU = 0, 1
 HOST = "127.0.0.1"

@@ -45,7 +45,7 @@ def test_a_peer_that_carries_little_bulk_is_no_measure_for_latency_beside_it() -
 
 
 def test_the_report_replaces_only_what_stands_between_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report.results, "read", lambda _rung: None)
+    monkeypatch.setattr(report.results, "read", lambda *_: None)
     page = tmp_path / "performance.md"
     page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     report.write(page)
