@@ -10,19 +10,18 @@ from libc.string cimport memcpy
 from pcgrelay._core cimport mailbox, route
 from pcgrelay._core.aead cimport aead_key_length, aead_load
 from pcgrelay._core.atomics cimport flag_raise
-from pcgrelay._core.epoch cimport EPOCH_SOFT_BYTES, EPOCH_SOFT_FRAMES, EPOCH_SOFT_US
+from pcgrelay._core.entries cimport Entry, LinkEntry, SessionEntry
+from pcgrelay._core.epoch cimport limits_set
 from pcgrelay._core.facts cimport (
-    facts_cause, facts_counters, facts_link, facts_memory, facts_refusal, facts_services,
+    facts_cause, facts_counters, facts_event, facts_link, facts_memory, facts_refusal, facts_services,
     facts_session, facts_streams, facts_workers,
 )
-from pcgrelay._core.keys cimport LinkKeys, keys_check, keys_dial, keys_start, keys_take, keys_wipe
+from pcgrelay._core.keys cimport keys_check, keys_dial, keys_start, keys_take
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
-from pcgrelay._core.link cimport Gauge, Shard, gauge_drop, gauge_new
+from pcgrelay._core.link cimport Shard, gauge_new
 from pcgrelay._core.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, pthread_join, read
 from pcgrelay._core.loop cimport loop_launch, loop_start, loop_stop
 from pcgrelay._core.mailbox cimport (
-    ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LISTEN, ORDER_PATH_ADD,
-    ORDER_PATH_REMOVE, ORDER_SESSION_ADD, ORDER_SESSION_CLOSE, ORDER_SESSION_PATH, ORDER_TABLES, ORDER_UNLISTEN,
     Event, Order, OrderKind, Outbox, mailbox_put, order_free, order_new, outbox_start, outbox_stop, outbox_take,
 )
 from pcgrelay._core.result cimport RESULT_OK
@@ -42,14 +41,12 @@ EVENT_IMPORT_WANTED = mailbox.EVENT_IMPORT_WANTED
 EVENT_STREAM_END = mailbox.EVENT_STREAM_END
 EVENT_STREAM_OPEN = mailbox.EVENT_STREAM_OPEN
 EVENT_EVENTS_LOST = mailbox.EVENT_EVENTS_LOST
+EVENT_LINK_RENEWED = mailbox.EVENT_LINK_RENEWED
+EVENT_SESSION_RENEWED = mailbox.EVENT_SESSION_RENEWED
 ROLE_EDGE = 1
 ROLE_RELAY = 2
-IMPORT_DOWN = route.IMPORT_DOWN
-IMPORT_PENDING = route.IMPORT_PENDING
-IMPORT_LIVE = route.IMPORT_LIVE
-EXPORT_READY = route.EXPORT_READY
-EXPORT_DRAIN = route.EXPORT_DRAIN
-EXPORT_UNRESOLVED = route.EXPORT_UNRESOLVED
+IMPORT_DOWN, IMPORT_PENDING, IMPORT_LIVE = route.IMPORT_DOWN, route.IMPORT_PENDING, route.IMPORT_LIVE
+EXPORT_READY, EXPORT_DRAIN, EXPORT_UNRESOLVED = route.EXPORT_READY, route.EXPORT_DRAIN, route.EXPORT_UNRESOLVED
 
 cdef enum:
     EVENTS_AT_ONCE = 512
@@ -74,28 +71,6 @@ def refusal_name(int reason) -> str:
 def cause_name(int cause) -> str:
     """Why a stream ended, for the log."""
     return facts_cause(cause)
-
-
-cdef class _LinkEntry:
-    """What the face keeps of a link: the secrets its lanes begin from, and its gauges."""
-
-    cdef LinkKeys keys
-    cdef Gauge* gauge
-    cdef bint dialler
-
-    def __dealloc__(self):
-        keys_wipe(&self.keys)
-        gauge_drop(self.gauge)
-
-
-cdef class _SessionEntry:
-    """What the face keeps of a session: its gauges, and how many flows are still to come up."""
-
-    cdef Gauge* gauge
-    cdef uint32_t flows_missing
-
-    def __dealloc__(self):
-        gauge_drop(self.gauge)
 
 
 cdef class Core:
@@ -151,9 +126,7 @@ cdef class Core:
             shard.handshake_us = handshake_deadline_ms * 1000
             shard.wait_us = wait_ms * 1000
             shard.linger_us = linger_ms * 1000
-            shard.limits.frames = min(rekey_frames or EPOCH_SOFT_FRAMES, EPOCH_SOFT_FRAMES)
-            shard.limits.bytes = min(rekey_bytes or EPOCH_SOFT_BYTES, EPOCH_SOFT_BYTES)
-            shard.limits.us = min(rekey_ms * 1000 or EPOCH_SOFT_US, EPOCH_SOFT_US)
+            limits_set(&shard.limits, rekey_frames, rekey_bytes, rekey_ms * 1000)
 
     def __dealloc__(self):
         self._end()
@@ -251,38 +224,30 @@ cdef class Core:
 
     cdef _event(self, const Event* event):
         cdef int kind = event.kind
-        cdef _SessionEntry session
-        if kind == mailbox.EVENT_STREAM_END:
-            name = PyBytes_FromStringAndSize(<const char*>event.text, event.text_length)
-            return (kind, bool(event.a), event.b, event.c, name, event.d, event.e, event.f, event.g,
-                    facts_cause(event.h & 0xff), event.i, bool(event.h & 0x100))
+        cdef SessionEntry session
+        cdef Entry entry
         if kind == mailbox.EVENT_FLOW_UP:
             session = self._sessions.get(event.a)
             if session is None:
                 return None
             session.flows_missing -= 1
             return (mailbox.EVENT_SESSION_UP, event.a) if session.flows_missing == 0 else None
+        if kind == mailbox.EVENT_LINK_RENEWED or kind == mailbox.EVENT_SESSION_RENEWED:
+            entry = (self._links if kind == mailbox.EVENT_LINK_RENEWED else self._sessions).get(event.a)
+            return (kind, event.a, event.b) if entry is not None and entry.is_renewed(event.c) else None
         if kind == mailbox.EVENT_SESSION_DOWN:
             # Its flows live on several workers: the first that ends ends them all, and is told once.
             if event.a not in self._sessions:
                 return None
             self.session_close(event.a, event.b)
             return (kind, event.a, event.b, facts_refusal(event.c), bool(event.d))
-        if kind == mailbox.EVENT_LANE_DOWN:
-            return (kind, event.a, event.b, event.c, event.d, facts_refusal(event.e))
-        if kind == mailbox.EVENT_SESSION_STALLED:
-            return (kind, event.a, event.b, event.c, event.d)
-        if kind == mailbox.EVENT_LANE_UP:
-            return (kind, event.a, event.b, event.c)
-        if kind == mailbox.EVENT_IMPORT_WANTED:
-            return (kind, event.a)
-        return (kind, event.a, event.b)
+        return facts_event(event)
 
     # -- links
 
     def link_add(self, uint32_t link, *, bytearray secret, bytes binding, uint32_t suite, bint dialler, uint32_t lanes,
                  bytes link_id) -> None:
-        cdef _LinkEntry entry = _LinkEntry()
+        cdef LinkEntry entry = LinkEntry()
         cdef Order* order
         cdef int answer
         self._alive()
@@ -302,22 +267,22 @@ cdef class Core:
         entry.gauge = gauge_new(self._count, <int>self._count + 1)
         if entry.gauge == NULL:
             raise MemoryError
-        order = new_order(ORDER_LINK_ADD)
+        order = new_order(mailbox.ORDER_LINK_ADD)
         order.a, order.b, order.c, order.d = link, suite, dialler, lanes
         order.pointer = entry.gauge
         memcpy(order.binding, <const char*>binding, 32)
         self._links[link] = entry
         self._send_all(order)
 
-    cdef _LinkEntry _link(self, uint32_t link):
+    cdef LinkEntry _link(self, uint32_t link):
         self._alive()
-        cdef _LinkEntry entry = self._links.get(link)
+        cdef LinkEntry entry = self._links.get(link)
         if entry is None:
             raise CoreError(f"there is no link {link}")
         return entry
 
     def lane_dial(self, uint32_t link, uint32_t index) -> tuple:
-        cdef _LinkEntry entry = self._link(link)
+        cdef LinkEntry entry = self._link(link)
         cdef uint8_t preamble[WIRE_PREAMBLE]
         cdef uint32_t number = 0
         if index >= entry.keys.lanes:
@@ -327,7 +292,7 @@ cdef class Core:
         return number, PyBytes_FromStringAndSize(<const char*>preamble, WIRE_PREAMBLE)
 
     def lane_check(self, uint32_t link, bytes preamble) -> tuple:
-        cdef _LinkEntry entry = self._link(link)
+        cdef LinkEntry entry = self._link(link)
         cdef uint16_t index = 0
         cdef uint32_t number = 0
         if len(preamble) != WIRE_PREAMBLE or entry.dialler or keys_check(
@@ -336,11 +301,11 @@ cdef class Core:
         return index, number
 
     def lane_add(self, uint32_t link, uint32_t index, uint32_t number, int fd) -> None:
-        cdef _LinkEntry entry
+        cdef LinkEntry entry
         cdef Order* order
         try:
             entry = self._link(link)
-            order = new_order(ORDER_LANE_ADD)
+            order = new_order(mailbox.ORDER_LANE_ADD)
         except BaseException:
             close(fd)
             raise
@@ -355,11 +320,31 @@ cdef class Core:
     def link_close(self, uint32_t link, uint32_t code) -> None:
         self._link(link)
         del self._links[link]
-        self._tell(ORDER_LINK_CLOSE, link, code)
+        self._tell(mailbox.ORDER_LINK_CLOSE, link, code)
 
     def link_drain(self, uint32_t link, uint32_t milliseconds) -> None:
         self._link(link)
-        self._tell(ORDER_LINK_DRAIN, link, milliseconds)
+        self._tell(mailbox.ORDER_LINK_DRAIN, link, milliseconds)
+
+    def link_renew(self, uint32_t link, *, bytearray secret, uint64_t mix) -> None:
+        self._renew(mailbox.ORDER_LINK_RENEW, link, self._link(link), secret, mix)
+
+    def link_mix(self, uint32_t link, uint64_t mix) -> None:
+        self._link(link)
+        self._tell(mailbox.ORDER_LINK_MIX, link, mix)
+
+    # Every worker gets the secret; the caller's own copy is wiped, whatever happens.
+    cdef _renew(self, OrderKind kind, uint32_t number, Entry entry, bytearray secret, uint64_t mix):
+        cdef Order* order
+        try:
+            if len(secret) != 32 or mix == 0:
+                raise CoreError("a renewal needs a secret of 32 bytes and a mix id that is not 0")
+            order = new_order(kind)
+            memcpy(order.secret, <char*>secret, 32)
+        finally:
+            OPENSSL_cleanse(<char*>secret, len(secret))
+        order.a, order.b, order.c = number, mix, entry.renew(self._count)
+        self._send_all(order)
 
     # -- paths of a relay
 
@@ -371,7 +356,7 @@ cdef class Core:
             raise CoreError("only a relay has paths")
         if 0 in (a_in, a_out, b_in, b_out) or priority > 2:
             raise CoreError("a label is never 0, and a priority is 0, 1 or 2")
-        order = new_order(ORDER_PATH_ADD)
+        order = new_order(mailbox.ORDER_PATH_ADD)
         order.a, order.b, order.c, order.d = path, a_link, a_in, a_out
         order.e, order.f, order.g = b_link, b_in, b_out
         order.h = (cap << 8) | priority
@@ -379,13 +364,13 @@ cdef class Core:
 
     def path_remove(self, uint32_t path) -> None:
         self._alive()
-        self._tell(ORDER_PATH_REMOVE, path, 0)
+        self._tell(mailbox.ORDER_PATH_REMOVE, path, 0)
 
     # -- sessions of an edge
 
     def session_add(self, uint32_t session, *, bytearray secret, bytes binding, uint32_t suite, bint initiator,
                     uint32_t flows, uint64_t cap, uint32_t marking, uint32_t priority) -> None:
-        cdef _SessionEntry entry = _SessionEntry()
+        cdef SessionEntry entry = SessionEntry()
         cdef Order* order = NULL
         self._alive()
         try:
@@ -397,7 +382,7 @@ cdef class Core:
                 raise CoreError("a session needs a secret and a binding of 32 bytes and a known suite")
             if not 1 <= flows <= WIRE_LANES_MAX or priority > 2 or cap < 131072:
                 raise CoreError("flows are 1 to 64, a priority is 0 to 2, and a cap at least 131,072")
-            order = new_order(ORDER_SESSION_ADD)
+            order = new_order(mailbox.ORDER_SESSION_ADD)
             memcpy(order.secret, <char*>secret, 32)
         finally:
             OPENSSL_cleanse(<char*>secret, len(secret))
@@ -413,9 +398,9 @@ cdef class Core:
         self._sessions[session] = entry
         self._send_all(order)
 
-    cdef _SessionEntry _session(self, uint32_t session):
+    cdef SessionEntry _session(self, uint32_t session):
         self._alive()
-        cdef _SessionEntry entry = self._sessions.get(session)
+        cdef SessionEntry entry = self._sessions.get(session)
         if entry is None:
             raise CoreError(f"there is no session {session}")
         return entry
@@ -425,14 +410,21 @@ cdef class Core:
         self._session(session)
         if in_label == 0 or out_label == 0:
             raise CoreError("a label is never 0")
-        order = new_order(ORDER_SESSION_PATH)
+        order = new_order(mailbox.ORDER_SESSION_PATH)
         order.a, order.b, order.c, order.d = session, link, in_label, out_label
         self._send_all(order)
 
     def session_close(self, uint32_t session, uint32_t code) -> None:
         self._session(session)
         del self._sessions[session]
-        self._tell(ORDER_SESSION_CLOSE, session, code)
+        self._tell(mailbox.ORDER_SESSION_CLOSE, session, code)
+
+    def session_renew(self, uint32_t session, *, bytearray secret, uint64_t mix) -> None:
+        self._renew(mailbox.ORDER_SESSION_RENEW, session, self._session(session), secret, mix)
+
+    def session_mix(self, uint32_t session, uint64_t mix) -> None:
+        self._session(session)
+        self._tell(mailbox.ORDER_SESSION_MIX, session, mix)
 
     # -- tables
 
@@ -445,7 +437,7 @@ cdef class Core:
         except ValueError as fault:
             raise CoreError(str(fault)) from None
         try:
-            order = new_order(ORDER_TABLES)
+            order = new_order(mailbox.ORDER_TABLES)
         except BaseException:
             tables_drop(tables)
             raise
@@ -461,18 +453,25 @@ cdef class Core:
         if len(fds) != self._count:
             raise CoreError(f"an import needs one listening socket for each of {self._count} workers, not {len(fds)}")
         for i, fd in enumerate(fds):
-            order = new_order(ORDER_LISTEN)
+            order = new_order(mailbox.ORDER_LISTEN)
             order.a = number
             order.fd = fd
             self._send(i, order)
 
     def import_unlisten(self, uint32_t number) -> None:
         self._alive()
-        self._tell(ORDER_UNLISTEN, number, 0)
+        self._tell(mailbox.ORDER_UNLISTEN, number, 0)
+
+    def limits(self, *, uint64_t rekey_frames=0, uint64_t rekey_bytes=0, uint64_t rekey_ms=0) -> None:
+        cdef Order* order
+        self._alive()
+        order = new_order(mailbox.ORDER_LIMITS)
+        order.a, order.b, order.c = rekey_frames, rekey_bytes, rekey_ms * 1000
+        self._send_all(order)
 
     def drain(self) -> None:
         self._alive()
-        self._tell(ORDER_DRAIN, 0, 0)
+        self._tell(mailbox.ORDER_DRAIN, 0, 0)
 
     # -- facts
 
@@ -489,11 +488,11 @@ cdef class Core:
         return facts_workers(self._workers, self._ready)
 
     def links(self) -> dict:
-        cdef _LinkEntry entry
+        cdef LinkEntry entry
         return {link: facts_link(entry.gauge) for link, entry in self._links.items()}
 
     def sessions(self) -> dict:
-        cdef _SessionEntry entry
+        cdef SessionEntry entry
         return {session: facts_session(entry.gauge) for session, entry in self._sessions.items()}
 
     def memory(self) -> dict:

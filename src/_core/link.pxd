@@ -14,6 +14,7 @@ from pcgrelay._core.handle cimport Handle
 from pcgrelay._core.mailbox cimport Event, OUTBOX_TURN, Outbox
 from pcgrelay._core.map cimport Map
 from pcgrelay._core.queue cimport Account, Queue
+from pcgrelay._core.renewal cimport Renewals
 from pcgrelay._core.result cimport Result
 from pcgrelay._core.route cimport Tables
 from pcgrelay._core.stats cimport Stats
@@ -52,6 +53,7 @@ cdef enum:
     GAUGE_RECEIVED_BYTES = 3
     GAUGE_SENT_FRAMES = 4       # retained bytes, of a session
     GAUGE_RECEIVED_FRAMES = 5   # epoch, of a session
+    GAUGE_MIX = 6               # newest renewal that the other side has stepped with
     GAUGE_VALUES = 8
 
 cdef struct Lane:
@@ -77,6 +79,7 @@ cdef struct Lane:
     uint64_t round_trip_us
     uint64_t pings_us           # until when ping_tokens was filled
     uint64_t losts_us
+    uint64_t tx_mix             # the renewal that tx has stepped with last; 0: none
     uint32_t ping_tokens
     uint32_t lost_tokens
     uint32_t number
@@ -94,6 +97,7 @@ cdef struct Lane:
 cdef struct Link:
     Lane* lanes[WIRE_LANES_MAX]  # by index, those of this worker; NULL: none
     Gauge* gauge                # owned: one reference
+    Renewals renewals
     uint8_t binding[32]
     uint32_t number
     uint32_t suite
@@ -155,6 +159,12 @@ cdef void shard_events_pass(Shard* shard, bint* wake) noexcept nogil
 cdef Link* link_add(Shard* shard, uint32_t number, uint32_t suite, bint dialler, uint32_t lanes,
                     const uint8_t* binding, Gauge* gauge) noexcept nogil
 cdef Link* link_find(Shard* shard, uint32_t number) noexcept nogil
+
+# Keep the secret of a renewal, and tell the control plane; serial goes back with the event. The caller wipes secret.
+cdef void link_renew(Shard* shard, Link* link, uint64_t mix, const uint8_t* secret, uint64_t serial) noexcept nogil
+
+# Both sides keep it: lanes step with it as soon as they send.
+cdef void link_mix(Shard* shard, Link* link, uint64_t mix) noexcept nogil
 
 # Forget the link. Its lanes must be closed.
 cdef void link_remove(Shard* shard, Link* link) noexcept nogil

@@ -20,6 +20,7 @@ from pcgrelay._core.map cimport map_any, map_next
 from pcgrelay._core.probe cimport exactly
 from pcgrelay._core.probe_link cimport Node
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
+from pcgrelay._core.renewal cimport renewals_agree
 from pcgrelay._core.result cimport (
     RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_OK, RESULT_PEER_CLOSED, Result,
 )
@@ -28,7 +29,7 @@ from pcgrelay._core.route cimport (
 )
 from pcgrelay._core.session cimport (
     Session, session_acks, session_add, session_bundle, session_find, session_frame, session_lane_down,
-    session_lane_up, session_lost, session_path, session_tick,
+    session_lane_up, session_lost, session_path, session_renew, session_tick,
 )
 from pcgrelay._core.stats cimport CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DONE, CAUSE_TARGET_REFUSED
 from pcgrelay._core.stream cimport Stream as CoreStream
@@ -113,6 +114,12 @@ cdef class Edge(Node):
         if answer != RESULT_OK:
             session_end(self.shard, found, answer)
         self.bury()
+
+    def session_renew(self, session: int, mix: int, secret: bytes) -> None:
+        session_renew(self.shard, self.session(session), mix, exactly(secret, 32), 0)
+
+    def session_mix(self, session: int, mix: int) -> None:
+        renewals_agree(&self.session(session).renewals, mix)
 
     def session_close(self, session: int, code: int) -> None:
         edge_session_end(self.shard, self.session(session), code, RESULT_LOCAL_CLOSE, True, False, False)

@@ -6,6 +6,7 @@ from pcgrelay._core.buf cimport Buf
 from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.link cimport Gauge, Lane, Shard
+from pcgrelay._core.renewal cimport Renewals
 from pcgrelay._core.result cimport Result
 from pcgrelay._core.wire cimport WIRE_LANES_MAX
 
@@ -13,6 +14,7 @@ from pcgrelay._core.wire cimport WIRE_LANES_MAX
 cdef struct Session:
     Flow* flows[WIRE_LANES_MAX]  # owned, by index; NULL: on another worker
     Gauge* gauge                # owned: one reference
+    Renewals renewals
     uint32_t number
     uint32_t flow_count         # of the whole session
     uint32_t priority
@@ -30,6 +32,10 @@ cdef Session* session_add(Shard* shard, uint32_t number, const uint8_t* secret, 
                           bint initiator, uint32_t flows, uint64_t cap, uint32_t marking, uint32_t priority,
                           Gauge* gauge) noexcept nogil
 cdef Session* session_find(Shard* shard, uint32_t number) noexcept nogil
+
+# Keep the secret of a renewal, and tell the control plane; serial goes back with the event. The caller wipes secret.
+cdef void session_renew(Shard* shard, Session* session, uint64_t mix, const uint8_t* secret,
+                        uint64_t serial) noexcept nogil
 
 # Forget it: keys wiped, frames dropped. Its streams must be gone.
 cdef void session_remove(Shard* shard, Session* session) noexcept nogil

@@ -35,8 +35,8 @@ CORE_IMPORTERS = {"core": {"plane"}}
 
 # The core from bottom to top. A file may cimport what stands before it.
 CORE_ORDER = (
-    "libcrypto atomics result wire buf map queue timer handle aead epoch keys frame record credit pace stats stream "
-    "flow mailbox route link relay session edge bundle linux worker port trunk loop facts tables core "
+    "libcrypto atomics result wire buf map queue timer handle aead epoch renewal keys frame record credit pace stats "
+    "stream flow mailbox route link relay session edge bundle linux worker port trunk loop facts tables entries core "
     "probe probe_store probe_flow probe_link probe_edge probe_bench"
 ).split()
 PROBES = {"probe", "probe_store", "probe_flow", "probe_link", "probe_edge", "probe_bench"}
@@ -44,7 +44,7 @@ CORE_EXCEPT = {name: {"linux", "worker", "port", "trunk", "loop", "core"} for na
 # The worker is one thread in four files: its record, the applications' side, the lanes' side, and the turn.
 SYSTEM_CALLERS = {"linux", "worker", "port", "trunk", "loop", "tables", "core"}
 SYSTEM_LIBRARIES = re.compile(r"posix\b|libc\.(time|stdio|errno|signal)\b")
-FACES = {"core", "facts", "tables"} | PROBES
+FACES = {"core", "entries", "facts", "tables"} | PROBES
 PYTHON_LIBRARIES = re.compile(r"cpython\b")
 
 
