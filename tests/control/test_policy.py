@@ -30,6 +30,12 @@ def policy(*members: str) -> PolicySettings:
         handshake_deadline_ms=10_000,
         half_open_total=256,
         half_open_per_source=32,
+        rekey_bytes=1 << 36,
+        rekey_frames=1 << 22,
+        rekey_s=120,
+        renewal_interval_s=3_600,
+        renewal_age_s=86_400,
+        path_wait_ms=30_000,
     )
 
 

@@ -29,6 +29,9 @@ T = TypeVar("T")
 # Below this, one worker cannot hold its frames and windows; above it, a typing error is likelier than a purpose.
 MEMORY_LEAST_BYTES = 16 << 20
 MEMORY_MOST_BYTES = 1 << 40
+# A key that is stepped sooner does little else; the most is the soft limit of the protocol, 6.5.
+REKEY_LEAST_BYTES = 64 << 10
+REKEY_MOST_BYTES = 64 << 30
 SOCKET_PATH_LIMIT = 107  # sockaddr_un.sun_path, less its closing nought
 LANES_MOST = 64
 
@@ -114,6 +117,14 @@ def _policy(source: Source, table: schema.PolicyTable) -> PolicySettings:
     if per_source > table.half_open_total:
         problem = f"one source may not have more than all together ({table.half_open_total}); lower this or raise that"
         raise source.refusal(("policy", "half_open_per_source"), problem)
+    rekey = _parsed(source, ("policy", "rekey_bytes"), table.rekey_bytes, memory_bytes)
+    if not REKEY_LEAST_BYTES <= rekey <= REKEY_MOST_BYTES:
+        raise source.refusal(("policy", "rekey_bytes"), f"{table.rekey_bytes} is out of bounds; write 64KiB to 64GiB")
+    if table.renewal_age_s < 2 * table.renewal_interval_s:
+        problem = "a renewal that fails must have time for another, so this is at least twice renewal_interval_s"
+        raise source.refusal(
+            ("policy", "renewal_age_s"), f"{problem} ({table.renewal_interval_s}); raise this or lower that"
+        )
     return PolicySettings(
         post_quantum_required=table.post_quantum == "required",
         suites=suites,
@@ -121,6 +132,12 @@ def _policy(source: Source, table: schema.PolicyTable) -> PolicySettings:
         handshake_deadline_ms=table.handshake_deadline_ms,
         half_open_total=table.half_open_total,
         half_open_per_source=per_source,
+        rekey_bytes=rekey,
+        rekey_frames=table.rekey_frames,
+        rekey_s=table.rekey_s,
+        renewal_interval_s=table.renewal_interval_s,
+        renewal_age_s=table.renewal_age_s,
+        path_wait_ms=table.path_wait_ms,
     )
 
 

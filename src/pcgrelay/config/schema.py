@@ -43,6 +43,12 @@ class PolicyTable(Table, frozen=True, kw_only=True):
     handshake_deadline_ms: Milliseconds = 10_000
     half_open_total: Count = 256
     half_open_per_source: Count | None = None  # an eighth of the total
+    rekey_bytes: str = "64GiB"
+    rekey_frames: Annotated[int, Meta(ge=16, le=4_194_304)] = 4_194_304
+    rekey_s: Annotated[int, Meta(ge=1, le=120)] = 120
+    renewal_interval_s: Annotated[int, Meta(ge=1, le=43_200)] = 3_600
+    renewal_age_s: Annotated[int, Meta(ge=2, le=86_400)] = 86_400
+    path_wait_ms: Milliseconds = 30_000
 
 
 class ListenTable(Table, frozen=True, kw_only=True):
@@ -109,6 +115,12 @@ EXAMPLES = {
     "policy.handshake_deadline_ms": "handshake_deadline_ms = 10000",
     "policy.half_open_total": "half_open_total = 256",
     "policy.half_open_per_source": "half_open_per_source = 32",
+    "policy.rekey_bytes": 'rekey_bytes = "64GiB"',
+    "policy.rekey_frames": "rekey_frames = 4194304",
+    "policy.rekey_s": "rekey_s = 120",
+    "policy.renewal_interval_s": "renewal_interval_s = 3600",
+    "policy.renewal_age_s": "renewal_age_s = 86400",
+    "policy.path_wait_ms": "path_wait_ms = 30000",
     "listen.address": 'address = "127.0.0.1:7400"',
     "listen.bearer": 'bearer = "psn"',
     "link.peer": 'peer = "relay-1.hub.example"',

@@ -39,6 +39,12 @@ class PolicySettings(Struct, frozen=True, kw_only=True):
     handshake_deadline_ms: int
     half_open_total: int
     half_open_per_source: int
+    rekey_bytes: int  # soft limits of a key
+    rekey_frames: int
+    rekey_s: int
+    renewal_interval_s: int
+    renewal_age_s: int  # hard: what was not renewed for so long ends
+    path_wait_ms: int
 
     def admits(self, organisation: str) -> bool:
         """Whether a node of that organisation may link to this one."""

@@ -23,6 +23,7 @@ from pcgrelay.plane import (
     ImportWanted,
     Plane,
     SessionDown,
+    SessionRenewed,
     SessionResumed,
     SessionStalled,
     SessionUp,
@@ -106,6 +107,7 @@ class Edge(Node):
         super().tick()
         now = self.clock.wall()
         self.sessions.judge(lambda session: self.presence.expiry_refusal(session.chain, now))
+        self.sessions.renew()
         if any(link.draining for link in self.neighbours.links.values()):
             figures = self.plane.sessions()
             self.sessions.leave_draining(lambda number: figures.get(number, {}).get("streams", 0))
@@ -262,6 +264,12 @@ class Edge(Node):
 
     def session_resumed(self, event: SessionResumed) -> None:
         self.sessions.core_resumed(event.session, event.flow)
+
+    def session_renewed_kept(self, event: SessionRenewed) -> None:
+        self.sessions.core_renewed(event.session, event.mix)
+
+    def is_shut_out(self) -> bool:
+        return self.neighbours.is_shut_out()
 
     def import_wanted(self, event: ImportWanted) -> None:
         for imported in self.imports:

@@ -23,9 +23,11 @@ from pcgrelay.plane import (
     ImportWanted,
     LaneDown,
     LaneUp,
+    LinkRenewed,
     PeerDrains,
     Plane,
     SessionDown,
+    SessionRenewed,
     SessionResumed,
     SessionStalled,
     SessionUp,
@@ -103,6 +105,7 @@ class Node(ABC):
         self.presence.take(fresh)
         policy = fresh.config.policy
         self._half_open.bound(policy.half_open_total, policy.half_open_per_source)
+        self.plane.limits(policy)
         self._take_listeners(opened)
         self.neighbours.reload()
         if judged:
@@ -125,7 +128,7 @@ class Node(ABC):
         await self.drain_undone()
         self.say(NodeDrainUndone(node=self.config.node.id.dotted))
         for link in list(self.neighbours.links.values()):
-            link.renew("drain_undone")
+            link.remake("drain_undone")
 
     async def drain(self, seconds: float) -> None:
         """Take nothing new, tell the neighbours, and wait for what runs."""
@@ -197,6 +200,7 @@ class Node(ABC):
     def tick(self) -> None:
         """Once a second."""
         self.neighbours.judge_expiry()
+        self.neighbours.renew()
         self.adverts.tick()
 
     def refusals(self) -> dict[str, int]:
@@ -255,6 +259,13 @@ class Node(ABC):
     def peer_drains(self, event: PeerDrains) -> None:
         if link := self.neighbours.links.get(event.link):
             link.peer_drains()
+
+    def link_renewed_kept(self, event: LinkRenewed) -> None:
+        if link := self.neighbours.links.get(event.link):
+            link.mix_is_kept(event.mix)
+
+    @abstractmethod
+    def session_renewed_kept(self, event: SessionRenewed) -> None: ...
 
     @abstractmethod
     def session_up(self, event: SessionUp) -> None: ...

@@ -15,6 +15,7 @@ from pcgrelay.plane import (
     ImportWanted,
     Plane,
     SessionDown,
+    SessionRenewed,
     SessionResumed,
     SessionStalled,
     SessionUp,
@@ -102,6 +103,9 @@ class Relay(Node):
         """A relay has no sessions."""
 
     def session_resumed(self, event: SessionResumed) -> None:
+        """A relay has no sessions."""
+
+    def session_renewed_kept(self, event: SessionRenewed) -> None:
         """A relay has no sessions."""
 
     def import_wanted(self, event: ImportWanted) -> None:

@@ -141,8 +141,12 @@ class Listener:
             client=False,
             deadline_ms=policy.handshake_deadline_ms,
             first=first,
+            renewable=self._neighbours.renewable,
         )
-        self._neighbours.add(established, connection, self.bearer)
+        if established.generation:
+            self._neighbours.renewed_by_peer(established, connection)
+        else:
+            self._neighbours.add(established, connection, self.bearer)
 
     async def _lane(self, sock: socket.socket, first: bytes) -> None:
         preamble = bytearray(first)

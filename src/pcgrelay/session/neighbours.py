@@ -13,7 +13,18 @@ from dataclasses import dataclass, field
 
 from cryptography import x509
 
-from pcgrelay.audit.record import Failure, LaneDown, LinkControlLost, LinkDown, LinkFailed, LinkUp, Say, Throttle
+from pcgrelay.audit.record import (
+    Failure,
+    LaneDown,
+    LinkControlLost,
+    LinkDown,
+    LinkFailed,
+    LinkRenewed,
+    LinkUp,
+    RenewalFailed,
+    Say,
+    Throttle,
+)
 from pcgrelay.clock import Clock
 from pcgrelay.config import LinkSettings
 from pcgrelay.model import NodeId, Suite
@@ -23,9 +34,10 @@ from pcgrelay.session.control import ControlConnection, handshake_over
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
 from pcgrelay.session.handshake import Established
 from pcgrelay.session.keys import secret_wiped
-from pcgrelay.session.link import Link, LinkObserver
+from pcgrelay.session.link import REFUSED_BY_PEER, Link, LinkObserver, LinkState
 from pcgrelay.session.messages import Code, Message, code_name
 from pcgrelay.session.presence import Presence
+from pcgrelay.session.renewal import Renewal, is_verdict
 from pcgrelay.session.sockets import connected
 from pcgrelay.session.tls import HandshakeRefused
 
@@ -60,6 +72,8 @@ class Neighbours:
         self._by_id: dict[bytes, Link] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_number = 0
+        self._renewing: set[Link] = set()
+        self._shut_out: set[NodeId] = set()  # neighbours that said last that this node may not come in
         self._throttle = Throttle(FAILURE_LINE_MS)
 
     def start(self) -> None:
@@ -104,6 +118,100 @@ class Neighbours:
             chain, suite, group
         )
 
+    # -- renewal -----------------------------------------------------------------------------------------------
+
+    def renew(self) -> None:
+        """Renew the links that are due, and end those that are past their hard age; asked once a second."""
+        now, policy = self._clock.monotonic_ms(), self._presence.config.policy
+        for link in list(self.links.values()):
+            if link.schedule.is_overdue(now, policy.renewal_age_s):
+                self.refuse_count("renewal_overdue")
+                link.cut("renewal_overdue", Code.EXPIRED)
+            elif link.dialled and link not in self._renewing and link.schedule.is_due(now, policy.renewal_interval_s):
+                renewal = link.renewable
+                if renewal is not None:
+                    self._renewing.add(link)
+                    self._spawn(self._renewed(link, renewal), "renewal")
+
+    async def _renewed(self, link: Link, renewal: Renewal) -> None:
+        """One attempt to renew a link that this node dialled."""
+        try:
+            await self._changed_over(link, renewal)
+        except HandshakeRefused as refused:
+            self.refuse_count(refused.reason)
+            if is_verdict(refused):
+                link.cut(refused.reason, Code.REFUSED)
+            link.schedule.failed(self._clock.monotonic_ms())
+            self._say(
+                RenewalFailed(
+                    purpose="link",
+                    peer=link.peer.dotted,
+                    reason=refused.reason,
+                    cause=str(refused),
+                    attempts=link.schedule.attempts,
+                )
+            )
+        finally:
+            self._renewing.discard(link)
+
+    async def _changed_over(self, link: Link, renewal: Renewal) -> None:
+        presence = self._presence
+        policy = presence.config.policy
+        try:
+            sock = await link.connect()
+        except (OSError, TimeoutError):
+            raise HandshakeRefused("unreachable", f"{link.peer} cannot be reached at its address.") from None
+        try:
+            established, connection = await handshake_over(
+                sock,
+                presence.context,
+                presence.link_terms(),
+                lambda peer: link_refusal(policy, peer, link.peer),
+                client=True,
+                deadline_ms=policy.handshake_deadline_ms,
+                renewal=renewal,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        done = self.change_over(link, established, connection)
+        if done is None:
+            raise HandshakeRefused("closed", "The link ended while it was renewed.")
+        await done
+
+    def renewable(self, link_id: bytes) -> Renewal | None:
+        """The link that a neighbour wants to renew, if it can be; only who dialled it may."""
+        link = self._by_id.get(link_id)
+        return link.renewable if link is not None and not link.dialled else None
+
+    def renewed_by_peer(self, established: Established, connection: ControlConnection) -> None:
+        """A neighbour has renewed a link as far as the handshake."""
+        link = self._by_id.get(established.link_id)
+        if link is None:
+            # It ended while the handshake went on.
+            secret_wiped(established.secret)
+            connection.abandon()
+            self.refuse_count("renewal_unknown_link")
+        else:
+            self.change_over(link, established, connection)
+
+    def change_over(
+        self, link: Link, established: Established, connection: ControlConnection
+    ) -> asyncio.Future[None] | None:
+        """Lead a link over to the connection of its renewal; nothing, if it does not come to that."""
+        # Trust and policy may have changed since the handshake began.
+        if word := self._refusal(established.peer, link.dialled, established.chain, link.suite, established.group):
+            self.refuse_count(word)
+            link.cut(word, Code.REFUSED)
+        try:
+            if link.renewable is None:
+                raise DataPlaneRefused("the link ends")
+            return link.change_over(established, connection)
+        except DataPlaneRefused:
+            secret_wiped(established.secret)
+            connection.abandon()
+            return None
+
     async def stop(self, code: int) -> None:
         """Say goodbye to all and end everything that was started here."""
         for link in list(self.links.values()):
@@ -122,6 +230,14 @@ class Neighbours:
     def by_id(self, link_id: bytes) -> Link | None:
         """The link that a lane's preamble names."""
         return self._by_id.get(link_id)
+
+    def is_shut_out(self) -> bool:
+        """Whether this node is refused by all neighbours that it knows, and linked with none."""
+        return (
+            bool(self._shut_out)
+            and all(link.state is LinkState.CLOSED for link in self.links.values())
+            and all(wanted.settings.peer in self._shut_out for wanted in self.wanted)
+        )
 
     def refuse_count(self, reason: str) -> None:
         """Count a refusal under its one word."""
@@ -170,6 +286,7 @@ class Neighbours:
     # -- what links report -------------------------------------------------------------------------------------
 
     def link_up(self, link: Link) -> None:
+        self._shut_out.discard(link.peer)
         replaced = self._others_like(link)
         self._say(
             LinkUp(
@@ -198,12 +315,25 @@ class Neighbours:
     def link_drains(self, link: Link) -> None:
         self._observer.link_drains(link)
 
+    def link_renewed(self, link: Link) -> None:
+        self._say(
+            LinkRenewed(
+                link=link.number,
+                peer=link.peer.dotted,
+                generation=link.generation,
+                group=link.group,
+                tls_suite=link.tls_suite,
+            )
+        )
+
     def link_lane_down(self, link: Link, index: int, code: int, reason: str) -> None:
         self._say(LaneDown(link=link.number, peer=link.peer.dotted, index=index, code=code_name(code), reason=reason))
 
     def link_down(self, link: Link, reason: str) -> None:
         self.links.pop(link.number, None)
         self._by_id.pop(link.link_id, None)
+        if reason == REFUSED_BY_PEER:
+            self._shut_out.add(link.peer)
         duration_ms = self._clock.monotonic_ms() - link.opened_ms
         self._say(
             LinkDown(
@@ -220,6 +350,8 @@ class Neighbours:
             try:
                 link = await self._dialled(wanted.settings)
             except HandshakeRefused as refused:
+                if refused.shuts_out:
+                    self._shut_out.add(wanted.settings.peer)
                 self._failed(wanted, refused.reason, str(refused))
             else:
                 if link is not None:

@@ -10,6 +10,7 @@ from cryptography import x509
 
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.session.paths import PathEnd
+from pcgrelay.session.renewal import Schedule
 
 
 class State(Enum):
@@ -48,6 +49,10 @@ class Session:
     group: str = ""
     tls_suite: str = ""
     chain: tuple[x509.Certificate, ...] = ()  # by which the far edge was trusted, leaf first
+    generation: int = 0  # of the last renewal; 0: none yet
+    attempted: int = 0  # the greatest generation that the far edge may have taken
+    schedule: Schedule | None = None  # of renewals, once it has keys
+    renewal_ms: int | None = None  # when the far edge last began one
     path: PathEnd | None = None
     stalled_ms: int = 0
     unresumed: set[int] = field(default_factory=set)  # flows that have not said so since the last change of path

@@ -6,7 +6,7 @@ For each edge that exports something imported here, a keeper sets a session up a
 a time, with back-off, for ever. A session that the other edge opened serves as well. When both begin at once, the edge
 with the lesser name goes on and refuses the other's path, so that one session comes of it.
 
-What happens when a session loses its path stands in `mending`.
+What happens when a session loses its path stands in `mending`, how it is renewed in `renewing`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from pcgrelay.session.mending import ChooseLink, Mender, SessionObserver
 from pcgrelay.session.messages import Code, PathOpen, code_name
 from pcgrelay.session.paths import EdgePaths, PathEnd, PathRefused
 from pcgrelay.session.presence import Presence
+from pcgrelay.session.renewal import Schedule
+from pcgrelay.session.renewing import Renewer
 from pcgrelay.session.session import Key, Session, State
 from pcgrelay.session.tls import HandshakeRefused
 
@@ -75,12 +77,13 @@ class Sessions:
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshakes: dict[NodeId, int] = {}
         self._next_number = 0
-        self._mender = Mender(self, plane, observer, choose, say, clock)
+        self._mender = Mender(self, plane, presence, observer, choose, say, clock)
+        self._renewer = Renewer(self, plane, presence, say, clock)
 
     def attach(self, paths: EdgePaths) -> None:
         """Use these path ends; they answer to this object, so they can only be made after it."""
         self.paths = paths
-        self._mender.paths = paths
+        self._mender.paths = self._renewer.paths = paths
 
     # -- what others ask ---------------------------------------------------------------------------------------
 
@@ -125,8 +128,12 @@ class Sessions:
         """End the sessions that are refused now, in one word."""
         for session in list(self._by_id.values()):
             if session.chain and (word := refusal(session)):
-                self._count(word)
+                self.count(word)
                 self.close(session, Code.REFUSED, word)
+
+    def renew(self) -> None:
+        """Renew the sessions that are due, and end those that are past their hard age; asked once a second."""
+        self._renewer.renew(list(self._by_id.values()))
 
     def leave_draining(self, streams: Callable[[int], int]) -> None:
         """Once a second: move sessions off links that drain, and end those without a stream that have no other way.
@@ -204,6 +211,11 @@ class Sessions:
         session = self._by_number.get(number)
         if session is not None:
             self._mender.resumed(session, flow)
+
+    def core_renewed(self, number: int, mix: int) -> None:
+        """The core has the secret of a renewal."""
+        if session := self._by_number.get(number):
+            self._renewer.mix_is_kept(session, mix)
 
     def core_down(self, number: int, code: int, reason: str, remote: bool) -> None:
         """The core has closed the session."""
@@ -298,7 +310,7 @@ class Sessions:
             if session.state not in (State.UP, State.STALLED):
                 self.close(session, Code.TIMEOUT, "setup_failed", quiet=True)
         if word:
-            self._count(word)
+            self.count(word)
             self._say(HandshakeRefusedRecord(purpose="session", reason=word, cause=cause, peer=peer.dotted))
 
     def _carried(self, session: Session, end: PathEnd) -> CarriedHandshake:
@@ -319,6 +331,7 @@ class Sessions:
             secret_wiped(established.secret)
             raise HandshakeRefused(word, "The peer is no longer allowed what it was when the handshake began.")
         session.chain = established.chain
+        session.schedule = Schedule(self._clock.monotonic_ms())
         self._next_number += 1
         session.number = self._next_number
         session.flows, session.cap = established.flows, established.cap
@@ -339,7 +352,12 @@ class Sessions:
         # What the peer may open must be known before it can open anything.
         self._observer.session_added(session)
         end.on_closed = lambda code: self._mender.path_closed(session, end, code)
+        self.path_taken(session, end)
         self._plane.session_path(session.number, link=end.link.number, in_label=end.in_label, out_label=end.out_label)
+
+    def path_taken(self, session: Session, end: PathEnd) -> None:
+        """A session with keys is led over this path from now on."""
+        self._renewer.listen(session, end)
 
     async def _started(self, session: Session) -> None:
         while session.state is State.STARTING:
@@ -437,6 +455,7 @@ class Sessions:
         if session.path is not None:
             session.path.on_closed = session.path.on_carry = None
             self.paths.close(session.path, code)
+        self._renewer.forget(session)
         if not quiet:
             self._say(
                 SessionDown(
@@ -452,7 +471,7 @@ class Sessions:
         self._observer.sessions_changed(session.key)
 
     def _failed(self, key: Key, reason: str, cause: str, by: str, attempt: int) -> None:
-        self._count(reason)
+        self.count(reason)
         self.failures[key] = self.failures.get(key, 0) + 1
         self.causes[key] = cause
         # The first failures are told one by one, later ones at each power of two.
@@ -460,7 +479,7 @@ class Sessions:
             self._say(SessionFailed(peer=key.edge.dotted, reason=reason, cause=cause, by=by, attempts=attempt + 1))
         self._observer.sessions_changed(key)
 
-    def _count(self, reason: str) -> None:
+    def count(self, reason: str) -> None:
         self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
