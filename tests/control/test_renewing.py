@@ -189,8 +189,9 @@ async def test_a_peer_that_may_not_come_in_any_more_loses_what_was_to_be_renewed
     await until(lambda: met.lines(event), 5)
     assert met.lines(event)[0]["reason"] == "revoked"
     assert met.lines("renewal.failed")[0]["reason"] == "revoked"
-    await until(lambda: far.lines(event), 2)
-    assert far.lines(event)[0]["reason"] == ("goodbye_refused" if purpose == "link" else "violation")
+    if purpose == "link":
+        await until(lambda: far.lines(event), 2)
+        assert far.lines(event)[0]["reason"] == "goodbye_refused"
 
 
 def _with_list(nodes: Nodes, running: Running) -> object:
@@ -201,7 +202,11 @@ def _with_list(nodes: Nodes, running: Running) -> object:
 async def test_a_list_that_is_out_of_date_ends_nothing(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     _, _, met = await realm(nodes, {"members": ["*"]})
 
+    receive = Handshake.receive
+
     def refuse(self: Handshake, data: bytes) -> bytes:
+        if not self._client:
+            return receive(self, data)
         raise HandshakeRefused("crl_not_current", "The list is out of date.")
 
     monkeypatch.setattr(Handshake, "receive", refuse)

@@ -36,6 +36,26 @@ class LinkStatus(Struct, frozen=True, kw_only=True):
     sent_bytes: int = 0
     received_bytes: int = 0
     reason: str = ""  # why it is not up, in one word, as refusals has it
+    generation: int = 0  # renewals since it came up
+    authenticated_s: float | None = None  # how long ago both ends last proved who they are
+
+
+class SessionStatus(Struct, frozen=True, kw_only=True):
+    """A session with another edge that has its keys."""
+
+    peer: str  # name.organisation
+    via: str  # the neighbour that it leads through; empty while it looks for a way
+    direction: str  # out: opened here; in: opened by the peer
+    state: str  # up, starting, stalled
+    marking: int
+    suite: str
+    group: str
+    flows: int
+    streams_active: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    generation: int = 0  # renewals since it came up
+    authenticated_s: float = 0.0  # how long ago both ends last proved who they are
 
 
 class RouteStatus(Struct, frozen=True, kw_only=True):
@@ -100,6 +120,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
     node: NodeStatus
     links: tuple[LinkStatus, ...] = ()
+    sessions: tuple[SessionStatus, ...] = ()
     services: tuple[ServiceStatus, ...] = ()
     streams: StreamStatus = StreamStatus()
     memory: MemoryStatus = MemoryStatus()

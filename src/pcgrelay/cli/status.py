@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pcgrelay import config
 from pcgrelay.admin.client import read_status
-from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status, troubles
+from pcgrelay.admin.status import LinkStatus, ServiceStatus, SessionStatus, Status, troubles
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import StatusProblem
 from pcgrelay.output import Layout, Row, count, duration, milliseconds, print_json, print_table, size, terminal
@@ -55,6 +55,9 @@ def _print(console: Console, status: Status, found: list[str], streams: bool) ->
     console.print(_memory(status))
     console.print()
     _print_links(console, status.links)
+    if status.sessions:
+        console.print()
+        _print_sessions(console, status.sessions)
     if status.services:
         console.print()
         _print_services(console, status.services)
@@ -95,18 +98,45 @@ def _print_links(console: Console, links: tuple[LinkStatus, ...]) -> None:
             milliseconds(link.rtt_ms),
             size(link.sent_bytes),
             size(link.received_bytes),
+            _proved(link.authenticated_s, link.generation),
         ]
         crypto = [link.suite or "-", link.group or "-"]
         wide.append(Row([link.peer, link.bearer, link.direction, link.state, *crypto, *figures]))
         words = [link.direction, link.suite, link.group]
         narrow.append(Row([link.peer, link.bearer, link.state, *figures], [", ".join(filter(None, words))]))
-    numbers = [">lanes", ">rtt", ">sent", ">received"]
+    numbers = [">lanes", ">rtt", ">sent", ">received", ">proved"]
     print_table(
         console,
         f"Links ({len(links)})",
         Layout(["peer", "bearer", "dir", "state", "suite", "group", *numbers], wide),
         Layout(["peer", "bearer", "state", *numbers], narrow),
     )
+
+
+def _print_sessions(console: Console, sessions: tuple[SessionStatus, ...]) -> None:
+    narrow, wide = [], []
+    for session in sessions:
+        figures = [
+            count(session.streams_active),
+            size(session.sent_bytes),
+            size(session.received_bytes),
+            _proved(session.authenticated_s, session.generation),
+        ]
+        first = [session.peer, session.via or "-", session.state]
+        wide.append(Row([*first[:2], session.direction, first[2], session.suite, session.group, *figures]))
+        narrow.append(Row([*first, *figures], [f"{session.direction}, {session.suite}, {session.group}"]))
+    numbers = [">streams", ">sent", ">received", ">proved"]
+    print_table(
+        console,
+        f"Sessions ({len(sessions)})",
+        Layout(["peer", "via", "dir", "state", "suite", "group", *numbers], wide),
+        Layout(["peer", "via", "state", *numbers], narrow),
+    )
+
+
+def _proved(seconds: float | None, generation: int) -> str:
+    """How long ago both ends proved who they are, and how often since the set-up."""
+    return "-" if seconds is None else f"{duration(seconds)} ({generation})"
 
 
 def _print_services(console: Console, services: tuple[ServiceStatus, ...]) -> None:

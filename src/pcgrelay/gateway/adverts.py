@@ -25,12 +25,17 @@ from pcgrelay.routing.catalogue import (
     passed_on,
     path_refusal,
 )
+from pcgrelay.session.allowance import Allowance
 from pcgrelay.session.identity import IdentityRefused
 from pcgrelay.session.link import Link
 from pcgrelay.session.messages import Advert, Withdraw
 from pcgrelay.session.presence import Presence
 
 LIFE_S = 1_800
+# Proofs that a neighbour may have this node look at: a large realm when the link comes up, and then what changes. What
+# is dropped is told again at half of its life.
+PROOFS_AT_ONCE = 2_000
+PROOFS_EACH_SECOND = 100
 LINE_INTERVAL_MS = 10_000
 
 
@@ -61,6 +66,7 @@ class Adverts:
         self._renew_s = 0
         self._told: dict[tuple[int, NodeId], tuple[int, tuple[str, ...]]] = {}
         self._throttle = Throttle(LINE_INTERVAL_MS)
+        self._proofs: dict[int, Allowance] = {}  # by link
 
     @property
     def has_offered(self) -> bool:
@@ -121,6 +127,7 @@ class Adverts:
 
     def link_down(self, link: Link) -> None:
         """Forget all that this neighbour said, and what it was told."""
+        self._proofs.pop(link.number, None)
         self._told = {key: value for key, value in self._told.items() if key[0] != link.number}
         for edge in self.catalogue.link_gone(link.number):
             self._tell_all(edge)
@@ -167,8 +174,18 @@ class Adverts:
         newest = self.catalogue.newest(edge)
         # The same proof over another way need not be checked again: that is most of what relays say.
         if newest is None or newest.signed != signed:
+            self._proof_spent(link)
             entry_proved(signed, entry, lambda chain: self._presence.chain_refusal(list(chain)), self._identity)
         return Known(signed, edge, entry.sequence, entry.not_after, entry.offers, path)
+
+    def _proof_spent(self, link: Link) -> None:
+        """A proof is dear. Beyond what a neighbour may cause, it is dropped unseen."""
+        now = self._clock.monotonic_ms()
+        allowance = self._proofs.get(link.number)
+        if allowance is None:
+            allowance = self._proofs[link.number] = Allowance(PROOFS_AT_ONCE, PROOFS_EACH_SECOND, now)
+        if not allowance.spend(now):
+            raise EntryRefused("advert_budget")
 
     def _chain_refusal(self, chain: tuple[bytes, ...]) -> str | None:
         return self._presence.chain_refusal([x509.load_der_x509_certificate(der) for der in chain])

@@ -9,6 +9,7 @@ from pcgrelay.admin.status import (
     NodeStatus,
     RouteStatus,
     ServiceStatus,
+    SessionStatus,
     Status,
     StreamStatus,
     WorkerStatus,
@@ -44,6 +45,7 @@ def node_status(node: Node) -> Status:
             draining=node.draining,
         ),
         links=_links(node),
+        sessions=_sessions(node) if isinstance(node, Edge) else (),
         services=_services(node) if isinstance(node, Edge) else (),
         streams=_streams(node),
         memory=MemoryStatus(
@@ -59,7 +61,8 @@ def node_status(node: Node) -> Status:
 
 def _links(node: Node) -> tuple[LinkStatus, ...]:
     figures = node.plane.links()
-    found = [_link(link, figures.get(link.number, {})) for link in node.neighbours.links.values()]
+    now_ms = node.clock.monotonic_ms()
+    found = [_link(link, figures.get(link.number, {}), now_ms) for link in node.neighbours.links.values()]
     for wanted in node.neighbours.wanted:
         if wanted.link is None or wanted.link.state is LinkState.CLOSED:
             found.append(
@@ -74,7 +77,7 @@ def _links(node: Node) -> tuple[LinkStatus, ...]:
     return tuple(found)
 
 
-def _link(link: Link, figures: dict[str, int]) -> LinkStatus:
+def _link(link: Link, figures: dict[str, int], now_ms: int) -> LinkStatus:
     rtt_us = figures.get("rtt_us", 0)
     state = LINK_STATES[link.state]
     return LinkStatus(
@@ -90,7 +93,36 @@ def _link(link: Link, figures: dict[str, int]) -> LinkStatus:
         sent_bytes=figures.get("sent_bytes", 0),
         received_bytes=figures.get("received_bytes", 0),
         reason="control_lost" if link.state is LinkState.ORPHANED else "",
+        generation=link.generation,
+        authenticated_s=link.schedule.age_ms(now_ms) / 1000,
     )
+
+
+def _sessions(edge: Edge) -> tuple[SessionStatus, ...]:
+    figures, now_ms = edge.plane.sessions(), edge.clock.monotonic_ms()
+    found = []
+    for session in sorted(edge.sessions, key=lambda session: (session.key, session.number)):
+        if session.suite is None or session.schedule is None:
+            continue
+        own = figures.get(session.number, {})
+        found.append(
+            SessionStatus(
+                peer=session.key.edge.dotted,
+                via=session.via,
+                direction="out" if session.initiator else "in",
+                state=session.state.name.lower(),
+                marking=session.key.marking,
+                suite=session.suite.title,
+                group=session.group,
+                flows=session.flows,
+                streams_active=own.get("streams", 0),
+                sent_bytes=own.get("sent_bytes", 0),
+                received_bytes=own.get("received_bytes", 0),
+                generation=session.generation,
+                authenticated_s=session.schedule.age_ms(now_ms) / 1000,
+            )
+        )
+    return tuple(found)
 
 
 def _services(edge: Edge) -> tuple[ServiceStatus, ...]:

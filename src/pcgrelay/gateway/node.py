@@ -218,7 +218,7 @@ class Node(ABC):
             for name, count in self.plane.counters().items()
             if name.startswith("refused_") and count
         }
-        return [self.neighbours.refused, self.adverts.refused, native]
+        return [self.neighbours.refused, self.neighbours.unknown_messages(), self.adverts.refused, native]
 
     # -- what links report -------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from pcgrelay.clock import Clock
+from pcgrelay.session.allowance import Allowance
 from pcgrelay.session.backoff import STEADY_MS, backoff_ms
 from pcgrelay.session.changeover import CHANGEOVER_MS, Changeover
 from pcgrelay.session.control import ControlConnection
@@ -119,8 +120,8 @@ class Link:
         self._beats_missed = 0
         self._beat_sent_ms = self.opened_ms
         self._beat_token = 0
-        self._allowance = float(MESSAGES_AT_ONCE)
-        self._allowance_ms = self.opened_ms
+        self._allowance = Allowance(MESSAGES_AT_ONCE, MESSAGES_EACH_SECOND, self.opened_ms)
+        self._unknown_before = 0  # on control connections before this one
         plane.link_add(
             number,
             secret=established.secret,
@@ -145,6 +146,11 @@ class Link:
     def controlled(self) -> bool:
         """Whether messages reach the neighbour."""
         return self.state in (LinkState.OPENING, LinkState.UP)
+
+    @property
+    def unknown_total(self) -> int:
+        """Messages of kinds that this version does not know."""
+        return self._unknown_before + self._connection.unknown_total
 
     def send(self, message: Message) -> None:
         """Say something to the neighbour; without a control connection it is dropped."""
@@ -243,6 +249,7 @@ class Link:
         )
         self.schedule.renewed(self._clock.monotonic_ms())
         self._beats_missed = 0
+        self._unknown_before += before.unknown_total
         before.retire()
         change.opened.set()
         with suppress(DataPlaneRefused):
@@ -355,7 +362,7 @@ class Link:
         self._observer.link_control_lost(self, reason)
 
     def _take(self, message: Message) -> None:
-        if not self._allowed():
+        if not self._allowance.spend(self._clock.monotonic_ms()):
             self.close("too_many_messages", Code.LIMIT)
         elif self._change is not None and self._change.heard:
             self.close("violation", Code.VIOLATION)
@@ -369,13 +376,6 @@ class Link:
             self.peer_drains()
         else:
             self._observer.link_message(self, message)
-
-    def _allowed(self) -> bool:
-        now = self._clock.monotonic_ms()
-        self._allowance += (now - self._allowance_ms) * MESSAGES_EACH_SECOND / 1000
-        self._allowance = min(self._allowance, MESSAGES_AT_ONCE) - 1
-        self._allowance_ms = now
-        return self._allowance >= 0
 
     def _beat_taken(self, beat: Beat) -> None:
         if not beat.answer:

@@ -44,6 +44,7 @@ from pcgrelay.session.tls import HandshakeRefused
 NUMBERS_MOST = 65_535
 LINKS_MOST = 10_000
 FAILURE_LINE_MS = 60_000
+UNKNOWN_MESSAGE = "unknown_message"
 
 
 @dataclass(slots=True)
@@ -239,6 +240,11 @@ class Neighbours:
             and all(wanted.settings.peer in self._shut_out for wanted in self.wanted)
         )
 
+    def unknown_messages(self) -> dict[str, int]:
+        """Messages of kinds that this version does not know, from the links that are there."""
+        total = sum(link.unknown_total for link in self.links.values())
+        return {UNKNOWN_MESSAGE: total} if total else {}
+
     def refuse_count(self, reason: str) -> None:
         """Count a refusal under its one word."""
         self.refused[reason] = self.refused.get(reason, 0) + 1
@@ -332,6 +338,8 @@ class Neighbours:
     def link_down(self, link: Link, reason: str) -> None:
         self.links.pop(link.number, None)
         self._by_id.pop(link.link_id, None)
+        if link.unknown_total:
+            self.refused[UNKNOWN_MESSAGE] = self.refused.get(UNKNOWN_MESSAGE, 0) + link.unknown_total
         if reason == REFUSED_BY_PEER:
             self._shut_out.add(link.peer)
         duration_ms = self._clock.monotonic_ms() - link.opened_ms
