@@ -2,24 +2,30 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from applications import echo_server, exchange
-from cores import Node, Realm
+from cores import Realm
 from peer import GIVEN, LINK, SESSION, Peer
+from renewed import renew_link, renew_session, secret, until
 from test_keys_are_wiped import digest_found
 
 from pcgrelay._core import core as native
+from pcgrelay.demo.memory import searched
 from reference.frames import Type, body_encode
+from reference.keys import Epoch, LinkSecrets, Suite, direction_secret, flow_secret, mix_of
 from reference.lanes import State as LaneState
 
+RENEWED = Path(__file__).with_name("renewed.py")
 LINK_SECRETS = {number: bytes([number]) * 32 for number in range(1, 5)}
 SESSION_SECRETS = {number: bytes([0x80 + number]) * 32 for number in range(1, 5)}
-RENEWED = replace(GIVEN, link_renewals=tuple(LINK_SECRETS.items()), session_renewals=tuple(SESSION_SECRETS.items()))
+MIXED = replace(GIVEN, link_renewals=tuple(LINK_SECRETS.items()), session_renewals=tuple(SESSION_SECRETS.items()))
 
 
 def keep(peer: Peer, number: int) -> None:
@@ -36,7 +42,7 @@ def agree(peer: Peer, number: int) -> None:
 
 @pytest.mark.parametrize("is_initiator", [False, True])
 def test_both_ends_mix_as_the_reference_does(is_initiator: bool) -> None:
-    peer = Peer(is_initiator=is_initiator, given=RENEWED)
+    peer = Peer(is_initiator=is_initiator, given=MIXED)
     for number in (1, 2, 3):
         keep(peer, number)
         # The far side may be the first to know that both keep it.
@@ -60,7 +66,7 @@ def test_both_ends_mix_as_the_reference_does(is_initiator: bool) -> None:
 
 
 def test_a_renewal_that_was_not_agreed_is_not_named() -> None:
-    peer = Peer(given=RENEWED)
+    peer = Peer(given=MIXED)
     keep(peer, 1)
     peer.wait(1.0)
     peer.settle()
@@ -69,7 +75,7 @@ def test_a_renewal_that_was_not_agreed_is_not_named() -> None:
 
 
 def test_a_lane_that_is_opened_later_steps_right_after_it_is_up() -> None:
-    peer = Peer(given=RENEWED)
+    peer = Peer(given=MIXED)
     keep(peer, 1)
     agree(peer, 1)
     peer.lane.cut()
@@ -83,13 +89,13 @@ def test_a_lane_that_is_opened_later_steps_right_after_it_is_up() -> None:
 
 def test_the_newest_and_the_one_before_are_taken_and_no_other() -> None:
     for named, reason in ((3, None), (2, None), (1, "UNKNOWN_MIX"), (4, "UNKNOWN_MIX")):
-        peer = Peer(given=RENEWED)
+        peer = Peer(given=MIXED)
         for number in (1, 2, 3):
             keep(peer, number)
         peer.end.lane.rekey(named)
         peer.settle()
         assert (peer.lane.state, peer.lane.reason) == (("CLOSED", reason) if reason else ("UP", None)), named
-        peer = Peer(given=RENEWED)
+        peer = Peer(given=MIXED)
         for number in (1, 2, 3):
             keep(peer, number)
         peer.end.flow.rekey(named)
@@ -99,7 +105,7 @@ def test_the_newest_and_the_one_before_are_taken_and_no_other() -> None:
 
 
 def test_a_renewal_may_be_tried_again_until_it_is_agreed() -> None:
-    peer = Peer(given=RENEWED)
+    peer = Peer(given=MIXED)
     peer.edge.link_renew(LINK, 1, b"?" * 32)
     keep(peer, 1)
     agree(peer, 1)
@@ -111,7 +117,7 @@ def test_a_renewal_may_be_tried_again_until_it_is_agreed() -> None:
 
 
 def test_a_step_that_names_no_renewal_and_a_wrong_epoch_is_refused_for_the_epoch() -> None:
-    peer = Peer(given=RENEWED)
+    peer = Peer(given=MIXED)
     peer.send_lane(Type.REKEY, body_encode(Type.REKEY, next_epoch=2, mix_id=9))
     assert peer.lane.reason == "BAD_EPOCH"
 
@@ -124,38 +130,6 @@ def realm() -> Iterator[Realm]:
     made = Realm()
     yield made
     made.close()
-
-
-def secret(what: str) -> bytearray:
-    return bytearray(hashlib.sha256(what.encode()).digest())
-
-
-def renew_link(link: int, number: int, *nodes: Node) -> None:
-    for node in nodes:
-        given = secret(f"link {link} renewal {number}")
-        node.core.link_renew(link, secret=given, mix=number)
-        assert given == bytearray(32)
-    for node in nodes:
-        node.wait(lambda event: event == (native.EVENT_LINK_RENEWED, link, number))
-    for node in nodes:
-        node.core.link_mix(link, number)
-
-
-def renew_session(session: int, number: int, *nodes: Node) -> None:
-    for node in nodes:
-        node.core.session_renew(session, secret=secret(f"session {session} renewal {number}"), mix=number)
-    for node in nodes:
-        node.wait(lambda event: event == (native.EVENT_SESSION_RENEWED, session, number))
-    for node in nodes:
-        node.core.session_mix(session, number)
-
-
-def until(true: Callable[[], bool], *nodes: Node) -> None:
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline
-        for node in nodes:
-            node.poll(0.02)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -238,3 +212,32 @@ def test_limits_are_lowered_while_it_runs(realm: Realm) -> None:
         a.core.limits(rekey_frames=4)
         exchange(address, 1 << 20, 2)
     assert b.core.sessions()[session]["epoch"] >= 2
+
+
+def secrets_of(root: bytes, number: int, mixes: list[bytes]) -> list[bytes]:
+    """The secrets of both directions of a lane or flow in epoch 0, and after a step with each renewal."""
+    found = []
+    for direction in (0, 1):
+        epoch = Epoch(Suite.AES_256_GCM, direction_secret(root, direction))
+        found.append([epoch.secret])
+        for mix in mixes:
+            epoch = epoch.next(mix_of(mix, direction, number))
+            found[-1].append(epoch.secret)
+    return [secret for step in zip(*found, strict=True) for secret in step]
+
+
+def test_keys_of_steps_are_forgotten() -> None:
+    # In a process of its own, whose Python never had the secrets of an epoch in its hands.
+    with subprocess.Popen([sys.executable, RENEWED], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"renewed\n"
+        lane = LinkSecrets(bytes(secret("link 1"))).lane_secret(0)
+        flow = flow_secret(bytes(secret("session 2")), 0)
+        wanted = [
+            *secrets_of(lane, 0, [bytes(secret(f"link 1 renewal {number}")) for number in (1, 2)]),
+            *secrets_of(flow, 0, [bytes(secret(f"session 2 renewal {number}")) for number in (1, 2)]),
+        ]
+        counts = searched(process.pid, wanted).found
+        process.communicate(b"\n", 10)
+    # Of each direction the secret of the last of three epochs, once at either end, and no other.
+    assert counts == (0, 0, 0, 0, 2, 2) * 2

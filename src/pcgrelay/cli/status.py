@@ -35,7 +35,7 @@ Exit codes:
 def status(path: Path, as_json: bool, streams: bool) -> int:
     """Show how a running node is.
 
-    Links, services, streams and memory. Asks the node over its admin socket, so it must run on this machine.
+    Links, sessions, services, streams and memory. Asks the node over its admin socket, so it must run on this machine.
     """
     answer = read_status(config.load(path).node.admin)
     found = troubles(answer)
