@@ -1,5 +1,5 @@
-# The secrets of renewals that a link or session keeps, and what its senders name (docs/protocol.md 9.9). Each worker has
-# its own copy.
+# The secrets of renewals that a link or session keeps, and what its senders name (docs/protocol.md 9.9). Each worker
+# has its own copy.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.result cimport Result
@@ -13,8 +13,8 @@ cdef struct Renewals:
     uint64_t agreed_id          # both control planes have told it, so that senders may name it
 
 
-# Keep the secret of a renewal for what the peer may send; the oldest of three is wiped. A renewal that was not agreed may
-# be tried again under its id. RESULT_UNKNOWN_MIX: the id is older than that. The caller wipes secret.
+# Keep the secret of a renewal for what the peer may send; the oldest of three is wiped. A renewal that was not agreed
+# may be tried again under its id. RESULT_UNKNOWN_MIX: the id is older than that. The caller wipes secret.
 cdef Result renewals_add(Renewals* self, uint64_t id, const uint8_t* secret) noexcept nogil
 
 # Both sides keep it: senders may name it from here on. An id that is not kept is nothing.
