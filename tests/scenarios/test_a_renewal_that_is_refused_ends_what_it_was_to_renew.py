@@ -1,4 +1,4 @@
-"""A renewal judges anew: who shows a certificate that is on the list loses the link and the session, within a second."""
+"""A renewal judges anew: who shows a certificate that is on the list loses link and session within a second."""
 
 from __future__ import annotations
 
