@@ -160,8 +160,10 @@ cdef Link* link_add(Shard* shard, uint32_t number, uint32_t suite, bint dialler,
                     const uint8_t* binding, Gauge* gauge) noexcept nogil
 cdef Link* link_find(Shard* shard, uint32_t number) noexcept nogil
 
-# Keep the secret of a renewal, and tell the control plane; serial goes back with the event. The caller wipes secret.
-cdef void link_renew(Shard* shard, Link* link, uint64_t mix, const uint8_t* secret, uint64_t serial) noexcept nogil
+# Keep the secret of a renewal of a link or session of that number, and tell the control plane by an event of that kind;
+# serial goes back with it. The caller wipes secret.
+cdef void shard_renew(Shard* shard, Renewals* renewals, uint32_t kind, uint32_t number, uint64_t mix,
+                      const uint8_t* secret, uint64_t serial) noexcept nogil
 
 # Both sides keep it: lanes step with it as soon as they send.
 cdef void link_mix(Shard* shard, Link* link, uint64_t mix) noexcept nogil

@@ -8,13 +8,11 @@ from pcgrelay._core.epoch cimport epoch_must_rekey, epoch_spend, epoch_start, ep
 from pcgrelay._core.frame cimport Frame, Scope, body_open, body_seal, frame_is_lane, frame_open, frame_pack, frame_seal
 from pcgrelay._core.handle cimport HANDLE_LANE
 from pcgrelay._core.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
-from pcgrelay._core.mailbox cimport (
-    EVENT_LANE_UP, EVENT_LINK_RENEWED, EVENT_PEER_DRAINS, OUTBOX_TURN, Event, outbox_put,
-)
+from pcgrelay._core.mailbox cimport EVENT_LANE_UP, EVENT_PEER_DRAINS, OUTBOX_TURN, Event, outbox_put
 from pcgrelay._core.map cimport map_find, map_put, map_take
 from pcgrelay._core.queue cimport Account, Span, queue_free, queue_pop, queue_push, queue_push_must
 from pcgrelay._core.renewal cimport (
-    renewals_add, renewals_agree, renewals_fresh, renewals_mix, renewals_wipe,
+    Renewals, renewals_add, renewals_agree, renewals_fresh, renewals_mix, renewals_wipe,
 )
 from pcgrelay._core.result cimport (
     RESULT_BAD_CONFIRM, RESULT_BAD_EPOCH, RESULT_BAD_FIELD, RESULT_CONFIRM_TIMEOUT, RESULT_GLITCHES, RESULT_MORE,
@@ -99,12 +97,13 @@ cdef Link* link_find(Shard* shard, uint32_t number) noexcept nogil:
     return <Link*>map_find(&shard.links, number)
 
 
-cdef void link_renew(Shard* shard, Link* link, uint64_t mix, const uint8_t* secret, uint64_t serial) noexcept nogil:
+cdef void shard_renew(Shard* shard, Renewals* renewals, uint32_t kind, uint32_t number, uint64_t mix,
+                      const uint8_t* secret, uint64_t serial) noexcept nogil:
     cdef Event* event
-    if renewals_add(&link.renewals, mix, secret) != RESULT_OK:
+    if renewals_add(renewals, mix, secret) != RESULT_OK:
         return
-    event = shard_event(shard, EVENT_LINK_RENEWED)
-    event.a = link.number
+    event = shard_event(shard, kind)
+    event.a = number
     event.b = <long long>mix
     event.c = <long long>serial
 

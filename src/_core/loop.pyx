@@ -10,8 +10,8 @@ from pcgrelay._core.epoch cimport limits_set
 from pcgrelay._core.handle cimport HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
-    Gauge, Lane, Link, Shard, gauge_drop, lane_is_up, lane_say, lane_tick, link_add, link_find, link_mix, link_renew,
-    shard_events_pass,
+    Gauge, Lane, Link, Shard, gauge_drop, lane_is_up, lane_say, lane_tick, link_add, link_find, link_mix,
+    shard_events_pass, shard_renew,
 )
 from pcgrelay._core.linux cimport (
     EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, SIG_SETMASK, close,
@@ -19,9 +19,10 @@ from pcgrelay._core.linux cimport (
     sigset_t,
 )
 from pcgrelay._core.mailbox cimport (
-    ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LIMITS, ORDER_LINK_ADD, ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LINK_MIX,
-    ORDER_LINK_RENEW, ORDER_LISTEN, ORDER_PATH_ADD, ORDER_PATH_REMOVE, ORDER_SESSION_ADD, ORDER_SESSION_CLOSE,
-    ORDER_SESSION_MIX, ORDER_SESSION_PATH, ORDER_SESSION_RENEW, ORDER_STOP, ORDER_STREAM, ORDER_TABLES, ORDER_UNLISTEN,
+    EVENT_LINK_RENEWED, EVENT_SESSION_RENEWED, ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LIMITS, ORDER_LINK_ADD,
+    ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN, ORDER_PATH_ADD,
+    ORDER_PATH_REMOVE, ORDER_SESSION_ADD, ORDER_SESSION_CLOSE, ORDER_SESSION_MIX, ORDER_SESSION_PATH,
+    ORDER_SESSION_RENEW, ORDER_STOP, ORDER_STREAM, ORDER_TABLES, ORDER_UNLISTEN,
     Order, Outbox, mailbox_start, mailbox_stop, mailbox_take, order_free,
 )
 from pcgrelay._core.map cimport map_any, map_free, map_next
@@ -32,9 +33,7 @@ from pcgrelay._core.relay cimport Path, relay_path_add, relay_path_remove, relay
 from pcgrelay._core.renewal cimport renewals_agree
 from pcgrelay._core.result cimport RESULT_LOCAL_CLOSE, RESULT_OK, Result
 from pcgrelay._core.route cimport Tables, tables_drop
-from pcgrelay._core.session cimport (
-    Session, session_acks, session_add, session_find, session_path, session_renew, session_tick,
-)
+from pcgrelay._core.session cimport Session, session_acks, session_add, session_find, session_path, session_tick
 from pcgrelay._core.stats cimport CAUSE_SHUTDOWN, COUNT_TURNS
 from pcgrelay._core.stream cimport Stream
 from pcgrelay._core.timer cimport Timer, wheel_pop, wheel_start
@@ -371,7 +370,7 @@ cdef void order_link_renewal(Worker* self, Order* order) noexcept nogil:
     if link == NULL:
         return
     if order.kind == ORDER_LINK_RENEW:
-        link_renew(&self.shard, link, order.b, order.secret, order.c)
+        shard_renew(&self.shard, &link.renewals, EVENT_LINK_RENEWED, link.number, order.b, order.secret, order.c)
     else:
         link_mix(&self.shard, link, order.b)
 
@@ -382,7 +381,8 @@ cdef void order_session_renewal(Worker* self, Order* order) noexcept nogil:
     if session == NULL:
         return
     if order.kind == ORDER_SESSION_RENEW:
-        session_renew(&self.shard, session, order.b, order.secret, order.c)
+        shard_renew(&self.shard, &session.renewals, EVENT_SESSION_RENEWED, session.number, order.b, order.secret,
+                    order.c)
     else:
         renewals_agree(&session.renewals, order.b)
 

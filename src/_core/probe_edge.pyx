@@ -15,7 +15,8 @@ from pcgrelay._core.edge cimport (
 )
 from pcgrelay._core.flow cimport Flow, flow_has_room, list_pop
 from pcgrelay._core.frame cimport Frame
-from pcgrelay._core.link cimport Lane as CoreLane, Shard, gauge_new
+from pcgrelay._core.link cimport Lane as CoreLane, Shard, gauge_new, shard_renew
+from pcgrelay._core.mailbox cimport EVENT_SESSION_RENEWED
 from pcgrelay._core.map cimport map_any, map_next
 from pcgrelay._core.probe cimport exactly
 from pcgrelay._core.probe_link cimport Node
@@ -29,7 +30,7 @@ from pcgrelay._core.route cimport (
 )
 from pcgrelay._core.session cimport (
     Session, session_acks, session_add, session_bundle, session_find, session_frame, session_lane_down,
-    session_lane_up, session_lost, session_path, session_renew, session_tick,
+    session_lane_up, session_lost, session_path, session_tick,
 )
 from pcgrelay._core.stats cimport CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DONE, CAUSE_TARGET_REFUSED
 from pcgrelay._core.stream cimport Stream as CoreStream
@@ -116,7 +117,8 @@ cdef class Edge(Node):
         self.bury()
 
     def session_renew(self, session: int, mix: int, secret: bytes) -> None:
-        session_renew(self.shard, self.session(session), mix, exactly(secret, 32), 0)
+        shard_renew(self.shard, &self.session(session).renewals, EVENT_SESSION_RENEWED, session, mix,
+                    exactly(secret, 32), 0)
 
     def session_mix(self, session: int, mix: int) -> None:
         renewals_agree(&self.session(session).renewals, mix)

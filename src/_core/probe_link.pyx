@@ -12,9 +12,9 @@ from pcgrelay._core.epoch cimport EPOCH_SOFT_BYTES, EPOCH_SOFT_FRAMES, EPOCH_SOF
 from pcgrelay._core.frame cimport Frame, frame_is_lane
 from pcgrelay._core.link cimport (
     LANE_CLASSES, LANE_CLOSED, Lane as CoreLane, Link, Shard, gauge_new, lane_fill, lane_is_up, lane_keep, lane_next,
-    lane_say, lane_start, lane_stop, lane_take, lane_tick, link_add, link_find, link_mix, link_remove, link_renew,
+    lane_say, lane_start, lane_stop, lane_take, lane_tick, link_add, link_find, link_mix, link_remove, shard_renew,
 )
-from pcgrelay._core.mailbox cimport Event
+from pcgrelay._core.mailbox cimport EVENT_LINK_RENEWED, Event
 from pcgrelay._core.map cimport map_any, map_free
 from pcgrelay._core.probe cimport check, exactly
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
@@ -215,7 +215,8 @@ cdef class Node:
             raise MemoryError
 
     def link_renew(self, link: int, mix: int, secret: bytes) -> None:
-        link_renew(self.shard, link_find(self.shard, link), mix, exactly(secret, 32), 0)
+        shard_renew(self.shard, &link_find(self.shard, link).renewals, EVENT_LINK_RENEWED, link, mix,
+                    exactly(secret, 32), 0)
 
     def link_mix(self, link: int, mix: int) -> None:
         link_mix(self.shard, link_find(self.shard, link), mix)

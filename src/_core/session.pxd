@@ -33,10 +33,6 @@ cdef Session* session_add(Shard* shard, uint32_t number, const uint8_t* secret, 
                           Gauge* gauge) noexcept nogil
 cdef Session* session_find(Shard* shard, uint32_t number) noexcept nogil
 
-# Keep the secret of a renewal, and tell the control plane; serial goes back with the event. The caller wipes secret.
-cdef void session_renew(Shard* shard, Session* session, uint64_t mix, const uint8_t* secret,
-                        uint64_t serial) noexcept nogil
-
 # Forget it: keys wiped, frames dropped. Its streams must be gone.
 cdef void session_remove(Shard* shard, Session* session) noexcept nogil
 

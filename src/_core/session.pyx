@@ -15,11 +15,9 @@ from pcgrelay._core.link cimport (
     GAUGE_LANES_UP, GAUGE_MIX, GAUGE_RECEIVED_BYTES, GAUGE_RECEIVED_FRAMES, GAUGE_SENT_BYTES, GAUGE_SENT_FRAMES, Gauge,
     Lane, Link, Shard, gauge_at, gauge_drop, lane_is_up, lane_push, lane_say_lost, link_find, shard_event,
 )
-from pcgrelay._core.mailbox cimport (
-    EVENT_FLOW_UP, EVENT_SESSION_RENEWED, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event,
-)
+from pcgrelay._core.mailbox cimport EVENT_FLOW_UP, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event
 from pcgrelay._core.map cimport map_find, map_next, map_put, map_take
-from pcgrelay._core.renewal cimport renewals_add, renewals_wipe
+from pcgrelay._core.renewal cimport renewals_wipe
 from pcgrelay._core.result cimport (
     RESULT_BAD_FIELD, RESULT_DUPLICATE, RESULT_GAP, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED,
     RESULT_UNKNOWN_FLOW, Result,
@@ -71,17 +69,6 @@ cdef Session* session_add(Shard* shard, uint32_t number, const uint8_t* secret, 
 
 cdef Session* session_find(Shard* shard, uint32_t number) noexcept nogil:
     return <Session*>map_find(&shard.sessions, number)
-
-
-cdef void session_renew(Shard* shard, Session* session, uint64_t mix, const uint8_t* secret,
-                        uint64_t serial) noexcept nogil:
-    cdef Event* event
-    if renewals_add(&session.renewals, mix, secret) != RESULT_OK:
-        return
-    event = shard_event(shard, EVENT_SESSION_RENEWED)
-    event.a = session.number
-    event.b = <long long>mix
-    event.c = <long long>serial
 
 
 cdef void session_remove(Shard* shard, Session* session) noexcept nogil:
