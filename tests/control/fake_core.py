@@ -266,7 +266,7 @@ class Core:
         for *_, routes in imports:
             for session, precedence, weight in routes:
                 assert session in self.session_table
-                assert 1 <= precedence <= 3
+                assert 1 <= precedence <= 6
                 assert 0 <= weight <= 100
         self.published = {"exports": list(exports), "imports": list(imports), "grants": dict(grants)}
 

@@ -43,7 +43,7 @@ def _import(edge: Edge, imported: Imported, subject: str) -> ExplainAnswer:
     ways: list[Way] = []
     sessions: list[Session] = []
     for exporter, offer in _offering(edge, service):
-        key = Key(exporter, offer.marking)
+        key = Key(exporter, offer.marking, min(offer.priority, imported.priority_most))
         mine = edge.sessions.with_key(key)
         sessions += mine
         for way in with_offer(ways_to(edge, exporter), offer.state, offer.precedence, offer.weight):

@@ -15,11 +15,12 @@ from pcgrelay.admin.status import (
 )
 from pcgrelay.gateway.edge import Edge
 from pcgrelay.gateway.node import Node
+from pcgrelay.gateway.services import key_of
 from pcgrelay.gateway.tally import ServiceTally
 from pcgrelay.health.state import Health
 from pcgrelay.routing.table import Exporter, ImportState
 from pcgrelay.session.link import Link, LinkState
-from pcgrelay.session.session import Key, State
+from pcgrelay.session.session import State
 
 LINK_STATES = {
     LinkState.OPENING: "connecting",
@@ -129,7 +130,7 @@ def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
 
 
 def _route(edge: Edge, exporter: Exporter) -> RouteStatus:
-    sessions = edge.sessions.with_key(Key(exporter.edge, exporter.marking))
+    sessions = edge.sessions.with_key(key_of(exporter))
     link = edge.adverts.route(exporter.edge, lambda link: True)
     via = sessions[0].via if sessions and sessions[0].via else link.peer.dotted if link else ""
     return RouteStatus(
