@@ -3,8 +3,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from pcgrelay._core.atomics cimport figure_get, small_figure_get
 from pcgrelay._core.link cimport (
-    GAUGE_LANES_UP, GAUGE_RECEIVED_BYTES, GAUGE_RECEIVED_FRAMES, GAUGE_ROUND_TRIP, GAUGE_SENT_BYTES,
-    GAUGE_SENT_FRAMES, GAUGE_VALUES, Gauge,
+    GAUGE_LANES_UP, GAUGE_PINGS, GAUGE_PINGS_LATE, GAUGE_RECEIVED_BYTES, GAUGE_RECEIVED_FRAMES, GAUGE_ROUND_TRIP,
+    GAUGE_SENT_BYTES, GAUGE_SENT_FRAMES, GAUGE_VALUES, Gauge,
 )
 from pcgrelay._core.result cimport RESULT_REASONS
 from pcgrelay._core.stats cimport (
@@ -109,7 +109,8 @@ cdef dict facts_link(Gauge* gauge):
     return {
         "lanes_up": gauge_sum(gauge, GAUGE_LANES_UP), "rtt_us": gauge_max(gauge, GAUGE_ROUND_TRIP),
         "sent_bytes": gauge_sum(gauge, GAUGE_SENT_BYTES), "received_bytes": gauge_sum(gauge, GAUGE_RECEIVED_BYTES),
-        "sent_frames": gauge_sum(gauge, GAUGE_SENT_FRAMES), "received_frames": gauge_sum(gauge, GAUGE_RECEIVED_FRAMES)}
+        "sent_frames": gauge_sum(gauge, GAUGE_SENT_FRAMES), "received_frames": gauge_sum(gauge, GAUGE_RECEIVED_FRAMES),
+        "pings": gauge_sum(gauge, GAUGE_PINGS), "pings_late": gauge_sum(gauge, GAUGE_PINGS_LATE)}
 
 
 cdef dict facts_session(Gauge* gauge):

@@ -38,6 +38,8 @@ cdef enum:
     LANE_PING_US = 50000        # and one more each so long
     LANE_OWN = 1024             # frames of its own that wait: a peer that reads none of them is closed
     LANE_LOSTS = 64             # LOST frames for unknown labels, a second
+    LANE_PINGS_LATE = 2         # probe intervals: a PING whose PONG takes longer counts as lost
+    LANE_OVERTAKEN = 524288     # after so many bytes of higher classes, a class that waits has its turn
 
 # What the control plane may read of a link or session; one slot for each worker, freed with the last reference.
 cdef struct Gauge:
@@ -52,6 +54,8 @@ cdef enum:
     GAUGE_RECEIVED_BYTES = 3
     GAUGE_SENT_FRAMES = 4       # retained bytes, of a session
     GAUGE_RECEIVED_FRAMES = 5   # epoch, of a session
+    GAUGE_PINGS = 6             # sent
+    GAUGE_PINGS_LATE = 7        # of these, counted as lost
     GAUGE_VALUES = 8
 
 cdef struct Lane:
@@ -60,6 +64,7 @@ cdef struct Lane:
     Epoch tx
     Epoch rx
     Queue pending[LANE_CLASSES]
+    uint64_t overtaken[LANE_CLASSES]  # bytes of higher classes since its last turn, while it waited
     Queue wire
     Buf* partial                # a frame whose end is still to come; owned
     Frame head                  # its header, if that was opened
@@ -188,10 +193,20 @@ cdef Result lane_say_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t cod
 # Queue a frame whose header lies in clear at p. With buf, one reference passes to the lane.
 cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf, Account* account,
                       uint32_t priority) noexcept nogil
-cdef inline uint64_t lane_backlog(const Lane* lane) noexcept nogil:
-    return lane.wire.bytes + lane.pending[1].bytes + lane.pending[2].bytes + lane.pending[3].bytes
+# The place in pending where frames of a priority wait.
+cdef inline uint32_t lane_class(uint32_t priority) noexcept nogil:
+    return 3 - priority if priority < 3 else 1
 
-# Seal headers and move frames to wire, until LANE_WIRE bytes are there or nothing waits.
+# What goes before a new frame of that priority.
+cdef inline uint64_t lane_backlog(const Lane* lane, uint32_t priority) noexcept nogil:
+    cdef uint32_t i
+    cdef uint64_t bytes = lane.wire.bytes
+    for i in range(1, lane_class(priority) + 1):
+        bytes += lane.pending[i].bytes
+    return bytes
+
+# Seal headers and move frames to wire, until LANE_WIRE bytes are there or nothing waits. Higher classes go first, but a
+# lower one that waits gets a ninth of the lane at least: a peer that calls all it sends critical must not silence it.
 cdef Result lane_fill(Shard* shard, Lane* lane) noexcept nogil
 
 # The beat of a lane: PING, silence, the deadline of CONFIRM, re-keying.

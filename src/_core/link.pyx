@@ -326,7 +326,7 @@ cdef Result lane_say_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t cod
 
 cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf, Account* account,
                       uint32_t priority) noexcept nogil:
-    cdef uint32_t waits_in = 3 - priority if priority < 3 else 1
+    cdef uint32_t waits_in = lane_class(priority)
     cdef Result answer
     # A relay may drop what it cannot hold; what an edge has sealed must go out.
     if account != NULL:
@@ -338,19 +338,45 @@ cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf
     return answer
 
 
+# The class whose turn it is; LANE_CLASSES: nothing waits.
+cdef uint32_t next_class(const Lane* lane) noexcept nogil:
+    cdef uint32_t i
+    if lane.pending[0].count != 0:
+        return 0
+    for i in range(2, LANE_CLASSES):
+        if lane.pending[i].count != 0 and lane.overtaken[i] >= LANE_OVERTAKEN:
+            return i
+    for i in range(1, LANE_CLASSES):
+        if lane.pending[i].count != 0:
+            return i
+    return LANE_CLASSES
+
+
+# A frame of n bytes goes, of class i: those below it that wait were overtaken.
+cdef void overtake(Lane* lane, uint32_t i, uint32_t n) noexcept nogil:
+    cdef uint32_t j
+    lane.overtaken[i] = 0
+    if i == 0:
+        return
+    for j in range(i + 1, LANE_CLASSES):
+        if lane.pending[j].count != 0:
+            lane.overtaken[j] += n
+
+
 cdef Result lane_fill(Shard* shard, Lane* lane) noexcept nogil:
-    cdef uint32_t i = 0
+    cdef uint32_t i
     cdef Span span
     cdef Result answer = RESULT_OK
-    while lane.wire.bytes < LANE_WIRE and i < LANE_CLASSES and answer == RESULT_OK:
-        if lane.pending[i].count == 0:
-            i += 1
-            continue
+    while lane.wire.bytes < LANE_WIRE and answer == RESULT_OK:
+        i = next_class(lane)
+        if i == LANE_CLASSES:
+            break
         # Past the soft limit the step comes before any other frame, whatever waits.
         if lane_is_up(lane) and epoch_must_rekey(&lane.tx, &shard.limits, shard.now_us):
             answer = lane_rekey(shard, lane)
             continue
         span = queue_pop(&lane.pending[i])
+        overtake(lane, i, span.n)
         answer = lane_wire(shard, lane, &span)
         if span.account != NULL:
             if span.buf != NULL:
@@ -399,6 +425,9 @@ cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil:
         return RESULT_SILENT
     if shard.now_us >= lane.ping_due_us:
         lane.ping_due_us = shard.now_us + shard.probe_us
+        if lane.ping_token != 0 and shard.now_us - lane.ping_sent_us >= LANE_PINGS_LATE * shard.probe_us:
+            figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_PINGS_LATE], 1)
+        figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_PINGS], 1)
         # The last PING may still be under way: then its PONG is what measures.
         if lane.ping_token == 0 or shard.now_us - lane.ping_sent_us > LANE_SILENCE * shard.probe_us:
             shard.token += 1
