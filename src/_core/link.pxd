@@ -30,7 +30,10 @@ cdef enum:
 
 cdef enum:
     LANE_CLASSES = 4            # 0: the lane's own frames; then critical, interactive, normal
-    LANE_WIRE = 262144          # sealed and unsent at most, about
+    LANE_WIRE = 262144          # sealed and unsent at most, about; less on a lane that is slow
+    LANE_WIRE_LEAST = 32768     # never less than the room of a bulk read
+    LANE_WIRE_US = 10000        # of a slow lane: what it carries in this time, for nothing can overtake it
+    LANE_PACE_US = 100000       # how long its rate is measured
     LANE_BACKLOG = 262144       # more waiting than this, and an edge reads no bulk for the lane
     LANE_BACKLOG_SMALL = 524288
     LANE_SILENCE = 4            # probe intervals without a byte
@@ -82,6 +85,9 @@ cdef struct Lane:
     uint64_t round_trip_us
     uint64_t pings_us           # until when ping_tokens was filled
     uint64_t losts_us
+    uint64_t paced_us           # since when its rate is measured,
+    uint64_t paced_bytes        # and what was sent since
+    uint32_t ahead              # LANE_WIRE, or what the lane carries in LANE_WIRE_US
     uint32_t ping_tokens
     uint32_t lost_tokens
     uint32_t number
@@ -94,6 +100,7 @@ cdef struct Lane:
     bint unread                 # it had its share of the turn, and may have more
     bint dirty
     bint buried
+    bint clogged                # its socket was full since the rate is measured
     uint32_t close_code
 
 cdef struct Link:
@@ -205,9 +212,19 @@ cdef inline uint64_t lane_backlog(const Lane* lane, uint32_t priority) noexcept 
         bytes += lane.pending[i].bytes
     return bytes
 
-# Seal headers and move frames to wire, until LANE_WIRE bytes are there or nothing waits. Higher classes go first, but a
+# Seal headers and move frames to wire, until `ahead` bytes are there or nothing waits. Higher classes go first, but a
 # lower one that waits gets a ninth of the lane at least: a peer that calls all it sends critical must not silence it.
 cdef Result lane_fill(Shard* shard, Lane* lane) noexcept nogil
+
+# n bytes were sent; full: the socket takes no more for now.
+cdef inline void lane_sent(Lane* lane, uint64_t n, bint full) noexcept nogil:
+    lane.paced_bytes += n
+    if full:
+        lane.writable = False
+        lane.clogged = True
+
+# Measure the rate: how far ahead of the network a lane is sealed, in `ahead`. True: that has changed.
+cdef bint lane_pace(Shard* shard, Lane* lane) noexcept nogil
 
 # The beat of a lane: PING, silence, the deadline of CONFIRM, re-keying.
 cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil

@@ -116,6 +116,8 @@ cdef Lane* lane_start(Shard* shard, Link* link, int fd, uint16_t index, uint32_t
     lane.heard_us = shard.now_us
     lane.pings_us = shard.now_us
     lane.ping_tokens = LANE_PINGS
+    lane.paced_us = shard.now_us
+    lane.ahead = LANE_WIRE
     wire_put16(body, WIRE_VERSION)
     wire_put16(body + 2, index)
     wire_put32(body + 4, number)
@@ -367,7 +369,7 @@ cdef Result lane_fill(Shard* shard, Lane* lane) noexcept nogil:
     cdef uint32_t i
     cdef Span span
     cdef Result answer = RESULT_OK
-    while lane.wire.bytes < LANE_WIRE and answer == RESULT_OK:
+    while lane.wire.bytes < lane.ahead and answer == RESULT_OK:
         i = next_class(lane)
         if i == LANE_CLASSES:
             break
@@ -414,6 +416,24 @@ cdef Result lane_seal(Shard* shard, Lane* lane, Span* span) noexcept nogil:
     figure_add(&shard.stats.count[COUNT_FRAMES_SENT], 1)
     figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_SENT_FRAMES], 1)
     return answer
+
+
+# Only a lane that is full shows what it can carry. One that is not may be faster than was seen before.
+cdef bint lane_pace(Shard* shard, Lane* lane) noexcept nogil:
+    cdef uint64_t span_us = shard.now_us - lane.paced_us
+    cdef uint64_t ahead = 2 * <uint64_t>lane.ahead
+    cdef uint32_t before = lane.ahead
+    if span_us < LANE_PACE_US:
+        return False
+    if lane.clogged:
+        ahead = lane.paced_bytes * LANE_WIRE_US / span_us
+    if ahead < LANE_WIRE_LEAST:
+        ahead = LANE_WIRE_LEAST
+    lane.ahead = <uint32_t>ahead if ahead < LANE_WIRE else LANE_WIRE
+    lane.paced_us = shard.now_us
+    lane.paced_bytes = 0
+    lane.clogged = False
+    return lane.ahead != before
 
 
 cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil:

@@ -297,7 +297,7 @@ cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
     if used < BULK_ROOM and bears_bulk(self, flow):
         stream = list_pop(&flow.bulk)
         if stream != NULL:
-            used += serve_stream(self, stream, body + used, WIRE_BODY_MAX - used, True)
+            used += serve_stream(self, stream, body + used, bulk_room(flow, used), True)
     if used == 0:
         buf_drop(&shard.pool, buf)
         return False
@@ -305,6 +305,12 @@ cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
     if answer != RESULT_OK:
         edge_session_end(shard, <Session*>flow.session, edge_code(answer), answer, True, True, False)
     return True
+
+
+# A frame leaves as a whole, so on a slow lane it is no larger than what the lane is sealed ahead.
+cdef inline uint32_t bulk_room(const Flow* flow, uint32_t used) noexcept nogil:
+    cdef uint32_t ahead = (<Lane*>flow.lane).ahead
+    return ahead if ahead < WIRE_BODY_MAX - used else WIRE_BODY_MAX - used
 
 
 # What one stream has to say, and its data if may_read; answer how many bytes of records.
