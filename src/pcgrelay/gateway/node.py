@@ -18,6 +18,7 @@ from pcgrelay.config import Address, Config, ListenSettings
 from pcgrelay.errors import RunError
 from pcgrelay.gateway.adverts import Adverts
 from pcgrelay.gateway.opened import Opened, link_listener
+from pcgrelay.model import NodeId
 from pcgrelay.plane import (
     EventsLost,
     ImportWanted,
@@ -171,6 +172,10 @@ class Node(ABC):
     @abstractmethod
     def paths_over(self, link: Link) -> int:
         """Paths that this node leads over a link."""
+
+    def paths_led_to(self, edge: NodeId) -> int:
+        """Paths of others through this node that lead to an edge, or come from it."""
+        return 0
 
     @abstractmethod
     def drain_begun(self) -> None:

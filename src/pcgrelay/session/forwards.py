@@ -120,6 +120,10 @@ class Forwards:
         """How many paths go out over a link."""
         return self._onward.get(link.number, 0)
 
+    def led_to(self, edge: NodeId) -> int:
+        """How many paths lead to an edge, or come from it."""
+        return sum(edge in (forward.source, forward.destination) for forward in set(self._by_key.values()))
+
     def receive(self, link: Link, message: Message) -> None:
         """What a neighbour says about paths. A word on a path that is not known came too late, and is nothing."""
         if isinstance(message, PathOpen):

@@ -55,6 +55,7 @@ class PathEnd:
     out_label: int = 0
     is_open: bool = True
     answered: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    via: tuple[str, ...] = ()  # identities of the relays, as PATH_OPEN named them: known at its end only
     on_carry: Callable[[bytes], None] | None = None
     on_closed: Callable[[int], None] | None = None
 
@@ -118,6 +119,7 @@ class EdgePaths:
         """Take a path that another edge opened; flows and cap may be less than it asked for."""
         end = self._added(link, asked.session, source, asked.marking, asked.priority, flows, cap, initiator=False)
         end.out_label = asked.label
+        end.via = asked.via
         end.answered.set_result(None)
         return end
 
