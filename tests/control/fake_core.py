@@ -363,8 +363,10 @@ class Core:
             else:
                 self._send(lane, LOST, flow, label)
             return
+        # LOST names a label as its receiver sends it, everything else one as it is received.
+        place = 2 if kind == LOST else 1
         for number, session in self.session_table.items():
-            if session.path and session.path[0] == link and label in session.path[1:]:
+            if session.path and session.path[0] == link and label == session.path[place]:
                 self._session_frame(number, session, kind, flow, body)
                 return
 

@@ -312,6 +312,7 @@ HEALTHY = Status(
             lanes_up=4,
             lanes=4,
             rtt_ms=1.234,
+            health="ok",
             sent_bytes=123_456_789,
             received_bytes=2048,
         ),

@@ -394,10 +394,11 @@ class Edge(Node):
         ]
         return found or [SessionFact(Health.NONE, 0, failures)]
 
-    def _is_well(self, exporter: Exporter) -> bool:
+    def _is_well(self, exporter: Exporter, was_well: bool) -> bool:
         now = self.clock.monotonic_ms()
         return any(
-            session.state is State.UP or (session.state is State.STALLED and now - session.stalled_ms < STALL_BORNE_MS)
+            session.state is State.UP
+            or (was_well and session.state is State.STALLED and now - session.stalled_ms < STALL_BORNE_MS)
             for session in self.sessions.with_key(key_of(exporter))
         )
 

@@ -50,14 +50,20 @@ class Imported:
         """The highest class that streams have, if their exporter allows it."""
         return Priority.CRITICAL if self.settings.priority is None else self.settings.priority
 
-    def weigh(self, is_well: Callable[[Exporter], bool], now_ms: int) -> None:
-        """Look at each exporter once more: what was away has to be well for a while before it is preferred again."""
-        well = {exporter.edge for exporter in self.exporters if is_well(exporter)}
+    def weigh(self, is_well: Callable[[Exporter, bool], bool], now_ms: int) -> None:
+        """Look at each exporter once more: what was away has to be well for a while before it is preferred again.
+
+        is_well is given an exporter, and whether it was well before.
+        """
+        well = {each.edge for each in self.exporters if is_well(each, self._was_well(each.edge))}
         for edge in well | set(self.steadiness):
             steadiness = self.steadiness.get(edge, Steadiness()).after(edge in well, now_ms)
             self.steadiness[edge] = steadiness
             if edge not in well and now_ms - steadiness.since_ms > FORGET_MS:
                 del self.steadiness[edge]
+
+    def _was_well(self, edge: NodeId) -> bool:
+        return self.steadiness.get(edge, Steadiness()).is_well
 
     def is_steady(self, edge: NodeId, now_ms: int) -> bool:
         """Whether an exporter may have the place that its precedence gives it."""
