@@ -58,7 +58,13 @@ class NarrowWire:
                 near, _ = self._server.accept()
                 far = socket.socket()
                 far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-                far.connect(self._target)
+                try:
+                    far.connect(self._target)
+                except OSError:
+                    # Nobody listens there yet.
+                    near.close()
+                    far.close()
+                    continue
                 for sock in (near, far):
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
