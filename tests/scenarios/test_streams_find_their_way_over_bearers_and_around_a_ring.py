@@ -27,9 +27,9 @@ def ways(node: Node, edge: Node) -> list[dict[str, Any]]:
 
 
 def leading(node: Node) -> str:
-    """The bearer over which the paths of a node lead."""
-    (link,) = [link for link in node.status().links if link.paths]
-    return link.bearer
+    """The bearer over which all paths of a node lead; nothing while they move."""
+    found = [link.bearer for link in node.status().links if link.paths]
+    return found[0] if len(found) == 1 else ""
 
 
 def test_two_bearers_to_one_neighbour(tmp_path: Path, figure: Callable[[str], None]) -> None:
