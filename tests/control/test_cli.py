@@ -403,7 +403,7 @@ def test_status_of_a_healthy_node(invoke: Invoke, node: Path) -> None:
         assert (answer.code, answer.err) == (0, "")
         assert "up for 1 d 2 h" in answer.out
         link = next(line for line in answer.out.splitlines() if line.startswith("relay-1"))
-        words = "relay-1.hub.example psn out up ok AES-256-GCM X25519MLKEM768 4/4 1.23 ms 0% 118 MiB 2.0 KiB"
+        words = "relay-1.hub.example psn out up ok AES-256-GCM X25519MLKEM768 4/4 1.23 ms 0 % 118 MiB 2.0 KiB"
         assert " ".join(link.split()) == words
         assert "reset_by_target" not in answer.out
         more = invoke("status", "-c", node, "--streams").out

@@ -131,7 +131,7 @@ def troubles(status: Status) -> list[str]:
         elif link.lanes_up < link.lanes:
             found.append(f"The link to {link.peer} has {link.lanes_up} of {link.lanes} lanes.")
         elif link.health == "failing":
-            late = f"{link.loss:.0%} of its probes are late or lost"
+            late = f"{100 * link.loss:.0f} % of its probes are late or lost"
             found.append(f"The link to {link.peer} over {link.bearer} is failing: {late}.")
     for service in status.services:
         if service.state not in ("ready", "draining"):

@@ -14,7 +14,7 @@ from pcgrelay.admin.answers import EXPLAIN_PATH, EdgeExplained, ExplainAnswer, S
 from pcgrelay.admin.client import ask
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import RunError, StatusProblem
-from pcgrelay.output import Layout, Row, count, milliseconds, print_json, print_table, styled, terminal
+from pcgrelay.output import Layout, Row, count, milliseconds, percent, print_json, print_table, styled, terminal
 
 EPILOG = """\b
 Examples:
@@ -72,7 +72,7 @@ def _print(console: Console, answer: ExplainAnswer) -> None:
 def _print_edges(console: Console, edges: tuple[EdgeExplained, ...]) -> None:
     rows = [
         Row(
-            [edge.edge, edge.precedence, str(edge.weight), edge.priority, f"{edge.share:.0%}"],
+            [edge.edge, edge.precedence, str(edge.weight), edge.priority, percent(edge.share)],
             [f"not taken: {edge.why_not}"] if edge.why_not else [],
         )
         for edge in edges
@@ -88,14 +88,14 @@ def _print_ways(console: Console, ways: tuple[WayExplained, ...]) -> None:
     for way in ways:
         path = ["chosen" if way.chosen else "-", " > ".join(way.hops)]
         against = [f"not taken: {way.why_not}"] if way.why_not else []
-        health = [way.link, way.health, f"{way.lanes_up}/{way.lanes}", milliseconds(way.rtt_ms), f"{way.loss:.0%}"]
+        health = [way.link, way.health, f"{way.lanes_up}/{way.lanes}", milliseconds(way.rtt_ms), percent(way.loss)]
         choice = [way.precedence, str(way.weight), count(way.paths)]
         wide.append(Row([*path, way.bearer, *health, *choice, way.suite, way.group], against))
         first = (
             f"first hop over {way.bearer}: {way.link}, {way.health}, {way.lanes_up}/{way.lanes} lanes, "
-            f"{milliseconds(way.rtt_ms)}, {way.loss:.0%} lost"
+            f"{milliseconds(way.rtt_ms)}, {percent(way.loss)} lost"
         )
-        order = f"{way.precedence}, weight {way.weight}, paths {way.paths}; {way.suite}, {way.group}"
+        order = f"{way.precedence}, weight {way.weight}, paths led: {count(way.paths)}; {way.suite}, {way.group}"
         narrow.append(Row(path, [first, order, *against]))
     console.print()
     columns = ["bearer", "link", "health", ">lanes", ">rtt", ">loss", "precedence", ">weight", ">paths"]

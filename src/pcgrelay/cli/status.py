@@ -13,7 +13,7 @@ from pcgrelay.admin.client import read_status
 from pcgrelay.admin.status import LinkStatus, RouteStatus, ServiceStatus, Status, troubles
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import StatusProblem
-from pcgrelay.output import Layout, Row, count, duration, milliseconds, print_json, print_table, size, terminal
+from pcgrelay.output import Layout, Row, count, duration, milliseconds, percent, print_json, print_table, size, terminal
 
 EPILOG = """\b
 Examples:
@@ -93,7 +93,7 @@ def _print_links(console: Console, links: tuple[LinkStatus, ...]) -> None:
         figures = [
             f"{link.lanes_up}/{link.lanes}",
             milliseconds(link.rtt_ms),
-            f"{link.loss:.0%}",
+            percent(link.loss),
             size(link.sent_bytes),
             size(link.received_bytes),
         ]
