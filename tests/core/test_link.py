@@ -153,6 +153,43 @@ def test_an_unknown_pong_is_counted_and_no_fault() -> None:
     assert peer.lane.state == "UP"
 
 
+def test_probes_without_an_answer_are_counted_as_lost() -> None:
+    world, link, wire = up()
+    near = wire.ends[0]
+    world.wait(3)
+    sent, lost = near.pings
+    assert sent >= 5
+    assert lost == 0
+    found = []
+    for _ in range(3):
+        world.pass_time(500_000)
+        link.nodes[0].turn()
+        near.take()  # and nobody gets it
+        found.append((near.pings[0] - sent, near.pings[1]))
+    # One that is out for two intervals is lost.
+    assert found == [(1, 0), (2, 0), (3, 1)]
+
+
+def test_a_slow_lane_is_sealed_less_far_ahead() -> None:
+    world, _link, wire = up()
+    near = wire.ends[0]
+
+    def second(rate: int, full: bool) -> int:
+        world.pass_time(1_000_000)
+        return near.pace(rate, full)
+
+    most, least = 262_144, 32_768
+    assert second(1_000, False) == most
+    assert second(10_000_000, True) == pytest.approx(100_000, rel=0.05)
+    assert second(1_000, True) == least
+    assert second(0, True) == least
+    # What is not full shows no rate, and may be fast.
+    assert [second(0, False) for _ in range(4)] == [2 * least, 4 * least, most, most]
+    assert second(1 << 40, True) == most
+    # Within the tenth of a second in which it is measured nothing changes.
+    assert near.pace(1, True) == most
+
+
 @pytest.mark.parametrize("size", [0, 1, 65_536])
 def test_padding_of_any_size_means_nothing(size: int) -> None:
     peer = Peer()
