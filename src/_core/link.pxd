@@ -100,7 +100,7 @@ cdef struct Lane:
     bint unread                 # it had its share of the turn, and may have more
     bint dirty
     bint buried
-    bint clogged                # its socket was full since the rate is measured
+    bint clogged                # its socket was full since then
     uint32_t close_code
 
 cdef struct Link:
@@ -217,11 +217,16 @@ cdef inline uint64_t lane_backlog(const Lane* lane, uint32_t priority) noexcept 
 cdef Result lane_fill(Shard* shard, Lane* lane) noexcept nogil
 
 # n bytes were sent; full: the socket takes no more for now.
-cdef inline void lane_sent(Lane* lane, uint64_t n, bint full) noexcept nogil:
+cdef inline void lane_sent(Shard* shard, Lane* lane, uint64_t n, bint full) noexcept nogil:
     lane.paced_bytes += n
-    if full:
-        lane.writable = False
+    if not full:
+        return
+    lane.writable = False
+    if not lane.clogged:
+        # From here on it shows what it can carry.
         lane.clogged = True
+        lane.paced_us = shard.now_us
+        lane.paced_bytes = 0
 
 # Measure the rate: how far ahead of the network a lane is sealed, in `ahead`. True: that has changed.
 cdef bint lane_pace(Shard* shard, Lane* lane) noexcept nogil

@@ -418,14 +418,15 @@ cdef Result lane_seal(Shard* shard, Lane* lane, Span* span) noexcept nogil:
     return answer
 
 
-# Only a lane that is full shows what it can carry. One that is not may be faster than was seen before.
+# Only a lane that is full all the time shows what it can carry: a burst that it has swallowed says nothing. One that is
+# not full may be faster than was seen before.
 cdef bint lane_pace(Shard* shard, Lane* lane) noexcept nogil:
     cdef uint64_t span_us = shard.now_us - lane.paced_us
     cdef uint64_t ahead = 2 * <uint64_t>lane.ahead
     cdef uint32_t before = lane.ahead
     if span_us < LANE_PACE_US:
         return False
-    if lane.clogged:
+    if lane.clogged and (not lane.writable or lane_backlog(lane, 0) != 0):
         ahead = lane.paced_bytes * LANE_WIRE_US / span_us
     if ahead < LANE_WIRE_LEAST:
         ahead = LANE_WIRE_LEAST

@@ -120,7 +120,8 @@ cdef class Lane:
         """So many bytes went out, and the socket is full; answer how far ahead the lane is sealed from then on."""
         if self.lane == NULL:
             raise Closed
-        lane_sent(self.lane, sent, full)
+        self.lane.writable = True
+        lane_sent(self.node.shard, self.lane, sent, full)
         lane_pace(self.node.shard, self.lane)
         return self.lane.ahead
 

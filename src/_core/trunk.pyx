@@ -321,7 +321,7 @@ cdef Result lane_send(Worker* self, Lane* lane) noexcept nogil:
         figure_add(&self.shard.stats.count[COUNT_BYTES_SENT], <uint64_t>sent)
         figure_add(&gauge_at(lane.link.gauge, self.shard.index)[GAUGE_SENT_BYTES], <uint64_t>sent)
         queue_sent(&lane.wire, &self.shard.pool, <uint64_t>sent)
-        lane_sent(lane, <uint64_t>sent, <uint64_t>sent < asked)
+        lane_sent(&self.shard, lane, <uint64_t>sent, <uint64_t>sent < asked)
     return RESULT_OK
 
 

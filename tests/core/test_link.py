@@ -174,19 +174,30 @@ def test_a_slow_lane_is_sealed_less_far_ahead() -> None:
     world, _link, wire = up()
     near = wire.ends[0]
 
-    def second(rate: int, full: bool) -> int:
-        world.pass_time(1_000_000)
-        return near.pace(rate, full)
-
     most, least = 262_144, 32_768
-    assert second(1_000, False) == most
-    assert second(10_000_000, True) == pytest.approx(100_000, rel=0.05)
-    assert second(1_000, True) == least
-    assert second(0, True) == least
+
+    def second(rate: int) -> int:
+        """A second in which its socket is full from the beginning to the end."""
+        near.pace(0, True)
+        world.pass_time(1_000_000)
+        return near.pace(rate, True)
+
+    def burst(size: int) -> int:
+        """A second in which its socket was full, and is not any more."""
+        near.pace(size, True)
+        world.pass_time(1_000_000)
+        return near.pace(0, False)
+
+    assert burst(1_000) == most
+    assert second(10_000_000) == pytest.approx(100_000, rel=0.05)
+    assert second(1_000) == least
+    assert second(0) == least
     # What is not full shows no rate, and may be fast.
-    assert [second(0, False) for _ in range(4)] == [2 * least, 4 * least, most, most]
-    assert second(1 << 40, True) == most
+    assert [burst(1_000) for _ in range(4)] == [2 * least, 4 * least, most, most]
+    assert second(1 << 40) == most
     # Within the tenth of a second in which it is measured nothing changes.
+    near.pace(0, True)
+    world.pass_time(90_000)
     assert near.pace(1, True) == most
 
 
