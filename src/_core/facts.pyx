@@ -4,8 +4,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from pcgrelay._core.atomics cimport figure_get, small_figure_get
 from pcgrelay._core.link cimport (
-    GAUGE_LANES_UP, GAUGE_MIX, GAUGE_RECEIVED_BYTES, GAUGE_RECEIVED_FRAMES, GAUGE_ROUND_TRIP, GAUGE_SENT_BYTES,
-    GAUGE_SENT_FRAMES, GAUGE_VALUES, Gauge,
+    GAUGE_LANES_UP, GAUGE_MIX, GAUGE_PINGS, GAUGE_PINGS_LATE, GAUGE_RECEIVED_BYTES, GAUGE_RECEIVED_FRAMES,
+    GAUGE_ROUND_TRIP, GAUGE_SENT_BYTES, GAUGE_SENT_FRAMES, GAUGE_VALUES, Gauge,
 )
 from pcgrelay._core.mailbox cimport (
     EVENT_IMPORT_WANTED, EVENT_LANE_DOWN, EVENT_LANE_UP, EVENT_SESSION_STALLED, EVENT_STREAM_END, Event,
@@ -131,7 +131,8 @@ cdef dict facts_link(Gauge* gauge):
         "lanes_up": gauge_sum(gauge, GAUGE_LANES_UP), "rtt_us": gauge_max(gauge, GAUGE_ROUND_TRIP),
         "sent_bytes": gauge_sum(gauge, GAUGE_SENT_BYTES), "received_bytes": gauge_sum(gauge, GAUGE_RECEIVED_BYTES),
         "sent_frames": gauge_sum(gauge, GAUGE_SENT_FRAMES), "received_frames": gauge_sum(gauge, GAUGE_RECEIVED_FRAMES),
-        "mix": gauge_max(gauge, GAUGE_MIX)}
+        "mix": gauge_max(gauge, GAUGE_MIX),
+        "pings": gauge_sum(gauge, GAUGE_PINGS), "pings_late": gauge_sum(gauge, GAUGE_PINGS_LATE)}
 
 
 cdef dict facts_session(Gauge* gauge):

@@ -140,6 +140,8 @@ cdef Lane* lane_start(Shard* shard, Link* link, int fd, uint16_t index, uint32_t
     lane.heard_us = shard.now_us
     lane.pings_us = shard.now_us
     lane.ping_tokens = LANE_PINGS
+    lane.paced_us = shard.now_us
+    lane.ahead = LANE_WIRE
     wire_put16(body, WIRE_VERSION)
     wire_put16(body + 2, index)
     wire_put32(body + 4, number)
@@ -364,7 +366,7 @@ cdef Result lane_say_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t cod
 
 cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf, Account* account,
                       uint32_t priority) noexcept nogil:
-    cdef uint32_t waits_in = 3 - priority if priority < 3 else 1
+    cdef uint32_t waits_in = lane_class(priority)
     cdef Result answer
     # A relay may drop what it cannot hold; what an edge has sealed must go out.
     if account != NULL:
@@ -376,19 +378,45 @@ cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf
     return answer
 
 
+# The class whose turn it is; LANE_CLASSES: nothing waits.
+cdef uint32_t next_class(const Lane* lane) noexcept nogil:
+    cdef uint32_t i
+    if lane.pending[0].count != 0:
+        return 0
+    for i in range(2, LANE_CLASSES):
+        if lane.pending[i].count != 0 and lane.overtaken[i] >= LANE_OVERTAKEN:
+            return i
+    for i in range(1, LANE_CLASSES):
+        if lane.pending[i].count != 0:
+            return i
+    return LANE_CLASSES
+
+
+# A frame of n bytes goes, of class i: those below it that wait were overtaken.
+cdef void overtake(Lane* lane, uint32_t i, uint32_t n) noexcept nogil:
+    cdef uint32_t j
+    lane.overtaken[i] = 0
+    if i == 0:
+        return
+    for j in range(i + 1, LANE_CLASSES):
+        if lane.pending[j].count != 0:
+            lane.overtaken[j] += n
+
+
 cdef Result lane_fill(Shard* shard, Lane* lane) noexcept nogil:
-    cdef uint32_t i = 0
+    cdef uint32_t i
     cdef Span span
     cdef Result answer = RESULT_OK
-    while lane.wire.bytes < LANE_WIRE and i < LANE_CLASSES and answer == RESULT_OK:
-        if lane.pending[i].count == 0:
-            i += 1
-            continue
+    while lane.wire.bytes < lane.ahead and answer == RESULT_OK:
+        i = next_class(lane)
+        if i == LANE_CLASSES:
+            break
         # Past the soft limit the step comes before any other frame, whatever waits.
         if lane_is_up(lane) and lane_must_rekey(shard, lane):
             answer = lane_rekey(shard, lane)
             continue
         span = queue_pop(&lane.pending[i])
+        overtake(lane, i, span.n)
         answer = lane_wire(shard, lane, &span)
         if span.account != NULL:
             if span.buf != NULL:
@@ -428,6 +456,25 @@ cdef Result lane_seal(Shard* shard, Lane* lane, Span* span) noexcept nogil:
     return answer
 
 
+# Only a lane that is full all the time shows what it can carry: a burst that it has swallowed says nothing. One that is
+# not full may be faster than was seen before.
+cdef bint lane_pace(Shard* shard, Lane* lane) noexcept nogil:
+    cdef uint64_t span_us = shard.now_us - lane.paced_us
+    cdef uint64_t ahead = 2 * <uint64_t>lane.ahead
+    cdef uint32_t before = lane.ahead
+    if span_us < LANE_PACE_US:
+        return False
+    if lane.clogged and (not lane.writable or lane_backlog(lane, 0) != 0):
+        ahead = lane.paced_bytes * LANE_WIRE_US / span_us
+    if ahead < LANE_WIRE_LEAST:
+        ahead = LANE_WIRE_LEAST
+    lane.ahead = <uint32_t>ahead if ahead < LANE_WIRE else LANE_WIRE
+    lane.paced_us = shard.now_us
+    lane.paced_bytes = 0
+    lane.clogged = False
+    return lane.ahead != before
+
+
 cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil:
     cdef uint8_t body[8]
     cdef Result answer
@@ -437,6 +484,9 @@ cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil:
         return RESULT_SILENT
     if shard.now_us >= lane.ping_due_us:
         lane.ping_due_us = shard.now_us + shard.probe_us
+        if lane.ping_token != 0 and shard.now_us - lane.ping_sent_us >= LANE_PINGS_LATE * shard.probe_us:
+            figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_PINGS_LATE], 1)
+        figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_PINGS], 1)
         # The last PING may still be under way: then its PONG is what measures.
         if lane.ping_token == 0 or shard.now_us - lane.ping_sent_us > LANE_SILENCE * shard.probe_us:
             shard.token += 1

@@ -10,8 +10,8 @@ from pcgrelay._core.epoch cimport limits_set
 from pcgrelay._core.handle cimport HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
-    Gauge, Lane, Link, Shard, gauge_drop, lane_is_up, lane_say, lane_tick, link_add, link_find, link_mix,
-    shard_events_pass, shard_renew,
+    Gauge, Lane, Link, Shard, gauge_drop, lane_is_up, lane_say, link_add, link_find, link_mix, shard_events_pass,
+    shard_renew,
 )
 from pcgrelay._core.linux cimport (
     EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, SIG_SETMASK, close,
@@ -38,7 +38,7 @@ from pcgrelay._core.stats cimport CAUSE_SHUTDOWN, COUNT_TURNS
 from pcgrelay._core.stream cimport Stream
 from pcgrelay._core.timer cimport Timer, wheel_pop, wheel_start
 from pcgrelay._core.trunk cimport (
-    trunk_add, trunk_code, trunk_end, trunk_event, trunk_flush, trunk_link_end, trunk_read_on,
+    trunk_add, trunk_code, trunk_end, trunk_event, trunk_flush, trunk_link_end, trunk_read_on, trunk_tick,
 )
 from pcgrelay._core.wire cimport CODE_DRAINING, FRAME_DRAIN, WIRE_LANES_MAX, wire_put32
 from pcgrelay._core.worker cimport (
@@ -224,7 +224,7 @@ cdef void tick(Worker* self) noexcept nogil:
     self.next_tick_us = shard.now_us + WORKER_TICK_US
     while lane != NULL:
         following = lane.next
-        answer = lane_tick(shard, lane)
+        answer = trunk_tick(self, lane)
         if answer != RESULT_OK:
             trunk_end(self, lane, answer, trunk_code(answer))
         lane = following

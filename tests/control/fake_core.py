@@ -295,7 +295,7 @@ class Core:
         for *_, routes in imports:
             for session, precedence, weight in routes:
                 assert session in self.session_table
-                assert 1 <= precedence <= 3
+                assert 1 <= precedence <= 6
                 assert 0 <= weight <= 100
         self.published = {"exports": list(exports), "imports": list(imports), "grants": dict(grants)}
 
@@ -392,8 +392,10 @@ class Core:
             else:
                 self._send(lane, LOST, flow, label)
             return
+        # LOST names a label as its receiver sends it, everything else one as it is received.
+        place = 2 if kind == LOST else 1
         for number, session in self.session_table.items():
-            if session.path and session.path[0] == link and label in session.path[1:]:
+            if session.path and session.path[0] == link and label == session.path[place]:
                 self._session_frame(number, session, kind, flow, body)
                 return
 

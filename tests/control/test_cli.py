@@ -313,6 +313,7 @@ HEALTHY = Status(
             lanes_up=4,
             lanes=4,
             rtt_ms=1.234,
+            health="ok",
             sent_bytes=123_456_789,
             received_bytes=2048,
             generation=3,
@@ -422,7 +423,8 @@ def test_status_of_a_healthy_node(invoke: Invoke, node: Path) -> None:
         assert (answer.code, answer.err) == (0, "")
         assert "up for 1 d 2 h" in answer.out
         link = next(line for line in answer.out.splitlines() if line.startswith("relay-1"))
-        words = "relay-1.hub.example psn out up AES-256-GCM X25519MLKEM768 4/4 1.23 ms 118 MiB 2.0 KiB 1 min 5 s (3)"
+        figures = "4/4 1.23 ms 0 % 118 MiB 2.0 KiB 1 min 5 s (3)"
+        words = f"relay-1.hub.example psn out up ok AES-256-GCM X25519MLKEM768 {figures}"
         assert " ".join(link.split()) == words
         session = next(line for line in answer.out.splitlines() if line.startswith("met-1"))
         words = "met-1.met.police.example relay-1.hub.example out up AES-256-GCM X25519MLKEM768 12"

@@ -177,15 +177,20 @@ def test_secrets_of_renewals_are_forgotten(realm: Realm) -> None:
     # The newest and the one before are kept, by both cores here; older ones are gone.
     for number, kept in ((1, False), (2, False), (3, True), (4, True)):
         for what in (f"link {link} renewal {number}", f"session {session} renewal {number}"):
-            assert (digest_found(what.encode()) >= present) is kept, what
+            assert is_there(what, present) is kept, what
     for node in (a, b):
         node.core.session_close(session, 0)
         node.core.link_close(link, 0)
         node.wait_kind(native.EVENT_LANE_DOWN)
     for number in (3, 4):
         for what in (f"link {link} renewal {number}", f"session {session} renewal {number}"):
-            assert digest_found(what.encode()) < present, what
+            assert not is_there(what, present), what
     del held
+
+
+def is_there(what: str, present: int) -> bool:
+    """Whether a secret is in memory. A block that the search read may hold the needle once more, so the least counts."""
+    return min(digest_found(what.encode()) for _ in range(3)) >= present
 
 
 def test_calls_that_are_refused_wipe_the_secret_too(realm: Realm) -> None:

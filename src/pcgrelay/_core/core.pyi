@@ -181,7 +181,10 @@ class Core:
     def per_worker(self) -> list[dict[str, int]]:
         """For each worker: lanes, streams, sent_bytes, received_bytes."""
     def links(self) -> dict[int, dict[str, int]]:
-        """For each link: lanes_up, rtt_us, sent_bytes, received_bytes, sent_frames, received_frames."""
+        """For each link: lanes_up, rtt_us, sent_bytes, received_bytes, sent_frames, received_frames, pings, pings_late.
+
+        A ping whose answer took longer than two probe intervals is late.
+        """
     def sessions(self) -> dict[int, dict[str, int]]:
         """For each session: flows_up, streams, retained_bytes, sent_bytes, received_bytes, epoch."""
     def memory(self) -> dict[str, int]:

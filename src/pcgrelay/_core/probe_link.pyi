@@ -34,6 +34,9 @@ class Lane:
         """TCP failed."""
     def close(self, code: int = 0) -> bytes:
         """Close it in order; answer the last bytes."""
+    def pace(self, sent: int, full: bool) -> int: ...
+    @property
+    def pings(self) -> tuple[int, int]: ...
     def say(self, kind: int, body: bytes) -> None:
         """Send any lane frame, well formed or not."""
 

@@ -157,6 +157,7 @@ class SessionUp(Record, frozen=True, kw_only=True):
     flows: int
     cap: int
     marking: int
+    priority: int = 0
     suite: str
     group: str
     tls_suite: str

@@ -25,6 +25,7 @@ from pcgrelay.routing.catalogue import (
     passed_on,
     path_refusal,
 )
+from pcgrelay.routing.choice import Candidate, choose
 from pcgrelay.session.allowance import Allowance
 from pcgrelay.session.identity import IdentityRefused
 from pcgrelay.session.link import Link
@@ -46,17 +47,19 @@ class Adverts:
         self,
         presence: Presence,
         links: dict[int, Link],
+        load: Callable[[Link], int],
         changed: Callable[[], None],
         say: Say,
         clock: Clock,
     ) -> None:
-        """changed is called whenever an edge came, went or changed what it offers."""
+        """load: how many paths a link leads; changed is called when an edge came, went or changed what it offers."""
         self.catalogue = Catalogue()
         self.refused: dict[str, int] = {}
         self._presence = presence
         self._me = presence.config.node.id
         self._passes_on = presence.config.node.role is Role.RELAY
         self._links = links
+        self._load = load
         self._changed = changed
         self._say = say
         self._clock = clock
@@ -102,16 +105,38 @@ class Adverts:
         To an edge that drains there is no other way than its own link, and its sessions may need one until they end.
         """
 
-        def usable(number: int) -> bool:
-            link = self._links.get(number)
-            return link is not None and link.usable and wanted(link)
+        chosen = choose(self.candidates(edge, lambda link: link.usable and wanted(link)))
+        chosen = chosen or choose(self.candidates(edge, lambda link: link.able and link.peer == edge and wanted(link)))
+        return self._links[chosen.number] if chosen else None
 
-        def its_own(number: int) -> bool:
-            link = self._links.get(number)
-            return link is not None and link.able and link.peer == edge and wanted(link)
+    def better(self, edge: NodeId, link: Link) -> bool:
+        """Whether another link is well while this one is not, or has a better precedence: worth a move.
 
-        best = self.catalogue.best(edge, usable) or self.catalogue.best(edge, its_own)
-        return self._links[best[0]] if best else None
+        A shorter way, a lesser load or a faster one is not: what is far off may change at any time.
+        """
+        chosen = choose(self.candidates(edge, lambda each: each.usable))
+        if chosen is None or chosen.number == link.number or not chosen.is_well:
+            return False
+        return not link.is_well or chosen.precedence < link.standing.settings.precedence
+
+    def candidates(self, edge: NodeId, wanted: Callable[[Link], bool]) -> list[Candidate]:
+        """The links over which neighbours tell of an edge, with all that decides between them."""
+        found = []
+        for number, known in self.catalogue.ways(edge).items():
+            link = self._links.get(number)
+            if link is not None and wanted(link):
+                found.append(
+                    Candidate(
+                        number=number,
+                        relays=len(known.path),
+                        precedence=link.standing.settings.precedence,
+                        weight=link.standing.settings.weight,
+                        is_well=link.is_steady,
+                        load=self._load(link),
+                        round_trip_ms=link.probing.round_trip_ms,
+                    )
+                )
+        return found
 
     def link_up(self, link: Link) -> None:
         """A neighbour is there: tell it all."""

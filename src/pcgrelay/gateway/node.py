@@ -14,10 +14,11 @@ from pcgrelay.audit.log import Log
 from pcgrelay.audit.record import EventsLost as EventsLostRecord
 from pcgrelay.audit.record import Failure, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
 from pcgrelay.clock import Clock
-from pcgrelay.config import Address, Config
+from pcgrelay.config import Address, Config, ListenSettings
 from pcgrelay.errors import RunError
 from pcgrelay.gateway.adverts import Adverts
 from pcgrelay.gateway.opened import Opened, link_listener
+from pcgrelay.model import NodeId
 from pcgrelay.plane import (
     EventsLost,
     ImportWanted,
@@ -54,7 +55,9 @@ class Node(ABC):
         self.say = log.say
         self.presence = Presence(config)
         self.neighbours = Neighbours(self.presence, plane, self, log.say, clock)
-        self.adverts = Adverts(self.presence, self.neighbours.links, self.catalogue_changed, log.say, clock)
+        self.adverts = Adverts(
+            self.presence, self.neighbours.links, self.paths_over, self.catalogue_changed, log.say, clock
+        )
         self.started_ms = clock.monotonic_ms()
         self.draining = False
         self.configuration = ConfigurationStatus(timestamp_s=clock.wall().timestamp())
@@ -170,6 +173,14 @@ class Node(ABC):
         return 0
 
     @abstractmethod
+    def paths_over(self, link: Link) -> int:
+        """Paths that this node leads over a link."""
+
+    def paths_led_to(self, edge: NodeId) -> int:
+        """Paths of others through this node that lead to an edge, or come from it."""
+        return 0
+
+    @abstractmethod
     def drain_begun(self) -> None:
         """Tell others that nothing new is taken."""
 
@@ -201,6 +212,8 @@ class Node(ABC):
         """Once a second."""
         self.neighbours.judge_expiry()
         self.neighbours.renew()
+        if self.neighbours.look(self.plane.links()):
+            self.catalogue_changed()
         self.adverts.tick()
 
     def refusals(self) -> dict[str, int]:
@@ -295,22 +308,22 @@ class Node(ABC):
 
     def _take_listeners(self, opened: Opened) -> None:
         """Listen where the configuration says. Links that came in stay when their listener goes."""
-        wanted = {settings.address: settings.bearer for settings in self.config.listens}
+        wanted = {settings.address: settings for settings in self.config.listens}
         for address in [address for address in self._listeners if address not in wanted]:
             # It closes its port itself.
             self._listeners.pop(address)[1].cancel()
-        for address, bearer in wanted.items():
+        for address, settings in wanted.items():
             if address in self._listeners:
-                self._listeners[address][0].bearer = bearer
+                self._listeners[address][0].settings = settings
             else:
-                listener = self._listener(opened.listeners.pop(address), bearer)
+                listener = self._listener(opened.listeners.pop(address), settings)
                 task = asyncio.create_task(self._guarded(listener.run(), "listener"))
                 self._listeners[address] = (listener, task)
 
-    def _listener(self, sock: socket.socket, bearer: str) -> Listener:
+    def _listener(self, sock: socket.socket, settings: ListenSettings) -> Listener:
         return Listener(
             sock,
-            bearer,
+            settings,
             presence=self.presence,
             neighbours=self.neighbours,
             plane=self.plane,

@@ -72,6 +72,12 @@ class Relay(Node):
     def paths_led(self) -> int:
         return len(self.forwards)
 
+    def paths_over(self, link: Link) -> int:
+        return self.forwards.onward_over(link)
+
+    def paths_led_to(self, edge: NodeId) -> int:
+        return self.forwards.led_to(edge)
+
     def drain_begun(self) -> None:
         """The links tell the neighbours, and these lead nothing new over this relay."""
 

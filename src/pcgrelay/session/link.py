@@ -20,6 +20,8 @@ from enum import Enum, auto
 from typing import Protocol
 
 from pcgrelay.clock import Clock
+from pcgrelay.health.probing import LinkProbing
+from pcgrelay.health.state import Health
 from pcgrelay.session.allowance import Allowance
 from pcgrelay.session.backoff import STEADY_MS, backoff_ms
 from pcgrelay.session.changeover import CHANGEOVER_MS, Changeover
@@ -28,6 +30,7 @@ from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
 from pcgrelay.session.handshake import Established
 from pcgrelay.session.messages import Beat, Code, Drain, Goodbye, Message, Renewed, code_name
 from pcgrelay.session.renewal import Renewal, Schedule
+from pcgrelay.session.standing import Standing
 from pcgrelay.session.tls import HandshakeRefused
 
 BEAT_INTERVAL_MS = 5_000
@@ -79,7 +82,7 @@ class Link:
         established: Established,
         connection: ControlConnection,
         *,
-        bearer: str,
+        standing: Standing,
         plane: LinkPlane,
         observer: LinkWatcher,
         clock: Clock,
@@ -89,7 +92,8 @@ class Link:
         self.number = number
         self.peer = established.peer
         self.peer_role = established.peer_role
-        self.bearer = bearer
+        self.standing = standing
+        self.probing = LinkProbing()
         self.dialled = established.client
         self.lanes = established.lanes
         self.cap = established.cap
@@ -131,6 +135,21 @@ class Link:
             lanes=self.lanes,
             link_id=self.link_id,
         )
+
+    @property
+    def bearer(self) -> str:
+        """The network that it runs over."""
+        return self.standing.settings.bearer
+
+    @property
+    def is_well(self) -> bool:
+        """Whether a path over it would work, and its probes are answered."""
+        return self.able and self.probing.health is not Health.FAILING
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether it is well, and has been for long enough since it last was not."""
+        return self.is_well and self.standing.steadiness.is_steady(self._clock.monotonic_ms())
 
     @property
     def usable(self) -> bool:

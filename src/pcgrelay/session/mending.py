@@ -197,7 +197,7 @@ class Mender:
             session.id,
             session.key.edge,
             marking=session.key.marking,
-            priority=session.priority,
+            priority=session.key.priority,
             flows=session.flows,
             cap=session.cap,
             resume=True,

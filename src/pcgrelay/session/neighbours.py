@@ -1,14 +1,15 @@
 """All links of a node: those it dials, for ever, and those that come in.
 
-There is one link with a neighbour for each bearer and direction. When it is made anew, because the neighbour restarted
-or the control connection was lost, the old one is closed as soon as the new one is up and not before.
+There is one link for each [[link]]. When it is made anew, because the neighbour restarted or the control connection was
+lost, the old one is closed as soon as the new one is up and not before. Of links that come in alike, over bearers that
+this end cannot tell apart, only those that are not well any more are replaced.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -26,7 +27,9 @@ from pcgrelay.audit.record import (
     Throttle,
 )
 from pcgrelay.clock import Clock
-from pcgrelay.config import LinkSettings
+from pcgrelay.config import Address, LinkSettings, ListenSettings
+from pcgrelay.health.probing import LinkProbing
+from pcgrelay.health.steadiness import FORGET_MS
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.routing.policy import link_refusal
 from pcgrelay.session.backoff import STEADY_MS, backoff_ms
@@ -39,12 +42,15 @@ from pcgrelay.session.messages import Code, Message, code_name
 from pcgrelay.session.presence import Presence
 from pcgrelay.session.renewal import Renewal, is_verdict
 from pcgrelay.session.sockets import connected
+from pcgrelay.session.standing import Standing
 from pcgrelay.session.tls import HandshakeRefused
 
 NUMBERS_MOST = 65_535
 LINKS_MOST = 10_000
 FAILURE_LINE_MS = 60_000
 UNKNOWN_MESSAGE = "unknown_message"
+# Of one neighbour, at one listener: as many bearers as anybody has, and no more.
+LINKS_ALIKE_MOST = 8
 
 
 @dataclass(slots=True)
@@ -71,6 +77,7 @@ class Neighbours:
         self._say = say
         self._clock = clock
         self._by_id: dict[bytes, Link] = {}
+        self._standings: dict[tuple[NodeId, bool, Address], Standing] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_number = 0
         self._renewing: set[Link] = set()
@@ -85,9 +92,13 @@ class Neighbours:
     def reload(self) -> None:
         """The configuration has changed: dial what is new, leave what is gone, end what is no longer allowed."""
         settings = self._presence.config.links
-        gone = [wanted for wanted in self.wanted if wanted.settings not in settings]
-        kept = {wanted.settings: wanted for wanted in self.wanted if wanted.settings in settings}
-        self.wanted = [kept.get(each) or Wanted(each) for each in settings]
+        old, self.wanted = self.wanted, []
+        for each in settings:
+            kept = next((wanted for wanted in old if wanted.settings.dials_as(each)), None) or Wanted(each)
+            kept.settings = each
+            self.wanted.append(kept)
+        gone = [wanted for wanted in old if not any(wanted is kept for kept in self.wanted)]
+        self._standings_reload()
         for wanted in self.wanted:
             if wanted.task is None:
                 wanted.task = self._spawn(self._keep(wanted), "dialler")
@@ -97,6 +108,40 @@ class Neighbours:
             if wanted.link is not None:
                 wanted.link.retire("removed")
         self._judge(lambda link: self._refusal(link.peer, link.dialled, link.chain, link.suite, link.group))
+
+    def _standings_reload(self) -> None:
+        config = self._presence.config
+        dialled = {(each.peer, each.address): each for each in config.links}
+        came_in = {each.address: each for each in config.listens}
+        for (peer, is_dialled, address), standing in self._standings.items():
+            found = dialled.get((peer, address)) if is_dialled else came_in.get(address)
+            standing.settings = found or standing.settings
+
+    def look(self, figures: Mapping[int, Mapping[str, int]]) -> bool:
+        """Judge each link by its counters, once a second; answers whether any is otherwise than before."""
+        now, changed = self._clock.monotonic_ms(), False
+        for number, link in self.links.items():
+            of_link = figures.get(number, {})
+            before = link.probing.health
+            link.probing = link.probing.after(
+                sent=of_link.get("pings", 0),
+                lost=of_link.get("pings_late", 0),
+                received_bytes=of_link.get("received_bytes", 0),
+                round_trip_us=of_link.get("rtt_us", 0),
+                lanes_up=bool(link.lanes_up),
+                now_ms=now,
+            )
+            changed = changed or link.probing.health is not before
+        for key, standing in list(self._standings.items()):
+            self._weigh(standing)
+            steadiness = standing.steadiness
+            if not steadiness.is_well and now - steadiness.since_ms > FORGET_MS:
+                del self._standings[key]
+        return changed
+
+    def _weigh(self, standing: Standing) -> None:
+        is_well = any(link.is_well for link in self.links.values() if link.standing is standing)
+        standing.steadiness = standing.steadiness.after(is_well, self._clock.monotonic_ms())
 
     def judge_expiry(self) -> None:
         """End links whose neighbour's certificate has run out; asked once a second."""
@@ -253,10 +298,13 @@ class Neighbours:
         self,
         established: Established,
         connection: ControlConnection,
-        bearer: str,
+        settings: LinkSettings | ListenSettings,
         connect: Callable[[], Awaitable[socket.socket]] | None = None,
     ) -> Link | None:
-        """Take a link in whose handshake is over; nothing if there are too many. connect is there if we dialled."""
+        """Take a link in whose handshake is over; nothing if there are too many. connect is there if we dialled.
+
+        settings: those that it was dialled by, or of the listener that it came in at.
+        """
         number = self._number()
         # Trust and policy may have changed since the handshake began.
         word = self._refusal(
@@ -269,7 +317,7 @@ class Neighbours:
                 number,
                 established,
                 connection,
-                bearer=bearer,
+                standing=self._standing(established, settings),
                 plane=self._plane,
                 observer=self,
                 clock=self._clock,
@@ -281,7 +329,7 @@ class Neighbours:
             self.refuse_count(word or ("too_many_links" if number is None else "link_refused_by_core"))
             return None
         # A second attempt while the first has no lanes yet: the peer has given the first one up.
-        for old in self._others_like(link):
+        for old in self._replaced_by(link):
             if not old.lanes_up:
                 old.close("replaced")
         self.links[number] = link
@@ -293,7 +341,9 @@ class Neighbours:
 
     def link_up(self, link: Link) -> None:
         self._shut_out.discard(link.peer)
-        replaced = self._others_like(link)
+        replaced = self._replaced_by(link)
+        link.probing = LinkProbing()
+        self._weigh(link.standing)
         self._say(
             LinkUp(
                 link=link.number,
@@ -312,6 +362,7 @@ class Neighbours:
             old.close("replaced")
 
     def link_control_lost(self, link: Link, reason: str) -> None:
+        self._weigh(link.standing)
         self._say(LinkControlLost(link=link.number, peer=link.peer.dotted, reason=reason))
         self._observer.link_control_lost(link, reason)
 
@@ -333,11 +384,13 @@ class Neighbours:
         )
 
     def link_lane_down(self, link: Link, index: int, code: int, reason: str) -> None:
+        self._weigh(link.standing)
         self._say(LaneDown(link=link.number, peer=link.peer.dotted, index=index, code=code_name(code), reason=reason))
 
     def link_down(self, link: Link, reason: str) -> None:
         self.links.pop(link.number, None)
         self._by_id.pop(link.link_id, None)
+        self._weigh(link.standing)
         if link.unknown_total:
             self.refused[UNKNOWN_MESSAGE] = self.refused.get(UNKNOWN_MESSAGE, 0) + link.unknown_total
         if reason == REFUSED_BY_PEER:
@@ -396,7 +449,7 @@ class Neighbours:
         except BaseException:
             sock.close()
             raise
-        return self.add(established, connection, settings.bearer, connect)
+        return self.add(established, connection, settings, connect)
 
     def _failed(self, wanted: Wanted, reason: str, cause: str) -> None:
         settings = wanted.settings
@@ -416,12 +469,18 @@ class Neighbours:
 
     # -- odds and ends -----------------------------------------------------------------------------------------
 
-    def _others_like(self, link: Link) -> list[Link]:
-        return [
-            other
-            for other in self.links.values()
-            if other is not link and (other.peer, other.bearer, other.dialled) == (link.peer, link.bearer, link.dialled)
-        ]
+    def _standing(self, established: Established, settings: LinkSettings | ListenSettings) -> Standing:
+        key = (established.peer, established.client, settings.address)
+        return self._standings.setdefault(key, Standing(settings))
+
+    def _replaced_by(self, link: Link) -> list[Link]:
+        """The links that this one takes the place of, oldest first."""
+        alike = [other for other in self.links.values() if other is not link and other.standing is link.standing]
+        if link.dialled:
+            return alike
+        living = [other for other in alike if other.controlled]
+        surplus = living[: max(0, len(living) + 1 - LINKS_ALIKE_MOST)]
+        return [other for other in alike if other not in living or other in surplus]
 
     def _number(self) -> int | None:
         """The number longest unused, since events of a link that has just gone may still be on their way."""

@@ -30,6 +30,7 @@ class Key:
 
     edge: NodeId
     marking: int
+    priority: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -39,7 +40,6 @@ class Session:
     id: bytes
     key: Key
     initiator: bool
-    priority: int
     began_ms: int
     state: State = State.ASKING
     number: int = 0

@@ -36,7 +36,7 @@ from pcgrelay.session.session import Key, Session, State
 from pcgrelay.session.tls import HandshakeRefused
 
 SESSIONS_MOST = 4_096
-SESSIONS_OF_A_PEER_MOST = 16
+SESSIONS_OF_A_PEER_MOST = 32  # three markings in three classes, begun by either side
 HANDSHAKES_MOST = 64
 HANDSHAKES_OF_A_PEER_MOST = 4
 GLARE = "glare"
@@ -124,6 +124,15 @@ class Sessions:
             if session.initiator and session.state is State.UP and session.path and session.path.link is link:
                 self._mender.mend(session)
 
+    def move_back(self, is_better: Callable[[NodeId, Link], bool]) -> None:
+        """Once a second: lead sessions over a better link if there is one, with all their streams."""
+        for session in list(self._by_id.values()):
+            path = session.path
+            if not session.initiator or session.state is not State.UP or session.mending or path is None:
+                continue
+            if path.link.usable and is_better(session.key.edge, path.link):
+                self._mender.mend(session)
+
     def judge(self, refusal: Callable[[Session], str | None]) -> None:
         """End the sessions that are refused now, in one word."""
         for session in list(self._by_id.values()):
@@ -189,6 +198,7 @@ class Sessions:
                 flows=session.flows,
                 cap=session.cap,
                 marking=session.key.marking,
+                priority=session.key.priority,
                 suite=session.suite.title,
                 group=session.group,
                 tls_suite=session.tls_suite,
@@ -263,7 +273,7 @@ class Sessions:
         if link is None:
             raise PathRefused(Code.UNREACHABLE, NO_ROUTE, self._me.uri)
         tried.append(link)
-        session = self._added(os.urandom(16), key, initiator=True, priority=0)
+        session = self._added(os.urandom(16), key, initiator=True)
         flows = min(self._presence.config.node.lanes, link.lanes)
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -272,7 +282,7 @@ class Sessions:
                     session.id,
                     key.edge,
                     marking=key.marking,
-                    priority=0,
+                    priority=key.priority,
                     flows=flows,
                     cap=min(self._cap_for(flows), link.cap),
                     resume=False,
@@ -346,7 +356,7 @@ class Sessions:
             flows=session.flows,
             cap=session.cap,
             marking=session.key.marking,
-            priority=session.priority,
+            priority=session.key.priority,
         )
         session.state = State.STARTING
         # What the peer may open must be known before it can open anything.
@@ -371,13 +381,13 @@ class Sessions:
         if asked.resume:
             self._mender.resume_asked(self._by_id.get(asked.session), link, asked, source)
             return
-        key = Key(source, asked.marking)
+        key = Key(source, asked.marking, asked.priority)
         if word := self._setup_refusal(asked, key):
             self.paths.refuse(link, asked, Code.BUSY, word, is_fault=word != GLARE)
             return
         flows = min(asked.flows, self._presence.config.node.lanes, link.lanes)
         cap = min(asked.cap, self._cap_for(flows), link.cap, CAP_MOST_BYTES)
-        if cap < CAP_LEAST_BYTES or not 1 <= asked.marking <= 3:
+        if cap < CAP_LEAST_BYTES or not 1 <= asked.marking <= 3 or asked.priority > 2:
             self.paths.refuse(link, asked, Code.VIOLATION, "malformed")
             return
         try:
@@ -385,7 +395,7 @@ class Sessions:
         except PathRefused as refused:
             self.paths.refuse(link, asked, refused.code, refused.reason)
             return
-        session = self._added(asked.session, key, initiator=False, priority=asked.priority)
+        session = self._added(asked.session, key, initiator=False)
         session.path = end
         self.spawn(self._answer(session, end), "answer")
 
@@ -410,8 +420,8 @@ class Sessions:
     def _deadline_s(self) -> float:
         return self._presence.config.policy.handshake_deadline_ms / 1000
 
-    def _added(self, identifier: bytes, key: Key, *, initiator: bool, priority: int) -> Session:
-        session = Session(identifier, key, initiator, priority, self._clock.monotonic_ms())
+    def _added(self, identifier: bytes, key: Key, *, initiator: bool) -> Session:
+        session = Session(identifier, key, initiator, self._clock.monotonic_ms())
         self._by_id[identifier] = session
         return session
 
