@@ -52,6 +52,7 @@ class Node(ABC):
         self.config = config
         self.plane = plane
         self.clock = clock
+        self.log = log
         self.say = log.say
         self.presence = Presence(config)
         self.neighbours = Neighbours(self.presence, plane, self, log.say, clock)
