@@ -131,6 +131,7 @@ cdef Result lane_feed(Worker* self, Lane* lane, uint64_t part, uint8_t* p, uint6
     cdef Frame frame
     cdef Buf* buf
     cdef uint64_t used = 0
+    cdef bint scarce
     cdef Result answer
     while lane.partial != NULL:
         buf = lane.partial
@@ -155,7 +156,12 @@ cdef Result lane_feed(Worker* self, Lane* lane, uint64_t part, uint8_t* p, uint6
         if answer != RESULT_OK:
             return answer
         lane.partial = NULL
-        answer = take_frame(self, lane, &frame, buf_data(buf), buf)
+        # It may lie in the reserve, which is for what passes through: a reader that stands still may not keep it. Its
+        # stream copies what it can pay for, or ends.
+        scarce = self.role == WORKER_EDGE and self.shard.pool.used > self.shard.pool.limit
+        answer = take_frame(self, lane, &frame, buf_data(buf), NULL if scarce else buf)
+        if scarce:
+            port_deliver(self)
         buf_drop(&self.shard.pool, buf)
         if answer != RESULT_OK:
             return answer
