@@ -9,13 +9,13 @@ from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.frame cimport Frame, frame_is_lane
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
-    GAUGE_RECEIVED_BYTES, GAUGE_SENT_BYTES, LANE_CLASSES, LANE_CLOSED, Lane, Link, Shard, gauge_at, lane_dirty,
-    lane_fill, lane_is_up, lane_keep, lane_next, lane_pace, lane_say, lane_sent, lane_start, lane_stop, lane_take,
-    lane_tick, link_find, link_remove, shard_event,
+    GAUGE_RECEIVED_BYTES, GAUGE_SENT_BYTES, LANE_CLASSES, LANE_CLOSED, LANE_UNREAD, Lane, Link, Shard, gauge_at,
+    lane_dirty, lane_fill, lane_is_up, lane_keep, lane_next, lane_pace, lane_say, lane_sent, lane_start, lane_stop,
+    lane_take, lane_tick, link_find, link_remove, shard_event,
 )
 from pcgrelay._core.linux cimport (
     EAGAIN, EINTR, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, IPPROTO_TCP,
-    MSG_NOSIGNAL, TCP_NODELAY, TCP_NOTSENT_LOWAT, close, errno, msghdr, readv, sendmsg, setsockopt,
+    MSG_NOSIGNAL, TCP_NODELAY, TCP_NOTSENT_LOWAT, TCP_USER_TIMEOUT, close, errno, msghdr, readv, sendmsg, setsockopt,
 )
 from pcgrelay._core.mailbox cimport EVENT_LANE_DOWN, Event, Order
 from pcgrelay._core.port cimport port_deliver
@@ -360,12 +360,15 @@ cdef void trunk_add(Worker* self, Order* order) noexcept nogil:
     cdef Lane* lane = NULL
     cdef Event* event
     cdef int one = 1
+    # Who sends but no longer reads is never silent, and its windows would hold what waits for it for ever.
+    cdef int unread_ms = <int>(LANE_UNREAD * shard.probe_us / 1000)
     if link != NULL and order.b < link.lane_count:
         lane = lane_start(shard, link, order.fd, <uint16_t>order.b, <uint32_t>order.c, order.secret)
     OPENSSL_cleanse(order.secret, 32)
     if lane != NULL:
         setsockopt(order.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
         set_lowat(lane)
+        setsockopt(order.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unread_ms, sizeof(unread_ms))
         lane.next = shard.lanes
         if lane.next != NULL:
             lane.next.prev = lane
