@@ -17,10 +17,11 @@ from wires import connected, read_exactly
 from witness import counts
 
 SPARE = 3
-FLOOD = 900  # fewer than the kernel keeps in its queue: what is beyond tries again by itself a second later
+FLOOD = 500  # fewer than the kernel keeps in its queue: what is beyond tries again by itself a second later
 WATCHED_S = 2.0
 CPU_MOST = 0.03
 RECOVERED_S = 1.0
+FLOOD_RECOVERED_S = 2.0  # the whole flood is served first; on a free machine this takes a tenth
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_an_importing_edge_in_a_flood_of_connects(made: Scene, figure: Callable[
         with connected(made.door) as fresh:
             assert talks(fresh, b"after")
         recovered_s = time.monotonic() - begun
-        assert recovered_s < RECOVERED_S
+        assert recovered_s < FLOOD_RECOVERED_S
     after = counts(made.met)
     assert after["accept_failed_total"] > before["accept_failed_total"]
     until(lambda: made.met.descriptors <= descriptors + 1, 10, "descriptors are as before")
