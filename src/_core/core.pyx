@@ -43,8 +43,7 @@ EVENT_STREAM_OPEN = mailbox.EVENT_STREAM_OPEN
 EVENT_EVENTS_LOST = mailbox.EVENT_EVENTS_LOST
 EVENT_LINK_RENEWED = mailbox.EVENT_LINK_RENEWED
 EVENT_SESSION_RENEWED = mailbox.EVENT_SESSION_RENEWED
-ROLE_EDGE = 1
-ROLE_RELAY = 2
+ROLE_EDGE, ROLE_RELAY = 1, 2
 IMPORT_DOWN, IMPORT_PENDING, IMPORT_LIVE = route.IMPORT_DOWN, route.IMPORT_PENDING, route.IMPORT_LIVE
 EXPORT_READY, EXPORT_DRAIN, EXPORT_UNRESOLVED = route.EXPORT_READY, route.EXPORT_DRAIN, route.EXPORT_UNRESOLVED
 
@@ -92,7 +91,7 @@ cdef class Core:
 
     def __init__(self, *, int workers, uint64_t memory_bytes, int role, uint64_t probe_interval_ms=500,
                  uint64_t handshake_deadline_ms=10000, uint64_t wait_ms=5000, uint64_t linger_ms=60000,
-                 uint64_t rekey_frames=0, uint64_t rekey_bytes=0, uint64_t rekey_ms=0):
+                 uint32_t keepalive_s=60, uint64_t rekey_frames=0, uint64_t rekey_bytes=0, uint64_t rekey_ms=0):
         cdef uint32_t i
         cdef Shard* shard
         if self._workers != NULL:
@@ -126,6 +125,7 @@ cdef class Core:
             shard.handshake_us = handshake_deadline_ms * 1000
             shard.wait_us = wait_ms * 1000
             shard.linger_us = linger_ms * 1000
+            shard.keepalive_s = keepalive_s
             limits_set(&shard.limits, rekey_frames, rekey_bytes, rekey_ms * 1000)
 
     def __dealloc__(self):
@@ -192,6 +192,7 @@ cdef class Core:
         self._send(self._count - 1, order)
 
     cdef _tell(self, OrderKind kind, uint64_t a, uint64_t b):
+        self._alive()
         cdef Order* order = new_order(kind)
         order.a, order.b = a, b
         self._send_all(order)
@@ -363,7 +364,6 @@ cdef class Core:
         self._send_all(order)
 
     def path_remove(self, uint32_t path) -> None:
-        self._alive()
         self._tell(mailbox.ORDER_PATH_REMOVE, path, 0)
 
     # -- sessions of an edge
@@ -459,7 +459,6 @@ cdef class Core:
             self._send(i, order)
 
     def import_unlisten(self, uint32_t number) -> None:
-        self._alive()
         self._tell(mailbox.ORDER_UNLISTEN, number, 0)
 
     def limits(self, *, uint64_t rekey_frames=0, uint64_t rekey_bytes=0, uint64_t rekey_ms=0) -> None:
@@ -470,8 +469,10 @@ cdef class Core:
         self._send_all(order)
 
     def drain(self) -> None:
-        self._alive()
         self._tell(mailbox.ORDER_DRAIN, 0, 0)
+
+    def probe_every(self, uint64_t milliseconds) -> None:
+        self._tell(mailbox.ORDER_PROBE, milliseconds * 1000, 0)
 
     # -- facts
 

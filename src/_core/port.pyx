@@ -16,8 +16,9 @@ from pcgrelay._core.link cimport LANE_BACKLOG, LANE_BACKLOG_SMALL, LANE_WIRE, La
 from pcgrelay._core.linux cimport (
     EAGAIN, ECONNREFUSED, EINPROGRESS, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN,
     EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, IPPROTO_TCP, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC,
-    SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_LINGER, TCP_NODELAY, accept4, close, connect, errno,
-    getsockopt, linger, msghdr, readv, recv, sendmsg, setsockopt, shutdown, sockaddr, socket,
+    SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SO_LINGER, TCP_KEEPCNT, TCP_KEEPIDLE,
+    TCP_KEEPINTVL, TCP_NODELAY, accept4, close, connect, errno, getsockopt, linger, msghdr, readv, recv, sendmsg,
+    setsockopt, shutdown, sockaddr, socket,
 )
 from pcgrelay._core.mailbox cimport ORDER_STREAM, Order, mailbox_put, order_new
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
@@ -38,6 +39,7 @@ cdef enum:
     BUNDLE_SPARE = 256          # room that a bundle keeps for what a stream says besides its data
     BULK_ROOM = 32768           # a bulk read gets at least so much room
     BULK_FRAMES = 4             # frames of one bulk read
+    KEEPALIVE_PROBES = 4        # unanswered ones, spread over keepalive_s, end a connection
 
 
 # -- streams: the application's side ----------------------------------------------------------------------------------
@@ -74,6 +76,19 @@ cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session) no
         return
     if not worker_watch(self, &stream.handle, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, EPOLL_CTL_ADD):
         edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
+
+
+# What every connection of an application has. One whose machine went without a word is found by TCP's own probes.
+cdef void port_tune(Worker* self, int fd) noexcept nogil:
+    cdef int one = 1
+    cdef int count = KEEPALIVE_PROBES
+    cdef int idle_s = <int>self.shard.keepalive_s
+    cdef int again_s = (idle_s + KEEPALIVE_PROBES - 1) / KEEPALIVE_PROBES
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s))
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &again_s, sizeof(again_s))
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count))
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one))
 
 
 # Give an accepted socket to another worker.
@@ -139,7 +154,7 @@ cdef void connect_failed(Worker* self, Stream* stream, int error) noexcept nogil
 # Try the next address of the target; the deadline is one for all of them.
 cdef void connect_next(Worker* self, Stream* stream, int error) noexcept nogil:
     cdef const Target* target
-    cdef int fd, one = 1
+    cdef int fd
     while True:
         target = edge_target(&self.shard, stream)
         if target == NULL:
@@ -150,7 +165,7 @@ cdef void connect_next(Worker* self, Stream* stream, int error) noexcept nogil:
         if fd < 0:
             edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
             return
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+        port_tune(self, fd)
         if connect(fd, <const sockaddr*>target.address, target.length) == 0 or errno == EINPROGRESS:
             break
         error = errno
@@ -422,12 +437,11 @@ cdef uint32_t serve_stream(Worker* self, Stream* stream, uint8_t* p, uint32_t ro
 
 cdef void port_listen(Worker* self, Order* order) noexcept nogil:
     cdef Listener* listener = <Listener*>calloc(1, sizeof(Listener))
-    cdef int one = 1
     if listener == NULL:
         close(order.fd)
         return
     # Connections inherit it, so that none needs a call of its own.
-    setsockopt(order.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+    port_tune(self, order.fd)
     listener.handle.kind = HANDLE_LISTENER
     listener.handle.fd = order.fd
     listener.number = <uint32_t>order.a

@@ -130,6 +130,7 @@ class Plane:
             role=int(node.role),
             handshake_deadline_ms=policy.handshake_deadline_ms,
             **_limits(policy),
+            probe_interval_ms=policy.probe_interval_ms,
         )
         self.IMPORT_DOWN: int = native.IMPORT_DOWN
         self.IMPORT_PENDING: int = native.IMPORT_PENDING
@@ -318,6 +319,9 @@ class Plane:
 
     def drain(self) -> None:
         self._called(self._core.drain)
+
+    def probe_every(self, milliseconds: int) -> None:
+        self._called(self._core.probe_every, milliseconds)
 
     def streams(self) -> int:
         return int(self._core.streams())

@@ -48,6 +48,7 @@ class Core:
 
     workers: number of data-plane threads, 1 to 64. memory_bytes: budget of all buffers together.
     Threads run from `start` to `stop`; `stop` joins them and may be called twice.
+    keepalive_s: a connection of an application that is silent for so long is asked by TCP whether it still lives.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Core:
         handshake_deadline_ms: int = 10_000,
         wait_ms: int = 5_000,
         linger_ms: int = 60_000,
+        keepalive_s: int = 60,
         rekey_frames: int = 0,
         rekey_bytes: int = 0,
         rekey_ms: int = 0,
@@ -170,6 +172,8 @@ class Core:
         """Soft limits of a key from now on; 0, or more than that of the protocol: that of the protocol."""
     def drain(self) -> None:
         """Stop accepting: listeners are closed, OPEN is answered RESET(DRAINING). Streams that run go on."""
+    def probe_every(self, milliseconds: int) -> None:
+        """Probe lanes that often from now on, and count silence anew."""
 
     # -- facts
     def streams(self) -> int:

@@ -66,7 +66,7 @@ class Adverts:
         self._offers: tuple[Offer, ...] = ()
         self._own: Signed | None = None
         self._own_sequence = 0
-        self._renew_s = 0
+        self._renew_ms = 0
         self._told: dict[tuple[int, NodeId], tuple[int, tuple[str, ...]]] = {}
         self._throttle = Throttle(LINE_INTERVAL_MS)
         self._proofs: dict[int, Allowance] = {}  # by link
@@ -177,17 +177,18 @@ class Adverts:
 
     def tick(self) -> None:
         """Forget what has run out, and renew the own entry at half of its life."""
-        now_s = self._now_s()
-        expired = self.catalogue.expire(now_s)
+        now_ms = self._clock.monotonic_ms()
+        expired = self.catalogue.expire(now_ms)
         for edge in expired:
             self._tell_all(edge)
         if expired:
             self._changed()
-        if self._own is not None and now_s >= self._renew_s:
+        if self._own is not None and now_ms >= self._renew_ms:
             self.offer(self._offers)
 
     def _proved(self, link: Link, signed: Signed, path: tuple[str, ...]) -> Known:
-        entry = entry_read(signed, self._now_s())
+        now_s = int(self._clock.wall().timestamp())
+        entry = entry_read(signed, now_s)
         if word := path_refusal(path, entry.edge, link.peer.uri, self._me.uri):
             raise EntryRefused(word)
         try:
@@ -201,7 +202,8 @@ class Adverts:
         if newest is None or newest.signed != signed:
             self._proof_spent(link)
             entry_proved(signed, entry, lambda chain: self._presence.chain_refusal(list(chain)), self._identity)
-        return Known(signed, edge, entry.sequence, entry.not_after, entry.offers, path)
+        lives_until_ms = self._clock.monotonic_ms() + (entry.not_after - now_s) * 1000
+        return Known(signed, edge, entry.sequence, lives_until_ms, entry.offers, path)
 
     def _proof_spent(self, link: Link) -> None:
         """A proof is dear. Beyond what a neighbour may cause, it is dropped unseen."""
@@ -234,7 +236,7 @@ class Adverts:
         now = self._clock.wall()
         now_s = int(now.timestamp())
         self._own_sequence = max(self._own_sequence + 1, int(now.timestamp() * 1000))
-        self._renew_s = now_s + LIFE_S // 2
+        self._renew_ms = self._clock.monotonic_ms() + LIFE_S * 1000 // 2
         self._own = entry_signed(
             self._me,
             self._offers,
@@ -283,6 +285,3 @@ class Adverts:
         suppressed = self._throttle.admit(f"{link.number} {reason}", self._clock.monotonic_ms())
         if suppressed is not None:
             self._say(EntryRefusedRecord(peer=link.peer.dotted, edge="", reason=reason, suppressed=suppressed))
-
-    def _now_s(self) -> int:
-        return int(self._clock.wall().timestamp())
