@@ -402,6 +402,7 @@ cdef Result take_frame(Shard* shard, Session* session, Flow* flow, uint32_t type
         figure_set(&gauge_at(session.gauge, shard.index)[GAUGE_SENT_FRAMES], flow.retained_bytes)
     elif type == FRAME_RESUME:
         answer = take_resume(shard, session, flow, body)
+        figure_set(&gauge_at(session.gauge, shard.index)[GAUGE_SENT_FRAMES], flow.retained_bytes)
     elif type == FRAME_FLOW_CLOSE:
         if wire_get16(body + 2) != 0:
             return RESULT_BAD_FIELD

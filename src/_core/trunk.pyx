@@ -372,4 +372,4 @@ cdef void trunk_add(Worker* self, Order* order) noexcept nogil:
     event.b = <long long>order.b
     event.c = <long long>order.c
     event.d = CODE_BUSY
-    event.e = RESULT_NO_MEMORY
+    event.e = result_reason(RESULT_NO_MEMORY)
