@@ -13,7 +13,7 @@ from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
     GAUGE_LANES_UP, GAUGE_MIX, GAUGE_RECEIVED_BYTES, GAUGE_RECEIVED_FRAMES, GAUGE_SENT_BYTES, GAUGE_SENT_FRAMES, Gauge,
-    Lane, Link, Shard, gauge_at, gauge_drop, lane_is_up, lane_push, lane_say_lost, link_find, shard_event,
+    Lane, Link, Shard, gauge_at, gauge_drop, lane_is_up, lane_push, lane_say_unknown, link_find, shard_event,
 )
 from pcgrelay._core.mailbox cimport EVENT_FLOW_UP, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event
 from pcgrelay._core.map cimport map_find, map_next, map_put, map_take
@@ -26,7 +26,7 @@ from pcgrelay._core.stats cimport (
     COUNT_DUPLICATES, COUNT_GAPS, COUNT_REKEYS, COUNT_REKEYS_MIXED, COUNT_RESUMES, COUNT_UNKNOWN_FLOWS,
 )
 from pcgrelay._core.wire cimport (
-    CODE_UNKNOWN, FRAME_ACK, FRAME_BUNDLE, FRAME_FLOW_CLOSE, FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_RESUME,
+    FRAME_ACK, FRAME_BUNDLE, FRAME_FLOW_CLOSE, FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_RESUME,
     WIRE_PREFIX, wire_get16, wire_get64, wire_put16,
 )
 
@@ -326,7 +326,7 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
     if mine == NULL:
         figure_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
         figure_add(&shard.stats.refused[<int>RESULT_UNKNOWN_FLOW], 1)
-        lane_say_lost(shard, lane, frame.flow, CODE_UNKNOWN)
+        lane_say_unknown(shard, lane, frame.flow)
         return RESULT_DUPLICATE
     flow[0] = mine
     answer = flow_open(mine, frame, wire, shard.now_us)

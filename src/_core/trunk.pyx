@@ -20,7 +20,7 @@ from pcgrelay._core.linux cimport (
 from pcgrelay._core.mailbox cimport EVENT_LANE_DOWN, Event, Order
 from pcgrelay._core.port cimport port_deliver
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
-from pcgrelay._core.relay cimport relay_cut, relay_frame, relay_lost
+from pcgrelay._core.relay cimport relay_cut, relay_frame, relay_lane_down, relay_lost
 from pcgrelay._core.result cimport (
     RESULT_CONFIRM_TIMEOUT, RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK,
     RESULT_PEER_CLOSED, RESULT_REPLACED, RESULT_SILENT, RESULT_SOCKET, Result, result_place,
@@ -241,6 +241,8 @@ cdef void trunk_end(Worker* self, Lane* lane, Result reason, uint32_t code) noex
         lane.link.lanes[lane.index] = NULL
         if self.role == WORKER_EDGE:
             session_lane_down(shard, lane, code)
+        else:
+            relay_lane_down(shard, lane.link.number, lane.index)
     lane_stop(shard, lane)
     close(lane.handle.fd)
     lane.handle.fd = -1
