@@ -5,6 +5,8 @@ PYTHON = .venv/bin/python
 WITH_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 FUZZ_SECONDS = 60
 FUZZ_SECONDS_IN_TEST = 10
+SEEDS = 10000
+FROM = 0
 PYTEST_ARGS =
 # Under a sanitiser Python's own allocator would hide over-reads; memory that lives until exit is no leak of ours.
 SANITISER_ENV = PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
@@ -19,7 +21,7 @@ SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py
 # spread at all, if that is allowed here.
 AT_FIXED_PLACES = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build demo test lint types fuzz asan tsan bench bench-count bench-report annotate clean
+.PHONY: help setup build demo test lint types fuzz simulate asan tsan bench bench-count bench-report annotate clean
 
 help: ## Show this list.
 	@echo 'pcgrelay: a secure relay gateway between organisations.'
@@ -43,7 +45,7 @@ test: ## Run everything: lint, types, all tests, and a short fuzz run.
 	@sh scripts/setup test
 	@$(MAKE) --no-print-directory lint types
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
-	$(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/core tests/control tests/source
+	$(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/core tests/control tests/source tests/simulation
 	$(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/scenarios
 
 lint: | $(PYTHON) ## Check the style of the Python and the Cython sources.
@@ -56,6 +58,9 @@ types: | $(PYTHON) ## Check the types, and the stubs against the built modules.
 
 fuzz: | $(PYTHON) ## Run each fuzz harness for FUZZ_SECONDS (60 unless told).
 	$(PYTHON) tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
+
+simulate: | $(PYTHON) ## Run SEEDS simulated worlds (10,000 unless told, about three minutes), beginning with seed FROM.
+	$(PYTHON) -m tests.simulation --seeds $(SEEDS) --from $(FROM)
 
 asan: | $(PYTHON) ## Run the core tests and a scenario under AddressSanitizer and UndefinedBehaviorSanitizer.
 	PCGRELAY_BUILD=asan $(PYTHON) setup.py --quiet build
