@@ -5,7 +5,8 @@ from pcgrelay._core.atomics cimport figure_add, figure_set
 from pcgrelay._core.buf cimport Buf, Pool, buf_data, buf_drop, buf_take, pool_alloc, pool_free
 from pcgrelay._core.epoch cimport key_expand_number
 from pcgrelay._core.flow cimport (
-    FLOW_RESUME_AGAIN_US, FLOW_RESUMING, FLOW_UP, Flow, flow_ack, flow_break, flow_confirm, flow_header,
+    FLOW_RESUME_AGAIN_US, FLOW_RESUME_DOUBLINGS, FLOW_RESUMING, FLOW_UP, Flow, flow_ack, flow_break, flow_confirm,
+    flow_header,
     flow_must_rekey, flow_open, flow_pause, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_take_ack,
     flow_take_confirm, flow_take_rekey, flow_take_resume, flow_volatile,
 )
@@ -222,6 +223,7 @@ cdef Result attach(Shard* shard, Session* session, Flow* flow, bint path_is_new)
         flow.lane = NULL
         return RESULT_OK
     flow.lane = lane
+    flow.unanswered = 0
     if flow.confirmed_tx and path_is_new and not session.initiator:
         if flow.state == FLOW_UP:
             figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], -1)
@@ -469,7 +471,10 @@ cdef Result session_tick(Shard* shard, Session* session) noexcept nogil:
         flow = session.flows[i]
         if flow == NULL or flow.lane == NULL or answer != RESULT_OK:
             continue
-        if flow.state == FLOW_RESUMING and shard.now_us - flow.resume_sent_us > FLOW_RESUME_AGAIN_US:
+        if flow.state == FLOW_RESUMING and shard.now_us - flow.resume_sent_us > FLOW_RESUME_AGAIN_US << flow.unanswered:
+            # An answer may only be late, behind much that waits on a slow way; what is asked anew makes it void.
+            if flow.unanswered < FLOW_RESUME_DOUBLINGS:
+                flow.unanswered += 1
             answer = flow_break(flow, shard.now_us)
             if answer == RESULT_OK:
                 answer = say_resume(shard, flow)
