@@ -4,32 +4,31 @@ It holds what outlives a worker's thread, turns calls into orders, and events in
 """
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from pcgrelay._core cimport mailbox, route
-from pcgrelay._core.aead cimport aead_key_length, aead_load
-from pcgrelay._core.atomics cimport flag_raise
-from pcgrelay._core.epoch cimport EPOCH_SOFT_BYTES, EPOCH_SOFT_FRAMES, EPOCH_SOFT_US
+from pcgrelay._core.aead cimport aead_key_length
+from pcgrelay._core.crew cimport Crew, LinkEntry, SessionEntry, crew_order
 from pcgrelay._core.facts cimport (
     facts_cause, facts_counters, facts_link, facts_memory, facts_refusal, facts_services,
     facts_session, facts_streams, facts_workers,
 )
-from pcgrelay._core.keys cimport LinkKeys, keys_check, keys_dial, keys_start, keys_take, keys_wipe
+from pcgrelay._core.keys cimport keys_check, keys_dial, keys_start, keys_take
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
-from pcgrelay._core.link cimport Gauge, Shard, gauge_drop, gauge_new
-from pcgrelay._core.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, pthread_join, read
-from pcgrelay._core.loop cimport loop_launch, loop_start, loop_stop
+from pcgrelay._core.link cimport gauge_new
+from pcgrelay._core.linux cimport close, read
 from pcgrelay._core.mailbox cimport (
     ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LISTEN, ORDER_PATH_ADD,
     ORDER_PATH_REMOVE, ORDER_SESSION_ADD, ORDER_SESSION_CLOSE, ORDER_SESSION_PATH, ORDER_TABLES, ORDER_UNLISTEN,
-    Event, Order, OrderKind, Outbox, mailbox_put, order_free, order_new, outbox_start, outbox_stop, outbox_take,
+    Event, Order, order_free, outbox_take,
 )
 from pcgrelay._core.result cimport RESULT_OK
 from pcgrelay._core.route cimport Tables, tables_drop, tables_hold
 from pcgrelay._core.tables cimport tables_fill
 from pcgrelay._core.wire cimport WIRE_LANES_MAX, WIRE_PREAMBLE
-from pcgrelay._core.worker cimport Worker, worker_wake
+from pcgrelay._core.worker cimport WORKER_EDGE, WORKER_RELAY, worker_wake
+
+from pcgrelay._core.crew import RECORD_LEAST, RECORD_VERSION, CoreError, wiped
 
 EVENT_LANE_UP = mailbox.EVENT_LANE_UP
 EVENT_LANE_DOWN = mailbox.EVENT_LANE_DOWN
@@ -42,8 +41,8 @@ EVENT_IMPORT_WANTED = mailbox.EVENT_IMPORT_WANTED
 EVENT_STREAM_END = mailbox.EVENT_STREAM_END
 EVENT_STREAM_OPEN = mailbox.EVENT_STREAM_OPEN
 EVENT_EVENTS_LOST = mailbox.EVENT_EVENTS_LOST
-ROLE_EDGE = 1
-ROLE_RELAY = 2
+ROLE_EDGE = WORKER_EDGE
+ROLE_RELAY = WORKER_RELAY
 IMPORT_DOWN = route.IMPORT_DOWN
 IMPORT_PENDING = route.IMPORT_PENDING
 IMPORT_LIVE = route.IMPORT_LIVE
@@ -53,17 +52,6 @@ EXPORT_UNRESOLVED = route.EXPORT_UNRESOLVED
 
 cdef enum:
     EVENTS_AT_ONCE = 512
-
-
-cdef Order* new_order(OrderKind kind) except NULL:
-    cdef Order* order = order_new(kind)
-    if order == NULL:
-        raise MemoryError
-    return order
-
-
-class CoreError(Exception):
-    """The core refused a call; the message names the reason."""
 
 
 def refusal_name(int reason) -> str:
@@ -76,152 +64,8 @@ def cause_name(int cause) -> str:
     return facts_cause(cause)
 
 
-cdef class _LinkEntry:
-    """What the face keeps of a link: the secrets its lanes begin from, and its gauges."""
-
-    cdef LinkKeys keys
-    cdef Gauge* gauge
-    cdef bint dialler
-
-    def __dealloc__(self):
-        keys_wipe(&self.keys)
-        gauge_drop(self.gauge)
-
-
-cdef class _SessionEntry:
-    """What the face keeps of a session: its gauges, and how many flows are still to come up."""
-
-    cdef Gauge* gauge
-    cdef uint32_t flows_missing
-
-    def __dealloc__(self):
-        gauge_drop(self.gauge)
-
-
-cdef class Core:
+cdef class Core(Crew):
     """The workers of one node. See core.pyi for the contract of each method."""
-
-    cdef Worker* _workers
-    cdef Outbox _outbox
-    cdef uint32_t _count
-    cdef uint32_t _ready
-    cdef int _event_fd
-    cdef int _role
-    cdef uint64_t _memory
-    cdef bint _stopped
-    cdef dict _links
-    cdef dict _sessions
-
-    def __cinit__(self):
-        self._event_fd = -1
-
-    def __init__(self, *, int workers, uint64_t memory_bytes, int role, uint64_t probe_interval_ms=500,
-                 uint64_t handshake_deadline_ms=10000, uint64_t wait_ms=5000, uint64_t linger_ms=60000,
-                 uint64_t rekey_frames=0, uint64_t rekey_bytes=0, uint64_t rekey_ms=0):
-        cdef uint32_t i
-        cdef Shard* shard
-        if self._workers != NULL:
-            raise CoreError("a core is set up once")
-        if not 1 <= workers <= WIRE_LANES_MAX:
-            raise CoreError(f"workers must be 1 to {WIRE_LANES_MAX}, not {workers}")
-        if memory_bytes < 16777216:
-            raise CoreError(f"memory must be at least 16 MiB, not {memory_bytes} bytes")
-        if role != ROLE_EDGE and role != ROLE_RELAY:
-            raise CoreError(f"role must be ROLE_EDGE or ROLE_RELAY, not {role}")
-        if aead_load() != RESULT_OK:
-            raise CoreError("libcrypto has not all of AES-256-GCM, AES-128-GCM and ChaCha20-Poly1305")
-        self._links = {}
-        self._sessions = {}
-        self._role = role
-        self._memory = memory_bytes
-        self._count = workers
-        self._event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
-        if self._event_fd < 0 or not outbox_start(&self._outbox, self._event_fd):
-            raise CoreError("no descriptor or memory is left for the events of the core")
-        self._workers = <Worker*>calloc(workers, sizeof(Worker))
-        if self._workers == NULL:
-            raise MemoryError
-        for i in range(self._count):
-            if not loop_start(&self._workers[i], self._workers, i, self._count, role, memory_bytes / workers,
-                              &self._outbox, self._event_fd):
-                raise CoreError("no descriptor or memory is left for a worker of the core")
-            self._ready += 1
-            shard = &self._workers[i].shard
-            shard.probe_us = probe_interval_ms * 1000
-            shard.handshake_us = handshake_deadline_ms * 1000
-            shard.wait_us = wait_ms * 1000
-            shard.linger_us = linger_ms * 1000
-            shard.limits.frames = min(rekey_frames or EPOCH_SOFT_FRAMES, EPOCH_SOFT_FRAMES)
-            shard.limits.bytes = min(rekey_bytes or EPOCH_SOFT_BYTES, EPOCH_SOFT_BYTES)
-            shard.limits.us = min(rekey_ms * 1000 or EPOCH_SOFT_US, EPOCH_SOFT_US)
-
-    def __dealloc__(self):
-        self._end()
-        if self._workers != NULL:
-            outbox_stop(&self._outbox)
-        free(self._workers)
-        if self._event_fd >= 0:
-            close(self._event_fd)
-
-    @property
-    def workers(self) -> int:
-        return self._count
-
-    def fileno(self) -> int:
-        return self._event_fd
-
-    def start(self) -> None:
-        cdef uint32_t i
-        self._alive()
-        for i in range(self._count):
-            if not self._workers[i].running and not loop_launch(&self._workers[i]):
-                self._end()
-                raise CoreError("the system gives no thread for a worker")
-
-    def stop(self) -> None:
-        self._end()
-
-    cdef void _end(self):
-        cdef uint32_t i
-        if self._stopped or self._workers == NULL:
-            return
-        self._stopped = True
-        for i in range(self._ready):
-            if self._workers[i].running:
-                flag_raise(&self._workers[i].stopping)
-                worker_wake(self._workers[i].mailbox.wake_fd)
-        for i in range(self._ready):
-            if self._workers[i].running:
-                with nogil:
-                    pthread_join(self._workers[i].thread, NULL)
-                self._workers[i].running = False
-        for i in range(self._ready):
-            loop_stop(&self._workers[i])
-        self._links = {}
-        self._sessions = {}
-
-    cdef _alive(self):
-        if self._stopped:
-            raise CoreError("the core is stopped")
-
-    cdef void _send(self, uint32_t worker, Order* order):
-        if mailbox_put(&self._workers[worker].mailbox, order):
-            worker_wake(self._workers[worker].mailbox.wake_fd)
-
-    # Each worker gets a copy; the order itself goes to the last one.
-    cdef _send_all(self, Order* order):
-        cdef uint32_t i
-        cdef Order* copy
-        for i in range(self._count - 1):
-            copy = new_order(order.kind)
-            memcpy(copy, order, sizeof(Order))
-            self._send(i, copy)
-        self._send(self._count - 1, order)
-
-    cdef _tell(self, OrderKind kind, uint64_t a, uint64_t b):
-        cdef Order* order = new_order(kind)
-        order.a, order.b = a, b
-        self._send_all(order)
 
     # -- events
 
@@ -251,7 +95,7 @@ cdef class Core:
 
     cdef _event(self, const Event* event):
         cdef int kind = event.kind
-        cdef _SessionEntry session
+        cdef SessionEntry session
         if kind == mailbox.EVENT_STREAM_END:
             name = PyBytes_FromStringAndSize(<const char*>event.text, event.text_length)
             return (kind, bool(event.a), event.b, event.c, name, event.d, event.e, event.f, event.g,
@@ -282,7 +126,7 @@ cdef class Core:
 
     def link_add(self, uint32_t link, *, bytearray secret, bytes binding, uint32_t suite, bint dialler, uint32_t lanes,
                  bytes link_id) -> None:
-        cdef _LinkEntry entry = _LinkEntry()
+        cdef LinkEntry entry = LinkEntry()
         cdef Order* order
         cdef int answer
         self._alive()
@@ -302,51 +146,51 @@ cdef class Core:
         entry.gauge = gauge_new(self._count, <int>self._count + 1)
         if entry.gauge == NULL:
             raise MemoryError
-        order = new_order(ORDER_LINK_ADD)
+        order = crew_order(ORDER_LINK_ADD)
         order.a, order.b, order.c, order.d = link, suite, dialler, lanes
         order.pointer = entry.gauge
         memcpy(order.binding, <const char*>binding, 32)
         self._links[link] = entry
         self._send_all(order)
 
-    cdef _LinkEntry _link(self, uint32_t link):
+    cdef LinkEntry _link(self, uint32_t link):
         self._alive()
-        cdef _LinkEntry entry = self._links.get(link)
+        cdef LinkEntry entry = self._links.get(link)
         if entry is None:
             raise CoreError(f"there is no link {link}")
         return entry
 
     def lane_dial(self, uint32_t link, uint32_t index) -> tuple:
-        cdef _LinkEntry entry = self._link(link)
+        cdef LinkEntry entry = self._link(link)
         cdef uint8_t preamble[WIRE_PREAMBLE]
         cdef uint32_t number = 0
-        if index >= entry.keys.lanes:
-            raise CoreError(f"link {link} has no lane {index}")
+        if entry.inherited or index >= entry.keys.lanes:
+            raise CoreError(f"link {link} has no lane {index} to open")
         if keys_dial(&entry.keys, <uint16_t>index, &number, preamble) != RESULT_OK:
             raise CoreError("libcrypto could not derive the keys of the lane")
         return number, PyBytes_FromStringAndSize(<const char*>preamble, WIRE_PREAMBLE)
 
     def lane_check(self, uint32_t link, bytes preamble) -> tuple:
-        cdef _LinkEntry entry = self._link(link)
+        cdef LinkEntry entry = self._link(link)
         cdef uint16_t index = 0
         cdef uint32_t number = 0
-        if len(preamble) != WIRE_PREAMBLE or entry.dialler or keys_check(
+        if len(preamble) != WIRE_PREAMBLE or entry.dialler or entry.inherited or keys_check(
                 &entry.keys, <const uint8_t*><const char*>preamble, &index, &number) != RESULT_OK:
             raise CoreError("bad-preamble")
         return index, number
 
     def lane_add(self, uint32_t link, uint32_t index, uint32_t number, int fd) -> None:
-        cdef _LinkEntry entry
+        cdef LinkEntry entry
         cdef Order* order
         try:
             entry = self._link(link)
-            order = new_order(ORDER_LANE_ADD)
+            order = crew_order(ORDER_LANE_ADD)
         except BaseException:
             close(fd)
             raise
         order.fd = fd
         order.a, order.b, order.c = link, index, number
-        if index >= entry.keys.lanes or keys_take(&entry.keys, number, order.secret) != RESULT_OK:
+        if entry.inherited or index >= entry.keys.lanes or keys_take(&entry.keys, number, order.secret) != RESULT_OK:
             order_free(order)
             close(fd)
             raise CoreError(f"lane {number} of link {link} was not announced, or is used up")
@@ -367,11 +211,11 @@ cdef class Core:
                  uint32_t b_out, uint64_t cap, uint32_t priority) -> None:
         cdef Order* order
         self._alive()
-        if self._role != ROLE_RELAY:
+        if self._role != WORKER_RELAY:
             raise CoreError("only a relay has paths")
         if 0 in (a_in, a_out, b_in, b_out) or priority > 2:
             raise CoreError("a label is never 0, and a priority is 0, 1 or 2")
-        order = new_order(ORDER_PATH_ADD)
+        order = crew_order(ORDER_PATH_ADD)
         order.a, order.b, order.c, order.d = path, a_link, a_in, a_out
         order.e, order.f, order.g = b_link, b_in, b_out
         order.h = (cap << 8) | priority
@@ -385,11 +229,11 @@ cdef class Core:
 
     def session_add(self, uint32_t session, *, bytearray secret, bytes binding, uint32_t suite, bint initiator,
                     uint32_t flows, uint64_t cap, uint32_t marking, uint32_t priority) -> None:
-        cdef _SessionEntry entry = _SessionEntry()
+        cdef SessionEntry entry = SessionEntry()
         cdef Order* order = NULL
         self._alive()
         try:
-            if self._role != ROLE_EDGE:
+            if self._role != WORKER_EDGE:
                 raise CoreError("only an edge has sessions")
             if session == 0 or session in self._sessions:
                 raise CoreError(f"session {session} is known already, or no number for a session")
@@ -397,7 +241,7 @@ cdef class Core:
                 raise CoreError("a session needs a secret and a binding of 32 bytes and a known suite")
             if not 1 <= flows <= WIRE_LANES_MAX or priority > 2 or cap < 131072:
                 raise CoreError("flows are 1 to 64, a priority is 0 to 2, and a cap at least 131,072")
-            order = new_order(ORDER_SESSION_ADD)
+            order = crew_order(ORDER_SESSION_ADD)
             memcpy(order.secret, <char*>secret, 32)
         finally:
             OPENSSL_cleanse(<char*>secret, len(secret))
@@ -413,9 +257,9 @@ cdef class Core:
         self._sessions[session] = entry
         self._send_all(order)
 
-    cdef _SessionEntry _session(self, uint32_t session):
+    cdef SessionEntry _session(self, uint32_t session):
         self._alive()
-        cdef _SessionEntry entry = self._sessions.get(session)
+        cdef SessionEntry entry = self._sessions.get(session)
         if entry is None:
             raise CoreError(f"there is no session {session}")
         return entry
@@ -425,7 +269,7 @@ cdef class Core:
         self._session(session)
         if in_label == 0 or out_label == 0:
             raise CoreError("a label is never 0")
-        order = new_order(ORDER_SESSION_PATH)
+        order = crew_order(ORDER_SESSION_PATH)
         order.a, order.b, order.c, order.d = session, link, in_label, out_label
         self._send_all(order)
 
@@ -445,7 +289,7 @@ cdef class Core:
         except ValueError as fault:
             raise CoreError(str(fault)) from None
         try:
-            order = new_order(ORDER_TABLES)
+            order = crew_order(ORDER_TABLES)
         except BaseException:
             tables_drop(tables)
             raise
@@ -461,7 +305,7 @@ cdef class Core:
         if len(fds) != self._count:
             raise CoreError(f"an import needs one listening socket for each of {self._count} workers, not {len(fds)}")
         for i, fd in enumerate(fds):
-            order = new_order(ORDER_LISTEN)
+            order = crew_order(ORDER_LISTEN)
             order.a = number
             order.fd = fd
             self._send(i, order)
@@ -489,11 +333,11 @@ cdef class Core:
         return facts_workers(self._workers, self._ready)
 
     def links(self) -> dict:
-        cdef _LinkEntry entry
+        cdef LinkEntry entry
         return {link: facts_link(entry.gauge) for link, entry in self._links.items()}
 
     def sessions(self) -> dict:
-        cdef _SessionEntry entry
+        cdef SessionEntry entry
         return {session: facts_session(entry.gauge) for session, entry in self._sessions.items()}
 
     def memory(self) -> dict:

@@ -19,7 +19,7 @@ from pcgrelay._core.linux cimport (
 from pcgrelay._core.mailbox cimport (
     ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LISTEN, ORDER_PATH_ADD,
     ORDER_PATH_REMOVE, ORDER_SESSION_ADD, ORDER_SESSION_CLOSE, ORDER_SESSION_PATH, ORDER_STOP, ORDER_STREAM,
-    ORDER_TABLES, ORDER_UNLISTEN, Order, Outbox, mailbox_start, mailbox_stop, mailbox_take, order_free,
+    ORDER_TABLES, ORDER_UNLISTEN, Order, Outbox, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_take, order_free,
 )
 from pcgrelay._core.map cimport map_any, map_free, map_next
 from pcgrelay._core.port cimport (
@@ -81,6 +81,7 @@ cdef bint loop_launch(Worker* self) noexcept nogil:
     # Signals are the control plane's.
     sigfillset(&all_signals)
     pthread_sigmask(SIG_SETMASK, &all_signals, &before)
+    self.stopping = 0
     self.running = pthread_create(&self.thread, NULL, loop_main, self) == 0
     pthread_sigmask(SIG_SETMASK, &before, NULL)
     return self.running
@@ -191,6 +192,19 @@ cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
     shard_events_pass(shard, &wake)
     if wake:
         worker_wake(self.event_fd)
+
+
+cdef bint loop_settle(Worker* self) noexcept nogil:
+    cdef bint wake = False
+    self.shard.now_us = monotonic_us()
+    take_orders(self)
+    port_deliver(self)
+    trunk_flush(self)
+    free_buried(self, False)
+    shard_events_pass(&self.shard, &wake)
+    if wake:
+        worker_wake(self.event_fd)
+    return mailbox_is_empty(&self.mailbox) and self.shard.dirty_streams == NULL and self.shard.dirty_lanes == NULL
 
 
 cdef int wait_ms(Worker* self, int timeout_ms) noexcept nogil:

@@ -34,11 +34,16 @@ EXPORT_READY: Final[int]
 EXPORT_DRAIN: Final[int]  # OPEN is answered RESET(DRAINING)
 EXPORT_UNRESOLVED: Final[int]  # OPEN is answered RESET(UNREACHABLE), cause target-unresolved
 
+RECORD_VERSION: Final[int]  # of the state record that this writes
+RECORD_LEAST: Final[int]  # the oldest that it reads
+
 class CoreError(Exception):
     """The core refused a call; the message names the reason."""
 
 def refusal_name(reason: int) -> str: ...
 def cause_name(cause: int) -> str: ...
+def wiped(secret: bytearray | memoryview) -> None:
+    """Overwrite what held secrets."""
 
 @final
 class Core:
@@ -68,6 +73,23 @@ class Core:
         """A descriptor that is readable while `events` has something."""
     def start(self) -> None: ...
     def stop(self) -> None: ...
+
+    # -- hand-over to another process (docs/decisions/0009)
+    def freeze(self) -> None:
+        """Have all workers end with the turn they are in; `start` lets them go on as if nothing had been."""
+    def settle(self) -> bool:
+        """While frozen: carry out all orders; whether nothing is left of them. Their events are there now."""
+    def handover_size(self) -> int:
+        """While frozen and settled: the length of the state record."""
+    def handover_write(self, record: bytearray | memoryview) -> list[int]:
+        """Write the state, keys too, into a record of exactly that length; answer the descriptors that belong to it."""
+    def handover_read(self, record: bytearray | memoryview, fds: Sequence[int]) -> list[int]:
+        """Be what the record says, in a core that is not started; answer the descriptors that nothing came for.
+
+        The others are its own from here on. CoreError: nothing is left but `abandon`.
+        """
+    def abandon(self) -> None:
+        """Wipe all keys and be of no more use, without a word or an end to any connection: another process has them."""
     def events(self, limit: int = 4096) -> list[tuple[object, ...]]: ...
 
     # -- links
