@@ -19,9 +19,11 @@ from enum import Enum, auto
 from typing import Protocol
 
 from pcgrelay.clock import Clock
+from pcgrelay.model import NodeId, Role, Suite
 from pcgrelay.session.backoff import STEADY_MS, backoff_ms
 from pcgrelay.session.control import ControlConnection
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
+from pcgrelay.session.estate import LinkEstate, chain_read, chain_written
 from pcgrelay.session.handshake import Established
 from pcgrelay.session.messages import Beat, Code, Drain, Goodbye, Message, code_name
 
@@ -32,6 +34,8 @@ OPENING_MS = 15_000
 LANELESS_MS = 10_000
 ORPHANED_MS = 180_000
 RETIRE_MS = 700
+# So long a link that was replaced keeps lanes that still carry: what they carry moves within a few round trips.
+GIVE_WAY_MS = 3_000
 LANE_DEADLINE_S = 5.0
 # A neighbour may say so many messages at once and so many each second: far more than set-up and catalogue need.
 MESSAGES_AT_ONCE = 20_000
@@ -70,7 +74,7 @@ class Link:
         self,
         number: int,
         established: Established,
-        connection: ControlConnection,
+        connection: ControlConnection | None,
         *,
         bearer: str,
         plane: LinkPlane,
@@ -78,7 +82,10 @@ class Link:
         clock: Clock,
         connect: Callable[[], Awaitable[socket.socket]] | None,
     ) -> None:
-        """connect opens a TCP connection for a lane; it is there if this node dialled. The secret is used up here."""
+        """connect opens a TCP connection for a lane; it is there if this node dialled. The secret is used up here.
+
+        Without a connection it is a link that another process has handed over: `inherited` makes those.
+        """
         self.number = number
         self.peer = established.peer
         self.peer_role = established.peer_role
@@ -93,6 +100,7 @@ class Link:
         self.chain = established.chain
         self.state = LinkState.OPENING
         self.draining = False
+        self.replaced = False  # a newer link with this neighbour is up
         self.control_lost = asyncio.Event()
         self.opened_ms = clock.monotonic_ms()
         self.lanes_up: dict[int, int] = {}  # index: number
@@ -109,6 +117,10 @@ class Link:
         self._beat_token = 0
         self._allowance = float(MESSAGES_AT_ONCE)
         self._allowance_ms = self.opened_ms
+        if connection is None:
+            self.state = LinkState.ORPHANED
+            self.control_lost.set()
+            return
         plane.link_add(
             number,
             secret=established.secret,
@@ -117,6 +129,61 @@ class Link:
             dialler=self.dialled,
             lanes=self.lanes,
             link_id=self.link_id,
+        )
+
+    @classmethod
+    def inherited(
+        cls, estate: LinkEstate, *, plane: LinkPlane, observer: LinkWatcher, clock: Clock
+    ) -> Link:
+        """A link of the process before this one. Its lanes go on; a new link takes its place, or it ends with them."""
+        established = Established(
+            peer=NodeId.from_uri(estate.peer),
+            peer_role=Role(estate.peer_role),
+            suite=Suite(estate.suite),
+            group=estate.group,
+            tls_suite=estate.tls_suite,
+            client=estate.dialled,
+            secret=bytearray(),
+            binding=b"",
+            lanes=estate.lanes,
+            flows=0,
+            cap=estate.cap,
+            link_id=estate.link_id,
+            chain=chain_read(estate.chain),
+        )
+        link = cls(
+            estate.number,
+            established,
+            None,
+            bearer=estate.bearer,
+            plane=plane,
+            observer=observer,
+            clock=clock,
+            connect=None,
+        )
+        link.draining = estate.draining
+        link.opened_ms = estate.opened_ms
+        link.lanes_up = dict(estate.lanes_up)
+        return link
+
+    def estate(self) -> LinkEstate:
+        """What another process has to know of this link."""
+        return LinkEstate(
+            number=self.number,
+            peer=self.peer.uri,
+            peer_role=int(self.peer_role),
+            bearer=self.bearer,
+            dialled=self.dialled,
+            lanes=self.lanes,
+            cap=self.cap,
+            suite=int(self.suite),
+            group=self.group,
+            tls_suite=self.tls_suite,
+            link_id=self.link_id,
+            chain=chain_written(self.chain),
+            draining=self.draining,
+            opened_ms=self.opened_ms,
+            lanes_up=dict(self.lanes_up),
         )
 
     @property
@@ -136,14 +203,13 @@ class Link:
 
     def send(self, message: Message) -> None:
         """Say something to the neighbour; without a control connection it is dropped."""
-        if self.controlled:
+        if self.controlled and self._connection is not None:
             self._connection.send(message)
 
     def close(self, reason: str, code: int = Code.DONE) -> None:
         """End the link; the neighbour is told the code."""
         if not self._closed.done():
-            if self.controlled:
-                self._connection.send(Goodbye(code, ""))
+            self.send(Goodbye(code, ""))
             self._closed.set_result(reason)
 
     def cut(self, reason: str, code: int) -> None:
@@ -167,8 +233,18 @@ class Link:
 
     def renew(self, reason: str) -> None:
         """Have the link made anew: the lanes go on until the new one replaces it."""
-        if self.controlled:
+        if self.controlled and self._connection is not None:
             self._connection.end(reason)
+
+    def give_way(self, reason: str) -> None:
+        """A newer link with the same neighbour is up: end, but let what is led over the lanes move before."""
+        if self.state is not LinkState.ORPHANED or not self.lanes_up:
+            self.close(reason)
+        elif not self.replaced:
+            self.replaced = True
+            self.draining = True
+            self._observer.link_drains(self)
+            asyncio.get_running_loop().call_later(GIVE_WAY_MS / 1000, self.close, reason)
 
     async def run(self) -> None:
         """Live until the end; then lanes, control connection and tasks are gone."""
@@ -185,7 +261,8 @@ class Link:
             raise
         finally:
             # The connection flushes a waiting GOODBYE when it is ended rather than cancelled.
-            self._connection.end(reason)
+            if self._connection is not None:
+                self._connection.end(reason)
             with suppress(TimeoutError):
                 async with asyncio.timeout(2.0):
                     await asyncio.wait({tasks[0]})
@@ -237,6 +314,8 @@ class Link:
     # -- tasks -------------------------------------------------------------------------------------------------
 
     async def _control(self) -> None:
+        if self._connection is None:
+            return
         reason = await self._connection.run(self._take)
         self.control_lost.set()
         if self._closed.done():
@@ -288,6 +367,8 @@ class Link:
                 self._beat(now)
 
     def _beat(self, now: int) -> None:
+        if self._connection is None:
+            return
         if self._beats_missed >= BEATS_MISSED_MOST:
             self._connection.end("silent")
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -21,6 +21,7 @@ from pcgrelay.routing.policy import link_refusal
 from pcgrelay.session.backoff import STEADY_MS, backoff_ms
 from pcgrelay.session.control import ControlConnection, handshake_over
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
+from pcgrelay.session.estate import LinkEstate
 from pcgrelay.session.handshake import Established
 from pcgrelay.session.keys import secret_wiped
 from pcgrelay.session.link import Link, LinkObserver
@@ -167,6 +168,29 @@ class Neighbours:
         self._spawn(link.run(), "link")
         return link
 
+    # -- hand-over ---------------------------------------------------------------------------------------------
+
+    def estate(self) -> tuple[LinkEstate, ...]:
+        """The links that another process can go on with: those with lanes."""
+        return tuple(link.estate() for link in self.links.values() if link.lanes_up)
+
+    def inherit(self, estates: Sequence[LinkEstate]) -> None:
+        """Have the links of the process before; only lanes are left of them."""
+        for estate in estates:
+            link = Link.inherited(estate, plane=self._plane, observer=self, clock=self._clock)
+            self.links[link.number] = link
+            self._by_id[link.link_id] = link
+            self._next_number = max(self._next_number, link.number)
+            self._spawn(link.run(), "link")
+
+    def judge_inherited(self) -> None:
+        """What this process was told may be other than what the one before was: end what is no longer allowed."""
+        named = {(wanted.settings.peer, wanted.settings.bearer) for wanted in self.wanted}
+        for link in list(self.links.values()):
+            if link.dialled and (link.peer, link.bearer) not in named:
+                link.retire("removed")
+        self._judge(lambda link: self._refusal(link.peer, link.dialled, link.chain, link.suite, link.group))
+
     # -- what links report -------------------------------------------------------------------------------------
 
     def link_up(self, link: Link) -> None:
@@ -186,7 +210,7 @@ class Neighbours:
         )
         self._observer.link_up(link)
         for old in replaced:
-            old.close("replaced")
+            old.give_way("replaced")
 
     def link_control_lost(self, link: Link, reason: str) -> None:
         self._say(LinkControlLost(link=link.number, peer=link.peer.dotted, reason=reason))

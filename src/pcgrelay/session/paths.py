@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pcgrelay.model import NameProblem, NodeId
+from pcgrelay.session.estate import LabelsEstate, PathEstate
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
 from pcgrelay.session.messages import (
@@ -57,6 +58,20 @@ class PathEnd:
     answered: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     on_carry: Callable[[bytes], None] | None = None
     on_closed: Callable[[int], None] | None = None
+
+    def estate(self) -> PathEstate:
+        """What another process has to know of this path."""
+        return PathEstate(
+            link=self.link.number,
+            peer=self.peer.uri,
+            in_label=self.in_label,
+            out_label=self.out_label,
+            flows=self.flows,
+            cap=self.cap,
+            marking=self.marking,
+            priority=self.priority,
+            initiator=self.initiator,
+        )
 
 
 class Answerer(Protocol):
@@ -160,6 +175,32 @@ class EdgePaths:
             self._lost(end, message.code)
         elif end.on_carry is not None:
             end.on_carry(message.data)
+
+    def inherit(self, link: Link, session: bytes, estate: PathEstate) -> PathEnd:
+        """A path of the process before this one, which stands."""
+        end = PathEnd(
+            link,
+            session,
+            NodeId.from_uri(estate.peer),
+            estate.in_label,
+            estate.flows,
+            estate.cap,
+            estate.marking,
+            estate.priority,
+            estate.initiator,
+            estate.out_label,
+        )
+        end.answered.set_result(None)
+        self._ends[(link.number, session)] = end
+        return end
+
+    def labels_estate(self) -> LabelsEstate:
+        """What another process has to know of the labels here."""
+        return self._labels.estate()
+
+    def labels_inherited(self, estate: LabelsEstate) -> None:
+        """Give no label that the process before gave; its paths are here already."""
+        self._labels.inherit(estate, [end.in_label for end in self._ends.values()])
 
     def link_down(self, link: Link) -> None:
         """All paths over this link are lost."""
