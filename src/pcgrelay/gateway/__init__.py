@@ -46,9 +46,7 @@ def node_made(config: Config, native: Any, log: Log) -> Node:
     return kind(config, plane, log, SYSTEM_CLOCK)
 
 
-async def _run(
-    config: Config, drain_s: float, native: Any, taking_over: bool = False, detached: bool = False
-) -> int:
+async def _run(config: Config, drain_s: float, native: Any, taking_over: bool = False, detached: bool = False) -> int:
     stopping, hangup = _signals()
     log = Log(config.log.level)
     node = node_made(config, native, log)

@@ -91,7 +91,7 @@ class Adverts:
         )
 
     def inherit(self, estates: Sequence[EntryEstate]) -> None:
-        """Know what the process before this one knew. It had proved each; `reload` judges them by the trust of today."""
+        """Know what the process before this one had proved; `reload` judges it by the trust of today."""
         for each in estates:
             signed = Signed(each.entry, each.signature, each.chain)
             # What has run out meanwhile is as good as not said.

@@ -44,9 +44,7 @@ BACKLOG = 4
 class Handover:
     """Where the process that takes this one's place knocks."""
 
-    def __init__(
-        self, node: Node, reloader: Reloader, admin: AdminServer, notify: Callable[[str], None]
-    ) -> None:
+    def __init__(self, node: Node, reloader: Reloader, admin: AdminServer, notify: Callable[[str], None]) -> None:
         """notify tells the service manager, in the words of sd_notify(3)."""
         self._path = handover_path(node.config.node.admin)
         self._node = node

@@ -1,8 +1,8 @@
 """The side that comes: this process takes the place of one that runs, with all that it has.
 
-First all that can fail for reasons of its own is done: files read, ports opened, names looked up. Only then is the other
-one told that it may stop its workers. Whatever fails before GO ends this process with one sentence and nothing else: it
-closes its copies of the descriptors, which ends no connection, and the other one goes on.
+First all that can fail for reasons of its own is done: files read, ports opened, names looked up. Only then is the
+other one told that it may stop its workers. Whatever fails before GO ends this process with one sentence and nothing
+else: it closes its copies of the descriptors, which ends no connection, and the other one goes on.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ def _refusal(node: Node, offer: Offer) -> str:
     wanted = offer.descriptors + SPARE_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < wanted:
-        return f"the running node has {offer.descriptors} open files, and this process may have {hard}; raise that limit"
+        return (
+            f"the running node has {offer.descriptors} open files, and this process may have {hard}; raise that limit"
+        )
     if soft != resource.RLIM_INFINITY and soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return ""

@@ -44,9 +44,7 @@ class Tally:
             refused_total=dict(self.refused_total),
         )
 
-    def inherit(
-        self, estate: TallyEstate, imports: Sequence[ServiceEstate], exports: Sequence[ServiceEstate]
-    ) -> None:
+    def inherit(self, estate: TallyEstate, imports: Sequence[ServiceEstate], exports: Sequence[ServiceEstate]) -> None:
         """Count on from where the process before this one was."""
         self.opened_total = estate.opened_total
         self.closed_total.update(estate.closed_total)

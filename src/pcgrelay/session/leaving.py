@@ -1,4 +1,4 @@
-"""Sessions whose neighbour leaves, or whose link was replaced: they move to another link while the old one still works."""
+"""Sessions whose neighbour leaves, or whose link was replaced: they move while the old one still works."""
 
 from __future__ import annotations
 

@@ -132,9 +132,7 @@ class Link:
         )
 
     @classmethod
-    def inherited(
-        cls, estate: LinkEstate, *, plane: LinkPlane, observer: LinkWatcher, clock: Clock
-    ) -> Link:
+    def inherited(cls, estate: LinkEstate, *, plane: LinkPlane, observer: LinkWatcher, clock: Clock) -> Link:
         """A link of the process before this one. Its lanes go on; a new link takes its place, or it ends with them."""
         established = Established(
             peer=NodeId.from_uri(estate.peer),
