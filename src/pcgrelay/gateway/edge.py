@@ -432,7 +432,10 @@ class Edge(Node):
 
 
 def _health(session: Session) -> Health:
-    """How a session is for a new stream: over a link that drains there is nothing new until it has moved."""
-    if session.path is not None and session.path.link.draining:
+    """How a session is for a new stream: over a link that drains there is nothing new until it has moved.
+
+    A link that was replaced drains too, but its neighbour stays: what is new moves with the rest.
+    """
+    if session.path is not None and session.path.link.draining and not session.path.link.replaced:
         return Health.SETTING_UP
     return _HEALTH.get(session.state, Health.SETTING_UP)
