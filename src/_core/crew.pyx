@@ -14,13 +14,13 @@ from pcgrelay._core.cursor cimport (
 )
 from pcgrelay._core.epoch cimport EPOCH_SOFT_BYTES, EPOCH_SOFT_FRAMES, EPOCH_SOFT_US
 from pcgrelay._core.facts cimport facts_refusal
-from pcgrelay._core.handover cimport HANDOVER_LEAST, HANDOVER_VERSION, handover_wipe
+from pcgrelay._core.handover cimport HANDOVER_LEAST, HANDOVER_VERSION
 from pcgrelay._core.heir cimport heir_read, heir_write
 from pcgrelay._core.keys cimport keys_wipe
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport Shard, gauge_drop, gauge_new
 from pcgrelay._core.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, pthread_join
-from pcgrelay._core.loop cimport loop_launch, loop_settle, loop_start, loop_stop
+from pcgrelay._core.loop cimport loop_abandon, loop_launch, loop_settle, loop_start, loop_stop
 from pcgrelay._core.mailbox cimport Order, OrderKind, mailbox_put, order_new, outbox_start, outbox_stop
 from pcgrelay._core.map cimport Map, map_free, map_put
 from pcgrelay._core.result cimport RESULT_BAD_LENGTH, RESULT_OK
@@ -336,7 +336,7 @@ cdef class Crew:
         self._join()
         self._stopped = True
         for i in range(self._ready):
-            handover_wipe(&self._workers[i].shard)
+            loop_abandon(&self._workers[i])
         self._links = {}
         self._sessions = {}
 

@@ -7,6 +7,7 @@ from pcgrelay._core.buf cimport pool_free, pool_start, pool_stop
 from pcgrelay._core.bundle cimport bundle_tables_changed
 from pcgrelay._core.edge cimport edge_abort, edge_code, edge_session_end, edge_tables_changed, edge_timer
 from pcgrelay._core.handle cimport HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle
+from pcgrelay._core.handover cimport handover_wipe
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
     Gauge, Lane, Link, Shard, gauge_drop, lane_is_up, lane_say, lane_tick, link_add, link_find, shard_events_pass,
@@ -131,6 +132,14 @@ cdef void loop_stop(Worker* self) noexcept nogil:
     close(self.epoll_fd)
     close(self.mailbox_handle.fd)
     mailbox_stop(&self.mailbox)
+
+
+cdef void loop_abandon(Worker* self) noexcept nogil:
+    handover_wipe(&self.shard)
+    free(self.space)
+    self.space = NULL
+    close(self.epoll_fd)
+    close(self.mailbox_handle.fd)
 
 
 cdef void drop_paths(Shard* shard) noexcept nogil:

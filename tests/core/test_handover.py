@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import random
+import socket
+import struct
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.cores import Node
-from core.farm import PATIENCE, Across, echo, pattern, server, transfer
+from core.farm import PATIENCE, Across, client, echo, pattern, server, transfer, until
 from pcgrelay._core import core as native
 
 MEGABYTE = 1 << 20
@@ -76,3 +81,204 @@ def test_a_stream_in_transfer_goes_on_in_another_core(across: Across, which: str
         running.join(PATIENCE)
         assert received == [data]
         assert transfer(address, pattern(1000)) == pattern(1000)
+
+
+# -- the record itself ------------------------------------------------------------------------------------------------
+
+
+HEAD = 8
+RECORDED = Path(__file__).resolve().parents[1] / "vectors" / "state_record_1.bin"
+
+
+@pytest.fixture(scope="module")
+def left() -> Iterator[tuple[bytes, int]]:
+    """The record of an edge with a stream that has said something, and how many descriptors belong to it."""
+    with server(echo) as target, Across(relays=0) as across, client(across.serve(target)) as connection:
+        connection.sendall(pattern(5_000))
+        assert len(connection.recv(5_000, socket.MSG_WAITALL)) == 5_000
+        record, fds = frozen_record(across.near)
+        for fd in fds:
+            os.close(fd)
+        across.near.core.start()
+        yield bytes(record), len(fds)
+
+
+def read(record: bytes, descriptors: int) -> native.Core:
+    """A core that has read this; the descriptors are some sockets."""
+    core = native.Core(workers=1, memory_bytes=64 << 20, role=native.ROLE_EDGE)
+    ends = [socket.socketpair() for _ in range(descriptors)]
+    fds = [near.detach() for near, _ in ends]
+    try:
+        core.handover_read(bytearray(record), fds)
+    finally:
+        # The core keeps numbers of descriptors that are closed; nothing is done with them.
+        for fd in fds:
+            os.close(fd)
+        for _, far in ends:
+            far.close()
+    return core
+
+
+def is_refused(record: bytes, descriptors: int) -> bool:
+    core = native.Core(workers=1, memory_bytes=64 << 20, role=native.ROLE_EDGE)
+    ends = [socket.socketpair() for _ in range(descriptors)]
+    try:
+        core.handover_read(bytearray(record), [near.fileno() for near, _ in ends])
+    except native.CoreError:
+        return True
+    else:
+        return False
+    finally:
+        core.abandon()
+        for pair in ends:
+            for end in pair:
+                end.close()
+
+
+def items(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Place, tag and value of each item of a container."""
+    at = 0
+    while at < len(data):
+        tag, length = struct.unpack_from("<HI", data, at)
+        yield at, tag, data[at + 6 : at + 6 + length]
+        at += 6 + length
+
+
+def test_a_record_is_read_as_it_was_written(left: tuple[bytes, int]) -> None:
+    core = read(*left)
+    assert core.streams() == 1
+    assert core.counters()["application_sent_bytes"] == 5_000
+    assert [figures["lanes_up"] for figures in core.links().values()] == [1]
+    assert [figures["flows_up"] for figures in core.sessions().values()] == [1]
+    core.abandon()
+
+
+def test_a_record_that_was_kept_is_still_read() -> None:
+    core = read(RECORDED.read_bytes(), 3)
+    assert core.streams() == 1
+    assert core.counters()["application_sent_bytes"] == 5_000
+    core.abandon()
+
+
+def test_what_is_missing_has_its_default_and_what_is_unknown_is_passed_over(left: tuple[bytes, int]) -> None:
+    record, descriptors = left
+    *_, (_, tag, worker) = items(record[HEAD:])
+    kept = [(number, value) for _, number, value in items(worker) if number not in (1, 4)]
+    kept.insert(3, (0x7777, b"of a later version"))
+    changed = b"".join(struct.pack("<HI", number, len(value)) + value for number, value in kept)
+    before = record[: len(record) - len(worker) - 6]
+    core = read(before + struct.pack("<HI", tag, len(changed)) + changed, descriptors)
+    assert core.streams() == 0
+    assert core.counters()["application_sent_bytes"] == 0
+    assert core.counters()["refused_bad_tag_total"] == 0
+    assert len(core.sessions()) == 1
+    core.abandon()
+
+
+def test_a_record_that_is_cut_short_is_refused(left: tuple[bytes, int]) -> None:
+    record, descriptors = left
+    chosen = random.Random(1).sample(range(600, len(record)), 300)
+    for length in [*range(600), *chosen]:
+        assert is_refused(record[:length], descriptors), length
+    assert is_refused(record + b"\0", descriptors)
+
+
+def test_a_record_with_another_byte_does_no_harm(left: tuple[bytes, int]) -> None:
+    record, descriptors = left
+    rng = random.Random(2)
+    refused = 0
+    for _ in range(600):
+        changed = bytearray(record)
+        changed[rng.randrange(len(record))] ^= 1 << rng.randrange(8)
+        refused += is_refused(bytes(changed), descriptors)
+    assert refused > 0
+
+
+def test_every_length_is_looked_at(left: tuple[bytes, int]) -> None:
+    record, descriptors = left
+    *_, (at, _, worker) = items(record[HEAD:])
+    for place, _, value in items(worker):
+        for length in {len(value) + 1, 0xFFFFFFFF, 1 << 31}:
+            changed = bytearray(record)
+            struct.pack_into("<I", changed, HEAD + at + 6 + place + 2, length)
+            assert is_refused(bytes(changed), descriptors), (place, length)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda record: b"PCGX" + record[4:], "no state record"),
+        (lambda record: record[:4] + struct.pack("<H", native.RECORD_VERSION + 1) + record[6:], "of version"),
+        (lambda record: b"", "no state record"),
+    ],
+)
+def test_what_is_no_record_is_refused_by_name(left: tuple[bytes, int], change: Any, words: str) -> None:
+    core = native.Core(workers=1, memory_bytes=64 << 20, role=native.ROLE_EDGE)
+    with pytest.raises(native.CoreError, match=words):
+        core.handover_read(bytearray(change(left[0])), [])
+    core.abandon()
+
+
+def test_another_number_of_workers_or_another_role_is_refused(left: tuple[bytes, int]) -> None:
+    for workers, role in ((2, native.ROLE_EDGE), (1, native.ROLE_RELAY)):
+        core = native.Core(workers=workers, memory_bytes=64 << 20, role=role)
+        with pytest.raises(native.CoreError, match="another role"):
+            core.handover_read(bytearray(left[0]), [])
+        core.abandon()
+
+
+def test_descriptors_that_are_missing_or_left_over(left: tuple[bytes, int]) -> None:
+    record, descriptors = left
+    assert is_refused(record, descriptors - 1)
+    core = native.Core(workers=1, memory_bytes=64 << 20, role=native.ROLE_EDGE)
+    ends = [socket.socketpair() for _ in range(descriptors + 2)]
+    fds = [near.fileno() for near, _ in ends]
+    assert core.handover_read(bytearray(record), fds) == fds[-2:]
+    core.abandon()
+    for pair in ends:
+        for end in pair:
+            end.close()
+
+
+def test_a_core_that_has_something_takes_nothing_over(left: tuple[bytes, int]) -> None:
+    with Across(relays=0) as across, pytest.raises(native.CoreError, match="no others"):
+        across.near.core.handover_read(bytearray(left[0]), [])
+
+
+def test_a_link_that_was_taken_over_opens_no_lane(left: tuple[bytes, int]) -> None:
+    core = read(*left)
+    (link,) = core.links()
+    with pytest.raises(native.CoreError, match="no lane"):
+        core.lane_dial(link, 0)
+    with pytest.raises(native.CoreError, match="bad-preamble"):
+        core.lane_check(link, bytes(48))
+    core.abandon()
+
+
+def test_what_is_frozen_goes_on_as_if_nothing_had_been(across: Across) -> None:
+    data = pattern(20 * MEGABYTE)
+    with server(echo) as target:
+        address = across.serve(target)
+        received: list[bytes] = []
+        running = threading.Thread(target=lambda: received.append(transfer(address, data)))
+        running.start()
+        for node in across.nodes * 3:
+            _, fds = frozen_record(node)
+            for fd in fds:
+                os.close(fd)
+            node.core.start()
+        running.join(PATIENCE)
+        assert received == [data]
+
+
+def test_each_epoch_has_stepped_once_the_other_core_goes_on(across: Across) -> None:
+    with server(echo) as target, client(across.serve(target)) as connection:
+        connection.sendall(b"before")
+        assert connection.recv(6, socket.MSG_WAITALL) == b"before"
+        lanes = len(across.links[0:1]) * across.near.core.per_worker()[0]["lanes"]
+        before = across.near.core.counters()["rekeys_total"]
+        hand_over(across, across.near, target)
+        connection.sendall(b"after!")
+        assert connection.recv(6, socket.MSG_WAITALL) == b"after!"
+        # Each lane, and each flow.
+        until(lambda: across.near.core.counters()["rekeys_total"] >= before + 2 * lanes)

@@ -29,7 +29,8 @@ T = TypeVar("T")
 # Below this, one worker cannot hold its frames and windows; above it, a typing error is likelier than a purpose.
 MEMORY_LEAST_BYTES = 16 << 20
 MEMORY_MOST_BYTES = 1 << 40
-SOCKET_PATH_LIMIT = 107  # sockaddr_un.sun_path, less its closing nought
+# sockaddr_un.sun_path, less its closing nought and the ".next" of the socket beside it.
+SOCKET_PATH_LIMIT = 102
 LANES_MOST = 64
 
 

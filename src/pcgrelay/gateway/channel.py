@@ -89,7 +89,7 @@ class ChannelBroken(RunError):
 
 def handover_path(admin: Path) -> Path:
     """Where a running node waits for the process that takes its place."""
-    return admin.with_name(admin.name + ".handover")
+    return admin.with_name(admin.name + ".next")
 
 
 class Channel:
