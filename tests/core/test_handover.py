@@ -55,10 +55,13 @@ def publish(across: Across, node: Node, target: tuple[str, int]) -> None:
         node.core.publish(exports=[], imports=[(0, b"echo", 1, 0, native.IMPORT_LIVE, routes)], grants=[])
 
 
-@pytest.fixture(params=[(0, 1), (1, 1), (1, 2)], ids=["edge-edge", "edge-relay-edge", "two-lanes"])
+@pytest.fixture(
+    params=[(0, 1, 1), (1, 1, 1), (1, 3, 1), (1, 3, 2)],
+    ids=["edge-edge", "edge-relay-edge", "three-lanes", "two-workers"],
+)
 def across(request: pytest.FixtureRequest) -> Iterator[Across]:
-    relays, lanes = request.param
-    with Across(relays=relays, lanes=lanes) as built:
+    relays, lanes, workers = request.param
+    with Across(relays=relays, lanes=lanes, workers=workers) as built:
         yield built
 
 
@@ -87,7 +90,7 @@ def test_a_stream_in_transfer_goes_on_in_another_core(across: Across, which: str
 
 
 HEAD = 8
-RECORDED = Path(__file__).resolve().parents[1] / "vectors" / "state_record_1.bin"
+RECORDED = Path(__file__).with_name("records") / "version_1.bin"
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +278,7 @@ def test_each_epoch_has_stepped_once_the_other_core_goes_on(across: Across) -> N
     with server(echo) as target, client(across.serve(target)) as connection:
         connection.sendall(b"before")
         assert connection.recv(6, socket.MSG_WAITALL) == b"before"
-        lanes = len(across.links[0:1]) * across.near.core.per_worker()[0]["lanes"]
+        lanes = sum(figures["lanes"] for figures in across.near.core.per_worker())
         before = across.near.core.counters()["rekeys_total"]
         hand_over(across, across.near, target)
         connection.sendall(b"after!")

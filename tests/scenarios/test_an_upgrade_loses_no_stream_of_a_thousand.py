@@ -63,6 +63,5 @@ def test_a_thousand_streams_notice_no_upgrade(
             assert edge.status().streams.closed_total == {"done": STREAMS}
             assert len(edge.log("stream.end", code="done")) == STREAMS
     p50, most = statistics.median(worst) * 1000, max(worst) * 1000
-    figure(
-        f"{which}: {upgrades} upgrades under {STREAMS:,} streams; longest silence {p50:.0f} ms (p50), {most:.0f} ms (most)"
-    )
+    figure(f"{upgrades} upgrades of {which}: the longest silence was {p50:.0f} ms (p50), {most:.0f} ms (most)")
+    assert most < SILENCE_S * 1000

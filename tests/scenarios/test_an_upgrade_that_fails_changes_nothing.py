@@ -75,7 +75,7 @@ def test_what_needs_a_restart_is_refused_by_name(realm: Scene) -> None:
     node = realm.met
     good = node.config.read_text()
     with undisturbed(realm, node):
-        node.config.write_text(good.replace("[node]", "[node]\nworkers = 3"))
+        node.config.write_text(good.replace("workers = 1", "workers = 3"))
         done = node.upgrade()
         assert done.returncode == 1
         assert "node.workers has changed, which needs a restart; the running node goes on." in done.stderr

@@ -81,7 +81,7 @@ def _link(link: Link, figures: dict[str, int]) -> LinkStatus:
         peer=link.peer.dotted,
         bearer=link.bearer,
         direction="out" if link.dialled else "in",
-        state="draining" if link.draining and state == "up" else state,
+        state="draining" if link.replaced or (link.draining and state == "up") else state,
         suite=link.suite.title,
         group=link.group,
         lanes_up=len(link.lanes_up),
@@ -89,7 +89,7 @@ def _link(link: Link, figures: dict[str, int]) -> LinkStatus:
         rtt_ms=rtt_us / 1000 if rtt_us else None,
         sent_bytes=figures.get("sent_bytes", 0),
         received_bytes=figures.get("received_bytes", 0),
-        reason="control_lost" if link.state is LinkState.ORPHANED else "",
+        reason="replaced" if link.replaced else "control_lost" if link.state is LinkState.ORPHANED else "",
     )
 
 

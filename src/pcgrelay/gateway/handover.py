@@ -10,6 +10,7 @@ import asyncio
 import mmap
 import os
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -36,8 +37,9 @@ from pcgrelay.session.dataplane import DataPlaneRefused
 
 SAID_S = 2.0
 READY_S = 30.0
-# The workers stand still meanwhile, and a neighbour gives a silent lane up after two seconds.
-TAKEN_S = 1.2
+# So long the workers may stand still, in all: a neighbour gives a silent lane up after two seconds.
+FROZEN_S = 1.4
+LEAST_S = 0.05
 BACKLOG = 4
 
 
@@ -120,6 +122,7 @@ class Handover:
         """In one go: the loop does nothing else meanwhile, so nothing changes what was written."""
         node = self._node
         began_ms = node.clock.monotonic_ms()
+        deadline = time.monotonic() + FROZEN_S
         memory: mmap.mmap | None = None
         descriptor = -1
         try:
@@ -128,9 +131,9 @@ class Handover:
             descriptor, memory = record_made(size)
             with memoryview(memory) as record:
                 core = node.plane.handover_write(record)
-            self._send_state(channel, descriptor, size, core)
-            channel.receive(Taken, TAKEN_S)
-            channel.send(Go(), SAID_S)
+            self._send_state(channel, descriptor, size, core, deadline)
+            channel.receive(Taken, _left(deadline))
+            channel.send(Go(), _left(deadline))
         except (PcgrelayError, DataPlaneRefused, OSError, ValueError) as error:
             node.plane.thaw()
             raise ChannelBroken(str(error)) from None
@@ -143,7 +146,7 @@ class Handover:
                 os.close(descriptor)
         self._leave(channel, began_ms)
 
-    def _send_state(self, channel: Channel, descriptor: int, size: int, core: list[int]) -> None:
+    def _send_state(self, channel: Channel, descriptor: int, size: int, core: list[int], deadline: float) -> None:
         assert self._sock is not None
         listeners = self._node.listeners()
         channel.send(
@@ -153,10 +156,10 @@ class Handover:
                 listens=tuple(str(address) for address in listeners),
                 core=len(core),
             ),
-            SAID_S,
+            _left(deadline),
         )
         own = [descriptor, 1, 2, self._admin.descriptor, self._sock.fileno()]
-        channel.send_descriptors([*own, *(sock.fileno() for sock in listeners.values()), *core], SAID_S)
+        channel.send_descriptors([*own, *(sock.fileno() for sock in listeners.values()), *core], _left(deadline))
 
     def _leave(self, channel: Channel, began_ms: int) -> None:
         """Without a word to anybody: every connection is the other process's now."""
@@ -166,3 +169,7 @@ class Handover:
         self._notify(f"MAINPID={pid}")
         node.say(HandoverDone(pid=pid, milliseconds=node.clock.monotonic_ms() - began_ms))
         os._exit(0)
+
+
+def _left(deadline: float) -> float:
+    return max(LEAST_S, deadline - time.monotonic())
