@@ -55,11 +55,11 @@ def test_a_quiet_stream_goes_on_in_the_new_process(realm: Scene, which: str) -> 
         assert (status.streams.active, status.streams.opened_total) == (0, 1)
 
 
-@pytest.mark.parametrize("which", WHICH)
+@pytest.mark.parametrize("which", ["met", "relay"])
 def test_one_upgrade_may_follow_on_the_other(realm: Scene, which: str) -> None:
     node = chosen(realm, which)
     with applications(realm.door, 2):
-        for _ in range(4):
+        for _ in range(3):
             assert node.upgrade().returncode == 0
         realm.stage.await_well()
 
@@ -105,8 +105,8 @@ def test_commands_go_to_the_new_process(realm: Scene) -> None:
 def test_applications_that_talk_notice_nothing(realm: Scene, which: str, figure: Callable[[str], None]) -> None:
     node = chosen(realm, which)
     with applications(realm.door, 4) as witnesses:
-        for _ in range(3):
+        for _ in range(2):
             assert node.upgrade().returncode == 0
             realm.stage.await_well()
     worst = max(witness.worst_s for witness in witnesses)
-    figure(f"{which}: the slowest exchange during three upgrades took {worst * 1000:.0f} ms")
+    figure(f"{which}: the slowest exchange during two upgrades took {worst * 1000:.0f} ms")

@@ -297,6 +297,9 @@ class Edge(Node):
     def path_message(self, link: Link, message: Message) -> None:
         self.paths.receive(link, message)
 
+    def link_is_used(self, link: Link) -> bool:
+        return any(session.path is not None and session.path.link is link for session in self.sessions)
+
     def paths_lost(self, link: Link) -> None:
         self.paths.link_down(link)
 

@@ -265,6 +265,10 @@ class Node(ABC):
         """A neighbour said something about a path."""
 
     @abstractmethod
+    def link_is_used(self, link: Link) -> bool:
+        """Whether anything is led over a link."""
+
+    @abstractmethod
     def paths_lost(self, link: Link) -> None:
         """A link is gone with all paths over it."""
 

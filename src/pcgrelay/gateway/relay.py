@@ -97,6 +97,9 @@ class Relay(Node):
     def path_message(self, link: Link, message: Message) -> None:
         self.forwards.receive(link, message)
 
+    def link_is_used(self, link: Link) -> bool:
+        return self.forwards.use(link)
+
     def paths_lost(self, link: Link) -> None:
         self.forwards.link_down(link)
 

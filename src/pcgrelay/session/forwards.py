@@ -44,7 +44,7 @@ FORWARDS_OF_A_LINK_MOST = 4_096
 # control plane to move data.
 CARRY_AT_ONCE_BYTES = 524_288
 CARRY_EACH_SECOND_BYTES = 4_096
-LINGER_S = 2.0
+LINGER_S = 1.0
 
 # Given the destination, and what must not be led over: the link to take, or nothing.
 NextLink = Callable[[NodeId, Callable[[Link], bool]], Link | None]
@@ -113,6 +113,7 @@ class Forwards:
         self._throttle = Throttle(LINE_INTERVAL_MS)
         self._by_key: dict[tuple[int, bytes], Forward] = {}
         self._of_link: dict[int, int] = {}
+        self._lingering: set[Forward] = set()
         self._next_number = 0
 
     def __len__(self) -> int:
@@ -177,6 +178,10 @@ class Forwards:
             self._add(forward)
         self._labels.inherit(labels, [label for each in estates for label in (each.a_in, each.b_in)])
         self._next_number = last
+
+    def use(self, link: Link) -> bool:
+        """Whether a path leads over that link, or did a moment ago."""
+        return any(link in (forward.a, forward.b) for forward in (*self._by_key.values(), *self._lingering))
 
     def judge(self) -> None:
         """The policy has changed: end the paths that it no longer allows."""
@@ -391,11 +396,13 @@ class Forwards:
         self._labels.give_back(forward.a_in)
         self._labels.give_back(forward.b_in)
         if forward.is_live and lingers:
+            self._lingering.add(forward)
             asyncio.get_running_loop().call_later(LINGER_S, self._removed, forward)
         elif forward.is_live:
             self._removed(forward)
 
     def _removed(self, forward: Forward) -> None:
+        self._lingering.discard(forward)
         with suppress(DataPlaneRefused):
             self._plane.path_remove(forward.number)
 

@@ -34,7 +34,7 @@ OPENING_MS = 15_000
 LANELESS_MS = 10_000
 ORPHANED_MS = 180_000
 RETIRE_MS = 700
-# So long a link that was replaced keeps lanes that still carry: what they carry moves within a few round trips.
+# So long, at most, a link that was replaced keeps lanes that still carry: what they carry moves in a few round trips.
 GIVE_WAY_MS = 3_000
 LANE_DEADLINE_S = 5.0
 # A neighbour may say so many messages at once and so many each second: far more than set-up and catalogue need.
@@ -59,6 +59,7 @@ class LinkObserver(Protocol):
     def link_message(self, link: Link, message: Message) -> None: ...
     def link_drains(self, link: Link) -> None: ...
     def link_down(self, link: Link, reason: str) -> None: ...
+    def link_is_used(self, link: Link) -> bool: ...
 
 
 class LinkWatcher(LinkObserver, Protocol):
@@ -361,6 +362,8 @@ class Link:
                 self.close("lanes_lost", Code.TIMEOUT)
             elif self.state is LinkState.ORPHANED and now - self._changed_ms > ORPHANED_MS:
                 self.close("control_lost")
+            elif self.replaced and not self._observer.link_is_used(self):
+                self.close("replaced")
             elif self.controlled and now - self._beat_sent_ms >= BEAT_INTERVAL_MS:
                 self._beat(now)
 

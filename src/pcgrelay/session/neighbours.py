@@ -225,6 +225,9 @@ class Neighbours:
     def link_lane_down(self, link: Link, index: int, code: int, reason: str) -> None:
         self._say(LaneDown(link=link.number, peer=link.peer.dotted, index=index, code=code_name(code), reason=reason))
 
+    def link_is_used(self, link: Link) -> bool:
+        return self._observer.link_is_used(link)
+
     def link_down(self, link: Link, reason: str) -> None:
         self.links.pop(link.number, None)
         self._by_id.pop(link.link_id, None)
