@@ -13,6 +13,7 @@ from pcgrelay._core.facts cimport (
     facts_cause, facts_counters, facts_link, facts_memory, facts_refusal, facts_services,
     facts_session, facts_streams, facts_workers,
 )
+from pcgrelay._core.handover cimport HANDOVER_LEAST, HANDOVER_VERSION
 from pcgrelay._core.keys cimport keys_check, keys_dial, keys_start, keys_take
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport gauge_new
@@ -28,7 +29,7 @@ from pcgrelay._core.tables cimport tables_fill
 from pcgrelay._core.wire cimport WIRE_LANES_MAX, WIRE_PREAMBLE
 from pcgrelay._core.worker cimport WORKER_EDGE, WORKER_RELAY, worker_wake
 
-from pcgrelay._core.crew import RECORD_LEAST, RECORD_VERSION, CoreError, wiped
+from pcgrelay._core.crew import CoreError
 
 EVENT_LANE_UP = mailbox.EVENT_LANE_UP
 EVENT_LANE_DOWN = mailbox.EVENT_LANE_DOWN
@@ -43,6 +44,8 @@ EVENT_STREAM_OPEN = mailbox.EVENT_STREAM_OPEN
 EVENT_EVENTS_LOST = mailbox.EVENT_EVENTS_LOST
 ROLE_EDGE = WORKER_EDGE
 ROLE_RELAY = WORKER_RELAY
+RECORD_VERSION = HANDOVER_VERSION
+RECORD_LEAST = HANDOVER_LEAST
 IMPORT_DOWN = route.IMPORT_DOWN
 IMPORT_PENDING = route.IMPORT_PENDING
 IMPORT_LIVE = route.IMPORT_LIVE
@@ -62,6 +65,12 @@ def refusal_name(int reason) -> str:
 def cause_name(int cause) -> str:
     """Why a stream ended, for the log."""
     return facts_cause(cause)
+
+
+def wiped(unsigned char[::1] secret) -> None:
+    """Overwrite what held secrets."""
+    if secret.shape[0] != 0:
+        OPENSSL_cleanse(&secret[0], secret.shape[0])
 
 
 cdef class Core(Crew):

@@ -1,6 +1,6 @@
 """The workers of a node together: made, started, frozen, handed over to another process, stopped.
 
-Its contract for Python stands in core.pyi, for `core` is built on it.
+Its contract for Python stands in crew.pyi; `core` is built on it.
 """
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -17,7 +17,6 @@ from pcgrelay._core.facts cimport facts_refusal
 from pcgrelay._core.handover cimport HANDOVER_LEAST, HANDOVER_VERSION
 from pcgrelay._core.heir cimport heir_read, heir_write
 from pcgrelay._core.keys cimport keys_wipe
-from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport Shard, gauge_drop, gauge_new
 from pcgrelay._core.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, pthread_join
 from pcgrelay._core.loop cimport loop_abandon, loop_launch, loop_settle, loop_start, loop_stop
@@ -26,9 +25,6 @@ from pcgrelay._core.map cimport Map, map_free, map_put
 from pcgrelay._core.result cimport RESULT_BAD_LENGTH, RESULT_OK
 from pcgrelay._core.wire cimport WIRE_LANES_MAX
 from pcgrelay._core.worker cimport WORKER_EDGE, WORKER_RELAY, Worker, worker_wake
-
-RECORD_VERSION = HANDOVER_VERSION
-RECORD_LEAST = HANDOVER_LEAST
 
 cdef enum:
     RECORD_HEAD = 8             # magic, u16 version, u16 0
@@ -58,12 +54,6 @@ cdef Order* crew_order(OrderKind kind) except NULL:
 
 class CoreError(Exception):
     """The core refused a call; the message names the reason."""
-
-
-def wiped(unsigned char[::1] secret) -> None:
-    """Overwrite what held secrets."""
-    if secret.shape[0] != 0:
-        OPENSSL_cleanse(&secret[0], secret.shape[0])
 
 
 cdef _record_check(unsigned char[::1] record):

@@ -1,9 +1,9 @@
 # The one cursor that writes and reads the state record of a hand-over (docs/decisions/0009).
 #
 # A record is a container: items of u16 tag, u32 length and value, one after the other, little-endian, for it never
-# leaves its machine. A value is a number, bytes, or a container. The same calls in the same order write a container and
-# read it. An item that is missing leaves its variable as it is, which is its default; one that nobody asks for is passed
-# over. So a version reads the record of the one before, as long as tags are never used again for something else.
+# leaves its machine. A value is a number, bytes, or a container. The same calls in the same order write a container
+# and read it. An item that is missing leaves its variable as it is, which is its default; one that nobody asks for is
+# passed over. So a version reads the record of the one before, as long as no tag is ever used for something else.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from pcgrelay._core.result cimport Result

@@ -158,7 +158,9 @@ cdef Result epoch_restore(Epoch* self, uint64_t main_floor, uint64_t side_floor)
     # Until a step of a flow is acknowledged its sender's side key is the one before; a receiver has that one beside.
     cdef Aead* kept = &self.side if self.sealing else &self.other
     cdef Aead* fresh = &self.other if self.sealing and self.keeps else &self.side
-    cdef Result answer = RESULT_CRYPTO if aead_key_length(self.suite) == 0 else epoch_key(self, self.purpose, &self.main)
+    cdef Result answer = RESULT_CRYPTO
+    if aead_key_length(self.suite) != 0:
+        answer = epoch_key(self, self.purpose, &self.main)
     if answer == RESULT_OK:
         answer = epoch_key(self, self.purpose + 1, fresh)
     if answer == RESULT_OK and self.keeps:

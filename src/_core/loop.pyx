@@ -20,7 +20,8 @@ from pcgrelay._core.linux cimport (
 from pcgrelay._core.mailbox cimport (
     ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LISTEN, ORDER_PATH_ADD,
     ORDER_PATH_REMOVE, ORDER_SESSION_ADD, ORDER_SESSION_CLOSE, ORDER_SESSION_PATH, ORDER_STOP, ORDER_STREAM,
-    ORDER_TABLES, ORDER_UNLISTEN, Order, Outbox, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_take, order_free,
+    ORDER_TABLES, ORDER_UNLISTEN, Order, Outbox, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_take,
+    order_free,
 )
 from pcgrelay._core.map cimport map_any, map_free, map_next
 from pcgrelay._core.port cimport (

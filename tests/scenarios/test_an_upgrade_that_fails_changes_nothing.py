@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from changes import Scene, applications, command, scene
-from stage import Node, until
+from stage import MET, Node, until
 from witness import received
 
-from pcgrelay.gateway.channel import Channel, Offer, Ready, Refusal, State, handover_path
+from pcgrelay.gateway.channel import Channel, ChannelBroken, Offer, Ready, Refusal, State, Taken, handover_path
+from pcgrelay.gateway.memory import record_made
 
 OWN = 5
 
@@ -173,3 +175,43 @@ def test_a_node_that_drains_is_not_handed_over(realm: Scene) -> None:
     done = realm.relays[0].upgrade()
     assert done.returncode == 1
     assert "it drains; undo that first" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("estate", "record", "words"),
+    [
+        (b"\xc1", b"PCGH", "The state of the running node cannot be read"),
+        (msgspec.msgpack.encode({"started_ms": 1}), b"PCGX" + bytes(100), "this is no state record"),
+        (msgspec.msgpack.encode({"started_ms": 1}), b"PCGH\1\0\0\0" + os.urandom(100), "the state cannot be read"),
+        (msgspec.msgpack.encode({"started_ms": 1}), b"PCGH\xff\xff\0\0", "the state is of version 65535"),
+    ],
+)
+def test_a_new_process_that_cannot_read_the_state_ends_with_a_sentence(
+    realm: Scene, estate: bytes, record: bytes, words: str
+) -> None:
+    node = realm.met
+    node.stop()
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(handover_path(node.admin)))
+        door.listen()
+        node.spawn("--take-over")
+        channel = Channel(door.accept()[0])
+        facts = {"name": "met-1", "organisation": MET, "realm": "police.example", "role": "edge", "workers": "1"}
+        channel.send(Offer(record=1, estate=1, node=facts, used_bytes=0, descriptors=9), 5)
+        channel.receive(Ready, 10)
+        descriptor, memory = record_made(len(record))
+        memory[:] = record
+        channel.send(State(estate=estate, record_bytes=len(record), listens=(), core=0), 5)
+        sockets = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+        channel.send_descriptors([descriptor, 2, 2, *(sock.fileno() for sock in sockets)], 5)
+        with pytest.raises(ChannelBroken, match="is gone"):
+            channel.receive(Taken, 10)
+        channel.close()
+        memory.close()
+        os.close(descriptor)
+        for sock in sockets:
+            sock.close()
+    assert node.await_exit(10) == 1
+    (sentence,) = node.log_text.splitlines()
+    assert sentence.startswith("pcgrelay: The running node was not taken over: ")
+    assert words in sentence

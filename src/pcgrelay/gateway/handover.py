@@ -134,9 +134,10 @@ class Handover:
             self._send_state(channel, descriptor, size, core, deadline)
             channel.receive(Taken, _left(deadline))
             channel.send(Go(), _left(deadline))
-        except (PcgrelayError, DataPlaneRefused, OSError, ValueError) as error:
+        except Exception as error:
+            # Whatever it was: this process goes on.
             node.plane.thaw()
-            raise ChannelBroken(str(error)) from None
+            raise ChannelBroken(str(error) or type(error).__name__) from None
         finally:
             if memory is not None:
                 with memoryview(memory) as record:

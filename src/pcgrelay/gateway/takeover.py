@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from pcgrelay.config import Address
-from pcgrelay.errors import PcgrelayError, PermissionProblem, RunError
+from pcgrelay.errors import PermissionProblem, RunError
 from pcgrelay.files import reason_of
 from pcgrelay.gateway.channel import (
     DESCRIPTORS_MOST,
@@ -35,7 +35,6 @@ from pcgrelay.gateway.estate import LEAST, VERSION, estate_read
 from pcgrelay.gateway.memory import record_mapped
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.opened import Opened
-from pcgrelay.session.dataplane import DataPlaneRefused
 
 OFFER_S = 10.0
 STATE_S = 5.0
@@ -142,8 +141,9 @@ def _taken(node: Node, channel: Channel, opened: Opened) -> Left:
         left = _inherited(node, state, descriptors, opened)
         channel.send(Taken(), SAID_S)
         channel.receive(Go, GO_S)
-    except (PcgrelayError, DataPlaneRefused, OSError, ValueError, KeyError) as error:
-        _end(node, str(error))
+    except BaseException as error:
+        # Whatever it was: an end in order would say words on connections that are the other process's.
+        _end(node, str(error) or type(error).__name__)
     return left
 
 
