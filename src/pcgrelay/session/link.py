@@ -34,8 +34,9 @@ OPENING_MS = 15_000
 LANELESS_MS = 10_000
 ORPHANED_MS = 180_000
 RETIRE_MS = 700
-# So long, at most, a link that was replaced keeps lanes that still carry: what they carry moves in a few round trips.
-GIVE_WAY_MS = 3_000
+# So long, at most, a link that was replaced keeps lanes that still carry. What they carry moves in a few round trips,
+# but may have to wait for another node that dials with a back-off.
+GIVE_WAY_MS = 10_000
 LANE_DEADLINE_S = 5.0
 # A neighbour may say so many messages at once and so many each second: far more than set-up and catalogue need.
 MESSAGES_AT_ONCE = 20_000

@@ -254,6 +254,9 @@ class Neighbours:
                     await link.control_lost.wait()
                 if self._clock.monotonic_ms() - started > STEADY_MS:
                     wanted.attempts = 0
+                elif link is not None and link.lanes_up:
+                    # The neighbour is there, as its lanes show: it has been upgraded, and is back at once.
+                    wanted.attempts = min(wanted.attempts, 1)
             wanted.attempts += 1
             await asyncio.sleep(backoff_ms(wanted.attempts) / 1000)
 
