@@ -2,6 +2,8 @@
 from collections.abc import Sequence
 from typing import final
 
+from typing_extensions import disjoint_base
+
 class CoreError(Exception):
     """The core refused a call; the message names the reason."""
 
@@ -13,6 +15,7 @@ class LinkEntry:
 class SessionEntry:
     """What the face keeps of a session; for `core` only."""
 
+@disjoint_base
 class Crew:
     """The workers of one node.
 
