@@ -8,9 +8,10 @@ from libc.string cimport memcpy
 
 from pcgrelay._core cimport mailbox, route
 from pcgrelay._core.aead cimport aead_key_length
-from pcgrelay._core.crew cimport Crew, LinkEntry, SessionEntry, crew_order
+from pcgrelay._core.crew cimport Crew, crew_order
+from pcgrelay._core.entries cimport Entry, LinkEntry, SessionEntry
 from pcgrelay._core.facts cimport (
-    facts_cause, facts_counters, facts_link, facts_memory, facts_refusal, facts_services,
+    facts_cause, facts_counters, facts_event, facts_link, facts_memory, facts_refusal, facts_services,
     facts_session, facts_streams, facts_workers,
 )
 from pcgrelay._core.handover cimport HANDOVER_LEAST, HANDOVER_VERSION
@@ -18,11 +19,7 @@ from pcgrelay._core.keys cimport keys_check, keys_dial, keys_start, keys_take
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport gauge_new
 from pcgrelay._core.linux cimport close, read
-from pcgrelay._core.mailbox cimport (
-    ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LISTEN, ORDER_PATH_ADD,
-    ORDER_PATH_REMOVE, ORDER_SESSION_ADD, ORDER_SESSION_CLOSE, ORDER_SESSION_PATH, ORDER_TABLES, ORDER_UNLISTEN,
-    Event, Order, order_free, outbox_take,
-)
+from pcgrelay._core.mailbox cimport Event, Order, OrderKind, order_free, outbox_take
 from pcgrelay._core.result cimport RESULT_OK
 from pcgrelay._core.route cimport Tables, tables_drop, tables_hold
 from pcgrelay._core.tables cimport tables_fill
@@ -42,16 +39,14 @@ EVENT_IMPORT_WANTED = mailbox.EVENT_IMPORT_WANTED
 EVENT_STREAM_END = mailbox.EVENT_STREAM_END
 EVENT_STREAM_OPEN = mailbox.EVENT_STREAM_OPEN
 EVENT_EVENTS_LOST = mailbox.EVENT_EVENTS_LOST
+EVENT_LINK_RENEWED = mailbox.EVENT_LINK_RENEWED
+EVENT_SESSION_RENEWED = mailbox.EVENT_SESSION_RENEWED
 ROLE_EDGE = WORKER_EDGE
 ROLE_RELAY = WORKER_RELAY
 RECORD_VERSION = HANDOVER_VERSION
 RECORD_LEAST = HANDOVER_LEAST
-IMPORT_DOWN = route.IMPORT_DOWN
-IMPORT_PENDING = route.IMPORT_PENDING
-IMPORT_LIVE = route.IMPORT_LIVE
-EXPORT_READY = route.EXPORT_READY
-EXPORT_DRAIN = route.EXPORT_DRAIN
-EXPORT_UNRESOLVED = route.EXPORT_UNRESOLVED
+IMPORT_DOWN, IMPORT_PENDING, IMPORT_LIVE = route.IMPORT_DOWN, route.IMPORT_PENDING, route.IMPORT_LIVE
+EXPORT_READY, EXPORT_DRAIN, EXPORT_UNRESOLVED = route.EXPORT_READY, route.EXPORT_DRAIN, route.EXPORT_UNRESOLVED
 
 cdef enum:
     EVENTS_AT_ONCE = 512
@@ -105,31 +100,23 @@ cdef class Core(Crew):
     cdef _event(self, const Event* event):
         cdef int kind = event.kind
         cdef SessionEntry session
-        if kind == mailbox.EVENT_STREAM_END:
-            name = PyBytes_FromStringAndSize(<const char*>event.text, event.text_length)
-            return (kind, bool(event.a), event.b, event.c, name, event.d, event.e, event.f, event.g,
-                    facts_cause(event.h & 0xff), event.i, bool(event.h & 0x100))
+        cdef Entry entry
         if kind == mailbox.EVENT_FLOW_UP:
             session = self._sessions.get(event.a)
             if session is None:
                 return None
             session.flows_missing -= 1
             return (mailbox.EVENT_SESSION_UP, event.a) if session.flows_missing == 0 else None
+        if kind == mailbox.EVENT_LINK_RENEWED or kind == mailbox.EVENT_SESSION_RENEWED:
+            entry = (self._links if kind == mailbox.EVENT_LINK_RENEWED else self._sessions).get(event.a)
+            return (kind, event.a, event.b) if entry is not None and entry.is_renewed(event.c) else None
         if kind == mailbox.EVENT_SESSION_DOWN:
             # Its flows live on several workers: the first that ends ends them all, and is told once.
             if event.a not in self._sessions:
                 return None
             self.session_close(event.a, event.b)
             return (kind, event.a, event.b, facts_refusal(event.c), bool(event.d))
-        if kind == mailbox.EVENT_LANE_DOWN:
-            return (kind, event.a, event.b, event.c, event.d, facts_refusal(event.e))
-        if kind == mailbox.EVENT_SESSION_STALLED:
-            return (kind, event.a, event.b, event.c, event.d)
-        if kind == mailbox.EVENT_LANE_UP:
-            return (kind, event.a, event.b, event.c)
-        if kind == mailbox.EVENT_IMPORT_WANTED:
-            return (kind, event.a)
-        return (kind, event.a, event.b)
+        return facts_event(event)
 
     # -- links
 
@@ -155,7 +142,7 @@ cdef class Core(Crew):
         entry.gauge = gauge_new(self._count, <int>self._count + 1)
         if entry.gauge == NULL:
             raise MemoryError
-        order = crew_order(ORDER_LINK_ADD)
+        order = crew_order(mailbox.ORDER_LINK_ADD)
         order.a, order.b, order.c, order.d = link, suite, dialler, lanes
         order.pointer = entry.gauge
         memcpy(order.binding, <const char*>binding, 32)
@@ -193,7 +180,7 @@ cdef class Core(Crew):
         cdef Order* order
         try:
             entry = self._link(link)
-            order = crew_order(ORDER_LANE_ADD)
+            order = crew_order(mailbox.ORDER_LANE_ADD)
         except BaseException:
             close(fd)
             raise
@@ -208,11 +195,31 @@ cdef class Core(Crew):
     def link_close(self, uint32_t link, uint32_t code) -> None:
         self._link(link)
         del self._links[link]
-        self._tell(ORDER_LINK_CLOSE, link, code)
+        self._tell(mailbox.ORDER_LINK_CLOSE, link, code)
 
     def link_drain(self, uint32_t link, uint32_t milliseconds) -> None:
         self._link(link)
-        self._tell(ORDER_LINK_DRAIN, link, milliseconds)
+        self._tell(mailbox.ORDER_LINK_DRAIN, link, milliseconds)
+
+    def link_renew(self, uint32_t link, *, bytearray secret, uint64_t mix) -> None:
+        self._renew(mailbox.ORDER_LINK_RENEW, link, self._link(link), secret, mix)
+
+    def link_mix(self, uint32_t link, uint64_t mix) -> None:
+        self._link(link)
+        self._tell(mailbox.ORDER_LINK_MIX, link, mix)
+
+    # Every worker gets the secret; the caller's own copy is wiped, whatever happens.
+    cdef _renew(self, OrderKind kind, uint32_t number, Entry entry, bytearray secret, uint64_t mix):
+        cdef Order* order
+        try:
+            if len(secret) != 32 or mix == 0:
+                raise CoreError("a renewal needs a secret of 32 bytes and a mix id that is not 0")
+            order = crew_order(kind)
+            memcpy(order.secret, <char*>secret, 32)
+        finally:
+            OPENSSL_cleanse(<char*>secret, len(secret))
+        order.a, order.b, order.c = number, mix, entry.renew(self._count)
+        self._send_all(order)
 
     # -- paths of a relay
 
@@ -224,7 +231,7 @@ cdef class Core(Crew):
             raise CoreError("only a relay has paths")
         if 0 in (a_in, a_out, b_in, b_out) or priority > 2:
             raise CoreError("a label is never 0, and a priority is 0, 1 or 2")
-        order = crew_order(ORDER_PATH_ADD)
+        order = crew_order(mailbox.ORDER_PATH_ADD)
         order.a, order.b, order.c, order.d = path, a_link, a_in, a_out
         order.e, order.f, order.g = b_link, b_in, b_out
         order.h = (cap << 8) | priority
@@ -232,7 +239,7 @@ cdef class Core(Crew):
 
     def path_remove(self, uint32_t path) -> None:
         self._alive()
-        self._tell(ORDER_PATH_REMOVE, path, 0)
+        self._tell(mailbox.ORDER_PATH_REMOVE, path, 0)
 
     # -- sessions of an edge
 
@@ -250,7 +257,7 @@ cdef class Core(Crew):
                 raise CoreError("a session needs a secret and a binding of 32 bytes and a known suite")
             if not 1 <= flows <= WIRE_LANES_MAX or priority > 2 or cap < 131072:
                 raise CoreError("flows are 1 to 64, a priority is 0 to 2, and a cap at least 131,072")
-            order = crew_order(ORDER_SESSION_ADD)
+            order = crew_order(mailbox.ORDER_SESSION_ADD)
             memcpy(order.secret, <char*>secret, 32)
         finally:
             OPENSSL_cleanse(<char*>secret, len(secret))
@@ -278,14 +285,21 @@ cdef class Core(Crew):
         self._session(session)
         if in_label == 0 or out_label == 0:
             raise CoreError("a label is never 0")
-        order = crew_order(ORDER_SESSION_PATH)
+        order = crew_order(mailbox.ORDER_SESSION_PATH)
         order.a, order.b, order.c, order.d = session, link, in_label, out_label
         self._send_all(order)
 
     def session_close(self, uint32_t session, uint32_t code) -> None:
         self._session(session)
         del self._sessions[session]
-        self._tell(ORDER_SESSION_CLOSE, session, code)
+        self._tell(mailbox.ORDER_SESSION_CLOSE, session, code)
+
+    def session_renew(self, uint32_t session, *, bytearray secret, uint64_t mix) -> None:
+        self._renew(mailbox.ORDER_SESSION_RENEW, session, self._session(session), secret, mix)
+
+    def session_mix(self, uint32_t session, uint64_t mix) -> None:
+        self._session(session)
+        self._tell(mailbox.ORDER_SESSION_MIX, session, mix)
 
     # -- tables
 
@@ -298,7 +312,7 @@ cdef class Core(Crew):
         except ValueError as fault:
             raise CoreError(str(fault)) from None
         try:
-            order = crew_order(ORDER_TABLES)
+            order = crew_order(mailbox.ORDER_TABLES)
         except BaseException:
             tables_drop(tables)
             raise
@@ -314,18 +328,25 @@ cdef class Core(Crew):
         if len(fds) != self._count:
             raise CoreError(f"an import needs one listening socket for each of {self._count} workers, not {len(fds)}")
         for i, fd in enumerate(fds):
-            order = crew_order(ORDER_LISTEN)
+            order = crew_order(mailbox.ORDER_LISTEN)
             order.a = number
             order.fd = fd
             self._send(i, order)
 
     def import_unlisten(self, uint32_t number) -> None:
         self._alive()
-        self._tell(ORDER_UNLISTEN, number, 0)
+        self._tell(mailbox.ORDER_UNLISTEN, number, 0)
+
+    def limits(self, *, uint64_t rekey_frames=0, uint64_t rekey_bytes=0, uint64_t rekey_ms=0) -> None:
+        cdef Order* order
+        self._alive()
+        order = crew_order(mailbox.ORDER_LIMITS)
+        order.a, order.b, order.c = rekey_frames, rekey_bytes, rekey_ms * 1000
+        self._send_all(order)
 
     def drain(self) -> None:
         self._alive()
-        self._tell(ORDER_DRAIN, 0, 0)
+        self._tell(mailbox.ORDER_DRAIN, 0, 0)
 
     # -- facts
 

@@ -2,26 +2,12 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from pcgrelay._core.cursor cimport Cursor
-from pcgrelay._core.keys cimport LinkKeys
-from pcgrelay._core.link cimport Gauge
 from pcgrelay._core.mailbox cimport Order, OrderKind, Outbox
 from pcgrelay._core.map cimport Map
 from pcgrelay._core.worker cimport Worker
 
 
 cdef Order* crew_order(OrderKind kind) except NULL
-
-
-cdef class LinkEntry:
-    cdef LinkKeys keys
-    cdef Gauge* gauge
-    cdef bint dialler
-    cdef bint inherited         # from the process before: it opens no lane, and has no keys for one
-
-
-cdef class SessionEntry:
-    cdef Gauge* gauge
-    cdef uint32_t flows_missing
 
 
 cdef class Crew:

@@ -12,12 +12,12 @@ from pcgrelay._core.cursor cimport (
     Cursor, Descriptors, cursor_enter, cursor_fail, cursor_number, cursor_open, cursor_read, cursor_shut, cursor_write,
     descriptors_add, descriptors_free,
 )
-from pcgrelay._core.epoch cimport EPOCH_SOFT_BYTES, EPOCH_SOFT_FRAMES, EPOCH_SOFT_US
+from pcgrelay._core.entries cimport LinkEntry, SessionEntry
+from pcgrelay._core.epoch cimport limits_set
 from pcgrelay._core.facts cimport facts_refusal
 from pcgrelay._core.handover cimport HANDOVER_LEAST, HANDOVER_VERSION
 from pcgrelay._core.heir cimport heir_read, heir_write
-from pcgrelay._core.keys cimport keys_wipe
-from pcgrelay._core.link cimport Shard, gauge_drop, gauge_new
+from pcgrelay._core.link cimport Shard, gauge_new
 from pcgrelay._core.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, pthread_join
 from pcgrelay._core.loop cimport loop_abandon, loop_launch, loop_settle, loop_start, loop_stop
 from pcgrelay._core.mailbox cimport Order, OrderKind, mailbox_put, order_new, outbox_start, outbox_stop
@@ -65,21 +65,6 @@ cdef _record_check(unsigned char[::1] record):
         raise CoreError(f"the state is of version {version}, and this reads {HANDOVER_LEAST} to {HANDOVER_VERSION}")
 
 
-cdef class LinkEntry:
-    """What the face keeps of a link: the secrets its lanes begin from, and its gauges."""
-
-    def __dealloc__(self):
-        keys_wipe(&self.keys)
-        gauge_drop(self.gauge)
-
-
-cdef class SessionEntry:
-    """What the face keeps of a session: its gauges, and how many flows are still to come up."""
-
-    def __dealloc__(self):
-        gauge_drop(self.gauge)
-
-
 cdef class Crew:
     """The workers of one node."""
 
@@ -122,9 +107,7 @@ cdef class Crew:
             shard.handshake_us = handshake_deadline_ms * 1000
             shard.wait_us = wait_ms * 1000
             shard.linger_us = linger_ms * 1000
-            shard.limits.frames = min(rekey_frames or EPOCH_SOFT_FRAMES, EPOCH_SOFT_FRAMES)
-            shard.limits.bytes = min(rekey_bytes or EPOCH_SOFT_BYTES, EPOCH_SOFT_BYTES)
-            shard.limits.us = min(rekey_ms * 1000 or EPOCH_SOFT_US, EPOCH_SOFT_US)
+            limits_set(&shard.limits, rekey_frames, rekey_bytes, rekey_ms * 1000)
 
     def __dealloc__(self):
         self._end()

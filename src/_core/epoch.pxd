@@ -30,6 +30,9 @@ cdef struct Limits:
     uint64_t bytes
     uint64_t us
 
+# Lower ones than the soft limits, or these: 0 and what is above them stand for them.
+cdef void limits_set(Limits* self, uint64_t frames, uint64_t octets, uint64_t us) noexcept nogil
+
 cdef struct Epoch:
     Aead main                   # HOP_HEADER or FLOW_DATA
     Aead side                   # HOP_BODY or FLOW_CONTROL

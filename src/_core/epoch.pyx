@@ -187,6 +187,12 @@ cdef Result epoch_spend(Epoch* self, uint64_t n, uint64_t now_us, bint ageless) 
     return RESULT_OK
 
 
+cdef void limits_set(Limits* self, uint64_t frames, uint64_t octets, uint64_t us) noexcept nogil:
+    self.frames = frames if 0 < frames < EPOCH_SOFT_FRAMES else EPOCH_SOFT_FRAMES
+    self.bytes = octets if 0 < octets < EPOCH_SOFT_BYTES else EPOCH_SOFT_BYTES
+    self.us = us if 0 < us < EPOCH_SOFT_US else EPOCH_SOFT_US
+
+
 cdef bint epoch_must_rekey(const Epoch* self, const Limits* limits, uint64_t now_us) noexcept nogil:
     return self.frames >= limits.frames or self.bytes >= limits.bytes \
         or (self.since_us != 0 and now_us - self.since_us >= limits.us)

@@ -1,10 +1,14 @@
 """What the data plane counts, in names: read while the workers write, each figure for itself."""
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from pcgrelay._core.atomics cimport figure_get, small_figure_get
 from pcgrelay._core.link cimport (
-    GAUGE_LANES_UP, GAUGE_RECEIVED_BYTES, GAUGE_RECEIVED_FRAMES, GAUGE_ROUND_TRIP, GAUGE_SENT_BYTES,
-    GAUGE_SENT_FRAMES, GAUGE_VALUES, Gauge,
+    GAUGE_LANES_UP, GAUGE_MIX, GAUGE_PINGS, GAUGE_PINGS_LATE, GAUGE_RECEIVED_BYTES, GAUGE_RECEIVED_FRAMES,
+    GAUGE_ROUND_TRIP, GAUGE_SENT_BYTES, GAUGE_SENT_FRAMES, GAUGE_VALUES, Gauge,
+)
+from pcgrelay._core.mailbox cimport (
+    EVENT_IMPORT_WANTED, EVENT_LANE_DOWN, EVENT_LANE_UP, EVENT_SESSION_STALLED, EVENT_STREAM_END, Event,
 )
 from pcgrelay._core.result cimport RESULT_REASONS
 from pcgrelay._core.stats cimport (
@@ -32,7 +36,7 @@ cdef tuple COUNTERS = (
     "streams_refused_total", "streams_waited_total", "application_sent_bytes", "application_received_bytes",
     "duplicate_frames_total", "gaps_total", "resumes_total", "late_records_total", "rekeys_total",
     "unknown_flow_frames_total", "unknown_pongs_total", "accept_failed_total", "datagrams_ignored_total",
-    "system_calls_total", "turns_total", "settled_bytes",
+    "system_calls_total", "turns_total", "settled_bytes", "rekeys_mixed_total",
 )
 assert len(REFUSALS) == RESULT_REASONS and len(CAUSES) == CAUSE_COUNT and len(COUNTERS) == COUNT_COUNT
 
@@ -43,6 +47,23 @@ cdef str facts_refusal(int64_t reason):
 
 cdef str facts_cause(int64_t cause):
     return CAUSES[cause] if 0 <= cause < len(CAUSES) else "unknown"
+
+
+cdef tuple facts_event(const Event* event):
+    cdef int kind = event.kind
+    if kind == EVENT_STREAM_END:
+        name = PyBytes_FromStringAndSize(<const char*>event.text, event.text_length)
+        return (kind, bool(event.a), event.b, event.c, name, event.d, event.e, event.f, event.g,
+                facts_cause(event.h & 0xff), event.i, bool(event.h & 0x100))
+    if kind == EVENT_LANE_DOWN:
+        return (kind, event.a, event.b, event.c, event.d, facts_refusal(event.e))
+    if kind == EVENT_SESSION_STALLED:
+        return (kind, event.a, event.b, event.c, event.d)
+    if kind == EVENT_LANE_UP:
+        return (kind, event.a, event.b, event.c)
+    if kind == EVENT_IMPORT_WANTED:
+        return (kind, event.a)
+    return (kind, event.a, event.b)
 
 
 cdef uint64_t facts_streams(Worker* workers, uint32_t count):
@@ -109,14 +130,17 @@ cdef dict facts_link(Gauge* gauge):
     return {
         "lanes_up": gauge_sum(gauge, GAUGE_LANES_UP), "rtt_us": gauge_max(gauge, GAUGE_ROUND_TRIP),
         "sent_bytes": gauge_sum(gauge, GAUGE_SENT_BYTES), "received_bytes": gauge_sum(gauge, GAUGE_RECEIVED_BYTES),
-        "sent_frames": gauge_sum(gauge, GAUGE_SENT_FRAMES), "received_frames": gauge_sum(gauge, GAUGE_RECEIVED_FRAMES)}
+        "sent_frames": gauge_sum(gauge, GAUGE_SENT_FRAMES), "received_frames": gauge_sum(gauge, GAUGE_RECEIVED_FRAMES),
+        "mix": gauge_max(gauge, GAUGE_MIX),
+        "pings": gauge_sum(gauge, GAUGE_PINGS), "pings_late": gauge_sum(gauge, GAUGE_PINGS_LATE)}
 
 
 cdef dict facts_session(Gauge* gauge):
     return {
         "flows_up": gauge_sum(gauge, GAUGE_LANES_UP), "streams": gauge_sum(gauge, GAUGE_ROUND_TRIP),
         "sent_bytes": gauge_sum(gauge, GAUGE_SENT_BYTES), "received_bytes": gauge_sum(gauge, GAUGE_RECEIVED_BYTES),
-        "retained_bytes": gauge_sum(gauge, GAUGE_SENT_FRAMES), "epoch": gauge_max(gauge, GAUGE_RECEIVED_FRAMES)}
+        "retained_bytes": gauge_sum(gauge, GAUGE_SENT_FRAMES), "epoch": gauge_max(gauge, GAUGE_RECEIVED_FRAMES),
+        "mix": gauge_max(gauge, GAUGE_MIX)}
 
 
 cdef dict facts_memory(Worker* workers, uint32_t count, uint64_t budget):

@@ -9,6 +9,7 @@ from pcgrelay._core.epoch cimport Epoch, Limits
 from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.map cimport Map
 from pcgrelay._core.pace cimport Pace
+from pcgrelay._core.renewal cimport Renewals
 from pcgrelay._core.result cimport Result
 from pcgrelay._core.stream cimport Stream
 
@@ -39,6 +40,7 @@ cdef struct Flow:
     Pace pace
     uint8_t binding[32]
     void* session               # Session*, of the edge
+    Renewals* renewals          # of the session; borrowed. NULL: none
     void* lane                  # Lane* that carries it now, or NULL
     Map streams                 # by id
     StreamList small            # streams with something to say or read: interactive ones first,
@@ -54,6 +56,7 @@ cdef struct Flow:
     uint64_t tx_control
     uint64_t rx_next
     uint64_t rx_control         # the least volatile number that is taken
+    uint64_t tx_mix             # the renewal that tx has stepped with last; 0: none
     uint64_t rekey_number       # of the FLOW_REKEY that waits for its acknowledgement
     uint64_t ack_due_us         # 0: nothing to acknowledge
     uint64_t ack_bytes

@@ -4,12 +4,13 @@ from libc.string cimport memcpy, memset
 from pcgrelay._core.aead cimport Aead
 from pcgrelay._core.buf cimport BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_take
 from pcgrelay._core.epoch cimport (
-    Limits, epoch_must_rekey, epoch_settle, epoch_spend, epoch_start, epoch_step, epoch_wipe,
+    Epoch, Limits, epoch_must_rekey, epoch_settle, epoch_spend, epoch_start, epoch_step, epoch_wipe,
 )
 from pcgrelay._core.frame cimport Frame, Scope, body_open, body_seal, frame_is_numbered, frame_pack
-from pcgrelay._core.libcrypto cimport CRYPTO_memcmp
+from pcgrelay._core.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
 from pcgrelay._core.map cimport map_free
 from pcgrelay._core.pace cimport pace_acknowledged, pace_forget, pace_limit, pace_round
+from pcgrelay._core.renewal cimport renewals_fresh, renewals_mix
 from pcgrelay._core.result cimport (
     RESULT_BAD_CONFIRM, RESULT_BAD_EPOCH, RESULT_BAD_FIELD, RESULT_BAD_NUMBER, RESULT_DUPLICATE, RESULT_GAP,
     RESULT_GLITCHES, RESULT_KEY_LIMIT, RESULT_NO_MEMORY, RESULT_NOT_CONFIRMED, RESULT_OK, RESULT_TOO_MANY_RESUMES,
@@ -126,27 +127,49 @@ cdef Result flow_confirm(Flow* self, Pool* pool, uint64_t now_us, Buf** out) noe
     return flow_seal(self, pool, FRAME_FLOW_CONFIRM, buf, CONFIRM_LENGTH, now_us)
 
 
+cdef inline uint64_t flow_fresh_mix(const Flow* self) noexcept nogil:
+    return 0 if self.renewals == NULL else renewals_fresh(self.renewals, self.tx_mix)
+
+
 cdef bint flow_must_rekey(const Flow* self, const Limits* limits, uint64_t now_us) noexcept nogil:
-    return self.state == FLOW_UP and not self.rekey_waits and epoch_must_rekey(&self.tx, limits, now_us) \
+    return self.state == FLOW_UP and not self.rekey_waits \
+        and (flow_fresh_mix(self) != 0 or epoch_must_rekey(&self.tx, limits, now_us)) \
         and self.retained_bytes + WIRE_PREFIX + REKEY_LENGTH <= self.cap
 
 
 cdef Result flow_rekey(Flow* self, Pool* pool, uint64_t now_us, Buf** out) noexcept nogil:
     cdef Buf* buf = buf_take(pool, WIRE_PREFIX + REKEY_LENGTH, True)
     cdef uint8_t* body
+    cdef uint64_t id = flow_fresh_mix(self)
     cdef Result answer
     if buf == NULL:
         return RESULT_NO_MEMORY
     body = buf_data(buf) + WIRE_PREFIX
     wire_put32(body, self.tx.number + 1)
-    wire_put64(body + 4, 0)
+    wire_put64(body + 4, id)
     out[0] = buf
     answer = flow_seal(self, pool, FRAME_FLOW_REKEY, buf, REKEY_LENGTH, now_us)
     if answer != RESULT_OK:
         return answer
     self.rekey_waits = True
     self.rekey_number = buf.number
-    return epoch_step(&self.tx, NULL)
+    if id != 0:
+        self.tx_mix = id
+    return flow_step(self, &self.tx, id)
+
+
+cdef Result flow_step(Flow* self, Epoch* epoch, uint64_t id) noexcept nogil:
+    cdef uint8_t mix[32]
+    cdef Result answer
+    if id == 0:
+        return epoch_step(epoch, NULL)
+    if self.renewals == NULL:
+        return RESULT_UNKNOWN_MIX
+    answer = renewals_mix(self.renewals, id, epoch.direction, self.index, mix)
+    if answer == RESULT_OK:
+        answer = epoch_step(epoch, mix)
+    OPENSSL_cleanse(mix, sizeof(mix))
+    return answer
 
 
 cdef Result flow_volatile(Flow* self, Pool* pool, uint32_t type, const uint8_t* body, uint32_t length,
@@ -271,9 +294,7 @@ cdef Result flow_take_confirm(Flow* self, const uint8_t* body) noexcept nogil:
 cdef Result flow_take_rekey(Flow* self, const uint8_t* body) noexcept nogil:
     if wire_get32(body) != self.rx.number + 1:
         return RESULT_BAD_EPOCH
-    if wire_get64(body + 4) != 0:
-        return RESULT_UNKNOWN_MIX
-    return epoch_step(&self.rx, NULL)
+    return flow_step(self, &self.rx, wire_get64(body + 4))
 
 
 cdef Result flow_take_ack(Flow* self, Pool* pool, uint64_t next_number, uint64_t now_us) noexcept nogil:

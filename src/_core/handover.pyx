@@ -4,8 +4,9 @@ from pcgrelay._core.cursor cimport Cursor, cursor_bytes, cursor_enter, cursor_fa
 from pcgrelay._core.epoch cimport epoch_wipe
 from pcgrelay._core.handover_flows cimport session_read, session_write, stream_read, stream_write
 from pcgrelay._core.handover_lanes cimport lane_read, lane_write, links_read, links_write, paths_read, paths_write
-from pcgrelay._core.link cimport Lane, Shard
+from pcgrelay._core.link cimport Lane, Link, Shard
 from pcgrelay._core.map cimport Map, map_next
+from pcgrelay._core.renewal cimport renewals_wipe
 from pcgrelay._core.result cimport RESULT_OK
 from pcgrelay._core.session cimport Session
 from pcgrelay._core.stats cimport STATS_SERVICES
@@ -98,6 +99,7 @@ cdef void turn_waiting(Shard* shard) noexcept nogil:
 
 cdef void handover_wipe(Shard* shard) noexcept nogil:
     cdef Lane* lane = shard.lanes
+    cdef Link* link
     cdef Session* session
     cdef uint32_t at = 0
     cdef uint32_t i
@@ -105,8 +107,14 @@ cdef void handover_wipe(Shard* shard) noexcept nogil:
         epoch_wipe(&lane.tx)
         epoch_wipe(&lane.rx)
         lane = lane.next
+    link = <Link*>map_next(&shard.links, &at)
+    while link != NULL:
+        renewals_wipe(&link.renewals)
+        link = <Link*>map_next(&shard.links, &at)
+    at = 0
     session = <Session*>map_next(&shard.sessions, &at)
     while session != NULL:
+        renewals_wipe(&session.renewals)
         for i in range(session.flow_count):
             if session.flows[i] != NULL:
                 epoch_wipe(&session.flows[i].tx)

@@ -9,7 +9,7 @@ from pcgrelay._core.cursor cimport (
 from pcgrelay._core.edge cimport edge_dirty, edge_ready
 from pcgrelay._core.flow cimport FLOW_CLOSED, Flow
 from pcgrelay._core.handle cimport HANDLE_STREAM
-from pcgrelay._core.handover_lanes cimport epoch_read, epoch_write, queue_read, queue_write
+from pcgrelay._core.handover_lanes cimport epoch_read, epoch_write, queue_read, queue_write, renewals_fields
 from pcgrelay._core.link cimport GAUGE_VALUES, Gauge, Link, Shard, gauge_at, link_find
 from pcgrelay._core.map cimport Map, map_find, map_next, map_put
 from pcgrelay._core.result cimport RESULT_BAD_FIELD, RESULT_BAD_LENGTH, RESULT_NO_MEMORY, RESULT_OK
@@ -31,6 +31,11 @@ cdef enum:
     SESSION_INITIATOR
     SESSION_GAUGE
     SESSION_FLOW
+    SESSION_NEWEST
+    SESSION_BEFORE
+    SESSION_NEWEST_ID
+    SESSION_BEFORE_ID
+    SESSION_AGREED_ID
 
 cdef enum:
     FLOW_INDEX = 1
@@ -68,6 +73,7 @@ cdef enum:
     FLOW_TX_HIGHEST
     FLOW_RETAINED
     FLOW_STREAM
+    FLOW_TX_MIX
 
 cdef enum:
     RETAINED_NUMBER = 1
@@ -124,6 +130,7 @@ cdef void flow_fields(Cursor* self, Flow* flow) noexcept nogil:
     cursor_number(self, FLOW_TX_CONTROL, &flow.tx_control, 8)
     cursor_number(self, FLOW_RX_NEXT, &flow.rx_next, 8)
     cursor_number(self, FLOW_RX_CONTROL, &flow.rx_control, 8)
+    cursor_number(self, FLOW_TX_MIX, &flow.tx_mix, 8)
     cursor_number(self, FLOW_REKEY_NUMBER, &flow.rekey_number, 8)
     cursor_number(self, FLOW_ACK_DUE, &flow.ack_due_us, 8)
     cursor_number(self, FLOW_ACK_COUNT_BYTES, &flow.ack_bytes, 8)
@@ -259,6 +266,7 @@ cdef void session_fields(Cursor* self, Session* session) noexcept nogil:
     cursor_number(self, SESSION_OUT, &session.out_label, 4)
     cursor_number(self, SESSION_TURN, &session.turn, 4)
     cursor_number(self, SESSION_INITIATOR, &session.initiator, sizeof(session.initiator))
+    renewals_fields(self, SESSION_NEWEST, &session.renewals)
 
 
 cdef void session_write(Cursor* self, uint16_t tag, Shard* shard, Session* session) noexcept nogil:

@@ -9,12 +9,13 @@ from pcgrelay._core.cursor cimport (
 from pcgrelay._core.epoch cimport Epoch, epoch_restore
 from pcgrelay._core.handle cimport HANDLE_LANE
 from pcgrelay._core.link cimport (
-    GAUGE_VALUES, LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, Gauge, Lane, Link, Shard, gauge_at, lane_dirty, link_add,
-    link_find,
+    GAUGE_VALUES, LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_WIRE, Gauge, Lane, Link, Shard, gauge_at, lane_dirty,
+    link_add, link_find,
 )
 from pcgrelay._core.map cimport Map, map_find, map_next
 from pcgrelay._core.queue cimport Account, Queue, Span, queue_at, queue_push_must
 from pcgrelay._core.relay cimport Path, PathEnd, relay_path_add
+from pcgrelay._core.renewal cimport Renewals
 from pcgrelay._core.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK, Result
 from pcgrelay._core.wire cimport PURPOSE_HOP_HEADER, WIRE_BODY_MAX, WIRE_LANES_MAX, WIRE_PREFIX
 
@@ -26,6 +27,11 @@ cdef enum:
     LINK_LANES
     LINK_BINDING
     LINK_GAUGE
+    LINK_NEWEST
+    LINK_BEFORE
+    LINK_NEWEST_ID
+    LINK_BEFORE_ID
+    LINK_AGREED_ID
 
 cdef enum:
     PATH_NUMBER = 1
@@ -71,6 +77,7 @@ cdef enum:
     LANE_HEAD_NUMBER
     LANE_WIRE_BYTES
     LANE_PENDING
+    LANE_TX_MIX
 
 cdef enum:
     PENDING_CLASS = 1
@@ -179,6 +186,14 @@ cdef void epoch_read(Cursor* self, uint16_t tag, Shard* shard, Epoch* epoch, uin
 
 # -- links ------------------------------------------------------------------------------------------------------------
 
+cdef void renewals_fields(Cursor* self, uint16_t first, Renewals* renewals) noexcept nogil:
+    cursor_bytes(self, first, renewals.newest, 32)
+    cursor_bytes(self, first + 1, renewals.before, 32)
+    cursor_number(self, first + 2, &renewals.newest_id, 8)
+    cursor_number(self, first + 3, &renewals.before_id, 8)
+    cursor_number(self, first + 4, &renewals.agreed_id, 8)
+
+
 cdef void link_fields(Cursor* self, Link* link) noexcept nogil:
     cursor_number(self, LINK_NUMBER, &link.number, 4)
     cursor_number(self, LINK_SUITE, &link.suite, 4)
@@ -195,6 +210,7 @@ cdef void links_write(Cursor* self, uint16_t tag, Shard* shard) noexcept nogil:
         mark = cursor_open(self, tag)
         link_fields(self, link)
         cursor_bytes(self, LINK_GAUGE, gauge_at(link.gauge, shard.index), GAUGE_VALUES * 8)
+        renewals_fields(self, LINK_NEWEST, &link.renewals)
         cursor_shut(self, mark)
         link = <Link*>map_next(&shard.links, &at)
 
@@ -219,6 +235,9 @@ cdef void links_read(Cursor* self, uint16_t tag, Shard* shard, Map* gauges) noex
             cursor_fail(self, RESULT_NO_MEMORY)
             return
         cursor_bytes(&inner, LINK_GAUGE, gauge_at(gauge, shard.index), GAUGE_VALUES * 8)
+        renewals_fields(&inner, LINK_NEWEST, &link.renewals)
+        if inner.result != RESULT_OK:
+            cursor_fail(self, inner.result)
 
 
 # -- a relay's paths --------------------------------------------------------------------------------------------------
@@ -296,6 +315,7 @@ cdef void lane_fields(Cursor* self, Lane* lane) noexcept nogil:
     cursor_number(self, LANE_PINGS, &lane.pings_us, 8)
     cursor_number(self, LANE_PING_TOKENS, &lane.ping_tokens, 4)
     cursor_number(self, LANE_LOSTS, &lane.losts_us, 8)
+    cursor_number(self, LANE_TX_MIX, &lane.tx_mix, 8)
     cursor_number(self, LANE_LOST_TOKENS, &lane.lost_tokens, 4)
     cursor_number(self, LANE_PARTIAL_NEED, &lane.partial_need, 4)
     cursor_number(self, LANE_HEAD_OPEN, &lane.head_open, sizeof(lane.head_open))
@@ -407,6 +427,7 @@ cdef void lane_read(Cursor* self, Shard* shard) noexcept nogil:
     # One PING and its seal are due at once.
     lane.ping_due_us = 0
     lane.writable = True
+    lane.ahead = LANE_WIRE
     lane.next = shard.lanes
     if lane.next != NULL:
         lane.next.prev = lane

@@ -14,6 +14,7 @@ from pcgrelay._core.handle cimport Handle
 from pcgrelay._core.mailbox cimport Event, OUTBOX_TURN, Outbox
 from pcgrelay._core.map cimport Map
 from pcgrelay._core.queue cimport Account, Queue
+from pcgrelay._core.renewal cimport Renewals
 from pcgrelay._core.result cimport Result
 from pcgrelay._core.route cimport Tables
 from pcgrelay._core.stats cimport Stats
@@ -30,7 +31,10 @@ cdef enum:
 
 cdef enum:
     LANE_CLASSES = 4            # 0: the lane's own frames; then critical, interactive, normal
-    LANE_WIRE = 262144          # sealed and unsent at most, about
+    LANE_WIRE = 262144          # sealed and unsent at most, about; less on a lane that is slow
+    LANE_WIRE_LEAST = 32768     # never less than the room of a bulk read
+    LANE_WIRE_US = 10000        # of a slow lane: what it carries in this time, for nothing can overtake it
+    LANE_PACE_US = 100000       # how long its rate is measured
     LANE_BACKLOG = 262144       # more waiting than this, and an edge reads no bulk for the lane
     LANE_BACKLOG_SMALL = 524288
     LANE_SILENCE = 4            # probe intervals without a byte
@@ -38,6 +42,8 @@ cdef enum:
     LANE_PING_US = 50000        # and one more each so long
     LANE_OWN = 1024             # frames of its own that wait: a peer that reads none of them is closed
     LANE_LOSTS = 64             # LOST frames for unknown labels, a second
+    LANE_PINGS_LATE = 2         # probe intervals: a PING whose PONG takes longer counts as lost
+    LANE_OVERTAKEN = 524288     # after so many bytes of higher classes, a class that waits has its turn
 
 # What the control plane may read of a link or session; one slot for each worker, freed with the last reference.
 cdef struct Gauge:
@@ -52,7 +58,10 @@ cdef enum:
     GAUGE_RECEIVED_BYTES = 3
     GAUGE_SENT_FRAMES = 4       # retained bytes, of a session
     GAUGE_RECEIVED_FRAMES = 5   # epoch, of a session
-    GAUGE_VALUES = 8
+    GAUGE_MIX = 6               # newest renewal that the other side has stepped with
+    GAUGE_PINGS = 7             # sent
+    GAUGE_PINGS_LATE = 8        # of these, counted as lost
+    GAUGE_VALUES = 16           # a cache line or two of its own for each worker
 
 cdef struct Lane:
     Handle handle               # first
@@ -60,6 +69,7 @@ cdef struct Lane:
     Epoch tx
     Epoch rx
     Queue pending[LANE_CLASSES]
+    uint64_t overtaken[LANE_CLASSES]  # bytes of higher classes since its last turn, while it waited
     Queue wire
     Buf* partial                # a frame whose end is still to come; owned
     Frame head                  # its header, if that was opened
@@ -77,6 +87,10 @@ cdef struct Lane:
     uint64_t round_trip_us
     uint64_t pings_us           # until when ping_tokens was filled
     uint64_t losts_us
+    uint64_t tx_mix             # the renewal that tx has stepped with last; 0: none
+    uint64_t paced_us           # since when its rate is measured,
+    uint64_t paced_bytes        # and what was sent since
+    uint32_t ahead              # LANE_WIRE, or what the lane carries in LANE_WIRE_US
     uint32_t ping_tokens
     uint32_t lost_tokens
     uint32_t number
@@ -89,11 +103,13 @@ cdef struct Lane:
     bint unread                 # it had its share of the turn, and may have more
     bint dirty
     bint buried
+    bint clogged                # its socket was full since then
     uint32_t close_code
 
 cdef struct Link:
     Lane* lanes[WIRE_LANES_MAX]  # by index, those of this worker; NULL: none
     Gauge* gauge                # owned: one reference
+    Renewals renewals
     uint8_t binding[32]
     uint32_t number
     uint32_t suite
@@ -156,6 +172,14 @@ cdef Link* link_add(Shard* shard, uint32_t number, uint32_t suite, bint dialler,
                     const uint8_t* binding, Gauge* gauge) noexcept nogil
 cdef Link* link_find(Shard* shard, uint32_t number) noexcept nogil
 
+# Keep the secret of a renewal of a link or session of that number, and tell the control plane by an event of that kind;
+# serial goes back with it. The caller wipes secret.
+cdef void shard_renew(Shard* shard, Renewals* renewals, uint32_t kind, uint32_t number, uint64_t mix,
+                      const uint8_t* secret, uint64_t serial) noexcept nogil
+
+# Both sides keep it: lanes step with it as soon as they send.
+cdef void link_mix(Shard* shard, Link* link, uint64_t mix) noexcept nogil
+
 # Forget the link. Its lanes must be closed.
 cdef void link_remove(Shard* shard, Link* link) noexcept nogil
 
@@ -188,11 +212,36 @@ cdef Result lane_say_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t cod
 # Queue a frame whose header lies in clear at p. With buf, one reference passes to the lane.
 cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf, Account* account,
                       uint32_t priority) noexcept nogil
-cdef inline uint64_t lane_backlog(const Lane* lane) noexcept nogil:
-    return lane.wire.bytes + lane.pending[1].bytes + lane.pending[2].bytes + lane.pending[3].bytes
+# The place in pending where frames of a priority wait.
+cdef inline uint32_t lane_class(uint32_t priority) noexcept nogil:
+    return 3 - priority if priority < 3 else 1
 
-# Seal headers and move frames to wire, until LANE_WIRE bytes are there or nothing waits.
+# What goes before a new frame of that priority.
+cdef inline uint64_t lane_backlog(const Lane* lane, uint32_t priority) noexcept nogil:
+    cdef uint32_t i
+    cdef uint64_t bytes = lane.wire.bytes
+    for i in range(1, lane_class(priority) + 1):
+        bytes += lane.pending[i].bytes
+    return bytes
+
+# Seal headers and move frames to wire, until `ahead` bytes are there or nothing waits. Higher classes go first, but a
+# lower one that waits gets a ninth of the lane at least: a peer that calls all it sends critical must not silence it.
 cdef Result lane_fill(Shard* shard, Lane* lane) noexcept nogil
+
+# n bytes were sent; full: the socket takes no more for now.
+cdef inline void lane_sent(Shard* shard, Lane* lane, uint64_t n, bint full) noexcept nogil:
+    lane.paced_bytes += n
+    if not full:
+        return
+    lane.writable = False
+    if not lane.clogged:
+        # From here on it shows what it can carry.
+        lane.clogged = True
+        lane.paced_us = shard.now_us
+        lane.paced_bytes = 0
+
+# Measure the rate: how far ahead of the network a lane is sealed, in `ahead`. True: that has changed.
+cdef bint lane_pace(Shard* shard, Lane* lane) noexcept nogil
 
 # The beat of a lane: PING, silence, the deadline of CONFIRM, re-keying.
 cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil

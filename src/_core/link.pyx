@@ -7,16 +7,20 @@ from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, buf_take, pool_alloc, p
 from pcgrelay._core.epoch cimport epoch_must_rekey, epoch_spend, epoch_start, epoch_step, epoch_wipe
 from pcgrelay._core.frame cimport Frame, Scope, body_open, body_seal, frame_is_lane, frame_open, frame_pack, frame_seal
 from pcgrelay._core.handle cimport HANDLE_LANE
-from pcgrelay._core.libcrypto cimport CRYPTO_memcmp
+from pcgrelay._core.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
 from pcgrelay._core.mailbox cimport EVENT_LANE_UP, EVENT_PEER_DRAINS, OUTBOX_TURN, Event, outbox_put
 from pcgrelay._core.map cimport map_find, map_put, map_take
 from pcgrelay._core.queue cimport Account, Span, queue_free, queue_pop, queue_push, queue_push_must
+from pcgrelay._core.renewal cimport (
+    Renewals, renewals_add, renewals_agree, renewals_fresh, renewals_mix, renewals_wipe,
+)
 from pcgrelay._core.result cimport (
     RESULT_BAD_CONFIRM, RESULT_BAD_EPOCH, RESULT_BAD_FIELD, RESULT_CONFIRM_TIMEOUT, RESULT_GLITCHES, RESULT_MORE,
-    RESULT_NOT_CONFIRMED, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_SILENT, RESULT_UNKNOWN_MIX, Result,
+    RESULT_NOT_CONFIRMED, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_SILENT, Result,
 )
 from pcgrelay._core.stats cimport (
     COUNT_FRAMES_RECEIVED, COUNT_FRAMES_SENT, COUNT_LANES_OPENED, COUNT_PONGS_UNKNOWN, COUNT_REKEYS,
+    COUNT_REKEYS_MIXED,
 )
 from pcgrelay._core.wire cimport (
     FRAME_CLOSE, FRAME_CONFIRM, FRAME_DRAIN, FRAME_LOST, FRAME_PING, FRAME_PONG, FRAME_REKEY, PURPOSE_HOP_HEADER,
@@ -93,8 +97,28 @@ cdef Link* link_find(Shard* shard, uint32_t number) noexcept nogil:
     return <Link*>map_find(&shard.links, number)
 
 
+cdef void shard_renew(Shard* shard, Renewals* renewals, uint32_t kind, uint32_t number, uint64_t mix,
+                      const uint8_t* secret, uint64_t serial) noexcept nogil:
+    cdef Event* event
+    if renewals_add(renewals, mix, secret) != RESULT_OK:
+        return
+    event = shard_event(shard, kind)
+    event.a = number
+    event.b = <long long>mix
+    event.c = <long long>serial
+
+
+cdef void link_mix(Shard* shard, Link* link, uint64_t mix) noexcept nogil:
+    cdef uint32_t i
+    renewals_agree(&link.renewals, mix)
+    for i in range(link.lane_count):
+        if link.lanes[i] != NULL:
+            lane_dirty(shard, link.lanes[i])
+
+
 cdef void link_remove(Shard* shard, Link* link) noexcept nogil:
     map_take(&shard.links, link.number)
+    renewals_wipe(&link.renewals)
     gauge_drop(link.gauge)
     pool_free(&shard.pool, link, sizeof(Link))
 
@@ -116,6 +140,8 @@ cdef Lane* lane_start(Shard* shard, Link* link, int fd, uint16_t index, uint32_t
     lane.heard_us = shard.now_us
     lane.pings_us = shard.now_us
     lane.ping_tokens = LANE_PINGS
+    lane.paced_us = shard.now_us
+    lane.ahead = LANE_WIRE
     wire_put16(body, WIRE_VERSION)
     wire_put16(body + 2, index)
     wire_put32(body + 4, number)
@@ -215,11 +241,7 @@ cdef Result lane_take(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wir
     if frame.type == FRAME_PONG:
         lane_take_pong(shard, lane, wire_get64(body))
     elif frame.type == FRAME_REKEY:
-        if wire_get32(body) != lane.rx.number + 1:
-            return RESULT_BAD_EPOCH
-        if wire_get64(body + 4) != 0:
-            return RESULT_UNKNOWN_MIX
-        return epoch_step(&lane.rx, NULL)
+        return lane_take_rekey(shard, lane, body)
     elif frame.type == FRAME_DRAIN:
         lane.state = LANE_DRAINING
         event = shard_event(shard, EVENT_PEER_DRAINS)
@@ -251,6 +273,24 @@ cdef Result lane_take_confirm(Shard* shard, Lane* lane, const uint8_t* body) noe
     event.b = lane.index
     event.c = lane.number
     return RESULT_OK
+
+
+cdef Result lane_take_rekey(Shard* shard, Lane* lane, const uint8_t* body) noexcept nogil:
+    cdef uint8_t mix[32]
+    cdef uint64_t id = wire_get64(body + 4)
+    cdef uint64_t* gauge = gauge_at(lane.link.gauge, shard.index)
+    cdef Result answer
+    if wire_get32(body) != lane.rx.number + 1:
+        return RESULT_BAD_EPOCH
+    if id == 0:
+        return epoch_step(&lane.rx, NULL)
+    answer = renewals_mix(&lane.link.renewals, id, lane.rx.direction, lane.number, mix)
+    if answer == RESULT_OK:
+        answer = epoch_step(&lane.rx, mix)
+    OPENSSL_cleanse(mix, sizeof(mix))
+    if answer == RESULT_OK and id > gauge[GAUGE_MIX]:
+        figure_set(&gauge[GAUGE_MIX], id)
+    return answer
 
 
 cdef Result lane_take_ping(Shard* shard, Lane* lane, const uint8_t* body) noexcept nogil:
@@ -326,7 +366,7 @@ cdef Result lane_say_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t cod
 
 cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf, Account* account,
                       uint32_t priority) noexcept nogil:
-    cdef uint32_t waits_in = 3 - priority if priority < 3 else 1
+    cdef uint32_t waits_in = lane_class(priority)
     cdef Result answer
     # A relay may drop what it cannot hold; what an edge has sealed must go out.
     if account != NULL:
@@ -338,19 +378,45 @@ cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf
     return answer
 
 
+# The class whose turn it is; LANE_CLASSES: nothing waits.
+cdef uint32_t next_class(const Lane* lane) noexcept nogil:
+    cdef uint32_t i
+    if lane.pending[0].count != 0:
+        return 0
+    for i in range(2, LANE_CLASSES):
+        if lane.pending[i].count != 0 and lane.overtaken[i] >= LANE_OVERTAKEN:
+            return i
+    for i in range(1, LANE_CLASSES):
+        if lane.pending[i].count != 0:
+            return i
+    return LANE_CLASSES
+
+
+# A frame of n bytes goes, of class i: those below it that wait were overtaken.
+cdef void overtake(Lane* lane, uint32_t i, uint32_t n) noexcept nogil:
+    cdef uint32_t j
+    lane.overtaken[i] = 0
+    if i == 0:
+        return
+    for j in range(i + 1, LANE_CLASSES):
+        if lane.pending[j].count != 0:
+            lane.overtaken[j] += n
+
+
 cdef Result lane_fill(Shard* shard, Lane* lane) noexcept nogil:
-    cdef uint32_t i = 0
+    cdef uint32_t i
     cdef Span span
     cdef Result answer = RESULT_OK
-    while lane.wire.bytes < LANE_WIRE and i < LANE_CLASSES and answer == RESULT_OK:
-        if lane.pending[i].count == 0:
-            i += 1
-            continue
+    while lane.wire.bytes < lane.ahead and answer == RESULT_OK:
+        i = next_class(lane)
+        if i == LANE_CLASSES:
+            break
         # Past the soft limit the step comes before any other frame, whatever waits.
-        if lane_is_up(lane) and epoch_must_rekey(&lane.tx, &shard.limits, shard.now_us):
+        if lane_is_up(lane) and lane_must_rekey(shard, lane):
             answer = lane_rekey(shard, lane)
             continue
         span = queue_pop(&lane.pending[i])
+        overtake(lane, i, span.n)
         answer = lane_wire(shard, lane, &span)
         if span.account != NULL:
             if span.buf != NULL:
@@ -390,6 +456,25 @@ cdef Result lane_seal(Shard* shard, Lane* lane, Span* span) noexcept nogil:
     return answer
 
 
+# Only a lane that is full all the time shows what it can carry: a burst that it has swallowed says nothing. One that is
+# not full may be faster than was seen before.
+cdef bint lane_pace(Shard* shard, Lane* lane) noexcept nogil:
+    cdef uint64_t span_us = shard.now_us - lane.paced_us
+    cdef uint64_t ahead = 2 * <uint64_t>lane.ahead
+    cdef uint32_t before = lane.ahead
+    if span_us < LANE_PACE_US:
+        return False
+    if lane.clogged and (not lane.writable or lane_backlog(lane, 0) != 0):
+        ahead = lane.paced_bytes * LANE_WIRE_US / span_us
+    if ahead < LANE_WIRE_LEAST:
+        ahead = LANE_WIRE_LEAST
+    lane.ahead = <uint32_t>ahead if ahead < LANE_WIRE else LANE_WIRE
+    lane.paced_us = shard.now_us
+    lane.paced_bytes = 0
+    lane.clogged = False
+    return lane.ahead != before
+
+
 cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil:
     cdef uint8_t body[8]
     cdef Result answer
@@ -399,6 +484,9 @@ cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil:
         return RESULT_SILENT
     if shard.now_us >= lane.ping_due_us:
         lane.ping_due_us = shard.now_us + shard.probe_us
+        if lane.ping_token != 0 and shard.now_us - lane.ping_sent_us >= LANE_PINGS_LATE * shard.probe_us:
+            figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_PINGS_LATE], 1)
+        figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_PINGS], 1)
         # The last PING may still be under way: then its PONG is what measures.
         if lane.ping_token == 0 or shard.now_us - lane.ping_sent_us > LANE_SILENCE * shard.probe_us:
             shard.token += 1
@@ -410,13 +498,22 @@ cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil:
     return RESULT_OK
 
 
+# Past a soft limit, or for the sake of a renewal: the healing reaches a direction when its sender steps. CONFIRM comes
+# first, whatever waits: it may still do so when that of the peer is there.
+cdef inline bint lane_must_rekey(const Shard* shard, const Lane* lane) noexcept nogil:
+    return lane.tx_number != 0 and (renewals_fresh(&lane.link.renewals, lane.tx_mix) != 0
+                                    or epoch_must_rekey(&lane.tx, &shard.limits, shard.now_us))
+
+
 # REKEY is the last frame of its epoch; whatever is sealed after it is of the next.
 cdef Result lane_rekey(Shard* shard, Lane* lane) noexcept nogil:
     cdef uint8_t body[12]
+    cdef uint8_t mix[32]
+    cdef uint64_t id = renewals_fresh(&lane.link.renewals, lane.tx_mix)
     cdef Span span
     cdef Result answer
     wire_put32(body, lane.tx.number + 1)
-    wire_put64(body + 4, 0)
+    wire_put64(body + 4, id)
     span.buf = lane_frame(shard, FRAME_REKEY, body, 12)
     if span.buf == NULL:
         return RESULT_NO_MEMORY
@@ -424,4 +521,12 @@ cdef Result lane_rekey(Shard* shard, Lane* lane) noexcept nogil:
     span.n = span.buf.length
     figure_add(&shard.stats.count[COUNT_REKEYS], 1)
     answer = lane_wire(shard, lane, &span)
-    return answer if answer != RESULT_OK else epoch_step(&lane.tx, NULL)
+    if answer != RESULT_OK or id == 0:
+        return answer if answer != RESULT_OK else epoch_step(&lane.tx, NULL)
+    lane.tx_mix = id
+    figure_add(&shard.stats.count[COUNT_REKEYS_MIXED], 1)
+    answer = renewals_mix(&lane.link.renewals, id, lane.tx.direction, lane.number, mix)
+    if answer == RESULT_OK:
+        answer = epoch_step(&lane.tx, mix)
+    OPENSSL_cleanse(mix, sizeof(mix))
+    return answer

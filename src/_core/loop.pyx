@@ -6,11 +6,13 @@ from pcgrelay._core.atomics cimport figure_add, flag_is_up, flag_raise
 from pcgrelay._core.buf cimport pool_free, pool_start, pool_stop
 from pcgrelay._core.bundle cimport bundle_tables_changed
 from pcgrelay._core.edge cimport edge_abort, edge_code, edge_session_end, edge_tables_changed, edge_timer
+from pcgrelay._core.epoch cimport limits_set
 from pcgrelay._core.handle cimport HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle
 from pcgrelay._core.handover cimport handover_wipe
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
-    Gauge, Lane, Link, Shard, gauge_drop, lane_is_up, lane_say, lane_tick, link_add, link_find, shard_events_pass,
+    Gauge, Lane, Link, Shard, gauge_drop, lane_is_up, lane_say, link_add, link_find, link_mix, shard_events_pass,
+    shard_renew,
 )
 from pcgrelay._core.linux cimport (
     EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, SIG_SETMASK, close,
@@ -18,16 +20,18 @@ from pcgrelay._core.linux cimport (
     sigset_t,
 )
 from pcgrelay._core.mailbox cimport (
-    ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LISTEN, ORDER_PATH_ADD,
-    ORDER_PATH_REMOVE, ORDER_SESSION_ADD, ORDER_SESSION_CLOSE, ORDER_SESSION_PATH, ORDER_STOP, ORDER_STREAM,
-    ORDER_TABLES, ORDER_UNLISTEN, Order, Outbox, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_take,
-    order_free,
+    EVENT_LINK_RENEWED, EVENT_SESSION_RENEWED, ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LIMITS, ORDER_LINK_ADD,
+    ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN, ORDER_PATH_ADD,
+    ORDER_PATH_REMOVE, ORDER_SESSION_ADD, ORDER_SESSION_CLOSE, ORDER_SESSION_MIX, ORDER_SESSION_PATH,
+    ORDER_SESSION_RENEW, ORDER_STOP, ORDER_STREAM, ORDER_TABLES, ORDER_UNLISTEN,
+    Order, Outbox, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_take, order_free,
 )
 from pcgrelay._core.map cimport map_any, map_free, map_next
 from pcgrelay._core.port cimport (
     port_accept, port_adopt, port_can_serve, port_deliver, port_event, port_listen, port_serve, port_unlisten,
 )
 from pcgrelay._core.relay cimport Path, relay_path_add, relay_path_remove, relay_sweep
+from pcgrelay._core.renewal cimport renewals_agree
 from pcgrelay._core.result cimport RESULT_LOCAL_CLOSE, RESULT_OK, Result
 from pcgrelay._core.route cimport Tables, tables_drop
 from pcgrelay._core.session cimport Session, session_acks, session_add, session_find, session_path, session_tick
@@ -35,7 +39,7 @@ from pcgrelay._core.stats cimport CAUSE_SHUTDOWN, COUNT_TURNS
 from pcgrelay._core.stream cimport Stream
 from pcgrelay._core.timer cimport Timer, wheel_pop, wheel_start
 from pcgrelay._core.trunk cimport (
-    trunk_add, trunk_code, trunk_end, trunk_event, trunk_flush, trunk_link_end, trunk_read_on,
+    trunk_add, trunk_code, trunk_end, trunk_event, trunk_flush, trunk_link_end, trunk_read_on, trunk_tick,
 )
 from pcgrelay._core.wire cimport CODE_DRAINING, FRAME_DRAIN, WIRE_LANES_MAX, wire_put32
 from pcgrelay._core.worker cimport (
@@ -243,7 +247,7 @@ cdef void tick(Worker* self) noexcept nogil:
     self.next_tick_us = shard.now_us + WORKER_TICK_US
     while lane != NULL:
         following = lane.next
-        answer = lane_tick(shard, lane)
+        answer = trunk_tick(self, lane)
         if answer != RESULT_OK:
             trunk_end(self, lane, answer, trunk_code(answer))
         lane = following
@@ -352,6 +356,12 @@ cdef void take_order(Worker* self, Order* order) noexcept nogil:
         session = session_find(shard, <uint32_t>order.a)
         if session != NULL:
             edge_session_end(shard, session, <uint32_t>order.b, RESULT_LOCAL_CLOSE, True, False, False)
+    elif order.kind == ORDER_LINK_RENEW or order.kind == ORDER_LINK_MIX:
+        order_link_renewal(self, order)
+    elif order.kind == ORDER_SESSION_RENEW or order.kind == ORDER_SESSION_MIX:
+        order_session_renewal(self, order)
+    elif order.kind == ORDER_LIMITS:
+        limits_set(&shard.limits, order.a, order.b, order.c)
     elif order.kind == ORDER_TABLES:
         tables_drop(shard.tables)
         shard.tables = <Tables*>order.pointer
@@ -376,6 +386,28 @@ cdef void order_link_drain(Worker* self, Order* order) noexcept nogil:
         if lane.link.number == order.a and lane_is_up(lane):
             lane_say(&self.shard, lane, FRAME_DRAIN, body, 4)
         lane = lane.next
+
+
+cdef void order_link_renewal(Worker* self, Order* order) noexcept nogil:
+    cdef Link* link = link_find(&self.shard, <uint32_t>order.a)
+    if link == NULL:
+        return
+    if order.kind == ORDER_LINK_RENEW:
+        shard_renew(&self.shard, &link.renewals, EVENT_LINK_RENEWED, link.number, order.b, order.secret, order.c)
+    else:
+        link_mix(&self.shard, link, order.b)
+
+
+# Its flows step at the next beat, or before their next bundle.
+cdef void order_session_renewal(Worker* self, Order* order) noexcept nogil:
+    cdef Session* session = session_find(&self.shard, <uint32_t>order.a)
+    if session == NULL:
+        return
+    if order.kind == ORDER_SESSION_RENEW:
+        shard_renew(&self.shard, &session.renewals, EVENT_SESSION_RENEWED, session.number, order.b, order.secret,
+                    order.c)
+    else:
+        renewals_agree(&session.renewals, order.b)
 
 
 cdef void order_path_add(Worker* self, Order* order) noexcept nogil:

@@ -18,16 +18,21 @@ cdef enum OrderKind:
     ORDER_LINK_ADD
     ORDER_LINK_CLOSE
     ORDER_LINK_DRAIN
+    ORDER_LINK_RENEW
+    ORDER_LINK_MIX
     ORDER_LANE_ADD
     ORDER_PATH_ADD
     ORDER_PATH_REMOVE
     ORDER_SESSION_ADD
     ORDER_SESSION_PATH
     ORDER_SESSION_CLOSE
+    ORDER_SESSION_RENEW
+    ORDER_SESSION_MIX
     ORDER_TABLES
     ORDER_LISTEN
     ORDER_UNLISTEN
     ORDER_DRAIN
+    ORDER_LIMITS
     ORDER_STREAM                # an accepted socket for a flow of this worker
 
 cdef struct Order:
@@ -65,6 +70,8 @@ cdef enum EventKind:
     EVENT_STREAM_OPEN = 10
     EVENT_EVENTS_LOST = 11
     EVENT_FLOW_UP = 12          # within the core: SESSION_UP when every flow of the session said so
+    EVENT_LINK_RENEWED = 13     # of one worker; the face tells it when all have said so
+    EVENT_SESSION_RENEWED = 14
 
 cdef struct Event:
     uint32_t kind

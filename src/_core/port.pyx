@@ -238,11 +238,16 @@ cdef bint port_can_serve(Worker* self) noexcept nogil:
 
 
 cdef inline bint flow_is_open(const Flow* flow) noexcept nogil:
-    return flow.lane != NULL and flow_has_room(flow) and lane_backlog(<Lane*>flow.lane) < LANE_BACKLOG_SMALL
+    return flow.lane != NULL and flow_has_room(flow) and flow_backlog(flow) < LANE_BACKLOG_SMALL
+
+
+# What would go before a frame of this flow: lower classes do not hold it up.
+cdef inline uint64_t flow_backlog(const Flow* flow) noexcept nogil:
+    return lane_backlog(<Lane*>flow.lane, (<Session*>flow.session).priority)
 
 
 cdef inline bint bears_bulk(Worker* self, const Flow* flow) noexcept nogil:
-    return lane_backlog(<Lane*>flow.lane) < LANE_BACKLOG and flow_bears_bulk(flow, self.shard.now_us)
+    return flow_backlog(flow) < LANE_BACKLOG and flow_bears_bulk(flow, self.shard.now_us)
 
 
 # Make frames of what streams have, a frame for each flow in turn.
@@ -292,7 +297,7 @@ cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
     if used < BULK_ROOM and bears_bulk(self, flow):
         stream = list_pop(&flow.bulk)
         if stream != NULL:
-            used += serve_stream(self, stream, body + used, WIRE_BODY_MAX - used, True)
+            used += serve_stream(self, stream, body + used, bulk_room(flow, used), True)
     if used == 0:
         buf_drop(&shard.pool, buf)
         return False
@@ -300,6 +305,12 @@ cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
     if answer != RESULT_OK:
         edge_session_end(shard, <Session*>flow.session, edge_code(answer), answer, True, True, False)
     return True
+
+
+# A frame leaves as a whole, so on a slow lane it is no larger than what the lane is sealed ahead.
+cdef inline uint32_t bulk_room(const Flow* flow, uint32_t used) noexcept nogil:
+    cdef uint32_t ahead = (<Lane*>flow.lane).ahead
+    return ahead if ahead < WIRE_BODY_MAX - used else WIRE_BODY_MAX - used
 
 
 # What one stream has to say, and its data if may_read; answer how many bytes of records.

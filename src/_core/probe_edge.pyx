@@ -15,11 +15,13 @@ from pcgrelay._core.edge cimport (
 )
 from pcgrelay._core.flow cimport Flow, flow_has_room, list_pop
 from pcgrelay._core.frame cimport Frame
-from pcgrelay._core.link cimport Lane as CoreLane, Shard, gauge_new
+from pcgrelay._core.link cimport Lane as CoreLane, Shard, gauge_new, shard_renew
+from pcgrelay._core.mailbox cimport EVENT_SESSION_RENEWED
 from pcgrelay._core.map cimport map_any, map_next
 from pcgrelay._core.probe cimport exactly
 from pcgrelay._core.probe_link cimport Node
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
+from pcgrelay._core.renewal cimport renewals_agree
 from pcgrelay._core.result cimport (
     RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_OK, RESULT_PEER_CLOSED, Result,
 )
@@ -113,6 +115,13 @@ cdef class Edge(Node):
         if answer != RESULT_OK:
             session_end(self.shard, found, answer)
         self.bury()
+
+    def session_renew(self, session: int, mix: int, secret: bytes) -> None:
+        shard_renew(self.shard, &self.session(session).renewals, EVENT_SESSION_RENEWED, session, mix,
+                    exactly(secret, 32), 0)
+
+    def session_mix(self, session: int, mix: int) -> None:
+        renewals_agree(&self.session(session).renewals, mix)
 
     def session_close(self, session: int, code: int) -> None:
         edge_session_end(self.shard, self.session(session), code, RESULT_LOCAL_CLOSE, True, False, False)

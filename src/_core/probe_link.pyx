@@ -11,10 +11,11 @@ from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, pool_free, pool_start, 
 from pcgrelay._core.epoch cimport EPOCH_SOFT_BYTES, EPOCH_SOFT_FRAMES, EPOCH_SOFT_US
 from pcgrelay._core.frame cimport Frame, frame_is_lane
 from pcgrelay._core.link cimport (
-    LANE_CLASSES, LANE_CLOSED, Lane as CoreLane, Link, Shard, gauge_new, lane_fill, lane_is_up, lane_keep, lane_next,
-    lane_say, lane_start, lane_stop, lane_take, lane_tick, link_add, link_find, link_remove,
+    GAUGE_PINGS, GAUGE_PINGS_LATE, LANE_CLASSES, LANE_CLOSED, Lane as CoreLane, Link, Shard, gauge_at, gauge_new,
+    lane_fill, lane_is_up, lane_keep, lane_next, lane_pace, lane_say, lane_sent, lane_start, lane_stop, lane_take,
+    lane_tick, link_add, link_find, link_mix, link_remove, shard_renew,
 )
-from pcgrelay._core.mailbox cimport Event
+from pcgrelay._core.mailbox cimport EVENT_LINK_RENEWED, Event
 from pcgrelay._core.map cimport map_any, map_free
 from pcgrelay._core.probe cimport check, exactly
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
@@ -115,6 +116,23 @@ cdef class Lane:
         self.node.bury()
         return self.last
 
+    def pace(self, sent: int, full: bool) -> int:
+        """So many bytes went out, and the socket is full; answer how far ahead the lane is sealed from then on."""
+        if self.lane == NULL:
+            raise Closed
+        self.lane.writable = True
+        lane_sent(self.node.shard, self.lane, sent, full)
+        lane_pace(self.node.shard, self.lane)
+        return self.lane.ahead
+
+    @property
+    def pings(self) -> tuple[int, int]:
+        """Those that were sent on its link, and those whose answer came late or not at all."""
+        if self.lane == NULL:
+            raise Closed
+        gauge = gauge_at(self.lane.link.gauge, self.node.shard.index)
+        return gauge[<int>GAUGE_PINGS], gauge[<int>GAUGE_PINGS_LATE]
+
     def say(self, kind: int, body: bytes) -> None:
         """Send any lane frame, well formed or not."""
         if self.lane == NULL:
@@ -213,6 +231,13 @@ cdef class Node:
         if link_add(self.shard, link, suite, dialler, lanes, exactly(binding, 32),
                     gauge_new(self.shard.workers, 1)) == NULL:
             raise MemoryError
+
+    def link_renew(self, link: int, mix: int, secret: bytes) -> None:
+        shard_renew(self.shard, &link_find(self.shard, link).renewals, EVENT_LINK_RENEWED, link, mix,
+                    exactly(secret, 32), 0)
+
+    def link_mix(self, link: int, mix: int) -> None:
+        link_mix(self.shard, link_find(self.shard, link), mix)
 
     def lane_start(self, link: int, *, index: int, number: int, secret: bytes) -> Lane:
         cdef Lane lane = Lane()

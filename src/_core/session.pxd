@@ -6,6 +6,7 @@ from pcgrelay._core.buf cimport Buf
 from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.link cimport Gauge, Lane, Shard
+from pcgrelay._core.renewal cimport Renewals
 from pcgrelay._core.result cimport Result
 from pcgrelay._core.wire cimport WIRE_LANES_MAX
 
@@ -13,6 +14,7 @@ from pcgrelay._core.wire cimport WIRE_LANES_MAX
 cdef struct Session:
     Flow* flows[WIRE_LANES_MAX]  # owned, by index; NULL: on another worker
     Gauge* gauge                # owned: one reference
+    Renewals renewals
     uint32_t number
     uint32_t flow_count         # of the whole session
     uint32_t priority

@@ -12,16 +12,19 @@ from pcgrelay._core.flow cimport (
 from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
-    GAUGE_LANES_UP, GAUGE_RECEIVED_BYTES, GAUGE_RECEIVED_FRAMES, GAUGE_SENT_BYTES, GAUGE_SENT_FRAMES, Gauge, Lane,
-    Link, Shard, gauge_at, gauge_drop, lane_is_up, lane_push, lane_say_lost, link_find, shard_event,
+    GAUGE_LANES_UP, GAUGE_MIX, GAUGE_RECEIVED_BYTES, GAUGE_RECEIVED_FRAMES, GAUGE_SENT_BYTES, GAUGE_SENT_FRAMES, Gauge,
+    Lane, Link, Shard, gauge_at, gauge_drop, lane_is_up, lane_push, lane_say_lost, link_find, shard_event,
 )
 from pcgrelay._core.mailbox cimport EVENT_FLOW_UP, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event
 from pcgrelay._core.map cimport map_find, map_next, map_put, map_take
+from pcgrelay._core.renewal cimport renewals_wipe
 from pcgrelay._core.result cimport (
     RESULT_BAD_FIELD, RESULT_DUPLICATE, RESULT_GAP, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED,
     RESULT_UNKNOWN_FLOW, Result,
 )
-from pcgrelay._core.stats cimport COUNT_DUPLICATES, COUNT_GAPS, COUNT_REKEYS, COUNT_RESUMES, COUNT_UNKNOWN_FLOWS
+from pcgrelay._core.stats cimport (
+    COUNT_DUPLICATES, COUNT_GAPS, COUNT_REKEYS, COUNT_REKEYS_MIXED, COUNT_RESUMES, COUNT_UNKNOWN_FLOWS,
+)
 from pcgrelay._core.wire cimport (
     CODE_UNKNOWN, FRAME_ACK, FRAME_BUNDLE, FRAME_FLOW_CLOSE, FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_RESUME,
     WIRE_PREFIX, wire_get16, wire_get64, wire_put16,
@@ -55,6 +58,7 @@ cdef Session* session_add(Shard* shard, uint32_t number, const uint8_t* secret, 
         if answer == RESULT_OK:
             answer = flow_start(flow, <uint16_t>i, flow_secret, suite, initiator, binding, cap)
         flow.session = session
+        flow.renewals = &session.renewals
     OPENSSL_cleanse(flow_secret, 32)
     if answer != RESULT_OK or not map_put(&shard.sessions, number, session):
         session_remove(shard, session)
@@ -70,6 +74,7 @@ cdef Session* session_find(Shard* shard, uint32_t number) noexcept nogil:
 cdef void session_remove(Shard* shard, Session* session) noexcept nogil:
     cdef uint32_t i
     cdef Flow* flow
+    renewals_wipe(&session.renewals)
     for i in range(session.flow_count):
         flow = session.flows[i]
         if flow != NULL:
@@ -143,17 +148,26 @@ cdef Buf* fit(Pool* pool, Buf* buf, uint32_t length) noexcept nogil:
     return small
 
 
-cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) noexcept nogil:
-    cdef Buf* rekey = NULL
+# Step, if a step is due.
+cdef Result step_if_due(Shard* shard, Flow* flow) noexcept nogil:
+    cdef uint64_t mix = flow.tx_mix
+    cdef Buf* buf = NULL
     cdef Result answer
-    if flow_must_rekey(flow, &shard.limits, shard.now_us):
-        answer = flow_rekey(flow, &shard.pool, shard.now_us, &rekey)
-        if answer == RESULT_OK:
-            figure_add(&shard.stats.count[COUNT_REKEYS], 1)
-            answer = emit_retained(shard, flow, rekey)
-        if answer != RESULT_OK:
-            buf_drop(&shard.pool, buf)
-            return answer
+    if not flow_must_rekey(flow, &shard.limits, shard.now_us):
+        return RESULT_OK
+    answer = flow_rekey(flow, &shard.pool, shard.now_us, &buf)
+    if answer != RESULT_OK:
+        return answer
+    figure_add(&shard.stats.count[COUNT_REKEYS], 1)
+    figure_add(&shard.stats.count[COUNT_REKEYS_MIXED], flow.tx_mix != mix)
+    return emit_retained(shard, flow, buf)
+
+
+cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) noexcept nogil:
+    cdef Result answer = step_if_due(shard, flow)
+    if answer != RESULT_OK:
+        buf_drop(&shard.pool, buf)
+        return answer
     buf = fit(&shard.pool, buf, length)
     answer = flow_seal(flow, &shard.pool, FRAME_BUNDLE, buf, length, shard.now_us)
     if answer != RESULT_OK or flow.state != FLOW_UP:
@@ -364,6 +378,7 @@ cdef Result take_frame(Shard* shard, Session* session, Flow* flow, uint32_t type
     cdef Result answer = RESULT_OK
     cdef Buf* buf = NULL
     cdef Event* event
+    cdef uint64_t* gauge
     if type == FRAME_FLOW_CONFIRM:
         answer = flow_take_confirm(flow, body)
         if answer == RESULT_OK and not session.initiator and not flow.confirmed_tx:
@@ -378,7 +393,10 @@ cdef Result take_frame(Shard* shard, Session* session, Flow* flow, uint32_t type
             event.b = flow.index
     elif type == FRAME_FLOW_REKEY:
         answer = flow_take_rekey(flow, body)
-        figure_set(&gauge_at(session.gauge, shard.index)[GAUGE_RECEIVED_FRAMES], flow.rx.number)
+        gauge = gauge_at(session.gauge, shard.index)
+        figure_set(&gauge[GAUGE_RECEIVED_FRAMES], flow.rx.number)
+        if answer == RESULT_OK and wire_get64(body + 4) > gauge[GAUGE_MIX]:
+            figure_set(&gauge[GAUGE_MIX], wire_get64(body + 4))
     elif type == FRAME_ACK:
         answer = flow_take_ack(flow, &shard.pool, wire_get64(body), shard.now_us)
         figure_set(&gauge_at(session.gauge, shard.index)[GAUGE_SENT_FRAMES], flow.retained_bytes)
@@ -445,7 +463,6 @@ cdef uint64_t session_acks(Shard* shard, Session** failed, Result* reason) noexc
 cdef Result session_tick(Shard* shard, Session* session) noexcept nogil:
     cdef uint32_t i
     cdef Flow* flow
-    cdef Buf* buf
     cdef Result answer = RESULT_OK
     for i in range(session.flow_count):
         flow = session.flows[i]
@@ -455,12 +472,8 @@ cdef Result session_tick(Shard* shard, Session* session) noexcept nogil:
             answer = flow_break(flow, shard.now_us)
             if answer == RESULT_OK:
                 answer = say_resume(shard, flow)
-        elif flow.state == FLOW_UP and flow_must_rekey(flow, &shard.limits, shard.now_us):
-            buf = NULL
-            answer = flow_rekey(flow, &shard.pool, shard.now_us, &buf)
-            if answer == RESULT_OK:
-                figure_add(&shard.stats.count[COUNT_REKEYS], 1)
-                answer = emit_retained(shard, flow, buf)
+        else:
+            answer = step_if_due(shard, flow)
     return answer
 
 

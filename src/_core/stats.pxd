@@ -54,6 +54,7 @@ cdef enum:
     COUNT_SYSTEM_CALLS
     COUNT_TURNS
     COUNT_SETTLED_BYTES
+    COUNT_REKEYS_MIXED
     COUNT_COUNT
 
 cdef enum:

@@ -19,6 +19,9 @@ cdef void trunk_read_on(Worker* self) noexcept nogil
 # Send what the turn produced, for each lane with one system call as a rule; then settle what is borrowed.
 cdef void trunk_flush(Worker* self) noexcept nogil
 
+# The beat of a lane, and of its socket.
+cdef Result trunk_tick(Worker* self, Lane* lane) noexcept nogil
+
 # The code that goes with a reason to close a lane.
 cdef uint32_t trunk_code(Result reason) noexcept nogil
 

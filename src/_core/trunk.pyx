@@ -10,8 +10,8 @@ from pcgrelay._core.frame cimport Frame, frame_is_lane
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
     GAUGE_RECEIVED_BYTES, GAUGE_SENT_BYTES, LANE_CLASSES, LANE_CLOSED, Lane, Link, Shard, gauge_at, lane_dirty,
-    lane_fill, lane_is_up, lane_keep, lane_next, lane_say, lane_start, lane_stop, lane_take, link_find, link_remove,
-    shard_event,
+    lane_fill, lane_is_up, lane_keep, lane_next, lane_pace, lane_say, lane_sent, lane_start, lane_stop, lane_take,
+    lane_tick, link_find, link_remove, shard_event,
 )
 from pcgrelay._core.linux cimport (
     EAGAIN, EINTR, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, IPPROTO_TCP,
@@ -39,7 +39,6 @@ from pcgrelay._core.worker cimport (
 
 cdef enum:
     VECTORS = 64
-    LANE_LOWAT = 262144         # unsent bytes in a lane's socket: more would queue where nothing can overtake
 
 
 # -- lanes ------------------------------------------------------------------------------------------------------------
@@ -322,8 +321,7 @@ cdef Result lane_send(Worker* self, Lane* lane) noexcept nogil:
         figure_add(&self.shard.stats.count[COUNT_BYTES_SENT], <uint64_t>sent)
         figure_add(&gauge_at(lane.link.gauge, self.shard.index)[GAUGE_SENT_BYTES], <uint64_t>sent)
         queue_sent(&lane.wire, &self.shard.pool, <uint64_t>sent)
-        if <uint64_t>sent < asked:
-            lane.writable = False
+        lane_sent(&self.shard, lane, <uint64_t>sent, <uint64_t>sent < asked)
     return RESULT_OK
 
 
@@ -336,19 +334,30 @@ cdef Result lane_settle(Worker* self, Lane* lane) noexcept nogil:
     return queue_settle(&lane.wire, &self.shard.pool, True, &first)
 
 
+# Unsent bytes in a lane's socket queue where nothing can overtake them, as those on the wire do.
+cdef void set_lowat(const Lane* lane) noexcept nogil:
+    cdef int lowat = <int>lane.ahead
+    setsockopt(lane.handle.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat))
+
+
+cdef Result trunk_tick(Worker* self, Lane* lane) noexcept nogil:
+    if lane_pace(&self.shard, lane):
+        set_lowat(lane)
+    return lane_tick(&self.shard, lane)
+
+
 cdef void trunk_add(Worker* self, Order* order) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef Link* link = link_find(shard, <uint32_t>order.a)
     cdef Lane* lane = NULL
     cdef Event* event
     cdef int one = 1
-    cdef int lowat = LANE_LOWAT
     if link != NULL and order.b < link.lane_count:
         lane = lane_start(shard, link, order.fd, <uint16_t>order.b, <uint32_t>order.c, order.secret)
     OPENSSL_cleanse(order.secret, 32)
     if lane != NULL:
         setsockopt(order.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
-        setsockopt(order.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat))
+        set_lowat(lane)
         lane.next = shard.lanes
         if lane.next != NULL:
             lane.next.prev = lane

@@ -68,6 +68,32 @@ class Marking(Enum):
     SECRET = "SECRET"  # noqa: S105  (a marking, not a password)
 
 
+class Precedence(IntEnum):
+    """Which of several ways, or of several edges with a service, is taken first. The numbers stand in the protocol."""
+
+    PREFERRED = 1
+    DEFAULT = 2
+    BACK_UP = 3
+
+    @property
+    def title(self) -> str:
+        """The word for it in configuration and tables."""
+        return self.name.lower().replace("_", "-")
+
+
+class Priority(IntEnum):
+    """What is served first when a lane is full. The numbers stand in the protocol."""
+
+    NORMAL = 0
+    INTERACTIVE = 1
+    CRITICAL = 2
+
+    @property
+    def title(self) -> str:
+        """The word for it in configuration and tables."""
+        return self.name.lower()
+
+
 def label_checked(text: str, what: str) -> str:
     """Return a node's, service's or bearer's name unchanged; refuse one that is not a single label."""
     if not _LABEL.fullmatch(text):

@@ -119,6 +119,11 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.1f} ms" if value < 1000 else f"{value / 1000:.1f} s"
 
 
+def percent(share: float) -> str:
+    """A share of one: 25 %."""
+    return f"{100 * share:.0f} %"
+
+
 def duration(seconds: float) -> str:
     """A long time by its two largest units: 3 d 4 h, 12 min 5 s."""
     left = int(seconds)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from pcgrelay.config import Config
+from pcgrelay.config import Config, PolicySettings
 from pcgrelay.session.dataplane import DataPlaneRefused
 
 EVENTS_AT_ONCE = 4096
@@ -83,6 +83,16 @@ class StreamEnd(Struct, frozen=True):
     remote: bool
 
 
+class LinkRenewed(Struct, frozen=True):
+    link: int
+    mix: int
+
+
+class SessionRenewed(Struct, frozen=True):
+    session: int
+    mix: int
+
+
 class EventsLost(Struct, frozen=True):
     count: int
 
@@ -99,6 +109,8 @@ class PlaneObserver(Protocol):
     def peer_drains(self, event: PeerDrains) -> None: ...
     def import_wanted(self, event: ImportWanted) -> None: ...
     def stream_end(self, event: StreamEnd) -> None: ...
+    def link_renewed_kept(self, event: LinkRenewed) -> None: ...
+    def session_renewed_kept(self, event: SessionRenewed) -> None: ...
     def events_lost(self, event: EventsLost) -> None: ...
     def event_failed(self, error: Exception) -> None: ...
 
@@ -118,6 +130,7 @@ class Plane:
             memory_bytes=node.memory_bytes,
             role=int(node.role),
             handshake_deadline_ms=policy.handshake_deadline_ms,
+            **_limits(policy),
         )
         self.record_version = int(native.RECORD_VERSION)
         self.record_least = int(native.RECORD_LEAST)
@@ -137,6 +150,8 @@ class Plane:
             native.EVENT_PEER_DRAINS: ("peer_drains", PeerDrains),
             native.EVENT_IMPORT_WANTED: ("import_wanted", ImportWanted),
             native.EVENT_STREAM_END: ("stream_end", StreamEnd),
+            native.EVENT_LINK_RENEWED: ("link_renewed_kept", LinkRenewed),
+            native.EVENT_SESSION_RENEWED: ("session_renewed_kept", SessionRenewed),
             native.EVENT_EVENTS_LOST: ("events_lost", EventsLost),
         }
 
@@ -248,6 +263,12 @@ class Plane:
     def link_drain(self, link: int, milliseconds: int) -> None:
         self._called(self._core.link_drain, link, milliseconds)
 
+    def link_renew(self, link: int, *, secret: bytearray, mix: int) -> None:
+        self._called(self._core.link_renew, link, secret=secret, mix=mix)
+
+    def link_mix(self, link: int, mix: int) -> None:
+        self._called(self._core.link_mix, link, mix)
+
     # -- paths and sessions ------------------------------------------------------------------------------------
 
     def path_add(
@@ -311,6 +332,12 @@ class Plane:
     def session_close(self, session: int, code: int) -> None:
         self._called(self._core.session_close, session, code)
 
+    def session_renew(self, session: int, *, secret: bytearray, mix: int) -> None:
+        self._called(self._core.session_renew, session, secret=secret, mix=mix)
+
+    def session_mix(self, session: int, mix: int) -> None:
+        self._called(self._core.session_mix, session, mix)
+
     # -- tables and facts --------------------------------------------------------------------------------------
 
     def publish(self, *, exports: Sequence[Export], imports: Sequence[Import], grants: Sequence[Grant]) -> None:
@@ -321,6 +348,10 @@ class Plane:
 
     def import_unlisten(self, number: int) -> None:
         self._called(self._core.import_unlisten, number)
+
+    def limits(self, policy: PolicySettings) -> None:
+        """When keys are stepped from now on."""
+        self._called(self._core.limits, **_limits(policy))
 
     def drain(self) -> None:
         self._called(self._core.drain)
@@ -345,6 +376,14 @@ class Plane:
 
     def memory(self) -> dict[str, int]:
         return dict(self._core.memory())
+
+
+def _limits(policy: PolicySettings) -> dict[str, int]:
+    return {
+        "rekey_frames": policy.rekey_frames,
+        "rekey_bytes": policy.rekey_bytes,
+        "rekey_ms": policy.rekey_s * 1000,
+    }
 
 
 def native_core() -> Any:

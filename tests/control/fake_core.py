@@ -28,6 +28,8 @@ EVENT_IMPORT_WANTED = 8
 EVENT_STREAM_END = 9
 EVENT_STREAM_OPEN = 10
 EVENT_EVENTS_LOST = 11
+EVENT_LINK_RENEWED = 13
+EVENT_SESSION_RENEWED = 14
 ROLE_EDGE, ROLE_RELAY = 1, 2
 IMPORT_DOWN, IMPORT_PENDING, IMPORT_LIVE = 0, 1, 2
 EXPORT_READY, EXPORT_DRAIN, EXPORT_UNRESOLVED = 0, 1, 2
@@ -94,6 +96,10 @@ class Core:
         self.streams_open = 0
         self.streams_of_sessions = 0  # of each
         self.is_draining = False
+        self.renewals: dict[tuple[str, int, int], bytes] = {}  # (link or session, its number, mix id): secret
+        self.mixed: list[tuple[str, int, int]] = []  # those that both sides keep
+        self.keeps = True  # whether it reports that it keeps a renewal
+        self.limits_set: dict[str, int] = {}
         self._events: deque[tuple[object, ...]] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -191,6 +197,29 @@ class Core:
     def link_drain(self, link: int, milliseconds: int) -> None:
         self._link(link)
 
+    def link_renew(self, link: int, *, secret: bytearray, mix: int) -> None:
+        self._link(link)
+        self._kept("link", link, secret, mix)
+
+    def link_mix(self, link: int, mix: int) -> None:
+        self._link(link)
+        self.mixed.append(("link", link, mix))
+
+    def session_renew(self, session: int, *, secret: bytearray, mix: int) -> None:
+        self._kept("session", session, secret, mix)
+
+    def session_mix(self, session: int, mix: int) -> None:
+        self.mixed.append(("session", session, mix))
+
+    def _kept(self, what: str, number: int, secret: bytearray, mix: int) -> None:
+        self.renewals[(what, number, mix)] = bytes(secret)
+        secret[:] = bytes(len(secret))
+        if self.keeps:
+            self.say(EVENT_LINK_RENEWED if what == "link" else EVENT_SESSION_RENEWED, number, mix)
+
+    def limits(self, **limits: int) -> None:
+        self.limits_set = limits
+
     def lane_cut(self, link: int, index: int) -> None:
         """For tests: the lane's connection breaks."""
         self.link_table[link].lanes[index].sock.shutdown(socket.SHUT_RDWR)
@@ -269,7 +298,7 @@ class Core:
         for *_, routes in imports:
             for session, precedence, weight in routes:
                 assert session in self.session_table
-                assert 1 <= precedence <= 3
+                assert 1 <= precedence <= 6
                 assert 0 <= weight <= 100
         self.published = {"exports": list(exports), "imports": list(imports), "grants": dict(grants)}
 
@@ -366,8 +395,10 @@ class Core:
             else:
                 self._send(lane, LOST, flow, label)
             return
+        # LOST names a label as its receiver sends it, everything else one as it is received.
+        place = 2 if kind == LOST else 1
         for number, session in self.session_table.items():
-            if session.path and session.path[0] == link and label in session.path[1:]:
+            if session.path and session.path[0] == link and label == session.path[place]:
                 self._session_frame(number, session, kind, flow, body)
                 return
 

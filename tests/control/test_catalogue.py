@@ -55,6 +55,20 @@ def test_a_good_entry(edge: Credentials) -> None:
     assert (entry.offers, entry.sequence) == (OFFERS, 7)
 
 
+@pytest.mark.parametrize(
+    ("said", "priority"),
+    [
+        (["custody", 1, 2, 100, 1], 0),  # as it was said before there was a priority
+        (["custody", 1, 2, 100, 1, 2], 2),
+        (["custody", 1, 2, 100, 1, 1, "of a newer version"], 1),
+    ],
+)
+def test_elements_that_are_missing_or_unknown(said: list[object], priority: int) -> None:
+    entry = msgspec.msgpack.encode([c.ENTRY_KIND, EDGE.uri, 1, NOW + 9, [said], "more"])
+    (offer,) = c.entry_read(c.Signed(entry, b"", ()), NOW).offers
+    assert offer == c.Offer("custody", 1, priority=priority)
+
+
 @pytest.mark.parametrize(("not_after", "reason"), [(NOW - 1, "expired"), (NOW + c.LIFE_MOST_S + 1, "lives_too_long")])
 def test_dates(edge: Credentials, not_after: int, reason: str) -> None:
     with pytest.raises(c.EntryRefused) as caught:

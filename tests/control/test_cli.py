@@ -24,6 +24,7 @@ from pcgrelay.admin.status import (
     NodeStatus,
     RouteStatus,
     ServiceStatus,
+    SessionStatus,
     Status,
     StreamStatus,
     WorkerStatus,
@@ -323,8 +324,11 @@ HEALTHY = Status(
             lanes_up=4,
             lanes=4,
             rtt_ms=1.234,
+            health="ok",
             sent_bytes=123_456_789,
             received_bytes=2048,
+            generation=3,
+            authenticated_s=65.4,
         ),
         LinkStatus(
             peer="relay-2.backup.hub.example",
@@ -338,6 +342,23 @@ HEALTHY = Status(
             rtt_ms=41.7,
             sent_bytes=5 << 40,
             received_bytes=999,
+        ),
+    ),
+    sessions=(
+        SessionStatus(
+            peer="met-1.met.police.example",
+            via="relay-1.hub.example",
+            direction="out",
+            state="up",
+            marking=1,
+            suite="AES-256-GCM",
+            group="X25519MLKEM768",
+            flows=4,
+            streams_active=12,
+            sent_bytes=2048,
+            received_bytes=123_456_789,
+            generation=2,
+            authenticated_s=7.0,
         ),
     ),
     services=(
@@ -413,8 +434,12 @@ def test_status_of_a_healthy_node(invoke: Invoke, node: Path) -> None:
         assert (answer.code, answer.err) == (0, "")
         assert "up for 1 d 2 h" in answer.out
         link = next(line for line in answer.out.splitlines() if line.startswith("relay-1"))
-        words = "relay-1.hub.example psn out up AES-256-GCM X25519MLKEM768 4/4 1.23 ms 118 MiB 2.0 KiB"
+        figures = "4/4 1.23 ms 0 % 118 MiB 2.0 KiB 1 min 5 s (3)"
+        words = f"relay-1.hub.example psn out up ok AES-256-GCM X25519MLKEM768 {figures}"
         assert " ".join(link.split()) == words
+        session = next(line for line in answer.out.splitlines() if line.startswith("met-1"))
+        words = "met-1.met.police.example relay-1.hub.example out up AES-256-GCM X25519MLKEM768 12"
+        assert " ".join(session.split()) == f"{words} 2.0 KiB 118 MiB 7 s (2)"
         assert "reset_by_target" not in answer.out
         more = invoke("status", "-c", node, "--streams").out
         assert re.search(r"^reset_by_target +44 *$", more, re.M)

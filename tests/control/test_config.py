@@ -15,7 +15,7 @@ from pcgrelay import config
 from pcgrelay.config import Address, schema
 from pcgrelay.config.values import memory_bytes
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem
-from pcgrelay.model import Marking, NodeId, Role, ServiceName, Suite
+from pcgrelay.model import Marking, NodeId, Precedence, Priority, Role, ServiceName, Suite
 
 DOCUMENTED = """
 [node]
@@ -136,6 +136,44 @@ def tables() -> dict[str, Any]:
     return {field.encode_name: getattr(whole, field.name) for field in msgspec.structs.fields(schema.FileTable)}
 
 
+def probed(send: str, expect: str) -> config.ExportSettings:
+    words = f'target = "127.0.0.1:5432"\nprobe = "expect"\nprobe_send = {send}\nprobe_expect = {expect}'
+    return config.parse(DOCUMENTED.replace('target = "127.0.0.1:5432"', words), PATH).exports[0]
+
+
+def test_the_words_of_a_probe_are_bytes() -> None:
+    export = probed(r"'PING\r\n\\'", r"'\x00\xffé'")
+    assert (export.probe_send, export.probe_expect) == (b"PING\r\n\\", b"\x00\xff\xc3\xa9")
+    assert probed('""', "'x'").probe_send == b""
+
+
+@pytest.mark.parametrize(
+    ("send", "expect", "words"),
+    [
+        (r"'\q'", "'x'", r'"\q" is no escape'),
+        ("'\\'", "'x'", "is no escape"),
+        (r"'\x0'", "'x'", "is no escape"),
+        ("'x'", "''", "this is missing"),
+        (f"'{1025 * 'x'}'", "'x'", "1024 is the most"),
+        ("'x'", f"'{257 * 'x'}'", "256 is the most"),
+    ],
+)
+def test_the_words_of_a_probe_are_bounded(send: str, expect: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        probed(send, expect)
+
+
+def test_precedence_weight_and_priority() -> None:
+    text = DOCUMENTED.replace(
+        'marking = "OFF', 'precedence = "back-up"\nweight = 0\npriority = "critical"\nmarking = "OFF'
+    )
+    export = config.parse(text, PATH).exports[0]
+    assert (export.precedence, export.weight, export.priority) == (Precedence.BACK_UP, 0, Priority.CRITICAL)
+    plain = config.parse(DOCUMENTED, PATH)
+    assert (plain.links[0].precedence, plain.links[0].weight) == (Precedence.DEFAULT, 100)
+    assert (plain.exports[0].priority, plain.imports[0].priority) == (Priority.NORMAL, None)
+
+
 # --- two hundred wrong files ---------------------------------------------------------------------------------------
 
 ARRAYS = {"listen", "link", "export", "import"}
@@ -204,16 +242,33 @@ BAD_VALUES: dict[str, list[Any]] = {
     "policy.handshake_deadline_ms": [0, -1, 3_600_001],
     "policy.half_open_total": [0, 1_000_001],
     "policy.half_open_per_source": [0, 257],
+    "policy.rekey_bytes": ["", "64", "63KiB", "65GiB", 65536],
+    "policy.rekey_frames": [0, 15, 4_194_305],
+    "policy.rekey_s": [0, 121],
+    "policy.renewal_interval_s": [0, 43_201],
+    "policy.renewal_age_s": [1, 7_199, 86_401],
+    "policy.path_wait_ms": [0, 3_600_001],
     "listen.address": BAD_ADDRESSES,
     "listen.bearer": BAD_NAMES,
     "link.peer": ["", "relay-1", "relay-1.", ".hub.example", "Relay.hub.example", "kent-1.kent.police.example"],
     "link.address": [*BAD_ADDRESSES, "0.0.0.0:7400", "[::]:7400"],
     "link.bearer": ["", "P"],
+    "link.precedence": ["", "Preferred", "backup", 1],
+    "link.weight": [-1, 101, "50"],
+    "listen.precedence": ["", "back_up"],
+    "listen.weight": [-1, 101],
     "export.service": [*BAD_NAMES, "custody@kent.police.example", "a.b"],
     "export.target": [*BAD_ADDRESSES, "0.0.0.0:5432"],
     "export.allow": [["*"], ["*.police.example"], [""], ["met.example", "met.example"], [7]],
     "export.marking": ["", "official", "TOP SECRET"],
+    "export.precedence": ["", "first", 1],
+    "export.weight": [-1, 101, 0.5],
+    "export.priority": ["", "high", 2],
+    "export.probe": ["", "expect", "tcp"],
+    "export.probe_send": ["PING"],
+    "export.probe_expect": ["PONG"],
     "export.connect_timeout_ms": [0],
+    "import.priority": ["", "urgent"],
     "import.service": ["", "custody", "custody@", "@kent.example", "a@b@c", "Custody@kent.example"],
     "import.listen": [*BAD_ADDRESSES, "127.0.0.1:7400", "0.0.0.0:7400"],
     "log.level": ["", "INFO", "trace"],

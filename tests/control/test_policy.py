@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pcgrelay.config import Address, ExportSettings, PolicySettings
-from pcgrelay.model import Marking, NodeId, ServiceName, Suite
+from pcgrelay.model import Marking, NodeId, Priority, ServiceName, Suite
 from pcgrelay.routing.policy import (
     CAP_LEAST_BYTES,
     OVERCOMMIT,
@@ -30,16 +30,23 @@ def policy(*members: str) -> PolicySettings:
         handshake_deadline_ms=10_000,
         half_open_total=256,
         half_open_per_source=32,
+        rekey_bytes=1 << 36,
+        rekey_frames=1 << 22,
+        rekey_s=120,
+        renewal_interval_s=3_600,
+        renewal_age_s=86_400,
+        path_wait_ms=30_000,
     )
 
 
-def export(service: str, *allow: str) -> ExportSettings:
+def export(service: str, *allow: str, priority: Priority = Priority.NORMAL) -> ExportSettings:
     return ExportSettings(
         service=ServiceName(service, KENT.organisation),
         target=Address("127.0.0.1", 1),
         allow=allow,
         marking=Marking.OFFICIAL,
         connect_timeout_ms=1,
+        priority=priority,
     )
 
 
@@ -59,6 +66,14 @@ RULES = export_rules([export("a"), export("b", MET.organisation), export("c", ME
 )
 def test_grants(organisation: str, exports: tuple[int, ...]) -> None:
     assert granted(RULES, organisation) == exports
+
+
+@pytest.mark.parametrize(("priority", "exports"), [(0, (0, 1, 2)), (1, (1, 2)), (2, (2,)), (3, ())])
+def test_a_class_above_that_of_the_export_is_not_granted(priority: int, exports: tuple[int, ...]) -> None:
+    rules = export_rules([export(str(int(each)), MET.organisation, priority=each) for each in Priority])
+    assert granted(rules, MET.organisation, priority) == exports
+    assert granted(rules, "hub.example", priority) == ()
+    assert rules[2].text == "export 2 (2@kent.police.example) allows met.police.example with priority critical at most"
 
 
 def test_rules_say_who_is_allowed() -> None:

@@ -71,3 +71,23 @@ def test_one_live_session_is_enough_and_each_edge_counts_once() -> None:
     plan = import_plan(exporters, lambda exporter: facts[exporter.edge], starting=False)
     assert plan.routes == ((1, 1, 50), (4, 3, 0))
     assert plan.marking == 3
+
+
+@pytest.mark.parametrize(("said", "most", "priority"), [(0, 2, 0), (2, 2, 2), (2, 1, 1), (1, 0, 0)])
+def test_the_lesser_class_holds(said: int, most: int, priority: int) -> None:
+    table = catalogue((ONE, Offer("custody", 1, priority=said)))
+    (exporter,) = exporters_of(table, SERVICE, most)
+    assert exporter.priority == priority
+    plan = import_plan([exporter], lambda each: [SessionFact(Health.UP, 5, 0)], starting=False)
+    assert plan.priority == priority
+
+
+def test_an_edge_that_was_away_comes_after_all_others() -> None:
+    exporters = [Exporter(ONE, 1, 1, 100), Exporter(TWO, 1, 3, 100)]
+
+    def facts(exporter: Exporter) -> list[SessionFact]:
+        return [SessionFact(Health.UP, 1 if exporter.edge == ONE else 2, 0, is_steady=exporter.edge == TWO)]
+
+    assert import_plan(exporters, facts, starting=False).routes == ((1, 4, 100), (2, 3, 100))
+    # Alone it is taken nevertheless.
+    assert import_plan(exporters[:1], facts, starting=False).state is ImportState.LIVE

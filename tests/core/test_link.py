@@ -153,6 +153,54 @@ def test_an_unknown_pong_is_counted_and_no_fault() -> None:
     assert peer.lane.state == "UP"
 
 
+def test_probes_without_an_answer_are_counted_as_lost() -> None:
+    world, link, wire = up()
+    near = wire.ends[0]
+    world.wait(3)
+    sent, lost = near.pings
+    assert sent >= 5
+    assert lost == 0
+    found = []
+    for _ in range(3):
+        world.pass_time(500_000)
+        link.nodes[0].turn()
+        near.take()  # and nobody gets it
+        found.append((near.pings[0] - sent, near.pings[1]))
+    # One that is out for two intervals is lost.
+    assert found == [(1, 0), (2, 0), (3, 1)]
+
+
+def test_a_slow_lane_is_sealed_less_far_ahead() -> None:
+    world, _link, wire = up()
+    near = wire.ends[0]
+
+    most, least = 262_144, 32_768
+
+    def second(rate: int) -> int:
+        """A second in which its socket is full from the beginning to the end."""
+        near.pace(0, True)
+        world.pass_time(1_000_000)
+        return near.pace(rate, True)
+
+    def burst(size: int) -> int:
+        """A second in which its socket was full, and is not any more."""
+        near.pace(size, True)
+        world.pass_time(1_000_000)
+        return near.pace(0, False)
+
+    assert burst(1_000) == most
+    assert second(10_000_000) == pytest.approx(100_000, rel=0.05)
+    assert second(1_000) == least
+    assert second(0) == least
+    # What is not full shows no rate, and may be fast.
+    assert [burst(1_000) for _ in range(4)] == [2 * least, 4 * least, most, most]
+    assert second(1 << 40) == most
+    # Within the tenth of a second in which it is measured nothing changes.
+    near.pace(0, True)
+    world.pass_time(90_000)
+    assert near.pace(1, True) == most
+
+
 @pytest.mark.parametrize("size", [0, 1, 65_536])
 def test_padding_of_any_size_means_nothing(size: int) -> None:
     peer = Peer()

@@ -260,6 +260,27 @@ def test_what_is_urgent_overtakes_what_waits() -> None:
     assert next(event.label for event in between.far.hear()) == 42
 
 
+def test_what_is_not_urgent_gets_its_ninth_of_a_full_lane() -> None:
+    """A neighbour that calls all that it sends critical silences nobody."""
+    between = Between()
+    between.relay.path_add(2, a_link=NEAR, a_in=31, a_out=32, b_link=FAR, b_in=41, b_out=42, cap=4 << 20, priority=2)
+    between.relay.path_add(3, a_link=NEAR, a_in=51, a_out=52, b_link=FAR, b_in=61, b_out=62, cap=4 << 20, priority=1)
+    for at in range(3):
+        between.near.say(NEAR_IN, frame(at, 65_536))
+        between.near.say(51, frame(at, 65_536))
+    for at in range(40):
+        between.near.say(31, frame(at, 65_536))
+    between.near.flush()
+    heard = []
+    while fresh := [event.label for event in between.far.hear()]:
+        heard += fresh
+    assert len(heard) == 46
+    # After eight frames of the first class each of the others has one.
+    assert heard[:10] == [*(8 * [42]), 62, FAR_OUT]
+    assert [heard[:30].count(label) for label in (42, 62, FAR_OUT)] == [24, 3, 3]
+    assert heard[30:] == 16 * [42]
+
+
 def test_memory_is_flat_after_much_has_passed() -> None:
     between = Between()
     marks = []

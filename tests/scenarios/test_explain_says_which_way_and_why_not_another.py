@@ -28,17 +28,22 @@ def asked(node: Node, subject: str, code: int = 0) -> dict[str, Any]:
 
 def test_an_import(realm: Scene) -> None:
     service = f"echo@{realm.kent.organisation}"
+    until(lambda: asked(realm.met, service)["ways"][0]["health"] == "ok", 5)
     answer = asked(realm.met, service)
     used = realm.relay_used()
     chosen, other = answer["ways"]
     assert (answer["kind"], answer["open"], answer["health"]) == ("import", True, "ok")
-    assert answer["verdict"] == "A new stream goes out at once."
+    assert answer["verdict"] == f"A new stream goes to {realm.kent.dotted} at once."
     assert chosen["hops"] == [used.dotted, realm.kent.dotted]
     assert (chosen["chosen"], chosen["why_not"], chosen["link"]) == (True, "", "up")
     assert (chosen["suite"], chosen["group"]) == ("AES-256-GCM", "X25519MLKEM768")
     assert other["chosen"] is False
     assert other["why_not"] == f"no better than {used.dotted}, which the session leads through"
+    assert (chosen["health"], chosen["precedence"], chosen["weight"], chosen["paths"]) == ("ok", "default", 100, 1)
+    (edge,) = answer["edges"]
+    assert (edge["edge"], edge["share"], edge["why_not"]) == (realm.kent.dotted, 1.0, "")
     (session,) = answer["sessions"]
+    assert session["hops"] == [used.dotted, realm.kent.dotted]
     assert (session["peer"], session["state"], session["via"]) == (realm.kent.dotted, "up", used.dotted)
     assert (session["suite"], session["group"]) == ("AES-256-GCM", "X25519MLKEM768")
 
@@ -58,6 +63,9 @@ def test_an_export_by_its_short_name(realm: Scene) -> None:
     assert answer["verdict"] == f"A new stream of {realm.met.organisation} is connected to the target."
     (session,) = answer["sessions"]
     assert (session["peer"], session["may_open"]) == (realm.met.dotted, True)
+    # The relays on the way are known from the request itself.
+    assert session["hops"] == [realm.relay_used().dotted, realm.met.dotted]
+    assert answer["offer"] == "default, weight 100, priority normal"
 
 
 def test_a_relay_for_an_edge_and_for_a_service(realm: Scene) -> None:

@@ -22,7 +22,8 @@ CONTROL_LAYERS = [
     ["plane"],
     ["ca"],
     ["routing.table", "session", "health.probe", "audit.chain", "audit.log"],
-    ["routing.catalogue", "routing.policy", "health.state", "audit.record", "migration"],
+    ["routing.catalogue", "routing.policy", "routing.choice", "health.probing", "audit.record", "migration"],
+    ["health.state", "health.steadiness"],
     ["config"],
     ["files"],
     ["model"],
@@ -35,9 +36,9 @@ CORE_IMPORTERS = {"core": {"plane"}}
 
 # The core from bottom to top. A file may cimport what stands before it.
 CORE_ORDER = (
-    "libcrypto atomics result wire cursor buf map queue timer handle aead epoch keys frame record credit pace stats "
-    "stream flow mailbox route link relay session edge bundle handover_lanes handover_flows handover "
-    "linux worker port trunk loop heir facts tables crew core "
+    "libcrypto atomics result wire cursor buf map queue timer handle aead epoch renewal keys frame record credit pace "
+    "stats stream flow mailbox route link relay session edge bundle handover_lanes handover_flows handover "
+    "linux worker port trunk loop heir facts tables entries crew core "
     "probe probe_store probe_flow probe_link probe_edge probe_bench"
 ).split()
 PROBES = {"probe", "probe_store", "probe_flow", "probe_link", "probe_edge", "probe_bench"}
@@ -45,7 +46,7 @@ CORE_EXCEPT = {name: {"linux", "worker", "port", "trunk", "loop", "heir", "crew"
 # The worker is one thread in four files: its record, the applications' side, the lanes' side, and the turn.
 SYSTEM_CALLERS = {"linux", "worker", "port", "trunk", "loop", "heir", "tables", "crew", "core"}
 SYSTEM_LIBRARIES = re.compile(r"posix\b|libc\.(time|stdio|errno|signal)\b")
-FACES = {"core", "crew", "facts", "tables"} | PROBES
+FACES = {"core", "crew", "entries", "facts", "tables"} | PROBES
 PYTHON_LIBRARIES = re.compile(r"cpython\b")
 
 

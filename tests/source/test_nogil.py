@@ -17,6 +17,7 @@ GENERATED = ROOT / "build" / "cython" / "src" / "_core"
 FACES = {
     "core",
     "crew",
+    "entries",
     "facts",
     "tables",
     "probe",

@@ -25,6 +25,8 @@ EVENT_STREAM_END: Final[int]
 #  bytes_received, duration_us, code, cause, rule, remote: bool)   sent: towards the far edge
 EVENT_STREAM_OPEN: Final[int]  # reserved; not sent
 EVENT_EVENTS_LOST: Final[int]  # (kind, count)  so many events found no place in the queue
+EVENT_LINK_RENEWED: Final[int]  # (kind, link, mix)  every worker keeps the secret of link_renew
+EVENT_SESSION_RENEWED: Final[int]  # (kind, session, mix)
 
 ROLE_EDGE: Final[int]  # 1
 ROLE_RELAY: Final[int]  # 2
@@ -68,6 +70,14 @@ class Core(Crew):
     def link_close(self, link: int, code: int) -> None:
         """Close all lanes (CLOSE with this code) and forget the link. Sessions and paths over it stall."""
     def link_drain(self, link: int, milliseconds: int) -> None: ...
+    def link_renew(self, link: int, *, secret: bytearray, mix: int) -> None:
+        """Keep the secret of a renewal for what the neighbour may send; EVENT_LINK_RENEWED follows.
+
+        `secret` (32 bytes) is overwritten with zeros here. mix is greater than those before, or that of the last
+        renewal, if this is another attempt at it.
+        """
+    def link_mix(self, link: int, mix: int) -> None:
+        """Both sides keep it: the lanes step with it, and so do lanes that are opened later."""
 
     # -- paths of a relay
     def path_add(
@@ -111,6 +121,10 @@ class Core(Crew):
         The first path starts FLOW_CONFIRM, a later one resumption.
         """
     def session_close(self, session: int, code: int) -> None: ...
+    def session_renew(self, session: int, *, secret: bytearray, mix: int) -> None:
+        """As link_renew, for the flows of a session; EVENT_SESSION_RENEWED follows."""
+    def session_mix(self, session: int, mix: int) -> None:
+        """As link_mix: the flows step with it."""
 
     # -- tables
     def publish(
@@ -133,6 +147,8 @@ class Core(Crew):
         The core owns them.
         """
     def import_unlisten(self, number: int) -> None: ...
+    def limits(self, *, rekey_frames: int = 0, rekey_bytes: int = 0, rekey_ms: int = 0) -> None:
+        """Soft limits of a key from now on; 0, or more than that of the protocol: that of the protocol."""
     def drain(self) -> None:
         """Stop accepting: listeners are closed, OPEN is answered RESET(DRAINING). Streams that run go on."""
 
@@ -146,7 +162,10 @@ class Core(Crew):
     def per_worker(self) -> list[dict[str, int]]:
         """For each worker: lanes, streams, sent_bytes, received_bytes."""
     def links(self) -> dict[int, dict[str, int]]:
-        """For each link: lanes_up, rtt_us, sent_bytes, received_bytes, sent_frames, received_frames."""
+        """For each link: lanes_up, rtt_us, sent_bytes, received_bytes, sent_frames, received_frames, pings, pings_late.
+
+        A ping whose answer took longer than two probe intervals is late.
+        """
     def sessions(self) -> dict[int, dict[str, int]]:
         """For each session: flows_up, streams, retained_bytes, sent_bytes, received_bytes, epoch."""
     def memory(self) -> dict[str, int]:

@@ -1,19 +1,10 @@
 """The lower half of the Python face: the workers of a node together. `core` gives them their commands."""
 from collections.abc import Sequence
-from typing import final
 
 from typing_extensions import disjoint_base
 
 class CoreError(Exception):
     """The core refused a call; the message names the reason."""
-
-@final
-class LinkEntry:
-    """What the face keeps of a link; for `core` only."""
-
-@final
-class SessionEntry:
-    """What the face keeps of a session; for `core` only."""
 
 @disjoint_base
 class Crew:

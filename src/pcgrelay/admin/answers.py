@@ -28,6 +28,17 @@ class DrainAnswer(Struct, frozen=True, kw_only=True):
     reason: str = ""  # why it was refused
 
 
+class EdgeExplained(Struct, frozen=True, kw_only=True):
+    """One edge that exports an imported service."""
+
+    edge: str
+    precedence: str  # preferred, default, back-up
+    weight: int
+    priority: str  # normal, interactive, critical
+    share: float  # of new streams, now
+    why_not: str = ""  # why it gets none
+
+
 class WayExplained(Struct, frozen=True, kw_only=True):
     """One way that a new stream or path could take."""
 
@@ -36,10 +47,15 @@ class WayExplained(Struct, frozen=True, kw_only=True):
     chosen: bool
     why_not: str = ""  # why another way is taken
     link: str  # of the first hop: up, draining, connecting, down
+    health: str = ""  # of the first hop, by its probes: ok, failing, unknown
     bearer: str = ""
+    precedence: str = ""
+    weight: int = 0
+    paths: int = 0  # that this node leads over the first hop
     lanes_up: int = 0
     lanes: int = 0
     rtt_ms: float | None = None
+    loss: float = 0.0  # of probes, 0 to 1
     suite: str = ""
     group: str = ""
 
@@ -50,9 +66,11 @@ class SessionExplained(Struct, frozen=True, kw_only=True):
     peer: str
     state: str  # asking, handshake, starting, up, stalled
     via: str
+    hops: tuple[str, ...] = ()  # from the first neighbour to that peer, as far as this edge knows
     suite: str = ""
     group: str = ""
     marking: int = 0
+    priority: str = ""
     flows: int = 0
     streams: int = 0
     may_open: bool | None = None  # of an export: whether the rule lets this peer
@@ -67,6 +85,9 @@ class ExplainAnswer(Struct, frozen=True, kw_only=True):
     verdict: str = ""
     rule: str = ""
     health: str = ""
+    offer: str = ""  # of an export: what others are told of it
+    paths: int = 0  # of a relay: those that it leads there
+    edges: tuple[EdgeExplained, ...] = ()
     ways: tuple[WayExplained, ...] = ()
     sessions: tuple[SessionExplained, ...] = ()
     reason: str = ""  # why nothing can be said

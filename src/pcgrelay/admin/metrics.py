@@ -45,6 +45,13 @@ def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
         "Round trip of probes.",
         [(at, link.rtt_ms / 1000) for at, link in links if link.rtt_ms is not None],
     )
+    family(
+        "link_healthy",
+        "gauge",
+        "Whether its probes are answered in time.",
+        [(at, link.health != "failing") for at, link in links],
+    )
+    family("link_probe_loss_ratio", "gauge", "Probes late or lost.", [(at, link.loss) for at, link in links])
     family("link_sent_bytes_total", "counter", "Bytes sent.", [(at, link.sent_bytes) for at, link in links])
     family("link_received_bytes_total", "counter", "Bytes received.", [(at, link.received_bytes) for at, link in links])
     family("stream_active", "gauge", "Streams that are open.", [({}, status.streams.active)])

@@ -33,9 +33,36 @@ class LinkStatus(Struct, frozen=True, kw_only=True):
     lanes_up: int = 0
     lanes: int = 0
     rtt_ms: float | None = None
+    health: str = "unknown"  # by its probes: ok, failing, unknown
+    loss: float = 0.0  # of probes, the latest weighing most: 0 to 1
+    silent_ms: int = 0  # since anything was received
+    steady: bool = False  # well, and for long enough since it last was not
+    precedence: str = "default"  # preferred, default, back-up
+    weight: int = 100
+    paths: int = 0  # that this node leads over it
     sent_bytes: int = 0
     received_bytes: int = 0
     reason: str = ""  # why it is not up, in one word, as refusals has it
+    generation: int = 0  # renewals since it came up
+    authenticated_s: float | None = None  # how long ago both ends last proved who they are
+
+
+class SessionStatus(Struct, frozen=True, kw_only=True):
+    """A session with another edge that has its keys."""
+
+    peer: str  # name.organisation
+    via: str  # the neighbour that it leads through; empty while it looks for a way
+    direction: str  # out: opened here; in: opened by the peer
+    state: str  # up, starting, stalled
+    marking: int
+    suite: str
+    group: str
+    flows: int
+    streams_active: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    generation: int = 0  # renewals since it came up
+    authenticated_s: float = 0.0  # how long ago both ends last proved who they are
 
 
 class RouteStatus(Struct, frozen=True, kw_only=True):
@@ -44,7 +71,9 @@ class RouteStatus(Struct, frozen=True, kw_only=True):
     via: str  # the neighbour that the next stream would go through
     exporter: str  # the edge that exports it
     precedence: str  # preferred, default, back-up
-    state: str  # ready, session (being set up), away, refused
+    state: str  # ready, settling (well again, and not yet preferred), session (being set up), away, refused
+    weight: int = 100
+    priority: str = "normal"  # normal, interactive, critical
 
 
 class ServiceStatus(Struct, frozen=True, kw_only=True):
@@ -100,6 +129,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
     node: NodeStatus
     links: tuple[LinkStatus, ...] = ()
+    sessions: tuple[SessionStatus, ...] = ()
     services: tuple[ServiceStatus, ...] = ()
     streams: StreamStatus = StreamStatus()
     memory: MemoryStatus = MemoryStatus()
@@ -121,6 +151,9 @@ def troubles(status: Status) -> list[str]:
             found.append(f"The link to {link.peer} over {link.bearer} is {link.state}{reason}.")
         elif link.lanes_up < link.lanes:
             found.append(f"The link to {link.peer} has {link.lanes_up} of {link.lanes} lanes.")
+        elif link.health == "failing":
+            late = f"{100 * link.loss:.0f} % of its probes are late or lost"
+            found.append(f"The link to {link.peer} over {link.bearer} is failing: {late}.")
     for service in status.services:
         if service.state not in ("ready", "draining"):
             found.append(f"The {service.direction} of {service.name} is {service.state}.")

@@ -65,6 +65,38 @@ class LinkDown(Record, frozen=True, kw_only=True):
     duration_ms: int
 
 
+class LinkRenewed(Record, frozen=True, kw_only=True):
+    """Both ends proved anew who they are; the keys of the lanes are mixed with what came of it."""
+
+    EVENT: ClassVar[str] = "link.renewed"
+    link: int
+    peer: str
+    generation: int
+    group: str
+    tls_suite: str
+
+
+class SessionRenewed(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar[str] = "session.renewed"
+    session: int
+    peer: str
+    generation: int
+    group: str
+    tls_suite: str
+
+
+class RenewalFailed(Record, frozen=True, kw_only=True):
+    """A link or session was not renewed; unless it ended with it, it is tried again."""
+
+    EVENT: ClassVar[str] = "renewal.failed"
+    LEVEL: ClassVar[str] = "warning"
+    purpose: str
+    peer: str
+    reason: str
+    cause: str
+    attempts: int
+
+
 class LinkControlLost(Record, frozen=True, kw_only=True):
     """The control connection ended; the lanes go on."""
 
@@ -125,6 +157,7 @@ class SessionUp(Record, frozen=True, kw_only=True):
     flows: int
     cap: int
     marking: int
+    priority: int = 0
     suite: str
     group: str
     tls_suite: str

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.text import Text
 
 from pcgrelay import config
-from pcgrelay.admin.answers import EXPLAIN_PATH, ExplainAnswer
+from pcgrelay.admin.answers import EXPLAIN_PATH, EdgeExplained, ExplainAnswer, SessionExplained, WayExplained
 from pcgrelay.admin.client import ask
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import RunError, StatusProblem
-from pcgrelay.output import Layout, Row, count, milliseconds, print_json, print_table, terminal
+from pcgrelay.output import Layout, Row, count, milliseconds, percent, print_json, print_table, styled, terminal
 
 EPILOG = """\b
 Examples:
@@ -56,42 +56,71 @@ def _print(console: Console, answer: ExplainAnswer) -> None:
     console.print(Text.assemble((answer.subject, "bold"), f" ({answer.kind})"))
     console.print(answer.verdict)
     console.print(f"Rule: {answer.rule}")
-    console.print(f"Health: {answer.health}")
+    if answer.offer:
+        console.print(f"Offered as: {answer.offer}")
+    console.print(Text("Health: ") + styled(answer.health))
+    if answer.paths:
+        console.print(f"Paths led there now: {count(answer.paths)}")
+    if answer.edges:
+        _print_edges(console, answer.edges)
     if answer.ways:
-        rows = [
-            Row(
-                [
-                    "chosen" if way.chosen else "-",
-                    " > ".join(way.hops),
-                    way.link,
-                    f"{way.lanes_up}/{way.lanes}",
-                    milliseconds(way.rtt_ms),
-                    way.bearer,
-                    way.suite,
-                    way.group,
-                ],
-                [f"not taken: {way.why_not}"] if way.why_not else [],
-            )
-            for way in answer.ways
-        ]
-        console.print()
-        columns = ["way", "hops", "link", ">lanes", ">rtt", "bearer", "suite", "group"]
-        print_table(console, f"Ways ({len(rows)})", Layout(columns, rows))
+        _print_ways(console, answer.ways)
     if answer.sessions:
-        rows = [
-            Row(
-                [
-                    session.peer,
-                    session.state,
-                    session.via or "-",
-                    session.suite or "-",
-                    session.group or "-",
-                    count(session.streams),
-                    {None: "-", True: "yes", False: "no"}[session.may_open],
-                ]
-            )
-            for session in answer.sessions
-        ]
-        console.print()
-        columns = ["session with", "state", "via", "suite", "group", ">streams", "allowed"]
-        print_table(console, f"Sessions ({len(rows)})", Layout(columns, rows))
+        _print_sessions(console, answer.sessions)
+
+
+def _print_edges(console: Console, edges: tuple[EdgeExplained, ...]) -> None:
+    rows = [
+        Row(
+            [edge.edge, edge.precedence, str(edge.weight), edge.priority, percent(edge.share)],
+            [f"not taken: {edge.why_not}"] if edge.why_not else [],
+        )
+        for edge in edges
+    ]
+    console.print()
+    columns = ["edge", "precedence", ">weight", "priority", ">new streams"]
+    print_table(console, f"Edges that export it ({len(rows)})", Layout(columns, rows))
+
+
+def _print_ways(console: Console, ways: tuple[WayExplained, ...]) -> None:
+    """Health is that of the first hop: what is farther off, this node does not see."""
+    narrow, wide = [], []
+    for way in ways:
+        path = ["chosen" if way.chosen else "-", " > ".join(way.hops)]
+        against = [f"not taken: {way.why_not}"] if way.why_not else []
+        health = [way.link, way.health, f"{way.lanes_up}/{way.lanes}", milliseconds(way.rtt_ms), percent(way.loss)]
+        choice = [way.precedence, str(way.weight), count(way.paths)]
+        wide.append(Row([*path, way.bearer, *health, *choice, way.suite, way.group], against))
+        first = (
+            f"first hop over {way.bearer}: {way.link}, {way.health}, {way.lanes_up}/{way.lanes} lanes, "
+            f"{milliseconds(way.rtt_ms)}, {percent(way.loss)} lost"
+        )
+        order = f"{way.precedence}, weight {way.weight}, paths led: {count(way.paths)}; {way.suite}, {way.group}"
+        narrow.append(Row(path, [first, order, *against]))
+    console.print()
+    columns = ["bearer", "link", "health", ">lanes", ">rtt", ">loss", "precedence", ">weight", ">paths"]
+    print_table(
+        console,
+        f"Ways ({len(ways)}), with the health of the first hop",
+        Layout(["way", "hops", *columns, "suite", "group"], wide),
+        Layout(["way", "hops"], narrow),
+    )
+
+
+def _print_sessions(console: Console, sessions: tuple[SessionExplained, ...]) -> None:
+    narrow, wide = [], []
+    for session in sessions:
+        hops = " > ".join(session.hops) or "-"
+        crypto = [session.suite or "-", session.group or "-"]
+        allowed = {None: "-", True: "yes", False: "no"}[session.may_open]
+        state = [session.state, session.priority, count(session.streams), allowed]
+        wide.append(Row([session.peer, *state, *crypto, hops]))
+        narrow.append(Row([session.peer, *state], [f"over {hops}", ", ".join(crypto)]))
+    console.print()
+    columns = ["session with", "state", "priority", ">streams", "allowed"]
+    print_table(
+        console,
+        f"Sessions ({len(sessions)})",
+        Layout([*columns, "suite", "group", "hops"], wide),
+        Layout(columns, narrow),
+    )

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from pcgrelay import config
 from pcgrelay.admin.client import read_status
-from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status, troubles
+from pcgrelay.admin.status import LinkStatus, RouteStatus, ServiceStatus, SessionStatus, Status, troubles
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import StatusProblem
-from pcgrelay.output import Layout, Row, count, duration, milliseconds, print_json, print_table, size, terminal
+from pcgrelay.output import Layout, Row, count, duration, milliseconds, percent, print_json, print_table, size, terminal
 
 EPILOG = """\b
 Examples:
@@ -35,7 +35,7 @@ Exit codes:
 def status(path: Path, as_json: bool, streams: bool) -> int:
     """Show how a running node is.
 
-    Links, services, streams and memory. Asks the node over its admin socket, so it must run on this machine.
+    Links, sessions, services, streams and memory. Asks the node over its admin socket, so it must run on this machine.
     """
     answer = read_status(config.load(path).node.admin)
     found = troubles(answer)
@@ -55,6 +55,9 @@ def _print(console: Console, status: Status, found: list[str], streams: bool) ->
     console.print(_memory(status))
     console.print()
     _print_links(console, status.links)
+    if status.sessions:
+        console.print()
+        _print_sessions(console, status.sessions)
     if status.services:
         console.print()
         _print_services(console, status.services)
@@ -93,30 +96,71 @@ def _print_links(console: Console, links: tuple[LinkStatus, ...]) -> None:
         figures = [
             f"{link.lanes_up}/{link.lanes}",
             milliseconds(link.rtt_ms),
+            percent(link.loss),
             size(link.sent_bytes),
             size(link.received_bytes),
+            _proved(link.authenticated_s, link.generation),
         ]
         crypto = [link.suite or "-", link.group or "-"]
-        wide.append(Row([link.peer, link.bearer, link.direction, link.state, *crypto, *figures]))
+        wide.append(Row([link.peer, link.bearer, link.direction, link.state, link.health, *crypto, *figures]))
         words = [link.direction, link.suite, link.group]
-        narrow.append(Row([link.peer, link.bearer, link.state, *figures], [", ".join(filter(None, words))]))
-    numbers = [">lanes", ">rtt", ">sent", ">received"]
+        narrow.append(
+            Row([link.peer, link.bearer, link.state, link.health, *figures], [", ".join(filter(None, words))])
+        )
+    numbers = [">lanes", ">rtt", ">loss", ">sent", ">received", ">proved"]
     print_table(
         console,
         f"Links ({len(links)})",
-        Layout(["peer", "bearer", "dir", "state", "suite", "group", *numbers], wide),
-        Layout(["peer", "bearer", "state", *numbers], narrow),
+        Layout(["peer", "bearer", "dir", "state", "health", "suite", "group", *numbers], wide),
+        Layout(["peer", "bearer", "state", "health", *numbers], narrow),
     )
+
+
+def _print_sessions(console: Console, sessions: tuple[SessionStatus, ...]) -> None:
+    narrow, wide = [], []
+    for session in sessions:
+        figures = [
+            count(session.streams_active),
+            size(session.sent_bytes),
+            size(session.received_bytes),
+            _proved(session.authenticated_s, session.generation),
+        ]
+        first = [session.peer, session.via or "-", session.state]
+        wide.append(Row([*first[:2], session.direction, first[2], session.suite, session.group, *figures]))
+        narrow.append(Row([*first, *figures], [f"{session.direction}, {session.suite}, {session.group}"]))
+    numbers = [">streams", ">sent", ">received", ">proved"]
+    print_table(
+        console,
+        f"Sessions ({len(sessions)})",
+        Layout(["peer", "via", "dir", "state", "suite", "group", *numbers], wide),
+        Layout(["peer", "via", "state", *numbers], narrow),
+    )
+
+
+def _proved(seconds: float | None, generation: int) -> str:
+    """How long ago both ends proved who they are, and how often since the set-up."""
+    return "-" if seconds is None else f"{duration(seconds)} ({generation})"
 
 
 def _print_services(console: Console, services: tuple[ServiceStatus, ...]) -> None:
     rows = []
     for service in services:
         figures = (count(n) for n in (service.streams_active, service.opened_total, service.refused_total))
-        routes = [f"{route.exporter} via {route.via}: {route.precedence}, {route.state}" for route in service.routes]
+        routes = [_route(route) for route in service.routes]
         rows.append(Row([service.name, service.direction, service.state, service.health, *figures], routes))
     columns = ["service", "dir", "state", "health", ">open", ">opened", ">refused"]
     print_table(console, f"Services ({len(services)})", Layout(columns, rows))
+
+
+def _route(route: RouteStatus) -> str:
+    """One way to an import, with what is not as it is by itself."""
+    words = [
+        route.precedence,
+        f"weight {route.weight}" if route.weight != 100 else "",
+        route.priority if route.priority != "normal" else "",
+        route.state,
+    ]
+    return f"{route.exporter} via {route.via}: {', '.join(filter(None, words))}"
 
 
 def _print_counts(console: Console, title: str, counts: dict[str, int]) -> None:

@@ -21,17 +21,33 @@ from pcgrelay.config.settings import (
 )
 from pcgrelay.config.shape import example_for
 from pcgrelay.config.source import KeyPath, Source, shown_path
-from pcgrelay.config.values import Address, memory_bytes
-from pcgrelay.model import Marking, NodeId, Role, ServiceName, Suite, dotted_checked, label_checked
+from pcgrelay.config.values import Address, escaped_bytes, memory_bytes
+from pcgrelay.model import (
+    Marking,
+    NodeId,
+    Precedence,
+    Priority,
+    Role,
+    ServiceName,
+    Suite,
+    dotted_checked,
+    label_checked,
+)
 
 T = TypeVar("T")
 
 # Below this, one worker cannot hold its frames and windows; above it, a typing error is likelier than a purpose.
 MEMORY_LEAST_BYTES = 16 << 20
 MEMORY_MOST_BYTES = 1 << 40
+# A key that is stepped sooner does little else; the most is the soft limit of the protocol, 6.5.
+REKEY_LEAST_BYTES = 64 << 10
+REKEY_MOST_BYTES = 64 << 30
 # sockaddr_un.sun_path, less its closing nought and the ".next" of the socket beside it.
 SOCKET_PATH_LIMIT = 102
 LANES_MOST = 64
+# A probe is a word and its answer, no conversation.
+PROBE_SEND_MOST_BYTES = 1_024
+PROBE_EXPECT_MOST_BYTES = 256
 
 
 def build(source: Source, tables: schema.FileTable) -> Config:
@@ -115,6 +131,14 @@ def _policy(source: Source, table: schema.PolicyTable) -> PolicySettings:
     if per_source > table.half_open_total:
         problem = f"one source may not have more than all together ({table.half_open_total}); lower this or raise that"
         raise source.refusal(("policy", "half_open_per_source"), problem)
+    rekey = _parsed(source, ("policy", "rekey_bytes"), table.rekey_bytes, memory_bytes)
+    if not REKEY_LEAST_BYTES <= rekey <= REKEY_MOST_BYTES:
+        raise source.refusal(("policy", "rekey_bytes"), f"{table.rekey_bytes} is out of bounds; write 64KiB to 64GiB")
+    if table.renewal_age_s < 2 * table.renewal_interval_s:
+        problem = "a renewal that fails must have time for another, so this is at least twice renewal_interval_s"
+        raise source.refusal(
+            ("policy", "renewal_age_s"), f"{problem} ({table.renewal_interval_s}); raise this or lower that"
+        )
     return PolicySettings(
         post_quantum_required=table.post_quantum == "required",
         suites=suites,
@@ -122,6 +146,12 @@ def _policy(source: Source, table: schema.PolicyTable) -> PolicySettings:
         handshake_deadline_ms=table.handshake_deadline_ms,
         half_open_total=table.half_open_total,
         half_open_per_source=per_source,
+        rekey_bytes=rekey,
+        rekey_frames=table.rekey_frames,
+        rekey_s=table.rekey_s,
+        renewal_interval_s=table.renewal_interval_s,
+        renewal_age_s=table.renewal_age_s,
+        path_wait_ms=table.path_wait_ms,
     )
 
 
@@ -146,7 +176,13 @@ def _listen(source: Source, where: KeyPath, table: schema.ListenTable) -> Listen
     return ListenSettings(
         address=_parsed(source, (*where, "address"), table.address, Address.parse),
         bearer=_bearer(source, where, table.bearer),
+        precedence=_precedence(table.precedence),
+        weight=table.weight,
     )
+
+
+def _precedence(text: str) -> Precedence:
+    return Precedence[text.upper().replace("-", "_")]
 
 
 def _link(source: Source, where: KeyPath, table: schema.LinkTable, own: NodeId) -> LinkSettings:
@@ -158,6 +194,8 @@ def _link(source: Source, where: KeyPath, table: schema.LinkTable, own: NodeId) 
         peer=peer,
         address=_dialled(source, (*where, "address"), table.address),
         bearer=_bearer(source, where, table.bearer),
+        precedence=_precedence(table.precedence),
+        weight=table.weight,
     )
 
 
@@ -179,21 +217,48 @@ def _export(source: Source, where: KeyPath, table: schema.ExportTable, own: Node
         # A pattern here would let in organisations that nobody at this edge has thought of.
         _parsed(source, (*where, "allow", index), text, lambda text: dotted_checked(text, "organisation"))
     _refuse_twice(source, "export", "allow", table.allow, int(where[1]))
+    send, expect = _probe_words(source, where, table)
     return ExportSettings(
         service=service,
         target=_dialled(source, (*where, "target"), table.target),
         allow=table.allow,
         marking=Marking(table.marking),
         connect_timeout_ms=table.connect_timeout_ms,
-        probe=table.probe == "connect",
+        precedence=_precedence(table.precedence),
+        weight=table.weight,
+        priority=Priority[table.priority.upper()],
+        probe=table.probe != "none",
+        probe_send=send,
+        probe_expect=expect,
         probe_interval_ms=table.probe_interval_ms,
     )
+
+
+def _probe_words(source: Source, where: KeyPath, table: schema.ExportTable) -> tuple[bytes, bytes]:
+    """What a probe sends, and what it waits for."""
+    words = []
+    for key, text, most in (
+        ("probe_send", table.probe_send, PROBE_SEND_MOST_BYTES),
+        ("probe_expect", table.probe_expect, PROBE_EXPECT_MOST_BYTES),
+    ):
+        at = (*where, key)
+        if text and table.probe != "expect":
+            raise source.refusal(at, 'nothing is sent and no answer awaited by this probe; write probe = "expect"')
+        word = _parsed(source, at, text, escaped_bytes)
+        if len(word) > most:
+            raise source.refusal(at, f"these are {len(word)} bytes, and {most} is the most; write fewer")
+        words.append(word)
+    if table.probe == "expect" and not words[1]:
+        at = (*where, "probe_expect")
+        raise source.refusal(at, f'this is missing for probe = "expect"; write for example: {example_for(at)}')
+    return words[0], words[1]
 
 
 def _import(source: Source, where: KeyPath, table: schema.ImportTable) -> ImportSettings:
     return ImportSettings(
         service=_parsed(source, (*where, "service"), table.service, ServiceName.parse),
         listen=_parsed(source, (*where, "listen"), table.listen, Address.parse),
+        priority=None if table.priority is None else Priority[table.priority.upper()],
     )
 
 

@@ -12,6 +12,9 @@ from msgspec import Meta, Struct, field
 
 Milliseconds = Annotated[int, Meta(ge=1, le=3_600_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Weight = Annotated[int, Meta(ge=0, le=100)]
+PrecedenceWord = Literal["preferred", "default", "back-up"]
+PriorityWord = Literal["normal", "interactive", "critical"]
 
 
 class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,17 +46,27 @@ class PolicyTable(Table, frozen=True, kw_only=True):
     handshake_deadline_ms: Milliseconds = 10_000
     half_open_total: Count = 256
     half_open_per_source: Count | None = None  # an eighth of the total
+    rekey_bytes: str = "64GiB"
+    rekey_frames: Annotated[int, Meta(ge=16, le=4_194_304)] = 4_194_304
+    rekey_s: Annotated[int, Meta(ge=1, le=120)] = 120
+    renewal_interval_s: Annotated[int, Meta(ge=1, le=43_200)] = 3_600
+    renewal_age_s: Annotated[int, Meta(ge=2, le=86_400)] = 86_400
+    path_wait_ms: Milliseconds = 30_000
 
 
 class ListenTable(Table, frozen=True, kw_only=True):
     address: str
     bearer: str = "internet"
+    precedence: PrecedenceWord = "default"
+    weight: Weight = 100
 
 
 class LinkTable(Table, frozen=True, kw_only=True):
     peer: str
     address: str
     bearer: str = "internet"
+    precedence: PrecedenceWord = "default"
+    weight: Weight = 100
 
 
 class ExportTable(Table, frozen=True, kw_only=True):
@@ -61,14 +74,20 @@ class ExportTable(Table, frozen=True, kw_only=True):
     target: str
     allow: tuple[str, ...] = ()
     marking: Literal["OFFICIAL", "OFFICIAL-SENSITIVE", "SECRET"] = "OFFICIAL"
+    precedence: PrecedenceWord = "default"
+    weight: Weight = 100
+    priority: PriorityWord = "normal"
     connect_timeout_ms: Milliseconds = 10_000
-    probe: Literal["connect", "none"] = "connect"
+    probe: Literal["connect", "expect", "none"] = "connect"
+    probe_send: str = ""
+    probe_expect: str = ""
     probe_interval_ms: Annotated[int, Meta(ge=200, le=3_600_000)] = 5_000
 
 
 class ImportTable(Table, frozen=True, kw_only=True):
     service: str
     listen: str
+    priority: PriorityWord | None = None  # as its owner says
 
 
 class LogTable(Table, frozen=True, kw_only=True):
@@ -109,20 +128,36 @@ EXAMPLES = {
     "policy.handshake_deadline_ms": "handshake_deadline_ms = 10000",
     "policy.half_open_total": "half_open_total = 256",
     "policy.half_open_per_source": "half_open_per_source = 32",
+    "policy.rekey_bytes": 'rekey_bytes = "64GiB"',
+    "policy.rekey_frames": "rekey_frames = 4194304",
+    "policy.rekey_s": "rekey_s = 120",
+    "policy.renewal_interval_s": "renewal_interval_s = 3600",
+    "policy.renewal_age_s": "renewal_age_s = 86400",
+    "policy.path_wait_ms": "path_wait_ms = 30000",
     "listen.address": 'address = "127.0.0.1:7400"',
     "listen.bearer": 'bearer = "psn"',
+    "listen.precedence": 'precedence = "preferred"',
+    "listen.weight": "weight = 50",
     "link.peer": 'peer = "relay-1.hub.example"',
     "link.address": 'address = "127.0.0.1:7400"',
     "link.bearer": 'bearer = "psn"',
+    "link.precedence": 'precedence = "preferred"',
+    "link.weight": "weight = 50",
     "export.service": 'service = "custody"',
     "export.target": 'target = "127.0.0.1:5432"',
     "export.allow": 'allow = ["met.police.example"]',
     "export.marking": 'marking = "OFFICIAL-SENSITIVE"',
+    "export.precedence": 'precedence = "back-up"',
+    "export.weight": "weight = 50",
+    "export.priority": 'priority = "critical"',
     "export.connect_timeout_ms": "connect_timeout_ms = 10000",
-    "export.probe": 'probe = "connect"',
+    "export.probe": 'probe = "expect"',
+    "export.probe_send": "probe_send = 'PING\\r\\n'",
+    "export.probe_expect": "probe_expect = '+PONG'",
     "export.probe_interval_ms": "probe_interval_ms = 5000",
     "import.service": 'service = "custody@kent.police.example"',
     "import.listen": 'listen = "127.0.0.1:15432"',
+    "import.priority": 'priority = "interactive"',
     "log.level": 'level = "info"',
     "log.access": "access = true",
     "node": "[node]",

@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from pcgrelay.config.values import Address
-from pcgrelay.model import Marking, NodeId, Role, ServiceName, Suite, organisation_matches
+from pcgrelay.model import Marking, NodeId, Precedence, Priority, Role, ServiceName, Suite, organisation_matches
 
 
 class NodeSettings(Struct, frozen=True, kw_only=True):
@@ -39,6 +39,12 @@ class PolicySettings(Struct, frozen=True, kw_only=True):
     handshake_deadline_ms: int
     half_open_total: int
     half_open_per_source: int
+    rekey_bytes: int  # soft limits of a key
+    rekey_frames: int
+    rekey_s: int
+    renewal_interval_s: int
+    renewal_age_s: int  # hard: what was not renewed for so long ends
+    path_wait_ms: int
 
     def admits(self, organisation: str) -> bool:
         """Whether a node of that organisation may link to this one."""
@@ -50,6 +56,8 @@ class ListenSettings(Struct, frozen=True, kw_only=True):
 
     address: Address
     bearer: str
+    precedence: Precedence = Precedence.DEFAULT  # of the links that come in here
+    weight: int = 100
 
 
 class LinkSettings(Struct, frozen=True, kw_only=True):
@@ -58,6 +66,12 @@ class LinkSettings(Struct, frozen=True, kw_only=True):
     peer: NodeId
     address: Address
     bearer: str
+    precedence: Precedence = Precedence.DEFAULT
+    weight: int = 100
+
+    def dials_as(self, other: LinkSettings) -> bool:
+        """Whether a link that was dialled for the other can go on for this one."""
+        return (self.peer, self.address, self.bearer) == (other.peer, other.address, other.bearer)
 
 
 class ExportSettings(Struct, frozen=True, kw_only=True):
@@ -68,7 +82,12 @@ class ExportSettings(Struct, frozen=True, kw_only=True):
     allow: tuple[str, ...]  # organisations by their exact name; none: nobody
     marking: Marking
     connect_timeout_ms: int
+    precedence: Precedence = Precedence.DEFAULT
+    weight: int = 100
+    priority: Priority = Priority.NORMAL  # the highest class that a stream of it may have
     probe: bool = True  # whether the target is tried now and then
+    probe_send: bytes = b""  # what it is sent then,
+    probe_expect: bytes = b""  # and what must stand in its answer; nothing: a connection is enough
     probe_interval_ms: int = 5_000
 
 
@@ -77,6 +96,7 @@ class ImportSettings(Struct, frozen=True, kw_only=True):
 
     service: ServiceName
     listen: Address
+    priority: Priority | None = None  # at most this; none: as its owner says
 
 
 class LogSettings(Struct, frozen=True, kw_only=True):

@@ -10,6 +10,8 @@ from typing import Self
 _SIZE = re.compile(r"([1-9][0-9]{0,11}) ?(B|KiB|MiB|GiB)", re.ASCII)
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*", re.ASCII)
+_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|.?)", re.ASCII | re.DOTALL)
+_ESCAPES = {r"\r": "\r", r"\n": "\n", r"\t": "\t", "\\\\": "\\"}
 _WILDCARDS = {"0.0.0.0", "::"}
 
 
@@ -53,6 +55,20 @@ class Address:
             return True
         # "::" takes IPv4 in as well by the kernel's default, so the two families are not told apart.
         return self.is_wildcard or other.is_wildcard
+
+
+def escaped_bytes(text: str) -> bytes:
+    r"""Read bytes that are written as text: \xNN, \r, \n, \t and \\ mean one byte each, all else is UTF-8."""
+
+    def byte(match: re.Match[str]) -> str:
+        if match[0] in _ESCAPES:
+            return _ESCAPES[match[0]]
+        if match[1] is None:
+            raise ValueError(f'"{match[0]}" is no escape; there are \\xNN, \\r, \\n, \\t and \\\\')
+        return chr(int(match[1], 16))
+
+    # Text goes through Latin-1, in which each character is the byte of its number.
+    return _ESCAPE.sub(byte, text.encode().decode("latin-1")).encode("latin-1")
 
 
 def memory_bytes(text: str) -> int:

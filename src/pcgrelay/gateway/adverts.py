@@ -26,6 +26,8 @@ from pcgrelay.routing.catalogue import (
     passed_on,
     path_refusal,
 )
+from pcgrelay.routing.choice import Candidate, choose
+from pcgrelay.session.allowance import Allowance
 from pcgrelay.session.estate import EntryEstate
 from pcgrelay.session.identity import IdentityRefused
 from pcgrelay.session.link import Link
@@ -33,6 +35,10 @@ from pcgrelay.session.messages import Advert, Withdraw
 from pcgrelay.session.presence import Presence
 
 LIFE_S = 1_800
+# Proofs that a neighbour may have this node look at: a large realm when the link comes up, and then what changes. What
+# is dropped is told again at half of its life.
+PROOFS_AT_ONCE = 2_000
+PROOFS_EACH_SECOND = 100
 LINE_INTERVAL_MS = 10_000
 
 
@@ -43,17 +49,19 @@ class Adverts:
         self,
         presence: Presence,
         links: dict[int, Link],
+        load: Callable[[Link], int],
         changed: Callable[[], None],
         say: Say,
         clock: Clock,
     ) -> None:
-        """changed is called whenever an edge came, went or changed what it offers."""
+        """load: how many paths a link leads; changed is called when an edge came, went or changed what it offers."""
         self.catalogue = Catalogue()
         self.refused: dict[str, int] = {}
         self._presence = presence
         self._me = presence.config.node.id
         self._passes_on = presence.config.node.role is Role.RELAY
         self._links = links
+        self._load = load
         self._changed = changed
         self._say = say
         self._clock = clock
@@ -63,6 +71,7 @@ class Adverts:
         self._renew_s = 0
         self._told: dict[tuple[int, NodeId], tuple[int, tuple[str, ...]]] = {}
         self._throttle = Throttle(LINE_INTERVAL_MS)
+        self._proofs: dict[int, Allowance] = {}  # by link
 
     @property
     def has_offered(self) -> bool:
@@ -124,16 +133,38 @@ class Adverts:
         To an edge that drains there is no other way than its own link, and its sessions may need one until they end.
         """
 
-        def usable(number: int) -> bool:
-            link = self._links.get(number)
-            return link is not None and link.usable and wanted(link)
+        chosen = choose(self.candidates(edge, lambda link: link.usable and wanted(link)))
+        chosen = chosen or choose(self.candidates(edge, lambda link: link.able and link.peer == edge and wanted(link)))
+        return self._links[chosen.number] if chosen else None
 
-        def its_own(number: int) -> bool:
-            link = self._links.get(number)
-            return link is not None and link.able and link.peer == edge and wanted(link)
+    def better(self, edge: NodeId, link: Link) -> bool:
+        """Whether another link is well while this one is not, or has a better precedence: worth a move.
 
-        best = self.catalogue.best(edge, usable) or self.catalogue.best(edge, its_own)
-        return self._links[best[0]] if best else None
+        A shorter way, a lesser load or a faster one is not: what is far off may change at any time.
+        """
+        chosen = choose(self.candidates(edge, lambda each: each.usable))
+        if chosen is None or chosen.number == link.number or not chosen.is_well:
+            return False
+        return not link.is_well or chosen.precedence < link.standing.settings.precedence
+
+    def candidates(self, edge: NodeId, wanted: Callable[[Link], bool]) -> list[Candidate]:
+        """The links over which neighbours tell of an edge, with all that decides between them."""
+        found = []
+        for number, known in self.catalogue.ways(edge).items():
+            link = self._links.get(number)
+            if link is not None and wanted(link):
+                found.append(
+                    Candidate(
+                        number=number,
+                        relays=len(known.path),
+                        precedence=link.standing.settings.precedence,
+                        weight=link.standing.settings.weight,
+                        is_well=link.is_steady,
+                        load=self._load(link),
+                        round_trip_ms=link.probing.round_trip_ms,
+                    )
+                )
+        return found
 
     def link_up(self, link: Link) -> None:
         """A neighbour is there: tell it all."""
@@ -149,6 +180,7 @@ class Adverts:
 
     def link_down(self, link: Link) -> None:
         """Forget all that this neighbour said, and what it was told."""
+        self._proofs.pop(link.number, None)
         self._told = {key: value for key, value in self._told.items() if key[0] != link.number}
         for edge in self.catalogue.link_gone(link.number):
             self._tell_all(edge)
@@ -195,8 +227,18 @@ class Adverts:
         newest = self.catalogue.newest(edge)
         # The same proof over another way need not be checked again: that is most of what relays say.
         if newest is None or newest.signed != signed:
+            self._proof_spent(link)
             entry_proved(signed, entry, lambda chain: self._presence.chain_refusal(list(chain)), self._identity)
         return Known(signed, edge, entry.sequence, entry.not_after, entry.offers, path)
+
+    def _proof_spent(self, link: Link) -> None:
+        """A proof is dear. Beyond what a neighbour may cause, it is dropped unseen."""
+        now = self._clock.monotonic_ms()
+        allowance = self._proofs.get(link.number)
+        if allowance is None:
+            allowance = self._proofs[link.number] = Allowance(PROOFS_AT_ONCE, PROOFS_EACH_SECOND, now)
+        if not allowance.spend(now):
+            raise EntryRefused("advert_budget")
 
     def _chain_refusal(self, chain: tuple[bytes, ...]) -> str | None:
         return self._presence.chain_refusal([x509.load_der_x509_certificate(der) for der in chain])

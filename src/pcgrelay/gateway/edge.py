@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from msgspec import structs
 
@@ -18,7 +19,7 @@ from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
 from pcgrelay.gateway.estate import NodeEstate, ServiceEstate
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.opened import Opened, import_listeners
-from pcgrelay.gateway.services import Exported, Imported, Numbers
+from pcgrelay.gateway.services import Exported, Imported, Numbers, key_of
 from pcgrelay.gateway.tally import Tally, line_said, service_estate
 from pcgrelay.gateway.targets import Target
 from pcgrelay.model import NodeId, ServiceName
@@ -26,6 +27,7 @@ from pcgrelay.plane import (
     ImportWanted,
     Plane,
     SessionDown,
+    SessionRenewed,
     SessionResumed,
     SessionStalled,
     SessionUp,
@@ -44,6 +46,8 @@ from pcgrelay.session.sessions import Sessions
 # So long after the start an import whose exporter is not known yet lets its applications wait.
 STARTING_MS = 5_000
 LINE_INTERVAL_MS = 1_000
+# A session that loses its way for less than this has not made its edge fall: most find another at once.
+STALL_BORNE_MS = 2_000
 
 _HEALTH = {State.UP: Health.UP, State.STALLED: Health.STALLED}
 
@@ -74,6 +78,7 @@ class Edge(Node):
         self._offered: list[Offer] = []
         self._publish_waits = False
         self._was_starting = True
+        self._was_settling = False
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -94,6 +99,9 @@ class Edge(Node):
     def is_busy(self) -> bool:
         return self.plane.streams() > 0
 
+    def paths_over(self, link: Link) -> int:
+        return self.paths.count_over(link)
+
     def drain_begun(self) -> None:
         for imported in self.imports:
             self._shut(imported)
@@ -109,11 +117,15 @@ class Edge(Node):
         super().tick()
         now = self.clock.wall()
         self.sessions.judge(lambda session: self.presence.expiry_refusal(session.chain, now))
+        self.sessions.renew()
         if any(link.draining for link in self.neighbours.links.values()):
             figures = self.plane.sessions()
             self.sessions.leaving.draining(lambda number: figures.get(number, {}).get("streams", 0))
-        if self._was_starting and not self.is_starting:
-            self._was_starting = False
+        self.sessions.leaving.move_back(self.adverts.better)
+        settling = any(imported.is_settling(self.clock.monotonic_ms()) for imported in self.imports)
+        if settling or self._was_settling or (self._was_starting and not self.is_starting):
+            self._was_starting = self.is_starting
+            self._was_settling = settling
             self._publish_soon()
 
     @property
@@ -277,9 +289,9 @@ class Edge(Node):
         wanted = set()
         for imported in self.imports:
             service = imported.settings.service
-            imported.exporters = exporters_of(self.adverts.catalogue, service)
+            imported.exporters = exporters_of(self.adverts.catalogue, service, imported.priority_most)
             imported.is_known = is_known(self.adverts.catalogue, service)
-            wanted |= {Key(exporter.edge, exporter.marking) for exporter in imported.exporters}
+            wanted |= {key_of(exporter) for exporter in imported.exporters}
         wanted = {key for key in wanted if key.edge != self.config.node.id}
         if not self.draining:
             self.sessions.want(wanted)
@@ -319,11 +331,17 @@ class Edge(Node):
     def session_resumed(self, event: SessionResumed) -> None:
         self.sessions.core_resumed(event.session, event.flow)
 
+    def session_renewed_kept(self, event: SessionRenewed) -> None:
+        self.sessions.core_renewed(event.session, event.mix)
+
+    def is_shut_out(self) -> bool:
+        return self.neighbours.is_shut_out()
+
     def import_wanted(self, event: ImportWanted) -> None:
         for imported in self.imports:
             if imported.number == event.number:
                 for exporter in imported.exporters:
-                    self.sessions.kick(Key(exporter.edge, exporter.marking))
+                    self.sessions.kick(key_of(exporter))
 
     def stream_end(self, event: StreamEnd) -> None:
         self.tally.count(event)
@@ -360,9 +378,13 @@ class Edge(Node):
         """Give the core all tables as they are now, and the neighbours what is offered, if that has changed."""
         self._publish_waits = False
         plane = self.plane
+        now = self.clock.monotonic_ms()
         for imported in self.imports:
+            imported.weigh(self._is_well, now)
             imported.plan = import_plan(
-                imported.exporters, self._facts, starting=self.is_starting and not imported.is_known
+                imported.exporters,
+                partial(self._facts, imported, now),
+                starting=self.is_starting and not imported.is_known,
             )
         states = {
             ImportState.DOWN: plane.IMPORT_DOWN,
@@ -387,7 +409,7 @@ class Edge(Node):
                     imported.number,
                     imported.settings.service.service.encode(),
                     imported.plan.marking,
-                    0,
+                    imported.plan.priority,
                     states[imported.plan.state],
                     imported.plan.routes,
                 )
@@ -402,7 +424,8 @@ class Edge(Node):
 
     def granted_to(self, session: Session) -> tuple[int, ...]:
         """The numbers of the exports that a session's peer may open."""
-        return tuple(self.exports[rule].number for rule in granted(self.rules, session.key.edge.organisation))
+        rules = granted(self.rules, session.key.edge.organisation, session.key.priority)
+        return tuple(self.exports[rule].number for rule in rules)
 
     def _publish_soon(self) -> None:
         if not self._publish_waits:
@@ -420,13 +443,33 @@ class Edge(Node):
 
     def _offer(self, exported: Exported) -> Offer:
         state = STATE_DRAIN if self.draining else STATE_READY if exported.target.is_present else STATE_DOWN
-        return Offer(exported.settings.service.service, MARKING_NUMBERS[exported.settings.marking], state=state)
+        settings = exported.settings
+        return Offer(
+            settings.service.service,
+            MARKING_NUMBERS[settings.marking],
+            settings.precedence,
+            settings.weight,
+            state,
+            settings.priority,
+        )
 
-    def _facts(self, exporter: Exporter) -> list[SessionFact]:
-        key = Key(exporter.edge, exporter.marking)
+    def _facts(self, imported: Imported, now_ms: int, exporter: Exporter) -> list[SessionFact]:
+        key = key_of(exporter)
         failures = self.sessions.failures.get(key, 0)
-        found = [SessionFact(_health(session), session.number, failures) for session in self.sessions.with_key(key)]
+        is_steady = imported.is_steady(exporter.edge, now_ms)
+        found = [
+            SessionFact(_health(session), session.number, failures, is_steady)
+            for session in self.sessions.with_key(key)
+        ]
         return found or [SessionFact(Health.NONE, 0, failures)]
+
+    def _is_well(self, exporter: Exporter, was_well: bool) -> bool:
+        now = self.clock.monotonic_ms()
+        return any(
+            session.state is State.UP
+            or (was_well and session.state is State.STALLED and now - session.stalled_ms < STALL_BORNE_MS)
+            for session in self.sessions.with_key(key_of(exporter))
+        )
 
     def _choose(self, edge: NodeId, avoid: Link | None) -> Link | None:
         """The best link to an edge, another one than avoid if there is one."""

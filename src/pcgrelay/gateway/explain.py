@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from msgspec import structs
+
 from pcgrelay.admin.answers import ExplainAnswer, SessionExplained
 from pcgrelay.gateway.edge import Edge
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.services import Exported, Imported
-from pcgrelay.gateway.ways import Way, explained, ways_to, with_offer
-from pcgrelay.model import NameProblem, NodeId, ServiceName, organisation_matches
+from pcgrelay.gateway.ways import NO_OFFER, Way, chosen_of, edges_explained, explained, ways_to, with_offer
+from pcgrelay.health.steadiness import Steadiness
+from pcgrelay.model import NameProblem, NodeId, Priority, ServiceName, organisation_matches
 from pcgrelay.routing.catalogue import Offer
 from pcgrelay.routing.table import ImportState
 from pcgrelay.session.session import Key, Session, State
@@ -42,12 +45,15 @@ def _import(edge: Edge, imported: Imported, subject: str) -> ExplainAnswer:
     service = imported.settings.service
     ways: list[Way] = []
     sessions: list[Session] = []
-    for exporter, offer in _offering(edge, service):
-        key = Key(exporter, offer.marking)
+    now = edge.clock.monotonic_ms()
+    for exporter, said in _offering(edge, service):
+        offer = structs.replace(said, priority=min(said.priority, imported.priority_most))
+        key = Key(exporter, offer.marking, offer.priority)
         mine = edge.sessions.with_key(key)
         sessions += mine
-        for way in with_offer(ways_to(edge, exporter), offer.state, offer.precedence, offer.weight):
-            ways.append(_with_session(edge, way, key, mine))
+        settling_ms = imported.steadiness.get(exporter, Steadiness()).left_ms(now)
+        for way in with_offer(ways_to(edge, exporter), offer):
+            ways.append(replace(_with_session(edge, way, key, mine), settling_ms=settling_ms))
     rule = f"import {edge.imports.index(imported)} ({service}); whether this organisation may use it, its owner decides"
     return ExplainAnswer(
         subject=subject,
@@ -56,6 +62,7 @@ def _import(edge: Edge, imported: Imported, subject: str) -> ExplainAnswer:
         verdict=_import_verdict(edge, imported, ways),
         rule=rule,
         health="ok" if imported.plan.state is ImportState.LIVE else "failing",
+        edges=edges_explained(ways),
         ways=explained(ways),
         sessions=tuple(_session(edge, session, None) for session in sessions),
     )
@@ -65,8 +72,10 @@ def _import_verdict(edge: Edge, imported: Imported, ways: list[Way]) -> str:
     if edge.draining:
         return "Applications are refused: this edge drains."
     if imported.plan.state is ImportState.LIVE:
-        count = len(imported.plan.routes)
-        return "A new stream goes out at once." if count == 1 else f"A new stream goes to one of {count} edges."
+        edges = [way.edge.dotted for way in chosen_of(ways)]
+        if len(edges) == 1:
+            return f"A new stream goes to {edges[0]} at once."
+        return f"A new stream goes to one of {len(edges)} edges at once, by weight."
     if imported.plan.state is ImportState.PENDING:
         return "A new stream waits for a few seconds: a session is being set up."
     if not ways:
@@ -105,6 +114,7 @@ def _export(edge: Edge, number: int, exported: Exported) -> ExplainAnswer:
         verdict=verdict,
         rule=edge.rules[number].text,
         health=exported.target.health.value,
+        offer=f"{settings.precedence.title}, weight {settings.weight}, priority {settings.priority.title}",
         sessions=tuple(_session(edge, session, session in allowed) for session in edge.sessions),
     )
 
@@ -115,13 +125,25 @@ def _session(edge: Edge, session: Session, may_open: bool | None) -> SessionExpl
         peer=session.key.edge.dotted,
         state=session.state.name.lower(),
         via=session.via,
+        hops=_hops(edge, session),
         suite=session.suite.title if session.suite else "",
         group=session.group,
         marking=session.key.marking,
+        priority=Priority(session.key.priority).title,
         flows=session.flows,
         streams=figures.get("streams", 0),
         may_open=may_open,
     )
+
+
+def _hops(edge: Edge, session: Session) -> tuple[str, ...]:
+    """The relays of a session's path: who opened it has them from the catalogue, who took it from the request."""
+    path, peer = session.path, session.key.edge
+    if path is None:
+        return ()
+    known = edge.adverts.catalogue.ways(peer).get(path.link.number)
+    relays = path.via if path.via or known is None or not session.initiator else known.path
+    return (*(NodeId.from_uri(uri).dotted for uri in reversed(relays)), peer.dotted)
 
 
 # -- a relay -----------------------------------------------------------------------------------------------
@@ -135,15 +157,11 @@ def _at_relay(node: Node, subject: str) -> ExplainAnswer:
         edge = NodeId.from_dotted(subject, node.config.node.id.realm)
     except NameProblem as problem:
         return ExplainAnswer(subject=subject, reason=f"{problem}.")
-    return _routes(node, subject, "edge", edge.organisation, [(edge, Offer("", 1))])
+    return _routes(node, subject, "edge", edge.organisation, [(edge, NO_OFFER)])
 
 
 def _routes(node: Node, subject: str, kind: str, organisation: str, edges: list[tuple[NodeId, Offer]]) -> ExplainAnswer:
-    ways = [
-        way
-        for edge, offer in edges
-        for way in with_offer(ways_to(node, edge), offer.state, offer.precedence, offer.weight)
-    ]
+    ways = [way for edge, offer in edges for way in with_offer(ways_to(node, edge), offer)]
     pattern = next((each for each in node.config.policy.members if organisation_matches(each, organisation)), None)
     shown = explained(ways)
     is_open = pattern is not None and not node.draining and any(way.chosen for way in shown)
@@ -162,6 +180,8 @@ def _routes(node: Node, subject: str, kind: str, organisation: str, edges: list[
         verdict=verdict,
         rule=f"members: {pattern} takes in {organisation}" if pattern else f"members: none takes in {organisation}",
         health="ok" if is_open else "failing",
+        paths=sum(node.paths_led_to(edge) for edge, _ in edges),
+        edges=edges_explained(ways) if kind == "service" else (),
         ways=shown,
     )
 

@@ -9,17 +9,20 @@ from pcgrelay.admin.status import (
     NodeStatus,
     RouteStatus,
     ServiceStatus,
+    SessionStatus,
     Status,
     StreamStatus,
     WorkerStatus,
 )
 from pcgrelay.gateway.edge import Edge
 from pcgrelay.gateway.node import Node
+from pcgrelay.gateway.services import Imported, key_of
 from pcgrelay.gateway.tally import ServiceTally
 from pcgrelay.health.state import Health
+from pcgrelay.model import Precedence, Priority
 from pcgrelay.routing.table import Exporter, ImportState
 from pcgrelay.session.link import Link, LinkState
-from pcgrelay.session.session import Key, State
+from pcgrelay.session.session import State
 
 LINK_STATES = {
     LinkState.OPENING: "connecting",
@@ -28,7 +31,6 @@ LINK_STATES = {
     LinkState.CLOSED: "down",
 }
 _IMPORT_STATES = {ImportState.LIVE: "ready", ImportState.PENDING: "waiting", ImportState.DOWN: "down"}
-PRECEDENCES = {1: "preferred", 2: "default", 3: "back-up"}
 _ROUTE_STATES = {State.UP: "ready", State.STALLED: "away"}
 
 
@@ -44,6 +46,7 @@ def node_status(node: Node) -> Status:
             draining=node.draining,
         ),
         links=_links(node),
+        sessions=_sessions(node) if isinstance(node, Edge) else (),
         services=_services(node) if isinstance(node, Edge) else (),
         streams=_streams(node),
         memory=MemoryStatus(
@@ -59,7 +62,8 @@ def node_status(node: Node) -> Status:
 
 def _links(node: Node) -> tuple[LinkStatus, ...]:
     figures = node.plane.links()
-    found = [_link(link, figures.get(link.number, {})) for link in node.neighbours.links.values()]
+    now_ms = node.clock.monotonic_ms()
+    found = [_link(node, link, figures.get(link.number, {}), now_ms) for link in node.neighbours.links.values()]
     for wanted in node.neighbours.wanted:
         if wanted.link is None or wanted.link.state is LinkState.CLOSED:
             found.append(
@@ -68,15 +72,18 @@ def _links(node: Node) -> tuple[LinkStatus, ...]:
                     bearer=wanted.settings.bearer,
                     direction="out",
                     state="down" if wanted.attempts > 1 else "connecting",
+                    precedence=wanted.settings.precedence.title,
+                    weight=wanted.settings.weight,
                     reason=wanted.reason,
                 )
             )
     return tuple(found)
 
 
-def _link(link: Link, figures: dict[str, int]) -> LinkStatus:
+def _link(node: Node, link: Link, figures: dict[str, int], now_ms: int) -> LinkStatus:
     rtt_us = figures.get("rtt_us", 0)
     state = LINK_STATES[link.state]
+    settings, probing = link.standing.settings, link.probing
     return LinkStatus(
         peer=link.peer.dotted,
         bearer=link.bearer,
@@ -87,10 +94,46 @@ def _link(link: Link, figures: dict[str, int]) -> LinkStatus:
         lanes_up=len(link.lanes_up),
         lanes=link.lanes,
         rtt_ms=rtt_us / 1000 if rtt_us else None,
+        health=probing.health.value,
+        loss=probing.loss,
+        silent_ms=probing.silent_ms,
+        steady=link.is_steady,
+        precedence=settings.precedence.title,
+        weight=settings.weight,
+        paths=node.paths_over(link),
         sent_bytes=figures.get("sent_bytes", 0),
         received_bytes=figures.get("received_bytes", 0),
         reason="replaced" if link.replaced else "control_lost" if link.state is LinkState.ORPHANED else "",
+        generation=link.generation,
+        authenticated_s=link.schedule.age_ms(now_ms) / 1000,
     )
+
+
+def _sessions(edge: Edge) -> tuple[SessionStatus, ...]:
+    figures, now_ms = edge.plane.sessions(), edge.clock.monotonic_ms()
+    found = []
+    for session in sorted(edge.sessions, key=lambda session: (session.key, session.number)):
+        if session.suite is None or session.schedule is None:
+            continue
+        own = figures.get(session.number, {})
+        found.append(
+            SessionStatus(
+                peer=session.key.edge.dotted,
+                via=session.via,
+                direction="out" if session.initiator else "in",
+                state=session.state.name.lower(),
+                marking=session.key.marking,
+                suite=session.suite.title,
+                group=session.group,
+                flows=session.flows,
+                streams_active=own.get("streams", 0),
+                sent_bytes=own.get("sent_bytes", 0),
+                received_bytes=own.get("received_bytes", 0),
+                generation=session.generation,
+                authenticated_s=session.schedule.age_ms(now_ms) / 1000,
+            )
+        )
+    return tuple(found)
 
 
 def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
@@ -119,7 +162,7 @@ def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
                 state="draining" if edge.draining else _IMPORT_STATES[imported.plan.state],
                 health="ok" if imported.plan.state is ImportState.LIVE else "failing",
                 present=imported.is_open,
-                routes=tuple(_route(edge, exporter) for exporter in imported.exporters),
+                routes=tuple(_route(edge, imported, exporter) for exporter in imported.exporters),
                 streams_active=active["imports"].get(imported.number, 0),
                 opened_total=tally.opened_total,
                 refused_total=tally.refused_total,
@@ -128,15 +171,20 @@ def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
     return tuple(found)
 
 
-def _route(edge: Edge, exporter: Exporter) -> RouteStatus:
-    sessions = edge.sessions.with_key(Key(exporter.edge, exporter.marking))
+def _route(edge: Edge, imported: Imported, exporter: Exporter) -> RouteStatus:
+    sessions = edge.sessions.with_key(key_of(exporter))
     link = edge.adverts.route(exporter.edge, lambda link: True)
     via = sessions[0].via if sessions and sessions[0].via else link.peer.dotted if link else ""
+    state = _ROUTE_STATES.get(sessions[0].state, "session") if sessions else "session" if link else "away"
+    if state == "ready" and not imported.is_steady(exporter.edge, edge.clock.monotonic_ms()):
+        state = "settling"
     return RouteStatus(
         via=via,
         exporter=exporter.edge.dotted,
-        precedence=PRECEDENCES[exporter.precedence],
-        state=_ROUTE_STATES.get(sessions[0].state, "session") if sessions else "session" if link else "away",
+        precedence=Precedence(exporter.precedence).title,
+        weight=exporter.weight,
+        priority=Priority(exporter.priority).title,
+        state=state,
     )
 
 

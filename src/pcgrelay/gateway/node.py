@@ -15,19 +15,22 @@ from pcgrelay.audit.log import Log
 from pcgrelay.audit.record import EventsLost as EventsLostRecord
 from pcgrelay.audit.record import Failure, HandoverTaken, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
 from pcgrelay.clock import Clock
-from pcgrelay.config import Address, Config
+from pcgrelay.config import Address, Config, ListenSettings
 from pcgrelay.errors import RunError
 from pcgrelay.gateway.adverts import Adverts
 from pcgrelay.gateway.estate import NodeEstate, ServiceEstate
 from pcgrelay.gateway.opened import Opened, link_listener
+from pcgrelay.model import NodeId
 from pcgrelay.plane import (
     EventsLost,
     ImportWanted,
     LaneDown,
     LaneUp,
+    LinkRenewed,
     PeerDrains,
     Plane,
     SessionDown,
+    SessionRenewed,
     SessionResumed,
     SessionStalled,
     SessionUp,
@@ -55,7 +58,9 @@ class Node(ABC):
         self.say = log.say
         self.presence = Presence(config)
         self.neighbours = Neighbours(self.presence, plane, self, log.say, clock)
-        self.adverts = Adverts(self.presence, self.neighbours.links, self.catalogue_changed, log.say, clock)
+        self.adverts = Adverts(
+            self.presence, self.neighbours.links, self.paths_over, self.catalogue_changed, log.say, clock
+        )
         self.started_ms = clock.monotonic_ms()
         self.draining = False
         self.configuration = ConfigurationStatus(timestamp_s=clock.wall().timestamp())
@@ -110,6 +115,7 @@ class Node(ABC):
         self.presence.take(fresh)
         policy = fresh.config.policy
         self._half_open.bound(policy.half_open_total, policy.half_open_per_source)
+        self.plane.limits(policy)
         self._take_listeners(opened)
         self.neighbours.reload()
         if judged:
@@ -199,7 +205,7 @@ class Node(ABC):
         await self.drain_undone()
         self.say(NodeDrainUndone(node=self.config.node.id.dotted))
         for link in list(self.neighbours.links.values()):
-            link.renew("drain_undone")
+            link.remake("drain_undone")
 
     async def drain(self, seconds: float) -> None:
         """Take nothing new, tell the neighbours, and wait for what runs."""
@@ -241,6 +247,14 @@ class Node(ABC):
         return 0
 
     @abstractmethod
+    def paths_over(self, link: Link) -> int:
+        """Paths that this node leads over a link."""
+
+    def paths_led_to(self, edge: NodeId) -> int:
+        """Paths of others through this node that lead to an edge, or come from it."""
+        return 0
+
+    @abstractmethod
     def drain_begun(self) -> None:
         """Tell others that nothing new is taken."""
 
@@ -275,6 +289,9 @@ class Node(ABC):
     def tick(self) -> None:
         """Once a second."""
         self.neighbours.judge_expiry()
+        self.neighbours.renew()
+        if self.neighbours.look(self.plane.links()):
+            self.catalogue_changed()
         self.adverts.tick()
 
     def refusals(self) -> dict[str, int]:
@@ -296,7 +313,7 @@ class Node(ABC):
             for name, count in self.plane.counters().items()
             if name.startswith("refused_") and count
         }
-        return [*self.refused_parts().values(), native]
+        return [*self.refused_parts().values(), self.neighbours.unknown_messages(), native]
 
     # -- what links report -------------------------------------------------------------------------------------
 
@@ -345,6 +362,13 @@ class Node(ABC):
         if link := self.neighbours.links.get(event.link):
             link.peer_drains()
 
+    def link_renewed_kept(self, event: LinkRenewed) -> None:
+        if link := self.neighbours.links.get(event.link):
+            link.mix_is_kept(event.mix)
+
+    @abstractmethod
+    def session_renewed_kept(self, event: SessionRenewed) -> None: ...
+
     @abstractmethod
     def session_up(self, event: SessionUp) -> None: ...
 
@@ -373,22 +397,22 @@ class Node(ABC):
 
     def _take_listeners(self, opened: Opened) -> None:
         """Listen where the configuration says. Links that came in stay when their listener goes."""
-        wanted = {settings.address: settings.bearer for settings in self.config.listens}
+        wanted = {settings.address: settings for settings in self.config.listens}
         for address in [address for address in self._listeners if address not in wanted]:
             # It closes its port itself.
             self._listeners.pop(address)[1].cancel()
-        for address, bearer in wanted.items():
+        for address, settings in wanted.items():
             if address in self._listeners:
-                self._listeners[address][0].bearer = bearer
+                self._listeners[address][0].settings = settings
             else:
-                listener = self._listener(opened.listeners.pop(address), bearer)
+                listener = self._listener(opened.listeners.pop(address), settings)
                 task = asyncio.create_task(self._guarded(listener.run(), "listener"))
                 self._listeners[address] = (listener, task)
 
-    def _listener(self, sock: socket.socket, bearer: str) -> Listener:
+    def _listener(self, sock: socket.socket, settings: ListenSettings) -> Listener:
         return Listener(
             sock,
-            bearer,
+            settings,
             presence=self.presence,
             neighbours=self.neighbours,
             plane=self.plane,

@@ -18,6 +18,7 @@ from pcgrelay.plane import (
     ImportWanted,
     Plane,
     SessionDown,
+    SessionRenewed,
     SessionResumed,
     SessionStalled,
     SessionUp,
@@ -85,6 +86,12 @@ class Relay(Node):
     def paths_led(self) -> int:
         return len(self.forwards)
 
+    def paths_over(self, link: Link) -> int:
+        return self.forwards.onward_over(link)
+
+    def paths_led_to(self, edge: NodeId) -> int:
+        return self.forwards.led_to(edge)
+
     def drain_begun(self) -> None:
         """The links tell the neighbours, and these lead nothing new over this relay."""
 
@@ -122,6 +129,9 @@ class Relay(Node):
         """A relay has no sessions."""
 
     def session_resumed(self, event: SessionResumed) -> None:
+        """A relay has no sessions."""
+
+    def session_renewed_kept(self, event: SessionRenewed) -> None:
         """A relay has no sessions."""
 
     def import_wanted(self, event: ImportWanted) -> None:

@@ -8,13 +8,15 @@ of another service.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pcgrelay.config import ExportSettings, ImportSettings
 from pcgrelay.gateway.targets import Target
-from pcgrelay.model import ServiceName
+from pcgrelay.health.steadiness import FORGET_MS, Steadiness
+from pcgrelay.model import NodeId, Priority, ServiceName
 from pcgrelay.routing.table import Exporter, ImportPlan, ImportState
+from pcgrelay.session.session import Key
 
 NUMBERS_MOST = 65_536
 # The core counts the streams of numbers below this one by one.
@@ -41,6 +43,40 @@ class Imported:
     is_known: bool = False  # some edge says something of it
     is_open: bool = False  # its listener
     plan: ImportPlan = field(default_factory=lambda: ImportPlan(ImportState.PENDING, 1, ()))
+    steadiness: dict[NodeId, Steadiness] = field(default_factory=dict)  # of each exporter that is known, or fell lately
+
+    @property
+    def priority_most(self) -> int:
+        """The highest class that streams have, if their exporter allows it."""
+        return Priority.CRITICAL if self.settings.priority is None else self.settings.priority
+
+    def weigh(self, is_well: Callable[[Exporter, bool], bool], now_ms: int) -> None:
+        """Look at each exporter once more: what was away has to be well for a while before it is preferred again.
+
+        is_well is given an exporter, and whether it was well before.
+        """
+        well = {each.edge for each in self.exporters if is_well(each, self._was_well(each.edge))}
+        for edge in well | set(self.steadiness):
+            steadiness = self.steadiness.get(edge, Steadiness()).after(edge in well, now_ms)
+            self.steadiness[edge] = steadiness
+            if edge not in well and now_ms - steadiness.since_ms > FORGET_MS:
+                del self.steadiness[edge]
+
+    def _was_well(self, edge: NodeId) -> bool:
+        return self.steadiness.get(edge, Steadiness()).is_well
+
+    def is_steady(self, edge: NodeId, now_ms: int) -> bool:
+        """Whether an exporter may have the place that its precedence gives it."""
+        return self.steadiness.get(edge, Steadiness()).is_steady(now_ms)
+
+    def is_settling(self, now_ms: int) -> bool:
+        """Whether an exporter will be preferred again without anything else that happens."""
+        return any(each.left_ms(now_ms) for each in self.steadiness.values())
+
+
+def key_of(exporter: Exporter) -> Key:
+    """What a session that carries streams to an exporter is for."""
+    return Key(exporter.edge, exporter.marking, exporter.priority)
 
 
 class Numbers:

@@ -1,7 +1,8 @@
 """Export targets: their addresses and their health.
 
 Names are looked up again and again, because services move; numbers never. A target that is probed is connected to now
-and then, with a deadline; nothing is sent, and the connection is closed at once.
+and then, with a deadline. If the configuration has words for it they are sent, and an answer is awaited; what it holds
+is looked at and forgotten. The connection is closed at once.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ ADDRESSES_MOST = 8
 PROBE_DEADLINE_MS = 2_000
 # A first failure is looked at again soon, so that what is down is known to be down.
 PROBE_AGAIN_MS = 500
+PROBE_READ_MOST_BYTES = 4_096
 JITTER = 0.2
 
 _random = random.SystemRandom()
@@ -59,12 +61,7 @@ class Target:
 
     def serves(self, export: ExportSettings) -> bool:
         """Whether it can go on for an export with these settings."""
-        mine = self.export
-        return (mine.target, mine.probe, mine.probe_interval_ms) == (
-            export.target,
-            export.probe,
-            export.probe_interval_ms,
-        )
+        return _probed_by(self.export) == _probed_by(export)
 
     async def settled(self) -> None:
         """Be looked up, or known to have no address."""
@@ -134,22 +131,38 @@ class Target:
         self._changed()
 
     async def _answers(self) -> bool:
-        """Whether any of its addresses takes a connection."""
+        """Whether any of its addresses takes a connection, and says what it should."""
         deadline_ms = min(self.export.connect_timeout_ms, PROBE_DEADLINE_MS)
         for where in self.addresses:
             try:
                 async with asyncio.timeout(deadline_ms / 1000):
-                    await _connect_once(where)
+                    if not await _said(where, self.export.probe_send, self.export.probe_expect):
+                        continue
             except (OSError, TimeoutError):
                 continue
             return True
         return False
 
 
-async def _connect_once(where: tuple[str, int]) -> None:
+def _probed_by(export: ExportSettings) -> tuple[object, ...]:
+    return export.target, export.probe, export.probe_send, export.probe_expect, export.probe_interval_ms
+
+
+async def _said(where: tuple[str, int], send: bytes, expect: bytes) -> bool:
+    """Connect once, send, and read until what is expected was there, or cannot come any more."""
+    loop = asyncio.get_running_loop()
     family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sock:
-        await asyncio.get_running_loop().sock_connect(sock, where)
+        await loop.sock_connect(sock, where)
+        if send:
+            await loop.sock_sendall(sock, send)
+        answer = b""
+        while expect not in answer and len(answer) < PROBE_READ_MOST_BYTES:
+            data = await loop.sock_recv(sock, PROBE_READ_MOST_BYTES - len(answer))
+            if not data:
+                break
+            answer += data
+        return expect in answer
 
 
 def _number(address: Address) -> tuple[str, int] | None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pcgrelay.admin.answers import WayExplained
-from pcgrelay.gateway.facts import LINK_STATES, PRECEDENCES
+from pcgrelay.admin.answers import EdgeExplained, WayExplained
+from pcgrelay.gateway.facts import LINK_STATES
 from pcgrelay.gateway.node import Node
-from pcgrelay.model import NodeId
-from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, STATE_READY
+from pcgrelay.model import NodeId, Precedence, Priority
+from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, Offer
+from pcgrelay.routing.choice import Candidate, against, choose
 from pcgrelay.session.link import Link
 
 _OFFERS = {STATE_DOWN: "its target does not answer there", STATE_DRAIN: "that edge drains"}
+
+# At a relay that is asked for an edge, whatever that offers.
+NO_OFFER = Offer("", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +27,18 @@ class Way:
     hops: tuple[str, ...]
     link: Link
     link_state: str
-    rtt_ms: float | None
-    offer_state: int = STATE_READY
-    precedence: int = 2
-    weight: int = 100
+    candidate: Candidate
+    offer: Offer = NO_OFFER
     session: str = ""  # how the session with that edge is: up, else why there is none
     leads: bool = False  # the session with that edge leads over this link
+    settling_ms: int = 0  # how long that edge still has to be well before its precedence counts
 
     @property
     def obstacle(self) -> str:
         """What speaks against the way whatever the others are, or nothing."""
         link = self.link
-        if self.offer_state in _OFFERS:
-            return _OFFERS[self.offer_state]
+        if self.offer.state in _OFFERS:
+            return _OFFERS[self.offer.state]
         if self.link_state == "draining":
             return "the neighbour drains"
         if self.link_state != "up":
@@ -46,41 +49,50 @@ class Way:
             return self.session
         return ""
 
+    @property
+    def rank(self) -> tuple[bool, int]:
+        """That of its edge; least first."""
+        return self.settling_ms > 0, self.offer.precedence
+
 
 def ways_to(node: Node, edge: NodeId) -> list[Way]:
-    """All ways to an edge that neighbours tell of, shortest first."""
-    figures = node.plane.links()
+    """All ways to an edge that neighbours tell of, best first."""
     found = []
-    for number, known in node.adverts.catalogue.ways(edge).items():
-        link = node.neighbours.links.get(number)
-        if link is None:
-            continue
+    for candidate in node.adverts.candidates(edge, lambda link: True):
+        link = node.neighbours.links[candidate.number]
         state = LINK_STATES[link.state]
-        rtt_us = figures.get(number, {}).get("rtt_us", 0)
-        relays = [NodeId.from_uri(uri).dotted for uri in reversed(known.path)]
+        relays = [
+            NodeId.from_uri(uri).dotted for uri in reversed(node.adverts.catalogue.ways(edge)[candidate.number].path)
+        ]
         found.append(
             Way(
                 edge=edge,
                 hops=(*relays, edge.dotted),
                 link=link,
                 link_state="draining" if link.draining and state == "up" else state,
-                rtt_ms=rtt_us / 1000 if rtt_us else None,
+                candidate=candidate,
             )
         )
-    return sorted(found, key=lambda way: (len(way.hops), way.link.number))
+    return sorted(found, key=lambda way: (way.candidate.rank, way.candidate.share))
 
 
 def chosen_of(ways: Sequence[Way]) -> list[Way]:
     """The ways that new streams take: at each edge of the best precedence that can, the one that its session leads."""
     able = [way for way in ways if not way.obstacle]
-    best = min((way.precedence for way in able), default=0)
+    best = min((way.rank for way in able), default=None)
     taken: dict[NodeId, Way] = {}
-    for way in sorted(able, key=lambda way: not way.leads):
-        if way.precedence == best:
-            taken.setdefault(way.edge, way)
+    for way in able:
+        if way.rank == best and way.edge not in taken:
+            taken[way.edge] = _of_edge([each for each in able if each.edge == way.edge])
     # A weight of nought is taken only if there is no other.
-    heavy = [way for way in taken.values() if way.weight]
+    heavy = [way for way in taken.values() if way.offer.weight]
     return heavy or list(taken.values())
+
+
+def _of_edge(ways: Sequence[Way]) -> Way:
+    """The one of several ways to one edge: a session stays where it is, and a new one goes the best way."""
+    best = choose(way.candidate for way in ways)
+    return next((way for way in ways if way.leads), None) or next(way for way in ways if way.candidate is best)
 
 
 def explained(ways: Sequence[Way]) -> tuple[WayExplained, ...]:
@@ -96,39 +108,76 @@ def why_not(way: Way, chosen: Sequence[Way]) -> str:
         return way.obstacle
     same = next((other for other in chosen if other.edge == way.edge), None)
     if same is None:
-        best = chosen[0]
-        if way.precedence > best.precedence:
-            return f"a {PRECEDENCES[way.precedence]} edge, and a {PRECEDENCES[best.precedence]} one is there"
-        return "its weight is 0, and others are there"
-    if len(same.hops) < len(way.hops):
-        return f"it is longer: {_relays(way)}, the chosen one has {_relays(same)}"
+        return why_not_edge(way, chosen[0])
+    if way.candidate.rank > same.candidate.rank:
+        return against(way.candidate, same.candidate)
+    if same.leads and way.candidate.rank[:2] < same.candidate.rank[:2]:
+        return f"better than {same.hops[0]}; the session moves here in a moment"
     if same.leads:
         return f"no better than {same.hops[0]}, which the session leads through"
-    return f"no better than {same.hops[0]}"
+    words = against(way.candidate, same.candidate)
+    return f"no better than {same.hops[0]}" if words == "it is no better" else words
 
 
-def with_offer(ways: Iterable[Way], state: int, precedence: int, weight: int) -> list[Way]:
+def why_not_edge(way: Way, best: Way) -> str:
+    """Why an edge is not taken although another one is."""
+    if way.settling_ms:
+        return f"that edge was away, and has to be well for {_seconds(way.settling_ms)} more"
+    mine, other = way.offer.precedence, best.offer.precedence
+    if mine > other:
+        return f"a {Precedence(mine).title} edge, and a {Precedence(other).title} one is there"
+    return "its weight is 0, and others are there"
+
+
+def edges_explained(ways: Sequence[Way]) -> tuple[EdgeExplained, ...]:
+    """Each edge with the service, the chosen ones first, with the share of new streams that it gets."""
+    chosen = chosen_of(ways)
+    total = sum(way.offer.weight for way in chosen)
+    found: dict[NodeId, EdgeExplained] = {}
+    for way in [*chosen, *ways]:
+        is_chosen = any(way is each for each in chosen)
+        share = (way.offer.weight / total if total else 1 / len(chosen)) if is_chosen else 0.0
+        reason = "" if is_chosen else way.obstacle or (why_not_edge(way, chosen[0]) if chosen else "")
+        found.setdefault(
+            way.edge,
+            EdgeExplained(
+                edge=way.edge.dotted,
+                precedence=Precedence(way.offer.precedence).title,
+                weight=way.offer.weight,
+                priority=Priority(way.offer.priority).title,
+                share=share,
+                why_not=reason,
+            ),
+        )
+    return tuple(found.values())
+
+
+def with_offer(ways: Iterable[Way], offer: Offer) -> list[Way]:
     """The ways with what the edge says of the service."""
-    return [replace(way, offer_state=state, precedence=precedence, weight=weight) for way in ways]
+    return [replace(way, offer=offer) for way in ways]
 
 
-def _relays(way: Way) -> str:
-    count = len(way.hops) - 1
-    return "no relay" if not count else f"{count} relay{'' if count == 1 else 's'}"
+def _seconds(milliseconds: int) -> str:
+    return f"{max(1, round(milliseconds / 1000))} s"
 
 
 def _shown(way: Way, reason: str) -> WayExplained:
-    link = way.link
+    link, candidate = way.link, way.candidate
     return WayExplained(
         exporter=way.edge.dotted,
         hops=way.hops,
         chosen=not reason,
         why_not=reason,
         link=way.link_state,
+        health=link.probing.health.value,
         bearer=link.bearer,
+        precedence=Precedence(candidate.precedence).title,
+        weight=candidate.weight,
+        paths=candidate.load,
         lanes_up=len(link.lanes_up),
         lanes=link.lanes,
-        rtt_ms=way.rtt_ms,
+        rtt_ms=candidate.round_trip_ms,
+        loss=link.probing.loss,
         suite=link.suite.title,
         group=link.group,
     )

@@ -41,6 +41,7 @@ class Offer(Struct, array_like=True, frozen=True):
     precedence: Annotated[int, Meta(ge=1, le=3)] = 2
     weight: Annotated[int, Meta(ge=0, le=100)] = 100
     state: Annotated[int, Meta(ge=1, le=3)] = STATE_READY
+    priority: Annotated[int, Meta(ge=0, le=2)] = 0
 
 
 class Entry(Struct, array_like=True, frozen=True):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pcgrelay.config import ExportSettings, PolicySettings
-from pcgrelay.model import Marking, NodeId
+from pcgrelay.model import Marking, NodeId, Priority
 
 RULE_NONE = 0xFFFF
 MARKING_NUMBERS = {marking: number for number, marking in enumerate(Marking, 1)}
@@ -25,22 +25,30 @@ class Rule:
     number: int
     service: str
     allow: tuple[str, ...]
+    priority: Priority = Priority.NORMAL  # the highest class of a session over which it may be opened
 
     @property
     def text(self) -> str:
         """The rule for a person."""
         allowed = ", ".join(self.allow) if self.allow else "nobody"
-        return f"export {self.number} ({self.service}) allows {allowed}"
+        most = f" with priority {self.priority.title} at most" if self.priority else ""
+        return f"export {self.number} ({self.service}) allows {allowed}{most}"
 
 
 def export_rules(exports: Sequence[ExportSettings]) -> tuple[Rule, ...]:
     """The rules of an exporting edge, in their order."""
-    return tuple(Rule(number, str(export.service), export.allow) for number, export in enumerate(exports))
+    return tuple(
+        Rule(number, str(export.service), export.allow, export.priority) for number, export in enumerate(exports)
+    )
 
 
-def granted(rules: Iterable[Rule], organisation: str) -> tuple[int, ...]:
-    """The exports that an organisation may open. Names are compared whole: a pattern could let in a newcomer."""
-    return tuple(rule.number for rule in rules if organisation in rule.allow)
+def granted(rules: Iterable[Rule], organisation: str, priority: int = Priority.NORMAL) -> tuple[int, ...]:
+    """The exports that an organisation may open in a session of that class.
+
+    Names are compared whole: a pattern could let in a newcomer. A class above that of the export is refused, or each
+    caller could name its own traffic the most urgent.
+    """
+    return tuple(rule.number for rule in rules if organisation in rule.allow and priority <= rule.priority)
 
 
 def link_refusal(policy: PolicySettings, peer: NodeId, expected: NodeId | None) -> str | None:

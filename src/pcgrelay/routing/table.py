@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from pcgrelay.model import NodeId, ServiceName
+from pcgrelay.model import NodeId, Precedence, Priority, ServiceName
 from pcgrelay.routing.catalogue import STATE_READY, Catalogue
 
 # After so many set-ups in a row that failed, applications are no longer made to wait for the next one.
 FAILURES_BEFORE_DOWN = 2
+# An edge that was away comes after all others of whatever precedence, until it has been well for a while.
+SETTLING = Precedence.BACK_UP
 
 
 class Health(Enum):
@@ -42,6 +44,7 @@ class Exporter:
     marking: int
     precedence: int
     weight: int
+    priority: int = 0  # the class that streams to it have
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class SessionFact:
     health: Health
     number: int  # the core's number; nought if there is none
     failures: int  # set-ups in a row that failed
+    is_steady: bool = True  # it was never away, or has been well for long enough since
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,14 @@ class ImportPlan:
     state: ImportState
     marking: int
     routes: tuple[tuple[int, int, int], ...]  # (session, precedence, weight)
+    priority: int = 0
 
 
-def exporters_of(catalogue: Catalogue, service: ServiceName) -> list[Exporter]:
-    """Who offers the service and takes new streams, best precedence first. Its owner is the edge's organisation."""
+def exporters_of(catalogue: Catalogue, service: ServiceName, most: int = Priority.CRITICAL) -> list[Exporter]:
+    """Who offers the service and takes new streams, best precedence first. Its owner is the edge's organisation.
+
+    most: the highest class that streams may have here; the owner says one too, and the lesser holds.
+    """
     found = []
     for edge in catalogue.edges():
         if edge.organisation != service.organisation:
@@ -71,7 +79,8 @@ def exporters_of(catalogue: Catalogue, service: ServiceName) -> list[Exporter]:
         newest = catalogue.newest(edge)
         for offer in newest.offers if newest else ():
             if offer.service == service.service and offer.state == STATE_READY:
-                found.append(Exporter(edge, offer.marking, offer.precedence, offer.weight))
+                priority = min(offer.priority, most)
+                found.append(Exporter(edge, offer.marking, offer.precedence, offer.weight, priority))
     return sorted(found, key=lambda exporter: (exporter.precedence, exporter.edge))
 
 
@@ -96,12 +105,13 @@ def import_plan(
     for exporter in exporters:
         for fact in facts(exporter):
             if fact.health is Health.UP:
-                routes.append((fact.number, exporter.precedence, exporter.weight))
+                precedence = exporter.precedence + (0 if fact.is_steady else SETTLING)
+                routes.append((fact.number, precedence, exporter.weight))
                 break  # one session with an edge is enough for an import
             if fact.health is Health.STALLED or fact.failures < FAILURES_BEFORE_DOWN:
                 hopeful = True
     # An OPEN below the service's own marking is refused, one above is not.
     marking = max((exporter.marking for exporter in exporters), default=1)
-    if routes:
-        return ImportPlan(ImportState.LIVE, marking, tuple(routes))
-    return ImportPlan(ImportState.PENDING if hopeful else ImportState.DOWN, marking, ())
+    priority = max((exporter.priority for exporter in exporters), default=0)
+    state = ImportState.LIVE if routes else ImportState.PENDING if hopeful else ImportState.DOWN
+    return ImportPlan(state, marking, tuple(routes), priority)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 FIRST_MS = 200
-# A stream waits 30 s for a way (mending.RESUME_MS): a neighbour that is back must be found well within it.
+# A stream waits 30 s for a way (`path_wait_ms`, unless told): a neighbour that is back must be found well within it.
 CAP_MS = 3_000
 # What has lasted this long was well; the next failure starts from the beginning.
 STEADY_MS = 10_000

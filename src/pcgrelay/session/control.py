@@ -13,9 +13,10 @@ from contextlib import suppress
 
 from OpenSSL import SSL
 
-from pcgrelay.session.handshake import Established, Handshake, Judge, Terms
+from pcgrelay.session.handshake import Established, Handshake, Judge, Renewable, Terms
 from pcgrelay.session.keys import Purpose
 from pcgrelay.session.messages import Message, MessageReader, MessageRefused, message_encoded
+from pcgrelay.session.renewal import Renewal
 from pcgrelay.session.tls import READ_BYTES, HandshakeRefused, TlsDriver
 
 BACKLOG_LIMIT_BYTES = 8 << 20  # a catalogue of a hundred large entries; who does not read that does not read
@@ -33,6 +34,7 @@ class ControlConnection:
         self._outgoing = bytearray(pending)
         self._wake = asyncio.Event()
         self._ended: str | None = None
+        self._retiring = False
         if pending:
             self._wake.set()
 
@@ -61,16 +63,27 @@ class ControlConnection:
             self._ended = reason
         self._wake.set()
 
+    def retire(self) -> None:
+        """Let `run` return once all that was queued is sent; nothing more is taken."""
+        self._retiring = True
+        self._wake.set()
+
     def abandon(self) -> None:
         """Close a connection whose `run` was never started."""
         self._sock.close()
 
-    async def run(self, take: Callable[[Message], None]) -> str:
-        """Hand each message to take until the connection ends; answers why in one word. The socket is closed then."""
-        reading = asyncio.create_task(self._read(take))
+    async def run(self, take: Callable[[Message], None], opened: asyncio.Event | None = None) -> str:
+        """Hand each message to take until the connection ends; answers why in one word. The socket is closed then.
+
+        With opened, nothing is read before that is set.
+        """
+        reading = asyncio.create_task(self._read(take, opened))
         writing = asyncio.create_task(self._write())
         try:
             await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
+            if self._retiring:
+                # Each write has its deadline.
+                await asyncio.wait({writing})
         finally:
             reading.cancel()
             writing.cancel()
@@ -83,13 +96,15 @@ class ControlConnection:
                 raise error
         return self._ended or "closed"
 
-    async def _read(self, take: Callable[[Message], None]) -> None:
+    async def _read(self, take: Callable[[Message], None], opened: asyncio.Event | None) -> None:
         loop = asyncio.get_running_loop()
+        if opened is not None:
+            await opened.wait()
         try:
             while not self.has_ended():
                 for message, _ in self._reader.feed(self._tls.read()):
                     take(message)
-                    if self.has_ended():
+                    if self.has_ended() or self._retiring:
                         return
                 data = await loop.sock_recv(self._sock, READ_BYTES)
                 if not data:
@@ -114,6 +129,8 @@ class ControlConnection:
                     self._outgoing.clear()
                     async with asyncio.timeout(WRITE_DEADLINE_S):
                         await loop.sock_sendall(self._sock, data)
+                if self._retiring:
+                    self.end("retired")
         except TimeoutError:
             self.end("stalled")
         except OSError:
@@ -128,6 +145,26 @@ class ControlConnection:
                 await asyncio.get_running_loop().sock_sendall(self._sock, bytes(self._outgoing))
 
 
+class LostConnection(ControlConnection):
+    """That of a link which another process has handed over: it ended with that process."""
+
+    def __init__(self) -> None:
+        self._ended = "handed_over"
+
+    @property
+    def unknown_total(self) -> int:
+        return 0
+
+    def end(self, reason: str) -> None:
+        """It has ended."""
+
+    def retire(self) -> None:
+        """It has ended."""
+
+    def abandon(self) -> None:
+        """It has ended."""
+
+
 async def handshake_over(
     sock: socket.socket,
     context: SSL.Context,
@@ -137,17 +174,28 @@ async def handshake_over(
     client: bool,
     deadline_ms: int,
     first: bytes = b"",
+    renewal: Renewal | None = None,
+    renewable: Renewable | None = None,
 ) -> tuple[Established, ControlConnection]:
-    """Make a link over a connected socket; first is what was read of it already.
+    """Make a link, or renew one, over a connected socket; first is what was read of it already.
+
+    A client says with renewal what it renews, a server finds it with renewable.
 
     Raises HandshakeRefused; closing the socket is the caller's then. The last bytes of a server wait in the
     connection and leave with its `run`, so that the link is known before the client may use it.
     """
     try:
         async with asyncio.timeout(deadline_ms / 1000):
-            return await _driven(
-                sock, Handshake(context, terms, client=client, purpose=Purpose.LINK, judge=judge), first
+            handshake = Handshake(
+                context,
+                terms,
+                client=client,
+                purpose=Purpose.LINK_RENEWAL if renewal else Purpose.LINK,
+                judge=judge,
+                renewal=renewal,
+                renewable=renewable,
             )
+            return await _driven(sock, handshake, first)
     except TimeoutError:
         raise HandshakeRefused("deadline", "The handshake was not finished in time.") from None
     except OSError:

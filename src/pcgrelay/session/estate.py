@@ -30,6 +30,9 @@ class LinkEstate(Struct, frozen=True, kw_only=True):
     chain: tuple[bytes, ...]
     draining: bool = False
     opened_ms: int = 0
+    address: str = ""  # that was dialled, or of the listener that it came in at
+    generation: int = 0
+    authenticated_ms: int = 0
     lanes_up: dict[int, int] = {}
 
 
@@ -45,6 +48,7 @@ class PathEstate(Struct, frozen=True, kw_only=True):
     marking: int
     priority: int
     initiator: bool
+    via: tuple[str, ...] = ()
 
 
 class SessionEstate(Struct, frozen=True, kw_only=True):
@@ -63,6 +67,9 @@ class SessionEstate(Struct, frozen=True, kw_only=True):
     group: str
     tls_suite: str
     chain: tuple[bytes, ...]
+    generation: int = 0
+    attempted: int = 0
+    authenticated_ms: int = 0
     stalled: bool = False
     stalled_ms: int = 0
     unresumed: tuple[int, ...] = ()

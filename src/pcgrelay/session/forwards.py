@@ -114,10 +114,19 @@ class Forwards:
         self._by_key: dict[tuple[int, bytes], Forward] = {}
         self._of_link: dict[int, int] = {}
         self._lingering: set[Forward] = set()
+        self._onward: dict[int, int] = {}
         self._next_number = 0
 
     def __len__(self) -> int:
         return len(self._by_key) // 2
+
+    def onward_over(self, link: Link) -> int:
+        """How many paths go out over a link."""
+        return self._onward.get(link.number, 0)
+
+    def led_to(self, edge: NodeId) -> int:
+        """How many paths lead to an edge, or come from it."""
+        return sum(edge in (forward.source, forward.destination) for forward in set(self._by_key.values()))
 
     def receive(self, link: Link, message: Message) -> None:
         """What a neighbour says about paths. A word on a path that is not known came too late, and is nothing."""
@@ -369,6 +378,7 @@ class Forwards:
         self._by_key[(forward.a.number, forward.session)] = forward
         self._by_key[(forward.b.number, forward.session)] = forward
         self._of_link[forward.a.number] = self._of_link.get(forward.a.number, 0) + 1
+        self._onward[forward.b.number] = self.onward_over(forward.b) + 1
         self._budget = self._budget.reserved(forward.flows, forward.cap)
 
     def _end(self, forward: Forward, code: int, told: tuple[Link, ...], *, lingers: bool = False) -> None:
@@ -387,11 +397,10 @@ class Forwards:
         for link in (forward.a, forward.b):
             if self._by_key.get((link.number, forward.session)) is forward:
                 del self._by_key[(link.number, forward.session)]
-        left = self._of_link[forward.a.number] - 1
-        if left:
-            self._of_link[forward.a.number] = left
-        else:
-            del self._of_link[forward.a.number]
+        for table, number in ((self._of_link, forward.a.number), (self._onward, forward.b.number)):
+            table[number] -= 1
+            if not table[number]:
+                del table[number]
         self._budget = self._budget.released(forward.flows, forward.cap)
         self._labels.give_back(forward.a_in)
         self._labels.give_back(forward.b_in)

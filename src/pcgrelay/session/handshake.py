@@ -28,6 +28,7 @@ from pcgrelay.model import NodeId, Role, Suite
 from pcgrelay.session.identity import IdentityRefused, identity_of
 from pcgrelay.session.keys import VERSION, KeyContext, Purpose, secret_exported
 from pcgrelay.session.messages import Code, Goodbye, Hello, Message, MessageReader, MessageRefused, message_encoded
+from pcgrelay.session.renewal import Renewal
 from pcgrelay.session.tls import HYBRID_GROUPS, HandshakeRefused, TlsDriver, leaf_der
 
 HANDSHAKE_LIMIT_BYTES = 131_072  # ten times a large hybrid handshake with a chain of four
@@ -70,10 +71,14 @@ class Established:
     cap: int
     link_id: bytes
     chain: tuple[x509.Certificate, ...]  # by which the peer was trusted, leaf first
+    generation: int = 0  # 0: a set-up; else a renewal
 
 
 # Judges an identity that TLS has proved: nothing, or one word why it may not come in.
 Judge = Callable[[NodeId], str | None]
+# The link that a HELLO wants to renew, by its id, or nothing.
+Renewable = Callable[[bytes], Renewal | None]
+_OF_LINKS = (Purpose.LINK, Purpose.LINK_RENEWAL)
 
 
 class _State(Enum):
@@ -85,7 +90,18 @@ class _State(Enum):
 class Handshake:
     """One side of one handshake. Any method may raise HandshakeRefused; then the object is of no more use."""
 
-    def __init__(self, context: SSL.Context, terms: Terms, *, client: bool, purpose: Purpose, judge: Judge) -> None:
+    def __init__(
+        self,
+        context: SSL.Context,
+        terms: Terms,
+        *,
+        client: bool,
+        purpose: Purpose,
+        judge: Judge,
+        renewal: Renewal | None = None,
+        renewable: Renewable | None = None,
+    ) -> None:
+        """renewal: what is renewed. renewable: a server of links does not know that before it has the HELLO."""
         self.tls = TlsDriver(context, client=client)
         self.reader = MessageReader()
         self.established: Established | None = None
@@ -93,6 +109,9 @@ class Handshake:
         self._client = client
         self._purpose = purpose
         self._judge = judge
+        self._renewal = renewal
+        self._renewable = renewable
+        self._generation = renewal.generation if renewal else 0
         self._state = _State.WANTS_TLS
         self._received_bytes = 0
         self._peer: NodeId | None = None
@@ -149,6 +168,9 @@ class Handshake:
         return peer
 
     def _hello_of_client(self) -> Hello:
+        if self._renewal is not None:
+            # Only the keys become new.
+            return self._hello(suites=[self._renewal.suite.value], link_id=self._renewal.link_id)
         return self._hello(suites=[suite.value for suite in self._terms.suites], link_id=b"")
 
     def _hello(self, *, suites: Sequence[int], link_id: bytes) -> Hello:
@@ -163,7 +185,7 @@ class Handshake:
             flows=terms.flows,
             cap=terms.cap,
             link_id=link_id,
-            generation=0,
+            generation=self._generation,
             features=(),
             nonce=os.urandom(32),
         )
@@ -172,7 +194,9 @@ class Handshake:
         if self._state is _State.DONE:
             raise HandshakeRefused("hello", "The peer said more than HELLO before the handshake was over.")
         if isinstance(message, Goodbye):
-            raise HandshakeRefused("peer_refused", f"The peer said goodbye with code {message.code}.")
+            refused = HandshakeRefused("peer_refused", f"The peer said goodbye with code {message.code}.")
+            refused.shuts_out = message.code == Code.REFUSED
+            raise refused
         if not isinstance(message, Hello):
             raise self._farewell(Code.VIOLATION, "hello", "The peer's first message is no HELLO.")
         self._hello_judged(message)
@@ -187,15 +211,31 @@ class Handshake:
         assert self._peer is not None
         if VERSION not in hello.versions or (self._client and hello.versions != (VERSION,)):
             raise self._farewell(Code.VIOLATION, "version", "The peer does not speak version 1 of the protocol.")
-        if hello.purpose != self._purpose or hello.generation != 0:
+        if not self._client and self._renewable is not None and hello.purpose == Purpose.LINK_RENEWAL:
+            self._renewal_found(self._renewable(hello.link_id))
+        if hello.purpose != self._purpose or not self._is_generation(hello.generation):
             raise self._farewell(Code.VIOLATION, "hello", "The peer's HELLO is for another purpose.")
+        self._generation = hello.generation
         if hello.identity != self._peer.uri:
             raise self._farewell(Code.VIOLATION, "hello", "The peer's HELLO and certificate name different nodes.")
-        if hello.role not in (Role.EDGE, Role.RELAY) or (self._purpose is Purpose.SESSION and hello.role != Role.EDGE):
+        of_links = self._purpose in _OF_LINKS
+        if hello.role not in (Role.EDGE, Role.RELAY) or (not of_links and hello.role != Role.EDGE):
             raise self._farewell(Code.VIOLATION, "hello", "The peer's role does not fit.")
-        offered = hello.lanes if self._purpose is Purpose.LINK else hello.flows
+        offered = hello.lanes if of_links else hello.flows
         if offered < 1 or hello.cap < CAP_LEAST_BYTES or hello.cap > CAP_MOST_BYTES:
             raise self._farewell(Code.VIOLATION, "hello", "The peer's HELLO offers too little or too much.")
+
+    def _renewal_found(self, renewal: Renewal | None) -> None:
+        """The client wants to renew that link: it must be its own."""
+        if renewal is None or renewal.peer != self._peer:
+            raise self._farewell(Code.UNKNOWN, "renewal_unknown_link", "The peer has no such link to renew.")
+        self._renewal = renewal
+        self._purpose = Purpose.LINK_RENEWAL
+
+    def _is_generation(self, generation: int) -> bool:
+        if self._renewal is None or self._client:
+            return generation == self._generation
+        return generation >= self._renewal.generation
 
     def _finish_as_client(self, hello: Hello, whole: bytes) -> None:
         assert self._hello_sent is not None
@@ -204,16 +244,21 @@ class Handshake:
             raise self._farewell(Code.VIOLATION, "suite", "The peer chose a suite that was not offered.")
         if self._purpose is Purpose.LINK and len(hello.link_id) != LINK_ID_BYTES:
             raise self._farewell(Code.VIOLATION, "hello", "The peer's HELLO names no link.")
+        if self._renewal is not None and hello.link_id != self._renewal.link_id:
+            raise self._farewell(Code.VIOLATION, "hello", "The peer's HELLO names another link.")
         self._export(Suite(hello.suites[0]), hello, hello.link_id, my_bytes + whole)
 
     def _finish_as_server(self, hello: Hello, whole: bytes) -> None:
         allowed = (_client_suite_key[number] for number in hello.suites if number in _client_suite_key)
-        suite = next((suite for suite in allowed if suite in self._terms.suites), None)
+        mine = self._terms.suites if self._renewal is None else (self._renewal.suite,)
+        suite = next((suite for suite in allowed if suite in mine), None)
         if suite is None:
             raise self._farewell(Code.REFUSED, "suite", "The peer offers no suite that the policy allows.")
-        if hello.link_id:
+        link_id = self._renewal.link_id if self._renewal else b""
+        if hello.link_id != link_id:
             raise self._farewell(Code.VIOLATION, "hello", "The peer's HELLO names a link before there is one.")
-        link_id = os.urandom(LINK_ID_BYTES) if self._purpose is Purpose.LINK else b""
+        if self._purpose is Purpose.LINK:
+            link_id = os.urandom(LINK_ID_BYTES)
         _, my_bytes = self._said(self._hello(suites=[suite.value], link_id=link_id))
         self._export(suite, hello, link_id, whole + my_bytes)
 
@@ -229,7 +274,7 @@ class Handshake:
             client_role=client[1],
             server_role=server[1],
             suite=suite,
-            generation=0,
+            generation=self._generation,
             client_uri=client[0].uri,
             server_uri=server[0].uri,
             client_leaf=client[2],
@@ -250,6 +295,7 @@ class Handshake:
             cap=min(terms.cap, theirs.cap),
             link_id=link_id,
             chain=self.tls.peer_chain(),
+            generation=self._generation,
         )
 
     def _said(self, hello: Hello) -> tuple[Hello, bytes]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from pcgrelay.clock import Clock
+from pcgrelay.model import NodeId
 from pcgrelay.session.link import Link
 from pcgrelay.session.mending import ChooseLink, Mender
 from pcgrelay.session.messages import Code
@@ -44,6 +45,15 @@ class Leaving:
                 other = self._choose(session.key.edge, path.link)
                 if other is not None and other is not path.link:
                     self._mender.mend(session)
+
+    def move_back(self, is_better: Callable[[NodeId, Link], bool]) -> None:
+        """Once a second: lead sessions over a better link if there is one, with all their streams."""
+        for session in list(self._table):
+            path = session.path
+            if not session.initiator or session.state is not State.UP or session.mending or path is None:
+                continue
+            if path.link.usable and is_better(session.key.edge, path.link):
+                self._mender.mend(session)
 
     def draining(self, streams: Callable[[int], int]) -> None:
         """Once a second: move sessions off links that drain, and end those without a stream that have no other way.

@@ -5,7 +5,8 @@
        +-----------------------+--- no lane for too long, goodbye, replaced -------------------+
 
 A lost control connection does not close the lanes: what flows goes on while the dialler makes a new link, which then
-replaces this one. No path is led over a link that is not UP. A link ends once and tells its observer once.
+replaces this one. A renewal leads the link over to a new control connection while all goes on (`changeover`). No path
+is led over a link that is not UP. A link ends once and tells its observer once.
 """
 
 from __future__ import annotations
@@ -19,13 +20,18 @@ from enum import Enum, auto
 from typing import Protocol
 
 from pcgrelay.clock import Clock
-from pcgrelay.model import NodeId, Role, Suite
+from pcgrelay.health.probing import LinkProbing
+from pcgrelay.health.state import Health
+from pcgrelay.session.allowance import Allowance
 from pcgrelay.session.backoff import STEADY_MS, backoff_ms
+from pcgrelay.session.changeover import CHANGEOVER_MS, Changeover
 from pcgrelay.session.control import ControlConnection
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
-from pcgrelay.session.estate import LinkEstate, chain_read, chain_written
 from pcgrelay.session.handshake import Established
-from pcgrelay.session.messages import Beat, Code, Drain, Goodbye, Message, code_name
+from pcgrelay.session.messages import Beat, Code, Drain, Goodbye, Message, Renewed, code_name
+from pcgrelay.session.renewal import Renewal, Schedule
+from pcgrelay.session.standing import Standing
+from pcgrelay.session.tls import HandshakeRefused
 
 BEAT_INTERVAL_MS = 5_000
 BEATS_MISSED_MOST = 3
@@ -38,6 +44,7 @@ RETIRE_MS = 700
 # but may have to wait for another node that dials with a back-off.
 GIVE_WAY_MS = 10_000
 LANE_DEADLINE_S = 5.0
+REFUSED_BY_PEER = f"goodbye_{code_name(Code.REFUSED)}"
 # A neighbour may say so many messages at once and so many each second: far more than set-up and catalogue need.
 MESSAGES_AT_ONCE = 20_000
 MESSAGES_EACH_SECOND = 2_000
@@ -64,8 +71,9 @@ class LinkObserver(Protocol):
 
 
 class LinkWatcher(LinkObserver, Protocol):
-    """Who is also told of each lane."""
+    """Who is also told of each lane and renewal."""
 
+    def link_renewed(self, link: Link) -> None: ...
     def link_lane_down(self, link: Link, index: int, code: int, reason: str) -> None: ...
 
 
@@ -76,9 +84,9 @@ class Link:
         self,
         number: int,
         established: Established,
-        connection: ControlConnection | None,
+        connection: ControlConnection,
         *,
-        bearer: str,
+        standing: Standing,
         plane: LinkPlane,
         observer: LinkWatcher,
         clock: Clock,
@@ -86,12 +94,13 @@ class Link:
     ) -> None:
         """connect opens a TCP connection for a lane; it is there if this node dialled. The secret is used up here.
 
-        Without a connection it is a link that another process has handed over: `inherited` makes those.
+        With a connection that is lost it is one that another process has handed over, as `inherited` makes it.
         """
         self.number = number
         self.peer = established.peer
         self.peer_role = established.peer_role
-        self.bearer = bearer
+        self.standing = standing
+        self.probing = LinkProbing()
         self.dialled = established.client
         self.lanes = established.lanes
         self.cap = established.cap
@@ -104,9 +113,15 @@ class Link:
         self.draining = False
         self.replaced = False  # a newer link with this neighbour is up
         self.control_lost = asyncio.Event()
+        self.generation = 0
         self.opened_ms = clock.monotonic_ms()
+        self.schedule = Schedule(self.opened_ms)
         self.lanes_up: dict[int, int] = {}  # index: number
         self._connection = connection
+        self._outlet = connection  # where messages go out: during a renewal the next one already
+        self._change: Changeover | None = None
+        self._attempted = 0  # the greatest generation that was told
+        self._serving: set[asyncio.Task[None]] = set()
         self._plane = plane
         self._observer = observer
         self._clock = clock
@@ -117,9 +132,9 @@ class Link:
         self._beats_missed = 0
         self._beat_sent_ms = self.opened_ms
         self._beat_token = 0
-        self._allowance = float(MESSAGES_AT_ONCE)
-        self._allowance_ms = self.opened_ms
-        if connection is None:
+        self._allowance = Allowance(MESSAGES_AT_ONCE, MESSAGES_EACH_SECOND, self.opened_ms)
+        self._unknown_before = 0  # on control connections before this one
+        if connection.has_ended():
             self.state = LinkState.ORPHANED
             self.control_lost.set()
             return
@@ -133,58 +148,20 @@ class Link:
             link_id=self.link_id,
         )
 
-    @classmethod
-    def inherited(cls, estate: LinkEstate, *, plane: LinkPlane, observer: LinkWatcher, clock: Clock) -> Link:
-        """A link of the process before this one. Its lanes go on; a new link takes its place, or it ends with them."""
-        established = Established(
-            peer=NodeId.from_uri(estate.peer),
-            peer_role=Role(estate.peer_role),
-            suite=Suite(estate.suite),
-            group=estate.group,
-            tls_suite=estate.tls_suite,
-            client=estate.dialled,
-            secret=bytearray(),
-            binding=b"",
-            lanes=estate.lanes,
-            flows=0,
-            cap=estate.cap,
-            link_id=estate.link_id,
-            chain=chain_read(estate.chain),
-        )
-        link = cls(
-            estate.number,
-            established,
-            None,
-            bearer=estate.bearer,
-            plane=plane,
-            observer=observer,
-            clock=clock,
-            connect=None,
-        )
-        link.draining = estate.draining
-        link.opened_ms = estate.opened_ms
-        link.lanes_up = dict(estate.lanes_up)
-        return link
+    @property
+    def bearer(self) -> str:
+        """The network that it runs over."""
+        return self.standing.settings.bearer
 
-    def estate(self) -> LinkEstate:
-        """What another process has to know of this link."""
-        return LinkEstate(
-            number=self.number,
-            peer=self.peer.uri,
-            peer_role=int(self.peer_role),
-            bearer=self.bearer,
-            dialled=self.dialled,
-            lanes=self.lanes,
-            cap=self.cap,
-            suite=int(self.suite),
-            group=self.group,
-            tls_suite=self.tls_suite,
-            link_id=self.link_id,
-            chain=chain_written(self.chain),
-            draining=self.draining,
-            opened_ms=self.opened_ms,
-            lanes_up=dict(self.lanes_up),
-        )
+    @property
+    def is_well(self) -> bool:
+        """Whether a path over it would work, and its probes are answered."""
+        return self.able and self.probing.health is not Health.FAILING
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether it is well, and has been for long enough since it last was not."""
+        return self.is_well and self.standing.steadiness.is_steady(self._clock.monotonic_ms())
 
     @property
     def usable(self) -> bool:
@@ -201,10 +178,15 @@ class Link:
         """Whether messages reach the neighbour."""
         return self.state in (LinkState.OPENING, LinkState.UP)
 
+    @property
+    def unknown_total(self) -> int:
+        """Messages of kinds that this version does not know."""
+        return self._unknown_before + self._connection.unknown_total
+
     def send(self, message: Message) -> None:
         """Say something to the neighbour; without a control connection it is dropped."""
-        if self.controlled and self._connection is not None:
-            self._connection.send(message)
+        if self.controlled:
+            self._outlet.send(message)
 
     def close(self, reason: str, code: int = Code.DONE) -> None:
         """End the link; the neighbour is told the code."""
@@ -231,9 +213,9 @@ class Link:
         self.peer_drains()
         asyncio.get_running_loop().call_later(RETIRE_MS / 1000, self.close, reason, Code.DRAINING)
 
-    def renew(self, reason: str) -> None:
+    def remake(self, reason: str) -> None:
         """Have the link made anew: the lanes go on until the new one replaces it."""
-        if self.controlled and self._connection is not None:
+        if self.controlled:
             self._connection.end(reason)
 
     def give_way(self, reason: str) -> None:
@@ -246,9 +228,92 @@ class Link:
             self._observer.link_drains(self)
             asyncio.get_running_loop().call_later(GIVE_WAY_MS / 1000, self.close, reason)
 
+    # -- renewal -----------------------------------------------------------------------------------------------
+
+    async def connect(self) -> socket.socket:
+        """A connection to where this node dialled."""
+        assert self._connect is not None
+        return await self._connect()
+
+    @property
+    def renewable(self) -> Renewal | None:
+        """What a renewal must agree with; nothing, if there can be none now."""
+        if self.state is not LinkState.UP or self._closed.done():
+            return None
+        return Renewal(self.peer, self.suite, max(self.generation, self._attempted) + 1, self.link_id)
+
+    def change_over(self, established: Established, connection: ControlConnection) -> asyncio.Future[None]:
+        """The handshake of a renewal is over: the future is done once both sides use it, or tells why they do not.
+
+        The secret is used up here. DataPlaneRefused: nothing was begun.
+        """
+        if self._change is not None:
+            # Who begins anew has given the last attempt up.
+            self._change_failed("superseded")
+        self._plane.link_renew(self.number, secret=established.secret, mix=established.generation)
+        change = Changeover(established, connection, self._clock.monotonic_ms())
+        self._change = change
+        self._serve(connection, change.opened)
+        return change.done
+
+    def mix_is_kept(self, mix: int) -> None:
+        """Every worker of the core has the secret of a renewal."""
+        if self._change is not None and self._change.generation == mix:
+            self._change.kept = True
+            self._step_over(self._change)
+
+    def _renewed_taken(self, message: Renewed) -> None:
+        change = self._change
+        if change is None or change.heard or {message.mix, message.generation} != {change.generation}:
+            # It may be the rest of an attempt that was given up here: then the sides no longer agree where they are.
+            self._connection.end("renewal_lost")
+            return
+        change.heard = True
+        self._step_over(change)
+
+    def _step_over(self, change: Changeover) -> None:
+        """Tell and take what the state of a renewal allows. The dialler tells first."""
+        if change.kept and not change.told and (self.dialled or change.heard):
+            change.told = True
+            self._attempted = change.generation
+            self._outlet.send(Renewed(mix=change.generation, generation=change.generation))
+            self._outlet = change.connection
+        if not (change.told and change.heard):
+            return
+        before, self._connection, self._change = self._connection, change.connection, None
+        self.generation = change.generation
+        self.chain, self.group, self.tls_suite = (
+            change.established.chain,
+            change.established.group,
+            change.established.tls_suite,
+        )
+        self.schedule.renewed(self._clock.monotonic_ms())
+        self._beats_missed = 0
+        self._unknown_before += before.unknown_total
+        before.retire()
+        change.opened.set()
+        with suppress(DataPlaneRefused):
+            self._plane.link_mix(self.number, change.generation)
+        change.done.set_result(None)
+        self._observer.link_renewed(self)
+
+    def _change_failed(self, reason: str) -> None:
+        change, self._change = self._change, None
+        if change is None:
+            return
+        change.connection.end(reason)
+        if change.is_begun:
+            self._connection.end("renewal_lost")
+        if not change.done.done():
+            change.done.set_exception(HandshakeRefused(reason, "The renewal was not taken by both sides."))
+            # Nobody may be waiting: the acceptor does not.
+            change.done.exception()
+
     async def run(self) -> None:
         """Live until the end; then lanes, control connection and tasks are gone."""
-        tasks = [asyncio.create_task(self._control()), asyncio.create_task(self._pulse())]
+        if self.state is not LinkState.ORPHANED:
+            self._serve(self._connection)
+        tasks = [asyncio.create_task(self._pulse())]
         if self._connect is not None:
             tasks += [asyncio.create_task(self._keep_lane(index)) for index in range(self.lanes)]
         for task in tasks:
@@ -261,11 +326,12 @@ class Link:
             raise
         finally:
             # The connection flushes a waiting GOODBYE when it is ended rather than cancelled.
-            if self._connection is not None:
-                self._connection.end(reason)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(2.0):
-                    await asyncio.wait({tasks[0]})
+            self._change_failed(reason)
+            self._connection.end(reason)
+            self._outlet.end(reason)
+            if self._serving:
+                await asyncio.wait(self._serving, timeout=2.0)
+            tasks += self._serving
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -313,10 +379,19 @@ class Link:
 
     # -- tasks -------------------------------------------------------------------------------------------------
 
-    async def _control(self) -> None:
-        if self._connection is None:
+    def _serve(self, connection: ControlConnection, opened: asyncio.Event | None = None) -> None:
+        task = asyncio.create_task(self._control(connection, opened))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        task.add_done_callback(self._task_ended)
+
+    async def _control(self, connection: ControlConnection, opened: asyncio.Event | None) -> None:
+        reason = await connection.run(self._take, opened)
+        if connection is not self._connection:
+            if self._change is not None and connection is self._change.connection:
+                self._change_failed("closed")
             return
-        reason = await self._connection.run(self._take)
+        self._change_failed("control_lost")
         self.control_lost.set()
         if self._closed.done():
             return
@@ -328,8 +403,12 @@ class Link:
         self._observer.link_control_lost(self, reason)
 
     def _take(self, message: Message) -> None:
-        if not self._allowed():
+        if not self._allowance.spend(self._clock.monotonic_ms()):
             self.close("too_many_messages", Code.LIMIT)
+        elif self._change is not None and self._change.heard:
+            self.close("violation", Code.VIOLATION)
+        elif isinstance(message, Renewed):
+            self._renewed_taken(message)
         elif isinstance(message, Beat):
             self._beat_taken(message)
         elif isinstance(message, Goodbye):
@@ -338,13 +417,6 @@ class Link:
             self.peer_drains()
         else:
             self._observer.link_message(self, message)
-
-    def _allowed(self) -> bool:
-        now = self._clock.monotonic_ms()
-        self._allowance += (now - self._allowance_ms) * MESSAGES_EACH_SECOND / 1000
-        self._allowance = min(self._allowance, MESSAGES_AT_ONCE) - 1
-        self._allowance_ms = now
-        return self._allowance >= 0
 
     def _beat_taken(self, beat: Beat) -> None:
         if not beat.answer:
@@ -365,19 +437,19 @@ class Link:
                 self.close("control_lost")
             elif self.replaced and not self._observer.link_is_used(self):
                 self.close("replaced")
+            elif self._change is not None and now - self._change.began_ms > CHANGEOVER_MS:
+                self._change_failed("deadline")
             elif self.controlled and now - self._beat_sent_ms >= BEAT_INTERVAL_MS:
                 self._beat(now)
 
     def _beat(self, now: int) -> None:
-        if self._connection is None:
-            return
         if self._beats_missed >= BEATS_MISSED_MOST:
             self._connection.end("silent")
             return
         self._beats_missed += 1
         self._beat_sent_ms = now
         self._beat_token = int.from_bytes(os.urandom(8), "big")
-        self._connection.send(Beat(self._beat_token, False))
+        self._outlet.send(Beat(self._beat_token, False))
 
     async def _keep_lane(self, index: int) -> None:
         """Dial one lane, and again whenever it is lost, as long as there is a control connection."""

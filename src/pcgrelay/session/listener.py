@@ -15,6 +15,7 @@ from contextlib import suppress
 from pcgrelay.audit.record import AcceptPaused, Failure, Say, Throttle
 from pcgrelay.audit.record import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.clock import Clock
+from pcgrelay.config import ListenSettings
 from pcgrelay.model import NodeId
 from pcgrelay.routing.policy import link_refusal
 from pcgrelay.session.control import handshake_over
@@ -42,7 +43,7 @@ class Listener:
     def __init__(
         self,
         sock: socket.socket,
-        bearer: str,
+        settings: ListenSettings,
         *,
         presence: Presence,
         neighbours: Neighbours,
@@ -51,7 +52,7 @@ class Listener:
         say: Say,
         clock: Clock,
     ) -> None:
-        self.bearer = bearer
+        self.settings = settings
         self.sock = sock
         self._presence = presence
         self._neighbours = neighbours
@@ -81,7 +82,7 @@ class Listener:
                 # The connection stays in the kernel's queue; trying at once would only spin.
                 self._neighbours.refuse_count("out_of_descriptors")
                 if self._throttle.admit("paused", self._clock.monotonic_ms()) is not None:
-                    self._say(AcceptPaused(bearer=self.bearer, reason=errno.errorcode[error.errno].lower()))
+                    self._say(AcceptPaused(bearer=self.settings.bearer, reason=errno.errorcode[error.errno].lower()))
                 await asyncio.sleep(ACCEPT_PAUSE_S)
             return
         source = source_of(str(where[0])) if where else ""
@@ -141,8 +142,12 @@ class Listener:
             client=False,
             deadline_ms=policy.handshake_deadline_ms,
             first=first,
+            renewable=self._neighbours.renewable,
         )
-        self._neighbours.add(established, connection, self.bearer)
+        if established.generation:
+            self._neighbours.renewed_by_peer(established, connection)
+        else:
+            self._neighbours.add(established, connection, self.settings)
 
     async def _lane(self, sock: socket.socket, first: bytes) -> None:
         preamble = bytearray(first)
@@ -173,7 +178,7 @@ class Listener:
                     purpose="link",
                     reason=reason,
                     cause=cause,
-                    bearer=self.bearer,
+                    bearer=self.settings.bearer,
                     source=source,
                     suppressed=suppressed,
                 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Protocol
 
 from pcgrelay.audit.record import Say, SessionResumed, SessionStalled
@@ -19,12 +20,14 @@ from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
 from pcgrelay.session.link import Link
 from pcgrelay.session.messages import Code, PathOpen, code_name
 from pcgrelay.session.paths import EdgePaths, PathEnd, PathRefused
+from pcgrelay.session.presence import Presence
 from pcgrelay.session.session import Key, Session, State
 
-RESUME_MS = 30_000
 RESUME_ANSWER_S = 5.0
 RESUME_FIRST_MS = 50
 RESUME_CAP_MS = 1_000
+SHUT_OUT = "shut_out"
+SHUT_OUT_S = 0.5  # how often the responder, who waits, looks whether anything can come
 # What the far edge itself says about a session that it does not have, or not with us.
 _FINAL = {Code.UNKNOWN, Code.REFUSED, Code.EXPIRED, Code.VIOLATION}
 
@@ -37,6 +40,8 @@ class SessionObserver(Protocol):
 
     def session_added(self, session: Session) -> None: ...
     def sessions_changed(self, key: Key) -> None: ...
+    def is_shut_out(self) -> bool:
+        """Whether all neighbours refuse this node, so that no way can come."""
 
 
 class Owner(Protocol):
@@ -44,6 +49,7 @@ class Owner(Protocol):
 
     def close(self, session: Session, code: int, reason: str) -> None: ...
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> object: ...
+    def path_taken(self, session: Session, end: PathEnd) -> None: ...
 
 
 class Mender:
@@ -53,6 +59,7 @@ class Mender:
         self,
         owner: Owner,
         plane: SessionPlane,
+        presence: Presence,
         observer: SessionObserver,
         choose: ChooseLink,
         say: Say,
@@ -61,6 +68,7 @@ class Mender:
         self.paths: EdgePaths
         self._owner = owner
         self._plane = plane
+        self._presence = presence
         self._observer = observer
         self._choose = choose
         self._say = say
@@ -119,13 +127,11 @@ class Mender:
     async def _mended(self, session: Session) -> None:
         lost_ms = self._clock.monotonic_ms() - session.stalled_ms if session.state is State.STALLED else 0
         try:
-            async with asyncio.timeout(max(0, RESUME_MS - lost_ms) / 1000):
+            async with asyncio.timeout(max(0, self._presence.config.policy.path_wait_ms - lost_ms) / 1000):
                 if session.initiator:
                     await self._find_way(session)
                 else:
-                    while session.state is State.STALLED:
-                        session.changed.clear()
-                        await session.changed.wait()
+                    await self._await_way(session)
         except TimeoutError:
             self._owner.close(session, Code.TIMEOUT, "no_path")
         except DataPlaneRefused as refused:
@@ -138,16 +144,32 @@ class Mender:
             # It was lost while it moved.
             self.mend(session)
 
+    async def _await_way(self, session: Session) -> None:
+        while session.state is State.STALLED:
+            self._refuse_shut_out()
+            session.changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SHUT_OUT_S):
+                    await session.changed.wait()
+
+    def _refuse_shut_out(self) -> None:
+        # An outage can end; who is refused everywhere is not let in again because it waits.
+        if self._observer.is_shut_out():
+            raise PathRefused(Code.REFUSED, SHUT_OUT, "")
+
     async def _find_way(self, session: Session) -> None:
         """Try one path after another until the session flows again, or the far edge knows nothing of it."""
         attempt = 0
+        refusing: set[Link] = set()
         avoid = session.path.link if session.path else None
         moving = session.state is State.UP
         while session.state is State.STALLED or moving:
             link = self._choose(session.key.edge, avoid)
             if moving and (link is None or link is avoid):
                 return  # it flows, and there is no better way
-            if link is not None:
+            if link is None:
+                self._refuse_shut_out()
+            else:
                 try:
                     async with asyncio.timeout(RESUME_ANSWER_S):
                         await self._lead_over(session, link)
@@ -157,6 +179,11 @@ class Mender:
                 except PathRefused as refused:
                     if refused.by == session.key.edge.uri and refused.code in _FINAL:
                         raise
+                    if refused.code == Code.REFUSED and not moving:
+                        # A relay's policy: another may have another one. A second time round there is none.
+                        if link in refusing:
+                            raise
+                        refusing.add(link)
                 avoid = link
             if moving:
                 return
@@ -175,7 +202,7 @@ class Mender:
             session.id,
             session.key.edge,
             marking=session.key.marking,
-            priority=session.priority,
+            priority=session.key.priority,
             flows=session.flows,
             cap=session.cap,
             resume=True,
@@ -198,6 +225,7 @@ class Mender:
         old, session.path = session.path, end
         end.on_closed = lambda code: self.path_closed(session, end, code)
         session.unresumed = set(range(session.flows))
+        self._owner.path_taken(session, end)
         self._plane.session_path(session.number, link=end.link.number, in_label=end.in_label, out_label=end.out_label)
         self._observer.sessions_changed(session.key)
         if old is None:

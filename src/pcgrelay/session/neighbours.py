@@ -1,21 +1,35 @@
 """All links of a node: those it dials, for ever, and those that come in.
 
-There is one link with a neighbour for each bearer and direction. When it is made anew, because the neighbour restarted
-or the control connection was lost, the old one is closed as soon as the new one is up and not before.
+There is one link for each [[link]]. When it is made anew, because the neighbour restarted or the control connection was
+lost, the old one is closed as soon as the new one is up and not before. Of links that come in alike, over bearers that
+this end cannot tell apart, only those that are not well any more are replaced.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cryptography import x509
 
-from pcgrelay.audit.record import Failure, LaneDown, LinkControlLost, LinkDown, LinkFailed, LinkUp, Say, Throttle
+from pcgrelay.audit.record import (
+    Failure,
+    LaneDown,
+    LinkControlLost,
+    LinkDown,
+    LinkFailed,
+    LinkRenewed,
+    LinkUp,
+    RenewalFailed,
+    Say,
+    Throttle,
+)
 from pcgrelay.clock import Clock
-from pcgrelay.config import LinkSettings
+from pcgrelay.config import Address, LinkSettings, ListenSettings
+from pcgrelay.health.probing import LinkProbing
+from pcgrelay.health.steadiness import FORGET_MS
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.routing.policy import link_refusal
 from pcgrelay.session.backoff import STEADY_MS, backoff_ms
@@ -23,16 +37,22 @@ from pcgrelay.session.control import ControlConnection, handshake_over
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
 from pcgrelay.session.estate import LinkEstate
 from pcgrelay.session.handshake import Established
+from pcgrelay.session.inherited import link_estate, link_inherited, settings_inherited
 from pcgrelay.session.keys import secret_wiped
-from pcgrelay.session.link import Link, LinkObserver
+from pcgrelay.session.link import REFUSED_BY_PEER, Link, LinkObserver, LinkState
 from pcgrelay.session.messages import Code, Message, code_name
 from pcgrelay.session.presence import Presence
+from pcgrelay.session.renewal import Renewal, is_verdict
 from pcgrelay.session.sockets import connected
+from pcgrelay.session.standing import Standing
 from pcgrelay.session.tls import HandshakeRefused
 
 NUMBERS_MOST = 65_535
 LINKS_MOST = 10_000
 FAILURE_LINE_MS = 60_000
+UNKNOWN_MESSAGE = "unknown_message"
+# Of one neighbour, at one listener: as many bearers as anybody has, and no more.
+LINKS_ALIKE_MOST = 8
 
 
 @dataclass(slots=True)
@@ -59,8 +79,11 @@ class Neighbours:
         self._say = say
         self._clock = clock
         self._by_id: dict[bytes, Link] = {}
+        self._standings: dict[tuple[NodeId, bool, Address], Standing] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_number = 0
+        self._renewing: set[Link] = set()
+        self._shut_out: set[NodeId] = set()  # neighbours that said last that this node may not come in
         self._throttle = Throttle(FAILURE_LINE_MS)
 
     def start(self) -> None:
@@ -71,9 +94,13 @@ class Neighbours:
     def reload(self) -> None:
         """The configuration has changed: dial what is new, leave what is gone, end what is no longer allowed."""
         settings = self._presence.config.links
-        gone = [wanted for wanted in self.wanted if wanted.settings not in settings]
-        kept = {wanted.settings: wanted for wanted in self.wanted if wanted.settings in settings}
-        self.wanted = [kept.get(each) or Wanted(each) for each in settings]
+        old, self.wanted = self.wanted, []
+        for each in settings:
+            kept = next((wanted for wanted in old if wanted.settings.dials_as(each)), None) or Wanted(each)
+            kept.settings = each
+            self.wanted.append(kept)
+        gone = [wanted for wanted in old if not any(wanted is kept for kept in self.wanted)]
+        self._standings_reload()
         for wanted in self.wanted:
             if wanted.task is None:
                 wanted.task = self._spawn(self._keep(wanted), "dialler")
@@ -83,6 +110,40 @@ class Neighbours:
             if wanted.link is not None:
                 wanted.link.retire("removed")
         self._judge(lambda link: self._refusal(link.peer, link.dialled, link.chain, link.suite, link.group))
+
+    def _standings_reload(self) -> None:
+        config = self._presence.config
+        dialled = {(each.peer, each.address): each for each in config.links}
+        came_in = {each.address: each for each in config.listens}
+        for (peer, is_dialled, address), standing in self._standings.items():
+            found = dialled.get((peer, address)) if is_dialled else came_in.get(address)
+            standing.settings = found or standing.settings
+
+    def look(self, figures: Mapping[int, Mapping[str, int]]) -> bool:
+        """Judge each link by its counters, once a second; answers whether any is otherwise than before."""
+        now, changed = self._clock.monotonic_ms(), False
+        for number, link in self.links.items():
+            of_link = figures.get(number, {})
+            before = link.probing.health
+            link.probing = link.probing.after(
+                sent=of_link.get("pings", 0),
+                lost=of_link.get("pings_late", 0),
+                received_bytes=of_link.get("received_bytes", 0),
+                round_trip_us=of_link.get("rtt_us", 0),
+                lanes_up=bool(link.lanes_up),
+                now_ms=now,
+            )
+            changed = changed or link.probing.health is not before
+        for key, standing in list(self._standings.items()):
+            self._weigh(standing)
+            steadiness = standing.steadiness
+            if not steadiness.is_well and now - steadiness.since_ms > FORGET_MS:
+                del self._standings[key]
+        return changed
+
+    def _weigh(self, standing: Standing) -> None:
+        is_well = any(link.is_well for link in self.links.values() if link.standing is standing)
+        standing.steadiness = standing.steadiness.after(is_well, self._clock.monotonic_ms())
 
     def judge_expiry(self) -> None:
         """End links whose neighbour's certificate has run out; asked once a second."""
@@ -105,6 +166,100 @@ class Neighbours:
             chain, suite, group
         )
 
+    # -- renewal -----------------------------------------------------------------------------------------------
+
+    def renew(self) -> None:
+        """Renew the links that are due, and end those that are past their hard age; asked once a second."""
+        now, policy = self._clock.monotonic_ms(), self._presence.config.policy
+        for link in list(self.links.values()):
+            if link.schedule.is_overdue(now, policy.renewal_age_s):
+                self.refuse_count("renewal_overdue")
+                link.cut("renewal_overdue", Code.EXPIRED)
+            elif link.dialled and link not in self._renewing and link.schedule.is_due(now, policy.renewal_interval_s):
+                renewal = link.renewable
+                if renewal is not None:
+                    self._renewing.add(link)
+                    self._spawn(self._renewed(link, renewal), "renewal")
+
+    async def _renewed(self, link: Link, renewal: Renewal) -> None:
+        """One attempt to renew a link that this node dialled."""
+        try:
+            await self._changed_over(link, renewal)
+        except HandshakeRefused as refused:
+            self.refuse_count(refused.reason)
+            if is_verdict(refused):
+                link.cut(refused.reason, Code.REFUSED)
+            link.schedule.failed(self._clock.monotonic_ms())
+            self._say(
+                RenewalFailed(
+                    purpose="link",
+                    peer=link.peer.dotted,
+                    reason=refused.reason,
+                    cause=str(refused),
+                    attempts=link.schedule.attempts,
+                )
+            )
+        finally:
+            self._renewing.discard(link)
+
+    async def _changed_over(self, link: Link, renewal: Renewal) -> None:
+        presence = self._presence
+        policy = presence.config.policy
+        try:
+            sock = await link.connect()
+        except (OSError, TimeoutError):
+            raise HandshakeRefused("unreachable", f"{link.peer} cannot be reached at its address.") from None
+        try:
+            established, connection = await handshake_over(
+                sock,
+                presence.context,
+                presence.link_terms(),
+                lambda peer: link_refusal(policy, peer, link.peer),
+                client=True,
+                deadline_ms=policy.handshake_deadline_ms,
+                renewal=renewal,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        done = self.change_over(link, established, connection)
+        if done is None:
+            raise HandshakeRefused("closed", "The link ended while it was renewed.")
+        await done
+
+    def renewable(self, link_id: bytes) -> Renewal | None:
+        """The link that a neighbour wants to renew, if it can be; only who dialled it may."""
+        link = self._by_id.get(link_id)
+        return link.renewable if link is not None and not link.dialled else None
+
+    def renewed_by_peer(self, established: Established, connection: ControlConnection) -> None:
+        """A neighbour has renewed a link as far as the handshake."""
+        link = self._by_id.get(established.link_id)
+        if link is None:
+            # It ended while the handshake went on.
+            secret_wiped(established.secret)
+            connection.abandon()
+            self.refuse_count("renewal_unknown_link")
+        else:
+            self.change_over(link, established, connection)
+
+    def change_over(
+        self, link: Link, established: Established, connection: ControlConnection
+    ) -> asyncio.Future[None] | None:
+        """Lead a link over to the connection of its renewal; nothing, if it does not come to that."""
+        # Trust and policy may have changed since the handshake began.
+        if word := self._refusal(established.peer, link.dialled, established.chain, link.suite, established.group):
+            self.refuse_count(word)
+            link.cut(word, Code.REFUSED)
+        try:
+            if link.renewable is None:
+                raise DataPlaneRefused("the link ends")
+            return link.change_over(established, connection)
+        except DataPlaneRefused:
+            secret_wiped(established.secret)
+            connection.abandon()
+            return None
+
     async def stop(self, code: int) -> None:
         """Say goodbye to all and end everything that was started here."""
         for link in list(self.links.values()):
@@ -124,6 +279,19 @@ class Neighbours:
         """The link that a lane's preamble names."""
         return self._by_id.get(link_id)
 
+    def is_shut_out(self) -> bool:
+        """Whether this node is refused by all neighbours that it knows, and linked with none."""
+        return (
+            bool(self._shut_out)
+            and all(link.state is LinkState.CLOSED for link in self.links.values())
+            and all(wanted.settings.peer in self._shut_out for wanted in self.wanted)
+        )
+
+    def unknown_messages(self) -> dict[str, int]:
+        """Messages of kinds that this version does not know, from the links that are there."""
+        total = sum(link.unknown_total for link in self.links.values())
+        return {UNKNOWN_MESSAGE: total} if total else {}
+
     def refuse_count(self, reason: str) -> None:
         """Count a refusal under its one word."""
         self.refused[reason] = self.refused.get(reason, 0) + 1
@@ -132,10 +300,13 @@ class Neighbours:
         self,
         established: Established,
         connection: ControlConnection,
-        bearer: str,
+        settings: LinkSettings | ListenSettings,
         connect: Callable[[], Awaitable[socket.socket]] | None = None,
     ) -> Link | None:
-        """Take a link in whose handshake is over; nothing if there are too many. connect is there if we dialled."""
+        """Take a link in whose handshake is over; nothing if there are too many. connect is there if we dialled.
+
+        settings: those that it was dialled by, or of the listener that it came in at.
+        """
         number = self._number()
         # Trust and policy may have changed since the handshake began.
         word = self._refusal(
@@ -148,7 +319,7 @@ class Neighbours:
                 number,
                 established,
                 connection,
-                bearer=bearer,
+                standing=self._standing(established, settings),
                 plane=self._plane,
                 observer=self,
                 clock=self._clock,
@@ -160,7 +331,7 @@ class Neighbours:
             self.refuse_count(word or ("too_many_links" if number is None else "link_refused_by_core"))
             return None
         # A second attempt while the first has no lanes yet: the peer has given the first one up.
-        for old in self._others_like(link):
+        for old in self._replaced_by(link):
             if not old.lanes_up:
                 old.close("replaced")
         self.links[number] = link
@@ -172,12 +343,15 @@ class Neighbours:
 
     def estate(self) -> tuple[LinkEstate, ...]:
         """The links that another process can go on with: those with lanes."""
-        return tuple(link.estate() for link in self.links.values() if link.lanes_up)
+        return tuple(link_estate(link) for link in self.links.values() if link.lanes_up)
 
     def inherit(self, estates: Sequence[LinkEstate]) -> None:
         """Have the links of the process before; only lanes are left of them."""
         for estate in estates:
-            link = Link.inherited(estate, plane=self._plane, observer=self, clock=self._clock)
+            given = settings_inherited(estate, self._presence.config)
+            key = (NodeId.from_uri(estate.peer), estate.dialled, given.address)
+            standing = self._standings.setdefault(key, Standing(given))
+            link = link_inherited(estate, standing, plane=self._plane, observer=self, clock=self._clock)
             self.links[link.number] = link
             self._by_id[link.link_id] = link
             self._next_number = max(self._next_number, link.number)
@@ -185,16 +359,19 @@ class Neighbours:
 
     def judge_inherited(self) -> None:
         """What this process was told may be other than what the one before was: end what is no longer allowed."""
-        named = {(wanted.settings.peer, wanted.settings.bearer) for wanted in self.wanted}
+        named = [wanted.settings for wanted in self.wanted]
         for link in list(self.links.values()):
-            if link.dialled and (link.peer, link.bearer) not in named:
+            if link.dialled and link.standing.settings not in named:
                 link.retire("removed")
         self._judge(lambda link: self._refusal(link.peer, link.dialled, link.chain, link.suite, link.group))
 
     # -- what links report -------------------------------------------------------------------------------------
 
     def link_up(self, link: Link) -> None:
-        replaced = self._others_like(link)
+        self._shut_out.discard(link.peer)
+        replaced = self._replaced_by(link)
+        link.probing = LinkProbing()
+        self._weigh(link.standing)
         self._say(
             LinkUp(
                 link=link.number,
@@ -213,6 +390,7 @@ class Neighbours:
             old.give_way("replaced")
 
     def link_control_lost(self, link: Link, reason: str) -> None:
+        self._weigh(link.standing)
         self._say(LinkControlLost(link=link.number, peer=link.peer.dotted, reason=reason))
         self._observer.link_control_lost(link, reason)
 
@@ -222,7 +400,19 @@ class Neighbours:
     def link_drains(self, link: Link) -> None:
         self._observer.link_drains(link)
 
+    def link_renewed(self, link: Link) -> None:
+        self._say(
+            LinkRenewed(
+                link=link.number,
+                peer=link.peer.dotted,
+                generation=link.generation,
+                group=link.group,
+                tls_suite=link.tls_suite,
+            )
+        )
+
     def link_lane_down(self, link: Link, index: int, code: int, reason: str) -> None:
+        self._weigh(link.standing)
         self._say(LaneDown(link=link.number, peer=link.peer.dotted, index=index, code=code_name(code), reason=reason))
 
     def link_is_used(self, link: Link) -> bool:
@@ -231,6 +421,11 @@ class Neighbours:
     def link_down(self, link: Link, reason: str) -> None:
         self.links.pop(link.number, None)
         self._by_id.pop(link.link_id, None)
+        self._weigh(link.standing)
+        if link.unknown_total:
+            self.refused[UNKNOWN_MESSAGE] = self.refused.get(UNKNOWN_MESSAGE, 0) + link.unknown_total
+        if reason == REFUSED_BY_PEER:
+            self._shut_out.add(link.peer)
         duration_ms = self._clock.monotonic_ms() - link.opened_ms
         self._say(
             LinkDown(
@@ -247,6 +442,8 @@ class Neighbours:
             try:
                 link = await self._dialled(wanted.settings)
             except HandshakeRefused as refused:
+                if refused.shuts_out:
+                    self._shut_out.add(wanted.settings.peer)
                 self._failed(wanted, refused.reason, str(refused))
             else:
                 if link is not None:
@@ -286,7 +483,7 @@ class Neighbours:
         except BaseException:
             sock.close()
             raise
-        return self.add(established, connection, settings.bearer, connect)
+        return self.add(established, connection, settings, connect)
 
     def _failed(self, wanted: Wanted, reason: str, cause: str) -> None:
         settings = wanted.settings
@@ -306,12 +503,18 @@ class Neighbours:
 
     # -- odds and ends -----------------------------------------------------------------------------------------
 
-    def _others_like(self, link: Link) -> list[Link]:
-        return [
-            other
-            for other in self.links.values()
-            if other is not link and (other.peer, other.bearer, other.dialled) == (link.peer, link.bearer, link.dialled)
-        ]
+    def _standing(self, established: Established, settings: LinkSettings | ListenSettings) -> Standing:
+        key = (established.peer, established.client, settings.address)
+        return self._standings.setdefault(key, Standing(settings))
+
+    def _replaced_by(self, link: Link) -> list[Link]:
+        """The links that this one takes the place of, oldest first."""
+        alike = [other for other in self.links.values() if other is not link and other.standing is link.standing]
+        if link.dialled:
+            return alike
+        living = [other for other in alike if other.controlled]
+        surplus = living[: max(0, len(living) + 1 - LINKS_ALIKE_MOST)]
+        return [other for other in alike if other not in living or other in surplus]
 
     def _number(self) -> int | None:
         """The number longest unused, since events of a link that has just gone may still be on their way."""

@@ -56,6 +56,7 @@ class PathEnd:
     out_label: int = 0
     is_open: bool = True
     answered: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    via: tuple[str, ...] = ()  # identities of the relays, as PATH_OPEN named them: known at its end only
     on_carry: Callable[[bytes], None] | None = None
     on_closed: Callable[[int], None] | None = None
 
@@ -71,6 +72,7 @@ class PathEnd:
             marking=self.marking,
             priority=self.priority,
             initiator=self.initiator,
+            via=self.via,
         )
 
 
@@ -95,6 +97,7 @@ class EdgePaths:
         self._labels = labels
         self._answerer = answerer
         self._ends: dict[tuple[int, bytes], PathEnd] = {}
+        self._of_link: dict[int, int] = {}
         self.refused: dict[str, int] = {}
         self.on_refused: Callable[[Link, PathOpen, int, str], None] | None = None
 
@@ -132,6 +135,7 @@ class EdgePaths:
         """Take a path that another edge opened; flows and cap may be less than it asked for."""
         end = self._added(link, asked.session, source, asked.marking, asked.priority, flows, cap, initiator=False)
         end.out_label = asked.label
+        end.via = asked.via
         end.answered.set_result(None)
         return end
 
@@ -190,8 +194,10 @@ class EdgePaths:
             estate.initiator,
             estate.out_label,
         )
+        end.via = estate.via
         end.answered.set_result(None)
         self._ends[(link.number, session)] = end
+        self._of_link[link.number] = self.count_over(link) + 1
         return end
 
     def labels_estate(self) -> LabelsEstate:
@@ -201,6 +207,10 @@ class EdgePaths:
     def labels_inherited(self, estate: LabelsEstate) -> None:
         """Give no label that the process before gave; its paths are here already."""
         self._labels.inherit(estate, [end.in_label for end in self._ends.values()])
+
+    def count_over(self, link: Link) -> int:
+        """How many paths lead over a link."""
+        return self._of_link.get(link.number, 0)
 
     def link_down(self, link: Link) -> None:
         """All paths over this link are lost."""
@@ -241,6 +251,7 @@ class EdgePaths:
             self._lost(old, Code.DONE)
         end = PathEnd(link, session, peer, self._labels.take(), flows, cap, marking, priority, initiator)
         self._ends[(link.number, session)] = end
+        self._of_link[link.number] = self.count_over(link) + 1
         return end
 
     def _accepted(self, end: PathEnd, message: PathAccept) -> None:
@@ -273,6 +284,11 @@ class EdgePaths:
         if not end.is_open:
             return False
         end.is_open = False
+        left = self.count_over(end.link) - 1
+        if left:
+            self._of_link[end.link.number] = left
+        else:
+            del self._of_link[end.link.number]
         if self._ends.get((end.link.number, end.session)) is end:
             del self._ends[(end.link.number, end.session)]
         self._labels.give_back(end.in_label)

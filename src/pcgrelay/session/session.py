@@ -11,6 +11,7 @@ from cryptography import x509
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.session.estate import SessionEstate, chain_read, chain_written
 from pcgrelay.session.paths import PathEnd
+from pcgrelay.session.renewal import Schedule
 
 
 class State(Enum):
@@ -30,6 +31,7 @@ class Key:
 
     edge: NodeId
     marking: int
+    priority: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -39,7 +41,6 @@ class Session:
     id: bytes
     key: Key
     initiator: bool
-    priority: int
     began_ms: int
     state: State = State.ASKING
     number: int = 0
@@ -49,6 +50,10 @@ class Session:
     group: str = ""
     tls_suite: str = ""
     chain: tuple[x509.Certificate, ...] = ()  # by which the far edge was trusted, leaf first
+    generation: int = 0  # of the last renewal; 0: none yet
+    attempted: int = 0  # the greatest generation that the far edge may have taken
+    schedule: Schedule | None = None  # of renewals, once it has keys
+    renewal_ms: int | None = None  # when the far edge last began one
     path: PathEnd | None = None
     stalled_ms: int = 0
     unresumed: set[int] = field(default_factory=set)  # flows that have not said so since the last change of path
@@ -61,9 +66,8 @@ class Session:
         """A session of the process before this one; its path is for the caller."""
         return cls(
             id=estate.id,
-            key=Key(NodeId.from_uri(estate.edge), estate.marking),
+            key=Key(NodeId.from_uri(estate.edge), estate.marking, estate.priority),
             initiator=estate.initiator,
-            priority=estate.priority,
             began_ms=estate.began_ms,
             state=State.STALLED if estate.stalled else State.UP,
             number=estate.number,
@@ -73,6 +77,9 @@ class Session:
             group=estate.group,
             tls_suite=estate.tls_suite,
             chain=chain_read(estate.chain),
+            generation=estate.generation,
+            attempted=estate.attempted,
+            schedule=Schedule(estate.authenticated_ms or estate.began_ms),
             stalled_ms=estate.stalled_ms,
             unresumed=set(estate.unresumed),
         )
@@ -85,7 +92,7 @@ class Session:
             edge=self.key.edge.uri,
             marking=self.key.marking,
             initiator=self.initiator,
-            priority=self.priority,
+            priority=self.key.priority,
             began_ms=self.began_ms,
             flows=self.flows,
             cap=self.cap,
@@ -93,6 +100,9 @@ class Session:
             group=self.group,
             tls_suite=self.tls_suite,
             chain=chain_written(self.chain),
+            generation=self.generation,
+            attempted=self.attempted,
+            authenticated_ms=self.schedule.authenticated_ms if self.schedule else 0,
             stalled=self.state is State.STALLED,
             stalled_ms=self.stalled_ms,
             unresumed=tuple(self.unresumed),

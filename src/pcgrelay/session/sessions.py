@@ -6,7 +6,7 @@ For each edge that exports something imported here, a keeper sets a session up a
 a time, with back-off, for ever. A session that the other edge opened serves as well. When both begin at once, the edge
 with the lesser name goes on and refuses the other's path, so that one session comes of it.
 
-What happens when a session loses its path stands in `mending`.
+What happens when a session loses its path stands in `mending`, how it is renewed in `renewing`.
 """
 
 from __future__ import annotations
@@ -33,11 +33,13 @@ from pcgrelay.session.mending import ChooseLink, Mender, SessionObserver
 from pcgrelay.session.messages import Code, PathOpen, code_name
 from pcgrelay.session.paths import EdgePaths, PathEnd, PathRefused
 from pcgrelay.session.presence import Presence
+from pcgrelay.session.renewal import Schedule
+from pcgrelay.session.renewing import Renewer
 from pcgrelay.session.session import Key, Session, State
 from pcgrelay.session.tls import HandshakeRefused
 
 SESSIONS_MOST = 4_096
-SESSIONS_OF_A_PEER_MOST = 16
+SESSIONS_OF_A_PEER_MOST = 32  # three markings in three classes, begun by either side
 HANDSHAKES_MOST = 64
 HANDSHAKES_OF_A_PEER_MOST = 4
 GLARE = "glare"
@@ -77,13 +79,14 @@ class Sessions:
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshakes: dict[NodeId, int] = {}
         self._next_number = 0
-        self._mender = Mender(self, plane, observer, choose, say, clock)
+        self._mender = Mender(self, plane, presence, observer, choose, say, clock)
         self.leaving = Leaving(self, self._mender, choose, clock)
+        self._renewer = Renewer(self, plane, presence, say, clock)
 
     def attach(self, paths: EdgePaths) -> None:
         """Use these path ends; they answer to this object, so they can only be made after it."""
         self.paths = paths
-        self._mender.paths = paths
+        self._mender.paths = self._renewer.paths = paths
 
     # -- what others ask ---------------------------------------------------------------------------------------
 
@@ -122,8 +125,12 @@ class Sessions:
         """End the sessions that are refused now, in one word."""
         for session in list(self._by_id.values()):
             if session.chain and (word := refusal(session)):
-                self._count(word)
+                self.count(word)
                 self.close(session, Code.REFUSED, word)
+
+    def renew(self) -> None:
+        """Renew the sessions that are due, and end those that are past their hard age; asked once a second."""
+        self._renewer.renew(list(self._by_id.values()))
 
     def estate(self) -> tuple[tuple[SessionEstate, ...], int]:
         """What another process has to know: sessions that have been up, and the last number that was given."""
@@ -184,6 +191,7 @@ class Sessions:
                 flows=session.flows,
                 cap=session.cap,
                 marking=session.key.marking,
+                priority=session.key.priority,
                 suite=session.suite.title,
                 group=session.group,
                 tls_suite=session.tls_suite,
@@ -206,6 +214,11 @@ class Sessions:
         session = self._by_number.get(number)
         if session is not None:
             self._mender.resumed(session, flow)
+
+    def core_renewed(self, number: int, mix: int) -> None:
+        """The core has the secret of a renewal."""
+        if session := self._by_number.get(number):
+            self._renewer.mix_is_kept(session, mix)
 
     def core_down(self, number: int, code: int, reason: str, remote: bool) -> None:
         """The core has closed the session."""
@@ -253,7 +266,7 @@ class Sessions:
         if link is None:
             raise PathRefused(Code.UNREACHABLE, NO_ROUTE, self._me.uri)
         tried.append(link)
-        session = self._added(os.urandom(16), key, initiator=True, priority=0)
+        session = self._added(os.urandom(16), key, initiator=True)
         flows = min(self._presence.config.node.lanes, link.lanes)
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -262,7 +275,7 @@ class Sessions:
                     session.id,
                     key.edge,
                     marking=key.marking,
-                    priority=0,
+                    priority=key.priority,
                     flows=flows,
                     cap=min(self._cap_for(flows), link.cap),
                     resume=False,
@@ -300,7 +313,7 @@ class Sessions:
             if session.state not in (State.UP, State.STALLED):
                 self.close(session, Code.TIMEOUT, "setup_failed", quiet=True)
         if word:
-            self._count(word)
+            self.count(word)
             self._say(HandshakeRefusedRecord(purpose="session", reason=word, cause=cause, peer=peer.dotted))
 
     def _carried(self, session: Session, end: PathEnd) -> CarriedHandshake:
@@ -321,6 +334,7 @@ class Sessions:
             secret_wiped(established.secret)
             raise HandshakeRefused(word, "The peer is no longer allowed what it was when the handshake began.")
         session.chain = established.chain
+        session.schedule = Schedule(self._clock.monotonic_ms())
         self._next_number += 1
         session.number = self._next_number
         session.flows, session.cap = established.flows, established.cap
@@ -335,13 +349,18 @@ class Sessions:
             flows=session.flows,
             cap=session.cap,
             marking=session.key.marking,
-            priority=session.priority,
+            priority=session.key.priority,
         )
         session.state = State.STARTING
         # What the peer may open must be known before it can open anything.
         self._observer.session_added(session)
         end.on_closed = lambda code: self._mender.path_closed(session, end, code)
+        self.path_taken(session, end)
         self._plane.session_path(session.number, link=end.link.number, in_label=end.in_label, out_label=end.out_label)
+
+    def path_taken(self, session: Session, end: PathEnd) -> None:
+        """A session with keys is led over this path from now on."""
+        self._renewer.listen(session, end)
 
     async def _started(self, session: Session) -> None:
         while session.state is State.STARTING:
@@ -355,13 +374,13 @@ class Sessions:
         if asked.resume:
             self._mender.resume_asked(self._by_id.get(asked.session), link, asked, source)
             return
-        key = Key(source, asked.marking)
+        key = Key(source, asked.marking, asked.priority)
         if word := self._setup_refusal(asked, key):
             self.paths.refuse(link, asked, Code.BUSY, word, is_fault=word != GLARE)
             return
         flows = min(asked.flows, self._presence.config.node.lanes, link.lanes)
         cap = min(asked.cap, self._cap_for(flows), link.cap, CAP_MOST_BYTES)
-        if cap < CAP_LEAST_BYTES or not 1 <= asked.marking <= 3:
+        if cap < CAP_LEAST_BYTES or not 1 <= asked.marking <= 3 or asked.priority > 2:
             self.paths.refuse(link, asked, Code.VIOLATION, "malformed")
             return
         try:
@@ -369,7 +388,7 @@ class Sessions:
         except PathRefused as refused:
             self.paths.refuse(link, asked, refused.code, refused.reason)
             return
-        session = self._added(asked.session, key, initiator=False, priority=asked.priority)
+        session = self._added(asked.session, key, initiator=False)
         session.path = end
         self.spawn(self._answer(session, end), "answer")
 
@@ -394,8 +413,8 @@ class Sessions:
     def _deadline_s(self) -> float:
         return self._presence.config.policy.handshake_deadline_ms / 1000
 
-    def _added(self, identifier: bytes, key: Key, *, initiator: bool, priority: int) -> Session:
-        session = Session(identifier, key, initiator, priority, self._clock.monotonic_ms())
+    def _added(self, identifier: bytes, key: Key, *, initiator: bool) -> Session:
+        session = Session(identifier, key, initiator, self._clock.monotonic_ms())
         self._by_id[identifier] = session
         return session
 
@@ -404,10 +423,8 @@ class Sessions:
         if session.state is State.CLOSED:
             return
         if session.number:
-            try:
+            with suppress(DataPlaneRefused):
                 self._plane.session_close(session.number, code)
-            except DataPlaneRefused:
-                pass
             if session.path is not None:
                 path, session.path = session.path, None
                 self.spawn(self._left(path, code), LEAVE)
@@ -439,6 +456,7 @@ class Sessions:
         if session.path is not None:
             session.path.on_closed = session.path.on_carry = None
             self.paths.close(session.path, code)
+        self._renewer.forget(session)
         if not quiet:
             self._say(
                 SessionDown(
@@ -454,7 +472,7 @@ class Sessions:
         self._observer.sessions_changed(session.key)
 
     def _failed(self, key: Key, reason: str, cause: str, by: str, attempt: int) -> None:
-        self._count(reason)
+        self.count(reason)
         self.failures[key] = self.failures.get(key, 0) + 1
         self.causes[key] = cause
         # The first failures are told one by one, later ones at each power of two.
@@ -462,7 +480,7 @@ class Sessions:
             self._say(SessionFailed(peer=key.edge.dotted, reason=reason, cause=cause, by=by, attempts=attempt + 1))
         self._observer.sessions_changed(key)
 
-    def _count(self, reason: str) -> None:
+    def count(self, reason: str) -> None:
         self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

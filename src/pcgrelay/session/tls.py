@@ -53,6 +53,7 @@ class HandshakeRefused(PcgrelayError):
         super().__init__(sentence)
         self.reason = reason
         self.farewell = farewell  # what may still be sent before the connection is closed
+        self.shuts_out = False  # the peer said, inside the seal of TLS, that this node may not come in
 
 
 def context_made(credentials: Credentials, *, post_quantum_required: bool) -> SSL.Context:
@@ -169,7 +170,10 @@ class TlsDriver:
         except SSL.ZeroReturnError:
             raise HandshakeRefused("closed", "The peer closed the connection in good order.") from None
         except SSL.Error as error:
-            raise self._refused(error) from None
+            refused = self._refused(error)
+            # Said after the handshake, so by the peer itself. A bad date may be the fault of the peer's list.
+            refused.shuts_out = "alert certificate revoked" in _words(error)
+            raise refused from None
 
     def write(self, data: bytes) -> None:
         """Seal data for the peer; `take` has it afterwards."""
@@ -206,8 +210,7 @@ class TlsDriver:
     def _refused(self, error: SSL.Error) -> HandshakeRefused:
         if isinstance(error, SSL.SysCallError):
             return HandshakeRefused("closed", "The peer broke the connection off.")
-        stack = error.args[0] if error.args and isinstance(error.args[0], list) else []
-        words = " / ".join(str(entry[-1]) for entry in stack)
+        words = _words(error)
         if "certificate verify failed" in words:
             reason = _VERIFY_REASONS.get(verify_error(self._connection), Refusal.OTHER)
             return HandshakeRefused(reason, f"The peer's certificate was refused: {reason.replace('_', ' ')}.")
@@ -215,6 +218,11 @@ class TlsDriver:
             if part in words:
                 return HandshakeRefused(reason_word, sentence)
         return HandshakeRefused("tls_error", "What the peer sent is no TLS of this profile.")
+
+
+def _words(error: SSL.Error) -> str:
+    stack = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return " / ".join(str(entry[-1]) for entry in stack)
 
 
 # Parts of OpenSSL's texts, most telling first.

@@ -1,0 +1,39 @@
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from pcgrelay._core.epoch cimport key_expand
+from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
+from pcgrelay._core.result cimport RESULT_OK, RESULT_UNKNOWN_MIX, Result
+from pcgrelay._core.wire cimport wire_put32
+
+
+cdef Result renewals_add(Renewals* self, uint64_t id, const uint8_t* secret) noexcept nogil:
+    if id == 0 or id < self.newest_id or id == self.agreed_id:
+        return RESULT_UNKNOWN_MIX
+    if id != self.newest_id:
+        memcpy(self.before, self.newest, 32)
+        self.before_id = self.newest_id
+    memcpy(self.newest, secret, 32)
+    self.newest_id = id
+    return RESULT_OK
+
+
+cdef void renewals_agree(Renewals* self, uint64_t id) noexcept nogil:
+    if id != 0 and (id == self.newest_id or id == self.before_id) and id > self.agreed_id:
+        self.agreed_id = id
+
+
+cdef Result renewals_mix(const Renewals* self, uint64_t id, uint8_t direction, uint32_t number,
+                         uint8_t* mix) noexcept nogil:
+    cdef uint8_t context[5]
+    context[0] = direction
+    wire_put32(context + 1, number)
+    if id != 0 and id == self.newest_id:
+        return key_expand(self.newest, b"mix", context, 5, mix, 32)
+    if id != 0 and id == self.before_id:
+        return key_expand(self.before, b"mix", context, 5, mix, 32)
+    return RESULT_UNKNOWN_MIX
+
+
+cdef void renewals_wipe(Renewals* self) noexcept nogil:
+    OPENSSL_cleanse(self, sizeof(Renewals))

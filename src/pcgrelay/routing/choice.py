@@ -1,0 +1,64 @@
+"""Which of several links the next path takes (pure).
+
+Well ones before others; then precedence; then the fewest relays on the way; then the share of each by its weight; and
+at last the round trip. Loops are impossible whatever is chosen here: an entry whose path names this node is not taken,
+and a path that was here before is refused (docs/protocol.md, 9.4 and 9.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import inf
+
+from pcgrelay.model import Precedence
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A link that a path could take."""
+
+    number: int
+    relays: int  # on the way to the edge
+    precedence: int = Precedence.DEFAULT
+    weight: int = 100
+    is_well: bool = True  # and steady
+    load: int = 0  # paths that it leads already
+    round_trip_ms: float | None = None
+
+    @property
+    def rank(self) -> tuple[bool, int, int]:
+        """Least first. Between candidates of one rank the load decides, and no path moves for that."""
+        return not self.is_well, self.precedence, self.relays
+
+    @property
+    def share(self) -> tuple[float, float, int]:
+        """Least first, within a rank: how far it is above its share with one path more, then the round trip."""
+        trip = self.round_trip_ms
+        return (self.load + 1) / self.weight if self.weight else inf, inf if trip is None else trip, self.number
+
+
+def choose(candidates: Iterable[Candidate]) -> Candidate | None:
+    """The one to take, or nothing if there is none."""
+    return min(candidates, key=lambda each: (each.rank, each.share), default=None)
+
+
+def against(other: Candidate, chosen: Candidate) -> str:
+    """Why another one was taken, in a few words."""
+    if other.is_well != chosen.is_well:
+        return "it is not well, or not long enough"
+    if other.precedence != chosen.precedence:
+        return f"it is {Precedence(other.precedence).title}, the chosen one {Precedence(chosen.precedence).title}"
+    if other.relays != chosen.relays:
+        return f"it is longer: {_relays(other.relays)}, the chosen one has {_relays(chosen.relays)}"
+    if not other.weight and chosen.weight:
+        return "its weight is 0"
+    if other.share[0] != chosen.share[0]:
+        return f"its share by weight is met: {other.load} of its weight {other.weight}"
+    if other.share[1] != chosen.share[1]:
+        return "its round trip is longer"
+    return "it is no better"
+
+
+def _relays(count: int) -> str:
+    return "no relay" if not count else f"{count} relay{'' if count == 1 else 's'}"

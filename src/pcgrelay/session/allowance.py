@@ -1,0 +1,23 @@
+"""How much of something a neighbour may have: so much at once, and so much each second after that (pure)."""
+
+from __future__ import annotations
+
+
+class Allowance:
+    """A bucket that fills by itself."""
+
+    def __init__(self, at_once: int, each_second: int, now_ms: int) -> None:
+        self._at_once = at_once
+        self._each_second = each_second
+        self._left = float(at_once)
+        self._since_ms = now_ms
+
+    def spend(self, now_ms: int) -> bool:
+        """Take one; false if none is left."""
+        self._left += (now_ms - self._since_ms) * self._each_second / 1000
+        self._left = min(self._left, self._at_once)
+        self._since_ms = now_ms
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

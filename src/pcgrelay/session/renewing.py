@@ -1,0 +1,286 @@
+"""Sessions that prove anew who their ends are, while their streams go on (docs/protocol.md, 9.9).
+
+        initiator                                    responder
+    the handshake, carried over the session's path; its secret to the core of either side, which reports that it is kept
+    -- RENEWED, inside the handshake's TLS -->       heard
+    heard                <-- RENEWED --              the mix may be named
+    the mix may be named; TLS is freed on both sides
+
+The initiator begins. The responder takes what is carried over the path of a session that is up for the beginning of a
+renewal. It ends the session only for an identity that was proved: until then anybody on the way may have spoken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from pcgrelay.audit.record import RenewalFailed, Say, SessionRenewed
+from pcgrelay.clock import Clock
+from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
+from pcgrelay.session.handshake import Established, Handshake
+from pcgrelay.session.keys import Purpose, secret_wiped
+from pcgrelay.session.messages import Code, MessageRefused, Renewed, message_encoded
+from pcgrelay.session.paths import EdgePaths, PathEnd
+from pcgrelay.session.presence import Presence
+from pcgrelay.session.renewal import Renewal, is_verdict
+from pcgrelay.session.session import Session, State
+from pcgrelay.session.tls import HandshakeRefused
+
+# A peer may begin so often, which bounds what its handshakes cost.
+BEGINNINGS_MS = 500
+RENEWED_BYTES = 1_024  # what the message may take inside TLS, many times over
+
+
+class Attempt:
+    """One renewal of one session, on one path. `done` tells the end."""
+
+    def __init__(self, handshake: Handshake, end: PathEnd, began_ms: int, keep: Callable[[Established], None]) -> None:
+        """keep takes the secret."""
+        self.done: asyncio.Future[Established] = asyncio.get_running_loop().create_future()
+        self.end = end
+        self.began_ms = began_ms
+        self.told = False
+        self._handshake = handshake
+        self._keep = keep
+        self._kept = False
+        self._heard = False
+        self._extra_bytes = 0
+
+    @property
+    def generation(self) -> int:
+        """Of the renewal; nought before its handshake is over."""
+        return self._handshake.established.generation if self._handshake.established else 0
+
+    def start(self) -> bytes:
+        """The first bytes of the initiator."""
+        return self._handshake.start()
+
+    def take(self, data: bytes) -> bytes:
+        """Take what was carried, answer what is to be carried back; raises HandshakeRefused."""
+        handshake = self._handshake
+        if not self.generation:
+            outgoing = handshake.receive(data)
+            if handshake.established is not None:
+                self._keep(handshake.established)
+            return outgoing
+        self._extra_bytes += len(data)
+        if self._extra_bytes > RENEWED_BYTES:
+            raise HandshakeRefused("too_many_bytes", "The peer sent more than a renewal needs.")
+        handshake.tls.feed(data)
+        try:
+            for message, _ in handshake.reader.feed(handshake.tls.read()):
+                if self._heard or message != Renewed(mix=self.generation, generation=self.generation):
+                    raise HandshakeRefused("hello", "The peer said something else than that it keeps the renewal.")
+                self._heard = True
+        except MessageRefused as error:
+            raise HandshakeRefused("hello", str(error)) from None
+        return self._answer()
+
+    def kept(self) -> bytes:
+        """Every worker of the core has the secret: answer what is to be carried now."""
+        self._kept = True
+        return self._answer()
+
+    def _answer(self) -> bytes:
+        handshake = self._handshake
+        assert handshake.established is not None
+        if self._kept and not self.told and (handshake.established.client or self._heard):
+            self.told = True
+            handshake.tls.write(message_encoded(Renewed(mix=self.generation, generation=self.generation)))
+        outgoing = handshake.tls.take()
+        if self.told and self._heard and not self.done.done():
+            self.done.set_result(handshake.established)
+        return outgoing
+
+
+class Owner(Protocol):
+    """The table of sessions, as the renewer needs it."""
+
+    def close(self, session: Session, code: int, reason: str) -> None: ...
+    def count(self, reason: str) -> None: ...
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> object: ...
+
+
+class Renewer:
+    """Renews the sessions of an edge."""
+
+    def __init__(self, owner: Owner, plane: SessionPlane, presence: Presence, say: Say, clock: Clock) -> None:
+        self.paths: EdgePaths
+        self._owner = owner
+        self._plane = plane
+        self._presence = presence
+        self._say = say
+        self._clock = clock
+        self._attempts: dict[Session, Attempt] = {}
+
+    def renew(self, sessions: Iterable[Session]) -> None:
+        """Renew those that are due, and end those that are past their hard age; asked once a second."""
+        now, policy = self._clock.monotonic_ms(), self._presence.config.policy
+        for session in sessions:
+            schedule = session.schedule
+            if schedule is None or session.state not in (State.UP, State.STALLED):
+                continue
+            if schedule.is_overdue(now, policy.renewal_age_s):
+                self._owner.count("renewal_overdue")
+                self._owner.close(session, Code.EXPIRED, "renewal_overdue")
+            elif session.initiator and self._may_begin(session) and schedule.is_due(now, policy.renewal_interval_s):
+                self._owner.spawn(self._renewed(session), "renewal")
+
+    def listen(self, session: Session, end: PathEnd) -> None:
+        """What is carried on this path of a session that has its keys belongs to renewals."""
+        end.on_carry = lambda data: self._carried(session, end, data)
+
+    def mix_is_kept(self, session: Session, mix: int) -> None:
+        """Every worker of the core has the secret of a renewal."""
+        attempt = self._attempts.get(session)
+        if attempt is not None and attempt.generation == mix:
+            self._step(session, attempt, attempt.kept)
+
+    def forget(self, session: Session) -> None:
+        """The session is gone."""
+        self._failed(session, HandshakeRefused("closed", "The session ended while it was renewed."))
+
+    def _may_begin(self, session: Session) -> bool:
+        return session not in self._attempts and session.state is State.UP and not session.mending
+
+    async def _renewed(self, session: Session) -> None:
+        """One attempt of the initiator."""
+        attempt = self._begun(session)
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                self._step(session, attempt, attempt.start)
+                await attempt.done
+        except TimeoutError:
+            self._failed(session, HandshakeRefused("deadline", "The renewal was not finished in time."))
+        except HandshakeRefused:
+            # It was dealt with where it was found.
+            return
+
+    def _carried(self, session: Session, end: PathEnd, data: bytes) -> None:
+        attempt = self._attempts.get(session)
+        if session.path is not end or session.state is State.CLOSED:
+            return
+        if attempt is None or attempt.end is not end:
+            if session.initiator:
+                return  # of an attempt that is over
+            if session.state is not State.UP or self._is_too_soon(session):
+                self._owner.count("renewal_too_soon")
+                return
+            attempt = self._begun(session)
+            self._owner.spawn(self._awaited(session, attempt), "renewal")
+        self._step(session, attempt, lambda: attempt.take(data))
+
+    async def _awaited(self, session: Session, attempt: Attempt) -> None:
+        """The responder's side of one attempt ends in time, whatever the other side does."""
+        with suppress(TimeoutError, HandshakeRefused):
+            async with asyncio.timeout(self._deadline_s):
+                await attempt.done
+            return
+        if self._attempts.get(session) is attempt:
+            self._failed(session, HandshakeRefused("deadline", "The renewal was not finished in time."))
+
+    def _is_too_soon(self, session: Session) -> bool:
+        now = self._clock.monotonic_ms()
+        is_too_soon = session.renewal_ms is not None and now - session.renewal_ms < BEGINNINGS_MS
+        session.renewal_ms = now if not is_too_soon else session.renewal_ms
+        return is_too_soon
+
+    def _begun(self, session: Session) -> Attempt:
+        assert session.suite is not None
+        assert session.path is not None
+        edge = session.key.edge
+        handshake = Handshake(
+            self._presence.context,
+            self._presence.session_terms(session.flows, session.cap),
+            client=session.initiator,
+            purpose=Purpose.SESSION_RENEWAL,
+            judge=lambda peer: None if peer == edge else "unexpected_identity",
+            renewal=Renewal(edge, session.suite, max(session.generation, session.attempted) + 1),
+        )
+        attempt = Attempt(
+            handshake, session.path, self._clock.monotonic_ms(), lambda established: self._keep(session, established)
+        )
+        self._attempts[session] = attempt
+        return attempt
+
+    def _keep(self, session: Session, established: Established) -> None:
+        """The handshake is over: hand the secret to the core before anything else is said."""
+        presence = self._presence
+        try:
+            # Trust may have changed since the handshake began.
+            if word := presence.standing_refusal(established.chain, session.suite, established.group):
+                refused = HandshakeRefused(word, "The peer is no longer allowed what it was.")
+                refused.shuts_out = True
+                raise refused
+            self._plane.session_renew(session.number, secret=established.secret, mix=established.generation)
+        except DataPlaneRefused as fault:
+            raise HandshakeRefused("core", str(fault)) from None
+        finally:
+            secret_wiped(established.secret)
+
+    def _step(self, session: Session, attempt: Attempt, work: Callable[[], bytes]) -> None:
+        """Do one step of an attempt, and whatever follows from its outcome."""
+        try:
+            outgoing = work()
+        except HandshakeRefused as refused:
+            self.paths.carry(attempt.end, refused.farewell)
+            self._failed(session, refused)
+            return
+        except Exception as error:
+            # What a library does not like about it is the end of this attempt and of nothing else.
+            self._failed(session, HandshakeRefused("failure", f"The renewal broke ({type(error).__name__})."))
+            return
+        self.paths.carry(attempt.end, outgoing)
+        if attempt.told:
+            session.attempted = attempt.generation
+        if attempt.done.done() and self._attempts.get(session) is attempt:
+            del self._attempts[session]
+            self._succeeded(session, attempt.done.result())
+
+    def _succeeded(self, session: Session, established: Established) -> None:
+        assert session.schedule is not None
+        session.generation = established.generation
+        session.chain, session.group, session.tls_suite = established.chain, established.group, established.tls_suite
+        session.schedule.renewed(self._clock.monotonic_ms())
+        with suppress(DataPlaneRefused):
+            self._plane.session_mix(session.number, session.generation)
+        self._say(
+            SessionRenewed(
+                session=session.number,
+                peer=session.key.edge.dotted,
+                generation=session.generation,
+                group=session.group,
+                tls_suite=session.tls_suite,
+            )
+        )
+
+    def _failed(self, session: Session, refused: HandshakeRefused) -> None:
+        attempt = self._attempts.pop(session, None)
+        if attempt is None:
+            return
+        if not attempt.done.done():
+            attempt.done.set_exception(refused)
+            # Nobody may be waiting.
+            attempt.done.exception()
+        if session.state is State.CLOSED or session.schedule is None:
+            return
+        self._owner.count(refused.reason)
+        session.schedule.failed(self._clock.monotonic_ms())
+        self._say(
+            RenewalFailed(
+                purpose="session",
+                peer=session.key.edge.dotted,
+                reason=refused.reason,
+                cause=str(refused),
+                attempts=session.schedule.attempts,
+            )
+        )
+        if refused.shuts_out or (session.initiator and is_verdict(refused)):
+            self._owner.close(session, Code.REFUSED, refused.reason)
+
+    @property
+    def _deadline_s(self) -> float:
+        return self._presence.config.policy.handshake_deadline_ms / 1000

@@ -1,0 +1,20 @@
+"""What outlasts a single link: the settings by which it is chosen, and how steady it has been.
+
+A link that is made anew, after a lost connection or a restart of the neighbour, takes over the standing of the one
+before, so that a link that flaps is known as one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pcgrelay.config import LinkSettings, ListenSettings
+from pcgrelay.health.steadiness import Steadiness
+
+
+@dataclass(eq=False, slots=True)
+class Standing:
+    """Of the links with one neighbour that were dialled to one address, or came in at one."""
+
+    settings: LinkSettings | ListenSettings
+    steadiness: Steadiness = field(default_factory=Steadiness)

@@ -1,0 +1,91 @@
+"""The catalogue as neighbours tell it: what one of them may have a node look at."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from nodes import HUB, KENT, MET, Nodes, free_port, until
+
+from pcgrelay.gateway import adverts
+from pcgrelay.model import NodeId
+from pcgrelay.routing.catalogue import Offer, entry_signed
+from pcgrelay.session.messages import Advert
+from pki import REALM
+
+
+@pytest.fixture
+async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
+    nodes = Nodes(tmp_path)
+    yield nodes
+    await nodes.stop()
+
+
+async def test_proofs_of_a_neighbour_have_a_budget(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adverts, "PROOFS_AT_ONCE", 40)
+    monkeypatch.setattr(adverts, "PROOFS_EACH_SECOND", 1)
+    looked_at = 0
+    proved = adverts.entry_proved
+
+    def counting(*arguments: object) -> None:
+        nonlocal looked_at
+        looked_at += 1
+        proved(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(adverts, "entry_proved", counting)
+    port = free_port()
+    links = [{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}]
+    relay = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}"])
+    met = await nodes.start(MET, "met-1", links=links)
+    await until(lambda: list(met.node.neighbours.usable()))
+    (link,) = met.node.neighbours.links.values()
+    await until(lambda: looked_at >= 1)
+
+    # The member tells of an edge again and again, each time with another proof.
+    edge = NodeId(REALM, MET, "met-1")
+    now_s = int(met.node.clock.wall().timestamp())
+    presence = met.node.presence
+    for number in range(200):
+        signed = entry_signed(
+            edge,
+            (Offer(f"service-{number}", 1),),
+            sequence=now_s * 2_000 + number,
+            not_after=now_s + 600,
+            key=presence.credentials.key,
+            chain=presence.chain,
+        )
+        link.send(Advert(signed.entry, signed.signature, signed.chain, ()))
+        if number == 150:
+            # The same proof another time costs nothing, and is no part of the budget.
+            link.send(Advert(signed.entry, signed.signature, signed.chain, ()))
+    await until(lambda: relay.node.refusals().get("advert_budget", 0) >= 155)
+    assert looked_at <= 45
+    assert relay.lines("catalogue.refused")[0]["reason"] == "advert_budget"
+    assert link.usable
+    # A neighbour beside it has a budget of its own.
+    kent = await nodes.start(
+        KENT, "kent-1", links=links, exports=[{"service": "mail", "target": "127.0.0.1:25", "allow": [MET]}]
+    )
+    await until(lambda: kent.node.config.node.id in set(relay.node.adverts.catalogue.edges()))
+
+
+async def test_messages_of_unknown_kinds_are_shown(nodes: Nodes) -> None:
+    port = free_port()
+    links = [{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}]
+    relay = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}"])
+    met = await nodes.start(MET, "met-1", links=links)
+    await until(lambda: list(met.node.neighbours.usable()))
+    (link,) = met.node.neighbours.links.values()
+    body = msgspec.msgpack.encode([99, "something newer"])
+    connection = link._connection
+    for _ in range(3):
+        connection._tls.write(len(body).to_bytes(4, "big") + body)
+        connection._outgoing += connection._tls.take()
+    connection._wake.set()
+    await until(lambda: relay.node.refusals().get("unknown_message") == 3)
+    # It is not forgotten with the link.
+    link.close("test")
+    await until(lambda: relay.lines("link.down"))
+    await until(lambda: relay.node.refusals().get("unknown_message") == 3)

@@ -1,0 +1,248 @@
+"""Secrets of renewals enter the next step of lanes and flows, as the reference has it, and are forgotten after that."""
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from applications import echo_server, exchange
+from cores import Realm
+from peer import GIVEN, LINK, SESSION, Peer
+from renewed import renew_link, renew_session, secret, until
+from test_keys_are_wiped import digest_found
+
+from pcgrelay._core import core as native
+from pcgrelay.demo.memory import searched
+from reference.frames import Type, body_encode
+from reference.keys import Epoch, LinkSecrets, Suite, direction_secret, flow_secret, mix_of
+from reference.lanes import State as LaneState
+
+RENEWED = Path(__file__).with_name("renewed.py")
+LINK_SECRETS = {number: bytes([number]) * 32 for number in range(1, 5)}
+SESSION_SECRETS = {number: bytes([0x80 + number]) * 32 for number in range(1, 5)}
+MIXED = replace(GIVEN, link_renewals=tuple(LINK_SECRETS.items()), session_renewals=tuple(SESSION_SECRETS.items()))
+
+
+def keep(peer: Peer, number: int) -> None:
+    peer.edge.link_renew(LINK, number, LINK_SECRETS[number])
+    peer.edge.session_renew(SESSION, number, SESSION_SECRETS[number])
+
+
+def agree(peer: Peer, number: int) -> None:
+    peer.edge.link_mix(LINK, number)
+    peer.edge.session_mix(SESSION, number)
+    peer.wait(1.0)
+    peer.settle()
+
+
+@pytest.mark.parametrize("is_initiator", [False, True])
+def test_both_ends_mix_as_the_reference_does(is_initiator: bool) -> None:
+    peer = Peer(is_initiator=is_initiator, given=MIXED)
+    for number in (1, 2, 3):
+        keep(peer, number)
+        # The far side may be the first to know that both keep it.
+        peer.end.lane.rekey(number)
+        peer.end.flow.rekey(number)
+        peer.settle()
+        before = peer.lane.epochs
+        assert before == (number - 1, number)
+        agree(peer, number)
+        assert peer.lane.epochs == (number, number)
+        assert peer.end.lane.rx.number == number
+        assert peer.end.flow.rx.number == number
+        peer.end.flow.send_ack()
+        peer.settle()
+    flow = peer.edge.flow(SESSION)
+    assert (flow["send_epoch"], flow["receive_epoch"]) == (3, 3)
+    # Each is mixed in once; what follows are plain steps, and only when they are due.
+    peer.wait(1.0)
+    peer.settle()
+    assert peer.lane.epochs == (3, 3)
+
+
+def test_a_renewal_that_was_not_agreed_is_not_named() -> None:
+    peer = Peer(given=MIXED)
+    keep(peer, 1)
+    peer.wait(1.0)
+    peer.settle()
+    assert peer.lane.epochs == (0, 0)
+    assert peer.edge.flow(SESSION)["send_epoch"] == 0
+
+
+def test_a_lane_that_is_opened_later_steps_right_after_it_is_up() -> None:
+    peer = Peer(given=MIXED)
+    keep(peer, 1)
+    agree(peer, 1)
+    peer.lane.cut()
+    peer.new_lane(1)
+    peer.confirm()
+    peer.wait(0.05)
+    peer.settle()
+    assert peer.lane.epochs == (1, 0)
+    assert peer.end.lane.rx.number == 1
+
+
+def test_the_newest_and_the_one_before_are_taken_and_no_other() -> None:
+    for named, reason in ((3, None), (2, None), (1, "UNKNOWN_MIX"), (4, "UNKNOWN_MIX")):
+        peer = Peer(given=MIXED)
+        for number in (1, 2, 3):
+            keep(peer, number)
+        peer.end.lane.rekey(named)
+        peer.settle()
+        assert (peer.lane.state, peer.lane.reason) == (("CLOSED", reason) if reason else ("UP", None)), named
+        peer = Peer(given=MIXED)
+        for number in (1, 2, 3):
+            keep(peer, number)
+        peer.end.flow.rekey(named)
+        peer.settle()
+        assert peer.edge.has_session(SESSION) is (reason is None), named
+        assert peer.end.lane.state is LaneState.UP
+
+
+def test_a_renewal_may_be_tried_again_until_it_is_agreed() -> None:
+    peer = Peer(given=MIXED)
+    peer.edge.link_renew(LINK, 1, b"?" * 32)
+    keep(peer, 1)
+    agree(peer, 1)
+    # Too late: what both have agreed on is in use, and what is older is past.
+    peer.edge.link_renew(LINK, 1, b"?" * 32)
+    peer.end.lane.rekey(1)
+    peer.settle()
+    assert peer.lane.epochs == (1, 1)
+
+
+def test_a_step_that_names_no_renewal_and_a_wrong_epoch_is_refused_for_the_epoch() -> None:
+    peer = Peer(given=MIXED)
+    peer.send_lane(Type.REKEY, body_encode(Type.REKEY, next_epoch=2, mix_id=9))
+    assert peer.lane.reason == "BAD_EPOCH"
+
+
+# -- with real workers ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def realm() -> Iterator[Realm]:
+    made = Realm()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_renewals_while_streams_flow(realm: Realm, workers: int) -> None:
+    a, relay, b = realm.edge(workers=workers), realm.relay(workers=workers), realm.edge(workers=workers)
+    lanes = 2
+    first, last = realm.link(a, relay, lanes=lanes), realm.link(relay, b, lanes=lanes)
+    session = realm.session(a, b, [(relay, first)], last, flows=lanes)
+    with echo_server() as target:
+        address = realm.service(a, b, session, target)
+        streams = [threading.Thread(target=exchange, args=(address, 16 << 20, seed)) for seed in range(3)]
+        for stream in streams:
+            stream.start()
+        for number in (1, 2, 3):
+            renew_link(first, number, a, relay)
+            renew_link(last, number, relay, b)
+            renew_session(session, number, a, b)
+            until(lambda number=number: all(node.core.sessions()[session]["mix"] == number for node in (a, b)), a, b)
+            for link, nodes in ((first, (a, relay)), (last, (relay, b))):
+                until(
+                    lambda number=number, link=link, nodes=nodes: all(
+                        node.core.links()[link]["mix"] == number for node in nodes
+                    ),
+                    *nodes,
+                )
+        for stream in streams:
+            stream.join(60)
+            assert not stream.is_alive()
+    counters = a.core.counters()
+    # Three renewals of each lane and of each flow of this end.
+    assert counters["rekeys_mixed_total"] == 3 * 2 * lanes
+    assert {name: count for name, count in counters.items() if name.startswith("refused_") and count} == {}
+
+
+def test_secrets_of_renewals_are_forgotten(realm: Realm) -> None:
+    a, b = realm.edge(), realm.edge()
+    link = realm.link(a, b)
+    session = realm.session(a, b, [], link)
+    held = bytearray(hashlib.sha256(b"a control value").digest())
+    present = digest_found(b"a control value")
+    for number in (1, 2, 3, 4):
+        renew_link(link, number, a, b)
+        renew_session(session, number, a, b)
+        until(lambda number=number: a.core.sessions()[session]["mix"] == number, a, b)
+    # The newest and the one before are kept, by both cores here; older ones are gone.
+    for number, kept in ((1, False), (2, False), (3, True), (4, True)):
+        for what in (f"link {link} renewal {number}", f"session {session} renewal {number}"):
+            assert is_there(what, present) is kept, what
+    for node in (a, b):
+        node.core.session_close(session, 0)
+        node.core.link_close(link, 0)
+        node.wait_kind(native.EVENT_LANE_DOWN)
+    for number in (3, 4):
+        for what in (f"link {link} renewal {number}", f"session {session} renewal {number}"):
+            assert not is_there(what, present), what
+    del held
+
+
+def is_there(what: str, present: int) -> bool:
+    """Whether a secret is in memory. A block that the search read may hold the needle once more, so the least counts."""
+    return min(digest_found(what.encode()) for _ in range(3)) >= present
+
+
+def test_calls_that_are_refused_wipe_the_secret_too(realm: Realm) -> None:
+    a, b = realm.edge(), realm.edge()
+    link = realm.link(a, b)
+    for number, mix, length in ((link, 0, 32), (link, 1, 31)):
+        given = bytearray(b"s" * length)
+        with pytest.raises(native.CoreError, match="renewal"):
+            a.core.link_renew(number, secret=given, mix=mix)
+        assert given == bytearray(length)
+    with pytest.raises(native.CoreError, match="no link 99"):
+        a.core.link_mix(99, 1)
+    with pytest.raises(native.CoreError, match="no session 99"):
+        a.core.session_mix(99, 1)
+
+
+def test_limits_are_lowered_while_it_runs(realm: Realm) -> None:
+    a, b = realm.edge(), realm.edge()
+    session = realm.session(a, b, [], realm.link(a, b))
+    with echo_server() as target:
+        address = realm.service(a, b, session, target)
+        exchange(address, 1 << 20, 1)
+        assert b.core.sessions()[session]["epoch"] == 0
+        a.core.limits(rekey_frames=4)
+        exchange(address, 1 << 20, 2)
+    assert b.core.sessions()[session]["epoch"] >= 2
+
+
+def secrets_of(root: bytes, number: int, mixes: list[bytes]) -> list[bytes]:
+    """The secrets of both directions of a lane or flow in epoch 0, and after a step with each renewal."""
+    found = []
+    for direction in (0, 1):
+        epoch = Epoch(Suite.AES_256_GCM, direction_secret(root, direction))
+        found.append([epoch.secret])
+        for mix in mixes:
+            epoch = epoch.next(mix_of(mix, direction, number))
+            found[-1].append(epoch.secret)
+    return [secret for step in zip(*found, strict=True) for secret in step]
+
+
+def test_keys_of_steps_are_forgotten() -> None:
+    # In a process of its own, whose Python never had the secrets of an epoch in its hands.
+    with subprocess.Popen([sys.executable, RENEWED], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"renewed\n"
+        lane = LinkSecrets(bytes(secret("link 1"))).lane_secret(0)
+        flow = flow_secret(bytes(secret("session 2")), 0)
+        wanted = [
+            *secrets_of(lane, 0, [bytes(secret(f"link 1 renewal {number}")) for number in (1, 2)]),
+            *secrets_of(flow, 0, [bytes(secret(f"session 2 renewal {number}")) for number in (1, 2)]),
+        ]
+        counts = searched(process.pid, wanted).found
+        process.communicate(b"\n", 10)
+    # Of each direction the secret of the last of three epochs, once at either end, and no other.
+    assert counts == (0, 0, 0, 0, 2, 2) * 2

@@ -1,0 +1,123 @@
+"""A lane that is full of bulk: a request of a critical service passes it, one of a normal service waits behind it."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+from narrow_wire import NarrowWire
+from stage import HOST, KENT, MET, Address, Stage, free_port
+from wires import connected
+from witness import Echo, host_port
+
+RATE = 4_000_000
+BULK_STREAMS = 8
+REQUESTS = 25
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+    allow_reuse_address = True
+
+
+class Sink:
+    """A target that takes all it gets."""
+
+    def __init__(self) -> None:
+        self.address: Address = (HOST, free_port())
+        self.taken = 0
+        sink = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with suppress(OSError):
+                    while data := self.request.recv(65_536):
+                        sink.taken += len(data)
+
+        self._server = _Server(self.address, Handler)
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@contextmanager
+def bulk(door: Address, count: int) -> Iterator[None]:
+    """So many applications that send without end."""
+    stop = threading.Event()
+
+    def send(sock: socket.socket) -> None:
+        with suppress(OSError), sock:
+            while not stop.is_set():
+                sock.sendall(bytes(65_536))
+
+    threads = [threading.Thread(target=send, args=(connected(door),), daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(10)
+
+
+def latencies(door: Address) -> list[float]:
+    """Milliseconds of small requests over one connection, after a first one that does not count."""
+    found = []
+    with connected(door) as sock:
+        for _ in range(REQUESTS + 1):
+            began = time.monotonic()
+            sock.sendall(b"request!")
+            assert sock.recv(8) == b"request!"
+            found.append((time.monotonic() - began) * 1000)
+            time.sleep(0.01)
+    return found[1:]
+
+
+def test_critical_beside_bulk_on_one_lane(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    port, echo, sink = free_port(), (HOST, free_port()), Sink()
+    doors = {name: (HOST, free_port()) for name in ("urgent", "plain", "bulk")}
+    targets = {"urgent": echo, "plain": echo, "bulk": sink.address}
+    exports = [
+        {"service": name, "target": host_port(target[1]), "allow": [MET], "priority": priority}
+        for (name, target), priority in zip(targets.items(), ("critical", "normal", "normal"), strict=True)
+    ]
+    imports = [{"service": f"{name}@{KENT}", "listen": host_port(door[1])} for name, door in doors.items()]
+    with Stage(tmp_path) as stage, NarrowWire((HOST, port), RATE) as wire, Echo(echo), sink:
+        stage.node(KENT, "kent-1", listens=[host_port(port)], exports=exports)
+        met = stage.node(
+            MET,
+            "met-1",
+            node_table={"lanes": 1},
+            links=[{"peer": f"kent-1.{KENT}", "address": host_port(wire.address[1])}],
+            imports=imports,
+        )
+        stage.start()
+        stage.await_well()
+        alone = latencies(doors["urgent"])
+        with bulk(doors["bulk"], BULK_STREAMS):
+            time.sleep(1.5)
+            before, began = sink.taken, time.monotonic()
+            urgent, plain = latencies(doors["urgent"]), latencies(doors["plain"])
+            rate = (sink.taken - before) / (time.monotonic() - began)
+        assert len(met.log("session.up")) == 2
+    for name, found in (("critical alone", alone), ("critical", urgent), ("normal", plain)):
+        figure(f"{name}: p50 {statistics.median(found):.0f} ms, most {max(found):.0f} ms")
+    figure(f"bulk {rate / 1e6:.1f} of {RATE / 1e6:.1f} MB/s")
+    assert statistics.median(urgent) < 0.8 * statistics.median(plain)
+    assert statistics.median(urgent) < 60
+    # The bulk is not starved either.
+    assert rate > 0.7 * RATE

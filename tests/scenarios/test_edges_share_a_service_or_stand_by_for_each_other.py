@@ -1,0 +1,117 @@
+"""Two edges of one organisation export the same: by weight both at once, by precedence one after the other."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from changes import command
+from stage import HOST, HUB, KENT, MET, Address, Node, Stage, free_port, until
+from wires import connected
+from witness import Echo, host_port
+
+STREAMS = 400
+
+
+@dataclass
+class Pair:
+    """Kent's two edges with a target each, behind one relay; and the Met's door to both."""
+
+    stage: Stage
+    kents: list[Node]
+    targets: list[Echo]
+    met: Node
+    door: Address
+
+    def streams(self) -> list[int]:
+        """How many connections each target has had."""
+        return [len(target.talks) for target in self.targets]
+
+    def next_at(self) -> int:
+        """Which edge a new stream goes to."""
+        before = self.streams()
+        with connected(self.door) as sock:
+            sock.sendall(b"x")
+            assert sock.recv(1) == b"x"
+        return [after - count for after, count in zip(self.streams(), before, strict=True)].index(1)
+
+    def states(self) -> dict[str, str]:
+        """How the ways to the edges are."""
+        return {route.exporter: route.state for route in self.met.service("echo").routes}
+
+    def explained(self) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(command("explain", f"echo@{KENT}", "-c", self.met.config, "--json").stdout)
+        return answer
+
+
+@contextmanager
+def pair(folder: Path, *keys: dict[str, Any], workers: int = 1) -> Iterator[Pair]:
+    port, door = free_port(), (HOST, free_port())
+    link = {"peer": f"relay-1.{HUB}", "address": host_port(port)}
+    with Stage(folder) as stage, ExitStack() as stack:
+        stage.relay("relay-1", listens=[host_port(port)])
+        targets, kents = [], []
+        for number, each in enumerate(keys, 1):
+            address = (HOST, free_port())
+            targets.append(stack.enter_context(Echo(address)))
+            export = {"service": "echo", "target": host_port(address[1]), "allow": [MET], **each}
+            kents.append(stage.node(KENT, f"kent-{number}", links=[link], exports=[export]))
+        entry = {"service": f"echo@{KENT}", "listen": host_port(door[1])}
+        met = stage.node(MET, "met-1", links=[link], imports=[entry], node_table={"workers": workers})
+        stage.start()
+        stage.await_well()
+        until(lambda: [route.state for route in met.service("echo").routes] == ["ready"] * 2, 5)
+        yield Pair(stage, kents, targets, met, door)
+
+
+def test_streams_are_shared_by_weight(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    with pair(tmp_path, {"weight": 75}, {"weight": 25}, workers=2) as made:
+        for _ in range(STREAMS):
+            with connected(made.door) as sock:
+                sock.sendall(b"x")
+                assert sock.recv(1) == b"x"
+        first, second = made.streams()
+        assert first + second == STREAMS
+        assert abs(first / STREAMS - 0.75) < 0.05
+        figure(f"weights 75 and 25: {first} and {second} of {STREAMS} streams")
+        shares = {edge["edge"]: edge["share"] for edge in made.explained()["edges"]}
+        assert shares == {made.kents[0].dotted: 0.75, made.kents[1].dotted: 0.25}
+        # One of them goes: the other gets all.
+        made.kents[0].kill()
+        until(lambda: sum(route.state == "ready" for route in made.met.service("echo").routes) == 1, 5)
+        assert {made.next_at() for _ in range(10)} == {1}
+
+
+def test_a_back_up_takes_over_and_gives_back(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    with pair(tmp_path, {"precedence": "preferred"}, {"precedence": "back-up"}) as made:
+        assert {made.next_at() for _ in range(20)} == {0}
+        assert made.explained()["edges"][1]["why_not"] == "a back-up edge, and a preferred one is there"
+        first = made.kents[0].dotted
+        made.kents[0].kill()
+        began = time.monotonic()
+        until(lambda: made.states().get(first) != "ready", 5)
+        assert {made.next_at() for _ in range(20)} == {1}
+        over_s = time.monotonic() - began
+        with connected(made.door) as lasting:
+            made.kents[0].start()
+            until(lambda: made.states().get(first) == "settling", 10)
+            began = time.monotonic()
+            reasons = {edge["edge"]: edge["why_not"] for edge in made.explained()["edges"]}
+            assert "that edge was away, and has to be well for" in reasons[first]
+            # It is well again, and nothing new goes there before it has been so for a while.
+            assert made.next_at() == 1
+            until(lambda: made.states().get(first) == "ready", 8)
+            back_s = time.monotonic() - began
+            until(lambda: made.next_at() == 0, 2)
+            assert {made.next_at() for _ in range(20)} == {0}
+            # What runs stays where it is.
+            lasting.sendall(b"still here")
+            assert lasting.recv(10) == b"still here"
+            assert [talk.received for talk in made.targets[1].talks if not talk.ended] == [b"still here"]
+        assert back_s > 3
+        figure(f"the back-up took over after {over_s * 1000:.0f} ms, and gave back after {back_s:.1f} s")
