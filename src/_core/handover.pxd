@@ -7,7 +7,7 @@ from pcgrelay._core.map cimport Map
 
 
 cdef enum:
-    HANDOVER_VERSION = 1
+    HANDOVER_VERSION = 2        # 2: renewals
     HANDOVER_LEAST = 1          # the oldest version that is read
 
 # Write all that the shard owns. The turn must be over: nothing borrowed, nothing buried, no order taken and not done.

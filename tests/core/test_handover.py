@@ -90,7 +90,7 @@ def test_a_stream_in_transfer_goes_on_in_another_core(across: Across, which: str
 
 
 HEAD = 8
-RECORDED = Path(__file__).with_name("records") / "version_1.bin"
+RECORDS = Path(__file__).with_name("records")
 
 
 @pytest.fixture(scope="module")
@@ -156,8 +156,11 @@ def test_a_record_is_read_as_it_was_written(left: tuple[bytes, int]) -> None:
     core.abandon()
 
 
-def test_a_record_that_was_kept_is_still_read() -> None:
-    core = read(RECORDED.read_bytes(), 3)
+@pytest.mark.parametrize("version", range(native.RECORD_LEAST, native.RECORD_VERSION + 1))
+def test_a_record_that_was_kept_is_still_read(version: int) -> None:
+    record = RECORDS.joinpath(f"version_{version}.bin").read_bytes()
+    assert record[4:6] == struct.pack("<H", version)
+    core = read(record, 3)
     assert core.streams() == 1
     assert core.counters()["application_sent_bytes"] == 5_000
     core.abandon()

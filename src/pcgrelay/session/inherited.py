@@ -13,6 +13,8 @@ from pcgrelay.session.link import Link, LinkWatcher
 from pcgrelay.session.renewal import Schedule
 from pcgrelay.session.standing import Standing
 
+NOWHERE = "0.0.0.0:1"
+
 
 def link_estate(link: Link) -> LinkEstate:
     """What another process has to know of a link."""
@@ -77,9 +79,15 @@ def link_inherited(
 
 def settings_inherited(estate: LinkEstate, config: Config) -> LinkSettings | ListenSettings:
     """The settings that a link has now, or those that it had if it is not wanted any more."""
-    address = Address.parse(estate.address)
+    # Version 1 does not tell the address; then the bearer has to do.
+    address = Address.parse(estate.address or NOWHERE)
+    alike: list[LinkSettings | ListenSettings] = [
+        each
+        for each in (config.links if estate.dialled else config.listens)
+        if each.bearer == estate.bearer and (not estate.address or each.address == address)
+    ]
+    peer = NodeId.from_uri(estate.peer)
     if not estate.dialled:
-        came_in = ListenSettings(address=address, bearer=estate.bearer)
-        return next((each for each in config.listens if each.address == address), came_in)
-    dialled = LinkSettings(peer=NodeId.from_uri(estate.peer), address=address, bearer=estate.bearer)
-    return next((each for each in config.links if each.dials_as(dialled)), dialled)
+        return next(iter(alike), ListenSettings(address=address, bearer=estate.bearer))
+    dialled = (each for each in alike if isinstance(each, LinkSettings) and each.peer == peer)
+    return next(dialled, LinkSettings(peer=peer, address=address, bearer=estate.bearer))
