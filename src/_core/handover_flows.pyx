@@ -227,6 +227,7 @@ cdef void flow_read(Cursor* self, Shard* shard, Session* session) noexcept nogil
     session.flows[index] = flow
     flow.index = index
     flow.session = session
+    flow.renewals = &session.renewals
     flow_fields(self, flow)
     if flow.state >= FLOW_CLOSED:
         cursor_fail(self, RESULT_BAD_FIELD)

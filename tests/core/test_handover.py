@@ -288,3 +288,28 @@ def test_each_epoch_has_stepped_once_the_other_core_goes_on(across: Across) -> N
         assert connection.recv(6, socket.MSG_WAITALL) == b"after!"
         # Each lane, and each flow.
         until(lambda: across.near.core.counters()["rekeys_total"] >= before + 2 * lanes)
+
+
+def test_a_renewal_that_both_sides_keep_is_agreed_after_the_hand_over() -> None:
+    with Across(relays=0) as across, server(echo) as target, client(across.serve(target)) as connection:
+        connection.sendall(b"before")
+        assert connection.recv(6, socket.MSG_WAITALL) == b"before"
+        (link,) = across.links
+        for node in across.nodes:
+            node.core.link_renew(link, secret=across.realm.secret("of a link"), mix=1)
+            node.core.session_renew(across.session, secret=across.realm.secret("of a session"), mix=1)
+            node.wait_kind(native.EVENT_LINK_RENEWED)
+            node.wait_kind(native.EVENT_SESSION_RENEWED)
+        hand_over(across, across.near, target)
+        for node in across.nodes:
+            node.core.link_mix(link, 1)
+            node.core.session_mix(across.session, 1)
+        connection.sendall(b"after!")
+        assert connection.recv(6, socket.MSG_WAITALL) == b"after!"
+        # Each side has seen the other one step with it; with another secret nothing would open any more.
+        for node in across.nodes:
+            until(lambda node=node: node.core.links()[link]["mix"] == 1)  # type: ignore[misc]
+            until(lambda node=node: node.core.sessions()[across.session]["mix"] == 1)  # type: ignore[misc]
+        hand_over(across, across.near, target)
+        connection.sendall(b"later.")
+        assert connection.recv(6, socket.MSG_WAITALL) == b"later."
