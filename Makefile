@@ -5,6 +5,10 @@ PYTHON = .venv/bin/python
 WITH_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 FUZZ_SECONDS = 60
 FUZZ_SECONDS_IN_TEST = 10
+CHAOS_SECONDS = 600
+CHAOS_SEED = 1
+KILLS = 50
+SATURATED_SECONDS = 60
 PYTEST_ARGS =
 # Under a sanitiser Python's own allocator would hide over-reads; memory that lives until exit is no leak of ours.
 SANITISER_ENV = PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
@@ -19,7 +23,7 @@ SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py
 # spread at all, if that is allowed here.
 AT_FIXED_PLACES = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build demo test lint types fuzz asan tsan bench bench-count bench-report annotate clean
+.PHONY: help setup build demo test lint types fuzz chaos kills asan tsan bench bench-count bench-report annotate clean
 
 help: ## Show this list.
 	@echo 'pcgrelay: a secure relay gateway between organisations.'
@@ -56,6 +60,17 @@ types: | $(PYTHON) ## Check the types, and the stubs against the built modules.
 
 fuzz: | $(PYTHON) ## Run each fuzz harness for FUZZ_SECONDS (60 unless told).
 	$(PYTHON) tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
+
+chaos: ## Let everything befall two relays for CHAOS_SECONDS (600 unless told), in the order of CHAOS_SEED.
+	@sh scripts/setup test
+	$(PYTHON) -m pytest -q --timeout=0 --chaos=$(CHAOS_SECONDS) --chaos-seed=$(CHAOS_SEED) $(PYTEST_ARGS) \
+		tests/scenarios/test_chaos_leaves_every_stream_whole.py
+
+kills: ## Kill a relay under streams KILLS times (50 unless told), and look for false alarms on a busy machine.
+	@sh scripts/setup test
+	$(PYTHON) -m pytest -q --timeout=0 --kills=$(KILLS) --saturated=$(SATURATED_SECONDS) $(PYTEST_ARGS) \
+		tests/scenarios/test_streams_outlive_whatever_befalls_a_relay.py \
+		tests/scenarios/test_a_silent_network_is_noticed_in_time_and_a_busy_machine_is_no_silence.py
 
 asan: | $(PYTHON) ## Run the core tests and a scenario under AddressSanitizer and UndefinedBehaviorSanitizer.
 	PCGRELAY_BUILD=asan $(PYTHON) setup.py --quiet build

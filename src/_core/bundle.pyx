@@ -4,7 +4,7 @@ from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_take
 from pcgrelay._core.credit cimport credit_left, credit_raise, credit_receive, credit_wish
 from pcgrelay._core.edge cimport (
-    EDGE_BULK, EDGE_STREAMS_MAX, EDGE_WINDOW, EDGE_WINDOW_LESS, EDGE_WINDOW_MORE, RULE_NONE, edge_abort, edge_count,
+    EDGE_STREAMS_MAX, EDGE_WINDOW, EDGE_WINDOW_LESS, EDGE_WINDOW_MORE, RULE_NONE, edge_abort, edge_count,
     edge_dirty, edge_first_window, edge_grant, edge_linger, edge_name, edge_ready, edge_stream,
 )
 from pcgrelay._core.flow cimport FLOW_CLOSED, Flow, flow_late
@@ -311,7 +311,6 @@ cdef uint32_t bundle_may_read(const Stream* stream, uint32_t room) noexcept nogi
 cdef uint32_t bundle_data(Shard* shard, Stream* stream, uint8_t* p, uint32_t n) noexcept nogil:
     stream_step(stream, STREAM_TX_DATA)
     stream.tx.sent += n
-    stream.bulk = n >= EDGE_BULK
     figure_add(&shard.stats.count[COUNT_APPLICATION_SENT], n)
     record_head(p, stream.id, RECORD_DATA, n)
     return WIRE_RECORD + n

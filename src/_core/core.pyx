@@ -238,7 +238,6 @@ cdef class Core(Crew):
         self._send_all(order)
 
     def path_remove(self, uint32_t path) -> None:
-        self._alive()
         self._tell(mailbox.ORDER_PATH_REMOVE, path, 0)
 
     # -- sessions of an edge
@@ -334,7 +333,6 @@ cdef class Core(Crew):
             self._send(i, order)
 
     def import_unlisten(self, uint32_t number) -> None:
-        self._alive()
         self._tell(mailbox.ORDER_UNLISTEN, number, 0)
 
     def limits(self, *, uint64_t rekey_frames=0, uint64_t rekey_bytes=0, uint64_t rekey_ms=0) -> None:
@@ -345,8 +343,10 @@ cdef class Core(Crew):
         self._send_all(order)
 
     def drain(self) -> None:
-        self._alive()
         self._tell(mailbox.ORDER_DRAIN, 0, 0)
+
+    def probe_every(self, uint64_t milliseconds) -> None:
+        self._tell(mailbox.ORDER_PROBE, milliseconds * 1000, 0)
 
     # -- facts
 

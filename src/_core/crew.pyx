@@ -73,7 +73,7 @@ cdef class Crew:
 
     def __init__(self, *, int workers, uint64_t memory_bytes, int role, uint64_t probe_interval_ms=500,
                  uint64_t handshake_deadline_ms=10000, uint64_t wait_ms=5000, uint64_t linger_ms=60000,
-                 uint64_t rekey_frames=0, uint64_t rekey_bytes=0, uint64_t rekey_ms=0):
+                 uint32_t keepalive_s=60, uint64_t rekey_frames=0, uint64_t rekey_bytes=0, uint64_t rekey_ms=0):
         cdef uint32_t i
         cdef Shard* shard
         if self._workers != NULL:
@@ -107,6 +107,7 @@ cdef class Crew:
             shard.handshake_us = handshake_deadline_ms * 1000
             shard.wait_us = wait_ms * 1000
             shard.linger_us = linger_ms * 1000
+            shard.keepalive_s = keepalive_s
             limits_set(&shard.limits, rekey_frames, rekey_bytes, rekey_ms * 1000)
 
     def __dealloc__(self):
@@ -334,6 +335,7 @@ cdef class Crew:
         self._send(self._count - 1, order)
 
     cdef _tell(self, OrderKind kind, uint64_t a, uint64_t b):
+        self._alive()
         cdef Order* order = crew_order(kind)
         order.a, order.b = a, b
         self._send_all(order)

@@ -91,8 +91,8 @@ cdef Result flow_start(Flow* self, uint16_t index, const uint8_t* secret, uint32
 # Wipe keys, drop retained frames. Streams must be gone before.
 cdef void flow_stop(Flow* self, Pool* pool) noexcept nogil
 
-# May a bundle of any size be sealed now, so that what is retained stays within the cap?
-cdef bint flow_has_room(const Flow* self) noexcept nogil
+# May so many bundles of any size be sealed now, so that what is retained stays within the cap?
+cdef bint flow_has_room(const Flow* self, uint32_t bundles) noexcept nogil
 
 # May bulk be read for it now? More than the path holds would only wait on its way.
 cdef bint flow_bears_bulk(const Flow* self, uint64_t now_us) noexcept nogil

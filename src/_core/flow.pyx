@@ -71,9 +71,10 @@ cdef inline void flow_release(Flow* self, Pool* pool) noexcept nogil:
 
 # -- sending ----------------------------------------------------------------------------------------------------------
 
-cdef bint flow_has_room(const Flow* self) noexcept nogil:
-    # A bundle may be as large as a frame can be, and a step of epoch may have to come before it.
-    return self.state == FLOW_UP and self.retained_bytes + BUF_LARGEST + WIRE_PREFIX + REKEY_LENGTH <= self.cap
+cdef bint flow_has_room(const Flow* self, uint32_t bundles) noexcept nogil:
+    # A bundle may be as large as a frame can be, and a step of epoch may have to come before them.
+    return self.state == FLOW_UP \
+        and self.retained_bytes + bundles * <uint64_t>BUF_LARGEST + WIRE_PREFIX + REKEY_LENGTH <= self.cap
 
 
 cdef bint flow_bears_bulk(const Flow* self, uint64_t now_us) noexcept nogil:

@@ -38,6 +38,7 @@ cdef enum:
     LANE_BACKLOG = 262144       # more waiting than this, and an edge reads no bulk for the lane
     LANE_BACKLOG_SMALL = 524288
     LANE_SILENCE = 4            # probe intervals without a byte
+    LANE_UNREAD = 8             # probe intervals in which the peer's TCP takes no byte
     LANE_PINGS = 100            # at once,
     LANE_PING_US = 50000        # and one more each so long
     LANE_OWN = 1024             # frames of its own that wait: a peer that reads none of them is closed
@@ -155,6 +156,7 @@ cdef struct Shard:
     uint32_t index
     uint32_t workers
     uint32_t waiting_count
+    uint32_t keepalive_s
     bint draining
 
 
@@ -242,6 +244,12 @@ cdef inline void lane_sent(Shard* shard, Lane* lane, uint64_t n, bint full) noex
 
 # Measure the rate: how far ahead of the network a lane is sealed, in `ahead`. True: that has changed.
 cdef bint lane_pace(Shard* shard, Lane* lane) noexcept nogil
+
+# This worker did not run for so long: nothing could be heard in that time, and it is no silence of the peer.
+cdef void lane_forgive(Shard* shard, Lane* lane, uint64_t away_us) noexcept nogil
+
+# The probe interval is another one: count silence from now, and say PING at the next tick.
+cdef void lane_probe_anew(Shard* shard, Lane* lane) noexcept nogil
 
 # The beat of a lane: PING, silence, the deadline of CONFIRM, re-keying.
 cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil

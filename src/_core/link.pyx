@@ -475,6 +475,17 @@ cdef bint lane_pace(Shard* shard, Lane* lane) noexcept nogil:
     return lane.ahead != before
 
 
+cdef void lane_forgive(Shard* shard, Lane* lane, uint64_t away_us) noexcept nogil:
+    lane.heard_us += away_us
+    if lane.heard_us > shard.now_us:
+        lane.heard_us = shard.now_us
+
+
+cdef void lane_probe_anew(Shard* shard, Lane* lane) noexcept nogil:
+    lane.heard_us = shard.now_us
+    lane.ping_due_us = shard.now_us
+
+
 cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil:
     cdef uint8_t body[8]
     cdef Result answer

@@ -71,6 +71,7 @@ cdef extern from "sys/socket.h" nogil:
     int SOL_SOCKET
     int SO_ERROR
     int SO_LINGER
+    int SO_KEEPALIVE
     int MSG_NOSIGNAL
     int SHUT_WR
     int socket(int family, int kind, int protocol)
@@ -87,6 +88,9 @@ cdef extern from "netinet/in.h" nogil:
 
 cdef extern from "netinet/tcp.h" nogil:
     int TCP_NODELAY
+    int TCP_KEEPIDLE
+    int TCP_KEEPINTVL
+    int TCP_KEEPCNT
     int TCP_NOTSENT_LOWAT
     int TCP_USER_TIMEOUT
 

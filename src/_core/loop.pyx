@@ -11,8 +11,8 @@ from pcgrelay._core.handle cimport HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX,
 from pcgrelay._core.handover cimport handover_wipe
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
-    Gauge, Lane, Link, Shard, gauge_drop, lane_is_up, lane_say, link_add, link_find, link_mix, shard_events_pass,
-    shard_renew,
+    Gauge, Lane, Link, Shard, gauge_drop, lane_forgive, lane_is_up, lane_probe_anew, lane_say, link_add, link_find,
+    link_mix, shard_events_pass, shard_renew,
 )
 from pcgrelay._core.linux cimport (
     EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, SIG_SETMASK, close,
@@ -22,7 +22,7 @@ from pcgrelay._core.linux cimport (
 from pcgrelay._core.mailbox cimport (
     EVENT_LINK_RENEWED, EVENT_SESSION_RENEWED, ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LIMITS, ORDER_LINK_ADD,
     ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN, ORDER_PATH_ADD,
-    ORDER_PATH_REMOVE, ORDER_SESSION_ADD, ORDER_SESSION_CLOSE, ORDER_SESSION_MIX, ORDER_SESSION_PATH,
+    ORDER_PATH_REMOVE, ORDER_PROBE, ORDER_SESSION_ADD, ORDER_SESSION_CLOSE, ORDER_SESSION_MIX, ORDER_SESSION_PATH,
     ORDER_SESSION_RENEW, ORDER_STOP, ORDER_STREAM, ORDER_TABLES, ORDER_UNLISTEN,
     Order, Outbox, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_take, order_free,
 )
@@ -244,9 +244,14 @@ cdef void tick(Worker* self) noexcept nogil:
     cdef Listener* listener = self.listeners
     cdef Result answer
     cdef uint32_t at = 0
+    cdef uint64_t away_us = 0
+    # A worker that did not run (stopped, or no processor was left) has heard nothing, and must not blame its peers.
+    if self.next_tick_us != 0 and shard.now_us - self.next_tick_us > shard.probe_us:
+        away_us = shard.now_us - self.next_tick_us
     self.next_tick_us = shard.now_us + WORKER_TICK_US
     while lane != NULL:
         following = lane.next
+        lane_forgive(shard, lane, away_us)
         answer = trunk_tick(self, lane)
         if answer != RESULT_OK:
             trunk_end(self, lane, answer, trunk_code(answer))
@@ -376,6 +381,16 @@ cdef void take_order(Worker* self, Order* order) noexcept nogil:
         port_unlisten(self, -1)
     elif order.kind == ORDER_STREAM:
         port_adopt(self, <uint32_t>order.a, order.fd, <uint32_t>order.b)
+    elif order.kind == ORDER_PROBE:
+        order_probe(self, order)
+
+
+cdef void order_probe(Worker* self, Order* order) noexcept nogil:
+    cdef Lane* lane = self.shard.lanes
+    self.shard.probe_us = order.a
+    while lane != NULL:
+        lane_probe_anew(&self.shard, lane)
+        lane = lane.next
 
 
 cdef void order_link_drain(Worker* self, Order* order) noexcept nogil:

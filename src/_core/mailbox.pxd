@@ -34,6 +34,7 @@ cdef enum OrderKind:
     ORDER_DRAIN
     ORDER_LIMITS
     ORDER_STREAM                # an accepted socket for a flow of this worker
+    ORDER_PROBE                 # another probe interval from now on
 
 cdef struct Order:
     Order* next

@@ -6,18 +6,19 @@ from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take
 from pcgrelay._core.bundle cimport bundle_data, bundle_fin, bundle_may_read, bundle_say
 from pcgrelay._core.edge cimport (
-    ACCEPT_ELSEWHERE, ACCEPT_REFUSED, AcceptAnswer, edge_abort, edge_accept, edge_activate, edge_bury,
+    ACCEPT_ELSEWHERE, ACCEPT_REFUSED, EDGE_BULK, AcceptAnswer, edge_abort, edge_accept, edge_activate, edge_bury,
     edge_check_done, edge_code, edge_connected, edge_dirty, edge_give_up, edge_ready, edge_session_end, edge_target,
     edge_wrote,
 )
 from pcgrelay._core.flow cimport Flow, flow_bears_bulk, flow_has_room, list_pop
 from pcgrelay._core.handle cimport HANDLE_LISTENER
-from pcgrelay._core.link cimport LANE_BACKLOG, LANE_BACKLOG_SMALL, Lane, Shard, lane_backlog
+from pcgrelay._core.link cimport LANE_BACKLOG, LANE_BACKLOG_SMALL, LANE_WIRE, Lane, Shard, lane_backlog
 from pcgrelay._core.linux cimport (
     EAGAIN, ECONNREFUSED, EINPROGRESS, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN,
     EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, IPPROTO_TCP, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC,
-    SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_LINGER, TCP_NODELAY, accept4, close, connect, errno,
-    getsockopt, linger, msghdr, recv, sendmsg, setsockopt, shutdown, sockaddr, socket,
+    SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SO_LINGER, TCP_KEEPCNT, TCP_KEEPIDLE,
+    TCP_KEEPINTVL, TCP_NODELAY, accept4, close, connect, errno, getsockopt, linger, msghdr, readv, recv, sendmsg,
+    setsockopt, shutdown, sockaddr, socket,
 )
 from pcgrelay._core.mailbox cimport ORDER_STREAM, Order, mailbox_put, order_new
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
@@ -29,7 +30,7 @@ from pcgrelay._core.stats cimport (
     CAUSE_TARGET_UNREACHABLE, COUNT_ACCEPT_FAILED, COUNT_SYSTEM_CALLS,
 )
 from pcgrelay._core.stream cimport STREAM_CLOSED, Stream
-from pcgrelay._core.wire cimport CODE_ABORTED, CODE_BUSY, CODE_UNREACHABLE, WIRE_BODY_MAX, WIRE_PREFIX
+from pcgrelay._core.wire cimport CODE_ABORTED, CODE_BUSY, CODE_UNREACHABLE, WIRE_BODY_MAX, WIRE_PREFIX, WIRE_RECORD
 from pcgrelay._core.worker cimport WORKER_ACCEPTS, WORKER_FRAMES, Listener, Worker, worker_wake, worker_watch
 
 
@@ -37,6 +38,8 @@ cdef enum:
     VECTORS = 64
     BUNDLE_SPARE = 256          # room that a bundle keeps for what a stream says besides its data
     BULK_ROOM = 32768           # a bulk read gets at least so much room
+    BULK_FRAMES = 4             # frames of one bulk read
+    KEEPALIVE_PROBES = 4        # unanswered ones, spread over keepalive_s, end a connection
 
 
 # -- streams: the application's side ----------------------------------------------------------------------------------
@@ -73,6 +76,19 @@ cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session) no
         return
     if not worker_watch(self, &stream.handle, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, EPOLL_CTL_ADD):
         edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
+
+
+# What every connection of an application has. One whose machine went without a word is found by TCP's own probes.
+cdef void port_tune(Worker* self, int fd) noexcept nogil:
+    cdef int one = 1
+    cdef int count = KEEPALIVE_PROBES
+    cdef int idle_s = <int>self.shard.keepalive_s
+    cdef int again_s = (idle_s + KEEPALIVE_PROBES - 1) / KEEPALIVE_PROBES
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s))
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &again_s, sizeof(again_s))
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count))
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one))
 
 
 # Give an accepted socket to another worker.
@@ -138,7 +154,7 @@ cdef void connect_failed(Worker* self, Stream* stream, int error) noexcept nogil
 # Try the next address of the target; the deadline is one for all of them.
 cdef void connect_next(Worker* self, Stream* stream, int error) noexcept nogil:
     cdef const Target* target
-    cdef int fd, one = 1
+    cdef int fd
     while True:
         target = edge_target(&self.shard, stream)
         if target == NULL:
@@ -149,7 +165,7 @@ cdef void connect_next(Worker* self, Stream* stream, int error) noexcept nogil:
         if fd < 0:
             edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
             return
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+        port_tune(self, fd)
         if connect(fd, <const sockaddr*>target.address, target.length) == 0 or errno == EINPROGRESS:
             break
         error = errno
@@ -238,7 +254,7 @@ cdef bint port_can_serve(Worker* self) noexcept nogil:
 
 
 cdef inline bint flow_is_open(const Flow* flow) noexcept nogil:
-    return flow.lane != NULL and flow_has_room(flow) and flow_backlog(flow) < LANE_BACKLOG_SMALL
+    return flow.lane != NULL and flow_has_room(flow, 1) and flow_backlog(flow) < LANE_BACKLOG_SMALL
 
 
 # What would go before a frame of this flow: lower classes do not hold it up.
@@ -274,16 +290,17 @@ cdef void port_serve(Worker* self) noexcept nogil:
             stuck = flow
 
 
-# One frame: everything small that is ready, then one bulk read if there is room. False: nothing was made.
+# Everything small that is ready in one frame, and one bulk read. False: nothing was made.
 cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef Buf* buf
     cdef uint8_t* body
     cdef uint32_t used = 0
     cdef Stream* stream
-    cdef Result answer
     if not flow_is_open(flow):
         return False
+    if flow.small.head == NULL and serve_bulk(self, flow):
+        return True
     buf = buf_take(&shard.pool, BUF_LARGEST, False)
     if buf == NULL:
         self.starved = True
@@ -301,10 +318,87 @@ cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
     if used == 0:
         buf_drop(&shard.pool, buf)
         return False
-    answer = session_bundle(shard, flow, buf, used)
+    send_bundle(shard, flow, buf, used)
+    return True
+
+
+# False: the session is gone, and the flow with it.
+cdef bint send_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t used) noexcept nogil:
+    cdef Result answer = session_bundle(shard, flow, buf, used)
     if answer != RESULT_OK:
         edge_session_end(shard, <Session*>flow.session, edge_code(answer), answer, True, True, False)
+    return answer == RESULT_OK
+
+
+# One read of a bulk stream into several frames: for each read less, the kernel tells the writer once less that it has a
+# little room again. False: there is no such stream, or one frame will do.
+cdef bint serve_bulk(Worker* self, Flow* flow) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef Stream* stream = flow.bulk.head
+    cdef Buf* bufs[BULK_FRAMES]
+    cdef iovec parts[BULK_FRAMES]
+    cdef uint32_t wanted, part, n, i
+    cdef ssize_t got
+    cdef bint alive = True
+    if stream == NULL or stream.say != 0 or (<Lane*>flow.lane).ahead < LANE_WIRE or not bears_bulk(self, flow):
+        return False
+    wanted = bundle_may_read(stream, BULK_FRAMES * WIRE_BODY_MAX)
+    n = 0 if wanted <= WIRE_BODY_MAX else frames_for(shard, flow, wanted, bufs, parts)
+    if n == 0:
+        return False
+    list_pop(&flow.bulk)
+    got = readv(stream.handle.fd, parts, <int>n)
+    wanted = 0
+    for i in range(n):
+        wanted += <uint32_t>parts[i].iov_len
+    note_read(self, stream, got, wanted)
+    for i in range(n):
+        if got <= 0 or not alive:
+            buf_drop(&shard.pool, bufs[i])
+            continue
+        part = <uint32_t>(parts[i].iov_len if parts[i].iov_len < <size_t>got else <size_t>got)
+        got -= part
+        alive = send_bundle(shard, flow, bufs[i], bundle_data(shard, stream, buf_data(bufs[i]) + WIRE_PREFIX, part))
+    if alive:
+        read_on(shard, stream)
     return True
+
+
+# Buffers and places for a read of that many bytes, as far as the budget and the cap of the flow allow; answer how many.
+cdef uint32_t frames_for(Shard* shard, const Flow* flow, uint32_t wanted, Buf** bufs, iovec* parts) noexcept nogil:
+    cdef uint32_t n = 0, part
+    while wanted != 0 and n < BULK_FRAMES and flow_has_room(flow, n + 1):
+        bufs[n] = buf_take(&shard.pool, BUF_LARGEST, False)
+        if bufs[n] == NULL:
+            break
+        part = wanted if wanted < WIRE_BODY_MAX - WIRE_RECORD else WIRE_BODY_MAX - WIRE_RECORD
+        parts[n].iov_base = buf_data(bufs[n]) + WIRE_PREFIX + WIRE_RECORD
+        parts[n].iov_len = part
+        wanted -= part
+        n += 1
+    return n
+
+
+# What a read of at most `asked` bytes says of the application's socket.
+cdef void note_read(Worker* self, Stream* stream, ssize_t got, uint32_t asked) noexcept nogil:
+    if got > 0:
+        stream.bulk = got >= EDGE_BULK
+        if <uint32_t>got < asked and not stream.hangup:
+            stream.readable = False
+    elif got == 0:
+        stream.ended = True
+        stream.readable = False
+    elif errno == EAGAIN:
+        stream.readable = False
+    elif errno != EINTR:
+        edge_abort(&self.shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
+    figure_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
+
+
+# Come back to the stream if there is more to read, or its end to say.
+cdef inline void read_on(Shard* shard, Stream* stream) noexcept nogil:
+    if not stream.finished and (stream.ended or bundle_may_read(stream, WIRE_BODY_MAX) != 0):
+        edge_ready(shard, stream)
 
 
 # A frame leaves as a whole, so on a slow lane it is no larger than what the lane is sealed ahead.
@@ -327,36 +421,27 @@ cdef uint32_t serve_stream(Worker* self, Stream* stream, uint8_t* p, uint32_t ro
             return used
     asked = bundle_may_read(stream, room - used - BUNDLE_SPARE) if may_read else 0
     if asked != 0:
-        got = recv(stream.handle.fd, p + used + 8, asked, 0)
-        figure_add(&shard.stats.count[COUNT_SYSTEM_CALLS], 1)
+        got = recv(stream.handle.fd, p + used + WIRE_RECORD, asked, 0)
+        note_read(self, stream, got, asked)
         if got > 0:
             used += bundle_data(shard, stream, p + used, <uint32_t>got)
-            if <uint32_t>got < asked and not stream.hangup:
-                stream.readable = False
-        elif got == 0:
-            stream.ended = True
-            stream.readable = False
-        elif errno == EAGAIN:
-            stream.readable = False
-        elif errno != EINTR:
-            edge_abort(shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
+        if stream.finished:
             return used
     if stream.ended:
         used += bundle_fin(shard, stream, p + used)
         edge_check_done(shard, stream)
-    elif bundle_may_read(stream, WIRE_BODY_MAX) != 0:
-        edge_ready(shard, stream)
+    else:
+        read_on(shard, stream)
     return used
 
 
 cdef void port_listen(Worker* self, Order* order) noexcept nogil:
     cdef Listener* listener = <Listener*>calloc(1, sizeof(Listener))
-    cdef int one = 1
     if listener == NULL:
         close(order.fd)
         return
     # Connections inherit it, so that none needs a call of its own.
-    setsockopt(order.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+    port_tune(self, order.fd)
     listener.handle.kind = HANDLE_LISTENER
     listener.handle.fd = order.fd
     listener.number = <uint32_t>order.a

@@ -281,7 +281,7 @@ cdef Result way_carry(Way* way, uint32_t size, uint64_t wanted) noexcept nogil:
         if way.relay != NULL:
             way.relay.now_us = way.near.now_us
         batch = 0
-        while sent < wanted and batch < LANE_WIRE and flow_has_room(way.flow) and answer == RESULT_OK:
+        while sent < wanted and batch < LANE_WIRE and flow_has_room(way.flow, 1) and answer == RESULT_OK:
             answer = way_bundle(way, size)
             batch += size + WIRE_PREFIX
             sent += 1

@@ -10,8 +10,8 @@ from pcgrelay._core.bundle cimport (
     bundle_data, bundle_fin, bundle_may_read, bundle_say, bundle_take, bundle_take_datagrams,
 )
 from pcgrelay._core.edge cimport (
-    ACCEPT_REFUSED, edge_abort, edge_accept, edge_activate, edge_bury, edge_check_done, edge_code, edge_connected,
-    edge_dirty, edge_ready, edge_session_end, edge_tables_changed, edge_timer, edge_wrote,
+    ACCEPT_REFUSED, EDGE_BULK, edge_abort, edge_accept, edge_activate, edge_bury, edge_check_done, edge_code,
+    edge_connected, edge_dirty, edge_ready, edge_session_end, edge_tables_changed, edge_timer, edge_wrote,
 )
 from pcgrelay._core.flow cimport Flow, flow_has_room, list_pop
 from pcgrelay._core.frame cimport Frame
@@ -300,7 +300,7 @@ cdef class Edge(Node):
             moved = False
             for at in self.flows():
                 flow = <Flow*><size_t>at
-                if flow.lane != NULL and flow_has_room(flow) and (flow.small.head != NULL or flow.bulk.head != NULL):
+                if flow.lane != NULL and flow_has_room(flow, 1) and (flow.small.head != NULL or flow.bulk.head != NULL):
                     moved = self.serve_flow(flow) or moved
                     break
         return 0
@@ -352,6 +352,7 @@ cdef class Edge(Node):
                 memcpy(p + used + 8, <char*>application.waiting, got)
                 del application.waiting[:got]
                 used += bundle_data(self.shard, stream, p + used, got)
+                stream.bulk = got >= EDGE_BULK
             elif application.closes:
                 stream.ended = True
             stream.readable = got == asked or (application.closes and not stream.ended)

@@ -54,7 +54,7 @@ cdef class Flow:
 
     @property
     def has_room(self) -> bool:
-        return flow_has_room(&self.flow)
+        return flow_has_room(&self.flow, 1)
 
     @property
     def retained_bytes(self) -> int:

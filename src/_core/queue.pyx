@@ -115,6 +115,7 @@ cdef Result queue_settle(Queue* self, Pool* pool, bint must, uint32_t* first) no
     cdef uint32_t i
     cdef uint64_t left = 0
     cdef Span* span
+    cdef Buf* tail = NULL
     cdef Buf* buf = NULL
     if self.borrowed == 0:
         return RESULT_OK
@@ -124,7 +125,12 @@ cdef Result queue_settle(Queue* self, Pool* pool, bint must, uint32_t* first) no
     for i in range(self.count):
         span = queue_at(self, i)
         if span.buf != NULL:
+            tail = span.buf
             continue
+        # What is settled before this has room behind it as a rule; a reader that stands still fills it, turn by turn.
+        if buf == NULL and tail != NULL and tail.capacity - tail.length >= span.n:
+            buf = tail
+            buf.refs += 1
         if buf == NULL or buf.capacity - buf.length < span.n:
             buf_drop(pool, buf)
             buf = buf_take(pool, span.n if left < span.n else (left if left < BUF_LARGEST else BUF_LARGEST), must)

@@ -42,6 +42,10 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
 # The neighbour says that a path is lost behind it.
 cdef Result relay_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil
 
+# A lane has ended. Whoever sends frames that would have gone out on it hears so now: it may have nothing to send, and
+# wait for what the other side of the path can no longer send it.
+cdef void relay_lane_down(Shard* shard, Lane* lane) noexcept nogil
+
 # Memory is short: drop what waits in a class of the lane from span first on, and say so to those who sent it.
 cdef void relay_cut(Shard* shard, Lane* lane, uint32_t waits_in, uint32_t first) noexcept nogil
 

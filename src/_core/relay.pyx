@@ -4,7 +4,7 @@ from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport Buf, pool_alloc, pool_free
 from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.link cimport Lane, Link, Shard, lane_is_up, lane_push, lane_say_lost, link_find
-from pcgrelay._core.map cimport map_find, map_put, map_take
+from pcgrelay._core.map cimport map_find, map_next, map_put, map_take
 from pcgrelay._core.queue cimport Account, queue_at, queue_cut
 from pcgrelay._core.result cimport RESULT_BUDGET, RESULT_NO_MEMORY, RESULT_OK, RESULT_UNKNOWN_FLOW, Result
 from pcgrelay._core.stats cimport COUNT_FRAMES_DROPPED, COUNT_FRAMES_FORWARDED, COUNT_UNKNOWN_FLOWS
@@ -122,7 +122,6 @@ cdef void relay_sweep(Shard* shard, bint all) noexcept nogil:
 cdef Result end_lose(Shard* shard, PathEnd* end, uint32_t index, uint32_t code) noexcept nogil:
     cdef uint32_t slot = index / shard.workers
     cdef Link* link
-    figure_add(&shard.stats.count[COUNT_FRAMES_DROPPED], 1)
     if end.lost[slot]:
         return RESULT_OK
     end.lost[slot] = 1
@@ -130,6 +129,12 @@ cdef Result end_lose(Shard* shard, PathEnd* end, uint32_t index, uint32_t code) 
     if link == NULL or link.lanes[index] == NULL:
         return RESULT_OK
     return lane_say_lost(shard, link.lanes[index], end.in_label, code)
+
+
+# The same, and count a frame.
+cdef Result end_drop(Shard* shard, PathEnd* end, uint32_t index, uint32_t code) noexcept nogil:
+    figure_add(&shard.stats.count[COUNT_FRAMES_DROPPED], 1)
+    return end_lose(shard, end, index, code)
 
 
 cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire, Buf* owner) noexcept nogil:
@@ -152,12 +157,12 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
     link = link_find(shard, end.out_link)
     out = NULL if link == NULL else link.lanes[lane.index]
     if out == NULL or not lane_is_up(out):
-        return end_lose(shard, end, lane.index, CODE_UNREACHABLE)
+        return end_drop(shard, end, lane.index, CODE_UNREACHABLE)
     account = &end.accounts[slot]
     # A sender within its cap never comes here; one frame of grace covers what was cut into two.
     if account.queued > account.cap + WIRE_BODY_MAX + WIRE_PREFIX:
         figure_add(&shard.stats.refused[<int>RESULT_BUDGET], 1)
-        return end_lose(shard, end, lane.index, CODE_BUSY)
+        return end_drop(shard, end, lane.index, CODE_BUSY)
     wire_put32(wire + 4, end.out_label)
     if owner != NULL:
         owner.refs += 1
@@ -165,7 +170,7 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
     if answer != RESULT_OK:
         if owner != NULL:
             owner.refs -= 1
-        return end_lose(shard, end, lane.index, CODE_BUSY)
+        return end_drop(shard, end, lane.index, CODE_BUSY)
     figure_add(&shard.stats.count[COUNT_FRAMES_FORWARDED], 1)
     return RESULT_OK
 
@@ -180,6 +185,19 @@ cdef Result relay_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) 
     return end_lose(shard, end, lane.index, code)
 
 
+cdef void relay_lane_down(Shard* shard, Lane* lane) noexcept nogil:
+    cdef uint32_t at = 0
+    cdef uint32_t i
+    cdef Path* path
+    while True:
+        path = <Path*>map_next(&shard.paths, &at)
+        if path == NULL:
+            return
+        for i in range(2):
+            if path.ends[i].out_link == lane.link.number and lane.index / shard.workers < path.ends[i].slots:
+                end_lose(shard, &path.ends[i], lane.index, CODE_UNREACHABLE)
+
+
 cdef void relay_cut(Shard* shard, Lane* lane, uint32_t waits_in, uint32_t first) noexcept nogil:
     cdef uint32_t i
     cdef Account* account
@@ -187,5 +205,5 @@ cdef void relay_cut(Shard* shard, Lane* lane, uint32_t waits_in, uint32_t first)
     for i in range(first, lane.pending[waits_in].count):
         account = queue_at(&lane.pending[waits_in], i).account
         if account != NULL:
-            end_lose(shard, <PathEnd*>account.owner, lane.index, CODE_BUSY)
+            end_drop(shard, <PathEnd*>account.owner, lane.index, CODE_BUSY)
     queue_cut(&lane.pending[waits_in], &shard.pool, first)

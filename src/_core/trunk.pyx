@@ -9,18 +9,18 @@ from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.frame cimport Frame, frame_is_lane
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
-    GAUGE_RECEIVED_BYTES, GAUGE_SENT_BYTES, LANE_CLASSES, LANE_CLOSED, Lane, Link, Shard, gauge_at, lane_dirty,
-    lane_fill, lane_is_up, lane_keep, lane_next, lane_pace, lane_say, lane_sent, lane_start, lane_stop, lane_take,
-    lane_tick, link_find, link_remove, shard_event,
+    GAUGE_RECEIVED_BYTES, GAUGE_SENT_BYTES, LANE_CLASSES, LANE_CLOSED, LANE_UNREAD, Lane, Link, Shard, gauge_at,
+    lane_dirty, lane_fill, lane_is_up, lane_keep, lane_next, lane_pace, lane_say, lane_sent, lane_start, lane_stop,
+    lane_take, lane_tick, link_find, link_remove, shard_event,
 )
 from pcgrelay._core.linux cimport (
     EAGAIN, EINTR, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, IPPROTO_TCP,
-    MSG_NOSIGNAL, TCP_NODELAY, TCP_NOTSENT_LOWAT, close, errno, msghdr, readv, sendmsg, setsockopt,
+    MSG_NOSIGNAL, TCP_NODELAY, TCP_NOTSENT_LOWAT, TCP_USER_TIMEOUT, close, errno, msghdr, readv, sendmsg, setsockopt,
 )
 from pcgrelay._core.mailbox cimport EVENT_LANE_DOWN, Event, Order
 from pcgrelay._core.port cimport port_deliver
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
-from pcgrelay._core.relay cimport relay_cut, relay_frame, relay_lost
+from pcgrelay._core.relay cimport relay_cut, relay_frame, relay_lane_down, relay_lost
 from pcgrelay._core.result cimport (
     RESULT_CONFIRM_TIMEOUT, RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK,
     RESULT_PEER_CLOSED, RESULT_REPLACED, RESULT_SILENT, RESULT_SOCKET, Result, result_place,
@@ -131,6 +131,7 @@ cdef Result lane_feed(Worker* self, Lane* lane, uint64_t part, uint8_t* p, uint6
     cdef Frame frame
     cdef Buf* buf
     cdef uint64_t used = 0
+    cdef bint scarce
     cdef Result answer
     while lane.partial != NULL:
         buf = lane.partial
@@ -155,7 +156,12 @@ cdef Result lane_feed(Worker* self, Lane* lane, uint64_t part, uint8_t* p, uint6
         if answer != RESULT_OK:
             return answer
         lane.partial = NULL
-        answer = take_frame(self, lane, &frame, buf_data(buf), buf)
+        # It may lie in the reserve, which is for what passes through: a reader that stands still may not keep it. Its
+        # stream copies what it can pay for, or ends.
+        scarce = self.role == WORKER_EDGE and self.shard.pool.used > self.shard.pool.limit
+        answer = take_frame(self, lane, &frame, buf_data(buf), NULL if scarce else buf)
+        if scarce:
+            port_deliver(self)
         buf_drop(&self.shard.pool, buf)
         if answer != RESULT_OK:
             return answer
@@ -241,6 +247,8 @@ cdef void trunk_end(Worker* self, Lane* lane, Result reason, uint32_t code) noex
         lane.link.lanes[lane.index] = NULL
         if self.role == WORKER_EDGE:
             session_lane_down(shard, lane, code)
+        else:
+            relay_lane_down(shard, lane)
     lane_stop(shard, lane)
     close(lane.handle.fd)
     lane.handle.fd = -1
@@ -352,12 +360,15 @@ cdef void trunk_add(Worker* self, Order* order) noexcept nogil:
     cdef Lane* lane = NULL
     cdef Event* event
     cdef int one = 1
+    # Who sends but no longer reads is never silent, and its windows would hold what waits for it for ever.
+    cdef int unread_ms = <int>(LANE_UNREAD * shard.probe_us / 1000)
     if link != NULL and order.b < link.lane_count:
         lane = lane_start(shard, link, order.fd, <uint16_t>order.b, <uint32_t>order.c, order.secret)
     OPENSSL_cleanse(order.secret, 32)
     if lane != NULL:
         setsockopt(order.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
         set_lowat(lane)
+        setsockopt(order.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unread_ms, sizeof(unread_ms))
         lane.next = shard.lanes
         if lane.next != NULL:
             lane.next.prev = lane

@@ -131,6 +131,7 @@ class Plane:
             role=int(node.role),
             handshake_deadline_ms=policy.handshake_deadline_ms,
             **_limits(policy),
+            probe_interval_ms=policy.probe_interval_ms,
         )
         self.record_version = int(native.RECORD_VERSION)
         self.record_least = int(native.RECORD_LEAST)
@@ -355,6 +356,9 @@ class Plane:
 
     def drain(self) -> None:
         self._called(self._core.drain)
+
+    def probe_every(self, milliseconds: int) -> None:
+        self._called(self._core.probe_every, milliseconds)
 
     def streams(self) -> int:
         return int(self._core.streams())

@@ -315,6 +315,9 @@ class Core:
     def drain(self) -> None:
         self.is_draining = True
 
+    def probe_every(self, milliseconds: int) -> None:
+        self.options["probe_interval_ms"] = milliseconds
+
     def streams(self) -> int:
         return self.streams_open
 

@@ -8,6 +8,8 @@ import json
 import os
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -179,6 +181,49 @@ def test_a_closed_sink_stops_nothing() -> None:
     log = Log("info", sink)
     log.say(records.EventsLost(count=1))
     assert log.lost_total == 1
+
+
+def test_what_a_sink_did_not_take_is_told_once_it_takes_again() -> None:
+    class Full(io.StringIO):
+        is_full = False
+
+        def write(self, text: str) -> int:
+            if self.is_full:
+                raise OSError
+            return super().write(text)
+
+    sink = Full()
+    log = Log("info", sink)
+    sink.is_full = True
+    for _ in range(3):
+        log.say(records.EventsLost(count=1))
+    assert (log.lost_total, log.is_failing) == (3, True)
+    sink.is_full = False
+    log.say(records.EventsLost(count=2))
+    assert (log.lost_total, log.is_failing) == (3, False)
+    lines = [json.loads(line) for line in sink.getvalue().splitlines()]
+    assert [(line["event"], line["count"]) for line in lines] == [("log.lost", 3), ("events.lost", 2)]
+
+
+def test_standard_error_that_nobody_reads_is_not_waited_for() -> None:
+    """A pipe that is full: lines are lost, none is torn, and the process goes on to its end."""
+    program = """
+from pcgrelay.audit.log import Log
+from pcgrelay.audit.record import EventsLost
+log = Log("info")
+for count in range(5_000):
+    log.say(EventsLost(count=count))
+print(log.lost_total)
+"""
+    reading, writing = os.pipe()
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=writing, text=True, check=True, timeout=20
+    )
+    os.close(writing)
+    with open(reading, encoding="utf-8") as pipe:
+        written = [json.loads(line)["count"] for line in pipe]
+    assert written == list(range(len(written)))
+    assert int(done.stdout) == 5_000 - len(written) > 0
 
 
 def test_throttle() -> None:

@@ -173,8 +173,8 @@ def test_paths(path: tuple[str, ...], sender: NodeId, reason: str | None) -> Non
     assert c.path_refusal(path, EDGE.uri, sender.uri, R3.uri) == reason
 
 
-def known(sequence: int = 1, path: tuple[str, ...] = (), edge: NodeId = EDGE, not_after: int = NOW + 9) -> c.Known:
-    return c.Known(c.Signed(b"", b"", ()), edge, sequence, not_after, OFFERS, path)
+def known(sequence: int = 1, path: tuple[str, ...] = (), edge: NodeId = EDGE, lives_until_ms: int = 9) -> c.Known:
+    return c.Known(c.Signed(b"", b"", ()), edge, sequence, lives_until_ms, OFFERS, path)
 
 
 def test_the_shortest_path_is_best_and_the_newest_content_holds() -> None:
@@ -203,9 +203,9 @@ def test_what_a_link_said_goes_with_it() -> None:
 
 def test_entries_run_out() -> None:
     table = c.Catalogue()
-    table.put(1, known(not_after=NOW + 5))
-    assert table.expire(NOW + 5) == []
-    assert table.expire(NOW + 6) == [EDGE]
+    table.put(1, known(lives_until_ms=5))
+    assert table.expire(5) == []
+    assert table.expire(6) == [EDGE]
     assert list(table.edges()) == []
 
 

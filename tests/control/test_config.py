@@ -248,6 +248,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "policy.renewal_interval_s": [0, 43_201],
     "policy.renewal_age_s": [1, 7_199, 86_401],
     "policy.path_wait_ms": [0, 3_600_001],
+    "policy.probe_interval_ms": [0, 74, 5_001],
     "listen.address": BAD_ADDRESSES,
     "listen.bearer": BAD_NAMES,
     "link.peer": ["", "relay-1", "relay-1.", ".hub.example", "Relay.hub.example", "kent-1.kent.police.example"],

@@ -60,6 +60,7 @@ def read(text: str) -> Config:
         ("info", "debug", "log.level changed"),
         ("[log]", '[[import]]\nservice = "a@b"\nlisten = "127.0.0.1:1"\n[log]', "import a@b added"),
         ("[policy]", '[policy]\npost_quantum = "preferred"', "policy.post_quantum changed"),
+        ("[policy]", "[policy]\nprobe_interval_ms = 75", "policy.probe_interval_ms changed"),
         ("workers = 1", "workers = 1\nlanes = 2", "node.lanes changed"),
     ],
 )
@@ -284,6 +285,13 @@ async def test_a_refused_reload_changes_nothing(pair: Pair, spoil: Callable[[str
     assert kent.core.published is published
     assert not kent.node.configuration.successful
     assert kent.lines("config.refused")[0]["reason"] == answer.reason
+
+
+async def test_another_probe_interval_reaches_the_lanes_that_are_up(pair: Pair) -> None:
+    assert pair.kent.core.options["probe_interval_ms"] == 500
+    assert (await pair.reload(pair.kent, **pair.kent_tables(policy={"probe_interval_ms": 75}))).ok
+    assert pair.kent.core.options["probe_interval_ms"] == 75
+    assert pair.met.core.options["probe_interval_ms"] == 500
 
 
 async def test_a_reload_while_it_drains_opens_no_door(pair: Pair) -> None:

@@ -55,6 +55,19 @@ def test_a_lane_is_lost_and_opened_again(relays: int, link: int) -> None:
         assert across.near.core.counters()["resumes_total"] + across.far.core.counters()["resumes_total"] > 0
 
 
+def test_who_says_nothing_hears_that_the_far_end_of_its_way_is_lost() -> None:
+    """It sends no frame that a relay could answer, and what it waits for will never come."""
+    over = threading.Event()
+    with server(lambda connection: over.wait(20)) as target, Across(relays=1) as across:
+        with client(across.serve(target)):
+            until(lambda: across.far.core.streams() == 1)
+            dropped = across.relays[0].core.counters()["frames_dropped_total"]
+            across.relays[0].core.link_close(across.links[-1], 0)
+            assert across.near.wait_kind(native.EVENT_SESSION_STALLED)[1] == across.session
+            assert across.relays[0].core.counters()["frames_dropped_total"] == dropped
+        over.set()
+
+
 def test_a_link_is_closed_and_another_takes_its_place() -> None:
     with server(echo) as target, Across(relays=0) as across:
         flowing = Flowing(across.serve(target), pattern(16 * MEGABYTE))

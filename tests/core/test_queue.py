@@ -90,6 +90,24 @@ def test_a_settled_queue_needs_no_more_memory() -> None:
     assert pool.used == used
 
 
+def test_what_is_settled_later_fills_what_was_settled_before() -> None:
+    """A reader that stands still gets its bytes turn by turn; they take the room of what they are, not of each turn."""
+    pool = Pool(1 << 20)
+    queue = Queue(pool)
+    queue.borrow(bytearray(b"x" * 5_000))
+    assert queue.settle() is None
+    used = pool.used
+    for number in range(2):
+        queue.borrow(bytearray(bytes([number]) * 5_000))
+        assert queue.settle() is None
+    assert pool.used == used
+    queue.borrow(bytearray(b"y" * 5_000))
+    assert queue.settle() is None
+    assert pool.used > used
+    queue.sent(20_000)
+    assert pool.used < used
+
+
 def test_it_says_from_where_on_there_was_no_memory() -> None:
     pool = Pool(80_000, 100_000)
     queue = Queue(pool)

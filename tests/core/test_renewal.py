@@ -189,7 +189,7 @@ def test_secrets_of_renewals_are_forgotten(realm: Realm) -> None:
 
 
 def is_there(what: str, present: int) -> bool:
-    """Whether a secret is in memory. A block that the search read may hold the needle once more, so the least counts."""
+    """Whether a secret is in memory. What the search read may hold the needle once more, so the least counts."""
     return min(digest_found(what.encode()) for _ in range(3)) >= present
 
 

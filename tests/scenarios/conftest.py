@@ -25,6 +25,14 @@ def started(factory: pytest.TempPathFactory, topology: str) -> Iterator[Line]:
         yield made
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("how long the scenarios of bad days go on")
+    group.addoption("--kills", type=int, default=3, help="how often a relay is killed under streams")
+    group.addoption("--saturated", type=float, default=4.0, help="seconds without a free processor")
+    group.addoption("--chaos", type=float, default=30.0, help="seconds of chaos")
+    group.addoption("--chaos-seed", type=int, default=1, help="what happens in the chaos")
+
+
 @pytest.fixture(scope="session", params=TOPOLOGIES)
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     """Every topology in turn, with all services of the Met's edge ready."""

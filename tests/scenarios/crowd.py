@@ -7,18 +7,21 @@ a line when its connections are there, waits for a line on standard input, and p
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 import uvloop
 
 PIECE = 4_096
+STREAMS_MOST = 1_000
+PACE_S = 0.03  # between two pieces of a stream, so that it lasts
 
 
 async def serve(host: str, port: int) -> None:
@@ -101,6 +104,54 @@ async def short(host: str, port: int, count: int, at_once: int) -> dict[str, Any
     return {"wrong": wrong, "seconds": time.monotonic() - begun}
 
 
+def body(size: int) -> bytes:
+    """Bytes of which each stream has its own part."""
+    return hashlib.shake_128(b"crowd").digest(size + STREAMS_MOST)
+
+
+async def give(host: str, port: int, size: int) -> None:
+    """Send so many bytes to whoever asks, by the number that it sends, until standard input ends."""
+    whole = memoryview(body(size))
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = int.from_bytes(await reader.readexactly(4), "big")
+        with suppress(OSError):
+            for at in range(number, number + size, 65_536):
+                writer.write(whole[at : min(at + 65_536, number + size)])
+                await writer.drain()
+                await asyncio.sleep(PACE_S)
+            writer.write_eof()
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, host, port, backlog=4_096)
+    print("ready", flush=True)
+    async with server:
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    sys.stdout.write("{}\n")
+
+
+async def take(host: str, port: int, count: int, size: int) -> dict[str, Any]:
+    """Take so many streams of so many bytes at once; answer how many were not what they should be."""
+    whole = memoryview(body(size))
+    print("ready", flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+
+    async def one(number: int) -> bool:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(number.to_bytes(4, "big"))
+        came = hashlib.sha256()
+        while data := await reader.read(1 << 18):
+            came.update(data)
+        writer.close()
+        return came.digest() != hashlib.sha256(whole[number : number + size]).digest()
+
+    begun = time.monotonic()
+    ends = await asyncio.gather(*(one(number) for number in range(count)), return_exceptions=True)
+    wrong = sum(end is not False for end in ends)
+    return {"wrong": wrong, "seconds": time.monotonic() - begun}
+
+
 class Crowd:
     """A crowd in its process, from the side of the test."""
 
@@ -123,7 +174,21 @@ class Crowd:
 
     def go(self) -> dict[str, Any]:
         """Let it do its work; answer what it found."""
-        out, _ = self._process.communicate("go\n", timeout=60)
+        self.begin()
+        return self.found()
+
+    def begin(self) -> None:
+        """Let it do its work."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+
+    def is_done(self) -> bool:
+        return self._process.poll() is not None
+
+    def found(self, seconds: float = 60) -> dict[str, Any]:
+        """Wait until it is done; answer what it found."""
+        out, _ = self._process.communicate(timeout=seconds)
         assert self._process.returncode == 0
         found: dict[str, Any] = json.loads(out)
         return found
@@ -131,7 +196,7 @@ class Crowd:
 
 if __name__ == "__main__":
     task, address, *numbers = sys.argv[1], (sys.argv[2], int(sys.argv[3])), *map(int, sys.argv[4:])
-    work = {"serve": serve, "mixed": mixed, "short": short}[task]
+    work = {"serve": serve, "mixed": mixed, "short": short, "give": give, "take": take}[task]
     answer = uvloop.run(work(*address, *numbers))
     if answer is not None:
         print(json.dumps(answer))

@@ -111,6 +111,8 @@ class Node:
         self.admin = config.with_suffix(".sock")
         self.process: subprocess.Popen[bytes] | Heir | None = None
         self.output = ""  # what it has said on standard output since it was started
+        self.prefix: tuple[str | Path, ...] = ()  # what runs the command, if it does not run by itself
+        self.environment: dict[str, str] = {}
         self._starts = 0
 
     def __repr__(self) -> str:
@@ -138,11 +140,11 @@ class Node:
         self.output = ""
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [PCGRELAY, "run", "-c", self.config, *arguments],
+                [*self.prefix, PCGRELAY, "run", "-c", self.config, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self.environment},
             )
 
     def await_ready(self, seconds: float = START_S) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Self
 
 import pytest
 from battle import POLICY, Battle, battle_begun
@@ -27,6 +29,8 @@ FIRST_S = 5.0
 HANDSHAKE_S = float(POLICY["handshake_deadline_ms"]) / 1_000
 SLACK_S = 2.0
 CROWD = 1_000
+FLOODERS = 4
+HANDSHAKES = 500
 MIB = 1 << 20
 
 
@@ -235,6 +239,57 @@ async def test_silent_connections_of_one_source(battle: Battle, victim: str) -> 
         assert node.descriptors - descriptors <= each + 4
         await came_in(battle, victim, SLACK_S)
         assert len(crowd) == 300
+
+
+class Flood:
+    """Strangers that begin one handshake after another, take the answer, and hang up."""
+
+    def __init__(self, hello: bytes, port: int, threads: int) -> None:
+        self.begun = 0
+        self._hello, self._port = hello, port
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(threads)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(5)
+
+    def _run(self, number: int) -> None:
+        while not self._stopping.is_set():
+            with socket.socket() as sock, suppress(OSError):
+                sock.settimeout(2)
+                sock.bind((f"127.0.6.{number + 1}", 0))
+                sock.connect((HOST, self._port))
+                sock.sendall(self._hello)
+                self.begun += bool(sock.recv(1))
+
+
+async def test_a_flood_of_handshakes(battle: Battle, victim: str, figure: Callable[[str], None]) -> None:
+    """Each costs a key exchange and a signature. What flows does not wait for that, and a good peer comes in."""
+    node, hello = battle.node(victim), client_hello(battle)
+    before, memory, descriptors = counts(node), node.memory, node.descriptors
+    battle.witness.worst_s = 0.0
+    with Flood(hello, battle.ports[victim], FLOODERS) as flood:
+        began = time.monotonic()
+        await came_in(battle, victim, 5.0)
+        in_s = time.monotonic() - began
+        await asyncio.to_thread(until, lambda: flood.begun >= HANDSHAKES, 20, "so many were begun")
+        rate = flood.begun / (time.monotonic() - began)
+        battle.witness.check()
+    assert node.memory.rss_bytes - memory.rss_bytes < 20 * MIB
+    assert battle.witness.worst_s < 0.5
+    await asyncio.to_thread(await_more, node, "closed", before, HANDSHAKES // 2)
+    await asyncio.to_thread(until, lambda: node.descriptors <= descriptors + 2, 5, "descriptors are as before")
+    figure(
+        f"{rate:.0f} handshakes begun a second: what flows waits {battle.witness.worst_s * 1000:.0f} ms at most, "
+        f"a good peer is in after {in_s:.1f} s"
+    )
 
 
 def refused_in_all(node: object, before: dict[str, float]) -> float:

@@ -59,6 +59,17 @@ def test_the_operations_name_tests_that_are_there() -> None:
         assert (ROOT / path).is_file(), path
 
 
+def test_each_bad_day_names_the_scenario_that_proves_it() -> None:
+    section = (DOCS / "operations.md").read_text().partition("## Bad days\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in re.findall(r"^\|.*\|$", section, re.M)[2:]]
+    assert len(rows) > 20
+    scenarios = ROOT / "tests" / "scenarios"
+    for what, happens, _seen, scenario in rows:
+        assert what, happens
+        name = scenario.strip("`")
+        assert scenario == "the same" or (scenarios / f"test_{name}.py").is_file(), scenario
+
+
 def test_the_operations_name_every_event() -> None:
     named = words(DOCS / "operations.md")
     events = {kind.EVENT for kind in vars(record).values() if isinstance(kind, type) and hasattr(kind, "EVENT")}

@@ -151,6 +151,8 @@ class Core(Crew):
         """Soft limits of a key from now on; 0, or more than that of the protocol: that of the protocol."""
     def drain(self) -> None:
         """Stop accepting: listeners are closed, OPEN is answered RESET(DRAINING). Streams that run go on."""
+    def probe_every(self, milliseconds: int) -> None:
+        """Probe lanes that often from now on, and count silence anew."""
 
     # -- facts
     def streams(self) -> int:

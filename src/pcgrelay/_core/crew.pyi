@@ -12,6 +12,7 @@ class Crew:
 
     workers: number of data-plane threads, 1 to 64. memory_bytes: budget of all buffers together.
     Threads run from `start` to `stop`; `stop` joins them and may be called twice.
+    keepalive_s: a connection of an application that is silent for so long is asked by TCP whether it still lives.
     """
 
     def __init__(
@@ -24,6 +25,7 @@ class Crew:
         handshake_deadline_ms: int = 10_000,
         wait_ms: int = 5_000,
         linger_ms: int = 60_000,
+        keepalive_s: int = 60,
         rekey_frames: int = 0,
         rekey_bytes: int = 0,
         rekey_ms: int = 0,

@@ -61,6 +61,7 @@ def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
     services = [({"service": service.name, "direction": service.direction}, service) for service in status.services]
     family("service_up", "gauge", "Whether it is ready.", [(at, service.state == "ready") for at, service in services])
     family("refused_total", "counter", "Refusals.", [({"reason": why}, n) for why, n in status.refusals.items()])
+    family("log_lines_lost_total", "counter", "Lines that the log could not write.", [({}, status.log.lost_total)])
     memory = status.memory
     family("memory_used_bytes", "gauge", "Memory of the data plane in use.", [({}, memory.used_bytes)])
     family("memory_budget_bytes", "gauge", "Memory that the data plane may use.", [({}, memory.budget_bytes)])

@@ -114,6 +114,13 @@ class MemoryStatus(Struct, frozen=True, kw_only=True):
     high_water_bytes: int = 0
 
 
+class LogStatus(Struct, frozen=True, kw_only=True):
+    """Lines that the log could not write."""
+
+    lost_total: int = 0
+    failing: bool = False  # the last one was lost
+
+
 class WorkerStatus(Struct, frozen=True, kw_only=True):
     """One thread of the data plane."""
 
@@ -134,6 +141,7 @@ class Status(Struct, frozen=True, kw_only=True):
     streams: StreamStatus = StreamStatus()
     memory: MemoryStatus = MemoryStatus()
     workers: tuple[WorkerStatus, ...] = ()
+    log: LogStatus = LogStatus()
     configuration: ConfigurationStatus = ConfigurationStatus()
     refusals: dict[str, int] = {}  # peers, streams and frames that were refused, by reason
 
@@ -143,6 +151,8 @@ def troubles(status: Status) -> list[str]:
     found = []
     if not status.configuration.successful:
         found.append(f"The last reload was refused: {status.configuration.reason}")
+    if status.log.failing:
+        found.append("The log cannot be written; look at its disk, or at who reads it.")
     if not status.links:
         found.append("No neighbour is linked.")
     for link in status.links:

@@ -1,15 +1,22 @@
-"""Records as JSON lines on standard error, one write for each."""
+"""Records as JSON lines on standard error, one write for each.
+
+A sink that does not take a line (a full disk, a reader that is gone or stuck) loses it: it is counted, and once lines
+are taken again the log itself says how many are missing. Nothing here waits.
+"""
 
 from __future__ import annotations
 
-import sys
+import os
+import select
 from datetime import datetime
 from typing import TextIO
 
 import msgspec
 
-from pcgrelay.audit.record import LEVELS, Record
+from pcgrelay.audit.record import LEVELS, LogLost, Record
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
+
+STANDARD_ERROR = 2
 
 _encoder = msgspec.json.Encoder()
 
@@ -26,14 +33,39 @@ def line_of(record: Record, now: datetime) -> str:
     return (text if fields == b"{}" else text[:-1] + b"," + fields[1:]).decode()
 
 
+class StandardError:
+    """Standard error without a buffer, in which a line that could not be written would stay and tear the next one."""
+
+    def __init__(self) -> None:
+        self._torn = False  # the last write ended within a line
+        self._ready = select.poll()
+        self._ready.register(STANDARD_ERROR, select.POLLOUT)
+
+    def write(self, text: str) -> None:
+        """Write a line whole, or raise OSError."""
+        # A pipe that says so takes a line without a wait; a file always does.
+        if not self._ready.poll(0):
+            raise BlockingIOError
+        data = ("\n" if self._torn else "").encode() + text.encode()
+        written = os.write(STANDARD_ERROR, data)
+        if written < len(data):
+            self._torn = written > 0 or self._torn
+            raise OSError
+        self._torn = False
+
+    def flush(self) -> None:
+        """Nothing is ever kept back."""
+
+
 class Log:
     """Where records go. A sink that no longer takes them is left alone: the log never stops the node."""
 
     def __init__(self, level: str = "info", sink: TextIO | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
         self._least = LEVELS.index(level)
-        self._sink = sink
+        self._sink: TextIO | StandardError = sink or StandardError()
         self._clock = clock
         self.lost_total = 0
+        self._told_total = 0  # of these, how many the log itself has told of
 
     def set_level(self, level: str) -> None:
         """Leave out what is below this level from now on."""
@@ -44,7 +76,18 @@ class Log:
         if LEVELS.index(record.LEVEL) < self._least:
             return
         try:
-            (self._sink or sys.stderr).write(line_of(record, self._clock.wall()) + "\n")
-            (self._sink or sys.stderr).flush()
+            if self.is_failing:
+                self._write(LogLost(count=self.lost_total - self._told_total))
+                self._told_total = self.lost_total
+            self._write(record)
         except (OSError, ValueError):
             self.lost_total += 1
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last line was lost."""
+        return self.lost_total > self._told_total
+
+    def _write(self, record: Record) -> None:
+        self._sink.write(line_of(record, self._clock.wall()) + "\n")
+        self._sink.flush()

@@ -42,6 +42,12 @@ class NodeStopped(Record, frozen=True, kw_only=True):
     streams: int  # that were still open
 
 
+class LogLost(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar[str] = "log.lost"
+    LEVEL: ClassVar[str] = "error"
+    count: int
+
+
 class LinkUp(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "link.up"
     link: int

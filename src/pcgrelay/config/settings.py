@@ -45,6 +45,7 @@ class PolicySettings(Struct, frozen=True, kw_only=True):
     renewal_interval_s: int
     renewal_age_s: int  # hard: what was not renewed for so long ends
     path_wait_ms: int
+    probe_interval_ms: int = 500  # of lanes; one that is silent for four of them is dead
 
     def admits(self, organisation: str) -> bool:
         """Whether a node of that organisation may link to this one."""

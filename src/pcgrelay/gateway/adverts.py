@@ -68,7 +68,7 @@ class Adverts:
         self._offers: tuple[Offer, ...] = ()
         self._own: Signed | None = None
         self._own_sequence = 0
-        self._renew_s = 0
+        self._renew_ms = 0
         self._told: dict[tuple[int, NodeId], tuple[int, tuple[str, ...]]] = {}
         self._throttle = Throttle(LINE_INTERVAL_MS)
         self._proofs: dict[int, Allowance] = {}  # by link
@@ -94,6 +94,7 @@ class Adverts:
                 signature=known.signed.signature,
                 chain=known.signed.chain,
                 path=known.path,
+                lives_until_ms=known.lives_until_ms,
             )
             for edge in self.catalogue.edges()
             for link, known in self.catalogue.ways(edge).items()
@@ -101,15 +102,15 @@ class Adverts:
 
     def inherit(self, estates: Sequence[EntryEstate]) -> None:
         """Know what the process before this one had proved; `reload` judges it by the trust of today."""
+        now_s = int(self._clock.wall().timestamp())
         for each in estates:
             signed = Signed(each.entry, each.signature, each.chain)
             # What has run out meanwhile is as good as not said.
             with suppress(EntryRefused):
-                entry = entry_read(signed, self._now_s())
+                entry = entry_read(signed, now_s)
                 edge = NodeId.from_uri(entry.edge)
-                self.catalogue.put(
-                    each.link, Known(signed, edge, entry.sequence, entry.not_after, entry.offers, each.path)
-                )
+                lives_ms = each.lives_until_ms or self._clock.monotonic_ms() + (entry.not_after - now_s) * 1000
+                self.catalogue.put(each.link, Known(signed, edge, entry.sequence, lives_ms, entry.offers, each.path))
 
     def reload(self) -> None:
         """Trust or members have changed: judge what is known anew, sign anew, and tell each neighbour what it may know.
@@ -205,17 +206,18 @@ class Adverts:
 
     def tick(self) -> None:
         """Forget what has run out, and renew the own entry at half of its life."""
-        now_s = self._now_s()
-        expired = self.catalogue.expire(now_s)
+        now_ms = self._clock.monotonic_ms()
+        expired = self.catalogue.expire(now_ms)
         for edge in expired:
             self._tell_all(edge)
         if expired:
             self._changed()
-        if self._own is not None and now_s >= self._renew_s:
+        if self._own is not None and now_ms >= self._renew_ms:
             self.offer(self._offers)
 
     def _proved(self, link: Link, signed: Signed, path: tuple[str, ...]) -> Known:
-        entry = entry_read(signed, self._now_s())
+        now_s = int(self._clock.wall().timestamp())
+        entry = entry_read(signed, now_s)
         if word := path_refusal(path, entry.edge, link.peer.uri, self._me.uri):
             raise EntryRefused(word)
         try:
@@ -229,7 +231,8 @@ class Adverts:
         if newest is None or newest.signed != signed:
             self._proof_spent(link)
             entry_proved(signed, entry, lambda chain: self._presence.chain_refusal(list(chain)), self._identity)
-        return Known(signed, edge, entry.sequence, entry.not_after, entry.offers, path)
+        lives_until_ms = self._clock.monotonic_ms() + (entry.not_after - now_s) * 1000
+        return Known(signed, edge, entry.sequence, lives_until_ms, entry.offers, path)
 
     def _proof_spent(self, link: Link) -> None:
         """A proof is dear. Beyond what a neighbour may cause, it is dropped unseen."""
@@ -262,7 +265,7 @@ class Adverts:
         now = self._clock.wall()
         now_s = int(now.timestamp())
         self._own_sequence = max(self._own_sequence + 1, int(now.timestamp() * 1000))
-        self._renew_s = now_s + LIFE_S // 2
+        self._renew_ms = self._clock.monotonic_ms() + LIFE_S * 1000 // 2
         self._own = entry_signed(
             self._me,
             self._offers,
@@ -311,6 +314,3 @@ class Adverts:
         suppressed = self._throttle.admit(f"{link.number} {reason}", self._clock.monotonic_ms())
         if suppressed is not None:
             self._say(EntryRefusedRecord(peer=link.peer.dotted, edge="", reason=reason, suppressed=suppressed))
-
-    def _now_s(self) -> int:
-        return int(self._clock.wall().timestamp())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pcgrelay import __version__
 from pcgrelay.admin.status import (
     LinkStatus,
+    LogStatus,
     MemoryStatus,
     NodeStatus,
     RouteStatus,
@@ -55,6 +56,7 @@ def node_status(node: Node) -> Status:
             high_water_bytes=memory.get("high_water_bytes", 0),
         ),
         workers=tuple(WorkerStatus(index=index, **figures) for index, figures in enumerate(node.plane.per_worker())),
+        log=LogStatus(lost_total=node.log.lost_total, failing=node.log.is_failing),
         configuration=node.configuration,
         refusals=node.refusals(),
     )

@@ -122,7 +122,9 @@ class Handover:
         """In one go: the loop does nothing else meanwhile, so nothing changes what was written."""
         node = self._node
         began_ms = node.clock.monotonic_ms()
-        deadline = time.monotonic() + FROZEN_S
+        # Neighbours that look as often as this node does give a lane up after four such intervals.
+        probe_s = node.config.policy.probe_interval_ms / 1000
+        deadline = time.monotonic() + min(FROZEN_S, 3 * probe_s)
         memory: mmap.mmap | None = None
         descriptor = -1
         try:

@@ -55,6 +55,7 @@ class Node(ABC):
         self.config = config
         self.plane = plane
         self.clock = clock
+        self.log = log
         self.say = log.say
         self.presence = Presence(config)
         self.neighbours = Neighbours(self.presence, plane, self, log.say, clock)
@@ -110,12 +111,15 @@ class Node(ABC):
 
     def take(self, fresh: Presence, opened: Opened) -> None:
         """Be as a new configuration says, with what was opened for it. What it no longer allows ends."""
+        probes_change = self.config.policy.probe_interval_ms != fresh.config.policy.probe_interval_ms
         judged = self.config.policy != fresh.config.policy or self.presence.credentials.differ(fresh.credentials)
         self.config = fresh.config
         self.presence.take(fresh)
         policy = fresh.config.policy
         self._half_open.bound(policy.half_open_total, policy.half_open_per_source)
         self.plane.limits(policy)
+        if probes_change:
+            self.plane.probe_every(policy.probe_interval_ms)
         self._take_listeners(opened)
         self.neighbours.reload()
         if judged:

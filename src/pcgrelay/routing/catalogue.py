@@ -78,7 +78,7 @@ class Known:
     signed: Signed
     edge: NodeId
     sequence: int
-    not_after: int
+    lives_until_ms: int  # on the monotonic clock: what was good when it came does not die of a clock that jumps
     offers: tuple[Offer, ...]
     path: tuple[str, ...]  # identities of the relays, nearest to the edge first
 
@@ -193,11 +193,11 @@ class Catalogue:
         """Forget all that a link said; answers the edges that this touches."""
         return [edge for edge in list(self._edges) if self.withdraw(link, edge)]
 
-    def expire(self, now_s: int) -> list[NodeId]:
+    def expire(self, now_ms: int) -> list[NodeId]:
         """Forget what is past its time; answers the edges that this touches."""
         touched = []
         for edge, ways in list(self._edges.items()):
-            for link in [link for link, known in ways.items() if known.not_after < now_s]:
+            for link in [link for link, known in ways.items() if known.lives_until_ms < now_ms]:
                 self.withdraw(link, edge)
                 touched.append(edge)
         return touched
@@ -219,7 +219,7 @@ def passed_on(best: tuple[int, Known] | None, link: int, neighbour: NodeId, me: 
     source, known = best
     if source == link or known.edge == neighbour or neighbour.uri in known.path or len(known.path) >= RELAYS_MOST:
         return None
-    return Known(known.signed, known.edge, known.sequence, known.not_after, known.offers, (*known.path, me.uri))
+    return Known(known.signed, known.edge, known.sequence, known.lives_until_ms, known.offers, (*known.path, me.uri))
 
 
 def _sign(key: PrivateKeyTypes, data: bytes) -> bytes:

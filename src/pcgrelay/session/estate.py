@@ -109,6 +109,7 @@ class EntryEstate(Struct, frozen=True, kw_only=True):
     signature: bytes
     chain: tuple[bytes, ...]
     path: tuple[str, ...]
+    lives_until_ms: int = 0
 
 
 def chain_written(chain: Sequence[x509.Certificate]) -> tuple[bytes, ...]:

@@ -43,7 +43,7 @@ from pcgrelay.session.link import REFUSED_BY_PEER, Link, LinkObserver, LinkState
 from pcgrelay.session.messages import Code, Message, code_name
 from pcgrelay.session.presence import Presence
 from pcgrelay.session.renewal import Renewal, is_verdict
-from pcgrelay.session.sockets import connected
+from pcgrelay.session.sockets import Where, connected
 from pcgrelay.session.standing import Standing
 from pcgrelay.session.tls import HandshakeRefused
 
@@ -63,6 +63,7 @@ class Wanted:
     link: Link | None = None
     attempts: int = 0
     reason: str = ""
+    last: list[Where] = field(default_factory=list)  # where its name led
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
@@ -440,7 +441,7 @@ class Neighbours:
         while True:
             started = self._clock.monotonic_ms()
             try:
-                link = await self._dialled(wanted.settings)
+                link = await self._dialled(wanted.settings, wanted.last)
             except HandshakeRefused as refused:
                 if refused.shuts_out:
                     self._shut_out.add(wanted.settings.peer)
@@ -457,7 +458,7 @@ class Neighbours:
             wanted.attempts += 1
             await asyncio.sleep(backoff_ms(wanted.attempts) / 1000)
 
-    async def _dialled(self, settings: LinkSettings) -> Link | None:
+    async def _dialled(self, settings: LinkSettings, last: list[Where]) -> Link | None:
         presence = self._presence
         policy = presence.config.policy
 
@@ -465,7 +466,7 @@ class Neighbours:
             return link_refusal(policy, peer, settings.peer)
 
         async def connect() -> socket.socket:
-            return await connected(settings.address, policy.handshake_deadline_ms)
+            return await connected(settings.address, policy.handshake_deadline_ms, last)
 
         try:
             sock = await connect()

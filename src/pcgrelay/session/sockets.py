@@ -10,14 +10,18 @@ from pcgrelay.config import Address
 ADDRESSES_TRIED = 4
 # After this long without an acknowledgement the kernel gives a connection up; silence of a peer is found sooner.
 USER_TIMEOUT_MS = 20_000
+# Who knows where a name led last does not wait longer than this for a name service.
+LOOK_UP_AGAIN_MS = 1_000
+
+Where = tuple[int, tuple[str, int]]  # family and numeric address
 
 
-async def resolved(address: Address, deadline_ms: int) -> list[tuple[int, tuple[str, int]]]:
+async def resolved(address: Address, deadline_ms: int) -> list[Where]:
     """Family and numeric address of a name, in the resolver's order; OSError or TimeoutError if there is none."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(deadline_ms / 1000):
         found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    seen: list[tuple[int, tuple[str, int]]] = []
+    seen: list[Where] = []
     for family, _, _, _, where in found:
         entry = (int(family), (str(where[0]), int(where[1])))
         if entry not in seen:
@@ -25,11 +29,24 @@ async def resolved(address: Address, deadline_ms: int) -> list[tuple[int, tuple[
     return seen
 
 
-async def connected(address: Address, deadline_ms: int) -> socket.socket:
-    """A non-blocking TCP connection; tries some of the addresses of a name. OSError or TimeoutError if none answers."""
+async def _found(address: Address, deadline_ms: int, last: list[Where]) -> list[Where]:
+    """Where a name leads now, or where it led last if that cannot be told."""
+    try:
+        last[:] = await resolved(address, min(deadline_ms, LOOK_UP_AGAIN_MS) if last else deadline_ms)
+    except (OSError, TimeoutError):
+        if not last:
+            raise
+    return list(last)
+
+
+async def connected(address: Address, deadline_ms: int, last: list[Where]) -> socket.socket:
+    """A non-blocking TCP connection; tries some of the addresses of a name. OSError or TimeoutError if none answers.
+
+    last is where the name led when somebody could tell; it is kept up to date, and used while the name service is away.
+    """
     async with asyncio.timeout(deadline_ms / 1000):
         problem: OSError = OSError("the name has no address")
-        for family, where in (await resolved(address, deadline_ms))[:ADDRESSES_TRIED]:
+        for family, where in (await _found(address, deadline_ms, last))[:ADDRESSES_TRIED]:
             sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
             try:
                 await asyncio.get_running_loop().sock_connect(sock, where)

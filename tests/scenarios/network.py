@@ -1,0 +1,137 @@
+"""A network of the test's own: a namespace with nothing but loopback, in which packets can be dropped without a word.
+
+Whatever the thread starts inside the block lives in it: nodes, threads, sockets. It is gone with the last of them.
+Root is needed, as it is for the packets of any network.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from programs import run
+
+CLONE_NEWNET = 0x4000_0000
+RULES = """
+table inet faults {
+  chain arriving { type filter hook input priority 0; }
+}
+"""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Network:
+    """What packets meet on their way. Ports are those of listeners; both directions of their connections are meant."""
+
+    def __init__(self) -> None:
+        run("ip", "link", "set", "lo", "up")
+        self._nft(RULES)
+
+    def buffers(self, most_bytes: int) -> None:
+        """Bound what the kernel keeps for each connection and direction."""
+        for name in ("tcp_rmem", "tcp_wmem"):
+            Path(f"/proc/sys/net/ipv4/{name}").write_text(f"4096 {most_bytes} {most_bytes}\n")
+
+    @contextmanager
+    def cut(self, *ports: int) -> Iterator[None]:
+        """Drop all packets of these ports for as long as the block lasts: no FIN, no reset, no answer."""
+        self.drop(*ports)
+        try:
+            yield
+        finally:
+            self.mend()
+
+    def drop(self, *ports: int) -> None:
+        """Drop all packets of these ports from now on."""
+        self._rule(*(f"{way} {port} drop" for port in ports for way in ("tcp dport", "tcp sport")))
+
+    def drop_between(self, *ends: tuple[int, int]) -> None:
+        """Drop what these connections send and receive, named by their two ports."""
+        self._rule(*(f"tcp sport {a} tcp dport {b} drop" for near, far in ends for a, b in ((near, far), (far, near))))
+
+    def reset(self, near: int, far: int) -> None:
+        """End one connection by a reset at both ends."""
+        # The resets themselves must pass.
+        rule = "tcp flags & rst != rst reject with tcp reset"
+        self._rule(*(f"tcp sport {a} tcp dport {b} {rule}" for a, b in ((near, far), (far, near))))
+
+    def lose(self, of_a_thousand: int, *ports: int) -> None:
+        """Lose so many packets of a thousand, by chance."""
+        chance = f"numgen random mod 1000 < {of_a_thousand} drop"
+        self._rule(*(f"{way} {port} {chance}" for port in ports for way in ("tcp dport", "tcp sport")))
+
+    def mend(self) -> None:
+        """Drop nothing any more."""
+        self._nft("flush chain inet faults arriving\n")
+
+    def _rule(self, *rules: str) -> None:
+        self._nft("".join(f"add rule inet faults arriving {rule}\n" for rule in rules))
+
+    def _nft(self, text: str) -> None:
+        run("nft", "-f", "-", data=text.encode())
+
+
+@contextmanager
+def own_network() -> Iterator[Network]:
+    """Live in a fresh network until the end of the block."""
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _checked(_libc.unshare(CLONE_NEWNET))
+        try:
+            yield Network()
+        finally:
+            _checked(_libc.setns(before, CLONE_NEWNET))
+    finally:
+        os.close(before)
+
+
+def _checked(answer: int) -> None:
+    if answer:
+        error = ctypes.get_errno()
+        raise PermissionError(error, f"{os.strerror(error)}: scenarios with a network of their own run as root")
+
+
+def connections_of(pid: int, port: int) -> list[int]:
+    """Ports at this end of the process's connections to that port, in the order in which they were opened."""
+    # The kernel numbers sockets in the order in which they are made.
+    links = Path(f"/proc/{pid}/fd")
+    mine = {int(name[8:-1]) for each in links.iterdir() if (name := os.readlink(each)).startswith("socket:[")}
+    found = []
+    for line in Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if int(fields[9]) in mine and int(fields[2][-4:], 16) == port and _STATES[int(fields[3], 16)] == "ESTABLISHED":
+            found.append((int(fields[9]), int(fields[1][-4:], 16)))
+    return [local for _, local in sorted(found)]
+
+
+def tcp_states(port: int) -> list[str]:
+    """States of the TCP connections that have that port at either end, listeners left out."""
+    wanted = f"{port:04X}"
+    states = []
+    for name in ("tcp", "tcp6"):
+        for line in Path(f"/proc/thread-self/net/{name}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if wanted in (fields[1][-4:], fields[2][-4:]):
+                states.append(_STATES[int(fields[3], 16)])
+    return [state for state in states if state != "LISTEN"]
+
+
+_STATES = (
+    "",
+    "ESTABLISHED",
+    "SYN_SENT",
+    "SYN_RECV",
+    "FIN_WAIT1",
+    "FIN_WAIT2",
+    "TIME_WAIT",
+    "CLOSE",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "LISTEN",
+    "CLOSING",
+    "NEW_SYN_RECV",
+)

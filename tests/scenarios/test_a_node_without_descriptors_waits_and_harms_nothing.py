@@ -1,0 +1,133 @@
+"""A node that has no descriptor left: it does not spin, what runs goes on, and it takes new work as soon as it can."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import resource
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+from changes import Scene, scene
+from stage import HOST, KENT, Address, Node, until
+from wires import connected, read_exactly
+from witness import counts
+
+SPARE = 3
+FLOOD = 500  # fewer than the kernel keeps in its queue: what is beyond tries again by itself a second later
+WATCHED_S = 2.0
+CPU_MOST = 0.03
+RECOVERED_S = 1.0
+FLOOD_RECOVERED_S = 2.0  # the whole flood is served first; on a free machine this takes a tenth
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with scene(tmp_path_factory.mktemp("descriptors")) as found:
+        yield found
+
+
+@contextmanager
+def narrowed(node: Node, spare: int = SPARE) -> Iterator[None]:
+    """Leave the node only so many descriptors more than it has."""
+    before = resource.prlimit(node.pid, resource.RLIMIT_NOFILE)
+    # The limit is one of numbers, and there are gaps among those in use.
+    used = {int(name) for name in os.listdir(f"/proc/{node.pid}/fd")}
+    free = (number for number in itertools.count() if number not in used)
+    limit = next(itertools.islice(free, spare, None))
+    resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(node.pid, resource.RLIMIT_NOFILE, before)
+
+
+@contextmanager
+def crowd(address: Address, count: int) -> Iterator[list[socket.socket]]:
+    """So many connections that nobody waits for."""
+    made: list[socket.socket] = []
+    try:
+        for number in range(count):
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.bind((f"127.0.8.{number % 200 + 1}", 0))
+            with suppress(BlockingIOError):
+                sock.connect(address)
+            made.append(sock)
+        yield made
+    finally:
+        for sock in made:
+            sock.close()
+
+
+def talks(sock: socket.socket, word: bytes) -> bool:
+    sock.sendall(word)
+    return read_exactly(sock, len(word)) == word
+
+
+def cpu_share(node: Node, seconds: float) -> float:
+    """The share of a processor that the node takes for that time."""
+    before, begun = node.cpu_s, time.monotonic()
+    until(lambda: time.monotonic() - begun > seconds, seconds + 5, "so long it was watched")
+    return (node.cpu_s - before) / (time.monotonic() - begun)
+
+
+def test_an_importing_edge_in_a_flood_of_connects(made: Scene, figure: Callable[[str], None]) -> None:
+    before, descriptors = counts(made.met), made.met.descriptors
+    with connected(made.door) as running:
+        assert talks(running, b"before")
+        idle = cpu_share(made.met, 1.0)
+        with narrowed(made.met, spare=64), crowd(made.door, FLOOD):
+            until(lambda: made.met.descriptors >= descriptors + 60, 5, "nothing is left")
+            share = cpu_share(made.met, WATCHED_S)
+            assert talks(running, b"during")
+            assert share < CPU_MOST + idle
+        begun = time.monotonic()
+        with connected(made.door) as fresh:
+            assert talks(fresh, b"after")
+        recovered_s = time.monotonic() - begun
+        assert recovered_s < FLOOD_RECOVERED_S
+    after = counts(made.met)
+    assert after["accept_failed_total"] > before["accept_failed_total"]
+    until(lambda: made.met.descriptors <= descriptors + 1, 10, "descriptors are as before")
+    figure(
+        f"{FLOOD} connects: {share * 100:.1f} % of a processor, {idle * 100:.1f} % before; "
+        f"recovered {recovered_s * 1000:.0f} ms after"
+    )
+
+
+def test_a_relay_that_can_take_no_neighbour(made: Scene, figure: Callable[[str], None]) -> None:
+    relay = made.relays[0]
+    before = counts(relay)
+    link = next(line for line in made.met.config.read_text().splitlines() if line.startswith("address"))
+    port = int(link.rpartition(":")[2].strip('"'))
+    with connected(made.door) as running:
+        assert talks(running, b"before")
+        with narrowed(relay), crowd((HOST, port), 40):
+            relay.await_log("listener.paused", reason="emfile")
+            share = cpu_share(relay, WATCHED_S)
+            assert talks(running, b"during")
+            assert share < CPU_MOST
+            assert len(relay.log("listener.paused")) <= 1 + WATCHED_S
+        until(lambda: counts(relay)["out_of_descriptors"] > before.get("out_of_descriptors", 0), 5, "it is counted")
+    figure(f"40 strangers: {share * 100:.1f} % of a processor")
+
+
+def test_an_exporting_edge_that_cannot_reach_its_target(made: Scene) -> None:
+    """The one stream is refused by its cause; the next one passes as soon as there is a descriptor."""
+    with connected(made.door) as running:
+        assert talks(running, b"before")
+        with narrowed(made.kent, spare=0):
+            with pytest.raises(ConnectionResetError), connected(made.door) as refused:
+                refused.recv(1)
+            assert talks(running, b"during")
+        begun = time.monotonic()
+        with connected(made.door) as fresh:
+            assert talks(fresh, b"after")
+        assert time.monotonic() - begun < RECOVERED_S
+    assert counts(made.kent)["stream_descriptors"] == 1
+    line = made.kent.await_log("stream.refused", cause="descriptors")
+    assert (line["service"], line["code"]) == (f"echo@{KENT}", "busy")
