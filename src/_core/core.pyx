@@ -4,31 +4,29 @@ It holds what outlives a worker's thread, turns calls into orders, and events in
 """
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from pcgrelay._core cimport mailbox, route
-from pcgrelay._core.aead cimport aead_key_length, aead_load
-from pcgrelay._core.atomics cimport flag_raise
+from pcgrelay._core.aead cimport aead_key_length
+from pcgrelay._core.crew cimport Crew, crew_order
 from pcgrelay._core.entries cimport Entry, LinkEntry, SessionEntry
-from pcgrelay._core.epoch cimport limits_set
 from pcgrelay._core.facts cimport (
     facts_cause, facts_counters, facts_event, facts_link, facts_memory, facts_refusal, facts_services,
     facts_session, facts_streams, facts_workers,
 )
+from pcgrelay._core.handover cimport HANDOVER_LEAST, HANDOVER_VERSION
 from pcgrelay._core.keys cimport keys_check, keys_dial, keys_start, keys_take
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
-from pcgrelay._core.link cimport Shard, gauge_new
-from pcgrelay._core.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, pthread_join, read
-from pcgrelay._core.loop cimport loop_launch, loop_start, loop_stop
-from pcgrelay._core.mailbox cimport (
-    Event, Order, OrderKind, Outbox, mailbox_put, order_free, order_new, outbox_start, outbox_stop, outbox_take,
-)
+from pcgrelay._core.link cimport gauge_new
+from pcgrelay._core.linux cimport close, read
+from pcgrelay._core.mailbox cimport Event, Order, OrderKind, order_free, outbox_take
 from pcgrelay._core.result cimport RESULT_OK
 from pcgrelay._core.route cimport Tables, tables_drop, tables_hold
 from pcgrelay._core.tables cimport tables_fill
 from pcgrelay._core.wire cimport WIRE_LANES_MAX, WIRE_PREAMBLE
-from pcgrelay._core.worker cimport Worker, worker_wake
+from pcgrelay._core.worker cimport WORKER_EDGE, WORKER_RELAY, worker_wake
+
+from pcgrelay._core.crew import CoreError
 
 EVENT_LANE_UP = mailbox.EVENT_LANE_UP
 EVENT_LANE_DOWN = mailbox.EVENT_LANE_DOWN
@@ -43,23 +41,15 @@ EVENT_STREAM_OPEN = mailbox.EVENT_STREAM_OPEN
 EVENT_EVENTS_LOST = mailbox.EVENT_EVENTS_LOST
 EVENT_LINK_RENEWED = mailbox.EVENT_LINK_RENEWED
 EVENT_SESSION_RENEWED = mailbox.EVENT_SESSION_RENEWED
-ROLE_EDGE, ROLE_RELAY = 1, 2
+ROLE_EDGE = WORKER_EDGE
+ROLE_RELAY = WORKER_RELAY
+RECORD_VERSION = HANDOVER_VERSION
+RECORD_LEAST = HANDOVER_LEAST
 IMPORT_DOWN, IMPORT_PENDING, IMPORT_LIVE = route.IMPORT_DOWN, route.IMPORT_PENDING, route.IMPORT_LIVE
 EXPORT_READY, EXPORT_DRAIN, EXPORT_UNRESOLVED = route.EXPORT_READY, route.EXPORT_DRAIN, route.EXPORT_UNRESOLVED
 
 cdef enum:
     EVENTS_AT_ONCE = 512
-
-
-cdef Order* new_order(OrderKind kind) except NULL:
-    cdef Order* order = order_new(kind)
-    if order == NULL:
-        raise MemoryError
-    return order
-
-
-class CoreError(Exception):
-    """The core refused a call; the message names the reason."""
 
 
 def refusal_name(int reason) -> str:
@@ -72,130 +62,14 @@ def cause_name(int cause) -> str:
     return facts_cause(cause)
 
 
-cdef class Core:
+def wiped(unsigned char[::1] secret) -> None:
+    """Overwrite what held secrets."""
+    if secret.shape[0] != 0:
+        OPENSSL_cleanse(&secret[0], secret.shape[0])
+
+
+cdef class Core(Crew):
     """The workers of one node. See core.pyi for the contract of each method."""
-
-    cdef Worker* _workers
-    cdef Outbox _outbox
-    cdef uint32_t _count
-    cdef uint32_t _ready
-    cdef int _event_fd
-    cdef int _role
-    cdef uint64_t _memory
-    cdef bint _stopped
-    cdef dict _links
-    cdef dict _sessions
-
-    def __cinit__(self):
-        self._event_fd = -1
-
-    def __init__(self, *, int workers, uint64_t memory_bytes, int role, uint64_t probe_interval_ms=500,
-                 uint64_t handshake_deadline_ms=10000, uint64_t wait_ms=5000, uint64_t linger_ms=60000,
-                 uint32_t keepalive_s=60, uint64_t rekey_frames=0, uint64_t rekey_bytes=0, uint64_t rekey_ms=0):
-        cdef uint32_t i
-        cdef Shard* shard
-        if self._workers != NULL:
-            raise CoreError("a core is set up once")
-        if not 1 <= workers <= WIRE_LANES_MAX:
-            raise CoreError(f"workers must be 1 to {WIRE_LANES_MAX}, not {workers}")
-        if memory_bytes < 16777216:
-            raise CoreError(f"memory must be at least 16 MiB, not {memory_bytes} bytes")
-        if role != ROLE_EDGE and role != ROLE_RELAY:
-            raise CoreError(f"role must be ROLE_EDGE or ROLE_RELAY, not {role}")
-        if aead_load() != RESULT_OK:
-            raise CoreError("libcrypto has not all of AES-256-GCM, AES-128-GCM and ChaCha20-Poly1305")
-        self._links = {}
-        self._sessions = {}
-        self._role = role
-        self._memory = memory_bytes
-        self._count = workers
-        self._event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
-        if self._event_fd < 0 or not outbox_start(&self._outbox, self._event_fd):
-            raise CoreError("no descriptor or memory is left for the events of the core")
-        self._workers = <Worker*>calloc(workers, sizeof(Worker))
-        if self._workers == NULL:
-            raise MemoryError
-        for i in range(self._count):
-            if not loop_start(&self._workers[i], self._workers, i, self._count, role, memory_bytes / workers,
-                              &self._outbox, self._event_fd):
-                raise CoreError("no descriptor or memory is left for a worker of the core")
-            self._ready += 1
-            shard = &self._workers[i].shard
-            shard.probe_us = probe_interval_ms * 1000
-            shard.handshake_us = handshake_deadline_ms * 1000
-            shard.wait_us = wait_ms * 1000
-            shard.linger_us = linger_ms * 1000
-            shard.keepalive_s = keepalive_s
-            limits_set(&shard.limits, rekey_frames, rekey_bytes, rekey_ms * 1000)
-
-    def __dealloc__(self):
-        self._end()
-        if self._workers != NULL:
-            outbox_stop(&self._outbox)
-        free(self._workers)
-        if self._event_fd >= 0:
-            close(self._event_fd)
-
-    @property
-    def workers(self) -> int:
-        return self._count
-
-    def fileno(self) -> int:
-        return self._event_fd
-
-    def start(self) -> None:
-        cdef uint32_t i
-        self._alive()
-        for i in range(self._count):
-            if not self._workers[i].running and not loop_launch(&self._workers[i]):
-                self._end()
-                raise CoreError("the system gives no thread for a worker")
-
-    def stop(self) -> None:
-        self._end()
-
-    cdef void _end(self):
-        cdef uint32_t i
-        if self._stopped or self._workers == NULL:
-            return
-        self._stopped = True
-        for i in range(self._ready):
-            if self._workers[i].running:
-                flag_raise(&self._workers[i].stopping)
-                worker_wake(self._workers[i].mailbox.wake_fd)
-        for i in range(self._ready):
-            if self._workers[i].running:
-                with nogil:
-                    pthread_join(self._workers[i].thread, NULL)
-                self._workers[i].running = False
-        for i in range(self._ready):
-            loop_stop(&self._workers[i])
-        self._links = {}
-        self._sessions = {}
-
-    cdef _alive(self):
-        if self._stopped:
-            raise CoreError("the core is stopped")
-
-    cdef void _send(self, uint32_t worker, Order* order):
-        if mailbox_put(&self._workers[worker].mailbox, order):
-            worker_wake(self._workers[worker].mailbox.wake_fd)
-
-    # Each worker gets a copy; the order itself goes to the last one.
-    cdef _send_all(self, Order* order):
-        cdef uint32_t i
-        cdef Order* copy
-        for i in range(self._count - 1):
-            copy = new_order(order.kind)
-            memcpy(copy, order, sizeof(Order))
-            self._send(i, copy)
-        self._send(self._count - 1, order)
-
-    cdef _tell(self, OrderKind kind, uint64_t a, uint64_t b):
-        self._alive()
-        cdef Order* order = new_order(kind)
-        order.a, order.b = a, b
-        self._send_all(order)
 
     # -- events
 
@@ -268,7 +142,7 @@ cdef class Core:
         entry.gauge = gauge_new(self._count, <int>self._count + 1)
         if entry.gauge == NULL:
             raise MemoryError
-        order = new_order(mailbox.ORDER_LINK_ADD)
+        order = crew_order(mailbox.ORDER_LINK_ADD)
         order.a, order.b, order.c, order.d = link, suite, dialler, lanes
         order.pointer = entry.gauge
         memcpy(order.binding, <const char*>binding, 32)
@@ -286,8 +160,8 @@ cdef class Core:
         cdef LinkEntry entry = self._link(link)
         cdef uint8_t preamble[WIRE_PREAMBLE]
         cdef uint32_t number = 0
-        if index >= entry.keys.lanes:
-            raise CoreError(f"link {link} has no lane {index}")
+        if entry.inherited or index >= entry.keys.lanes:
+            raise CoreError(f"link {link} has no lane {index} to open")
         if keys_dial(&entry.keys, <uint16_t>index, &number, preamble) != RESULT_OK:
             raise CoreError("libcrypto could not derive the keys of the lane")
         return number, PyBytes_FromStringAndSize(<const char*>preamble, WIRE_PREAMBLE)
@@ -296,7 +170,7 @@ cdef class Core:
         cdef LinkEntry entry = self._link(link)
         cdef uint16_t index = 0
         cdef uint32_t number = 0
-        if len(preamble) != WIRE_PREAMBLE or entry.dialler or keys_check(
+        if len(preamble) != WIRE_PREAMBLE or entry.dialler or entry.inherited or keys_check(
                 &entry.keys, <const uint8_t*><const char*>preamble, &index, &number) != RESULT_OK:
             raise CoreError("bad-preamble")
         return index, number
@@ -306,13 +180,13 @@ cdef class Core:
         cdef Order* order
         try:
             entry = self._link(link)
-            order = new_order(mailbox.ORDER_LANE_ADD)
+            order = crew_order(mailbox.ORDER_LANE_ADD)
         except BaseException:
             close(fd)
             raise
         order.fd = fd
         order.a, order.b, order.c = link, index, number
-        if index >= entry.keys.lanes or keys_take(&entry.keys, number, order.secret) != RESULT_OK:
+        if entry.inherited or index >= entry.keys.lanes or keys_take(&entry.keys, number, order.secret) != RESULT_OK:
             order_free(order)
             close(fd)
             raise CoreError(f"lane {number} of link {link} was not announced, or is used up")
@@ -340,7 +214,7 @@ cdef class Core:
         try:
             if len(secret) != 32 or mix == 0:
                 raise CoreError("a renewal needs a secret of 32 bytes and a mix id that is not 0")
-            order = new_order(kind)
+            order = crew_order(kind)
             memcpy(order.secret, <char*>secret, 32)
         finally:
             OPENSSL_cleanse(<char*>secret, len(secret))
@@ -353,11 +227,11 @@ cdef class Core:
                  uint32_t b_out, uint64_t cap, uint32_t priority) -> None:
         cdef Order* order
         self._alive()
-        if self._role != ROLE_RELAY:
+        if self._role != WORKER_RELAY:
             raise CoreError("only a relay has paths")
         if 0 in (a_in, a_out, b_in, b_out) or priority > 2:
             raise CoreError("a label is never 0, and a priority is 0, 1 or 2")
-        order = new_order(mailbox.ORDER_PATH_ADD)
+        order = crew_order(mailbox.ORDER_PATH_ADD)
         order.a, order.b, order.c, order.d = path, a_link, a_in, a_out
         order.e, order.f, order.g = b_link, b_in, b_out
         order.h = (cap << 8) | priority
@@ -374,7 +248,7 @@ cdef class Core:
         cdef Order* order = NULL
         self._alive()
         try:
-            if self._role != ROLE_EDGE:
+            if self._role != WORKER_EDGE:
                 raise CoreError("only an edge has sessions")
             if session == 0 or session in self._sessions:
                 raise CoreError(f"session {session} is known already, or no number for a session")
@@ -382,7 +256,7 @@ cdef class Core:
                 raise CoreError("a session needs a secret and a binding of 32 bytes and a known suite")
             if not 1 <= flows <= WIRE_LANES_MAX or priority > 2 or cap < 131072:
                 raise CoreError("flows are 1 to 64, a priority is 0 to 2, and a cap at least 131,072")
-            order = new_order(mailbox.ORDER_SESSION_ADD)
+            order = crew_order(mailbox.ORDER_SESSION_ADD)
             memcpy(order.secret, <char*>secret, 32)
         finally:
             OPENSSL_cleanse(<char*>secret, len(secret))
@@ -410,7 +284,7 @@ cdef class Core:
         self._session(session)
         if in_label == 0 or out_label == 0:
             raise CoreError("a label is never 0")
-        order = new_order(mailbox.ORDER_SESSION_PATH)
+        order = crew_order(mailbox.ORDER_SESSION_PATH)
         order.a, order.b, order.c, order.d = session, link, in_label, out_label
         self._send_all(order)
 
@@ -437,7 +311,7 @@ cdef class Core:
         except ValueError as fault:
             raise CoreError(str(fault)) from None
         try:
-            order = new_order(mailbox.ORDER_TABLES)
+            order = crew_order(mailbox.ORDER_TABLES)
         except BaseException:
             tables_drop(tables)
             raise
@@ -453,7 +327,7 @@ cdef class Core:
         if len(fds) != self._count:
             raise CoreError(f"an import needs one listening socket for each of {self._count} workers, not {len(fds)}")
         for i, fd in enumerate(fds):
-            order = new_order(mailbox.ORDER_LISTEN)
+            order = crew_order(mailbox.ORDER_LISTEN)
             order.a = number
             order.fd = fd
             self._send(i, order)
@@ -464,7 +338,7 @@ cdef class Core:
     def limits(self, *, uint64_t rekey_frames=0, uint64_t rekey_bytes=0, uint64_t rekey_ms=0) -> None:
         cdef Order* order
         self._alive()
-        order = new_order(mailbox.ORDER_LIMITS)
+        order = crew_order(mailbox.ORDER_LIMITS)
         order.a, order.b, order.c = rekey_frames, rekey_bytes, rekey_ms * 1000
         self._send_all(order)
 

@@ -21,6 +21,7 @@ cdef class Entry:
 cdef class LinkEntry(Entry):
     cdef LinkKeys keys
     cdef bint dialler
+    cdef bint inherited         # from the process before: it opens no lane, and has no keys for one
 
 # Of a session: how many flows are still to come up.
 cdef class SessionEntry(Entry):

@@ -38,6 +38,9 @@ cdef struct Epoch:
     Aead side                   # HOP_BODY or FLOW_CONTROL
     Aead other                  # of a flow: the next side key (sender), or the one before (receiver)
     uint8_t secret[32]          # S[d][number]
+    uint8_t kept_key[32]        # of a flow: its side key of the epoch before, as long as it may be used, in a form that
+    uint8_t kept_iv[12]         # can be handed to another process; EVP gives none back
+    bint keeps                  # is there one?
     uint64_t frames             # sealed, under all its keys together
     uint64_t bytes
     uint64_t since_us           # when the first frame came; 0: none yet
@@ -70,6 +73,10 @@ cdef Result epoch_step(Epoch* self, const uint8_t* mix) noexcept nogil
 
 # The sender of a flow: the step was acknowledged, the new side key is used from here on.
 cdef void epoch_settle(Epoch* self) noexcept nogil
+
+# Make the keys of an epoch that another process handed over: all but the contexts is set. main_floor and side_floor are
+# the least counters that this process may seal under. RESULT_CRYPTO: libcrypto failed; nothing is left.
+cdef Result epoch_restore(Epoch* self, uint64_t main_floor, uint64_t side_floor) noexcept nogil
 
 # Count a frame of n bytes that is to be sealed. RESULT_KEY_LIMIT: a hard limit is reached, seal no more and close.
 # ageless: a frame that is sealed at any age and does not begin it (docs/protocol.md 6.5).

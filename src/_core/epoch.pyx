@@ -56,13 +56,18 @@ cdef Result key_proof(const uint8_t* key, const uint8_t* data, uint32_t n, uint8
 
 
 # The key and IV of one purpose from the secret of the epoch.
-cdef Result epoch_key(Epoch* self, uint32_t purpose, Aead* out) noexcept nogil:
-    cdef uint8_t key[32]
-    cdef uint8_t iv[12]
+cdef Result epoch_expand(const Epoch* self, uint32_t purpose, uint8_t* key, uint8_t* iv) noexcept nogil:
     cdef uint8_t context = <uint8_t>purpose
     cdef Result answer = key_expand(self.secret, b"key", &context, 1, key, aead_key_length(self.suite))
     if answer == RESULT_OK:
         answer = key_expand(self.secret, b"iv", &context, 1, iv, 12)
+    return answer
+
+
+cdef Result epoch_key(Epoch* self, uint32_t purpose, Aead* out) noexcept nogil:
+    cdef uint8_t key[32]
+    cdef uint8_t iv[12]
+    cdef Result answer = epoch_expand(self, purpose, key, iv)
     if answer == RESULT_OK:
         answer = aead_start(out, self.suite, key, iv, self.sealing)
     OPENSSL_cleanse(key, sizeof(key))
@@ -109,7 +114,12 @@ cdef Result epoch_advance(Epoch* self, const uint8_t* mix) noexcept nogil:
 
 
 cdef Result epoch_step(Epoch* self, const uint8_t* mix) noexcept nogil:
-    cdef Result answer = epoch_advance(self, mix)
+    cdef Result answer = RESULT_OK
+    if self.purpose == PURPOSE_FLOW_DATA:
+        answer = epoch_expand(self, self.purpose + 1, self.kept_key, self.kept_iv)
+        self.keeps = True
+    if answer == RESULT_OK:
+        answer = epoch_advance(self, mix)
     aead_wipe(&self.main)
     if answer == RESULT_OK:
         answer = epoch_key(self, self.purpose, &self.main)
@@ -134,6 +144,34 @@ cdef void epoch_settle(Epoch* self) noexcept nogil:
     self.side = self.other
     self.other.ctx = NULL
     self.side_number = self.number
+    epoch_forget(self)
+
+
+# Wipe the side key of the epoch before.
+cdef void epoch_forget(Epoch* self) noexcept nogil:
+    OPENSSL_cleanse(self.kept_key, 32)
+    OPENSSL_cleanse(self.kept_iv, 12)
+    self.keeps = False
+
+
+cdef Result epoch_restore(Epoch* self, uint64_t main_floor, uint64_t side_floor) noexcept nogil:
+    # Until a step of a flow is acknowledged its sender's side key is the one before; a receiver has that one beside.
+    cdef Aead* kept = &self.side if self.sealing else &self.other
+    cdef Aead* fresh = &self.other if self.sealing and self.keeps else &self.side
+    cdef Result answer = RESULT_CRYPTO
+    if aead_key_length(self.suite) != 0:
+        answer = epoch_key(self, self.purpose, &self.main)
+    if answer == RESULT_OK:
+        answer = epoch_key(self, self.purpose + 1, fresh)
+    if answer == RESULT_OK and self.keeps:
+        answer = aead_start(kept, self.suite, self.kept_key, self.kept_iv, self.sealing)
+    if answer != RESULT_OK:
+        epoch_wipe(self)
+        return answer
+    self.main.floor = main_floor
+    self.side.floor = side_floor
+    self.other.floor = side_floor
+    return RESULT_OK
 
 
 cdef Result epoch_spend(Epoch* self, uint64_t n, uint64_t now_us, bint ageless) noexcept nogil:
@@ -164,4 +202,5 @@ cdef void epoch_wipe(Epoch* self) noexcept nogil:
     aead_wipe(&self.main)
     aead_wipe(&self.side)
     aead_wipe(&self.other)
+    epoch_forget(self)
     OPENSSL_cleanse(self.secret, 32)

@@ -8,6 +8,7 @@ from pcgrelay._core.bundle cimport bundle_tables_changed
 from pcgrelay._core.edge cimport edge_abort, edge_code, edge_session_end, edge_tables_changed, edge_timer
 from pcgrelay._core.epoch cimport limits_set
 from pcgrelay._core.handle cimport HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle
+from pcgrelay._core.handover cimport handover_wipe
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
     Gauge, Lane, Link, Shard, gauge_drop, lane_forgive, lane_is_up, lane_probe_anew, lane_say, link_add, link_find,
@@ -23,7 +24,7 @@ from pcgrelay._core.mailbox cimport (
     ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN, ORDER_PATH_ADD,
     ORDER_PATH_REMOVE, ORDER_PROBE, ORDER_SESSION_ADD, ORDER_SESSION_CLOSE, ORDER_SESSION_MIX, ORDER_SESSION_PATH,
     ORDER_SESSION_RENEW, ORDER_STOP, ORDER_STREAM, ORDER_TABLES, ORDER_UNLISTEN,
-    Order, Outbox, mailbox_start, mailbox_stop, mailbox_take, order_free,
+    Order, Outbox, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_take, order_free,
 )
 from pcgrelay._core.map cimport map_any, map_free, map_next
 from pcgrelay._core.port cimport (
@@ -86,6 +87,7 @@ cdef bint loop_launch(Worker* self) noexcept nogil:
     # Signals are the control plane's.
     sigfillset(&all_signals)
     pthread_sigmask(SIG_SETMASK, &all_signals, &before)
+    self.stopping = 0
     self.running = pthread_create(&self.thread, NULL, loop_main, self) == 0
     pthread_sigmask(SIG_SETMASK, &before, NULL)
     return self.running
@@ -135,6 +137,14 @@ cdef void loop_stop(Worker* self) noexcept nogil:
     close(self.epoll_fd)
     close(self.mailbox_handle.fd)
     mailbox_stop(&self.mailbox)
+
+
+cdef void loop_abandon(Worker* self) noexcept nogil:
+    handover_wipe(&self.shard)
+    free(self.space)
+    self.space = NULL
+    close(self.epoll_fd)
+    close(self.mailbox_handle.fd)
 
 
 cdef void drop_paths(Shard* shard) noexcept nogil:
@@ -196,6 +206,19 @@ cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
     shard_events_pass(shard, &wake)
     if wake:
         worker_wake(self.event_fd)
+
+
+cdef bint loop_settle(Worker* self) noexcept nogil:
+    cdef bint wake = False
+    self.shard.now_us = monotonic_us()
+    take_orders(self)
+    port_deliver(self)
+    trunk_flush(self)
+    free_buried(self, False)
+    shard_events_pass(&self.shard, &wake)
+    if wake:
+        worker_wake(self.event_fd)
+    return mailbox_is_empty(&self.mailbox) and self.shard.dirty_streams == NULL and self.shard.dirty_lanes == NULL
 
 
 cdef int wait_ms(Worker* self, int timeout_ms) noexcept nogil:

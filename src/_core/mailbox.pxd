@@ -109,6 +109,7 @@ cdef bint mailbox_put(Mailbox* self, Order* order) noexcept nogil
 
 # Take everything: a list in order, which passes to the caller.
 cdef Order* mailbox_take(Mailbox* self) noexcept nogil
+cdef bint mailbox_is_empty(Mailbox* self) noexcept nogil
 cdef void mailbox_stop(Mailbox* self) noexcept nogil
 
 # A zeroed order, or NULL.

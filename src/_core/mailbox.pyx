@@ -35,6 +35,14 @@ cdef Order* mailbox_take(Mailbox* self) noexcept nogil:
     return first
 
 
+cdef bint mailbox_is_empty(Mailbox* self) noexcept nogil:
+    cdef bint empty
+    pthread_mutex_lock(&self.mutex)
+    empty = self.first == NULL
+    pthread_mutex_unlock(&self.mutex)
+    return empty
+
+
 cdef void mailbox_stop(Mailbox* self) noexcept nogil:
     pthread_mutex_destroy(&self.mutex)
 

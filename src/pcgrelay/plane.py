@@ -16,6 +16,7 @@ from pcgrelay.config import Config, PolicySettings
 from pcgrelay.session.dataplane import DataPlaneRefused
 
 EVENTS_AT_ONCE = 4096
+SETTLE_ROUNDS = 64
 
 Export = tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]
 Import = tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]
@@ -132,6 +133,8 @@ class Plane:
             **_limits(policy),
             probe_interval_ms=policy.probe_interval_ms,
         )
+        self.record_version = int(native.RECORD_VERSION)
+        self.record_least = int(native.RECORD_LEAST)
         self.IMPORT_DOWN: int = native.IMPORT_DOWN
         self.IMPORT_PENDING: int = native.IMPORT_PENDING
         self.IMPORT_LIVE: int = native.IMPORT_LIVE
@@ -169,12 +172,45 @@ class Plane:
             self._loop = None
         self._core.stop()
 
-    def deliver(self) -> None:
+    def freeze(self) -> None:
+        """Stop all workers at the end of their turn, with nothing left over between them and the control plane."""
+        self._called(self._core.freeze)
+        for _ in range(SETTLE_ROUNDS):
+            settled = self._core.settle()
+            if not self.deliver() and settled:
+                return
+        raise DataPlaneRefused("it does not come to rest")
+
+    def thaw(self) -> None:
+        """Let the workers go on as if nothing had been."""
+        self._called(self._core.start)
+
+    def handover_size(self) -> int:
+        return int(self._called(self._core.handover_size))
+
+    def handover_write(self, record: memoryview) -> list[int]:
+        return list(self._called(self._core.handover_write, record))
+
+    def handover_read(self, record: memoryview, descriptors: Sequence[int]) -> list[int]:
+        return list(self._called(self._core.handover_read, record, descriptors))
+
+    def abandon(self) -> None:
+        """Wipe all keys and close nothing: another process has it all."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._core.fileno())
+            self._loop = None
+        self._core.abandon()
+
+    def wiped(self, secret: memoryview) -> None:
+        self._native.wiped(secret)
+
+    def deliver(self) -> int:
         """Hand on what the core has to say. What one event breaks does not keep the next one back."""
         observer = self._observer
         if observer is None:
-            return
-        for kind, *fields in self._core.events(EVENTS_AT_ONCE):
+            return 0
+        events = self._core.events(EVENTS_AT_ONCE)
+        for kind, *fields in events:
             taker = self._takers.get(kind)
             if taker is None:
                 continue
@@ -183,6 +219,7 @@ class Plane:
                 getattr(observer, name)(make(*fields))
             except Exception as error:
                 observer.event_failed(error)
+        return len(events)
 
     def _called(self, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
         try:

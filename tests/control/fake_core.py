@@ -39,6 +39,9 @@ LANE_CONFIRM, FLOW_CONFIRM, RESUME, RESUME_ANSWER, LOST = range(1, 6)
 UNREACHABLE, VIOLATION = 6, 1
 
 
+RECORD_VERSION = RECORD_LEAST = 1
+
+
 class CoreError(Exception):
     """As the core's."""
 

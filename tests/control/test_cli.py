@@ -88,10 +88,12 @@ def demo(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
 @pytest.fixture(autouse=True)
 def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """A gateway that only remembers how it was called, or fails as the test wants."""
-    double = SimpleNamespace(calls=[], error=None)
+    double = SimpleNamespace(calls=[], taking_over=[], error=None)
 
-    def run(settings: Config, drain_s: float) -> None:
+    def run(settings: Config, drain_s: float, *, taking_over: bool, detached: bool) -> None:
         double.calls.append((settings, drain_s))
+        if taking_over:
+            double.taking_over.append((taking_over, detached))
         if double.error:
             raise double.error
 
@@ -245,6 +247,15 @@ def test_run_hands_a_checked_configuration_on(invoke: Invoke, node: Path, gatewa
     ((settings, drain_s),) = gateway.calls
     assert settings.node.id.dotted == f"kent-1.{KENT}"
     assert drain_s == 5
+    assert gateway.taking_over == []
+
+
+def test_run_takes_over_if_it_is_told_to(invoke: Invoke, node: Path, gateway: SimpleNamespace) -> None:
+    assert invoke("run", "-c", node, "--take-over").code == 0
+    assert gateway.taking_over == [(True, False)]
+    (node.parent / f"kent-1.{KENT}/kent-1.key").chmod(0o644)
+    assert invoke("run", "-c", node, "--take-over").code == 77
+    assert len(gateway.calls) == 1
 
 
 def test_run_does_not_start_with_an_error(invoke: Invoke, node: Path, gateway: SimpleNamespace) -> None:

@@ -231,7 +231,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "node.workers": [-1, 65, 10**20],
     "node.lanes": [-1, 65],
     "node.memory": ["", "256", "256MB", "1.5GiB", "-1MiB", "0MiB", "1MiB", "9999999GiB", "256 mib", "²MiB"],
-    "node.admin": ["", "/" + "x" * 107, "a\0b"],
+    "node.admin": ["", "/" + "x" * 102, "a\0b"],
     "identity.certificate": ["", "a\0"],
     "identity.key": [""],
     "identity.trust": [""],

@@ -14,6 +14,10 @@ FIGURES = pytest.StashKey[list[str]]()
 SERVICES = ("web", "ssh", "sql", "redis", "iperf", "echo")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--upgrades", type=int, default=2, help="how often each node is upgraded under a thousand streams")
+
+
 def started(factory: pytest.TempPathFactory, topology: str) -> Iterator[Line]:
     with Stage(factory.mktemp(topology)) as stage:
         made = line(stage, topology, SERVICES, node_table={"memory": "64MiB"})

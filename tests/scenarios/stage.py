@@ -79,6 +79,28 @@ class Memory:
         return cls(figures["Pss"], figures["Rss"])
 
 
+class Heir:
+    """A process that took another's place: no child of ours, but with the standard output that ours had."""
+
+    def __init__(self, pid: int, stdout: Any) -> None:
+        self.pid = pid
+        self.stdout = stdout
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """0 once it is gone; how it ended is for its parent to know."""
+        try:
+            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            state = "Z"
+        self.returncode = 0 if state == "Z" else None
+        return self.returncode
+
+    def wait(self, seconds: float) -> int:
+        until(lambda: self.poll() is not None, seconds, f"{self.pid} is gone")
+        return 0
+
+
 class Node:
     """One node: its configuration, its process while there is one, and what can be seen of it from outside."""
 
@@ -87,7 +109,7 @@ class Node:
         self.name = name
         self.config = config
         self.admin = config.with_suffix(".sock")
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Heir | None = None
         self.output = ""  # what it has said on standard output since it was started
         self.prefix: tuple[str | Path, ...] = ()  # what runs the command, if it does not run by itself
         self.environment: dict[str, str] = {}
@@ -147,6 +169,23 @@ class Node:
         """Ask it to end (SIGTERM) and answer its exit code; it has so long."""
         os.kill(self.pid, signal.SIGTERM)
         return self.await_exit(seconds)
+
+    def upgrade(self, seconds: float = START_S) -> subprocess.CompletedProcess[str]:
+        """Have a new process take its place; if that answers 0, this node is the new process from here on."""
+        old = self.process
+        assert old is not None
+        done = subprocess.run(
+            [PCGRELAY, "upgrade", "-c", self.config],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        if done.returncode == 0:
+            assert old.wait(STOP_S) == 0
+            self.process = Heir(int(done.stdout.split()[3]), old.stdout)
+        return done
 
     def kill(self) -> None:
         """End it at once, as a power cut would."""

@@ -36,16 +36,17 @@ CORE_IMPORTERS = {"core": {"plane"}}
 
 # The core from bottom to top. A file may cimport what stands before it.
 CORE_ORDER = (
-    "libcrypto atomics result wire buf map queue timer handle aead epoch renewal keys frame record credit pace stats "
-    "stream flow mailbox route link relay session edge bundle linux worker port trunk loop facts tables entries core "
+    "libcrypto atomics result wire cursor buf map queue timer handle aead epoch renewal keys frame record credit pace "
+    "stats stream flow mailbox route link relay session edge bundle handover_lanes handover_flows handover "
+    "linux worker port trunk loop heir facts tables entries crew core "
     "probe probe_store probe_flow probe_link probe_edge probe_bench"
 ).split()
 PROBES = {"probe", "probe_store", "probe_flow", "probe_link", "probe_edge", "probe_bench"}
-CORE_EXCEPT = {name: {"linux", "worker", "port", "trunk", "loop", "core"} for name in PROBES}
+CORE_EXCEPT = {name: {"linux", "worker", "port", "trunk", "loop", "heir", "crew", "core"} for name in PROBES}
 # The worker is one thread in four files: its record, the applications' side, the lanes' side, and the turn.
-SYSTEM_CALLERS = {"linux", "worker", "port", "trunk", "loop", "tables", "core"}
+SYSTEM_CALLERS = {"linux", "worker", "port", "trunk", "loop", "heir", "tables", "crew", "core"}
 SYSTEM_LIBRARIES = re.compile(r"posix\b|libc\.(time|stdio|errno|signal)\b")
-FACES = {"core", "entries", "facts", "tables"} | PROBES
+FACES = {"core", "crew", "entries", "facts", "tables"} | PROBES
 PYTHON_LIBRARIES = re.compile(r"cpython\b")
 
 

@@ -14,8 +14,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "src" / "_core"
 GENERATED = ROOT / "build" / "cython" / "src" / "_core"
-FACES = {"core", "entries", "facts", "tables", "probe", "probe_store", "probe_flow", "probe_link", "probe_edge"} | {
-    "probe_bench"
+FACES = {
+    "core",
+    "crew",
+    "entries",
+    "facts",
+    "tables",
+    "probe",
+    "probe_store",
+    "probe_flow",
+    "probe_link",
+    "probe_edge",
+    "probe_bench",
 }
 
 # Macros that are plain C without Python, by name and with the reason.

@@ -7,6 +7,9 @@ after. Whatever the workers have to say comes back through `events()`.
 from collections.abc import Sequence
 from typing import Final, final
 
+from pcgrelay._core.crew import CoreError as CoreError
+from pcgrelay._core.crew import Crew
+
 # Kinds of event. Each event is a tuple that begins with its kind. `reason` is a name as of `refusal_name`, `cause` one
 # as of `cause_name`.
 EVENT_LANE_UP: Final[int]  # (kind, link, index, number)
@@ -36,42 +39,18 @@ EXPORT_READY: Final[int]
 EXPORT_DRAIN: Final[int]  # OPEN is answered RESET(DRAINING)
 EXPORT_UNRESOLVED: Final[int]  # OPEN is answered RESET(UNREACHABLE), cause target-unresolved
 
-class CoreError(Exception):
-    """The core refused a call; the message names the reason."""
+RECORD_VERSION: Final[int]  # of the state record that this writes
+RECORD_LEAST: Final[int]  # the oldest that it reads
 
 def refusal_name(reason: int) -> str: ...
 def cause_name(cause: int) -> str: ...
+def wiped(secret: bytearray | memoryview) -> None:
+    """Overwrite what held secrets."""
 
 @final
-class Core:
-    """The workers of one node.
+class Core(Crew):
+    """The workers of one node, with the commands that they take. How they are made and end stands in crew.pyi."""
 
-    workers: number of data-plane threads, 1 to 64. memory_bytes: budget of all buffers together.
-    Threads run from `start` to `stop`; `stop` joins them and may be called twice.
-    keepalive_s: a connection of an application that is silent for so long is asked by TCP whether it still lives.
-    """
-
-    def __init__(
-        self,
-        *,
-        workers: int,
-        memory_bytes: int,
-        role: int,
-        probe_interval_ms: int = 500,
-        handshake_deadline_ms: int = 10_000,
-        wait_ms: int = 5_000,
-        linger_ms: int = 60_000,
-        keepalive_s: int = 60,
-        rekey_frames: int = 0,
-        rekey_bytes: int = 0,
-        rekey_ms: int = 0,
-    ) -> None: ...
-    @property
-    def workers(self) -> int: ...
-    def fileno(self) -> int:
-        """A descriptor that is readable while `events` has something."""
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
     def events(self, limit: int = 4096) -> list[tuple[object, ...]]: ...
 
     # -- links

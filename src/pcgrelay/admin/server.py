@@ -8,8 +8,6 @@ So little is needed that a web framework would be the larger risk, and a quarter
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -21,9 +19,8 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from pcgrelay.admin.metrics import CONTENT_TYPE, metrics_text
+from pcgrelay.admin.private import private_socket
 from pcgrelay.admin.status import STATUS_PATH, Status, troubles
-from pcgrelay.errors import PermissionProblem, RunError
-from pcgrelay.files import reason_of
 
 REQUEST_LIMIT_BYTES = 8_192
 DEADLINE_S = 5.0
@@ -105,10 +102,19 @@ class AdminServer:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> None:
-        """Open the socket; refuses one that another process answers on, and a folder that is not there."""
-        sock = self._bound()
+    async def start(self, sock: socket.socket | None = None) -> None:
+        """Open the socket; refuses one that another process answers on, and a folder that is not there.
+
+        sock: it is open already, for it was handed over.
+        """
+        sock = sock or private_socket(self._path, "admin socket")
         self._server = await asyncio.start_unix_server(self._client, sock=sock, limit=REQUEST_LIMIT_BYTES)
+
+    @property
+    def descriptor(self) -> int:
+        """The listening socket, for the process that takes this one's place."""
+        assert self._server is not None
+        return int(self._server.sockets[0].fileno())
 
     async def stop(self) -> None:
         """Close the socket and whoever is still on it."""
@@ -121,45 +127,6 @@ class AdminServer:
         await self._server.wait_closed()
         with suppress(OSError):
             self._path.unlink()
-
-    def _bound(self) -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        try:
-            self._remove_stale()
-            # The mode is right from the first moment; the process has no other thread that makes files now.
-            mask = os.umask(0o177)
-            try:
-                sock.bind(str(self._path))
-            finally:
-                os.umask(mask)
-        except OSError as error:
-            sock.close()
-            raise self._problem(error) from None
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-    def _remove_stale(self) -> None:
-        """Remove the socket that a dead process left; refuse a living one."""
-        if not self._path.is_socket():
-            return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.setblocking(False)
-            result = probe.connect_ex(str(self._path))
-        if result in (0, errno.EAGAIN):
-            raise RunError(f"{self._path}: another process answers on this admin socket; stop it or name another.")
-        if result == errno.ECONNREFUSED:
-            self._path.unlink()
-
-    def _problem(self, error: OSError) -> Exception:
-        if isinstance(error, FileNotFoundError):
-            return RunError(f"{self._path}: the folder of the admin socket does not exist; create it first.")
-        if isinstance(error, PermissionError):
-            return PermissionProblem(
-                f"{self._path}: this user may not create the admin socket here; name another path."
-            )
-        return RunError(f"{self._path}: the admin socket cannot be opened ({reason_of(error)}).")
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -298,6 +298,32 @@ class ConfigRefused(Record, frozen=True, kw_only=True):
     reason: str
 
 
+class HandoverDone(Record, frozen=True, kw_only=True):
+    """Another process has taken this one's place; this line is its last."""
+
+    EVENT: ClassVar[str] = "handover.done"
+    pid: int
+    milliseconds: int  # for which the workers stood still, as far as this process knows
+
+
+class HandoverFailed(Record, frozen=True, kw_only=True):
+    """A process that was to take this one's place did not; this one goes on."""
+
+    EVENT: ClassVar[str] = "handover.failed"
+    LEVEL: ClassVar[str] = "error"
+    reason: str
+
+
+class HandoverTaken(Record, frozen=True, kw_only=True):
+    """This process has taken the place of another one."""
+
+    EVENT: ClassVar[str] = "handover.taken"
+    node: str
+    version: str
+    streams: int
+    links: int
+
+
 class NodeDrainUndone(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "node.drain_undone"
     node: str

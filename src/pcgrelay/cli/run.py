@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from pcgrelay import config, gateway
-from pcgrelay.check import refuse_errors
+from pcgrelay.check import refuse_errors, refuse_reload
 from pcgrelay.cli.root import config_option
 
 EPILOG = """\b
 Examples:
   pcgrelay run -c /etc/pcgrelay/pcgrelay.toml
   pcgrelay run -c kent-1.toml --drain 5
+  pcgrelay run -c kent-1.toml --take-over
 
 \b
 Signals:
@@ -37,12 +38,18 @@ One line on standard output says that the node is ready. Logs go to standard err
     show_default=True,
     help="How long open streams may go on after SIGTERM.",
 )
-def run(path: Path, drain_s: float) -> int | None:
+@click.option("--take-over", is_flag=True, help="Take the place of the node that runs, with all its streams.")
+@click.option("--detached", is_flag=True, hidden=True, help="With --take-over: write where that node wrote.")
+def run(path: Path, drain_s: float, take_over: bool, detached: bool) -> int | None:
     """Run a node until it is told to stop.
 
-    The configuration is checked first, as `pcgrelay check` does it; with an error the node does not start.
+    The configuration is checked first, as `pcgrelay check` does it; with an error the node does not start. With
+    --take-over it is checked as `pcgrelay reload` does it, and with an error the running node goes on.
     """
     settings = config.load(path)
-    for warning in refuse_errors(settings):
-        click.echo(f"pcgrelay: {warning.where}: {warning.sentence} {warning.mend}", err=True)
-    return gateway.run(settings, drain_s)
+    if take_over:
+        refuse_reload(settings)
+    else:
+        for warning in refuse_errors(settings):
+            click.echo(f"pcgrelay: {warning.where}: {warning.sentence} {warning.mend}", err=True)
+    return gateway.run(settings, drain_s, taking_over=take_over, detached=detached)

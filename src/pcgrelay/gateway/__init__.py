@@ -18,17 +18,22 @@ from pcgrelay.config import Config
 from pcgrelay.errors import RunError
 from pcgrelay.gateway.control import facts_of
 from pcgrelay.gateway.edge import Edge
+from pcgrelay.gateway.handover import Handover
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.relay import Relay
 from pcgrelay.gateway.reload import Reloader
+from pcgrelay.gateway.takeover import Left, take_over
 from pcgrelay.model import Role
 from pcgrelay.plane import Plane, native_core
 from pcgrelay.session.dataplane import DataPlaneRefused
 
 
-def run(config: Config, drain_s: float) -> int:
-    """Run a node until it is told to stop; answers the exit code. Raises what a person can mend as PcgrelayError."""
-    return uvloop.run(_run(config, drain_s, native_core()))
+def run(config: Config, drain_s: float, *, taking_over: bool = False, detached: bool = False) -> int:
+    """Run a node until it is told to stop; answers the exit code. Raises what a person can mend as PcgrelayError.
+
+    taking_over: in the place of the one that runs. detached: from then on the output goes where that one's went.
+    """
+    return uvloop.run(_run(config, drain_s, native_core(), taking_over, detached))
 
 
 def node_made(config: Config, native: Any, log: Log) -> Node:
@@ -41,29 +46,54 @@ def node_made(config: Config, native: Any, log: Log) -> Node:
     return kind(config, plane, log, SYSTEM_CLOCK)
 
 
-async def _run(config: Config, drain_s: float, native: Any) -> int:
+async def _run(config: Config, drain_s: float, native: Any, taking_over: bool = False, detached: bool = False) -> int:
     stopping, hangup = _signals()
     log = Log(config.log.level)
     node = node_made(config, native, log)
     reloader = Reloader(node, log, _notify)
     admin = AdminServer(config.node.admin, facts_of(node, reloader))
+    door = Handover(node, reloader, admin, _notify)
     reloading: asyncio.Task[None] | None = None
+    # Until the other process has said GO there is nothing here that could be ended in order.
+    left = await take_over(node) if taking_over else None
     try:
-        await admin.start()
-        await node.start()
-        print(ready_line(config), flush=True)
+        if left is None:
+            await admin.start()
+            await node.start()
+            await door.start()
+            print(ready_line(config), flush=True)
+        else:
+            _succeed(node, left, detached)
+            await admin.start(left.admin)
+            await door.start(left.door)
         _notify("READY=1")
         reloading = asyncio.create_task(_reloaded_on(hangup, reloader))
         await stopping.acquire()
         reloading.cancel()
+        await door.stop()
         _notify("STOPPING=1")
         await _drained(node, drain_s, stopping)
     finally:
         if reloading is not None:
             reloading.cancel()
+        await door.stop()
         await node.stop()
         await admin.stop()
     return 0
+
+
+def _succeed(node: Node, left: Left, detached: bool) -> None:
+    """Go on for the process before, and first of all."""
+    if detached:
+        os.dup2(left.log, 2)
+    node.succeed()
+    print(ready_line(node.config), flush=True)
+    if detached:
+        os.dup2(left.output, 1)
+        with suppress(OSError):
+            print(ready_line(node.config), flush=True)
+    os.close(left.log)
+    os.close(left.output)
 
 
 async def _reloaded_on(hangup: asyncio.Event, reloader: Reloader) -> None:

@@ -6,6 +6,7 @@ What was told to whom is remembered, so that a neighbour hears of each change on
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from cryptography import x509
 
@@ -27,6 +28,7 @@ from pcgrelay.routing.catalogue import (
 )
 from pcgrelay.routing.choice import Candidate, choose
 from pcgrelay.session.allowance import Allowance
+from pcgrelay.session.estate import EntryEstate
 from pcgrelay.session.identity import IdentityRefused
 from pcgrelay.session.link import Link
 from pcgrelay.session.messages import Advert, Withdraw
@@ -82,6 +84,33 @@ class Adverts:
         self._sign()
         for link in self._links.values():
             self._tell_own(link)
+
+    def estate(self) -> tuple[EntryEstate, ...]:
+        """What another process has to know of what neighbours said."""
+        return tuple(
+            EntryEstate(
+                link=link,
+                entry=known.signed.entry,
+                signature=known.signed.signature,
+                chain=known.signed.chain,
+                path=known.path,
+                lives_until_ms=known.lives_until_ms,
+            )
+            for edge in self.catalogue.edges()
+            for link, known in self.catalogue.ways(edge).items()
+        )
+
+    def inherit(self, estates: Sequence[EntryEstate]) -> None:
+        """Know what the process before this one had proved; `reload` judges it by the trust of today."""
+        now_s = int(self._clock.wall().timestamp())
+        for each in estates:
+            signed = Signed(each.entry, each.signature, each.chain)
+            # What has run out meanwhile is as good as not said.
+            with suppress(EntryRefused):
+                entry = entry_read(signed, now_s)
+                edge = NodeId.from_uri(entry.edge)
+                lives_ms = each.lives_until_ms or self._clock.monotonic_ms() + (entry.not_after - now_s) * 1000
+                self.catalogue.put(each.link, Known(signed, edge, entry.sequence, lives_ms, entry.offers, each.path))
 
     def reload(self) -> None:
         """Trust or members have changed: judge what is known anew, sign anew, and tell each neighbour what it may know.

@@ -7,19 +7,22 @@ one turn of the loop are published together.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
+
+from msgspec import structs
 
 from pcgrelay.audit.log import Log
 from pcgrelay.audit.record import PathRefused, Throttle
 from pcgrelay.clock import Clock
-from pcgrelay.config import Config, ExportSettings, ImportSettings
+from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
+from pcgrelay.gateway.estate import NodeEstate, ServiceEstate
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.opened import Opened, import_listeners
 from pcgrelay.gateway.services import Exported, Imported, Numbers, key_of
-from pcgrelay.gateway.tally import Tally, line_said
+from pcgrelay.gateway.tally import Tally, line_said, service_estate
 from pcgrelay.gateway.targets import Target
-from pcgrelay.model import NodeId
+from pcgrelay.model import NodeId, ServiceName
 from pcgrelay.plane import (
     ImportWanted,
     Plane,
@@ -117,8 +120,8 @@ class Edge(Node):
         self.sessions.renew()
         if any(link.draining for link in self.neighbours.links.values()):
             figures = self.plane.sessions()
-            self.sessions.leave_draining(lambda number: figures.get(number, {}).get("streams", 0))
-        self.sessions.move_back(self.adverts.better)
+            self.sessions.leaving.draining(lambda number: figures.get(number, {}).get("streams", 0))
+        self.sessions.leaving.move_back(self.adverts.better)
         settling = any(imported.is_settling(self.clock.monotonic_ms()) for imported in self.imports)
         if settling or self._was_settling or (self._was_starting and not self.is_starting):
             self._was_starting = self.is_starting
@@ -231,6 +234,55 @@ class Edge(Node):
         presence = self.presence
         self.sessions.judge(lambda session: presence.standing_refusal(session.chain, session.suite, session.group))
 
+    # -- hand-over ---------------------------------------------------------------------------------------------
+
+    def estate(self) -> NodeEstate:
+        sessions, last = self.sessions.estate()
+        return structs.replace(
+            super().estate(),
+            sessions=sessions,
+            last_session=last,
+            labels=self.paths.labels_estate(),
+            imports=self.services_offered(),
+            exports=tuple(
+                service_estate(exported.number, exported.settings.service, self.tally.exports)
+                for exported in self.exports
+            ),
+            tally=self.tally.estate(),
+        )
+
+    def services_offered(self) -> tuple[ServiceEstate, ...]:
+        """The imports, by which another process knows which listeners it is to be given."""
+        return tuple(
+            structs.replace(
+                service_estate(imported.number, imported.settings.service, self.tally.imports),
+                listen=str(imported.settings.listen),
+                is_open=imported.is_open,
+            )
+            for imported in self.imports
+        )
+
+    def expect(self, listens: Iterable[Address], imports: Sequence[ServiceEstate]) -> None:
+        super().expect(listens, imports)
+        for each in imports:
+            settings = ImportSettings(service=ServiceName.parse(each.service), listen=Address.parse(each.listen))
+            self.imports.append(Imported(each.number, settings, is_open=each.is_open))
+
+    def inherit(self, estate: NodeEstate, opened: Opened) -> None:
+        super().inherit(estate, opened)
+        self._was_starting = False
+        self._import_numbers.inherit({each.number: ServiceName.parse(each.service) for each in estate.imports})
+        self._export_numbers.inherit({each.number: ServiceName.parse(each.service) for each in estate.exports})
+        self.tally.inherit(estate.tally, estate.imports, estate.exports)
+        self.sessions.inherit(estate.sessions, estate.last_session, self.neighbours.links)
+        self.paths.labels_inherited(estate.labels)
+        # New tables before the first frame: what was asked of the process before is judged by them.
+        self.take_services(opened)
+
+    def succeed(self) -> None:
+        super().succeed()
+        self.sessions.drop_unknown(self.plane.sessions())
+
     # -- what changes ------------------------------------------------------------------------------------------
 
     def catalogue_changed(self) -> None:
@@ -243,6 +295,7 @@ class Edge(Node):
         wanted = {key for key in wanted if key.edge != self.config.node.id}
         if not self.draining:
             self.sessions.want(wanted)
+        self.sessions.leaving.replaced()
         self.sessions.kick()
         self._publish_soon()
 
@@ -256,12 +309,15 @@ class Edge(Node):
     def path_message(self, link: Link, message: Message) -> None:
         self.paths.receive(link, message)
 
+    def link_is_used(self, link: Link) -> bool:
+        return any(session.path is not None and session.path.link is link for session in self.sessions)
+
     def paths_lost(self, link: Link) -> None:
         self.paths.link_down(link)
 
     def link_drains(self, link: Link) -> None:
         super().link_drains(link)
-        self.sessions.link_drains(link)
+        self.sessions.leaving.link_drains(link)
 
     def session_up(self, event: SessionUp) -> None:
         self.sessions.core_up(event.session)
@@ -295,8 +351,13 @@ class Edge(Node):
         session = self.sessions.by_number(event.session)
         line_said(self.say, event, self.config.node.id.organisation, session, service, self.rules)
 
-    def refusal_tables(self) -> list[dict[str, int]]:
-        return [*super().refusal_tables(), self.sessions.refused, self.paths.refused, self.tally.refused_total]
+    def refused_parts(self) -> dict[str, dict[str, int]]:
+        return {
+            **super().refused_parts(),
+            "sessions": self.sessions.refused,
+            "paths": self.paths.refused,
+            "streams": self.tally.refused_total,
+        }
 
     def _path_refused(self, link: Link, asked: PathOpen, code: int, reason: str) -> None:
         suppressed = self._refusals.admit(f"{link.number} {reason}", self.clock.monotonic_ms())
@@ -417,7 +478,10 @@ class Edge(Node):
 
 
 def _health(session: Session) -> Health:
-    """How a session is for a new stream: over a link that drains there is nothing new until it has moved."""
-    if session.path is not None and session.path.link.draining:
+    """How a session is for a new stream: over a link that drains there is nothing new until it has moved.
+
+    A link that was replaced drains too, but its neighbour stays: what is new moves with the rest.
+    """
+    if session.path is not None and session.path.link.draining and not session.path.link.replaced:
         return Health.SETTING_UP
     return _HEALTH.get(session.state, Health.SETTING_UP)

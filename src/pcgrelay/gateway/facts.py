@@ -90,7 +90,7 @@ def _link(node: Node, link: Link, figures: dict[str, int], now_ms: int) -> LinkS
         peer=link.peer.dotted,
         bearer=link.bearer,
         direction="out" if link.dialled else "in",
-        state="draining" if link.draining and state == "up" else state,
+        state="draining" if link.replaced or (link.draining and state == "up") else state,
         suite=link.suite.title,
         group=link.group,
         lanes_up=len(link.lanes_up),
@@ -105,7 +105,7 @@ def _link(node: Node, link: Link, figures: dict[str, int], now_ms: int) -> LinkS
         paths=node.paths_over(link),
         sent_bytes=figures.get("sent_bytes", 0),
         received_bytes=figures.get("received_bytes", 0),
-        reason="control_lost" if link.state is LinkState.ORPHANED else "",
+        reason="replaced" if link.replaced else "control_lost" if link.state is LinkState.ORPHANED else "",
         generation=link.generation,
         authenticated_s=link.schedule.age_ms(now_ms) / 1000,
     )

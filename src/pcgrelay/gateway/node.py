@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,11 +13,12 @@ from pcgrelay import __version__
 from pcgrelay.admin.status import ConfigurationStatus
 from pcgrelay.audit.log import Log
 from pcgrelay.audit.record import EventsLost as EventsLostRecord
-from pcgrelay.audit.record import Failure, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
+from pcgrelay.audit.record import Failure, HandoverTaken, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, ListenSettings
 from pcgrelay.errors import RunError
 from pcgrelay.gateway.adverts import Adverts
+from pcgrelay.gateway.estate import NodeEstate, ServiceEstate
 from pcgrelay.gateway.opened import Opened, link_listener
 from pcgrelay.model import NodeId
 from pcgrelay.plane import (
@@ -42,6 +44,7 @@ from pcgrelay.session.neighbours import Neighbours
 from pcgrelay.session.presence import Presence
 
 TICK_S = 1.0
+CONTROL_BACK_S = 2.0
 DRAIN_POLL_S = 0.1
 
 
@@ -65,6 +68,7 @@ class Node(ABC):
         self._half_open = half_open_of(self.presence)
         self._listeners: dict[Address, tuple[Listener, asyncio.Task[None]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._kept: set[Address] = set()  # listeners that the process before this one hands over
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -79,6 +83,9 @@ class Node(ABC):
             raise RunError(f"The data plane does not start: {refused}.") from None
         finally:
             opened.close()
+        self._begin()
+
+    def _begin(self) -> None:
         self._tasks = [asyncio.create_task(self._guarded(self._tick(), "tick"))]
         self.neighbours.start()
         self.say(
@@ -95,7 +102,7 @@ class Node(ABC):
         opened = Opened()
         try:
             for settings in config.listens:
-                if settings.address not in self._listeners:
+                if settings.address not in self._listeners and settings.address not in self._kept:
                     opened.listeners[settings.address] = await link_listener(settings.address)
         except BaseException:
             opened.close()
@@ -121,6 +128,73 @@ class Node(ABC):
         if judged:
             # Last, and only then: there may be thousands of signatures to look at.
             self.adverts.reload()
+
+    # -- hand-over ---------------------------------------------------------------------------------------------
+
+    def listeners(self) -> dict[Address, socket.socket]:
+        """The ports for links."""
+        return {address: listener.sock for address, (listener, _) in self._listeners.items()}
+
+    def estate(self) -> NodeEstate:
+        """What another process has to know; the core is frozen and settled."""
+        return NodeEstate(
+            started_ms=self.started_ms,
+            links=self.neighbours.estate(),
+            entries=self.adverts.estate(),
+            refused={part: dict(counts) for part, counts in self.refused_parts().items()},
+        )
+
+    def facts(self) -> dict[str, str]:
+        """What another process must have in common with this one to take its place."""
+        node = self.config.node
+        return {
+            "name": node.id.name,
+            "organisation": node.id.organisation,
+            "realm": node.id.realm,
+            "role": node.role.title,
+            "workers": str(node.workers),
+        }
+
+    def services_offered(self) -> tuple[ServiceEstate, ...]:
+        """The imports of an edge."""
+        return ()
+
+    def expect(self, listens: Iterable[Address], imports: Sequence[ServiceEstate]) -> None:
+        """Another process offers these; they are not opened anew."""
+        self._kept = set(listens)
+
+    def inherit(self, estate: NodeEstate, opened: Opened) -> None:
+        """Be what another process was, whose core has been read; nothing runs before `succeed`.
+
+        opened has what `prepare` opened, and the ports that were handed over.
+        """
+        self.started_ms = estate.started_ms
+        self.neighbours.inherit(estate.links)
+        self.adverts.inherit(estate.entries)
+        for part, counts in self.refused_parts().items():
+            counts.update(estate.refused.get(part, {}))
+        self._take_listeners(opened)
+        self._kept = set()
+
+    def succeed(self) -> None:
+        """The other process will never seal again: go on in its place."""
+        self.plane.start(self)
+        for number in set(self.plane.links()) - set(self.neighbours.links):
+            # Its set-up was not over.
+            with suppress(DataPlaneRefused):
+                self.plane.link_close(number, Code.UNREACHABLE)
+        self._begin()
+        self.say(
+            HandoverTaken(
+                node=self.config.node.id.dotted,
+                version=__version__,
+                streams=self.plane.streams(),
+                links=len(self.neighbours.links),
+            )
+        )
+        self.neighbours.judge_inherited()
+        self.presence_changed()
+        self.adverts.reload()
 
     def drain_begin(self, milliseconds: int) -> None:
         """Take nothing new, and tell the neighbours; what runs goes on."""
@@ -209,6 +283,10 @@ class Node(ABC):
         """A neighbour said something about a path."""
 
     @abstractmethod
+    def link_is_used(self, link: Link) -> bool:
+        """Whether anything is led over a link."""
+
+    @abstractmethod
     def paths_lost(self, link: Link) -> None:
         """A link is gone with all paths over it."""
 
@@ -228,6 +306,10 @@ class Node(ABC):
                 whole[reason] = whole.get(reason, 0) + count
         return whole
 
+    def refused_parts(self) -> dict[str, dict[str, int]]:
+        """Where the control plane counts refusals, by part."""
+        return {"neighbours": self.neighbours.refused, "adverts": self.adverts.refused}
+
     def refusal_tables(self) -> list[dict[str, int]]:
         """Where refusals are counted."""
         native = {
@@ -235,7 +317,7 @@ class Node(ABC):
             for name, count in self.plane.counters().items()
             if name.startswith("refused_") and count
         }
-        return [self.neighbours.refused, self.neighbours.unknown_messages(), self.adverts.refused, native]
+        return [*self.refused_parts().values(), self.neighbours.unknown_messages(), native]
 
     # -- what links report -------------------------------------------------------------------------------------
 
@@ -245,7 +327,12 @@ class Node(ABC):
             link.drain(0)
 
     def link_control_lost(self, link: Link, reason: str) -> None:
-        self.adverts.link_unusable(link)
+        # A neighbour that is upgraded is back at once, and its lanes have not gone: nobody is told before.
+        asyncio.get_running_loop().call_later(CONTROL_BACK_S, self._still_lost, link)
+
+    def _still_lost(self, link: Link) -> None:
+        if link.number in self.neighbours.links:
+            self.adverts.link_unusable(link)
 
     def link_message(self, link: Link, message: Message) -> None:
         if isinstance(message, Advert | Withdraw):
@@ -254,7 +341,9 @@ class Node(ABC):
             self.path_message(link, message)
 
     def link_drains(self, link: Link) -> None:
-        self.adverts.link_unusable(link)
+        # What a link that was replaced has said holds until the one in its place has said it anew.
+        if not link.replaced:
+            self.adverts.link_unusable(link)
 
     def link_down(self, link: Link, reason: str) -> None:
         self.adverts.link_down(link)

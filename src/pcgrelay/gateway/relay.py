@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from msgspec import structs
+
 from pcgrelay.audit.log import Log
 from pcgrelay.clock import Clock
 from pcgrelay.config import Config
+from pcgrelay.gateway.estate import NodeEstate
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.opened import Opened
 from pcgrelay.model import NodeId
@@ -58,8 +61,19 @@ class Relay(Node):
     def take_services(self, opened: Opened) -> None:
         """A relay has no services."""
 
+    def estate(self) -> NodeEstate:
+        forwards, labels, last = self.forwards.estate()
+        return structs.replace(super().estate(), forwards=forwards, labels=labels, last_forward=last)
+
+    def inherit(self, estate: NodeEstate, opened: Opened) -> None:
+        super().inherit(estate, opened)
+        self.forwards.inherit(estate.forwards, estate.labels, estate.last_forward, self.neighbours.links)
+
     def link_drains(self, link: Link) -> None:
         super().link_drains(link)
+        if link.replaced:
+            self.forwards.lead_over(link)
+            return
         # Edges that hear of it themselves move without a pause; the others are moved after them.
         asyncio.get_running_loop().call_later(LEAD_AWAY_S, self.forwards.lead_away, link)
 
@@ -82,10 +96,16 @@ class Relay(Node):
         """The links tell the neighbours, and these lead nothing new over this relay."""
 
     def catalogue_changed(self) -> None:
-        """Each request looks its way up anew."""
+        """Each request looks its way up anew; paths over links that were replaced can move once there is another."""
+        for link in list(self.neighbours.links.values()):
+            if link.replaced:
+                self.forwards.lead_over(link)
 
     def path_message(self, link: Link, message: Message) -> None:
         self.forwards.receive(link, message)
+
+    def link_is_used(self, link: Link) -> bool:
+        return self.forwards.use(link)
 
     def paths_lost(self, link: Link) -> None:
         self.forwards.link_down(link)
@@ -94,8 +114,8 @@ class Relay(Node):
         super().tick()
         self.forwards.expire()
 
-    def refusal_tables(self) -> list[dict[str, int]]:
-        return [*super().refusal_tables(), self.forwards.refused]
+    def refused_parts(self) -> dict[str, dict[str, int]]:
+        return {**super().refused_parts(), "forwards": self.forwards.refused}
 
     # -- events of edges, which a relay's core does not send ------------------------------------------------------
 

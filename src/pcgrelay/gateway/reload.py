@@ -34,12 +34,12 @@ class Reloader:
         self._node = node
         self._log = log
         self._notify = notify
-        self._lock = asyncio.Lock()
+        self.lock = asyncio.Lock()  # held by whatever must not meet a reload
 
     async def reload(self) -> ReloadAnswer:
         """Take what the file says now; answers what changed, or why nothing did."""
         node = self._node
-        async with self._lock:
+        async with self.lock:
             began_ms = node.clock.monotonic_ms()
             self._notify(f"RELOADING=1\nMONOTONIC_USEC={began_ms * 1000}")
             try:

@@ -8,7 +8,7 @@ of another service.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pcgrelay.config import ExportSettings, ImportSettings
@@ -90,6 +90,13 @@ class Numbers:
     def name_of(self, number: int) -> ServiceName | None:
         """The service that has or last had this number."""
         return self._names.get(number)
+
+    def inherit(self, numbers: Mapping[int, ServiceName]) -> None:
+        """Give these services the numbers that they had in the process before this one."""
+        for number, name in numbers.items():
+            self._taken[name] = number
+            self._names[number] = name
+            self._next = max(self._next, number + 1)
 
     def take(self, name: ServiceName) -> int:
         """The number of a service; a new one if it has none."""

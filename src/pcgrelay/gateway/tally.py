@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pcgrelay.audit.record import Say, StreamRefused
 from pcgrelay.audit.record import StreamEnd as StreamEndRecord
+from pcgrelay.gateway.estate import ServiceEstate, TallyEstate
 from pcgrelay.model import ServiceName
 from pcgrelay.plane import StreamEnd
 from pcgrelay.routing.policy import RULE_NONE, Rule
@@ -34,6 +36,23 @@ class Tally:
     imports: dict[int, ServiceTally] = field(default_factory=dict)
     exports: dict[int, ServiceTally] = field(default_factory=dict)
 
+    def estate(self) -> TallyEstate:
+        """The counts of the node for another process; those of a service go with it."""
+        return TallyEstate(
+            opened_total=self.opened_total,
+            closed_total=dict(self.closed_total),
+            refused_total=dict(self.refused_total),
+        )
+
+    def inherit(self, estate: TallyEstate, imports: Sequence[ServiceEstate], exports: Sequence[ServiceEstate]) -> None:
+        """Count on from where the process before this one was."""
+        self.opened_total = estate.opened_total
+        self.closed_total.update(estate.closed_total)
+        self.refused_total.update(estate.refused_total)
+        for table, services in ((self.imports, imports), (self.exports, exports)):
+            for each in services:
+                table[each.number] = ServiceTally(each.opened_total, each.refused_total)
+
     def count(self, event: StreamEnd) -> None:
         """Count one end."""
         services = self.imports if event.opener else self.exports
@@ -46,6 +65,14 @@ class Tally:
         service.opened_total += 1
         self.opened_total += 1
         self.closed_total[event.cause] = self.closed_total.get(event.cause, 0) + 1
+
+
+def service_estate(number: int, service: ServiceName, table: Mapping[int, ServiceTally]) -> ServiceEstate:
+    """A service with its counts, for another process."""
+    tally = table.get(number, ServiceTally())
+    return ServiceEstate(
+        number=number, service=str(service), opened_total=tally.opened_total, refused_total=tally.refused_total
+    )
 
 
 def was_refused(event: StreamEnd) -> bool:

@@ -145,6 +145,26 @@ class ControlConnection:
                 await asyncio.get_running_loop().sock_sendall(self._sock, bytes(self._outgoing))
 
 
+class LostConnection(ControlConnection):
+    """That of a link which another process has handed over: it ended with that process."""
+
+    def __init__(self) -> None:
+        self._ended = "handed_over"
+
+    @property
+    def unknown_total(self) -> int:
+        return 0
+
+    def end(self, reason: str) -> None:
+        """It has ended."""
+
+    def retire(self) -> None:
+        """It has ended."""
+
+    def abandon(self) -> None:
+        """It has ended."""
+
+
 async def handshake_over(
     sock: socket.socket,
     context: SSL.Context,

@@ -9,7 +9,8 @@ The relay sees who talks to whom and how much, and never what. It answers each r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from pcgrelay.clock import Clock
 from pcgrelay.model import NameProblem, NodeId
 from pcgrelay.routing.policy import Budget
 from pcgrelay.session.dataplane import DataPlaneRefused, PathPlane
+from pcgrelay.session.estate import ForwardEstate, LabelsEstate
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
 from pcgrelay.session.messages import (
@@ -42,6 +44,7 @@ FORWARDS_OF_A_LINK_MOST = 4_096
 # control plane to move data.
 CARRY_AT_ONCE_BYTES = 524_288
 CARRY_EACH_SECOND_BYTES = 4_096
+LINGER_S = 1.0
 
 # Given the destination, and what must not be led over: the link to take, or nothing.
 NextLink = Callable[[NodeId, Callable[[Link], bool]], Link | None]
@@ -110,6 +113,7 @@ class Forwards:
         self._throttle = Throttle(LINE_INTERVAL_MS)
         self._by_key: dict[tuple[int, bytes], Forward] = {}
         self._of_link: dict[int, int] = {}
+        self._lingering: set[Forward] = set()
         self._onward: dict[int, int] = {}
         self._next_number = 0
 
@@ -149,6 +153,45 @@ class Forwards:
         for forward in {forward for forward in self._by_key.values() if link in (forward.a, forward.b)}:
             self._end(forward, Code.UNREACHABLE, told=(forward.other(link),))
 
+    def estate(self) -> tuple[tuple[ForwardEstate, ...], LabelsEstate, int]:
+        """What another process has to know: paths that stand, labels, and the last number that was given."""
+        living = (forward for forward in set(self._by_key.values()) if forward.is_live)
+        return tuple(_estate(forward) for forward in living), self._labels.estate(), self._next_number
+
+    def inherit(
+        self, estates: Sequence[ForwardEstate], labels: LabelsEstate, last: int, links: Mapping[int, Link]
+    ) -> None:
+        """Have the paths of the process before this one; the core has them already."""
+        for each in estates:
+            if each.a not in links or each.b not in links:
+                with suppress(DataPlaneRefused):
+                    self._plane.path_remove(each.number)
+                continue
+            forward = Forward(
+                number=each.number,
+                session=each.session,
+                source=NodeId.from_uri(each.source),
+                destination=NodeId.from_uri(each.destination),
+                a=links[each.a],
+                b=links[each.b],
+                a_in=each.a_in,
+                a_out=each.a_out,
+                b_in=each.b_in,
+                flows=each.flows,
+                cap=each.cap,
+                priority=each.priority,
+                opened_ms=each.opened_ms,
+                is_live=True,
+                allowance_ms=self._clock.monotonic_ms(),
+            )
+            self._add(forward)
+        self._labels.inherit(labels, [label for each in estates for label in (each.a_in, each.b_in)])
+        self._next_number = last
+
+    def use(self, link: Link) -> bool:
+        """Whether a path leads over that link, or did a moment ago."""
+        return any(link in (forward.a, forward.b) for forward in (*self._by_key.values(), *self._lingering))
+
     def judge(self) -> None:
         """The policy has changed: end the paths that it no longer allows."""
         for forward in set(self._by_key.values()):
@@ -162,6 +205,15 @@ class Forwards:
             # At its end the path stays: an edge that leaves lets its streams end.
             if link.peer != forward.destination and self._other_way(forward):
                 self._end(forward, Code.DRAINING, told=(forward.a, forward.b))
+
+    def lead_over(self, link: Link) -> None:
+        """A newer link with that neighbour is up: have the paths onward over the old one opened anew over it.
+
+        What is on them goes on meanwhile, for the lanes of the old link are still there.
+        """
+        for forward in {forward for forward in self._by_key.values() if forward.b is link and forward.is_live}:
+            if self._other_way(forward):
+                self._end(forward, Code.DRAINING, told=(forward.a, forward.b), lingers=True)
 
     def expire(self) -> None:
         """Give up requests that nobody answered."""
@@ -203,7 +255,7 @@ class Forwards:
         beside = self._by_key.get((forward.b.number, asked.session))
         if beside is not None:
             # The session comes back over another of our links: the neighbour replaces the old path by itself.
-            self._end(beside, Code.DONE, told=(beside.other(forward.b),))
+            self._end(beside, Code.DONE, told=(beside.other(forward.b),), lingers=beside.a.replaced)
         self._add(forward)
         forward.b.send(
             PathOpen(
@@ -329,15 +381,16 @@ class Forwards:
         self._onward[forward.b.number] = self.onward_over(forward.b) + 1
         self._budget = self._budget.reserved(forward.flows, forward.cap)
 
-    def _end(self, forward: Forward, code: int, told: tuple[Link, ...]) -> None:
-        self._drop(forward)
+    def _end(self, forward: Forward, code: int, told: tuple[Link, ...], *, lingers: bool = False) -> None:
+        self._drop(forward, lingers=lingers)
         for link in told:
             if link is forward.a and not forward.is_live:
                 self._refuse(link, forward.session, code, "path_lost")
             else:
                 link.send(PathClose(forward.session, code))
 
-    def _drop(self, forward: Forward) -> None:
+    def _drop(self, forward: Forward, *, lingers: bool = False) -> None:
+        """Forget a path. lingers: frames on it are still forwarded for a moment, until its edges have moved."""
         if forward.is_gone:
             return
         forward.is_gone = True
@@ -351,12 +404,37 @@ class Forwards:
         self._budget = self._budget.released(forward.flows, forward.cap)
         self._labels.give_back(forward.a_in)
         self._labels.give_back(forward.b_in)
-        if forward.is_live:
-            with suppress(DataPlaneRefused):
-                self._plane.path_remove(forward.number)
+        if forward.is_live and lingers:
+            self._lingering.add(forward)
+            asyncio.get_running_loop().call_later(LINGER_S, self._removed, forward)
+        elif forward.is_live:
+            self._removed(forward)
+
+    def _removed(self, forward: Forward) -> None:
+        self._lingering.discard(forward)
+        with suppress(DataPlaneRefused):
+            self._plane.path_remove(forward.number)
 
     def _refuse(self, link: Link, session: bytes, code: int, reason: str) -> None:
         link.send(PathRefuse(session=session, code=code, reason=reason, by=self._me.uri))
 
     def _count(self, reason: str) -> None:
         self.refused[reason] = self.refused.get(reason, 0) + 1
+
+
+def _estate(forward: Forward) -> ForwardEstate:
+    return ForwardEstate(
+        number=forward.number,
+        session=forward.session,
+        source=forward.source.uri,
+        destination=forward.destination.uri,
+        a=forward.a.number,
+        b=forward.b.number,
+        a_in=forward.a_in,
+        a_out=forward.a_out,
+        b_in=forward.b_in,
+        flows=forward.flows,
+        cap=forward.cap,
+        priority=forward.priority,
+        opened_ms=forward.opened_ms,
+    )

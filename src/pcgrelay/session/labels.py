@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from pcgrelay.clock import Clock
+from pcgrelay.session.estate import LabelsEstate
 
 LABELS_MOST = 0xFFFF_FFFF
 QUARANTINE_MS = 60_000
@@ -30,6 +32,16 @@ class Labels:
         self._taken.add(label)
         self._next = label % LABELS_MOST + 1
         return label
+
+    def estate(self) -> LabelsEstate:
+        """What another process has to know of these."""
+        return LabelsEstate(following=self._next, resting=tuple(self._resting))
+
+    def inherit(self, estate: LabelsEstate, taken: Iterable[int]) -> None:
+        """Be as another process left it; taken are the labels of its paths."""
+        self._next = estate.following
+        self._resting = deque(estate.resting)
+        self._taken = {*taken, *(label for _, label in estate.resting)}
 
     def give_back(self, label: int) -> None:
         """Its path has ended; frames on their way may still name it for a while."""

@@ -40,6 +40,9 @@ OPENING_MS = 15_000
 LANELESS_MS = 10_000
 ORPHANED_MS = 180_000
 RETIRE_MS = 700
+# So long, at most, a link that was replaced keeps lanes that still carry. What they carry moves in a few round trips,
+# but may have to wait for another node that dials with a back-off.
+GIVE_WAY_MS = 10_000
 LANE_DEADLINE_S = 5.0
 REFUSED_BY_PEER = f"goodbye_{code_name(Code.REFUSED)}"
 # A neighbour may say so many messages at once and so many each second: far more than set-up and catalogue need.
@@ -64,6 +67,7 @@ class LinkObserver(Protocol):
     def link_message(self, link: Link, message: Message) -> None: ...
     def link_drains(self, link: Link) -> None: ...
     def link_down(self, link: Link, reason: str) -> None: ...
+    def link_is_used(self, link: Link) -> bool: ...
 
 
 class LinkWatcher(LinkObserver, Protocol):
@@ -88,7 +92,10 @@ class Link:
         clock: Clock,
         connect: Callable[[], Awaitable[socket.socket]] | None,
     ) -> None:
-        """connect opens a TCP connection for a lane; it is there if this node dialled. The secret is used up here."""
+        """connect opens a TCP connection for a lane; it is there if this node dialled. The secret is used up here.
+
+        With a connection that is lost it is one that another process has handed over, as `inherited` makes it.
+        """
         self.number = number
         self.peer = established.peer
         self.peer_role = established.peer_role
@@ -104,6 +111,7 @@ class Link:
         self.chain = established.chain
         self.state = LinkState.OPENING
         self.draining = False
+        self.replaced = False  # a newer link with this neighbour is up
         self.control_lost = asyncio.Event()
         self.generation = 0
         self.opened_ms = clock.monotonic_ms()
@@ -126,6 +134,10 @@ class Link:
         self._beat_token = 0
         self._allowance = Allowance(MESSAGES_AT_ONCE, MESSAGES_EACH_SECOND, self.opened_ms)
         self._unknown_before = 0  # on control connections before this one
+        if connection.has_ended():
+            self.state = LinkState.ORPHANED
+            self.control_lost.set()
+            return
         plane.link_add(
             number,
             secret=established.secret,
@@ -179,8 +191,7 @@ class Link:
     def close(self, reason: str, code: int = Code.DONE) -> None:
         """End the link; the neighbour is told the code."""
         if not self._closed.done():
-            if self.controlled:
-                self._outlet.send(Goodbye(code, ""))
+            self.send(Goodbye(code, ""))
             self._closed.set_result(reason)
 
     def cut(self, reason: str, code: int) -> None:
@@ -206,6 +217,16 @@ class Link:
         """Have the link made anew: the lanes go on until the new one replaces it."""
         if self.controlled:
             self._connection.end(reason)
+
+    def give_way(self, reason: str) -> None:
+        """A newer link with the same neighbour is up: end, but let what is led over the lanes move before."""
+        if self.state is not LinkState.ORPHANED or not self.lanes_up:
+            self.close(reason)
+        elif not self.replaced:
+            self.replaced = True
+            self.draining = True
+            self._observer.link_drains(self)
+            asyncio.get_running_loop().call_later(GIVE_WAY_MS / 1000, self.close, reason)
 
     # -- renewal -----------------------------------------------------------------------------------------------
 
@@ -290,7 +311,8 @@ class Link:
 
     async def run(self) -> None:
         """Live until the end; then lanes, control connection and tasks are gone."""
-        self._serve(self._connection)
+        if self.state is not LinkState.ORPHANED:
+            self._serve(self._connection)
         tasks = [asyncio.create_task(self._pulse())]
         if self._connect is not None:
             tasks += [asyncio.create_task(self._keep_lane(index)) for index in range(self.lanes)]
@@ -413,6 +435,8 @@ class Link:
                 self.close("lanes_lost", Code.TIMEOUT)
             elif self.state is LinkState.ORPHANED and now - self._changed_ms > ORPHANED_MS:
                 self.close("control_lost")
+            elif self.replaced and not self._observer.link_is_used(self):
+                self.close("replaced")
             elif self._change is not None and now - self._change.began_ms > CHANGEOVER_MS:
                 self._change_failed("deadline")
             elif self.controlled and now - self._beat_sent_ms >= BEAT_INTERVAL_MS:

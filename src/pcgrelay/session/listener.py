@@ -53,7 +53,7 @@ class Listener:
         clock: Clock,
     ) -> None:
         self.settings = settings
-        self._sock = sock
+        self.sock = sock
         self._presence = presence
         self._neighbours = neighbours
         self._plane = plane
@@ -69,14 +69,14 @@ class Listener:
             while True:
                 await self._accept_one()
         finally:
-            self._sock.close()
+            self.sock.close()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _accept_one(self) -> None:
         try:
-            sock, where = await asyncio.get_running_loop().sock_accept(self._sock)
+            sock, where = await asyncio.get_running_loop().sock_accept(self.sock)
         except OSError as error:
             if error.errno in _EXHAUSTED:
                 # The connection stays in the kernel's queue; trying at once would only spin.

@@ -74,6 +74,11 @@ class Mender:
         self._say = say
         self._clock = clock
 
+    def path_inherited(self, session: Session, end: PathEnd) -> None:
+        """A session goes on over the path that it had in the process before this one."""
+        session.path = end
+        end.on_closed = lambda code: self.path_closed(session, end, code)
+
     def path_closed(self, session: Session, end: PathEnd, code: int) -> None:
         if session.path is end:
             session.path = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -35,7 +35,9 @@ from pcgrelay.routing.policy import link_refusal
 from pcgrelay.session.backoff import STEADY_MS, backoff_ms
 from pcgrelay.session.control import ControlConnection, handshake_over
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
+from pcgrelay.session.estate import LinkEstate
 from pcgrelay.session.handshake import Established
+from pcgrelay.session.inherited import link_estate, link_inherited, settings_inherited
 from pcgrelay.session.keys import secret_wiped
 from pcgrelay.session.link import REFUSED_BY_PEER, Link, LinkObserver, LinkState
 from pcgrelay.session.messages import Code, Message, code_name
@@ -338,6 +340,32 @@ class Neighbours:
         self._spawn(link.run(), "link")
         return link
 
+    # -- hand-over ---------------------------------------------------------------------------------------------
+
+    def estate(self) -> tuple[LinkEstate, ...]:
+        """The links that another process can go on with: those with lanes."""
+        return tuple(link_estate(link) for link in self.links.values() if link.lanes_up)
+
+    def inherit(self, estates: Sequence[LinkEstate]) -> None:
+        """Have the links of the process before; only lanes are left of them."""
+        for estate in estates:
+            given = settings_inherited(estate, self._presence.config)
+            key = (NodeId.from_uri(estate.peer), estate.dialled, given.address)
+            standing = self._standings.setdefault(key, Standing(given))
+            link = link_inherited(estate, standing, plane=self._plane, observer=self, clock=self._clock)
+            self.links[link.number] = link
+            self._by_id[link.link_id] = link
+            self._next_number = max(self._next_number, link.number)
+            self._spawn(link.run(), "link")
+
+    def judge_inherited(self) -> None:
+        """What this process was told may be other than what the one before was: end what is no longer allowed."""
+        named = [wanted.settings for wanted in self.wanted]
+        for link in list(self.links.values()):
+            if link.dialled and link.standing.settings not in named:
+                link.retire("removed")
+        self._judge(lambda link: self._refusal(link.peer, link.dialled, link.chain, link.suite, link.group))
+
     # -- what links report -------------------------------------------------------------------------------------
 
     def link_up(self, link: Link) -> None:
@@ -360,7 +388,7 @@ class Neighbours:
         )
         self._observer.link_up(link)
         for old in replaced:
-            old.close("replaced")
+            old.give_way("replaced")
 
     def link_control_lost(self, link: Link, reason: str) -> None:
         self._weigh(link.standing)
@@ -387,6 +415,9 @@ class Neighbours:
     def link_lane_down(self, link: Link, index: int, code: int, reason: str) -> None:
         self._weigh(link.standing)
         self._say(LaneDown(link=link.number, peer=link.peer.dotted, index=index, code=code_name(code), reason=reason))
+
+    def link_is_used(self, link: Link) -> bool:
+        return self._observer.link_is_used(link)
 
     def link_down(self, link: Link, reason: str) -> None:
         self.links.pop(link.number, None)
@@ -421,6 +452,9 @@ class Neighbours:
                     await link.control_lost.wait()
                 if self._clock.monotonic_ms() - started > STEADY_MS:
                     wanted.attempts = 0
+                elif link is not None and link.lanes_up:
+                    # The neighbour is there, as its lanes show: it has been upgraded, and is back at once.
+                    wanted.attempts = min(wanted.attempts, 1)
             wanted.attempts += 1
             await asyncio.sleep(backoff_ms(wanted.attempts) / 1000)
 

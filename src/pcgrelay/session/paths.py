@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pcgrelay.model import NameProblem, NodeId
+from pcgrelay.session.estate import LabelsEstate, PathEstate
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
 from pcgrelay.session.messages import (
@@ -58,6 +59,21 @@ class PathEnd:
     via: tuple[str, ...] = ()  # identities of the relays, as PATH_OPEN named them: known at its end only
     on_carry: Callable[[bytes], None] | None = None
     on_closed: Callable[[int], None] | None = None
+
+    def estate(self) -> PathEstate:
+        """What another process has to know of this path."""
+        return PathEstate(
+            link=self.link.number,
+            peer=self.peer.uri,
+            in_label=self.in_label,
+            out_label=self.out_label,
+            flows=self.flows,
+            cap=self.cap,
+            marking=self.marking,
+            priority=self.priority,
+            initiator=self.initiator,
+            via=self.via,
+        )
 
 
 class Answerer(Protocol):
@@ -163,6 +179,34 @@ class EdgePaths:
             self._lost(end, message.code)
         elif end.on_carry is not None:
             end.on_carry(message.data)
+
+    def inherit(self, link: Link, session: bytes, estate: PathEstate) -> PathEnd:
+        """A path of the process before this one, which stands."""
+        end = PathEnd(
+            link,
+            session,
+            NodeId.from_uri(estate.peer),
+            estate.in_label,
+            estate.flows,
+            estate.cap,
+            estate.marking,
+            estate.priority,
+            estate.initiator,
+            estate.out_label,
+        )
+        end.via = estate.via
+        end.answered.set_result(None)
+        self._ends[(link.number, session)] = end
+        self._of_link[link.number] = self.count_over(link) + 1
+        return end
+
+    def labels_estate(self) -> LabelsEstate:
+        """What another process has to know of the labels here."""
+        return self._labels.estate()
+
+    def labels_inherited(self, estate: LabelsEstate) -> None:
+        """Give no label that the process before gave; its paths are here already."""
+        self._labels.inherit(estate, [end.in_label for end in self._ends.values()])
 
     def count_over(self, link: Link) -> int:
         """How many paths lead over a link."""

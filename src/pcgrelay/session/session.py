@@ -9,6 +9,7 @@ from enum import Enum, auto
 from cryptography import x509
 
 from pcgrelay.model import NodeId, Suite
+from pcgrelay.session.estate import SessionEstate, chain_read, chain_written
 from pcgrelay.session.paths import PathEnd
 from pcgrelay.session.renewal import Schedule
 
@@ -59,6 +60,54 @@ class Session:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     mending: bool = False
     spare_ms: int | None = None  # since when it has no stream and only a draining link
+
+    @classmethod
+    def inherited(cls, estate: SessionEstate) -> Session:
+        """A session of the process before this one; its path is for the caller."""
+        return cls(
+            id=estate.id,
+            key=Key(NodeId.from_uri(estate.edge), estate.marking, estate.priority),
+            initiator=estate.initiator,
+            began_ms=estate.began_ms,
+            state=State.STALLED if estate.stalled else State.UP,
+            number=estate.number,
+            flows=estate.flows,
+            cap=estate.cap,
+            suite=Suite(estate.suite),
+            group=estate.group,
+            tls_suite=estate.tls_suite,
+            chain=chain_read(estate.chain),
+            generation=estate.generation,
+            attempted=estate.attempted,
+            schedule=Schedule(estate.authenticated_ms or estate.began_ms),
+            stalled_ms=estate.stalled_ms,
+            unresumed=set(estate.unresumed),
+        )
+
+    def estate(self) -> SessionEstate:
+        """What another process has to know of this session."""
+        return SessionEstate(
+            id=self.id,
+            number=self.number,
+            edge=self.key.edge.uri,
+            marking=self.key.marking,
+            initiator=self.initiator,
+            priority=self.key.priority,
+            began_ms=self.began_ms,
+            flows=self.flows,
+            cap=self.cap,
+            suite=int(self.suite or 0),
+            group=self.group,
+            tls_suite=self.tls_suite,
+            chain=chain_written(self.chain),
+            generation=self.generation,
+            attempted=self.attempted,
+            authenticated_ms=self.schedule.authenticated_ms if self.schedule else 0,
+            stalled=self.state is State.STALLED,
+            stalled_ms=self.stalled_ms,
+            unresumed=tuple(self.unresumed),
+            path=self.path.estate() if self.path else None,
+        )
 
     @property
     def via(self) -> str:

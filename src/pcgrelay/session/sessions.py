@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pcgrelay.audit.record import Failure, Say, SessionDown, SessionFailed, SessionUp
@@ -23,8 +24,10 @@ from pcgrelay.model import NodeId
 from pcgrelay.session.backoff import backoff_ms
 from pcgrelay.session.carried import CarriedHandshake
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
+from pcgrelay.session.estate import SessionEstate
 from pcgrelay.session.handshake import CAP_LEAST_BYTES, CAP_MOST_BYTES, Established, Judge
 from pcgrelay.session.keys import secret_wiped
+from pcgrelay.session.leaving import Leaving
 from pcgrelay.session.link import Link
 from pcgrelay.session.mending import ChooseLink, Mender, SessionObserver
 from pcgrelay.session.messages import Code, PathOpen, code_name
@@ -40,7 +43,6 @@ SESSIONS_OF_A_PEER_MOST = 32  # three markings in three classes, begun by either
 HANDSHAKES_MOST = 64
 HANDSHAKES_OF_A_PEER_MOST = 4
 GLARE = "glare"
-SPARE_MS = 1_000
 LEAVE = "leave"
 LEAVE_S = 1.0  # for the far edge to answer the end of a session
 NO_ROUTE = "no_route"  # this edge itself has no usable link
@@ -78,6 +80,7 @@ class Sessions:
         self._handshakes: dict[NodeId, int] = {}
         self._next_number = 0
         self._mender = Mender(self, plane, presence, observer, choose, say, clock)
+        self.leaving = Leaving(self, self._mender, choose, clock)
         self._renewer = Renewer(self, plane, presence, say, clock)
 
     def attach(self, paths: EdgePaths) -> None:
@@ -118,21 +121,6 @@ class Sessions:
             if session.mending and (key is None or session.key == key):
                 session.changed.set()
 
-    def link_drains(self, link: Link) -> None:
-        """Lead sessions over other links before this one goes."""
-        for session in list(self._by_id.values()):
-            if session.initiator and session.state is State.UP and session.path and session.path.link is link:
-                self._mender.mend(session)
-
-    def move_back(self, is_better: Callable[[NodeId, Link], bool]) -> None:
-        """Once a second: lead sessions over a better link if there is one, with all their streams."""
-        for session in list(self._by_id.values()):
-            path = session.path
-            if not session.initiator or session.state is not State.UP or session.mending or path is None:
-                continue
-            if path.link.usable and is_better(session.key.edge, path.link):
-                self._mender.mend(session)
-
     def judge(self, refusal: Callable[[Session], str | None]) -> None:
         """End the sessions that are refused now, in one word."""
         for session in list(self._by_id.values()):
@@ -144,28 +132,33 @@ class Sessions:
         """Renew the sessions that are due, and end those that are past their hard age; asked once a second."""
         self._renewer.renew(list(self._by_id.values()))
 
-    def leave_draining(self, streams: Callable[[int], int]) -> None:
-        """Once a second: move sessions off links that drain, and end those without a stream that have no other way.
+    def estate(self) -> tuple[tuple[SessionEstate, ...], int]:
+        """What another process has to know: sessions that have been up, and the last number that was given."""
+        living = (session for session in self._by_id.values() if session.state in (State.UP, State.STALLED))
+        return tuple(session.estate() for session in living), self._next_number
 
-        So a relay that drains comes to be empty even if there is no other way. streams: how many a session has.
-        """
-        now = self._clock.monotonic_ms()
-        for session in list(self._by_id.values()):
-            path = session.path
-            if session.state is not State.UP or path is None or not path.link.draining or session.mending:
-                session.spare_ms = None
-                continue
-            other = self._choose(session.key.edge, path.link)
-            if session.initiator and other is not None and other is not path.link:
-                # A way has come up since the neighbour began to leave.
-                session.spare_ms = None
+    def inherit(self, estates: Sequence[SessionEstate], last: int, links: Mapping[int, Link]) -> None:
+        """Have the sessions of the process before this one; the core has them already."""
+        self._next_number = last
+        for estate in estates:
+            session = Session.inherited(estate)
+            self._by_id[session.id] = session
+            self._by_number[session.number] = session
+            link = links.get(estate.path.link) if estate.path else None
+            if link is not None and estate.path is not None:
+                self._mender.path_inherited(session, self.paths.inherit(link, session.id, estate.path))
+            elif session.state is State.UP:
+                # Its path was lost at the last moment.
+                session.state = State.STALLED
+                session.stalled_ms = self._clock.monotonic_ms()
+            if session.state is State.STALLED:
                 self._mender.mend(session)
-            elif streams(session.number):
-                session.spare_ms = None
-            elif session.spare_ms is None:
-                session.spare_ms = now
-            elif now - session.spare_ms >= (SPARE_MS if session.initiator else 3 * SPARE_MS):
-                self.close(session, Code.DRAINING, "drained")
+
+    def drop_unknown(self, numbers: Iterable[int]) -> None:
+        """End the sessions that the core has and this process was told nothing of: their set-up was not over."""
+        for number in set(numbers) - set(self._by_number):
+            with suppress(DataPlaneRefused):
+                self._plane.session_close(number, Code.UNREACHABLE)
 
     async def stop(self, code: int) -> None:
         """Close all sessions and end all tasks."""
@@ -430,10 +423,8 @@ class Sessions:
         if session.state is State.CLOSED:
             return
         if session.number:
-            try:
+            with suppress(DataPlaneRefused):
                 self._plane.session_close(session.number, code)
-            except DataPlaneRefused:
-                pass
             if session.path is not None:
                 path, session.path = session.path, None
                 self.spawn(self._left(path, code), LEAVE)

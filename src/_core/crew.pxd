@@ -1,0 +1,33 @@
+# The workers of a node together: the lower half of the face. `core` gives them their commands.
+from libc.stdint cimport uint32_t, uint64_t
+
+from pcgrelay._core.cursor cimport Cursor
+from pcgrelay._core.mailbox cimport Order, OrderKind, Outbox
+from pcgrelay._core.map cimport Map
+from pcgrelay._core.worker cimport Worker
+
+
+cdef Order* crew_order(OrderKind kind) except NULL
+
+
+cdef class Crew:
+    cdef Worker* _workers
+    cdef Outbox _outbox
+    cdef uint32_t _count
+    cdef uint32_t _ready
+    cdef int _event_fd
+    cdef int _role
+    cdef uint64_t _memory
+    cdef bint _stopped
+    cdef dict _links
+    cdef dict _sessions
+
+    cdef void _end(self)
+    cdef void _join(self)
+    cdef void _write(self, Cursor* cursor)
+    cdef _read(self, Cursor* cursor, Map* links, Map* sessions)
+    cdef _entries(self, Cursor* cursor, Map* links, Map* sessions)
+    cdef _alive(self)
+    cdef void _send(self, uint32_t worker, Order* order)
+    cdef _send_all(self, Order* order)
+    cdef _tell(self, OrderKind kind, uint64_t a, uint64_t b)

@@ -1,0 +1,388 @@
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
+from libc.string cimport memcpy
+
+from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_take, pool_alloc
+from pcgrelay._core.cursor cimport (
+    Cursor, cursor_bytes, cursor_descriptor, cursor_enter, cursor_fail, cursor_next, cursor_number, cursor_open,
+    cursor_raw, cursor_shut,
+)
+from pcgrelay._core.edge cimport edge_dirty, edge_ready
+from pcgrelay._core.flow cimport FLOW_CLOSED, Flow
+from pcgrelay._core.handle cimport HANDLE_STREAM
+from pcgrelay._core.handover_lanes cimport epoch_read, epoch_write, queue_read, queue_write, renewals_fields
+from pcgrelay._core.link cimport GAUGE_VALUES, Gauge, Link, Shard, gauge_at, link_find
+from pcgrelay._core.map cimport Map, map_find, map_next, map_put
+from pcgrelay._core.result cimport RESULT_BAD_FIELD, RESULT_BAD_LENGTH, RESULT_NO_MEMORY, RESULT_OK
+from pcgrelay._core.session cimport Session
+from pcgrelay._core.stream cimport STREAM_STATES, Stream
+from pcgrelay._core.timer cimport timer_set
+from pcgrelay._core.wire cimport PURPOSE_FLOW_DATA, WIRE_LANES_MAX, WIRE_PREFIX, WIRE_SERVICE_MAX
+
+
+cdef enum:
+    SESSION_NUMBER = 1
+    SESSION_FLOWS
+    SESSION_PRIORITY
+    SESSION_MARKING
+    SESSION_LINK
+    SESSION_IN
+    SESSION_OUT
+    SESSION_TURN
+    SESSION_INITIATOR
+    SESSION_GAUGE
+    SESSION_FLOW
+    SESSION_NEWEST
+    SESSION_BEFORE
+    SESSION_NEWEST_ID
+    SESSION_BEFORE_ID
+    SESSION_AGREED_ID
+
+cdef enum:
+    FLOW_INDEX = 1
+    FLOW_TX
+    FLOW_RX
+    FLOW_BINDING
+    FLOW_STATE
+    FLOW_INITIATOR
+    FLOW_CONFIRMED
+    FLOW_REKEY_WAITS
+    FLOW_HAS_LANE
+    FLOW_CAP
+    FLOW_TX_NEXT
+    FLOW_TX_ACKED
+    FLOW_TX_CONTROL
+    FLOW_RX_NEXT
+    FLOW_RX_CONTROL
+    FLOW_REKEY_NUMBER
+    FLOW_ACK_DUE
+    FLOW_ACK_COUNT_BYTES
+    FLOW_ACK_COUNT_FRAMES
+    FLOW_RESUMES_SINCE
+    FLOW_RESUME_SENT
+    FLOW_RESUMING_SINCE
+    FLOW_ROUND_TRIP
+    FLOW_TIMED_NUMBER
+    FLOW_TIMED
+    FLOW_LATE
+    FLOW_LATE_TOKENS
+    FLOW_SENT
+    FLOW_RECEIVED
+    FLOW_RESUME_ID
+    FLOW_RESUMED
+    FLOW_RX_HIGHEST
+    FLOW_TX_HIGHEST
+    FLOW_RETAINED
+    FLOW_STREAM
+    FLOW_TX_MIX
+
+cdef enum:
+    RETAINED_NUMBER = 1
+    RETAINED_EPOCH
+    RETAINED_TYPE
+    RETAINED_FRAME
+
+cdef enum:
+    TAG_SOCKET = 1
+    TAG_ID
+    TAG_SESSION_NUMBER
+    TAG_NUMBER
+    TAG_STATE
+    TAG_SAY
+    TAG_TX_SENT
+    TAG_TX_LIMIT
+    TAG_RX_RECEIVED
+    TAG_RX_CONSUMED
+    TAG_RX_LIMIT
+    TAG_RX_GRANTED
+    TAG_RX_WINDOW
+    TAG_OPENED
+    TAG_PROGRESS
+    TAG_TIMER
+    TAG_RULE
+    TAG_CODE
+    TAG_SERVICE
+    TAG_SERVICE_LENGTH
+    TAG_TARGET
+    TAG_STREAM_CAUSE
+    TAG_STREAM_MARKING
+    TAG_OPENER
+    TAG_BULK
+    TAG_ENDED
+    TAG_CONNECTING
+    TAG_FIN_DUE
+    TAG_SHUT
+    TAG_FINISHED
+    TAG_REMOTE
+    TAG_OUT
+
+
+# -- sessions and flows -----------------------------------------------------------------------------------------------
+
+cdef void flow_fields(Cursor* self, Flow* flow) noexcept nogil:
+    cursor_bytes(self, FLOW_BINDING, flow.binding, 32)
+    cursor_number(self, FLOW_STATE, &flow.state, 1)
+    cursor_number(self, FLOW_INITIATOR, &flow.initiator, sizeof(flow.initiator))
+    cursor_number(self, FLOW_CONFIRMED, &flow.confirmed_tx, sizeof(flow.confirmed_tx))
+    cursor_number(self, FLOW_REKEY_WAITS, &flow.rekey_waits, sizeof(flow.rekey_waits))
+    cursor_number(self, FLOW_CAP, &flow.cap, 8)
+    cursor_number(self, FLOW_TX_NEXT, &flow.tx_next, 8)
+    cursor_number(self, FLOW_TX_ACKED, &flow.tx_acked, 8)
+    cursor_number(self, FLOW_TX_CONTROL, &flow.tx_control, 8)
+    cursor_number(self, FLOW_RX_NEXT, &flow.rx_next, 8)
+    cursor_number(self, FLOW_RX_CONTROL, &flow.rx_control, 8)
+    cursor_number(self, FLOW_TX_MIX, &flow.tx_mix, 8)
+    cursor_number(self, FLOW_REKEY_NUMBER, &flow.rekey_number, 8)
+    cursor_number(self, FLOW_ACK_DUE, &flow.ack_due_us, 8)
+    cursor_number(self, FLOW_ACK_COUNT_BYTES, &flow.ack_bytes, 8)
+    cursor_number(self, FLOW_ACK_COUNT_FRAMES, &flow.ack_frames, 4)
+    cursor_number(self, FLOW_RESUMES_SINCE, &flow.resumes_since_us, 8)
+    cursor_number(self, FLOW_RESUME_SENT, &flow.resume_sent_us, 8)
+    cursor_number(self, FLOW_RESUMING_SINCE, &flow.resuming_us, 8)
+    cursor_number(self, FLOW_ROUND_TRIP, &flow.round_trip_us, 8)
+    cursor_number(self, FLOW_TIMED_NUMBER, &flow.timed_number, 8)
+    cursor_number(self, FLOW_TIMED, &flow.timed_us, 8)
+    cursor_number(self, FLOW_LATE, &flow.late_us, 8)
+    cursor_number(self, FLOW_LATE_TOKENS, &flow.late_tokens, 4)
+    cursor_number(self, FLOW_SENT, &flow.sent_bytes, 8)
+    cursor_number(self, FLOW_RECEIVED, &flow.received_bytes, 8)
+    cursor_number(self, FLOW_RESUME_ID, &flow.resume_id, 4)
+    cursor_number(self, FLOW_RESUMED, &flow.resumes, 4)
+    cursor_number(self, FLOW_RX_HIGHEST, &flow.rx_highest, 4)
+    cursor_number(self, FLOW_TX_HIGHEST, &flow.tx_highest, 4)
+
+
+cdef void flow_write(Cursor* self, Flow* flow) noexcept nogil:
+    cdef uint64_t mark = cursor_open(self, SESSION_FLOW)
+    cdef bint has_lane = flow.lane != NULL
+    cdef uint32_t at = 0
+    cdef Buf* buf = flow.retained
+    cdef Stream* stream
+    cursor_number(self, FLOW_INDEX, &flow.index, 2)
+    cursor_number(self, FLOW_HAS_LANE, &has_lane, sizeof(has_lane))
+    flow_fields(self, flow)
+    epoch_write(self, FLOW_TX, &flow.tx)
+    epoch_write(self, FLOW_RX, &flow.rx)
+    while buf != NULL:
+        retained_write(self, buf)
+        buf = buf.next
+    stream = <Stream*>map_next(&flow.streams, &at)
+    while stream != NULL:
+        stream_write(self, FLOW_STREAM, stream)
+        stream = <Stream*>map_next(&flow.streams, &at)
+    cursor_shut(self, mark)
+
+
+cdef void retained_write(Cursor* self, Buf* buf) noexcept nogil:
+    cdef uint64_t mark = cursor_open(self, FLOW_RETAINED)
+    cdef uint64_t inner
+    cursor_number(self, RETAINED_NUMBER, &buf.number, 8)
+    cursor_number(self, RETAINED_EPOCH, &buf.frame_epoch, 4)
+    cursor_number(self, RETAINED_TYPE, &buf.frame_type, 4)
+    inner = cursor_open(self, RETAINED_FRAME)
+    cursor_raw(self, buf_data(buf), buf.length)
+    cursor_shut(self, inner)
+    cursor_shut(self, mark)
+
+
+cdef void retained_read(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
+    cdef uint64_t at = 0, n = 0
+    cdef uint8_t* p = NULL
+    cdef Buf* buf
+    if not cursor_next(self, RETAINED_FRAME, &at, &p, &n) or not WIRE_PREFIX <= n <= BUF_LARGEST:
+        cursor_fail(self, RESULT_BAD_LENGTH)
+        return
+    buf = buf_take(&shard.pool, n, True)
+    if buf == NULL:
+        cursor_fail(self, RESULT_NO_MEMORY)
+        return
+    memcpy(buf_data(buf), p, n)
+    buf.length = <uint32_t>n
+    buf.number = 0
+    buf.frame_epoch = buf.frame_type = 0
+    cursor_number(self, RETAINED_NUMBER, &buf.number, 8)
+    cursor_number(self, RETAINED_EPOCH, &buf.frame_epoch, 4)
+    cursor_number(self, RETAINED_TYPE, &buf.frame_type, 4)
+    if flow.retained_last == NULL:
+        flow.retained = buf
+    else:
+        flow.retained_last.next = buf
+    flow.retained_last = buf
+    flow.retained_bytes += buf.length
+
+
+cdef void flow_read(Cursor* self, Shard* shard, Session* session) noexcept nogil:
+    cdef uint16_t index = WIRE_LANES_MAX
+    cdef bint has_lane = False
+    cdef Link* link = link_find(shard, session.link)
+    cdef Flow* flow
+    cursor_number(self, FLOW_INDEX, &index, 2)
+    cursor_number(self, FLOW_HAS_LANE, &has_lane, sizeof(has_lane))
+    if index >= session.flow_count or index % shard.workers != shard.index or session.flows[index] != NULL:
+        cursor_fail(self, RESULT_BAD_FIELD)
+        return
+    flow = <Flow*>pool_alloc(&shard.pool, sizeof(Flow))
+    if flow == NULL:
+        cursor_fail(self, RESULT_NO_MEMORY)
+        return
+    session.flows[index] = flow
+    flow.index = index
+    flow.session = session
+    flow.renewals = &session.renewals
+    flow_fields(self, flow)
+    if flow.state >= FLOW_CLOSED:
+        cursor_fail(self, RESULT_BAD_FIELD)
+        return
+    if has_lane and link != NULL:
+        flow.lane = link.lanes[index]
+    epoch_read(self, FLOW_TX, shard, &flow.tx, PURPOSE_FLOW_DATA, True, flow.tx_next, flow.tx_control)
+    epoch_read(self, FLOW_RX, shard, &flow.rx, PURPOSE_FLOW_DATA, False, 0, 0)
+    flow_contents(self, shard, flow)
+    if flow.ack_due_us != 0:
+        flow.due = True
+        flow.next_due = shard.due
+        shard.due = flow
+
+
+cdef void flow_contents(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
+    cdef Cursor part
+    cdef uint64_t at = 0
+    while cursor_enter(self, FLOW_RETAINED, &at, &part):
+        retained_read(&part, shard, flow)
+        if part.result != RESULT_OK:
+            cursor_fail(self, part.result)
+    at = 0
+    while cursor_enter(self, FLOW_STREAM, &at, &part):
+        stream_read(&part, shard, flow)
+        if part.result != RESULT_OK:
+            cursor_fail(self, part.result)
+
+
+cdef void session_fields(Cursor* self, Session* session) noexcept nogil:
+    cursor_number(self, SESSION_NUMBER, &session.number, 4)
+    cursor_number(self, SESSION_FLOWS, &session.flow_count, 4)
+    cursor_number(self, SESSION_PRIORITY, &session.priority, 4)
+    cursor_number(self, SESSION_MARKING, &session.marking, 4)
+    cursor_number(self, SESSION_LINK, &session.link, 4)
+    cursor_number(self, SESSION_IN, &session.in_label, 4)
+    cursor_number(self, SESSION_OUT, &session.out_label, 4)
+    cursor_number(self, SESSION_TURN, &session.turn, 4)
+    cursor_number(self, SESSION_INITIATOR, &session.initiator, sizeof(session.initiator))
+    renewals_fields(self, SESSION_NEWEST, &session.renewals)
+
+
+cdef void session_write(Cursor* self, uint16_t tag, Shard* shard, Session* session) noexcept nogil:
+    cdef uint64_t mark = cursor_open(self, tag)
+    cdef uint32_t i
+    session_fields(self, session)
+    cursor_bytes(self, SESSION_GAUGE, gauge_at(session.gauge, shard.index), GAUGE_VALUES * 8)
+    for i in range(session.flow_count):
+        if session.flows[i] != NULL:
+            flow_write(self, session.flows[i])
+    cursor_shut(self, mark)
+
+
+cdef void session_read(Cursor* self, Shard* shard, Map* gauges) noexcept nogil:
+    cdef Cursor part
+    cdef uint64_t at = 0
+    cdef Session* session = <Session*>pool_alloc(&shard.pool, sizeof(Session))
+    if session == NULL:
+        cursor_fail(self, RESULT_NO_MEMORY)
+        return
+    session_fields(self, session)
+    session.gauge = <Gauge*>map_find(gauges, session.number)
+    if self.result != RESULT_OK or session.gauge == NULL or not 1 <= session.flow_count <= WIRE_LANES_MAX \
+            or map_find(&shard.sessions, session.number) != NULL:
+        cursor_fail(self, RESULT_BAD_FIELD)
+        return
+    if not map_put(&shard.sessions, session.number, session) \
+            or (session.in_label != 0 and not map_put(&shard.labels, session.in_label, session)):
+        cursor_fail(self, RESULT_NO_MEMORY)
+        return
+    cursor_bytes(self, SESSION_GAUGE, gauge_at(session.gauge, shard.index), GAUGE_VALUES * 8)
+    while cursor_enter(self, SESSION_FLOW, &at, &part):
+        flow_read(&part, shard, session)
+        if part.result != RESULT_OK:
+            cursor_fail(self, part.result)
+
+
+# -- streams ----------------------------------------------------------------------------------------------------------
+
+cdef void stream_fields(Cursor* self, Stream* stream) noexcept nogil:
+    cursor_descriptor(self, TAG_SOCKET, &stream.handle.fd)
+    cursor_number(self, TAG_ID, &stream.id, 4)
+    cursor_number(self, TAG_SESSION_NUMBER, &stream.session, 4)
+    cursor_number(self, TAG_NUMBER, &stream.number, 4)
+    cursor_number(self, TAG_STATE, &stream.state, 1)
+    cursor_number(self, TAG_SAY, &stream.say, 1)
+    cursor_number(self, TAG_TX_SENT, &stream.tx.sent, 8)
+    cursor_number(self, TAG_TX_LIMIT, &stream.tx.limit, 8)
+    cursor_number(self, TAG_RX_RECEIVED, &stream.rx.received, 8)
+    cursor_number(self, TAG_RX_CONSUMED, &stream.rx.consumed, 8)
+    cursor_number(self, TAG_RX_LIMIT, &stream.rx.limit, 8)
+    cursor_number(self, TAG_RX_GRANTED, &stream.rx.granted_us, 8)
+    cursor_number(self, TAG_RX_WINDOW, &stream.rx.window, 4)
+    cursor_number(self, TAG_OPENED, &stream.opened_us, 8)
+    cursor_number(self, TAG_PROGRESS, &stream.progress, 8)
+    cursor_number(self, TAG_RULE, &stream.rule, 4)
+    cursor_number(self, TAG_CODE, &stream.code, 4)
+    cursor_number(self, TAG_SERVICE_LENGTH, &stream.service_length, 4)
+    cursor_number(self, TAG_TARGET, &stream.target, 1)
+    cursor_number(self, TAG_STREAM_CAUSE, &stream.cause, 1)
+    cursor_number(self, TAG_STREAM_MARKING, &stream.marking, 1)
+    cursor_number(self, TAG_OPENER, &stream.opener, sizeof(stream.opener))
+    cursor_number(self, TAG_BULK, &stream.bulk, sizeof(stream.bulk))
+    cursor_number(self, TAG_ENDED, &stream.ended, sizeof(stream.ended))
+    cursor_number(self, TAG_CONNECTING, &stream.connecting, sizeof(stream.connecting))
+    cursor_number(self, TAG_FIN_DUE, &stream.fin_due, sizeof(stream.fin_due))
+    cursor_number(self, TAG_SHUT, &stream.shut, sizeof(stream.shut))
+    cursor_number(self, TAG_FINISHED, &stream.finished, sizeof(stream.finished))
+    cursor_number(self, TAG_REMOTE, &stream.remote, sizeof(stream.remote))
+
+
+cdef void stream_write(Cursor* self, uint16_t tag, Stream* stream) noexcept nogil:
+    cdef uint64_t mark = cursor_open(self, tag)
+    cdef uint64_t due_us = 0 if stream.timer.next == NULL else stream.timer.due_us
+    stream_fields(self, stream)
+    cursor_number(self, TAG_TIMER, &due_us, 8)
+    cursor_bytes(self, TAG_SERVICE, stream.service, stream.service_length)
+    queue_write(self, TAG_OUT, &stream.out)
+    cursor_shut(self, mark)
+
+
+cdef void stream_read(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
+    cdef uint64_t due_us = 0
+    cdef Stream* stream = <Stream*>pool_alloc(&shard.pool, sizeof(Stream))
+    if stream == NULL:
+        cursor_fail(self, RESULT_NO_MEMORY)
+        return
+    stream.handle.kind = HANDLE_STREAM
+    stream.timer.owner = stream
+    stream.number = -1
+    stream_fields(self, stream)
+    cursor_number(self, TAG_TIMER, &due_us, 8)
+    cursor_bytes(self, TAG_SERVICE, stream.service, WIRE_SERVICE_MAX)
+    queue_read(self, TAG_OUT, shard, &stream.out)
+    if self.result != RESULT_OK or stream.state >= STREAM_STATES or stream.service_length > WIRE_SERVICE_MAX:
+        cursor_fail(self, RESULT_BAD_FIELD)
+        return
+    if due_us != 0:
+        timer_set(&shard.wheel, &stream.timer, due_us)
+    # What can be read and written epoll says once more; what is to be said or written does not wait for it.
+    stream.writable = not stream.connecting
+    if flow == NULL:
+        stream.next = shard.waiting
+        shard.waiting = stream
+        shard.waiting_count += 1
+        return
+    stream.flow = flow
+    if map_find(&flow.streams, stream.id) != NULL:
+        cursor_fail(self, RESULT_BAD_FIELD)
+        return
+    if not map_put(&flow.streams, stream.id, stream):
+        cursor_fail(self, RESULT_NO_MEMORY)
+        return
+    if stream.say != 0 or stream.ended:
+        edge_ready(shard, stream)
+    if not stream.finished and (stream.out.count != 0 or (stream.fin_due and not stream.shut)
+                                or (stream.connecting and stream.handle.fd < 0)):
+        edge_dirty(shard, stream)

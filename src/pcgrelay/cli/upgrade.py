@@ -1,0 +1,65 @@
+"""pcgrelay upgrade."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from pcgrelay import config
+from pcgrelay.cli.root import config_option
+from pcgrelay.errors import PcgrelayError
+
+EPILOG = """\b
+Examples:
+  pcgrelay upgrade -c kent-1.toml
+
+\b
+Exit codes:
+   0  the new process has taken over, and the old one has left
+   1  it has not; the old one goes on
+  77  the same: permissions are wrong
+  78  the same: the configuration is wrong
+
+What went wrong is one sentence on standard error. Logs go where those of the old process went.
+"""
+
+
+@click.command(epilog=EPILOG)
+@config_option
+@click.option(
+    "--drain",
+    "drain_s",
+    metavar="SECONDS",
+    type=click.FloatRange(0, 86_400),
+    default=30.0,
+    show_default=True,
+    help="How long open streams of the new process may go on after SIGTERM.",
+)
+def upgrade(path: Path, drain_s: float) -> int:
+    """Put this version of pcgrelay in the place of the one that runs.
+
+    A new process is started. It takes the listeners, lanes, keys and streams of the running one, which then leaves; no
+    stream ends, and applications notice a pause of some milliseconds. The configuration is taken anew, as by `pcgrelay
+    reload`.
+    """
+    config.load(path)
+    command = [sys.executable, "-m", "pcgrelay.cli", "run", "-c", str(path), "--drain", str(drain_s)]
+    try:
+        # A session of its own: it must outlive this command and the terminal that it was given in.
+        process = subprocess.Popen(
+            [*command, "--take-over", "--detached"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise PcgrelayError(f"The new process cannot be started ({error.strerror}); the old one goes on.") from None
+    assert process.stdout is not None
+    # It closes its output when it ends, and every wait of its own has a deadline.
+    if process.stdout.readline():
+        click.echo(f"The new process {process.pid} has taken over.")
+        return 0
+    return process.wait() or 1

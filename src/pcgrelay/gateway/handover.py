@@ -1,0 +1,178 @@
+"""The side that leaves: a running node hands all that it has to the process that takes its place.
+
+It waits at a unix socket beside the admin socket. Up to the word GO nothing is changed but that the workers stand
+still, and whatever goes wrong lets them go on. After it this process seals nothing, says nothing and leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from pcgrelay.admin.private import private_socket
+from pcgrelay.admin.server import AdminServer
+from pcgrelay.audit.record import HandoverDone, HandoverFailed
+from pcgrelay.errors import PcgrelayError
+from pcgrelay.gateway.channel import (
+    Channel,
+    ChannelBroken,
+    Go,
+    Offer,
+    Ready,
+    Refusal,
+    State,
+    Taken,
+    handover_path,
+)
+from pcgrelay.gateway.estate import VERSION, estate_written
+from pcgrelay.gateway.memory import record_made
+from pcgrelay.gateway.node import Node
+from pcgrelay.gateway.reload import Reloader
+from pcgrelay.session.dataplane import DataPlaneRefused
+
+SAID_S = 2.0
+READY_S = 30.0
+# So long the workers may stand still, in all: a neighbour gives a silent lane up after two seconds.
+FROZEN_S = 1.4
+LEAST_S = 0.05
+BACKLOG = 4
+
+
+class Handover:
+    """Where the process that takes this one's place knocks."""
+
+    def __init__(self, node: Node, reloader: Reloader, admin: AdminServer, notify: Callable[[str], None]) -> None:
+        """notify tells the service manager, in the words of sd_notify(3)."""
+        self._path = handover_path(node.config.node.admin)
+        self._node = node
+        self._reloader = reloader
+        self._admin = admin
+        self._notify = notify
+        self._sock: socket.socket | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._channel: Channel | None = None
+
+    async def start(self, sock: socket.socket | None = None) -> None:
+        """Wait for it from now on; sock was handed over by the process before."""
+        self._sock = sock or private_socket(self._path, "hand-over socket")
+        self._sock.setblocking(False)
+        self._sock.listen(BACKLOG)
+        self._task = asyncio.create_task(self._serve())
+
+    async def stop(self) -> None:
+        """Wait no longer; may be called twice."""
+        if self._task is not None:
+            self._task.cancel()
+            if self._channel is not None:
+                self._channel.cut()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+            with suppress(OSError):
+                self._path.unlink()
+
+    async def _serve(self) -> None:
+        assert self._sock is not None
+        while True:
+            try:
+                sock, _ = await asyncio.get_running_loop().sock_accept(self._sock)
+            except OSError:
+                await asyncio.sleep(1.0)
+                continue
+            self._channel = Channel(sock)
+            try:
+                await self._asked(self._channel)
+            except (PcgrelayError, DataPlaneRefused, OSError) as error:
+                self._node.say(HandoverFailed(reason=str(error)))
+            finally:
+                self._channel.close()
+                self._channel = None
+
+    async def _asked(self, channel: Channel) -> None:
+        if not channel.is_own():
+            raise ChannelBroken("somebody of another user has asked for the state")
+        if self._node.draining:
+            channel.send(Refusal(reason="it drains; undo that first (pcgrelay drain --undo)"), SAID_S)
+            raise ChannelBroken("a node that drains is not handed over")
+        async with self._reloader.lock:
+            channel.send(self._offer(), SAID_S)
+            await asyncio.to_thread(channel.receive, Ready, READY_S)
+            self._hand_over(channel)
+
+    def _offer(self) -> Offer:
+        node = self._node
+        return Offer(
+            record=node.plane.record_version,
+            estate=VERSION,
+            node=node.facts(),
+            used_bytes=node.plane.memory().get("used_bytes", 0),
+            descriptors=len(os.listdir("/proc/self/fd")),
+            listens=tuple(str(address) for address in node.listeners()),
+            imports=node.services_offered(),
+        )
+
+    def _hand_over(self, channel: Channel) -> None:
+        """In one go: the loop does nothing else meanwhile, so nothing changes what was written."""
+        node = self._node
+        began_ms = node.clock.monotonic_ms()
+        # Neighbours that look as often as this node does give a lane up after four such intervals.
+        probe_s = node.config.policy.probe_interval_ms / 1000
+        deadline = time.monotonic() + min(FROZEN_S, 3 * probe_s)
+        memory: mmap.mmap | None = None
+        descriptor = -1
+        try:
+            node.plane.freeze()
+            size = node.plane.handover_size()
+            descriptor, memory = record_made(size)
+            with memoryview(memory) as record:
+                core = node.plane.handover_write(record)
+            self._send_state(channel, descriptor, size, core, deadline)
+            channel.receive(Taken, _left(deadline))
+            channel.send(Go(), _left(deadline))
+        except Exception as error:
+            # Whatever it was: this process goes on.
+            node.plane.thaw()
+            raise ChannelBroken(str(error) or type(error).__name__) from None
+        finally:
+            if memory is not None:
+                with memoryview(memory) as record:
+                    node.plane.wiped(record)
+                memory.close()
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._leave(channel, began_ms)
+
+    def _send_state(self, channel: Channel, descriptor: int, size: int, core: list[int], deadline: float) -> None:
+        assert self._sock is not None
+        listeners = self._node.listeners()
+        channel.send(
+            State(
+                estate=estate_written(self._node.estate()),
+                record_bytes=size,
+                listens=tuple(str(address) for address in listeners),
+                core=len(core),
+            ),
+            _left(deadline),
+        )
+        own = [descriptor, 1, 2, self._admin.descriptor, self._sock.fileno()]
+        channel.send_descriptors([*own, *(sock.fileno() for sock in listeners.values()), *core], _left(deadline))
+
+    def _leave(self, channel: Channel, began_ms: int) -> None:
+        """Without a word to anybody: every connection is the other process's now."""
+        node = self._node
+        node.plane.abandon()
+        pid, _ = channel.peer()
+        self._notify(f"MAINPID={pid}")
+        node.say(HandoverDone(pid=pid, milliseconds=node.clock.monotonic_ms() - began_ms))
+        os._exit(0)
+
+
+def _left(deadline: float) -> float:
+    return max(LEAST_S, deadline - time.monotonic())

@@ -1,0 +1,33 @@
+"""The core's record between two processes: a file in memory, which never grows, shrinks or has a name."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+
+from pcgrelay.errors import RunError
+
+RECORD_LIMIT_BYTES = 64 << 30
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+
+
+def record_made(size: int) -> tuple[int, mmap.mmap]:
+    """A file of that size, and its memory."""
+    descriptor = os.memfd_create("pcgrelay-state", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(descriptor, size)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        return descriptor, mmap.mmap(descriptor, size)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def record_mapped(descriptor: int, size: int) -> mmap.mmap:
+    """The memory of a file that another process made; it cannot be taken away while it is read."""
+    if not 0 < size <= RECORD_LIMIT_BYTES or os.fstat(descriptor).st_size != size:
+        raise RunError("The state of the running node is not as large as it says; restart it instead.")
+    if fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
+        raise RunError("The state of the running node is not sealed against a change of its size; restart it instead.")
+    return mmap.mmap(descriptor, size)

@@ -1,0 +1,181 @@
+"""The side that comes: this process takes the place of one that runs, with all that it has.
+
+First all that can fail for reasons of its own is done: files read, ports opened, names looked up. Only then is the
+other one told that it may stop its workers. Whatever fails before GO ends this process with one sentence and nothing
+else: it closes its copies of the descriptors, which ends no connection, and the other one goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NoReturn
+
+from pcgrelay.config import Address
+from pcgrelay.errors import PermissionProblem, RunError
+from pcgrelay.files import reason_of
+from pcgrelay.gateway.channel import (
+    DESCRIPTORS_MOST,
+    Channel,
+    ChannelBroken,
+    Go,
+    Offer,
+    Ready,
+    Refusal,
+    State,
+    Taken,
+    handover_path,
+)
+from pcgrelay.gateway.estate import LEAST, VERSION, estate_read
+from pcgrelay.gateway.memory import record_mapped
+from pcgrelay.gateway.node import Node
+from pcgrelay.gateway.opened import Opened
+
+OFFER_S = 10.0
+STATE_S = 5.0
+GO_S = 3.0
+SAID_S = 2.0
+OWN = 5  # descriptors before those of listeners and core
+SPARE_DESCRIPTORS = 64
+
+
+@dataclass(slots=True)
+class Left:
+    """What the other process leaves besides the node: its log and its two sockets."""
+
+    output: int
+    log: int
+    admin: socket.socket
+    door: socket.socket
+
+
+async def take_over(node: Node) -> Left:
+    """Be in the place of the node that runs. It seals nothing any more when this answers, and nor does this yet.
+
+    RunError: it was not to be, and the other one goes on.
+    """
+    channel = _connected(node)
+    try:
+        offer = channel.receive(Offer, OFFER_S)
+        if word := _refusal(node, offer):
+            with suppress(ChannelBroken):
+                channel.send(Refusal(reason=word), SAID_S)
+            raise RunError(f"{word[:1].upper()}{word[1:]}; the running node goes on.")
+        opened = await _prepared(node, offer)
+        return _taken(node, channel, opened)
+    except ChannelBroken as broken:
+        raise RunError(f"The running node was not taken over: {broken}.") from None
+    finally:
+        channel.close()
+
+
+def _connected(node: Node) -> Channel:
+    path = handover_path(node.config.node.admin)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.settimeout(OFFER_S)
+        sock.connect(str(path))
+    except PermissionError:
+        sock.close()
+        raise PermissionProblem(f"{path}: only the user that the node runs as may take it over.") from None
+    except (FileNotFoundError, ConnectionRefusedError):
+        sock.close()
+        raise RunError(f"{path}: no node runs here; start one with: pcgrelay run -c FILE") from None
+    except OSError as error:
+        sock.close()
+        raise RunError(f"{path}: the node does not answer ({reason_of(error)}).") from None
+    channel = Channel(sock)
+    if not channel.is_own():
+        channel.close()
+        raise PermissionProblem(f"{path}: the node runs as another user, and only that one may take it over.")
+    return channel
+
+
+def _refusal(node: Node, offer: Offer) -> str:
+    """Why this process cannot go on for that one, or nothing."""
+    plane, path = node.plane, node.config.path
+    if not (plane.record_least <= offer.record <= plane.record_version and LEAST <= offer.estate <= VERSION):
+        return "the running node is of a version whose state this one does not read; restart it instead"
+    mine = node.facts()
+    if other := [f"node.{key}" for key, value in mine.items() if offer.node.get(key, value) != value]:
+        verb = "has" if len(other) == 1 else "have"
+        return f"{path}: {' and '.join(other)} {verb} changed, which needs a restart"
+    if offer.used_bytes > node.config.node.memory_bytes:
+        return f"{path}: node.memory is less than the running node uses now; give it more"
+    wanted = offer.descriptors + SPARE_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        return (
+            f"the running node has {offer.descriptors} open files, and this process may have {hard}; raise that limit"
+        )
+    if soft != resource.RLIM_INFINITY and soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return ""
+
+
+async def _prepared(node: Node, offer: Offer) -> Opened:
+    try:
+        node.expect([Address.parse(text) for text in offer.listens], offer.imports)
+    except ValueError:
+        raise ChannelBroken("it offers what cannot be read") from None
+    opened = await node.prepare(node.config)
+    for target in opened.targets.values():
+        await target.settled()
+    return opened
+
+
+def _taken(node: Node, channel: Channel, opened: Opened) -> Left:
+    """From READY to GO: either this process has all, or it ends."""
+    channel.send(Ready(), SAID_S)
+    try:
+        state = channel.receive(State, STATE_S)
+        count = OWN + len(state.listens) + state.core
+        if not 0 <= state.core <= count <= DESCRIPTORS_MOST:
+            raise ChannelBroken("it passes on more descriptors than there can be")
+        descriptors = channel.receive_descriptors(count, STATE_S)
+        left = _inherited(node, state, descriptors, opened)
+        channel.send(Taken(), SAID_S)
+        channel.receive(Go, GO_S)
+    except BaseException as error:
+        # Whatever it was: an end in order would say words on connections that are the other process's.
+        _end(node, str(error) or type(error).__name__)
+    return left
+
+
+def _inherited(node: Node, state: State, descriptors: Sequence[int], opened: Opened) -> Left:
+    estate = estate_read(state.estate)
+    own, rest = descriptors[:OWN], descriptors[OWN:]
+    memory = record_mapped(own[0], state.record_bytes)
+    try:
+        with memoryview(memory) as record:
+            try:
+                unused = node.plane.handover_read(record, rest[len(state.listens) :])
+            finally:
+                node.plane.wiped(record)
+    finally:
+        memory.close()
+        os.close(own[0])
+    for descriptor in unused:
+        os.close(descriptor)
+    wanted = {settings.address for settings in node.config.listens}
+    for text, descriptor in zip(state.listens, rest, strict=False):
+        sock = socket.socket(fileno=descriptor)
+        address = Address.parse(text)
+        if address in wanted:
+            opened.listeners[address] = sock
+        else:
+            sock.close()
+    node.inherit(estate, opened)
+    return Left(own[1], own[2], socket.socket(fileno=own[3]), socket.socket(fileno=own[4]))
+
+
+def _end(node: Node, reason: str) -> NoReturn:
+    """Leave as if this process had never been: nothing that ends in order may say a word on what it was given."""
+    node.plane.abandon()
+    print(f"pcgrelay: The running node was not taken over: {reason.rstrip('.')}.", file=sys.stderr, flush=True)
+    os._exit(1)

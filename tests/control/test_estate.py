@@ -1,0 +1,134 @@
+"""The control plane's part of what is handed over: an older record is read, a newer one too, nonsense is refused."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import msgspec
+import pytest
+
+from pcgrelay.errors import RunError
+from pcgrelay.gateway.estate import NodeEstate, ServiceEstate, TallyEstate, estate_read, estate_written
+from pcgrelay.session.estate import EntryEstate, ForwardEstate, LabelsEstate, LinkEstate, PathEstate, SessionEstate
+
+# As version 1 wrote it. It stays, so that whatever comes later reads it.
+LINK = {
+    "number": 7,
+    "peer": "spiffe://police.example/org/hub.example/node/relay-1",
+    "peer_role": 2,
+    "bearer": "internet",
+    "dialled": True,
+    "lanes": 2,
+    "cap": 131_072,
+    "suite": 1,
+    "group": "X25519MLKEM768",
+    "tls_suite": "TLS_AES_256_GCM_SHA384",
+    "link_id": bytes(16),
+    "chain": [b"der"],
+}
+VERSION_1: dict[str, Any] = {
+    "started_ms": 12,
+    "links": [LINK],
+    "entries": [{"link": 7, "entry": b"e", "signature": b"s", "chain": [b"c"], "path": []}],
+    "labels": {"following": 9, "resting": [[100, 8]]},
+    "last_session": 4,
+    "imports": [{"number": 0, "service": "custody@kent.police.example", "listen": "127.0.0.1:5432", "is_open": True}],
+    "tally": {"opened_total": 3, "closed_total": {"done": 3}},
+    "refused": {"neighbours": {"silent": 1}},
+}
+
+WHOLE = NodeEstate(
+    started_ms=1,
+    links=(LinkEstate(**{**LINK, "chain": (b"der",), "draining": True, "opened_ms": 5, "lanes_up": {0: 3, 1: 4}}),),
+    entries=(EntryEstate(link=7, entry=b"e", signature=b"s", chain=(b"c",), path=("p",)),),
+    labels=LabelsEstate(following=3, resting=((9, 1),)),
+    sessions=(
+        SessionEstate(
+            id=bytes(16),
+            number=4,
+            edge="spiffe://police.example/org/kent.police.example/node/kent-1",
+            marking=1,
+            initiator=True,
+            priority=0,
+            began_ms=6,
+            flows=2,
+            cap=131_072,
+            suite=1,
+            group="X25519MLKEM768",
+            tls_suite="TLS_AES_256_GCM_SHA384",
+            chain=(b"der",),
+            unresumed=(1,),
+            path=PathEstate(
+                link=7, peer="p", in_label=1, out_label=2, flows=2, cap=3, marking=1, priority=0, initiator=True
+            ),
+        ),
+    ),
+    last_session=4,
+    forwards=(
+        ForwardEstate(
+            number=1,
+            session=bytes(16),
+            source="a",
+            destination="b",
+            a=1,
+            b=2,
+            a_in=3,
+            a_out=4,
+            b_in=5,
+            flows=1,
+            cap=2,
+            priority=0,
+            opened_ms=3,
+        ),
+    ),
+    last_forward=1,
+    imports=(ServiceEstate(number=0, service="x@y", listen="127.0.0.1:1", is_open=True, opened_total=2),),
+    exports=(ServiceEstate(number=1, service="z@y", refused_total=3),),
+    tally=TallyEstate(opened_total=1, closed_total={"done": 1}, refused_total={"stream_limit": 1}),
+    refused={"paths": {"loop": 2}},
+)
+
+
+def test_it_is_read_as_it_was_written() -> None:
+    assert estate_read(estate_written(WHOLE)) == WHOLE
+
+
+def test_the_record_of_version_1_is_read() -> None:
+    estate = estate_read(msgspec.msgpack.encode(VERSION_1))
+    assert estate.links[0].number == 7
+    assert estate.links[0].lanes_up == {}
+    assert estate.labels == LabelsEstate(following=9, resting=((100, 8),))
+    assert estate.imports[0].is_open
+    assert (estate.sessions, estate.forwards, estate.last_forward) == ((), (), 0)
+    assert estate.refused == {"neighbours": {"silent": 1}}
+
+
+def test_what_a_later_version_adds_is_passed_over() -> None:
+    later = {**VERSION_1, "more": [1, 2], "links": [{**LINK, "colour": "blue"}]}
+    assert estate_read(msgspec.msgpack.encode(later)) == estate_read(msgspec.msgpack.encode(VERSION_1))
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", msgspec.msgpack.encode(7), msgspec.msgpack.encode({"links": []})])
+def test_nonsense_is_refused_in_a_sentence(data: bytes) -> None:
+    with pytest.raises(RunError, match=r"cannot be read \(.*\); restart it instead\.$"):
+        estate_read(data)
+
+
+def test_one_that_is_cut_anywhere_is_refused() -> None:
+    data = estate_written(WHOLE)
+    for length in range(len(data)):
+        with pytest.raises(RunError):
+            estate_read(data[:length])
+
+
+def test_one_with_another_byte_is_read_or_refused() -> None:
+    data = estate_written(WHOLE)
+    rng = random.Random(4)
+    for _ in range(2_000):
+        changed = bytearray(data)
+        changed[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        try:
+            estate_read(bytes(changed))
+        except RunError:
+            continue

@@ -1,0 +1,315 @@
+"""The state of all workers, written by one core and taken by another: nothing that flows notices."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.cores import Node
+from core.farm import PATIENCE, Across, client, echo, pattern, server, transfer, until
+from pcgrelay._core import core as native
+
+MEGABYTE = 1 << 20
+
+
+def frozen_record(node: Node) -> tuple[bytearray, list[int]]:
+    """The state of a node that is frozen by this, and copies of its descriptors."""
+    node.core.freeze()
+    while not node.core.settle():
+        pass
+    record = bytearray(node.core.handover_size())
+    return record, [os.dup(fd) for fd in node.core.handover_write(record)]
+
+
+def hand_over(across: Across, node: Node, target: tuple[str, int]) -> None:
+    """Have another core take the place of a node's."""
+    old = node.core
+    record, fds = frozen_record(node)
+    role = native.ROLE_RELAY if node in across.relays else native.ROLE_EDGE
+    node.core = native.Core(workers=old.workers, memory_bytes=64 << 20, role=role)
+    assert node.core.handover_read(record, fds) == []
+    for fd in old.handover_write(record):
+        os.close(fd)
+    old.abandon()
+    native.wiped(record)
+    if role == native.ROLE_EDGE:
+        # The tables are the control plane's, and come before the first frame.
+        publish(across, node, target)
+    node.core.start()
+
+
+def publish(across: Across, node: Node, target: tuple[str, int]) -> None:
+    if node is across.far:
+        rows = [(0, b"echo", 1, 0, native.EXPORT_READY, 2000, [target])]
+        node.core.publish(exports=rows, imports=[], grants=[(across.session, [0])])
+    else:
+        routes = [(across.session, 2, 100)]
+        node.core.publish(exports=[], imports=[(0, b"echo", 1, 0, native.IMPORT_LIVE, routes)], grants=[])
+
+
+@pytest.fixture(
+    params=[(0, 1, 1), (1, 1, 1), (1, 3, 1), (1, 3, 2)],
+    ids=["edge-edge", "edge-relay-edge", "three-lanes", "two-workers"],
+)
+def across(request: pytest.FixtureRequest) -> Iterator[Across]:
+    relays, lanes, workers = request.param
+    with Across(relays=relays, lanes=lanes, workers=workers) as built:
+        yield built
+
+
+@pytest.mark.parametrize("which", ["near", "relay", "far"])
+def test_a_stream_in_transfer_goes_on_in_another_core(across: Across, which: str) -> None:
+    if which == "relay" and not across.relays:
+        pytest.skip("there is none")
+    node = across.relays[0] if which == "relay" else getattr(across, which)
+    data = pattern(30 * MEGABYTE)
+    with server(echo) as target:
+        address = across.serve(target)
+        received: list[bytes] = []
+        running = threading.Thread(target=lambda: received.append(transfer(address, data)))
+        running.start()
+        for _ in range(5):
+            before = node.core.counters()["bytes_received_total"]
+            while running.is_alive() and node.core.counters()["bytes_received_total"] < before + 2 * MEGABYTE:
+                pass
+            hand_over(across, node, target)
+        running.join(PATIENCE)
+        assert received == [data]
+        assert transfer(address, pattern(1000)) == pattern(1000)
+
+
+# -- the record itself ------------------------------------------------------------------------------------------------
+
+
+HEAD = 8
+RECORDS = Path(__file__).with_name("records")
+
+
+@pytest.fixture(scope="module")
+def left() -> Iterator[tuple[bytes, int]]:
+    """The record of an edge with a stream that has said something, and how many descriptors belong to it."""
+    with server(echo) as target, Across(relays=0) as across, client(across.serve(target)) as connection:
+        connection.sendall(pattern(5_000))
+        assert len(connection.recv(5_000, socket.MSG_WAITALL)) == 5_000
+        record, fds = frozen_record(across.near)
+        for fd in fds:
+            os.close(fd)
+        across.near.core.start()
+        yield bytes(record), len(fds)
+
+
+def read(record: bytes, descriptors: int) -> native.Core:
+    """A core that has read this; the descriptors are some sockets."""
+    core = native.Core(workers=1, memory_bytes=64 << 20, role=native.ROLE_EDGE)
+    ends = [socket.socketpair() for _ in range(descriptors)]
+    fds = [near.detach() for near, _ in ends]
+    try:
+        core.handover_read(bytearray(record), fds)
+    finally:
+        # The core keeps numbers of descriptors that are closed; nothing is done with them.
+        for fd in fds:
+            os.close(fd)
+        for _, far in ends:
+            far.close()
+    return core
+
+
+def is_refused(record: bytes, descriptors: int) -> bool:
+    core = native.Core(workers=1, memory_bytes=64 << 20, role=native.ROLE_EDGE)
+    ends = [socket.socketpair() for _ in range(descriptors)]
+    try:
+        core.handover_read(bytearray(record), [near.fileno() for near, _ in ends])
+    except native.CoreError:
+        return True
+    else:
+        return False
+    finally:
+        core.abandon()
+        for pair in ends:
+            for end in pair:
+                end.close()
+
+
+def items(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Place, tag and value of each item of a container."""
+    at = 0
+    while at < len(data):
+        tag, length = struct.unpack_from("<HI", data, at)
+        yield at, tag, data[at + 6 : at + 6 + length]
+        at += 6 + length
+
+
+def test_a_record_is_read_as_it_was_written(left: tuple[bytes, int]) -> None:
+    core = read(*left)
+    assert core.streams() == 1
+    assert core.counters()["application_sent_bytes"] == 5_000
+    assert [figures["lanes_up"] for figures in core.links().values()] == [1]
+    assert [figures["flows_up"] for figures in core.sessions().values()] == [1]
+    core.abandon()
+
+
+@pytest.mark.parametrize("version", range(native.RECORD_LEAST, native.RECORD_VERSION + 1))
+def test_a_record_that_was_kept_is_still_read(version: int) -> None:
+    record = RECORDS.joinpath(f"version_{version}.bin").read_bytes()
+    assert record[4:6] == struct.pack("<H", version)
+    core = read(record, 3)
+    assert core.streams() == 1
+    assert core.counters()["application_sent_bytes"] == 5_000
+    core.abandon()
+
+
+def test_what_is_missing_has_its_default_and_what_is_unknown_is_passed_over(left: tuple[bytes, int]) -> None:
+    record, descriptors = left
+    *_, (_, tag, worker) = items(record[HEAD:])
+    kept = [(number, value) for _, number, value in items(worker) if number not in (1, 4)]
+    kept.insert(3, (0x7777, b"of a later version"))
+    changed = b"".join(struct.pack("<HI", number, len(value)) + value for number, value in kept)
+    before = record[: len(record) - len(worker) - 6]
+    core = read(before + struct.pack("<HI", tag, len(changed)) + changed, descriptors)
+    assert core.streams() == 0
+    assert core.counters()["application_sent_bytes"] == 0
+    assert core.counters()["refused_bad_tag_total"] == 0
+    assert len(core.sessions()) == 1
+    core.abandon()
+
+
+def test_a_record_that_is_cut_short_is_refused(left: tuple[bytes, int]) -> None:
+    record, descriptors = left
+    chosen = random.Random(1).sample(range(600, len(record)), 300)
+    for length in [*range(600), *chosen]:
+        assert is_refused(record[:length], descriptors), length
+    assert is_refused(record + b"\0", descriptors)
+
+
+def test_a_record_with_another_byte_does_no_harm(left: tuple[bytes, int]) -> None:
+    record, descriptors = left
+    rng = random.Random(2)
+    refused = 0
+    for _ in range(600):
+        changed = bytearray(record)
+        changed[rng.randrange(len(record))] ^= 1 << rng.randrange(8)
+        refused += is_refused(bytes(changed), descriptors)
+    assert refused > 0
+
+
+def test_every_length_is_looked_at(left: tuple[bytes, int]) -> None:
+    record, descriptors = left
+    *_, (at, _, worker) = items(record[HEAD:])
+    for place, _, value in items(worker):
+        for length in {len(value) + 1, 0xFFFFFFFF, 1 << 31}:
+            changed = bytearray(record)
+            struct.pack_into("<I", changed, HEAD + at + 6 + place + 2, length)
+            assert is_refused(bytes(changed), descriptors), (place, length)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda record: b"PCGX" + record[4:], "no state record"),
+        (lambda record: record[:4] + struct.pack("<H", native.RECORD_VERSION + 1) + record[6:], "of version"),
+        (lambda record: b"", "no state record"),
+    ],
+)
+def test_what_is_no_record_is_refused_by_name(left: tuple[bytes, int], change: Any, words: str) -> None:
+    core = native.Core(workers=1, memory_bytes=64 << 20, role=native.ROLE_EDGE)
+    with pytest.raises(native.CoreError, match=words):
+        core.handover_read(bytearray(change(left[0])), [])
+    core.abandon()
+
+
+def test_another_number_of_workers_or_another_role_is_refused(left: tuple[bytes, int]) -> None:
+    for workers, role in ((2, native.ROLE_EDGE), (1, native.ROLE_RELAY)):
+        core = native.Core(workers=workers, memory_bytes=64 << 20, role=role)
+        with pytest.raises(native.CoreError, match="another role"):
+            core.handover_read(bytearray(left[0]), [])
+        core.abandon()
+
+
+def test_descriptors_that_are_missing_or_left_over(left: tuple[bytes, int]) -> None:
+    record, descriptors = left
+    assert is_refused(record, descriptors - 1)
+    core = native.Core(workers=1, memory_bytes=64 << 20, role=native.ROLE_EDGE)
+    ends = [socket.socketpair() for _ in range(descriptors + 2)]
+    fds = [near.fileno() for near, _ in ends]
+    assert core.handover_read(bytearray(record), fds) == fds[-2:]
+    core.abandon()
+    for pair in ends:
+        for end in pair:
+            end.close()
+
+
+def test_a_core_that_has_something_takes_nothing_over(left: tuple[bytes, int]) -> None:
+    with Across(relays=0) as across, pytest.raises(native.CoreError, match="no others"):
+        across.near.core.handover_read(bytearray(left[0]), [])
+
+
+def test_a_link_that_was_taken_over_opens_no_lane(left: tuple[bytes, int]) -> None:
+    core = read(*left)
+    (link,) = core.links()
+    with pytest.raises(native.CoreError, match="no lane"):
+        core.lane_dial(link, 0)
+    with pytest.raises(native.CoreError, match="bad-preamble"):
+        core.lane_check(link, bytes(48))
+    core.abandon()
+
+
+def test_what_is_frozen_goes_on_as_if_nothing_had_been(across: Across) -> None:
+    data = pattern(20 * MEGABYTE)
+    with server(echo) as target:
+        address = across.serve(target)
+        received: list[bytes] = []
+        running = threading.Thread(target=lambda: received.append(transfer(address, data)))
+        running.start()
+        for node in across.nodes * 3:
+            _, fds = frozen_record(node)
+            for fd in fds:
+                os.close(fd)
+            node.core.start()
+        running.join(PATIENCE)
+        assert received == [data]
+
+
+def test_each_epoch_has_stepped_once_the_other_core_goes_on(across: Across) -> None:
+    with server(echo) as target, client(across.serve(target)) as connection:
+        connection.sendall(b"before")
+        assert connection.recv(6, socket.MSG_WAITALL) == b"before"
+        lanes = sum(figures["lanes"] for figures in across.near.core.per_worker())
+        before = across.near.core.counters()["rekeys_total"]
+        hand_over(across, across.near, target)
+        connection.sendall(b"after!")
+        assert connection.recv(6, socket.MSG_WAITALL) == b"after!"
+        # Each lane, and each flow.
+        until(lambda: across.near.core.counters()["rekeys_total"] >= before + 2 * lanes)
+
+
+def test_a_renewal_that_both_sides_keep_is_agreed_after_the_hand_over() -> None:
+    with Across(relays=0) as across, server(echo) as target, client(across.serve(target)) as connection:
+        connection.sendall(b"before")
+        assert connection.recv(6, socket.MSG_WAITALL) == b"before"
+        (link,) = across.links
+        for node in across.nodes:
+            node.core.link_renew(link, secret=across.realm.secret("of a link"), mix=1)
+            node.core.session_renew(across.session, secret=across.realm.secret("of a session"), mix=1)
+            node.wait_kind(native.EVENT_LINK_RENEWED)
+            node.wait_kind(native.EVENT_SESSION_RENEWED)
+        hand_over(across, across.near, target)
+        for node in across.nodes:
+            node.core.link_mix(link, 1)
+            node.core.session_mix(across.session, 1)
+        connection.sendall(b"after!")
+        assert connection.recv(6, socket.MSG_WAITALL) == b"after!"
+        # Each side has seen the other one step with it; with another secret nothing would open any more.
+        for node in across.nodes:
+            until(lambda node=node: node.core.links()[link]["mix"] == 1)  # type: ignore[misc]
+            until(lambda node=node: node.core.sessions()[across.session]["mix"] == 1)  # type: ignore[misc]
+        hand_over(across, across.near, target)
+        connection.sendall(b"later.")
+        assert connection.recv(6, socket.MSG_WAITALL) == b"later."

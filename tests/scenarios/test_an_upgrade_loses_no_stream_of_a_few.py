@@ -1,0 +1,112 @@
+"""`pcgrelay upgrade`: another process takes the place of a running node, and its applications notice nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from changes import Scene, applications, command, is_open, scene
+from stage import HOST, KENT, MET, Node, free_port, until
+from witness import ending, received
+
+WHICH = ["met", "relay", "kent"]
+
+
+@pytest.fixture
+def realm(tmp_path: Path) -> Iterator[Scene]:
+    with scene(tmp_path) as made:
+        yield made
+
+
+def chosen(realm: Scene, which: str) -> Node:
+    return realm.relays[0] if which == "relay" else getattr(realm, which)
+
+
+@pytest.mark.parametrize("which", WHICH)
+def test_a_quiet_stream_goes_on_in_the_new_process(realm: Scene, which: str) -> None:
+    node = chosen(realm, which)
+    with socket.create_connection(realm.door, 10) as sock:
+        sock.settimeout(10)
+        sock.sendall(b"before")
+        assert received(sock, 6) == b"before"
+        old = node.pid
+        done = node.upgrade()
+        assert (done.returncode, done.stdout) == (0, f"The new process {node.pid} has taken over.\n"), done.stderr
+        assert node.pid != old
+        sock.sendall(b"after!")
+        assert received(sock, 6) == b"after!"
+        realm.stage.await_well()
+        sock.sendall(b"later.")
+        assert received(sock, 6) == b"later."
+    for each in (realm.met, realm.kent):
+        # It is one stream, from its beginning to its end.
+        end = each.await_log("stream.end")
+        assert (end["sent_bytes"], end["received_bytes"], end["code"]) == (18, 18, "done")
+        assert (end["from_organisation"], end["to_organisation"]) == (MET, KENT)
+        assert end["service"] == f"echo@{KENT}"
+        assert end["suite"] == "AES-256-GCM"
+        assert len(each.log("stream.end")) == 1
+        assert not each.log("session.down")
+        status = each.status()
+        assert (status.streams.active, status.streams.opened_total) == (0, 1)
+
+
+@pytest.mark.parametrize("which", ["met", "relay"])
+def test_one_upgrade_may_follow_on_the_other(realm: Scene, which: str) -> None:
+    node = chosen(realm, which)
+    with applications(realm.door, 2):
+        for _ in range(3):
+            assert node.upgrade().returncode == 0
+        realm.stage.await_well()
+
+
+def test_what_the_new_configuration_says_holds_from_then_on(realm: Scene) -> None:
+    other = (HOST, free_port())
+    with socket.create_connection(realm.door, 10) as sock:
+        sock.settimeout(10)
+        sock.sendall(b"before")
+        assert received(sock, 6) == b"before"
+        realm.change(realm.met, imports=[realm.entry("echo", other)])
+        assert realm.met.upgrade().returncode == 0
+        sock.sendall(b"after!")
+        assert received(sock, 6) == b"after!"
+        until(lambda: not is_open(realm.door))
+        with socket.create_connection(other, 10) as fresh:
+            fresh.settimeout(10)
+            fresh.sendall(b"new")
+            assert received(fresh, 3) == b"new"
+        realm.change(realm.kent, exports=[realm.export("echo", allow=[])])
+        assert realm.kent.upgrade().returncode == 0
+        assert ending(sock) == (b"", "reset")
+
+
+def test_commands_go_to_the_new_process(realm: Scene) -> None:
+    node = realm.met
+    uptime = node.status().node.uptime_s
+    assert node.upgrade().returncode == 0
+    assert node.status().node.uptime_s > uptime
+    assert command("reload", "-c", node.config).returncode == 0
+    realm.stage.await_well()
+    assert command("status", "-c", node.config).returncode == 0
+    os.kill(node.pid, signal.SIGHUP)
+    node.await_log("config.reloaded")
+    assert node.output.count("is ready") == 1
+    assert node.stop() == 0
+    assert node.output.count("is ready") == 2
+    assert node.log("node.stopped")
+    assert not node.admin.exists()
+
+
+@pytest.mark.parametrize("which", WHICH)
+def test_applications_that_talk_notice_nothing(realm: Scene, which: str, figure: Callable[[str], None]) -> None:
+    node = chosen(realm, which)
+    with applications(realm.door, 4) as witnesses:
+        for _ in range(2):
+            assert node.upgrade().returncode == 0
+            realm.stage.await_well()
+    worst = max(witness.worst_s for witness in witnesses)
+    figure(f"{which}: the slowest exchange during two upgrades took {worst * 1000:.0f} ms")

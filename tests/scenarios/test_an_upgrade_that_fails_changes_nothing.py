@@ -1,0 +1,217 @@
+"""Whatever goes wrong before the new process has all, the old one goes on as if nothing had been."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+from changes import Scene, applications, command, scene
+from stage import MET, Node, until
+from witness import received
+
+from pcgrelay.gateway.channel import Channel, ChannelBroken, Offer, Ready, Refusal, State, Taken, handover_path
+from pcgrelay.gateway.memory import record_made
+
+OWN = 5
+
+
+@pytest.fixture
+def realm(tmp_path: Path) -> Iterator[Scene]:
+    with scene(tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def undisturbed(realm: Scene, node: Node) -> Iterator[None]:
+    """A stream that was there before goes on, in the same process, and so do its links and session."""
+    with socket.create_connection(realm.door, 10) as sock, applications(realm.door, 2):
+        sock.settimeout(10)
+        sock.sendall(b"before")
+        assert received(sock, 6) == b"before"
+        pid = node.pid
+        yield
+        sock.sendall(b"after!")
+        assert received(sock, 6) == b"after!"
+        assert (node.pid, node.running) == (pid, True)
+    assert not node.log("lane.down")
+    assert not realm.met.log("session.stalled")
+
+
+def knock(node: Node) -> Channel:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(10)
+    sock.connect(str(handover_path(node.admin)))
+    return Channel(sock)
+
+
+def given(channel: Channel) -> None:
+    """Be given the whole state, and let go of the descriptors."""
+    channel.receive(Offer, 5)
+    channel.send(Ready(), 5)
+    state = channel.receive(State, 5)
+    for descriptor in channel.receive_descriptors(OWN + len(state.listens) + state.core, 5):
+        os.close(descriptor)
+
+
+def test_a_configuration_that_is_wrong_is_refused(realm: Scene) -> None:
+    node = realm.met
+    good = node.config.read_text()
+    with undisturbed(realm, node):
+        node.config.write_text(good.replace("[node]", "[node]\nnonsense = 1"))
+        done = node.upgrade()
+        assert done.returncode == 78
+        assert "nonsense" in done.stderr
+        node.config.write_text(good)
+
+
+def test_what_needs_a_restart_is_refused_by_name(realm: Scene) -> None:
+    node = realm.met
+    good = node.config.read_text()
+    with undisturbed(realm, node):
+        node.config.write_text(good.replace("workers = 1", "workers = 3"))
+        done = node.upgrade()
+        assert done.returncode == 1
+        assert "node.workers has changed, which needs a restart; the running node goes on." in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        node.config.write_text(good)
+        assert "node.workers has changed" in node.await_log("handover.failed")["reason"]
+
+
+def test_a_port_that_is_taken_is_refused(realm: Scene) -> None:
+    node = realm.met
+    good = node.config.read_text()
+    with undisturbed(realm, node), socket.create_server(("127.0.0.1", 0)) as other:
+        node.config.write_text(re.sub(r'listen = "[^"]*"', f'listen = "127.0.0.1:{other.getsockname()[1]}"', good))
+        done = node.upgrade()
+        assert done.returncode != 0
+        assert "listen" in done.stderr
+        node.config.write_text(good)
+
+
+@pytest.mark.parametrize("which", ["met", "relay"])
+def test_a_new_process_that_leaves_too_early_is_none(realm: Scene, which: str) -> None:
+    node = realm.relays[0] if which == "relay" else realm.met
+    with undisturbed(realm, node):
+        for words in (b"", b"\x16\x03\x01\x02", os.urandom(64), b"\xff\xff\xff\xff", b"\0\0\0\2\xc1\xc1"):
+            channel = knock(node)
+            channel.receive(Offer, 5)
+            channel._sock.sendall(words)
+            channel.close()
+        channel = knock(node)
+        channel.receive(Offer, 5)
+        channel.send(Refusal(reason="it is not to be"), 5)
+        channel.close()
+        channel = knock(node)
+        channel.receive(Offer, 5)
+        channel.send(Ready(), 5)
+        channel.close()
+        for _ in range(3):
+            channel = knock(node)
+            given(channel)
+            channel.close()
+        channel = knock(node)
+        given(channel)
+        channel.send(Refusal(reason="it cannot read this"), 5)
+        channel.close()
+        until(lambda: len(node.log("handover.failed")) == 11)
+    reasons = [line["reason"] for line in node.log("handover.failed")]
+    assert {"it is not to be", "it cannot read this", "the other process is gone"} <= set(reasons)
+
+
+@pytest.mark.parametrize("which", ["met", "relay"])
+def test_a_new_process_that_hangs_is_given_up_before_a_lane_is(realm: Scene, which: str) -> None:
+    node = realm.relays[0] if which == "relay" else realm.met
+    with undisturbed(realm, node):
+        channel = knock(node)
+        given(channel)
+        began = time.monotonic()
+        node.await_log("handover.failed", reason="the other process does not answer")
+        assert time.monotonic() - began < 2
+        channel.close()
+        # And after all that it can still be upgraded.
+    assert node.upgrade().returncode == 0
+    realm.stage.await_well()
+
+
+def test_only_the_user_of_the_node_may_ask(realm: Scene) -> None:
+    node = realm.met
+    path = handover_path(node.admin)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    if os.geteuid() != 0:
+        pytest.skip("only root can be another user")
+    path.chmod(0o666)
+    for folder in path.parents[:-1]:
+        folder.chmod(folder.stat().st_mode | 0o055)
+    code = (
+        f"import socket; s = socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect({str(path)!r}); print(s.recv(9))"
+    )
+    with undisturbed(realm, node):
+        done = subprocess.run(
+            ["/usr/bin/python3", "-c", code], user=65534, capture_output=True, text=True, timeout=20, check=False
+        )
+        assert (done.returncode, done.stdout) == (0, "b''\n"), done.stderr
+        node.await_log("handover.failed", reason="somebody of another user has asked for the state")
+
+
+def test_where_no_node_runs_there_is_nothing_to_take(realm: Scene) -> None:
+    realm.met.stop()
+    done = command("upgrade", "-c", realm.met.config)
+    assert done.returncode == 1
+    assert "no node runs here; start one with: pcgrelay run -c FILE" in done.stderr
+    assert not handover_path(realm.met.admin).exists()
+
+
+def test_a_node_that_drains_is_not_handed_over(realm: Scene) -> None:
+    assert command("drain", "-c", realm.relays[0].config).returncode in (0, 1)
+    done = realm.relays[0].upgrade()
+    assert done.returncode == 1
+    assert "it drains; undo that first" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("estate", "record", "words"),
+    [
+        (b"\xc1", b"PCGH", "The state of the running node cannot be read"),
+        (msgspec.msgpack.encode({"started_ms": 1}), b"PCGX" + bytes(100), "this is no state record"),
+        (msgspec.msgpack.encode({"started_ms": 1}), b"PCGH\1\0\0\0" + os.urandom(100), "the state cannot be read"),
+        (msgspec.msgpack.encode({"started_ms": 1}), b"PCGH\xff\xff\0\0", "the state is of version 65535"),
+    ],
+)
+def test_a_new_process_that_cannot_read_the_state_ends_with_a_sentence(
+    realm: Scene, estate: bytes, record: bytes, words: str
+) -> None:
+    node = realm.met
+    node.stop()
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(handover_path(node.admin)))
+        door.listen()
+        node.spawn("--take-over")
+        channel = Channel(door.accept()[0])
+        facts = {"name": "met-1", "organisation": MET, "realm": "police.example", "role": "edge", "workers": "1"}
+        channel.send(Offer(record=1, estate=1, node=facts, used_bytes=0, descriptors=9), 5)
+        channel.receive(Ready, 10)
+        descriptor, memory = record_made(len(record))
+        memory[:] = record
+        channel.send(State(estate=estate, record_bytes=len(record), listens=(), core=0), 5)
+        sockets = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+        channel.send_descriptors([descriptor, 2, 2, *(sock.fileno() for sock in sockets)], 5)
+        with pytest.raises(ChannelBroken, match="is gone"):
+            channel.receive(Taken, 10)
+        channel.close()
+        memory.close()
+        os.close(descriptor)
+        for sock in sockets:
+            sock.close()
+    assert node.await_exit(10) == 1
+    (sentence,) = node.log_text.splitlines()
+    assert sentence.startswith("pcgrelay: The running node was not taken over: ")
+    assert words in sentence
