@@ -37,7 +37,8 @@ class LiedTo:
 
         def is_ready() -> bool:
             status = self.met.service(service)
-            return status.state == "ready" and status.routes[0].state == "ready"
+            # An edge that was lost a moment ago is used as before, but would not be preferred to another yet.
+            return status.state == "ready" and status.routes[0].state in {"ready", "settling"}
 
         await asyncio.to_thread(until, is_ready, 15.0, f"{service} is ready again")
 
