@@ -1,9 +1,4 @@
-# One link on one worker: its lanes, hop by hop (docs/protocol.md, sections 4 and 5), and what a worker owns, the Shard.
-#
-#   CONFIRMING --CONFIRM--> UP --DRAIN--> DRAINING        CLOSED from anywhere
-#
-# A frame waits in `pending` in clear, by class, and gets its hop number and seal only when it moves to `wire`, right
-# before the system call: what is urgent overtakes what waits, and the order of hop numbers is the order of bytes.
+# One link on one worker, the record of each of its lanes, and what a worker owns, the Shard.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from pcgrelay._core.buf cimport Buf, Pool
@@ -13,9 +8,8 @@ from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.handle cimport Handle
 from pcgrelay._core.mailbox cimport Event, OUTBOX_TURN, Outbox
 from pcgrelay._core.map cimport Map
-from pcgrelay._core.queue cimport Account, Queue
+from pcgrelay._core.queue cimport Queue
 from pcgrelay._core.renewal cimport Renewals
-from pcgrelay._core.result cimport Result
 from pcgrelay._core.route cimport Tables
 from pcgrelay._core.stats cimport Stats
 from pcgrelay._core.stream cimport Stream
@@ -186,75 +180,12 @@ cdef void link_mix(Shard* shard, Link* link, uint64_t mix) noexcept nogil
 # Forget the link. Its lanes must be closed.
 cdef void link_remove(Shard* shard, Link* link) noexcept nogil
 
-# A new lane over fd; CONFIRM is queued. NULL: no memory or libcrypto failed; fd is still the caller's.
-cdef Lane* lane_start(Shard* shard, Link* link, int fd, uint16_t index, uint32_t number,
-                      const uint8_t* secret) noexcept nogil
-
-# Drop what waits and wipe keys; the caller closes the descriptor and frees the lane at the end of the turn.
-cdef void lane_stop(Shard* shard, Lane* lane) noexcept nogil
 cdef inline bint lane_is_up(const Lane* lane) noexcept nogil:
     return lane.state == LANE_UP or lane.state == LANE_DRAINING
 
-# Look at the n bytes at p, which follow all that was seen before. RESULT_OK: a whole frame of *used bytes lies at p,
-# its header open in *frame and in clear at p. RESULT_MORE: the rest is too short (lane_keep it). Else: close the lane.
-# opened: the header at p is open already (it was kept).
-cdef Result lane_next(Shard* shard, Lane* lane, uint8_t* p, uint64_t n, bint opened, Frame* frame,
-                      uint64_t* used) noexcept nogil
-
-# Keep the n bytes at p, the beginning of a frame; lane.partial_need says how many more its prefix, or it, takes.
-cdef Result lane_keep(Shard* shard, Lane* lane, const uint8_t* p, uint64_t n, const Frame* frame,
-                      bint opened) noexcept nogil
-
-# A frame of the lane itself came: open its body and act. A LOST is opened and left to the role, in clear.
-cdef Result lane_take(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire) noexcept nogil
-
-# Queue a frame of the lane's own.
-cdef Result lane_say(Shard* shard, Lane* lane, uint32_t type, const uint8_t* body, uint32_t length) noexcept nogil
-
-# Say LOST for a flow of a known path; and, at a bounded rate, for a label that nobody gave.
-cdef Result lane_say_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil
-cdef Result lane_say_unknown(Shard* shard, Lane* lane, uint32_t label) noexcept nogil
-
-# Queue a frame whose header lies in clear at p. With buf, one reference passes to the lane.
-cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf, Account* account,
-                      uint32_t priority) noexcept nogil
-# The place in pending where frames of a priority wait.
-cdef inline uint32_t lane_class(uint32_t priority) noexcept nogil:
-    return 3 - priority if priority < 3 else 1
-
-# What goes before a new frame of that priority.
-cdef inline uint64_t lane_backlog(const Lane* lane, uint32_t priority) noexcept nogil:
-    cdef uint32_t i
-    cdef uint64_t bytes = lane.wire.bytes
-    for i in range(1, lane_class(priority) + 1):
-        bytes += lane.pending[i].bytes
-    return bytes
-
-# Seal headers and move frames to wire, until `ahead` bytes are there or nothing waits. Higher classes go first, but a
-# lower one that waits gets a ninth of the lane at least: a peer that calls all it sends critical must not silence it.
-cdef Result lane_fill(Shard* shard, Lane* lane) noexcept nogil
-
-# n bytes were sent; full: the socket takes no more for now.
-cdef inline void lane_sent(Shard* shard, Lane* lane, uint64_t n, bint full) noexcept nogil:
-    lane.paced_bytes += n
-    if not full:
-        return
-    lane.writable = False
-    if not lane.clogged:
-        # From here on it shows what it can carry.
-        lane.clogged = True
-        lane.paced_us = shard.now_us
-        lane.paced_bytes = 0
-
-# Measure the rate: how far ahead of the network a lane is sealed, in `ahead`. True: that has changed.
-cdef bint lane_pace(Shard* shard, Lane* lane) noexcept nogil
-
-# This worker did not run for so long: nothing could be heard in that time, and it is no silence of the peer.
-cdef void lane_forgive(Shard* shard, Lane* lane, uint64_t away_us) noexcept nogil
-
-# The probe interval is another one: count silence from now, and say PING at the next tick.
-cdef void lane_probe_anew(Shard* shard, Lane* lane) noexcept nogil
-
-# The beat of a lane: PING, silence, the deadline of CONFIRM, re-keying.
-cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil
-cdef void lane_dirty(Shard* shard, Lane* lane) noexcept nogil
+# It has something to send, or to be looked at: the end of this turn comes to it.
+cdef inline void lane_dirty(Shard* shard, Lane* lane) noexcept nogil:
+    if not lane.dirty:
+        lane.dirty = True
+        lane.next_dirty = shard.dirty_lanes
+        shard.dirty_lanes = lane

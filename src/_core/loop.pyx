@@ -9,10 +9,10 @@ from pcgrelay._core.edge cimport edge_abort, edge_code, edge_session_end, edge_t
 from pcgrelay._core.epoch cimport limits_set
 from pcgrelay._core.handle cimport HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle
 from pcgrelay._core.handover cimport handover_wipe
+from pcgrelay._core.lane cimport lane_forgive, lane_probe_anew
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
-    Gauge, Lane, Link, Shard, gauge_drop, lane_forgive, lane_is_up, lane_probe_anew, lane_say, link_add, link_find,
-    link_mix, shard_events_pass, shard_renew,
+    Gauge, Lane, Link, Shard, gauge_drop, lane_is_up, link_add, link_find, link_mix, shard_events_pass, shard_renew,
 )
 from pcgrelay._core.linux cimport (
     EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, SIG_SETMASK, close,
@@ -34,6 +34,7 @@ from pcgrelay._core.relay cimport Path, relay_path_add, relay_path_remove, relay
 from pcgrelay._core.renewal cimport renewals_agree
 from pcgrelay._core.result cimport RESULT_LOCAL_CLOSE, RESULT_OK, Result
 from pcgrelay._core.route cimport Tables, tables_drop
+from pcgrelay._core.sender cimport lane_say
 from pcgrelay._core.session cimport Session, session_acks, session_add, session_find, session_path, session_tick
 from pcgrelay._core.stats cimport CAUSE_SHUTDOWN, COUNT_TURNS
 from pcgrelay._core.stream cimport Stream

@@ -12,7 +12,7 @@ from pcgrelay._core.edge cimport (
 )
 from pcgrelay._core.flow cimport Flow, flow_bears_bulk, flow_has_room, list_pop
 from pcgrelay._core.handle cimport HANDLE_LISTENER
-from pcgrelay._core.link cimport LANE_BACKLOG, LANE_BACKLOG_SMALL, LANE_WIRE, Lane, Shard, lane_backlog
+from pcgrelay._core.link cimport LANE_BACKLOG, LANE_BACKLOG_SMALL, LANE_WIRE, Lane, Shard
 from pcgrelay._core.linux cimport (
     EAGAIN, ECONNREFUSED, EINPROGRESS, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN,
     EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, IPPROTO_TCP, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC,
@@ -24,6 +24,7 @@ from pcgrelay._core.mailbox cimport ORDER_STREAM, Order, mailbox_put, order_new
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
 from pcgrelay._core.result cimport RESULT_OK, Result
 from pcgrelay._core.route cimport Target
+from pcgrelay._core.sender cimport lane_backlog
 from pcgrelay._core.session cimport Session, session_bundle
 from pcgrelay._core.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_TARGET_REFUSED,

@@ -11,17 +11,19 @@ from pcgrelay._core.aead cimport Aead, aead_load, aead_open, aead_seal, aead_sta
 from pcgrelay._core.buf cimport Buf, buf_data, buf_take
 from pcgrelay._core.flow cimport Flow, flow_has_room
 from pcgrelay._core.frame cimport Frame, Scope, body_open, body_seal, frame_open, frame_pack, frame_seal, frame_is_lane
+from pcgrelay._core.lane cimport lane_next, lane_take
 from pcgrelay._core.libcrypto cimport (
     EVP_CIPHER, EVP_CIPHER_CTX, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CIPHER_fetch,
     EVP_CIPHER_free, EVP_CipherFinal_ex, EVP_CipherInit_ex2, EVP_CipherUpdate, EVP_CTRL_AEAD_GET_TAG,
     EVP_CTRL_AEAD_SET_TAG,
 )
-from pcgrelay._core.link cimport LANE_WIRE, Lane, Shard, lane_fill, lane_next, lane_take, link_find
+from pcgrelay._core.link cimport LANE_WIRE, Lane, Shard, link_find
 from pcgrelay._core.probe_link cimport Node
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_vectors
 from pcgrelay._core.record cimport Record, record_check, record_head, record_read
 from pcgrelay._core.relay cimport relay_frame
 from pcgrelay._core.result cimport RESULT_BAD_TAG, RESULT_CRYPTO, RESULT_NO_MEMORY, RESULT_OK, Result
+from pcgrelay._core.sender cimport lane_fill
 from pcgrelay._core.session cimport Session, session_acks, session_bundle, session_find, session_frame
 from pcgrelay._core.wire cimport (
     FRAME_BUNDLE, RECORD_DATA, SUITE_AES_128_GCM, SUITE_AES_256_GCM, WIRE_AAD, WIRE_BODY_MAX, WIRE_PREFIX,

@@ -10,10 +10,10 @@ from libc.string cimport memcpy
 from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, pool_free, pool_start, pool_stop
 from pcgrelay._core.epoch cimport EPOCH_SOFT_BYTES, EPOCH_SOFT_FRAMES, EPOCH_SOFT_US
 from pcgrelay._core.frame cimport Frame, frame_is_lane
+from pcgrelay._core.lane cimport lane_keep, lane_next, lane_start, lane_stop, lane_take, lane_tick
 from pcgrelay._core.link cimport (
     GAUGE_PINGS, GAUGE_PINGS_LATE, LANE_CLASSES, LANE_CLOSED, Lane as CoreLane, Link, Shard, gauge_at, gauge_new,
-    lane_fill, lane_is_up, lane_keep, lane_next, lane_pace, lane_say, lane_sent, lane_start, lane_stop, lane_take,
-    lane_tick, link_add, link_find, link_mix, link_remove, shard_renew,
+    lane_is_up, link_add, link_find, link_mix, link_remove, shard_renew,
 )
 from pcgrelay._core.mailbox cimport EVENT_LINK_RENEWED, Event
 from pcgrelay._core.map cimport map_any, map_free
@@ -27,6 +27,7 @@ from pcgrelay._core.result cimport (
     RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_REPLACED, RESULT_SOCKET,
     Result,
 )
+from pcgrelay._core.sender cimport lane_fill, lane_pace, lane_say, lane_sent
 from pcgrelay._core.timer cimport wheel_start
 from pcgrelay._core.wire cimport (
     CODE_BUSY, CODE_DONE, CODE_VIOLATION, FRAME_CLOSE, FRAME_CONFIRM, FRAME_LOST, WIRE_PREFIX, wire_get16, wire_get32,

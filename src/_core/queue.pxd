@@ -38,7 +38,8 @@ cdef struct Queue:
 cdef inline Span* queue_at(Queue* self, uint32_t i) noexcept nogil:
     return &self.ring[(self.head + i) & self.mask]
 
-# Append n bytes at p. With buf, one reference of it passes to the queue. RESULT_NO_MEMORY: nothing happened.
+# Append n bytes at p. With buf, one reference of it passes to the queue; its length covers the n bytes, for what is
+# settled later may go behind them. RESULT_NO_MEMORY: nothing happened.
 cdef Result queue_push(Queue* self, Pool* pool, uint8_t* p, uint32_t n, Buf* buf, Account* account) noexcept nogil
 
 # The same for a queue that must not fail: its ring, if it has to grow, may use the pool's reserve.

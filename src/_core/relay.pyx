@@ -3,10 +3,11 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport Buf, pool_alloc, pool_free
 from pcgrelay._core.frame cimport Frame
-from pcgrelay._core.link cimport Lane, Link, Shard, lane_is_up, lane_push, lane_say_lost, lane_say_unknown, link_find
+from pcgrelay._core.link cimport Lane, Link, Shard, lane_is_up, link_find
 from pcgrelay._core.map cimport map_find, map_next, map_put, map_take
 from pcgrelay._core.queue cimport Account, queue_at, queue_cut
 from pcgrelay._core.result cimport RESULT_BUDGET, RESULT_NO_MEMORY, RESULT_OK, RESULT_UNKNOWN_FLOW, Result
+from pcgrelay._core.sender cimport lane_push, lane_say_lost, lane_say_unknown
 from pcgrelay._core.stats cimport COUNT_FRAMES_DROPPED, COUNT_FRAMES_FORWARDED, COUNT_UNKNOWN_FLOWS
 from pcgrelay._core.wire cimport (
     CODE_BUSY, CODE_UNREACHABLE, FRAME_RESUME, WIRE_BODY_MAX, WIRE_PREFIX, wire_put32,

@@ -6,15 +6,14 @@ from pcgrelay._core.buf cimport Buf, Pool, buf_data, buf_drop, buf_take, pool_al
 from pcgrelay._core.epoch cimport key_expand_number
 from pcgrelay._core.flow cimport (
     FLOW_RESUME_AGAIN_US, FLOW_RESUME_DOUBLINGS, FLOW_RESUMING, FLOW_UP, Flow, flow_ack, flow_break, flow_confirm,
-    flow_header,
-    flow_must_rekey, flow_open, flow_pause, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_take_ack,
-    flow_take_confirm, flow_take_rekey, flow_take_resume, flow_volatile,
+    flow_header, flow_must_rekey, flow_open, flow_pause, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop,
+    flow_take_ack, flow_take_confirm, flow_take_rekey, flow_take_resume, flow_volatile,
 )
 from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
     GAUGE_LANES_UP, GAUGE_MIX, GAUGE_RECEIVED_BYTES, GAUGE_RECEIVED_FRAMES, GAUGE_SENT_BYTES, GAUGE_SENT_FRAMES, Gauge,
-    Lane, Link, Shard, gauge_at, gauge_drop, lane_is_up, lane_push, lane_say_unknown, link_find, shard_event,
+    Lane, Link, Shard, gauge_at, gauge_drop, lane_is_up, link_find, shard_event,
 )
 from pcgrelay._core.mailbox cimport EVENT_FLOW_UP, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event
 from pcgrelay._core.map cimport map_find, map_next, map_put, map_take
@@ -23,6 +22,7 @@ from pcgrelay._core.result cimport (
     RESULT_BAD_FIELD, RESULT_DUPLICATE, RESULT_GAP, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED,
     RESULT_UNKNOWN_FLOW, Result,
 )
+from pcgrelay._core.sender cimport lane_push, lane_say_unknown
 from pcgrelay._core.stats cimport (
     COUNT_DUPLICATES, COUNT_GAPS, COUNT_REKEYS, COUNT_REKEYS_MIXED, COUNT_RESUMES, COUNT_UNKNOWN_FLOWS,
 )

@@ -7,11 +7,11 @@ from pcgrelay._core.bundle cimport bundle_take, bundle_take_datagrams
 from pcgrelay._core.edge cimport edge_activate, edge_code, edge_session_end
 from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.frame cimport Frame, frame_is_lane
+from pcgrelay._core.lane cimport lane_keep, lane_next, lane_start, lane_stop, lane_take, lane_tick
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
     GAUGE_RECEIVED_BYTES, GAUGE_SENT_BYTES, LANE_CLASSES, LANE_CLOSED, LANE_UNREAD, Lane, Link, Shard, gauge_at,
-    lane_dirty, lane_fill, lane_is_up, lane_keep, lane_next, lane_pace, lane_say, lane_sent, lane_start, lane_stop,
-    lane_take, lane_tick, link_find, link_remove, shard_event,
+    lane_dirty, lane_is_up, link_find, link_remove, shard_event,
 )
 from pcgrelay._core.linux cimport (
     EAGAIN, EINTR, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, IPPROTO_TCP,
@@ -26,6 +26,7 @@ from pcgrelay._core.result cimport (
     RESULT_PEER_CLOSED, RESULT_REPLACED, RESULT_SILENT, RESULT_SOCKET, Result, result_place,
     result_reason,
 )
+from pcgrelay._core.sender cimport lane_fill, lane_pace, lane_say, lane_sent
 from pcgrelay._core.session cimport Session, session_frame, session_lane_down, session_lane_up, session_lost
 from pcgrelay._core.stats cimport COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_LANES_CLOSED, COUNT_SYSTEM_CALLS
 from pcgrelay._core.wire cimport (

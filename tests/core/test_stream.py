@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.peer import Peer
-from core.test_vectors import load, octets
+from core.vectors import load, octets
 from pcgrelay._core import probe
 from pcgrelay._core.probe import ReceiveCredit, Refusal, SendCredit
 from pcgrelay._core.probe_edge import Application

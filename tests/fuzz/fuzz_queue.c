@@ -11,7 +11,7 @@ typedef struct buf {
 } buf;
 
 typedef struct {
-    buf *free[5];
+    buf *free[6];
     uint64_t limit, reserve, used, cached, high_water;
 } pool;
 
@@ -105,6 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 continue;
             if (own) {
                 REQUIRE(held->capacity >= n && held->refs == 1 && held->length == 0);
+                held->length = n;
                 p = (uint8_t *)held + 64;
             } else if (used + n > ROOM) {
                 continue;

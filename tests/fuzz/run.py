@@ -21,8 +21,9 @@ It takes functions of the core as plain pointers and gives them libFuzzer's own 
     }
 
 Only functions declared in a .pxd can be had. Cython does not write C headers for them, so a harness declares the
-small structs it needs itself. What is larger, a worker and all around it, is set up in fuzzface.pyx, which cimports the
-core, is built here beside it, and is taken through world.h. Headers of src/_core are on the include path.
+small structs it needs itself. What is larger, a worker and all around it, is set up in fuzzface.pyx and the .pxi files
+that it includes. It cimports the core, is built here beside it, and is taken through world.h. Headers of src/_core are
+on the include path.
 
 `fuzz_<name>.py` is a harness of the control plane; mutation.py is its loop.
 
@@ -77,7 +78,7 @@ def build_face(clang: str) -> None:
     """fuzzface.pyx, as the core is built, into the folder of the core's modules."""
     source, target = HARNESSES / "fuzzface.pyx", BUILD / "lib" / "fuzzface.so"
     generated = BUILD / "cython" / "fuzzface.c"
-    if is_newer(target, [source, source.with_suffix(".pxd"), *(ROOT / "src/_core").glob("*.p??")]):
+    if is_newer(target, [*HARNESSES.glob("*.p??"), *(ROOT / "src/_core").glob("*.p??")]):
         return
     subprocess.run(
         [sys.executable, "-m", "cython", "-3", "-X", "cdivision=True", f"-I{ROOT / 'build/cimport'}",

@@ -1,0 +1,248 @@
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
+from libc.string cimport memcpy
+
+from pcgrelay._core.atomics cimport figure_add, figure_set
+from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, buf_take, pool_alloc, pool_free
+from pcgrelay._core.epoch cimport epoch_start, epoch_step, epoch_wipe
+from pcgrelay._core.frame cimport Frame, Scope, body_open, frame_open
+from pcgrelay._core.handle cimport HANDLE_LANE
+from pcgrelay._core.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
+from pcgrelay._core.link cimport (
+    GAUGE_LANES_UP, GAUGE_MIX, GAUGE_PINGS, GAUGE_PINGS_LATE, GAUGE_RECEIVED_FRAMES, GAUGE_ROUND_TRIP, LANE_CLASSES,
+    LANE_CLOSED, LANE_CONFIRMING, LANE_DRAINING, LANE_PINGS, LANE_PINGS_LATE, LANE_PING_US, LANE_SILENCE, LANE_UP,
+    LANE_WIRE, Lane, Link, Shard, gauge_at, lane_is_up, shard_event,
+)
+from pcgrelay._core.mailbox cimport EVENT_LANE_UP, EVENT_PEER_DRAINS, Event
+from pcgrelay._core.queue cimport queue_free
+from pcgrelay._core.renewal cimport renewals_mix
+from pcgrelay._core.result cimport (
+    RESULT_BAD_CONFIRM, RESULT_BAD_EPOCH, RESULT_BAD_FIELD, RESULT_CONFIRM_TIMEOUT, RESULT_GLITCHES, RESULT_MORE,
+    RESULT_NOT_CONFIRMED, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_SILENT, Result,
+)
+from pcgrelay._core.sender cimport lane_say
+from pcgrelay._core.stats cimport COUNT_FRAMES_RECEIVED, COUNT_LANES_OPENED, COUNT_PONGS_UNKNOWN
+from pcgrelay._core.wire cimport (
+    FRAME_CLOSE, FRAME_CONFIRM, FRAME_DRAIN, FRAME_LOST, FRAME_PING, FRAME_PONG, FRAME_REKEY, PURPOSE_HOP_HEADER,
+    WIRE_PREFIX, WIRE_VERSION, wire_get16, wire_get32, wire_get64, wire_put16, wire_put32, wire_put64,
+)
+
+
+# -- life of a lane ---------------------------------------------------------------------------------------------------
+
+cdef Lane* lane_start(Shard* shard, Link* link, int fd, uint16_t index, uint32_t number,
+                      const uint8_t* secret) noexcept nogil:
+    cdef uint8_t body[40]
+    cdef Lane* lane = <Lane*>pool_alloc(&shard.pool, sizeof(Lane))
+    if lane == NULL:
+        return NULL
+    lane.handle.kind = HANDLE_LANE
+    lane.handle.fd = fd
+    lane.link = link
+    lane.index = index
+    lane.number = number
+    lane.opened_us = shard.now_us
+    lane.heard_us = shard.now_us
+    lane.pings_us = shard.now_us
+    lane.ping_tokens = LANE_PINGS
+    lane.paced_us = shard.now_us
+    lane.ahead = LANE_WIRE
+    wire_put16(body, WIRE_VERSION)
+    wire_put16(body + 2, index)
+    wire_put32(body + 4, number)
+    memcpy(body + 8, link.binding, 32)
+    if epoch_start(&lane.tx, secret, 0 if link.dialler else 1, link.suite, PURPOSE_HOP_HEADER, True) != RESULT_OK \
+            or epoch_start(&lane.rx, secret, 1 if link.dialler else 0, link.suite, PURPOSE_HOP_HEADER,
+                           False) != RESULT_OK \
+            or lane_say(shard, lane, FRAME_CONFIRM, body, 40) != RESULT_OK:
+        lane_stop(shard, lane)
+        pool_free(&shard.pool, lane, sizeof(Lane))
+        return NULL
+    lane.writable = True
+    figure_add(&shard.stats.count[COUNT_LANES_OPENED], 1)
+    return lane
+
+
+cdef void lane_stop(Shard* shard, Lane* lane) noexcept nogil:
+    cdef uint32_t i
+    if lane_is_up(lane):
+        figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_LANES_UP], -1)
+    lane.state = LANE_CLOSED
+    for i in range(LANE_CLASSES):
+        queue_free(&lane.pending[i], &shard.pool)
+    queue_free(&lane.wire, &shard.pool)
+    buf_drop(&shard.pool, lane.partial)
+    lane.partial = NULL
+    epoch_wipe(&lane.tx)
+    epoch_wipe(&lane.rx)
+
+
+# -- receiving --------------------------------------------------------------------------------------------------------
+
+cdef Result lane_next(Shard* shard, Lane* lane, uint8_t* p, uint64_t n, bint opened, Frame* frame,
+                      uint64_t* used) noexcept nogil:
+    cdef Result answer
+    if not opened:
+        if n < WIRE_PREFIX:
+            return RESULT_MORE
+        answer = frame_open(&lane.rx.main, lane.rx_number, p, frame)
+        if answer != RESULT_OK:
+            return answer
+        lane.rx_number += 1
+        if lane.state == LANE_CONFIRMING and frame.type != FRAME_CONFIRM:
+            return RESULT_NOT_CONFIRMED
+    used[0] = WIRE_PREFIX + frame.length
+    if n < used[0]:
+        return RESULT_MORE
+    figure_add(&shard.stats.count[COUNT_FRAMES_RECEIVED], 1)
+    figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_RECEIVED_FRAMES], 1)
+    return RESULT_OK
+
+
+cdef Result lane_keep(Shard* shard, Lane* lane, const uint8_t* p, uint64_t n, const Frame* frame,
+                      bint opened) noexcept nogil:
+    cdef Buf* buf
+    cdef uint32_t whole = WIRE_PREFIX
+    if opened:
+        whole += frame.length
+        lane.head = frame[0]
+    # The peer has said how long the frame is, but only a length that the table allows was let through.
+    buf = buf_take(&shard.pool, whole, True)
+    if buf == NULL:
+        return RESULT_NO_MEMORY
+    memcpy(buf_data(buf), p, n)
+    buf.length = <uint32_t>n
+    buf_drop(&shard.pool, lane.partial)
+    lane.partial = buf
+    lane.partial_need = whole - <uint32_t>n
+    lane.head_open = opened
+    return RESULT_OK
+
+
+cdef Result lane_take(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire) noexcept nogil:
+    cdef Scope scope
+    cdef Event* event
+    cdef uint8_t* body = wire + WIRE_PREFIX
+    # The header moved the count already; the body is sealed under the same number.
+    cdef uint64_t number = lane.rx_number - 1
+    cdef Result answer
+    scope.direction = lane.rx.direction
+    scope.index = lane.index
+    scope.epoch = lane.rx.number
+    answer = body_open(&lane.rx.side, &scope, frame.type, number, wire, frame.length)
+    if answer != RESULT_OK:
+        return answer
+    if frame.type == FRAME_CONFIRM:
+        return lane_take_confirm(shard, lane, body)
+    if frame.type == FRAME_PING:
+        return lane_take_ping(shard, lane, body)
+    if frame.type == FRAME_PONG:
+        lane_take_pong(shard, lane, wire_get64(body))
+    elif frame.type == FRAME_REKEY:
+        return lane_take_rekey(shard, lane, body)
+    elif frame.type == FRAME_DRAIN:
+        lane.state = LANE_DRAINING
+        event = shard_event(shard, EVENT_PEER_DRAINS)
+        event.a = lane.link.number
+        event.b = wire_get32(body)
+    elif frame.type == FRAME_CLOSE:
+        if wire_get16(body + 2) != 0:
+            return RESULT_BAD_FIELD
+        lane.close_code = wire_get16(body)
+        return RESULT_PEER_CLOSED
+    elif frame.type == FRAME_LOST and wire_get16(body + 6) != 0:
+        return RESULT_BAD_FIELD
+    # PADDING means nothing; what LOST means is the role's.
+    return RESULT_OK
+
+
+cdef Result lane_take_confirm(Shard* shard, Lane* lane, const uint8_t* body) noexcept nogil:
+    cdef Event* event
+    if lane.state != LANE_CONFIRMING:
+        return RESULT_BAD_CONFIRM
+    if wire_get16(body) != WIRE_VERSION or wire_get16(body + 2) != lane.index \
+            or wire_get32(body + 4) != lane.number or CRYPTO_memcmp(body + 8, lane.link.binding, 32) != 0:
+        return RESULT_BAD_CONFIRM
+    lane.state = LANE_UP
+    lane.ping_due_us = shard.now_us
+    figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_LANES_UP], 1)
+    event = shard_event(shard, EVENT_LANE_UP)
+    event.a = lane.link.number
+    event.b = lane.index
+    event.c = lane.number
+    return RESULT_OK
+
+
+cdef Result lane_take_rekey(Shard* shard, Lane* lane, const uint8_t* body) noexcept nogil:
+    cdef uint8_t mix[32]
+    cdef uint64_t id = wire_get64(body + 4)
+    cdef uint64_t* gauge = gauge_at(lane.link.gauge, shard.index)
+    cdef Result answer
+    if wire_get32(body) != lane.rx.number + 1:
+        return RESULT_BAD_EPOCH
+    if id == 0:
+        return epoch_step(&lane.rx, NULL)
+    answer = renewals_mix(&lane.link.renewals, id, lane.rx.direction, lane.number, mix)
+    if answer == RESULT_OK:
+        answer = epoch_step(&lane.rx, mix)
+    OPENSSL_cleanse(mix, sizeof(mix))
+    if answer == RESULT_OK and id > gauge[GAUGE_MIX]:
+        figure_set(&gauge[GAUGE_MIX], id)
+    return answer
+
+
+cdef Result lane_take_ping(Shard* shard, Lane* lane, const uint8_t* body) noexcept nogil:
+    cdef uint64_t fresh = (shard.now_us - lane.pings_us) / LANE_PING_US
+    # What is left of the time counts for the next token.
+    lane.pings_us += fresh * LANE_PING_US
+    lane.ping_tokens = <uint32_t>(LANE_PINGS if fresh >= LANE_PINGS - lane.ping_tokens else lane.ping_tokens + fresh)
+    if lane.ping_tokens == 0:
+        return RESULT_GLITCHES
+    lane.ping_tokens -= 1
+    return lane_say(shard, lane, FRAME_PONG, body, 8)
+
+
+cdef void lane_take_pong(Shard* shard, Lane* lane, uint64_t token) noexcept nogil:
+    cdef uint64_t sample_us
+    if lane.ping_token == 0 or token != lane.ping_token:
+        figure_add(&shard.stats.count[COUNT_PONGS_UNKNOWN], 1)
+        return
+    sample_us = shard.now_us - lane.ping_sent_us
+    lane.ping_token = 0
+    lane.round_trip_us = sample_us if lane.round_trip_us == 0 else (7 * lane.round_trip_us + sample_us) / 8
+    figure_set(&gauge_at(lane.link.gauge, shard.index)[GAUGE_ROUND_TRIP], lane.round_trip_us)
+
+
+# -- beat -------------------------------------------------------------------------------------------------------------
+
+cdef void lane_forgive(Shard* shard, Lane* lane, uint64_t away_us) noexcept nogil:
+    lane.heard_us += away_us
+    if lane.heard_us > shard.now_us:
+        lane.heard_us = shard.now_us
+
+
+cdef void lane_probe_anew(Shard* shard, Lane* lane) noexcept nogil:
+    lane.heard_us = shard.now_us
+    lane.ping_due_us = shard.now_us
+
+
+cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil:
+    cdef uint8_t body[8]
+    cdef Result answer
+    if lane.state == LANE_CONFIRMING:
+        return RESULT_CONFIRM_TIMEOUT if shard.now_us - lane.opened_us > shard.handshake_us else RESULT_OK
+    if shard.now_us - lane.heard_us > LANE_SILENCE * shard.probe_us:
+        return RESULT_SILENT
+    if shard.now_us >= lane.ping_due_us:
+        lane.ping_due_us = shard.now_us + shard.probe_us
+        if lane.ping_token != 0 and shard.now_us - lane.ping_sent_us >= LANE_PINGS_LATE * shard.probe_us:
+            figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_PINGS_LATE], 1)
+        figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_PINGS], 1)
+        # The last PING may still be under way: then its PONG is what measures.
+        if lane.ping_token == 0 or shard.now_us - lane.ping_sent_us > LANE_SILENCE * shard.probe_us:
+            shard.token += 1
+            lane.ping_token = shard.token
+            lane.ping_sent_us = shard.now_us
+        wire_put64(body, lane.ping_token)
+        answer = lane_say(shard, lane, FRAME_PING, body, 8)
+        return answer
+    return RESULT_OK
