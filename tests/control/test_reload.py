@@ -235,7 +235,7 @@ async def test_a_link_that_is_removed_leaves_time_to_move(pair: Pair) -> None:
     assert next(iter(pair.met.node.neighbours.links.values())).draining
     await until(lambda: pair.met.lines("link.down"), 2)
     assert pair.met.lines("link.down")[0]["reason"] == "removed"
-    assert not pair.met.node.neighbours.wanted
+    assert not pair.met.node.neighbours.dialler.wanted
 
 
 async def test_a_suite_that_is_no_longer_allowed_ends_links_and_sessions(pair: Pair) -> None:

@@ -66,7 +66,7 @@ def _links(node: Node) -> tuple[LinkStatus, ...]:
     figures = node.plane.links()
     now_ms = node.clock.monotonic_ms()
     found = [_link(node, link, figures.get(link.number, {}), now_ms) for link in node.neighbours.links.values()]
-    for wanted in node.neighbours.wanted:
+    for wanted in node.neighbours.dialler.wanted:
         if wanted.link is None or wanted.link.state is LinkState.CLOSED:
             found.append(
                 LinkStatus(

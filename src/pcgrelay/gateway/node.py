@@ -293,7 +293,7 @@ class Node(ABC):
     def tick(self) -> None:
         """Once a second."""
         self.neighbours.judge_expiry()
-        self.neighbours.renew()
+        self.neighbours.renewer.renew()
         if self.neighbours.look(self.plane.links()):
             self.catalogue_changed()
         self.adverts.tick()

@@ -142,10 +142,10 @@ class Listener:
             client=False,
             deadline_ms=policy.handshake_deadline_ms,
             first=first,
-            renewable=self._neighbours.renewable,
+            renewable=self._neighbours.renewer.renewable,
         )
         if established.generation:
-            self._neighbours.renewed_by_peer(established, connection)
+            self._neighbours.renewer.renewed_by_peer(established, connection)
         else:
             self._neighbours.add(established, connection, self.settings)
 

@@ -1,8 +1,10 @@
-"""All links of a node: those it dials, for ever, and those that come in.
+"""All links of a node: those it dials, and those that come in.
 
 There is one link for each [[link]]. When it is made anew, because the neighbour restarted or the control connection was
 lost, the old one is closed as soon as the new one is up and not before. Of links that come in alike, over bearers that
 this end cannot tell apart, only those that are not well any more are replaced.
+
+How links are dialled stands in `dialling`, how they are renewed in `linkrenewing`.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from cryptography import x509
 
@@ -19,12 +20,9 @@ from pcgrelay.audit.record import (
     LaneDown,
     LinkControlLost,
     LinkDown,
-    LinkFailed,
     LinkRenewed,
     LinkUp,
-    RenewalFailed,
     Say,
-    Throttle,
 )
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, LinkSettings, ListenSettings
@@ -32,39 +30,24 @@ from pcgrelay.health.probing import LinkProbing
 from pcgrelay.health.steadiness import FORGET_MS
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.routing.policy import link_refusal
-from pcgrelay.session.backoff import STEADY_MS, backoff_ms
-from pcgrelay.session.control import ControlConnection, handshake_over
+from pcgrelay.session.control import ControlConnection
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
+from pcgrelay.session.dialling import Dialler
 from pcgrelay.session.estate import LinkEstate
 from pcgrelay.session.handshake import Established
 from pcgrelay.session.inherited import link_estate, link_inherited, settings_inherited
 from pcgrelay.session.keys import secret_wiped
 from pcgrelay.session.link import REFUSED_BY_PEER, Link, LinkObserver, LinkState
+from pcgrelay.session.linkrenewing import LinkRenewer
 from pcgrelay.session.messages import Code, Message, code_name
 from pcgrelay.session.presence import Presence
-from pcgrelay.session.renewal import Renewal, is_verdict
-from pcgrelay.session.sockets import Where, connected
 from pcgrelay.session.standing import Standing
-from pcgrelay.session.tls import HandshakeRefused
 
 NUMBERS_MOST = 65_535
 LINKS_MOST = 10_000
-FAILURE_LINE_MS = 60_000
 UNKNOWN_MESSAGE = "unknown_message"
 # Of one neighbour, at one listener: as many bearers as anybody has, and no more.
 LINKS_ALIKE_MOST = 8
-
-
-@dataclass(slots=True)
-class Wanted:
-    """A link that this node dials, and how that goes."""
-
-    settings: LinkSettings
-    link: Link | None = None
-    attempts: int = 0
-    reason: str = ""
-    last: list[Where] = field(default_factory=list)  # where its name led
-    task: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
 class Neighbours:
@@ -72,7 +55,6 @@ class Neighbours:
 
     def __init__(self, presence: Presence, plane: LinkPlane, observer: LinkObserver, say: Say, clock: Clock) -> None:
         self.links: dict[int, Link] = {}
-        self.wanted = [Wanted(settings) for settings in presence.config.links]
         self.refused: dict[str, int] = {}
         self._presence = presence
         self._plane = plane
@@ -83,34 +65,19 @@ class Neighbours:
         self._standings: dict[tuple[NodeId, bool, Address], Standing] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_number = 0
-        self._renewing: set[Link] = set()
         self._shut_out: set[NodeId] = set()  # neighbours that said last that this node may not come in
-        self._throttle = Throttle(FAILURE_LINE_MS)
+        self.dialler = Dialler(self, presence, say, clock)
+        self.renewer = LinkRenewer(self, presence, say, clock)
 
     def start(self) -> None:
         """Begin to dial what the configuration names."""
-        for wanted in self.wanted:
-            wanted.task = self._spawn(self._keep(wanted), "dialler")
+        self.dialler.start()
 
     def reload(self) -> None:
         """The configuration has changed: dial what is new, leave what is gone, end what is no longer allowed."""
-        settings = self._presence.config.links
-        old, self.wanted = self.wanted, []
-        for each in settings:
-            kept = next((wanted for wanted in old if wanted.settings.dials_as(each)), None) or Wanted(each)
-            kept.settings = each
-            self.wanted.append(kept)
-        gone = [wanted for wanted in old if not any(wanted is kept for kept in self.wanted)]
         self._standings_reload()
-        for wanted in self.wanted:
-            if wanted.task is None:
-                wanted.task = self._spawn(self._keep(wanted), "dialler")
-        for wanted in gone:
-            if wanted.task is not None:
-                wanted.task.cancel()
-            if wanted.link is not None:
-                wanted.link.retire("removed")
-        self._judge(lambda link: self._refusal(link.peer, link.dialled, link.chain, link.suite, link.group))
+        self.dialler.reload()
+        self._judge(lambda link: self.refusal(link.peer, link.dialled, link.chain, link.suite, link.group))
 
     def _standings_reload(self) -> None:
         config = self._presence.config
@@ -157,7 +124,7 @@ class Neighbours:
                 self.refuse_count(word)
                 link.cut(word, Code.REFUSED)
 
-    def _refusal(
+    def refusal(
         self, peer: NodeId, dialled: bool, chain: tuple[x509.Certificate, ...], suite: Suite, group: str
     ) -> str | None:
         """Why a neighbour would not be let in now, in one word, or nothing."""
@@ -166,100 +133,6 @@ class Neighbours:
         return link_refusal(self._presence.config.policy, peer, expected) or self._presence.standing_refusal(
             chain, suite, group
         )
-
-    # -- renewal -----------------------------------------------------------------------------------------------
-
-    def renew(self) -> None:
-        """Renew the links that are due, and end those that are past their hard age; asked once a second."""
-        now, policy = self._clock.monotonic_ms(), self._presence.config.policy
-        for link in list(self.links.values()):
-            if link.schedule.is_overdue(now, policy.renewal_age_s):
-                self.refuse_count("renewal_overdue")
-                link.cut("renewal_overdue", Code.EXPIRED)
-            elif link.dialled and link not in self._renewing and link.schedule.is_due(now, policy.renewal_interval_s):
-                renewal = link.renewable
-                if renewal is not None:
-                    self._renewing.add(link)
-                    self._spawn(self._renewed(link, renewal), "renewal")
-
-    async def _renewed(self, link: Link, renewal: Renewal) -> None:
-        """One attempt to renew a link that this node dialled."""
-        try:
-            await self._changed_over(link, renewal)
-        except HandshakeRefused as refused:
-            self.refuse_count(refused.reason)
-            if is_verdict(refused):
-                link.cut(refused.reason, Code.REFUSED)
-            link.schedule.failed(self._clock.monotonic_ms())
-            self._say(
-                RenewalFailed(
-                    purpose="link",
-                    peer=link.peer.dotted,
-                    reason=refused.reason,
-                    cause=str(refused),
-                    attempts=link.schedule.attempts,
-                )
-            )
-        finally:
-            self._renewing.discard(link)
-
-    async def _changed_over(self, link: Link, renewal: Renewal) -> None:
-        presence = self._presence
-        policy = presence.config.policy
-        try:
-            sock = await link.connect()
-        except (OSError, TimeoutError):
-            raise HandshakeRefused("unreachable", f"{link.peer} cannot be reached at its address.") from None
-        try:
-            established, connection = await handshake_over(
-                sock,
-                presence.context,
-                presence.link_terms(),
-                lambda peer: link_refusal(policy, peer, link.peer),
-                client=True,
-                deadline_ms=policy.handshake_deadline_ms,
-                renewal=renewal,
-            )
-        except BaseException:
-            sock.close()
-            raise
-        done = self.change_over(link, established, connection)
-        if done is None:
-            raise HandshakeRefused("closed", "The link ended while it was renewed.")
-        await done
-
-    def renewable(self, link_id: bytes) -> Renewal | None:
-        """The link that a neighbour wants to renew, if it can be; only who dialled it may."""
-        link = self._by_id.get(link_id)
-        return link.renewable if link is not None and not link.dialled else None
-
-    def renewed_by_peer(self, established: Established, connection: ControlConnection) -> None:
-        """A neighbour has renewed a link as far as the handshake."""
-        link = self._by_id.get(established.link_id)
-        if link is None:
-            # It ended while the handshake went on.
-            secret_wiped(established.secret)
-            connection.abandon()
-            self.refuse_count("renewal_unknown_link")
-        else:
-            self.change_over(link, established, connection)
-
-    def change_over(
-        self, link: Link, established: Established, connection: ControlConnection
-    ) -> asyncio.Future[None] | None:
-        """Lead a link over to the connection of its renewal; nothing, if it does not come to that."""
-        # Trust and policy may have changed since the handshake began.
-        if word := self._refusal(established.peer, link.dialled, established.chain, link.suite, established.group):
-            self.refuse_count(word)
-            link.cut(word, Code.REFUSED)
-        try:
-            if link.renewable is None:
-                raise DataPlaneRefused("the link ends")
-            return link.change_over(established, connection)
-        except DataPlaneRefused:
-            secret_wiped(established.secret)
-            connection.abandon()
-            return None
 
     async def stop(self, code: int) -> None:
         """Say goodbye to all and end everything that was started here."""
@@ -285,13 +158,17 @@ class Neighbours:
         return (
             bool(self._shut_out)
             and all(link.state is LinkState.CLOSED for link in self.links.values())
-            and all(wanted.settings.peer in self._shut_out for wanted in self.wanted)
+            and all(wanted.settings.peer in self._shut_out for wanted in self.dialler.wanted)
         )
 
     def unknown_messages(self) -> dict[str, int]:
         """Messages of kinds that this version does not know, from the links that are there."""
         total = sum(link.unknown_total for link in self.links.values())
         return {UNKNOWN_MESSAGE: total} if total else {}
+
+    def shut_out_by(self, peer: NodeId) -> None:
+        """A neighbour says that this node may not come in."""
+        self._shut_out.add(peer)
 
     def refuse_count(self, reason: str) -> None:
         """Count a refusal under its one word."""
@@ -310,7 +187,7 @@ class Neighbours:
         """
         number = self._number()
         # Trust and policy may have changed since the handshake began.
-        word = self._refusal(
+        word = self.refusal(
             established.peer, established.client, established.chain, established.suite, established.group
         )
         try:
@@ -337,7 +214,7 @@ class Neighbours:
                 old.close("replaced")
         self.links[number] = link
         self._by_id[link.link_id] = link
-        self._spawn(link.run(), "link")
+        self.spawn(link.run(), "link")
         return link
 
     # -- hand-over ---------------------------------------------------------------------------------------------
@@ -356,15 +233,15 @@ class Neighbours:
             self.links[link.number] = link
             self._by_id[link.link_id] = link
             self._next_number = max(self._next_number, link.number)
-            self._spawn(link.run(), "link")
+            self.spawn(link.run(), "link")
 
     def judge_inherited(self) -> None:
         """What this process was told may be other than what the one before was: end what is no longer allowed."""
-        named = [wanted.settings for wanted in self.wanted]
+        named = [wanted.settings for wanted in self.dialler.wanted]
         for link in list(self.links.values()):
             if link.dialled and link.standing.settings not in named:
                 link.retire("removed")
-        self._judge(lambda link: self._refusal(link.peer, link.dialled, link.chain, link.suite, link.group))
+        self._judge(lambda link: self.refusal(link.peer, link.dialled, link.chain, link.suite, link.group))
 
     # -- what links report -------------------------------------------------------------------------------------
 
@@ -426,7 +303,7 @@ class Neighbours:
         if link.unknown_total:
             self.refused[UNKNOWN_MESSAGE] = self.refused.get(UNKNOWN_MESSAGE, 0) + link.unknown_total
         if reason == REFUSED_BY_PEER:
-            self._shut_out.add(link.peer)
+            self.shut_out_by(link.peer)
         duration_ms = self._clock.monotonic_ms() - link.opened_ms
         self._say(
             LinkDown(
@@ -434,73 +311,6 @@ class Neighbours:
             )
         )
         self._observer.link_down(link, reason)
-
-    # -- dialling ----------------------------------------------------------------------------------------------
-
-    async def _keep(self, wanted: Wanted) -> None:
-        while True:
-            started = self._clock.monotonic_ms()
-            try:
-                link = await self._dialled(wanted.settings, wanted.last)
-            except HandshakeRefused as refused:
-                if refused.shuts_out:
-                    self._shut_out.add(wanted.settings.peer)
-                self._failed(wanted, refused.reason, str(refused))
-            else:
-                if link is not None:
-                    wanted.link = link
-                    await link.control_lost.wait()
-                if self._clock.monotonic_ms() - started > STEADY_MS:
-                    wanted.attempts = 0
-                elif link is not None and link.lanes_up:
-                    # The neighbour is there, as its lanes show: it has been upgraded, and is back at once.
-                    wanted.attempts = min(wanted.attempts, 1)
-            wanted.attempts += 1
-            await asyncio.sleep(backoff_ms(wanted.attempts) / 1000)
-
-    async def _dialled(self, settings: LinkSettings, last: list[Where]) -> Link | None:
-        presence = self._presence
-        policy = presence.config.policy
-
-        def judge(peer: NodeId) -> str | None:
-            return link_refusal(policy, peer, settings.peer)
-
-        async def connect() -> socket.socket:
-            return await connected(settings.address, policy.handshake_deadline_ms, last)
-
-        try:
-            sock = await connect()
-        except (OSError, TimeoutError):
-            raise HandshakeRefused("unreachable", f"{settings.peer} cannot be reached at its address.") from None
-        try:
-            established, connection = await handshake_over(
-                sock,
-                presence.context,
-                presence.link_terms(),
-                judge,
-                client=True,
-                deadline_ms=policy.handshake_deadline_ms,
-            )
-        except BaseException:
-            sock.close()
-            raise
-        return self.add(established, connection, settings, connect)
-
-    def _failed(self, wanted: Wanted, reason: str, cause: str) -> None:
-        settings = wanted.settings
-        wanted.reason = reason
-        self.refuse_count(reason)
-        # A new reason is told at once, an old one now and then.
-        if self._throttle.admit(f"{settings.peer} {settings.address} {reason}", self._clock.monotonic_ms()) is not None:
-            self._say(
-                LinkFailed(
-                    peer=settings.peer.dotted,
-                    bearer=settings.bearer,
-                    reason=reason,
-                    cause=cause,
-                    attempts=wanted.attempts + 1,
-                )
-            )
 
     # -- odds and ends -----------------------------------------------------------------------------------------
 
@@ -526,7 +336,8 @@ class Neighbours:
             if self._next_number not in self.links:
                 return self._next_number
 
-    def _spawn(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
+    def spawn(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
+        """A task that ends with the links. Its failure is told and goes no further."""
         async def guarded() -> None:
             try:
                 await work

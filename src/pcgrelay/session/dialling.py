@@ -1,0 +1,150 @@
+"""The links that a node dials, for ever: each [[link]] of its configuration, one attempt at a time, with back-off."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pcgrelay.audit.record import LinkFailed, Say, Throttle
+from pcgrelay.clock import Clock
+from pcgrelay.config import LinkSettings
+from pcgrelay.model import NodeId
+from pcgrelay.routing.policy import link_refusal
+from pcgrelay.session.backoff import STEADY_MS, backoff_ms
+from pcgrelay.session.control import ControlConnection, handshake_over
+from pcgrelay.session.handshake import Established
+from pcgrelay.session.link import Link
+from pcgrelay.session.presence import Presence
+from pcgrelay.session.sockets import Where, connected
+from pcgrelay.session.tls import HandshakeRefused
+
+FAILURE_LINE_MS = 60_000
+
+
+@dataclass(slots=True)
+class Wanted:
+    """A link that this node dials, and how that goes."""
+
+    settings: LinkSettings
+    link: Link | None = None
+    attempts: int = 0
+    reason: str = ""
+    last: list[Where] = field(default_factory=list)  # where its name led
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+class Owner(Protocol):
+    """All links of a node, as the dialler needs them."""
+
+    def add(
+        self,
+        established: Established,
+        connection: ControlConnection,
+        settings: LinkSettings,
+        connect: Callable[[], Awaitable[socket.socket]],
+    ) -> Link | None: ...
+    def shut_out_by(self, peer: NodeId) -> None: ...
+    def refuse_count(self, reason: str) -> None: ...
+    def spawn(self, work: Awaitable[None], name: str) -> asyncio.Task[None]: ...
+
+
+class Dialler:
+    """Dials what the configuration names, and dials it again whenever it is lost."""
+
+    def __init__(self, owner: Owner, presence: Presence, say: Say, clock: Clock) -> None:
+        self.wanted = [Wanted(settings) for settings in presence.config.links]
+        self._owner = owner
+        self._presence = presence
+        self._say = say
+        self._clock = clock
+        self._throttle = Throttle(FAILURE_LINE_MS)
+
+    def start(self) -> None:
+        """Begin with what is not dialled yet."""
+        for wanted in self.wanted:
+            if wanted.task is None:
+                wanted.task = self._owner.spawn(self._keep(wanted), "dialler")
+
+    def reload(self) -> None:
+        """The configuration has changed: dial what is new, leave what is gone."""
+        settings = self._presence.config.links
+        old, self.wanted = self.wanted, []
+        for each in settings:
+            kept = next((wanted for wanted in old if wanted.settings.dials_as(each)), None) or Wanted(each)
+            kept.settings = each
+            self.wanted.append(kept)
+        gone = [wanted for wanted in old if not any(wanted is kept for kept in self.wanted)]
+        self.start()
+        for wanted in gone:
+            if wanted.task is not None:
+                wanted.task.cancel()
+            if wanted.link is not None:
+                wanted.link.retire("removed")
+
+    async def _keep(self, wanted: Wanted) -> None:
+        while True:
+            started = self._clock.monotonic_ms()
+            try:
+                link = await self._dialled(wanted.settings, wanted.last)
+            except HandshakeRefused as refused:
+                if refused.shuts_out:
+                    self._owner.shut_out_by(wanted.settings.peer)
+                self._failed(wanted, refused.reason, str(refused))
+            else:
+                if link is not None:
+                    wanted.link = link
+                    await link.control_lost.wait()
+                if self._clock.monotonic_ms() - started > STEADY_MS:
+                    wanted.attempts = 0
+                elif link is not None and link.lanes_up:
+                    # The neighbour is there, as its lanes show: it has been upgraded, and is back at once.
+                    wanted.attempts = min(wanted.attempts, 1)
+            wanted.attempts += 1
+            await asyncio.sleep(backoff_ms(wanted.attempts) / 1000)
+
+    async def _dialled(self, settings: LinkSettings, last: list[Where]) -> Link | None:
+        presence = self._presence
+        policy = presence.config.policy
+
+        def judge(peer: NodeId) -> str | None:
+            return link_refusal(policy, peer, settings.peer)
+
+        async def connect() -> socket.socket:
+            return await connected(settings.address, policy.handshake_deadline_ms, last)
+
+        try:
+            sock = await connect()
+        except (OSError, TimeoutError):
+            raise HandshakeRefused("unreachable", f"{settings.peer} cannot be reached at its address.") from None
+        try:
+            established, connection = await handshake_over(
+                sock,
+                presence.context,
+                presence.link_terms(),
+                judge,
+                client=True,
+                deadline_ms=policy.handshake_deadline_ms,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        return self._owner.add(established, connection, settings, connect)
+
+    def _failed(self, wanted: Wanted, reason: str, cause: str) -> None:
+        settings = wanted.settings
+        wanted.reason = reason
+        self._owner.refuse_count(reason)
+        # A new reason is told at once, an old one now and then.
+        if self._throttle.admit(f"{settings.peer} {settings.address} {reason}", self._clock.monotonic_ms()) is not None:
+            self._say(
+                LinkFailed(
+                    peer=settings.peer.dotted,
+                    bearer=settings.bearer,
+                    reason=reason,
+                    cause=cause,
+                    attempts=wanted.attempts + 1,
+                )
+            )

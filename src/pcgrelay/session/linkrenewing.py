@@ -1,0 +1,144 @@
+"""Links that prove anew who their ends are, while their lanes carry on (docs/protocol.md, 9.9).
+
+The dialler begins, with a fresh handshake on a new connection; how a link is led over to that stands in `changeover`.
+Either side ends a link that could not be renewed for too long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Protocol
+
+from cryptography import x509
+
+from pcgrelay.audit.record import RenewalFailed, Say
+from pcgrelay.clock import Clock
+from pcgrelay.model import NodeId, Suite
+from pcgrelay.routing.policy import link_refusal
+from pcgrelay.session.control import ControlConnection, handshake_over
+from pcgrelay.session.dataplane import DataPlaneRefused
+from pcgrelay.session.handshake import Established
+from pcgrelay.session.keys import secret_wiped
+from pcgrelay.session.link import Link
+from pcgrelay.session.messages import Code
+from pcgrelay.session.presence import Presence
+from pcgrelay.session.renewal import Renewal, is_verdict
+from pcgrelay.session.tls import HandshakeRefused
+
+
+class Owner(Protocol):
+    """All links of a node, as the renewer needs them."""
+
+    links: dict[int, Link]
+
+    def by_id(self, link_id: bytes) -> Link | None: ...
+    def refusal(
+        self, peer: NodeId, dialled: bool, chain: tuple[x509.Certificate, ...], suite: Suite, group: str
+    ) -> str | None: ...
+    def refuse_count(self, reason: str) -> None: ...
+    def spawn(self, work: Awaitable[None], name: str) -> object: ...
+
+
+class LinkRenewer:
+    """Renews the links of a node."""
+
+    def __init__(self, owner: Owner, presence: Presence, say: Say, clock: Clock) -> None:
+        self._owner = owner
+        self._presence = presence
+        self._say = say
+        self._clock = clock
+        self._renewing: set[Link] = set()
+
+    def renew(self) -> None:
+        """Renew the links that are due, and end those that are past their hard age; asked once a second."""
+        now, policy = self._clock.monotonic_ms(), self._presence.config.policy
+        for link in list(self._owner.links.values()):
+            if link.schedule.is_overdue(now, policy.renewal_age_s):
+                self._owner.refuse_count("renewal_overdue")
+                link.cut("renewal_overdue", Code.EXPIRED)
+            elif link.dialled and link not in self._renewing and link.schedule.is_due(now, policy.renewal_interval_s):
+                renewal = link.renewable
+                if renewal is not None:
+                    self._renewing.add(link)
+                    self._owner.spawn(self._renewed(link, renewal), "renewal")
+
+    async def _renewed(self, link: Link, renewal: Renewal) -> None:
+        """One attempt to renew a link that this node dialled."""
+        try:
+            await self._changed_over(link, renewal)
+        except HandshakeRefused as refused:
+            self._owner.refuse_count(refused.reason)
+            if is_verdict(refused):
+                link.cut(refused.reason, Code.REFUSED)
+            link.schedule.failed(self._clock.monotonic_ms())
+            self._say(
+                RenewalFailed(
+                    purpose="link",
+                    peer=link.peer.dotted,
+                    reason=refused.reason,
+                    cause=str(refused),
+                    attempts=link.schedule.attempts,
+                )
+            )
+        finally:
+            self._renewing.discard(link)
+
+    async def _changed_over(self, link: Link, renewal: Renewal) -> None:
+        presence = self._presence
+        policy = presence.config.policy
+        try:
+            sock = await link.connect()
+        except (OSError, TimeoutError):
+            raise HandshakeRefused("unreachable", f"{link.peer} cannot be reached at its address.") from None
+        try:
+            established, connection = await handshake_over(
+                sock,
+                presence.context,
+                presence.link_terms(),
+                lambda peer: link_refusal(policy, peer, link.peer),
+                client=True,
+                deadline_ms=policy.handshake_deadline_ms,
+                renewal=renewal,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        done = self.change_over(link, established, connection)
+        if done is None:
+            raise HandshakeRefused("closed", "The link ended while it was renewed.")
+        await done
+
+    def renewable(self, link_id: bytes) -> Renewal | None:
+        """The link that a neighbour wants to renew, if it can be; only who dialled it may."""
+        link = self._owner.by_id(link_id)
+        return link.renewable if link is not None and not link.dialled else None
+
+    def renewed_by_peer(self, established: Established, connection: ControlConnection) -> None:
+        """A neighbour has renewed a link as far as the handshake."""
+        link = self._owner.by_id(established.link_id)
+        if link is None:
+            # It ended while the handshake went on.
+            secret_wiped(established.secret)
+            connection.abandon()
+            self._owner.refuse_count("renewal_unknown_link")
+        else:
+            self.change_over(link, established, connection)
+
+    def change_over(
+        self, link: Link, established: Established, connection: ControlConnection
+    ) -> asyncio.Future[None] | None:
+        """Lead a link over to the connection of its renewal; nothing, if it does not come to that."""
+        # Trust and policy may have changed since the handshake began.
+        word = self._owner.refusal(established.peer, link.dialled, established.chain, link.suite, established.group)
+        if word:
+            self._owner.refuse_count(word)
+            link.cut(word, Code.REFUSED)
+        try:
+            if link.renewable is None:
+                raise DataPlaneRefused("the link ends")
+            return link.change_over(established, connection)
+        except DataPlaneRefused:
+            secret_wiped(established.secret)
+            connection.abandon()
+            return None
