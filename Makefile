@@ -74,6 +74,7 @@ kills: ## Kill a relay under streams KILLS times (50 unless told), and look for 
 	$(PYTHON) -m pytest -q --timeout=0 --kills=$(KILLS) --saturated=$(SATURATED_SECONDS) $(PYTEST_ARGS) \
 		tests/scenarios/test_streams_outlive_whatever_befalls_a_relay.py \
 		tests/scenarios/test_a_silent_network_is_noticed_in_time_and_a_busy_machine_is_no_silence.py
+
 simulate: | $(PYTHON) ## Run SEEDS simulated worlds (10,000 unless told, about three minutes), beginning with seed FROM.
 	$(PYTHON) -m tests.simulation --seeds $(SEEDS) --from $(FROM)
 
