@@ -1,28 +1,21 @@
 """Secrets of renewals enter the next step of lanes and flows, as the reference has it, and are forgotten after that."""
+
 from __future__ import annotations
 
-import hashlib
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from applications import echo_server, exchange
 from cores import Realm
 from peer import GIVEN, LINK, SESSION, Peer
-from renewed import renew_link, renew_session, secret, until
-from test_keys_are_wiped import digest_found
+from renewed import renew_link, renew_session, until
 
 from pcgrelay._core import core as native
-from pcgrelay.demo.memory import searched
 from reference.frames import Type, body_encode
-from reference.keys import Epoch, LinkSecrets, Suite, direction_secret, flow_secret, mix_of
 from reference.lanes import State as LaneState
 
-RENEWED = Path(__file__).with_name("renewed.py")
 LINK_SECRETS = {number: bytes([number]) * 32 for number in range(1, 5)}
 SESSION_SECRETS = {number: bytes([0x80 + number]) * 32 for number in range(1, 5)}
 MIXED = replace(GIVEN, link_renewals=tuple(LINK_SECRETS.items()), session_renewals=tuple(SESSION_SECRETS.items()))
@@ -164,35 +157,6 @@ def test_renewals_while_streams_flow(realm: Realm, workers: int) -> None:
     assert {name: count for name, count in counters.items() if name.startswith("refused_") and count} == {}
 
 
-def test_secrets_of_renewals_are_forgotten(realm: Realm) -> None:
-    a, b = realm.edge(), realm.edge()
-    link = realm.link(a, b)
-    session = realm.session(a, b, [], link)
-    held = bytearray(hashlib.sha256(b"a control value").digest())
-    present = digest_found(b"a control value")
-    for number in (1, 2, 3, 4):
-        renew_link(link, number, a, b)
-        renew_session(session, number, a, b)
-        until(lambda number=number: a.core.sessions()[session]["mix"] == number, a, b)
-    # The newest and the one before are kept, by both cores here; older ones are gone.
-    for number, kept in ((1, False), (2, False), (3, True), (4, True)):
-        for what in (f"link {link} renewal {number}", f"session {session} renewal {number}"):
-            assert is_there(what, present) is kept, what
-    for node in (a, b):
-        node.core.session_close(session, 0)
-        node.core.link_close(link, 0)
-        node.wait_kind(native.EVENT_LANE_DOWN)
-    for number in (3, 4):
-        for what in (f"link {link} renewal {number}", f"session {session} renewal {number}"):
-            assert not is_there(what, present), what
-    del held
-
-
-def is_there(what: str, present: int) -> bool:
-    """Whether a secret is in memory. What the search read may hold the needle once more, so the least counts."""
-    return min(digest_found(what.encode()) for _ in range(3)) >= present
-
-
 def test_calls_that_are_refused_wipe_the_secret_too(realm: Realm) -> None:
     a, b = realm.edge(), realm.edge()
     link = realm.link(a, b)
@@ -217,32 +181,3 @@ def test_limits_are_lowered_while_it_runs(realm: Realm) -> None:
         a.core.limits(rekey_frames=4)
         exchange(address, 1 << 20, 2)
     assert b.core.sessions()[session]["epoch"] >= 2
-
-
-def secrets_of(root: bytes, number: int, mixes: list[bytes]) -> list[bytes]:
-    """The secrets of both directions of a lane or flow in epoch 0, and after a step with each renewal."""
-    found = []
-    for direction in (0, 1):
-        epoch = Epoch(Suite.AES_256_GCM, direction_secret(root, direction))
-        found.append([epoch.secret])
-        for mix in mixes:
-            epoch = epoch.next(mix_of(mix, direction, number))
-            found[-1].append(epoch.secret)
-    return [secret for step in zip(*found, strict=True) for secret in step]
-
-
-def test_keys_of_steps_are_forgotten() -> None:
-    # In a process of its own, whose Python never had the secrets of an epoch in its hands.
-    with subprocess.Popen([sys.executable, RENEWED], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"renewed\n"
-        lane = LinkSecrets(bytes(secret("link 1"))).lane_secret(0)
-        flow = flow_secret(bytes(secret("session 2")), 0)
-        wanted = [
-            *secrets_of(lane, 0, [bytes(secret(f"link 1 renewal {number}")) for number in (1, 2)]),
-            *secrets_of(flow, 0, [bytes(secret(f"session 2 renewal {number}")) for number in (1, 2)]),
-        ]
-        counts = searched(process.pid, wanted).found
-        process.communicate(b"\n", 10)
-    # Of each direction the secret of the last of three epochs, once at either end, and no other.
-    assert counts == (0, 0, 0, 0, 2, 2) * 2
