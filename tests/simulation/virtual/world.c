@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SPINS_MOST = 4000, WORKERS_MOST = 512 };
+enum { SPINS_MOST = 4000, WORKERS_MOST = 512, RESERVE_LEAST = BUF_HEAD + 65536 + 48 };
 
 /* The beginning of a Worker: its pool, as buf.pxd has it. Each node that starts is held against what it was given. */
 typedef struct {
@@ -262,11 +262,13 @@ SHOWN uint64_t virtual_budget(int of) {
     return all;
 }
 
-/* From now on each worker of a node has this budget; an eighth of it is the reserve, as in loop_start. */
+/* From now on each worker of a node has this budget; an eighth of it is the reserve, and at least a whole frame, as in
+ * loop_start. */
 SHOWN void virtual_squeeze(int of, uint64_t bytes) {
     for (int i = 0; i < worker_count; i++)
         if (workers[i].self && workers[i].owner == of) {
-            workers[i].self->reserve = bytes / 8 < 4194304 ? bytes / 8 : 4194304;
+            uint64_t part = bytes / 8 < 4194304 ? bytes / 8 : 4194304;
+            workers[i].self->reserve = part < RESERVE_LEAST ? RESERVE_LEAST : part;
             workers[i].self->limit = bytes - workers[i].self->reserve;
             workers[i].bound = workers[i].self->used + workers[i].self->cached;
         }
