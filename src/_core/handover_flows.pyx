@@ -1,4 +1,5 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcpy
 
 from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_take, pool_alloc
@@ -255,6 +256,42 @@ cdef void flow_contents(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
         stream_read(&part, shard, flow)
         if part.result != RESULT_OK:
             cursor_fail(self, part.result)
+    streams_go_on(self, shard, flow)
+
+
+cdef int by_id(const void* a, const void* b) noexcept nogil:
+    cdef uint32_t first = (<Stream**>a)[0].id
+    cdef uint32_t second = (<Stream**>b)[0].id
+    return (first > second) - (first < second)
+
+
+# What each has to say or to write. A table has no order, but a stream is opened before those of greater numbers.
+cdef void streams_go_on(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
+    cdef uint32_t at = 0, count = 0, i
+    cdef Stream** streams
+    cdef Stream* stream = <Stream*>map_next(&flow.streams, &at)
+    if stream == NULL or self.result != RESULT_OK:
+        return
+    streams = <Stream**>malloc(flow.streams.count * sizeof(Stream*))
+    if streams == NULL:
+        cursor_fail(self, RESULT_NO_MEMORY)
+        return
+    while stream != NULL:
+        streams[count] = stream
+        count += 1
+        stream = <Stream*>map_next(&flow.streams, &at)
+    qsort(streams, count, sizeof(Stream*), by_id)
+    for i in range(count):
+        stream_goes_on(shard, streams[i])
+    free(streams)
+
+
+cdef void stream_goes_on(Shard* shard, Stream* stream) noexcept nogil:
+    if stream.say != 0 or stream.ended:
+        edge_ready(shard, stream)
+    if not stream.finished and (stream.out.count != 0 or (stream.fin_due and not stream.shut)
+                                or (stream.connecting and stream.handle.fd < 0)):
+        edge_dirty(shard, stream)
 
 
 cdef void session_fields(Cursor* self, Session* session) noexcept nogil:
@@ -380,9 +417,3 @@ cdef void stream_read(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
         return
     if not map_put(&flow.streams, stream.id, stream):
         cursor_fail(self, RESULT_NO_MEMORY)
-        return
-    if stream.say != 0 or stream.ended:
-        edge_ready(shard, stream)
-    if not stream.finished and (stream.out.count != 0 or (stream.fin_due and not stream.shut)
-                                or (stream.connecting and stream.handle.fd < 0)):
-        edge_dirty(shard, stream)

@@ -3,7 +3,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from pcgrelay._core.atomics cimport figure_add, flag_is_up, flag_raise
-from pcgrelay._core.buf cimport pool_free, pool_start, pool_stop
+from pcgrelay._core.buf cimport BUF_HEAD, BUF_LARGEST, pool_free, pool_start, pool_stop
 from pcgrelay._core.bundle cimport bundle_tables_changed
 from pcgrelay._core.edge cimport edge_abort, edge_code, edge_session_end, edge_tables_changed, edge_timer
 from pcgrelay._core.epoch cimport limits_set
@@ -51,6 +51,8 @@ from pcgrelay._core.worker cimport (
 cdef enum:
     EVENTS = 256
     POOL_RESERVE = 4194304
+    # With less, a worker whose limit is used up takes no whole frame: each lane that brings one would end, for ever.
+    POOL_RESERVE_LEAST = BUF_HEAD + BUF_LARGEST
 
 
 # -- life -------------------------------------------------------------------------------------------------------------
@@ -70,6 +72,8 @@ cdef bint loop_start(Worker* self, Worker* siblings, uint32_t index, uint32_t co
     shard.now_us = monotonic_us()
     # The reserve is a part of the budget: what this worker holds never passes it.
     reserve = budget / 8 if budget / 8 < POOL_RESERVE else POOL_RESERVE
+    if reserve < POOL_RESERVE_LEAST:
+        reserve = POOL_RESERVE_LEAST
     pool_start(&shard.pool, budget - reserve, reserve)
     wheel_start(&shard.wheel, shard.now_us)
     wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)

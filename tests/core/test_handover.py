@@ -92,6 +92,24 @@ def test_a_stream_in_transfer_goes_on_in_another_core(across: Across, which: str
         assert transfer(address, pattern(1000)) == pattern(1000)
 
 
+def test_streams_that_wait_for_their_flow_are_opened_in_their_order() -> None:
+    """A table knows no order of theirs, and the far edge takes no number below one that it had."""
+    with server(echo) as target, Across(relays=0) as across:
+        address = across.serve(target)
+        across.far.core.freeze()
+        # Nobody answers on the new path, so the flow resumes until the far edge goes on.
+        across.realm.path(across.session, across.near, across.far, [], across.links[0])
+        clients = [client(address) for _ in range(40)]
+        until(lambda: across.near.core.streams() == len(clients))
+        hand_over(across, across.near, target)
+        across.far.core.start()
+        for number, connection in enumerate(clients):
+            connection.sendall(b"stream %2d" % number)
+        for number, connection in enumerate(clients):
+            assert connection.recv(9, socket.MSG_WAITALL) == b"stream %2d" % number
+            connection.close()
+
+
 # -- the record itself ------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from pcgrelay._core import core as native
 from .later import Steps, Task
 from .links import Link
 from .nodes import Node
+from .renewals import Renewing
 
 if TYPE_CHECKING:
     from .world import World
@@ -56,6 +57,7 @@ class Session:
     stalled_us: int = 0
     keeper: Task | None = None
     mender: Task | None = None
+    renewing: Renewing | None = None
 
     def changed(self) -> None:
         for task in (self.keeper, self.mender):
@@ -138,7 +140,11 @@ class Edge(Node):
             self.publish()
         elif kind == native.EVENT_SESSION_DOWN:
             self.world.count(f"session {fields[2]}")
+            self.mix_known(f"session {session.id}", fields[2])
             self._gone(session)
+        elif kind == native.EVENT_SESSION_RENEWED:
+            if session.renewing is not None:
+                session.renewing.kept(self, fields[1])
         elif kind == native.EVENT_SESSION_STALLED:
             if session.path is None or session.path.in_label == fields[3]:
                 session.unresumed.add(fields[1])
@@ -151,6 +157,9 @@ class Edge(Node):
             if session.state == "stalled":
                 session.state = "up"
                 self.world.pauses_ms.append((self.world.later.now_us - session.stalled_us) // 1000)
+
+    def taken_over(self) -> None:
+        self.publish()
 
     # -- setting up
 

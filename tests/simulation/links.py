@@ -7,6 +7,8 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .renewals import Renewing
+
 if TYPE_CHECKING:
     from .nodes import Node
     from .world import World
@@ -27,6 +29,17 @@ class End:
     lanes_up: dict[int, int] = field(default_factory=dict)
     changed_us: int = 0
     said_us: int = 0  # when the last message to the other end arrives
+    inherited: bool = False  # from a process before: it opens no lane
+
+    def renew(self, secret: bytes, mix: int) -> None:
+        self.node.core.link_renew(self.number, secret=bytearray(secret), mix=mix)
+
+    def mix(self, mix: int) -> None:
+        self.node.core.link_mix(self.number, mix)
+
+    @property
+    def is_open(self) -> bool:
+        return self.node.alive and self.state == "up"
 
 
 class Link:
@@ -39,6 +52,7 @@ class Link:
         self.b = End(b, b.number_taken(), changed_us=world.later.now_us)
         self.controlled = True
         self.wires: dict[int, int] = {}  # lane: the descriptor of the dialler's end
+        self.renewing = Renewing(world, self.a, self.b, self.say)
         world.links_made += 1
         secret = hashlib.sha256(f"link {world.scenario.seed} {world.links_made}".encode()).digest()
         for end in (self.a, self.b):
@@ -85,6 +99,8 @@ class Link:
         elif message[0] == "drain":
             self.end(node).draining = message[1]
             node.link_drains(self)
+        elif message[0] == "renewed":
+            self.renewing.heard(node, message[1])
         else:
             node.said(self, message)
 
@@ -127,6 +143,9 @@ class Link:
             self.world.library.virtual_close(fd)
             return
         self.world.library.virtual_accepted(fd, end.node.owner)
+        if end.inherited:
+            self.world.library.virtual_close(fd)
+            return
         index, number = end.node.core.lane_check(end.number, preamble)
         end.node.core.lane_add(end.number, index, number, fd)
 

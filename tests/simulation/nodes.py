@@ -28,22 +28,28 @@ class Node:
         self.links: dict[int, Link] = {}
         self._numbers = 0
         self._labels = 0
-        self.owner = world.owner_taken(self)
-        shape = world.scenario
-        world.library.virtual_owner(self.owner)
-        self.core = native.Core(
+        self.owner, self.core = self.process()
+        self.budget = BUDGET
+        self.core.start()
+        if world.library.virtual_budget(self.owner) != BUDGET:
+            raise RuntimeError("the layout of a pool is not what world.c believes")
+        if world.scenario.budget:
+            self.squeeze(world.scenario.budget)
+
+    def process(self) -> tuple[int, native.Core]:
+        """A process of this node, whose workers do not run yet: its number and its core."""
+        shape = self.world.scenario
+        owner = self.world.owner_taken(self)
+        self.world.library.virtual_owner(owner)
+        return owner, native.Core(
             workers=shape.workers, memory_bytes=BUDGET, role=self.role, probe_interval_ms=500,
             handshake_deadline_ms=3_000, wait_ms=5_000, linger_ms=60_000, rekey_frames=shape.rekey_frames,
             rekey_bytes=shape.rekey_bytes, rekey_ms=shape.rekey_ms,
         )  # fmt: skip
-        self.core.start()
-        if world.library.virtual_budget(self.owner) != BUDGET:
-            raise RuntimeError("the layout of a pool is not what world.c believes")
-        if shape.budget:
-            self.squeeze(shape.budget)
 
     def squeeze(self, budget: int) -> None:
         """All its workers together have so much memory from now on."""
+        self.budget = budget
         self.world.library.virtual_squeeze(self.owner, budget // self.world.scenario.workers)
 
     def number_taken(self) -> int:
@@ -56,15 +62,21 @@ class Node:
 
     # -- what the core says
 
-    def take_events(self) -> None:
-        for kind, *fields in self.core.events():
+    def take_events(self) -> bool:
+        """Whether there were any."""
+        events = self.core.events()
+        for kind, *fields in events:
             if kind == native.EVENT_LANE_UP:
                 if link := self.links.get(fields[0]):
                     link.lane_up(self, fields[1], fields[2])
             elif kind == native.EVENT_LANE_DOWN:
                 self.world.count(f"lane {fields[4]}")
+                self.mix_known(f"lane of link {fields[0]}", fields[4])
                 if link := self.links.get(fields[0]):
                     link.lane_down(self, fields[1], fields[2])
+            elif kind == native.EVENT_LINK_RENEWED:
+                if link := self.links.get(fields[0]):
+                    link.renewing.kept(self, fields[1])
             elif kind == native.EVENT_EVENTS_LOST:
                 self.world.broken(f"events: node {self.name} lost {fields[0]} events")
             elif kind == native.EVENT_PEER_DRAINS:
@@ -73,11 +85,20 @@ class Node:
                     self.link_drains(link)
             else:
                 self.told(kind, fields)
+        return bool(events)
+
+    def mix_known(self, what: str, reason: str) -> None:
+        """No end names a renewal that the other one does not keep."""
+        if reason == "unknown-mix":
+            self.world.broken(f"mixes: a {what} of node {self.name} was told of a renewal that is not kept there")
 
     def told(self, kind: int, fields: list[Any]) -> None:
         """An event that only an edge has."""
 
     # -- what links say
+
+    def taken_over(self) -> None:
+        """Another process has its place, and must know what no record says."""
 
     def link_up(self, link: Link) -> None: ...
     def link_down(self, link: Link) -> None: ...

@@ -1,21 +1,21 @@
-"""What each kind of operation of a scenario does to the world. Numbers are read modulo what there is at that time.
-
-A hand-over of a node to another process is to become one more of these: a method of its name here, a line in KINDS.
-"""
+"""What each kind of operation of a scenario does to the world. Numbers are read modulo what there is at that time."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from .edges import PORT_ANSWERS, PORT_REFUSES, PORT_SILENT, SERVICES, Edge, port_of
+from .handovers import hand_over
 from .links import Pair
 from .nodes import Node
+from .renewals import Renewing, SessionEnd, session_renewing
 from .virtual import FAULTS
 
 if TYPE_CHECKING:
     from .world import World
 
 SIZES = [0, 8, 300, 5_000, 40_000, 200_000, 400_000]
+STILL_MS = 1_400  # from the stop of the old workers to the start of the new ones, at most
 AWAY_MS = 2_500  # at most, on purpose: sessions wait 30 s for a way
 
 
@@ -138,6 +138,13 @@ class Operations:
             until_us = self._world.later.now_us + 1000 * (b % [20, 300, 3_500][c % 3])
             self._world.library.virtual_freeze(node.owner, until_us)
 
+    def hand_over(self, a: int, b: int, c: int) -> None:
+        """Another process takes the place of a node, or gives up before its turn comes."""
+        node = self._node(a)
+        if node.alive:
+            still_ms = (0, 20, STILL_MS)[c % 3]
+            hand_over(self._world, node, gives_up=b % 4 == 0, still_ms=still_ms and (c >> 2) % still_ms)
+
     def scarce(self, a: int, b: int, c: int) -> None:
         """An edge gets no new descriptor for a while."""
         if edge := self._edge(a):
@@ -158,6 +165,25 @@ class Operations:
         return list(self._world.nodes.values())[a % len(self._world.nodes)]
 
     # -- configuration and sessions
+
+    def renew(self, a: int, b: int, c: int) -> None:
+        """A link or session gets a fresh secret, at times at one end only."""
+        alone = (b >> 1) % 2 if (b >> 2) % 4 == 0 else None
+        renewing = self._session_renewing(a) if b % 2 else getattr(self._pair(a).link, "renewing", None)
+        if renewing is not None:
+            renewing.begin(alone=alone)
+
+    def _session_renewing(self, a: int) -> Renewing | None:
+        ends = [
+            SessionEnd(edge, session)
+            for edge in (self._world.edge(a % 2), self._world.edge(1 - a % 2))
+            for session in edge.sessions.values()
+        ]
+        for client in ends:
+            for server in ends:
+                if client.session.initiator and client.session.id == server.session.id and client is not server:
+                    return client.session.renewing or session_renewing(self._world, client, server)
+        return None
 
     def _edge(self, a: int) -> Edge | None:
         edge = self._world.edge(a % 2)

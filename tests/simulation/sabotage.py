@@ -14,6 +14,7 @@ PLACES = {
     "doubled_bundle": ("bundle", "bundle_take"),
     "leaked_buffer": ("buf", "buf_drop"),
     "silent_relay": ("relay", "relay_lane_down"),
+    "blanked_record": ("cursor", "cursor_raw"),
     # In every world: it does nothing until an operation has a relay lie.
     "repeating_relay": ("relay", "relay_frame"),
 }

@@ -34,6 +34,8 @@ KINDS = {
     "relay_repeats": 5,  # a relay that lies forwards a frame twice
     "squeeze": 3,  # a node has little memory for a while
     "scarce": 1,  # an edge gets no new descriptor for a while
+    "hand_over": 10,  # another process takes the place of a node, or gives up before its turn
+    "renew": 10,  # a link or session, by both ends or by one only
     "target": 2,  # what an export leads to refuses, or says nothing, for a while
 }
 # What none of these does, a stream must outlive: it ends whole.

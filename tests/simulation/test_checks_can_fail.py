@@ -15,6 +15,25 @@ GENTLE = Scenario(seed=11, operations=[*CONNECTS, Operation("wait", 4, 2), *CONN
 QUIET = replace(GENTLE, budget=16_777_216)
 
 
+# Every node is handed over while conversations go on, and once more.
+HAND_OVERS = [Operation("hand_over", node, 1) for node in range(5)]
+HANDED = replace(
+    GENTLE,
+    operations=[
+        *CONNECTS, Operation("wait", 2), *HAND_OVERS, Operation("wait", 4, 2), *CONNECTS, Operation("wait", 1),
+        *HAND_OVERS,
+    ],
+)  # fmt: skip
+# Every link, and the session.
+RENEWED = replace(
+    GENTLE,
+    operations=[
+        *CONNECTS, *(Operation("renew", pair, 4 | what) for what in (0, 1) for pair in range(6)),
+        Operation("wait", 4, 2), *CONNECTS, Operation("wait", 4, 2),
+    ],
+)  # fmt: skip
+
+
 def found_by(fault: str, scenario: Scenario = QUIET) -> set[str]:
     """The checks that speak up when the fault strikes at several places, a world each."""
     chances = map(str, (2, 3, 5, 8, 13, 21, 34, 55))
@@ -24,7 +43,7 @@ def found_by(fault: str, scenario: Scenario = QUIET) -> set[str]:
 
 
 def test_without_a_fault_all_is_well() -> None:
-    for scenario in (GENTLE, QUIET):
+    for scenario in (GENTLE, QUIET, HANDED, RENEWED):
         done = simulation("--scenario", scenario.text())
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -69,3 +88,26 @@ def test_a_relay_that_says_nothing_of_a_lost_lane_is_found() -> None:
     )  # fmt: skip
     assert simulation("--scenario", between.text()).returncode == 0
     assert found_by("silent_relay", between) == {"outlives"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "checks"),
+    [
+        ("two_places", "nonces"),  # the old process seals once more after the new one has begun
+        ("blanked_record", "bytes outlives"),  # what was on its way is not in the record
+        ("kept_descriptor", "descriptors"),  # the old process does not let one go
+    ],
+)
+def test_a_hand_over_that_goes_wrong_is_found(fault: str, checks: str) -> None:
+    first, *others = checks.split()
+    found = found_by(fault, HANDED)
+    assert first in found
+    assert found <= {first, *others}
+
+
+def test_a_renewal_that_is_named_too_early_is_found() -> None:
+    assert found_by("early_mix", RENEWED) == {"mixes"}
+
+
+def test_a_renewal_whose_ends_have_not_the_same_secret_is_found() -> None:
+    assert found_by("other_secret", RENEWED) == {"outlives"}

@@ -3,6 +3,7 @@ comes twice, no nonce is used again, no memory stays behind, and every stream en
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -78,8 +79,19 @@ def test_worlds_are_what_they_are_meant_to_be(worlds: Worlds) -> None:
     assert sum(outcome["applications"] for outcome in outcomes) > 500
     assert sum(outcome["whole"] for outcome in outcomes) > 300
     assert sum(len(outcome["pauses_ms"]) for outcome in outcomes) > 40
-    for what in ("lane silent", "lane bad-tag", "lane socket", "stream session-lost", "stream far-reset"):
+    for what in ("lane silent", "lane bad-tag", "lane socket", "stream session-lost", "stream far-reset",
+                 "hand-over", "hand-over given up", "renewal agreed", "steps mixed"):  # fmt: skip
         assert counts[what] > 0
+
+
+@pytest.mark.parametrize(("seed", "budget"), [(12, 400_000), (21, 400_000), (21, 524_288)])
+def test_a_worker_with_little_memory_takes_a_whole_frame(worlds: Worlds, seed: int, budget: int) -> None:
+    """Else each lane that brings one ends, and the next too. 524,288: as two of 64 workers have in the least node."""
+    narrow = replace(
+        scenario_of(seed), lanes=1, workers=2, room=3_000, delay_us=30_000, jitter_us=20_000, cap=1_048_576,
+        budget=budget,
+    )  # fmt: skip
+    assert worlds.outcome(narrow)["fault"] == ""
 
 
 def test_a_scenario_is_the_same_when_it_is_read_again() -> None:

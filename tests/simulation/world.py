@@ -81,7 +81,7 @@ class World:
         self.began_us = self.later.now_us
         self.counts: Counter[str] = Counter()
         self.pauses_ms: list[int] = []
-        self.links_made = self.sessions_made = self.owners = 0
+        self.links_made = self.sessions_made = self.renewals_made = self.owners = 0
         self.resets = 0
         self.is_over = False
         self.relay_names = ["r0", "r1", "r2"]
@@ -103,6 +103,10 @@ class World:
     def session_taken(self) -> int:
         self.sessions_made += 1
         return self.sessions_made
+
+    def renewal_taken(self) -> int:
+        self.renewals_made += 1
+        return self.renewals_made
 
     def far_of(self, name: str) -> str:
         return "e1" if name == "e0" else "e0"
@@ -247,6 +251,7 @@ class World:
         """All nodes are stopped: nothing of them is left."""
         for node in self.nodes.values():
             if node.alive:
+                self.counts["steps mixed"] += node.core.counters()["rekeys_mixed_total"]
                 node.stopped()
         self.look()
 

@@ -213,12 +213,14 @@ SHOWN int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, vo
     REAL(int, pthread_create, pthread_t *, const pthread_attr_t *, void *(*)(void *), void *)
     if (!world_on)
         return real(thread, attributes, body, argument);
-    *thread = 0;
-    worker_add(argument);
+    *thread = (pthread_t)worker_add(argument);
     return 0;
 }
 
 SHOWN int pthread_join(pthread_t thread, void **answer) {
     REAL(int, pthread_join, pthread_t, void **)
-    return world_on ? 0 : real(thread, answer);
+    if (!world_on)
+        return real(thread, answer);
+    worker_join((int)thread);
+    return 0;
 }

@@ -20,7 +20,13 @@ SHOWN void virtual_arm(int fault, uint32_t in) {
     strikes_in[fault] = in;
 }
 
-SHOWN void *real_flow_open, *real_bundle_take, *real_buf_drop, *real_relay_frame, *real_relay_lane_down, *own_buf_take, *own_buf_drop;
+/* For faults of a control plane. */
+SHOWN bool virtual_strikes(int fault) {
+    return fault_strikes(fault);
+}
+
+SHOWN void *real_flow_open, *real_bundle_take, *real_buf_drop, *real_relay_frame, *real_relay_lane_down,
+    *real_cursor_raw, *own_buf_take, *own_buf_drop;
 
 /* A relay forwards a frame twice, each under a good header. The pool is the first of a shard, and the bytes of a
  * buffer lie behind its head. */
@@ -69,4 +75,12 @@ SHOWN void faulty_buf_drop(void *pool, void *buf) {
 /* A relay says nothing of the paths that a lost lane carried. */
 SHOWN void faulty_relay_lane_down(void *shard, uint32_t link, uint32_t index) {
     (void)shard, (void)link, (void)index;
+}
+
+/* Bytes that were on their way are not in the record of a hand-over, but others. */
+SHOWN void faulty_cursor_raw(void *cursor, const void *p, uint64_t n) {
+    static const uint8_t blank[1 << 18];
+    bool is_counting = *(void **)cursor == NULL;
+    bool strikes = !is_counting && n > 64 && n <= sizeof(blank) && fault_strikes(FAULT_BLANKED_RECORD);
+    ((void (*)(void *, const void *, uint64_t))real_cursor_raw)(cursor, strikes ? blank : p, n);
 }

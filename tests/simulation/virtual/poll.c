@@ -24,6 +24,14 @@ int list_take(sock *self) {
     return self->list[self->list_head++];
 }
 
+void list_drop(sock *self, int at) {
+    for (uint32_t left = self->list_count; left; left--) {
+        int found = list_take(self);
+        if (found != at)
+            list_add(self, found);
+    }
+}
+
 uint32_t sock_level(const sock *self) {
     uint32_t level = 0;
     if (self->kind == KIND_COUNTER)

@@ -364,6 +364,39 @@ SHOWN void virtual_kill(int of) {
         }
 }
 
+/* Another process gets this descriptor; the one before keeps how it watched it, and may get it back. */
+SHOWN void virtual_hand_over(int fd, int to) {
+    sock *self = sock_at(fd);
+    if (!self)
+        return;
+    if (self->poll >= 0 && self->queued)
+        list_drop(&socks[self->poll], fd - FD_BASE);
+    self->old_poll = self->poll;
+    self->old_mask = self->mask;
+    self->old_data = self->data;
+    self->poll = -1;
+    self->queued = false;
+    self->owner = to;
+    if (self->kind == KIND_LISTENER)
+        for (uint32_t i = 0; i < self->list_count; i++)
+            socks[self->list[self->list_head + i]].owner = to;
+}
+
+/* The process before has it again, as if nothing had been. */
+SHOWN void virtual_hand_back(int fd, int to) {
+    sock *self = sock_at(fd);
+    if (!self)
+        return;
+    int poll = self->old_poll;
+    uint32_t mask = self->old_mask;
+    void *data = self->old_data;
+    virtual_hand_over(fd, to);
+    self->poll = poll;
+    self->mask = mask;
+    self->data = data;
+    sock_wake(fd - FD_BASE);
+}
+
 SHOWN int virtual_open_descriptors(int of) {
     int n = 0;
     for (int i = 0; i < sock_count; i++)

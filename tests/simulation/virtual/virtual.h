@@ -33,7 +33,8 @@ void broken(const char *check, const char *text, ...) __attribute__((format(prin
 enum { AGENDA_ARRIVAL, AGENDA_RESET, AGENDA_CONNECTED, AGENDA_STEP };
 void agenda_add(uint64_t at_us, int what, int index);
 
-void worker_add(void *self);
+int worker_add(void *self);     /* answers its number, which stands for its thread */
+void worker_join(int number);
 void worker_polled(int poll, int n, int timeout_ms);
 void control_told(void);        /* a core has events for its control plane */
 
@@ -65,6 +66,10 @@ typedef struct {
     int poll;                   /* -1: nowhere */
     uint32_t mask;
     void *data;
+    /* how it was watched by the process before, which may get it back */
+    int old_poll;
+    uint32_t old_mask;
+    void *old_data;
     bool queued;
     int application;            /* -1: a node's */
     int owner;
@@ -95,6 +100,7 @@ void sock_free_all(void);
 
 void list_add(sock *self, int at);
 int list_take(sock *self);
+void list_drop(sock *self, int at);     /* take this one out, wherever it stands */
 uint32_t sock_level(const sock *self);
 void sock_wake(int at);
 int poll_wait(int at, struct epoll_event *events, int most);
@@ -115,7 +121,8 @@ void nonces_forget(void);
 enum {
     FAULT_DROPPED_FRAME, FAULT_DOUBLED_BUNDLE, FAULT_LEAKED_BUFFER, FAULT_REUSED_NONCE, FAULT_SWALLOWED_WRITE,
     FAULT_DOUBLED_WRITE, FAULT_LOST_WAKE, FAULT_EARLY_END, FAULT_STRAY_RESET, FAULT_PHANTOM, FAULT_WRONG_TARGET,
-    FAULT_FORGOTTEN_CLOSE, FAULT_STUCK_WAKE, FAULT_SILENT_RELAY,
+    FAULT_FORGOTTEN_CLOSE, FAULT_STUCK_WAKE, FAULT_SILENT_RELAY, FAULT_TWO_PLACES, FAULT_BLANKED_RECORD,
+    FAULT_KEPT_DESCRIPTOR, FAULT_EARLY_MIX, FAULT_OTHER_SECRET,
     TRICK_REPEATING_RELAY,      /* no fault of ours: what a relay that lies may do */
     FAULTS,
 };

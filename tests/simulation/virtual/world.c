@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SPINS_MOST = 4000 };
+enum { SPINS_MOST = 4000, WORKERS_MOST = 512, RESERVE_LEAST = BUF_HEAD + 65536 + 48 };
 
 /* The beginning of a Worker: its pool, as buf.pxd has it. Each node that starts is held against what it was given. */
 typedef struct {
@@ -23,6 +23,7 @@ typedef struct {
     uint32_t spins;
     uint64_t seen;
     bool again;
+    bool joined;                /* its thread has ended; it may begin another */
 } worker;
 
 typedef struct {
@@ -35,7 +36,7 @@ uint64_t now_us, activity;
 int owner;
 static uint64_t dice;
 static char fault[512];
-static worker workers[256];
+static worker workers[WORKERS_MOST];
 static int worker_count;
 static worker *turning;
 static bool told;
@@ -113,12 +114,27 @@ static void agenda_now(void) {
 
 /* -- workers -- */
 
-void worker_add(void *self) {
-    worker *fresh = &workers[worker_count++];
+int worker_add(void *self) {
+    for (int i = 0; i < worker_count; i++)
+        if (workers[i].self == self && workers[i].joined) {
+            workers[i].joined = false;
+            workers[i].due_us = 0;
+            return i;
+        }
+    if (worker_count == WORKERS_MOST) {
+        broken("workers", "this world has more than %d", WORKERS_MOST);
+        return WORKERS_MOST - 1;
+    }
+    worker *fresh = &workers[worker_count];
     memset(fresh, 0, sizeof(worker));
     fresh->self = self;
     fresh->owner = owner;
     fresh->poll = -1;
+    return worker_count++;
+}
+
+void worker_join(int number) {
+    workers[number].joined = true;
 }
 
 void control_told(void) {
@@ -149,7 +165,7 @@ static void worker_check(worker *self) {
 }
 
 static bool worker_runs(worker *self) {
-    if (!self->self || now_us < self->frozen_us
+    if (!self->self || self->joined || now_us < self->frozen_us
         || (!self->again && now_us < self->due_us && !socks[self->poll].list_count))
         return false;
     turning = self;
@@ -215,8 +231,8 @@ SHOWN uint64_t virtual_run(uint64_t until_us) {
         for (int i = 0; i < worker_count; i++) {
             uint64_t due_us = workers[i].due_us;
             if (now_us < workers[i].frozen_us)
-                due_us = socks[workers[i].poll].list_count || due_us < workers[i].frozen_us ? workers[i].frozen_us : due_us;
-            if (workers[i].self && due_us < next_us)
+                due_us = due_us < workers[i].frozen_us || socks[workers[i].poll].list_count ? workers[i].frozen_us : due_us;
+            if (workers[i].self && !workers[i].joined && due_us < next_us)
                 next_us = due_us;
         }
         if (next_us > now_us)
@@ -246,11 +262,13 @@ SHOWN uint64_t virtual_budget(int of) {
     return all;
 }
 
-/* From now on each worker of a node has this budget; an eighth of it is the reserve, as in loop_start. */
+/* From now on each worker of a node has this budget; an eighth of it is the reserve, and at least a whole frame, as in
+ * loop_start. */
 SHOWN void virtual_squeeze(int of, uint64_t bytes) {
     for (int i = 0; i < worker_count; i++)
         if (workers[i].self && workers[i].owner == of) {
-            workers[i].self->reserve = bytes / 8 < 4194304 ? bytes / 8 : 4194304;
+            uint64_t part = bytes / 8 < 4194304 ? bytes / 8 : 4194304;
+            workers[i].self->reserve = part < RESERVE_LEAST ? RESERVE_LEAST : part;
             workers[i].self->limit = bytes - workers[i].self->reserve;
             workers[i].bound = workers[i].self->used + workers[i].self->cached;
         }
@@ -259,8 +277,15 @@ SHOWN void virtual_squeeze(int of, uint64_t bytes) {
 /* The workers of a node get no turn until then. */
 SHOWN void virtual_freeze(int of, uint64_t until_us) {
     for (int i = 0; i < worker_count; i++)
-        if (workers[i].self && workers[i].owner == of && workers[i].poll >= 0)
+        if (workers[i].self && workers[i].owner == of)
             workers[i].frozen_us = until_us;
+}
+
+/* The process of a node is gone, and another one has all that it had. */
+SHOWN void virtual_left(int of) {
+    for (int i = 0; i < worker_count; i++)
+        if (workers[i].owner == of)
+            workers[i].self = NULL;
 }
 
 /* The node has been stopped: nothing may be left of it. */
