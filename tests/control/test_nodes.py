@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import fake_core
 import pytest
 from nodes import HUB, KENT, MET, Nodes, Running, free_port, until
+
+from pcgrelay.session.link import Link
+from pcgrelay.session.mending import RESUME_ANSWER_S
+from pcgrelay.session.messages import Code
 
 
 @pytest.fixture
@@ -121,6 +126,53 @@ async def test_a_session_outlives_one_lane(nodes: Nodes) -> None:
     await until(lambda: met.lines("session.resumed"))
     await until(lambda: is_live(met))
     assert len(met.lines("session.up")) == 1
+
+
+def told_that_its_way_is_lost(kent: Running) -> None:
+    """The relay tells the far edge that its lane to the Met is silent, which the Met has not noticed."""
+    (session,) = kent.edge.sessions
+    assert session.path is not None
+    kent.core.say(fake_core.EVENT_SESSION_STALLED, session.number, 0, Code.UNREACHABLE, session.path.in_label)
+
+
+def link_to(running: Running, peer: str) -> Link:
+    return next(link for link in running.node.neighbours.links.values() if link.peer.dotted == peer)
+
+
+async def test_a_way_that_the_far_edge_found_lost_is_left_although_it_looks_well_here(nodes: Nodes) -> None:
+    _, kent, met = await two_ways(nodes)
+    (via,) = met.sessions_up()
+    # The link is the best that there is, to all that the Met can see.
+    for link in met.node.neighbours.links.values():
+        link.probing = replace(link.probing, round_trip_ms=1.0 if link.peer.dotted == via else 9.0)
+    told_that_its_way_is_lost(kent)
+    await until(lambda: met.lines("session.resumed") and kent.lines("session.resumed"))
+    assert link_to(met, via).is_steady
+    assert met.lines("session.resumed")[0]["via"] != via
+    assert met.sessions_up() == kent.sessions_up() != [via]
+
+
+async def test_a_link_that_loses_its_lane_makes_no_session_wait_for_an_answer(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, kent, met = await two_ways(nodes)
+    (via,) = met.sessions_up()
+    (session,) = met.edge.sessions
+    with monkeypatch.context() as patched:
+        # What the Met says on its lanes is lost.
+        patched.setattr(met.core, "_say_flow", lambda *_: None)
+        told_that_its_way_is_lost(kent)
+        await until(lambda: session.path is not None and session.path.is_open and session.path.link.peer.dotted != via)
+        assert session.path is not None
+        other = session.path.link
+        await until(lambda: met.core.session_table[session.number].path[0] == other.number)
+    met.core.lane_cut(other.number, 0)
+    await until(lambda: met.lines("session.resumed"), 0.5 * RESUME_ANSWER_S)
+    assert met.lines("session.resumed")[0]["via"] == via
+    assert met.lines("lane.down")
+    # It is back at once, and is not preferred at once.
+    await until(lambda: other.is_well)
+    assert not other.is_steady
 
 
 async def test_a_drained_relay_is_left_without_a_pause(nodes: Nodes) -> None:

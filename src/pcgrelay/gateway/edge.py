@@ -25,6 +25,7 @@ from pcgrelay.gateway.targets import Target
 from pcgrelay.model import NodeId, ServiceName
 from pcgrelay.plane import (
     ImportWanted,
+    LaneDown,
     Plane,
     SessionDown,
     SessionRenewed,
@@ -318,6 +319,11 @@ class Edge(Node):
     def link_drains(self, link: Link) -> None:
         super().link_drains(link)
         self.sessions.leaving.link_drains(link)
+
+    def lane_down(self, event: LaneDown) -> None:
+        super().lane_down(event)
+        if link := self.neighbours.links.get(event.link):
+            self.sessions.leaving.lane_lost(link)
 
     def session_up(self, event: SessionUp) -> None:
         self.sessions.core_up(event.session)

@@ -1,4 +1,4 @@
-"""Sessions whose neighbour leaves, or whose link was replaced: they move while the old one still works."""
+"""Sessions that leave a link: whose neighbour goes, that was replaced, that is worse, or that they wait on in vain."""
 
 from __future__ import annotations
 
@@ -36,6 +36,12 @@ class Leaving:
         for session in list(self._table):
             if session.initiator and session.state is State.UP and session.path and session.path.link is link:
                 self._mender.mend(session)
+
+    def lane_lost(self, link: Link) -> None:
+        """Sessions that are to resume over this link look for another way, and wait for no answer."""
+        for session in self._table:
+            if session.mending and session.path is not None and session.path.link is link:
+                session.changed.set()
 
     def replaced(self) -> None:
         """Move sessions whose link was replaced by a newer one, as soon as that leads to their edges."""

@@ -171,7 +171,12 @@ class Link:
     @property
     def able(self) -> bool:
         """Whether a path over it would work, be the neighbour leaving or not."""
-        return self.state is LinkState.UP and len(self.lanes_up) == self.lanes
+        return self.state is LinkState.UP and self.has_lanes
+
+    @property
+    def has_lanes(self) -> bool:
+        """Whether all its lanes are up."""
+        return len(self.lanes_up) == self.lanes
 
     @property
     def controlled(self) -> bool:

@@ -82,7 +82,16 @@ class Mender:
     def path_closed(self, session: Session, end: PathEnd, code: int) -> None:
         if session.path is end:
             session.path = None
+            # Our end of the link may not have noticed anything yet. Who drains asks only that the path be opened anew.
+            session.lost = None if code == Code.DRAINING else end.link
             self.stalled(session, code_name(code))
+
+    def flow_stalled(self, session: Session, flow: int, code: int) -> None:
+        """A flow has lost its lane, or the path that it has now."""
+        session.unresumed.add(flow)
+        if session.path is not None:
+            session.lost = session.path.link
+        self.stalled(session, code_name(code))
 
     def resumed(self, session: Session, flow: int) -> None:
         """A flow goes on; once all do, the session is well."""
@@ -161,7 +170,7 @@ class Mender:
         """Try one path after another until the session flows again, or the far edge knows nothing of it."""
         attempt = 0
         refusing: set[Link] = set()
-        avoid = session.path.link if session.path else None
+        avoid = session.path.link if session.path else session.lost
         moving = session.state is State.UP
         while session.state is State.STALLED or moving:
             link = self._choose(session.key.edge, avoid)
@@ -216,6 +225,8 @@ class Mender:
             raise
         self._take_path(session, end)
         while session.unresumed and session.path is end and session.state is not State.CLOSED:
+            if session.lost is link or not link.has_lanes:
+                raise PathRefused(Code.UNREACHABLE, "path_lost", link.peer.uri)
             session.changed.clear()
             await session.changed.wait()
         if session.path is not end:
@@ -223,6 +234,7 @@ class Mender:
 
     def _take_path(self, session: Session, end: PathEnd) -> None:
         old, session.path = session.path, end
+        session.lost = None
         end.on_closed = lambda code: self.path_closed(session, end, code)
         session.unresumed = set(range(session.flows))
         self._owner.path_taken(session, end)

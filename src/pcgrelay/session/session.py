@@ -10,6 +10,7 @@ from cryptography import x509
 
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.session.estate import SessionEstate, chain_read, chain_written
+from pcgrelay.session.link import Link
 from pcgrelay.session.paths import PathEnd
 from pcgrelay.session.renewal import Schedule
 
@@ -55,6 +56,7 @@ class Session:
     schedule: Schedule | None = None  # of renewals, once it has keys
     renewal_ms: int | None = None  # when the far edge last began one
     path: PathEnd | None = None
+    lost: Link | None = None  # that its way led over when it was lost, until it has a new one
     stalled_ms: int = 0
     unresumed: set[int] = field(default_factory=set)  # flows that have not said so since the last change of path
     changed: asyncio.Event = field(default_factory=asyncio.Event)

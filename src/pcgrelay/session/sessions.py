@@ -206,8 +206,7 @@ class Sessions:
         """A flow has lost its lane, or the path that we gave this label. News of a path before is no news."""
         session = self._by_number.get(number)
         if session is not None and (session.path is None or session.path.in_label == in_label):
-            session.unresumed.add(flow)
-            self._mender.stalled(session, code_name(code))
+            self._mender.flow_stalled(session, flow, code)
 
     def core_resumed(self, number: int, flow: int) -> None:
         """A flow goes on."""
