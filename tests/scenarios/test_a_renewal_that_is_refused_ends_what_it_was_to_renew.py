@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,46 +15,104 @@ from stage import HUB, KENT, Node, Stage, until
 from witness import Echo, ending, received
 
 INTERVAL_S = 2
-SOON = {"members": ["*"], "renewal_interval_s": INTERVAL_S, "renewal_age_s": 60}
+SELDOM: dict[str, object] = {"members": ["*"]}
+SOON: dict[str, object] = {**SELDOM, "renewal_interval_s": INTERVAL_S, "renewal_age_s": 60}
+WAIT_MS = 2_500
 
 
-@pytest.mark.parametrize("which", ["exporter", "relay"])
-def test_a_certificate_that_is_on_the_list(tmp_path: Path, which: str, figure: Callable[[str], None]) -> None:
+@dataclass
+class Withdrawn:
+    """A realm, and an old certificate of one of its nodes that is on the list."""
+
+    realm: Scene
+    certificate: Path
+    key: Path
+
+    def begin(self, judges: Node, **policies: dict[str, object]) -> socket.socket:
+        """Start all, with one node alone that has the list; answer a connection that is in use."""
+        realm = self.realm
+        for node in realm.nodes:
+            realm.change(node, policy=policies.get(node.name.partition("-")[0], SELDOM), crl=node is judges)
+        realm.stage.start()
+        realm.stage.await_well()
+        sock = socket.create_connection(realm.door, 10)
+        sock.sendall(b"hello")
+        assert received(sock, 5) == b"hello"
+        return sock
+
+    def show(self, node: Node) -> float:
+        """From now on the node shows its old certificate; answer when that began."""
+        folder = self.realm.stage.folder / node.dotted
+        os.replace(self.key, folder / self.key.name)
+        os.replace(self.certificate, folder / self.certificate.name)
+        assert reload(node).changes == ("certificate renewed", "private key renewed")
+        return time.monotonic()
+
+
+Make = Callable[[str, str], Withdrawn]
+
+
+@pytest.fixture
+def withdrawn(tmp_path: Path) -> Iterator[Make]:
+    """Makes such a realm, for the node that is named."""
     with Stage(tmp_path) as stage:
-        organisation, name = (KENT, "kent-1") if which == "exporter" else (HUB, "relay-1")
-        # An old certificate is withdrawn before the one is issued with which all begins: nobody has to load a list.
-        old = stage.pki.issue(organisation, name, into="old")
-        stage.pki.authority.revoke(organisation, name)
-        realm = Scene(stage, 1)
-        node = realm.kent if which == "exporter" else realm.relays[0]
-        for each in realm.nodes:
-            # The one that shows it has no list itself, or it would not take it.
-            realm.change(each, policy=SOON, crl=each is not node)
-        stage.start()
-        stage.await_well()
-        with Echo(realm.target), socket.create_connection(realm.door, 10) as sock:
-            sock.sendall(b"hello")
-            assert received(sock, 5) == b"hello"
-            _put(stage, node, old.certificate, old.key)
-            assert reload(node).changes == ("certificate renewed", "private key renewed")
-            began = time.monotonic()
-            if which == "exporter":
-                # Its relay says no to it, and its own end of the session is told the same by the far edge.
-                node.await_log("link.down", INTERVAL_S + 3, reason="peer_refused")
-            else:
-                realm.met.await_log("link.down", INTERVAL_S + 3, reason="revoked")
-                node.await_log("link.down", 1.0, peer=realm.met.dotted)
-            took = time.monotonic() - began
-            if which == "exporter":
-                assert ending(sock) == (b"", "reset")
-            else:
-                # Another relay could still lead it.
-                realm.met.await_log("session.stalled", 1.0)
-        until(lambda: realm.met.service("echo").state != "ready")
-    figure(f"{which}: the link had ended {took:.1f} s after the certificate was shown, renewals every {INTERVAL_S} s")
+
+        def made(organisation: str, name: str) -> Withdrawn:
+            # Withdrawn before the one is issued with which all begins: nobody has to load a list.
+            old = stage.pki.issue(organisation, name, into="old")
+            stage.pki.authority.revoke(organisation, name)
+            return Withdrawn(Scene(stage, 1), old.certificate, old.key)
+
+        yield made
 
 
-def _put(stage: Stage, node: Node, certificate: Path, key: Path) -> None:
-    folder = stage.folder / node.dotted
-    os.replace(key, folder / key.name)
-    os.replace(certificate, folder / certificate.name)
+def test_an_exporter_loses_its_session(withdrawn: Make, figure: Callable[[str], None]) -> None:
+    scene = withdrawn(KENT, "kent-1")
+    realm = scene.realm
+    with Echo(realm.target), scene.begin(realm.met, met=SOON) as sock:
+        began = scene.show(realm.kent)
+        assert ending(sock) == (b"", "reset")
+        took = time.monotonic() - began
+        assert took < INTERVAL_S + 3
+        down = realm.met.await_log("session.down")
+        assert (down["code"], down["reason"]) == ("refused", "revoked")
+        # The far edge is told, and its relay, which has no list, goes on with it.
+        assert realm.kent.await_log("session.down", 1.0)["code"] == "refused"
+        assert not realm.kent.log("link.down")
+    until(lambda: realm.met.service("echo").state != "ready")
+    figure(f"the session had ended {took:.1f} s after the certificate was shown, renewals every {INTERVAL_S} s")
+
+
+def test_an_exporter_loses_its_link(withdrawn: Make, figure: Callable[[str], None]) -> None:
+    scene = withdrawn(KENT, "kent-1")
+    realm = scene.realm
+    (relay,) = realm.relays
+    with Echo(realm.target), scene.begin(relay, kent=SOON, met={**SELDOM, "path_wait_ms": WAIT_MS}) as sock:
+        began = scene.show(realm.kent)
+        realm.kent.await_log("link.down", INTERVAL_S + 3, reason="peer_refused")
+        took = time.monotonic() - began
+        # Who is refused by all its neighbours waits for nothing; the other edge has lost its way, and knows no more.
+        realm.kent.await_log("session.down", 1.5, code="refused", reason="shut_out")
+        realm.met.await_log("session.stalled", 1.0)
+        lost = time.monotonic()
+        assert ending(sock) == (b"", "reset")
+        assert WAIT_MS / 1000 - 1 < time.monotonic() - lost < WAIT_MS / 1000 + 2
+        down = realm.met.await_log("session.down")
+        assert (down["code"], down["reason"]) == ("timeout", "no_path")
+    until(lambda: realm.met.service("echo").state != "ready")
+    figure(f"the link had ended {took:.1f} s after the certificate was shown, renewals every {INTERVAL_S} s")
+
+
+def test_a_relay_loses_its_link(withdrawn: Make, figure: Callable[[str], None]) -> None:
+    scene = withdrawn(HUB, "relay-1")
+    realm = scene.realm
+    (relay,) = realm.relays
+    with Echo(realm.target), scene.begin(realm.met, met=SOON):
+        began = scene.show(relay)
+        realm.met.await_log("link.down", INTERVAL_S + 3, reason="revoked")
+        took = time.monotonic() - began
+        relay.await_log("link.down", 1.0, peer=realm.met.dotted)
+        # Another relay could still lead it.
+        realm.met.await_log("session.stalled", 1.0)
+    until(lambda: realm.met.service("echo").state != "ready")
+    figure(f"the link had ended {took:.1f} s after the certificate was shown, renewals every {INTERVAL_S} s")
