@@ -58,7 +58,11 @@ cdef void port_accept(Worker* self, Listener* listener) noexcept nogil:
                 figure_add(&self.shard.stats.cause[CAUSE_DESCRIPTORS], 1)
                 listener.paused = True
                 worker_watch(self, &listener.handle, 0, EPOLL_CTL_MOD)
+            elif errno == EAGAIN:
+                listener.early = False
             return
+        if listener.early:
+            port_tune(self, fd)
         port_adopt(self, listener.number, fd, 0)
 
 
@@ -79,7 +83,8 @@ cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session) no
         edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
 
 
-# What every connection of an application has. One whose machine went without a word is found by TCP's own probes.
+# What every connection of an application has: one whose machine went without a word is found by TCP's own probes, and
+# one whose edge is killed is reset.
 cdef void port_tune(Worker* self, int fd) noexcept nogil:
     cdef int one = 1
     cdef int count = KEEPALIVE_PROBES
@@ -90,6 +95,7 @@ cdef void port_tune(Worker* self, int fd) noexcept nogil:
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &again_s, sizeof(again_s))
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count))
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one))
+    end_as(fd, True)
 
 
 # Give an accepted socket to another worker.
@@ -173,7 +179,6 @@ cdef void connect_next(Worker* self, Stream* stream, int error) noexcept nogil:
             edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
             return
         port_tune(self, fd)
-        end_as(fd, True)
         if connect(fd, <const sockaddr*>target.address, target.length) == 0 or errno == EINPROGRESS:
             break
         error = errno
@@ -446,9 +451,10 @@ cdef void port_listen(Worker* self, Order* order) noexcept nogil:
     if listener == NULL:
         close(order.fd)
         return
-    # Connections inherit all of it, so that none needs a call of its own.
+    # Connections inherit all of it, so that none needs a call of its own: but for those that came before, for the
+    # socket listens already.
     port_tune(self, order.fd)
-    end_as(order.fd, True)
+    listener.early = True
     listener.handle.kind = HANDLE_LISTENER
     listener.handle.fd = order.fd
     listener.number = <uint32_t>order.a

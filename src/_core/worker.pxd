@@ -27,6 +27,7 @@ cdef struct Listener:
     Listener* next
     uint32_t number             # of the import
     bint paused                 # no descriptors were left
+    bint early                  # connections may wait that came before it was tuned
 
 cdef struct Worker:
     Shard shard

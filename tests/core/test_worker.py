@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -141,6 +142,29 @@ def test_the_next_address_is_tried_when_the_first_refuses(across: Across) -> Non
         routes = [(across.session, 2, 100)]
         across.near.core.publish(exports=[], imports=[(0, b"echo", 1, 0, native.IMPORT_LIVE, routes)], grants=[])
         assert transfer(listen(across.near), b"hello") == b"hello"
+
+
+def test_a_connection_that_came_before_its_listener_was_tuned_is_asked_as_well() -> None:
+    with server(echo) as target, Across(relays=0) as across:
+        across.serve(target)
+        with socket.create_server(("127.0.0.1", 0)) as listener, client(listener.getsockname()) as early:
+            listener.setblocking(False)
+            across.near.core.import_listen(0, [os.dup(listener.fileno())])
+            with client(listener.getsockname()) as later:
+                for connection in (early, later):
+                    connection.sendall(b"x")
+                    assert connection.recv(1) == b"x"
+                    until(lambda connection=connection: is_asked(connection))
+
+
+def is_asked(connection: socket.socket) -> bool:
+    """Whether the kernel's keep-alive timer runs on the other end of a connection."""
+    far, near = (f":{name[1]:04X}" for name in (connection.getpeername(), connection.getsockname()))
+    for line in Path("/proc/self/net/tcp").read_text().splitlines():
+        _, local, remote, _, _, timer, *_ = line.split()
+        if local.endswith(far) and remote.endswith(near):
+            return timer.startswith("02:")
+    return False
 
 
 def test_an_import_that_is_down_is_closed_at_once() -> None:
