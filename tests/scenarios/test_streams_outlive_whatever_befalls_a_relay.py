@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 from flowing import Far, flowing
-from network import connections_of
+from network import control_and_lanes
 from pairs import Pair, paired
 from stage import Node, until
 from wires import read_exactly
@@ -94,8 +94,7 @@ def test_a_lane_is_lost(pair: Pair, figure: Callable[[str], None]) -> None:
     """The one lane of the link goes silent, the control connection lives."""
     with disturbed(pair, figure, "a lane lost", noticed_s=NOTICED_S) as relay:
         port = pair.ports[relay.name]["met-1"]
-        _, *lanes = connections_of(pair.met.pid, port)
-        assert lanes
+        _, lanes = control_and_lanes(port)
         pair.network.drop_between(*((lane, port) for lane in lanes))
 
 
@@ -103,7 +102,7 @@ def test_the_control_connection_is_lost(pair: Pair, figure: Callable[[str], None
     """What flows does not notice, neither the loss nor the new connection that replaces the old one."""
     with disturbed(pair, figure, "control lost", moves=False) as relay:
         port = pair.ports[relay.name]["met-1"]
-        control, *_ = connections_of(pair.met.pid, port)
+        control, _ = control_and_lanes(port)
         pair.network.reset(control, port)
         # Nothing is said on it but a beat now and then.
         pair.met.await_log("link.control_lost", 12.0, peer=relay.dotted)
