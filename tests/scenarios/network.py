@@ -101,8 +101,8 @@ def _checked(answer: int) -> None:
 def control_and_lanes(port: int) -> tuple[int, list[int]]:
     """Ports at the near end of a link's control connection and of its lanes, by the port that was dialled.
 
-    Streams must flow over every lane: then the control connection is the one that has carried little. The kernel's numbers
-    of sockets do not tell which was opened first: each processor has a stock of its own.
+    Streams must flow over every lane: then the control connection is the one that has carried little. The numbers that
+    the kernel gives to sockets do not tell which was opened first: each processor has a stock of its own.
     """
     carried: list[tuple[int, int]] = []
 
@@ -113,6 +113,13 @@ def control_and_lanes(port: int) -> tuple[int, list[int]]:
     until(is_clear, 5, "streams flow over every lane")
     (_, control), *lanes = carried
     return control, [lane for _, lane in lanes]
+
+
+def all_is_acknowledged(*ports: int) -> bool:
+    """Whether nothing that was dropped waits to be sent again, on any connection of these ports."""
+    of_ports = " or ".join(f"sport = :{port} or dport = :{port}" for port in ports)
+    told = run("ss", "-Htn", "state", "established", f"( {of_ports} )")
+    return all(line.split()[1] == "0" for line in told.splitlines())
 
 
 def _carried(port: int) -> list[tuple[int, int]]:

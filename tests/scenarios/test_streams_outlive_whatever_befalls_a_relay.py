@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 from flowing import Far, flowing
-from network import control_and_lanes
+from network import all_is_acknowledged, control_and_lanes
 from pairs import Pair, paired
 from stage import Node, until
 from wires import read_exactly
@@ -33,13 +33,21 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 @pytest.fixture(autouse=True)
 def well(pair: Pair) -> Iterator[None]:
-    """Each scenario finds all links up and mends what it broke."""
+    """Each scenario finds all links up and no session about to move, and mends what it broke."""
     pair.stage.await_well(seconds=30)
+    ports = [port for relay in pair.relays for port in pair.ports_of(relay)]
+    until(lambda: all_is_acknowledged(*ports), 30, "what was dropped has been sent again")
+    until(lambda: health_of_the_way(pair) == {"ok"}, 30, "the session leads over a link that is well")
     yield
     pair.network.mend()
     for relay in pair.relays:
         if not relay.running:
             relay.start()
+
+
+def health_of_the_way(pair: Pair) -> set[str]:
+    used = pair.used().dotted
+    return {link.health for link in pair.met.status().links if link.peer == used}
 
 
 def resumed_ms(node: Node, seen: int) -> list[int]:
