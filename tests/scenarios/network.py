@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from programs import run
+from stage import until
 
 CLONE_NEWNET = 0x4000_0000
+CLEARLY = 8
 RULES = """
 table inet faults {
   chain arriving { type filter hook input priority 0; }
@@ -95,17 +98,38 @@ def _checked(answer: int) -> None:
         raise PermissionError(error, f"{os.strerror(error)}: scenarios with a network of their own run as root")
 
 
-def connections_of(pid: int, port: int) -> list[int]:
-    """Ports at this end of the process's connections to that port, in the order in which they were opened."""
-    # The kernel numbers sockets in the order in which they are made.
-    links = Path(f"/proc/{pid}/fd")
-    mine = {int(name[8:-1]) for each in links.iterdir() if (name := os.readlink(each)).startswith("socket:[")}
+def control_and_lanes(port: int) -> tuple[int, list[int]]:
+    """Ports at the near end of a link's control connection and of its lanes, by the port that was dialled.
+
+    Streams must flow over every lane: then the control connection is the one that has carried little. The numbers that
+    the kernel gives to sockets do not tell which was opened first: each processor has a stock of its own.
+    """
+    carried: list[tuple[int, int]] = []
+
+    def is_clear() -> bool:
+        carried[:] = sorted(_carried(port))
+        return len(carried) > 1 and carried[1][0] > CLEARLY * carried[0][0]
+
+    until(is_clear, 5, "streams flow over every lane")
+    (_, control), *lanes = carried
+    return control, [lane for _, lane in lanes]
+
+
+def all_is_acknowledged(*ports: int) -> bool:
+    """Whether nothing that was dropped waits to be sent again, on any connection of these ports."""
+    of_ports = " or ".join(f"sport = :{port} or dport = :{port}" for port in ports)
+    told = run("ss", "-Htn", "state", "established", f"( {of_ports} )")
+    return all(line.split()[1] == "0" for line in told.splitlines())
+
+
+def _carried(port: int) -> list[tuple[int, int]]:
+    """The bytes and the near port of each connection that was dialled to that port."""
+    told = run("ss", "-HtniO", "state", "established", f"( dport = :{port} )")
     found = []
-    for line in Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if int(fields[9]) in mine and int(fields[2][-4:], 16) == port and _STATES[int(fields[3], 16)] == "ESTABLISHED":
-            found.append((int(fields[9]), int(fields[1][-4:], 16)))
-    return [local for _, local in sorted(found)]
+    for line in told.splitlines():
+        counts = re.findall(r"bytes_(?:sent|received):(\d+)", line)
+        found.append((sum(map(int, counts)), int(line.split()[2].rpartition(":")[2])))
+    return found
 
 
 def tcp_states(port: int) -> list[str]:

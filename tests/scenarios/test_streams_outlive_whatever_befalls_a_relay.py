@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 from flowing import Far, flowing
-from network import connections_of
+from network import all_is_acknowledged, control_and_lanes
 from pairs import Pair, paired
 from stage import Node, until
 from wires import read_exactly
@@ -33,13 +33,21 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 @pytest.fixture(autouse=True)
 def well(pair: Pair) -> Iterator[None]:
-    """Each scenario finds all links up and mends what it broke."""
+    """Each scenario finds all links up and no session about to move, and mends what it broke."""
     pair.stage.await_well(seconds=30)
+    ports = [port for relay in pair.relays for port in pair.ports_of(relay)]
+    until(lambda: all_is_acknowledged(*ports), 30, "what was dropped has been sent again")
+    until(lambda: health_of_the_way(pair) == {"ok"}, 30, "the session leads over a link that is well")
     yield
     pair.network.mend()
     for relay in pair.relays:
         if not relay.running:
             relay.start()
+
+
+def health_of_the_way(pair: Pair) -> set[str]:
+    used = pair.used().dotted
+    return {link.health for link in pair.met.status().links if link.peer == used}
 
 
 def resumed_ms(node: Node, seen: int) -> list[int]:
@@ -94,8 +102,7 @@ def test_a_lane_is_lost(pair: Pair, figure: Callable[[str], None]) -> None:
     """The one lane of the link goes silent, the control connection lives."""
     with disturbed(pair, figure, "a lane lost", noticed_s=NOTICED_S) as relay:
         port = pair.ports[relay.name]["met-1"]
-        _, *lanes = connections_of(pair.met.pid, port)
-        assert lanes
+        _, lanes = control_and_lanes(port)
         pair.network.drop_between(*((lane, port) for lane in lanes))
 
 
@@ -103,7 +110,7 @@ def test_the_control_connection_is_lost(pair: Pair, figure: Callable[[str], None
     """What flows does not notice, neither the loss nor the new connection that replaces the old one."""
     with disturbed(pair, figure, "control lost", moves=False) as relay:
         port = pair.ports[relay.name]["met-1"]
-        control, *_ = connections_of(pair.met.pid, port)
+        control, _ = control_and_lanes(port)
         pair.network.reset(control, port)
         # Nothing is said on it but a beat now and then.
         pair.met.await_log("link.control_lost", 12.0, peer=relay.dotted)
