@@ -14,10 +14,6 @@ FIGURES = pytest.StashKey[list[str]]()
 SERVICES = ("web", "ssh", "sql", "redis", "iperf", "echo")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--upgrades", type=int, default=2, help="how often each node is upgraded under a thousand streams")
-
-
 def started(factory: pytest.TempPathFactory, topology: str) -> Iterator[Line]:
     with Stage(factory.mktemp(topology)) as stage:
         made = line(stage, topology, SERVICES, node_table={"memory": "64MiB"})
@@ -27,6 +23,7 @@ def started(factory: pytest.TempPathFactory, topology: str) -> Iterator[Line]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("how long the scenarios of bad days go on")
+    group.addoption("--upgrades", type=int, default=2, help="how often each node is upgraded under a thousand streams")
     group.addoption("--kills", type=int, default=3, help="how often a relay is killed under streams")
     group.addoption("--saturated", type=float, default=4.0, help="seconds without a free processor")
     group.addoption("--chaos", type=float, default=30.0, help="seconds of chaos")
