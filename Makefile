@@ -9,6 +9,8 @@ CHAOS_SECONDS = 600
 CHAOS_SEED = 1
 KILLS = 50
 SATURATED_SECONDS = 60
+SEEDS = 10000
+FROM = 0
 PYTEST_ARGS =
 # Under a sanitiser Python's own allocator would hide over-reads; memory that lives until exit is no leak of ours.
 SANITISER_ENV = PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
@@ -23,7 +25,8 @@ SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py
 # spread at all, if that is allowed here.
 AT_FIXED_PLACES = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build demo test lint types fuzz chaos kills asan tsan bench bench-count bench-report annotate clean
+.PHONY: help setup build demo test lint types fuzz simulate chaos kills asan tsan bench bench-count bench-report annotate \
+	clean
 
 help: ## Show this list.
 	@echo 'pcgrelay: a secure relay gateway between organisations.'
@@ -47,7 +50,7 @@ test: ## Run everything: lint, types, all tests, and a short fuzz run.
 	@sh scripts/setup test
 	@$(MAKE) --no-print-directory lint types
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
-	$(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/core tests/control tests/source
+	$(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/core tests/control tests/source tests/simulation
 	$(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/scenarios
 
 lint: | $(PYTHON) ## Check the style of the Python and the Cython sources.
@@ -71,6 +74,8 @@ kills: ## Kill a relay under streams KILLS times (50 unless told), and look for 
 	$(PYTHON) -m pytest -q --timeout=0 --kills=$(KILLS) --saturated=$(SATURATED_SECONDS) $(PYTEST_ARGS) \
 		tests/scenarios/test_streams_outlive_whatever_befalls_a_relay.py \
 		tests/scenarios/test_a_silent_network_is_noticed_in_time_and_a_busy_machine_is_no_silence.py
+simulate: | $(PYTHON) ## Run SEEDS simulated worlds (10,000 unless told, about three minutes), beginning with seed FROM.
+	$(PYTHON) -m tests.simulation --seeds $(SEEDS) --from $(FROM)
 
 asan: | $(PYTHON) ## Run the core tests and a scenario under AddressSanitizer and UndefinedBehaviorSanitizer.
 	PCGRELAY_BUILD=asan $(PYTHON) setup.py --quiet build

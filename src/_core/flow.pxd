@@ -26,7 +26,8 @@ cdef enum:
     FLOW_ACK_US = 25000         # or so long
     FLOW_RESUMES = 60           # in FLOW_RESUMES_US
     FLOW_RESUMES_US = 60000000
-    FLOW_RESUME_AGAIN_US = 2000000
+    FLOW_RESUME_AGAIN_US = 2000000  # and twice as long after each that got no answer,
+    FLOW_RESUME_DOUBLINGS = 3       # so many times
     FLOW_LATE_BURST = 100000
     FLOW_LATE_US = 100          # one more each so long: 10,000 a second
 
@@ -62,6 +63,7 @@ cdef struct Flow:
     uint64_t ack_bytes
     uint64_t resumes_since_us
     uint64_t resume_sent_us
+    uint32_t unanswered         # RESUMEs in a row on this way
     uint64_t resuming_us        # since when it resumes
     uint64_t round_trip_us      # smoothed, from frames to their ACK
     uint64_t timed_number       # a frame whose ACK is being timed

@@ -344,6 +344,7 @@ cdef Result flow_take_resume(Flow* self, Pool* pool, const uint8_t* body, uint64
     again[0] = True
     # A frame that is sent again gives no clean sample of the round trip (Karn's rule).
     self.timed_us = 0
+    self.unanswered = 0
     if self.state == FLOW_RESUMING:
         self.state = FLOW_UP if self.rx_next != 0 else FLOW_STARTING
         # The age of an epoch leaves out the time in which nothing could be sealed.

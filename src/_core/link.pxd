@@ -152,6 +152,7 @@ cdef struct Shard:
     uint64_t token              # for PINGs
     uint64_t windows            # bytes of credit granted and not yet used
     uint32_t event_count
+    bint losts_owed             # some LOST found no room
     bint wake_due               # the reader of the outbox sleeps and is to be woken at the end of the turn
     uint32_t index
     uint32_t workers
@@ -209,7 +210,10 @@ cdef Result lane_take(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wir
 
 # Queue a frame of the lane's own.
 cdef Result lane_say(Shard* shard, Lane* lane, uint32_t type, const uint8_t* body, uint32_t length) noexcept nogil
+
+# Say LOST for a flow of a known path; and, at a bounded rate, for a label that nobody gave.
 cdef Result lane_say_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil
+cdef Result lane_say_unknown(Shard* shard, Lane* lane, uint32_t label) noexcept nogil
 
 # Queue a frame whose header lies in clear at p. With buf, one reference passes to the lane.
 cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf, Account* account,

@@ -23,8 +23,9 @@ from pcgrelay._core.stats cimport (
     COUNT_REKEYS_MIXED,
 )
 from pcgrelay._core.wire cimport (
-    FRAME_CLOSE, FRAME_CONFIRM, FRAME_DRAIN, FRAME_LOST, FRAME_PING, FRAME_PONG, FRAME_REKEY, PURPOSE_HOP_HEADER,
-    WIRE_PREFIX, WIRE_VERSION, wire_get16, wire_get32, wire_get64, wire_put16, wire_put32, wire_put64,
+    CODE_UNKNOWN, FRAME_CLOSE, FRAME_CONFIRM, FRAME_DRAIN, FRAME_LOST, FRAME_PING, FRAME_PONG, FRAME_REKEY,
+    PURPOSE_HOP_HEADER, WIRE_PREFIX, WIRE_VERSION, wire_get16, wire_get32, wire_get64, wire_put16, wire_put32,
+    wire_put64,
 )
 
 
@@ -352,16 +353,22 @@ cdef Result lane_say(Shard* shard, Lane* lane, uint32_t type, const uint8_t* bod
 
 cdef Result lane_say_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil:
     cdef uint8_t body[8]
+    if not lane_is_up(lane):
+        return RESULT_OK
+    wire_put32(body, label)
+    wire_put16(body + 4, code)
+    wire_put16(body + 6, 0)
+    return lane_say(shard, lane, FRAME_LOST, body, 8)
+
+
+cdef Result lane_say_unknown(Shard* shard, Lane* lane, uint32_t label) noexcept nogil:
     if shard.now_us - lane.losts_us >= 1000000:
         lane.losts_us = shard.now_us
         lane.lost_tokens = LANE_LOSTS
     if not lane_is_up(lane) or lane.lost_tokens == 0:
         return RESULT_OK
     lane.lost_tokens -= 1
-    wire_put32(body, label)
-    wire_put16(body + 4, code)
-    wire_put16(body + 6, 0)
-    return lane_say(shard, lane, FRAME_LOST, body, 8)
+    return lane_say_lost(shard, lane, label, CODE_UNKNOWN)
 
 
 cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf, Account* account,

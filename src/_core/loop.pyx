@@ -30,7 +30,7 @@ from pcgrelay._core.map cimport map_any, map_free, map_next
 from pcgrelay._core.port cimport (
     port_accept, port_adopt, port_can_serve, port_deliver, port_event, port_listen, port_serve, port_unlisten,
 )
-from pcgrelay._core.relay cimport Path, relay_path_add, relay_path_remove, relay_sweep
+from pcgrelay._core.relay cimport Path, relay_path_add, relay_path_remove, relay_sweep, relay_tell_owed
 from pcgrelay._core.renewal cimport renewals_agree
 from pcgrelay._core.result cimport RESULT_LOCAL_CLOSE, RESULT_OK, Result
 from pcgrelay._core.route cimport Tables, tables_drop
@@ -277,6 +277,8 @@ cdef void tick(Worker* self) noexcept nogil:
         listener = listener.next
     if shard.dying_paths != NULL:
         relay_sweep(shard, False)
+    if shard.losts_owed:
+        relay_tell_owed(shard)
 
 
 # all: no turn follows.

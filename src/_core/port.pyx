@@ -103,12 +103,18 @@ cdef void hand_over(Worker* self, uint32_t number, int fd, uint32_t worker) noex
         worker_wake(self.siblings[worker].mailbox.wake_fd)
 
 
+# What the application sees when the socket is closed: a reset if hard, or else a clean end. Every application's socket
+# is hard from its first moment until both directions ended by FIN, so that a killed process resets it too.
+cdef void end_as(int fd, bint hard) noexcept nogil:
+    cdef linger how
+    how.l_onoff = hard
+    how.l_linger = 0
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &how, sizeof(how))
+
+
 # Close so that the application sees a reset, never a clean end.
 cdef void reset_close(int fd) noexcept nogil:
-    cdef linger hard
-    hard.l_onoff = 1
-    hard.l_linger = 0
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard))
+    end_as(fd, True)
     close(fd)
 
 
@@ -166,6 +172,7 @@ cdef void connect_next(Worker* self, Stream* stream, int error) noexcept nogil:
             edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
             return
         port_tune(self, fd)
+        end_as(fd, True)
         if connect(fd, <const sockaddr*>target.address, target.length) == 0 or errno == EINPROGRESS:
             break
         error = errno
@@ -206,10 +213,8 @@ cdef void port_deliver(Worker* self) noexcept nogil:
 
 cdef void stream_close(Stream* stream) noexcept nogil:
     # The code is the far edge's word; only what was ended by FIN both ways may look whole.
-    if stream.cause == CAUSE_DONE:
-        close(stream.handle.fd)
-    else:
-        reset_close(stream.handle.fd)
+    end_as(stream.handle.fd, stream.cause != CAUSE_DONE)
+    close(stream.handle.fd)
     stream.handle.fd = -1
 
 
@@ -440,8 +445,9 @@ cdef void port_listen(Worker* self, Order* order) noexcept nogil:
     if listener == NULL:
         close(order.fd)
         return
-    # Connections inherit it, so that none needs a call of its own.
+    # Connections inherit all of it, so that none needs a call of its own.
     port_tune(self, order.fd)
+    end_as(order.fd, True)
     listener.handle.kind = HANDLE_LISTENER
     listener.handle.fd = order.fd
     listener.number = <uint32_t>order.a

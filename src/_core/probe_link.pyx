@@ -20,7 +20,8 @@ from pcgrelay._core.map cimport map_any, map_free
 from pcgrelay._core.probe cimport check, exactly
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
 from pcgrelay._core.relay cimport (
-    Path, relay_cut, relay_frame, relay_lost, relay_path_add, relay_path_remove, relay_sweep,
+    Path, relay_cut, relay_frame, relay_lane_down, relay_lost, relay_path_add, relay_path_remove, relay_sweep,
+    relay_tell_owed,
 )
 from pcgrelay._core.result cimport (
     RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_REPLACED, RESULT_SOCKET,
@@ -259,6 +260,8 @@ cdef class Node:
         """Look at what is due."""
         self.tick_lanes()
         relay_sweep(self.shard, False)
+        if self.shard.losts_owed:
+            relay_tell_owed(self.shard)
         self.settle()
         self.bury()
 
@@ -436,3 +439,7 @@ cdef class Relay(Node):
 
     cdef Result path_lost(self, CoreLane* lane, uint32_t label, uint32_t code):
         return relay_lost(self.shard, lane, label, code)
+
+    cdef int lane_went(self, CoreLane* lane, uint32_t code) except -1:
+        relay_lane_down(self.shard, lane.link.number, lane.index)
+        return 0

@@ -14,7 +14,7 @@ cdef struct PathEnd:
     Path* path
     PathEnd* next_out           # with the same hash in Shard.outs
     Account* accounts           # owned: one for each lane index of this worker
-    uint8_t* lost               # owned: LOST was said, until a RESUME passes
+    uint8_t* lost               # owned: LOST was said, or is owed, until a RESUME passes
     uint32_t slots
     uint32_t in_link
     uint32_t in_label
@@ -42,9 +42,12 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
 # The neighbour says that a path is lost behind it.
 cdef Result relay_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil
 
-# A lane has ended. Whoever sends frames that would have gone out on it hears so now: it may have nothing to send, and
-# wait for what the other side of the path can no longer send it.
-cdef void relay_lane_down(Shard* shard, Lane* lane) noexcept nogil
+# A lane is gone, and with it whatever was on its way in it: say LOST for the flows that it carried, whether or not
+# another frame of theirs ever comes.
+cdef void relay_lane_down(Shard* shard, uint32_t link, uint32_t index) noexcept nogil
+
+# The beat: say what found no room before.
+cdef void relay_tell_owed(Shard* shard) noexcept nogil
 
 # Memory is short: drop what waits in a class of the lane from span first on, and say so to those who sent it.
 cdef void relay_cut(Shard* shard, Lane* lane, uint32_t waits_in, uint32_t first) noexcept nogil

@@ -3,14 +3,20 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport Buf, pool_alloc, pool_free
 from pcgrelay._core.frame cimport Frame
-from pcgrelay._core.link cimport Lane, Link, Shard, lane_is_up, lane_push, lane_say_lost, link_find
+from pcgrelay._core.link cimport Lane, Link, Shard, lane_is_up, lane_push, lane_say_lost, lane_say_unknown, link_find
 from pcgrelay._core.map cimport map_find, map_next, map_put, map_take
 from pcgrelay._core.queue cimport Account, queue_at, queue_cut
 from pcgrelay._core.result cimport RESULT_BUDGET, RESULT_NO_MEMORY, RESULT_OK, RESULT_UNKNOWN_FLOW, Result
 from pcgrelay._core.stats cimport COUNT_FRAMES_DROPPED, COUNT_FRAMES_FORWARDED, COUNT_UNKNOWN_FLOWS
 from pcgrelay._core.wire cimport (
-    CODE_BUSY, CODE_UNKNOWN, CODE_UNREACHABLE, FRAME_RESUME, WIRE_BODY_MAX, WIRE_PREFIX, wire_put32,
+    CODE_BUSY, CODE_UNREACHABLE, FRAME_RESUME, WIRE_BODY_MAX, WIRE_PREFIX, wire_put32,
 )
+
+
+cdef enum:
+    LOST_SAID = 1
+    LOST_OWED = 2
+    LOSTS_AT_ONCE = 512         # half of what may wait in a lane of its own frames
 
 
 cdef inline uint32_t out_hash(uint32_t link, uint32_t label) noexcept nogil:
@@ -118,23 +124,55 @@ cdef void relay_sweep(Shard* shard, bint all) noexcept nogil:
         path = following
 
 
-# Drop the flow of this lane index until a RESUME passes, and say so once to the side it comes from.
+# A frame of this lane index cannot be forwarded: the flow is lost.
 cdef Result end_lose(Shard* shard, PathEnd* end, uint32_t index, uint32_t code) noexcept nogil:
+    figure_add(&shard.stats.count[COUNT_FRAMES_DROPPED], 1)
+    return end_tell(shard, end, index, code)
+
+
+# Drop the flow of this lane index until a RESUME passes, and say so once to the side it comes from. When very many are
+# lost at once, those whose LOST finds no room are told by the beat.
+cdef Result end_tell(Shard* shard, PathEnd* end, uint32_t index, uint32_t code) noexcept nogil:
     cdef uint32_t slot = index / shard.workers
     cdef Link* link
-    if end.lost[slot]:
+    if end.lost[slot] == LOST_SAID:
         return RESULT_OK
-    end.lost[slot] = 1
+    end.lost[slot] = LOST_SAID
     link = link_find(shard, end.in_link)
     if link == NULL or link.lanes[index] == NULL:
+        # It is lost before it comes here, and whoever lost that lane says so.
+        return RESULT_OK
+    if link.lanes[index].pending[0].count >= LOSTS_AT_ONCE:
+        end.lost[slot] = LOST_OWED
+        shard.losts_owed = True
         return RESULT_OK
     return lane_say_lost(shard, link.lanes[index], end.in_label, code)
 
 
-# The same, and count a frame.
-cdef Result end_drop(Shard* shard, PathEnd* end, uint32_t index, uint32_t code) noexcept nogil:
-    figure_add(&shard.stats.count[COUNT_FRAMES_DROPPED], 1)
-    return end_lose(shard, end, index, code)
+cdef void relay_lane_down(Shard* shard, uint32_t link, uint32_t index) noexcept nogil:
+    cdef uint32_t i, at = 0
+    cdef Path* path
+    while True:
+        path = <Path*>map_next(&shard.paths, &at)
+        if path == NULL:
+            return
+        for i in range(2):
+            if path.ends[i].out_link == link and index / shard.workers < path.ends[i].slots:
+                end_tell(shard, &path.ends[i], index, CODE_UNREACHABLE)
+
+
+cdef void relay_tell_owed(Shard* shard) noexcept nogil:
+    cdef uint32_t i, slot, at = 0
+    cdef Path* path
+    shard.losts_owed = False
+    while True:
+        path = <Path*>map_next(&shard.paths, &at)
+        if path == NULL:
+            return
+        for i in range(2):
+            for slot in range(path.ends[i].slots):
+                if path.ends[i].lost[slot] == LOST_OWED:
+                    end_tell(shard, &path.ends[i], slot * shard.workers + shard.index, CODE_UNREACHABLE)
 
 
 cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire, Buf* owner) noexcept nogil:
@@ -148,7 +186,7 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
         # Not a fault of the peer: a path may just have been taken down. LOST tells it, at a bounded rate.
         figure_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
         figure_add(&shard.stats.refused[<int>RESULT_UNKNOWN_FLOW], 1)
-        return lane_say_lost(shard, lane, frame.flow, CODE_UNKNOWN)
+        return lane_say_unknown(shard, lane, frame.flow)
     if frame.type == FRAME_RESUME:
         end.lost[slot] = 0
     elif end.lost[slot]:
@@ -157,12 +195,12 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
     link = link_find(shard, end.out_link)
     out = NULL if link == NULL else link.lanes[lane.index]
     if out == NULL or not lane_is_up(out):
-        return end_drop(shard, end, lane.index, CODE_UNREACHABLE)
+        return end_lose(shard, end, lane.index, CODE_UNREACHABLE)
     account = &end.accounts[slot]
     # A sender within its cap never comes here; one frame of grace covers what was cut into two.
     if account.queued > account.cap + WIRE_BODY_MAX + WIRE_PREFIX:
         figure_add(&shard.stats.refused[<int>RESULT_BUDGET], 1)
-        return end_drop(shard, end, lane.index, CODE_BUSY)
+        return end_lose(shard, end, lane.index, CODE_BUSY)
     wire_put32(wire + 4, end.out_label)
     if owner != NULL:
         owner.refs += 1
@@ -170,7 +208,7 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
     if answer != RESULT_OK:
         if owner != NULL:
             owner.refs -= 1
-        return end_drop(shard, end, lane.index, CODE_BUSY)
+        return end_lose(shard, end, lane.index, CODE_BUSY)
     figure_add(&shard.stats.count[COUNT_FRAMES_FORWARDED], 1)
     return RESULT_OK
 
@@ -185,19 +223,6 @@ cdef Result relay_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) 
     return end_lose(shard, end, lane.index, code)
 
 
-cdef void relay_lane_down(Shard* shard, Lane* lane) noexcept nogil:
-    cdef uint32_t at = 0
-    cdef uint32_t i
-    cdef Path* path
-    while True:
-        path = <Path*>map_next(&shard.paths, &at)
-        if path == NULL:
-            return
-        for i in range(2):
-            if path.ends[i].out_link == lane.link.number and lane.index / shard.workers < path.ends[i].slots:
-                end_lose(shard, &path.ends[i], lane.index, CODE_UNREACHABLE)
-
-
 cdef void relay_cut(Shard* shard, Lane* lane, uint32_t waits_in, uint32_t first) noexcept nogil:
     cdef uint32_t i
     cdef Account* account
@@ -205,5 +230,5 @@ cdef void relay_cut(Shard* shard, Lane* lane, uint32_t waits_in, uint32_t first)
     for i in range(first, lane.pending[waits_in].count):
         account = queue_at(&lane.pending[waits_in], i).account
         if account != NULL:
-            end_drop(shard, <PathEnd*>account.owner, lane.index, CODE_BUSY)
+            end_lose(shard, <PathEnd*>account.owner, lane.index, CODE_BUSY)
     queue_cut(&lane.pending[waits_in], &shard.pool, first)

@@ -5,7 +5,8 @@ from pcgrelay._core.atomics cimport figure_add, figure_set
 from pcgrelay._core.buf cimport Buf, Pool, buf_data, buf_drop, buf_take, pool_alloc, pool_free
 from pcgrelay._core.epoch cimport key_expand_number
 from pcgrelay._core.flow cimport (
-    FLOW_RESUME_AGAIN_US, FLOW_RESUMING, FLOW_UP, Flow, flow_ack, flow_break, flow_confirm, flow_header,
+    FLOW_RESUME_AGAIN_US, FLOW_RESUME_DOUBLINGS, FLOW_RESUMING, FLOW_UP, Flow, flow_ack, flow_break, flow_confirm,
+    flow_header,
     flow_must_rekey, flow_open, flow_pause, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_take_ack,
     flow_take_confirm, flow_take_rekey, flow_take_resume, flow_volatile,
 )
@@ -13,7 +14,7 @@ from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
     GAUGE_LANES_UP, GAUGE_MIX, GAUGE_RECEIVED_BYTES, GAUGE_RECEIVED_FRAMES, GAUGE_SENT_BYTES, GAUGE_SENT_FRAMES, Gauge,
-    Lane, Link, Shard, gauge_at, gauge_drop, lane_is_up, lane_push, lane_say_lost, link_find, shard_event,
+    Lane, Link, Shard, gauge_at, gauge_drop, lane_is_up, lane_push, lane_say_unknown, link_find, shard_event,
 )
 from pcgrelay._core.mailbox cimport EVENT_FLOW_UP, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event
 from pcgrelay._core.map cimport map_find, map_next, map_put, map_take
@@ -26,7 +27,7 @@ from pcgrelay._core.stats cimport (
     COUNT_DUPLICATES, COUNT_GAPS, COUNT_REKEYS, COUNT_REKEYS_MIXED, COUNT_RESUMES, COUNT_UNKNOWN_FLOWS,
 )
 from pcgrelay._core.wire cimport (
-    CODE_UNKNOWN, FRAME_ACK, FRAME_BUNDLE, FRAME_FLOW_CLOSE, FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_RESUME,
+    FRAME_ACK, FRAME_BUNDLE, FRAME_FLOW_CLOSE, FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_RESUME,
     WIRE_PREFIX, wire_get16, wire_get64, wire_put16,
 )
 
@@ -222,6 +223,7 @@ cdef Result attach(Shard* shard, Session* session, Flow* flow, bint path_is_new)
         flow.lane = NULL
         return RESULT_OK
     flow.lane = lane
+    flow.unanswered = 0
     if flow.confirmed_tx and path_is_new and not session.initiator:
         if flow.state == FLOW_UP:
             figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], -1)
@@ -326,7 +328,7 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
     if mine == NULL:
         figure_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
         figure_add(&shard.stats.refused[<int>RESULT_UNKNOWN_FLOW], 1)
-        lane_say_lost(shard, lane, frame.flow, CODE_UNKNOWN)
+        lane_say_unknown(shard, lane, frame.flow)
         return RESULT_DUPLICATE
     flow[0] = mine
     answer = flow_open(mine, frame, wire, shard.now_us)
@@ -402,6 +404,7 @@ cdef Result take_frame(Shard* shard, Session* session, Flow* flow, uint32_t type
         figure_set(&gauge_at(session.gauge, shard.index)[GAUGE_SENT_FRAMES], flow.retained_bytes)
     elif type == FRAME_RESUME:
         answer = take_resume(shard, session, flow, body)
+        figure_set(&gauge_at(session.gauge, shard.index)[GAUGE_SENT_FRAMES], flow.retained_bytes)
     elif type == FRAME_FLOW_CLOSE:
         if wire_get16(body + 2) != 0:
             return RESULT_BAD_FIELD
@@ -468,7 +471,10 @@ cdef Result session_tick(Shard* shard, Session* session) noexcept nogil:
         flow = session.flows[i]
         if flow == NULL or flow.lane == NULL or answer != RESULT_OK:
             continue
-        if flow.state == FLOW_RESUMING and shard.now_us - flow.resume_sent_us > FLOW_RESUME_AGAIN_US:
+        if flow.state == FLOW_RESUMING and shard.now_us - flow.resume_sent_us > FLOW_RESUME_AGAIN_US << flow.unanswered:
+            # An answer may only be late, behind much that waits on a slow way; what is asked anew makes it void.
+            if flow.unanswered < FLOW_RESUME_DOUBLINGS:
+                flow.unanswered += 1
             answer = flow_break(flow, shard.now_us)
             if answer == RESULT_OK:
                 answer = say_resume(shard, flow)

@@ -248,7 +248,7 @@ cdef void trunk_end(Worker* self, Lane* lane, Result reason, uint32_t code) noex
         if self.role == WORKER_EDGE:
             session_lane_down(shard, lane, code)
         else:
-            relay_lane_down(shard, lane)
+            relay_lane_down(shard, lane.link.number, lane.index)
     lane_stop(shard, lane)
     close(lane.handle.fd)
     lane.handle.fd = -1
@@ -383,4 +383,4 @@ cdef void trunk_add(Worker* self, Order* order) noexcept nogil:
     event.b = <long long>order.b
     event.c = <long long>order.c
     event.d = CODE_BUSY
-    event.e = RESULT_NO_MEMORY
+    event.e = result_reason(RESULT_NO_MEMORY)

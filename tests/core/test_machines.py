@@ -497,6 +497,10 @@ class Relays(RuleBasedStateMachine):
         self.hear_far()
         self.far.lane.cut()
         self.far = None
+        if not self.is_lost:
+            # Whatever was in that lane is gone, so it is said at once.
+            self.said.append((NEAR_IN, UNREACHABLE))
+        self.is_lost = True
 
     @precondition(lambda self: self.far is None)
     @rule()

@@ -166,6 +166,35 @@ def test_a_loss_is_said_once_and_ends_with_a_resume() -> None:
     assert [event.frame for event in between.far.hear()] == [resume, frame(0)]
 
 
+def test_what_was_on_its_way_in_a_lost_lane_is_said_to_be_lost() -> None:
+    between = Between()
+    between.near.say(NEAR_IN, frame(0))
+    between.near.flush()
+    # It may have arrived and it may not, and there may never be another frame that would find the lane gone.
+    between.far.lane.cut()
+    assert [lost(event) for event in between.near.hear()] == [(NEAR_IN, UNREACHABLE)]
+    between.far = between.open(FAR, number=1)
+    between.far.lane.cut()
+    assert between.near.hear() == []
+
+
+def test_however_many_flows_a_lane_takes_with_it_each_is_told() -> None:
+    between = Between()
+    labels = [NEAR_IN, *range(10_000, 12_000)]
+    for at, label in enumerate(labels[1:]):
+        between.relay.path_add(
+            2 + at, a_link=NEAR, a_in=label, a_out=1, b_link=FAR, b_in=20_000 + at, b_out=30_000 + at, cap=CAP
+        )
+    between.far.lane.cut()
+    said = [lost(event) for event in between.near.hear()]
+    # What a peer that reads nothing can make us keep stays bounded; the rest comes with the beats that follow.
+    assert 0 < len(said) < 1_024
+    for _ in range(10):
+        between.relay.turn()
+        said += [lost(event) for event in between.near.hear() if event.type is Type.LOST]
+    assert sorted(said) == [(label, UNREACHABLE) for label in labels]
+
+
 def test_each_direction_is_lost_by_itself() -> None:
     between = Between()
     between.near.lane.cut()

@@ -155,6 +155,20 @@ def test_a_resume_that_gets_no_answer_is_sent_again() -> None:
     peer.edge.turn()
     assert peer.edge.flow(SESSION)["resume_id"] == 2
     assert peer.edge.counted(RESUMES) == 2
+    # Each new one makes a late answer to the one before void, so it waits longer each time.
+    waited, waits = 0.0, []
+    for _ in range(90):
+        peer.wait(0.5)
+        waited += 0.5
+        peer.end.lane.send(Type.PING, body_encode(Type.PING, token=1), peer.now)
+        for wire in peer.end.take_out():
+            peer.feed(wire)
+        peer.edge.turn()
+        peer.lane.take()
+        if peer.edge.flow(SESSION)["resume_id"] != 2 + len(waits):
+            waits.append(waited)
+            waited = 0.0
+    assert waits == [4.5, 8.5, 16.5]
 
 
 @pytest.mark.parametrize("cut_at", [0, 1, 47, 48, 49, 88, 100, 5_000, 16_000, 40_000])

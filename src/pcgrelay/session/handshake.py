@@ -281,6 +281,7 @@ class Handshake:
             server_leaf=server[2],
             transcript=transcript,
         )
+        secret, binding = secret_exported(self.tls.connection, context)
         self.established = Established(
             peer=self._peer,
             peer_role=peer_role,
@@ -288,8 +289,8 @@ class Handshake:
             group=self.tls.group(),
             tls_suite=self.tls.suite(),
             client=self._client,
-            secret=secret_exported(self.tls.connection, context),
-            binding=context.binding(),
+            secret=secret,
+            binding=binding,
             lanes=min(terms.lanes, theirs.lanes),
             flows=min(terms.flows, theirs.flows),
             cap=min(terms.cap, theirs.cap),

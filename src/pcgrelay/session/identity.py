@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -20,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.model import NameProblem, NodeId
 
+IDENTITIES_KEPT = 4_096
 CHAIN_LIMIT = 8  # certificates from leaf to root; nobody needs more, and a peer may send whatever it likes
 
 
@@ -63,6 +65,9 @@ def _because(reason: Refusal, sentence: str) -> Explanation:
     return Explanation(reason, sentence[:1].upper() + sentence[1:])
 
 
+# Neighbours come back and sessions are renewed with the certificates that they had. Nothing but the certificate and the
+# realm goes into the answer, and only those that a trusted CA has signed come here.
+@lru_cache(maxsize=IDENTITIES_KEPT)
 def identity_of(leaf: x509.Certificate, realm: str) -> NodeId:
     """The node that the leaf names; refuses, with a reason, whatever is not exactly one identity of this realm."""
     try:

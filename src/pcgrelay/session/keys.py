@@ -67,11 +67,11 @@ class KeyContext:
         return _sha256(self.encoded())
 
 
-def secret_exported(connection: SSL.Connection, context: KeyContext) -> bytearray:
-    """The shared secret. It is the only copy; whoever takes it wipes it."""
-    secret = bytearray(SECRET_BYTES)
-    export_into(connection, secret, EXPORTER_LABEL, context.encoded())
-    return secret
+def secret_exported(connection: SSL.Connection, context: KeyContext) -> tuple[bytearray, bytes]:
+    """The shared secret and its binding. The secret is the only copy; whoever takes it wipes it."""
+    secret, encoded = bytearray(SECRET_BYTES), context.encoded()
+    export_into(connection, secret, EXPORTER_LABEL, encoded)
+    return secret, _sha256(encoded)
 
 
 def secret_wiped(secret: bytearray) -> None:

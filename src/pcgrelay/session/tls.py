@@ -122,6 +122,7 @@ class TlsDriver:
 
     def __init__(self, context: SSL.Context, *, client: bool) -> None:
         self._connection = SSL.Connection(context, None)
+        self._leaf: x509.Certificate | None = None
         if client:
             self._connection.set_connect_state()
         else:
@@ -194,18 +195,19 @@ class TlsDriver:
 
     def peer_leaf(self) -> x509.Certificate:
         """The certificate that signed the peer's handshake."""
-        try:
-            leaf = self._connection.get_peer_certificate(as_cryptography=True)
-        except ValueError:
-            raise HandshakeRefused(Refusal.MALFORMED, "The peer's certificate cannot be read.") from None
-        if leaf is None:
+        if self._leaf is None:
+            try:
+                self._leaf = self._connection.get_peer_certificate(as_cryptography=True)
+            except ValueError:
+                raise HandshakeRefused(Refusal.MALFORMED, "The peer's certificate cannot be read.") from None
+        if self._leaf is None:
             raise HandshakeRefused(Refusal.NO_CERTIFICATE, "The peer showed no certificate.")
-        return leaf
+        return self._leaf
 
     def peer_chain(self) -> tuple[x509.Certificate, ...]:
         """The chain by which the peer was trusted, leaf first, so that it can be judged again later."""
-        chain = self._connection.get_verified_chain(as_cryptography=True)
-        return tuple(chain) if chain else (self.peer_leaf(),)
+        chain = self._connection.get_verified_chain() or []
+        return (self.peer_leaf(), *(certificate.to_cryptography() for certificate in chain[1:]))
 
     def _refused(self, error: SSL.Error) -> HandshakeRefused:
         if isinstance(error, SSL.SysCallError):

@@ -1,0 +1,422 @@
+"""Edges of a world: sessions with the other edge, their paths, and the tables. It orders what `session/sessions.py`,
+`session/paths.py` and `session/mending.py` order, in that order: this is where a way is lost and another one found."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pcgrelay._core import core as native
+
+from .later import Steps, Task
+from .links import Link
+from .nodes import Node
+
+if TYPE_CHECKING:
+    from .world import World
+
+RESUME_MS, RESUME_ANSWER_MS, SETUP_MS, LEAVE_MS = 30_000, 5_000, 10_000, 1_000
+SERVICES = 2
+PORT_ANSWERS, PORT_REFUSES, PORT_SILENT = range(3)
+CODE_DONE, CODE_REFUSED, CODE_UNREACHABLE, CODE_TIMEOUT = 0, 5, 6, 7
+
+
+def port_of(edge: str, number: int) -> int:
+    """Where the target of an edge's export listens."""
+    return 100 * (int(edge[1:]) + 1) + number
+
+
+@dataclass(eq=False)
+class PathEnd:
+    """This edge's end of one path."""
+
+    link: Link
+    session: int
+    in_label: int
+    initiator: bool
+    out_label: int = 0
+    is_open: bool = True
+    is_answered: bool = False
+    is_final: bool = False  # the far edge itself refused it
+    owner: Session | None = None  # who is told of its end
+
+
+@dataclass(eq=False)
+class Session:
+    """What an edge knows of one session."""
+
+    id: int
+    initiator: bool
+    number: int = 0
+    state: str = "asking"
+    path: PathEnd | None = None
+    unresumed: set[int] = field(default_factory=set)
+    stalled_us: int = 0
+    keeper: Task | None = None
+    mender: Task | None = None
+
+    def changed(self) -> None:
+        for task in (self.keeper, self.mender):
+            if task:
+                task.kick()
+
+
+class Edge(Node):
+    """An edge with its sessions."""
+
+    role = native.ROLE_EDGE
+
+    def __init__(self, world: World, name: str, *, initiates: bool) -> None:
+        super().__init__(world, name)
+        self.far = world.far_of(name)
+        self.sessions: dict[int, Session] = {}
+        self.ends: dict[tuple[Link, int], PathEnd] = {}
+        self.withdrawn: set[int] = set()  # exports
+        self.draining_exports: set[int] = set()
+        self.forbidden: set[int] = set()
+        self.forgotten: set[int] = set()  # imports
+        self.listeners: dict[int, list[int]] = {}
+        for number in range(SERVICES):
+            self._listen(number)
+        self.publish()
+        if initiates:
+            self.keeper = Task(world.later, self._keep())
+
+    # -- tables
+
+    def _listen(self, number: int) -> None:
+        count = self.world.scenario.workers
+        self.listeners[number] = [self.world.library.virtual_listener(self.owner, number) for _ in range(count)]
+        self.core.import_listen(number, self.listeners[number])
+
+    def publish(self) -> None:
+        """Tables as they follow from the sessions and the configuration."""
+        routes = [(s.number, 1, 10) for s in self.sessions.values() if s.state in ("up", "stalled")]
+        hopeful = native.IMPORT_LIVE if routes else native.IMPORT_PENDING
+        exports = [
+            (number, b"service-%d" % number, 1, 0,
+             native.EXPORT_DRAIN if number in self.draining_exports else native.EXPORT_READY,
+             3_000, [("127.0.0.1", port_of(self.name, number))])
+            for number in range(SERVICES) if number not in self.withdrawn
+        ]  # fmt: skip
+        imports = [
+            (number, b"service-%d" % number, 1, 0, hopeful, routes)
+            for number in range(SERVICES)
+            if number not in self.forgotten
+        ]
+        allowed = [number for number in range(SERVICES) if number not in self.forbidden | self.withdrawn]
+        grants = [(s.number, allowed) for s in self.sessions.values() if s.number]
+        self.core.publish(exports=exports, imports=imports, grants=grants)
+
+    def forget(self, number: int) -> None:
+        self.forgotten.add(number)
+        self.core.import_unlisten(number)
+        self.publish()
+
+    def remember(self, number: int) -> None:
+        if number in self.forgotten:
+            self.forgotten.discard(number)
+            self._listen(number)
+            self.publish()
+
+    # -- what the core says
+
+    def told(self, kind: int, fields: list[Any]) -> None:
+        if kind == native.EVENT_STREAM_END:
+            self.world.stream_ended(self, *fields)
+            return
+        if kind == native.EVENT_IMPORT_WANTED:
+            return
+        session = next((s for s in self.sessions.values() if s.number == fields[0]), None)
+        if session is None:
+            return
+        if kind == native.EVENT_SESSION_UP and session.state == "starting":
+            session.state = "up"
+            session.changed()
+            self.publish()
+        elif kind == native.EVENT_SESSION_DOWN:
+            self.world.count(f"session {fields[2]}")
+            self._gone(session)
+        elif kind == native.EVENT_SESSION_STALLED:
+            if session.path is None or session.path.in_label == fields[3]:
+                session.unresumed.add(fields[1])
+                self.stalled(session)
+        elif kind == native.EVENT_SESSION_RESUMED:
+            session.unresumed.discard(fields[1])
+            if session.unresumed or session.path is None:
+                return
+            session.changed()
+            if session.state == "stalled":
+                session.state = "up"
+                self.world.pauses_ms.append((self.world.later.now_us - session.stalled_us) // 1000)
+
+    # -- setting up
+
+    def _keep(self) -> Steps:
+        attempt = 0
+        while self.alive:
+            if self.sessions:
+                yield 200
+                continue
+            link = self._choose(None)
+            attempt += 1
+            if link is not None:
+                session = Session(self.world.session_taken(), True)
+                self.sessions[session.id] = session
+                session.keeper = self.keeper
+                session.path = self._open(link, session, resume=False)
+                due_us = self.world.later.now_us + SETUP_MS * 1000
+                while session.state in ("asking", "starting") and self.world.later.now_us < due_us:
+                    yield (due_us - self.world.later.now_us) / 1000
+                if session.state == "up":
+                    attempt = 0
+                else:
+                    self.close(session, CODE_TIMEOUT)
+            yield self.world.dice.uniform(0, min(3_000, 200 * 2**attempt))
+
+    def _choose(self, avoid: Link | None) -> Link | None:
+        usable = [link for link in self.links.values() if link.usable(self)]
+        others = [link for link in usable if link is not avoid]
+        return self.world.dice.choice(others or usable) if usable else None
+
+    def _ready(self, session: Session, end: PathEnd) -> None:
+        """Both HELLOs are there: the core gets the secret, and the tables come before the path."""
+        session.number = self.number_taken()
+        secret = hashlib.sha256(f"session {self.world.scenario.seed} {session.id}".encode()).digest()
+        shape = self.world.scenario
+        self.core.session_add(
+            session.number, secret=bytearray(secret), binding=secret, suite=shape.suite, initiator=session.initiator,
+            flows=shape.lanes, cap=shape.cap, marking=1, priority=0,
+        )  # fmt: skip
+        session.state = "starting"
+        self.publish()
+        end.owner = session
+        self._lead(session, end)
+
+    def _lead(self, session: Session, end: PathEnd) -> None:
+        with suppress(native.CoreError):
+            self.core.session_path(
+                session.number, link=end.link.number(self), in_label=end.in_label, out_label=end.out_label
+            )
+
+    # -- paths
+
+    def _open(self, link: Link, session: Session, *, resume: bool) -> PathEnd:
+        end = self._added(link, session.id, initiator=True)
+        end.owner = session
+        link.say(self, "open", session.id, self.name, self.far, end.in_label, resume, ())
+        return end
+
+    def _added(self, link: Link, session: int, *, initiator: bool) -> PathEnd:
+        old = self.ends.get((link, session))
+        if old is not None:
+            self._lost(old)
+        end = PathEnd(link, session, self.label_taken(), initiator)
+        self.ends[link, session] = end
+        return end
+
+    def said(self, link: Link, message: tuple[Any, ...]) -> None:
+        kind, id, *rest = message
+        if kind == "open":
+            self._asked(link, id, *rest)
+            return
+        end = self.ends.get((link, id))
+        if end is None:
+            return
+        session = self.sessions.get(id)
+        if kind == "accept" and end.initiator and not end.is_answered:
+            end.is_answered = True
+            end.out_label = rest[0]
+            if session is not None and session.state == "asking" and session.path is end:
+                link.say(self, "carry", id)
+            elif session is not None:
+                session.changed()
+        elif kind == "carry" and session is not None and session.state == "asking":
+            self._ready(session, end)
+            if not session.initiator:
+                link.say(self, "carry", id)
+        elif kind == "refuse" and end.initiator and not end.is_answered:
+            end.is_final = rest[0]
+            self._dropped(end)
+            if session is not None:
+                session.changed()
+        elif kind == "close":
+            self._lost(end)
+
+    def _asked(self, link: Link, id: int, source: str, to: str, label: int, resume: bool, via: Any) -> None:
+        session = self.sessions.get(id)
+        if resume and (session is None or session.initiator):
+            link.say(self, "refuse", id, True)
+        elif resume and session is not None and session.state not in ("up", "stalled"):
+            link.say(self, "refuse", id, False)
+        elif resume and session is not None:
+            if session.path is not None and session.path.link is link:
+                session.path.owner = None
+                session.path = None
+            end = self._added(link, id, initiator=False)
+            end.out_label, end.is_answered = label, True
+            self._take(session, end)
+            link.say(self, "accept", id, end.in_label)
+        elif session is None:
+            session = Session(id, False)
+            self.sessions[id] = session
+            end = session.path = self._added(link, id, initiator=False)
+            end.out_label, end.is_answered, end.owner = label, True, session
+            self.world.later.after(SETUP_MS, self._setup_due, session)
+            link.say(self, "accept", id, end.in_label)
+
+    def _setup_due(self, session: Session) -> None:
+        if session.state in ("asking", "starting"):
+            self.close(session, CODE_TIMEOUT)
+
+    def _lost(self, end: PathEnd) -> None:
+        if not self._dropped(end):
+            return
+        session, end.owner = end.owner, None
+        if session is None or session.state == "closed":
+            return
+        if session.path is end and session.number:
+            session.path = None
+            self.stalled(session)
+        elif session.path is end:
+            self.close(session, CODE_UNREACHABLE)
+        else:
+            session.changed()
+
+    def _close_path(self, end: PathEnd) -> None:
+        if self._dropped(end):
+            end.link.say(self, "close", end.session)
+
+    def _dropped(self, end: PathEnd) -> bool:
+        if not end.is_open:
+            return False
+        end.is_open = False
+        if self.ends.get((end.link, end.session)) is end:
+            del self.ends[end.link, end.session]
+        return True
+
+    def link_down(self, link: Link) -> None:
+        for end in [end for end in self.ends.values() if end.link is link]:
+            self._lost(end)
+
+    def link_drains(self, link: Link) -> None:
+        for session in list(self.sessions.values()):
+            if session.initiator and session.state == "up" and session.path and session.path.link is link:
+                self.mend(session)
+
+    # -- mending
+
+    def stalled(self, session: Session) -> None:
+        if session.state == "starting":
+            self.close(session, CODE_UNREACHABLE)
+            return
+        if session.state == "up":
+            session.state = "stalled"
+            session.stalled_us = self.world.later.now_us
+        if session.state == "stalled":
+            session.changed()
+            if session.path is not None and not session.initiator:
+                path, session.path = session.path, None
+                self._close_path(path)
+            self.mend(session)
+
+    def mend(self, session: Session) -> None:
+        if session.mender is None or session.mender.ended:
+            session.mender = Task(self.world.later, self._mended(session))
+
+    def _mended(self, session: Session) -> Steps:
+        moving = session.state == "up"
+        avoid = session.path.link if session.path else None
+        attempt = 0
+        while session.state == "stalled" or moving:
+            left_ms = RESUME_MS - (self.world.later.now_us - session.stalled_us) / 1000
+            if not moving and left_ms <= 0:
+                self.close(session, CODE_TIMEOUT)
+                return
+            if not session.initiator:
+                yield left_ms
+                continue
+            link = self._choose(avoid)
+            if link is not None and not (moving and link is avoid):
+                done = yield from self._lead_over(session, link)
+                if done:
+                    return
+                avoid = link
+            if moving:
+                moving = False
+                continue
+            attempt += 1
+            yield self.world.dice.uniform(0, min(1_000, 50 * 2**attempt))
+
+    def _lead_over(self, session: Session, link: Link) -> Steps:  # type: ignore[return]
+        end = self._open(link, session, resume=True)
+        due_us = self.world.later.now_us + RESUME_ANSWER_MS * 1000
+        while not end.is_answered and end.is_open and self.world.later.now_us < due_us:
+            yield (due_us - self.world.later.now_us) / 1000
+        if session.state == "closed":
+            self._close_path(end)
+            return True
+        if end.is_final:
+            self.close(session, CODE_UNREACHABLE)
+            return True
+        if not end.is_answered or not end.is_open:
+            self._close_path(end)
+            return False
+        self._take(session, end)
+        while session.unresumed and session.path is end and session.state != "closed" \
+                and self.world.later.now_us < due_us:  # fmt: skip
+            yield (due_us - self.world.later.now_us) / 1000
+        return session.state == "closed" or (session.path is end and not session.unresumed)
+
+    def _take(self, session: Session, end: PathEnd) -> None:
+        old, session.path = session.path, end
+        end.owner = session
+        session.unresumed = set(range(self.world.scenario.lanes))
+        self._lead(session, end)
+        if old is None:
+            return
+        old.owner = None
+        if session.initiator:
+            self._close_path(old)
+        else:
+            self.world.later.after(RESUME_ANSWER_MS, self._close_path, old)
+
+    # -- end
+
+    def close(self, session: Session, code: int) -> None:
+        """End a session from this side; its path stays a moment, for FLOW_CLOSE travels on it."""
+        if session.state == "closed" or not self.alive:
+            return
+        if session.number and session.state != "closed":
+            with suppress(native.CoreError):
+                # Its core may have ended it already, and say so in this very batch of events.
+                self.core.session_close(session.number, code)
+            if session.path is not None:
+                path, session.path = session.path, None
+                path.owner = None
+                self.world.later.after(LEAVE_MS, self._close_path, path)
+        self._gone(session)
+
+    def _gone(self, session: Session) -> None:
+        if session.state == "closed":
+            return
+        session.state = "closed"
+        self.sessions.pop(session.id, None)
+        if session.path is not None:
+            session.path.owner = None
+            self._close_path(session.path)
+        if session.mender is not None:
+            session.mender.kick()
+        if session.keeper is not None:
+            session.keeper.kick()
+        self.publish()
+
+    def killed(self) -> None:
+        super().killed()
+        for session in self.sessions.values():
+            if session.mender:
+                session.mender.end()
+        if hasattr(self, "keeper"):
+            self.keeper.end()

@@ -1,0 +1,203 @@
+"""What each kind of operation of a scenario does to the world. Numbers are read modulo what there is at that time.
+
+A hand-over of a node to another process is to become one more of these: a method of its name here, a line in KINDS.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .edges import PORT_ANSWERS, PORT_REFUSES, PORT_SILENT, SERVICES, Edge, port_of
+from .links import Pair
+from .nodes import Node
+from .virtual import FAULTS
+
+if TYPE_CHECKING:
+    from .world import World
+
+SIZES = [0, 8, 300, 5_000, 40_000, 200_000, 400_000]
+AWAY_MS = 2_500  # at most, on purpose: sessions wait 30 s for a way
+
+
+class Operations:
+    """The operations of one world, by name."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._listening = 0
+
+    # -- applications
+
+    def connect(self, a: int, b: int, c: int) -> None:
+        """An application of either edge connects to an import: how much it says, how fast, and how it ends."""
+        world = self._world
+        edge = world.edge(a % 2)
+        number = (a >> 1) % SERVICES
+        listeners = edge.listeners[number]
+        total = SIZES[b % len(SIZES)] and SIZES[b % len(SIZES)] - (b >> 4) % 7
+        chunk = max(1 + c % 9_000, total // 200)
+        resets = (b >> 8) % 16 == 0
+        deaf = (b >> 12) % 8 == 0
+        world.library.virtual_application(
+            listeners[(a >> 4) % len(listeners)] if edge.alive else 0,
+            port_of(edge.far, number),
+            total,
+            1 + (b >> 16) % max(1, total) if resets else 0,
+            chunk,
+            (c >> 14) % 3_000,
+            (b >> 16) * 100,
+            (c >> 8) % 4_000_000 if deaf else 0,
+        )
+        world.resets += resets
+
+    def reset_application(self, a: int, b: int, c: int) -> None:
+        count = self._world.applications().count
+        if count:
+            self._world.library.virtual_application_reset(a % count)
+            self._world.resets += 1
+
+    def wait(self, a: int, b: int, c: int) -> None:
+        self._world.run_for([1, 10, 60, 300, 1_500][a % 5] * (1 + b % 3))
+
+    # -- wires
+
+    def _pair(self, a: int) -> Pair:
+        return self._world.pairs[a % len(self._world.pairs)]
+
+    def _wire(self, a: int, b: int) -> int:
+        """The descriptor of one end of a lane, or nought."""
+        link = self._pair(a).link
+        if link is None or not link.wires:
+            return 0
+        wires = list(link.wires.values())
+        return wires[b % len(wires)] + (b >> 8) % 2
+
+    def cut_lane(self, a: int, b: int, c: int) -> None:
+        self._world.library.virtual_cut(self._wire(a, b), c % 2, c >> 1)
+
+    def hold_lane(self, a: int, b: int, c: int) -> None:
+        """One lane brings nothing for a while, so that the others overtake it; the longest are found to be silent."""
+        fd = self._wire(a, b)
+        if self._world.library.virtual_hold(fd, True):
+            self._world.later.after(c % 5_000, self._let_go, fd)
+
+    def _let_go(self, fd: int) -> None:
+        if not self._world.is_over:
+            self._world.library.virtual_hold(fd, False)
+
+    def hold_link(self, a: int, b: int, c: int) -> None:
+        self._pair(a).hold(b % AWAY_MS)
+
+    def repeat(self, a: int, b: int, c: int) -> None:
+        """The last frame under way comes twice: the lane ends, for its number is used up."""
+        self._world.count(f"repeat {self._world.library.virtual_repeat(self._wire(a, b), True)}")
+
+    def splice(self, a: int, b: int, c: int) -> None:
+        """The last piece under way comes twice, perhaps in the middle of a frame."""
+        self._world.library.virtual_repeat(self._wire(a, b), False)
+
+    def corrupt(self, a: int, b: int, c: int) -> None:
+        self._world.library.virtual_corrupt(self._wire(a, b), c)
+
+    def cut_control(self, a: int, b: int, c: int) -> None:
+        if link := self._pair(a).link:
+            link.control_lost()
+
+    # -- nodes
+
+    def kill_relay(self, a: int, b: int, c: int) -> None:
+        name = self._world.relay_names[a % len(self._world.relay_names)]
+        self._world.end_node(name, in_order=False, back_ms=1 + b % AWAY_MS)
+
+    def stop_relay(self, a: int, b: int, c: int) -> None:
+        name = self._world.relay_names[a % len(self._world.relay_names)]
+        self._world.end_node(name, in_order=True, back_ms=1 + b % AWAY_MS)
+
+    def kill_edge(self, a: int, b: int, c: int) -> None:
+        self._world.end_node(f"e{a % 2}", in_order=False, back_ms=1 + b % AWAY_MS)
+
+    def drain(self, a: int, b: int, c: int) -> None:
+        """A relay says to its neighbours that it leaves, and a while later that it stays."""
+        node = self._world.nodes[self._world.relay_names[a % len(self._world.relay_names)]]
+        if node.alive:
+            for link in list(node.links.values()):
+                node.core.link_drain(link.number(node), 1_000)
+                self._world.later.after(1 + b % AWAY_MS, link.say, node, "drain", False)
+
+    def squeeze(self, a: int, b: int, c: int) -> None:
+        """A node has little memory for a while."""
+        node = self._node(a)
+        if node.alive:
+            node.squeeze(150_000 + b % 1_000_000)
+            self._world.later.after(1 + c % AWAY_MS, self._world.unsqueeze, node)
+
+    def freeze(self, a: int, b: int, c: int) -> None:
+        """The workers of a node stand still for a while; the longest are taken for dead."""
+        node = self._node(a)
+        if node.alive:
+            until_us = self._world.later.now_us + 1000 * (b % [20, 300, 3_500][c % 3])
+            self._world.library.virtual_freeze(node.owner, until_us)
+
+    def scarce(self, a: int, b: int, c: int) -> None:
+        """An edge gets no new descriptor for a while."""
+        if edge := self._edge(a):
+            self._world.library.virtual_scarce(edge.owner)
+            self._world.later.after(1 + c % AWAY_MS, self._world.library.virtual_scarce, -1)
+
+    def target(self, a: int, b: int, c: int) -> None:
+        """What an export leads to refuses, or says nothing, for a while."""
+        port = port_of(f"e{a % 2}", b % SERVICES)
+        self._world.library.virtual_ports(port, (PORT_REFUSES, PORT_SILENT)[c % 2])
+        self._world.later.after(1 + c % AWAY_MS, self._world.library.virtual_ports, port, PORT_ANSWERS)
+
+    def relay_repeats(self, a: int, b: int, c: int) -> None:
+        """A relay that lies forwards one of its next frames twice, under good headers."""
+        self._world.library.virtual_arm(FAULTS.index("repeating_relay"), 1 + a % 20)
+
+    def _node(self, a: int) -> Node:
+        return list(self._world.nodes.values())[a % len(self._world.nodes)]
+
+    # -- configuration and sessions
+
+    def _edge(self, a: int) -> Edge | None:
+        edge = self._world.edge(a % 2)
+        return edge if edge.alive else None
+
+    def withdraw(self, a: int, b: int, c: int) -> None:
+        if edge := self._edge(a):
+            number = b % SERVICES
+            kept = edge.draining_exports if c % 2 else edge.withdrawn
+            kept.add(number)
+            edge.publish()
+            self._world.later.after(1 + c % AWAY_MS, self._republish, edge, kept, number)
+
+    def forbid(self, a: int, b: int, c: int) -> None:
+        if edge := self._edge(a):
+            edge.forbidden.add(b % SERVICES)
+            edge.publish()
+            self._world.later.after(1 + c % AWAY_MS, self._republish, edge, edge.forbidden, b % SERVICES)
+
+    def _republish(self, edge: Edge, kept: set[int], number: int) -> None:
+        kept.discard(number)
+        if edge.alive:
+            edge.publish()
+
+    def forget(self, a: int, b: int, c: int) -> None:
+        if edge := self._edge(a):
+            edge.forget(b % SERVICES)
+            self._world.later.after(1 + c % AWAY_MS, self._remember, edge, b % SERVICES)
+
+    def _remember(self, edge: Edge, number: int) -> None:
+        if edge.alive:
+            edge.remember(number)
+
+    def move(self, a: int, b: int, c: int) -> None:
+        if edge := self._edge(a):
+            for session in list(edge.sessions.values()):
+                if session.initiator and session.state == "up":
+                    edge.mend(session)
+
+    def close_session(self, a: int, b: int, c: int) -> None:
+        if edge := self._edge(a):
+            for session in list(edge.sessions.values()):
+                edge.close(session, 0)

@@ -1,0 +1,46 @@
+"""Functions of the core that a fault on purpose stands in the place of.
+
+A module of the core takes the functions of another one by pointer when it is first imported. So what is changed before
+that is changed for all who call it from outside of its own file.
+"""
+
+import ctypes
+import importlib
+
+from .virtual import function_of, loaded
+
+PLACES = {
+    "dropped_frame": ("flow", "flow_open"),
+    "doubled_bundle": ("bundle", "bundle_take"),
+    "leaked_buffer": ("buf", "buf_drop"),
+    "silent_relay": ("relay", "relay_lane_down"),
+    # In every world: it does nothing until an operation has a relay lie.
+    "repeating_relay": ("relay", "relay_frame"),
+}
+_kept: list[object] = []  # the names that capsules only point to
+
+
+def core_sabotaged(fault: str) -> None:
+    """Must come before anything imports the core's workers."""
+    buf = importlib.import_module("pcgrelay._core.buf")
+    for function in ("buf_take", "buf_drop"):
+        ctypes.c_void_p.in_dll(loaded(), f"own_{function}").value = function_of(buf, function)
+    for each in {"repeating_relay", fault} & PLACES.keys():
+        _stand_in(*PLACES[each])
+
+
+def _stand_in(module_name: str, function: str) -> None:
+    library = loaded()
+    module = importlib.import_module(f"pcgrelay._core.{module_name}")
+    old = module.__pyx_capi__[function]
+    ctypes.c_void_p.in_dll(library, f"real_{function}").value = function_of(module, function)
+    api = ctypes.pythonapi
+    api.PyCapsule_New.restype = ctypes.py_object
+    api.PyCapsule_New.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+    # The name is the capsule's own memory: taken over as a pointer, and the old capsule kept alive.
+    api.PyCapsule_GetName.restype = ctypes.c_void_p
+    name = api.PyCapsule_GetName(ctypes.py_object(old))
+    api.PyCapsule_GetName.restype = ctypes.c_char_p
+    stand_in = ctypes.cast(getattr(library, f"faulty_{function}"), ctypes.c_void_p).value
+    module.__pyx_capi__[function] = api.PyCapsule_New(stand_in, name, None)
+    _kept.append(old)

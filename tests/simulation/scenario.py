@@ -1,0 +1,115 @@
+"""What happens in one world: its shape, and operations one after another. Whoever makes a list makes a scenario.
+
+An operation is a name and three numbers, which the world reads modulo what there is; so every list of numbers means
+something, and a shorter list is a scenario too. A new kind of operation needs a line in KINDS and a method of the same
+name in operations.py.
+"""
+
+import json
+import random
+from dataclasses import asdict, dataclass, field
+
+# name: how often, in a random list
+KINDS = {
+    "connect": 60,  # an application connects to an import
+    "wait": 40,
+    "cut_lane": 8,
+    "hold_lane": 6,
+    "hold_link": 4,  # a black hole for a while
+    "repeat": 6,  # a frame under way in a lane comes twice
+    "splice": 2,  # bytes under way come twice, perhaps in the middle of a frame
+    "corrupt": 3,
+    "cut_control": 4,
+    "kill_relay": 6,  # and it comes back
+    "kill_edge": 2,
+    "stop_relay": 2,  # in order, and it comes back
+    "reset_application": 4,
+    "withdraw": 3,  # a service is not exported any more, for a while
+    "forbid": 2,  # an edge may not use a service, for a while
+    "forget": 2,  # a service is not imported any more, for a while
+    "move": 5,  # sessions are led another way without need
+    "drain": 3,  # a relay says that it leaves, and later stays
+    "close_session": 1,
+    "freeze": 5,  # a node does nothing for a while
+    "relay_repeats": 5,  # a relay that lies forwards a frame twice
+    "squeeze": 3,  # a node has little memory for a while
+    "scarce": 1,  # an edge gets no new descriptor for a while
+    "target": 2,  # what an export leads to refuses, or says nothing, for a while
+}
+# What none of these does, a stream must outlive: it ends whole.
+HARSH = set("corrupt splice kill_edge withdraw forbid forget close_session squeeze scarce target".split())
+
+
+@dataclass(frozen=True)
+class Operation:
+    kind: str
+    a: int = 0
+    b: int = 0
+    c: int = 0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    seed: int
+    lanes: int = 2
+    workers: int = 1
+    delay_us: int = 1000
+    jitter_us: int = 500
+    room: int = 262_144  # bytes that a wire holds
+    rekey_frames: int = 0
+    rekey_bytes: int = 0
+    rekey_ms: int = 0
+    cap: int = 1_048_576
+    budget: int = 0  # of each node; 0: plenty
+    control_us: int = 500  # by how much control messages differ
+    both_begin: bool = False  # both edges keep a session
+    relays_linked: bool = False
+    suite: int = 1
+    operations: list[Operation] = field(default_factory=list)
+
+    @property
+    def is_gentle(self) -> bool:
+        # A wire so slow that it needs longer for what a flow retains than a session waits for a way is harsh by itself.
+        bytes_a_second = self.room * 1_000_000 // (6 * self.delay_us)
+        slow = self.cap > 10 * bytes_a_second
+        return not slow and not self.budget and not any(operation.kind in HARSH for operation in self.operations)
+
+    def text(self) -> str:
+        """As the command line takes it."""
+        fields = asdict(self)
+        fields["operations"] = [[o.kind, o.a, o.b, o.c] for o in self.operations]
+        return json.dumps(fields, separators=(",", ":"))
+
+
+def scenario_read(text: str) -> Scenario:
+    fields = json.loads(text)
+    fields["operations"] = [Operation(*each) for each in fields["operations"]]
+    return Scenario(**fields)
+
+
+def scenario_of(seed: int) -> Scenario:
+    """The scenario of a seed."""
+    dice = random.Random(seed)
+    gentle = dice.random() < 0.5
+    kinds = {kind: weight for kind, weight in KINDS.items() if not (gentle and kind in HARSH)}
+    count = dice.choice([5, 20, 40, 60])
+    names = dice.choices(list(kinds), list(kinds.values()), k=count)
+    operations = [Operation(name, *(dice.getrandbits(24) for _ in range(3))) for name in names]
+    return Scenario(
+        seed=seed,
+        lanes=dice.choice([1, 2, 2, 3]),
+        workers=dice.choice([1, 1, 2]),
+        delay_us=dice.choice([50, 500, 5_000, 30_000]),
+        jitter_us=dice.choice([0, 100, 3_000, 20_000]),
+        room=dice.choice([3_000, 20_000, 262_144]),
+        rekey_frames=dice.choice([0, 0, 5, 40]),
+        rekey_bytes=dice.choice([0, 0, 100_000]),
+        rekey_ms=dice.choice([0, 0, 700]),
+        cap=dice.choice([131_072, 262_144, 1_048_576]),
+        budget=0 if gentle else dice.choice([0, 0, 0, 400_000, 1_000_000, 3_000_000]),
+        control_us=dice.choice([0, 3_000, 100_000]),
+        both_begin=dice.random() < 0.2,
+        relays_linked=dice.random() < 0.4,
+        suite=dice.choice([1, 1, 2, 3]),
+        operations=[Operation("connect", 0, 5), *operations],
+    )

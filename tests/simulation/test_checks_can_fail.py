@@ -1,0 +1,71 @@
+"""Each check of the simulation finds the fault that it is there for: the same world, with one fault made on purpose."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from simulation.scenario import Operation, Scenario
+from simulation.worlds import simulation
+
+# Conversations of several sizes from both sides, none of which resets or pauses, and time for them.
+CONNECTS = [Operation("connect", side, 0x1100 + size, 5_000) for side in range(4) for size in (0, 1, 4, 5, 6)]
+GENTLE = Scenario(seed=11, operations=[*CONNECTS, Operation("wait", 4, 2), *CONNECTS])
+# With a budget, even a large one, a stream may end before its time; then the other checks have the first word.
+QUIET = replace(GENTLE, budget=16_777_216)
+
+
+def found_by(fault: str, scenario: Scenario = QUIET) -> set[str]:
+    """The checks that speak up when the fault strikes at several places, a world each."""
+    chances = map(str, (2, 3, 5, 8, 13, 21, 34, 55))
+    done = simulation("--scenario", scenario.text(), "--fault", fault, "--fault-in", *chances)
+    assert done.returncode == 1, done.stdout + done.stderr
+    return {json.loads(line)["fault"].partition(":")[0] for line in done.stdout.splitlines()} - {""}
+
+
+def test_without_a_fault_all_is_well() -> None:
+    for scenario in (GENTLE, QUIET):
+        done = simulation("--scenario", scenario.text())
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+# The first of the checks must find the fault. The others may: what is missing at the end of a stream, say, is a wrong
+# end and no wrong byte.
+@pytest.mark.parametrize(
+    ("fault", "checks"),
+    [
+        ("dropped_frame", "bytes whole ends"),  # behind the hop, by an edge that had opened it
+        ("swallowed_write", "bytes whole"),
+        ("doubled_write", "bytes whole"),
+        ("early_end", "whole"),
+        ("phantom", "once bytes"),
+        ("wrong_target", "service"),
+        ("reused_nonce", "nonces"),
+        ("leaked_buffer", "memory"),
+        ("forgotten_close", "descriptors ends"),  # an application waits for it, or nobody does
+        ("stuck_wake", "spinning"),
+        ("lost_wake", "ends"),
+    ],
+)
+def test_the_fault_is_found_by_its_check(fault: str, checks: str) -> None:
+    found = found_by(fault)
+    first, *others = checks.split()
+    assert first in found
+    assert found <= {first, *others}
+
+
+def test_a_stream_that_ends_before_its_time_is_found() -> None:
+    assert found_by("stray_reset", GENTLE) == {"outlives"}
+    # An edge that takes a bundle twice: mostly its own checks of credit and state end the session.
+    assert "outlives" in found_by("doubled_bundle", GENTLE) <= {"outlives", "bytes"}
+
+
+def test_a_relay_that_says_nothing_of_a_lost_lane_is_found() -> None:
+    """Its frames were under way between two relays, and none followed that would have shown the gap."""
+    cuts = [Operation("cut_lane", pair, 0, 1) for pair in (6, 7, 8)]
+    between = Scenario(
+        seed=0, lanes=1, delay_us=5_000, jitter_us=0, relays_linked=True,
+        operations=[Operation("connect", 0, 0x1104, 5_000), Operation("wait", 1, 0), *cuts],
+    )  # fmt: skip
+    assert simulation("--scenario", between.text()).returncode == 0
+    assert found_by("silent_relay", between) == {"outlives"}

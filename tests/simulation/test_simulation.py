@@ -1,0 +1,87 @@
+"""Two edges and three relays on virtual wires and a virtual clock: whatever happens to them, nothing is lost, nothing
+comes twice, no nonce is used again, no memory stays behind, and every stream ends."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulation.scenario import KINDS, Operation, Scenario, scenario_of, scenario_read
+from simulation.worlds import Worlds, simulation
+
+SAME, NEW = 200, 100  # seeds of each run, and seeds that follow from the number that pytest prints
+
+NUMBERS = st.integers(0, (1 << 24) - 1)
+OPERATIONS = st.builds(Operation, st.sampled_from(sorted(KINDS)), NUMBERS, NUMBERS, NUMBERS)
+SCENARIOS = st.builds(
+    Scenario,
+    seed=st.integers(0, 1 << 32),
+    lanes=st.integers(1, 3),
+    workers=st.integers(1, 2),
+    delay_us=st.sampled_from([50, 5_000, 30_000]),
+    jitter_us=st.sampled_from([0, 3_000]),
+    room=st.sampled_from([3_000, 262_144]),
+    rekey_frames=st.sampled_from([0, 5]),
+    rekey_bytes=st.sampled_from([0, 100_000]),
+    rekey_ms=st.sampled_from([0, 700]),
+    cap=st.sampled_from([131_072, 1_048_576]),
+    budget=st.sampled_from([0, 0, 400_000, 3_000_000]),
+    control_us=st.sampled_from([0, 100_000]),
+    both_begin=st.booleans(),
+    relays_linked=st.booleans(),
+    suite=st.integers(1, 3),
+    operations=st.lists(OPERATIONS, max_size=40),
+)
+
+
+@pytest.fixture(scope="module")
+def worlds() -> Iterator[Worlds]:
+    with Worlds() as made:
+        yield made
+
+
+def test_two_hundred_worlds_that_are_always_the_same() -> None:
+    done = simulation("--seeds", str(SAME))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_hundred_worlds_that_nobody_has_seen(pytestconfig: pytest.Config) -> None:
+    first = int(pytestconfig.option.hypothesis_seed) % (1 << 32) + 1_000_000
+    done = simulation("--seeds", str(NEW), "--from", str(first))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@settings(max_examples=100)
+@given(scenario=SCENARIOS)
+def test_whatever_happens(worlds: Worlds, scenario: Scenario) -> None:
+    outcome = worlds.outcome(scenario)
+    assert not outcome["fault"], f"{outcome['fault']}\npython -m tests.simulation --scenario '{scenario.text()}'"
+
+
+def test_a_seed_has_one_outcome(worlds: Worlds) -> None:
+    told = simulation("--seeds", "10", "--from", "40", "--outcomes").stdout.splitlines()
+    for seed, line in enumerate(told[:10], 40):
+        outcome = worlds.outcome(scenario_of(seed))
+        assert {"seed": seed, **outcome} == json.loads(line)
+        assert outcome["seals"] > 50
+
+
+def test_worlds_are_what_they_are_meant_to_be(worlds: Worlds) -> None:
+    """Much happens in them: a world in which nothing moves would pass every check."""
+    outcomes = [worlds.outcome(scenario_of(seed)) for seed in range(40)]
+    counts: dict[str, int] = {}
+    for outcome in outcomes:
+        for name, n in outcome["counts"].items():
+            counts[name] = counts.get(name, 0) + n
+    assert sum(outcome["applications"] for outcome in outcomes) > 500
+    assert sum(outcome["whole"] for outcome in outcomes) > 300
+    assert sum(len(outcome["pauses_ms"]) for outcome in outcomes) > 40
+    for what in ("lane silent", "lane bad-tag", "lane socket", "stream session-lost", "stream far-reset"):
+        assert counts[what] > 0
+
+
+def test_a_scenario_is_the_same_when_it_is_read_again() -> None:
+    scenario = scenario_of(7)
+    assert scenario_read(scenario.text()) == scenario

@@ -1,0 +1,224 @@
+/* The system calls of the core, by name. A virtual descriptor is answered here, every other goes to the system. */
+#include "virtual.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define REAL(returns, name, ...)                                                                                      \
+    static returns (*real)(__VA_ARGS__);                                                                              \
+    if (!real)                                                                                                        \
+        real = (returns(*)(__VA_ARGS__))dlsym(RTLD_NEXT, #name);
+
+static int refuse(int error) {
+    errno = error;
+    return -1;
+}
+
+SHOWN int clock_gettime(clockid_t clock, struct timespec *out) {
+    REAL(int, clock_gettime, clockid_t, struct timespec *)
+    if (!world_on || clock != CLOCK_MONOTONIC)
+        return real(clock, out);
+    out->tv_sec = (time_t)(now_us / 1000000);
+    out->tv_nsec = (long)(now_us % 1000000) * 1000;
+    return 0;
+}
+
+SHOWN int close(int fd) {
+    REAL(int, close, int)
+    if (fd < FD_BASE)
+        return real(fd);
+    int at = fd - FD_BASE;
+    if (at >= sock_count || (socks[at].closed && !socks[at].killed)) {
+        broken("descriptors", "descriptor %d of node %d was closed twice", at, owner);
+        return refuse(EBADF);
+    }
+    if (socks[at].kind == KIND_STREAM && fault_strikes(FAULT_FORGOTTEN_CLOSE))
+        return 0;
+    sock_close(at);
+    return 0;
+}
+
+SHOWN ssize_t read(int fd, void *p, size_t n) {
+    REAL(ssize_t, read, int, void *, size_t)
+    if (fd < FD_BASE)
+        return real(fd, p, n);
+    sock *self = sock_at(fd);
+    if (!self || self->kind != KIND_COUNTER)
+        return refuse(EBADF);
+    if (self->counter == 0)
+        return refuse(EAGAIN);
+    *(uint64_t *)p = self->counter;
+    if (!self->stuck && !(self->stuck = self->poll >= 0 && fault_strikes(FAULT_STUCK_WAKE)))
+        self->counter = 0;
+    return 8;
+}
+
+SHOWN ssize_t write(int fd, const void *p, size_t n) {
+    REAL(ssize_t, write, int, const void *, size_t)
+    if (fd < FD_BASE)
+        return real(fd, p, n);
+    sock *self = sock_at(fd);
+    if (!self || self->kind != KIND_COUNTER)
+        return refuse(EBADF);
+    self->counter += *(const uint64_t *)p;
+    if (self->poll < 0)
+        control_told();
+    sock_wake(fd - FD_BASE);
+    return 8;
+}
+
+SHOWN int eventfd(unsigned initial, int flags) {
+    REAL(int, eventfd, unsigned, int)
+    return world_on ? sock_new(KIND_COUNTER) + FD_BASE : real(initial, flags);
+}
+
+SHOWN int epoll_create1(int flags) {
+    REAL(int, epoll_create1, int)
+    return world_on ? sock_new(KIND_POLL) + FD_BASE : real(flags);
+}
+
+SHOWN int epoll_ctl(int poll, int op, int fd, struct epoll_event *event) {
+    REAL(int, epoll_ctl, int, int, int, struct epoll_event *)
+    if (poll < FD_BASE)
+        return real(poll, op, fd, event);
+    sock *self = sock_at(fd);
+    if (!self)
+        return fd >= FD_BASE && fd - FD_BASE < sock_count && socks[fd - FD_BASE].killed ? 0 : refuse(EBADF);
+    if (op == EPOLL_CTL_DEL) {
+        self->poll = -1;
+        self->queued = false;
+        return 0;
+    }
+    self->poll = poll - FD_BASE;
+    self->mask = event->events;
+    self->data = event->data.ptr;
+    sock_wake(fd - FD_BASE);
+    return 0;
+}
+
+SHOWN int epoll_wait(int poll, struct epoll_event *events, int most, int timeout_ms) {
+    REAL(int, epoll_wait, int, struct epoll_event *, int, int)
+    if (poll < FD_BASE)
+        return real(poll, events, most, timeout_ms);
+    int n = poll_wait(poll - FD_BASE, events, most);
+    worker_polled(poll - FD_BASE, n, timeout_ms);
+    return n;
+}
+
+SHOWN ssize_t readv(int fd, const struct iovec *vectors, int count) {
+    REAL(ssize_t, readv, int, const struct iovec *, int)
+    if (fd < FD_BASE)
+        return real(fd, vectors, count);
+    if (!sock_at(fd))
+        return refuse(EBADF);
+    ssize_t all = 0;
+    for (int i = 0; i < count; i++) {
+        ssize_t got = sock_take(fd - FD_BASE, vectors[i].iov_base, vectors[i].iov_len);
+        if (got <= 0)
+            return all ? all : got;
+        all += got;
+        if ((size_t)got < vectors[i].iov_len)
+            return all;
+    }
+    return all;
+}
+
+SHOWN ssize_t recv(int fd, void *p, size_t n, int flags) {
+    REAL(ssize_t, recv, int, void *, size_t, int)
+    if (fd < FD_BASE)
+        return real(fd, p, n, flags);
+    return sock_at(fd) ? sock_take(fd - FD_BASE, p, n) : refuse(EBADF);
+}
+
+SHOWN ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
+    REAL(ssize_t, sendmsg, int, const struct msghdr *, int)
+    if (fd < FD_BASE)
+        return real(fd, message, flags);
+    if (!sock_at(fd))
+        return refuse(fd - FD_BASE < sock_count && socks[fd - FD_BASE].killed ? EPIPE : EBADF);
+    return sock_send(fd - FD_BASE, message->msg_iov, message->msg_iovlen);
+}
+
+SHOWN int shutdown(int fd, int how) {
+    REAL(int, shutdown, int, int)
+    if (fd < FD_BASE)
+        return real(fd, how);
+    if (!sock_at(fd))
+        return refuse(EBADF);
+    sock_shut(fd - FD_BASE);
+    return 0;
+}
+
+SHOWN int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags) {
+    REAL(int, accept4, int, struct sockaddr *, socklen_t *, int)
+    if (fd < FD_BASE)
+        return real(fd, address, length, flags);
+    sock *self = sock_at(fd);
+    if (!self)
+        return refuse(EBADF);
+    if (owner_is_scarce(self->owner))
+        return refuse(EMFILE);
+    int at = list_take(self);
+    if (at < 0)
+        return refuse(EAGAIN);
+    socks[at].owner = self->owner;
+    socks[at].hard = self->hard;    /* as Linux has it */
+    activity++;
+    return at + FD_BASE;
+}
+
+SHOWN int socket(int family, int kind, int protocol) {
+    REAL(int, socket, int, int, int)
+    if (!world_on || family != AF_INET)
+        return real(family, kind, protocol);
+    return owner_is_scarce(owner) ? refuse(EMFILE) : sock_new(KIND_STREAM) + FD_BASE;
+}
+
+SHOWN int connect(int fd, const struct sockaddr *address, socklen_t length) {
+    REAL(int, connect, int, const struct sockaddr *, socklen_t)
+    if (fd < FD_BASE)
+        return real(fd, address, length);
+    return refuse(sock_connect(fd - FD_BASE, ntohs(((const struct sockaddr_in *)address)->sin_port)));
+}
+
+SHOWN int setsockopt(int fd, int level, int name, const void *value, socklen_t length) {
+    REAL(int, setsockopt, int, int, int, const void *, socklen_t)
+    if (fd < FD_BASE)
+        return real(fd, level, name, value, length);
+    sock *self = sock_at(fd);
+    if (self && level == SOL_SOCKET && name == SO_LINGER)
+        self->hard = ((const struct linger *)value)->l_onoff && !((const struct linger *)value)->l_linger;
+    return 0;
+}
+
+SHOWN int getsockopt(int fd, int level, int name, void *value, socklen_t *length) {
+    REAL(int, getsockopt, int, int, int, void *, socklen_t *)
+    if (fd < FD_BASE)
+        return real(fd, level, name, value, length);
+    sock *self = sock_at(fd);
+    if (!self)
+        return refuse(EBADF);
+    *(int *)value = self->error ? self->error : self->reset ? ECONNRESET : 0;
+    return 0;
+}
+
+/* A worker's thread is no thread here: the world gives it its turns. */
+SHOWN int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *), void *argument) {
+    REAL(int, pthread_create, pthread_t *, const pthread_attr_t *, void *(*)(void *), void *)
+    if (!world_on)
+        return real(thread, attributes, body, argument);
+    *thread = 0;
+    worker_add(argument);
+    return 0;
+}
+
+SHOWN int pthread_join(pthread_t thread, void **answer) {
+    REAL(int, pthread_join, pthread_t, void **)
+    return world_on ? 0 : real(thread, answer);
+}

@@ -1,0 +1,72 @@
+/* Faults that no gateway may have, made on purpose: a test arms one and sees that the check of its name speaks up.
+ * Those of the core stand in the place of one of its functions; see sabotage.py. */
+#include <string.h>
+
+#include "virtual.h"
+
+enum { RESULT_OK = 0, RESULT_DUPLICATE = 102, FRAME_BUNDLE = 0x42, RECORD_DATA = 3, FRAME_PREFIX = 48 };
+
+static uint32_t strikes_in[FAULTS];     /* so many chances from now; 0: never */
+
+void faults_forget(void) {
+    memset(strikes_in, 0, sizeof(strikes_in));
+}
+
+bool fault_strikes(int fault) {
+    return strikes_in[fault] && --strikes_in[fault] == 0;
+}
+
+SHOWN void virtual_arm(int fault, uint32_t in) {
+    strikes_in[fault] = in;
+}
+
+SHOWN void *real_flow_open, *real_bundle_take, *real_buf_drop, *real_relay_frame, *real_relay_lane_down, *own_buf_take, *own_buf_drop;
+
+/* A relay forwards a frame twice, each under a good header. The pool is the first of a shard, and the bytes of a
+ * buffer lie behind its head. */
+SHOWN int faulty_relay_frame(void *shard, void *lane, const void *frame, uint8_t *wire, void *buf) {
+    int (*real)(void *, void *, const void *, uint8_t *, void *) = real_relay_frame;
+    uint8_t *copy = NULL;
+    if (fault_strikes(TRICK_REPEATING_RELAY)) {
+        size_t n = FRAME_PREFIX + ((size_t)wire[0] << 16 | (size_t)wire[1] << 8 | wire[2]);
+        copy = ((void *(*)(void *, size_t, int))own_buf_take)(shard, n, 0);
+        if (copy)
+            memcpy(copy + BUF_HEAD, wire, n);
+    }
+    int answer = real(shard, lane, frame, wire, buf);
+    if (copy) {
+        if (answer == RESULT_OK)
+            answer = real(shard, lane, frame, copy + BUF_HEAD, copy);
+        ((void (*)(void *, void *))own_buf_drop)(shard, copy);
+    }
+    return answer;
+}
+
+/* A frame that was opened, and counted, is dropped without a word. */
+SHOWN int faulty_flow_open(void *flow, const void *frame, uint8_t *wire, uint64_t at_us) {
+    int answer = ((int (*)(void *, const void *, uint8_t *, uint64_t))real_flow_open)(flow, frame, wire, at_us);
+    if (answer == RESULT_OK && wire[3] == FRAME_BUNDLE && fault_strikes(FAULT_DROPPED_FRAME))
+        return RESULT_DUPLICATE;
+    return answer;
+}
+
+/* The data of a bundle are delivered twice. */
+SHOWN int faulty_bundle_take(void *shard, void *flow, uint8_t *body, uint32_t n, void *buf) {
+    int (*real)(void *, void *, uint8_t *, uint32_t, void *) = real_bundle_take;
+    int answer = real(shard, flow, body, n, buf);
+    if (answer == RESULT_OK && body[4] == RECORD_DATA && fault_strikes(FAULT_DOUBLED_BUNDLE))
+        return real(shard, flow, body, n, buf);
+    return answer;
+}
+
+/* A buffer is never given back. */
+SHOWN void faulty_buf_drop(void *pool, void *buf) {
+    if (buf && fault_strikes(FAULT_LEAKED_BUFFER))
+        return;
+    ((void (*)(void *, void *))real_buf_drop)(pool, buf);
+}
+
+/* A relay says nothing of the paths that a lost lane carried. */
+SHOWN void faulty_relay_lane_down(void *shard, uint32_t link, uint32_t index) {
+    (void)shard, (void)link, (void)index;
+}

@@ -1,0 +1,266 @@
+"""One world: two edges and three relays on virtual wires and a virtual clock, what happens to them, and what must hold.
+
+A world has one outcome: all that is random follows from the scenario's seed, and time passes only when nobody has
+anything left to do. What is checked while it runs (bytes, nonces, memory, descriptors, spinning) is checked by the
+library below; here stands what must hold in the end.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from pcgrelay._core import loop
+
+from .edges import PORT_ANSWERS, SERVICES, Edge, port_of
+from .later import Later
+from .links import Pair
+from .nodes import BUDGET, Node, Relay
+from .operations import Operations
+from .scenario import Operation, Scenario
+from .virtual import FAULTS, function_of, loaded
+
+BEGIN_MS = 20_000  # at most, for links and a session to come up
+QUIET_MS = 150_000  # for every stream to come to its end
+SETTLE_MS = 40_000  # for the last acknowledgements, and for sessions that are on their way
+ONE_BY_ONE_MS = 0.2  # between operations
+# How a stream may end that nothing harsh happened to.
+GENTLE_CAUSES = {"done"}
+# What resets as soon as it is connected was hardly there.
+RESET_CAUSES = {"application-reset", "far-reset", "target-unreachable"}
+
+
+class Broken(Exception):
+    """A check failed. The text begins with its name."""
+
+
+@dataclass
+class Applications:
+    count: int
+    running: int
+    whole: int
+    bytes: int
+
+
+@dataclass
+class Outcome:
+    """What there was in one world; two runs of a scenario must give the same."""
+
+    fault: str = ""
+    applications: int = 0
+    whole: int = 0
+    bytes: int = 0
+    seals: int = 0
+    turns: int = 0
+    virtual_ms: int = 0
+    links: int = 0
+    sessions: int = 0
+    pauses_ms: list[int] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def check(self) -> str:
+        return self.fault.partition(":")[0]
+
+
+class World:
+    """A scenario while it runs."""
+
+    def __init__(self, scenario: Scenario, fault: tuple[str, int] | None = None) -> None:
+        self.scenario = scenario
+        self.library = loaded()
+        self.dice = random.Random(scenario.seed ^ 0x5EED)
+        self.library.virtual_begin(scenario.seed, function_of(loop, "loop_turn"))
+        self.library.virtual_salt(self.dice.getrandbits(62))
+        if fault is not None:
+            self.library.virtual_arm(FAULTS.index(fault[0]), fault[1])
+        self.later = Later(self.library.virtual_now())
+        self.began_us = self.later.now_us
+        self.counts: Counter[str] = Counter()
+        self.pauses_ms: list[int] = []
+        self.links_made = self.sessions_made = self.owners = 0
+        self.resets = 0
+        self.is_over = False
+        self.relay_names = ["r0", "r1", "r2"]
+        self.nodes: dict[str, Node] = {}
+        self.past: list[Node] = []
+        for name in [*self.relay_names, "e0", "e1"]:
+            self._start(name)
+        self.pairs = [Pair(self, edge, relay) for edge in ("e0", "e1") for relay in self.relay_names]
+        if scenario.relays_linked:
+            self.pairs += [Pair(self, a, b) for a, b in (("r0", "r1"), ("r1", "r2"), ("r0", "r2"))]
+        self._operations = Operations(self)
+
+    # -- what nodes ask
+
+    def owner_taken(self, node: Node) -> int:
+        self.owners += 1
+        return self.owners
+
+    def session_taken(self) -> int:
+        self.sessions_made += 1
+        return self.sessions_made
+
+    def far_of(self, name: str) -> str:
+        return "e1" if name == "e0" else "e0"
+
+    def edge(self, number: int) -> Edge:
+        found = self.nodes[f"e{number}"]
+        assert isinstance(found, Edge)
+        return found
+
+    def flight_ms(self) -> float:
+        """How long a control message is under way."""
+        return (self.scenario.delay_us + self.dice.random() * (self.scenario.control_us + 200)) / 1000
+
+    def count(self, what: str) -> None:
+        self.counts[what] += 1
+
+    def stream_ended(self, edge: Edge, opener: bool, number: int, *rest: Any) -> None:
+        cause = rest[6]
+        self.count(f"stream {cause}")
+        allowed = GENTLE_CAUSES | (RESET_CAUSES if self.resets else set())
+        if self.scenario.is_gentle and cause not in allowed:
+            self.broken(f"outlives: a stream of service {number} ended by {cause}, and nothing harsh had happened")
+
+    def broken(self, text: str) -> None:
+        raise Broken(text)
+
+    # -- nodes
+
+    def _start(self, name: str) -> None:
+        self.nodes[name] = (
+            Edge(self, name, initiates=self.scenario.both_begin or name == f"e{self.scenario.seed % 2}")
+            if name.startswith("e")
+            else Relay(self, name)
+        )
+
+    def end_node(self, name: str, *, in_order: bool, back_ms: float) -> None:
+        node = self.nodes[name]
+        if not node.alive:
+            return
+        node.stopped() if in_order else node.killed()
+        self.past.append(node)
+        self.later.after(back_ms, self._start, name)
+
+    def unsqueeze(self, node: Node) -> None:
+        if node.alive:
+            node.squeeze(self.scenario.budget or BUDGET)
+
+    # -- time
+
+    def run_for(self, ms: float) -> None:
+        until_us = self.later.now_us + int(ms * 1000)
+        while True:
+            now_us = self.library.virtual_run(min(until_us, self.later.next_us))
+            self.look()
+            self.later.now_us = now_us
+            for node in list(self.nodes.values()):
+                if node.alive:
+                    node.take_events()
+            self.later.run(now_us)
+            if now_us >= until_us and self.later.next_us > until_us:
+                return
+
+    def look(self) -> None:
+        fault = self.library.virtual_fault()
+        if fault:
+            raise Broken(fault.decode())
+
+    def applications(self) -> Applications:
+        running, whole, size = ctypes.c_int(), ctypes.c_int(), ctypes.c_uint64()
+        count = self.library.virtual_applications(ctypes.byref(running), ctypes.byref(whole), ctypes.byref(size))
+        return Applications(count, running.value, whole.value, size.value)
+
+    # -- the whole of it
+
+    def run(self) -> Outcome:
+        outcome = Outcome()
+        try:
+            self.begin()
+            for operation in self.scenario.operations:
+                self.perform(operation)
+            self.quiet()
+        except Broken as broken:
+            outcome.fault = str(broken)
+        applications = self.applications()
+        outcome.applications, outcome.whole, outcome.bytes = applications.count, applications.whole, applications.bytes
+        outcome.seals = ctypes.c_uint64.in_dll(self.library, "virtual_seals").value
+        outcome.turns = self.library.virtual_turns()
+        outcome.virtual_ms = (self.later.now_us - self.began_us) // 1000
+        outcome.links, outcome.sessions, outcome.pauses_ms = self.links_made, self.sessions_made, self.pauses_ms
+        outcome.counts = dict(sorted(self.counts.items()))
+        self._end()
+        return outcome
+
+    def begin(self) -> None:
+        """Until all sessions are there for both edges; a budget may be too small for one."""
+        waited_ms = 0
+        while waited_ms < BEGIN_MS and not all(self._has_begun(number) for number in (0, 1)):
+            self.run_for(100)
+            waited_ms += 100
+
+    def _has_begun(self, number: int) -> bool:
+        sessions = self.edge(number).sessions.values()
+        return bool(sessions) and all(session.state == "up" for session in sessions)
+
+    def perform(self, operation: Operation) -> None:
+        getattr(self._operations, operation.kind)(operation.a, operation.b, operation.c)
+        self.run_for(ONE_BY_ONE_MS)
+
+    def quiet(self) -> None:
+        """Nothing happens any more: every stream ends, and all comes back to what it was."""
+        for node in self.nodes.values():
+            self.unsqueeze(node)
+        for edge in ("e0", "e1"):
+            for number in range(SERVICES):
+                self.library.virtual_ports(port_of(edge, number), PORT_ANSWERS)
+        self.library.virtual_scarce(-1)
+        waited_ms = 0
+        while self.applications().running and waited_ms < QUIET_MS:
+            self.run_for(500)
+            waited_ms += 500
+        self.library.virtual_stuck()
+        self.look()
+        waited_ms = 0
+        while self.remains() and waited_ms < SETTLE_MS:
+            self.run_for(100)
+            waited_ms += 100
+        if what := self.remains():
+            self.broken(f"ends: {what}, though no application is there any more")
+        self._leave()
+
+    def remains(self) -> str:
+        """What nodes still keep of streams that have ended, or nothing."""
+        for node in self.nodes.values():
+            if node.alive and (streams := node.core.streams()):
+                return f"node {node.name} has {streams} streams"
+            for session, facts in node.core.sessions().items() if node.alive else ():
+                if facts["retained_bytes"] or facts["streams"]:
+                    return f"session {session} of node {node.name} has {facts}"
+        return ""
+
+    def _leave(self) -> None:
+        """All nodes are stopped: nothing of them is left."""
+        for node in self.nodes.values():
+            if node.alive:
+                node.stopped()
+        self.look()
+
+    def _end(self) -> None:
+        self.is_over = True
+        for node in self.nodes.values():
+            if node.alive:
+                node.alive = False
+                self.library.virtual_owner(node.owner)
+                node.core.stop()
+        for node in {*self.nodes.values(), *self.past}:
+            del node.core
+        self.library.virtual_end()
+
+
+def outcome_of(scenario: Scenario, fault: tuple[str, int] | None = None) -> Outcome:
+    return World(scenario, fault).run()
