@@ -68,6 +68,8 @@ cdef void handover_read(Cursor* self, Shard* shard, Map* link_gauges, Map* sessi
     shard_fields(self, shard)
     links_read(self, TAG_LINK, shard, link_gauges)
     paths_read(self, TAG_PATH, shard)
+    # Some LOST may be owed; the beat looks.
+    shard.losts_owed = True
     while cursor_enter(self, TAG_LANE, &at, &inner):
         lane_read(&inner, shard)
         if inner.result != RESULT_OK:

@@ -75,6 +75,7 @@ cdef enum:
     FLOW_RETAINED
     FLOW_STREAM
     FLOW_TX_MIX
+    FLOW_UNANSWERED
 
 cdef enum:
     RETAINED_NUMBER = 1
@@ -148,6 +149,7 @@ cdef void flow_fields(Cursor* self, Flow* flow) noexcept nogil:
     cursor_number(self, FLOW_RECEIVED, &flow.received_bytes, 8)
     cursor_number(self, FLOW_RESUME_ID, &flow.resume_id, 4)
     cursor_number(self, FLOW_RESUMED, &flow.resumes, 4)
+    cursor_number(self, FLOW_UNANSWERED, &flow.unanswered, 4)
     cursor_number(self, FLOW_RX_HIGHEST, &flow.rx_highest, 4)
     cursor_number(self, FLOW_TX_HIGHEST, &flow.tx_highest, 4)
 
