@@ -1,14 +1,12 @@
 """No change makes a frame dearer by more than 3 % without saying so: `make bench-count` explains how."""
 
 import json
-import shutil
 
 import pytest
 from benches import count
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is not installed")
 def test_no_frame_costs_more_instructions_than_before() -> None:
     too_dear = count.refusals(count.count(), json.loads(count.BASELINE.read_text()))
     assert too_dear == [], "see benches/count.py: --accept with a reason moves the baseline"
