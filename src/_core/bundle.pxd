@@ -9,7 +9,7 @@ from pcgrelay._core.stream cimport Stream
 
 
 # The records of a bundle of length bytes at body, in clear. owner: the buffer they lie in, or NULL: the receive space.
-# A refusal ends the session.
+# A refusal ends the session. Where shard.lent is set afterwards, deliver before the owner is dropped.
 cdef Result bundle_take(Shard* shard, Flow* flow, uint8_t* body, uint32_t length, Buf* owner) noexcept nogil
 
 # The records of DATAGRAMS: nothing else may be there, and this version ignores them.

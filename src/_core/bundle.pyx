@@ -132,6 +132,10 @@ cdef Result take_data(Shard* shard, Stream* stream, const Record* record, Buf* o
         return RESULT_BAD_STATE
     if credit_receive(&stream.rx, record.length) != RESULT_OK:
         return credit_receive(&stream.rx, record.length)
+    # A stream keeps a frame only if most of it is its own, or a reader that stands still would hold what is another's.
+    if owner != NULL and record.length < owner.length / 2:
+        owner = NULL
+        shard.lent = True
     if owner != NULL:
         owner.refs += 1
     if queue_push(&stream.out, &shard.pool, <uint8_t*>record.data, record.length, owner, NULL) != RESULT_OK:

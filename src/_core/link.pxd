@@ -146,6 +146,7 @@ cdef struct Shard:
     uint64_t token              # for PINGs
     uint64_t windows            # bytes of credit granted and not yet used
     uint32_t event_count
+    bint lent                   # streams have bytes in a frame that goes as soon as it is taken: deliver before
     bint losts_owed             # some LOST found no room
     bint wake_due               # the reader of the outbox sleeps and is to be woken at the end of the turn
     uint32_t index

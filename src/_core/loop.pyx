@@ -27,9 +27,8 @@ from pcgrelay._core.mailbox cimport (
     Order, Outbox, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_take, order_free,
 )
 from pcgrelay._core.map cimport map_any, map_free, map_next
-from pcgrelay._core.port cimport (
-    port_accept, port_adopt, port_can_serve, port_deliver, port_event, port_listen, port_serve, port_unlisten,
-)
+from pcgrelay._core.packer cimport packer_can_serve, packer_serve
+from pcgrelay._core.port cimport port_accept, port_adopt, port_deliver, port_event, port_listen, port_unlisten
 from pcgrelay._core.relay cimport Path, relay_path_add, relay_path_remove, relay_sweep, relay_tell_owed
 from pcgrelay._core.renewal cimport renewals_agree
 from pcgrelay._core.result cimport RESULT_LOCAL_CLOSE, RESULT_OK, Result
@@ -200,7 +199,7 @@ cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
         else:
             take_orders(self)
     port_deliver(self)
-    port_serve(self)
+    packer_serve(self)
     if shard.now_us >= self.next_tick_us:
         tick(self)
     acknowledge(self)
@@ -229,7 +228,7 @@ cdef bint loop_settle(Worker* self) noexcept nogil:
 cdef int wait_ms(Worker* self, int timeout_ms) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef uint64_t now_us, due_us = self.next_tick_us
-    if shard.unread != NULL or port_can_serve(self):
+    if shard.unread != NULL or packer_can_serve(self):
         return 0
     if self.next_ack_us != 0 and self.next_ack_us < due_us:
         due_us = self.next_ack_us

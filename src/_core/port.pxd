@@ -1,4 +1,4 @@
-# The applications' side of a worker: accept, connect, read into frames, write from them, close.
+# The applications' side of a worker: accept, connect, write what frames brought, close.
 from libc.stdint cimport uint32_t
 
 from pcgrelay._core.mailbox cimport Order
@@ -19,12 +19,6 @@ cdef void port_event(Worker* self, Stream* stream, uint32_t events) noexcept nog
 # Write what lanes brought to the applications, and do what else streams wait for: connect, shut, close. What is
 # borrowed is settled.
 cdef void port_deliver(Worker* self) noexcept nogil
-
-# Is there a flow whose streams could be served right now?
-cdef bint port_can_serve(Worker* self) noexcept nogil
-
-# Make frames of what streams have, a frame for each flow in turn, at most WORKER_FRAMES.
-cdef void port_serve(Worker* self) noexcept nogil
 
 # Take a listening socket; close those of an import, or all if number is -1.
 cdef void port_listen(Worker* self, Order* order) noexcept nogil

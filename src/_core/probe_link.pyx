@@ -323,6 +323,9 @@ cdef class Node:
                 return answer
             lane.partial = NULL
             answer = self.take_frame(lane, &frame, buf_data(buf), buf)
+            if self.shard.lent:
+                self.deliver()
+                self.shard.lent = False
             buf_drop(&self.shard.pool, buf)
             if answer != RESULT_OK:
                 return answer

@@ -161,8 +161,9 @@ cdef Result lane_feed(Worker* self, Lane* lane, uint64_t part, uint8_t* p, uint6
         # stream copies what it can pay for, or ends.
         scarce = self.role == WORKER_EDGE and self.shard.pool.used > self.shard.pool.limit
         answer = take_frame(self, lane, &frame, buf_data(buf), NULL if scarce else buf)
-        if scarce:
+        if scarce or self.shard.lent:
             port_deliver(self)
+            self.shard.lent = False
         buf_drop(&self.shard.pool, buf)
         if answer != RESULT_OK:
             return answer

@@ -63,7 +63,7 @@ cdef void world_deliver(void* world, uint8_t choice) noexcept nogil:
             edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
 
 
-# What port_serve does for each stream that is ready, with a block of just the size that bundle_say is promised.
+# What packer_serve does for each stream that is ready, with a block of just the size that bundle_say is promised.
 cdef void world_serve(void* world, uint8_t choice) noexcept nogil:
     cdef Shard* shard = &(<World*>world).worker.shard
     cdef Session* session = session_find(shard, SESSION)

@@ -1,4 +1,4 @@
-"""Connections that come and go: every node has as many descriptors afterwards as before, and no more memory."""
+"""Connections that come and go: every node has no more descriptors afterwards than before, and no more memory."""
 
 from collections.abc import Callable
 
@@ -24,8 +24,9 @@ def test_memory_and_descriptors_are_as_before(path: Line, figure: Callable[[str]
         assert found["wrong"] == 0
         path.await_quiet()
     until(lambda: path.importer.status().streams.opened_total - opened == COUNT, what="every stream is counted")
+    # The first count may hold the end of a connection that asked for the status.
     until(
-        lambda: [node.descriptors for node in path.nodes] == descriptors,
+        lambda: all(node.descriptors <= past for node, past in zip(path.nodes, descriptors, strict=True)),
         what=f"descriptors are {descriptors} again",
     )
     growth = [node.memory.rss_bytes - past for node, past in zip(path.nodes, memory, strict=True)]

@@ -39,13 +39,13 @@ CORE_ORDER = (
     "libcrypto atomics result wire cursor buf map queue timer handle aead epoch renewal keys frame record credit pace "
     "stats stream flow mailbox route link sender lane relay session edge bundle "
     "handover_lanes handover_flows handover "
-    "linux worker port trunk loop heir facts tables entries crew core "
+    "linux worker port packer trunk loop heir facts tables entries crew core "
     "probe probe_store probe_flow probe_link probe_edge probe_bench"
 ).split()
 PROBES = {"probe", "probe_store", "probe_flow", "probe_link", "probe_edge", "probe_bench"}
-CORE_EXCEPT = {name: {"linux", "worker", "port", "trunk", "loop", "heir", "crew", "core"} for name in PROBES}
-# The worker is one thread in four files: its record, the applications' side, the lanes' side, and the turn.
-SYSTEM_CALLERS = {"linux", "worker", "port", "trunk", "loop", "heir", "tables", "crew", "core"}
+CORE_EXCEPT = {name: {"linux", "worker", "port", "packer", "trunk", "loop", "heir", "crew", "core"} for name in PROBES}
+# The worker is one thread in five files: its record, the applications' side, frames for lanes, lanes, and the turn.
+SYSTEM_CALLERS = {"linux", "worker", "port", "packer", "trunk", "loop", "heir", "tables", "crew", "core"}
 SYSTEM_LIBRARIES = re.compile(r"posix\b|libc\.(time|stdio|errno|signal)\b")
 FACES = {"core", "crew", "entries", "facts", "tables"} | PROBES
 PYTHON_LIBRARIES = re.compile(r"cpython\b")
