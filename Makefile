@@ -16,10 +16,13 @@ PYTEST_ARGS =
 SANITISER_ENV = PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/tests/tsan.supp
 SANITISER_TESTS = tests/core tests/scenarios/test_a_half_closed_stream_goes_on_the_other_way.py
-# In these scenarios one real node stands among doubles, and nothing is measured: two of them do not disturb each other.
-AT_THE_SAME_TIME = $(foreach what,a_relay_that_lies_about_edges_is_refused a_relay_that_lies_about_frames_is_found_out \
-	a_lane_that_breaks_the_protocol_is_closed_by_name a_far_edge_that_breaks_the_protocol_loses_its_session \
-	a_peer_that_must_not_link_is_refused_by_name,tests/scenarios/test_$(what).py)
+# These scenarios wait more than they work, and what they bound they bound by seconds: two of them do not disturb each
+# other. The others measure, or take the whole machine.
+AT_THE_SAME_TIME = $(wildcard $(foreach what,a_relay_that_lies_* a_lane_that_breaks_* a_far_edge_that_breaks_* \
+	a_peer_that_must_not_* an_upgrade_that_fails_* the_readme_* the_wall_clock_* a_target_that_cannot_* \
+	a_renewal_that_is_refused_* a_neighbour_that_is_* what_nobody_may_* edges_share_* streams_find_* a_node_lives_* \
+	explain_* a_node_that_is_told_* a_realm_comes_up_*,tests/scenarios/test_$(what).py))
+TWO_BY_TWO = -n 2 --dist loadfile
 # What a sanitiser writes before it ends the process must not be caught by pytest.
 SANITISED_PYTEST = $(PYTHON) -m pytest -p no:cacheprovider --capture=sys --timeout 600 $(SANITISER_TESTS) \
 	$(SANITISER_LEAVES_OUT) $(PYTEST_ARGS)
@@ -54,8 +57,8 @@ test: ## Run everything: lint, types, all tests, and a short fuzz run.
 	@sh scripts/setup test
 	@$(MAKE) --no-print-directory lint types
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
-	$(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/core tests/control tests/source tests/simulation
-	$(PYTHON) -m pytest -q $(PYTEST_ARGS) -n 2 --dist loadfile $(AT_THE_SAME_TIME)
+	$(PYTHON) -m pytest -q $(PYTEST_ARGS) $(TWO_BY_TWO) tests/core tests/control tests/source tests/simulation
+	$(PYTHON) -m pytest -q $(PYTEST_ARGS) $(TWO_BY_TWO) $(AT_THE_SAME_TIME)
 	$(PYTHON) -m pytest -q $(PYTEST_ARGS) $(addprefix --ignore=,$(AT_THE_SAME_TIME)) tests/scenarios
 
 lint: | $(PYTHON) ## Check the style of the Python and the Cython sources.

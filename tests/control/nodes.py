@@ -84,7 +84,8 @@ class Nodes:
 
     def write(self, organisation: str, name: str, **tables: Any) -> Path:
         """Write a node's configuration, anew if it is there."""
-        path = self.folder / f"{name}.{organisation}.toml"
+        # Short, for the admin socket lies beside it, and the path of a unix socket is soon too long.
+        path = self.folder / f"{name}.{organisation.partition('.')[0]}.toml"
         if not (self.folder / f"{name}.{organisation}").exists():
             self.pki.issue(organisation, name)
         files = self.folder / f"{name}.{organisation}"

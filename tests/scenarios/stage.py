@@ -319,7 +319,9 @@ class Stage:
         if files is None and not folder.exists():
             self.pki.issue(organisation, name)
         files = files or Files(folder / f"{name}.pem", folder / f"{name}.key", self.pki.trust, self.pki.crl)
-        path = write_config(self.folder / f"{dotted}.toml", files, organisation, name, role=role, **tables)
+        # Short, for the admin socket lies beside it, and the path of a unix socket is soon too long.
+        short = self.folder / f"{name}.{organisation.partition('.')[0]}.toml"
+        path = write_config(short, files, organisation, name, role=role, **tables)
         return self.nodes.setdefault(dotted, Node(organisation, name, path))
 
     def relay(self, name: str, **tables: Any) -> Node:

@@ -165,7 +165,7 @@ WRONG = {
     "another node's key": (lambda text: text.replace("kent-1.key", "../met-1.met.police.example/met-1.key"), "key"),
     "another name": (lambda text: text.replace('name = "kent-1"', 'name = "kent-2"'), "restart"),
     "another budget": (lambda text: text.replace("64MiB", "65MiB"), "node.memory has changed"),
-    "another socket": (lambda text: text.replace("example.sock", "example.other"), "restart"),
+    "another socket": (lambda text: text.replace(".sock", ".other"), "restart"),
 }
 
 
