@@ -53,5 +53,8 @@ cdef void pool_free(Pool* pool, void* block, size_t size) noexcept nogil
 # must: the reserve may be used too.
 cdef Buf* buf_take(Pool* pool, size_t n, bint must) noexcept nogil
 
+# The same for those who may fail, but whose words bring memory back: they leave half of the reserve, at least a frame.
+cdef Buf* buf_take_word(Pool* pool, size_t n) noexcept nogil
+
 # Give one reference back; the last one returns the buffer to the pool.
 cdef void buf_drop(Pool* pool, Buf* buf) noexcept nogil

@@ -108,6 +108,15 @@ cdef Buf* buf_take(Pool* pool, size_t n, bint must) noexcept nogil:
     return buf
 
 
+cdef Buf* buf_take_word(Pool* pool, size_t n) noexcept nogil:
+    cdef uint64_t left = BUF_HEAD + BUF_LARGEST
+    if left < pool.reserve / 2:
+        left = pool.reserve / 2
+    if pool.used + left + BUF_HEAD + n > pool.limit + pool.reserve:
+        return NULL
+    return buf_take(pool, n, True)
+
+
 cdef void buf_drop(Pool* pool, Buf* buf) noexcept nogil:
     cdef uint64_t size
     if buf == NULL:

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
 from pcgrelay._core.atomics cimport figure_add
-from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_take
+from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_take_word
 from pcgrelay._core.credit cimport credit_left, credit_raise, credit_receive, credit_wish
 from pcgrelay._core.edge cimport (
     EDGE_STREAMS_MAX, EDGE_WINDOW, EDGE_WINDOW_LESS, EDGE_WINDOW_MORE, RULE_NONE, edge_abort, edge_count,
@@ -153,9 +153,9 @@ cdef Result refuse_open(Shard* shard, Flow* flow, uint32_t id, uint32_t code) no
     cdef Buf* buf
     cdef uint32_t n
     figure_add(&shard.stats.count[COUNT_STREAMS_REFUSED], 1)
-    if flow.retained_bytes + BUF_LARGEST > flow.cap:
+    if flow.retained_bytes + BUF_LARGEST > flow.cap or flow.retained_held > flow.cap:
         return RESULT_BUDGET
-    buf = buf_take(&shard.pool, WIRE_PREFIX + 12, True)
+    buf = buf_take_word(&shard.pool, WIRE_PREFIX + 12)
     if buf == NULL:
         return RESULT_BUDGET
     n = record_reset(buf_data(buf) + WIRE_PREFIX, id, code, RULE_NONE)

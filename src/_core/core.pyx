@@ -20,13 +20,19 @@ from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport gauge_new
 from pcgrelay._core.linux cimport close, read
 from pcgrelay._core.mailbox cimport Event, Order, OrderKind, order_free, outbox_take
+from pcgrelay._core.map cimport map_seed
 from pcgrelay._core.result cimport RESULT_OK
 from pcgrelay._core.route cimport Tables, tables_drop, tables_hold
 from pcgrelay._core.tables cimport tables_fill
 from pcgrelay._core.wire cimport WIRE_LANES_MAX, WIRE_PREAMBLE
 from pcgrelay._core.worker cimport WORKER_EDGE, WORKER_RELAY, worker_wake
 
+from os import urandom
+
 from pcgrelay._core.crew import CoreError
+
+# Before the first table is made.
+map_seed(<uint32_t>int.from_bytes(urandom(4), "little"))
 
 EVENT_LANE_UP = mailbox.EVENT_LANE_UP
 EVENT_LANE_DOWN = mailbox.EVENT_LANE_DOWN

@@ -8,10 +8,10 @@ from pcgrelay._core.flow cimport Flow, list_pop, list_push
 from pcgrelay._core.handle cimport HANDLE_STREAM
 from pcgrelay._core.link cimport GAUGE_ROUND_TRIP, Shard, gauge_at, shard_event
 from pcgrelay._core.mailbox cimport EVENT_IMPORT_WANTED, EVENT_SESSION_DOWN, EVENT_STREAM_END, Event
-from pcgrelay._core.map cimport map_any, map_put, map_take
+from pcgrelay._core.map cimport map_free, map_next, map_put, map_take
 from pcgrelay._core.queue cimport queue_free
 from pcgrelay._core.result cimport (
-    RESULT_BUDGET, RESULT_CRYPTO, RESULT_GLITCHES, RESULT_KEY_LIMIT, RESULT_NO_MEMORY, RESULT_STREAM_IDS,
+    RESULT_BUDGET, RESULT_CRYPTO, RESULT_GLITCHES, RESULT_KEY_LIMIT, RESULT_NO_MEMORY, RESULT_SILENT, RESULT_STREAM_IDS,
     RESULT_TOO_MANY_RESUMES, Result, result_place, result_reason,
 )
 from pcgrelay._core.route cimport IMPORT_DOWN, Export, Import, Route, Target, tables_export, tables_import
@@ -448,6 +448,8 @@ cdef uint32_t edge_code(Result reason) noexcept nogil:
         return CODE_EXPIRED
     if reason == RESULT_GLITCHES or reason == RESULT_TOO_MANY_RESUMES or reason == RESULT_STREAM_IDS:
         return CODE_LIMIT
+    if reason == RESULT_SILENT:
+        return CODE_TIMEOUT
     if reason == RESULT_NO_MEMORY or reason == RESULT_BUDGET or reason == RESULT_CRYPTO:
         return CODE_BUSY
     return CODE_VIOLATION
@@ -455,7 +457,7 @@ cdef uint32_t edge_code(Result reason) noexcept nogil:
 
 cdef void edge_session_end(Shard* shard, Session* session, uint32_t code, Result reason, bint say, bint event,
                            bint remote) noexcept nogil:
-    cdef uint32_t i
+    cdef uint32_t i, at
     cdef Flow* flow
     cdef Stream* stream
     cdef Event* note
@@ -465,10 +467,10 @@ cdef void edge_session_end(Shard* shard, Session* session, uint32_t code, Result
             continue
         while list_pop(&flow.small) != NULL or list_pop(&flow.bulk) != NULL:
             pass
-        while True:
-            stream = <Stream*>map_any(&flow.streams)
-            if stream == NULL:
-                break
+        # They leave the table all at once: each taken out by itself would be looked for from the start.
+        at = 0
+        stream = <Stream*>map_next(&flow.streams, &at)
+        while stream != NULL:
             # The far edge learns it from the end of the session; nothing is said for the single stream.
             stream.remote = stream.remote or remote
             if not stream.finished:
@@ -477,8 +479,10 @@ cdef void edge_session_end(Shard* shard, Session* session, uint32_t code, Result
                 stream_finish(shard, stream)
                 edge_dirty(shard, stream)
             stream.state = STREAM_CLOSED
-            edge_bury(shard, stream)
             stream.flow = NULL
+            edge_bury(shard, stream)
+            stream = <Stream*>map_next(&flow.streams, &at)
+        map_free(&flow.streams)
     if say:
         session_say_close(shard, session, code)
     if event:

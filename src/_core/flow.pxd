@@ -24,6 +24,7 @@ cdef enum:
     FLOW_ACK_BYTES = 262144     # acknowledge no later than after so much,
     FLOW_ACK_FRAMES = 64
     FLOW_ACK_US = 25000         # or so long
+    FLOW_UNACKED_US = 120000000 # a peer that acknowledges nothing for so long has its session ended
     FLOW_RESUMES = 60           # in FLOW_RESUMES_US
     FLOW_RESUMES_US = 60000000
     FLOW_RESUME_AGAIN_US = 2000000  # and twice as long after each that got no answer,
@@ -51,6 +52,9 @@ cdef struct Flow:
     Buf* retained               # oldest first
     Buf* retained_last
     uint64_t retained_bytes
+    uint64_t retained_held      # memory of what is retained: a small frame holds more than its bytes
+    uint64_t copied_bytes       # of frames that were copied to be sent again, since the lane was last seen empty
+    uint64_t progress_us        # since when the oldest retained frame is the oldest
     uint64_t cap
     uint64_t tx_next            # number of the next frame
     uint64_t tx_acked           # the far edge expects this one next
@@ -93,7 +97,7 @@ cdef Result flow_start(Flow* self, uint16_t index, const uint8_t* secret, uint32
 # Wipe keys, drop retained frames. Streams must be gone before.
 cdef void flow_stop(Flow* self, Pool* pool) noexcept nogil
 
-# May so many bundles of any size be sealed now, so that what is retained stays within the cap?
+# May so many bundles of any size be sealed now, so that what is retained stays within the cap, and its memory within two?
 cdef bint flow_has_room(const Flow* self, uint32_t bundles) noexcept nogil
 
 # May bulk be read for it now? More than the path holds would only wait on its way.
@@ -102,6 +106,9 @@ cdef bint flow_bears_bulk(const Flow* self, uint64_t now_us) noexcept nogil
 # Number and seal the body of length bytes that lies in clear in buf behind its prefix, and retain it. One reference
 # passes to the flow. RESULT_KEY_LIMIT and RESULT_CRYPTO end the session; the reference has passed all the same.
 cdef Result flow_seal(Flow* self, Pool* pool, uint32_t type, Buf* buf, uint32_t length, uint64_t now_us) noexcept nogil
+
+# Put a sealed frame behind those that are retained.
+cdef void flow_retain(Flow* self, Buf* buf, uint64_t now_us) noexcept nogil
 
 # Make FLOW_CONFIRM (frame 0), sealed and retained; *out is borrowed from the flow.
 cdef Result flow_confirm(Flow* self, Pool* pool, uint64_t now_us, Buf** out) noexcept nogil

@@ -2,7 +2,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from pcgrelay._core.aead cimport Aead
-from pcgrelay._core.buf cimport BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_take
+from pcgrelay._core.buf cimport BUF_HEAD, BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_take
 from pcgrelay._core.epoch cimport (
     Epoch, Limits, epoch_must_rekey, epoch_settle, epoch_spend, epoch_start, epoch_step, epoch_wipe,
 )
@@ -26,6 +26,7 @@ from pcgrelay._core.wire cimport (
 cdef enum:
     CONFIRM_LENGTH = 40
     REKEY_LENGTH = 12
+    REKEY_HELD = BUF_HEAD + 256     # memory of a buffer for it
 
 cdef extern from *:
     """
@@ -65,6 +66,7 @@ cdef inline void flow_release(Flow* self, Pool* pool) noexcept nogil:
     if self.retained == NULL:
         self.retained_last = NULL
     self.retained_bytes -= buf.length
+    self.retained_held -= BUF_HEAD + buf.capacity
     buf.next = NULL
     buf_drop(pool, buf)
 
@@ -72,13 +74,27 @@ cdef inline void flow_release(Flow* self, Pool* pool) noexcept nogil:
 # -- sending ----------------------------------------------------------------------------------------------------------
 
 cdef bint flow_has_room(const Flow* self, uint32_t bundles) noexcept nogil:
-    # A bundle may be as large as a frame can be, and a step of epoch may have to come before them.
+    # A bundle may be as large as a frame can be, and a step of epoch may have to come before them. A frame may lie in a
+    # buffer that is much too large for it, above all a small one: the memory is bounded too.
     return self.state == FLOW_UP \
-        and self.retained_bytes + bundles * <uint64_t>BUF_LARGEST + WIRE_PREFIX + REKEY_LENGTH <= self.cap
+        and self.retained_bytes + bundles * <uint64_t>BUF_LARGEST + WIRE_PREFIX + REKEY_LENGTH <= self.cap \
+        and self.retained_held + bundles * <uint64_t>(BUF_HEAD + BUF_LARGEST) + REKEY_HELD <= 2 * self.cap
 
 
 cdef bint flow_bears_bulk(const Flow* self, uint64_t now_us) noexcept nogil:
     return self.retained_bytes < pace_limit(&self.pace, FLOW_ACK_BYTES, FLOW_ACK_US, now_us)
+
+
+cdef void flow_retain(Flow* self, Buf* buf, uint64_t now_us) noexcept nogil:
+    buf.next = NULL
+    if self.retained_last == NULL:
+        self.retained = buf
+        self.progress_us = now_us
+    else:
+        self.retained_last.next = buf
+    self.retained_last = buf
+    self.retained_bytes += buf.length
+    self.retained_held += BUF_HEAD + buf.capacity
 
 
 cdef Result flow_seal(Flow* self, Pool* pool, uint32_t type, Buf* buf, uint32_t length,
@@ -89,13 +105,7 @@ cdef Result flow_seal(Flow* self, Pool* pool, uint32_t type, Buf* buf, uint32_t 
     buf.frame_epoch = self.tx.number & 0xff
     buf.frame_type = type
     buf.length = WIRE_PREFIX + length
-    buf.next = NULL
-    if self.retained_last == NULL:
-        self.retained = buf
-    else:
-        self.retained_last.next = buf
-    self.retained_last = buf
-    self.retained_bytes += buf.length
+    flow_retain(self, buf, now_us)
     self.sent_bytes += buf.length
     self.tx_next += 1
     if buf.number >= FLOW_NUMBER_MAX:
@@ -306,6 +316,7 @@ cdef Result flow_take_ack(Flow* self, Pool* pool, uint64_t next_number, uint64_t
     if next_number <= self.tx_acked:
         return RESULT_OK
     self.tx_acked = next_number
+    self.progress_us = now_us
     while self.retained != NULL and self.retained.number < next_number:
         flow_release(self, pool)
     pace_acknowledged(&self.pace, before - self.retained_bytes, now_us)
@@ -347,6 +358,7 @@ cdef Result flow_take_resume(Flow* self, Pool* pool, const uint8_t* body, uint64
     self.unanswered = 0
     if self.state == FLOW_RESUMING:
         self.state = FLOW_UP if self.rx_next != 0 else FLOW_STARTING
+        self.progress_us = now_us
         # The age of an epoch leaves out the time in which nothing could be sealed.
         if self.tx.since_us != 0:
             self.tx.since_us += now_us - self.resuming_us

@@ -8,7 +8,7 @@ from pcgrelay._core.cursor cimport (
     cursor_raw, cursor_shut,
 )
 from pcgrelay._core.edge cimport edge_dirty, edge_ready
-from pcgrelay._core.flow cimport FLOW_CLOSED, Flow
+from pcgrelay._core.flow cimport FLOW_CLOSED, Flow, flow_retain
 from pcgrelay._core.handle cimport HANDLE_STREAM
 from pcgrelay._core.handover_lanes cimport epoch_read, epoch_write, queue_read, queue_write, renewals_fields
 from pcgrelay._core.link cimport GAUGE_VALUES, Gauge, Link, Shard, gauge_at, link_find
@@ -205,12 +205,8 @@ cdef void retained_read(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
     cursor_number(self, RETAINED_NUMBER, &buf.number, 8)
     cursor_number(self, RETAINED_EPOCH, &buf.frame_epoch, 4)
     cursor_number(self, RETAINED_TYPE, &buf.frame_type, 4)
-    if flow.retained_last == NULL:
-        flow.retained = buf
-    else:
-        flow.retained_last.next = buf
-    flow.retained_last = buf
-    flow.retained_bytes += buf.length
+    # Its peer gets the whole time anew in which to acknowledge.
+    flow_retain(flow, buf, shard.now_us)
 
 
 cdef void flow_read(Cursor* self, Shard* shard, Session* session) noexcept nogil:

@@ -3,6 +3,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from pcgrelay._core.atomics cimport figure_add, flag_is_up, flag_raise
+from pcgrelay._core.beat cimport session_acks, session_forgive, session_tick
 from pcgrelay._core.buf cimport BUF_HEAD, BUF_LARGEST, pool_free, pool_start, pool_stop
 from pcgrelay._core.bundle cimport bundle_tables_changed
 from pcgrelay._core.edge cimport edge_abort, edge_code, edge_session_end, edge_tables_changed, edge_timer
@@ -34,7 +35,7 @@ from pcgrelay._core.renewal cimport renewals_agree
 from pcgrelay._core.result cimport RESULT_LOCAL_CLOSE, RESULT_OK, Result
 from pcgrelay._core.route cimport Tables, tables_drop
 from pcgrelay._core.sender cimport lane_say
-from pcgrelay._core.session cimport Session, session_acks, session_add, session_find, session_path, session_tick
+from pcgrelay._core.session cimport Session, session_add, session_find, session_path
 from pcgrelay._core.stats cimport CAUSE_SHUTDOWN, COUNT_TURNS
 from pcgrelay._core.stream cimport Stream
 from pcgrelay._core.timer cimport Timer, wheel_pop, wheel_start
@@ -264,6 +265,7 @@ cdef void tick(Worker* self) noexcept nogil:
         session = <Session*>map_next(&shard.sessions, &at)
         if session == NULL:
             break
+        session_forgive(session, away_us)
         answer = session_tick(shard, session)
         if answer != RESULT_OK:
             edge_session_end(shard, session, edge_code(answer), answer, True, True, False)

@@ -13,6 +13,9 @@ cdef struct Map:
     uint32_t count
 
 
+# A number nobody outside knows, for all maps of the process: before the first is made. Without it the order is known.
+cdef void map_seed(uint32_t secret) noexcept nogil
+
 # The value of key, or NULL.
 cdef void* map_find(const Map* self, uint32_t key) noexcept nogil
 

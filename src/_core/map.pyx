@@ -2,10 +2,21 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 
 
+cdef uint32_t map_secret = 0
+
+
+cdef void map_seed(uint32_t secret) noexcept nogil:
+    global map_secret
+    map_secret = secret
+
+
 cdef inline uint32_t map_hash(uint32_t key) noexcept nogil:
-    # Stream ids step by two and labels by one: fold the high bits of a multiplication down, or they would cluster.
-    cdef uint32_t product = key * <uint32_t>2654435769
-    return product ^ (product >> 16)
+    # Stream ids step by two and labels by one: two rounds of a mixer (Wellons, lowbias32) spread them. The peer chooses
+    # its ids; with the secret between the rounds it cannot choose those that fall together.
+    cdef uint32_t x = key ^ map_secret
+    x = (x ^ (x >> 16)) * <uint32_t>0x7feb352d
+    x = ((x ^ (x >> 15)) + map_secret) * <uint32_t>0x846ca68b
+    return x ^ (x >> 16)
 
 
 cdef void* map_find(const Map* self, uint32_t key) noexcept nogil:

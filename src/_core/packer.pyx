@@ -1,12 +1,12 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
 from pcgrelay._core.atomics cimport figure_add
-from pcgrelay._core.buf cimport BUF_HEAD, BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_take
+from pcgrelay._core.buf cimport BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_take, buf_take_word
 from pcgrelay._core.bundle cimport bundle_data, bundle_fin, bundle_may_read, bundle_say
 from pcgrelay._core.edge cimport (
     EDGE_BULK, edge_abort, edge_activate, edge_bury, edge_check_done, edge_code, edge_ready, edge_session_end,
 )
-from pcgrelay._core.flow cimport Flow, flow_bears_bulk, flow_has_room, list_pop, list_push
+from pcgrelay._core.flow cimport Flow, StreamList, flow_bears_bulk, flow_has_room, list_pop, list_push
 from pcgrelay._core.link cimport LANE_BACKLOG, LANE_BACKLOG_SMALL, LANE_WIRE, Lane, Shard
 from pcgrelay._core.linux cimport EAGAIN, EINTR, errno, readv, recv
 from pcgrelay._core.queue cimport iovec
@@ -73,7 +73,8 @@ cdef void packer_serve(Worker* self) noexcept nogil:
             stuck = flow
 
 
-# Everything small that is ready in one frame, and one bulk read. False: nothing was made.
+# Everything small that is ready in one frame, and one bulk read. False: nothing was made. If something was, the session
+# may be gone, and the flow with it.
 cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef Buf* buf
@@ -107,30 +108,39 @@ cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
 
 # Where readers that stand still hold all the budget, streams go on saying what needs no memory of its own: a credit, an
 # end. Else those whose readers take what comes would wait for those who do not, and an end could not free what it ends.
-# A whole frame of the reserve is left to what comes in.
+# False: nothing was said.
 cdef bint serve_words(Worker* self, Flow* flow) noexcept nogil:
     cdef Pool* pool = &self.shard.pool
-    cdef Stream* stream
-    cdef Stream* silent = NULL      # the first that has only data: seen again, all were looked at
     cdef Buf* buf
-    cdef uint32_t used = 0
-    if flow.small.head == NULL or pool.used + BUF_HEAD + BUF_LARGEST + BUF_HEAD + WORDS > pool.limit + pool.reserve:
-        return False
-    buf = buf_take(pool, WORDS, True)
+    cdef uint8_t* body
+    cdef uint32_t used
+    buf = buf_take_word(pool, WORDS)
     if buf == NULL:
         return False
-    while used + BUNDLE_SPARE <= WORDS - WIRE_PREFIX and flow.small.head != NULL and flow.small.head != silent:
-        stream = list_pop(&flow.small)
-        if stream.say != 0 or stream.ended:
-            used += serve_stream(self, stream, buf_data(buf) + WIRE_PREFIX + used, BUNDLE_SPARE, False)
-            continue
-        list_push(&flow.small, stream)
-        if silent == NULL:
-            silent = stream
+    body = buf_data(buf) + WIRE_PREFIX
+    used = words_of(self, &flow.small, body, WORDS - WIRE_PREFIX)
+    used += words_of(self, &flow.bulk, body + used, WORDS - WIRE_PREFIX - used)
     if used == 0:
         buf_drop(pool, buf)
         return False
-    return send_bundle(&self.shard, flow, buf, used)
+    send_bundle(&self.shard, flow, buf, used)
+    return True
+
+
+# What streams of a list have to say; those that have only data keep their order.
+cdef uint32_t words_of(Worker* self, StreamList* streams, uint8_t* p, uint32_t room) noexcept nogil:
+    cdef Stream* stream
+    cdef Stream* silent = NULL      # the first that has only data: seen again, all were looked at
+    cdef uint32_t used = 0
+    while used + BUNDLE_SPARE <= room and streams.head != NULL and streams.head != silent:
+        stream = list_pop(streams)
+        if stream.say != 0 or stream.ended:
+            used += serve_stream(self, stream, p + used, BUNDLE_SPARE, False)
+            continue
+        list_push(streams, stream)
+        if silent == NULL:
+            silent = stream
+    return used
 
 
 # False: the session is gone, and the flow with it.

@@ -8,6 +8,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from pcgrelay._core.aead cimport Aead, aead_load, aead_open, aead_seal, aead_start, aead_wipe
+from pcgrelay._core.beat cimport session_acks
 from pcgrelay._core.buf cimport Buf, buf_data, buf_take
 from pcgrelay._core.flow cimport Flow, flow_has_room
 from pcgrelay._core.frame cimport Frame, Scope, body_open, body_seal, frame_open, frame_pack, frame_seal, frame_is_lane
@@ -24,7 +25,7 @@ from pcgrelay._core.record cimport Record, record_check, record_head, record_rea
 from pcgrelay._core.relay cimport relay_frame
 from pcgrelay._core.result cimport RESULT_BAD_TAG, RESULT_CRYPTO, RESULT_NO_MEMORY, RESULT_OK, Result
 from pcgrelay._core.sender cimport lane_fill
-from pcgrelay._core.session cimport Session, session_acks, session_bundle, session_find, session_frame
+from pcgrelay._core.session cimport Session, session_bundle, session_find, session_frame
 from pcgrelay._core.wire cimport (
     FRAME_BUNDLE, RECORD_DATA, SUITE_AES_128_GCM, SUITE_AES_256_GCM, WIRE_AAD, WIRE_BODY_MAX, WIRE_PREFIX,
     WIRE_RECORD, WIRE_TAG, wire_put64,

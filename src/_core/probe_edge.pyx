@@ -5,6 +5,7 @@ An application is a pair of byte strings; a target answers at once, or refuses, 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from pcgrelay._core.beat cimport session_acks, session_tick
 from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take, pool_free
 from pcgrelay._core.bundle cimport (
     bundle_data, bundle_fin, bundle_may_read, bundle_say, bundle_take, bundle_take_datagrams,
@@ -29,8 +30,8 @@ from pcgrelay._core.route cimport (
     EXPORT_READY, IMPORT_LIVE, Export, Import, Tables, tables_drop, tables_index, tables_new,
 )
 from pcgrelay._core.session cimport (
-    Session, session_acks, session_add, session_bundle, session_find, session_frame, session_lane_down,
-    session_lane_up, session_lost, session_path, session_tick,
+    Session, session_add, session_bundle, session_find, session_frame, session_lane_down, session_lane_up,
+    session_lost, session_path,
 )
 from pcgrelay._core.stats cimport CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DONE, CAUSE_TARGET_REFUSED
 from pcgrelay._core.stream cimport Stream as CoreStream

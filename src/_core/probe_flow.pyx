@@ -61,6 +61,11 @@ cdef class Flow:
         return self.flow.retained_bytes
 
     @property
+    def retained_held(self) -> int:
+        """Memory of the buffers in which the retained frames lie."""
+        return self.flow.retained_held
+
+    @property
     def next_number(self) -> int:
         return self.flow.tx_next
 

@@ -56,11 +56,15 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
 # Seal a bundle of length bytes that lies in buf and send it. The reference passes.
 cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) noexcept nogil
 
-# Send ACKs that are due; answer when the next one is (or 0). *failed: a session that must end.
-cdef uint64_t session_acks(Shard* shard, Session** failed, Result* reason) noexcept nogil
+# Send a sealed frame on the flow's lane; the reference passes. Without a lane a retained frame just waits for RESUME.
+cdef Result session_emit(Shard* shard, Flow* flow, Buf* buf) noexcept nogil
 
-# The beat: re-keying of idle flows, RESUMEs that got no answer.
-cdef Result session_tick(Shard* shard, Session* session) noexcept nogil
+# Put the flow among those that owe an ACK, at the latest then.
+cdef void session_owe_ack(Shard* shard, Flow* flow, uint64_t due_us) noexcept nogil
+
+# Say RESUME; step to the next epoch, if a step is due.
+cdef Result session_say_resume(Shard* shard, Flow* flow) noexcept nogil
+cdef Result session_step_if_due(Shard* shard, Flow* flow) noexcept nogil
 
 # Tell the far edge that the session ends.
 cdef void session_say_close(Shard* shard, Session* session, uint32_t code) noexcept nogil

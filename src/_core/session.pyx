@@ -2,10 +2,10 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
 from pcgrelay._core.atomics cimport figure_add, figure_set
-from pcgrelay._core.buf cimport Buf, Pool, buf_data, buf_drop, buf_take, pool_alloc, pool_free
+from pcgrelay._core.buf cimport Buf, Pool, buf_data, buf_drop, buf_take, buf_take_word, pool_alloc, pool_free
 from pcgrelay._core.epoch cimport key_expand_number
 from pcgrelay._core.flow cimport (
-    FLOW_RESUME_AGAIN_US, FLOW_RESUME_DOUBLINGS, FLOW_RESUMING, FLOW_UP, Flow, flow_ack, flow_break, flow_confirm,
+    FLOW_RESUMING, FLOW_UP, Flow, flow_break, flow_confirm,
     flow_header, flow_must_rekey, flow_open, flow_pause, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop,
     flow_take_ack, flow_take_confirm, flow_take_rekey, flow_take_resume, flow_volatile,
 )
@@ -22,7 +22,7 @@ from pcgrelay._core.result cimport (
     RESULT_BAD_FIELD, RESULT_DUPLICATE, RESULT_GAP, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED,
     RESULT_UNKNOWN_FLOW, Result,
 )
-from pcgrelay._core.sender cimport lane_push, lane_say_unknown
+from pcgrelay._core.sender cimport lane_backlog, lane_push, lane_say_unknown
 from pcgrelay._core.stats cimport (
     COUNT_DUPLICATES, COUNT_GAPS, COUNT_REKEYS, COUNT_REKEYS_MIXED, COUNT_RESUMES, COUNT_UNKNOWN_FLOWS,
 )
@@ -30,6 +30,10 @@ from pcgrelay._core.wire cimport (
     FRAME_ACK, FRAME_BUNDLE, FRAME_FLOW_CLOSE, FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_RESUME,
     WIRE_PREFIX, wire_get16, wire_get64, wire_put16,
 )
+
+cdef enum:
+    SESSION_COPIES = 4          # caps of copies at most, before the lane was seen empty
+    SESSION_LEAST = 0           # the priority that everything goes before
 
 
 cdef Session* session_add(Shard* shard, uint32_t number, const uint8_t* secret, const uint8_t* binding, uint32_t suite,
@@ -114,7 +118,7 @@ cdef void unlist(Shard* shard, Flow* flow) noexcept nogil:
 # -- sending ----------------------------------------------------------------------------------------------------------
 
 # Send a sealed frame on the flow's lane; the reference passes. Without a lane a retained frame just waits for RESUME.
-cdef Result emit(Shard* shard, Flow* flow, Buf* buf) noexcept nogil:
+cdef Result session_emit(Shard* shard, Flow* flow, Buf* buf) noexcept nogil:
     cdef Session* session = <Session*>flow.session
     cdef Lane* lane = <Lane*>flow.lane
     cdef uint64_t* gauge = gauge_at(session.gauge, shard.index)
@@ -133,7 +137,7 @@ cdef Result emit(Shard* shard, Flow* flow, Buf* buf) noexcept nogil:
 
 cdef inline Result emit_retained(Shard* shard, Flow* flow, Buf* buf) noexcept nogil:
     buf.refs += 1
-    return emit(shard, flow, buf)
+    return session_emit(shard, flow, buf)
 
 
 # A small frame waits for its acknowledgement in a small buffer.
@@ -150,7 +154,7 @@ cdef Buf* fit(Pool* pool, Buf* buf, uint32_t length) noexcept nogil:
 
 
 # Step, if a step is due.
-cdef Result step_if_due(Shard* shard, Flow* flow) noexcept nogil:
+cdef Result session_step_if_due(Shard* shard, Flow* flow) noexcept nogil:
     cdef uint64_t mix = flow.tx_mix
     cdef Buf* buf = NULL
     cdef Result answer
@@ -165,7 +169,7 @@ cdef Result step_if_due(Shard* shard, Flow* flow) noexcept nogil:
 
 
 cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) noexcept nogil:
-    cdef Result answer = step_if_due(shard, flow)
+    cdef Result answer = session_step_if_due(shard, flow)
     if answer != RESULT_OK:
         buf_drop(&shard.pool, buf)
         return answer
@@ -177,13 +181,13 @@ cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) 
     return emit_retained(shard, flow, buf)
 
 
-cdef Result say_resume(Shard* shard, Flow* flow) noexcept nogil:
+cdef Result session_say_resume(Shard* shard, Flow* flow) noexcept nogil:
     cdef Buf* buf = NULL
     cdef Result answer = flow_resume(flow, &shard.pool, shard.now_us, &buf)
     if answer != RESULT_OK:
         return answer
     figure_add(&shard.stats.count[COUNT_RESUMES], 1)
-    return emit(shard, flow, buf)
+    return session_emit(shard, flow, buf)
 
 
 # Send everything retained again. What is still queued in some other lane is copied: its header there must stay as it
@@ -192,11 +196,15 @@ cdef Result send_again(Shard* shard, Flow* flow) noexcept nogil:
     cdef Buf* buf = flow.retained
     cdef Buf* copy
     cdef Result answer = RESULT_OK
+    if flow.lane == NULL or lane_backlog(<Lane*>flow.lane, SESSION_LEAST) == 0:
+        flow.copied_bytes = 0
     while buf != NULL and answer == RESULT_OK:
         if buf.refs == 1:
             answer = emit_retained(shard, flow, buf)
         else:
-            copy = buf_take(&shard.pool, buf.length, True)
+            # A peer that reads nothing and resumes again and again must not fill the budget with copies.
+            flow.copied_bytes += buf.length
+            copy = buf_take_word(&shard.pool, buf.length) if flow.copied_bytes <= SESSION_COPIES * flow.cap else NULL
             if copy == NULL:
                 return RESULT_NO_MEMORY
             memcpy(buf_data(copy), buf_data(buf), buf.length)
@@ -204,7 +212,7 @@ cdef Result send_again(Shard* shard, Flow* flow) noexcept nogil:
             copy.number = buf.number
             copy.frame_epoch = buf.frame_epoch
             copy.frame_type = buf.frame_type
-            answer = emit(shard, flow, copy)
+            answer = session_emit(shard, flow, copy)
         buf = buf.next
     return answer
 
@@ -234,7 +242,7 @@ cdef Result attach(Shard* shard, Session* session, Flow* flow, bint path_is_new)
         if flow.state == FLOW_UP:
             figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], -1)
         answer = flow_break(flow, shard.now_us)
-        return answer if answer != RESULT_OK else say_resume(shard, flow)
+        return answer if answer != RESULT_OK else session_say_resume(shard, flow)
     if not session.initiator:
         return RESULT_OK
     answer = flow_confirm(flow, &shard.pool, shard.now_us, &buf)
@@ -335,7 +343,7 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
     if answer == RESULT_DUPLICATE:
         figure_add(&shard.stats.count[COUNT_DUPLICATES], 1)
         # The far edge may have missed our ACK: say again what we have.
-        owe_ack(shard, mine, shard.now_us)
+        session_owe_ack(shard, mine, shard.now_us)
         return answer
     if answer == RESULT_GAP:
         return take_gap(shard, lane, mine)
@@ -343,7 +351,7 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
         return answer
     figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_RECEIVED_BYTES], WIRE_PREFIX + frame.length)
     if mine.ack_due_us != 0:
-        owe_ack(shard, mine, mine.ack_due_us)
+        session_owe_ack(shard, mine, mine.ack_due_us)
     if frame.type == FRAME_BUNDLE:
         return RESULT_OK
     if frame.type == FRAME_RESUME:
@@ -352,7 +360,7 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
     return take_frame(shard, session, mine, frame.type, wire + WIRE_PREFIX, code)
 
 
-cdef void owe_ack(Shard* shard, Flow* flow, uint64_t due_us) noexcept nogil:
+cdef void session_owe_ack(Shard* shard, Flow* flow, uint64_t due_us) noexcept nogil:
     if flow.ack_due_us == 0 or due_us < flow.ack_due_us:
         flow.ack_due_us = due_us
     if not flow.due:
@@ -371,7 +379,7 @@ cdef Result take_gap(Shard* shard, Lane* lane, Flow* flow) noexcept nogil:
     flow.lane = lane
     answer = flow_break(flow, shard.now_us)
     if answer == RESULT_OK:
-        answer = say_resume(shard, flow)
+        answer = session_say_resume(shard, flow)
     return answer if answer != RESULT_OK else RESULT_DUPLICATE
 
 
@@ -420,7 +428,7 @@ cdef Result take_resume(Shard* shard, Session* session, Flow* flow, const uint8_
     cdef Event* event
     cdef Result result = flow_take_resume(flow, &shard.pool, body, shard.now_us, &answer, &again)
     if result == RESULT_OK and answer:
-        result = say_resume(shard, flow)
+        result = session_say_resume(shard, flow)
     if result == RESULT_OK and again:
         result = send_again(shard, flow)
     if result == RESULT_OK and flow.state == FLOW_UP and not was_up:
@@ -431,57 +439,7 @@ cdef Result take_resume(Shard* shard, Session* session, Flow* flow, const uint8_
     return result
 
 
-# -- time -------------------------------------------------------------------------------------------------------------
-
-cdef uint64_t session_acks(Shard* shard, Session** failed, Result* reason) noexcept nogil:
-    cdef Flow* flow = shard.due
-    cdef Flow* following
-    cdef Buf* buf
-    cdef Result answer
-    cdef uint64_t next_us = 0
-    shard.due = NULL
-    failed[0] = NULL
-    while flow != NULL:
-        following = flow.next_due
-        flow.due = False
-        if flow.ack_due_us == 0 or flow.lane == NULL or flow.state == FLOW_RESUMING:
-            # RESUME says the same, once there is a lane.
-            flow.ack_due_us = 0
-        elif flow.ack_due_us > shard.now_us:
-            owe_ack(shard, flow, flow.ack_due_us)
-            if next_us == 0 or flow.ack_due_us < next_us:
-                next_us = flow.ack_due_us
-        else:
-            buf = NULL
-            answer = flow_ack(flow, &shard.pool, &buf)
-            if answer == RESULT_OK:
-                answer = emit(shard, flow, buf)
-            if answer != RESULT_OK and failed[0] == NULL:
-                failed[0] = <Session*>flow.session
-                reason[0] = answer
-        flow = following
-    return next_us
-
-
-cdef Result session_tick(Shard* shard, Session* session) noexcept nogil:
-    cdef uint32_t i
-    cdef Flow* flow
-    cdef Result answer = RESULT_OK
-    for i in range(session.flow_count):
-        flow = session.flows[i]
-        if flow == NULL or flow.lane == NULL or answer != RESULT_OK:
-            continue
-        if flow.state == FLOW_RESUMING and shard.now_us - flow.resume_sent_us > FLOW_RESUME_AGAIN_US << flow.unanswered:
-            # An answer may only be late, behind much that waits on a slow way; what is asked anew makes it void.
-            if flow.unanswered < FLOW_RESUME_DOUBLINGS:
-                flow.unanswered += 1
-            answer = flow_break(flow, shard.now_us)
-            if answer == RESULT_OK:
-                answer = say_resume(shard, flow)
-        else:
-            answer = step_if_due(shard, flow)
-    return answer
-
+# -- the end ----------------------------------------------------------------------------------------------------------
 
 cdef void session_say_close(Shard* shard, Session* session, uint32_t code) noexcept nogil:
     cdef uint8_t body[4]
@@ -494,6 +452,6 @@ cdef void session_say_close(Shard* shard, Session* session, uint32_t code) noexc
             continue
         buf = NULL
         if flow_volatile(session.flows[i], &shard.pool, FRAME_FLOW_CLOSE, body, 4, &buf) == RESULT_OK:
-            emit(shard, session.flows[i], buf)
+            session_emit(shard, session.flows[i], buf)
         else:
             buf_drop(&shard.pool, buf)

@@ -186,14 +186,14 @@ def test_an_acknowledgement_is_due_at_once_after_so_much(size: int, frames: int)
 @pytest.mark.parametrize("size", [8, 1_000, LARGEST])
 def test_what_is_retained_never_exceeds_the_cap(cap: int, size: int) -> None:
     near, far = pair(cap=cap)
-    sent = 0
     while near.has_room:
         if near.must_rekey(10, 1 << 30, 1 << 60, NOW):
             near.rekey(NOW)
         bundle(near, bytes(size))
-        sent += 1
         assert near.retained_bytes <= cap
-    assert sent * (PREFIX + size) > cap - 2 * (PREFIX + LARGEST)
+        assert near.retained_held <= 2 * cap
+    # Small frames are bounded by their memory, large ones by their bytes.
+    assert max(near.retained_bytes, near.retained_held / 2) > cap - 2 * (PREFIX + LARGEST)
     near.take_ack(near.next_number, NOW)
     assert near.has_room
     assert far.next_expected == 1

@@ -11,6 +11,7 @@ from reference.flows import forged
 from reference.frames import Type, body_encode
 from reference.keys import Suite
 from reference.records import record_data, record_open
+from reference.refusals import Code
 
 SESSION_DOWN, STALLED, RESUMED, FLOW_UP = 4, 5, 6, 12
 DUPLICATES, GAPS, RESUMES, UNKNOWN_FLOWS = 14, 15, 16, 19
@@ -293,6 +294,53 @@ def test_frames_are_acknowledged_in_25_ms() -> None:
     acks = [arrival.fields["next_number"] for arrival in peer.arrivals if arrival.type is Type.ACK]
     assert acks == [peer.end.flow.next_number]
     assert not peer.end.flow.retained
+
+
+def test_a_far_edge_that_acknowledges_nothing_for_two_minutes_loses_its_session() -> None:
+    """What is retained for it would be kept for ever. One acknowledgement, however late, gives it the time anew."""
+    peer = Peer()
+    peer.settle()
+    assert peer.edge.flow(SESSION)["retained_bytes"]
+
+    def wait_for(seconds: int) -> None:
+        for _ in range(seconds):
+            peer.wait(1)
+            peer.send_lane(Type.PING, body_encode(Type.PING, token=1))
+
+    wait_for(119)
+    peer.send(record_open(1, "none", 0))
+    peer.end.flow.expected = 1
+    peer.end.flow.send_ack()
+    peer.settle()
+    wait_for(119)
+    assert peer.edge.has_session(SESSION)
+    wait_for(2)
+    assert not peer.edge.has_session(SESSION)
+    assert peer.edge.refused() == {"SILENT": 1}
+    closing = [arrival.fields["code"] for arrival in peer.arrivals if arrival.type is Type.FLOW_CLOSE]
+    assert closing == [Code.TIMEOUT]
+
+
+def test_a_far_edge_that_reads_nothing_cannot_fill_the_memory_by_resuming() -> None:
+    """Each greater id makes the edge send all again that is retained, beside what still waits from the last time."""
+    peer = Peer()
+    peer.send(record_open(1, "s", 1 << 20))
+    (there,) = peer.edge.answered
+    peer.edge.write(there, bytes(900_000))
+    # The first frames were sent and are lost, so that none that waits may go as it is.
+    peer.edge.turn()
+    peer.lane.take(200_000)
+    for resume_id in range(1, 50):
+        if not peer.edge.has_session(SESSION):
+            break
+        peer.end.flow.send_volatile(Type.RESUME, body_encode(Type.RESUME, resume_id=resume_id, next_number=1))
+        for wire in peer.end.take_out():
+            peer.feed(wire)
+        peer.edge.turn()
+    assert not peer.edge.has_session(SESSION)
+    assert peer.edge.refused() == {"BUDGET": 1}
+    assert peer.lane.state == "UP"
+    assert peer.edge.memory[1] < 8 << 20
 
 
 def test_a_small_cap_is_never_exceeded() -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from reference.flows import Arrival, Flow
+from reference.flows import Arrival, Flow, NotNow
 from reference.flows import State as FlowState
 from reference.frames import FlowFrame, Type, body_encode
 from reference.keys import LinkSecrets, Suite, flow_secret
@@ -63,6 +63,9 @@ class End:
         return self.lane
 
     def send_records(self, *records: Record, now: float = 0.0) -> None:
+        # What cannot be sent must not be noted as sent.
+        if self.flow.state is not FlowState.UP:
+            raise NotNow(self.flow.state.name)
         for record in records:
             self.streams.sent(record)
         self.flow.send_bundle(records_encode(list(records)), now)

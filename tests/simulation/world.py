@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pcgrelay._core import loop
+from pcgrelay._core import map as map_module
 
 from .edges import PORT_ANSWERS, SERVICES, Edge, port_of
 from .later import Later
@@ -73,6 +74,8 @@ class World:
         self.scenario = scenario
         self.library = loaded()
         self.dice = random.Random(scenario.seed ^ 0x5EED)
+        # Tables are walked in an order that nobody knows; here it is always the same.
+        ctypes.CFUNCTYPE(None, ctypes.c_uint32)(function_of(map_module, "map_seed"))(0)
         self.library.virtual_begin(scenario.seed, function_of(loop, "loop_turn"))
         self.library.virtual_salt(self.dice.getrandbits(62))
         if fault is not None:
