@@ -24,7 +24,7 @@ cdef enum:
     FLOW_ACK_BYTES = 262144     # acknowledge no later than after so much,
     FLOW_ACK_FRAMES = 64
     FLOW_ACK_US = 25000         # or so long
-    FLOW_UNACKED_US = 120000000 # a peer that acknowledges nothing for so long has its session ended
+    FLOW_UNACKED_US = 120000000     # a peer that acknowledges nothing for so long has its session ended
     FLOW_RESUMES = 60           # in FLOW_RESUMES_US
     FLOW_RESUMES_US = 60000000
     FLOW_RESUME_AGAIN_US = 2000000  # and twice as long after each that got no answer,
@@ -97,7 +97,7 @@ cdef Result flow_start(Flow* self, uint16_t index, const uint8_t* secret, uint32
 # Wipe keys, drop retained frames. Streams must be gone before.
 cdef void flow_stop(Flow* self, Pool* pool) noexcept nogil
 
-# May so many bundles of any size be sealed now, so that what is retained stays within the cap, and its memory within two?
+# May so many bundles of any size be sealed now: what is retained within the cap, and its memory within two?
 cdef bint flow_has_room(const Flow* self, uint32_t bundles) noexcept nogil
 
 # May bulk be read for it now? More than the path holds would only wait on its way.
