@@ -1,4 +1,4 @@
-"""Half a minute of chaos (`make chaos` for longer, and for another seed), and a gigabyte that outlives many relays."""
+"""A minute of chaos (`make chaos` for longer, and for another seed), and a gigabyte that outlives many relays."""
 
 from __future__ import annotations
 
