@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from benches import bench_distance, bench_node, bench_scale, report
+from benches import bench_distance, bench_node, bench_plane, bench_scale, report
 from benches.settings import LIBCRYPTO, RESULTS, ROOT, Settings, chosen
 
 
@@ -33,6 +33,7 @@ RUNGS: dict[str, Callable[[Settings], None]] = {
     "node": bench_node.run,
     "scale": bench_scale.run,
     "distance": bench_distance.run,
+    "plane": bench_plane.run,
 }
 
 

@@ -1,6 +1,6 @@
 """Write what was measured into docs/performance.md, between its two marks, and the plots beside it.
 
-    python -m benches.report            from build/bench/*.json; what people wrote around the marks stays
+python -m benches.report            from build/bench/*.json; what people wrote around the marks stays
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def measured() -> str:
     node, core = results.read("node"), results.read("core")
-    scale, distance = results.read("scale"), results.read("distance")
+    scale, distance, plane = (results.read(rung) for rung in ("scale", "distance", "plane"))
     parts: list[str] = []
     if node:
         parts += _machine(node)
@@ -88,7 +88,9 @@ def measured() -> str:
         parts += list(_scale(scale["rows"]))
     if distance:
         parts += list(_distances(distance["rows"]))
-    failures = [line for found in (node, scale, distance) if found for line in found["failures"]]
+    if plane:
+        parts += list(_control_plane(plane, core))
+    failures = [line for found in (node, scale, distance, plane) if found for line in found["failures"]]
     if failures:
         parts.append("Measurements that broke; one that broke once was tried a second time:\n")
         parts.append("\n".join(f"- {line}" for line in failures) + "\n")
@@ -241,6 +243,69 @@ def _distances(rows: Rows) -> Iterator[str]:
         cells = [shown.get(peer, "–") for peer in peers]
         grid.append([f"{key[0]} ms, loss {key[1]:.1%}, {key[2]} stream{'s' if key[2] > 1 else ''}", *cells])
     yield table(["path", *peers], grid)
+
+
+def _control_plane(plane: dict[str, Any], core: dict[str, Any] | None) -> Iterator[str]:
+    """What the control plane takes, and how long requests wait while it works. Medians over the rounds."""
+    rows, about = plane["rows"], plane["machine"]
+    rounds = 1 + max((row["round"] for row in rows), default=0)
+    yield "### Control plane\n"
+    yield (
+        f"`BENCH={plane['settings']}`, {rounds} round{'s' if rounds > 1 else ''}, {about['when']}, commit "
+        f"{about['commit']}. All nodes share one processor, so that the control plane of each is in the way of every "
+        "data plane.\n"
+    )
+    times = core_times(core) if core else {}
+    per_second = {what: 1e9 / ns for (what, _, size), ns in times.items() if what in ("session", "pyOpenSSL")}
+    if len(per_second) == 2:
+        yield (
+            "Full session set-ups (mutual TLS 1.3 with X25519MLKEM768), both ends on one core: "
+            f"{spelt(per_second['session'])} a second; a pair of bare pyOpenSSL: {spelt(per_second['pyOpenSSL'])}.\n"
+        )
+    losses = _by(rows, "lost")
+    if losses:
+        yield "Edge, relay, edge. Times in ms, until the status of the near edge says so:\n"
+        grid = [[lost, _ms(mine, "seconds"), _ms(mine, "again_s")] for lost, mine in losses.items()]
+        yield table(["lost", "its import has no way after", "and has one again, from the loss or the restart"], grid)
+    alone = {
+        what: mine for what, mine in _by(rows, "what").items() if "lost" not in mine[0] and "p99_us" not in mine[0]
+    }
+    if alone:
+        yield table(["once", "ms"], [[what, _ms(mine, "seconds")] for what, mine in alone.items()])
+    beside = {what: mine for what, mine in _by(rows, "what").items() if "p99_us" in mine[0]}
+    if beside:
+        yield (
+            "Two edges, one request of 64 B after the other, in us: without, and while the first column is done again "
+            "and again.\n"
+        )
+        grid = [
+            [what, _pace(mine), _both(mine, "p50_us"), _both(mine, "p99_us"), _both(mine, "most_us")]
+            for what, mine in beside.items()
+        ]
+        yield table(["meanwhile", "it takes", "p50", "p99", "slowest"], grid)
+    yield from (f"Only {fewer}.\n" for fewer in _by(rows, "fewer"))
+
+
+def _by(rows: Rows, key: str) -> dict[str, Rows]:
+    return {
+        value: [row for row in rows if row.get(key) == value]
+        for value in dict.fromkeys(r[key] for r in rows if key in r)
+    }
+
+
+def _ms(rows: Rows, key: str) -> str:
+    return spelt(1e3 * median(row[key] for row in rows))
+
+
+def _pace(rows: Rows) -> str:
+    """How long each takes, or how many there were."""
+    if "per_s" in rows[0]:
+        return f"{spelt(median(row['per_s'] for row in rows))} a second"
+    return f"{_ms(rows, 'seconds')} ms"
+
+
+def _both(rows: Rows, key: str) -> str:
+    return " / ".join(spelt(median(row[name] for row in rows)) for name in (f"quiet_{key}", key))
 
 
 def _plot(name: str, content: str) -> None:

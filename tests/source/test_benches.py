@@ -1,13 +1,15 @@
 """The arithmetic of the benches: what is compared with what, and how the page is written. Nothing is measured here."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from benches import plot, report, targets
+from benches import bench_plane, plot, report, results, targets
 from benches.cases import CASES
+from benches.processes import BenchError
 from benches.settings import CHOICES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +52,56 @@ def test_the_report_replaces_only_what_stands_between_marks(tmp_path: Path, monk
     page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     report.write(page)
     assert page.read_text() == f"before\n{report.BEGIN}\n\n\n{report.END}\nafter\n"
+
+
+def test_the_control_plane_is_told_by_medians_with_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[dict[str, Any]] = []
+    for number in range(3):
+        rows.append({"round": number, "what": "loss", "lost": "the relay", "seconds": 0.004 + number, "again_s": 0.25})
+        rows.append({"round": number, "what": "1,000 come", "seconds": 0.1})
+        quiet = {"quiet_p50_us": 100.0, "quiet_p99_us": 150.0, "quiet_most_us": 200.0}
+        busy = {"p50_us": 101.0, "p99_us": 1000.0 * number, "most_us": 9000.0}
+        rows.append({"round": number, "what": "reload", "seconds": 0.3, "fewer": "19 streams, not 20", **quiet, **busy})
+        rows.append({"round": number, "what": "renewed", "per_s": 22.0, **quiet, **busy})
+    plane = {"settings": "full", "machine": {"when": "now", "commit": "abc"}, "rows": rows, "failures": ["one broke"]}
+    core = {
+        "benchmarks": [
+            {"extra_info": {"what": what, "count": 5}, "stats": {"min": 5 * seconds}}
+            for what, seconds in (("session", 0.001), ("pyOpenSSL", 0.0008))
+        ]
+    }
+    monkeypatch.setattr(report.results, "read", lambda rung, *_: {"plane": plane, "core": core}.get(rung))
+    monkeypatch.setattr(report, "_in_core", lambda _: [])
+    text = report.measured()
+    assert "### Control plane\n" in text
+    assert "one core: 1,000 a second; a pair of bare pyOpenSSL: 1,250.\n" in text
+    assert "| the relay | 1,004 | 250 |\n" in text
+    assert "| 1,000 come | 100 |\n" in text
+    assert "| reload | 300 ms | 100 / 101 | 150 / 1,000 | 200 / 9,000 |\n" in text
+    assert "| renewed | 22 a second | " in text
+    assert text.count("Only 19 streams, not 20.\n") == 1
+    assert "- one broke\n" in text
+
+
+def test_a_rung_of_the_control_plane_that_breaks_leaves_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Iterator[dict[str, Any]]:
+        raise BenchError("no node starts")
+
+    def whole(*_: object) -> Iterator[dict[str, Any]]:
+        yield {"what": "reload, 1,000 exports come at once", "seconds": 0.1}
+
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    for part in ("_losses", "_status", "_set_ups"):
+        monkeypatch.setattr(bench_plane, part, broken)
+    monkeypatch.setattr(bench_plane, "_reloads", whole)
+    bench_plane.run(CHOICES["tiny"])
+    written = results.read("plane", tmp_path)
+    assert written is not None
+    assert [row["what"] for row in written["rows"]] == ["reload, 1,000 exports come at once"]
+    assert len(written["failures"]) == 3
+    assert all("no node starts" in line for line in written["failures"])
 
 
 def test_the_page_has_its_marks() -> None:
