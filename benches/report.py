@@ -14,7 +14,7 @@ from typing import Any
 
 from benches import results
 from benches.plot import bars, lines, spelt
-from benches.settings import OTHER_RESULTS, ROOT
+from benches.settings import OTHER_RESULTS, RESULTS, ROOT
 from benches.targets import (
     CHAIN,
     OURS,
@@ -38,8 +38,8 @@ HEAD = ["case", "pcgrelay", "best peer", "ratio", "target", "met"]
 
 def print_ratios() -> int:
     """The ratios of the last run for people; 1 if nodes are behind a peer."""
-    node, core, distance = results.read("node"), results.read("core"), results.read("distance")
-    found = verdicts(node["rows"]) if node else []
+    core, distance = results.read("core"), results.read("distance")
+    found = verdicts(_node_rows())
     rest = (core_verdicts(core) if core else []) + (distance_verdicts(distance["rows"]) if distance else [])
     for each in [*found, *rest]:
         print(f"{each.target.topology:16} {' | '.join(_cells(each))}")
@@ -59,6 +59,12 @@ def _cells(each: Verdict) -> list[str]:
     return [target.title, f"{spelt(each.ours)}{unit}", best, ratio, goal, "yes" if each.met else "**no**"]
 
 
+def _node_rows(folder: Path = RESULTS) -> Rows:
+    """What is compared with peers: the loads, and the idle connections."""
+    found = (results.read(rung, folder) for rung in ("node", "idle"))
+    return [row for each in found if each for row in each["rows"]]
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     body = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in body) + "\n"
@@ -68,12 +74,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def measured() -> str:
-    node, core = results.read("node"), results.read("core")
+    node, idle, core = results.read("node"), results.read("idle"), results.read("core")
     scale, distance, plane = (results.read(rung) for rung in ("scale", "distance", "plane"))
     parts: list[str] = []
     if node:
         parts += _machine(node)
-        parts += list(_targets(node["rows"]))
+        parts += list(_targets(_node_rows()))
     if other := results.read("node", OTHER_RESULTS):
         parts += list(_other_libcrypto(other))
     rest = (core_verdicts(core) if core else []) + (distance_verdicts(distance["rows"]) if distance else [])
@@ -82,6 +88,8 @@ def measured() -> str:
         parts.append(table(HEAD, [_cells(each) for each in rest]))
     if node:
         parts += list(_cases(node["rows"]))
+    if idle:
+        parts += list(_idle(idle))
     if core:
         parts += list(_in_core(core))
     if scale:
@@ -121,7 +129,9 @@ def _other_libcrypto(node: dict[str, Any]) -> Iterator[str]:
     yield f"### The same with {node['machine']['openssl']}\n"
     yield from _machine(node)
     for topology in (PAIR, CHAIN):
-        yield table(HEAD, [_cells(each) for each in verdicts(node["rows"]) if each.target.topology == topology])
+        yield table(
+            HEAD, [_cells(each) for each in verdicts(_node_rows(OTHER_RESULTS)) if each.target.topology == topology]
+        )
 
 
 def _cases(rows: Rows) -> Iterator[str]:
@@ -145,11 +155,6 @@ def _cases(rows: Rows) -> Iterator[str]:
         yield from _latency(mine, peers)
         pictures = "request-64-x-64-b open-32 bulk-8".split()
         yield "\n".join(f"![{topology}, {name}](performance/{topology}-{name}.svg)" for name in pictures) + "\n"
-    idle = list(dict.fromkeys(row["case"] for row in rows if row["kind"] == "idle"))
-    for case in idle:
-        figures = medians(rows, PAIR, case, lambda row: row["bytes_each"] / 1024)
-        held = max(row["idle"] for row in rows if row["case"] == case)
-        yield f"Memory for each of {held:,} idle connections, both ends, in KiB: " + _listed(figures) + ".\n"
 
 
 def _pair(rates: dict[str, float], costs: dict[str, float], peer: str, scale: float) -> str:
@@ -170,9 +175,41 @@ def _latency(mine: Rows, peers: Sequence[str]) -> Iterator[str]:
     yield table(["case", *peers], grid)
 
 
-def _listed(figures: dict[str, float]) -> str:
-    ordered = sorted(figures.items(), key=lambda pair: pair[1])
-    return ", ".join(f"{peer} {spelt(value)}" for peer, value in ordered)
+def _idle(idle: dict[str, Any]) -> Iterator[str]:
+    """Memory of idle connections at every peer, and who cannot hold so many."""
+    rows, about = idle["rows"], idle["machine"]
+    yield "### Idle connections\n"
+    yield (
+        f"`BENCH={idle['settings']}`, {about['when']}, commit {about['commit']}. Memory of the processes of both ends, "
+        "in KiB for each connection (near end + far end), and the ratio of pcgrelay to it.\n"
+    )
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    head = ["peer"]
+    for case in cases:
+        head += [f"{next(row['idle'] for row in rows if row['case'] == case):,} held", "ratio"]
+    at = {(row["peer"], row["case"]): row for row in rows}
+    grid = []
+    for peer in sorted({row["peer"] for row in rows}, key=lambda peer: (peer != OURS, peer)):
+        cells = [peer]
+        for case in cases:
+            cells += _held(at.get((peer, case), {}), at.get((OURS, case), {}))
+        grid.append(cells)
+    yield table(head, grid)
+    fewer = [row for row in rows if row["peer"] == OURS and int(row["case"].split()[1]) > row["idle"]]
+    for row in fewer:
+        wanted = int(row["case"].split()[1])
+        yield f"{row['idle']:,} and not {wanted:,}: no process may have more descriptors here.\n"
+    lacking = [f"- {row['peer']} does not hold {row['idle']:,}: {row['lacking']}" for row in rows if "lacking" in row]
+    if lacking:
+        yield "\n".join(lacking) + "\n"
+
+
+def _held(row: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    if "bytes_each" not in row:
+        return ["–", "–"]
+    ends = " + ".join(spelt(each / 1024) for each in row["ends"].values())
+    ratio = f"{ours['bytes_each'] / row['bytes_each']:.2f}" if "bytes_each" in ours and ours is not row else "–"
+    return [f"{spelt(row['bytes_each'] / 1024)} ({ends})", ratio]
 
 
 def _in_core(core: dict[str, Any]) -> Iterator[str]:

@@ -93,7 +93,12 @@ TARGETS = [
     _per_second(PAIR, "request 64 x 16 KiB", 1.5),
     _per_second(PAIR, "open 1", 1.5),
     _per_second(PAIR, "open 32", 2.0),
-    Target("idle 2000, KiB each", PAIR, "idle 2000", _plain("bytes_each"), "KiB", 1 / 1024, 0.15, more=False),
+    *(
+        Target(
+            f"idle {count}, KiB each", PAIR, f"idle {count}", _plain("bytes_each"), "KiB", 1 / 1024, 0.15, more=False
+        )
+        for count in (2_000, 20_000)
+    ),
     Target("mix, p99 of the small requests", PAIR, "mix", _plain("p99_us"), "ms", 1e-3, 0.2, more=False),
     _per_second(PAIR, "redis-benchmark 50", 1.3),
     _per_second(PAIR, "wrk 32", 1.3),

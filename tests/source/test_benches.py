@@ -7,8 +7,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from benches import bench_plane, plot, report, results, targets
+from benches import bench_idle, bench_plane, plot, report, results, targets
 from benches.cases import CASES
+from benches.peers.haproxy.peer import Haproxy
 from benches.processes import BenchError
 from benches.settings import CHOICES
 
@@ -52,6 +53,51 @@ def test_the_report_replaces_only_what_stands_between_marks(tmp_path: Path, monk
     page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     report.write(page)
     assert page.read_text() == f"before\n{report.BEGIN}\n\n\n{report.END}\nafter\n"
+
+
+def idle(peer: str, case: str = "idle 20000", held: int = 20_000, **figures: Any) -> dict[str, Any]:
+    common = {"topology": "edge-edge", "kind": "idle", "round": 0, "idle": held}
+    if "ends" in figures:
+        figures["bytes_each"] = sum(figures["ends"].values())
+    return {**common, "peer": peer, "case": case, **figures}
+
+
+def test_idle_connections_stand_beside_the_best_peer_and_who_cannot_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        idle("pcgrelay", "idle 2000", 2_000, ends={"a": 1024.0, "b": 1024.0}),
+        idle("haproxy", "idle 2000", 2_000, ends={"a": 10240.0, "b": 20480.0}),
+        idle("pcgrelay", held=19_000, ends={"a": 1024.0, "b": 0.0}),
+        idle("haproxy", held=19_000, lacking="one process would need more"),
+        idle("ssh -L", held=19_000, ends={"a": 5120.0, "b": 5120.0}),
+    ]
+    found = {each.target.case: each for each in targets.verdicts(rows)}
+    assert (found["idle 2000"].peer, found["idle 2000"].ours, found["idle 2000"].best) == ("haproxy", 2, 30)
+    # Who cannot hold so many is no peer for it.
+    assert (found["idle 20000"].peer, found["idle 20000"].ratio) == ("ssh -L", 0.1)
+
+    content = {"settings": "full", "machine": {"when": "now", "commit": "abc"}, "rows": rows, "failures": []}
+    monkeypatch.setattr(report.results, "read", lambda rung, *_: content if rung == "idle" else None)
+    text = report.measured()
+    assert "| peer | 2,000 held | ratio | 19,000 held | ratio |\n" in text
+    assert "| pcgrelay | 2 (1 + 1) | – | 1 (1 + 0) | – |\n" in text
+    assert "| haproxy | 30 (10 + 20) | 0.07 | – | – |\n" in text
+    assert "19,000 and not 20,000: " in text
+    assert "- haproxy does not hold 19,000: one process would need more\n" in text
+
+
+def test_a_peer_that_would_need_too_many_descriptors_is_not_started(tmp_path: Path) -> None:
+    row = bench_idle._measured(Haproxy, tmp_path / "never", 2_000, 3_500)
+    assert row["idle"] == 2_000
+    assert "4,000 descriptors" in row["lacking"]
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_peer_that_breaks_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Haproxy) -> None:
+        raise BenchError("it has ended")
+
+    monkeypatch.setattr(Haproxy, "start_hops", broken)
+    assert bench_idle._measured(Haproxy, tmp_path, 200, 20_000)["lacking"] == "it has ended"
 
 
 def test_the_control_plane_is_told_by_medians_with_and_without(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ MIDDLE = 1
 
 class Pcgrelay(Chain):
     name = "pcgrelay"
+    descriptors_each = 1
 
     def start_hops(self) -> None:
         for hop in range(self.place.hops):
