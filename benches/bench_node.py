@@ -57,21 +57,26 @@ def _round(
     order = random.Random(number)
     folder.mkdir()
     port = free_port()
-    with _chains(peers_of(topology, settings), TOPOLOGIES[topology][0], port, folder, failures) as chains:
+    with started(peers_of(topology, settings), TOPOLOGIES[topology][0], port, folder, failures) as chains:
         for case in CASES:
             if case.name in settings.cases_left_out or (topology != PAIR and not case.relayed):
                 continue
             if wanted not in case.name:
                 continue
             with serving(case, port, folder):
-                for chain in order.sample(chains, len(chains)):
-                    where = {"topology": topology, "case": case.name, "kind": case.kind, "peer": chain.name}
-                    figures = _measured(case, chain, settings, failures)
-                    if figures is None:
-                        continue
-                    row = {**where, "round": number, **figures}
+                for row in rows_of(case, topology, order.sample(chains, len(chains)), settings, failures):
                     print(_line(row), flush=True)
-                    yield row
+                    yield {**row, "round": number}
+
+
+def rows_of(
+    case: Case, topology: str, chains: Sequence[Chain], settings: Settings, failures: list[str]
+) -> Iterator[dict[str, Any]]:
+    """One case at each of these chains, in this order."""
+    for chain in chains:
+        figures = _measured(case, chain, settings, failures)
+        if figures is not None:
+            yield {"topology": topology, "case": case.name, "kind": case.kind, "peer": chain.name, **figures}
 
 
 def _measured(case: Case, chain: Chain, settings: Settings, failures: list[str]) -> Figures | None:
@@ -85,20 +90,20 @@ def _measured(case: Case, chain: Chain, settings: Settings, failures: list[str])
 
 
 @contextmanager
-def _chains(
+def started(
     peers: Sequence[type[Chain]], hops: int, port: int, folder: Path, failures: list[str]
 ) -> Iterator[list[Chain]]:
     """Chains of all these peers, started; all lead to the same port, where only one server listens at a time."""
-    started: list[Chain] = []
+    chains: list[Chain] = []
     try:
         for peer in peers:
             try:
-                started.append(peer(Place(folder / peer.name.replace(" ", ""), hops, port)).start())
+                chains.append(peer(Place(folder / peer.name.replace(" ", ""), hops, port)).start())
             except (BenchError, OSError) as error:
                 failures.append(f"{peer.name} does not start: {error}")
-        yield started
+        yield chains
     finally:
-        for chain in started:
+        for chain in chains:
             chain.end()
 
 

@@ -136,6 +136,19 @@ def verdicts(rows: Sequence[Row]) -> list[Verdict]:
     return found
 
 
+def behind_in_every_round(rows: Sequence[Row], verdict: Verdict) -> bool:
+    """Whether that peer was ahead in each round that both have: what is left of noise is not on one side alone."""
+    target = verdict.target
+    for number in {row["round"] for row in rows if (row["topology"], row["case"]) == (target.topology, target.case)}:
+        one = [row for row in rows if row["round"] == number]
+        figures = medians(one, target.topology, target.case, target.figure)
+        if OURS in figures and verdict.peer in figures:
+            ours, best = figures[OURS], figures[verdict.peer]
+            if ours >= best if target.more else ours <= best:
+                return False
+    return True
+
+
 def _with_bulk_as_ours(rows: Sequence[Row], figures: dict[str, float]) -> dict[str, float]:
     """Low latency beside little bulk is no feat: peers count that carry at least half of haproxy's bulk."""
     bulk = medians(rows, PAIR, "mix", lambda row: row["bytes"] / row["seconds"])

@@ -1,13 +1,13 @@
 """The arithmetic of the benches: what is compared with what, and how the page is written. Nothing is measured here."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from benches import bench_idle, bench_plane, plot, report, results, targets
+from benches import bench_idle, bench_node, bench_plane, plot, report, results, short, targets
 from benches.cases import CASES
 from benches.peers.haproxy.peer import Haproxy
 from benches.processes import BenchError
@@ -45,6 +45,67 @@ def test_a_peer_that_carries_little_bulk_is_no_measure_for_latency_beside_it() -
     rows = [row("pcgrelay", bytes=8e8, p99_us=9.0, **mix), row("haproxy", bytes=8e8, p99_us=50.0, **mix)]
     rows.append(row("spiped", bytes=1e8, p99_us=10.0, **mix))
     assert [each.peer for each in targets.verdicts(rows) if each.target.case == "mix"] == ["haproxy"]
+
+
+def short_rows(ours: Sequence[float], best: Sequence[float]) -> list[dict[str, Any]]:
+    """Every case that the short form measures, ahead of haproxy; but for `bulk 1`, whose rounds these are."""
+    rows = []
+    for topology, cases in short.MEASURED.items():
+        for case in cases:
+            kind = next(each.kind for each in CASES if each.name == case)
+            for number, (mine, other) in enumerate(zip(ours, best, strict=True)):
+                for peer, value in (("pcgrelay", mine), ("haproxy-pass", other)):
+                    if case != "bulk 1":
+                        value = 2.0 if peer == "pcgrelay" else 1.0
+                    done = {what: int(value * 1e9) for what in ("bytes", "requests", "opens")}
+                    used = {"p50_us": 1 / value, "cpu_s": {"a": 1.0, "r": 0.5, "b": 1.0}}
+                    row_of = {"topology": topology, "kind": kind, "round": number, **done, **used}
+                    rows.append(row(peer, case, **row_of))
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("ours", "best", "code", "word"),
+    [
+        ([1.0, 1.1, 1.2], [0.9, 1.0, 1.1], 0, "1.10"),
+        ([0.9, 0.9, 0.95], [1.0, 1.0, 1.0], 0, "0.90  behind, within the noise"),
+        ([0.7, 0.7, 1.1], [1.0, 1.0, 1.0], 0, "0.70"),
+        ([0.7, 0.8, 0.95], [1.0, 1.0, 1.0], 1, "0.80  behind"),
+    ],
+)
+def test_the_short_form_fails_only_where_a_peer_is_ahead_in_every_round(
+    ours: list[float], best: list[float], code: int, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert short.judged(short_rows(ours, best)) == code
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert len(lines) == len([each for each in targets.TARGETS if each.case in short.MEASURED[each.topology]])
+    assert lines[0].startswith("edge-edge, bulk 1, MB/s")
+    assert lines[0].endswith(f" {word}")
+    assert not [line for line in lines[1:] if "behind" in line]
+    assert said.err == ("behind a peer by more than the noise: edge-edge, bulk 1, MB/s\n" if code else "")
+
+
+def test_the_short_form_measures_again_what_is_in_doubt() -> None:
+    case = next(case for case in CASES if case.name == "bulk 1")
+    for ours, second, third in ((1.2, False, False), (1.1, True, False), (0.9, True, True)):
+        rows = short_rows([ours], [1.0])
+        assert short._in_doubt(1, rows, targets.PAIR, case) is second
+        assert short._in_doubt(2, rows, targets.PAIR, case) is third
+
+
+def test_the_short_form_fails_where_nothing_could_be_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [each for each in short_rows([2.0], [1.0]) if each["case"] != "open 32"]
+    assert short.judged(rows) == 1
+    assert (
+        "could not be compared: edge-edge, open 32, connections/s; edge-relay-edge, open 32" in capsys.readouterr().err
+    )
+
+
+def test_the_short_form_knows_its_cases_and_peers() -> None:
+    for topology, names in short.MEASURED.items():
+        assert set(names) <= {case.name for case in CASES if topology == targets.PAIR or case.relayed}
+        assert short.PEERS[topology] <= {peer.name for peer in bench_node.TOPOLOGIES[topology][1]}
 
 
 def test_the_report_replaces_only_what_stands_between_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
