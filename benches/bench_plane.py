@@ -256,7 +256,9 @@ def _meanwhile(settings: Settings, load: Load, chain: Pcgrelay, act: Callable[[i
 
 def _beside(quiet: dict[str, Any], busy: dict[str, Any]) -> dict[str, Any]:
     kept = ("p50_us", "p99_us", "most_us")
-    return {key: busy[key] for key in kept} | {f"quiet_{key}": quiet[key] for key in kept}
+    # What this process and the commands take meanwhile counts as others too, so only the quiet window tells of them.
+    disturbed = {key: quiet[key] for key in ("others_cores", "stolen_cores")}
+    return {key: busy[key] for key in kept} | {f"quiet_{key}": quiet[key] for key in kept} | disturbed
 
 
 def _line(row: dict[str, Any]) -> str:

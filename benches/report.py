@@ -108,13 +108,16 @@ def measured() -> str:
 def _machine(node: dict[str, Any]) -> list[str]:
     about = node["machine"]
     rounds = 1 + max((row["round"] for row in node["rows"]), default=0)
-    others = [row["others_cores"] + row["stolen_cores"] for row in node["rows"] if "others_cores" in row]
-    disturbed = f"; others took {median(others):.2f} cores at the median, {max(others):.2f} at most" if others else ""
     return [
         f"Measured {about['when']} at commit {about['commit']}: {about['processors']} x {about['processor']}, "
         f"{about['memory_gib']} GiB, Linux {about['kernel']}, {about['openssl']}, {about['congestion_control']}. "
-        f"`BENCH={node['settings']}`, {rounds} round{'s' if rounds > 1 else ''}{disturbed}.\n"
+        f"`BENCH={node['settings']}`, {rounds} round{'s' if rounds > 1 else ''}{_disturbed(node['rows'])}.\n"
     ]
+
+
+def _disturbed(rows: Rows) -> str:
+    others = [row["others_cores"] + row["stolen_cores"] for row in rows if "others_cores" in row]
+    return f"; others took {median(others):.2f} cores at the median, {max(others):.2f} at most" if others else ""
 
 
 def _targets(rows: Rows) -> Iterator[str]:
@@ -289,7 +292,7 @@ def _control_plane(plane: dict[str, Any], core: dict[str, Any] | None) -> Iterat
     yield "### Control plane\n"
     yield (
         f"`BENCH={plane['settings']}`, {rounds} round{'s' if rounds > 1 else ''}, {about['when']}, commit "
-        f"{about['commit']}. All nodes share one processor, so that the control plane of each is in the way of every "
+        f"{about['commit']}{_disturbed(rows)}. All nodes share one processor, so that the control plane of each is in the way of every "
         "data plane.\n"
     )
     times = core_times(core) if core else {}

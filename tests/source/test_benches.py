@@ -166,7 +166,8 @@ def test_the_control_plane_is_told_by_medians_with_and_without(monkeypatch: pyte
     for number in range(3):
         rows.append({"round": number, "what": "loss", "lost": "the relay", "seconds": 0.004 + number, "again_s": 0.25})
         rows.append({"round": number, "what": "1,000 come", "seconds": 0.1})
-        quiet = {"quiet_p50_us": 100.0, "quiet_p99_us": 150.0, "quiet_most_us": 200.0}
+        quiet = {"others_cores": 0.1 * number, "stolen_cores": 0.0}
+        quiet |= {"quiet_p50_us": 100.0, "quiet_p99_us": 150.0, "quiet_most_us": 200.0}
         busy = {"p50_us": 101.0, "p99_us": 1000.0 * number, "most_us": 9000.0}
         rows.append({"round": number, "what": "reload", "seconds": 0.3, "fewer": "19 streams, not 20", **quiet, **busy})
         rows.append({"round": number, "what": "renewed", "per_s": 22.0, **quiet, **busy})
@@ -181,6 +182,7 @@ def test_the_control_plane_is_told_by_medians_with_and_without(monkeypatch: pyte
     monkeypatch.setattr(report, "_in_core", lambda _: [])
     text = report.measured()
     assert "### Control plane\n" in text
+    assert "commit abc; others took 0.10 cores at the median, 0.20 at most. " in text
     assert "one core: 1,000 a second; a pair of bare pyOpenSSL: 1,250.\n" in text
     assert "| the relay | 1,004 | 250 |\n" in text
     assert "| 1,000 come | 100 |\n" in text
