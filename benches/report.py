@@ -292,8 +292,8 @@ def _control_plane(plane: dict[str, Any], core: dict[str, Any] | None) -> Iterat
     yield "### Control plane\n"
     yield (
         f"`BENCH={plane['settings']}`, {rounds} round{'s' if rounds > 1 else ''}, {about['when']}, commit "
-        f"{about['commit']}{_disturbed(rows)}. All nodes share one processor, so that the control plane of each is in the way of every "
-        "data plane.\n"
+        f"{about['commit']}{_disturbed(rows)}. All nodes share one processor, so that the control plane of each is in "
+        "the way of every data plane.\n"
     )
     times = core_times(core) if core else {}
     per_second = {what: 1e9 / ns for (what, _, size), ns in times.items() if what in ("session", "pyOpenSSL")}
