@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from benches import bench_distance, bench_node, bench_scale, report
+from benches import bench_distance, bench_idle, bench_node, bench_plane, bench_scale, report
 from benches.settings import LIBCRYPTO, RESULTS, ROOT, Settings, chosen
 
 
@@ -31,8 +31,10 @@ def core(settings: Settings) -> None:
 RUNGS: dict[str, Callable[[Settings], None]] = {
     "core": core,
     "node": bench_node.run,
+    "idle": bench_idle.run,
     "scale": bench_scale.run,
     "distance": bench_distance.run,
+    "plane": bench_plane.run,
 }
 
 

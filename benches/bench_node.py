@@ -18,7 +18,6 @@ from typing import Any
 from benches import results
 from benches.cases import CASES, Case, Figures, serving
 from benches.chain import Chain, Place
-from benches.generator import held
 from benches.peers.envoy.peer import Envoy, EnvoyMux
 from benches.peers.haproxy.peer import Haproxy, HaproxyPass
 from benches.peers.nginx.peer import Nginx, NginxPass
@@ -26,20 +25,18 @@ from benches.peers.pcgrelay.peer import Pcgrelay
 from benches.peers.spiped.peer import Spiped
 from benches.peers.ssh.peer import Ssh
 from benches.peers.stunnel.peer import Stunnel
-from benches.processes import BenchError, free_port, memory_bytes
+from benches.processes import BenchError, free_port
 from benches.settings import Settings, allow_many_descriptors, chosen
 
+PAIR, CHAIN = "edge-edge", "edge-relay-edge"
 TOPOLOGIES: dict[str, tuple[int, list[type[Chain]]]] = {
-    "edge-edge": (2, [Pcgrelay, Haproxy, Nginx, Stunnel, Spiped, Ssh, Envoy, EnvoyMux]),
-    "edge-relay-edge": (3, [Pcgrelay, Haproxy, HaproxyPass, Nginx, NginxPass, Envoy, EnvoyMux]),
+    PAIR: (2, [Pcgrelay, Haproxy, Nginx, Stunnel, Spiped, Ssh, Envoy, EnvoyMux]),
+    CHAIN: (3, [Pcgrelay, Haproxy, HaproxyPass, Nginx, NginxPass, Envoy, EnvoyMux]),
 }
-# Those to which so many idle connections can be opened in a time that a person accepts.
-OPENS_FAST: list[type[Chain]] = [Pcgrelay, Ssh, EnvoyMux]
-MANY = 5_000
 
 
 def run(settings: Settings, wanted: str = "") -> None:
-    limit = allow_many_descriptors()
+    allow_many_descriptors()
     rows: list[dict[str, Any]] = []
     failures: list[str] = []
     with tempfile.TemporaryDirectory(prefix="pcgrelay-bench-") as name:
@@ -48,12 +45,9 @@ def run(settings: Settings, wanted: str = "") -> None:
             for topology in TOPOLOGIES:
                 rows += _round(number, topology, settings, folder / f"{number}-{topology}", wanted, failures)
                 results.write("node", settings, rows, failures)
-        if not wanted:
-            rows += _idle(settings, folder, limit, failures)
-    results.write("node", settings, rows, failures)
 
 
-def _peers(topology: str, settings: Settings) -> list[type[Chain]]:
+def peers_of(topology: str, settings: Settings) -> list[type[Chain]]:
     return [peer for peer in TOPOLOGIES[topology][1] if peer.name not in settings.peers_left_out]
 
 
@@ -63,21 +57,26 @@ def _round(
     order = random.Random(number)
     folder.mkdir()
     port = free_port()
-    with _chains(_peers(topology, settings), TOPOLOGIES[topology][0], port, folder, failures) as chains:
+    with started(peers_of(topology, settings), TOPOLOGIES[topology][0], port, folder, failures) as chains:
         for case in CASES:
-            if case.name in settings.cases_left_out or (topology != "edge-edge" and not case.relayed):
+            if case.name in settings.cases_left_out or (topology != PAIR and not case.relayed):
                 continue
             if wanted not in case.name:
                 continue
             with serving(case, port, folder):
-                for chain in order.sample(chains, len(chains)):
-                    where = {"topology": topology, "case": case.name, "kind": case.kind, "peer": chain.name}
-                    figures = _measured(case, chain, settings, failures)
-                    if figures is None:
-                        continue
-                    row = {**where, "round": number, **figures}
+                for row in rows_of(case, topology, order.sample(chains, len(chains)), settings, failures):
                     print(_line(row), flush=True)
-                    yield row
+                    yield {**row, "round": number}
+
+
+def rows_of(
+    case: Case, topology: str, chains: Sequence[Chain], settings: Settings, failures: list[str]
+) -> Iterator[dict[str, Any]]:
+    """One case at each of these chains, in this order."""
+    for chain in chains:
+        figures = _measured(case, chain, settings, failures)
+        if figures is not None:
+            yield {"topology": topology, "case": case.name, "kind": case.kind, "peer": chain.name, **figures}
 
 
 def _measured(case: Case, chain: Chain, settings: Settings, failures: list[str]) -> Figures | None:
@@ -91,45 +90,21 @@ def _measured(case: Case, chain: Chain, settings: Settings, failures: list[str])
 
 
 @contextmanager
-def _chains(
+def started(
     peers: Sequence[type[Chain]], hops: int, port: int, folder: Path, failures: list[str]
 ) -> Iterator[list[Chain]]:
     """Chains of all these peers, started; all lead to the same port, where only one server listens at a time."""
-    started: list[Chain] = []
+    chains: list[Chain] = []
     try:
         for peer in peers:
             try:
-                started.append(peer(Place(folder / peer.name.replace(" ", ""), hops, port)).start())
+                chains.append(peer(Place(folder / peer.name.replace(" ", ""), hops, port)).start())
             except (BenchError, OSError) as error:
                 failures.append(f"{peer.name} does not start: {error}")
-        yield started
+        yield chains
     finally:
-        for chain in started:
+        for chain in chains:
             chain.end()
-
-
-def _idle(settings: Settings, folder: Path, limit: int, failures: list[str]) -> Iterator[dict[str, Any]]:
-    """Memory of idle connections, on fresh processes: what earlier loads left in pools is not counted as theirs."""
-    for count in settings.idle:
-        # Some descriptors are left for everything else.
-        possible = min(count, limit - 1_000)
-        for peer in _peers("edge-edge", settings):
-            if count > MANY and peer not in OPENS_FAST:
-                continue
-            place = Place(folder / f"idle-{count}-{peer.name.replace(' ', '')}", 2, free_port())
-            try:
-                with peer(place) as chain:
-                    pids = list(chain.pids())
-                    before = memory_bytes(pids)
-                    with held(place.load(), possible) as opened:
-                        taken = memory_bytes(list(chain.pids())) - before
-            except (BenchError, OSError) as error:
-                failures.append(f"idle {count}, {peer.name}: {error}")
-                continue
-            row = {"topology": "edge-edge", "case": f"idle {count}", "kind": "idle", "peer": peer.name, "round": 0}
-            row |= {"idle": possible, "bytes_each": taken / possible, "opening_s": opened["opening_s"]}
-            print(_line(row), flush=True)
-            yield row
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -142,8 +117,6 @@ def _line(row: dict[str, Any]) -> str:
         words.append(f"p50 {row['p50_us']:.0f}, p99 {row['p99_us']:.0f} us")
     if row.get("opens"):
         words.append(f"{row['opens'] / row['seconds']:.0f} opens/s")
-    if row.get("bytes_each"):
-        words.append(f"{row['bytes_each'] / 1024:.2f} KiB each")
     return f"{row['topology']:16} {row['case']:20} {row['peer']:13} {', '.join(words)}"
 
 

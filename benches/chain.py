@@ -30,6 +30,7 @@ class Place:
     nets: tuple[str | None, ...] = (None, None, None)
     cpu: int | None = GATEWAY_CPU
     workers: int = 1
+    connections: int = 4_500  # that a hop has to bear at once, where it wants to know
     ports: tuple[int, ...] = field(default_factory=lambda: (free_port(), free_port(), free_port()))
 
     @property
@@ -64,6 +65,8 @@ class Chain:
 
     name: ClassVar[str]
     suite: ClassVar[str] = "AES-256-GCM"
+    # Of one process, for each connection that it carries: one towards the application, and one towards the other end.
+    descriptors_each: ClassVar[int] = 2
 
     def __init__(self, place: Place) -> None:
         self.place = place

@@ -91,14 +91,14 @@ def measure(load: Load, roles: Mapping[int, str], **options: object) -> dict[str
 
 
 @contextmanager
-def held(load: Load, idle: int) -> Iterator[dict[str, Any]]:
+def held(load: Load, idle: int, patience_s: int = 90) -> Iterator[dict[str, Any]]:
     """Hold so many idle connections open while the block lasts. Client and server are processes of their own.
 
     So the limit of descriptors bears twice as many.
     """
     server = _holding(replace(load, port=0).command(hold=True))
     try:
-        clients = _holding(replace(load, bind_port=0).command(idle=idle, hold=True, patience=90, spread=True))
+        clients = _holding(replace(load, bind_port=0).command(idle=idle, hold=True, patience=patience_s, spread=True))
         try:
             yield clients[1]
         finally:

@@ -1,6 +1,6 @@
 """Write what was measured into docs/performance.md, between its two marks, and the plots beside it.
 
-    python -m benches.report            from build/bench/*.json; what people wrote around the marks stays
+python -m benches.report            from build/bench/*.json; what people wrote around the marks stays
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from benches import results
 from benches.plot import bars, lines, spelt
-from benches.settings import OTHER_RESULTS, ROOT
+from benches.settings import OTHER_RESULTS, RESULTS, ROOT
 from benches.targets import (
     CHAIN,
     OURS,
@@ -38,8 +38,8 @@ HEAD = ["case", "pcgrelay", "best peer", "ratio", "target", "met"]
 
 def print_ratios() -> int:
     """The ratios of the last run for people; 1 if nodes are behind a peer."""
-    node, core, distance = results.read("node"), results.read("core"), results.read("distance")
-    found = verdicts(node["rows"]) if node else []
+    core, distance = results.read("core"), results.read("distance")
+    found = verdicts(_node_rows())
     rest = (core_verdicts(core) if core else []) + (distance_verdicts(distance["rows"]) if distance else [])
     for each in [*found, *rest]:
         print(f"{each.target.topology:16} {' | '.join(_cells(each))}")
@@ -59,6 +59,12 @@ def _cells(each: Verdict) -> list[str]:
     return [target.title, f"{spelt(each.ours)}{unit}", best, ratio, goal, "yes" if each.met else "**no**"]
 
 
+def _node_rows(folder: Path = RESULTS) -> Rows:
+    """What is compared with peers: the loads, and the idle connections."""
+    found = (results.read(rung, folder) for rung in ("node", "idle"))
+    return [row for each in found if each for row in each["rows"]]
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     body = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in body) + "\n"
@@ -68,12 +74,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def measured() -> str:
-    node, core = results.read("node"), results.read("core")
-    scale, distance = results.read("scale"), results.read("distance")
+    node, idle, core = results.read("node"), results.read("idle"), results.read("core")
+    scale, distance, plane = (results.read(rung) for rung in ("scale", "distance", "plane"))
     parts: list[str] = []
     if node:
         parts += _machine(node)
-        parts += list(_targets(node["rows"]))
+        parts += list(_targets(_node_rows()))
     if other := results.read("node", OTHER_RESULTS):
         parts += list(_other_libcrypto(other))
     rest = (core_verdicts(core) if core else []) + (distance_verdicts(distance["rows"]) if distance else [])
@@ -82,13 +88,17 @@ def measured() -> str:
         parts.append(table(HEAD, [_cells(each) for each in rest]))
     if node:
         parts += list(_cases(node["rows"]))
+    if idle:
+        parts += list(_idle(idle))
     if core:
         parts += list(_in_core(core))
     if scale:
         parts += list(_scale(scale["rows"]))
     if distance:
         parts += list(_distances(distance["rows"]))
-    failures = [line for found in (node, scale, distance) if found for line in found["failures"]]
+    if plane:
+        parts += list(_control_plane(plane, core))
+    failures = [line for found in (node, scale, distance, plane) if found for line in found["failures"]]
     if failures:
         parts.append("Measurements that broke; one that broke once was tried a second time:\n")
         parts.append("\n".join(f"- {line}" for line in failures) + "\n")
@@ -98,13 +108,16 @@ def measured() -> str:
 def _machine(node: dict[str, Any]) -> list[str]:
     about = node["machine"]
     rounds = 1 + max((row["round"] for row in node["rows"]), default=0)
-    others = [row["others_cores"] + row["stolen_cores"] for row in node["rows"] if "others_cores" in row]
-    disturbed = f"; others took {median(others):.2f} cores at the median, {max(others):.2f} at most" if others else ""
     return [
         f"Measured {about['when']} at commit {about['commit']}: {about['processors']} x {about['processor']}, "
         f"{about['memory_gib']} GiB, Linux {about['kernel']}, {about['openssl']}, {about['congestion_control']}. "
-        f"`BENCH={node['settings']}`, {rounds} round{'s' if rounds > 1 else ''}{disturbed}.\n"
+        f"`BENCH={node['settings']}`, {rounds} round{'s' if rounds > 1 else ''}{_disturbed(node['rows'])}.\n"
     ]
+
+
+def _disturbed(rows: Rows) -> str:
+    others = [row["others_cores"] + row["stolen_cores"] for row in rows if "others_cores" in row]
+    return f"; others took {median(others):.2f} cores at the median, {max(others):.2f} at most" if others else ""
 
 
 def _targets(rows: Rows) -> Iterator[str]:
@@ -119,7 +132,9 @@ def _other_libcrypto(node: dict[str, Any]) -> Iterator[str]:
     yield f"### The same with {node['machine']['openssl']}\n"
     yield from _machine(node)
     for topology in (PAIR, CHAIN):
-        yield table(HEAD, [_cells(each) for each in verdicts(node["rows"]) if each.target.topology == topology])
+        yield table(
+            HEAD, [_cells(each) for each in verdicts(_node_rows(OTHER_RESULTS)) if each.target.topology == topology]
+        )
 
 
 def _cases(rows: Rows) -> Iterator[str]:
@@ -143,11 +158,6 @@ def _cases(rows: Rows) -> Iterator[str]:
         yield from _latency(mine, peers)
         pictures = "request-64-x-64-b open-32 bulk-8".split()
         yield "\n".join(f"![{topology}, {name}](performance/{topology}-{name}.svg)" for name in pictures) + "\n"
-    idle = list(dict.fromkeys(row["case"] for row in rows if row["kind"] == "idle"))
-    for case in idle:
-        figures = medians(rows, PAIR, case, lambda row: row["bytes_each"] / 1024)
-        held = max(row["idle"] for row in rows if row["case"] == case)
-        yield f"Memory for each of {held:,} idle connections, both ends, in KiB: " + _listed(figures) + ".\n"
 
 
 def _pair(rates: dict[str, float], costs: dict[str, float], peer: str, scale: float) -> str:
@@ -168,9 +178,41 @@ def _latency(mine: Rows, peers: Sequence[str]) -> Iterator[str]:
     yield table(["case", *peers], grid)
 
 
-def _listed(figures: dict[str, float]) -> str:
-    ordered = sorted(figures.items(), key=lambda pair: pair[1])
-    return ", ".join(f"{peer} {spelt(value)}" for peer, value in ordered)
+def _idle(idle: dict[str, Any]) -> Iterator[str]:
+    """Memory of idle connections at every peer, and who cannot hold so many."""
+    rows, about = idle["rows"], idle["machine"]
+    yield "### Idle connections\n"
+    yield (
+        f"`BENCH={idle['settings']}`, {about['when']}, commit {about['commit']}. Memory of the processes of both ends, "
+        "in KiB for each connection (near end + far end), and the ratio of pcgrelay to it.\n"
+    )
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    head = ["peer"]
+    for case in cases:
+        head += [f"{next(row['idle'] for row in rows if row['case'] == case):,} held", "ratio"]
+    at = {(row["peer"], row["case"]): row for row in rows}
+    grid = []
+    for peer in sorted({row["peer"] for row in rows}, key=lambda peer: (peer != OURS, peer)):
+        cells = [peer]
+        for case in cases:
+            cells += _held(at.get((peer, case), {}), at.get((OURS, case), {}))
+        grid.append(cells)
+    yield table(head, grid)
+    fewer = [row for row in rows if row["peer"] == OURS and int(row["case"].split()[1]) > row["idle"]]
+    for row in fewer:
+        wanted = int(row["case"].split()[1])
+        yield f"{row['idle']:,} and not {wanted:,}: no process may have more descriptors here.\n"
+    lacking = [f"- {row['peer']} does not hold {row['idle']:,}: {row['lacking']}" for row in rows if "lacking" in row]
+    if lacking:
+        yield "\n".join(lacking) + "\n"
+
+
+def _held(row: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    if "bytes_each" not in row:
+        return ["–", "–"]
+    ends = " + ".join(spelt(each / 1024) for each in row["ends"].values())
+    ratio = f"{ours['bytes_each'] / row['bytes_each']:.2f}" if "bytes_each" in ours and ours is not row else "–"
+    return [f"{spelt(row['bytes_each'] / 1024)} ({ends})", ratio]
 
 
 def _in_core(core: dict[str, Any]) -> Iterator[str]:
@@ -241,6 +283,69 @@ def _distances(rows: Rows) -> Iterator[str]:
         cells = [shown.get(peer, "–") for peer in peers]
         grid.append([f"{key[0]} ms, loss {key[1]:.1%}, {key[2]} stream{'s' if key[2] > 1 else ''}", *cells])
     yield table(["path", *peers], grid)
+
+
+def _control_plane(plane: dict[str, Any], core: dict[str, Any] | None) -> Iterator[str]:
+    """What the control plane takes, and how long requests wait while it works. Medians over the rounds."""
+    rows, about = plane["rows"], plane["machine"]
+    rounds = 1 + max((row["round"] for row in rows), default=0)
+    yield "### Control plane\n"
+    yield (
+        f"`BENCH={plane['settings']}`, {rounds} round{'s' if rounds > 1 else ''}, {about['when']}, commit "
+        f"{about['commit']}{_disturbed(rows)}. All nodes share one processor, so that the control plane of each is in "
+        "the way of every data plane.\n"
+    )
+    times = core_times(core) if core else {}
+    per_second = {what: 1e9 / ns for (what, _, size), ns in times.items() if what in ("session", "pyOpenSSL")}
+    if len(per_second) == 2:
+        yield (
+            "Full session set-ups (mutual TLS 1.3 with X25519MLKEM768), both ends on one core: "
+            f"{spelt(per_second['session'])} a second; a pair of bare pyOpenSSL: {spelt(per_second['pyOpenSSL'])}.\n"
+        )
+    losses = _by(rows, "lost")
+    if losses:
+        yield "Edge, relay, edge. Times in ms, until the status of the near edge says so:\n"
+        grid = [[lost, _ms(mine, "seconds"), _ms(mine, "again_s")] for lost, mine in losses.items()]
+        yield table(["lost", "its import has no way after", "and has one again, from the loss or the restart"], grid)
+    alone = {
+        what: mine for what, mine in _by(rows, "what").items() if "lost" not in mine[0] and "p99_us" not in mine[0]
+    }
+    if alone:
+        yield table(["once", "ms"], [[what, _ms(mine, "seconds")] for what, mine in alone.items()])
+    beside = {what: mine for what, mine in _by(rows, "what").items() if "p99_us" in mine[0]}
+    if beside:
+        yield (
+            "Two edges, one request of 64 B after the other, in us: without, and while the first column is done again "
+            "and again.\n"
+        )
+        grid = [
+            [what, _pace(mine), _both(mine, "p50_us"), _both(mine, "p99_us"), _both(mine, "most_us")]
+            for what, mine in beside.items()
+        ]
+        yield table(["meanwhile", "it takes", "p50", "p99", "slowest"], grid)
+    yield from (f"Only {fewer}.\n" for fewer in _by(rows, "fewer"))
+
+
+def _by(rows: Rows, key: str) -> dict[str, Rows]:
+    return {
+        value: [row for row in rows if row.get(key) == value]
+        for value in dict.fromkeys(r[key] for r in rows if key in r)
+    }
+
+
+def _ms(rows: Rows, key: str) -> str:
+    return spelt(1e3 * median(row[key] for row in rows))
+
+
+def _pace(rows: Rows) -> str:
+    """How long each takes, or how many there were."""
+    if "per_s" in rows[0]:
+        return f"{spelt(median(row['per_s'] for row in rows))} a second"
+    return f"{_ms(rows, 'seconds')} ms"
+
+
+def _both(rows: Rows, key: str) -> str:
+    return " / ".join(spelt(median(row[name] for row in rows)) for name in (f"quiet_{key}", key))
 
 
 def _plot(name: str, content: str) -> None:

@@ -93,7 +93,12 @@ TARGETS = [
     _per_second(PAIR, "request 64 x 16 KiB", 1.5),
     _per_second(PAIR, "open 1", 1.5),
     _per_second(PAIR, "open 32", 2.0),
-    Target("idle 2000, KiB each", PAIR, "idle 2000", _plain("bytes_each"), "KiB", 1 / 1024, 0.15, more=False),
+    *(
+        Target(
+            f"idle {count}, KiB each", PAIR, f"idle {count}", _plain("bytes_each"), "KiB", 1 / 1024, 0.15, more=False
+        )
+        for count in (2_000, 20_000)
+    ),
     Target("mix, p99 of the small requests", PAIR, "mix", _plain("p99_us"), "ms", 1e-3, 0.2, more=False),
     _per_second(PAIR, "redis-benchmark 50", 1.3),
     _per_second(PAIR, "wrk 32", 1.3),
@@ -129,6 +134,19 @@ def verdicts(rows: Sequence[Row]) -> list[Verdict]:
         best = max(peers, key=peers.__getitem__) if target.more else min(peers, key=peers.__getitem__)
         found.append(Verdict(target, ours * target.scale, best, peers[best] * target.scale))
     return found
+
+
+def behind_in_every_round(rows: Sequence[Row], verdict: Verdict) -> bool:
+    """Whether that peer was ahead in each round that both have: what is left of noise is not on one side alone."""
+    target = verdict.target
+    for number in {row["round"] for row in rows if (row["topology"], row["case"]) == (target.topology, target.case)}:
+        one = [row for row in rows if row["round"] == number]
+        figures = medians(one, target.topology, target.case, target.figure)
+        if OURS in figures and verdict.peer in figures:
+            ours, best = figures[OURS], figures[verdict.peer]
+            if ours >= best if target.more else ours <= best:
+                return False
+    return True
 
 
 def _with_bulk_as_ours(rows: Sequence[Row], figures: dict[str, float]) -> dict[str, float]:

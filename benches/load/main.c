@@ -80,9 +80,9 @@ static void print_figures(double seconds, const struct usage *before, const stru
     double gateways = 0;
     printf("{\"seconds\": %.6f, \"bytes\": %llu, \"jain\": %.4f, \"least_bytes\": %.0f, \"most_bytes\": %.0f", seconds,
            (unsigned long long)tally.bytes, shares.jain, shares.least, shares.most);
-    printf(", \"requests\": %llu, \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f",
+    printf(", \"requests\": %llu, \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, \"most_us\": %.1f",
            (unsigned long long)tally.requests, samples_us(&request_times, 0.5), samples_us(&request_times, 0.99),
-           samples_us(&request_times, 0.999));
+           samples_us(&request_times, 0.999), samples_us(&request_times, 1));
     printf(", \"opens\": %llu, \"open_p50_us\": %.1f, \"open_p99_us\": %.1f", (unsigned long long)tally.opens,
            samples_us(&open_times, 0.5), samples_us(&open_times, 0.99));
     printf(", \"cpu_s\": {");

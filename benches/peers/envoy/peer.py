@@ -128,6 +128,7 @@ class Envoy(Chain):
 
 class EnvoyMux(Envoy):
     name = "envoy-mux"
+    descriptors_each = 1
     muxes = True
 
 

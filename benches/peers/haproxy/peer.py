@@ -24,7 +24,7 @@ class Haproxy(Chain):
             check = f"verify required verifyhost {far}.bench sni str({far}.bench)"
             server = "" if name == "b" or plain else f"ssl crt {name}.bench.both ca-file ca.crt {check}"
             ends = {"LISTEN": place.address(hop), "NEXT": place.next_address(hop)}
-            values = {**ends, "BIND_TLS": bind, "SERVER_TLS": server}
+            values = {**ends, "BIND_TLS": bind, "SERVER_TLS": server, "CONNECTIONS": place.connections}
             config = self.write(TEMPLATE, f"{name}.cfg", values)
             self.spawn(hop, ["haproxy", "-db", "-f", config])
 

@@ -46,6 +46,7 @@ class Nginx(Chain):
                 "LISTEN": place.address(hop),
                 "LISTEN_TLS": " ssl" if serves_tls else "",
                 "NEXT": place.next_address(hop),
+                "CONNECTIONS": 2 * place.connections,
                 "TLS": (SERVER if serves_tls else "").format(**named) + (CLIENT if speaks_tls else "").format(**named),
             }
             config = self.write(TEMPLATE, f"{name}.conf", values)

@@ -2,62 +2,87 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from benches.chain import Chain
+from benches.processes import Process
 
 from pcgrelay.ca import Authority
 
 TEMPLATE = Path(__file__).with_name("node.toml")
 PROGRAM = Path(sys.executable).with_name("pcgrelay")
 REALM, NEAR, FAR, HUB = "bench.example", "near.example", "far.example", "hub.example"
+# Both edges dial the relay; without one the near edge dials the far one.
+MIDDLE = 1
 
 
 class Pcgrelay(Chain):
     name = "pcgrelay"
+    descriptors_each = 1
 
     def start_hops(self) -> None:
-        place = self.place
+        for hop in range(self.place.hops):
+            self.configure(hop)
+            self.run(hop)
+
+    def run(self, hop: int) -> Process:
+        return self.spawn(hop, [PROGRAM, "run", "-c", self.config(hop)])
+
+    def config(self, hop: int) -> Path:
+        return self.place.folder / f"{self.place.names[hop]}.toml"
+
+    def admin(self, hop: int) -> Path:
+        return self.place.folder / f"{self.place.names[hop]}.sock"
+
+    def dotted(self, hop: int) -> str:
+        """The name of a node as its neighbours write it."""
+        return f"{self.place.names[hop]}.{self._organisation(hop)}"
+
+    def configure(self, hop: int, more: Sequence[str] = (), policy: str = "") -> None:
+        """Write the configuration of a hop, anew if it is there; `more`: tables beside those that every chain needs."""
+        place, name = self.place, self.place.names[hop]
         folder = place.folder / "ca"
         authority = Authority(folder) if folder.exists() else Authority.create(folder, REALM)
-        organisations = dict(zip(place.names, (NEAR, FAR) if place.hops == 2 else (NEAR, HUB, FAR), strict=True))
-        # Both edges dial the relay; without one the near edge dials the far one.
-        middle = 1
-        for hop, name in enumerate(place.names):
-            organisation = organisations[name]
-            issued = place.folder / name
-            if not issued.exists():
-                authority.issue(organisation, name, issued)
-            tables = []
-            if hop == middle:
-                tables.append(_table("listen", address=place.address(middle)))
-            else:
-                peer = place.names[middle]
-                tables.append(_table("link", peer=f"{peer}.{organisations[peer]}", address=place.address(middle)))
-            if name == "a":
-                tables.append(_table("import", service=f"bench@{FAR}", listen=place.address(0)))
-            elif name == "b":
-                # The load's server is there only while a load runs. No peer looks after its target here either.
-                tables.append(_table("export", service="bench", target=place.target, allow=[NEAR], probe="none"))
-            values = {
-                "NAME": name,
-                "ORGANISATION": organisation,
-                "REALM": REALM,
-                "ROLE": "relay" if name == "r" else "edge",
-                "WORKERS": place.workers,
-                "ADMIN": place.folder / f"{name}.sock",
-                "IDENTITY": issued / name,
-                "TRUST": authority.certificate_path,
-                "TABLES": "\n".join(tables),
-            }
-            config = self.write(TEMPLATE, f"{name}.toml", values)
-            self.spawn(hop, [PROGRAM, "run", "-c", config])
+        issued = place.folder / name
+        if not issued.exists():
+            authority.issue(self._organisation(hop), name, issued)
+        values = {
+            "NAME": name,
+            "ORGANISATION": self._organisation(hop),
+            "REALM": REALM,
+            "ROLE": "relay" if name == "r" else "edge",
+            "WORKERS": place.workers,
+            "ADMIN": self.admin(hop),
+            "IDENTITY": issued / name,
+            "TRUST": authority.certificate_path,
+            "POLICY": policy,
+            "TABLES": "\n".join([*self._tables(hop), *more]),
+        }
+        self.write(TEMPLATE, self.config(hop).name, values)
+
+    def _tables(self, hop: int) -> list[str]:
+        """Links and the one service."""
+        place, name = self.place, self.place.names[hop]
+        if hop == MIDDLE:
+            tables = [table("listen", address=place.address(MIDDLE))]
+        else:
+            tables = [table("link", peer=self.dotted(MIDDLE), address=place.address(MIDDLE))]
+        if name == "a":
+            tables.append(table("import", service=f"bench@{FAR}", listen=place.address(0)))
+        elif name == "b":
+            # The load's server is there only while a load runs. No peer looks after its target here either.
+            tables.append(table("export", service="bench", target=place.target, allow=[NEAR], probe="none"))
+        return tables
+
+    def _organisation(self, hop: int) -> str:
+        return {"a": NEAR, "r": HUB, "b": FAR}[self.place.names[hop]]
 
     def listening_ports(self) -> list[tuple[str, int]]:
         # The far edge only dials where a relay is between.
-        return [("a", self.place.ports[0]), (self.place.names[1], self.place.ports[1])]
+        return [("a", self.place.ports[0]), (self.place.names[MIDDLE], self.place.ports[1])]
 
 
-def _table(name: str, **keys: object) -> str:
+def table(name: str, **keys: object) -> str:
     # What these tables hold is spelt alike in JSON and in TOML.
     return "\n".join([f"[[{name}]]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items()), ""])

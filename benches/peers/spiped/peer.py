@@ -19,7 +19,7 @@ class Spiped(Chain):
         key.write_bytes(secrets.token_bytes(32))
         for hop, mode in enumerate(("-e", "-d")):
             ends = ["-s", _bracketed(self.place, hop), "-t", _target(self.place, hop)]
-            self.spawn(hop, ["spiped", mode, *ends, "-k", key, "-F", "-n", "9000"])
+            self.spawn(hop, ["spiped", mode, *ends, "-k", key, "-F", "-n", str(2 * self.place.connections)])
 
 
 def _bracketed(place: Place, hop: int) -> str:

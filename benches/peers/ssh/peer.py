@@ -16,6 +16,7 @@ SEPARATION = Path("/run/sshd")
 
 class Ssh(Chain):
     name = "ssh -L"
+    descriptors_each = 1
 
     def start_hops(self) -> None:
         place = self.place
