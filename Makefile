@@ -10,6 +10,7 @@ CHAOS_SEED = 1
 KILLS = 50
 SATURATED_SECONDS = 60
 SEEDS = 10000
+NOISE = 0.15
 FROM = 0
 PYTEST_ARGS =
 # Under a sanitiser Python's own allocator would hide over-reads; memory that lives until exit is no leak of ours.
@@ -102,7 +103,7 @@ bench: ## Measure, from one AEAD call up to nodes beside their peers: 22 minutes
 
 bench-short: ## Compare nodes with their peers in a minute; fail where pcgrelay is behind by more than the noise.
 	@sh scripts/setup bench
-	$(PYTHON) -m benches.short
+	$(PYTHON) -m benches.short --noise $(NOISE)
 
 bench-count: ## Count the instructions of a frame; fail if it costs 3 % more than before.
 	@sh scripts/setup test

@@ -9,6 +9,7 @@ What is ahead by more than the noise is measured once, all else twice, and again
 
 from __future__ import annotations
 
+import argparse
 import random
 import sys
 import tempfile
@@ -41,7 +42,12 @@ NOISE = 0.15
 Rows = list[dict[str, Any]]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="benches.short", description="Nodes beside their best peers, in a minute.")
+    parser.add_argument(
+        "--noise", type=float, default=NOISE, metavar="SHARE", help="by how much pcgrelay may be behind (%(default)s)"
+    )
+    noise = parser.parse_args(arguments).noise
     allow_many_descriptors()
     rows: Rows = []
     failures: list[str] = []
@@ -55,7 +61,7 @@ def main() -> int:
                     rows += _round(number, topology, chains, rows, failures)
     for line in failures:
         print(f"bench: {line}", file=sys.stderr)
-    return judged(rows)
+    return judged(rows, noise)
 
 
 def _round(number: int, topology: str, chains: Sequence[Chain], rows: Rows, failures: list[str]) -> Rows:
@@ -82,7 +88,7 @@ def _relative(verdict: Verdict) -> bool:
     return not verdict.target.absolute
 
 
-def judged(rows: Rows) -> int:
+def judged(rows: Rows, noise: float = NOISE) -> int:
     """Print the lines; answer 1 if pcgrelay is behind, or if something could not be compared."""
     found = {(each.target.topology, each.target.title): each for each in verdicts(rows) if _relative(each)}
     behind, missing = [], []
@@ -96,7 +102,7 @@ def judged(rows: Rows) -> int:
             continue
         word = ""
         if behind_in_every_round(rows, verdict):
-            word = "behind" if _share(verdict) < 1 - NOISE else "behind, within the noise"
+            word = "behind" if _share(verdict) < 1 - noise else "behind, within the noise"
         ours, best = spelt(verdict.ours), f"{verdict.peer} {spelt(verdict.best)}"
         print(f"{title:48} pcgrelay {ours:>9}   {best:24} {verdict.ratio:5.2f}  {word}".rstrip())
         if word == "behind":
