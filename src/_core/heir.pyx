@@ -45,10 +45,10 @@ cdef void heir_read(Cursor* self, Worker* worker, Map* link_gauges, Map* session
     worker.shard.pool.limit = HEIR_NO_LIMIT
     handover_read(self, &worker.shard, link_gauges, session_gauges)
     worker.shard.pool.limit = limit
-    if not is_of_its_role(worker):
-        cursor_fail(self, RESULT_BAD_FIELD)
     if self.result == RESULT_OK:
         listeners_read(self, worker)
+    if not is_of_its_role(worker):
+        cursor_fail(self, RESULT_BAD_FIELD)
     if self.result == RESULT_OK and not watch_all(worker):
         cursor_fail(self, RESULT_SOCKET)
 
