@@ -278,7 +278,9 @@ def test_a_relay_with_a_session_is_refused() -> None:
     record, (_, *how) = kept("relay"), KEPT["relay"]
     known = changed(record[HEAD:], (), item(4, first(theirs, 4)))
     assert not is_refused(record[:HEAD] + known, *how)
-    assert is_refused(record[:HEAD] + changed(known, (WORKER,), item(SESSION, first(theirs, WORKER, SESSION))), *how)
+    # Its stream has no socket, for there are those of lanes only.
+    session = changed(first(theirs, WORKER, SESSION), (FLOW,), item(STREAM, b""))
+    assert is_refused(record[:HEAD] + changed(known, (WORKER,), item(SESSION, session)), *how)
 
 
 def test_half_a_frame_of_a_known_length_is_taken() -> None:
