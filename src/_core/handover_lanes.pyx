@@ -10,8 +10,8 @@ from pcgrelay._core.epoch cimport Epoch, epoch_restore
 from pcgrelay._core.frame cimport Frame, frame_pack, frame_unpack
 from pcgrelay._core.handle cimport HANDLE_LANE
 from pcgrelay._core.link cimport (
-    GAUGE_VALUES, LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_WIRE, Gauge, Lane, Link, Shard, gauge_at, gauge_drop,
-    gauge_hold, lane_dirty, link_add, link_find,
+    GAUGE_VALUES, LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_WIRE, LANE_WIRE_LEAST, Gauge, Lane, Link, Shard,
+    gauge_at, gauge_drop, gauge_hold, lane_dirty, link_add, link_find,
 )
 from pcgrelay._core.map cimport Map, map_find, map_next
 from pcgrelay._core.queue cimport Account, Queue, Span, queue_at, queue_push_must
@@ -79,6 +79,7 @@ cdef enum:
     LANE_WIRE_BYTES
     LANE_PENDING
     LANE_TX_MIX
+    LANE_AHEAD
 
 cdef enum:
     PENDING_CLASS = 1
@@ -324,6 +325,7 @@ cdef void lane_fields(Cursor* self, Lane* lane) noexcept nogil:
     cursor_number(self, LANE_PING_TOKENS, &lane.ping_tokens, 4)
     cursor_number(self, LANE_LOSTS, &lane.losts_us, 8)
     cursor_number(self, LANE_TX_MIX, &lane.tx_mix, 8)
+    cursor_number(self, LANE_AHEAD, &lane.ahead, 4)
     cursor_number(self, LANE_LOST_TOKENS, &lane.lost_tokens, 4)
     cursor_number(self, LANE_PARTIAL_NEED, &lane.partial_need, 4)
     cursor_number(self, LANE_HEAD_OPEN, &lane.head_open, sizeof(lane.head_open))
@@ -434,19 +436,20 @@ cdef void lane_read(Cursor* self, Shard* shard) noexcept nogil:
         cursor_fail(self, RESULT_NO_MEMORY)
         return
     lane.handle.kind = HANDLE_LANE
+    lane.ahead = LANE_WIRE
     cursor_number(self, LANE_LINK, &number, 4)
     cursor_number(self, LANE_CURRENT, &current, sizeof(current))
     lane_fields(self, lane)
     lane.link = link_find(shard, number)
     if self.result != RESULT_OK or lane.link == NULL or lane.handle.fd < 0 or lane.index >= lane.link.lane_count \
-            or lane.state >= LANE_CLOSED or lane.index % shard.workers != shard.index:
+            or lane.state >= LANE_CLOSED or lane.index % shard.workers != shard.index \
+            or not LANE_WIRE_LEAST <= lane.ahead <= LANE_WIRE:
         cursor_fail(self, RESULT_BAD_FIELD)
         pool_free(&shard.pool, lane, sizeof(Lane))
         return
     # One PING and its seal are due at once.
     lane.ping_due_us = 0
     lane.writable = True
-    lane.ahead = LANE_WIRE
     lane.next = shard.lanes
     if lane.next != NULL:
         lane.next.prev = lane
