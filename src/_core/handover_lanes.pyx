@@ -80,6 +80,9 @@ cdef enum:
     LANE_PENDING
     LANE_TX_MIX
     LANE_AHEAD
+    LANE_PACED
+    LANE_PACED_BYTES
+    LANE_CLOGGED
 
 cdef enum:
     PENDING_CLASS = 1
@@ -326,6 +329,9 @@ cdef void lane_fields(Cursor* self, Lane* lane) noexcept nogil:
     cursor_number(self, LANE_LOSTS, &lane.losts_us, 8)
     cursor_number(self, LANE_TX_MIX, &lane.tx_mix, 8)
     cursor_number(self, LANE_AHEAD, &lane.ahead, 4)
+    cursor_number(self, LANE_PACED, &lane.paced_us, 8)
+    cursor_number(self, LANE_PACED_BYTES, &lane.paced_bytes, 8)
+    cursor_number(self, LANE_CLOGGED, &lane.clogged, sizeof(lane.clogged))
     cursor_number(self, LANE_LOST_TOKENS, &lane.lost_tokens, 4)
     cursor_number(self, LANE_PARTIAL_NEED, &lane.partial_need, 4)
     cursor_number(self, LANE_HEAD_OPEN, &lane.head_open, sizeof(lane.head_open))

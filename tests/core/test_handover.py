@@ -255,7 +255,9 @@ STEPS = {(WORKER, LANE, 7, 5), (WORKER, SESSION, FLOW, 2, 5)}
 def test_what_is_read_is_written_again_as_it_was() -> None:
     """Whatever a field is for, it lives on: also what the process before was the only one to know."""
     record = kept("edge")
-    slow = changed(record[HEAD:], (WORKER, LANE), item(31, word(40_000)))
+    slow = changed(
+        record[HEAD:], (WORKER, LANE), item(31, word(40_000)) + b"".join(item(tag, word(tag)) for tag in (32, 33, 34))
+    )
     core = read(record[:HEAD] + slow, KEPT["edge"][1])
     again = bytearray(core.handover_size())
     core.handover_write(again)
