@@ -12,7 +12,8 @@ WRITERS = ("handover", "handover_flows", "handover_lanes", "heir")
 
 # What is made anew: lists and places in them; what epoll tells again; keys, from their secrets; what is measured anew.
 REBUILT = {
-    "flow.Flow": "pace small next_active active",
+    # What is retained is counted as it is put back, and its peer gets the whole time anew in which to acknowledge.
+    "flow.Flow": "pace small next_active active retained_last retained_bytes retained_held copied_bytes progress_us",
     # A socket that another worker adopts is given to it before all is written.
     "stream.Stream": "next_dirty elsewhere place readable hangup dirty buried",
     "session.Session": "",
