@@ -333,7 +333,7 @@ cdef void session_read(Cursor* self, Shard* shard, Map* gauges) noexcept nogil:
         return
     session_fields(self, session)
     gauge = <Gauge*>map_find(gauges, session.number)
-    if gauge == NULL or not 1 <= session.flow_count <= WIRE_LANES_MAX \
+    if self.result != RESULT_OK or gauge == NULL or not 1 <= session.flow_count <= WIRE_LANES_MAX \
             or map_find(&shard.sessions, session.number) != NULL \
             or (session.in_label != 0 and map_find(&shard.labels, session.in_label) != NULL):
         cursor_fail(self, RESULT_BAD_FIELD)

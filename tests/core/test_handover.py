@@ -233,13 +233,13 @@ def kept(name: str) -> bytes:
 
 
 def figures(data: bytes, at: tuple[int, ...] = ()) -> dict[tuple[int, ...], bytes]:
-    """What is neither nought nor a container, by its place; of several at one place the last."""
+    """What is neither nought nor a container, by its place, however wide; of several at one place the last."""
     found: dict[tuple[int, ...], bytes] = {}
     for _, tag, value in items(data):
         if at in CONTAINERS and (*at, tag) in CONTAINERS:
             found |= figures(value, (*at, tag))
         elif any(value):
-            found[*at, tag] = value
+            found[*at, tag] = value.rstrip(b"\0")
     return found
 
 
@@ -297,6 +297,7 @@ IMPOSSIBLE = {
     "more waits for an answer than there are": ("edge", (WORKER, SESSION, FLOW), item(37, word(64))),
     "a waiting frame of another length": ("edge", (WORKER, LANE), item(29, item(1, word(1)) + item(4, bytes(60)))),
     "a lane that is sealed far ahead": ("edge", (WORKER, LANE), item(31, word(1 << 30))),
+    "a number that is too wide": ("edge", (WORKER, SESSION), item(14, bytes(8) + b"\1")),
     "half a CONFIRM that is too long": ("edge", (WORKER, LANE), PARTIAL + item(24, word(1))),
     "half a frame of no type": ("edge", (WORKER, LANE), PARTIAL + item(24, word(0x142))),
 }
