@@ -288,7 +288,7 @@ cdef class Crew:
             link.inherited = True
             cursor_number(&inner, ENTRY_NUMBER, &number, 4)
             cursor_number(&inner, ENTRY_DIALLER, &link.dialler, sizeof(link.dialler))
-            link.gauge = gauge_new(self._count, <int>self._count + 1)
+            link.gauge = gauge_new(self._count, 1)
             if link.gauge == NULL or not map_put(links, number, link.gauge):
                 raise MemoryError
             self._links[number] = link
@@ -298,7 +298,7 @@ cdef class Crew:
             session = SessionEntry()
             cursor_number(&inner, ENTRY_NUMBER, &number, 4)
             cursor_number(&inner, ENTRY_FLOWS_MISSING, &session.flows_missing, 4)
-            session.gauge = gauge_new(self._count, <int>self._count + 1)
+            session.gauge = gauge_new(self._count, 1)
             if session.gauge == NULL or not map_put(sessions, number, session.gauge):
                 raise MemoryError
             self._sessions[number] = session

@@ -2,20 +2,23 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcpy
 
-from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_take, pool_alloc
+from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take, pool_alloc, pool_free
 from pcgrelay._core.cursor cimport (
     Cursor, cursor_bytes, cursor_descriptor, cursor_enter, cursor_fail, cursor_next, cursor_number, cursor_open,
     cursor_raw, cursor_shut,
 )
 from pcgrelay._core.edge cimport edge_dirty, edge_ready
-from pcgrelay._core.flow cimport FLOW_CLOSED, Flow, flow_retain
+from pcgrelay._core.flow cimport FLOW_CLOSED, FLOW_RESUME_DOUBLINGS, Flow, flow_retain
+from pcgrelay._core.frame cimport frame_is_numbered
 from pcgrelay._core.handle cimport HANDLE_STREAM
 from pcgrelay._core.handover_lanes cimport epoch_read, epoch_write, queue_read, queue_write, renewals_fields
-from pcgrelay._core.link cimport GAUGE_VALUES, Gauge, Link, Shard, gauge_at, link_find
+from pcgrelay._core.link cimport GAUGE_VALUES, Gauge, Link, Shard, gauge_at, gauge_hold, link_find
 from pcgrelay._core.map cimport Map, map_find, map_next, map_put
+from pcgrelay._core.queue cimport queue_free
+from pcgrelay._core.renewal cimport renewals_wipe
 from pcgrelay._core.result cimport RESULT_BAD_FIELD, RESULT_BAD_LENGTH, RESULT_NO_MEMORY, RESULT_OK
 from pcgrelay._core.session cimport Session
-from pcgrelay._core.stream cimport STREAM_STATES, Stream
+from pcgrelay._core.stream cimport STREAM_IDLE, STREAM_STATES, Stream
 from pcgrelay._core.timer cimport timer_set
 from pcgrelay._core.wire cimport PURPOSE_FLOW_DATA, WIRE_LANES_MAX, WIRE_PREFIX, WIRE_SERVICE_MAX
 
@@ -205,6 +208,10 @@ cdef void retained_read(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
     cursor_number(self, RETAINED_NUMBER, &buf.number, 8)
     cursor_number(self, RETAINED_EPOCH, &buf.frame_epoch, 4)
     cursor_number(self, RETAINED_TYPE, &buf.frame_type, 4)
+    if not frame_is_numbered(buf.frame_type):
+        cursor_fail(self, RESULT_BAD_FIELD)
+        buf_drop(&shard.pool, buf)
+        return
     # Its peer gets the whole time anew in which to acknowledge.
     flow_retain(flow, buf, shard.now_us)
 
@@ -228,7 +235,7 @@ cdef void flow_read(Cursor* self, Shard* shard, Session* session) noexcept nogil
     flow.session = session
     flow.renewals = &session.renewals
     flow_fields(self, flow)
-    if flow.state >= FLOW_CLOSED:
+    if flow.state >= FLOW_CLOSED or flow.unanswered > FLOW_RESUME_DOUBLINGS:
         cursor_fail(self, RESULT_BAD_FIELD)
         return
     if has_lane and link != NULL:
@@ -319,18 +326,25 @@ cdef void session_write(Cursor* self, uint16_t tag, Shard* shard, Session* sessi
 cdef void session_read(Cursor* self, Shard* shard, Map* gauges) noexcept nogil:
     cdef Cursor part
     cdef uint64_t at = 0
+    cdef Gauge* gauge
     cdef Session* session = <Session*>pool_alloc(&shard.pool, sizeof(Session))
     if session == NULL:
         cursor_fail(self, RESULT_NO_MEMORY)
         return
     session_fields(self, session)
-    session.gauge = <Gauge*>map_find(gauges, session.number)
-    if self.result != RESULT_OK or session.gauge == NULL or not 1 <= session.flow_count <= WIRE_LANES_MAX \
-            or map_find(&shard.sessions, session.number) != NULL:
+    gauge = <Gauge*>map_find(gauges, session.number)
+    if self.result != RESULT_OK or gauge == NULL or not 1 <= session.flow_count <= WIRE_LANES_MAX \
+            or map_find(&shard.sessions, session.number) != NULL \
+            or (session.in_label != 0 and map_find(&shard.labels, session.in_label) != NULL):
         cursor_fail(self, RESULT_BAD_FIELD)
+    elif not map_put(&shard.sessions, session.number, session):
+        cursor_fail(self, RESULT_NO_MEMORY)
+    if self.result != RESULT_OK:
+        renewals_wipe(&session.renewals)
+        pool_free(&shard.pool, session, sizeof(Session))
         return
-    if not map_put(&shard.sessions, session.number, session) \
-            or (session.in_label != 0 and not map_put(&shard.labels, session.in_label, session)):
+    session.gauge = gauge_hold(gauge)
+    if session.in_label != 0 and not map_put(&shard.labels, session.in_label, session):
         cursor_fail(self, RESULT_NO_MEMORY)
         return
     cursor_bytes(self, SESSION_GAUGE, gauge_at(session.gauge, shard.index), GAUGE_VALUES * 8)
@@ -384,6 +398,19 @@ cdef void stream_write(Cursor* self, uint16_t tag, Stream* stream) noexcept nogi
     cursor_shut(self, mark)
 
 
+# Is it what a worker may have left? Else nothing here could let it go in order: what waits for a route has said nothing
+# yet, and what is finished for its application has nothing of it any more.
+cdef bint stream_is_sound(const Stream* stream, const Flow* flow, uint64_t due_us) noexcept nogil:
+    if stream.state >= STREAM_STATES or stream.service_length > WIRE_SERVICE_MAX:
+        return False
+    if flow == NULL:
+        return stream.state == STREAM_IDLE and stream.say == 0 and stream.handle.fd >= 0 and not stream.finished \
+            and not stream.connecting
+    if map_find(&flow.streams, stream.id) != NULL:
+        return False
+    return not stream.finished or (stream.out.count == 0 and stream.handle.fd < 0 and due_us == 0)
+
+
 cdef void stream_read(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
     cdef uint64_t due_us = 0
     cdef Stream* stream = <Stream*>pool_alloc(&shard.pool, sizeof(Stream))
@@ -397,8 +424,13 @@ cdef void stream_read(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
     cursor_number(self, TAG_TIMER, &due_us, 8)
     cursor_bytes(self, TAG_SERVICE, stream.service, WIRE_SERVICE_MAX)
     queue_read(self, TAG_OUT, shard, &stream.out)
-    if self.result != RESULT_OK or stream.state >= STREAM_STATES or stream.service_length > WIRE_SERVICE_MAX:
+    if not stream_is_sound(stream, flow, due_us):
         cursor_fail(self, RESULT_BAD_FIELD)
+    elif self.result == RESULT_OK and flow != NULL and not map_put(&flow.streams, stream.id, stream):
+        cursor_fail(self, RESULT_NO_MEMORY)
+    if self.result != RESULT_OK:
+        queue_free(&stream.out, &shard.pool)
+        pool_free(&shard.pool, stream, sizeof(Stream))
         return
     if due_us != 0:
         timer_set(&shard.wheel, &stream.timer, due_us)
@@ -408,10 +440,5 @@ cdef void stream_read(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
         stream.next = shard.waiting
         shard.waiting = stream
         shard.waiting_count += 1
-        return
-    stream.flow = flow
-    if map_find(&flow.streams, stream.id) != NULL:
-        cursor_fail(self, RESULT_BAD_FIELD)
-        return
-    if not map_put(&flow.streams, stream.id, stream):
-        cursor_fail(self, RESULT_NO_MEMORY)
+    else:
+        stream.flow = flow

@@ -1,23 +1,24 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
-from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take, pool_alloc
+from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take, pool_alloc, pool_free
 from pcgrelay._core.cursor cimport (
     Cursor, cursor_bytes, cursor_descriptor, cursor_enter, cursor_fail, cursor_next, cursor_number, cursor_open,
     cursor_raw, cursor_shut,
 )
 from pcgrelay._core.epoch cimport Epoch, epoch_restore
+from pcgrelay._core.frame cimport Frame, frame_pack, frame_unpack
 from pcgrelay._core.handle cimport HANDLE_LANE
 from pcgrelay._core.link cimport (
-    GAUGE_VALUES, LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_WIRE, Gauge, Lane, Link, Shard, gauge_at, lane_dirty,
-    link_add, link_find,
+    GAUGE_VALUES, LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_WIRE, LANE_WIRE_LEAST, Gauge, Lane, Link, Shard,
+    gauge_at, gauge_drop, gauge_hold, lane_dirty, link_add, link_find,
 )
 from pcgrelay._core.map cimport Map, map_find, map_next
 from pcgrelay._core.queue cimport Account, Queue, Span, queue_at, queue_push_must
 from pcgrelay._core.relay cimport Path, PathEnd, relay_path_add
 from pcgrelay._core.renewal cimport Renewals
 from pcgrelay._core.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK, Result
-from pcgrelay._core.wire cimport PURPOSE_HOP_HEADER, WIRE_BODY_MAX, WIRE_LANES_MAX, WIRE_PREFIX
+from pcgrelay._core.wire cimport PURPOSE_HOP_HEADER, WIRE_HEADER, WIRE_LANES_MAX, WIRE_PREFIX
 
 
 cdef enum:
@@ -78,6 +79,10 @@ cdef enum:
     LANE_WIRE_BYTES
     LANE_PENDING
     LANE_TX_MIX
+    LANE_AHEAD
+    LANE_PACED
+    LANE_PACED_BYTES
+    LANE_CLOGGED
 
 cdef enum:
     PENDING_CLASS = 1
@@ -230,8 +235,9 @@ cdef void links_read(Cursor* self, uint16_t tag, Shard* shard, Map* gauges) noex
                 or not 1 <= read.lane_count <= WIRE_LANES_MAX:
             cursor_fail(self, RESULT_BAD_FIELD)
             return
-        link = link_add(shard, read.number, read.suite, read.dialler, read.lane_count, read.binding, gauge)
+        link = link_add(shard, read.number, read.suite, read.dialler, read.lane_count, read.binding, gauge_hold(gauge))
         if link == NULL:
+            gauge_drop(gauge)
             cursor_fail(self, RESULT_NO_MEMORY)
             return
         cursor_bytes(&inner, LINK_GAUGE, gauge_at(gauge, shard.index), GAUGE_VALUES * 8)
@@ -274,7 +280,7 @@ cdef void paths_read(Cursor* self, uint16_t tag, Shard* shard) noexcept nogil:
     cdef Cursor inner
     cdef Path* path
     cdef uint64_t at = 0, cap
-    cdef uint32_t number, priority, lanes, i
+    cdef uint32_t number, priority, lanes, slots, i
     cdef uint32_t words[6]
     while cursor_enter(self, tag, &at, &inner):
         number = priority = lanes = 0
@@ -286,7 +292,9 @@ cdef void paths_read(Cursor* self, uint16_t tag, Shard* shard) noexcept nogil:
             cursor_number(&inner, <uint16_t>(<uint32_t>PATH_A_LINK + i), &words[i], 4)
         cursor_number(&inner, PATH_CAP, &cap, 8)
         cursor_number(&inner, PATH_LANES, &lanes, 4)
-        if inner.result != RESULT_OK or not 1 <= lanes <= 2 * WIRE_LANES_MAX or map_find(&shard.paths, number) != NULL:
+        # It was rounded up to what the workers have all together.
+        if inner.result != RESULT_OK or not 1 <= lanes < WIRE_LANES_MAX + shard.workers \
+                or map_find(&shard.paths, number) != NULL:
             cursor_fail(self, RESULT_BAD_FIELD)
             return
         if relay_path_add(shard, number, words[0], words[1], words[2], words[3], words[4], words[5], cap, priority,
@@ -294,8 +302,12 @@ cdef void paths_read(Cursor* self, uint16_t tag, Shard* shard) noexcept nogil:
             cursor_fail(self, RESULT_NO_MEMORY)
             return
         path = <Path*>map_find(&shard.paths, number)
-        cursor_bytes(&inner, PATH_LOST_A, path.ends[0].lost, path.ends[0].slots)
-        cursor_bytes(&inner, PATH_LOST_B, path.ends[1].lost, path.ends[1].slots)
+        for i in range(2):
+            slots = path.ends[i].slots
+            cursor_bytes(&inner, <uint16_t>(<uint32_t>PATH_LOST_A + i), path.ends[i].lost, slots)
+            # The last one may be of an index that no link has.
+            if (slots - 1) * shard.workers + shard.index >= WIRE_LANES_MAX:
+                path.ends[i].lost[slots - 1] = 0
 
 
 # -- lanes ------------------------------------------------------------------------------------------------------------
@@ -316,6 +328,10 @@ cdef void lane_fields(Cursor* self, Lane* lane) noexcept nogil:
     cursor_number(self, LANE_PING_TOKENS, &lane.ping_tokens, 4)
     cursor_number(self, LANE_LOSTS, &lane.losts_us, 8)
     cursor_number(self, LANE_TX_MIX, &lane.tx_mix, 8)
+    cursor_number(self, LANE_AHEAD, &lane.ahead, 4)
+    cursor_number(self, LANE_PACED, &lane.paced_us, 8)
+    cursor_number(self, LANE_PACED_BYTES, &lane.paced_bytes, 8)
+    cursor_number(self, LANE_CLOGGED, &lane.clogged, sizeof(lane.clogged))
     cursor_number(self, LANE_LOST_TOKENS, &lane.lost_tokens, 4)
     cursor_number(self, LANE_PARTIAL_NEED, &lane.partial_need, 4)
     cursor_number(self, LANE_HEAD_OPEN, &lane.head_open, sizeof(lane.head_open))
@@ -371,6 +387,7 @@ cdef void pending_read(Cursor* self, Shard* shard, Lane* lane, Cursor* inner) no
     cdef uint32_t waits_in = LANE_CLASSES, number = 0, which = 0
     cdef uint64_t at = 0, n = 0
     cdef uint8_t* p = NULL
+    cdef Frame frame
     cdef Path* path
     cdef Account* account = NULL
     cdef uint32_t slot = lane.index / shard.workers
@@ -378,13 +395,22 @@ cdef void pending_read(Cursor* self, Shard* shard, Lane* lane, Cursor* inner) no
     cursor_number(inner, PENDING_PATH, &number, 4)
     cursor_number(inner, PENDING_END, &which, 4)
     if waits_in >= LANE_CLASSES or which > 1 or not cursor_next(inner, PENDING_FRAME, &at, &p, &n) \
-            or not WIRE_PREFIX <= n <= WIRE_PREFIX + WIRE_BODY_MAX:
+            or n < WIRE_PREFIX or frame_unpack(p, &frame) != RESULT_OK or n != WIRE_PREFIX + frame.length:
         cursor_fail(self, RESULT_BAD_FIELD)
         return
     path = NULL if number == 0 else <Path*>map_find(&shard.paths, number)
     if path != NULL and slot < path.ends[which].slots:
         account = &path.ends[which].accounts[slot]
     queue_take(self, shard, &lane.pending[waits_in], p, n, account)
+
+
+# A header that was opened was held against the table of frame types then, and nobody looks at that again.
+cdef bint head_is_sound(const Frame* head) noexcept nogil:
+    cdef uint8_t p[WIRE_HEADER]
+    cdef Frame again
+    frame_pack(head, p)
+    return frame_unpack(p, &again) == RESULT_OK and again.length == head.length and again.type == head.type \
+        and again.epoch == head.epoch and again.number == head.number
 
 
 cdef void partial_read(Cursor* self, Shard* shard, Lane* lane) noexcept nogil:
@@ -395,7 +421,7 @@ cdef void partial_read(Cursor* self, Shard* shard, Lane* lane) noexcept nogil:
         lane.partial_need = 0
         return
     whole = WIRE_PREFIX + (lane.head.length if lane.head_open else 0)
-    if lane.head.length > WIRE_BODY_MAX or n > whole or whole - n != lane.partial_need:
+    if (lane.head_open and not head_is_sound(&lane.head)) or n > whole or whole - n != lane.partial_need:
         cursor_fail(self, RESULT_BAD_FIELD)
         return
     lane.partial = buf_take(&shard.pool, whole, True)
@@ -416,18 +442,20 @@ cdef void lane_read(Cursor* self, Shard* shard) noexcept nogil:
         cursor_fail(self, RESULT_NO_MEMORY)
         return
     lane.handle.kind = HANDLE_LANE
+    lane.ahead = LANE_WIRE
     cursor_number(self, LANE_LINK, &number, 4)
     cursor_number(self, LANE_CURRENT, &current, sizeof(current))
     lane_fields(self, lane)
     lane.link = link_find(shard, number)
     if self.result != RESULT_OK or lane.link == NULL or lane.handle.fd < 0 or lane.index >= lane.link.lane_count \
-            or lane.state >= LANE_CLOSED or lane.index % shard.workers != shard.index:
+            or lane.state >= LANE_CLOSED or lane.index % shard.workers != shard.index \
+            or not LANE_WIRE_LEAST <= lane.ahead <= LANE_WIRE:
         cursor_fail(self, RESULT_BAD_FIELD)
+        pool_free(&shard.pool, lane, sizeof(Lane))
         return
     # One PING and its seal are due at once.
     lane.ping_due_us = 0
     lane.writable = True
-    lane.ahead = LANE_WIRE
     lane.next = shard.lanes
     if lane.next != NULL:
         lane.next.prev = lane

@@ -7,13 +7,13 @@ from pcgrelay._core.cursor cimport (
 from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.handle cimport HANDLE_LISTENER
 from pcgrelay._core.handover cimport handover_read, handover_write
-from pcgrelay._core.link cimport Lane
+from pcgrelay._core.link cimport Lane, Shard
 from pcgrelay._core.linux cimport EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD
 from pcgrelay._core.map cimport Map, map_next
 from pcgrelay._core.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK, RESULT_SOCKET
 from pcgrelay._core.session cimport Session
 from pcgrelay._core.stream cimport Stream
-from pcgrelay._core.worker cimport Listener, Worker, worker_watch
+from pcgrelay._core.worker cimport WORKER_EDGE, Listener, Worker, worker_watch
 
 # Tags in the container of a worker go on from those of its shard, and are for ever too.
 cdef enum:
@@ -47,8 +47,18 @@ cdef void heir_read(Cursor* self, Worker* worker, Map* link_gauges, Map* session
     worker.shard.pool.limit = limit
     if self.result == RESULT_OK:
         listeners_read(self, worker)
+    if not is_of_its_role(worker):
+        cursor_fail(self, RESULT_BAD_FIELD)
     if self.result == RESULT_OK and not watch_all(worker):
         cursor_fail(self, RESULT_SOCKET)
+
+
+# An edge's labels lead to sessions and a relay's to paths: never may one be taken for the other.
+cdef bint is_of_its_role(Worker* worker) noexcept nogil:
+    cdef Shard* shard = &worker.shard
+    if worker.role == WORKER_EDGE:
+        return shard.paths.count == 0
+    return shard.sessions.count == 0 and shard.waiting == NULL and worker.listeners == NULL
 
 
 cdef void listeners_read(Cursor* self, Worker* worker) noexcept nogil:

@@ -158,6 +158,8 @@ cdef struct Shard:
 
 cdef Gauge* gauge_new(uint32_t slots, int references) noexcept nogil
 cdef void gauge_drop(Gauge* self) noexcept nogil
+# One reference more, for the caller.
+cdef Gauge* gauge_hold(Gauge* self) noexcept nogil
 cdef inline uint64_t* gauge_at(Gauge* self, uint32_t slot) noexcept nogil:
     return self.values + slot * GAUGE_VALUES
 

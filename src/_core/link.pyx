@@ -31,6 +31,11 @@ cdef void gauge_drop(Gauge* self) noexcept nogil:
         free(self)
 
 
+cdef Gauge* gauge_hold(Gauge* self) noexcept nogil:
+    atomic_add(&self.references, 1)
+    return self
+
+
 cdef Event* shard_event(Shard* shard, uint32_t kind) noexcept nogil:
     cdef Event* event
     if shard.event_count == OUTBOX_TURN:

@@ -11,6 +11,7 @@ from libc.string cimport memcpy, memmove, memset
 from pcgrelay._core.aead cimport Aead, aead_load
 from pcgrelay._core.buf cimport Pool, pool_start, pool_stop
 from pcgrelay._core.bundle cimport bundle_data, bundle_fin, bundle_may_read, bundle_say, bundle_take
+from pcgrelay._core.crew cimport Crew
 from pcgrelay._core.edge cimport (
     ACCEPT_TAKEN, edge_abort, edge_accept, edge_bury, edge_check_done, edge_connected, edge_session_end, edge_wrote,
 )
@@ -58,6 +59,9 @@ from pcgrelay._core.wire cimport (
     wire_get32, wire_put16, wire_put24, wire_put32,
 )
 from pcgrelay._core.worker cimport Worker, worker_wake
+
+
+from pcgrelay._core.crew import CoreError
 
 
 cdef extern from "sys/socket.h" nogil:
@@ -424,3 +428,4 @@ cdef void world_tables(void* world, int which) noexcept nogil:
 include "far_ends.pxi"
 include "applications.pxi"
 include "alone.pxi"
+include "heirs.pxi"

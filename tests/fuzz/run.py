@@ -28,7 +28,8 @@ on the include path.
 `fuzz_<name>.py` is a harness of the control plane; mutation.py is its loop.
 
 What the fuzzer learns stays in build/fuzz/corpus/<name>/. An input that broke something once goes to
-tests/fuzz/regressions/<name>/, is committed, and is run again first in every later run.
+tests/fuzz/regressions/<name>/, is committed, and is run again first in every later run. So are the inputs in the folder
+that SEEDS names, for a harness that begins with real ones.
 """
 
 import argparse
@@ -49,6 +50,8 @@ BUILD = ROOT / "build" / "fuzz"
 MEMORY_LIMIT_MB = 1024
 INPUT_SECONDS = 10
 INPUT_BYTES = 70_000  # a little more than the largest frame
+# Where a harness begins, besides what it learnt and what it found: inputs that it would hardly come upon by itself.
+SEEDS = {"handover": ROOT / "tests" / "core" / "records"}
 
 
 class Outcome(NamedTuple):
@@ -123,7 +126,7 @@ def run_harness(program: Path, seconds: int) -> Outcome:
     regressions = HARNESSES / "regressions" / name
     for folder in (corpus, findings):
         folder.mkdir(parents=True, exist_ok=True)
-    replayed = [str(regressions)] if regressions.is_dir() else []
+    replayed = [str(folder) for folder in (regressions, SEEDS.get(name)) if folder and folder.is_dir()]
     command = [
         str(program),
         f"-max_total_time={seconds}",

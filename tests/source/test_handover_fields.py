@@ -1,0 +1,47 @@
+"""Whatever a worker knows of what it hands over is in the record, or there is a reason why not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+CORE = Path(__file__).resolve().parents[2] / "src/_core"
+WRITERS = ("handover", "handover_flows", "handover_lanes", "heir")
+
+# What is made anew: lists and places in them; what epoll tells again; keys, from their secrets; what is measured anew.
+REBUILT = {
+    # What is retained is counted as it is put back, and its peer gets the whole time anew in which to acknowledge.
+    "flow.Flow": "pace small next_active active retained_last retained_bytes retained_held copied_bytes progress_us",
+    # A socket that another worker adopts is given to it before all is written.
+    "stream.Stream": "next_dirty elsewhere place readable hangup dirty buried",
+    "session.Session": "",
+    # The count of what was overtaken begins anew; a code to close with is used in the turn that brings it.
+    "link.Lane": "overtaken next_dirty next_unread hangup unread dirty buried close_code",
+    "link.Link": "",
+    "relay.Path": "next_dying",
+    "relay.PathEnd": "next_out out_link",
+    "epoch.Epoch": "main side other",
+    "renewal.Renewals": "",
+    "credit.SendCredit": "",
+    "credit.ReceiveCredit": "",
+    # Both are of the moment: whoever listens anew looks.
+    "worker.Listener": "paused early",
+}
+
+
+def fields(module: str, struct: str) -> set[str]:
+    text = (CORE / f"{module}.pxd").read_text()
+    body = re.search(rf"^cdef struct {struct}:\n((?:    .*\n|\n(?=    ))+)", text, re.MULTILINE)
+    assert body is not None
+    lines = (line.partition("#")[0].strip() for line in body[1].splitlines())
+    return {re.sub(r"\[.*\]", "", line).split()[-1].lstrip("*") for line in lines if line}
+
+
+@pytest.mark.parametrize("name", REBUILT)
+def test_each_field_is_handed_over_or_made_anew(name: str) -> None:
+    text = "".join((CORE / f"{writer}.pyx").read_text() for writer in WRITERS)
+    module, _, struct = name.partition(".")
+    missing = {field for field in fields(module, struct) if not re.search(rf"\.{field}\b", text)}
+    assert missing == set(REBUILT[name].split())
