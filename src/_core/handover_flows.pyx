@@ -344,6 +344,7 @@ cdef void session_read(Cursor* self, Shard* shard, Map* gauges) noexcept nogil:
 
 cdef void stream_fields(Cursor* self, Stream* stream) noexcept nogil:
     cursor_descriptor(self, TAG_SOCKET, &stream.handle.fd)
+    stream.handle.shared = stream.handle.fd >= 0
     cursor_number(self, TAG_ID, &stream.id, 4)
     cursor_number(self, TAG_SESSION_NUMBER, &stream.session, 4)
     cursor_number(self, TAG_NUMBER, &stream.number, 4)

@@ -34,7 +34,7 @@ from pcgrelay._core.wire cimport (
     FRAME_LOST, WIRE_PREFIX, wire_get16, wire_get32, wire_put16,
 )
 from pcgrelay._core.worker cimport (
-    WORKER_EDGE, WORKER_READS, WORKER_RELAY, WORKER_SLOT, WORKER_SLOTS, Worker, worker_watch,
+    WORKER_EDGE, WORKER_READS, WORKER_RELAY, WORKER_SLOT, WORKER_SLOTS, Worker, worker_close, worker_watch,
 )
 
 
@@ -252,8 +252,7 @@ cdef void trunk_end(Worker* self, Lane* lane, Result reason, uint32_t code) noex
         else:
             relay_lane_down(shard, lane.link.number, lane.index)
     lane_stop(shard, lane)
-    close(lane.handle.fd)
-    lane.handle.fd = -1
+    worker_close(self, &lane.handle, False)
     if lane.prev != NULL:
         lane.prev.next = lane.next
     else:
