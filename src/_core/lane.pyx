@@ -139,7 +139,8 @@ cdef Result lane_take(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wir
         lane_take_pong(shard, lane, wire_get64(body))
     elif frame.type == FRAME_REKEY:
         return lane_take_rekey(shard, lane, body)
-    elif frame.type == FRAME_DRAIN:
+    elif frame.type == FRAME_DRAIN and lane.state != LANE_DRAINING:
+        # Told once, however often it is said: who waits for events is not to be kept busy by a peer.
         lane.state = LANE_DRAINING
         event = shard_event(shard, EVENT_PEER_DRAINS)
         event.a = lane.link.number

@@ -244,10 +244,10 @@ cdef void* world_start(int role, uint32_t suite, uint64_t budget, uint64_t rekey
 
 cdef void take_events(World* self) noexcept nogil:
     cdef Event batch[64]
-    cdef uint64_t lost = 0
+    cdef uint64_t lost = 0, lost_kept = 0
     cdef uint32_t i, n = 64
     while n == 64:
-        n = outbox_take(&outbox, batch, 64, &lost)
+        n = outbox_take(&outbox, batch, 64, &lost, &lost_kept)
         for i in range(n):
             self.events = (self.events ^ batch[i].kind ^ <uint64_t>batch[i].a << 8 ^ <uint64_t>batch[i].b << 16
                            ^ <uint64_t>batch[i].c << 24 ^ <uint64_t>batch[i].d << 32) * <uint64_t>1099511628211
