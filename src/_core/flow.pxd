@@ -61,6 +61,8 @@ cdef struct Flow:
     uint64_t tx_control
     uint64_t rx_next
     uint64_t rx_control         # the least volatile number that is taken
+    uint64_t rx_told            # the greatest number that an ACK or RESUME of ours has asked for
+    uint64_t rx_step            # what must be asked for before the next FLOW_REKEY is taken; 0: anything
     uint64_t tx_mix             # the renewal that tx has stepped with last; 0: none
     uint64_t rekey_number       # of the FLOW_REKEY that waits for its acknowledgement
     uint64_t ack_due_us         # 0: nothing to acknowledge

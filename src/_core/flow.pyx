@@ -209,6 +209,7 @@ cdef Result flow_volatile(Flow* self, Pool* pool, uint32_t type, const uint8_t* 
 cdef Result flow_ack(Flow* self, Pool* pool, Buf** out) noexcept nogil:
     cdef uint8_t body[8]
     wire_put64(body, self.rx_next)
+    self.rx_told = self.rx_next
     self.ack_due_us = 0
     self.ack_bytes = 0
     self.ack_frames = 0
@@ -220,6 +221,7 @@ cdef Result flow_resume(Flow* self, Pool* pool, uint64_t now_us, Buf** out) noex
     wire_put32(body, self.resume_id)
     wire_put32(body + 4, 0)
     wire_put64(body + 8, self.rx_next)
+    self.rx_told = self.rx_next
     self.resume_sent_us = now_us
     return flow_volatile(self, pool, FRAME_RESUME, body, 16, out)
 
@@ -303,8 +305,10 @@ cdef Result flow_take_confirm(Flow* self, const uint8_t* body) noexcept nogil:
 
 
 cdef Result flow_take_rekey(Flow* self, const uint8_t* body) noexcept nogil:
-    if wire_get32(body) != self.rx.number + 1:
+    # A step costs as much as many frames, so none comes before the one before was acknowledged.
+    if wire_get32(body) != self.rx.number + 1 or self.rx_told < self.rx_step:
         return RESULT_BAD_EPOCH
+    self.rx_step = self.rx_next
     return flow_step(self, &self.rx, wire_get64(body + 4))
 
 

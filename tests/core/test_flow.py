@@ -311,6 +311,22 @@ def test_no_step_before_the_last_was_acknowledged() -> None:
     assert near.must_rekey(1, 1 << 30, 1 << 60, NOW)
 
 
+@pytest.mark.parametrize("tells", [lambda far: far.ack(), lambda far: far.resume(NOW)], ids=["ack", "resume"])
+def test_a_step_before_the_last_was_acknowledged_is_refused(tells: Callable[[Flow], bytes]) -> None:
+    near, far = pair()
+    step(near, far)
+    # The sender goes on as if it had heard what was not said.
+    near.take_ack(near.next_number, NOW)
+    early = far.open(near.rekey(NOW), NOW)
+    assert refusal_of(far.take_rekey, early) == "BAD_EPOCH"
+    near, far = pair()
+    step(near, far)
+    tells(far)
+    near.take_ack(near.next_number, NOW)
+    step(near, far)
+    assert far.receive_epoch == 2
+
+
 def test_a_data_frame_of_an_epoch_that_is_past_or_to_come_is_refused() -> None:
     near, far = pair()
     before = bundle(near, b"before..")

@@ -53,9 +53,9 @@ from pcgrelay._core.stats cimport (
 from pcgrelay._core.stream cimport Stream
 from pcgrelay._core.trunk cimport trunk_end
 from pcgrelay._core.wire cimport (
-    CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, CODE_VIOLATION, FRAME_BUNDLE, FRAME_CONFIRM,
-    FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_REKEY, PURPOSE_HOP_HEADER, WIRE_BODY_MAX, WIRE_PREFIX, WIRE_VERSION,
-    wire_get32, wire_put16, wire_put24, wire_put32,
+    CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, CODE_VIOLATION, FRAME_ACK, FRAME_BUNDLE, FRAME_CONFIRM,
+    FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_REKEY, FRAME_RESUME, PURPOSE_HOP_HEADER, WIRE_BODY_MAX, WIRE_PREFIX,
+    WIRE_VERSION, wire_get32, wire_get64, wire_put16, wire_put24, wire_put32,
 )
 from pcgrelay._core.worker cimport Worker, worker_wake
 
