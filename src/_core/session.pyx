@@ -276,7 +276,7 @@ cdef Result session_lane_up(Shard* shard, Lane* lane, Session** failed) noexcept
         if session == NULL:
             return RESULT_OK
         if session.link != lane.link.number or lane.index >= session.flow_count \
-                or session.flows[lane.index] == NULL:
+                or session.flows[lane.index] == NULL or session.flows[lane.index].lane == lane:
             continue
         answer = attach(shard, session, session.flows[lane.index], False)
         if answer != RESULT_OK:

@@ -219,10 +219,13 @@ cdef void lane_up(Worker* self, Lane* lane) noexcept nogil:
     if before != NULL:
         trunk_end(self, before, RESULT_REPLACED, CODE_DONE)
     lane.link.lanes[lane.index] = lane
-    if self.role == WORKER_EDGE:
+    if self.role != WORKER_EDGE:
+        return
+    while True:
         answer = session_lane_up(&self.shard, lane, &failed)
-        if answer != RESULT_OK:
-            edge_session_end(&self.shard, failed, edge_code(answer), answer, True, True, False)
+        if answer == RESULT_OK:
+            return
+        edge_session_end(&self.shard, failed, edge_code(answer), answer, True, True, False)
 
 
 # Close a lane: say why if it can be said, tell the flows, the control plane and the counters.
