@@ -363,8 +363,10 @@ cdef Result flow_take_resume(Flow* self, Pool* pool, const uint8_t* body, uint64
     if self.state == FLOW_RESUMING:
         self.state = FLOW_UP if self.rx_next != 0 else FLOW_STARTING
         self.progress_us = now_us
-        # The age of an epoch leaves out the time in which nothing could be sealed.
-        if self.tx.since_us != 0:
+        # The age of an epoch leaves out the time in which nothing could be sealed; it may have begun within it.
+        if self.tx.since_us > self.resuming_us:
+            self.tx.since_us = now_us
+        elif self.tx.since_us != 0:
             self.tx.since_us += now_us - self.resuming_us
     return RESULT_OK
 

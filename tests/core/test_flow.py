@@ -473,3 +473,15 @@ def test_a_step_forgets_what_it_came_from() -> None:
     step(near, far)
     assert secret not in near.memory()
     assert secret not in far.memory()
+
+
+def test_an_epoch_that_begins_while_it_resumes_has_its_age_from_the_end_of_that() -> None:
+    near, _far = pair()
+    near.rekey(NOW)
+    near.break_off(NOW + SECOND)
+    bundle(near, b"refused.", NOW + 2 * SECOND)
+    near.take_resume(resume(1, 1), NOW + 10 * SECOND)
+    # The step still waits for its acknowledgement.
+    bundle(near, b"goes on.", NOW + 11 * SECOND)
+    bundle(near, b"in time.", NOW + 189 * SECOND)
+    assert refusal_of(bundle, near, b"too old.", NOW + 190 * SECOND) == "KEY_LIMIT"

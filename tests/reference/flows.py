@@ -169,7 +169,7 @@ class Flow:
             self._count_resume(now)
             self._send_resume()
         if self.state is State.RESUMING:
-            self.use.pause(now - self.resuming_since)
+            self.use.pause(self.resuming_since, now)
         self.state = State.UP if self.confirmed else State.STARTING
         self.out = [frame for frame in self.out if frame.type.is_volatile] + list(self.retained)
 
