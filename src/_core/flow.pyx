@@ -44,6 +44,7 @@ cdef Result flow_start(Flow* self, uint16_t index, const uint8_t* secret, uint32
     self.cap = cap
     self.late_tokens = FLOW_LATE_BURST
     self.tx_highest = 1 if initiator else 2
+    self.answered = True
     memcpy(self.binding, binding, 32)
     answer = epoch_start(&self.tx, secret, 0 if initiator else 1, suite, PURPOSE_FLOW_DATA, True)
     if answer == RESULT_OK:
@@ -301,6 +302,7 @@ cdef Result flow_take_confirm(Flow* self, const uint8_t* body) noexcept nogil:
         return RESULT_BAD_CONFIRM
     if self.state == FLOW_STARTING:
         self.state = FLOW_UP
+        self.loss_told = 0
     return RESULT_OK
 
 
@@ -348,7 +350,7 @@ cdef Result flow_take_resume(Flow* self, Pool* pool, const uint8_t* body, uint64
     result = flow_take_ack(self, pool, wire_get64(body + 8), now_us)
     if result != RESULT_OK:
         return result
-    if id < self.resume_id or (id == self.resume_id and self.state != FLOW_RESUMING):
+    if id < self.resume_id or (id == self.resume_id and (self.state != FLOW_RESUMING or self.answered)):
         return RESULT_OK
     if id > self.resume_id:
         result = flow_count_resume(self, now_us)
@@ -360,9 +362,11 @@ cdef Result flow_take_resume(Flow* self, Pool* pool, const uint8_t* body, uint64
     # A frame that is sent again gives no clean sample of the round trip (Karn's rule).
     self.timed_us = 0
     self.unanswered = 0
+    self.answered = True
     if self.state == FLOW_RESUMING:
         self.state = FLOW_UP if self.rx_next != 0 else FLOW_STARTING
         self.progress_us = now_us
+        self.loss_told = 0
         # The age of an epoch leaves out the time in which nothing could be sealed; it may have begun within it.
         if self.tx.since_us > self.resuming_us:
             self.tx.since_us = now_us
@@ -385,11 +389,19 @@ cdef void flow_pause(Flow* self, uint64_t now_us) noexcept nogil:
     self.state = FLOW_RESUMING
 
 
+cdef bint flow_loss_is_news(Flow* self, uint32_t label) noexcept nogil:
+    if self.loss_told == label:
+        return False
+    self.loss_told = label
+    return True
+
+
 cdef Result flow_break(Flow* self, uint64_t now_us) noexcept nogil:
     cdef Result answer = flow_count_resume(self, now_us)
     flow_pause(self, now_us)
     pace_forget(&self.pace)
     self.resume_id += 1
+    self.answered = False
     self.timed_us = 0
     return answer
 

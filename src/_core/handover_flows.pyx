@@ -76,6 +76,7 @@ cdef enum:
     FLOW_STREAM
     FLOW_TX_MIX
     FLOW_UNANSWERED
+    FLOW_ANSWERED
 
 cdef enum:
     RETAINED_NUMBER = 1
@@ -150,6 +151,7 @@ cdef void flow_fields(Cursor* self, Flow* flow) noexcept nogil:
     cursor_number(self, FLOW_RESUME_ID, &flow.resume_id, 4)
     cursor_number(self, FLOW_RESUMED, &flow.resumes, 4)
     cursor_number(self, FLOW_UNANSWERED, &flow.unanswered, 4)
+    cursor_number(self, FLOW_ANSWERED, &flow.answered, sizeof(flow.answered))
     cursor_number(self, FLOW_RX_HIGHEST, &flow.rx_highest, 4)
     cursor_number(self, FLOW_TX_HIGHEST, &flow.tx_highest, 4)
 
