@@ -82,7 +82,7 @@ cdef class Core(Crew):
     def events(self, uint32_t limit=4096) -> list:
         cdef Event batch[EVENTS_AT_ONCE]
         cdef uint32_t i, n
-        cdef uint64_t lost = 0
+        cdef uint64_t lost = 0, lost_kept = 0
         cdef uint64_t count
         cdef list out = []
         if self._stopped:
@@ -91,9 +91,9 @@ cdef class Core(Crew):
         if read(self._event_fd, &count, 8) < 0:
             count = 0
         while len(out) < limit:
-            n = outbox_take(&self._outbox, batch, EVENTS_AT_ONCE, &lost)
+            n = outbox_take(&self._outbox, batch, EVENTS_AT_ONCE, &lost, &lost_kept)
             if lost != 0:
-                out.append((EVENT_EVENTS_LOST, lost))
+                out.append((EVENT_EVENTS_LOST, lost, lost_kept))
             for i in range(n):
                 item = self._event(&batch[i])
                 if item is not None:

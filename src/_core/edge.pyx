@@ -317,6 +317,9 @@ cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil:
     stream.writable = True
     stream.readable = True
     stream.say |= SAY_ACCEPT
+    if stream.fin_due:
+        # It came before, when the timer was that of the connection.
+        edge_linger(shard, stream)
     if stream.place == PLACE_NONE:
         edge_ready(shard, stream)
     edge_dirty(shard, stream)

@@ -61,6 +61,8 @@ cdef struct Flow:
     uint64_t tx_control
     uint64_t rx_next
     uint64_t rx_control         # the least volatile number that is taken
+    uint64_t rx_told            # the greatest number that an ACK or RESUME of ours has asked for
+    uint64_t rx_step            # what must be asked for before the next FLOW_REKEY is taken; 0: anything
     uint64_t tx_mix             # the renewal that tx has stepped with last; 0: none
     uint64_t rekey_number       # of the FLOW_REKEY that waits for its acknowledgement
     uint64_t ack_due_us         # 0: nothing to acknowledge
@@ -78,6 +80,7 @@ cdef struct Flow:
     uint32_t ack_frames
     uint32_t late_tokens
     uint32_t resume_id
+    uint32_t loss_told          # label of the way whose loss the control plane knows; 0: none since it last went on
     uint32_t resumes
     uint32_t rx_highest         # the greatest stream id the peer opened
     uint32_t tx_highest         # the next id that we open
@@ -86,6 +89,7 @@ cdef struct Flow:
     bint initiator
     bint confirmed_tx           # our FLOW_CONFIRM was sent
     bint rekey_waits
+    bint answered               # nobody waits for a RESUME with resume_id
     bint active                 # in the list of active flows
     bint due                    # in the list of those that owe an ACK
 
@@ -143,6 +147,9 @@ cdef Result flow_take_resume(Flow* self, Pool* pool, const uint8_t* body, uint64
 
 # The path or lane is lost and there is no other yet: nothing is sealed until the flow has resumed.
 cdef void flow_pause(Flow* self, uint64_t now_us) noexcept nogil
+
+# The way under this label is lost: is that to be told? Once until it goes on, however often a neighbour says LOST.
+cdef bint flow_loss_is_news(Flow* self, uint32_t label) noexcept nogil
 
 # The path or lane is lost or new, or a gap was seen: begin a resumption. RESULT_TOO_MANY_RESUMES ends the session.
 cdef Result flow_break(Flow* self, uint64_t now_us) noexcept nogil

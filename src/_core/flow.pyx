@@ -44,6 +44,7 @@ cdef Result flow_start(Flow* self, uint16_t index, const uint8_t* secret, uint32
     self.cap = cap
     self.late_tokens = FLOW_LATE_BURST
     self.tx_highest = 1 if initiator else 2
+    self.answered = True
     memcpy(self.binding, binding, 32)
     answer = epoch_start(&self.tx, secret, 0 if initiator else 1, suite, PURPOSE_FLOW_DATA, True)
     if answer == RESULT_OK:
@@ -209,6 +210,7 @@ cdef Result flow_volatile(Flow* self, Pool* pool, uint32_t type, const uint8_t* 
 cdef Result flow_ack(Flow* self, Pool* pool, Buf** out) noexcept nogil:
     cdef uint8_t body[8]
     wire_put64(body, self.rx_next)
+    self.rx_told = self.rx_next
     self.ack_due_us = 0
     self.ack_bytes = 0
     self.ack_frames = 0
@@ -220,6 +222,7 @@ cdef Result flow_resume(Flow* self, Pool* pool, uint64_t now_us, Buf** out) noex
     wire_put32(body, self.resume_id)
     wire_put32(body + 4, 0)
     wire_put64(body + 8, self.rx_next)
+    self.rx_told = self.rx_next
     self.resume_sent_us = now_us
     return flow_volatile(self, pool, FRAME_RESUME, body, 16, out)
 
@@ -299,12 +302,15 @@ cdef Result flow_take_confirm(Flow* self, const uint8_t* body) noexcept nogil:
         return RESULT_BAD_CONFIRM
     if self.state == FLOW_STARTING:
         self.state = FLOW_UP
+        self.loss_told = 0
     return RESULT_OK
 
 
 cdef Result flow_take_rekey(Flow* self, const uint8_t* body) noexcept nogil:
-    if wire_get32(body) != self.rx.number + 1:
+    # A step costs as much as many frames, so none comes before the one before was acknowledged.
+    if wire_get32(body) != self.rx.number + 1 or self.rx_told < self.rx_step:
         return RESULT_BAD_EPOCH
+    self.rx_step = self.rx_next
     return flow_step(self, &self.rx, wire_get64(body + 4))
 
 
@@ -344,7 +350,7 @@ cdef Result flow_take_resume(Flow* self, Pool* pool, const uint8_t* body, uint64
     result = flow_take_ack(self, pool, wire_get64(body + 8), now_us)
     if result != RESULT_OK:
         return result
-    if id < self.resume_id or (id == self.resume_id and self.state != FLOW_RESUMING):
+    if id < self.resume_id or (id == self.resume_id and (self.state != FLOW_RESUMING or self.answered)):
         return RESULT_OK
     if id > self.resume_id:
         result = flow_count_resume(self, now_us)
@@ -356,11 +362,15 @@ cdef Result flow_take_resume(Flow* self, Pool* pool, const uint8_t* body, uint64
     # A frame that is sent again gives no clean sample of the round trip (Karn's rule).
     self.timed_us = 0
     self.unanswered = 0
+    self.answered = True
     if self.state == FLOW_RESUMING:
         self.state = FLOW_UP if self.rx_next != 0 else FLOW_STARTING
         self.progress_us = now_us
-        # The age of an epoch leaves out the time in which nothing could be sealed.
-        if self.tx.since_us != 0:
+        self.loss_told = 0
+        # The age of an epoch leaves out the time in which nothing could be sealed; it may have begun within it.
+        if self.tx.since_us > self.resuming_us:
+            self.tx.since_us = now_us
+        elif self.tx.since_us != 0:
             self.tx.since_us += now_us - self.resuming_us
     return RESULT_OK
 
@@ -379,11 +389,19 @@ cdef void flow_pause(Flow* self, uint64_t now_us) noexcept nogil:
     self.state = FLOW_RESUMING
 
 
+cdef bint flow_loss_is_news(Flow* self, uint32_t label) noexcept nogil:
+    if self.loss_told == label:
+        return False
+    self.loss_told = label
+    return True
+
+
 cdef Result flow_break(Flow* self, uint64_t now_us) noexcept nogil:
     cdef Result answer = flow_count_resume(self, now_us)
     flow_pause(self, now_us)
     pace_forget(&self.pace)
     self.resume_id += 1
+    self.answered = False
     self.timed_us = 0
     return answer
 

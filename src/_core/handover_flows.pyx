@@ -79,6 +79,7 @@ cdef enum:
     FLOW_STREAM
     FLOW_TX_MIX
     FLOW_UNANSWERED
+    FLOW_ANSWERED
 
 cdef enum:
     RETAINED_NUMBER = 1
@@ -153,6 +154,7 @@ cdef void flow_fields(Cursor* self, Flow* flow) noexcept nogil:
     cursor_number(self, FLOW_RESUME_ID, &flow.resume_id, 4)
     cursor_number(self, FLOW_RESUMED, &flow.resumes, 4)
     cursor_number(self, FLOW_UNANSWERED, &flow.unanswered, 4)
+    cursor_number(self, FLOW_ANSWERED, &flow.answered, sizeof(flow.answered))
     cursor_number(self, FLOW_RX_HIGHEST, &flow.rx_highest, 4)
     cursor_number(self, FLOW_TX_HIGHEST, &flow.tx_highest, 4)
 
@@ -358,6 +360,7 @@ cdef void session_read(Cursor* self, Shard* shard, Map* gauges) noexcept nogil:
 
 cdef void stream_fields(Cursor* self, Stream* stream) noexcept nogil:
     cursor_descriptor(self, TAG_SOCKET, &stream.handle.fd)
+    stream.handle.shared = stream.handle.fd >= 0
     cursor_number(self, TAG_ID, &stream.id, 4)
     cursor_number(self, TAG_SESSION_NUMBER, &stream.session, 4)
     cursor_number(self, TAG_NUMBER, &stream.number, 4)

@@ -314,6 +314,7 @@ cdef void paths_read(Cursor* self, uint16_t tag, Shard* shard) noexcept nogil:
 
 cdef void lane_fields(Cursor* self, Lane* lane) noexcept nogil:
     cursor_descriptor(self, LANE_SOCKET, &lane.handle.fd)
+    lane.handle.shared = lane.handle.fd >= 0
     cursor_number(self, LANE_INDEX, &lane.index, 2)
     cursor_number(self, LANE_NUMBER, &lane.number, 4)
     cursor_number(self, LANE_STATE, &lane.state, 1)

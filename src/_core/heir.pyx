@@ -36,6 +36,7 @@ cdef void heir_write(Cursor* self, Worker* worker) noexcept nogil:
         mark = cursor_open(self, WORKER_LISTENER)
         cursor_number(self, LISTENER_NUMBER, &listener.number, 4)
         cursor_descriptor(self, LISTENER_SOCKET, &listener.handle.fd)
+        listener.handle.shared = True
         cursor_shut(self, mark)
         listener = listener.next
 
@@ -73,6 +74,7 @@ cdef void listeners_read(Cursor* self, Worker* worker) noexcept nogil:
         listener.handle.kind = HANDLE_LISTENER
         cursor_number(&inner, LISTENER_NUMBER, &listener.number, 4)
         cursor_descriptor(&inner, LISTENER_SOCKET, &listener.handle.fd)
+        listener.handle.shared = True
         listener.next = worker.listeners
         worker.listeners = listener
         if inner.result != RESULT_OK or listener.handle.fd < 0:

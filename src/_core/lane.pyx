@@ -9,8 +9,8 @@ from pcgrelay._core.handle cimport HANDLE_LANE
 from pcgrelay._core.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
 from pcgrelay._core.link cimport (
     GAUGE_LANES_UP, GAUGE_MIX, GAUGE_PINGS, GAUGE_PINGS_LATE, GAUGE_RECEIVED_FRAMES, GAUGE_ROUND_TRIP, LANE_CLASSES,
-    LANE_CLOSED, LANE_CONFIRMING, LANE_DRAINING, LANE_PINGS, LANE_PINGS_LATE, LANE_PING_US, LANE_SILENCE, LANE_UP,
-    LANE_WIRE, Lane, Link, Shard, gauge_at, lane_is_up, shard_event,
+    LANE_CLOSED, LANE_CONFIRMING, LANE_DRAINING, LANE_PINGS, LANE_PINGS_LATE, LANE_PING_US, LANE_REKEYS, LANE_REKEY_US,
+    LANE_SILENCE, LANE_UP, LANE_WIRE, Lane, Link, Shard, budget_has, budget_spend, gauge_at, lane_is_up, shard_event,
 )
 from pcgrelay._core.mailbox cimport EVENT_LANE_UP, EVENT_PEER_DRAINS, Event
 from pcgrelay._core.queue cimport queue_free
@@ -139,7 +139,8 @@ cdef Result lane_take(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wir
         lane_take_pong(shard, lane, wire_get64(body))
     elif frame.type == FRAME_REKEY:
         return lane_take_rekey(shard, lane, body)
-    elif frame.type == FRAME_DRAIN:
+    elif frame.type == FRAME_DRAIN and lane.state != LANE_DRAINING:
+        # Told once, however often it is said: who waits for events is not to be kept busy by a peer.
         lane.state = LANE_DRAINING
         event = shard_event(shard, EVENT_PEER_DRAINS)
         event.a = lane.link.number
@@ -179,6 +180,10 @@ cdef Result lane_take_rekey(Shard* shard, Lane* lane, const uint8_t* body) noexc
     cdef Result answer
     if wire_get32(body) != lane.rx.number + 1:
         return RESULT_BAD_EPOCH
+    # A step costs as much as many frames.
+    if not budget_has(lane.rekeys_us, shard.now_us, LANE_REKEYS, LANE_REKEY_US):
+        return RESULT_GLITCHES
+    budget_spend(&lane.rekeys_us, shard.now_us, LANE_REKEY_US)
     if id == 0:
         return epoch_step(&lane.rx, NULL)
     answer = renewals_mix(&lane.link.renewals, id, lane.rx.direction, lane.number, mix)

@@ -35,6 +35,10 @@ cdef enum:
     LANE_UNREAD = 8             # probe intervals in which the peer's TCP takes no byte
     LANE_PINGS = 100            # at once,
     LANE_PING_US = 50000        # and one more each so long
+    LANE_REKEYS = 100           # REKEYs that are taken at once,
+    LANE_REKEY_US = 50000       # and one more each so long
+    LANE_STEPS = 20             # those that are sent: fewer, for a network that stood still brings more of them at once
+    LANE_STEP_US = 100000
     LANE_OWN = 1024             # frames of its own that wait: a peer that reads none of them is closed
     LANE_LOSTS = 64             # LOST frames for unknown labels, a second
     LANE_PINGS_LATE = 2         # probe intervals: a PING whose PONG takes longer counts as lost
@@ -82,6 +86,8 @@ cdef struct Lane:
     uint64_t round_trip_us
     uint64_t pings_us           # until when ping_tokens was filled
     uint64_t losts_us
+    uint64_t rekeys_us          # until when what was taken of LANE_REKEYS is used up,
+    uint64_t steps_us           # and what was sent of LANE_STEPS
     uint64_t tx_mix             # the renewal that tx has stepped with last; 0: none
     uint64_t paced_us           # since when its rate is measured,
     uint64_t paced_bytes        # and what was sent since
@@ -185,6 +191,13 @@ cdef void link_remove(Shard* shard, Link* link) noexcept nogil
 
 cdef inline bint lane_is_up(const Lane* lane) noexcept nogil:
     return lane.state == LANE_UP or lane.state == LANE_DRAINING
+
+# Of so many at once, and one more each so long: is one left? *until_us keeps the account, and is 0 at first.
+cdef inline bint budget_has(uint64_t until_us, uint64_t now_us, uint64_t at_once, uint64_t each_us) noexcept nogil:
+    return until_us <= now_us + (at_once - 1) * each_us
+
+cdef inline void budget_spend(uint64_t* until_us, uint64_t now_us, uint64_t each_us) noexcept nogil:
+    until_us[0] = (until_us[0] if until_us[0] > now_us else now_us) + each_us
 
 # It has something to send, or to be looked at: the end of this turn comes to it.
 cdef inline void lane_dirty(Shard* shard, Lane* lane) noexcept nogil:

@@ -73,6 +73,7 @@ cdef extern from "sys/socket.h" nogil:
     int SO_LINGER
     int SO_KEEPALIVE
     int MSG_NOSIGNAL
+    int SHUT_RDWR
     int SHUT_WR
     int socket(int family, int kind, int protocol)
     int connect(int fd, const sockaddr* address, uint32_t length)

@@ -388,7 +388,7 @@ cdef void take_order(Worker* self, Order* order) noexcept nogil:
         shard.draining = True
         port_unlisten(self, -1)
     elif order.kind == ORDER_STREAM:
-        port_adopt(self, <uint32_t>order.a, order.fd, <uint32_t>order.b)
+        port_adopt(self, <uint32_t>order.a, order.fd, <uint32_t>order.b, order.c != 0)
     elif order.kind == ORDER_PROBE:
         order_probe(self, order)
 

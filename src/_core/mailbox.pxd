@@ -90,15 +90,19 @@ cdef struct Event:
 
 cdef enum:
     OUTBOX_TURN = 1024          # events of one turn that wait to be passed on
-    OUTBOX_RING = 32768         # events that wait for the control plane
+    OUTBOX_RING = 32768         # events that wait for the control plane,
+    OUTBOX_KEPT = 16384         # and places that are kept for what lasts
+    OUTBOX_PLACES = OUTBOX_RING + OUTBOX_KEPT
 
-# Events of all workers, for the control plane.
+# Events of all workers, for the control plane. Those of single streams, of which a peer may cause any number, never
+# take the last places: they are for the log, while the loss of any other leaves a link or session in a wrong state.
 cdef struct Outbox:
     pthread_mutex_t mutex
     Event* ring                 # owned
     uint32_t head
     uint32_t count
     uint64_t lost
+    uint64_t lost_kept          # of these, of links, lanes and sessions
     int wake_fd                 # eventfd; owned by core
 
 
@@ -121,6 +125,8 @@ cdef bint outbox_start(Outbox* self, int wake_fd) noexcept nogil
 # Append n events; those that do not fit are counted as lost. True: the reader must be woken (it was empty).
 cdef bint outbox_put(Outbox* self, const Event* events, uint32_t n) noexcept nogil
 
-# Take at most limit events; *lost: how many did not fit since the last time.
-cdef uint32_t outbox_take(Outbox* self, Event* events, uint32_t limit, uint64_t* lost) noexcept nogil
+# Take at most limit events; *lost: how many did not fit since the last time; *lost_kept: of these, how many were not of
+# single streams.
+cdef uint32_t outbox_take(Outbox* self, Event* events, uint32_t limit, uint64_t* lost,
+                          uint64_t* lost_kept) noexcept nogil
 cdef void outbox_stop(Outbox* self) noexcept nogil

@@ -64,35 +64,40 @@ cdef void order_free(Order* order) noexcept nogil:
 cdef bint outbox_start(Outbox* self, int wake_fd) noexcept nogil:
     memset(self, 0, sizeof(Outbox))
     self.wake_fd = wake_fd
-    self.ring = <Event*>calloc(OUTBOX_RING, sizeof(Event))
+    self.ring = <Event*>calloc(OUTBOX_PLACES, sizeof(Event))
     return self.ring != NULL and pthread_mutex_init(&self.mutex, NULL) == 0
 
 
 cdef bint outbox_put(Outbox* self, const Event* events, uint32_t n) noexcept nogil:
     cdef uint32_t i
-    cdef bint was_empty
+    cdef bint was_empty, lasts
     pthread_mutex_lock(&self.mutex)
     was_empty = self.count == 0 and self.lost == 0
     for i in range(n):
-        if self.count == OUTBOX_RING:
-            self.lost += n - i
-            break
-        self.ring[(self.head + self.count) % OUTBOX_RING] = events[i]
+        lasts = events[i].kind != EVENT_STREAM_END and events[i].kind != EVENT_IMPORT_WANTED
+        if self.count >= <uint32_t>(OUTBOX_PLACES if lasts else OUTBOX_RING):
+            self.lost += 1
+            self.lost_kept += lasts
+            continue
+        self.ring[(self.head + self.count) % OUTBOX_PLACES] = events[i]
         self.count += 1
     pthread_mutex_unlock(&self.mutex)
     return was_empty
 
 
-cdef uint32_t outbox_take(Outbox* self, Event* events, uint32_t limit, uint64_t* lost) noexcept nogil:
+cdef uint32_t outbox_take(Outbox* self, Event* events, uint32_t limit, uint64_t* lost,
+                          uint64_t* lost_kept) noexcept nogil:
     cdef uint32_t n = 0
     pthread_mutex_lock(&self.mutex)
     while n < limit and self.count != 0:
         events[n] = self.ring[self.head]
-        self.head = (self.head + 1) % OUTBOX_RING
+        self.head = (self.head + 1) % OUTBOX_PLACES
         self.count -= 1
         n += 1
     lost[0] = self.lost
+    lost_kept[0] = self.lost_kept
     self.lost = 0
+    self.lost_kept = 0
     pthread_mutex_unlock(&self.mutex)
     return n
 

@@ -10,8 +10,8 @@ from pcgrelay._core.worker cimport Listener, Worker
 cdef void port_accept(Worker* self, Listener* listener) noexcept nogil
 
 # An application's socket for an import, accepted here or by another worker. session: 0, or the one that was chosen
-# there.
-cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session) noexcept nogil
+# there. shared: another process was given a copy.
+cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session, bint shared) noexcept nogil
 
 # epoll told of the socket of a stream.
 cdef void port_event(Worker* self, Stream* stream, uint32_t events) noexcept nogil

@@ -26,7 +26,9 @@ from pcgrelay._core.stats cimport (
 )
 from pcgrelay._core.stream cimport STREAM_CLOSED, Stream
 from pcgrelay._core.wire cimport CODE_ABORTED, CODE_BUSY, CODE_UNREACHABLE
-from pcgrelay._core.worker cimport WORKER_ACCEPTS, Listener, Worker, worker_wake, worker_watch
+from pcgrelay._core.worker cimport (
+    WORKER_ACCEPTS, Listener, Worker, worker_close, worker_reset, worker_wake, worker_watch,
+)
 
 
 cdef enum:
@@ -52,22 +54,23 @@ cdef void port_accept(Worker* self, Listener* listener) noexcept nogil:
             return
         if listener.early:
             port_tune(self, fd)
-        port_adopt(self, listener.number, fd, 0)
+        port_adopt(self, listener.number, fd, 0, False)
 
 
 # An application's socket for an import, accepted here or by another worker.
-cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session) noexcept nogil:
+cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session, bint shared) noexcept nogil:
     cdef Stream* stream = NULL
     cdef uint32_t elsewhere = 0
     cdef AcceptAnswer answer = edge_accept(&self.shard, number, fd, session, &stream, &elsewhere)
     if answer == ACCEPT_ELSEWHERE:
-        hand_over(self, number, fd, elsewhere)
+        hand_over(self, number, fd, elsewhere, shared)
         return
     if answer == ACCEPT_REFUSED:
-        reset_close(fd)
+        worker_reset(fd)
         return
     if stream == NULL:
         return
+    stream.handle.shared = shared
     if not worker_watch(self, &stream.handle, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, EPOLL_CTL_ADD):
         edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
 
@@ -88,13 +91,14 @@ cdef void port_tune(Worker* self, int fd) noexcept nogil:
 
 
 # Give an accepted socket to another worker.
-cdef void hand_over(Worker* self, uint32_t number, int fd, uint32_t worker) noexcept nogil:
+cdef void hand_over(Worker* self, uint32_t number, int fd, uint32_t worker, bint shared) noexcept nogil:
     cdef Order* order = order_new(ORDER_STREAM)
     if order == NULL:
-        reset_close(fd)
+        worker_reset(fd)
         return
     order.fd = fd
     order.a = number
+    order.c = shared
     if mailbox_put(&self.siblings[worker].mailbox, order):
         worker_wake(self.siblings[worker].mailbox.wake_fd)
 
@@ -106,12 +110,6 @@ cdef void end_as(int fd, bint hard) noexcept nogil:
     how.l_onoff = hard
     how.l_linger = 0
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &how, sizeof(how))
-
-
-# Close so that the application sees a reset, never a clean end.
-cdef void reset_close(int fd) noexcept nogil:
-    end_as(fd, True)
-    close(fd)
 
 
 cdef int socket_error(int fd) noexcept nogil:
@@ -148,8 +146,7 @@ cdef void port_event(Worker* self, Stream* stream, uint32_t events) noexcept nog
 
 
 cdef void connect_failed(Worker* self, Stream* stream, int error) noexcept nogil:
-    close(stream.handle.fd)
-    stream.handle.fd = -1
+    worker_close(self, &stream.handle, True)
     connect_next(self, stream, error)
 
 
@@ -190,11 +187,11 @@ cdef void port_deliver(Worker* self) noexcept nogil:
         stream.dirty = False
         if stream.finished:
             if stream.handle.fd >= 0:
-                stream_close(stream)
+                stream_close(self, stream)
             continue
         if stream.elsewhere != 0:
             worker_watch(self, &stream.handle, 0, EPOLL_CTL_DEL)
-            hand_over(self, <uint32_t>stream.number, stream.handle.fd, stream.elsewhere - 1)
+            hand_over(self, <uint32_t>stream.number, stream.handle.fd, stream.elsewhere - 1, stream.handle.shared != 0)
             edge_give_up(shard, stream)
             continue
         if stream.connecting:
@@ -206,11 +203,11 @@ cdef void port_deliver(Worker* self) noexcept nogil:
             edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
 
 
-cdef void stream_close(Stream* stream) noexcept nogil:
+cdef void stream_close(Worker* self, Stream* stream) noexcept nogil:
     # The code is the far edge's word; only what was ended by FIN both ways may look whole.
-    end_as(stream.handle.fd, stream.cause != CAUSE_DONE)
-    close(stream.handle.fd)
-    stream.handle.fd = -1
+    cdef bint hard = stream.cause != CAUSE_DONE
+    end_as(stream.handle.fd, hard)
+    worker_close(self, &stream.handle, hard)
 
 
 cdef void stream_write(Worker* self, Stream* stream) noexcept nogil:
@@ -268,7 +265,6 @@ cdef void port_unlisten(Worker* self, int number) noexcept nogil:
             at = &listener.next
             continue
         at[0] = listener.next
-        close(listener.handle.fd)
-        listener.handle.fd = -1
+        worker_close(self, &listener.handle, False)
         listener.next = self.buried_listeners
         self.buried_listeners = listener

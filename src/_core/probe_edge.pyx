@@ -390,8 +390,9 @@ cdef class Edge(Node):
     cdef int lane_came(self, CoreLane* lane) except -1:
         cdef Session* failed = NULL
         cdef Result answer = session_lane_up(self.shard, lane, &failed)
-        if answer != RESULT_OK:
+        while answer != RESULT_OK:
             session_end(self.shard, failed, answer)
+            answer = session_lane_up(self.shard, lane, &failed)
         return 0
 
     cdef int lane_went(self, CoreLane* lane, uint32_t code) except -1:

@@ -7,8 +7,8 @@ from pcgrelay._core.epoch cimport epoch_must_rekey, epoch_spend, epoch_step
 from pcgrelay._core.frame cimport Frame, Scope, body_seal, frame_is_lane, frame_pack, frame_seal
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
-    GAUGE_SENT_FRAMES, LANE_CLASSES, LANE_LOSTS, LANE_OVERTAKEN, LANE_OWN, LANE_PACE_US, LANE_WIRE, LANE_WIRE_LEAST,
-    LANE_WIRE_US, Lane, Shard, gauge_at, lane_dirty, lane_is_up,
+    GAUGE_SENT_FRAMES, LANE_CLASSES, LANE_LOSTS, LANE_OVERTAKEN, LANE_OWN, LANE_PACE_US, LANE_STEPS, LANE_STEP_US,
+    LANE_WIRE, LANE_WIRE_LEAST, LANE_WIRE_US, Lane, Shard, budget_has, budget_spend, gauge_at, lane_dirty, lane_is_up,
 )
 from pcgrelay._core.queue cimport Account, Span, queue_pop, queue_push, queue_push_must
 from pcgrelay._core.renewal cimport renewals_fresh, renewals_mix
@@ -169,10 +169,12 @@ cdef Result lane_seal(Shard* shard, Lane* lane, Span* span) noexcept nogil:
 # -- steps of epoch ---------------------------------------------------------------------------------------------------
 
 # Past a soft limit, or for the sake of a renewal: the healing reaches a direction when its sender steps. CONFIRM comes
-# first, whatever waits: it may still do so when that of the peer is there.
+# first, whatever waits: it may still do so when that of the peer is there. So does a step that the peer has no budget
+# for: the soft limits are far below the hard ones.
 cdef inline bint lane_must_rekey(const Shard* shard, const Lane* lane) noexcept nogil:
     return lane.tx_number != 0 and (renewals_fresh(&lane.link.renewals, lane.tx_mix) != 0
-                                    or epoch_must_rekey(&lane.tx, &shard.limits, shard.now_us))
+                                    or epoch_must_rekey(&lane.tx, &shard.limits, shard.now_us)) \
+        and budget_has(lane.steps_us, shard.now_us, LANE_STEPS, LANE_STEP_US)
 
 
 # REKEY is the last frame of its epoch; whatever is sealed after it is of the next.
@@ -189,6 +191,7 @@ cdef Result lane_rekey(Shard* shard, Lane* lane) noexcept nogil:
         return RESULT_NO_MEMORY
     span.p = buf_data(span.buf)
     span.n = span.buf.length
+    budget_spend(&lane.steps_us, shard.now_us, LANE_STEP_US)
     figure_add(&shard.stats.count[COUNT_REKEYS], 1)
     answer = lane_wire(shard, lane, &span)
     if answer != RESULT_OK or id == 0:

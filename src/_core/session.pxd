@@ -40,7 +40,8 @@ cdef void session_remove(Shard* shard, Session* session) noexcept nogil
 cdef Result session_path(Shard* shard, Session* session, uint32_t link, uint32_t in_label,
                          uint32_t out_label) noexcept nogil
 
-# A lane came up or went: attach or detach the flows of its index. *failed: a session that must end, or NULL.
+# A lane came up or went: attach or detach the flows of its index. *failed: a session that must end, or NULL; with one,
+# those that are not attached yet wait for the next call.
 cdef Result session_lane_up(Shard* shard, Lane* lane, Session** failed) noexcept nogil
 cdef void session_lane_down(Shard* shard, Lane* lane, uint32_t code) noexcept nogil
 

@@ -5,9 +5,9 @@ from pcgrelay._core.atomics cimport figure_add, figure_set
 from pcgrelay._core.buf cimport Buf, Pool, buf_data, buf_drop, buf_take, buf_take_word, pool_alloc, pool_free
 from pcgrelay._core.epoch cimport key_expand_number
 from pcgrelay._core.flow cimport (
-    FLOW_RESUMING, FLOW_UP, Flow, flow_break, flow_confirm,
-    flow_header, flow_must_rekey, flow_open, flow_pause, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop,
-    flow_take_ack, flow_take_confirm, flow_take_rekey, flow_take_resume, flow_volatile,
+    FLOW_RESUMING, FLOW_UP, Flow, flow_break, flow_confirm, flow_header, flow_loss_is_news, flow_must_rekey, flow_open,
+    flow_pause, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_take_ack, flow_take_confirm,
+    flow_take_rekey, flow_take_resume, flow_volatile,
 )
 from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
@@ -232,15 +232,13 @@ cdef Result attach(Shard* shard, Session* session, Flow* flow, bint path_is_new)
         return RESULT_OK
     flow.lane = lane
     flow.unanswered = 0
-    if flow.confirmed_tx and path_is_new and not session.initiator:
-        if flow.state == FLOW_UP:
-            figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], -1)
-        flow_pause(flow, shard.now_us)
-        flow.resume_sent_us = shard.now_us
-        return RESULT_OK
     if flow.confirmed_tx:
         if flow.state == FLOW_UP:
             figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], -1)
+        if path_is_new and not session.initiator:
+            flow_pause(flow, shard.now_us)
+            flow.resume_sent_us = shard.now_us
+            return RESULT_OK
         answer = flow_break(flow, shard.now_us)
         return answer if answer != RESULT_OK else session_say_resume(shard, flow)
     if not session.initiator:
@@ -276,7 +274,7 @@ cdef Result session_lane_up(Shard* shard, Lane* lane, Session** failed) noexcept
         if session == NULL:
             return RESULT_OK
         if session.link != lane.link.number or lane.index >= session.flow_count \
-                or session.flows[lane.index] == NULL:
+                or session.flows[lane.index] == NULL or session.flows[lane.index].lane == lane:
             continue
         answer = attach(shard, session, session.flows[lane.index], False)
         if answer != RESULT_OK:
@@ -290,6 +288,8 @@ cdef void stall(Shard* shard, Session* session, Flow* flow, uint32_t code) noexc
     if flow.state == FLOW_UP:
         figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], -1)
         flow_pause(flow, shard.now_us)
+    if not flow_loss_is_news(flow, session.in_label):
+        return
     event = shard_event(shard, EVENT_SESSION_STALLED)
     event.a = session.number
     event.b = flow.index

@@ -34,7 +34,7 @@ from pcgrelay._core.wire cimport (
     FRAME_LOST, WIRE_PREFIX, wire_get16, wire_get32, wire_put16,
 )
 from pcgrelay._core.worker cimport (
-    WORKER_EDGE, WORKER_READS, WORKER_RELAY, WORKER_SLOT, WORKER_SLOTS, Worker, worker_watch,
+    WORKER_EDGE, WORKER_READS, WORKER_RELAY, WORKER_SLOT, WORKER_SLOTS, Worker, worker_close, worker_watch,
 )
 
 
@@ -219,10 +219,13 @@ cdef void lane_up(Worker* self, Lane* lane) noexcept nogil:
     if before != NULL:
         trunk_end(self, before, RESULT_REPLACED, CODE_DONE)
     lane.link.lanes[lane.index] = lane
-    if self.role == WORKER_EDGE:
+    if self.role != WORKER_EDGE:
+        return
+    while True:
         answer = session_lane_up(&self.shard, lane, &failed)
-        if answer != RESULT_OK:
-            edge_session_end(&self.shard, failed, edge_code(answer), answer, True, True, False)
+        if answer == RESULT_OK:
+            return
+        edge_session_end(&self.shard, failed, edge_code(answer), answer, True, True, False)
 
 
 # Close a lane: say why if it can be said, tell the flows, the control plane and the counters.
@@ -252,8 +255,7 @@ cdef void trunk_end(Worker* self, Lane* lane, Result reason, uint32_t code) noex
         else:
             relay_lane_down(shard, lane.link.number, lane.index)
     lane_stop(shard, lane)
-    close(lane.handle.fd)
-    lane.handle.fd = -1
+    worker_close(self, &lane.handle, False)
     if lane.prev != NULL:
         lane.prev.next = lane.next
     else:

@@ -52,5 +52,12 @@ cdef struct Worker:
 # Have epoll tell of these events of a descriptor, by EPOLL_CTL_ADD or _MOD. False: it refused.
 cdef bint worker_watch(Worker* self, Handle* handle, uint32_t events, int op) noexcept nogil
 
+# Let go of a descriptor that is watched, if there is one; as a reset if hard. Where another process has a copy, closing
+# this one ends nothing: epoll would go on to tell of a handle that is freed, and the far end would be told nothing.
+cdef void worker_close(Worker* self, Handle* handle, bint hard) noexcept nogil
+
+# Reset the connection of a socket, whoever else has it, and close it.
+cdef void worker_reset(int fd) noexcept nogil
+
 # Wake whoever waits for this eventfd.
 cdef void worker_wake(int fd) noexcept nogil

@@ -1,7 +1,10 @@
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
 
 from pcgrelay._core.handle cimport Handle
-from pcgrelay._core.linux cimport epoll_ctl, epoll_event, write
+from pcgrelay._core.linux cimport (
+    EPOLL_CTL_DEL, SHUT_RDWR, close, connect, epoll_ctl, epoll_event, shutdown, sockaddr, write,
+)
 
 
 cdef bint worker_watch(Worker* self, Handle* handle, uint32_t events, int op) noexcept nogil:
@@ -9,6 +12,32 @@ cdef bint worker_watch(Worker* self, Handle* handle, uint32_t events, int op) no
     event.events = events
     event.data.ptr = handle
     return epoll_ctl(self.epoll_fd, op, handle.fd, &event) == 0
+
+
+cdef void worker_close(Worker* self, Handle* handle, bint hard) noexcept nogil:
+    if handle.fd < 0:
+        return
+    if handle.shared:
+        worker_watch(self, handle, 0, EPOLL_CTL_DEL)
+        if hard:
+            disconnect(handle.fd)
+        else:
+            shutdown(handle.fd, SHUT_RDWR)
+    close(handle.fd)
+    handle.fd = -1
+    handle.shared = False
+
+
+cdef void worker_reset(int fd) noexcept nogil:
+    disconnect(fd)
+    close(fd)
+
+
+# SO_LINGER takes effect with the last copy; to connect to nobody, which is AF_UNSPEC, resets at once.
+cdef void disconnect(int fd) noexcept nogil:
+    cdef sockaddr nobody
+    memset(&nobody, 0, sizeof(nobody))
+    connect(fd, &nobody, sizeof(nobody))
 
 
 cdef void worker_wake(int fd) noexcept nogil:

@@ -95,6 +95,7 @@ class SessionRenewed(Struct, frozen=True):
 
 class EventsLost(Struct, frozen=True):
     count: int
+    kept: int  # of these, of links, lanes and sessions
 
 
 class PlaneObserver(Protocol):

@@ -175,6 +175,46 @@ async def test_a_link_that_loses_its_lane_makes_no_session_wait_for_an_answer(
     assert not other.is_steady
 
 
+async def two_neighbours(nodes: Nodes) -> tuple[Running, Running]:
+    port = free_port()
+    kent = await nodes.start(KENT, "kent-1", listens=[f"127.0.0.1:{port}"], exports=[export()])
+    links = [{"peer": f"kent-1.{KENT}", "address": f"127.0.0.1:{port}"}]
+    met = await nodes.start(MET, "met-1", links=links, imports=[entry()])
+    await until(lambda: is_live(met))
+    return kent, met
+
+
+async def test_a_lane_whose_end_was_not_heard_is_found_by_the_counts_of_the_core(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, met = await two_neighbours(nodes)
+    (number,) = met.core.link_table
+    with monkeypatch.context() as deaf:
+        deaf.setattr(met.core, "say", lambda *event: None)
+        met.core.lane_cut(number, 0)
+        await until(lambda: 0 not in met.core.link_table[number].lanes)
+    # Ends of streams are for the log alone.
+    met.core.say(fake_core.EVENT_EVENTS_LOST, 40_000, 0)
+    await until(lambda: met.lines("events.lost"))
+    met.node.tick()
+    assert not met.lines("link.down")
+    met.core.say(fake_core.EVENT_EVENTS_LOST, 3, 2)
+    await until(lambda: met.lines("link.down"), 3)
+    assert met.lines("link.down")[0]["reason"] == "events_lost"
+    await until(lambda: met.lines("session.resumed"))
+    await until(lambda: is_live(met))
+
+
+async def test_a_session_whose_stall_was_not_heard_is_mended(nodes: Nodes) -> None:
+    _, met = await two_neighbours(nodes)
+    (session,) = met.core.session_table.values()
+    session.up.clear()
+    met.core.say(fake_core.EVENT_EVENTS_LOST, 1, 1)
+    await until(lambda: met.lines("session.resumed"))
+    assert [line["reason"] for line in met.lines("session.stalled")] == ["busy"]
+    assert is_live(met)
+
+
 async def test_a_drained_relay_is_left_without_a_pause(nodes: Nodes) -> None:
     made, _, met = await two_ways(nodes)
     (via,) = met.sessions_up()

@@ -197,6 +197,27 @@ def test_a_half_closed_stream_on_which_nothing_moves_ends() -> None:
     assert here.cause[0] == TIMEOUT
 
 
+def test_a_stream_that_was_half_closed_before_its_target_answered_ends_too() -> None:
+    """The edge that opened it may leave it as it is for ever."""
+    peer = Peer()
+    peer.edge.connects = False
+    peer.send(record_open(1, "s", 65_536), record_fin(1, 0))
+    (there,) = peer.edge.answered
+    assert there.state == "ANSWERING_FIN"
+    peer.edge.connects = True
+    peer.edge.reads(there, True)
+    peer.settle()
+    assert (there.state, there.ended) == ("HALF_REMOTE", True)
+    for _ in range(59):
+        peer.wait(1)
+        peer.send_lane(Type.PING, bytes(8))
+    assert there.cause is None
+    peer.wait(2)
+    peer.settle()
+    assert there.cause == (TIMEOUT, False)
+    assert codes(peer) == {1: TIMEOUT}
+
+
 def test_a_stream_that_is_open_both_ways_may_be_idle_for_ever() -> None:
     world, near, far, _session = two_edges()
     here, there = conversation(world, near, far)

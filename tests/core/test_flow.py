@@ -311,6 +311,22 @@ def test_no_step_before_the_last_was_acknowledged() -> None:
     assert near.must_rekey(1, 1 << 30, 1 << 60, NOW)
 
 
+@pytest.mark.parametrize("tells", [lambda far: far.ack(), lambda far: far.resume(NOW)], ids=["ack", "resume"])
+def test_a_step_before_the_last_was_acknowledged_is_refused(tells: Callable[[Flow], bytes]) -> None:
+    near, far = pair()
+    step(near, far)
+    # The sender goes on as if it had heard what was not said.
+    near.take_ack(near.next_number, NOW)
+    early = far.open(near.rekey(NOW), NOW)
+    assert refusal_of(far.take_rekey, early) == "BAD_EPOCH"
+    near, far = pair()
+    step(near, far)
+    tells(far)
+    near.take_ack(near.next_number, NOW)
+    step(near, far)
+    assert far.receive_epoch == 2
+
+
 def test_a_data_frame_of_an_epoch_that_is_past_or_to_come_is_refused() -> None:
     near, far = pair()
     before = bundle(near, b"before..")
@@ -457,3 +473,15 @@ def test_a_step_forgets_what_it_came_from() -> None:
     step(near, far)
     assert secret not in near.memory()
     assert secret not in far.memory()
+
+
+def test_an_epoch_that_begins_while_it_resumes_has_its_age_from_the_end_of_that() -> None:
+    near, _far = pair()
+    near.rekey(NOW)
+    near.break_off(NOW + SECOND)
+    bundle(near, b"refused.", NOW + 2 * SECOND)
+    near.take_resume(resume(1, 1), NOW + 10 * SECOND)
+    # The step still waits for its acknowledgement.
+    bundle(near, b"goes on.", NOW + 11 * SECOND)
+    bundle(near, b"in time.", NOW + 189 * SECOND)
+    assert refusal_of(bundle, near, b"too old.", NOW + 190 * SECOND) == "KEY_LIMIT"

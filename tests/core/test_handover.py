@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from core.cores import Node
-from core.farm import PATIENCE, Across, client, echo, pattern, server, transfer, until
+from core.farm import PATIENCE, Across, client, echo, pattern, server, transfer, until, was_reset
 from pcgrelay._core import core as native
 
 MEGABYTE = 1 << 20
@@ -437,6 +438,60 @@ def test_what_is_frozen_goes_on_as_if_nothing_had_been(across: Across) -> None:
             node.core.start()
         running.join(PATIENCE)
         assert received == [data]
+
+
+def watched() -> int:
+    """Of how many descriptors epoll tells somebody in this process, be they closed here and held elsewhere."""
+    count = 0
+    for path in Path("/proc/self/fdinfo").iterdir():
+        # What listed the folder is itself gone by now.
+        with contextlib.suppress(FileNotFoundError):
+            count += path.read_text().count("tfd:")
+    return count
+
+
+def test_what_ends_while_another_process_still_holds_it_ends_all_the_same(across: Across) -> None:
+    """A new process that was given up may hang, and its copies keep every connection from ending by being closed."""
+    with server(echo) as target:
+        before = watched()
+        address = across.serve(target)
+        until(lambda: watched() == before + across.near.core.workers)
+        leaves, stays = client(address), client(address)
+        for connection in (leaves, stays):
+            connection.sendall(b"here")
+            assert connection.recv(4, socket.MSG_WAITALL) == b"here"
+        copies: list[int] = []
+        for node in across.nodes:
+            copies += frozen_record(node)[1]
+            node.core.start()
+
+        leaves.shutdown(socket.SHUT_WR)
+        assert leaves.recv(1) == b""
+        leaves.close()
+        until(lambda: across.near.core.streams() == across.far.core.streams() == 1)
+        across.near.core.session_close(across.session, 0)
+        assert was_reset(stays)
+        stays.close()
+        until(lambda: across.far.core.streams() == 0)
+        across.near.core.import_unlisten(0)
+        until(lambda: is_refused_at(address))
+        (first, *_) = across.links
+        lanes = across.near.core.links()[first]["lanes_up"]
+        across.near.core.link_close(first, 0)
+        for _ in range(lanes):
+            across.nodes[1].wait_kind(native.EVENT_LANE_DOWN)
+        until(lambda: watched() == before - 2 * lanes)
+
+        for fd in copies:
+            os.close(fd)
+
+
+def is_refused_at(address: tuple[str, int]) -> bool:
+    try:
+        with socket.create_connection(address):
+            return False
+    except ConnectionRefusedError:
+        return True
 
 
 def test_each_epoch_has_stepped_once_the_other_core_goes_on(across: Across) -> None:

@@ -247,6 +247,51 @@ def test_the_step_comes_before_what_waits() -> None:
     assert wire.ends[1].epochs[1] == wire.ends[0].epochs[0]
 
 
+def steps(peer: Peer, count: int) -> None:
+    for _ in range(count):
+        peer.end.lane.rekey(0, peer.now)
+    peer.feed(bytes(peer.end.lane.out))
+    peer.end.lane.out.clear()
+
+
+def test_steps_have_a_budget() -> None:
+    peer = Peer()
+    steps(peer, 100)
+    assert peer.lane.state == "UP"
+    peer.wait(0.049)
+    steps(peer, 1)
+    assert peer.lane.reason == "GLITCHES"
+
+
+def test_steps_get_their_budget_back_whole() -> None:
+    peer = Peer()
+    for _ in range(3):
+        steps(peer, 100)
+        peer.wait(5)
+        assert peer.lane.state == "UP"
+    for _ in range(400):
+        steps(peer, 1)
+        peer.wait(0.05)
+    assert peer.lane.state == "UP"
+
+
+def test_a_lane_steps_no_more_often_than_its_peer_bears() -> None:
+    world, link, wire = up()
+    link.nodes[0].limits(1, 1 << 30, 1 << 60)
+    near, far = wire.ends
+    for _ in range(200):
+        near.say(Type.PADDING, bytes(8))
+    world.settle()
+    assert near.epochs[0] == 20
+    world.wait(1)
+    for _ in range(200):
+        near.say(Type.PADDING, bytes(8))
+    world.settle()
+    assert 30 <= near.epochs[0] <= 31
+    assert far.epochs[1] == near.epochs[0]
+    assert wire.is_up
+
+
 def test_a_lane_steps_by_age() -> None:
     world, _link, wire = up()
     world.wait(119)

@@ -68,6 +68,24 @@ def test_who_says_nothing_hears_that_the_far_end_of_its_way_is_lost() -> None:
         over.set()
 
 
+def test_a_session_that_may_resume_no_more_keeps_no_other_from_its_lane() -> None:
+    with Across(relays=0) as across:
+        realm, near, far = across.realm, across.near, across.far
+        (link,) = across.links
+        used_up, others = ([realm.session(near, far, [], link) for _ in range(4)] for _ in range(2))
+        for session in used_up:
+            for _ in range(60):
+                far.seen.clear()
+                near.seen.clear()
+                realm.path(session, near, far, [], link)
+                for node in (near, far):
+                    node.wait_kind(native.EVENT_SESSION_RESUMED)
+        realm.lane(near, far, link, 0)
+        until(lambda: all(node.core.sessions()[each]["flows_up"] == 1 for node in (near, far) for each in others))
+        for each in used_up:
+            assert near.wait(lambda event, each=each: event[:2] == (native.EVENT_SESSION_DOWN, each))  # type: ignore[misc]
+
+
 def test_a_link_is_closed_and_another_takes_its_place() -> None:
     with server(echo) as target, Across(relays=0) as across:
         flowing = Flowing(across.serve(target), pattern(16 * MEGABYTE))

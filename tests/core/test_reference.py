@@ -286,11 +286,39 @@ def test_lane_and_flow_step(mix_id: int) -> None:
         initiator.lane.rekey(mix_id)
         initiator.flow.rekey(mix_id)
         opened(initiator, stream)
-        settle(initiator, responder)
+        settle(initiator, responder, stream / 10)
         responder.flow.send_ack()
-        settle(initiator, responder)
+        settle(initiator, responder, stream / 10)
     assert responder.lane.rx.number == responder.flow.rx.number == 300
     assert len(responder.streams.open) == 300
+
+
+def test_a_lane_that_steps_too_often_is_closed_and_does_not_by_itself() -> None:
+    initiator, responder = started(GIVEN)
+    initiator.lane.limits = KeyLimits(frames=(1, 1 << 24))
+    initiator.lane.use.limits = initiator.lane.limits
+    for _ in range(50):
+        initiator.lane.ping(1, 0.0)
+    settle(initiator, responder)
+    assert responder.lane.rx.number == 20
+    for _ in range(81):
+        initiator.lane.rekey()
+    with pytest.raises(Refused) as refused:
+        settle(initiator, responder)
+    assert refused.value.reason is Reason.GLITCHES
+    assert responder.lane.reason is Reason.GLITCHES
+
+
+def test_a_step_of_a_flow_before_the_last_was_acknowledged_ends_it() -> None:
+    initiator, responder = started(GIVEN)
+    initiator.flow.rekey()
+    settle(initiator, responder)
+    initiator.flow.rekey_number = None
+    initiator.flow.rekey()
+    with pytest.raises(Refused) as refused:
+        settle(initiator, responder)
+    assert refused.value.reason is Reason.BAD_EPOCH
+    assert responder.flow.reason is Reason.BAD_EPOCH
 
 
 def test_no_second_step_before_the_first_is_acknowledged() -> None:

@@ -206,6 +206,29 @@ def test_events_tell_that_a_session_stalls_and_resumes() -> None:
     assert [event[:3] for event in kinds(near, RESUMED)] == [(RESUMED, session, 0)]
 
 
+def test_a_neighbour_that_says_lost_again_and_again_is_told_of_once() -> None:
+    """Nor does a RESUME that answers nothing make the flow go on, for the next LOST to be news."""
+    peer = Peer()
+    lost = body_encode(Type.LOST, flow=GIVEN.initiator_label, code=6)
+    for _ in range(2):
+        peer.edge.events()
+        for _ in range(50):
+            peer.end.lane.send(Type.LOST, lost, peer.now)
+            again = body_encode(
+                Type.RESUME, resume_id=peer.end.flow.resume_id, next_number=peer.end.flow.expected
+            )
+            peer.end.flow.send_volatile(Type.RESUME, again)
+            for wire in peer.end.take_out():
+                peer.feed(wire)
+        told = [event[:3] for event in peer.edge.events() if event[0] in (STALLED, RESUMED)]
+        assert told == [(STALLED, SESSION, 0)]
+        peer.end.flow.path_lost(peer.now)
+        peer.end.flow.path_ready()
+        peer.settle()
+        assert [event[:3] for event in kinds(peer.edge, RESUMED)] == [(RESUMED, SESSION, 0)]
+        assert peer.edge.flow(SESSION)["state"] == "UP"
+
+
 def test_a_second_path_takes_over_from_a_dead_one() -> None:
     world = World()
     near, far = world.edge(), world.edge()

@@ -91,6 +91,11 @@ cdef uint32_t world_seal(void* world, int at, const uint8_t* header, bint fit, c
             seal_body(&self.far.tx.side, &scope, type, number, out, n)
             if number >= self.far.tx_control:
                 self.far.tx_control = number + 1
+            # The worker may step once more when it was told that the last step came.
+            if type == FRAME_ACK and n == 8 and wire_get64(body) > self.far.rx_told:
+                self.far.rx_told = wire_get64(body)
+            elif type == FRAME_RESUME and n == 16 and wire_get64(body + 8) > self.far.rx_told:
+                self.far.rx_told = wire_get64(body + 8)
         out[8] = <uint8_t>scope.epoch
     if flaw & 1:
         out[32] ^= 1

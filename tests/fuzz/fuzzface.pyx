@@ -54,9 +54,9 @@ from pcgrelay._core.stats cimport (
 from pcgrelay._core.stream cimport Stream
 from pcgrelay._core.trunk cimport trunk_end
 from pcgrelay._core.wire cimport (
-    CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, CODE_VIOLATION, FRAME_BUNDLE, FRAME_CONFIRM,
-    FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_REKEY, PURPOSE_HOP_HEADER, WIRE_BODY_MAX, WIRE_PREFIX, WIRE_VERSION,
-    wire_get32, wire_put16, wire_put24, wire_put32,
+    CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, CODE_VIOLATION, FRAME_ACK, FRAME_BUNDLE, FRAME_CONFIRM,
+    FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_REKEY, FRAME_RESUME, PURPOSE_HOP_HEADER, WIRE_BODY_MAX, WIRE_PREFIX,
+    WIRE_VERSION, wire_get32, wire_get64, wire_put16, wire_put24, wire_put32,
 )
 from pcgrelay._core.worker cimport Worker, worker_wake
 
@@ -248,10 +248,10 @@ cdef void* world_start(int role, uint32_t suite, uint64_t budget, uint64_t rekey
 
 cdef void take_events(World* self) noexcept nogil:
     cdef Event batch[64]
-    cdef uint64_t lost = 0
+    cdef uint64_t lost = 0, lost_kept = 0
     cdef uint32_t i, n = 64
     while n == 64:
-        n = outbox_take(&outbox, batch, 64, &lost)
+        n = outbox_take(&outbox, batch, 64, &lost, &lost_kept)
         for i in range(n):
             self.events = (self.events ^ batch[i].kind ^ <uint64_t>batch[i].a << 8 ^ <uint64_t>batch[i].b << 16
                            ^ <uint64_t>batch[i].c << 24 ^ <uint64_t>batch[i].d << 32) * <uint64_t>1099511628211

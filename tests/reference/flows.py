@@ -67,6 +67,7 @@ class Flow:
         self.rekey_number: int | None = None
         self.next_number = self.next_volatile = self.expected = self.acknowledged = 0
         self.last_volatile = -1
+        self.told = self.step_after = 0
         self.retained: deque[FlowFrame] = deque()
         self.resume_id = 0
         self.resume_owed = False
@@ -108,6 +109,7 @@ class Flow:
         self.next_volatile += 1
 
     def send_ack(self) -> None:
+        self.told = self.expected
         self.send_volatile(Type.ACK, body_encode(Type.ACK, next_number=self.expected))
 
     def close(self, code: Code = Code.DONE, reason: Reason = Reason.LOCAL_CLOSE) -> None:
@@ -156,6 +158,7 @@ class Flow:
 
     def _send_resume(self) -> None:
         self.resume_owed = False
+        self.told = self.expected
         self.send_volatile(Type.RESUME, body_encode(Type.RESUME, resume_id=self.resume_id, next_number=self.expected))
 
     def _resume(self, resume_id: int, now: float) -> None:
@@ -166,7 +169,7 @@ class Flow:
             self._count_resume(now)
             self._send_resume()
         if self.state is State.RESUMING:
-            self.use.pause(now - self.resuming_since)
+            self.use.pause(self.resuming_since, now)
         self.state = State.UP if self.confirmed else State.STARTING
         self.out = [frame for frame in self.out if frame.type.is_volatile] + list(self.retained)
 
@@ -219,6 +222,9 @@ class Flow:
     def _take_rekey(self, fields: Mapping[str, int | bytes]) -> None:
         if fields["next_epoch"] != self.rx.number + 1:
             raise Refused(Reason.BAD_EPOCH, f"next is {fields['next_epoch']!r}")
+        if self.told < self.step_after:
+            raise Refused(Reason.BAD_EPOCH, "the last step was not acknowledged")
+        self.step_after = self.expected + 1
         mix_id = fields["mix_id"]
         assert isinstance(mix_id, int)
         self.rx, self.rx_previous = self.rx.next(self._mix(mix_id, self.rx_half.direction)), self.rx

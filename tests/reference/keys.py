@@ -194,10 +194,10 @@ class KeyUse:
         if self.first_at is None:
             self.first_at = now
 
-    def pause(self, seconds: float) -> None:
-        """Leave out of the age what a flow spent in RESUMING."""
+    def pause(self, since: float, now: float) -> None:
+        """Leave out of the age what a flow spent in RESUMING. It may have begun within that."""
         if self.first_at is not None:
-            self.first_at += seconds
+            self.first_at += now - max(self.first_at, since)
 
     def _passes(self, which: int, now: float) -> bool:
         age = 0.0 if self.first_at is None else now - self.first_at

@@ -81,7 +81,8 @@ class Lane:
         self.tx_count = self.rx_count = 0
         self.state = State.CONFIRMING
         self.reason: Reason | None = None
-        self.ping_budget = Budget(100, 20)
+        self.ping_budget, self.rekey_budget = Budget(100, 20), Budget(100, 20)
+        self.steps = Budget(20, 10)
         self.pings: dict[int, float] = {}
         self.received_at = 0.0
         self.counts: Counter[str] = Counter()
@@ -99,15 +100,14 @@ class Lane:
     def send(self, kind: Type, body: bytes, now: float = 0.0) -> None:
         """Seal a lane frame."""
         at_any_age = kind is Type.REKEY
-        if not at_any_age and self.use.must_step(now):
-            self.rekey(0, now)
+        if not at_any_age:
+            self._step_if_due(now)
         sealed = self.tx_half.seal(self.tx, kind, self.tx_count, body)
         self._send_header(Header(len(body), kind), sealed, now, at_any_age)
 
     def send_flow(self, label: int, frame: FlowFrame, now: float = 0.0) -> None:
         """Put a sealed flow frame under a header of this lane."""
-        if self.use.must_step(now):
-            self.rekey(0, now)
+        self._step_if_due(now)
         self._send_header(frame.header(label), (frame.tag, frame.sealed), now)
 
     def send_header(self, header: Header, tag: bytes, sealed: bytes, now: float = 0.0) -> None:
@@ -123,6 +123,11 @@ class Lane:
         self.send(Type.REKEY, body, now)
         self.tx = self.tx.next(self._mix(mix_id, self.tx_half.direction))
         self.use = KeyUse(self.limits)
+
+    def _step_if_due(self, now: float) -> None:
+        if self.use.must_step(now) and self.steps.has(now):
+            self.steps.spend(now)
+            self.rekey(0, now)
 
     def close(self, code: Code = Code.DONE, reason: Reason = Reason.LOCAL_CLOSE, now: float = 0.0) -> None:
         if self.state is not State.CLOSED:
@@ -193,7 +198,7 @@ class Lane:
                 if self.pings.pop(int.from_bytes(body), None) is None:
                     self.counts["unknown pong"] += 1
             case Type.REKEY:
-                self._take_rekey(fields)
+                self._take_rekey(fields, now)
             case Type.DRAIN:
                 self.state = State.DRAINING
             case Type.CLOSE:
@@ -206,9 +211,10 @@ class Lane:
             raise Refused(Reason.BAD_CONFIRM)
         self.state = State.UP
 
-    def _take_rekey(self, fields: Mapping[str, int | bytes]) -> None:
+    def _take_rekey(self, fields: Mapping[str, int | bytes], now: float) -> None:
         if fields["next_epoch"] != self.rx.number + 1:
             raise Refused(Reason.BAD_EPOCH, f"next is {fields['next_epoch']!r}")
+        self.rekey_budget.spend(now)
         mix_id = fields["mix_id"]
         assert isinstance(mix_id, int)
         self.rx = self.rx.next(self._mix(mix_id, self.rx_half.direction))

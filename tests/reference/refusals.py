@@ -67,9 +67,12 @@ class Budget:
         self._left = float(burst)
         self._seen_at = 0.0
 
-    def spend(self, now: float) -> None:
+    def has(self, now: float) -> bool:
         self._left = min(self._burst, self._left + (now - self._seen_at) * self._each_second)
         self._seen_at = now
-        if self._left < 1:
+        return self._left >= 1
+
+    def spend(self, now: float) -> None:
+        if not self.has(now):
             raise Refused(Reason.GLITCHES)
         self._left -= 1

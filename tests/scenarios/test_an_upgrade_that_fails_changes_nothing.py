@@ -142,6 +142,23 @@ def test_a_new_process_that_hangs_is_given_up_before_a_lane_is(realm: Scene, whi
     realm.stage.await_well()
 
 
+def test_who_leaves_beside_a_new_process_that_hangs_is_gone_all_the_same(realm: Scene) -> None:
+    """Copies of all connections lie in a message that nobody reads, and keep none of them alive."""
+    node = realm.met
+    with undisturbed(realm, node), socket.create_connection(realm.door, 10) as sock:
+        sock.settimeout(5)
+        sock.sendall(b"before")
+        assert received(sock, 6) == b"before"
+        channel = knock(node)
+        channel.receive(Offer, 5)
+        channel.send(Ready(), 5)
+        channel.receive(State, 5)
+        node.await_log("handover.failed", reason="the other process does not answer")
+        sock.shutdown(socket.SHUT_WR)
+        assert sock.recv(1) == b""
+        channel.close()
+
+
 def test_only_the_user_of_the_node_may_ask(realm: Scene) -> None:
     node = realm.met
     path = handover_path(node.admin)

@@ -24,7 +24,7 @@ EVENT_STREAM_END: Final[int]
 # (kind, opener: bool, number of the import or export (-1: unknown service), session, service: bytes, bytes_sent,
 #  bytes_received, duration_us, code, cause, rule, remote: bool)   sent: towards the far edge
 EVENT_STREAM_OPEN: Final[int]  # reserved; not sent
-EVENT_EVENTS_LOST: Final[int]  # (kind, count)  so many events found no place in the queue
+EVENT_EVENTS_LOST: Final[int]  # (kind, count, kept)  so many found no place in the queue; kept: not of single streams
 EVENT_LINK_RENEWED: Final[int]  # (kind, link, mix)  every worker keeps the secret of link_renew
 EVENT_SESSION_RENEWED: Final[int]  # (kind, session, mix)
 

@@ -39,6 +39,7 @@ from pcgrelay.routing.policy import MARKING_NUMBERS, export_rules, granted, sess
 from pcgrelay.routing.table import Exporter, Health, ImportState, SessionFact, exporters_of, import_plan, is_known
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
+from pcgrelay.session.mending import stall_unheard
 from pcgrelay.session.messages import Message, PathOpen, code_name
 from pcgrelay.session.paths import EdgePaths
 from pcgrelay.session.session import Key, Session, State
@@ -336,6 +337,10 @@ class Edge(Node):
 
     def session_resumed(self, event: SessionResumed) -> None:
         self.sessions.core_resumed(event.session, event.flow)
+
+    def look_anew(self) -> None:
+        super().look_anew()
+        stall_unheard(self.sessions, self.plane.sessions(), self.sessions.core_stalled)
 
     def session_renewed_kept(self, event: SessionRenewed) -> None:
         self.sessions.core_renewed(event.session, event.mix)

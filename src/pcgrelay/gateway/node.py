@@ -57,6 +57,7 @@ class Node(ABC):
         self.clock = clock
         self.log = log
         self.say = log.say
+        self._news_lost = False
         self.presence = Presence(config)
         self.neighbours = Neighbours(self.presence, plane, self, log.say, clock)
         self.adverts = Adverts(
@@ -297,6 +298,9 @@ class Node(ABC):
         if self.neighbours.look(self.plane.links()):
             self.catalogue_changed()
         self.adverts.tick()
+        if self._news_lost:
+            self._news_lost = False
+            self.look_anew()
 
     def refusals(self) -> dict[str, int]:
         """All that was refused, by reason."""
@@ -393,6 +397,14 @@ class Node(ABC):
 
     def events_lost(self, event: EventsLost) -> None:
         self.say(EventsLostRecord(count=event.count))
+        self._news_lost = self._news_lost or event.kept > 0
+
+    def look_anew(self) -> None:
+        """News of links, lanes or sessions was lost. A link whose lanes are not those that the core counts is ended."""
+        for number, figures in self.plane.links().items():
+            link = self.neighbours.links.get(number)
+            if link is not None and figures["lanes_up"] != len(link.lanes_up):
+                link.cut("events_lost", Code.BUSY)
 
     def event_failed(self, error: Exception) -> None:
         self.say(Failure(where="event", error=type(error).__name__))

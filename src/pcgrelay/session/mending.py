@@ -8,7 +8,7 @@ be changed while the old one still works, when its neighbour is leaving.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -273,3 +273,16 @@ class Mender:
             self.paths.refuse(link, asked, Code.BUSY, "no_place")
             return
         self.paths.accept_told(end)
+
+
+def stall_unheard(
+    sessions: Iterable[Session],
+    figures: Mapping[int, Mapping[str, int]],
+    stalled: Callable[[int, int, int, int], None],
+) -> None:
+    """News of sessions was lost: those whose flows are not all up in the core are stalled, and so mended or ended."""
+    for session in list(sessions):
+        if session.state is State.UP and figures.get(session.number, {}).get("flows_up", 0) < session.flows:
+            in_label = session.path.in_label if session.path else 0
+            for flow in range(session.flows):
+                stalled(session.number, flow, Code.BUSY, in_label)

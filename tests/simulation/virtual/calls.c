@@ -38,6 +38,8 @@ SHOWN int close(int fd) {
         broken("descriptors", "descriptor %d of node %d was closed twice", at, owner);
         return refuse(EBADF);
     }
+    if (socks[at].copied && !socks[at].closed && (socks[at].poll >= 0 || !sock_is_ended(&socks[at])))
+        broken("descriptors", "descriptor %d of node %d was closed, but lives on in another process", at, owner);
     if (socks[at].kind == KIND_STREAM && fault_strikes(FAULT_FORGOTTEN_CLOSE))
         return 0;
     sock_close(at);
@@ -184,6 +186,11 @@ SHOWN int connect(int fd, const struct sockaddr *address, socklen_t length) {
     REAL(int, connect, int, const struct sockaddr *, socklen_t)
     if (fd < FD_BASE)
         return real(fd, address, length);
+    if (address->sa_family == AF_UNSPEC) {
+        if (sock_at(fd))
+            sock_disconnect(fd - FD_BASE);
+        return 0;
+    }
     return refuse(sock_connect(fd - FD_BASE, ntohs(((const struct sockaddr_in *)address)->sin_port)));
 }
 

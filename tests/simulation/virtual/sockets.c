@@ -215,6 +215,8 @@ void sock_arrive(int at) {
 
 void sock_shut(int at) {
     sock *self = &socks[at];
+    if (self->kind == KIND_LISTENER)
+        self->shut = true;
     if (self->shut || self->peer < 0 || self->reset)
         return;
     self->shut = true;
@@ -237,6 +239,20 @@ void sock_was_reset(int at) {
         return;
     self->reset = true;
     sock_wake(at);
+}
+
+/* Reset by its own side, as Linux does when a socket is connected to nobody. */
+void sock_disconnect(int at) {
+    sock *self = &socks[at];
+    if (self->peer >= 0 && !self->reset)
+        sock_reset_at(self->peer, due_after(&socks[self->peer]));
+    self->reset = true;
+}
+
+/* Nobody who has a copy holds the other end up. */
+bool sock_is_ended(const sock *self) {
+    return self->kind == KIND_STREAM ? self->shut || self->reset || self->error || self->peer < 0
+                                     : self->kind != KIND_LISTENER || self->shut;
 }
 
 void sock_close(int at) {
@@ -371,6 +387,7 @@ SHOWN void virtual_hand_over(int fd, int to) {
         return;
     if (self->poll >= 0 && self->queued)
         list_drop(&socks[self->poll], fd - FD_BASE);
+    self->copied = true;
     self->old_poll = self->poll;
     self->old_mask = self->mask;
     self->old_data = self->data;

@@ -66,6 +66,7 @@ typedef struct {
     int poll;                   /* -1: nowhere */
     uint32_t mask;
     void *data;
+    bool copied;                /* another process has or had it too */
     /* how it was watched by the process before, which may get it back */
     int old_poll;
     uint32_t old_mask;
@@ -90,6 +91,8 @@ void sock_join(int a, int b, uint32_t delay_us, uint32_t jitter_us, uint32_t lim
 ssize_t sock_send(int at, const struct iovec *vectors, size_t n);
 ssize_t sock_take(int at, uint8_t *p, size_t n);
 void sock_shut(int at);
+void sock_disconnect(int at);
+bool sock_is_ended(const sock *self);
 void sock_close(int at);
 void sock_reset_at(int at, uint64_t due_us);
 void sock_arrive(int at);
