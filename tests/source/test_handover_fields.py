@@ -13,12 +13,17 @@ WRITERS = ("handover", "handover_flows", "handover_lanes", "heir")
 # What is made anew: lists and places in them; what epoll tells again; keys, from their secrets; what is measured anew.
 REBUILT = {
     # What is retained is counted as it is put back, and its peer gets the whole time anew in which to acknowledge.
-    "flow.Flow": "pace small next_active active retained_last retained_bytes retained_held copied_bytes progress_us",
+    # The next step is taken whatever was asked for before it, and the loss of a way may be told once more.
+    "flow.Flow": (
+        "pace small next_active active retained_last retained_bytes retained_held copied_bytes progress_us "
+        "rx_told rx_step loss_told"
+    ),
     # A socket that another worker adopts is given to it before all is written.
     "stream.Stream": "next_dirty elsewhere place readable hangup dirty buried",
     "session.Session": "",
-    # The count of what was overtaken begins anew; a code to close with is used in the turn that brings it.
-    "link.Lane": "overtaken next_dirty next_unread hangup unread dirty buried close_code",
+    # The count of what was overtaken and the budgets of steps begin anew; a code to close with is used in the turn that
+    # brings it.
+    "link.Lane": "overtaken next_dirty next_unread hangup unread dirty buried close_code rekeys_us steps_us",
     "link.Link": "",
     "relay.Path": "next_dying",
     "relay.PathEnd": "next_out out_link",
