@@ -11,6 +11,8 @@ import fake_core
 import pytest
 from nodes import HUB, KENT, MET, Nodes, Running, free_port, until
 
+from pcgrelay.gateway.explain import explain
+from pcgrelay.routing import table
 from pcgrelay.session.link import Link
 from pcgrelay.session.mending import RESUME_ANSWER_S
 from pcgrelay.session.messages import Code
@@ -376,3 +378,22 @@ async def test_a_session_without_a_stream_does_not_keep_a_drained_relay_busy(nod
     assert met.lines("session.down")[0]["reason"] == "drained"
     await relay.node.drain_undo()
     await until(lambda: is_live(met))
+
+
+async def test_more_edges_than_an_import_can_have_harm_nobody(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "ROUTES_MOST", 1)
+    ports = [free_port(), free_port()]
+    links = [
+        {"peer": f"kent-{number}.{KENT}", "address": f"127.0.0.1:{port}"} for number, port in enumerate(ports, 1)
+    ]
+    met = await nodes.start(MET, "met-1", links=links, imports=[entry()])
+    met.core.routes_most = 1
+    for number, port in enumerate(ports, 1):
+        await nodes.start(KENT, f"kent-{number}", listens=[f"127.0.0.1:{port}"], exports=[export()])
+    await until(lambda: len(met.sessions_up()) == 2 and is_live(met))
+    await until(lambda: met.node.refusals().get("too_many_routes") == 1)
+    assert len(met.routes()[0]) == 1
+    assert not met.lines("node.failure")
+    assert not met.lines("session.failed")
+    (left_out,) = [edge for edge in explain(met.node, f"custody@{KENT}").edges if edge.why_not]
+    assert "other edges come before it" in left_out.why_not
