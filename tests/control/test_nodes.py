@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import fake_core
 import pytest
@@ -397,3 +399,28 @@ async def test_more_edges_than_an_import_can_have_harm_nobody(nodes: Nodes, monk
     assert not met.lines("session.failed")
     (left_out,) = [edge for edge in explain(met.node, f"custody@{KENT}").edges if edge.why_not]
     assert "other edges come before it" in left_out.why_not
+
+
+@pytest.mark.parametrize("where", ["dialling.handshake_over", "sessions.CarriedHandshake"])
+async def test_what_nobody_expects_ends_an_attempt_and_nothing_else(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    module, name = where.split(".")
+    true = getattr(sys.modules[f"pcgrelay.session.{module}"], name)
+    failures = iter([ValueError, KeyError])
+
+    def broken(*arguments: Any, **named: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return true(*arguments, **named)
+
+    monkeypatch.setattr(f"pcgrelay.session.{where}", broken)
+    ((relay, port),) = await relays(nodes, 1)
+    kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
+    met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
+    await until(lambda: is_live(met))
+    lines = [line for each in (kent, met) for line in each.lines() if line.get("reason") == "failure"]
+    assert lines
+    assert "(ValueError)" in "".join(line["cause"] for line in lines)
+    assert sum(each.node.refusals().get("failure", 0) for each in (kent, met)) == 2
+    assert not [line for each in (relay, kent, met) for line in each.lines("node.failure")]

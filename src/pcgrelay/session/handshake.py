@@ -266,6 +266,7 @@ class Handshake:
         assert self._peer is not None
         terms = self._terms
         peer_role, peer_leaf = Role(theirs.role), leaf_der(self.tls.peer_leaf())
+        chain = self.tls.peer_chain()  # what may be refused comes before the secret
         client, server = (terms.me, terms.role, terms.leaf), (self._peer, peer_role, peer_leaf)
         if not self._client:
             client, server = server, client
@@ -295,7 +296,7 @@ class Handshake:
             flows=min(terms.flows, theirs.flows),
             cap=min(terms.cap, theirs.cap),
             link_id=link_id,
-            chain=self.tls.peer_chain(),
+            chain=chain,
             generation=self._generation,
         )
 

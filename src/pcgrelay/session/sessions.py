@@ -22,7 +22,7 @@ from pcgrelay.audit.record import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.clock import Clock
 from pcgrelay.model import NodeId
 from pcgrelay.session.backoff import backoff_ms
-from pcgrelay.session.carried import CarriedHandshake
+from pcgrelay.session.carried import CarriedHandshake, told
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
 from pcgrelay.session.estate import SessionEstate
 from pcgrelay.session.handshake import CAP_LEAST_BYTES, CAP_MOST_BYTES, Established, Judge
@@ -246,12 +246,9 @@ class Sessions:
                 early = attempt == 0 and refused.reason == NO_ROUTE and refused.by == self._me.uri
                 if refused.reason != GLARE and not early:
                     self._failed(key, refused.reason, str(refused), refused.by, attempt)
-            except HandshakeRefused as refused:
-                self._failed(key, refused.reason, str(refused), "", attempt)
-            except TimeoutError:
-                self._failed(key, "deadline", "The session was not set up in time.", "", attempt)
-            except DataPlaneRefused as refused:
-                self._failed(key, "core", str(refused), "", attempt)
+            except Exception as error:
+                # Whatever it is: nobody would begin again for a keeper that ends.
+                self._failed(key, *told(error), "", attempt)
             attempt += 1
             try:
                 async with asyncio.timeout(backoff_ms(attempt) / 1000):
@@ -299,12 +296,8 @@ class Sessions:
                 self.paths.accept_told(end)
                 await carried.done
                 await self._started(session)
-        except TimeoutError:
-            word, cause = "deadline", "The session was not set up in time."
-        except HandshakeRefused as refused:
-            word, cause = refused.reason, str(refused)
-        except DataPlaneRefused as refused:
-            word, cause = "core", str(refused)
+        except Exception as error:
+            word, cause = told(error)
         finally:
             self._handshakes[peer] -= 1
             if not self._handshakes[peer]:
