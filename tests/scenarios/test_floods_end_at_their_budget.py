@@ -341,3 +341,33 @@ async def test_entries(battle: Battle, victim: str) -> None:
         linked.send(advert(linked.member, "trap", sequence=299))
         await asyncio.to_thread(await_more, battle.node(victim), "old_sequence", before)
         assert not linked.has_ended
+
+
+async def test_entries_beside_a_neighbour_that_does_not_read(battle: Battle) -> None:
+    """What a member tells without end is not queued for the others: each gets the newest when it comes to read."""
+    services = [f"{number:04}{'x' * 59}" for number in range(1_000)]
+    before, hears, last = counts(battle.relay), asyncio.Event(), 300
+    slow = Member.new(battle.stage.pki)
+    async with slow.linked(battle.ports["relay"], hears=hears) as reader:
+        await asyncio.to_thread(battle.relay.await_log, "link.up", peer=slow.dotted)
+        async with Member.new(battle.stage.pki).linked(battle.ports["relay"]) as linked:
+            room = asyncio.Event()
+            linked._connection.on_room = room.set
+            for sequence in range(1, last + 1):
+                linked.send(advert(linked.member, *services, sequence=sequence))
+                # The double's own queue is bounded too.
+                if linked._connection.backlog_bytes > MIB:
+                    room.clear()
+                    await asyncio.wait_for(room.wait(), 10)
+            await asyncio.to_thread(await_more, battle.relay, "advert_flapping", before)
+            hears.set()
+
+            def told() -> list[int]:
+                mine = (m for m in reader.messages if isinstance(m, Advert))
+                entries = (msgspec.msgpack.decode(message.entry) for message in mine)
+                return [entry[2] for entry in entries if entry[1] == linked.member.id.uri]
+
+            await reader.until(lambda: told()[-1:] == [last])
+            assert len(told()) < 40
+            assert not reader.has_ended
+            assert not battle.relay.log("link.control_lost", peer=slow.dotted)

@@ -68,6 +68,7 @@ class LinkObserver(Protocol):
     def link_drains(self, link: Link) -> None: ...
     def link_down(self, link: Link, reason: str) -> None: ...
     def link_is_used(self, link: Link) -> bool: ...
+    def link_has_room(self, link: Link) -> None: ...
 
 
 class LinkWatcher(LinkObserver, Protocol):
@@ -187,6 +188,11 @@ class Link:
     def unknown_total(self) -> int:
         """Messages of kinds that this version does not know."""
         return self._unknown_before + self._connection.unknown_total
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What was said to the neighbour and has not left yet."""
+        return self._outlet.backlog_bytes
 
     def send(self, message: Message) -> None:
         """Say something to the neighbour; without a control connection it is dropped."""
@@ -385,6 +391,7 @@ class Link:
     # -- tasks -------------------------------------------------------------------------------------------------
 
     def _serve(self, connection: ControlConnection, opened: asyncio.Event | None = None) -> None:
+        connection.on_room = lambda: self._observer.link_has_room(self)
         task = asyncio.create_task(self._control(connection, opened))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)

@@ -296,6 +296,9 @@ class Neighbours:
     def link_is_used(self, link: Link) -> bool:
         return self._observer.link_is_used(link)
 
+    def link_has_room(self, link: Link) -> None:
+        self._observer.link_has_room(link)
+
     def link_down(self, link: Link, reason: str) -> None:
         self.links.pop(link.number, None)
         self._by_id.pop(link.link_id, None)
