@@ -14,10 +14,12 @@ import pytest
 from nodes import HUB, KENT, MET, Nodes, Running, free_port, until
 
 from pcgrelay.gateway.explain import explain
+from pcgrelay.model import NodeId
 from pcgrelay.routing import table
+from pcgrelay.session.claims import CLAIMS_OF_A_LINK_MOST
 from pcgrelay.session.link import Link
 from pcgrelay.session.mending import RESUME_ANSWER_S
-from pcgrelay.session.messages import Code
+from pcgrelay.session.messages import Code, PathOpen
 
 
 @pytest.fixture
@@ -424,3 +426,65 @@ async def test_what_nobody_expects_ends_an_attempt_and_nothing_else(
     assert "(ValueError)" in "".join(line["cause"] for line in lines)
     assert sum(each.node.refusals().get("failure", 0) for each in (kent, met)) == 2
     assert not [line for each in (relay, kent, met) for line in each.lines("node.failure")]
+
+
+class Impostor:
+    """A relay that asks an edge for sessions in names of others, and proves none."""
+
+    def __init__(self, relay: Running, victim: Running) -> None:
+        self.link = link_to(relay, victim.node.config.node.id.dotted)
+        self.relay, self.victim = relay.node.config.node.id, victim.node.config.node.id
+        self.asked = 0
+
+    def ask(self, source: NodeId, marking: int = 1) -> None:
+        self.asked += 1
+        self.link.send(
+            PathOpen(
+                session=self.asked.to_bytes(16, "big"),
+                source=source.uri,
+                destination=self.victim.uri,
+                marking=marking,
+                priority=0,
+                flows=1,
+                cap=1 << 20,
+                label=self.asked,
+                resume=False,
+                via=(self.relay.uri,),
+            )
+        )
+
+
+async def linked_impostor(nodes: Nodes, victim: Running, port: int) -> Impostor:
+    links = [{"peer": victim.node.config.node.id.dotted, "address": f"127.0.0.1:{port}"}]
+    evil = await nodes.start("evil.example", "relay-9", role="relay", links=links)
+    await until(lambda: list(evil.node.neighbours.usable()))
+    return Impostor(evil, victim)
+
+
+async def test_names_made_up_take_no_place_of_those_who_come_another_way(nodes: Nodes) -> None:
+    ((_, hub),), port = await relays(nodes, 1), free_port()
+    kent = await nodes.start(KENT, "kent-1", links=[dial(1, hub)], listens=[f"127.0.0.1:{port}"], exports=[export()])
+    impostor = await linked_impostor(nodes, kent, port)
+    met_id = NodeId("police.example", MET, "met-1")
+    for number in range(200):
+        impostor.ask(NodeId("police.example", "evil.example", f"evil-{number}"))
+        impostor.ask(met_id)
+    # Those that were let in have ten seconds.
+    await until(lambda: kent.node.refusals().get("too_many_handshakes", 0) >= 200)
+    assert len(list(kent.edge.sessions)) <= CLAIMS_OF_A_LINK_MOST
+    met = await nodes.start(MET, "met-1", links=[dial(1, hub)], imports=[entry()])
+    await until(lambda: is_live(met), 5)
+    assert not met.lines("session.failed")
+
+
+async def test_a_session_that_somebody_claims_to_begin_keeps_no_edge_from_its_own(nodes: Nodes) -> None:
+    ((_, hub),), port = await relays(nodes, 1), free_port()
+    met = await nodes.start(MET, "met-1", links=[dial(1, hub)], listens=[f"127.0.0.1:{port}"], imports=[entry()])
+    impostor = await linked_impostor(nodes, met, port)
+    kent_id = NodeId("police.example", KENT, "kent-1")
+    impostor.ask(kent_id)
+    await until(lambda: list(met.edge.sessions))
+    await nodes.start(KENT, "kent-1", links=[dial(1, hub)], exports=[export()])
+    # It lets the other one come first for two seconds; the impostor's own attempt lasts for ten.
+    await until(lambda: is_live(met), 6)
+    assert [session.via for session in met.edge.sessions if session.initiator] == [f"relay-1.{HUB}"]

@@ -64,10 +64,10 @@ class Member:
         self.context = context_made(self.credentials, post_quantum_required=post_quantum)
 
     @classmethod
-    def new(cls, pki: Realm, organisation: str = EVIL) -> Member:
+    def new(cls, pki: Realm, organisation: str = EVIL, role: Role = Role.EDGE) -> Member:
         """A member that nobody has seen yet, with a good certificate."""
         name = f"evil-{next(_names)}"
-        return cls(organisation, name, pki.issue(organisation, name))
+        return cls(organisation, name, pki.issue(organisation, name), role)
 
     @property
     def dotted(self) -> str:

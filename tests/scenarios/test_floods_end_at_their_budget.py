@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 from battle import Battle, battle_begun
-from doubles import EVIL, Linked, Member, Refused, advert
+from doubles import EVIL, HUB_ROLE, Linked, Member, Refused, advert
 from stage import KENT, MET, until
 from witness import await_more, counts
 
@@ -242,6 +242,33 @@ async def test_paths_that_are_never_used(battle: Battle, victim: str) -> None:
         assert accepted <= 4
         assert set(refusals) == {"too_many_handshakes"}
         await asyncio.to_thread(await_more, battle.kent, "too_many_handshakes", before, len(refusals))
+
+
+async def test_sessions_in_names_made_up(battle: Battle) -> None:
+    """A relay fills the places of its own link and no others; a member that comes another way has its session."""
+    before, pki, liar = counts(battle.kent), battle.stage.pki, Member.new(battle.stage.pki, role=HUB_ROLE)
+    async with liar.linked(battle.ports["kent"]) as flooding, Member.new(pki).linked(battle.ports["relay"]) as good:
+        for number in range(300):
+            source = good.member.id if number % 2 else NodeId(REALM, EVIL, f"nobody-{number}")
+            flooding.send(
+                PathOpen(
+                    session=number.to_bytes(16, "little"),
+                    source=source.uri,
+                    destination=KENT_ID.uri,
+                    marking=1,
+                    priority=0,
+                    flows=1,
+                    cap=MIB,
+                    label=number + 1,
+                    resume=False,
+                    via=(liar.id.uri,),
+                )
+            )
+        await asyncio.to_thread(await_more, battle.kent, "too_many_handshakes", before, 150)
+        assert sum(isinstance(message, PathAccept) for message in flooding.messages) <= 64
+        far = await good.session(KENT_ID)
+        assert far.session.is_initiator
+        assert not flooding.has_ended
 
 
 async def test_data_through_the_control_plane(battle: Battle) -> None:
