@@ -292,11 +292,12 @@ async def test_data_through_the_control_plane(battle: Battle) -> None:
         assert sum(len(m.data) for m in taker.messages if isinstance(m, Carry)) <= 600_000
 
 
-async def test_messages(battle: Battle, victim: str) -> None:
-    """More than any neighbour has to say ends the link."""
+@pytest.mark.parametrize("kind", ["known", "unknown"])
+async def test_messages(battle: Battle, victim: str, kind: str) -> None:
+    """More than any neighbour has to say ends the link, be it of a kind that is not known."""
     node = battle.node(victim)
     async with Member.new(battle.stage.pki).linked(battle.ports[victim]) as linked:
-        whole = msgspec.msgpack.encode(Beat(1, True))
+        whole = msgspec.msgpack.encode(Beat(1, True) if kind == "known" else [99])
         linked.send_raw((len(whole).to_bytes(4, "big") + whole) * 30_000)
         await linked.ended(20)
         line = await asyncio.to_thread(node.await_log, "link.down", 10.0, peer=linked.member.dotted)

@@ -49,6 +49,10 @@ class ControlConnection:
         """Messages of a kind that this version does not know."""
         return self._reader.unknown_total
 
+    def on_unknown(self, heard: Callable[[], None]) -> None:
+        """Call that for each of them."""
+        self._reader.on_unknown = heard
+
     @property
     def backlog_bytes(self) -> int:
         """What is queued and not yet given to the network."""

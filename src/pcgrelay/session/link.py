@@ -392,6 +392,7 @@ class Link:
 
     def _serve(self, connection: ControlConnection, opened: asyncio.Event | None = None) -> None:
         connection.on_room = lambda: self._observer.link_has_room(self)
+        connection.on_unknown(lambda: self._take(None))
         task = asyncio.create_task(self._control(connection, opened))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
@@ -414,7 +415,8 @@ class Link:
         self._changed_ms = self._clock.monotonic_ms()
         self._observer.link_control_lost(self, reason)
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Message | None) -> None:
+        # Nothing: it was of an unknown kind, which costs as much as any other.
         if not self._allowance.spend(self._clock.monotonic_ms()):
             self.close("too_many_messages", Code.LIMIT)
         elif self._change is not None and self._change.heard:
@@ -427,7 +429,7 @@ class Link:
             self.close(f"goodbye_{code_name(message.code)}")
         elif isinstance(message, Drain):
             self.peer_drains()
-        else:
+        elif message is not None:
             self._observer.link_message(self, message)
 
     def _beat_taken(self, beat: Beat) -> None:
