@@ -333,3 +333,18 @@ async def test_a_fault_in_a_reload_is_told_and_the_next_one_is_taken(
     assert (line["where"], line["error"]) == ("reload", "KeyError")
     assert not pair.kent.node.configuration.successful
     assert (await pair.reload(pair.kent, **tables)).ok
+
+
+async def test_an_organisation_that_may_have_no_relays_any_more_loses_their_links(nodes: Nodes) -> None:
+    port = free_port()
+    link = {"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}
+    await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}"])
+    met = await nodes.start(MET, "met-1", links=[link], policy={"relays": [HUB]})
+    await until(lambda: list(met.node.neighbours.usable()))
+    nodes.write(MET, "met-1", links=[link], policy={"relays": [KENT]})
+    answer = await Reloader(met.node, Log("debug", met.sink), lambda state: None).reload()
+    assert answer.changes == ("policy.relays changed",)
+    await until(lambda: met.lines("link.down"), 2)
+    assert met.lines("link.down")[0]["reason"] == "not_a_relay"
+    await until(lambda: met.lines("link.failed"), 5)
+    assert met.lines("link.failed")[0]["reason"] == "not_a_relay"

@@ -233,6 +233,8 @@ class Adverts:
     def _proved(self, link: Link, signed: Signed, path: tuple[str, ...]) -> Known:
         now_s = int(self._clock.wall().timestamp())
         entry = entry_read(signed, now_s)
+        if path and link.peer_role is not Role.RELAY:
+            raise EntryRefused("not_a_relay")
         if word := path_refusal(path, entry.edge, link.peer.uri, self._me.uri):
             raise EntryRefused(word)
         try:

@@ -52,6 +52,7 @@ class Terms:
     lanes: int = 0
     flows: int = 0
     cap: int = 0
+    may_relay: Callable[[str], bool] = bool  # whether an organisation may have relays here; any that has a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,8 @@ class Handshake:
         of_links = self._purpose in _OF_LINKS
         if hello.role not in (Role.EDGE, Role.RELAY) or (not of_links and hello.role != Role.EDGE):
             raise self._farewell(Code.VIOLATION, "hello", "The peer's role does not fit.")
+        if of_links and hello.role == Role.RELAY and not self._terms.may_relay(self._peer.organisation):
+            raise self._farewell(Code.REFUSED, "not_a_relay", f"{self._peer} may not be a relay of this node.")
         offered = hello.lanes if of_links else hello.flows
         if offered < 1 or hello.cap < CAP_LEAST_BYTES or hello.cap > CAP_MOST_BYTES:
             raise self._farewell(Code.VIOLATION, "hello", "The peer's HELLO offers too little or too much.")
