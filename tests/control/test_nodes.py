@@ -19,7 +19,7 @@ from pcgrelay.routing import table
 from pcgrelay.session.claims import CLAIMS_OF_A_LINK_MOST
 from pcgrelay.session.link import Link
 from pcgrelay.session.mending import RESUME_ANSWER_S
-from pcgrelay.session.messages import Code, PathOpen
+from pcgrelay.session.messages import Code, PathClose, PathOpen
 
 
 @pytest.fixture
@@ -475,6 +475,22 @@ async def test_names_made_up_take_no_place_of_those_who_come_another_way(nodes: 
     met = await nodes.start(MET, "met-1", links=[dial(1, hub)], imports=[entry()])
     await until(lambda: is_live(met), 5)
     assert not met.lines("session.failed")
+
+
+async def test_a_session_that_was_only_claimed_is_no_news_of_that_edge(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    met = await nodes.start(MET, "met-1", listens=[f"127.0.0.1:{port}"], imports=[entry()])
+    impostor = await linked_impostor(nodes, met, port)
+    changes: list[object] = []
+    monkeypatch.setattr(met.edge, "sessions_changed", changes.append)
+    impostor.ask(NodeId("police.example", KENT, "kent-1"))
+    await until(lambda: [session.state.name for session in met.edge.sessions] == ["HANDSHAKE"])
+    impostor.link.send(PathClose(impostor.asked.to_bytes(16, "big"), Code.DONE))
+    await until(lambda: not list(met.edge.sessions))
+    assert met.node.refusals()["path_lost"] == 1
+    assert changes == []
 
 
 async def test_a_session_that_somebody_claims_to_begin_keeps_no_edge_from_its_own(nodes: Nodes) -> None:

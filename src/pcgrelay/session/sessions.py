@@ -382,8 +382,7 @@ class Sessions:
             return
         session = self._added(asked.session, key, initiator=False)
         session.path = end
-        # Counted from here on, for a burst is read before the first task runs.
-        self._claims.enter(link.number, source)
+        self._claims.enter(link.number, source)  # now, for a burst is read before the first task runs
         task = self.spawn(self._answer(session, end), "answer")
         task.add_done_callback(lambda _: self._claims.leave(link.number, source))
 
@@ -462,8 +461,9 @@ class Sessions:
                 )
             )
         session.changed.set()
-        self.kick(session.key)
-        self._observer.sessions_changed(session.key)
+        if session.number or session.initiator:  # one that was only claimed is no news of that edge
+            self.kick(session.key)
+            self._observer.sessions_changed(session.key)
 
     def _failed(self, key: Key, reason: str, cause: str, by: str, attempt: int) -> None:
         self.count(reason)
