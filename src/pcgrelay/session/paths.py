@@ -28,6 +28,7 @@ from pcgrelay.session.messages import (
 )
 
 PATHS_MOST = 16_384
+LEAVE_S = 1.0  # for the far edge to answer the end of a session
 
 
 class PathRefused(Exception):
@@ -160,6 +161,23 @@ class EdgePaths:
         """Take a path down and say so; closing it twice is harmless."""
         if self._dropped(end):
             end.link.send(PathClose(end.session, code))
+
+    async def leave(self, end: PathEnd, code: int) -> None:
+        """Keep the path of a session that was closed here until the far edge has taken it down.
+
+        FLOW_CLOSE travels on it, and a relay that heard of the end of the path first would drop it: then the far edge
+        would keep the streams for a session that never comes back.
+        """
+        gone = asyncio.Event()
+        end.on_carry = None
+        end.on_closed = lambda _: gone.set()
+        try:
+            async with asyncio.timeout(LEAVE_S):
+                await gone.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self.close(end, code)
 
     def receive(self, link: Link, message: Message) -> None:
         """What a neighbour says about paths. A word on a path that is not known came too late, and is nothing."""

@@ -44,7 +44,6 @@ HANDSHAKES_MOST = 64
 HANDSHAKES_OF_A_PEER_MOST = 4
 GLARE = "glare"
 LEAVE = "leave"
-LEAVE_S = 1.0  # for the far edge to answer the end of a session
 NO_ROUTE = "no_route"  # this edge itself has no usable link
 
 
@@ -426,25 +425,8 @@ class Sessions:
                 self._plane.session_close(session.number, code)
             if session.path is not None:
                 path, session.path = session.path, None
-                self.spawn(self._left(path, code), LEAVE)
+                self.spawn(self.paths.leave(path, code), LEAVE)
         self._gone(session, code, reason, remote=False, quiet=quiet)
-
-    async def _left(self, path: PathEnd, code: int) -> None:
-        """Keep the path of a session that was closed here until the far edge has taken it down.
-
-        FLOW_CLOSE travels on it, and a relay that heard of the end of the path first would drop it: then the far edge
-        would keep the streams for a session that never comes back.
-        """
-        gone = asyncio.Event()
-        path.on_carry = None
-        path.on_closed = lambda _: gone.set()
-        try:
-            async with asyncio.timeout(LEAVE_S):
-                await gone.wait()
-        except TimeoutError:
-            pass
-        finally:
-            self.paths.close(path, code)
 
     def _gone(self, session: Session, code: int, reason: str, remote: bool, *, quiet: bool = False) -> None:
         if session.state is State.CLOSED:
