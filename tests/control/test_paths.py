@@ -230,6 +230,22 @@ def test_a_lost_link_is_told_to_the_other_side(relay: Relay, from_a: bool) -> No
     assert relay.plane.paths == {}
 
 
+@pytest.mark.parametrize("from_a", [True, False])
+def test_requests_go_with_the_control_connection_and_paths_stay(relay: Relay, from_a: bool) -> None:
+    relay.accepted()
+    here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
+    relay.forwards.control_lost(here)  # type: ignore[arg-type]
+    assert there.take() == []
+    relay.hear(relay.a, asked(session=bytes(16)))
+    relay.b.take()
+    relay.forwards.control_lost(here)  # type: ignore[arg-type]
+    if from_a:
+        assert there.take() == [PathClose(bytes(16), Code.UNREACHABLE)]
+    else:
+        assert relay.refusal() == (Code.UNREACHABLE, "path_lost")
+    assert len(relay.forwards) == len(relay.plane.paths) == 1
+
+
 def test_a_next_hop_that_does_not_answer(relay: Relay) -> None:
     relay.opened()
     relay.clock.advance(ANSWER_DEADLINE_MS)
@@ -376,6 +392,19 @@ async def test_paths_go_with_their_link(paths: EdgePaths) -> None:
     ]
     paths.link_down(one)  # type: ignore[arg-type]
     assert [end.is_open for end in ends] == [False, True]
+
+
+async def test_what_is_set_up_goes_with_the_control_connection(paths: EdgePaths) -> None:
+    link = FakeLink(1, ME)
+    ends = [
+        paths.open(link, session, A, marking=1, priority=0, flows=2, cap=4 * MIB, resume=False)  # type: ignore[arg-type]
+        for session in (SESSION, bytes(16))
+    ]
+    ends[0].stands = True
+    paths.control_lost(link)  # type: ignore[arg-type]
+    assert [end.is_open for end in ends] == [True, False]
+    with pytest.raises(PathRefused, match="path_lost"):
+        await ends[1].answered
 
 
 # -- labels -----------------------------------------------------------------------------------------------------------

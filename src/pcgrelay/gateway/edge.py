@@ -313,6 +313,9 @@ class Edge(Node):
     def link_is_used(self, link: Link) -> bool:
         return any(session.path is not None and session.path.link is link for session in self.sessions)
 
+    def requests_lost(self, link: Link) -> None:
+        self.paths.control_lost(link)
+
     def paths_lost(self, link: Link) -> None:
         self.paths.link_down(link)
 

@@ -287,6 +287,10 @@ class Node(ABC):
         """Whether anything is led over a link."""
 
     @abstractmethod
+    def requests_lost(self, link: Link) -> None:
+        """The control connection of a link is gone with all that was asked for over it."""
+
+    @abstractmethod
     def paths_lost(self, link: Link) -> None:
         """A link is gone with all paths over it."""
 
@@ -327,6 +331,7 @@ class Node(ABC):
             link.drain(0)
 
     def link_control_lost(self, link: Link, reason: str) -> None:
+        self.requests_lost(link)
         # A neighbour that is upgraded is back at once, and its lanes have not gone: nobody is told before.
         asyncio.get_running_loop().call_later(CONTROL_BACK_S, self._still_lost, link)
 

@@ -148,6 +148,12 @@ class Forwards:
         else:
             self._carried(forward, link, message)
 
+    def control_lost(self, link: Link) -> None:
+        """Requests over this link will not be answered; paths that stand go on over its lanes."""
+        for forward in {forward for forward in self._by_key.values() if link in (forward.a, forward.b)}:
+            if not forward.is_live:
+                self._end(forward, Code.UNREACHABLE, told=(forward.other(link),))
+
     def link_down(self, link: Link) -> None:
         """All paths over this link are lost; the other sides are told."""
         for forward in {forward for forward in self._by_key.values() if link in (forward.a, forward.b)}:

@@ -5,8 +5,9 @@
        +-----------------------+--- no lane for too long, goodbye, replaced -------------------+
 
 A lost control connection does not close the lanes: what flows goes on while the dialler makes a new link, which then
-replaces this one. A renewal leads the link over to a new control connection while all goes on (`changeover`). No path
-is led over a link that is not UP. A link ends once and tells its observer once.
+replaces this one. One that TCP holds back although the lanes show that the network is there counts as lost: after an
+outage TCP may wait for as long again as that took. A renewal leads the link over to a new control connection while all
+goes on (`changeover`). No path is led over a link that is not UP. A link ends once and tells its observer once.
 """
 
 from __future__ import annotations
@@ -133,6 +134,7 @@ class Link:
         self._beat_token = 0
         self._allowance = Allowance(MESSAGES_AT_ONCE, MESSAGES_EACH_SECOND, self.opened_ms)
         self._unknown_before = 0  # on control connections before this one
+        self._was_stuck = False
         if connection.has_ended():
             self.state = LinkState.ORPHANED
             self.control_lost.set()
@@ -170,7 +172,7 @@ class Link:
     @property
     def able(self) -> bool:
         """Whether a path over it would work, be the neighbour leaving or not."""
-        return self.state is LinkState.UP and self.has_lanes
+        return self.state is LinkState.UP and self.has_lanes and not self._is_stuck
 
     @property
     def has_lanes(self) -> bool:
@@ -186,6 +188,10 @@ class Link:
     def unknown_total(self) -> int:
         """Messages of kinds that this version does not know."""
         return self._unknown_before + self._connection.unknown_total
+
+    @property
+    def _is_stuck(self) -> bool:
+        return self._connection.is_stuck or self._outlet.is_stuck
 
     def send(self, message: Message) -> None:
         """Say something to the neighbour; without a control connection it is dropped."""
@@ -367,6 +373,19 @@ class Link:
             self.state = LinkState.UP
             self._changed_ms = self._clock.monotonic_ms()
             self._observer.link_up(self)
+        elif self.state is LinkState.UP and self._is_stuck:
+            # The network is back.
+            self._connection.break_off("stuck")
+
+    def lanes_looked_at(self, *, heard: bool) -> None:
+        """Once a second: whether anything came over the lanes since the last time.
+
+        Then a control connection that was stuck before that, and still is, is lost alone.
+        """
+        is_stuck = self.state is LinkState.UP and self._is_stuck
+        if is_stuck and self._was_stuck and heard:
+            self._connection.break_off("stuck")
+        self._was_stuck = is_stuck
 
     def lane_is_down(self, index: int, number: int, code: int, reason: str) -> None:
         """A lane is gone, or never came to be."""
@@ -456,7 +475,7 @@ class Link:
 
     def _beat(self, now: int) -> None:
         if self._beats_missed >= BEATS_MISSED_MOST:
-            self._connection.end("silent")
+            self._connection.break_off("silent")
             return
         self._beats_missed += 1
         self._beat_sent_ms = now

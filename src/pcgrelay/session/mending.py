@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from pcgrelay.audit.record import Say, SessionResumed, SessionStalled
 from pcgrelay.clock import Clock
 from pcgrelay.model import NodeId
+from pcgrelay.session.asking import answer_awaited
 from pcgrelay.session.backoff import backoff_ms
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
 from pcgrelay.session.link import Link
@@ -82,9 +83,20 @@ class Mender:
     def path_closed(self, session: Session, end: PathEnd, code: int) -> None:
         if session.path is end:
             session.path = None
+            self._leave_former(session)
             # Our end of the link may not have noticed anything yet. Who drains asks only that the path be opened anew.
             session.lost = None if code == Code.DRAINING else end.link
             self.stalled(session, code_name(code))
+
+    def _leave_former(self, session: Session) -> None:
+        """The path is gone that this side had left another one for.
+
+        The request for it may have come late, when the initiator led the session over that other one already. It has
+        noticed nothing, so it has to be told, or its streams would wait until the core's patience is over.
+        """
+        if session.former is not None:
+            self.paths.close(session.former, Code.DRAINING)
+            session.former = None
 
     def flow_stalled(self, session: Session, flow: int, code: int) -> None:
         """A flow has lost its lane, or the path that it has now."""
@@ -181,7 +193,7 @@ class Mender:
             else:
                 try:
                     async with asyncio.timeout(RESUME_ANSWER_S):
-                        await self._lead_over(session, link)
+                        await self._lead_over(session, link, attempt)
                     return
                 except TimeoutError:
                     pass
@@ -204,7 +216,7 @@ class Mender:
             except TimeoutError:
                 pass
 
-    async def _lead_over(self, session: Session, link: Link) -> None:
+    async def _lead_over(self, session: Session, link: Link, attempt: int) -> None:
         """Lead a session over that link, and wait until all its flows have resumed."""
         end = self.paths.open(
             link,
@@ -217,7 +229,12 @@ class Mender:
             resume=True,
         )
         try:
-            await end.answered
+            # A session that only moves has a way, and time.
+            await answer_awaited(
+                end,
+                attempt,
+                lambda: session.state is State.STALLED and self._choose(session.key.edge, link) not in (link, None),
+            )
             if end.flows < session.flows or end.cap < session.cap:
                 raise PathRefused(Code.LIMIT, "path_too_small", link.peer.uri)
         except BaseException:
@@ -246,6 +263,7 @@ class Mender:
             self.paths.close(old, Code.DONE)
         else:
             # The initiator closes it when it has changed over; closed from here now, it would look lost to it.
+            session.former = old
             asyncio.get_running_loop().call_later(RESUME_ANSWER_S, self.paths.close, old, Code.DONE)
 
     def resume_asked(self, session: Session | None, link: Link, asked: PathOpen, source: NodeId) -> None:

@@ -1,7 +1,8 @@
 """An edge's ends of paths: opened by this edge or by another one, accepted, closed, lost with their link.
 
 A path is known by its link and its session. A PATH_OPEN for a pair that is there replaces it: so it is when a session
-that lost its way comes back over the same neighbour. What is carried on a path is for `sessions`.
+that lost its way comes back over the same neighbour. What is carried on a path is for `sessions`. A path stands once a
+session with keys is led over it; before that it needs the control connection, and is lost with it.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class PathEnd:
     initiator: bool
     out_label: int = 0
     is_open: bool = True
+    stands: bool = False
     answered: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     via: tuple[str, ...] = ()  # identities of the relays, as PATH_OPEN named them: known at its end only
     on_carry: Callable[[bytes], None] | None = None
@@ -213,6 +215,7 @@ class EdgePaths:
             estate.out_label,
         )
         end.via = estate.via
+        end.stands = True
         end.answered.set_result(None)
         self._ends[(link.number, session)] = end
         self._of_link[link.number] = self.count_over(link) + 1
@@ -229,6 +232,11 @@ class EdgePaths:
     def count_over(self, link: Link) -> int:
         """How many paths lead over a link."""
         return self._of_link.get(link.number, 0)
+
+    def control_lost(self, link: Link) -> None:
+        """Nothing more comes of what is being set up over this link; paths that stand go on over its lanes."""
+        for end in [end for end in self._ends.values() if end.link is link and not end.stands]:
+            self._lost(end, Code.UNREACHABLE)
 
     def link_down(self, link: Link) -> None:
         """All paths over this link are lost."""

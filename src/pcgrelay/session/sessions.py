@@ -21,6 +21,7 @@ from pcgrelay.audit.record import Failure, Say, SessionDown, SessionFailed, Sess
 from pcgrelay.audit.record import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.clock import Clock
 from pcgrelay.model import NodeId
+from pcgrelay.session.asking import answer_awaited
 from pcgrelay.session.backoff import backoff_ms
 from pcgrelay.session.carried import CarriedHandshake
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
@@ -237,7 +238,7 @@ class Sessions:
                 await kick.wait()
                 continue
             try:
-                await self._establish(key, tried)
+                await self._establish(key, tried, attempt)
                 continue
             except PathRefused as refused:
                 # Glare is no failure: the other edge's own attempt is on its way. Nor is a first look that found no
@@ -258,7 +259,7 @@ class Sessions:
             except TimeoutError:
                 pass
 
-    async def _establish(self, key: Key, tried: list[Link]) -> None:
+    async def _establish(self, key: Key, tried: list[Link], attempt: int) -> None:
         """One attempt, over another link than the last if there is one. It leaves a session that is UP, or raises."""
         link = self._choose(key.edge, tried.pop() if tried else None)
         if link is None:
@@ -278,7 +279,9 @@ class Sessions:
                     cap=min(self._cap_for(flows), link.cap),
                     resume=False,
                 )
-                await session.path.answered
+                await answer_awaited(
+                    session.path, attempt, lambda: self._choose(key.edge, link) not in (link, None)
+                )
                 carried = self._carried(session, session.path)
                 carried.start()
                 await carried.done
@@ -358,6 +361,7 @@ class Sessions:
 
     def path_taken(self, session: Session, end: PathEnd) -> None:
         """A session with keys is led over this path from now on."""
+        end.stands = True
         self._renewer.listen(session, end)
 
     async def _started(self, session: Session) -> None:
