@@ -27,6 +27,7 @@ from pcgrelay.session.session import Key, Session, State
 RESUME_ANSWER_S = 5.0
 RESUME_FIRST_MS = 50
 RESUME_CAP_MS = 1_000
+WAITING = 10  # as after so many attempts: while there is no link at all
 SHUT_OUT = "shut_out"
 SHUT_OUT_S = 0.5  # how often the responder, who waits, looks whether anything can come
 # What the far edge itself says about a session that it does not have, or not with us.
@@ -208,13 +209,13 @@ class Mender:
                 avoid = link
             if moving:
                 return
-            attempt += 1
+            # To wait for a link is no attempt: once there is one, a request that comes too early is soon made again.
+            attempt += link is not None
+            pause_ms = backoff_ms(attempt if link else WAITING, RESUME_FIRST_MS, RESUME_CAP_MS)
             session.changed.clear()
-            try:
-                async with asyncio.timeout(backoff_ms(attempt, RESUME_FIRST_MS, RESUME_CAP_MS) / 1000):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_ms / 1000):
                     await session.changed.wait()
-            except TimeoutError:
-                pass
 
     async def _lead_over(self, session: Session, link: Link, attempt: int) -> None:
         """Lead a session over that link, and wait until all its flows have resumed."""
