@@ -275,10 +275,14 @@ class Core:
         known = self.session_table.get(session)
         if known is None:
             raise CoreError("session unknown")
+        is_first = known.path is None
         known.path = (link, in_label, out_label)
         if known.initiator:
             for flow in range(known.flows):
-                self._say_flow(known, RESUME if known.was_up else FLOW_CONFIRM, flow)
+                if not is_first:
+                    self._say_flow(known, RESUME, flow)
+                if not known.was_up:
+                    self._say_flow(known, FLOW_CONFIRM, flow)
 
     def session_close(self, session: int, code: int) -> None:
         if self.session_table.pop(session, None) is None:
@@ -420,8 +424,9 @@ class Core:
                 self.say(EVENT_SESSION_UP, number)
         elif kind == RESUME and not session.initiator:
             self._say_flow(session, RESUME_ANSWER, flow)
-            self.say(EVENT_SESSION_RESUMED, number, flow)
-        elif kind == RESUME_ANSWER and session.initiator:
+            if flow in session.up:
+                self.say(EVENT_SESSION_RESUMED, number, flow)
+        elif kind == RESUME_ANSWER and session.initiator and flow in session.up:
             self.say(EVENT_SESSION_RESUMED, number, flow)
 
     def _lost(self, link: int, known: FakeLink, lane: Lane, reason: str) -> None:

@@ -292,6 +292,55 @@ async def test_a_request_that_comes_late_takes_no_session_away(nodes: Nodes) -> 
     assert len(met.lines("session.up")) == 1
 
 
+@pytest.mark.parametrize("silent", ["met", "kent"])
+async def test_a_session_that_starts_outlives_its_relay(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    """Keys are there, and the first confirmation of one side is lost with the path."""
+    made = await relays(nodes, 2)
+    links = [dial(number, port) for number, (_, port) in enumerate(made, 1)]
+    with monkeypatch.context() as patched:
+        kent = await nodes.start(KENT, "kent-1", links=links, exports=[export()])
+        met = await nodes.start(MET, "met-1", links=links, imports=[entry()])
+        both = {"met": met, "kent": kent}
+        patched.setattr(both[silent].core, "_say_flow", lambda *_: None)
+        await until(lambda: any(session.state.name == "STARTING" for session in met.edge.sessions))
+        await until(lambda: len(list(met.node.neighbours.usable())) == len(list(kent.node.neighbours.usable())) == 2)
+        await until(lambda: len(met.node.adverts.catalogue.ways(kent.node.config.node.id)) == 2)
+        (session,) = met.edge.sessions
+        via, states = session.via, [met.imports()]
+        used = next(relay for relay, _ in made if relay.node.config.node.id.dotted == via)
+    publish = met.core.publish
+
+    def noted(**tables: object) -> None:
+        publish(**tables)
+        states.append(met.imports())
+
+    monkeypatch.setattr(met.core, "publish", noted)
+    await used.kill()
+    await until(lambda: is_live(met))
+    # Applications waited all the time, and nothing was set up anew.
+    assert [fake_core.IMPORT_DOWN] not in states
+    assert [each.id for each in met.edge.sessions] == [each.id for each in kent.edge.sessions] == [session.id]
+    assert met.sessions_up() != [via]
+    assert not met.lines("session.failed")
+    assert not met.lines("session.down")
+
+
+async def test_ways_that_are_lost_again_and_again_make_no_application_wait_less(nodes: Nodes) -> None:
+    ((relay, port),) = await relays(nodes, 1)
+    await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
+    met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
+    await until(lambda: is_live(met))
+    (session,) = met.edge.sessions
+    for reason in ("path_lost", "no_answer", "path_lost"):
+        met.edge.sessions._failed(session.key, reason, "", "", 0)
+    assert session.key not in met.edge.sessions.failures
+    met.edge.sessions._failed(session.key, "deadline", "", "", 0)
+    assert met.edge.sessions.failures[session.key] == 1
+    assert relay.core.path_sides
+
+
 async def test_a_drained_relay_is_left_without_a_pause(nodes: Nodes) -> None:
     made, _, met = await two_ways(nodes)
     (via,) = met.sessions_up()

@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from pcgrelay.session.paths import PathEnd
+from pcgrelay.session.messages import Code
+from pcgrelay.session.paths import PathEnd, PathRefused
 
 ANSWER_FIRST_S = 0.4
 ANSWER_TRIPS = 8  # to the neighbour: what lies behind it is not known
 ANSWER_MOST_S = 5.0
+NO_ANSWER = "no_answer"
 
 
 async def answer_awaited(end: PathEnd, attempt: int, has_other_way: Callable[[], bool]) -> None:
-    """Wait until a path is accepted. PathRefused if it is not, TimeoutError if another way should be tried.
+    """Wait until a path is accepted. PathRefused if it is not, or another way should be tried; TimeoutError at last.
 
     attempt: how many requests of this session failed before this one.
     """
@@ -28,5 +30,5 @@ async def answer_awaited(end: PathEnd, attempt: int, has_other_way: Callable[[],
         while not end.answered.done():
             await asyncio.wait({end.answered}, timeout=patience_s)
             if not end.answered.done() and has_other_way():
-                raise TimeoutError
+                raise PathRefused(Code.TIMEOUT, NO_ANSWER, "")
     await end.answered
