@@ -323,6 +323,9 @@ class Core:
     def probe_every(self, milliseconds: int) -> None:
         self.options["probe_interval_ms"] = milliseconds
 
+    def handshake_within(self, milliseconds: int) -> None:
+        self.options["handshake_deadline_ms"] = milliseconds
+
     def streams(self) -> int:
         return self.streams_open
 

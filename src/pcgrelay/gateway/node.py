@@ -111,15 +111,17 @@ class Node(ABC):
 
     def take(self, fresh: Presence, opened: Opened) -> None:
         """Be as a new configuration says, with what was opened for it. What it no longer allows ends."""
-        probes_change = self.config.policy.probe_interval_ms != fresh.config.policy.probe_interval_ms
-        judged = self.config.policy != fresh.config.policy or self.presence.credentials.differ(fresh.credentials)
+        before = self.config.policy
+        judged = before != fresh.config.policy or self.presence.credentials.differ(fresh.credentials)
         self.config = fresh.config
         self.presence.take(fresh)
         policy = fresh.config.policy
         self._half_open.bound(policy.half_open_total, policy.half_open_per_source)
         self.plane.limits(policy)
-        if probes_change:
+        if policy.probe_interval_ms != before.probe_interval_ms:
             self.plane.probe_every(policy.probe_interval_ms)
+        if policy.handshake_deadline_ms != before.handshake_deadline_ms:
+            self.plane.handshake_within(policy.handshake_deadline_ms)
         self._take_listeners(opened)
         self.neighbours.reload()
         if judged:
