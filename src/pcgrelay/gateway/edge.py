@@ -390,6 +390,7 @@ class Edge(Node):
         now = self.clock.monotonic_ms()
         for imported in self.imports:
             imported.weigh(self._is_well, now)
+            self._was_settling = self._was_settling or imported.is_settling(now)
             imported.plan = import_plan(
                 imported.exporters,
                 partial(self._facts, imported, now),
