@@ -25,7 +25,7 @@ Examples:
 \b
 Exit codes:
   0  ready: nothing needs attention
-  3  failing: it does not answer, or an import or export has no way that is well
+  3  failing: no answer, or an import or export has no way that is well
   4  degraded: all are served, and something needs attention
 """
 
