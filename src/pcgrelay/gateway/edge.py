@@ -314,6 +314,9 @@ class Edge(Node):
     def link_is_used(self, link: Link) -> bool:
         return any(session.path is not None and session.path.link is link for session in self.sessions)
 
+    def requests_lost(self, link: Link) -> None:
+        self.paths.control_lost(link)
+
     def paths_lost(self, link: Link) -> None:
         self.paths.link_down(link)
 
@@ -392,6 +395,7 @@ class Edge(Node):
         now = self.clock.monotonic_ms()
         for imported in self.imports:
             imported.weigh(self._is_well, now)
+            self._was_settling = self._was_settling or imported.is_settling(now)
             imported.plan = import_plan(
                 imported.exporters,
                 partial(self._facts, imported, now),
