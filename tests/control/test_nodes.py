@@ -206,11 +206,13 @@ async def test_a_lane_whose_end_was_not_heard_is_found_by_the_counts_of_the_core
     await until(lambda: is_live(met))
 
 
-async def test_a_session_whose_stall_was_not_heard_is_mended(nodes: Nodes) -> None:
+async def test_a_session_whose_stall_was_not_heard_is_mended(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     _, met = await two_neighbours(nodes)
-    (session,) = met.core.session_table.values()
-    session.up.clear()
-    met.core.say(fake_core.EVENT_EVENTS_LOST, 1, 1)
+    (number,) = met.core.session_table
+    with monkeypatch.context() as halted:
+        halted.setattr(met.core, "sessions", lambda: {number: {"flows_up": 0, "streams": 0}})
+        met.core.say(fake_core.EVENT_EVENTS_LOST, 1, 1)
+        await until(lambda: met.lines("session.stalled"))
     await until(lambda: met.lines("session.resumed"))
     assert [line["reason"] for line in met.lines("session.stalled")] == ["busy"]
     assert is_live(met)
