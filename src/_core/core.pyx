@@ -354,6 +354,9 @@ cdef class Core(Crew):
     def probe_every(self, uint64_t milliseconds) -> None:
         self._tell(mailbox.ORDER_PROBE, milliseconds * 1000, 0)
 
+    def handshake_within(self, uint64_t milliseconds) -> None:
+        self._tell(mailbox.ORDER_HANDSHAKE, milliseconds * 1000, 0)
+
     # -- facts
 
     def streams(self) -> int:

@@ -21,8 +21,8 @@ from pcgrelay._core.linux cimport (
     sigset_t,
 )
 from pcgrelay._core.mailbox cimport (
-    EVENT_LINK_RENEWED, EVENT_SESSION_RENEWED, ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LIMITS, ORDER_LINK_ADD,
-    ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN, ORDER_PATH_ADD,
+    EVENT_LINK_RENEWED, EVENT_SESSION_RENEWED, ORDER_DRAIN, ORDER_HANDSHAKE, ORDER_LANE_ADD, ORDER_LIMITS,
+    ORDER_LINK_ADD, ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN, ORDER_PATH_ADD,
     ORDER_PATH_REMOVE, ORDER_PROBE, ORDER_SESSION_ADD, ORDER_SESSION_CLOSE, ORDER_SESSION_MIX, ORDER_SESSION_PATH,
     ORDER_SESSION_RENEW, ORDER_STOP, ORDER_STREAM, ORDER_TABLES, ORDER_UNLISTEN,
     Order, Outbox, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_take, order_free,
@@ -393,6 +393,8 @@ cdef void take_order(Worker* self, Order* order) noexcept nogil:
         port_adopt(self, <uint32_t>order.a, order.fd, <uint32_t>order.b, order.c != 0)
     elif order.kind == ORDER_PROBE:
         order_probe(self, order)
+    elif order.kind == ORDER_HANDSHAKE:
+        shard.handshake_us = order.a
 
 
 cdef void order_probe(Worker* self, Order* order) noexcept nogil:

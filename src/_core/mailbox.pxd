@@ -35,6 +35,7 @@ cdef enum OrderKind:
     ORDER_LIMITS
     ORDER_STREAM                # an accepted socket for a flow of this worker
     ORDER_PROBE                 # another probe interval from now on
+    ORDER_HANDSHAKE             # another deadline of CONFIRM from now on
 
 cdef struct Order:
     Order* next

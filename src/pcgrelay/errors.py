@@ -26,7 +26,7 @@ class UsageProblem(PcgrelayError):
 
 
 class StatusProblem(PcgrelayError):
-    """A node does not answer, or says that it is not well."""
+    """A node does not answer, or cannot serve something."""
 
     exit_code = 3
 

@@ -361,6 +361,9 @@ class Plane:
     def probe_every(self, milliseconds: int) -> None:
         self._called(self._core.probe_every, milliseconds)
 
+    def handshake_within(self, milliseconds: int) -> None:
+        self._called(self._core.handshake_within, milliseconds)
+
     def streams(self) -> int:
         return int(self._core.streams())
 

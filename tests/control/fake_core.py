@@ -12,6 +12,7 @@ import hmac
 import os
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -277,10 +278,14 @@ class Core:
         known = self.session_table.get(session)
         if known is None:
             raise CoreError("session unknown")
+        is_first = known.path is None
         known.path = (link, in_label, out_label)
         if known.initiator:
             for flow in range(known.flows):
-                self._say_flow(known, RESUME if known.was_up else FLOW_CONFIRM, flow)
+                if not is_first:
+                    self._say_flow(known, RESUME, flow)
+                if not known.was_up:
+                    self._say_flow(known, FLOW_CONFIRM, flow)
 
     def session_close(self, session: int, code: int) -> None:
         if self.session_table.pop(session, None) is None:
@@ -322,6 +327,9 @@ class Core:
     def probe_every(self, milliseconds: int) -> None:
         self.options["probe_interval_ms"] = milliseconds
 
+    def handshake_within(self, milliseconds: int) -> None:
+        self.options["handshake_deadline_ms"] = milliseconds
+
     def streams(self) -> int:
         return self.streams_open
 
@@ -335,7 +343,11 @@ class Core:
         return {"frames_sent_total": 0, "refused_bad_tag_total": 0}
 
     def links(self) -> dict[int, dict[str, int]]:
-        return {number: {"lanes_up": len(link.lanes), "rtt_us": 150} for number, link in self.link_table.items()}
+        heard = time.monotonic_ns()  # something always comes
+        return {
+            number: {"lanes_up": len(link.lanes), "rtt_us": 150, "received_bytes": heard if link.lanes else 0}
+            for number, link in self.link_table.items()
+        }
 
     def sessions(self) -> dict[int, dict[str, int]]:
         return {
@@ -424,8 +436,9 @@ class Core:
                 self.say(EVENT_SESSION_UP, number)
         elif kind == RESUME and not session.initiator:
             self._say_flow(session, RESUME_ANSWER, flow)
-            self.say(EVENT_SESSION_RESUMED, number, flow)
-        elif kind == RESUME_ANSWER and session.initiator:
+            if flow in session.up:
+                self.say(EVENT_SESSION_RESUMED, number, flow)
+        elif kind == RESUME_ANSWER and session.initiator and flow in session.up:
             self.say(EVENT_SESSION_RESUMED, number, flow)
 
     def _lost(self, link: int, known: FakeLink, lane: Lane, reason: str) -> None:

@@ -24,7 +24,6 @@ from pcgrelay.admin.status import (
     Status,
     StreamStatus,
     WorkerStatus,
-    troubles,
 )
 
 HEALTHY = Status(
@@ -160,7 +159,7 @@ def test_status_of_a_healthy_node(invoke: Invoke, node: Path) -> None:
         answer = invoke("status", "-c", node)
         assert requests[0].startswith(b"GET /v1/status HTTP/1.1\r\n")
         assert (answer.code, answer.err) == (0, "")
-        assert "up for 1 d 2 h" in answer.out
+        assert "edge, pcgrelay 0.1.0, ready, up for 1 d 2 h" in answer.out
         link = next(line for line in answer.out.splitlines() if line.startswith("relay-1"))
         figures = "4/4 1.23 ms 0 % 118 MiB 2.0 KiB 1 min 5 s (3)"
         words = f"relay-1.hub.example psn out up ok AES-256-GCM X25519MLKEM768 {figures}"
@@ -176,29 +175,26 @@ def test_status_of_a_healthy_node(invoke: Invoke, node: Path) -> None:
         assert msgspec.json.decode(facts.out, type=Status) == HEALTHY
 
 
-def test_status_of_an_unwell_node(invoke: Invoke, node: Path) -> None:
+def test_status_of_a_node_that_cannot_serve(invoke: Invoke, node: Path) -> None:
     link = msgspec.structs.replace(HEALTHY.links[0], state="down", reason="expired", lanes_up=0, rtt_ms=None)
     ill = msgspec.structs.replace(HEALTHY, links=(link,))
     with answering(node.with_suffix(".sock"), http(msgspec.json.encode(ill))):
         answer = invoke("status", "-c", node)
         assert answer.code == 3
+        assert "edge, pcgrelay 0.1.0, failing, up for" in answer.out
         assert "! The link to relay-1.hub.example over psn is down (expired)." in answer.out
         assert invoke("status", "-c", node, "--json").code == 3
 
 
-def test_troubles() -> None:
-    assert troubles(HEALTHY) == []
-    replace = msgspec.structs.replace
-    full = MemoryStatus(used_bytes=95, budget_bytes=100, high_water_bytes=95)
-    for ill, words in (
-        (replace(HEALTHY, links=()), "No neighbour"),
-        (replace(HEALTHY, links=(replace(HEALTHY.links[0], lanes_up=3),)), "3 of 4 lanes"),
-        (replace(HEALTHY, services=(replace(HEALTHY.services[0], state="waiting"),)), "is waiting"),
-        (replace(HEALTHY, services=(replace(HEALTHY.services[1], health="failing"),)), "is failing"),
-        (replace(HEALTHY, memory=full), "nine tenths"),
-    ):
-        (sentence,) = troubles(ill)
-        assert words in sentence
+def test_status_of_a_node_that_serves_although_a_link_is_lost(invoke: Invoke, node: Path) -> None:
+    link = msgspec.structs.replace(HEALTHY.links[0], state="down", reason="expired", lanes_up=0, rtt_ms=None)
+    ill = msgspec.structs.replace(HEALTHY, links=(link, HEALTHY.links[1]))
+    with answering(node.with_suffix(".sock"), http(msgspec.json.encode(ill))):
+        answer = invoke("status", "-c", node)
+        assert (answer.code, answer.err) == (4, "")
+        assert "edge, pcgrelay 0.1.0, degraded, up for" in answer.out
+        assert "! The link to relay-1.hub.example over psn is down (expired)." in answer.out
+        assert invoke("status", "-c", node, "--json").code == 4
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ ALL: list[m.Message] = [
     m.Advert(b"entry", b"signature", (b"leaf",), ("spiffe://r",)),
     m.Withdraw("spiffe://a", 9),
     m.PathOpen(SESSION, "spiffe://a", "spiffe://b", 1, 0, 2, 1 << 20, 5, False, ()),
-    m.PathAccept(SESSION, 2, 1 << 20, 6),
-    m.PathRefuse(SESSION, 5, "not_a_member", "spiffe://r"),
-    m.PathClose(SESSION, 0),
+    m.PathAccept(SESSION, 2, 1 << 20, 6, 5),
+    m.PathRefuse(SESSION, 5, "not_a_member", "spiffe://r", 5),
+    m.PathClose(SESSION, 0, 5),
     m.Carry(SESSION, b"data"),
     m.Drain(1000),
     m.Renewed(1, 1),
@@ -62,6 +62,15 @@ def test_a_newer_nodes_further_fields_are_ignored() -> None:
     assert read(framed([2, 7, True, "what is this", [1, 2]])) == [m.Beat(7, True)]
 
 
+def test_an_older_node_does_not_say_which_request_it_answers() -> None:
+    older = [[6, SESSION, 2, 1 << 20, 6], [7, SESSION, 5, "not_a_member", "spiffe://r"], [8, SESSION, 0]]
+    assert read(b"".join(map(framed, older))) == [
+        m.PathAccept(SESSION, 2, 1 << 20, 6, 0),
+        m.PathRefuse(SESSION, 5, "not_a_member", "spiffe://r", 0),
+        m.PathClose(SESSION, 0, 0),
+    ]
+
+
 def test_an_unknown_tag_is_ignored_and_counted() -> None:
     reader, heard = m.MessageReader(), []
     reader.on_unknown = lambda: heard.append(reader.unknown_total)
@@ -78,6 +87,7 @@ def test_an_unknown_tag_is_ignored_and_counted() -> None:
         [2, "7", True],
         [2, -1, True],
         [8, b"short", 0],
+        [8, SESSION, 0, 1 << 32],
         [8, SESSION, 70_000],
         [9, SESSION, bytes(16_385)],
         [5, SESSION, "a", "b", 1, 0, 65, 1 << 20, 5, False, []],  # flows

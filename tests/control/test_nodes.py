@@ -16,6 +16,7 @@ from nodes import HUB, KENT, MET, Nodes, Running, free_port, until
 from pcgrelay.gateway.explain import explain
 from pcgrelay.model import NodeId
 from pcgrelay.routing import table
+from pcgrelay.session import control
 from pcgrelay.session.claims import CLAIMS_OF_A_LINK_MOST
 from pcgrelay.session.link import Link
 from pcgrelay.session.mending import RESUME_ANSWER_S
@@ -211,14 +212,181 @@ async def test_a_lane_whose_end_was_not_heard_is_found_by_the_counts_of_the_core
     await until(lambda: is_live(met))
 
 
-async def test_a_session_whose_stall_was_not_heard_is_mended(nodes: Nodes) -> None:
+async def test_a_session_whose_stall_was_not_heard_is_mended(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     _, met = await two_neighbours(nodes)
-    (session,) = met.core.session_table.values()
-    session.up.clear()
-    met.core.say(fake_core.EVENT_EVENTS_LOST, 1, 1)
+    (number,) = met.core.session_table
+    with monkeypatch.context() as halted:
+        halted.setattr(met.core, "sessions", lambda: {number: {"flows_up": 0, "streams": 0}})
+        met.core.say(fake_core.EVENT_EVENTS_LOST, 1, 1)
+        await until(lambda: met.lines("session.stalled"))
     await until(lambda: met.lines("session.resumed"))
     assert [line["reason"] for line in met.lines("session.stalled")] == ["busy"]
     assert is_live(met)
+
+
+async def test_another_way_is_tried_when_a_request_is_held_back(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, kent, met = await two_ways(nodes)
+    (via,) = met.sessions_up()
+    other = next(relay for relay, _ in made if relay.node.config.node.id.dotted != via)
+    asked: list[PathOpen] = []
+    monkeypatch.setattr(other.node.forwards, "_asked", lambda link, message: asked.append(message))
+    # The way is left for the other, which does not answer; it is well enough to be taken again.
+    told_that_its_way_is_lost(kent)
+    await until(lambda: met.lines("session.resumed"), 0.5 * RESUME_ANSWER_S)
+    assert asked
+    assert met.lines("session.resumed")[0]["pause_ms"] < 1_000
+    assert met.sessions_up() == [via]
+
+
+async def test_a_request_ends_with_the_control_connection_that_it_waits_for(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ((relay, port),) = await relays(nodes, 1)
+    kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
+    met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
+    await until(lambda: is_live(met) and kent.sessions_up())
+    asked: list[PathOpen] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(relay.node.forwards, "_asked", lambda link, message: asked.append(message))
+        told_that_its_way_is_lost(kent)
+        await until(lambda: asked)
+    (link,) = met.node.neighbours.links.values()
+    link._connection.end("cut")
+    await until(lambda: met.lines("session.resumed"), 0.5 * RESUME_ANSWER_S)
+    assert len(met.lines("session.up")) == 1
+
+
+async def test_a_set_up_ends_with_the_control_connection_that_it_waits_for(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ((relay, port),) = await relays(nodes, 1)
+    asked: list[PathOpen] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(relay.node.forwards, "_asked", lambda link, message: asked.append(message))
+        await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
+        met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
+        await until(lambda: asked)
+    (link,) = met.node.neighbours.links.values()
+    link._connection.end("cut")
+    await until(lambda: is_live(met), 0.5 * RESUME_ANSWER_S)
+    assert "path_lost" in met.edge.sessions.refused
+
+
+@pytest.mark.parametrize("at_the_relay", [False, True])
+async def test_a_control_connection_that_tcp_holds_back_is_made_anew_when_a_lane_is_up(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, at_the_relay: bool
+) -> None:
+    ((relay, port),) = await relays(nodes, 1)
+    kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
+    met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
+    await until(lambda: is_live(met) and kent.sessions_up())
+    who, peer = (relay, f"met-1.{MET}") if at_the_relay else (met, f"relay-1.{HUB}")
+    link = link_to(who, peer)
+    held_back = link._connection._sock
+    monkeypatch.setattr(control, "backs_off", lambda sock: sock is held_back)
+    assert not link.usable
+    await until(lambda: link.lanes_up and not link.usable)
+    met.core.lane_cut(link_to(met, f"relay-1.{HUB}").number, 0)
+    await until(lambda: who.lines("link.control_lost"))
+    assert who.lines("link.control_lost")[0]["reason"] == "stuck"
+    # The other end hears of it at once.
+    await until(lambda: all(node.lines("link.control_lost") for node in (met, relay)), 2)
+    await until(lambda: link_to(who, peer) is not link and link_to(who, peer).usable)
+    await until(lambda: is_live(met))
+    assert not met.lines("session.down")
+
+
+async def test_a_control_connection_that_is_lost_alone_is_made_anew(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ((_, port),) = await relays(nodes, 1)
+    met = await nodes.start(MET, "met-1", links=[dial(1, port)])
+    await until(lambda: met.node.neighbours.links and link_to(met, f"relay-1.{HUB}").usable)
+    link = link_to(met, f"relay-1.{HUB}")
+    held_back = link._connection._sock
+    monkeypatch.setattr(control, "backs_off", lambda sock: sock is held_back)
+    link.lanes_looked_at(heard=True)  # it may be the outage of all that has just begun
+    link.lanes_looked_at(heard=False)
+    assert not link._connection.has_ended()
+    link.lanes_looked_at(heard=True)
+    assert link._connection.has_ended()
+    await until(lambda: met.lines("link.control_lost"))
+
+
+async def test_a_request_that_comes_late_takes_no_session_away(nodes: Nodes) -> None:
+    _, kent, met = await two_ways(nodes)
+    (via,) = met.sessions_up()
+    (session,), (far,) = met.edge.sessions, kent.edge.sessions
+    late = next(link for link in met.node.neighbours.links.values() if link.peer.dotted != via)
+    late.send(
+        PathOpen(
+            session=session.id,
+            source=met.node.config.node.id.uri,
+            destination=kent.node.config.node.id.uri,
+            marking=1,
+            priority=0,
+            flows=session.flows,
+            cap=session.cap,
+            label=9_999,
+            resume=True,
+            via=(),
+        )
+    )
+    await until(lambda: far.path is not None and far.path.link.peer.dotted != via, what="Kent follows it")
+    late.send(PathClose(session.id, Code.TIMEOUT))
+    await until(lambda: met.lines("session.resumed"), 2)
+    await until(lambda: far.path is not None and session.path is not None)
+    assert met.sessions_up() == kent.sessions_up()
+    assert len(met.lines("session.up")) == 1
+
+
+@pytest.mark.parametrize("silent", ["met", "kent"])
+async def test_a_session_that_starts_outlives_its_relay(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    """Keys are there, and the first confirmation of one side is lost with the path."""
+    made = await relays(nodes, 2)
+    links = [dial(number, port) for number, (_, port) in enumerate(made, 1)]
+    with monkeypatch.context() as patched:
+        kent = await nodes.start(KENT, "kent-1", links=links, exports=[export()])
+        met = await nodes.start(MET, "met-1", links=links, imports=[entry()])
+        both = {"met": met, "kent": kent}
+        patched.setattr(both[silent].core, "_say_flow", lambda *_: None)
+        await until(lambda: any(session.state.name == "STARTING" for session in met.edge.sessions))
+        await until(lambda: len(list(met.node.neighbours.usable())) == len(list(kent.node.neighbours.usable())) == 2)
+        await until(lambda: len(met.node.adverts.catalogue.ways(kent.node.config.node.id)) == 2)
+        (session,) = met.edge.sessions
+        via, states = session.via, [met.imports()]
+        used = next(relay for relay, _ in made if relay.node.config.node.id.dotted == via)
+    publish = met.core.publish
+
+    def noted(**tables: object) -> None:
+        publish(**tables)
+        states.append(met.imports())
+
+    monkeypatch.setattr(met.core, "publish", noted)
+    await used.kill()
+    await until(lambda: is_live(met))
+    # Applications waited all the time, and nothing was set up anew.
+    assert [fake_core.IMPORT_DOWN] not in states
+    assert [each.id for each in met.edge.sessions] == [each.id for each in kent.edge.sessions] == [session.id]
+    assert met.sessions_up() != [via]
+    assert not met.lines("session.failed")
+    assert not met.lines("session.down")
+
+
+async def test_ways_that_are_lost_again_and_again_make_no_application_wait_less(nodes: Nodes) -> None:
+    ((relay, port),) = await relays(nodes, 1)
+    await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
+    met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
+    await until(lambda: is_live(met))
+    (session,) = met.edge.sessions
+    for reason in ("path_lost", "no_answer", "path_lost"):
+        met.edge.sessions._failed(session.key, reason, "", "", 0)
+    assert session.key not in met.edge.sessions.failures
+    met.edge.sessions._failed(session.key, "deadline", "", "", 0)
+    assert met.edge.sessions.failures[session.key] == 1
+    assert relay.core.path_sides
 
 
 async def test_a_drained_relay_is_left_without_a_pause(nodes: Nodes) -> None:
@@ -331,6 +499,19 @@ async def test_status_of_every_kind_of_node(nodes: Nodes) -> None:
     assert [(route.via, route.exporter, route.state) for route in service.routes] == [
         (f"relay-1.{HUB}", f"kent-1.{KENT}", "ready")
     ]
+
+
+async def test_a_node_that_loses_one_of_two_ways_is_degraded_and_fails_with_the_other(nodes: Nodes) -> None:
+    from pcgrelay.gateway.facts import node_status
+
+    made, kent, met = await two_ways(nodes)
+    await until(lambda: [node_status(each.node).condition for each in (kent, met)] == ["ready", "ready"])
+    for (relay, _), condition in zip(made, ("degraded", "failing"), strict=True):
+        await relay.kill()
+        for edge in (kent, met):
+            await until(
+                lambda edge=edge, condition=condition: node_status(edge.node).condition == condition, what=condition
+            )
 
 
 async def test_a_draining_edge_keeps_its_sessions_through_relays_that_know_each_other(nodes: Nodes) -> None:

@@ -23,6 +23,7 @@ B = NodeId(REALM, "met.police.example", "met-1")
 ME = NodeId(REALM, "hub.example", "relay-1")
 OTHER = NodeId(REALM, "hub.example", "relay-2")
 SESSION = bytes(range(16))
+LABEL = 55  # by which A opens
 MIB = 1 << 20
 
 
@@ -90,15 +91,20 @@ class Relay:
         assert isinstance(onward, PathOpen)
         return onward
 
-    def accepted(self) -> None:
-        self.opened()
-        self.hear(self.b, PathAccept(SESSION, 2, MIB, 77))
-        self.a.take()
+    def accepted(self) -> dict[FakeLink, int]:
+        """The labels by which the path was opened on either side."""
+        onward = self.opened()
+        self.hear(self.b, PathAccept(SESSION, 2, MIB, 77, onward.label))
+        (answer,) = self.a.take()
+        assert isinstance(answer, PathAccept)
+        assert answer.opened == LABEL
+        return {self.a: LABEL, self.b: onward.label}
 
     def refusal(self) -> tuple[int, str]:
         (message,) = self.a.take()
         assert isinstance(message, PathRefuse)
         assert message.by == ME.uri
+        assert message.opened == LABEL
         return message.code, message.reason
 
 
@@ -116,7 +122,7 @@ def asked(**changes: Any) -> PathOpen:
         "priority": 0,
         "flows": 2,
         "cap": 4 * MIB,
-        "label": 55,
+        "label": LABEL,
         "resume": False,
         "via": (),
         **changes,
@@ -135,7 +141,7 @@ def test_a_path_through_a_relay(relay: Relay) -> None:
     assert path == {
         "a_link": 1,
         "a_in": answer.label,
-        "a_out": 55,
+        "a_out": LABEL,
         "b_link": 2,
         "b_in": onward.label,
         "b_out": 77,
@@ -194,10 +200,10 @@ def test_flows_and_cap_are_lowered_to_what_the_next_link_bears(relay: Relay) -> 
 
 
 def test_an_answer_that_promises_more_than_was_asked(relay: Relay) -> None:
-    relay.opened()
+    onward = relay.opened()
     relay.hear(relay.b, PathAccept(SESSION, 3, 4 * MIB, 77))
     assert relay.refusal() == (Code.VIOLATION, "more_than_asked")
-    assert relay.b.take() == [PathClose(SESSION, Code.VIOLATION)]
+    assert relay.b.take() == [PathClose(SESSION, Code.VIOLATION, onward.label)]
 
 
 def test_only_the_next_hop_accepts_and_only_once(relay: Relay) -> None:
@@ -211,42 +217,58 @@ def test_only_the_next_hop_accepts_and_only_once(relay: Relay) -> None:
 
 
 def test_a_refusal_is_handed_back_with_its_author(relay: Relay) -> None:
-    relay.opened()
-    refusal = PathRefuse(SESSION, Code.BUSY, "glare", B.uri)
-    relay.hear(relay.b, refusal)
-    assert relay.a.take() == [refusal]
+    onward = relay.opened()
+    relay.hear(relay.b, PathRefuse(SESSION, Code.BUSY, "glare", B.uri, onward.label))
+    assert relay.a.take() == [PathRefuse(SESSION, Code.BUSY, "glare", B.uri, LABEL)]
     assert len(relay.forwards) == 0
 
 
 @pytest.mark.parametrize("from_a", [True, False])
 def test_closing_takes_it_down_on_both_sides(relay: Relay, from_a: bool) -> None:
-    relay.accepted()
+    opened = relay.accepted()
     here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
-    relay.hear(here, PathClose(SESSION, Code.DONE))
-    assert there.take() == [PathClose(SESSION, Code.DONE)]
+    relay.hear(here, PathClose(SESSION, Code.DONE, opened[here]))
+    assert there.take() == [PathClose(SESSION, Code.DONE, opened[there])]
     assert relay.plane.paths == {}
     assert relay.forwards._budget.reserved_bytes == 0
 
 
 @pytest.mark.parametrize("from_a", [True, False])
 def test_a_lost_link_is_told_to_the_other_side(relay: Relay, from_a: bool) -> None:
-    relay.accepted()
+    opened = relay.accepted()
     here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
     relay.forwards.link_down(here)  # type: ignore[arg-type]
-    assert there.take() == [PathClose(SESSION, Code.UNREACHABLE)]
+    assert there.take() == [PathClose(SESSION, Code.UNREACHABLE, opened[there])]
     assert here.take() == []
     assert relay.plane.paths == {}
 
 
+@pytest.mark.parametrize("from_a", [True, False])
+def test_requests_go_with_the_control_connection_and_paths_stay(relay: Relay, from_a: bool) -> None:
+    relay.accepted()
+    here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
+    relay.forwards.control_lost(here)  # type: ignore[arg-type]
+    assert there.take() == []
+    relay.hear(relay.a, asked(session=bytes(16)))
+    (onward,) = relay.b.take()
+    assert isinstance(onward, PathOpen)
+    relay.forwards.control_lost(here)  # type: ignore[arg-type]
+    if from_a:
+        assert there.take() == [PathClose(bytes(16), Code.UNREACHABLE, onward.label)]
+    else:
+        assert relay.refusal() == (Code.UNREACHABLE, "path_lost")
+    assert len(relay.forwards) == len(relay.plane.paths) == 1
+
+
 def test_a_next_hop_that_does_not_answer(relay: Relay) -> None:
-    relay.opened()
+    onward = relay.opened()
     relay.clock.advance(ANSWER_DEADLINE_MS)
     relay.forwards.expire()
     assert len(relay.forwards) == 1
     relay.clock.advance(1)
     relay.forwards.expire()
     assert relay.refusal() == (Code.TIMEOUT, "no_answer")
-    assert relay.b.take() == [PathClose(SESSION, Code.TIMEOUT)]
+    assert relay.b.take() == [PathClose(SESSION, Code.TIMEOUT, onward.label)]
 
 
 def test_a_core_that_refuses(relay: Relay) -> None:
@@ -258,24 +280,59 @@ def test_a_core_that_refuses(relay: Relay) -> None:
 
 
 def test_a_path_asked_for_again_replaces_the_old_one(relay: Relay) -> None:
-    relay.accepted()
+    opened = relay.accepted()
     relay.hear(relay.a, asked(resume=True, cap=MIB, label=56))
     first, second = relay.b.take()
-    assert first == PathClose(SESSION, Code.DONE)
+    assert first == PathClose(SESSION, Code.DONE, opened[relay.b])
     assert isinstance(second, PathOpen)
     assert second.resume
     relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 78))
     assert [path["a_out"] for path in relay.plane.paths.values()] == [56]
 
 
+def replaced(relay: Relay) -> dict[FakeLink, int]:
+    """The session's path is replaced by another one over the same links; the labels by which the first was opened."""
+    first = relay.accepted()
+    relay.hear(relay.a, asked(resume=True, cap=MIB, label=LABEL + 1))
+    relay.b.take()
+    return first
+
+
+@pytest.mark.parametrize("from_a", [True, False])
+def test_a_late_close_leaves_the_newer_path_alone(relay: Relay, from_a: bool) -> None:
+    first = replaced(relay)
+    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 78))
+    relay.a.take()
+    here = relay.a if from_a else relay.b
+    relay.hear(here, PathClose(SESSION, Code.UNREACHABLE, first[here]))
+    assert relay.a.take() == relay.b.take() == []
+    assert [path["b_out"] for path in relay.plane.paths.values()] == [78]
+    # A node that does not say which path it means still ends the one that is there.
+    relay.hear(here, PathClose(SESSION, Code.UNREACHABLE))
+    assert relay.plane.paths == {}
+
+
+def test_a_late_answer_is_none_to_the_newer_request(relay: Relay) -> None:
+    first = replaced(relay)[relay.b]
+    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 77, first))
+    relay.hear(relay.b, PathRefuse(SESSION, Code.BUSY, "no_place", B.uri, first))
+    assert relay.a.take() == []
+    assert len(relay.forwards) == 1
+    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 78))
+    (answer,) = relay.a.take()
+    assert isinstance(answer, PathAccept)
+    assert answer.opened == LABEL + 1
+
+
 def test_carry_is_no_way_to_move_data(relay: Relay) -> None:
-    relay.accepted()
+    opened = relay.accepted()
     chunk = Carry(SESSION, bytes(16_384))
     for _ in range(CARRY_AT_ONCE_BYTES // 16_384):
         relay.hear(relay.a, chunk)
     assert len(relay.b.take()) == CARRY_AT_ONCE_BYTES // 16_384
     relay.hear(relay.a, chunk)
-    assert relay.a.take() == relay.b.take() == [PathClose(SESSION, Code.LIMIT)]
+    for link in (relay.a, relay.b):
+        assert link.take() == [PathClose(SESSION, Code.LIMIT, opened[link])]
 
 
 def test_words_on_paths_that_are_not_known_are_nothing(relay: Relay) -> None:
@@ -386,6 +443,43 @@ async def test_an_edge_is_refused(paths: EdgePaths, answer: Message) -> None:
     assert paths._ends == {}
 
 
+async def test_late_words_of_an_edges_path_leave_the_newer_one_alone(paths: EdgePaths) -> None:
+    link = FakeLink(1, ME)
+    first, second = (
+        paths.open(link, SESSION, A, marking=1, priority=0, flows=2, cap=4 * MIB, resume=True)  # type: ignore[arg-type]
+        for _ in range(2)
+    )
+    for late in (
+        PathAccept(SESSION, 2, MIB, 9, first.in_label),
+        PathRefuse(SESSION, Code.BUSY, "no_place", A.uri, first.in_label),
+        PathClose(SESSION, Code.UNREACHABLE, first.in_label),
+    ):
+        paths.receive(link, late)  # type: ignore[arg-type]
+    assert second.is_open
+    assert not second.answered.done()
+    paths.receive(link, PathAccept(SESSION, 2, MIB, 9, second.in_label))  # type: ignore[arg-type]
+    await second.answered
+    link.take()
+    paths.close(second, Code.DONE)
+    assert link.take() == [PathClose(SESSION, Code.DONE, second.in_label)]
+
+
+async def test_the_far_end_of_a_path_knows_it_by_the_label_in_the_request(paths: EdgePaths) -> None:
+    link = FakeLink(1, ME)
+    ends = []
+    for label in (LABEL, LABEL + 1):
+        request = asked(label=label, via=(ME.uri,), resume=True)
+        ends.append(paths.accept(link, request, A, flows=2, cap=MIB))  # type: ignore[arg-type]
+        paths.accept_told(ends[-1])
+    assert [message.opened for message in link.take() if isinstance(message, PathAccept)] == [LABEL, LABEL + 1]
+    paths.receive(link, PathClose(SESSION, Code.DONE, LABEL))  # type: ignore[arg-type]
+    assert [end.is_open for end in ends] == [False, True]
+    paths.refuse(link, asked(label=9), Code.BUSY, "no_place")  # type: ignore[arg-type]
+    assert [message.opened for message in link.take() if isinstance(message, PathRefuse)] == [9]
+    paths.receive(link, PathClose(SESSION, Code.DONE, LABEL + 1))  # type: ignore[arg-type]
+    assert not ends[1].is_open
+
+
 async def test_paths_go_with_their_link(paths: EdgePaths) -> None:
     one, two = FakeLink(1, ME), FakeLink(2, OTHER)
     ends = [
@@ -394,6 +488,19 @@ async def test_paths_go_with_their_link(paths: EdgePaths) -> None:
     ]
     paths.link_down(one)  # type: ignore[arg-type]
     assert [end.is_open for end in ends] == [False, True]
+
+
+async def test_what_is_set_up_goes_with_the_control_connection(paths: EdgePaths) -> None:
+    link = FakeLink(1, ME)
+    ends = [
+        paths.open(link, session, A, marking=1, priority=0, flows=2, cap=4 * MIB, resume=False)  # type: ignore[arg-type]
+        for session in (SESSION, bytes(16))
+    ]
+    ends[0].stands = True
+    paths.control_lost(link)  # type: ignore[arg-type]
+    assert [end.is_open for end in ends] == [True, False]
+    with pytest.raises(PathRefused, match="path_lost"):
+        await ends[1].answered
 
 
 # -- labels -----------------------------------------------------------------------------------------------------------

@@ -287,6 +287,13 @@ async def test_a_refused_reload_changes_nothing(pair: Pair, spoil: Callable[[str
     assert kent.lines("config.refused")[0]["reason"] == answer.reason
 
 
+async def test_another_handshake_deadline_reaches_the_core(pair: Pair) -> None:
+    assert pair.kent.core.options["handshake_deadline_ms"] == 10_000
+    assert (await pair.reload(pair.kent, **pair.kent_tables(policy={"handshake_deadline_ms": 1_500}))).ok
+    assert pair.kent.core.options["handshake_deadline_ms"] == 1_500
+    assert pair.met.core.options["handshake_deadline_ms"] == 10_000
+
+
 async def test_another_probe_interval_reaches_the_lanes_that_are_up(pair: Pair) -> None:
     assert pair.kent.core.options["probe_interval_ms"] == 500
     assert (await pair.reload(pair.kent, **pair.kent_tables(policy={"probe_interval_ms": 75}))).ok

@@ -251,6 +251,29 @@ def test_a_second_path_takes_over_from_a_dead_one() -> None:
     assert near.flow(session)["state"] == "UP"
 
 
+@pytest.mark.parametrize("turns", range(6))
+def test_a_session_that_starts_goes_on_over_a_second_path(turns: int) -> None:
+    """Whichever confirmation was lost with the first one."""
+    world = World()
+    near, far = world.edge(), world.edge()
+    ways = [[world.link(near, relay), world.link(relay, far)] for relay in (world.relay(), world.relay())]
+    session = world.session(near, far, ways[0])
+    for _ in range(turns):
+        world.turn()
+    for link in ways[0]:
+        link.wires[0].cut()
+    world.settle()
+    world.path(session, near, far, ways[1])
+    world.wait(0.1)
+    assert near.flow(session)["state"] == far.flow(session)["state"] == "UP"
+    assert len(kinds(near, FLOW_UP)) == len(kinds(far, FLOW_UP)) == 1
+    world.service(near, far, session)
+    here, there = conversation(world, near, far)
+    near.write(here, TEXT, close=True)
+    world.wait(0.1)
+    assert (bytes(there.received), there.ended) == (TEXT, True)
+
+
 def test_a_second_path_takes_over_from_a_living_one() -> None:
     world = World()
     near, far = world.edge(), world.edge()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.cores import Node, listen
+from core.cores import Node, Realm, listen, tcp_pair
 from core.farm import (
     Across,
     client,
@@ -47,6 +47,29 @@ def causes(node: Node) -> tuple[object, object]:
     """Code and cause of the one stream that ended."""
     event = end_of(node)
     return event[8], event[9]
+
+
+# -- lanes that never are -------------------------------------------------------------------------------------------
+
+
+def test_another_deadline_of_handshakes_reaches_lanes_that_wait() -> None:
+    realm = Realm()
+    try:
+        node = realm.edge()
+        node.core.link_add(
+            1, secret=bytearray(range(32)), binding=bytes(32), suite=1, dialler=True, lanes=1, link_id=bytes(16)
+        )
+        number, _ = node.core.lane_dial(1, 0)
+        near, far = tcp_pair()
+        with far:
+            near.setblocking(False)
+            node.core.lane_add(1, 0, number, near.detach())
+            node.core.handshake_within(100)
+            event = node.wait_kind(native.EVENT_LANE_DOWN, 5.0)
+        assert event[:4] == (native.EVENT_LANE_DOWN, 1, 0, number)
+        assert event[5] == "confirm-timeout"
+    finally:
+        realm.close()
 
 
 # -- how it begins ----------------------------------------------------------------------------------------------------

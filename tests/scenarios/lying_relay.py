@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from doubles import HUB_ROLE, Linked, Member, anybody
+from msgspec import structs
 from stage import HOST, HUB, free_port
 
 from pcgrelay.model import NodeId
@@ -250,6 +251,8 @@ class LyingRelay:
             path.b.labels[path.b_in] = lambda frame: self._forward(path, path.a, frame)
             message = PathAccept(message.session, message.flows, message.cap, path.a_in)
         to = path.other(side)
+        if not isinstance(message, Carry):
+            message = structs.replace(message, opened=path.asked.label if to is path.a else path.b_in)
         to.linked.send(*self.on_message(to, message))
 
     def _forward(self, path: Path, to: Side, frame: FlowFrame) -> None:

@@ -122,6 +122,12 @@ def all_is_acknowledged(*ports: int) -> bool:
     return all(line.split()[1] == "0" for line in told.splitlines())
 
 
+def longest_wait_s(port: int) -> float:
+    """How long TCP waits before it sends again what was lost, at most, on the connections dialled to that port."""
+    told = run("ss", "-HtniO", "state", "established", f"( dport = :{port} )")
+    return max((int(rto) / 1000 for rto in re.findall(r"\brto:(\d+).*backoff:", told)), default=0.0)
+
+
 def _carried(port: int) -> list[tuple[int, int]]:
     """The bytes and the near port of each connection that was dialled to that port."""
     told = run("ss", "-HtniO", "state", "established", f"( dport = :{port} )")

@@ -153,6 +153,8 @@ class Core(Crew):
         """Stop accepting: listeners are closed, OPEN is answered RESET(DRAINING). Streams that run go on."""
     def probe_every(self, milliseconds: int) -> None:
         """Probe lanes that often from now on, and count silence anew."""
+    def handshake_within(self, milliseconds: int) -> None:
+        """Close lanes that are not confirmed so long after they were added, from now on."""
 
     # -- facts
     def streams(self) -> int:

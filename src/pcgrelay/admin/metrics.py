@@ -35,6 +35,9 @@ def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
         "When a configuration was last taken.",
         [({}, configuration.timestamp_s)],
     )
+    family("ready", "gauge", "Whether all services can be served.", [({}, status.condition != "failing")])
+    degraded = status.condition == "degraded"
+    family("degraded", "gauge", "Whether it serves, and something needs attention.", [({}, degraded)])
     family("draining", "gauge", "Whether this node takes nothing new.", [({}, node.draining)])
     links = [({"link": link.peer, "bearer": link.bearer, "direction": link.direction}, link) for link in status.links]
     family("link_up", "gauge", "Whether the link is up.", [(at, link.state == "up") for at, link in links])

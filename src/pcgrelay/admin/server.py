@@ -18,9 +18,10 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.metrics import CONTENT_TYPE, metrics_text
 from pcgrelay.admin.private import private_socket
-from pcgrelay.admin.status import STATUS_PATH, Status, troubles
+from pcgrelay.admin.status import STATUS_PATH, Status
 
 REQUEST_LIMIT_BYTES = 8_192
 DEADLINE_S = 5.0
@@ -86,11 +87,18 @@ def answered(method: str, target: str, facts: Facts) -> Answer:
     if path == "/healthz":
         return Answer(200, TEXT, b"ok\n")
     if path == "/readyz":
-        found = troubles(facts.status())
-        return Answer(503 if found else 200, TEXT, ("\n".join(found) or "ok").encode() + b"\n")
+        return _readiness(facts.status())
     if path == "/metrics":
         return Answer(200, CONTENT_TYPE, metrics_text(facts.status(), facts.counters()).encode())
     return Answer(404, TEXT, b"There is nothing here.\n")
+
+
+def _readiness(status: Status) -> Answer:
+    """Whether the node serves. One that is degraded does, and says so."""
+    found = troubles(status)
+    condition = condition_of(found)
+    lines = ["ok" if condition is Condition.READY else condition.value, *(trouble.sentence for trouble in found)]
+    return Answer(503 if condition is Condition.FAILING else 200, TEXT, "\n".join([*lines, ""]).encode())
 
 
 class AdminServer:

@@ -74,6 +74,7 @@ class RouteStatus(Struct, frozen=True, kw_only=True):
     state: str  # ready, settling (well again, and not yet preferred), session (being set up), away, refused
     weight: int = 100
     priority: str = "normal"  # normal, interactive, critical
+    well: bool = True  # a link that is well leads to the exporter
 
 
 class ServiceStatus(Struct, frozen=True, kw_only=True):
@@ -135,6 +136,7 @@ class Status(Struct, frozen=True, kw_only=True):
     """The whole answer."""
 
     node: NodeStatus
+    condition: str = ""  # ready, degraded, failing
     links: tuple[LinkStatus, ...] = ()
     sessions: tuple[SessionStatus, ...] = ()
     services: tuple[ServiceStatus, ...] = ()
@@ -144,31 +146,3 @@ class Status(Struct, frozen=True, kw_only=True):
     log: LogStatus = LogStatus()
     configuration: ConfigurationStatus = ConfigurationStatus()
     refusals: dict[str, int] = {}  # peers, streams and frames that were refused, by reason
-
-
-def troubles(status: Status) -> list[str]:
-    """What a person should look into, a sentence each; none means healthy."""
-    found = []
-    if not status.configuration.successful:
-        found.append(f"The last reload was refused: {status.configuration.reason}")
-    if status.log.failing:
-        found.append("The log cannot be written; look at its disk, or at who reads it.")
-    if not status.links:
-        found.append("No neighbour is linked.")
-    for link in status.links:
-        if link.state not in ("up", "draining"):
-            reason = f" ({link.reason})" if link.reason else ""
-            found.append(f"The link to {link.peer} over {link.bearer} is {link.state}{reason}.")
-        elif link.lanes_up < link.lanes:
-            found.append(f"The link to {link.peer} has {link.lanes_up} of {link.lanes} lanes.")
-        elif link.health == "failing":
-            late = f"{100 * link.loss:.0f} % of its probes are late or lost"
-            found.append(f"The link to {link.peer} over {link.bearer} is failing: {late}.")
-    for service in status.services:
-        if service.state not in ("ready", "draining"):
-            found.append(f"The {service.direction} of {service.name} is {service.state}.")
-        elif service.health == "failing" and service.state == "ready":
-            found.append(f"The {service.direction} of {service.name} is failing.")
-    if status.memory.budget_bytes and status.memory.used_bytes > 0.9 * status.memory.budget_bytes:
-        found.append("More than nine tenths of the memory budget are in use.")
-    return found

@@ -42,7 +42,8 @@ Exit codes:
    0  good
    1  failed at run time
    2  wrong usage of the command line
-   3  status: the node does not answer, or is not well
+   3  status, explain: the node does not answer, or cannot serve something
+   4  status: it serves, and something needs attention
   77  no permission
   78  bad configuration
  130  interrupted

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from pcgrelay import config
 from pcgrelay.admin.client import read_status
-from pcgrelay.admin.status import LinkStatus, RouteStatus, ServiceStatus, SessionStatus, Status, troubles
+from pcgrelay.admin.condition import Condition, Trouble, condition_of, troubles
+from pcgrelay.admin.status import LinkStatus, RouteStatus, ServiceStatus, SessionStatus, Status
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import StatusProblem
 from pcgrelay.output import Layout, Row, count, duration, milliseconds, percent, print_json, print_table, size, terminal
@@ -23,9 +24,13 @@ Examples:
 
 \b
 Exit codes:
-  0  the node is well
-  3  it does not answer, or something needs attention
+  0  ready: nothing needs attention
+  3  failing: no answer, or an import or export has no way that is well
+  4  degraded: all are served, and something needs attention
 """
+
+
+EXIT_CODES = {Condition.READY: 0, Condition.DEGRADED: 4, Condition.FAILING: StatusProblem.exit_code}
 
 
 @click.command(epilog=EPILOG)
@@ -43,14 +48,15 @@ def status(path: Path, as_json: bool, streams: bool) -> int:
         print_json(answer)
     else:
         _print(terminal(), answer, found, streams)
-    return StatusProblem.exit_code if found else 0
+    return EXIT_CODES[condition_of(found)]
 
 
-def _print(console: Console, status: Status, found: list[str], streams: bool) -> None:
+def _print(console: Console, status: Status, found: list[Trouble], streams: bool) -> None:
     node = status.node
     console.print(Text(node.identity, style="bold"))
     console.print(
-        f"{node.role}, pcgrelay {node.version}, up for {duration(node.uptime_s)}{', draining' * node.draining}"
+        f"{node.role}, pcgrelay {node.version}, {condition_of(found).value}, up for {duration(node.uptime_s)}"
+        f"{', draining' * node.draining}"
     )
     console.print(_memory(status))
     console.print()
@@ -75,8 +81,9 @@ def _print(console: Console, status: Status, found: list[str], streams: bool) ->
         console.print(f"Refused: {count(total)} since the start (why: --streams)")
     if found:
         console.print()
-        for sentence in found:
-            console.print(Text("! ", style="bold yellow") + Text(sentence))
+        for trouble in found:
+            style = "bold red" if trouble.is_grave else "bold yellow"
+            console.print(Text("! ", style=style) + Text(trouble.sentence))
 
 
 def _memory(status: Status) -> str:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pcgrelay.admin.status import troubles
+from pcgrelay.admin.condition import troubles
 from pcgrelay.ca import Authority
 from pcgrelay.demo.node import READY_S, STOP_S, Node
 from pcgrelay.errors import PcgrelayError, RunError
@@ -169,7 +169,7 @@ class Realm:
     def _left(self, node: Node) -> list[str]:
         """What is still to come."""
         try:
-            return troubles(node.status())
+            return [trouble.sentence for trouble in troubles(node.status())]
         except PcgrelayError as error:
             return [str(error)]
 

@@ -319,6 +319,9 @@ class Edge(Node):
     def link_is_used(self, link: Link) -> bool:
         return any(session.path is not None and session.path.link is link for session in self.sessions)
 
+    def requests_lost(self, link: Link) -> None:
+        self.paths.control_lost(link)
+
     def paths_lost(self, link: Link) -> None:
         self.paths.link_down(link)
 
@@ -396,14 +399,10 @@ class Edge(Node):
         now = self.clock.monotonic_ms()
         for imported in self.imports:
             imported.weigh(self._is_well, now)
-            imported.planned(
-                import_plan(
-                    imported.exporters,
-                    partial(self._facts, imported, now),
-                    starting=self.is_starting and not imported.is_known,
-                ),
-                self.sessions.count,
-            )
+            self._was_settling = self._was_settling or imported.is_settling(now)
+            starting = self.is_starting and not imported.is_known
+            plan = import_plan(imported.exporters, partial(self._facts, imported, now), starting=starting)
+            imported.planned(plan, self.sessions.count)
         states = {
             ImportState.DOWN: plane.IMPORT_DOWN,
             ImportState.PENDING: plane.IMPORT_PENDING,

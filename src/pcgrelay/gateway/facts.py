@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from pcgrelay import __version__
+from pcgrelay.admin.condition import condition_of, troubles
 from pcgrelay.admin.status import (
     LinkStatus,
     LogStatus,
@@ -38,7 +41,7 @@ _ROUTE_STATES = {State.UP: "ready", State.STALLED: "away"}
 def node_status(node: Node) -> Status:
     """How the node is now."""
     config, memory = node.config, node.plane.memory()
-    return Status(
+    status = Status(
         node=NodeStatus(
             identity=config.node.id.uri,
             role=config.node.role.title,
@@ -60,6 +63,7 @@ def node_status(node: Node) -> Status:
         configuration=node.configuration,
         refusals=node.refusals(),
     )
+    return structs.replace(status, condition=condition_of(troubles(status)).value)
 
 
 def _links(node: Node) -> tuple[LinkStatus, ...]:
@@ -187,6 +191,7 @@ def _route(edge: Edge, imported: Imported, exporter: Exporter) -> RouteStatus:
         weight=exporter.weight,
         priority=Priority(exporter.priority).title,
         state=state,
+        well=bool(edge.adverts.candidates(exporter.edge, lambda link: link.is_well)),
     )
 
 

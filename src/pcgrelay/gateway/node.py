@@ -112,15 +112,17 @@ class Node(ABC):
 
     def take(self, fresh: Presence, opened: Opened) -> None:
         """Be as a new configuration says, with what was opened for it. What it no longer allows ends."""
-        probes_change = self.config.policy.probe_interval_ms != fresh.config.policy.probe_interval_ms
-        judged = self.config.policy != fresh.config.policy or self.presence.credentials.differ(fresh.credentials)
+        before = self.config.policy
+        judged = before != fresh.config.policy or self.presence.credentials.differ(fresh.credentials)
         self.config = fresh.config
         self.presence.take(fresh)
         policy = fresh.config.policy
         self._half_open.bound(policy.half_open_total, policy.half_open_per_source)
         self.plane.limits(policy)
-        if probes_change:
+        if policy.probe_interval_ms != before.probe_interval_ms:
             self.plane.probe_every(policy.probe_interval_ms)
+        if policy.handshake_deadline_ms != before.handshake_deadline_ms:
+            self.plane.handshake_within(policy.handshake_deadline_ms)
         self._take_listeners(opened)
         self.neighbours.reload()
         if judged:
@@ -288,6 +290,10 @@ class Node(ABC):
         """Whether anything is led over a link."""
 
     @abstractmethod
+    def requests_lost(self, link: Link) -> None:
+        """The control connection of a link is gone with all that was asked for over it."""
+
+    @abstractmethod
     def paths_lost(self, link: Link) -> None:
         """A link is gone with all paths over it."""
 
@@ -331,6 +337,7 @@ class Node(ABC):
             link.drain(0)
 
     def link_control_lost(self, link: Link, reason: str) -> None:
+        self.requests_lost(link)
         # A neighbour that is upgraded is back at once, and its lanes have not gone: nobody is told before.
         asyncio.get_running_loop().call_later(CONTROL_BACK_S, self._still_lost, link)
 

@@ -107,6 +107,9 @@ class Relay(Node):
     def link_is_used(self, link: Link) -> bool:
         return self.forwards.use(link)
 
+    def requests_lost(self, link: Link) -> None:
+        self.forwards.control_lost(link)
+
     def paths_lost(self, link: Link) -> None:
         self.forwards.link_down(link)
 

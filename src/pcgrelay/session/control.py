@@ -17,6 +17,7 @@ from pcgrelay.session.handshake import Established, Handshake, Judge, Renewable,
 from pcgrelay.session.keys import Purpose
 from pcgrelay.session.messages import Message, MessageReader, MessageRefused, message_encoded
 from pcgrelay.session.renewal import Renewal
+from pcgrelay.session.sockets import backs_off, reset
 from pcgrelay.session.tls import READ_BYTES, HandshakeRefused, TlsDriver
 
 BACKLOG_LIMIT_BYTES = 8 << 20  # what the catalogue does not wait for to be taken; who does not read that does not read
@@ -41,6 +42,7 @@ class ControlConnection:
         self._ended: str | None = None
         self._retiring = False
         self.on_room: Callable[[], None] = lambda: None  # called whenever less than ROOM_BYTES are left to be sent
+        self._resets = False
         if pending:
             self._wake.set()
 
@@ -62,6 +64,11 @@ class ControlConnection:
         """Whether nothing will be sent or received any more."""
         return self._ended is not None
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether what is sent now will not arrive soon: TCP backs off."""
+        return not self.has_ended() and backs_off(self._sock)
+
     def send(self, message: Message) -> None:
         """Queue a message; on a connection that has ended it is dropped, for the link learns of the end by `run`."""
         if self.has_ended():
@@ -77,6 +84,11 @@ class ControlConnection:
         if self._ended is None:
             self._ended = reason
         self._wake.set()
+
+    def break_off(self, reason: str) -> None:
+        """End it without a farewell, by a reset: the peer hears of it although nothing else comes through."""
+        self._resets = True
+        self.end(reason)
 
     def retire(self) -> None:
         """Let `run` return once all that was queued is sent; nothing more is taken."""
@@ -102,8 +114,11 @@ class ControlConnection:
             reading.cancel()
             writing.cancel()
             await asyncio.gather(reading, writing, return_exceptions=True)
-            await self._say_farewell()
-            self._sock.close()
+            if self._resets:
+                reset(self._sock)
+            else:
+                await self._say_farewell()
+                self._sock.close()
         for task in (reading, writing):
             # What nobody expected must not vanish with its task.
             if not task.cancelled() and (error := task.exception()) is not None:
@@ -172,7 +187,15 @@ class LostConnection(ControlConnection):
     def unknown_total(self) -> int:
         return 0
 
+    @property
+    def is_stuck(self) -> bool:
+        """It has ended."""
+        return False
+
     def end(self, reason: str) -> None:
+        """It has ended."""
+
+    def break_off(self, reason: str) -> None:
         """It has ended."""
 
     def retire(self) -> None:

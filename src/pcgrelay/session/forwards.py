@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from pcgrelay.audit.record import PathRefused as PathRefusedRecord
 from pcgrelay.audit.record import Say, Throttle
 from pcgrelay.clock import Clock
@@ -34,7 +36,7 @@ from pcgrelay.session.messages import (
     PathRefuse,
     code_name,
 )
-from pcgrelay.session.paths import sender_refusal
+from pcgrelay.session.paths import is_meant, sender_refusal
 
 ANSWER_DEADLINE_MS = 10_000
 LINE_INTERVAL_MS = 1_000
@@ -73,6 +75,10 @@ class Forward:
     is_gone: bool = False
     allowance: float = CARRY_AT_ONCE_BYTES
     allowance_ms: int = 0
+
+    def opened(self, link: Link) -> int:
+        """The label in the PATH_OPEN on that side, by which the neighbour there knows this path from another one."""
+        return self.a_out if link is self.a else self.b_in
 
     def other(self, link: Link) -> Link:
         """The side that is not this one."""
@@ -136,7 +142,7 @@ class Forwards:
         if not isinstance(message, PathAccept | PathRefuse | PathClose | Carry):
             return
         forward = self._by_key.get((link.number, message.session))
-        if forward is None:
+        if forward is None or not is_meant(message, forward.opened(link)):
             return
         if isinstance(message, PathAccept):
             self._accepted(forward, link, message)
@@ -144,9 +150,15 @@ class Forwards:
             self._refused(forward, link, message)
         elif isinstance(message, PathClose):
             self._drop(forward)
-            forward.other(link).send(message)
+            self._close(forward, forward.other(link), message.code)
         else:
             self._carried(forward, link, message)
+
+    def control_lost(self, link: Link) -> None:
+        """Requests over this link will not be answered; paths that stand go on over its lanes."""
+        for forward in {forward for forward in self._by_key.values() if link in (forward.a, forward.b)}:
+            if not forward.is_live:
+                self._end(forward, Code.UNREACHABLE, told=(forward.other(link),))
 
     def link_down(self, link: Link) -> None:
         """All paths over this link are lost; the other sides are told."""
@@ -221,8 +233,8 @@ class Forwards:
         for forward in set(self._by_key.values()):
             if not forward.is_live and now - forward.opened_ms > ANSWER_DEADLINE_MS:
                 self._drop(forward)
-                self._refuse(forward.a, forward.session, Code.TIMEOUT, "no_answer")
-                forward.b.send(PathClose(forward.session, Code.TIMEOUT))
+                self._refuse(forward.a, forward.session, forward.a_out, Code.TIMEOUT, "no_answer")
+                self._close(forward, forward.b, Code.TIMEOUT)
 
     def close_all(self, code: int) -> None:
         """Take every path down, as this relay leaves."""
@@ -250,7 +262,7 @@ class Forwards:
                         suppressed=suppressed,
                     )
                 )
-            self._refuse(a, asked.session, refusal.code, refusal.reason)
+            self._refuse(a, asked.session, asked.label, refusal.code, refusal.reason)
             return
         beside = self._by_key.get((forward.b.number, asked.session))
         if beside is not None:
@@ -328,8 +340,8 @@ class Forwards:
             return
         if message.flows > forward.flows or message.cap > forward.cap:
             self._drop(forward)
-            self._refuse(forward.a, forward.session, Code.VIOLATION, "more_than_asked")
-            forward.b.send(PathClose(forward.session, Code.VIOLATION))
+            self._refuse(forward.a, forward.session, forward.a_out, Code.VIOLATION, "more_than_asked")
+            self._close(forward, forward.b, Code.VIOLATION)
             return
         self._budget = self._budget.released(forward.flows, forward.cap).reserved(message.flows, message.cap)
         forward.flows, forward.cap = message.flows, message.cap
@@ -348,16 +360,16 @@ class Forwards:
         except DataPlaneRefused:
             self._drop(forward)
             self._count("refused_by_core")
-            self._refuse(forward.a, forward.session, Code.BUSY, "refused_by_core")
-            forward.b.send(PathClose(forward.session, Code.BUSY))
+            self._refuse(forward.a, forward.session, forward.a_out, Code.BUSY, "refused_by_core")
+            self._close(forward, forward.b, Code.BUSY)
             return
         forward.is_live = True
-        forward.a.send(PathAccept(forward.session, forward.flows, forward.cap, forward.a_in))
+        forward.a.send(PathAccept(forward.session, forward.flows, forward.cap, forward.a_in, forward.a_out))
 
     def _refused(self, forward: Forward, link: Link, message: PathRefuse) -> None:
         if not forward.is_live and link is forward.b:
             self._drop(forward)
-            forward.a.send(message)
+            forward.a.send(structs.replace(message, opened=forward.a_out))
 
     def _carried(self, forward: Forward, link: Link, message: Carry) -> None:
         if not forward.is_live:
@@ -385,9 +397,9 @@ class Forwards:
         self._drop(forward, lingers=lingers)
         for link in told:
             if link is forward.a and not forward.is_live:
-                self._refuse(link, forward.session, code, "path_lost")
+                self._refuse(link, forward.session, forward.a_out, code, "path_lost")
             else:
-                link.send(PathClose(forward.session, code))
+                self._close(forward, link, code)
 
     def _drop(self, forward: Forward, *, lingers: bool = False) -> None:
         """Forget a path. lingers: frames on it are still forwarded for a moment, until its edges have moved."""
@@ -415,8 +427,11 @@ class Forwards:
         with suppress(DataPlaneRefused):
             self._plane.path_remove(forward.number)
 
-    def _refuse(self, link: Link, session: bytes, code: int, reason: str) -> None:
-        link.send(PathRefuse(session=session, code=code, reason=reason, by=self._me.uri))
+    def _close(self, forward: Forward, link: Link, code: int) -> None:
+        link.send(PathClose(forward.session, code, forward.opened(link)))
+
+    def _refuse(self, link: Link, session: bytes, opened: int, code: int, reason: str) -> None:
+        link.send(PathRefuse(session=session, code=code, reason=reason, by=self._me.uri, opened=opened))
 
     def _count(self, reason: str) -> None:
         self.refused[reason] = self.refused.get(reason, 0) + 1

@@ -5,8 +5,9 @@
        +-----------------------+--- no lane for too long, goodbye, replaced -------------------+
 
 A lost control connection does not close the lanes: what flows goes on while the dialler makes a new link, which then
-replaces this one. A renewal leads the link over to a new control connection while all goes on (`changeover`). No path
-is led over a link that is not UP. A link ends once and tells its observer once.
+replaces this one. One that TCP holds back although the lanes show that the network is there counts as lost: after an
+outage TCP may wait for as long again as that took. A renewal leads the link over to a new control connection while all
+goes on (`changeover`). No path is led over a link that is not UP. A link ends once and tells its observer once.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from pcgrelay.clock import Clock
 from pcgrelay.health.probing import LinkProbing
 from pcgrelay.health.state import Health
 from pcgrelay.session.allowance import Allowance
-from pcgrelay.session.backoff import STEADY_MS, backoff_ms
 from pcgrelay.session.changeover import CHANGEOVER_MS, Changeover
 from pcgrelay.session.control import ControlConnection
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
 from pcgrelay.session.handshake import Established
+from pcgrelay.session.lanes import Lanes
 from pcgrelay.session.messages import Beat, Code, Drain, Goodbye, Message, Renewed, code_name
 from pcgrelay.session.renewal import Renewal, Schedule
 from pcgrelay.session.standing import Standing
@@ -43,7 +44,6 @@ RETIRE_MS = 700
 # So long, at most, a link that was replaced keeps lanes that still carry. What they carry moves in a few round trips,
 # but may have to wait for another node that dials with a back-off.
 GIVE_WAY_MS = 10_000
-LANE_DEADLINE_S = 5.0
 REFUSED_BY_PEER = f"goodbye_{code_name(Code.REFUSED)}"
 # A neighbour may say so many messages at once and so many each second: far more than set-up and catalogue need.
 MESSAGES_AT_ONCE = 20_000
@@ -127,14 +127,15 @@ class Link:
         self._observer = observer
         self._clock = clock
         self._connect = connect
+        self._lanes: Lanes | None = None  # that this node dials
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._lane_ended = [asyncio.Event() for _ in range(self.lanes)]
         self._changed_ms = self.opened_ms  # when the present state, or the lack of lanes, began
         self._beats_missed = 0
         self._beat_sent_ms = self.opened_ms
         self._beat_token = 0
         self._allowance = Allowance(MESSAGES_AT_ONCE, MESSAGES_EACH_SECOND, self.opened_ms)
         self._unknown_before = 0  # on control connections before this one
+        self._was_stuck = False
         if connection.has_ended():
             self.state = LinkState.ORPHANED
             self.control_lost.set()
@@ -172,7 +173,7 @@ class Link:
     @property
     def able(self) -> bool:
         """Whether a path over it would work, be the neighbour leaving or not."""
-        return self.state is LinkState.UP and self.has_lanes
+        return self.state is LinkState.UP and self.has_lanes and not self._is_stuck
 
     @property
     def has_lanes(self) -> bool:
@@ -193,6 +194,10 @@ class Link:
     def backlog_bytes(self) -> int:
         """What was said to the neighbour and has not left yet."""
         return self._outlet.backlog_bytes
+
+    @property
+    def _is_stuck(self) -> bool:
+        return self._connection.is_stuck or self._outlet.is_stuck
 
     def send(self, message: Message) -> None:
         """Say something to the neighbour; without a control connection it is dropped."""
@@ -326,7 +331,15 @@ class Link:
             self._serve(self._connection)
         tasks = [asyncio.create_task(self._pulse())]
         if self._connect is not None:
-            tasks += [asyncio.create_task(self._keep_lane(index)) for index in range(self.lanes)]
+            self._lanes = Lanes(
+                self.number,
+                self.lanes,
+                plane=self._plane,
+                clock=self._clock,
+                connect=self._connect,
+                control_lost=self.control_lost,
+            )
+            tasks += [asyncio.create_task(self._lanes.keep(index)) for index in range(self.lanes)]
         for task in tasks:
             task.add_done_callback(self._task_ended)
         reason = "stopped"
@@ -366,11 +379,24 @@ class Link:
             self.state = LinkState.UP
             self._changed_ms = self._clock.monotonic_ms()
             self._observer.link_up(self)
+        elif self.state is LinkState.UP and self._is_stuck:
+            # The network is back.
+            self._connection.break_off("stuck")
+
+    def lanes_looked_at(self, *, heard: bool) -> None:
+        """Once a second: whether anything came over the lanes since the last time.
+
+        Then a control connection that was stuck before that, and still is, is lost alone.
+        """
+        is_stuck = self.state is LinkState.UP and self._is_stuck
+        if is_stuck and self._was_stuck and heard:
+            self._connection.break_off("stuck")
+        self._was_stuck = is_stuck
 
     def lane_is_down(self, index: int, number: int, code: int, reason: str) -> None:
         """A lane is gone, or never came to be."""
-        if 0 <= index < self.lanes:
-            self._lane_ended[index].set()
+        if self._lanes is not None and 0 <= index < self.lanes:
+            self._lanes.ended(index)
         if self.lanes_up.get(index) != number:
             return
         del self.lanes_up[index]
@@ -458,39 +484,9 @@ class Link:
 
     def _beat(self, now: int) -> None:
         if self._beats_missed >= BEATS_MISSED_MOST:
-            self._connection.end("silent")
+            self._connection.break_off("silent")
             return
         self._beats_missed += 1
         self._beat_sent_ms = now
         self._beat_token = int.from_bytes(os.urandom(8), "big")
         self._outlet.send(Beat(self._beat_token, False))
-
-    async def _keep_lane(self, index: int) -> None:
-        """Dial one lane, and again whenever it is lost, as long as there is a control connection."""
-        attempt = 0
-        while not self.control_lost.is_set():
-            started = self._clock.monotonic_ms()
-            if await self._dial_lane(index):
-                await self._lane_ended[index].wait()
-                if self._clock.monotonic_ms() - started > STEADY_MS:
-                    attempt = 0
-            attempt += 1
-            await asyncio.sleep(backoff_ms(attempt) / 1000)
-
-    async def _dial_lane(self, index: int) -> bool:
-        assert self._connect is not None
-        sock: socket.socket | None = None
-        try:
-            async with asyncio.timeout(LANE_DEADLINE_S):
-                sock = await self._connect()
-                number, preamble = self._plane.lane_dial(self.number, index)
-                await asyncio.get_running_loop().sock_sendall(sock, preamble)
-            self._lane_ended[index].clear()
-            # The core owns the descriptor from here on, whatever happens.
-            self._plane.lane_add(self.number, index, number, sock.detach())
-        except (OSError, TimeoutError, DataPlaneRefused):
-            return False
-        finally:
-            if sock is not None:
-                sock.close()
-        return True

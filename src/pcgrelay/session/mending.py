@@ -3,6 +3,9 @@
 The keys, the streams and what was sent and not acknowledged stay with the core; only the path changes. The initiator
 looks for the new path, the responder waits for it, so that both never lead a session two ways at once. A path may also
 be changed while the old one still works, when its neighbour is leaving.
+
+A session that starts is treated alike. An initiator that has the keys knows that the responder has them, for it has
+read the responder's HELLO; so the confirmations of the flows, which may be lost with the path, go over another one.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any, Protocol
 from pcgrelay.audit.record import Say, SessionResumed, SessionStalled
 from pcgrelay.clock import Clock
 from pcgrelay.model import NodeId
+from pcgrelay.session.asking import answer_awaited
 from pcgrelay.session.backoff import backoff_ms
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
 from pcgrelay.session.link import Link
@@ -26,8 +30,10 @@ from pcgrelay.session.session import Key, Session, State
 RESUME_ANSWER_S = 5.0
 RESUME_FIRST_MS = 50
 RESUME_CAP_MS = 1_000
+WAITING = 10  # as after so many attempts: while there is no link at all
 SHUT_OUT = "shut_out"
 SHUT_OUT_S = 0.5  # how often the responder, who waits, looks whether anything can come
+_WAYLESS = (State.STARTING, State.STALLED)
 # What the far edge itself says about a session that it does not have, or not with us.
 _FINAL = {Code.UNKNOWN, Code.REFUSED, Code.EXPIRED, Code.VIOLATION}
 
@@ -82,9 +88,20 @@ class Mender:
     def path_closed(self, session: Session, end: PathEnd, code: int) -> None:
         if session.path is end:
             session.path = None
+            self._leave_former(session)
             # Our end of the link may not have noticed anything yet. Who drains asks only that the path be opened anew.
             session.lost = None if code == Code.DRAINING else end.link
             self.stalled(session, code_name(code))
+
+    def _leave_former(self, session: Session) -> None:
+        """The path is gone that this side had left another one for.
+
+        The request for it may have come late, when the initiator led the session over that other one already. It has
+        noticed nothing, so it has to be told, or its streams would wait until the core's patience is over.
+        """
+        if session.former is not None:
+            self.paths.close(session.former, Code.DRAINING)
+            session.former = None
 
     def flow_stalled(self, session: Session, flow: int, code: int) -> None:
         """A flow has lost its lane, or the path that it has now."""
@@ -109,10 +126,6 @@ class Mender:
         self._observer.sessions_changed(session.key)
 
     def stalled(self, session: Session, reason: str) -> None:
-        if session.state is State.STARTING:
-            # Nothing has been sent that would be worth another way; the keeper begins anew.
-            self._owner.close(session, Code.UNREACHABLE, f"path_{reason}")
-            return
         if session.state is State.UP:
             session.state = State.STALLED
             session.stalled_ms = self._clock.monotonic_ms()
@@ -120,7 +133,7 @@ class Mender:
                 SessionStalled(session=session.number, peer=session.key.edge.dotted, via=session.via, reason=reason)
             )
             self._observer.sessions_changed(session.key)
-        if session.state is State.STALLED:
+        if session.state in _WAYLESS:
             session.changed.set()
             if session.path is not None and not session.initiator:
                 # Only the initiator finds a new way, so it has to learn that this one is lost.
@@ -149,12 +162,12 @@ class Mender:
             self._owner.close(session, refused.code, refused.reason)
         finally:
             session.mending = False
-        if session.state is State.STALLED:
+        if session.state is State.STALLED or (session.state is State.STARTING and session.path is None):
             # It was lost while it moved.
             self.mend(session)
 
     async def _await_way(self, session: Session) -> None:
-        while session.state is State.STALLED:
+        while session.state is State.STALLED or (session.state is State.STARTING and session.path is None):
             self._refuse_shut_out()
             session.changed.clear()
             with suppress(TimeoutError):
@@ -172,7 +185,7 @@ class Mender:
         refusing: set[Link] = set()
         avoid = session.path.link if session.path else session.lost
         moving = session.state is State.UP
-        while session.state is State.STALLED or moving:
+        while session.state in _WAYLESS or moving:
             link = self._choose(session.key.edge, avoid)
             if moving and (link is None or link is avoid):
                 return  # it flows, and there is no better way
@@ -181,7 +194,7 @@ class Mender:
             else:
                 try:
                     async with asyncio.timeout(RESUME_ANSWER_S):
-                        await self._lead_over(session, link)
+                        await self._lead_over(session, link, attempt)
                     return
                 except TimeoutError:
                     pass
@@ -196,15 +209,15 @@ class Mender:
                 avoid = link
             if moving:
                 return
-            attempt += 1
+            # To wait for a link is no attempt: once there is one, a request that comes too early is soon made again.
+            attempt += link is not None
+            pause_ms = backoff_ms(attempt if link else WAITING, RESUME_FIRST_MS, RESUME_CAP_MS)
             session.changed.clear()
-            try:
-                async with asyncio.timeout(backoff_ms(attempt, RESUME_FIRST_MS, RESUME_CAP_MS) / 1000):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_ms / 1000):
                     await session.changed.wait()
-            except TimeoutError:
-                pass
 
-    async def _lead_over(self, session: Session, link: Link) -> None:
+    async def _lead_over(self, session: Session, link: Link, attempt: int) -> None:
         """Lead a session over that link, and wait until all its flows have resumed."""
         end = self.paths.open(
             link,
@@ -217,14 +230,21 @@ class Mender:
             resume=True,
         )
         try:
-            await end.answered
+            # A session that only moves has a way, and time.
+            await answer_awaited(
+                end,
+                attempt,
+                lambda: session.state in _WAYLESS and self._choose(session.key.edge, link) not in (link, None),
+            )
             if end.flows < session.flows or end.cap < session.cap:
                 raise PathRefused(Code.LIMIT, "path_too_small", link.peer.uri)
         except BaseException:
             self.paths.close(end, Code.TIMEOUT)
             raise
         self._take_path(session, end)
-        while session.unresumed and session.path is end and session.state is not State.CLOSED:
+        while (session.unresumed or session.state is State.STARTING) and session.path is end:
+            if session.state is State.CLOSED:
+                return
             if session.lost is link or not link.has_lanes:
                 raise PathRefused(Code.UNREACHABLE, "path_lost", link.peer.uri)
             session.changed.clear()
@@ -236,7 +256,8 @@ class Mender:
         old, session.path = session.path, end
         session.lost = None
         end.on_closed = lambda code: self.path_closed(session, end, code)
-        session.unresumed = set(range(session.flows))
+        # A flow that starts does not resume: the core says that the session is up.
+        session.unresumed = set() if session.state is State.STARTING else set(range(session.flows))
         self._owner.path_taken(session, end)
         self._plane.session_path(session.number, link=end.link.number, in_label=end.in_label, out_label=end.out_label)
         self._observer.sessions_changed(session.key)
@@ -246,6 +267,7 @@ class Mender:
             self.paths.close(old, Code.DONE)
         else:
             # The initiator closes it when it has changed over; closed from here now, it would look lost to it.
+            session.former = old
             asyncio.get_running_loop().call_later(RESUME_ANSWER_S, self.paths.close, old, Code.DONE)
 
     def resume_asked(self, session: Session | None, link: Link, asked: PathOpen, source: NodeId) -> None:
@@ -253,7 +275,7 @@ class Mender:
         # The identity is the one that the session's handshake proved; a path in another's name is no path.
         if session is None or session.initiator or session.key.edge != source:
             self.paths.refuse(link, asked, Code.UNKNOWN, "unknown_session")
-        elif session.state not in (State.UP, State.STALLED):
+        elif session.state not in (State.UP, *_WAYLESS):
             self.paths.refuse(link, asked, Code.BUSY, "not_up")
         elif asked.flows < session.flows or asked.cap < session.cap:
             self.paths.refuse(link, asked, Code.LIMIT, "path_too_small")

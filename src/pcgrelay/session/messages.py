@@ -107,6 +107,7 @@ class PathAccept(Struct, tag=6, array_like=True, frozen=True):
     flows: Flows
     cap: U32
     label: Label
+    opened: U32 = 0  # the label in the PATH_OPEN that is answered; 0: an older node does not say
 
 
 class PathRefuse(Struct, tag=7, array_like=True, frozen=True):
@@ -114,11 +115,13 @@ class PathRefuse(Struct, tag=7, array_like=True, frozen=True):
     code: U16
     reason: Reason
     by: Identity
+    opened: U32 = 0
 
 
 class PathClose(Struct, tag=8, array_like=True, frozen=True):
     session: SessionId
     code: U16
+    opened: U32 = 0
 
 
 class Carry(Struct, tag=9, array_like=True, frozen=True):

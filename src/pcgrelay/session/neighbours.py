@@ -102,6 +102,7 @@ class Neighbours:
                 now_ms=now,
             )
             changed = changed or link.probing.health is not before
+            link.lanes_looked_at(heard=not link.probing.silent_ms)
         for key, standing in list(self._standings.items()):
             self._weigh(standing)
             steadiness = standing.steadiness

@@ -1,7 +1,9 @@
 """An edge's ends of paths: opened by this edge or by another one, accepted, closed, lost with their link.
 
 A path is known by its link and its session. A PATH_OPEN for a pair that is there replaces it: so it is when a session
-that lost its way comes back over the same neighbour. What is carried on a path is for `sessions`.
+that lost its way comes back over the same neighbour. So words on a path say which request it began with. What is
+carried on a path is for `sessions`. A path stands once a session with keys is led over it; before that it needs the
+control connection, and is lost with it.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from pcgrelay.session.messages import (
 )
 
 PATHS_MOST = 16_384
+LEAVE_S = 1.0  # for the far edge to answer the end of a session
 
 
 class PathRefused(Exception):
@@ -55,10 +58,16 @@ class PathEnd:
     initiator: bool
     out_label: int = 0
     is_open: bool = True
+    stands: bool = False
     answered: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     via: tuple[str, ...] = ()  # identities of the relays, as PATH_OPEN named them: known at its end only
     on_carry: Callable[[bytes], None] | None = None
     on_closed: Callable[[int], None] | None = None
+
+    @property
+    def opened(self) -> int:
+        """The label in its PATH_OPEN, by which both neighbours tell it from an earlier or later one."""
+        return self.in_label if self.initiator else self.out_label
 
     def estate(self) -> PathEstate:
         """What another process has to know of this path."""
@@ -89,6 +98,11 @@ def sender_refusal(asked: PathOpen, sender: NodeId, role: Role) -> str | None:
     if len(set(asked.via)) != len(asked.via):
         return "loop"
     return None if sender.uri == (asked.via[-1] if asked.via else asked.source) else "wrong_sender"
+
+
+def is_meant(message: PathAccept | PathRefuse | PathClose | Carry, opened: int) -> bool:
+    """Whether a neighbour speaks of the path that began with that label, and not of one before it."""
+    return isinstance(message, Carry) or message.opened in (0, opened)
 
 
 class EdgePaths:
@@ -143,11 +157,13 @@ class EdgePaths:
 
     def accept_told(self, end: PathEnd) -> None:
         """Tell the other edge, once this one is ready for what comes over the path."""
-        end.link.send(PathAccept(session=end.session, flows=end.flows, cap=end.cap, label=end.in_label))
+        end.link.send(
+            PathAccept(session=end.session, flows=end.flows, cap=end.cap, label=end.in_label, opened=end.opened)
+        )
 
     def refuse(self, link: Link, asked: PathOpen, code: int, reason: str, *, is_fault: bool = True) -> None:
         """Tell who asked that there is no path, and count it if somebody is at fault."""
-        link.send(PathRefuse(session=asked.session, code=code, reason=reason, by=self._me.uri))
+        link.send(PathRefuse(session=asked.session, code=code, reason=reason, by=self._me.uri, opened=asked.label))
         if is_fault:
             self.refused[reason] = self.refused.get(reason, 0) + 1
             if self.on_refused is not None:
@@ -161,7 +177,24 @@ class EdgePaths:
     def close(self, end: PathEnd, code: int) -> None:
         """Take a path down and say so; closing it twice is harmless."""
         if self._dropped(end):
-            end.link.send(PathClose(end.session, code))
+            end.link.send(PathClose(end.session, code, end.opened))
+
+    async def leave(self, end: PathEnd, code: int) -> None:
+        """Keep the path of a session that was closed here until the far edge has taken it down.
+
+        FLOW_CLOSE travels on it, and a relay that heard of the end of the path first would drop it: then the far edge
+        would keep the streams for a session that never comes back.
+        """
+        gone = asyncio.Event()
+        end.on_carry = None
+        end.on_closed = lambda _: gone.set()
+        try:
+            async with asyncio.timeout(LEAVE_S):
+                await gone.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self.close(end, code)
 
     def receive(self, link: Link, message: Message) -> None:
         """What a neighbour says about paths. A word on a path that is not known came too late, and is nothing."""
@@ -171,7 +204,7 @@ class EdgePaths:
         if not isinstance(message, PathAccept | PathRefuse | PathClose | Carry):
             return
         end = self._ends.get((link.number, message.session))
-        if end is None:
+        if end is None or not is_meant(message, end.opened):
             return
         if isinstance(message, PathAccept):
             self._accepted(end, message)
@@ -197,6 +230,7 @@ class EdgePaths:
             estate.out_label,
         )
         end.via = estate.via
+        end.stands = True
         end.answered.set_result(None)
         self._ends[(link.number, session)] = end
         self._of_link[link.number] = self.count_over(link) + 1
@@ -213,6 +247,11 @@ class EdgePaths:
     def count_over(self, link: Link) -> int:
         """How many paths lead over a link."""
         return self._of_link.get(link.number, 0)
+
+    def control_lost(self, link: Link) -> None:
+        """Nothing more comes of what is being set up over this link; paths that stand go on over its lanes."""
+        for end in [end for end in self._ends.values() if end.link is link and not end.stands]:
+            self._lost(end, Code.UNREACHABLE)
 
     def link_down(self, link: Link) -> None:
         """All paths over this link are lost."""

@@ -22,6 +22,7 @@ from pcgrelay.audit.record import Failure, Say, SessionDown, SessionFailed, Sess
 from pcgrelay.audit.record import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.clock import Clock
 from pcgrelay.model import NodeId
+from pcgrelay.session.asking import NO_ANSWER, answer_awaited
 from pcgrelay.session.backoff import backoff_ms
 from pcgrelay.session.carried import CarriedHandshake, told
 from pcgrelay.session.claims import Claims
@@ -46,7 +47,8 @@ SESSIONS_OF_A_PEER_MOST = 32  # three markings in three classes, begun by either
 GIVE_WAY_S = 2.0
 GLARE = "glare"
 LEAVE = "leave"
-LEAVE_S = 1.0  # for the far edge to answer the end of a session
+# Another way, or the same once more, may do: such an attempt lets no application wait less.
+NOBODYS_FAULT = ("path_lost", NO_ANSWER)
 NO_ROUTE = "no_route"  # this edge itself has no usable link
 
 
@@ -203,6 +205,9 @@ class Sessions:
         session.changed.set()
         self.kick(session.key)
         self._observer.sessions_changed(session.key)
+        if session.path is None or session.unresumed:
+            # Its way was lost at the last moment.
+            self._mender.stalled(session, code_name(Code.UNREACHABLE))
 
     def core_stalled(self, number: int, flow: int, code: int, in_label: int) -> None:
         """A flow has lost its lane, or the path that we gave this label. News of a path before is no news."""
@@ -248,7 +253,7 @@ class Sessions:
                 continue
             has_given_way = False
             try:
-                await self._establish(key, tried)
+                await self._establish(key, tried, attempt)
                 continue
             except PathRefused as refused:
                 # Glare is no failure: the other edge's own attempt is on its way. Nor is a first look that found no
@@ -262,7 +267,7 @@ class Sessions:
             attempt += 1
             await _kicked(kick, backoff_ms(attempt) / 1000)
 
-    async def _establish(self, key: Key, tried: list[Link]) -> None:
+    async def _establish(self, key: Key, tried: list[Link], attempt: int) -> None:
         """One attempt, over another link than the last if there is one. It leaves a session that is UP, or raises."""
         link = self._choose(key.edge, tried.pop() if tried else None)
         if link is None:
@@ -282,7 +287,7 @@ class Sessions:
                     cap=min(self._cap_for(flows), link.cap),
                     resume=False,
                 )
-                await session.path.answered
+                await answer_awaited(session.path, attempt, lambda: self._choose(key.edge, link) not in (link, None))
                 carried = self._carried(session, session.path)
                 carried.start()
                 await carried.done
@@ -296,9 +301,12 @@ class Sessions:
         word, cause = "", ""
         try:
             async with asyncio.timeout(self._deadline_s):
-                carried = self._carried(session, end)
-                self.paths.accept_told(end)
-                await carried.done
+                try:
+                    carried = self._carried(session, end)
+                    self.paths.accept_told(end)
+                    await carried.done
+                finally:
+                    self._claims.leave(end.link.number, session.key.edge)
                 await self._started(session)
         except Exception as error:
             word, cause = told(error)
@@ -352,6 +360,7 @@ class Sessions:
 
     def path_taken(self, session: Session, end: PathEnd) -> None:
         """A session with keys is led over this path from now on."""
+        end.stands = True
         self._renewer.listen(session, end)
 
     async def _started(self, session: Session) -> None:
@@ -383,8 +392,7 @@ class Sessions:
         session = self._added(asked.session, key, initiator=False)
         session.path = end
         self._claims.enter(link.number, source)  # now, for a burst is read before the first task runs
-        task = self.spawn(self._answer(session, end), "answer")
-        task.add_done_callback(lambda _: self._claims.leave(link.number, source))
+        self.spawn(self._answer(session, end), "answer")
 
     def _setup_refusal(self, link: Link, asked: PathOpen, key: Key) -> str | None:
         mine = [session for session in self._by_id.values() if session.key.edge == key.edge]
@@ -420,25 +428,8 @@ class Sessions:
                 self._plane.session_close(session.number, code)
             if session.path is not None:
                 path, session.path = session.path, None
-                self.spawn(self._left(path, code), LEAVE)
+                self.spawn(self.paths.leave(path, code), LEAVE)
         self._gone(session, code, reason, remote=False, quiet=quiet)
-
-    async def _left(self, path: PathEnd, code: int) -> None:
-        """Keep the path of a session that was closed here until the far edge has taken it down.
-
-        FLOW_CLOSE travels on it, and a relay that heard of the end of the path first would drop it: then the far edge
-        would keep the streams for a session that never comes back.
-        """
-        gone = asyncio.Event()
-        path.on_carry = None
-        path.on_closed = lambda _: gone.set()
-        try:
-            async with asyncio.timeout(LEAVE_S):
-                await gone.wait()
-        except TimeoutError:
-            pass
-        finally:
-            self.paths.close(path, code)
 
     def _gone(self, session: Session, code: int, reason: str, remote: bool, *, quiet: bool = False) -> None:
         if session.state is State.CLOSED:
@@ -467,7 +458,8 @@ class Sessions:
 
     def _failed(self, key: Key, reason: str, cause: str, by: str, attempt: int) -> None:
         self.count(reason)
-        self.failures[key] = self.failures.get(key, 0) + 1
+        if reason not in NOBODYS_FAULT:
+            self.failures[key] = self.failures.get(key, 0) + 1
         self.causes[key] = cause
         # The first failures are told one by one, later ones at each power of two.
         if attempt < 3 or (attempt + 1) & attempt == 0:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
+from contextlib import suppress
 
 from pcgrelay.config import Address
 
@@ -12,6 +14,11 @@ ADDRESSES_TRIED = 4
 USER_TIMEOUT_MS = 20_000
 # Who knows where a name led last does not wait longer than this for a name service.
 LOOK_UP_AGAIN_MS = 1_000
+# Of the kernel's tcp_info: how often in a row TCP has sent again in vain, and how many segments wait for an answer.
+_TCP_INFO = struct.Struct("=4xB19xI")
+# Each time TCP waits twice as long. One time alone is an ordinary loss; after two it waits for four round trips,
+# and 0.8 s at the least.
+BACK_OFF_LEAST = 2
 
 Where = tuple[int, tuple[str, int]]  # family and numeric address
 
@@ -67,6 +74,22 @@ def tuned(sock: socket.socket) -> None:
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+
+
+def backs_off(sock: socket.socket) -> bool:
+    """Whether TCP has sent again in vain and waits longer and longer, so that nothing more will arrive soon."""
+    try:
+        times, waiting = _TCP_INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size))
+    except OSError:
+        return False
+    return bool(waiting) and times >= BACK_OFF_LEAST
+
+
+def reset(sock: socket.socket) -> None:
+    """Close at once and tell the peer so. A reset waits for nothing; an orderly end would queue behind the rest."""
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 def listening(address: Address, *, backlog: int = 1024, shared: bool = False) -> socket.socket:

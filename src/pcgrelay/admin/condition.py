@@ -1,0 +1,85 @@
+"""Whether a node serves what it is there for, and what a person should look into (pure).
+
+A node is **ready** if nothing needs attention. It is **degraded** if something does, and yet each import and export has
+a way that is well; and **failing** if one has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status
+
+MEMORY_SHARE_MOST = 0.9
+
+
+class Condition(Enum):
+    """How a node is, in one word."""
+
+    READY = "ready"
+    DEGRADED = "degraded"
+    FAILING = "failing"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What a person should look into."""
+
+    sentence: str
+    is_grave: bool = False  # something that the node is there for cannot be served
+
+
+def condition_of(found: Iterable[Trouble]) -> Condition:
+    """The word for a node with these troubles."""
+    kinds = {trouble.is_grave for trouble in found}
+    return Condition.FAILING if True in kinds else Condition.DEGRADED if kinds else Condition.READY
+
+
+def troubles(status: Status) -> list[Trouble]:
+    """All that needs attention, what keeps the node from serving first."""
+    return sorted(_troubles(status), key=lambda trouble: not trouble.is_grave)
+
+
+def _troubles(status: Status) -> Iterator[Trouble]:
+    if not status.configuration.successful:
+        yield Trouble(f"The last reload was refused: {status.configuration.reason}")
+    if status.log.failing:
+        yield Trouble("The log cannot be written; look at its disk, or at who reads it.")
+    if not status.links:
+        yield Trouble("No neighbour is linked.", is_grave=True)
+    words = [_of_link(link) for link in status.links]
+    for sentence in filter(None, words):
+        # With another link that is well, whether a service suffers is told by its ways.
+        yield Trouble(sentence, is_grave=all(words))
+    for sentence in filter(None, map(_of_service, status.services)):
+        yield Trouble(sentence, is_grave=True)
+    memory = status.memory
+    if memory.budget_bytes and memory.used_bytes > MEMORY_SHARE_MOST * memory.budget_bytes:
+        yield Trouble("More than nine tenths of the memory budget are in use.")
+
+
+def _of_link(link: LinkStatus) -> str:
+    """What is wrong with a link, or nothing."""
+    if link.state not in ("up", "draining"):
+        reason = f" ({link.reason})" if link.reason else ""
+        return f"The link to {link.peer} over {link.bearer} is {link.state}{reason}."
+    if link.lanes_up < link.lanes:
+        return f"The link to {link.peer} over {link.bearer} has {link.lanes_up} of {link.lanes} lanes."
+    if link.health == "failing":
+        late = f"{100 * link.loss:.0f} % of its probes are late or lost"
+        return f"The link to {link.peer} over {link.bearer} is failing: {late}."
+    return ""
+
+
+def _of_service(service: ServiceStatus) -> str:
+    """What is wrong with a service, or nothing."""
+    if service.state not in ("ready", "draining"):
+        return f"The {service.direction} of {service.name} is {service.state}."
+    if service.health == "failing" and service.state == "ready":
+        return f"The {service.direction} of {service.name} is failing."
+    taken = [route for route in service.routes if route.state in ("ready", "settling")]
+    if service.state == "ready" and taken and not any(route.well for route in taken):
+        return f"The {service.direction} of {service.name} has no way that is well."
+    return ""

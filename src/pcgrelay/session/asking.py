@@ -1,0 +1,34 @@
+"""How long the answer to a request for a path is waited for.
+
+A request or its answer may wait at some node for a control connection that nobody knows to be lost yet. Where there is
+another way, that is tried after a few round trips. Each further request may take twice as long, so that a way which is
+slow, or whose nodes are busy with many requests, is given its time in the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from pcgrelay.session.messages import Code
+from pcgrelay.session.paths import PathEnd, PathRefused
+
+ANSWER_FIRST_S = 0.4
+ANSWER_TRIPS = 8  # to the neighbour: what lies behind it is not known
+ANSWER_MOST_S = 5.0
+NO_ANSWER = "no_answer"
+
+
+async def answer_awaited(end: PathEnd, attempt: int, has_other_way: Callable[[], bool]) -> None:
+    """Wait until a path is accepted. PathRefused if it is not, or another way should be tried; TimeoutError at last.
+
+    attempt: how many requests of this session failed before this one.
+    """
+    trip_s = (end.link.probing.round_trip_ms or 0.0) / 1000
+    patience_s = min(max(ANSWER_FIRST_S, ANSWER_TRIPS * trip_s) * 2 ** min(attempt, 10), ANSWER_MOST_S)
+    async with asyncio.timeout(ANSWER_MOST_S):
+        while not end.answered.done():
+            await asyncio.wait({end.answered}, timeout=patience_s)
+            if not end.answered.done() and has_other_way():
+                raise PathRefused(Code.TIMEOUT, NO_ANSWER, "")
+    await end.answered

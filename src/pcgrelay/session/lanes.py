@@ -1,0 +1,68 @@
+"""The lanes of a link that this node dialled: each is dialled, and again whenever it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+
+from pcgrelay.clock import Clock
+from pcgrelay.session.backoff import STEADY_MS, backoff_ms
+from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
+
+LANE_DEADLINE_S = 5.0
+
+
+class Lanes:
+    """One link's. They are dialled as long as there is a control connection."""
+
+    def __init__(
+        self,
+        link: int,
+        count: int,
+        *,
+        plane: LinkPlane,
+        clock: Clock,
+        connect: Callable[[], Awaitable[socket.socket]],
+        control_lost: asyncio.Event,
+    ) -> None:
+        """connect opens a TCP connection to the neighbour."""
+        self._link = link
+        self._plane = plane
+        self._clock = clock
+        self._connect = connect
+        self._control_lost = control_lost
+        self._ended = [asyncio.Event() for _ in range(count)]
+
+    def ended(self, index: int) -> None:
+        """That lane is gone, or never came to be."""
+        self._ended[index].set()
+
+    async def keep(self, index: int) -> None:
+        """Dial one lane, and again whenever it is lost."""
+        attempt = 0
+        while not self._control_lost.is_set():
+            started = self._clock.monotonic_ms()
+            if await self._dialled(index):
+                await self._ended[index].wait()
+                if self._clock.monotonic_ms() - started > STEADY_MS:
+                    attempt = 0
+            attempt += 1
+            await asyncio.sleep(backoff_ms(attempt) / 1000)
+
+    async def _dialled(self, index: int) -> bool:
+        sock: socket.socket | None = None
+        try:
+            async with asyncio.timeout(LANE_DEADLINE_S):
+                sock = await self._connect()
+                number, preamble = self._plane.lane_dial(self._link, index)
+                await asyncio.get_running_loop().sock_sendall(sock, preamble)
+            self._ended[index].clear()
+            # The core owns the descriptor from here on, whatever happens.
+            self._plane.lane_add(self._link, index, number, sock.detach())
+        except (OSError, TimeoutError, DataPlaneRefused):
+            return False
+        finally:
+            if sock is not None:
+                sock.close()
+        return True
