@@ -264,7 +264,8 @@ async def test_sessions_in_names_made_up(battle: Battle) -> None:
                     via=(liar.id.uri,),
                 )
             )
-        await asyncio.to_thread(await_more, battle.kent, "too_many_handshakes", before, 150)
+        # The good name alone is asked for 150 times; how many of the others are dropped by chance is not known.
+        await asyncio.to_thread(await_more, battle.kent, "too_many_handshakes", before, 100)
         assert sum(isinstance(message, PathAccept) for message in flooding.messages) <= 64
         far = await good.session(KENT_ID)
         assert far.session.is_initiator
