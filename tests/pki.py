@@ -16,11 +16,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from pcgrelay.ca import Authority
 
 REALM = "police.example"
+ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")  # an AlgorithmIdentifier, in DER
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,35 @@ def sign_odd(
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(list(names)), critical=True)
     return builder.sign(key, hashes.SHA256())
+
+
+def chain_in_ber(uri: str) -> tuple[list[bytes], ec.EllipticCurvePrivateKey]:
+    """Leaf, intermediate and root, and the leaf's key. The length in the intermediate has a byte too many.
+
+    That is no DER. OpenSSL takes it, and every signature is good.
+    """
+    now = datetime.now(UTC).replace(microsecond=0)
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("root", "intermediate")]
+    root, middle, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
+
+    def certificate(subject: x509.Name, key: ec.EllipticCurvePrivateKey, issuer: x509.Name) -> x509.CertificateBuilder:
+        before, after = now - timedelta(minutes=5), now + timedelta(days=1)
+        return x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number(), before, after)
+
+    ca, name = x509.BasicConstraints(ca=True, path_length=None), x509.UniformResourceIdentifier(uri)
+    top = certificate(names[0], root, names[0]).add_extension(ca, critical=True).sign(root, hashes.SHA256())
+    below = certificate(names[1], middle, names[0]).add_extension(ca, critical=True).sign(root, hashes.SHA256())
+    leaf = (
+        certificate(x509.Name([]), own, names[1])
+        .add_extension(x509.SubjectAlternativeName([name]), critical=True)
+        .sign(middle, hashes.SHA256())
+    )
+    signed = below.tbs_certificate_bytes
+    signed = bytes([signed[0], signed[1] + 1, 0]) + signed[2:]
+    signature = b"\0" + root.sign(signed, ec.ECDSA(hashes.SHA256()))
+    body = signed + ECDSA_WITH_SHA256 + bytes([0x03, len(signature)]) + signature
+    odd = b"\x30\x82" + len(body).to_bytes(2, "big") + body
+    return [leaf.public_bytes(Encoding.DER), odd, top.public_bytes(Encoding.DER)], own
 
 
 def write_config(

@@ -5,6 +5,7 @@ from pcgrelay._core.buf cimport Buf
 from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.link cimport Shard
 from pcgrelay._core.result cimport Result
+from pcgrelay._core.route cimport Tables
 from pcgrelay._core.stream cimport Stream
 
 
@@ -29,5 +30,6 @@ cdef uint32_t bundle_data(Shard* shard, Stream* stream, uint8_t* p, uint32_t n) 
 # sent now.
 cdef uint32_t bundle_fin(Shard* shard, Stream* stream, uint8_t* p) noexcept nogil
 
-# The tables changed: end streams that they no longer allow, those of services that are gone among them.
-cdef void bundle_tables_changed(Shard* shard) noexcept nogil
+# There are new tables in the place of those before, which may be NULL: end streams that they no longer allow, those of
+# services that are gone among them. Tables that only allow more cost nothing for each stream, since peers cause them.
+cdef void bundle_tables_changed(Shard* shard, const Tables* before) noexcept nogil

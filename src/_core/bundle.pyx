@@ -19,13 +19,13 @@ from pcgrelay._core.result cimport (
     RESULT_LATE, RESULT_NOT_CONFIRMED, RESULT_OK, Result,
 )
 from pcgrelay._core.route cimport (
-    EXPORT_DRAIN, EXPORT_UNRESOLVED, Export, Import, tables_export, tables_grants, tables_import,
+    EXPORT_DRAIN, EXPORT_UNRESOLVED, Export, Import, Tables, tables_export, tables_grants, tables_import,
 )
-from pcgrelay._core.session cimport Session, session_bundle
+from pcgrelay._core.session cimport Session, session_bundle, session_find
 from pcgrelay._core.stats cimport (
     CAUSE_BUDGET, CAUSE_DONE, CAUSE_DRAINING, CAUSE_FAR_RESET, CAUSE_MARKING, CAUSE_NOT_ALLOWED,
     CAUSE_TARGET_UNRESOLVED, CAUSE_UNKNOWN_SERVICE, COUNT_APPLICATION_SENT, COUNT_DATAGRAMS_IGNORED,
-    COUNT_LATE_RECORDS, COUNT_STREAMS_REFUSED, Cause,
+    COUNT_LATE_RECORDS, COUNT_STREAMS_JUDGED, COUNT_STREAMS_REFUSED, Cause,
 )
 from pcgrelay._core.stream cimport (
     SAY_ACCEPT, SAY_CREDIT, SAY_OPEN, SAY_RESET, STREAM_ANSWERING, STREAM_ANSWERING_FIN, STREAM_CLOSED, STREAM_IDLE,
@@ -237,11 +237,42 @@ cdef void judge_anew(Shard* shard, Stream* stream) noexcept nogil:
         edge_abort(shard, stream, CODE_REFUSED, cause)
 
 
-cdef void bundle_tables_changed(Shard* shard) noexcept nogil:
+# Whether something that the tables before allowed is not allowed any more, or is allowed by another rule.
+cdef bint takes_away(Shard* shard, const Tables* before) noexcept nogil:
+    cdef const Tables* now = shard.tables
+    cdef const Export* old
+    cdef const Export* entry
+    cdef uint32_t i
+    cdef uint32_t at = 0
+    if before == NULL:
+        # Streams of the process before this one are judged by the first tables.
+        return True
+    for i in range(before.export_count):
+        old = &before.exports[i]
+        entry = tables_export(now, old.service, old.service_length)
+        if entry == NULL or entry.number != old.number or entry.rule != old.rule or entry.marking > old.marking:
+            return True
+    for i in range(before.import_count):
+        if tables_import(now, before.imports[i].number) == NULL:
+            return True
+    for i in range(before.grant_count):
+        while at < now.grant_count and now.grants[at] < before.grants[i]:
+            at += 1
+        # A session that is gone has no streams.
+        if (at == now.grant_count or now.grants[at] != before.grants[i]) \
+                and session_find(shard, <uint32_t>(before.grants[i] >> 16)) != NULL:
+            return True
+    return False
+
+
+cdef void bundle_tables_changed(Shard* shard, const Tables* before) noexcept nogil:
     cdef uint32_t at = 0, place, i
-    cdef Session* session = <Session*>map_next(&shard.sessions, &at)
+    cdef Session* session
     cdef Flow* flow
     cdef Stream* stream
+    if not takes_away(shard, before):
+        return
+    session = <Session*>map_next(&shard.sessions, &at)
     while session != NULL:
         for i in range(session.flow_count):
             flow = session.flows[i]
@@ -251,6 +282,7 @@ cdef void bundle_tables_changed(Shard* shard) noexcept nogil:
             stream = <Stream*>map_next(&flow.streams, &place)
             while stream != NULL:
                 if not stream.finished:
+                    figure_add(&shard.stats.count[COUNT_STREAMS_JUDGED], 1)
                     judge_anew(shard, stream)
                     if stream.buried:
                         # It left the table, which may have moved others to places that were looked at.

@@ -36,7 +36,7 @@ cdef tuple COUNTERS = (
     "streams_refused_total", "streams_waited_total", "application_sent_bytes", "application_received_bytes",
     "duplicate_frames_total", "gaps_total", "resumes_total", "late_records_total", "rekeys_total",
     "unknown_flow_frames_total", "unknown_pongs_total", "accept_failed_total", "datagrams_ignored_total",
-    "system_calls_total", "turns_total", "settled_bytes", "rekeys_mixed_total",
+    "system_calls_total", "turns_total", "settled_bytes", "rekeys_mixed_total", "streams_judged_total",
 )
 assert len(REFUSALS) == RESULT_REASONS and len(CAUSES) == CAUSE_COUNT and len(COUNTERS) == COUNT_COUNT
 

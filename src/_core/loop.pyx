@@ -343,6 +343,7 @@ cdef void take_order(Worker* self, Order* order) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef Link* link
     cdef Session* session
+    cdef Tables* before
     if order.kind == ORDER_STOP:
         flag_raise(&self.stopping)
     elif order.kind == ORDER_LINK_ADD:
@@ -376,10 +377,11 @@ cdef void take_order(Worker* self, Order* order) noexcept nogil:
     elif order.kind == ORDER_LIMITS:
         limits_set(&shard.limits, order.a, order.b, order.c)
     elif order.kind == ORDER_TABLES:
-        tables_drop(shard.tables)
+        before = shard.tables
         shard.tables = <Tables*>order.pointer
         edge_tables_changed(shard)
-        bundle_tables_changed(shard)
+        bundle_tables_changed(shard, before)
+        tables_drop(before)
     elif order.kind == ORDER_LISTEN:
         port_listen(self, order)
     elif order.kind == ORDER_UNLISTEN:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,14 +18,18 @@ PRIVATE_MODE = 0o600
 PUBLIC_MODE = 0o644
 
 
-def read_bounded(path: Path, what: str, limit_bytes: int) -> bytes:
+def read_bounded(
+    path: Path, what: str, limit_bytes: int, refuse: Callable[[os.stat_result], None] = lambda status: None
+) -> bytes:
     """Read a whole file; refuses one that is missing, unreadable, no plain file, empty or beyond the limit.
 
-    what is the file's part in the system, for the sentence: "configuration", "private key".
+    what is the file's part in the system, for the sentence: "configuration", "private key". refuse raises what speaks
+    against the file that is read; asked of its name, it might look at another one.
     """
     try:
         # Without O_NONBLOCK, opening a pipe in the file's place would wait for ever.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as source:
+            refuse(os.fstat(source.fileno()))
             # On a descriptor that does not block, "nothing yet" is None, which the type of read() leaves out.
             data: bytes | None = source.read(limit_bytes + 1)
     except OSError as error:

@@ -101,6 +101,8 @@ class Core:
         self.mixed: list[tuple[str, int, int]] = []  # those that both sides keep
         self.keeps = True  # whether it reports that it keeps a renewal
         self.limits_set: dict[str, int] = {}
+        self.refuses_tables = False
+        self.routes_most = 64
         self._events: deque[tuple[object, ...]] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -298,6 +300,8 @@ class Core:
         imports: Sequence[tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]],
         grants: Sequence[tuple[int, Sequence[int]]],
     ) -> None:
+        if self.refuses_tables or any(len(routes) > self.routes_most for *_, routes in imports):
+            raise CoreError("an import has at most 64 routes")
         for session, _ in grants:
             assert session in self.session_table
         for *_, routes in imports:

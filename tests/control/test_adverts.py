@@ -89,3 +89,46 @@ async def test_messages_of_unknown_kinds_are_shown(nodes: Nodes) -> None:
     link.close("test")
     await until(lambda: relay.lines("link.down"))
     await until(lambda: relay.node.refusals().get("unknown_message") == 3)
+
+
+async def test_what_a_neighbour_says_all_the_time_is_looked_at_now_and_then(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    links = [{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}]
+    relay = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}"])
+    met = await nodes.start(MET, "met-1", links=links)
+    await until(lambda: list(met.node.neighbours.usable()) and list(relay.node.adverts.catalogue.edges()))
+    (link,) = met.node.neighbours.links.values()
+    looked = 0
+
+    def changed() -> None:
+        nonlocal looked
+        looked += 1
+
+    monkeypatch.setattr(relay.node.adverts, "_changed", changed)
+    edge, presence = NodeId(REALM, MET, "met-1"), met.node.presence
+    now_s = int(met.node.clock.wall().timestamp())
+
+    def told(number: int) -> Advert:
+        signed = entry_signed(
+            edge,
+            (Offer(f"service-{number}", 1),),
+            sequence=now_s * 2_000 + number,
+            not_after=now_s + 600,
+            key=presence.credentials.key,
+            chain=presence.chain,
+        )
+        return Advert(signed.entry, signed.signature, signed.chain, ())
+
+    for number in range(300):
+        link.send(told(number))
+    last = told(300)
+    for _ in range(50):
+        link.send(last)
+    await until(lambda: relay.node.refusals().get("advert_repeated") == 49)
+    # The last change is looked at too, though a little later.
+    ways = relay.node.adverts.catalogue.ways(edge)
+    assert [known.sequence for known in ways.values()] == [now_s * 2_000 + 300]
+    await until(lambda: not relay.node.adverts._change_waits)
+    assert 1 <= looked < 30

@@ -92,6 +92,7 @@ def test_what_is_left_out_is_safe() -> None:
     assert settings.policy.post_quantum_required
     assert settings.policy.suites == tuple(Suite)
     assert settings.policy.members == ()
+    assert settings.policy.relays is None
     assert not settings.policy.admits("kent.police.example")
     assert settings.exports[0].allow == ()
     assert settings.exports[0].marking is Marking.OFFICIAL
@@ -239,6 +240,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "policy.post_quantum": ["", "Required", "no", "optional"],
     "policy.suites": [[], ["AES"], ["aes-256-gcm"], ["AES-256-GCM", "AES-256-GCM"], [1], [["AES-256-GCM"]]],
     "policy.members": [["**"], ["*kent"], ["*."], ["a.*"], [""], ["Kent"], ["*", "*"], [1]],
+    "policy.relays": [["**"], ["*kent"], [""], ["Kent"], ["hub.example", "hub.example"], [1], "hub.example"],
     "policy.handshake_deadline_ms": [0, -1, 3_600_001],
     "policy.half_open_total": [0, 1_000_001],
     "policy.half_open_per_source": [0, 257],

@@ -246,6 +246,21 @@ def test_who_is_judged_unfit_is_told_a_code_only(edge: Credentials, relay: Crede
     assert "member" not in str(mine.refused)
 
 
+def test_a_relay_that_may_be_none_is_told_so(edge: Credentials, relay: Credentials) -> None:
+    """The role is in HELLO, so it is judged after the identity, on whichever side."""
+    strict = terms_of(EDGE_ID, edge, may_relay=lambda organisation: organisation == KENT)
+    for client in (True, False):
+        judging = side(edge, strict, client=client)
+        judged = side(relay, terms_of(RELAY_ID, relay, Role.RELAY), client=not client)
+        outcomes = met(judging, judged) if client else met(judged, judging)[::-1]
+        assert outcomes[0].reason == "not_a_relay"
+        assert outcomes[0].refused is not None
+    # An edge of the same organisation is let in.
+    mine, theirs = met(side(relay, terms_of(RELAY_ID, relay), client=True), side(edge, strict, client=False))
+    assert mine.established
+    assert theirs.established
+
+
 def test_a_hello_that_names_another_node(edge: Credentials, server: Handshake) -> None:
     liar = NodeId(REALM, "met.police.example", "met-1")
     _, theirs = met(side(edge, terms_of(liar, edge), client=True), server)

@@ -72,10 +72,12 @@ def test_an_older_node_does_not_say_which_request_it_answers() -> None:
 
 
 def test_an_unknown_tag_is_ignored_and_counted() -> None:
-    reader = m.MessageReader()
+    reader, heard = m.MessageReader(), []
+    reader.on_unknown = lambda: heard.append(reader.unknown_total)
     data = framed([99, "new"]) + m.message_encoded(m.Beat(1, False)) + framed([0])
     assert [message for message, _ in reader.feed(data)] == [m.Beat(1, False)]
     assert reader.unknown_total == 2
+    assert heard == [1, 2]
 
 
 @pytest.mark.parametrize(

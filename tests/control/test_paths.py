@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pcgrelay.clock import SetClock
-from pcgrelay.model import NodeId
+from pcgrelay.model import NodeId, Role
 from pcgrelay.routing.policy import Budget
 from pcgrelay.session.dataplane import DataPlaneRefused
 from pcgrelay.session.forwards import ANSWER_DEADLINE_MS, CARRY_AT_ONCE_BYTES, Forwards
@@ -33,6 +33,7 @@ class FakeLink:
     peer: NodeId
     lanes: int = 2
     cap: int = 16 * MIB
+    peer_role: Role = Role.RELAY
     said: list[Message] = field(default_factory=list)
 
     def send(self, message: Message) -> None:
@@ -176,6 +177,13 @@ def test_what_a_relay_refuses(relay: Relay, changes: dict[str, Any], code: int, 
     assert relay.forwards.refused == {reason: 1}
     assert relay.b.take() == []
     assert len(relay.forwards) == 0
+
+
+def test_an_edge_asks_for_nobody_but_itself(relay: Relay) -> None:
+    relay.a.peer_role = Role.EDGE
+    relay.hear(relay.a, asked(source=OTHER.uri, via=(A.uri,)))
+    assert relay.refusal() == (Code.VIOLATION, "not_a_relay")
+    relay.opened()
 
 
 @pytest.mark.parametrize("node", [A, B])
@@ -388,6 +396,16 @@ async def test_what_an_edge_refuses(paths: EdgePaths, answerer: Answerer, change
     assert isinstance(message, PathRefuse)
     assert message.reason == reason
     assert answerer.asked == []
+
+
+async def test_an_edge_believes_no_other_edge_about_others(paths: EdgePaths, answerer: Answerer) -> None:
+    link = FakeLink(1, OTHER, peer_role=Role.EDGE)
+    paths.receive(link, asked(via=(OTHER.uri,)))  # type: ignore[arg-type]
+    (message,) = link.take()
+    assert isinstance(message, PathRefuse)
+    assert message.reason == "not_a_relay"
+    paths.receive(FakeLink(2, A, peer_role=Role.EDGE), asked())  # type: ignore[arg-type]
+    assert len(answerer.asked) == 1
 
 
 async def test_an_edge_asks_and_is_answered(paths: EdgePaths) -> None:

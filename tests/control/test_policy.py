@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from pcgrelay.config import Address, ExportSettings, PolicySettings
-from pcgrelay.model import Marking, NodeId, Priority, ServiceName, Suite
+from pcgrelay.model import Marking, NodeId, Priority, Role, ServiceName, Suite
 from pcgrelay.routing.policy import (
     CAP_LEAST_BYTES,
     OVERCOMMIT,
@@ -14,6 +15,7 @@ from pcgrelay.routing.policy import (
     granted,
     link_refusal,
     reach_refusal,
+    relay_refusal,
     session_cap,
 )
 
@@ -131,3 +133,20 @@ def test_a_path_that_resumes_gets_its_cap_or_none() -> None:
 @pytest.mark.parametrize("flows", [1, 2, 64])
 def test_session_cap_is_in_bounds(memory: int, flows: int) -> None:
     assert CAP_LEAST_BYTES <= session_cap(memory, flows) <= 16 << 20
+
+
+@pytest.mark.parametrize(
+    ("relays", "organisation", "reason"),
+    [
+        (None, "evil.example", None),
+        ((), "hub.example", "not_a_relay"),
+        (("hub.example",), "hub.example", None),
+        (("hub.example",), "evil.example", "not_a_relay"),
+        (("*.example",), "evil.example", None),
+    ],
+)
+def test_whose_nodes_may_be_relays(relays: tuple[str, ...] | None, organisation: str, reason: str | None) -> None:
+    asked = structs.replace(policy("*"), relays=relays)
+    node = NodeId("police.example", organisation, "node-1")
+    assert relay_refusal(asked, node, Role.RELAY) == reason
+    assert relay_refusal(asked, node, Role.EDGE) is None

@@ -310,3 +310,48 @@ async def test_a_reload_while_it_drains_opens_no_door(pair: Pair) -> None:
     await pair.met.node.drain_undo()
     assert len(pair.met.core.listeners) == 1
     await until(lambda: pair.met.imports() == [fake_core.IMPORT_LIVE])
+
+
+async def test_tables_that_the_core_refuses_stop_no_reload_and_are_given_again(pair: Pair) -> None:
+    kent = pair.kent
+    kent.core.refuses_tables = True
+    export = {"service": "custody", "target": "127.0.0.1:5432", "allow": [HUB]}
+    assert (await pair.reload(kent, **pair.kent_tables(exports=[export]))).ok
+    assert list(kent.core.published["grants"].values()) == [(0,)]
+    assert kent.node.refusals()["tables_refused"] >= 1
+    assert [line["where"] for line in kent.lines("node.failure")] == ["tables"]
+    kent.core.refuses_tables = False
+    await until(lambda: list(kent.core.published["grants"].values()) == [()], 3)
+
+
+async def test_a_fault_in_a_reload_is_told_and_the_next_one_is_taken(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: object) -> None:
+        raise KeyError
+
+    tables = pair.kent_tables(policy={"probe_interval_ms": 75})
+    with monkeypatch.context() as patched:
+        patched.setattr(pair.kent.node, "take", fault)
+        answer = await pair.reload(pair.kent, **tables)
+    assert (answer.ok, answer.exit_code) == (False, 1)
+    assert "restart the node" in answer.reason
+    (line,) = pair.kent.lines("node.failure")
+    assert (line["where"], line["error"]) == ("reload", "KeyError")
+    assert not pair.kent.node.configuration.successful
+    assert (await pair.reload(pair.kent, **tables)).ok
+
+
+async def test_an_organisation_that_may_have_no_relays_any_more_loses_their_links(nodes: Nodes) -> None:
+    port = free_port()
+    link = {"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}
+    await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}"])
+    met = await nodes.start(MET, "met-1", links=[link], policy={"relays": [HUB]})
+    await until(lambda: list(met.node.neighbours.usable()))
+    nodes.write(MET, "met-1", links=[link], policy={"relays": [KENT]})
+    answer = await Reloader(met.node, Log("debug", met.sink), lambda state: None).reload()
+    assert answer.changes == ("policy.relays changed",)
+    await until(lambda: met.lines("link.down"), 2)
+    assert met.lines("link.down")[0]["reason"] == "not_a_relay"
+    await until(lambda: met.lines("link.failed"), 5)
+    assert met.lines("link.failed")[0]["reason"] == "not_a_relay"

@@ -6,7 +6,15 @@ import pytest
 
 from pcgrelay.model import NodeId, ServiceName
 from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, Catalogue, Known, Offer, Signed
-from pcgrelay.routing.table import Exporter, Health, ImportState, SessionFact, exporters_of, import_plan
+from pcgrelay.routing.table import (
+    ROUTES_MOST,
+    Exporter,
+    Health,
+    ImportState,
+    SessionFact,
+    exporters_of,
+    import_plan,
+)
 
 KENT = "kent.police.example"
 ONE, TWO, THREE = (NodeId("police.example", KENT, f"kent-{number}") for number in (1, 2, 3))
@@ -91,3 +99,21 @@ def test_an_edge_that_was_away_comes_after_all_others() -> None:
     assert import_plan(exporters, facts, starting=False).routes == ((1, 4, 100), (2, 3, 100))
     # Alone it is taken nevertheless.
     assert import_plan(exporters[:1], facts, starting=False).state is ImportState.LIVE
+
+
+def test_of_more_edges_than_an_import_can_have_the_best_stay() -> None:
+    edges = [NodeId("police.example", KENT, f"kent-{number}") for number in range(ROUTES_MOST + 6)]
+    exporters = [Exporter(edge, 1, 3 if number < 4 else 2, 100) for number, edge in enumerate(edges)]
+    exporters[-1] = Exporter(edges[-1], 1, 2, 0)
+    numbers = {exporter.edge: number for number, exporter in enumerate(exporters, 1)}
+
+    def facts(exporter: Exporter) -> list[SessionFact]:
+        return [SessionFact(Health.UP, numbers[exporter.edge], 0, is_steady=numbers[exporter.edge] != 6)]
+
+    plan = import_plan(exporters, facts, starting=False)
+    assert plan.state is ImportState.LIVE
+    # Left out: the four back-ups, the one that was away, and the one that gets streams only without others.
+    assert plan.left_out == {1, 2, 3, 4, 6, ROUTES_MOST + 6}
+    assert {session for session, _, _ in plan.routes} == set(numbers.values()) - plan.left_out
+    fewer = import_plan(exporters[:ROUTES_MOST], facts, starting=False)
+    assert (len(fewer.routes), fewer.left_out) == (ROUTES_MOST, frozenset())

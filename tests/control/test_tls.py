@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from ssl import DER_cert_to_PEM_cert
+
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from peers import HUB, KENT, credentials_of
 
 from pcgrelay.session.binding import groups_set
 from pcgrelay.session.credentials import Credentials
 from pcgrelay.session.tls import HandshakeRefused, TlsDriver, chain_refusal, context_made, store_made
-from pki import Realm
+from pki import REALM, Realm, chain_in_ber
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +101,27 @@ def test_chains_outside_a_handshake(realm: Realm, pair: tuple[Credentials, Crede
 def test_without_a_list_nobody_is_revoked(realm: Realm) -> None:
     revoked = credentials_of(realm.issue(KENT, "kent-s", revoked=True), crl=False)
     assert chain_refusal(store_made(revoked), revoked.chain) is None
+
+
+def test_a_chain_that_only_openssl_can_read_is_refused(tmp_path: Path, pair: tuple[Credentials, Credentials]) -> None:
+    """An organisation with a CA of its own may make such a thing, and TLS itself is content with it."""
+    chain, key = chain_in_ber(f"spiffe://{REALM}/org/{KENT}/node/kent-1")
+    context = context_made(pair[0], post_quantum_required=True)
+    path = tmp_path / "chain.pem"
+    path.write_text("".join(DER_cert_to_PEM_cert(each) for each in chain[:2]))
+    context.use_certificate_chain_file(str(path))
+    context.use_privatekey(key)
+    trust = (*pair[0].trust, x509.load_der_x509_certificate(chain[2]))
+    client, server = (
+        TlsDriver(context, client=True),
+        TlsDriver(context_made(replace(pair[1], trust=trust, crls=()), post_quantum_required=True), client=False),
+    )
+    for _ in range(4):
+        client.handshake()
+        server.feed(client.take())
+        server.handshake()
+        client.feed(server.take())
+    assert server.peer_leaf().public_bytes(Encoding.DER) == chain[0]
+    with pytest.raises(HandshakeRefused) as caught:
+        server.peer_chain()
+    assert caught.value.reason == "malformed"

@@ -1,9 +1,12 @@
 """The snapshot of service tables: lookups by name, number and grant, and who frees it."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pcgrelay._core import core as native
 from pcgrelay._core.probe_store import Tables
+from pcgrelay.routing.table import ROUTES_MOST
 
 # Two names with the same FNV-1a hash of 32 bits, so that the chain behind one hash is walked.
 TWINS = (b"costarring", b"liquid")
@@ -55,3 +58,17 @@ def test_a_snapshot_lives_until_its_last_reference_goes() -> None:
     assert tables.references == 2
     tables.drop()
     assert (tables.references, tables.export(b"x")) == (1, 1)
+
+
+@pytest.mark.parametrize(("count", "taken"), [(ROUTES_MOST, True), (ROUTES_MOST + 1, False)])
+def test_an_import_has_as_many_routes_as_the_table_gives_it(count: int, taken: bool) -> None:
+    core = native.Core(workers=1, memory_bytes=16 << 20, role=native.ROLE_EDGE)
+    routes = [(session, 2, 100) for session in range(1, count + 1)]
+    try:
+        core.start()
+        core.publish(exports=[], imports=[(0, b"echo", 1, 0, native.IMPORT_LIVE, routes)], grants=[])
+        assert taken
+    except native.CoreError:
+        assert not taken
+    finally:
+        core.stop()

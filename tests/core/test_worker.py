@@ -453,3 +453,36 @@ def test_a_core_is_stopped_twice_and_with_streams_open() -> None:
         for node in across.nodes:
             node.core.stop()
             node.core.stop()
+
+
+# -- new tables -------------------------------------------------------------------------------------------------------
+
+
+def test_streams_are_judged_anew_only_by_tables_that_take_something_away(across: Across) -> None:
+    """A peer may cause tables that allow more, by new sessions, as often as it likes: no stream is touched by them."""
+    core, session = across.far.core, across.session
+
+    def publish(*granted: int, marking: int = 1, others: int = 0) -> None:
+        rows = [(n, name, marking, n, native.EXPORT_READY, 2000, [target]) for n, name in enumerate((b"echo", b"more"))]
+        strangers = [(1_000 + number, [0]) for number in range(others)]
+        core.publish(exports=rows, imports=[], grants=[(session, granted), *strangers])
+
+    def judged() -> int:
+        return int(core.counters()["streams_judged_total"])
+
+    with server(echo) as target, client(across.serve(target)) as connection:
+        connection.sendall(b"one")
+        assert connection.recv(3) == b"one"
+        start = judged()
+        for others in (0, 1, 50):
+            publish(0, others=others)
+        publish(0, 1)
+        # Grants of sessions that are gone, and a grant and services that come, took nothing away; this does.
+        publish(0)
+        until(lambda: judged() > start)
+        assert judged() == start + 1
+        connection.sendall(b"two")
+        assert connection.recv(3) == b"two"
+        publish(0, marking=2)
+        assert was_reset(connection)
+    assert causes(across.far) == (5, "marking")

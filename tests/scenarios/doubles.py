@@ -35,6 +35,7 @@ from reference.node import Session as ReferenceSession
 from reference.node import dial as dial_lane
 
 WAIT_S = 10.0
+DEAF_BYTES = 65_536  # what the kernel takes for an end that does not read
 EVIL = "evil.police.example"
 HUB_ROLE = Role.RELAY
 M = TypeVar("M")
@@ -63,10 +64,10 @@ class Member:
         self.context = context_made(self.credentials, post_quantum_required=post_quantum)
 
     @classmethod
-    def new(cls, pki: Realm, organisation: str = EVIL) -> Member:
+    def new(cls, pki: Realm, organisation: str = EVIL, role: Role = Role.EDGE) -> Member:
         """A member that nobody has seen yet, with a good certificate."""
         name = f"evil-{next(_names)}"
-        return cls(organisation, name, pki.issue(organisation, name))
+        return cls(organisation, name, pki.issue(organisation, name), role)
 
     @property
     def dotted(self) -> str:
@@ -90,9 +91,11 @@ class Member:
         }
         return Terms(**values)  # type: ignore[arg-type]
 
-    async def link(self, port: int, *, source: str = HOST, **changes: object) -> Linked:
-        """Make a link to a node that listens at that port of loopback."""
-        sock = await connected(port, source)
+    async def link(
+        self, port: int, *, source: str = HOST, hears: asyncio.Event | None = None, **changes: object
+    ) -> Linked:
+        """Make a link to a node that listens at that port of loopback. With hears nothing is read until then."""
+        sock = await connected(port, source, receive_bytes=DEAF_BYTES if hears else 0)
         try:
             established, connection = await handshake_over(
                 sock, self.context, self.terms(**changes), anybody, client=True, deadline_ms=10_000
@@ -100,12 +103,14 @@ class Member:
         except BaseException:
             sock.close()
             raise
-        return Linked(self, established, connection, port)
+        return Linked(self, established, connection, port, hears)
 
     @asynccontextmanager
-    async def linked(self, port: int, **changes: object) -> AsyncIterator[Linked]:
+    async def linked(
+        self, port: int, *, hears: asyncio.Event | None = None, **changes: object
+    ) -> AsyncIterator[Linked]:
         """A link with its one lane up, closed at the end of the block."""
-        made = await self.link(port, **changes)
+        made = await self.link(port, hears=hears, **changes)
         try:
             await made.lane()
             yield made
@@ -116,7 +121,14 @@ class Member:
 class Linked:
     """One end of a link: the control connection, and the lanes that this end has opened or taken."""
 
-    def __init__(self, member: Member, established: Established, connection: ControlConnection, port: int = 0) -> None:
+    def __init__(
+        self,
+        member: Member,
+        established: Established,
+        connection: ControlConnection,
+        port: int = 0,
+        hears: asyncio.Event | None = None,
+    ) -> None:
         self.member = member
         self.peer = established.peer
         self.port = port
@@ -133,7 +145,7 @@ class Linked:
         self.next_number = 0
         self._connection = connection
         self._changed = asyncio.Condition()
-        self._task = asyncio.create_task(self._run())
+        self._task = asyncio.create_task(self._run(hears))
 
     @property
     def has_ended(self) -> bool:
@@ -262,9 +274,9 @@ class Linked:
         with suppress(TimeoutError):
             await self.ended()
 
-    async def _run(self) -> None:
+    async def _run(self, hears: asyncio.Event | None) -> None:
         try:
-            await self._connection.run(self._take)
+            await self._connection.run(self._take, hears)
         finally:
             async with self._changed:
                 self._changed.notify_all()
@@ -303,10 +315,12 @@ def anybody(peer: NodeId) -> str | None:
     return None
 
 
-async def connected(port: int, source: str = HOST) -> socket.socket:
-    """A connection to a node of this machine, from that address of loopback."""
+async def connected(port: int, source: str = HOST, *, receive_bytes: int = 0) -> socket.socket:
+    """A connection to a node of this machine, from that address of loopback, with that receive buffer."""
     sock = socket.socket()
     try:
+        if receive_bytes:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         sock.bind((source, 0))
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, (HOST, port))

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 from battle import Battle, battle_begun
-from doubles import EVIL, Member, anybody, connected
+from doubles import EVIL, HUB_ROLE, Member, Refused, advert, anybody, connected
 from OpenSSL import SSL
 from stage import HOST, HUB, KENT, MET, Node, free_port, until
 from witness import await_more, counts, host_port
@@ -35,7 +35,7 @@ _folders = itertools.count(1)
 @pytest.fixture(scope="module")
 def battle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Battle]:
     folder = tmp_path_factory.mktemp("peers")
-    with battle_begun(folder, policy={"members": MEMBERS}, revoked=[(EVIL, "revoked-1")]) as begun:
+    with battle_begun(folder, policy={"members": MEMBERS, "relays": [HUB]}, revoked=[(EVIL, "revoked-1")]) as begun:
         yield begun
 
 
@@ -154,6 +154,32 @@ async def test_who_dials_with(battle: Battle, name: str) -> None:
         assert not node.log("link.up", peer=member.dotted)
         if linked is not None:
             await linked.close()
+
+
+async def test_who_says_that_it_is_a_relay(battle: Battle) -> None:
+    """An organisation that may link may not have relays for that; and an edge is believed nothing of others."""
+    pki = battle.stage.pki
+    for victim in ("relay", "kent"):
+        node = battle.node(victim)
+        before = counts(node)
+        pretender = Member.new(pki, role=HUB_ROLE)
+        with suppress(HandshakeRefused):
+            linked = await pretender.link(battle.ports[victim])
+            await linked.ended(5)
+            await linked.close()
+        await asyncio.to_thread(await_more, node, "not_a_relay", before)
+        assert node.log("handshake.refused", reason="not_a_relay")
+        assert not node.log("link.up", peer=pretender.dotted)
+
+        before = counts(node)
+        other = Member.new(pki)
+        async with Member.new(pki).linked(battle.ports[victim]) as edge:
+            behind = (edge.member.id.uri,)
+            with pytest.raises(Refused, match="not_a_relay"):
+                await edge.path(NodeId(REALM, KENT, "kent-1"), source=other.id.uri, via=behind)
+            edge.send(advert(other, "trap", path=behind))
+            await asyncio.to_thread(await_more, node, "not_a_relay", before, 2)
+        assert node.log("catalogue.refused", reason="not_a_relay")
 
 
 async def test_a_peer_for_whom_all_is_right_comes_in(battle: Battle) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 from battle import Battle, battle_begun
-from doubles import EVIL, Linked, Member, Refused, advert
+from doubles import EVIL, HUB_ROLE, Linked, Member, Refused, advert
 from stage import KENT, MET, until
 from witness import await_more, counts
 
@@ -244,6 +244,34 @@ async def test_paths_that_are_never_used(battle: Battle, victim: str) -> None:
         await asyncio.to_thread(await_more, battle.kent, "too_many_handshakes", before, len(refusals))
 
 
+async def test_sessions_in_names_made_up(battle: Battle) -> None:
+    """A relay fills the places of its own link and no others; a member that comes another way has its session."""
+    before, pki, liar = counts(battle.kent), battle.stage.pki, Member.new(battle.stage.pki, role=HUB_ROLE)
+    async with liar.linked(battle.ports["kent"]) as flooding, Member.new(pki).linked(battle.ports["relay"]) as good:
+        for number in range(300):
+            source = good.member.id if number % 2 else NodeId(REALM, EVIL, f"nobody-{number}")
+            flooding.send(
+                PathOpen(
+                    session=number.to_bytes(16, "little"),
+                    source=source.uri,
+                    destination=KENT_ID.uri,
+                    marking=1,
+                    priority=0,
+                    flows=1,
+                    cap=MIB,
+                    label=number + 1,
+                    resume=False,
+                    via=(liar.id.uri,),
+                )
+            )
+        # The good name alone is asked for 150 times; how many of the others are dropped by chance is not known.
+        await asyncio.to_thread(await_more, battle.kent, "too_many_handshakes", before, 100)
+        assert sum(isinstance(message, PathAccept) for message in flooding.messages) <= 64
+        far = await good.session(KENT_ID)
+        assert far.session.is_initiator
+        assert not flooding.has_ended
+
+
 async def test_data_through_the_control_plane(battle: Battle) -> None:
     """CARRY is for handshakes: two members that move data with it through a relay lose the path."""
     before, pki, port = counts(battle.relay), battle.stage.pki, battle.ports["relay"]
@@ -265,11 +293,12 @@ async def test_data_through_the_control_plane(battle: Battle) -> None:
         assert sum(len(m.data) for m in taker.messages if isinstance(m, Carry)) <= 600_000
 
 
-async def test_messages(battle: Battle, victim: str) -> None:
-    """More than any neighbour has to say ends the link."""
+@pytest.mark.parametrize("kind", ["known", "unknown"])
+async def test_messages(battle: Battle, victim: str, kind: str) -> None:
+    """More than any neighbour has to say ends the link, be it of a kind that is not known."""
     node = battle.node(victim)
     async with Member.new(battle.stage.pki).linked(battle.ports[victim]) as linked:
-        whole = msgspec.msgpack.encode(Beat(1, True))
+        whole = msgspec.msgpack.encode(Beat(1, True) if kind == "known" else [99])
         linked.send_raw((len(whole).to_bytes(4, "big") + whole) * 30_000)
         await linked.ended(20)
         line = await asyncio.to_thread(node.await_log, "link.down", 10.0, peer=linked.member.dotted)
@@ -341,3 +370,33 @@ async def test_entries(battle: Battle, victim: str) -> None:
         linked.send(advert(linked.member, "trap", sequence=299))
         await asyncio.to_thread(await_more, battle.node(victim), "old_sequence", before)
         assert not linked.has_ended
+
+
+async def test_entries_beside_a_neighbour_that_does_not_read(battle: Battle) -> None:
+    """What a member tells without end is not queued for the others: each gets the newest when it comes to read."""
+    services = [f"{number:04}{'x' * 59}" for number in range(1_000)]
+    before, hears, last = counts(battle.relay), asyncio.Event(), 300
+    slow = Member.new(battle.stage.pki)
+    async with slow.linked(battle.ports["relay"], hears=hears) as reader:
+        await asyncio.to_thread(battle.relay.await_log, "link.up", peer=slow.dotted)
+        async with Member.new(battle.stage.pki).linked(battle.ports["relay"]) as linked:
+            room = asyncio.Event()
+            linked._connection.on_room = room.set
+            for sequence in range(1, last + 1):
+                linked.send(advert(linked.member, *services, sequence=sequence))
+                # The double's own queue is bounded too.
+                if linked._connection.backlog_bytes > MIB:
+                    room.clear()
+                    await asyncio.wait_for(room.wait(), 10)
+            await asyncio.to_thread(await_more, battle.relay, "advert_flapping", before)
+            hears.set()
+
+            def told() -> list[int]:
+                mine = (m for m in reader.messages if isinstance(m, Advert))
+                entries = (msgspec.msgpack.decode(message.entry) for message in mine)
+                return [entry[2] for entry in entries if entry[1] == linked.member.id.uri]
+
+            await reader.until(lambda: told()[-1:] == [last])
+            assert len(told()) < 40
+            assert not reader.has_ended
+            assert not battle.relay.log("link.control_lost", peer=slow.dotted)

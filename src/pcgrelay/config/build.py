@@ -124,9 +124,10 @@ def _policy(source: Source, table: schema.PolicyTable) -> PolicySettings:
         raise source.refusal(where, f"at least one suite is needed; write for example: {example_for(where)}")
     suites = tuple(_parsed(source, (*where, i), text, Suite.from_title) for i, text in enumerate(table.suites))
     _refuse_twice(source, "policy", "suites", table.suites)
-    for index, pattern in enumerate(table.members):
-        _parsed(source, ("policy", "members", index), pattern, _member_pattern)
-    _refuse_twice(source, "policy", "members", table.members)
+    for key, patterns in (("members", table.members), ("relays", table.relays or ())):
+        for index, pattern in enumerate(patterns):
+            _parsed(source, ("policy", key, index), pattern, _member_pattern)
+        _refuse_twice(source, "policy", key, patterns)
     per_source = table.half_open_per_source or max(1, table.half_open_total // 8)
     if per_source > table.half_open_total:
         problem = f"one source may not have more than all together ({table.half_open_total}); lower this or raise that"
@@ -143,6 +144,7 @@ def _policy(source: Source, table: schema.PolicyTable) -> PolicySettings:
         post_quantum_required=table.post_quantum == "required",
         suites=suites,
         members=table.members,
+        relays=table.relays,
         handshake_deadline_ms=table.handshake_deadline_ms,
         half_open_total=table.half_open_total,
         half_open_per_source=per_source,

@@ -43,6 +43,7 @@ class PolicyTable(Table, frozen=True, kw_only=True):
     post_quantum: Literal["required", "preferred"] = "required"
     suites: tuple[str, ...] = ("AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305")
     members: tuple[str, ...] = ()
+    relays: tuple[str, ...] | None = None  # any member
     handshake_deadline_ms: Milliseconds = 10_000
     half_open_total: Count = 256
     half_open_per_source: Count | None = None  # an eighth of the total
@@ -126,6 +127,7 @@ EXAMPLES = {
     "policy.post_quantum": 'post_quantum = "required"',
     "policy.suites": 'suites = ["AES-256-GCM", "CHACHA20-POLY1305"]',
     "policy.members": 'members = ["*.police.example", "hub.example"]',
+    "policy.relays": 'relays = ["hub.example"]',
     "policy.handshake_deadline_ms": "handshake_deadline_ms = 10000",
     "policy.half_open_total": "half_open_total = 256",
     "policy.half_open_per_source": "half_open_per_source = 32",

@@ -46,10 +46,15 @@ class PolicySettings(Struct, frozen=True, kw_only=True):
     renewal_age_s: int  # hard: what was not renewed for so long ends
     path_wait_ms: int
     probe_interval_ms: int = 500  # of lanes; one that is silent for four of them is dead
+    relays: tuple[str, ...] | None = None  # organisations whose nodes may be relays; any that may link, if not named
 
     def admits(self, organisation: str) -> bool:
         """Whether a node of that organisation may link to this one."""
         return any(organisation_matches(pattern, organisation) for pattern in self.members)
+
+    def may_relay(self, organisation: str) -> bool:
+        """Whether a neighbour of that organisation may be a relay, which speaks for nodes behind it."""
+        return self.relays is None or any(organisation_matches(pattern, organisation) for pattern in self.relays)
 
 
 class ListenSettings(Struct, frozen=True, kw_only=True):

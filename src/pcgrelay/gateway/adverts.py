@@ -1,10 +1,11 @@
-"""The catalogue as neighbours tell it (docs/protocol.md, 9.4): own entries out, others' in and, on a relay, on.
+"""The catalogue as neighbours tell it (docs/protocol.md, 9.4): own entries out, others' in.
 
-What was told to whom is remembered, so that a neighbour hears of each change once and of nothing else.
+How a relay passes them on stands in `telling`.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -13,6 +14,7 @@ from cryptography import x509
 from pcgrelay.audit.record import EntryRefused as EntryRefusedRecord
 from pcgrelay.audit.record import Say, Throttle
 from pcgrelay.clock import Clock
+from pcgrelay.gateway.telling import Telling
 from pcgrelay.model import NameProblem, NodeId, Role
 from pcgrelay.routing.catalogue import (
     Catalogue,
@@ -23,7 +25,6 @@ from pcgrelay.routing.catalogue import (
     entry_proved,
     entry_read,
     entry_signed,
-    passed_on,
     path_refusal,
 )
 from pcgrelay.routing.choice import Candidate, choose
@@ -40,6 +41,8 @@ LIFE_S = 1_800
 PROOFS_AT_ONCE = 2_000
 PROOFS_EACH_SECOND = 100
 LINE_INTERVAL_MS = 10_000
+# All imports or paths are looked at anew when the catalogue has changed.
+CHANGED_INTERVAL_MS = 100
 
 
 class Adverts:
@@ -59,7 +62,6 @@ class Adverts:
         self.refused: dict[str, int] = {}
         self._presence = presence
         self._me = presence.config.node.id
-        self._passes_on = presence.config.node.role is Role.RELAY
         self._links = links
         self._load = load
         self._changed = changed
@@ -69,9 +71,12 @@ class Adverts:
         self._own: Signed | None = None
         self._own_sequence = 0
         self._renew_ms = 0
-        self._told: dict[tuple[int, NodeId], tuple[int, tuple[str, ...]]] = {}
         self._throttle = Throttle(LINE_INTERVAL_MS)
         self._proofs: dict[int, Allowance] = {}  # by link
+        self._changed_ms = 0
+        self._change_waits = False
+        self._passes_on = presence.config.node.role is Role.RELAY
+        self._telling = Telling(presence, self.catalogue, links if self._passes_on else {}, self._count, clock)
 
     @property
     def has_offered(self) -> bool:
@@ -123,7 +128,7 @@ class Adverts:
                 self.refused[word] = self.refused.get(word, 0) + 1
                 for number in list(self.catalogue.ways(edge)):
                     self.catalogue.withdraw(number, edge)
-            self._tell_all(edge)
+            self._telling.tell_all(edge)
         if self._own is not None:
             self.offer(self._offers)
         self._changed()
@@ -170,21 +175,26 @@ class Adverts:
     def link_up(self, link: Link) -> None:
         """A neighbour is there: tell it all."""
         self._tell_own(link)
-        for edge in list(self.catalogue.edges()):
-            self._tell(link, edge)
+        if self._passes_on:
+            for edge in list(self.catalogue.edges()):
+                self._telling.tell(link, edge)
+
+    def link_has_room(self, link: Link) -> None:
+        """A neighbour has taken what it was told."""
+        self._telling.link_has_room(link)
 
     def link_unusable(self, link: Link) -> None:
         """Nothing new may be led over this link; what it said stays until it is down."""
         for edge in [edge for edge in self.catalogue.edges() if link.number in self.catalogue.ways(edge)]:
-            self._tell_all(edge)
+            self._telling.changed(edge)
         self._changed()
 
     def link_down(self, link: Link) -> None:
         """Forget all that this neighbour said, and what it was told."""
         self._proofs.pop(link.number, None)
-        self._told = {key: value for key, value in self._told.items() if key[0] != link.number}
+        self._telling.link_gone(link)
         for edge in self.catalogue.link_gone(link.number):
-            self._tell_all(edge)
+            self._telling.changed(edge)
         self._changed()
 
     def receive(self, link: Link, message: Advert | Withdraw) -> None:
@@ -200,24 +210,31 @@ class Adverts:
         except IdentityRefused as refused:
             self._refused(link, refused.reason)
         else:
+            before = self.catalogue.ways(known.edge).get(link.number)
+            if before is not None and (before.signed, before.path) == (known.signed, known.path):
+                self._count("advert_repeated")
+                return
             self.catalogue.put(link.number, known)
-            self._tell_all(known.edge)
-            self._changed()
+            self._telling.changed(known.edge)
+            self._changed_soon()
 
     def tick(self) -> None:
         """Forget what has run out, and renew the own entry at half of its life."""
         now_ms = self._clock.monotonic_ms()
         expired = self.catalogue.expire(now_ms)
         for edge in expired:
-            self._tell_all(edge)
+            self._telling.changed(edge)
         if expired:
             self._changed()
+        self._telling.tick()
         if self._own is not None and now_ms >= self._renew_ms:
             self.offer(self._offers)
 
     def _proved(self, link: Link, signed: Signed, path: tuple[str, ...]) -> Known:
         now_s = int(self._clock.wall().timestamp())
         entry = entry_read(signed, now_s)
+        if path and link.peer_role is not Role.RELAY:
+            raise EntryRefused("not_a_relay")
         if word := path_refusal(path, entry.edge, link.peer.uri, self._me.uri):
             raise EntryRefused(word)
         try:
@@ -256,8 +273,22 @@ class Adverts:
             self._refused(link, "malformed")
             return
         if self.catalogue.withdraw(link.number, edge):
-            self._tell_all(edge)
-            self._changed()
+            self._telling.changed(edge)
+            self._changed_soon()
+
+    def _changed_soon(self) -> None:
+        """What a neighbour says may change all the time: what follows from it is done at once, then now and then."""
+        left_ms = self._changed_ms + CHANGED_INTERVAL_MS - self._clock.monotonic_ms()
+        if left_ms <= 0:
+            self._change_seen()
+        elif not self._change_waits:
+            self._change_waits = True
+            asyncio.get_running_loop().call_later(left_ms / 1000, self._change_seen)
+
+    def _change_seen(self) -> None:
+        self._change_waits = False
+        self._changed_ms = self._clock.monotonic_ms()
+        self._changed()
 
     # -- telling -----------------------------------------------------------------------------------------------
 
@@ -279,38 +310,11 @@ class Adverts:
         if self._own is not None and link.controlled:
             link.send(Advert(self._own.entry, self._own.signature, self._own.chain, ()))
 
-    def _tell_all(self, edge: NodeId) -> None:
-        for link in self._links.values():
-            self._tell(link, edge)
-
-    def _tell(self, link: Link, edge: NodeId) -> None:
-        """Bring one neighbour up to date about one edge."""
-        if not self._passes_on or not link.controlled or not link.lanes_up:
-            return
-        # A neighbour that is leaving is named only if there is no other.
-        best = self.catalogue.best(edge, self._is_staying) or self.catalogue.best(edge, self._is_controlled)
-        wanted = passed_on(best, link.number, link.peer, self._me)
-        if wanted is not None and not self._presence.config.policy.admits(edge.organisation):
-            wanted = None
-        told = self._told.get((link.number, edge))
-        if wanted is None:
-            if told is not None:
-                del self._told[(link.number, edge)]
-                link.send(Withdraw(edge.uri, told[0]))
-        elif told != (wanted.sequence, wanted.path):
-            self._told[(link.number, edge)] = (wanted.sequence, wanted.path)
-            link.send(Advert(wanted.signed.entry, wanted.signed.signature, wanted.signed.chain, wanted.path))
-
-    def _is_controlled(self, number: int) -> bool:
-        link = self._links.get(number)
-        return link is not None and link.controlled
-
-    def _is_staying(self, number: int) -> bool:
-        link = self._links.get(number)
-        return link is not None and link.controlled and not link.draining
+    def _count(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def _refused(self, link: Link, reason: str) -> None:
-        self.refused[reason] = self.refused.get(reason, 0) + 1
+        self._count(reason)
         suppressed = self._throttle.admit(f"{link.number} {reason}", self._clock.monotonic_ms())
         if suppressed is not None:
             self._say(EntryRefusedRecord(peer=link.peer.dotted, edge="", reason=reason, suppressed=suppressed))

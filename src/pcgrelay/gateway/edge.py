@@ -16,9 +16,11 @@ from pcgrelay.audit.log import Log
 from pcgrelay.audit.record import PathRefused, Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
+from pcgrelay.errors import RunError
 from pcgrelay.gateway.estate import NodeEstate, ServiceEstate
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.opened import Opened, import_listeners
+from pcgrelay.gateway.publishing import Publishing
 from pcgrelay.gateway.services import Exported, Imported, Numbers, key_of
 from pcgrelay.gateway.tally import Tally, line_said, service_estate
 from pcgrelay.gateway.targets import Target
@@ -78,7 +80,7 @@ class Edge(Node):
         self.paths.on_refused = self._path_refused
         self._refusals = Throttle(LINE_INTERVAL_MS)
         self._offered: list[Offer] = []
-        self._publish_waits = False
+        self.publishing = Publishing(self._publish, self.sessions.count, self.say)
         self._was_starting = True
         self._was_settling = False
 
@@ -90,6 +92,8 @@ class Edge(Node):
             self.take_services(opened)
         finally:
             opened.close()
+        if self.publishing.has_failed:
+            raise RunError("The data plane does not take the tables of the services; the log says more.")
 
     async def close(self, code: int) -> None:
         tasks = [exported.task for exported in self.exports if exported.task is not None]
@@ -108,7 +112,7 @@ class Edge(Node):
         for imported in self.imports:
             self._shut(imported)
         self.sessions.want(set())
-        self.publish()
+        self.publishing.attempt()
 
     async def drain_undone(self) -> None:
         opened = await self._opened(self.config, shut=True)
@@ -125,10 +129,11 @@ class Edge(Node):
             self.sessions.leaving.draining(lambda number: figures.get(number, {}).get("streams", 0))
         self.sessions.leaving.move_back(self.adverts.better)
         settling = any(imported.is_settling(self.clock.monotonic_ms()) for imported in self.imports)
-        if settling or self._was_settling or (self._was_starting and not self.is_starting):
+        was_starting = self._was_starting and not self.is_starting
+        if settling or self._was_settling or was_starting or self.publishing.has_failed:
             self._was_starting = self.is_starting
             self._was_settling = settling
-            self._publish_soon()
+            self.publishing.soon()
 
     @property
     def is_starting(self) -> bool:
@@ -162,7 +167,7 @@ class Edge(Node):
             for export in config.exports:
                 old = targets.get(export.service)
                 if old is None or not old.serves(export):
-                    opened.targets[export.service] = Target(export, self._publish_soon, self.say)
+                    opened.targets[export.service] = Target(export, self.publishing.soon, self.say)
             # A service that moves to another name must not be away until that is looked up.
             await asyncio.gather(*(target.settled() for name, target in opened.targets.items() if name in targets))
         except BaseException:
@@ -184,7 +189,7 @@ class Edge(Node):
                 imported.is_open = True
                 self.plane.import_listen(imported.number, [sock.detach() for sock in sockets])
         self.catalogue_changed()
-        self.publish()
+        self.publishing.attempt()
 
     def _take_exports(self, settings: Sequence[ExportSettings], opened: Opened) -> None:
         known = {exported.settings.service: exported for exported in self.exports}
@@ -299,14 +304,14 @@ class Edge(Node):
             self.sessions.want(wanted)
         self.sessions.leaving.replaced()
         self.sessions.kick()
-        self._publish_soon()
+        self.publishing.soon()
 
     def sessions_changed(self, key: Key) -> None:
-        self._publish_soon()
+        self.publishing.soon()
 
     def session_added(self, session: Session) -> None:
         # Grants must be there before the first OPEN can be.
-        self.publish()
+        self.publishing.now()
 
     def path_message(self, link: Link, message: Message) -> None:
         self.paths.receive(link, message)
@@ -388,19 +393,16 @@ class Edge(Node):
 
     # -- tables ------------------------------------------------------------------------------------------------
 
-    def publish(self) -> None:
+    def _publish(self) -> None:
         """Give the core all tables as they are now, and the neighbours what is offered, if that has changed."""
-        self._publish_waits = False
         plane = self.plane
         now = self.clock.monotonic_ms()
         for imported in self.imports:
             imported.weigh(self._is_well, now)
             self._was_settling = self._was_settling or imported.is_settling(now)
-            imported.plan = import_plan(
-                imported.exporters,
-                partial(self._facts, imported, now),
-                starting=self.is_starting and not imported.is_known,
-            )
+            starting = self.is_starting and not imported.is_known
+            plan = import_plan(imported.exporters, partial(self._facts, imported, now), starting=starting)
+            imported.planned(plan, self.sessions.count)
         states = {
             ImportState.DOWN: plane.IMPORT_DOWN,
             ImportState.PENDING: plane.IMPORT_PENDING,
@@ -441,15 +443,6 @@ class Edge(Node):
         """The numbers of the exports that a session's peer may open."""
         rules = granted(self.rules, session.key.edge.organisation, session.key.priority)
         return tuple(self.exports[rule].number for rule in rules)
-
-    def _publish_soon(self) -> None:
-        if not self._publish_waits:
-            self._publish_waits = True
-            asyncio.get_running_loop().call_soon(self._publish_if_waiting)
-
-    def _publish_if_waiting(self) -> None:
-        if self._publish_waits:
-            self.publish()
 
     def _export_state(self, exported: Exported) -> int:
         if self.draining:

@@ -14,7 +14,7 @@ from pcgrelay.gateway.ways import NO_OFFER, Way, chosen_of, edges_explained, exp
 from pcgrelay.health.steadiness import Steadiness
 from pcgrelay.model import NameProblem, NodeId, Priority, ServiceName, organisation_matches
 from pcgrelay.routing.catalogue import Offer
-from pcgrelay.routing.table import ImportState
+from pcgrelay.routing.table import ROUTES_MOST, ImportState
 from pcgrelay.session.session import Key, Session, State
 
 
@@ -53,7 +53,10 @@ def _import(edge: Edge, imported: Imported, subject: str) -> ExplainAnswer:
         sessions += mine
         settling_ms = imported.steadiness.get(exporter, Steadiness()).left_ms(now)
         for way in with_offer(ways_to(edge, exporter), offer):
-            ways.append(replace(_with_session(edge, way, key, mine), settling_ms=settling_ms))
+            with_session = _with_session(edge, way, key, mine)
+            if mine and mine[0].number in imported.plan.left_out:
+                with_session = replace(with_session, session=f"{ROUTES_MOST} other edges come before it")
+            ways.append(replace(with_session, settling_ms=settling_ms))
     rule = f"import {edge.imports.index(imported)} ({service}); whether this organisation may use it, its owner decides"
     return ExplainAnswer(
         subject=subject,

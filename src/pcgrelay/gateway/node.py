@@ -351,6 +351,9 @@ class Node(ABC):
         else:
             self.path_message(link, message)
 
+    def link_has_room(self, link: Link) -> None:
+        self.adverts.link_has_room(link)
+
     def link_drains(self, link: Link) -> None:
         # What a link that was replaced has said holds until the one in its place has said it anew.
         if not link.replaced:

@@ -17,13 +17,15 @@ from pcgrelay import config as configuration
 from pcgrelay.admin.answers import ReloadAnswer
 from pcgrelay.admin.status import ConfigurationStatus
 from pcgrelay.audit.log import Log
-from pcgrelay.audit.record import ConfigRefused, ConfigReloaded
+from pcgrelay.audit.record import ConfigRefused, ConfigReloaded, Failure
 from pcgrelay.check import refuse_reload
 from pcgrelay.config import Config, differences, restart_reason
-from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem
+from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
 from pcgrelay.gateway.node import Node
 from pcgrelay.session.credentials import Credentials
 from pcgrelay.session.presence import Presence
+
+BROKEN_OFF = "A fault of pcgrelay itself broke the reload off, and a part of it may be taken; restart the node."
 
 
 class Reloader:
@@ -46,6 +48,10 @@ class Reloader:
                 changes = await self._swap()
             except PcgrelayError as error:
                 return self._refused(error)
+            except Exception as error:
+                # Nothing of the kind is known. Whoever asked is told all the same, and the next reload is taken.
+                node.say(Failure(where="reload", error=type(error).__name__))
+                return self._refused(RunError(BROKEN_OFF), RunError.exit_code)
             finally:
                 self._notify("READY=1")
             node.configuration = ConfigurationStatus(timestamp_s=node.clock.wall().timestamp())
@@ -65,13 +71,13 @@ class Reloader:
             self._log.set_level(fresh.config.log.level)
         return changes
 
-    def _refused(self, error: PcgrelayError) -> ReloadAnswer:
+    def _refused(self, error: PcgrelayError, exit_code: int = ConfigError.exit_code) -> ReloadAnswer:
         reason = str(error)
         self._node.configuration = ConfigurationStatus(
             successful=False, timestamp_s=self._node.configuration.timestamp_s, reason=reason
         )
         self._node.say(ConfigRefused(reason=reason))
-        code = error.exit_code if isinstance(error, PermissionProblem) else ConfigError.exit_code
+        code = error.exit_code if isinstance(error, PermissionProblem) else exit_code
         return ReloadAnswer(ok=False, reason=reason, exit_code=code)
 
 

@@ -21,6 +21,7 @@ from pcgrelay.session.session import Key
 NUMBERS_MOST = 65_536
 # The core counts the streams of numbers below this one by one.
 NUMBERS_COUNTED = 1_024
+TOO_MANY_ROUTES = "too_many_routes"
 
 
 @dataclass(slots=True)
@@ -61,6 +62,12 @@ class Imported:
             self.steadiness[edge] = steadiness
             if edge not in well and now_ms - steadiness.since_ms > FORGET_MS:
                 del self.steadiness[edge]
+
+    def planned(self, plan: ImportPlan, refuse_count: Callable[[str], None]) -> None:
+        """Be as planned from now on; each session that is left out anew is counted."""
+        for _ in plan.left_out - self.plan.left_out:
+            refuse_count(TOO_MANY_ROUTES)
+        self.plan = plan
 
     def _was_well(self, edge: NodeId) -> bool:
         return self.steadiness.get(edge, Steadiness()).is_well

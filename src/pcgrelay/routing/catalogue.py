@@ -2,6 +2,7 @@
 
 An edge signs what it exports. Relays pass the entry on unchanged and add themselves to its path, so an entry proves its
 content by signature and its path by nothing: a relay that lies about a path only draws traffic that it cannot read.
+Only a neighbour that is a relay is believed a path at all.
 The table is a path vector: for each edge and link what that link last said. The best is the shortest path.
 """
 

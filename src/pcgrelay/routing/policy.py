@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pcgrelay.config import ExportSettings, PolicySettings
-from pcgrelay.model import Marking, NodeId, Priority
+from pcgrelay.model import Marking, NodeId, Priority, Role
 
 RULE_NONE = 0xFFFF
 MARKING_NUMBERS = {marking: number for number, marking in enumerate(Marking, 1)}
@@ -56,6 +56,11 @@ def link_refusal(policy: PolicySettings, peer: NodeId, expected: NodeId | None) 
     if expected is not None:
         return None if peer == expected else "unexpected_identity"
     return None if policy.admits(peer.organisation) else "not_a_member"
+
+
+def relay_refusal(policy: PolicySettings, peer: NodeId, role: Role) -> str | None:
+    """Why a neighbour may not be what it says that it is, in one word, or nothing."""
+    return "not_a_relay" if role is Role.RELAY and not policy.may_relay(peer.organisation) else None
 
 
 def reach_refusal(policy: PolicySettings, source: NodeId, destination: NodeId) -> str | None:

@@ -17,6 +17,9 @@ from pcgrelay.routing.catalogue import STATE_READY, Catalogue
 FAILURES_BEFORE_DOWN = 2
 # An edge that was away comes after all others of whatever precedence, until it has been well for a while.
 SETTLING = Precedence.BACK_UP
+# So many edges share the streams of one import (ROUTE_ROUTES of the core). An organisation may have more of them, and
+# alone decides how many.
+ROUTES_MOST = 64
 
 
 class Health(Enum):
@@ -65,6 +68,7 @@ class ImportPlan:
     marking: int
     routes: tuple[tuple[int, int, int], ...]  # (session, precedence, weight)
     priority: int = 0
+    left_out: frozenset[int] = frozenset()  # sessions beyond the most routes that an import has
 
 
 def exporters_of(catalogue: Catalogue, service: ServiceName, most: int = Priority.CRITICAL) -> list[Exporter]:
@@ -99,7 +103,10 @@ def import_plan(
     *,
     starting: bool,
 ) -> ImportPlan:
-    """State and routes of one import. With starting, the node is too young to know that nobody offers the service."""
+    """State and routes of one import. With starting, the node is too young to know that nobody offers the service.
+
+    Of more edges than an import can have, those of the best precedence and the greatest weight stay.
+    """
     routes: list[tuple[int, int, int]] = []
     hopeful = starting and not exporters
     for exporter in exporters:
@@ -114,4 +121,7 @@ def import_plan(
     marking = max((exporter.marking for exporter in exporters), default=1)
     priority = max((exporter.priority for exporter in exporters), default=0)
     state = ImportState.LIVE if routes else ImportState.PENDING if hopeful else ImportState.DOWN
-    return ImportPlan(state, marking, tuple(routes), priority)
+    if len(routes) > ROUTES_MOST:
+        routes.sort(key=lambda route: (route[1], -route[2]))
+    left_out = frozenset(session for session, _, _ in routes[ROUTES_MOST:])
+    return ImportPlan(state, marking, tuple(routes[:ROUTES_MOST]), priority, left_out)

@@ -6,7 +6,7 @@ from __future__ import annotations
 class Allowance:
     """A bucket that fills by itself."""
 
-    def __init__(self, at_once: int, each_second: int, now_ms: int) -> None:
+    def __init__(self, at_once: int, each_second: float, now_ms: int) -> None:
         self._at_once = at_once
         self._each_second = each_second
         self._left = float(at_once)
@@ -14,10 +14,18 @@ class Allowance:
 
     def spend(self, now_ms: int) -> bool:
         """Take one; false if none is left."""
-        self._left += (now_ms - self._since_ms) * self._each_second / 1000
-        self._left = min(self._left, self._at_once)
-        self._since_ms = now_ms
+        self._fill(now_ms)
         if self._left < 1:
             return False
         self._left -= 1
         return True
+
+    def is_whole(self, now_ms: int) -> bool:
+        """Whether all may be taken at once again."""
+        self._fill(now_ms)
+        return self._left >= self._at_once
+
+    def _fill(self, now_ms: int) -> None:
+        self._left += (now_ms - self._since_ms) * self._each_second / 1000
+        self._left = min(self._left, self._at_once)
+        self._since_ms = now_ms

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from OpenSSL import SSL
 
+from pcgrelay.session.dataplane import DataPlaneRefused
 from pcgrelay.session.handshake import Established, Handshake, Judge, Terms
 from pcgrelay.session.keys import Purpose
 from pcgrelay.session.paths import EdgePaths, PathEnd
@@ -75,3 +76,15 @@ class CarriedHandshake:
         self.abandon()
         if not self.done.done():
             self.done.set_exception(error)
+
+
+def told(error: Exception) -> tuple[str, str]:
+    """The word and the sentence for a set-up that failed."""
+    if isinstance(error, HandshakeRefused):
+        return error.reason, str(error)
+    if isinstance(error, TimeoutError):
+        return "deadline", "The session was not set up in time."
+    if isinstance(error, DataPlaneRefused):
+        return "core", str(error)
+    # Of what nobody expects the kind alone, for its text may quote the peer.
+    return "failure", f"Setting up the session broke ({type(error).__name__})."

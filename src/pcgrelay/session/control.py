@@ -20,8 +20,13 @@ from pcgrelay.session.renewal import Renewal
 from pcgrelay.session.sockets import backs_off, reset
 from pcgrelay.session.tls import READ_BYTES, HandshakeRefused, TlsDriver
 
-BACKLOG_LIMIT_BYTES = 8 << 20  # a catalogue of a hundred large entries; who does not read that does not read
+BACKLOG_LIMIT_BYTES = 8 << 20  # what the catalogue does not wait for to be taken; who does not read that does not read
+# Below this there is room for what can wait. What waits behind it waits 2 s at most on a link of 2 Mbit/s.
+ROOM_BYTES = 262_144
+# Each slice has a deadline of its own, so that a slow link is not taken for one that stands still.
+SLICE_BYTES = 65_536
 WRITE_DEADLINE_S = 10.0
+RETIRE_DEADLINE_S = 30.0
 FAREWELL_DEADLINE_S = 1.0
 
 
@@ -36,6 +41,7 @@ class ControlConnection:
         self._wake = asyncio.Event()
         self._ended: str | None = None
         self._retiring = False
+        self.on_room: Callable[[], None] = lambda: None  # called whenever less than ROOM_BYTES are left to be sent
         self._resets = False
         if pending:
             self._wake.set()
@@ -44,6 +50,15 @@ class ControlConnection:
     def unknown_total(self) -> int:
         """Messages of a kind that this version does not know."""
         return self._reader.unknown_total
+
+    def on_unknown(self, heard: Callable[[], None]) -> None:
+        """Call that for each of them."""
+        self._reader.on_unknown = heard
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What is queued and not yet given to the network."""
+        return len(self._outgoing)
 
     def has_ended(self) -> bool:
         """Whether nothing will be sent or received any more."""
@@ -94,8 +109,7 @@ class ControlConnection:
         try:
             await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
             if self._retiring:
-                # Each write has its deadline.
-                await asyncio.wait({writing})
+                await asyncio.wait({writing}, timeout=RETIRE_DEADLINE_S)
         finally:
             reading.cancel()
             writing.cancel()
@@ -140,10 +154,12 @@ class ControlConnection:
                 await self._wake.wait()
                 self._wake.clear()
                 while self._outgoing and not self.has_ended():
-                    data = bytes(self._outgoing)
-                    self._outgoing.clear()
+                    data = bytes(self._outgoing[:SLICE_BYTES])
+                    del self._outgoing[:SLICE_BYTES]
                     async with asyncio.timeout(WRITE_DEADLINE_S):
                         await loop.sock_sendall(self._sock, data)
+                    if len(self._outgoing) <= ROOM_BYTES:
+                        self.on_room()
                 if self._retiring:
                     self.end("retired")
         except TimeoutError:
@@ -165,6 +181,7 @@ class LostConnection(ControlConnection):
 
     def __init__(self) -> None:
         self._ended = "handed_over"
+        self._outgoing = bytearray()
 
     @property
     def unknown_total(self) -> int:

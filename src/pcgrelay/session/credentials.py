@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from pcgrelay.config import IdentitySettings
 from pcgrelay.errors import ConfigError, PermissionProblem
-from pcgrelay.files import read_bounded, unreadable
+from pcgrelay.files import read_bounded
 
 T = TypeVar("T")
 
@@ -67,23 +67,10 @@ def load_certificates(path: Path, what: str) -> tuple[x509.Certificate, ...]:
 
 def load_key(path: Path) -> PrivateKeyTypes:
     """Read a private key; refuses one that anybody but its owner may read, and one under a password."""
-    refuse_open_key(path)
-    data = read_bounded(path, "private key", PEM_LIMIT_BYTES)
+    data = read_bounded(path, "private key", PEM_LIMIT_BYTES, lambda status: _refuse_open_key(path, status))
     if b"ENCRYPTED" in data:
         raise ConfigError(f"{path}: the private key is under a password; store it without one, readable by its owner.")
     return _parsed(path, "private key", "private key in PEM form", lambda: load_pem_private_key(data, None))
-
-
-def refuse_open_key(path: Path) -> None:
-    """Refuse a private key with any right for group or others."""
-    try:
-        mode = stat.S_IMODE(os.stat(path).st_mode)
-    except OSError as error:
-        raise unreadable(path, "private key", error) from None
-    if mode & 0o077:
-        raise PermissionProblem(
-            f"{path}: others than its owner may use the private key (mode {mode:04o}); run: chmod 600 {path}"
-        )
 
 
 def load_crls(path: Path) -> tuple[x509.CertificateRevocationList, ...]:
@@ -107,6 +94,14 @@ def key_matches(key: PrivateKeyTypes, certificate: x509.Certificate) -> bool:
     except (ValueError, UnsupportedAlgorithm):
         return False
     return mine == theirs
+
+
+def _refuse_open_key(path: Path, status: os.stat_result) -> None:
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o077:
+        raise PermissionProblem(
+            f"{path}: others than its owner may use the private key (mode {mode:04o}); run: chmod 600 {path}"
+        )
 
 
 def _parsed(path: Path, what: str, form: str, parse: Callable[[], T]) -> T:

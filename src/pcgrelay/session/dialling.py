@@ -93,6 +93,9 @@ class Dialler:
                 if refused.shuts_out:
                     self._owner.shut_out_by(wanted.settings.peer)
                 self._failed(wanted, refused.reason, str(refused))
+            except Exception as error:
+                # Whatever a library does not like about a neighbour is the end of this attempt and of nothing else.
+                self._failed(wanted, "failure", f"Setting up the link broke ({type(error).__name__}).")
             else:
                 if link is not None:
                     wanted.link = link

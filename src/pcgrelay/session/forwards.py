@@ -290,7 +290,7 @@ class Forwards:
             source, destination = NodeId.from_uri(asked.source), NodeId.from_uri(asked.destination)
         except NameProblem:
             raise _Refusal(Code.VIOLATION, "malformed") from None
-        if word := sender_refusal(asked, a.peer):
+        if word := sender_refusal(asked, a.peer, a.peer_role):
             raise _Refusal(Code.VIOLATION, word)
         if self._me.uri in asked.via or len(asked.via) >= RELAYS_MOST:
             raise _Refusal(Code.LIMIT, "loop" if self._me.uri in asked.via else "path_too_long")

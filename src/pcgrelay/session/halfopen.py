@@ -33,10 +33,7 @@ class HalfOpen:
             return "half_open_total"
         if self._sources.get(source, 0) >= self._each_most:
             return "half_open_per_source"
-        half = self._total_most / 2
-        if self.total > half and self._chance() < (self.total - half) / half:
-            return "half_open_early_drop"
-        return None
+        return "half_open_early_drop" if is_dropped_early(self.total, self._total_most, self._chance) else None
 
     def enter(self, source: str) -> None:
         """A stranger has come."""
@@ -51,6 +48,12 @@ class HalfOpen:
             self._sources[source] = left
         else:
             del self._sources[source]
+
+
+def is_dropped_early(count: int, most: int, chance: Callable[[], float]) -> bool:
+    """Whether a newcomer beside so many is dropped at random: never up to half of the bound, always at the bound."""
+    half = most / 2
+    return count > half and chance() < (count - half) / half
 
 
 def source_of(host: str) -> str:

@@ -52,6 +52,7 @@ class Terms:
     lanes: int = 0
     flows: int = 0
     cap: int = 0
+    may_relay: Callable[[str], bool] = bool  # whether an organisation may have relays here; any that has a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,8 @@ class Handshake:
         of_links = self._purpose in _OF_LINKS
         if hello.role not in (Role.EDGE, Role.RELAY) or (not of_links and hello.role != Role.EDGE):
             raise self._farewell(Code.VIOLATION, "hello", "The peer's role does not fit.")
+        if of_links and hello.role == Role.RELAY and not self._terms.may_relay(self._peer.organisation):
+            raise self._farewell(Code.REFUSED, "not_a_relay", f"{self._peer} may not be a relay of this node.")
         offered = hello.lanes if of_links else hello.flows
         if offered < 1 or hello.cap < CAP_LEAST_BYTES or hello.cap > CAP_MOST_BYTES:
             raise self._farewell(Code.VIOLATION, "hello", "The peer's HELLO offers too little or too much.")
@@ -266,6 +269,7 @@ class Handshake:
         assert self._peer is not None
         terms = self._terms
         peer_role, peer_leaf = Role(theirs.role), leaf_der(self.tls.peer_leaf())
+        chain = self.tls.peer_chain()  # what may be refused comes before the secret
         client, server = (terms.me, terms.role, terms.leaf), (self._peer, peer_role, peer_leaf)
         if not self._client:
             client, server = server, client
@@ -295,7 +299,7 @@ class Handshake:
             flows=min(terms.flows, theirs.flows),
             cap=min(terms.cap, theirs.cap),
             link_id=link_id,
-            chain=self.tls.peer_chain(),
+            chain=chain,
             generation=self._generation,
         )
 

@@ -68,6 +68,7 @@ class LinkObserver(Protocol):
     def link_drains(self, link: Link) -> None: ...
     def link_down(self, link: Link, reason: str) -> None: ...
     def link_is_used(self, link: Link) -> bool: ...
+    def link_has_room(self, link: Link) -> None: ...
 
 
 class LinkWatcher(LinkObserver, Protocol):
@@ -188,6 +189,11 @@ class Link:
     def unknown_total(self) -> int:
         """Messages of kinds that this version does not know."""
         return self._unknown_before + self._connection.unknown_total
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What was said to the neighbour and has not left yet."""
+        return self._outlet.backlog_bytes
 
     @property
     def _is_stuck(self) -> bool:
@@ -411,6 +417,8 @@ class Link:
     # -- tasks -------------------------------------------------------------------------------------------------
 
     def _serve(self, connection: ControlConnection, opened: asyncio.Event | None = None) -> None:
+        connection.on_room = lambda: self._observer.link_has_room(self)
+        connection.on_unknown(lambda: self._take(None))
         task = asyncio.create_task(self._control(connection, opened))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
@@ -433,7 +441,8 @@ class Link:
         self._changed_ms = self._clock.monotonic_ms()
         self._observer.link_control_lost(self, reason)
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Message | None) -> None:
+        # Nothing: it was of an unknown kind, which costs as much as any other.
         if not self._allowance.spend(self._clock.monotonic_ms()):
             self.close("too_many_messages", Code.LIMIT)
         elif self._change is not None and self._change.heard:
@@ -446,7 +455,7 @@ class Link:
             self.close(f"goodbye_{code_name(message.code)}")
         elif isinstance(message, Drain):
             self.peer_drains()
-        else:
+        elif message is not None:
             self._observer.link_message(self, message)
 
     def _beat_taken(self, beat: Beat) -> None:

@@ -68,21 +68,26 @@ class LinkRenewer:
         try:
             await self._changed_over(link, renewal)
         except HandshakeRefused as refused:
-            self._owner.refuse_count(refused.reason)
-            if is_verdict(refused):
-                link.cut(refused.reason, Code.REFUSED)
-            link.schedule.failed(self._clock.monotonic_ms())
-            self._say(
-                RenewalFailed(
-                    purpose="link",
-                    peer=link.peer.dotted,
-                    reason=refused.reason,
-                    cause=str(refused),
-                    attempts=link.schedule.attempts,
-                )
-            )
+            self._failed(link, refused)
+        except Exception as error:
+            self._failed(link, HandshakeRefused("failure", f"The renewal broke ({type(error).__name__})."))
         finally:
             self._renewing.discard(link)
+
+    def _failed(self, link: Link, refused: HandshakeRefused) -> None:
+        self._owner.refuse_count(refused.reason)
+        if is_verdict(refused):
+            link.cut(refused.reason, Code.REFUSED)
+        link.schedule.failed(self._clock.monotonic_ms())
+        self._say(
+            RenewalFailed(
+                purpose="link",
+                peer=link.peer.dotted,
+                reason=refused.reason,
+                cause=str(refused),
+                attempts=link.schedule.attempts,
+            )
+        )
 
     async def _changed_over(self, link: Link, renewal: Renewal) -> None:
         presence = self._presence

@@ -6,7 +6,7 @@ What a newer node adds behind the known fields is ignored, and so is a message w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -183,6 +183,7 @@ class MessageReader:
     def __init__(self) -> None:
         self._held = bytearray()
         self.unknown_total = 0
+        self.on_unknown: Callable[[], None] = lambda: None  # called for each message of an unknown kind
 
     def feed(self, data: bytes) -> Iterator[tuple[Message, bytes]]:
         """Yield each whole message and the bytes that it was; refuses a bad length or content."""
@@ -206,6 +207,7 @@ class MessageReader:
         except _MALFORMED as error:
             if _tag_is_unknown(body):
                 self.unknown_total += 1
+                self.on_unknown()
                 return None
             raise MessageRefused(f"A control message breaks its form ({type(error).__name__}).") from None
 

@@ -29,7 +29,7 @@ from pcgrelay.config import Address, LinkSettings, ListenSettings
 from pcgrelay.health.probing import LinkProbing
 from pcgrelay.health.steadiness import FORGET_MS
 from pcgrelay.model import NodeId, Suite
-from pcgrelay.routing.policy import link_refusal
+from pcgrelay.routing.policy import link_refusal, relay_refusal
 from pcgrelay.session.control import ControlConnection
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
 from pcgrelay.session.dialling import Dialler
@@ -77,7 +77,7 @@ class Neighbours:
         """The configuration has changed: dial what is new, leave what is gone, end what is no longer allowed."""
         self._standings_reload()
         self.dialler.reload()
-        self._judge(lambda link: self.refusal(link.peer, link.dialled, link.chain, link.suite, link.group))
+        self._judge(self._refusal_of)
 
     def _standings_reload(self) -> None:
         config = self._presence.config
@@ -135,6 +135,10 @@ class Neighbours:
             chain, suite, group
         )
 
+    def _refusal_of(self, link: Link) -> str | None:
+        word = relay_refusal(self._presence.config.policy, link.peer, link.peer_role)
+        return word or self.refusal(link.peer, link.dialled, link.chain, link.suite, link.group)
+
     async def stop(self, code: int) -> None:
         """Say goodbye to all and end everything that was started here."""
         for link in list(self.links.values()):
@@ -188,7 +192,7 @@ class Neighbours:
         """
         number = self._number()
         # Trust and policy may have changed since the handshake began.
-        word = self.refusal(
+        word = relay_refusal(self._presence.config.policy, established.peer, established.peer_role) or self.refusal(
             established.peer, established.client, established.chain, established.suite, established.group
         )
         try:
@@ -242,7 +246,7 @@ class Neighbours:
         for link in list(self.links.values()):
             if link.dialled and link.standing.settings not in named:
                 link.retire("removed")
-        self._judge(lambda link: self.refusal(link.peer, link.dialled, link.chain, link.suite, link.group))
+        self._judge(self._refusal_of)
 
     # -- what links report -------------------------------------------------------------------------------------
 
@@ -296,6 +300,9 @@ class Neighbours:
 
     def link_is_used(self, link: Link) -> bool:
         return self._observer.link_is_used(link)
+
+    def link_has_room(self, link: Link) -> None:
+        self._observer.link_has_room(link)
 
     def link_down(self, link: Link, reason: str) -> None:
         self.links.pop(link.number, None)

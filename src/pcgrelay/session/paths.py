@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pcgrelay.model import NameProblem, NodeId
+from pcgrelay.model import NameProblem, NodeId, Role
 from pcgrelay.session.estate import LabelsEstate, PathEstate
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
@@ -91,8 +91,10 @@ class Answerer(Protocol):
     def path_asked(self, link: Link, asked: PathOpen, source: NodeId) -> None: ...
 
 
-def sender_refusal(asked: PathOpen, sender: NodeId) -> str | None:
-    """Why a PATH_OPEN cannot have come from this neighbour, or nothing."""
+def sender_refusal(asked: PathOpen, sender: NodeId, role: Role) -> str | None:
+    """Why a PATH_OPEN cannot have come from this neighbour, or nothing. An edge speaks for nobody but itself."""
+    if asked.via and role is not Role.RELAY:
+        return "not_a_relay"
     if len(set(asked.via)) != len(asked.via):
         return "loop"
     return None if sender.uri == (asked.via[-1] if asked.via else asked.source) else "wrong_sender"
@@ -262,7 +264,7 @@ class EdgePaths:
         except NameProblem:
             self.refuse(link, asked, Code.VIOLATION, "malformed")
             return
-        if word := sender_refusal(asked, link.peer):
+        if word := sender_refusal(asked, link.peer, link.peer_role):
             self.refuse(link, asked, Code.VIOLATION, word)
         elif asked.destination != self._me.uri:
             self.refuse(link, asked, Code.UNKNOWN, "not_this_edge")

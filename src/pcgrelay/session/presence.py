@@ -86,4 +86,5 @@ class Presence:
             lanes=lanes,
             flows=flows,
             cap=cap,
+            may_relay=config.policy.may_relay,
         )

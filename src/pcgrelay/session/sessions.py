@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -23,7 +24,8 @@ from pcgrelay.clock import Clock
 from pcgrelay.model import NodeId
 from pcgrelay.session.asking import NO_ANSWER, answer_awaited
 from pcgrelay.session.backoff import backoff_ms
-from pcgrelay.session.carried import CarriedHandshake
+from pcgrelay.session.carried import CarriedHandshake, told
+from pcgrelay.session.claims import Claims
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
 from pcgrelay.session.estate import SessionEstate
 from pcgrelay.session.handshake import CAP_LEAST_BYTES, CAP_MOST_BYTES, Established, Judge
@@ -41,8 +43,8 @@ from pcgrelay.session.tls import HandshakeRefused
 
 SESSIONS_MOST = 4_096
 SESSIONS_OF_A_PEER_MOST = 32  # three markings in three classes, begun by either side
-HANDSHAKES_MOST = 64
-HANDSHAKES_OF_A_PEER_MOST = 4
+# So long a keeper waits for the end of a set-up that another edge is said to have begun, before it begins its own.
+GIVE_WAY_S = 2.0
 GLARE = "glare"
 LEAVE = "leave"
 # Another way, or the same once more, may do: such an attempt lets no application wait less.
@@ -79,7 +81,7 @@ class Sessions:
         self._by_number: dict[int, Session] = {}
         self._keepers: dict[Key, tuple[asyncio.Task[None], asyncio.Event]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._handshakes: dict[NodeId, int] = {}
+        self._claims = Claims(random.SystemRandom().random)
         self._next_number = 0
         self._mender = Mender(self, plane, presence, observer, choose, say, clock)
         self.leaving = Leaving(self, self._mender, choose, clock)
@@ -235,13 +237,21 @@ class Sessions:
     async def _keep(self, key: Key, kick: asyncio.Event) -> None:
         attempt = 0
         tried: list[Link] = []
+        has_given_way = False
         while True:
             kick.clear()
-            if any(session.state is not State.CLOSED for session in self.with_key(key)):
+            living = self.with_key(key)
+            if any(session.initiator or session.number for session in living):
                 # Its end or its becoming well kicks.
                 attempt = 0
                 await kick.wait()
                 continue
+            if living and not has_given_way:
+                # Who has begun it is not proved. It may come first, but keeps nobody from a session by a name.
+                has_given_way = True
+                await _kicked(kick, GIVE_WAY_S)
+                continue
+            has_given_way = False
             try:
                 await self._establish(key, tried, attempt)
                 continue
@@ -251,18 +261,11 @@ class Sessions:
                 early = attempt == 0 and refused.reason == NO_ROUTE and refused.by == self._me.uri
                 if refused.reason != GLARE and not early:
                     self._failed(key, refused.reason, str(refused), refused.by, attempt)
-            except HandshakeRefused as refused:
-                self._failed(key, refused.reason, str(refused), "", attempt)
-            except TimeoutError:
-                self._failed(key, "deadline", "The session was not set up in time.", "", attempt)
-            except DataPlaneRefused as refused:
-                self._failed(key, "core", str(refused), "", attempt)
+            except Exception as error:
+                # Whatever it is: nobody would begin again for a keeper that ends.
+                self._failed(key, *told(error), "", attempt)
             attempt += 1
-            try:
-                async with asyncio.timeout(backoff_ms(attempt) / 1000):
-                    await kick.wait()
-            except TimeoutError:
-                pass
+            await _kicked(kick, backoff_ms(attempt) / 1000)
 
     async def _establish(self, key: Key, tried: list[Link], attempt: int) -> None:
         """One attempt, over another link than the last if there is one. It leaves a session that is UP, or raises."""
@@ -295,8 +298,6 @@ class Sessions:
 
     async def _answer(self, session: Session, end: PathEnd) -> None:
         """The responder's side of one attempt."""
-        peer = session.key.edge
-        self._handshakes[peer] = self._handshakes.get(peer, 0) + 1
         word, cause = "", ""
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -305,25 +306,16 @@ class Sessions:
                     self.paths.accept_told(end)
                     await carried.done
                 finally:
-                    self._handshake_over(peer)
+                    self._claims.leave(end.link.number, session.key.edge)
                 await self._started(session)
-        except TimeoutError:
-            word, cause = "deadline", "The session was not set up in time."
-        except HandshakeRefused as refused:
-            word, cause = refused.reason, str(refused)
-        except DataPlaneRefused as refused:
-            word, cause = "core", str(refused)
+        except Exception as error:
+            word, cause = told(error)
         finally:
             if session.state not in (State.UP, State.STALLED):
                 self.close(session, Code.TIMEOUT, "setup_failed", quiet=True)
         if word:
             self.count(word)
-            self._say(HandshakeRefusedRecord(purpose="session", reason=word, cause=cause, peer=peer.dotted))
-
-    def _handshake_over(self, peer: NodeId) -> None:
-        self._handshakes[peer] -= 1
-        if not self._handshakes[peer]:
-            del self._handshakes[peer]
+            self._say(HandshakeRefusedRecord(purpose="session", reason=word, cause=cause, peer=session.key.edge.dotted))
 
     def _carried(self, session: Session, end: PathEnd) -> CarriedHandshake:
         session.state = State.HANDSHAKE
@@ -344,8 +336,7 @@ class Sessions:
             raise HandshakeRefused(word, "The peer is no longer allowed what it was when the handshake began.")
         session.chain = established.chain
         session.schedule = Schedule(self._clock.monotonic_ms())
-        self._next_number += 1
-        session.number = self._next_number
+        session.number = self._next_number = self._next_number + 1
         session.flows, session.cap = established.flows, established.cap
         session.suite, session.group, session.tls_suite = established.suite, established.group, established.tls_suite
         self._by_number[session.number] = session
@@ -385,7 +376,7 @@ class Sessions:
             self._mender.resume_asked(self._by_id.get(asked.session), link, asked, source)
             return
         key = Key(source, asked.marking, asked.priority)
-        if word := self._setup_refusal(asked, key):
+        if word := self._setup_refusal(link, asked, key):
             self.paths.refuse(link, asked, Code.BUSY, word, is_fault=word != GLARE)
             return
         flows = min(asked.flows, self._presence.config.node.lanes, link.lanes)
@@ -400,18 +391,18 @@ class Sessions:
             return
         session = self._added(asked.session, key, initiator=False)
         session.path = end
+        self._claims.enter(link.number, source)  # now, for a burst is read before the first task runs
         self.spawn(self._answer(session, end), "answer")
 
-    def _setup_refusal(self, asked: PathOpen, key: Key) -> str | None:
+    def _setup_refusal(self, link: Link, asked: PathOpen, key: Key) -> str | None:
         mine = [session for session in self._by_id.values() if session.key.edge == key.edge]
         if asked.session in self._by_id:
             return "session_id_taken"
-        if len(self._by_id) >= SESSIONS_MOST or len(mine) >= SESSIONS_OF_A_PEER_MOST:
+        # A session without a number is not proved to be this peer's.
+        if len(self._by_id) >= SESSIONS_MOST or sum(s.number > 0 for s in mine) >= SESSIONS_OF_A_PEER_MOST:
             return "too_many_sessions"
-        if sum(self._handshakes.values()) >= HANDSHAKES_MOST:
-            return "too_many_handshakes"
-        if self._handshakes.get(key.edge, 0) >= HANDSHAKES_OF_A_PEER_MOST:
-            return "too_many_handshakes"
+        if word := self._claims.refusal(link.number, key.edge):
+            return word
         beginning = (State.ASKING, State.HANDSHAKE, State.STARTING)
         if self._me < key.edge and any(s.key == key and s.initiator and s.state in beginning for s in mine):
             return GLARE
@@ -461,8 +452,9 @@ class Sessions:
                 )
             )
         session.changed.set()
-        self.kick(session.key)
-        self._observer.sessions_changed(session.key)
+        if session.number or session.initiator:  # one that was only claimed is no news of that edge
+            self.kick(session.key)
+            self._observer.sessions_changed(session.key)
 
     def _failed(self, key: Key, reason: str, cause: str, by: str, attempt: int) -> None:
         self.count(reason)
@@ -487,6 +479,12 @@ class Sessions:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._say(Failure(where=task.get_name(), error=type(error).__name__))
+
+
+async def _kicked(kick: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await kick.wait()
 
 
 def _judge_exactly(expected: NodeId) -> Judge:

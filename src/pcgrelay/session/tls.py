@@ -207,7 +207,11 @@ class TlsDriver:
     def peer_chain(self) -> tuple[x509.Certificate, ...]:
         """The chain by which the peer was trusted, leaf first, so that it can be judged again later."""
         chain = self._connection.get_verified_chain() or []
-        return (self.peer_leaf(), *(certificate.to_cryptography() for certificate in chain[1:]))
+        try:
+            return (self.peer_leaf(), *(certificate.to_cryptography() for certificate in chain[1:]))
+        except ValueError:
+            # OpenSSL takes BER, the library that judges the chain later takes DER alone.
+            raise HandshakeRefused(Refusal.MALFORMED, "A certificate above the peer's cannot be read.") from None
 
     def _refused(self, error: SSL.Error) -> HandshakeRefused:
         if isinstance(error, SSL.SysCallError):

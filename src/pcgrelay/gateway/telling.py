@@ -1,0 +1,134 @@
+"""What a relay tells its neighbours of the edges that it reaches: the newest of each, and no more than they take.
+
+What was told to whom is remembered, so that a neighbour hears of each change once and of nothing else. A member may
+change its entry as often as it likes, and each change would go to all neighbours: so only a few changes of an edge are
+passed on one after the other, and a neighbour that takes them slowly waits for the rest. What waits is the name of the
+edge alone; what is told then is what holds then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from pcgrelay.clock import Clock
+from pcgrelay.model import NodeId
+from pcgrelay.routing.catalogue import Catalogue, Known, passed_on
+from pcgrelay.session.allowance import Allowance
+from pcgrelay.session.control import ROOM_BYTES
+from pcgrelay.session.link import Link
+from pcgrelay.session.messages import Advert, Withdraw
+from pcgrelay.session.presence import Presence
+
+# Ways are lost and found in bursts; nothing that is meant goes on for ever.
+CHANGES_AT_ONCE = 8
+CHANGES_EACH_SECOND = 0.5
+FLAPPING = "advert_flapping"
+
+
+class Telling:
+    """What each neighbour of one relay was told, and what it is still owed."""
+
+    def __init__(
+        self,
+        presence: Presence,
+        catalogue: Catalogue,
+        links: Mapping[int, Link],
+        refuse_count: Callable[[str], None],
+        clock: Clock,
+    ) -> None:
+        self._presence = presence
+        self._catalogue = catalogue
+        self._links = links
+        self._refuse_count = refuse_count
+        self._clock = clock
+        self._told: dict[tuple[int, NodeId], tuple[int, tuple[str, ...]]] = {}
+        self._owed: dict[int, dict[NodeId, None]] = {}  # by link, in the order in which it will be told
+        self._late: dict[NodeId, None] = {}  # edges that change all the time
+        self._changes: dict[NodeId, Allowance] = {}
+
+    def changed(self, edge: NodeId) -> None:
+        """Tell all neighbours, but not yet if this edge changes all the time."""
+        links = self._links.values()
+        if edge in self._late or not any(self._is_news(link, edge, self._wanted(link, edge)) for link in links):
+            return
+        if self._may_change(edge):
+            self.tell_all(edge)
+        else:
+            self._refuse_count(FLAPPING)
+            self._late[edge] = None
+
+    def tell_all(self, edge: NodeId) -> None:
+        """Bring all neighbours up to date about one edge."""
+        for link in self._links.values():
+            self.tell(link, edge)
+
+    def tell(self, link: Link, edge: NodeId) -> None:
+        """Bring one neighbour up to date about one edge, now or once it has taken what it was told before."""
+        wanted = self._wanted(link, edge)
+        if not self._is_news(link, edge, wanted):
+            return
+        if link.backlog_bytes > ROOM_BYTES:
+            self._owed.setdefault(link.number, {})[edge] = None
+            return
+        if wanted is None:
+            link.send(Withdraw(edge.uri, self._told.pop((link.number, edge))[0]))
+        else:
+            self._told[(link.number, edge)] = (wanted.sequence, wanted.path)
+            link.send(Advert(wanted.signed.entry, wanted.signed.signature, wanted.signed.chain, wanted.path))
+
+    def link_has_room(self, link: Link) -> None:
+        """A neighbour has taken what was queued for it."""
+        owed = self._owed.get(link.number, {})
+        while owed and link.backlog_bytes <= ROOM_BYTES:
+            edge = next(iter(owed))
+            del owed[edge]
+            self.tell(link, edge)
+        if not owed:
+            self._owed.pop(link.number, None)
+
+    def link_gone(self, link: Link) -> None:
+        """Forget what a neighbour was told and is owed."""
+        self._told = {key: value for key, value in self._told.items() if key[0] != link.number}
+        self._owed.pop(link.number, None)
+
+    def tick(self) -> None:
+        """Tell what was put off and may be told by now; asked once a second."""
+        for edge in list(self._late):
+            if self._may_change(edge):
+                del self._late[edge]
+                self.tell_all(edge)
+        now = self._clock.monotonic_ms()
+        self._changes = {
+            edge: allowance
+            for edge, allowance in self._changes.items()
+            if edge in self._late or not allowance.is_whole(now)
+        }
+
+    def _may_change(self, edge: NodeId) -> bool:
+        now = self._clock.monotonic_ms()
+        allowance = self._changes.get(edge)
+        if allowance is None:
+            allowance = self._changes[edge] = Allowance(CHANGES_AT_ONCE, CHANGES_EACH_SECOND, now)
+        return allowance.spend(now)
+
+    def _is_news(self, link: Link, edge: NodeId, wanted: Known | None) -> bool:
+        if not link.controlled or not link.lanes_up:
+            return False
+        return self._told.get((link.number, edge)) != (None if wanted is None else (wanted.sequence, wanted.path))
+
+    def _wanted(self, link: Link, edge: NodeId) -> Known | None:
+        """What a neighbour should know of an edge."""
+        config = self._presence.config
+        if not config.policy.admits(edge.organisation):
+            return None
+        # A neighbour that is leaving is named only if there is no other.
+        best = self._catalogue.best(edge, self._is_staying) or self._catalogue.best(edge, self._is_controlled)
+        return passed_on(best, link.number, link.peer, config.node.id)
+
+    def _is_controlled(self, number: int) -> bool:
+        link = self._links.get(number)
+        return link is not None and link.controlled
+
+    def _is_staying(self, number: int) -> bool:
+        link = self._links.get(number)
+        return link is not None and link.controlled and not link.draining

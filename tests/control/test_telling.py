@@ -1,0 +1,151 @@
+"""What a relay tells its neighbours of edges that change all the time, and neighbours that take it slowly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+from pcgrelay.clock import SetClock
+from pcgrelay.gateway.telling import CHANGES_AT_ONCE, CHANGES_EACH_SECOND, FLAPPING, Telling
+from pcgrelay.model import NodeId
+from pcgrelay.routing.catalogue import Catalogue, Known, Signed
+from pcgrelay.session.control import ROOM_BYTES
+from pcgrelay.session.messages import Advert, Message, Withdraw
+
+REALM = "police.example"
+KENT = NodeId(REALM, "kent.police.example", "kent-1")
+MET = NodeId(REALM, "met.police.example", "met-1")
+ME, OTHER = (NodeId(REALM, "hub.example", f"relay-{number}") for number in (1, 2))
+
+
+@dataclass(eq=False)
+class FakeLink:
+    number: int
+    peer: NodeId
+    controlled: bool = True
+    draining: bool = False
+    lanes_up: dict[int, int] = field(default_factory=lambda: {0: 0})
+    backlog_bytes: int = 0
+    said: list[Message] = field(default_factory=list)
+
+    def send(self, message: Message) -> None:
+        self.said.append(message)
+
+    def take(self) -> list[Message]:
+        taken, self.said = self.said, []
+        return taken
+
+
+class Told:
+    """A relay with Kent on the first link, and two that are told of it."""
+
+    def __init__(self) -> None:
+        self.clock = SetClock(datetime(2027, 1, 1, tzinfo=UTC))
+        self.links = {number: FakeLink(number, peer) for number, peer in enumerate((KENT, MET, OTHER), 1)}
+        self.catalogue = Catalogue()
+        self.members = {KENT.organisation, MET.organisation}
+        self.counted: list[str] = []
+        policy = SimpleNamespace(admits=lambda organisation: organisation in self.members)
+        presence = SimpleNamespace(config=SimpleNamespace(node=SimpleNamespace(id=ME), policy=policy))
+        self.telling = Telling(presence, self.catalogue, self.links, self.counted.append, self.clock)  # type: ignore[arg-type]
+
+    def put(self, sequence: int, edge: NodeId = KENT) -> None:
+        self.catalogue.put(1, Known(Signed(b"%d" % sequence, b"", ()), edge, sequence, 1 << 60, (), ()))
+        self.telling.changed(edge)
+
+    def sequences(self, number: int = 2) -> list[int]:
+        """The sequences that a neighbour was told since it was asked last; what was withdrawn is below nought."""
+        found = []
+        for message in self.links[number].take():
+            assert isinstance(message, Advert | Withdraw)
+            found.append(int(message.entry) if isinstance(message, Advert) else -message.sequence)
+        return found
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+def test_each_neighbour_but_the_one_it_came_from_hears_of_a_change_once(told: Told) -> None:
+    told.put(1)
+    told.telling.changed(KENT)
+    assert [told.sequences(number) for number in (1, 2, 3)] == [[], [1], [1]]
+    told.catalogue.withdraw(1, KENT)
+    told.telling.changed(KENT)
+    assert [told.sequences(number) for number in (1, 2, 3)] == [[], [-1], [-1]]
+    assert told.counted == []
+
+
+def test_of_an_edge_that_changes_all_the_time_the_newest_follows_later(told: Told) -> None:
+    for sequence in range(1, CHANGES_AT_ONCE + 50):
+        told.put(sequence)
+    assert told.sequences() == list(range(1, CHANGES_AT_ONCE + 1))
+    assert told.counted == [FLAPPING]
+    told.telling.tick()
+    assert told.sequences() == []
+    told.clock.advance(int(1000 / CHANGES_EACH_SECOND))
+    told.telling.tick()
+    assert told.sequences() == told.sequences(3)[-1:] == [CHANGES_AT_ONCE + 49]
+    # Another edge is not made to wait.
+    told.put(7, MET)
+    assert told.sequences(3) == [7]
+
+
+def test_to_withdraw_and_tell_again_is_no_way_around_it(told: Told) -> None:
+    for sequence in range(1, 100):
+        told.put(sequence)
+        told.catalogue.withdraw(1, KENT)
+        told.telling.changed(KENT)
+        told.telling.tick()
+    assert len(told.sequences()) == CHANGES_AT_ONCE
+
+
+def test_what_has_been_quiet_is_forgotten(told: Told) -> None:
+    told.put(1)
+    assert len(told.telling._changes) == 1
+    told.clock.advance(60_000)
+    told.telling.tick()
+    assert told.telling._changes == {}
+
+
+def test_a_neighbour_is_told_no_more_than_it_takes(told: Told) -> None:
+    slow = told.links[2]
+    slow.backlog_bytes = ROOM_BYTES + 1
+    told.put(1)
+    told.put(2)
+    assert [told.sequences(number) for number in (2, 3)] == [[], [1, 2]]
+    told.telling.link_has_room(slow)  # type: ignore[arg-type]
+    assert told.sequences() == []
+    slow.backlog_bytes = ROOM_BYTES
+    told.telling.link_has_room(slow)  # type: ignore[arg-type]
+    assert told.sequences() == [2]
+    assert told.telling._owed == {}
+    # What it was never told of and is gone meanwhile is no news.
+    slow.backlog_bytes = ROOM_BYTES + 1
+    told.put(5, OTHER)
+    told.catalogue.withdraw(1, OTHER)
+    slow.backlog_bytes = 0
+    told.telling.link_has_room(slow)  # type: ignore[arg-type]
+    assert told.sequences() == []
+
+
+def test_nothing_is_left_of_a_link_that_is_gone(told: Told) -> None:
+    told.put(1)
+    told.links[2].backlog_bytes = ROOM_BYTES + 1
+    told.put(2)
+    gone = told.links.pop(2)
+    told.telling.link_gone(gone)  # type: ignore[arg-type]
+    assert told.telling._owed == {}
+    assert {number for number, _ in told.telling._told} == {3}
+
+
+def test_an_organisation_that_is_no_member_is_not_told_of(told: Told) -> None:
+    told.put(1)
+    told.sequences()
+    told.members.clear()
+    told.telling.tell_all(KENT)
+    assert told.sequences() == [-1]
