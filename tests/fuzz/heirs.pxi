@@ -25,8 +25,8 @@ cdef void mute(Shard* shard) noexcept nogil:
 
 cdef void drop_events(Crew crew):
     cdef Event batch[64]
-    cdef uint64_t lost = 0
-    while outbox_take(&crew._outbox, batch, 64, &lost) == 64:
+    cdef uint64_t lost = 0, lost_kept = 0
+    while outbox_take(&crew._outbox, batch, 64, &lost, &lost_kept) == 64:
         pass
 
 
