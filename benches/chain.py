@@ -30,6 +30,7 @@ class Place:
     nets: tuple[str | None, ...] = (None, None, None)
     cpu: int | None = GATEWAY_CPU
     workers: int = 1
+    lanes: int = 0  # connections of a link; 0: as many as workers
     connections: int = 4_500  # that a hop has to bear at once, where it wants to know
     ports: tuple[int, ...] = field(default_factory=lambda: (free_port(), free_port(), free_port()))
 

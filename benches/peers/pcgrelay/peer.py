@@ -53,6 +53,7 @@ class Pcgrelay(Chain):
             "REALM": REALM,
             "ROLE": "relay" if name == "r" else "edge",
             "WORKERS": place.workers,
+            "LANES": place.lanes,
             "ADMIN": self.admin(hop),
             "IDENTITY": issued / name,
             "TRUST": authority.certificate_path,
