@@ -241,16 +241,20 @@ class Node:
         """The status of one service, named with or without its owner."""
         return next(service for service in self.status().services if name in (service.name, service.name.split("@")[0]))
 
-    def metrics(self) -> dict[str, float]:
-        """The figures of /metrics, each under its name with its labels."""
+    def asked(self, path: str) -> tuple[int, str]:
+        """What the admin socket answers to a GET: the status of HTTP, and the text."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(5)
             sock.connect(str(self.admin))
-            sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n")
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: node\r\n\r\n".encode())
             response = http.client.HTTPResponse(sock)
             response.begin()
-            text = response.read().decode()
-        assert response.status == 200, text
+            return response.status, response.read().decode()
+
+    def metrics(self) -> dict[str, float]:
+        """The figures of /metrics, each under its name with its labels."""
+        code, text = self.asked("/metrics")
+        assert code == 200, text
         pairs = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return {name.removeprefix("pcgrelay_"): float(value) for name, _, value in pairs}
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,16 +17,6 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
         yield made
 
 
-def readiness(node: Node) -> tuple[int, str]:
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(5)
-        sock.connect(str(node.admin))
-        sock.sendall(b"GET /readyz HTTP/1.1\r\nHost: node\r\n\r\n")
-        response = http.client.HTTPResponse(sock)
-        response.begin()
-        return response.status, response.read().decode()
-
-
 def status(node: Node) -> tuple[int, str]:
     told = subprocess.run([PCGRELAY, "status", "-c", node.config], capture_output=True, text=True, check=False)
     assert told.stderr == ""
@@ -39,12 +27,12 @@ def test_a_node_says_whether_it_can_serve(pair: Pair) -> None:
     edges = (pair.met, pair.kent)
     for edge in edges:
         until(lambda edge=edge: status(edge)[0] == 0, 10, f"{edge} is ready")
-        assert readiness(edge) == (200, "ok\n")
+        assert edge.asked("/readyz") == (200, "ok\n")
     lost = pair.used()
     lost.kill()
     for edge in edges:
         until(lambda edge=edge: status(edge)[0] == 4, 10, f"{edge} is degraded")
-        code, text = readiness(edge)
+        code, text = edge.asked("/readyz")
         assert (code, text.splitlines()[0]) == (200, "degraded")
         told = status(edge)[1]
         assert ", degraded, up for" in told
@@ -53,7 +41,7 @@ def test_a_node_says_whether_it_can_serve(pair: Pair) -> None:
     next(relay for relay in pair.relays if relay is not lost).kill()
     for edge in edges:
         until(lambda edge=edge: status(edge)[0] == 3, 10, f"{edge} fails")
-        code, text = readiness(edge)
+        code, text = edge.asked("/readyz")
         assert (code, text.splitlines()[0]) == (503, "failing")
         assert edge.metrics()["ready"] == edge.metrics()["degraded"] == 0
     for relay in pair.relays:
