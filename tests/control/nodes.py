@@ -18,6 +18,8 @@ from pcgrelay.audit.log import Log
 from pcgrelay.gateway import node_made
 from pcgrelay.gateway.edge import Edge
 from pcgrelay.gateway.node import Node
+from pcgrelay.session.link import Link
+from pcgrelay.session.messages import Code
 from pki import Files, Realm, write_config
 
 KENT, MET, HUB = "kent.police.example", "met.police.example", "hub.example"
@@ -106,3 +108,52 @@ class Nodes:
         for running in self.running:
             if not running.core._stopped:
                 await running.node.stop()
+
+
+def export(allow: str = MET) -> dict[str, object]:
+    return {"service": "custody", "target": "127.0.0.1:5432", "allow": [allow]}
+
+
+def entry() -> dict[str, object]:
+    return {"service": f"custody@{KENT}", "listen": f"127.0.0.1:{free_port()}"}
+
+
+def is_live(running: Running) -> bool:
+    return running.imports() == [fake_core.IMPORT_LIVE]
+
+
+async def relays(nodes: Nodes, count: int) -> list[tuple[Running, int]]:
+    """So many relays, each linked to the one before."""
+    made: list[tuple[Running, int]] = []
+    for number in range(1, count + 1):
+        port = free_port()
+        links = [{"peer": f"relay-{number - 1}.{HUB}", "address": f"127.0.0.1:{made[-1][1]}"}] if made else []
+        running = await nodes.start(HUB, f"relay-{number}", role="relay", listens=[f"127.0.0.1:{port}"], links=links)
+        made.append((running, port))
+    return made
+
+
+def dial(number: int, port: int) -> dict[str, object]:
+    return {"peer": f"relay-{number}.{HUB}", "address": f"127.0.0.1:{port}"}
+
+
+async def two_ways(nodes: Nodes) -> tuple[list[tuple[Running, int]], Running, Running]:
+    made = await relays(nodes, 2)
+    links = [dial(number, port) for number, (_, port) in enumerate(made, 1)]
+    kent = await nodes.start(KENT, "kent-1", links=links, exports=[export()])
+    met = await nodes.start(MET, "met-1", links=links, imports=[entry()])
+    await until(lambda: is_live(met))
+    await until(lambda: all(len(list(edge.node.neighbours.usable())) == 2 for edge in (kent, met)))
+    await until(lambda: len(met.node.adverts.catalogue.ways(kent.node.config.node.id)) == 2)
+    return made, kent, met
+
+
+def told_that_its_way_is_lost(kent: Running) -> None:
+    """The relay tells the far edge that its lane to the Met is silent, which the Met has not noticed."""
+    (session,) = kent.edge.sessions
+    assert session.path is not None
+    kent.core.say(fake_core.EVENT_SESSION_STALLED, session.number, 0, Code.UNREACHABLE, session.path.in_label)
+
+
+def link_to(running: Running, peer: str) -> Link:
+    return next(link for link in running.node.neighbours.links.values() if link.peer.dotted == peer)

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import fake_core
 import pytest
-from nodes import HUB, KENT, MET, Nodes, Running, free_port, until
+from nodes import (
+    HUB,
+    KENT,
+    MET,
+    Nodes,
+    Running,
+    dial,
+    entry,
+    export,
+    free_port,
+    is_live,
+    link_to,
+    relays,
+    told_that_its_way_is_lost,
+    two_ways,
+    until,
+)
 
-from pcgrelay.gateway.explain import explain
-from pcgrelay.model import NodeId
-from pcgrelay.routing import table
-from pcgrelay.session import control
-from pcgrelay.session.claims import CLAIMS_OF_A_LINK_MOST
-from pcgrelay.session.link import Link
 from pcgrelay.session.mending import RESUME_ANSWER_S
 from pcgrelay.session.messages import Code, PathClose, PathOpen
 
@@ -28,18 +36,6 @@ async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
     nodes = Nodes(tmp_path)
     yield nodes
     await nodes.stop()
-
-
-def export(allow: str = MET) -> dict[str, object]:
-    return {"service": "custody", "target": "127.0.0.1:5432", "allow": [allow]}
-
-
-def entry() -> dict[str, object]:
-    return {"service": f"custody@{KENT}", "listen": f"127.0.0.1:{free_port()}"}
-
-
-def is_live(running: Running) -> bool:
-    return running.imports() == [fake_core.IMPORT_LIVE]
 
 
 async def test_two_edges_that_are_neighbours(nodes: Nodes) -> None:
@@ -60,21 +56,6 @@ async def test_two_edges_that_are_neighbours(nodes: Nodes) -> None:
     assert [session.secret for session in kent.core.session_table.values()] == [
         session.secret for session in met.core.session_table.values()
     ]
-
-
-async def relays(nodes: Nodes, count: int) -> list[tuple[Running, int]]:
-    """So many relays, each linked to the one before."""
-    made: list[tuple[Running, int]] = []
-    for number in range(1, count + 1):
-        port = free_port()
-        links = [{"peer": f"relay-{number - 1}.{HUB}", "address": f"127.0.0.1:{made[-1][1]}"}] if made else []
-        running = await nodes.start(HUB, f"relay-{number}", role="relay", listens=[f"127.0.0.1:{port}"], links=links)
-        made.append((running, port))
-    return made
-
-
-def dial(number: int, port: int) -> dict[str, object]:
-    return {"peer": f"relay-{number}.{HUB}", "address": f"127.0.0.1:{port}"}
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -101,17 +82,6 @@ async def test_an_exporter_that_goes_leaves_nothing_behind(nodes: Nodes) -> None
     assert not is_live(met)
 
 
-async def two_ways(nodes: Nodes) -> tuple[list[tuple[Running, int]], Running, Running]:
-    made = await relays(nodes, 2)
-    links = [dial(number, port) for number, (_, port) in enumerate(made, 1)]
-    kent = await nodes.start(KENT, "kent-1", links=links, exports=[export()])
-    met = await nodes.start(MET, "met-1", links=links, imports=[entry()])
-    await until(lambda: is_live(met))
-    await until(lambda: all(len(list(edge.node.neighbours.usable())) == 2 for edge in (kent, met)))
-    await until(lambda: len(met.node.adverts.catalogue.ways(kent.node.config.node.id)) == 2)
-    return made, kent, met
-
-
 async def test_a_session_outlives_its_relay(nodes: Nodes) -> None:
     made, kent, met = await two_ways(nodes)
     (via,) = met.sessions_up()
@@ -133,17 +103,6 @@ async def test_a_session_outlives_one_lane(nodes: Nodes) -> None:
     await until(lambda: met.lines("session.resumed"))
     await until(lambda: is_live(met))
     assert len(met.lines("session.up")) == 1
-
-
-def told_that_its_way_is_lost(kent: Running) -> None:
-    """The relay tells the far edge that its lane to the Met is silent, which the Met has not noticed."""
-    (session,) = kent.edge.sessions
-    assert session.path is not None
-    kent.core.say(fake_core.EVENT_SESSION_STALLED, session.number, 0, Code.UNREACHABLE, session.path.in_label)
-
-
-def link_to(running: Running, peer: str) -> Link:
-    return next(link for link in running.node.neighbours.links.values() if link.peer.dotted == peer)
 
 
 async def test_a_way_that_the_far_edge_found_lost_is_left_although_it_looks_well_here(nodes: Nodes) -> None:
@@ -222,95 +181,6 @@ async def test_a_session_whose_stall_was_not_heard_is_mended(nodes: Nodes, monke
     await until(lambda: met.lines("session.resumed"))
     assert [line["reason"] for line in met.lines("session.stalled")] == ["busy"]
     assert is_live(met)
-
-
-async def test_another_way_is_tried_when_a_request_is_held_back(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, kent, met = await two_ways(nodes)
-    (via,) = met.sessions_up()
-    other = next(relay for relay, _ in made if relay.node.config.node.id.dotted != via)
-    asked: list[PathOpen] = []
-    monkeypatch.setattr(other.node.forwards, "_asked", lambda link, message: asked.append(message))
-    # The way is left for the other, which does not answer; it is well enough to be taken again.
-    told_that_its_way_is_lost(kent)
-    await until(lambda: met.lines("session.resumed"), 0.5 * RESUME_ANSWER_S)
-    assert asked
-    assert met.lines("session.resumed")[0]["pause_ms"] < 1_000
-    assert met.sessions_up() == [via]
-
-
-async def test_a_request_ends_with_the_control_connection_that_it_waits_for(
-    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ((relay, port),) = await relays(nodes, 1)
-    kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
-    met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
-    await until(lambda: is_live(met) and kent.sessions_up())
-    asked: list[PathOpen] = []
-    with monkeypatch.context() as patched:
-        patched.setattr(relay.node.forwards, "_asked", lambda link, message: asked.append(message))
-        told_that_its_way_is_lost(kent)
-        await until(lambda: asked)
-    (link,) = met.node.neighbours.links.values()
-    link._connection.end("cut")
-    await until(lambda: met.lines("session.resumed"), 0.5 * RESUME_ANSWER_S)
-    assert len(met.lines("session.up")) == 1
-
-
-async def test_a_set_up_ends_with_the_control_connection_that_it_waits_for(
-    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ((relay, port),) = await relays(nodes, 1)
-    asked: list[PathOpen] = []
-    with monkeypatch.context() as patched:
-        patched.setattr(relay.node.forwards, "_asked", lambda link, message: asked.append(message))
-        await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
-        met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
-        await until(lambda: asked)
-    (link,) = met.node.neighbours.links.values()
-    link._connection.end("cut")
-    await until(lambda: is_live(met), 0.5 * RESUME_ANSWER_S)
-    assert "path_lost" in met.edge.sessions.refused
-
-
-@pytest.mark.parametrize("at_the_relay", [False, True])
-async def test_a_control_connection_that_tcp_holds_back_is_made_anew_when_a_lane_is_up(
-    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, at_the_relay: bool
-) -> None:
-    ((relay, port),) = await relays(nodes, 1)
-    kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
-    met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
-    await until(lambda: is_live(met) and kent.sessions_up())
-    who, peer = (relay, f"met-1.{MET}") if at_the_relay else (met, f"relay-1.{HUB}")
-    link = link_to(who, peer)
-    held_back = link._connection._sock
-    monkeypatch.setattr(control, "backs_off", lambda sock: sock is held_back)
-    assert not link.usable
-    await until(lambda: link.lanes_up and not link.usable)
-    met.core.lane_cut(link_to(met, f"relay-1.{HUB}").number, 0)
-    await until(lambda: who.lines("link.control_lost"))
-    assert who.lines("link.control_lost")[0]["reason"] == "stuck"
-    # The other end hears of it at once.
-    await until(lambda: all(node.lines("link.control_lost") for node in (met, relay)), 2)
-    await until(lambda: link_to(who, peer) is not link and link_to(who, peer).usable)
-    await until(lambda: is_live(met))
-    assert not met.lines("session.down")
-
-
-async def test_a_control_connection_that_is_lost_alone_is_made_anew(
-    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ((_, port),) = await relays(nodes, 1)
-    met = await nodes.start(MET, "met-1", links=[dial(1, port)])
-    await until(lambda: met.node.neighbours.links and link_to(met, f"relay-1.{HUB}").usable)
-    link = link_to(met, f"relay-1.{HUB}")
-    held_back = link._connection._sock
-    monkeypatch.setattr(control, "backs_off", lambda sock: sock is held_back)
-    link.lanes_looked_at(heard=True)  # it may be the outage of all that has just begun
-    link.lanes_looked_at(heard=False)
-    assert not link._connection.has_ended()
-    link.lanes_looked_at(heard=True)
-    assert link._connection.has_ended()
-    await until(lambda: met.lines("link.control_lost"))
 
 
 async def test_a_request_that_comes_late_takes_no_session_away(nodes: Nodes) -> None:
@@ -563,129 +433,3 @@ async def test_a_session_without_a_stream_does_not_keep_a_drained_relay_busy(nod
     assert met.lines("session.down")[0]["reason"] == "drained"
     await relay.node.drain_undo()
     await until(lambda: is_live(met))
-
-
-async def test_more_edges_than_an_import_can_have_harm_nobody(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "ROUTES_MOST", 1)
-    ports = [free_port(), free_port()]
-    links = [
-        {"peer": f"kent-{number}.{KENT}", "address": f"127.0.0.1:{port}"} for number, port in enumerate(ports, 1)
-    ]
-    met = await nodes.start(MET, "met-1", links=links, imports=[entry()])
-    met.core.routes_most = 1
-    for number, port in enumerate(ports, 1):
-        await nodes.start(KENT, f"kent-{number}", listens=[f"127.0.0.1:{port}"], exports=[export()])
-    await until(lambda: len(met.sessions_up()) == 2 and is_live(met))
-    await until(lambda: met.node.refusals().get("too_many_routes") == 1)
-    assert len(met.routes()[0]) == 1
-    assert not met.lines("node.failure")
-    assert not met.lines("session.failed")
-    (left_out,) = [edge for edge in explain(met.node, f"custody@{KENT}").edges if edge.why_not]
-    assert "other edges come before it" in left_out.why_not
-
-
-@pytest.mark.parametrize("where", ["dialling.handshake_over", "sessions.CarriedHandshake"])
-async def test_what_nobody_expects_ends_an_attempt_and_nothing_else(
-    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
-    module, name = where.split(".")
-    true = getattr(sys.modules[f"pcgrelay.session.{module}"], name)
-    failures = iter([ValueError, KeyError])
-
-    def broken(*arguments: Any, **named: Any) -> Any:
-        for failure in failures:
-            raise failure
-        return true(*arguments, **named)
-
-    monkeypatch.setattr(f"pcgrelay.session.{where}", broken)
-    ((relay, port),) = await relays(nodes, 1)
-    kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
-    met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
-    await until(lambda: is_live(met))
-    lines = [line for each in (kent, met) for line in each.lines() if line.get("reason") == "failure"]
-    assert lines
-    assert "(ValueError)" in "".join(line["cause"] for line in lines)
-    assert sum(each.node.refusals().get("failure", 0) for each in (kent, met)) == 2
-    assert not [line for each in (relay, kent, met) for line in each.lines("node.failure")]
-
-
-class Impostor:
-    """A relay that asks an edge for sessions in names of others, and proves none."""
-
-    def __init__(self, relay: Running, victim: Running) -> None:
-        self.link = link_to(relay, victim.node.config.node.id.dotted)
-        self.relay, self.victim = relay.node.config.node.id, victim.node.config.node.id
-        self.asked = 0
-
-    def ask(self, source: NodeId, marking: int = 1) -> None:
-        self.asked += 1
-        self.link.send(
-            PathOpen(
-                session=self.asked.to_bytes(16, "big"),
-                source=source.uri,
-                destination=self.victim.uri,
-                marking=marking,
-                priority=0,
-                flows=1,
-                cap=1 << 20,
-                label=self.asked,
-                resume=False,
-                via=(self.relay.uri,),
-            )
-        )
-
-
-async def linked_impostor(nodes: Nodes, victim: Running, port: int) -> Impostor:
-    links = [{"peer": victim.node.config.node.id.dotted, "address": f"127.0.0.1:{port}"}]
-    evil = await nodes.start("evil.example", "relay-9", role="relay", links=links)
-    await until(lambda: list(evil.node.neighbours.usable()))
-    return Impostor(evil, victim)
-
-
-async def test_names_made_up_take_no_place_of_those_who_come_another_way(nodes: Nodes) -> None:
-    ((_, hub),), port = await relays(nodes, 1), free_port()
-    kent = await nodes.start(KENT, "kent-1", links=[dial(1, hub)], listens=[f"127.0.0.1:{port}"], exports=[export()])
-    impostor = await linked_impostor(nodes, kent, port)
-    met_id = NodeId("police.example", MET, "met-1")
-    for number in range(200):
-        impostor.ask(NodeId("police.example", "evil.example", f"evil-{number}"))
-        impostor.ask(met_id)
-
-    def refused() -> int:
-        return sum(kent.node.refusals().get(word, 0) for word in ("too_many_handshakes", "handshake_early_drop"))
-
-    # Those that were let in have ten seconds. The word is a matter of chance from half of the places on.
-    await until(lambda: refused() >= 400 - CLAIMS_OF_A_LINK_MOST)
-    assert len(list(kent.edge.sessions)) <= CLAIMS_OF_A_LINK_MOST
-    met = await nodes.start(MET, "met-1", links=[dial(1, hub)], imports=[entry()])
-    await until(lambda: is_live(met), 5)
-    assert not met.lines("session.failed")
-
-
-async def test_a_session_that_was_only_claimed_is_no_news_of_that_edge(
-    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    port = free_port()
-    met = await nodes.start(MET, "met-1", listens=[f"127.0.0.1:{port}"], imports=[entry()])
-    impostor = await linked_impostor(nodes, met, port)
-    changes: list[object] = []
-    monkeypatch.setattr(met.edge, "sessions_changed", changes.append)
-    impostor.ask(NodeId("police.example", KENT, "kent-1"))
-    await until(lambda: [session.state.name for session in met.edge.sessions] == ["HANDSHAKE"])
-    impostor.link.send(PathClose(impostor.asked.to_bytes(16, "big"), Code.DONE))
-    await until(lambda: not list(met.edge.sessions))
-    assert met.node.refusals()["path_lost"] == 1
-    assert changes == []
-
-
-async def test_a_session_that_somebody_claims_to_begin_keeps_no_edge_from_its_own(nodes: Nodes) -> None:
-    ((_, hub),), port = await relays(nodes, 1), free_port()
-    met = await nodes.start(MET, "met-1", links=[dial(1, hub)], listens=[f"127.0.0.1:{port}"], imports=[entry()])
-    impostor = await linked_impostor(nodes, met, port)
-    kent_id = NodeId("police.example", KENT, "kent-1")
-    impostor.ask(kent_id)
-    await until(lambda: list(met.edge.sessions))
-    await nodes.start(KENT, "kent-1", links=[dial(1, hub)], exports=[export()])
-    # It lets the other one come first for two seconds; the impostor's own attempt lasts for ten.
-    await until(lambda: is_live(met), 6)
-    assert [session.via for session in met.edge.sessions if session.initiator] == [f"relay-1.{HUB}"]
