@@ -33,8 +33,8 @@ SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py --ignore=tests
 # spread at all, if that is allowed here.
 AT_FIXED_PLACES = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build demo test lint types fuzz simulate chaos kills asan tsan bench bench-short bench-count bench-report \
-	annotate clean
+.PHONY: help setup build demo test lint types fuzz simulate chaos kills asan tsan bench bench-openssl bench-short bench-count \
+	bench-report annotate clean
 
 help: ## Show this list.
 	@echo 'pcgrelay: a secure relay gateway between organisations.'
@@ -100,6 +100,11 @@ tsan: | $(PYTHON) ## Run the core tests and a scenario under ThreadSanitizer.
 bench: ## Measure, from one AEAD call up to nodes beside their peers: 22 minutes, or 4 with BENCH=short.
 	@sh scripts/setup bench
 	$(PYTHON) -m benches
+
+bench-openssl: ## Build the OpenSSL of Debian 13 here, and measure all gateways that use OpenSSL with it.
+	@sh scripts/setup openssl
+	@sh scripts/openssl
+	BENCH_LIBCRYPTO=$(CURDIR)/build/openssl/lib $(PYTHON) -m benches node
 
 bench-short: ## Compare nodes with their peers in a minute; fail where pcgrelay is behind by more than the noise.
 	@sh scripts/setup bench

@@ -82,6 +82,7 @@ cdef extern from "sys/socket.h" nogil:
     int setsockopt(int fd, int level, int name, const void* value, uint32_t length)
     int getsockopt(int fd, int level, int name, void* value, uint32_t* length)
     ssize_t recv(int fd, void* p, size_t n, int flags)
+    ssize_t send(int fd, const void* p, size_t n, int flags)
     ssize_t sendmsg(int fd, const msghdr* message, int flags)
 
 cdef extern from "netinet/in.h" nogil:

@@ -1,6 +1,5 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc
-from libc.string cimport memset
 
 from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.edge cimport (
@@ -11,28 +10,27 @@ from pcgrelay._core.handle cimport HANDLE_LISTENER
 from pcgrelay._core.link cimport Shard
 from pcgrelay._core.linux cimport (
     EAGAIN, ECONNREFUSED, EINPROGRESS, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN,
-    EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, IPPROTO_TCP, MSG_NOSIGNAL, SHUT_WR,
-    SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SO_LINGER, TCP_KEEPCNT,
-    TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY, accept4, close, connect, errno, getsockopt, linger, msghdr, sendmsg,
-    setsockopt, shutdown, sockaddr, socket,
+    EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, IPPROTO_TCP, SHUT_WR,
+    SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SO_LINGER, TCP_KEEPCNT, TCP_KEEPIDLE,
+    TCP_KEEPINTVL, TCP_NODELAY, accept4, close, connect, errno, getsockopt, linger, setsockopt, shutdown, sockaddr,
+    socket,
 )
 from pcgrelay._core.mailbox cimport ORDER_STREAM, Order, mailbox_put, order_new
-from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
+from pcgrelay._core.queue cimport queue_sent, queue_settle
 from pcgrelay._core.result cimport RESULT_OK
 from pcgrelay._core.route cimport Target
 from pcgrelay._core.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_TARGET_REFUSED,
-    CAUSE_TARGET_UNREACHABLE, COUNT_ACCEPT_FAILED, COUNT_SYSTEM_CALLS,
+    CAUSE_TARGET_UNREACHABLE, COUNT_ACCEPT_FAILED,
 )
 from pcgrelay._core.stream cimport STREAM_CLOSED, Stream
 from pcgrelay._core.wire cimport CODE_ABORTED, CODE_BUSY, CODE_UNREACHABLE
 from pcgrelay._core.worker cimport (
-    WORKER_ACCEPTS, Listener, Worker, worker_close, worker_reset, worker_wake, worker_watch,
+    WORKER_ACCEPTS, Listener, Worker, worker_close, worker_reset, worker_send, worker_wake, worker_watch,
 )
 
 
 cdef enum:
-    VECTORS = 64
     KEEPALIVE_PROBES = 4        # unanswered ones, spread over keepalive_s, end a connection
 
 
@@ -211,15 +209,10 @@ cdef void stream_close(Worker* self, Stream* stream) noexcept nogil:
 
 
 cdef void stream_write(Worker* self, Stream* stream) noexcept nogil:
-    cdef iovec vectors[VECTORS]
-    cdef msghdr message
     cdef ssize_t sent
+    cdef uint64_t asked = 0
     while stream.writable and stream.out.count != 0:
-        memset(&message, 0, sizeof(message))
-        message.msg_iov = vectors
-        message.msg_iovlen = queue_vectors(&stream.out, vectors, VECTORS)
-        sent = sendmsg(stream.handle.fd, &message, MSG_NOSIGNAL)
-        figure_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
+        sent = worker_send(self, stream.handle.fd, &stream.out, &asked)
         if sent < 0:
             if errno == EINTR:
                 continue

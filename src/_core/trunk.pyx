@@ -1,5 +1,5 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport Buf, buf_data, buf_drop
@@ -15,11 +15,11 @@ from pcgrelay._core.link cimport (
 )
 from pcgrelay._core.linux cimport (
     EAGAIN, EINTR, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, IPPROTO_TCP,
-    MSG_NOSIGNAL, TCP_NODELAY, TCP_NOTSENT_LOWAT, TCP_USER_TIMEOUT, close, errno, msghdr, readv, sendmsg, setsockopt,
+    TCP_NODELAY, TCP_NOTSENT_LOWAT, TCP_USER_TIMEOUT, close, errno, readv, recv, setsockopt,
 )
 from pcgrelay._core.mailbox cimport EVENT_LANE_DOWN, Event, Order
 from pcgrelay._core.port cimport port_deliver
-from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
+from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle
 from pcgrelay._core.relay cimport relay_cut, relay_frame, relay_lane_down, relay_lost
 from pcgrelay._core.result cimport (
     RESULT_CONFIRM_TIMEOUT, RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK,
@@ -34,12 +34,8 @@ from pcgrelay._core.wire cimport (
     FRAME_LOST, WIRE_PREFIX, wire_get16, wire_get32, wire_put16,
 )
 from pcgrelay._core.worker cimport (
-    WORKER_EDGE, WORKER_READS, WORKER_RELAY, WORKER_SLOT, WORKER_SLOTS, Worker, worker_close, worker_watch,
+    WORKER_EDGE, WORKER_READS, WORKER_RELAY, WORKER_SLOT, WORKER_SLOTS, Worker, worker_close, worker_send, worker_watch,
 )
-
-
-cdef enum:
-    VECTORS = 64
 
 
 # -- lanes ------------------------------------------------------------------------------------------------------------
@@ -82,7 +78,7 @@ cdef Result lane_read(Worker* self, Lane* lane) noexcept nogil:
     cdef uint8_t* slot
     cdef ssize_t got
     cdef uint64_t room, part
-    cdef int _, first
+    cdef int _
     cdef Result answer
     for _ in range(WORKER_READS):
         if self.role == WORKER_EDGE:
@@ -93,16 +89,16 @@ cdef Result lane_read(Worker* self, Lane* lane) noexcept nogil:
                 trunk_flush(self)
             slot = self.space + self.slots_used * WORKER_SLOT
         part = 0
-        first = 1
-        if lane.partial != NULL:
+        if lane.partial == NULL:
+            got = recv(lane.handle.fd, slot, WORKER_SLOT, 0)
+        else:
             part = lane.partial_need
             vectors[0].iov_base = buf_data(lane.partial) + lane.partial.length
             vectors[0].iov_len = part
-            first = 0
-        vectors[1].iov_base = slot
-        vectors[1].iov_len = WORKER_SLOT
+            vectors[1].iov_base = slot
+            vectors[1].iov_len = WORKER_SLOT
+            got = readv(lane.handle.fd, vectors, 2)
         room = part + WORKER_SLOT
-        got = readv(lane.handle.fd, vectors + first, 2 - first)
         figure_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
         if got < 0:
             return RESULT_OK if errno == EAGAIN or errno == EINTR else RESULT_SOCKET
@@ -304,11 +300,8 @@ cdef void trunk_flush(Worker* self) noexcept nogil:
 
 
 cdef Result lane_send(Worker* self, Lane* lane) noexcept nogil:
-    cdef iovec vectors[VECTORS]
-    cdef msghdr message
     cdef ssize_t sent
-    cdef uint64_t asked
-    cdef uint32_t i
+    cdef uint64_t asked = 0
     cdef Result answer
     while lane.writable:
         answer = lane_fill(&self.shard, lane)
@@ -316,14 +309,7 @@ cdef Result lane_send(Worker* self, Lane* lane) noexcept nogil:
             return answer
         if lane.wire.count == 0:
             return RESULT_OK
-        memset(&message, 0, sizeof(message))
-        message.msg_iov = vectors
-        message.msg_iovlen = queue_vectors(&lane.wire, vectors, VECTORS)
-        asked = 0
-        for i in range(<uint32_t>message.msg_iovlen):
-            asked += vectors[i].iov_len
-        sent = sendmsg(lane.handle.fd, &message, MSG_NOSIGNAL)
-        figure_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
+        sent = worker_send(self, lane.handle.fd, &lane.wire, &asked)
         if sent < 0:
             if errno == EINTR:
                 continue

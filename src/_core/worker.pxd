@@ -10,6 +10,7 @@ from pcgrelay._core.link cimport Shard
 from pcgrelay._core.linux cimport pthread_t
 from pcgrelay._core.mailbox cimport Mailbox, Outbox
 from pcgrelay._core.map cimport Map
+from pcgrelay._core.queue cimport Queue
 
 
 cdef enum:
@@ -55,6 +56,10 @@ cdef bint worker_watch(Worker* self, Handle* handle, uint32_t events, int op) no
 # Let go of a descriptor that is watched, if there is one; as a reset if hard. Where another process has a copy, closing
 # this one ends nothing: epoll would go on to tell of a handle that is freed, and the far end would be told nothing.
 cdef void worker_close(Worker* self, Handle* handle, bint hard) noexcept nogil
+
+# Send the first spans of a queue with one call, which says in asked how much it tried. Answers as sendmsg does, with
+# errno; the queue stays as it is.
+cdef ssize_t worker_send(Worker* self, int fd, Queue* queue, uint64_t* asked) noexcept nogil
 
 # Reset the connection of a socket, whoever else has it, and close it.
 cdef void worker_reset(int fd) noexcept nogil

@@ -1,10 +1,18 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
+from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.handle cimport Handle
 from pcgrelay._core.linux cimport (
-    EPOLL_CTL_DEL, SHUT_RDWR, close, connect, epoll_ctl, epoll_event, shutdown, sockaddr, write,
+    EPOLL_CTL_DEL, MSG_NOSIGNAL, SHUT_RDWR, close, connect, epoll_ctl, epoll_event, msghdr, send, sendmsg, shutdown,
+    sockaddr, write,
 )
+from pcgrelay._core.queue cimport Queue, iovec, queue_vectors
+from pcgrelay._core.stats cimport COUNT_SYSTEM_CALLS
+
+
+cdef enum:
+    VECTORS = 64
 
 
 cdef bint worker_watch(Worker* self, Handle* handle, uint32_t events, int op) noexcept nogil:
@@ -26,6 +34,24 @@ cdef void worker_close(Worker* self, Handle* handle, bint hard) noexcept nogil:
     close(handle.fd)
     handle.fd = -1
     handle.shared = False
+
+
+cdef ssize_t worker_send(Worker* self, int fd, Queue* queue, uint64_t* asked) noexcept nogil:
+    cdef iovec vectors[VECTORS]
+    cdef msghdr message
+    cdef uint32_t i
+    cdef uint32_t n = queue_vectors(queue, vectors, VECTORS)
+    figure_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
+    asked[0] = 0
+    for i in range(n):
+        asked[0] += vectors[i].iov_len
+    if n == 1:
+        # A small message is one span, and the kernel has less to copy and to check for it this way.
+        return send(fd, vectors[0].iov_base, vectors[0].iov_len, MSG_NOSIGNAL)
+    memset(&message, 0, sizeof(message))
+    message.msg_iov = vectors
+    message.msg_iovlen = n
+    return sendmsg(fd, &message, MSG_NOSIGNAL)
 
 
 cdef void worker_reset(int fd) noexcept nogil:
