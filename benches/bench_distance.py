@@ -31,7 +31,9 @@ STREAMS = [1, 16]
 # As configuration.md advises where a round trip takes long. The peers open a connection for each stream.
 LANES = 8
 # Time until windows and congestion control have found their size, and to measure.
-TIMES = {"full": (2.5, 3.0), "short": (1.5, 1.5), "tiny": (0.3, 0.3)}
+TIMES = {"full": (2.0, 2.0), "short": (1.5, 1.5), "tiny": (0.3, 0.3)}
+# Each takes some minutes, for each path and peer has to be set up.
+ROUNDS_MOST = 3
 
 
 class Direct(Chain):
@@ -54,7 +56,7 @@ def run(settings: Settings) -> None:
     failures: list[str] = []
     paths = PATHS if settings.name != "short" else [(40, 0)]
     try:
-        for round_trip_ms, loss in paths:
+        for round_trip_ms, loss in paths * min(ROUNDS_MOST, settings.rounds):
             with tempfile.TemporaryDirectory(prefix="pcgrelay-bench-") as name, _distance(round_trip_ms, loss) as nets:
                 for peer in CHAINS:
                     if peer.name in settings.peers_left_out:

@@ -23,9 +23,12 @@ from benches.targets import (
     core_times,
     core_verdicts,
     cpu_each,
+    distance_rates,
     distance_verdicts,
     medians,
     rate,
+    scale_line,
+    scale_verdicts,
     verdicts,
 )
 
@@ -38,11 +41,11 @@ HEAD = ["case", "pcgrelay", "best peer", "ratio", "target", "met"]
 
 def print_ratios() -> int:
     """The ratios of the last run for people; 1 if nodes are behind a peer."""
-    core, distance = results.read("core"), results.read("distance")
     found = verdicts(_node_rows())
-    rest = (core_verdicts(core) if core else []) + (distance_verdicts(distance["rows"]) if distance else [])
-    for each in [*found, *rest]:
+    everything = [*found, *_rest()]
+    for each in everything:
         print(f"{each.target.topology:16} {' | '.join(_cells(each))}")
+    print(_count(everything))
     behind = [each.target.title for each in found if each.is_behind]
     if behind:
         print(f"behind a peer: {', '.join(behind)}", file=sys.stderr)
@@ -57,6 +60,18 @@ def _cells(each: Verdict) -> list[str]:
     goal = f"{sign} {target.limit:g}{' absolute' if target.absolute else ''}"
     best = f"{each.peer} {spelt(each.best)}{unit}"
     return [target.title, f"{spelt(each.ours)}{unit}", best, ratio, goal, "yes" if each.met else "**no**"]
+
+
+def _count(found: Sequence[Verdict]) -> str:
+    return f"{sum(each.met for each in found)} of {len(found)} targets are met."
+
+
+def _rest() -> list[Verdict]:
+    """The targets that no peer has a part in."""
+    core, distance, scale = (results.read(rung) for rung in ("core", "distance", "scale"))
+    found = core_verdicts(core) if core else []
+    found += distance_verdicts(distance["rows"]) if distance else []
+    return found + (scale_verdicts(scale["rows"]) if scale else [])
 
 
 def _node_rows(folder: Path = RESULTS) -> Rows:
@@ -79,12 +94,12 @@ def measured() -> str:
     parts: list[str] = []
     if node:
         parts += _machine(node)
+        parts.append(f"{_count([*verdicts(_node_rows()), *_rest()])}\n")
         parts += list(_targets(_node_rows()))
     if other := results.read("node", OTHER_RESULTS):
         parts += list(_other_libcrypto(other))
-    rest = (core_verdicts(core) if core else []) + (distance_verdicts(distance["rows"]) if distance else [])
-    if rest:
-        parts.append("### Inside the core, and over a distance\n")
+    if rest := _rest():
+        parts.append("### Inside the core, over a distance, and at scale\n")
         parts.append(table(HEAD, [_cells(each) for each in rest]))
     if node:
         parts += list(_cases(node["rows"]))
@@ -130,11 +145,11 @@ def _targets(rows: Rows) -> Iterator[str]:
 def _other_libcrypto(node: dict[str, Any]) -> Iterator[str]:
     """The same targets where every gateway that uses OpenSSL has a newer one than the system's."""
     yield f"### The same with {node['machine']['openssl']}\n"
+    found = verdicts(_node_rows(OTHER_RESULTS))
     yield from _machine(node)
+    yield f"{_count(found)}\n"
     for topology in (PAIR, CHAIN):
-        yield table(
-            HEAD, [_cells(each) for each in verdicts(_node_rows(OTHER_RESULTS)) if each.target.topology == topology]
-        )
+        yield table(HEAD, [_cells(each) for each in found if each.target.topology == topology])
 
 
 def _cases(rows: Rows) -> Iterator[str]:
@@ -255,11 +270,10 @@ def _scale(rows: Rows) -> Iterator[str]:
     yield "Rate (MB/s or each a second) and processor us for each (MB, request, connection); nothing is pinned here.\n"
     yield table(["case", "1 worker", "2 workers"], worker_rows)
     for what in (what for what in parts if not what.startswith("workers")):
-        counts = sorted({row["count"] for row in rows if row["what"] == what})
-        line = [(float(count), _mid(rows, what, count, "cpu_us")) for count in counts]
+        line = scale_line(rows, what)
         costs = [cost for _, cost in line]
         span = f"{spelt(min(costs))} to {spelt(max(costs))} us of processor time for each request"
-        yield f"{what.capitalize()}: {span}, from {counts[0]:,} to {counts[-1]:,} {what}.\n"
+        yield f"{what.capitalize()}: {span}, from {line[0][0]:,} to {line[-1][0]:,} {what}.\n"
         yield f"![{what}](performance/scale-{what}.svg)\n"
         _plot(f"scale-{what}.svg", lines(f"Cost beside idle {what}", what, "CPU us for each request", {OURS: line}))
 
@@ -273,11 +287,7 @@ def _distances(rows: Rows) -> Iterator[str]:
     peers = list(dict.fromkeys(row["peer"] for row in rows))
     grid = []
     for key in dict.fromkeys((row["round_trip_ms"], row["loss"], row["streams"]) for row in rows):
-        figures = {
-            row["peer"]: row["bytes"] / row["seconds"] / 1e6
-            for row in rows
-            if (row["round_trip_ms"], row["loss"], row["streams"]) == key
-        }
+        figures = distance_rates(rows, *key)
         plain = figures.get("plain TCP") or 0
         shown = {peer: f"{spelt(rate)} ({rate / plain:.2f})" for peer, rate in figures.items() if plain}
         cells = [shown.get(peer, "–") for peer in peers]

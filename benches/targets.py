@@ -30,6 +30,10 @@ def relay_cpu_each(row: Row) -> float | None:
     return row["cpu_s"]["r"] / row["bytes"] * 1e9 if row.get("bytes") and "r" in row["cpu_s"] else None
 
 
+def _bytes_per_second(row: Row) -> float | None:
+    return row["bytes"] / row["seconds"] if row.get("bytes") else None
+
+
 def _plain(name: str) -> Callable[[Row], float | None]:
     return lambda row: row.get(name)
 
@@ -100,6 +104,8 @@ TARGETS = [
         for count in (2_000, 20_000)
     ),
     Target("mix, p99 of the small requests", PAIR, "mix", _plain("p99_us"), "ms", 1e-3, 0.2, more=False),
+    # Low latency counts only beside as much bulk as haproxy has.
+    Target("mix, bulk meanwhile, MB/s", PAIR, "mix", _bytes_per_second, "MB/s", 1e-6, 1, among=("haproxy",)),
     _per_second(PAIR, "redis-benchmark 50", 1.3),
     _per_second(PAIR, "wrk 32", 1.3),
     *_bulk(CHAIN, (1.6, 1.9, 1.9)),
@@ -151,7 +157,7 @@ def behind_in_every_round(rows: Sequence[Row], verdict: Verdict) -> bool:
 
 def _with_bulk_as_ours(rows: Sequence[Row], figures: dict[str, float]) -> dict[str, float]:
     """Low latency beside little bulk is no feat: peers count that carry at least half of haproxy's bulk."""
-    bulk = medians(rows, PAIR, "mix", lambda row: row["bytes"] / row["seconds"])
+    bulk = medians(rows, PAIR, "mix", lambda row: _bytes_per_second(row) or 0.0)
     wanted = bulk.get("haproxy", 0) / 2
     return {peer: value for peer, value in figures.items() if bulk.get(peer, 0) >= wanted}
 
@@ -190,17 +196,46 @@ def core_verdicts(core: Mapping[str, Any]) -> list[Verdict]:
     return [each for each in found if each]
 
 
+def distance_rates(rows: Sequence[Row], round_trip_ms: int, loss: float, streams: int) -> dict[str, float]:
+    """MB/s of each peer over this path: medians over the rounds."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if (row["round_trip_ms"], row["loss"], row["streams"]) == (round_trip_ms, loss, streams):
+            found.setdefault(row["peer"], []).append(row["bytes"] / row["seconds"] / 1e6)
+    return {peer: median(rates) for peer, rates in found.items()}
+
+
 def distance_verdicts(rows: Sequence[Row]) -> list[Verdict]:
     """At 40 ms without loss: the share of a plain TCP connection."""
     found = []
     for streams in (1, 16):
-        figures = {
-            row["peer"]: row["bytes"] / row["seconds"] / 1e6
-            for row in rows
-            if (row["round_trip_ms"], row["loss"], row["streams"]) == (40, 0, streams)
-        }
+        figures = distance_rates(rows, 40, 0, streams)
         if OURS in figures and "plain TCP" in figures:
             title = f"40 ms, {streams} stream{'s' if streams > 1 else ''}, MB/s"
             target = Target(title, "distance", title, rate, "MB/s", 1, 0.9)
             found.append(Verdict(target, figures[OURS], "plain TCP", figures["plain TCP"]))
+    return found
+
+
+# -- scale ------------------------------------------------------------------------------------------------------------
+
+
+def scale_line(rows: Sequence[Row], what: str) -> list[tuple[int, float]]:
+    """How many of these there were, and us of processor time for each request then: medians over the rounds."""
+    found: dict[int, list[float]] = {}
+    for row in rows:
+        if row["what"] == what:
+            found.setdefault(row["count"], []).append(row["cpu_us"])
+    return [(count, median(costs)) for count, costs in sorted(found.items())]
+
+
+def scale_verdicts(rows: Sequence[Row]) -> list[Verdict]:
+    """What costs as much with many as with one: the dearest point of each line against the cheapest."""
+    found = []
+    for what in ("streams", "routes", "links"):
+        if line := scale_line(rows, what):
+            costs = [cost for _, cost in line]
+            title = f"a request beside 1 to {line[-1][0]:,} {what}, CPU us"
+            target = Target(title, "scale", title, cpu_each, "us", 1, 1.15, more=False)
+            found.append(Verdict(target, max(costs), "least", min(costs)))
     return found

@@ -44,7 +44,12 @@ def test_a_peer_that_carries_little_bulk_is_no_measure_for_latency_beside_it() -
     mix = {"case": "mix", "kind": "mix"}
     rows = [row("pcgrelay", bytes=8e8, p99_us=9.0, **mix), row("haproxy", bytes=8e8, p99_us=50.0, **mix)]
     rows.append(row("spiped", bytes=1e8, p99_us=10.0, **mix))
-    assert [each.peer for each in targets.verdicts(rows) if each.target.case == "mix"] == ["haproxy"]
+    latency, bulk = (each for each in targets.verdicts(rows) if each.target.case == "mix")
+    assert (latency.peer, latency.met) == ("haproxy", True)
+    # Nor is it one of ours where we carry less than haproxy.
+    assert (bulk.peer, bulk.met) == ("haproxy", True)
+    rows[0]["bytes"] = 7e8
+    assert not next(each for each in targets.verdicts(rows) if each.target.title.startswith("mix, bulk")).met
 
 
 def short_rows(ours: Sequence[float], best: Sequence[float]) -> list[dict[str, Any]]:
@@ -229,3 +234,26 @@ def test_plots_are_well_formed() -> None:
 @pytest.mark.parametrize(("value", "text"), [(0, "0"), (0.25, "0.25"), (9.999, "10"), (12.34, "12.3"), (1234, "1,234")])
 def test_figures_have_the_digits_that_count(value: float, text: str) -> None:
     assert plot.spelt(value) == text
+
+
+def test_a_distance_is_judged_by_medians_beside_plain_tcp() -> None:
+    path = {"round_trip_ms": 40, "loss": 0, "streams": 1, "seconds": 1.0}
+    rows = [{"peer": "pcgrelay", "bytes": n * 1e6, **path} for n in (1, 90, 95)]
+    rows += [{"peer": "plain TCP", "bytes": n * 1e6, **path} for n in (100, 100, 500)]
+    rows.append({"peer": "pcgrelay", "bytes": 1e6, **path, "loss": 0.001})
+    (found,) = targets.distance_verdicts(rows)
+    assert (found.ours, found.best, found.met) == (90, 100, True)
+
+
+def test_a_line_is_flat_if_its_dearest_point_is_near_its_cheapest() -> None:
+    def rows(*costs: float) -> list[dict[str, Any]]:
+        points = zip((1, 10, 20_000), costs, strict=True)
+        return [
+            {"what": "streams", "count": count, "cpu_us": cost + more} for count, cost in points for more in (0, 0.1, 9)
+        ]
+
+    (flat,) = targets.scale_verdicts(rows(10, 10.9, 11))
+    assert (flat.met, flat.ours, flat.best) == (True, pytest.approx(11.1), pytest.approx(10.1))
+    assert "20,000 streams" in flat.target.title
+    # It need not be the last point that is dear.
+    assert [each.met for each in targets.scale_verdicts(rows(10, 12, 10))] == [False]
