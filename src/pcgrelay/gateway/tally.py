@@ -56,7 +56,11 @@ class Tally:
     def count(self, event: StreamEnd) -> None:
         """Count one end."""
         services = self.imports if event.opener else self.exports
-        service = services.setdefault(event.number, ServiceTally()) if event.number >= 0 else ServiceTally()
+        service = services.get(event.number)
+        if service is None:
+            service = ServiceTally()
+            if event.number >= 0:
+                services[event.number] = service
         if was_refused(event):
             service.refused_total += 1
             reason = f"stream_{reason_of(event)}"
