@@ -1,6 +1,5 @@
 # The edge's role: records of a flow on one side, application connections on the other (docs/protocol.md, section 7).
-# It decides by the published tables who may open what. It makes no system call: it says on each Stream what is to be
-# done.
+# It makes no system call: it says on each Stream what is to be done.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.flow cimport Flow
@@ -14,26 +13,11 @@ from pcgrelay._core.stream cimport Stream
 
 cdef enum:
     RULE_NONE = 0xffff          # in RESET: no rule of a list
-    EDGE_WAITING_MAX = 4096     # streams that wait for a route
     EDGE_STREAMS_MAX = 65536    # of a flow
     EDGE_BULK = 16384           # a read of so much makes a stream bulk
     EDGE_WINDOW = 262144        # first credit while memory is plenty,
     EDGE_WINDOW_LESS = 65536    # when it is less so; WIRE_EARLY when it is scarce
     EDGE_WINDOW_MORE = 1048576  # beyond this a window serves a long way only
-
-# What edge_accept decided.
-cdef enum AcceptAnswer:
-    ACCEPT_TAKEN                # *stream is open, the socket is its own
-    ACCEPT_ELSEWHERE            # hand the socket to worker *elsewhere
-    ACCEPT_REFUSED              # close it; the event was given
-
-
-# An application connected to an import. session: 0, or the one that another worker chose already.
-cdef AcceptAnswer edge_accept(Shard* shard, uint32_t number, int fd, uint32_t session, Stream** stream,
-                              uint32_t* elsewhere) noexcept nogil
-
-# The tables changed: streams that wait find their route or are refused.
-cdef void edge_tables_changed(Shard* shard) noexcept nogil
 
 # The addresses to connect an answering stream to: the next one, or NULL when none is left.
 cdef const Target* edge_target(Shard* shard, Stream* stream) noexcept nogil
@@ -78,6 +62,9 @@ cdef void edge_timer(Shard* shard, Stream* stream) noexcept nogil
 cdef void edge_session_end(Shard* shard, Session* session, uint32_t code, Result reason, bint say, bint event,
                            bint remote) noexcept nogil
 cdef uint32_t edge_code(Result reason) noexcept nogil
+
+# Put it before those that wait for a route.
+cdef void edge_wait(Shard* shard, Stream* stream) noexcept nogil
 
 # Have the stream served in this turn or the next.
 cdef void edge_ready(Shard* shard, Stream* stream) noexcept nogil

@@ -6,7 +6,8 @@ from pcgrelay._core.atomics cimport figure_add, flag_is_up, flag_raise
 from pcgrelay._core.beat cimport session_acks, session_forgive, session_tick
 from pcgrelay._core.buf cimport BUF_HEAD, BUF_LARGEST, pool_free, pool_start, pool_stop
 from pcgrelay._core.bundle cimport bundle_tables_changed
-from pcgrelay._core.edge cimport edge_abort, edge_code, edge_session_end, edge_tables_changed, edge_timer
+from pcgrelay._core.door cimport door_tables_changed
+from pcgrelay._core.edge cimport edge_abort, edge_code, edge_session_end, edge_timer
 from pcgrelay._core.epoch cimport limits_set
 from pcgrelay._core.handle cimport HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle
 from pcgrelay._core.handover cimport handover_wipe
@@ -379,7 +380,7 @@ cdef void take_order(Worker* self, Order* order) noexcept nogil:
     elif order.kind == ORDER_TABLES:
         before = shard.tables
         shard.tables = <Tables*>order.pointer
-        edge_tables_changed(shard)
+        door_tables_changed(shard)
         bundle_tables_changed(shard, before)
         tables_drop(before)
     elif order.kind == ORDER_LISTEN:

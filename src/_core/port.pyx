@@ -2,9 +2,9 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc
 
 from pcgrelay._core.atomics cimport figure_add
+from pcgrelay._core.door cimport ACCEPT_ELSEWHERE, ACCEPT_REFUSED, AcceptAnswer, door_accept
 from pcgrelay._core.edge cimport (
-    ACCEPT_ELSEWHERE, ACCEPT_REFUSED, AcceptAnswer, edge_abort, edge_accept, edge_check_done, edge_connected,
-    edge_dirty, edge_give_up, edge_ready, edge_target, edge_wrote,
+    edge_abort, edge_check_done, edge_connected, edge_dirty, edge_give_up, edge_ready, edge_target, edge_wrote,
 )
 from pcgrelay._core.handle cimport HANDLE_LISTENER
 from pcgrelay._core.link cimport Shard
@@ -59,7 +59,7 @@ cdef void port_accept(Worker* self, Listener* listener) noexcept nogil:
 cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session, bint shared) noexcept nogil:
     cdef Stream* stream = NULL
     cdef uint32_t elsewhere = 0
-    cdef AcceptAnswer answer = edge_accept(&self.shard, number, fd, session, &stream, &elsewhere)
+    cdef AcceptAnswer answer = door_accept(&self.shard, number, fd, session, &stream, &elsewhere)
     if answer == ACCEPT_ELSEWHERE:
         hand_over(self, number, fd, elsewhere, shared)
         return

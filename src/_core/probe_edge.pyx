@@ -10,9 +10,10 @@ from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take, 
 from pcgrelay._core.bundle cimport (
     bundle_data, bundle_fin, bundle_may_read, bundle_say, bundle_take, bundle_take_datagrams,
 )
+from pcgrelay._core.door cimport ACCEPT_REFUSED, door_accept, door_tables_changed
 from pcgrelay._core.edge cimport (
-    ACCEPT_REFUSED, EDGE_BULK, edge_abort, edge_accept, edge_activate, edge_bury, edge_check_done, edge_code,
-    edge_connected, edge_dirty, edge_ready, edge_session_end, edge_tables_changed, edge_timer, edge_wrote,
+    EDGE_BULK, edge_abort, edge_activate, edge_bury, edge_check_done, edge_code, edge_connected, edge_dirty, edge_ready,
+    edge_session_end, edge_timer, edge_wrote,
 )
 from pcgrelay._core.flow cimport Flow, flow_has_room, list_pop
 from pcgrelay._core.frame cimport Frame
@@ -166,7 +167,7 @@ cdef class Edge(Node):
             raise MemoryError
         tables_drop(self.shard.tables)
         self.shard.tables = tables
-        edge_tables_changed(self.shard)
+        door_tables_changed(self.shard)
 
     def flow(self, session: int, index: int = 0) -> dict[str, object]:
         cdef Session* found = self.session(session)
@@ -194,7 +195,7 @@ cdef class Edge(Node):
         """An application connects to an import; None: it is refused."""
         cdef CoreStream* stream = NULL
         cdef uint32_t elsewhere = 0
-        answer = edge_accept(self.shard, number, -1, 0, &stream, &elsewhere)
+        answer = door_accept(self.shard, number, -1, 0, &stream, &elsewhere)
         return None if answer == ACCEPT_REFUSED or stream == NULL else self.application(stream)
 
     cdef Application application(self, CoreStream* stream):

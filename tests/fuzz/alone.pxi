@@ -27,7 +27,7 @@ cdef void world_open(void* world, uint32_t number) noexcept nogil:
     cdef World* self = <World*>world
     cdef Stream* stream = NULL
     cdef uint32_t elsewhere = 0
-    if edge_accept(&self.worker.shard, number, -1, 0, &stream, &elsewhere) == ACCEPT_TAKEN and stream != NULL:
+    if door_accept(&self.worker.shard, number, -1, 0, &stream, &elsewhere) == ACCEPT_TAKEN and stream != NULL:
         stream.readable = True
 
 
