@@ -10,10 +10,9 @@ from pcgrelay._core.handle cimport HANDLE_LISTENER
 from pcgrelay._core.link cimport Shard
 from pcgrelay._core.linux cimport (
     EAGAIN, ECONNREFUSED, EINPROGRESS, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN,
-    EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, IPPROTO_TCP, SHUT_WR,
-    SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SO_LINGER, TCP_KEEPCNT, TCP_KEEPIDLE,
-    TCP_KEEPINTVL, TCP_NODELAY, accept4, close, connect, errno, getsockopt, linger, setsockopt, shutdown, sockaddr,
-    socket,
+    EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, IPPROTO_TCP, SHUT_WR, SOCK_CLOEXEC,
+    SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SO_LINGER, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL,
+    TCP_NODELAY, accept4, close, connect, errno, getsockopt, linger, setsockopt, shutdown, sockaddr, socket,
 )
 from pcgrelay._core.mailbox cimport ORDER_STREAM, Order, mailbox_put, order_new
 from pcgrelay._core.queue cimport queue_sent, queue_settle

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import select
 import socket
 import time
@@ -201,3 +202,12 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
         near = socket.create_connection(server.getsockname())
         far, _ = server.accept()
     return near, far
+
+
+def frozen_record(node: Node) -> tuple[bytearray, list[int]]:
+    """The state of a node that is frozen by this, and copies of its descriptors."""
+    node.core.freeze()
+    while not node.core.settle():
+        pass
+    record = bytearray(node.core.handover_size())
+    return record, [os.dup(fd) for fd in node.core.handover_write(record)]

@@ -1,0 +1,326 @@
+"""The record of a hand-over: what is written is read, kept records of older versions too, and all else is refused."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.cores import frozen_record
+from core.farm import Across, client, echo, pattern, server
+from pcgrelay._core import core as native
+
+HEAD = 8
+RECORDS = Path(__file__).with_name("records")
+
+
+@pytest.fixture(scope="module")
+def left() -> Iterator[tuple[bytes, int]]:
+    """The record of an edge with a stream that has said something, and how many descriptors belong to it."""
+    with server(echo) as target, Across(relays=0) as across, client(across.serve(target)) as connection:
+        connection.sendall(pattern(5_000))
+        assert len(connection.recv(5_000, socket.MSG_WAITALL)) == 5_000
+        record, fds = frozen_record(across.near)
+        for fd in fds:
+            os.close(fd)
+        across.near.core.start()
+        yield bytes(record), len(fds)
+
+
+def read(record: bytes, descriptors: int, workers: int = 1, role: int = native.ROLE_EDGE) -> native.Core:
+    """A core that has read this; the descriptors are some sockets."""
+    core = native.Core(workers=workers, memory_bytes=64 << 20, role=role)
+    ends = [socket.socketpair() for _ in range(descriptors)]
+    fds = [near.detach() for near, _ in ends]
+    try:
+        core.handover_read(bytearray(record), fds)
+    finally:
+        # The core keeps numbers of descriptors that are closed; nothing is done with them.
+        for fd in fds:
+            os.close(fd)
+        for _, far in ends:
+            far.close()
+    return core
+
+
+def is_refused(record: bytes, descriptors: int, workers: int = 1, role: int = native.ROLE_EDGE) -> bool:
+    core = native.Core(workers=workers, memory_bytes=64 << 20, role=role)
+    ends = [socket.socketpair() for _ in range(descriptors)]
+    try:
+        core.handover_read(bytearray(record), [near.fileno() for near, _ in ends])
+    except native.CoreError:
+        return True
+    else:
+        return False
+    finally:
+        core.abandon()
+        for pair in ends:
+            for end in pair:
+                end.close()
+
+
+def items(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Place, tag and value of each item of a container."""
+    at = 0
+    while at < len(data):
+        tag, length = struct.unpack_from("<HI", data, at)
+        yield at, tag, data[at + 6 : at + 6 + length]
+        at += 6 + length
+
+
+def test_a_record_is_read_as_it_was_written(left: tuple[bytes, int]) -> None:
+    core = read(*left)
+    assert core.streams() == 1
+    assert core.counters()["application_sent_bytes"] == 5_000
+    assert [figures["lanes_up"] for figures in core.links().values()] == [1]
+    assert [figures["flows_up"] for figures in core.sessions().values()] == [1]
+    core.abandon()
+
+
+@pytest.mark.parametrize("version", range(native.RECORD_LEAST, native.RECORD_VERSION + 1))
+def test_a_record_that_was_kept_is_still_read(version: int) -> None:
+    record = RECORDS.joinpath(f"version_{version}.bin").read_bytes()
+    assert record[4:6] == struct.pack("<H", version)
+    core = read(record, 3)
+    assert core.streams() == 1
+    assert core.counters()["application_sent_bytes"] == 5_000
+    core.abandon()
+
+
+KEPT = {
+    "edge": ("version_2.bin", 3, 1, native.ROLE_EDGE),
+    "edge of two workers": ("two_workers_version_2.bin", 6, 2, native.ROLE_EDGE),
+    "relay": ("relay_version_2.bin", 4, 2, native.ROLE_RELAY),
+}
+WORKER, LISTENER = 5, 32
+LINK, PATH, LANE, SESSION, WAITING = 10, 11, 12, 13, 14
+FLOW, RETAINED, STREAM = 11, 34, 35
+
+
+def item(tag: int, value: bytes) -> bytes:
+    return struct.pack("<HI", tag, len(value)) + value
+
+
+def word(value: int) -> bytes:
+    return struct.pack("<I", value)
+
+
+def changed(data: bytes, place: tuple[int, ...], more: bytes) -> bytes:
+    """A container in which the first one at this place has these items, and not what it had of their tags."""
+    if not place:
+        tags = {tag for _, tag, _ in items(more)}
+        return b"".join(item(tag, value) for _, tag, value in items(data) if tag not in tags) + more
+    made, sought = b"", True
+    for _, tag, value in items(data):
+        hit = sought and tag == place[0]
+        sought = sought and not hit
+        made += item(tag, changed(value, place[1:], more) if hit else value)
+    assert not sought, place
+    return made
+
+
+def first(data: bytes, *place: int) -> bytes:
+    for wanted in place:
+        data = next(value for _, tag, value in items(data) if tag == wanted)
+    return data
+
+
+def kept(name: str) -> bytes:
+    return RECORDS.joinpath(KEPT[name][0]).read_bytes()
+
+
+def figures(data: bytes, at: tuple[int, ...] = ()) -> dict[tuple[int, ...], bytes]:
+    """What is neither nought nor a container, by its place, however wide; of several at one place the last."""
+    found: dict[tuple[int, ...], bytes] = {}
+    for _, tag, value in items(data):
+        if at in CONTAINERS and (*at, tag) in CONTAINERS:
+            found |= figures(value, (*at, tag))
+        elif any(value):
+            found[*at, tag] = value.rstrip(b"\0")
+    return found
+
+
+CONTAINERS = {
+    (), (3,), (4,), (WORKER,), (WORKER, LINK), (WORKER, LANE), (WORKER, LANE, 7), (WORKER, LANE, 8), (WORKER, SESSION),
+    (WORKER, SESSION, FLOW), (WORKER, SESSION, FLOW, 2), (WORKER, SESSION, FLOW, 3), (WORKER, SESSION, FLOW, STREAM),
+    (WORKER, LISTENER),
+}  # fmt: skip
+# The step that is due at once, as if a key had sealed all that it may.
+STEPS = {(WORKER, LANE, 7, 5), (WORKER, SESSION, FLOW, 2, 5)}
+
+
+def test_what_is_read_is_written_again_as_it_was() -> None:
+    """Whatever a field is for, it lives on: also what the process before was the only one to know."""
+    record = kept("edge")
+    slow = changed(
+        record[HEAD:], (WORKER, LANE), item(31, word(40_000)) + b"".join(item(tag, word(tag)) for tag in (32, 33, 34))
+    )
+    core = read(record[:HEAD] + slow, KEPT["edge"][1])
+    again = bytearray(core.handover_size())
+    core.handover_write(again)
+    core.abandon()
+    before, after = figures(slow), figures(bytes(again[HEAD:]))
+    assert {place: after.get(place) for place in before.keys() - STEPS} == {
+        place: value for place, value in before.items() if place not in STEPS
+    }
+    assert after.keys() - STEPS == before.keys() - STEPS
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_cores_of_other_kinds_left_is_read(name: str) -> None:
+    read(kept(name), *KEPT[name][1:]).abandon()
+
+
+PARTIAL = item(20, bytes(48)) + item(21, word(100)) + item(22, word(1)) + item(23, word(100))
+IMPOSSIBLE = {
+    "an edge with a path": ("edge", (WORKER,), item(PATH, first(kept("relay")[HEAD:], WORKER, PATH))),
+    "a relay with a listener": ("relay", (WORKER,), item(LISTENER, item(1, word(0)) + item(2, word(4)))),
+    "a path of more lanes than there are": ("relay", (WORKER, PATH), item(10, word(128))),
+    "a waiting stream that is finished": ("edge", (WORKER,), item(WAITING, item(1, word(3)) + item(30, word(1)))),
+    "a waiting stream without a socket": ("edge", (WORKER,), item(WAITING, b"")),
+    "a waiting stream that has said OPEN": ("edge", (WORKER,), item(WAITING, item(1, word(3)) + item(5, b"\1"))),
+    "a finished stream with its socket": ("edge", (WORKER, SESSION, FLOW, STREAM), item(30, word(1))),
+    "a finished stream with a deadline": (
+        "edge",
+        (WORKER, SESSION, FLOW, STREAM),
+        item(1, word(0xFFFFFFFF)) + item(30, word(1)) + item(16, word(1)),
+    ),
+    "a finished stream with bytes": (
+        "edge",
+        (WORKER, SESSION, FLOW, STREAM),
+        item(1, word(0xFFFFFFFF)) + item(30, word(1)) + item(32, b"bytes"),
+    ),
+    "a retained frame of a lane": ("edge of two workers", (WORKER, SESSION, FLOW, RETAINED), item(3, word(6))),
+    "more waits for an answer than there are": ("edge", (WORKER, SESSION, FLOW), item(37, word(64))),
+    "a waiting frame of another length": ("edge", (WORKER, LANE), item(29, item(1, word(1)) + item(4, bytes(60)))),
+    "a lane that is sealed far ahead": ("edge", (WORKER, LANE), item(31, word(1 << 30))),
+    "a number that is too wide": ("edge", (WORKER, SESSION), item(14, bytes(8) + b"\1")),
+    "half a CONFIRM that is too long": ("edge", (WORKER, LANE), PARTIAL + item(24, word(1))),
+    "half a frame of no type": ("edge", (WORKER, LANE), PARTIAL + item(24, word(0x142))),
+}
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_what_no_worker_leaves_is_refused(what: str) -> None:
+    """Nothing could be done with it in order, whoever wrote it."""
+    name, place, more = IMPOSSIBLE[what]
+    record, (_, descriptors, workers, role) = kept(name), KEPT[name]
+    assert not is_refused(record, descriptors + 1, workers, role)
+    assert is_refused(record[:HEAD] + changed(record[HEAD:], place, more), descriptors + 1, workers, role)
+
+
+def test_a_relay_with_a_session_is_refused() -> None:
+    theirs = kept("edge")[HEAD:]
+    record, (_, *how) = kept("relay"), KEPT["relay"]
+    known = changed(record[HEAD:], (), item(4, first(theirs, 4)))
+    assert not is_refused(record[:HEAD] + known, *how)
+    # Its stream has no socket, for there are those of lanes only.
+    session = changed(first(theirs, WORKER, SESSION), (FLOW,), item(STREAM, b""))
+    assert is_refused(record[:HEAD] + changed(known, (WORKER,), item(SESSION, session)), *how)
+
+
+def test_half_a_frame_of_a_known_length_is_taken() -> None:
+    record = kept("edge")
+    more = PARTIAL + item(24, word(0x42)) + item(25, word(7))
+    assert not is_refused(record[:HEAD] + changed(record[HEAD:], (WORKER, LANE), more), KEPT["edge"][1])
+
+
+def test_what_is_missing_has_its_default_and_what_is_unknown_is_passed_over(left: tuple[bytes, int]) -> None:
+    record, descriptors = left
+    *_, (_, tag, worker) = items(record[HEAD:])
+    kept = [(number, value) for _, number, value in items(worker) if number not in (1, 4)]
+    kept.insert(3, (0x7777, b"of a later version"))
+    changed = b"".join(struct.pack("<HI", number, len(value)) + value for number, value in kept)
+    before = record[: len(record) - len(worker) - 6]
+    core = read(before + struct.pack("<HI", tag, len(changed)) + changed, descriptors)
+    assert core.streams() == 0
+    assert core.counters()["application_sent_bytes"] == 0
+    assert core.counters()["refused_bad_tag_total"] == 0
+    assert len(core.sessions()) == 1
+    core.abandon()
+
+
+def test_a_record_that_is_cut_short_is_refused(left: tuple[bytes, int]) -> None:
+    record, descriptors = left
+    chosen = random.Random(1).sample(range(600, len(record)), 300)
+    for length in [*range(600), *chosen]:
+        assert is_refused(record[:length], descriptors), length
+    assert is_refused(record + b"\0", descriptors)
+
+
+def test_a_record_with_another_byte_does_no_harm(left: tuple[bytes, int]) -> None:
+    record, descriptors = left
+    rng = random.Random(2)
+    refused = 0
+    for _ in range(600):
+        changed = bytearray(record)
+        changed[rng.randrange(len(record))] ^= 1 << rng.randrange(8)
+        refused += is_refused(bytes(changed), descriptors)
+    assert refused > 0
+
+
+def test_every_length_is_looked_at(left: tuple[bytes, int]) -> None:
+    record, descriptors = left
+    *_, (at, _, worker) = items(record[HEAD:])
+    for place, _, value in items(worker):
+        for length in {len(value) + 1, 0xFFFFFFFF, 1 << 31}:
+            changed = bytearray(record)
+            struct.pack_into("<I", changed, HEAD + at + 6 + place + 2, length)
+            assert is_refused(bytes(changed), descriptors), (place, length)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda record: b"PCGX" + record[4:], "no state record"),
+        (lambda record: record[:4] + struct.pack("<H", native.RECORD_VERSION + 1) + record[6:], "of version"),
+        (lambda record: b"", "no state record"),
+    ],
+)
+def test_what_is_no_record_is_refused_by_name(left: tuple[bytes, int], change: Any, words: str) -> None:
+    core = native.Core(workers=1, memory_bytes=64 << 20, role=native.ROLE_EDGE)
+    with pytest.raises(native.CoreError, match=words):
+        core.handover_read(bytearray(change(left[0])), [])
+    core.abandon()
+
+
+def test_another_number_of_workers_or_another_role_is_refused(left: tuple[bytes, int]) -> None:
+    for workers, role in ((2, native.ROLE_EDGE), (1, native.ROLE_RELAY)):
+        core = native.Core(workers=workers, memory_bytes=64 << 20, role=role)
+        with pytest.raises(native.CoreError, match="another role"):
+            core.handover_read(bytearray(left[0]), [])
+        core.abandon()
+
+
+def test_descriptors_that_are_missing_or_left_over(left: tuple[bytes, int]) -> None:
+    record, descriptors = left
+    assert is_refused(record, descriptors - 1)
+    core = native.Core(workers=1, memory_bytes=64 << 20, role=native.ROLE_EDGE)
+    ends = [socket.socketpair() for _ in range(descriptors + 2)]
+    fds = [near.fileno() for near, _ in ends]
+    assert core.handover_read(bytearray(record), fds) == fds[-2:]
+    core.abandon()
+    for pair in ends:
+        for end in pair:
+            end.close()
+
+
+def test_a_core_that_has_something_takes_nothing_over(left: tuple[bytes, int]) -> None:
+    with Across(relays=0) as across, pytest.raises(native.CoreError, match="no others"):
+        across.near.core.handover_read(bytearray(left[0]), [])
+
+
+def test_a_link_that_was_taken_over_opens_no_lane(left: tuple[bytes, int]) -> None:
+    core = read(*left)
+    (link,) = core.links()
+    with pytest.raises(native.CoreError, match="no lane"):
+        core.lane_dial(link, 0)
+    with pytest.raises(native.CoreError, match="bad-preamble"):
+        core.lane_check(link, bytes(48))
+    core.abandon()
