@@ -16,7 +16,7 @@ from pcgrelay._core.facts cimport (
 )
 from pcgrelay._core.handover cimport HANDOVER_LEAST, HANDOVER_VERSION
 from pcgrelay._core.keys cimport keys_check, keys_dial, keys_start, keys_take
-from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
+from pcgrelay._core.libcrypto cimport OPENSSL_VERSION, OPENSSL_cleanse, OpenSSL_version
 from pcgrelay._core.link cimport gauge_new
 from pcgrelay._core.linux cimport close, read
 from pcgrelay._core.mailbox cimport Event, Order, OrderKind, order_free, outbox_take
@@ -66,6 +66,11 @@ def refusal_name(int reason) -> str:
 def cause_name(int cause) -> str:
     """Why a stream ended, for the log."""
     return facts_cause(cause)
+
+
+def library() -> str:
+    """The libcrypto that seals and opens, as it names itself."""
+    return OpenSSL_version(OPENSSL_VERSION).decode("ascii", "replace")
 
 
 def wiped(unsigned char[::1] secret) -> None:

@@ -33,6 +33,8 @@ cdef extern from "openssl/hmac.h" nogil:
 cdef extern from "openssl/crypto.h" nogil:
     void OPENSSL_cleanse(void* data, size_t n)
     int CRYPTO_memcmp(const void* a, const void* b, size_t n)
+    int OPENSSL_VERSION
+    const char* OpenSSL_version(int what)
 
 
 cdef extern from "openssl/err.h" nogil:

@@ -22,6 +22,7 @@ from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.config import Address, Config
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem
 from pcgrelay.files import reason_of
+from pcgrelay.libraries import data_plane_library, leaves_speed, processor_flags, session_library
 from pcgrelay.session.credentials import key_matches, load_certificates, load_crls, load_key
 from pcgrelay.session.identity import (
     IdentityRefused,
@@ -53,7 +54,8 @@ class Finding(Struct, frozen=True, kw_only=True):
 def check(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
     """Look at everything. A node that runs with this configuration now may hold its own ports and socket."""
     running = answers(config.node.admin)
-    return [*_credentials(config, clock.wall()), *_policy(config), _admin(config, running), *_ports(config, running)]
+    findings = [*_credentials(config, clock.wall()), *_policy(config), _admin(config, running)]
+    return [*findings, *_ports(config, running), *_libraries()]
 
 
 def refuse_errors(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
@@ -230,6 +232,17 @@ def _policy(config: Config) -> Iterator[Finding]:
         if entry.listen.is_wildcard:
             sentence = f"{entry.service} is open, in the clear, on every address of this machine."
             yield _doubtful(f"import[{number}].listen", sentence, "Listen on one address of a network that you trust.")
+
+
+# -- libraries ---------------------------------------------------------------------------------------------
+
+
+def _libraries() -> Iterator[Finding]:
+    library = data_plane_library()
+    yield _good("libraries", f"Frames are sealed by {library}; sessions are made by {session_library()}.")
+    if leaves_speed(library, processor_flags()):
+        sentence = "On this processor OpenSSL 3.1 or later seals AES-GCM up to three times as fast as this one."
+        yield _good("libraries", f"{sentence} Debian 13 has it.")
 
 
 # -- socket and ports --------------------------------------------------------------------------------------

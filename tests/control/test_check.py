@@ -255,3 +255,17 @@ def test_permission_yields_to_other_errors_in_the_exit_code(settings: Settings, 
     good = realm.issue(KENT, "kent-1")
     good.key.chmod(0o644)
     assert exit_code(check(settings(good, listens=[f"127.0.0.1:{taken}"]))) == 78
+
+
+# -- libraries --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_the_libraries_are_named_and_a_slow_one_is_no_warning(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    monkeypatch.setattr("pcgrelay.check.leaves_speed", lambda *_: slow)
+    found = [finding for finding in check(settings()) if finding.where == "libraries"]
+    assert {finding.level for finding in found} == {OK}
+    assert "Frames are sealed by OpenSSL 3." in found[0].sentence
+    assert [("OpenSSL 3.1 or later" in finding.sentence) for finding in found[1:]] == ([True] if slow else [])

@@ -112,7 +112,10 @@ def test_the_short_help_is_that_of_the_command() -> None:
 
 def test_version(invoke: Invoke) -> None:
     for flag in ("-V", "--version"):
-        assert invoke(flag).out == f"pcgrelay {pcgrelay.__version__}\n"
+        first, frames, sessions = invoke(flag).out.splitlines()
+        assert first == f"pcgrelay {pcgrelay.__version__}"
+        assert re.fullmatch(r"frames:   OpenSSL 3\.\d+\.\d+ .*", frames)
+        assert re.fullmatch(r"sessions: OpenSSL \d+\.\d+\.\d+ .*", sessions)
 
 
 def test_wrong_usage_ends_with_2(invoke: Invoke) -> None:

@@ -18,6 +18,7 @@ CONTROL_LAYERS = [
     ["output"],
     ["gateway"],
     ["check"],
+    ["libraries"],
     ["admin"],
     ["plane"],
     ["ca"],

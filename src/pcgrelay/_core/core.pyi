@@ -44,6 +44,8 @@ RECORD_LEAST: Final[int]  # the oldest that it reads
 
 def refusal_name(reason: int) -> str: ...
 def cause_name(cause: int) -> str: ...
+def library() -> str:
+    """The libcrypto that seals and opens, as it names itself."""
 def wiped(secret: bytearray | memoryview) -> None:
     """Overwrite what held secrets."""
 

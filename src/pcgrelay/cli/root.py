@@ -77,8 +77,27 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
+def _version_printed(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if not asked:
+        return
+    # Loads the core, which no other line of this help needs.
+    libraries = importlib.import_module("pcgrelay.libraries")
+    click.echo(f"pcgrelay {__version__}")
+    click.echo(f"frames:   {libraries.data_plane_library()}")
+    click.echo(f"sessions: {libraries.session_library()}")
+    ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings=CONTEXT, epilog=EPILOG)
-@click.version_option(__version__, "-V", "--version", message="pcgrelay %(version)s")
+@click.option(
+    "-V",
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version_printed,
+    help="Show the version of pcgrelay and of the OpenSSL that it runs with, and exit.",
+)
 def pcgrelay() -> None:
     """A secure relay gateway between organisations.
 
