@@ -197,6 +197,15 @@ def test_status_of_a_node_that_serves_although_a_link_is_lost(invoke: Invoke, no
         assert invoke("status", "-c", node, "--json").code == 4
 
 
+def test_status_of_a_node_that_drains(invoke: Invoke, node: Path) -> None:
+    drained = msgspec.structs.replace(HEALTHY, node=msgspec.structs.replace(HEALTHY.node, draining=True))
+    with answering(node.with_suffix(".sock"), http(msgspec.json.encode(drained))):
+        answer = invoke("status", "-c", node)
+        assert (answer.code, answer.err) == (5, "")
+        assert "edge, pcgrelay 0.1.0, draining, up for 1 d 2 h\n" in answer.out
+        assert invoke("status", "-c", node, "--json").code == 5
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from test_cli_status import HEALTHY
 
 from pcgrelay.admin.condition import Condition, condition_of, troubles
+from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.server import Facts, answered
 from pcgrelay.admin.status import ConfigurationStatus, LogStatus, MemoryStatus, Status
 
@@ -16,6 +17,7 @@ FIRST, SECOND = HEALTHY.links
 IMPORT, EXPORT = HEALTHY.services
 ROUTE, STAND_BY = IMPORT.routes
 FULL = MemoryStatus(used_bytes=95, budget_bytes=100, high_water_bytes=95)
+DRAINED = replace(HEALTHY, node=replace(HEALTHY.node, draining=True))
 REFUSED = ConfigurationStatus(successful=False, reason="No such file.")
 
 
@@ -25,7 +27,7 @@ def with_routes(*routes: Any) -> Status:
 
 def test_a_node_without_troubles_is_ready() -> None:
     assert troubles(HEALTHY) == []
-    assert condition_of([]) is Condition.READY
+    assert condition_of(HEALTHY, []) is Condition.READY
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,7 @@ def test_a_node_without_troubles_is_ready() -> None:
 def test_a_node_that_serves_all_is_degraded(ill: Status, words: str) -> None:
     (trouble,) = troubles(ill)
     assert words in trouble.sentence
-    assert condition_of([trouble]) is Condition.DEGRADED
+    assert condition_of(ill, [trouble]) is Condition.DEGRADED
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,29 @@ def test_a_node_that_serves_all_is_degraded(ill: Status, words: str) -> None:
 def test_a_node_that_cannot_serve_something_is_failing(ill: Status, words: str) -> None:
     (trouble,) = troubles(ill)
     assert words in trouble.sentence
-    assert condition_of([trouble]) is Condition.FAILING
+    assert condition_of(ill, [trouble]) is Condition.FAILING
+
+
+def test_a_node_that_drains_does_so_whatever_else_it_lacks() -> None:
+    assert condition_of(DRAINED, troubles(DRAINED)) is Condition.DRAINING
+    alone = replace(DRAINED, links=())
+    (trouble,) = troubles(alone)
+    assert condition_of(alone, [trouble]) is Condition.DRAINING
+
+
+@pytest.mark.parametrize(
+    ("status", "ready", "degraded", "draining"),
+    [
+        (HEALTHY, 1, 0, 0),
+        (replace(HEALTHY, memory=FULL), 1, 1, 0),
+        (replace(HEALTHY, links=()), 0, 0, 0),
+        (replace(DRAINED, memory=FULL), 0, 0, 1),
+    ],
+)
+def test_metrics_say_the_same(status: Status, ready: int, degraded: int, draining: int) -> None:
+    lines = metrics_text(status, {}).splitlines()
+    for name, value in (("ready", ready), ("degraded", degraded), ("draining", draining)):
+        assert f"pcgrelay_{name} {value}" in lines
 
 
 def test_another_exporter_that_is_well_serves() -> None:
@@ -70,9 +94,10 @@ def test_another_exporter_that_is_well_serves() -> None:
 
 
 def test_links_that_all_are_lost_fail_a_node_and_are_named_each() -> None:
-    found = troubles(replace(HEALTHY, links=(replace(FIRST, state="down"), replace(SECOND, state="down")), memory=FULL))
+    ill = replace(HEALTHY, links=(replace(FIRST, state="down"), replace(SECOND, state="down")), memory=FULL)
+    found = troubles(ill)
     assert [trouble.is_grave for trouble in found] == [True, True, False]
-    assert condition_of(found) is Condition.FAILING
+    assert condition_of(ill, found) is Condition.FAILING
 
 
 @pytest.mark.parametrize(
@@ -81,8 +106,15 @@ def test_links_that_all_are_lost_fail_a_node_and_are_named_each() -> None:
         (HEALTHY, 200, b"ok\n"),
         (replace(HEALTHY, memory=FULL), 200, b"degraded\nMore than nine tenths of the memory budget are in use.\n"),
         (replace(HEALTHY, links=()), 503, b"failing\nNo neighbour is linked.\n"),
+        (DRAINED, 503, b"draining\n"),
+        (replace(DRAINED, links=()), 503, b"draining\nNo neighbour is linked.\n"),
     ],
 )
 def test_readiness_is_answered(status: Status, code: int, body: bytes) -> None:
     answer = answered("GET", "/readyz", Facts(lambda: status, dict))
     assert (answer.code, answer.body) == (code, body)
+
+
+def test_a_node_that_drains_is_alive() -> None:
+    answer = answered("GET", "/healthz", Facts(lambda: DRAINED, dict))
+    assert (answer.code, answer.body) == (200, b"ok\n")

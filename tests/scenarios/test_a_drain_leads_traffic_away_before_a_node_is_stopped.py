@@ -31,7 +31,13 @@ def test_a_drained_relay_loses_nothing_and_can_be_stopped(realm: Scene, figure: 
         took = time.monotonic() - began
         assert (done.returncode, done.stdout) == (0, "The node is empty; it can be stopped.\n")
         assert relay.status().node.draining
-        assert relay.metrics()["draining"] == 1
+        assert (relay.metrics()["draining"], relay.metrics()["ready"]) == (1, 0)
+        # Who leads traffic to it goes by the first, who starts it again by the second.
+        assert relay.asked("/readyz") == (503, "draining\n")
+        assert relay.asked("/healthz") == (200, "ok\n")
+        told = command("status", "-c", relay.config)
+        assert told.returncode == 5
+        assert ", draining, up for " in told.stdout
         assert realm.relay_used() is not relay
         assert not realm.met.log("session.down")
         assert relay.stop() == 0
@@ -52,6 +58,7 @@ def test_a_drain_that_is_undone_takes_new_work(realm: Scene) -> None:
         done = command("drain", "-c", first.config, "--undo")
         assert (done.returncode, done.stdout) == (0, "The node takes new work again.\n")
         realm.stage.await_well()
+        until(lambda: first.asked("/readyz") == (200, "ok\n"), 5)
         second = realm.relay_used()
         assert second is not first
         # Now the other way round: what was drained takes the traffic back.

@@ -1,7 +1,8 @@
 """Whether a node serves what it is there for, and what a person should look into (pure).
 
 A node is **ready** if nothing needs attention. It is **degraded** if something does, and yet each import and export has
-a way that is well; and **failing** if one has none.
+a way that is well; and **failing** if one has none. One that is **draining** takes nothing new since somebody wants so:
+nobody should lead anything to it, and that is no failure, whatever else it lacks.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ class Condition(Enum):
     READY = "ready"
     DEGRADED = "degraded"
     FAILING = "failing"
+    DRAINING = "draining"
+
+    @property
+    def takes_new_work(self) -> bool:
+        """Whether something new should be led to the node."""
+        return self in (Condition.READY, Condition.DEGRADED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +38,10 @@ class Trouble:
     is_grave: bool = False  # something that the node is there for cannot be served
 
 
-def condition_of(found: Iterable[Trouble]) -> Condition:
+def condition_of(status: Status, found: Iterable[Trouble]) -> Condition:
     """The word for a node with these troubles."""
+    if status.node.draining:
+        return Condition.DRAINING
     kinds = {trouble.is_grave for trouble in found}
     return Condition.FAILING if True in kinds else Condition.DEGRADED if kinds else Condition.READY
 

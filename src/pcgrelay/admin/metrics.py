@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.status import Status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -35,8 +36,9 @@ def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
         "When a configuration was last taken.",
         [({}, configuration.timestamp_s)],
     )
-    family("ready", "gauge", "Whether all services can be served.", [({}, status.condition != "failing")])
-    degraded = status.condition == "degraded"
+    condition = condition_of(status, troubles(status))
+    family("ready", "gauge", "Whether new work is taken and all of it served.", [({}, condition.takes_new_work)])
+    degraded = condition is Condition.DEGRADED
     family("degraded", "gauge", "Whether it serves, and something needs attention.", [({}, degraded)])
     family("draining", "gauge", "Whether this node takes nothing new.", [({}, node.draining)])
     links = [({"link": link.peer, "bearer": link.bearer, "direction": link.direction}, link) for link in status.links]

@@ -94,11 +94,11 @@ def answered(method: str, target: str, facts: Facts) -> Answer:
 
 
 def _readiness(status: Status) -> Answer:
-    """Whether the node serves. One that is degraded does, and says so."""
+    """Whether the node takes new work. One that is degraded does, and says so."""
     found = troubles(status)
-    condition = condition_of(found)
+    condition = condition_of(status, found)
     lines = ["ok" if condition is Condition.READY else condition.value, *(trouble.sentence for trouble in found)]
-    return Answer(503 if condition is Condition.FAILING else 200, TEXT, "\n".join([*lines, ""]).encode())
+    return Answer(200 if condition.takes_new_work else 503, TEXT, "\n".join([*lines, ""]).encode())
 
 
 class AdminServer:

@@ -136,7 +136,7 @@ class Status(Struct, frozen=True, kw_only=True):
     """The whole answer."""
 
     node: NodeStatus
-    condition: str = ""  # ready, degraded, failing
+    condition: str = ""  # ready, degraded, failing, draining
     links: tuple[LinkStatus, ...] = ()
     sessions: tuple[SessionStatus, ...] = ()
     services: tuple[ServiceStatus, ...] = ()

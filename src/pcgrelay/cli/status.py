@@ -27,10 +27,16 @@ Exit codes:
   0  ready: nothing needs attention
   3  failing: no answer, or an import or export has no way that is well
   4  degraded: all are served, and something needs attention
+  5  draining: it takes nothing new, and what runs goes on
 """
 
 
-EXIT_CODES = {Condition.READY: 0, Condition.DEGRADED: 4, Condition.FAILING: StatusProblem.exit_code}
+EXIT_CODES = {
+    Condition.READY: 0,
+    Condition.FAILING: StatusProblem.exit_code,
+    Condition.DEGRADED: 4,
+    Condition.DRAINING: 5,
+}
 
 
 @click.command(epilog=EPILOG)
@@ -48,15 +54,14 @@ def status(path: Path, as_json: bool, streams: bool) -> int:
         print_json(answer)
     else:
         _print(terminal(), answer, found, streams)
-    return EXIT_CODES[condition_of(found)]
+    return EXIT_CODES[condition_of(answer, found)]
 
 
 def _print(console: Console, status: Status, found: list[Trouble], streams: bool) -> None:
     node = status.node
     console.print(Text(node.identity, style="bold"))
     console.print(
-        f"{node.role}, pcgrelay {node.version}, {condition_of(found).value}, up for {duration(node.uptime_s)}"
-        f"{', draining' * node.draining}"
+        f"{node.role}, pcgrelay {node.version}, {condition_of(status, found).value}, up for {duration(node.uptime_s)}"
     )
     console.print(_memory(status))
     console.print()

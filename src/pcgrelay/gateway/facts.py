@@ -63,7 +63,7 @@ def node_status(node: Node) -> Status:
         configuration=node.configuration,
         refusals=node.refusals(),
     )
-    return structs.replace(status, condition=condition_of(troubles(status)).value)
+    return structs.replace(status, condition=condition_of(status, troubles(status)).value)
 
 
 def _links(node: Node) -> tuple[LinkStatus, ...]:
