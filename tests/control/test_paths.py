@@ -85,15 +85,15 @@ class Relay:
     def hear(self, link: FakeLink, message: Message) -> None:
         self.forwards.receive(link, message)  # type: ignore[arg-type]
 
-    def opened(self) -> PathOpen:
-        self.hear(self.a, asked())
+    def opened(self, **changes: Any) -> PathOpen:
+        self.hear(self.a, asked(**changes))
         (onward,) = self.b.take()
         assert isinstance(onward, PathOpen)
         return onward
 
-    def accepted(self) -> dict[FakeLink, int]:
+    def accepted(self, **changes: Any) -> dict[FakeLink, int]:
         """The labels by which the path was opened on either side."""
-        onward = self.opened()
+        onward = self.opened(**changes)
         self.hear(self.b, PathAccept(SESSION, 2, MIB, 77, onward.label))
         (answer,) = self.a.take()
         assert isinstance(answer, PathAccept)
@@ -246,6 +246,7 @@ def test_a_lost_link_is_told_to_the_other_side(relay: Relay, from_a: bool) -> No
 @pytest.mark.parametrize("from_a", [True, False])
 def test_requests_go_with_the_control_connection_and_paths_stay(relay: Relay, from_a: bool) -> None:
     relay.accepted()
+    carried(relay, "abab")
     here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
     relay.forwards.control_lost(here)  # type: ignore[arg-type]
     assert there.take() == []
@@ -258,6 +259,37 @@ def test_requests_go_with_the_control_connection_and_paths_stay(relay: Relay, fr
     else:
         assert relay.refusal() == (Code.UNREACHABLE, "path_lost")
     assert len(relay.forwards) == len(relay.plane.paths) == 1
+
+
+@pytest.mark.parametrize("from_a", [True, False])
+@pytest.mark.parametrize("said", ["", "a", "ab", "aabb", "aba", "bbb", "bab"])
+def test_a_set_up_goes_with_the_control_connection(relay: Relay, said: str, from_a: bool) -> None:
+    opened = relay.accepted()
+    here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
+    carried(relay, said)
+    relay.forwards.control_lost(here)  # type: ignore[arg-type]
+    assert here.take() == []
+    assert there.take() == [PathClose(SESSION, Code.UNREACHABLE, opened[there])]
+    assert relay.plane.paths == {}
+
+
+@pytest.mark.parametrize("from_a", [True, False])
+@pytest.mark.parametrize(("resume", "said"), [(False, "abab"), (False, "aabbab"), (False, "ababa"), (True, "")])
+def test_what_may_be_a_session_stays(relay: Relay, resume: bool, said: str, from_a: bool) -> None:
+    relay.accepted(resume=resume)
+    here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
+    carried(relay, said)
+    relay.forwards.control_lost(here)  # type: ignore[arg-type]
+    assert there.take() == []
+    assert len(relay.forwards) == len(relay.plane.paths) == 1
+
+
+def carried(relay: Relay, said: str) -> None:
+    """The sides speak in a handshake in that order, and each is heard by the other."""
+    for side in said:
+        here, there = (relay.a, relay.b) if side == "a" else (relay.b, relay.a)
+        relay.hear(here, Carry(SESSION, b"x"))
+        assert there.take() == [Carry(SESSION, b"x")]
 
 
 def test_a_next_hop_that_does_not_answer(relay: Relay) -> None:

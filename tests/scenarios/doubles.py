@@ -267,10 +267,14 @@ class Linked:
         mine = (m for m in self.messages[start:] if isinstance(m, Carry | PathClose) and m.session == session)
         return next(mine, None)
 
+    def lose_control(self) -> None:
+        """End the control connection alone: the lanes stay."""
+        self._connection.end("closed by the test")
+
     async def close(self) -> None:
         for neighbour in self.neighbours:
             await neighbour.close()
-        self._connection.end("closed by the test")
+        self.lose_control()
         with suppress(TimeoutError):
             await self.ended()
 

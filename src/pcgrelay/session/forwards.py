@@ -47,6 +47,8 @@ FORWARDS_OF_A_LINK_MOST = 4_096
 CARRY_AT_ONCE_BYTES = 524_288
 CARRY_EACH_SECOND_BYTES = 4_096
 LINGER_S = 1.0
+# The far edge answers a ClientHello, and then the initiator's HELLO: before that no set-up is over.
+SETUP_ANSWERS = 2
 
 # Given the destination, and what must not be led over: the link to take, or nothing.
 NextLink = Callable[[NodeId, Callable[[Link], bool]], Link | None]
@@ -71,6 +73,8 @@ class Forward:
     cap: int
     priority: int
     opened_ms: int
+    answers: int = 0  # of the far edge, in handshakes
+    is_answered: bool = True  # the far edge has spoken last
     is_live: bool = False
     is_gone: bool = False
     allowance: float = CARRY_AT_ONCE_BYTES
@@ -79,6 +83,17 @@ class Forward:
     def opened(self, link: Link) -> int:
         """The label in the PATH_OPEN on that side, by which the neighbour there knows this path from another one."""
         return self.a_out if link is self.a else self.b_in
+
+    @property
+    def stands(self) -> bool:
+        """Whether a session may have been set up on it, as far as can be seen from outside."""
+        return self.is_live and self.answers >= SETUP_ANSWERS
+
+    def carried(self, link: Link) -> None:
+        """A neighbour speaks in a handshake between the edges; what it says in several messages is one answer."""
+        if link is self.b and not self.is_answered:
+            self.answers += 1
+        self.is_answered = link is self.b
 
     def other(self, link: Link) -> Link:
         """The side that is not this one."""
@@ -155,9 +170,9 @@ class Forwards:
             self._carried(forward, link, message)
 
     def control_lost(self, link: Link) -> None:
-        """Requests over this link will not be answered; paths that stand go on over its lanes."""
+        """Requests over this link will not be answered, nor set-ups finished; paths that stand go on over its lanes."""
         for forward in {forward for forward in self._by_key.values() if link in (forward.a, forward.b)}:
-            if not forward.is_live:
+            if not forward.stands:
                 self._end(forward, Code.UNREACHABLE, told=(forward.other(link),))
 
     def link_down(self, link: Link) -> None:
@@ -193,6 +208,7 @@ class Forwards:
                 cap=each.cap,
                 priority=each.priority,
                 opened_ms=each.opened_ms,
+                answers=SETUP_ANSWERS,  # who was set up over the process before has lost its control connection
                 is_live=True,
                 allowance_ms=self._clock.monotonic_ms(),
             )
@@ -325,6 +341,7 @@ class Forwards:
             cap=cap,
             priority=asked.priority,
             opened_ms=self._clock.monotonic_ms(),
+            answers=SETUP_ANSWERS if asked.resume else 0,
             allowance_ms=self._clock.monotonic_ms(),
         )
 
@@ -382,6 +399,7 @@ class Forwards:
             self._count("carry_limit")
             self._end(forward, Code.LIMIT, told=(forward.a, forward.b))
             return
+        forward.carried(link)
         forward.other(link).send(message)
 
     # -- the table ---------------------------------------------------------------------------------------------
