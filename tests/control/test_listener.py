@@ -145,6 +145,16 @@ async def test_no_descriptors_left_pauses_and_does_not_spin(nodes: Nodes) -> Non
     await until(lambda: relay.node.neighbours.refused.get("silent"))
 
 
+async def test_a_port_is_closed_whoever_has_a_copy_of_it(nodes: Nodes) -> None:
+    relay, port = await relay_on(nodes)
+    (sock,) = relay.node.listeners().values()
+    assert await answer_to(port, b"") == b""
+    with sock.dup():
+        await nodes.stop()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+
+
 # -- the rule alone ---------------------------------------------------------------------------------------------------
 
 

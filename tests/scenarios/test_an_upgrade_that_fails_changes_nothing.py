@@ -9,13 +9,13 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
-from changes import Scene, applications, command, scene
-from stage import MET, Node, until
+from changes import Scene, applications, command, is_open, reload, scene
+from stage import MET, Node, free_port, until
 from witness import received
 
 from pcgrelay.gateway.channel import Channel, ChannelBroken, Offer, Ready, Refusal, State, Taken, handover_path
@@ -157,6 +157,25 @@ def test_who_leaves_beside_a_new_process_that_hangs_is_gone_all_the_same(realm: 
         sock.shutdown(socket.SHUT_WR)
         assert sock.recv(1) == b""
         channel.close()
+
+
+def test_a_port_for_links_that_goes_beside_a_new_process_that_hangs_is_closed_all_the_same(realm: Scene) -> None:
+    """A copy of it lies in that message too, and would take connections that nobody ever answers."""
+    (relay,) = realm.relays
+    with closing(knock(relay)) as channel:
+        channel.receive(Offer, 5)
+        channel.send(Ready(), 5)
+        (listen,) = channel.receive(State, 5).listens
+        relay.await_log("handover.failed", reason="the other process does not answer")
+        host, _, port = listen.rpartition(":")
+        assert is_open((host, int(port)))
+        realm.change(relay, listens=[f"{host}:{free_port()}"])
+        assert reload(relay).ok
+        until(lambda: not is_open((host, int(port))), 2)
+        # And it can be had again.
+        realm.change(relay, listens=[listen])
+        assert reload(relay).ok
+        assert is_open((host, int(port)))
 
 
 def test_only_the_user_of_the_node_may_ask(realm: Scene) -> None:

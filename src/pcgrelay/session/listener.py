@@ -69,6 +69,9 @@ class Listener:
             while True:
                 await self._accept_one()
         finally:
+            # A process that was given a copy, and did not take this one's place, may be there still.
+            with suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
             self.sock.close()
             for task in self._tasks:
                 task.cancel()
