@@ -20,7 +20,7 @@ from pcgrelay._core.map cimport map_any, map_free
 from pcgrelay._core.probe cimport check, exactly
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
 from pcgrelay._core.relay cimport (
-    Path, relay_cut, relay_frame, relay_lane_down, relay_lost, relay_path_add, relay_path_remove, relay_sweep,
+    Path, relay_frame, relay_lane_down, relay_lost, relay_path_add, relay_path_remove, relay_settle, relay_sweep,
     relay_tell_owed,
 )
 from pcgrelay._core.result cimport (
@@ -382,7 +382,7 @@ cdef class Node:
     # Nothing may point into the bytes that were fed once they are gone.
     cdef int settle(self) except -1:
         cdef CoreLane* lane
-        cdef uint32_t i, first = 0
+        cdef uint32_t first = 0
         self.deliver()
         while self.shard.dirty_lanes != NULL:
             lane = self.shard.dirty_lanes
@@ -390,9 +390,7 @@ cdef class Node:
             lane.dirty = False
             if lane.state == LANE_CLOSED:
                 continue
-            for i in range(LANE_CLASSES):
-                if queue_settle(&lane.pending[i], &self.shard.pool, False, &first) != RESULT_OK:
-                    relay_cut(self.shard, lane, i, first)
+            relay_settle(self.shard, lane)
             if queue_settle(&lane.wire, &self.shard.pool, True, &first) != RESULT_OK:
                 self.lane_end(lane, RESULT_NO_MEMORY, CODE_BUSY)
         return 0

@@ -167,6 +167,10 @@ cdef class Queue:
     def borrowed(self) -> int:
         return self.queue.borrowed
 
+    @property
+    def owned(self) -> int:
+        return self.queue.owned
+
     def borrow(self, data: bytearray, account: Account | None = None) -> None:
         self.held.append((data, account))
         check(queue_push(&self.queue, &self.pool.pool, <uint8_t*><char*>data, <uint32_t>len(data), NULL,

@@ -33,6 +33,7 @@ cdef struct Queue:
     uint32_t count
     uint32_t borrowed           # how many spans at the tail end may be borrowed
     uint64_t bytes
+    uint64_t owned              # of these, the bytes of owned spans
 
 
 cdef inline Span* queue_at(Queue* self, uint32_t i) noexcept nogil:

@@ -7,10 +7,18 @@ from pcgrelay._core.buf cimport (
 from pcgrelay._core.result cimport RESULT_NO_MEMORY, RESULT_OK, Result
 
 
-cdef inline void span_own(Span* span, Buf* buf) noexcept nogil:
+cdef inline void span_own(Queue* self, Span* span, Buf* buf) noexcept nogil:
     span.buf = buf
+    self.owned += span.n
     if span.account != NULL:
         span.account.queued += span.n
+
+
+cdef inline void span_leave(Queue* self, const Span* span) noexcept nogil:
+    if span.buf == NULL:
+        self.borrowed -= 1
+    else:
+        self.owned -= span.n
 
 
 cdef inline void span_drop(Span* span, Pool* pool) noexcept nogil:
@@ -65,7 +73,7 @@ cdef inline Result queue_put(Queue* self, Pool* pool, uint8_t* p, uint32_t n, Bu
     self.count += 1
     self.bytes += n
     if buf != NULL:
-        span_own(span, buf)
+        span_own(self, span, buf)
     else:
         self.borrowed += 1
     return RESULT_OK
@@ -88,14 +96,15 @@ cdef void queue_sent(Queue* self, Pool* pool, uint64_t n) noexcept nogil:
         span = queue_at(self, 0)
         if span.n > n:
             part = <uint32_t>n
-            if span.account != NULL and span.buf != NULL:
-                span.account.queued -= part
+            if span.buf != NULL:
+                self.owned -= part
+                if span.account != NULL:
+                    span.account.queued -= part
             span.p += part
             span.n -= part
             return
         n -= span.n
-        if span.buf == NULL:
-            self.borrowed -= 1
+        span_leave(self, span)
         span_drop(span, pool)
         self.head = (self.head + 1) & self.mask
         self.count -= 1
@@ -106,8 +115,7 @@ cdef Span queue_pop(Queue* self) noexcept nogil:
     self.head = (self.head + 1) & self.mask
     self.count -= 1
     self.bytes -= span.n
-    if span.buf == NULL:
-        self.borrowed -= 1
+    span_leave(self, &span)
     return span
 
 
@@ -145,7 +153,7 @@ cdef Result queue_settle(Queue* self, Pool* pool, bint must, uint32_t* first) no
         buf.refs += 1
         left -= span.n
         self.borrowed -= 1
-        span_own(span, buf)
+        span_own(self, span, buf)
     buf_drop(pool, buf)
     return RESULT_OK
 
@@ -155,8 +163,7 @@ cdef void queue_cut(Queue* self, Pool* pool, uint32_t first) noexcept nogil:
     while self.count > first:
         span = queue_at(self, self.count - 1)
         self.bytes -= span.n
-        if span.buf == NULL:
-            self.borrowed -= 1
+        span_leave(self, span)
         span_drop(span, pool)
         self.count -= 1
 

@@ -3,9 +3,9 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport Buf, pool_alloc, pool_free
 from pcgrelay._core.frame cimport Frame
-from pcgrelay._core.link cimport Lane, Link, Shard, lane_is_up, link_find
+from pcgrelay._core.link cimport LANE_CLASSES, Lane, Link, Shard, lane_is_up, link_find
 from pcgrelay._core.map cimport map_find, map_next, map_put, map_take
-from pcgrelay._core.queue cimport Account, queue_at, queue_cut
+from pcgrelay._core.queue cimport Account, queue_at, queue_cut, queue_settle
 from pcgrelay._core.result cimport RESULT_BUDGET, RESULT_NO_MEMORY, RESULT_OK, RESULT_UNKNOWN_FLOW, Result
 from pcgrelay._core.sender cimport lane_push, lane_say_lost, lane_say_unknown
 from pcgrelay._core.stats cimport COUNT_FRAMES_DROPPED, COUNT_FRAMES_FORWARDED, COUNT_UNKNOWN_FLOWS
@@ -206,6 +206,8 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
     if owner != NULL:
         owner.refs += 1
     answer = lane_push(shard, out, wire, WIRE_PREFIX + frame.length, owner, account, end.path.priority)
+    while answer != RESULT_OK and relieve(shard, out):
+        answer = lane_push(shard, out, wire, WIRE_PREFIX + frame.length, owner, account, end.path.priority)
     if answer != RESULT_OK:
         if owner != NULL:
             owner.refs -= 1
@@ -224,7 +226,71 @@ cdef Result relay_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) 
     return end_lose(shard, end, lane.index, code)
 
 
-cdef void relay_cut(Shard* shard, Lane* lane, uint32_t waits_in, uint32_t first) noexcept nogil:
+# -- when memory is short ---------------------------------------------------------------------------------------------
+
+cdef void relay_settle(Shard* shard, Lane* lane) noexcept nogil:
+    cdef uint32_t i, first = 0
+    for i in range(LANE_CLASSES):
+        while queue_settle(&lane.pending[i], &shard.pool, False, &first) != RESULT_OK:
+            if not relieve(shard, lane):
+                cut(shard, lane, i, first)
+                break
+
+
+# Make room for this lane at the expense of the link that holds most. False: it holds no more than twice what the lane's
+# own link does, so after the cut it might be the poorer one.
+cdef bint relieve(Shard* shard, Lane* lane) noexcept nogil:
+    cdef Link* link = holds_most(shard, lane.link)
+    cdef Lane* fullest = NULL
+    cdef uint32_t i
+    if link_holds(link) <= 2 * link_holds(lane.link):
+        return False
+    for i in range(link.lane_count):
+        if link.lanes[i] != NULL and (fullest == NULL or lane_holds(link.lanes[i]) > lane_holds(fullest)):
+            fullest = link.lanes[i]
+    # What is least urgent goes first.
+    i = LANE_CLASSES - 1
+    while fullest.pending[i].owned == 0:
+        i -= 1
+    cut(shard, fullest, i, fullest.pending[i].count / 2)
+    return True
+
+
+# The link for which most waits here, in copies of our own; this one, if no other holds more.
+cdef Link* holds_most(Shard* shard, Link* link) noexcept nogil:
+    cdef uint32_t at = 0
+    cdef uint64_t bytes = link_holds(link)
+    cdef Link* most = link
+    cdef Link* other
+    while True:
+        other = <Link*>map_next(&shard.links, &at)
+        if other == NULL:
+            return most
+        if link_holds(other) > bytes:
+            most = other
+            bytes = link_holds(other)
+
+
+cdef uint64_t link_holds(const Link* link) noexcept nogil:
+    cdef uint32_t i
+    cdef uint64_t bytes = 0
+    for i in range(link.lane_count):
+        if link.lanes[i] != NULL:
+            bytes += lane_holds(link.lanes[i])
+    return bytes
+
+
+# The lane's own frames are bounded by themselves, and are nobody's to drop.
+cdef uint64_t lane_holds(const Lane* lane) noexcept nogil:
+    cdef uint32_t i
+    cdef uint64_t bytes = 0
+    for i in range(1, LANE_CLASSES):
+        bytes += lane.pending[i].owned
+    return bytes
+
+
+# Drop what waits in a class of the lane from span first on, and say so to those who sent it.
+cdef void cut(Shard* shard, Lane* lane, uint32_t waits_in, uint32_t first) noexcept nogil:
     cdef uint32_t i
     cdef Account* account
     figure_add(&shard.stats.refused[<int>RESULT_BUDGET], 1)

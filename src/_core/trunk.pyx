@@ -10,7 +10,7 @@ from pcgrelay._core.frame cimport Frame, frame_is_lane
 from pcgrelay._core.lane cimport lane_keep, lane_next, lane_start, lane_stop, lane_take, lane_tick
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
-    GAUGE_RECEIVED_BYTES, GAUGE_SENT_BYTES, LANE_CLASSES, LANE_CLOSED, LANE_UNREAD, Lane, Link, Shard, gauge_at,
+    GAUGE_RECEIVED_BYTES, GAUGE_SENT_BYTES, LANE_CLOSED, LANE_UNREAD, Lane, Link, Shard, gauge_at,
     lane_dirty, lane_is_up, link_find, link_remove, shard_event,
 )
 from pcgrelay._core.linux cimport (
@@ -20,7 +20,7 @@ from pcgrelay._core.linux cimport (
 from pcgrelay._core.mailbox cimport EVENT_LANE_DOWN, Event, Order
 from pcgrelay._core.port cimport port_deliver
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle
-from pcgrelay._core.relay cimport relay_cut, relay_frame, relay_lane_down, relay_lost
+from pcgrelay._core.relay cimport relay_frame, relay_lane_down, relay_lost, relay_settle
 from pcgrelay._core.result cimport (
     RESULT_CONFIRM_TIMEOUT, RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK,
     RESULT_PEER_CLOSED, RESULT_REPLACED, RESULT_SILENT, RESULT_SOCKET, Result, result_place,
@@ -324,10 +324,8 @@ cdef Result lane_send(Worker* self, Lane* lane) noexcept nogil:
 
 
 cdef Result lane_settle(Worker* self, Lane* lane) noexcept nogil:
-    cdef uint32_t i, first = 0
-    for i in range(LANE_CLASSES):
-        if queue_settle(&lane.pending[i], &self.shard.pool, False, &first) != RESULT_OK:
-            relay_cut(&self.shard, lane, i, first)
+    cdef uint32_t first = 0
+    relay_settle(&self.shard, lane)
     # What has its hop number must go out, or the lane is lost.
     return queue_settle(&lane.wire, &self.shard.pool, True, &first)
 

@@ -60,7 +60,7 @@ def test_bytes_come_out_as_they_went_in(operations: list[tuple[str, bytes | int]
         assert (len(queue), queue.octets) == (len(spans), sum(map(len, spans)))
         assert queue.borrowed == owned.count(False)
         assert account.items == len(spans)
-        assert account.queued == sum(len(span) for span, mine in zip(spans, owned, strict=True) if mine)
+        assert queue.owned == account.queued == sum(len(span) for span, mine in zip(spans, owned, strict=True) if mine)
     queue.cut(0)
     assert (account.items, account.queued) == (0, 0)
 

@@ -1,6 +1,7 @@
 """A relay between two lanes of the reference: what it changes, what it drops, what it says, and what it holds."""
 
 from dataclasses import dataclass
+from random import Random
 
 import pytest
 
@@ -12,7 +13,7 @@ from reference.keys import LinkSecrets, Suite
 from reference.lanes import Lane as ReferenceLane
 from reference.lanes import LaneEvent
 
-NEAR, FAR = 1, 2  # the links
+NEAR, FAR, THIRD = 1, 2, 3  # the links
 # Labels: what the relay gave on each link, and what the neighbour there gave.
 NEAR_IN, NEAR_OUT, FAR_IN, FAR_OUT = 11, 12, 21, 22
 CAP = 131_072
@@ -43,11 +44,11 @@ class Side:
 class Between:
     """A relay with a neighbour on each side and one path."""
 
-    def __init__(self, *, up: bool = True, priority: int = 0, **options: int) -> None:
+    def __init__(self, *, up: bool = True, priority: int = 0, lanes: int = 1, **options: int) -> None:
         self.relay = Relay(**options)
         self.sides: dict[int, Side] = {}
-        for link in (NEAR, FAR):
-            self.relay.link_add(link, suite=1, dialler=False, lanes=1, binding=secret(f"binding {link}"))
+        for link in (NEAR, FAR, THIRD):
+            self.relay.link_add(link, suite=1, dialler=False, lanes=lanes, binding=secret(f"binding {link}"))
         self.relay.path_add(
             1, a_link=NEAR, a_in=NEAR_IN, a_out=NEAR_OUT, b_link=FAR, b_in=FAR_IN, b_out=FAR_OUT, cap=CAP,
             priority=priority,
@@ -56,16 +57,16 @@ class Between:
         if up:
             self.far = self.open(FAR)
 
-    def open(self, link: int, number: int = 0) -> Side:
+    def open(self, link: int, number: int = 0, index: int = 0) -> Side:
         given = secret(f"link {link}")
-        keys = LinkKeys(given, bytes(16), 1)
+        keys = LinkKeys(given, bytes(16), index + 1)
         for _ in range(number + 1):
-            keys.dial(0)
+            keys.dial(index)
         other = ReferenceLane(
-            LinkSecrets(given).lane_secret(number), Suite.AES_256_GCM, index=0, number=number,
+            LinkSecrets(given).lane_secret(number), Suite.AES_256_GCM, index=index, number=number,
             binding=secret(f"binding {link}"), is_dialler=True,
         )  # fmt: skip
-        side = Side(self.relay.lane_start(link, index=0, number=number, secret=keys.take(number)), other)
+        side = Side(self.relay.lane_start(link, index=index, number=number, secret=keys.take(number)), other)
         other.confirm()
         side.flush()
         side.hear()
@@ -277,6 +278,143 @@ def test_the_budget_holds_when_it_is_smaller_than_the_caps() -> None:
     between.near.other.send(Type.PING, body_encode(Type.PING, token=1))
     between.near.flush()
     assert between.near.hear()[-1].type is Type.PONG
+
+
+class Crowded(Between):
+    """Two paths to the far link, of which one is critical, and one to a third link. Nobody there reads."""
+
+    NORMAL, CRITICAL, OTHER = 51, 52, 53  # by these labels the near link names them
+
+    def __init__(self, lanes: int = 1, memory: int = 400_000) -> None:
+        super().__init__(memory=memory, reserve=100_000, lanes=lanes)
+        for label, out, priority in ((self.NORMAL, FAR, 0), (self.CRITICAL, FAR, 2), (self.OTHER, THIRD, 0)):
+            self.relay.path_add(
+                label, a_link=NEAR, a_in=label, a_out=1, b_link=out, b_in=100 + label, b_out=200 + label, cap=4 << 20,
+                priority=priority, lanes=lanes,
+            )  # fmt: skip
+        self.nears = [self.near, *(self.open(NEAR, number=index, index=index) for index in range(1, lanes))]
+        self.fars = [self.far, *(self.open(FAR, number=index, index=index) for index in range(1, lanes))]
+        self.third = self.open(THIRD)
+
+    def send(self, label: int, count: int, index: int = 0, first: int = 0) -> None:
+        """So many frames of 5,000 bytes, each in a turn of its own."""
+        for number in range(first, first + count):
+            self.nears[index].say(label, frame(number, 5_000))
+            self.nears[index].flush()
+
+    def told(self, index: int = 0) -> list[tuple[int, int]]:
+        return [lost(event) for event in self.nears[index].hear()]
+
+
+def numbers(side: Side, label: int) -> list[int]:
+    """What came by that label, until nothing more does."""
+    heard: list[LaneEvent] = []
+    while fresh := side.hear():
+        heard += fresh
+    return [event.frame.number for event in heard if event.frame and event.label == 200 + label]
+
+
+def test_nobody_loses_anything_while_there_is_memory() -> None:
+    crowded = Crowded()
+    crowded.send(Crowded.NORMAL, 60)
+    crowded.send(Crowded.OTHER, 5)
+    assert crowded.relay.counted(FRAMES_DROPPED) == 0
+    assert crowded.told() == []
+    assert numbers(crowded.far, Crowded.NORMAL) == list(range(60))
+
+
+def test_the_link_that_holds_most_makes_room_for_the_others() -> None:
+    crowded = Crowded()
+    crowded.send(Crowded.NORMAL, 100)
+    # It has lost what came last, and holds the rest still.
+    assert crowded.told() == [(Crowded.NORMAL, BUSY)]
+    kept = crowded.far.lane.backlog
+    assert kept > 300_000
+    crowded.send(Crowded.OTHER, 20)
+    assert crowded.told() == []
+    assert crowded.relay.memory[1] <= 500_000
+    assert crowded.far.lane.backlog <= kept / 2 + 5_100
+    assert numbers(crowded.third, Crowded.OTHER) == list(range(20))
+    # What is left of it is in order and without a hole.
+    left = numbers(crowded.far, Crowded.NORMAL)
+    assert left == list(range(len(left)))
+
+
+def test_each_flow_that_makes_room_is_told_of_it_once() -> None:
+    crowded = Crowded()
+    crowded.send(Crowded.NORMAL, 68)
+    crowded.send(Crowded.OTHER, 20)
+    assert crowded.told() == [(Crowded.NORMAL, BUSY)]
+    crowded.send(Crowded.NORMAL, 3, first=68)
+    assert crowded.told() == []
+
+
+def test_what_is_urgent_makes_room_last() -> None:
+    crowded = Crowded()
+    crowded.send(Crowded.CRITICAL, 30)
+    crowded.send(Crowded.NORMAL, 70)
+    crowded.send(Crowded.OTHER, 20)
+    assert (Crowded.CRITICAL, BUSY) not in crowded.told()
+    assert numbers(crowded.far, Crowded.CRITICAL) == list(range(30))
+
+
+def test_a_link_is_weighed_with_all_its_lanes() -> None:
+    crowded = Crowded(lanes=4, memory=800_000)
+    for index in range(4):
+        crowded.send(Crowded.NORMAL, 26, index)
+    crowded.send(Crowded.OTHER, 40)
+    # The third link has the fullest lane, and holds less than the other in four.
+    assert crowded.third.lane.backlog > max(side.lane.backlog for side in crowded.fars)
+    assert {word for index in range(4) for word in crowded.told(index)} == {(Crowded.NORMAL, BUSY)}
+    assert numbers(crowded.third, Crowded.OTHER) == list(range(40))
+
+
+def test_who_holds_much_itself_takes_nothing_from_others() -> None:
+    crowded = Crowded()
+    crowded.send(Crowded.NORMAL, 40)
+    crowded.send(Crowded.OTHER, 60)
+    assert crowded.told() == [(Crowded.OTHER, BUSY)]
+    assert numbers(crowded.far, Crowded.NORMAL) == list(range(40))
+    kept = numbers(crowded.third, Crowded.OTHER)
+    assert kept == list(range(len(kept)))
+    assert len(kept) >= 20
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whoever_reads_when_flows_are_in_order_and_memory_comes_back(seed: int) -> None:
+    chance = Random(seed)
+    crowded = Crowded(memory=250_000)
+    labels = (Crowded.NORMAL, Crowded.CRITICAL, Crowded.OTHER)
+    used, _ = crowded.relay.memory
+    sent, heard = dict.fromkeys(labels, 0), {label: list[int]() for label in labels}
+    lost_ever: set[int] = set()
+
+    def read(side: Side) -> None:
+        for event in side.hear():
+            if event.frame and event.frame.type is Type.BUNDLE:
+                heard[event.label - 200].append(event.frame.number)
+
+    for _ in range(200):
+        if chance.random() < 0.2:
+            read(chance.choice([crowded.far, crowded.third]))
+        label = chance.choice(labels)
+        for _ in range(chance.randrange(12)):
+            crowded.near.say(label, frame(sent[label], chance.randrange(8, 9_000)))
+            sent[label] += 1
+        crowded.near.flush()
+        for flow, _code in crowded.told():
+            lost_ever.add(flow)
+            crowded.near.say(flow, frame(0, 16, Type.RESUME))
+        assert crowded.relay.memory[1] <= 350_000
+    while crowded.far.lane.backlog or crowded.third.lane.backlog:
+        read(crowded.far)
+        read(crowded.third)
+    assert {Crowded.NORMAL, Crowded.OTHER} <= lost_ever
+    for numbers_heard in heard.values():
+        assert numbers_heard == sorted(set(numbers_heard))
+    crowded.relay.turn()
+    # What stays are rings of the queues.
+    assert crowded.relay.memory[0] < used + 50_000
 
 
 def test_what_is_urgent_overtakes_what_waits() -> None:

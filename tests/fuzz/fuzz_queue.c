@@ -31,7 +31,7 @@ typedef struct {
 typedef struct {
     span *ring;
     uint32_t mask, head, count, borrowed;
-    uint64_t bytes;
+    uint64_t bytes, owned;
 } queue;
 
 static void (*pool_start)(pool *, uint64_t, uint64_t);
@@ -132,14 +132,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             }
         } else if (what == 5) {
             if (queue_settle(&q, memory, n & 1, &cut) == 0) {
-                REQUIRE(q.borrowed == 0);
+                REQUIRE(q.borrowed == 0 && q.owned == q.bytes);
                 memset(space, 0xff, ROOM);
                 used = 0;
             } else {
                 REQUIRE(cut < q.count);
                 queue_cut(&q, memory, cut);
                 last = first + cut;
-                REQUIRE(q.borrowed == 0);
+                REQUIRE(q.borrowed == 0 && q.owned == q.bytes);
             }
         } else if (what == 6) {
             cut = q.count ? n % (q.count + 1) : 0;
