@@ -1,0 +1,346 @@
+"""Paths through a relay, message by message, without a socket."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
+
+from pcgrelay.clock import SetClock
+from pcgrelay.model import NodeId, Role
+from pcgrelay.routing.policy import Budget
+from pcgrelay.session.dataplane import DataPlaneRefused
+from pcgrelay.session.forwards import ANSWER_DEADLINE_MS, CARRY_AT_ONCE_BYTES, Forwards
+from pcgrelay.session.labels import Labels
+from pcgrelay.session.messages import Carry, Code, Message, PathAccept, PathClose, PathOpen, PathRefuse
+
+
+class FakePlane:
+    def __init__(self) -> None:
+        self.paths: dict[int, dict[str, int]] = {}
+        self.refuses = False
+
+    def path_add(self, path: int, **values: int) -> None:
+        if self.refuses:
+            raise DataPlaneRefused("no")
+        self.paths[path] = values
+
+    def path_remove(self, path: int) -> None:
+        del self.paths[path]
+
+
+class Relay:
+    """A relay between edge A on one link and edge B on another."""
+
+    def __init__(self) -> None:
+        self.a, self.b = FakeLink(1, A), FakeLink(2, B)
+        self.routes = {B: self.b, A: self.a}
+        self.plane = FakePlane()
+        self.clock = SetClock(datetime(2027, 1, 1, tzinfo=UTC))
+        self.not_allowed: set[NodeId] = set()
+        self.forwards = Forwards(
+            ME,
+            plane=self.plane,
+            labels=Labels(self.clock),
+            next_link=self.next_link,  # type: ignore[arg-type]
+            reach=lambda source, destination: "not_a_member" if self.not_allowed & {source, destination} else None,
+            budget=Budget(1 << 30),
+            say=lambda record: None,
+            clock=self.clock,
+        )
+
+    def next_link(self, destination: NodeId, wanted: Any) -> FakeLink | None:
+        link = self.routes.get(destination)
+        return link if link and wanted(link) else None
+
+    def hear(self, link: FakeLink, message: Message) -> None:
+        self.forwards.receive(link, message)  # type: ignore[arg-type]
+
+    def opened(self, **changes: Any) -> PathOpen:
+        self.hear(self.a, asked(**changes))
+        (onward,) = self.b.take()
+        assert isinstance(onward, PathOpen)
+        return onward
+
+    def accepted(self, **changes: Any) -> dict[FakeLink, int]:
+        """The labels by which the path was opened on either side."""
+        onward = self.opened(**changes)
+        self.hear(self.b, PathAccept(SESSION, 2, MIB, 77, onward.label))
+        (answer,) = self.a.take()
+        assert isinstance(answer, PathAccept)
+        assert answer.opened == LABEL
+        return {self.a: LABEL, self.b: onward.label}
+
+    def refusal(self) -> tuple[int, str]:
+        (message,) = self.a.take()
+        assert isinstance(message, PathRefuse)
+        assert message.by == ME.uri
+        assert message.opened == LABEL
+        return message.code, message.reason
+
+
+@pytest.fixture
+def relay() -> Relay:
+    return Relay()
+
+
+def test_a_path_through_a_relay(relay: Relay) -> None:
+    onward = relay.opened()
+    assert onward.via == (ME.uri,)
+    assert (onward.source, onward.destination, onward.flows, onward.cap) == (A.uri, B.uri, 2, 4 * MIB)
+    relay.hear(relay.b, PathAccept(SESSION, 2, 2 * MIB, 77))
+    (answer,) = relay.a.take()
+    assert isinstance(answer, PathAccept)
+    (path,) = relay.plane.paths.values()
+    assert path == {
+        "a_link": 1,
+        "a_in": answer.label,
+        "a_out": LABEL,
+        "b_link": 2,
+        "b_in": onward.label,
+        "b_out": 77,
+        "cap": 2 * MIB,
+        "priority": 0,
+    }
+    assert (answer.flows, answer.cap) == (2, 2 * MIB)
+    assert answer.label != onward.label
+    for source, target in ((relay.a, relay.b), (relay.b, relay.a)):
+        relay.hear(source, Carry(SESSION, b"sealed"))
+        assert target.take() == [Carry(SESSION, b"sealed")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "reason"),
+    [
+        ({"source": OTHER.uri}, Code.VIOLATION, "wrong_sender"),
+        ({"via": (OTHER.uri,)}, Code.VIOLATION, "wrong_sender"),
+        ({"via": (ME.uri, A.uri)}, Code.LIMIT, "loop"),
+        ({"via": (A.uri, A.uri)}, Code.VIOLATION, "loop"),
+        ({"via": (*(f"spiffe://{number}" for number in range(7)), A.uri)}, Code.LIMIT, "path_too_long"),
+        ({"destination": "nobody"}, Code.VIOLATION, "malformed"),
+        ({"destination": "spiffe://other.example/org/met.police.example/node/met-1"}, Code.REFUSED, "wrong_realm"),
+        ({"destination": OTHER.uri}, Code.UNREACHABLE, "no_route"),
+        ({"destination": A.uri}, Code.UNREACHABLE, "no_route"),
+        ({"resume": True, "flows": 3}, Code.LIMIT, "too_few_lanes"),
+        ({"resume": True, "cap": 1 << 30}, Code.BUSY, "memory_budget"),
+    ],
+)
+def test_what_a_relay_refuses(relay: Relay, changes: dict[str, Any], code: int, reason: str) -> None:
+    relay.hear(relay.a, asked(**changes))
+    assert relay.refusal() == (code, reason)
+    assert relay.forwards.refused == {reason: 1}
+    assert relay.b.take() == []
+    assert len(relay.forwards) == 0
+
+
+def test_an_edge_asks_for_nobody_but_itself(relay: Relay) -> None:
+    relay.a.peer_role = Role.EDGE
+    relay.hear(relay.a, asked(source=OTHER.uri, via=(A.uri,)))
+    assert relay.refusal() == (Code.VIOLATION, "not_a_relay")
+    relay.opened()
+
+
+@pytest.mark.parametrize("node", [A, B])
+def test_a_relay_leads_between_members_only(relay: Relay, node: NodeId) -> None:
+    relay.not_allowed = {node}
+    relay.hear(relay.a, asked())
+    assert relay.refusal() == (Code.REFUSED, "not_a_member")
+
+
+def test_flows_and_cap_are_lowered_to_what_the_next_link_bears(relay: Relay) -> None:
+    relay.b.lanes, relay.b.cap = 1, MIB
+    onward = relay.opened()
+    assert (onward.flows, onward.cap) == (1, MIB)
+
+
+def test_an_answer_that_promises_more_than_was_asked(relay: Relay) -> None:
+    onward = relay.opened()
+    relay.hear(relay.b, PathAccept(SESSION, 3, 4 * MIB, 77))
+    assert relay.refusal() == (Code.VIOLATION, "more_than_asked")
+    assert relay.b.take() == [PathClose(SESSION, Code.VIOLATION, onward.label)]
+
+
+def test_only_the_next_hop_accepts_and_only_once(relay: Relay) -> None:
+    relay.opened()
+    relay.hear(relay.a, PathAccept(SESSION, 2, MIB, 77))
+    assert relay.a.take() == []
+    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 77))
+    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 78))
+    assert len(relay.a.take()) == 1
+    assert [path["b_out"] for path in relay.plane.paths.values()] == [77]
+
+
+def test_a_refusal_is_handed_back_with_its_author(relay: Relay) -> None:
+    onward = relay.opened()
+    relay.hear(relay.b, PathRefuse(SESSION, Code.BUSY, "glare", B.uri, onward.label))
+    assert relay.a.take() == [PathRefuse(SESSION, Code.BUSY, "glare", B.uri, LABEL)]
+    assert len(relay.forwards) == 0
+
+
+@pytest.mark.parametrize("from_a", [True, False])
+def test_closing_takes_it_down_on_both_sides(relay: Relay, from_a: bool) -> None:
+    opened = relay.accepted()
+    here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
+    relay.hear(here, PathClose(SESSION, Code.DONE, opened[here]))
+    assert there.take() == [PathClose(SESSION, Code.DONE, opened[there])]
+    assert relay.plane.paths == {}
+    assert relay.forwards._budget.reserved_bytes == 0
+
+
+@pytest.mark.parametrize("from_a", [True, False])
+def test_a_lost_link_is_told_to_the_other_side(relay: Relay, from_a: bool) -> None:
+    opened = relay.accepted()
+    here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
+    relay.forwards.link_down(here)  # type: ignore[arg-type]
+    assert there.take() == [PathClose(SESSION, Code.UNREACHABLE, opened[there])]
+    assert here.take() == []
+    assert relay.plane.paths == {}
+
+
+@pytest.mark.parametrize("from_a", [True, False])
+def test_requests_go_with_the_control_connection_and_paths_stay(relay: Relay, from_a: bool) -> None:
+    relay.accepted()
+    carried(relay, "abab")
+    here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
+    relay.forwards.control_lost(here)  # type: ignore[arg-type]
+    assert there.take() == []
+    relay.hear(relay.a, asked(session=bytes(16)))
+    (onward,) = relay.b.take()
+    assert isinstance(onward, PathOpen)
+    relay.forwards.control_lost(here)  # type: ignore[arg-type]
+    if from_a:
+        assert there.take() == [PathClose(bytes(16), Code.UNREACHABLE, onward.label)]
+    else:
+        assert relay.refusal() == (Code.UNREACHABLE, "path_lost")
+    assert len(relay.forwards) == len(relay.plane.paths) == 1
+
+
+@pytest.mark.parametrize("from_a", [True, False])
+@pytest.mark.parametrize("said", ["", "a", "ab", "aabb", "aba", "bbb", "bab"])
+def test_a_set_up_goes_with_the_control_connection(relay: Relay, said: str, from_a: bool) -> None:
+    opened = relay.accepted()
+    here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
+    carried(relay, said)
+    relay.forwards.control_lost(here)  # type: ignore[arg-type]
+    assert here.take() == []
+    assert there.take() == [PathClose(SESSION, Code.UNREACHABLE, opened[there])]
+    assert relay.plane.paths == {}
+
+
+@pytest.mark.parametrize("from_a", [True, False])
+@pytest.mark.parametrize(("resume", "said"), [(False, "abab"), (False, "aabbab"), (False, "ababa"), (True, "")])
+def test_what_may_be_a_session_stays(relay: Relay, resume: bool, said: str, from_a: bool) -> None:
+    relay.accepted(resume=resume)
+    here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
+    carried(relay, said)
+    relay.forwards.control_lost(here)  # type: ignore[arg-type]
+    assert there.take() == []
+    assert len(relay.forwards) == len(relay.plane.paths) == 1
+
+
+def carried(relay: Relay, said: str) -> None:
+    """The sides speak in a handshake in that order, and each is heard by the other."""
+    for side in said:
+        here, there = (relay.a, relay.b) if side == "a" else (relay.b, relay.a)
+        relay.hear(here, Carry(SESSION, b"x"))
+        assert there.take() == [Carry(SESSION, b"x")]
+
+
+def test_a_next_hop_that_does_not_answer(relay: Relay) -> None:
+    onward = relay.opened()
+    relay.clock.advance(ANSWER_DEADLINE_MS)
+    relay.forwards.expire()
+    assert len(relay.forwards) == 1
+    relay.clock.advance(1)
+    relay.forwards.expire()
+    assert relay.refusal() == (Code.TIMEOUT, "no_answer")
+    assert relay.b.take() == [PathClose(SESSION, Code.TIMEOUT, onward.label)]
+
+
+def test_a_core_that_refuses(relay: Relay) -> None:
+    relay.opened()
+    relay.plane.refuses = True
+    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 77))
+    assert relay.refusal() == (Code.BUSY, "refused_by_core")
+    assert relay.forwards._budget.reserved_bytes == 0
+
+
+def test_a_path_asked_for_again_replaces_the_old_one(relay: Relay) -> None:
+    opened = relay.accepted()
+    relay.hear(relay.a, asked(resume=True, cap=MIB, label=56))
+    first, second = relay.b.take()
+    assert first == PathClose(SESSION, Code.DONE, opened[relay.b])
+    assert isinstance(second, PathOpen)
+    assert second.resume
+    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 78))
+    assert [path["a_out"] for path in relay.plane.paths.values()] == [56]
+
+
+def replaced(relay: Relay) -> dict[FakeLink, int]:
+    """The session's path is replaced by another one over the same links; the labels by which the first was opened."""
+    first = relay.accepted()
+    relay.hear(relay.a, asked(resume=True, cap=MIB, label=LABEL + 1))
+    relay.b.take()
+    return first
+
+
+@pytest.mark.parametrize("from_a", [True, False])
+def test_a_late_close_leaves_the_newer_path_alone(relay: Relay, from_a: bool) -> None:
+    first = replaced(relay)
+    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 78))
+    relay.a.take()
+    here = relay.a if from_a else relay.b
+    relay.hear(here, PathClose(SESSION, Code.UNREACHABLE, first[here]))
+    assert relay.a.take() == relay.b.take() == []
+    assert [path["b_out"] for path in relay.plane.paths.values()] == [78]
+    # A node that does not say which path it means still ends the one that is there.
+    relay.hear(here, PathClose(SESSION, Code.UNREACHABLE))
+    assert relay.plane.paths == {}
+
+
+def test_a_late_answer_is_none_to_the_newer_request(relay: Relay) -> None:
+    first = replaced(relay)[relay.b]
+    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 77, first))
+    relay.hear(relay.b, PathRefuse(SESSION, Code.BUSY, "no_place", B.uri, first))
+    assert relay.a.take() == []
+    assert len(relay.forwards) == 1
+    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 78))
+    (answer,) = relay.a.take()
+    assert isinstance(answer, PathAccept)
+    assert answer.opened == LABEL + 1
+
+
+def test_carry_is_no_way_to_move_data(relay: Relay) -> None:
+    opened = relay.accepted()
+    chunk = Carry(SESSION, bytes(16_384))
+    for _ in range(CARRY_AT_ONCE_BYTES // 16_384):
+        relay.hear(relay.a, chunk)
+    assert len(relay.b.take()) == CARRY_AT_ONCE_BYTES // 16_384
+    relay.hear(relay.a, chunk)
+    for link in (relay.a, relay.b):
+        assert link.take() == [PathClose(SESSION, Code.LIMIT, opened[link])]
+
+
+def test_words_on_paths_that_are_not_known_are_nothing(relay: Relay) -> None:
+    for message in (
+        PathAccept(SESSION, 1, MIB, 1),
+        PathRefuse(SESSION, 1, "", ""),
+        PathClose(SESSION, 0),
+        Carry(SESSION, b""),
+    ):
+        relay.hear(relay.a, message)
+    assert relay.a.take() == relay.b.take() == []
+
+
+def test_nothing_is_left_after_many_paths(relay: Relay) -> None:
+    for number in range(500):
+        session = number.to_bytes(16, "big")
+        relay.hear(relay.a, asked(session=session))
+        relay.hear(relay.b, PathAccept(session, 2, MIB, 77))
+        relay.hear(relay.b, PathClose(session, 0))
+    assert len(relay.forwards) == 0
+    assert relay.forwards._budget.reserved_bytes == 0
+    assert relay.forwards._of_link == {}
+    assert relay.plane.paths == {}
