@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -124,6 +125,9 @@ class Plane:
         self._native = native
         self._observer: PlaneObserver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        # A worker inherits the priority of the thread that starts it. This one keeps its own for a thaw, when that of
+        # the event loop's has long been lowered and cannot be raised again.
+        self._starter = ThreadPoolExecutor(1, "starter")
         node, policy = config.node, config.policy
         self._core = self._called(
             native.Core,
@@ -163,7 +167,7 @@ class Plane:
         """Let the workers run; events come to the observer from the running loop."""
         self._observer = observer
         self._loop = asyncio.get_running_loop()
-        self._called(self._core.start)
+        self._launch()
         self._loop.add_reader(self._core.fileno(), self.deliver)
 
     def stop(self) -> None:
@@ -172,6 +176,7 @@ class Plane:
             self._loop.remove_reader(self._core.fileno())
             self._loop = None
         self._core.stop()
+        self._starter.shutdown()
 
     def freeze(self) -> None:
         """Stop all workers at the end of their turn, with nothing left over between them and the control plane."""
@@ -184,7 +189,7 @@ class Plane:
 
     def thaw(self) -> None:
         """Let the workers go on as if nothing had been."""
-        self._called(self._core.start)
+        self._launch()
 
     def handover_size(self) -> int:
         return int(self._called(self._core.handover_size))
@@ -221,6 +226,9 @@ class Plane:
             except Exception as error:
                 observer.event_failed(error)
         return len(events)
+
+    def _launch(self) -> None:
+        self._called(self._starter.submit(self._core.start).result)
 
     def _called(self, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
         try:

@@ -80,7 +80,7 @@ class FakeSession:
 
 
 class Core:
-    """One node's data plane, run by the loop that `start` was called in."""
+    """One node's data plane, run by the loop in which its first lane was added."""
 
     made: list[Core] = []
 
@@ -113,7 +113,7 @@ class Core:
         return self._wake
 
     def start(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        """There are no workers."""
 
     def stop(self) -> None:
         if self._stopped:
@@ -181,7 +181,7 @@ class Core:
         if known is None:
             sock.close()
             raise CoreError("link unknown")
-        assert self._loop is not None
+        self._loop = asyncio.get_running_loop()
         old = known.lanes.pop(index, None)
         if old is not None:
             self._shut(old)

@@ -473,9 +473,26 @@ def test_sizes(number: int, unit: str) -> None:
     assert memory_bytes(f"{number}{unit}") == number * 1024 ** ["B", "KiB", "MiB", "GiB"].index(unit)
 
 
-def test_listeners_that_collide() -> None:
-    one = Address("127.0.0.1", 80)
-    assert one.collides_with(Address("0.0.0.0", 80))
-    assert Address("::", 80).collides_with(one)
-    assert not one.collides_with(Address("127.0.0.2", 80))
-    assert not one.collides_with(Address("127.0.0.1", 81))
+HOSTS = st.sampled_from(["127.0.0.1", "127.0.0.2", "0.0.0.0", "[::]", "[::1]", "kent"])
+
+
+@given(st.lists(st.builds("{}:{}".format, HOSTS, st.integers(80, 82)), min_size=2, max_size=5))
+@example(["127.0.0.1:80", "0.0.0.0:80"])
+@example(["[::]:80", "127.0.0.2:81", "127.0.0.1:80"])
+@example(["127.0.0.1:80", "127.0.0.2:80", "127.0.0.1:81", "0.0.0.0:82"])
+def test_listeners_that_collide(texts: list[str]) -> None:
+    def collide(one: Address, other: Address) -> bool:
+        either_is_wildcard = {"0.0.0.0", "::"} & {one.host, other.host}
+        return one.port == other.port and (one.host == other.host or bool(either_is_wildcard))
+
+    tables = "\n".join(f"[[listen]]\naddress = '{text}'" for text in texts)
+    text = DOCUMENTED.replace("[[listen]] ", f"{tables}\n[[listen]] ").replace("15432", "99").replace("7400", "98")
+    addresses = [Address.parse(text) for text in texts]
+    pairs = [(i, j) for j in range(len(texts)) for i in range(j) if collide(addresses[i], addresses[j])]
+    if not pairs:
+        assert [entry.address for entry in config.parse(text, PATH).listens[:-1]] == addresses
+        return
+    first, second = pairs[0]
+    words = f"listen[{second + 1}].address: {addresses[second]} is taken by listen[{first + 1}].address"
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        config.parse(text, PATH)

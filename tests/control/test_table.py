@@ -14,12 +14,13 @@ from pcgrelay.routing.table import (
     SessionFact,
     exporters_of,
     import_plan,
+    offers_of,
 )
 
 KENT = "kent.police.example"
 ONE, TWO, THREE = (NodeId("police.example", KENT, f"kent-{number}") for number in (1, 2, 3))
 MET = NodeId("police.example", "met.police.example", "met-1")
-SERVICE = ServiceName("custody", KENT)
+SERVICE, MAIL = ServiceName("custody", KENT), ServiceName("mail", KENT)
 
 
 def catalogue(*entries: tuple[NodeId, Offer]) -> Catalogue:
@@ -29,17 +30,30 @@ def catalogue(*entries: tuple[NodeId, Offer]) -> Catalogue:
     return table
 
 
+def _exporters(table: Catalogue) -> list[Exporter]:
+    return exporters_of(offers_of(table, [SERVICE])[SERVICE])
+
+
 def test_only_the_owners_edges_export() -> None:
     table = catalogue((MET, Offer("custody", 1)), (ONE, Offer("custody", 2)), (TWO, Offer("mail", 1)))
-    assert exporters_of(table, SERVICE) == [Exporter(ONE, 2, 2, 100)]
+    offers = offers_of(table, [SERVICE, MAIL, ServiceName("custody", "hub.example")])
+    found = [exporters_of(each) for each in offers.values()]
+    assert found == [[Exporter(ONE, 2, 2, 100)], [Exporter(TWO, 1, 2, 100)], []]
+
+
+def test_what_only_says_that_it_is_down_is_known() -> None:
+    assert offers_of(catalogue((ONE, Offer("custody", 1, state=STATE_DOWN))), [SERVICE, MAIL]) == {
+        SERVICE: [(ONE, Offer("custody", 1, state=STATE_DOWN))],
+        MAIL: [],
+    }
 
 
 def test_preferred_edges_come_first_and_leaving_ones_not_at_all() -> None:
     table = catalogue(
         (ONE, Offer("custody", 1, 3)), (TWO, Offer("custody", 1, 1)), (THREE, Offer("custody", 1, state=STATE_DRAIN))
     )
-    assert [exporter.edge for exporter in exporters_of(table, SERVICE)] == [TWO, ONE]
-    assert exporters_of(catalogue((ONE, Offer("custody", 1, state=STATE_DOWN))), SERVICE) == []
+    assert [exporter.edge for exporter in _exporters(table)] == [TWO, ONE]
+    assert _exporters(catalogue((ONE, Offer("custody", 1, state=STATE_DOWN)))) == []
 
 
 EXPORTER = Exporter(ONE, 2, 1, 70)
@@ -84,7 +98,7 @@ def test_one_live_session_is_enough_and_each_edge_counts_once() -> None:
 @pytest.mark.parametrize(("said", "most", "priority"), [(0, 2, 0), (2, 2, 2), (2, 1, 1), (1, 0, 0)])
 def test_the_lesser_class_holds(said: int, most: int, priority: int) -> None:
     table = catalogue((ONE, Offer("custody", 1, priority=said)))
-    (exporter,) = exporters_of(table, SERVICE, most)
+    (exporter,) = exporters_of(offers_of(table, [SERVICE])[SERVICE], most)
     assert exporter.priority == priority
     plan = import_plan([exporter], lambda each: [SessionFact(Health.UP, 5, 0)], starting=False)
     assert plan.priority == priority

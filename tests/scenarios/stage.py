@@ -267,6 +267,13 @@ class Node:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     @property
+    def niceness(self) -> dict[int, int]:
+        """How nice each thread is, beyond this process."""
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        threads = [int(thread) for thread in os.listdir(f"/proc/{self.pid}/task")]
+        return {thread: os.getpriority(os.PRIO_PROCESS, thread) - own for thread in threads}
+
+    @property
     def cpu_s(self) -> float:
         """Processor time that it has used, its own and the kernel's for it."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()

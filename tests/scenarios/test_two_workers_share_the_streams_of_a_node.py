@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from changes import reload
 from crowd import Crowd
 from programs import iperf, run
 from stage import TOPOLOGIES, Line, Stage, line, until
@@ -28,8 +29,17 @@ def test_every_link_has_two_lanes(wide: Line) -> None:
     links = [link for node in wide.nodes for link in node.status().links]
     assert {(link.lanes, link.lanes_up) for link in links} == {(WORKERS, WORKERS)}
     for node in wide.nodes:
-        threads = [path.read_text() for path in Path(f"/proc/{node.pid}/task").glob("*/comm")]
-        assert len(threads) > WORKERS
+        assert len(node.niceness) > WORKERS
+
+
+def test_workers_have_a_core_before_the_control_plane(wide: Line) -> None:
+    for node in wide.nodes:
+        assert reload(node).ok
+        threads = node.niceness
+        assert threads.pop(node.pid) > 0
+        # What reads the configuration for a reload stands back too.
+        assert any(nicer > 0 for nicer in threads.values())
+        assert sum(nicer == 0 for nicer in threads.values()) >= WORKERS
 
 
 def test_many_streams_each_hear_their_own_words(wide: Line) -> None:

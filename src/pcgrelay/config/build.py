@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -287,17 +287,27 @@ def _listeners(config: Config) -> Iterator[tuple[KeyPath, Address]]:
 
 
 def _refuse_same_listener(source: Source, config: Config) -> None:
-    seen: list[tuple[KeyPath, Address]] = []
+    seen: dict[Address, KeyPath] = {}
+    first: dict[int, Address] = {}  # of each port
+    wildcards: dict[int, Address] = {}
     for where, address in _listeners(config):
-        for other_where, other in seen:
-            if address.collides_with(other):
-                problem = f"{address} is taken by {shown_path(other_where)} ({other}); choose another port"
-                raise source.refusal(where, problem)
-        seen.append((where, address))
+        # A wildcard takes its port of every address. "::" takes IPv4 in as well by the kernel's default, so the two
+        # families are not told apart.
+        others = first if address.is_wildcard else wildcards
+        other = address if address in seen else others.get(address.port)
+        if other is not None:
+            problem = f"{address} is taken by {shown_path(seen[other])} ({other}); choose another port"
+            raise source.refusal(where, problem)
+        seen[address] = where
+        first.setdefault(address.port, address)
+        if address.is_wildcard:
+            wildcards[address.port] = address
 
 
-def _refuse_same(source: Source, table: str, key: str, entries: list[T], noun: str) -> None:
+def _refuse_same(source: Source, table: str, key: str, entries: Iterable[Hashable], noun: str) -> None:
+    seen: dict[Hashable, int] = {}
     for index, entry in enumerate(entries):
-        if entry in entries[:index]:
-            first = entries.index(entry) + 1
-            raise source.refusal((table, index, key), f"{noun} is already in {table}[{first}]; remove one of the two")
+        first = seen.setdefault(entry, index)
+        if first != index:
+            problem = f"{noun} is already in {table}[{first + 1}]; remove one of the two"
+            raise source.refusal((table, index, key), problem)

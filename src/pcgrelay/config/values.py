@@ -47,15 +47,6 @@ class Address:
             raise ValueError(f'"{text}" has no usable port: a port is a number from 1 to 65535')
         return cls(host, int(port_text))
 
-    def collides_with(self, other: Address) -> bool:
-        """Whether two listeners cannot both have their address."""
-        if self.port != other.port:
-            return False
-        if self.host == other.host:
-            return True
-        # "::" takes IPv4 in as well by the kernel's default, so the two families are not told apart.
-        return self.is_wildcard or other.is_wildcard
-
 
 def escaped_bytes(text: str) -> bytes:
     r"""Read bytes that are written as text: \xNN, \r, \n, \t and \\ mean one byte each, all else is UTF-8."""

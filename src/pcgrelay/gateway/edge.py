@@ -7,8 +7,8 @@ one turn of the loop are published together.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
 
 from msgspec import structs
 
@@ -38,7 +38,7 @@ from pcgrelay.plane import (
 )
 from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, STATE_READY, Offer
 from pcgrelay.routing.policy import MARKING_NUMBERS, export_rules, granted, session_cap
-from pcgrelay.routing.table import Exporter, Health, ImportState, SessionFact, exporters_of, import_plan, is_known
+from pcgrelay.routing.table import Exporter, Health, ImportState, SessionFact, exporters_of, import_plan, offers_of
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
 from pcgrelay.session.mending import stall_unheard
@@ -53,6 +53,7 @@ LINE_INTERVAL_MS = 1_000
 # A session that loses its way for less than this has not made its edge fall: most find another at once.
 STALL_BORNE_MS = 2_000
 
+WithKey = Callable[[Key], Sequence[Session]]
 _HEALTH = {State.UP: Health.UP, State.STALLED: Health.STALLED}
 
 
@@ -294,10 +295,11 @@ class Edge(Node):
 
     def catalogue_changed(self) -> None:
         wanted = set()
+        offered = offers_of(self.adverts.catalogue, [imported.settings.service for imported in self.imports])
         for imported in self.imports:
-            service = imported.settings.service
-            imported.exporters = exporters_of(self.adverts.catalogue, service, imported.priority_most)
-            imported.is_known = is_known(self.adverts.catalogue, service)
+            offers = offered[imported.settings.service]
+            imported.exporters = exporters_of(offers, imported.priority_most)
+            imported.is_known = bool(offers)
             wanted |= {key_of(exporter) for exporter in imported.exporters}
         wanted = {key for key in wanted if key.edge != self.config.node.id}
         if not self.draining:
@@ -397,11 +399,13 @@ class Edge(Node):
         """Give the core all tables as they are now, and the neighbours what is offered, if that has changed."""
         plane = self.plane
         now = self.clock.monotonic_ms()
+        with_key = cache(self.sessions.with_key)  # a thousand imports may share one session
+        is_well = partial(self._is_well, with_key)
         for imported in self.imports:
-            imported.weigh(self._is_well, now)
+            imported.weigh(is_well, now)
             self._was_settling = self._was_settling or imported.is_settling(now)
             starting = self.is_starting and not imported.is_known
-            plan = import_plan(imported.exporters, partial(self._facts, imported, now), starting=starting)
+            plan = import_plan(imported.exporters, partial(self._facts, with_key, imported, now), starting=starting)
             imported.planned(plan, self.sessions.count)
         states = {
             ImportState.DOWN: plane.IMPORT_DOWN,
@@ -461,22 +465,22 @@ class Edge(Node):
             settings.priority,
         )
 
-    def _facts(self, imported: Imported, now_ms: int, exporter: Exporter) -> list[SessionFact]:
+    def _facts(self, with_key: WithKey, imported: Imported, now_ms: int, exporter: Exporter) -> list[SessionFact]:
         key = key_of(exporter)
         failures = self.sessions.failures.get(key, 0)
         is_steady = imported.is_steady(exporter.edge, now_ms)
         found = [
             SessionFact(_health(session), session.number, failures, is_steady)
-            for session in self.sessions.with_key(key)
+            for session in with_key(key)
         ]
         return found or [SessionFact(Health.NONE, 0, failures)]
 
-    def _is_well(self, exporter: Exporter, was_well: bool) -> bool:
+    def _is_well(self, with_key: WithKey, exporter: Exporter, was_well: bool) -> bool:
         now = self.clock.monotonic_ms()
         return any(
             session.state is State.UP
             or (was_well and session.state is State.STALLED and now - session.stalled_ms < STALL_BORNE_MS)
-            for session in self.sessions.with_key(key_of(exporter))
+            for session in with_key(key_of(exporter))
         )
 
     def _choose(self, edge: NodeId, avoid: Link | None) -> Link | None:

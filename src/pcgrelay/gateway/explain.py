@@ -14,7 +14,7 @@ from pcgrelay.gateway.ways import NO_OFFER, Way, chosen_of, edges_explained, exp
 from pcgrelay.health.steadiness import Steadiness
 from pcgrelay.model import NameProblem, NodeId, Priority, ServiceName, organisation_matches
 from pcgrelay.routing.catalogue import Offer
-from pcgrelay.routing.table import ROUTES_MOST, ImportState
+from pcgrelay.routing.table import ROUTES_MOST, ImportState, offers_of
 from pcgrelay.session.session import Key, Session, State
 
 
@@ -191,8 +191,5 @@ def _routes(node: Node, subject: str, kind: str, organisation: str, edges: list[
 
 def _offering(node: Node, service: ServiceName) -> list[tuple[NodeId, Offer]]:
     """Edges that say anything of a service, and what they say."""
-    found = []
-    for edge in node.adverts.catalogue.edges():
-        newest = node.adverts.catalogue.newest(edge) if edge.organisation == service.organisation else None
-        found += [(edge, offer) for offer in (newest.offers if newest else ()) if offer.service == service.service]
+    found = offers_of(node.adverts.catalogue, [service])[service]
     return sorted(found, key=lambda pair: (pair[1].precedence, pair[0]))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from pcgrelay.model import NodeId, Precedence, Priority, ServiceName
-from pcgrelay.routing.catalogue import STATE_READY, Catalogue
+from pcgrelay.routing.catalogue import STATE_READY, Catalogue, Offer
 
 # After so many set-ups in a row that failed, applications are no longer made to wait for the next one.
 FAILURES_BEFORE_DOWN = 2
@@ -71,30 +71,35 @@ class ImportPlan:
     left_out: frozenset[int] = frozenset()  # sessions beyond the most routes that an import has
 
 
-def exporters_of(catalogue: Catalogue, service: ServiceName, most: int = Priority.CRITICAL) -> list[Exporter]:
-    """Who offers the service and takes new streams, best precedence first. Its owner is the edge's organisation.
+def offers_of(catalogue: Catalogue, services: Iterable[ServiceName]) -> dict[ServiceName, list[tuple[NodeId, Offer]]]:
+    """What edges say of each service, be it that it is down. The owner of a service is the edge's organisation.
+
+    All at once, for both may have a thousand services: the ones that are asked for, and the ones that an edge has.
+    """
+    found: dict[ServiceName, list[tuple[NodeId, Offer]]] = {}
+    by_owner: dict[str, dict[str, list[tuple[NodeId, Offer]]]] = {}
+    for service in services:
+        found[service] = by_owner.setdefault(service.organisation, {}).setdefault(service.service, [])
+    for edge in catalogue.edges():
+        owned = by_owner.get(edge.organisation)
+        newest = catalogue.newest(edge) if owned else None
+        for offer in newest.offers if newest else ():
+            if owned and offer.service in owned:
+                owned[offer.service].append((edge, offer))
+    return found
+
+
+def exporters_of(offers: Iterable[tuple[NodeId, Offer]], most: int = Priority.CRITICAL) -> list[Exporter]:
+    """Who of those that offer a service takes new streams, best precedence first.
 
     most: the highest class that streams may have here; the owner says one too, and the lesser holds.
     """
-    found = []
-    for edge in catalogue.edges():
-        if edge.organisation != service.organisation:
-            continue
-        newest = catalogue.newest(edge)
-        for offer in newest.offers if newest else ():
-            if offer.service == service.service and offer.state == STATE_READY:
-                priority = min(offer.priority, most)
-                found.append(Exporter(edge, offer.marking, offer.precedence, offer.weight, priority))
+    found = [
+        Exporter(edge, offer.marking, offer.precedence, offer.weight, min(offer.priority, most))
+        for edge, offer in offers
+        if offer.state == STATE_READY
+    ]
     return sorted(found, key=lambda exporter: (exporter.precedence, exporter.edge))
-
-
-def is_known(catalogue: Catalogue, service: ServiceName) -> bool:
-    """Whether an edge says anything of the service, be it that it is down."""
-    for edge in catalogue.edges():
-        newest = catalogue.newest(edge) if edge.organisation == service.organisation else None
-        if newest is not None and any(offer.service == service.service for offer in newest.offers):
-            return True
-    return False
 
 
 def import_plan(
