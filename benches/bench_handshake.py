@@ -35,11 +35,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 def test_session(rounds: Callable[..., None], pair: Pair) -> None:
     edge, relay = pair
     contexts = [context_made(credentials, post_quantum_required=True) for credentials in pair]
+    # A node has its own leaf in DER before anybody calls.
+    terms = terms_of(EDGE_ID, edge), terms_of(RELAY_ID, relay, Role.RELAY)
 
     def run() -> None:
         for _ in range(AT_ONCE):
-            client = side(edge, terms_of(EDGE_ID, edge), client=True, context=contexts[0])
-            server = side(relay, terms_of(RELAY_ID, relay, Role.RELAY), client=False, context=contexts[1])
+            client = side(edge, terms[0], client=True, context=contexts[0])
+            server = side(relay, terms[1], client=False, context=contexts[1])
             assert all(outcome.established for outcome in met(client, server))
 
     rounds(run, what="session", count=AT_ONCE)
