@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from OpenSSL import SSL
@@ -35,11 +36,15 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 def test_session(rounds: Callable[..., None], pair: Pair) -> None:
     edge, relay = pair
     contexts = [context_made(credentials, post_quantum_required=True) for credentials in pair]
+    # A node has its own leaf in DER before anybody calls.
+    terms = terms_of(EDGE_ID, edge), terms_of(RELAY_ID, relay, Role.RELAY)
 
     def run() -> None:
         for _ in range(AT_ONCE):
-            client = side(edge, terms_of(EDGE_ID, edge), client=True, context=contexts[0])
-            server = side(relay, terms_of(RELAY_ID, relay, Role.RELAY), client=False, context=contexts[1])
+            # It makes its terms anew for each.
+            mine, theirs = (replace(each) for each in terms)
+            client = side(edge, mine, client=True, context=contexts[0])
+            server = side(relay, theirs, client=False, context=contexts[1])
             assert all(outcome.established for outcome in met(client, server))
 
     rounds(run, what="session", count=AT_ONCE)

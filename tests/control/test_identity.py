@@ -9,7 +9,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pcgrelay.model import NodeId
-from pcgrelay.session.identity import IdentityRefused, Refusal, explain_failure, identity_of
+from pcgrelay.session.identity import (
+    IdentityRefused,
+    Refusal,
+    certificate_read,
+    explain_failure,
+    identity_of,
+    identity_read,
+)
 from pki import REALM, Realm, sign_odd
 
 KENT = "kent.police.example"
@@ -36,6 +43,19 @@ def refusal_of(leaf: x509.Certificate, realm_name: str = REALM) -> Refusal:
 
 def test_a_leaf_names_its_node(realm: Realm) -> None:
     assert identity_of(realm.issue(KENT, "kent-1").leaf, REALM) == NodeId(REALM, KENT, "kent-1")
+
+
+def test_what_a_handshake_proved_is_read_once(realm: Realm) -> None:
+    leaf = realm.issue(KENT, "kent-2").leaf
+    der = leaf.public_bytes(Encoding.DER)
+    assert identity_read(der, REALM) == identity_of(leaf, REALM)
+    assert certificate_read(der) is certificate_read(bytes(bytearray(der)))
+    with pytest.raises(IdentityRefused) as refused:
+        identity_read(der, "fire.example")
+    assert refused.value.reason is Refusal.WRONG_REALM
+    with pytest.raises(IdentityRefused) as refused:
+        identity_read(der[:-1], REALM)
+    assert refused.value.reason is Refusal.MALFORMED
 
 
 def test_other_kinds_of_names_count_for_nothing(realm: Realm) -> None:

@@ -8,13 +8,13 @@ from ssl import DER_cert_to_PEM_cert
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
-from peers import HUB, KENT, credentials_of
+from peers import EDGE_ID, HUB, KENT, RELAY_ID, credentials_of, met, side, terms_of
 
+from pcgrelay.model import Role
 from pcgrelay.session.binding import groups_set
 from pcgrelay.session.credentials import Credentials
-from pcgrelay.session.tls import HandshakeRefused, TlsDriver, chain_refusal, context_made, store_made
+from pcgrelay.session.tls import HandshakeRefused, TlsDriver, chain_refusal, context_made, leaf_der, store_made
 from pki import REALM, Realm, chain_in_ber
 
 
@@ -46,8 +46,8 @@ def test_profile(pair: tuple[Credentials, Credentials], required: bool) -> None:
         assert driver.group() == "X25519MLKEM768"
         assert driver.suite() == "TLS_AES_256_GCM_SHA384"
         assert driver.connection.get_protocol_version_name() == "TLSv1.3"
-    assert server.peer_leaf() == pair[0].leaf
-    assert client.peer_leaf() == pair[1].leaf
+    assert server.peer_chain() == tuple(leaf_der(each) for each in (pair[0].leaf, *pair[0].trust))
+    assert client.peer_chain()[0] == leaf_der(pair[1].leaf)
 
 
 def test_no_callback_is_set(pair: tuple[Credentials, Credentials]) -> None:
@@ -112,16 +112,11 @@ def test_a_chain_that_only_openssl_can_read_is_refused(tmp_path: Path, pair: tup
     context.use_certificate_chain_file(str(path))
     context.use_privatekey(key)
     trust = (*pair[0].trust, x509.load_der_x509_certificate(chain[2]))
-    client, server = (
-        TlsDriver(context, client=True),
-        TlsDriver(context_made(replace(pair[1], trust=trust, crls=()), post_quantum_required=True), client=False),
-    )
-    for _ in range(4):
-        client.handshake()
-        server.feed(client.take())
-        server.handshake()
-        client.feed(server.take())
-    assert server.peer_leaf().public_bytes(Encoding.DER) == chain[0]
-    with pytest.raises(HandshakeRefused) as caught:
-        server.peer_chain()
-    assert caught.value.reason == "malformed"
+    accepting = context_made(replace(pair[1], trust=trust, crls=()), post_quantum_required=True)
+    client = side(pair[0], terms_of(EDGE_ID, pair[0], leaf=chain[0]), client=True, context=context)
+    server = side(pair[1], terms_of(RELAY_ID, pair[1], Role.RELAY), client=False, context=accepting)
+    refused = met(client, server)[1].refused
+    assert refused is not None
+    assert refused.reason == "malformed"
+    assert "above the peer's" in str(refused)
+    assert server.tls.peer_chain()[0] == chain[0]

@@ -25,11 +25,11 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from pcgrelay.model import NodeId, Role, Suite
-from pcgrelay.session.identity import IdentityRefused, identity_of
+from pcgrelay.session.identity import IdentityRefused, Refusal, certificate_read, identity_read
 from pcgrelay.session.keys import VERSION, KeyContext, Purpose, secret_exported
 from pcgrelay.session.messages import Code, Goodbye, Hello, Message, MessageReader, MessageRefused, message_encoded
 from pcgrelay.session.renewal import Renewal
-from pcgrelay.session.tls import HYBRID_GROUPS, HandshakeRefused, TlsDriver, leaf_der
+from pcgrelay.session.tls import HYBRID_GROUPS, HandshakeRefused, TlsDriver
 
 HANDSHAKE_LIMIT_BYTES = 131_072  # ten times a large hybrid handshake with a chain of four
 CAP_LEAST_BYTES = 131_072
@@ -115,6 +115,8 @@ class Handshake:
         self._generation = renewal.generation if renewal else 0
         self._state = _State.WANTS_TLS
         self._received_bytes = 0
+        self._group = ""
+        self._chain: tuple[bytes, ...] = ()  # by which the peer was trusted, leaf first
         self._peer: NodeId | None = None
         self._hello_sent: tuple[Hello, bytes] | None = None
 
@@ -154,11 +156,12 @@ class Handshake:
             raise self._farewell(Code.VIOLATION, "hello", str(error)) from None
 
     def _peer_judged(self) -> NodeId:
-        group = self.tls.group()
+        self._group = group = self.tls.group()
         if self._terms.post_quantum_required and group not in HYBRID_GROUPS:
             raise HandshakeRefused("group", f"The key agreement {group} is not post-quantum, which the policy demands.")
+        self._chain = self.tls.peer_chain()
         try:
-            peer = identity_of(self.tls.peer_leaf(), self._terms.me.realm)
+            peer = identity_read(self._chain[0], self._terms.me.realm)
         except IdentityRefused as refused:
             raise HandshakeRefused(refused.reason, str(refused)) from None
         if peer == self._terms.me:
@@ -268,9 +271,9 @@ class Handshake:
     def _export(self, suite: Suite, theirs: Hello, link_id: bytes, transcript: bytes) -> None:
         assert self._peer is not None
         terms = self._terms
-        peer_role, peer_leaf = Role(theirs.role), leaf_der(self.tls.peer_leaf())
-        chain = self.tls.peer_chain()  # what may be refused comes before the secret
-        client, server = (terms.me, terms.role, terms.leaf), (self._peer, peer_role, peer_leaf)
+        peer_role = Role(theirs.role)
+        chain = self._chain_read()  # what may be refused comes before the secret
+        client, server = (terms.me, terms.role, terms.leaf), (self._peer, peer_role, self._chain[0])
         if not self._client:
             client, server = server, client
         context = KeyContext(
@@ -290,7 +293,7 @@ class Handshake:
             peer=self._peer,
             peer_role=peer_role,
             suite=suite,
-            group=self.tls.group(),
+            group=self._group,
             tls_suite=self.tls.suite(),
             client=self._client,
             secret=secret,
@@ -302,6 +305,14 @@ class Handshake:
             chain=chain,
             generation=self._generation,
         )
+
+    def _chain_read(self) -> tuple[x509.Certificate, ...]:
+        """The chain so that it can be judged again later."""
+        try:
+            return tuple(certificate_read(der) for der in self._chain)
+        except ValueError:
+            # OpenSSL takes BER, the library that judges the chain later takes DER alone.
+            raise HandshakeRefused(Refusal.MALFORMED, "A certificate above the peer's cannot be read.") from None
 
     def _said(self, hello: Hello) -> tuple[Hello, bytes]:
         whole = message_encoded(hello)

@@ -21,7 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.model import NameProblem, NodeId
 
-IDENTITIES_KEPT = 4_096
+CERTIFICATES_KEPT = 4_096
 CHAIN_LIMIT = 8  # certificates from leaf to root; nobody needs more, and a peer may send whatever it likes
 
 
@@ -65,16 +65,36 @@ def _because(reason: Refusal, sentence: str) -> Explanation:
     return Explanation(reason, sentence[:1].upper() + sentence[1:])
 
 
-# Neighbours come back and sessions are renewed with the certificates that they had. Nothing but the certificate and the
-# realm goes into the answer, and only those that a trusted CA has signed come here.
-@lru_cache(maxsize=IDENTITIES_KEPT)
+# Neighbours come back and sessions are renewed with the certificates that they had, and what those say is read once.
+# Nothing but the bytes and the realm goes into the answers. Whether a certificate is trusted, revoked or out of date is
+# no part of them: OpenSSL has judged that, for this handshake, before anything comes here.
+@lru_cache(maxsize=CERTIFICATES_KEPT)
+def certificate_read(der: bytes) -> x509.Certificate:
+    """A certificate that a handshake has proved; ValueError if it cannot be read."""
+    return x509.load_der_x509_certificate(der)
+
+
+@lru_cache(maxsize=CERTIFICATES_KEPT)
+def identity_read(der: bytes, realm: str) -> NodeId:
+    """The node that a leaf names which a handshake has proved; refuses as `identity_of` does."""
+    try:
+        leaf = certificate_read(der)
+    except ValueError as error:
+        raise _unreadable(error) from None
+    return identity_of(leaf, realm)
+
+
+def _unreadable(error: ValueError) -> IdentityRefused:
+    return IdentityRefused(Refusal.MALFORMED, f"The certificate cannot be read ({error}); issue it anew.")
+
+
 def identity_of(leaf: x509.Certificate, realm: str) -> NodeId:
     """The node that the leaf names; refuses, with a reason, whatever is not exactly one identity of this realm."""
     try:
         extensions = leaf.extensions
         uris = _uris(extensions)
     except ValueError as error:
-        raise IdentityRefused(Refusal.MALFORMED, f"The certificate cannot be read ({error}); issue it anew.") from None
+        raise _unreadable(error) from None
     if not uris or (len(uris) == 1 and not uris[0].startswith("spiffe://")):
         raise IdentityRefused(
             Refusal.NO_SPIFFE_SAN,

@@ -8,11 +8,20 @@ handshake: resumption, group, identity. Nothing is exported before.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
-from OpenSSL.crypto import X509, X509Store, X509StoreContext, X509StoreContextError, X509StoreFlags
+from OpenSSL.crypto import (
+    FILETYPE_ASN1,
+    X509,
+    X509Store,
+    X509StoreContext,
+    X509StoreContextError,
+    X509StoreFlags,
+    dump_certificate,
+)
 
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.session.binding import groups_set, verify_error, was_resumed
@@ -24,7 +33,6 @@ GROUPS_REQUIRED = "X25519MLKEM768"
 GROUPS_PREFERRED = "X25519MLKEM768:X25519:P-256"
 TLS_SUITES = b"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256"
 CHAIN_DEPTH = 7  # certificates above the leaf
-RECORD_BYTES = 16_384
 READ_BYTES = 65_536
 
 # X509_V_ERR numbers of OpenSSL's x509_vfy.h; whatever is not named here is `other`.
@@ -122,7 +130,6 @@ class TlsDriver:
 
     def __init__(self, context: SSL.Context, *, client: bool) -> None:
         self._connection = SSL.Connection(context, None)
-        self._leaf: x509.Certificate | None = None
         if client:
             self._connection.set_connect_state()
         else:
@@ -135,18 +142,16 @@ class TlsDriver:
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the peer. The caller bounds how many there are."""
-        view = memoryview(data)
-        while view:
-            view = view[self._connection.bio_write(bytes(view)) :]
+        if data:
+            self._connection.bio_write(data)  # memory takes all of it, or fails
 
     def take(self) -> bytes:
         """All bytes that wait to go to the peer."""
         taken = bytearray()
-        try:
-            while True:
+        with suppress(SSL.WantReadError):
+            while len(taken) % READ_BYTES == 0:  # a read that gave less had the last
                 taken += self._connection.bio_read(READ_BYTES)
-        except SSL.WantReadError:
-            return bytes(taken)
+        return bytes(taken)
 
     def handshake(self) -> bool:
         """Go on as far as the fed bytes allow; true once TLS itself is content."""
@@ -178,10 +183,8 @@ class TlsDriver:
 
     def write(self, data: bytes) -> None:
         """Seal data for the peer; `take` has it afterwards."""
-        view = memoryview(data)
         try:
-            while view:
-                view = view[self._connection.send(view[:RECORD_BYTES]) :]
+            self._connection.sendall(data)
         except SSL.Error as error:
             raise self._refused(error) from None
 
@@ -193,25 +196,12 @@ class TlsDriver:
         """TLS's own suite, which protects the control connection."""
         return self._connection.get_cipher_name() or "unknown"
 
-    def peer_leaf(self) -> x509.Certificate:
-        """The certificate that signed the peer's handshake."""
-        if self._leaf is None:
-            try:
-                self._leaf = self._connection.get_peer_certificate(as_cryptography=True)
-            except ValueError:
-                raise HandshakeRefused(Refusal.MALFORMED, "The peer's certificate cannot be read.") from None
-        if self._leaf is None:
+    def peer_chain(self) -> tuple[bytes, ...]:
+        """The chain by which the peer was trusted, in DER. The first certificate signed the peer's handshake."""
+        chain = self._connection.get_verified_chain()
+        if not chain:
             raise HandshakeRefused(Refusal.NO_CERTIFICATE, "The peer showed no certificate.")
-        return self._leaf
-
-    def peer_chain(self) -> tuple[x509.Certificate, ...]:
-        """The chain by which the peer was trusted, leaf first, so that it can be judged again later."""
-        chain = self._connection.get_verified_chain() or []
-        try:
-            return (self.peer_leaf(), *(certificate.to_cryptography() for certificate in chain[1:]))
-        except ValueError:
-            # OpenSSL takes BER, the library that judges the chain later takes DER alone.
-            raise HandshakeRefused(Refusal.MALFORMED, "A certificate above the peer's cannot be read.") from None
+        return tuple(dump_certificate(FILETYPE_ASN1, certificate) for certificate in chain)
 
     def _refused(self, error: SSL.Error) -> HandshakeRefused:
         if isinstance(error, SSL.SysCallError):
