@@ -138,13 +138,25 @@ SHOWN ssize_t recv(int fd, void *p, size_t n, int flags) {
     return sock_at(fd) ? sock_take(fd - FD_BASE, p, n) : refuse(EBADF);
 }
 
+static ssize_t sent(int fd, const struct iovec *vectors, size_t count) {
+    if (!sock_at(fd))
+        return refuse(fd - FD_BASE < sock_count && socks[fd - FD_BASE].killed ? EPIPE : EBADF);
+    return sock_send(fd - FD_BASE, vectors, count);
+}
+
+SHOWN ssize_t send(int fd, const void *p, size_t n, int flags) {
+    REAL(ssize_t, send, int, const void *, size_t, int)
+    if (fd < FD_BASE)
+        return real(fd, p, n, flags);
+    struct iovec vector = {(void *)p, n};
+    return sent(fd, &vector, 1);
+}
+
 SHOWN ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
     REAL(ssize_t, sendmsg, int, const struct msghdr *, int)
     if (fd < FD_BASE)
         return real(fd, message, flags);
-    if (!sock_at(fd))
-        return refuse(fd - FD_BASE < sock_count && socks[fd - FD_BASE].killed ? EPIPE : EBADF);
-    return sock_send(fd - FD_BASE, message->msg_iov, message->msg_iovlen);
+    return sent(fd, message->msg_iov, message->msg_iovlen);
 }
 
 SHOWN int shutdown(int fd, int how) {
