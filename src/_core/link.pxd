@@ -18,6 +18,9 @@ from pcgrelay._core.wire cimport WIRE_LANES_MAX
 
 
 cdef enum:
+    EVENTS_WAIT = 256           # ends of streams
+
+cdef enum:
     LANE_CONFIRMING = 0
     LANE_UP = 1
     LANE_DRAINING = 2
@@ -130,7 +133,7 @@ cdef struct Shard:
     Map sessions                # an edge: number -> Session
     Tables* tables              # one reference
     Outbox* outbox
-    Event events[OUTBOX_TURN]   # of this turn
+    Event events[OUTBOX_TURN]   # that are not yet passed on
     Lane* lanes
     Lane* unread
     Lane* dirty_lanes
@@ -154,6 +157,7 @@ cdef struct Shard:
     uint32_t event_count
     bint lent                   # streams have bytes in a frame that goes as soon as it is taken: deliver before
     bint losts_owed             # some LOST found no room
+    bint events_due             # they do not wait for the tick
     bint wake_due               # the reader of the outbox sleeps and is to be woken at the end of the turn
     uint32_t index
     uint32_t workers
@@ -172,6 +176,10 @@ cdef inline uint64_t* gauge_at(Gauge* self, uint32_t slot) noexcept nogil:
 # Room for an event of this turn, kind set and the rest zero. Events of a full turn are counted as lost, never waited
 # for.
 cdef Event* shard_event(Shard* shard, uint32_t kind) noexcept nogil
+
+# The turn ends: pass events on, and say whether their reader is to be woken. Ends of streams are for counts and the log
+# alone: they wait for the next tick, for any other event, or until there are EVENTS_WAIT of them. To wake Python for
+# each would take more of a core that it shares with the worker than the stream did.
 cdef void shard_events_pass(Shard* shard, bint* wake) noexcept nogil
 
 cdef Link* link_add(Shard* shard, uint32_t number, uint32_t suite, bint dialler, uint32_t lanes,

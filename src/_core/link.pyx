@@ -4,7 +4,7 @@ from libc.string cimport memcpy, memset
 
 from pcgrelay._core.atomics cimport atomic_add
 from pcgrelay._core.buf cimport pool_alloc, pool_free
-from pcgrelay._core.mailbox cimport OUTBOX_TURN, Event, outbox_put
+from pcgrelay._core.mailbox cimport EVENT_STREAM_END, OUTBOX_TURN, Event, outbox_put
 from pcgrelay._core.map cimport map_find, map_put, map_take
 from pcgrelay._core.renewal cimport Renewals, renewals_add, renewals_agree, renewals_wipe
 from pcgrelay._core.result cimport RESULT_OK
@@ -44,6 +44,8 @@ cdef Event* shard_event(Shard* shard, uint32_t kind) noexcept nogil:
     shard.event_count += 1
     memset(event, 0, sizeof(Event))
     event.kind = kind
+    if kind != EVENT_STREAM_END:
+        shard.events_due = True
     return event
 
 
@@ -56,7 +58,9 @@ cdef void events_put(Shard* shard) noexcept nogil:
 
 
 cdef void shard_events_pass(Shard* shard, bint* wake) noexcept nogil:
-    events_put(shard)
+    if shard.events_due or shard.event_count >= EVENTS_WAIT:
+        events_put(shard)
+        shard.events_due = False
     wake[0] = shard.wake_due
     shard.wake_due = False
 

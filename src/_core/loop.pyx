@@ -217,6 +217,7 @@ cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
 cdef bint loop_settle(Worker* self) noexcept nogil:
     cdef bint wake = False
     self.shard.now_us = monotonic_us()
+    self.shard.events_due = True
     take_orders(self)
     port_deliver(self)
     trunk_flush(self)
@@ -255,6 +256,7 @@ cdef void tick(Worker* self) noexcept nogil:
     if self.next_tick_us != 0 and shard.now_us - self.next_tick_us > shard.probe_us:
         away_us = shard.now_us - self.next_tick_us
     self.next_tick_us = shard.now_us + WORKER_TICK_US
+    shard.events_due = True
     while lane != NULL:
         following = lane.next
         lane_forgive(shard, lane, away_us)

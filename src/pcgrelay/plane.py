@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -175,6 +176,7 @@ class Plane:
         if self._loop is not None:
             self._loop.remove_reader(self._core.fileno())
             self._loop = None
+            self._last_ends()
         self._core.stop()
         self._starter.shutdown()
 
@@ -210,15 +212,15 @@ class Plane:
     def wiped(self, secret: memoryview) -> None:
         self._native.wiped(secret)
 
-    def deliver(self) -> int:
-        """Hand on what the core has to say. What one event breaks does not keep the next one back."""
+    def deliver(self, only: int | None = None) -> int:
+        """Hand on what the core has to say, or events of one kind. What one breaks does not keep the next one back."""
         observer = self._observer
         if observer is None:
             return 0
         events = self._core.events(EVENTS_AT_ONCE)
         for kind, *fields in events:
             taker = self._takers.get(kind)
-            if taker is None:
+            if taker is None or only not in (None, kind):
                 continue
             name, make = taker
             try:
@@ -226,6 +228,13 @@ class Plane:
             except Exception as error:
                 observer.event_failed(error)
         return len(events)
+
+    def _last_ends(self) -> None:
+        """Count streams that ended just now; nothing else matters any more."""
+        with suppress(DataPlaneRefused):
+            self._called(self._core.freeze)
+            self._core.settle()
+            self.deliver(self._native.EVENT_STREAM_END)
 
     def _launch(self) -> None:
         self._called(self._starter.submit(self._core.start).result)

@@ -115,6 +115,12 @@ class Core:
     def start(self) -> None:
         """There are no workers."""
 
+    def freeze(self) -> None:
+        """It has no threads."""
+
+    def settle(self) -> bool:
+        return True
+
     def stop(self) -> None:
         if self._stopped:
             return

@@ -36,7 +36,7 @@ RENEWED = replace(
 
 def found_by(fault: str, scenario: Scenario = QUIET) -> set[str]:
     """The checks that speak up when the fault strikes at several places, a world each."""
-    chances = map(str, (2, 3, 5, 8, 13, 21, 34, 55))
+    chances = map(str, (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144))
     done = simulation("--scenario", scenario.text(), "--fault", fault, "--fault-in", *chances)
     assert done.returncode == 1, done.stdout + done.stderr
     return {json.loads(line)["fault"].partition(":")[0] for line in done.stdout.splitlines()} - {""}
@@ -106,7 +106,8 @@ def test_a_hand_over_that_goes_wrong_is_found(fault: str, checks: str) -> None:
 
 
 def test_a_renewal_that_is_named_too_early_is_found() -> None:
-    assert found_by("early_mix", RENEWED) == {"mixes"}
+    # What is sealed with it before the other end can open it is lost, and a stream may be, too.
+    assert "mixes" in found_by("early_mix", RENEWED) <= {"mixes", "outlives"}
 
 
 def test_a_renewal_whose_ends_have_not_the_same_secret_is_found() -> None:
