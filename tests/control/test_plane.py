@@ -24,7 +24,9 @@ class Observer:
 
 
 async def test_streams_that_ended_before_the_stop_are_counted(tmp_path: Path) -> None:
-    path = write_config(tmp_path / "node.toml", Realm(tmp_path).issue(KENT, "kent-1"), KENT, "kent-1", listens=["127.0.0.1:9"])
+    path = write_config(
+        tmp_path / "node.toml", Realm(tmp_path).issue(KENT, "kent-1"), KENT, "kent-1", listens=["127.0.0.1:9"]
+    )
     plane, observer = Plane(fake_core, config.load(path)), Observer()
     plane.start(observer)
     core = fake_core.Core.made[-1]
