@@ -20,7 +20,7 @@ from pcgrelay._core.frame cimport (
     Frame, Scope, body_open, body_seal, frame_is_lane, frame_is_numbered, frame_open, frame_pack, frame_seal,
 )
 from pcgrelay._core.link cimport (
-    GAUGE_LANES_UP, GAUGE_ROUND_TRIP, Gauge, Lane, Link, Shard, gauge_at, gauge_new, link_find,
+    EVENTS_WAIT, GAUGE_LANES_UP, GAUGE_ROUND_TRIP, Gauge, Lane, Link, Shard, gauge_at, gauge_new, link_find,
 )
 from pcgrelay._core.linux cimport (
     MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, accept4, close, connect, monotonic_us, read,
@@ -274,8 +274,11 @@ cdef void check(World* self) noexcept nogil:
         broken(b"streams ended more or less than once")
     for i in range(CAUSE_COUNT):
         causes += shard.stats.cause[i]
-    if causes != self.stream_ends:
+    # Those that are not passed on yet are ends of streams, and few.
+    if causes != self.stream_ends + shard.event_count:
         broken(b"a stream's end was not told once")
+    if shard.event_count >= EVENTS_WAIT:
+        broken(b"ends of streams wait for too many others")
     if shard.buried_streams != NULL or (shard.buried_lanes != NULL and shard.unread == NULL):
         broken(b"what has ended is not freed with the turn")
     if shard.windows > <uint64_t>1 << 60:
