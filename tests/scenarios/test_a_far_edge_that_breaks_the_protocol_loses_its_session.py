@@ -455,4 +455,4 @@ async def test_services_that_are_not_granted(battle: Battle) -> None:
                 battle.kent.await_log, "stream.refused", cause=cause, from_organisation=organisation
             )
         session = battle.kent.log("session.up", peer=attack.linked.member.dotted)[-1]["session"]
-        assert len(battle.kent.log("stream.refused", session=session)) == len(refusals)
+        await asyncio.to_thread(until, lambda: len(battle.kent.log("stream.refused", session=session)) == len(refusals))

@@ -45,8 +45,8 @@ def refused(line: Line, service: str, code: str, cause: str) -> float:
     common = {"service": line.services[service].full_name, "code": code}
     line.exporter.await_log("stream.refused", direction="export", cause=cause, **common)
     line.importer.await_log("stream.refused", direction="import", cause="far-reset", remote=True, **common)
-    assert line.exporter.status().refusals[f"stream_{cause}"] == counted + 1
-    assert line.importer.status().refusals[f"stream_{code}"] == counted_near + 1
+    until(lambda: line.exporter.status().refusals.get(f"stream_{cause}") == counted + 1)
+    until(lambda: line.importer.status().refusals.get(f"stream_{code}") == counted_near + 1)
     assert line.exporter.metrics()[f'refused_total{{reason="stream_{cause}"}}'] == counted + 1
     assert line.exporter.service(service).refused_total > 0
     line.await_quiet()

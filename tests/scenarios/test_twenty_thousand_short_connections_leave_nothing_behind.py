@@ -17,6 +17,7 @@ def test_memory_and_descriptors_are_as_before(path: Line, figure: Callable[[str]
         path.await_quiet()
         memory = [node.memory.rss_bytes for node in path.nodes]
         descriptors = [node.descriptors for node in path.nodes]
+        until(lambda: path.importer.status().streams.opened_total >= FIRST, what="the first ones are counted")
         opened = path.importer.status().streams.opened_total
 
         with Crowd.of("short", *path.door("echo"), COUNT, AT_ONCE) as clients:
