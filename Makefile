@@ -97,7 +97,7 @@ tsan: | $(PYTHON) ## Run the core tests and a scenario under ThreadSanitizer.
 	$(SANITISER_ENV) $(AT_FIXED_PLACES) env LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" \
 		PYTHONPATH=build/tsan/lib $(SANITISED_PYTEST)
 
-bench: ## Measure, from one AEAD call up to nodes beside their peers: 22 minutes, or 4 with BENCH=short.
+bench: ## Measure, from one AEAD call up to nodes beside their peers: 30 minutes, or 4 with BENCH=short.
 	@sh scripts/setup bench
 	$(PYTHON) -m benches
 

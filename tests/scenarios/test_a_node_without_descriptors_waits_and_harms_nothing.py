@@ -128,6 +128,6 @@ def test_an_exporting_edge_that_cannot_reach_its_target(made: Scene) -> None:
         with connected(made.door) as fresh:
             assert talks(fresh, b"after")
         assert time.monotonic() - begun < RECOVERED_S
-    assert counts(made.kent)["stream_descriptors"] == 1
     line = made.kent.await_log("stream.refused", cause="descriptors")
+    assert counts(made.kent)["stream_descriptors"] == 1
     assert (line["service"], line["code"]) == (f"echo@{KENT}", "busy")

@@ -1,13 +1,25 @@
 """Connections that come and go: every node has no more descriptors afterwards than before, and no more memory."""
 
+import time
 from collections.abc import Callable
 
 from crowd import Crowd
-from stage import Line, until
+from stage import Line, Node, until
 
 FIRST, COUNT, AT_ONCE = 2_000, 20_000, 50
 # Allocators take some megabytes once and keep them; a leak of the least size would be twice this.
 GROWTH_BYTES = 4 << 20
+# The core tells of ends of streams twenty times a second.
+TELLING_S = 0.2
+
+
+def told_of(node: Node) -> int:
+    """How many streams the node has counted, once it was told of all that have ended."""
+    before, now = -1, 0
+    while before != now:
+        before, now = now, node.status().streams.opened_total
+        time.sleep(TELLING_S)
+    return now
 
 
 def test_memory_and_descriptors_are_as_before(path: Line, figure: Callable[[str], None]) -> None:
@@ -17,8 +29,7 @@ def test_memory_and_descriptors_are_as_before(path: Line, figure: Callable[[str]
         path.await_quiet()
         memory = [node.memory.rss_bytes for node in path.nodes]
         descriptors = [node.descriptors for node in path.nodes]
-        until(lambda: path.importer.status().streams.opened_total >= FIRST, what="the first ones are counted")
-        opened = path.importer.status().streams.opened_total
+        opened = told_of(path.importer)
 
         with Crowd.of("short", *path.door("echo"), COUNT, AT_ONCE) as clients:
             found = clients.go()
