@@ -4,7 +4,7 @@ PYTHON = .venv/bin/python
 # cython-lint calls pycodestyle by name.
 WITH_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 FUZZ_SECONDS = 60
-FUZZ_SECONDS_IN_TEST = 5
+FUZZ_SECONDS_IN_TEST = 4
 CHAOS_SECONDS = 600
 CHAOS_SEED = 1
 KILLS = 50
