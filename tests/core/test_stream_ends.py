@@ -59,35 +59,30 @@ def test_they_wait_for_each_other(across: Across) -> None:
     assert wakes[0] <= took / TICK_S + 3
 
 
-def test_one_alone_is_heard_after_a_tick(across: Across) -> None:
+@pytest.fixture
+def near(across: Across) -> Node:
+    """An edge of which one stream has just ended."""
     with server(echo) as target:
         address = across.serve(target)
         across.near.core.events()
         short(address)
-        across.near.wait_kind(native.EVENT_STREAM_END, 1.0)
+    until(lambda: across.near.core.streams() == 0)
+    return across.near
 
 
-def test_another_event_brings_them_along_in_their_order(across: Across) -> None:
-    with server(echo) as target:
-        address = across.serve(target)
-        near = across.near
-        near.core.events()
-        short(address)
-        until(lambda: near.core.streams() == 0)
-        near.core.link_close(across.links[0], 0)
-        near.wait_kind(native.EVENT_LANE_DOWN)
-        seen = [event[0] for event in near.seen]
-        assert seen.index(native.EVENT_STREAM_END) < seen.index(native.EVENT_LANE_DOWN)
+def test_another_event_brings_them_along_in_their_order(across: Across, near: Node) -> None:
+    near.core.link_close(across.links[0], 0)
+    near.wait_kind(native.EVENT_LANE_DOWN)
+    seen = [event[0] for event in near.seen]
+    assert seen.index(native.EVENT_STREAM_END) < seen.index(native.EVENT_LANE_DOWN)
 
 
-def test_a_frozen_core_keeps_none_back(across: Across) -> None:
-    with server(echo) as target:
-        address = across.serve(target)
-        near = across.near
-        near.core.events()
-        short(address)
-        until(lambda: near.core.streams() == 0)
-        near.core.freeze()
-        near.core.settle()
-        assert kinds(near).count(native.EVENT_STREAM_END) == 1
-        near.core.start()
+def test_a_frozen_core_keeps_none_back(near: Node) -> None:
+    near.core.freeze()
+    near.core.settle()
+    assert kinds(near).count(native.EVENT_STREAM_END) == 1
+    near.core.start()
+
+
+def test_one_alone_is_heard_after_a_tick(near: Node) -> None:
+    near.wait_kind(native.EVENT_STREAM_END, 1.0)
