@@ -7,8 +7,7 @@ one turn of the loop are published together.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache, partial
+from collections.abc import Iterable, Sequence
 
 from msgspec import structs
 
@@ -22,6 +21,7 @@ from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.opened import Opened, import_listeners
 from pcgrelay.gateway.publishing import Publishing
 from pcgrelay.gateway.services import Exported, Imported, Numbers, key_of
+from pcgrelay.gateway.tables import ImportPlanner, export_rows, import_rows, offer_of
 from pcgrelay.gateway.tally import Tally, line_said, service_estate
 from pcgrelay.gateway.targets import Target
 from pcgrelay.model import NodeId, ServiceName
@@ -36,25 +36,20 @@ from pcgrelay.plane import (
     SessionUp,
     StreamEnd,
 )
-from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, STATE_READY, Offer
-from pcgrelay.routing.policy import MARKING_NUMBERS, export_rules, granted, session_cap
-from pcgrelay.routing.table import Exporter, Health, ImportState, SessionFact, exporters_of, import_plan, offers_of
+from pcgrelay.routing.catalogue import Offer
+from pcgrelay.routing.policy import export_rules, granted, session_cap
+from pcgrelay.routing.table import exporters_of, offers_of
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
 from pcgrelay.session.mending import stall_unheard
 from pcgrelay.session.messages import Message, PathOpen, code_name
 from pcgrelay.session.paths import EdgePaths
-from pcgrelay.session.session import Key, Session, State
+from pcgrelay.session.session import Key, Session
 from pcgrelay.session.sessions import Sessions
 
 # So long after the start an import whose exporter is not known yet lets its applications wait.
 STARTING_MS = 5_000
 LINE_INTERVAL_MS = 1_000
-# A session that loses its way for less than this has not made its edge fall: most find another at once.
-STALL_BORNE_MS = 2_000
-
-WithKey = Callable[[Key], Sequence[Session]]
-_HEALTH = {State.UP: Health.UP, State.STALLED: Health.STALLED}
 
 
 class Edge(Node):
@@ -80,6 +75,7 @@ class Edge(Node):
         self.sessions.attach(self.paths)
         self.paths.on_refused = self._path_refused
         self._refusals = Throttle(LINE_INTERVAL_MS)
+        self._planner = ImportPlanner(self.sessions, clock)
         self._offered: list[Offer] = []
         self.publishing = Publishing(self._publish, self.sessions.count, self.say)
         self._was_starting = True
@@ -397,48 +393,14 @@ class Edge(Node):
 
     def _publish(self) -> None:
         """Give the core all tables as they are now, and the neighbours what is offered, if that has changed."""
-        plane = self.plane
-        now = self.clock.monotonic_ms()
-        with_key = cache(self.sessions.with_key)  # a thousand imports may share one session
-        is_well = partial(self._is_well, with_key)
-        for imported in self.imports:
-            imported.weigh(is_well, now)
-            self._was_settling = self._was_settling or imported.is_settling(now)
-            starting = self.is_starting and not imported.is_known
-            plan = import_plan(imported.exporters, partial(self._facts, with_key, imported, now), starting=starting)
-            imported.planned(plan, self.sessions.count)
-        states = {
-            ImportState.DOWN: plane.IMPORT_DOWN,
-            ImportState.PENDING: plane.IMPORT_PENDING,
-            ImportState.LIVE: plane.IMPORT_LIVE,
-        }
-        plane.publish(
-            exports=[
-                (
-                    exported.number,
-                    exported.settings.service.service.encode(),
-                    MARKING_NUMBERS[exported.settings.marking],
-                    rule,
-                    self._export_state(exported),
-                    exported.settings.connect_timeout_ms,
-                    exported.target.addresses,
-                )
-                for rule, exported in enumerate(self.exports)
-            ],
-            imports=[
-                (
-                    imported.number,
-                    imported.settings.service.service.encode(),
-                    imported.plan.marking,
-                    imported.plan.priority,
-                    states[imported.plan.state],
-                    imported.plan.routes,
-                )
-                for imported in self.imports
-            ],
+        settling = self._planner.plan(self.imports, starting=self.is_starting)
+        self._was_settling = self._was_settling or settling
+        self.plane.publish(
+            exports=export_rows(self.plane, self.exports, draining=self.draining),
+            imports=import_rows(self.plane, self.imports),
             grants=[(session.number, self.granted_to(session)) for session in self.sessions if session.number],
         )
-        offers = [self._offer(exported) for exported in self.exports]
+        offers = [offer_of(exported, draining=self.draining) for exported in self.exports]
         if offers != self._offered or not self.adverts.has_offered:
             self._offered = offers
             self.adverts.offer(offers)
@@ -448,52 +410,7 @@ class Edge(Node):
         rules = granted(self.rules, session.key.edge.organisation, session.key.priority)
         return tuple(self.exports[rule].number for rule in rules)
 
-    def _export_state(self, exported: Exported) -> int:
-        if self.draining:
-            return self.plane.EXPORT_DRAIN
-        return self.plane.EXPORT_READY if exported.target.addresses else self.plane.EXPORT_UNRESOLVED
-
-    def _offer(self, exported: Exported) -> Offer:
-        state = STATE_DRAIN if self.draining else STATE_READY if exported.target.is_present else STATE_DOWN
-        settings = exported.settings
-        return Offer(
-            settings.service.service,
-            MARKING_NUMBERS[settings.marking],
-            settings.precedence,
-            settings.weight,
-            state,
-            settings.priority,
-        )
-
-    def _facts(self, with_key: WithKey, imported: Imported, now_ms: int, exporter: Exporter) -> list[SessionFact]:
-        key = key_of(exporter)
-        failures = self.sessions.failures.get(key, 0)
-        is_steady = imported.is_steady(exporter.edge, now_ms)
-        found = [
-            SessionFact(_health(session), session.number, failures, is_steady)
-            for session in with_key(key)
-        ]
-        return found or [SessionFact(Health.NONE, 0, failures)]
-
-    def _is_well(self, with_key: WithKey, exporter: Exporter, was_well: bool) -> bool:
-        now = self.clock.monotonic_ms()
-        return any(
-            session.state is State.UP
-            or (was_well and session.state is State.STALLED and now - session.stalled_ms < STALL_BORNE_MS)
-            for session in with_key(key_of(exporter))
-        )
-
     def _choose(self, edge: NodeId, avoid: Link | None) -> Link | None:
         """The best link to an edge, another one than avoid if there is one."""
         other = self.adverts.route(edge, lambda link: link is not avoid)
         return other or self.adverts.route(edge, lambda link: True)
-
-
-def _health(session: Session) -> Health:
-    """How a session is for a new stream: over a link that drains there is nothing new until it has moved.
-
-    A link that was replaced drains too, but its neighbour stays: what is new moves with the rest.
-    """
-    if session.path is not None and session.path.link.draining and not session.path.link.replaced:
-        return Health.SETTING_UP
-    return _HEALTH.get(session.state, Health.SETTING_UP)

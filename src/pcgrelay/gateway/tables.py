@@ -1,0 +1,126 @@
+"""The tables that an edge gives to its core: rows of exports and imports, put together from what is known now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
+
+from pcgrelay.clock import Clock
+from pcgrelay.gateway.services import Exported, Imported, key_of
+from pcgrelay.plane import Export, Import, Plane
+from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, STATE_READY, Offer
+from pcgrelay.routing.policy import MARKING_NUMBERS
+from pcgrelay.routing.table import Exporter, Health, ImportState, SessionFact, import_plan
+from pcgrelay.session.session import Key, Session, State
+from pcgrelay.session.sessions import Sessions
+
+# A session that loses its way for less than this has not made its edge fall: most find another at once.
+STALL_BORNE_MS = 2_000
+
+WithKey = Callable[[Key], Sequence[Session]]
+_HEALTH = {State.UP: Health.UP, State.STALLED: Health.STALLED}
+
+
+class ImportPlanner:
+    """What becomes of an edge's imports, by its sessions."""
+
+    def __init__(self, sessions: Sessions, clock: Clock) -> None:
+        self._sessions = sessions
+        self._clock = clock
+
+    def plan(self, imports: Iterable[Imported], *, starting: bool) -> bool:
+        """Weigh and plan each import anew; answers whether one of them settles.
+
+        With starting, the node is too young to know what nobody offers.
+        """
+        now = self._clock.monotonic_ms()
+        settling = False
+        with_key = cache(self._sessions.with_key)  # a thousand imports may share one session
+        is_well = partial(self._is_well, with_key, now)
+        for imported in imports:
+            imported.weigh(is_well, now)
+            settling = settling or imported.is_settling(now)
+            facts = partial(self._facts, with_key, imported, now)
+            plan = import_plan(imported.exporters, facts, starting=starting and not imported.is_known)
+            imported.planned(plan, self._sessions.count)
+        return settling
+
+    def _facts(self, with_key: WithKey, imported: Imported, now_ms: int, exporter: Exporter) -> list[SessionFact]:
+        key = key_of(exporter)
+        failures = self._sessions.failures.get(key, 0)
+        is_steady = imported.is_steady(exporter.edge, now_ms)
+        found = [SessionFact(_health(session), session.number, failures, is_steady) for session in with_key(key)]
+        return found or [SessionFact(Health.NONE, 0, failures)]
+
+    def _is_well(self, with_key: WithKey, now_ms: int, exporter: Exporter, was_well: bool) -> bool:
+        return any(
+            session.state is State.UP
+            or (was_well and session.state is State.STALLED and now_ms - session.stalled_ms < STALL_BORNE_MS)
+            for session in with_key(key_of(exporter))
+        )
+
+
+def import_rows(plane: Plane, imports: Iterable[Imported]) -> list[Import]:
+    """The imports as they were planned."""
+    states = {
+        ImportState.DOWN: plane.IMPORT_DOWN,
+        ImportState.PENDING: plane.IMPORT_PENDING,
+        ImportState.LIVE: plane.IMPORT_LIVE,
+    }
+    return [
+        (
+            imported.number,
+            imported.settings.service.service.encode(),
+            imported.plan.marking,
+            imported.plan.priority,
+            states[imported.plan.state],
+            imported.plan.routes,
+        )
+        for imported in imports
+    ]
+
+
+def export_rows(plane: Plane, exports: Iterable[Exported], *, draining: bool) -> list[Export]:
+    """The exports in the order of their rules."""
+    return [
+        (
+            exported.number,
+            exported.settings.service.service.encode(),
+            MARKING_NUMBERS[exported.settings.marking],
+            rule,
+            _export_state(plane, exported, draining),
+            exported.settings.connect_timeout_ms,
+            exported.target.addresses,
+        )
+        for rule, exported in enumerate(exports)
+    ]
+
+
+def offer_of(exported: Exported, *, draining: bool) -> Offer:
+    """What others are told of an export."""
+    state = STATE_DRAIN if draining else STATE_READY if exported.target.is_present else STATE_DOWN
+    settings = exported.settings
+    return Offer(
+        settings.service.service,
+        MARKING_NUMBERS[settings.marking],
+        settings.precedence,
+        settings.weight,
+        state,
+        settings.priority,
+    )
+
+
+def _export_state(plane: Plane, exported: Exported, draining: bool) -> int:
+    if draining:
+        return plane.EXPORT_DRAIN
+    return plane.EXPORT_READY if exported.target.addresses else plane.EXPORT_UNRESOLVED
+
+
+def _health(session: Session) -> Health:
+    """How a session is for a new stream: over a link that drains there is nothing new until it has moved.
+
+    A link that was replaced drains too, but its neighbour stays: what is new moves with the rest.
+    """
+    if session.path is not None and session.path.link.draining and not session.path.link.replaced:
+        return Health.SETTING_UP
+    return _HEALTH.get(session.state, Health.SETTING_UP)
