@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import socket
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Self
+from unittest import mock
 
 from doubles import HUB_ROLE, Linked, Member, anybody
 from msgspec import structs
 from stage import HOST, HUB, free_port
 
 from pcgrelay.model import NodeId
+from pcgrelay.session import handshake
 from pcgrelay.session.control import handshake_over
 from pcgrelay.session.messages import Advert, Carry, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.session.tls import HandshakeRefused
@@ -85,6 +89,17 @@ def honest_frame(path: Path, to: Side, frame: FlowFrame) -> Sequence[FlowFrame]:
     return (frame,)
 
 
+@contextmanager
+def ids_given(link_id: bytes) -> Iterator[None]:
+    """Let the handshakes of this process, for a while, give links that id."""
+    if not link_id:
+        yield
+        return
+    drawn = SimpleNamespace(urandom=lambda size: link_id if size == len(link_id) else os.urandom(size))
+    with mock.patch.object(handshake, "os", drawn):
+        yield
+
+
 class LyingRelay:
     """The double. `on_message` and `on_frame` are how it lies; put back by `be_honest`."""
 
@@ -98,6 +113,7 @@ class LyingRelay:
         self.on_message: OnMessage = honest_message
         self.on_frame: OnFrame = honest_frame
         self.on_advert: Callable[[Side, Advert], Sequence[Message]] = honest_message
+        self.link_id = b""  # that it gives to links from now on; none: a fresh one to each
         self._labels = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._sock = socket.socket()
@@ -164,9 +180,16 @@ class LyingRelay:
 
     async def _admit_control(self, sock: socket.socket, first: bytes) -> None:
         try:
-            established, connection = await handshake_over(
-                sock, self.member.context, self.member.terms(), anybody, client=False, deadline_ms=5_000, first=first
-            )
+            with ids_given(self.link_id):
+                established, connection = await handshake_over(
+                    sock,
+                    self.member.context,
+                    self.member.terms(),
+                    anybody,
+                    client=False,
+                    deadline_ms=5_000,
+                    first=first,
+                )
         except HandshakeRefused:
             sock.close()
             return

@@ -61,7 +61,7 @@ class Neighbours:
         self._observer = observer
         self._say = say
         self._clock = clock
-        self._by_id: dict[bytes, Link] = {}
+        self._served: dict[bytes, Link] = {}  # by the id that this node gave; what it dialled is not among them
         self._standings: dict[tuple[NodeId, bool, Address], Standing] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_number = 0
@@ -155,8 +155,11 @@ class Neighbours:
         return (link for link in self.links.values() if link.usable)
 
     def by_id(self, link_id: bytes) -> Link | None:
-        """The link that a lane's preamble names."""
-        return self._by_id.get(link_id)
+        """The link that came in here and has this id, which a preamble or a renewal names.
+
+        The id of a dialled link is the other end's word, and may be that of any link here: it finds nothing.
+        """
+        return self._served.get(link_id)
 
     def is_shut_out(self) -> bool:
         """Whether this node is refused by all neighbours that it knows, and linked with none."""
@@ -217,10 +220,14 @@ class Neighbours:
         for old in self._replaced_by(link):
             if not old.lanes_up:
                 old.close("replaced")
-        self.links[number] = link
-        self._by_id[link.link_id] = link
-        self.spawn(link.run(), "link")
+        self._enter(link)
         return link
+
+    def _enter(self, link: Link) -> None:
+        self.links[link.number] = link
+        if not link.dialled:
+            self._served[link.link_id] = link
+        self.spawn(link.run(), "link")
 
     # -- hand-over ---------------------------------------------------------------------------------------------
 
@@ -235,10 +242,8 @@ class Neighbours:
             key = (NodeId.from_uri(estate.peer), estate.dialled, given.address)
             standing = self._standings.setdefault(key, Standing(given))
             link = link_inherited(estate, standing, plane=self._plane, observer=self, clock=self._clock)
-            self.links[link.number] = link
-            self._by_id[link.link_id] = link
             self._next_number = max(self._next_number, link.number)
-            self.spawn(link.run(), "link")
+            self._enter(link)
 
     def judge_inherited(self) -> None:
         """What this process was told may be other than what the one before was: end what is no longer allowed."""
@@ -306,7 +311,8 @@ class Neighbours:
 
     def link_down(self, link: Link, reason: str) -> None:
         self.links.pop(link.number, None)
-        self._by_id.pop(link.link_id, None)
+        if self._served.get(link.link_id) is link:
+            del self._served[link.link_id]
         self._weigh(link.standing)
         if link.unknown_total:
             self.refused[UNKNOWN_MESSAGE] = self.refused.get(UNKNOWN_MESSAGE, 0) + link.unknown_total
