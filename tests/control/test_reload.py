@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -209,6 +210,17 @@ async def test_a_grant_that_goes_is_published_and_nothing_else_changes(pair: Pai
     assert not pair.kent.lines("link.down")
     assert pair.kent.lines("config.reloaded")[-1]["changes"] == list(answer.changes)
     assert [note.partition("\n")[0] for note in pair.notes] == ["RELOADING=1", "READY=1"]
+
+
+async def test_when_a_reload_began_is_told_to_the_microsecond(pair: Pair) -> None:
+    """A service manager takes a time before its own signal for an old word, and waits for another until it gives up."""
+    reloader = Reloader(pair.kent.node, Log("debug", pair.kent.sink), pair.notes.append)
+    for _ in range(20):
+        pair.notes.clear()
+        before = time.monotonic_ns() // 1_000
+        await reloader.reload()
+        after = time.monotonic_ns() // 1_000
+        assert before <= int(pair.notes[0].partition("MONOTONIC_USEC=")[2]) <= after
 
 
 async def test_services_keep_their_numbers_whatever_comes_before_them(pair: Pair) -> None:

@@ -170,12 +170,12 @@ class Node:
         os.kill(self.pid, signal.SIGTERM)
         return self.await_exit(seconds)
 
-    def upgrade(self, seconds: float = START_S) -> subprocess.CompletedProcess[str]:
+    def upgrade(self, *arguments: str, seconds: float = START_S) -> subprocess.CompletedProcess[str]:
         """Have a new process take its place; if that answers 0, this node is the new process from here on."""
         old = self.process
         assert old is not None
         done = subprocess.run(
-            [PCGRELAY, "upgrade", "-c", self.config],
+            [PCGRELAY, "upgrade", "-c", self.config, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -184,8 +184,13 @@ class Node:
         )
         if done.returncode == 0:
             assert old.wait(STOP_S) == 0
-            self.process = Heir(int(done.stdout.split()[3]), old.stdout)
+            self.adopt(int(done.stdout.split()[3]))
         return done
+
+    def adopt(self, pid: int) -> None:
+        """This node is that process from here on, which has taken the place of the one that it was."""
+        assert self.process is not None
+        self.process = Heir(pid, self.process.stdout)
 
     def kill(self) -> None:
         """End it at once, as a power cut would."""

@@ -1,63 +1,44 @@
 """The command line: a thin layer that reads options, calls one function, and prints facts for people or for programs.
 
-Each command lives in a module of its own, loaded when it is called: `pcgrelay status` must not wait for OpenSSL.
+Each command lives in a module of its own, loaded when it is called: `pcgrelay status` must not wait for OpenSSL. This
+file loads nothing that takes time, for signals come when they like: what they are to do is settled first.
 """
 
 from __future__ import annotations
 
-import errno
-import os
+import importlib
+import signal
 import sys
-import traceback
 from collections.abc import Sequence
 
-import click
-
-from pcgrelay.cli.root import pcgrelay
-from pcgrelay.errors import PcgrelayError
-
-INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
+# Commands that a node's signals may already reach: it itself, and the one that starts a process in its place.
+_NODES = ("run", "upgrade")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
+    if next(iter(sys.argv[1:] if arguments is None else arguments), "") in _NODES:
+        _hold_signals()
+    # Until there is somebody who catches it, Ctrl-C ends this process as it ends any other, without a traceback.
+    interrupt = signal.getsignal(signal.SIGINT)
+    if interrupt is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        importlib.import_module("pcgrelay.cli.invocation")
+        signal.signal(signal.SIGINT, interrupt)
     sys.exit(invoke(arguments))
 
 
 def invoke(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and answer its exit code. Whatever goes wrong ends in one sentence on standard error."""
-    try:
-        answer = pcgrelay.main(args=arguments, prog_name="pcgrelay", standalone_mode=False)
-        # Output is lost if it cannot be written, and that must not look like success.
-        sys.stdout.flush()
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
-    except PcgrelayError as error:
-        _complain(str(error))
-        return error.exit_code
-    except BrokenPipeError:
-        # Who read our output has had enough; the interpreter's own flush at exit must not complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except Exception as error:  # the last resort: a person gets a sentence, never a traceback
-        return _unexpected(error)
-    return answer if isinstance(answer, int) else 0
+    answer: int = importlib.import_module("pcgrelay.cli.invocation").invoke(arguments)
+    return answer
 
 
-def _unexpected(error: Exception) -> int:
-    if os.environ.get("PCGRELAY_DEBUG") == "1":
-        traceback.print_exc()
-    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        _complain("there is no space left for the output; make room and try again.")
-    else:
-        words = " ".join(str(error).split())[:300]
-        detail = f"{type(error).__name__}: {words}" if words else type(error).__name__
-        _complain(f"this should not have happened ({detail}); run it again with PCGRELAY_DEBUG=1 and report that.")
-    return 1
+def _hold_signals() -> None:
+    """See that a signal that asks a node for something does not end it while it starts, as the system would have it.
 
-
-def _complain(sentence: str) -> None:
-    click.echo(f"pcgrelay: {sentence}", err=True)
+    A reload that is asked for too early waits until the node is ready. A program that this one starts inherits both.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)

@@ -22,6 +22,7 @@ Signals:
                    stop; a second one stops at once
   SIGHUP           take the configuration and its files anew, as
                    pcgrelay reload does
+  SIGUSR1, SIGUSR2 ignored
 
 One line on standard output says that the node is ready. Logs go to standard error.
 """
@@ -34,13 +35,11 @@ One line on standard output says that the node is ready. Logs go to standard err
     "drain_s",
     metavar="SECONDS",
     type=click.FloatRange(0, 86_400),
-    default=30.0,
-    show_default=True,
-    help="How long open streams may go on after SIGTERM.",
+    help="How long open streams may go on after SIGTERM.  [default: 30; with --take-over: as the node before]",
 )
 @click.option("--take-over", is_flag=True, help="Take the place of the node that runs, with all its streams.")
 @click.option("--detached", is_flag=True, hidden=True, help="With --take-over: write where that node wrote.")
-def run(path: Path, drain_s: float, take_over: bool, detached: bool) -> int | None:
+def run(path: Path, drain_s: float | None, take_over: bool, detached: bool) -> int | None:
     """Run a node until it is told to stop.
 
     The configuration is checked first, as `pcgrelay check` does it; with an error the node does not start. With

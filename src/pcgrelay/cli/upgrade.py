@@ -14,12 +14,15 @@ from pcgrelay.errors import PcgrelayError
 
 EPILOG = """\b
 Examples:
-  pcgrelay upgrade -c kent-1.toml
+  pcgrelay upgrade -c kent-1.toml       for a node that was started by hand
+  systemctl reload pcgrelay@kent-1      for one that a service manager keeps,
+                                        with this command as ExecReload=
 
 \b
 Exit codes:
    0  the new process has taken over, and the old one has left
-   1  it has not; the old one goes on
+   1  it has not; the old one goes on. So it is for a node that a service
+      manager keeps, unless the command runs inside of its unit
   77  the same: permissions are wrong
   78  the same: the configuration is wrong
 
@@ -34,11 +37,9 @@ What went wrong is one sentence on standard error. Logs go where those of the ol
     "drain_s",
     metavar="SECONDS",
     type=click.FloatRange(0, 86_400),
-    default=30.0,
-    show_default=True,
-    help="How long open streams of the new process may go on after SIGTERM.",
+    help="How long open streams of the new process may go on after SIGTERM.  [default: as of the old one]",
 )
-def upgrade(path: Path, drain_s: float) -> int:
+def upgrade(path: Path, drain_s: float | None) -> int:
     """Put this version of pcgrelay in the place of the one that runs.
 
     A new process is started. It takes the listeners, lanes, keys and streams of the running one, which then leaves; no
@@ -46,7 +47,8 @@ def upgrade(path: Path, drain_s: float) -> int:
     reload`.
     """
     config.load(path)
-    command = [sys.executable, "-m", "pcgrelay.cli", "run", "-c", str(path), "--drain", str(drain_s)]
+    drain = [] if drain_s is None else ["--drain", str(drain_s)]
+    command = [sys.executable, "-m", "pcgrelay.cli", "run", "-c", str(path), *drain]
     try:
         # A session of its own: it must outlive this command and the terminal that it was given in.
         process = subprocess.Popen(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 from contextlib import suppress
 from typing import Any
 
@@ -19,6 +18,7 @@ from pcgrelay.errors import RunError
 from pcgrelay.gateway.control import facts_of
 from pcgrelay.gateway.edge import Edge
 from pcgrelay.gateway.handover import Handover
+from pcgrelay.gateway.keeper import Keeper
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.relay import Relay
 from pcgrelay.gateway.reload import Reloader
@@ -30,11 +30,13 @@ from pcgrelay.session.dataplane import DataPlaneRefused
 # By so much the control plane is nicer than the workers: beside one that is busy it has a sixth of a core that they
 # share, in which it meets its deadlines, and a worker that wakes has the core at once (docs/performance.md).
 NICER = 7
+DRAIN_S = 30.0
 
 
-def run(config: Config, drain_s: float, *, taking_over: bool = False, detached: bool = False) -> int:
+def run(config: Config, drain_s: float | None = None, *, taking_over: bool = False, detached: bool = False) -> int:
     """Run a node until it is told to stop; answers the exit code. Raises what a person can mend as PcgrelayError.
 
+    drain_s: how long open streams may go on after SIGTERM; unless told, as in the process before, or else DRAIN_S.
     taking_over: in the place of the one that runs. detached: from then on the output goes where that one's went.
     """
     return uvloop.run(_run(config, drain_s, native_core(), taking_over, detached))
@@ -50,35 +52,42 @@ def node_made(config: Config, native: Any, log: Log) -> Node:
     return kind(config, plane, log, SYSTEM_CLOCK)
 
 
-async def _run(config: Config, drain_s: float, native: Any, taking_over: bool = False, detached: bool = False) -> int:
+async def _run(config: Config, drain_s: float | None, native: Any, taking_over: bool, detached: bool) -> int:
     stopping, hangup = _signals()
     log = Log(config.log.level)
     node = node_made(config, native, log)
-    reloader = Reloader(node, log, _notify)
+    keeper = Keeper()
+    reloader = Reloader(node, log, keeper.tell)
     admin = AdminServer(config.node.admin, facts_of(node, reloader))
-    door = Handover(node, reloader, admin, _notify)
     reloading: asyncio.Task[None] | None = None
     # Until the other process has said GO there is nothing here that could be ended in order.
     left = await take_over(node) if taking_over else None
+    if left is not None:
+        keeper.inherit(left.is_kept, left.notify_socket)
+    if drain_s is None:
+        drain_s = DRAIN_S if left is None or left.drain_s is None else left.drain_s
+    door = Handover(node, reloader, admin, keeper, drain_s)
     try:
         if left is None:
             await admin.start()
             await node.start()
             await door.start()
-            print(ready_line(config), flush=True)
+            _print_ready(config)
         else:
             _succeed(node, left, detached)
             await admin.start(left.admin)
             await door.start(left.door)
         _stand_back()
-        _notify("READY=1")
+        keeper.tell("READY=1")
         reloading = asyncio.create_task(_reloaded_on(hangup, reloader))
         await stopping.acquire()
         reloading.cancel()
         await door.stop()
-        _notify("STOPPING=1")
+        keeper.tell("STOPPING=1")
         await _drained(node, drain_s, stopping)
     finally:
+        # The loop lets go of its signals at its end, and this one alone would still change how the process ends.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         if reloading is not None:
             reloading.cancel()
         await door.stop()
@@ -99,11 +108,10 @@ def _succeed(node: Node, left: Left, detached: bool) -> None:
     if detached:
         os.dup2(left.log, 2)
     node.succeed()
-    print(ready_line(node.config), flush=True)
+    _print_ready(node.config)
     if detached:
         os.dup2(left.output, 1)
-        with suppress(OSError):
-            print(ready_line(node.config), flush=True)
+        _print_ready(node.config)
     os.close(left.log)
     os.close(left.output)
 
@@ -128,6 +136,12 @@ async def _drained(node: Node, drain_s: float, stopping: asyncio.Semaphore) -> N
         await asyncio.gather(draining, again, return_exceptions=True)
 
 
+def _print_ready(config: Config) -> None:
+    """Say the one line. A reader that has gone, as a command that was interrupted, is no reason to end a node."""
+    with suppress(OSError):
+        os.write(1, f"{ready_line(config)}\n".encode())
+
+
 def ready_line(config: Config) -> str:
     """The one line on standard output."""
     parts = [
@@ -149,15 +163,6 @@ def _signals() -> tuple[asyncio.Semaphore, asyncio.Event]:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.release)
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
+    # Since the first statement of this process it was held back.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     return stopping, hangup
-
-
-def _notify(state: str) -> None:
-    """Tell the service manager, if there is one (sd_notify(3))."""
-    where = os.environ.get("NOTIFY_SOCKET", "")
-    if not where:
-        return
-    address = "\0" + where[1:] if where.startswith("@") else where
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        sock.setblocking(False)
-        sock.sendto(state.encode(), address)

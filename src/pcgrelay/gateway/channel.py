@@ -61,6 +61,10 @@ class State(Struct, tag="state", kw_only=True):
     record_bytes: int  # length of what is in the memory file
     listens: tuple[str, ...]
     core: int  # how many belong to the core's record
+    # What a process of before does not say is unknown.
+    drain_s: float | None = None  # how long it would drain
+    is_kept: bool = False  # by a service manager, which is told of its end and start here:
+    notify_socket: str = ""
     # memory file, standard output, standard error, admin socket, this socket's door, listens, core
 
 

@@ -11,7 +11,6 @@ import mmap
 import os
 import socket
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 from pcgrelay.admin.private import private_socket
@@ -30,6 +29,7 @@ from pcgrelay.gateway.channel import (
     handover_path,
 )
 from pcgrelay.gateway.estate import VERSION, estate_written
+from pcgrelay.gateway.keeper import Keeper
 from pcgrelay.gateway.memory import record_made
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.reload import Reloader
@@ -46,13 +46,14 @@ BACKLOG = 4
 class Handover:
     """Where the process that takes this one's place knocks."""
 
-    def __init__(self, node: Node, reloader: Reloader, admin: AdminServer, notify: Callable[[str], None]) -> None:
-        """notify tells the service manager, in the words of sd_notify(3)."""
+    def __init__(self, node: Node, reloader: Reloader, admin: AdminServer, keeper: Keeper, drain_s: float) -> None:
+        """drain_s: how long this process would drain, for the next one to do the same."""
         self._path = handover_path(node.config.node.admin)
         self._node = node
         self._reloader = reloader
         self._admin = admin
-        self._notify = notify
+        self._keeper = keeper
+        self._drain_s = drain_s
         self._sock: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
         self._channel: Channel | None = None
@@ -98,6 +99,9 @@ class Handover:
     async def _asked(self, channel: Channel) -> None:
         if not channel.is_own():
             raise ChannelBroken("somebody of another user has asked for the state")
+        if word := self._keeper.refusal(channel.peer()[0]):
+            channel.send(Refusal(reason=word), SAID_S)
+            raise ChannelBroken(word)
         if self._node.draining:
             channel.send(Refusal(reason="it drains; undo that first (pcgrelay drain --undo)"), SAID_S)
             raise ChannelBroken("a node that drains is not handed over")
@@ -158,6 +162,9 @@ class Handover:
                 record_bytes=size,
                 listens=tuple(str(address) for address in listeners),
                 core=len(core),
+                drain_s=self._drain_s,
+                is_kept=self._keeper.is_kept,
+                notify_socket=self._keeper.notify_socket,
             ),
             _left(deadline),
         )
@@ -169,7 +176,7 @@ class Handover:
         node = self._node
         node.plane.abandon()
         pid, _ = channel.peer()
-        self._notify(f"MAINPID={pid}")
+        self._keeper.tell(f"MAINPID={pid}")
         node.say(HandoverDone(pid=pid, milliseconds=node.clock.monotonic_ms() - began_ms))
         os._exit(0)
 

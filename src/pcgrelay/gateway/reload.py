@@ -21,6 +21,7 @@ from pcgrelay.audit.record import ConfigRefused, ConfigReloaded, Failure
 from pcgrelay.check import refuse_reload
 from pcgrelay.config import Config, differences, restart_reason
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
+from pcgrelay.gateway.keeper import reloading
 from pcgrelay.gateway.node import Node
 from pcgrelay.session.credentials import Credentials
 from pcgrelay.session.presence import Presence
@@ -43,7 +44,7 @@ class Reloader:
         node = self._node
         async with self.lock:
             began_ms = node.clock.monotonic_ms()
-            self._notify(f"RELOADING=1\nMONOTONIC_USEC={began_ms * 1000}")
+            self._notify(reloading())
             try:
                 changes = await self._swap()
             except PcgrelayError as error:

@@ -32,6 +32,7 @@ from pcgrelay.gateway.channel import (
     handover_path,
 )
 from pcgrelay.gateway.estate import LEAST, VERSION, estate_read
+from pcgrelay.gateway.keeper import refusal_to_take
 from pcgrelay.gateway.memory import record_mapped
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.opened import Opened
@@ -46,12 +47,15 @@ SPARE_DESCRIPTORS = 64
 
 @dataclass(slots=True)
 class Left:
-    """What the other process leaves besides the node: its log and its two sockets."""
+    """What the other process leaves besides the node: its log, its two sockets, and how it was kept."""
 
     output: int
     log: int
     admin: socket.socket
     door: socket.socket
+    drain_s: float | None
+    is_kept: bool
+    notify_socket: str
 
 
 async def take_over(node: Node) -> Left:
@@ -93,6 +97,9 @@ def _connected(node: Node) -> Channel:
     if not channel.is_own():
         channel.close()
         raise PermissionProblem(f"{path}: the node runs as another user, and only that one may take it over.")
+    if word := refusal_to_take(channel.peer()[0]):
+        channel.close()
+        raise RunError(f"{word[:1].upper()}{word[1:]}; the running node goes on.")
     return channel
 
 
@@ -171,7 +178,15 @@ def _inherited(node: Node, state: State, descriptors: Sequence[int], opened: Ope
         else:
             sock.close()
     node.inherit(estate, opened)
-    return Left(own[1], own[2], socket.socket(fileno=own[3]), socket.socket(fileno=own[4]))
+    return Left(
+        output=own[1],
+        log=own[2],
+        admin=socket.socket(fileno=own[3]),
+        door=socket.socket(fileno=own[4]),
+        drain_s=state.drain_s,
+        is_kept=state.is_kept,
+        notify_socket=state.notify_socket,
+    )
 
 
 def _end(node: Node, reason: str) -> NoReturn:

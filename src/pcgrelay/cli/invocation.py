@@ -1,0 +1,55 @@
+"""One call of the command line, from its arguments to its exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from pcgrelay.cli.root import pcgrelay
+from pcgrelay.errors import PcgrelayError
+
+INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
+
+
+def invoke(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and answer its exit code. Whatever goes wrong ends in one sentence on standard error."""
+    try:
+        answer = pcgrelay.main(args=arguments, prog_name="pcgrelay", standalone_mode=False)
+        # Output is lost if it cannot be written, and that must not look like success.
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except PcgrelayError as error:
+        _complain(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        # Who read our output has had enough; the interpreter's own flush at exit must not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # the last resort: a person gets a sentence, never a traceback
+        return _unexpected(error)
+    return answer if isinstance(answer, int) else 0
+
+
+def _unexpected(error: Exception) -> int:
+    if os.environ.get("PCGRELAY_DEBUG") == "1":
+        traceback.print_exc()
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        _complain("there is no space left for the output; make room and try again.")
+    else:
+        words = " ".join(str(error).split())[:300]
+        detail = f"{type(error).__name__}: {words}" if words else type(error).__name__
+        _complain(f"this should not have happened ({detail}); run it again with PCGRELAY_DEBUG=1 and report that.")
+    return 1
+
+
+def _complain(sentence: str) -> None:
+    click.echo(f"pcgrelay: {sentence}", err=True)
