@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.config import Address, Config
-from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem
+from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
 from pcgrelay.files import reason_of
 from pcgrelay.libraries import data_plane_library, leaves_speed, processor_flags, session_library
 from pcgrelay.session.credentials import key_matches, load_certificates, load_crls, load_key
@@ -49,6 +49,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     sentence: str
     mend: str = ""
     permission: bool = False  # the user or the mode of a file is at fault, not the configuration
+    passing: bool = False  # it may be over at the next start, with nothing mended here
 
 
 def check(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
@@ -61,7 +62,7 @@ def check(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
 def refuse_errors(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
     """Check before a start: raise the first error, answer the warnings. A node that already runs is an error."""
     if answers(config.node.admin):
-        raise ConfigError(f"{config.node.admin}: a node with this admin socket runs already; stop it first.")
+        raise RunError(f"{config.node.admin}: a node with this admin socket runs already; stop it first.")
     findings = check(config, clock)
     _refuse_first(config, findings)
     return [finding for finding in findings if finding.level == WARNING]
@@ -76,11 +77,9 @@ def refuse_reload(config: Config, clock: Clock = SYSTEM_CLOCK) -> None:
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """What the command answers: 0, or 78 for an error, or 77 when permissions alone are at fault."""
-    errors = [finding for finding in findings if finding.level == ERROR]
-    if not errors:
-        return 0
-    return PermissionProblem.exit_code if all(finding.permission for finding in errors) else ConfigError.exit_code
+    """What the command answers: 0, or what the worst error is."""
+    worst = _worst(findings)
+    return 0 if worst is None else _kind(worst).exit_code
 
 
 def answers(admin: Path) -> bool:
@@ -95,18 +94,30 @@ def answers(admin: Path) -> bool:
 
 
 def _refuse_first(config: Config, findings: Iterable[Finding]) -> None:
-    for finding in findings:
-        if finding.level == ERROR:
-            kind = PermissionProblem if finding.permission else ConfigError
-            raise kind(f"{config.path}: {finding.where}: {finding.sentence} {finding.mend}".rstrip())
+    if worst := _worst(findings):
+        raise _kind(worst)(f"{config.path}: {worst.where}: {worst.sentence} {worst.mend}".rstrip())
+
+
+def _worst(findings: Iterable[Finding]) -> Finding | None:
+    """The first error of the kind that is hardest to get rid of: what is written wrong, then what nobody may, then the
+    rest, which a service manager may try again."""
+    order = [ConfigError, PermissionProblem, RunError]
+    errors = [finding for finding in findings if finding.level == ERROR]
+    return min(errors, key=lambda finding: order.index(_kind(finding)), default=None)
+
+
+def _kind(error: Finding) -> type[PcgrelayError]:
+    if error.permission:
+        return PermissionProblem
+    return RunError if error.passing else ConfigError
 
 
 def _good(where: str, sentence: str) -> Finding:
     return Finding(level=OK, where=where, sentence=sentence)
 
 
-def _bad(where: str, sentence: str, mend: str = "", *, permission: bool = False) -> Finding:
-    return Finding(level=ERROR, where=where, sentence=sentence, mend=mend, permission=permission)
+def _bad(where: str, sentence: str, mend: str = "", *, permission: bool = False, passing: bool = False) -> Finding:
+    return Finding(level=ERROR, where=where, sentence=sentence, mend=mend, permission=permission, passing=passing)
 
 
 def _doubtful(where: str, sentence: str, mend: str) -> Finding:
@@ -278,14 +289,17 @@ def _port(where: str, address: Address, running: bool) -> Finding:
     try:
         _bind_once(address)
     except socket.gaierror:
-        return _bad(where, f"{address.host} is not known as an address.", "Write an address of this machine.")
+        mend = "Write an address of this machine."
+        return _bad(where, f"{address.host} is not known as an address.", mend, passing=True)
     except OSError as error:
         if error.errno == errno.EADDRINUSE and running:
             return _good(where, f"{address} is in use, as it must be: this node is running.")
         if error.errno == errno.EADDRINUSE:
-            return _bad(where, f"{address} is in use by another program.", "Stop that one or choose another port.")
+            mend = "Stop that one or choose another port."
+            return _bad(where, f"{address} is in use by another program.", mend, passing=True)
         if error.errno == errno.EADDRNOTAVAIL:
-            return _bad(where, f"{address.host} is no address of this machine.", "Write one of its own.")
+            # At boot an address may come a moment later.
+            return _bad(where, f"{address.host} is no address of this machine.", "Write one of its own.", passing=True)
         if error.errno in (errno.EACCES, errno.EPERM):
             mend = "Choose a port from 1024 up, or give the service CAP_NET_BIND_SERVICE."
             return _bad(where, f"This user may not listen on {address}.", mend, permission=True)

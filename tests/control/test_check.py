@@ -12,7 +12,7 @@ import pytest
 from pcgrelay import config
 from pcgrelay.check import ERROR, OK, WARNING, Finding, check, exit_code, refuse_errors
 from pcgrelay.clock import SetClock
-from pcgrelay.errors import ConfigError, PermissionProblem
+from pcgrelay.errors import PcgrelayError, PermissionProblem, RunError
 from pki import Files, Realm, write_config
 
 KENT = "kent.police.example"
@@ -53,7 +53,7 @@ def at_level(findings: list[Finding], level: str) -> list[Finding]:
 
 def only_error(findings: list[Finding]) -> Finding:
     (error,) = at_level(findings, ERROR)
-    assert exit_code(findings) == (77 if error.permission else 78)
+    assert exit_code(findings) == (77 if error.permission else 1 if error.passing else 78)
     return error
 
 
@@ -234,7 +234,7 @@ def test_a_running_node_may_hold_its_own(settings: Settings, taken: int, tmp_pat
         server.bind(os.fspath(loaded.node.admin))
         server.listen(8)
         assert exit_code(check(loaded)) == 0
-        with pytest.raises(ConfigError, match="runs already"):
+        with pytest.raises(RunError, match="runs already"):
             refuse_errors(loaded)
     # What a dead node left behind is no hindrance for the socket, and no excuse for the port.
     assert only_error(check(loaded)).where == "listen[1].address"
@@ -251,10 +251,42 @@ def test_a_folder_that_this_user_may_not_write(settings: Settings, monkeypatch: 
     assert (error.where, error.permission) == ("node.admin", True)
 
 
-def test_permission_yields_to_other_errors_in_the_exit_code(settings: Settings, realm: Realm, taken: int) -> None:
+@pytest.mark.parametrize(
+    ("faults", "code"),
+    [
+        ("", 0),
+        ("port", 1),
+        ("mode", 77),
+        ("file", 78),
+        ("port mode", 77),
+        ("port file", 78),
+        ("mode file", 78),
+        ("port mode file", 78),
+    ],
+)
+def test_what_passes_yields_to_permissions_and_both_to_what_is_written_wrong(
+    settings: Settings, realm: Realm, taken: int, faults: str, code: int
+) -> None:
+    """A service manager that is told not to start again at 77 and 78 must do so at a port that is taken."""
     good = realm.issue(KENT, "kent-1")
-    good.key.chmod(0o644)
-    assert exit_code(check(settings(good, listens=[f"127.0.0.1:{taken}"]))) == 78
+    if "mode" in faults:
+        good.key.chmod(0o644)
+    if "file" in faults:
+        good = Files(good.certificate, good.key, good.trust, Path("/nowhere/file"))
+    ports = {"listens": [f"127.0.0.1:{taken}"]} if "port" in faults else {}
+    loaded = settings(good, **ports)
+    assert exit_code(check(loaded)) == code
+    if code:
+        with pytest.raises(PcgrelayError) as caught:
+            refuse_errors(loaded)
+        assert caught.value.exit_code == code
+
+
+@pytest.mark.parametrize("listen", ["192.0.2.1:7400", "nowhere.invalid:7400"])
+def test_an_address_that_is_not_there_may_come(settings: Settings, listen: str) -> None:
+    """At boot, before the network is up."""
+    with pytest.raises(RunError):
+        refuse_errors(settings(listens=[listen]))
 
 
 # -- libraries --------------------------------------------------------------------------------------------------------

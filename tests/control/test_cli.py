@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -223,6 +224,25 @@ def test_run_does_not_start_with_an_error(invoke: Invoke, node: Path, gateway: S
     answer = invoke("run", "-c", node)
     assert answer.code == 77
     assert answer.err.count("\n") == 1
+    assert gateway.calls == []
+
+
+def test_run_says_of_what_passes_that_it_may_be_tried_again(
+    invoke: Invoke, node: Path, gateway: SimpleNamespace
+) -> None:
+    """A unit that stays down at 78 has to come back when the other program has gone."""
+    port = int(re.findall(r"127\.0\.0\.1:(\d+)", node.read_text())[0])
+    with socket.create_server(("127.0.0.1", port)):
+        answer = invoke("run", "-c", node)
+        assert answer.code == 1
+        assert f"listen[1].address: 127.0.0.1:{port} is in use by another program." in answer.err
+        assert invoke("check", "-c", node).code == 1
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.fspath(node.with_suffix(".sock")))
+        server.listen(8)
+        answer = invoke("run", "-c", node)
+        assert answer.code == 1
+        assert "a node with this admin socket runs already; stop it first." in answer.err
     assert gateway.calls == []
 
 

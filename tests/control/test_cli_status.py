@@ -224,6 +224,16 @@ def test_an_answer_that_makes_no_sense(invoke: Invoke, node: Path, answer: bytes
     assert found.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("wrong", ["nonsense = 1\n", "this is no TOML\n", "\0"])
+def test_a_node_shows_how_it_is_beside_a_file_that_is_wrong(invoke: Invoke, node: Path, wrong: str) -> None:
+    """It runs well, and one of its lines may say that its last reload was refused."""
+    node.write_text(node.read_text() + wrong)
+    with answering(node.with_suffix(".sock"), http(msgspec.json.encode(HEALTHY))):
+        answer = invoke("status", "-c", node)
+    assert (answer.code, answer.err) == (0, "")
+    assert "edge, pcgrelay 0.1.0, ready" in answer.out
+
+
 def test_no_node_at_all(invoke: Invoke, node: Path) -> None:
     answer = invoke("status", "-c", node)
     assert answer.code == 3

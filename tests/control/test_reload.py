@@ -153,6 +153,40 @@ def test_the_admin_socket_of_a_refused_configuration(tmp_path: Path) -> None:
         admin_path(path)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda text: text + "[[export\n",
+        lambda text: text + "this is no TOML",
+        lambda text: "= 1\n" + text,
+        lambda text: text.replace("workers = 1", 'workers = "1'),
+        lambda text: text.replace("[node]", "[node] # \udcff"),
+        lambda text: text + "[policy]\n",
+        lambda text: text + f"x = {'9' * 5_000}\n",
+        lambda text: text + f"x = {'[' * 5_000}\n",
+        lambda text: text + "#" * (1 << 20),
+        lambda text: text.replace("[node]", "  [ node ]  # this one"),
+        lambda text: text.replace("\n", "\r\n") + "x",
+        lambda text: text.replace("\nname", "\n'name'") + "x",
+    ],
+)
+def test_a_node_is_found_whatever_is_wrong_with_its_new_file(tmp_path: Path, wrong: Callable[[str], str]) -> None:
+    path = tmp_path / "node.toml"
+    for keys, admin in (("", Path("/run/pcgrelay/kent-1.sock")), ('admin = "x.sock"\n', tmp_path / "x.sock")):
+        path.write_bytes(wrong(BASE.replace("role =", f"{keys}role =")).encode("utf-8", "surrogateescape"))
+        assert admin_path(path) == admin
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "[node]\nname = 1\n", "[node]\nadmin = ''\n", '[node]\nadmin = "a\\u0000"\n']
+)
+def test_without_a_name_the_file_is_refused_by_what_is_wrong(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError):
+        admin_path(path)
+
+
 # --- whole nodes ---------------------------------------------------------------------------------------------------
 
 

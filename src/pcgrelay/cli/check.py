@@ -22,8 +22,9 @@ Examples:
 \b
 Exit codes:
    0  no error (there may be warnings)
-  77  permissions alone are wrong
-  78  something else is wrong
+   1  a port is taken, or an address is not there now; nothing else is wrong
+  77  permissions are wrong, and the configuration is not
+  78  the configuration, or a file that it names, is wrong
 """
 
 

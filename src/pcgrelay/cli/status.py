@@ -48,7 +48,7 @@ def status(path: Path, as_json: bool, streams: bool) -> int:
 
     Links, sessions, services, streams and memory. Asks the node over its admin socket, so it must run on this machine.
     """
-    answer = read_status(config.load(path).node.admin)
+    answer = read_status(config.admin_path(path))
     found = troubles(answer)
     if as_json:
         print_json(answer)

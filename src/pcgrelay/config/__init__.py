@@ -22,7 +22,7 @@ from pcgrelay.config.settings import (
     PolicySettings,
 )
 from pcgrelay.config.shape import file_table
-from pcgrelay.config.source import Source
+from pcgrelay.config.source import Source, node_guessed
 from pcgrelay.config.values import Address
 from pcgrelay.errors import ConfigError
 
@@ -51,19 +51,18 @@ def load(path: Path) -> Config:
 
 
 def admin_path(path: Path) -> Path:
-    """The admin socket that a configuration names; so much is read even of one that is refused otherwise.
+    """The admin socket that a configuration names; so much is read even of one that is refused, whatever is wrong.
 
     A running node is to be reached, and is to say itself what is wrong, when its new configuration is.
     """
-    source = Source.read(path)
     try:
-        return _checked(source).node.admin
+        return load(path).node.admin
     except ConfigError:
-        node = source.values.get("node")
-        if not isinstance(node, dict) or not isinstance(node.get("name"), str):
-            raise
-        admin = node.get("admin", f"/run/pcgrelay/{node['name']}.sock")
-        if not isinstance(admin, str):
+        node = node_guessed(path)
+        name, admin = node.get("name"), node.get("admin")
+        if admin is None and isinstance(name, str):
+            admin = f"/run/pcgrelay/{name}.sock"
+        if not isinstance(admin, str) or not admin or "\0" in admin:
             raise
         return path.parent / admin.removeprefix("unix:")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,27 @@ class Source:
         match = _AT_LINE.fullmatch(message)
         where, problem = (f":{match[2]}", f"{match[1]}, at column {match[3]}") if match else ("", message)
         return ConfigError(f"{self.path}{where}: this is not valid TOML ({_clean(problem)}); mend that line.")
+
+
+def node_guessed(path: Path) -> dict[str, Any]:
+    """What [node] seems to say in a file that is refused: each of its lines for itself, if the whole is no TOML."""
+    try:
+        with path.open("rb") as source:
+            text = source.read(FILE_LIMIT_BYTES).decode("utf-8", "replace").removeprefix("\ufeff")
+    except OSError:
+        return {}
+    with suppress(ValueError, RecursionError):
+        node = tomllib.loads(text).get("node")
+        return node if isinstance(node, dict) else {}
+    found: dict[str, Any] = {}
+    inside = False
+    for line in text.splitlines():
+        if line.lstrip().startswith("["):
+            inside = bool(re.fullmatch(r"\s*\[\s*node\s*\]\s*(#.*)?", line))
+        elif inside:
+            with suppress(ValueError, RecursionError):
+                found = {**tomllib.loads(line), **found}
+    return found
 
 
 def shown_path(where: KeyPath) -> str:
