@@ -1,6 +1,7 @@
 # The two commands that matter are `make demo` and `make test`. Each installs what it needs by itself.
 
-PYTHON = .venv/bin/python
+# PYTHON itself, in the environment or behind `make`, names the interpreter that .venv is made with: PYTHON=python3.13.
+VENV_PYTHON = .venv/bin/python
 # cython-lint calls pycodestyle by name.
 WITH_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 FUZZ_SECONDS = 60
@@ -25,7 +26,7 @@ AT_THE_SAME_TIME = $(wildcard $(foreach what,a_relay_that_lies_* a_lane_that_bre
 	explain_* a_node_that_is_told_* a_realm_comes_up_*,tests/scenarios/test_$(what).py))
 TWO_BY_TWO = -n 2 --dist loadfile
 # What a sanitiser writes before it ends the process must not be caught by pytest.
-SANITISED_PYTEST = $(PYTHON) -m pytest -p no:cacheprovider --capture=sys --timeout 600 $(SANITISER_TESTS) \
+SANITISED_PYTEST = $(VENV_PYTHON) -m pytest -p no:cacheprovider --capture=sys --timeout 600 $(SANITISER_TESTS) \
 	$(SANITISER_LEAVES_OUT) $(PYTEST_ARGS)
 # They search all memory for secrets, and a sanitiser keeps what Python gave back.
 SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py --ignore=tests/core/test_renewals_are_wiped.py
@@ -42,14 +43,14 @@ help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
 		printf '%-20s %s\n' "$$name" "$$text"; done
 
-$(PYTHON):
+$(VENV_PYTHON):
 	@sh scripts/setup
 
 setup: ## Install what is missing, make .venv and build the core; a second run takes about a second.
 	@sh scripts/setup
 
-build: | $(PYTHON) ## Build the native core where the Python package finds it.
-	$(PYTHON) setup.py --quiet build_ext --inplace
+build: | $(VENV_PYTHON) ## Build the native core where the Python package finds it.
+	$(VENV_PYTHON) setup.py --quiet build_ext --inplace
 
 demo: setup ## Show a realm of two relays and three organisations at work on this machine.
 	@.venv/bin/pcgrelay demo
@@ -58,67 +59,67 @@ test: ## Run everything: lint, types, all tests, and a short fuzz run.
 	@sh scripts/setup test
 	@$(MAKE) --no-print-directory lint types
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
-	$(PYTHON) -m pytest -q $(PYTEST_ARGS) $(TWO_BY_TWO) tests/core tests/control tests/source tests/simulation
-	$(PYTHON) -m pytest -q $(PYTEST_ARGS) $(TWO_BY_TWO) $(AT_THE_SAME_TIME)
-	$(PYTHON) -m pytest -q $(PYTEST_ARGS) $(addprefix --ignore=,$(AT_THE_SAME_TIME)) tests/scenarios
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(TWO_BY_TWO) tests/core tests/control tests/source tests/simulation
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(TWO_BY_TWO) $(AT_THE_SAME_TIME)
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(addprefix --ignore=,$(AT_THE_SAME_TIME)) tests/scenarios
 
-lint: | $(PYTHON) ## Check the style of the Python and the Cython sources.
-	$(PYTHON) -m ruff check .
+lint: | $(VENV_PYTHON) ## Check the style of the Python and the Cython sources.
+	$(VENV_PYTHON) -m ruff check .
 	$(WITH_VENV) cython-lint src/_core
 
-types: | $(PYTHON) ## Check the types, and the stubs against the built modules.
-	$(PYTHON) -m mypy --strict src/pcgrelay
-	$(PYTHON) -m mypy.stubtest pcgrelay._core --allowlist tests/source/stubtest.allow --ignore-unused-allowlist
+types: | $(VENV_PYTHON) ## Check the types, and the stubs against the built modules.
+	$(VENV_PYTHON) -m mypy --strict src/pcgrelay
+	$(VENV_PYTHON) -m mypy.stubtest pcgrelay._core --allowlist tests/source/stubtest.allow --ignore-unused-allowlist
 
-fuzz: | $(PYTHON) ## Run each fuzz harness for FUZZ_SECONDS (60 unless told).
-	$(PYTHON) tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
+fuzz: | $(VENV_PYTHON) ## Run each fuzz harness for FUZZ_SECONDS (60 unless told).
+	$(VENV_PYTHON) tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 chaos: ## Let everything befall two relays for CHAOS_SECONDS (600 unless told), in the order of CHAOS_SEED.
 	@sh scripts/setup test
-	$(PYTHON) -m pytest -q --timeout=0 --chaos=$(CHAOS_SECONDS) --chaos-seed=$(CHAOS_SEED) $(PYTEST_ARGS) \
+	$(VENV_PYTHON) -m pytest -q --timeout=0 --chaos=$(CHAOS_SECONDS) --chaos-seed=$(CHAOS_SEED) $(PYTEST_ARGS) \
 		tests/scenarios/test_chaos_leaves_every_stream_whole.py
 
 kills: ## Kill a relay under streams KILLS times (50 unless told), and look for false alarms on a busy machine.
 	@sh scripts/setup test
-	$(PYTHON) -m pytest -q --timeout=0 --kills=$(KILLS) --saturated=$(SATURATED_SECONDS) $(PYTEST_ARGS) \
+	$(VENV_PYTHON) -m pytest -q --timeout=0 --kills=$(KILLS) --saturated=$(SATURATED_SECONDS) $(PYTEST_ARGS) \
 		tests/scenarios/test_streams_outlive_whatever_befalls_a_relay.py \
 		tests/scenarios/test_a_silent_network_is_noticed_in_time_and_a_busy_machine_is_no_silence.py
 
-simulate: | $(PYTHON) ## Run SEEDS simulated worlds (10,000 unless told, about three minutes), beginning with seed FROM.
-	$(PYTHON) -m tests.simulation --seeds $(SEEDS) --from $(FROM)
+simulate: | $(VENV_PYTHON) ## Run SEEDS simulated worlds (10,000 unless told, about three minutes), beginning with seed FROM.
+	$(VENV_PYTHON) -m tests.simulation --seeds $(SEEDS) --from $(FROM)
 
-asan: | $(PYTHON) ## Run the core tests and a scenario under AddressSanitizer and UndefinedBehaviorSanitizer.
-	PCGRELAY_BUILD=asan $(PYTHON) setup.py --quiet build
+asan: | $(VENV_PYTHON) ## Run the core tests and a scenario under AddressSanitizer and UndefinedBehaviorSanitizer.
+	PCGRELAY_BUILD=asan $(VENV_PYTHON) setup.py --quiet build
 	$(SANITISER_ENV) LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 		PYTHONPATH=build/asan/lib $(SANITISED_PYTEST)
 
-tsan: | $(PYTHON) ## Run the core tests and a scenario under ThreadSanitizer.
-	PCGRELAY_BUILD=tsan $(PYTHON) setup.py --quiet build
+tsan: | $(VENV_PYTHON) ## Run the core tests and a scenario under ThreadSanitizer.
+	PCGRELAY_BUILD=tsan $(VENV_PYTHON) setup.py --quiet build
 	$(SANITISER_ENV) $(AT_FIXED_PLACES) env LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" \
 		PYTHONPATH=build/tsan/lib $(SANITISED_PYTEST)
 
 bench: ## Measure, from one AEAD call up to nodes beside their peers: 30 minutes, or 4 with BENCH=short.
 	@sh scripts/setup bench
-	$(PYTHON) -m benches
+	$(VENV_PYTHON) -m benches
 
 bench-openssl: ## Build the OpenSSL of Debian 13 here, and measure all gateways that use OpenSSL with it.
 	@sh scripts/setup openssl
 	@sh scripts/openssl
-	BENCH_LIBCRYPTO=$(CURDIR)/build/openssl/lib $(PYTHON) -m benches node
+	BENCH_LIBCRYPTO=$(CURDIR)/build/openssl/lib $(VENV_PYTHON) -m benches node
 
 bench-short: ## Compare nodes with their peers in a minute; fail where pcgrelay is behind by more than the noise.
 	@sh scripts/setup bench
-	$(PYTHON) -m benches.short --noise $(NOISE)
+	$(VENV_PYTHON) -m benches.short --noise $(NOISE)
 
 bench-count: ## Count the instructions of a frame; fail if it costs 3 % more than before.
 	@sh scripts/setup test
-	$(PYTHON) -m benches.count
+	$(VENV_PYTHON) -m benches.count
 
-bench-report: | $(PYTHON) ## Write docs/performance.md from the last measurement.
-	$(PYTHON) -m benches.report
+bench-report: | $(VENV_PYTHON) ## Write docs/performance.md from the last measurement.
+	$(VENV_PYTHON) -m benches.report
 
-annotate: | $(PYTHON) ## Write the C that each Cython line becomes, as HTML under build/annotate/.
-	PCGRELAY_BUILD=annotate $(PYTHON) setup.py --quiet build_ext
+annotate: | $(VENV_PYTHON) ## Write the C that each Cython line becomes, as HTML under build/annotate/.
+	PCGRELAY_BUILD=annotate $(VENV_PYTHON) setup.py --quiet build_ext
 	@echo 'Open the HTML files in build/annotate/cython/src/_core/.'
 
 clean: ## Remove what the build made; .venv stays.

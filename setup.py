@@ -177,7 +177,8 @@ def extensions(modes: set[str], base: Path) -> list[Extension]:
 modes = build_modes()
 base = Path("build", "-".join(sorted(modes)) if modes else "")
 if "fuzz" in modes:
-    os.environ.setdefault("CC", "clang-14" if shutil.which("clang-14") else "clang")
+    clangs = [*(f"clang-{version}" for version in range(19, 13, -1)), "clang"]
+    os.environ.setdefault("CC", next(filter(shutil.which, clangs), "clang"))
 options: dict[str, dict[str, object]] = {"build_ext": {"parallel": JOBS}}
 if modes:
     options["build"] = {

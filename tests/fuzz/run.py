@@ -48,6 +48,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HARNESSES = ROOT / "tests" / "fuzz"
 BUILD = ROOT / "build" / "fuzz"
 MEMORY_LIMIT_MB = 1024
+CLANGS = range(19, 13, -1)  # Debian 13 has 19, Debian 12 has 14
 INPUT_SECONDS = 10
 INPUT_BYTES = 70_000  # a little more than the largest frame
 # Where a harness begins, besides what it learnt and what it found: inputs that it would hardly come upon by itself.
@@ -63,10 +64,11 @@ class Outcome(NamedTuple):
 
 
 def compiler() -> str:
-    for name in ("clang-14", "clang"):
+    """The newest clang that is there. Debian names them by version, and the fuzzers' runtime after them."""
+    for name in (*(f"clang-{version}" for version in CLANGS), "clang"):
         if shutil.which(name):
             return name
-    raise SystemExit("fuzz: clang is missing; run as root: apt-get install clang-14 libclang-rt-14-dev")
+    raise SystemExit("fuzz: clang is missing; run as root: sh scripts/setup test")
 
 
 def build_core(clang: str) -> None:
@@ -79,7 +81,7 @@ def build_core(clang: str) -> None:
 
 def build_face(clang: str) -> None:
     """fuzzface.pyx, as the core is built, into the folder of the core's modules."""
-    source, target = HARNESSES / "fuzzface.pyx", BUILD / "lib" / "fuzzface.so"
+    source, target = HARNESSES / "fuzzface.pyx", BUILD / "lib" / f"fuzzface{sysconfig.get_config_var('EXT_SUFFIX')}"
     generated = BUILD / "cython" / "fuzzface.c"
     if is_newer(target, [*HARNESSES.glob("*.p??"), *(ROOT / "src/_core").glob("*.p??")]):
         return
@@ -103,7 +105,8 @@ def is_newer(target: Path, sources: Iterable[Path]) -> bool:
 
 
 def build_harness(clang: str, source: Path) -> Path:
-    program = BUILD / "bin" / source.stem
+    # It is linked with this Python, and only this one finds the modules that were built for it.
+    program = BUILD / "bin" / sysconfig.get_config_var("SOABI") / source.stem
     program.parent.mkdir(parents=True, exist_ok=True)
     if is_newer(program, [source, *HARNESSES.glob("*.h")]):
         return program
