@@ -11,6 +11,8 @@ CHAOS_SEED = 1
 KILLS = 50
 SATURATED_SECONDS = 60
 SEEDS = 10000
+NAME =
+RUNS = 50
 NOISE = 0.15
 FROM = 0
 PYTEST_ARGS =
@@ -34,7 +36,7 @@ SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py --ignore=tests
 # spread at all, if that is allowed here.
 AT_FIXED_PLACES = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build demo test lint types fuzz simulate chaos kills asan tsan bench bench-openssl bench-short bench-count \
+.PHONY: help setup build demo test test-all flakes lint types fuzz simulate chaos kills asan tsan bench bench-openssl bench-short bench-count \
 	bench-report annotate clean
 
 help: ## Show this list.
@@ -55,13 +57,21 @@ build: | $(VENV_PYTHON) ## Build the native core where the Python package finds 
 demo: setup ## Show a realm of two relays and three organisations at work on this machine.
 	@.venv/bin/pcgrelay demo
 
-test: ## Run everything: lint, types, all tests, and a short fuzz run.
+test: ## Run what must hold before a change is taken: lint, types, tests, a short fuzz run; at most 20 minutes.
 	@sh scripts/setup test
 	@$(MAKE) --no-print-directory lint types
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
 	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(TWO_BY_TWO) tests/core tests/control tests/source tests/simulation
-	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(TWO_BY_TWO) $(AT_THE_SAME_TIME)
-	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(addprefix --ignore=,$(AT_THE_SAME_TIME)) tests/scenarios
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_test $(TWO_BY_TWO) $(AT_THE_SAME_TIME)
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_test $(addprefix --ignore=,$(AT_THE_SAME_TIME)) tests/scenarios
+
+test-all: test ## Run that, and the scenarios that take long or boot another system; at most 75 minutes.
+	@sh scripts/setup all
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_all tests/scenarios
+
+flakes: ## Run the tests that NAME selects (as pytest -k does) RUNS times beside two busy loops, and count what failed.
+	@sh scripts/setup test
+	@sh scripts/flakes '$(NAME)' $(RUNS)
 
 lint: | $(VENV_PYTHON) ## Check the style of the Python and the Cython sources.
 	$(VENV_PYTHON) -m ruff check .

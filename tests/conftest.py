@@ -1,12 +1,19 @@
 """What all tests share: the loop is uvloop, as in production, and each run says how to repeat it."""
 
 import random
+import signal
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping
 
 import hypothesis
 import pytest
 import uvloop
+
+# What nohup, a shell without job control or a CI may have had us ignore or block, and tests send to what they start.
+SIGNALS_OF_CHILDREN = (
+    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM,
+    signal.SIGCHLD, signal.SIGTSTP, signal.SIGCONT,
+)  # fmt: skip
 
 # Nothing is remembered between runs: a run is repeated by its seed, and what it found becomes a test.
 hypothesis.settings.register_profile("pcgrelay", database=None, deadline=None, print_blob=True)
@@ -19,8 +26,20 @@ def pytest_asyncio_loop_factories(
     return {"uvloop": uvloop.new_event_loop}
 
 
+def meet_signals() -> None:
+    """Have children meet every signal by its default, whatever this process was told to ignore or to block.
+
+    This process goes on ignoring it, by a handler that does nothing: unlike SIG_IGN a handler is not inherited.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS_OF_CHILDREN)
+    for number in SIGNALS_OF_CHILDREN:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    meet_signals()
     # A new seed for each run, chosen here so that it can be printed; workers of xdist inherit it.
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = str(random.getrandbits(32))

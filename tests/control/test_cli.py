@@ -306,6 +306,26 @@ def test_output_that_cannot_be_written_is_no_success(node: Path) -> None:
     assert answer.returncode == 1
     assert answer.stderr.startswith("pcgrelay: there is no space left for the output")
     assert "Traceback" not in answer.stderr
+    assert "Exception ignored" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "redirections", "code"),
+    [
+        ("check -c {node}", ">/dev/full 2>/dev/full", 1),
+        ("check -c {node}", "2>/dev/full", 0),
+        ("check -c {node}", ">&-", 0),  # who closes it before the start wants no output
+        ("check -c {node}", ">&- 2>&-", 0),
+        ("check -c {node}.not", "2>/dev/full", 78),
+        ("check --nothing-of-the-kind", "2>/dev/full", 2),
+        ("--help", ">/dev/full", 1),
+        ("--version", ">/dev/full 2>&1", 1),
+    ],
+)
+def test_the_exit_code_is_ours_wherever_the_output_goes(node: Path, words: str, redirections: str, code: int) -> None:
+    line = f"exec {sys.executable} -m pcgrelay.cli {words.format(node=node)} {redirections}"
+    answer = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, timeout=30)
+    assert answer.returncode == code, answer.stderr
 
 
 # --- numbers -------------------------------------------------------------------------------------------------------

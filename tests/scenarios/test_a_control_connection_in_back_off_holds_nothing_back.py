@@ -15,6 +15,8 @@ from network import longest_wait_s
 from pairs import Pair, paired
 from stage import Node, until
 
+pytestmark = pytest.mark.tier_test
+
 PROMPT_S = 1.0
 # What TCP has to wait for when the network is back, so that the scenario means something.
 BACK_OFF_S = 2.0

@@ -12,10 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+import pytest
 from narrow_wire import NarrowWire
 from stage import HOST, KENT, MET, Address, Stage, free_port
 from wires import connected
 from witness import Echo, host_port
+
+pytestmark = pytest.mark.tier_test
 
 RATE = 4_000_000
 BULK_STREAMS = 8

@@ -13,6 +13,8 @@ from changes import Scene, applications, command, is_open, scene
 from stage import until
 from witness import received
 
+pytestmark = pytest.mark.tier_test
+
 # A move is a turn of the neighbours' control planes, on a machine that may be crowded.
 UNDISTURBED_S = 1.0
 

@@ -34,6 +34,8 @@ from reference.records import (
 )
 from reference.refusals import Code, Reason
 
+pytestmark = pytest.mark.tier_test
+
 KENT_ID = NodeId(REALM, KENT, "kent-1")
 EARLY = 16_384
 WINDOW = 1 << 20

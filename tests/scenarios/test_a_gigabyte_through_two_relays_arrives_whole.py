@@ -11,6 +11,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from programs import nginx, program
 from stage import Line
 
+pytestmark = pytest.mark.tier_test
+
 GIB = 1 << 30
 PIECE = 1 << 20
 DEADLINE_S = 90

@@ -7,6 +7,8 @@ import pytest
 from stage import Line
 from wires import accepted, connected, listening, read_exactly, read_to_end, sequence, wire
 
+pytestmark = pytest.mark.tier_test
+
 MIB = 1 << 20
 
 

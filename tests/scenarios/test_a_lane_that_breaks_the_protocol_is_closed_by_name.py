@@ -23,6 +23,8 @@ from reference.keys import PREAMBLE_SIZE, LinkSecrets, Preamble
 from reference.node import Neighbour
 from reference.refusals import Code, Reason
 
+pytestmark = pytest.mark.tier_test
+
 FRAME_BYTES = 48 + 8  # a PING
 JUNK_TAG = bytes(16)
 

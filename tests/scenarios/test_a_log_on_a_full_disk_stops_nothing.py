@@ -6,9 +6,12 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from changes import Scene, applications, command, reload
 from stage import Stage, until
 from witness import Echo
+
+pytestmark = pytest.mark.tier_test
 
 # A file system of the process's own, gone with it, and the log on it.
 ON_A_SMALL_DISK = 'mount -t tmpfs -o size=64k none "$0" && exec "$@" 2>"$0/log"'

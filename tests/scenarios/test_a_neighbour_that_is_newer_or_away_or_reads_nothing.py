@@ -22,6 +22,8 @@ from pcgrelay.session.handshake import Handshake
 from pcgrelay.session.tls import HandshakeRefused
 from reference.frames import Type, body_encode
 
+pytestmark = pytest.mark.tier_test
+
 FOUND_S = 4.0
 # Eight probes of half a second, and what the kernel's timers add.
 UNREAD_S = 9.0

@@ -7,11 +7,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from names import Names
 from network import own_network
 from stage import HOST, HUB, KENT, MET, Address, Stage, free_port, until
 from wires import connected, read_exactly
 from witness import Echo, host_port
+
+pytestmark = pytest.mark.tier_test
 
 READY_S = 6.0
 BACK_S = 10.0

@@ -10,6 +10,8 @@ import pytest
 from pairs import Pair, paired
 from stage import PCGRELAY, Node, until
 
+pytestmark = pytest.mark.tier_test
+
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Pair]:

@@ -11,6 +11,8 @@ import pytest
 from stage import Address, Line, Node, Stage, line, until
 from wires import connected, read_exactly, wire
 
+pytestmark = pytest.mark.tier_test
+
 DRAIN_S = 20.0
 PROMPT_S = 3.0
 GRACE_S = 8.0

@@ -16,6 +16,8 @@ from stage import HOST, KENT, Address, Node, until
 from wires import connected, read_exactly
 from witness import counts
 
+pytestmark = pytest.mark.tier_test
+
 SPARE = 3
 FLOOD = 500  # fewer than the kernel keeps in its queue: what is beyond tries again by itself a second later
 WATCHED_S = 2.0

@@ -25,6 +25,8 @@ from pcgrelay.session.control import handshake_over
 from pcgrelay.session.tls import HandshakeRefused, TlsDriver, context_made
 from pki import REALM, Realm
 
+pytestmark = pytest.mark.tier_test
+
 STRANGER = "stranger.example"
 MEMBERS = [KENT, MET, EVIL, HUB]
 HYBRID = "X25519MLKEM768"

@@ -3,7 +3,10 @@
 import json
 import subprocess
 
+import pytest
 from stage import KENT, PCGRELAY, TOPOLOGIES, Line
+
+pytestmark = pytest.mark.tier_test
 
 
 def test_every_link_and_service_is_ready_and_hybrid(path: Line) -> None:

@@ -12,6 +12,8 @@ import pytest
 from stage import HOST, HUB, KENT, MET, Address, Line, Node, Stage, free_port, line, until
 from wires import Conversation, read_exactly, wire, wire_between
 
+pytestmark = pytest.mark.tier_test
+
 SURREY = "surrey.police.example"
 PROMPT_S = 3.0
 # Far more than a turn takes on a crowded machine, far less than the loss of a path.

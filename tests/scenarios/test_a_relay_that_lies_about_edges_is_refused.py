@@ -27,7 +27,7 @@ from reference.frames import FlowFrame, Type, body_encode
 from reference.records import Kind, record_open
 from reference.refusals import Code
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.tier_test]
 
 KENT_ID, MET_ID = NodeId(REALM, KENT, "kent-1"), NodeId(REALM, MET, "met-1")
 WINDOW = 1 << 20

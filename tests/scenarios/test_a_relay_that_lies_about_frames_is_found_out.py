@@ -19,7 +19,7 @@ from witness import await_more, counts
 
 from reference.frames import FlowFrame, Type
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.tier_test]
 
 # The stream's first frame, one in the middle, and the one that says how long the stream was.
 MOMENTS = ("first", "middle", "last")

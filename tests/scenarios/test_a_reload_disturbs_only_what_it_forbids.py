@@ -12,6 +12,8 @@ from changes import Scene, applications, command, is_open, reload, reload_by_sig
 from stage import HOST, MET, free_port, until
 from witness import ending, host_port, received
 
+pytestmark = pytest.mark.tier_test
+
 RELOADS = 100
 WITHIN_S = 1.0
 PACE_S = 0.05

@@ -14,6 +14,8 @@ from changes import Scene, reload
 from stage import HUB, KENT, Node, Stage, until
 from witness import Echo, ending, received
 
+pytestmark = pytest.mark.tier_test
+
 INTERVAL_S = 2
 SELDOM: dict[str, object] = {"members": ["*"]}
 SOON: dict[str, object] = {**SELDOM, "renewal_interval_s": INTERVAL_S, "renewal_age_s": 60}

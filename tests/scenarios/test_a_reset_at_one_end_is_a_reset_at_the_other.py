@@ -4,6 +4,8 @@ import pytest
 from stage import Line
 from wires import read_exactly, reset, sequence, wire, write_until_reset
 
+pytestmark = pytest.mark.tier_test
+
 
 def cut_by(path: Line, cutter: str) -> None:
     with wire(path) as (client, server):

@@ -14,6 +14,8 @@ from stage import HOST, Address, free_port, until
 from wires import refused_after
 from witness import Echo, host_port
 
+pytestmark = pytest.mark.tier_test
+
 INTERVAL_MS = 200
 
 

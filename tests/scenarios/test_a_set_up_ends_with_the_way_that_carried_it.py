@@ -18,6 +18,8 @@ from pcgrelay.model import NodeId
 from pcgrelay.session.messages import Carry, PathAccept, PathOpen
 from pki import REALM
 
+pytestmark = pytest.mark.tier_test
+
 KENT_ID = NodeId(REALM, KENT, "kent-1")
 DEADLINE_MS = 30_000
 

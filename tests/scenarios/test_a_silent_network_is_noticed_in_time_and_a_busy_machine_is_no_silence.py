@@ -17,6 +17,8 @@ from flowing import flowing
 from pairs import Pair, paired
 from stage import until
 
+pytestmark = pytest.mark.tier_test
+
 # Probe interval in milliseconds, and the seconds within which silence is noticed.
 INTERVALS = {500: 3.0, 75: 0.45}
 TRIES = 3

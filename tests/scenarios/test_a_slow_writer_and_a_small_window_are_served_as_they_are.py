@@ -5,8 +5,11 @@ import threading
 import time
 from collections.abc import Callable
 
+import pytest
 from stage import Line
 from wires import accepted, connected, listening, read_exactly, read_to_end, sequence, wire
+
+pytestmark = pytest.mark.tier_test
 
 LETTERS = 5_000
 BODY = 32 << 20

@@ -11,6 +11,8 @@ import pytest
 from programs import nginx, program, run
 from stage import Line, frozen, until
 
+pytestmark = pytest.mark.tier_test
+
 STOPPED = 8
 SIZE = 96 << 20
 HEAD = 64 << 10

@@ -18,6 +18,8 @@ from wires import (
     wire,
 )
 
+pytestmark = pytest.mark.tier_test
+
 PROMPT_S = 2.0
 CONNECT_TIMEOUT_S = 0.5
 PATIENCE_S = 8.0

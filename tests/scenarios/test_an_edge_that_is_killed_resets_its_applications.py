@@ -8,6 +8,8 @@ import pytest
 from stage import Line, Stage, line
 from wires import read_exactly, sequence, wire
 
+pytestmark = pytest.mark.tier_test
+
 
 @pytest.fixture
 def direct(tmp_path: Path) -> Iterator[Line]:

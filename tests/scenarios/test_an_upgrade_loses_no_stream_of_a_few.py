@@ -13,6 +13,8 @@ from changes import Scene, applications, command, is_open, scene
 from stage import HOST, KENT, MET, Node, free_port, until
 from witness import ending, received
 
+pytestmark = pytest.mark.tier_test
+
 WHICH = ["met", "relay", "kent"]
 
 

@@ -17,6 +17,8 @@ from changes import Scene
 from pulse import Crowd
 from stage import HOST, Node, Stage, until
 
+pytestmark = pytest.mark.tier_test
+
 STREAMS = 1_000
 SILENCE_S = 0.1
 CROWD = Path(__file__).with_name("crowd.py")

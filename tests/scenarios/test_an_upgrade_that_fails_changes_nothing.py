@@ -21,6 +21,8 @@ from witness import received
 from pcgrelay.gateway.channel import Channel, ChannelBroken, Offer, Ready, Refusal, State, Taken, handover_path
 from pcgrelay.gateway.memory import record_made
 
+pytestmark = pytest.mark.tier_test
+
 OWN = 5
 
 

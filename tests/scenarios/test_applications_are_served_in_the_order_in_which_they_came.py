@@ -3,8 +3,11 @@
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
 from stage import Line, Stage, line
 from wires import accepted, connected, listening, read_exactly
+
+pytestmark = pytest.mark.tier_test
 
 COUNT = 20
 

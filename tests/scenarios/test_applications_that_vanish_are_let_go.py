@@ -17,6 +17,8 @@ from wires import wire
 
 from core.farm import Across, client, read_all, server
 
+pytestmark = pytest.mark.tier_test
+
 KEEPALIVE_S = 1
 VANISHED_S = 3 * KEEPALIVE_S + 5.0
 LINGER_MS = 500

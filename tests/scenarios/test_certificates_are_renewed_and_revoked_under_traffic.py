@@ -17,6 +17,8 @@ from witness import ending, received
 
 from pcgrelay.ca import Authority
 
+pytestmark = pytest.mark.tier_test
+
 ROTATIONS = 20
 
 

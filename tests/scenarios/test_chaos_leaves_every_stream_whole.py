@@ -13,6 +13,8 @@ from flowing import Far
 from pairs import paired
 from stage import until
 
+pytestmark = pytest.mark.tier_test
+
 APPLICATIONS = 12
 # A corrupted body ends its session; the other edge may learn of it when its streams have waited for nothing.
 AFTERMATH_S = 35.0

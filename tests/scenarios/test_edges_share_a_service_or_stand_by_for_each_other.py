@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from changes import command
 from stage import HOST, HUB, KENT, MET, Address, Node, Stage, free_port, until
 from wires import connected
 from witness import Echo, host_port
+
+pytestmark = pytest.mark.tier_test
 
 STREAMS = 400
 

@@ -11,6 +11,8 @@ import pytest
 from changes import Scene, command, reload, scene
 from stage import Node, until
 
+pytestmark = pytest.mark.tier_test
+
 
 @pytest.fixture(scope="module")
 def realm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:

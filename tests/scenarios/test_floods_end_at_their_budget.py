@@ -33,6 +33,8 @@ from reference.node import FarEdge
 from reference.records import Record, record_credit, record_data, record_open, record_reset
 from reference.refusals import Code
 
+pytestmark = pytest.mark.tier_test
+
 KENT_ID = NodeId(REALM, KENT, "kent-1")
 WINDOW = 1 << 20
 MIB = 1 << 20

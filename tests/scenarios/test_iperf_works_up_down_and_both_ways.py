@@ -8,6 +8,8 @@ import pytest
 from programs import iperf, run
 from stage import Line
 
+pytestmark = pytest.mark.tier_test
+
 SECONDS = 1
 # What even a crowded machine must reach, in bits a second; an idle one does twenty times as much.
 LEAST = 100e6

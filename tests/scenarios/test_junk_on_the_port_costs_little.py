@@ -24,6 +24,8 @@ from pcgrelay.session.messages import MESSAGE_LIMIT_BYTES
 from pcgrelay.session.tls import HandshakeRefused, TlsDriver
 from reference.refusals import Refused as LaneRefused
 
+pytestmark = pytest.mark.tier_test
+
 # The first byte may be awaited for 5 s; a whole handshake for what the configuration says.
 FIRST_S = 5.0
 HANDSHAKE_S = float(POLICY["handshake_deadline_ms"]) / 1_000

@@ -9,10 +9,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from changes import Scene, applications
 from programs import nginx, program
 from stage import HOST, Address, Node, Stage, free_port
 from witness import Echo, host_port
+
+pytestmark = pytest.mark.tier_test
 
 MIB = 1 << 20
 BODY_BYTES = 48 * MIB

@@ -9,10 +9,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from network import own_network
 from stage import Node, Stage, line, until
 from wires import accepted, connected, listening, read_exactly, sequence
 from witness import counts
+
+pytestmark = pytest.mark.tier_test
 
 LEAST = "16MiB"
 BUDGET_BYTES = 16 << 20

@@ -4,8 +4,11 @@ import hashlib
 import re
 from collections.abc import Callable
 
+import pytest
 from programs import postgresql, run
 from stage import Line
+
+pytestmark = pytest.mark.tier_test
 
 SECONDS = 1
 ROWS = 200_000

@@ -4,8 +4,11 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from programs import redis, run
 from stage import Line
+
+pytestmark = pytest.mark.tier_test
 
 REQUESTS = 200_000
 KEYS = 1_000

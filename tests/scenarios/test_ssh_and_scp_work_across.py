@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from programs import run, sshd
 from stage import Line
+
+pytestmark = pytest.mark.tier_test
 
 FILE_SIZE = 64 << 20
 

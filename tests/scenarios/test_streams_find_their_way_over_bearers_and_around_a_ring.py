@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from changes import command
 from narrow_wire import NarrowWire
 from stage import HOST, HUB, KENT, MET, Node, Stage, free_port, frozen, until
 from witness import Echo, Witness, host_port
+
+pytestmark = pytest.mark.tier_test
 
 FAST = 200_000_000
 

@@ -18,6 +18,8 @@ from pairs import Pair, paired
 from stage import Node, until
 from wires import read_exactly
 
+pytestmark = pytest.mark.tier_test
+
 PACE = 2 << 20
 PROMPT_S = 1.0  # after the loss was noticed
 BACK_S = 2.0

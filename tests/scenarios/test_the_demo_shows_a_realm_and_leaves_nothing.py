@@ -17,6 +17,8 @@ import pytest
 
 from pcgrelay.demo.memory import searched
 
+pytestmark = pytest.mark.tier_test
+
 DEADLINE_S = 60
 DEMO = [sys.executable, "-m", "pcgrelay.cli", "demo"]
 

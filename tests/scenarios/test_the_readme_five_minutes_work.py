@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.tier_test
+
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"<!-- (step|database) -->\n```sh\n(.*?)```\n", re.S)
 DEADLINE_S = 60

@@ -8,9 +8,12 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+import pytest
 from changes import Scene, applications, reload
 from stage import Node, Stage, until
 from witness import Echo, counts
+
+pytestmark = pytest.mark.tier_test
 
 JUMPS_S = (3_600, -3_600, 30)
 HARM_S = 1.2  # longer than whatever looks at certificates and entries once a second

@@ -3,8 +3,11 @@
 import time
 from collections.abc import Callable
 
+import pytest
 from crowd import Crowd
 from stage import Line, Node, until
+
+pytestmark = pytest.mark.tier_test
 
 FIRST, COUNT, AT_ONCE = 2_000, 20_000, 50
 # Allocators take some megabytes once and keep them; a leak of the least size would be twice this.

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+import pytest
 from crowd import Crowd
 from stage import Line, until
+
+pytestmark = pytest.mark.tier_test
 
 IDLE, BUSY, TURNS = 2_000, 500, 20
 

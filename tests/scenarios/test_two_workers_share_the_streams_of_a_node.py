@@ -10,6 +10,8 @@ from crowd import Crowd
 from programs import iperf, run
 from stage import TOPOLOGIES, Line, Stage, line, until
 
+pytestmark = pytest.mark.tier_test
+
 WORKERS = 2
 IDLE, BUSY, TURNS = 100, 100, 20
 SHORT = 2_000

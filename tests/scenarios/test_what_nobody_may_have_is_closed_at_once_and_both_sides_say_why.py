@@ -7,6 +7,8 @@ import pytest
 from stage import KENT, TOPOLOGIES, Line, Stage, line, until
 from wires import read_exactly, refused_after, wire
 
+pytestmark = pytest.mark.tier_test
+
 PROMPT_S = 2.0
 GRACE_S = 5.0
 

@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from changes import Scene, reload, scene
 from stage import MET, until
 from witness import ending, received
+
+pytestmark = pytest.mark.tier_test
 
 
 def talking(scene: Scene) -> socket.socket:

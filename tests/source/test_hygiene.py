@@ -33,6 +33,15 @@ def test_no_source_file_is_too_long() -> None:
     assert {name: lines for name, lines in lengths.items() if lines > LINES_AT_MOST} == {}
 
 
+def test_each_scenario_says_in_which_tier_it_is() -> None:
+    tiers = {
+        path.name: re.findall(r"pytest\.mark\.(tier_\w+)", path.read_text())
+        for path in (ROOT / "tests" / "scenarios").glob("test_*.py")
+    }
+    assert tiers
+    assert {name: said for name, said in tiers.items() if said not in (["tier_test"], ["tier_all"])} == {}
+
+
 @pytest.mark.parametrize("name", ["dev.in", "dev.txt"])
 def test_requirements_name_no_host(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text()

@@ -11,6 +11,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from pcgrelay.cli.streams import forget_unwritten, replace_closed
+
 # Commands that a node's signals may already reach: it itself, and the one that starts a process in its place.
 _NODES = ("run", "upgrade")
 
@@ -19,13 +21,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
     if next(iter(sys.argv[1:] if arguments is None else arguments), "") in _NODES:
         _hold_signals()
+    replace_closed()
     # Until there is somebody who catches it, Ctrl-C ends this process as it ends any other, without a traceback.
     interrupt = signal.getsignal(signal.SIGINT)
     if interrupt is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         importlib.import_module("pcgrelay.cli.invocation")
         signal.signal(signal.SIGINT, interrupt)
-    sys.exit(invoke(arguments))
+    code = invoke(arguments)
+    forget_unwritten()
+    sys.exit(code)
 
 
 def invoke(arguments: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
@@ -23,7 +24,8 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         # Output is lost if it cannot be written, and that must not look like success.
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
@@ -31,9 +33,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return error.exit_code
     except BrokenPipeError:
-        # Who read our output has had enough; the interpreter's own flush at exit must not complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 1  # who read our output has had enough
     except Exception as error:  # the last resort: a person gets a sentence, never a traceback
         return _unexpected(error)
     return answer if isinstance(answer, int) else 0
@@ -52,4 +52,5 @@ def _unexpected(error: Exception) -> int:
 
 
 def _complain(sentence: str) -> None:
-    click.echo(f"pcgrelay: {sentence}", err=True)
+    with suppress(OSError):  # standard error may be on the same full disk; the exit code says it too
+        click.echo(f"pcgrelay: {sentence}", err=True)

@@ -1,0 +1,55 @@
+"""The set-up refuses an interpreter that it cannot use before it installs anything, and says how to name another."""
+
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def refused(python: str | None, path: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHON"}
+    environment |= {"PATH": path} if python is None else {"PYTHON": python, "PATH": path}
+    answer = subprocess.run(
+        ["/bin/sh", "scripts/setup"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr.startswith("setup: ")
+    assert answer.stderr.count("\n") == 1
+    return answer.stderr
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """Something that answers as an interpreter that is too old does."""
+    python = tmp_path / "python3"
+    python.write_text('#!/bin/sh\n[ "$1" = -V ] && echo Python 3.9.2 && exit 0\nexit 1\n')
+    python.chmod(0o755)
+    return python
+
+
+def test_one_that_is_not_there_is_refused() -> None:
+    assert "there is no python3.99 here" in refused("python3.99", os.environ["PATH"])
+
+
+def test_one_that_was_named_and_is_too_old_is_refused(old: Path) -> None:
+    assert "is not CPython 3.11 to 3.14; name another in PYTHON" in refused(str(old), os.environ["PATH"])
+
+
+def test_where_there_is_none_but_an_old_one_it_is_named(old: Path, tmp_path: Path) -> None:
+    for tool in ("dirname", "sh"):
+        (tmp_path / tool).symlink_to(f"/usr/bin/{tool}")
+    assert "python3 is Python 3.9.2, and pcgrelay needs CPython 3.11 to 3.14" in refused(None, str(tmp_path))
+
+
+def test_the_versions_are_those_of_the_package() -> None:
+    script = (ROOT / "scripts" / "setup").read_text()
+    oldest, newest = (int(re.search(rf"{word}_PYTHON=(\d+)", script)[1]) for word in ("OLDEST", "NEWEST"))  # type: ignore[index]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [line.rsplit(" ", 1)[1] for line in project["classifiers"] if re.search(r":: 3\.\d+$", line)]
+    assert named == [f"3.{minor}" for minor in range(oldest, newest + 1)]
+    assert project["requires-python"] == f">=3.{oldest}"
