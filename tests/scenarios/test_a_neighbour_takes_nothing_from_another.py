@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 from doubles import Member
 from lying_relay import LyingRelay
 from stage import Stage, free_port, until
 from witness import counts, host_port
+
+pytestmark = pytest.mark.tier_test
 
 
 async def test_an_acceptor_that_gives_the_id_of_another_link(tmp_path: Path) -> None:

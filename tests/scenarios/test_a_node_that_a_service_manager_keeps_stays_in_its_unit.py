@@ -19,6 +19,8 @@ from changes import Scene, applications, scene
 from stage import PCGRELAY, Node, until
 from witness import received
 
+pytestmark = pytest.mark.tier_test
+
 OUTSIDE = ("unshare", "--pid", "--fork")
 
 

@@ -16,6 +16,8 @@ import pytest
 from changes import Scene, applications, scene
 from stage import PCGRELAY, Node, until
 
+pytestmark = pytest.mark.tier_test
+
 ASKING = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 # Runs the command and sends it signals from within, at each module that is loaded and each file that is opened from the
 # first on that is more than the command line's own door. Before that is little but the interpreter's own start.
