@@ -13,6 +13,7 @@ from pcgrelay.clock import Clock
 from pcgrelay.config import LinkSettings
 from pcgrelay.model import NodeId
 from pcgrelay.routing.policy import link_refusal
+from pcgrelay.session.allowance import Allowance
 from pcgrelay.session.backoff import STEADY_MS, backoff_ms
 from pcgrelay.session.control import ControlConnection, handshake_over
 from pcgrelay.session.handshake import Established
@@ -22,6 +23,10 @@ from pcgrelay.session.sockets import Where, connected
 from pcgrelay.session.tls import HandshakeRefused
 
 FAILURE_LINE_MS = 60_000
+# A neighbour that was well and leaves is dialled again with less back-off, so often at once and then so often: that is
+# an upgrade. One that lets a link come up and ends it again and again is not.
+RETURNS_AT_ONCE = 3
+RETURNS_EACH_SECOND = 0.05
 
 
 @dataclass(slots=True)
@@ -33,6 +38,7 @@ class Wanted:
     attempts: int = 0
     reason: str = ""
     last: list[Where] = field(default_factory=list)  # where its name led
+    returns: Allowance | None = None
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
@@ -102,11 +108,16 @@ class Dialler:
                     await link.control_lost.wait()
                 if self._clock.monotonic_ms() - started > STEADY_MS:
                     wanted.attempts = 0
-                elif link is not None and link.lanes_up:
+                elif link is not None and link.lanes_up and self._may_return(wanted):
                     # The neighbour is there, as its lanes show: it has been upgraded, and is back at once.
                     wanted.attempts = min(wanted.attempts, 1)
             wanted.attempts += 1
             await asyncio.sleep(backoff_ms(wanted.attempts) / 1000)
+
+    def _may_return(self, wanted: Wanted) -> bool:
+        now = self._clock.monotonic_ms()
+        wanted.returns = wanted.returns or Allowance(RETURNS_AT_ONCE, RETURNS_EACH_SECOND, now)
+        return wanted.returns.spend(now)
 
     async def _dialled(self, settings: LinkSettings, last: list[Where]) -> Link | None:
         presence = self._presence

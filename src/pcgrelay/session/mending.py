@@ -19,7 +19,7 @@ from pcgrelay.audit.record import Say, SessionResumed, SessionStalled
 from pcgrelay.clock import Clock
 from pcgrelay.model import NodeId
 from pcgrelay.session.asking import answer_awaited
-from pcgrelay.session.backoff import backoff_ms
+from pcgrelay.session.backoff import Retry, backoff_ms
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
 from pcgrelay.session.link import Link
 from pcgrelay.session.messages import Code, PathOpen, code_name
@@ -30,6 +30,9 @@ from pcgrelay.session.session import Key, Session, State
 RESUME_ANSWER_S = 5.0
 RESUME_FIRST_MS = 50
 RESUME_CAP_MS = 1_000
+# A session that flows is moved without haste.
+MOVE_FIRST_MS = 1_000
+MOVE_CAP_MS = 20_000
 WAITING = 10  # as after so many attempts: while there is no link at all
 SHUT_OUT = "shut_out"
 SHUT_OUT_S = 0.5  # how often the responder, who waits, looks whether anything can come
@@ -119,7 +122,8 @@ class Mender:
         if session.state is not State.STALLED:
             return
         session.state = State.UP
-        pause_ms = self._clock.monotonic_ms() - session.stalled_ms
+        session.resumed_ms = self._clock.monotonic_ms()
+        pause_ms = session.resumed_ms - session.stalled_ms
         self._say(
             SessionResumed(session=session.number, peer=session.key.edge.dotted, via=session.via, pause_ms=pause_ms)
         )
@@ -129,6 +133,9 @@ class Mender:
         if session.state is State.UP:
             session.state = State.STALLED
             session.stalled_ms = self._clock.monotonic_ms()
+            if session.resumed_ms is not None:
+                # What loses its way again and again looks for another one no more often for it.
+                self._ways(session).ended(session.stalled_ms - session.resumed_ms)
             self._say(
                 SessionStalled(session=session.number, peer=session.key.edge.dotted, via=session.via, reason=reason)
             )
@@ -142,18 +149,39 @@ class Mender:
             self.mend(session)
 
     def mend(self, session: Session) -> None:
-        if not session.mending:
+        """Look for another way, unless that is under way, or a session that flows was moved a moment ago."""
+        if not session.mending and (session.state is not State.UP or self._moves(session).may_begin()):
             session.mending = True
             self._owner.spawn(self._mended(session), "mender")
+
+    def kick(self, session: Session) -> None:
+        """There may be a new way."""
+        for retry in (session.ways, session.moves):
+            if retry is not None:
+                retry.kick()
+        if session.mending:
+            session.changed.set()
+
+    def _ways(self, session: Session) -> Retry:
+        if session.ways is None:
+            session.ways = Retry(self._clock, RESUME_FIRST_MS, RESUME_CAP_MS)
+        return session.ways
+
+    def _moves(self, session: Session) -> Retry:
+        if session.moves is None:
+            session.moves = Retry(self._clock, MOVE_FIRST_MS, MOVE_CAP_MS)
+        return session.moves
 
     async def _mended(self, session: Session) -> None:
         lost_ms = self._clock.monotonic_ms() - session.stalled_ms if session.state is State.STALLED else 0
         try:
             async with asyncio.timeout(max(0, self._presence.config.policy.path_wait_ms - lost_ms) / 1000):
-                if session.initiator:
-                    await self._find_way(session)
-                else:
+                if not session.initiator:
                     await self._await_way(session)
+                elif session.state is State.UP:
+                    await self._move(session)
+                else:
+                    await self._find_way(session)
         except TimeoutError:
             self._owner.close(session, Code.TIMEOUT, "no_path")
         except DataPlaneRefused as refused:
@@ -181,41 +209,64 @@ class Mender:
 
     async def _find_way(self, session: Session) -> None:
         """Try one path after another until the session flows again, or the far edge knows nothing of it."""
-        attempt = 0
         refusing: set[Link] = set()
         avoid = session.path.link if session.path else session.lost
-        moving = session.state is State.UP
-        while session.state in _WAYLESS or moving:
+        while session.state in _WAYLESS:
             link = self._choose(session.key.edge, avoid)
-            if moving and (link is None or link is avoid):
-                return  # it flows, and there is no better way
             if link is None:
+                # To wait for a link is no attempt.
                 self._refuse_shut_out()
-            else:
-                try:
-                    async with asyncio.timeout(RESUME_ANSWER_S):
-                        await self._lead_over(session, link, attempt)
-                    return
-                except TimeoutError:
-                    pass
-                except PathRefused as refused:
-                    if refused.by == session.key.edge.uri and refused.code in _FINAL:
-                        raise
-                    if refused.code == Code.REFUSED and not moving:
-                        # A relay's policy: another may have another one. A second time round there is none.
-                        if link in refusing:
-                            raise
-                        refusing.add(link)
-                avoid = link
-            if moving:
+                await self._change_awaited(session)
+                continue
+            retry = self._ways(session)
+            if not retry.may_begin():
+                await retry.due()
+                continue
+            try:
+                await self._tried(session, link, retry)
                 return
-            # To wait for a link is no attempt: once there is one, a request that comes too early is soon made again.
-            attempt += link is not None
-            pause_ms = backoff_ms(attempt if link else WAITING, RESUME_FIRST_MS, RESUME_CAP_MS)
-            session.changed.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause_ms / 1000):
-                    await session.changed.wait()
+            except PathRefused as refused:
+                if refused.by == session.key.edge.uri and refused.code in _FINAL:
+                    raise
+                if refused.code == Code.REFUSED:
+                    # A relay's policy: another may have another one. A second time round there is none.
+                    if link in refusing:
+                        raise
+                    refusing.add(link)
+            except TimeoutError:
+                pass
+            avoid = link
+
+    async def _move(self, session: Session) -> None:
+        """Try one better way for a session that flows."""
+        avoid = session.path.link if session.path else session.lost
+        link = self._choose(session.key.edge, avoid)
+        if link is None or link is avoid:
+            return
+        try:
+            await self._tried(session, link, self._moves(session))
+        except TimeoutError:
+            pass
+        except PathRefused as refused:
+            if refused.by == session.key.edge.uri and refused.code in _FINAL:
+                raise
+
+    async def _tried(self, session: Session, link: Link, retry: Retry) -> None:
+        """One attempt over that link."""
+        before = retry.attempts
+        retry.begun()
+        try:
+            async with asyncio.timeout(RESUME_ANSWER_S):
+                await self._lead_over(session, link, before)
+        finally:
+            # However it ended: a way that was found may be lost at once.
+            retry.failed()
+
+    async def _change_awaited(self, session: Session) -> None:
+        session.changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(backoff_ms(WAITING, RESUME_FIRST_MS, RESUME_CAP_MS) / 1000):
+                await session.changed.wait()
 
     async def _lead_over(self, session: Session, link: Link, attempt: int) -> None:
         """Lead a session over that link, and wait until all its flows have resumed."""

@@ -9,6 +9,7 @@ from enum import Enum, auto
 from cryptography import x509
 
 from pcgrelay.model import NodeId, Suite
+from pcgrelay.session.backoff import Retry
 from pcgrelay.session.estate import SessionEstate, chain_read, chain_written
 from pcgrelay.session.link import Link
 from pcgrelay.session.paths import PathEnd
@@ -62,6 +63,9 @@ class Session:
     unresumed: set[int] = field(default_factory=set)  # flows that have not said so since the last change of path
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     mending: bool = False
+    resumed_ms: int | None = None  # when it last went on after it had lost its way
+    ways: Retry | None = None  # of the search for another way
+    moves: Retry | None = None  # and while it has one
     spare_ms: int | None = None  # since when it has no stream and only a draining link
 
     @classmethod

@@ -23,12 +23,12 @@ from pcgrelay.audit.record import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.clock import Clock
 from pcgrelay.model import NodeId
 from pcgrelay.session.asking import NO_ANSWER, answer_awaited
-from pcgrelay.session.backoff import backoff_ms
+from pcgrelay.session.backoff import Retries, Retry
 from pcgrelay.session.carried import CarriedHandshake, told
 from pcgrelay.session.claims import Claims
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
 from pcgrelay.session.estate import SessionEstate
-from pcgrelay.session.handshake import CAP_LEAST_BYTES, CAP_MOST_BYTES, Established, Judge
+from pcgrelay.session.handshake import CAP_LEAST_BYTES, CAP_MOST_BYTES, Established
 from pcgrelay.session.keys import secret_wiped
 from pcgrelay.session.leaving import Leaving
 from pcgrelay.session.link import Link
@@ -80,6 +80,7 @@ class Sessions:
         self._by_id: dict[bytes, Session] = {}
         self._by_number: dict[int, Session] = {}
         self._keepers: dict[Key, tuple[asyncio.Task[None], asyncio.Event]] = {}
+        self._retries: Retries[Key] = Retries(clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._claims = Claims(random.SystemRandom().random)
         self._next_number = 0
@@ -112,18 +113,25 @@ class Sessions:
             self._keepers.pop(key)[0].cancel()
             self.failures.pop(key, None)
             self.causes.pop(key, None)
+        self._retries.keep(keys)
         for key in keys - set(self._keepers):
-            kick = asyncio.Event()
-            self._keepers[key] = (self.spawn(self._keep(key, kick), "keeper"), kick)
+            look = asyncio.Event()
+            self._keepers[key] = (self.spawn(self._keep(key, look, self._retries.of(key)), "keeper"), look)
 
     def kick(self, key: Key | None = None) -> None:
-        """Something has changed for the better: do not wait for the end of a back-off."""
-        for each, (_, event) in self._keepers.items():
+        """Something has changed for the better: do not wait for the end of a back-off, within the bounds of `Retry`."""
+        for each, (_, look) in self._keepers.items():
             if key is None or each == key:
-                event.set()
+                self._retries.of(each).kick()
+                look.set()
         for session in self._by_id.values():
-            if session.mending and (key is None or session.key == key):
-                session.changed.set()
+            if key is None or session.key == key:
+                self._mender.kick(session)
+
+    def _look(self, key: Key) -> None:
+        """Let a keeper see that a session came or went. That is no reason to try earlier."""
+        if key in self._keepers:
+            self._keepers[key][1].set()
 
     def judge(self, refusal: Callable[[Session], str | None]) -> None:
         """End the sessions that are refused now, in one word."""
@@ -203,7 +211,7 @@ class Sessions:
             )
         )
         session.changed.set()
-        self.kick(session.key)
+        self._look(session.key)
         self._observer.sessions_changed(session.key)
         if session.path is None or session.unresumed:
             # Its way was lost at the last moment.
@@ -234,38 +242,39 @@ class Sessions:
 
     # -- setting up --------------------------------------------------------------------------------------------
 
-    async def _keep(self, key: Key, kick: asyncio.Event) -> None:
-        attempt = 0
+    async def _keep(self, key: Key, look: asyncio.Event, retry: Retry) -> None:
         tried: list[Link] = []
         has_given_way = False
         while True:
-            kick.clear()
+            look.clear()
             living = self.with_key(key)
             if any(session.initiator or session.number for session in living):
-                # Its end or its becoming well kicks.
-                attempt = 0
-                await kick.wait()
+                await look.wait()
                 continue
             if living and not has_given_way:
                 # Who has begun it is not proved. It may come first, but keeps nobody from a session by a name.
                 has_given_way = True
-                await _kicked(kick, GIVE_WAY_S)
+                await _seen(look, GIVE_WAY_S)
+                continue
+            if not retry.may_begin():
+                await retry.due()
                 continue
             has_given_way = False
+            before = retry.attempts
+            retry.begun()
             try:
-                await self._establish(key, tried, attempt)
+                await self._establish(key, tried, before)
                 continue
             except PathRefused as refused:
                 # Glare is no failure: the other edge's own attempt is on its way. Nor is a first look that found no
                 # usable link: a neighbour tells what it knows before its lanes are up.
-                early = attempt == 0 and refused.reason == NO_ROUTE and refused.by == self._me.uri
+                early = before == 0 and refused.reason == NO_ROUTE and refused.by == self._me.uri
                 if refused.reason != GLARE and not early:
-                    self._failed(key, refused.reason, str(refused), refused.by, attempt)
+                    self._failed(key, refused.reason, str(refused), refused.by, before)
             except Exception as error:
                 # Whatever it is: nobody would begin again for a keeper that ends.
-                self._failed(key, *told(error), "", attempt)
-            attempt += 1
-            await _kicked(kick, backoff_ms(attempt) / 1000)
+                self._failed(key, *told(error), "", before)
+            retry.failed()
 
     async def _establish(self, key: Key, tried: list[Link], attempt: int) -> None:
         """One attempt, over another link than the last if there is one. It leaves a session that is UP, or raises."""
@@ -324,7 +333,7 @@ class Sessions:
             end,
             self._presence.context,
             self._presence.session_terms(end.flows, end.cap),
-            _judge_exactly(session.key.edge),
+            lambda peer: None if peer == session.key.edge else "unexpected_identity",
             lambda established: self._ready(session, end, established),
         )
 
@@ -434,6 +443,8 @@ class Sessions:
     def _gone(self, session: Session, code: int, reason: str, remote: bool, *, quiet: bool = False) -> None:
         if session.state is State.CLOSED:
             return
+        if session.state in (State.UP, State.STALLED):
+            self._retries.ended(session.key, self._clock.monotonic_ms() - session.began_ms)
         session.state = State.CLOSED
         self._by_id.pop(session.id, None)
         self._by_number.pop(session.number, None)
@@ -453,7 +464,7 @@ class Sessions:
             )
         session.changed.set()
         if session.number or session.initiator:  # one that was only claimed is no news of that edge
-            self.kick(session.key)
+            self._look(session.key)
             self._observer.sessions_changed(session.key)
 
     def _failed(self, key: Key, reason: str, cause: str, by: str, attempt: int) -> None:
@@ -481,11 +492,7 @@ class Sessions:
             self._say(Failure(where=task.get_name(), error=type(error).__name__))
 
 
-async def _kicked(kick: asyncio.Event, seconds: float) -> None:
+async def _seen(look: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await kick.wait()
-
-
-def _judge_exactly(expected: NodeId) -> Judge:
-    return lambda peer: None if peer == expected else "unexpected_identity"
+            await look.wait()
