@@ -20,6 +20,12 @@ class Allowance:
         self._left -= 1
         return True
 
+    def owe(self, amount: float, now_ms: int) -> float:
+        """Take so much, be it there or not; answers in how many milliseconds it will be."""
+        self._fill(now_ms)
+        self._left -= amount
+        return max(0.0, -self._left) * 1000 / self._each_second
+
     def is_whole(self, now_ms: int) -> bool:
         """Whether all may be taken at once again."""
         self._fill(now_ms)

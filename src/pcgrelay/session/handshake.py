@@ -105,6 +105,7 @@ class Handshake:
         """renewal: what is renewed. renewable: a server of links does not know that before it has the HELLO."""
         self.tls = TlsDriver(context, client=client)
         self.reader = MessageReader()
+        self.reader.on_unknown = self._unknown_received
         self.established: Established | None = None
         self._terms = terms
         self._client = client
@@ -153,7 +154,12 @@ class Handshake:
             for message, whole in self.reader.feed(self.tls.read()):
                 self._hello_received(message, whole)
         except MessageRefused as error:
-            raise self._farewell(Code.VIOLATION, "hello", str(error)) from None
+            raise self._farewell(error.code, "hello", str(error)) from None
+
+    def _unknown_received(self) -> None:
+        """One of a kind that this version does not know: it is ignored once the first message was HELLO."""
+        if self._state is not _State.DONE:
+            raise MessageRefused("The peer's first message is no HELLO.")
 
     def _peer_judged(self) -> NodeId:
         self._group = group = self.tls.group()

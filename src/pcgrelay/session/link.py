@@ -25,7 +25,7 @@ from pcgrelay.health.probing import LinkProbing
 from pcgrelay.health.state import Health
 from pcgrelay.session.allowance import Allowance
 from pcgrelay.session.changeover import CHANGEOVER_MS, Changeover
-from pcgrelay.session.control import ControlConnection
+from pcgrelay.session.control import MESSAGE_TOO_LONG, ControlConnection
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
 from pcgrelay.session.handshake import Established
 from pcgrelay.session.lanes import Lanes
@@ -434,7 +434,7 @@ class Link:
         self.control_lost.set()
         if self._closed.done():
             return
-        if self.state is LinkState.OPENING or not self.lanes_up:
+        if self.state is LinkState.OPENING or not self.lanes_up or reason == MESSAGE_TOO_LONG:
             self.close(f"control_{reason}")
             return
         self.state = LinkState.ORPHANED

@@ -30,7 +30,7 @@ from pcgrelay.health.probing import LinkProbing
 from pcgrelay.health.steadiness import FORGET_MS
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.routing.policy import link_refusal, relay_refusal
-from pcgrelay.session.control import ControlConnection
+from pcgrelay.session.control import MESSAGE_TOO_LONG, ControlConnection
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
 from pcgrelay.session.dialling import Dialler
 from pcgrelay.session.estate import LinkEstate
@@ -46,6 +46,7 @@ from pcgrelay.session.standing import Standing
 NUMBERS_MOST = 65_535
 LINKS_MOST = 10_000
 UNKNOWN_MESSAGE = "unknown_message"
+BEYOND_LIMITS = ("too_many_messages", f"control_{MESSAGE_TOO_LONG}")  # what a link ends for
 # Of one neighbour, at one listener: as many bearers as anybody has, and no more.
 LINKS_ALIKE_MOST = 8
 
@@ -316,6 +317,8 @@ class Neighbours:
         self._weigh(link.standing)
         if link.unknown_total:
             self.refused[UNKNOWN_MESSAGE] = self.refused.get(UNKNOWN_MESSAGE, 0) + link.unknown_total
+        if reason in BEYOND_LIMITS:
+            self.refuse_count(reason)
         if reason == REFUSED_BY_PEER:
             self.shut_out_by(link.peer)
         duration_ms = self._clock.monotonic_ms() - link.opened_ms
