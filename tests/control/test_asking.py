@@ -45,7 +45,8 @@ async def test_a_refusal_is_raised() -> None:
 async def test_another_way_is_tried_soon_and_each_time_later() -> None:
     first = await waited_s(end(), 0, has_other_way=True)
     second = await waited_s(end(), 1, has_other_way=True)
-    assert ANSWER_FIRST_S <= first < 2 * ANSWER_FIRST_S <= second < 4 * ANSWER_FIRST_S
+    # The loop's timers are right to a millisecond or two.
+    assert ANSWER_FIRST_S - 0.01 <= first < 2 * ANSWER_FIRST_S - 0.01 <= second < 4 * ANSWER_FIRST_S
 
 
 async def test_a_slow_link_is_given_its_round_trips() -> None:
