@@ -79,6 +79,14 @@ def wiped(unsigned char[::1] secret) -> None:
         OPENSSL_cleanse(&secret[0], secret.shape[0])
 
 
+# Tables in their own memory. CoreError: what no worker could use; the words say what.
+cdef Tables* tables_built(exports, imports, grants) except NULL:
+    try:
+        return tables_fill(exports, imports, grants)
+    except (ValueError, TypeError, OverflowError) as fault:
+        raise CoreError(str(fault)) from None
+
+
 cdef class Core(Crew):
     """The workers of one node. See core.pyi for the contract of each method."""
 
@@ -313,14 +321,15 @@ cdef class Core(Crew):
 
     # -- tables
 
+    def tables_check(self, *, exports, imports, grants) -> None:
+        self._alive()
+        tables_drop(tables_built(exports, imports, grants))
+
     def publish(self, *, exports, imports, grants) -> None:
         cdef Tables* tables
         cdef Order* order
         self._alive()
-        try:
-            tables = tables_fill(exports, imports, grants)
-        except ValueError as fault:
-            raise CoreError(str(fault)) from None
+        tables = tables_built(exports, imports, grants)
         try:
             order = crew_order(mailbox.ORDER_TABLES)
         except BaseException:

@@ -244,6 +244,8 @@ class Plane:
             return call(*args, **named)
         except self._native.CoreError as error:
             raise DataPlaneRefused(str(error)) from None
+        except MemoryError:
+            raise DataPlaneRefused("there is no memory for it") from None
 
     # -- links -------------------------------------------------------------------------------------------------
 
@@ -358,6 +360,10 @@ class Plane:
         self._called(self._core.session_mix, session, mix)
 
     # -- tables and facts --------------------------------------------------------------------------------------
+
+    def tables_check(self, *, exports: Sequence[Export], imports: Sequence[Import], grants: Sequence[Grant]) -> None:
+        """Refuse what `publish` would refuse, and change nothing."""
+        self._called(self._core.tables_check, exports=exports, imports=imports, grants=grants)
 
     def publish(self, *, exports: Sequence[Export], imports: Sequence[Import], grants: Sequence[Grant]) -> None:
         self._called(self._core.publish, exports=exports, imports=imports, grants=grants)

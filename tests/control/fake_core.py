@@ -102,6 +102,7 @@ class Core:
         self.keeps = True  # whether it reports that it keeps a renewal
         self.limits_set: dict[str, int] = {}
         self.refuses_tables = False
+        self.hosts_refused: set[str] = set()
         self.routes_most = 64
         self._events: deque[tuple[object, ...]] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -299,7 +300,7 @@ class Core:
 
     # -- tables and facts
 
-    def publish(
+    def tables_check(
         self,
         *,
         exports: Sequence[tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]],
@@ -308,6 +309,19 @@ class Core:
     ) -> None:
         if self.refuses_tables or any(len(routes) > self.routes_most for *_, routes in imports):
             raise CoreError("an import has at most 64 routes")
+        for *_, targets in exports:
+            for host, _ in targets:
+                if host in self.hosts_refused:
+                    raise CoreError(f"{host!r} is not a numeric address")
+
+    def publish(
+        self,
+        *,
+        exports: Sequence[tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]],
+        imports: Sequence[tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]],
+        grants: Sequence[tuple[int, Sequence[int]]],
+    ) -> None:
+        self.tables_check(exports=exports, imports=imports, grants=grants)
         for session, _ in grants:
             assert session in self.session_table
         for *_, routes in imports:

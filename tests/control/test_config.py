@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from pcgrelay import config
 from pcgrelay.config import Address, schema
+from pcgrelay.config.build import EXPORTS_MOST
 from pcgrelay.config.values import memory_bytes
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem
 from pcgrelay.model import Marking, NodeId, Precedence, Priority, Role, ServiceName, Suite
+from pcgrelay.routing.catalogue import SERVICES_MOST
 
 DOCUMENTED = """
 [node]
@@ -496,3 +498,26 @@ def test_listeners_that_collide(texts: list[str]) -> None:
     words = f"listen[{second + 1}].address: {addresses[second]} is taken by listen[{first + 1}].address"
     with pytest.raises(ConfigError, match=re.escape(words)):
         config.parse(text, PATH)
+
+
+@pytest.mark.parametrize("host", ["fe80::1%eth0", "::1%lo", "fe80::1%1", "fe80::1%25eth0"])
+@pytest.mark.parametrize(
+    ("before", "key"),
+    [
+        ('[[export]]\nservice = "new"\nprobe = "none"\ntarget', "export[2].target"),
+        ("[[listen]]\naddress", "listen[2].address"),
+        ('[[link]]\npeer = "relay-2.hub.example"\naddress', "link[2].address"),
+        ('[[import]]\nservice = "a@met.police.example"\nlisten', "import[2].listen"),
+    ],
+)
+def test_a_scope_id_is_refused_wherever_an_address_stands(host: str, before: str, key: str) -> None:
+    sentence = refusal_of(f'{DOCUMENTED}\n{before} = "[{host}]:5433"\n')
+    assert key in sentence
+    assert "scope id" in sentence
+
+
+def test_more_services_than_an_entry_of_the_catalogue_holds_are_refused() -> None:
+    assert EXPORTS_MOST == SERVICES_MOST
+    rows = [f"[[export]]\nservice = 's{number}'\ntarget = '127.0.0.1:1'\n" for number in range(EXPORTS_MOST)]
+    assert len(config.parse(DOCUMENTED + "".join(rows[1:]), PATH).exports) == EXPORTS_MOST
+    assert f"export[{EXPORTS_MOST + 1}]" in refusal_of(DOCUMENTED + "".join(rows))

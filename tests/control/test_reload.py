@@ -14,10 +14,13 @@ from nodes import HUB, KENT, MET, Nodes, Running, free_port, until
 
 from pcgrelay import config
 from pcgrelay.admin.answers import ReloadAnswer
+from pcgrelay.admin.condition import troubles
 from pcgrelay.audit.log import Log
 from pcgrelay.config import Config, admin_path, differences, restart_reason
 from pcgrelay.errors import ConfigError
 from pcgrelay.gateway.control import drain_state
+from pcgrelay.gateway.explain import explain
+from pcgrelay.gateway.facts import node_status
 from pcgrelay.gateway.reload import Reloader
 from pcgrelay.gateway.services import NUMBERS_COUNTED, Numbers
 from pcgrelay.health.state import Health, HealthState
@@ -358,16 +361,105 @@ async def test_a_reload_while_it_drains_opens_no_door(pair: Pair) -> None:
     await until(lambda: pair.met.imports() == [fake_core.IMPORT_LIVE])
 
 
-async def test_tables_that_the_core_refuses_stop_no_reload_and_are_given_again(pair: Pair) -> None:
+ELSEWHERE = {"service": "archive", "target": "10.9.9.9:5432", "allow": [MET], "probe": "none"}
+CUSTODY = {"service": "custody", "target": "127.0.0.1:5432", "allow": [HUB]}
+
+
+async def refused_and_unchanged(pair: Pair, words: str, **tables: object) -> None:
+    kent = pair.kent
+    before = (kent.node.config, kent.core.published, kent.edge.rules, kent.core.limits_set, dict(kent.core.options))
+    answer = await pair.reload(kent, **pair.kent_tables(**tables))
+    assert (answer.ok, answer.exit_code) == (False, 78)
+    assert words in answer.reason
+    after = (kent.node.config, kent.core.published, kent.edge.rules, kent.core.limits_set, dict(kent.core.options))
+    assert before == after
+    assert node_status(kent.node).configuration.reason == answer.reason
+
+
+async def test_a_reload_whose_tables_the_core_refuses_is_refused_whole(pair: Pair) -> None:
     kent = pair.kent
     kent.core.refuses_tables = True
-    export = {"service": "custody", "target": "127.0.0.1:5432", "allow": [HUB]}
-    assert (await pair.reload(kent, **pair.kent_tables(exports=[export]))).ok
+    await refused_and_unchanged(pair, "does not take", exports=[CUSTODY])
+    kent.core.refuses_tables = False
+    kent.core.hosts_refused = {"10.9.9.9"}
+    await refused_and_unchanged(pair, "export archive", exports=[CUSTODY, ELSEWHERE])
     assert list(kent.core.published["grants"].values()) == [(0,)]
+    assert (await pair.reload(kent, **pair.kent_tables(exports=[CUSTODY]))).ok
+    assert list(kent.core.published["grants"].values()) == [()]
+
+
+@pytest.mark.parametrize("call", ["limits", "probe_every", "handshake_within"])
+async def test_a_reload_whose_figures_the_core_refuses_is_refused_whole(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    assert (await pair.reload(pair.kent, **pair.kent_tables(policy={"rekey_s": 60}))).ok
+    before = getattr(pair.kent.core, call)
+
+    def refuse(*figures: int, **named: int) -> None:
+        if 75 in figures or 1_500 in figures or named.get("rekey_ms") == 30_000:
+            raise fake_core.CoreError("no")
+        before(*figures, **named)
+
+    monkeypatch.setattr(pair.kent.core, call, refuse)
+    policy = {"rekey_s": 30, "probe_interval_ms": 75, "handshake_deadline_ms": 1_500}
+    await refused_and_unchanged(pair, "[policy]", policy=policy, exports=[CUSTODY])
+
+
+async def test_a_target_that_is_refused_later_leaves_its_export_alone_unresolved(pair: Pair) -> None:
+    kent = pair.kent
+    tables = pair.kent_tables(exports=[{**CUSTODY, "allow": [MET]}, ELSEWHERE])
+    assert (await pair.reload(kent, **tables)).ok
+    kent.core.hosts_refused = {"10.9.9.9"}
+    kent.edge.publishing.attempt()
+    states = [row[4] for row in kent.core.published["exports"]]
+    assert states == [fake_core.EXPORT_READY, fake_core.EXPORT_UNRESOLVED]
+    status = node_status(kent.node)
+    assert [service.state for service in status.services] == ["ready", "down"]
+    assert any("archive" in each.sentence and "10.9.9.9" in each.sentence for each in troubles(status))
+    assert not explain(kent.node, "archive").open
+    # A rule that changes meanwhile is in force at once.
+    assert (await pair.reload(kent, **pair.kent_tables(exports=[CUSTODY, ELSEWHERE]))).ok
+    assert list(kent.core.published["grants"].values()) == [(1,)]
+    kent.core.hosts_refused = set()
+    kent.edge.publishing.attempt()
+    assert [row[4] for row in kent.core.published["exports"]] == [fake_core.EXPORT_READY] * 2
+
+
+async def test_tables_that_are_refused_after_the_check_are_told_and_given_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kent = pair.kent
+    with monkeypatch.context() as patched:
+        patched.setattr(kent.edge.publishing, "check", lambda tables: None)
+        kent.core.refuses_tables = True
+        answer = await pair.reload(kent, **pair.kent_tables(exports=[CUSTODY]))
+    assert (answer.ok, answer.exit_code) == (False, 78)
+    assert "serves by the last of its tables" in answer.reason
+    status = node_status(kent.node)
+    assert status.condition == "failing"
+    assert not status.tables.successful
     assert kent.node.refusals()["tables_refused"] >= 1
     assert [line["where"] for line in kent.lines("node.failure")] == ["tables"]
+    # One that changes nothing does not say that all is well.
+    assert not (await pair.reload(kent, **pair.kent_tables(exports=[CUSTODY]))).ok
     kent.core.refuses_tables = False
     await until(lambda: list(kent.core.published["grants"].values()) == [()], 3)
+    assert (await pair.reload(kent, **pair.kent_tables(exports=[CUSTODY]))).ok
+
+
+async def test_a_listener_that_the_core_refuses_is_told(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(number: int, fds: list[int]) -> None:
+        raise fake_core.CoreError("no")
+
+    monkeypatch.setattr(pair.met.core, "import_listen", refuse)
+    answer = await pair.reload(pair.met, **pair.met_tables())
+    assert (answer.ok, answer.exit_code) == (False, 78)
+    status = node_status(pair.met.node)
+    assert status.condition == "failing"
+    assert [(service.state, service.present) for service in status.services] == [("down", False)]
+    monkeypatch.undo()
+    assert (await pair.reload(pair.met, **pair.met_tables())).ok
+    assert node_status(pair.met.node).condition == "ready"
 
 
 async def test_a_fault_in_a_reload_is_told_and_the_next_one_is_taken(

@@ -1,4 +1,5 @@
 """Small applications for tests with real workers: an echo server, and an exchange whose every byte is checked."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,4 +1,5 @@
 """A reader that stops stalls its own stream: the others keep their speed, and no node grows past its budget."""
+
 from __future__ import annotations
 
 import socket

@@ -1,4 +1,5 @@
 """Secrets leave no trace: the bytes that the control plane hands over are zeroed, and none is in memory after."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,4 +1,5 @@
 """Keys step while streams flow: by frames, by bytes and by time, on lanes and on flows, and nothing is lost."""
+
 from __future__ import annotations
 
 import threading

@@ -1,4 +1,5 @@
 """Streams outlive the lane and the path under them: what was sealed is sent again, and nothing arrives twice."""
+
 from __future__ import annotations
 
 import threading

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from pcgrelay._core import core as native
 from pcgrelay._core.probe_store import Tables
+from pcgrelay.config import Address
 from pcgrelay.routing.table import ROUTES_MOST
 
 # Two names with the same FNV-1a hash of 32 bits, so that the chain behind one hash is walked.
@@ -72,3 +73,50 @@ def test_an_import_has_as_many_routes_as_the_table_gives_it(count: int, taken: b
         assert not taken
     finally:
         core.stop()
+
+
+def refusals(exports: list[object], imports: list[object]) -> tuple[str, str]:
+    """What a check says, and what publishing says."""
+    core = native.Core(workers=1, memory_bytes=16 << 20, role=native.ROLE_EDGE)
+    words = []
+    try:
+        core.start()
+        for call in (core.tables_check, core.publish):
+            try:
+                call(exports=exports, imports=imports, grants=[])
+                words.append("")
+            except native.CoreError as refused:
+                words.append(str(refused))
+    finally:
+        core.stop()
+    return words[0], words[1]
+
+
+GOOD_EXPORT = (0, b"echo", 1, 0, native.EXPORT_READY, 1_000, (("10.0.0.1", 5432),))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (0, b"echo", 1, 0, native.EXPORT_READY, 1_000, (("fe80::1%eth0", 5432),)),
+        (0, b"echo", 1, 0, native.EXPORT_READY, 1_000, (("nowhere", 5432),)),
+        (0, b"echo", 1, 0, native.EXPORT_READY, 1_000, (("10.0.0.1", 70_000),)),
+        (0, b"echo", 1, 0, native.EXPORT_READY, 1_000, (("10.0.0.1", 5432),) * 9),
+        (0, b"", 1, 0, native.EXPORT_READY, 1_000, ()),
+        (0, b"e" * 64, 1, 0, native.EXPORT_READY, 1_000, ()),
+        (65_536, b"echo", 1, 0, native.EXPORT_READY, 1_000, ()),
+        (-1, b"echo", 1, 0, native.EXPORT_READY, 1_000, ()),
+        (0, "echo", 1, 0, native.EXPORT_READY, 1_000, ()),
+        (0, b"echo", 1, 0, native.EXPORT_READY, -1, ()),
+    ],
+)
+def test_what_publishing_refuses_a_check_refuses_in_the_same_words(row: object) -> None:
+    checked, published = refusals([GOOD_EXPORT, row], [])
+    assert checked == published != ""
+
+
+@given(st.ip_addresses().map(str), st.integers(1, 65_535))
+def test_the_core_takes_each_address_that_the_configuration_takes(host: str, port: int) -> None:
+    address = Address.parse(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    row = (0, b"echo", 1, 0, native.EXPORT_READY, 1_000, ((address.host, address.port),))
+    assert refusals([row], []) == ("", "")

@@ -214,9 +214,7 @@ def test_a_neighbour_that_says_lost_again_and_again_is_told_of_once() -> None:
         peer.edge.events()
         for _ in range(50):
             peer.end.lane.send(Type.LOST, lost, peer.now)
-            again = body_encode(
-                Type.RESUME, resume_id=peer.end.flow.resume_id, next_number=peer.end.flow.expected
-            )
+            again = body_encode(Type.RESUME, resume_id=peer.end.flow.resume_id, next_number=peer.end.flow.expected)
             peer.end.flow.send_volatile(Type.RESUME, again)
             for wire in peer.end.take_out():
                 peer.feed(wire)

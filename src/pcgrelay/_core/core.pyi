@@ -4,6 +4,7 @@ Numbers, not names, cross this face: the control plane gives every link, session
 and keeps the meaning. Every call is made from one thread, returns at once, and is carried out by the workers soon
 after. Whatever the workers have to say comes back through `events()`.
 """
+
 from collections.abc import Sequence
 from typing import Final, final
 
@@ -46,6 +47,7 @@ def refusal_name(reason: int) -> str: ...
 def cause_name(cause: int) -> str: ...
 def library() -> str:
     """The libcrypto that seals and opens, as it names itself."""
+
 def wiped(secret: bytearray | memoryview) -> None:
     """Overwrite what held secrets."""
 
@@ -129,6 +131,14 @@ class Core(Crew):
         """As link_mix: the flows step with it."""
 
     # -- tables
+    def tables_check(
+        self,
+        *,
+        exports: Sequence[tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]],
+        imports: Sequence[tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]],
+        grants: Sequence[tuple[int, Sequence[int]]],
+    ) -> None:
+        """Build these tables and let go of them: CoreError says why `publish` would not take them."""
     def publish(
         self,
         *,

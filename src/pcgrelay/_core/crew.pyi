@@ -1,4 +1,5 @@
 """The lower half of the Python face: the workers of a node together. `core` gives them their commands."""
+
 from collections.abc import Sequence
 
 from typing_extensions import disjoint_base

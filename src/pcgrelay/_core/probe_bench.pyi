@@ -19,9 +19,7 @@ class Frames:
         """Whole frames: body and header."""
     def open(self) -> None: ...
 
-def carry(
-    near: Node, relay: Node | None, far: Node, *, session: int, links: list[int], size: int, frames: int
-) -> int:
+def carry(near: Node, relay: Node | None, far: Node, *, session: int, links: list[int], size: int, frames: int) -> int:
     """Send frames with one DATA record of `size` bytes each; answer how many bytes of data arrived.
 
     relay: or None. links: that of near, and with a relay that of far. Lanes and session are up.

@@ -54,6 +54,12 @@ def troubles(status: Status) -> list[Trouble]:
 def _troubles(status: Status) -> Iterator[Trouble]:
     if not status.configuration.successful:
         yield Trouble(f"The last reload was refused: {status.configuration.reason}")
+    if not status.tables.successful:
+        yield Trouble(
+            f"The data plane does not take all that is configured ({status.tables.reason}); it serves by what it took "
+            "last, less what is no longer allowed.",
+            is_grave=True,
+        )
     if status.log.failing:
         yield Trouble("The log cannot be written; look at its disk, or at who reads it.")
     if not status.links:
@@ -85,7 +91,8 @@ def _of_link(link: LinkStatus) -> str:
 def _of_service(service: ServiceStatus) -> str:
     """What is wrong with a service, or nothing."""
     if service.state not in ("ready", "draining"):
-        return f"The {service.direction} of {service.name} is {service.state}."
+        reason = f" ({service.reason})" if service.reason else ""
+        return f"The {service.direction} of {service.name} is {service.state}{reason}."
     if service.health == "failing" and service.state == "ready":
         return f"The {service.direction} of {service.name} is failing."
     taken = [route for route in service.routes if route.state in ("ready", "settling")]

@@ -89,6 +89,7 @@ class ServiceStatus(Struct, frozen=True, kw_only=True):
     streams_active: int = 0
     opened_total: int = 0
     refused_total: int = 0
+    reason: str = ""  # why it is not ready, if it is known
 
 
 class ConfigurationStatus(Struct, frozen=True, kw_only=True):
@@ -97,6 +98,13 @@ class ConfigurationStatus(Struct, frozen=True, kw_only=True):
     successful: bool = True
     timestamp_s: float = 0.0  # when a configuration was last taken
     reason: str = ""  # why the last one was refused
+
+
+class TablesStatus(Struct, frozen=True, kw_only=True):
+    """Whether the data plane serves by what the configuration and the catalogue say now."""
+
+    successful: bool = True
+    reason: str = ""  # why the last tables were refused: those before hold, less what is no longer allowed
 
 
 class StreamStatus(Struct, frozen=True, kw_only=True):
@@ -145,4 +153,5 @@ class Status(Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerStatus, ...] = ()
     log: LogStatus = LogStatus()
     configuration: ConfigurationStatus = ConfigurationStatus()
+    tables: TablesStatus = TablesStatus()
     refusals: dict[str, int] = {}  # peers, streams and frames that were refused, by reason

@@ -284,6 +284,15 @@ class TargetWell(Record, frozen=True, kw_only=True):
     service: str
 
 
+class TablesRefused(Record, frozen=True, kw_only=True):
+    """The core does not take one service; all others are served."""
+
+    EVENT: ClassVar[str] = "tables.refused"
+    LEVEL: ClassVar[str] = "error"
+    part: str
+    reason: str
+
+
 class ConfigReloaded(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "config.reloaded"
     changes: tuple[str, ...]

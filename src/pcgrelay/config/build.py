@@ -48,6 +48,8 @@ LANES_MOST = 64
 # A probe is a word and its answer, no conversation.
 PROBE_SEND_MOST_BYTES = 1_024
 PROBE_EXPECT_MOST_BYTES = 256
+# What an entry of the catalogue may hold (routing.catalogue). Imports need a port each, and are fewer than numbers.
+EXPORTS_MOST = 1_024
 
 
 def build(source: Source, tables: schema.FileTable) -> Config:
@@ -273,6 +275,9 @@ def _refuse_contradictions(source: Source, config: Config) -> None:
         table = "export" if config.exports else "import"
         problem = 'a relay offers and uses no services; remove this table, or write role = "edge" in [node]'
         raise source.refusal((table, 0), problem)
+    if len(config.exports) > EXPORTS_MOST:
+        problem = f"an edge exports {EXPORTS_MOST:,} services at most; remove {len(config.exports) - EXPORTS_MOST:,}"
+        raise source.refusal(("export", EXPORTS_MOST), problem)
     _refuse_same_listener(source, config)
     _refuse_same(source, "link", "address", [(link.peer, link.address) for link in config.links], "this link")
     _refuse_same(source, "export", "service", [export.service for export in config.exports], "this service")

@@ -34,6 +34,9 @@ class Address:
     def parse(cls, text: str) -> Self:
         """Read "host:port" or "[::1]:port"; refuses a missing port, a bare IPv6 number and port 0."""
         host, colon, port_text = text.rpartition(":")
+        if "%" in text:
+            # It names an interface of this machine, and neither the core nor a neighbour has a place for one.
+            raise ValueError(f'"{text}" has a scope id (what begins with %), which is not taken; write one without')
         if not colon or not host:
             raise ValueError(f'"{text}" is no address, which is written HOST:PORT')
         if host.startswith("[") and host.endswith("]"):

@@ -7,12 +7,13 @@ one turn of the loop are published together.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterable, Sequence
 
 from msgspec import structs
 
 from pcgrelay.audit.log import Log
-from pcgrelay.audit.record import PathRefused, Throttle
+from pcgrelay.audit.record import PathRefused, TablesRefused, Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
 from pcgrelay.errors import RunError
@@ -20,8 +21,8 @@ from pcgrelay.gateway.estate import NodeEstate, ServiceEstate
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.opened import Opened, import_listeners
 from pcgrelay.gateway.publishing import Publishing
-from pcgrelay.gateway.services import Exported, Imported, Numbers, key_of
-from pcgrelay.gateway.tables import ImportPlanner, export_rows, import_rows, offer_of
+from pcgrelay.gateway.services import Exported, Imported, Numbers, exports_with, imports_with, key_of
+from pcgrelay.gateway.tables import ImportPlanner, Tables, export_rows, grants_of, import_rows, offer_of, row_of
 from pcgrelay.gateway.tally import Tally, line_said, service_estate
 from pcgrelay.gateway.targets import Target
 from pcgrelay.model import NodeId, ServiceName
@@ -37,8 +38,9 @@ from pcgrelay.plane import (
     StreamEnd,
 )
 from pcgrelay.routing.catalogue import Offer
-from pcgrelay.routing.policy import export_rules, granted, session_cap
+from pcgrelay.routing.policy import export_rules, session_cap
 from pcgrelay.routing.table import exporters_of, offers_of
+from pcgrelay.session.dataplane import DataPlaneRefused
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
 from pcgrelay.session.mending import stall_unheard
@@ -77,7 +79,7 @@ class Edge(Node):
         self._refusals = Throttle(LINE_INTERVAL_MS)
         self._planner = ImportPlanner(self.sessions, clock)
         self._offered: list[Offer] = []
-        self.publishing = Publishing(self._publish, self.sessions.count, self.say)
+        self.publishing = Publishing(plane, self._tables, self._tables_taken, self.sessions.count, self.say)
         self._was_starting = True
         self._was_settling = False
 
@@ -101,6 +103,10 @@ class Edge(Node):
 
     def is_busy(self) -> bool:
         return self.plane.streams() > 0
+
+    def unserved(self) -> str:
+        closed = (f"import {each.settings.service}: {each.refusal}" for each in self.imports if each.refusal)
+        return self.publishing.reason or next(closed, "")
 
     def paths_over(self, link: Link) -> int:
         return self.paths.count_over(link)
@@ -147,6 +153,11 @@ class Edge(Node):
             opened.close()
             raise
         opened.imports, opened.targets = added.imports, added.targets
+        try:
+            self.publishing.check(self._tables_with(config, opened))
+        except BaseException:
+            opened.close()
+            raise
         return opened
 
     async def _opened(self, config: Config, *, shut: bool = False) -> Opened:
@@ -183,8 +194,7 @@ class Edge(Node):
         for imported in self.imports:
             sockets = opened.imports.pop(imported.settings.service, None)
             if sockets is not None:
-                imported.is_open = True
-                self.plane.import_listen(imported.number, [sock.detach() for sock in sockets])
+                self._listen(imported, sockets)
         self.catalogue_changed()
         self.publishing.attempt()
 
@@ -228,6 +238,19 @@ class Edge(Node):
         if exported.task is not None:
             exported.task.cancel()
             exported.task = None
+
+    def _listen(self, imported: Imported, sockets: Sequence[socket.socket]) -> None:
+        try:
+            self.plane.import_listen(imported.number, [sock.fileno() for sock in sockets])
+        except DataPlaneRefused as refused:
+            imported.is_open, imported.refusal = False, str(refused)
+            self.say(TablesRefused(part=f"import {imported.settings.service.service}", reason=str(refused)))
+            for sock in sockets:
+                sock.close()
+            return
+        imported.is_open, imported.refusal = True, ""
+        for sock in sockets:
+            sock.detach()
 
     def _shut(self, imported: Imported) -> None:
         if imported.is_open:
@@ -391,24 +414,46 @@ class Edge(Node):
 
     # -- tables ------------------------------------------------------------------------------------------------
 
-    def _publish(self) -> None:
-        """Give the core all tables as they are now, and the neighbours what is offered, if that has changed."""
+    def _tables(self) -> Tables:
+        """All tables as they are now."""
         settling = self._planner.plan(self.imports, starting=self.is_starting)
         self._was_settling = self._was_settling or settling
-        self.plane.publish(
+        return Tables(
             exports=export_rows(self.plane, self.exports, draining=self.draining),
             imports=import_rows(self.plane, self.imports),
             grants=[(session.number, self.granted_to(session)) for session in self.sessions if session.number],
         )
-        offers = [offer_of(exported, draining=self.draining) for exported in self.exports]
+
+    def _tables_with(self, config: Config, opened: Opened) -> Tables:
+        """The tables as they will be with another configuration and what was opened for it."""
+        exports = exports_with(self.exports, config.exports, self._export_numbers, opened.targets)
+        numbers = [exported.number for exported in exports]
+        rules = export_rules(config.exports)
+        return Tables(
+            exports=export_rows(self.plane, exports, draining=self.draining),
+            imports=import_rows(self.plane, imports_with(self.imports, config.imports, self._import_numbers)),
+            grants=[
+                (session.number, grants_of(session, rules, numbers)) for session in self.sessions if session.number
+            ],
+        )
+
+    def _tables_taken(self) -> None:
+        """The core has new tables: tell the neighbours what is offered, if that has changed."""
+        offers = [
+            offer_of(exported, draining=self.draining, refused=bool(self.refusal_of(exported)))
+            for exported in self.exports
+        ]
         if offers != self._offered or not self.adverts.has_offered:
             self._offered = offers
             self.adverts.offer(offers)
 
+    def refusal_of(self, exported: Exported) -> str:
+        """Why the core does not take an export, or nothing."""
+        return self.publishing.left_out.get(row_of(exported), "")
+
     def granted_to(self, session: Session) -> tuple[int, ...]:
         """The numbers of the exports that a session's peer may open."""
-        rules = granted(self.rules, session.key.edge.organisation, session.key.priority)
-        return tuple(self.exports[rule].number for rule in rules)
+        return grants_of(session, self.rules, [exported.number for exported in self.exports])
 
     def _choose(self, edge: NodeId, avoid: Link | None) -> Link | None:
         """The best link to an edge, another one than avoid if there is one."""

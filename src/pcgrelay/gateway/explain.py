@@ -102,6 +102,8 @@ def _export(edge: Edge, number: int, exported: Exported) -> ExplainAnswer:
     allowed = [session for session in edge.sessions if exported.number in edge.granted_to(session)]
     if edge.draining:
         verdict = "New streams are refused: this edge drains."
+    elif refusal := edge.refusal_of(exported):
+        verdict = f"New streams are refused: the data plane does not take the target ({refusal})."
     elif not exported.target.addresses:
         verdict = "New streams are refused: the name of the target cannot be looked up."
     elif not exported.target.is_present:
@@ -116,7 +118,7 @@ def _export(edge: Edge, number: int, exported: Exported) -> ExplainAnswer:
         open=verdict.startswith("A new"),
         verdict=verdict,
         rule=edge.rules[number].text,
-        health=exported.target.health.value,
+        health="failing" if edge.refusal_of(exported) else exported.target.health.value,
         offer=f"{settings.precedence.title}, weight {settings.weight}, priority {settings.priority.title}",
         sessions=tuple(_session(edge, session, session in allowed) for session in edge.sessions),
     )

@@ -16,11 +16,13 @@ from pcgrelay.admin.status import (
     SessionStatus,
     Status,
     StreamStatus,
+    TablesStatus,
     WorkerStatus,
 )
 from pcgrelay.gateway.edge import Edge
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.services import Imported, key_of
+from pcgrelay.gateway.tables import IMPORT, Row
 from pcgrelay.gateway.tally import ServiceTally
 from pcgrelay.health.state import Health
 from pcgrelay.model import Precedence, Priority
@@ -61,6 +63,7 @@ def node_status(node: Node) -> Status:
         workers=tuple(WorkerStatus(index=index, **figures) for index, figures in enumerate(node.plane.per_worker())),
         log=LogStatus(lost_total=node.log.lost_total, failing=node.log.is_failing),
         configuration=node.configuration,
+        tables=TablesStatus(successful=not node.unserved(), reason=node.unserved()),
         refusals=node.refusals(),
     )
     return structs.replace(status, condition=condition_of(status, troubles(status)).value)
@@ -147,13 +150,16 @@ def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
     active = edge.plane.services()
     for exported in edge.exports:
         tally = edge.tally.exports.get(exported.number, ServiceTally())
+        refusal = edge.refusal_of(exported)
+        is_down = bool(refusal) or exported.target.health is Health.FAILING
         found.append(
             ServiceStatus(
                 name=str(exported.settings.service),
                 direction="export",
-                state="draining" if edge.draining else "down" if exported.target.health is Health.FAILING else "ready",
-                health=exported.target.health.value,
-                present=exported.target.health is not Health.FAILING,
+                state="draining" if edge.draining else "down" if is_down else "ready",
+                health=Health.FAILING.value if is_down else exported.target.health.value,
+                present=not is_down,
+                reason=f"the data plane does not take its target: {refusal}" if refusal else "",
                 streams_active=active["exports"].get(exported.number, 0),
                 opened_total=tally.opened_total,
                 refused_total=tally.refused_total,
@@ -161,13 +167,16 @@ def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
         )
     for imported in edge.imports:
         tally = edge.tally.imports.get(imported.number, ServiceTally())
+        row = Row(IMPORT, imported.number, imported.settings.service.service.encode())
+        refusal = imported.refusal or edge.publishing.left_out.get(row, "")
         found.append(
             ServiceStatus(
                 name=str(imported.settings.service),
                 direction="import",
-                state="draining" if edge.draining else _IMPORT_STATES[imported.plan.state],
-                health="ok" if imported.plan.state is ImportState.LIVE else "failing",
+                state="draining" if edge.draining else "down" if refusal else _IMPORT_STATES[imported.plan.state],
+                health="ok" if imported.plan.state is ImportState.LIVE and not refusal else "failing",
                 present=imported.is_open,
+                reason=f"the data plane does not take it: {refusal}" if refusal else "",
                 routes=tuple(_route(edge, imported, exporter) for exporter in imported.exporters),
                 streams_active=active["imports"].get(imported.number, 0),
                 opened_total=tally.opened_total,

@@ -15,8 +15,8 @@ from pcgrelay.audit.log import Log
 from pcgrelay.audit.record import EventsLost as EventsLostRecord
 from pcgrelay.audit.record import Failure, HandoverTaken, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
 from pcgrelay.clock import Clock
-from pcgrelay.config import Address, Config, ListenSettings
-from pcgrelay.errors import RunError
+from pcgrelay.config import Address, Config, ListenSettings, PolicySettings
+from pcgrelay.errors import ConfigError, RunError
 from pcgrelay.gateway.adverts import Adverts
 from pcgrelay.gateway.estate import NodeEstate, ServiceEstate
 from pcgrelay.gateway.opened import Opened, link_listener
@@ -114,15 +114,11 @@ class Node(ABC):
         """Be as a new configuration says, with what was opened for it. What it no longer allows ends."""
         before = self.config.policy
         judged = before != fresh.config.policy or self.presence.credentials.differ(fresh.credentials)
+        policy = fresh.config.policy
+        self._take_limits(before, policy)
         self.config = fresh.config
         self.presence.take(fresh)
-        policy = fresh.config.policy
         self._half_open.bound(policy.half_open_total, policy.half_open_per_source)
-        self.plane.limits(policy)
-        if policy.probe_interval_ms != before.probe_interval_ms:
-            self.plane.probe_every(policy.probe_interval_ms)
-        if policy.handshake_deadline_ms != before.handshake_deadline_ms:
-            self.plane.handshake_within(policy.handshake_deadline_ms)
         self._take_listeners(opened)
         self.neighbours.reload()
         if judged:
@@ -131,6 +127,22 @@ class Node(ABC):
         if judged:
             # Last, and only then: there may be thousands of signatures to look at.
             self.adverts.reload()
+
+    def _take_limits(self, before: PolicySettings, policy: PolicySettings) -> None:
+        """Give the core the figures that it goes by. If it refuses one, all are as before and nothing is taken."""
+        try:
+            self._give_limits(before, policy)
+        except DataPlaneRefused as refused:
+            with suppress(DataPlaneRefused):
+                self._give_limits(policy, before)
+            raise ConfigError(f"The data plane does not take what [policy] says ({refused}).") from None
+
+    def _give_limits(self, before: PolicySettings, policy: PolicySettings) -> None:
+        self.plane.limits(policy)
+        if policy.probe_interval_ms != before.probe_interval_ms:
+            self.plane.probe_every(policy.probe_interval_ms)
+        if policy.handshake_deadline_ms != before.handshake_deadline_ms:
+            self.plane.handshake_within(policy.handshake_deadline_ms)
 
     # -- hand-over ---------------------------------------------------------------------------------------------
 
@@ -248,6 +260,10 @@ class Node(ABC):
     @abstractmethod
     def is_busy(self) -> bool:
         """Whether something runs that a drain should wait for."""
+
+    def unserved(self) -> str:
+        """Why the core does not serve by what the configuration says, or nothing."""
+        return ""
 
     def paths_led(self) -> int:
         """Paths of others that lead through this node."""

@@ -1,45 +1,106 @@
-"""When an edge gives its tables to the core: at once, or once for all that changes in a turn of the loop.
+"""When an edge gives its tables to the core, and what holds if the core does not take them.
 
-The core takes tables whole or refuses them, and then goes on with those before. That is counted and told, and they are
-given again each second, for nobody else would notice that the core serves by old rules.
+Tables are given at once, or once for all that changes in a turn of the loop. The core takes them whole or refuses them.
+A row that it refuses is left out: that export is unresolved and that import down, and all others are served. If the
+rest is refused too, the last tables stay in force, less every grant that the new ones lack: nobody keeps what a rule
+takes away. Both are counted and told, stand in the status, and are tried again each second.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Protocol
 
-from pcgrelay.audit.record import Failure, Say
+from pcgrelay.audit.record import Failure, Say, TablesRefused
+from pcgrelay.errors import ConfigError
+from pcgrelay.gateway.tables import EXPORT, IMPORT, Row, Tables, shrunk
+from pcgrelay.plane import Export, Grant, Import
+from pcgrelay.session.dataplane import DataPlaneRefused
 
 TABLES_REFUSED = "tables_refused"
 
 
-class Publishing:
-    """The moments at which one edge publishes."""
+class TablesPlane(Protocol):
+    """What is asked of the core."""
 
-    def __init__(self, publish: Callable[[], None], refuse_count: Callable[[str], None], say: Say) -> None:
-        """publish gives the core everything as it is now; it raises DataPlaneRefused if that is not taken."""
-        self._publish = publish
+    EXPORT_UNRESOLVED: int
+    IMPORT_DOWN: int
+
+    def publish(self, *, exports: Sequence[Export], imports: Sequence[Import], grants: Sequence[Grant]) -> None: ...
+    def tables_check(
+        self, *, exports: Sequence[Export], imports: Sequence[Import], grants: Sequence[Grant]
+    ) -> None: ...
+
+
+class Publishing:
+    """The moments at which one edge publishes, and what the core has."""
+
+    def __init__(
+        self,
+        plane: TablesPlane,
+        build: Callable[[], Tables],
+        taken: Callable[[], None],
+        refuse_count: Callable[[str], None],
+        say: Say,
+    ) -> None:
+        """build: the tables as they are now; taken is called each time after the core took them."""
+        self._plane = plane
+        self._build = build
+        self._taken = taken
         self._refuse_count = refuse_count
         self._say = say
         self._waits = False
+        self._last = Tables()  # what the core took last
         self.has_failed = False  # what the core has is older than it should be
+        self.reason = ""  # why
+        self.left_out: dict[Row, str] = {}  # rows that the core refuses, and why
+
+    def check(self, tables: Tables) -> None:
+        """Refuse tables that the core would refuse, and change nothing. A row that it refuses already may stay."""
+        try:
+            self._plane.tables_check(**tables.rows())
+            return
+        except DataPlaneRefused:
+            fitting, refused = self._fitting(tables)
+        for row, reason in refused.items():
+            if self.left_out.get(row) != reason:
+                raise ConfigError(f"{row.words}: the data plane does not take it ({reason}); change it and reload.")
+        try:
+            self._plane.tables_check(**fitting.rows())
+        except DataPlaneRefused as whole:
+            raise ConfigError(f"The data plane does not take the tables of the services ({whole}).") from None
 
     def now(self) -> None:
         """Publish, or raise what is wrong."""
         self._waits = False
-        self._publish()
-        self.has_failed = False
+        tables = self._build()
+        try:
+            self._last = self._given(tables)
+        except DataPlaneRefused as refused:
+            self.has_failed, self.reason = True, str(refused)
+            lessened = shrunk(self._last, tables)
+            if lessened != self._last:
+                # Refused too, it is tried again in a second with all the rest.
+                with suppress(DataPlaneRefused):
+                    self._plane.publish(**lessened.rows())
+                    self._last = lessened
+            raise
+        self.has_failed, self.reason = False, ""
+        self._taken()
 
     def attempt(self) -> None:
         """Publish; if that fails it is told, and done again."""
+        had_failed = self.has_failed
         try:
             self.now()
         except Exception as error:
             self._refuse_count(TABLES_REFUSED)
-            if not self.has_failed:
+            if not had_failed:
                 self._say(Failure(where="tables", error=type(error).__name__))
-            self.has_failed = True
+            if not isinstance(error, DataPlaneRefused):
+                self.has_failed, self.reason = True, type(error).__name__
 
     def soon(self) -> None:
         """Publish at the end of this turn of the loop."""
@@ -50,3 +111,47 @@ class Publishing:
     def _if_waiting(self) -> None:
         if self._waits:
             self.attempt()
+
+    def _given(self, tables: Tables) -> Tables:
+        """Give the core what it takes of these; answers what that was."""
+        try:
+            self._plane.publish(**tables.rows())
+        except DataPlaneRefused:
+            fitting, refused = self._fitting(tables)
+            if not refused:
+                raise
+            self._plane.publish(**fitting.rows())
+        else:
+            fitting, refused = tables, {}
+        for row, reason in refused.items():
+            if row not in self.left_out:
+                self._refuse_count(TABLES_REFUSED)
+                self._say(TablesRefused(part=row.words, reason=reason))
+        self.left_out = refused
+        return fitting
+
+    def _fitting(self, tables: Tables) -> tuple[Tables, dict[Row, str]]:
+        """The tables with each row that is refused by itself made harmless, and these rows."""
+        refused: dict[Row, str] = {}
+        exports: list[Export] = []
+        imports: list[Import] = []
+        for export in tables.exports:
+            if reason := self._refusal(exports=[export]):
+                refused[Row(EXPORT, export[0], export[1])] = reason
+                exports.append((*export[:4], self._plane.EXPORT_UNRESOLVED, export[5], ()))
+            else:
+                exports.append(export)
+        for entry in tables.imports:
+            if reason := self._refusal(imports=[entry]):
+                refused[Row(IMPORT, entry[0], entry[1])] = reason
+                imports.append((*entry[:4], self._plane.IMPORT_DOWN, ()))
+            else:
+                imports.append(entry)
+        return Tables(exports, imports, tables.grants), refused
+
+    def _refusal(self, exports: Sequence[Export] = (), imports: Sequence[Import] = ()) -> str:
+        try:
+            self._plane.tables_check(exports=exports, imports=imports, grants=[])
+        except DataPlaneRefused as refused:
+            return str(refused)
+        return ""

@@ -28,6 +28,11 @@ from pcgrelay.session.presence import Presence
 
 BROKEN_OFF = "A fault of pcgrelay itself broke the reload off, and a part of it may be taken; restart the node."
 
+UNSERVED = (
+    "The data plane does not take all of it ({reason}): it serves by the last of its tables, less what this file no "
+    "longer allows; look at the status, and restart the node if that stays so."
+)
+
 
 class Reloader:
     """Reloads of one node, one after the other."""
@@ -55,6 +60,8 @@ class Reloader:
                 return self._refused(RunError(BROKEN_OFF), RunError.exit_code)
             finally:
                 self._notify("READY=1")
+            if reason := node.unserved():
+                return self._refused(ConfigError(UNSERVED.format(reason=reason)))
             node.configuration = ConfigurationStatus(timestamp_s=node.clock.wall().timestamp())
             node.say(ConfigReloaded(changes=changes, milliseconds=node.clock.monotonic_ms() - began_ms))
             return ReloadAnswer(ok=True, changes=changes)

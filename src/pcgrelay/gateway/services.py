@@ -8,7 +8,7 @@ of another service.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pcgrelay.config import ExportSettings, ImportSettings
@@ -43,6 +43,7 @@ class Imported:
     exporters: list[Exporter] = field(default_factory=list)
     is_known: bool = False  # some edge says something of it
     is_open: bool = False  # its listener
+    refusal: str = ""  # why the core did not take its listener
     plan: ImportPlan = field(default_factory=lambda: ImportPlan(ImportState.PENDING, 1, ()))
     steadiness: dict[NodeId, Steadiness] = field(default_factory=dict)  # of each exporter that is known, or fell lately
 
@@ -86,6 +87,33 @@ def key_of(exporter: Exporter) -> Key:
     return Key(exporter.edge, exporter.marking, exporter.priority)
 
 
+def exports_with(
+    known: Iterable[Exported],
+    settings: Sequence[ExportSettings],
+    numbers: Numbers,
+    targets: Mapping[ServiceName, Target],
+) -> list[Exported]:
+    """The exports as they will be with other settings. Nothing is changed, and no task begun.
+
+    targets: those that were opened for the settings; all others go on.
+    """
+    numbers = numbers.copy()
+    numbers.keep(export.service for export in settings)
+    living = {exported.settings.service: exported.target for exported in known}
+    return [
+        Exported(numbers.take(each.service), each, targets.get(each.service) or living[each.service])
+        for each in settings
+    ]
+
+
+def imports_with(known: Iterable[Imported], settings: Sequence[ImportSettings], numbers: Numbers) -> list[Imported]:
+    """The imports as they will be with other settings. Nothing is changed."""
+    numbers = numbers.copy()
+    numbers.keep(entry.service for entry in settings)
+    living = {imported.settings.service: imported for imported in known}
+    return [living.get(each.service) or Imported(numbers.take(each.service), each) for each in settings]
+
+
 class Numbers:
     """Numbers of one kind of service."""
 
@@ -93,6 +121,12 @@ class Numbers:
         self._names: dict[int, ServiceName] = {}  # of numbers that were given up too, until they are used again
         self._taken: dict[ServiceName, int] = {}
         self._next = 0
+
+    def copy(self) -> Numbers:
+        """Numbers to try something with."""
+        other = Numbers()
+        other._names, other._taken, other._next = dict(self._names), dict(self._taken), self._next
+        return other
 
     def name_of(self, number: int) -> ServiceName | None:
         """The service that has or last had this number."""

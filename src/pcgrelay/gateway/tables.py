@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
+from typing import Any
 
 from pcgrelay.clock import Clock
 from pcgrelay.gateway.services import Exported, Imported, key_of
-from pcgrelay.plane import Export, Import, Plane
+from pcgrelay.plane import Export, Grant, Import, Plane
 from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, STATE_READY, Offer
-from pcgrelay.routing.policy import MARKING_NUMBERS
+from pcgrelay.routing.policy import MARKING_NUMBERS, Rule, granted
 from pcgrelay.routing.table import Exporter, Health, ImportState, SessionFact, import_plan
 from pcgrelay.session.session import Key, Session, State
 from pcgrelay.session.sessions import Sessions
@@ -17,8 +19,63 @@ from pcgrelay.session.sessions import Sessions
 # A session that loses its way for less than this has not made its edge fall: most find another at once.
 STALL_BORNE_MS = 2_000
 
+EXPORT, IMPORT = "export", "import"
+
 WithKey = Callable[[Key], Sequence[Session]]
 _HEALTH = {State.UP: Health.UP, State.STALLED: Health.STALLED}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the tables."""
+
+    direction: str  # export, import
+    number: int
+    service: bytes
+
+    @property
+    def words(self) -> str:
+        """The row for a person."""
+        return f"{self.direction} {self.service.decode('ascii', 'replace')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """All rows that are given to the core together."""
+
+    exports: Sequence[Export] = ()
+    imports: Sequence[Import] = ()
+    grants: Sequence[Grant] = ()
+
+    def rows(self) -> Mapping[str, Any]:
+        """As the core's call takes them."""
+        return {"exports": self.exports, "imports": self.imports, "grants": self.grants}
+
+
+def shrunk(last: Tables, new: Tables) -> Tables:
+    """The last tables with nothing that the new ones do not allow: the only change that is safe without them.
+
+    Of an export that has other rules now no more than these allow is left; what is new in the new tables is not there.
+    """
+    wanted = {(row[0], row[1]): row for row in new.exports}
+    granted = {session: set(numbers) for session, numbers in new.grants}
+    kept = {row[0] for row in last.exports if (row[0], row[1]) in wanted}
+    sessions = {session for session, _ in new.grants}
+    return Tables(
+        exports=[_lessened(row, wanted[row[0], row[1]]) for row in last.exports if row[0] in kept],
+        imports=[(*row[:5], tuple(route for route in row[5] if route[0] in sessions)) for row in last.imports],
+        grants=[
+            (session, tuple(number for number in numbers if number in granted[session] & kept))
+            for session, numbers in last.grants
+            if session in granted
+        ],
+    )
+
+
+def _lessened(last: Export, new: Export) -> Export:
+    """An export as it was, with the marking that it demands and the state that it has now."""
+    number, service, marking, rule, state, connect_ms, targets = last
+    return number, service, max(marking, new[2]), rule, max(state, new[4]), connect_ms, targets
 
 
 class ImportPlanner:
@@ -96,9 +153,21 @@ def export_rows(plane: Plane, exports: Iterable[Exported], *, draining: bool) ->
     ]
 
 
-def offer_of(exported: Exported, *, draining: bool) -> Offer:
-    """What others are told of an export."""
-    state = STATE_DRAIN if draining else STATE_READY if exported.target.is_present else STATE_DOWN
+def grants_of(session: Session, rules: Sequence[Rule], numbers: Sequence[int]) -> tuple[int, ...]:
+    """The numbers of the exports that a session's peer may open. numbers: those of the exports, in the rules' order."""
+    allowed = granted(rules, session.key.edge.organisation, session.key.priority)
+    return tuple(numbers[rule] for rule in allowed)
+
+
+def row_of(exported: Exported) -> Row:
+    """By which an export's row is known."""
+    return Row(EXPORT, exported.number, exported.settings.service.service.encode())
+
+
+def offer_of(exported: Exported, *, draining: bool, refused: bool = False) -> Offer:
+    """What others are told of an export. refused: the core does not take its target."""
+    is_present = exported.target.is_present and not refused
+    state = STATE_DRAIN if draining else STATE_READY if is_present else STATE_DOWN
     settings = exported.settings
     return Offer(
         settings.service.service,

@@ -355,6 +355,7 @@ class Neighbours:
 
     def spawn(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
         """A task that ends with the links. Its failure is told and goes no further."""
+
         async def guarded() -> None:
             try:
                 await work

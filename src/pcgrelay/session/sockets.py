@@ -30,6 +30,9 @@ async def resolved(address: Address, deadline_ms: int) -> list[Where]:
         found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     seen: list[Where] = []
     for family, _, _, _, where in found:
+        # As in the configuration: an address that needs an interface named beside it (a scope id) is not taken.
+        if "%" in str(where[0]) or (len(where) == 4 and where[3]):
+            continue
         entry = (int(family), (str(where[0]), int(where[1])))
         if entry not in seen:
             seen.append(entry)
