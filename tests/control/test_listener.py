@@ -77,6 +77,22 @@ async def test_junk_is_refused_by_name(nodes: Nodes, data: bytes, reason: str) -
     assert relay.lines("handshake.refused")[0]["reason"] == reason
 
 
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_look_whether_the_port_is_open_is_no_alarm(nodes: Nodes, reset: bool) -> None:
+    """A load balancer looks each second, all day long, and ends in its own way."""
+    relay, port = await relay_on(nodes)
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            if reset:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await until(lambda: relay.node.neighbours.refused.get("silent") == 5)
+    (line,) = relay.lines("handshake.refused")
+    assert (line["level"], line["reason"], line["untried"]) == ("info", "silent", True)
+    assert await answer_to(port, b"junk") == b""
+    await until(lambda: relay.node.neighbours.refused.get("unknown_first_byte"))
+    assert relay.lines("handshake.refused")[-1]["level"] == "warning"
+
+
 async def linked(nodes: Nodes) -> tuple[Running, int, Running]:
     relay, port = await relay_on(nodes)
     edge = await nodes.start(KENT, "kent-1", links=[{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}])

@@ -25,7 +25,7 @@ def line_of(record: Record, now: datetime) -> str:
     """One line of the log, without its end."""
     head = {
         "ts": now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z",
-        "level": record.LEVEL,
+        "level": record.level,
         "event": record.EVENT,
     }
     fields = _encoder.encode(record)
@@ -73,7 +73,7 @@ class Log:
 
     def say(self, record: Record) -> None:
         """Write a record, unless its level is below what is wanted."""
-        if LEVELS.index(record.LEVEL) < self._least:
+        if LEVELS.index(record.level) < self._least:
             return
         try:
             if self.is_failing:

@@ -20,6 +20,11 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     EVENT: ClassVar[str]
     LEVEL: ClassVar[str] = "info"
 
+    @property
+    def level(self) -> str:
+        """The level of this very line."""
+        return self.LEVEL
+
 
 class NodeReady(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "node.ready"
@@ -145,6 +150,11 @@ class HandshakeRefused(Record, frozen=True, kw_only=True):
     source: str = ""  # of a neighbour that has not proved who it is: the one case in which an address is all there is
     peer: str = ""
     suppressed: int = 0  # lines like this one that were left out since the last
+    untried: bool = False  # it was closed before it said anything, as a load balancer's check is
+
+    @property
+    def level(self) -> str:
+        return "info" if self.untried else self.LEVEL
 
 
 class AcceptPaused(Record, frozen=True, kw_only=True):

@@ -34,7 +34,12 @@ LINK_ID = slice(16, 32)
 FIRST_DEADLINE_S = 5.0
 ACCEPT_PAUSE_S = 0.2
 LINE_INTERVAL_MS = 1_000
+CHECK_INTERVAL_MS = 60_000  # of lines about those who only look whether the port is open
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class Untried(HandshakeRefused):
+    """It was closed before it said a byte, as the check of a load balancer is, all day long."""
 
 
 class Listener:
@@ -62,6 +67,7 @@ class Listener:
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._throttle = Throttle(LINE_INTERVAL_MS)
+        self._checks = Throttle(CHECK_INTERVAL_MS)
 
     async def run(self) -> None:
         """Accept until cancelled, then close the port and everybody who is still a stranger."""
@@ -103,6 +109,8 @@ class Listener:
         try:
             tuned(sock)
             kept = await self._admitted(sock)
+        except Untried as untried:
+            self._refused(untried.reason, str(untried), source, untried=True)
         except HandshakeRefused as refused:
             self._refused(refused.reason, str(refused), source)
         except (OSError, TimeoutError):
@@ -119,9 +127,12 @@ class Listener:
     async def _admitted(self, sock: socket.socket) -> bool:
         """Let a link or lane in; answers whether the socket has a new owner."""
         async with asyncio.timeout(FIRST_DEADLINE_S):
-            first = await asyncio.get_running_loop().sock_recv(sock, 1)
+            try:
+                first = await asyncio.get_running_loop().sock_recv(sock, 1)
+            except ConnectionError:
+                first = b""
         if not first:
-            raise HandshakeRefused("silent", "The connection was closed before it said anything.")
+            raise Untried("silent", "The connection was closed before it said anything.")
         if first[0] == TLS_FIRST:
             await self._control(sock, first)
             return True
@@ -172,9 +183,10 @@ class Listener:
             # The core owns the descriptor from here on, whatever happens.
             self._plane.lane_add(link.number, index, number, sock.detach())
 
-    def _refused(self, reason: str, cause: str, source: str) -> None:
+    def _refused(self, reason: str, cause: str, source: str, *, untried: bool = False) -> None:
         self._neighbours.refuse_count(reason)
-        suppressed = self._throttle.admit(reason, self._clock.monotonic_ms())
+        throttle = self._checks if untried else self._throttle
+        suppressed = throttle.admit(reason, self._clock.monotonic_ms())
         if suppressed is not None:
             self._say(
                 HandshakeRefusedRecord(
@@ -184,6 +196,7 @@ class Listener:
                     bearer=self.settings.bearer,
                     source=source,
                     suppressed=suppressed,
+                    untried=untried,
                 )
             )
 
