@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pcgrelay.config.build import build
-from pcgrelay.config.differences import differences, restart_reason
+from pcgrelay.config.differences import differences, restart_reason, sized_as
 from pcgrelay.config.settings import (
     Config,
     ExportSettings,
@@ -42,6 +42,7 @@ __all__ = [
     "load",
     "parse",
     "restart_reason",
+    "sized_as",
 ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pcgrelay.config import schema
+from pcgrelay.config.processors import processors
 from pcgrelay.config.settings import (
     Config,
     ExportSettings,
@@ -84,13 +85,14 @@ def _node(source: Source, table: schema.NodeTable) -> NodeSettings:
     memory = _parsed(source, ("node", "memory"), table.memory, memory_bytes)
     if not MEMORY_LEAST_BYTES <= memory <= MEMORY_MOST_BYTES:
         raise source.refusal(("node", "memory"), f"{table.memory} is out of bounds; write 16MiB to 1024GiB")
-    # Only the cores that this process may run on count, or a container would get a thread for each core of its host.
-    workers = table.workers or min(len(os.sched_getaffinity(0)), LANES_MOST)
+    workers = table.workers or min(processors(), LANES_MOST)
     return NodeSettings(
         id=NodeId(table.realm, table.organisation, table.name),
         role=Role[table.role.upper()],
         workers=workers,
         lanes=table.lanes or workers,
+        workers_by_machine=table.workers == 0,
+        lanes_by_machine=table.lanes == 0,
         memory_bytes=memory,
         admin=_admin_path(source, table),
     )

@@ -24,6 +24,18 @@ _FIXED: dict[str, Callable[[Config], object]] = {
 _WRITTEN = {"post_quantum_required": "post_quantum"}
 
 
+def sized_as(old: Config, new: Config) -> Config:
+    """The new configuration, with what neither of them says but the machine as it is in the old one.
+
+    A share of processors that somebody changed meanwhile is no change of the file, and needs no restart.
+    """
+    mine, node = old.node, new.node
+    if mine.workers_by_machine and node.workers_by_machine:
+        lanes = mine.workers if node.lanes_by_machine else node.lanes
+        node = msgspec.structs.replace(node, workers=mine.workers, lanes=lanes)
+    return msgspec.structs.replace(new, node=node)
+
+
 def restart_reason(old: Config, new: Config) -> str | None:
     """Why the new configuration needs a restart, in a sentence, or nothing."""
     keys = [f"node.{key}" for key, value in _FIXED.items() if value(old) != value(new)]

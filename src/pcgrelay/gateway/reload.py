@@ -19,7 +19,7 @@ from pcgrelay.admin.status import ConfigurationStatus
 from pcgrelay.audit.log import Log
 from pcgrelay.audit.record import ConfigRefused, ConfigReloaded, Failure
 from pcgrelay.check import refuse_reload
-from pcgrelay.config import Config, differences, restart_reason
+from pcgrelay.config import Config, differences, restart_reason, sized_as
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
 from pcgrelay.gateway.keeper import reloading
 from pcgrelay.gateway.node import Node
@@ -92,7 +92,7 @@ class Reloader:
 def _read(old: Config) -> Presence:
     """The configuration as the files have it now, and all that can be made of it without the node."""
     path: Path = old.path
-    config = configuration.load(path)
+    config = sized_as(old, configuration.load(path))
     if reason := restart_reason(old, config):
         raise ConfigError(reason)
     refuse_reload(config)
