@@ -6,6 +6,7 @@ half of one, and a private file is never readable by others, not even for a mome
 
 from __future__ import annotations
 
+import codecs
 import os
 import secrets
 from collections.abc import Callable
@@ -44,13 +45,23 @@ def read_bounded(
 
 
 def read_text(path: Path, what: str, limit_bytes: int) -> str:
-    """Read a whole UTF-8 text file; refuses as read_bounded does, and names the first byte that is not UTF-8."""
+    """Read a whole UTF-8 text file; refuses as read_bounded does, and names the first byte that is not UTF-8.
+
+    A byte order mark at its head, which some editors write, is no part of the text.
+    """
     data = read_bounded(path, what, limit_bytes)
+    refuse_utf16(path, what, data)
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: the {what} is not UTF-8 text; save it as UTF-8.") from None
+
+
+def refuse_utf16(path: Path, what: str, data: bytes) -> None:
+    """Refuse text of another encoding by its byte order mark; without these words it looks like junk."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ConfigError(f"{path}: the {what} is UTF-16 text; save it as UTF-8.")
 
 
 def unreadable(path: Path, what: str, error: OSError) -> PcgrelayError:

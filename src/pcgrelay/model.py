@@ -96,6 +96,7 @@ class Priority(IntEnum):
 
 def label_checked(text: str, what: str) -> str:
     """Return a node's, service's or bearer's name unchanged; refuse one that is not a single label."""
+    _refuse_last_dot(text, what)
     if not _LABEL.fullmatch(text):
         raise NameProblem(f"{_quoted(text)} is no {what}: a {what} is {LABEL_RULE}")
     return text
@@ -103,9 +104,16 @@ def label_checked(text: str, what: str) -> str:
 
 def dotted_checked(text: str, what: str) -> str:
     """Return a realm's or organisation's name unchanged; refuse one that is not labels joined by dots."""
+    _refuse_last_dot(text, what)
     if len(text) > DOTTED_LIMIT or not all(_LABEL.fullmatch(label) for label in text.split(".")):
         raise NameProblem(f"{_quoted(text)} is no {what}: {_article(what)} is {DOTTED_RULE}")
     return text
+
+
+def _refuse_last_dot(text: str, what: str) -> None:
+    # As DNS writes a whole name. Here there is one spelling of each.
+    if text.endswith(".") and text.strip("."):
+        raise NameProblem(f"{_quoted(text)} is no {what}: it ends with a dot, and names here do not; remove it")
 
 
 def organisation_matches(pattern: str, organisation: str) -> bool:

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -521,3 +522,46 @@ def test_more_services_than_an_entry_of_the_catalogue_holds_are_refused() -> Non
     rows = [f"[[export]]\nservice = 's{number}'\ntarget = '127.0.0.1:1'\n" for number in range(EXPORTS_MOST)]
     assert len(config.parse(DOCUMENTED + "".join(rows[1:]), PATH).exports) == EXPORTS_MOST
     assert f"export[{EXPORTS_MOST + 1}]" in refusal_of(DOCUMENTED + "".join(rows))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "node.toml"
+    path.write_bytes(("\ufeff" + DOCUMENTED.replace("\n", end)).encode())
+    assert config.load(path) == config.parse(DOCUMENTED, path)
+    path.write_bytes(("\ufeff" + DOCUMENTED.replace("\n", end).replace("realm =", "ralm =")).encode())
+    with pytest.raises(ConfigError, match=r"node.toml:5: node.ralm: this key is unknown"):
+        config.load(path)
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-be"])
+def test_text_of_another_encoding_is_told_as_such(tmp_path: Path, coding: str) -> None:
+    path = tmp_path / "node.toml"
+    path.write_bytes((DOCUMENTED if coding == "utf-16" else "\ufeff" + DOCUMENTED).encode(coding))
+    with pytest.raises(ConfigError, match="the configuration is UTF-16 text; save it as UTF-8"):
+        config.load(path)
+
+
+def test_a_host_may_be_named_whole(tmp_path: Path) -> None:
+    """With the dot at its end that keeps a resolver from adding a domain."""
+    assert Address.parse("db.kent.police.example.:5432") == Address("db.kent.police.example.", 5432)
+    for text, words in (("127.0.0.1.:5432", "ends with a dot"), ("a..:1", "no host name"), (".:1", "ends with a dot")):
+        with pytest.raises(ValueError, match=words):
+            Address.parse(text)
+
+
+def test_a_share_of_processors_that_has_changed_is_no_change_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "node.toml"
+    monkeypatch.setattr(sys.modules["pcgrelay.config.build"], "processors", lambda: 4)
+    old = config.parse(DOCUMENTED, path)
+    assert (old.node.workers, old.node.lanes) == (4, 4)
+    monkeypatch.setattr(sys.modules["pcgrelay.config.build"], "processors", lambda: 2)
+    new = config.sized_as(old, config.parse(DOCUMENTED, path))
+    assert (new.node.workers, new.node.lanes) == (4, 4)
+    assert config.restart_reason(old, new) is None
+    assert config.differences(old, new) == ()
+    for count in (2, 3):
+        told = config.parse(DOCUMENTED.replace("workers = 0 ", f"workers = {count} "), path)
+        assert config.restart_reason(old, config.sized_as(old, told)) is not None

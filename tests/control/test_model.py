@@ -1,6 +1,7 @@
 """Names: one spelling each, and no way round it."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -120,6 +121,23 @@ def test_bounds_of_names() -> None:
 def test_a_strange_service_is_refused(text: str) -> None:
     with pytest.raises(NameProblem):
         ServiceName.parse(text)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: label_checked("kent-1.", "node name"),
+        lambda: dotted_checked("kent.police.example.", "organisation"),
+        lambda: dotted_checked("police.example..", "realm"),
+        lambda: NodeId.from_dotted("relay-1.hub.example.", "police.example"),
+        lambda: ServiceName.parse("custody@kent.police.example."),
+        lambda: ServiceName.parse("custody.@kent.police.example"),
+        lambda: NodeId.from_uri("spiffe://police.example./org/kent.example/node/kent-1"),
+    ],
+)
+def test_a_dot_at_the_end_is_told_as_such(read: Callable[[], object]) -> None:
+    with pytest.raises(NameProblem, match="it ends with a dot, and names here do not; remove it"):
+        read()
 
 
 def test_a_node_without_organisation_is_refused() -> None:

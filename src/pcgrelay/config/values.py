@@ -9,7 +9,8 @@ from typing import Self
 
 _SIZE = re.compile(r"([1-9][0-9]{0,11}) ?(B|KiB|MiB|GiB)", re.ASCII)
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*", re.ASCII)
+# With a dot at its end a name is whole, and no resolver adds a domain to it.
+_HOST = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|.?)", re.ASCII | re.DOTALL)
 _ESCAPES = {r"\r": "\r", r"\n": "\n", r"\t": "\t", "\\\\": "\\"}
 _WILDCARDS = {"0.0.0.0", "::"}
@@ -84,6 +85,8 @@ def _ipv6(host: str, text: str) -> str:
 def _plain_host(host: str, text: str) -> str:
     # What looks like a number must be one: 127.0.0.256 is no host name that anybody means.
     if re.fullmatch(r"[0-9.]+", host):
+        if host.endswith("."):
+            raise ValueError(f'"{text}" is no address: {host} ends with a dot, and an IPv4 number does not')
         try:
             return str(ipaddress.IPv4Address(host))
         except ValueError:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from pcgrelay.config import IdentitySettings
 from pcgrelay.errors import ConfigError, PermissionProblem
-from pcgrelay.files import read_bounded
+from pcgrelay.files import read_bounded, refuse_utf16
 
 T = TypeVar("T")
 
@@ -62,15 +62,22 @@ def load_credentials(settings: IdentitySettings) -> Credentials:
 def load_certificates(path: Path, what: str) -> tuple[x509.Certificate, ...]:
     """Read the PEM certificates of a file, in their order; at least one."""
     data = read_bounded(path, what, PEM_LIMIT_BYTES)
-    return tuple(_parsed(path, what, "PEM certificate", lambda: x509.load_pem_x509_certificates(data)))
+    return tuple(_parsed(path, what, "PEM certificate", lambda: x509.load_pem_x509_certificates(data), data))
 
 
 def load_key(path: Path) -> PrivateKeyTypes:
-    """Read a private key; refuses one that anybody but its owner may read, and one under a password."""
+    """Read a private key; refuses one that others may read (`key_is_open`), and one under a password."""
     data = read_bounded(path, "private key", PEM_LIMIT_BYTES, lambda status: _refuse_open_key(path, status))
-    if b"ENCRYPTED" in data:
-        raise ConfigError(f"{path}: the private key is under a password; store it without one, readable by its owner.")
-    return _parsed(path, "private key", "private key in PEM form", lambda: load_pem_private_key(data, None))
+
+    def parse() -> PrivateKeyTypes:
+        try:
+            return load_pem_private_key(data, None)
+        except TypeError:
+            # It is the library that knows: the word may stand in a comment, or in a name, as well.
+            words = "the private key is under a password; store it without one, readable by its owner"
+            raise ConfigError(f"{path}: {words}.") from None
+
+    return _parsed(path, "private key", "private key in PEM form", parse, data)
 
 
 def load_crls(path: Path) -> tuple[x509.CertificateRevocationList, ...]:
@@ -78,9 +85,10 @@ def load_crls(path: Path) -> tuple[x509.CertificateRevocationList, ...]:
     data = read_bounded(path, "revocation list", CRL_LIMIT_BYTES)
     blocks = _CRL_BLOCK.findall(data)
     if not blocks:
-        return (_parsed(path, "revocation list", "revocation list", lambda: x509.load_der_x509_crl(data)),)
+        return (_parsed(path, "revocation list", "revocation list", lambda: x509.load_der_x509_crl(data), data),)
     return tuple(
-        _parsed(path, "revocation list", "revocation list", partial(x509.load_pem_x509_crl, block)) for block in blocks
+        _parsed(path, "revocation list", "revocation list", partial(x509.load_pem_x509_crl, block), data)
+        for block in blocks
     )
 
 
@@ -96,17 +104,35 @@ def key_matches(key: PrivateKeyTypes, certificate: x509.Certificate) -> bool:
     return mine == theirs
 
 
+def may_be_read_by_group(owner: int, user: int, *, is_credential: bool) -> bool:
+    """Whether root has let a group read that file so that this user may, as PostgreSQL has it (pure).
+
+    What root owns comes so from Kubernetes (fsGroup), and from systemd (LoadCredential=), which puts a service's files
+    into a folder that no other may enter, whoever owns them. A file of this very user has no reason to be open.
+    """
+    return is_credential or (owner == 0 and user != 0)
+
+
 def _refuse_open_key(path: Path, status: os.stat_result) -> None:
     mode = stat.S_IMODE(status.st_mode)
-    if mode & 0o077:
+    by_group = may_be_read_by_group(status.st_uid, os.geteuid(), is_credential=_is_credential(path))
+    if mode & (0o037 if by_group else 0o077):
+        who, most = ("root and its group", "640") if by_group else ("its owner", "600")
         raise PermissionProblem(
-            f"{path}: others than its owner may use the private key (mode {mode:04o}); run: chmod 600 {path}"
+            f"{path}: others than {who} may use the private key (mode {mode:04o}); run: chmod {most} {path}"
         )
 
 
-def _parsed(path: Path, what: str, form: str, parse: Callable[[], T]) -> T:
+def _is_credential(path: Path) -> bool:
+    """Whether a service manager has put the file there for this service alone (systemd.exec(5))."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    return bool(folder) and path.resolve().is_relative_to(Path(folder).resolve())
+
+
+def _parsed(path: Path, what: str, form: str, parse: Callable[[], T], data: bytes) -> T:
     try:
         return parse()
     except (ValueError, TypeError, UnsupportedAlgorithm):
+        refuse_utf16(path, what, data)
         # The library's own words speak of ASN.1 and help nobody.
         raise ConfigError(f"{path}: the {what} holds no usable {form}; name the right file.") from None
