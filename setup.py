@@ -9,6 +9,9 @@ to build/<modes>/lib (run them with PYTHONPATH), so that no mode overwrites the 
   fuzz      coverage for libFuzzer, and AddressSanitizer (clang; see tests/fuzz/run.py)
   trace     line tracing for coverage.py; the generated C stays beside the .pyx, where the plug-in looks for it
   annotate  the yellow lines, as HTML beside the generated C
+
+PCGRELAY_BUILD=none builds no module: scripts/setup has built them in place before it installs the package, and an
+editable installation would compile all of them once more, only to leave those in place.
 """
 
 import os
@@ -174,7 +177,8 @@ def extensions(modes: set[str], base: Path) -> list[Extension]:
     )
 
 
-modes = build_modes()
+builds_modules = os.environ.get("PCGRELAY_BUILD") != "none"
+modes = build_modes() if builds_modules else set()
 base = Path("build", "-".join(sorted(modes)) if modes else "")
 if "fuzz" in modes:
     clangs = [*(f"clang-{version}" for version in range(19, 13, -1)), "clang"]
@@ -191,6 +195,6 @@ setup(
     packages=find_packages("src", include=["pcgrelay", "pcgrelay.*"]),
     package_dir={"": "src"},
     package_data={"pcgrelay": ["py.typed"], "pcgrelay._core": ["*.pyi"]},
-    ext_modules=extensions(modes, base),
+    ext_modules=extensions(modes, base) if builds_modules else [],
     options=options,
 )
