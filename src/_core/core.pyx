@@ -47,6 +47,7 @@ EVENT_STREAM_OPEN = mailbox.EVENT_STREAM_OPEN
 EVENT_EVENTS_LOST = mailbox.EVENT_EVENTS_LOST
 EVENT_LINK_RENEWED = mailbox.EVENT_LINK_RENEWED
 EVENT_SESSION_RENEWED = mailbox.EVENT_SESSION_RENEWED
+EVENT_SESSION_MOVED = mailbox.EVENT_SESSION_MOVED
 ROLE_EDGE = WORKER_EDGE
 ROLE_RELAY = WORKER_RELAY
 RECORD_VERSION = HANDOVER_VERSION
@@ -298,13 +299,28 @@ cdef class Core(Crew):
             raise CoreError(f"there is no session {session}")
         return entry
 
-    def session_path(self, uint32_t session, *, uint32_t link, uint32_t in_label, uint32_t out_label) -> None:
+    def session_path(self, uint32_t session, *, uint32_t link, uint32_t in_label, uint32_t out_label,
+                     uint32_t instead=0) -> None:
+        self._lead(mailbox.ORDER_SESSION_PATH, session, link, in_label, out_label, instead)
+
+    def session_candidate(self, uint32_t session, *, uint32_t link, uint32_t in_label, uint32_t out_label) -> None:
+        self._lead(mailbox.ORDER_SESSION_CANDIDATE, session, link, in_label, out_label, 0)
+
+    cdef _lead(self, OrderKind kind, uint32_t session, uint32_t link, uint32_t in_label, uint32_t out_label,
+               uint32_t instead):
         cdef Order* order
         self._session(session)
         if in_label == 0 or out_label == 0:
             raise CoreError("a label is never 0")
-        order = crew_order(mailbox.ORDER_SESSION_PATH)
-        order.a, order.b, order.c, order.d = session, link, in_label, out_label
+        order = crew_order(kind)
+        order.a, order.b, order.c, order.d, order.e = session, link, in_label, out_label, instead
+        self._send_all(order)
+
+    def session_candidate_drop(self, uint32_t session, uint32_t in_label) -> None:
+        cdef Order* order
+        self._session(session)
+        order = crew_order(mailbox.ORDER_SESSION_CANDIDATE)
+        order.a, order.c = session, in_label
         self._send_all(order)
 
     def session_close(self, uint32_t session, uint32_t code) -> None:

@@ -128,6 +128,7 @@ cdef struct Shard:
     Limits limits
     Map links                   # number -> Link
     Map labels                  # a relay: label -> PathEnd. An edge: label -> Session
+    Map candidates              # an edge: label -> Session of which it may become the path
     Map outs                    # a relay: hash of link and label that we send -> PathEnd
     Map paths                   # a relay: number -> Path
     Map sessions                # an edge: number -> Session

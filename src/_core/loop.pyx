@@ -6,6 +6,7 @@ from pcgrelay._core.atomics cimport figure_add, flag_is_up, flag_raise
 from pcgrelay._core.beat cimport session_acks, session_forgive, session_tick
 from pcgrelay._core.buf cimport BUF_HEAD, BUF_LARGEST, pool_free, pool_start, pool_stop
 from pcgrelay._core.bundle cimport bundle_tables_changed
+from pcgrelay._core.candidate cimport candidate_add, candidate_drop, candidate_lead
 from pcgrelay._core.door cimport door_tables_changed
 from pcgrelay._core.edge cimport edge_abort, edge_code, edge_session_end, edge_timer
 from pcgrelay._core.epoch cimport limits_set
@@ -24,8 +25,8 @@ from pcgrelay._core.linux cimport (
 from pcgrelay._core.mailbox cimport (
     EVENT_LINK_RENEWED, EVENT_SESSION_RENEWED, ORDER_DRAIN, ORDER_HANDSHAKE, ORDER_LANE_ADD, ORDER_LIMITS,
     ORDER_LINK_ADD, ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN, ORDER_PATH_ADD,
-    ORDER_PATH_REMOVE, ORDER_PROBE, ORDER_SESSION_ADD, ORDER_SESSION_CLOSE, ORDER_SESSION_MIX, ORDER_SESSION_PATH,
-    ORDER_SESSION_RENEW, ORDER_STOP, ORDER_STREAM, ORDER_TABLES, ORDER_UNLISTEN,
+    ORDER_PATH_REMOVE, ORDER_PROBE, ORDER_SESSION_ADD, ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE, ORDER_SESSION_MIX,
+    ORDER_SESSION_PATH, ORDER_SESSION_RENEW, ORDER_STOP, ORDER_STREAM, ORDER_TABLES, ORDER_UNLISTEN,
     Order, Outbox, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_take, order_free,
 )
 from pcgrelay._core.map cimport map_any, map_free, map_next
@@ -36,7 +37,7 @@ from pcgrelay._core.renewal cimport renewals_agree
 from pcgrelay._core.result cimport RESULT_LOCAL_CLOSE, RESULT_OK, Result
 from pcgrelay._core.route cimport Tables, tables_drop
 from pcgrelay._core.sender cimport lane_say
-from pcgrelay._core.session cimport Session, session_add, session_find, session_path
+from pcgrelay._core.session cimport Session, session_add, session_find
 from pcgrelay._core.stats cimport CAUSE_SHUTDOWN, COUNT_TURNS
 from pcgrelay._core.stream cimport Stream
 from pcgrelay._core.timer cimport Timer, wheel_pop, wheel_start
@@ -135,6 +136,7 @@ cdef void loop_stop(Worker* self) noexcept nogil:
     tables_drop(shard.tables)
     map_free(&shard.links)
     map_free(&shard.labels)
+    map_free(&shard.candidates)
     map_free(&shard.outs)
     map_free(&shard.paths)
     map_free(&shard.sessions)
@@ -367,7 +369,7 @@ cdef void take_order(Worker* self, Order* order) noexcept nogil:
         relay_path_remove(shard, <uint32_t>order.a)
     elif order.kind == ORDER_SESSION_ADD:
         order_session_add(self, order)
-    elif order.kind == ORDER_SESSION_PATH:
+    elif order.kind == ORDER_SESSION_PATH or order.kind == ORDER_SESSION_CANDIDATE:
         order_session_path(self, order)
     elif order.kind == ORDER_SESSION_CLOSE:
         session = session_find(shard, <uint32_t>order.a)
@@ -467,9 +469,16 @@ cdef void order_session_add(Worker* self, Order* order) noexcept nogil:
 
 cdef void order_session_path(Worker* self, Order* order) noexcept nogil:
     cdef Session* session = session_find(&self.shard, <uint32_t>order.a)
-    cdef Result answer
+    cdef Result answer = RESULT_OK
     if session == NULL:
         return
-    answer = session_path(&self.shard, session, <uint32_t>order.b, <uint32_t>order.c, <uint32_t>order.d)
+    if order.kind == ORDER_SESSION_PATH:
+        answer = candidate_lead(&self.shard, session, <uint32_t>order.b, <uint32_t>order.c, <uint32_t>order.d,
+                                <uint32_t>order.e)
+    elif order.d == 0:
+        candidate_drop(&self.shard, session, <uint32_t>order.c)
+    else:
+        # Without a place its frames stay unknown, and LOST says so.
+        candidate_add(&self.shard, session, <uint32_t>order.b, <uint32_t>order.c, <uint32_t>order.d)
     if answer != RESULT_OK:
         edge_session_end(&self.shard, session, edge_code(answer), answer, True, True, False)

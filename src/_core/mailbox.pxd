@@ -25,6 +25,7 @@ cdef enum OrderKind:
     ORDER_PATH_REMOVE
     ORDER_SESSION_ADD
     ORDER_SESSION_PATH
+    ORDER_SESSION_CANDIDATE     # out_label 0: no longer
     ORDER_SESSION_CLOSE
     ORDER_SESSION_RENEW
     ORDER_SESSION_MIX
@@ -74,6 +75,7 @@ cdef enum EventKind:
     EVENT_FLOW_UP = 12          # within the core: SESSION_UP when every flow of the session said so
     EVENT_LINK_RENEWED = 13     # of one worker; the face tells it when all have said so
     EVENT_SESSION_RENEWED = 14
+    EVENT_SESSION_MOVED = 15
 
 cdef struct Event:
     uint32_t kind

@@ -10,6 +10,7 @@ from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take, 
 from pcgrelay._core.bundle cimport (
     bundle_data, bundle_fin, bundle_may_read, bundle_say, bundle_take, bundle_take_datagrams,
 )
+from pcgrelay._core.candidate cimport candidate_add, candidate_drop, candidate_frame, candidate_lead
 from pcgrelay._core.door cimport ACCEPT_REFUSED, door_accept, door_tables_changed
 from pcgrelay._core.edge cimport (
     EDGE_BULK, edge_abort, edge_activate, edge_bury, edge_check_done, edge_code, edge_connected, edge_dirty, edge_ready,
@@ -25,14 +26,14 @@ from pcgrelay._core.probe_link cimport Node
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
 from pcgrelay._core.renewal cimport renewals_agree
 from pcgrelay._core.result cimport (
-    RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_OK, RESULT_PEER_CLOSED, Result,
+    RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_OK, RESULT_PEER_CLOSED, RESULT_UNKNOWN_FLOW, Result,
 )
 from pcgrelay._core.route cimport (
     EXPORT_READY, IMPORT_LIVE, Export, Import, Tables, tables_drop, tables_index, tables_new,
 )
 from pcgrelay._core.session cimport (
-    Session, session_add, session_bundle, session_find, session_frame, session_lane_down, session_lane_up,
-    session_lost, session_path,
+    SESSION_CANDIDATES, Session, session_add, session_bundle, session_find, session_frame, session_lane_down,
+    session_lane_up, session_lost,
 )
 from pcgrelay._core.stats cimport CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DONE, CAUSE_TARGET_REFUSED
 from pcgrelay._core.stream cimport Stream as CoreStream
@@ -111,9 +112,26 @@ cdef class Edge(Node):
                        marking, priority, gauge_new(self.shard.workers, 1)) == NULL:
             raise MemoryError
 
-    def session_path(self, session: int, *, link: int, in_label: int, out_label: int) -> None:
+    def session_candidate(self, session: int, *, link: int, in_label: int, out_label: int) -> bool:
+        """Whether there was a place for it."""
+        return candidate_add(self.shard, self.session(session), link, in_label, out_label) == RESULT_OK
+
+    def candidates(self, session: int) -> list[int]:
+        """Labels of its candidates."""
         cdef Session* found = self.session(session)
-        cdef Result answer = session_path(self.shard, found, link, in_label, out_label)
+        labels = [found.candidates[i].in_label for i in range(SESSION_CANDIDATES)]
+        return [label for label in labels if label != 0]
+
+    def led_by(self, session: int) -> int:
+        """The label of its path."""
+        return self.session(session).in_label
+
+    def session_candidate_drop(self, session: int, in_label: int) -> None:
+        candidate_drop(self.shard, self.session(session), in_label)
+
+    def session_path(self, session: int, *, link: int, in_label: int, out_label: int, instead: int = 0) -> None:
+        cdef Session* found = self.session(session)
+        cdef Result answer = candidate_lead(self.shard, found, link, in_label, out_label, instead)
         if answer != RESULT_OK:
             session_end(self.shard, found, answer)
         self.bury()
@@ -372,6 +390,8 @@ cdef class Edge(Node):
         cdef uint8_t* body = wire + WIRE_PREFIX
         cdef uint32_t code = CODE_DONE
         cdef Result answer = session_frame(self.shard, lane, frame, wire, &flow, &code)
+        if answer == RESULT_UNKNOWN_FLOW:
+            answer = candidate_frame(self.shard, lane, frame, wire, &flow, &code)
         if answer == RESULT_OK and frame.type == FRAME_BUNDLE:
             answer = bundle_take(self.shard, flow, body, frame.length, owner)
         elif answer == RESULT_OK and frame.type == FRAME_DATAGRAMS:

@@ -186,6 +186,7 @@ cdef class Node:
         relay_sweep(shard, True)
         map_free(&shard.links)
         map_free(&shard.labels)
+        map_free(&shard.candidates)
         map_free(&shard.outs)
         map_free(&shard.paths)
         map_free(&shard.sessions)

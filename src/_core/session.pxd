@@ -11,6 +11,15 @@ from pcgrelay._core.result cimport Result
 from pcgrelay._core.wire cimport WIRE_LANES_MAX
 
 
+cdef enum:
+    SESSION_CANDIDATES = 4      # paths that may become the session's
+
+# A path that the far edge has not yet spoken over; in_label 0: none.
+cdef struct Candidate:
+    uint32_t link
+    uint32_t in_label
+    uint32_t out_label
+
 cdef struct Session:
     Flow* flows[WIRE_LANES_MAX]  # owned, by index; NULL: on another worker
     Gauge* gauge                # owned: one reference
@@ -23,6 +32,7 @@ cdef struct Session:
     uint32_t in_label
     uint32_t out_label
     uint32_t turn               # of the flow that the next stream takes
+    Candidate candidates[SESSION_CANDIDATES]
     bint initiator
 
 
@@ -50,9 +60,14 @@ cdef void session_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) 
 
 # Open a frame of a flow and act on all but bundles. *flow: whose it is, or NULL if nobody's.
 # RESULT_OK and type BUNDLE or DATAGRAMS: its records lie in clear behind the prefix. RESULT_DUPLICATE: done with.
-# RESULT_PEER_CLOSED: the far edge ends the session, *code says why. Anything else: end the session, with that reason.
+# RESULT_PEER_CLOSED: the far edge ends the session, *code says why. RESULT_UNKNOWN_FLOW: no path here has the label.
+# Anything else: end the session, with that reason.
 cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire, Flow** flow,
                           uint32_t* code) noexcept nogil
+
+# Act on an opened frame of a flow that is neither BUNDLE nor DATAGRAMS. The answers are those of session_frame.
+cdef Result session_take(Shard* shard, Session* session, Flow* flow, uint32_t type, const uint8_t* body,
+                         uint32_t* code) noexcept nogil
 
 # Seal a bundle of length bytes that lies in buf and send it. The reference passes.
 cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) noexcept nogil

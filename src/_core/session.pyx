@@ -22,7 +22,7 @@ from pcgrelay._core.result cimport (
     RESULT_BAD_FIELD, RESULT_DUPLICATE, RESULT_GAP, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED,
     RESULT_UNKNOWN_FLOW, Result,
 )
-from pcgrelay._core.sender cimport lane_backlog, lane_push, lane_say_unknown
+from pcgrelay._core.sender cimport lane_backlog, lane_push
 from pcgrelay._core.stats cimport (
     COUNT_DUPLICATES, COUNT_GAPS, COUNT_REKEYS, COUNT_REKEYS_MIXED, COUNT_RESUMES, COUNT_UNKNOWN_FLOWS,
 )
@@ -88,6 +88,9 @@ cdef void session_remove(Shard* shard, Session* session) noexcept nogil:
             pool_free(&shard.pool, flow, sizeof(Flow))
     if session.in_label != 0 and map_find(&shard.labels, session.in_label) == session:
         map_take(&shard.labels, session.in_label)
+    for i in range(SESSION_CANDIDATES):
+        if session.candidates[i].in_label != 0:
+            map_take(&shard.candidates, session.candidates[i].in_label)
     if session_find(shard, session.number) == session:
         map_take(&shard.sessions, session.number)
     if session.gauge != NULL:
@@ -334,10 +337,7 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
     if session != NULL and session.link == lane.link.number and lane.index < session.flow_count:
         mine = session.flows[lane.index]
     if mine == NULL:
-        figure_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
-        figure_add(&shard.stats.refused[<int>RESULT_UNKNOWN_FLOW], 1)
-        lane_say_unknown(shard, lane, frame.flow)
-        return RESULT_DUPLICATE
+        return RESULT_UNKNOWN_FLOW
     flow[0] = mine
     answer = flow_open(mine, frame, wire, shard.now_us)
     if answer == RESULT_DUPLICATE:
@@ -357,7 +357,7 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
     if frame.type == FRAME_RESUME:
         # Authentic by now: the far edge speaks to us over this lane, so it is the way.
         mine.lane = lane
-    return take_frame(shard, session, mine, frame.type, wire + WIRE_PREFIX, code)
+    return session_take(shard, session, mine, frame.type, wire + WIRE_PREFIX, code)
 
 
 cdef void session_owe_ack(Shard* shard, Flow* flow, uint64_t due_us) noexcept nogil:
@@ -383,8 +383,8 @@ cdef Result take_gap(Shard* shard, Lane* lane, Flow* flow) noexcept nogil:
     return answer if answer != RESULT_OK else RESULT_DUPLICATE
 
 
-cdef Result take_frame(Shard* shard, Session* session, Flow* flow, uint32_t type, const uint8_t* body,
-                       uint32_t* code) noexcept nogil:
+cdef Result session_take(Shard* shard, Session* session, Flow* flow, uint32_t type, const uint8_t* body,
+                         uint32_t* code) noexcept nogil:
     cdef Result answer = RESULT_OK
     cdef Buf* buf = NULL
     cdef Event* event

@@ -4,6 +4,7 @@ from libc.string cimport memcpy
 from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport Buf, buf_data, buf_drop
 from pcgrelay._core.bundle cimport bundle_take, bundle_take_datagrams
+from pcgrelay._core.candidate cimport candidate_frame
 from pcgrelay._core.edge cimport edge_activate, edge_code, edge_session_end
 from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.frame cimport Frame, frame_is_lane
@@ -23,7 +24,7 @@ from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle
 from pcgrelay._core.relay cimport relay_frame, relay_lane_down, relay_lost, relay_settle
 from pcgrelay._core.result cimport (
     RESULT_CONFIRM_TIMEOUT, RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK,
-    RESULT_PEER_CLOSED, RESULT_REPLACED, RESULT_SILENT, RESULT_SOCKET, Result, result_place,
+    RESULT_PEER_CLOSED, RESULT_REPLACED, RESULT_SILENT, RESULT_SOCKET, RESULT_UNKNOWN_FLOW, Result, result_place,
     result_reason,
 )
 from pcgrelay._core.sender cimport lane_fill, lane_pace, lane_say, lane_sent
@@ -203,9 +204,23 @@ cdef Result take_frame(Worker* self, Lane* lane, Frame* frame, uint8_t* wire, Bu
             edge_activate(&self.shard, flow)
     if answer == RESULT_PEER_CLOSED:
         edge_session_end(&self.shard, <Session*>flow.session, code, answer, False, True, True)
+    elif answer == RESULT_UNKNOWN_FLOW:
+        take_candidate(self, lane, frame, wire)
     elif answer != RESULT_OK and answer != RESULT_DUPLICATE:
         edge_session_end(&self.shard, <Session*>flow.session, edge_code(answer), answer, True, True, False)
     return RESULT_OK
+
+
+# No path has the label of this frame; one may come of it.
+cdef void take_candidate(Worker* self, Lane* lane, const Frame* frame, uint8_t* wire) noexcept nogil:
+    cdef Flow* flow = NULL
+    cdef uint32_t code = CODE_DONE
+    cdef Result answer = candidate_frame(&self.shard, lane, frame, wire, &flow, &code)
+    if answer == RESULT_OK:
+        if flow.small.head != NULL or flow.bulk.head != NULL:
+            edge_activate(&self.shard, flow)
+    elif answer != RESULT_DUPLICATE:
+        edge_session_end(&self.shard, <Session*>flow.session, edge_code(answer), answer, True, True, False)
 
 
 cdef void lane_up(Worker* self, Lane* lane) noexcept nogil:

@@ -62,6 +62,11 @@ class SessionResumed(Struct, frozen=True):
     flow: int
 
 
+class SessionMoved(Struct, frozen=True):
+    session: int
+    in_label: int  # of the candidate that is the path now
+
+
 class PeerDrains(Struct, frozen=True):
     link: int
     milliseconds: int
@@ -109,6 +114,7 @@ class PlaneObserver(Protocol):
     def session_down(self, event: SessionDown) -> None: ...
     def session_stalled(self, event: SessionStalled) -> None: ...
     def session_resumed(self, event: SessionResumed) -> None: ...
+    def session_moved(self, event: SessionMoved) -> None: ...
     def peer_drains(self, event: PeerDrains) -> None: ...
     def import_wanted(self, event: ImportWanted) -> None: ...
     def stream_end(self, event: StreamEnd) -> None: ...
@@ -154,6 +160,7 @@ class Plane:
             native.EVENT_SESSION_DOWN: ("session_down", SessionDown),
             native.EVENT_SESSION_STALLED: ("session_stalled", SessionStalled),
             native.EVENT_SESSION_RESUMED: ("session_resumed", SessionResumed),
+            native.EVENT_SESSION_MOVED: ("session_moved", SessionMoved),
             native.EVENT_PEER_DRAINS: ("peer_drains", PeerDrains),
             native.EVENT_IMPORT_WANTED: ("import_wanted", ImportWanted),
             native.EVENT_STREAM_END: ("stream_end", StreamEnd),
@@ -347,8 +354,16 @@ class Plane:
             priority=priority,
         )
 
-    def session_path(self, session: int, *, link: int, in_label: int, out_label: int) -> None:
-        self._called(self._core.session_path, session, link=link, in_label=in_label, out_label=out_label)
+    def session_path(self, session: int, *, link: int, in_label: int, out_label: int, instead: int = 0) -> None:
+        self._called(
+            self._core.session_path, session, link=link, in_label=in_label, out_label=out_label, instead=instead
+        )
+
+    def session_candidate(self, session: int, *, link: int, in_label: int, out_label: int) -> None:
+        self._called(self._core.session_candidate, session, link=link, in_label=in_label, out_label=out_label)
+
+    def session_candidate_drop(self, session: int, in_label: int) -> None:
+        self._called(self._core.session_candidate_drop, session, in_label)
 
     def session_close(self, session: int, code: int) -> None:
         self._called(self._core.session_close, session, code)

@@ -31,6 +31,7 @@ EVENT_STREAM_OPEN = 10
 EVENT_EVENTS_LOST = 11
 EVENT_LINK_RENEWED = 13
 EVENT_SESSION_RENEWED = 14
+EVENT_SESSION_MOVED = 15
 ROLE_EDGE, ROLE_RELAY = 1, 2
 IMPORT_DOWN, IMPORT_PENDING, IMPORT_LIVE = 0, 1, 2
 EXPORT_READY, EXPORT_DRAIN, EXPORT_UNRESOLVED = 0, 1, 2
@@ -75,6 +76,7 @@ class FakeSession:
     flows: int
     secret: bytes
     path: tuple[int, int, int] | None = None
+    candidates: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # by the label that we gave
     up: set[int] = field(default_factory=set)
     was_up: bool = False
 
@@ -281,10 +283,19 @@ class Core:
         self.session_table[session] = FakeSession(binding, initiator, flows, bytes(secret))
         secret[:] = bytes(32)
 
-    def session_path(self, session: int, *, link: int, in_label: int, out_label: int) -> None:
-        known = self.session_table.get(session)
-        if known is None:
-            raise CoreError("session unknown")
+    def session_candidate(self, session: int, *, link: int, in_label: int, out_label: int) -> None:
+        candidates = self._session(session).candidates
+        assert len(candidates) < 4
+        candidates[in_label] = (link, in_label, out_label)
+
+    def session_candidate_drop(self, session: int, in_label: int) -> None:
+        self._session(session).candidates.pop(in_label, None)
+
+    def session_path(self, session: int, *, link: int, in_label: int, out_label: int, instead: int = 0) -> None:
+        known = self._session(session)
+        if instead and known.path and (known.path[1] != instead or instead == in_label):
+            return
+        known.candidates.pop(in_label, None)
         is_first = known.path is None
         known.path = (link, in_label, out_label)
         if known.initiator:
@@ -386,6 +397,12 @@ class Core:
             raise CoreError("link unknown")
         return known
 
+    def _session(self, session: int) -> FakeSession:
+        known = self.session_table.get(session)
+        if known is None:
+            raise CoreError("session unknown")
+        return known
+
     def _send(self, lane: Lane, kind: int, flow: int, label: int, body: bytes = b"") -> None:
         try:
             lane.sock.send(FRAME.pack(kind, flow, label, body))
@@ -437,6 +454,10 @@ class Core:
         # LOST names a label as its receiver sends it, everything else one as it is received.
         place = 2 if kind == LOST else 1
         for number, session in self.session_table.items():
+            candidate = session.candidates.get(label) if kind in (RESUME, FLOW_CONFIRM) else None
+            if candidate is not None and candidate[0] == link and body[:32] == session.binding:
+                session.path = session.candidates.pop(label)
+                self.say(EVENT_SESSION_MOVED, number, label)
             if session.path and session.path[0] == link and label == session.path[place]:
                 self._session_frame(number, session, kind, flow, body)
                 return

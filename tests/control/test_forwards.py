@@ -12,7 +12,8 @@ from pcgrelay.clock import SetClock
 from pcgrelay.model import NodeId, Role
 from pcgrelay.routing.policy import Budget
 from pcgrelay.session.dataplane import DataPlaneRefused
-from pcgrelay.session.forwards import ANSWER_DEADLINE_MS, CARRY_AT_ONCE_BYTES, Forwards
+from pcgrelay.session.forward import CARRY_AT_ONCE_BYTES
+from pcgrelay.session.forwards import ANSWER_DEADLINE_MS, PATHS_OF_A_SESSION_MOST, Forwards
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.messages import Carry, Code, Message, PathAccept, PathClose, PathOpen, PathRefuse
 
@@ -267,33 +268,101 @@ def test_a_core_that_refuses(relay: Relay) -> None:
     assert relay.forwards._budget.reserved_bytes == 0
 
 
-def test_a_path_asked_for_again_replaces_the_old_one(relay: Relay) -> None:
-    opened = relay.accepted()
-    relay.hear(relay.a, asked(resume=True, cap=MIB, label=56))
-    first, second = relay.b.take()
-    assert first == PathClose(SESSION, Code.DONE, opened[relay.b])
-    assert isinstance(second, PathOpen)
-    assert second.resume
-    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 78))
-    assert [path["a_out"] for path in relay.plane.paths.values()] == [56]
-
-
-def replaced(relay: Relay) -> dict[FakeLink, int]:
-    """The session's path is replaced by another one over the same links; the labels by which the first was opened."""
+def second_asked(relay: Relay, **changes: Any) -> tuple[dict[FakeLink, int], int]:
+    """A path stands and another one of its session is asked for: the labels of the first, and that of the second."""
     first = relay.accepted()
+    relay.hear(relay.a, asked(**{"resume": True, "cap": MIB, "label": LABEL + 1, **changes}))
+    (onward,) = relay.b.take()
+    assert isinstance(onward, PathOpen)
+    return first, onward.label
+
+
+def test_an_id_that_appears_again_ends_nothing(relay: Relay) -> None:
+    first, second = second_asked(relay)
+    assert first[relay.b] != second
+    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 78, second))
+    assert [path["a_out"] for path in relay.plane.paths.values()] == [LABEL, LABEL + 1]
+    assert [message.opened for message in relay.a.take() if isinstance(message, PathAccept)] == [LABEL + 1]
+    # What is carried, and a word that names no label, belong to the one that stands.
+    relay.hear(relay.b, Carry(SESSION, b"sealed"))
+    assert relay.a.take() == [Carry(SESSION, b"sealed")]
+    relay.hear(relay.b, PathClose(SESSION, Code.DONE))
+    assert relay.a.take() == [PathClose(SESSION, Code.DONE, LABEL)]
+    assert [path["a_out"] for path in relay.plane.paths.values()] == [LABEL + 1]
+
+
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("by", ["other neighbour", "same neighbour"])
+def test_whoever_knows_the_id_of_a_session_takes_no_path_of_it_away(relay: Relay, by: str, resume: bool) -> None:
+    first = relay.accepted()
+    outsider = FakeLink(3, OTHER) if by == "other neighbour" else relay.a
+    for label in range(1_000, 1_100):
+        via = (OTHER.uri,) if by == "other neighbour" else ()
+        relay.hear(outsider, asked(resume=resume, cap=MIB, label=label, via=via))
+        relay.hear(relay.b, PathRefuse(SESSION, Code.UNKNOWN, "unknown_session", B.uri))
+    assert not [message for message in (*relay.a.take(), *relay.b.take()) if isinstance(message, PathClose)]
+    (path,) = relay.plane.paths.values()
+    assert (path["a_out"], path["b_in"]) == (LABEL, first[relay.b])
+
+
+def test_a_second_path_for_which_there_is_no_room_leaves_the_first(relay: Relay) -> None:
+    relay.accepted()
+    relay.forwards._budget = Budget(4 * MIB, 4 * MIB - 1)
     relay.hear(relay.a, asked(resume=True, cap=MIB, label=LABEL + 1))
-    relay.b.take()
-    return first
+    (refusal,) = relay.a.take()
+    assert isinstance(refusal, PathRefuse)
+    assert (refusal.reason, refusal.opened) == ("memory_budget", LABEL + 1)
+    assert relay.b.take() == []
+    assert len(relay.plane.paths) == 1
+
+
+def test_paths_of_one_session_over_one_link_are_few(relay: Relay) -> None:
+    through = FakeLink(3, OTHER)
+    for number in range(PATHS_OF_A_SESSION_MOST):
+        relay.hear(through, asked(resume=True, cap=MIB, label=number + 1, via=(OTHER.uri,)))
+    relay.hear(through, asked(resume=True, cap=MIB, label=99, via=(OTHER.uri,)))
+    assert [message.reason for message in through.take() if isinstance(message, PathRefuse)] == ["too_many_paths"]
+    assert len(relay.forwards) == PATHS_OF_A_SESSION_MOST
+    # An edge of before leaves its own without a word: the oldest of these goes.
+    for number in range(PATHS_OF_A_SESSION_MOST + 1):
+        relay.hear(relay.a, asked(resume=True, cap=MIB, label=number + 1))
+    assert [message.opened for message in relay.a.take() if isinstance(message, PathRefuse)] == [1]
+    assert len(relay.forwards) == 2 * PATHS_OF_A_SESSION_MOST
+
+
+def test_a_label_that_its_giver_has_given_already_is_refused(relay: Relay) -> None:
+    relay.accepted()
+    relay.hear(relay.a, asked(resume=True, cap=MIB))
+    assert relay.refusal() == (Code.VIOLATION, "label_taken")
+    assert len(relay.plane.paths) == 1
+
+
+def test_labels_of_both_neighbours_are_told_apart_on_one_link(relay: Relay) -> None:
+    """A session may come by the same link in both directions while it moves."""
+    first = relay.accepted()
+    relay.hear(relay.b, asked(source=OTHER.uri, destination=A.uri, label=first[relay.b], via=(OTHER.uri, B.uri)))
+    (refusal,) = [message for message in relay.b.take() if isinstance(message, PathRefuse)]
+    assert refusal.reason == "label_taken"
+    relay.forwards._labels._next = 7
+    relay.hear(relay.b, asked(source=OTHER.uri, destination=A.uri, label=7, via=(OTHER.uri, B.uri)))
+    relay.a.take()
+    relay.forwards._labels._next = 6
+    relay.hear(relay.a, asked(resume=True, cap=MIB, label=LABEL + 1))
+    (onward,) = relay.b.take()
+    assert isinstance(onward, PathOpen)
+    assert onward.label not in (7, first[relay.b])
 
 
 @pytest.mark.parametrize("from_a", [True, False])
 def test_a_late_close_leaves_the_newer_path_alone(relay: Relay, from_a: bool) -> None:
-    first = replaced(relay)
-    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 78))
+    first, second = second_asked(relay)
+    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 78, second))
     relay.a.take()
-    here = relay.a if from_a else relay.b
+    here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
     relay.hear(here, PathClose(SESSION, Code.UNREACHABLE, first[here]))
-    assert relay.a.take() == relay.b.take() == []
+    assert there.take() == [PathClose(SESSION, Code.UNREACHABLE, first[there])]
+    relay.hear(here, PathClose(SESSION, Code.UNREACHABLE, first[here]))
+    assert there.take() == []
     assert [path["b_out"] for path in relay.plane.paths.values()] == [78]
     # A node that does not say which path it means still ends the one that is there.
     relay.hear(here, PathClose(SESSION, Code.UNREACHABLE))
@@ -301,15 +370,17 @@ def test_a_late_close_leaves_the_newer_path_alone(relay: Relay, from_a: bool) ->
 
 
 def test_a_late_answer_is_none_to_the_newer_request(relay: Relay) -> None:
-    first = replaced(relay)[relay.b]
-    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 77, first))
-    relay.hear(relay.b, PathRefuse(SESSION, Code.BUSY, "no_place", B.uri, first))
+    first, second = second_asked(relay)
+    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 77, first[relay.b]))
+    relay.hear(relay.b, PathRefuse(SESSION, Code.BUSY, "no_place", B.uri, first[relay.b]))
     assert relay.a.take() == []
-    assert len(relay.forwards) == 1
+    assert len(relay.forwards) == 2
+    # An older far edge names no label, and answers the request.
     relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 78))
     (answer,) = relay.a.take()
     assert isinstance(answer, PathAccept)
     assert answer.opened == LABEL + 1
+    assert second
 
 
 def test_carry_is_no_way_to_move_data(relay: Relay) -> None:

@@ -28,7 +28,6 @@ from nodes import (
 )
 
 from pcgrelay.session.mending import RESUME_ANSWER_S
-from pcgrelay.session.messages import Code, PathClose, PathOpen
 
 
 @pytest.fixture
@@ -181,33 +180,6 @@ async def test_a_session_whose_stall_was_not_heard_is_mended(nodes: Nodes, monke
     await until(lambda: met.lines("session.resumed"))
     assert [line["reason"] for line in met.lines("session.stalled")] == ["busy"]
     assert is_live(met)
-
-
-async def test_a_request_that_comes_late_takes_no_session_away(nodes: Nodes) -> None:
-    _, kent, met = await two_ways(nodes)
-    (via,) = met.sessions_up()
-    (session,), (far,) = met.edge.sessions, kent.edge.sessions
-    late = next(link for link in met.node.neighbours.links.values() if link.peer.dotted != via)
-    late.send(
-        PathOpen(
-            session=session.id,
-            source=met.node.config.node.id.uri,
-            destination=kent.node.config.node.id.uri,
-            marking=1,
-            priority=0,
-            flows=session.flows,
-            cap=session.cap,
-            label=9_999,
-            resume=True,
-            via=(),
-        )
-    )
-    await until(lambda: far.path is not None and far.path.link.peer.dotted != via, what="Kent follows it")
-    late.send(PathClose(session.id, Code.TIMEOUT))
-    await until(lambda: met.lines("session.resumed"), 2)
-    await until(lambda: far.path is not None and session.path is not None)
-    assert met.sessions_up() == kent.sessions_up()
-    assert len(met.lines("session.up")) == 1
 
 
 @pytest.mark.parametrize("silent", ["met", "kent"])

@@ -38,6 +38,7 @@ class End:
         self.label_in, self.label_out = given.responder_label, given.initiator_label
         if is_initiator:
             self.label_in, self.label_out = self.label_out, self.label_in
+        self.candidates: dict[int, int] = {}  # labels of paths that may become the session's: ours, the peer's
         self.streams = Streams(is_initiator)
         self.flow = Flow(
             flow_secret(given.session_secret, given.index),
@@ -89,6 +90,8 @@ class End:
                 if event.type is Type.LOST and event.fields["flow"] == self.label_out:
                     self.flow.path_lost(now)
                 arrivals.append(Arrival(event.type, event.fields))
+            elif event.label in self.candidates:
+                arrivals += self._take_candidate(event.label, event.frame, now)
             elif event.label != self.label_in:
                 lost = body_encode(Type.LOST, flow=event.label, code=Code.UNKNOWN)
                 self.lane.send(Type.LOST, lost)
@@ -96,6 +99,20 @@ class End:
             else:
                 arrivals += self.take_flow_frame(event.frame, now)
         return arrivals
+
+    def _take_candidate(self, label: int, frame: FlowFrame, now: float) -> list[Arrival]:
+        """9.5: the path is led over a candidate by the far edge alone."""
+        try:
+            leads = self.flow.leads(frame)
+        except Refused:
+            del self.candidates[label]
+            return []
+        if not leads:
+            return []
+        self.label_in, self.label_out = label, self.candidates.pop(label)
+        if self.flow.confirmed:
+            self.flow.path_paused(now)
+        return self.take_flow_frame(frame, now)
 
     def take_flow_frame(self, frame: FlowFrame, now: float) -> list[Arrival]:
         arrival = self.flow.receive(frame, now)

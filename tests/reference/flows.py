@@ -175,6 +175,30 @@ class Flow:
 
     # Receiving
 
+    def leads(self, frame: FlowFrame) -> bool:
+        """Whether a frame that came over a candidate makes that the path; it is not taken yet. Refused: forged."""
+        if frame.type is Type.FLOW_CONFIRM and not self.confirmed and frame.number == self.expected:
+            self.rx_half.open(self.rx, frame.type, frame.number, frame.tag, frame.sealed)
+            return True
+        if frame.type is not Type.RESUME or frame.number <= self.last_volatile:
+            return False
+        held = [epoch for epoch in (self.rx, self.rx_previous) if epoch and epoch.number & 0xFF == frame.epoch]
+        if not held:
+            raise Refused(Reason.BAD_EPOCH, f"{frame.epoch}")
+        fields = body_decode(frame.type, self.rx_half.open(held[0], frame.type, frame.number, frame.tag, frame.sealed))
+        resume_id = fields["resume_id"]
+        assert isinstance(resume_id, int)
+        waits = self.state is State.RESUMING and not self.resume_owed
+        leads = resume_id > self.resume_id or (resume_id == self.resume_id and waits)
+        if not leads:
+            self.last_volatile = frame.number
+        return leads
+
+    def path_paused(self, now: float) -> None:
+        """Another path has come, and the peer begins to resume over it."""
+        if self.state is State.UP:
+            self.state, self.resuming_since = State.RESUMING, now
+
     def receive(self, frame: FlowFrame, now: float = 0.0) -> Arrival | None:
         """Take one frame; None if it was dropped. A refusal closes the flow, says so to the peer, and is raised."""
         if self.state is State.CLOSED:

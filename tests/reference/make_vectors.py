@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from reference import vectors_frames, vectors_keys, vectors_sequences
+from reference import vectors_candidates, vectors_frames, vectors_keys, vectors_sequences
 
 FOLDER = Path(__file__).resolve().parents[1] / "vectors"
 FILES: dict[str, Callable[[], dict[str, object]]] = {
@@ -21,6 +21,7 @@ FILES: dict[str, Callable[[], dict[str, object]]] = {
     "streams": vectors_sequences.streams,
     "rekeying": vectors_sequences.rekeying,
     "resumption": vectors_sequences.resumption,
+    "candidates": vectors_candidates.candidates,
 }
 
 

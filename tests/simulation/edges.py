@@ -1,5 +1,6 @@
 """Edges of a world: sessions with the other edge, their paths, and the tables. It orders what `session/sessions.py`,
-`session/paths.py` and `session/mending.py` order, in that order: this is where a way is lost and another one found."""
+`session/paths.py`, `session/mending.py` and `session/candidates.py` order, in that order: this is where a way is lost
+and another one found."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .world import World
 
 RESUME_MS, RESUME_ANSWER_MS, SETUP_MS, LEAVE_MS = 30_000, 5_000, 10_000, 1_000
+CANDIDATES, CANDIDATE_MS = 4, 5_000
 SERVICES = 2
 PORT_ANSWERS, PORT_REFUSES, PORT_SILENT = range(3)
 CODE_DONE, CODE_REFUSED, CODE_UNREACHABLE, CODE_TIMEOUT = 0, 5, 6, 7
@@ -41,7 +43,12 @@ class PathEnd:
     is_open: bool = True
     is_answered: bool = False
     is_final: bool = False  # the far edge itself refused it
+    is_candidate: bool = False
     owner: Session | None = None  # who is told of its end
+
+    @property
+    def opened(self) -> int:
+        return self.in_label if self.initiator else self.out_label
 
 
 @dataclass(eq=False)
@@ -53,6 +60,9 @@ class Session:
     number: int = 0
     state: str = "asking"
     path: PathEnd | None = None
+    led: int = 0
+    former: PathEnd | None = None
+    candidates: list[PathEnd] = field(default_factory=list)
     unresumed: set[int] = field(default_factory=set)
     stalled_us: int = 0
     keeper: Task | None = None
@@ -74,7 +84,7 @@ class Edge(Node):
         super().__init__(world, name)
         self.far = world.far_of(name)
         self.sessions: dict[int, Session] = {}
-        self.ends: dict[tuple[Link, int], PathEnd] = {}
+        self.ends: dict[tuple[Link, int, int], PathEnd] = {}
         self.withdrawn: set[int] = set()  # exports
         self.draining_exports: set[int] = set()
         self.forbidden: set[int] = set()
@@ -136,6 +146,7 @@ class Edge(Node):
             return
         if kind == native.EVENT_SESSION_UP and session.state == "starting":
             session.state = "up"
+            self._leave_former(session)
             session.changed()
             self.publish()
         elif kind == native.EVENT_SESSION_DOWN:
@@ -145,6 +156,8 @@ class Edge(Node):
         elif kind == native.EVENT_SESSION_RENEWED:
             if session.renewing is not None:
                 session.renewing.kept(self, fields[1])
+        elif kind == native.EVENT_SESSION_MOVED:
+            self._moved(session, fields[1])
         elif kind == native.EVENT_SESSION_STALLED:
             if session.path is None or session.path.in_label == fields[3]:
                 session.unresumed.add(fields[1])
@@ -154,12 +167,10 @@ class Edge(Node):
             if session.unresumed or session.path is None:
                 return
             session.changed()
+            self._leave_former(session)
             if session.state == "stalled":
                 session.state = "up"
                 self.world.pauses_ms.append((self.world.later.now_us - session.stalled_us) // 1000)
-
-    def taken_over(self) -> None:
-        self.publish()
 
     # -- setting up
 
@@ -205,39 +216,47 @@ class Edge(Node):
         self._lead(session, end)
 
     def _lead(self, session: Session, end: PathEnd) -> None:
+        is_first = session.led == 0 and session.state == "starting"
+        instead = 0 if session.initiator or is_first else session.led or end.in_label
+        session.led = end.in_label
         with suppress(native.CoreError):
             self.core.session_path(
-                session.number, link=end.link.number(self), in_label=end.in_label, out_label=end.out_label
-            )
+                session.number, link=end.link.number(self), in_label=end.in_label, out_label=end.out_label,
+                instead=instead,
+            )  # fmt: skip
 
     # -- paths
 
     def _open(self, link: Link, session: Session, *, resume: bool) -> PathEnd:
-        end = self._added(link, session.id, initiator=True)
+        end = self._added(link, session.id, self.label_taken(), 0, initiator=True)
         end.owner = session
         link.say(self, "open", session.id, self.name, self.far, end.in_label, resume, ())
         return end
 
-    def _added(self, link: Link, session: int, *, initiator: bool) -> PathEnd:
-        old = self.ends.get((link, session))
-        if old is not None:
-            self._lost(old)
-        end = PathEnd(link, session, self.label_taken(), initiator)
-        self.ends[link, session] = end
+    def _added(self, link: Link, session: int, in_label: int, out_label: int, *, initiator: bool) -> PathEnd:
+        end = PathEnd(link, session, in_label, initiator, out_label)
+        end.is_answered = not initiator
+        self.ends[link, session, end.opened] = end
         return end
+
+    def _meant(self, link: Link, kind: str, session: int, rest: list[Any]) -> PathEnd | None:
+        if kind != "carry":
+            return self.ends.get((link, session, rest[0]))
+        alike = [each for (of, id, _), each in self.ends.items() if of is link and id == session]
+        return next((end for end in alike if end.is_answered and not end.is_candidate), None)
 
     def said(self, link: Link, message: tuple[Any, ...]) -> None:
         kind, id, *rest = message
         if kind == "open":
             self._asked(link, id, *rest)
             return
-        end = self.ends.get((link, id))
+        end = self._meant(link, kind, id, rest)
         if end is None:
             return
         session = self.sessions.get(id)
         if kind == "accept" and end.initiator and not end.is_answered:
             end.is_answered = True
-            end.out_label = rest[0]
+            end.out_label = rest[1]
             if session is not None and session.state == "asking" and session.path is end:
                 link.say(self, "carry", id)
             elif session is not None:
@@ -247,7 +266,7 @@ class Edge(Node):
             if not session.initiator:
                 link.say(self, "carry", id)
         elif kind == "refuse" and end.initiator and not end.is_answered:
-            end.is_final = rest[0]
+            end.is_final = rest[1]
             self._dropped(end)
             if session is not None:
                 session.changed()
@@ -257,24 +276,60 @@ class Edge(Node):
     def _asked(self, link: Link, id: int, source: str, to: str, label: int, resume: bool, via: Any) -> None:
         session = self.sessions.get(id)
         if resume and (session is None or session.initiator):
-            link.say(self, "refuse", id, True)
-        elif resume and session is not None and session.state not in ("up", "stalled"):
-            link.say(self, "refuse", id, False)
+            link.say(self, "refuse", id, label, True)
+        elif (link, id, label) in self.ends or (resume and session.state not in ("up", "stalled")):  # type: ignore[union-attr]
+            link.say(self, "refuse", id, label, False)
         elif resume and session is not None:
-            if session.path is not None and session.path.link is link:
-                session.path.owner = None
-                session.path = None
-            end = self._added(link, id, initiator=False)
-            end.out_label, end.is_answered = label, True
-            self._take(session, end)
-            link.say(self, "accept", id, end.in_label)
+            self._candidate(session, link, label)
         elif session is None:
             session = Session(id, False)
             self.sessions[id] = session
-            end = session.path = self._added(link, id, initiator=False)
-            end.out_label, end.is_answered, end.owner = label, True, session
+            end = session.path = self._added(link, id, self.label_taken(), label, initiator=False)
+            end.owner = session
             self.world.later.after(SETUP_MS, self._setup_due, session)
-            link.say(self, "accept", id, end.in_label)
+            link.say(self, "accept", id, label, end.in_label)
+
+    # -- candidates
+
+    def _candidate(self, session: Session, link: Link, label: int) -> None:
+        if len(session.candidates) >= CANDIDATES:
+            self._candidate_ended(session, session.candidates[0])
+        end = self._added(link, session.id, self.label_taken(), label, initiator=False)
+        end.is_candidate = True
+        end.owner = session
+        session.candidates.append(end)
+        with suppress(native.CoreError):
+            self.core.session_candidate(
+                session.number, link=link.number(self), in_label=end.in_label, out_label=label
+            )
+        self.world.later.after(CANDIDATE_MS, self._candidate_ended, session, end)
+        link.say(self, "accept", session.id, label, end.in_label)
+
+    def _candidate_ended(self, session: Session, end: PathEnd) -> None:
+        if self.alive and end in session.candidates:
+            self._candidate_dropped(session, end)
+            self._close_path(end)
+
+    def _candidate_dropped(self, session: Session, end: PathEnd) -> None:
+        session.candidates.remove(end)
+        with suppress(native.CoreError):
+            self.core.session_candidate_drop(session.number, end.in_label)
+
+    def _moved(self, session: Session, in_label: int) -> None:
+        end = next((each for each in session.candidates if each.in_label == in_label), None)
+        if end is not None:
+            session.candidates.remove(end)
+            end.is_candidate = False
+            self._take(session, end)
+            session.changed()
+
+    def taken_over(self) -> None:
+        """Another process knows of no candidate: their far ends learn that by LOST."""
+        for session in self.sessions.values():
+            for end in list(session.candidates):
+                session.candidates.remove(end)
+                self._dropped(end)
+        self.publish()
 
     def _setup_due(self, session: Session) -> None:
         if session.state in ("asking", "starting"):
@@ -286,8 +341,13 @@ class Edge(Node):
         session, end.owner = end.owner, None
         if session is None or session.state == "closed":
             return
-        if session.path is end and session.number:
+        if end in session.candidates:
+            self._candidate_dropped(session, end)
+        elif session.former is end:
+            session.former = None
+        elif session.path is end and session.number:
             session.path = None
+            self._leave_former(session)
             self.stalled(session)
         elif session.path is end:
             self.close(session, CODE_UNREACHABLE)
@@ -296,14 +356,13 @@ class Edge(Node):
 
     def _close_path(self, end: PathEnd) -> None:
         if self._dropped(end):
-            end.link.say(self, "close", end.session)
+            end.link.say(self, "close", end.session, end.opened)
 
     def _dropped(self, end: PathEnd) -> bool:
         if not end.is_open:
             return False
         end.is_open = False
-        if self.ends.get((end.link, end.session)) is end:
-            del self.ends[end.link, end.session]
+        del self.ends[end.link, end.session, end.opened]
         return True
 
     def link_down(self, link: Link) -> None:
@@ -360,6 +419,10 @@ class Edge(Node):
             yield self.world.dice.uniform(0, min(1_000, 50 * 2**attempt))
 
     def _lead_over(self, session: Session, link: Link) -> Steps:  # type: ignore[return]
+        if session.state == "stalled" and session.path is not None and session.path.link is link:
+            path, session.path = session.path, None
+            path.owner = None
+            self._close_path(path)
         end = self._open(link, session, resume=True)
         due_us = self.world.later.now_us + RESUME_ANSWER_MS * 1000
         while not end.is_answered and end.is_open and self.world.later.now_us < due_us:
@@ -380,17 +443,17 @@ class Edge(Node):
         return session.state == "closed" or (session.path is end and not session.unresumed)
 
     def _take(self, session: Session, end: PathEnd) -> None:
-        old, session.path = session.path, end
+        self._leave_former(session)
+        session.former, session.path = session.path, end
         end.owner = session
         session.unresumed = set(range(self.world.scenario.lanes))
         self._lead(session, end)
-        if old is None:
-            return
-        old.owner = None
-        if session.initiator:
-            self._close_path(old)
-        else:
-            self.world.later.after(RESUME_ANSWER_MS, self._close_path, old)
+
+    def _leave_former(self, session: Session) -> None:
+        if session.former is not None:
+            former, session.former = session.former, None
+            former.owner = None
+            self._close_path(former)
 
     # -- end
 
@@ -413,9 +476,12 @@ class Edge(Node):
             return
         session.state = "closed"
         self.sessions.pop(session.id, None)
-        if session.path is not None:
-            session.path.owner = None
-            self._close_path(session.path)
+        for end in (session.path, session.former, *session.candidates):
+            if end is not None:
+                end.owner = None
+                self._close_path(end)
+        session.former = None
+        session.candidates.clear()
         if session.mender is not None:
             session.mender.kick()
         if session.keeper is not None:

@@ -143,6 +143,9 @@ class Forward:
         self.a_out, self.a_in, self.b_in = labels
         self.is_live = self.is_gone = False
 
+    def opened(self, link: Link) -> int:
+        return self.a_out if link is self.a else self.b_in
+
 
 class Relay(Node):
     """`session/forwards.py`: a request comes in over one link, goes out over another, and frames follow."""
@@ -151,46 +154,50 @@ class Relay(Node):
 
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
-        self.forwards: dict[tuple[Link, int], Forward] = {}
+        self.forwards: dict[tuple[Link, int, int], Forward] = {}
 
     def said(self, link: Link, message: tuple[Any, ...]) -> None:
         kind, session, *rest = message
-        forward = self.forwards.get((link, session))
         if kind == "open":
-            self._asked(link, forward, session, *rest)
-        elif forward is None:
+            self._asked(link, session, *rest)
             return
-        elif kind == "accept" and not forward.is_live and link is forward.b:
+        forward = self._meant(link, kind, session, rest)
+        if forward is None:
+            return
+        if kind == "accept" and not forward.is_live and link is forward.b:
             forward.is_live = True
             self.core.path_add(
                 forward.number, a_link=forward.a.number(self), a_in=forward.a_in, a_out=forward.a_out,
-                b_link=forward.b.number(self), b_in=forward.b_in, b_out=rest[0], cap=self.world.scenario.cap,
+                b_link=forward.b.number(self), b_in=forward.b_in, b_out=rest[1], cap=self.world.scenario.cap,
                 priority=0,
             )  # fmt: skip
-            forward.a.say(self, "accept", session, forward.a_in)
+            forward.a.say(self, "accept", session, forward.a_out, forward.a_in)
         elif kind == "refuse" and not forward.is_live and link is forward.b:
             self._drop(forward)
-            forward.a.say(self, *message)
+            forward.a.say(self, "refuse", session, forward.a_out, rest[1])
         elif kind == "close":
             self._drop(forward)
-            (forward.b if link is forward.a else forward.a).say(self, *message)
+            to = forward.b if link is forward.a else forward.a
+            to.say(self, "close", session, forward.opened(to))
         elif kind == "carry" and forward.is_live:
             (forward.b if link is forward.a else forward.a).say(self, *message)
 
-    def _asked(self, a: Link, old: Forward | None, session: int, source: str, to: str, label: int, *rest: Any) -> None:
+    def _meant(self, link: Link, kind: str, session: int, rest: list[Any]) -> Forward | None:
+        if kind != "carry":
+            return self.forwards.get((link, session, rest[0]))
+        alike = [each for (of, id, _), each in self.forwards.items() if of is link and id == session and each.is_live]
+        return alike[0] if alike else None
+
+    def _asked(self, a: Link, session: int, source: str, to: str, label: int, *rest: Any) -> None:
         resume, via = rest
-        if old is not None:
-            self._end(old, told=(old.b if a is old.a else old.a,))
         b = self._next(a, source, to, via)
-        if b is None:
-            a.say(self, "refuse", session, False)
+        if b is None or (a, session, label) in self.forwards:
+            a.say(self, "refuse", session, label, False)
             return
-        beside = self.forwards.get((b, session))
-        if beside is not None:
-            self._end(beside, told=(beside.b if b is beside.a else beside.a,))
         labels = (label, self.label_taken(), self.label_taken())
         forward = Forward(self.number_taken(), session, to, a, b, labels)
-        self.forwards[a, session] = self.forwards[b, session] = forward
+        for link in (a, b):
+            self.forwards[link, session, forward.opened(link)] = forward
         b.say(self, "open", session, source, to, forward.b_in, resume, (*via, self.name))
 
     def _next(self, a: Link, source: str, to: str, via: tuple[str, ...]) -> Link | None:
@@ -205,23 +212,22 @@ class Relay(Node):
         return ways[self.world.dice.choice(around)] if around and not via else None
 
     def link_down(self, link: Link) -> None:
-        for forward in [forward for (of, _), forward in self.forwards.items() if of is link]:
+        for forward in [forward for (of, *_), forward in self.forwards.items() if of is link]:
             self._end(forward, told=(forward.b if link is forward.a else forward.a,))
 
     def _end(self, forward: Forward, told: tuple[Link, ...]) -> None:
         self._drop(forward)
         for link in told:
             if link is forward.a and not forward.is_live:
-                link.say(self, "refuse", forward.session, False)
+                link.say(self, "refuse", forward.session, forward.a_out, False)
             else:
-                link.say(self, "close", forward.session)
+                link.say(self, "close", forward.session, forward.opened(link))
 
     def _drop(self, forward: Forward) -> None:
         if forward.is_gone:
             return
         forward.is_gone = True
         for link in (forward.a, forward.b):
-            if self.forwards.get((link, forward.session)) is forward:
-                del self.forwards[link, forward.session]
+            del self.forwards[link, forward.session, forward.opened(link)]
         if forward.is_live:
             self.core.path_remove(forward.number)

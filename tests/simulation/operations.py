@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .edges import PORT_ANSWERS, PORT_REFUSES, PORT_SILENT, SERVICES, Edge, port_of
 from .handovers import hand_over
-from .links import Pair
+from .links import Link, Pair
 from .nodes import Node
 from .renewals import Renewing, SessionEnd, session_renewing
 from .virtual import FAULTS
@@ -25,6 +25,7 @@ class Operations:
     def __init__(self, world: World) -> None:
         self._world = world
         self._listening = 0
+        self._strays = 0
 
     # -- applications
 
@@ -222,6 +223,26 @@ class Operations:
             for session in list(edge.sessions.values()):
                 if session.initiator and session.state == "up":
                     edge.mend(session)
+
+    def stray_resume(self, a: int, b: int, c: int) -> None:
+        """Whoever once carried a session asks its responder for a path, in the initiator's name, and says no more."""
+        edge = self._edge(a)
+        relays = [link for link in edge.links.values() if link.usable(edge)] if edge else []
+        if edge is None or not relays:
+            return
+        link = relays[b % len(relays)]
+        for session in list(edge.sessions.values()):
+            if not session.initiator:
+                for number in range(1 + c % 90):
+                    label = 1_000_000 + self._strays
+                    self._strays += 1
+                    self._world.later.after(
+                        10 * number, self._stray, link, edge, ("open", session.id, edge.far, edge.name, label, True, ())
+                    )
+
+    def _stray(self, link: Link, edge: Edge, message: tuple[object, ...]) -> None:
+        if edge.alive and link.usable(edge):
+            link.say(link.other(edge), *message)
 
     def close_session(self, a: int, b: int, c: int) -> None:
         if edge := self._edge(a):

@@ -28,6 +28,7 @@ KINDS = {
     "forbid": 2,  # an edge may not use a service, for a while
     "forget": 2,  # a service is not imported any more, for a while
     "move": 5,  # sessions are led another way without need
+    "stray_resume": 6,  # somebody who knows a session asks for a path of it, again and again
     "drain": 3,  # a relay says that it leaves, and later stays
     "close_session": 1,
     "freeze": 5,  # a node does nothing for a while

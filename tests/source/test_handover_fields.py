@@ -20,7 +20,8 @@ REBUILT = {
     ),
     # A socket that another worker adopts is given to it before all is written.
     "stream.Stream": "next_dirty elsewhere place readable hangup dirty buried",
-    "session.Session": "",
+    # Who opened a candidate learns by LOST that it is none any more, and opens another.
+    "session.Session": "candidates",
     # The count of what was overtaken and the budgets of steps begin anew; a code to close with is used in the turn that
     # brings it.
     "link.Lane": "overtaken next_dirty next_unread hangup unread dirty buried close_code rekeys_us steps_us",

@@ -38,7 +38,7 @@ CORE_IMPORTERS = {"core": {"plane"}}
 # The core from bottom to top. A file may cimport what stands before it.
 CORE_ORDER = (
     "libcrypto atomics result wire cursor buf map queue timer handle aead epoch renewal keys frame record credit pace "
-    "stats stream flow mailbox route link sender lane relay session beat edge door bundle "
+    "stats stream flow mailbox route link sender lane relay session candidate beat edge door bundle "
     "handover_lanes handover_flows handover "
     "linux worker port packer trunk loop heir facts tables entries crew core "
     "probe probe_store probe_flow probe_link probe_edge probe_bench"

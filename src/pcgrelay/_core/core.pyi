@@ -28,6 +28,7 @@ EVENT_STREAM_OPEN: Final[int]  # reserved; not sent
 EVENT_EVENTS_LOST: Final[int]  # (kind, count, kept)  so many found no place in the queue; kept: not of single streams
 EVENT_LINK_RENEWED: Final[int]  # (kind, link, mix)  every worker keeps the secret of link_renew
 EVENT_SESSION_RENEWED: Final[int]  # (kind, session, mix)
+EVENT_SESSION_MOVED: Final[int]  # (kind, session, in_label)  a candidate has become the path, on one worker
 
 ROLE_EDGE: Final[int]  # 1
 ROLE_RELAY: Final[int]  # 2
@@ -119,11 +120,16 @@ class Core(Crew):
         priority: int,
     ) -> None:
         """Know a session. `secret` is overwritten with zeros here. It does nothing before it has a path."""
-    def session_path(self, session: int, *, link: int, in_label: int, out_label: int) -> None:
+    def session_path(self, session: int, *, link: int, in_label: int, out_label: int, instead: int = 0) -> None:
         """Lead the session's flows over this link from now on.
 
-        The first path starts FLOW_CONFIRM, a later one resumption.
+        The first path starts FLOW_CONFIRM, a later one resumption. instead: those flows only that the path of this
+        in_label leads now; for others have moved on by themselves.
         """
+    def session_candidate(self, session: int, *, link: int, in_label: int, out_label: int) -> None:
+        """A path that becomes the session's once the far edge resumes over it; at most four at once."""
+    def session_candidate_drop(self, session: int, in_label: int) -> None:
+        """It will not any more; nothing, if it has."""
     def session_close(self, session: int, code: int) -> None: ...
     def session_renew(self, session: int, *, secret: bytearray, mix: int) -> None:
         """As link_renew, for the flows of a session; EVENT_SESSION_RENEWED follows."""

@@ -31,6 +31,7 @@ from pcgrelay.plane import (
     LaneDown,
     Plane,
     SessionDown,
+    SessionMoved,
     SessionRenewed,
     SessionResumed,
     SessionStalled,
@@ -363,6 +364,9 @@ class Edge(Node):
 
     def session_stalled(self, event: SessionStalled) -> None:
         self.sessions.core_stalled(event.session, event.flow, event.code, event.in_label)
+
+    def session_moved(self, event: SessionMoved) -> None:
+        self.sessions.core_moved(event.session, event.in_label)
 
     def session_resumed(self, event: SessionResumed) -> None:
         self.sessions.core_resumed(event.session, event.flow)

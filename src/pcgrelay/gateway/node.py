@@ -30,6 +30,7 @@ from pcgrelay.plane import (
     PeerDrains,
     Plane,
     SessionDown,
+    SessionMoved,
     SessionRenewed,
     SessionResumed,
     SessionStalled,
@@ -411,6 +412,9 @@ class Node(ABC):
 
     @abstractmethod
     def session_stalled(self, event: SessionStalled) -> None: ...
+
+    @abstractmethod
+    def session_moved(self, event: SessionMoved) -> None: ...
 
     @abstractmethod
     def session_resumed(self, event: SessionResumed) -> None: ...

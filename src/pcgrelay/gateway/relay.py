@@ -18,6 +18,7 @@ from pcgrelay.plane import (
     ImportWanted,
     Plane,
     SessionDown,
+    SessionMoved,
     SessionRenewed,
     SessionResumed,
     SessionStalled,
@@ -129,6 +130,9 @@ class Relay(Node):
         """A relay has no sessions."""
 
     def session_stalled(self, event: SessionStalled) -> None:
+        """A relay has no sessions."""
+
+    def session_moved(self, event: SessionMoved) -> None:
         """A relay has no sessions."""
 
     def session_resumed(self, event: SessionResumed) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from pcgrelay.session.messages import Code
 from pcgrelay.session.paths import PathEnd, PathRefused
@@ -32,3 +33,10 @@ async def answer_awaited(end: PathEnd, attempt: int, has_other_way: Callable[[],
             if not end.answered.done() and has_other_way():
                 raise PathRefused(Code.TIMEOUT, NO_ANSWER, "")
     await end.answered
+
+
+async def event_awaited(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, but no longer than that."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

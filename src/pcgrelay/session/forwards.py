@@ -4,7 +4,8 @@
     PATH_OPEN(label: a_out) -->  policy, route, budget  -->  PATH_OPEN(label: b_in, via + this)
     <-- PATH_ACCEPT(label: a_in)       path_add          <--  PATH_ACCEPT(label: b_out)
 
-The relay sees who talks to whom and how much, and never what. It answers each refusal by name and itself as the author.
+A session may have several paths here at once: an id that appears again ends nothing, and the far edge chooses. The
+relay sees who talks to whom and how much, and never what. It answers each refusal by name and itself as the author.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from msgspec import structs
 
@@ -23,6 +23,7 @@ from pcgrelay.model import NameProblem, NodeId
 from pcgrelay.routing.policy import Budget
 from pcgrelay.session.dataplane import DataPlaneRefused, PathPlane
 from pcgrelay.session.estate import ForwardEstate, LabelsEstate
+from pcgrelay.session.forward import SETUP_ANSWERS, Forward
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
 from pcgrelay.session.messages import (
@@ -36,68 +37,20 @@ from pcgrelay.session.messages import (
     PathRefuse,
     code_name,
 )
-from pcgrelay.session.paths import is_meant, sender_refusal
+from pcgrelay.session.paths import opened_of, sender_refusal
+from pcgrelay.session.pathtable import PathTable
 
 ANSWER_DEADLINE_MS = 10_000
 LINE_INTERVAL_MS = 1_000
 FORWARDS_MOST = 65_536
 FORWARDS_OF_A_LINK_MOST = 4_096
-# CARRY is for handshakes. A path may carry two of the largest at once and a trickle after that, so that nobody uses the
-# control plane to move data.
-CARRY_AT_ONCE_BYTES = 524_288
-CARRY_EACH_SECOND_BYTES = 4_096
+PATHS_OF_A_SESSION_MOST = 8  # that came over one link: one that stands, and others that may take its place
 LINGER_S = 1.0
-# The far edge answers a ClientHello, and then the initiator's HELLO: before that no set-up is over.
-SETUP_ANSWERS = 2
 
 # Given the destination, and what must not be led over: the link to take, or nothing.
 NextLink = Callable[[NodeId, Callable[[Link], bool]], Link | None]
 # Given source and destination: why not, in one word, or nothing.
 Reach = Callable[[NodeId, NodeId], str | None]
-
-
-@dataclass(eq=False, slots=True)
-class Forward:
-    """One path through this relay."""
-
-    number: int
-    session: bytes
-    source: NodeId
-    destination: NodeId
-    a: Link
-    b: Link
-    a_in: int
-    a_out: int
-    b_in: int
-    flows: int
-    cap: int
-    priority: int
-    opened_ms: int
-    answers: int = 0  # of the far edge, in handshakes
-    is_answered: bool = True  # the far edge has spoken last
-    is_live: bool = False
-    is_gone: bool = False
-    allowance: float = CARRY_AT_ONCE_BYTES
-    allowance_ms: int = 0
-
-    def opened(self, link: Link) -> int:
-        """The label in the PATH_OPEN on that side, by which the neighbour there knows this path from another one."""
-        return self.a_out if link is self.a else self.b_in
-
-    @property
-    def stands(self) -> bool:
-        """Whether a session may have been set up on it, as far as can be seen from outside."""
-        return self.is_live and self.answers >= SETUP_ANSWERS
-
-    def carried(self, link: Link) -> None:
-        """A neighbour speaks in a handshake between the edges; what it says in several messages is one answer."""
-        if link is self.b and not self.is_answered:
-            self.answers += 1
-        self.is_answered = link is self.b
-
-    def other(self, link: Link) -> Link:
-        """The side that is not this one."""
-        return self.b if link is self.a else self.a
 
 
 class _Refusal(Exception):
@@ -132,14 +85,15 @@ class Forwards:
         self._say = say
         self._clock = clock
         self._throttle = Throttle(LINE_INTERVAL_MS)
-        self._by_key: dict[tuple[int, bytes], Forward] = {}
+        self._paths: PathTable[Forward] = PathTable()
+        self._total = 0
         self._of_link: dict[int, int] = {}
         self._lingering: set[Forward] = set()
         self._onward: dict[int, int] = {}
         self._next_number = 0
 
     def __len__(self) -> int:
-        return len(self._by_key) // 2
+        return self._total
 
     def onward_over(self, link: Link) -> int:
         """How many paths go out over a link."""
@@ -147,7 +101,7 @@ class Forwards:
 
     def led_to(self, edge: NodeId) -> int:
         """How many paths lead to an edge, or come from it."""
-        return sum(edge in (forward.source, forward.destination) for forward in set(self._by_key.values()))
+        return sum(edge in (forward.source, forward.destination) for forward in set(self._paths))
 
     def receive(self, link: Link, message: Message) -> None:
         """What a neighbour says about paths. A word on a path that is not known came too late, and is nothing."""
@@ -156,8 +110,8 @@ class Forwards:
             return
         if not isinstance(message, PathAccept | PathRefuse | PathClose | Carry):
             return
-        forward = self._by_key.get((link.number, message.session))
-        if forward is None or not is_meant(message, forward.opened(link)):
+        forward = self._meant(link, message)
+        if forward is None:
             return
         if isinstance(message, PathAccept):
             self._accepted(forward, link, message)
@@ -171,19 +125,19 @@ class Forwards:
 
     def control_lost(self, link: Link) -> None:
         """Requests over this link will not be answered, nor set-ups finished; paths that stand go on over its lanes."""
-        for forward in {forward for forward in self._by_key.values() if link in (forward.a, forward.b)}:
+        for forward in {forward for forward in self._paths if link in (forward.a, forward.b)}:
             if not forward.stands:
                 self._end(forward, Code.UNREACHABLE, told=(forward.other(link),))
 
     def link_down(self, link: Link) -> None:
         """All paths over this link are lost; the other sides are told."""
-        for forward in {forward for forward in self._by_key.values() if link in (forward.a, forward.b)}:
+        for forward in {forward for forward in self._paths if link in (forward.a, forward.b)}:
             self._end(forward, Code.UNREACHABLE, told=(forward.other(link),))
 
     def estate(self) -> tuple[tuple[ForwardEstate, ...], LabelsEstate, int]:
         """What another process has to know: paths that stand, labels, and the last number that was given."""
-        living = (forward for forward in set(self._by_key.values()) if forward.is_live)
-        return tuple(_estate(forward) for forward in living), self._labels.estate(), self._next_number
+        living = (forward for forward in set(self._paths) if forward.is_live)
+        return tuple(forward.estate() for forward in living), self._labels.estate(), self._next_number
 
     def inherit(
         self, estates: Sequence[ForwardEstate], labels: LabelsEstate, last: int, links: Mapping[int, Link]
@@ -218,18 +172,18 @@ class Forwards:
 
     def use(self, link: Link) -> bool:
         """Whether a path leads over that link, or did a moment ago."""
-        return any(link in (forward.a, forward.b) for forward in (*self._by_key.values(), *self._lingering))
+        return any(link in (forward.a, forward.b) for forward in (*self._paths, *self._lingering))
 
     def judge(self) -> None:
         """The policy has changed: end the paths that it no longer allows."""
-        for forward in set(self._by_key.values()):
+        for forward in set(self._paths):
             if word := self._reach(forward.source, forward.destination):
                 self._count(word)
                 self._end(forward, Code.REFUSED, told=(forward.a, forward.b))
 
     def lead_away(self, link: Link) -> None:
         """End paths onward over a link that is leaving, if there is another way: their edges open them anew."""
-        for forward in {forward for forward in self._by_key.values() if forward.b is link}:
+        for forward in {forward for forward in self._paths if forward.b is link}:
             # At its end the path stays: an edge that leaves lets its streams end.
             if link.peer != forward.destination and self._other_way(forward):
                 self._end(forward, Code.DRAINING, told=(forward.a, forward.b))
@@ -239,14 +193,14 @@ class Forwards:
 
         What is on them goes on meanwhile, for the lanes of the old link are still there.
         """
-        for forward in {forward for forward in self._by_key.values() if forward.b is link and forward.is_live}:
+        for forward in {forward for forward in self._paths if forward.b is link and forward.is_live}:
             if self._other_way(forward):
                 self._end(forward, Code.DRAINING, told=(forward.a, forward.b), lingers=True)
 
     def expire(self) -> None:
         """Give up requests that nobody answered."""
         now = self._clock.monotonic_ms()
-        for forward in set(self._by_key.values()):
+        for forward in set(self._paths):
             if not forward.is_live and now - forward.opened_ms > ANSWER_DEADLINE_MS:
                 self._drop(forward)
                 self._refuse(forward.a, forward.session, forward.a_out, Code.TIMEOUT, "no_answer")
@@ -254,15 +208,20 @@ class Forwards:
 
     def close_all(self, code: int) -> None:
         """Take every path down, as this relay leaves."""
-        for forward in set(self._by_key.values()):
+        for forward in set(self._paths):
             self._end(forward, code, told=(forward.a, forward.b))
 
     # -- requests ----------------------------------------------------------------------------------------------
 
+    def _meant(self, link: Link, message: PathAccept | PathRefuse | PathClose | Carry) -> Forward | None:
+        """The path that a neighbour speaks of. Without a label an answer is to a request, the rest to what stands."""
+        if opened := opened_of(message):
+            return self._paths.find(link.number, message.session, opened)
+        alike = self._paths.of(link.number, message.session)
+        is_answer = isinstance(message, PathAccept | PathRefuse)
+        return next((forward for forward in alike if forward.is_live is not is_answer), alike[0] if alike else None)
+
     def _asked(self, a: Link, asked: PathOpen) -> None:
-        old = self._by_key.get((a.number, asked.session))
-        if old is not None:
-            self._end(old, Code.DONE, told=(old.other(a),))
         try:
             forward = self._planned(a, asked)
         except _Refusal as refusal:
@@ -280,10 +239,6 @@ class Forwards:
                 )
             self._refuse(a, asked.session, asked.label, refusal.code, refusal.reason)
             return
-        beside = self._by_key.get((forward.b.number, asked.session))
-        if beside is not None:
-            # The session comes back over another of our links: the neighbour replaces the old path by itself.
-            self._end(beside, Code.DONE, told=(beside.other(forward.b),), lingers=beside.a.replaced)
         self._add(forward)
         forward.b.send(
             PathOpen(
@@ -316,6 +271,14 @@ class Forwards:
             raise _Refusal(Code.REFUSED, word)
         if len(self) >= FORWARDS_MOST or self._of_link.get(a.number, 0) >= FORWARDS_OF_A_LINK_MOST:
             raise _Refusal(Code.BUSY, "too_many_paths")
+        if self._paths.find(a.number, asked.session, asked.label) is not None:
+            raise _Refusal(Code.VIOLATION, "label_taken")
+        alike = self._paths.of(a.number, asked.session)
+        if len(alike) >= PATHS_OF_A_SESSION_MOST:
+            if asked.via:
+                raise _Refusal(Code.BUSY, "too_many_paths")
+            # The edge itself: one of before leaves its paths for others over the same link without a word.
+            self._end(alike[0], Code.DONE, told=(alike[0].a, alike[0].b))
         b = self._next_link(destination, lambda link: link is not a and link.peer.uri not in (*asked.via, asked.source))
         if b is None:
             raise _Refusal(Code.UNREACHABLE, "no_route")
@@ -336,7 +299,7 @@ class Forwards:
             b=b,
             a_in=self._labels.take(),
             a_out=asked.label,
-            b_in=self._labels.take(),
+            b_in=self._label_on(b, asked.session),
             flows=flows,
             cap=cap,
             priority=asked.priority,
@@ -344,6 +307,14 @@ class Forwards:
             answers=SETUP_ANSWERS if asked.resume else 0,
             allowance_ms=self._clock.monotonic_ms(),
         )
+
+    def _label_on(self, b: Link, session: bytes) -> int:
+        """A label under which no path of that session was opened on that link, from either side."""
+        label = self._labels.take()
+        if self._paths.find(b.number, session, label) is not None:
+            self._labels.give_back(label)
+            label = self._labels.take()
+        return label
 
     def _other_way(self, forward: Forward) -> Link | None:
         """A link that the path could take instead of its onward one."""
@@ -391,11 +362,7 @@ class Forwards:
     def _carried(self, forward: Forward, link: Link, message: Carry) -> None:
         if not forward.is_live:
             return
-        now = self._clock.monotonic_ms()
-        forward.allowance += (now - forward.allowance_ms) * CARRY_EACH_SECOND_BYTES / 1000
-        forward.allowance = min(forward.allowance, CARRY_AT_ONCE_BYTES) - len(message.data)
-        forward.allowance_ms = now
-        if forward.allowance < 0:
+        if not forward.may_carry(len(message.data), self._clock.monotonic_ms()):
             self._count("carry_limit")
             self._end(forward, Code.LIMIT, told=(forward.a, forward.b))
             return
@@ -405,8 +372,9 @@ class Forwards:
     # -- the table ---------------------------------------------------------------------------------------------
 
     def _add(self, forward: Forward) -> None:
-        self._by_key[(forward.a.number, forward.session)] = forward
-        self._by_key[(forward.b.number, forward.session)] = forward
+        for link in (forward.a, forward.b):
+            self._paths.enter(link.number, forward.session, forward.opened(link), forward)
+        self._total += 1
         self._of_link[forward.a.number] = self._of_link.get(forward.a.number, 0) + 1
         self._onward[forward.b.number] = self.onward_over(forward.b) + 1
         self._budget = self._budget.reserved(forward.flows, forward.cap)
@@ -425,8 +393,8 @@ class Forwards:
             return
         forward.is_gone = True
         for link in (forward.a, forward.b):
-            if self._by_key.get((link.number, forward.session)) is forward:
-                del self._by_key[(link.number, forward.session)]
+            self._paths.leave(link.number, forward.session, forward.opened(link))
+        self._total -= 1
         for table, number in ((self._of_link, forward.a.number), (self._onward, forward.b.number)):
             table[number] -= 1
             if not table[number]:
@@ -453,21 +421,3 @@ class Forwards:
 
     def _count(self, reason: str) -> None:
         self.refused[reason] = self.refused.get(reason, 0) + 1
-
-
-def _estate(forward: Forward) -> ForwardEstate:
-    return ForwardEstate(
-        number=forward.number,
-        session=forward.session,
-        source=forward.source.uri,
-        destination=forward.destination.uri,
-        a=forward.a.number,
-        b=forward.b.number,
-        a_in=forward.a_in,
-        a_out=forward.a_out,
-        b_in=forward.b_in,
-        flows=forward.flows,
-        cap=forward.cap,
-        priority=forward.priority,
-        opened_ms=forward.opened_ms,
-    )

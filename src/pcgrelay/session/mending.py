@@ -1,8 +1,9 @@
 """Sessions that lose their way and find another one.
 
 The keys, the streams and what was sent and not acknowledged stay with the core; only the path changes. The initiator
-looks for the new path, the responder waits for it, so that both never lead a session two ways at once. A path may also
-be changed while the old one still works, when its neighbour is leaving.
+looks for the new path, the responder waits for it, so that both never lead a session two ways at once: how it takes one
+stands in `candidates`. A path may also be changed while the old one still works, when its neighbour is leaving; the old
+one ends when all flows have resumed.
 
 A session that starts is treated alike. An initiator that has the keys knows that the responder has them, for it has
 read the responder's HELLO; so the confirmations of the flows, which may be lost with the path, go over another one.
@@ -20,9 +21,10 @@ from pcgrelay.clock import Clock
 from pcgrelay.model import NodeId
 from pcgrelay.session.asking import answer_awaited
 from pcgrelay.session.backoff import Retry, backoff_ms
+from pcgrelay.session.candidates import Candidates
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
 from pcgrelay.session.link import Link
-from pcgrelay.session.messages import Code, PathOpen, code_name
+from pcgrelay.session.messages import Code, code_name
 from pcgrelay.session.paths import EdgePaths, PathEnd, PathRefused
 from pcgrelay.session.presence import Presence
 from pcgrelay.session.session import Key, Session, State
@@ -57,6 +59,7 @@ class Owner(Protocol):
     """The table of sessions, as the mender needs it."""
 
     def close(self, session: Session, code: int, reason: str) -> None: ...
+    def count(self, reason: str) -> None: ...
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> object: ...
     def path_taken(self, session: Session, end: PathEnd) -> None: ...
 
@@ -75,6 +78,7 @@ class Mender:
         clock: Clock,
     ) -> None:
         self.paths: EdgePaths
+        self.candidates = Candidates(owner, plane, self._take_path)
         self._owner = owner
         self._plane = plane
         self._presence = presence
@@ -86,25 +90,43 @@ class Mender:
     def path_inherited(self, session: Session, end: PathEnd) -> None:
         """A session goes on over the path that it had in the process before this one."""
         session.path = end
+        session.led = end.in_label
         end.on_closed = lambda code: self.path_closed(session, end, code)
+
+    def attach(self, paths: EdgePaths) -> None:
+        """Use these path ends."""
+        self.paths = self.candidates.paths = paths
 
     def path_closed(self, session: Session, end: PathEnd, code: int) -> None:
         if session.path is end:
             session.path = None
-            self._leave_former(session)
+            self._leave_former(session, Code.DRAINING)
             # Our end of the link may not have noticed anything yet. Who drains asks only that the path be opened anew.
             session.lost = None if code == Code.DRAINING else end.link
             self.stalled(session, code_name(code))
 
-    def _leave_former(self, session: Session) -> None:
-        """The path is gone that this side had left another one for.
+    def _leave_former(self, session: Session, code: int) -> None:
+        """Close the path that this side has left for another one.
 
-        The request for it may have come late, when the initiator led the session over that other one already. It has
-        noticed nothing, so it has to be told, or its streams would wait until the core's patience is over.
+        If that other one is gone, the far edge may not have left this one, and has noticed nothing. It has to be told,
+        or its streams would wait until the core's patience is over.
         """
         if session.former is not None:
-            self.paths.close(session.former, Code.DRAINING)
-            session.former = None
+            former, session.former = session.former, None
+            former.on_closed = None
+            self.paths.close(former, code)
+
+    def started(self, session: Session) -> None:
+        """Every flow is confirmed: over the path that the session has, whatever it had before."""
+        self._leave_former(session, Code.DONE)
+
+    def forget(self, session: Session, code: int) -> None:
+        """The session is gone, and so are all its paths."""
+        if session.path is not None:
+            session.path.on_closed = session.path.on_carry = None
+            self.paths.close(session.path, code)
+        self._leave_former(session, code)
+        self.candidates.forget(session, code)
 
     def flow_stalled(self, session: Session, flow: int, code: int) -> None:
         """A flow has lost its lane, or the path that it has now."""
@@ -119,6 +141,7 @@ class Mender:
         if session.unresumed or session.path is None:
             return
         session.changed.set()
+        self._leave_former(session, Code.DONE)
         if session.state is not State.STALLED:
             return
         session.state = State.UP
@@ -226,13 +249,8 @@ class Mender:
                 await self._tried(session, link, retry)
                 return
             except PathRefused as refused:
-                if refused.by == session.key.edge.uri and refused.code in _FINAL:
+                if _is_last_word(session, link, refused, refusing):
                     raise
-                if refused.code == Code.REFUSED:
-                    # A relay's policy: another may have another one. A second time round there is none.
-                    if link in refusing:
-                        raise
-                    refusing.add(link)
             except TimeoutError:
                 pass
             avoid = link
@@ -248,7 +266,8 @@ class Mender:
         except TimeoutError:
             pass
         except PathRefused as refused:
-            if refused.by == session.key.edge.uri and refused.code in _FINAL:
+            # It flows, and waits for nobody's word but the far edge's own.
+            if link.peer == session.key.edge and refused.code in _FINAL:
                 raise
 
     async def _tried(self, session: Session, link: Link, retry: Retry) -> None:
@@ -270,6 +289,11 @@ class Mender:
 
     async def _lead_over(self, session: Session, link: Link, attempt: int) -> None:
         """Lead a session over that link, and wait until all its flows have resumed."""
+        if session.state in _WAYLESS and session.path is not None and session.path.link is link:
+            # It does not carry, and the nodes on the way may have room for one path only.
+            path, session.path, session.lost = session.path, None, link
+            path.on_closed = None
+            self.paths.close(path, Code.DONE)
         end = self.paths.open(
             link,
             session.id,
@@ -304,48 +328,44 @@ class Mender:
             raise PathRefused(Code.UNREACHABLE, "path_lost", link.peer.uri)
 
     def _take_path(self, session: Session, end: PathEnd) -> None:
-        old, session.path = session.path, end
+        """Lead a session over this path, and leave the one before once all flows have resumed."""
+        self._leave_former(session, Code.DONE)
+        session.former, session.path = session.path, end
         session.lost = None
+        if session.former is not None:
+            session.former.on_closed = lambda _: self._former_closed(session)
         end.on_closed = lambda code: self.path_closed(session, end, code)
         # A flow that starts does not resume: the core says that the session is up.
         session.unresumed = set() if session.state is State.STARTING else set(range(session.flows))
         self._owner.path_taken(session, end)
-        self._plane.session_path(session.number, link=end.link.number, in_label=end.in_label, out_label=end.out_label)
+        self.lead(session, end)
         self._observer.sessions_changed(session.key)
-        if old is None:
-            return
-        if session.initiator:
-            self.paths.close(old, Code.DONE)
-        else:
-            # The initiator closes it when it has changed over; closed from here now, it would look lost to it.
-            session.former = old
-            asyncio.get_running_loop().call_later(RESUME_ANSWER_S, self.paths.close, old, Code.DONE)
 
-    def resume_asked(self, session: Session | None, link: Link, asked: PathOpen, source: NodeId) -> None:
-        """Another edge opened a new path for a session that it says is ours."""
-        # The identity is the one that the session's handshake proved; a path in another's name is no path.
-        if session is None or session.initiator or session.key.edge != source:
-            self.paths.refuse(link, asked, Code.UNKNOWN, "unknown_session")
-        elif session.state not in (State.UP, *_WAYLESS):
-            self.paths.refuse(link, asked, Code.BUSY, "not_up")
-        elif asked.flows < session.flows or asked.cap < session.cap:
-            self.paths.refuse(link, asked, Code.LIMIT, "path_too_small")
-        else:
-            self._resume_taken(session, link, asked, source)
+    def lead(self, session: Session, end: PathEnd) -> None:
+        """Have the core lead the flows over this path; those that follow the far edge over another one go on there."""
+        is_first = session.led == 0 and session.state is State.STARTING
+        instead, session.led = 0 if session.initiator or is_first else session.led or end.in_label, end.in_label
+        self._plane.session_path(
+            session.number, link=end.link.number, in_label=end.in_label, out_label=end.out_label, instead=instead
+        )
 
-    def _resume_taken(self, session: Session, link: Link, asked: PathOpen, source: NodeId) -> None:
-        old = session.path
-        if old is not None and old.link is link:
-            # It is replaced, not lost.
-            old.on_closed = None
-            session.path = None
-        try:
-            end = self.paths.accept(link, asked, source, flows=session.flows, cap=session.cap)
-            self._take_path(session, end)
-        except (PathRefused, DataPlaneRefused):
-            self.paths.refuse(link, asked, Code.BUSY, "no_place")
-            return
-        self.paths.accept_told(end)
+    def _former_closed(self, session: Session) -> None:
+        session.former = None
+
+
+def _is_last_word(session: Session, link: Link, refused: PathRefused, refusing: set[Link]) -> bool:
+    """Whether a refusal over that link leaves no other way; refusing: the links over which there was one before."""
+    edge = session.key.edge
+    is_final = refused.by == edge.uri and refused.code in _FINAL
+    if is_final and link.peer == edge:
+        return True
+    # The word of a relay, in its own name or in the far edge's: another may say otherwise. A second time round there
+    # is none.
+    is_second = link in refusing
+    if is_final or refused.code == Code.REFUSED:
+        refusing.add(link)
+        return is_second
+    return False
 
 
 def stall_unheard(

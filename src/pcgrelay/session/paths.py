@@ -1,9 +1,8 @@
 """An edge's ends of paths: opened by this edge or by another one, accepted, closed, lost with their link.
 
-A path is known by its link and its session. A PATH_OPEN for a pair that is there replaces it: so it is when a session
-that lost its way comes back over the same neighbour. So words on a path say which request it began with. What is
-carried on a path is for `sessions`. A path stands once a session with keys is led over it; before that it needs the
-control connection, and is lost with it.
+A path is known by its link, its session and the label of its PATH_OPEN; one session may have several. Words on a path
+say which request it began with. What is carried on a path is for `sessions`. A path stands once a session with keys is
+led over it, or may be; before that it needs the control connection, and is lost with it.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from pcgrelay.session.messages import (
     PathRefuse,
     code_name,
 )
+from pcgrelay.session.pathtable import PathTable
 
 PATHS_MOST = 16_384
 LEAVE_S = 1.0  # for the far edge to answer the end of a session
@@ -59,6 +59,7 @@ class PathEnd:
     out_label: int = 0
     is_open: bool = True
     stands: bool = False
+    is_candidate: bool = False  # it may become the path of a session that others began
     answered: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     via: tuple[str, ...] = ()  # identities of the relays, as PATH_OPEN named them: known at its end only
     on_carry: Callable[[bytes], None] | None = None
@@ -68,6 +69,11 @@ class PathEnd:
     def opened(self) -> int:
         """The label in its PATH_OPEN, by which both neighbours tell it from an earlier or later one."""
         return self.in_label if self.initiator else self.out_label
+
+    @property
+    def way(self) -> tuple[str, ...]:
+        """From here to the other edge, as far as is known: the link, and the relays behind it."""
+        return (str(self.link.number), *reversed(self.via))
 
     def estate(self) -> PathEstate:
         """What another process has to know of this path."""
@@ -100,9 +106,9 @@ def sender_refusal(asked: PathOpen, sender: NodeId, role: Role) -> str | None:
     return None if sender.uri == (asked.via[-1] if asked.via else asked.source) else "wrong_sender"
 
 
-def is_meant(message: PathAccept | PathRefuse | PathClose | Carry, opened: int) -> bool:
-    """Whether a neighbour speaks of the path that began with that label, and not of one before it."""
-    return isinstance(message, Carry) or message.opened in (0, opened)
+def opened_of(message: PathAccept | PathRefuse | PathClose | Carry) -> int:
+    """The label of the PATH_OPEN that a neighbour speaks of; nought: it does not say."""
+    return 0 if isinstance(message, Carry) else message.opened
 
 
 class EdgePaths:
@@ -112,8 +118,9 @@ class EdgePaths:
         self._me = me
         self._labels = labels
         self._answerer = answerer
-        self._ends: dict[tuple[int, bytes], PathEnd] = {}
+        self._ends: PathTable[PathEnd] = PathTable()
         self._of_link: dict[int, int] = {}
+        self._total = 0
         self.refused: dict[str, int] = {}
         self.on_refused: Callable[[Link, PathOpen, int, str], None] | None = None
 
@@ -130,7 +137,9 @@ class EdgePaths:
         resume: bool,
     ) -> PathEnd:
         """Ask for a path; `answered` of the end is done once it is accepted, and raises PathRefused if it is not."""
-        end = self._added(link, session, destination, marking, priority, flows, cap, initiator=True)
+        in_label = self._labels.take()
+        end = PathEnd(link, session, destination, in_label, flows, cap, marking, priority, initiator=True)
+        self._enter(end)
         link.send(
             PathOpen(
                 session=session,
@@ -147,12 +156,19 @@ class EdgePaths:
         )
         return end
 
-    def accept(self, link: Link, asked: PathOpen, source: NodeId, *, flows: int, cap: int) -> PathEnd:
+    def accept(
+        self, link: Link, asked: PathOpen, source: NodeId, *, flows: int, cap: int, is_candidate: bool = False
+    ) -> PathEnd:
         """Take a path that another edge opened; flows and cap may be less than it asked for."""
-        end = self._added(link, asked.session, source, asked.marking, asked.priority, flows, cap, initiator=False)
+        if self._ends.find(link.number, asked.session, asked.label) is not None:
+            raise PathRefused(Code.VIOLATION, "label_taken", self._me.uri)
+        in_label = self._labels.take()
+        end = PathEnd(link, asked.session, source, in_label, flows, cap, asked.marking, asked.priority, initiator=False)
         end.out_label = asked.label
         end.via = asked.via
+        end.is_candidate = end.stands = is_candidate  # the session has keys already
         end.answered.set_result(None)
+        self._enter(end)
         return end
 
     def accept_told(self, end: PathEnd) -> None:
@@ -179,6 +195,10 @@ class EdgePaths:
         if self._dropped(end):
             end.link.send(PathClose(end.session, code, end.opened))
 
+    def forget(self, end: PathEnd) -> None:
+        """Have a path no more of which nobody was told."""
+        self._dropped(end)
+
     async def leave(self, end: PathEnd, code: int) -> None:
         """Keep the path of a session that was closed here until the far edge has taken it down.
 
@@ -203,8 +223,8 @@ class EdgePaths:
             return
         if not isinstance(message, PathAccept | PathRefuse | PathClose | Carry):
             return
-        end = self._ends.get((link.number, message.session))
-        if end is None or not is_meant(message, end.opened):
+        end = self._meant(link, message)
+        if end is None:
             return
         if isinstance(message, PathAccept):
             self._accepted(end, message)
@@ -232,8 +252,7 @@ class EdgePaths:
         end.via = estate.via
         end.stands = True
         end.answered.set_result(None)
-        self._ends[(link.number, session)] = end
-        self._of_link[link.number] = self.count_over(link) + 1
+        self._enter(end)
         return end
 
     def labels_estate(self) -> LabelsEstate:
@@ -242,7 +261,7 @@ class EdgePaths:
 
     def labels_inherited(self, estate: LabelsEstate) -> None:
         """Give no label that the process before gave; its paths are here already."""
-        self._labels.inherit(estate, [end.in_label for end in self._ends.values()])
+        self._labels.inherit(estate, [end.in_label for end in self._ends])
 
     def count_over(self, link: Link) -> int:
         """How many paths lead over a link."""
@@ -250,12 +269,12 @@ class EdgePaths:
 
     def control_lost(self, link: Link) -> None:
         """Nothing more comes of what is being set up over this link; paths that stand go on over its lanes."""
-        for end in [end for end in self._ends.values() if end.link is link and not end.stands]:
+        for end in [end for end in self._ends if end.link is link and not end.stands]:
             self._lost(end, Code.UNREACHABLE)
 
     def link_down(self, link: Link) -> None:
         """All paths over this link are lost."""
-        for end in [end for end in self._ends.values() if end.link is link]:
+        for end in [end for end in self._ends if end.link is link]:
             self._lost(end, Code.UNREACHABLE)
 
     def _asked(self, link: Link, asked: PathOpen) -> None:
@@ -273,27 +292,21 @@ class EdgePaths:
         else:
             self._answerer.path_asked(link, asked, source)
 
-    def _added(
-        self,
-        link: Link,
-        session: bytes,
-        peer: NodeId,
-        marking: int,
-        priority: int,
-        flows: int,
-        cap: int,
-        *,
-        initiator: bool,
-    ) -> PathEnd:
-        if len(self._ends) >= PATHS_MOST:
+    def _meant(self, link: Link, message: PathAccept | PathRefuse | PathClose | Carry) -> PathEnd | None:
+        """The path that a neighbour speaks of. Without a label it is the one that stands: never a candidate."""
+        if opened := opened_of(message):
+            return self._ends.find(link.number, message.session, opened)
+        alike = [end for end in self._ends.of(link.number, message.session) if not end.is_candidate]
+        is_answer = isinstance(message, PathAccept | PathRefuse)
+        return next((end for end in alike if end.answered.done() is not is_answer), alike[0] if alike else None)
+
+    def _enter(self, end: PathEnd) -> None:
+        if self._total >= PATHS_MOST:
+            self._labels.give_back(end.in_label)
             raise PathRefused(Code.BUSY, "too_many_paths", self._me.uri)
-        old = self._ends.get((link.number, session))
-        if old is not None:
-            self._lost(old, Code.DONE)
-        end = PathEnd(link, session, peer, self._labels.take(), flows, cap, marking, priority, initiator)
-        self._ends[(link.number, session)] = end
-        self._of_link[link.number] = self.count_over(link) + 1
-        return end
+        self._total += 1
+        self._ends.enter(end.link.number, end.session, end.opened, end)
+        self._of_link[end.link.number] = self.count_over(end.link) + 1
 
     def _accepted(self, end: PathEnd, message: PathAccept) -> None:
         if not end.initiator or end.answered.done():
@@ -330,7 +343,7 @@ class EdgePaths:
             self._of_link[end.link.number] = left
         else:
             del self._of_link[end.link.number]
-        if self._ends.get((end.link.number, end.session)) is end:
-            del self._ends[(end.link.number, end.session)]
+        self._total -= 1
+        self._ends.leave(end.link.number, end.session, end.opened)
         self._labels.give_back(end.in_label)
         return True

@@ -57,7 +57,9 @@ class Session:
     schedule: Schedule | None = None  # of renewals, once it has keys
     renewal_ms: int | None = None  # when the far edge last began one
     path: PathEnd | None = None
-    former: PathEnd | None = None  # the one before it, until the initiator has left that too
+    led: int = 0  # label of the path that the core was led over last; 0: not known
+    former: PathEnd | None = None  # the one before it, until all flows have resumed
+    candidates: list[PathEnd] = field(default_factory=list)  # that may become its path, the oldest first
     lost: Link | None = None  # that its way led over when it was lost, until it has a new one
     stalled_ms: int = 0
     unresumed: set[int] = field(default_factory=set)  # flows that have not said so since the last change of path

@@ -22,7 +22,7 @@ from pcgrelay.audit.record import Failure, Say, SessionDown, SessionFailed, Sess
 from pcgrelay.audit.record import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.clock import Clock
 from pcgrelay.model import NodeId
-from pcgrelay.session.asking import NO_ANSWER, answer_awaited
+from pcgrelay.session.asking import NO_ANSWER, answer_awaited, event_awaited
 from pcgrelay.session.backoff import Retries, Retry
 from pcgrelay.session.carried import CarriedHandshake, told
 from pcgrelay.session.claims import Claims
@@ -90,8 +90,8 @@ class Sessions:
 
     def attach(self, paths: EdgePaths) -> None:
         """Use these path ends; they answer to this object, so they can only be made after it."""
-        self.paths = paths
-        self._mender.paths = self._renewer.paths = paths
+        self.paths = self._renewer.paths = paths
+        self._mender.attach(paths)
 
     # -- what others ask ---------------------------------------------------------------------------------------
 
@@ -213,6 +213,7 @@ class Sessions:
         session.changed.set()
         self._look(session.key)
         self._observer.sessions_changed(session.key)
+        self._mender.started(session)
         if session.path is None or session.unresumed:
             # Its way was lost at the last moment.
             self._mender.stalled(session, code_name(Code.UNREACHABLE))
@@ -228,6 +229,11 @@ class Sessions:
         session = self._by_number.get(number)
         if session is not None:
             self._mender.resumed(session, flow)
+
+    def core_moved(self, number: int, in_label: int) -> None:
+        """The far edge leads the session over the path that we gave this label."""
+        if session := self._by_number.get(number):
+            self._mender.candidates.moved(session, in_label)
 
     def core_renewed(self, number: int, mix: int) -> None:
         """The core has the secret of a renewal."""
@@ -254,7 +260,7 @@ class Sessions:
             if living and not has_given_way:
                 # Who has begun it is not proved. It may come first, but keeps nobody from a session by a name.
                 has_given_way = True
-                await _seen(look, GIVE_WAY_S)
+                await event_awaited(look, GIVE_WAY_S)
                 continue
             if not retry.may_begin():
                 await retry.due()
@@ -365,7 +371,7 @@ class Sessions:
         self._observer.session_added(session)
         end.on_closed = lambda code: self._mender.path_closed(session, end, code)
         self.path_taken(session, end)
-        self._plane.session_path(session.number, link=end.link.number, in_label=end.in_label, out_label=end.out_label)
+        self._mender.lead(session, end)
 
     def path_taken(self, session: Session, end: PathEnd) -> None:
         """A session with keys is led over this path from now on."""
@@ -382,7 +388,7 @@ class Sessions:
     def path_asked(self, link: Link, asked: PathOpen, source: NodeId) -> None:
         """Another edge wants a session, or a new path for one."""
         if asked.resume:
-            self._mender.resume_asked(self._by_id.get(asked.session), link, asked, source)
+            self._mender.candidates.asked(self._by_id.get(asked.session), link, asked, source)
             return
         key = Key(source, asked.marking, asked.priority)
         if word := self._setup_refusal(link, asked, key):
@@ -446,11 +452,10 @@ class Sessions:
         if session.state in (State.UP, State.STALLED):
             self._retries.ended(session.key, self._clock.monotonic_ms() - session.began_ms)
         session.state = State.CLOSED
-        self._by_id.pop(session.id, None)
+        if self._by_id.get(session.id) is session:
+            del self._by_id[session.id]
         self._by_number.pop(session.number, None)
-        if session.path is not None:
-            session.path.on_closed = session.path.on_carry = None
-            self.paths.close(session.path, code)
+        self._mender.forget(session, code)
         self._renewer.forget(session)
         if not quiet:
             self._say(
@@ -490,9 +495,3 @@ class Sessions:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._say(Failure(where=task.get_name(), error=type(error).__name__))
-
-
-async def _seen(look: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await look.wait()

@@ -1,0 +1,85 @@
+"""One path through a relay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pcgrelay.model import NodeId
+from pcgrelay.session.estate import ForwardEstate
+from pcgrelay.session.link import Link
+
+# CARRY is for handshakes. A path may carry two of the largest at once and a trickle after that, so that nobody uses the
+# control plane to move data.
+CARRY_AT_ONCE_BYTES = 524_288
+CARRY_EACH_SECOND_BYTES = 4_096
+# The far edge answers a ClientHello, and then the initiator's HELLO: before that no set-up is over.
+SETUP_ANSWERS = 2
+
+
+@dataclass(eq=False, slots=True)
+class Forward:
+    """One path through this relay."""
+
+    number: int
+    session: bytes
+    source: NodeId
+    destination: NodeId
+    a: Link
+    b: Link
+    a_in: int
+    a_out: int
+    b_in: int
+    flows: int
+    cap: int
+    priority: int
+    opened_ms: int
+    answers: int = 0  # of the far edge, in handshakes
+    is_answered: bool = True  # the far edge has spoken last
+    is_live: bool = False
+    is_gone: bool = False
+    allowance: float = CARRY_AT_ONCE_BYTES
+    allowance_ms: int = 0
+
+    def opened(self, link: Link) -> int:
+        """The label in the PATH_OPEN on that side, by which the neighbour there knows this path from another one."""
+        return self.a_out if link is self.a else self.b_in
+
+    @property
+    def stands(self) -> bool:
+        """Whether a session may have been set up on it, as far as can be seen from outside."""
+        return self.is_live and self.answers >= SETUP_ANSWERS
+
+    def carried(self, link: Link) -> None:
+        """A neighbour speaks in a handshake between the edges; what it says in several messages is one answer."""
+        if link is self.b and not self.is_answered:
+            self.answers += 1
+        self.is_answered = link is self.b
+
+    def other(self, link: Link) -> Link:
+        """The side that is not this one."""
+        return self.b if link is self.a else self.a
+
+    def may_carry(self, size: int, now_ms: int) -> bool:
+        """Whether so many bytes more are still a handshake, and no use of the control plane to move data."""
+        self.allowance += (now_ms - self.allowance_ms) * CARRY_EACH_SECOND_BYTES / 1000
+        self.allowance = min(self.allowance, CARRY_AT_ONCE_BYTES) - size
+        self.allowance_ms = now_ms
+        return self.allowance >= 0
+
+    def estate(self) -> ForwardEstate:
+        """What another process has to know of it."""
+        return ForwardEstate(
+            number=self.number,
+            session=self.session,
+            source=self.source.uri,
+            destination=self.destination.uri,
+            a=self.a.number,
+            b=self.b.number,
+            a_in=self.a_in,
+            a_out=self.a_out,
+            b_in=self.b_in,
+            flows=self.flows,
+            cap=self.cap,
+            priority=self.priority,
+            opened_ms=self.opened_ms,
+        )
