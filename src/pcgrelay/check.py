@@ -10,8 +10,8 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,21 +23,14 @@ from pcgrelay.config import Address, Config
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
 from pcgrelay.files import reason_of
 from pcgrelay.libraries import data_plane_library, leaves_speed, processor_flags, session_library
-from pcgrelay.session.credentials import key_matches, load_certificates, load_crls, load_key
-from pcgrelay.session.identity import (
-    IdentityRefused,
-    Refusal,
-    crl_signed_by,
-    explain_failure,
-    explain_revocation,
-    identity_of,
-    issued_by,
-)
+from pcgrelay.session.credentials import Credentials, key_matches, load_certificates, load_crls, load_key
+from pcgrelay.session.dates import Judged, Kind, Phase, date_mend, date_sentence, dated_of, judged_all
+from pcgrelay.session.identity import IdentityRefused, crl_signed_by, identity_of
+from pcgrelay.session.rehearsal import rehearse
 
 T = TypeVar("T")
-Certificates = Sequence[x509.Certificate]
 
-WARN_BEFORE = timedelta(days=30)
+DATES_EXIT_CODE = 4  # as `status` has it for what needs attention
 OK, WARNING, ERROR = "ok", "warning", "error"
 
 
@@ -50,6 +43,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     mend: str = ""
     permission: bool = False  # the user or the mode of a file is at fault, not the configuration
     passing: bool = False  # it may be over at the next start, with nothing mended here
+    dates: bool = False  # a date is wrong or near: the node starts all the same, and new files or a clock heal it
 
 
 def check(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
@@ -60,26 +54,32 @@ def check(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
 
 
 def refuse_errors(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
-    """Check before a start: raise the first error, answer the warnings. A node that already runs is an error."""
+    """Check before a start: raise the first error, answer the warnings. A node that already runs is an error.
+
+    Dates are warnings: with those that are wrong a node starts in trouble, and says so, rather than not at all.
+    """
     if answers(config.node.admin):
         raise RunError(f"{config.node.admin}: a node with this admin socket runs already; stop it first.")
     findings = check(config, clock)
     _refuse_first(config, findings)
-    return [finding for finding in findings if finding.level == WARNING]
+    return [finding for finding in findings if finding.level == WARNING or finding.dates]
 
 
-def refuse_reload(config: Config, clock: Clock = SYSTEM_CLOCK) -> None:
+def refuse_reload(config: Config, clock: Clock = SYSTEM_CLOCK, *, dates: bool = False) -> None:
     """Check before a running node takes this configuration: raise the first error.
 
-    Ports are not tried: the node itself opens what it does not have.
+    Ports are not tried: the node itself opens what it does not have. dates: wrong dates are errors too, for what runs
+    has good ones.
     """
-    _refuse_first(config, [*_credentials(config, clock.wall()), *_policy(config)])
+    _refuse_first(config, [*_credentials(config, clock.wall()), *_policy(config)], dates=dates)
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """What the command answers: 0, or what the worst error is."""
-    worst = _worst(findings)
-    return 0 if worst is None else _kind(worst).exit_code
+    """What the command answers: 0, or what the worst error is; 4 if nothing but dates is wrong or near."""
+    found = list(findings)
+    if worst := _worst(found):
+        return _kind(worst).exit_code
+    return DATES_EXIT_CODE if any(finding.dates for finding in found) else 0
 
 
 def answers(admin: Path) -> bool:
@@ -93,16 +93,16 @@ def answers(admin: Path) -> bool:
         return True
 
 
-def _refuse_first(config: Config, findings: Iterable[Finding]) -> None:
-    if worst := _worst(findings):
+def _refuse_first(config: Config, findings: Iterable[Finding], *, dates: bool = False) -> None:
+    if worst := _worst(findings, dates=dates):
         raise _kind(worst)(f"{config.path}: {worst.where}: {worst.sentence} {worst.mend}".rstrip())
 
 
-def _worst(findings: Iterable[Finding]) -> Finding | None:
+def _worst(findings: Iterable[Finding], *, dates: bool = False) -> Finding | None:
     """The first error of the kind that is hardest to get rid of: what is written wrong, then what nobody may, then the
-    rest, which a service manager may try again."""
+    rest, which a service manager may try again. Dates are errors only if they are wanted as such."""
     order = [ConfigError, PermissionProblem, RunError]
-    errors = [finding for finding in findings if finding.level == ERROR]
+    errors = [finding for finding in findings if finding.level == ERROR and (dates or not finding.dates)]
     return min(errors, key=lambda finding: order.index(_kind(finding)), default=None)
 
 
@@ -122,6 +122,10 @@ def _bad(where: str, sentence: str, mend: str = "", *, permission: bool = False,
 
 def _doubtful(where: str, sentence: str, mend: str) -> Finding:
     return Finding(level=WARNING, where=where, sentence=sentence, mend=mend)
+
+
+def _of_dates(level: str, where: str, sentence: str, mend: str) -> Finding:
+    return Finding(level=level, where=where, sentence=sentence, mend=mend, dates=True)
 
 
 # -- certificates ------------------------------------------------------------------------------------------
@@ -144,13 +148,14 @@ def _credentials(config: Config, now: datetime) -> Iterator[Finding]:
             if key_matches(key, chain[0])
             else _bad("identity.key", "The private key does not belong to the certificate.", "Name files of one pair.")
         )
-    if chain and trust:
-        yield from _chain(chain, trust, now)
     if files.crl is None:
         sentence = "There is no revocation list, so a revoked neighbour stays welcome until its certificate ends."
         yield _doubtful("identity.crl", sentence, 'Add crl = "realm.crl" to [identity].')
-    elif chain and trust and crls:
-        yield from _revocation(chain, trust, crls, now)
+    if chain and key and trust and crls is not None:
+        credentials = Credentials(chain, key, trust, crls)
+        if key_matches(key, chain[0]) and _identity(config, chain[0]).level == OK:
+            yield from _links(config, credentials, now)
+        yield from _strange_lists(credentials)
 
 
 def _tried(findings: list[Finding], key: str, load: Callable[[], T]) -> T | None:
@@ -173,55 +178,38 @@ def _identity(config: Config, leaf: x509.Certificate) -> Finding:
     return _good(where, f"The certificate is that of {own}.")
 
 
-def _chain(chain: Certificates, trust: Certificates, now: datetime) -> Iterator[Finding]:
-    why = explain_failure(chain[0], chain[1:], trust, (), now)
-    if why.reason is not Refusal.OTHER:
-        mends = {
-            Refusal.UNKNOWN_ISSUER: "Put the CA's certificate into trust, and those between into certificate.",
-            Refusal.EXPIRED: "Issue it anew.",
-            Refusal.NOT_YET_VALID: "Set the clock of this machine, or wait.",
-        }
-        yield _bad("identity.certificate", why.sentence, mends.get(why.reason, "Issue it anew."))
+def _links(config: Config, credentials: Credentials, now: datetime) -> Iterator[Finding]:
+    """Whether these files make a link, by the word of OpenSSL; then what is said of their dates."""
+    fault = rehearse(config, credentials, now)
+    if fault is not None and not fault.is_date:
+        yield _bad(fault.where, fault.sentence, fault.mend)
         return
-    end = min(certificate.not_valid_after_utc for certificate in chain)
-    sentence = f"The certificate is trusted until {end:%Y-%m-%d}."
-    if end - now < WARN_BEFORE:
-        yield _doubtful("identity.certificate", sentence, "Issue it anew before that day.")
-    else:
-        yield _good("identity.certificate", sentence)
-    ending = [certificate for certificate in trust if certificate.not_valid_after_utc - now < WARN_BEFORE]
-    for certificate in ending:
-        sentence = f"A trusted certificate ends on {certificate.not_valid_after_utc:%Y-%m-%d}."
-        yield _doubtful("identity.trust", sentence, "Bring its successor in, and take it out after that day.")
+    if fault is None:
+        yield _good("identity.certificate", "A link between two nodes with these files comes about.")
+    said = [_dated(config, judged, is_refused=fault is not None) for judged in judged_all(dated_of(credentials), now)]
+    if fault is not None and not any(finding.level == ERROR for finding in said):
+        yield _of_dates(ERROR, fault.where, fault.sentence, fault.mend)
+    yield from said
 
 
-def _revocation(
-    chain: Certificates, trust: Certificates, crls: Sequence[x509.CertificateRevocationList], now: datetime
-) -> Iterator[Finding]:
-    where, issuers = "identity.crl", (*trust, *chain[1:])
-    for crl in crls:
+def _dated(config: Config, judged: Judged, *, is_refused: bool) -> Finding:
+    """What there is to say of the dates of one thing."""
+    where = _DATED_KEYS[judged.kind]
+    if judged.phase is Phase.GOOD:
+        return _good(where, date_sentence(judged))
+    level = ERROR if judged.phase.is_wrong and is_refused else WARNING
+    return _of_dates(level, where, date_sentence(judged), date_mend(judged, config.identity))
+
+
+_DATED_KEYS = {Kind.OWN: "identity.certificate", Kind.TRUST: "identity.trust", Kind.CRL: "identity.crl"}
+
+
+def _strange_lists(credentials: Credentials) -> Iterator[Finding]:
+    issuers = (*credentials.trust, *credentials.chain[1:])
+    for crl in credentials.crls:
         if not any(crl.issuer == issuer.subject and crl_signed_by(crl, issuer) for issuer in issuers):
-            sentence = "The revocation list is not signed by a CA that is trusted here."
-            yield _bad(where, sentence, "Fetch the list of the realm's CA.")
-            return
-    issuer = next((issuer for issuer in issuers if issued_by(chain[0], issuer)), None)
-    if issuer is None:
-        return  # said already, of the chain
-    if why := explain_revocation(chain[0], issuer, crls, now):
-        mend = "Issue it anew." if why.reason is Refusal.REVOKED else "Fetch the newest list of the realm's CA."
-        yield _bad(where, why.sentence, mend)
-        return
-    ends = [crl.next_update_utc for crl in crls if crl.next_update_utc is not None]
-    sentence = f"The revocation list is current until {min(ends):%Y-%m-%d}." if ends else "The revocation list is good."
-    # Some authorities publish daily; what counts is that the next one is late, measured by the life of this one.
-    if any(crl.next_update_utc and _nearly_over(crl.last_update_utc, crl.next_update_utc, now) for crl in crls):
-        yield _doubtful(where, sentence, "Fetch the newest list; without one every link ends.")
-    else:
-        yield _good(where, sentence)
-
-
-def _nearly_over(start: datetime, end: datetime, now: datetime) -> bool:
-    return end - now < (end - start) / 10
+            sentence = "A revocation list is not signed by a CA that is trusted here, and counts for nothing."
+            yield _doubtful("identity.crl", sentence, "Fetch the list of the realm's CA.")
 
 
 # -- policy ------------------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pcgrelay import config
-from pcgrelay.check import ERROR, OK, WARNING, Finding, check, exit_code, refuse_errors
+from pcgrelay.check import ERROR, OK, WARNING, Finding, check, exit_code, refuse_errors, refuse_reload
 from pcgrelay.clock import SetClock
-from pcgrelay.errors import PcgrelayError, PermissionProblem, RunError
+from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
 from pki import Files, Realm, write_config
 
 KENT = "kent.police.example"
@@ -53,7 +53,7 @@ def at_level(findings: list[Finding], level: str) -> list[Finding]:
 
 def only_error(findings: list[Finding]) -> Finding:
     (error,) = at_level(findings, ERROR)
-    assert exit_code(findings) == (77 if error.permission else 1 if error.passing else 78)
+    assert exit_code(findings) == (77 if error.permission else 1 if error.passing else 4 if error.dates else 78)
     return error
 
 
@@ -144,13 +144,23 @@ def test_a_key_that_only_its_owner_may_read_is_good(settings: Settings, realm: R
 
 def test_a_certificate_that_ends_soon_is_a_warning(settings: Settings) -> None:
     loaded = settings()  # for 90 days
-    soon = SetClock(datetime.now(UTC) + timedelta(days=61))
-    (warning,) = at_level(check(loaded, soon), WARNING)
+    soon = SetClock(datetime.now(UTC) + timedelta(days=71))
+    assert at_level(check(loaded, soon), WARNING) == []
+    near = SetClock(datetime.now(UTC) + timedelta(days=73))  # 18 days before: a fifth of 90
+    (warning,) = at_level(check(loaded, near), WARNING)
     assert warning.where == "identity.certificate"
-    assert "Issue it anew" in warning.mend
-    assert refuse_errors(loaded, soon) == [warning]
+    assert "Put a new one into" in warning.mend
+    assert refuse_errors(loaded, soon) == []
+    assert exit_code(check(loaded, near)) == 4
+    assert refuse_errors(loaded, near) == [warning]
     late = SetClock(datetime.now(UTC) + timedelta(days=91))
-    assert "expired" in only_error(check(loaded, late)).sentence
+    error = only_error(check(loaded, late))
+    assert error.sentence.startswith("The certificate of kent-1.kent.police.example expired on")
+    # The node runs all the same, in trouble; a reload is refused only if what runs has better dates.
+    assert refuse_errors(loaded, late) == [error]
+    refuse_reload(loaded, late)
+    with pytest.raises(ConfigError, match="expired"):
+        refuse_reload(loaded, late, dates=True)
 
 
 def test_a_list_that_is_late_or_over(settings: Settings, realm: Realm) -> None:
@@ -161,14 +171,15 @@ def test_a_list_that_is_late_or_over(settings: Settings, realm: Realm) -> None:
     assert warning.where == "identity.crl"
     over = SetClock(datetime.now(UTC) + timedelta(days=11))
     error = only_error(check(loaded, over))
-    assert "out of date" in error.sentence
+    assert error.where == "identity.crl"
+    assert "expired on" in error.sentence
 
 
 def test_a_list_of_another_ca_is_refused(settings: Settings, realm: Realm, tmp_path: Path) -> None:
     good, other = realm.issue(KENT, "kent-1"), Realm(tmp_path / "other")
     error = only_error(check(settings(Files(good.certificate, good.key, good.trust, other.crl))))
     assert error.where == "identity.crl"
-    assert "not signed by" in error.sentence
+    assert "There is no revocation list of" in error.sentence
 
 
 def test_no_list_is_a_warning(settings: Settings) -> None:

@@ -23,6 +23,8 @@ Examples:
 Exit codes:
    0  no error (there may be warnings)
    1  a port is taken, or an address is not there now; nothing else is wrong
+   4  a date is wrong or near: of a certificate, of the revocation list, or of
+      this machine; the node starts and says so
   77  permissions are wrong, and the configuration is not
   78  the configuration, or a file that it names, is wrong
 """
@@ -34,9 +36,10 @@ Exit codes:
 def check(path: Path, as_json: bool) -> int:
     """Say all that can be known about a node without its network.
 
-    Looks at syntax and names, that the files are there, that key and certificate belong together, at chain, expiry,
-    revocation, identity, permissions, the admin socket's folder, and whether the ports can be listened on. Nothing is
-    changed, so it is safe beside a running node.
+    Looks at syntax and names, that the files are there, that key and certificate belong together, at identity,
+    permissions, the admin socket's folder, and whether the ports can be listened on. For chain, dates and revocation it
+    lets a node with these files make a link with itself, in memory. Nothing is changed, so it is safe beside a running
+    node.
     """
     try:
         findings = look(config.load(path))

@@ -19,12 +19,14 @@ from pcgrelay.admin.status import ConfigurationStatus
 from pcgrelay.audit.log import Log
 from pcgrelay.audit.record import ConfigRefused, ConfigReloaded, Failure
 from pcgrelay.check import refuse_reload
-from pcgrelay.config import Config, differences, restart_reason, sized_as
+from pcgrelay.clock import Clock
+from pcgrelay.config import differences, restart_reason, sized_as
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
 from pcgrelay.gateway.keeper import reloading
 from pcgrelay.gateway.node import Node
 from pcgrelay.session.credentials import Credentials
 from pcgrelay.session.presence import Presence
+from pcgrelay.session.rehearsal import rehearse
 
 BROKEN_OFF = "A fault of pcgrelay itself broke the reload off, and a part of it may be taken; restart the node."
 
@@ -68,7 +70,7 @@ class Reloader:
 
     async def _swap(self) -> tuple[str, ...]:
         node, old = self._node, self._node.presence
-        fresh = await asyncio.to_thread(_read, old.config)
+        fresh = await asyncio.to_thread(_read, old, node.clock)
         changes = (*differences(old.config, fresh.config), *renewals(old.credentials, fresh.credentials))
         if changes:
             opened = await node.prepare(fresh.config)
@@ -89,13 +91,14 @@ class Reloader:
         return ReloadAnswer(ok=False, reason=reason, exit_code=code)
 
 
-def _read(old: Config) -> Presence:
+def _read(old: Presence, clock: Clock) -> Presence:
     """The configuration as the files have it now, and all that can be made of it without the node."""
-    path: Path = old.path
-    config = sized_as(old, configuration.load(path))
-    if reason := restart_reason(old, config):
+    path: Path = old.config.path
+    config = sized_as(old.config, configuration.load(path))
+    if reason := restart_reason(old.config, config):
         raise ConfigError(reason)
-    refuse_reload(config)
+    # Good dates are not given up for bad ones. Where they are bad already, nothing else may wait for that.
+    refuse_reload(config, clock, dates=rehearse(old.config, old.credentials, clock.wall()) is None)
     try:
         return Presence(config)
     except (ValueError, SSL.Error):

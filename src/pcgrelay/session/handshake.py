@@ -101,8 +101,12 @@ class Handshake:
         judge: Judge,
         renewal: Renewal | None = None,
         renewable: Renewable | None = None,
+        with_itself: bool = False,
     ) -> None:
-        """renewal: what is renewed. renewable: a server of links does not know that before it has the HELLO."""
+        """renewal: what is renewed. renewable: a server of links does not know that before it has the HELLO.
+
+        with_itself: no wire is there, and both ends are this node (`rehearsal`).
+        """
         self.tls = TlsDriver(context, client=client)
         self.reader = MessageReader()
         self.reader.on_unknown = self._unknown_received
@@ -113,6 +117,7 @@ class Handshake:
         self._judge = judge
         self._renewal = renewal
         self._renewable = renewable
+        self._with_itself = with_itself
         self._generation = renewal.generation if renewal else 0
         self._state = _State.WANTS_TLS
         self._received_bytes = 0
@@ -170,7 +175,7 @@ class Handshake:
             peer = identity_read(self._chain[0], self._terms.me.realm)
         except IdentityRefused as refused:
             raise HandshakeRefused(refused.reason, str(refused)) from None
-        if peer == self._terms.me:
+        if peer == self._terms.me and not self._with_itself:
             raise HandshakeRefused("own_identity", "The peer bears this node's own identity.")
         word = self._judge(peer)
         if word is not None:

@@ -42,6 +42,11 @@ class Refusal(StrEnum):
     REVOKED = "revoked"
     NO_CRL = "no_crl"
     CRL_NOT_CURRENT = "crl_not_current"
+    BAD_CRL = "bad_crl"  # what OpenSSL took for an issuer's list is not signed by it, or is of a kind not known here
+    WRONG_ISSUER = "wrong_issuer"  # one that may not sign such a certificate
+    WRONG_NAME = "wrong_name"  # one that a CA above it may not give
+    UNKNOWN_EXTENSION = "unknown_extension"  # that must be understood
+    WEAK = "weak"  # key or signature
     OTHER = "other"  # nothing is wrong with the certificates
 
 
@@ -250,14 +255,18 @@ def _may_do_tls(leaf: x509.Certificate) -> bool:
 
 
 def _subject(certificate: x509.Certificate) -> str:
-    """The certificate by its node's short name, else by its subject; safe to print."""
+    shown = subject_of(certificate)
+    return f"the certificate of {shown}" if shown else "a certificate without a name"
+
+
+def subject_of(certificate: x509.Certificate) -> str:
+    """Whose certificate it is: its node's short name, else its subject; safe to print."""
     try:
         uris = _uris(certificate.extensions)
         text = NodeId.from_uri(uris[0]).dotted if len(uris) == 1 else certificate.subject.rfc4514_string()
     except ValueError:
         text = certificate.subject.rfc4514_string()
-    shown = "".join(character if character.isprintable() else "?" for character in text[:120])
-    return f"the certificate of {shown}" if shown else "a certificate without a name"
+    return "".join(character if character.isprintable() else "?" for character in text[:120])
 
 
 def _date(moment: datetime) -> str:

@@ -13,7 +13,7 @@ from pcgrelay.routing.policy import session_cap
 from pcgrelay.session.credentials import Credentials, load_credentials
 from pcgrelay.session.handshake import Terms
 from pcgrelay.session.identity import Refusal, identity_of
-from pcgrelay.session.tls import HYBRID_GROUPS, chain_refusal, context_made, leaf_der, store_made
+from pcgrelay.session.tls import HYBRID_GROUPS, chain_refusal, context_made, leaf_der, moment_set, store_made
 
 
 class Presence:
@@ -29,6 +29,13 @@ class Presence:
         self.context = context_made(self.credentials, post_quantum_required=config.policy.post_quantum_required)
         self._store = store_made(self.credentials)
         self._leaf = leaf_der(self.credentials.leaf)
+
+    def judge_at(self, moment: datetime | None) -> None:
+        """For a rehearsal: judge certificates by this moment, or, without one, as if all dates were good."""
+        context_store = self.context.get_cert_store()
+        assert context_store is not None
+        for store in (context_store, self._store):
+            moment_set(store, moment)
 
     def take(self, fresh: Presence) -> None:
         """Be as that one from the next handshake on; whoever holds this object notices nothing else."""

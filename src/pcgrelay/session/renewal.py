@@ -20,7 +20,8 @@ RETRY_CAP_MS = 60_000
 SPREAD = 0.2  # of the interval, so that what was set up together is not renewed together
 
 # What a failed renewal says about the peer. That this node's own list is out of date says nothing about anybody.
-VERDICTS = {str(refusal) for refusal in Refusal} - {Refusal.NO_CRL, Refusal.CRL_NOT_CURRENT, Refusal.OTHER} | {
+_OF_THE_LIST = {Refusal.NO_CRL, Refusal.CRL_NOT_CURRENT, Refusal.BAD_CRL}
+VERDICTS = {str(refusal) for refusal in Refusal} - _OF_THE_LIST - {Refusal.OTHER} | {
     "group",
     "not_a_member",
     "own_identity",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -23,7 +24,7 @@ from OpenSSL.crypto import (
     dump_certificate,
 )
 
-from pcgrelay.errors import PcgrelayError
+from pcgrelay.errors import ConfigError, PcgrelayError
 from pcgrelay.session.binding import groups_set, verify_error, was_resumed
 from pcgrelay.session.credentials import Credentials
 from pcgrelay.session.identity import Refusal
@@ -39,7 +40,9 @@ READ_BYTES = 65_536
 _VERIFY_REASONS = {
     2: Refusal.UNKNOWN_ISSUER,
     3: Refusal.NO_CRL,
+    5: Refusal.BAD_CRL,
     7: Refusal.BAD_SIGNATURE,
+    8: Refusal.BAD_CRL,
     9: Refusal.NOT_YET_VALID,
     10: Refusal.EXPIRED,
     11: Refusal.CRL_NOT_CURRENT,
@@ -50,8 +53,31 @@ _VERIFY_REASONS = {
     21: Refusal.UNKNOWN_ISSUER,
     22: Refusal.UNKNOWN_ISSUER,
     23: Refusal.REVOKED,
+    24: Refusal.WRONG_ISSUER,
+    25: Refusal.WRONG_ISSUER,
     26: Refusal.WRONG_USAGE,
+    32: Refusal.WRONG_ISSUER,
+    33: Refusal.BAD_CRL,
+    34: Refusal.UNKNOWN_EXTENSION,
+    35: Refusal.BAD_CRL,
+    36: Refusal.BAD_CRL,
+    37: Refusal.WRONG_USAGE,
+    39: Refusal.WRONG_USAGE,
+    41: Refusal.UNKNOWN_EXTENSION,
+    44: Refusal.BAD_CRL,
+    47: Refusal.WRONG_NAME,
+    48: Refusal.WRONG_NAME,
+    49: Refusal.WRONG_NAME,
+    51: Refusal.WRONG_NAME,
+    52: Refusal.WRONG_NAME,
+    53: Refusal.WRONG_NAME,
+    54: Refusal.BAD_CRL,
+    66: Refusal.WEAK,
+    67: Refusal.WEAK,
+    68: Refusal.WEAK,
+    79: Refusal.WRONG_ISSUER,
 }
+_NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, which pyOpenSSL has no name for
 
 
 class HandshakeRefused(PcgrelayError):
@@ -62,6 +88,7 @@ class HandshakeRefused(PcgrelayError):
         self.reason = reason
         self.farewell = farewell  # what may still be sent before the connection is closed
         self.shuts_out = False  # the peer said, inside the seal of TLS, that this node may not come in
+        self.chain: tuple[bytes, ...] = ()  # that was refused, in DER, leaf first; it proves nothing of who sent it
 
 
 def context_made(credentials: Credentials, *, post_quantum_required: bool) -> SSL.Context:
@@ -81,12 +108,22 @@ def context_made(credentials: Credentials, *, post_quantum_required: bool) -> SS
     store = context.get_cert_store()
     assert store is not None
     _store_fill(store, credentials)
-    context.use_certificate(credentials.leaf)
-    for certificate in credentials.chain[1:]:
-        context.add_extra_chain_cert(certificate)
+    _own_files_taken(context, credentials)
+    return context
+
+
+def _own_files_taken(context: SSL.Context, credentials: Credentials) -> None:
+    """What this node shows; ConfigError if OpenSSL does not take it, as it does with keys that are too small."""
+    what = "certificate"
+    try:
+        context.use_certificate(credentials.leaf)
+        for certificate in credentials.chain[1:]:
+            what = "certificate of a CA that stands in the file of the own certificate"
+            context.add_extra_chain_cert(certificate)
+    except SSL.Error as error:
+        raise ConfigError(f"TLS does not take the {what} ({_words(error)}); issue it anew, with a P-256 key.") from None
     context.use_privatekey(credentials.key)  # type: ignore[arg-type]
     context.check_privatekey()
-    return context
 
 
 def store_made(credentials: Credentials) -> X509Store:
@@ -94,6 +131,14 @@ def store_made(credentials: Credentials) -> X509Store:
     store = X509Store()
     _store_fill(store, credentials)
     return store
+
+
+def moment_set(store: X509Store, moment: datetime | None) -> None:
+    """Judge by this time instead of the clock's; without one, all dates are good."""
+    if moment is None:
+        store.set_flags(_NO_CHECK_TIME)
+    else:
+        store.set_time(moment)
 
 
 def chain_refusal(store: X509Store, chain: Sequence[x509.Certificate]) -> Refusal | None:
@@ -203,13 +248,20 @@ class TlsDriver:
             raise HandshakeRefused(Refusal.NO_CERTIFICATE, "The peer showed no certificate.")
         return tuple(dump_certificate(FILETYPE_ASN1, certificate) for certificate in chain)
 
+    def _chain_refused(self) -> tuple[bytes, ...]:
+        """The chain as OpenSSL had put it together when it refused it."""
+        chain = self._connection.get_verified_chain() or []
+        return tuple(dump_certificate(FILETYPE_ASN1, certificate) for certificate in chain)
+
     def _refused(self, error: SSL.Error) -> HandshakeRefused:
         if isinstance(error, SSL.SysCallError):
             return HandshakeRefused("closed", "The peer broke the connection off.")
         words = _words(error)
         if "certificate verify failed" in words:
             reason = _VERIFY_REASONS.get(verify_error(self._connection), Refusal.OTHER)
-            return HandshakeRefused(reason, f"The peer's certificate was refused: {reason.replace('_', ' ')}.")
+            refused = HandshakeRefused(reason, f"The peer's certificate was refused: {reason.replace('_', ' ')}.")
+            refused.chain = self._chain_refused()
+            return refused
         for part, reason_word, sentence in _TLS_REASONS:
             if part in words:
                 return HandshakeRefused(reason_word, sentence)
@@ -224,6 +276,15 @@ def _words(error: SSL.Error) -> str:
 # Parts of OpenSSL's texts, most telling first.
 _TLS_REASONS = (
     ("did not return a certificate", Refusal.NO_CERTIFICATE, "The peer showed no certificate."),
+    (
+        "alert certificate expired",
+        "peer_refused",
+        "To the peer this node's certificate, or the peer's own revocation list, has expired; look at both dates and "
+        "both clocks.",
+    ),
+    ("alert certificate revoked", "peer_refused", "The peer says that this node's certificate is revoked."),
+    ("key too small", Refusal.WEAK, "A key in a certificate is too small for TLS here."),
+    ("md too weak", Refusal.WEAK, "The signature of a certificate is too weak for TLS here."),
     ("alert", "peer_refused", "The peer refused the handshake; its own log says why."),
     ("unsupported protocol", "tls_version", "The peer does not speak TLS 1.3."),
     ("wrong version number", "tls_version", "The peer does not speak TLS 1.3."),

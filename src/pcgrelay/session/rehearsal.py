@@ -1,0 +1,221 @@
+"""A node's handshake with itself, in memory: whether its files make a link at all, asked of what makes links.
+
+Whoever judges certificates a second time judges them otherwise. So nothing is decided here. The contexts are those of
+a start, the handshake is that of a link, and the entry of an edge is signed, encoded and proved as neighbours do it.
+Own code only finds words for what was refused.
+
+Dates come and go, all else stays. So what is refused for a date is tried once more without regard to dates, and, since
+dates may decide between two CAs of one name, at each moment at which other files are good. Only what is refused then as
+well can never be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import msgspec
+from cryptography import x509
+from OpenSSL import SSL
+
+from pcgrelay.config import Config
+from pcgrelay.errors import PcgrelayError
+from pcgrelay.model import NodeId, Role
+from pcgrelay.routing.catalogue import Entry, EntryRefused, Offer, entry_proved, entry_read, entry_signed
+from pcgrelay.session.credentials import Credentials
+from pcgrelay.session.dates import dated_of, moments
+from pcgrelay.session.handshake import Handshake
+from pcgrelay.session.identity import Refusal, explain_failure
+from pcgrelay.session.keys import Purpose, secret_wiped
+from pcgrelay.session.messages import Advert, MessageReader, MessageRefused, message_encoded
+from pcgrelay.session.presence import Presence
+from pcgrelay.session.tls import HandshakeRefused
+
+MOMENTS_MOST = 64
+ENTRY_LIFE_S = 1_800
+OF_DATES = frozenset({Refusal.EXPIRED, Refusal.NOT_YET_VALID, Refusal.CRL_NOT_CURRENT})
+_OF_LISTS = frozenset({Refusal.NO_CRL, Refusal.CRL_NOT_CURRENT, Refusal.BAD_CRL, Refusal.REVOKED})
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why no neighbour would let this node in, or it no neighbour with files like its own."""
+
+    reason: str  # the word of the refusal
+    where: str  # key of [identity]
+    sentence: str
+    mend: str = ""
+    is_date: bool = False  # with other dates, or another clock, all is well
+
+
+class _Anywhen:
+    """Instead of a moment: all dates are good."""
+
+
+ANYWHEN = _Anywhen()
+
+
+def rehearse(config: Config, credentials: Credentials, now: datetime) -> Fault | None:
+    """What keeps this node from links by the files of [identity], or nothing."""
+    fault = _refused_at(config, credentials, now)
+    if fault is None or fault.reason not in OF_DATES:
+        return fault
+    lasting = _refused_at(config, credentials, ANYWHEN)
+    if lasting is None:
+        return replace(fault, is_date=True)
+    for moment in moments(dated_of(credentials), MOMENTS_MOST):
+        if _refused_at(config, credentials, moment) is None:
+            return replace(fault, is_date=True)
+    return lasting
+
+
+def _refused_at(config: Config, credentials: Credentials, moment: datetime | _Anywhen) -> Fault | None:
+    """What is refused at that moment."""
+    judged_at = moment if isinstance(moment, datetime) else None
+    try:
+        presence = Presence(config, credentials)
+    except ValueError as error:
+        return Fault("identity", "identity.certificate", f"The certificate cannot be used: {error}.", "Name another.")
+    except PcgrelayError as error:
+        return Fault("tls_error", "identity.certificate", str(error))
+    except (SSL.Error, TypeError):
+        return Fault("tls_error", "identity.key", "TLS does not take the private key.", _KEY_MEND)
+    presence.judge_at(judged_at)
+    try:
+        _hands_shaken(presence)
+        if word := presence.chain_refusal(credentials.chain):
+            raise HandshakeRefused(word, "")
+    except HandshakeRefused as refused:
+        return _in_words(refused.reason, credentials, judged_at)
+    if config.node.role is Role.EDGE and (sentence := _entry_refusal(presence)):
+        return Fault("entry", "identity.certificate", sentence, _KEY_MEND)
+    return None
+
+
+def _hands_shaken(presence: Presence) -> None:
+    """Make a link with oneself; the refusal of either end is raised, and the first that is no mere echo."""
+    terms = replace(presence.link_terms(), may_relay=bool)
+    client, server = (
+        Handshake(presence.context, terms, client=client, purpose=Purpose.LINK, judge=_anybody, with_itself=True)
+        for client in (True, False)
+    )
+    data = client.start()
+    while client.established is None and data:
+        data = server.receive(data)
+        data = client.receive(data)
+    for end in (client, server):
+        if end.established is not None:
+            secret_wiped(end.established.secret)
+    if client.established is None:
+        raise HandshakeRefused(Refusal.OTHER, "The handshake of this node with itself came to no end.")
+
+
+def _anybody(peer: NodeId) -> str | None:
+    return None
+
+
+def _entry_refusal(presence: Presence) -> str:
+    """Why neighbours would not take this edge's catalogue entry, or nothing."""
+    config = presence.config
+    offers = [Offer(export.service.service, 1) for export in config.exports]
+    try:
+        signed = entry_signed(
+            config.node.id,
+            offers,
+            sequence=0,
+            not_after=ENTRY_LIFE_S,
+            key=presence.credentials.key,
+            chain=presence.chain,
+        )
+        whole = message_encoded(Advert(signed.entry, signed.signature, signed.chain, ()))
+        ((_, _),) = MessageReader().feed(whole)
+        entry: Entry = entry_read(signed, 0)
+        entry_proved(signed, entry, lambda chain: presence.chain_refusal(list(chain)), presence.identity_of)
+    except (MessageRefused, msgspec.ValidationError):
+        return "The certificate, or the chain above it, is too large for an entry of the catalogue."
+    except EntryRefused as refused:
+        return f"Neighbours would refuse this node's entry in the catalogue: {refused.reason.replace('_', ' ')}."
+    except (PcgrelayError, ValueError, TypeError) as error:
+        return str(error)
+    return ""
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+_SENTENCES = {
+    Refusal.UNKNOWN_ISSUER: (
+        "identity.trust",
+        "The chain of the certificate does not lead to a CA in trust that is its own issuer (a root).",
+        "Put the root's certificate into trust, and those between into certificate.",
+    ),
+    Refusal.WRONG_USAGE: (
+        "identity.certificate",
+        "The certificate, or that of a CA above it, may not be used for TLS as server and as client both.",
+        "Issue it anew with the key usage digitalSignature and the purposes serverAuth and clientAuth, or with none.",
+    ),
+    Refusal.WRONG_ISSUER: (
+        "identity.certificate",
+        "A certificate of the chain may not sign the one below it: it is none of a CA, or its path length forbids it.",
+        "Issue it anew below a CA that may.",
+    ),
+    Refusal.WRONG_NAME: (
+        "identity.certificate",
+        "A CA of the chain may not give this name: its name constraints forbid it.",
+        "Issue it anew below a CA that may.",
+    ),
+    Refusal.UNKNOWN_EXTENSION: (
+        "identity.certificate",
+        "A certificate of the chain has an extension that must be understood and is not, or is broken.",
+        "Issue it anew without that.",
+    ),
+    Refusal.WEAK: (
+        "identity.certificate",
+        "A key or signature of the chain is too weak for TLS here.",
+        "Issue it anew with P-256 and SHA-256.",
+    ),
+    Refusal.BAD_SIGNATURE: (
+        "identity.certificate",
+        "A signature of the chain is wrong for the CA that OpenSSL takes for its issuer.",
+        "Give CAs of one name key identifiers, or take the old one out of trust.",
+    ),
+    Refusal.BAD_CRL: (
+        "identity.crl",
+        "The revocation list that OpenSSL takes for the issuer's is not signed by it, or is one of a part only.",
+        "Fetch a whole list that names its issuer's key (authorityKeyIdentifier).",
+    ),
+    Refusal.NO_CRL: (
+        "identity.crl",
+        "There is no revocation list that serves for this certificate.",
+        "Fetch the whole list of each CA.",
+    ),
+    Refusal.CRL_NOT_CURRENT: (
+        "identity.crl",
+        "A revocation list is out of date, or not yet valid.",
+        "Fetch the newest list of each CA, and look at the clock.",
+    ),
+    Refusal.REVOKED: ("identity.crl", "The certificate, or that of a CA above it, was revoked.", "Issue it anew."),
+    Refusal.EXPIRED: ("identity.certificate", "A certificate of the chain has expired.", "Issue it anew."),
+    Refusal.NOT_YET_VALID: (
+        "identity.certificate",
+        "A certificate of the chain is not valid yet.",
+        "Set the clock of this machine, or wait.",
+    ),
+}
+_KEY_MEND = "Issue it anew, with a P-256 key."
+
+
+def _in_words(reason: str, credentials: Credentials, moment: datetime | None) -> Fault:
+    untold = f"With this certificate and key no handshake comes about ({reason.replace('_', ' ')})."
+    other = ("identity.certificate", untold, _KEY_MEND)
+    where, sentence, mend = next((words for word, words in _SENTENCES.items() if word == reason), other)
+    # The walk knows names and dates. It is believed no more than that: it must have found the same fault.
+    when = moment or max(certificate.not_valid_before_utc for certificate in credentials.chain)
+    lists: Sequence[x509.CertificateRevocationList] = credentials.crls if reason in _OF_LISTS else ()
+    why = explain_failure(credentials.leaf, credentials.chain[1:], credentials.trust, lists, when)
+    if why.reason == reason:
+        sentence = why.sentence
+        if reason == Refusal.UNKNOWN_ISSUER:
+            where = "identity.certificate"
+            mend = "Put the CA's certificate into trust, and those between into certificate."
+    return Fault(reason, where, sentence, mend)
