@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,13 +28,14 @@ from pcgrelay.errors import ConfigError, RunError, UsageProblem
 from pcgrelay.files import PRIVATE_MODE, make_folder, read_bounded, unreadable, write_new, write_replacing
 from pcgrelay.model import NameProblem, NodeId, dotted_checked
 from pcgrelay.session.credentials import key_matches, load_certificates, load_crls, load_key
+from pcgrelay.session.dates import NEVER, Phase, Span
 
 T = TypeVar("T")
 
 CA_STEM = "realm-ca"
 CA_DAYS = 3650
 LEAF_DAYS = 365
-# A list that runs out stops the whole realm, so it lasts as long as the leaves; revoking renews it in any case.
+# A list that runs out stops the whole realm, so it lasts as long as the leaves; issuing and revoking renew it.
 CRL_DAYS = 365
 DAYS_MOST = 36_500
 SKEW = timedelta(minutes=5)  # other machines' clocks may be behind ours
@@ -153,6 +154,9 @@ class Authority:
         )
         with self._locked_index() as index:
             index.issued.append(entry)
+            if self._list_ends_before(entry.not_after):
+                # Who issues now and then never meets a list that ran out.
+                self._renew_with(index)
         make_folder(out, 0o755)
         write_new(key_path, _key_pem(key), PRIVATE_MODE)
         try:
@@ -188,11 +192,16 @@ class Authority:
             .sign(key, hashes.SHA256())
         )
 
-    def revoke(self, organisation: str, node: str) -> list[Issued]:
-        """Revoke every certificate of a node and renew the list; refuses a node that has none.
+    def revoke(
+        self, organisation: str, node: str, *, serials: Sequence[str] = (), all_but_newest: bool = False
+    ) -> list[Issued]:
+        """Revoke certificates of a node and renew the list; refuses a node that has none.
 
-        Answers those that were not revoked before.
+        Without more, all of them; or those with these serial numbers; or all but the one that was issued last. Answers
+        those that were not revoked before.
         """
+        if serials and all_but_newest:
+            raise UsageProblem("--serial, --all-but-newest: these two exclude each other; give one.")
         now = self._clock.wall().replace(microsecond=0)
         with self._locked_index() as index:
             mine = [entry for entry in index.issued if (entry.organisation, entry.node) == (organisation, node)]
@@ -201,11 +210,51 @@ class Authority:
                     f"{self.index_path}: nothing was ever issued to node {node} of {organisation}; "
                     f"see what was with: pcgrelay ca show {self.folder}"
                 )
-            fresh = [entry for entry in mine if entry.revoked is None]
+            named = self._named(mine, serials) if serials else mine[:-1] if all_but_newest else mine
+            fresh = [entry for entry in named if entry.revoked is None]
             for entry in fresh:
                 entry.revoked = now
-            self._write_crl(index, CRL_DAYS)
+            self._renew_with(index)
         return fresh
+
+    def _named(self, mine: Sequence[Issued], serials: Sequence[str]) -> list[Issued]:
+        """The certificates with these serial numbers, each of which the node must have."""
+        known = {int(entry.serial, 16): entry for entry in mine}
+        found = []
+        for serial in serials:
+            try:
+                number = int(serial.replace(":", ""), 16)
+            except ValueError:
+                raise UsageProblem(f"--serial: {serial!r} is no hexadecimal number; see pcgrelay ca show.") from None
+            if number not in known:
+                raise RunError(
+                    f"{self.index_path}: {mine[0].node} of {mine[0].organisation} has no certificate with serial "
+                    f"{serial}; see those it has with: pcgrelay ca show {self.folder}"
+                )
+            found.append(known[number])
+        return found
+
+    def _list_ends_before(self, end: datetime) -> bool:
+        """Whether the present list is nearly over, or ends more than a day before a certificate does."""
+        if not self.crl_path.exists():
+            return True
+        present = load_crls(self.crl_path)[0]
+        until = present.next_update_utc or NEVER
+        return until < end - timedelta(days=1) or (
+            Span(present.last_update_utc, until).phase(self._clock.wall()) is not Phase.GOOD
+        )
+
+    def _renew_with(self, index: Index) -> None:
+        """A new list for what has changed. It never ends before the one in its place."""
+        days = CRL_DAYS
+        if self.crl_path.exists():
+            end = load_crls(self.crl_path)[0].next_update_utc
+            days = max(days, (end - self._clock.wall()).days + 1 if end else days)
+        self._write_crl(index, min(days, DAYS_MOST))
+
+    def crl_end(self) -> datetime | None:
+        """Until when the present list holds; nothing if there is none."""
+        return load_crls(self.crl_path)[0].next_update_utc if self.crl_path.exists() else None
 
     def renew_crl(self, *, days: int = CRL_DAYS) -> datetime:
         """Write a new revocation list with the same entries, and answer until when it holds."""
@@ -258,7 +307,8 @@ class Authority:
         start, end = now - SKEW, now + timedelta(days=days)
         if self.crl_path.exists():
             # OpenSSL believes the list that begins last, so two of one second must not look alike.
-            start = max(start, load_crls(self.crl_path)[0].last_update_utc + timedelta(seconds=1))
+            # Nor may one begin in the future, however many were made within the skew: then everybody would be refused.
+            start = min(now, max(start, load_crls(self.crl_path)[0].last_update_utc + timedelta(seconds=1)))
         index.crl_number += 1
         builder = (
             x509.CertificateRevocationListBuilder()

@@ -93,6 +93,65 @@ def test_revoking_takes_every_certificate_of_the_node(authority: Authority, tmp_
     assert len(list(x509.load_pem_x509_crl(authority.crl_path.read_bytes()))) == 2
 
 
+def revoked_serials(authority: Authority) -> set[int]:
+    return {entry.serial_number for entry in x509.load_pem_x509_crl(authority.crl_path.read_bytes())}
+
+
+def test_a_lost_key_is_revoked_and_the_renewed_certificate_is_not(authority: Authority, tmp_path: Path) -> None:
+    made = [authority.issue(KENT, "kent-1", tmp_path / str(number)) for number in range(3)]
+    other = authority.issue(KENT, "kent-2", tmp_path / "other")
+    serials = [int(entry.serial, 16) for entry in made]
+    assert [entry.serial for entry in authority.revoke(KENT, "kent-1", serials=[made[1].serial.upper()])] == [
+        made[1].serial
+    ]
+    assert revoked_serials(authority) == {serials[1]}
+    assert [entry.serial for entry in authority.revoke(KENT, "kent-1", all_but_newest=True)] == [made[0].serial]
+    assert revoked_serials(authority) == {serials[0], serials[1]}
+    assert authority.revoke(KENT, "kent-1", all_but_newest=True) == []
+    # As openssl prints it.
+    text = f"{serials[2]:040X}"
+    colons = ":".join(text[at : at + 2] for at in range(0, 40, 2))
+    assert len(authority.revoke(KENT, "kent-1", serials=[colons])) == 1
+    assert int(other.serial, 16) not in revoked_serials(authority)
+    for wrong in ([other.serial], [made[0].serial, "abc"], [made[0].serial[:16]]):
+        with pytest.raises(RunError, match="has no certificate with serial"):
+            authority.revoke(KENT, "kent-1", serials=wrong)
+    with pytest.raises(UsageProblem, match="no hexadecimal number"):
+        authority.revoke(KENT, "kent-1", serials=["0xyz"])
+    with pytest.raises(UsageProblem, match="exclude each other"):
+        authority.revoke(KENT, "kent-1", serials=[made[0].serial], all_but_newest=True)
+
+
+def test_issuing_renews_a_list_that_would_end_first(tmp_path: Path) -> None:
+    clock = SetClock(datetime(2026, 1, 1, tzinfo=UTC))
+    authority = Authority.create(tmp_path / "ca", "police.example", clock=clock)
+    authority.issue(KENT, "kent-1", tmp_path / "1")
+    assert authority.crl_end() == datetime(2027, 1, 1, tzinfo=UTC)
+    clock.advance(100 * 86_400_000)
+    issued = authority.issue(KENT, "kent-2", tmp_path / "2")
+    assert authority.crl_end() == issued.not_after
+    authority.renew_crl(days=2000)
+    end = authority.crl_end()
+    authority.revoke(KENT, "kent-1")
+    later = authority.crl_end()
+    assert end is not None
+    assert later is not None
+    assert later >= end
+    # One that was made short on purpose and is nearly over.
+    authority.renew_crl(days=10)
+    clock.advance(9 * 86_400_000)
+    authority.issue(KENT, "kent-3", tmp_path / "3", days=1)
+    assert authority.crl_end() == clock.wall() + timedelta(days=365)
+
+
+def test_no_number_of_revocations_makes_a_list_of_the_future(authority: Authority, tmp_path: Path) -> None:
+    authority.issue(KENT, "kent-1", tmp_path)
+    for _ in range(310):
+        authority.revoke(KENT, "kent-1")
+    crl = x509.load_pem_x509_crl(authority.crl_path.read_bytes())
+    assert crl.last_update_utc <= datetime.now(UTC)
+
+
 def test_the_list_is_renewed_with_its_entries(authority: Authority, tmp_path: Path) -> None:
     authority.issue(KENT, "kent-1", tmp_path)
     authority.revoke(KENT, "kent-1")

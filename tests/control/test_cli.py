@@ -141,8 +141,15 @@ def test_a_realm_by_hand(invoke: Invoke, tmp_path: Path) -> None:
     shown = json.loads(invoke("ca", "show", folder, "--json").out)
     assert [entry["node"] for entry in shown["issued"]] == ["kent-1"]
     assert shown["issued"][0]["revoked"] is None
-    assert invoke("ca", "revoke", folder, *names).code == 0
+    assert shown["crl_next_update"]
+    serial = shown["issued"][0]["serial"]
+    assert serial in invoke("ca", "show", folder).out
+    assert "list until 20" in invoke("ca", "show", folder).out
+    assert "no older certificate" in invoke("ca", "revoke", folder, *names, "--all-but-newest").out
+    assert invoke("ca", "revoke", folder, *names, "--serial", "1").code == 1
+    assert invoke("ca", "revoke", folder, *names, "--serial", serial).code == 0
     assert re.search(rf"^kent-1 +{KENT} +revoked ", invoke("ca", "show", folder).out, re.M)
+    assert invoke("ca", "revoke", folder, *names).code == 0
     assert "revoked before" in invoke("ca", "revoke", folder, *names).out
     assert "holds until" in invoke("ca", "crl", folder, "--days", "30").out
     assert invoke("ca", "init", folder, "--realm", "police.example").code == 1

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status
+from pcgrelay.admin.validity import validity_sentences
 
 MEMORY_SHARE_MOST = 0.9
 
@@ -60,6 +61,8 @@ def _troubles(status: Status) -> Iterator[Trouble]:
             "last, less what is no longer allowed.",
             is_grave=True,
         )
+    for sentence, is_grave in validity_sentences(status.credentials):
+        yield Trouble(sentence, is_grave)
     if status.log.failing:
         yield Trouble("The log cannot be written; look at its disk, or at who reads it.")
     if not status.links:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.status import Status
+from pcgrelay.admin.validity import validity_families
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -36,6 +37,8 @@ def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
         "When a configuration was last taken.",
         [({}, configuration.timestamp_s)],
     )
+    for name, meaning, samples in validity_families(status.credentials):
+        family(name, "gauge", meaning, samples)
     condition = condition_of(status, troubles(status))
     family("ready", "gauge", "Whether new work is taken and all of it served.", [({}, condition.takes_new_work)])
     degraded = condition is Condition.DEGRADED

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from pcgrelay.admin.validity import CredentialsStatus
+
 STATUS_PATH = "/v1/status"
 
 
@@ -154,4 +156,5 @@ class Status(Struct, frozen=True, kw_only=True):
     log: LogStatus = LogStatus()
     configuration: ConfigurationStatus = ConfigurationStatus()
     tables: TablesStatus = TablesStatus()
+    credentials: CredentialsStatus = CredentialsStatus()
     refusals: dict[str, int] = {}  # peers, streams and frames that were refused, by reason

@@ -150,11 +150,54 @@ class HandshakeRefused(Record, frozen=True, kw_only=True):
     source: str = ""  # of a neighbour that has not proved who it is: the one case in which an address is all there is
     peer: str = ""
     suppressed: int = 0  # lines like this one that were left out since the last
+    claims: str = ""  # whose certificate was shown, as a CA signed it; nothing shows that its key was there too
+    serial: str = ""
+    not_after: str = ""
     untried: bool = False  # it was closed before it said anything, as a load balancer's check is
 
     @property
     def level(self) -> str:
         return "info" if self.untried else self.LEVEL
+
+
+class DateRecord(Record, frozen=True, kw_only=True):
+    """Something of this node's own files nears its end, or is past it. Said once a day."""
+
+    kind: str  # own, trust, crl
+    name: str
+    not_before: str
+    not_after: str
+    mend: str
+
+
+class CertificateEnding(DateRecord, frozen=True, kw_only=True):
+    EVENT: ClassVar[str] = "certificate.ending"
+    LEVEL: ClassVar[str] = "warning"
+
+
+class CertificateExpired(DateRecord, frozen=True, kw_only=True):
+    EVENT: ClassVar[str] = "certificate.expired"
+    LEVEL: ClassVar[str] = "error"
+
+
+class CertificateNotYetValid(DateRecord, frozen=True, kw_only=True):
+    EVENT: ClassVar[str] = "certificate.not_yet_valid"
+    LEVEL: ClassVar[str] = "error"
+
+
+class CrlEnding(DateRecord, frozen=True, kw_only=True):
+    EVENT: ClassVar[str] = "crl.ending"
+    LEVEL: ClassVar[str] = "warning"
+
+
+class CrlExpired(DateRecord, frozen=True, kw_only=True):
+    EVENT: ClassVar[str] = "crl.expired"
+    LEVEL: ClassVar[str] = "error"
+
+
+class CrlNotYetValid(DateRecord, frozen=True, kw_only=True):
+    EVENT: ClassVar[str] = "crl.not_yet_valid"
+    LEVEL: ClassVar[str] = "error"
 
 
 class AcceptPaused(Record, frozen=True, kw_only=True):

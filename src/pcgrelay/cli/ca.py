@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -65,25 +66,44 @@ def init(folder: Path, realm: str, days: int) -> None:
 def issue(folder: Path, organisation: str, node: str, out: Path, days: int) -> None:
     """Make a key and a certificate for a node.
 
-    Leaves OUT/N.pem, OUT/N.key and OUT/realm-ca.pem, and never replaces a key or certificate.
+    Leaves OUT/N.pem, OUT/N.key and OUT/realm-ca.pem, and never replaces a key or certificate. Renews DIR/realm.crl, so
+    that it never ends before what was issued.
     """
     issued = Authority(folder).issue(organisation, node, out, days=days)
     click.echo(f"{out / node}.pem and its key are for {node}.{organisation}, until {issued.not_after:%Y-%m-%d}.")
 
 
-@ca.command(epilog="\b\nExample:\n  pcgrelay ca revoke ca --organisation kent.police.example --node kent-1")
+@ca.command(
+    epilog="""\b
+Examples:
+  pcgrelay ca revoke ca --organisation kent.police.example --node kent-1
+  pcgrelay ca revoke ca --organisation kent.police.example --node kent-1 \\
+      --all-but-newest
+"""
+)
 @FOLDER
 @ORGANISATION
 @NODE
-def revoke(folder: Path, organisation: str, node: str) -> None:
-    """Revoke every certificate of a node.
+@click.option(
+    "--serial",
+    "serials",
+    metavar="HEX",
+    multiple=True,
+    help="Only the certificate with this serial number, as `ca show` has it; may be given several times.",
+)
+@click.option(
+    "--all-but-newest", is_flag=True, help="All but the one that was issued last, as after a renewal for a lost key."
+)
+def revoke(folder: Path, organisation: str, node: str, serials: tuple[str, ...], all_but_newest: bool) -> None:
+    """Revoke certificates of a node: all of them, unless told which.
 
-    Renews DIR/realm.crl. Nodes that have read that list refuse the revoked one.
+    Renews DIR/realm.crl. Nodes that have read that list refuse the revoked ones.
     """
     authority = Authority(folder)
-    revoked = authority.revoke(organisation, node)
+    revoked = authority.revoke(organisation, node, serials=serials, all_but_newest=all_but_newest)
     number = f"{len(revoked)} certificate{'' if len(revoked) == 1 else 's'}"
-    what = f"{number} of {node}.{organisation} revoked" if revoked else f"{node}.{organisation} was revoked before"
+    none = "has no older certificate to revoke" if all_but_newest else "was revoked before"
+    what = f"{number} of {node}.{organisation} revoked" if revoked else f"{node}.{organisation} {none}"
     click.echo(f"{what}; copy {authority.crl_path} to every node.")
 
 
@@ -107,15 +127,25 @@ def show(folder: Path, as_json: bool) -> None:
     """List what was issued, and what became of it."""
     authority = Authority(folder)
     issued = authority.issued()
-    end = authority.certificate.not_valid_after_utc
+    end, crl_end = authority.certificate.not_valid_after_utc, authority.crl_end()
     if as_json:
-        print_json({"realm": authority.realm, "not_after": end, "issued": issued})
+        whole = {"realm": authority.realm, "not_after": end, "crl_next_update": crl_end, "issued": issued}
+        print_json(whole)
         return
     console = terminal()
-    console.print(f"Realm {authority.realm}, CA until {end:%Y-%m-%d}, {count(len(issued))} issued")
+    ends = f"CA until {end:%Y-%m-%d}, {_list_end(crl_end)}"
+    console.print(f"Realm {authority.realm}, {ends}, {count(len(issued))} issued")
     if issued:
-        rows = [Row([entry.node, entry.organisation, _state(entry), entry.serial[:16]]) for entry in issued]
-        print_table(console, "", Layout(["node", "organisation", "state", "serial"], rows))
+        columns = ["node", "organisation", "state"]
+        wide = [Row([entry.node, entry.organisation, _state(entry), entry.serial]) for entry in issued]
+        narrow = [Row([entry.node, entry.organisation, _state(entry)], [f"serial {entry.serial}"]) for entry in issued]
+        print_table(console, "", Layout([*columns, "serial"], wide), Layout(columns, narrow))
+
+
+def _list_end(end: datetime | None) -> str:
+    if end is None:
+        return "no revocation list"
+    return f"list {'ran out' if end < SYSTEM_CLOCK.wall() else 'until'} {end:%Y-%m-%d}"
 
 
 def _state(entry: Issued) -> str:

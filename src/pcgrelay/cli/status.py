@@ -12,6 +12,7 @@ from pcgrelay import config
 from pcgrelay.admin.client import read_status
 from pcgrelay.admin.condition import Condition, Trouble, condition_of, troubles
 from pcgrelay.admin.status import LinkStatus, RouteStatus, ServiceStatus, SessionStatus, Status
+from pcgrelay.admin.validity import validity_line
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import StatusProblem
 from pcgrelay.output import Layout, Row, count, duration, milliseconds, percent, print_json, print_table, size, terminal
@@ -64,6 +65,8 @@ def _print(console: Console, status: Status, found: list[Trouble], streams: bool
         f"{node.role}, pcgrelay {node.version}, {condition_of(status, found).value}, up for {duration(node.uptime_s)}"
     )
     console.print(_memory(status))
+    if line := validity_line(status.credentials):
+        console.print(line)
     console.print()
     _print_links(console, status.links)
     if status.sessions:

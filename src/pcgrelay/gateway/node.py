@@ -18,6 +18,7 @@ from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, ListenSettings, PolicySettings
 from pcgrelay.errors import ConfigError, RunError
 from pcgrelay.gateway.adverts import Adverts
+from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.gateway.estate import NodeEstate, ServiceEstate
 from pcgrelay.gateway.opened import Opened, link_listener
 from pcgrelay.model import NodeId
@@ -64,6 +65,7 @@ class Node(ABC):
         self.adverts = Adverts(
             self.presence, self.neighbours.links, self.paths_over, self.catalogue_changed, log.say, clock
         )
+        self.ageing = Ageing(self.presence, log.say, clock)
         self.started_ms = clock.monotonic_ms()
         self.draining = False
         self.configuration = ConfigurationStatus(timestamp_s=clock.wall().timestamp())
@@ -316,6 +318,7 @@ class Node(ABC):
 
     def tick(self) -> None:
         """Once a second."""
+        self.ageing.tick()
         self.neighbours.judge_expiry()
         self.neighbours.renewer.renew()
         if self.neighbours.look(self.plane.links()):

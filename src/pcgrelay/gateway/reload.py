@@ -100,7 +100,9 @@ def _read(old: Presence, clock: Clock) -> Presence:
     # Good dates are not given up for bad ones. Where they are bad already, nothing else may wait for that.
     refuse_reload(config, clock, dates=rehearse(old.config, old.credentials, clock.wall()) is None)
     try:
-        return Presence(config)
+        fresh = Presence(config)
+        fresh.dated  # noqa: B018 - read here, and not in the loop
+        return fresh
     except (ValueError, SSL.Error):
         # The check found nothing wrong, so the files were changed while they were read.
         raise ConfigError(f"{path}: the files of [identity] do not fit together; reload again.") from None

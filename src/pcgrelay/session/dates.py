@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pcgrelay.config import IdentitySettings
 from pcgrelay.session.credentials import Credentials
-from pcgrelay.session.identity import crl_signed_by, subject_of
+from pcgrelay.session.identity import crl_signed_by, date_text, subject_of
 
 ENDING_MOST = timedelta(days=30)
 ENDING_SHARE = 5  # of the life
@@ -121,11 +121,6 @@ def moments(dated: Sequence[Dated], most: int) -> list[datetime]:
     ends = sorted({end for each in dated for span in each.spans for end in (span.start, span.end)})
     middles = [before + (after - before) / 2 for before, after in itertools.pairwise(ends)]
     return middles[::-1][:most]
-
-
-def date_text(moment: datetime) -> str:
-    """A date for a person: to the minute, for what lasts an hour ends at a minute."""
-    return moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
 _PHRASES = {

@@ -150,6 +150,8 @@ class Dialler:
     def _failed(self, wanted: Wanted, reason: str, cause: str) -> None:
         settings = wanted.settings
         wanted.reason = reason
+        if reason == "peer_refused" and self._presence.own_fault:
+            cause = f"{cause} {self._presence.own_fault}"
         self._owner.refuse_count(reason)
         # A new reason is told at once, an old one now and then.
         if self._throttle.admit(f"{settings.peer} {settings.address} {reason}", self._clock.monotonic_ms()) is not None:

@@ -171,11 +171,11 @@ def _explained(
 def explain_dates(certificate: x509.Certificate, now: datetime) -> Explanation | None:
     """What is wrong with a certificate's dates, or nothing."""
     if now < certificate.not_valid_before_utc:
-        start = _date(certificate.not_valid_before_utc)
+        start = date_text(certificate.not_valid_before_utc)
         return _because(Refusal.NOT_YET_VALID, f"{_subject(certificate)} is valid from {start} only.")
     if now > certificate.not_valid_after_utc:
         return _because(
-            Refusal.EXPIRED, f"{_subject(certificate)} expired on {_date(certificate.not_valid_after_utc)}."
+            Refusal.EXPIRED, f"{_subject(certificate)} expired on {date_text(certificate.not_valid_after_utc)}."
         )
     return None
 
@@ -193,7 +193,7 @@ def explain_revocation(
     newest = max(mine, key=lambda crl: crl.last_update_utc)
     if revoked := newest.get_revoked_certificate_by_serial_number(certificate.serial_number):
         return _because(
-            Refusal.REVOKED, f"{_subject(certificate)} was revoked on {_date(revoked.revocation_date_utc)}."
+            Refusal.REVOKED, f"{_subject(certificate)} was revoked on {date_text(revoked.revocation_date_utc)}."
         )
     if now < newest.last_update_utc or (newest.next_update_utc is not None and now > newest.next_update_utc):
         return _because(Refusal.CRL_NOT_CURRENT, f"The revocation list of {_subject(issuer)} is out of date.")
@@ -207,6 +207,26 @@ def crl_signed_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate)
     except (TypeError, ValueError, UnsupportedAlgorithm):
         # A key of a kind that cannot sign certificates; the types above leave it out, and so do we.
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a certificate says of itself that was shown and refused. Who showed it has proved nothing by that."""
+
+    name: str
+    serial: str
+    not_after: datetime
+
+
+def shown_of(chain: Sequence[bytes]) -> Shown | None:
+    """The leaf of a chain in DER, or nothing if none of the others signed it: anybody can write a name."""
+    try:
+        leaf, *above = (x509.load_der_x509_certificate(der) for der in chain)
+        if any(issued_by(leaf, issuer) for issuer in above[:1]):
+            return Shown(subject_of(leaf), f"{leaf.serial_number:x}", leaf.not_valid_after_utc)
+    except ValueError:
+        pass
+    return None
 
 
 def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
@@ -269,5 +289,6 @@ def subject_of(certificate: x509.Certificate) -> str:
     return "".join(character if character.isprintable() else "?" for character in text[:120])
 
 
-def _date(moment: datetime) -> str:
+def date_text(moment: datetime) -> str:
+    """A date for a person: to the minute, for what lasts an hour ends at a minute."""
     return moment.strftime("%Y-%m-%d %H:%M UTC")

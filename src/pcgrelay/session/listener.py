@@ -21,6 +21,7 @@ from pcgrelay.routing.policy import link_refusal
 from pcgrelay.session.control import handshake_over
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
 from pcgrelay.session.halfopen import HalfOpen, source_of
+from pcgrelay.session.identity import Shown
 from pcgrelay.session.neighbours import Neighbours
 from pcgrelay.session.presence import Presence
 from pcgrelay.session.sockets import tuned
@@ -112,7 +113,7 @@ class Listener:
         except Untried as untried:
             self._refused(untried.reason, str(untried), source, untried=True)
         except HandshakeRefused as refused:
-            self._refused(refused.reason, str(refused), source)
+            self._refused(refused.reason, str(refused), source, refused.shown)
         except (OSError, TimeoutError):
             self._refused("silent", "The connection ended or said nothing before it proved who it is.", source)
         except asyncio.CancelledError:
@@ -183,7 +184,9 @@ class Listener:
             # The core owns the descriptor from here on, whatever happens.
             self._plane.lane_add(link.number, index, number, sock.detach())
 
-    def _refused(self, reason: str, cause: str, source: str, *, untried: bool = False) -> None:
+    def _refused(
+        self, reason: str, cause: str, source: str, shown: Shown | None = None, *, untried: bool = False
+    ) -> None:
         self._neighbours.refuse_count(reason)
         throttle = self._checks if untried else self._throttle
         suppressed = throttle.admit(reason, self._clock.monotonic_ms())
@@ -196,6 +199,9 @@ class Listener:
                     bearer=self.settings.bearer,
                     source=source,
                     suppressed=suppressed,
+                    claims=shown.name if shown else "",
+                    serial=shown.serial if shown else "",
+                    not_after=shown.not_after.isoformat() if shown else "",
                     untried=untried,
                 )
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 
 from cryptography import x509
 
@@ -11,6 +12,7 @@ from pcgrelay.config import Config
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.routing.policy import session_cap
 from pcgrelay.session.credentials import Credentials, load_credentials
+from pcgrelay.session.dates import Dated, dated_of
 from pcgrelay.session.handshake import Terms
 from pcgrelay.session.identity import Refusal, identity_of
 from pcgrelay.session.tls import HYBRID_GROUPS, chain_refusal, context_made, leaf_der, moment_set, store_made
@@ -29,6 +31,12 @@ class Presence:
         self.context = context_made(self.credentials, post_quantum_required=config.policy.post_quantum_required)
         self._store = store_made(self.credentials)
         self._leaf = leaf_der(self.credentials.leaf)
+        self.own_fault = ""  # what is wrong with the dates of this node's own files, for whoever is refused by others
+
+    @cached_property
+    def dated(self) -> tuple[Dated, ...]:
+        """What has dates among the files. Signatures of lists are looked at, so a reload asks in its thread."""
+        return dated_of(self.credentials)
 
     def judge_at(self, moment: datetime | None) -> None:
         """For a rehearsal: judge certificates by this moment, or, without one, as if all dates were good."""
@@ -41,6 +49,7 @@ class Presence:
         """Be as that one from the next handshake on; whoever holds this object notices nothing else."""
         self.config = fresh.config
         self.credentials = fresh.credentials
+        self.dated = fresh.dated
         self.context = fresh.context
         self._store = fresh._store
         self._leaf = fresh._leaf

@@ -27,7 +27,7 @@ from OpenSSL.crypto import (
 from pcgrelay.errors import ConfigError, PcgrelayError
 from pcgrelay.session.binding import groups_set, verify_error, was_resumed
 from pcgrelay.session.credentials import Credentials
-from pcgrelay.session.identity import Refusal
+from pcgrelay.session.identity import Refusal, Shown, date_text, shown_of
 
 HYBRID_GROUPS = frozenset({"X25519MLKEM768", "SecP256r1MLKEM768", "SecP384r1MLKEM1024"})
 GROUPS_REQUIRED = "X25519MLKEM768"
@@ -88,7 +88,7 @@ class HandshakeRefused(PcgrelayError):
         self.reason = reason
         self.farewell = farewell  # what may still be sent before the connection is closed
         self.shuts_out = False  # the peer said, inside the seal of TLS, that this node may not come in
-        self.chain: tuple[bytes, ...] = ()  # that was refused, in DER, leaf first; it proves nothing of who sent it
+        self.shown: Shown | None = None  # the certificate that was refused, if a CA that is trusted here signed it
 
 
 def context_made(credentials: Credentials, *, post_quantum_required: bool) -> SSL.Context:
@@ -248,10 +248,10 @@ class TlsDriver:
             raise HandshakeRefused(Refusal.NO_CERTIFICATE, "The peer showed no certificate.")
         return tuple(dump_certificate(FILETYPE_ASN1, certificate) for certificate in chain)
 
-    def _chain_refused(self) -> tuple[bytes, ...]:
-        """The chain as OpenSSL had put it together when it refused it."""
+    def _shown(self) -> Shown | None:
+        """The leaf of the chain that OpenSSL had put together when it refused it."""
         chain = self._connection.get_verified_chain() or []
-        return tuple(dump_certificate(FILETYPE_ASN1, certificate) for certificate in chain)
+        return shown_of([dump_certificate(FILETYPE_ASN1, certificate) for certificate in chain])
 
     def _refused(self, error: SSL.Error) -> HandshakeRefused:
         if isinstance(error, SSL.SysCallError):
@@ -259,8 +259,11 @@ class TlsDriver:
         words = _words(error)
         if "certificate verify failed" in words:
             reason = _VERIFY_REASONS.get(verify_error(self._connection), Refusal.OTHER)
-            refused = HandshakeRefused(reason, f"The peer's certificate was refused: {reason.replace('_', ' ')}.")
-            refused.chain = self._chain_refused()
+            shown = self._shown()
+            whose = f" of {shown.name} (serial {shown.serial}, until {date_text(shown.not_after)})" if shown else ""
+            why = reason.replace("_", " ")
+            refused = HandshakeRefused(reason, f"The peer's certificate{whose} was refused: {why}.")
+            refused.shown = shown
             return refused
         for part, reason_word, sentence in _TLS_REASONS:
             if part in words:

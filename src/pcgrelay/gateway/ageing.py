@@ -1,0 +1,117 @@
+"""What a running node says of the dates of its own files: status, and a line in the log once a day.
+
+Nothing is decided here. Each handshake is judged by OpenSSL with the clock of that moment, so a clock that is set right
+heals at once what it made wrong, and this only tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pcgrelay.admin.validity import CredentialsStatus, DateStatus
+from pcgrelay.audit.record import (
+    CertificateEnding,
+    CertificateExpired,
+    CertificateNotYetValid,
+    CrlEnding,
+    CrlExpired,
+    CrlNotYetValid,
+    DateRecord,
+    Say,
+)
+from pcgrelay.clock import Clock
+from pcgrelay.session.credentials import Credentials
+from pcgrelay.session.dates import Dated, Judged, Kind, Phase, date_mend, date_sentence, judged_all
+from pcgrelay.session.presence import Presence
+
+SAID_AGAIN_MS = 86_400_000
+
+_CERTIFICATE: dict[Phase, type[DateRecord]] = {
+    Phase.ENDING: CertificateEnding,
+    Phase.EXPIRED: CertificateExpired,
+    Phase.NOT_YET_VALID: CertificateNotYetValid,
+}
+_CRL: dict[Phase, type[DateRecord]] = {
+    Phase.ENDING: CrlEnding,
+    Phase.EXPIRED: CrlExpired,
+    Phase.NOT_YET_VALID: CrlNotYetValid,
+}
+
+
+class Ageing:
+    """The dates of one node's files."""
+
+    def __init__(self, presence: Presence, say: Say, clock: Clock) -> None:
+        self._presence = presence
+        self._say = say
+        self._clock = clock
+        self._credentials: Credentials | None = None
+        self._dated: Sequence[Dated] = ()
+        self._phases: list[Phase] = []
+        self._refusal = ""
+        self._said: dict[Judged, int] = {}  # when, on the monotonic clock
+
+    def tick(self) -> None:
+        """Look, once a second, and say what has to be said today."""
+        judged = self._judged()
+        grave = [each for each in judged if each.phase.is_wrong and self._is_grave(each, judged)]
+        # What a neighbour does not say when it refuses this node, the node itself knows.
+        self._presence.own_fault = " ".join(date_sentence(each) for each in grave)
+        now_ms = self._clock.monotonic_ms()
+        self._said = {each: at_ms for each, at_ms in self._said.items() if each in judged}
+        for each in judged:
+            if each.phase is not Phase.GOOD and now_ms - self._said.get(each, now_ms - SAID_AGAIN_MS) >= SAID_AGAIN_MS:
+                self._said[each] = now_ms
+                self._say(self._record(each))
+
+    def status(self) -> CredentialsStatus:
+        """All of it, as of now."""
+        judged = self._judged()
+        return CredentialsStatus(
+            refusal=self._refusal,
+            dates=tuple(
+                DateStatus(
+                    kind=each.kind,
+                    name=each.name,
+                    state=each.phase,
+                    not_before=each.span.start,
+                    not_after=each.span.end,
+                    sentence="" if each.phase is Phase.GOOD else f"{date_sentence(each)} {self._mend(each)}",
+                    is_grave=each.phase.is_wrong and self._is_grave(each, judged),
+                )
+                for each in judged
+            ),
+        )
+
+    def _judged(self) -> tuple[Judged, ...]:
+        credentials = self._presence.credentials
+        if credentials is not self._credentials:
+            self._credentials, self._phases = credentials, []
+            self._dated = self._presence.dated
+        judged = judged_all(self._dated, self._clock.wall())
+        phases = [each.phase for each in judged]
+        if phases != self._phases:
+            # Signatures are looked at, of a list that may be long: only when there is reason to.
+            self._phases = phases
+            self._refusal = self._presence.chain_refusal(credentials.chain) or ""
+        return judged
+
+    def _is_grave(self, wrong: Judged, judged: Sequence[Judged]) -> bool:
+        """Whether anybody is refused for it. That of a CA which has itself run out keeps nobody out any more."""
+        if wrong.kind is not Kind.CRL:
+            return wrong.is_leaf or bool(self._refusal)
+        issuers = [each for each in judged if each.kind is Kind.TRUST and each.name == wrong.name]
+        return bool(self._refusal) or not issuers or any(not each.phase.is_wrong for each in issuers)
+
+    def _mend(self, judged: Judged) -> str:
+        return date_mend(judged, self._presence.config.identity)
+
+    def _record(self, judged: Judged) -> DateRecord:
+        kinds = _CRL if judged.kind is Kind.CRL else _CERTIFICATE
+        return kinds[judged.phase](
+            kind=judged.kind,
+            name=judged.name,
+            not_before=judged.span.start.isoformat(),
+            not_after=judged.span.end.isoformat(),
+            mend=self._mend(judged),
+        )
