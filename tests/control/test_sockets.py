@@ -1,7 +1,8 @@
-"""Connections by name: where a name led last serves while nobody can tell where it leads."""
+"""Connections by name: where a name led last serves while nobody can tell; one address of several will do."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 from contextlib import suppress
@@ -10,7 +11,8 @@ import pytest
 
 from pcgrelay.config import Address
 from pcgrelay.session import sockets
-from pcgrelay.session.sockets import Where, backs_off, connected, reset
+from pcgrelay.session.resolver import Use
+from pcgrelay.session.sockets import NEXT_ADDRESS_S, Where, backs_off, connected, interleaved, raced, reset
 
 NAME = "relay-1.hub.example"
 TCP_CLOSE = bytes([7])
@@ -25,7 +27,8 @@ def leading(monkeypatch: pytest.MonkeyPatch, *found: str) -> list[int]:
     """Names lead there from now on, or nobody answers; notes how long each look-up may take."""
     deadlines: list[int] = []
 
-    async def resolved(address: Address, deadline_ms: int) -> list[Where]:
+    async def resolved(address: Address, deadline_ms: int, use: Use) -> list[Where]:
+        assert use is Use.LINK
         deadlines.append(deadline_ms)
         if not found:
             raise TimeoutError
@@ -58,6 +61,93 @@ async def test_a_name_that_never_led_anywhere_is_an_error(monkeypatch: pytest.Mo
     with pytest.raises(TimeoutError):
         await connected(Address(NAME, 1), 5_000, last)
     assert (deadlines, last) == ([5_000], [])
+
+
+SILENT, REFUSING, WELL = "192.0.2.1", "127.0.0.3", "127.0.0.1"
+
+
+@pytest.fixture
+def swallows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One address takes what is sent to it and says nothing."""
+    connects = sockets._connected
+
+    async def connected_unless_silent(where: Where) -> tuple[Where, socket.socket]:
+        if where[1][0] == SILENT:
+            await asyncio.Event().wait()
+        return await connects(where)
+
+    monkeypatch.setattr(sockets, "_connected", connected_unless_silent)
+
+
+@pytest.mark.usefixtures("swallows")
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        (SILENT, WELL),
+        (SILENT, SILENT, SILENT, WELL),
+        (REFUSING, WELL),
+        (SILENT, REFUSING, WELL),
+        (REFUSING, REFUSING, SILENT, WELL),
+        (WELL, SILENT),
+    ],
+)
+async def test_one_address_that_answers_will_do(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch, hosts: tuple[str, ...]
+) -> None:
+    address, last = Address(NAME, listener.getsockname()[1]), list[Where]()
+    with listener:
+        leading(monkeypatch, *hosts)
+        began = asyncio.get_running_loop().time()
+        # Far less than the deadline, which the silent one alone would take.
+        (await connected(address, 30_000, last)).close()
+        assert asyncio.get_running_loop().time() - began < len(hosts) * NEXT_ADDRESS_S + 5
+        # It is tried first from then on, as long as the name leads there.
+        assert last[0] == (socket.AF_INET, (WELL, address.port))
+        (await connected(address, 30_000, last)).close()
+        assert last[0][1][0] == WELL
+        leading(monkeypatch)
+        (await connected(address, 30_000, last)).close()
+
+
+@pytest.mark.usefixtures("swallows")
+async def test_the_deadline_is_for_all_addresses(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    with listener:
+        leading(monkeypatch, SILENT, SILENT, SILENT)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(TimeoutError):
+            await connected(Address(NAME, 1), 600, [])
+        assert 0.5 < asyncio.get_running_loop().time() - began < 10
+
+
+async def test_the_first_that_succeeds_wins_and_the_others_are_given_back() -> None:
+    discarded: list[int] = []
+    begun: list[int] = []
+
+    async def attempt(number: int, seconds: float, error: Exception | None = None) -> int:
+        begun.append(number)
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            if number == 7:
+                return number  # it has succeeded in the same moment
+            raise
+        if error is not None:
+            raise error
+        return number
+
+    assert await raced([attempt(1, 9), attempt(7, 9), attempt(3, 0), attempt(4, 0)], discarded.append) == 3
+    assert (begun, discarded) == ([1, 7, 3], [7])
+    with pytest.raises(ConnectionRefusedError):
+        await raced([attempt(1, 0, OSError()), attempt(2, 0, ConnectionRefusedError())], discarded.append)
+    with pytest.raises(OSError, match="no address"):
+        await raced([], discarded.append)
+
+
+def test_families_take_turns() -> None:
+    six, four = socket.AF_INET6, socket.AF_INET
+    found: list[Where] = [(six, ("a", 1)), (six, ("b", 1)), (six, ("c", 1)), (four, ("d", 1))]
+    assert [where[1][0] for where in interleaved(found)] == ["a", "d", "b", "c"]
+    assert interleaved([]) == []
 
 
 class Told:

@@ -1,4 +1,4 @@
-"""A name service of the test's own: it answers one name, says nothing, or is not there. Its place is port 53 of the
+"""A name service of the test's own: it answers, errs, says nothing, or is not there. Its place is port 53 of the
 loopback of a network of the test's own, and processes that run `with_it` ask it."""
 
 from __future__ import annotations
@@ -14,12 +14,21 @@ TYPE_A = 1
 INSTEAD_OF_THE_SYSTEMS = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
 
 
+OK, NXDOMAIN, NODATA, SERVFAIL, REFUSED, FORMERR, NOTIMP, SILENT = (
+    "ok", "nxdomain", "nodata", "servfail", "refused", "formerr", "notimp", "silent",
+)  # fmt: skip
+CODES = {FORMERR: 1, SERVFAIL: 2, NXDOMAIN: 3, NOTIMP: 4, REFUSED: 5}  # RFC 1035, 4.1.1
+TYPE_AAAA = 28
+
+
 class Names:
-    """Every name leads to loopback while it answers."""
+    """Every name leads to loopback while it answers, but those of which it says something else."""
 
     def __init__(self, folder: Path) -> None:
         self.answers = False
         self.asked = 0
+        self.says: dict[str, tuple[str, str]] = {}  # by the first label: of IPv4 and of IPv6
+        self.leads: dict[str, list[str]] = {}  # by the first label
         self._config = folder / "resolv.conf"
         self._config.write_text(f"nameserver {HOST}\noptions timeout:1 attempts:1\n")
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -47,19 +56,22 @@ class Names:
             with suppress(TimeoutError):
                 query, who = self._sock.recvfrom(512)
                 self.asked += 1
-                if self.answers:
-                    self._sock.sendto(_answer(query), who)
+                if self.answers and (answer := self._answer(query)):
+                    self._sock.sendto(answer, who)
 
-
-def _answer(query: bytes) -> bytes:
-    """RFC 1035, 4: the question again, and for an A record one address that lives a second."""
-    end = 12
-    while query[end]:
-        end += 1 + query[end]
-    question = query[12 : end + 5]
-    wanted = int.from_bytes(question[-4:-2], "big")
-    records = b""
-    if wanted == TYPE_A:
-        records = b"\xc0\x0c" + question[-4:] + (1).to_bytes(4, "big") + (4).to_bytes(2, "big") + socket.inet_aton(HOST)
-    counts = (1).to_bytes(2, "big") + (1 if records else 0).to_bytes(2, "big") + bytes(4)
-    return query[:2] + b"\x81\x80" + counts + question + records
+    def _answer(self, query: bytes) -> bytes:
+        """RFC 1035, 4: the question again, and for an A record addresses that live a second. Nothing: no answer."""
+        end = 12
+        while query[end]:
+            end += 1 + query[end]
+        question = query[12 : end + 5]
+        label = question[1 : 1 + question[0]].decode()
+        wanted = int.from_bytes(question[-4:-2], "big")
+        word = self.says.get(label, (OK, NODATA))[wanted == TYPE_AAAA]
+        if word == SILENT:
+            return b""
+        hosts = self.leads.get(label, [HOST]) if wanted == TYPE_A and word == OK else []
+        head = b"\xc0\x0c" + question[-4:] + (1).to_bytes(4, "big") + (4).to_bytes(2, "big")
+        records = b"".join(head + socket.inet_aton(host) for host in hosts)
+        counts = (1).to_bytes(2, "big") + len(hosts).to_bytes(2, "big") + bytes(4)
+        return query[:2] + bytes([0x81, 0x80 | CODES.get(word, 0)]) + counts + question + records

@@ -16,8 +16,8 @@ from witness import Echo, host_port
 
 pytestmark = pytest.mark.tier_test
 
-READY_S = 6.0
-BACK_S = 10.0
+READY_S = 30.0
+BACK_S = 30.0
 
 
 def test_a_node_lives_without_its_name_service(tmp_path: Path, figure: Callable[[str], None]) -> None:

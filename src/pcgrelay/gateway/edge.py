@@ -176,7 +176,9 @@ class Edge(Node):
             for export in config.exports:
                 old = targets.get(export.service)
                 if old is None or not old.serves(export):
-                    opened.targets[export.service] = Target(export, self.publishing.soon, self.say)
+                    fresh = opened.targets[export.service] = Target(export, self.publishing.soon, self.say)
+                    if old is not None and old.export.target == export.target:
+                        fresh.remember(old.addresses)
             # A service that moves to another name must not be away until that is looked up.
             await asyncio.gather(*(target.settled() for name, target in opened.targets.items() if name in targets))
         except BaseException:
@@ -273,7 +275,11 @@ class Edge(Node):
             labels=self.paths.labels_estate(),
             imports=self.services_offered(),
             exports=tuple(
-                service_estate(exported.number, exported.settings.service, self.tally.exports)
+                structs.replace(
+                    service_estate(exported.number, exported.settings.service, self.tally.exports),
+                    target=str(exported.settings.target),
+                    addresses=exported.target.addresses,
+                )
                 for exported in self.exports
             ),
             tally=self.tally.estate(),
@@ -304,6 +310,11 @@ class Edge(Node):
         self.tally.inherit(estate.tally, estate.imports, estate.exports)
         self.sessions.inherit(estate.sessions, estate.last_session, self.neighbours.links)
         self.paths.labels_inherited(estate.labels)
+        for each in estate.exports:
+            fresh = opened.targets.get(ServiceName.parse(each.service))
+            if fresh is not None and str(fresh.export.target) == each.target:
+                # The name service may be away just now.
+                fresh.remember(each.addresses)
         # New tables before the first frame: what was asked of the process before is judged by them.
         self.take_services(opened)
 

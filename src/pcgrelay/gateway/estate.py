@@ -19,6 +19,8 @@ class ServiceEstate(Struct, frozen=True, kw_only=True):
     service: str
     listen: str = ""  # of an import
     is_open: bool = False
+    target: str = ""  # of an export,
+    addresses: tuple[tuple[str, int], ...] = ()  # and where that led
     opened_total: int = 0
     refused_total: int = 0
 

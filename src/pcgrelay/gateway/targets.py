@@ -1,8 +1,10 @@
 """Export targets: their addresses and their health.
 
-Names are looked up again and again, because services move; numbers never. A target that is probed is connected to now
-and then, with a deadline. If the configuration has words for it they are sent, and an answer is awaited; what it holds
-is looked at and forgotten. The connection is closed at once.
+Names are looked up again and again, because services move; numbers never. A name that does not exist any more is
+believed to be gone when that was said twice, half a minute apart; whatever else a look-up comes to, what was known
+stays. A target that is probed is connected to now and then, with a deadline. If the configuration has words for it they
+are sent, and an answer is awaited; what it holds is looked at and forgotten. The connection is closed at once. When an
+address is silent for a moment the next one is tried beside it; streams go to the one that answered first.
 """
 
 from __future__ import annotations
@@ -11,15 +13,21 @@ import asyncio
 import ipaddress
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pcgrelay.audit.record import Say, TargetFailing, TargetUnresolved, TargetWell
 from pcgrelay.config import Address, ExportSettings
 from pcgrelay.health.state import Health, HealthState
-from pcgrelay.session.sockets import resolved
+from pcgrelay.session.resolver import NameAbsentError, Use
+from pcgrelay.session.sockets import raced, resolved
 
 INTERVAL_S = 30.0
-INTERVAL_UNRESOLVED_S = 2.0
+# What has no address yet is asked for again soon, and less and less.
+UNRESOLVED_FIRST_S = 2.0
+UNRESOLVED_MOST_S = 8.0
+UNRESOLVED_GROWTH = 1.5
+# A name that led somewhere is gone if it is still gone after this long.
+ABSENT_S = 30.0
 DEADLINE_MS = 5_000
 ADDRESSES_MOST = 8
 PROBE_DEADLINE_MS = 2_000
@@ -43,6 +51,7 @@ class Target:
         self._changed = changed
         self._say = say
         self._looked_up = False
+        self._absent_s: float | None = None  # since when its name does not exist
         self._resolved = asyncio.Event()
         if number := _number(export.target):
             self.is_named = False
@@ -62,6 +71,13 @@ class Target:
     def serves(self, export: ExportSettings) -> bool:
         """Whether it can go on for an export with these settings."""
         return _probed_by(self.export) == _probed_by(export)
+
+    def remember(self, addresses: Sequence[tuple[str, int]]) -> None:
+        """Where its name led before this was made, as long as nobody says anything else."""
+        if self.is_named and addresses and not self.addresses:
+            self.addresses = tuple((host, port) for host, port in addresses)
+            self._looked_up = True
+            self._resolved.set()
 
     async def settled(self) -> None:
         """Be looked up, or known to have no address."""
@@ -85,30 +101,52 @@ class Target:
     async def look_up(self) -> str:
         """Find the addresses of a name anew; answers the cause if there are none."""
         try:
-            found = await resolved(self.export.target, DEADLINE_MS)
-        except TimeoutError:
+            found = await resolved(self.export.target, DEADLINE_MS, Use.TARGET)
+        except NameAbsentError:
+            if self._is_gone():
+                self._lead_to(())
+            return "the name does not exist"
+        except (OSError, TimeoutError):
             return "the name service does not answer"
-        except OSError:
-            found = []
-        addresses = tuple(where for _, where in found[:ADDRESSES_MOST])
+        self._absent_s = None
+        addresses = [where for _, where in found[:ADDRESSES_MOST]]
+        # What answered last stays first.
+        answered = self.addresses[:1]
+        self._lead_to(tuple(sorted(addresses, key=lambda where: where not in answered)))
+        return ""
+
+    def _is_gone(self) -> bool:
+        """Whether a name that does not exist is believed to be gone."""
+        now = asyncio.get_running_loop().time()
+        if self._absent_s is None:
+            self._absent_s = now
+        return not self.addresses or now - self._absent_s >= ABSENT_S
+
+    def _lead_to(self, addresses: tuple[tuple[str, int], ...]) -> None:
         if addresses:
             self._resolved.set()
         was_looked_up, self._looked_up = self._looked_up, True
         if addresses != self.addresses or not was_looked_up:
             self.addresses = addresses
             self._changed()
-        return "the name does not exist"
 
     async def _keep_addresses(self) -> None:
-        """One that cannot be looked up any more because nobody answers keeps its last ones for a while."""
+        """One that cannot be looked up any more keeps its last ones."""
         told = False
+        interval_s = UNRESOLVED_FIRST_S
         while self.is_named:
             cause = await self.look_up()
             if not self.addresses and not told:
                 told = True
                 self._say(TargetUnresolved(service=str(self.export.service), cause=cause))
             told = told and not self.addresses
-            await asyncio.sleep(INTERVAL_S if self.addresses else INTERVAL_UNRESOLVED_S)
+            if self.addresses:
+                interval_s = UNRESOLVED_FIRST_S
+                # A name that is gone is asked for after as long as makes it certain.
+                await asyncio.sleep(INTERVAL_S if self._absent_s is None else ABSENT_S + 0.5)
+            else:
+                await asyncio.sleep(interval_s * _random.uniform(1 - JITTER, 1 + JITTER))
+                interval_s = min(interval_s * UNRESOLVED_GROWTH, UNRESOLVED_MOST_S)
 
     async def _keep_health(self) -> None:
         await self._resolved.wait()
@@ -131,17 +169,23 @@ class Target:
         self._changed()
 
     async def _answers(self) -> bool:
-        """Whether any of its addresses takes a connection, and says what it should."""
+        """Whether any of its addresses takes a connection, and says what it should. It is the first from then on."""
         deadline_ms = min(self.export.connect_timeout_ms, PROBE_DEADLINE_MS)
-        for where in self.addresses:
-            try:
-                async with asyncio.timeout(deadline_ms / 1000):
-                    if not await _said(where, self.export.probe_send, self.export.probe_expect):
-                        continue
-            except (OSError, TimeoutError):
-                continue
-            return True
-        return False
+        addresses = self.addresses
+        try:
+            where = await raced((self._probed(where, deadline_ms) for where in addresses), lambda late: None)
+        except (OSError, TimeoutError):
+            return False
+        if self.addresses == addresses and where != addresses[0]:
+            self.addresses = (where, *(each for each in addresses if each != where))
+            self._changed()
+        return True
+
+    async def _probed(self, where: tuple[str, int], deadline_ms: int) -> tuple[str, int]:
+        async with asyncio.timeout(deadline_ms / 1000):
+            if not await _said(where, self.export.probe_send, self.export.probe_expect):
+                raise OSError("it says something else")
+        return where
 
 
 def _probed_by(export: ExportSettings) -> tuple[object, ...]:

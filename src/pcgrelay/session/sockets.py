@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
+from itertools import zip_longest
+from typing import Any, TypeVar
 
 from pcgrelay.config import Address
+from pcgrelay.session import resolver
+from pcgrelay.session.resolver import NameAbsentError, Outcome, Use
 
-ADDRESSES_TRIED = 4
+ADDRESSES_TRIED = 8
+# An address that is silent for this long is left to answer, and the next is tried beside it (RFC 8305, 5).
+NEXT_ADDRESS_S = 0.25
 # After this long without an acknowledgement the kernel gives a connection up; silence of a peer is found sooner.
 USER_TIMEOUT_MS = 20_000
 # Who knows where a name led last does not wait longer than this for a name service.
@@ -21,55 +29,103 @@ _TCP_INFO = struct.Struct("=4xB19xI")
 BACK_OFF_LEAST = 2
 
 Where = tuple[int, tuple[str, int]]  # family and numeric address
+T = TypeVar("T")
 
 
-async def resolved(address: Address, deadline_ms: int) -> list[Where]:
-    """Family and numeric address of a name, in the resolver's order; OSError or TimeoutError if there is none."""
-    loop = asyncio.get_running_loop()
+async def resolved(address: Address, deadline_ms: int, use: Use) -> list[Where]:
+    """Family and numeric address of a name, in the resolver's order.
+
+    NameAbsentError if there is none; TimeoutError, or another OSError, if nobody could say.
+    """
     async with asyncio.timeout(deadline_ms / 1000):
-        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    seen: list[Where] = []
-    for family, _, _, _, where in found:
-        # As in the configuration: an address that needs an interface named beside it (a scope id) is not taken.
-        if "%" in str(where[0]) or (len(where) == 4 and where[3]):
-            continue
-        entry = (int(family), (str(where[0]), int(where[1])))
-        if entry not in seen:
-            seen.append(entry)
-    return seen
+        answer = await resolver.RESOLVER.find(address.host, use)
+    if answer.outcome is Outcome.ABSENT:
+        raise NameAbsentError("the name does not exist")
+    if answer.outcome is Outcome.UNKNOWN:
+        raise OSError("the name service does not say where the name leads")
+    return [(family, (host, address.port)) for family, host in answer.found]
 
 
 async def _found(address: Address, deadline_ms: int, last: list[Where]) -> list[Where]:
-    """Where a name leads now, or where it led last if that cannot be told."""
+    """Where a name leads now, or where it led last if that cannot be told. What answered last comes first."""
     try:
-        last[:] = await resolved(address, min(deadline_ms, LOOK_UP_AGAIN_MS) if last else deadline_ms)
+        found = await resolved(address, min(deadline_ms, LOOK_UP_AGAIN_MS) if last else deadline_ms, Use.LINK)
     except (OSError, TimeoutError):
         if not last:
             raise
+    else:
+        answered = last[:1]
+        last[:] = sorted(interleaved(found), key=lambda where: where not in answered)
     return list(last)
 
 
-async def connected(address: Address, deadline_ms: int, last: list[Where]) -> socket.socket:
-    """A non-blocking TCP connection; tries some of the addresses of a name. OSError or TimeoutError if none answers.
+def interleaved(found: Sequence[Where]) -> list[Where]:
+    """The families in turn, that of the first address first (RFC 8305, 4): one that is broken delays once."""
+    first = [where for where in found if where[0] == found[0][0]]
+    other = [where for where in found if where[0] != found[0][0]]
+    pairs = zip_longest(first, other)
+    return [where for pair in pairs for where in pair if where is not None]
 
-    last is where the name led when somebody could tell; it is kept up to date, and used while the name service is away.
+
+async def raced(attempts: Iterable[Coroutine[Any, Any, T]], discard: Callable[[T], None]) -> T:
+    """The outcome of the first attempt that succeeds; each begins a moment after the one before, or when one failed.
+
+    OSError or TimeoutError of the last to fail, if all do. discard is given what comes of another attempt meanwhile.
+    """
+    waiting = deque(attempts)
+    running: set[asyncio.Task[T]] = set()
+    problem: BaseException = OSError("the name has no address")
+    winner: asyncio.Task[T] | None = None
+    try:
+        while winner is None and (waiting or running):
+            if waiting:
+                running.add(asyncio.create_task(waiting.popleft()))
+            timeout = NEXT_ADDRESS_S if waiting else None
+            done, _ = await asyncio.wait(running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                error = task.exception()
+                if error is None:
+                    winner = task
+                else:
+                    running.discard(task)
+                    problem = error
+        if winner is None:
+            raise problem
+        return winner.result()
+    finally:
+        for coroutine in waiting:
+            coroutine.close()
+        for task in running:
+            task.cancel()
+        for outcome in await asyncio.gather(*(task for task in running if task is not winner), return_exceptions=True):
+            if not isinstance(outcome, BaseException):
+                discard(outcome)
+
+
+async def connected(address: Address, deadline_ms: int, last: list[Where]) -> socket.socket:
+    """A non-blocking TCP connection to one of the addresses of a name. OSError or TimeoutError if none answers.
+
+    last is where the name led when somebody could tell, what answered last first; it is kept up to date, and used while
+    the name service is away. The deadline is for all of it.
     """
     async with asyncio.timeout(deadline_ms / 1000):
-        problem: OSError = OSError("the name has no address")
-        for family, where in (await _found(address, deadline_ms, last))[:ADDRESSES_TRIED]:
-            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-            try:
-                await asyncio.get_running_loop().sock_connect(sock, where)
-                tuned(sock)
-            except OSError as error:
-                sock.close()
-                problem = error
-            except BaseException:
-                sock.close()
-                raise
-            else:
-                return sock
-        raise problem
+        found = (await _found(address, deadline_ms, last))[:ADDRESSES_TRIED]
+        where, sock = await raced((_connected(where) for where in found), lambda late: late[1].close())
+    if where in last:
+        last.remove(where)
+        last.insert(0, where)
+    return sock
+
+
+async def _connected(where: Where) -> tuple[Where, socket.socket]:
+    sock = socket.socket(where[0], socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, where[1])
+        tuned(sock)
+    except BaseException:
+        sock.close()
+        raise
+    return where, sock
 
 
 def tuned(sock: socket.socket) -> None:
