@@ -5,7 +5,7 @@ from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_take_word
 from pcgrelay._core.credit cimport credit_left, credit_raise, credit_receive, credit_wish
 from pcgrelay._core.edge cimport (
     EDGE_STREAMS_MAX, EDGE_WINDOW, EDGE_WINDOW_LESS, EDGE_WINDOW_MORE, RULE_NONE, edge_abort, edge_count,
-    edge_dirty, edge_first_window, edge_grant, edge_linger, edge_name, edge_ready, edge_stream,
+    edge_cut, edge_dirty, edge_dropped, edge_first_window, edge_grant, edge_linger, edge_name, edge_ready, edge_stream,
 )
 from pcgrelay._core.flow cimport FLOW_CLOSED, Flow, flow_late
 from pcgrelay._core.link cimport GAUGE_ROUND_TRIP, Shard, gauge_at
@@ -23,14 +23,14 @@ from pcgrelay._core.route cimport (
 )
 from pcgrelay._core.session cimport Session, session_bundle, session_find
 from pcgrelay._core.stats cimport (
-    CAUSE_BUDGET, CAUSE_DONE, CAUSE_DRAINING, CAUSE_FAR_RESET, CAUSE_MARKING, CAUSE_NOT_ALLOWED,
+    CAUSE_BUDGET, CAUSE_DONE, CAUSE_DRAINING, CAUSE_MARKING, CAUSE_NOT_ALLOWED,
     CAUSE_TARGET_UNRESOLVED, CAUSE_UNKNOWN_SERVICE, COUNT_APPLICATION_SENT, COUNT_DATAGRAMS_IGNORED,
     COUNT_LATE_RECORDS, COUNT_STREAMS_JUDGED, COUNT_STREAMS_REFUSED, Cause,
 )
 from pcgrelay._core.stream cimport (
-    SAY_ACCEPT, SAY_CREDIT, SAY_OPEN, SAY_RESET, STREAM_ANSWERING, STREAM_ANSWERING_FIN, STREAM_CLOSED, STREAM_IDLE,
-    STREAM_RESET, STREAM_RX_ACCEPT, STREAM_RX_DATA, STREAM_RX_FIN, STREAM_RX_OPEN, STREAM_TX_ACCEPT, STREAM_TX_DATA,
-    STREAM_TX_FIN, STREAM_TX_OPEN, Stream, stream_may, stream_step,
+    BREAK_NONE, SAY_ACCEPT, SAY_CREDIT, SAY_OPEN, SAY_RESET, STREAM_ANSWERING, STREAM_ANSWERING_FIN, STREAM_CLOSED,
+    STREAM_IDLE, STREAM_RESET, STREAM_RX_ACCEPT, STREAM_RX_DATA, STREAM_RX_FIN, STREAM_RX_OPEN, STREAM_TX_ACCEPT,
+    STREAM_TX_DATA, STREAM_TX_FIN, STREAM_TX_OPEN, Stream, stream_may, stream_step,
 )
 from pcgrelay._core.timer cimport timer_set
 from pcgrelay._core.wire cimport (
@@ -121,9 +121,7 @@ cdef Result take_record(Shard* shard, Flow* flow, const Record* record, Buf* own
     # RESET
     if not stream_step(stream, STREAM_RESET):
         return RESULT_BAD_STATE
-    stream.remote = True
-    stream.rule = record.rule
-    edge_abort(shard, stream, record.code, CAUSE_FAR_RESET)
+    edge_cut(shard, stream, record.code, record.rule)
     return RESULT_OK
 
 
@@ -132,6 +130,9 @@ cdef Result take_data(Shard* shard, Stream* stream, const Record* record, Buf* o
         return RESULT_BAD_STATE
     if credit_receive(&stream.rx, record.length) != RESULT_OK:
         return credit_receive(&stream.rx, record.length)
+    if stream.broken != BREAK_NONE:
+        edge_dropped(shard, stream, record.length)
+        return RESULT_OK
     # A stream keeps a frame only if most of it is its own, or a reader that stands still would hold what is another's.
     if owner != NULL and record.length < owner.length / 2:
         owner = NULL

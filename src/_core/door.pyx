@@ -3,7 +3,8 @@ from libc.string cimport memcpy
 
 from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.edge cimport (
-    EDGE_STREAMS_MAX, RULE_NONE, edge_abort, edge_count, edge_dirty, edge_name, edge_ready, edge_stream, edge_wait,
+    EDGE_STREAMS_MAX, RULE_NONE, edge_abort, edge_count, edge_dirty, edge_linger, edge_name, edge_ready, edge_stream,
+    edge_wait,
 )
 from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.link cimport GAUGE_ROUND_TRIP, Shard, gauge_at, shard_event
@@ -14,7 +15,7 @@ from pcgrelay._core.session cimport Session, session_find
 from pcgrelay._core.stats cimport (
     CAUSE_BUDGET, CAUSE_DRAINING, CAUSE_LIMIT, CAUSE_NO_ROUTE, COUNT_STREAMS_REFUSED, COUNT_STREAMS_WAITED, Cause,
 )
-from pcgrelay._core.stream cimport SAY_OPEN, Stream
+from pcgrelay._core.stream cimport BREAK_NONE, SAY_OPEN, Stream
 from pcgrelay._core.timer cimport timer_clear, timer_set
 from pcgrelay._core.wire cimport CODE_BUSY, CODE_LIMIT, CODE_UNREACHABLE, WIRE_EARLY
 
@@ -150,6 +151,8 @@ cdef bint stream_join(Shard* shard, Stream* stream, Flow* flow) noexcept nogil:
     figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_ROUND_TRIP], 1)
     stream.tx.limit = WIRE_EARLY
     stream.say = SAY_OPEN
+    if stream.broken != BREAK_NONE:
+        edge_linger(shard, stream)
     edge_ready(shard, stream)
     return True
 

@@ -18,6 +18,8 @@ cdef enum:
     EDGE_WINDOW = 262144        # first credit while memory is plenty,
     EDGE_WINDOW_LESS = 65536    # when it is less so; WIRE_EARLY when it is scarce
     EDGE_WINDOW_MORE = 1048576  # beyond this a window serves a long way only
+    EDGE_LAST_US = 30000000     # what came before a reset is passed on as long as some of it moves within this time;
+    EDGE_LOOK_US = 50000        # how often the kernel is asked whether it has
 
 # The addresses to connect an answering stream to: the next one, or NULL when none is left.
 cdef const Target* edge_target(Shard* shard, Stream* stream) noexcept nogil
@@ -37,11 +39,26 @@ cdef uint32_t edge_first_window(Shard* shard) noexcept nogil
 # Grant the far edge so much ahead of what the application took; answer the new limit.
 cdef uint64_t edge_grant(Shard* shard, Stream* stream, uint32_t window) noexcept nogil
 
-# Half-closed streams end if nothing moves for so long: (re)start that time.
+# Half-closed streams end if nothing moves for so long, and those of which one side was reset far sooner: (re)start that
+# time.
 cdef void edge_linger(Shard* shard, Stream* stream) noexcept nogil
 
 # The application took n bytes.
 cdef void edge_wrote(Shard* shard, Stream* stream, uint64_t n) noexcept nogil
+
+# The application's connection is broken (a StreamBreak). What it sent before is read and said first, then RESET is;
+# what is for it is dropped.
+cdef void edge_break(Shard* shard, Stream* stream, uint8_t broken) noexcept nogil
+
+# RESET came. What came before it is written first, as long as the application takes it, then its connection is reset.
+cdef void edge_cut(Shard* shard, Stream* stream, uint32_t code, uint32_t rule) noexcept nogil
+
+# Of what came before RESET, so many bytes are not with the application's machine yet: wait, or reset the connection.
+cdef void edge_cut_left(Shard* shard, Stream* stream, uint64_t left) noexcept nogil
+
+# n bytes came for an application whose connection is broken. They are dropped, but count as taken: the far application
+# may read what is said before RESET only once it has written what it has.
+cdef void edge_dropped(Shard* shard, Stream* stream, uint64_t n) noexcept nogil
 
 # Close both ways at once: the application's socket, and the far edge by RESET if it does not know yet.
 cdef void edge_abort(Shard* shard, Stream* stream, uint32_t code, Cause cause) noexcept nogil

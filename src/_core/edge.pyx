@@ -17,14 +17,16 @@ from pcgrelay._core.result cimport (
 from pcgrelay._core.route cimport Export, Target, tables_export
 from pcgrelay._core.session cimport Session, session_remove, session_say_close
 from pcgrelay._core.stats cimport (
-    CAUSE_DONE, CAUSE_LINGER, CAUSE_SESSION_LOST, CAUSE_TARGET_SILENT, CAUSE_WAITED_TOO_LONG,
-    COUNT_APPLICATION_RECEIVED, COUNT_STREAMS_CLOSED, COUNT_STREAMS_OPENED, COUNT_STREAMS_REFUSED, STATS_SERVICES,
-    Cause,
+    CAUSE_APPLICATION_RESET, CAUSE_DONE, CAUSE_FAR_RESET, CAUSE_LINGER, CAUSE_SESSION_LOST, CAUSE_TARGET_SILENT,
+    CAUSE_WAITED_TOO_LONG, COUNT_APPLICATION_RECEIVED, COUNT_STREAMS_CLOSED, COUNT_STREAMS_OPENED,
+    COUNT_STREAMS_REFUSED, STATS_SERVICES, Cause,
 )
-from pcgrelay._core.stream cimport PLACE_NONE, SAY_ACCEPT, SAY_CREDIT, SAY_RESET, STREAM_CLOSED, STREAM_IDLE, Stream
+from pcgrelay._core.stream cimport (
+    BREAK_NONE, PLACE_NONE, SAY_ACCEPT, SAY_CREDIT, SAY_RESET, STREAM_CLOSED, STREAM_IDLE, Stream,
+)
 from pcgrelay._core.timer cimport timer_clear, timer_set
 from pcgrelay._core.wire cimport (
-    CODE_BUSY, CODE_DONE, CODE_EXPIRED, CODE_LIMIT, CODE_TIMEOUT, CODE_VIOLATION, WIRE_EARLY,
+    CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_EXPIRED, CODE_LIMIT, CODE_TIMEOUT, CODE_VIOLATION, WIRE_EARLY,
 )
 
 
@@ -150,12 +152,13 @@ cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil:
     stream.connecting = False
     stream.writable = True
     stream.readable = True
-    stream.say |= SAY_ACCEPT
     if stream.fin_due:
         # It came before, when the timer was that of the connection.
         edge_linger(shard, stream)
-    if stream.place == PLACE_NONE:
-        edge_ready(shard, stream)
+    if not stream.cut:
+        stream.say |= SAY_ACCEPT
+        if stream.place == PLACE_NONE:
+            edge_ready(shard, stream)
     edge_dirty(shard, stream)
 
 
@@ -163,7 +166,18 @@ cdef void edge_wrote(Shard* shard, Stream* stream, uint64_t n) noexcept nogil:
     credit_consume(&stream.rx, n)
     shard.windows -= n
     figure_add(&shard.stats.count[COUNT_APPLICATION_RECEIVED], n)
-    if not stream.fin_due and credit_is_due(&stream.rx) and not stream.say & SAY_CREDIT:
+    credit_due(shard, stream)
+
+
+cdef void edge_dropped(Shard* shard, Stream* stream, uint64_t n) noexcept nogil:
+    stream.dropped += n
+    credit_consume(&stream.rx, n)
+    shard.windows -= n
+    credit_due(shard, stream)
+
+
+cdef void credit_due(Shard* shard, Stream* stream) noexcept nogil:
+    if not stream.fin_due and not stream.cut and credit_is_due(&stream.rx) and not stream.say & SAY_CREDIT:
         stream.say |= SAY_CREDIT
         if stream.place == PLACE_NONE:
             edge_ready(shard, stream)
@@ -171,11 +185,15 @@ cdef void edge_wrote(Shard* shard, Stream* stream, uint64_t n) noexcept nogil:
 
 # -- end --------------------------------------------------------------------------------------------------------------
 
-# Half-closed streams end if nothing moves for so long.
 cdef void edge_linger(Shard* shard, Stream* stream) noexcept nogil:
-    stream.progress = stream.tx.sent + stream.rx.consumed
+    stream.progress = moved(stream)
     if not stream.connecting:
-        timer_set(&shard.wheel, &stream.timer, shard.now_us + shard.linger_us)
+        timer_set(&shard.wheel, &stream.timer,
+                  shard.now_us + (shard.linger_us if stream.broken == BREAK_NONE else EDGE_LAST_US))
+
+
+cdef inline uint64_t moved(const Stream* stream) noexcept nogil:
+    return stream.tx.sent + (stream.rx.consumed if stream.broken == BREAK_NONE else 0)
 
 
 cdef void edge_timer(Shard* shard, Stream* stream) noexcept nogil:
@@ -185,20 +203,72 @@ cdef void edge_timer(Shard* shard, Stream* stream) noexcept nogil:
         edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_WAITED_TOO_LONG)
     elif stream.connecting:
         edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_TARGET_SILENT)
-    elif stream.progress != stream.tx.sent + stream.rx.consumed:
+    elif stream.cut:
+        # The worker looks.
+        edge_dirty(shard, stream)
+    elif stream.progress != moved(stream):
         edge_linger(shard, stream)
+    elif stream.broken != BREAK_NONE:
+        edge_abort(shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
     else:
         edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_LINGER)
 
 
+cdef void edge_break(Shard* shard, Stream* stream, uint8_t broken) noexcept nogil:
+    if stream.finished:
+        return
+    if stream.cut:
+        edge_abort(shard, stream, stream.code, CAUSE_FAR_RESET)
+        return
+    if stream.ended:
+        edge_abort(shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
+        return
+    stream.broken = broken
+    stream.writable = False
+    stream.readable = True
+    stream.hangup = True
+    edge_dropped(shard, stream, stream.out.bytes)
+    queue_free(&stream.out, &shard.pool)
+    if stream.flow != NULL:
+        edge_linger(shard, stream)
+    edge_ready(shard, stream)
+
+
+cdef void edge_cut(Shard* shard, Stream* stream, uint32_t code, uint32_t rule) noexcept nogil:
+    stream.remote = True
+    stream.rule = rule
+    if stream.broken != BREAK_NONE or (stream.out.count == 0 and (stream.connecting or stream.rx.received == 0)):
+        edge_abort(shard, stream, code, CAUSE_FAR_RESET)
+        return
+    stream.cut = True
+    stream.code = code
+    stream.say = 0
+    stream.progress = 0
+    stream.due_us = shard.now_us + EDGE_LAST_US
+    edge_dirty(shard, stream)
+
+
+cdef void edge_cut_left(Shard* shard, Stream* stream, uint64_t left) noexcept nogil:
+    cdef uint64_t taken = stream.rx.received - left
+    if left == 0 or (taken == stream.progress and shard.now_us >= stream.due_us):
+        edge_abort(shard, stream, stream.code, CAUSE_FAR_RESET)
+        return
+    if taken != stream.progress:
+        stream.progress = taken
+        stream.due_us = shard.now_us + EDGE_LAST_US
+    timer_set(&shard.wheel, &stream.timer, shard.now_us + EDGE_LOOK_US)
+
+
 # Say how the stream ended, and let go of all but what is still to be said. The worker closes the socket of those that
-# are finished; a stream in a list is freed when the list comes to it.
+# are finished; what came before their session was lost it writes once. A stream in a list is freed when the list comes
+# to it.
 cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
     cdef Event* event
     cdef Flow* flow = <Flow*>stream.flow
     stream.finished = True
     timer_clear(&shard.wheel, &stream.timer)
-    queue_free(&stream.out, &shard.pool)
+    if stream.cause != CAUSE_SESSION_LOST or stream.handle.fd < 0:
+        queue_free(&stream.out, &shard.pool)
     shard.windows -= stream.rx.limit - stream.rx.consumed
     figure_add(&shard.stats.streams, -1)
     edge_count(shard, stream, -1)
@@ -213,7 +283,7 @@ cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
     event.b = stream.number
     event.c = stream.session
     event.d = <long long>stream.tx.sent
-    event.e = <long long>stream.rx.consumed
+    event.e = <long long>(stream.rx.consumed - stream.dropped)
     event.f = <long long>(shard.now_us - stream.opened_us)
     event.g = stream.code
     event.h = stream.cause | (0x100 if stream.remote else 0)
@@ -257,7 +327,7 @@ cdef void edge_abort(Shard* shard, Stream* stream, uint32_t code, Cause cause) n
 
 
 cdef void edge_check_done(Shard* shard, Stream* stream) noexcept nogil:
-    if stream.finished or stream.state != STREAM_CLOSED or stream.out.count != 0 or not stream.shut:
+    if stream.finished or stream.cut or stream.state != STREAM_CLOSED or stream.out.count != 0 or not stream.shut:
         return
     stream.code = CODE_DONE
     stream.cause = CAUSE_DONE

@@ -18,7 +18,7 @@ from pcgrelay._core.queue cimport queue_free
 from pcgrelay._core.renewal cimport renewals_wipe
 from pcgrelay._core.result cimport RESULT_BAD_FIELD, RESULT_BAD_LENGTH, RESULT_NO_MEMORY, RESULT_OK
 from pcgrelay._core.session cimport Session
-from pcgrelay._core.stream cimport STREAM_IDLE, STREAM_STATES, Stream
+from pcgrelay._core.stream cimport BREAK_NONE, STREAM_IDLE, STREAM_STATES, Stream
 from pcgrelay._core.timer cimport timer_set
 from pcgrelay._core.wire cimport PURPOSE_FLOW_DATA, WIRE_LANES_MAX, WIRE_PREFIX, WIRE_SERVICE_MAX
 
@@ -120,6 +120,10 @@ cdef enum:
     TAG_FINISHED
     TAG_REMOTE
     TAG_OUT
+    TAG_BROKEN
+    TAG_CUT
+    TAG_DUE
+    TAG_DROPPED
 
 
 # -- sessions and flows -----------------------------------------------------------------------------------------------
@@ -296,7 +300,7 @@ cdef void streams_go_on(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
 cdef void stream_goes_on(Shard* shard, Stream* stream) noexcept nogil:
     if stream.say != 0 or stream.ended:
         edge_ready(shard, stream)
-    if not stream.finished and (stream.out.count != 0 or (stream.fin_due and not stream.shut)
+    if not stream.finished and (stream.out.count != 0 or stream.cut or (stream.fin_due and not stream.shut)
                                 or (stream.connecting and stream.handle.fd < 0)):
         edge_dirty(shard, stream)
 
@@ -389,6 +393,10 @@ cdef void stream_fields(Cursor* self, Stream* stream) noexcept nogil:
     cursor_number(self, TAG_SHUT, &stream.shut, sizeof(stream.shut))
     cursor_number(self, TAG_FINISHED, &stream.finished, sizeof(stream.finished))
     cursor_number(self, TAG_REMOTE, &stream.remote, sizeof(stream.remote))
+    cursor_number(self, TAG_BROKEN, &stream.broken, 1)
+    cursor_number(self, TAG_CUT, &stream.cut, sizeof(stream.cut))
+    cursor_number(self, TAG_DUE, &stream.due_us, 8)
+    cursor_number(self, TAG_DROPPED, &stream.dropped, 8)
 
 
 cdef void stream_write(Cursor* self, uint16_t tag, Stream* stream) noexcept nogil:
@@ -438,7 +446,7 @@ cdef void stream_read(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
     if due_us != 0:
         timer_set(&shard.wheel, &stream.timer, due_us)
     # What can be read and written epoll says once more; what is to be said or written does not wait for it.
-    stream.writable = not stream.connecting
+    stream.writable = not stream.connecting and stream.broken == BREAK_NONE
     if flow == NULL:
         stream.next = shard.waiting
         shard.waiting = stream

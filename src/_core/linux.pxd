@@ -14,6 +14,8 @@ cdef extern from "errno.h" nogil:
     int ENOBUFS
     int ENOMEM
     int ECONNREFUSED
+    int ECONNRESET
+    int EPIPE
 
 cdef extern from "time.h" nogil:
     struct timespec:
@@ -73,6 +75,8 @@ cdef extern from "sys/socket.h" nogil:
     int SO_LINGER
     int SO_KEEPALIVE
     int MSG_NOSIGNAL
+    int MSG_PEEK
+    int MSG_TRUNC
     int SHUT_RDWR
     int SHUT_WR
     int socket(int family, int kind, int protocol)
@@ -84,6 +88,12 @@ cdef extern from "sys/socket.h" nogil:
     ssize_t recv(int fd, void* p, size_t n, int flags)
     ssize_t send(int fd, const void* p, size_t n, int flags)
     ssize_t sendmsg(int fd, const msghdr* message, int flags)
+
+cdef extern from "sys/ioctl.h" nogil:
+    int ioctl(int fd, unsigned long request, int* value)
+
+cdef extern from "linux/sockios.h" nogil:
+    unsigned long SIOCOUTQ
 
 cdef extern from "netinet/in.h" nogil:
     int IPPROTO_TCP

@@ -32,6 +32,7 @@ from pcgrelay._core.mailbox cimport (
 from pcgrelay._core.map cimport map_any, map_free, map_next
 from pcgrelay._core.packer cimport packer_can_serve, packer_serve
 from pcgrelay._core.port cimport port_accept, port_adopt, port_deliver, port_event, port_listen, port_unlisten
+from pcgrelay._core.queue cimport queue_free
 from pcgrelay._core.relay cimport Path, relay_path_add, relay_path_remove, relay_sweep, relay_tell_owed
 from pcgrelay._core.renewal cimport renewals_agree
 from pcgrelay._core.result cimport RESULT_LOCAL_CLOSE, RESULT_OK, Result
@@ -302,6 +303,7 @@ cdef void free_buried(Worker* self, bint all) noexcept nogil:
     while shard.buried_streams != NULL:
         stream = shard.buried_streams
         shard.buried_streams = stream.next
+        queue_free(&stream.out, &shard.pool)
         pool_free(&shard.pool, stream, sizeof(Stream))
     while shard.buried_lanes != NULL:
         lane = shard.buried_lanes

@@ -14,7 +14,7 @@ from pcgrelay._core.result cimport RESULT_OK, Result
 from pcgrelay._core.sender cimport lane_backlog
 from pcgrelay._core.session cimport Session, session_bundle
 from pcgrelay._core.stats cimport CAUSE_APPLICATION_RESET, COUNT_SYSTEM_CALLS
-from pcgrelay._core.stream cimport Stream
+from pcgrelay._core.stream cimport BREAK_NONE, BREAK_TAKEN, Stream
 from pcgrelay._core.wire cimport CODE_ABORTED, WIRE_BODY_MAX, WIRE_PREFIX, WIRE_RECORD
 from pcgrelay._core.worker cimport WORKER_FRAMES, Worker
 
@@ -206,12 +206,12 @@ cdef void note_read(Worker* self, Stream* stream, ssize_t got, uint32_t asked) n
         stream.bulk = got >= EDGE_BULK
         if <uint32_t>got < asked and not stream.hangup:
             stream.readable = False
-    elif got == 0:
+    elif got == 0 and stream.broken != BREAK_TAKEN:
         stream.ended = True
         stream.readable = False
-    elif errno == EAGAIN:
+    elif got < 0 and errno == EAGAIN and stream.broken == BREAK_NONE:
         stream.readable = False
-    elif errno != EINTR:
+    elif got == 0 or errno != EINTR:
         edge_abort(&self.shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
     figure_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
 
@@ -250,6 +250,9 @@ cdef uint32_t serve_stream(Worker* self, Stream* stream, uint8_t* p, uint32_t ro
             return used
     if stream.ended:
         used += bundle_fin(shard, stream, p + used)
+        if stream.broken != BREAK_NONE:
+            # It ended in order, and was reset by what it was sent afterwards.
+            edge_abort(shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
         edge_check_done(shard, stream)
     else:
         read_on(shard, stream)

@@ -1,28 +1,30 @@
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc
 
 from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.door cimport ACCEPT_ELSEWHERE, ACCEPT_REFUSED, AcceptAnswer, door_accept
 from pcgrelay._core.edge cimport (
-    edge_abort, edge_check_done, edge_connected, edge_dirty, edge_give_up, edge_ready, edge_target, edge_wrote,
+    edge_abort, edge_break, edge_check_done, edge_connected, edge_cut_left, edge_dirty, edge_give_up, edge_ready,
+    edge_target, edge_wrote,
 )
 from pcgrelay._core.handle cimport HANDLE_LISTENER
 from pcgrelay._core.link cimport Shard
 from pcgrelay._core.linux cimport (
-    EAGAIN, ECONNREFUSED, EINPROGRESS, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN,
-    EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, IPPROTO_TCP, SHUT_WR, SOCK_CLOEXEC,
-    SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SO_LINGER, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL,
-    TCP_NODELAY, accept4, close, connect, errno, getsockopt, linger, setsockopt, shutdown, sockaddr, socket,
+    EAGAIN, ECONNREFUSED, ECONNRESET, EINPROGRESS, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPIPE, EPOLLERR, EPOLLET,
+    EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, IPPROTO_TCP, MSG_PEEK,
+    MSG_TRUNC, SHUT_WR, SIOCOUTQ, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE,
+    SO_LINGER, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY, accept4, close, connect, errno, getsockopt,
+    ioctl, linger, recv, setsockopt, shutdown, sockaddr, socket,
 )
 from pcgrelay._core.mailbox cimport ORDER_STREAM, Order, mailbox_put, order_new
-from pcgrelay._core.queue cimport queue_sent, queue_settle
+from pcgrelay._core.queue cimport queue_free, queue_sent, queue_settle
 from pcgrelay._core.result cimport RESULT_OK
 from pcgrelay._core.route cimport Target
 from pcgrelay._core.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_TARGET_REFUSED,
-    CAUSE_TARGET_UNREACHABLE, COUNT_ACCEPT_FAILED,
+    CAUSE_TARGET_UNREACHABLE, COUNT_ACCEPT_FAILED, COUNT_APPLICATION_RECEIVED,
 )
-from pcgrelay._core.stream cimport STREAM_CLOSED, Stream
+from pcgrelay._core.stream cimport BREAK_NONE, BREAK_TAKEN, BREAK_TOLD, STREAM_CLOSED, STREAM_IDLE, Stream
 from pcgrelay._core.wire cimport CODE_ABORTED, CODE_BUSY, CODE_UNREACHABLE
 from pcgrelay._core.worker cimport (
     WORKER_ACCEPTS, Listener, Worker, worker_close, worker_reset, worker_send, worker_wake, worker_watch,
@@ -31,6 +33,8 @@ from pcgrelay._core.worker cimport (
 
 cdef enum:
     KEEPALIVE_PROBES = 4        # unanswered ones, spread over keepalive_s, end a connection
+    CUT_READ = 1048576          # dropped with one call
+    CUT_READS = 4               # of a stream in a turn
 
 
 cdef void port_accept(Worker* self, Listener* listener) noexcept nogil:
@@ -121,25 +125,54 @@ cdef void port_event(Worker* self, Stream* stream, uint32_t events) noexcept nog
     if stream.finished or stream.handle.fd < 0:
         return
     if stream.connecting:
-        # A connection that failed is told as an error beside being writable.
-        if events & (EPOLLERR | EPOLLHUP):
-            connect_failed(self, stream, socket_error(stream.handle.fd))
-        elif events & EPOLLOUT:
-            edge_connected(&self.shard, stream)
-            # A server that spoke and left before we looked: its end is told this once.
-            stream.hangup = events & EPOLLRDHUP != 0
+        connect_told(self, stream, events)
+        return
+    if stream.broken != BREAK_NONE:
+        # It is told again where another process took it.
+        stream.readable = stream.hangup = True
+        edge_ready(&self.shard, stream)
         return
     if events & EPOLLERR:
-        edge_abort(&self.shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
+        if stream.state == STREAM_IDLE and not has_bytes(stream.handle.fd):
+            # It left before it was opened, and had nothing to say.
+            edge_abort(&self.shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
+        else:
+            edge_break(&self.shard, stream, BREAK_TOLD)
         return
-    if events & EPOLLOUT and not stream.writable:
+    if (events & EPOLLOUT and not stream.writable) or stream.cut:
         stream.writable = True
         edge_dirty(&self.shard, stream)
+        if stream.cut:
+            return
     if events & (EPOLLRDHUP | EPOLLHUP):
         stream.hangup = True
     if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP) and not stream.ended:
         stream.readable = True
         edge_ready(&self.shard, stream)
+
+
+# A connection that failed is told as an error beside being writable. So is one that was made and reset before a look,
+# and what the server said meanwhile waits in its socket. The kernel tells them apart: a reset answers a connection that
+# is not made yet with ECONNREFUSED, one that is made with ECONNRESET, or with EPIPE if FIN came before.
+cdef void connect_told(Worker* self, Stream* stream, uint32_t events) noexcept nogil:
+    cdef int error
+    if not events & (EPOLLERR | EPOLLHUP):
+        if events & EPOLLOUT:
+            edge_connected(&self.shard, stream)
+            # A server that spoke and left before we looked: its end is told this once.
+            stream.hangup = events & EPOLLRDHUP != 0
+        return
+    error = socket_error(stream.handle.fd)
+    if error == 0 or error == ECONNRESET or error == EPIPE:
+        edge_connected(&self.shard, stream)
+        edge_break(&self.shard, stream, BREAK_TOLD if error == EPIPE else BREAK_TAKEN)
+    else:
+        connect_failed(self, stream, error)
+
+
+cdef bint has_bytes(int fd) noexcept nogil:
+    cdef uint8_t first
+    return recv(fd, &first, 1, MSG_PEEK) > 0
 
 
 cdef void connect_failed(Worker* self, Stream* stream, int error) noexcept nogil:
@@ -196,6 +229,8 @@ cdef void port_deliver(Worker* self) noexcept nogil:
                 connect_next(self, stream, 0)
         else:
             stream_write(self, stream)
+            if stream.cut and not stream.finished:
+                cut_on(self, stream)
         if not stream.finished and queue_settle(&stream.out, &shard.pool, False, &first) != RESULT_OK:
             edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
 
@@ -203,6 +238,14 @@ cdef void port_deliver(Worker* self) noexcept nogil:
 cdef void stream_close(Worker* self, Stream* stream) noexcept nogil:
     # The code is the far edge's word; only what was ended by FIN both ways may look whole.
     cdef bint hard = stream.cause != CAUSE_DONE
+    cdef uint64_t asked = 0
+    cdef ssize_t sent = 1
+    while stream.out.count != 0 and stream.writable and sent > 0:
+        sent = worker_send(self, stream.handle.fd, &stream.out, &asked)
+        if sent > 0:
+            queue_sent(&stream.out, &self.shard.pool, <uint64_t>sent)
+            figure_add(&self.shard.stats.count[COUNT_APPLICATION_RECEIVED], <uint64_t>sent)
+    queue_free(&stream.out, &self.shard.pool)
     end_as(stream.handle.fd, hard)
     worker_close(self, &stream.handle, hard)
 
@@ -210,6 +253,8 @@ cdef void stream_close(Worker* self, Stream* stream) noexcept nogil:
 cdef void stream_write(Worker* self, Stream* stream) noexcept nogil:
     cdef ssize_t sent
     cdef uint64_t asked = 0
+    if stream.broken != BREAK_NONE:
+        return
     while stream.writable and stream.out.count != 0:
         sent = worker_send(self, stream.handle.fd, &stream.out, &asked)
         if sent < 0:
@@ -218,16 +263,34 @@ cdef void stream_write(Worker* self, Stream* stream) noexcept nogil:
             if errno == EAGAIN:
                 stream.writable = False
                 return
-            edge_abort(&self.shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
+            # An answer may wait in the socket all the same.
+            edge_break(&self.shard, stream, BREAK_TAKEN)
             return
         queue_sent(&stream.out, &self.shard.pool, <uint64_t>sent)
         edge_wrote(&self.shard, stream, <uint64_t>sent)
     if stream.out.count == 0 and stream.fin_due and not stream.shut:
         # Where both sides have ended, closing says it as well, one call sooner.
-        if stream.state != STREAM_CLOSED:
+        if stream.state != STREAM_CLOSED or stream.cut:
             shutdown(stream.handle.fd, SHUT_WR)
         stream.shut = True
     edge_check_done(&self.shard, stream)
+
+
+# What else the application says is for nobody, but an application that only writes would never come to read its answer.
+# Where its machine has not acknowledged all, to close now would take from it what is on its way.
+cdef void cut_on(Worker* self, Stream* stream) noexcept nogil:
+    cdef int unsent = 0
+    cdef int _
+    cdef ssize_t got = 1
+    for _ in range(CUT_READS):
+        if got > 0:
+            got = recv(stream.handle.fd, NULL, CUT_READ, MSG_TRUNC)
+    if got < 0 and errno != EAGAIN and errno != EINTR:
+        edge_break(&self.shard, stream, BREAK_TAKEN)
+        return
+    if ioctl(stream.handle.fd, SIOCOUTQ, &unsent) != 0 or unsent < 0:
+        unsent = 0
+    edge_cut_left(&self.shard, stream, stream.out.bytes + <uint64_t>unsent)
 
 
 cdef void port_listen(Worker* self, Order* order) noexcept nogil:

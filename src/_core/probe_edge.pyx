@@ -13,8 +13,8 @@ from pcgrelay._core.bundle cimport (
 from pcgrelay._core.candidate cimport candidate_add, candidate_drop, candidate_frame, candidate_lead
 from pcgrelay._core.door cimport ACCEPT_REFUSED, door_accept, door_tables_changed
 from pcgrelay._core.edge cimport (
-    EDGE_BULK, edge_abort, edge_activate, edge_bury, edge_check_done, edge_code, edge_connected, edge_dirty, edge_ready,
-    edge_session_end, edge_timer, edge_wrote,
+    EDGE_BULK, edge_abort, edge_activate, edge_break, edge_bury, edge_check_done, edge_code, edge_connected,
+    edge_cut_left, edge_dirty, edge_ready, edge_session_end, edge_timer, edge_wrote,
 )
 from pcgrelay._core.flow cimport Flow, flow_has_room, list_pop
 from pcgrelay._core.frame cimport Frame
@@ -23,7 +23,7 @@ from pcgrelay._core.mailbox cimport EVENT_SESSION_RENEWED
 from pcgrelay._core.map cimport map_any, map_next
 from pcgrelay._core.probe cimport exactly
 from pcgrelay._core.probe_link cimport Node
-from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
+from pcgrelay._core.queue cimport iovec, queue_free, queue_sent, queue_settle, queue_vectors
 from pcgrelay._core.renewal cimport renewals_agree
 from pcgrelay._core.result cimport (
     RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_OK, RESULT_PEER_CLOSED, RESULT_UNKNOWN_FLOW, Result,
@@ -36,7 +36,7 @@ from pcgrelay._core.session cimport (
     session_lane_up, session_lost,
 )
 from pcgrelay._core.stats cimport CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DONE, CAUSE_TARGET_REFUSED
-from pcgrelay._core.stream cimport Stream as CoreStream
+from pcgrelay._core.stream cimport BREAK_NONE, BREAK_TAKEN, Stream as CoreStream
 from pcgrelay._core.timer cimport Timer, wheel_pop
 from pcgrelay._core.wire cimport (
     CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, FRAME_BUNDLE, FRAME_DATAGRAMS, WIRE_BODY_MAX, WIRE_PREFIX,
@@ -240,8 +240,13 @@ cdef class Edge(Node):
             edge_dirty(self.shard, application.stream)
 
     def reset(self, application: Application) -> None:
-        if application.stream != NULL:
+        """The application resets its connection, behind what it has written."""
+        if application.stream == NULL:
+            return
+        if application.stream.connecting:
             edge_abort(self.shard, application.stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
+        else:
+            edge_break(self.shard, application.stream, BREAK_TAKEN)
 
     # -- a turn -----------------------------------------------------------------------------------------------------
 
@@ -296,7 +301,7 @@ cdef class Edge(Node):
                     edge_abort(self.shard, stream, CODE_UNREACHABLE, CAUSE_TARGET_REFUSED)
                 elif self.connects:
                     edge_connected(self.shard, stream)
-            elif application.taking:
+            elif application.taking and stream.broken == BREAK_NONE:
                 while stream.out.count != 0:
                     n = queue_vectors(&stream.out, parts, 64)
                     sent = 0
@@ -309,6 +314,8 @@ cdef class Edge(Node):
                     application.ended = True
                     stream.shut = True
                 edge_check_done(self.shard, stream)
+            if stream.cut and not stream.connecting and not stream.finished:
+                edge_cut_left(self.shard, stream, stream.out.bytes)
             if not stream.finished and queue_settle(&stream.out, &self.shard.pool, False, &first) != RESULT_OK:
                 edge_abort(self.shard, stream, CODE_BUSY, CAUSE_BUDGET)
         return 0
@@ -373,9 +380,12 @@ cdef class Edge(Node):
                 del application.waiting[:got]
                 used += bundle_data(self.shard, stream, p + used, got)
                 stream.bulk = got >= EDGE_BULK
+            elif stream.broken != BREAK_NONE:
+                edge_abort(self.shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
+                return used
             elif application.closes:
                 stream.ended = True
-            stream.readable = got == asked or (application.closes and not stream.ended)
+            stream.readable = got == asked or stream.broken != BREAK_NONE or (application.closes and not stream.ended)
         if stream.ended:
             used += bundle_fin(self.shard, stream, p + used)
             edge_check_done(self.shard, stream)
@@ -444,4 +454,5 @@ cdef void free_streams(Shard* shard) noexcept nogil:
     while shard.buried_streams != NULL:
         stream = shard.buried_streams
         shard.buried_streams = stream.next
+        queue_free(&stream.out, &shard.pool)
         pool_free(&shard.pool, stream, sizeof(CoreStream))

@@ -66,6 +66,12 @@ cdef enum StreamPlace:
     PLACE_NONE = 0              # in no list
     PLACE_READY = 1             # in its flow's list, small or bulk
 
+# Whether the application's connection is broken: reset, or dead. What it had sent before is still read.
+cdef enum StreamBreak:
+    BREAK_NONE = 0
+    BREAK_TOLD = 1              # the socket holds the error behind its bytes; if a read answers 0, FIN came before
+    BREAK_TAKEN = 2             # a call took the error out of the socket: its end would look like FIN, and is none
+
 cdef struct Stream:
     Handle handle               # first: the application's socket
     Timer timer                 # connecting, waiting for a route, or lingering half-closed
@@ -76,7 +82,9 @@ cdef struct Stream:
     SendCredit tx
     ReceiveCredit rx
     uint64_t opened_us
-    uint64_t progress           # bytes either way at the last look of the timer
+    uint64_t progress           # bytes that moved up to the last look of the timer
+    uint64_t dropped            # bytes of rx.consumed that no application took
+    uint64_t due_us             # when what is cut ends, if no byte moves before
     uint32_t id
     uint32_t session            # number
     int number                  # of the import or export; -1: unknown
@@ -91,6 +99,7 @@ cdef struct Stream:
     uint8_t state
     uint8_t say                 # SAY_*
     uint8_t place
+    uint8_t broken              # StreamBreak
     bint opener                 # we opened it
     bint bulk                   # its last read filled the room it had
     bint readable               # the socket may have bytes
@@ -103,6 +112,7 @@ cdef struct Stream:
     bint shut                   # it was passed on
     bint finished               # gone for the application; what is left is to be said, then it is freed
     bint remote                 # the far edge ended it
+    bint cut                    # it did so by RESET, and what came before that is still to be written
     bint buried                 # in the list of those to be freed at the end of the turn
 
 

@@ -155,7 +155,7 @@ class Realm:
         links = [link for _, link in way] + [last]
         # On each link: the label that the nearer node gave, and the one that the farther node gave.
         labels = [(self.number(), self.number()) for _ in links]
-        b.core.session_path(session, link=last, in_label=labels[-1][1], out_label=labels[-1][0])
+        # A relay that does not know the path yet would say that it is lost.
         for at, (relay, link) in enumerate(way):
             relay.core.path_add(
                 self.number(),
@@ -168,6 +168,7 @@ class Realm:
                 cap=cap,
                 priority=priority,
             )
+        b.core.session_path(session, link=last, in_label=labels[-1][1], out_label=labels[-1][0])
         a.core.session_path(session, link=links[0], in_label=labels[0][0], out_label=labels[0][1])
 
     def service(
@@ -177,8 +178,15 @@ class Realm:
         b.core.publish(
             exports=[(0, name, 1, 0, native.EXPORT_READY, 2000, [target])], imports=[], grants=[(session, [0])]
         )
+        carried_out(b)
         a.core.publish(exports=[], imports=[(0, name, 1, 0, native.IMPORT_LIVE, [(session, 2, 100)])], grants=[])
         return listen(a)
+
+
+def carried_out(node: Node) -> None:
+    """Wait until the workers have done what was ordered: tables that come too late refuse the first stream."""
+    node.core.freeze()
+    node.core.start()
 
 
 def listen(node: Node, number: int = 0) -> tuple[str, int]:

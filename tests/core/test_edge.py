@@ -171,6 +171,74 @@ def test_a_reset_goes_across(first: str) -> None:
         assert (here.cause, there.cause) == ((ABORTED, True), (ABORTED, False))
 
 
+@pytest.mark.parametrize("first", ["near", "far"])
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_was_written_before_a_reset_goes_across_however_slow_its_reader(first: str, ended: bool) -> None:
+    world, near, far, session = two_edges()
+    here, there = conversation(world, near, far)
+    one, other = (near, here), (far, there)
+    if first == "far":
+        one, other = other, one
+    other[0].reads(other[1], False)
+    # More than a window, so that both edges have some of it.
+    one[0].write(one[1], TEXT * 6, close=ended)
+    one[0].reset(one[1])
+    for seconds in (1, 25):
+        world.wait(seconds)
+        assert one[1].state is not None
+    other[0].reads(other[1], True)
+    run(world)
+    assert bytes(other[1].received) == TEXT * 6
+    assert (one[1].cause, other[1].cause) == ((ABORTED, False), (ABORTED, True))
+    assert near.flow(session)["streams"] == far.flow(session)["streams"] == 0
+
+
+@pytest.mark.parametrize("size", [len(TEXT), len(TEXT) * 6], ids=["cut", "broken"])
+def test_a_reader_that_takes_nothing_meets_the_reset_in_the_end(size: int) -> None:
+    """By then it has what its own machine took, as over one connection; the rest is held no longer than 30 s."""
+    world, near, far, session = two_edges()
+    here, there = conversation(world, near, far)
+    near.reads(here, False)
+    far.write(there, (TEXT * 6)[:size])
+    far.reset(there)
+    world.wait(29)
+    assert (here.cause, here.state is None) == (None, False)
+    # Each edge waits on its own, and what moved at first counts once.
+    world.wait(65)
+    assert here.cause == (ABORTED, True)
+    assert there.cause == (ABORTED, False)
+    assert near.flow(session)["streams"] == far.flow(session)["streams"] == 0
+
+
+def test_what_is_left_of_a_broken_connection_does_not_wait_for_what_it_was_sent() -> None:
+    """Each side is stuck with writing: the one that is left reads when what it wrote is taken, be it by nobody."""
+    world, near, far, session = two_edges()
+    here, there = conversation(world, near, far)
+    for edge, application in ((near, here), (far, there)):
+        edge.reads(application, False)
+        edge.write(application, TEXT * 20)
+    world.wait(1)
+    near.reset(here)
+    run(world)
+    assert near.flow(session)["streams"] == 1
+    far.reads(there, True)
+    run(world)
+    assert bytes(there.received) == TEXT * 20
+    assert near.flow(session)["streams"] == far.flow(session)["streams"] == 0
+
+
+def test_a_session_that_ends_takes_nothing_from_a_stream_that_was_cut() -> None:
+    world, near, far, session = two_edges()
+    here, there = conversation(world, near, far)
+    near.reads(here, False)
+    far.write(there, TEXT)
+    far.reset(there)
+    world.settle()
+    near.session_close(session, DONE)
+    world.settle()
+    assert here.cause == (DONE, True)
+
+
 def test_the_last_bytes_come_before_the_end() -> None:
     world, near, far, _session = two_edges()
     far.connects = False

@@ -101,7 +101,8 @@ class Streams(RuleBasedStateMachine):
     def peer_resets(self, at: int) -> None:
         if (stream := self.pick(at, Kind.RESET)) is not None:
             self.peer.send(record_reset(stream, 8))
-            del self.ours[stream]
+            # Its application may have reset it as well, and wait for credit for its last words.
+            self.ours.pop(stream, None)
 
     @rule(at=st.integers(0, 9), more=st.integers(0, WINDOW))
     def peer_grants(self, at: int, more: int) -> None:

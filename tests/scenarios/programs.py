@@ -139,9 +139,10 @@ http {{
 
 
 @contextmanager
-def redis(folder: Path, address: Address) -> Iterator[None]:
+def redis(folder: Path, address: Address, maxclients: int = 10_000) -> Iterator[None]:
     folder.mkdir(exist_ok=True)
     options = ["--bind", address[0], "--port", str(address[1]), "--save", "", "--dir", str(folder)]
+    options += ["--maxclients", str(maxclients)]
     with running(["redis-server", *options], folder / "out.log", address):
         yield
 

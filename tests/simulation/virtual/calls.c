@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -135,7 +136,12 @@ SHOWN ssize_t recv(int fd, void *p, size_t n, int flags) {
     REAL(ssize_t, recv, int, void *, size_t, int)
     if (fd < FD_BASE)
         return real(fd, p, n, flags);
-    return sock_at(fd) ? sock_take(fd - FD_BASE, p, n) : refuse(EBADF);
+    sock *self = sock_at(fd);
+    if (self && flags & MSG_PEEK && self->ready)
+        return 1;
+    if (self && flags & MSG_TRUNC)
+        return sock_drop(fd - FD_BASE, n);
+    return self ? sock_take(fd - FD_BASE, p, n) : refuse(EBADF);
 }
 
 static ssize_t sent(int fd, const struct iovec *vectors, size_t count) {
@@ -214,6 +220,19 @@ SHOWN int setsockopt(int fd, int level, int name, const void *value, socklen_t l
     if (self && level == SOL_SOCKET && name == SO_LINGER)
         self->hard = ((const struct linger *)value)->l_onoff && !((const struct linger *)value)->l_linger;
     return 0;
+}
+
+/* What is on its way to the other end counts as acknowledged. */
+SHOWN int ioctl(int fd, unsigned long request, ...) {
+    REAL(int, ioctl, int, unsigned long, ...)
+    va_list rest;
+    va_start(rest, request);
+    void *value = va_arg(rest, void *);
+    va_end(rest);
+    if (fd < FD_BASE)
+        return real(fd, request, value);
+    *(int *)value = 0;
+    return sock_at(fd) ? 0 : refuse(EBADF);
 }
 
 SHOWN int getsockopt(int fd, int level, int name, void *value, socklen_t *length) {

@@ -169,7 +169,8 @@ ssize_t sock_send(int at, const struct iovec *vectors, size_t n) {
     return sent;
 }
 
-ssize_t sock_take(int at, uint8_t *p, size_t n) {
+/* Take n bytes at most to p, or to nowhere if that is NULL. */
+static ssize_t leave(int at, uint8_t *p, size_t n) {
     sock *self = &socks[at];
     if (self->ready == 0) {
         if (self->reset) {
@@ -182,7 +183,8 @@ ssize_t sock_take(int at, uint8_t *p, size_t n) {
         return -1;
     }
     uint32_t part = n < self->ready ? (uint32_t)n : self->ready;
-    memcpy(p, self->bytes + self->head, part);
+    if (p)
+        memcpy(p, self->bytes + self->head, part);
     self->head += part;
     self->count -= part;
     self->ready -= part;
@@ -192,6 +194,14 @@ ssize_t sock_take(int at, uint8_t *p, size_t n) {
         sock_wake(self->peer);
     }
     return part;
+}
+
+ssize_t sock_take(int at, uint8_t *p, size_t n) {
+    return leave(at, p, n);
+}
+
+ssize_t sock_drop(int at, size_t n) {
+    return leave(at, NULL, n);
 }
 
 /* What is due has arrived, unless the wire holds it back. */

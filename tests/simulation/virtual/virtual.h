@@ -90,6 +90,7 @@ sock *sock_at(int fd);          /* NULL: no such descriptor */
 void sock_join(int a, int b, uint32_t delay_us, uint32_t jitter_us, uint32_t limit, uint32_t pieces);
 ssize_t sock_send(int at, const struct iovec *vectors, size_t n);
 ssize_t sock_take(int at, uint8_t *p, size_t n);
+ssize_t sock_drop(int at, size_t n);
 void sock_shut(int at);
 void sock_disconnect(int at);
 bool sock_is_ended(const sock *self);
