@@ -16,6 +16,8 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from pcgrelay.printable import json_printable, printable
+
 PIPE_WIDTH = 1000
 GAP = 2  # blanks between columns
 
@@ -24,13 +26,25 @@ STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "up": "green"
 
 def print_json(value: Any) -> None:
     """Print a value as indented JSON."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+    click.echo(json_printable(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
+
+
+def say(sentence: str, *, err: bool = False) -> None:
+    """Print a line for a person."""
+    click.echo(printable(sentence), err=err)
+
+
+class Screen(Console):
+    """What is printed for people, whoever chose the words: see `printable`."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*map(_shown, objects), **options)
 
 
 def terminal() -> Console:
     """Standard output, with its width and whether it takes colours."""
     plain = not sys.stdout.isatty()
-    return Console(width=PIPE_WIDTH if plain else None, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    return Screen(width=PIPE_WIDTH if plain else None, highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,10 @@ class Row:
 
     cells: Sequence[str]
     notes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        # Before the widths are counted.
+        object.__setattr__(self, "cells", [printable(cell) for cell in self.cells])
 
 
 @dataclass(frozen=True)
@@ -62,7 +80,7 @@ class Layout:
 def print_table(console: Console, title: str, *layouts: Layout) -> None:
     """Print the first of the layouts that fits. If none does, the first column of the last gets lines of its own.
 
-    Nothing is cut: a name that ends in dots cannot be looked for.
+    No name is cut: one that ends in dots cannot be looked for.
     """
     layout = next((layout for layout in layouts if layout.fits(console)), layouts[-1])
     stacked = not layout.fits(console)
@@ -90,6 +108,12 @@ def _lines(row: Row, layout: Layout, stacked: bool) -> Iterator[Text]:
     line = Text(" " * GAP).join(padded)
     line.rstrip()
     yield line
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Text):
+        return value if value.plain.isprintable() else Text(printable(value.plain), style=value.style)
+    return printable(value) if isinstance(value, str) else value
 
 
 def styled(word: str) -> Text:

@@ -74,7 +74,13 @@ class World:
         self.presence: Any = SimpleNamespace(config=SimpleNamespace(node=node, policy=policy, links=[]))
         self.said: list[object] = []
         self.sessions = Sessions(
-            self.presence, self, self, self._choose, lambda flows: 1 << 20, self.said.append, loop  # type: ignore[arg-type]
+            self.presence,
+            self,
+            self,
+            self._choose,
+            lambda flows: 1 << 20,
+            self.said.append,
+            loop,  # type: ignore[arg-type]
         )
         self.paths = EdgePaths(A, Labels(loop), self.sessions)
         self.sessions.attach(self.paths)

@@ -28,6 +28,7 @@ CONTROL_LAYERS = [
     ["config"],
     ["files"],
     ["model"],
+    ["printable"],
     ["errors"],
     ["clock"],
 ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from pcgrelay.admin.condition import Condition, condition_of, troubles
-from pcgrelay.admin.status import Status
+from pcgrelay.admin.status import LinkStatus, Status
 from pcgrelay.admin.validity import validity_families
+from pcgrelay.printable import printable
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -44,7 +45,7 @@ def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
     degraded = condition is Condition.DEGRADED
     family("degraded", "gauge", "Whether it serves, and something needs attention.", [({}, degraded)])
     family("draining", "gauge", "Whether this node takes nothing new.", [({}, node.draining)])
-    links = [({"link": link.peer, "bearer": link.bearer, "direction": link.direction}, link) for link in status.links]
+    links = [(_of_link(link), link) for link in status.links]
     family("link_up", "gauge", "Whether the link is up.", [(at, link.state == "up") for at, link in links])
     family("link_lanes", "gauge", "Lanes that are up.", [(at, link.lanes_up) for at, link in links])
     family(
@@ -80,6 +81,16 @@ def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _of_link(link: LinkStatus) -> dict[str, str]:
+    """By which one link is told from all others, in every configuration."""
+    labels = {"link": link.peer, "bearer": link.bearer, "direction": link.direction}
+    if link.address:
+        labels["address"] = link.address
+    if link.nth > 1:
+        labels["nth"] = str(link.nth)
+    return labels
+
+
 def _labels(labels: Mapping[str, str]) -> str:
     if not labels:
         return ""
@@ -87,7 +98,7 @@ def _labels(labels: Mapping[str, str]) -> str:
 
 
 def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return printable(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _number(value: float) -> str:

@@ -22,6 +22,7 @@ from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.metrics import CONTENT_TYPE, metrics_text
 from pcgrelay.admin.private import private_socket
 from pcgrelay.admin.status import STATUS_PATH, Status
+from pcgrelay.printable import printable
 
 REQUEST_LIMIT_BYTES = 8_192
 DEADLINE_S = 5.0
@@ -97,7 +98,8 @@ def _readiness(status: Status) -> Answer:
     """Whether the node takes new work. One that is degraded does, and says so."""
     found = troubles(status)
     condition = condition_of(status, found)
-    lines = ["ok" if condition is Condition.READY else condition.value, *(trouble.sentence for trouble in found)]
+    sentences = [printable(trouble.sentence) for trouble in found]
+    lines = ["ok" if condition is Condition.READY else condition.value, *sentences]
     return Answer(200 if condition.takes_new_work else 503, TEXT, "\n".join([*lines, ""]).encode())
 
 

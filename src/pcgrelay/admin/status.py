@@ -29,7 +29,9 @@ class LinkStatus(Struct, frozen=True, kw_only=True):
     peer: str  # name.organisation
     bearer: str
     direction: str  # out: opened here; in: opened by the peer
-    state: str  # up, connecting, down, draining
+    state: str  # up, connecting, down, draining, away (a neighbour that dials this node and is missed)
+    address: str = ""  # out: where it is dialled; in: the listener that it came in at
+    nth: int = 1  # which of several that have peer, bearer, direction and address in common
     suite: str = ""
     group: str = ""  # key exchange, as X25519MLKEM768
     lanes_up: int = 0

@@ -15,6 +15,7 @@ import msgspec
 
 from pcgrelay.audit.record import LEVELS, LogLost, Record
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
+from pcgrelay.printable import json_printable
 
 STANDARD_ERROR = 2
 
@@ -30,7 +31,7 @@ def line_of(record: Record, now: datetime) -> str:
     }
     fields = _encoder.encode(record)
     text = _encoder.encode(head)
-    return (text if fields == b"{}" else text[:-1] + b"," + fields[1:]).decode()
+    return json_printable((text if fields == b"{}" else text[:-1] + b"," + fields[1:]).decode())
 
 
 class StandardError:

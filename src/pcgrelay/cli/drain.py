@@ -12,7 +12,7 @@ from pcgrelay.admin.answers import DRAIN_PATH, DrainAnswer
 from pcgrelay.admin.client import ask
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import RunError
-from pcgrelay.output import count, print_json
+from pcgrelay.output import count, print_json, say
 
 EPILOG = """\b
 Examples:
@@ -58,7 +58,7 @@ def drain(path: Path, wait_s: float, undo: bool, as_json: bool) -> int:
     if as_json:
         print_json(answer)
     elif answer.reason:
-        click.echo(f"pcgrelay: {answer.reason}", err=True)
+        say(f"pcgrelay: {answer.reason}", err=True)
     else:
         click.echo(_sentence(answer))
     return 0 if done else RunError.exit_code

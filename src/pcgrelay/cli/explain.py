@@ -14,7 +14,7 @@ from pcgrelay.admin.answers import EXPLAIN_PATH, EdgeExplained, ExplainAnswer, S
 from pcgrelay.admin.client import ask
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import RunError, StatusProblem
-from pcgrelay.output import Layout, Row, count, milliseconds, percent, print_json, print_table, styled, terminal
+from pcgrelay.output import Layout, Row, count, milliseconds, percent, print_json, print_table, say, styled, terminal
 
 EPILOG = """\b
 Examples:
@@ -44,7 +44,7 @@ def explain(subject: str, path: Path, as_json: bool) -> int:
     if as_json:
         print_json(answer)
     elif answer.reason:
-        click.echo(f"pcgrelay: {answer.reason}", err=True)
+        say(f"pcgrelay: {answer.reason}", err=True)
     else:
         _print(terminal(), answer)
     if answer.reason:

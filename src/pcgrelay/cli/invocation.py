@@ -13,6 +13,7 @@ import click
 
 from pcgrelay.cli.root import pcgrelay
 from pcgrelay.errors import PcgrelayError
+from pcgrelay.printable import printable
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
 
@@ -53,4 +54,4 @@ def _unexpected(error: Exception) -> int:
 
 def _complain(sentence: str) -> None:
     with suppress(OSError):  # standard error may be on the same full disk; the exit code says it too
-        click.echo(f"pcgrelay: {sentence}", err=True)
+        click.echo(f"pcgrelay: {printable(sentence)}", err=True)

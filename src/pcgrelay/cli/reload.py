@@ -10,7 +10,7 @@ from pcgrelay import config
 from pcgrelay.admin.answers import RELOAD_PATH, ReloadAnswer
 from pcgrelay.admin.client import ask
 from pcgrelay.cli.root import config_option, json_option
-from pcgrelay.output import print_json
+from pcgrelay.output import print_json, say
 
 EPILOG = """\b
 Examples:
@@ -40,11 +40,11 @@ def reload(path: Path, as_json: bool) -> int:
     if as_json:
         print_json(answer)
     elif not answer.ok:
-        click.echo(f"pcgrelay: {answer.reason}", err=True)
+        say(f"pcgrelay: {answer.reason}", err=True)
     elif not answer.changes:
         click.echo("Taken; nothing has changed.")
     else:
         click.echo("Taken:")
         for change in answer.changes:
-            click.echo(f"  {change}")
+            say(f"  {change}")
     return answer.exit_code

@@ -117,8 +117,9 @@ def _print_links(console: Console, links: tuple[LinkStatus, ...]) -> None:
             _proved(link.authenticated_s, link.generation),
         ]
         crypto = [link.suite or "-", link.group or "-"]
-        wide.append(Row([link.peer, link.bearer, link.direction, link.state, link.health, *crypto, *figures]))
-        words = [link.direction, link.suite, link.group]
+        at = f"{link.address} ({link.nth})" if link.nth > 1 else link.address
+        wide.append(Row([link.peer, link.bearer, link.direction, at, link.state, link.health, *crypto, *figures]))
+        words = [f"{link.direction} {at}".rstrip(), link.suite, link.group]
         narrow.append(
             Row([link.peer, link.bearer, link.state, link.health, *figures], [", ".join(filter(None, words))])
         )
@@ -126,7 +127,7 @@ def _print_links(console: Console, links: tuple[LinkStatus, ...]) -> None:
     print_table(
         console,
         f"Links ({len(links)})",
-        Layout(["peer", "bearer", "dir", "state", "health", "suite", "group", *numbers], wide),
+        Layout(["peer", "bearer", "dir", "address", "state", "health", "suite", "group", *numbers], wide),
         Layout(["peer", "bearer", "state", "health", *numbers], narrow),
     )
 

@@ -34,6 +34,7 @@ from pcgrelay.session.identity import IdentityRefused
 from pcgrelay.session.link import Link
 from pcgrelay.session.messages import Advert, Withdraw
 from pcgrelay.session.presence import Presence
+from pcgrelay.session.reasons import is_identity
 
 LIFE_S = 1_800
 # Proofs that a neighbour may have this node look at: a large realm when the link comes up, and then what changes. What
@@ -114,6 +115,9 @@ class Adverts:
             with suppress(EntryRefused):
                 entry = entry_read(signed, now_s)
                 edge = NodeId.from_uri(entry.edge)
+                # A process of before took the names of relays as they came.
+                if not all(map(is_identity, each.path)):
+                    continue
                 lives_ms = each.lives_until_ms or self._clock.monotonic_ms() + (entry.not_after - now_s) * 1000
                 self.catalogue.put(each.link, Known(signed, edge, entry.sequence, lives_ms, entry.offers, each.path))
 

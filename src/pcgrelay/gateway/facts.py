@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 from msgspec import structs
 
 from pcgrelay import __version__
@@ -81,12 +84,24 @@ def _links(node: Node) -> tuple[LinkStatus, ...]:
                     peer=wanted.settings.peer.dotted,
                     bearer=wanted.settings.bearer,
                     direction="out",
+                    address=str(wanted.settings.address),
                     state="down" if wanted.attempts > 1 else "connecting",
                     precedence=wanted.settings.precedence.title,
                     weight=wanted.settings.weight,
                     reason=wanted.reason,
                 )
             )
+    return numbered(found)
+
+
+def numbered(links: Iterable[LinkStatus]) -> tuple[LinkStatus, ...]:
+    """The links, each told from those that are like it: what is counted of two must never look like one."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    found = []
+    for link in links:
+        alike = (link.peer, link.bearer, link.direction, link.address)
+        seen[alike] += 1
+        found.append(structs.replace(link, nth=seen[alike]))
     return tuple(found)
 
 
@@ -98,6 +113,7 @@ def _link(node: Node, link: Link, figures: dict[str, int], now_ms: int) -> LinkS
         peer=link.peer.dotted,
         bearer=link.bearer,
         direction="out" if link.dialled else "in",
+        address=str(settings.address),
         state="draining" if link.replaced or (link.draining and state == "up") else state,
         suite=link.suite.title,
         group=link.group,

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pcgrelay.audit.record import Say, StreamRefused
 from pcgrelay.audit.record import StreamEnd as StreamEndRecord
 from pcgrelay.gateway.estate import ServiceEstate, TallyEstate
-from pcgrelay.model import ServiceName
+from pcgrelay.model import ServiceName, label_checked
 from pcgrelay.plane import StreamEnd
 from pcgrelay.routing.policy import RULE_NONE, Rule
 from pcgrelay.session.messages import Code, code_name
 from pcgrelay.session.session import Session
 
 # A stream that ended so and brought nothing from the far side never was one for its application.
+MALFORMED = "malformed"
 _REFUSALS = {Code.LIMIT, Code.BUSY, Code.UNKNOWN, Code.REFUSED, Code.UNREACHABLE, Code.TIMEOUT, Code.DRAINING}
 
 
@@ -90,12 +91,20 @@ def reason_of(event: StreamEnd) -> str:
     return code_name(event.code) if event.remote else event.cause
 
 
+def _name_of(service: bytes) -> str:
+    """What a peer asked for. What is no name stands in no line: nobody could search for it, or would know it again."""
+    try:
+        return label_checked(service.decode("ascii"), "service name")
+    except ValueError:
+        return MALFORMED
+
+
 def line_said(
     say: Say, event: StreamEnd, own: str, session: Session | None, service: ServiceName | None, rules: tuple[Rule, ...]
 ) -> None:
     """Write the access log's line. service is the import's name, if this edge opened the stream."""
     peer = session.key.edge.organisation if session else service.organisation if service else ""
-    name = service.service if service else event.service.decode("ascii", "replace")
+    name = service.service if service else _name_of(event.service)
     suite = session.suite.title if session and session.suite else ""
     group = session.group if session else ""
     from_organisation, to_organisation = (own, peer) if event.opener else (peer, own)

@@ -149,11 +149,21 @@ def path_refusal(path: Sequence[str], edge: str, sender: str, me: str) -> str | 
     """Why an entry that a neighbour sent cannot have come this way, or nothing."""
     if len(path) > RELAYS_MOST:
         return "path_too_long"
+    if not all(map(_is_identity, path)):
+        return "malformed"
     if me in path or edge == me:
         return "loop"
     if len(set(path)) != len(path) or edge in path:
         return "malformed"
     return None if sender == (path[-1] if path else edge) else "wrong_sender"
+
+
+def _is_identity(uri: str) -> bool:
+    try:
+        NodeId.from_uri(uri)
+    except NameProblem:
+        return False
+    return True
 
 
 class Catalogue:

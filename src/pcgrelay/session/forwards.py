@@ -39,6 +39,7 @@ from pcgrelay.session.messages import (
 )
 from pcgrelay.session.paths import opened_of, sender_refusal
 from pcgrelay.session.pathtable import PathTable
+from pcgrelay.session.reasons import is_identity, reason_passed_on, refuser
 
 ANSWER_DEADLINE_MS = 10_000
 LINE_INTERVAL_MS = 1_000
@@ -265,6 +266,8 @@ class Forwards:
             raise _Refusal(Code.VIOLATION, word)
         if self._me.uri in asked.via or len(asked.via) >= RELAYS_MOST:
             raise _Refusal(Code.LIMIT, "loop" if self._me.uri in asked.via else "path_too_long")
+        if not all(map(is_identity, asked.via)):
+            raise _Refusal(Code.VIOLATION, "malformed")
         if {source.realm, destination.realm} != {self._me.realm}:
             raise _Refusal(Code.REFUSED, "wrong_realm")
         if word := self._reach(source, destination):
@@ -357,7 +360,8 @@ class Forwards:
     def _refused(self, forward: Forward, link: Link, message: PathRefuse) -> None:
         if not forward.is_live and link is forward.b:
             self._drop(forward)
-            forward.a.send(structs.replace(message, opened=forward.a_out))
+            by, reason = refuser(message.by, link.peer, link.peer_role), reason_passed_on(message.reason)
+            forward.a.send(structs.replace(message, reason=reason, by=by, opened=forward.a_out))
 
     def _carried(self, forward: Forward, link: Link, message: Carry) -> None:
         if not forward.is_live:

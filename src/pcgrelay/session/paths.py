@@ -28,6 +28,7 @@ from pcgrelay.session.messages import (
     code_name,
 )
 from pcgrelay.session.pathtable import PathTable
+from pcgrelay.session.reasons import is_identity, reason_known, refuser
 
 PATHS_MOST = 16_384
 LEAVE_S = 1.0  # for the far edge to answer the end of a session
@@ -249,7 +250,8 @@ class EdgePaths:
             estate.initiator,
             estate.out_label,
         )
-        end.via = estate.via
+        # A process of before took them as they came.
+        end.via = estate.via if all(map(is_identity, estate.via)) else ()
         end.stands = True
         end.answered.set_result(None)
         self._enter(end)
@@ -285,6 +287,8 @@ class EdgePaths:
             return
         if word := sender_refusal(asked, link.peer, link.peer_role):
             self.refuse(link, asked, Code.VIOLATION, word)
+        elif not all(map(is_identity, asked.via)):
+            self.refuse(link, asked, Code.VIOLATION, "malformed")
         elif asked.destination != self._me.uri:
             self.refuse(link, asked, Code.UNKNOWN, "not_this_edge")
         elif source.realm != self._me.realm or source == self._me:
@@ -322,7 +326,8 @@ class EdgePaths:
         if not end.initiator or end.answered.done():
             return
         self._dropped(end)
-        end.answered.set_exception(PathRefused(message.code, message.reason, message.by))
+        by = refuser(message.by, end.link.peer, end.link.peer_role)
+        end.answered.set_exception(PathRefused(message.code, reason_known(message.reason), by))
 
     def _lost(self, end: PathEnd, code: int) -> None:
         if not self._dropped(end):
