@@ -42,11 +42,9 @@ def samples(text: str) -> dict[Sample, float]:
             assert match is not None, line
             name, labels = match[1], match[2] or ""
             assert name in kinds
-            pairs = [
-                (each[1], re.sub(r"\\(.)", lambda m: {"n": "\n"}.get(m[1], m[1]), each[2]))
-                for each in _LABEL.finditer(labels)
-            ]
-            assert sum(len(each[0]) for each in _LABEL.finditer(labels)) == len(labels), line
+            matches = list(_LABEL.finditer(labels))
+            assert sum(len(each[0]) for each in matches) == len(labels), line
+            pairs = [(each[1], each[2]) for each in matches]
             assert len({key for key, _ in pairs}) == len(pairs)
             sample = (name, frozenset(pairs))
             assert sample not in found, line

@@ -216,7 +216,10 @@ async def test_more_is_accepted_than_was_asked(scene: LiedTo) -> None:
 
 
 async def test_a_refusal_is_made_up(scene: LiedTo) -> None:
-    """The relay may refuse to carry; the line names the author that it claims, no word of its own, and the session is tried again."""
+    """The relay may refuse to carry; the line names the author that it claims and no word that it made up.
+
+    The session is tried again.
+    """
 
     def lie(to: Side, message: Message) -> Sequence[Message]:
         if isinstance(message, PathOpen) and to.name == "kent-1" and not message.resume:

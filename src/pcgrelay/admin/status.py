@@ -79,6 +79,7 @@ class RouteStatus(Struct, frozen=True, kw_only=True):
     weight: int = 100
     priority: str = "normal"  # normal, interactive, critical
     well: bool = True  # a link that is well leads to the exporter
+    reason: str = ""  # of one that is refused: by whom, when, and by which rule; of one that is away: since when
 
 
 class ServiceStatus(Struct, frozen=True, kw_only=True):

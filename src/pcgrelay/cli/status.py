@@ -175,6 +175,7 @@ def _route(route: RouteStatus) -> str:
         f"weight {route.weight}" if route.weight != 100 else "",
         route.priority if route.priority != "normal" else "",
         route.state,
+        route.reason,
     ]
     return f"{route.exporter} via {route.via}: {', '.join(filter(None, words))}"
 

@@ -21,6 +21,7 @@ from pcgrelay.gateway.estate import NodeEstate, ServiceEstate
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.opened import Opened, import_listeners
 from pcgrelay.gateway.publishing import Publishing
+from pcgrelay.gateway.refusals import FarRefusals
 from pcgrelay.gateway.services import Exported, Imported, Numbers, exports_with, imports_with, key_of
 from pcgrelay.gateway.tables import ImportPlanner, Tables, export_rows, grants_of, import_rows, offer_of, row_of
 from pcgrelay.gateway.tally import Tally, line_said, service_estate
@@ -61,6 +62,7 @@ class Edge(Node):
     def __init__(self, config: Config, plane: Plane, log: Log, clock: Clock) -> None:
         super().__init__(config, plane, log, clock)
         self.tally = Tally()
+        self.far_refusals = FarRefusals()
         self.exports: list[Exported] = []
         self.imports: list[Imported] = []
         self._export_numbers = Numbers()
@@ -132,12 +134,20 @@ class Edge(Node):
             figures = self.plane.sessions()
             self.sessions.leaving.draining(lambda number: figures.get(number, {}).get("streams", 0))
         self.sessions.leaving.move_back(self.adverts.better)
+        self._refusals_looked_at()
         settling = any(imported.is_settling(self.clock.monotonic_ms()) for imported in self.imports)
         was_starting = self._was_starting and not self.is_starting
         if settling or self._was_settling or was_starting or self.publishing.has_failed:
             self._was_starting = self.is_starting
             self._was_settling = settling
             self.publishing.soon()
+
+    def _refusals_looked_at(self) -> None:
+        active = self.plane.services()["imports"]
+        for imported in self.imports:
+            edges = {exporter.edge for exporter in imported.exporters}
+            count = active.get(imported.number, 0)
+            self.far_refusals.looked_at(imported.number, edges, count, self.clock.monotonic_ms())
 
     @property
     def is_starting(self) -> bool:
@@ -230,6 +240,7 @@ class Edge(Node):
         shut += [imported.number for imported in self.imports if imported.is_open and imported.number in gone]
         for number in gone:
             self.tally.imports.pop(number, None)
+        self.far_refusals.forget(gone)
         self.imports = []
         for entry in settings:
             imported = known.get(entry.service) or Imported(self._import_numbers.take(entry.service), entry)
@@ -400,10 +411,12 @@ class Edge(Node):
 
     def stream_end(self, event: StreamEnd) -> None:
         self.tally.count(event)
+        session = self.sessions.by_number(event.session)
+        if session is not None:
+            self.far_refusals.heard(event, session.key.edge, self.clock.monotonic_ms())
         if not self.config.log.access:
             return
         service = self._import_numbers.name_of(event.number) if event.opener else None
-        session = self.sessions.by_number(event.session)
         line_said(self.say, event, self.config.node.id.organisation, session, service, self.rules)
 
     def refused_parts(self) -> dict[str, dict[str, int]]:

@@ -57,28 +57,35 @@ def _import(edge: Edge, imported: Imported, subject: str) -> ExplainAnswer:
             if mine and mine[0].number in imported.plan.left_out:
                 with_session = replace(with_session, session=f"{ROUTES_MOST} other edges come before it")
             ways.append(replace(with_session, settling_ms=settling_ms))
+    chosen = {way.edge for way in chosen_of(ways)}
+    heard = (edge.far_refusals.of(imported.number, each) for each in chosen)
+    refusals = [refusal.words(now) for refusal in heard if refusal is not None]
+    is_open = imported.plan.state is ImportState.LIVE and not edge.draining and len(refusals) < max(1, len(chosen))
     rule = f"import {edge.imports.index(imported)} ({service}); whether this organisation may use it, its owner decides"
     return ExplainAnswer(
         subject=subject,
         kind="import",
-        open=imported.plan.state is ImportState.LIVE,
-        verdict=_import_verdict(edge, imported, ways),
+        open=is_open,
+        verdict=_import_verdict(edge, imported, ways, refusals),
         rule=rule,
-        health="ok" if imported.plan.state is ImportState.LIVE else "failing",
+        health="ok" if is_open else "failing",
         edges=edges_explained(ways),
         ways=explained(ways),
         sessions=tuple(_session(edge, session, None) for session in sessions),
     )
 
 
-def _import_verdict(edge: Edge, imported: Imported, ways: list[Way]) -> str:
+def _import_verdict(edge: Edge, imported: Imported, ways: list[Way], refusals: list[str]) -> str:
     if edge.draining:
         return "Applications are refused: this edge drains."
     if imported.plan.state is ImportState.LIVE:
         edges = [way.edge.dotted for way in chosen_of(ways)]
+        but = f"; {'; '.join(refusals)}" if refusals else ""
+        if refusals and len(refusals) == len(edges):
+            return f"Applications are refused: {'; '.join(refusals)}."
         if len(edges) == 1:
             return f"A new stream goes to {edges[0]} at once."
-        return f"A new stream goes to one of {len(edges)} edges at once, by weight."
+        return f"A new stream goes to one of {len(edges)} edges at once, by weight{but}."
     if imported.plan.state is ImportState.PENDING:
         return "A new stream waits for a few seconds: a session is being set up."
     if not ways:

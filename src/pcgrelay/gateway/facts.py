@@ -186,21 +186,36 @@ def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
         tally = edge.tally.imports.get(imported.number, ServiceTally())
         row = Row(IMPORT, imported.number, imported.settings.service.service.encode())
         refusal = imported.refusal or edge.publishing.left_out.get(row, "")
+        routes = tuple(_route(edge, imported, exporter) for exporter in imported.exporters)
+        is_live = imported.plan.state is ImportState.LIVE
+        state, reason = _IMPORT_STATES[imported.plan.state], ""
+        if refusal:
+            state, reason = "down", f"the data plane does not take it: {refusal}"
+        elif is_live and (refused := refused_by_all(routes)):
+            state, reason = "refused", refused
+        if edge.draining:
+            state = "draining"
         found.append(
             ServiceStatus(
                 name=str(imported.settings.service),
                 direction="import",
-                state="draining" if edge.draining else "down" if refusal else _IMPORT_STATES[imported.plan.state],
-                health="ok" if imported.plan.state is ImportState.LIVE and not refusal else "failing",
+                state=state,
+                health="ok" if state in ("ready", "draining") and is_live else "failing",
                 present=imported.is_open,
-                reason=f"the data plane does not take it: {refusal}" if refusal else "",
-                routes=tuple(_route(edge, imported, exporter) for exporter in imported.exporters),
+                reason=reason,
+                routes=routes,
                 streams_active=active["imports"].get(imported.number, 0),
                 opened_total=tally.opened_total,
                 refused_total=tally.refused_total,
             )
         )
     return tuple(found)
+
+
+def refused_by_all(routes: Iterable[RouteStatus]) -> str:
+    """What the last of them said, if each route that could take a stream is refused by its exporter."""
+    able = [route for route in routes if route.state in ("ready", "settling", "refused")]
+    return able[0].reason if able and all(route.state == "refused" for route in able) else ""
 
 
 def _route(edge: Edge, imported: Imported, exporter: Exporter) -> RouteStatus:
@@ -210,6 +225,9 @@ def _route(edge: Edge, imported: Imported, exporter: Exporter) -> RouteStatus:
     state = _ROUTE_STATES.get(sessions[0].state, "session") if sessions else "session" if link else "away"
     if state == "ready" and not imported.is_steady(exporter.edge, edge.clock.monotonic_ms()):
         state = "settling"
+    refusal = edge.far_refusals.of(imported.number, exporter.edge)
+    if refusal is not None and state in ("ready", "settling"):
+        state = "refused"
     return RouteStatus(
         via=via,
         exporter=exporter.edge.dotted,
@@ -217,6 +235,7 @@ def _route(edge: Edge, imported: Imported, exporter: Exporter) -> RouteStatus:
         weight=exporter.weight,
         priority=Priority(exporter.priority).title,
         state=state,
+        reason=refusal.words(edge.clock.monotonic_ms()) if refusal is not None and state == "refused" else "",
         well=bool(edge.adverts.candidates(exporter.edge, lambda link: link.is_well)),
     )
 

@@ -16,6 +16,8 @@ from pcgrelay.session.session import Session
 
 # A stream that ended so and brought nothing from the far side never was one for its application.
 MALFORMED = "malformed"
+# What a far edge means by a code, if the stream never was one.
+_FAR_CAUSES = {Code.REFUSED: "not-allowed", Code.UNKNOWN: "unknown-service"}
 _REFUSALS = {Code.LIMIT, Code.BUSY, Code.UNKNOWN, Code.REFUSED, Code.UNREACHABLE, Code.TIMEOUT, Code.DRAINING}
 
 
@@ -99,6 +101,11 @@ def _name_of(service: bytes) -> str:
         return MALFORMED
 
 
+def cause_of(event: StreamEnd) -> str:
+    """The cause, in the words of the far edge where its code tells them: both logs have the same."""
+    return _FAR_CAUSES.get(event.code, event.cause) if event.remote else event.cause
+
+
 def line_said(
     say: Say, event: StreamEnd, own: str, session: Session | None, service: ServiceName | None, rules: tuple[Rule, ...]
 ) -> None:
@@ -122,7 +129,7 @@ def line_said(
                 suite=suite,
                 group=group,
                 code=code_name(event.code),
-                cause=event.cause,
+                cause=cause_of(event),
                 rule=rule,
                 rule_text=text,
                 remote=event.remote,
