@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from doubles import Member
+from battle import battle_begun
+from doubles import Linked, Member
 from lying_relay import LyingRelay
 from stage import KENT, MET, Node, Stage, free_port, until
-from witness import Echo, Witness, counts, host_port
+from witness import Echo, Witness, await_more, counts, host_port
 
+from pcgrelay.model import NodeId
 from pcgrelay.session.messages import Drain, PathOpen
+from pki import REALM
 
 pytestmark = pytest.mark.tier_test
 
@@ -154,3 +157,45 @@ async def test_a_session_whose_relay_dies_is_mended_while_somebody_asks_for_it(
         await asyncio.to_thread(scene.witness.check)
         assert scene.via(scene.met) == scene.via(scene.kent) in set(scene.relays) - {via}
         assert not scene.met.log("session.down")
+
+
+# -- what a relay may say to a neighbour ------------------------------------------------------------------------------
+
+
+async def test_a_member_cannot_spend_what_a_relay_may_say_to_an_edge(tmp_path: Path) -> None:
+    """An edge ends a link on which too many messages come, whoever made its neighbour say them."""
+    with battle_begun(tmp_path) as battle:
+        links = [await Member.new(battle.stage.pki).link(battle.ports["relay"])]
+        links += [await links[0].member.link(battle.ports["relay"]) for _ in range(7)]
+        kent = NodeId(REALM, KENT, "kent-1")
+        downs = len(battle.kent.log("link.down"))
+        try:
+            for label in range(1, 3_001):
+                for number, link in enumerate(links):
+                    # The same id again and again, and a fresh one each time.
+                    session = bytes(16) if number % 2 else label.to_bytes(16, "big")
+                    link.send(path_open(link, kent, session, label))
+                if label % 100 == 0:
+                    await asyncio.sleep(0.05)
+            await asyncio.to_thread(await_more, battle.relay, "too_many_requests", {})
+            await asyncio.to_thread(battle.witness.check)
+        finally:
+            for link in links:
+                await link.close()
+        assert len(battle.kent.log("link.down")) == downs
+        assert not battle.kent.log("link.control_lost")
+
+
+def path_open(link: Linked, to: NodeId, session: bytes, label: int) -> PathOpen:
+    return PathOpen(
+        session=session,
+        source=link.member.id.uri,
+        destination=to.uri,
+        marking=1,
+        priority=0,
+        flows=1,
+        cap=131_072,
+        label=label,
+        resume=False,
+        via=(),
+    )

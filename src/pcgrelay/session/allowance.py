@@ -20,6 +20,16 @@ class Allowance:
         self._left -= 1
         return True
 
+    def has(self, amount: float, now_ms: int) -> bool:
+        """Whether so much is left."""
+        self._fill(now_ms)
+        return self._left >= amount
+
+    def part_left(self, now_ms: int) -> float:
+        """How much is left of what may be taken at once, from nought to one."""
+        self._fill(now_ms)
+        return max(0.0, self._left) / self._at_once
+
     def owe(self, amount: float, now_ms: int) -> float:
         """Take so much, be it there or not; answers in how many milliseconds it will be."""
         self._fill(now_ms)

@@ -24,6 +24,7 @@ from pcgrelay.routing.policy import Budget
 from pcgrelay.session.dataplane import DataPlaneRefused, PathPlane
 from pcgrelay.session.estate import ForwardEstate, LabelsEstate
 from pcgrelay.session.forward import SETUP_ANSWERS, Forward
+from pcgrelay.session.handedon import REQUEST_COST, HandedOn
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
 from pcgrelay.session.messages import (
@@ -88,6 +89,7 @@ class Forwards:
         self._throttle = Throttle(LINE_INTERVAL_MS)
         self._paths: PathTable[Forward] = PathTable()
         self._total = 0
+        self._handed_on = HandedOn()
         self._of_link: dict[int, int] = {}
         self._lingering: set[Forward] = set()
         self._onward: dict[int, int] = {}
@@ -201,6 +203,7 @@ class Forwards:
     def expire(self) -> None:
         """Give up requests that nobody answered."""
         now = self._clock.monotonic_ms()
+        self._handed_on.forget(now)
         for forward in set(self._paths):
             if not forward.is_live and now - forward.opened_ms > ANSWER_DEADLINE_MS:
                 self._drop(forward)
@@ -285,6 +288,10 @@ class Forwards:
         b = self._next_link(destination, lambda link: link is not a and link.peer.uri not in (*asked.via, asked.source))
         if b is None:
             raise _Refusal(Code.UNREACHABLE, "no_route")
+        if not self._handed_on.admits(
+            self._clock.monotonic_ms(), b.number, a.peer, a.peer_role, source, cost=REQUEST_COST
+        ):
+            raise _Refusal(Code.BUSY, "too_many_requests")
         flows = min(asked.flows, a.lanes, b.lanes)
         if asked.resume and flows < asked.flows:
             raise _Refusal(Code.LIMIT, "too_few_lanes")
@@ -366,12 +373,15 @@ class Forwards:
     def _carried(self, forward: Forward, link: Link, message: Carry) -> None:
         if not forward.is_live:
             return
-        if not forward.may_carry(len(message.data), self._clock.monotonic_ms()):
+        now, to = self._clock.monotonic_ms(), forward.other(link)
+        author = forward.source if link is forward.a else forward.destination
+        is_admitted = self._handed_on.admits(now, to.number, link.peer, link.peer_role, author)
+        if not is_admitted or not forward.may_carry(len(message.data), now):
             self._count("carry_limit")
             self._end(forward, Code.LIMIT, told=(forward.a, forward.b))
             return
         forward.carried(link)
-        forward.other(link).send(message)
+        to.send(message)
 
     # -- the table ---------------------------------------------------------------------------------------------
 
