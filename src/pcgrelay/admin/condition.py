@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from pcgrelay.admin.clocks import clock_sentences
 from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status
 from pcgrelay.admin.validity import validity_sentences
 
@@ -63,6 +64,8 @@ def _troubles(status: Status) -> Iterator[Trouble]:
         )
     for sentence, is_grave in validity_sentences(status.credentials):
         yield Trouble(sentence, is_grave)
+    for sentence in clock_sentences(status.clocks):
+        yield Trouble(sentence)
     if status.log.failing:
         yield Trouble("The log cannot be written; look at its disk, or at who reads it.")
     if not status.links:

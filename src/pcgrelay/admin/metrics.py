@@ -40,6 +40,12 @@ def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
     )
     for name, meaning, samples in validity_families(status.credentials):
         family(name, "gauge", meaning, samples)
+    family(
+        "clock_skew_seconds",
+        "gauge",
+        "How far the clock of another node is ahead of this one's.",
+        [({"peer": clock.peer}, clock.skew_s) for clock in status.clocks],
+    )
     condition = condition_of(status, troubles(status))
     family("ready", "gauge", "Whether new work is taken and all of it served.", [({}, condition.takes_new_work)])
     degraded = condition is Condition.DEGRADED

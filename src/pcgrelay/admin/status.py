@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from pcgrelay.admin.clocks import ClockStatus
 from pcgrelay.admin.validity import CredentialsStatus
 
 STATUS_PATH = "/v1/status"
@@ -159,5 +160,6 @@ class Status(Struct, frozen=True, kw_only=True):
     log: LogStatus = LogStatus()
     configuration: ConfigurationStatus = ConfigurationStatus()
     tables: TablesStatus = TablesStatus()
+    clocks: tuple[ClockStatus, ...] = ()
     credentials: CredentialsStatus = CredentialsStatus()
     refusals: dict[str, int] = {}  # peers, streams and frames that were refused, by reason

@@ -160,6 +160,16 @@ class HandshakeRefused(Record, frozen=True, kw_only=True):
         return "info" if self.untried else self.LEVEL
 
 
+class ClockSkew(Record, frozen=True, kw_only=True):
+    """Another node's clock and this one's differ. Said at once, when it changes, and once an hour."""
+
+    EVENT: ClassVar[str] = "clock.skew"
+    LEVEL: ClassVar[str] = "warning"
+    peer: str
+    skew_s: int  # positive: the peer's is ahead
+    at_least: bool
+
+
 class DateRecord(Record, frozen=True, kw_only=True):
     """Something of this node's own files nears its end, or is past it. Said once a day."""
 
@@ -276,6 +286,7 @@ class EntryRefused(Record, frozen=True, kw_only=True):
     peer: str
     edge: str
     reason: str
+    seconds: int | None = None  # expired: so long ago; lives_too_long: so much too far ahead; by this node's clock
     suppressed: int = 0
 
 

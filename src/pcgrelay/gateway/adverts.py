@@ -42,6 +42,7 @@ LIFE_S = 1_800
 PROOFS_AT_ONCE = 2_000
 PROOFS_EACH_SECOND = 100
 LINE_INTERVAL_MS = 10_000
+CLOCK_JUMP_MS = 5_000
 # All imports or paths are looked at anew when the catalogue has changed.
 CHANGED_INTERVAL_MS = 100
 
@@ -71,6 +72,7 @@ class Adverts:
         self._offers: tuple[Offer, ...] = ()
         self._own: Signed | None = None
         self._own_sequence = 0
+        self._own_offset_ms = 0  # of the wall clock from the monotonic one, when it was signed
         self._renew_ms = 0
         self._throttle = Throttle(LINE_INTERVAL_MS)
         self._proofs: dict[int, Allowance] = {}  # by link
@@ -178,6 +180,9 @@ class Adverts:
 
     def link_up(self, link: Link) -> None:
         """A neighbour is there: tell it all."""
+        if self._own is not None and abs(self._wall_offset_ms() - self._own_offset_ms) > CLOCK_JUMP_MS:
+            # Signed by a clock that was set since then: who comes now would take the entry for a stale or future one.
+            self.offer(self._offers)
         self._tell_own(link)
         if self._passes_on:
             for edge in list(self.catalogue.edges()):
@@ -210,7 +215,7 @@ class Adverts:
         try:
             known = self._proved(link, signed, message.path)
         except EntryRefused as refused:
-            self._refused(link, refused.reason)
+            self._refused(link, refused.reason, refused.seconds)
         except IdentityRefused as refused:
             self._refused(link, refused.reason)
         else:
@@ -252,6 +257,7 @@ class Adverts:
         if newest is None or newest.signed != signed:
             self._proof_spent(link)
             entry_proved(signed, entry, lambda chain: self._presence.chain_refusal(list(chain)), self._identity)
+        self._presence.skews.hear_entry(edge, entry.sequence, entry.not_after)
         lives_until_ms = self._clock.monotonic_ms() + (entry.not_after - now_s) * 1000
         return Known(signed, edge, entry.sequence, lives_until_ms, entry.offers, path)
 
@@ -296,11 +302,15 @@ class Adverts:
 
     # -- telling -----------------------------------------------------------------------------------------------
 
+    def _wall_offset_ms(self) -> int:
+        return int(self._clock.wall().timestamp() * 1000) - self._clock.monotonic_ms()
+
     def _sign(self) -> None:
         now = self._clock.wall()
         now_s = int(now.timestamp())
         self._own_sequence = max(self._own_sequence + 1, int(now.timestamp() * 1000))
         self._renew_ms = self._clock.monotonic_ms() + LIFE_S * 1000 // 2
+        self._own_offset_ms = self._wall_offset_ms()
         self._own = entry_signed(
             self._me,
             self._offers,
@@ -317,8 +327,12 @@ class Adverts:
     def _count(self, reason: str) -> None:
         self.refused[reason] = self.refused.get(reason, 0) + 1
 
-    def _refused(self, link: Link, reason: str) -> None:
+    def _refused(self, link: Link, reason: str, seconds: int | None = None) -> None:
         self._count(reason)
         suppressed = self._throttle.admit(f"{link.number} {reason}", self._clock.monotonic_ms())
         if suppressed is not None:
-            self._say(EntryRefusedRecord(peer=link.peer.dotted, edge="", reason=reason, suppressed=suppressed))
+            self._say(
+                EntryRefusedRecord(
+                    peer=link.peer.dotted, edge="", reason=reason, seconds=seconds, suppressed=suppressed
+                )
+            )

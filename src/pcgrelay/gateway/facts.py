@@ -67,6 +67,7 @@ def node_status(node: Node) -> Status:
         log=LogStatus(lost_total=node.log.lost_total, failing=node.log.is_failing),
         configuration=node.configuration,
         tables=TablesStatus(successful=not node.unserved(), reason=node.unserved()),
+        clocks=node.clocks.status(),
         credentials=node.ageing.status(),
         refusals=node.refusals(),
     )

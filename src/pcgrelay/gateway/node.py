@@ -19,6 +19,7 @@ from pcgrelay.config import Address, Config, ListenSettings, PolicySettings
 from pcgrelay.errors import ConfigError, RunError
 from pcgrelay.gateway.adverts import Adverts
 from pcgrelay.gateway.ageing import Ageing
+from pcgrelay.gateway.clocks import Clocks
 from pcgrelay.gateway.estate import NodeEstate, ServiceEstate
 from pcgrelay.gateway.opened import Opened, link_listener
 from pcgrelay.model import NodeId
@@ -60,11 +61,12 @@ class Node(ABC):
         self.log = log
         self.say = log.say
         self._news_lost = False
-        self.presence = Presence(config)
+        self.presence = Presence(config, clock=clock)
         self.neighbours = Neighbours(self.presence, plane, self, log.say, clock)
         self.adverts = Adverts(
             self.presence, self.neighbours.links, self.paths_over, self.catalogue_changed, log.say, clock
         )
+        self.clocks = Clocks(self.presence.skews, log.say, clock)
         self.ageing = Ageing(self.presence, log.say, clock)
         self.started_ms = clock.monotonic_ms()
         self.draining = False
@@ -319,6 +321,7 @@ class Node(ABC):
     def tick(self) -> None:
         """Once a second."""
         self.ageing.tick()
+        self.clocks.tick()
         self.neighbours.judge_expiry()
         self.neighbours.renewer.renew()
         if self.neighbours.look(self.plane.links()):

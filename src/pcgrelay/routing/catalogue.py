@@ -58,9 +58,10 @@ class Entry(Struct, array_like=True, frozen=True):
 class EntryRefused(PcgrelayError):
     """An entry is not taken; reason says why in one word."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, seconds: int | None = None) -> None:
         super().__init__(f"A catalogue entry was refused: {reason.replace('_', ' ')}.")
         self.reason = reason
+        self.seconds = seconds  # of dates: by how much they are wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,9 @@ def entry_read(signed: Signed, now_s: int) -> Entry:
     if entry.kind != ENTRY_KIND:
         raise EntryRefused("malformed")
     if entry.not_after < now_s:
-        raise EntryRefused("expired")
+        raise EntryRefused("expired", now_s - entry.not_after)
     if entry.not_after > now_s + LIFE_MOST_S:
-        raise EntryRefused("lives_too_long")
+        raise EntryRefused("lives_too_long", entry.not_after - now_s - LIFE_MOST_S)
     try:
         names = [label_checked(offer.service, "service name") for offer in entry.offers]
     except NameProblem:

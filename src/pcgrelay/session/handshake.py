@@ -18,17 +18,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from cryptography import x509
 from OpenSSL import SSL
 
+from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.model import NodeId, Role, Suite
 from pcgrelay.session.identity import IdentityRefused, Refusal, certificate_read, identity_read
 from pcgrelay.session.keys import VERSION, KeyContext, Purpose, secret_exported
 from pcgrelay.session.messages import Code, Goodbye, Hello, Message, MessageReader, MessageRefused, message_encoded
 from pcgrelay.session.renewal import Renewal
+from pcgrelay.session.skew import Skews
 from pcgrelay.session.tls import HYBRID_GROUPS, HandshakeRefused, TlsDriver
 
 HANDSHAKE_LIMIT_BYTES = 131_072  # ten times a large hybrid handshake with a chain of four
@@ -53,6 +55,7 @@ class Terms:
     flows: int = 0
     cap: int = 0
     may_relay: Callable[[str], bool] = bool  # whether an organisation may have relays here; any that has a name
+    skews: Skews = field(default_factory=lambda: Skews(SYSTEM_CLOCK))  # where what the other says of its clock goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +204,7 @@ class Handshake:
             cap=terms.cap,
             link_id=link_id,
             generation=self._generation,
-            features=(),
+            features=(terms.skews.feature(),),
             nonce=os.urandom(32),
         )
 
@@ -299,6 +302,7 @@ class Handshake:
             server_leaf=server[2],
             transcript=transcript,
         )
+        terms.skews.hear(self._peer, theirs.features)
         secret, binding = secret_exported(self.tls.connection, context)
         self.established = Established(
             peer=self._peer,

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from cryptography import x509
 
+from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.config import Config
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.routing.policy import session_cap
@@ -15,13 +16,14 @@ from pcgrelay.session.credentials import Credentials, load_credentials
 from pcgrelay.session.dates import Dated, dated_of
 from pcgrelay.session.handshake import Terms
 from pcgrelay.session.identity import Refusal, identity_of
+from pcgrelay.session.skew import Skews
 from pcgrelay.session.tls import HYBRID_GROUPS, chain_refusal, context_made, leaf_der, moment_set, store_made
 
 
 class Presence:
     """Credentials, TLS context and terms of one node."""
 
-    def __init__(self, config: Config, credentials: Credentials | None = None) -> None:
+    def __init__(self, config: Config, credentials: Credentials | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
         """Refuses a leaf that does not name this node, and what TLS does not take."""
         self.config = config
         self.credentials = credentials or load_credentials(config.identity)
@@ -31,6 +33,7 @@ class Presence:
         self.context = context_made(self.credentials, post_quantum_required=config.policy.post_quantum_required)
         self._store = store_made(self.credentials)
         self._leaf = leaf_der(self.credentials.leaf)
+        self.skews = Skews(clock)  # of all whose handshake with this node was over; not replaced by `take`
         self.own_fault = ""  # what is wrong with the dates of this node's own files, for whoever is refused by others
 
     @cached_property
@@ -103,4 +106,5 @@ class Presence:
             flows=flows,
             cap=cap,
             may_relay=config.policy.may_relay,
+            skews=self.skews,
         )

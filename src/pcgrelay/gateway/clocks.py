@@ -1,0 +1,39 @@
+"""What a running node says of other nodes' clocks: status, and a line in the log when one is wrong."""
+
+from __future__ import annotations
+
+from pcgrelay.admin.clocks import ClockStatus
+from pcgrelay.audit.record import ClockSkew, Say
+from pcgrelay.clock import Clock
+from pcgrelay.model import NodeId
+from pcgrelay.session.skew import SKEW_MOST_S, Skews
+
+SAID_AGAIN_MS = 3_600_000
+
+
+class Clocks:
+    """The clocks of other nodes."""
+
+    def __init__(self, skews: Skews, say: Say, clock: Clock) -> None:
+        self._skews = skews
+        self._say = say
+        self._clock = clock
+        self._said: dict[NodeId, tuple[int, int]] = {}  # seconds, and when
+
+    def tick(self) -> None:
+        """Say what is new, or was last said an hour ago."""
+        large = [skew for skew in self._skews.all() if skew.is_large]
+        now_ms = self._clock.monotonic_ms()
+        self._said = {skew.peer: self._said[skew.peer] for skew in large if skew.peer in self._said}
+        for skew in large:
+            seconds, at_ms = self._said.get(skew.peer, (0, 0))
+            if abs(skew.seconds - seconds) > SKEW_MOST_S or now_ms - at_ms >= SAID_AGAIN_MS:
+                self._said[skew.peer] = skew.seconds, now_ms
+                self._say(ClockSkew(peer=skew.peer.dotted, skew_s=skew.seconds, at_least=skew.at_least))
+
+    def status(self) -> tuple[ClockStatus, ...]:
+        """All that told theirs."""
+        return tuple(
+            ClockStatus(peer=skew.peer.dotted, skew_s=skew.seconds, at_least=skew.at_least, large=skew.is_large)
+            for skew in self._skews.all()
+        )
