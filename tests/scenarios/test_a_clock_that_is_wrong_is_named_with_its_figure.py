@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from changes import Scene
 from stage import Node, Stage, until
 from test_the_wall_clock_may_jump import Clocked
+
+pytestmark = pytest.mark.tier_test
 
 AHEAD_S = 29 * 60
 NEAR_S = 20  # the machine may be slow; the warning begins at 30 s

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
 from changes import Scene, applications, command, reload
 from stage import Stage, until
 from test_the_wall_clock_may_jump import Clocked
 from witness import Echo
+
+pytestmark = pytest.mark.tier_test
 
 FAILING, DEGRADED = 3, 4
 

@@ -16,7 +16,7 @@ PATH_REASONS = frozenset(
     "malformed not_a_relay loop wrong_sender path_too_long wrong_realm not_a_member too_many_paths no_route "
     "too_few_lanes memory_budget more_than_asked refused_by_core path_lost no_answer not_this_edge session_id_taken "
     "too_many_sessions too_many_handshakes handshake_early_drop glare unknown_session not_up path_too_small "
-    "no_place label_taken wrong_class".split()
+    "no_place label_taken wrong_class too_many_requests".split()
 )
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 
