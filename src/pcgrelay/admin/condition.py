@@ -16,6 +16,7 @@ from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status
 from pcgrelay.admin.validity import validity_sentences
 
 MEMORY_SHARE_MOST = 0.9
+AWAY = "away"  # of a link: somebody is missed who dials this node
 
 
 class Condition(Enum):
@@ -68,17 +69,32 @@ def _troubles(status: Status) -> Iterator[Trouble]:
         yield Trouble(sentence)
     if status.log.failing:
         yield Trouble("The log cannot be written; look at its disk, or at who reads it.")
-    if not status.links:
+    known = [link for link in status.links if link.state != AWAY]
+    if not known:
         yield Trouble("No neighbour is linked.", is_grave=True)
-    words = [_of_link(link) for link in status.links]
+    words = [_of_link(link) for link in known]
     for sentence in filter(None, words):
         # With another link that is well, whether a service suffers is told by its ways.
         yield Trouble(sentence, is_grave=all(words))
     for sentence in filter(None, map(_of_service, status.services)):
         yield Trouble(sentence, is_grave=True)
+    yield from _of_others(status)
     memory = status.memory
     if memory.budget_bytes and memory.used_bytes > MEMORY_SHARE_MOST * memory.budget_bytes:
         yield Trouble("More than nine tenths of the memory budget are in use.")
+
+
+def _of_others(status: Status) -> Iterator[Trouble]:
+    """Who is missed, and who is there twice. What cannot be served for that reason is told by its own sentence."""
+    for link in status.links:
+        if link.state == AWAY:
+            yield Trouble(f"{link.peer} is away since {link.away_since}; it was linked over {link.bearer}.")
+    for service in status.services:
+        for route in service.routes:
+            if route.away_since:
+                yield Trouble(f"{route.exporter} is away since {route.away_since}; it exports {service.name}.")
+    for peer in status.twins:
+        yield Trouble(f"Two processes bear the identity of {peer}; stop the one that should not run.")
 
 
 def _of_link(link: LinkStatus) -> str:

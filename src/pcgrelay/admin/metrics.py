@@ -75,6 +75,18 @@ def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
     family("stream_closed_total", "counter", "Ends of streams.", [({"reason": why}, n) for why, n in closed])
     services = [({"service": service.name, "direction": service.direction}, service) for service in status.services]
     family("service_up", "gauge", "Whether it is ready.", [(at, service.state == "ready") for at, service in services])
+    routes = [
+        ({"service": service.name, "exporter": route.exporter}, route)
+        for service in status.services
+        for route in service.routes
+    ]
+    family(
+        "route_up",
+        "gauge",
+        "Whether streams of an import can go to that exporter.",
+        [(at, route.state in ("ready", "settling")) for at, route in routes],
+    )
+    family("identity_twins", "gauge", "Identities that two processes bear.", [({}, len(status.twins))])
     family("refused_total", "counter", "Refusals.", [({"reason": why}, n) for why, n in status.refusals.items()])
     family("log_lines_lost_total", "counter", "Lines that the log could not write.", [({}, status.log.lost_total)])
     memory = status.memory

@@ -32,6 +32,7 @@ class LinkStatus(Struct, frozen=True, kw_only=True):
     direction: str  # out: opened here; in: opened by the peer
     state: str  # up, connecting, down, draining, away (a neighbour that dials this node and is missed)
     address: str = ""  # out: where it is dialled; in: the listener that it came in at
+    away_since: str = ""  # of one that is away, and has been there within a day
     nth: int = 1  # which of several that have peer, bearer, direction and address in common
     suite: str = ""
     group: str = ""  # key exchange, as X25519MLKEM768
@@ -80,7 +81,8 @@ class RouteStatus(Struct, frozen=True, kw_only=True):
     weight: int = 100
     priority: str = "normal"  # normal, interactive, critical
     well: bool = True  # a link that is well leads to the exporter
-    reason: str = ""  # of one that is refused: by whom, when, and by which rule; of one that is away: since when
+    reason: str = ""  # of one that is refused: by whom, when, and by which rule
+    away_since: str = ""  # of one that is not to be found any more, and has been there within a day
 
 
 class ServiceStatus(Struct, frozen=True, kw_only=True):
@@ -162,4 +164,5 @@ class Status(Struct, frozen=True, kw_only=True):
     tables: TablesStatus = TablesStatus()
     clocks: tuple[ClockStatus, ...] = ()
     credentials: CredentialsStatus = CredentialsStatus()
+    twins: tuple[str, ...] = ()  # identities that more than one process bears
     refusals: dict[str, int] = {}  # peers, streams and frames that were refused, by reason

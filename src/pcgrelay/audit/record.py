@@ -76,6 +76,60 @@ class LinkDown(Record, frozen=True, kw_only=True):
     duration_ms: int
 
 
+class MemberAway(Record, frozen=True, kw_only=True):
+    """A neighbour that dials this node has no link any more; or an edge with an imported service is not to be found."""
+
+    EVENT: ClassVar[str] = "member.away"
+    LEVEL: ClassVar[str] = "warning"
+    peer: str
+    bearer: str = ""
+    address: str = ""  # the listener that it came in at
+    services: int = 0  # imports that it served
+
+
+class MemberBack(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar[str] = "member.back"
+    peer: str
+    bearer: str = ""
+    address: str = ""
+    services: int = 0
+    away_ms: int
+
+
+class IdentityTwins(Record, frozen=True, kw_only=True):
+    """Two processes bear one identity: a machine was copied, or an old process runs beside the new one."""
+
+    EVENT: ClassVar[str] = "identity.twins"
+    LEVEL: ClassVar[str] = "warning"
+    peer: str
+
+
+class ImportUp(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar[str] = "import.up"
+    service: str
+    exporters: tuple[str, ...]
+    suppressed: int = 0  # of other imports, in the same second
+
+
+class ImportDown(Record, frozen=True, kw_only=True):
+    EVENT: ClassVar[str] = "import.down"
+    LEVEL: ClassVar[str] = "warning"
+    service: str
+    exporters: tuple[str, ...]  # that served it last
+    suppressed: int = 0
+
+
+class ImportMoved(Record, frozen=True, kw_only=True):
+    """New streams go to other edges than before."""
+
+    EVENT: ClassVar[str] = "import.moved"
+    LEVEL: ClassVar[str] = "warning"
+    service: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    suppressed: int = 0
+
+
 class LinkRenewed(Record, frozen=True, kw_only=True):
     """Both ends proved anew who they are; the keys of the lanes are mixed with what came of it."""
 

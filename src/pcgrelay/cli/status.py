@@ -118,8 +118,11 @@ def _print_links(console: Console, links: tuple[LinkStatus, ...]) -> None:
         ]
         crypto = [link.suite or "-", link.group or "-"]
         at = f"{link.address} ({link.nth})" if link.nth > 1 else link.address
-        wide.append(Row([link.peer, link.bearer, link.direction, at, link.state, link.health, *crypto, *figures]))
-        words = [f"{link.direction} {at}".rstrip(), link.suite, link.group]
+        notes = [f"away since {link.away_since}"] if link.away_since else []
+        cells = [link.peer, link.bearer, link.direction, at, link.state, link.health, *crypto, *figures]
+        wide.append(Row(cells, notes))
+        since = f"since {link.away_since}" if link.away_since else ""
+        words = [f"{link.direction} {at}".rstrip(), link.suite, link.group, since]
         narrow.append(
             Row([link.peer, link.bearer, link.state, link.health, *figures], [", ".join(filter(None, words))])
         )
@@ -176,7 +179,10 @@ def _route(route: RouteStatus) -> str:
         route.priority if route.priority != "normal" else "",
         route.state,
         route.reason,
+        f"since {route.away_since}" if route.away_since else "",
     ]
+    if not route.via:
+        return f"{route.exporter}: {', '.join(filter(None, words))}"
     return f"{route.exporter} via {route.via}: {', '.join(filter(None, words))}"
 
 

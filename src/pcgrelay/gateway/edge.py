@@ -26,6 +26,7 @@ from pcgrelay.gateway.services import Exported, Imported, Numbers, exports_with,
 from pcgrelay.gateway.tables import ImportPlanner, Tables, export_rows, grants_of, import_rows, offer_of, row_of
 from pcgrelay.gateway.tally import Tally, line_said, service_estate
 from pcgrelay.gateway.targets import Target
+from pcgrelay.gateway.watching import ImportWatch
 from pcgrelay.model import NodeId, ServiceName
 from pcgrelay.plane import (
     ImportWanted,
@@ -63,6 +64,7 @@ class Edge(Node):
         super().__init__(config, plane, log, clock)
         self.tally = Tally()
         self.far_refusals = FarRefusals()
+        self.import_watch = ImportWatch(log.say, clock)
         self.exports: list[Exported] = []
         self.imports: list[Imported] = []
         self._export_numbers = Numbers()
@@ -135,6 +137,8 @@ class Edge(Node):
             self.sessions.leaving.draining(lambda number: figures.get(number, {}).get("streams", 0))
         self.sessions.leaving.move_back(self.adverts.better)
         self._refusals_looked_at()
+        if not self.draining:
+            self.import_watch.look(self.imports, self.sessions, self.adverts.catalogue)
         settling = any(imported.is_settling(self.clock.monotonic_ms()) for imported in self.imports)
         was_starting = self._was_starting and not self.is_starting
         if settling or self._was_settling or was_starting or self.publishing.has_failed:
@@ -294,6 +298,7 @@ class Edge(Node):
                 for exported in self.exports
             ),
             tally=self.tally.estate(),
+            exporters=self.import_watch.estate(),
         )
 
     def services_offered(self) -> tuple[ServiceEstate, ...]:
@@ -316,6 +321,7 @@ class Edge(Node):
     def inherit(self, estate: NodeEstate, opened: Opened) -> None:
         super().inherit(estate, opened)
         self._was_starting = False
+        self.import_watch.inherit(estate.exporters)
         self._import_numbers.inherit({each.number: ServiceName.parse(each.service) for each in estate.imports})
         self._export_numbers.inherit({each.number: ServiceName.parse(each.service) for each in estate.exports})
         self.tally.inherit(estate.tally, estate.imports, estate.exports)

@@ -33,6 +33,13 @@ class TallyEstate(Struct, frozen=True, kw_only=True):
     refused_total: dict[str, int] = {}
 
 
+class SeenEstate(Struct, frozen=True, kw_only=True):
+    """Somebody who is known: a neighbour by identity, bearer and listener, or an exporter by service and identity."""
+
+    names: tuple[str, ...]
+    away_ms: int = 0  # since when, on the monotonic clock; 0: there
+
+
 class NodeEstate(Struct, frozen=True, kw_only=True):
     """A node. What only one role has is empty for the other."""
 
@@ -48,6 +55,8 @@ class NodeEstate(Struct, frozen=True, kw_only=True):
     exports: tuple[ServiceEstate, ...] = ()
     tally: TallyEstate = TallyEstate()
     refused: dict[str, dict[str, int]] = {}  # by the part that counts
+    members: tuple[SeenEstate, ...] = ()
+    exporters: tuple[SeenEstate, ...] = ()
 
 
 def estate_written(estate: NodeEstate) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import timedelta
 
 from msgspec import structs
 
@@ -66,6 +67,7 @@ def node_status(node: Node) -> Status:
         workers=tuple(WorkerStatus(index=index, **figures) for index, figures in enumerate(node.plane.per_worker())),
         log=LogStatus(lost_total=node.log.lost_total, failing=node.log.is_failing),
         configuration=node.configuration,
+        twins=tuple(peer.dotted for peer in node.watch.twins),
         tables=TablesStatus(successful=not node.unserved(), reason=node.unserved()),
         clocks=node.clocks.status(),
         credentials=node.ageing.status(),
@@ -92,7 +94,18 @@ def _links(node: Node) -> tuple[LinkStatus, ...]:
                     reason=wanted.reason,
                 )
             )
+    for (peer, bearer, address), since_ms in node.watch.away.items():
+        since = _moment(node, since_ms)
+        found.append(
+            LinkStatus(peer=peer.dotted, bearer=bearer, direction="in", address=address, state="away", away_since=since)
+        )
     return numbered(found)
+
+
+def _moment(node: Node, monotonic_ms: int) -> str:
+    """A time of the monotonic clock as the wall has it."""
+    passed = timedelta(milliseconds=node.clock.monotonic_ms() - monotonic_ms)
+    return (node.clock.wall() - passed).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def numbered(links: Iterable[LinkStatus]) -> tuple[LinkStatus, ...]:
@@ -187,7 +200,7 @@ def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
         tally = edge.tally.imports.get(imported.number, ServiceTally())
         row = Row(IMPORT, imported.number, imported.settings.service.service.encode())
         refusal = imported.refusal or edge.publishing.left_out.get(row, "")
-        routes = tuple(_route(edge, imported, exporter) for exporter in imported.exporters)
+        routes = (*(_route(edge, imported, exporter) for exporter in imported.exporters), *_missed(edge, imported))
         is_live = imported.plan.state is ImportState.LIVE
         state, reason = _IMPORT_STATES[imported.plan.state], ""
         if refusal:
@@ -211,6 +224,17 @@ def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
             )
         )
     return tuple(found)
+
+
+def _missed(edge: Edge, imported: Imported) -> Iterable[RouteStatus]:
+    """Edges with the service that are not to be found any more."""
+    there = {exporter.edge for exporter in imported.exporters}
+    for exporter, since_ms in edge.import_watch.away(imported.settings.service).items():
+        if exporter not in there:
+            since = _moment(edge, since_ms)
+            yield RouteStatus(
+                via="", exporter=exporter.dotted, precedence="", state="away", well=False, away_since=since
+            )
 
 
 def refused_by_all(routes: Iterable[RouteStatus]) -> str:

@@ -22,6 +22,7 @@ from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.gateway.clocks import Clocks
 from pcgrelay.gateway.estate import NodeEstate, ServiceEstate
 from pcgrelay.gateway.opened import Opened, link_listener
+from pcgrelay.gateway.watching import LinkWatch
 from pcgrelay.model import NodeId
 from pcgrelay.plane import (
     EventsLost,
@@ -68,6 +69,7 @@ class Node(ABC):
         )
         self.clocks = Clocks(self.presence.skews, log.say, clock)
         self.ageing = Ageing(self.presence, log.say, clock)
+        self.watch = LinkWatch(log.say, clock)
         self.started_ms = clock.monotonic_ms()
         self.draining = False
         self.configuration = ConfigurationStatus(timestamp_s=clock.wall().timestamp())
@@ -162,6 +164,7 @@ class Node(ABC):
             links=self.neighbours.estate(),
             entries=self.adverts.estate(),
             refused={part: dict(counts) for part, counts in self.refused_parts().items()},
+            members=self.watch.estate(),
         )
 
     def facts(self) -> dict[str, str]:
@@ -191,6 +194,7 @@ class Node(ABC):
         self.started_ms = estate.started_ms
         self.neighbours.inherit(estate.links)
         self.adverts.inherit(estate.entries)
+        self.watch.inherit(estate.members)
         for part, counts in self.refused_parts().items():
             counts.update(estate.refused.get(part, {}))
         self._take_listeners(opened)
@@ -327,6 +331,7 @@ class Node(ABC):
         if self.neighbours.look(self.plane.links()):
             self.catalogue_changed()
         self.adverts.tick()
+        self.watch.look(list(self.neighbours.links.values()), self.config, self.adverts.catalogue)
         if self._news_lost:
             self._news_lost = False
             self.look_anew()
@@ -385,6 +390,7 @@ class Node(ABC):
     def link_down(self, link: Link, reason: str) -> None:
         self.adverts.link_down(link)
         self.paths_lost(link)
+        self.watch.link_down(link, reason)
 
     # -- what the core reports ---------------------------------------------------------------------------------
 

@@ -1,0 +1,205 @@
+"""What a node notices of others, once a second: who came, who is missed, who is there twice.
+
+A neighbour that dials this node is in no configuration here. So what is expected is who was there within a day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import structs
+
+from pcgrelay.audit.record import IdentityTwins, ImportDown, ImportMoved, ImportUp, MemberAway, MemberBack, Say
+from pcgrelay.clock import Clock
+from pcgrelay.config import Config
+from pcgrelay.gateway.absences import Absences
+from pcgrelay.gateway.estate import SeenEstate
+from pcgrelay.gateway.services import Imported
+from pcgrelay.model import NameProblem, NodeId, ServiceName
+from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, Catalogue
+from pcgrelay.routing.table import ImportState
+from pcgrelay.session.identity import Refusal
+from pcgrelay.session.link import Link, LinkState
+from pcgrelay.session.sessions import Sessions
+
+# Entries of one process reach this node over all its links within moments.
+TWINS_MS = 10_000
+# A link may carry a thousand imports: so many lines say what came of it, and the last one how many are left out.
+LINES_MOST = 32
+SENT_AWAY = {Refusal.REVOKED, "not_a_member"}
+
+Member = tuple[NodeId, str, str]  # its identity, the bearer, and the listener that it comes in at
+Offering = tuple[ServiceName, NodeId]
+
+
+class LinkWatch:
+    """The neighbours that dial this node, and identities that two processes bear."""
+
+    def __init__(self, say: Say, clock: Clock) -> None:
+        self._say = say
+        self._clock = clock
+        self._members: Absences[Member] = Absences()
+        self._doubtful: dict[NodeId, int] = {}  # since when two of its links tell different things
+        self._told: set[NodeId] = set()  # the twins that a line of the log was about
+
+    @property
+    def away(self) -> dict[Member, int]:
+        """Who is missed, and since when."""
+        return self._members.away
+
+    @property
+    def twins(self) -> list[NodeId]:
+        """Identities that more than one process bears."""
+        now = self._clock.monotonic_ms()
+        return sorted(peer for peer, since in self._doubtful.items() if now - since >= TWINS_MS)
+
+    def look(self, links: Sequence[Link], config: Config, catalogue: Catalogue) -> None:
+        """Look at all links."""
+        now = self._clock.monotonic_ms()
+        present = {_member(link) for link in links if _is_there(link) and not link.dialled}
+        gone, back = self._members.look(present, now)
+        listeners = {(listen.bearer, str(listen.address)) for listen in config.listens}
+        self._members.forget(lambda key: key[1:] not in listeners or not config.policy.admits(key[0].organisation))
+        for member in gone:
+            if member in self._members.away:
+                self._say(MemberAway(peer=member[0].dotted, bearer=member[1], address=member[2]))
+        for member, away_ms in back.items():
+            self._say(MemberBack(peer=member[0].dotted, bearer=member[1], address=member[2], away_ms=away_ms))
+        self._look_for_twins(links, catalogue, now)
+
+    def link_down(self, link: Link, reason: str) -> None:
+        """A link has ended. A neighbour that this node sent away is not missed."""
+        if reason in SENT_AWAY:
+            self._members.dismiss(lambda key: key[0] == link.peer)
+
+    def _look_for_twins(self, links: Iterable[Link], catalogue: Catalogue, now: int) -> None:
+        """A process tells all its links its newest entry. Two entries that stay beside each other are of two."""
+        told: dict[NodeId, set[int]] = {}
+        for link in links:
+            if link.state is LinkState.UP and not link.replaced and not link.draining:
+                known = catalogue.ways(link.peer).get(link.number)
+                if known is not None and not known.path:
+                    told.setdefault(link.peer, set()).add(known.sequence)
+        doubtful = {peer for peer, sequences in told.items() if len(sequences) > 1}
+        self._doubtful = {peer: self._doubtful.get(peer, now) for peer in doubtful}
+        twins = set(self.twins)
+        for peer in sorted(twins - self._told):
+            self._say(IdentityTwins(peer=peer.dotted))
+        self._told = twins
+
+    def estate(self) -> tuple[SeenEstate, ...]:
+        """What another process has to know."""
+        return tuple(
+            SeenEstate(names=(peer.uri, bearer, address), away_ms=since)
+            for (peer, bearer, address), since in self._members.everybody()
+        )
+
+    def inherit(self, seen: Iterable[SeenEstate]) -> None:
+        """Miss whom the process before this one missed."""
+        known: list[tuple[Member, int]] = []
+        for each in seen:
+            if len(each.names) == 3 and (peer := _node(each.names[0])):
+                known.append(((peer, each.names[1], each.names[2]), each.away_ms))
+        self._members.inherit(known)
+
+
+class ImportWatch:
+    """The edges that serve an edge's imports."""
+
+    def __init__(self, say: Say, clock: Clock) -> None:
+        self._say = say
+        self._clock = clock
+        self._exporters: Absences[Offering] = Absences()
+        self._serving: dict[ServiceName, tuple[str, ...]] = {}  # the edges that new streams go to
+        self._is_first = False  # what is found at the first look is no news
+
+    def away(self, service: ServiceName) -> dict[NodeId, int]:
+        """Which edges with a service are missed, and since when."""
+        return {edge: since for (name, edge), since in self._exporters.away.items() if name == service}
+
+    def look(self, imports: Sequence[Imported], sessions: Sessions, catalogue: Catalogue) -> None:
+        """Look at all imports."""
+        services = {imported.settings.service for imported in imports}
+        present = {(imported.settings.service, each.edge) for imported in imports for each in imported.exporters}
+        gone, back = self._exporters.look(present, self._clock.monotonic_ms())
+        self._exporters.forget(lambda key: key[0] not in services or _is_given_up(catalogue, *key))
+        missed = [key for key in gone if key in self._exporters.away]
+        for edge in sorted({edge for _, edge in missed}):
+            self._say(MemberAway(peer=edge.dotted, services=sum(other == edge for _, other in missed)))
+        for edge in sorted({edge for _, edge in back}):
+            times = [away_ms for (_, other), away_ms in back.items() if other == edge]
+            self._say(MemberBack(peer=edge.dotted, services=len(times), away_ms=max(times)))
+        serving = {imported.settings.service: _serving(imported, sessions) for imported in imports}
+        if not self._is_first:
+            self._changed(serving)
+        self._is_first = False
+        self._serving = serving
+
+    def _changed(self, serving: dict[ServiceName, tuple[str, ...]]) -> None:
+        changes = [
+            _change(service, before, now)
+            for service, now in serving.items()
+            if (before := self._serving.get(service, ())) != now
+        ]
+        for record in changes[: LINES_MOST - 1]:
+            self._say(record)
+        if left := changes[LINES_MOST - 1 :]:
+            self._say(structs.replace(left[0], suppressed=len(left) - 1))
+
+    def estate(self) -> tuple[SeenEstate, ...]:
+        """What another process has to know."""
+        return tuple(
+            SeenEstate(names=(str(service), edge.uri), away_ms=since)
+            for (service, edge), since in self._exporters.everybody()
+        )
+
+    def inherit(self, seen: Iterable[SeenEstate]) -> None:
+        """Miss whom the process before this one missed."""
+        known: list[tuple[Offering, int]] = []
+        for each in seen:
+            if len(each.names) == 2 and (edge := _node(each.names[1])):
+                known.append(((ServiceName.parse(each.names[0]), edge), each.away_ms))
+        self._exporters.inherit(known)
+        self._is_first = True
+
+
+def _change(service: ServiceName, before: tuple[str, ...], now: tuple[str, ...]) -> ImportUp | ImportDown | ImportMoved:
+    if not before:
+        return ImportUp(service=str(service), exporters=now)
+    if not now:
+        return ImportDown(service=str(service), exporters=before)
+    return ImportMoved(service=str(service), before=before, after=now)
+
+
+def _member(link: Link) -> Member:
+    return link.peer, link.bearer, str(link.standing.settings.address)
+
+
+def _is_there(link: Link) -> bool:
+    return link.state in (LinkState.UP, LinkState.ORPHANED) and not link.replaced
+
+
+def _is_given_up(catalogue: Catalogue, service: ServiceName, edge: NodeId) -> bool:
+    """Whether an edge is there and says nothing of a service any more: then it is not missed."""
+    newest = catalogue.newest(edge)
+    return newest is not None and not any(
+        offer.service == service.service and offer.state in (STATE_DOWN, STATE_DRAIN) for offer in newest.offers
+    )
+
+
+def _serving(imported: Imported, sessions: Sessions) -> tuple[str, ...]:
+    """The edges that a new stream may go to now, as the core chooses: those of the best precedence."""
+    if imported.plan.state is not ImportState.LIVE:
+        return ()
+    best = min(precedence for _, precedence, _ in imported.plan.routes)
+    able = [(number, weight) for number, precedence, weight in imported.plan.routes if precedence == best]
+    heavy = [number for number, weight in able if weight] or [number for number, _ in able]
+    found = (sessions.by_number(number) for number in heavy)
+    return tuple(sorted(session.key.edge.dotted for session in found if session is not None))
+
+
+def _node(uri: str) -> NodeId | None:
+    try:
+        return NodeId.from_uri(uri)
+    except NameProblem:
+        return None
