@@ -10,7 +10,8 @@ import pytest
 
 from pcgrelay.session import control
 from pcgrelay.session.control import ROOM_BYTES, ControlConnection
-from pcgrelay.session.messages import Advert, MessageReader
+from pcgrelay.session.messages import Advert, Beat, Message, MessageReader, MessageRefused, message_encoded
+from pcgrelay.session.tls import HandshakeRefused
 
 SLICE_BYTES = 16_384
 
@@ -90,3 +91,59 @@ async def test_a_queue_that_grows_without_end_is_left(wire: Wire) -> None:
         wire.connection.send(entry(150_000))
     assert wire.connection.has_ended()
     assert await asyncio.wait_for(wire.run, 5) == "backlog"
+
+
+class Said(Clear):
+    """One that the peer has said something over."""
+
+    def __init__(self, said: bytes) -> None:
+        super().__init__()
+        self.said = said
+
+    def read(self) -> bytes:
+        said, self.said = self.said, b""
+        return said
+
+
+def spoken_to(said: bytes) -> tuple[ControlConnection, socket.socket]:
+    near, far = socket.socketpair()
+    for sock in (near, far):
+        sock.setblocking(False)
+    return ControlConnection(near, Said(said), MessageReader(), b""), far  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fault", [MessageRefused("too long"), HandshakeRefused("x", "y"), OSError("z"), KeyError()])
+async def test_what_fails_while_a_message_is_acted_on_is_not_booked_as_the_peers(fault: Exception) -> None:
+    connection, far = spoken_to(message_encoded(Beat(1, False)))
+
+    def take(message: Message) -> None:
+        raise fault
+
+    with far, pytest.raises(type(fault)) as caught:
+        await asyncio.wait_for(connection.run(take), 5)
+    assert caught.value is fault
+
+
+async def test_what_is_no_message_is_a_violation() -> None:
+    connection, far = spoken_to(message_encoded(Beat(1, False)) + b"\0\0\0\1\0")
+    taken: list[Message] = []
+    with far:
+        assert await asyncio.wait_for(connection.run(taken.append), 5) == "violation"
+    assert taken == [Beat(1, False)]
+
+
+async def test_a_message_that_is_too_long_to_be_sent_is_left_out(wire: Wire) -> None:
+    wire.connection.send(Advert(bytes(300_000), b"", (b"",), ()))
+    assert wire.connection.unsendable_total == 1
+    wire.connection.send(Beat(7, False))
+    assert await wire.read(SLICE_BYTES) == len(message_encoded(Beat(7, False)))
+    assert not wire.connection.has_ended()
+
+
+async def test_to_send_never_raises(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(data: bytes) -> None:
+        raise HandshakeRefused("tls_error", "TLS has ended")
+
+    monkeypatch.setattr(wire.connection._tls, "write", broken)
+    wire.connection.send(Beat(7, False))
+    assert await asyncio.wait_for(wire.run, 5) == "closed"

@@ -12,11 +12,13 @@ from contextlib import suppress
 from cryptography import x509
 
 from pcgrelay.audit.record import EntryRefused as EntryRefusedRecord
-from pcgrelay.audit.record import Say, Throttle
+from pcgrelay.audit.record import Failure, Say, Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.gateway.telling import Telling
 from pcgrelay.model import NameProblem, NodeId, Role
 from pcgrelay.routing.catalogue import (
+    OTHER,
+    REASONS,
     Catalogue,
     EntryRefused,
     Known,
@@ -30,7 +32,7 @@ from pcgrelay.routing.catalogue import (
 from pcgrelay.routing.choice import Candidate, choose
 from pcgrelay.session.allowance import Allowance
 from pcgrelay.session.estate import EntryEstate
-from pcgrelay.session.identity import IdentityRefused
+from pcgrelay.session.identity import IdentityRefused, Refusal
 from pcgrelay.session.link import Link
 from pcgrelay.session.messages import Advert, Withdraw
 from pcgrelay.session.presence import Presence
@@ -42,6 +44,7 @@ LIFE_S = 1_800
 PROOFS_AT_ONCE = 2_000
 PROOFS_EACH_SECOND = 100
 LINE_INTERVAL_MS = 10_000
+ENTRY_REASONS = REASONS | frozenset(Refusal)
 CLOCK_JUMP_MS = 5_000
 # All imports or paths are looked at anew when the catalogue has changed.
 CHANGED_INTERVAL_MS = 100
@@ -114,7 +117,7 @@ class Adverts:
         for each in estates:
             signed = Signed(each.entry, each.signature, each.chain)
             # What has run out meanwhile is as good as not said.
-            with suppress(EntryRefused):
+            with suppress(EntryRefused, NameProblem):
                 entry = entry_read(signed, now_s)
                 edge = NodeId.from_uri(entry.edge)
                 # A process of before took the names of relays as they came.
@@ -218,6 +221,9 @@ class Adverts:
             self._refused(link, refused.reason, refused.seconds)
         except IdentityRefused as refused:
             self._refused(link, refused.reason)
+        except Exception:
+            # A member wrote the entry. Whoever passed it on is not to lose the link for what we make of it.
+            self._refused(link, OTHER)
         else:
             before = self.catalogue.ways(known.edge).get(link.number)
             if before is not None and (before.signed, before.path) == (known.signed, known.path):
@@ -271,7 +277,10 @@ class Adverts:
             raise EntryRefused("advert_budget")
 
     def _chain_refusal(self, chain: tuple[bytes, ...]) -> str | None:
-        return self._presence.chain_refusal([x509.load_der_x509_certificate(der) for der in chain])
+        try:
+            return self._presence.chain_refusal([x509.load_der_x509_certificate(der) for der in chain])
+        except Exception:
+            return Refusal.MALFORMED
 
     def _identity(self, leaf: object) -> NodeId:
         return self._presence.identity_of(leaf)  # type: ignore[arg-type]
@@ -298,7 +307,11 @@ class Adverts:
     def _change_seen(self) -> None:
         self._change_waits = False
         self._changed_ms = self._clock.monotonic_ms()
-        self._changed()
+        try:
+            self._changed()
+        except Exception as error:
+            # What follows from it here is no fault of the neighbour, whose message may be the one acted on.
+            self._say(Failure(where="catalogue", error=type(error).__name__))
 
     # -- telling -----------------------------------------------------------------------------------------------
 
@@ -328,6 +341,7 @@ class Adverts:
         self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def _refused(self, link: Link, reason: str, seconds: int | None = None) -> None:
+        reason = str(reason) if reason in ENTRY_REASONS else OTHER
         self._count(reason)
         suppressed = self._throttle.admit(f"{link.number} {reason}", self._clock.monotonic_ms())
         if suppressed is not None:

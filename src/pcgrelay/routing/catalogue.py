@@ -14,7 +14,7 @@ from typing import Annotated
 
 import msgspec
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -26,9 +26,14 @@ from pcgrelay.model import URI_LIMIT, NameProblem, NodeId, label_checked
 ENTRY_KIND = "pcgrelay-entry-1"
 SIGNED_BEFORE = b"pcgrelay catalogue entry v1\0"
 LIFE_MOST_S = 3600
+MESSAGE_LIMIT_BYTES = 262_144
+ADVERT_FORM_BYTES = 64  # heads of arrays and byte strings in an ADVERT, with much to spare
 SERVICES_MOST = 1024
 RELAYS_MOST = 8
 EDGES_MOST = 10_000
+# What an entry, its signature and chain may take together. Each relay of a way adds its name, so a message that the
+# first can still send must have room for the names of all: else the last could not pass on what the first has taken.
+ENTRY_MOST_BYTES = MESSAGE_LIMIT_BYTES - RELAYS_MOST * (URI_LIMIT + 3) - ADVERT_FORM_BYTES
 PSS_SALT_BYTES = 32
 
 STATE_READY, STATE_DRAIN, STATE_DOWN = 1, 2, 3
@@ -85,6 +90,28 @@ class Known:
     path: tuple[str, ...]  # identities of the relays, nearest to the edge first
 
 
+# Every reason for which an entry is not taken: what a neighbour can make this node count and say is a closed list.
+OTHER = "other"
+REASONS = frozenset(
+    {
+        "malformed",
+        "too_large",
+        "expired",
+        "lives_too_long",
+        "not_a_relay",
+        "path_too_long",
+        "loop",
+        "wrong_sender",
+        "too_many_edges",
+        "old_sequence",
+        "advert_budget",
+        "wrong_edge",
+        "bad_signature",
+        OTHER,
+    }
+)
+
+
 _decoder: msgspec.msgpack.Decoder[Entry] = msgspec.msgpack.Decoder(Entry)
 
 
@@ -104,6 +131,8 @@ def entry_signed(
 
 def entry_read(signed: Signed, now_s: int) -> Entry:
     """The content, if its form and dates are right; whether it is true is for `entry_proved`."""
+    if len(signed.entry) + len(signed.signature) + sum(map(len, signed.chain)) > ENTRY_MOST_BYTES:
+        raise EntryRefused("too_large")
     try:
         entry = _decoder.decode(signed.entry)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -129,19 +158,25 @@ def entry_proved(
     chain_refusal: Callable[[Sequence[x509.Certificate]], str | None],
     identity_of: Callable[[x509.Certificate], NodeId],
 ) -> NodeId:
-    """The edge that signed it. Both callables judge as in a handshake; identity_of raises what it likes."""
+    """The edge that signed it. Both callables judge as in a handshake; identity_of refuses by a `PcgrelayError`.
+
+    The certificates are a member's, and who passed them on need not have read them as this library does. So whatever
+    the library makes of them is a refusal of this entry, and never an error of the link that it came over.
+    """
     try:
         chain = [x509.load_der_x509_certificate(der) for der in signed.chain]
-    except ValueError:
+        edge = identity_of(chain[0])
+        word = chain_refusal(chain) if edge.uri == entry.edge else "wrong_edge"
+        key = chain[0].public_key()
+    except PcgrelayError:
+        raise
+    except Exception:
         raise EntryRefused("malformed") from None
-    edge = identity_of(chain[0])
-    if edge.uri != entry.edge:
-        raise EntryRefused("wrong_edge")
-    if word := chain_refusal(chain):
+    if word:
         raise EntryRefused(word)
     try:
-        _verify(chain[0].public_key(), signed.signature, SIGNED_BEFORE + signed.entry)
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
+        _verify(key, signed.signature, SIGNED_BEFORE + signed.entry)
+    except Exception:
         raise EntryRefused("bad_signature") from None
     return edge
 
@@ -154,7 +189,7 @@ def path_refusal(path: Sequence[str], edge: str, sender: str, me: str) -> str | 
         return "malformed"
     if me in path or edge == me:
         return "loop"
-    if len(set(path)) != len(path) or edge in path:
+    if len(set(path)) != len(path) or edge in path or not all(_is_identity(name) for name in path):
         return "malformed"
     return None if sender == (path[-1] if path else edge) else "wrong_sender"
 
@@ -232,6 +267,14 @@ def passed_on(best: tuple[int, Known] | None, link: int, neighbour: NodeId, me: 
     if source == link or known.edge == neighbour or neighbour.uri in known.path or len(known.path) >= RELAYS_MOST:
         return None
     return Known(known.signed, known.edge, known.sequence, known.lives_until_ms, known.offers, (*known.path, me.uri))
+
+
+def _is_identity(name: str) -> bool:
+    try:
+        NodeId.from_uri(name)
+    except NameProblem:
+        return False
+    return True
 
 
 def _sign(key: PrivateKeyTypes, data: bytes) -> bytes:

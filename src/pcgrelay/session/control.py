@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from OpenSSL import SSL
@@ -47,6 +47,7 @@ class ControlConnection:
         self._wake = asyncio.Event()
         self._ended: str | None = None
         self._retiring = False
+        self.unsendable_total = 0  # messages that were left out, for no message is so long
         self.on_room: Callable[[], None] = lambda: None  # called whenever less than ROOM_BYTES are left to be sent
         self._resets = False
         if pending:
@@ -76,11 +77,22 @@ class ControlConnection:
         return not self.has_ended() and backs_off(self._sock)
 
     def send(self, message: Message) -> None:
-        """Queue a message; on a connection that has ended it is dropped, for the link learns of the end by `run`."""
+        """Queue a message; on a connection that has ended it is dropped, for the link learns of the end by `run`.
+
+        It never raises: who sends may be acting on what a neighbour said, who is not to blame for what is said to
+        another. A message that is too long for the protocol is left out and counted.
+        """
         if self.has_ended():
             return
-        self._tls.write(message_encoded(message))
-        self._outgoing += self._tls.take()
+        try:
+            self._tls.write(message_encoded(message))
+            self._outgoing += self._tls.take()
+        except MessageRefused:
+            self.unsendable_total += 1
+            return
+        except HandshakeRefused:
+            self.end("closed")
+            return
         if len(self._outgoing) > BACKLOG_LIMIT_BYTES:
             self.end("backlog")
         self._wake.set()
@@ -132,31 +144,42 @@ class ControlConnection:
         return self._ended or "closed"
 
     async def _read(self, take: Callable[[Message], None], opened: asyncio.Event | None) -> None:
-        loop = asyncio.get_running_loop()
         if opened is not None:
             await opened.wait()
-        allowance = Allowance(READ_AT_ONCE_BYTES, READ_EACH_SECOND_BYTES, int(loop.time() * 1000))
-        try:
-            while not self.has_ended():
-                for message, _ in self._reader.feed(self._tls.read()):
-                    take(message)
-                    if self.has_ended() or self._retiring:
-                        return
-                data = await loop.sock_recv(self._sock, READ_BYTES)
-                if not data:
-                    self.end("closed")
+        allowance = Allowance(READ_AT_ONCE_BYTES, READ_EACH_SECOND_BYTES, _now_ms())
+        while not self.has_ended():
+            # What goes wrong while a message is acted on is nothing that the peer did: only reading is judged here.
+            for message in self._messages():
+                take(message)
+                if self.has_ended() or self._retiring:
                     return
-                if wait_ms := allowance.owe(len(data), int(loop.time() * 1000)):
-                    await asyncio.sleep(wait_ms / 1000)
-                self._tls.feed(data)
-        except OSError:
-            self.end("closed")
+            if not self.has_ended():
+                await self._receive(allowance)
+
+    def _messages(self) -> Iterator[Message]:
+        """What came, as messages; ends the connection if it is none."""
+        try:
+            for message, _ in self._reader.feed(self._tls.read()):
+                yield message
         except MessageRefused as refused:
             if refused.code == Code.LIMIT:
                 self.send(Goodbye(refused.code, ""))
             self.end(MESSAGE_TOO_LONG if refused.code == Code.LIMIT else "violation")
         except HandshakeRefused as refused:
             self.end("closed" if refused.reason == "closed" else "violation")
+
+    async def _receive(self, allowance: Allowance) -> None:
+        """Wait for bytes of the peer; ends the connection if there will be none."""
+        try:
+            data = await asyncio.get_running_loop().sock_recv(self._sock, READ_BYTES)
+        except OSError:
+            data = b""
+        if not data:
+            self.end("closed")
+            return
+        if wait_ms := allowance.owe(len(data), _now_ms()):
+            await asyncio.sleep(wait_ms / 1000)
+        self._tls.feed(data)
 
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
@@ -187,11 +210,16 @@ class ControlConnection:
                 await asyncio.get_running_loop().sock_sendall(self._sock, bytes(self._outgoing))
 
 
+def _now_ms() -> int:
+    return int(asyncio.get_running_loop().time() * 1000)
+
+
 class LostConnection(ControlConnection):
     """That of a link which another process has handed over: it ended with that process."""
 
     def __init__(self) -> None:
         self._ended = "handed_over"
+        self.unsendable_total = 0
         self._outgoing = bytearray()
 
     @property

@@ -22,6 +22,16 @@ from pcgrelay.errors import PcgrelayError
 from pcgrelay.model import NameProblem, NodeId
 
 CERTIFICATES_KEPT = 4_096
+# What the library raises over bytes that are no certificate as we know them; not all of it is a ValueError.
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 CHAIN_LIMIT = 8  # certificates from leaf to root; nobody needs more, and a peer may send whatever it likes
 
 
@@ -76,7 +86,10 @@ def _because(reason: Refusal, sentence: str) -> Explanation:
 @lru_cache(maxsize=CERTIFICATES_KEPT)
 def certificate_read(der: bytes) -> x509.Certificate:
     """A certificate that a handshake has proved; ValueError if it cannot be read."""
-    return x509.load_der_x509_certificate(der)
+    try:
+        return x509.load_der_x509_certificate(der)
+    except UNREADABLE as error:
+        raise ValueError(f"{error}") from None
 
 
 @lru_cache(maxsize=CERTIFICATES_KEPT)
@@ -89,7 +102,7 @@ def identity_read(der: bytes, realm: str) -> NodeId:
     return identity_of(leaf, realm)
 
 
-def _unreadable(error: ValueError) -> IdentityRefused:
+def _unreadable(error: Exception) -> IdentityRefused:
     return IdentityRefused(Refusal.MALFORMED, f"The certificate cannot be read ({error}); issue it anew.")
 
 
@@ -98,7 +111,8 @@ def identity_of(leaf: x509.Certificate, realm: str) -> NodeId:
     try:
         extensions = leaf.extensions
         uris = _uris(extensions)
-    except ValueError as error:
+        is_ca = _is_ca(extensions)
+    except UNREADABLE as error:
         raise _unreadable(error) from None
     if not uris or (len(uris) == 1 and not uris[0].startswith("spiffe://")):
         raise IdentityRefused(
@@ -117,7 +131,7 @@ def identity_of(leaf: x509.Certificate, realm: str) -> NodeId:
         raise IdentityRefused(
             Refusal.WRONG_REALM, f"The certificate belongs to realm {node.realm}, and this node to {realm}."
         )
-    if _is_ca(extensions):
+    if is_ca:
         raise IdentityRefused(
             Refusal.CA_AS_LEAF, "The certificate is one that may sign others; issue one for the node alone."
         )
@@ -136,7 +150,7 @@ def explain_failure(
         return _because(Refusal.NO_CERTIFICATE, "The peer showed no certificate.")
     try:
         return _explained(leaf, chain, trust, crls, now)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         return _because(Refusal.MALFORMED, f"A certificate of the peer cannot be read ({error}).")
 
 
