@@ -5,6 +5,7 @@ from pcgrelay._core.flow cimport (
     FLOW_RESUME_AGAIN_US, FLOW_RESUME_DOUBLINGS, FLOW_RESUMING, FLOW_UNACKED_US, FLOW_UP, Flow, flow_ack, flow_break,
 )
 from pcgrelay._core.link cimport Shard
+from pcgrelay._core.renewal cimport owed_forgive
 from pcgrelay._core.result cimport RESULT_OK, RESULT_SILENT, Result
 from pcgrelay._core.session cimport (
     Session, session_emit, session_owe_ack, session_say_resume, session_step_if_due,
@@ -68,3 +69,4 @@ cdef void session_forgive(Session* session, uint64_t away_us) noexcept nogil:
     for i in range(session.flow_count):
         if session.flows[i] != NULL:
             session.flows[i].progress_us += away_us
+            owed_forgive(&session.flows[i].owed, away_us)

@@ -11,7 +11,8 @@ from pcgrelay._core.mailbox cimport EVENT_SESSION_DOWN, EVENT_STREAM_END, Event
 from pcgrelay._core.map cimport map_free, map_next, map_take
 from pcgrelay._core.queue cimport queue_free
 from pcgrelay._core.result cimport (
-    RESULT_BUDGET, RESULT_CRYPTO, RESULT_GLITCHES, RESULT_KEY_LIMIT, RESULT_NO_MEMORY, RESULT_SILENT, RESULT_STREAM_IDS,
+    RESULT_BUDGET, RESULT_CRYPTO, RESULT_GLITCHES, RESULT_KEY_LIMIT, RESULT_MIX_OVERDUE, RESULT_NO_MEMORY,
+    RESULT_SILENT, RESULT_STREAM_IDS,
     RESULT_TOO_MANY_RESUMES, Result, result_place, result_reason,
 )
 from pcgrelay._core.route cimport Export, Target, tables_export
@@ -341,7 +342,7 @@ cdef void edge_check_done(Shard* shard, Stream* stream) noexcept nogil:
 
 
 cdef uint32_t edge_code(Result reason) noexcept nogil:
-    if reason == RESULT_KEY_LIMIT:
+    if reason == RESULT_KEY_LIMIT or reason == RESULT_MIX_OVERDUE:
         return CODE_EXPIRED
     if reason == RESULT_GLITCHES or reason == RESULT_TOO_MANY_RESUMES or reason == RESULT_STREAM_IDS:
         return CODE_LIMIT

@@ -23,7 +23,7 @@ cdef tuple REFUSALS = (
     "ok", "bad-tag", "bad-length", "bad-type", "bad-flags", "bad-field", "not-confirmed", "bad-confirm", "bad-epoch",
     "bad-number", "bad-record", "bad-stream", "bad-state", "credit-exceeded", "bad-credit", "bad-final", "unknown-flow",
     "glitches", "key-limit", "too-many-resumes", "silent", "peer-closed", "socket", "confirm-timeout", "budget",
-    "unknown-mix", "lost-path", "local-close", "replaced", "stream-ids", "bad-preamble",
+    "unknown-mix", "lost-path", "local-close", "replaced", "stream-ids", "bad-preamble", "mix-overdue",
 )
 cdef tuple CAUSES = (
     "done", "application-reset", "far-reset", "target-refused", "target-silent", "target-unresolved",

@@ -9,7 +9,7 @@ from pcgrelay._core.epoch cimport Epoch, Limits
 from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.map cimport Map
 from pcgrelay._core.pace cimport Pace
-from pcgrelay._core.renewal cimport Renewals
+from pcgrelay._core.renewal cimport Owed, Renewals
 from pcgrelay._core.result cimport Result
 from pcgrelay._core.stream cimport Stream
 
@@ -64,6 +64,7 @@ cdef struct Flow:
     uint64_t rx_told            # the greatest number that an ACK or RESUME of ours has asked for
     uint64_t rx_step            # what must be asked for before the next FLOW_REKEY is taken; 0: anything
     uint64_t tx_mix             # the renewal that tx has stepped with last; 0: none
+    Owed owed                   # what rx is to step with
     uint64_t rekey_number       # of the FLOW_REKEY that waits for its acknowledgement
     uint64_t ack_due_us         # 0: nothing to acknowledge
     uint64_t ack_bytes
@@ -101,6 +102,9 @@ cdef Result flow_start(Flow* self, uint16_t index, const uint8_t* secret, uint32
 # Wipe keys, drop retained frames. Streams must be gone before.
 cdef void flow_stop(Flow* self, Pool* pool) noexcept nogil
 
+# Both sides keep the renewal that the session's have agreed on: the far edge owes a step with it.
+cdef void flow_agree(Flow* self, uint64_t now_us) noexcept nogil
+
 # May so many bundles of any size be sealed now: what is retained within the cap, and its memory within two?
 cdef bint flow_has_room(const Flow* self, uint32_t bundles) noexcept nogil
 
@@ -133,12 +137,13 @@ cdef Result flow_resume(Flow* self, Pool* pool, uint64_t now_us, Buf** out) noex
 cdef void flow_header(const Buf* buf, uint32_t label, uint8_t* p) noexcept nogil
 
 # Open a frame of this flow in place: order, epoch and tag. RESULT_OK: its body may be read. RESULT_DUPLICATE: to be
-# ignored. RESULT_GAP: to be ignored, and resume. Anything else ends the session.
+# ignored. RESULT_GAP: to be ignored, and resume. RESULT_MIX_OVERDUE: it opens, but comes too late under an epoch
+# without the newest mix. Anything else ends the session too.
 cdef Result flow_open(Flow* self, const Frame* frame, uint8_t* wire, uint64_t now_us) noexcept nogil
 
 # What the body of an opened frame means for the flow itself. RESULT_OK or a refusal.
 cdef Result flow_take_confirm(Flow* self, const uint8_t* body) noexcept nogil
-cdef Result flow_take_rekey(Flow* self, const uint8_t* body) noexcept nogil
+cdef Result flow_take_rekey(Flow* self, const uint8_t* body, uint64_t now_us) noexcept nogil
 cdef Result flow_take_ack(Flow* self, Pool* pool, uint64_t next_number, uint64_t now_us) noexcept nogil
 
 # RESUME came. *answer: the caller must send flow_resume first; *again: then re-send everything retained.

@@ -10,11 +10,13 @@ from pcgrelay._core.frame cimport Frame, Scope, body_open, body_seal, frame_is_n
 from pcgrelay._core.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
 from pcgrelay._core.map cimport map_free
 from pcgrelay._core.pace cimport pace_acknowledged, pace_forget, pace_limit, pace_round
-from pcgrelay._core.renewal cimport renewals_fresh, renewals_mix
+from pcgrelay._core.renewal cimport (
+    owed_begin, owed_is_over, owed_step, renewals_fresh, renewals_mix, renewals_wait,
+)
 from pcgrelay._core.result cimport (
     RESULT_BAD_CONFIRM, RESULT_BAD_EPOCH, RESULT_BAD_FIELD, RESULT_BAD_NUMBER, RESULT_DUPLICATE, RESULT_GAP,
-    RESULT_GLITCHES, RESULT_KEY_LIMIT, RESULT_NO_MEMORY, RESULT_NOT_CONFIRMED, RESULT_OK, RESULT_TOO_MANY_RESUMES,
-    RESULT_UNKNOWN_MIX, Result,
+    RESULT_GLITCHES, RESULT_KEY_LIMIT, RESULT_MIX_OVERDUE, RESULT_NO_MEMORY, RESULT_NOT_CONFIRMED, RESULT_OK,
+    RESULT_TOO_MANY_RESUMES, RESULT_UNKNOWN_MIX, Result,
 )
 from pcgrelay._core.stream cimport PLACE_NONE, PLACE_READY, Stream
 from pcgrelay._core.wire cimport (
@@ -145,7 +147,9 @@ cdef inline uint64_t flow_fresh_mix(const Flow* self) noexcept nogil:
 
 cdef bint flow_must_rekey(const Flow* self, const Limits* limits, uint64_t now_us) noexcept nogil:
     return self.state == FLOW_UP and not self.rekey_waits \
-        and (flow_fresh_mix(self) != 0 or epoch_must_rekey(&self.tx, limits, now_us)) \
+        and (flow_fresh_mix(self) != 0
+             or (epoch_must_rekey(&self.tx, limits, now_us)
+                 and (self.renewals == NULL or not renewals_wait(self.renewals, now_us)))) \
         and self.retained_bytes + WIRE_PREFIX + REKEY_LENGTH <= self.cap
 
 
@@ -262,6 +266,8 @@ cdef Result flow_open_numbered(Flow* self, const Frame* frame, uint8_t* wire, ui
     answer = body_open(&self.rx.main, &scope, frame.type, frame.number, wire, frame.length)
     if answer != RESULT_OK:
         return answer
+    if self.owed.since_us != 0 and frame.type != FRAME_FLOW_REKEY and flow_mix_is_overdue(self, now_us):
+        return RESULT_MIX_OVERDUE
     self.rx_next += 1
     self.received_bytes += WIRE_PREFIX + frame.length
     self.ack_bytes += WIRE_PREFIX + frame.length
@@ -271,6 +277,24 @@ cdef Result flow_open_numbered(Flow* self, const Frame* frame, uint8_t* wire, ui
     elif self.ack_due_us == 0:
         self.ack_due_us = now_us + FLOW_ACK_US
     return RESULT_OK
+
+
+cdef void flow_agree(Flow* self, uint64_t now_us) noexcept nogil:
+    owed_begin(&self.owed, self.renewals.agreed_id, False, now_us)
+
+
+# Only time in which the flow is up counts.
+cdef bint flow_mix_is_overdue(const Flow* self, uint64_t now_us) noexcept nogil:
+    if self.state == FLOW_STARTING:
+        return False
+    return owed_is_over(&self.owed, self.resuming_us if self.state == FLOW_RESUMING else now_us)
+
+
+# A time that counts only while the flow is up began at since_us, perhaps within the pause that ends now; 0: none.
+cdef inline uint64_t flow_without_pause(const Flow* self, uint64_t since_us, uint64_t now_us) noexcept nogil:
+    if since_us == 0:
+        return 0
+    return now_us if since_us > self.resuming_us else since_us + now_us - self.resuming_us
 
 
 cdef Result flow_open_volatile(Flow* self, const Frame* frame, uint8_t* wire) noexcept nogil:
@@ -306,12 +330,16 @@ cdef Result flow_take_confirm(Flow* self, const uint8_t* body) noexcept nogil:
     return RESULT_OK
 
 
-cdef Result flow_take_rekey(Flow* self, const uint8_t* body) noexcept nogil:
+cdef Result flow_take_rekey(Flow* self, const uint8_t* body, uint64_t now_us) noexcept nogil:
+    cdef uint64_t id = wire_get64(body + 4)
+    cdef uint64_t agreed_id = 0 if self.renewals == NULL else self.renewals.agreed_id
+    cdef Result answer
     # A step costs as much as many frames, so none comes before the one before was acknowledged.
     if wire_get32(body) != self.rx.number + 1 or self.rx_told < self.rx_step:
         return RESULT_BAD_EPOCH
     self.rx_step = self.rx_next
-    return flow_step(self, &self.rx, wire_get64(body + 4))
+    answer = owed_step(&self.owed, agreed_id, id, flow_mix_is_overdue(self, now_us), now_us)
+    return answer if answer != RESULT_OK else flow_step(self, &self.rx, id)
 
 
 cdef Result flow_take_ack(Flow* self, Pool* pool, uint64_t next_number, uint64_t now_us) noexcept nogil:
@@ -367,11 +395,9 @@ cdef Result flow_take_resume(Flow* self, Pool* pool, const uint8_t* body, uint64
         self.state = FLOW_UP if self.rx_next != 0 else FLOW_STARTING
         self.progress_us = now_us
         self.loss_told = 0
-        # The age of an epoch leaves out the time in which nothing could be sealed; it may have begun within it.
-        if self.tx.since_us > self.resuming_us:
-            self.tx.since_us = now_us
-        elif self.tx.since_us != 0:
-            self.tx.since_us += now_us - self.resuming_us
+        # The age of an epoch leaves out the time in which nothing could be sealed.
+        self.tx.since_us = flow_without_pause(self, self.tx.since_us, now_us)
+        self.owed.since_us = flow_without_pause(self, self.owed.since_us, now_us)
     return RESULT_OK
 
 

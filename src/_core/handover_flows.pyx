@@ -11,7 +11,9 @@ from pcgrelay._core.edge cimport edge_dirty, edge_ready
 from pcgrelay._core.flow cimport FLOW_CLOSED, FLOW_RESUME_DOUBLINGS, Flow, flow_retain
 from pcgrelay._core.frame cimport frame_is_numbered
 from pcgrelay._core.handle cimport HANDLE_STREAM
-from pcgrelay._core.handover_lanes cimport epoch_read, epoch_write, queue_read, queue_write, renewals_fields
+from pcgrelay._core.handover_lanes cimport (
+    epoch_read, epoch_write, owed_fields, queue_read, queue_write, renewals_fields,
+)
 from pcgrelay._core.link cimport GAUGE_VALUES, Gauge, Link, Shard, gauge_at, gauge_hold, link_find
 from pcgrelay._core.map cimport Map, map_find, map_next, map_put
 from pcgrelay._core.queue cimport queue_free
@@ -80,6 +82,9 @@ cdef enum:
     FLOW_TX_MIX
     FLOW_UNANSWERED
     FLOW_ANSWERED
+    FLOW_RX_MIX
+    FLOW_RX_OWED
+    FLOW_RX_PLAIN
 
 cdef enum:
     RETAINED_NUMBER = 1
@@ -141,6 +146,7 @@ cdef void flow_fields(Cursor* self, Flow* flow) noexcept nogil:
     cursor_number(self, FLOW_RX_NEXT, &flow.rx_next, 8)
     cursor_number(self, FLOW_RX_CONTROL, &flow.rx_control, 8)
     cursor_number(self, FLOW_TX_MIX, &flow.tx_mix, 8)
+    owed_fields(self, FLOW_RX_MIX, &flow.owed)
     cursor_number(self, FLOW_REKEY_NUMBER, &flow.rekey_number, 8)
     cursor_number(self, FLOW_ACK_DUE, &flow.ack_due_us, 8)
     cursor_number(self, FLOW_ACK_COUNT_BYTES, &flow.ack_bytes, 8)
@@ -240,6 +246,8 @@ cdef void flow_read(Cursor* self, Shard* shard, Session* session) noexcept nogil
     flow.index = index
     flow.session = session
     flow.renewals = &session.renewals
+    # A process before this one asked for no mix: what it has agreed on counts as named, and the next one is owed.
+    flow.owed.mix = session.renewals.agreed_id
     flow_fields(self, flow)
     if flow.state >= FLOW_CLOSED or flow.unanswered > FLOW_RESUME_DOUBLINGS:
         cursor_fail(self, RESULT_BAD_FIELD)

@@ -7,7 +7,7 @@ from pcgrelay._core.epoch cimport Epoch
 from pcgrelay._core.link cimport Lane, Shard
 from pcgrelay._core.map cimport Map
 from pcgrelay._core.queue cimport Queue
-from pcgrelay._core.renewal cimport Renewals
+from pcgrelay._core.renewal cimport Owed, Renewals
 
 
 # All bytes of a queue as one item: where one span ends and the next begins means nothing once they are in order.
@@ -22,6 +22,9 @@ cdef void epoch_read(Cursor* self, uint16_t tag, Shard* shard, Epoch* epoch, uin
 
 # The secrets of renewals that are kept, under five tags from the first on.
 cdef void renewals_fields(Cursor* self, uint16_t first, Renewals* renewals) noexcept nogil
+
+# What a receiver is owed, under three tags from the first on. What is not in the record stays as it is.
+cdef void owed_fields(Cursor* self, uint16_t first, Owed* owed) noexcept nogil
 
 # Items of the container of a worker. Paths come after their links, and lanes after both.
 cdef void links_write(Cursor* self, uint16_t tag, Shard* shard) noexcept nogil

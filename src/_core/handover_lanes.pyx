@@ -16,7 +16,7 @@ from pcgrelay._core.link cimport (
 from pcgrelay._core.map cimport Map, map_find, map_next
 from pcgrelay._core.queue cimport Account, Queue, Span, queue_at, queue_push_must
 from pcgrelay._core.relay cimport Path, PathEnd, relay_path_add
-from pcgrelay._core.renewal cimport Renewals
+from pcgrelay._core.renewal cimport Owed, Renewals
 from pcgrelay._core.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK, Result
 from pcgrelay._core.wire cimport PURPOSE_HOP_HEADER, WIRE_HEADER, WIRE_LANES_MAX, WIRE_PREFIX
 
@@ -83,6 +83,9 @@ cdef enum:
     LANE_PACED
     LANE_PACED_BYTES
     LANE_CLOGGED
+    LANE_RX_MIX
+    LANE_RX_OWED
+    LANE_RX_PLAIN
 
 cdef enum:
     PENDING_CLASS = 1
@@ -197,6 +200,12 @@ cdef void renewals_fields(Cursor* self, uint16_t first, Renewals* renewals) noex
     cursor_number(self, first + 2, &renewals.newest_id, 8)
     cursor_number(self, first + 3, &renewals.before_id, 8)
     cursor_number(self, first + 4, &renewals.agreed_id, 8)
+
+
+cdef void owed_fields(Cursor* self, uint16_t first, Owed* owed) noexcept nogil:
+    cursor_number(self, first, &owed.mix, 8)
+    cursor_number(self, first + 1, &owed.since_us, 8)
+    cursor_number(self, first + 2, &owed.plain, sizeof(owed.plain))
 
 
 cdef void link_fields(Cursor* self, Link* link) noexcept nogil:
@@ -329,6 +338,7 @@ cdef void lane_fields(Cursor* self, Lane* lane) noexcept nogil:
     cursor_number(self, LANE_PING_TOKENS, &lane.ping_tokens, 4)
     cursor_number(self, LANE_LOSTS, &lane.losts_us, 8)
     cursor_number(self, LANE_TX_MIX, &lane.tx_mix, 8)
+    owed_fields(self, LANE_RX_MIX, &lane.owed)
     cursor_number(self, LANE_AHEAD, &lane.ahead, 4)
     cursor_number(self, LANE_PACED, &lane.paced_us, 8)
     cursor_number(self, LANE_PACED_BYTES, &lane.paced_bytes, 8)
@@ -446,8 +456,10 @@ cdef void lane_read(Cursor* self, Shard* shard) noexcept nogil:
     lane.ahead = LANE_WIRE
     cursor_number(self, LANE_LINK, &number, 4)
     cursor_number(self, LANE_CURRENT, &current, sizeof(current))
-    lane_fields(self, lane)
     lane.link = link_find(shard, number)
+    # A process before this one asked for no mix: what it has agreed on counts as named, and the next one is owed.
+    lane.owed.mix = 0 if lane.link == NULL else lane.link.renewals.agreed_id
+    lane_fields(self, lane)
     if self.result != RESULT_OK or lane.link == NULL or lane.handle.fd < 0 or lane.index >= lane.link.lane_count \
             or lane.state >= LANE_CLOSED or lane.index % shard.workers != shard.index \
             or not LANE_WIRE_LEAST <= lane.ahead <= LANE_WIRE:

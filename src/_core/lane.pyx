@@ -14,9 +14,10 @@ from pcgrelay._core.link cimport (
 )
 from pcgrelay._core.mailbox cimport EVENT_LANE_UP, EVENT_PEER_DRAINS, Event
 from pcgrelay._core.queue cimport queue_free
-from pcgrelay._core.renewal cimport renewals_mix
+from pcgrelay._core.renewal cimport owed_begin, owed_forgive, owed_is_over, owed_step, renewals_mix
 from pcgrelay._core.result cimport (
-    RESULT_BAD_CONFIRM, RESULT_BAD_EPOCH, RESULT_BAD_FIELD, RESULT_CONFIRM_TIMEOUT, RESULT_GLITCHES, RESULT_MORE,
+    RESULT_BAD_CONFIRM, RESULT_BAD_EPOCH, RESULT_BAD_FIELD, RESULT_CONFIRM_TIMEOUT, RESULT_GLITCHES,
+    RESULT_MIX_OVERDUE, RESULT_MORE,
     RESULT_NOT_CONFIRMED, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_SILENT, Result,
 )
 from pcgrelay._core.sender cimport lane_say
@@ -58,6 +59,7 @@ cdef Lane* lane_start(Shard* shard, Link* link, int fd, uint16_t index, uint32_t
         pool_free(&shard.pool, lane, sizeof(Lane))
         return NULL
     lane.writable = True
+    owed_begin(&lane.owed, link.renewals.agreed_id, True, shard.now_us)
     figure_add(&shard.stats.count[COUNT_LANES_OPENED], 1)
     return lane
 
@@ -184,6 +186,10 @@ cdef Result lane_take_rekey(Shard* shard, Lane* lane, const uint8_t* body) noexc
     if not budget_has(lane.rekeys_us, shard.now_us, LANE_REKEYS, LANE_REKEY_US):
         return RESULT_GLITCHES
     budget_spend(&lane.rekeys_us, shard.now_us, LANE_REKEY_US)
+    answer = owed_step(&lane.owed, lane.link.renewals.agreed_id, id, owed_is_over(&lane.owed, shard.now_us),
+                       shard.now_us)
+    if answer != RESULT_OK:
+        return answer
     if id == 0:
         return epoch_step(&lane.rx, NULL)
     answer = renewals_mix(&lane.link.renewals, id, lane.rx.direction, lane.number, mix)
@@ -220,6 +226,7 @@ cdef void lane_take_pong(Shard* shard, Lane* lane, uint64_t token) noexcept nogi
 # -- beat -------------------------------------------------------------------------------------------------------------
 
 cdef void lane_forgive(Shard* shard, Lane* lane, uint64_t away_us) noexcept nogil:
+    owed_forgive(&lane.owed, away_us)
     lane.heard_us += away_us
     if lane.heard_us > shard.now_us:
         lane.heard_us = shard.now_us
@@ -237,6 +244,9 @@ cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil:
         return RESULT_CONFIRM_TIMEOUT if shard.now_us - lane.opened_us > shard.handshake_us else RESULT_OK
     if shard.now_us - lane.heard_us > LANE_SILENCE * shard.probe_us:
         return RESULT_SILENT
+    # A lane that is up has PINGs on it all the time, each of which is a frame without the mix that is owed.
+    if owed_is_over(&lane.owed, shard.now_us):
+        return RESULT_MIX_OVERDUE
     if shard.now_us >= lane.ping_due_us:
         lane.ping_due_us = shard.now_us + shard.probe_us
         if lane.ping_token != 0 and shard.now_us - lane.ping_sent_us >= LANE_PINGS_LATE * shard.probe_us:

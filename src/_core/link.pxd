@@ -9,7 +9,7 @@ from pcgrelay._core.handle cimport Handle
 from pcgrelay._core.mailbox cimport Event, OUTBOX_TURN, Outbox
 from pcgrelay._core.map cimport Map
 from pcgrelay._core.queue cimport Queue
-from pcgrelay._core.renewal cimport Renewals
+from pcgrelay._core.renewal cimport Owed, Renewals
 from pcgrelay._core.route cimport Tables
 from pcgrelay._core.stats cimport Stats
 from pcgrelay._core.stream cimport Stream
@@ -92,6 +92,7 @@ cdef struct Lane:
     uint64_t rekeys_us          # until when what was taken of LANE_REKEYS is used up,
     uint64_t steps_us           # and what was sent of LANE_STEPS
     uint64_t tx_mix             # the renewal that tx has stepped with last; 0: none
+    Owed owed                   # what rx is to step with
     uint64_t paced_us           # since when its rate is measured,
     uint64_t paced_bytes        # and what was sent since
     uint32_t ahead              # LANE_WIRE, or what the lane carries in LANE_WIRE_US
@@ -192,7 +193,7 @@ cdef Link* link_find(Shard* shard, uint32_t number) noexcept nogil
 cdef void shard_renew(Shard* shard, Renewals* renewals, uint32_t kind, uint32_t number, uint64_t mix,
                       const uint8_t* secret, uint64_t serial) noexcept nogil
 
-# Both sides keep it: lanes step with it as soon as they send.
+# Both sides keep it: lanes step with it as soon as they send, and their peers owe them the same.
 cdef void link_mix(Shard* shard, Link* link, uint64_t mix) noexcept nogil
 
 # Forget the link. Its lanes must be closed.

@@ -6,7 +6,7 @@ from pcgrelay._core.atomics cimport atomic_add
 from pcgrelay._core.buf cimport pool_alloc, pool_free
 from pcgrelay._core.mailbox cimport EVENT_STREAM_END, OUTBOX_TURN, Event, outbox_put
 from pcgrelay._core.map cimport map_find, map_put, map_take
-from pcgrelay._core.renewal cimport Renewals, renewals_add, renewals_agree, renewals_wipe
+from pcgrelay._core.renewal cimport Renewals, owed_begin, renewals_add, renewals_agree, renewals_wipe
 from pcgrelay._core.result cimport RESULT_OK
 
 
@@ -91,7 +91,7 @@ cdef Link* link_find(Shard* shard, uint32_t number) noexcept nogil:
 cdef void shard_renew(Shard* shard, Renewals* renewals, uint32_t kind, uint32_t number, uint64_t mix,
                       const uint8_t* secret, uint64_t serial) noexcept nogil:
     cdef Event* event
-    if renewals_add(renewals, mix, secret) != RESULT_OK:
+    if renewals_add(renewals, mix, secret, shard.now_us) != RESULT_OK:
         return
     event = shard_event(shard, kind)
     event.a = number
@@ -100,11 +100,13 @@ cdef void shard_renew(Shard* shard, Renewals* renewals, uint32_t kind, uint32_t 
 
 
 cdef void link_mix(Shard* shard, Link* link, uint64_t mix) noexcept nogil:
-    cdef uint32_t i
+    cdef Lane* lane = shard.lanes
     renewals_agree(&link.renewals, mix)
-    for i in range(link.lane_count):
-        if link.lanes[i] != NULL:
-            lane_dirty(shard, link.lanes[i])
+    while lane != NULL:
+        if lane.link == link:
+            owed_begin(&lane.owed, link.renewals.agreed_id, False, shard.now_us)
+            lane_dirty(shard, lane)
+        lane = lane.next
 
 
 cdef void link_remove(Shard* shard, Link* link) noexcept nogil:

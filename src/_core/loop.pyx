@@ -34,11 +34,10 @@ from pcgrelay._core.packer cimport packer_can_serve, packer_serve
 from pcgrelay._core.port cimport port_accept, port_adopt, port_deliver, port_event, port_listen, port_unlisten
 from pcgrelay._core.queue cimport queue_free
 from pcgrelay._core.relay cimport Path, relay_path_add, relay_path_remove, relay_sweep, relay_tell_owed
-from pcgrelay._core.renewal cimport renewals_agree
 from pcgrelay._core.result cimport RESULT_LOCAL_CLOSE, RESULT_OK, Result
 from pcgrelay._core.route cimport Tables, tables_drop
 from pcgrelay._core.sender cimport lane_say
-from pcgrelay._core.session cimport Session, session_add, session_find
+from pcgrelay._core.session cimport Session, session_add, session_find, session_mix
 from pcgrelay._core.stats cimport CAUSE_SHUTDOWN, COUNT_TURNS
 from pcgrelay._core.stream cimport Stream
 from pcgrelay._core.timer cimport Timer, wheel_pop, wheel_start
@@ -432,7 +431,6 @@ cdef void order_link_renewal(Worker* self, Order* order) noexcept nogil:
         link_mix(&self.shard, link, order.b)
 
 
-# Its flows step at the next beat, or before their next bundle.
 cdef void order_session_renewal(Worker* self, Order* order) noexcept nogil:
     cdef Session* session = session_find(&self.shard, <uint32_t>order.a)
     if session == NULL:
@@ -441,7 +439,7 @@ cdef void order_session_renewal(Worker* self, Order* order) noexcept nogil:
         shard_renew(&self.shard, &session.renewals, EVENT_SESSION_RENEWED, session.number, order.b, order.secret,
                     order.c)
     else:
-        renewals_agree(&session.renewals, order.b)
+        session_mix(&self.shard, session, order.b)
 
 
 cdef void order_path_add(Worker* self, Order* order) noexcept nogil:

@@ -24,7 +24,6 @@ from pcgrelay._core.map cimport map_any, map_next
 from pcgrelay._core.probe cimport exactly
 from pcgrelay._core.probe_link cimport Node
 from pcgrelay._core.queue cimport iovec, queue_free, queue_sent, queue_settle, queue_vectors
-from pcgrelay._core.renewal cimport renewals_agree
 from pcgrelay._core.result cimport (
     RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_OK, RESULT_PEER_CLOSED, RESULT_UNKNOWN_FLOW, Result,
 )
@@ -33,7 +32,7 @@ from pcgrelay._core.route cimport (
 )
 from pcgrelay._core.session cimport (
     SESSION_CANDIDATES, Session, session_add, session_bundle, session_find, session_frame, session_lane_down,
-    session_lane_up, session_lost,
+    session_lane_up, session_lost, session_mix,
 )
 from pcgrelay._core.stats cimport CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DONE, CAUSE_TARGET_REFUSED
 from pcgrelay._core.stream cimport BREAK_NONE, BREAK_TAKEN, Stream as CoreStream
@@ -141,7 +140,7 @@ cdef class Edge(Node):
                     exactly(secret, 32), 0)
 
     def session_mix(self, session: int, mix: int) -> None:
-        renewals_agree(&self.session(session).renewals, mix)
+        session_mix(self.shard, self.session(session), mix)
 
     def session_close(self, session: int, code: int) -> None:
         edge_session_end(self.shard, self.session(session), code, RESULT_LOCAL_CLOSE, True, False, False)

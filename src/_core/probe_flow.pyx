@@ -10,14 +10,15 @@ from libc.string cimport memcpy
 from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, buf_take
 from pcgrelay._core.epoch cimport Limits
 from pcgrelay._core.flow cimport (
-    Flow as CoreFlow, flow_ack, flow_break, flow_confirm, flow_has_room, flow_header, flow_late, flow_must_rekey,
-    flow_open, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_take_ack, flow_take_confirm,
-    flow_take_rekey, flow_take_resume, flow_volatile,
+    Flow as CoreFlow, flow_ack, flow_agree, flow_break, flow_confirm, flow_has_room, flow_header, flow_late,
+    flow_must_rekey, flow_open, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_take_ack,
+    flow_take_confirm, flow_take_rekey, flow_take_resume, flow_volatile,
 )
 from pcgrelay._core.frame cimport Frame, frame_unpack
 from pcgrelay._core.pace cimport Pace as CorePace, pace_acknowledged, pace_forget, pace_limit, pace_round
 from pcgrelay._core.probe cimport check, exactly
 from pcgrelay._core.probe_store cimport Pool
+from pcgrelay._core.renewal cimport Renewals, renewals_add, renewals_agree
 from pcgrelay._core.result cimport Result
 from pcgrelay._core.wire cimport WIRE_PREFIX
 
@@ -30,12 +31,14 @@ cdef class Flow:
     """One end. Retained frames lie in `pool`."""
 
     cdef CoreFlow flow
+    cdef Renewals renewals
     cdef Pool pool
 
     def __init__(self, pool: Pool, secret: bytes, *, index: int, suite: int, initiator: bool, binding: bytes,
                  cap: int) -> None:
         self.pool = pool
         check(flow_start(&self.flow, index, exactly(secret, 32), suite, initiator, exactly(binding, 32), cap))
+        self.flow.renewals = &self.renewals
 
     def __dealloc__(self):
         if self.pool is not None:
@@ -47,6 +50,13 @@ cdef class Flow:
     def memory(self) -> bytes:
         """All that it holds, to be searched for what it should have forgotten."""
         return (<const char*>&self.flow)[:sizeof(CoreFlow)]
+
+    def renew(self, mix: int, secret: bytes, now_us: int) -> None:
+        check(renewals_add(&self.renewals, mix, exactly(secret, 32), now_us))
+
+    def agree(self, mix: int, now_us: int) -> None:
+        renewals_agree(&self.renewals, mix)
+        flow_agree(&self.flow, now_us)
 
     @property
     def state(self) -> str:
@@ -185,8 +195,8 @@ cdef class Flow:
     def take_confirm(self, body: bytes) -> None:
         check(flow_take_confirm(&self.flow, exactly(body, 40)))
 
-    def take_rekey(self, body: bytes) -> None:
-        check(flow_take_rekey(&self.flow, exactly(body, 12)))
+    def take_rekey(self, body: bytes, now_us: int = 0) -> None:
+        check(flow_take_rekey(&self.flow, exactly(body, 12), now_us))
 
     def take_ack(self, next_number: int, now_us: int) -> None:
         check(flow_take_ack(&self.flow, &self.pool.pool, next_number, now_us))

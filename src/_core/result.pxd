@@ -32,7 +32,8 @@ cdef enum Result:
     RESULT_REPLACED = 28
     RESULT_STREAM_IDS = 29
     RESULT_BAD_PREAMBLE = 30
-    RESULT_REASONS = 31         # how many reasons there are, with OK
+    RESULT_MIX_OVERDUE = 31
+    RESULT_REASONS = 32         # how many reasons there are, with OK
 
     RESULT_MORE = 100           # come back with more bytes
     RESULT_LATE = 101           # a record of a stream that has ended: ignored and counted

@@ -11,7 +11,7 @@ from pcgrelay._core.link cimport (
     LANE_WIRE, LANE_WIRE_LEAST, LANE_WIRE_US, Lane, Shard, budget_has, budget_spend, gauge_at, lane_dirty, lane_is_up,
 )
 from pcgrelay._core.queue cimport Account, Span, queue_pop, queue_push, queue_push_must
-from pcgrelay._core.renewal cimport renewals_fresh, renewals_mix
+from pcgrelay._core.renewal cimport renewals_fresh, renewals_mix, renewals_wait
 from pcgrelay._core.result cimport RESULT_GLITCHES, RESULT_NO_MEMORY, RESULT_OK, Result
 from pcgrelay._core.stats cimport COUNT_FRAMES_SENT, COUNT_REKEYS, COUNT_REKEYS_MIXED
 from pcgrelay._core.wire cimport CODE_UNKNOWN, FRAME_LOST, FRAME_REKEY, WIRE_PREFIX, wire_put16, wire_put32, wire_put64
@@ -173,7 +173,8 @@ cdef Result lane_seal(Shard* shard, Lane* lane, Span* span) noexcept nogil:
 # for: the soft limits are far below the hard ones.
 cdef inline bint lane_must_rekey(const Shard* shard, const Lane* lane) noexcept nogil:
     return lane.tx_number != 0 and (renewals_fresh(&lane.link.renewals, lane.tx_mix) != 0
-                                    or epoch_must_rekey(&lane.tx, &shard.limits, shard.now_us)) \
+                                    or (epoch_must_rekey(&lane.tx, &shard.limits, shard.now_us)
+                                        and not renewals_wait(&lane.link.renewals, shard.now_us))) \
         and budget_has(lane.steps_us, shard.now_us, LANE_STEPS, LANE_STEP_US)
 
 

@@ -5,9 +5,9 @@ from pcgrelay._core.atomics cimport figure_add, figure_set
 from pcgrelay._core.buf cimport Buf, Pool, buf_data, buf_drop, buf_take, buf_take_word, pool_alloc, pool_free
 from pcgrelay._core.epoch cimport key_expand_number
 from pcgrelay._core.flow cimport (
-    FLOW_RESUMING, FLOW_UP, Flow, flow_break, flow_confirm, flow_header, flow_loss_is_news, flow_must_rekey, flow_open,
-    flow_pause, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_take_ack, flow_take_confirm,
-    flow_take_rekey, flow_take_resume, flow_volatile,
+    FLOW_RESUMING, FLOW_UP, Flow, flow_agree, flow_break, flow_confirm, flow_header, flow_loss_is_news,
+    flow_must_rekey, flow_open, flow_pause, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_take_ack,
+    flow_take_confirm, flow_take_rekey, flow_take_resume, flow_volatile,
 )
 from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
@@ -17,7 +17,7 @@ from pcgrelay._core.link cimport (
 )
 from pcgrelay._core.mailbox cimport EVENT_FLOW_UP, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event
 from pcgrelay._core.map cimport map_find, map_next, map_put, map_take
-from pcgrelay._core.renewal cimport renewals_wipe
+from pcgrelay._core.renewal cimport renewals_agree, renewals_wipe
 from pcgrelay._core.result cimport (
     RESULT_BAD_FIELD, RESULT_DUPLICATE, RESULT_GAP, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED,
     RESULT_UNKNOWN_FLOW, Result,
@@ -398,11 +398,13 @@ cdef Result session_take(Shard* shard, Session* session, Flow* flow, uint32_t ty
         if answer == RESULT_OK:
             if flow.state == FLOW_UP:
                 figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], 1)
+            if flow.owed.since_us != 0:
+                flow.owed.since_us = shard.now_us
             event = shard_event(shard, EVENT_FLOW_UP)
             event.a = session.number
             event.b = flow.index
     elif type == FRAME_FLOW_REKEY:
-        answer = flow_take_rekey(flow, body)
+        answer = flow_take_rekey(flow, body, shard.now_us)
         gauge = gauge_at(session.gauge, shard.index)
         figure_set(&gauge[GAUGE_RECEIVED_FRAMES], flow.rx.number)
         if answer == RESULT_OK and wire_get64(body + 4) > gauge[GAUGE_MIX]:
@@ -437,6 +439,14 @@ cdef Result take_resume(Shard* shard, Session* session, Flow* flow, const uint8_
         event.a = session.number
         event.b = flow.index
     return result
+
+
+cdef void session_mix(Shard* shard, Session* session, uint64_t mix) noexcept nogil:
+    cdef uint32_t i
+    renewals_agree(&session.renewals, mix)
+    for i in range(session.flow_count):
+        if session.flows[i] != NULL:
+            flow_agree(session.flows[i], shard.now_us)
 
 
 # -- the end ----------------------------------------------------------------------------------------------------------

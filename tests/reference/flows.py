@@ -11,6 +11,7 @@ from enum import Enum
 
 from reference.frames import FlowFrame, Half, Type, body_decode, body_encode
 from reference.keys import NO_MIX, VERSION, Epoch, KeyLimits, KeyUse, Suite, direction_secret, mix_of
+from reference.owed import Owed
 from reference.records import Record, records_decode
 from reference.refusals import Code, Reason, Refused
 
@@ -19,7 +20,12 @@ RESUMES_WITHIN = 60.0
 ANSWER_WITHIN = 2.0
 NUMBER_LIMIT = (1 << 48) - 1
 # What the peer is told for a reason; for any other, VIOLATION.
-CODES = {Reason.TOO_MANY_RESUMES: Code.LIMIT, Reason.GLITCHES: Code.LIMIT, Reason.KEY_LIMIT: Code.EXPIRED}
+CODES = {
+    Reason.TOO_MANY_RESUMES: Code.LIMIT,
+    Reason.GLITCHES: Code.LIMIT,
+    Reason.KEY_LIMIT: Code.EXPIRED,
+    Reason.MIX_OVERDUE: Code.EXPIRED,
+}
 
 
 class State(Enum):
@@ -63,6 +69,7 @@ class Flow:
         self.tx = self.tx_control = Epoch(suite, direction_secret(secret, mine))
         self.rx: Epoch = Epoch(suite, direction_secret(secret, 1 - mine))
         self.rx_previous: Epoch | None = None
+        self.owed = Owed()
         self.use = KeyUse(self.limits)
         self.rekey_number: int | None = None
         self.next_number = self.next_volatile = self.expected = self.acknowledged = 0
@@ -170,6 +177,7 @@ class Flow:
             self._send_resume()
         if self.state is State.RESUMING:
             self.use.pause(self.resuming_since, now)
+            self.owed.pause(self.resuming_since, now)
         self.state = State.UP if self.confirmed else State.STARTING
         self.out = [frame for frame in self.out if frame.type.is_volatile] + list(self.retained)
 
@@ -221,6 +229,10 @@ class Flow:
         if frame.epoch != self.rx.number & 0xFF:
             raise Refused(Reason.BAD_EPOCH, f"{frame.epoch}")
         body = self.rx_half.open(self.rx, frame.type, frame.number, frame.tag, frame.sealed)
+        # Time in which the flow resumes does not count.
+        at = self.resuming_since if self.state is State.RESUMING else now
+        if frame.type is not Type.FLOW_REKEY and self.owed.is_over(at):
+            raise Refused(Reason.MIX_OVERDUE, frame.type.name)
         if frame.type is Type.BUNDLE:
             records = records_decode(body)
             self.expected += 1
@@ -229,7 +241,7 @@ class Flow:
         if frame.type is Type.FLOW_CONFIRM:
             self._take_confirm(fields)
         else:
-            self._take_rekey(fields)
+            self._take_rekey(fields, at)
         self.expected += 1
         if frame.type is Type.FLOW_CONFIRM and not self.is_initiator:
             self.start(now)
@@ -243,7 +255,7 @@ class Flow:
         if self.state is State.STARTING:
             self.state = State.UP
 
-    def _take_rekey(self, fields: Mapping[str, int | bytes]) -> None:
+    def _take_rekey(self, fields: Mapping[str, int | bytes], now: float) -> None:
         if fields["next_epoch"] != self.rx.number + 1:
             raise Refused(Reason.BAD_EPOCH, f"next is {fields['next_epoch']!r}")
         if self.told < self.step_after:
@@ -251,6 +263,7 @@ class Flow:
         self.step_after = self.expected + 1
         mix_id = fields["mix_id"]
         assert isinstance(mix_id, int)
+        self.owed.step(mix_id, now)
         self.rx, self.rx_previous = self.rx.next(self._mix(mix_id, self.rx_half.direction)), self.rx
 
     def _receive_volatile(self, frame: FlowFrame, now: float) -> Arrival | None:

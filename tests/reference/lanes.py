@@ -33,6 +33,7 @@ from reference.keys import (
     mix_of,
     preamble_decode,
 )
+from reference.owed import Owed
 from reference.refusals import Budget, Code, Reason, Refused
 
 NUMBERS_AHEAD = 64
@@ -77,6 +78,7 @@ class Lane:
         self.tx_half, self.rx_half = Half(mine, index), Half(1 - mine, index)
         self.tx = Epoch(suite, direction_secret(secret, mine))
         self.rx = Epoch(suite, direction_secret(secret, 1 - mine))
+        self.owed = Owed()
         self.use = KeyUse(self.limits)
         self.tx_count = self.rx_count = 0
         self.state = State.CONFIRMING
@@ -150,7 +152,8 @@ class Lane:
             while self.state is not State.CLOSED and self._take_frame(now):
                 pass
         except Refused as refused:
-            self.close(Code.LIMIT if refused.reason is Reason.GLITCHES else Code.VIOLATION, refused.reason, now)
+            codes = {Reason.GLITCHES: Code.LIMIT, Reason.MIX_OVERDUE: Code.EXPIRED}
+            self.close(codes.get(refused.reason, Code.VIOLATION), refused.reason, now)
             raise
         return self.taken
 
@@ -162,6 +165,8 @@ class Lane:
     def tick(self, now: float) -> None:
         if self.state is not State.CLOSED and now - self.received_at >= SILENT_AFTER:
             self._end(Reason.SILENT)
+        elif self.state is not State.CLOSED and self.owed.is_over(now):
+            self.close(Code.EXPIRED, Reason.MIX_OVERDUE, now)
 
     def _take_frame(self, now: float) -> bool:
         if self._header is None:
@@ -217,6 +222,7 @@ class Lane:
         self.rekey_budget.spend(now)
         mix_id = fields["mix_id"]
         assert isinstance(mix_id, int)
+        self.owed.step(mix_id, now)
         self.rx = self.rx.next(self._mix(mix_id, self.rx_half.direction))
 
     def _mix(self, mix_id: int, direction: int) -> bytes:

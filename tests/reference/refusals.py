@@ -48,6 +48,7 @@ class Reason(IntEnum):
     REPLACED = 28
     STREAM_IDS = 29
     BAD_PREAMBLE = 30
+    MIX_OVERDUE = 31
 
 
 class Refused(Exception):

@@ -18,6 +18,7 @@ from reference.refusals import Refused
 from reference.streams import RX, TABLE, TX, State, Streams
 from reference.vectors_frames import GIVEN, given_fields
 from reference.vectors_keys import Json, secret
+from reference.vectors_owed import owed
 
 Step = tuple[bool, Record]
 WINDOW = 65_536
@@ -189,7 +190,11 @@ def rekeying() -> Json:
         "description": "Sections 5.4 and 6.4. Each step is one wire frame on lane 0. Lane and flow are stepped by "
         "their initiator plainly, then with mix 1, then by the responder; between FLOW_REKEY and its acknowledgement "
         "volatile frames go under the old epoch. 'link_renewals' and 'session_renewals' give the renewal secret of "
-        "mix id 1. 'epoch' is the header's; 'flow_epoch_of_receiver' what its receiver had when the frame came.",
+        "mix id 1. 'epoch' is the header's; 'flow_epoch_of_receiver' what its receiver had when the frame came. "
+        "'owed': what a responder that has the renewals makes of each frame. 'agree': both have told RENEWED for that "
+        "mix id; 'acknowledge': it has said ACK. 'at' counts seconds in which the flow is up. Frames of a flow are "
+        "shown with their header in clear, for label 1, and 16 bytes of no meaning before the tag.",
+        "owed": owed(),
         "cases": [_rekeying(suite) for suite in Suite],
     }
 

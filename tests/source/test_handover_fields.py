@@ -29,7 +29,9 @@ REBUILT = {
     "relay.Path": "next_dying",
     "relay.PathEnd": "next_out out_link",
     "epoch.Epoch": "main side other",
-    "renewal.Renewals": "",
+    # No step waits for a renewal that was under way: it ends with the process.
+    "renewal.Renewals": "waits_until_us",
+    "renewal.Owed": "",
     "credit.SendCredit": "",
     "credit.ReceiveCredit": "",
     # Both are of the moment: whoever listens anew looks.

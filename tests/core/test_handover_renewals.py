@@ -1,0 +1,132 @@
+"""A node is handed over in each state of a renewal: what is owed stays owed, and who is honest notices nothing."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from core.cores import Node, frozen_record
+from core.farm import Across, echo, pattern, server, transfer
+from core.renewed import secret, until
+from core.test_handover import hand_over, publish
+from core.test_handover_records import FLOW, HEAD, LANE, SESSION, WORKER, item, items
+from pcgrelay._core import core as native
+
+# What a receiver is owed, in a flow and in a lane.
+OWED = {(WORKER, SESSION, FLOW): {39, 40, 41}, (WORKER, LANE): {35, 36, 37}}
+SMALL = pattern(1_000)
+
+
+def keep(node: Node, session: int, number: int) -> None:
+    node.core.session_renew(session, secret=secret(f"session renewal {number}"), mix=number)
+    node.wait(lambda event: event == (native.EVENT_SESSION_RENEWED, session, number))
+
+
+def keep_link(node: Node, link: int, number: int) -> None:
+    node.core.link_renew(link, secret=secret(f"link renewal {number}"), mix=number)
+    node.wait(lambda event: event == (native.EVENT_LINK_RENEWED, link, number))
+
+
+def refused(node: Node) -> dict[str, int]:
+    return {name: count for name, count in node.core.counters().items() if name.startswith("refused_") and count}
+
+
+def without(data: bytes, at: tuple[int, ...] = ()) -> bytes:
+    """A record as the version before wrote it."""
+    made = b""
+    for _, tag, value in items(data):
+        if tag in OWED.get(at, ()):
+            continue
+        inside = any(place[: len(at) + 1] == (*at, tag) for place in OWED)
+        made += item(tag, without(value, (*at, tag)) if inside else value)
+    return made
+
+
+def handed_over_by_the_version_before(across: Across, node: Node, target: tuple[str, int]) -> None:
+    old = node.core
+    record, fds = frozen_record(node)
+    stripped = bytearray(record[:HEAD] + without(bytes(record[HEAD:])))
+    assert len(stripped) < len(record)
+    node.core = native.Core(workers=old.workers, memory_bytes=64 << 20, role=native.ROLE_EDGE)
+    assert node.core.handover_read(stripped, fds) == []
+    for fd in old.handover_write(record):
+        os.close(fd)
+    old.abandon()
+    publish(across, node, target)
+    node.core.start()
+
+
+@pytest.mark.parametrize("which", ["near", "far"])
+@pytest.mark.parametrize("state", ["before", "kept", "kept by both", "told by the far side", "told by both", "named"])
+def test_a_hand_over_in_each_state_of_a_renewal(state: str, which: str) -> None:
+    """The far side is the server: it knows first that both keep it."""
+    with server(echo) as target, Across(relays=0) as across:
+        address, session, (link,) = across.serve(target), across.session, across.links
+        near, far = across.near, across.far
+        assert transfer(address, SMALL) == SMALL
+        steps = [
+            ("before", lambda: None),
+            ("kept", lambda: (keep(near, session, 1), keep_link(near, link, 1))),
+            ("kept by both", lambda: (keep(far, session, 1), keep_link(far, link, 1))),
+            ("told by the far side", lambda: (far.core.session_mix(session, 1), far.core.link_mix(link, 1))),
+            ("told by both", lambda: (near.core.session_mix(session, 1), near.core.link_mix(link, 1))),
+            ("named", lambda: until(lambda: is_named(across, 1), near, far)),
+        ]
+        for name, step in steps:
+            step()
+            if name == state:
+                hand_over(across, getattr(across, which), target)
+                assert transfer(address, SMALL) == SMALL
+        until(lambda: is_named(across, 1), near, far)
+        # Another renewal, whole, and a hand-over of each: all steps of before were enough.
+        for node in (near, far):
+            keep(node, session, 2)
+        for node in (far, near):
+            node.core.session_mix(session, 2)
+        until(lambda: is_named(across, 2), near, far)
+        for node in (near, far):
+            hand_over(across, node, target)
+        assert transfer(address, SMALL) == SMALL
+        assert refused(near) == refused(far) == {}
+
+
+def is_named(across: Across, number: int) -> bool:
+    """Each side has seen the other step with it."""
+    return all(node.core.sessions()[across.session]["mix"] == number for node in (across.near, across.far))
+
+
+@pytest.mark.parametrize("version", ["this", "the one before"])
+def test_what_is_owed_is_owed_to_the_process_that_takes_over(version: str) -> None:
+    """The near side never hears that both keep it, and each hand-over of it is a plain step. One is taken, in all."""
+    with server(echo) as target, Across(relays=0) as across:
+        address, session = across.serve(target), across.session
+        near, far = across.near, across.far
+        assert transfer(address, SMALL) == SMALL
+        for node in (near, far):
+            keep(node, session, 1)
+        far.core.session_mix(session, 1)
+        hand_over(across, near, target)
+        assert transfer(address, SMALL) == SMALL
+        if version == "this":
+            hand_over(across, far, target)
+        else:
+            handed_over_by_the_version_before(across, far, target)
+        assert transfer(address, SMALL) == SMALL
+        if version == "this":
+            hand_over(across, near, target)
+            down = far.wait(lambda event: event[0] == native.EVENT_SESSION_DOWN)
+            assert down[2:4] == (10, "mix-overdue")
+            return
+        # It asked for no mix, so none is owed; from the next renewal on it is.
+        for _ in range(3):
+            hand_over(across, near, target)
+            assert transfer(address, SMALL) == SMALL
+        for node in (near, far):
+            keep(node, session, 2)
+        far.core.session_mix(session, 2)
+        hand_over(across, near, target)
+        assert transfer(address, SMALL) == SMALL
+        hand_over(across, near, target)
+        down = far.wait(lambda event: event[0] == native.EVENT_SESSION_DOWN)
+        assert down[2:4] == (10, "mix-overdue")
