@@ -83,7 +83,7 @@ class MemberAway(Record, frozen=True, kw_only=True):
     LEVEL: ClassVar[str] = "warning"
     peer: str
     bearer: str = ""
-    address: str = ""  # the listener that it came in at
+    listener: str = ""  # at which it came in
     services: int = 0  # imports that it served
 
 
@@ -91,7 +91,7 @@ class MemberBack(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "member.back"
     peer: str
     bearer: str = ""
-    address: str = ""
+    listener: str = ""
     services: int = 0
     away_ms: int
 

@@ -62,9 +62,9 @@ class LinkWatch:
         self._members.forget(lambda key: key[1:] not in listeners or not config.policy.admits(key[0].organisation))
         for member in gone:
             if member in self._members.away:
-                self._say(MemberAway(peer=member[0].dotted, bearer=member[1], address=member[2]))
+                self._say(MemberAway(peer=member[0].dotted, bearer=member[1], listener=member[2]))
         for member, away_ms in back.items():
-            self._say(MemberBack(peer=member[0].dotted, bearer=member[1], address=member[2], away_ms=away_ms))
+            self._say(MemberBack(peer=member[0].dotted, bearer=member[1], listener=member[2], away_ms=away_ms))
         self._look_for_twins(links, catalogue, now)
 
     def link_down(self, link: Link, reason: str) -> None:
