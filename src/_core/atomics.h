@@ -13,6 +13,9 @@ static inline void figure_set(uint64_t *figure, uint64_t value) { __atomic_store
 static inline void figure_add(uint64_t *figure, uint64_t n) { figure_set(figure, figure_get(figure) + n); }
 
 static inline uint32_t small_figure_get(const uint32_t *figure) { return __atomic_load_n(figure, __ATOMIC_RELAXED); }
+static inline void small_figure_set(uint32_t *figure, uint32_t value) {
+    __atomic_store_n(figure, value, __ATOMIC_RELAXED);
+}
 static inline void small_figure_add(uint32_t *figure, uint32_t n) {
     __atomic_store_n(figure, small_figure_get(figure) + n, __ATOMIC_RELAXED);
 }

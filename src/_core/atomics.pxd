@@ -11,6 +11,7 @@ cdef extern from "atomics.h" nogil:
     void figure_set(uint64_t* figure, uint64_t value)
     void figure_add(uint64_t* figure, uint64_t n)
     uint32_t small_figure_get(const uint32_t* figure)
+    void small_figure_set(uint32_t* figure, uint32_t value)
     void small_figure_add(uint32_t* figure, uint32_t n)
 
     # Raised once, by one thread for another.

@@ -5,7 +5,8 @@ from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_take_word
 from pcgrelay._core.credit cimport credit_left, credit_raise, credit_receive, credit_wish
 from pcgrelay._core.edge cimport (
     EDGE_STREAMS_MAX, EDGE_WINDOW, EDGE_WINDOW_LESS, EDGE_WINDOW_MORE, RULE_NONE, edge_abort, edge_count,
-    edge_cut, edge_dirty, edge_dropped, edge_first_window, edge_grant, edge_linger, edge_name, edge_ready, edge_stream,
+    edge_cut, edge_dirty, edge_dropped, edge_first_window, edge_grant, edge_is_full, edge_linger, edge_name, edge_ready,
+    edge_stream,
 )
 from pcgrelay._core.flow cimport FLOW_CLOSED, Flow, flow_late
 from pcgrelay._core.link cimport GAUGE_ROUND_TRIP, Shard, gauge_at
@@ -23,7 +24,7 @@ from pcgrelay._core.route cimport (
 )
 from pcgrelay._core.session cimport Session, session_bundle, session_find
 from pcgrelay._core.stats cimport (
-    CAUSE_BUDGET, CAUSE_DONE, CAUSE_DRAINING, CAUSE_MARKING, CAUSE_NOT_ALLOWED,
+    CAUSE_BUDGET, CAUSE_DONE, CAUSE_DRAINING, CAUSE_LIMIT, CAUSE_MARKING, CAUSE_NOT_ALLOWED,
     CAUSE_TARGET_UNRESOLVED, CAUSE_UNKNOWN_SERVICE, COUNT_APPLICATION_SENT, COUNT_DATAGRAMS_IGNORED,
     COUNT_LATE_RECORDS, COUNT_STREAMS_JUDGED, COUNT_STREAMS_REFUSED, Cause,
 )
@@ -204,6 +205,8 @@ cdef Result take_open(Shard* shard, Flow* flow, const Record* record) noexcept n
         edge_abort(shard, stream, CODE_DRAINING, CAUSE_DRAINING)
     elif entry.state == EXPORT_UNRESOLVED or entry.target_count == 0:
         edge_abort(shard, stream, CODE_UNREACHABLE, CAUSE_TARGET_UNRESOLVED)
+    elif edge_is_full(shard, entry.number, False, 0):
+        edge_abort(shard, stream, CODE_LIMIT, CAUSE_LIMIT)
     else:
         # The worker connects those that are dirty and have no socket yet.
         stream.connecting = True

@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from pcgrelay._core.cursor cimport Cursor
 from pcgrelay._core.mailbox cimport Order, OrderKind, Outbox
 from pcgrelay._core.map cimport Map
+from pcgrelay._core.stats cimport Bounds
 from pcgrelay._core.worker cimport Worker
 
 
@@ -12,6 +13,7 @@ cdef Order* crew_order(OrderKind kind) except NULL
 
 cdef class Crew:
     cdef Worker* _workers
+    cdef Bounds _bounds
     cdef Outbox _outbox
     cdef uint32_t _count
     cdef uint32_t _ready

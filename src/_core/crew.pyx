@@ -7,7 +7,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
 from pcgrelay._core.aead cimport aead_load
-from pcgrelay._core.atomics cimport flag_raise
+from pcgrelay._core.atomics cimport flag_raise, small_figure_set
 from pcgrelay._core.cursor cimport (
     Cursor, Descriptors, cursor_enter, cursor_fail, cursor_number, cursor_open, cursor_read, cursor_shut, cursor_write,
     descriptors_add, descriptors_free,
@@ -23,6 +23,7 @@ from pcgrelay._core.loop cimport loop_abandon, loop_launch, loop_settle, loop_st
 from pcgrelay._core.mailbox cimport Order, OrderKind, mailbox_put, order_new, outbox_start, outbox_stop
 from pcgrelay._core.map cimport Map, map_free, map_put
 from pcgrelay._core.result cimport RESULT_BAD_LENGTH, RESULT_OK
+from pcgrelay._core.stats cimport STATS_SERVICES, Stats
 from pcgrelay._core.wire cimport WIRE_LANES_MAX
 from pcgrelay._core.worker cimport WORKER_EDGE, WORKER_RELAY, Worker, worker_wake
 
@@ -95,8 +96,10 @@ cdef class Crew:
         if self._event_fd < 0 or not outbox_start(&self._outbox, self._event_fd):
             raise CoreError("no descriptor or memory is left for the events of the core")
         self._workers = <Worker*>calloc(workers, sizeof(Worker))
-        if self._workers == NULL:
+        self._bounds.stats = <Stats**>calloc(workers, sizeof(Stats*))
+        if self._workers == NULL or self._bounds.stats == NULL:
             raise MemoryError
+        self._bounds.workers = workers
         for i in range(self._count):
             if not loop_start(&self._workers[i], self._workers, i, self._count, role, memory_bytes / workers,
                               &self._outbox, self._event_fd):
@@ -108,6 +111,8 @@ cdef class Crew:
             shard.wait_us = wait_ms * 1000
             shard.linger_us = linger_ms * 1000
             shard.keepalive_s = keepalive_s
+            self._bounds.stats[i] = &shard.stats
+            shard.bounds = &self._bounds
             limits_set(&shard.limits, rekey_frames, rekey_bytes, rekey_ms * 1000)
 
     def __dealloc__(self):
@@ -115,6 +120,7 @@ cdef class Crew:
         if self._workers != NULL:
             outbox_stop(&self._outbox)
         free(self._workers)
+        free(self._bounds.stats)
         if self._event_fd >= 0:
             close(self._event_fd)
 
@@ -124,6 +130,16 @@ cdef class Crew:
 
     def fileno(self) -> int:
         return self._event_fd
+
+    def bounds(self, *, imports, exports, uint32_t descriptors=0) -> None:
+        cdef uint32_t number, most
+        self._bounds.descriptors = descriptors
+        for number, most in imports:
+            if number < STATS_SERVICES:
+                small_figure_set(&self._bounds.of_import[number], most)
+        for number, most in exports:
+            if number < STATS_SERVICES:
+                small_figure_set(&self._bounds.of_export[number], most)
 
     def start(self) -> None:
         cdef uint32_t i

@@ -3,8 +3,8 @@ from libc.string cimport memcpy
 
 from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.edge cimport (
-    EDGE_STREAMS_MAX, RULE_NONE, edge_abort, edge_count, edge_dirty, edge_linger, edge_name, edge_ready, edge_stream,
-    edge_wait,
+    EDGE_STREAMS_MAX, RULE_NONE, edge_abort, edge_count, edge_dirty, edge_is_full, edge_linger, edge_name, edge_ready,
+    edge_stream, edge_wait,
 )
 from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.link cimport GAUGE_ROUND_TRIP, Shard, gauge_at, shard_event
@@ -51,6 +51,9 @@ cdef AcceptAnswer door_accept(Shard* shard, uint32_t number, int fd, uint32_t se
     if entry.state == IMPORT_DOWN or shard.draining:
         give_refusal(shard, <int>number, entry.service, entry.service_length,
                      CAUSE_DRAINING if shard.draining else CAUSE_NO_ROUTE)
+        return ACCEPT_REFUSED
+    if edge_is_full(shard, number, True, 1):
+        give_refusal(shard, <int>number, entry.service, entry.service_length, CAUSE_LIMIT)
         return ACCEPT_REFUSED
     found = session_find(shard, session) if session != 0 else choose_session(shard, entry)
     if found != NULL:

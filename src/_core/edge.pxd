@@ -31,6 +31,10 @@ cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil
 cdef Stream* edge_stream(Shard* shard, int fd, bint opener) noexcept nogil
 # Count an open stream (n = 1) or one less (n = -1) for its service, once its number is known.
 cdef void edge_count(Shard* shard, const Stream* stream, int n) noexcept nogil
+
+# Whether so many more streams would be too many for a service, counted over all workers; it may be passed by one for
+# each worker.
+cdef bint edge_is_full(Shard* shard, uint32_t number, bint opener, uint32_t more) noexcept nogil
 cdef void edge_name(Stream* stream, const uint8_t* service, uint32_t length) noexcept nogil
 
 # The first credit: as much as the budget bears. Credit is a promise, not memory; the pool is the hard bound.

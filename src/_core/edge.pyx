@@ -1,7 +1,7 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
-from pcgrelay._core.atomics cimport figure_add, small_figure_add
+from pcgrelay._core.atomics cimport figure_add, small_figure_add, small_figure_get
 from pcgrelay._core.buf cimport pool_alloc
 from pcgrelay._core.credit cimport credit_consume, credit_grant, credit_is_due
 from pcgrelay._core.flow cimport Flow, list_pop, list_push
@@ -20,7 +20,7 @@ from pcgrelay._core.session cimport Session, session_remove, session_say_close
 from pcgrelay._core.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_DONE, CAUSE_FAR_RESET, CAUSE_LINGER, CAUSE_SESSION_LOST, CAUSE_TARGET_SILENT,
     CAUSE_WAITED_TOO_LONG, COUNT_APPLICATION_RECEIVED, COUNT_STREAMS_CLOSED, COUNT_STREAMS_OPENED,
-    COUNT_STREAMS_REFUSED, STATS_SERVICES, Cause,
+    COUNT_STREAMS_REFUSED, STATS_SERVICES, Bounds, Cause,
 )
 from pcgrelay._core.stream cimport (
     BREAK_NONE, PLACE_NONE, SAY_ACCEPT, SAY_CREDIT, SAY_RESET, STREAM_CLOSED, STREAM_IDLE, Stream,
@@ -116,6 +116,19 @@ cdef void edge_count(Shard* shard, const Stream* stream, int n) noexcept nogil:
         small_figure_add(&shard.stats.of_import[stream.number], <uint32_t>n)
     else:
         small_figure_add(&shard.stats.of_export[stream.number], <uint32_t>n)
+
+
+cdef bint edge_is_full(Shard* shard, uint32_t number, bint opener, uint32_t more) noexcept nogil:
+    cdef const Bounds* bounds = shard.bounds
+    cdef uint32_t i, most
+    if bounds == NULL or number >= STATS_SERVICES:
+        return False
+    most = small_figure_get(&bounds.of_import[number] if opener else &bounds.of_export[number])
+    if most == 0:
+        return False
+    for i in range(bounds.workers):
+        more += small_figure_get(&bounds.stats[i].of_import[number] if opener else &bounds.stats[i].of_export[number])
+    return more > most
 
 
 cdef void edge_name(Stream* stream, const uint8_t* service, uint32_t length) noexcept nogil:

@@ -11,7 +11,7 @@ from pcgrelay._core.map cimport Map
 from pcgrelay._core.queue cimport Queue
 from pcgrelay._core.renewal cimport Owed, Renewals
 from pcgrelay._core.route cimport Tables
-from pcgrelay._core.stats cimport Stats
+from pcgrelay._core.stats cimport Bounds, Stats
 from pcgrelay._core.stream cimport Stream
 from pcgrelay._core.timer cimport Wheel
 from pcgrelay._core.wire cimport WIRE_LANES_MAX
@@ -134,6 +134,7 @@ cdef struct Shard:
     Map paths                   # a relay: number -> Path
     Map sessions                # an edge: number -> Session
     Tables* tables              # one reference
+    const Bounds* bounds        # of the node; NULL: none
     Outbox* outbox
     Event events[OUTBOX_TURN]   # that are not yet passed on
     Lane* lanes

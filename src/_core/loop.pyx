@@ -31,7 +31,9 @@ from pcgrelay._core.mailbox cimport (
 )
 from pcgrelay._core.map cimport map_any, map_free, map_next
 from pcgrelay._core.packer cimport packer_can_serve, packer_serve
-from pcgrelay._core.port cimport port_accept, port_adopt, port_deliver, port_event, port_listen, port_unlisten
+from pcgrelay._core.port cimport (
+    port_accept, port_adopt, port_deliver, port_event, port_has_room, port_listen, port_unlisten,
+)
 from pcgrelay._core.queue cimport queue_free
 from pcgrelay._core.relay cimport Path, relay_path_add, relay_path_remove, relay_sweep, relay_tell_owed
 from pcgrelay._core.result cimport RESULT_LOCAL_CLOSE, RESULT_OK, Result
@@ -282,7 +284,7 @@ cdef void tick(Worker* self) noexcept nogil:
             break
         edge_timer(shard, <Stream*>timer.owner)
     while listener != NULL:
-        if listener.paused:
+        if listener.paused and port_has_room(self):
             listener.paused = False
             worker_watch(self, &listener.handle, EPOLLIN, EPOLL_CTL_MOD)
         listener = listener.next

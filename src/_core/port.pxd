@@ -9,6 +9,9 @@ from pcgrelay._core.worker cimport Listener, Worker
 # Accept what waits on a listener, at most WORKER_ACCEPTS.
 cdef void port_accept(Worker* self, Listener* listener) noexcept nogil
 
+# Whether a listener that was paused for want of descriptors may go on.
+cdef bint port_has_room(Worker* self) noexcept nogil
+
 # An application's socket for an import, accepted here or by another worker. session: 0, or the one that was chosen
 # there. shared: another process was given a copy.
 cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session, bint shared) noexcept nogil

@@ -10,11 +10,11 @@ from pcgrelay._core.edge cimport (
 from pcgrelay._core.handle cimport HANDLE_LISTENER
 from pcgrelay._core.link cimport Shard
 from pcgrelay._core.linux cimport (
-    EAGAIN, ECONNREFUSED, ECONNRESET, EINPROGRESS, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPIPE, EPOLLERR, EPOLLET,
-    EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, IPPROTO_TCP, MSG_PEEK,
-    MSG_TRUNC, SHUT_WR, SIOCOUTQ, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE,
-    SO_LINGER, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY, accept4, close, connect, errno, getsockopt,
-    ioctl, linger, recv, setsockopt, shutdown, sockaddr, socket,
+    AF_INET, EAGAIN, ECONNREFUSED, ECONNRESET, EINPROGRESS, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPIPE, EPOLLERR,
+    EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, IPPROTO_TCP,
+    MSG_PEEK, MSG_TRUNC, SHUT_WR, SIOCOUTQ, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR,
+    SO_KEEPALIVE, SO_LINGER, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY, accept4, close, connect, errno,
+    getsockopt, ioctl, linger, recv, setsockopt, shutdown, sockaddr, socket,
 )
 from pcgrelay._core.mailbox cimport ORDER_STREAM, Order, mailbox_put, order_new
 from pcgrelay._core.queue cimport queue_free, queue_sent, queue_settle
@@ -53,9 +53,38 @@ cdef void port_accept(Worker* self, Listener* listener) noexcept nogil:
             elif errno == EAGAIN:
                 listener.early = False
             return
+        if is_kept_back(self, fd):
+            refuse_kept_back(self, listener, fd)
+            return
         if listener.early:
             port_tune(self, fd)
         port_adopt(self, listener.number, fd, 0, False)
+
+
+# Whether a new descriptor is one of those that the control plane needs: the system gives the least that is free, so
+# its number says how many are in use.
+cdef inline bint is_kept_back(const Worker* self, int fd) noexcept nogil:
+    return self.shard.bounds != NULL and 0 < self.shard.bounds.descriptors <= <uint32_t>fd
+
+
+# The first that is too much is reset; others wait in the system's queue until there is room.
+cdef void refuse_kept_back(Worker* self, Listener* listener, int fd) noexcept nogil:
+    figure_add(&self.shard.stats.count[COUNT_ACCEPT_FAILED], 1)
+    figure_add(&self.shard.stats.cause[CAUSE_DESCRIPTORS], 1)
+    worker_reset(fd)
+    listener.paused = True
+    worker_watch(self, &listener.handle, 0, EPOLL_CTL_MOD)
+
+
+cdef bint port_has_room(Worker* self) noexcept nogil:
+    cdef int fd
+    if self.shard.bounds == NULL or self.shard.bounds.descriptors == 0:
+        return True
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)
+    if fd < 0:
+        return True
+    close(fd)
+    return not is_kept_back(self, fd)
 
 
 # An application's socket for an import, accepted here or by another worker.
@@ -191,7 +220,9 @@ cdef void connect_next(Worker* self, Stream* stream, int error) noexcept nogil:
                        CAUSE_TARGET_REFUSED if error == ECONNREFUSED else CAUSE_TARGET_UNREACHABLE)
             return
         fd = socket((<uint16_t*>target.address)[0], SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-        if fd < 0:
+        if fd < 0 or is_kept_back(self, fd):
+            if fd >= 0:
+                close(fd)
             edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
             return
         port_tune(self, fd)

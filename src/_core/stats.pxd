@@ -68,3 +68,11 @@ cdef struct Stats:
     uint64_t streams            # open now
     uint32_t of_import[STATS_SERVICES]
     uint32_t of_export[STATS_SERVICES]
+
+# How many streams and descriptors there may be, for all workers of a node. The control plane alone writes it.
+cdef struct Bounds:
+    Stats** stats               # of each worker
+    uint32_t workers
+    uint32_t descriptors        # those from this number on are kept back for the control plane; 0: none
+    uint32_t of_import[STATS_SERVICES]  # the most streams that may be open; 0: any number
+    uint32_t of_export[STATS_SERVICES]

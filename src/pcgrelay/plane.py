@@ -393,6 +393,10 @@ class Plane:
         """When keys are stepped from now on."""
         self._called(self._core.limits, **_limits(policy))
 
+    def bounds(self, imports: Sequence[tuple[int, int]], exports: Sequence[tuple[int, int]], descriptors: int) -> None:
+        """How many streams services may have, by number, and which descriptors are kept back."""
+        self._called(self._core.bounds, imports=imports, exports=exports, descriptors=descriptors)
+
     def drain(self) -> None:
         self._called(self._core.drain)
 

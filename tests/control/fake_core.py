@@ -103,6 +103,7 @@ class Core:
         self.mixed: list[tuple[str, int, int]] = []  # those that both sides keep
         self.keeps = True  # whether it reports that it keeps a renewal
         self.limits_set: dict[str, int] = {}
+        self.bounds_set: dict[str, Any] = {}
         self.refuses_tables = False
         self.hosts_refused: set[str] = set()
         self.routes_most = 64
@@ -351,6 +352,11 @@ class Core:
         self.listener_calls.append(("unlisten", number))
         for fd in self.listeners.pop(number):
             os.close(fd)
+
+    def bounds(
+        self, *, imports: Sequence[tuple[int, int]], exports: Sequence[tuple[int, int]], descriptors: int = 0
+    ) -> None:
+        self.bounds_set = {"imports": dict(imports), "exports": dict(exports), "descriptors": descriptors}
 
     def drain(self) -> None:
         self.is_draining = True

@@ -35,6 +35,14 @@ class Crew:
     def workers(self) -> int: ...
     def fileno(self) -> int:
         """A descriptor that is readable while `events` has something."""
+    def bounds(
+        self, *, imports: Sequence[tuple[int, int]], exports: Sequence[tuple[int, int]], descriptors: int = 0
+    ) -> None:
+        """How many streams these services may have open, by number; 0: any. Others keep what they were given.
+
+        A stream beyond that is refused: limit. Only numbers below 1,024 are counted. descriptors: those from this
+        number on are kept back, and neither accepted into nor connected with; 0: none.
+        """
     def start(self) -> None: ...
     def stop(self) -> None: ...
 

@@ -389,6 +389,16 @@ class TargetUnresolved(Record, frozen=True, kw_only=True):
     cause: str
 
 
+class ServiceFull(Record, frozen=True, kw_only=True):
+    """A service has as many streams as it may have, or a flow as it can; those beyond are refused."""
+
+    EVENT: ClassVar[str] = "service.full"
+    LEVEL: ClassVar[str] = "warning"
+    service: str
+    imported: bool
+    suppressed: int
+
+
 class TargetFailing(Record, frozen=True, kw_only=True):
     """The target of an export does not answer; the service is withdrawn until it does."""
 

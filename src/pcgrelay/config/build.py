@@ -238,6 +238,7 @@ def _export(source: Source, where: KeyPath, table: schema.ExportTable, own: Node
         probe_send=send,
         probe_expect=expect,
         probe_interval_ms=table.probe_interval_ms,
+        max_streams=table.max_streams,
     )
 
 
@@ -266,6 +267,7 @@ def _import(source: Source, where: KeyPath, table: schema.ImportTable) -> Import
         service=_parsed(source, (*where, "service"), table.service, ServiceName.parse),
         listen=_parsed(source, (*where, "listen"), table.listen, Address.parse),
         priority=None if table.priority is None else Priority[table.priority.upper()],
+        max_streams=table.max_streams,
     )
 
 

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, field
 Milliseconds = Annotated[int, Meta(ge=1, le=3_600_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Weight = Annotated[int, Meta(ge=0, le=100)]
+Streams = Annotated[int, Meta(ge=0, le=1_000_000)]
 PrecedenceWord = Literal["preferred", "default", "back-up"]
 PriorityWord = Literal["normal", "interactive", "critical"]
 
@@ -80,6 +81,7 @@ class ExportTable(Table, frozen=True, kw_only=True):
     weight: Weight = 100
     priority: PriorityWord = "normal"
     connect_timeout_ms: Milliseconds = 10_000
+    max_streams: Streams = 0
     probe: Literal["connect", "expect", "none"] = "connect"
     probe_send: str = ""
     probe_expect: str = ""
@@ -90,6 +92,7 @@ class ImportTable(Table, frozen=True, kw_only=True):
     service: str
     listen: str
     priority: PriorityWord | None = None  # as its owner says
+    max_streams: Streams = 0
 
 
 class LogTable(Table, frozen=True, kw_only=True):
@@ -155,6 +158,7 @@ EXAMPLES = {
     "export.weight": "weight = 50",
     "export.priority": 'priority = "critical"',
     "export.connect_timeout_ms": "connect_timeout_ms = 10000",
+    "export.max_streams": "max_streams = 2000",
     "export.probe": 'probe = "expect"',
     "export.probe_send": "probe_send = 'PING\\r\\n'",
     "export.probe_expect": "probe_expect = '+PONG'",
@@ -162,6 +166,7 @@ EXAMPLES = {
     "import.service": 'service = "custody@kent.police.example"',
     "import.listen": 'listen = "127.0.0.1:15432"',
     "import.priority": 'priority = "interactive"',
+    "import.max_streams": "max_streams = 2000",
     "log.level": 'level = "info"',
     "log.access": "access = true",
     "node": "[node]",

@@ -97,6 +97,7 @@ class ExportSettings(Struct, frozen=True, kw_only=True):
     probe_send: bytes = b""  # what it is sent then,
     probe_expect: bytes = b""  # and what must stand in its answer; nothing: a connection is enough
     probe_interval_ms: int = 5_000
+    max_streams: int = 0  # open at once; 0: a quarter of what the descriptors bear
 
 
 class ImportSettings(Struct, frozen=True, kw_only=True):
@@ -105,6 +106,7 @@ class ImportSettings(Struct, frozen=True, kw_only=True):
     service: ServiceName
     listen: Address
     priority: Priority | None = None  # at most this; none: as its owner says
+    max_streams: int = 0  # as of an export
 
 
 class LogSettings(Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from pcgrelay.audit.record import PathRefused, TablesRefused, Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
 from pcgrelay.errors import RunError
+from pcgrelay.gateway.descriptors import bounds_given, full_said
 from pcgrelay.gateway.estate import NodeEstate, ServiceEstate
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.opened import Opened, import_listeners
@@ -212,6 +213,7 @@ class Edge(Node):
             sockets = opened.imports.pop(imported.settings.service, None)
             if sockets is not None:
                 self._listen(imported, sockets)
+        bounds_given(self.plane, self.imports, self.exports)
         self.catalogue_changed()
         self.publishing.attempt()
 
@@ -420,6 +422,8 @@ class Edge(Node):
         session = self.sessions.by_number(event.session)
         if session is not None:
             self.far_refusals.heard(event, session.key.edge, self.clock.monotonic_ms())
+        numbers = self._import_numbers if event.opener else self._export_numbers
+        full_said(self.say, self._refusals, self.clock.monotonic_ms(), event, numbers)
         if not self.config.log.access:
             return
         service = self._import_numbers.name_of(event.number) if event.opener else None

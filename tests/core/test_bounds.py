@@ -1,0 +1,154 @@
+"""Streams of a service and descriptors have bounds, for all workers together; what is beyond is refused, and told."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from core.applications import echo_server
+from core.cores import Node, Realm, listen
+from core.farm import until
+from pcgrelay._core import core as native
+
+MOST = 6
+
+
+@pytest.fixture(params=[1, 2], ids=["one worker", "two workers"])
+def workers(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture
+def realm() -> Iterator[Realm]:
+    made = Realm()
+    yield made
+    made.close()
+
+
+def pair(realm: Realm, workers: int) -> tuple[Node, Node, int]:
+    near, far = realm.edge(workers=workers), realm.edge(workers=workers)
+    link = realm.link(near, far, lanes=workers)
+    return near, far, realm.session(near, far, [], link, flows=workers)
+
+
+def ask(address: tuple[str, int]) -> socket.socket | None:
+    """A connection that was answered, or nothing if it was refused."""
+    sock = socket.create_connection(address)
+    sock.settimeout(20)
+    with suppress(ConnectionError):
+        sock.sendall(b"are you there")
+        if sock.recv(100):
+            return sock
+    sock.close()
+    return None
+
+
+def is_answered(address: tuple[str, int]) -> bool:
+    sock = ask(address)
+    if sock is not None:
+        sock.close()
+    return sock is not None
+
+
+@pytest.mark.parametrize("at_the_importer", [True, False])
+def test_a_service_has_no_more_streams_than_it_may(realm: Realm, workers: int, at_the_importer: bool) -> None:
+    near, far, session = pair(realm, workers)
+    with echo_server() as target:
+        door = realm.service(near, far, session, target)
+        if at_the_importer:
+            near.core.bounds(imports=[(0, MOST)], exports=[])
+        else:
+            far.core.bounds(imports=[], exports=[(0, MOST)])
+        held = [sock for sock in (ask(door) for _ in range(3 * MOST)) if sock is not None]
+        assert len(held) == MOST
+        who = near if at_the_importer else far
+        assert who.core.counters()["stream_end_limit_total"] == 2 * MOST
+        end = who.wait(lambda event: event[0] == native.EVENT_STREAM_END and event[9] == "limit")
+        assert end[8] == (3 if at_the_importer else 2)  # BUSY here; LIMIT to the far edge
+        # One goes, one may come.
+        held.pop().close()
+        until(lambda: all(node.core.streams() == MOST - 1 for node in (near, far)))
+        again = ask(door)
+        assert again is not None
+        assert ask(door) is None
+        # A bound that is taken away holds no more.
+        for node in (near, far):
+            node.core.bounds(imports=[(0, 0)], exports=[(0, 0)])
+        more = ask(door)
+        assert more is not None
+        for sock in (*held, again, more):
+            sock.close()
+
+
+def test_services_that_lead_to_each_other_end_at_their_bound(realm: Realm, workers: int) -> None:
+    """One connection makes the next, for ever: it goes round until a service has all its streams, and then all end."""
+    near, far, there = pair(realm, workers)
+    link = realm.link(far, near, lanes=workers)
+    back = realm.session(far, near, [], link, flows=workers)
+    doors = [listen(node, 0) for node in (near, far)]
+    for node, session, other, name, theirs in (
+        (near, there, back, b"a", b"b"),
+        (far, back, there, b"b", b"a"),
+    ):
+        node.core.bounds(imports=[(0, 50)], exports=[(1, 50)])
+        node.core.publish(
+            exports=[(1, theirs, 1, 0, native.EXPORT_READY, 2_000, [doors[node is far]])],
+            imports=[(0, name, 1, 0, native.IMPORT_LIVE, [(session, 2, 100)])],
+            grants=[(other, [1])],
+        )
+    most = 0
+    with socket.create_connection(doors[0]) as sock:
+        sock.settimeout(30)
+        # It is reset once the last of them was refused.
+        with suppress(ConnectionError):
+            assert sock.recv(1) == b""
+        most = max(node.core.streams() for node in (near, far))
+    assert most <= 2 * (50 + workers)
+    until(lambda: all(node.core.streams() == 0 for node in (near, far)))
+    counted = [node.core.counters() for node in (near, far)]
+    assert sum(each["stream_end_limit_total"] for each in counted) >= 1
+    assert all(40 <= each["streams_opened_total"] <= 2 * (50 + workers) + 2 for each in counted)
+
+
+def free_descriptor() -> int:
+    number = os.dup(0)
+    os.close(number)
+    return number
+
+
+def test_descriptors_are_kept_back(realm: Realm, workers: int) -> None:
+    """Streams have those below a number; others wait or are refused, and the process can still open what it needs."""
+    near, far, session = pair(realm, workers)
+    with echo_server() as target:
+        door = realm.service(near, far, session, target)
+        first = ask(door)
+        assert first is not None
+        # Those of the applications here count too, for they are of this process.
+        kept = free_descriptor() + 20
+        for node in (near, far):
+            node.core.bounds(imports=[], exports=[], descriptors=kept)
+        crowd: list[socket.socket] = []
+        for _ in range(60):
+            sock = socket.socket()
+            sock.setblocking(False)
+            with suppress(BlockingIOError):
+                sock.connect(door)
+            crowd.append(sock)
+
+        def refused() -> int:
+            counters = [node.core.counters() for node in (near, far)]
+            return sum(each["accept_failed_total"] + each["stream_end_descriptors_total"] for each in counters)
+
+        until(lambda: refused() >= 1)
+        # What runs goes on.
+        first.sendall(b"still there")
+        assert first.recv(100) == b"still there"
+        for sock in crowd:
+            sock.close()
+        until(lambda: all(node.core.streams() <= 1 for node in (near, far)))
+        until(lambda: is_answered(door))
+        first.close()
