@@ -31,6 +31,13 @@ class Address:
         """Whether it stands for every address of this machine."""
         return self.host in _WILDCARDS
 
+    def overlaps(self, other: Address) -> bool:
+        """Whether two sockets of these addresses cannot both have their port.
+
+        "::" takes IPv4 in as well by the kernel's default, so the two families are not told apart.
+        """
+        return self.port == other.port and (self.host == other.host or self.is_wildcard or other.is_wildcard)
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read "host:port" or "[::1]:port"; refuses a missing port, a bare IPv6 number and port 0."""

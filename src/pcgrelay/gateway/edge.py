@@ -20,7 +20,7 @@ from pcgrelay.errors import RunError
 from pcgrelay.gateway.descriptors import bounds_given, full_said
 from pcgrelay.gateway.estate import NodeEstate, ServiceEstate
 from pcgrelay.gateway.node import Node
-from pcgrelay.gateway.opened import Opened, import_listeners
+from pcgrelay.gateway.opened import Held, Opened
 from pcgrelay.gateway.publishing import Publishing
 from pcgrelay.gateway.refusals import FarRefusals
 from pcgrelay.gateway.services import Exported, Imported, Numbers, exports_with, imports_with, key_of
@@ -168,13 +168,16 @@ class Edge(Node):
         except BaseException:
             opened.close()
             raise
-        opened.imports, opened.targets = added.imports, added.targets
+        opened.add(added)
         try:
             self.publishing.check(self._tables_with(config, opened))
         except BaseException:
             opened.close()
             raise
         return opened
+
+    def held(self) -> Held:
+        return {**super().held(), **{each.settings.listen: None for each in self.imports if each.is_open}}
 
     async def _opened(self, config: Config, *, shut: bool = False) -> Opened:
         """Open what is not there yet. shut: the listeners are closed although the configuration is the same."""
@@ -184,10 +187,8 @@ class Edge(Node):
         try:
             for entry in config.imports:
                 if known.get(entry.service) != entry.listen and (shut or not self.draining):
-                    ours = entry.listen in known.values()
-                    opened.imports[entry.service] = await import_listeners(
-                        entry.listen, entry.service, self.plane.workers, ours=ours
-                    )
+                    count = self.plane.workers
+                    await opened.open_import(entry.listen, entry.service, count, self.held(), self._kept)
             for export in config.exports:
                 old = targets.get(export.service)
                 if old is None or not old.serves(export):

@@ -79,7 +79,7 @@ def refusal_to_take(owner: int, proc: Path = PROC) -> str:
     theirs = _group(proc, owner)
     if not _is_kept(environment, owner) or theirs == _group(proc, os.getpid()):
         return ""
-    return f"that node is {_outside(theirs)}"
+    return f"this node is {_outside(theirs)}"
 
 
 def unit_of(group: str) -> Unit:

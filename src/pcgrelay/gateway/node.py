@@ -21,7 +21,7 @@ from pcgrelay.gateway.adverts import Adverts
 from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.gateway.clocks import Clocks
 from pcgrelay.gateway.estate import NodeEstate, ServiceEstate
-from pcgrelay.gateway.opened import Opened, link_listener
+from pcgrelay.gateway.opened import Held, Opened
 from pcgrelay.gateway.watching import LinkWatch
 from pcgrelay.model import NodeId
 from pcgrelay.plane import (
@@ -111,11 +111,15 @@ class Node(ABC):
         try:
             for settings in config.listens:
                 if settings.address not in self._listeners and settings.address not in self._kept:
-                    opened.listeners[settings.address] = await link_listener(settings.address)
+                    await opened.open_links(settings.address, self.held(), self._kept)
         except BaseException:
             opened.close()
             raise
         return opened
+
+    def held(self) -> Held:
+        """The ports that this node has now, and their sockets where they are its own and not the core's."""
+        return dict(self.listeners())
 
     def take(self, fresh: Presence, opened: Opened) -> None:
         """Be as a new configuration says, with what was opened for it. What it no longer allows ends."""

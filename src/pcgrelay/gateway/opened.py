@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from pcgrelay.config import Address
@@ -18,7 +19,7 @@ from pcgrelay.errors import RunError
 from pcgrelay.files import reason_of
 from pcgrelay.gateway.targets import Target
 from pcgrelay.model import ServiceName
-from pcgrelay.session.sockets import listening
+from pcgrelay.session.sockets import BACKLOG, bound, listening, share
 
 T = TypeVar("T")
 
@@ -27,44 +28,99 @@ PATIENCE_S = 0.5
 PATIENCE_STEP_S = 0.02
 
 
+Held = dict[Address, socket.socket | None]
+
+
 @dataclass(slots=True)
 class Opened:
-    """What was opened for a configuration and is not in use yet."""
+    """What was opened for a configuration and is not in use yet.
+
+    A port that this node itself has, under another address or for another purpose, passes from one to the other: the
+    sockets of both are bound beside each other for a moment, and the new one listens only when all else is there.
+    """
 
     listeners: dict[Address, socket.socket] = field(default_factory=dict)
     imports: dict[ServiceName, list[socket.socket]] = field(default_factory=dict)
     targets: dict[ServiceName, Target] = field(default_factory=dict)
+    late: list[socket.socket] = field(default_factory=list)  # bound, and not listening
+    shared: list[socket.socket] = field(default_factory=list)  # of links, that are shared for this moment alone
+
+    def listen(self) -> None:
+        """Let all listen that were bound beside others; RunError if one cannot, and then nothing has changed."""
+        while self.late:
+            try:
+                self.late[-1].listen(BACKLOG)
+            except OSError as error:
+                raise RunError(f"A port of this node cannot be handed over ({reason_of(error)}); try again.") from None
+            self.late.pop()
+
+    def add(self, services: Opened) -> None:
+        """Have what was opened for services as well."""
+        self.imports, self.targets = services.imports, services.targets
+        self.late += services.late
+        self.shared += services.shared
 
     def close(self) -> None:
         """Let go of what nobody took."""
         for sock in [*self.listeners.values(), *(sock for sockets in self.imports.values() for sock in sockets)]:
             with suppress(OSError):
                 sock.close()
+        for sock in self.shared:
+            share(sock, False)
+
+    async def open_links(self, address: Address, held: Held, kept: Collection[Address]) -> None:
+        """Have a listening socket for links; RunError if the address cannot be had.
+
+        held: what this node has now. kept: what the process whose place this one takes has for links, and shares with
+        nobody.
+        """
+        ours, elsewhere = self._shared_with(address, held), any(other.overlaps(address) for other in kept)
+        sock = await _patiently(
+            address, "", lambda: bound(address, shared=True) if ours else listening(address), ours, elsewhere
+        )
+        self.listeners[address] = sock
+        if ours:
+            self.late.append(sock)
+            self.shared.append(sock)
+
+    async def open_import(
+        self, address: Address, service: ServiceName, count: int, held: Held, kept: Collection[Address]
+    ) -> None:
+        """Have a listening socket for each worker, all on one port; RunError if the address cannot be had."""
+        ours, elsewhere = self._shared_with(address, held), any(other.overlaps(address) for other in kept)
+        bind = partial(_shared_listeners, address, count, ours)
+        self.imports[service] = await _patiently(address, f", for {service}", bind, ours, elsewhere)
+        if ours:
+            self.late += self.imports[service]
+
+    def _shared_with(self, address: Address, held: Held) -> bool:
+        """Whether this node has that port. Sockets of imports are shared always, those of links from here on."""
+        found = [other for other in held if other.overlaps(address)]
+        for other in found:
+            sock = held[other]
+            if sock is not None:
+                share(sock, True)
+                self.shared.append(sock)
+        return bool(found)
 
 
-async def link_listener(address: Address) -> socket.socket:
-    """A listening socket for links; RunError if the address cannot be had."""
-    return await _patiently(address, "", lambda: listening(address))
-
-
-async def import_listeners(address: Address, service: ServiceName, count: int, *, ours: bool) -> list[socket.socket]:
-    """One listening socket for each worker, all on one port; RunError if the address cannot be had.
-
-    ours: another import of this node still listens there, and gives the address up in a moment.
-    """
-    return await _patiently(address, f", for {service}", lambda: _shared_listeners(address, count, ours))
-
-
-async def _patiently(address: Address, purpose: str, bind: Callable[[], T]) -> T:
+async def _patiently(address: Address, purpose: str, bind: Callable[[], T], ours: bool, elsewhere: bool) -> T:
     deadline = asyncio.get_running_loop().time() + PATIENCE_S
     while True:
         try:
             return bind()
         except OSError as error:
             if error.errno != errno.EADDRINUSE or asyncio.get_running_loop().time() > deadline:
-                problem = f"nothing can listen there ({reason_of(error)}); free it or choose another"
-                raise RunError(f"{address}{purpose}: {problem}.") from None
+                raise RunError(f"{address}{purpose}: {_problem(error, ours, elsewhere)}.") from None
         await asyncio.sleep(PATIENCE_STEP_S)
+
+
+def _problem(error: OSError, ours: bool, elsewhere: bool) -> str:
+    if error.errno == errno.EADDRINUSE and elsewhere:
+        return "the running node itself has this port for something else; reload it first, then upgrade"
+    if error.errno == errno.EADDRINUSE and ours:
+        return "beside this node itself another program has this port, on an address that is asked for; free it there"
+    return f"nothing can listen there ({reason_of(error)}); free it or choose another"
 
 
 def _shared_listeners(address: Address, count: int, ours: bool) -> list[socket.socket]:
@@ -75,7 +131,7 @@ def _shared_listeners(address: Address, count: int, ours: bool) -> list[socket.s
     sockets: list[socket.socket] = []
     try:
         for _ in range(count):
-            sockets.append(listening(address, shared=True))
+            sockets.append((bound if ours else listening)(address, shared=True))
     except OSError:
         for sock in sockets:
             with suppress(OSError):

@@ -75,6 +75,7 @@ class Reloader:
         if changes:
             opened = await node.prepare(fresh.config)
             try:
+                opened.listen()
                 node.take(fresh, opened)
             finally:
                 opened.close()

@@ -178,6 +178,7 @@ def _inherited(node: Node, state: State, descriptors: Sequence[int], opened: Ope
             opened.listeners[address] = sock
         else:
             sock.close()
+    opened.listen()
     node.inherit(estate, opened)
     return Left(
         output=own[1],

@@ -18,6 +18,7 @@ from pcgrelay.session.resolver import NameAbsentError, Outcome, Use
 ADDRESSES_TRIED = 8
 # An address that is silent for this long is left to answer, and the next is tried beside it (RFC 8305, 5).
 NEXT_ADDRESS_S = 0.25
+BACKLOG = 1024
 # After this long without an acknowledgement the kernel gives a connection up; silence of a peer is found sooner.
 USER_TIMEOUT_MS = 20_000
 # Who knows where a name led last does not wait longer than this for a name service.
@@ -151,8 +152,25 @@ def reset(sock: socket.socket) -> None:
     sock.close()
 
 
-def listening(address: Address, *, backlog: int = 1024, shared: bool = False) -> socket.socket:
-    """A listening socket; shared lets several of them have the same port. OSError if the address is taken."""
+def share(sock: socket.socket, shared: bool) -> None:
+    """Let others of this user, which say the same, have its port as well; or not."""
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
+
+
+def listening(address: Address, *, backlog: int = BACKLOG, shared: bool = False) -> socket.socket:
+    """A socket that `bound` made, and that listens. OSError if the address is taken."""
+    sock = bound(address, shared=shared)
+    try:
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def bound(address: Address, *, shared: bool = False) -> socket.socket:
+    """A socket that has the address and gets nothing yet; shared lets several of them have the same port."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     host = address.host
     if family is socket.AF_INET and not host.replace(".", "").isdigit():
@@ -165,7 +183,6 @@ def listening(address: Address, *, backlog: int = 1024, shared: bool = False) ->
         if shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((host, address.port))
-        sock.listen(backlog)
     except BaseException:
         sock.close()
         raise
