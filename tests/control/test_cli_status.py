@@ -1,6 +1,7 @@
 """`pcgrelay status`: what people see of a node, what programs get, and what needs attention."""
 
 import os
+import pwd
 import re
 import socket
 import subprocess
@@ -232,6 +233,21 @@ def test_a_node_shows_how_it_is_beside_a_file_that_is_wrong(invoke: Invoke, node
         answer = invoke("status", "-c", node)
     assert (answer.code, answer.err) == (0, "")
     assert "edge, pcgrelay 0.1.0, ready" in answer.out
+
+
+def test_who_may_not_ask_is_told_who_may(invoke: Invoke, node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group never helps: the socket is its owner's alone."""
+
+    def refuse(connection: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("pcgrelay.admin.client._UnixConnection.connect", refuse)
+    with answering(node.with_suffix(".sock"), b""):
+        answer = invoke("status", "-c", node)
+    assert answer.code == 77
+    name = pwd.getpwuid(os.geteuid()).pw_name
+    assert f"only the user that the node runs as may ask it ({name}); run this as that user or as root." in answer.err
+    assert "group" not in answer.err
 
 
 def test_no_node_at_all(invoke: Invoke, node: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import pwd
 import socket
 from collections.abc import Collection
 from pathlib import Path
@@ -35,6 +36,14 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(os.fspath(self._path))
 
 
+def _owner(admin: Path) -> str:
+    """Whose the socket is, if that can be seen from here."""
+    try:
+        return f" ({pwd.getpwuid(admin.stat().st_uid).pw_name})"
+    except (OSError, KeyError):
+        return ""
+
+
 def read_status(admin: Path, timeout_s: float = TIMEOUT_S) -> Status:
     """Ask the node at that socket how it is; refuses silence, and an answer that makes no sense."""
     body = _asked(admin, "GET", STATUS_PATH, timeout_s, (http.client.OK,))
@@ -61,7 +70,7 @@ def _asked(admin: Path, method: str, path: str, timeout_s: float, good: Collecti
         body = response.read(ANSWER_LIMIT_BYTES + 1)
     except PermissionError:
         raise PermissionProblem(
-            f"{admin}: this user may not ask the node; run this as the node's user or in its group."
+            f"{admin}: only the user that the node runs as may ask it{_owner(admin)}; run this as that user or as root."
         ) from None
     except (FileNotFoundError, ConnectionRefusedError):
         raise StatusProblem(f"{admin}: no node listens here; start it with: pcgrelay run -c FILE") from None
