@@ -81,6 +81,22 @@ async def test_another_caller_is_claimed(scene: LiedTo) -> None:
     assert scene.kent.status().refusals["unexpected_identity"] >= 1
 
 
+@pytest.mark.parametrize("changes", [{"priority": 2}, {"marking": 3}])
+async def test_another_class_is_claimed(scene: LiedTo, changes: dict[str, int]) -> None:
+    """The relay raises the class of a session: its edges mean different ones, and find out."""
+
+    def lie(to: Side, message: Message) -> Sequence[Message]:
+        if isinstance(message, PathOpen) and to.name == "kent-1":
+            return (msgspec.structs.replace(message, **changes),)
+        return (message,)
+
+    scene.relay.on_message = lie
+    before = len(scene.kent.log("handshake.refused", reason="session_class"))
+    session_ended(scene)
+    refused = lambda: len(scene.kent.log("handshake.refused", reason="session_class")) > before
+    await asyncio.to_thread(until, refused, 10.0, "the edges find out")
+
+
 @pytest.mark.parametrize("claimed", ["relay", "evil"])
 async def test_the_relay_answers_the_handshake_itself(scene: LiedTo, claimed: str) -> None:
     """It terminates the session's TLS with a certificate of its own, and another member's is no better."""

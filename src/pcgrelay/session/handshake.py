@@ -38,6 +38,7 @@ CAP_LEAST_BYTES = 131_072
 CAP_MOST_BYTES = 1 << 30
 LANES_MOST = 64
 LINK_ID_BYTES = 16
+SESSION_CLASS = "session-class"  # the feature: HELLO names the session and its class
 
 _client_suite_key = {suite.value: suite for suite in Suite}
 
@@ -54,6 +55,9 @@ class Terms:
     lanes: int = 0
     flows: int = 0
     cap: int = 0
+    session: bytes = b""  # its id and class, by which its path was opened; none: of a link
+    marking: int = 0
+    priority: int = 0
     may_relay: Callable[[str], bool] = bool  # whether an organisation may have relays here; any that has a name
     skews: Skews = field(default_factory=lambda: Skews(SYSTEM_CLOCK))  # where what the other says of its clock goes
 
@@ -204,8 +208,11 @@ class Handshake:
             cap=terms.cap,
             link_id=link_id,
             generation=self._generation,
-            features=(terms.skews.feature(),),
+            features=(terms.skews.feature(), *((SESSION_CLASS,) if terms.session else ())),
             nonce=os.urandom(32),
+            session=terms.session,
+            marking=terms.marking,
+            priority=terms.priority,
         )
 
     def _hello_received(self, message: Message, whole: bytes) -> None:
@@ -234,6 +241,7 @@ class Handshake:
         if hello.purpose != self._purpose or not self._is_generation(hello.generation):
             raise self._farewell(Code.VIOLATION, "hello", "The peer's HELLO is for another purpose.")
         self._generation = hello.generation
+        self._class_judged(hello)
         if hello.identity != self._peer.uri:
             raise self._farewell(Code.VIOLATION, "hello", "The peer's HELLO and certificate name different nodes.")
         of_links = self._purpose in _OF_LINKS
@@ -244,6 +252,16 @@ class Handshake:
         offered = hello.lanes if of_links else hello.flows
         if offered < 1 or hello.cap < CAP_LEAST_BYTES or hello.cap > CAP_MOST_BYTES:
             raise self._farewell(Code.VIOLATION, "hello", "The peer's HELLO offers too little or too much.")
+
+    def _class_judged(self, hello: Hello) -> None:
+        """Relays know the session's id and choose its class as they pass PATH_OPEN on: both ends must mean the same."""
+        terms = self._terms
+        if not terms.session or not (hello.session or SESSION_CLASS in hello.features):
+            return  # of a link, or the peer is older
+        if (hello.session, hello.marking, hello.priority) != (terms.session, terms.marking, terms.priority):
+            raise self._farewell(
+                Code.VIOLATION, "session_class", "The peer's HELLO is for another session, or another class of it."
+            )
 
     def _renewal_found(self, renewal: Renewal | None) -> None:
         """The client wants to renew that link: it must be its own."""

@@ -74,6 +74,10 @@ class Hello(Struct, tag=1, array_like=True, frozen=True):
     generation: U32
     features: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=64)]
     nonce: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    # Of a session, set up or renewed: what PATH_OPEN said of it. An older node does not say.
+    session: Annotated[bytes, Meta(max_length=16)] = b""
+    marking: U8 = 0
+    priority: U8 = 0
 
 
 class Beat(Struct, tag=2, array_like=True, frozen=True):

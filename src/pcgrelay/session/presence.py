@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 
@@ -90,9 +91,10 @@ class Presence:
         node = self.config.node
         return self._terms(lanes=node.lanes, cap=session_cap(node.memory_bytes, node.lanes))
 
-    def session_terms(self, flows: int, cap: int) -> Terms:
-        """What this edge brings to a session on a path that carries so much."""
-        return self._terms(flows=flows, cap=cap)
+    def session_terms(self, session: bytes, marking: int, priority: int, flows: int, cap: int) -> Terms:
+        """What this edge brings to a session on a path of that class that carries so much."""
+        terms = self._terms(flows=flows, cap=cap)
+        return replace(terms, session=session, marking=marking, priority=priority)
 
     def _terms(self, *, lanes: int = 0, flows: int = 0, cap: int) -> Terms:
         config = self.config

@@ -194,7 +194,9 @@ class Renewer:
         edge = session.key.edge
         handshake = Handshake(
             self._presence.context,
-            self._presence.session_terms(session.flows, session.cap),
+            self._presence.session_terms(
+                session.id, session.key.marking, session.key.priority, session.flows, session.cap
+            ),
             client=session.initiator,
             purpose=Purpose.SESSION_RENEWAL,
             judge=lambda peer: None if peer == edge else "unexpected_identity",

@@ -338,7 +338,7 @@ class Sessions:
             self.paths,
             end,
             self._presence.context,
-            self._presence.session_terms(end.flows, end.cap),
+            self._presence.session_terms(session.id, end.marking, end.priority, end.flows, end.cap),
             lambda peer: None if peer == session.key.edge else "unexpected_identity",
             lambda established: self._ready(session, end, established),
         )
