@@ -269,14 +269,6 @@ def passed_on(best: tuple[int, Known] | None, link: int, neighbour: NodeId, me: 
     return Known(known.signed, known.edge, known.sequence, known.lives_until_ms, known.offers, (*known.path, me.uri))
 
 
-def _is_identity(name: str) -> bool:
-    try:
-        NodeId.from_uri(name)
-    except NameProblem:
-        return False
-    return True
-
-
 def _sign(key: PrivateKeyTypes, data: bytes) -> bytes:
     if isinstance(key, ec.EllipticCurvePrivateKey):
         return key.sign(data, ec.ECDSA(_hash_of(key.curve)))
