@@ -237,3 +237,34 @@ def test_throttle() -> None:
     for number in range(100):
         throttle.admit(str(number), 2_000)
     assert len(throttle._last) <= 3
+
+
+@pytest.mark.parametrize(("group", "mode"), [(None, 0o600), (os.getegid(), 0o660)])
+async def test_a_group_may_open_the_socket_if_it_is_named(tmp_path: Path, group: int | None, mode: int) -> None:
+    server = AdminServer(tmp_path / "x.sock", Facts(status=lambda: Status(node=NODE), counters=dict), group)
+    await server.start()
+    status = (tmp_path / "x.sock").stat()
+    assert stat.S_IMODE(status.st_mode) == mode
+    assert group is None or status.st_gid == group
+    await server.stop()
+
+
+@pytest.mark.parametrize(("user", "code"), [(os.geteuid(), 200), (4_711, 403)])
+async def test_only_the_owner_may_change_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, code: int
+) -> None:
+    """A member of the group may ask; who asks is what the kernel says."""
+
+    async def act(query: object) -> Answer:
+        return Answer(200, "text/plain", b"done")
+
+    facts = Facts(status=lambda: Status(node=NODE), counters=dict, actions={"/v1/act": act})
+    server = AdminServer(tmp_path / "x.sock", facts, os.getegid())
+    await server.start()
+    monkeypatch.setattr("pcgrelay.admin.server._is_owner", lambda writer: user == os.geteuid())
+    for method, path, wanted in (("POST", "/v1/act", code), ("GET", "/v1/status", 200), ("GET", "/metrics", 200)):
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "x.sock")
+        writer.write(f"{method} {path} HTTP/1.1\r\n\r\n".encode())
+        assert (await reader.readline()).split()[1] == str(wanted).encode()
+        writer.close()
+    await server.stop()

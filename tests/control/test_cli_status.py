@@ -236,7 +236,7 @@ def test_a_node_shows_how_it_is_beside_a_file_that_is_wrong(invoke: Invoke, node
 
 
 def test_who_may_not_ask_is_told_who_may(invoke: Invoke, node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A group never helps: the socket is its owner's alone."""
+    """A group helps only if the configuration names one."""
 
     def refuse(connection: object) -> None:
         raise PermissionError
@@ -246,8 +246,8 @@ def test_who_may_not_ask_is_told_who_may(invoke: Invoke, node: Path, monkeypatch
         answer = invoke("status", "-c", node)
     assert answer.code == 77
     name = pwd.getpwuid(os.geteuid()).pw_name
-    assert f"only the user that the node runs as may ask it ({name}); run this as that user or as root." in answer.err
-    assert "group" not in answer.err
+    assert f"only the user that the node runs as may ask it ({name}); run this as that user or as root" in answer.err
+    assert "or name a group in [node] admin_group." in answer.err
 
 
 def test_no_node_at_all(invoke: Invoke, node: Path) -> None:

@@ -236,6 +236,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "node.lanes": [-1, 65],
     "node.memory": ["", "256", "256MB", "1.5GiB", "-1MiB", "0MiB", "1MiB", "9999999GiB", "256 mib", "²MiB"],
     "node.admin": ["", "/" + "x" * 102, "a\0b"],
+    "node.admin_group": ["", "no such group", "a\0b", 1],
     "identity.certificate": ["", "a\0"],
     "identity.key": [""],
     "identity.trust": [""],

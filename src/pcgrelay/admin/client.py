@@ -70,7 +70,8 @@ def _asked(admin: Path, method: str, path: str, timeout_s: float, good: Collecti
         body = response.read(ANSWER_LIMIT_BYTES + 1)
     except PermissionError:
         raise PermissionProblem(
-            f"{admin}: only the user that the node runs as may ask it{_owner(admin)}; run this as that user or as root."
+            f"{admin}: only the user that the node runs as may ask it{_owner(admin)}; "
+            "run this as that user or as root, or name a group in [node] admin_group."
         ) from None
     except (FileNotFoundError, ConnectionRefusedError):
         raise StatusProblem(f"{admin}: no node listens here; start it with: pcgrelay run -c FILE") from None
@@ -81,6 +82,8 @@ def _asked(admin: Path, method: str, path: str, timeout_s: float, good: Collecti
         raise StatusProblem(f"{admin}: the node did not answer ({words}); look at its log.") from None
     finally:
         connection.close()
+    if response.status == http.client.FORBIDDEN:
+        raise PermissionProblem(f"{admin}: only the user that the node runs as may change it{_owner(admin)}.")
     if response.status not in good:
         raise StatusProblem(f"{admin}: the node answered {response.status} {response.reason}; look at its log.")
     if len(body) > ANSWER_LIMIT_BYTES:

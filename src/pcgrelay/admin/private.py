@@ -1,4 +1,4 @@
-"""Listening unix sockets that only their owner may open."""
+"""Listening unix sockets that only their owner may open, or a group that is named."""
 
 from __future__ import annotations
 
@@ -29,6 +29,21 @@ def private_socket(path: Path, what: str) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def let_in(path: Path, group: int | None) -> None:
+    """Let the members of a group open that socket too, or nobody but its owner."""
+    try:
+        if group is not None:
+            os.chown(path, -1, group)
+        os.chmod(path, 0o600 if group is None else 0o660)
+    except PermissionError:
+        raise PermissionProblem(
+            f"{path}: this user may not give the admin socket to that group, in which it is not itself; add it to the "
+            "group or leave admin_group out."
+        ) from None
+    except OSError as error:
+        raise _problem(path, "admin socket", error) from None
 
 
 def _remove_stale(path: Path, what: str) -> None:

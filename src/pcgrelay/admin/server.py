@@ -8,7 +8,9 @@ So little is needed that a web framework would be the larger risk, and a quarter
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ import msgspec
 
 from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.metrics import CONTENT_TYPE, metrics_text
-from pcgrelay.admin.private import private_socket
+from pcgrelay.admin.private import let_in, private_socket
 from pcgrelay.admin.status import STATUS_PATH, Status
 from pcgrelay.printable import printable
 
@@ -28,11 +30,13 @@ REQUEST_LIMIT_BYTES = 8_192
 DEADLINE_S = 5.0
 ACTION_DEADLINE_S = 30.0
 CONNECTIONS_MOST = 32
+_CREDENTIALS = struct.Struct("3i")
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 _REASONS = {
     200: "OK",
     400: "Bad Request",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     409: "Conflict",
@@ -61,6 +65,12 @@ class Answer:
 def json_answer(value: Any, code: int = 200) -> Answer:
     """A response that is JSON."""
     return Answer(code, JSON, msgspec.json.encode(value))
+
+
+def _is_owner(writer: asyncio.StreamWriter) -> bool:
+    """Whether the kernel says that the node's own user asks, or root."""
+    data = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return _CREDENTIALS.unpack(data)[1] in (os.geteuid(), 0)
 
 
 Query = Mapping[str, str]
@@ -106,8 +116,10 @@ def _readiness(status: Status) -> Answer:
 class AdminServer:
     """The admin socket of a running node."""
 
-    def __init__(self, path: Path, facts: Facts) -> None:
+    def __init__(self, path: Path, facts: Facts, group: int | None = None) -> None:
+        """group: of which members may ask, and change nothing."""
         self._path = path
+        self._group = group
         self._facts = facts
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -118,6 +130,7 @@ class AdminServer:
         sock: it is open already, for it was handed over.
         """
         sock = sock or private_socket(self._path, "admin socket")
+        let_in(self._path, self._group)
         self._server = await asyncio.start_unix_server(self._client, sock=sock, limit=REQUEST_LIMIT_BYTES)
 
     @property
@@ -147,7 +160,7 @@ class AdminServer:
                 async with asyncio.timeout(DEADLINE_S):
                     head = await reader.readuntil(b"\r\n\r\n")
                 async with asyncio.timeout(ACTION_DEADLINE_S):
-                    response = await self._response(head)
+                    response = await self._response(head, _is_owner(writer))
                 async with asyncio.timeout(DEADLINE_S):
                     writer.write(response)
                     await writer.drain()
@@ -158,12 +171,14 @@ class AdminServer:
             self._tasks.discard(task)
             writer.close()
 
-    async def _response(self, head: bytes) -> bytes:
+    async def _response(self, head: bytes, is_owner: bool) -> bytes:
         parts = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
         if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
             return Answer(400, TEXT, b"This is no request.\n").encoded(with_body=True)
         path, _, query = parts[1].partition("?")
         action = self._facts.actions.get(path)
+        if parts[0] == "POST" and action is not None and not is_owner:
+            return Answer(403, TEXT, b"Only the node's own user may change it.\n").encoded(with_body=True)
         if parts[0] == "POST" and action is not None:
             return (await action(dict(parse_qsl(query)))).encoded(with_body=True)
         return answered(parts[0], parts[1], self._facts).encoded(with_body=parts[0] != "HEAD")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
@@ -95,6 +96,7 @@ def _node(source: Source, table: schema.NodeTable) -> NodeSettings:
         lanes_by_machine=table.lanes == 0,
         memory_bytes=memory,
         admin=_admin_path(source, table),
+        admin_group=None if table.admin_group is None else _group(source, table.admin_group),
     )
 
 
@@ -105,6 +107,14 @@ def _admin_path(source: Source, table: schema.NodeTable) -> Path:
         problem = f"the path of a unix socket has at most {SOCKET_PATH_LIMIT} bytes, this has {len(os.fsencode(path))}"
         raise source.refusal(("node", "admin"), f"{problem}; choose a shorter one")
     return path
+
+
+def _group(source: Source, name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except (KeyError, ValueError):
+        where = ("node", "admin_group")
+        raise source.refusal(where, f"there is no group {name!r} on this machine; make it or name another") from None
 
 
 def _file(source: Source, where: KeyPath, text: str) -> Path:

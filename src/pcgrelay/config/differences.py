@@ -20,6 +20,7 @@ _FIXED: dict[str, Callable[[Config], object]] = {
     "workers": lambda config: config.node.workers,
     "memory": lambda config: config.node.memory_bytes,
     "admin": lambda config: config.node.admin,
+    "admin_group": lambda config: config.node.admin_group,
 }
 _WRITTEN = {"post_quantum_required": "post_quantum"}
 

@@ -31,6 +31,7 @@ class NodeTable(Table, frozen=True, kw_only=True):
     lanes: Annotated[int, Meta(ge=0, le=64)] = 0
     memory: str = "256MiB"
     admin: str | None = None
+    admin_group: str | None = None  # its owner alone
 
 
 class IdentityTable(Table, frozen=True, kw_only=True):
@@ -123,6 +124,7 @@ EXAMPLES = {
     "node.lanes": "lanes = 0",
     "node.memory": 'memory = "256MiB"',
     "node.admin": 'admin = "/run/pcgrelay/kent-1.sock"',
+    "node.admin_group": 'admin_group = "adm"',
     "identity.certificate": 'certificate = "kent-1.pem"',
     "identity.key": 'key = "kent-1.key"',
     "identity.trust": 'trust = "realm-ca.pem"',

@@ -19,6 +19,7 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
     lanes: int  # lanes that this node wants for each link, at least one
     memory_bytes: int  # budget of the data plane
     admin: Path  # unix socket
+    admin_group: int | None = None  # number of the group that may read there, beside the node's own user
     workers_by_machine: bool = False  # not as the file says, but as many as there were processors
     lanes_by_machine: bool = False  # nor these: as many as workers
 

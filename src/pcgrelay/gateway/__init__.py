@@ -58,7 +58,7 @@ async def _run(config: Config, drain_s: float | None, native: Any, taking_over: 
     node = node_made(config, native, log)
     keeper = Keeper()
     reloader = Reloader(node, log, keeper.tell)
-    admin = AdminServer(config.node.admin, facts_of(node, reloader))
+    admin = AdminServer(config.node.admin, facts_of(node, reloader), config.node.admin_group)
     reloading: asyncio.Task[None] | None = None
     # Until the other process has said GO there is nothing here that could be ended in order.
     left = await take_over(node) if taking_over else None
