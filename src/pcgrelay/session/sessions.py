@@ -476,9 +476,9 @@ class Sessions:
         self.count(reason)
         if reason not in NOBODYS_FAULT:
             self.failures[key] = self.failures.get(key, 0) + 1
-        self.causes[key] = cause
-        # The first failures are told one by one, later ones at each power of two.
-        if attempt < 3 or (attempt + 1) & attempt == 0:
+        is_new, self.causes[key] = self.causes.get(key) != cause, cause
+        # The first failures and those for a new cause are told one by one, others at each power of two.
+        if attempt < 3 or (attempt + 1) & attempt == 0 or is_new:
             self._say(SessionFailed(peer=key.edge.dotted, reason=reason, cause=cause, by=by, attempts=attempt + 1))
         self._observer.sessions_changed(key)
 
