@@ -13,7 +13,7 @@ from typing import TextIO
 
 import msgspec
 
-from pcgrelay.audit.record import LEVELS, LogLost, Record
+from pcgrelay.audit.record import LEVELS, HandshakeRefused, LogLost, Record
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.printable import json_printable
 
@@ -22,11 +22,16 @@ STANDARD_ERROR = 2
 _encoder = msgspec.json.Encoder()
 
 
+def level_of(record: Record) -> str:
+    """The level of this very line: a mere look whether a port is open is no warning."""
+    return "info" if isinstance(record, HandshakeRefused) and record.untried else record.LEVEL
+
+
 def line_of(record: Record, now: datetime) -> str:
     """One line of the log, without its end."""
     head = {
         "ts": now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z",
-        "level": record.level,
+        "level": level_of(record),
         "event": record.EVENT,
     }
     fields = _encoder.encode(record)
@@ -74,7 +79,7 @@ class Log:
 
     def say(self, record: Record) -> None:
         """Write a record, unless its level is below what is wanted."""
-        if LEVELS.index(record.level) < self._least:
+        if LEVELS.index(level_of(record)) < self._least:
             return
         try:
             if self.is_failing:

@@ -20,11 +20,6 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     EVENT: ClassVar[str]
     LEVEL: ClassVar[str] = "info"
 
-    @property
-    def level(self) -> str:
-        """The level of this very line."""
-        return self.LEVEL
-
 
 class NodeReady(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "node.ready"
@@ -208,10 +203,6 @@ class HandshakeRefused(Record, frozen=True, kw_only=True):
     serial: str = ""
     not_after: str = ""
     untried: bool = False  # it was closed before it said anything, as a load balancer's check is
-
-    @property
-    def level(self) -> str:
-        return "info" if self.untried else self.LEVEL
 
 
 class ClockSkew(Record, frozen=True, kw_only=True):
