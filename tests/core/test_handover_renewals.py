@@ -96,6 +96,20 @@ def is_named(across: Across, number: int) -> bool:
     return all(node.core.sessions()[across.session]["mix"] == number for node in (across.near, across.far))
 
 
+def step_plainly(across: Across, target: tuple[str, int]) -> None:
+    """A process that takes over steps at once, and the last step must be acknowledged before the next can be made."""
+    before = across.far.core.sessions()[across.session]["epoch"]
+    hand_over(across, across.near, target)
+    until(lambda: across.far.core.sessions()[across.session]["epoch"] > before, across.near, across.far)
+
+
+def ends(across: Across, target: tuple[str, int]) -> bool:
+    """One more step without the mix."""
+    hand_over(across, across.near, target)
+    down = across.far.wait(lambda event: event[0] == native.EVENT_SESSION_DOWN)
+    return bool(down[2:4] == (10, "mix-overdue"))
+
+
 @pytest.mark.parametrize("version", ["this", "the one before"])
 def test_what_is_owed_is_owed_to_the_process_that_takes_over(version: str) -> None:
     """The near side never hears that both keep it, and each hand-over of it is a plain step. One is taken, in all."""
@@ -106,7 +120,7 @@ def test_what_is_owed_is_owed_to_the_process_that_takes_over(version: str) -> No
         for node in (near, far):
             keep(node, session, 1)
         far.core.session_mix(session, 1)
-        hand_over(across, near, target)
+        step_plainly(across, target)
         assert transfer(address, SMALL) == SMALL
         if version == "this":
             hand_over(across, far, target)
@@ -114,19 +128,15 @@ def test_what_is_owed_is_owed_to_the_process_that_takes_over(version: str) -> No
             handed_over_by_the_version_before(across, far, target)
         assert transfer(address, SMALL) == SMALL
         if version == "this":
-            hand_over(across, near, target)
-            down = far.wait(lambda event: event[0] == native.EVENT_SESSION_DOWN)
-            assert down[2:4] == (10, "mix-overdue")
+            assert ends(across, target)
             return
         # It asked for no mix, so none is owed; from the next renewal on it is.
         for _ in range(3):
-            hand_over(across, near, target)
-            assert transfer(address, SMALL) == SMALL
+            step_plainly(across, target)
+        assert transfer(address, SMALL) == SMALL
         for node in (near, far):
             keep(node, session, 2)
         far.core.session_mix(session, 2)
-        hand_over(across, near, target)
+        step_plainly(across, target)
         assert transfer(address, SMALL) == SMALL
-        hand_over(across, near, target)
-        down = far.wait(lambda event: event[0] == native.EVENT_SESSION_DOWN)
-        assert down[2:4] == (10, "mix-overdue")
+        assert ends(across, target)
