@@ -210,10 +210,10 @@ def test_standard_error_that_nobody_reads_is_not_waited_for() -> None:
     """A pipe that is full: lines are lost, none is torn, and the process goes on to its end."""
     program = """
 from pcgrelay.audit.log import Log
-from pcgrelay.audit.record import EventsLost
+from pcgrelay.audit.record import LogLost
 log = Log("info")
 for count in range(5_000):
-    log.say(EventsLost(count=count))
+    log.say(LogLost(count=count))
 print(log.lost_total)
 """
     reading, writing = os.pipe()
@@ -236,7 +236,7 @@ def test_throttle() -> None:
     assert throttle.admit("a", 1_000) == 2
     for number in range(100):
         throttle.admit(str(number), 2_000)
-    assert len(throttle._last) <= 3
+    assert len(throttle._known) <= 3
 
 
 @pytest.mark.parametrize(("group", "mode"), [(None, 0o600), (os.getegid(), 0o660)])

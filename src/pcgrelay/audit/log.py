@@ -12,12 +12,17 @@ from datetime import datetime
 from typing import TextIO
 
 import msgspec
+from msgspec import structs
 
-from pcgrelay.audit.record import LEVELS, HandshakeRefused, LogLost, Record
+from pcgrelay.audit.record import LEVELS, HandshakeRefused, LogLost, Record, Throttle
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.printable import json_printable
 
 STANDARD_ERROR = 2
+# Of what others cause: so many lines of one kind and peer at once, and one more in each interval.
+LINES_AT_ONCE = 60
+LINE_INTERVAL_MS = 1_000
+KEYS_MOST = 8_192
 
 _encoder = msgspec.json.Encoder()
 
@@ -27,13 +32,18 @@ def level_of(record: Record) -> str:
     return "info" if isinstance(record, HandshakeRefused) and record.untried else record.LEVEL
 
 
-def line_of(record: Record, now: datetime) -> str:
-    """One line of the log, without its end."""
-    head = {
+def line_of(record: Record, now: datetime, suppressed: int = 0) -> str:
+    """One line of the log, without its end. suppressed: lines like it that were left out before it."""
+    head: dict[str, object] = {
         "ts": now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z",
         "level": level_of(record),
         "event": record.EVENT,
     }
+    if suppressed:
+        if hasattr(record, "suppressed"):
+            record = structs.replace(record, suppressed=record.suppressed + suppressed)
+        else:
+            head["suppressed"] = suppressed
     fields = _encoder.encode(record)
     text = _encoder.encode(head)
     return json_printable((text if fields == b"{}" else text[:-1] + b"," + fields[1:]).decode())
@@ -70,6 +80,7 @@ class Log:
         self._least = LEVELS.index(level)
         self._sink: TextIO | StandardError = sink or StandardError()
         self._clock = clock
+        self._throttle = Throttle(LINE_INTERVAL_MS, KEYS_MOST, at_once=LINES_AT_ONCE)
         self.lost_total = 0
         self._told_total = 0  # of these, how many the log itself has told of
 
@@ -81,19 +92,29 @@ class Log:
         """Write a record, unless its level is below what is wanted."""
         if LEVELS.index(level_of(record)) < self._least:
             return
+        suppressed = self._left_out_before(record)
+        if suppressed is None:
+            return
         try:
             if self.is_failing:
                 self._write(LogLost(count=self.lost_total - self._told_total))
                 self._told_total = self.lost_total
-            self._write(record)
+            self._write(record, suppressed)
         except (OSError, ValueError):
             self.lost_total += 1
+
+    def _left_out_before(self, record: Record) -> int | None:
+        """How many lines like this one were left out since the last, or nothing if this one is left out too."""
+        if record.BOUNDED_BY is None:
+            return 0
+        key = " ".join([record.EVENT, *(str(getattr(record, field)) for field in record.BOUNDED_BY)])
+        return self._throttle.admit(key, self._clock.monotonic_ms())
 
     @property
     def is_failing(self) -> bool:
         """Whether the last line was lost."""
         return self.lost_total > self._told_total
 
-    def _write(self, record: Record) -> None:
-        self._sink.write(line_of(record, self._clock.wall()) + "\n")
+    def _write(self, record: Record, suppressed: int = 0) -> None:
+        self._sink.write(line_of(record, self._clock.wall(), suppressed) + "\n")
         self._sink.flush()

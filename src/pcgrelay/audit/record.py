@@ -19,6 +19,8 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     EVENT: ClassVar[str]
     LEVEL: ClassVar[str] = "info"
+    # What others can cause any number of is bounded: by these fields. Nothing: this node alone causes it.
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = None
 
 
 class NodeReady(Record, frozen=True, kw_only=True):
@@ -50,6 +52,7 @@ class LogLost(Record, frozen=True, kw_only=True):
 
 class LinkUp(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "link.up"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer",)
     link: int
     peer: str
     bearer: str
@@ -64,6 +67,7 @@ class LinkUp(Record, frozen=True, kw_only=True):
 class LinkDown(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "link.down"
     LEVEL: ClassVar[str] = "warning"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer", "reason")
     link: int
     peer: str
     bearer: str
@@ -129,6 +133,7 @@ class LinkRenewed(Record, frozen=True, kw_only=True):
     """Both ends proved anew who they are; the keys of the lanes are mixed with what came of it."""
 
     EVENT: ClassVar[str] = "link.renewed"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer",)
     link: int
     peer: str
     generation: int
@@ -138,6 +143,7 @@ class LinkRenewed(Record, frozen=True, kw_only=True):
 
 class SessionRenewed(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "session.renewed"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer",)
     session: int
     peer: str
     generation: int
@@ -150,6 +156,7 @@ class RenewalFailed(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "renewal.failed"
     LEVEL: ClassVar[str] = "warning"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer", "reason")
     purpose: str
     peer: str
     reason: str
@@ -162,6 +169,7 @@ class LinkControlLost(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "link.control_lost"
     LEVEL: ClassVar[str] = "warning"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer", "reason")
     link: int
     peer: str
     reason: str
@@ -172,6 +180,7 @@ class LinkFailed(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "link.failed"
     LEVEL: ClassVar[str] = "warning"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer", "reason")
     peer: str
     bearer: str
     reason: str
@@ -182,6 +191,7 @@ class LinkFailed(Record, frozen=True, kw_only=True):
 class LaneDown(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "lane.down"
     LEVEL: ClassVar[str] = "warning"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer", "reason")
     link: int
     peer: str
     index: int
@@ -192,6 +202,7 @@ class LaneDown(Record, frozen=True, kw_only=True):
 class HandshakeRefused(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "handshake.refused"
     LEVEL: ClassVar[str] = "warning"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("purpose", "reason", "peer")
     purpose: str
     reason: str
     cause: str
@@ -258,12 +269,14 @@ class CrlNotYetValid(DateRecord, frozen=True, kw_only=True):
 class AcceptPaused(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "listener.paused"
     LEVEL: ClassVar[str] = "error"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("reason",)
     bearer: str
     reason: str
 
 
 class SessionUp(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "session.up"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer",)
     session: int
     peer: str
     via: str
@@ -281,6 +294,7 @@ class SessionUp(Record, frozen=True, kw_only=True):
 class SessionStalled(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "session.stalled"
     LEVEL: ClassVar[str] = "warning"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer", "reason")
     session: int
     peer: str
     via: str
@@ -289,6 +303,7 @@ class SessionStalled(Record, frozen=True, kw_only=True):
 
 class SessionResumed(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "session.resumed"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer",)
     session: int
     peer: str
     via: str
@@ -298,6 +313,7 @@ class SessionResumed(Record, frozen=True, kw_only=True):
 class SessionDown(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "session.down"
     LEVEL: ClassVar[str] = "warning"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer", "reason")
     session: int
     peer: str
     code: str
@@ -308,6 +324,7 @@ class SessionDown(Record, frozen=True, kw_only=True):
 class SessionFailed(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "session.failed"
     LEVEL: ClassVar[str] = "warning"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer", "reason")
     peer: str
     reason: str
     cause: str
@@ -318,6 +335,7 @@ class SessionFailed(Record, frozen=True, kw_only=True):
 class PathRefused(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "path.refused"
     LEVEL: ClassVar[str] = "warning"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("reason",)
     source: str
     destination: str
     code: str
@@ -328,6 +346,7 @@ class PathRefused(Record, frozen=True, kw_only=True):
 class EntryRefused(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "catalogue.refused"
     LEVEL: ClassVar[str] = "warning"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer", "reason")
     peer: str
     edge: str
     reason: str
@@ -359,6 +378,7 @@ class StreamRefused(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "stream.refused"
     LEVEL: ClassVar[str] = "warning"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("from_organisation", "to_organisation", "cause")
     from_organisation: str
     to_organisation: str
     service: str
@@ -460,6 +480,7 @@ class NodeDrainUndone(Record, frozen=True, kw_only=True):
 class EventsLost(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "events.lost"
     LEVEL: ClassVar[str] = "error"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ()
     count: int
 
 
@@ -468,6 +489,7 @@ class Failure(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "node.failure"
     LEVEL: ClassVar[str] = "error"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("where", "error")
     where: str
     error: str  # the kind of exception; its text may quote a peer
 
@@ -477,21 +499,32 @@ Say = Callable[[Record], None]
 
 
 class Throttle:
-    """Lets one line in so many milliseconds through for each key, and counts the rest, so that no peer fills a disk."""
+    """Lets so many lines at once, and one more in so many milliseconds, through for each key, and counts the rest.
 
-    def __init__(self, interval_ms: int, keys_most: int = 1024) -> None:
+    So no peer fills a disk. Keys beyond so many share what one key has.
+    """
+
+    def __init__(self, interval_ms: int, keys_most: int = 1024, *, at_once: int = 1) -> None:
         self._interval_ms = interval_ms
         self._keys_most = keys_most
-        self._last: dict[str, tuple[int, int]] = {}  # key: time of the last line, lines left out since
+        self._ahead_ms = (at_once - 1) * interval_ms
+        self._known: dict[str, tuple[int, int]] = {}  # key: until when its lines are used up; lines left out since
 
     def admit(self, key: str, now_ms: int) -> int | None:
         """How many lines were left out before this one, or nothing if this one is left out too."""
-        last, suppressed = self._last.get(key, (now_ms - self._interval_ms, 0))
-        if now_ms - last < self._interval_ms:
-            self._last[key] = (last, suppressed + 1)
+        if key not in self._known and len(self._known) >= self._keys_most - 1:
+            self._forget(now_ms)
+            if len(self._known) >= self._keys_most - 1:
+                key = ""
+        until_ms, suppressed = self._known.get(key, (now_ms, 0))
+        if until_ms > now_ms + self._ahead_ms:
+            self._known[key] = (until_ms, suppressed + 1)
             return None
-        if len(self._last) >= self._keys_most:
-            # A flood of keys: start anew rather than grow.
-            self._last.clear()
-        self._last[key] = (now_ms, 0)
+        self._known[key] = (max(until_ms, now_ms) + self._interval_ms, 0)
         return suppressed
+
+    def _forget(self, now_ms: int) -> None:
+        """Those of whom nothing was left out, and who have all their lines again."""
+        for key, (until_ms, suppressed) in list(self._known.items()):
+            if until_ms <= now_ms and not suppressed:
+                del self._known[key]

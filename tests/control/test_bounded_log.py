@@ -1,0 +1,100 @@
+"""Whatever a peer can cause any number of fills no disk: each kind of line is bounded, or this node alone causes it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from msgspec import structs
+
+from pcgrelay.audit import record as records
+from pcgrelay.audit.log import LINES_AT_ONCE, Log
+from pcgrelay.audit.record import LaneDown, Record, StreamRefused, Throttle
+from pcgrelay.clock import Clock
+
+# Lines of which the operator, a file, a target or this process itself is the cause; and the access log, whose lines are
+# those of streams that were really open.
+OWN = {
+    "node.ready", "node.draining", "node.stopped", "node.drain_undone", "log.lost", "target.unresolved",
+    "target.failing", "target.well", "config.reloaded", "config.refused", "handover.done", "handover.failed",
+    "handover.taken", "stream.end", "tables.refused", "certificate.ending", "certificate.expired",
+    "certificate.not_yet_valid", "crl.ending", "crl.expired", "crl.not_yet_valid",
+}  # fmt: skip
+
+
+def kinds() -> Iterator[type[Record]]:
+    found = (kind for kind in vars(records).values() if isinstance(kind, type) and issubclass(kind, Record))
+    return (kind for kind in found if hasattr(kind, "EVENT"))
+
+
+@pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.EVENT)
+def test_each_kind_is_bounded_or_this_nodes_own(kind: type[Record]) -> None:
+    if kind.BOUNDED_BY is None:
+        assert kind.EVENT in OWN
+    else:
+        assert set(kind.BOUNDED_BY) <= {field.name for field in structs.fields(kind)}
+
+
+class Standing(Clock):
+    """A clock that goes on when it is told to."""
+
+    now_ms = 1_000
+
+    def wall(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic_ms(self) -> int:
+        return self.now_ms
+
+
+def refused(cause: str) -> StreamRefused:
+    return StreamRefused(
+        from_organisation="a.example",
+        to_organisation="b.example",
+        service="s@b.example",
+        direction="export",
+        session=1,
+        code="refused",
+        cause=cause,
+    )
+
+
+@pytest.fixture
+def log() -> tuple[Log, io.StringIO, Standing]:
+    sink, clock = io.StringIO(), Standing()
+    return Log(sink=sink, clock=clock), sink, clock
+
+
+def test_a_flood_is_cut_and_counted(log: tuple[Log, io.StringIO, Standing]) -> None:
+    said, sink, clock = log
+    for _ in range(50_000):
+        said.say(refused("not-allowed"))
+    assert len(sink.getvalue().splitlines()) == LINES_AT_ONCE
+    # Another cause, and another kind, have lines of their own.
+    said.say(refused("unknown-service"))
+    said.say(LaneDown(link=1, peer="a", index=0, code="done", reason="silent"))
+    assert len(sink.getvalue().splitlines()) == LINES_AT_ONCE + 2
+    clock.now_ms += 1_000
+    said.say(refused("not-allowed"))
+    assert json.loads(sink.getvalue().splitlines()[-1])["suppressed"] == 50_000 - LINES_AT_ONCE
+
+
+def test_what_has_a_count_of_its_own_tells_the_sum(log: tuple[Log, io.StringIO, Standing]) -> None:
+    said, sink, clock = log
+    line = records.PathRefused(source="a", destination="b", code="busy", reason="no_route", suppressed=5)
+    for _ in range(LINES_AT_ONCE + 7):
+        said.say(line)
+    clock.now_ms += 1_000
+    said.say(line)
+    assert json.loads(sink.getvalue().splitlines()[-1])["suppressed"] == 12
+
+
+def test_keys_without_end_share_what_one_has() -> None:
+    throttle = Throttle(1_000, keys_most=10)
+    admitted = sum(throttle.admit(str(number), 0) is not None for number in range(1_000))
+    assert admitted <= 10
+    # Who is known keeps what is its own.
+    assert throttle.admit("3", 1_000) == 0
