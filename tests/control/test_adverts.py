@@ -11,7 +11,7 @@ from nodes import HUB, KENT, MET, Nodes, free_port, until
 
 from pcgrelay.gateway import adverts
 from pcgrelay.model import NodeId
-from pcgrelay.routing.catalogue import Offer, entry_signed
+from pcgrelay.routing.catalogue import Entry, Known, Offer, Signed, entry_signed
 from pcgrelay.session.messages import Advert
 from pki import REALM
 
@@ -34,7 +34,16 @@ async def test_proofs_of_a_neighbour_have_a_budget(nodes: Nodes, monkeypatch: py
         looked_at += 1
         proved(*arguments)  # type: ignore[arg-type]
 
+    named = 0
+    checked = adverts.names_checked
+
+    def naming(entry: Entry) -> None:
+        nonlocal named
+        named += 1
+        checked(entry)
+
     monkeypatch.setattr(adverts, "entry_proved", counting)
+    monkeypatch.setattr(adverts, "names_checked", naming)
     port = free_port()
     links = [{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}]
     relay = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}"])
@@ -61,7 +70,9 @@ async def test_proofs_of_a_neighbour_have_a_budget(nodes: Nodes, monkeypatch: py
             # The same proof another time costs nothing, and is no part of the budget.
             link.send(Advert(signed.entry, signed.signature, signed.chain, ()))
     await until(lambda: relay.node.refusals().get("advert_budget", 0) >= 155)
+    # Neither its signature nor its names are looked at beyond the budget.
     assert looked_at <= 45
+    assert named <= 45
     assert relay.lines("catalogue.refused")[0]["reason"] == "advert_budget"
     assert link.usable
     # A neighbour beside it has a budget of its own.
@@ -69,6 +80,23 @@ async def test_proofs_of_a_neighbour_have_a_budget(nodes: Nodes, monkeypatch: py
         KENT, "kent-1", links=links, exports=[{"service": "mail", "target": "127.0.0.1:25", "allow": [MET]}]
     )
     await until(lambda: kent.node.config.node.id in set(relay.node.adverts.catalogue.edges()))
+
+
+@pytest.mark.parametrize("newest_is_good", [True, False])
+async def test_a_reload_forgets_what_a_revoked_certificate_signed_and_no_more(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, newest_is_good: bool
+) -> None:
+    relay = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+    known = relay.node.adverts
+    monkeypatch.setattr(known, "_chain_refusal", lambda chain: "revoked" if chain == (b"old",) else None)
+    edge, offers = NodeId(REALM, MET, "met-1"), (Offer("mail", 1),)
+    lives_ms = known._clock.monotonic_ms() + 600_000
+    for link, chain in ((1, b"old"), (2, b"new"), (3, b"old")):
+        sequence = 5 if (chain == b"new") is newest_is_good else 4
+        known.catalogue.put(link, Known(Signed(b"", b"", (chain,)), edge, sequence, lives_ms, offers, ()))
+    known.reload()
+    assert list(known.catalogue.ways(edge)) == [2]
+    assert known.refused["revoked"] == 2
 
 
 async def test_messages_of_unknown_kinds_are_shown(nodes: Nodes) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 
 from cryptography import x509
 
@@ -24,9 +25,11 @@ from pcgrelay.routing.catalogue import (
     Known,
     Offer,
     Signed,
+    entry_opened,
     entry_proved,
     entry_read,
     entry_signed,
+    names_checked,
     path_refusal,
 )
 from pcgrelay.routing.choice import Candidate, choose
@@ -129,13 +132,14 @@ class Adverts:
     def reload(self) -> None:
         """Trust or members have changed: judge what is known anew, sign anew, and tell each neighbour what it may know.
 
-        An edge whose certificate is no longer trusted is forgotten, whoever told of it.
+        What was signed under a certificate that is no longer trusted is forgotten, whoever told of it. An edge that has
+        another certificate by now, of which another neighbour tells, is not away.
         """
+        judged = cache(self._chain_refusal)
         for edge in list(self.catalogue.edges()):
-            newest = self.catalogue.newest(edge)
-            if newest is not None and (word := self._chain_refusal(newest.signed.chain)):
-                self.refused[word] = self.refused.get(word, 0) + 1
-                for number in list(self.catalogue.ways(edge)):
+            for number, known in list(self.catalogue.ways(edge).items()):
+                if word := judged(known.signed.chain):
+                    self._count(word)
                     self.catalogue.withdraw(number, edge)
             self._telling.tell_all(edge)
         if self._own is not None:
@@ -247,7 +251,7 @@ class Adverts:
 
     def _proved(self, link: Link, signed: Signed, path: tuple[str, ...]) -> Known:
         now_s = int(self._clock.wall().timestamp())
-        entry = entry_read(signed, now_s)
+        entry = entry_opened(signed, now_s)
         if path and link.peer_role is not Role.RELAY:
             raise EntryRefused("not_a_relay")
         if word := path_refusal(path, entry.edge, link.peer.uri, self._me.uri):
@@ -262,6 +266,7 @@ class Adverts:
         # The same proof over another way need not be checked again: that is most of what relays say.
         if newest is None or newest.signed != signed:
             self._proof_spent(link)
+            names_checked(entry)
             entry_proved(signed, entry, lambda chain: self._presence.chain_refusal(list(chain)), self._identity)
         self._presence.skews.hear_entry(edge, entry.sequence, entry.not_after)
         lives_until_ms = self._clock.monotonic_ms() + (entry.not_after - now_s) * 1000

@@ -131,6 +131,13 @@ def entry_signed(
 
 def entry_read(signed: Signed, now_s: int) -> Entry:
     """The content, if its form and dates are right; whether it is true is for `entry_proved`."""
+    entry = entry_opened(signed, now_s)
+    names_checked(entry)
+    return entry
+
+
+def entry_opened(signed: Signed, now_s: int) -> Entry:
+    """The same, but for the names of its services: to look at those costs as much as a signature."""
     if len(signed.entry) + len(signed.signature) + sum(map(len, signed.chain)) > ENTRY_MOST_BYTES:
         raise EntryRefused("too_large")
     try:
@@ -143,13 +150,17 @@ def entry_read(signed: Signed, now_s: int) -> Entry:
         raise EntryRefused("expired", now_s - entry.not_after)
     if entry.not_after > now_s + LIFE_MOST_S:
         raise EntryRefused("lives_too_long", entry.not_after - now_s - LIFE_MOST_S)
+    return entry
+
+
+def names_checked(entry: Entry) -> None:
+    """EntryRefused: a service has a name that is none, or that of another."""
     try:
         names = [label_checked(offer.service, "service name") for offer in entry.offers]
     except NameProblem:
         raise EntryRefused("malformed") from None
     if len(set(names)) != len(names):
         raise EntryRefused("malformed")
-    return entry
 
 
 def entry_proved(
