@@ -7,14 +7,14 @@ import hmac
 import resource
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from nodes import HUB, KENT, Nodes, Running, free_port, until
 
 from pcgrelay.session import listener
-from pcgrelay.session.halfopen import HalfOpen, source_of
+from pcgrelay.session.halfopen import Beginnings, HalfOpen, Place, source_of
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ async def test_silent_and_slow_strangers_are_dropped_in_time(nodes: Nodes, monke
         before = relay.node.neighbours.refused.get(reason, 0)
         assert await answer_to(port, data, end=False) == b""
         await until(lambda before=before, reason=reason: relay.node.neighbours.refused.get(reason, 0) > before)
-    assert relay.node._half_open.total == 0
+    assert relay.node._strangers.total == 0
 
 
 async def test_a_crowd_of_silent_strangers_is_bounded(nodes: Nodes) -> None:
@@ -132,13 +132,13 @@ async def test_a_crowd_of_silent_strangers_is_bounded(nodes: Nodes) -> None:
             sock.connect_ex(("127.0.0.1", port))
             crowd.append(sock)
         await until(lambda: relay.node.neighbours.refused.get("half_open_per_source", 0) >= 268)
-        assert relay.node._half_open.total <= 32
+        assert relay.node._strangers.total <= 32
         # One line in a second, not one for each of them.
         assert len([line for line in relay.lines() if line["event"] == "handshake.refused"]) <= 3
     finally:
         for sock in crowd:
             sock.close()
-    await until(lambda: relay.node._half_open.total == 0)
+    await until(lambda: relay.node._strangers.total == 0)
     edge = await nodes.start(KENT, "kent-1", links=[{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}])
     await until(lambda: list(edge.node.neighbours.usable()))
 
@@ -174,35 +174,104 @@ async def test_a_port_is_closed_whoever_has_a_copy_of_it(nodes: Nodes) -> None:
 # -- the rule alone ---------------------------------------------------------------------------------------------------
 
 
+class Door(HalfOpen):
+    """A door that remembers who was given up."""
+
+    def __init__(self, total_most: int, each_most: int, chance: Callable[[], float] = lambda: 1.0) -> None:
+        super().__init__(total_most, each_most, chance)
+        self.gone: list[str] = []
+
+    def come(self, source: str, *, known: bool = False) -> Place | str:
+        return self.enter(source, lambda: self.gone.append(source), known=known)
+
+
 def test_the_door_is_full_at_its_bounds() -> None:
-    door = HalfOpen(4, 2, lambda: 1.0)
-    for source in ("a", "a", "b", "b"):
-        assert door.refusal(source) is None
-        door.enter(source)
-    assert door.refusal("c") == "half_open_total"
-    door.leave("a")
-    assert door.refusal("b") == "half_open_per_source"
-    assert door.refusal("a") is None
+    door = Door(4, 2)
+    places = [door.come(source) for source in ("a", "a", "b", "b")]
+    assert door.come("b") == "half_open_per_source"
+    assert isinstance(places[0], Place)
+    door.leave(places[0])
+    assert isinstance(door.come("a"), Place)
+    assert (door.total, door.gone) == (4, [])
+
+
+def test_a_newcomer_takes_the_place_of_who_has_most() -> None:
+    door = Door(6, 4)
+    for source in ("a", "b", "b", "b", "b", "c"):
+        door.come(source)
+    assert isinstance(door.come("d"), Place)
+    assert isinstance(door.come("a"), Place)
+    assert door.gone == ["b", "b"]
+    # Who would have most itself takes nothing from others.
+    assert door.come("b") == "half_open_total"
+    assert door.total == 6
+
+
+@pytest.mark.parametrize("sources", [1, 9, 300])
+def test_no_flood_keeps_a_newcomer_out(sources: int) -> None:
+    door = Door(256, 32, lambda: 0.0)
+    for number in range(5_000):
+        door.come(f"flood {number % sources}")
+    assert door.total <= 256
+    assert all(isinstance(door.come(f"member {number}"), Place) for number in range(100))
+
+
+def test_places_for_members_are_kept() -> None:
+    door = Door(8, 8, lambda: 0.0)
+    for number in range(100):
+        door.come(str(number))
+    strangers = len(door.gone)
+    assert all(isinstance(door.come("home", known=True), Place) for _ in range(3))
+    assert len(door.gone) == strangers
+    for number in range(100):
+        door.come(str(number))
+    assert "home" not in door.gone
 
 
 def test_the_fuller_the_door_the_more_are_dropped() -> None:
     chance = [0.0]
-    door = HalfOpen(100, 100, lambda: chance[0])
-    for number in range(75):
-        door.enter(str(number))
-    chance[0] = 0.49
-    assert door.refusal("x") == "half_open_early_drop"
-    chance[0] = 0.51
-    assert door.refusal("x") is None
+    door = Door(100, 100, lambda: chance[0])
+    places = [place for place in (door.come("x") for _ in range(50)) if isinstance(place, Place)]
+    assert len(places) == 50
+    door.come("x")
+    assert door.come("x") == "half_open_early_drop"
+    # Not who has less than others.
+    assert isinstance(door.come("y"), Place)
+    chance[0] = 1.0
+    assert isinstance(door.come("x"), Place)
 
 
 def test_nothing_is_kept_of_who_has_left() -> None:
-    door = HalfOpen(10, 10, lambda: 1.0)
+    door = Door(10, 10)
     for number in range(1000):
-        door.enter(str(number))
-        door.leave(str(number))
-    assert door.total == 0
-    assert door._sources == {}
+        place = door.come(str(number), known=number % 2 == 0)
+        assert isinstance(place, Place)
+        door.leave(place)
+        door.leave(place)
+    assert (door.total, door._of_strangers, door._of_known) == (0, {}, {})
+
+
+def test_handshakes_of_a_source_are_bounded_where_all_are_many() -> None:
+    beginnings = Beginnings(0)
+    words = [beginnings.refusal(f"flood {number % 9}", number * 4) for number in range(5_000)]
+    begun = words.count(None)
+    # So many in 20 s: what all strangers may begin at once and each second, less what is left for others.
+    assert 1_500 < begun <= 100 + 9 * 20 + 20 * 100
+    assert set(words) == {None, "handshakes_of_source"}
+    assert all(beginnings.refusal(f"member {number}", 20_000) is None for number in range(50))
+
+
+def test_a_source_of_members_needs_nothing_of_what_strangers_have() -> None:
+    beginnings = Beginnings(0)
+    beginnings.was_member("home", 0)
+    for number in range(10_000):
+        beginnings.refusal(f"flood {number}", 0)
+    assert beginnings.refusal("late", 0) == "handshakes_of_strangers"
+    assert [beginnings.refusal("home", 0) for _ in range(100)] == [None] * 100
+    heir = Beginnings(0)
+    heir.inherit(beginnings.estate(), 0)
+    assert heir.is_known("home")
+    assert not heir.is_known("late")
 
 
 @pytest.mark.parametrize(

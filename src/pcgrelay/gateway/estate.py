@@ -54,6 +54,7 @@ class NodeEstate(Struct, frozen=True, kw_only=True):
     imports: tuple[ServiceEstate, ...] = ()
     exports: tuple[ServiceEstate, ...] = ()
     tally: TallyEstate = TallyEstate()
+    member_sources: tuple[str, ...] = ()  # from where members came, which no flood is to keep out
     refused: dict[str, dict[str, int]] = {}  # by the part that counts
     members: tuple[SeenEstate, ...] = ()
     exporters: tuple[SeenEstate, ...] = ()

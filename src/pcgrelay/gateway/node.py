@@ -42,7 +42,7 @@ from pcgrelay.plane import (
 )
 from pcgrelay.session.dataplane import DataPlaneRefused
 from pcgrelay.session.link import Link
-from pcgrelay.session.listener import Listener, half_open_of
+from pcgrelay.session.listener import Listener, Strangers
 from pcgrelay.session.messages import Advert, Code, Message, Withdraw
 from pcgrelay.session.neighbours import Neighbours
 from pcgrelay.session.presence import Presence
@@ -73,7 +73,7 @@ class Node(ABC):
         self.started_ms = clock.monotonic_ms()
         self.draining = False
         self.configuration = ConfigurationStatus(timestamp_s=clock.wall().timestamp())
-        self._half_open = half_open_of(self.presence)
+        self._strangers = Strangers(self.presence, clock)
         self._listeners: dict[Address, tuple[Listener, asyncio.Task[None]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._kept: set[Address] = set()  # listeners that the process before this one hands over
@@ -129,7 +129,7 @@ class Node(ABC):
         self._take_limits(before, policy)
         self.config = fresh.config
         self.presence.take(fresh)
-        self._half_open.bound(policy.half_open_total, policy.half_open_per_source)
+        self._strangers.bound(policy.half_open_total, policy.half_open_per_source)
         self._take_listeners(opened)
         self.neighbours.reload()
         if judged:
@@ -167,6 +167,7 @@ class Node(ABC):
             started_ms=self.started_ms,
             links=self.neighbours.estate(),
             entries=self.adverts.estate(),
+            member_sources=self._strangers.beginnings.estate(),
             refused={part: dict(counts) for part, counts in self.refused_parts().items()},
             members=self.watch.estate(),
         )
@@ -199,6 +200,7 @@ class Node(ABC):
         self.neighbours.inherit(estate.links)
         self.adverts.inherit(estate.entries)
         self.watch.inherit(estate.members)
+        self._strangers.beginnings.inherit(estate.member_sources, self.clock.monotonic_ms())
         for part, counts in self.refused_parts().items():
             counts.update(estate.refused.get(part, {}))
         self._take_listeners(opened)
@@ -478,7 +480,7 @@ class Node(ABC):
             presence=self.presence,
             neighbours=self.neighbours,
             plane=self.plane,
-            half_open=self._half_open,
+            strangers=self._strangers,
             say=self.say,
             clock=self.clock,
         )

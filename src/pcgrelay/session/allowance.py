@@ -36,6 +36,11 @@ class Allowance:
         self._left -= amount
         return max(0.0, -self._left) * 1000 / self._each_second
 
+    def left(self, now_ms: int) -> float:
+        """How many may be taken."""
+        self._fill(now_ms)
+        return self._left
+
     def is_whole(self, now_ms: int) -> bool:
         """Whether all may be taken at once again."""
         self._fill(now_ms)

@@ -20,7 +20,7 @@ from pcgrelay.model import NodeId
 from pcgrelay.routing.policy import link_refusal
 from pcgrelay.session.control import handshake_over
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
-from pcgrelay.session.halfopen import HalfOpen, source_of
+from pcgrelay.session.halfopen import Beginnings, HalfOpen, Place, source_of
 from pcgrelay.session.identity import Shown
 from pcgrelay.session.neighbours import Neighbours
 from pcgrelay.session.presence import Presence
@@ -32,15 +32,40 @@ LANE_FIRST = 0x50
 ADMISSION_FIRST = 0x41  # reserved for an admission tag
 PREAMBLE_BYTES = 48
 LINK_ID = slice(16, 32)
-FIRST_DEADLINE_S = 5.0
+# The whole first flight: a round trip, and one more if a packet is lost.
+FIRST_DEADLINE_S = 3.0
+TLS_HEAD_BYTES = 5
+TLS_RECORD_MOST_BYTES = 16_384 + 256
 ACCEPT_PAUSE_S = 0.2
 LINE_INTERVAL_MS = 1_000
 CHECK_INTERVAL_MS = 60_000  # of lines about those who only look whether the port is open
+TOO_MANY = "Too many connections have not yet proved who they are."
+GIVEN_UP = "half_open_given_up"
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Untried(HandshakeRefused):
     """It was closed before it said a byte, as the check of a load balancer is, all day long."""
+
+
+class Strangers:
+    """The doors that all listeners of a node share."""
+
+    def __init__(self, presence: Presence, clock: Clock) -> None:
+        policy, chance = presence.config.policy, random.SystemRandom().random
+        self.waiting = HalfOpen(policy.half_open_total, policy.half_open_per_source, chance)  # for their first flight
+        self.running = HalfOpen(policy.half_open_total, policy.half_open_per_source, chance)  # their handshakes
+        self.beginnings = Beginnings(clock.monotonic_ms())
+
+    @property
+    def total(self) -> int:
+        """All that have not proved who they are."""
+        return self.waiting.total + self.running.total
+
+    def bound(self, total_most: int, each_most: int) -> None:
+        """Other bounds from now on; who is in stays."""
+        self.waiting.bound(total_most, each_most)
+        self.running.bound(total_most, each_most)
 
 
 class Listener:
@@ -54,7 +79,7 @@ class Listener:
         presence: Presence,
         neighbours: Neighbours,
         plane: LinkPlane,
-        half_open: HalfOpen,
+        strangers: Strangers,
         say: Say,
         clock: Clock,
     ) -> None:
@@ -63,7 +88,7 @@ class Listener:
         self._presence = presence
         self._neighbours = neighbours
         self._plane = plane
-        self._half_open = half_open
+        self._strangers = strangers
         self._say = say
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,20 +121,29 @@ class Listener:
                 await asyncio.sleep(ACCEPT_PAUSE_S)
             return
         source = source_of(str(where[0])) if where else ""
-        if word := self._half_open.refusal(source):
+        task: asyncio.Task[None] | None = None
+
+        def give_up() -> None:
+            self._refused(GIVEN_UP, "Its place went to another, for its source had most.", source)
+            if task is not None:
+                task.cancel()
+
+        known = self._strangers.beginnings.is_known(source)
+        place = self._strangers.waiting.enter(source, give_up, known=known)
+        if isinstance(place, str):
             sock.close()
-            self._refused(word, "Too many connections have not yet proved who they are.", source)
+            self._refused(place, TOO_MANY, source)
             return
-        self._half_open.enter(source)
-        task = asyncio.create_task(self._stranger(sock, source))
+        task = asyncio.create_task(self._stranger(sock, place))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _stranger(self, sock: socket.socket, source: str) -> None:
+    async def _stranger(self, sock: socket.socket, place: Place) -> None:
+        source = place.source
         kept = False
         try:
             tuned(sock)
-            kept = await self._admitted(sock)
+            kept = await self._admitted(sock, place)
         except Untried as untried:
             self._refused(untried.reason, str(untried), source, untried=True)
         except HandshakeRefused as refused:
@@ -121,29 +155,72 @@ class Listener:
         except Exception as error:
             self._say(Failure(where="listener", error=type(error).__name__))
         finally:
-            self._half_open.leave(source)
+            self._strangers.waiting.leave(place)
             if not kept:
                 sock.close()
 
-    async def _admitted(self, sock: socket.socket) -> bool:
+    async def _admitted(self, sock: socket.socket, place: Place) -> bool:
         """Let a link or lane in; answers whether the socket has a new owner."""
-        async with asyncio.timeout(FIRST_DEADLINE_S):
-            try:
-                first = await asyncio.get_running_loop().sock_recv(sock, 1)
-            except ConnectionError:
-                first = b""
-        if not first:
-            raise Untried("silent", "The connection was closed before it said anything.")
+        deadline = asyncio.timeout(FIRST_DEADLINE_S)
+        first = b""
+        try:
+            async with deadline:
+                first = await self._first_byte(sock)
+                if first[0] == TLS_FIRST:
+                    first = await self._flight(sock, first)
+                elif first[0] == LANE_FIRST:
+                    await self._lane(sock, first)
+                    return False  # its descriptor is detached
+        except TimeoutError:
+            if first[:1] == bytes([TLS_FIRST]):
+                raise HandshakeRefused("deadline", "The first flight was not whole in time.") from None
+            raise
         if first[0] == TLS_FIRST:
-            await self._control(sock, first)
+            self._strangers.waiting.leave(place)
+            await self._control(sock, first, place)
             return True
-        if first[0] == LANE_FIRST:
-            await self._lane(sock, first)
-            return False  # its descriptor is detached
         word = "admission_unsupported" if first[0] == ADMISSION_FIRST else "unknown_first_byte"
         raise HandshakeRefused(word, "The connection began with a byte that means nothing here.")
 
-    async def _control(self, sock: socket.socket, first: bytes) -> None:
+    async def _first_byte(self, sock: socket.socket) -> bytes:
+        try:
+            first = await asyncio.get_running_loop().sock_recv(sock, 1)
+        except ConnectionError:
+            first = b""
+        if not first:
+            raise Untried("silent", "The connection was closed before it said anything.")
+        return first
+
+    async def _flight(self, sock: socket.socket, first: bytes) -> bytes:
+        """The first record of TLS, whole: until it is there a connection costs no handshake."""
+        flight = bytearray(first)
+        wanted = TLS_HEAD_BYTES
+        while len(flight) < wanted:
+            data = await asyncio.get_running_loop().sock_recv(sock, wanted - len(flight))
+            if not data:
+                raise HandshakeRefused("closed", "The connection ended within its first flight.")
+            flight += data
+            if len(flight) == TLS_HEAD_BYTES:
+                # A length that no record has is for TLS to refuse.
+                length = int.from_bytes(flight[3:])
+                wanted += length if length <= TLS_RECORD_MOST_BYTES else 0
+        return bytes(flight)
+
+    async def _control(self, sock: socket.socket, first: bytes, place: Place) -> None:
+        """Have the handshake run, in a place among those that do."""
+        strangers, source, now_ms = self._strangers, place.source, self._clock.monotonic_ms()
+        if word := strangers.beginnings.refusal(source, now_ms):
+            raise HandshakeRefused(word, "Strangers have begun as many handshakes as they may.")
+        running = strangers.running.enter(source, place.give_up, known=strangers.beginnings.is_known(source))
+        if isinstance(running, str):
+            raise HandshakeRefused(running, TOO_MANY)
+        try:
+            await self._handshake(sock, first)
+        finally:
+            strangers.running.leave(running)
+        strangers.beginnings.was_member(source, self._clock.monotonic_ms())
+
+    async def _handshake(self, sock: socket.socket, first: bytes) -> None:
         policy = self._presence.config.policy
 
         def judge(peer: NodeId) -> str | None:
@@ -166,13 +243,12 @@ class Listener:
 
     async def _lane(self, sock: socket.socket, first: bytes) -> None:
         preamble = bytearray(first)
-        async with asyncio.timeout(FIRST_DEADLINE_S):
-            while len(preamble) < PREAMBLE_BYTES:
-                # Never a byte more: what follows belongs to the core.
-                data = await asyncio.get_running_loop().sock_recv(sock, PREAMBLE_BYTES - len(preamble))
-                if not data:
-                    raise HandshakeRefused("preamble_short", "The lane ended within its preamble.")
-                preamble += data
+        while len(preamble) < PREAMBLE_BYTES:
+            # Never a byte more: what follows belongs to the core.
+            data = await asyncio.get_running_loop().sock_recv(sock, PREAMBLE_BYTES - len(preamble))
+            if not data:
+                raise HandshakeRefused("preamble_short", "The lane ended within its preamble.")
+            preamble += data
         link = self._neighbours.by_id(bytes(preamble[LINK_ID]))
         if link is None or link.dialled:
             raise HandshakeRefused("lane_unknown_link", "The lane belongs to no link that is known here.")
@@ -205,9 +281,3 @@ class Listener:
                     untried=untried,
                 )
             )
-
-
-def half_open_of(presence: Presence) -> HalfOpen:
-    """One door for all listeners of a node."""
-    policy = presence.config.policy
-    return HalfOpen(policy.half_open_total, policy.half_open_per_source, random.SystemRandom().random)
