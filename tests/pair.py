@@ -116,7 +116,15 @@ class World:
         return link
 
     def session(
-        self, near: Edge, far: Edge, links: list[Link], *, flows: int = 1, cap: int = 1 << 20, priority: int = 0
+        self,
+        near: Edge,
+        far: Edge,
+        links: list[Link],
+        *,
+        flows: int = 1,
+        cap: int = 1 << 20,
+        priority: int = 0,
+        organisation: int = 0,
     ) -> int:
         """A session over these links, with all relays between them told, and up."""
         session = self.number()
@@ -130,6 +138,7 @@ class World:
                 flows=flows,
                 cap=cap,
                 priority=priority,
+                organisation=organisation,
             )
         self.path(session, near, far, links, cap=cap, flows=flows)
         return session

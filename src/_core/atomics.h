@@ -20,6 +20,16 @@ static inline void small_figure_add(uint32_t *figure, uint32_t n) {
     __atomic_store_n(figure, small_figure_get(figure) + n, __ATOMIC_RELAXED);
 }
 
+/* Until when a budget that several threads take from is used up: so much later, and at most so far ahead. */
+static inline void shared_spend(uint64_t *until, uint64_t now, uint64_t each, uint64_t most) {
+    uint64_t before = figure_get(until), after;
+    do {
+        after = (before > now ? before : now) + each;
+        if (after > now + most)
+            after = now + most;
+    } while (!__atomic_compare_exchange_n(until, &before, after, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+}
+
 static inline void flag_raise(int *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELEASE); }
 static inline int flag_is_up(const int *flag) { return __atomic_load_n(flag, __ATOMIC_ACQUIRE); }
 

@@ -14,6 +14,9 @@ cdef extern from "atomics.h" nogil:
     void small_figure_set(uint32_t* figure, uint32_t value)
     void small_figure_add(uint32_t* figure, uint32_t n)
 
+    # A budget that any thread takes from.
+    void shared_spend(uint64_t* until, uint64_t now, uint64_t each, uint64_t most)
+
     # Raised once, by one thread for another.
     void flag_raise(int* flag)
     bint flag_is_up(const int* flag)

@@ -14,3 +14,7 @@ cdef Result session_tick(Shard* shard, Session* session) noexcept nogil
 
 # This worker did not run for so long: its peers are not to blame for what it did not hear.
 cdef void session_forgive(Session* session, uint64_t away_us) noexcept nogil
+
+# A session that must end with BUSY, for the little memory that is left: its peer's organisation holds most of it, and
+# acknowledges nothing. NULL: none.
+cdef Session* session_hoarder(Shard* shard) noexcept nogil

@@ -2,9 +2,12 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from pcgrelay._core.buf cimport Buf
 from pcgrelay._core.flow cimport (
-    FLOW_RESUME_AGAIN_US, FLOW_RESUME_DOUBLINGS, FLOW_RESUMING, FLOW_UNACKED_US, FLOW_UP, Flow, flow_ack, flow_break,
+    FLOW_RESUME_AGAIN_US, FLOW_RESUME_DOUBLINGS, FLOW_RESUMING, FLOW_STUCK_ROUNDS, FLOW_STUCK_US, FLOW_UNACKED_US,
+    FLOW_UP, Flow, flow_ack, flow_break, flow_is_greedy,
 )
 from pcgrelay._core.link cimport Shard
+from pcgrelay._core.map cimport map_next
+from pcgrelay._core.organisation cimport Holding, holding_bytes
 from pcgrelay._core.renewal cimport owed_forgive
 from pcgrelay._core.result cimport RESULT_OK, RESULT_SILENT, Result
 from pcgrelay._core.session cimport (
@@ -62,6 +65,45 @@ cdef Result session_tick(Shard* shard, Session* session) noexcept nogil:
         else:
             answer = session_step_if_due(shard, flow)
     return answer
+
+
+# Of the organisation that holds most: whose flow has acknowledged nothing for the longest time, if that is long.
+cdef Session* session_hoarder(Shard* shard) noexcept nogil:
+    cdef Session* session
+    cdef Session* found = NULL
+    cdef Holding* most = NULL
+    cdef Holding* holding
+    cdef Flow* flow
+    cdef uint64_t oldest_us = shard.now_us
+    cdef uint32_t i, at = 0
+    if shard.pool.used < shard.pool.limit / 8 * 7:
+        return NULL
+    session = <Session*>map_next(&shard.sessions, &at)
+    while session != NULL:
+        if session.gauge.organisation != NULL:
+            holding = &session.gauge.organisation.holdings[shard.index]
+            if most == NULL or holding_bytes(holding) > holding_bytes(most):
+                most = holding
+        session = <Session*>map_next(&shard.sessions, &at)
+    at = 0
+    session = <Session*>map_next(&shard.sessions, &at)
+    while session != NULL:
+        for i in range(session.flow_count):
+            flow = session.flows[i]
+            if flow != NULL and flow.holding == most and flow.progress_us < oldest_us \
+                    and flow_is_greedy(flow, &shard.pool) and is_stuck(shard, flow):
+                oldest_us = flow.progress_us
+                found = session
+        session = <Session*>map_next(&shard.sessions, &at)
+    return found
+
+
+# Was nothing acknowledged for so long that no path explains it? A flow that makes progress never is.
+cdef bint is_stuck(const Shard* shard, const Flow* flow) noexcept nogil:
+    cdef uint64_t borne_us = FLOW_STUCK_ROUNDS * flow.round_trip_us
+    if borne_us < FLOW_STUCK_US:
+        borne_us = FLOW_STUCK_US
+    return flow.retained != NULL and shard.now_us > flow.progress_us + borne_us
 
 
 cdef void session_forgive(Session* session, uint64_t away_us) noexcept nogil:

@@ -5,19 +5,23 @@ from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_take_word
 from pcgrelay._core.credit cimport credit_left, credit_raise, credit_receive, credit_wish
 from pcgrelay._core.edge cimport (
     EDGE_STREAMS_MAX, EDGE_WINDOW, EDGE_WINDOW_LESS, EDGE_WINDOW_MORE, RULE_NONE, edge_abort, edge_count,
-    edge_cut, edge_dirty, edge_dropped, edge_first_window, edge_grant, edge_is_full, edge_linger, edge_name, edge_ready,
+    edge_cut, edge_dirty, edge_dropped, edge_first_window, edge_grant, edge_hold, edge_is_full, edge_linger, edge_name,
+    edge_ready,
     edge_stream,
 )
-from pcgrelay._core.flow cimport FLOW_CLOSED, Flow, flow_late
+from pcgrelay._core.flow cimport FLOW_CLOSED, Flow, flow_is_greedy, flow_late
 from pcgrelay._core.link cimport GAUGE_ROUND_TRIP, Shard, gauge_at
 from pcgrelay._core.map cimport map_find, map_next, map_put
+from pcgrelay._core.organisation cimport (
+    Organisation, organisation_bears, organisation_may_open, organisation_unanswered,
+)
 from pcgrelay._core.queue cimport queue_push
 from pcgrelay._core.record cimport (
     Record, record_check, record_head, record_number, record_open, record_read, record_reset,
 )
 from pcgrelay._core.result cimport (
     RESULT_BAD_CREDIT, RESULT_BAD_FINAL, RESULT_BAD_STATE, RESULT_BAD_STREAM, RESULT_BUDGET,
-    RESULT_LATE, RESULT_NOT_CONFIRMED, RESULT_OK, Result,
+    RESULT_LATE, RESULT_NOT_CONFIRMED, RESULT_OK, RESULT_UNANSWERED, Result,
 )
 from pcgrelay._core.route cimport (
     EXPORT_DRAIN, EXPORT_UNRESOLVED, Export, Import, Tables, tables_export, tables_grants, tables_import,
@@ -120,6 +124,8 @@ cdef Result take_record(Shard* shard, Flow* flow, const Record* record, Buf* own
         edge_dirty(shard, stream)
         return RESULT_OK
     # RESET
+    if stream.state == STREAM_ANSWERING or stream.state == STREAM_ANSWERING_FIN:
+        organisation_unanswered((<Session*>flow.session).gauge.organisation, stream.number, shard.now_us)
     if not stream_step(stream, STREAM_RESET):
         return RESULT_BAD_STATE
     edge_cut(shard, stream, record.code, record.rule)
@@ -168,10 +174,22 @@ cdef Result take_open(Shard* shard, Flow* flow, const Record* record) noexcept n
     cdef Session* session = <Session*>flow.session
     cdef const Export* entry
     cdef Stream* stream
-    cdef Cause cause
+    cdef Organisation* peer = session.gauge.organisation
+    cdef Cause cause = CAUSE_UNKNOWN_SERVICE
     if record.stream <= flow.rx_highest:
         return RESULT_BAD_STREAM
     flow.rx_highest = record.stream
+    entry = tables_export(shard.tables, record.service, record.service_length)
+    if entry != NULL:
+        cause = admission(shard, session.number, entry, <uint8_t>record.marking)
+    if not organisation_may_open(peer, <int>entry.number if cause == CAUSE_DONE else -1, shard.now_us):
+        figure_add(&shard.stats.refused[<int>RESULT_UNANSWERED], 1)
+        if not organisation_bears(peer, shard.now_us):
+            return RESULT_UNANSWERED
+        return refuse_open(shard, flow, record.stream, CODE_LIMIT)
+    if flow_is_greedy(flow, &shard.pool):
+        figure_add(&shard.stats.refused[<int>RESULT_BUDGET], 1)
+        return refuse_open(shard, flow, record.stream, CODE_BUSY)
     if flow.streams.count >= EDGE_STREAMS_MAX:
         return refuse_open(shard, flow, record.stream, CODE_LIMIT)
     stream = edge_stream(shard, -1, False)
@@ -187,10 +205,10 @@ cdef Result take_open(Shard* shard, Flow* flow, const Record* record) noexcept n
         edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
         return RESULT_BUDGET
     figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_ROUND_TRIP], 1)
+    edge_hold(stream)
     if credit_raise(&stream.tx, record.value) != RESULT_OK:
         return RESULT_BAD_CREDIT
     edge_grant(shard, stream, WIRE_EARLY)
-    entry = tables_export(shard.tables, record.service, record.service_length)
     if entry == NULL:
         edge_abort(shard, stream, CODE_UNKNOWN, CAUSE_UNKNOWN_SERVICE)
         return RESULT_OK
@@ -198,7 +216,6 @@ cdef Result take_open(Shard* shard, Flow* flow, const Record* record) noexcept n
     edge_count(shard, stream, 1)
     stream.rule = entry.rule
     stream.marking = <uint8_t>record.marking
-    cause = admission(shard, session.number, entry, stream.marking)
     if cause != CAUSE_DONE:
         edge_abort(shard, stream, CODE_REFUSED, cause)
     elif shard.draining or entry.state == EXPORT_DRAIN:
@@ -310,12 +327,13 @@ cdef uint32_t bundle_say(Shard* shard, Stream* stream, uint8_t* p, bint* gone) n
     if stream.say & SAY_OPEN:
         entry = tables_import(shard.tables, <uint32_t>stream.number)
         stream_step(stream, STREAM_TX_OPEN)
-        n = record_open(p, stream.id, edge_grant(shard, stream, edge_first_window(shard)),
+        n = record_open(p, stream.id, edge_grant(shard, stream, edge_first_window(shard, stream)),
                         1 if entry == NULL else entry.marking, 0 if entry == NULL else entry.priority,
                         stream.service, stream.service_length)
     if stream.say & SAY_ACCEPT:
         stream_step(stream, STREAM_TX_ACCEPT)
-        n += record_number(p + n, stream.id, RECORD_ACCEPT, edge_grant(shard, stream, edge_first_window(shard)))
+        n += record_number(p + n, stream.id, RECORD_ACCEPT,
+                           edge_grant(shard, stream, edge_first_window(shard, stream)))
     elif stream.say & SAY_CREDIT and stream.state != STREAM_ANSWERING and stream.state != STREAM_ANSWERING_FIN:
         n += record_number(p + n, stream.id, RECORD_CREDIT, edge_grant(shard, stream, next_window(shard, stream)))
     stream.say = 0
@@ -330,7 +348,10 @@ cdef uint32_t next_window(Shard* shard, Stream* stream) noexcept nogil:
     cdef uint64_t eighth = shard.pool.limit / 8
     cdef uint64_t bound = 5 * eighth
     cdef uint32_t window = stream.rx.window
-    cdef uint32_t wish = credit_wish(&stream.rx, shard.now_us, flow.round_trip_us)
+    cdef uint32_t wish
+    if flow_is_greedy(flow, &shard.pool):
+        return WIRE_EARLY
+    wish = credit_wish(&stream.rx, shard.now_us, flow.round_trip_us)
     if shard.windows > bound:
         return window / 2 if window / 2 >= EDGE_WINDOW_LESS else window
     if wish > EDGE_WINDOW_MORE:

@@ -263,7 +263,8 @@ cdef class Core(Crew):
     # -- sessions of an edge
 
     def session_add(self, uint32_t session, *, bytearray secret, bytes binding, uint32_t suite, bint initiator,
-                    uint32_t flows, uint64_t cap, uint32_t marking, uint32_t priority) -> None:
+                    uint32_t flows, uint64_t cap, uint32_t marking, uint32_t priority,
+                    uint64_t organisation=0) -> None:
         cdef SessionEntry entry = SessionEntry()
         cdef Order* order = NULL
         self._alive()
@@ -285,6 +286,14 @@ cdef class Core(Crew):
         if entry.gauge == NULL:
             order_free(order)
             raise MemoryError
+        try:
+            entry.gauge.organisation = self._organisation(organisation)
+        except BaseException:
+            # The workers' references were taken for them already.
+            entry.gauge.references = 1
+            order_free(order)
+            raise
+        entry.organisation = organisation
         order.a, order.b, order.c, order.d = session, suite, initiator, flows
         order.e, order.f, order.g = cap, marking, priority
         order.pointer = entry.gauge

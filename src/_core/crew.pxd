@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from pcgrelay._core.cursor cimport Cursor
 from pcgrelay._core.mailbox cimport Order, OrderKind, Outbox
 from pcgrelay._core.map cimport Map
+from pcgrelay._core.organisation cimport Organisation
 from pcgrelay._core.stats cimport Bounds
 from pcgrelay._core.worker cimport Worker
 
@@ -23,12 +24,15 @@ cdef class Crew:
     cdef bint _stopped
     cdef dict _links
     cdef dict _sessions
+    cdef dict _organisations
 
     cdef void _end(self)
     cdef void _join(self)
     cdef void _write(self, Cursor* cursor)
     cdef _read(self, Cursor* cursor, Map* links, Map* sessions)
     cdef _entries(self, Cursor* cursor, Map* links, Map* sessions)
+    cdef Organisation* _organisation(self, uint64_t number) except? NULL
+    cdef _forget_organisations(self)
     cdef _alive(self)
     cdef void _send(self, uint32_t worker, Order* order)
     cdef _send_all(self, Order* order)

@@ -12,7 +12,7 @@ from pcgrelay._core.cursor cimport (
     Cursor, Descriptors, cursor_enter, cursor_fail, cursor_number, cursor_open, cursor_read, cursor_shut, cursor_write,
     descriptors_add, descriptors_free,
 )
-from pcgrelay._core.entries cimport LinkEntry, SessionEntry
+from pcgrelay._core.entries cimport LinkEntry, OrganisationEntry, SessionEntry
 from pcgrelay._core.epoch cimport limits_set
 from pcgrelay._core.facts cimport facts_refusal
 from pcgrelay._core.handover cimport HANDOVER_LEAST, HANDOVER_VERSION
@@ -22,6 +22,7 @@ from pcgrelay._core.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, pth
 from pcgrelay._core.loop cimport loop_abandon, loop_launch, loop_settle, loop_start, loop_stop
 from pcgrelay._core.mailbox cimport Order, OrderKind, mailbox_put, order_new, outbox_start, outbox_stop
 from pcgrelay._core.map cimport Map, map_free, map_put
+from pcgrelay._core.organisation cimport Organisation, organisation_hold, organisation_new
 from pcgrelay._core.result cimport RESULT_BAD_LENGTH, RESULT_OK
 from pcgrelay._core.stats cimport STATS_SERVICES, Stats
 from pcgrelay._core.wire cimport WIRE_LANES_MAX
@@ -44,6 +45,10 @@ cdef enum:
     ENTRY_NUMBER = 1
     ENTRY_DIALLER
     ENTRY_FLOWS_MISSING
+    ENTRY_ORGANISATION
+
+cdef enum:
+    ORGANISATIONS_KEPT = 4096   # then those without a session are forgotten
 
 
 cdef Order* crew_order(OrderKind kind) except NULL:
@@ -89,6 +94,7 @@ cdef class Crew:
             raise CoreError("libcrypto has not all of AES-256-GCM, AES-128-GCM and ChaCha20-Poly1305")
         self._links = {}
         self._sessions = {}
+        self._organisations = {}
         self._role = role
         self._memory = memory_bytes
         self._count = workers
@@ -209,6 +215,7 @@ cdef class Crew:
             mark = cursor_open(cursor, CREW_SESSION)
             cursor_number(cursor, ENTRY_NUMBER, &number, 4)
             cursor_number(cursor, ENTRY_FLOWS_MISSING, &session.flows_missing, 4)
+            cursor_number(cursor, ENTRY_ORGANISATION, &session.organisation, 8)
             cursor_shut(cursor, mark)
         for i in range(self._count):
             mark = cursor_open(cursor, CREW_WORKER)
@@ -314,9 +321,12 @@ cdef class Crew:
             session = SessionEntry()
             cursor_number(&inner, ENTRY_NUMBER, &number, 4)
             cursor_number(&inner, ENTRY_FLOWS_MISSING, &session.flows_missing, 4)
+            # A process of before did not know it.
+            cursor_number(&inner, ENTRY_ORGANISATION, &session.organisation, 8)
             session.gauge = gauge_new(self._count, 1)
             if session.gauge == NULL or not map_put(sessions, number, session.gauge):
                 raise MemoryError
+            session.gauge.organisation = self._organisation(session.organisation)
             self._sessions[number] = session
 
     def abandon(self) -> None:
@@ -329,6 +339,29 @@ cdef class Crew:
             loop_abandon(&self._workers[i])
         self._links = {}
         self._sessions = {}
+
+    # Its budgets, with a reference for the caller: the same for all its sessions, also those to come, or a new session
+    # would fill them again. NULL: number 0.
+    cdef Organisation* _organisation(self, uint64_t number) except? NULL:
+        cdef OrganisationEntry entry
+        if number == 0:
+            return NULL
+        entry = self._organisations.get(number)
+        if entry is None:
+            if len(self._organisations) >= ORGANISATIONS_KEPT:
+                self._forget_organisations()
+            entry = OrganisationEntry()
+            entry.organisation = organisation_new(number, self._count)
+            if entry.organisation == NULL:
+                raise MemoryError
+            self._organisations[number] = entry
+        return organisation_hold(entry.organisation)
+
+    cdef _forget_organisations(self):
+        cdef OrganisationEntry entry
+        for number, entry in list(self._organisations.items()):
+            if entry.is_idle():
+                del self._organisations[number]
 
     # -- orders
 

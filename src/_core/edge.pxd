@@ -38,7 +38,7 @@ cdef bint edge_is_full(Shard* shard, uint32_t number, bint opener, uint32_t more
 cdef void edge_name(Stream* stream, const uint8_t* service, uint32_t length) noexcept nogil
 
 # The first credit: as much as the budget bears. Credit is a promise, not memory; the pool is the hard bound.
-cdef uint32_t edge_first_window(Shard* shard) noexcept nogil
+cdef uint32_t edge_first_window(Shard* shard, const Stream* stream) noexcept nogil
 
 # Grant the far edge so much ahead of what the application took; answer the new limit.
 cdef uint64_t edge_grant(Shard* shard, Stream* stream, uint32_t window) noexcept nogil
@@ -46,6 +46,9 @@ cdef uint64_t edge_grant(Shard* shard, Stream* stream, uint32_t window) noexcept
 # Half-closed streams end if nothing moves for so long, and those of which one side was reset far sooner: (re)start that
 # time.
 cdef void edge_linger(Shard* shard, Stream* stream) noexcept nogil
+
+# Count what waits for its application, and the stream itself if the peer opened it, as held by the peer.
+cdef void edge_hold(Stream* stream) noexcept nogil
 
 # The application took n bytes.
 cdef void edge_wrote(Shard* shard, Stream* stream, uint64_t n) noexcept nogil

@@ -4,26 +4,28 @@ from libc.string cimport memcpy
 from pcgrelay._core.atomics cimport figure_add, small_figure_add, small_figure_get
 from pcgrelay._core.buf cimport pool_alloc
 from pcgrelay._core.credit cimport credit_consume, credit_grant, credit_is_due
-from pcgrelay._core.flow cimport Flow, list_pop, list_push
+from pcgrelay._core.flow cimport Flow, flow_is_greedy, list_pop, list_push
 from pcgrelay._core.handle cimport HANDLE_STREAM
 from pcgrelay._core.link cimport GAUGE_ROUND_TRIP, Shard, gauge_at, shard_event
 from pcgrelay._core.mailbox cimport EVENT_SESSION_DOWN, EVENT_STREAM_END, Event
 from pcgrelay._core.map cimport map_free, map_next, map_take
+from pcgrelay._core.organisation cimport organisation_unanswered
 from pcgrelay._core.queue cimport queue_free
 from pcgrelay._core.result cimport (
     RESULT_BUDGET, RESULT_CRYPTO, RESULT_GLITCHES, RESULT_KEY_LIMIT, RESULT_MIX_OVERDUE, RESULT_NO_MEMORY,
-    RESULT_SILENT, RESULT_STREAM_IDS,
-    RESULT_TOO_MANY_RESUMES, Result, result_place, result_reason,
+    RESULT_SILENT, RESULT_STREAM_IDS, RESULT_TOO_MANY_RESUMES, RESULT_UNANSWERED, Result, result_place, result_reason,
 )
 from pcgrelay._core.route cimport Export, Target, tables_export
 from pcgrelay._core.session cimport Session, session_remove, session_say_close
 from pcgrelay._core.stats cimport (
-    CAUSE_APPLICATION_RESET, CAUSE_DONE, CAUSE_FAR_RESET, CAUSE_LINGER, CAUSE_SESSION_LOST, CAUSE_TARGET_SILENT,
-    CAUSE_WAITED_TOO_LONG, COUNT_APPLICATION_RECEIVED, COUNT_STREAMS_CLOSED, COUNT_STREAMS_OPENED,
-    COUNT_STREAMS_REFUSED, STATS_SERVICES, Bounds, Cause,
+    CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_DRAINING, CAUSE_FAR_RESET, CAUSE_LINGER,
+    CAUSE_MARKING, CAUSE_NOT_ALLOWED, CAUSE_SESSION_LOST, CAUSE_TARGET_SILENT, CAUSE_TARGET_UNRESOLVED,
+    CAUSE_UNKNOWN_SERVICE, CAUSE_WAITED_TOO_LONG, COUNT_APPLICATION_RECEIVED, COUNT_STREAMS_CLOSED,
+    COUNT_STREAMS_OPENED, COUNT_STREAMS_REFUSED, STATS_SERVICES, Bounds, Cause,
 )
 from pcgrelay._core.stream cimport (
-    BREAK_NONE, PLACE_NONE, SAY_ACCEPT, SAY_CREDIT, SAY_RESET, STREAM_CLOSED, STREAM_IDLE, Stream,
+    BREAK_NONE, PLACE_NONE, SAY_ACCEPT, SAY_CREDIT, SAY_RESET, STREAM_ANSWERING, STREAM_ANSWERING_FIN, STREAM_CLOSED,
+    STREAM_IDLE, Stream,
 )
 from pcgrelay._core.timer cimport timer_clear, timer_set
 from pcgrelay._core.wire cimport (
@@ -137,13 +139,23 @@ cdef void edge_name(Stream* stream, const uint8_t* service, uint32_t length) noe
 
 
 # The first credit: as much as the budget bears. Credit is a promise, not memory; the pool is the hard bound.
-cdef uint32_t edge_first_window(Shard* shard) noexcept nogil:
+cdef uint32_t edge_first_window(Shard* shard, const Stream* stream) noexcept nogil:
     cdef uint64_t eighth = shard.pool.limit / 8
+    if flow_is_greedy(<Flow*>stream.flow, &shard.pool):
+        return WIRE_EARLY
     if shard.windows + EDGE_WINDOW <= 2 * eighth:
         return EDGE_WINDOW
     if shard.windows + EDGE_WINDOW_LESS <= 3 * eighth:
         return EDGE_WINDOW_LESS
     return WIRE_EARLY
+
+
+cdef void edge_hold(Stream* stream) noexcept nogil:
+    cdef Flow* flow = <Flow*>stream.flow
+    cdef uint64_t held = stream.out.owned + (0 if stream.opener else sizeof(Stream))
+    if held != stream.held and flow != NULL and flow.holding != NULL and not stream.finished:
+        flow.holding.queued += held - stream.held
+        stream.held = held
 
 
 cdef uint64_t edge_grant(Shard* shard, Stream* stream, uint32_t window) noexcept nogil:
@@ -273,6 +285,20 @@ cdef void edge_cut_left(Shard* shard, Stream* stream, uint64_t left) noexcept no
     timer_set(&shard.wheel, &stream.timer, shard.now_us + EDGE_LOOK_US)
 
 
+# An OPEN that ends here before ACCEPT was said is counted on its peer's budget, unless this node is the cause.
+cdef void count_unanswered(Shard* shard, const Stream* stream) noexcept nogil:
+    cdef Cause cause = stream.cause
+    if stream.state != STREAM_ANSWERING and stream.state != STREAM_ANSWERING_FIN:
+        return
+    if cause == CAUSE_BUDGET or cause == CAUSE_DESCRIPTORS or cause == CAUSE_DRAINING \
+            or cause == CAUSE_TARGET_UNRESOLVED or (cause == CAUSE_SESSION_LOST and not stream.remote):
+        return
+    organisation_unanswered(
+        (<Session*>(<Flow*>stream.flow).session).gauge.organisation,
+        -1 if cause == CAUSE_UNKNOWN_SERVICE or cause == CAUSE_NOT_ALLOWED or cause == CAUSE_MARKING else stream.number,
+        shard.now_us)
+
+
 # Say how the stream ended, and let go of all but what is still to be said. The worker closes the socket of those that
 # are finished; what came before their session was lost it writes once. A stream in a list is freed when the list comes
 # to it.
@@ -289,6 +315,10 @@ cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
     figure_add(&shard.stats.count[COUNT_STREAMS_CLOSED], 1)
     figure_add(&shard.stats.cause[stream.cause], 1)
     if flow != NULL:
+        if flow.holding != NULL:
+            flow.holding.queued -= stream.held
+        if not stream.opener:
+            count_unanswered(shard, stream)
         figure_add(&gauge_at((<Session*>flow.session).gauge, shard.index)[GAUGE_ROUND_TRIP], -1)
     if stream.code != CODE_DONE:
         figure_add(&shard.stats.count[COUNT_STREAMS_REFUSED], stream.tx.sent + stream.rx.received == 0)
@@ -357,7 +387,8 @@ cdef void edge_check_done(Shard* shard, Stream* stream) noexcept nogil:
 cdef uint32_t edge_code(Result reason) noexcept nogil:
     if reason == RESULT_KEY_LIMIT or reason == RESULT_MIX_OVERDUE:
         return CODE_EXPIRED
-    if reason == RESULT_GLITCHES or reason == RESULT_TOO_MANY_RESUMES or reason == RESULT_STREAM_IDS:
+    if reason == RESULT_GLITCHES or reason == RESULT_TOO_MANY_RESUMES or reason == RESULT_STREAM_IDS \
+            or reason == RESULT_UNANSWERED:
         return CODE_LIMIT
     if reason == RESULT_SILENT:
         return CODE_TIMEOUT

@@ -3,6 +3,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from pcgrelay._core.keys cimport LinkKeys
 from pcgrelay._core.link cimport Gauge
+from pcgrelay._core.organisation cimport Organisation
 
 
 # Which renewal the workers are to keep, and how many have yet to.
@@ -23,6 +24,14 @@ cdef class LinkEntry(Entry):
     cdef bint dialler
     cdef bint inherited         # from the process before: it opens no lane, and has no keys for one
 
+# Budgets of a peer organisation, kept while anybody may need them.
+cdef class OrganisationEntry:
+    cdef Organisation* organisation  # owned: one reference
+
+    # Whether no session has it.
+    cdef bint is_idle(self)
+
 # Of a session: how many flows are still to come up.
 cdef class SessionEntry(Entry):
     cdef uint32_t flows_missing
+    cdef uint64_t organisation  # number; 0: not known

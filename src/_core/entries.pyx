@@ -1,8 +1,10 @@
 """What the face keeps of each link and session while the workers have the rest."""
 from libc.stdint cimport uint32_t, uint64_t
 
+from pcgrelay._core.atomics cimport atomic_add
 from pcgrelay._core.keys cimport keys_wipe
 from pcgrelay._core.link cimport gauge_drop
+from pcgrelay._core.organisation cimport organisation_drop
 
 
 cdef class Entry:
@@ -27,6 +29,15 @@ cdef class LinkEntry(Entry):
 
     def __dealloc__(self):
         keys_wipe(&self.keys)
+
+
+cdef class OrganisationEntry:
+
+    def __dealloc__(self):
+        organisation_drop(self.organisation)
+
+    cdef bint is_idle(self):
+        return atomic_add(&self.organisation.references, 0) == 1
 
 
 cdef class SessionEntry(Entry):

@@ -24,6 +24,7 @@ cdef tuple REFUSALS = (
     "bad-number", "bad-record", "bad-stream", "bad-state", "credit-exceeded", "bad-credit", "bad-final", "unknown-flow",
     "glitches", "key-limit", "too-many-resumes", "silent", "peer-closed", "socket", "confirm-timeout", "budget",
     "unknown-mix", "lost-path", "local-close", "replaced", "stream-ids", "bad-preamble", "mix-overdue",
+    "unanswered-opens",
 )
 cdef tuple CAUSES = (
     "done", "application-reset", "far-reset", "target-refused", "target-silent", "target-unresolved",

@@ -8,6 +8,7 @@ from pcgrelay._core.buf cimport Buf, Pool
 from pcgrelay._core.epoch cimport Epoch, Limits
 from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.map cimport Map
+from pcgrelay._core.organisation cimport Holding
 from pcgrelay._core.pace cimport Pace
 from pcgrelay._core.renewal cimport Owed, Renewals
 from pcgrelay._core.result cimport Result
@@ -25,6 +26,8 @@ cdef enum:
     FLOW_ACK_FRAMES = 64
     FLOW_ACK_US = 25000         # or so long
     FLOW_UNACKED_US = 120000000     # a peer that acknowledges nothing for so long has its session ended
+    FLOW_STUCK_US = 2000000     # while memory is very short, one that acknowledges nothing for so long,
+    FLOW_STUCK_ROUNDS = 8       # and so many round trips, may have to go
     FLOW_RESUMES = 60           # in FLOW_RESUMES_US
     FLOW_RESUMES_US = 60000000
     FLOW_RESUME_AGAIN_US = 2000000  # and twice as long after each that got no answer,
@@ -53,6 +56,7 @@ cdef struct Flow:
     Buf* retained_last
     uint64_t retained_bytes
     uint64_t retained_held      # memory of what is retained: a small frame holds more than its bytes
+    Holding* holding            # what the peer's organisation holds of this worker's memory; NULL: it is not known
     uint64_t copied_bytes       # of frames that were copied to be sent again, since the lane was last seen empty
     uint64_t progress_us        # since when the oldest retained frame is the oldest
     uint64_t cap
@@ -110,6 +114,19 @@ cdef bint flow_has_room(const Flow* self, uint32_t bundles) noexcept nogil
 
 # May bulk be read for it now? More than the path holds would only wait on its way.
 cdef bint flow_bears_bulk(const Flow* self, uint64_t now_us) noexcept nogil
+
+# May streams of it be read at all now? Not, while memory is short, if its peer holds more than is left for all others,
+# or if far more is on the way than the path holds.
+cdef inline bint flow_bears_reads(const Flow* self, const Pool* pool, uint64_t now_us) noexcept nogil:
+    return pool.used <= pool.limit / 2 or flow_bears_reads_now(self, pool, now_us)
+
+# Does its peer hold so much that it gets no more than it must?
+cdef inline bint flow_is_greedy(const Flow* self, const Pool* pool) noexcept nogil:
+    return pool.used > pool.limit / 2 and flow_is_greedy_now(self, pool)
+
+# The same, when more than half of the memory is used.
+cdef bint flow_bears_reads_now(const Flow* self, const Pool* pool, uint64_t now_us) noexcept nogil
+cdef bint flow_is_greedy_now(const Flow* self, const Pool* pool) noexcept nogil
 
 # Number and seal the body of length bytes that lies in clear in buf behind its prefix, and retain it. One reference
 # passes to the flow. RESULT_KEY_LIMIT and RESULT_CRYPTO end the session; the reference has passed all the same.

@@ -9,6 +9,7 @@ from pcgrelay._core.epoch cimport (
 from pcgrelay._core.frame cimport Frame, Scope, body_open, body_seal, frame_is_numbered, frame_pack
 from pcgrelay._core.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
 from pcgrelay._core.map cimport map_free
+from pcgrelay._core.organisation cimport holding_is_greedy
 from pcgrelay._core.pace cimport pace_acknowledged, pace_forget, pace_limit, pace_round
 from pcgrelay._core.renewal cimport (
     owed_begin, owed_is_over, owed_step, renewals_fresh, renewals_mix, renewals_wait,
@@ -28,6 +29,7 @@ from pcgrelay._core.wire cimport (
 cdef enum:
     CONFIRM_LENGTH = 40
     REKEY_LENGTH = 12
+    FLOW_CAPS = 4               # that an organisation may hold whatever others hold
     REKEY_HELD = BUF_HEAD + 256     # memory of a buffer for it
 
 cdef extern from *:
@@ -70,6 +72,8 @@ cdef inline void flow_release(Flow* self, Pool* pool) noexcept nogil:
         self.retained_last = NULL
     self.retained_bytes -= buf.length
     self.retained_held -= BUF_HEAD + buf.capacity
+    if self.holding != NULL:
+        self.holding.retained -= BUF_HEAD + buf.capacity
     buf.next = NULL
     buf_drop(pool, buf)
 
@@ -88,6 +92,19 @@ cdef bint flow_bears_bulk(const Flow* self, uint64_t now_us) noexcept nogil:
     return self.retained_bytes < pace_limit(&self.pace, FLOW_ACK_BYTES, FLOW_ACK_US, now_us)
 
 
+cdef bint flow_is_greedy_now(const Flow* self, const Pool* pool) noexcept nogil:
+    cdef uint64_t floor = FLOW_CAPS * self.cap
+    if self.holding == NULL:
+        return False
+    # In a small pool four caps may be all of it.
+    return holding_is_greedy(self.holding, pool.used, pool.limit, floor if floor < pool.limit / 8 else pool.limit / 8)
+
+
+cdef bint flow_bears_reads_now(const Flow* self, const Pool* pool, uint64_t now_us) noexcept nogil:
+    return not flow_is_greedy_now(self, pool) \
+        and self.retained_bytes < 2 * pace_limit(&self.pace, FLOW_ACK_BYTES, FLOW_ACK_US, now_us)
+
+
 cdef void flow_retain(Flow* self, Buf* buf, uint64_t now_us) noexcept nogil:
     buf.next = NULL
     if self.retained_last == NULL:
@@ -98,6 +115,8 @@ cdef void flow_retain(Flow* self, Buf* buf, uint64_t now_us) noexcept nogil:
     self.retained_last = buf
     self.retained_bytes += buf.length
     self.retained_held += BUF_HEAD + buf.capacity
+    if self.holding != NULL:
+        self.holding.retained += BUF_HEAD + buf.capacity
 
 
 cdef Result flow_seal(Flow* self, Pool* pool, uint32_t type, Buf* buf, uint32_t length,

@@ -7,7 +7,7 @@ from pcgrelay._core.cursor cimport (
     Cursor, cursor_bytes, cursor_descriptor, cursor_enter, cursor_fail, cursor_next, cursor_number, cursor_open,
     cursor_raw, cursor_shut,
 )
-from pcgrelay._core.edge cimport edge_dirty, edge_ready
+from pcgrelay._core.edge cimport edge_dirty, edge_hold, edge_ready
 from pcgrelay._core.flow cimport FLOW_CLOSED, FLOW_RESUME_DOUBLINGS, Flow, flow_retain
 from pcgrelay._core.frame cimport frame_is_numbered
 from pcgrelay._core.handle cimport HANDLE_STREAM
@@ -248,6 +248,8 @@ cdef void flow_read(Cursor* self, Shard* shard, Session* session) noexcept nogil
     flow.renewals = &session.renewals
     # A process before this one asked for no mix: what it has agreed on counts as named, and the next one is owed.
     flow.owed.mix = session.renewals.agreed_id
+    if session.gauge.organisation != NULL:
+        flow.holding = &session.gauge.organisation.holdings[shard.index]
     flow_fields(self, flow)
     if flow.state >= FLOW_CLOSED or flow.unanswered > FLOW_RESUME_DOUBLINGS:
         cursor_fail(self, RESULT_BAD_FIELD)
@@ -461,3 +463,4 @@ cdef void stream_read(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
         shard.waiting_count += 1
     else:
         stream.flow = flow
+        edge_hold(stream)

@@ -440,6 +440,7 @@ cdef void partial_read(Cursor* self, Shard* shard, Lane* lane) noexcept nogil:
         cursor_fail(self, RESULT_NO_MEMORY)
         return
     memcpy(buf_data(lane.partial), p, n)
+    lane.partial_us = shard.now_us
     lane.partial.length = <uint32_t>n
 
 

@@ -9,8 +9,9 @@ from pcgrelay._core.handle cimport HANDLE_LANE
 from pcgrelay._core.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
 from pcgrelay._core.link cimport (
     GAUGE_LANES_UP, GAUGE_MIX, GAUGE_PINGS, GAUGE_PINGS_LATE, GAUGE_RECEIVED_FRAMES, GAUGE_ROUND_TRIP, LANE_CLASSES,
-    LANE_CLOSED, LANE_CONFIRMING, LANE_DRAINING, LANE_PINGS, LANE_PINGS_LATE, LANE_PING_US, LANE_REKEYS, LANE_REKEY_US,
-    LANE_SILENCE, LANE_UP, LANE_WIRE, Lane, Link, Shard, budget_has, budget_spend, gauge_at, lane_is_up, shard_event,
+    LANE_CLOSED, LANE_CONFIRMING, LANE_DRAINING, LANE_FRAME_US, LANE_PINGS, LANE_PINGS_LATE, LANE_PING_US,
+    LANE_REKEYS, LANE_REKEY_US, LANE_SILENCE, LANE_UP, LANE_WIRE, Lane, Link, Shard, budget_has, budget_spend, gauge_at,
+    lane_is_up, shard_event,
 )
 from pcgrelay._core.mailbox cimport EVENT_LANE_UP, EVENT_PEER_DRAINS, Event
 from pcgrelay._core.queue cimport queue_free
@@ -113,6 +114,8 @@ cdef Result lane_keep(Shard* shard, Lane* lane, const uint8_t* p, uint64_t n, co
         return RESULT_NO_MEMORY
     memcpy(buf_data(buf), p, n)
     buf.length = <uint32_t>n
+    if lane.partial == NULL:
+        lane.partial_us = shard.now_us
     buf_drop(&shard.pool, lane.partial)
     lane.partial = buf
     lane.partial_need = whole - <uint32_t>n
@@ -230,6 +233,9 @@ cdef void lane_forgive(Shard* shard, Lane* lane, uint64_t away_us) noexcept nogi
     lane.heard_us += away_us
     if lane.heard_us > shard.now_us:
         lane.heard_us = shard.now_us
+    lane.partial_us += away_us
+    if lane.partial_us > shard.now_us:
+        lane.partial_us = shard.now_us
 
 
 cdef void lane_probe_anew(Shard* shard, Lane* lane) noexcept nogil:
@@ -243,6 +249,9 @@ cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil:
     if lane.state == LANE_CONFIRMING:
         return RESULT_CONFIRM_TIMEOUT if shard.now_us - lane.opened_us > shard.handshake_us else RESULT_OK
     if shard.now_us - lane.heard_us > LANE_SILENCE * shard.probe_us:
+        return RESULT_SILENT
+    # A byte now and then is no silence, but says nothing either.
+    if lane.partial != NULL and shard.now_us - lane.partial_us > LANE_FRAME_US:
         return RESULT_SILENT
     # A lane that is up has PINGs on it all the time, each of which is a frame without the mix that is owed.
     if owed_is_over(&lane.owed, shard.now_us):

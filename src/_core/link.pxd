@@ -8,6 +8,7 @@ from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.handle cimport Handle
 from pcgrelay._core.mailbox cimport Event, OUTBOX_TURN, Outbox
 from pcgrelay._core.map cimport Map
+from pcgrelay._core.organisation cimport Organisation
 from pcgrelay._core.queue cimport Queue
 from pcgrelay._core.renewal cimport Owed, Renewals
 from pcgrelay._core.route cimport Tables
@@ -35,6 +36,7 @@ cdef enum:
     LANE_BACKLOG = 262144       # more waiting than this, and an edge reads no bulk for the lane
     LANE_BACKLOG_SMALL = 524288
     LANE_SILENCE = 4            # probe intervals without a byte
+    LANE_FRAME_US = 30000000    # a frame that has begun is whole within so long: the slowest lane carries one in this
     LANE_UNREAD = 8             # probe intervals in which the peer's TCP takes no byte
     LANE_PINGS = 100            # at once,
     LANE_PING_US = 50000        # and one more each so long
@@ -52,6 +54,7 @@ cdef struct Gauge:
     int references
     uint32_t slots
     uint64_t* values            # slots x GAUGE_VALUES
+    Organisation* organisation  # of a session's peer: one reference; NULL: of a link, or not known
 
 cdef enum:
     GAUGE_LANES_UP = 0          # of a link; flows that are up, of a session
@@ -83,6 +86,7 @@ cdef struct Lane:
     uint64_t rx_number
     uint64_t opened_us
     uint64_t heard_us           # when bytes last came
+    uint64_t partial_us         # when partial began
     uint64_t ping_due_us
     uint64_t ping_token         # 0: no PING is out
     uint64_t ping_sent_us

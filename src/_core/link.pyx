@@ -6,6 +6,7 @@ from pcgrelay._core.atomics cimport atomic_add
 from pcgrelay._core.buf cimport pool_alloc, pool_free
 from pcgrelay._core.mailbox cimport EVENT_STREAM_END, OUTBOX_TURN, Event, outbox_put
 from pcgrelay._core.map cimport map_find, map_put, map_take
+from pcgrelay._core.organisation cimport organisation_drop
 from pcgrelay._core.renewal cimport Renewals, owed_begin, renewals_add, renewals_agree, renewals_wipe
 from pcgrelay._core.result cimport RESULT_OK
 
@@ -27,6 +28,7 @@ cdef Gauge* gauge_new(uint32_t slots, int references) noexcept nogil:
 
 cdef void gauge_drop(Gauge* self) noexcept nogil:
     if self != NULL and atomic_add(&self.references, -1) == 0:
+        organisation_drop(self.organisation)
         free(self.values)
         free(self)
 

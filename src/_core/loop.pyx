@@ -3,7 +3,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from pcgrelay._core.atomics cimport figure_add, flag_is_up, flag_raise
-from pcgrelay._core.beat cimport session_acks, session_forgive, session_tick
+from pcgrelay._core.beat cimport session_acks, session_forgive, session_hoarder, session_tick
 from pcgrelay._core.buf cimport BUF_HEAD, BUF_LARGEST, pool_free, pool_start, pool_stop
 from pcgrelay._core.bundle cimport bundle_tables_changed
 from pcgrelay._core.candidate cimport candidate_add, candidate_drop, candidate_lead
@@ -36,7 +36,7 @@ from pcgrelay._core.port cimport (
 )
 from pcgrelay._core.queue cimport queue_free
 from pcgrelay._core.relay cimport Path, relay_path_add, relay_path_remove, relay_sweep, relay_tell_owed
-from pcgrelay._core.result cimport RESULT_LOCAL_CLOSE, RESULT_OK, Result
+from pcgrelay._core.result cimport RESULT_BUDGET, RESULT_LOCAL_CLOSE, RESULT_OK, Result
 from pcgrelay._core.route cimport Tables, tables_drop
 from pcgrelay._core.sender cimport lane_say
 from pcgrelay._core.session cimport Session, session_add, session_find, session_mix
@@ -46,7 +46,7 @@ from pcgrelay._core.timer cimport Timer, wheel_pop, wheel_start
 from pcgrelay._core.trunk cimport (
     trunk_add, trunk_code, trunk_end, trunk_event, trunk_flush, trunk_link_end, trunk_read_on, trunk_tick,
 )
-from pcgrelay._core.wire cimport CODE_DRAINING, FRAME_DRAIN, WIRE_LANES_MAX, wire_put32
+from pcgrelay._core.wire cimport CODE_BUSY, CODE_DRAINING, FRAME_DRAIN, WIRE_LANES_MAX, wire_put32
 from pcgrelay._core.worker cimport (
     WORKER_SLOT, WORKER_SLOTS, WORKER_TICK_US, Listener, Worker, worker_wake, worker_watch,
 )
@@ -278,6 +278,9 @@ cdef void tick(Worker* self) noexcept nogil:
             edge_session_end(shard, session, edge_code(answer), answer, True, True, False)
             # The table changed under the walk; the next tick sees the rest.
             break
+    session = session_hoarder(shard)
+    if session != NULL:
+        edge_session_end(shard, session, CODE_BUSY, RESULT_BUDGET, True, True, False)
     while True:
         timer = wheel_pop(&shard.wheel, shard.now_us)
         if timer == NULL:

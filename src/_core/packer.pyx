@@ -3,10 +3,11 @@ from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_take, buf_take_word
 from pcgrelay._core.bundle cimport bundle_data, bundle_fin, bundle_may_read, bundle_say
+from pcgrelay._core.credit cimport credit_left
 from pcgrelay._core.edge cimport (
     EDGE_BULK, edge_abort, edge_activate, edge_bury, edge_check_done, edge_code, edge_ready, edge_session_end,
 )
-from pcgrelay._core.flow cimport Flow, StreamList, flow_bears_bulk, flow_has_room, list_pop, list_push
+from pcgrelay._core.flow cimport Flow, StreamList, flow_bears_bulk, flow_bears_reads, flow_has_room, list_pop, list_push
 from pcgrelay._core.link cimport LANE_BACKLOG, LANE_BACKLOG_SMALL, LANE_WIRE, Lane, Shard
 from pcgrelay._core.linux cimport EAGAIN, EINTR, errno, readv, recv
 from pcgrelay._core.queue cimport iovec
@@ -30,7 +31,8 @@ cdef enum:
 cdef bint packer_can_serve(Worker* self) noexcept nogil:
     cdef Flow* flow = NULL if self.starved else self.shard.active_first
     while flow != NULL:
-        if flow_is_open(flow) and (flow.small.head != NULL or bears_bulk(self, flow)):
+        if flow_is_open(flow) and flow_bears_reads(flow, &self.shard.pool, self.shard.now_us) \
+                and (flow.small.head != NULL or bears_bulk(self, flow)):
             return True
         flow = flow.next_active
     return False
@@ -83,6 +85,8 @@ cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
     cdef Stream* stream
     if not flow_is_open(flow):
         return False
+    if not flow_bears_reads(flow, &shard.pool, shard.now_us):
+        return serve_words(self, flow)
     if flow.small.head == NULL and serve_bulk(self, flow):
         return True
     buf = buf_take(&shard.pool, BUF_LARGEST, False)
@@ -203,7 +207,8 @@ cdef uint32_t frames_for(Shard* shard, const Flow* flow, uint32_t wanted, Buf** 
 # What a read of at most `asked` bytes says of the application's socket.
 cdef void note_read(Worker* self, Stream* stream, ssize_t got, uint32_t asked) noexcept nogil:
     if got > 0:
-        stream.bulk = got >= EDGE_BULK
+        # Who is held back by its credit alone would send more, however small the steps are in which that comes.
+        stream.bulk = got >= EDGE_BULK or <uint64_t>got == credit_left(&stream.tx)
         if <uint32_t>got < asked and not stream.hangup:
             stream.readable = False
     elif got == 0 and stream.broken != BREAK_TAKEN:

@@ -4,8 +4,8 @@ from libc.stdlib cimport calloc
 from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.door cimport ACCEPT_ELSEWHERE, ACCEPT_REFUSED, AcceptAnswer, door_accept
 from pcgrelay._core.edge cimport (
-    edge_abort, edge_break, edge_check_done, edge_connected, edge_cut_left, edge_dirty, edge_give_up, edge_ready,
-    edge_target, edge_wrote,
+    edge_abort, edge_break, edge_check_done, edge_connected, edge_cut_left, edge_dirty, edge_give_up, edge_hold,
+    edge_ready, edge_target, edge_wrote,
 )
 from pcgrelay._core.handle cimport HANDLE_LISTENER
 from pcgrelay._core.link cimport Shard
@@ -264,6 +264,7 @@ cdef void port_deliver(Worker* self) noexcept nogil:
                 cut_on(self, stream)
         if not stream.finished and queue_settle(&stream.out, &shard.pool, False, &first) != RESULT_OK:
             edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
+        edge_hold(stream)
 
 
 cdef void stream_close(Worker* self, Stream* stream) noexcept nogil:

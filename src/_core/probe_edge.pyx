@@ -5,7 +5,7 @@ An application is a pair of byte strings; a target answers at once, or refuses, 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from pcgrelay._core.beat cimport session_acks, session_tick
+from pcgrelay._core.beat cimport session_acks, session_hoarder, session_tick
 from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take, pool_free
 from pcgrelay._core.bundle cimport (
     bundle_data, bundle_fin, bundle_may_read, bundle_say, bundle_take, bundle_take_datagrams,
@@ -14,18 +14,20 @@ from pcgrelay._core.candidate cimport candidate_add, candidate_drop, candidate_f
 from pcgrelay._core.door cimport ACCEPT_REFUSED, door_accept, door_tables_changed
 from pcgrelay._core.edge cimport (
     EDGE_BULK, edge_abort, edge_activate, edge_break, edge_bury, edge_check_done, edge_code, edge_connected,
-    edge_cut_left, edge_dirty, edge_ready, edge_session_end, edge_timer, edge_wrote,
+    edge_cut_left, edge_dirty, edge_hold, edge_ready, edge_session_end, edge_timer, edge_wrote,
 )
-from pcgrelay._core.flow cimport Flow, flow_has_room, list_pop
+from pcgrelay._core.entries cimport OrganisationEntry
+from pcgrelay._core.flow cimport Flow, flow_bears_reads, flow_has_room, list_pop
 from pcgrelay._core.frame cimport Frame
-from pcgrelay._core.link cimport Lane as CoreLane, Shard, gauge_new, shard_renew
+from pcgrelay._core.link cimport Gauge, Lane as CoreLane, Shard, gauge_new, shard_renew
 from pcgrelay._core.mailbox cimport EVENT_SESSION_RENEWED
 from pcgrelay._core.map cimport map_any, map_next
+from pcgrelay._core.organisation cimport organisation_hold, organisation_new
 from pcgrelay._core.probe cimport exactly
 from pcgrelay._core.probe_link cimport Node
 from pcgrelay._core.queue cimport iovec, queue_free, queue_sent, queue_settle, queue_vectors
 from pcgrelay._core.result cimport (
-    RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_OK, RESULT_PEER_CLOSED, RESULT_UNKNOWN_FLOW, Result,
+    RESULT_BUDGET, RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_OK, RESULT_PEER_CLOSED, RESULT_UNKNOWN_FLOW, Result,
 )
 from pcgrelay._core.route cimport (
     EXPORT_READY, IMPORT_LIVE, Export, Import, Tables, tables_drop, tables_index, tables_new,
@@ -84,10 +86,12 @@ cdef class Edge(Node):
     cdef dict applications      # address of the core's stream -> Application
     cdef public bint connects   # targets answer at once
     cdef public bint refuses    # targets refuse
+    cdef dict organisations
     cdef readonly list answered  # the applications behind targets, in order
 
     def __cinit__(self, **options) -> None:
         self.applications = {}
+        self.organisations = {}
         self.answered = []
         self.connects = True
 
@@ -106,9 +110,18 @@ cdef class Edge(Node):
         tables_drop(self.shard.tables)
 
     def session_add(self, session: int, *, secret: bytes, binding: bytes, suite: int, initiator: bool, flows: int,
-                    cap: int, marking: int = 1, priority: int = 0) -> None:
+                    cap: int, marking: int = 1, priority: int = 0, organisation: int = 0) -> None:
+        cdef Gauge* gauge = gauge_new(self.shard.workers, 1)
+        cdef OrganisationEntry entry
+        if organisation:
+            if organisation not in self.organisations:
+                entry = OrganisationEntry()
+                entry.organisation = organisation_new(organisation, self.shard.workers)
+                self.organisations[organisation] = entry
+            entry = self.organisations[organisation]
+            gauge.organisation = organisation_hold(entry.organisation)
         if session_add(self.shard, session, exactly(secret, 32), exactly(binding, 32), suite, initiator, flows, cap,
-                       marking, priority, gauge_new(self.shard.workers, 1)) == NULL:
+                       marking, priority, gauge) == NULL:
             raise MemoryError
 
     def session_candidate(self, session: int, *, link: int, in_label: int, out_label: int) -> bool:
@@ -267,6 +280,9 @@ cdef class Edge(Node):
             if answer != RESULT_OK:
                 session_end(self.shard, session, answer)
                 break
+        session = session_hoarder(self.shard)
+        if session != NULL:
+            session_end(self.shard, session, RESULT_BUDGET)
         while True:
             timer = wheel_pop(&self.shard.wheel, self.shard.now_us)
             if timer == NULL:
@@ -317,6 +333,7 @@ cdef class Edge(Node):
                 edge_cut_left(self.shard, stream, stream.out.bytes)
             if not stream.finished and queue_settle(&stream.out, &self.shard.pool, False, &first) != RESULT_OK:
                 edge_abort(self.shard, stream, CODE_BUSY, CAUSE_BUDGET)
+            edge_hold(stream)
         return 0
 
     cdef int serve(self) except -1:
@@ -326,7 +343,9 @@ cdef class Edge(Node):
             moved = False
             for at in self.flows():
                 flow = <Flow*><size_t>at
-                if flow.lane != NULL and flow_has_room(flow, 1) and (flow.small.head != NULL or flow.bulk.head != NULL):
+                if flow.lane != NULL and flow_has_room(flow, 1) \
+                        and flow_bears_reads(flow, &self.shard.pool, self.shard.now_us) \
+                        and (flow.small.head != NULL or flow.bulk.head != NULL):
                     moved = self.serve_flow(flow) or moved
                     break
         return 0

@@ -24,7 +24,8 @@ from pcgrelay._core.relay cimport (
     relay_tell_owed,
 )
 from pcgrelay._core.result cimport (
-    RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_REPLACED, RESULT_SOCKET,
+    RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_REASONS, RESULT_REPLACED,
+    RESULT_SOCKET,
     Result,
 )
 from pcgrelay._core.sender cimport lane_fill, lane_pace, lane_say, lane_sent
@@ -103,6 +104,18 @@ cdef class Lane:
             queue_sent(&self.lane.wire, &self.node.shard.pool, sum([len(data) for data in found[-<int>n:]]))
         self.node.bury()
         return b"".join(found)
+
+    def fill(self) -> str:
+        """Seal what waits, and let nothing come of it if that fails; answer how it went."""
+        if self.lane == NULL:
+            raise Closed
+        answer = lane_fill(self.node.shard, self.lane)
+        return "OK" if answer == RESULT_OK else _REASONS[<int>answer]
+
+    @property
+    def wire_bytes(self) -> int:
+        """Sealed and unsent."""
+        return 0 if self.lane == NULL else self.lane.wire.bytes
 
     def cut(self) -> None:
         """TCP failed."""
@@ -217,7 +230,8 @@ cdef class Node:
         return self.shard.stats.count[which]
 
     def refused(self) -> dict[str, int]:
-        return {_REASONS[i]: self.shard.stats.refused[i] for i in range(32) if self.shard.stats.refused[i]}
+        counts = [self.shard.stats.refused[i] for i in range(<int>RESULT_REASONS)]
+        return {_REASONS[i]: n for i, n in enumerate(counts) if n}
 
     def events(self) -> list[tuple[object, ...]]:
         """What the control plane would be told: (kind, a, ..., i, text)."""

@@ -33,7 +33,8 @@ cdef enum Result:
     RESULT_STREAM_IDS = 29
     RESULT_BAD_PREAMBLE = 30
     RESULT_MIX_OVERDUE = 31
-    RESULT_REASONS = 32         # how many reasons there are, with OK
+    RESULT_UNANSWERED = 32
+    RESULT_REASONS = 33         # how many reasons there are, with OK
 
     RESULT_MORE = 100           # come back with more bytes
     RESULT_LATE = 101           # a record of a stream that has ended: ignored and counted

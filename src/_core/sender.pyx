@@ -135,12 +135,14 @@ cdef Result lane_fill(Shard* shard, Lane* lane) noexcept nogil:
     return answer
 
 
-# Seal the frame and hand it over to the wire; its account stays behind.
+# Seal the frame and hand it over to the wire; its account stays behind. What could not be sealed is in clear, and must
+# not come near a socket.
 cdef Result lane_wire(Shard* shard, Lane* lane, Span* span) noexcept nogil:
     cdef Result answer = lane_seal(shard, lane, span)
-    if queue_push_must(&lane.wire, &shard.pool, span.p, span.n, span.buf, NULL) != RESULT_OK:
+    if answer == RESULT_OK:
+        answer = queue_push_must(&lane.wire, &shard.pool, span.p, span.n, span.buf, NULL)
+    if answer != RESULT_OK:
         buf_drop(&shard.pool, span.buf)
-        return RESULT_NO_MEMORY
     return answer
 
 

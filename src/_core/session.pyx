@@ -64,6 +64,8 @@ cdef Session* session_add(Shard* shard, uint32_t number, const uint8_t* secret, 
             answer = flow_start(flow, <uint16_t>i, flow_secret, suite, initiator, binding, cap)
         flow.session = session
         flow.renewals = &session.renewals
+        if gauge.organisation != NULL:
+            flow.holding = &gauge.organisation.holdings[shard.index]
     OPENSSL_cleanse(flow_secret, 32)
     if answer != RESULT_OK or not map_put(&shard.sessions, number, session):
         session_remove(shard, session)

@@ -62,9 +62,9 @@ cdef enum:
     STATS_SERVICES = 1024       # imports and exports with a lower number have their open streams counted
 
 cdef struct Stats:
-    uint64_t count[40]
-    uint64_t refused[32]
-    uint64_t cause[32]
+    uint64_t count[48]
+    uint64_t refused[48]
+    uint64_t cause[48]
     uint64_t streams            # open now
     uint32_t of_import[STATS_SERVICES]
     uint32_t of_export[STATS_SERVICES]

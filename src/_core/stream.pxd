@@ -81,6 +81,7 @@ cdef struct Stream:
     Queue out                   # bytes for the application
     SendCredit tx
     ReceiveCredit rx
+    uint64_t held               # what is counted of it on the holding of its peer
     uint64_t opened_us
     uint64_t progress           # bytes that moved up to the last look of the timer
     uint64_t dropped            # bytes of rx.consumed that no application took

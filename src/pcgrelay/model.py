@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum, IntEnum
+from hashlib import sha256
 from typing import Self
 
 LABEL_LIMIT = 63  # RFC 1035 2.3.4
@@ -126,6 +127,11 @@ def organisation_matches(pattern: str, organisation: str) -> bool:
     if pattern.startswith("*."):
         return organisation.endswith(pattern[1:]) and len(organisation) > len(pattern) - 1
     return pattern == organisation
+
+
+def organisation_number(organisation: str) -> int:
+    """A number under which the core knows an organisation: the same in every process, and never nought."""
+    return int.from_bytes(sha256(organisation.encode()).digest()[:8]) or 1
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -340,6 +340,7 @@ class Plane:
         cap: int,
         marking: int,
         priority: int,
+        organisation: int = 0,
     ) -> None:
         self._called(
             self._core.session_add,
@@ -352,6 +353,7 @@ class Plane:
             cap=cap,
             marking=marking,
             priority=priority,
+            organisation=organisation,
         )
 
     def session_path(self, session: int, *, link: int, in_label: int, out_label: int, instead: int = 0) -> None:

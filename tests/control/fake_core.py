@@ -275,6 +275,7 @@ class Core:
         cap: int,
         marking: int,
         priority: int,
+        organisation: int = 0,
     ) -> None:
         assert 131_072 <= cap <= 1 << 30
         assert 1 <= flows <= 64

@@ -20,7 +20,8 @@ from pcgrelay.admin.server import AdminServer, Answer, Facts, Query, json_answer
 from pcgrelay.admin.status import LinkStatus, NodeStatus, Status
 from pcgrelay.audit import record as records
 from pcgrelay.audit.log import Log, line_of
-from pcgrelay.audit.record import Record, Throttle
+from pcgrelay.audit.record import Record
+from pcgrelay.audit.throttle import Throttle
 from pcgrelay.errors import RunError
 
 NODE = NodeStatus(identity="spiffe://x", role="relay", uptime_s=1.5, version="1")

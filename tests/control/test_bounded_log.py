@@ -12,7 +12,8 @@ from msgspec import structs
 
 from pcgrelay.audit import record as records
 from pcgrelay.audit.log import LINES_AT_ONCE, Log
-from pcgrelay.audit.record import LaneDown, Record, StreamRefused, Throttle
+from pcgrelay.audit.record import LaneDown, Record, StreamRefused
+from pcgrelay.audit.throttle import Throttle
 from pcgrelay.clock import Clock
 
 # Lines of which the operator, a file, a target or this process itself is the cause; and the access log, whose lines are

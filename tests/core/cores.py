@@ -121,6 +121,7 @@ class Realm:
         flows: int = 1,
         cap: int = 8 << 20,
         priority: int = 0,
+        organisation: int = 0,
     ) -> int:
         """A session from a to b. way: the relays, each with the link that leads to it; last: the one to b."""
         session = self.number()
@@ -135,6 +136,7 @@ class Realm:
                 cap=cap,
                 marking=1,
                 priority=priority,
+                organisation=organisation,
             )
         self.path(session, a, b, way, last, cap=cap, priority=priority)
         for node in (a, b):

@@ -16,7 +16,9 @@ GIVEN = Given(secret("link"), secret("link binding"), secret("session"), secret(
 class Peer:
     """An edge of the core, and the reference's end that speaks with it. is_initiator: the edge is."""
 
-    def __init__(self, *, is_initiator: bool = False, given: Given = GIVEN, start: bool = True) -> None:
+    def __init__(
+        self, *, is_initiator: bool = False, given: Given = GIVEN, start: bool = True, organisation: int = 0
+    ) -> None:
         self.edge = Edge()
         self.is_initiator, self.given = is_initiator, given
         self.end = End(given, not is_initiator)
@@ -30,6 +32,7 @@ class Peer:
             initiator=is_initiator,
             flows=1,
             cap=1 << 20,
+            organisation=organisation,
         )
         labels = [given.responder_label, given.initiator_label]
         in_label, out_label = reversed(labels) if is_initiator else labels

@@ -402,3 +402,53 @@ def test_the_reference_hears_what_the_core_says(piece: int) -> None:
     assert peer.end.lane.rx_count == 1 + 4
     with pytest.raises(Refused):
         peer.end.lane.receive(bytes(48))
+
+
+# -- what has begun ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("begun", [1, 23, 24, 40])
+def test_a_frame_that_has_begun_is_whole_in_time_or_the_lane_ends(begun: int) -> None:
+    """A byte now and then is no silence, and would hold the lane and a buffer for ever."""
+    world, link, wire = up()
+    near, far = wire.ends
+    link.nodes[1].turn()
+    far.take()
+    near.say(Type.PADDING, bytes(60_000))
+    data = near.take()
+    far.feed(data[:begun])
+    for at in range(begun, begun + 29):
+        world.pass_time(1_000_000)
+        far.feed(data[at : at + 1])
+        link.nodes[1].turn()
+        assert far.reason is None
+    for at in range(begun + 29, begun + 32):
+        world.pass_time(1_000_000)
+        if far.reason is None:
+            far.feed(data[at : at + 1])
+        link.nodes[1].turn()
+    assert far.reason == "SILENT"
+
+
+def test_a_slow_lane_has_time_for_each_frame_anew() -> None:
+    world, link, wire = up()
+    near, far = wire.ends
+    for _ in range(5):
+        near.say(Type.PADDING, bytes(60_000))
+        data = near.take()
+        for at in range(0, len(data), 3_000):
+            world.pass_time(1_000_000)
+            far.feed(data[at : at + 3_000])
+            link.nodes[1].turn()
+    assert far.reason is None
+
+
+def test_what_cannot_be_sealed_does_not_wait_to_be_sent() -> None:
+    """It is in clear. A key that has reached its age seals nothing but a step."""
+    world, _link, wire = bare()
+    near = wire.ends[0]
+    near.take()
+    world.pass_time(3_600_000_000)
+    near.say(Type.PADDING, b"in clear")
+    assert near.fill() == "KEY_LIMIT"
+    assert near.wire_bytes == 0

@@ -49,6 +49,7 @@ class Reason(IntEnum):
     STREAM_IDS = 29
     BAD_PREAMBLE = 30
     MIX_OVERDUE = 31
+    UNANSWERED_OPENS = 32
 
 
 class Refused(Exception):

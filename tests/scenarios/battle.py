@@ -12,6 +12,8 @@ from doubles import EVIL
 from stage import HUB, KENT, MET, Address, Node, Stage, free_port
 from witness import Echo, Witness, host_port
 
+# Organisations of members that use up what is theirs, so that another test finds its own whole.
+RESETS, SINKS = "resets.evil.example", "sinks.evil.example"
 # Deadlines are short, so that what only a deadline ends is seen to end.
 POLICY: dict[str, Any] = {"handshake_deadline_ms": 3_000, "half_open_total": 400, "half_open_per_source": 100}
 
@@ -40,6 +42,7 @@ def battle_begun(
     policy: dict[str, Any] | None = None,
     revoked: Sequence[tuple[str, str]] = (),
     access: bool = True,
+    exports: Sequence[dict[str, Any]] = (),
 ) -> Iterator[Battle]:
     """Start it all. revoked: nodes that are issued to and revoked before anybody reads the list.
 
@@ -60,7 +63,8 @@ def battle_begun(
             links=to_relay,
             exports=[
                 {"service": "echo", "target": host_port(target[1]), "allow": [MET]},
-                {"service": "gift", "target": host_port(target[1]), "allow": [EVIL]},
+                {"service": "gift", "target": host_port(target[1]), "allow": [EVIL, RESETS, SINKS]},
+                *exports,
             ],
             imports=[{"service": f"trap@{EVIL}", "listen": host_port(trap[1])}],
             log={"access": access},

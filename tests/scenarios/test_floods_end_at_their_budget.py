@@ -6,11 +6,12 @@ A budget ends each flood under its name, or the flood is borne. Memory stays wit
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import msgspec
 import pytest
-from battle import Battle, battle_begun
+from battle import RESETS, Battle, battle_begun
 from doubles import EVIL, HUB_ROLE, Linked, Member, Refused, advert
 from stage import KENT, MET, until
 from witness import await_more, counts
@@ -38,6 +39,8 @@ pytestmark = pytest.mark.tier_test
 KENT_ID = NodeId(REALM, KENT, "kent-1")
 WINDOW = 1 << 20
 MIB = 1 << 20
+# OPENs that an organisation may have end unanswered; what the good application opens meanwhile.
+OPENS_AT_ONCE, OPENS_EACH_SECOND, WITNESSED = 1_000, 100, 500
 BUDGET_BYTES = 64 * MIB
 # Python's own share of a process grows a little with anything at all.
 RSS_MOST_BYTES = BUDGET_BYTES + 24 * MIB
@@ -163,27 +166,49 @@ def taken(far: FarEdge, frame: FlowFrame) -> None:
 
 
 async def test_open_and_reset_at_once(battle: Battle) -> None:
-    """Rapid reset: each stream is refused or ended, its target is let go of, and nothing remains."""
+    """Rapid reset: so many reach the target and no more, each is let go of, and nothing remains."""
     before = counts(battle.kent)
     descriptors = battle.kent.descriptors
     records = []
-    for number in range(3_000):
+    for number in range(15_000):
         records += [record_open(2 * number + 1, "gift", WINDOW), record_reset(2 * number + 1, Code.ABORTED)]
-    async with Member.new(battle.stage.pki).linked(battle.ports["kent"]) as linked:
+    async with Member.new(battle.stage.pki, organisation=RESETS).linked(battle.ports["kent"]) as linked:
+        began = time.monotonic()
         far = await flooded(battle, linked, records)
-        await asyncio.to_thread(await_more, battle.kent, "streams_closed_total", before, 3_000)
+        await asyncio.to_thread(await_more, battle.kent, "unanswered_opens", before, 5_000)
+        took_s = time.monotonic() - began
         assert not closed(far)
+        made = counts(battle.kent)["streams_opened_total"] - before["streams_opened_total"]
+        assert OPENS_AT_ONCE <= made < OPENS_AT_ONCE + OPENS_EACH_SECOND * (took_s + 1) + WITNESSED
         await asyncio.to_thread(until, lambda: battle.kent.descriptors <= descriptors + 4, 10, "sockets are let go of")
 
 
 @pytest.mark.parametrize("service", ["echo", "nothing"])
 async def test_opens_of_what_is_not_granted(battle: Battle, service: str) -> None:
-    """Each is answered by RESET; no target is dialled."""
+    """Each is answered by RESET; no target is dialled; beyond the budget nothing is made of it."""
     before = counts(battle.kent)
     records = [record_open(2 * number + 1, service, WINDOW) for number in range(5_000)]
-    async with Member.new(battle.stage.pki).linked(battle.ports["kent"]) as linked:
-        await flooded(battle, linked, records)
-        await asyncio.to_thread(await_more, battle.kent, "streams_closed_total", before, 5_000)
+    organisation = f"{service}.evil.example"
+    async with Member.new(battle.stage.pki, organisation).linked(battle.ports["kent"]) as linked:
+        far = await flooded(battle, linked, records)
+        await asyncio.to_thread(await_more, battle.kent, "unanswered_opens", before, 2_000)
+        made = counts(battle.kent)["streams_opened_total"] - before["streams_opened_total"]
+        assert made < 5_000 - 2_000 + WITNESSED
+        assert not closed(far)
+
+
+async def test_opens_without_end(battle: Battle) -> None:
+    """Who goes on all the same loses the session, and with the next one has no budget again."""
+    organisation = "opens.evil.example"
+    for _ in range(2):
+        before = counts(battle.kent)
+        records = [record_open(2 * number + 1, "nothing", WINDOW) for number in range(60_000)]
+        async with Member.new(battle.stage.pki, organisation).linked(battle.ports["kent"]) as linked:
+            far = await flooded(battle, linked, records)
+            await far.neighbour.until(lambda far=far: closed(far), 20)
+            assert closed(far)[0] in (Code.LIMIT, Code.BUSY)
+        made = counts(battle.kent)["streams_opened_total"] - before["streams_opened_total"]
+        assert made < 3 * OPENS_AT_ONCE + WITNESSED
 
 
 async def test_opens_whose_answers_are_never_acknowledged(battle: Battle) -> None:

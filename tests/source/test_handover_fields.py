@@ -18,8 +18,8 @@ REBUILT = {
         "pace small next_active active retained_last retained_bytes retained_held copied_bytes progress_us "
         "rx_told rx_step loss_told"
     ),
-    # A socket that another worker adopts is given to it before all is written.
-    "stream.Stream": "next_dirty elsewhere place readable hangup dirty buried",
+    # A socket that another worker adopts is given to it before all is written. What it holds is counted anew.
+    "stream.Stream": "next_dirty elsewhere held place readable hangup dirty buried",
     # Who opened a candidate learns by LOST that it is none any more, and opens another.
     "session.Session": "candidates",
     # The count of what was overtaken and the budgets of steps begin anew; a code to close with is used in the turn that

@@ -23,7 +23,8 @@ CONTROL_LAYERS = [
     ["plane"],
     ["ca"],
     ["routing.table", "session", "health.probe", "audit.chain", "audit.log"],
-    ["routing.catalogue", "routing.policy", "routing.choice", "health.probing", "audit.record", "migration"],
+    ["routing.catalogue", "routing.policy", "routing.choice", "health.probing"],
+    ["audit.record", "audit.throttle", "migration"],
     ["health.state", "health.steadiness"],
     ["config"],
     ["files"],
@@ -39,7 +40,7 @@ CORE_IMPORTERS = {"core": {"plane"}}
 # The core from bottom to top. A file may cimport what stands before it.
 CORE_ORDER = (
     "libcrypto atomics result wire cursor buf map queue timer handle aead epoch renewal keys frame record credit pace "
-    "stats stream flow mailbox route link sender lane relay session candidate beat edge door bundle "
+    "organisation stats stream flow mailbox route link sender lane relay session candidate beat edge door bundle "
     "handover_lanes handover_flows handover "
     "linux worker port packer trunk loop heir facts tables entries crew core "
     "probe probe_store probe_flow probe_link probe_edge probe_bench"

@@ -118,8 +118,13 @@ class Core(Crew):
         cap: int,
         marking: int,
         priority: int,
+        organisation: int = 0,
     ) -> None:
-        """Know a session. `secret` is overwritten with zeros here. It does nothing before it has a path."""
+        """Know a session. `secret` is overwritten with zeros here. It does nothing before it has a path.
+
+        organisation: a number for that of the peer, which all its sessions share their budgets by; 0: it has none.
+        """
+
     def session_path(self, session: int, *, link: int, in_label: int, out_label: int, instead: int = 0) -> None:
         """Lead the session's flows over this link from now on.
 

@@ -45,6 +45,7 @@ class Edge(Node):
         cap: int,
         marking: int = 1,
         priority: int = 0,
+        organisation: int = 0,
     ) -> None: ...
     def session_candidate(self, session: int, *, link: int, in_label: int, out_label: int) -> bool:
         """Whether there was a place for it."""

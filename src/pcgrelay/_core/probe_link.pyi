@@ -30,6 +30,11 @@ class Lane:
         """Bytes came. A refusal closes the lane; `reason` then says why."""
     def take(self, limit: int = 1 << 40) -> bytes:
         """Bytes that the lane would send now, at most limit of them; they are gone from it."""
+    def fill(self) -> str:
+        """Seal what waits, and let nothing come of it if that fails; answer how it went."""
+    @property
+    def wire_bytes(self) -> int:
+        """Sealed and unsent."""
     def cut(self) -> None:
         """TCP failed."""
     def close(self, code: int = 0) -> bytes:

@@ -14,7 +14,8 @@ from typing import TextIO
 import msgspec
 from msgspec import structs
 
-from pcgrelay.audit.record import LEVELS, HandshakeRefused, LogLost, Record, Throttle
+from pcgrelay.audit.record import LEVELS, HandshakeRefused, LogLost, Record
+from pcgrelay.audit.throttle import Throttle
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.printable import json_printable
 

@@ -405,6 +405,7 @@ class ServiceFull(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "service.full"
     LEVEL: ClassVar[str] = "warning"
+    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("service",)
     service: str
     imported: bool
     suppressed: int
@@ -496,35 +497,3 @@ class Failure(Record, frozen=True, kw_only=True):
 
 # Where records go; `log` has the real one.
 Say = Callable[[Record], None]
-
-
-class Throttle:
-    """Lets so many lines at once, and one more in so many milliseconds, through for each key, and counts the rest.
-
-    So no peer fills a disk. Keys beyond so many share what one key has.
-    """
-
-    def __init__(self, interval_ms: int, keys_most: int = 1024, *, at_once: int = 1) -> None:
-        self._interval_ms = interval_ms
-        self._keys_most = keys_most
-        self._ahead_ms = (at_once - 1) * interval_ms
-        self._known: dict[str, tuple[int, int]] = {}  # key: until when its lines are used up; lines left out since
-
-    def admit(self, key: str, now_ms: int) -> int | None:
-        """How many lines were left out before this one, or nothing if this one is left out too."""
-        if key not in self._known and len(self._known) >= self._keys_most - 1:
-            self._forget(now_ms)
-            if len(self._known) >= self._keys_most - 1:
-                key = ""
-        until_ms, suppressed = self._known.get(key, (now_ms, 0))
-        if until_ms > now_ms + self._ahead_ms:
-            self._known[key] = (until_ms, suppressed + 1)
-            return None
-        self._known[key] = (max(until_ms, now_ms) + self._interval_ms, 0)
-        return suppressed
-
-    def _forget(self, now_ms: int) -> None:
-        """Those of whom nothing was left out, and who have all their lines again."""
-        for key, (until_ms, suppressed) in list(self._known.items()):
-            if until_ms <= now_ms and not suppressed:
-                del self._known[key]

@@ -13,7 +13,8 @@ from functools import cache
 from cryptography import x509
 
 from pcgrelay.audit.record import EntryRefused as EntryRefusedRecord
-from pcgrelay.audit.record import Failure, Say, Throttle
+from pcgrelay.audit.record import Failure, Say
+from pcgrelay.audit.throttle import Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.gateway.telling import Telling
 from pcgrelay.model import NameProblem, NodeId, Role

@@ -10,7 +10,8 @@ from __future__ import annotations
 import resource
 from collections.abc import Iterable
 
-from pcgrelay.audit.record import Say, ServiceFull, Throttle
+from pcgrelay.audit.record import Say, ServiceFull
+from pcgrelay.audit.throttle import Throttle
 from pcgrelay.gateway.services import Exported, Imported, Numbers
 from pcgrelay.plane import Plane, StreamEnd
 

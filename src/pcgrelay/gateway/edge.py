@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from msgspec import structs
 
 from pcgrelay.audit.log import Log
-from pcgrelay.audit.record import PathRefused, TablesRefused, Throttle
+from pcgrelay.audit.record import PathRefused, TablesRefused
+from pcgrelay.audit.throttle import Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
 from pcgrelay.errors import RunError
@@ -55,7 +56,6 @@ from pcgrelay.session.sessions import Sessions
 
 # So long after the start an import whose exporter is not known yet lets its applications wait.
 STARTING_MS = 5_000
-LINE_INTERVAL_MS = 1_000
 
 
 class Edge(Node):
@@ -82,7 +82,7 @@ class Edge(Node):
         self.paths = EdgePaths(config.node.id, Labels(clock), self.sessions)
         self.sessions.attach(self.paths)
         self.paths.on_refused = self._path_refused
-        self._refusals = Throttle(LINE_INTERVAL_MS)
+        self._refusals = Throttle(interval_ms=1_000)
         self._planner = ImportPlanner(self.sessions, clock)
         self._offered: list[Offer] = []
         self.publishing = Publishing(plane, self._tables, self._tables_taken, self.sessions.count, self.say)

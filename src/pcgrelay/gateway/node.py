@@ -125,11 +125,9 @@ class Node(ABC):
         """Be as a new configuration says, with what was opened for it. What it no longer allows ends."""
         before = self.config.policy
         judged = before != fresh.config.policy or self.presence.credentials.differ(fresh.credentials)
-        policy = fresh.config.policy
-        self._take_limits(before, policy)
+        self._take_limits(before, fresh.config.policy)
         self.config = fresh.config
         self.presence.take(fresh)
-        self._strangers.bound(policy.half_open_total, policy.half_open_per_source)
         self._take_listeners(opened)
         self.neighbours.reload()
         if judged:

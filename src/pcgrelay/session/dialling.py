@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pcgrelay.audit.record import LinkFailed, Say, Throttle
+from pcgrelay.audit.record import LinkFailed, Say
+from pcgrelay.audit.throttle import Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.config import LinkSettings
 from pcgrelay.model import NodeId

@@ -17,7 +17,8 @@ from contextlib import suppress
 from msgspec import structs
 
 from pcgrelay.audit.record import PathRefused as PathRefusedRecord
-from pcgrelay.audit.record import Say, Throttle
+from pcgrelay.audit.record import Say
+from pcgrelay.audit.throttle import Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.model import NameProblem, NodeId
 from pcgrelay.routing.policy import Budget

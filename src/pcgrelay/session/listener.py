@@ -10,10 +10,12 @@ import asyncio
 import errno
 import random
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 
-from pcgrelay.audit.record import AcceptPaused, Failure, Say, Throttle
+from pcgrelay.audit.record import AcceptPaused, Failure, Say
 from pcgrelay.audit.record import HandshakeRefused as HandshakeRefusedRecord
+from pcgrelay.audit.throttle import Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.config import ListenSettings
 from pcgrelay.model import NodeId
@@ -53,6 +55,7 @@ class Strangers:
 
     def __init__(self, presence: Presence, clock: Clock) -> None:
         policy, chance = presence.config.policy, random.SystemRandom().random
+        self._presence = presence
         self.waiting = HalfOpen(policy.half_open_total, policy.half_open_per_source, chance)  # for their first flight
         self.running = HalfOpen(policy.half_open_total, policy.half_open_per_source, chance)  # their handshakes
         self.beginnings = Beginnings(clock.monotonic_ms())
@@ -62,10 +65,12 @@ class Strangers:
         """All that have not proved who they are."""
         return self.waiting.total + self.running.total
 
-    def bound(self, total_most: int, each_most: int) -> None:
-        """Other bounds from now on; who is in stays."""
-        self.waiting.bound(total_most, each_most)
-        self.running.bound(total_most, each_most)
+    def come(self, source: str, give_up: Callable[[], None]) -> Place | str:
+        """A place for a newcomer within the bounds of today's configuration, or in one word why there is none."""
+        policy = self._presence.config.policy
+        for door in (self.waiting, self.running):
+            door.bound(policy.half_open_total, policy.half_open_per_source)
+        return self.waiting.enter(source, give_up, known=self.beginnings.is_known(source))
 
 
 class Listener:
@@ -128,8 +133,7 @@ class Listener:
             if task is not None:
                 task.cancel()
 
-        known = self._strangers.beginnings.is_known(source)
-        place = self._strangers.waiting.enter(source, give_up, known=known)
+        place = self._strangers.come(source, give_up)
         if isinstance(place, str):
             sock.close()
             self._refused(place, TOO_MANY, source)

@@ -21,7 +21,7 @@ from typing import Any
 from pcgrelay.audit.record import Failure, Say, SessionDown, SessionFailed, SessionUp
 from pcgrelay.audit.record import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.clock import Clock
-from pcgrelay.model import NodeId
+from pcgrelay.model import NodeId, organisation_number
 from pcgrelay.session.asking import NO_ANSWER, answer_awaited, event_awaited
 from pcgrelay.session.backoff import Retries, Retry
 from pcgrelay.session.carried import CarriedHandshake, told
@@ -365,6 +365,7 @@ class Sessions:
             cap=session.cap,
             marking=session.key.marking,
             priority=session.key.priority,
+            organisation=organisation_number(session.key.edge.organisation),
         )
         session.state = State.STARTING
         # What the peer may open must be known before it can open anything.
