@@ -13,7 +13,7 @@ from msgspec import structs
 from pcgrelay.audit import record as records
 from pcgrelay.audit.log import LINES_AT_ONCE, Log
 from pcgrelay.audit.record import LaneDown, Record, StreamRefused
-from pcgrelay.audit.throttle import Throttle
+from pcgrelay.audit.throttle import BOUNDED_BY, Throttle
 from pcgrelay.clock import Clock
 
 # Lines of which the operator, a file, a target or this process itself is the cause; and the access log, whose lines are
@@ -33,10 +33,8 @@ def kinds() -> Iterator[type[Record]]:
 
 @pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.EVENT)
 def test_each_kind_is_bounded_or_this_nodes_own(kind: type[Record]) -> None:
-    if kind.BOUNDED_BY is None:
-        assert kind.EVENT in OWN
-    else:
-        assert set(kind.BOUNDED_BY) <= {field.name for field in structs.fields(kind)}
+    assert (kind.EVENT in OWN) is (kind.EVENT not in BOUNDED_BY)
+    assert set(BOUNDED_BY.get(kind.EVENT, ())) <= {field.name for field in structs.fields(kind)}
 
 
 class Standing(Clock):

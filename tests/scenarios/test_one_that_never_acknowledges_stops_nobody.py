@@ -20,6 +20,8 @@ from pki import REALM
 from reference.node import FarEdge
 from reference.records import record_credit, record_open, records_encode
 
+pytestmark = pytest.mark.tier_test
+
 KENT_ID = NodeId(REALM, KENT, "kent-1")
 MIB = 1 << 20
 MEMORY = 64 * MIB

@@ -20,6 +20,8 @@ from witness import counts
 from pcgrelay.session.tls import HandshakeRefused, TlsDriver
 from reference.refusals import Refused as LaneRefused
 
+pytestmark = pytest.mark.tier_test
+
 SOURCES = 9
 RATE = 215  # connections a second of all of them
 LINKS = 100

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import structs
 
 from pcgrelay.audit.record import LEVELS, HandshakeRefused, LogLost, Record
-from pcgrelay.audit.throttle import Throttle
+from pcgrelay.audit.throttle import BOUNDED_BY, Throttle
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.printable import json_printable
 
@@ -106,9 +106,10 @@ class Log:
 
     def _left_out_before(self, record: Record) -> int | None:
         """How many lines like this one were left out since the last, or nothing if this one is left out too."""
-        if record.BOUNDED_BY is None:
+        fields = BOUNDED_BY.get(record.EVENT)
+        if fields is None:
             return 0
-        key = " ".join([record.EVENT, *(str(getattr(record, field)) for field in record.BOUNDED_BY)])
+        key = " ".join([record.EVENT, *(str(getattr(record, field)) for field in fields)])
         return self._throttle.admit(key, self._clock.monotonic_ms())
 
     @property

@@ -19,8 +19,6 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     EVENT: ClassVar[str]
     LEVEL: ClassVar[str] = "info"
-    # What others can cause any number of is bounded: by these fields. Nothing: this node alone causes it.
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = None
 
 
 class NodeReady(Record, frozen=True, kw_only=True):
@@ -52,7 +50,6 @@ class LogLost(Record, frozen=True, kw_only=True):
 
 class LinkUp(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "link.up"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer",)
     link: int
     peer: str
     bearer: str
@@ -67,7 +64,6 @@ class LinkUp(Record, frozen=True, kw_only=True):
 class LinkDown(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "link.down"
     LEVEL: ClassVar[str] = "warning"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer", "reason")
     link: int
     peer: str
     bearer: str
@@ -133,7 +129,6 @@ class LinkRenewed(Record, frozen=True, kw_only=True):
     """Both ends proved anew who they are; the keys of the lanes are mixed with what came of it."""
 
     EVENT: ClassVar[str] = "link.renewed"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer",)
     link: int
     peer: str
     generation: int
@@ -143,7 +138,6 @@ class LinkRenewed(Record, frozen=True, kw_only=True):
 
 class SessionRenewed(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "session.renewed"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer",)
     session: int
     peer: str
     generation: int
@@ -156,7 +150,6 @@ class RenewalFailed(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "renewal.failed"
     LEVEL: ClassVar[str] = "warning"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer", "reason")
     purpose: str
     peer: str
     reason: str
@@ -169,7 +162,6 @@ class LinkControlLost(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "link.control_lost"
     LEVEL: ClassVar[str] = "warning"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer", "reason")
     link: int
     peer: str
     reason: str
@@ -180,7 +172,6 @@ class LinkFailed(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "link.failed"
     LEVEL: ClassVar[str] = "warning"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer", "reason")
     peer: str
     bearer: str
     reason: str
@@ -191,7 +182,6 @@ class LinkFailed(Record, frozen=True, kw_only=True):
 class LaneDown(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "lane.down"
     LEVEL: ClassVar[str] = "warning"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer", "reason")
     link: int
     peer: str
     index: int
@@ -202,7 +192,6 @@ class LaneDown(Record, frozen=True, kw_only=True):
 class HandshakeRefused(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "handshake.refused"
     LEVEL: ClassVar[str] = "warning"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("purpose", "reason", "peer")
     purpose: str
     reason: str
     cause: str
@@ -269,14 +258,12 @@ class CrlNotYetValid(DateRecord, frozen=True, kw_only=True):
 class AcceptPaused(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "listener.paused"
     LEVEL: ClassVar[str] = "error"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("reason",)
     bearer: str
     reason: str
 
 
 class SessionUp(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "session.up"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer",)
     session: int
     peer: str
     via: str
@@ -294,7 +281,6 @@ class SessionUp(Record, frozen=True, kw_only=True):
 class SessionStalled(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "session.stalled"
     LEVEL: ClassVar[str] = "warning"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer", "reason")
     session: int
     peer: str
     via: str
@@ -303,7 +289,6 @@ class SessionStalled(Record, frozen=True, kw_only=True):
 
 class SessionResumed(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "session.resumed"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer",)
     session: int
     peer: str
     via: str
@@ -313,7 +298,6 @@ class SessionResumed(Record, frozen=True, kw_only=True):
 class SessionDown(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "session.down"
     LEVEL: ClassVar[str] = "warning"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer", "reason")
     session: int
     peer: str
     code: str
@@ -324,7 +308,6 @@ class SessionDown(Record, frozen=True, kw_only=True):
 class SessionFailed(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "session.failed"
     LEVEL: ClassVar[str] = "warning"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer", "reason")
     peer: str
     reason: str
     cause: str
@@ -335,7 +318,6 @@ class SessionFailed(Record, frozen=True, kw_only=True):
 class PathRefused(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "path.refused"
     LEVEL: ClassVar[str] = "warning"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("reason",)
     source: str
     destination: str
     code: str
@@ -346,7 +328,6 @@ class PathRefused(Record, frozen=True, kw_only=True):
 class EntryRefused(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "catalogue.refused"
     LEVEL: ClassVar[str] = "warning"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("peer", "reason")
     peer: str
     edge: str
     reason: str
@@ -378,7 +359,6 @@ class StreamRefused(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "stream.refused"
     LEVEL: ClassVar[str] = "warning"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("from_organisation", "to_organisation", "cause")
     from_organisation: str
     to_organisation: str
     service: str
@@ -405,7 +385,6 @@ class ServiceFull(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "service.full"
     LEVEL: ClassVar[str] = "warning"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("service",)
     service: str
     imported: bool
     suppressed: int
@@ -481,7 +460,6 @@ class NodeDrainUndone(Record, frozen=True, kw_only=True):
 class EventsLost(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "events.lost"
     LEVEL: ClassVar[str] = "error"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ()
     count: int
 
 
@@ -490,7 +468,6 @@ class Failure(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "node.failure"
     LEVEL: ClassVar[str] = "error"
-    BOUNDED_BY: ClassVar[tuple[str, ...] | None] = ("where", "error")
     where: str
     error: str  # the kind of exception; its text may quote a peer
 

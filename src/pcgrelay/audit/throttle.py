@@ -2,6 +2,39 @@
 
 from __future__ import annotations
 
+# By which of their fields the kinds of line are bounded that others can cause any number of. Whatever is not here this
+# node alone causes, or it is the access log.
+BOUNDED_BY: dict[str, tuple[str, ...]] = {
+    "link.up": ("peer",),
+    "link.down": ("peer", "reason"),
+    "link.renewed": ("peer",),
+    "session.renewed": ("peer",),
+    "renewal.failed": ("peer", "reason"),
+    "link.control_lost": ("peer", "reason"),
+    "link.failed": ("peer", "reason"),
+    "lane.down": ("peer", "reason"),
+    "handshake.refused": ("purpose", "reason", "peer"),
+    "clock.skew": ("peer",),
+    "listener.paused": ("reason",),
+    "session.up": ("peer",),
+    "session.stalled": ("peer", "reason"),
+    "session.resumed": ("peer",),
+    "session.down": ("peer", "reason"),
+    "session.failed": ("peer", "reason"),
+    "path.refused": ("reason",),
+    "catalogue.refused": ("peer", "reason"),
+    "stream.refused": ("from_organisation", "to_organisation", "cause"),
+    "service.full": ("service",),
+    "events.lost": (),
+    "node.failure": ("where", "error"),
+    "member.away": ("peer",),
+    "member.back": ("peer",),
+    "identity.twins": ("peer",),
+    "import.up": ("service",),
+    "import.down": ("service",),
+    "import.moved": ("service",),
+}
+
 
 class Throttle:
     """Lets so many lines at once, and one more in so many milliseconds, through for each key, and counts the rest.
