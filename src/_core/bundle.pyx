@@ -1,7 +1,7 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
 from pcgrelay._core.atomics cimport figure_add
-from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_take_word
+from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take_word
 from pcgrelay._core.credit cimport credit_left, credit_raise, credit_receive, credit_wish
 from pcgrelay._core.edge cimport (
     EDGE_STREAMS_MAX, EDGE_WINDOW, EDGE_WINDOW_LESS, EDGE_WINDOW_MORE, RULE_NONE, edge_abort, edge_count,
@@ -44,11 +44,17 @@ from pcgrelay._core.wire cimport (
 )
 
 
+cdef enum:
+    RESET_LENGTH = 12
+    REFUSALS = 80 * RESET_LENGTH  # in one frame: a small buffer
+
+
 # -- records that come ------------------------------------------------------------------------------------------------
 
 cdef Result bundle_take(Shard* shard, Flow* flow, uint8_t* body, uint32_t length, Buf* owner) noexcept nogil:
     cdef Record record
     cdef uint32_t used = 0
+    cdef Buf* refusals = NULL
     cdef Result answer
     if flow.state == FLOW_CLOSED:
         return RESULT_NOT_CONFIRMED
@@ -57,15 +63,16 @@ cdef Result bundle_take(Shard* shard, Flow* flow, uint8_t* body, uint32_t length
         return answer
     while length != 0:
         record_read(body, length, &record, &used)
-        answer = take_record(shard, flow, &record, owner)
+        answer = take_record(shard, flow, &record, owner, &refusals)
         if answer == RESULT_LATE:
             figure_add(&shard.stats.count[COUNT_LATE_RECORDS], 1)
             answer = flow_late(flow, shard.now_us)
         if answer != RESULT_OK:
+            buf_drop(&shard.pool, refusals)
             return answer
         body += used
         length -= used
-    return RESULT_OK
+    return say_refusals(shard, flow, &refusals)
 
 
 cdef Result bundle_take_datagrams(Shard* shard, const uint8_t* body, uint32_t length) noexcept nogil:
@@ -80,14 +87,14 @@ cdef Result bundle_take_datagrams(Shard* shard, const uint8_t* body, uint32_t le
     return answer
 
 
-cdef Result take_record(Shard* shard, Flow* flow, const Record* record, Buf* owner) noexcept nogil:
+cdef Result take_record(Shard* shard, Flow* flow, const Record* record, Buf* owner, Buf** refusals) noexcept nogil:
     cdef Stream* stream
     cdef bint ours
     if record.kind == RECORD_PAD:
         return RESULT_OK
     ours = (record.stream & 1 == 1) == flow.initiator
     if record.kind == RECORD_OPEN:
-        return RESULT_BAD_STREAM if ours else take_open(shard, flow, record)
+        return RESULT_BAD_STREAM if ours else take_open(shard, flow, record, refusals)
     stream = <Stream*>map_find(&flow.streams, record.stream)
     if stream == NULL:
         if (ours and record.stream >= flow.tx_highest) or (not ours and record.stream > flow.rx_highest):
@@ -155,22 +162,31 @@ cdef Result take_data(Shard* shard, Stream* stream, const Record* record, Buf* o
     return RESULT_OK
 
 
-# An OPEN for which there is no place: it is answered without a stream of its own. A peer that takes up not even these
-# answers has its session ended.
-cdef Result refuse_open(Shard* shard, Flow* flow, uint32_t id, uint32_t code) noexcept nogil:
-    cdef Buf* buf
-    cdef uint32_t n
+# An OPEN for which there is no place: it is answered without a stream of its own, together with all others of its
+# bundle. A peer that takes up not even these answers has its session ended.
+cdef Result refuse_open(Shard* shard, Flow* flow, uint32_t id, uint32_t code, Buf** refusals) noexcept nogil:
+    cdef Buf* buf = refusals[0]
     figure_add(&shard.stats.count[COUNT_STREAMS_REFUSED], 1)
-    if flow.retained_bytes + BUF_LARGEST > flow.cap or flow.retained_held > flow.cap:
-        return RESULT_BUDGET
-    buf = buf_take_word(&shard.pool, WIRE_PREFIX + 12)
     if buf == NULL:
-        return RESULT_BUDGET
-    n = record_reset(buf_data(buf) + WIRE_PREFIX, id, code, RULE_NONE)
-    return session_bundle(shard, flow, buf, n)
+        if flow.retained_bytes + BUF_LARGEST > flow.cap or flow.retained_held > flow.cap:
+            return RESULT_BUDGET
+        buf = buf_take_word(&shard.pool, WIRE_PREFIX + REFUSALS)
+        if buf == NULL:
+            return RESULT_BUDGET
+        refusals[0] = buf
+    buf.length += record_reset(buf_data(buf) + WIRE_PREFIX + buf.length, id, code, RULE_NONE)
+    if buf.length + RESET_LENGTH <= REFUSALS:
+        return RESULT_OK
+    return say_refusals(shard, flow, refusals)
 
 
-cdef Result take_open(Shard* shard, Flow* flow, const Record* record) noexcept nogil:
+cdef Result say_refusals(Shard* shard, Flow* flow, Buf** refusals) noexcept nogil:
+    cdef Buf* buf = refusals[0]
+    refusals[0] = NULL
+    return RESULT_OK if buf == NULL else session_bundle(shard, flow, buf, buf.length)
+
+
+cdef Result take_open(Shard* shard, Flow* flow, const Record* record, Buf** refusals) noexcept nogil:
     cdef Session* session = <Session*>flow.session
     cdef const Export* entry
     cdef Stream* stream
@@ -186,15 +202,15 @@ cdef Result take_open(Shard* shard, Flow* flow, const Record* record) noexcept n
         figure_add(&shard.stats.refused[<int>RESULT_UNANSWERED], 1)
         if not organisation_bears(peer, shard.now_us):
             return RESULT_UNANSWERED
-        return refuse_open(shard, flow, record.stream, CODE_LIMIT)
+        return refuse_open(shard, flow, record.stream, CODE_LIMIT, refusals)
     if flow_is_greedy(flow, &shard.pool):
         figure_add(&shard.stats.refused[<int>RESULT_BUDGET], 1)
-        return refuse_open(shard, flow, record.stream, CODE_BUSY)
+        return refuse_open(shard, flow, record.stream, CODE_BUSY, refusals)
     if flow.streams.count >= EDGE_STREAMS_MAX:
-        return refuse_open(shard, flow, record.stream, CODE_LIMIT)
+        return refuse_open(shard, flow, record.stream, CODE_LIMIT, refusals)
     stream = edge_stream(shard, -1, False)
     if stream == NULL:
-        return refuse_open(shard, flow, record.stream, CODE_BUSY)
+        return refuse_open(shard, flow, record.stream, CODE_BUSY, refusals)
     stream.flow = flow
     stream.session = session.number
     stream.id = record.stream

@@ -33,7 +33,7 @@ ATTACK_S = 6.0
 @pytest.fixture(scope="module")
 def battle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Battle]:
     with Source() as source:
-        export = {"service": "source", "target": host_port(source.address), "allow": [SINKS]}
+        export = {"service": "source", "target": host_port(source.address[1]), "allow": [SINKS]}
         with battle_begun(tmp_path_factory.mktemp("sinks"), access=False, exports=[export]) as begun:
             yield begun
 
@@ -43,24 +43,28 @@ class Source:
 
     def __init__(self) -> None:
         self.address = ("127.0.0.1", free_port())
+        self._held: list[socket.socket] = []
 
     def __enter__(self) -> Source:
         self._listener = socket.create_server(self.address, backlog=1024)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._thread.join(10)
+        for connection in self._held:
+            connection.close()
 
     def _accept(self) -> None:
-        held = []
         with suppress(OSError):
             while True:
                 connection, _ = self._listener.accept()
                 connection.setblocking(False)
-                held.append(connection)
+                self._held.append(connection)
                 with suppress(OSError):
                     # What the kernel takes at once is more than one step of credit.
                     while connection.send(bytes(MIB)):
