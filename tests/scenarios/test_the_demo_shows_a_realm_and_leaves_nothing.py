@@ -101,7 +101,7 @@ def test_kept_up_it_can_be_reached_until_ctrl_c(tmp_path: Path) -> None:
         text = ""
         while text.rstrip(" ") != "}\n" and not text.endswith("\n}\n"):
             line = process.stdout.readline()
-            assert line, "it ended instead"
+            assert line, f"it ended instead: {process.communicate(timeout=DEADLINE_S)[1]}"
             text += line
         addresses = json.loads(text)["addresses"]
         assert len(addresses) == 6

@@ -115,7 +115,8 @@ class Realm:
             ways = [way for way in self.ways if way.caller is member]
             tables = _edge_tables(member, relay_addresses[member.relay], targets[member.organisation], ways)
             if with_database and member is MEMBERS[0]:
-                tables += _export("database", DATABASE, [MEMBERS[1]])
+                # A database that the visitor has not started must not keep the realm from its start.
+                tables += _export("database", DATABASE, [MEMBERS[1]]) + 'probe = "none"\n'
             if with_database and member is MEMBERS[1]:
                 self.database_port = ports.pop()
                 tables += _import(f"database@{MEMBERS[0].organisation}", f"127.0.0.1:{self.database_port}")
