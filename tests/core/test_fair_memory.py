@@ -23,18 +23,18 @@ class Hall:
         self.edge = self.world.edge(memory=memory, reserve=MEGABYTE)
         self.grants: list[tuple[int, int]] = []
 
-    def member(self, organisation: int, sessions: int = 1) -> Member:
-        return Member(self, organisation, sessions)
+    def member(self, organisation: int, sessions: int = 1, cap: int = CAP) -> Member:
+        return Member(self, organisation, sessions, cap)
 
 
 class Member:
     """All that one organisation has: an edge, a link, sessions, and streams whose servers are the exporter's."""
 
-    def __init__(self, hall: Hall, organisation: int, sessions: int) -> None:
-        self.hall, self.edge = hall, hall.world.edge(memory=64 * MEGABYTE)
+    def __init__(self, hall: Hall, organisation: int, sessions: int, cap: int = CAP) -> None:
+        self.hall, self.edge = hall, hall.world.edge(memory=4096 * MEGABYTE)
         self.link: Link = hall.world.link(self.edge, hall.edge)
         self.sessions = [
-            hall.world.session(self.edge, hall.edge, [self.link], cap=CAP, organisation=organisation)
+            hall.world.session(self.edge, hall.edge, [self.link], cap=cap, organisation=organisation)
             for _ in range(sessions)
         ]
         hall.grants += [(session, 0) for session in self.sessions]
@@ -137,3 +137,57 @@ def test_who_acknowledges_now_and_then_is_not_closed() -> None:
         for member in mute:
             member.be_mute()
     assert all(hall.edge.has_session(member.sessions[0]) for member in mute)
+
+
+# -- a long way -------------------------------------------------------------------------------------------------------
+
+STEP_US = 10_000
+ROUND_TRIP_STEPS = 20  # 200 ms
+BYTES_EACH_STEP = 1_000_000  # 100 MB/s
+LONG_MEMORY = 256 * MEGABYTE
+
+
+class LongWay:
+    """The link of a member, as long and as fast as said above."""
+
+    def __init__(self, member: Member) -> None:
+        self.member, self.wire = member, member.link.wires[0]
+        self.later = [bytearray() for _ in range(ROUND_TRIP_STEPS)]
+
+    def carry(self, streams: list[tuple[Application, Application]], steps: int) -> int:
+        """How many bytes come to the applications meanwhile, whose servers have a little more than the way carries."""
+        began = sum(len(here.received) for here, _there in streams)
+        for _ in range(steps):
+            for _here, there in streams:
+                self.member.hall.edge.write(there, bytes(BYTES_EACH_STEP * 11 // 10 // len(streams)))
+            self.member.hall.edge.turn()
+            self.member.edge.turn()
+            self.wire.collect()
+            self.later.append(self.wire.under_way[0])
+            self.wire.under_way[0] = self.later.pop(0)
+            self.wire.deliver(0)
+            self.wire.deliver(1, BYTES_EACH_STEP)
+            self.member.hall.world.pass_time(STEP_US)
+        return sum(len(here.received) for here, _there in streams) - began
+
+
+def test_a_long_fast_flow_keeps_its_rate_beside_them() -> None:
+    alone, beside = [], []
+    for with_mute, rates in ((False, alone), (True, beside)):
+        hall = Hall(LONG_MEMORY)
+        honest = hall.member(100, cap=64 * MEGABYTE)
+        streams = honest.streams(4)
+        if with_mute:
+            mute = hall.member(1, sessions=12, cap=32 * MEGABYTE)
+            taken = mute.streams(90)
+            mute.be_mute()
+            for _here, there in taken:
+                hall.edge.write(there, bytes(256 * 1024))
+            hall.world.settle()
+            assert hall.edge.memory[0] > LONG_MEMORY * 2 // 5
+        way = LongWay(honest)
+        # Windows take some round trips to grow.
+        way.carry(streams, 450)
+        rates.append(way.carry(streams, 100))
+    assert alone[0] > 0.9 * 100 * BYTES_EACH_STEP
+    assert beside[0] >= 0.95 * alone[0]

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.tier_test
 KENT_ID = NodeId(REALM, KENT, "kent-1")
 MIB = 1 << 20
 MEMORY = 64 * MIB
-SESSIONS, STREAMS = 16, 100
+SESSIONS, STREAMS = 24, 200
 STEP = 16_000  # of credit: a read of so much is no bulk
 ATTACK_S = 6.0
 
