@@ -30,6 +30,9 @@ cdef uint32_t bundle_data(Shard* shard, Stream* stream, uint8_t* p, uint32_t n) 
 # sent now.
 cdef uint32_t bundle_fin(Shard* shard, Stream* stream, uint8_t* p) noexcept nogil
 
+# Streams that are half-closed have the whole of another time from now on.
+cdef void bundle_linger_anew(Shard* shard) noexcept nogil
+
 # There are new tables in the place of those before, which may be NULL: end streams that they no longer allow, those of
 # services that are gone among them. Tables that only allow more cost nothing for each stream, since peers cause them.
 cdef void bundle_tables_changed(Shard* shard, const Tables* before) noexcept nogil

@@ -4,10 +4,9 @@ from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take_word
 from pcgrelay._core.credit cimport credit_left, credit_raise, credit_receive, credit_wish
 from pcgrelay._core.edge cimport (
-    EDGE_STREAMS_MAX, EDGE_WINDOW, EDGE_WINDOW_LESS, EDGE_WINDOW_MORE, RULE_NONE, edge_abort, edge_count,
-    edge_cut, edge_dirty, edge_dropped, edge_first_window, edge_grant, edge_hold, edge_is_full, edge_linger, edge_name,
-    edge_ready,
-    edge_stream,
+    EDGE_STREAMS_MAX, EDGE_WINDOW, EDGE_WINDOW_LESS, EDGE_WINDOW_MORE, RULE_NONE, edge_abort, edge_count, edge_cut,
+    edge_dirty, edge_dropped, edge_first_window, edge_grant, edge_hold, edge_is_full, edge_linger, edge_lingers,
+    edge_name, edge_ready, edge_stream,
 )
 from pcgrelay._core.flow cimport FLOW_CLOSED, Flow, flow_is_greedy, flow_late
 from pcgrelay._core.link cimport GAUGE_ROUND_TRIP, Shard, gauge_at
@@ -243,7 +242,8 @@ cdef Result take_open(Shard* shard, Flow* flow, const Record* record, Buf** refu
     else:
         # The worker connects those that are dirty and have no socket yet.
         stream.connecting = True
-        timer_set(&shard.wheel, &stream.timer, shard.now_us + entry.connect_us)
+        stream.due_us = shard.now_us + entry.connect_us
+        timer_set(&shard.wheel, &stream.timer, stream.due_us)
         edge_dirty(shard, stream)
     return RESULT_OK
 
@@ -300,6 +300,21 @@ cdef bint takes_away(Shard* shard, const Tables* before) noexcept nogil:
                 and session_find(shard, <uint32_t>(before.grants[i] >> 16)) != NULL:
             return True
     return False
+
+
+cdef void bundle_linger_anew(Shard* shard) noexcept nogil:
+    cdef uint32_t at = 0, place, i
+    cdef Stream* stream
+    cdef Session* session = <Session*>map_next(&shard.sessions, &at)
+    while session != NULL:
+        for i in range(session.flow_count):
+            place = 0
+            stream = NULL if session.flows[i] == NULL else <Stream*>map_next(&session.flows[i].streams, &place)
+            while stream != NULL:
+                if edge_lingers(stream):
+                    edge_linger(shard, stream)
+                stream = <Stream*>map_next(&session.flows[i].streams, &place)
+        session = <Session*>map_next(&shard.sessions, &at)
 
 
 cdef void bundle_tables_changed(Shard* shard, const Tables* before) noexcept nogil:

@@ -396,6 +396,9 @@ cdef class Core(Crew):
     def handshake_within(self, uint64_t milliseconds) -> None:
         self._tell(mailbox.ORDER_HANDSHAKE, milliseconds * 1000, 0)
 
+    def half_closed_within(self, uint64_t milliseconds) -> None:
+        self._tell(mailbox.ORDER_HALF_CLOSED, milliseconds * 1000, 0)
+
     # -- facts
 
     def streams(self) -> int:

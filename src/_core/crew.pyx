@@ -78,7 +78,7 @@ cdef class Crew:
         self._event_fd = -1
 
     def __init__(self, *, int workers, uint64_t memory_bytes, int role, uint64_t probe_interval_ms=500,
-                 uint64_t handshake_deadline_ms=10000, uint64_t wait_ms=5000, uint64_t linger_ms=60000,
+                 uint64_t handshake_deadline_ms=10000, uint64_t wait_ms=5000, uint64_t linger_ms=3600000,
                  uint32_t keepalive_s=60, uint64_t rekey_frames=0, uint64_t rekey_bytes=0, uint64_t rekey_ms=0):
         cdef uint32_t i
         cdef Shard* shard

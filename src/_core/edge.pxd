@@ -19,10 +19,14 @@ cdef enum:
     EDGE_WINDOW_LESS = 65536    # when it is less so; WIRE_EARLY when it is scarce
     EDGE_WINDOW_MORE = 1048576  # beyond this a window serves a long way only
     EDGE_LAST_US = 30000000     # what came before a reset is passed on as long as some of it moves within this time;
+    EDGE_NEXT_US = 250000       # an address of a target has so long to itself (RFC 8305, section 5)
     EDGE_LOOK_US = 50000        # how often the kernel is asked whether it has
 
 # The addresses to connect an answering stream to: the next one, or NULL when none is left.
 cdef const Target* edge_target(Shard* shard, Stream* stream) noexcept nogil
+
+# A connection to one of them is under way: the timer is set for the next one's turn, or for the deadline.
+cdef void edge_dialled(Shard* shard, Stream* stream) noexcept nogil
 
 # Its target answered.
 cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil
@@ -46,6 +50,8 @@ cdef uint64_t edge_grant(Shard* shard, Stream* stream, uint32_t window) noexcept
 # Half-closed streams end if nothing moves for so long, and those of which one side was reset far sooner: (re)start that
 # time.
 cdef void edge_linger(Shard* shard, Stream* stream) noexcept nogil
+# Does that time run?
+cdef bint edge_lingers(const Stream* stream) noexcept nogil
 
 # Count what waits for its application, and the stream itself if the peer opened it, as held by the peer.
 cdef void edge_hold(Stream* stream) noexcept nogil

@@ -18,10 +18,11 @@ from pcgrelay._core.result cimport (
 from pcgrelay._core.route cimport Export, Target, tables_export
 from pcgrelay._core.session cimport Session, session_remove, session_say_close
 from pcgrelay._core.stats cimport (
-    CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_DRAINING, CAUSE_FAR_RESET, CAUSE_LINGER,
-    CAUSE_MARKING, CAUSE_NOT_ALLOWED, CAUSE_SESSION_LOST, CAUSE_TARGET_SILENT, CAUSE_TARGET_UNRESOLVED,
-    CAUSE_UNKNOWN_SERVICE, CAUSE_WAITED_TOO_LONG, COUNT_APPLICATION_RECEIVED, COUNT_STREAMS_CLOSED,
-    COUNT_STREAMS_OPENED, COUNT_STREAMS_REFUSED, STATS_SERVICES, Bounds, Cause,
+    CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_CONNECT_FORBIDDEN, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_DRAINING,
+    CAUSE_FAR_RESET, CAUSE_LINGER, CAUSE_MARKING, CAUSE_NOT_ALLOWED, CAUSE_NO_LOCAL_PORT, CAUSE_SESSION_LOST,
+    CAUSE_TARGET_SILENT, CAUSE_TARGET_UNRESOLVED, CAUSE_UNKNOWN_SERVICE, CAUSE_WAITED_TOO_LONG,
+    COUNT_APPLICATION_RECEIVED, COUNT_STREAMS_CLOSED, COUNT_STREAMS_OPENED, COUNT_STREAMS_REFUSED, STATS_SERVICES,
+    Bounds, Cause,
 )
 from pcgrelay._core.stream cimport (
     BREAK_NONE, PLACE_NONE, SAY_ACCEPT, SAY_CREDIT, SAY_RESET, STREAM_ANSWERING, STREAM_ANSWERING_FIN, STREAM_CLOSED,
@@ -173,6 +174,15 @@ cdef const Target* edge_target(Shard* shard, Stream* stream) noexcept nogil:
     return &entry.targets[stream.target - 1]
 
 
+cdef void edge_dialled(Shard* shard, Stream* stream) noexcept nogil:
+    cdef const Export* entry = tables_export(shard.tables, stream.service, stream.service_length)
+    cdef uint64_t next_us = stream.due_us
+    stream.next_due = False
+    if entry != NULL and stream.target < entry.target_count and shard.now_us + EDGE_NEXT_US < next_us:
+        next_us = shard.now_us + EDGE_NEXT_US
+    timer_set(&shard.wheel, &stream.timer, next_us)
+
+
 cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil:
     timer_clear(&shard.wheel, &stream.timer)
     stream.connecting = False
@@ -181,7 +191,9 @@ cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil:
     if stream.fin_due:
         # It came before, when the timer was that of the connection.
         edge_linger(shard, stream)
-    if not stream.cut:
+    if stream.cut:
+        stream.due_us = shard.now_us + EDGE_LAST_US
+    else:
         stream.say |= SAY_ACCEPT
         if stream.place == PLACE_NONE:
             edge_ready(shard, stream)
@@ -218,6 +230,11 @@ cdef void edge_linger(Shard* shard, Stream* stream) noexcept nogil:
                   shard.now_us + (shard.linger_us if stream.broken == BREAK_NONE else EDGE_LAST_US))
 
 
+cdef bint edge_lingers(const Stream* stream) noexcept nogil:
+    return stream.timer.next != NULL and stream.flow != NULL and not stream.connecting and not stream.cut \
+        and stream.broken == BREAK_NONE
+
+
 cdef inline uint64_t moved(const Stream* stream) noexcept nogil:
     return stream.tx.sent + (stream.rx.consumed if stream.broken == BREAK_NONE else 0)
 
@@ -227,6 +244,9 @@ cdef void edge_timer(Shard* shard, Stream* stream) noexcept nogil:
         return
     if stream.flow == NULL:
         edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_WAITED_TOO_LONG)
+    elif stream.connecting and shard.now_us < stream.due_us:
+        stream.next_due = True
+        edge_dirty(shard, stream)
     elif stream.connecting:
         edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_TARGET_SILENT)
     elif stream.cut:
@@ -270,7 +290,8 @@ cdef void edge_cut(Shard* shard, Stream* stream, uint32_t code, uint32_t rule) n
     stream.code = code
     stream.say = 0
     stream.progress = 0
-    stream.due_us = shard.now_us + EDGE_LAST_US
+    if not stream.connecting:
+        stream.due_us = shard.now_us + EDGE_LAST_US
     edge_dirty(shard, stream)
 
 
@@ -290,7 +311,8 @@ cdef void count_unanswered(Shard* shard, const Stream* stream) noexcept nogil:
     cdef Cause cause = stream.cause
     if stream.state != STREAM_ANSWERING and stream.state != STREAM_ANSWERING_FIN:
         return
-    if cause == CAUSE_BUDGET or cause == CAUSE_DESCRIPTORS or cause == CAUSE_DRAINING \
+    if cause == CAUSE_BUDGET or cause == CAUSE_DESCRIPTORS or cause == CAUSE_DRAINING or cause == CAUSE_NO_LOCAL_PORT \
+            or cause == CAUSE_CONNECT_FORBIDDEN \
             or cause == CAUSE_TARGET_UNRESOLVED or (cause == CAUSE_SESSION_LOST and not stream.remote):
         return
     organisation_unanswered(

@@ -7,6 +7,7 @@ cdef enum:
     HANDLE_LISTENER = 2
     HANDLE_LANE = 3
     HANDLE_STREAM = 4
+    HANDLE_DIAL = 5
 
 cdef struct Handle:
     uint16_t kind

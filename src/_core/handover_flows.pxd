@@ -1,19 +1,13 @@
-# A worker's sessions, flows and streams in the state record of a hand-over. Tags are for ever, as in handover_lanes.
+# A worker's sessions and flows in the state record of a hand-over. Tags are for ever, as in handover_lanes.
 from libc.stdint cimport uint16_t
 
 from pcgrelay._core.cursor cimport Cursor
-from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.link cimport Shard
 from pcgrelay._core.map cimport Map
 from pcgrelay._core.session cimport Session
-from pcgrelay._core.stream cimport Stream
 
 
 cdef void session_write(Cursor* self, uint16_t tag, Shard* shard, Session* session) noexcept nogil
-cdef void stream_write(Cursor* self, uint16_t tag, Stream* stream) noexcept nogil
 
 # The container of one session; its lanes must be there.
 cdef void session_read(Cursor* self, Shard* shard, Map* gauges) noexcept nogil
-
-# The container of one stream. flow: NULL for one that waits for a route.
-cdef void stream_read(Cursor* self, Shard* shard, Flow* flow) noexcept nogil

@@ -4,25 +4,20 @@ from libc.string cimport memcpy
 
 from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take, pool_alloc, pool_free
 from pcgrelay._core.cursor cimport (
-    Cursor, cursor_bytes, cursor_descriptor, cursor_enter, cursor_fail, cursor_next, cursor_number, cursor_open,
-    cursor_raw, cursor_shut,
+    Cursor, cursor_bytes, cursor_enter, cursor_fail, cursor_next, cursor_number, cursor_open, cursor_raw, cursor_shut,
 )
-from pcgrelay._core.edge cimport edge_dirty, edge_hold, edge_ready
+from pcgrelay._core.edge cimport edge_dirty, edge_ready
 from pcgrelay._core.flow cimport FLOW_CLOSED, FLOW_RESUME_DOUBLINGS, Flow, flow_retain
 from pcgrelay._core.frame cimport frame_is_numbered
-from pcgrelay._core.handle cimport HANDLE_STREAM
-from pcgrelay._core.handover_lanes cimport (
-    epoch_read, epoch_write, owed_fields, queue_read, queue_write, renewals_fields,
-)
+from pcgrelay._core.handover_lanes cimport epoch_read, epoch_write, owed_fields, renewals_fields
+from pcgrelay._core.handover_streams cimport stream_read, stream_write
 from pcgrelay._core.link cimport GAUGE_VALUES, Gauge, Link, Shard, gauge_at, gauge_hold, link_find
 from pcgrelay._core.map cimport Map, map_find, map_next, map_put
-from pcgrelay._core.queue cimport queue_free
 from pcgrelay._core.renewal cimport renewals_wipe
 from pcgrelay._core.result cimport RESULT_BAD_FIELD, RESULT_BAD_LENGTH, RESULT_NO_MEMORY, RESULT_OK
 from pcgrelay._core.session cimport Session
-from pcgrelay._core.stream cimport BREAK_NONE, STREAM_IDLE, STREAM_STATES, Stream
-from pcgrelay._core.timer cimport timer_set
-from pcgrelay._core.wire cimport PURPOSE_FLOW_DATA, WIRE_LANES_MAX, WIRE_PREFIX, WIRE_SERVICE_MAX
+from pcgrelay._core.stream cimport Stream
+from pcgrelay._core.wire cimport PURPOSE_FLOW_DATA, WIRE_LANES_MAX, WIRE_PREFIX
 
 
 cdef enum:
@@ -91,44 +86,6 @@ cdef enum:
     RETAINED_EPOCH
     RETAINED_TYPE
     RETAINED_FRAME
-
-cdef enum:
-    TAG_SOCKET = 1
-    TAG_ID
-    TAG_SESSION_NUMBER
-    TAG_NUMBER
-    TAG_STATE
-    TAG_SAY
-    TAG_TX_SENT
-    TAG_TX_LIMIT
-    TAG_RX_RECEIVED
-    TAG_RX_CONSUMED
-    TAG_RX_LIMIT
-    TAG_RX_GRANTED
-    TAG_RX_WINDOW
-    TAG_OPENED
-    TAG_PROGRESS
-    TAG_TIMER
-    TAG_RULE
-    TAG_CODE
-    TAG_SERVICE
-    TAG_SERVICE_LENGTH
-    TAG_TARGET
-    TAG_STREAM_CAUSE
-    TAG_STREAM_MARKING
-    TAG_OPENER
-    TAG_BULK
-    TAG_ENDED
-    TAG_CONNECTING
-    TAG_FIN_DUE
-    TAG_SHUT
-    TAG_FINISHED
-    TAG_REMOTE
-    TAG_OUT
-    TAG_BROKEN
-    TAG_CUT
-    TAG_DUE
-    TAG_DROPPED
 
 
 # -- sessions and flows -----------------------------------------------------------------------------------------------
@@ -368,99 +325,3 @@ cdef void session_read(Cursor* self, Shard* shard, Map* gauges) noexcept nogil:
         flow_read(&part, shard, session)
         if part.result != RESULT_OK:
             cursor_fail(self, part.result)
-
-
-# -- streams ----------------------------------------------------------------------------------------------------------
-
-cdef void stream_fields(Cursor* self, Stream* stream) noexcept nogil:
-    cursor_descriptor(self, TAG_SOCKET, &stream.handle.fd)
-    stream.handle.shared = stream.handle.fd >= 0
-    cursor_number(self, TAG_ID, &stream.id, 4)
-    cursor_number(self, TAG_SESSION_NUMBER, &stream.session, 4)
-    cursor_number(self, TAG_NUMBER, &stream.number, 4)
-    cursor_number(self, TAG_STATE, &stream.state, 1)
-    cursor_number(self, TAG_SAY, &stream.say, 1)
-    cursor_number(self, TAG_TX_SENT, &stream.tx.sent, 8)
-    cursor_number(self, TAG_TX_LIMIT, &stream.tx.limit, 8)
-    cursor_number(self, TAG_RX_RECEIVED, &stream.rx.received, 8)
-    cursor_number(self, TAG_RX_CONSUMED, &stream.rx.consumed, 8)
-    cursor_number(self, TAG_RX_LIMIT, &stream.rx.limit, 8)
-    cursor_number(self, TAG_RX_GRANTED, &stream.rx.granted_us, 8)
-    cursor_number(self, TAG_RX_WINDOW, &stream.rx.window, 4)
-    cursor_number(self, TAG_OPENED, &stream.opened_us, 8)
-    cursor_number(self, TAG_PROGRESS, &stream.progress, 8)
-    cursor_number(self, TAG_RULE, &stream.rule, 4)
-    cursor_number(self, TAG_CODE, &stream.code, 4)
-    cursor_number(self, TAG_SERVICE_LENGTH, &stream.service_length, 4)
-    cursor_number(self, TAG_TARGET, &stream.target, 1)
-    cursor_number(self, TAG_STREAM_CAUSE, &stream.cause, 1)
-    cursor_number(self, TAG_STREAM_MARKING, &stream.marking, 1)
-    cursor_number(self, TAG_OPENER, &stream.opener, sizeof(stream.opener))
-    cursor_number(self, TAG_BULK, &stream.bulk, sizeof(stream.bulk))
-    cursor_number(self, TAG_ENDED, &stream.ended, sizeof(stream.ended))
-    cursor_number(self, TAG_CONNECTING, &stream.connecting, sizeof(stream.connecting))
-    cursor_number(self, TAG_FIN_DUE, &stream.fin_due, sizeof(stream.fin_due))
-    cursor_number(self, TAG_SHUT, &stream.shut, sizeof(stream.shut))
-    cursor_number(self, TAG_FINISHED, &stream.finished, sizeof(stream.finished))
-    cursor_number(self, TAG_REMOTE, &stream.remote, sizeof(stream.remote))
-    cursor_number(self, TAG_BROKEN, &stream.broken, 1)
-    cursor_number(self, TAG_CUT, &stream.cut, sizeof(stream.cut))
-    cursor_number(self, TAG_DUE, &stream.due_us, 8)
-    cursor_number(self, TAG_DROPPED, &stream.dropped, 8)
-
-
-cdef void stream_write(Cursor* self, uint16_t tag, Stream* stream) noexcept nogil:
-    cdef uint64_t mark = cursor_open(self, tag)
-    cdef uint64_t due_us = 0 if stream.timer.next == NULL else stream.timer.due_us
-    stream_fields(self, stream)
-    cursor_number(self, TAG_TIMER, &due_us, 8)
-    cursor_bytes(self, TAG_SERVICE, stream.service, stream.service_length)
-    queue_write(self, TAG_OUT, &stream.out)
-    cursor_shut(self, mark)
-
-
-# Is it what a worker may have left? Else nothing here could let it go in order: what waits for a route has said nothing
-# yet, and what is finished for its application has nothing of it any more.
-cdef bint stream_is_sound(const Stream* stream, const Flow* flow, uint64_t due_us) noexcept nogil:
-    if stream.state >= STREAM_STATES or stream.service_length > WIRE_SERVICE_MAX:
-        return False
-    if flow == NULL:
-        return stream.state == STREAM_IDLE and stream.say == 0 and stream.handle.fd >= 0 and not stream.finished \
-            and not stream.connecting
-    if map_find(&flow.streams, stream.id) != NULL:
-        return False
-    return not stream.finished or (stream.out.count == 0 and stream.handle.fd < 0 and due_us == 0)
-
-
-cdef void stream_read(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
-    cdef uint64_t due_us = 0
-    cdef Stream* stream = <Stream*>pool_alloc(&shard.pool, sizeof(Stream))
-    if stream == NULL:
-        cursor_fail(self, RESULT_NO_MEMORY)
-        return
-    stream.handle.kind = HANDLE_STREAM
-    stream.timer.owner = stream
-    stream.number = -1
-    stream_fields(self, stream)
-    cursor_number(self, TAG_TIMER, &due_us, 8)
-    cursor_bytes(self, TAG_SERVICE, stream.service, WIRE_SERVICE_MAX)
-    queue_read(self, TAG_OUT, shard, &stream.out)
-    if not stream_is_sound(stream, flow, due_us):
-        cursor_fail(self, RESULT_BAD_FIELD)
-    elif self.result == RESULT_OK and flow != NULL and not map_put(&flow.streams, stream.id, stream):
-        cursor_fail(self, RESULT_NO_MEMORY)
-    if self.result != RESULT_OK:
-        queue_free(&stream.out, &shard.pool)
-        pool_free(&shard.pool, stream, sizeof(Stream))
-        return
-    if due_us != 0:
-        timer_set(&shard.wheel, &stream.timer, due_us)
-    # What can be read and written epoll says once more; what is to be said or written does not wait for it.
-    stream.writable = not stream.connecting and stream.broken == BREAK_NONE
-    if flow == NULL:
-        stream.next = shard.waiting
-        shard.waiting = stream
-        shard.waiting_count += 1
-    else:
-        stream.flow = flow
-        edge_hold(stream)

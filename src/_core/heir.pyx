@@ -8,11 +8,11 @@ from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.handle cimport HANDLE_LISTENER
 from pcgrelay._core.handover cimport handover_read, handover_write
 from pcgrelay._core.link cimport Lane, Shard
-from pcgrelay._core.linux cimport EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD
+from pcgrelay._core.linux cimport APPLICATION_EVENTS, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD
 from pcgrelay._core.map cimport Map, map_next
 from pcgrelay._core.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK, RESULT_SOCKET
 from pcgrelay._core.session cimport Session
-from pcgrelay._core.stream cimport Stream
+from pcgrelay._core.stream cimport Dial, Stream
 from pcgrelay._core.worker cimport WORKER_EDGE, Listener, Worker, worker_watch
 
 # Tags in the container of a worker go on from those of its shard, and are for ever too.
@@ -120,6 +120,11 @@ cdef bint watch_flow(Worker* worker, Flow* flow) noexcept nogil:
 
 
 cdef bint watch_stream(Worker* worker, Stream* stream) noexcept nogil:
+    cdef Dial* dial = stream.beside
+    cdef bint good = True
+    while dial != NULL:
+        good = good and worker_watch(worker, &dial.handle, APPLICATION_EVENTS, EPOLL_CTL_ADD)
+        dial = dial.next
     if stream.handle.fd < 0:
-        return True
-    return worker_watch(worker, &stream.handle, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, EPOLL_CTL_ADD)
+        return good
+    return good and worker_watch(worker, &stream.handle, APPLICATION_EVENTS, EPOLL_CTL_ADD)

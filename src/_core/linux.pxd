@@ -13,9 +13,14 @@ cdef extern from "errno.h" nogil:
     int ENFILE
     int ENOBUFS
     int ENOMEM
+    int EACCES
+    int EADDRINUSE
+    int EADDRNOTAVAIL
     int ECONNREFUSED
     int ECONNRESET
+    int EPERM
     int EPIPE
+    int ETIMEDOUT
 
 cdef extern from "time.h" nogil:
     struct timespec:
@@ -49,6 +54,7 @@ cdef extern from "sys/epoll.h" nogil:
     int EPOLL_CTL_DEL
     uint32_t EPOLLIN
     uint32_t EPOLLOUT
+    uint32_t EPOLLPRI
     uint32_t EPOLLRDHUP
     uint32_t EPOLLERR
     uint32_t EPOLLHUP
@@ -56,6 +62,13 @@ cdef extern from "sys/epoll.h" nogil:
     int epoll_create1(int flags)
     int epoll_ctl(int epoll, int op, int fd, epoll_event* event)
     int epoll_wait(int epoll, epoll_event* events, int count, int timeout_ms)
+
+# What is watched of an application's connection.
+cdef extern from *:
+    """
+    #define APPLICATION_EVENTS (EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+    """
+    const uint32_t APPLICATION_EVENTS
 
 cdef extern from "sys/socket.h" nogil:
     struct sockaddr:
@@ -74,6 +87,7 @@ cdef extern from "sys/socket.h" nogil:
     int SO_ERROR
     int SO_LINGER
     int SO_KEEPALIVE
+    int SO_OOBINLINE
     int MSG_NOSIGNAL
     int MSG_PEEK
     int MSG_TRUNC

@@ -5,12 +5,13 @@ from libc.string cimport memset
 from pcgrelay._core.atomics cimport figure_add, flag_is_up, flag_raise
 from pcgrelay._core.beat cimport session_acks, session_forgive, session_hoarder, session_tick
 from pcgrelay._core.buf cimport BUF_HEAD, BUF_LARGEST, pool_free, pool_start, pool_stop
-from pcgrelay._core.bundle cimport bundle_tables_changed
+from pcgrelay._core.bundle cimport bundle_linger_anew, bundle_tables_changed
 from pcgrelay._core.candidate cimport candidate_add, candidate_drop, candidate_lead
+from pcgrelay._core.dial cimport dial_beside_told
 from pcgrelay._core.door cimport door_tables_changed
 from pcgrelay._core.edge cimport edge_abort, edge_code, edge_session_end, edge_timer
 from pcgrelay._core.epoch cimport limits_set
-from pcgrelay._core.handle cimport HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle
+from pcgrelay._core.handle cimport HANDLE_DIAL, HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle
 from pcgrelay._core.handover cimport handover_wipe
 from pcgrelay._core.lane cimport lane_forgive, lane_probe_anew
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
@@ -23,10 +24,10 @@ from pcgrelay._core.linux cimport (
     sigset_t,
 )
 from pcgrelay._core.mailbox cimport (
-    EVENT_LINK_RENEWED, EVENT_SESSION_RENEWED, ORDER_DRAIN, ORDER_HANDSHAKE, ORDER_LANE_ADD, ORDER_LIMITS,
-    ORDER_LINK_ADD, ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN, ORDER_PATH_ADD,
-    ORDER_PATH_REMOVE, ORDER_PROBE, ORDER_SESSION_ADD, ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE, ORDER_SESSION_MIX,
-    ORDER_SESSION_PATH, ORDER_SESSION_RENEW, ORDER_STOP, ORDER_STREAM, ORDER_TABLES, ORDER_UNLISTEN,
+    EVENT_LINK_RENEWED, EVENT_SESSION_RENEWED, ORDER_DRAIN, ORDER_HALF_CLOSED, ORDER_HANDSHAKE, ORDER_LANE_ADD,
+    ORDER_LIMITS, ORDER_LINK_ADD, ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN,
+    ORDER_PATH_ADD, ORDER_PATH_REMOVE, ORDER_PROBE, ORDER_SESSION_ADD, ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE,
+    ORDER_SESSION_MIX, ORDER_SESSION_PATH, ORDER_SESSION_RENEW, ORDER_STOP, ORDER_STREAM, ORDER_TABLES, ORDER_UNLISTEN,
     Order, Outbox, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_take, order_free,
 )
 from pcgrelay._core.map cimport map_any, map_free, map_next
@@ -41,7 +42,7 @@ from pcgrelay._core.route cimport Tables, tables_drop
 from pcgrelay._core.sender cimport lane_say
 from pcgrelay._core.session cimport Session, session_add, session_find, session_mix
 from pcgrelay._core.stats cimport CAUSE_SHUTDOWN, COUNT_TURNS
-from pcgrelay._core.stream cimport Stream
+from pcgrelay._core.stream cimport Dial, Stream
 from pcgrelay._core.timer cimport Timer, wheel_pop, wheel_start
 from pcgrelay._core.trunk cimport (
     trunk_add, trunk_code, trunk_end, trunk_event, trunk_flush, trunk_link_end, trunk_read_on, trunk_tick,
@@ -200,6 +201,8 @@ cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
             trunk_event(self, <Lane*>handle, events[i].events)
         elif handle.kind == HANDLE_STREAM:
             port_event(self, <Stream*>handle, events[i].events)
+        elif handle.kind == HANDLE_DIAL:
+            dial_beside_told(self, <Dial*>handle, events[i].events)
         elif handle.kind == HANDLE_LISTENER:
             port_accept(self, <Listener*>handle)
         else:
@@ -304,6 +307,11 @@ cdef void free_buried(Worker* self, bint all) noexcept nogil:
     cdef Lane* lane
     cdef Lane* kept = NULL
     cdef Listener* listener
+    cdef Dial* dial
+    while self.buried_dials != NULL:
+        dial = self.buried_dials
+        self.buried_dials = dial.next
+        pool_free(&shard.pool, dial, sizeof(Dial))
     while shard.buried_streams != NULL:
         stream = shard.buried_streams
         shard.buried_streams = stream.next
@@ -406,6 +414,9 @@ cdef void take_order(Worker* self, Order* order) noexcept nogil:
         order_probe(self, order)
     elif order.kind == ORDER_HANDSHAKE:
         shard.handshake_us = order.a
+    elif order.kind == ORDER_HALF_CLOSED:
+        shard.linger_us = order.a
+        bundle_linger_anew(shard)
 
 
 cdef void order_probe(Worker* self, Order* order) noexcept nogil:

@@ -37,6 +37,7 @@ cdef enum OrderKind:
     ORDER_STREAM                # an accepted socket for a flow of this worker
     ORDER_PROBE                 # another probe interval from now on
     ORDER_HANDSHAKE             # another deadline of CONFIRM from now on
+    ORDER_HALF_CLOSED           # half-closed streams end if nothing moves for so long, from now on
 
 cdef struct Order:
     Order* next

@@ -215,7 +215,7 @@ cdef void note_read(Worker* self, Stream* stream, ssize_t got, uint32_t asked) n
         stream.ended = True
         stream.readable = False
     elif got < 0 and errno == EAGAIN and stream.broken == BREAK_NONE:
-        stream.readable = False
+        stream.readable = stream.hangup = False
     elif got == 0 or errno != EINTR:
         edge_abort(&self.shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
     figure_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)

@@ -1,38 +1,35 @@
-from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc
 
 from pcgrelay._core.atomics cimport figure_add
+from pcgrelay._core.dial cimport dial_drop, dial_end_as, dial_is_kept_back, dial_next, dial_told, dial_tune
 from pcgrelay._core.door cimport ACCEPT_ELSEWHERE, ACCEPT_REFUSED, AcceptAnswer, door_accept
 from pcgrelay._core.edge cimport (
-    edge_abort, edge_break, edge_check_done, edge_connected, edge_cut_left, edge_dirty, edge_give_up, edge_hold,
-    edge_ready, edge_target, edge_wrote,
+    edge_abort, edge_break, edge_check_done, edge_cut_left, edge_dirty, edge_give_up, edge_hold, edge_ready,
+    edge_wrote,
 )
 from pcgrelay._core.handle cimport HANDLE_LISTENER
 from pcgrelay._core.link cimport Shard
 from pcgrelay._core.linux cimport (
-    AF_INET, EAGAIN, ECONNREFUSED, ECONNRESET, EINPROGRESS, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPIPE, EPOLLERR,
-    EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, IPPROTO_TCP,
-    MSG_PEEK, MSG_TRUNC, SHUT_WR, SIOCOUTQ, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR,
-    SO_KEEPALIVE, SO_LINGER, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY, accept4, close, connect, errno,
-    getsockopt, ioctl, linger, recv, setsockopt, shutdown, sockaddr, socket,
+    AF_INET, APPLICATION_EVENTS, EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT,
+    EPOLLPRI, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, MSG_PEEK, MSG_TRUNC, SHUT_WR, SIOCOUTQ,
+    SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, accept4, close, errno, ioctl, recv, shutdown, socket,
 )
 from pcgrelay._core.mailbox cimport ORDER_STREAM, Order, mailbox_put, order_new
 from pcgrelay._core.queue cimport queue_free, queue_sent, queue_settle
 from pcgrelay._core.result cimport RESULT_OK
-from pcgrelay._core.route cimport Target
 from pcgrelay._core.stats cimport (
-    CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_TARGET_REFUSED,
-    CAUSE_TARGET_UNREACHABLE, COUNT_ACCEPT_FAILED, COUNT_APPLICATION_RECEIVED,
+    CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DESCRIPTORS, CAUSE_DONE, COUNT_ACCEPT_FAILED,
+    COUNT_APPLICATION_RECEIVED,
 )
 from pcgrelay._core.stream cimport BREAK_NONE, BREAK_TAKEN, BREAK_TOLD, STREAM_CLOSED, STREAM_IDLE, Stream
-from pcgrelay._core.wire cimport CODE_ABORTED, CODE_BUSY, CODE_UNREACHABLE
+from pcgrelay._core.wire cimport CODE_ABORTED, CODE_BUSY
 from pcgrelay._core.worker cimport (
     WORKER_ACCEPTS, Listener, Worker, worker_close, worker_reset, worker_send, worker_wake, worker_watch,
 )
 
 
 cdef enum:
-    KEEPALIVE_PROBES = 4        # unanswered ones, spread over keepalive_s, end a connection
     CUT_READ = 1048576          # dropped with one call
     CUT_READS = 4               # of a stream in a turn
 
@@ -53,18 +50,12 @@ cdef void port_accept(Worker* self, Listener* listener) noexcept nogil:
             elif errno == EAGAIN:
                 listener.early = False
             return
-        if is_kept_back(self, fd):
+        if dial_is_kept_back(self, fd):
             refuse_kept_back(self, listener, fd)
             return
         if listener.early:
-            port_tune(self, fd)
+            dial_tune(self, fd)
         port_adopt(self, listener.number, fd, 0, False)
-
-
-# Whether a new descriptor is one of those that the control plane needs: the system gives the least that is free, so
-# its number says how many are in use.
-cdef inline bint is_kept_back(const Worker* self, int fd) noexcept nogil:
-    return self.shard.bounds != NULL and 0 < self.shard.bounds.descriptors <= <uint32_t>fd
 
 
 # The first that is too much is reset; others wait in the system's queue until there is room.
@@ -84,7 +75,7 @@ cdef bint port_has_room(Worker* self) noexcept nogil:
     if fd < 0:
         return True
     close(fd)
-    return not is_kept_back(self, fd)
+    return not dial_is_kept_back(self, fd)
 
 
 # An application's socket for an import, accepted here or by another worker.
@@ -101,23 +92,8 @@ cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session, bi
     if stream == NULL:
         return
     stream.handle.shared = shared
-    if not worker_watch(self, &stream.handle, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, EPOLL_CTL_ADD):
+    if not worker_watch(self, &stream.handle, APPLICATION_EVENTS, EPOLL_CTL_ADD):
         edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
-
-
-# What every connection of an application has: one whose machine went without a word is found by TCP's own probes, and
-# one whose edge is killed is reset.
-cdef void port_tune(Worker* self, int fd) noexcept nogil:
-    cdef int one = 1
-    cdef int count = KEEPALIVE_PROBES
-    cdef int idle_s = <int>self.shard.keepalive_s
-    cdef int again_s = (idle_s + KEEPALIVE_PROBES - 1) / KEEPALIVE_PROBES
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s))
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &again_s, sizeof(again_s))
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count))
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one))
-    end_as(fd, True)
 
 
 # Give an accepted socket to another worker.
@@ -133,28 +109,11 @@ cdef void hand_over(Worker* self, uint32_t number, int fd, uint32_t worker, bint
         worker_wake(self.siblings[worker].mailbox.wake_fd)
 
 
-# What the application sees when the socket is closed: a reset if hard, or else a clean end. Every application's socket
-# is hard from its first moment until both directions ended by FIN, so that a killed process resets it too.
-cdef void end_as(int fd, bint hard) noexcept nogil:
-    cdef linger how
-    how.l_onoff = hard
-    how.l_linger = 0
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &how, sizeof(how))
-
-
-cdef int socket_error(int fd) noexcept nogil:
-    cdef int error = 0
-    cdef uint32_t length = sizeof(error)
-    if getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0:
-        return errno
-    return error
-
-
 cdef void port_event(Worker* self, Stream* stream, uint32_t events) noexcept nogil:
-    if stream.finished or stream.handle.fd < 0:
+    if stream.finished or stream.handle.fd < 0 or stream.swapped_us == self.shard.now_us:
         return
     if stream.connecting:
-        connect_told(self, stream, events)
+        dial_told(self, stream, events)
         return
     if stream.broken != BREAK_NONE:
         # It is told again where another process took it.
@@ -173,66 +132,17 @@ cdef void port_event(Worker* self, Stream* stream, uint32_t events) noexcept nog
         edge_dirty(&self.shard, stream)
         if stream.cut:
             return
-    if events & (EPOLLRDHUP | EPOLLHUP):
+    if events & (EPOLLRDHUP | EPOLLHUP | EPOLLPRI):
+        # A read stops short at an urgent byte, too, and more may wait behind it.
         stream.hangup = True
-    if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP) and not stream.ended:
+    if events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP) and not stream.ended:
         stream.readable = True
         edge_ready(&self.shard, stream)
-
-
-# A connection that failed is told as an error beside being writable. So is one that was made and reset before a look,
-# and what the server said meanwhile waits in its socket. The kernel tells them apart: a reset answers a connection that
-# is not made yet with ECONNREFUSED, one that is made with ECONNRESET, or with EPIPE if FIN came before.
-cdef void connect_told(Worker* self, Stream* stream, uint32_t events) noexcept nogil:
-    cdef int error
-    if not events & (EPOLLERR | EPOLLHUP):
-        if events & EPOLLOUT:
-            edge_connected(&self.shard, stream)
-            # A server that spoke and left before we looked: its end is told this once.
-            stream.hangup = events & EPOLLRDHUP != 0
-        return
-    error = socket_error(stream.handle.fd)
-    if error == 0 or error == ECONNRESET or error == EPIPE:
-        edge_connected(&self.shard, stream)
-        edge_break(&self.shard, stream, BREAK_TOLD if error == EPIPE else BREAK_TAKEN)
-    else:
-        connect_failed(self, stream, error)
 
 
 cdef bint has_bytes(int fd) noexcept nogil:
     cdef uint8_t first
     return recv(fd, &first, 1, MSG_PEEK) > 0
-
-
-cdef void connect_failed(Worker* self, Stream* stream, int error) noexcept nogil:
-    worker_close(self, &stream.handle, True)
-    connect_next(self, stream, error)
-
-
-# Try the next address of the target; the deadline is one for all of them.
-cdef void connect_next(Worker* self, Stream* stream, int error) noexcept nogil:
-    cdef const Target* target
-    cdef int fd
-    while True:
-        target = edge_target(&self.shard, stream)
-        if target == NULL:
-            edge_abort(&self.shard, stream, CODE_UNREACHABLE,
-                       CAUSE_TARGET_REFUSED if error == ECONNREFUSED else CAUSE_TARGET_UNREACHABLE)
-            return
-        fd = socket((<uint16_t*>target.address)[0], SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-        if fd < 0 or is_kept_back(self, fd):
-            if fd >= 0:
-                close(fd)
-            edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
-            return
-        port_tune(self, fd)
-        if connect(fd, <const sockaddr*>target.address, target.length) == 0 or errno == EINPROGRESS:
-            break
-        error = errno
-        close(fd)
-    stream.handle.fd = fd
-    if not worker_watch(self, &stream.handle, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, EPOLL_CTL_ADD):
-        edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
 
 
 # Write what lanes brought to the applications, and do what else streams wait for: connect, shut, close.
@@ -247,6 +157,7 @@ cdef void port_deliver(Worker* self) noexcept nogil:
             shard.dirty_last = NULL
         stream.dirty = False
         if stream.finished:
+            dial_drop(self, stream)
             if stream.handle.fd >= 0:
                 stream_close(self, stream)
             continue
@@ -256,8 +167,8 @@ cdef void port_deliver(Worker* self) noexcept nogil:
             edge_give_up(shard, stream)
             continue
         if stream.connecting:
-            if stream.handle.fd < 0:
-                connect_next(self, stream, 0)
+            if stream.handle.fd < 0 or stream.next_due:
+                dial_next(self, stream, 0)
         else:
             stream_write(self, stream)
             if stream.cut and not stream.finished:
@@ -278,7 +189,7 @@ cdef void stream_close(Worker* self, Stream* stream) noexcept nogil:
             queue_sent(&stream.out, &self.shard.pool, <uint64_t>sent)
             figure_add(&self.shard.stats.count[COUNT_APPLICATION_RECEIVED], <uint64_t>sent)
     queue_free(&stream.out, &self.shard.pool)
-    end_as(stream.handle.fd, hard)
+    dial_end_as(stream.handle.fd, hard)
     worker_close(self, &stream.handle, hard)
 
 
@@ -332,7 +243,7 @@ cdef void port_listen(Worker* self, Order* order) noexcept nogil:
         return
     # Connections inherit all of it, so that none needs a call of its own: but for those that came before, for the
     # socket listens already.
-    port_tune(self, order.fd)
+    dial_tune(self, order.fd)
     listener.early = True
     listener.handle.kind = HANDLE_LISTENER
     listener.handle.fd = order.fd

@@ -72,12 +72,19 @@ cdef enum StreamBreak:
     BREAK_TOLD = 1              # the socket holds the error behind its bytes; if a read answers 0, FIN came before
     BREAK_TAKEN = 2             # a call took the error out of the socket: its end would look like FIN, and is none
 
+# A connection that is tried beside the stream's own.
+cdef struct Dial:
+    Handle handle               # first
+    Stream* stream              # NULL: it is forgotten
+    Dial* next
+
 cdef struct Stream:
     Handle handle               # first: the application's socket
     Timer timer                 # connecting, waiting for a route, or lingering half-closed
     Stream* next                # in the list that place names
     Stream* next_dirty          # in the list of those with bytes for the application
     void* flow                  # Flow*, or NULL while it waits for a route
+    Dial* beside                # owned
     Queue out                   # bytes for the application
     SendCredit tx
     ReceiveCredit rx
@@ -85,7 +92,8 @@ cdef struct Stream:
     uint64_t opened_us
     uint64_t progress           # bytes that moved up to the last look of the timer
     uint64_t dropped            # bytes of rx.consumed that no application took
-    uint64_t due_us             # when what is cut ends, if no byte moves before
+    uint64_t due_us             # connecting: the deadline. Cut: when it ends, if no byte moves before
+    uint64_t swapped_us         # when another connection became its own: epoll told of the one before in that turn
     uint32_t id
     uint32_t session            # number
     int number                  # of the import or export; -1: unknown
@@ -108,6 +116,7 @@ cdef struct Stream:
     bint ended                  # the FIN was read
     bint writable               # the socket takes bytes
     bint connecting
+    bint next_due               # the next address of its target has its turn
     bint dirty
     bint fin_due                # pass FIN on to the application once out is empty
     bint shut                   # it was passed on

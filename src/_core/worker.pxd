@@ -11,6 +11,7 @@ from pcgrelay._core.linux cimport pthread_t
 from pcgrelay._core.mailbox cimport Mailbox, Outbox
 from pcgrelay._core.map cimport Map
 from pcgrelay._core.queue cimport Queue
+from pcgrelay._core.stream cimport Dial
 
 
 cdef enum:
@@ -37,6 +38,7 @@ cdef struct Worker:
     Worker* siblings            # all workers of the node; this one is siblings[shard.index]
     Listener* listeners         # owned
     Listener* buried_listeners  # closed in this turn: epoll's events may still name them
+    Dial* buried_dials          # the same
     uint8_t* space              # owned: WORKER_SLOTS x WORKER_SLOT
     uint64_t next_tick_us
     uint64_t next_ack_us

@@ -142,6 +142,7 @@ class Plane:
             memory_bytes=node.memory_bytes,
             role=int(node.role),
             handshake_deadline_ms=policy.handshake_deadline_ms,
+            linger_ms=policy.half_closed_s * 1000,
             **_limits(policy),
             probe_interval_ms=policy.probe_interval_ms,
         )
@@ -391,6 +392,16 @@ class Plane:
     def import_unlisten(self, number: int) -> None:
         self._called(self._core.import_unlisten, number)
 
+    def follow(self, before: PolicySettings, policy: PolicySettings) -> None:
+        """What a new policy changes in the core, while it runs."""
+        self.limits(policy)
+        if policy.probe_interval_ms != before.probe_interval_ms:
+            self.probe_every(policy.probe_interval_ms)
+        if policy.handshake_deadline_ms != before.handshake_deadline_ms:
+            self.handshake_within(policy.handshake_deadline_ms)
+        if policy.half_closed_s != before.half_closed_s:
+            self.half_closed_within(policy.half_closed_s * 1000)
+
     def limits(self, policy: PolicySettings) -> None:
         """When keys are stepped from now on."""
         self._called(self._core.limits, **_limits(policy))
@@ -407,6 +418,9 @@ class Plane:
 
     def handshake_within(self, milliseconds: int) -> None:
         self._called(self._core.handshake_within, milliseconds)
+
+    def half_closed_within(self, milliseconds: int) -> None:
+        self._called(self._core.half_closed_within, milliseconds)
 
     def streams(self) -> int:
         return int(self._core.streams())

@@ -365,6 +365,9 @@ class Core:
     def probe_every(self, milliseconds: int) -> None:
         self.options["probe_interval_ms"] = milliseconds
 
+    def half_closed_within(self, milliseconds: int) -> None:
+        self.options["linger_ms"] = milliseconds
+
     def handshake_within(self, milliseconds: int) -> None:
         self.options["handshake_deadline_ms"] = milliseconds
 

@@ -254,6 +254,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "policy.renewal_interval_s": [0, 43_201],
     "policy.renewal_age_s": [1, 7_199, 86_401],
     "policy.path_wait_ms": [0, 3_600_001],
+    "policy.half_closed_s": [0, -1, 604_801, "3600"],
     "policy.probe_interval_ms": [0, 74, 5_001],
     "listen.address": BAD_ADDRESSES,
     "listen.bearer": BAD_NAMES,

@@ -343,6 +343,12 @@ async def test_another_handshake_deadline_reaches_the_core(pair: Pair) -> None:
     assert pair.met.core.options["handshake_deadline_ms"] == 10_000
 
 
+async def test_another_time_for_half_closed_streams_reaches_the_core(pair: Pair) -> None:
+    assert pair.kent.core.options["linger_ms"] == 3_600_000
+    assert (await pair.reload(pair.kent, **pair.kent_tables(policy={"half_closed_s": 75}))).ok
+    assert pair.kent.core.options["linger_ms"] == 75_000
+
+
 async def test_another_probe_interval_reaches_the_lanes_that_are_up(pair: Pair) -> None:
     assert pair.kent.core.options["probe_interval_ms"] == 500
     assert (await pair.reload(pair.kent, **pair.kent_tables(policy={"probe_interval_ms": 75}))).ok

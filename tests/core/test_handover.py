@@ -18,7 +18,7 @@ from pcgrelay._core import core as native
 MEGABYTE = 1 << 20
 
 
-def hand_over(across: Across, node: Node, target: tuple[str, int]) -> None:
+def hand_over(across: Across, node: Node, *targets: tuple[str, int]) -> None:
     """Have another core take the place of a node's."""
     old = node.core
     record, fds = frozen_record(node)
@@ -31,13 +31,13 @@ def hand_over(across: Across, node: Node, target: tuple[str, int]) -> None:
     native.wiped(record)
     if role == native.ROLE_EDGE:
         # The tables are the control plane's, and come before the first frame.
-        publish(across, node, target)
+        publish(across, node, *targets)
     node.core.start()
 
 
-def publish(across: Across, node: Node, target: tuple[str, int]) -> None:
+def publish(across: Across, node: Node, *targets: tuple[str, int]) -> None:
     if node is across.far:
-        rows = [(0, b"echo", 1, 0, native.EXPORT_READY, 2000, [target])]
+        rows = [(0, b"echo", 1, 0, native.EXPORT_READY, 2000, targets)]
         node.core.publish(exports=rows, imports=[], grants=[(across.session, [0])])
     else:
         routes = [(across.session, 2, 100)]

@@ -251,7 +251,7 @@ def test_a_request_that_waits_for_a_route_outlives_its_client() -> None:
 
 
 LITTLE = 4_096
-MUCH = 300_000      # more than a window and what those sockets hold, by less than what the far edge's own holds
+MUCH = 300_000  # more than a window and what those sockets hold, by less than what the far edge's own holds
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from core.farm import (
     until,
     was_reset,
 )
+from core.test_handover import hand_over
 from pcgrelay._core import core as native
 
 MEGABYTE = 1 << 20
@@ -317,6 +319,38 @@ def test_half_closed_connections_end_when_nothing_moves() -> None:
         # Before the server ends its half, or that would be an end like any other.
         assert {end_of(node)[9] for node in (across.near, across.far)} <= {"linger", "far-reset"}
         over.set()
+
+
+def thinks(connection: socket.socket) -> None:
+    """A server that reads to the end, and answers after some time."""
+    data = read_all(connection)
+    time.sleep(1.5)
+    connection.sendall(data[::-1])
+
+
+def test_another_time_for_half_closed_connections_reaches_those_that_are() -> None:
+    with server(thinks) as target, Across(relays=0, linger_ms=500) as across, client(across.serve(target)) as longer:
+        longer.sendall(b"hello")
+        longer.shutdown(socket.SHUT_WR)
+        for node in across.nodes:
+            node.core.half_closed_within(60_000)
+        assert read_all(longer) == b"olleh"
+        with client(listen(across.near)) as shorter:
+            shorter.shutdown(socket.SHUT_WR)
+            until(lambda: across.far.core.streams() == 1)
+            for node in across.nodes:
+                node.core.half_closed_within(200)
+            assert was_reset(shorter)
+
+
+def test_a_process_that_takes_over_has_its_own_time_for_half_closed_connections() -> None:
+    with server(thinks) as target, Across(relays=0, linger_ms=700) as across, client(across.serve(target)) as waits:
+        waits.sendall(b"hello")
+        waits.shutdown(socket.SHUT_WR)
+        until(lambda: across.far.core.counters()["application_received_bytes"] == 5)
+        for node in across.nodes:
+            hand_over(across, node, target)
+        assert read_all(waits) == b"olleh"
 
 
 @pytest.mark.parametrize("code", [0, 9])

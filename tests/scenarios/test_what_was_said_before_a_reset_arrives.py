@@ -158,9 +158,7 @@ def turn_away(connection: socket.socket) -> None:
     reset(connection)
 
 
-def test_a_banner_is_heard_from_a_server_that_resets_what_it_accepts(
-    path: Line, figure: Callable[[str], None]
-) -> None:
+def test_a_banner_is_heard_from_a_server_that_resets_what_it_accepts(path: Line, figure: Callable[[str], None]) -> None:
     def hears(address: Address) -> bool:
         with contextlib.suppress(ConnectionError), connected(address) as sock:
             return heard(sock) == BANNER

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 RESUME_MS, RESUME_ANSWER_MS, SETUP_MS, LEAVE_MS = 30_000, 5_000, 10_000, 1_000
 CANDIDATES, CANDIDATE_MS = 4, 5_000
 SERVICES = 2
+TARGETS = 3  # addresses of each: where one keeps silent, the next is tried beside it
 PORT_ANSWERS, PORT_REFUSES, PORT_SILENT = range(3)
 CODE_DONE, CODE_REFUSED, CODE_UNREACHABLE, CODE_TIMEOUT = 0, 5, 6, 7
 
@@ -110,7 +111,7 @@ class Edge(Node):
         exports = [
             (number, b"service-%d" % number, 1, 0,
              native.EXPORT_DRAIN if number in self.draining_exports else native.EXPORT_READY,
-             3_000, [("127.0.0.1", port_of(self.name, number))])
+             3_000, [("127.0.0.1", port_of(self.name, number))] * TARGETS)
             for number in range(SERVICES) if number not in self.withdrawn
         ]  # fmt: skip
         imports = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 CORE = Path(__file__).resolve().parents[2] / "src/_core"
-WRITERS = ("handover", "handover_flows", "handover_lanes", "heir")
+WRITERS = ("handover", "handover_flows", "handover_streams", "handover_lanes", "heir")
 
 # What is made anew: lists and places in them; what epoll tells again; keys, from their secrets; what is measured anew.
 REBUILT = {
@@ -19,7 +19,9 @@ REBUILT = {
         "rx_told rx_step loss_told"
     ),
     # A socket that another worker adopts is given to it before all is written. What it holds is counted anew.
-    "stream.Stream": "next_dirty elsewhere held place readable hangup dirty buried",
+    # What epoll told of a connection that was swapped is of the turn.
+    "stream.Stream": "next_dirty elsewhere held place readable hangup dirty buried swapped_us",
+    "stream.Dial": "",
     # Who opened a candidate learns by LOST that it is none any more, and opens another.
     "session.Session": "candidates",
     # The count of what was overtaken and the budgets of steps begin anew; a code to close with is used in the turn that

@@ -41,14 +41,15 @@ CORE_IMPORTERS = {"core": {"plane"}}
 CORE_ORDER = (
     "libcrypto atomics result wire cursor buf map queue timer handle aead epoch renewal keys frame record credit pace "
     "organisation stats stream flow mailbox route link sender lane relay session candidate beat edge door bundle "
-    "handover_lanes handover_flows handover "
-    "linux worker port packer trunk loop heir facts tables entries crew core "
+    "handover_lanes handover_streams handover_flows handover "
+    "linux worker dial port packer trunk loop heir facts tables entries crew core "
     "probe probe_store probe_flow probe_link probe_edge probe_bench"
 ).split()
 PROBES = {"probe", "probe_store", "probe_flow", "probe_link", "probe_edge", "probe_bench"}
-CORE_EXCEPT = {name: {"linux", "worker", "port", "packer", "trunk", "loop", "heir", "crew", "core"} for name in PROBES}
-# The worker is one thread in five files: its record, the applications' side, frames for lanes, lanes, and the turn.
-SYSTEM_CALLERS = {"linux", "worker", "port", "packer", "trunk", "loop", "heir", "tables", "crew", "core"}
+WORKERS = {"linux", "worker", "dial", "port", "packer", "trunk", "loop", "heir", "crew", "core"}
+CORE_EXCEPT = dict.fromkeys(PROBES, WORKERS)
+# The worker is one thread in six files: its record, targets, the applications' side, frames for lanes, lanes, the turn.
+SYSTEM_CALLERS = {"linux", "worker", "dial", "port", "packer", "trunk", "loop", "heir", "tables", "crew", "core"}
 SYSTEM_LIBRARIES = re.compile(r"posix\b|libc\.(time|stdio|errno|signal)\b")
 FACES = {"core", "crew", "entries", "facts", "tables"} | PROBES
 PYTHON_LIBRARIES = re.compile(r"cpython\b")

@@ -178,6 +178,8 @@ class Core(Crew):
         """Probe lanes that often from now on, and count silence anew."""
     def handshake_within(self, milliseconds: int) -> None:
         """Close lanes that are not confirmed so long after they were added, from now on."""
+    def half_closed_within(self, milliseconds: int) -> None:
+        """Half-closed streams, those that are so now too, end if nothing moves for so long from now on."""
 
     # -- facts
     def streams(self) -> int:

@@ -25,7 +25,7 @@ class Crew:
         probe_interval_ms: int = 500,
         handshake_deadline_ms: int = 10_000,
         wait_ms: int = 5_000,
-        linger_ms: int = 60_000,
+        linger_ms: int = 3_600_000,
         keepalive_s: int = 60,
         rekey_frames: int = 0,
         rekey_bytes: int = 0,

@@ -168,6 +168,7 @@ def _policy(source: Source, table: schema.PolicyTable) -> PolicySettings:
         renewal_interval_s=table.renewal_interval_s,
         renewal_age_s=table.renewal_age_s,
         path_wait_ms=table.path_wait_ms,
+        half_closed_s=table.half_closed_s,
         probe_interval_ms=table.probe_interval_ms,
     )
 

@@ -55,6 +55,7 @@ class PolicyTable(Table, frozen=True, kw_only=True):
     renewal_interval_s: Annotated[int, Meta(ge=1, le=43_200)] = 3_600
     renewal_age_s: Annotated[int, Meta(ge=2, le=86_400)] = 86_400
     path_wait_ms: Milliseconds = 30_000
+    half_closed_s: Annotated[int, Meta(ge=1, le=604_800)] = 3_600
     probe_interval_ms: Annotated[int, Meta(ge=75, le=5_000)] = 500
 
 
@@ -142,6 +143,7 @@ EXAMPLES = {
     "policy.renewal_interval_s": "renewal_interval_s = 3600",
     "policy.renewal_age_s": "renewal_age_s = 86400",
     "policy.path_wait_ms": "path_wait_ms = 30000",
+    "policy.half_closed_s": "half_closed_s = 3600",
     "policy.probe_interval_ms": "probe_interval_ms = 500",
     "listen.address": 'address = "127.0.0.1:7400"',
     "listen.bearer": 'bearer = "psn"',

@@ -48,6 +48,7 @@ class PolicySettings(Struct, frozen=True, kw_only=True):
     renewal_interval_s: int
     renewal_age_s: int  # hard: what was not renewed for so long ends
     path_wait_ms: int
+    half_closed_s: int = 3_600  # what is half-closed ends if nothing moves for so long
     probe_interval_ms: int = 500  # of lanes; one that is silent for four of them is dead
     relays: tuple[str, ...] | None = None  # organisations whose nodes may be relays; any that may link, if not named
 

@@ -147,11 +147,7 @@ class Node(ABC):
             raise ConfigError(f"The data plane does not take what [policy] says ({refused}).") from None
 
     def _give_limits(self, before: PolicySettings, policy: PolicySettings) -> None:
-        self.plane.limits(policy)
-        if policy.probe_interval_ms != before.probe_interval_ms:
-            self.plane.probe_every(policy.probe_interval_ms)
-        if policy.handshake_deadline_ms != before.handshake_deadline_ms:
-            self.plane.handshake_within(policy.handshake_deadline_ms)
+        self.plane.follow(before, policy)
 
     # -- hand-over ---------------------------------------------------------------------------------------------
 

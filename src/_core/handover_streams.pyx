@@ -1,0 +1,195 @@
+from libc.stdint cimport uint16_t, uint64_t
+
+from pcgrelay._core.buf cimport pool_alloc, pool_free
+from pcgrelay._core.cursor cimport (
+    Cursor, cursor_bytes, cursor_descriptor, cursor_enter, cursor_fail, cursor_number, cursor_open, cursor_shut,
+)
+from pcgrelay._core.edge cimport edge_hold, edge_linger, edge_lingers
+from pcgrelay._core.flow cimport Flow
+from pcgrelay._core.handle cimport HANDLE_DIAL, HANDLE_STREAM
+from pcgrelay._core.handover_lanes cimport queue_read, queue_write
+from pcgrelay._core.link cimport Shard
+from pcgrelay._core.map cimport map_find, map_put
+from pcgrelay._core.queue cimport queue_free
+from pcgrelay._core.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK
+from pcgrelay._core.stream cimport BREAK_NONE, STREAM_IDLE, STREAM_STATES, Dial, Stream
+from pcgrelay._core.timer cimport timer_set
+from pcgrelay._core.wire cimport WIRE_SERVICE_MAX
+
+
+cdef enum:
+    TAG_SOCKET = 1
+    TAG_ID
+    TAG_SESSION_NUMBER
+    TAG_NUMBER
+    TAG_STATE
+    TAG_SAY
+    TAG_TX_SENT
+    TAG_TX_LIMIT
+    TAG_RX_RECEIVED
+    TAG_RX_CONSUMED
+    TAG_RX_LIMIT
+    TAG_RX_GRANTED
+    TAG_RX_WINDOW
+    TAG_OPENED
+    TAG_PROGRESS
+    TAG_TIMER
+    TAG_RULE
+    TAG_CODE
+    TAG_SERVICE
+    TAG_SERVICE_LENGTH
+    TAG_TARGET
+    TAG_STREAM_CAUSE
+    TAG_STREAM_MARKING
+    TAG_OPENER
+    TAG_BULK
+    TAG_ENDED
+    TAG_CONNECTING
+    TAG_FIN_DUE
+    TAG_SHUT
+    TAG_FINISHED
+    TAG_REMOTE
+    TAG_OUT
+    TAG_BROKEN
+    TAG_CUT
+    TAG_DUE
+    TAG_DROPPED
+    TAG_BESIDE                  # with a TAG_SOCKET of its own
+
+
+cdef void stream_fields(Cursor* self, Stream* stream) noexcept nogil:
+    cursor_descriptor(self, TAG_SOCKET, &stream.handle.fd)
+    stream.handle.shared = stream.handle.fd >= 0
+    cursor_number(self, TAG_ID, &stream.id, 4)
+    cursor_number(self, TAG_SESSION_NUMBER, &stream.session, 4)
+    cursor_number(self, TAG_NUMBER, &stream.number, 4)
+    cursor_number(self, TAG_STATE, &stream.state, 1)
+    cursor_number(self, TAG_SAY, &stream.say, 1)
+    cursor_number(self, TAG_TX_SENT, &stream.tx.sent, 8)
+    cursor_number(self, TAG_TX_LIMIT, &stream.tx.limit, 8)
+    cursor_number(self, TAG_RX_RECEIVED, &stream.rx.received, 8)
+    cursor_number(self, TAG_RX_CONSUMED, &stream.rx.consumed, 8)
+    cursor_number(self, TAG_RX_LIMIT, &stream.rx.limit, 8)
+    cursor_number(self, TAG_RX_GRANTED, &stream.rx.granted_us, 8)
+    cursor_number(self, TAG_RX_WINDOW, &stream.rx.window, 4)
+    cursor_number(self, TAG_OPENED, &stream.opened_us, 8)
+    cursor_number(self, TAG_PROGRESS, &stream.progress, 8)
+    cursor_number(self, TAG_RULE, &stream.rule, 4)
+    cursor_number(self, TAG_CODE, &stream.code, 4)
+    cursor_number(self, TAG_SERVICE_LENGTH, &stream.service_length, 4)
+    cursor_number(self, TAG_TARGET, &stream.target, 1)
+    cursor_number(self, TAG_STREAM_CAUSE, &stream.cause, 1)
+    cursor_number(self, TAG_STREAM_MARKING, &stream.marking, 1)
+    cursor_number(self, TAG_OPENER, &stream.opener, sizeof(stream.opener))
+    cursor_number(self, TAG_BULK, &stream.bulk, sizeof(stream.bulk))
+    cursor_number(self, TAG_ENDED, &stream.ended, sizeof(stream.ended))
+    cursor_number(self, TAG_CONNECTING, &stream.connecting, sizeof(stream.connecting))
+    cursor_number(self, TAG_FIN_DUE, &stream.fin_due, sizeof(stream.fin_due))
+    cursor_number(self, TAG_SHUT, &stream.shut, sizeof(stream.shut))
+    cursor_number(self, TAG_FINISHED, &stream.finished, sizeof(stream.finished))
+    cursor_number(self, TAG_REMOTE, &stream.remote, sizeof(stream.remote))
+    cursor_number(self, TAG_BROKEN, &stream.broken, 1)
+    cursor_number(self, TAG_CUT, &stream.cut, sizeof(stream.cut))
+    cursor_number(self, TAG_DUE, &stream.due_us, 8)
+    cursor_number(self, TAG_DROPPED, &stream.dropped, 8)
+
+
+cdef void dial_fields(Cursor* self, Dial* dial) noexcept nogil:
+    cursor_descriptor(self, TAG_SOCKET, &dial.handle.fd)
+    dial.handle.shared = True
+
+
+cdef void dials_read(Cursor* self, Shard* shard, Stream* stream) noexcept nogil:
+    cdef Cursor part
+    cdef uint64_t at = 0
+    cdef Dial* dial
+    while cursor_enter(self, TAG_BESIDE, &at, &part):
+        dial = <Dial*>pool_alloc(&shard.pool, sizeof(Dial))
+        if dial == NULL:
+            cursor_fail(self, RESULT_NO_MEMORY)
+            return
+        dial.handle.kind = HANDLE_DIAL
+        dial.handle.fd = -1
+        dial.stream = stream
+        dial.next = stream.beside
+        stream.beside = dial
+        dial_fields(&part, dial)
+        if part.result != RESULT_OK or dial.handle.fd < 0 or not stream.connecting:
+            cursor_fail(self, RESULT_BAD_FIELD)
+
+
+cdef void dials_free(Shard* shard, Stream* stream) noexcept nogil:
+    cdef Dial* dial = stream.beside
+    while dial != NULL:
+        stream.beside = dial.next
+        pool_free(&shard.pool, dial, sizeof(Dial))
+        dial = stream.beside
+
+
+cdef void stream_write(Cursor* self, uint16_t tag, Stream* stream) noexcept nogil:
+    cdef uint64_t mark = cursor_open(self, tag)
+    cdef uint64_t due_us = 0 if stream.timer.next == NULL else stream.timer.due_us
+    cdef Dial* dial = stream.beside
+    cdef uint64_t inner
+    stream_fields(self, stream)
+    cursor_number(self, TAG_TIMER, &due_us, 8)
+    cursor_bytes(self, TAG_SERVICE, stream.service, stream.service_length)
+    queue_write(self, TAG_OUT, &stream.out)
+    while dial != NULL:
+        inner = cursor_open(self, TAG_BESIDE)
+        dial_fields(self, dial)
+        cursor_shut(self, inner)
+        dial = dial.next
+    cursor_shut(self, mark)
+
+
+# Is it what a worker may have left? Else nothing here could let it go in order: what waits for a route has said nothing
+# yet, and what is finished for its application has nothing of it any more.
+cdef bint stream_is_sound(const Stream* stream, const Flow* flow, uint64_t due_us) noexcept nogil:
+    if stream.state >= STREAM_STATES or stream.service_length > WIRE_SERVICE_MAX:
+        return False
+    if flow == NULL:
+        return stream.state == STREAM_IDLE and stream.say == 0 and stream.handle.fd >= 0 and not stream.finished \
+            and not stream.connecting
+    if map_find(&flow.streams, stream.id) != NULL:
+        return False
+    return not stream.finished or (stream.out.count == 0 and stream.handle.fd < 0 and due_us == 0)
+
+
+cdef void stream_read(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
+    cdef uint64_t due_us = 0
+    cdef Stream* stream = <Stream*>pool_alloc(&shard.pool, sizeof(Stream))
+    if stream == NULL:
+        cursor_fail(self, RESULT_NO_MEMORY)
+        return
+    stream.handle.kind = HANDLE_STREAM
+    stream.timer.owner = stream
+    stream.number = -1
+    stream_fields(self, stream)
+    cursor_number(self, TAG_TIMER, &due_us, 8)
+    cursor_bytes(self, TAG_SERVICE, stream.service, WIRE_SERVICE_MAX)
+    queue_read(self, TAG_OUT, shard, &stream.out)
+    dials_read(self, shard, stream)
+    if not stream_is_sound(stream, flow, due_us):
+        cursor_fail(self, RESULT_BAD_FIELD)
+    elif self.result == RESULT_OK and flow != NULL and not map_put(&flow.streams, stream.id, stream):
+        cursor_fail(self, RESULT_NO_MEMORY)
+    if self.result != RESULT_OK:
+        queue_free(&stream.out, &shard.pool)
+        dials_free(shard, stream)
+        pool_free(&shard.pool, stream, sizeof(Stream))
+        return
+    if due_us != 0:
+        timer_set(&shard.wheel, &stream.timer, due_us)
+    # What can be read and written epoll says once more; what is to be said or written does not wait for it.
+    stream.writable = not stream.connecting and stream.broken == BREAK_NONE
+    if flow == NULL:
+        stream.next = shard.waiting
+        shard.waiting = stream
+        shard.waiting_count += 1
+    else:
+        stream.flow = flow
+        edge_hold(stream)
+        if edge_lingers(stream):
+            # By the time that this process is told.
+            edge_linger(shard, stream)
