@@ -113,7 +113,8 @@ def test_curl_hears_that_its_upload_is_too_large(path: Line, tmp_path: Path, fig
         through = in_parallel(lambda: hears(path.door("web")), UPLOADS, 2)
         assert server.connections == 2 * UPLOADS
     figure(f"of {UPLOADS} uploads {direct} heard 413 directly, {through} through the gateways")
-    assert through >= direct - CHANCE
+    # curl may see that it cannot send before it looks for an answer, directly too: chance alone takes some of them.
+    assert through >= direct - UPLOADS // 3
     path.await_quiet()
 
 
