@@ -16,6 +16,7 @@ from typing import Any
 from pcgrelay._core import core as native
 
 Event = tuple[Any, ...]
+WAIT_S = 20.0
 
 
 class Node:
@@ -33,7 +34,7 @@ class Node:
         self.seen.extend(fresh)
         return fresh
 
-    def wait(self, wanted: Callable[[Event], bool], seconds: float = 5.0) -> Event:
+    def wait(self, wanted: Callable[[Event], bool], seconds: float = WAIT_S) -> Event:
         """Wait for an event, among those seen already or to come."""
         until = time.monotonic() + seconds
         looked = 0
@@ -46,7 +47,7 @@ class Node:
             assert left > 0, f"no such event; seen: {self.seen}"
             self.poll(left)
 
-    def wait_kind(self, kind: int, seconds: float = 5.0) -> Event:
+    def wait_kind(self, kind: int, seconds: float = WAIT_S) -> Event:
         return self.wait(lambda event: event[0] == kind, seconds)
 
 
@@ -179,6 +180,8 @@ class Realm:
                 priority=priority,
             )
         b.core.session_path(session, link=last, in_label=labels[-1][1], out_label=labels[-1][0])
+        # So would the far edge, if what the near one says first came before the order.
+        carried_out(b)
         a.core.session_path(session, link=links[0], in_label=labels[0][0], out_label=labels[0][1])
 
     def service(

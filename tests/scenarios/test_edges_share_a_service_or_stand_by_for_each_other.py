@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from changes import command
 from stage import HOST, HUB, KENT, MET, Address, Node, Stage, free_port, until
 from wires import connected
 from witness import Echo, host_port
 
+from pcgrelay.admin.answers import EXPLAIN_PATH
+
 pytestmark = pytest.mark.tier_test
 
 STREAMS = 400
+PATIENCE_S = 30.0
+WELL_FOR = "that edge was away, and has to be well for"
 
 
 @dataclass
@@ -48,8 +51,15 @@ class Pair:
         return {route.exporter: route.state for route in self.met.service("echo").routes}
 
     def explained(self) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(command("explain", f"echo@{KENT}", "-c", self.met.config, "--json").stdout)
+        """What `explain` is answered. The command itself may take longer to start than what is looked for lasts."""
+        code, text = self.met.asked(f"{EXPLAIN_PATH}?subject=echo@{KENT}")
+        assert code == 200, text
+        answer: dict[str, Any] = json.loads(text)
         return answer
+
+    def why_not(self, edge: Node) -> str:
+        """Why nothing new goes to an edge; empty if it does, or if nothing is known of it."""
+        return next((each["why_not"] for each in self.explained()["edges"] if each["edge"] == edge.dotted), "")
 
 
 @contextmanager
@@ -68,7 +78,7 @@ def pair(folder: Path, *keys: dict[str, Any], workers: int = 1) -> Iterator[Pair
         met = stage.node(MET, "met-1", links=[link], imports=[entry], node_table={"workers": workers})
         stage.start()
         stage.await_well()
-        until(lambda: [route.state for route in met.service("echo").routes] == ["ready"] * 2, 5)
+        until(lambda: [route.state for route in met.service("echo").routes] == ["ready"] * 2, PATIENCE_S)
         yield Pair(stage, kents, targets, met, door)
 
 
@@ -86,7 +96,7 @@ def test_streams_are_shared_by_weight(tmp_path: Path, figure: Callable[[str], No
         assert shares == {made.kents[0].dotted: 0.75, made.kents[1].dotted: 0.25}
         # One of them goes: the other gets all.
         made.kents[0].kill()
-        until(lambda: sum(route.state == "ready" for route in made.met.service("echo").routes) == 1, 5)
+        until(lambda: sum(route.state == "ready" for route in made.met.service("echo").routes) == 1, PATIENCE_S)
         assert {made.next_at() for _ in range(10)} == {1}
 
 
@@ -94,27 +104,30 @@ def test_a_back_up_takes_over_and_gives_back(tmp_path: Path, figure: Callable[[s
     with pair(tmp_path, {"precedence": "preferred"}, {"precedence": "back-up"}) as made:
         assert {made.next_at() for _ in range(20)} == {0}
         assert made.explained()["edges"][1]["why_not"] == "a back-up edge, and a preferred one is there"
-        first = made.kents[0].dotted
-        made.kents[0].kill()
+        first = made.kents[0]
+        first.kill()
         began = time.monotonic()
-        until(lambda: made.states().get(first) != "ready", 5)
+        until(lambda: made.states().get(first.dotted) != "ready", PATIENCE_S)
         assert {made.next_at() for _ in range(20)} == {1}
         over_s = time.monotonic() - began
         with connected(made.door) as lasting:
-            made.kents[0].start()
-            until(lambda: made.states().get(first) == "settling", 10)
+            first.start()
+            until(lambda: WELL_FOR in made.why_not(first), PATIENCE_S)
             began = time.monotonic()
-            reasons = {edge["edge"]: edge["why_not"] for edge in made.explained()["edges"]}
-            assert "that edge was away, and has to be well for" in reasons[first]
             # It is well again, and nothing new goes there before it has been so for a while.
-            assert made.next_at() == 1
-            until(lambda: made.states().get(first) == "ready", 8)
+            held = 0
+            while WELL_FOR in made.why_not(first):
+                at = made.next_at()
+                if WELL_FOR in made.why_not(first):
+                    assert at == 1
+                    held += 1
             back_s = time.monotonic() - began
-            until(lambda: made.next_at() == 0, 2)
+            assert held
+            until(lambda: made.states().get(first.dotted) == "ready", PATIENCE_S)
+            until(lambda: made.next_at() == 0, PATIENCE_S)
             assert {made.next_at() for _ in range(20)} == {0}
             # What runs stays where it is.
             lasting.sendall(b"still here")
             assert lasting.recv(10) == b"still here"
             assert [talk.received for talk in made.targets[1].talks if not talk.ended] == [b"still here"]
-        assert back_s > 3
         figure(f"the back-up took over after {over_s * 1000:.0f} ms, and gave back after {back_s:.1f} s")
