@@ -32,7 +32,9 @@ HANDSHAKE_S = float(POLICY["handshake_deadline_ms"]) / 1_000
 SLACK_S = 2.0
 CROWD = 1_000
 FLOODERS = 4
-HANDSHAKES = 500
+HANDSHAKES = 200
+# Those that all strangers may begin at once, and each second.
+BEGUN_AT_ONCE, BEGUN_EACH_SECOND = 200, 100
 MIB = 1 << 20
 
 
@@ -281,8 +283,11 @@ async def test_a_flood_of_handshakes(battle: Battle, victim: str, figure: Callab
         began = time.monotonic()
         await came_in(battle, victim, 5.0)
         in_s = time.monotonic() - began
-        await asyncio.to_thread(until, lambda: flood.begun >= HANDSHAKES, 20, "so many were begun")
-        rate = flood.begun / (time.monotonic() - began)
+        await asyncio.to_thread(until, lambda: flood.begun >= HANDSHAKES, 60, "so many were begun")
+        took_s = time.monotonic() - began
+        rate = flood.begun / took_s
+        # However fast they come: a good peer and what it takes beside them come from where nobody else does.
+        assert flood.begun <= BEGUN_AT_ONCE + BEGUN_EACH_SECOND * (took_s + 2) + FLOODERS
         battle.witness.check()
     assert node.memory.rss_bytes - memory.rss_bytes < 20 * MIB
     assert battle.witness.worst_s < 0.5
