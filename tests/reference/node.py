@@ -20,7 +20,7 @@ from reference.refusals import Reason, Refused
 from reference.streams import Streams
 
 READ_SIZE = 65_536
-WAIT = 5.0
+WAIT = 20.0
 
 
 @dataclass(frozen=True)

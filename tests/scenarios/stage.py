@@ -230,7 +230,7 @@ class Node:
             record for record in records if (not event or record["event"] == event) and fields.items() <= record.items()
         ]
 
-    def await_log(self, event: str, /, seconds: float = 5.0, **fields: object) -> dict[str, Any]:
+    def await_log(self, event: str, /, seconds: float = START_S, **fields: object) -> dict[str, Any]:
         """The last such line, as soon as there is one."""
         deadline = time.monotonic() + seconds
         while not (found := self.log(event, **fields)):

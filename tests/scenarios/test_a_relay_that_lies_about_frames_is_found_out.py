@@ -13,7 +13,7 @@ from typing import Literal
 
 import pytest
 import pytest_asyncio
-from lied_to import BLOCK_BYTES, Conversation, LiedTo, lied_to
+from lied_to import ANSWER_S, BLOCK_BYTES, Conversation, LiedTo, lied_to
 from lying_relay import Path, Side
 from witness import await_more, counts
 
@@ -243,7 +243,7 @@ async def told(scene: LiedTo, liar: Liar, moment: str) -> None:
         return conversation
 
     conversing = asyncio.create_task(conversed())
-    await asyncio.wait_for(liar.told.wait(), 5)
+    await asyncio.wait_for(liar.told.wait(), ANSWER_S)
     if lie.fate == "mends" or lie.tell is kept_for_later:
         # Other streams of the flow bring a frame in each direction: then what is missing is missed.
         with await scene.converse() as other:
