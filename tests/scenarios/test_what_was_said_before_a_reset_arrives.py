@@ -26,10 +26,14 @@ from wires import WAIT_S, connected, listening, reset
 pytestmark = pytest.mark.tier_test
 
 CLIENTS = 40
-UPLOADS = 25
+UPLOADS = 60
 UPLOAD_BYTES = 3_000_000
 # What a direct run may have in luck over a relayed one.
 CHANCE = 2
+# An upload meets the reset while it writes, so how many hear is a matter of moments: on a crowded machine near nine of
+# ten. A gateway that passes the reset on before the answer lets four of ten hear. Of so many uploads neither comes near
+# this share by chance.
+SHARE = 0.65
 BANNER = b"421 too many connections, come back later\r\n"
 TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 10\r\nConnection: close\r\n\r\ntoo large\n"
 
@@ -113,8 +117,7 @@ def test_curl_hears_that_its_upload_is_too_large(path: Line, tmp_path: Path, fig
         through = in_parallel(lambda: hears(path.door("web")), UPLOADS, 2)
         assert server.connections == 2 * UPLOADS
     figure(f"of {UPLOADS} uploads {direct} heard 413 directly, {through} through the gateways")
-    # curl may see that it cannot send before it looks for an answer, directly too: chance alone takes some of them.
-    assert through >= direct - UPLOADS // 3
+    assert through >= SHARE * direct
     path.await_quiet()
 
 
