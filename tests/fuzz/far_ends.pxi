@@ -207,7 +207,7 @@ cdef void take_frame(World* self, Peer* peer, Frame* frame, uint8_t* wire) noexc
         self.honest = False
         return
     if frame.type == FRAME_FLOW_REKEY:
-        answer = flow_take_rekey(&self.far, wire + WIRE_PREFIX)
+        answer = flow_take_rekey(&self.far, wire + WIRE_PREFIX, self.worker.shard.now_us)
     elif frame.type == FRAME_BUNDLE:
         answer = read_records(wire + WIRE_PREFIX, frame.length)
     if answer != RESULT_OK:
@@ -268,7 +268,7 @@ cdef void world_session(void* world, uint32_t link, bint initiator, uint64_t cap
     if flow_start(&self.far, 0, secret, self.suite, not initiator, binding, 1 << 20) != RESULT_OK:
         broken(b"no keys for a flow")
     self.has_far = True
-    world_order(self, ORDER_SESSION_PATH, SESSION, link, OUR_LABEL, THEIR_LABEL, 0, 0, 0, 0)
+    put(self, new_order(ORDER_SESSION_PATH, SESSION, link, OUR_LABEL, THEIR_LABEL))
     world_turn(self, False)
     if up and peer >= 0:
         world_read(self, peer, HELD)

@@ -110,7 +110,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             world_connect(w);
             break;
         case 13:
-            world_order(w, ORDER_SESSION_PATH, SESSION, choice & 1 ? LINK : 9, OUR_LABEL, THEIR_LABEL, 0, 0, 0, 0);
+            if (choice & 2)
+                /* Another path that nobody has answered over yet, or no longer. */
+                world_order(w, ORDER_SESSION_CANDIDATE, SESSION, choice & 1 ? LINK : 9, OUR_LABEL + choice % 8,
+                            choice & 4 ? THEIR_LABEL : 0, 0, 0, 0, 0);
+            else
+                world_order(w, ORDER_SESSION_PATH, SESSION, choice & 1 ? LINK : 9, OUR_LABEL, THEIR_LABEL, 0, 0, 0, 0);
             break;
         case 14:
             if (choice < 32)

@@ -2,9 +2,6 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 
-# Are these the numbers of the orders that world.h names?
-cdef bint world_orders(const int* kinds) noexcept nogil
-
 # A worker of this role with a budget in bytes and no thread. Its keys step after so many frames. Never NULL.
 cdef void* world_start(int role, uint32_t suite, uint64_t budget, uint64_t rekey_frames) noexcept nogil
 
@@ -17,8 +14,8 @@ cdef void world_turn(void* world, bint beat) noexcept nogil
 # Turns until nothing comes in any more.
 cdef void world_rest(void* world) noexcept nogil
 
-# Give the worker an order as the face does; secrets and pointers are filled in here.
-cdef void world_order(void* world, int kind, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f,
+# Give the worker an order as the face does, by its place in world.h; secrets and pointers are filled in here.
+cdef void world_order(void* world, int which, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f,
                       uint64_t g, uint64_t h) noexcept nogil
 cdef void world_link(void* world, uint32_t link, uint32_t lanes, bint dialler) noexcept nogil
 

@@ -29,8 +29,8 @@ from pcgrelay._core.linux cimport (
 from pcgrelay._core.loop cimport loop_start, loop_stop, loop_turn
 from pcgrelay._core.mailbox cimport (
     EVENT_LANE_DOWN, EVENT_STREAM_END, ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE,
-    ORDER_LINK_DRAIN, ORDER_LISTEN, ORDER_PATH_ADD, ORDER_PATH_REMOVE, ORDER_SESSION_ADD, ORDER_SESSION_CLOSE,
-    ORDER_SESSION_PATH, ORDER_TABLES, ORDER_UNLISTEN, Event, Order, OrderKind, Outbox, mailbox_put, order_new,
+    ORDER_LINK_DRAIN, ORDER_LISTEN, ORDER_PATH_ADD, ORDER_PATH_REMOVE, ORDER_SESSION_ADD,
+    ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE, ORDER_SESSION_PATH, ORDER_TABLES, ORDER_UNLISTEN, Event, Order, OrderKind, Outbox, mailbox_put, order_new,
     outbox_start, outbox_take,
 )
 from pcgrelay._core.map cimport map_next
@@ -333,7 +333,7 @@ cdef uint64_t world_end(void* world) noexcept nogil:
             edge_session_end(shard, session, CODE_DONE, RESULT_LOCAL_CLOSE, True, True, False)
         world_deliver(self, 0)
     else:
-        world_order(self, ORDER_SESSION_CLOSE, SESSION, CODE_DONE, 0, 0, 0, 0, 0, 0)
+        put(self, new_order(ORDER_SESSION_CLOSE, SESSION, CODE_DONE, 0, 0))
     world_turn(self, True)
     # What waited for a route ends only here, and is told to nobody.
     loop_stop(self.worker)
@@ -384,10 +384,11 @@ cdef void world_limit(void* world, uint64_t budget) noexcept nogil:
 
 # -- orders -----------------------------------------------------------------------------------------------------------
 
-cdef bint world_orders(const int* kinds) noexcept nogil:
-    return kinds[0] == ORDER_LINK_CLOSE and kinds[1] == ORDER_LINK_DRAIN and kinds[2] == ORDER_PATH_ADD \
-        and kinds[3] == ORDER_PATH_REMOVE and kinds[4] == ORDER_SESSION_PATH and kinds[5] == ORDER_SESSION_CLOSE \
-        and kinds[6] == ORDER_UNLISTEN and kinds[7] == ORDER_DRAIN
+# As world.h lists them.
+cdef OrderKind[9] KINDS = [
+    ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_PATH_ADD, ORDER_PATH_REMOVE, ORDER_SESSION_PATH, ORDER_SESSION_CANDIDATE,
+    ORDER_SESSION_CLOSE, ORDER_UNLISTEN, ORDER_DRAIN,
+]
 
 
 cdef void put(World* self, Order* order) noexcept nogil:
@@ -401,9 +402,9 @@ cdef Order* new_order(int kind, uint64_t a, uint64_t b, uint64_t c, uint64_t d) 
     return order
 
 
-cdef void world_order(void* world, int kind, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f,
+cdef void world_order(void* world, int which, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f,
                       uint64_t g, uint64_t h) noexcept nogil:
-    cdef Order* order = new_order(kind, a, b, c, d)
+    cdef Order* order = new_order(KINDS[which], a, b, c, d)
     order.e, order.f, order.g, order.h = e, f, g, h
     put(<World*>world, order)
 

@@ -4,21 +4,20 @@
 
 #include "harness.h"
 
-/* Roles, orders and frames by the numbers of the core's .pxd files. */
+/* Roles and frames by the numbers of the core's .pxd files; orders as fuzzface.pyx lists them. */
 enum { EDGE = 1, RELAY = 2 };
 enum {
-    ORDER_LINK_CLOSE = 2, ORDER_LINK_DRAIN = 3, ORDER_PATH_ADD = 7, ORDER_PATH_REMOVE = 8, ORDER_SESSION_PATH = 10,
-    ORDER_SESSION_CLOSE = 11, ORDER_UNLISTEN = 16, ORDER_DRAIN = 17,
+    ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_PATH_ADD, ORDER_PATH_REMOVE, ORDER_SESSION_PATH, ORDER_SESSION_CANDIDATE,
+    ORDER_SESSION_CLOSE, ORDER_UNLISTEN, ORDER_DRAIN,
 };
 enum { OUR_LABEL = 101, THEIR_LABEL = 201, SESSION = 1 };
 
 #define WORLD_FUNCTIONS                                                                                               \
-    F(int, world_orders, const int *kinds)                                                                            \
     F(void *, world_start, int role, uint32_t suite, uint64_t budget, uint64_t rekey_frames)                          \
     F(uint64_t, world_end, void *w)                                                                                   \
     F(void, world_turn, void *w, int beat)                                                                            \
     F(void, world_rest, void *w)                                                                                      \
-    F(void, world_order, void *w, int kind, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f,   \
+    F(void, world_order, void *w, int which, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f,   \
       uint64_t g, uint64_t h)                                                                                         \
     F(void, world_link, void *w, uint32_t link, uint32_t lanes, int dialler)                                          \
     F(int, world_lane, void *w, uint32_t link, uint16_t index, int greet)                                             \
@@ -60,8 +59,6 @@ static void world_load(void) {
 #define F(returns, name, ...) name = harness_function("fuzzface", #name);
     WORLD_FUNCTIONS
 #undef F
-    REQUIRE(world_orders((const int[]){ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_PATH_ADD, ORDER_PATH_REMOVE,
-                                       ORDER_SESSION_PATH, ORDER_SESSION_CLOSE, ORDER_UNLISTEN, ORDER_DRAIN}));
 }
 
 static inline void put16(uint8_t *p, uint32_t value) {
