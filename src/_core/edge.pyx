@@ -214,7 +214,10 @@ cdef void edge_dropped(Shard* shard, Stream* stream, uint64_t n) noexcept nogil:
     credit_due(shard, stream)
 
 
+# A stream that waits for a route has opened nothing, and so has nothing to say.
 cdef void credit_due(Shard* shard, Stream* stream) noexcept nogil:
+    if stream.flow == NULL:
+        return
     if not stream.fin_due and not stream.cut and credit_is_due(&stream.rx) and not stream.say & SAY_CREDIT:
         stream.say |= SAY_CREDIT
         if stream.place == PLACE_NONE:

@@ -6,8 +6,9 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,8 @@ from pcgrelay._core import core as native
 MEGABYTE = 1 << 20
 
 
-def hand_over(across: Across, node: Node, *targets: tuple[str, int]) -> None:
-    """Have another core take the place of a node's."""
+def hand_over(across: Across, node: Node, *targets: tuple[str, int], imports: Sequence[Any] = ()) -> None:
+    """Have another core take the place of a node's. imports: its tables, before it has a session."""
     old = node.core
     record, fds = frozen_record(node)
     role = native.ROLE_RELAY if node in across.relays else native.ROLE_EDGE
@@ -31,7 +32,10 @@ def hand_over(across: Across, node: Node, *targets: tuple[str, int]) -> None:
     native.wiped(record)
     if role == native.ROLE_EDGE:
         # The tables are the control plane's, and come before the first frame.
-        publish(across, node, *targets)
+        if imports:
+            node.core.publish(exports=[], imports=imports, grants=[])
+        else:
+            publish(across, node, *targets)
     node.core.start()
 
 

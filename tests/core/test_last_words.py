@@ -231,10 +231,12 @@ def test_a_request_that_comes_with_its_reset_is_heard_by_the_server(across: Acro
     assert counted.heard == [(b"a request", True)] * 5
 
 
-def test_a_request_that_waits_for_a_route_outlives_its_client() -> None:
+@pytest.mark.parametrize("handed_over", [False, True])
+def test_a_request_that_waits_for_a_route_outlives_its_client(handed_over: bool) -> None:
     counted = Counted()
+    pending = [(0, b"echo", 1, 0, native.IMPORT_PENDING, [])]
     with server(counted) as target, Across(relays=0) as across:
-        across.near.core.publish(exports=[], imports=[(0, b"echo", 1, 0, native.IMPORT_PENDING, [])], grants=[])
+        across.near.core.publish(exports=[], imports=pending, grants=[])
         connection, silent = client(listen(across.near)), client(listen(across.near))
         last_words(connection, b"a request")
         until(lambda: across.near.core.streams() == 2)
@@ -242,6 +244,8 @@ def test_a_request_that_waits_for_a_route_outlives_its_client() -> None:
         reset(silent)
         # Who had nothing to say is forgotten.
         until(lambda: across.near.core.streams() == 1)
+        if handed_over:
+            hand_over(across, across.near, imports=pending)
         across.serve(target)
         until(lambda: len(counted.heard) == 1)
     assert counted.heard == [(b"a request", True)]
