@@ -194,7 +194,10 @@ class Relay(Node):
         if b is None or (a, session, label) in self.forwards:
             a.say(self, "refuse", session, label, False)
             return
-        labels = (label, self.label_taken(), self.label_taken())
+        # As in `_label_on` there: no path of that session was opened with it over that link, from either side.
+        while (b, session, onward := self.label_taken()) in self.forwards:
+            continue
+        labels = (label, self.label_taken(), onward)
         forward = Forward(self.number_taken(), session, to, a, b, labels)
         for link in (a, b):
             self.forwards[link, session, forward.opened(link)] = forward

@@ -321,10 +321,12 @@ class Forwards:
 
     def _label_on(self, b: Link, session: bytes) -> int:
         """A label under which no path of that session was opened on that link, from either side."""
-        label = self._labels.take()
-        if self._paths.find(b.number, session, label) is not None:
-            self._labels.give_back(label)
-            label = self._labels.take()
+        passed_over = []
+        # Bounded by the paths that one session may have over a link.
+        while self._paths.find(b.number, session, label := self._labels.take()) is not None:
+            passed_over.append(label)
+        for each in passed_over:
+            self._labels.give_back(each)
         return label
 
     def _other_way(self, forward: Forward) -> Link | None:
