@@ -9,7 +9,7 @@ from pcgrelay._core.epoch cimport (
 from pcgrelay._core.frame cimport Frame, Scope, body_open, body_seal, frame_is_numbered, frame_pack
 from pcgrelay._core.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
 from pcgrelay._core.map cimport map_free
-from pcgrelay._core.organisation cimport holding_is_greedy
+from pcgrelay._core.organisation cimport holding_bytes, holding_is_greedy
 from pcgrelay._core.pace cimport pace_acknowledged, pace_forget, pace_limit, pace_round
 from pcgrelay._core.renewal cimport (
     owed_begin, owed_is_over, owed_step, renewals_fresh, renewals_mix, renewals_wait,
@@ -92,16 +92,19 @@ cdef bint flow_bears_bulk(const Flow* self, uint64_t now_us) noexcept nogil:
     return self.retained_bytes < pace_limit(&self.pace, FLOW_ACK_BYTES, FLOW_ACK_US, now_us)
 
 
-cdef bint flow_is_greedy_now(const Flow* self, const Pool* pool) noexcept nogil:
+cdef inline bint is_greedy(const Flow* self, const Pool* pool, uint64_t bytes) noexcept nogil:
     cdef uint64_t floor = FLOW_CAPS * self.cap
-    if self.holding == NULL:
-        return False
     # In a small pool four caps may be all of it.
-    return holding_is_greedy(self.holding, pool.used, pool.limit, floor if floor < pool.limit / 8 else pool.limit / 8)
+    return holding_is_greedy(bytes, pool.used, pool.limit, floor if floor < pool.limit / 8 else pool.limit / 8)
 
 
+cdef bint flow_is_greedy_now(const Flow* self, const Pool* pool) noexcept nogil:
+    return self.holding != NULL and is_greedy(self, pool, holding_bytes(self.holding))
+
+
+# What applications here are slow to take is no reason to keep the answers of others back: what is read is retained.
 cdef bint flow_bears_reads_now(const Flow* self, const Pool* pool, uint64_t now_us) noexcept nogil:
-    return not flow_is_greedy_now(self, pool) \
+    return (self.holding == NULL or not is_greedy(self, pool, self.holding.retained)) \
         and self.retained_bytes < 2 * pace_limit(&self.pace, FLOW_ACK_BYTES, FLOW_ACK_US, now_us)
 
 

@@ -37,10 +37,10 @@ cdef void organisation_drop(Organisation* self) noexcept nogil
 cdef inline uint64_t holding_bytes(const Holding* self) noexcept nogil:
     return self.retained + self.queued
 
-# Does it hold more of a pool than is left of it? Who alone fills the pool so stops at a half, two at two thirds, and
+# Is so much more than what is left of a pool? Who alone fills the pool so stops at a half, two at two thirds, and
 # something is left for others however many they are. Up to floor is its own.
-cdef inline bint holding_is_greedy(const Holding* self, uint64_t used, uint64_t limit, uint64_t floor) noexcept nogil:
-    return holding_bytes(self) > floor and (used >= limit or holding_bytes(self) > limit - used)
+cdef inline bint holding_is_greedy(uint64_t bytes, uint64_t used, uint64_t limit, uint64_t floor) noexcept nogil:
+    return bytes > floor and (used >= limit or bytes > limit - used)
 
 # May one more OPEN be looked at? export: its number, or -1 if the tables refuse it. Of NULL nothing is known: yes.
 cdef bint organisation_may_open(const Organisation* self, int export, uint64_t now_us) noexcept nogil

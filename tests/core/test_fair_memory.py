@@ -139,6 +139,23 @@ def test_who_acknowledges_now_and_then_is_not_closed() -> None:
     assert all(hall.edge.has_session(member.sessions[0]) for member in mute)
 
 
+def test_readers_that_stand_still_take_no_answers_from_their_organisation() -> None:
+    """What applications are slow to take holds back nothing of what is read for the same organisation."""
+    hall = Hall()
+    hall.member(100)
+    member = hall.member(1, sessions=3)
+    stopped = member.streams(30)
+    for here, there in stopped:
+        hall.edge.reads(there, False)
+        member.edge.write(here, bytes(MEGABYTE))
+    hall.world.settle()
+    (here, there), *_ = stopped
+    assert hall.edge.memory[0] > MEMORY // 2
+    hall.edge.write(there, b"answer")
+    hall.world.wait(1)
+    assert bytes(here.received) == b"answer"
+
+
 # -- a long way -------------------------------------------------------------------------------------------------------
 
 STEP_US = 10_000
