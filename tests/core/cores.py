@@ -126,6 +126,10 @@ class Realm:
     ) -> int:
         """A session from a to b. way: the relays, each with the link that leads to it; last: the one to b."""
         session = self.number()
+        # All begin when all know it, or a label that is not known yet would be told as a path that is lost.
+        nodes = [a, *(relay for relay, _ in way), b]
+        for node in nodes:
+            node.core.freeze()
         for node, initiator in ((a, True), (b, False)):
             node.core.session_add(
                 session,
@@ -140,6 +144,10 @@ class Realm:
                 organisation=organisation,
             )
         self.path(session, a, b, way, last, cap=cap, priority=priority)
+        for node in nodes:
+            node.core.settle()
+        for node in nodes:
+            node.core.start()
         for node in (a, b):
             node.wait(lambda event: event == (native.EVENT_SESSION_UP, session))
         return session
