@@ -396,7 +396,8 @@ class Edge(Node):
             session.mender = Task(self.world.later, self._mended(session))
 
     def _mended(self, session: Session) -> Steps:
-        moving = session.state == "up"
+        # Who only waits for a way has nothing to do if it came in the meantime.
+        moving = session.initiator and session.state == "up"
         avoid = session.path.link if session.path else None
         attempt = 0
         while session.state == "stalled" or moving:

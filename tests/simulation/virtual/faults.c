@@ -4,7 +4,7 @@
 
 #include "virtual.h"
 
-enum { RESULT_OK = 0, RESULT_DUPLICATE = 102, FRAME_BUNDLE = 0x42, RECORD_DATA = 3, FRAME_PREFIX = 48 };
+enum { RESULT_OK = 0, RESULT_DUPLICATE = 102, FRAME_BUNDLE = 0x42, RECORD_DATA = 3, FRAME_PREFIX = 48, BUF_LENGTH_AT = 28 };
 
 static uint32_t strikes_in[FAULTS];     /* so many chances from now; 0: never */
 
@@ -28,16 +28,18 @@ SHOWN bool virtual_strikes(int fault) {
 SHOWN void *real_flow_open, *real_bundle_take, *real_buf_drop, *real_relay_frame, *real_relay_lane_down,
     *real_cursor_raw, *own_buf_take, *own_buf_drop;
 
-/* A relay forwards a frame twice, each under a good header. The pool is the first of a shard, and the bytes of a
- * buffer lie behind its head. */
+/* A relay forwards a frame twice, each under a good header. The pool is the first of a shard. The bytes of a buffer lie
+ * behind its head, which says how many they are: what is settled later goes behind them. */
 SHOWN int faulty_relay_frame(void *shard, void *lane, const void *frame, uint8_t *wire, void *buf) {
     int (*real)(void *, void *, const void *, uint8_t *, void *) = real_relay_frame;
     uint8_t *copy = NULL;
     if (fault_strikes(TRICK_REPEATING_RELAY)) {
-        size_t n = FRAME_PREFIX + ((size_t)wire[0] << 16 | (size_t)wire[1] << 8 | wire[2]);
+        uint32_t n = FRAME_PREFIX + ((uint32_t)wire[0] << 16 | (uint32_t)wire[1] << 8 | wire[2]);
         copy = ((void *(*)(void *, size_t, int))own_buf_take)(shard, n, 0);
-        if (copy)
+        if (copy) {
             memcpy(copy + BUF_HEAD, wire, n);
+            memcpy(copy + BUF_LENGTH_AT, &n, sizeof(n));
+        }
     }
     int answer = real(shard, lane, frame, wire, buf);
     if (copy) {
