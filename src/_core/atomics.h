@@ -12,6 +12,10 @@ static inline uint64_t figure_get(const uint64_t *figure) { return __atomic_load
 static inline void figure_set(uint64_t *figure, uint64_t value) { __atomic_store_n(figure, value, __ATOMIC_RELAXED); }
 static inline void figure_add(uint64_t *figure, uint64_t n) { figure_set(figure, figure_get(figure) + n); }
 
+/* A pointer that another thread may change: the value alone, nothing of what it points to. */
+static inline void *pointer_get(void *const *pointer) { return __atomic_load_n(pointer, __ATOMIC_RELAXED); }
+static inline void pointer_set(void **pointer, void *value) { __atomic_store_n(pointer, value, __ATOMIC_RELAXED); }
+
 static inline uint32_t small_figure_get(const uint32_t *figure) { return __atomic_load_n(figure, __ATOMIC_RELAXED); }
 static inline void small_figure_set(uint32_t *figure, uint32_t value) {
     __atomic_store_n(figure, value, __ATOMIC_RELAXED);

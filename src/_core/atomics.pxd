@@ -14,6 +14,10 @@ cdef extern from "atomics.h" nogil:
     void small_figure_set(uint32_t* figure, uint32_t value)
     void small_figure_add(uint32_t* figure, uint32_t n)
 
+    # A pointer that another thread may change: the value alone, nothing of what it points to.
+    void* pointer_get(void* const* pointer)
+    void pointer_set(void** pointer, void* value)
+
     # A budget that any thread takes from.
     void shared_spend(uint64_t* until, uint64_t now, uint64_t each, uint64_t most)
 

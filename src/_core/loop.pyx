@@ -28,7 +28,7 @@ from pcgrelay._core.mailbox cimport (
     ORDER_LIMITS, ORDER_LINK_ADD, ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN,
     ORDER_PATH_ADD, ORDER_PATH_REMOVE, ORDER_PROBE, ORDER_SESSION_ADD, ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE,
     ORDER_SESSION_MIX, ORDER_SESSION_PATH, ORDER_SESSION_RENEW, ORDER_STOP, ORDER_STREAM, ORDER_TABLES, ORDER_UNLISTEN,
-    Order, Outbox, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_take, order_free,
+    Order, Outbox, mailbox_has_any, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_take, order_free,
 )
 from pcgrelay._core.map cimport map_any, map_free, map_next
 from pcgrelay._core.packer cimport packer_can_serve, packer_serve
@@ -194,6 +194,9 @@ cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
     self.starved = False
     shard.now_us = monotonic_us()
     figure_add(&shard.stats.count[COUNT_TURNS], 1)
+    # What a peer says may follow from an order that came before it: a label must be known before its first frame.
+    if mailbox_has_any(&self.mailbox):
+        take_orders(self)
     trunk_read_on(self)
     for i in range(n):
         handle = <Handle*>events[i].data.ptr

@@ -3,6 +3,8 @@
 # written by worker and core.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from pcgrelay._core.atomics cimport pointer_get
+
 
 cdef extern from "pthread.h" nogil:
     ctypedef struct pthread_mutex_t:
@@ -118,6 +120,11 @@ cdef bint mailbox_put(Mailbox* self, Order* order) noexcept nogil
 # Take everything: a list in order, which passes to the caller.
 cdef Order* mailbox_take(Mailbox* self) noexcept nogil
 cdef bint mailbox_is_empty(Mailbox* self) noexcept nogil
+
+# Is there an order? A look without the lock: one that comes at this moment may be missed.
+cdef inline bint mailbox_has_any(const Mailbox* self) noexcept nogil:
+    return pointer_get(<void* const*>&self.first) != NULL
+
 cdef void mailbox_stop(Mailbox* self) noexcept nogil
 
 # A zeroed order, or NULL.

@@ -2,6 +2,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from pcgrelay._core.atomics cimport pointer_set
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 
 
@@ -17,7 +18,7 @@ cdef bint mailbox_put(Mailbox* self, Order* order) noexcept nogil:
     pthread_mutex_lock(&self.mutex)
     was_empty = self.first == NULL
     if was_empty:
-        self.first = order
+        pointer_set(<void**>&self.first, order)
     else:
         self.last.next = order
     self.last = order
@@ -29,7 +30,7 @@ cdef Order* mailbox_take(Mailbox* self) noexcept nogil:
     cdef Order* first
     pthread_mutex_lock(&self.mutex)
     first = self.first
-    self.first = NULL
+    pointer_set(<void**>&self.first, NULL)
     self.last = NULL
     pthread_mutex_unlock(&self.mutex)
     return first
