@@ -18,14 +18,14 @@ from pcgrelay._core.handover cimport HANDOVER_LEAST, HANDOVER_VERSION
 from pcgrelay._core.keys cimport keys_check, keys_dial, keys_start, keys_take
 from pcgrelay._core.libcrypto cimport OPENSSL_VERSION, OPENSSL_cleanse, OpenSSL_version
 from pcgrelay._core.link cimport gauge_new
-from pcgrelay._core.linux cimport close, read
+from pcgrelay._core.linux cimport close
 from pcgrelay._core.mailbox cimport Event, Order, OrderKind, order_free, outbox_take
 from pcgrelay._core.map cimport map_seed
 from pcgrelay._core.result cimport RESULT_OK
 from pcgrelay._core.route cimport Tables, tables_drop, tables_hold
 from pcgrelay._core.tables cimport tables_fill
 from pcgrelay._core.wire cimport WIRE_LANES_MAX, WIRE_PREAMBLE
-from pcgrelay._core.worker cimport WORKER_EDGE, WORKER_RELAY, worker_wake
+from pcgrelay._core.worker cimport WORKER_EDGE, WORKER_RELAY, worker_wake, worker_woken
 
 from os import urandom
 
@@ -97,13 +97,11 @@ cdef class Core(Crew):
         cdef Event batch[EVENTS_AT_ONCE]
         cdef uint32_t i, n
         cdef uint64_t lost = 0, lost_kept = 0
-        cdef uint64_t count
         cdef list out = []
         if self._stopped:
             return out
-        # Clear the wake-up before taking: what comes after the take writes it again. An empty one answers EAGAIN.
-        if read(self._event_fd, &count, 8) < 0:
-            count = 0
+        # Before taking: what comes after the take writes it again.
+        worker_woken(self._event_fd)
         while len(out) < limit:
             n = outbox_take(&self._outbox, batch, EVENTS_AT_ONCE, &lost, &lost_kept)
             if lost != 0:

@@ -20,7 +20,7 @@ from pcgrelay._core.link cimport (
 )
 from pcgrelay._core.linux cimport (
     EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, SIG_SETMASK, close,
-    epoll_create1, epoll_event, epoll_wait, eventfd, monotonic_us, pthread_create, pthread_sigmask, read, sigfillset,
+    epoll_create1, epoll_event, epoll_wait, eventfd, monotonic_us, pthread_create, pthread_sigmask, sigfillset,
     sigset_t,
 )
 from pcgrelay._core.mailbox cimport (
@@ -49,7 +49,7 @@ from pcgrelay._core.trunk cimport (
 )
 from pcgrelay._core.wire cimport CODE_BUSY, CODE_DRAINING, FRAME_DRAIN, WIRE_LANES_MAX, wire_put32
 from pcgrelay._core.worker cimport (
-    WORKER_SLOT, WORKER_SLOTS, WORKER_TICK_US, Listener, Worker, worker_wake, worker_watch,
+    WORKER_SLOT, WORKER_SLOTS, WORKER_TICK_US, Listener, Worker, worker_wake, worker_watch, worker_woken,
 )
 
 
@@ -188,9 +188,8 @@ cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef epoll_event events[EVENTS]
     cdef Handle* handle
-    cdef int i, n
     cdef bint wake = False
-    n = epoll_wait(self.epoll_fd, events, EVENTS, wait_ms(self, timeout_ms))
+    cdef int i, n = epoll_wait(self.epoll_fd, events, EVENTS, wait_ms(self, timeout_ms))
     self.starved = False
     shard.now_us = monotonic_us()
     figure_add(&shard.stats.count[COUNT_TURNS], 1)
@@ -347,12 +346,10 @@ cdef void acknowledge(Worker* self) noexcept nogil:
 # -- orders -----------------------------------------------------------------------------------------------------------
 
 cdef void take_orders(Worker* self) noexcept nogil:
-    cdef uint64_t count
     cdef Order* order
     cdef Order* following
-    # Clear the wake-up first: an order that comes after the take writes it again.
-    if read(self.mailbox.wake_fd, &count, 8) < 0:
-        count = 0
+    # First the wake-up: an order that comes after the take writes it again.
+    worker_woken(self.mailbox.wake_fd)
     order = mailbox_take(&self.mailbox)
     while order != NULL:
         following = order.next

@@ -68,3 +68,6 @@ cdef void worker_reset(int fd) noexcept nogil
 
 # Wake whoever waits for this eventfd.
 cdef void worker_wake(int fd) noexcept nogil
+
+# It was seen; what comes from now on wakes again.
+cdef void worker_woken(int fd) noexcept nogil

@@ -4,8 +4,8 @@ from libc.string cimport memset
 from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.handle cimport Handle
 from pcgrelay._core.linux cimport (
-    EPOLL_CTL_DEL, MSG_NOSIGNAL, SHUT_RDWR, close, connect, epoll_ctl, epoll_event, msghdr, send, sendmsg, shutdown,
-    sockaddr, write,
+    EPOLL_CTL_DEL, MSG_NOSIGNAL, SHUT_RDWR, close, connect, epoll_ctl, epoll_event, msghdr, read, send, sendmsg,
+    shutdown, sockaddr, write,
 )
 from pcgrelay._core.queue cimport Queue, iovec, queue_vectors
 from pcgrelay._core.stats cimport COUNT_SYSTEM_CALLS
@@ -70,4 +70,10 @@ cdef void worker_wake(int fd) noexcept nogil:
     cdef uint64_t one = 1
     # A full counter still wakes; any other failure would be a lost descriptor.
     if write(fd, &one, 8) < 0:
+        return
+
+
+cdef void worker_woken(int fd) noexcept nogil:
+    cdef uint64_t count
+    if read(fd, &count, 8) < 0:
         return
