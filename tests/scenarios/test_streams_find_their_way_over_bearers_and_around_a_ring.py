@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -117,9 +118,14 @@ def test_probes_that_come_late_are_seen(tmp_path: Path, figure: Callable[[str], 
         stage.await_well()
         until(lambda: met.status().links[0].health == "ok", 5)
         assert met.status().links[0].loss == 0
-        with frozen(relay.pid):
-            time.sleep(1.4)
-        until(lambda: met.status().links[0].loss > 0, 3)
+        for _ in range(5):
+            with frozen(relay.pid):
+                time.sleep(1.4)
+            # Who did not run itself in that time blames nobody: on a crowded machine, once more.
+            with contextlib.suppress(AssertionError):
+                until(lambda: met.status().links[0].loss > 0, 3)
+                break
+        assert met.status().links[0].loss > 0
         figure(f"after 1.4 s of silence: {met.status().links[0].loss:.0%} lost")
         assert not met.log("lane.down")
         until(lambda: met.status().links[0].health == "ok" and met.status().links[0].steady, 10)

@@ -30,7 +30,7 @@ def test_its_applications_are_reset_when_the_last_neighbour_refuses_it(
         used = realm.relay_used()
         other = next(relay for relay in realm.relays if relay is not used)
         assert reload(used).ok
-        realm.met.await_log("link.down", 2.0, peer=used.dotted, reason="goodbye_refused")
+        realm.met.await_log("link.down", 5.0, peer=used.dotted, reason="goodbye_refused")
         # One neighbour has no list yet: the stream goes on over it.
         realm.met.await_log("session.resumed", 5.0)
         sock.sendall(b"again")
@@ -41,7 +41,8 @@ def test_its_applications_are_reset_when_the_last_neighbour_refuses_it(
         took = time.monotonic() - began
         down = realm.met.await_log("session.down")
         assert (down["code"], down["reason"]) == ("refused", "shut_out")
-    assert took < 1.5
+    # Beside path_wait_ms, half a minute, it is at once; the dialler comes with its next attempt.
+    assert took < 5
     figure(f"reset {took * 1000:.0f} ms after the last relay has loaded the list")
 
 
@@ -50,8 +51,8 @@ def test_the_responder_of_a_session_does_not_wait_either(tmp_path: Path) -> None
         (relay,) = realm.relays
         realm.stage.pki.authority.revoke(realm.kent.organisation, realm.kent.name)
         assert reload(relay).ok
-        realm.kent.await_log("session.down", 2.0, code="refused", reason="shut_out")
-        realm.kent.await_log("stream.end", 1.0, direction="export")
+        realm.kent.await_log("session.down", 10.0, code="refused", reason="shut_out")
+        realm.kent.await_log("stream.end", 5.0, direction="export")
 
 
 def test_an_outage_is_waited_for_as_long_as_the_configuration_says(tmp_path: Path) -> None:
