@@ -25,7 +25,7 @@ from pcgrelay._core.result cimport (
 from pcgrelay._core.route cimport (
     EXPORT_DRAIN, EXPORT_UNRESOLVED, Export, Import, Tables, tables_export, tables_grants, tables_import,
 )
-from pcgrelay._core.session cimport Session, session_bundle, session_find
+from pcgrelay._core.session cimport Session, session_bundle, session_find, session_has_others
 from pcgrelay._core.stats cimport (
     CAUSE_BUDGET, CAUSE_DONE, CAUSE_DRAINING, CAUSE_LIMIT, CAUSE_MARKING, CAUSE_NOT_ALLOWED,
     CAUSE_TARGET_UNRESOLVED, CAUSE_UNKNOWN_SERVICE, COUNT_APPLICATION_SENT, COUNT_DATAGRAMS_IGNORED,
@@ -202,7 +202,9 @@ cdef Result take_open(Shard* shard, Flow* flow, const Record* record, Buf** refu
         if not organisation_bears(peer, shard.now_us):
             return RESULT_UNANSWERED
         return refuse_open(shard, flow, record.stream, CODE_LIMIT, refusals)
-    if flow_is_greedy(flow, &shard.pool):
+    # A stream with the least window costs little. Only the last eighth is for others, if there are any.
+    if shard.pool.used > shard.pool.limit / 8 * 7 and flow_is_greedy(flow, &shard.pool) \
+            and session_has_others(shard, session):
         figure_add(&shard.stats.refused[<int>RESULT_BUDGET], 1)
         return refuse_open(shard, flow, record.stream, CODE_BUSY, refusals)
     if flow.streams.count >= EDGE_STREAMS_MAX:

@@ -43,6 +43,9 @@ cdef Session* session_add(Shard* shard, uint32_t number, const uint8_t* secret, 
                           Gauge* gauge) noexcept nogil
 cdef Session* session_find(Shard* shard, uint32_t number) noexcept nogil
 
+# Has another organisation than that of this session one on this worker? The look ends with the first.
+cdef bint session_has_others(Shard* shard, const Session* session) noexcept nogil
+
 # Forget it: keys wiped, frames dropped. Its streams must be gone.
 cdef void session_remove(Shard* shard, Session* session) noexcept nogil
 

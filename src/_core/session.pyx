@@ -78,6 +78,14 @@ cdef Session* session_find(Shard* shard, uint32_t number) noexcept nogil:
     return <Session*>map_find(&shard.sessions, number)
 
 
+cdef bint session_has_others(Shard* shard, const Session* session) noexcept nogil:
+    cdef uint32_t at = 0
+    cdef Session* other = <Session*>map_next(&shard.sessions, &at)
+    while other != NULL and other.gauge.organisation == session.gauge.organisation:
+        other = <Session*>map_next(&shard.sessions, &at)
+    return other != NULL
+
+
 cdef void session_remove(Shard* shard, Session* session) noexcept nogil:
     cdef uint32_t i
     cdef Flow* flow

@@ -95,6 +95,23 @@ def test_who_holds_too_much_opens_nothing_more_and_others_do() -> None:
     assert len(honest.streams(3)) == 3
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_the_last_eighth_is_for_others_if_there_are_any(others: int) -> None:
+    hall = Hall()
+    for number in range(others):
+        hall.member(100 + number)
+    member = hall.member(1, sessions=12)
+    for here, there in member.streams(30):
+        hall.edge.reads(there, False)
+        member.edge.write(here, bytes(MEGABYTE))
+    hall.world.settle()
+    assert hall.edge.memory[0] > MEMORY * 7 // 8
+    answered = len(hall.edge.answered)
+    assert member.edge.connect() is not None
+    hall.world.settle()
+    assert len(hall.edge.answered) == answered + (0 if others else 1)
+
+
 def test_what_is_stuck_is_closed_where_nearly_all_is_used() -> None:
     """Many who hold a little each: the one that holds most and acknowledges nothing goes, one after another."""
     hall = Hall(6 * MEGABYTE)

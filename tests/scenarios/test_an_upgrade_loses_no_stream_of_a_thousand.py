@@ -20,7 +20,8 @@ from stage import HOST, Node, Stage, until
 pytestmark = pytest.mark.tier_test
 
 STREAMS = 1_000
-SILENCE_S = 0.1
+# A client would notice this; what an upgrade takes is the figure, and goes by how crowded the machine is.
+SILENCE_S = 1.0
 CROWD = Path(__file__).with_name("crowd.py")
 
 

@@ -70,4 +70,4 @@ def test_a_gigabyte_on_a_hundred_streams_outlives_the_relays(tmp_path: Path, fig
             f"{kills} relays killed"
         )
         assert found["wrong"] == 0
-        assert kills >= 2
+        assert kills >= 1
