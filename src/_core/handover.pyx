@@ -3,8 +3,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from pcgrelay._core.cursor cimport Cursor, cursor_bytes, cursor_enter, cursor_fail, cursor_number
 from pcgrelay._core.epoch cimport epoch_wipe
 from pcgrelay._core.handover_flows cimport session_read, session_write
-from pcgrelay._core.handover_streams cimport stream_read, stream_write
 from pcgrelay._core.handover_lanes cimport lane_read, lane_write, links_read, links_write, paths_read, paths_write
+from pcgrelay._core.handover_streams cimport stream_read, stream_write
 from pcgrelay._core.link cimport Lane, Link, Shard
 from pcgrelay._core.map cimport Map, map_next
 from pcgrelay._core.renewal cimport renewals_wipe
