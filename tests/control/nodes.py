@@ -18,8 +18,8 @@ from pcgrelay.audit.log import Log
 from pcgrelay.gateway import node_made
 from pcgrelay.gateway.edge import Edge
 from pcgrelay.gateway.node import Node
+from pcgrelay.messages import Code
 from pcgrelay.session.link import Link
-from pcgrelay.session.messages import Code
 from pki import Files, Realm, write_config
 
 KENT, MET, HUB = "kent.police.example", "met.police.example", "hub.example"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from pcgrelay.messages import Message, PathOpen
 from pcgrelay.model import NodeId, Role
-from pcgrelay.session.messages import Message, PathOpen
 
 REALM = "police.example"
 A = NodeId(REALM, "kent.police.example", "kent-1")

@@ -10,9 +10,9 @@ import pytest
 from nodes import HUB, KENT, MET, Nodes, free_port, until
 
 from pcgrelay.gateway import adverts
+from pcgrelay.messages import Advert
 from pcgrelay.model import NodeId
 from pcgrelay.routing.catalogue import Entry, Known, Offer, Signed, entry_signed
-from pcgrelay.session.messages import Advert
 from pki import REALM
 
 

@@ -21,10 +21,10 @@ from nodes import HUB, Nodes, dial, link_to, relays, until
 from peers import EDGE_ID, RELAY_ID, credentials_of, side, terms_of
 from test_messages import ALL
 
+from pcgrelay import messages as m
 from pcgrelay.model import Role
 from pcgrelay.routing.catalogue import ENTRY_KIND, EntryRefused, Signed, entry_read
 from pcgrelay.session import control
-from pcgrelay.session import messages as m
 from pcgrelay.session.allowance import Allowance
 from pcgrelay.session.tls import HandshakeRefused
 from pki import Realm

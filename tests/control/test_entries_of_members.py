@@ -18,16 +18,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from nodes import HUB, KENT, MET, Nodes, free_port, until
 
-from pcgrelay import config
+from pcgrelay import config, messages
 from pcgrelay.audit.log import Log
 from pcgrelay.clock import SetClock
 from pcgrelay.gateway import adverts
 from pcgrelay.gateway.adverts import ENTRY_REASONS, Adverts
+from pcgrelay.messages import Advert, message_encoded
 from pcgrelay.model import URI_LIMIT, NodeId, Role
 from pcgrelay.routing import catalogue as c
-from pcgrelay.session import messages
 from pcgrelay.session.identity import IdentityRefused, certificate_read, identity_of, identity_read
-from pcgrelay.session.messages import Advert, message_encoded
 from pcgrelay.session.presence import Presence
 from pki import REALM
 

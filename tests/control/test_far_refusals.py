@@ -14,9 +14,9 @@ from pcgrelay.admin.condition import troubles
 from pcgrelay.gateway.explain import explain
 from pcgrelay.gateway.facts import node_status
 from pcgrelay.gateway.refusals import OPEN_MS, REFUSALS_MOST, FarRefusals
+from pcgrelay.messages import Code
 from pcgrelay.model import NodeId
 from pcgrelay.plane import StreamEnd
-from pcgrelay.session.messages import Code
 
 SERVICE = f"custody@{KENT}"
 NO_RULE = 0xFFFF

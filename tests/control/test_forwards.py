@@ -8,11 +8,11 @@ import pytest
 from path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
 from relays import Relay
 
+from pcgrelay.messages import Carry, Code, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role
 from pcgrelay.routing.policy import Budget
 from pcgrelay.session.forward import CARRY_AT_ONCE_BYTES
 from pcgrelay.session.forwards import ANSWER_DEADLINE_MS, PATHS_OF_A_SESSION_MOST
-from pcgrelay.session.messages import Carry, Code, PathAccept, PathClose, PathOpen, PathRefuse
 
 
 @pytest.fixture

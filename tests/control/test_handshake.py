@@ -13,13 +13,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from peers import EDGE_ID, HUB, KENT, RELAY_ID, Outcome, credentials_of, everybody, met, side, terms_of
 
+from pcgrelay.messages import Beat, Hello, message_encoded
 from pcgrelay.model import NodeId, Role, Suite
 from pcgrelay.session import handshake as handshake_module
 from pcgrelay.session.binding import groups_set, was_resumed
 from pcgrelay.session.credentials import Credentials
 from pcgrelay.session.handshake import Handshake, Terms
 from pcgrelay.session.keys import Purpose
-from pcgrelay.session.messages import Beat, Hello, message_encoded
 from pcgrelay.session.renewal import Renewal
 from pcgrelay.session.tls import HandshakeRefused, TlsDriver, context_made
 from pki import REALM, Files, Realm

@@ -22,9 +22,9 @@ from nodes import (
     until,
 )
 
+from pcgrelay.messages import PathOpen
 from pcgrelay.session import control
 from pcgrelay.session.mending import RESUME_ANSWER_S
-from pcgrelay.session.messages import PathOpen
 
 
 @pytest.fixture

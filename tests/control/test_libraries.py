@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pcgrelay import libraries
+from pcgrelay import openssl as libraries
 
 WIDE = {"avx512f", "avx512vl", "vaes", "vpclmulqdq", "aes"}
 

@@ -11,10 +11,10 @@ import pytest
 from nodes import HUB, KENT, MET, Nodes, Running, dial, entry, export, free_port, is_live, link_to, relays, until
 
 from pcgrelay.gateway.explain import explain
+from pcgrelay.messages import Code, PathClose, PathOpen
 from pcgrelay.model import NodeId
 from pcgrelay.routing import table
 from pcgrelay.session.claims import CLAIMS_OF_A_LINK_MOST
-from pcgrelay.session.messages import Code, PathClose, PathOpen
 
 
 @pytest.fixture

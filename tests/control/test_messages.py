@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcgrelay.session import messages as m
+from pcgrelay import messages as m
 
 SESSION = bytes(range(16))
 HELLO = m.Hello((1,), 1, 1, "spiffe://a", (1, 2), 2, 0, 1 << 20, b"", 0, (), bytes(32))

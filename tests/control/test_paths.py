@@ -9,9 +9,9 @@ import pytest
 from path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
 
 from pcgrelay.clock import SetClock
+from pcgrelay.messages import Carry, Code, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role
 from pcgrelay.session.labels import QUARANTINE_MS, Labels
-from pcgrelay.session.messages import Carry, Code, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.session.paths import EdgePaths, PathRefused
 
 

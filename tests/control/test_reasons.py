@@ -13,13 +13,13 @@ from path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
 from test_forwards import Relay
 
 from pcgrelay.clock import SetClock
+from pcgrelay.messages import PathRefuse
 from pcgrelay.model import NodeId, Role
+from pcgrelay.reasons import OTHER as OTHER_REASON
+from pcgrelay.reasons import PATH_REASONS, is_identity
 from pcgrelay.routing.catalogue import path_refusal
 from pcgrelay.session.labels import Labels
-from pcgrelay.session.messages import PathRefuse
 from pcgrelay.session.paths import EdgePaths, PathRefused
-from pcgrelay.session.reasons import OTHER as OTHER_REASON
-from pcgrelay.session.reasons import PATH_REASONS, is_identity
 
 ROLES = st.sampled_from(list(Role))
 NAMES = st.sampled_from([A.uri, B.uri, ME.uri, OTHER.uri]) | st.text(max_size=40)

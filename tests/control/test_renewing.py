@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from nodes import HUB, KENT, MET, Nodes, Running, free_port, until
 
+from pcgrelay.messages import Beat, Drain, Renewed
 from pcgrelay.session.credentials import load_credentials
 from pcgrelay.session.handshake import Handshake
 from pcgrelay.session.link import Link
-from pcgrelay.session.messages import Beat, Drain, Renewed
 from pcgrelay.session.session import Session
 from pcgrelay.session.tls import HandshakeRefused, context_made
 

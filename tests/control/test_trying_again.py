@@ -17,12 +17,12 @@ from path_links import ME, OTHER, A, B, FakeLink
 from virtual_time import VirtualLoop, run_virtually
 
 from pcgrelay.config import LinkSettings
+from pcgrelay.messages import Code, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.session import sessions as sessions_module
 from pcgrelay.session.backoff import FORGET_MS, NEWS_AT_ONCE, NEWS_EACH_SECOND, STEADY_MS, Retry
 from pcgrelay.session.dialling import Dialler
 from pcgrelay.session.labels import Labels
-from pcgrelay.session.messages import Code, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.session.paths import EdgePaths, PathEnd
 from pcgrelay.session.session import Key, Session, State
 from pcgrelay.session.sessions import Sessions

@@ -21,10 +21,10 @@ from doubles import HUB_ROLE, Linked, Member, anybody
 from msgspec import structs
 from stage import HOST, HUB, free_port
 
+from pcgrelay.messages import Advert, Carry, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId
 from pcgrelay.session import handshake
 from pcgrelay.session.control import handshake_over
-from pcgrelay.session.messages import Advert, Carry, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.session.tls import HandshakeRefused
 from pki import Realm
 from reference.frames import FlowFrame, Type

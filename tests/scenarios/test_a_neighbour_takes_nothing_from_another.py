@@ -16,8 +16,8 @@ from lying_relay import LyingRelay
 from stage import KENT, MET, Node, Stage, free_port, until
 from witness import Echo, Witness, await_more, counts, host_port
 
+from pcgrelay.messages import Drain, PathOpen
 from pcgrelay.model import NodeId
-from pcgrelay.session.messages import Drain, PathOpen
 from pki import REALM
 
 pytestmark = pytest.mark.tier_test

@@ -14,8 +14,8 @@ from battle import Battle, battle_begun
 from doubles import Linked, Member, advert
 from stage import KENT
 
+from pcgrelay.messages import Carry, PathAccept, PathOpen
 from pcgrelay.model import NodeId
-from pcgrelay.session.messages import Carry, PathAccept, PathOpen
 from pki import REALM
 
 pytestmark = pytest.mark.tier_test

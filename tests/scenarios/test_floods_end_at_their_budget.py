@@ -16,8 +16,7 @@ from doubles import EVIL, HUB_ROLE, Linked, Member, Refused, advert
 from stage import KENT, MET, until
 from witness import await_more, counts
 
-from pcgrelay.model import NodeId
-from pcgrelay.session.messages import (
+from pcgrelay.messages import (
     MESSAGE_LIMIT_BYTES,
     Advert,
     Beat,
@@ -27,6 +26,7 @@ from pcgrelay.session.messages import (
     PathOpen,
     Withdraw,
 )
+from pcgrelay.model import NodeId
 from pki import REALM
 from reference.flows import NotNow
 from reference.frames import FlowFrame, Type, body_encode

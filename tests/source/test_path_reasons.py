@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from pcgrelay.session.reasons import PATH_REASONS
+from pcgrelay.reasons import PATH_REASONS
 
 SESSION = Path(__file__).resolve().parents[2] / "src" / "pcgrelay" / "session"
 SAYERS = {"_Refusal", "PathRefused", "_refuse", "refuse"}

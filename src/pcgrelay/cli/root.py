@@ -81,7 +81,7 @@ def _version_printed(ctx: click.Context, _: click.Parameter, asked: bool) -> Non
     if not asked:
         return
     # Loads the core, which no other line of this help needs.
-    libraries = importlib.import_module("pcgrelay.libraries")
+    libraries = importlib.import_module("pcgrelay.openssl")
     click.echo(f"pcgrelay {__version__}")
     click.echo(f"frames:   {libraries.data_plane_library()}")
     click.echo(f"sessions: {libraries.session_library()}")

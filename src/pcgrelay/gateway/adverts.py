@@ -17,7 +17,9 @@ from pcgrelay.audit.record import Failure, Say
 from pcgrelay.audit.throttle import Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.gateway.telling import Telling
+from pcgrelay.messages import Advert, Withdraw
 from pcgrelay.model import NameProblem, NodeId, Role
+from pcgrelay.reasons import is_identity
 from pcgrelay.routing.catalogue import (
     OTHER,
     REASONS,
@@ -38,9 +40,7 @@ from pcgrelay.session.allowance import Allowance
 from pcgrelay.session.estate import EntryEstate
 from pcgrelay.session.identity import IdentityRefused, Refusal
 from pcgrelay.session.link import Link
-from pcgrelay.session.messages import Advert, Withdraw
 from pcgrelay.session.presence import Presence
-from pcgrelay.session.reasons import is_identity
 
 LIFE_S = 1_800
 # Proofs that a neighbour may have this node look at: a large realm when the link comes up, and then what changes. What

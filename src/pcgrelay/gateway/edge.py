@@ -29,6 +29,7 @@ from pcgrelay.gateway.tables import ImportPlanner, Tables, export_rows, grants_o
 from pcgrelay.gateway.tally import Tally, line_said, service_estate
 from pcgrelay.gateway.targets import Target
 from pcgrelay.gateway.watching import ImportWatch
+from pcgrelay.messages import Message, PathOpen, code_name
 from pcgrelay.model import NodeId, ServiceName
 from pcgrelay.plane import (
     ImportWanted,
@@ -49,7 +50,6 @@ from pcgrelay.session.dataplane import DataPlaneRefused
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
 from pcgrelay.session.mending import stall_unheard
-from pcgrelay.session.messages import Message, PathOpen, code_name
 from pcgrelay.session.paths import EdgePaths
 from pcgrelay.session.session import Key, Session
 from pcgrelay.session.sessions import Sessions

@@ -23,6 +23,7 @@ from pcgrelay.gateway.clocks import Clocks
 from pcgrelay.gateway.estate import NodeEstate, ServiceEstate
 from pcgrelay.gateway.opened import Held, Opened
 from pcgrelay.gateway.watching import LinkWatch
+from pcgrelay.messages import Advert, Code, Message, Withdraw
 from pcgrelay.model import NodeId
 from pcgrelay.plane import (
     EventsLost,
@@ -43,7 +44,6 @@ from pcgrelay.plane import (
 from pcgrelay.session.dataplane import DataPlaneRefused
 from pcgrelay.session.link import Link
 from pcgrelay.session.listener import Listener, Strangers
-from pcgrelay.session.messages import Advert, Code, Message, Withdraw
 from pcgrelay.session.neighbours import Neighbours
 from pcgrelay.session.presence import Presence
 

@@ -10,10 +10,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from pcgrelay.gateway.tally import was_refused
+from pcgrelay.messages import Code
 from pcgrelay.model import NodeId
 from pcgrelay.plane import StreamEnd
 from pcgrelay.routing.policy import RULE_NONE
-from pcgrelay.session.messages import Code
 
 # Of all imports together; the oldest goes first.
 REFUSALS_MOST = 4_096

@@ -13,6 +13,7 @@ from pcgrelay.config import Config
 from pcgrelay.gateway.estate import NodeEstate
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.opened import Opened
+from pcgrelay.messages import Message
 from pcgrelay.model import NodeId
 from pcgrelay.plane import (
     ImportWanted,
@@ -29,7 +30,6 @@ from pcgrelay.routing.policy import Budget, reach_refusal
 from pcgrelay.session.forwards import Forwards
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
-from pcgrelay.session.messages import Message
 
 LEAD_AWAY_S = 1.0
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pcgrelay.audit.record import Say, StreamRefused
 from pcgrelay.audit.record import StreamEnd as StreamEndRecord
 from pcgrelay.gateway.estate import ServiceEstate, TallyEstate
+from pcgrelay.messages import Code, code_name
 from pcgrelay.model import ServiceName, label_checked
 from pcgrelay.plane import StreamEnd
 from pcgrelay.routing.policy import RULE_NONE, Rule
-from pcgrelay.session.messages import Code, code_name
 from pcgrelay.session.session import Session
 
 # A stream that ended so and brought nothing from the far side never was one for its application.

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from pcgrelay.clock import Clock
+from pcgrelay.messages import Advert, Withdraw
 from pcgrelay.model import NodeId
 from pcgrelay.routing.catalogue import Catalogue, Known, passed_on
 from pcgrelay.session.allowance import Allowance
 from pcgrelay.session.control import ROOM_BYTES
 from pcgrelay.session.link import Link
-from pcgrelay.session.messages import Advert, Withdraw
 from pcgrelay.session.presence import Presence
 
 # Ways are lost and found in bursts; nothing that is meant goes on for ever.

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from pcgrelay.session.messages import Code
+from pcgrelay.messages import Code
 from pcgrelay.session.paths import PathEnd, PathRefused
 
 ANSWER_FIRST_S = 0.4

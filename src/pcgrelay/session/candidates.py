@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from pcgrelay.messages import Code, PathOpen
 from pcgrelay.model import NodeId
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
 from pcgrelay.session.link import Link
-from pcgrelay.session.messages import Code, PathOpen
 from pcgrelay.session.paths import EdgePaths, PathEnd, PathRefused
 from pcgrelay.session.session import Key, Session, State
 

@@ -13,10 +13,10 @@ from contextlib import suppress
 
 from OpenSSL import SSL
 
+from pcgrelay.messages import Code, Goodbye, Message, MessageReader, MessageRefused, message_encoded
 from pcgrelay.session.allowance import Allowance
 from pcgrelay.session.handshake import Established, Handshake, Judge, Renewable, Terms
 from pcgrelay.session.keys import Purpose
-from pcgrelay.session.messages import Code, Goodbye, Message, MessageReader, MessageRefused, message_encoded
 from pcgrelay.session.renewal import Renewal
 from pcgrelay.session.sockets import backs_off, reset
 from pcgrelay.session.tls import READ_BYTES, HandshakeRefused, TlsDriver

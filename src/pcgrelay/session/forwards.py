@@ -20,15 +20,7 @@ from pcgrelay.audit.record import PathRefused as PathRefusedRecord
 from pcgrelay.audit.record import Say
 from pcgrelay.audit.throttle import Throttle
 from pcgrelay.clock import Clock
-from pcgrelay.model import NameProblem, NodeId
-from pcgrelay.routing.policy import Budget
-from pcgrelay.session.dataplane import DataPlaneRefused, PathPlane
-from pcgrelay.session.estate import ForwardEstate, LabelsEstate
-from pcgrelay.session.forward import SETUP_ANSWERS, Forward
-from pcgrelay.session.handedon import REQUEST_COST, HandedOn
-from pcgrelay.session.labels import Labels
-from pcgrelay.session.link import Link
-from pcgrelay.session.messages import (
+from pcgrelay.messages import (
     RELAYS_MOST,
     Carry,
     Code,
@@ -39,9 +31,17 @@ from pcgrelay.session.messages import (
     PathRefuse,
     code_name,
 )
+from pcgrelay.model import NameProblem, NodeId
+from pcgrelay.reasons import is_identity, reason_passed_on, refuser
+from pcgrelay.routing.policy import Budget
+from pcgrelay.session.dataplane import DataPlaneRefused, PathPlane
+from pcgrelay.session.estate import ForwardEstate, LabelsEstate
+from pcgrelay.session.forward import SETUP_ANSWERS, Forward
+from pcgrelay.session.handedon import REQUEST_COST, HandedOn
+from pcgrelay.session.labels import Labels
+from pcgrelay.session.link import Link
 from pcgrelay.session.paths import opened_of, sender_refusal
 from pcgrelay.session.pathtable import PathTable
-from pcgrelay.session.reasons import is_identity, reason_passed_on, refuser
 
 ANSWER_DEADLINE_MS = 10_000
 LINE_INTERVAL_MS = 1_000

@@ -25,10 +25,10 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from pcgrelay.clock import SYSTEM_CLOCK
+from pcgrelay.messages import Code, Goodbye, Hello, Message, MessageReader, MessageRefused, message_encoded
 from pcgrelay.model import NodeId, Role, Suite
 from pcgrelay.session.identity import IdentityRefused, Refusal, certificate_read, identity_read
 from pcgrelay.session.keys import VERSION, KeyContext, Purpose, secret_exported
-from pcgrelay.session.messages import Code, Goodbye, Hello, Message, MessageReader, MessageRefused, message_encoded
 from pcgrelay.session.renewal import Renewal
 from pcgrelay.session.skew import Skews
 from pcgrelay.session.tls import HYBRID_GROUPS, HandshakeRefused, TlsDriver

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from pcgrelay.clock import Clock
+from pcgrelay.messages import Code
 from pcgrelay.model import NodeId
 from pcgrelay.session.link import Link
 from pcgrelay.session.mending import ChooseLink, Mender
-from pcgrelay.session.messages import Code
 from pcgrelay.session.session import Session, State
 
 SPARE_MS = 1_000

@@ -23,13 +23,13 @@ from typing import Protocol
 from pcgrelay.clock import Clock
 from pcgrelay.health.probing import LinkProbing
 from pcgrelay.health.state import Health
+from pcgrelay.messages import Beat, Code, Drain, Goodbye, Message, Renewed, code_name
 from pcgrelay.session.allowance import Allowance
 from pcgrelay.session.changeover import CHANGEOVER_MS, Changeover
 from pcgrelay.session.control import MESSAGE_TOO_LONG, ControlConnection
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
 from pcgrelay.session.handshake import Established
 from pcgrelay.session.lanes import Lanes
-from pcgrelay.session.messages import Beat, Code, Drain, Goodbye, Message, Renewed, code_name
 from pcgrelay.session.renewal import Renewal, Schedule
 from pcgrelay.session.standing import Standing
 from pcgrelay.session.tls import HandshakeRefused

@@ -14,6 +14,7 @@ from cryptography import x509
 
 from pcgrelay.audit.record import RenewalFailed, Say
 from pcgrelay.clock import Clock
+from pcgrelay.messages import Code
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.routing.policy import link_refusal
 from pcgrelay.session.control import ControlConnection, handshake_over
@@ -21,7 +22,6 @@ from pcgrelay.session.dataplane import DataPlaneRefused
 from pcgrelay.session.handshake import Established
 from pcgrelay.session.keys import secret_wiped
 from pcgrelay.session.link import Link
-from pcgrelay.session.messages import Code
 from pcgrelay.session.presence import Presence
 from pcgrelay.session.renewal import Renewal, is_verdict
 from pcgrelay.session.tls import HandshakeRefused

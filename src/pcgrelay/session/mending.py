@@ -18,13 +18,13 @@ from typing import Any, Protocol
 
 from pcgrelay.audit.record import Say, SessionResumed, SessionStalled
 from pcgrelay.clock import Clock
+from pcgrelay.messages import Code, code_name
 from pcgrelay.model import NodeId
 from pcgrelay.session.asking import answer_awaited
 from pcgrelay.session.backoff import Retry, backoff_ms
 from pcgrelay.session.candidates import Candidates
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
 from pcgrelay.session.link import Link
-from pcgrelay.session.messages import Code, code_name
 from pcgrelay.session.paths import EdgePaths, PathEnd, PathRefused
 from pcgrelay.session.presence import Presence
 from pcgrelay.session.session import Key, Session, State

@@ -28,6 +28,7 @@ from pcgrelay.clock import Clock
 from pcgrelay.config import Address, LinkSettings, ListenSettings
 from pcgrelay.health.probing import LinkProbing
 from pcgrelay.health.steadiness import FORGET_MS
+from pcgrelay.messages import Code, Message, code_name
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.routing.policy import link_refusal, relay_refusal
 from pcgrelay.session.control import MESSAGE_TOO_LONG, ControlConnection
@@ -39,7 +40,6 @@ from pcgrelay.session.inherited import link_estate, link_inherited, settings_inh
 from pcgrelay.session.keys import secret_wiped
 from pcgrelay.session.link import REFUSED_BY_PEER, Link, LinkObserver, LinkState
 from pcgrelay.session.linkrenewing import LinkRenewer
-from pcgrelay.session.messages import Code, Message, code_name
 from pcgrelay.session.presence import Presence
 from pcgrelay.session.standing import Standing
 

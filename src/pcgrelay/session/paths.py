@@ -12,11 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pcgrelay.model import NameProblem, NodeId, Role
-from pcgrelay.session.estate import LabelsEstate, PathEstate
-from pcgrelay.session.labels import Labels
-from pcgrelay.session.link import Link
-from pcgrelay.session.messages import (
+from pcgrelay.messages import (
     CARRY_LIMIT_BYTES,
     Carry,
     Code,
@@ -27,8 +23,12 @@ from pcgrelay.session.messages import (
     PathRefuse,
     code_name,
 )
+from pcgrelay.model import NameProblem, NodeId, Role
+from pcgrelay.reasons import is_identity, reason_known, refuser
+from pcgrelay.session.estate import LabelsEstate, PathEstate
+from pcgrelay.session.labels import Labels
+from pcgrelay.session.link import Link
 from pcgrelay.session.pathtable import PathTable
-from pcgrelay.session.reasons import is_identity, reason_known, refuser
 
 PATHS_MOST = 16_384
 LEAVE_S = 1.0  # for the far edge to answer the end of a session

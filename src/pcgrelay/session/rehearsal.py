@@ -21,6 +21,7 @@ from OpenSSL import SSL
 
 from pcgrelay.config import Config
 from pcgrelay.errors import PcgrelayError
+from pcgrelay.messages import Advert, MessageReader, MessageRefused, message_encoded
 from pcgrelay.model import NodeId, Role
 from pcgrelay.routing.catalogue import Entry, EntryRefused, Offer, entry_proved, entry_read, entry_signed
 from pcgrelay.session.credentials import Credentials
@@ -28,7 +29,6 @@ from pcgrelay.session.dates import dated_of, moments
 from pcgrelay.session.handshake import Handshake
 from pcgrelay.session.identity import Refusal, explain_failure
 from pcgrelay.session.keys import Purpose, secret_wiped
-from pcgrelay.session.messages import Advert, MessageReader, MessageRefused, message_encoded
 from pcgrelay.session.presence import Presence
 from pcgrelay.session.tls import HandshakeRefused
 

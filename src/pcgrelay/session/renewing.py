@@ -19,10 +19,10 @@ from typing import Any, Protocol
 
 from pcgrelay.audit.record import RenewalFailed, Say, SessionRenewed
 from pcgrelay.clock import Clock
+from pcgrelay.messages import Code, MessageRefused, Renewed, message_encoded
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
 from pcgrelay.session.handshake import Established, Handshake
 from pcgrelay.session.keys import Purpose, secret_wiped
-from pcgrelay.session.messages import Code, MessageRefused, Renewed, message_encoded
 from pcgrelay.session.paths import EdgePaths, PathEnd
 from pcgrelay.session.presence import Presence
 from pcgrelay.session.renewal import Renewal, is_verdict

@@ -21,6 +21,7 @@ from typing import Any
 from pcgrelay.audit.record import Failure, Say, SessionDown, SessionFailed, SessionUp
 from pcgrelay.audit.record import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.clock import Clock
+from pcgrelay.messages import Code, PathOpen, code_name
 from pcgrelay.model import NodeId, organisation_number
 from pcgrelay.session.asking import NO_ANSWER, answer_awaited, event_awaited
 from pcgrelay.session.backoff import Retries, Retry
@@ -33,7 +34,6 @@ from pcgrelay.session.keys import secret_wiped
 from pcgrelay.session.leaving import Leaving
 from pcgrelay.session.link import Link
 from pcgrelay.session.mending import ChooseLink, Mender, SessionObserver
-from pcgrelay.session.messages import Code, PathOpen, code_name
 from pcgrelay.session.paths import EdgePaths, PathEnd, PathRefused
 from pcgrelay.session.presence import Presence
 from pcgrelay.session.renewal import Schedule
