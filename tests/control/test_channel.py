@@ -24,7 +24,7 @@ from pcgrelay.gateway.channel import (
     Taken,
     handover_path,
 )
-from pcgrelay.gateway.estate import ServiceEstate
+from pcgrelay.handover.node import ServiceEstate
 
 SOON_S = 2.0
 OFFER = Offer(

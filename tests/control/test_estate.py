@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from pcgrelay.errors import RunError
-from pcgrelay.gateway.estate import NodeEstate, ServiceEstate, TallyEstate, estate_read, estate_written
-from pcgrelay.session.estate import EntryEstate, ForwardEstate, LabelsEstate, LinkEstate, PathEstate, SessionEstate
+from pcgrelay.handover.node import NodeEstate, ServiceEstate, TallyEstate, estate_read, estate_written
+from pcgrelay.handover.records import EntryEstate, ForwardEstate, LabelsEstate, LinkEstate, PathEstate, SessionEstate
 
 # As version 1 wrote it. It stays, so that whatever comes later reads it.
 LINK = {

@@ -17,6 +17,7 @@ from pcgrelay.audit.record import Failure, Say
 from pcgrelay.audit.throttle import Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.gateway.telling import Telling
+from pcgrelay.handover.records import EntryEstate
 from pcgrelay.messages import Advert, Withdraw
 from pcgrelay.model import NameProblem, NodeId, Role
 from pcgrelay.reasons import is_identity
@@ -37,7 +38,6 @@ from pcgrelay.routing.catalogue import (
 )
 from pcgrelay.routing.choice import Candidate, choose
 from pcgrelay.session.allowance import Allowance
-from pcgrelay.session.estate import EntryEstate
 from pcgrelay.session.identity import IdentityRefused, Refusal
 from pcgrelay.session.link import Link
 from pcgrelay.session.presence import Presence

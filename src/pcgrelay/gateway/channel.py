@@ -28,7 +28,7 @@ import msgspec
 from msgspec import Struct
 
 from pcgrelay.errors import RunError
-from pcgrelay.gateway.estate import ServiceEstate
+from pcgrelay.handover.node import ServiceEstate
 
 MESSAGE_LIMIT_BYTES = 256 << 20
 # The kernel takes at most 253 with one message (SCM_MAX_FD).

@@ -19,7 +19,6 @@ from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
 from pcgrelay.errors import RunError
 from pcgrelay.gateway.descriptors import bounds_given, full_said
-from pcgrelay.gateway.estate import NodeEstate, ServiceEstate
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.opened import Held, Opened
 from pcgrelay.gateway.publishing import Publishing
@@ -29,6 +28,7 @@ from pcgrelay.gateway.tables import ImportPlanner, Tables, export_rows, grants_o
 from pcgrelay.gateway.tally import Tally, line_said, service_estate
 from pcgrelay.gateway.targets import Target
 from pcgrelay.gateway.watching import ImportWatch
+from pcgrelay.handover.node import NodeEstate, ServiceEstate
 from pcgrelay.messages import Message, PathOpen, code_name
 from pcgrelay.model import NodeId, ServiceName
 from pcgrelay.plane import (

@@ -28,11 +28,11 @@ from pcgrelay.gateway.channel import (
     Taken,
     handover_path,
 )
-from pcgrelay.gateway.estate import VERSION, estate_written
 from pcgrelay.gateway.keeper import Keeper
 from pcgrelay.gateway.memory import record_made
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.reload import Reloader
+from pcgrelay.handover.node import VERSION, estate_written
 from pcgrelay.session.dataplane import DataPlaneRefused
 
 SAID_S = 2.0

@@ -20,9 +20,9 @@ from pcgrelay.errors import ConfigError, RunError
 from pcgrelay.gateway.adverts import Adverts
 from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.gateway.clocks import Clocks
-from pcgrelay.gateway.estate import NodeEstate, ServiceEstate
 from pcgrelay.gateway.opened import Held, Opened
 from pcgrelay.gateway.watching import LinkWatch
+from pcgrelay.handover.node import NodeEstate, ServiceEstate
 from pcgrelay.messages import Advert, Code, Message, Withdraw
 from pcgrelay.model import NodeId
 from pcgrelay.plane import (

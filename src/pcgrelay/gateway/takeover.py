@@ -32,11 +32,11 @@ from pcgrelay.gateway.channel import (
     Taken,
     handover_path,
 )
-from pcgrelay.gateway.estate import LEAST, VERSION, estate_read
 from pcgrelay.gateway.keeper import refusal_to_take
 from pcgrelay.gateway.memory import record_mapped
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.opened import Opened
+from pcgrelay.handover.node import LEAST, VERSION, estate_read
 
 OFFER_S = 10.0
 STATE_S = 5.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pcgrelay.audit.record import Say, StreamRefused
 from pcgrelay.audit.record import StreamEnd as StreamEndRecord
-from pcgrelay.gateway.estate import ServiceEstate, TallyEstate
+from pcgrelay.handover.node import ServiceEstate, TallyEstate
 from pcgrelay.messages import Code, code_name
 from pcgrelay.model import ServiceName, label_checked
 from pcgrelay.plane import StreamEnd

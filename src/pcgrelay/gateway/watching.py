@@ -13,8 +13,8 @@ from pcgrelay.audit.record import IdentityTwins, ImportDown, ImportMoved, Import
 from pcgrelay.clock import Clock
 from pcgrelay.config import Config
 from pcgrelay.gateway.absences import Absences
-from pcgrelay.gateway.estate import SeenEstate
 from pcgrelay.gateway.services import Imported
+from pcgrelay.handover.node import SeenEstate
 from pcgrelay.model import NameProblem, NodeId, ServiceName
 from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, Catalogue
 from pcgrelay.routing.table import ImportState

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pcgrelay.handover.records import ForwardEstate
 from pcgrelay.model import NodeId
-from pcgrelay.session.estate import ForwardEstate
 from pcgrelay.session.link import Link
 
 # CARRY is for handshakes. A path may carry two of the largest at once and a trickle after that, so that nobody uses the

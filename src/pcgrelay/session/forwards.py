@@ -20,6 +20,7 @@ from pcgrelay.audit.record import PathRefused as PathRefusedRecord
 from pcgrelay.audit.record import Say
 from pcgrelay.audit.throttle import Throttle
 from pcgrelay.clock import Clock
+from pcgrelay.handover.records import ForwardEstate, LabelsEstate
 from pcgrelay.messages import (
     RELAYS_MOST,
     Carry,
@@ -35,7 +36,6 @@ from pcgrelay.model import NameProblem, NodeId
 from pcgrelay.reasons import is_identity, reason_passed_on, refuser
 from pcgrelay.routing.policy import Budget
 from pcgrelay.session.dataplane import DataPlaneRefused, PathPlane
-from pcgrelay.session.estate import ForwardEstate, LabelsEstate
 from pcgrelay.session.forward import SETUP_ANSWERS, Forward
 from pcgrelay.session.handedon import REQUEST_COST, HandedOn
 from pcgrelay.session.labels import Labels

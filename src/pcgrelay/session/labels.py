@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from pcgrelay.clock import Clock
-from pcgrelay.session.estate import LabelsEstate
+from pcgrelay.handover.records import LabelsEstate
 
 LABELS_MOST = 0xFFFF_FFFF
 QUARANTINE_MS = 60_000

@@ -26,6 +26,7 @@ from pcgrelay.audit.record import (
 )
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, LinkSettings, ListenSettings
+from pcgrelay.handover.records import LinkEstate
 from pcgrelay.health.probing import LinkProbing
 from pcgrelay.health.steadiness import FORGET_MS
 from pcgrelay.messages import Code, Message, code_name
@@ -34,7 +35,6 @@ from pcgrelay.routing.policy import link_refusal, relay_refusal
 from pcgrelay.session.control import MESSAGE_TOO_LONG, ControlConnection
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
 from pcgrelay.session.dialling import Dialler
-from pcgrelay.session.estate import LinkEstate
 from pcgrelay.session.handshake import Established
 from pcgrelay.session.inherited import link_estate, link_inherited, settings_inherited
 from pcgrelay.session.keys import secret_wiped

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pcgrelay.handover.records import LabelsEstate, PathEstate
 from pcgrelay.messages import (
     CARRY_LIMIT_BYTES,
     Carry,
@@ -25,7 +26,6 @@ from pcgrelay.messages import (
 )
 from pcgrelay.model import NameProblem, NodeId, Role
 from pcgrelay.reasons import is_identity, reason_known, refuser
-from pcgrelay.session.estate import LabelsEstate, PathEstate
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
 from pcgrelay.session.pathtable import PathTable

@@ -8,9 +8,9 @@ from enum import Enum, auto
 
 from cryptography import x509
 
+from pcgrelay.handover.records import SessionEstate, chain_read, chain_written
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.session.backoff import Retry
-from pcgrelay.session.estate import SessionEstate, chain_read, chain_written
 from pcgrelay.session.link import Link
 from pcgrelay.session.paths import PathEnd
 from pcgrelay.session.renewal import Schedule

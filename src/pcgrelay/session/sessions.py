@@ -21,6 +21,7 @@ from typing import Any
 from pcgrelay.audit.record import Failure, Say, SessionDown, SessionFailed, SessionUp
 from pcgrelay.audit.record import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.clock import Clock
+from pcgrelay.handover.records import SessionEstate
 from pcgrelay.messages import Code, PathOpen, code_name
 from pcgrelay.model import NodeId, organisation_number
 from pcgrelay.session.asking import NO_ANSWER, answer_awaited, event_awaited
@@ -28,7 +29,6 @@ from pcgrelay.session.backoff import Retries, Retry
 from pcgrelay.session.carried import CarriedHandshake, told
 from pcgrelay.session.claims import Claims
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
-from pcgrelay.session.estate import SessionEstate
 from pcgrelay.session.handshake import CAP_LEAST_BYTES, CAP_MOST_BYTES, Established
 from pcgrelay.session.keys import secret_wiped
 from pcgrelay.session.leaving import Leaving

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from pcgrelay.errors import RunError
-from pcgrelay.session.estate import EntryEstate, ForwardEstate, LabelsEstate, LinkEstate, SessionEstate
+from pcgrelay.handover.records import EntryEstate, ForwardEstate, LabelsEstate, LinkEstate, SessionEstate
 
 VERSION = 2  # 2: renewals, and where links were dialled or came in
 LEAST = 1  # the oldest that is read
