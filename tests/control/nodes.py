@@ -14,10 +14,10 @@ from typing import Any
 import fake_core
 
 from pcgrelay import config
-from pcgrelay.audit.log import Log
 from pcgrelay.gateway import node_made
 from pcgrelay.gateway.edge import Edge
 from pcgrelay.gateway.node import Node
+from pcgrelay.log.writer import Log
 from pcgrelay.messages import Code
 from pcgrelay.session.link import Link
 from pki import Files, Realm, write_config

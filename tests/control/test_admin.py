@@ -18,11 +18,11 @@ import pytest
 
 from pcgrelay.admin.server import AdminServer, Answer, Facts, Query, json_answer
 from pcgrelay.admin.status import LinkStatus, NodeStatus, Status
-from pcgrelay.audit import record as records
-from pcgrelay.audit.log import Log, line_of
-from pcgrelay.audit.record import Record
-from pcgrelay.audit.throttle import Throttle
 from pcgrelay.errors import RunError
+from pcgrelay.log import events as records
+from pcgrelay.log.events import Record
+from pcgrelay.log.throttle import Throttle
+from pcgrelay.log.writer import Log, line_of
 
 NODE = NodeStatus(identity="spiffe://x", role="relay", uptime_s=1.5, version="1")
 LINK = LinkStatus(peer='kent-1."odd"', bearer="psn", direction="in", state="up", lanes=2, lanes_up=2, rtt_ms=0.5)
@@ -210,8 +210,8 @@ def test_what_a_sink_did_not_take_is_told_once_it_takes_again() -> None:
 def test_standard_error_that_nobody_reads_is_not_waited_for() -> None:
     """A pipe that is full: lines are lost, none is torn, and the process goes on to its end."""
     program = """
-from pcgrelay.audit.log import Log
-from pcgrelay.audit.record import LogLost
+from pcgrelay.log.writer import Log
+from pcgrelay.log.events import LogLost
 log = Log("info")
 for count in range(5_000):
     log.say(LogLost(count=count))

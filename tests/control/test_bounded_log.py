@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 import pytest
 from msgspec import structs
 
-from pcgrelay.audit import record as records
-from pcgrelay.audit.log import LINES_AT_ONCE, Log
-from pcgrelay.audit.record import LaneDown, Record, StreamRefused
-from pcgrelay.audit.throttle import BOUNDED_BY, Throttle
 from pcgrelay.clock import Clock
+from pcgrelay.log import events as records
+from pcgrelay.log.events import LaneDown, Record, StreamRefused
+from pcgrelay.log.throttle import BOUNDED_BY, Throttle
+from pcgrelay.log.writer import LINES_AT_ONCE, Log
 
 # Lines of which the operator, a file, a target or this process itself is the cause; and the access log, whose lines are
 # those of streams that were really open.

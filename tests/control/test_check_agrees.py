@@ -15,10 +15,10 @@ from nodes import KENT, MET, Running, free_port, until
 
 from odd_pki import CLIENT, DAY, SERVER, TEST_KEYS, Issuer, Odd, ca, crl, usage
 from pcgrelay import config
-from pcgrelay.audit.log import Log
 from pcgrelay.check import ERROR, check, exit_code, refuse_errors, refuse_reload
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.gateway import node_made
+from pcgrelay.log.writer import Log
 from pcgrelay.session.handshake import Handshake
 from pcgrelay.session.keys import Purpose
 from pcgrelay.session.link import LinkState

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from nodes import HUB, KENT, MET, Nodes, free_port, until
 
 from pcgrelay import config, messages
-from pcgrelay.audit.log import Log
 from pcgrelay.clock import SetClock
 from pcgrelay.gateway import adverts
 from pcgrelay.gateway.adverts import ENTRY_REASONS, Adverts
+from pcgrelay.log.writer import Log
 from pcgrelay.messages import Advert, message_encoded
 from pcgrelay.model import URI_LIMIT, NodeId, Role
 from pcgrelay.routing import catalogue as c

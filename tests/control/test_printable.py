@@ -17,10 +17,10 @@ from test_cli_status import HEALTHY
 from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.server import Facts, answered
 from pcgrelay.admin.status import ConfigurationStatus, Status
-from pcgrelay.audit.log import line_of
-from pcgrelay.audit.record import PathRefused
 from pcgrelay.cli import explain, status
 from pcgrelay.gateway.tally import MALFORMED, line_said
+from pcgrelay.log.events import PathRefused
+from pcgrelay.log.writer import line_of
 from pcgrelay.output import Layout, Row, Screen, print_json, print_table, say
 from pcgrelay.plane import StreamEnd
 from pcgrelay.printable import TEXT_MOST, json_printable, printable

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcgrelay.audit.record import Failure, Record, TablesRefused
 from pcgrelay.errors import ConfigError
 from pcgrelay.gateway.publishing import TABLES_REFUSED, Publishing
 from pcgrelay.gateway.tables import EXPORT, IMPORT, Row, Tables, shrunk
+from pcgrelay.log.events import Failure, Record, TablesRefused
 from pcgrelay.plane import Export, Grant, Import
 from pcgrelay.session.dataplane import DataPlaneRefused
 

@@ -15,7 +15,6 @@ from nodes import HUB, KENT, MET, Nodes, Running, free_port, until
 from pcgrelay import config
 from pcgrelay.admin.answers import ReloadAnswer
 from pcgrelay.admin.condition import troubles
-from pcgrelay.audit.log import Log
 from pcgrelay.config import Config, admin_path, differences, restart_reason
 from pcgrelay.errors import ConfigError
 from pcgrelay.gateway.control import drain_state
@@ -24,6 +23,7 @@ from pcgrelay.gateway.facts import node_status
 from pcgrelay.gateway.reload import Reloader
 from pcgrelay.gateway.services import NUMBERS_COUNTED, Numbers
 from pcgrelay.health.state import Health, HealthState
+from pcgrelay.log.writer import Log
 from pcgrelay.model import ServiceName
 
 BASE = """

@@ -102,8 +102,8 @@ async def test_a_preferred_relay_is_taken_left_and_taken_again(nodes: Nodes) -> 
 
 
 async def test_a_change_of_precedence_moves_sessions_and_no_link(nodes: Nodes) -> None:
-    from pcgrelay.audit.log import Log
     from pcgrelay.gateway.reload import Reloader
+    from pcgrelay.log.writer import Log
 
     ports = [free_port(), free_port()]
     for number, port in enumerate(ports, 1):

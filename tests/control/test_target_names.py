@@ -11,11 +11,11 @@ from nodes import free_port, until
 from test_targets import export, says_nothing, serving
 from virtual_time import VirtualLoop, run_virtually
 
-from pcgrelay.audit.record import Record, TargetUnresolved
 from pcgrelay.config import Address, ExportSettings
 from pcgrelay.gateway import targets
 from pcgrelay.gateway.targets import ABSENT_S, Target
 from pcgrelay.health.state import Health
+from pcgrelay.log.events import Record, TargetUnresolved
 from pcgrelay.session.resolver import NameAbsentError, Use
 from pcgrelay.session.sockets import Where
 

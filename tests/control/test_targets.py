@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 import pytest
 from nodes import free_port, until
 
-from pcgrelay.audit.record import Record
 from pcgrelay.config import Address, ExportSettings
 from pcgrelay.gateway.targets import Target
 from pcgrelay.health.state import Health
+from pcgrelay.log.events import Record
 from pcgrelay.model import Marking, ServiceName
 
 Conduct = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pcgrelay.audit import record
 from pcgrelay.cli.root import COMMANDS
+from pcgrelay.log import events as record
 from pcgrelay.session.identity import Refusal
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,6 @@ from typing import Any
 import uvloop
 
 from pcgrelay.admin.server import AdminServer
-from pcgrelay.audit.log import Log
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.config import Config
 from pcgrelay.errors import RunError
@@ -23,6 +22,7 @@ from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.relay import Relay
 from pcgrelay.gateway.reload import Reloader
 from pcgrelay.gateway.takeover import Left, take_over
+from pcgrelay.log.writer import Log
 from pcgrelay.model import Role
 from pcgrelay.plane import Plane, native_core
 from pcgrelay.session.dataplane import DataPlaneRefused

@@ -12,12 +12,12 @@ from functools import cache
 
 from cryptography import x509
 
-from pcgrelay.audit.record import EntryRefused as EntryRefusedRecord
-from pcgrelay.audit.record import Failure, Say
-from pcgrelay.audit.throttle import Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.gateway.telling import Telling
 from pcgrelay.handover.records import EntryEstate
+from pcgrelay.log.events import EntryRefused as EntryRefusedRecord
+from pcgrelay.log.events import Failure, Say
+from pcgrelay.log.throttle import Throttle
 from pcgrelay.messages import Advert, Withdraw
 from pcgrelay.model import NameProblem, NodeId, Role
 from pcgrelay.reasons import is_identity

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pcgrelay.admin.validity import CredentialsStatus, DateStatus
-from pcgrelay.audit.record import (
+from pcgrelay.clock import Clock
+from pcgrelay.log.events import (
     CertificateEnding,
     CertificateExpired,
     CertificateNotYetValid,
@@ -19,7 +20,6 @@ from pcgrelay.audit.record import (
     DateRecord,
     Say,
 )
-from pcgrelay.clock import Clock
 from pcgrelay.session.credentials import Credentials
 from pcgrelay.session.dates import Dated, Judged, Kind, Phase, date_mend, date_sentence, judged_all
 from pcgrelay.session.presence import Presence

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pcgrelay.admin.clocks import ClockStatus
-from pcgrelay.audit.record import ClockSkew, Say
 from pcgrelay.clock import Clock
+from pcgrelay.log.events import ClockSkew, Say
 from pcgrelay.model import NodeId
 from pcgrelay.session.skew import SKEW_MOST_S, Skews
 

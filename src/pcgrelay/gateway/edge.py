@@ -12,9 +12,6 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import structs
 
-from pcgrelay.audit.log import Log
-from pcgrelay.audit.record import PathRefused, TablesRefused
-from pcgrelay.audit.throttle import Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
 from pcgrelay.errors import RunError
@@ -29,6 +26,9 @@ from pcgrelay.gateway.tally import Tally, line_said, service_estate
 from pcgrelay.gateway.targets import Target
 from pcgrelay.gateway.watching import ImportWatch
 from pcgrelay.handover.node import NodeEstate, ServiceEstate
+from pcgrelay.log.events import PathRefused, TablesRefused
+from pcgrelay.log.throttle import Throttle
+from pcgrelay.log.writer import Log
 from pcgrelay.messages import Message, PathOpen, code_name
 from pcgrelay.model import NodeId, ServiceName
 from pcgrelay.plane import (

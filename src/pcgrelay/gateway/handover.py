@@ -15,7 +15,6 @@ from contextlib import suppress
 
 from pcgrelay.admin.private import private_socket
 from pcgrelay.admin.server import AdminServer
-from pcgrelay.audit.record import HandoverDone, HandoverFailed
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.gateway.channel import (
     Channel,
@@ -33,6 +32,7 @@ from pcgrelay.gateway.memory import record_made
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.reload import Reloader
 from pcgrelay.handover.node import VERSION, estate_written
+from pcgrelay.log.events import HandoverDone, HandoverFailed
 from pcgrelay.session.dataplane import DataPlaneRefused
 
 SAID_S = 2.0

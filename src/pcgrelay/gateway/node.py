@@ -11,9 +11,6 @@ from typing import Any
 
 from pcgrelay import __version__
 from pcgrelay.admin.status import ConfigurationStatus
-from pcgrelay.audit.log import Log
-from pcgrelay.audit.record import EventsLost as EventsLostRecord
-from pcgrelay.audit.record import Failure, HandoverTaken, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, ListenSettings, PolicySettings
 from pcgrelay.errors import ConfigError, RunError
@@ -23,6 +20,9 @@ from pcgrelay.gateway.clocks import Clocks
 from pcgrelay.gateway.opened import Held, Opened
 from pcgrelay.gateway.watching import LinkWatch
 from pcgrelay.handover.node import NodeEstate, ServiceEstate
+from pcgrelay.log.events import EventsLost as EventsLostRecord
+from pcgrelay.log.events import Failure, HandoverTaken, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
+from pcgrelay.log.writer import Log
 from pcgrelay.messages import Advert, Code, Message, Withdraw
 from pcgrelay.model import NodeId
 from pcgrelay.plane import (

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from pcgrelay.audit.record import Failure, Say, TablesRefused
 from pcgrelay.errors import ConfigError
 from pcgrelay.gateway.tables import EXPORT, IMPORT, Row, Tables, shrunk
+from pcgrelay.log.events import Failure, Say, TablesRefused
 from pcgrelay.plane import Export, Grant, Import
 from pcgrelay.session.dataplane import DataPlaneRefused
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from msgspec import structs
 
-from pcgrelay.audit.log import Log
 from pcgrelay.clock import Clock
 from pcgrelay.config import Config
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.opened import Opened
 from pcgrelay.handover.node import NodeEstate
+from pcgrelay.log.writer import Log
 from pcgrelay.messages import Message
 from pcgrelay.model import NodeId
 from pcgrelay.plane import (

@@ -16,14 +16,14 @@ from OpenSSL import SSL
 from pcgrelay import config as configuration
 from pcgrelay.admin.answers import ReloadAnswer
 from pcgrelay.admin.status import ConfigurationStatus
-from pcgrelay.audit.log import Log
-from pcgrelay.audit.record import ConfigRefused, ConfigReloaded, Failure
 from pcgrelay.check import refuse_reload
 from pcgrelay.clock import Clock
 from pcgrelay.config import differences, restart_reason, sized_as
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
 from pcgrelay.gateway.keeper import reloading
 from pcgrelay.gateway.node import Node
+from pcgrelay.log.events import ConfigRefused, ConfigReloaded, Failure
+from pcgrelay.log.writer import Log
 from pcgrelay.session.credentials import Credentials
 from pcgrelay.session.presence import Presence
 from pcgrelay.session.rehearsal import rehearse

@@ -15,9 +15,9 @@ import random
 import socket
 from collections.abc import Callable, Sequence
 
-from pcgrelay.audit.record import Say, TargetFailing, TargetUnresolved, TargetWell
 from pcgrelay.config import Address, ExportSettings
 from pcgrelay.health.state import Health, HealthState
+from pcgrelay.log.events import Say, TargetFailing, TargetUnresolved, TargetWell
 from pcgrelay.session.resolver import NameAbsentError, Use
 from pcgrelay.session.sockets import raced, resolved
 

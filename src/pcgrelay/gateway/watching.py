@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import structs
 
-from pcgrelay.audit.record import IdentityTwins, ImportDown, ImportMoved, ImportUp, MemberAway, MemberBack, Say
 from pcgrelay.clock import Clock
 from pcgrelay.config import Config
 from pcgrelay.gateway.absences import Absences
 from pcgrelay.gateway.services import Imported
 from pcgrelay.handover.node import SeenEstate
+from pcgrelay.log.events import IdentityTwins, ImportDown, ImportMoved, ImportUp, MemberAway, MemberBack, Say
 from pcgrelay.model import NameProblem, NodeId, ServiceName
 from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, Catalogue
 from pcgrelay.routing.table import ImportState

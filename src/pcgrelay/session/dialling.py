@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pcgrelay.audit.record import LinkFailed, Say
-from pcgrelay.audit.throttle import Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.config import LinkSettings
+from pcgrelay.log.events import LinkFailed, Say
+from pcgrelay.log.throttle import Throttle
 from pcgrelay.model import NodeId
 from pcgrelay.routing.policy import link_refusal
 from pcgrelay.session.allowance import Allowance

@@ -16,11 +16,11 @@ from contextlib import suppress
 
 from msgspec import structs
 
-from pcgrelay.audit.record import PathRefused as PathRefusedRecord
-from pcgrelay.audit.record import Say
-from pcgrelay.audit.throttle import Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.handover.records import ForwardEstate, LabelsEstate
+from pcgrelay.log.events import PathRefused as PathRefusedRecord
+from pcgrelay.log.events import Say
+from pcgrelay.log.throttle import Throttle
 from pcgrelay.messages import (
     RELAYS_MOST,
     Carry,

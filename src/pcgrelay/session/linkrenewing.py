@@ -12,8 +12,8 @@ from typing import Protocol
 
 from cryptography import x509
 
-from pcgrelay.audit.record import RenewalFailed, Say
 from pcgrelay.clock import Clock
+from pcgrelay.log.events import RenewalFailed, Say
 from pcgrelay.messages import Code
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.routing.policy import link_refusal

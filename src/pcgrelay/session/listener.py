@@ -13,11 +13,11 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-from pcgrelay.audit.record import AcceptPaused, Failure, Say
-from pcgrelay.audit.record import HandshakeRefused as HandshakeRefusedRecord
-from pcgrelay.audit.throttle import Throttle
 from pcgrelay.clock import Clock
 from pcgrelay.config import ListenSettings
+from pcgrelay.log.events import AcceptPaused, Failure, Say
+from pcgrelay.log.events import HandshakeRefused as HandshakeRefusedRecord
+from pcgrelay.log.throttle import Throttle
 from pcgrelay.model import NodeId
 from pcgrelay.routing.policy import link_refusal
 from pcgrelay.session.control import handshake_over

@@ -16,8 +16,8 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from pcgrelay.audit.record import Say, SessionResumed, SessionStalled
 from pcgrelay.clock import Clock
+from pcgrelay.log.events import Say, SessionResumed, SessionStalled
 from pcgrelay.messages import Code, code_name
 from pcgrelay.model import NodeId
 from pcgrelay.session.asking import answer_awaited

@@ -15,7 +15,12 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from cryptography import x509
 
-from pcgrelay.audit.record import (
+from pcgrelay.clock import Clock
+from pcgrelay.config import Address, LinkSettings, ListenSettings
+from pcgrelay.handover.records import LinkEstate
+from pcgrelay.health.probing import LinkProbing
+from pcgrelay.health.steadiness import FORGET_MS
+from pcgrelay.log.events import (
     Failure,
     LaneDown,
     LinkControlLost,
@@ -24,11 +29,6 @@ from pcgrelay.audit.record import (
     LinkUp,
     Say,
 )
-from pcgrelay.clock import Clock
-from pcgrelay.config import Address, LinkSettings, ListenSettings
-from pcgrelay.handover.records import LinkEstate
-from pcgrelay.health.probing import LinkProbing
-from pcgrelay.health.steadiness import FORGET_MS
 from pcgrelay.messages import Code, Message, code_name
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.routing.policy import link_refusal, relay_refusal

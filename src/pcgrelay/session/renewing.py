@@ -17,8 +17,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from pcgrelay.audit.record import RenewalFailed, Say, SessionRenewed
 from pcgrelay.clock import Clock
+from pcgrelay.log.events import RenewalFailed, Say, SessionRenewed
 from pcgrelay.messages import Code, MessageRefused, Renewed, message_encoded
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
 from pcgrelay.session.handshake import Established, Handshake

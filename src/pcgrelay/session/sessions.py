@@ -18,10 +18,10 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from contextlib import suppress
 from typing import Any
 
-from pcgrelay.audit.record import Failure, Say, SessionDown, SessionFailed, SessionUp
-from pcgrelay.audit.record import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.clock import Clock
 from pcgrelay.handover.records import SessionEstate
+from pcgrelay.log.events import Failure, Say, SessionDown, SessionFailed, SessionUp
+from pcgrelay.log.events import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.messages import Code, PathOpen, code_name
 from pcgrelay.model import NodeId, organisation_number
 from pcgrelay.session.asking import NO_ANSWER, answer_awaited, event_awaited

@@ -14,9 +14,9 @@ from typing import TextIO
 import msgspec
 from msgspec import structs
 
-from pcgrelay.audit.record import LEVELS, HandshakeRefused, LogLost, Record
-from pcgrelay.audit.throttle import BOUNDED_BY, Throttle
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
+from pcgrelay.log.events import LEVELS, HandshakeRefused, LogLost, Record
+from pcgrelay.log.throttle import BOUNDED_BY, Throttle
 from pcgrelay.printable import json_printable
 
 STANDARD_ERROR = 2
