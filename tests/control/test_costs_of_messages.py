@@ -23,9 +23,9 @@ from test_messages import ALL
 
 from pcgrelay import messages as m
 from pcgrelay.model import Role
+from pcgrelay.net.ratelimit import Allowance
 from pcgrelay.routing.catalogue import ENTRY_KIND, EntryRefused, Signed, entry_read
 from pcgrelay.session import control
-from pcgrelay.session.allowance import Allowance
 from pcgrelay.session.tls import HandshakeRefused
 from pki import Realm
 

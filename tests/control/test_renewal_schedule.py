@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pcgrelay.session.allowance import Allowance
+from pcgrelay.net.ratelimit import Allowance
 from pcgrelay.session.identity import Refusal
 from pcgrelay.session.renewal import RETRY_CAP_MS, RETRY_FIRST_MS, SPREAD, Schedule, is_verdict
 from pcgrelay.session.tls import HandshakeRefused

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 import pytest
 from nodes import until
 
-from pcgrelay.session import resolver as module
-from pcgrelay.session.resolver import RUNNING_MOST, Answer, Outcome, Resolver, Use
+from pcgrelay.net import resolver as module
+from pcgrelay.net.resolver import RUNNING_MOST, Answer, Outcome, Resolver, Use
 
 FOUND = Answer(Outcome.FOUND, ((int(socket.AF_INET), "192.0.2.7"),))
 

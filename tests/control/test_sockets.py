@@ -10,9 +10,9 @@ from contextlib import suppress
 import pytest
 
 from pcgrelay.config import Address
-from pcgrelay.session import sockets
-from pcgrelay.session.resolver import Use
-from pcgrelay.session.sockets import NEXT_ADDRESS_S, Where, backs_off, connected, interleaved, raced, reset
+from pcgrelay.net import sockets
+from pcgrelay.net.resolver import Use
+from pcgrelay.net.sockets import NEXT_ADDRESS_S, Where, backs_off, connected, interleaved, raced, reset
 
 NAME = "relay-1.hub.example"
 TCP_CLOSE = bytes([7])

@@ -16,8 +16,8 @@ from pcgrelay.gateway import targets
 from pcgrelay.gateway.targets import ABSENT_S, Target
 from pcgrelay.health.state import Health
 from pcgrelay.log.events import Record, TargetUnresolved
-from pcgrelay.session.resolver import NameAbsentError, Use
-from pcgrelay.session.sockets import Where
+from pcgrelay.net.resolver import NameAbsentError, Use
+from pcgrelay.net.sockets import Where
 
 NAME = "records.kent.example"
 FIRST, SECOND = ("192.0.2.1", 5432), ("192.0.2.2", 5432)

@@ -19,8 +19,8 @@ from virtual_time import VirtualLoop, run_virtually
 from pcgrelay.config import LinkSettings
 from pcgrelay.messages import Code, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Suite
+from pcgrelay.net.backoff import FORGET_MS, NEWS_AT_ONCE, NEWS_EACH_SECOND, STEADY_MS, Retry
 from pcgrelay.session import sessions as sessions_module
-from pcgrelay.session.backoff import FORGET_MS, NEWS_AT_ONCE, NEWS_EACH_SECOND, STEADY_MS, Retry
 from pcgrelay.session.dialling import Dialler
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.paths import EdgePaths, PathEnd

@@ -24,7 +24,7 @@ READY_S = 20.0
 ASKS = """
 import json, sys
 from concurrent.futures import ThreadPoolExecutor
-from pcgrelay.session.resolver import asked_of_system
+from pcgrelay.net.resolver import asked_of_system
 
 with ThreadPoolExecutor(8) as pool:
     told = pool.map(asked_of_system, [name + ".test.example" for name in sys.argv[1:]])

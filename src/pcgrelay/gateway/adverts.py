@@ -20,6 +20,7 @@ from pcgrelay.log.events import Failure, Say
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.messages import Advert, Withdraw
 from pcgrelay.model import NameProblem, NodeId, Role
+from pcgrelay.net.ratelimit import Allowance
 from pcgrelay.reasons import is_identity
 from pcgrelay.routing.catalogue import (
     OTHER,
@@ -37,7 +38,6 @@ from pcgrelay.routing.catalogue import (
     path_refusal,
 )
 from pcgrelay.routing.choice import Candidate, choose
-from pcgrelay.session.allowance import Allowance
 from pcgrelay.session.identity import IdentityRefused, Refusal
 from pcgrelay.session.link import Link
 from pcgrelay.session.presence import Presence

@@ -19,7 +19,7 @@ from pcgrelay.errors import RunError
 from pcgrelay.files import reason_of
 from pcgrelay.gateway.targets import Target
 from pcgrelay.model import ServiceName
-from pcgrelay.session.sockets import BACKLOG, bound, listening, share
+from pcgrelay.net.sockets import BACKLOG, bound, listening, share
 
 T = TypeVar("T")
 

@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from pcgrelay.config import Address, ExportSettings
 from pcgrelay.health.state import Health, HealthState
 from pcgrelay.log.events import Say, TargetFailing, TargetUnresolved, TargetWell
-from pcgrelay.session.resolver import NameAbsentError, Use
-from pcgrelay.session.sockets import raced, resolved
+from pcgrelay.net.resolver import NameAbsentError, Use
+from pcgrelay.net.sockets import raced, resolved
 
 INTERVAL_S = 30.0
 # What has no address yet is asked for again soon, and less and less.

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pcgrelay.clock import Clock
 from pcgrelay.messages import Advert, Withdraw
 from pcgrelay.model import NodeId
+from pcgrelay.net.ratelimit import Allowance
 from pcgrelay.routing.catalogue import Catalogue, Known, passed_on
-from pcgrelay.session.allowance import Allowance
 from pcgrelay.session.control import ROOM_BYTES
 from pcgrelay.session.link import Link
 from pcgrelay.session.presence import Presence

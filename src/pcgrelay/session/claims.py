@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pcgrelay.model import NodeId
-from pcgrelay.session.halfopen import is_dropped_early
+from pcgrelay.net.halfopen import is_dropped_early
 
 CLAIMS_MOST = 128
 CLAIMS_OF_A_LINK_MOST = CLAIMS_MOST // 2

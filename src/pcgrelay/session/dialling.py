@@ -13,14 +13,14 @@ from pcgrelay.config import LinkSettings
 from pcgrelay.log.events import LinkFailed, Say
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.model import NodeId
+from pcgrelay.net.backoff import STEADY_MS, backoff_ms
+from pcgrelay.net.ratelimit import Allowance
+from pcgrelay.net.sockets import Where, connected
 from pcgrelay.routing.policy import link_refusal
-from pcgrelay.session.allowance import Allowance
-from pcgrelay.session.backoff import STEADY_MS, backoff_ms
 from pcgrelay.session.control import ControlConnection, handshake_over
 from pcgrelay.session.handshake import Established
 from pcgrelay.session.link import Link
 from pcgrelay.session.presence import Presence
-from pcgrelay.session.sockets import Where, connected
 from pcgrelay.session.tls import HandshakeRefused
 
 FAILURE_LINE_MS = 60_000

@@ -9,7 +9,7 @@ left of the whole, the less of its share may an edge have used to go on.
 from __future__ import annotations
 
 from pcgrelay.model import NodeId, Role
-from pcgrelay.session.allowance import Allowance
+from pcgrelay.net.ratelimit import Allowance
 
 # Messages at once, and more each second. A neighbour takes 20,000 and 2,000 (docs/protocol.md, 8).
 OF_A_LINK = (10_000, 1_000)

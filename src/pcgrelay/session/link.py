@@ -24,7 +24,7 @@ from pcgrelay.clock import Clock
 from pcgrelay.health.probing import LinkProbing
 from pcgrelay.health.state import Health
 from pcgrelay.messages import Beat, Code, Drain, Goodbye, Message, Renewed, code_name
-from pcgrelay.session.allowance import Allowance
+from pcgrelay.net.ratelimit import Allowance
 from pcgrelay.session.changeover import CHANGEOVER_MS, Changeover
 from pcgrelay.session.control import MESSAGE_TOO_LONG, ControlConnection
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane

@@ -19,14 +19,14 @@ from pcgrelay.log.events import AcceptPaused, Failure, Say
 from pcgrelay.log.events import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.model import NodeId
+from pcgrelay.net.halfopen import Beginnings, HalfOpen, Place, source_of
+from pcgrelay.net.sockets import tuned
 from pcgrelay.routing.policy import link_refusal
 from pcgrelay.session.control import handshake_over
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
-from pcgrelay.session.halfopen import Beginnings, HalfOpen, Place, source_of
 from pcgrelay.session.identity import Shown
 from pcgrelay.session.neighbours import Neighbours
 from pcgrelay.session.presence import Presence
-from pcgrelay.session.sockets import tuned
 from pcgrelay.session.tls import HandshakeRefused
 
 TLS_FIRST = 0x16

@@ -20,8 +20,8 @@ from pcgrelay.clock import Clock
 from pcgrelay.log.events import Say, SessionResumed, SessionStalled
 from pcgrelay.messages import Code, code_name
 from pcgrelay.model import NodeId
+from pcgrelay.net.backoff import Retry, backoff_ms
 from pcgrelay.session.asking import answer_awaited
-from pcgrelay.session.backoff import Retry, backoff_ms
 from pcgrelay.session.candidates import Candidates
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
 from pcgrelay.session.link import Link

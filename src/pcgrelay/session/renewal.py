@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass
 
 from pcgrelay.model import NodeId, Suite
-from pcgrelay.session.backoff import backoff_ms
+from pcgrelay.net.backoff import backoff_ms
 from pcgrelay.session.identity import Refusal
 from pcgrelay.session.tls import HandshakeRefused
 

@@ -10,7 +10,7 @@ from cryptography import x509
 
 from pcgrelay.handover.records import SessionEstate, chain_read, chain_written
 from pcgrelay.model import NodeId, Suite
-from pcgrelay.session.backoff import Retry
+from pcgrelay.net.backoff import Retry
 from pcgrelay.session.link import Link
 from pcgrelay.session.paths import PathEnd
 from pcgrelay.session.renewal import Schedule

@@ -24,8 +24,8 @@ from pcgrelay.log.events import Failure, Say, SessionDown, SessionFailed, Sessio
 from pcgrelay.log.events import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.messages import Code, PathOpen, code_name
 from pcgrelay.model import NodeId, organisation_number
+from pcgrelay.net.backoff import Retries, Retry
 from pcgrelay.session.asking import NO_ANSWER, answer_awaited, event_awaited
-from pcgrelay.session.backoff import Retries, Retry
 from pcgrelay.session.carried import CarriedHandshake, told
 from pcgrelay.session.claims import Claims
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane

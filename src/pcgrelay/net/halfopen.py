@@ -13,7 +13,7 @@ import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from pcgrelay.session.allowance import Allowance
+from pcgrelay.net.ratelimit import Allowance
 
 # Handshakes that strangers may begin, all together and each source; a core makes some hundreds in a second.
 BEGUN_AT_ONCE = 200

@@ -12,8 +12,8 @@ from itertools import zip_longest
 from typing import Any, TypeVar
 
 from pcgrelay.config import Address
-from pcgrelay.session import resolver
-from pcgrelay.session.resolver import NameAbsentError, Outcome, Use
+from pcgrelay.net import resolver
+from pcgrelay.net.resolver import NameAbsentError, Outcome, Use
 
 ADDRESSES_TRIED = 8
 # An address that is silent for this long is left to answer, and the next is tried beside it (RFC 8305, 5).

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 from pcgrelay.clock import Clock
-from pcgrelay.session.allowance import Allowance
+from pcgrelay.net.ratelimit import Allowance
 
 FIRST_MS = 200
 # A stream waits 30 s for a way (`path_wait_ms`, unless told): a neighbour that is back must be found well within it.

@@ -1,0 +1,1 @@
+"""Sockets, names, and how often something may be tried."""
