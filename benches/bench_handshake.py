@@ -13,9 +13,9 @@ import pytest
 from OpenSSL import SSL
 
 from benches.settings import ROOT
+from pcgrelay.identity.credentials import Credentials
+from pcgrelay.identity.tls import context_made
 from pcgrelay.model import Role
-from pcgrelay.session.credentials import Credentials
-from pcgrelay.session.tls import context_made
 
 sys.path.insert(0, str(ROOT / "tests"))
 sys.path.insert(0, str(ROOT / "tests" / "control"))

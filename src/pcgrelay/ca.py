@@ -26,9 +26,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.errors import ConfigError, RunError, UsageProblem
 from pcgrelay.files import PRIVATE_MODE, make_folder, read_bounded, unreadable, write_new, write_replacing
+from pcgrelay.identity.credentials import key_matches, load_certificates, load_crls, load_key
+from pcgrelay.identity.dates import NEVER, Phase, Span
 from pcgrelay.model import NameProblem, NodeId, dotted_checked
-from pcgrelay.session.credentials import key_matches, load_certificates, load_crls, load_key
-from pcgrelay.session.dates import NEVER, Phase, Span
 
 T = TypeVar("T")
 

@@ -22,11 +22,11 @@ from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.config import Address, Config
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
 from pcgrelay.files import reason_of
+from pcgrelay.identity.certificates import IdentityRefused, crl_signed_by, identity_of
+from pcgrelay.identity.credentials import Credentials, key_matches, load_certificates, load_crls, load_key
+from pcgrelay.identity.dates import Judged, Kind, Phase, date_mend, date_sentence, dated_of, judged_all
 from pcgrelay.openssl import data_plane_library, leaves_speed, processor_flags, session_library
-from pcgrelay.session.credentials import Credentials, key_matches, load_certificates, load_crls, load_key
-from pcgrelay.session.dates import Judged, Kind, Phase, date_mend, date_sentence, dated_of, judged_all
-from pcgrelay.session.identity import IdentityRefused, crl_signed_by, identity_of
-from pcgrelay.session.rehearsal import rehearse
+from pcgrelay.rehearsal import rehearse
 
 T = TypeVar("T")
 

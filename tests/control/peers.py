@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from OpenSSL import SSL
 
 from pcgrelay.config import IdentitySettings
+from pcgrelay.identity.credentials import Credentials, load_credentials
+from pcgrelay.identity.exporter import Purpose
+from pcgrelay.identity.handshake import Established, Handshake, Judge, Terms
+from pcgrelay.identity.tls import HandshakeRefused, context_made, leaf_der
 from pcgrelay.model import NodeId, Role, Suite
-from pcgrelay.session.credentials import Credentials, load_credentials
-from pcgrelay.session.handshake import Established, Handshake, Judge, Terms
-from pcgrelay.session.keys import Purpose
-from pcgrelay.session.tls import HandshakeRefused, context_made, leaf_der
 from pki import REALM, Files
 
 KENT, HUB = "kent.police.example", "hub.example"

@@ -20,8 +20,8 @@ from pcgrelay.clock import SetClock
 from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.gateway.facts import node_status
 from pcgrelay.gateway.reload import Reloader
-from pcgrelay.session.dates import Phase, Span
-from pcgrelay.session.presence import Presence
+from pcgrelay.identity.dates import Phase, Span
+from pcgrelay.identity.local import Presence
 from pki import Files, write_config
 
 START = datetime(2030, 1, 1, tzinfo=UTC)

@@ -17,7 +17,7 @@ from pcgrelay import files
 from pcgrelay.ca import Authority
 from pcgrelay.clock import SetClock
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError, UsageProblem
-from pcgrelay.session.credentials import key_matches, load_certificates, load_key
+from pcgrelay.identity.credentials import key_matches, load_certificates, load_key
 
 KENT = "kent.police.example"
 

@@ -18,12 +18,12 @@ from pcgrelay import config
 from pcgrelay.check import ERROR, check, exit_code, refuse_errors, refuse_reload
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.gateway import node_made
+from pcgrelay.identity.exporter import Purpose
+from pcgrelay.identity.handshake import Handshake
+from pcgrelay.identity.local import Presence
+from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.log.writer import Log
-from pcgrelay.session.handshake import Handshake
-from pcgrelay.session.keys import Purpose
 from pcgrelay.session.link import LinkState
-from pcgrelay.session.presence import Presence
-from pcgrelay.session.tls import HandshakeRefused
 from pki import write_config
 
 Case = Callable[[], Odd]

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.messages import Advert, Beat, Message, MessageReader, MessageRefused, message_encoded
 from pcgrelay.session import control
 from pcgrelay.session.control import ROOM_BYTES, ControlConnection
-from pcgrelay.session.tls import HandshakeRefused
 
 SLICE_BYTES = 16_384
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from peers import KENT
 
 from pcgrelay.errors import ConfigError, PermissionProblem
-from pcgrelay.session.credentials import load_certificates, load_crls, load_key
+from pcgrelay.identity.credentials import load_certificates, load_crls, load_key
 from pki import Realm
 
 

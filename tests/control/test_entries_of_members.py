@@ -22,12 +22,12 @@ from pcgrelay import config, messages
 from pcgrelay.clock import SetClock
 from pcgrelay.gateway import adverts
 from pcgrelay.gateway.adverts import ENTRY_REASONS, Adverts
+from pcgrelay.identity.certificates import IdentityRefused, certificate_read, identity_of, identity_read
+from pcgrelay.identity.local import Presence
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Advert, message_encoded
 from pcgrelay.model import URI_LIMIT, NodeId, Role
 from pcgrelay.routing import catalogue as c
-from pcgrelay.session.identity import IdentityRefused, certificate_read, identity_of, identity_read
-from pcgrelay.session.presence import Presence
 from pki import REALM
 
 EDGE = NodeId(REALM, MET, "met-1")

@@ -13,15 +13,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from peers import EDGE_ID, HUB, KENT, RELAY_ID, Outcome, credentials_of, everybody, met, side, terms_of
 
+from pcgrelay.identity import handshake as handshake_module
+from pcgrelay.identity.credentials import Credentials
+from pcgrelay.identity.exporter import Purpose
+from pcgrelay.identity.handshake import Handshake, Terms
+from pcgrelay.identity.pyopenssl import groups_set, was_resumed
+from pcgrelay.identity.renewal import Renewal
+from pcgrelay.identity.tls import HandshakeRefused, TlsDriver, context_made
 from pcgrelay.messages import Beat, Hello, message_encoded
 from pcgrelay.model import NodeId, Role, Suite
-from pcgrelay.session import handshake as handshake_module
-from pcgrelay.session.binding import groups_set, was_resumed
-from pcgrelay.session.credentials import Credentials
-from pcgrelay.session.handshake import Handshake, Terms
-from pcgrelay.session.keys import Purpose
-from pcgrelay.session.renewal import Renewal
-from pcgrelay.session.tls import HandshakeRefused, TlsDriver, context_made
 from pki import REALM, Files, Realm
 
 
@@ -209,7 +209,7 @@ def test_a_resumed_handshake_would_be_refused(
     edge: Credentials, server: Handshake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The flags prevent resumption; should they ever fail, the handshake does."""
-    monkeypatch.setattr("pcgrelay.session.tls.was_resumed", lambda connection: True)
+    monkeypatch.setattr("pcgrelay.identity.tls.was_resumed", lambda connection: True)
     mine, theirs = met(client_of(edge), server)
     assert mine.reason == "resumed"
     assert not theirs.established

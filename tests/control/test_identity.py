@@ -8,8 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from pcgrelay.model import NodeId
-from pcgrelay.session.identity import (
+from pcgrelay.identity.certificates import (
     IdentityRefused,
     Refusal,
     certificate_read,
@@ -17,6 +16,7 @@ from pcgrelay.session.identity import (
     identity_of,
     identity_read,
 )
+from pcgrelay.model import NodeId
 from pki import REALM, Realm, sign_odd
 
 KENT = "kent.police.example"

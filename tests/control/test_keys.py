@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from peers import EDGE_ID, HUB, KENT, RELAY_ID, credentials_of, met, side, terms_of
 
+from pcgrelay.identity.exporter import CONTEXT_BYTES, EXPORTER_LABEL, KeyContext, Purpose, secret_wiped
 from pcgrelay.model import Role, Suite
-from pcgrelay.session.keys import CONTEXT_BYTES, EXPORTER_LABEL, KeyContext, Purpose, secret_wiped
 from pki import Realm
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "exporter.json").read_text())

@@ -11,10 +11,10 @@ import pytest
 from nodes import HUB, KENT, Nodes, Running, dial, free_port, link_to, until
 
 from pcgrelay.config import Address, LinkSettings, ListenSettings
+from pcgrelay.identity import handshake
+from pcgrelay.identity.handshake import Established
 from pcgrelay.model import NodeId, Role, Suite
-from pcgrelay.session import handshake
 from pcgrelay.session.control import LostConnection
-from pcgrelay.session.handshake import Established
 from pcgrelay.session.link import Link
 from pki import REALM
 

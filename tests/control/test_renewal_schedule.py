@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from pcgrelay.identity.certificates import Refusal
+from pcgrelay.identity.renewal import RETRY_CAP_MS, RETRY_FIRST_MS, SPREAD, Schedule, is_verdict
+from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.net.ratelimit import Allowance
-from pcgrelay.session.identity import Refusal
-from pcgrelay.session.renewal import RETRY_CAP_MS, RETRY_FIRST_MS, SPREAD, Schedule, is_verdict
-from pcgrelay.session.tls import HandshakeRefused
 
 HOUR_MS = 3_600_000
 

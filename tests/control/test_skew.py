@@ -10,8 +10,8 @@ from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.status import LinkStatus, NodeStatus, Status
 from pcgrelay.clock import SetClock
 from pcgrelay.gateway.clocks import Clocks
+from pcgrelay.identity.skew import PEERS_MOST, Skews
 from pcgrelay.model import NodeId
-from pcgrelay.session.skew import PEERS_MOST, Skews
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)

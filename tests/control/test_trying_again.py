@@ -17,6 +17,7 @@ from path_links import ME, OTHER, A, B, FakeLink
 from virtual_time import VirtualLoop, run_virtually
 
 from pcgrelay.config import LinkSettings
+from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.messages import Code, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.net.backoff import FORGET_MS, NEWS_AT_ONCE, NEWS_EACH_SECOND, STEADY_MS, Retry
@@ -26,7 +27,6 @@ from pcgrelay.session.labels import Labels
 from pcgrelay.session.paths import EdgePaths, PathEnd
 from pcgrelay.session.session import Key, Session, State
 from pcgrelay.session.sessions import Sessions
-from pcgrelay.session.tls import HandshakeRefused
 
 MINUTE_S = 60.0
 # A wait is anywhere up to 3 s, so there are about forty; and news may begin so many more.

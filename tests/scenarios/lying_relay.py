@@ -21,11 +21,11 @@ from doubles import HUB_ROLE, Linked, Member, anybody
 from msgspec import structs
 from stage import HOST, HUB, free_port
 
+from pcgrelay.identity import handshake
+from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.messages import Advert, Carry, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId
-from pcgrelay.session import handshake
 from pcgrelay.session.control import handshake_over
-from pcgrelay.session.tls import HandshakeRefused
 from pki import Realm
 from reference.frames import FlowFrame, Type
 from reference.keys import PREAMBLE_SIZE, LinkSecrets

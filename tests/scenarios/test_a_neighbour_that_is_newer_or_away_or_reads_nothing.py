@@ -17,9 +17,9 @@ from doubles import HUB_ROLE, Member, anybody
 from stage import HOST, HUB, Stage, free_port, line, until
 from witness import await_more, counts, host_port, received
 
+from pcgrelay.identity.handshake import Handshake
+from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.session.control import handshake_over
-from pcgrelay.session.handshake import Handshake
-from pcgrelay.session.tls import HandshakeRefused
 from reference.frames import Type, body_encode
 
 pytestmark = pytest.mark.tier_test

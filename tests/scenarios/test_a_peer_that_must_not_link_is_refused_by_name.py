@@ -19,10 +19,10 @@ from OpenSSL import SSL
 from stage import HOST, HUB, KENT, MET, Node, free_port, until
 from witness import await_more, counts, host_port
 
+from pcgrelay.identity.pyopenssl import groups_set, was_resumed
+from pcgrelay.identity.tls import HandshakeRefused, TlsDriver, context_made
 from pcgrelay.model import NodeId
-from pcgrelay.session.binding import groups_set, was_resumed
 from pcgrelay.session.control import handshake_over
-from pcgrelay.session.tls import HandshakeRefused, TlsDriver, context_made
 from pki import REALM, Realm
 
 pytestmark = pytest.mark.tier_test

@@ -18,10 +18,10 @@ from lying_relay import Path, Side
 from stage import KENT, MET, until
 from witness import await_more, counts, ending
 
+from pcgrelay.identity.exporter import Purpose
+from pcgrelay.identity.handshake import Handshake
 from pcgrelay.messages import Advert, Carry, Message, PathAccept, PathClose, PathOpen, PathRefuse, Withdraw
 from pcgrelay.model import NodeId, Role
-from pcgrelay.session.handshake import Handshake
-from pcgrelay.session.keys import Purpose
 from pki import REALM
 from reference.frames import FlowFrame, Type, body_encode
 from reference.records import Kind, record_open

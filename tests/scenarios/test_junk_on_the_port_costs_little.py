@@ -20,8 +20,8 @@ from doubles import Member, connected
 from stage import HOST, HUB, until
 from witness import await_more, counts, host_port, silent_connections
 
+from pcgrelay.identity.tls import HandshakeRefused, TlsDriver
 from pcgrelay.messages import MESSAGE_LIMIT_BYTES
-from pcgrelay.session.tls import HandshakeRefused, TlsDriver
 from reference.refusals import Refused as LaneRefused
 
 pytestmark = pytest.mark.tier_test

@@ -17,7 +17,7 @@ from doubles import Member
 from stage import HOST, until
 from witness import counts
 
-from pcgrelay.session.tls import HandshakeRefused, TlsDriver
+from pcgrelay.identity.tls import HandshakeRefused, TlsDriver
 from reference.refusals import Refused as LaneRefused
 
 pytestmark = pytest.mark.tier_test

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pcgrelay.cli.root import COMMANDS
+from pcgrelay.identity.certificates import Refusal
 from pcgrelay.log import events as record
-from pcgrelay.session.identity import Refusal
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

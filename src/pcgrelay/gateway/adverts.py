@@ -15,6 +15,8 @@ from cryptography import x509
 from pcgrelay.clock import Clock
 from pcgrelay.gateway.telling import Telling
 from pcgrelay.handover.records import EntryEstate
+from pcgrelay.identity.certificates import IdentityRefused, Refusal
+from pcgrelay.identity.local import Presence
 from pcgrelay.log.events import EntryRefused as EntryRefusedRecord
 from pcgrelay.log.events import Failure, Say
 from pcgrelay.log.throttle import Throttle
@@ -38,9 +40,7 @@ from pcgrelay.routing.catalogue import (
     path_refusal,
 )
 from pcgrelay.routing.choice import Candidate, choose
-from pcgrelay.session.identity import IdentityRefused, Refusal
 from pcgrelay.session.link import Link
-from pcgrelay.session.presence import Presence
 
 LIFE_S = 1_800
 # Proofs that a neighbour may have this node look at: a large realm when the link comes up, and then what changes. What

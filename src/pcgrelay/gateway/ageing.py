@@ -10,6 +10,9 @@ from collections.abc import Sequence
 
 from pcgrelay.admin.validity import CredentialsStatus, DateStatus
 from pcgrelay.clock import Clock
+from pcgrelay.identity.credentials import Credentials
+from pcgrelay.identity.dates import Dated, Judged, Kind, Phase, date_mend, date_sentence, judged_all
+from pcgrelay.identity.local import Presence
 from pcgrelay.log.events import (
     CertificateEnding,
     CertificateExpired,
@@ -20,9 +23,6 @@ from pcgrelay.log.events import (
     DateRecord,
     Say,
 )
-from pcgrelay.session.credentials import Credentials
-from pcgrelay.session.dates import Dated, Judged, Kind, Phase, date_mend, date_sentence, judged_all
-from pcgrelay.session.presence import Presence
 
 SAID_AGAIN_MS = 86_400_000
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pcgrelay.admin.clocks import ClockStatus
 from pcgrelay.clock import Clock
+from pcgrelay.identity.skew import SKEW_MOST_S, Skews
 from pcgrelay.log.events import ClockSkew, Say
 from pcgrelay.model import NodeId
-from pcgrelay.session.skew import SKEW_MOST_S, Skews
 
 SAID_AGAIN_MS = 3_600_000
 

@@ -20,6 +20,7 @@ from pcgrelay.gateway.clocks import Clocks
 from pcgrelay.gateway.opened import Held, Opened
 from pcgrelay.gateway.watching import LinkWatch
 from pcgrelay.handover.node import NodeEstate, ServiceEstate
+from pcgrelay.identity.local import Presence
 from pcgrelay.log.events import EventsLost as EventsLostRecord
 from pcgrelay.log.events import Failure, HandoverTaken, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
 from pcgrelay.log.writer import Log
@@ -45,7 +46,6 @@ from pcgrelay.session.dataplane import DataPlaneRefused
 from pcgrelay.session.link import Link
 from pcgrelay.session.listener import Listener, Strangers
 from pcgrelay.session.neighbours import Neighbours
-from pcgrelay.session.presence import Presence
 
 TICK_S = 1.0
 CONTROL_BACK_S = 2.0

@@ -22,11 +22,11 @@ from pcgrelay.config import differences, restart_reason, sized_as
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
 from pcgrelay.gateway.keeper import reloading
 from pcgrelay.gateway.node import Node
+from pcgrelay.identity.credentials import Credentials
+from pcgrelay.identity.local import Presence
 from pcgrelay.log.events import ConfigRefused, ConfigReloaded, Failure
 from pcgrelay.log.writer import Log
-from pcgrelay.session.credentials import Credentials
-from pcgrelay.session.presence import Presence
-from pcgrelay.session.rehearsal import rehearse
+from pcgrelay.rehearsal import rehearse
 
 BROKEN_OFF = "A fault of pcgrelay itself broke the reload off, and a part of it may be taken; restart the node."
 

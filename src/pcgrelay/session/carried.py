@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from OpenSSL import SSL
 
+from pcgrelay.identity.exporter import Purpose
+from pcgrelay.identity.handshake import Established, Handshake, Judge, Terms
+from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.session.dataplane import DataPlaneRefused
-from pcgrelay.session.handshake import Established, Handshake, Judge, Terms
-from pcgrelay.session.keys import Purpose
 from pcgrelay.session.paths import EdgePaths, PathEnd
-from pcgrelay.session.tls import HandshakeRefused
 
 
 class CarriedHandshake:

@@ -15,8 +15,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from pcgrelay.identity.handshake import Established
 from pcgrelay.session.control import ControlConnection
-from pcgrelay.session.handshake import Established
 
 CHANGEOVER_MS = 10_000
 

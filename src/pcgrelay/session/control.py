@@ -13,13 +13,13 @@ from contextlib import suppress
 
 from OpenSSL import SSL
 
+from pcgrelay.identity.exporter import Purpose
+from pcgrelay.identity.handshake import Established, Handshake, Judge, Renewable, Terms
+from pcgrelay.identity.renewal import Renewal
+from pcgrelay.identity.tls import READ_BYTES, HandshakeRefused, TlsDriver
 from pcgrelay.messages import Code, Goodbye, Message, MessageReader, MessageRefused, message_encoded
 from pcgrelay.net.ratelimit import Allowance
 from pcgrelay.net.sockets import backs_off, reset
-from pcgrelay.session.handshake import Established, Handshake, Judge, Renewable, Terms
-from pcgrelay.session.keys import Purpose
-from pcgrelay.session.renewal import Renewal
-from pcgrelay.session.tls import READ_BYTES, HandshakeRefused, TlsDriver
 
 BACKLOG_LIMIT_BYTES = 8 << 20  # what the catalogue does not wait for to be taken; who does not read that does not read
 # Below this there is room for what can wait. What waits behind it waits 2 s at most on a link of 2 Mbit/s.

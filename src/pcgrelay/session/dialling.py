@@ -10,6 +10,9 @@ from typing import Protocol
 
 from pcgrelay.clock import Clock
 from pcgrelay.config import LinkSettings
+from pcgrelay.identity.handshake import Established
+from pcgrelay.identity.local import Presence
+from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.log.events import LinkFailed, Say
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.model import NodeId
@@ -18,10 +21,7 @@ from pcgrelay.net.ratelimit import Allowance
 from pcgrelay.net.sockets import Where, connected
 from pcgrelay.routing.policy import link_refusal
 from pcgrelay.session.control import ControlConnection, handshake_over
-from pcgrelay.session.handshake import Established
 from pcgrelay.session.link import Link
-from pcgrelay.session.presence import Presence
-from pcgrelay.session.tls import HandshakeRefused
 
 FAILURE_LINE_MS = 60_000
 # A neighbour that was well and leaves is dialled again with less back-off, so often at once and then so often: that is

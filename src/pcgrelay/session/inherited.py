@@ -5,12 +5,12 @@ from __future__ import annotations
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, LinkSettings, ListenSettings
 from pcgrelay.handover.records import LinkEstate, chain_read, chain_written
+from pcgrelay.identity.handshake import Established
+from pcgrelay.identity.renewal import Schedule
 from pcgrelay.model import NodeId, Role, Suite
 from pcgrelay.session.control import LostConnection
 from pcgrelay.session.dataplane import LinkPlane
-from pcgrelay.session.handshake import Established
 from pcgrelay.session.link import Link, LinkWatcher
-from pcgrelay.session.renewal import Schedule
 from pcgrelay.session.standing import Standing
 
 NOWHERE = "0.0.0.0:1"

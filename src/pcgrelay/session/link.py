@@ -23,16 +23,16 @@ from typing import Protocol
 from pcgrelay.clock import Clock
 from pcgrelay.health.probing import LinkProbing
 from pcgrelay.health.state import Health
+from pcgrelay.identity.handshake import Established
+from pcgrelay.identity.renewal import Renewal, Schedule
+from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.messages import Beat, Code, Drain, Goodbye, Message, Renewed, code_name
 from pcgrelay.net.ratelimit import Allowance
 from pcgrelay.session.changeover import CHANGEOVER_MS, Changeover
 from pcgrelay.session.control import MESSAGE_TOO_LONG, ControlConnection
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
-from pcgrelay.session.handshake import Established
 from pcgrelay.session.lanes import Lanes
-from pcgrelay.session.renewal import Renewal, Schedule
 from pcgrelay.session.standing import Standing
-from pcgrelay.session.tls import HandshakeRefused
 
 BEAT_INTERVAL_MS = 5_000
 BEATS_MISSED_MOST = 3

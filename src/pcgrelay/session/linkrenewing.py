@@ -13,18 +13,18 @@ from typing import Protocol
 from cryptography import x509
 
 from pcgrelay.clock import Clock
+from pcgrelay.identity.exporter import secret_wiped
+from pcgrelay.identity.handshake import Established
+from pcgrelay.identity.local import Presence
+from pcgrelay.identity.renewal import Renewal, is_verdict
+from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.log.events import RenewalFailed, Say
 from pcgrelay.messages import Code
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.routing.policy import link_refusal
 from pcgrelay.session.control import ControlConnection, handshake_over
 from pcgrelay.session.dataplane import DataPlaneRefused
-from pcgrelay.session.handshake import Established
-from pcgrelay.session.keys import secret_wiped
 from pcgrelay.session.link import Link
-from pcgrelay.session.presence import Presence
-from pcgrelay.session.renewal import Renewal, is_verdict
-from pcgrelay.session.tls import HandshakeRefused
 
 
 class Owner(Protocol):

@@ -15,6 +15,9 @@ from contextlib import suppress
 
 from pcgrelay.clock import Clock
 from pcgrelay.config import ListenSettings
+from pcgrelay.identity.certificates import Shown
+from pcgrelay.identity.local import Presence
+from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.log.events import AcceptPaused, Failure, Say
 from pcgrelay.log.events import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.log.throttle import Throttle
@@ -24,10 +27,7 @@ from pcgrelay.net.sockets import tuned
 from pcgrelay.routing.policy import link_refusal
 from pcgrelay.session.control import handshake_over
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
-from pcgrelay.session.identity import Shown
 from pcgrelay.session.neighbours import Neighbours
-from pcgrelay.session.presence import Presence
-from pcgrelay.session.tls import HandshakeRefused
 
 TLS_FIRST = 0x16
 LANE_FIRST = 0x50

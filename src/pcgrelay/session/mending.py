@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from pcgrelay.clock import Clock
+from pcgrelay.identity.local import Presence
 from pcgrelay.log.events import Say, SessionResumed, SessionStalled
 from pcgrelay.messages import Code, code_name
 from pcgrelay.model import NodeId
@@ -26,7 +27,6 @@ from pcgrelay.session.candidates import Candidates
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
 from pcgrelay.session.link import Link
 from pcgrelay.session.paths import EdgePaths, PathEnd, PathRefused
-from pcgrelay.session.presence import Presence
 from pcgrelay.session.session import Key, Session, State
 
 RESUME_ANSWER_S = 5.0

@@ -20,6 +20,9 @@ from pcgrelay.config import Address, LinkSettings, ListenSettings
 from pcgrelay.handover.records import LinkEstate
 from pcgrelay.health.probing import LinkProbing
 from pcgrelay.health.steadiness import FORGET_MS
+from pcgrelay.identity.exporter import secret_wiped
+from pcgrelay.identity.handshake import Established
+from pcgrelay.identity.local import Presence
 from pcgrelay.log.events import (
     Failure,
     LaneDown,
@@ -35,12 +38,9 @@ from pcgrelay.routing.policy import link_refusal, relay_refusal
 from pcgrelay.session.control import MESSAGE_TOO_LONG, ControlConnection
 from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
 from pcgrelay.session.dialling import Dialler
-from pcgrelay.session.handshake import Established
 from pcgrelay.session.inherited import link_estate, link_inherited, settings_inherited
-from pcgrelay.session.keys import secret_wiped
 from pcgrelay.session.link import REFUSED_BY_PEER, Link, LinkObserver, LinkState
 from pcgrelay.session.linkrenewing import LinkRenewer
-from pcgrelay.session.presence import Presence
 from pcgrelay.session.standing import Standing
 
 NUMBERS_MOST = 65_535

@@ -18,16 +18,16 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from pcgrelay.clock import Clock
+from pcgrelay.identity.exporter import Purpose, secret_wiped
+from pcgrelay.identity.handshake import Established, Handshake
+from pcgrelay.identity.local import Presence
+from pcgrelay.identity.renewal import Renewal, is_verdict
+from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.log.events import RenewalFailed, Say, SessionRenewed
 from pcgrelay.messages import Code, MessageRefused, Renewed, message_encoded
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
-from pcgrelay.session.handshake import Established, Handshake
-from pcgrelay.session.keys import Purpose, secret_wiped
 from pcgrelay.session.paths import EdgePaths, PathEnd
-from pcgrelay.session.presence import Presence
-from pcgrelay.session.renewal import Renewal, is_verdict
 from pcgrelay.session.session import Session, State
-from pcgrelay.session.tls import HandshakeRefused
 
 # A peer may begin so often, which bounds what its handshakes cost.
 BEGINNINGS_MS = 500

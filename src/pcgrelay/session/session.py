@@ -9,11 +9,11 @@ from enum import Enum, auto
 from cryptography import x509
 
 from pcgrelay.handover.records import SessionEstate, chain_read, chain_written
+from pcgrelay.identity.renewal import Schedule
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.net.backoff import Retry
 from pcgrelay.session.link import Link
 from pcgrelay.session.paths import PathEnd
-from pcgrelay.session.renewal import Schedule
 
 
 class State(Enum):

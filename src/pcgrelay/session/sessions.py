@@ -20,6 +20,11 @@ from typing import Any
 
 from pcgrelay.clock import Clock
 from pcgrelay.handover.records import SessionEstate
+from pcgrelay.identity.exporter import secret_wiped
+from pcgrelay.identity.handshake import CAP_LEAST_BYTES, CAP_MOST_BYTES, Established
+from pcgrelay.identity.local import Presence
+from pcgrelay.identity.renewal import Schedule
+from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.log.events import Failure, Say, SessionDown, SessionFailed, SessionUp
 from pcgrelay.log.events import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.messages import Code, PathOpen, code_name
@@ -29,17 +34,12 @@ from pcgrelay.session.asking import NO_ANSWER, answer_awaited, event_awaited
 from pcgrelay.session.carried import CarriedHandshake, told
 from pcgrelay.session.claims import Claims
 from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
-from pcgrelay.session.handshake import CAP_LEAST_BYTES, CAP_MOST_BYTES, Established
-from pcgrelay.session.keys import secret_wiped
 from pcgrelay.session.leaving import Leaving
 from pcgrelay.session.link import Link
 from pcgrelay.session.mending import ChooseLink, Mender, SessionObserver
 from pcgrelay.session.paths import EdgePaths, PathEnd, PathRefused
-from pcgrelay.session.presence import Presence
-from pcgrelay.session.renewal import Schedule
 from pcgrelay.session.renewing import Renewer
 from pcgrelay.session.session import Key, Session, State
-from pcgrelay.session.tls import HandshakeRefused
 
 SESSIONS_MOST = 4_096
 SESSIONS_OF_A_PEER_MOST = 32  # three markings in three classes, begun by either side

@@ -25,9 +25,9 @@ from OpenSSL.crypto import (
 )
 
 from pcgrelay.errors import ConfigError, PcgrelayError
-from pcgrelay.session.binding import groups_set, verify_error, was_resumed
-from pcgrelay.session.credentials import Credentials
-from pcgrelay.session.identity import Refusal, Shown, date_text, shown_of
+from pcgrelay.identity.certificates import Refusal, Shown, date_text, shown_of
+from pcgrelay.identity.credentials import Credentials
+from pcgrelay.identity.pyopenssl import groups_set, verify_error, was_resumed
 
 HYBRID_GROUPS = frozenset({"X25519MLKEM768", "SecP256r1MLKEM768", "SecP384r1MLKEM1024"})
 GROUPS_REQUIRED = "X25519MLKEM768"

@@ -21,16 +21,16 @@ from OpenSSL import SSL
 
 from pcgrelay.config import Config
 from pcgrelay.errors import PcgrelayError
+from pcgrelay.identity.certificates import Refusal, explain_failure
+from pcgrelay.identity.credentials import Credentials
+from pcgrelay.identity.dates import dated_of, moments
+from pcgrelay.identity.exporter import Purpose, secret_wiped
+from pcgrelay.identity.handshake import Handshake
+from pcgrelay.identity.local import Presence
+from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.messages import Advert, MessageReader, MessageRefused, message_encoded
 from pcgrelay.model import NodeId, Role
 from pcgrelay.routing.catalogue import Entry, EntryRefused, Offer, entry_proved, entry_read, entry_signed
-from pcgrelay.session.credentials import Credentials
-from pcgrelay.session.dates import dated_of, moments
-from pcgrelay.session.handshake import Handshake
-from pcgrelay.session.identity import Refusal, explain_failure
-from pcgrelay.session.keys import Purpose, secret_wiped
-from pcgrelay.session.presence import Presence
-from pcgrelay.session.tls import HandshakeRefused
 
 MOMENTS_MOST = 64
 ENTRY_LIFE_S = 1_800

@@ -21,8 +21,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pcgrelay.config import IdentitySettings
-from pcgrelay.session.credentials import Credentials
-from pcgrelay.session.identity import crl_signed_by, date_text, subject_of
+from pcgrelay.identity.certificates import crl_signed_by, date_text, subject_of
+from pcgrelay.identity.credentials import Credentials
 
 ENDING_MOST = timedelta(days=30)
 ENDING_SHARE = 5  # of the life

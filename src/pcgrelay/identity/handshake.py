@@ -25,13 +25,13 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from pcgrelay.clock import SYSTEM_CLOCK
+from pcgrelay.identity.certificates import IdentityRefused, Refusal, certificate_read, identity_read
+from pcgrelay.identity.exporter import VERSION, KeyContext, Purpose, secret_exported
+from pcgrelay.identity.renewal import Renewal
+from pcgrelay.identity.skew import Skews
+from pcgrelay.identity.tls import HYBRID_GROUPS, HandshakeRefused, TlsDriver
 from pcgrelay.messages import Code, Goodbye, Hello, Message, MessageReader, MessageRefused, message_encoded
 from pcgrelay.model import NodeId, Role, Suite
-from pcgrelay.session.identity import IdentityRefused, Refusal, certificate_read, identity_read
-from pcgrelay.session.keys import VERSION, KeyContext, Purpose, secret_exported
-from pcgrelay.session.renewal import Renewal
-from pcgrelay.session.skew import Skews
-from pcgrelay.session.tls import HYBRID_GROUPS, HandshakeRefused, TlsDriver
 
 HANDSHAKE_LIMIT_BYTES = 131_072  # ten times a large hybrid handshake with a chain of four
 CAP_LEAST_BYTES = 131_072

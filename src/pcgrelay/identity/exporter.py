@@ -13,8 +13,8 @@ from enum import IntEnum
 
 from OpenSSL import SSL
 
+from pcgrelay.identity.pyopenssl import export_into
 from pcgrelay.model import Role, Suite
-from pcgrelay.session.binding import export_into
 
 VERSION = 1
 EXPORTER_LABEL = b"EXPERIMENTAL-pcgrelay-v1"  # RFC 5705, 4: labels that begin so need no registration

@@ -11,14 +11,14 @@ from cryptography import x509
 
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.config import Config
+from pcgrelay.identity.certificates import Refusal, identity_of
+from pcgrelay.identity.credentials import Credentials, load_credentials
+from pcgrelay.identity.dates import Dated, dated_of
+from pcgrelay.identity.handshake import Terms
+from pcgrelay.identity.skew import Skews
+from pcgrelay.identity.tls import HYBRID_GROUPS, chain_refusal, context_made, leaf_der, moment_set, store_made
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.routing.policy import session_cap
-from pcgrelay.session.credentials import Credentials, load_credentials
-from pcgrelay.session.dates import Dated, dated_of
-from pcgrelay.session.handshake import Terms
-from pcgrelay.session.identity import Refusal, identity_of
-from pcgrelay.session.skew import Skews
-from pcgrelay.session.tls import HYBRID_GROUPS, chain_refusal, context_made, leaf_der, moment_set, store_made
 
 
 class Presence:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from pcgrelay.identity.certificates import Refusal
+from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.net.backoff import backoff_ms
-from pcgrelay.session.identity import Refusal
-from pcgrelay.session.tls import HandshakeRefused
 
 RETRY_FIRST_MS = 4_000  # half of it is waited at least: the far side has given the last attempt up by then
 RETRY_CAP_MS = 60_000

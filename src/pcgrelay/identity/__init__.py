@@ -1,0 +1,1 @@
+"""Who a node is, and how two of them come to share keys."""
