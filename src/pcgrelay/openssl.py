@@ -8,7 +8,7 @@ from pathlib import Path
 
 from OpenSSL import SSL
 
-from pcgrelay.plane import native_core
+from pcgrelay.dataplane.adapter import native_core
 
 CPU_FACTS = Path("/proc/cpuinfo")
 # With these a processor takes four blocks of AES at once; OpenSSL does so from this version on (its CHANGES.md).

@@ -8,10 +8,10 @@ from typing import Any
 from path_links import LABEL, ME, MIB, SESSION, A, B, FakeLink, asked
 
 from pcgrelay.clock import SetClock
+from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.messages import Message, PathAccept, PathOpen, PathRefuse
 from pcgrelay.model import NodeId
 from pcgrelay.routing.policy import Budget
-from pcgrelay.session.dataplane import DataPlaneRefused
 from pcgrelay.session.forwards import Forwards
 from pcgrelay.session.labels import Labels
 

@@ -15,11 +15,11 @@ from nodes import MET, Nodes, Running, is_live, link_to, two_ways, until
 from path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
 
 from pcgrelay.clock import SetClock
+from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.messages import Carry, Code, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId
 from pcgrelay.session import candidates as module
 from pcgrelay.session.candidates import CANDIDATES_MOST, Candidates, first_to_go
-from pcgrelay.session.dataplane import DataPlaneRefused
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
 from pcgrelay.session.paths import EdgePaths, PathEnd

@@ -6,7 +6,7 @@ from typing import Any
 import fake_core
 
 from pcgrelay import config
-from pcgrelay.plane import Plane
+from pcgrelay.dataplane.adapter import Plane
 from pki import Realm, write_config
 
 KENT = "kent.police.example"

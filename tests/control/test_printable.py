@@ -18,11 +18,11 @@ from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.server import Facts, answered
 from pcgrelay.admin.status import ConfigurationStatus, Status
 from pcgrelay.cli import explain, status
+from pcgrelay.dataplane.adapter import StreamEnd
 from pcgrelay.gateway.tally import MALFORMED, line_said
 from pcgrelay.log.events import PathRefused
 from pcgrelay.log.writer import line_of
 from pcgrelay.output import Layout, Row, Screen, print_json, print_table, say
-from pcgrelay.plane import StreamEnd
 from pcgrelay.printable import TEXT_MOST, json_printable, printable
 
 # Clears a screen, by one byte too; sets a title; turns the order; hides; ends a line; a lone half of a pair.

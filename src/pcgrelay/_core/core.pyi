@@ -1,4 +1,4 @@
-"""The Python face of the data plane. Only `pcgrelay.plane` imports it.
+"""The Python face of the data plane. Only `pcgrelay.dataplane.adapter` imports it.
 
 Numbers, not names, cross this face: the control plane gives every link, session, path, import and export a number
 and keeps the meaning. Every call is made from one thread, returns at once, and is carried out by the workers soon

@@ -13,6 +13,8 @@ import uvloop
 from pcgrelay.admin.server import AdminServer
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.config import Config
+from pcgrelay.dataplane.adapter import Plane, native_core
+from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import RunError
 from pcgrelay.gateway.control import facts_of
 from pcgrelay.gateway.edge import Edge
@@ -24,8 +26,6 @@ from pcgrelay.gateway.reload import Reloader
 from pcgrelay.gateway.takeover import Left, take_over
 from pcgrelay.log.writer import Log
 from pcgrelay.model import Role
-from pcgrelay.plane import Plane, native_core
-from pcgrelay.session.dataplane import DataPlaneRefused
 
 # By so much the control plane is nicer than the workers: beside one that is busy it has a sixth of a core that they
 # share, in which it meets its deadlines, and a worker that wakes has the core at once (docs/performance.md).

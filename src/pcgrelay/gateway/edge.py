@@ -14,6 +14,19 @@ from msgspec import structs
 
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
+from pcgrelay.dataplane.adapter import (
+    ImportWanted,
+    LaneDown,
+    Plane,
+    SessionDown,
+    SessionMoved,
+    SessionRenewed,
+    SessionResumed,
+    SessionStalled,
+    SessionUp,
+    StreamEnd,
+)
+from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import RunError
 from pcgrelay.gateway.descriptors import bounds_given, full_said
 from pcgrelay.gateway.node import Node
@@ -31,22 +44,9 @@ from pcgrelay.log.throttle import Throttle
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Message, PathOpen, code_name
 from pcgrelay.model import NodeId, ServiceName
-from pcgrelay.plane import (
-    ImportWanted,
-    LaneDown,
-    Plane,
-    SessionDown,
-    SessionMoved,
-    SessionRenewed,
-    SessionResumed,
-    SessionStalled,
-    SessionUp,
-    StreamEnd,
-)
 from pcgrelay.routing.catalogue import Offer
 from pcgrelay.routing.policy import export_rules, session_cap
 from pcgrelay.routing.table import exporters_of, offers_of
-from pcgrelay.session.dataplane import DataPlaneRefused
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link
 from pcgrelay.session.mending import stall_unheard

@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from pcgrelay.admin.private import private_socket
 from pcgrelay.admin.server import AdminServer
+from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.gateway.channel import (
     Channel,
@@ -33,7 +34,6 @@ from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.reload import Reloader
 from pcgrelay.handover.node import VERSION, estate_written
 from pcgrelay.log.events import HandoverDone, HandoverFailed
-from pcgrelay.session.dataplane import DataPlaneRefused
 
 SAID_S = 2.0
 READY_S = 30.0

@@ -13,20 +13,7 @@ from pcgrelay import __version__
 from pcgrelay.admin.status import ConfigurationStatus
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, ListenSettings, PolicySettings
-from pcgrelay.errors import ConfigError, RunError
-from pcgrelay.gateway.adverts import Adverts
-from pcgrelay.gateway.ageing import Ageing
-from pcgrelay.gateway.clocks import Clocks
-from pcgrelay.gateway.opened import Held, Opened
-from pcgrelay.gateway.watching import LinkWatch
-from pcgrelay.handover.node import NodeEstate, ServiceEstate
-from pcgrelay.identity.local import Presence
-from pcgrelay.log.events import EventsLost as EventsLostRecord
-from pcgrelay.log.events import Failure, HandoverTaken, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
-from pcgrelay.log.writer import Log
-from pcgrelay.messages import Advert, Code, Message, Withdraw
-from pcgrelay.model import NodeId
-from pcgrelay.plane import (
+from pcgrelay.dataplane.adapter import (
     EventsLost,
     ImportWanted,
     LaneDown,
@@ -42,7 +29,20 @@ from pcgrelay.plane import (
     SessionUp,
     StreamEnd,
 )
-from pcgrelay.session.dataplane import DataPlaneRefused
+from pcgrelay.dataplane.api import DataPlaneRefused
+from pcgrelay.errors import ConfigError, RunError
+from pcgrelay.gateway.adverts import Adverts
+from pcgrelay.gateway.ageing import Ageing
+from pcgrelay.gateway.clocks import Clocks
+from pcgrelay.gateway.opened import Held, Opened
+from pcgrelay.gateway.watching import LinkWatch
+from pcgrelay.handover.node import NodeEstate, ServiceEstate
+from pcgrelay.identity.local import Presence
+from pcgrelay.log.events import EventsLost as EventsLostRecord
+from pcgrelay.log.events import Failure, HandoverTaken, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
+from pcgrelay.log.writer import Log
+from pcgrelay.messages import Advert, Code, Message, Withdraw
+from pcgrelay.model import NodeId
 from pcgrelay.session.link import Link
 from pcgrelay.session.listener import Listener, Strangers
 from pcgrelay.session.neighbours import Neighbours

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from pcgrelay.dataplane.adapter import Export, Grant, Import
+from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import ConfigError
 from pcgrelay.gateway.tables import EXPORT, IMPORT, Row, Tables, shrunk
 from pcgrelay.log.events import Failure, Say, TablesRefused
-from pcgrelay.plane import Export, Grant, Import
-from pcgrelay.session.dataplane import DataPlaneRefused
 
 TABLES_REFUSED = "tables_refused"
 

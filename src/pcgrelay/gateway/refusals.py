@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from pcgrelay.dataplane.adapter import StreamEnd
 from pcgrelay.gateway.tally import was_refused
 from pcgrelay.messages import Code
 from pcgrelay.model import NodeId
-from pcgrelay.plane import StreamEnd
 from pcgrelay.routing.policy import RULE_NONE
 
 # Of all imports together; the oldest goes first.

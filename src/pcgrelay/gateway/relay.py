@@ -9,13 +9,7 @@ from msgspec import structs
 
 from pcgrelay.clock import Clock
 from pcgrelay.config import Config
-from pcgrelay.gateway.node import Node
-from pcgrelay.gateway.opened import Opened
-from pcgrelay.handover.node import NodeEstate
-from pcgrelay.log.writer import Log
-from pcgrelay.messages import Message
-from pcgrelay.model import NodeId
-from pcgrelay.plane import (
+from pcgrelay.dataplane.adapter import (
     ImportWanted,
     Plane,
     SessionDown,
@@ -26,6 +20,12 @@ from pcgrelay.plane import (
     SessionUp,
     StreamEnd,
 )
+from pcgrelay.gateway.node import Node
+from pcgrelay.gateway.opened import Opened
+from pcgrelay.handover.node import NodeEstate
+from pcgrelay.log.writer import Log
+from pcgrelay.messages import Message
+from pcgrelay.model import NodeId
 from pcgrelay.routing.policy import Budget, reach_refusal
 from pcgrelay.session.forwards import Forwards
 from pcgrelay.session.labels import Labels

@@ -8,8 +8,8 @@ from functools import cache, partial
 from typing import Any
 
 from pcgrelay.clock import Clock
+from pcgrelay.dataplane.adapter import Export, Grant, Import, Plane
 from pcgrelay.gateway.services import Exported, Imported, key_of
-from pcgrelay.plane import Export, Grant, Import, Plane
 from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, STATE_READY, Offer
 from pcgrelay.routing.policy import MARKING_NUMBERS, Rule, granted
 from pcgrelay.routing.table import Exporter, Health, ImportState, SessionFact, import_plan

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pcgrelay.dataplane.adapter import StreamEnd
 from pcgrelay.handover.node import ServiceEstate, TallyEstate
 from pcgrelay.log.events import Say, StreamRefused
 from pcgrelay.log.events import StreamEnd as StreamEndRecord
 from pcgrelay.messages import Code, code_name
 from pcgrelay.model import ServiceName, label_checked
-from pcgrelay.plane import StreamEnd
 from pcgrelay.routing.policy import RULE_NONE, Rule
 from pcgrelay.session.session import Session
 

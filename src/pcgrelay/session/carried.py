@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from OpenSSL import SSL
 
+from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.identity.exporter import Purpose
 from pcgrelay.identity.handshake import Established, Handshake, Judge, Terms
 from pcgrelay.identity.tls import HandshakeRefused
-from pcgrelay.session.dataplane import DataPlaneRefused
 from pcgrelay.session.paths import EdgePaths, PathEnd
 
 

@@ -17,6 +17,7 @@ from contextlib import suppress
 from msgspec import structs
 
 from pcgrelay.clock import Clock
+from pcgrelay.dataplane.api import DataPlaneRefused, PathPlane
 from pcgrelay.handover.records import ForwardEstate, LabelsEstate
 from pcgrelay.log.events import PathRefused as PathRefusedRecord
 from pcgrelay.log.events import Say
@@ -35,7 +36,6 @@ from pcgrelay.messages import (
 from pcgrelay.model import NameProblem, NodeId
 from pcgrelay.reasons import is_identity, reason_passed_on, refuser
 from pcgrelay.routing.policy import Budget
-from pcgrelay.session.dataplane import DataPlaneRefused, PathPlane
 from pcgrelay.session.forward import SETUP_ANSWERS, Forward
 from pcgrelay.session.handedon import REQUEST_COST, HandedOn
 from pcgrelay.session.labels import Labels

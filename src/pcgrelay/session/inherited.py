@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, LinkSettings, ListenSettings
+from pcgrelay.dataplane.api import LinkPlane
 from pcgrelay.handover.records import LinkEstate, chain_read, chain_written
 from pcgrelay.identity.handshake import Established
 from pcgrelay.identity.renewal import Schedule
 from pcgrelay.model import NodeId, Role, Suite
 from pcgrelay.session.control import LostConnection
-from pcgrelay.session.dataplane import LinkPlane
 from pcgrelay.session.link import Link, LinkWatcher
 from pcgrelay.session.standing import Standing
 

@@ -7,8 +7,8 @@ import socket
 from collections.abc import Awaitable, Callable
 
 from pcgrelay.clock import Clock
+from pcgrelay.dataplane.api import DataPlaneRefused, LinkPlane
 from pcgrelay.net.backoff import STEADY_MS, backoff_ms
-from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
 
 LANE_DEADLINE_S = 5.0
 

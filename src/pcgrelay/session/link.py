@@ -21,6 +21,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from pcgrelay.clock import Clock
+from pcgrelay.dataplane.api import DataPlaneRefused, LinkPlane
 from pcgrelay.health.probing import LinkProbing
 from pcgrelay.health.state import Health
 from pcgrelay.identity.handshake import Established
@@ -30,7 +31,6 @@ from pcgrelay.messages import Beat, Code, Drain, Goodbye, Message, Renewed, code
 from pcgrelay.net.ratelimit import Allowance
 from pcgrelay.session.changeover import CHANGEOVER_MS, Changeover
 from pcgrelay.session.control import MESSAGE_TOO_LONG, ControlConnection
-from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
 from pcgrelay.session.lanes import Lanes
 from pcgrelay.session.standing import Standing
 

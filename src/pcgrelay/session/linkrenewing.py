@@ -13,6 +13,7 @@ from typing import Protocol
 from cryptography import x509
 
 from pcgrelay.clock import Clock
+from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.identity.exporter import secret_wiped
 from pcgrelay.identity.handshake import Established
 from pcgrelay.identity.local import Presence
@@ -23,7 +24,6 @@ from pcgrelay.messages import Code
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.routing.policy import link_refusal
 from pcgrelay.session.control import ControlConnection, handshake_over
-from pcgrelay.session.dataplane import DataPlaneRefused
 from pcgrelay.session.link import Link
 
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from pcgrelay.clock import Clock
 from pcgrelay.config import ListenSettings
+from pcgrelay.dataplane.api import DataPlaneRefused, LinkPlane
 from pcgrelay.identity.certificates import Shown
 from pcgrelay.identity.local import Presence
 from pcgrelay.identity.tls import HandshakeRefused
@@ -26,7 +27,6 @@ from pcgrelay.net.halfopen import Beginnings, HalfOpen, Place, source_of
 from pcgrelay.net.sockets import tuned
 from pcgrelay.routing.policy import link_refusal
 from pcgrelay.session.control import handshake_over
-from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
 from pcgrelay.session.neighbours import Neighbours
 
 TLS_FIRST = 0x16

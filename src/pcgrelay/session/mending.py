@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from pcgrelay.clock import Clock
+from pcgrelay.dataplane.api import DataPlaneRefused, SessionPlane
 from pcgrelay.identity.local import Presence
 from pcgrelay.log.events import Say, SessionResumed, SessionStalled
 from pcgrelay.messages import Code, code_name
@@ -24,7 +25,6 @@ from pcgrelay.model import NodeId
 from pcgrelay.net.backoff import Retry, backoff_ms
 from pcgrelay.session.asking import answer_awaited
 from pcgrelay.session.candidates import Candidates
-from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
 from pcgrelay.session.link import Link
 from pcgrelay.session.paths import EdgePaths, PathEnd, PathRefused
 from pcgrelay.session.session import Key, Session, State

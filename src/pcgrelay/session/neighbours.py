@@ -17,6 +17,7 @@ from cryptography import x509
 
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, LinkSettings, ListenSettings
+from pcgrelay.dataplane.api import DataPlaneRefused, LinkPlane
 from pcgrelay.handover.records import LinkEstate
 from pcgrelay.health.probing import LinkProbing
 from pcgrelay.health.steadiness import FORGET_MS
@@ -36,7 +37,6 @@ from pcgrelay.messages import Code, Message, code_name
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.routing.policy import link_refusal, relay_refusal
 from pcgrelay.session.control import MESSAGE_TOO_LONG, ControlConnection
-from pcgrelay.session.dataplane import DataPlaneRefused, LinkPlane
 from pcgrelay.session.dialling import Dialler
 from pcgrelay.session.inherited import link_estate, link_inherited, settings_inherited
 from pcgrelay.session.link import REFUSED_BY_PEER, Link, LinkObserver, LinkState

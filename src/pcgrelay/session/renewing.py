@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from pcgrelay.clock import Clock
+from pcgrelay.dataplane.api import DataPlaneRefused, SessionPlane
 from pcgrelay.identity.exporter import Purpose, secret_wiped
 from pcgrelay.identity.handshake import Established, Handshake
 from pcgrelay.identity.local import Presence
@@ -25,7 +26,6 @@ from pcgrelay.identity.renewal import Renewal, is_verdict
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.log.events import RenewalFailed, Say, SessionRenewed
 from pcgrelay.messages import Code, MessageRefused, Renewed, message_encoded
-from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
 from pcgrelay.session.paths import EdgePaths, PathEnd
 from pcgrelay.session.session import Session, State
 

@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 from pcgrelay.clock import Clock
+from pcgrelay.dataplane.api import DataPlaneRefused, SessionPlane
 from pcgrelay.handover.records import SessionEstate
 from pcgrelay.identity.exporter import secret_wiped
 from pcgrelay.identity.handshake import CAP_LEAST_BYTES, CAP_MOST_BYTES, Established
@@ -33,7 +34,6 @@ from pcgrelay.net.backoff import Retries, Retry
 from pcgrelay.session.asking import NO_ANSWER, answer_awaited, event_awaited
 from pcgrelay.session.carried import CarriedHandshake, told
 from pcgrelay.session.claims import Claims
-from pcgrelay.session.dataplane import DataPlaneRefused, SessionPlane
 from pcgrelay.session.leaving import Leaving
 from pcgrelay.session.link import Link
 from pcgrelay.session.mending import ChooseLink, Mender, SessionObserver

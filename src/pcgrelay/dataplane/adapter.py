@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from pcgrelay.config import Config, PolicySettings
-from pcgrelay.session.dataplane import DataPlaneRefused
+from pcgrelay.dataplane.api import DataPlaneRefused
 
 EVENTS_AT_ONCE = 4096
 SETTLE_ROUNDS = 64

@@ -1,0 +1,1 @@
+"""The core, as the control plane sees it: calls down, events up."""
