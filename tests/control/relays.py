@@ -11,7 +11,7 @@ from pcgrelay.clock import SetClock
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.messages import Message, PathAccept, PathOpen, PathRefuse
 from pcgrelay.model import NodeId
-from pcgrelay.routing.policy import Budget
+from pcgrelay.policy.rules import Budget
 from pcgrelay.session.forwards import Forwards
 from pcgrelay.session.labels import Labels
 

@@ -10,7 +10,7 @@ from relays import Relay
 
 from pcgrelay.messages import Carry, Code, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role
-from pcgrelay.routing.policy import Budget
+from pcgrelay.policy.rules import Budget
 from pcgrelay.session.forward import CARRY_AT_ONCE_BYTES
 from pcgrelay.session.forwards import ANSWER_DEADLINE_MS, PATHS_OF_A_SESSION_MOST
 

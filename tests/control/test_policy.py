@@ -7,7 +7,7 @@ from msgspec import structs
 
 from pcgrelay.config import Address, ExportSettings, PolicySettings
 from pcgrelay.model import Marking, NodeId, Priority, Role, ServiceName, Suite
-from pcgrelay.routing.policy import (
+from pcgrelay.policy.rules import (
     CAP_LEAST_BYTES,
     OVERCOMMIT,
     Budget,

@@ -44,8 +44,8 @@ from pcgrelay.log.throttle import Throttle
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Message, PathOpen, code_name
 from pcgrelay.model import NodeId, ServiceName
+from pcgrelay.policy.rules import export_rules, session_cap
 from pcgrelay.routing.catalogue import Offer
-from pcgrelay.routing.policy import export_rules, session_cap
 from pcgrelay.routing.table import exporters_of, offers_of
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link

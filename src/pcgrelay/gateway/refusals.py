@@ -13,7 +13,7 @@ from pcgrelay.dataplane.adapter import StreamEnd
 from pcgrelay.gateway.tally import was_refused
 from pcgrelay.messages import Code
 from pcgrelay.model import NodeId
-from pcgrelay.routing.policy import RULE_NONE
+from pcgrelay.policy.rules import RULE_NONE
 
 # Of all imports together; the oldest goes first.
 REFUSALS_MOST = 4_096

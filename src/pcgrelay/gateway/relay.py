@@ -26,7 +26,7 @@ from pcgrelay.handover.node import NodeEstate
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Message
 from pcgrelay.model import NodeId
-from pcgrelay.routing.policy import Budget, reach_refusal
+from pcgrelay.policy.rules import Budget, reach_refusal
 from pcgrelay.session.forwards import Forwards
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.link import Link

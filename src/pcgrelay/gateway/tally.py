@@ -11,7 +11,7 @@ from pcgrelay.log.events import Say, StreamRefused
 from pcgrelay.log.events import StreamEnd as StreamEndRecord
 from pcgrelay.messages import Code, code_name
 from pcgrelay.model import ServiceName, label_checked
-from pcgrelay.routing.policy import RULE_NONE, Rule
+from pcgrelay.policy.rules import RULE_NONE, Rule
 from pcgrelay.session.session import Session
 
 # A stream that ended so and brought nothing from the far side never was one for its application.

@@ -18,7 +18,7 @@ from pcgrelay.identity.handshake import Terms
 from pcgrelay.identity.skew import Skews
 from pcgrelay.identity.tls import HYBRID_GROUPS, chain_refusal, context_made, leaf_der, moment_set, store_made
 from pcgrelay.model import NodeId, Suite
-from pcgrelay.routing.policy import session_cap
+from pcgrelay.policy.rules import session_cap
 
 
 class Presence:

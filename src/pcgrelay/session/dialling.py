@@ -19,7 +19,7 @@ from pcgrelay.model import NodeId
 from pcgrelay.net.backoff import STEADY_MS, backoff_ms
 from pcgrelay.net.ratelimit import Allowance
 from pcgrelay.net.sockets import Where, connected
-from pcgrelay.routing.policy import link_refusal
+from pcgrelay.policy.rules import link_refusal
 from pcgrelay.session.control import ControlConnection, handshake_over
 from pcgrelay.session.link import Link
 

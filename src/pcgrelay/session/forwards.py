@@ -34,8 +34,8 @@ from pcgrelay.messages import (
     code_name,
 )
 from pcgrelay.model import NameProblem, NodeId
+from pcgrelay.policy.rules import Budget
 from pcgrelay.reasons import is_identity, reason_passed_on, refuser
-from pcgrelay.routing.policy import Budget
 from pcgrelay.session.forward import SETUP_ANSWERS, Forward
 from pcgrelay.session.handedon import REQUEST_COST, HandedOn
 from pcgrelay.session.labels import Labels

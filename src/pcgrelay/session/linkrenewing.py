@@ -22,7 +22,7 @@ from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.log.events import RenewalFailed, Say
 from pcgrelay.messages import Code
 from pcgrelay.model import NodeId, Suite
-from pcgrelay.routing.policy import link_refusal
+from pcgrelay.policy.rules import link_refusal
 from pcgrelay.session.control import ControlConnection, handshake_over
 from pcgrelay.session.link import Link
 

@@ -25,7 +25,7 @@ from pcgrelay.log.throttle import Throttle
 from pcgrelay.model import NodeId
 from pcgrelay.net.halfopen import Beginnings, HalfOpen, Place, source_of
 from pcgrelay.net.sockets import tuned
-from pcgrelay.routing.policy import link_refusal
+from pcgrelay.policy.rules import link_refusal
 from pcgrelay.session.control import handshake_over
 from pcgrelay.session.neighbours import Neighbours
 

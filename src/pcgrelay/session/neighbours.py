@@ -35,7 +35,7 @@ from pcgrelay.log.events import (
 )
 from pcgrelay.messages import Code, Message, code_name
 from pcgrelay.model import NodeId, Suite
-from pcgrelay.routing.policy import link_refusal, relay_refusal
+from pcgrelay.policy.rules import link_refusal, relay_refusal
 from pcgrelay.session.control import MESSAGE_TOO_LONG, ControlConnection
 from pcgrelay.session.dialling import Dialler
 from pcgrelay.session.inherited import link_estate, link_inherited, settings_inherited

@@ -1,0 +1,1 @@
+"""Who may reach what: pure functions of their arguments."""
