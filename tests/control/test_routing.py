@@ -11,7 +11,7 @@ import fake_core
 import pytest
 from nodes import HUB, KENT, MET, Nodes, Running, free_port, until
 
-from pcgrelay.health import steadiness
+from pcgrelay.health import damping as steadiness
 from pcgrelay.routing.catalogue import RELAYS_MOST
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from pcgrelay.health.steadiness import FORGET_MS, HOLD_MOST_MS, HOLD_MS, Steadiness
+from pcgrelay.health.damping import FORGET_MS, HOLD_MOST_MS, HOLD_MS, Steadiness
 
 
 def test_what_was_never_away_is_steady_at_once() -> None:

@@ -11,7 +11,7 @@ from pcgrelay.gateway.edge import Edge
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.services import Exported, Imported
 from pcgrelay.gateway.ways import NO_OFFER, Way, chosen_of, edges_explained, explained, ways_to, with_offer
-from pcgrelay.health.steadiness import Steadiness
+from pcgrelay.health.damping import Steadiness
 from pcgrelay.model import NameProblem, NodeId, Priority, ServiceName, organisation_matches
 from pcgrelay.routing.catalogue import Offer
 from pcgrelay.routing.table import ROUTES_MOST, ImportState, offers_of

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from pcgrelay.config import ExportSettings, ImportSettings
 from pcgrelay.gateway.targets import Target
-from pcgrelay.health.steadiness import FORGET_MS, Steadiness
+from pcgrelay.health.damping import FORGET_MS, Steadiness
 from pcgrelay.model import NodeId, Priority, ServiceName
 from pcgrelay.routing.table import Exporter, ImportPlan, ImportState
 from pcgrelay.session.session import Key

@@ -19,8 +19,8 @@ from pcgrelay.clock import Clock
 from pcgrelay.config import Address, LinkSettings, ListenSettings
 from pcgrelay.dataplane.api import DataPlaneRefused, LinkPlane
 from pcgrelay.handover.records import LinkEstate
+from pcgrelay.health.damping import FORGET_MS
 from pcgrelay.health.probing import LinkProbing
-from pcgrelay.health.steadiness import FORGET_MS
 from pcgrelay.identity.exporter import secret_wiped
 from pcgrelay.identity.handshake import Established
 from pcgrelay.identity.local import Presence

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pcgrelay.config import LinkSettings, ListenSettings
-from pcgrelay.health.steadiness import Steadiness
+from pcgrelay.health.damping import Steadiness
 
 
 @dataclass(eq=False, slots=True)
