@@ -17,9 +17,9 @@ from pcgrelay import config
 from pcgrelay.gateway import node_made
 from pcgrelay.gateway.edge import Edge
 from pcgrelay.gateway.node import Node
+from pcgrelay.link.link import Link
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Code
-from pcgrelay.session.link import Link
 from pki import Files, Realm, write_config
 
 KENT, MET, HUB = "kent.police.example", "met.police.example", "hub.example"

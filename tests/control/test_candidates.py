@@ -16,12 +16,12 @@ from path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
 
 from pcgrelay.clock import SetClock
 from pcgrelay.dataplane.api import DataPlaneRefused
+from pcgrelay.link.link import Link
 from pcgrelay.messages import Carry, Code, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId
 from pcgrelay.session import candidates as module
 from pcgrelay.session.candidates import CANDIDATES_MOST, Candidates, first_to_go
 from pcgrelay.session.labels import Labels
-from pcgrelay.session.link import Link
 from pcgrelay.session.paths import EdgePaths, PathEnd
 from pcgrelay.session.session import Key, Session, State
 

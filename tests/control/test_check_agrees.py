@@ -22,8 +22,8 @@ from pcgrelay.identity.exporter import Purpose
 from pcgrelay.identity.handshake import Handshake
 from pcgrelay.identity.local import Presence
 from pcgrelay.identity.tls import HandshakeRefused
+from pcgrelay.link.link import LinkState
 from pcgrelay.log.writer import Log
-from pcgrelay.session.link import LinkState
 from pki import write_config
 
 Case = Callable[[], Odd]

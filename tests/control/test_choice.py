@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pcgrelay.link.choice import Candidate, against, choose
 from pcgrelay.model import Precedence
-from pcgrelay.routing.choice import Candidate, against, choose
 
 PREFERRED, DEFAULT, BACK_UP = Precedence
 

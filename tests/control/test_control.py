@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pcgrelay.identity.tls import HandshakeRefused
+from pcgrelay.link import control
+from pcgrelay.link.control import ROOM_BYTES, ControlConnection
 from pcgrelay.messages import Advert, Beat, Message, MessageReader, MessageRefused, message_encoded
-from pcgrelay.session import control
-from pcgrelay.session.control import ROOM_BYTES, ControlConnection
 
 SLICE_BYTES = 16_384
 

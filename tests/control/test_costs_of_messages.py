@@ -23,10 +23,10 @@ from test_messages import ALL
 
 from pcgrelay import messages as m
 from pcgrelay.identity.tls import HandshakeRefused
+from pcgrelay.link import control
 from pcgrelay.model import Role
 from pcgrelay.net.ratelimit import Allowance
 from pcgrelay.routing.catalogue import ENTRY_KIND, EntryRefused, Signed, entry_read
-from pcgrelay.session import control
 from pki import Realm
 
 KINDS = {type(message).__name__: message for message in ALL}

@@ -22,8 +22,8 @@ from nodes import (
     until,
 )
 
+from pcgrelay.link import control
 from pcgrelay.messages import PathOpen
-from pcgrelay.session import control
 from pcgrelay.session.mending import RESUME_ANSWER_S
 
 

@@ -13,9 +13,9 @@ from nodes import HUB, KENT, Nodes, Running, dial, free_port, link_to, until
 from pcgrelay.config import Address, LinkSettings, ListenSettings
 from pcgrelay.identity import handshake
 from pcgrelay.identity.handshake import Established
+from pcgrelay.link.control import LostConnection
+from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId, Role, Suite
-from pcgrelay.session.control import LostConnection
-from pcgrelay.session.link import Link
 from pki import REALM
 
 IDS = [bytes([number]) * 16 for number in range(4)]

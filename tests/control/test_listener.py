@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from nodes import HUB, KENT, Nodes, Running, free_port, until
 
+from pcgrelay.link import listener
 from pcgrelay.net.halfopen import Beginnings, HalfOpen, Place, source_of
-from pcgrelay.session import listener
 
 
 @pytest.fixture

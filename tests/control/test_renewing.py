@@ -13,8 +13,8 @@ from nodes import HUB, KENT, MET, Nodes, Running, free_port, until
 from pcgrelay.identity.credentials import load_credentials
 from pcgrelay.identity.handshake import Handshake
 from pcgrelay.identity.tls import HandshakeRefused, context_made
+from pcgrelay.link.link import Link
 from pcgrelay.messages import Beat, Drain, Renewed
-from pcgrelay.session.link import Link
 from pcgrelay.session.session import Session
 
 SOON = {"members": ["*"], "renewal_interval_s": 1, "renewal_age_s": 60}

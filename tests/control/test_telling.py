@@ -10,10 +10,10 @@ import pytest
 
 from pcgrelay.clock import SetClock
 from pcgrelay.gateway.telling import CHANGES_AT_ONCE, CHANGES_EACH_SECOND, FLAPPING, Telling
+from pcgrelay.link.control import ROOM_BYTES
 from pcgrelay.messages import Advert, Message, Withdraw
 from pcgrelay.model import NodeId
 from pcgrelay.routing.catalogue import Catalogue, Known, Signed
-from pcgrelay.session.control import ROOM_BYTES
 
 REALM = "police.example"
 KENT = NodeId(REALM, "kent.police.example", "kent-1")

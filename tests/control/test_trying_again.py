@@ -18,11 +18,11 @@ from virtual_time import VirtualLoop, run_virtually
 
 from pcgrelay.config import LinkSettings
 from pcgrelay.identity.tls import HandshakeRefused
+from pcgrelay.link.dialler import Dialler
 from pcgrelay.messages import Code, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.net.backoff import FORGET_MS, NEWS_AT_ONCE, NEWS_EACH_SECOND, STEADY_MS, Retry
 from pcgrelay.session import sessions as sessions_module
-from pcgrelay.session.dialling import Dialler
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.paths import EdgePaths, PathEnd
 from pcgrelay.session.session import Key, Session, State

@@ -22,10 +22,10 @@ from pcgrelay.identity.credentials import load_credentials
 from pcgrelay.identity.exporter import Purpose
 from pcgrelay.identity.handshake import Established, Handshake, Terms
 from pcgrelay.identity.tls import HandshakeRefused, context_made, leaf_der
+from pcgrelay.link.control import ControlConnection, handshake_over
 from pcgrelay.messages import Advert, Beat, Carry, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role, Suite
 from pcgrelay.routing.catalogue import STATE_READY, Offer, entry_signed
-from pcgrelay.session.control import ControlConnection, handshake_over
 from pki import REALM, Files, Realm
 from reference.keys import Suite as ReferenceSuite
 from reference.lanes import Lane

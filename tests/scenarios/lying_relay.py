@@ -23,9 +23,9 @@ from stage import HOST, HUB, free_port
 
 from pcgrelay.identity import handshake
 from pcgrelay.identity.tls import HandshakeRefused
+from pcgrelay.link.control import handshake_over
 from pcgrelay.messages import Advert, Carry, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId
-from pcgrelay.session.control import handshake_over
 from pki import Realm
 from reference.frames import FlowFrame, Type
 from reference.keys import PREAMBLE_SIZE, LinkSecrets

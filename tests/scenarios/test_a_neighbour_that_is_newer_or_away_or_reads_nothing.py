@@ -19,7 +19,7 @@ from witness import await_more, counts, host_port, received
 
 from pcgrelay.identity.handshake import Handshake
 from pcgrelay.identity.tls import HandshakeRefused
-from pcgrelay.session.control import handshake_over
+from pcgrelay.link.control import handshake_over
 from reference.frames import Type, body_encode
 
 pytestmark = pytest.mark.tier_test

@@ -21,8 +21,8 @@ from witness import await_more, counts, host_port
 
 from pcgrelay.identity.pyopenssl import groups_set, was_resumed
 from pcgrelay.identity.tls import HandshakeRefused, TlsDriver, context_made
+from pcgrelay.link.control import handshake_over
 from pcgrelay.model import NodeId
-from pcgrelay.session.control import handshake_over
 from pki import REALM, Realm
 
 pytestmark = pytest.mark.tier_test

@@ -17,6 +17,8 @@ from pcgrelay.gateway.telling import Telling
 from pcgrelay.handover.records import EntryEstate
 from pcgrelay.identity.certificates import IdentityRefused, Refusal
 from pcgrelay.identity.local import Presence
+from pcgrelay.link.choice import Candidate, choose
+from pcgrelay.link.link import Link
 from pcgrelay.log.events import EntryRefused as EntryRefusedRecord
 from pcgrelay.log.events import Failure, Say
 from pcgrelay.log.throttle import Throttle
@@ -39,8 +41,6 @@ from pcgrelay.routing.catalogue import (
     names_checked,
     path_refusal,
 )
-from pcgrelay.routing.choice import Candidate, choose
-from pcgrelay.session.link import Link
 
 LIFE_S = 1_800
 # Proofs that a neighbour may have this node look at: a large realm when the link comes up, and then what changes. What

@@ -39,6 +39,7 @@ from pcgrelay.gateway.tally import Tally, line_said, service_estate
 from pcgrelay.gateway.targets import Target
 from pcgrelay.gateway.watching import ImportWatch
 from pcgrelay.handover.node import NodeEstate, ServiceEstate
+from pcgrelay.link.link import Link
 from pcgrelay.log.events import PathRefused, TablesRefused
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.log.writer import Log
@@ -48,7 +49,6 @@ from pcgrelay.policy.rules import export_rules, session_cap
 from pcgrelay.routing.catalogue import Offer
 from pcgrelay.routing.table import exporters_of, offers_of
 from pcgrelay.session.labels import Labels
-from pcgrelay.session.link import Link
 from pcgrelay.session.mending import stall_unheard
 from pcgrelay.session.paths import EdgePaths
 from pcgrelay.session.session import Key, Session

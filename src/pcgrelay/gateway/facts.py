@@ -29,9 +29,9 @@ from pcgrelay.gateway.services import Imported, key_of
 from pcgrelay.gateway.tables import IMPORT, Row
 from pcgrelay.gateway.tally import ServiceTally
 from pcgrelay.health.state import Health
+from pcgrelay.link.link import Link, LinkState
 from pcgrelay.model import Precedence, Priority
 from pcgrelay.routing.table import Exporter, ImportState
-from pcgrelay.session.link import Link, LinkState
 from pcgrelay.session.session import State
 
 LINK_STATES = {

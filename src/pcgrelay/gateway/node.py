@@ -38,14 +38,14 @@ from pcgrelay.gateway.opened import Held, Opened
 from pcgrelay.gateway.watching import LinkWatch
 from pcgrelay.handover.node import NodeEstate, ServiceEstate
 from pcgrelay.identity.local import Presence
+from pcgrelay.link.link import Link
+from pcgrelay.link.listener import Listener, Strangers
+from pcgrelay.link.table import Neighbours
 from pcgrelay.log.events import EventsLost as EventsLostRecord
 from pcgrelay.log.events import Failure, HandoverTaken, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Advert, Code, Message, Withdraw
 from pcgrelay.model import NodeId
-from pcgrelay.session.link import Link
-from pcgrelay.session.listener import Listener, Strangers
-from pcgrelay.session.neighbours import Neighbours
 
 TICK_S = 1.0
 CONTROL_BACK_S = 2.0

@@ -23,13 +23,13 @@ from pcgrelay.dataplane.adapter import (
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.opened import Opened
 from pcgrelay.handover.node import NodeEstate
+from pcgrelay.link.link import Link
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Message
 from pcgrelay.model import NodeId
 from pcgrelay.policy.rules import Budget, reach_refusal
 from pcgrelay.session.forwards import Forwards
 from pcgrelay.session.labels import Labels
-from pcgrelay.session.link import Link
 
 LEAD_AWAY_S = 1.0
 

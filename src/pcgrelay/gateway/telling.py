@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 
 from pcgrelay.clock import Clock
 from pcgrelay.identity.local import Presence
+from pcgrelay.link.control import ROOM_BYTES
+from pcgrelay.link.link import Link
 from pcgrelay.messages import Advert, Withdraw
 from pcgrelay.model import NodeId
 from pcgrelay.net.ratelimit import Allowance
 from pcgrelay.routing.catalogue import Catalogue, Known, passed_on
-from pcgrelay.session.control import ROOM_BYTES
-from pcgrelay.session.link import Link
 
 # Ways are lost and found in bursts; nothing that is meant goes on for ever.
 CHANGES_AT_ONCE = 8

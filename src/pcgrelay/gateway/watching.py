@@ -15,11 +15,11 @@ from pcgrelay.gateway.absences import Absences
 from pcgrelay.gateway.services import Imported
 from pcgrelay.handover.node import SeenEstate
 from pcgrelay.identity.certificates import Refusal
+from pcgrelay.link.link import Link, LinkState
 from pcgrelay.log.events import IdentityTwins, ImportDown, ImportMoved, ImportUp, MemberAway, MemberBack, Say
 from pcgrelay.model import NameProblem, NodeId, ServiceName
 from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, Catalogue
 from pcgrelay.routing.table import ImportState
-from pcgrelay.session.link import Link, LinkState
 from pcgrelay.session.sessions import Sessions
 
 # Entries of one process reach this node over all its links within moments.

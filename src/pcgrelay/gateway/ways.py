@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pcgrelay.admin.answers import EdgeExplained, WayExplained
 from pcgrelay.gateway.facts import LINK_STATES
 from pcgrelay.gateway.node import Node
+from pcgrelay.link.choice import Candidate, against, choose
+from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId, Precedence, Priority
 from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, Offer
-from pcgrelay.routing.choice import Candidate, against, choose
-from pcgrelay.session.link import Link
 
 _OFFERS = {STATE_DOWN: "its target does not answer there", STATE_DRAIN: "that edge drains"}
 

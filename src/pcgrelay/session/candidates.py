@@ -14,9 +14,9 @@ from contextlib import suppress
 from typing import Protocol
 
 from pcgrelay.dataplane.api import DataPlaneRefused, SessionPlane
+from pcgrelay.link.link import Link
 from pcgrelay.messages import Code, PathOpen
 from pcgrelay.model import NodeId
-from pcgrelay.session.link import Link
 from pcgrelay.session.paths import EdgePaths, PathEnd, PathRefused
 from pcgrelay.session.session import Key, Session, State
 

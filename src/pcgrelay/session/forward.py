@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pcgrelay.handover.records import ForwardEstate
+from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId
-from pcgrelay.session.link import Link
 
 # CARRY is for handshakes. A path may carry two of the largest at once and a trickle after that, so that nobody uses the
 # control plane to move data.

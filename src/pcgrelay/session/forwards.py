@@ -19,6 +19,7 @@ from msgspec import structs
 from pcgrelay.clock import Clock
 from pcgrelay.dataplane.api import DataPlaneRefused, PathPlane
 from pcgrelay.handover.records import ForwardEstate, LabelsEstate
+from pcgrelay.link.link import Link
 from pcgrelay.log.events import PathRefused as PathRefusedRecord
 from pcgrelay.log.events import Say
 from pcgrelay.log.throttle import Throttle
@@ -39,7 +40,6 @@ from pcgrelay.reasons import is_identity, reason_passed_on, refuser
 from pcgrelay.session.forward import SETUP_ANSWERS, Forward
 from pcgrelay.session.handedon import REQUEST_COST, HandedOn
 from pcgrelay.session.labels import Labels
-from pcgrelay.session.link import Link
 from pcgrelay.session.paths import opened_of, sender_refusal
 from pcgrelay.session.pathtable import PathTable
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from pcgrelay.clock import Clock
+from pcgrelay.link.link import Link
 from pcgrelay.messages import Code
 from pcgrelay.model import NodeId
-from pcgrelay.session.link import Link
 from pcgrelay.session.mending import ChooseLink, Mender
 from pcgrelay.session.session import Session, State
 

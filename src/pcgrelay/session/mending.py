@@ -19,13 +19,13 @@ from typing import Any, Protocol
 from pcgrelay.clock import Clock
 from pcgrelay.dataplane.api import DataPlaneRefused, SessionPlane
 from pcgrelay.identity.local import Presence
+from pcgrelay.link.link import Link
 from pcgrelay.log.events import Say, SessionResumed, SessionStalled
 from pcgrelay.messages import Code, code_name
 from pcgrelay.model import NodeId
 from pcgrelay.net.backoff import Retry, backoff_ms
 from pcgrelay.session.asking import answer_awaited
 from pcgrelay.session.candidates import Candidates
-from pcgrelay.session.link import Link
 from pcgrelay.session.paths import EdgePaths, PathEnd, PathRefused
 from pcgrelay.session.session import Key, Session, State
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pcgrelay.handover.records import LabelsEstate, PathEstate
+from pcgrelay.link.link import Link
 from pcgrelay.messages import (
     CARRY_LIMIT_BYTES,
     Carry,
@@ -27,7 +28,6 @@ from pcgrelay.messages import (
 from pcgrelay.model import NameProblem, NodeId, Role
 from pcgrelay.reasons import is_identity, reason_known, refuser
 from pcgrelay.session.labels import Labels
-from pcgrelay.session.link import Link
 from pcgrelay.session.pathtable import PathTable
 
 PATHS_MOST = 16_384

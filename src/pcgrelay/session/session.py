@@ -10,9 +10,9 @@ from cryptography import x509
 
 from pcgrelay.handover.records import SessionEstate, chain_read, chain_written
 from pcgrelay.identity.renewal import Schedule
+from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.net.backoff import Retry
-from pcgrelay.session.link import Link
 from pcgrelay.session.paths import PathEnd
 
 

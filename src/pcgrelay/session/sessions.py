@@ -26,6 +26,7 @@ from pcgrelay.identity.handshake import CAP_LEAST_BYTES, CAP_MOST_BYTES, Establi
 from pcgrelay.identity.local import Presence
 from pcgrelay.identity.renewal import Schedule
 from pcgrelay.identity.tls import HandshakeRefused
+from pcgrelay.link.link import Link
 from pcgrelay.log.events import Failure, Say, SessionDown, SessionFailed, SessionUp
 from pcgrelay.log.events import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.messages import Code, PathOpen, code_name
@@ -35,7 +36,6 @@ from pcgrelay.session.asking import NO_ANSWER, answer_awaited, event_awaited
 from pcgrelay.session.carried import CarriedHandshake, told
 from pcgrelay.session.claims import Claims
 from pcgrelay.session.leaving import Leaving
-from pcgrelay.session.link import Link
 from pcgrelay.session.mending import ChooseLink, Mender, SessionObserver
 from pcgrelay.session.paths import EdgePaths, PathEnd, PathRefused
 from pcgrelay.session.renewing import Renewer

@@ -19,12 +19,12 @@ from pcgrelay.identity.handshake import Established
 from pcgrelay.identity.local import Presence
 from pcgrelay.identity.renewal import Renewal, is_verdict
 from pcgrelay.identity.tls import HandshakeRefused
+from pcgrelay.link.control import ControlConnection, handshake_over
+from pcgrelay.link.link import Link
 from pcgrelay.log.events import RenewalFailed, Say
 from pcgrelay.messages import Code
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.policy.rules import link_refusal
-from pcgrelay.session.control import ControlConnection, handshake_over
-from pcgrelay.session.link import Link
 
 
 class Owner(Protocol):

@@ -24,6 +24,12 @@ from pcgrelay.health.probing import LinkProbing
 from pcgrelay.identity.exporter import secret_wiped
 from pcgrelay.identity.handshake import Established
 from pcgrelay.identity.local import Presence
+from pcgrelay.link.control import MESSAGE_TOO_LONG, ControlConnection
+from pcgrelay.link.dialler import Dialler
+from pcgrelay.link.history import Standing
+from pcgrelay.link.link import REFUSED_BY_PEER, Link, LinkObserver, LinkState
+from pcgrelay.link.renewer import LinkRenewer
+from pcgrelay.link.restore import link_estate, link_inherited, settings_inherited
 from pcgrelay.log.events import (
     Failure,
     LaneDown,
@@ -36,12 +42,6 @@ from pcgrelay.log.events import (
 from pcgrelay.messages import Code, Message, code_name
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.policy.rules import link_refusal, relay_refusal
-from pcgrelay.session.control import MESSAGE_TOO_LONG, ControlConnection
-from pcgrelay.session.dialling import Dialler
-from pcgrelay.session.inherited import link_estate, link_inherited, settings_inherited
-from pcgrelay.session.link import REFUSED_BY_PEER, Link, LinkObserver, LinkState
-from pcgrelay.session.linkrenewing import LinkRenewer
-from pcgrelay.session.standing import Standing
 
 NUMBERS_MOST = 65_535
 LINKS_MOST = 10_000

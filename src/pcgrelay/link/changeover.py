@@ -16,7 +16,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from pcgrelay.identity.handshake import Established
-from pcgrelay.session.control import ControlConnection
+from pcgrelay.link.control import ControlConnection
 
 CHANGEOVER_MS = 10_000
 

@@ -27,12 +27,12 @@ from pcgrelay.health.state import Health
 from pcgrelay.identity.handshake import Established
 from pcgrelay.identity.renewal import Renewal, Schedule
 from pcgrelay.identity.tls import HandshakeRefused
+from pcgrelay.link.changeover import CHANGEOVER_MS, Changeover
+from pcgrelay.link.control import MESSAGE_TOO_LONG, ControlConnection
+from pcgrelay.link.history import Standing
+from pcgrelay.link.lanes import Lanes
 from pcgrelay.messages import Beat, Code, Drain, Goodbye, Message, Renewed, code_name
 from pcgrelay.net.ratelimit import Allowance
-from pcgrelay.session.changeover import CHANGEOVER_MS, Changeover
-from pcgrelay.session.control import MESSAGE_TOO_LONG, ControlConnection
-from pcgrelay.session.lanes import Lanes
-from pcgrelay.session.standing import Standing
 
 BEAT_INTERVAL_MS = 5_000
 BEATS_MISSED_MOST = 3

@@ -13,6 +13,8 @@ from pcgrelay.config import LinkSettings
 from pcgrelay.identity.handshake import Established
 from pcgrelay.identity.local import Presence
 from pcgrelay.identity.tls import HandshakeRefused
+from pcgrelay.link.control import ControlConnection, handshake_over
+from pcgrelay.link.link import Link
 from pcgrelay.log.events import LinkFailed, Say
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.model import NodeId
@@ -20,8 +22,6 @@ from pcgrelay.net.backoff import STEADY_MS, backoff_ms
 from pcgrelay.net.ratelimit import Allowance
 from pcgrelay.net.sockets import Where, connected
 from pcgrelay.policy.rules import link_refusal
-from pcgrelay.session.control import ControlConnection, handshake_over
-from pcgrelay.session.link import Link
 
 FAILURE_LINE_MS = 60_000
 # A neighbour that was well and leaves is dialled again with less back-off, so often at once and then so often: that is

@@ -19,6 +19,8 @@ from pcgrelay.dataplane.api import DataPlaneRefused, LinkPlane
 from pcgrelay.identity.certificates import Shown
 from pcgrelay.identity.local import Presence
 from pcgrelay.identity.tls import HandshakeRefused
+from pcgrelay.link.control import handshake_over
+from pcgrelay.link.table import Neighbours
 from pcgrelay.log.events import AcceptPaused, Failure, Say
 from pcgrelay.log.events import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.log.throttle import Throttle
@@ -26,8 +28,6 @@ from pcgrelay.model import NodeId
 from pcgrelay.net.halfopen import Beginnings, HalfOpen, Place, source_of
 from pcgrelay.net.sockets import tuned
 from pcgrelay.policy.rules import link_refusal
-from pcgrelay.session.control import handshake_over
-from pcgrelay.session.neighbours import Neighbours
 
 TLS_FIRST = 0x16
 LANE_FIRST = 0x50

@@ -8,10 +8,10 @@ from pcgrelay.dataplane.api import LinkPlane
 from pcgrelay.handover.records import LinkEstate, chain_read, chain_written
 from pcgrelay.identity.handshake import Established
 from pcgrelay.identity.renewal import Schedule
+from pcgrelay.link.control import LostConnection
+from pcgrelay.link.history import Standing
+from pcgrelay.link.link import Link, LinkWatcher
 from pcgrelay.model import NodeId, Role, Suite
-from pcgrelay.session.control import LostConnection
-from pcgrelay.session.link import Link, LinkWatcher
-from pcgrelay.session.standing import Standing
 
 NOWHERE = "0.0.0.0:1"
 
