@@ -19,6 +19,7 @@ import msgspec
 from cryptography import x509
 from OpenSSL import SSL
 
+from pcgrelay.catalogue.entries import Entry, EntryRefused, Offer, entry_proved, entry_read, entry_signed
 from pcgrelay.config import Config
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.identity.certificates import Refusal, explain_failure
@@ -30,7 +31,6 @@ from pcgrelay.identity.local import Presence
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.messages import Advert, MessageReader, MessageRefused, message_encoded
 from pcgrelay.model import NodeId, Role
-from pcgrelay.routing.catalogue import Entry, EntryRefused, Offer, entry_proved, entry_read, entry_signed
 
 MOMENTS_MOST = 64
 ENTRY_LIFE_S = 1_800

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from nodes import HUB, KENT, MET, Nodes, free_port, until
 
-from pcgrelay.gateway import adverts
+from pcgrelay.catalogue import exchange as adverts
+from pcgrelay.catalogue.entries import Entry, Known, Offer, Signed, entry_signed
 from pcgrelay.messages import Advert
 from pcgrelay.model import NodeId
-from pcgrelay.routing.catalogue import Entry, Known, Offer, Signed, entry_signed
 from pki import REALM
 
 

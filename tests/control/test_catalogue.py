@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peers import HUB, KENT, credentials_of
 
+from pcgrelay.catalogue import entries as c
 from pcgrelay.identity.certificates import IdentityRefused, identity_of
 from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.tls import chain_refusal, leaf_der, store_made
 from pcgrelay.model import NodeId
-from pcgrelay.routing import catalogue as c
 from pki import REALM, Realm
 
 NOW = 1_800_000_000

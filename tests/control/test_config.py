@@ -13,12 +13,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pcgrelay import config
+from pcgrelay.catalogue.entries import SERVICES_MOST
 from pcgrelay.config import Address, schema
 from pcgrelay.config.build import EXPORTS_MOST
 from pcgrelay.config.values import memory_bytes
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem
 from pcgrelay.model import Marking, NodeId, Precedence, Priority, Role, ServiceName, Suite
-from pcgrelay.routing.catalogue import SERVICES_MOST
 
 DOCUMENTED = """
 [node]

@@ -22,11 +22,11 @@ from peers import EDGE_ID, RELAY_ID, credentials_of, side, terms_of
 from test_messages import ALL
 
 from pcgrelay import messages as m
+from pcgrelay.catalogue.entries import ENTRY_KIND, EntryRefused, Signed, entry_read
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link import control
 from pcgrelay.model import Role
 from pcgrelay.net.ratelimit import Allowance
-from pcgrelay.routing.catalogue import ENTRY_KIND, EntryRefused, Signed, entry_read
 from pki import Realm
 
 KINDS = {type(message).__name__: message for message in ALL}

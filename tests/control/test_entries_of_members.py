@@ -19,15 +19,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from nodes import HUB, KENT, MET, Nodes, free_port, until
 
 from pcgrelay import config, messages
+from pcgrelay.catalogue import entries as c
+from pcgrelay.catalogue import exchange as adverts
+from pcgrelay.catalogue.exchange import ENTRY_REASONS, Adverts
 from pcgrelay.clock import SetClock
-from pcgrelay.gateway import adverts
-from pcgrelay.gateway.adverts import ENTRY_REASONS, Adverts
 from pcgrelay.identity.certificates import IdentityRefused, certificate_read, identity_of, identity_read
 from pcgrelay.identity.local import Presence
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Advert, message_encoded
 from pcgrelay.model import URI_LIMIT, NodeId, Role
-from pcgrelay.routing import catalogue as c
 from pki import REALM
 
 EDGE = NodeId(REALM, MET, "met-1")

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
 from test_forwards import Relay
 
+from pcgrelay.catalogue.entries import path_refusal
 from pcgrelay.clock import SetClock
 from pcgrelay.messages import PathRefuse
 from pcgrelay.model import NodeId, Role
 from pcgrelay.reasons import OTHER as OTHER_REASON
 from pcgrelay.reasons import PATH_REASONS, is_identity
-from pcgrelay.routing.catalogue import path_refusal
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.paths import EdgePaths, PathRefused
 

@@ -11,8 +11,8 @@ import fake_core
 import pytest
 from nodes import HUB, KENT, MET, Nodes, Running, free_port, until
 
+from pcgrelay.catalogue.entries import RELAYS_MOST
 from pcgrelay.health import damping as steadiness
-from pcgrelay.routing.catalogue import RELAYS_MOST
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, Catalogue, Known, Offer, Signed
 from pcgrelay.model import NodeId, ServiceName
-from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, Catalogue, Known, Offer, Signed
 from pcgrelay.routing.table import (
     ROUTES_MOST,
     Exporter,

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from pcgrelay.catalogue.entries import Catalogue, Known, Signed
+from pcgrelay.catalogue.propagation import CHANGES_AT_ONCE, CHANGES_EACH_SECOND, FLAPPING, Telling
 from pcgrelay.clock import SetClock
-from pcgrelay.gateway.telling import CHANGES_AT_ONCE, CHANGES_EACH_SECOND, FLAPPING, Telling
 from pcgrelay.link.control import ROOM_BYTES
 from pcgrelay.messages import Advert, Message, Withdraw
 from pcgrelay.model import NodeId
-from pcgrelay.routing.catalogue import Catalogue, Known, Signed
 
 REALM = "police.example"
 KENT = NodeId(REALM, "kent.police.example", "kent-1")

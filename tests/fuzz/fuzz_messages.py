@@ -10,9 +10,9 @@ import msgspec
 from cryptography import x509
 
 from pcgrelay import messages
+from pcgrelay.catalogue.entries import ENTRY_KIND, Entry, EntryRefused, Offer, Signed, entry_proved, entry_read
 from pcgrelay.messages import MESSAGE_LIMIT_BYTES, MessageReader, MessageRefused, message_encoded
 from pcgrelay.model import NodeId
-from pcgrelay.routing.catalogue import ENTRY_KIND, Entry, EntryRefused, Offer, Signed, entry_proved, entry_read
 
 NOW_S = 1_800_000_000
 IDENTITY = "spiffe://police.example/org/kent.police.example/node/kent-1"

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from stage import HOST
 
+from pcgrelay.catalogue.entries import STATE_READY, Offer, entry_signed
 from pcgrelay.config import IdentitySettings
 from pcgrelay.identity.credentials import load_credentials
 from pcgrelay.identity.exporter import Purpose
@@ -25,7 +26,6 @@ from pcgrelay.identity.tls import HandshakeRefused, context_made, leaf_der
 from pcgrelay.link.control import ControlConnection, handshake_over
 from pcgrelay.messages import Advert, Beat, Carry, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role, Suite
-from pcgrelay.routing.catalogue import STATE_READY, Offer, entry_signed
 from pki import REALM, Files, Realm
 from reference.keys import Suite as ReferenceSuite
 from reference.lanes import Lane

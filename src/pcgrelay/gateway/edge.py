@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import structs
 
+from pcgrelay.catalogue.entries import Offer
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
 from pcgrelay.dataplane.adapter import (
@@ -46,7 +47,6 @@ from pcgrelay.log.writer import Log
 from pcgrelay.messages import Message, PathOpen, code_name
 from pcgrelay.model import NodeId, ServiceName
 from pcgrelay.policy.rules import export_rules, session_cap
-from pcgrelay.routing.catalogue import Offer
 from pcgrelay.routing.table import exporters_of, offers_of
 from pcgrelay.session.labels import Labels
 from pcgrelay.session.mending import stall_unheard

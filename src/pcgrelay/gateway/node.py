@@ -11,6 +11,7 @@ from typing import Any
 
 from pcgrelay import __version__
 from pcgrelay.admin.status import ConfigurationStatus
+from pcgrelay.catalogue.exchange import Adverts
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, ListenSettings, PolicySettings
 from pcgrelay.dataplane.adapter import (
@@ -31,7 +32,6 @@ from pcgrelay.dataplane.adapter import (
 )
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import ConfigError, RunError
-from pcgrelay.gateway.adverts import Adverts
 from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.gateway.clocks import Clocks
 from pcgrelay.gateway.opened import Held, Opened

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
+from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, STATE_READY, Offer
 from pcgrelay.clock import Clock
 from pcgrelay.dataplane.adapter import Export, Grant, Import, Plane
 from pcgrelay.gateway.services import Exported, Imported, key_of
 from pcgrelay.policy.rules import MARKING_NUMBERS, Rule, granted
-from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, STATE_READY, Offer
 from pcgrelay.routing.table import Exporter, Health, ImportState, SessionFact, import_plan
 from pcgrelay.session.session import Key, Session, State
 from pcgrelay.session.sessions import Sessions

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import structs
 
+from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, Catalogue
 from pcgrelay.clock import Clock
 from pcgrelay.config import Config
 from pcgrelay.gateway.absences import Absences
@@ -18,7 +19,6 @@ from pcgrelay.identity.certificates import Refusal
 from pcgrelay.link.link import Link, LinkState
 from pcgrelay.log.events import IdentityTwins, ImportDown, ImportMoved, ImportUp, MemberAway, MemberBack, Say
 from pcgrelay.model import NameProblem, NodeId, ServiceName
-from pcgrelay.routing.catalogue import STATE_DOWN, STATE_DRAIN, Catalogue
 from pcgrelay.routing.table import ImportState
 from pcgrelay.session.sessions import Sessions
 

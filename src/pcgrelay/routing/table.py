@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from pcgrelay.catalogue.entries import STATE_READY, Catalogue, Offer
 from pcgrelay.model import NodeId, Precedence, Priority, ServiceName
-from pcgrelay.routing.catalogue import STATE_READY, Catalogue, Offer
 
 # After so many set-ups in a row that failed, applications are no longer made to wait for the next one.
 FAILURES_BEFORE_DOWN = 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from pcgrelay.catalogue.entries import Catalogue, Known, passed_on
 from pcgrelay.clock import Clock
 from pcgrelay.identity.local import Presence
 from pcgrelay.link.control import ROOM_BYTES
@@ -17,7 +18,6 @@ from pcgrelay.link.link import Link
 from pcgrelay.messages import Advert, Withdraw
 from pcgrelay.model import NodeId
 from pcgrelay.net.ratelimit import Allowance
-from pcgrelay.routing.catalogue import Catalogue, Known, passed_on
 
 # Ways are lost and found in bursts; nothing that is meant goes on for ever.
 CHANGES_AT_ONCE = 8

@@ -12,21 +12,7 @@ from functools import cache
 
 from cryptography import x509
 
-from pcgrelay.clock import Clock
-from pcgrelay.gateway.telling import Telling
-from pcgrelay.handover.records import EntryEstate
-from pcgrelay.identity.certificates import IdentityRefused, Refusal
-from pcgrelay.identity.local import Presence
-from pcgrelay.link.choice import Candidate, choose
-from pcgrelay.link.link import Link
-from pcgrelay.log.events import EntryRefused as EntryRefusedRecord
-from pcgrelay.log.events import Failure, Say
-from pcgrelay.log.throttle import Throttle
-from pcgrelay.messages import Advert, Withdraw
-from pcgrelay.model import NameProblem, NodeId, Role
-from pcgrelay.net.ratelimit import Allowance
-from pcgrelay.reasons import is_identity
-from pcgrelay.routing.catalogue import (
+from pcgrelay.catalogue.entries import (
     OTHER,
     REASONS,
     Catalogue,
@@ -41,6 +27,20 @@ from pcgrelay.routing.catalogue import (
     names_checked,
     path_refusal,
 )
+from pcgrelay.catalogue.propagation import Telling
+from pcgrelay.clock import Clock
+from pcgrelay.handover.records import EntryEstate
+from pcgrelay.identity.certificates import IdentityRefused, Refusal
+from pcgrelay.identity.local import Presence
+from pcgrelay.link.choice import Candidate, choose
+from pcgrelay.link.link import Link
+from pcgrelay.log.events import EntryRefused as EntryRefusedRecord
+from pcgrelay.log.events import Failure, Say
+from pcgrelay.log.throttle import Throttle
+from pcgrelay.messages import Advert, Withdraw
+from pcgrelay.model import NameProblem, NodeId, Role
+from pcgrelay.net.ratelimit import Allowance
+from pcgrelay.reasons import is_identity
 
 LIFE_S = 1_800
 # Proofs that a neighbour may have this node look at: a large realm when the link comes up, and then what changes. What
