@@ -11,9 +11,9 @@ from pcgrelay.clock import SetClock
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.messages import Message, PathAccept, PathOpen, PathRefuse
 from pcgrelay.model import NodeId
+from pcgrelay.path.labels import Labels
+from pcgrelay.path.relay import Forwards
 from pcgrelay.policy.rules import Budget
-from pcgrelay.session.forwards import Forwards
-from pcgrelay.session.labels import Labels
 
 
 class FakePlane:

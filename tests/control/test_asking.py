@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pcgrelay.session import asking
-from pcgrelay.session.asking import ANSWER_FIRST_S, ANSWER_TRIPS, NO_ANSWER, answer_awaited
-from pcgrelay.session.paths import PathRefused
+from pcgrelay.path import asking
+from pcgrelay.path.asking import ANSWER_FIRST_S, ANSWER_TRIPS, NO_ANSWER, answer_awaited
+from pcgrelay.path.edge import PathRefused
 
 
 def end(round_trip_ms: float | None = None) -> Any:

@@ -19,10 +19,10 @@ from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.link.link import Link
 from pcgrelay.messages import Carry, Code, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId
+from pcgrelay.path.edge import EdgePaths, PathEnd
+from pcgrelay.path.labels import Labels
 from pcgrelay.session import candidates as module
 from pcgrelay.session.candidates import CANDIDATES_MOST, Candidates, first_to_go
-from pcgrelay.session.labels import Labels
-from pcgrelay.session.paths import EdgePaths, PathEnd
 from pcgrelay.session.session import Key, Session, State
 
 

@@ -10,9 +10,9 @@ from relays import Relay
 
 from pcgrelay.messages import Carry, Code, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role
+from pcgrelay.path.forward import CARRY_AT_ONCE_BYTES
+from pcgrelay.path.relay import ANSWER_DEADLINE_MS, PATHS_OF_A_SESSION_MOST
 from pcgrelay.policy.rules import Budget
-from pcgrelay.session.forward import CARRY_AT_ONCE_BYTES
-from pcgrelay.session.forwards import ANSWER_DEADLINE_MS, PATHS_OF_A_SESSION_MOST
 
 
 @pytest.fixture

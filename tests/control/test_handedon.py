@@ -11,7 +11,7 @@ from relays import Relay
 from pcgrelay.link.link import MESSAGES_AT_ONCE, MESSAGES_EACH_SECOND
 from pcgrelay.messages import Carry, Code, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role
-from pcgrelay.session.handedon import OF_AN_EDGE, REQUEST_COST, HandedOn
+from pcgrelay.path.handedon import OF_AN_EDGE, REQUEST_COST, HandedOn
 from pki import REALM
 
 OUT = 7

@@ -11,8 +11,8 @@ from path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
 from pcgrelay.clock import SetClock
 from pcgrelay.messages import Carry, Code, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role
-from pcgrelay.session.labels import QUARANTINE_MS, Labels
-from pcgrelay.session.paths import EdgePaths, PathRefused
+from pcgrelay.path.edge import EdgePaths, PathRefused
+from pcgrelay.path.labels import QUARANTINE_MS, Labels
 
 
 class Answerer:

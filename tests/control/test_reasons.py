@@ -16,10 +16,10 @@ from pcgrelay.catalogue.entries import path_refusal
 from pcgrelay.clock import SetClock
 from pcgrelay.messages import PathRefuse
 from pcgrelay.model import NodeId, Role
+from pcgrelay.path.edge import EdgePaths, PathRefused
+from pcgrelay.path.labels import Labels
 from pcgrelay.reasons import OTHER as OTHER_REASON
 from pcgrelay.reasons import PATH_REASONS, is_identity
-from pcgrelay.session.labels import Labels
-from pcgrelay.session.paths import EdgePaths, PathRefused
 
 ROLES = st.sampled_from(list(Role))
 NAMES = st.sampled_from([A.uri, B.uri, ME.uri, OTHER.uri]) | st.text(max_size=40)

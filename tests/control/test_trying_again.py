@@ -22,9 +22,9 @@ from pcgrelay.link.dialler import Dialler
 from pcgrelay.messages import Code, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.net.backoff import FORGET_MS, NEWS_AT_ONCE, NEWS_EACH_SECOND, STEADY_MS, Retry
+from pcgrelay.path.edge import EdgePaths, PathEnd
+from pcgrelay.path.labels import Labels
 from pcgrelay.session import sessions as sessions_module
-from pcgrelay.session.labels import Labels
-from pcgrelay.session.paths import EdgePaths, PathEnd
 from pcgrelay.session.session import Key, Session, State
 from pcgrelay.session.sessions import Sessions
 

@@ -46,11 +46,11 @@ from pcgrelay.log.throttle import Throttle
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Message, PathOpen, code_name
 from pcgrelay.model import NodeId, ServiceName
+from pcgrelay.path.edge import EdgePaths
+from pcgrelay.path.labels import Labels
 from pcgrelay.policy.rules import export_rules, session_cap
 from pcgrelay.routing.table import exporters_of, offers_of
-from pcgrelay.session.labels import Labels
 from pcgrelay.session.mending import stall_unheard
-from pcgrelay.session.paths import EdgePaths
 from pcgrelay.session.session import Key, Session
 from pcgrelay.session.sessions import Sessions
 

@@ -27,9 +27,9 @@ from pcgrelay.link.link import Link
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Message
 from pcgrelay.model import NodeId
+from pcgrelay.path.labels import Labels
+from pcgrelay.path.relay import Forwards
 from pcgrelay.policy.rules import Budget, reach_refusal
-from pcgrelay.session.forwards import Forwards
-from pcgrelay.session.labels import Labels
 
 LEAD_AWAY_S = 1.0
 

@@ -17,7 +17,7 @@ from pcgrelay.dataplane.api import DataPlaneRefused, SessionPlane
 from pcgrelay.link.link import Link
 from pcgrelay.messages import Code, PathOpen
 from pcgrelay.model import NodeId
-from pcgrelay.session.paths import EdgePaths, PathEnd, PathRefused
+from pcgrelay.path.edge import EdgePaths, PathEnd, PathRefused
 from pcgrelay.session.session import Key, Session, State
 
 CANDIDATES_MOST = 4

@@ -11,7 +11,7 @@ from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.identity.exporter import Purpose
 from pcgrelay.identity.handshake import Established, Handshake, Judge, Terms
 from pcgrelay.identity.tls import HandshakeRefused
-from pcgrelay.session.paths import EdgePaths, PathEnd
+from pcgrelay.path.edge import EdgePaths, PathEnd
 
 
 class CarriedHandshake:

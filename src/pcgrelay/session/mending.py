@@ -24,9 +24,9 @@ from pcgrelay.log.events import Say, SessionResumed, SessionStalled
 from pcgrelay.messages import Code, code_name
 from pcgrelay.model import NodeId
 from pcgrelay.net.backoff import Retry, backoff_ms
-from pcgrelay.session.asking import answer_awaited
+from pcgrelay.path.asking import answer_awaited
+from pcgrelay.path.edge import EdgePaths, PathEnd, PathRefused
 from pcgrelay.session.candidates import Candidates
-from pcgrelay.session.paths import EdgePaths, PathEnd, PathRefused
 from pcgrelay.session.session import Key, Session, State
 
 RESUME_ANSWER_S = 5.0

@@ -26,7 +26,7 @@ from pcgrelay.identity.renewal import Renewal, is_verdict
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.log.events import RenewalFailed, Say, SessionRenewed
 from pcgrelay.messages import Code, MessageRefused, Renewed, message_encoded
-from pcgrelay.session.paths import EdgePaths, PathEnd
+from pcgrelay.path.edge import EdgePaths, PathEnd
 from pcgrelay.session.session import Session, State
 
 # A peer may begin so often, which bounds what its handshakes cost.

@@ -13,7 +13,7 @@ from pcgrelay.identity.renewal import Schedule
 from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.net.backoff import Retry
-from pcgrelay.session.paths import PathEnd
+from pcgrelay.path.edge import PathEnd
 
 
 class State(Enum):

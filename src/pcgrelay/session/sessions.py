@@ -32,12 +32,12 @@ from pcgrelay.log.events import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.messages import Code, PathOpen, code_name
 from pcgrelay.model import NodeId, organisation_number
 from pcgrelay.net.backoff import Retries, Retry
-from pcgrelay.session.asking import NO_ANSWER, answer_awaited, event_awaited
+from pcgrelay.path.asking import NO_ANSWER, answer_awaited, event_awaited
+from pcgrelay.path.edge import EdgePaths, PathEnd, PathRefused
 from pcgrelay.session.carried import CarriedHandshake, told
 from pcgrelay.session.claims import Claims
 from pcgrelay.session.leaving import Leaving
 from pcgrelay.session.mending import ChooseLink, Mender, SessionObserver
-from pcgrelay.session.paths import EdgePaths, PathEnd, PathRefused
 from pcgrelay.session.renewing import Renewer
 from pcgrelay.session.session import Key, Session, State
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from pcgrelay.messages import Code
-from pcgrelay.session.paths import PathEnd, PathRefused
+from pcgrelay.path.edge import PathEnd, PathRefused
 
 ANSWER_FIRST_S = 0.4
 ANSWER_TRIPS = 8  # to the neighbour: what lies behind it is not known

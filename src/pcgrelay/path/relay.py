@@ -35,13 +35,13 @@ from pcgrelay.messages import (
     code_name,
 )
 from pcgrelay.model import NameProblem, NodeId
+from pcgrelay.path.edge import opened_of, sender_refusal
+from pcgrelay.path.forward import SETUP_ANSWERS, Forward
+from pcgrelay.path.handedon import REQUEST_COST, HandedOn
+from pcgrelay.path.labels import Labels
+from pcgrelay.path.table import PathTable
 from pcgrelay.policy.rules import Budget
 from pcgrelay.reasons import is_identity, reason_passed_on, refuser
-from pcgrelay.session.forward import SETUP_ANSWERS, Forward
-from pcgrelay.session.handedon import REQUEST_COST, HandedOn
-from pcgrelay.session.labels import Labels
-from pcgrelay.session.paths import opened_of, sender_refusal
-from pcgrelay.session.pathtable import PathTable
 
 ANSWER_DEADLINE_MS = 10_000
 LINE_INTERVAL_MS = 1_000

@@ -26,9 +26,9 @@ from pcgrelay.messages import (
     code_name,
 )
 from pcgrelay.model import NameProblem, NodeId, Role
+from pcgrelay.path.labels import Labels
+from pcgrelay.path.table import PathTable
 from pcgrelay.reasons import is_identity, reason_known, refuser
-from pcgrelay.session.labels import Labels
-from pcgrelay.session.pathtable import PathTable
 
 PATHS_MOST = 16_384
 LEAVE_S = 1.0  # for the far edge to answer the end of a session

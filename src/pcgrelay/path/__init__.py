@@ -1,0 +1,1 @@
+"""Paths: the ends at an edge, what a relay forwards, and the labels of both."""
