@@ -7,7 +7,7 @@ import random
 import pytest
 
 from pcgrelay.model import NodeId
-from pcgrelay.session.claims import (
+from pcgrelay.session.pending import (
     CLAIMS_MOST,
     CLAIMS_OF_A_LINK_MOST,
     CLAIMS_OF_A_NAME_MOST,

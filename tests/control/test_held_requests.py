@@ -24,7 +24,7 @@ from nodes import (
 
 from pcgrelay.link import control
 from pcgrelay.messages import PathOpen
-from pcgrelay.session.mending import RESUME_ANSWER_S
+from pcgrelay.session.recovery import RESUME_ANSWER_S
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pcgrelay.gateway.explain import explain
 from pcgrelay.messages import Code, PathClose, PathOpen
 from pcgrelay.model import NodeId
 from pcgrelay.routing import table
-from pcgrelay.session.claims import CLAIMS_OF_A_LINK_MOST
+from pcgrelay.session.pending import CLAIMS_OF_A_LINK_MOST
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from nodes import (
     until,
 )
 
-from pcgrelay.session.mending import RESUME_ANSWER_S
+from pcgrelay.session.recovery import RESUME_ANSWER_S
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from pcgrelay.model import NodeId, Suite
 from pcgrelay.net.backoff import FORGET_MS, NEWS_AT_ONCE, NEWS_EACH_SECOND, STEADY_MS, Retry
 from pcgrelay.path.edge import EdgePaths, PathEnd
 from pcgrelay.path.labels import Labels
-from pcgrelay.session import sessions as sessions_module
+from pcgrelay.session import table as sessions_module
 from pcgrelay.session.session import Key, Session, State
-from pcgrelay.session.sessions import Sessions
+from pcgrelay.session.table import Sessions
 
 MINUTE_S = 60.0
 # A wait is anywhere up to 3 s, so there are about forty; and news may begin so many more.

@@ -50,9 +50,9 @@ from pcgrelay.path.edge import EdgePaths
 from pcgrelay.path.labels import Labels
 from pcgrelay.policy.rules import export_rules, session_cap
 from pcgrelay.routing.table import exporters_of, offers_of
-from pcgrelay.session.mending import stall_unheard
+from pcgrelay.session.recovery import stall_unheard
 from pcgrelay.session.session import Key, Session
-from pcgrelay.session.sessions import Sessions
+from pcgrelay.session.table import Sessions
 
 # So long after the start an import whose exporter is not known yet lets its applications wait.
 STARTING_MS = 5_000

@@ -14,7 +14,7 @@ from pcgrelay.gateway.services import Exported, Imported, key_of
 from pcgrelay.policy.rules import MARKING_NUMBERS, Rule, granted
 from pcgrelay.routing.table import Exporter, Health, ImportState, SessionFact, import_plan
 from pcgrelay.session.session import Key, Session, State
-from pcgrelay.session.sessions import Sessions
+from pcgrelay.session.table import Sessions
 
 # A session that loses its way for less than this has not made its edge fall: most find another at once.
 STALL_BORNE_MS = 2_000

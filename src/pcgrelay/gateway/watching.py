@@ -20,7 +20,7 @@ from pcgrelay.link.link import Link, LinkState
 from pcgrelay.log.events import IdentityTwins, ImportDown, ImportMoved, ImportUp, MemberAway, MemberBack, Say
 from pcgrelay.model import NameProblem, NodeId, ServiceName
 from pcgrelay.routing.table import ImportState
-from pcgrelay.session.sessions import Sessions
+from pcgrelay.session.table import Sessions
 
 # Entries of one process reach this node over all its links within moments.
 TWINS_MS = 10_000

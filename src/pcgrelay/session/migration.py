@@ -9,7 +9,7 @@ from pcgrelay.clock import Clock
 from pcgrelay.link.link import Link
 from pcgrelay.messages import Code
 from pcgrelay.model import NodeId
-from pcgrelay.session.mending import ChooseLink, Mender
+from pcgrelay.session.recovery import ChooseLink, Mender
 from pcgrelay.session.session import Session, State
 
 SPARE_MS = 1_000
