@@ -13,7 +13,7 @@ from nodes import HUB, KENT, MET, Nodes, Running, dial, entry, export, free_port
 from pcgrelay.gateway.explain import explain
 from pcgrelay.messages import Code, PathClose, PathOpen
 from pcgrelay.model import NodeId
-from pcgrelay.routing import table
+from pcgrelay.services import imports as table
 from pcgrelay.session.pending import CLAIMS_OF_A_LINK_MOST
 
 

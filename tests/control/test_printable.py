@@ -19,11 +19,11 @@ from pcgrelay.admin.server import Facts, answered
 from pcgrelay.admin.status import ConfigurationStatus, Status
 from pcgrelay.cli import explain, status
 from pcgrelay.dataplane.adapter import StreamEnd
-from pcgrelay.gateway.tally import MALFORMED, line_said
 from pcgrelay.log.events import PathRefused
 from pcgrelay.log.writer import line_of
 from pcgrelay.output import Layout, Row, Screen, print_json, print_table, say
 from pcgrelay.printable import TEXT_MOST, json_printable, printable
+from pcgrelay.services.counts import MALFORMED, line_said
 
 # Clears a screen, by one byte too; sets a title; turns the order; hides; ends a line; a lone half of a pair.
 EVIL = ["\x1b[2J", "\x9b2J", "\x1b]0;title\x07", "a\u202eb", "\u200b", "a\rb", "a\nb", "\u2028", "\ud800", "\U000e0041"]

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pcgrelay.dataplane.adapter import Export, Grant, Import
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import ConfigError
-from pcgrelay.gateway.publishing import TABLES_REFUSED, Publishing
-from pcgrelay.gateway.tables import EXPORT, IMPORT, Row, Tables, shrunk
 from pcgrelay.log.events import Failure, Record, TablesRefused
+from pcgrelay.services.publisher import TABLES_REFUSED, Publishing
+from pcgrelay.services.tables import EXPORT, IMPORT, Row, Tables, shrunk
 
 READY, DRAIN, UNRESOLVED = 0, 1, 2
 DOWN, LIVE = 0, 2

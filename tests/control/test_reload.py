@@ -21,10 +21,10 @@ from pcgrelay.gateway.control import drain_state
 from pcgrelay.gateway.explain import explain
 from pcgrelay.gateway.facts import node_status
 from pcgrelay.gateway.reload import Reloader
-from pcgrelay.gateway.services import NUMBERS_COUNTED, Numbers
 from pcgrelay.health.state import Health, HealthState
 from pcgrelay.log.writer import Log
 from pcgrelay.model import ServiceName
+from pcgrelay.services.services import NUMBERS_COUNTED, Numbers
 
 BASE = """
 [node]

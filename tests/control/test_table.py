@@ -6,7 +6,7 @@ import pytest
 
 from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, Catalogue, Known, Offer, Signed
 from pcgrelay.model import NodeId, ServiceName
-from pcgrelay.routing.table import (
+from pcgrelay.services.imports import (
     ROUTES_MOST,
     Exporter,
     Health,

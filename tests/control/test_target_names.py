@@ -12,12 +12,12 @@ from test_targets import export, says_nothing, serving
 from virtual_time import VirtualLoop, run_virtually
 
 from pcgrelay.config import Address, ExportSettings
-from pcgrelay.gateway import targets
-from pcgrelay.gateway.targets import ABSENT_S, Target
 from pcgrelay.health.state import Health
 from pcgrelay.log.events import Record, TargetUnresolved
 from pcgrelay.net.resolver import NameAbsentError, Use
 from pcgrelay.net.sockets import Where
+from pcgrelay.services import targets
+from pcgrelay.services.targets import ABSENT_S, Target
 
 NAME = "records.kent.example"
 FIRST, SECOND = ("192.0.2.1", 5432), ("192.0.2.2", 5432)

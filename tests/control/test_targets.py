@@ -10,10 +10,10 @@ import pytest
 from nodes import free_port, until
 
 from pcgrelay.config import Address, ExportSettings
-from pcgrelay.gateway.targets import Target
 from pcgrelay.health.state import Health
 from pcgrelay.log.events import Record
 from pcgrelay.model import Marking, ServiceName
+from pcgrelay.services.targets import Target
 
 Conduct = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pcgrelay._core import core as native
 from pcgrelay._core.probe_store import Tables
 from pcgrelay.config import Address
-from pcgrelay.routing.table import ROUTES_MOST
+from pcgrelay.services.imports import ROUTES_MOST
 
 # Two names with the same FNV-1a hash of 32 bits, so that the chain behind one hash is walked.
 TWINS = (b"costarring", b"liquid")

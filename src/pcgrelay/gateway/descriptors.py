@@ -11,9 +11,9 @@ import resource
 from collections.abc import Iterable
 
 from pcgrelay.dataplane.adapter import Plane, StreamEnd
-from pcgrelay.gateway.services import Exported, Imported, Numbers
 from pcgrelay.log.events import Say, ServiceFull
 from pcgrelay.log.throttle import Throttle
+from pcgrelay.services.services import Exported, Imported, Numbers
 
 # The system lets root have any number; no node has more than this, and tables of the kernel grow with it.
 MOST = 1 << 20

@@ -32,12 +32,7 @@ from pcgrelay.errors import RunError
 from pcgrelay.gateway.descriptors import bounds_given, full_said
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.opened import Held, Opened
-from pcgrelay.gateway.publishing import Publishing
 from pcgrelay.gateway.refusals import FarRefusals
-from pcgrelay.gateway.services import Exported, Imported, Numbers, exports_with, imports_with, key_of
-from pcgrelay.gateway.tables import ImportPlanner, Tables, export_rows, grants_of, import_rows, offer_of, row_of
-from pcgrelay.gateway.tally import Tally, line_said, service_estate
-from pcgrelay.gateway.targets import Target
 from pcgrelay.gateway.watching import ImportWatch
 from pcgrelay.handover.node import NodeEstate, ServiceEstate
 from pcgrelay.link.link import Link
@@ -49,7 +44,12 @@ from pcgrelay.model import NodeId, ServiceName
 from pcgrelay.path.edge import EdgePaths
 from pcgrelay.path.labels import Labels
 from pcgrelay.policy.rules import export_rules, session_cap
-from pcgrelay.routing.table import exporters_of, offers_of
+from pcgrelay.services.counts import Tally, line_said, service_estate
+from pcgrelay.services.imports import exporters_of, offers_of
+from pcgrelay.services.publisher import Publishing
+from pcgrelay.services.services import Exported, Imported, Numbers, exports_with, imports_with, key_of
+from pcgrelay.services.tables import ImportPlanner, Tables, export_rows, grants_of, import_rows, offer_of, row_of
+from pcgrelay.services.targets import Target
 from pcgrelay.session.recovery import stall_unheard
 from pcgrelay.session.session import Key, Session
 from pcgrelay.session.table import Sessions

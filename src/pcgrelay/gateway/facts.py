@@ -25,13 +25,13 @@ from pcgrelay.admin.status import (
 )
 from pcgrelay.gateway.edge import Edge
 from pcgrelay.gateway.node import Node
-from pcgrelay.gateway.services import Imported, key_of
-from pcgrelay.gateway.tables import IMPORT, Row
-from pcgrelay.gateway.tally import ServiceTally
 from pcgrelay.health.state import Health
 from pcgrelay.link.link import Link, LinkState
 from pcgrelay.model import Precedence, Priority
-from pcgrelay.routing.table import Exporter, ImportState
+from pcgrelay.services.counts import ServiceTally
+from pcgrelay.services.imports import Exporter, ImportState
+from pcgrelay.services.services import Imported, key_of
+from pcgrelay.services.tables import IMPORT, Row
 from pcgrelay.session.session import State
 
 LINK_STATES = {

@@ -17,9 +17,9 @@ from typing import TypeVar
 from pcgrelay.config import Address
 from pcgrelay.errors import RunError
 from pcgrelay.files import reason_of
-from pcgrelay.gateway.targets import Target
 from pcgrelay.model import ServiceName
 from pcgrelay.net.sockets import BACKLOG, bound, listening, share
+from pcgrelay.services.targets import Target
 
 T = TypeVar("T")
 

@@ -10,10 +10,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from pcgrelay.dataplane.adapter import StreamEnd
-from pcgrelay.gateway.tally import was_refused
 from pcgrelay.messages import Code
 from pcgrelay.model import NodeId
 from pcgrelay.policy.rules import RULE_NONE
+from pcgrelay.services.counts import was_refused
 
 # Of all imports together; the oldest goes first.
 REFUSALS_MOST = 4_096

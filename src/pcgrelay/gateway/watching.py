@@ -13,13 +13,13 @@ from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, Catalogue
 from pcgrelay.clock import Clock
 from pcgrelay.config import Config
 from pcgrelay.gateway.absences import Absences
-from pcgrelay.gateway.services import Imported
 from pcgrelay.handover.node import SeenEstate
 from pcgrelay.identity.certificates import Refusal
 from pcgrelay.link.link import Link, LinkState
 from pcgrelay.log.events import IdentityTwins, ImportDown, ImportMoved, ImportUp, MemberAway, MemberBack, Say
 from pcgrelay.model import NameProblem, NodeId, ServiceName
-from pcgrelay.routing.table import ImportState
+from pcgrelay.services.imports import ImportState
+from pcgrelay.services.services import Imported
 from pcgrelay.session.table import Sessions
 
 # Entries of one process reach this node over all its links within moments.

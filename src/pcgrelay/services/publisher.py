@@ -16,8 +16,8 @@ from typing import Protocol
 from pcgrelay.dataplane.adapter import Export, Grant, Import
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import ConfigError
-from pcgrelay.gateway.tables import EXPORT, IMPORT, Row, Tables, shrunk
 from pcgrelay.log.events import Failure, Say, TablesRefused
+from pcgrelay.services.tables import EXPORT, IMPORT, Row, Tables, shrunk
 
 TABLES_REFUSED = "tables_refused"
 

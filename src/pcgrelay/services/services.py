@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pcgrelay.config import ExportSettings, ImportSettings
-from pcgrelay.gateway.targets import Target
 from pcgrelay.health.damping import FORGET_MS, Steadiness
 from pcgrelay.model import NodeId, Priority, ServiceName
-from pcgrelay.routing.table import Exporter, ImportPlan, ImportState
+from pcgrelay.services.imports import Exporter, ImportPlan, ImportState
+from pcgrelay.services.targets import Target
 from pcgrelay.session.session import Key
 
 NUMBERS_MOST = 65_536

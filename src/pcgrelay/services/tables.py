@@ -10,9 +10,9 @@ from typing import Any
 from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, STATE_READY, Offer
 from pcgrelay.clock import Clock
 from pcgrelay.dataplane.adapter import Export, Grant, Import, Plane
-from pcgrelay.gateway.services import Exported, Imported, key_of
 from pcgrelay.policy.rules import MARKING_NUMBERS, Rule, granted
-from pcgrelay.routing.table import Exporter, Health, ImportState, SessionFact, import_plan
+from pcgrelay.services.imports import Exporter, Health, ImportState, SessionFact, import_plan
+from pcgrelay.services.services import Exported, Imported, key_of
 from pcgrelay.session.session import Key, Session, State
 from pcgrelay.session.table import Sessions
 
