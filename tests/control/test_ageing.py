@@ -18,10 +18,10 @@ from pcgrelay.admin.status import NodeStatus, Status
 from pcgrelay.check import check, exit_code, refuse_errors
 from pcgrelay.clock import SetClock
 from pcgrelay.gateway.ageing import Ageing
-from pcgrelay.gateway.facts import node_status
 from pcgrelay.gateway.reload import Reloader
 from pcgrelay.identity.dates import Phase, Span
 from pcgrelay.identity.local import Presence
+from pcgrelay.views.status import node_status
 from pki import Files, write_config
 
 START = datetime(2030, 1, 1, tzinfo=UTC)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, Offer
-from pcgrelay.gateway.ways import Way, chosen_of, edges_explained, why_not
 from pcgrelay.link.choice import Candidate
 from pcgrelay.model import NodeId
+from pcgrelay.views.routes import Way, chosen_of, edges_explained, why_not
 
 KENT = NodeId("police.example", "kent.police.example", "kent-1")
 OTHER = NodeId("police.example", "kent.police.example", "kent-2")

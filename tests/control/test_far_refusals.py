@@ -12,11 +12,11 @@ from nodes import HUB, KENT, MET, Nodes, Running, entry, export, free_port, is_l
 
 from pcgrelay.admin.condition import troubles
 from pcgrelay.dataplane.adapter import StreamEnd
-from pcgrelay.gateway.explain import explain
-from pcgrelay.gateway.facts import node_status
 from pcgrelay.gateway.refusals import OPEN_MS, REFUSALS_MOST, FarRefusals
 from pcgrelay.messages import Code
 from pcgrelay.model import NodeId
+from pcgrelay.views.explain import explain
+from pcgrelay.views.status import node_status
 
 SERVICE = f"custody@{KENT}"
 NO_RULE = 0xFFFF

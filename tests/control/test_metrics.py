@@ -12,7 +12,7 @@ from test_cli_status import HEALTHY
 
 from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.status import LinkStatus
-from pcgrelay.gateway.facts import numbered
+from pcgrelay.views.status import numbered
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
 

@@ -324,7 +324,7 @@ async def test_nobody_offers_what_belongs_to_another_organisation(nodes: Nodes) 
 
 async def test_status_of_every_kind_of_node(nodes: Nodes) -> None:
     from pcgrelay.admin.server import Facts, answered
-    from pcgrelay.gateway.facts import node_status
+    from pcgrelay.views.status import node_status
 
     ((relay, port),) = await relays(nodes, 1)
     kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
@@ -344,7 +344,7 @@ async def test_status_of_every_kind_of_node(nodes: Nodes) -> None:
 
 
 async def test_a_node_that_loses_one_of_two_ways_is_degraded_and_fails_with_the_other(nodes: Nodes) -> None:
-    from pcgrelay.gateway.facts import node_status
+    from pcgrelay.views.status import node_status
 
     made, kent, met = await two_ways(nodes)
     await until(lambda: [node_status(each.node).condition for each in (kent, met)] == ["ready", "ready"])

@@ -18,13 +18,13 @@ from pcgrelay.admin.condition import troubles
 from pcgrelay.config import Config, admin_path, differences, restart_reason
 from pcgrelay.errors import ConfigError
 from pcgrelay.gateway.control import drain_state
-from pcgrelay.gateway.explain import explain
-from pcgrelay.gateway.facts import node_status
 from pcgrelay.gateway.reload import Reloader
 from pcgrelay.health.state import Health, HealthState
 from pcgrelay.log.writer import Log
 from pcgrelay.model import ServiceName
 from pcgrelay.services.services import NUMBERS_COUNTED, Numbers
+from pcgrelay.views.explain import explain
+from pcgrelay.views.status import node_status
 
 BASE = """
 [node]

@@ -16,11 +16,11 @@ from pcgrelay.admin.condition import troubles
 from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.gateway import watching
 from pcgrelay.gateway.absences import MISSED_MOST, MISSED_MS, Absences
-from pcgrelay.gateway.facts import node_status
 from pcgrelay.gateway.reload import Reloader
 from pcgrelay.gateway.watching import LinkWatch
 from pcgrelay.handover.node import NodeEstate, estate_read, estate_written
 from pcgrelay.log.writer import Log
+from pcgrelay.views.status import node_status
 
 KENT_1, KENT_2 = f"kent-1.{KENT}", f"kent-2.{KENT}"
 STEPS = st.lists(st.tuples(st.sets(st.integers(0, 5)), st.integers(0, MISSED_MS)), max_size=12)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pcgrelay.admin.answers import DRAIN_PATH, EXPLAIN_PATH, RELOAD_PATH, DrainAnswer
 from pcgrelay.admin.server import Answer, Facts, Query, json_answer
 from pcgrelay.errors import RunError
-from pcgrelay.gateway.explain import explain
-from pcgrelay.gateway.facts import node_status
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.reload import Reloader
+from pcgrelay.views.explain import explain
+from pcgrelay.views.status import node_status
 
 DRAIN_MOST_S = 86_400
 SUBJECT_LIMIT = 512

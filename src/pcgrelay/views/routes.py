@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from pcgrelay.admin.answers import EdgeExplained, WayExplained
 from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, Offer
-from pcgrelay.gateway.facts import LINK_STATES
 from pcgrelay.gateway.node import Node
 from pcgrelay.link.choice import Candidate, against, choose
 from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId, Precedence, Priority
+from pcgrelay.views.status import LINK_STATES
 
 _OFFERS = {STATE_DOWN: "its target does not answer there", STATE_DRAIN: "that edge drains"}
 

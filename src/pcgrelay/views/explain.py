@@ -10,12 +10,12 @@ from pcgrelay.admin.answers import ExplainAnswer, SessionExplained
 from pcgrelay.catalogue.entries import Offer
 from pcgrelay.gateway.edge import Edge
 from pcgrelay.gateway.node import Node
-from pcgrelay.gateway.ways import NO_OFFER, Way, chosen_of, edges_explained, explained, ways_to, with_offer
 from pcgrelay.health.damping import Steadiness
 from pcgrelay.model import NameProblem, NodeId, Priority, ServiceName, organisation_matches
 from pcgrelay.services.imports import ROUTES_MOST, ImportState, offers_of
 from pcgrelay.services.services import Exported, Imported
 from pcgrelay.session.session import Key, Session, State
+from pcgrelay.views.routes import NO_OFFER, Way, chosen_of, edges_explained, explained, ways_to, with_offer
 
 
 def explain(node: Node, subject: str) -> ExplainAnswer:

@@ -1,0 +1,1 @@
+"""What is shown of a node: status, explanations, routes."""
