@@ -31,7 +31,7 @@ from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import RunError
 from pcgrelay.gateway.descriptors import bounds_given, full_said
 from pcgrelay.gateway.node import Node
-from pcgrelay.gateway.opened import Held, Opened
+from pcgrelay.gateway.prepared import Held, Opened
 from pcgrelay.gateway.refusals import FarRefusals
 from pcgrelay.gateway.watching import ImportWatch
 from pcgrelay.handover.node import NodeEstate, ServiceEstate

@@ -34,7 +34,7 @@ from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import ConfigError, RunError
 from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.gateway.clocks import Clocks
-from pcgrelay.gateway.opened import Held, Opened
+from pcgrelay.gateway.prepared import Held, Opened
 from pcgrelay.gateway.watching import LinkWatch
 from pcgrelay.handover.node import NodeEstate, ServiceEstate
 from pcgrelay.identity.local import Presence

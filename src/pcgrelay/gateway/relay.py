@@ -21,7 +21,7 @@ from pcgrelay.dataplane.adapter import (
     StreamEnd,
 )
 from pcgrelay.gateway.node import Node
-from pcgrelay.gateway.opened import Opened
+from pcgrelay.gateway.prepared import Opened
 from pcgrelay.handover.node import NodeEstate
 from pcgrelay.link.link import Link
 from pcgrelay.log.writer import Log

@@ -35,7 +35,7 @@ from pcgrelay.gateway.channel import (
 from pcgrelay.gateway.keeper import refusal_to_take
 from pcgrelay.gateway.memory import record_mapped
 from pcgrelay.gateway.node import Node
-from pcgrelay.gateway.opened import Opened
+from pcgrelay.gateway.prepared import Opened
 from pcgrelay.handover.node import LEAST, VERSION, estate_read
 
 OFFER_S = 10.0
