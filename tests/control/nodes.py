@@ -14,7 +14,7 @@ from typing import Any
 import fake_core
 
 from pcgrelay import config
-from pcgrelay.gateway import node_made
+from pcgrelay.daemon.run import node_made
 from pcgrelay.gateway.edge import Edge
 from pcgrelay.gateway.node import Node
 from pcgrelay.link.link import Link

@@ -17,8 +17,8 @@ from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.status import NodeStatus, Status
 from pcgrelay.check import check, exit_code, refuse_errors
 from pcgrelay.clock import SetClock
+from pcgrelay.daemon.reload import Reloader
 from pcgrelay.gateway.ageing import Ageing
-from pcgrelay.gateway.reload import Reloader
 from pcgrelay.identity.dates import Phase, Span
 from pcgrelay.identity.local import Presence
 from pcgrelay.views.status import node_status

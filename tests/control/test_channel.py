@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pcgrelay.gateway.channel import (
+from pcgrelay.daemon.handover.channel import (
     DESCRIPTORS_AT_ONCE,
     MESSAGE_LIMIT_BYTES,
     Channel,

@@ -16,8 +16,8 @@ from nodes import KENT, MET, Running, free_port, until
 from odd_pki import CLIENT, DAY, SERVER, TEST_KEYS, Issuer, Odd, ca, crl, usage
 from pcgrelay import config
 from pcgrelay.check import ERROR, check, exit_code, refuse_errors, refuse_reload
+from pcgrelay.daemon.run import node_made
 from pcgrelay.errors import PcgrelayError
-from pcgrelay.gateway import node_made
 from pcgrelay.identity.exporter import Purpose
 from pcgrelay.identity.handshake import Handshake
 from pcgrelay.identity.local import Presence

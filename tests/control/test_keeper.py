@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pcgrelay.gateway.keeper import Keeper, Unit, refusal_to_take, reloading, unit_of
+from pcgrelay.daemon.keeper import Keeper, Unit, refusal_to_take, reloading, unit_of
 
 MINE = "1:name=systemd:/system.slice/system-pcgrelay.slice/pcgrelay@kent-1.service\n0::/\n"
 OTHER = "1:name=systemd:/user.slice/user-1000.slice/session-3.scope\n0::/\n"

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
+from pcgrelay.daemon.handover.memfd import record_made, record_mapped
 from pcgrelay.errors import RunError
-from pcgrelay.gateway.memory import record_made, record_mapped
 
 
 def test_what_one_process_writes_another_reads_and_neither_changes_its_size() -> None:

@@ -16,9 +16,9 @@ from pcgrelay import config
 from pcgrelay.admin.answers import ReloadAnswer
 from pcgrelay.admin.condition import troubles
 from pcgrelay.config import Config, admin_path, differences, restart_reason
+from pcgrelay.daemon.admin_api import drain_state
+from pcgrelay.daemon.reload import Reloader
 from pcgrelay.errors import ConfigError
-from pcgrelay.gateway.control import drain_state
-from pcgrelay.gateway.reload import Reloader
 from pcgrelay.health.state import Health, HealthState
 from pcgrelay.log.writer import Log
 from pcgrelay.model import ServiceName

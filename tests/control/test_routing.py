@@ -102,7 +102,7 @@ async def test_a_preferred_relay_is_taken_left_and_taken_again(nodes: Nodes) -> 
 
 
 async def test_a_change_of_precedence_moves_sessions_and_no_link(nodes: Nodes) -> None:
-    from pcgrelay.gateway.reload import Reloader
+    from pcgrelay.daemon.reload import Reloader
     from pcgrelay.log.writer import Log
 
     ports = [free_port(), free_port()]

@@ -18,11 +18,11 @@ import pytest
 from nodes import KENT, Nodes, free_port
 
 from pcgrelay import config
+from pcgrelay.daemon.handover.channel import Channel, ChannelBroken, Offer, Ready, Refusal, handover_path
+from pcgrelay.daemon.handover.new_process import take_over
+from pcgrelay.daemon.run import node_made
 from pcgrelay.errors import PermissionProblem, RunError
-from pcgrelay.gateway import node_made
-from pcgrelay.gateway.channel import Channel, ChannelBroken, Offer, Ready, Refusal, handover_path
 from pcgrelay.gateway.node import Node
-from pcgrelay.gateway.takeover import take_over
 from pcgrelay.log.writer import Log
 
 

@@ -14,9 +14,9 @@ from test_metrics import samples
 
 from pcgrelay.admin.condition import troubles
 from pcgrelay.admin.metrics import metrics_text
-from pcgrelay.gateway import watching
+from pcgrelay.daemon.reload import Reloader
+from pcgrelay.daemon.run import watching
 from pcgrelay.gateway.absences import MISSED_MOST, MISSED_MS, Absences
-from pcgrelay.gateway.reload import Reloader
 from pcgrelay.gateway.watching import LinkWatch
 from pcgrelay.handover.node import NodeEstate, estate_read, estate_written
 from pcgrelay.log.writer import Log

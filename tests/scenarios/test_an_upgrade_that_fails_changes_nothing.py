@@ -18,8 +18,8 @@ from changes import Scene, applications, command, is_open, reload, scene
 from stage import MET, Node, free_port, until
 from witness import received
 
-from pcgrelay.gateway.channel import Channel, ChannelBroken, Offer, Ready, Refusal, State, Taken, handover_path
-from pcgrelay.gateway.memory import record_made
+from pcgrelay.daemon.handover.channel import Channel, ChannelBroken, Offer, Ready, Refusal, State, Taken, handover_path
+from pcgrelay.daemon.handover.memfd import record_made
 
 pytestmark = pytest.mark.tier_test
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from pcgrelay import config, gateway
+from pcgrelay import config
 from pcgrelay.check import refuse_errors, refuse_reload
 from pcgrelay.cli.root import config_option
+from pcgrelay.daemon.run import run as run_node
 
 EPILOG = """\b
 Examples:
@@ -51,4 +52,4 @@ def run(path: Path, drain_s: float | None, take_over: bool, detached: bool) -> i
     else:
         for warning in refuse_errors(settings):
             click.echo(f"pcgrelay: {warning.where}: {warning.sentence} {warning.mend}", err=True)
-    return gateway.run(settings, drain_s, taking_over=take_over, detached=detached)
+    return run_node(settings, drain_s, taking_over=take_over, detached=detached)

@@ -1,1 +1,1 @@
-"""Who a node is, and how two of them come to share keys."""
+"""Sessions from edge to edge: their table, set-up, recovery, migration and renewal."""

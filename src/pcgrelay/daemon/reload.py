@@ -19,8 +19,8 @@ from pcgrelay.admin.status import ConfigurationStatus
 from pcgrelay.check import refuse_reload
 from pcgrelay.clock import Clock
 from pcgrelay.config import differences, restart_reason, sized_as
+from pcgrelay.daemon.keeper import reloading
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
-from pcgrelay.gateway.keeper import reloading
 from pcgrelay.gateway.node import Node
 from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.local import Presence

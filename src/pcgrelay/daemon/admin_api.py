@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pcgrelay.admin.answers import DRAIN_PATH, EXPLAIN_PATH, RELOAD_PATH, DrainAnswer
 from pcgrelay.admin.server import Answer, Facts, Query, json_answer
+from pcgrelay.daemon.reload import Reloader
 from pcgrelay.errors import RunError
 from pcgrelay.gateway.node import Node
-from pcgrelay.gateway.reload import Reloader
 from pcgrelay.views.explain import explain
 from pcgrelay.views.status import node_status
 

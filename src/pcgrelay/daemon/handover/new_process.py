@@ -18,9 +18,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from pcgrelay.config import Address
-from pcgrelay.errors import PermissionProblem, RunError
-from pcgrelay.files import reason_of
-from pcgrelay.gateway.channel import (
+from pcgrelay.daemon.handover.channel import (
     DESCRIPTORS_MOST,
     Channel,
     ChannelBroken,
@@ -32,8 +30,10 @@ from pcgrelay.gateway.channel import (
     Taken,
     handover_path,
 )
-from pcgrelay.gateway.keeper import refusal_to_take
-from pcgrelay.gateway.memory import record_mapped
+from pcgrelay.daemon.handover.memfd import record_mapped
+from pcgrelay.daemon.keeper import refusal_to_take
+from pcgrelay.errors import PermissionProblem, RunError
+from pcgrelay.files import reason_of
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.prepared import Opened
 from pcgrelay.handover.node import LEAST, VERSION, estate_read

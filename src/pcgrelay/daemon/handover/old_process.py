@@ -15,9 +15,7 @@ from contextlib import suppress
 
 from pcgrelay.admin.private import private_socket
 from pcgrelay.admin.server import AdminServer
-from pcgrelay.dataplane.api import DataPlaneRefused
-from pcgrelay.errors import PcgrelayError
-from pcgrelay.gateway.channel import (
+from pcgrelay.daemon.handover.channel import (
     Channel,
     ChannelBroken,
     Go,
@@ -28,10 +26,12 @@ from pcgrelay.gateway.channel import (
     Taken,
     handover_path,
 )
-from pcgrelay.gateway.keeper import Keeper
-from pcgrelay.gateway.memory import record_made
+from pcgrelay.daemon.handover.memfd import record_made
+from pcgrelay.daemon.keeper import Keeper
+from pcgrelay.daemon.reload import Reloader
+from pcgrelay.dataplane.api import DataPlaneRefused
+from pcgrelay.errors import PcgrelayError
 from pcgrelay.gateway.node import Node
-from pcgrelay.gateway.reload import Reloader
 from pcgrelay.handover.node import VERSION, estate_written
 from pcgrelay.log.events import HandoverDone, HandoverFailed
 

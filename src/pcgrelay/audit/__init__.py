@@ -1,1 +1,0 @@
-"""What happened, in typed lines that name organisations and services and never a person, an address or a payload."""

@@ -1,0 +1,1 @@
+"""The process: from its configuration to its exit."""

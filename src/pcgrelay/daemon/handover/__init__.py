@@ -1,0 +1,1 @@
+"""A running process hands all that it has to another one."""
