@@ -15,7 +15,7 @@ from test_metrics import samples
 from pcgrelay.admin.condition import troubles
 from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.daemon.reload import Reloader
-from pcgrelay.daemon.run import watching
+from pcgrelay.gateway import watching
 from pcgrelay.gateway.absences import MISSED_MOST, MISSED_MS, Absences
 from pcgrelay.gateway.watching import LinkWatch
 from pcgrelay.handover.node import NodeEstate, estate_read, estate_written
