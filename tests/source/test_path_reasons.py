@@ -6,11 +6,12 @@ from pathlib import Path
 
 from pcgrelay.reasons import PATH_REASONS
 
-SESSION = Path(__file__).resolve().parents[2] / "src" / "pcgrelay" / "session"
+CONTROL = Path(__file__).resolve().parents[2] / "src" / "pcgrelay"
+PACKAGES = ("path", "session")
 SAYERS = {"_Refusal", "PathRefused", "_refuse", "refuse"}
 # Functions whose answer is such a word.
 DECIDERS = {"sender_refusal", "_setup_refusal", "reach_refusal", "refusal"}
-FILES = ("paths.py", "sessions.py", "claims.py")
+FILES = {"path/edge.py", "session/table.py", "session/pending.py"}
 # Said by an edge to itself alone, or answered by another kind of message.
 OWN = {"shut_out"}
 
@@ -42,11 +43,11 @@ def said_by(node: ast.AST, file: str) -> Iterator[ast.AST]:
 
 def words_said() -> set[str]:
     found: set[str] = set()
-    for path in SESSION.glob("*.py"):
+    for path in (file for package in PACKAGES for file in (CONTROL / package).glob("*.py")):
         tree = ast.parse(path.read_text())
         constants = constants_of(tree)
         for node in ast.walk(tree):
-            for part in said_by(node, path.name):
+            for part in said_by(node, path.relative_to(CONTROL).as_posix()):
                 found |= set(strings(part))
                 names = {each.id for each in ast.walk(part) if isinstance(each, ast.Name)}
                 found |= {constants[name] for name in names & constants.keys()}
