@@ -5,23 +5,17 @@ Beside it the same TLS handshake by pyOpenSSL alone, with the same certificates:
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from OpenSSL import SSL
 
-from benches.settings import ROOT
 from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.tls import context_made
 from pcgrelay.model import Role
-
-sys.path.insert(0, str(ROOT / "tests"))
-sys.path.insert(0, str(ROOT / "tests" / "control"))
-from peers import EDGE_ID, HUB, KENT, RELAY_ID, credentials_of, met, side, terms_of  # two sides in memory
-
-from pki import Realm
+from tests.control.peers import EDGE_ID, HUB, KENT, RELAY_ID, credentials_of, met, side, terms_of  # two sides in memory
+from tests.pki import Realm
 
 AT_ONCE = 5
 Pair = tuple[Credentials, Credentials]

@@ -5,16 +5,12 @@ A bundle of one record is sealed, retained, carried, opened, checked and acknowl
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 import pytest
 
-from benches.settings import ROOT
 from pcgrelay._core.probe_bench import carry
-
-sys.path.insert(0, str(ROOT / "tests"))
-from pair import World  # the virtual wires of the tests of the core
+from tests.pair import World  # the virtual wires of the tests of the core
 
 # A record may be 8 bytes less than the largest body.
 SIZES = [64, 1024, 16384, 65528]

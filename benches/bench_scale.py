@@ -7,7 +7,6 @@ those go to cores in this process, whose workers have the gateways' processor.
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,10 +18,8 @@ from benches.chain import Place
 from benches.generator import Load, held, measure
 from benches.peers.pcgrelay.peer import Pcgrelay
 from benches.processes import BenchError, free_port
-from benches.settings import GATEWAY_CPU, HOST, ROOT, Settings, allow_many_descriptors, chosen
-
-sys.path.insert(0, str(ROOT / "tests" / "core"))
-from cores import Realm  # the cores of the tests
+from benches.settings import GATEWAY_CPU, HOST, Settings, allow_many_descriptors, chosen
+from tests.core.cores import Realm  # the cores of the tests
 
 STREAMS = [1, 10, 100, 1_000, 5_000, 20_000]
 ROUTES = [1, 10, 100, 1_000, 10_000, 100_000]

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import fake_core
-
 from pcgrelay import config
 from pcgrelay.daemon.run import node_made
 from pcgrelay.gateway.edge import Edge
@@ -20,7 +18,8 @@ from pcgrelay.gateway.node import Node
 from pcgrelay.link.link import Link
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Code
-from pki import Files, Realm, write_config
+from tests.control import fake_core
+from tests.pki import Files, Realm, write_config
 
 KENT, MET, HUB = "kent.police.example", "met.police.example", "hub.example"
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from path_links import LABEL, ME, MIB, SESSION, A, B, FakeLink, asked
-
 from pcgrelay.clock import SetClock
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.messages import Message, PathAccept, PathOpen, PathRefuse
@@ -14,6 +12,7 @@ from pcgrelay.model import NodeId
 from pcgrelay.path.labels import Labels
 from pcgrelay.path.relay import Forwards
 from pcgrelay.policy.rules import Budget
+from tests.control.path_links import LABEL, ME, MIB, SESSION, A, B, FakeLink, asked
 
 
 class FakePlane:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from nodes import HUB, KENT, MET, Nodes, free_port, until
 
 from pcgrelay.catalogue import exchange as adverts
 from pcgrelay.catalogue.entries import Entry, Known, Offer, Signed, entry_signed
 from pcgrelay.messages import Advert
 from pcgrelay.model import NodeId
-from pki import REALM
+from tests.control.nodes import HUB, KENT, MET, Nodes, free_port, until
+from tests.pki import REALM
 
 
 @pytest.fixture

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from nodes import KENT, Nodes, Running, free_port, until
 
-from odd_pki import DAY, Odd, ca, crl
 from pcgrelay import config
 from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.metrics import metrics_text
@@ -22,7 +20,9 @@ from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.identity.dates import Phase, Span
 from pcgrelay.identity.local import Presence
 from pcgrelay.views.status import node_status
-from pki import Files, write_config
+from tests.control.nodes import KENT, Nodes, Running, free_port, until
+from tests.odd_pki import DAY, Odd, ca, crl
+from tests.pki import Files, write_config
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 NODE = NodeStatus(identity="spiffe://nobody", role="edge", uptime_s=1.0, version="0")

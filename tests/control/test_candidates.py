@@ -9,10 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import fake_core
 import pytest
-from nodes import MET, Nodes, Running, is_live, link_to, two_ways, until
-from path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
 
 from pcgrelay.clock import SetClock
 from pcgrelay.dataplane.api import DataPlaneRefused
@@ -24,6 +21,9 @@ from pcgrelay.path.labels import Labels
 from pcgrelay.session import candidates as module
 from pcgrelay.session.candidates import CANDIDATES_MOST, Candidates, first_to_go
 from pcgrelay.session.session import Key, Session, State
+from tests.control import fake_core
+from tests.control.nodes import MET, Nodes, Running, is_live, link_to, two_ways, until
+from tests.control.path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
 
 
 @dataclass

@@ -10,14 +10,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
-from peers import HUB, KENT, credentials_of
 
 from pcgrelay.catalogue import entries as c
 from pcgrelay.identity.certificates import IdentityRefused, identity_of
 from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.tls import chain_refusal, leaf_der, store_made
 from pcgrelay.model import NodeId
-from pki import REALM, Realm
+from tests.control.peers import HUB, KENT, credentials_of
+from tests.pki import REALM, Realm
 
 NOW = 1_800_000_000
 EDGE = NodeId(REALM, KENT, "kent-1")

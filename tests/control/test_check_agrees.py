@@ -6,14 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import fake_core
 import pytest
 import pytest_asyncio
 from cryptography import x509
 from hypothesis import HealthCheck, given, settings, strategies
-from nodes import KENT, MET, Running, free_port, until
 
-from odd_pki import CLIENT, DAY, SERVER, TEST_KEYS, Issuer, Odd, ca, crl, usage
 from pcgrelay import config
 from pcgrelay.check import ERROR, check, exit_code, refuse_errors, refuse_reload
 from pcgrelay.daemon.run import node_made
@@ -24,7 +21,10 @@ from pcgrelay.identity.local import Presence
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link.link import LinkState
 from pcgrelay.log.writer import Log
-from pki import write_config
+from tests.control import fake_core
+from tests.control.nodes import KENT, MET, Running, free_port, until
+from tests.odd_pki import CLIENT, DAY, SERVER, TEST_KEYS, Issuer, Odd, ca, crl, usage
+from tests.pki import write_config
 
 Case = Callable[[], Odd]
 

@@ -13,7 +13,6 @@ from types import SimpleNamespace
 
 import click
 import pytest
-from command_line import KENT, Answer, Invoke, invoker, node_written
 
 import pcgrelay
 from pcgrelay import cli
@@ -22,6 +21,7 @@ from pcgrelay.cli.root import pcgrelay as root
 from pcgrelay.config import Config
 from pcgrelay.errors import RunError
 from pcgrelay.output import count, duration, milliseconds, size
+from tests.control.command_line import KENT, Answer, Invoke, invoker, node_written
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from command_line import KENT, Invoke, invoker, node_written
 
 from pcgrelay.admin.status import (
     LinkStatus,
@@ -26,6 +25,7 @@ from pcgrelay.admin.status import (
     StreamStatus,
     WorkerStatus,
 )
+from tests.control.command_line import KENT, Invoke, invoker, node_written
 
 HEALTHY = Status(
     node=NodeStatus(

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from test_cli_status import HEALTHY
 
 from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.server import Facts, answered
 from pcgrelay.admin.status import ConfigurationStatus, LogStatus, MemoryStatus, Status
+from tests.control.test_cli_status import HEALTHY
 
 FIRST, SECOND = HEALTHY.links
 IMPORT, EXPORT = HEALTHY.services

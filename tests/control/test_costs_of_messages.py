@@ -17,9 +17,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nodes import HUB, Nodes, dial, link_to, relays, until
-from peers import EDGE_ID, RELAY_ID, credentials_of, side, terms_of
-from test_messages import ALL
 
 from pcgrelay import messages as m
 from pcgrelay.catalogue.entries import ENTRY_KIND, EntryRefused, Signed, entry_read
@@ -27,7 +24,10 @@ from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link import control
 from pcgrelay.model import Role
 from pcgrelay.net.ratelimit import Allowance
-from pki import Realm
+from tests.control.nodes import HUB, Nodes, dial, link_to, relays, until
+from tests.control.peers import EDGE_ID, RELAY_ID, credentials_of, side, terms_of
+from tests.control.test_messages import ALL
+from tests.pki import Realm
 
 KINDS = {type(message).__name__: message for message in ALL}
 UNKNOWN = (0, 13, 127, 200, 70_000, 1 << 40, -1, -200)

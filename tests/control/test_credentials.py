@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
-from peers import KENT
 
 from pcgrelay.errors import ConfigError, PermissionProblem
 from pcgrelay.identity.credentials import load_certificates, load_crls, load_key
-from pki import Realm
+from tests.control.peers import KENT
+from tests.pki import Realm
 
 
 def test_a_key_that_is_exchanged_before_it_is_opened_is_judged_as_it_is(

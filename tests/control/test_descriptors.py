@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import fake_core
 import pytest
-from nodes import KENT, MET, Nodes, dial, entry, export, is_live, relays, until
 
 from pcgrelay.gateway.descriptors import KEPT_LEAST, KEPT_MOST, descriptors_of_streams, streams_most
+from tests.control import fake_core
+from tests.control.nodes import KENT, MET, Nodes, dial, entry, export, is_live, relays, until
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from nodes import HUB, KENT, MET, Nodes, free_port, until
 
 from pcgrelay import config, messages
 from pcgrelay.catalogue import entries as c
@@ -28,7 +27,8 @@ from pcgrelay.identity.local import Presence
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Advert, message_encoded
 from pcgrelay.model import URI_LIMIT, NodeId, Role
-from pki import REALM
+from tests.control.nodes import HUB, KENT, MET, Nodes, free_port, until
+from tests.pki import REALM
 
 EDGE = NodeId(REALM, MET, "met-1")
 HUB_1 = NodeId(REALM, HUB, "relay-1")

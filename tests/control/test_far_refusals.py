@@ -6,9 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import fake_core
 import pytest
-from nodes import HUB, KENT, MET, Nodes, Running, entry, export, free_port, is_live, until
 
 from pcgrelay.admin.condition import troubles
 from pcgrelay.dataplane.adapter import StreamEnd
@@ -17,6 +15,8 @@ from pcgrelay.messages import Code
 from pcgrelay.model import NodeId
 from pcgrelay.views.explain import explain
 from pcgrelay.views.status import node_status
+from tests.control import fake_core
+from tests.control.nodes import HUB, KENT, MET, Nodes, Running, entry, export, free_port, is_live, until
 
 SERVICE = f"custody@{KENT}"
 NO_RULE = 0xFFFF

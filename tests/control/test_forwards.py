@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
-from relays import Relay
 
 from pcgrelay.messages import Carry, Code, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role
 from pcgrelay.path.forward import CARRY_AT_ONCE_BYTES
 from pcgrelay.path.relay import ANSWER_DEADLINE_MS, PATHS_OF_A_SESSION_MOST
 from pcgrelay.policy.rules import Budget
+from tests.control.path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
+from tests.control.relays import Relay
 
 
 @pytest.fixture

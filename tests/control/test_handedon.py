@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 
 import pytest
-from path_links import OTHER, SESSION, A, FakeLink, asked
-from relays import Relay
 
 from pcgrelay.link.link import MESSAGES_AT_ONCE, MESSAGES_EACH_SECOND
 from pcgrelay.messages import Carry, Code, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role
 from pcgrelay.path.handedon import OF_AN_EDGE, REQUEST_COST, HandedOn
-from pki import REALM
+from tests.control.path_links import OTHER, SESSION, A, FakeLink, asked
+from tests.control.relays import Relay
+from tests.pki import REALM
 
 OUT = 7
 

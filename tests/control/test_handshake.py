@@ -11,7 +11,6 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
-from peers import EDGE_ID, HUB, KENT, RELAY_ID, Outcome, credentials_of, everybody, met, side, terms_of
 
 from pcgrelay.identity import handshake as handshake_module
 from pcgrelay.identity.credentials import Credentials
@@ -22,7 +21,8 @@ from pcgrelay.identity.renewal import Renewal
 from pcgrelay.identity.tls import HandshakeRefused, TlsDriver, context_made
 from pcgrelay.messages import Beat, Hello, message_encoded
 from pcgrelay.model import NodeId, Role, Suite
-from pki import REALM, Files, Realm
+from tests.control.peers import EDGE_ID, HUB, KENT, RELAY_ID, Outcome, credentials_of, everybody, met, side, terms_of
+from tests.pki import REALM, Files, Realm
 
 
 @pytest.fixture(scope="module")

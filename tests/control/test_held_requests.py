@@ -6,7 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from nodes import (
+
+from pcgrelay.link import control
+from pcgrelay.messages import PathOpen
+from pcgrelay.session.recovery import RESUME_ANSWER_S
+from tests.control.nodes import (
     HUB,
     KENT,
     MET,
@@ -21,10 +25,6 @@ from nodes import (
     two_ways,
     until,
 )
-
-from pcgrelay.link import control
-from pcgrelay.messages import PathOpen
-from pcgrelay.session.recovery import RESUME_ANSWER_S
 
 
 @pytest.fixture

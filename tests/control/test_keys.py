@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from peers import EDGE_ID, HUB, KENT, RELAY_ID, credentials_of, met, side, terms_of
 
 from pcgrelay.identity.exporter import CONTEXT_BYTES, EXPORTER_LABEL, KeyContext, Purpose, secret_wiped
 from pcgrelay.model import Role, Suite
-from pki import Realm
+from tests.control.peers import EDGE_ID, HUB, KENT, RELAY_ID, credentials_of, met, side, terms_of
+from tests.pki import Realm
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "exporter.json").read_text())
 CONTEXT = KeyContext(

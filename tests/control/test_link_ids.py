@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from nodes import HUB, KENT, Nodes, Running, dial, free_port, link_to, until
 
 from pcgrelay.config import Address, LinkSettings, ListenSettings
 from pcgrelay.identity import handshake
@@ -16,7 +15,8 @@ from pcgrelay.identity.handshake import Established
 from pcgrelay.link.control import LostConnection
 from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId, Role, Suite
-from pki import REALM
+from tests.control.nodes import HUB, KENT, Nodes, Running, dial, free_port, link_to, until
+from tests.pki import REALM
 
 IDS = [bytes([number]) * 16 for number in range(4)]
 NOWHERE = Address.parse("127.0.0.1:9")

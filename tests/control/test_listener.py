@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from nodes import HUB, KENT, Nodes, Running, free_port, until
 
 from pcgrelay.link import listener
 from pcgrelay.net.halfopen import Beginnings, HalfOpen, Place, source_of
+from tests.control.nodes import HUB, KENT, Nodes, Running, free_port, until
 
 
 @pytest.fixture

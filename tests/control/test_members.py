@@ -8,13 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nodes import HUB, KENT, MET, Nodes, Running, dial, entry, export, free_port, is_live, link_to, relays, until
 
 from pcgrelay.messages import Code, PathClose, PathOpen
 from pcgrelay.model import NodeId
 from pcgrelay.services import imports as table
 from pcgrelay.session.pending import CLAIMS_OF_A_LINK_MOST
 from pcgrelay.views.explain import explain
+from tests.control.nodes import (
+    HUB,
+    KENT,
+    MET,
+    Nodes,
+    Running,
+    dial,
+    entry,
+    export,
+    free_port,
+    is_live,
+    link_to,
+    relays,
+    until,
+)
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from test_cli_status import HEALTHY
 
 from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.status import LinkStatus
 from pcgrelay.views.status import numbered
+from tests.control.test_cli_status import HEALTHY
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
 

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-import fake_core
 import pytest
-from nodes import (
+
+from pcgrelay.session.recovery import RESUME_ANSWER_S
+from tests.control import fake_core
+from tests.control.nodes import (
     HUB,
     KENT,
     MET,
@@ -26,8 +28,6 @@ from nodes import (
     two_ways,
     until,
 )
-
-from pcgrelay.session.recovery import RESUME_ANSWER_S
 
 
 @pytest.fixture

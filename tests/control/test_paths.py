@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
 
 from pcgrelay.clock import SetClock
 from pcgrelay.messages import Carry, Code, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role
 from pcgrelay.path.edge import EdgePaths, PathRefused
 from pcgrelay.path.labels import QUARANTINE_MS, Labels
+from tests.control.path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
 
 
 class Answerer:

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import fake_core
-
 from pcgrelay import config
 from pcgrelay.dataplane.adapter import Plane
-from pki import Realm, write_config
+from tests.control import fake_core
+from tests.pki import Realm, write_config
 
 KENT = "kent.police.example"
 END = (True, 0, 1, b"echo", 64, 64, 100, 0, "done", 0xFFFF, False)

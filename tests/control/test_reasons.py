@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
-from test_forwards import Relay
 
 from pcgrelay.catalogue.entries import path_refusal
 from pcgrelay.clock import SetClock
@@ -20,6 +18,8 @@ from pcgrelay.path.edge import EdgePaths, PathRefused
 from pcgrelay.path.labels import Labels
 from pcgrelay.reasons import OTHER as OTHER_REASON
 from pcgrelay.reasons import PATH_REASONS, is_identity
+from tests.control.path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
+from tests.control.test_forwards import Relay
 
 ROLES = st.sampled_from(list(Role))
 NAMES = st.sampled_from([A.uri, B.uri, ME.uri, OTHER.uri]) | st.text(max_size=40)

@@ -6,11 +6,9 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import fake_core
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nodes import HUB, KENT, MET, Nodes, Running, free_port, until
 
 from pcgrelay import config
 from pcgrelay.admin.answers import ReloadAnswer
@@ -25,6 +23,8 @@ from pcgrelay.model import ServiceName
 from pcgrelay.services.services import NUMBERS_COUNTED, Numbers
 from pcgrelay.views.explain import explain
 from pcgrelay.views.status import node_status
+from tests.control import fake_core
+from tests.control.nodes import HUB, KENT, MET, Nodes, Running, free_port, until
 
 BASE = """
 [node]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nodes import HUB, KENT, MET, Nodes, Running, free_port, until
 
 from pcgrelay.identity.credentials import load_credentials
 from pcgrelay.identity.handshake import Handshake
@@ -16,6 +15,7 @@ from pcgrelay.identity.tls import HandshakeRefused, context_made
 from pcgrelay.link.link import Link
 from pcgrelay.messages import Beat, Drain, Renewed
 from pcgrelay.session.session import Session
+from tests.control.nodes import HUB, KENT, MET, Nodes, Running, free_port, until
 
 SOON = {"members": ["*"], "renewal_interval_s": 1, "renewal_age_s": 60}
 

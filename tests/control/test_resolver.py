@@ -9,10 +9,10 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from nodes import until
 
 from pcgrelay.net import resolver as module
 from pcgrelay.net.resolver import RUNNING_MOST, Answer, Outcome, Resolver, Use
+from tests.control.nodes import until
 
 FOUND = Answer(Outcome.FOUND, ((int(socket.AF_INET), "192.0.2.7"),))
 

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import fake_core
 import pytest
-from nodes import HUB, KENT, MET, Nodes, Running, free_port, until
 
 from pcgrelay.catalogue.entries import RELAYS_MOST
 from pcgrelay.health import damping as steadiness
+from tests.control import fake_core
+from tests.control.nodes import HUB, KENT, MET, Nodes, Running, free_port, until
 
 
 @pytest.fixture

@@ -13,9 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import fake_core
 import pytest
-from nodes import KENT, Nodes, free_port
 
 from pcgrelay import config
 from pcgrelay.daemon.handover.channel import Channel, ChannelBroken, Offer, Ready, Refusal, handover_path
@@ -24,6 +22,8 @@ from pcgrelay.daemon.run import node_made
 from pcgrelay.errors import PermissionProblem, RunError
 from pcgrelay.gateway.node import Node
 from pcgrelay.log.writer import Log
+from tests.control import fake_core
+from tests.control.nodes import KENT, Nodes, free_port
 
 
 @pytest.fixture

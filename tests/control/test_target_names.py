@@ -7,9 +7,6 @@ import socket
 
 import pytest
 from msgspec import structs
-from nodes import free_port, until
-from test_targets import export, says_nothing, serving
-from virtual_time import VirtualLoop, run_virtually
 
 from pcgrelay.config import Address, ExportSettings
 from pcgrelay.health.state import Health
@@ -18,6 +15,9 @@ from pcgrelay.net.resolver import NameAbsentError, Use
 from pcgrelay.net.sockets import Where
 from pcgrelay.services import targets
 from pcgrelay.services.targets import ABSENT_S, Target
+from tests.control.nodes import free_port, until
+from tests.control.test_targets import export, says_nothing, serving
+from tests.control.virtual_time import VirtualLoop, run_virtually
 
 NAME = "records.kent.example"
 FIRST, SECOND = ("192.0.2.1", 5432), ("192.0.2.2", 5432)

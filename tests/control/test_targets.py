@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from nodes import free_port, until
 
 from pcgrelay.config import Address, ExportSettings
 from pcgrelay.health.state import Health
 from pcgrelay.log.events import Record
 from pcgrelay.model import Marking, ServiceName
 from pcgrelay.services.targets import Target
+from tests.control.nodes import free_port, until
 
 Conduct = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

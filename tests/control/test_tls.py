@@ -9,13 +9,13 @@ from ssl import DER_cert_to_PEM_cert
 import pytest
 from cryptography import x509
 from OpenSSL import SSL
-from peers import EDGE_ID, HUB, KENT, RELAY_ID, credentials_of, met, side, terms_of
 
 from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.pyopenssl import groups_set
 from pcgrelay.identity.tls import HandshakeRefused, TlsDriver, chain_refusal, context_made, leaf_der, store_made
 from pcgrelay.model import Role
-from pki import REALM, Realm, chain_in_ber
+from tests.control.peers import EDGE_ID, HUB, KENT, RELAY_ID, credentials_of, met, side, terms_of
+from tests.pki import REALM, Realm, chain_in_ber
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from path_links import ME, OTHER, A, B, FakeLink
-from virtual_time import VirtualLoop, run_virtually
 
 from pcgrelay.config import LinkSettings
 from pcgrelay.identity.tls import HandshakeRefused
@@ -27,6 +25,8 @@ from pcgrelay.path.labels import Labels
 from pcgrelay.session import table as sessions_module
 from pcgrelay.session.session import Key, Session, State
 from pcgrelay.session.table import Sessions
+from tests.control.path_links import ME, OTHER, A, B, FakeLink
+from tests.control.virtual_time import VirtualLoop, run_virtually
 
 MINUTE_S = 60.0
 # A wait is anywhere up to 3 s, so there are about forty; and news may begin so many more.

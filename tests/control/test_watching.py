@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nodes import HUB, KENT, MET, Nodes, Running, dial, entry, export, free_port, is_live, relays, until
-from test_metrics import samples
 
 from pcgrelay.admin.condition import troubles
 from pcgrelay.admin.metrics import metrics_text
@@ -21,6 +19,8 @@ from pcgrelay.gateway.watching import LinkWatch
 from pcgrelay.handover.node import NodeEstate, estate_read, estate_written
 from pcgrelay.log.writer import Log
 from pcgrelay.views.status import node_status
+from tests.control.nodes import HUB, KENT, MET, Nodes, Running, dial, entry, export, free_port, is_live, relays, until
+from tests.control.test_metrics import samples
 
 KENT_1, KENT_2 = f"kent-1.{KENT}", f"kent-2.{KENT}"
 STEPS = st.lists(st.tuples(st.sets(st.integers(0, 5)), st.integers(0, MISSED_MS)), max_size=12)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from core.cores import Node, Realm
+from tests.core.cores import Node, Realm
 
 Talk = Callable[[socket.socket], None]
 PATIENCE = 20.0

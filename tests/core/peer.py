@@ -3,11 +3,11 @@
 from pcgrelay._core.probe import LinkKeys
 from pcgrelay._core.probe_edge import Edge
 from pcgrelay._core.probe_link import DAY_US, Lane
-from reference.ends import End, Given
-from reference.flows import Arrival
-from reference.frames import FlowFrame, Type
-from reference.records import Record
-from reference.vectors_keys import secret
+from tests.reference.ends import End, Given
+from tests.reference.flows import Arrival
+from tests.reference.frames import FlowFrame, Type
+from tests.reference.records import Record
+from tests.reference.vectors_keys import secret
 
 LINK, SESSION = 9, 5
 GIVEN = Given(secret("link"), secret("link binding"), secret("session"), secret("session binding"))

@@ -7,9 +7,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from cores import Node, Realm
-
 from pcgrelay._core import core as native
+from tests.core.cores import Node, Realm
 
 
 def secret(what: str) -> bytearray:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from applications import echo_server, exchange
-from cores import Node, Realm
 
 from pcgrelay._core import core as native
+from tests.core.applications import echo_server, exchange
+from tests.core.cores import Node, Realm
 
 MIB = 1 << 20
 BUDGET = 24 * MIB

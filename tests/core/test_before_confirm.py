@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from peer import SESSION, Peer
 
-from reference.frames import Type, body_encode
-from reference.records import record_open, records_encode
-from reference.refusals import Code
+from tests.core.peer import SESSION, Peer
+from tests.reference.frames import Type, body_encode
+from tests.reference.records import record_open, records_encode
+from tests.reference.refusals import Code
 
 TAKEN = {
     Type.ACK: body_encode(Type.ACK, next_number=0),

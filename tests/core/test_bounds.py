@@ -9,10 +9,10 @@ from contextlib import suppress
 
 import pytest
 
-from core.applications import echo_server
-from core.cores import Node, Realm, listen
-from core.farm import until
 from pcgrelay._core import core as native
+from tests.core.applications import echo_server
+from tests.core.cores import Node, Realm, listen
+from tests.core.farm import until
 
 MOST = 6
 

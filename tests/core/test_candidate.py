@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from peer import LINK, SESSION, Peer
 
-from core.vectors import Json, load, octets, suite_of
 from pcgrelay._core.probe import LinkKeys
 from pcgrelay._core.probe_edge import Edge
-from reference.flows import forged
-from reference.frames import FlowFrame, Type, body_encode
-from reference.records import record_data, record_open
-from reference.refusals import Code
+from tests.core.peer import LINK, SESSION, Peer
+from tests.core.vectors import Json, load, octets, suite_of
+from tests.reference.flows import forged
+from tests.reference.frames import FlowFrame, Type, body_encode
+from tests.reference.records import record_data, record_open
+from tests.reference.refusals import Code
 
 OTHER, OTHER_OUT = 0x3333, 0x4444
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from core.peer import SESSION, Peer
 from pcgrelay._core.probe_edge import Application
-from reference.records import (
+from tests.core.peer import SESSION, Peer
+from tests.reference.records import (
     Kind,
     Record,
     record_credit,

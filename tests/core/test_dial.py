@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from core.cores import carried_out
-from core.farm import Across, client, echo, is_turned_away, reset, server, transfer, until
-from core.test_handover import hand_over
 from pcgrelay._core import core as native
+from tests.core.cores import carried_out
+from tests.core.farm import Across, client, echo, is_turned_away, reset, server, transfer, until
+from tests.core.test_handover import hand_over
 
 Address = tuple[str, int]
 NEXT_S = 0.25

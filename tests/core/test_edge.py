@@ -2,11 +2,11 @@
 
 import pytest
 
-from core.peer import SESSION, Peer
-from pair import World, conversation, two_edges
 from pcgrelay._core.probe_edge import Edge
-from reference.frames import Type
-from reference.records import (
+from tests.core.peer import SESSION, Peer
+from tests.pair import World, conversation, two_edges
+from tests.reference.frames import Type
+from tests.reference.records import (
     Kind,
     record_accept,
     record_data,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pcgrelay._core import probe
 from pcgrelay._core.probe import Epoch, Refusal
-from reference import keys as reference
+from tests.reference import keys as reference
 
 LANE, FLOW = 1, 3
 SECRET = bytes(range(32))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pair import Link, World
 from pcgrelay._core.probe_edge import Application, Edge
+from tests.pair import Link, World
 
 BUSY, BUDGET = 3, 24
 SESSION_DOWN = 4

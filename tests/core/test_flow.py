@@ -7,8 +7,8 @@ import pytest
 from pcgrelay._core.probe import Refusal
 from pcgrelay._core.probe_flow import Flow
 from pcgrelay._core.probe_store import Pool
-from reference.frames import Type
-from reference.keys import direction_secret
+from tests.reference.frames import Type
+from tests.reference.keys import direction_secret
 
 SECRET, BINDING = bytes(range(32)), bytes(range(32, 64))
 NOW, SECOND = 1_000_000_000, 1_000_000

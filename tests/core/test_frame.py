@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from pcgrelay._core import probe
 from pcgrelay._core.probe import Key, Refusal
-from reference.frames import Type, header_decode
-from reference.refusals import Refused
+from tests.reference.frames import Type, header_decode
+from tests.reference.refusals import Refused
 
 HOP, BODY = bytes(range(32)), bytes(range(32, 64))
 LABEL, NUMBER, HOP_NUMBER = 0xA1B2C3D4, 0x010203040506, 77

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from core.cores import Node, frozen_record
-from core.farm import PATIENCE, Across, client, echo, pattern, server, transfer, until, was_reset
 from pcgrelay._core import core as native
+from tests.core.cores import Node, frozen_record
+from tests.core.farm import PATIENCE, Across, client, echo, pattern, server, transfer, until, was_reset
 
 MEGABYTE = 1 << 20
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from core.cores import frozen_record
-from core.farm import Across, client, echo, pattern, server
 from pcgrelay._core import core as native
+from tests.core.cores import frozen_record
+from tests.core.farm import Across, client, echo, pattern, server
 
 HEAD = 8
 RECORDS = Path(__file__).with_name("records")

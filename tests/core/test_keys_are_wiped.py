@@ -7,10 +7,10 @@ import mmap
 from pathlib import Path
 
 import pytest
-from applications import echo_server, exchange
-from cores import Realm
 
 from pcgrelay._core import core as native
+from tests.core.applications import echo_server, exchange
+from tests.core.cores import Realm
 
 PIECE = 1 << 20
 

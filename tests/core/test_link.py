@@ -2,11 +2,11 @@
 
 import pytest
 
-from core.peer import LINK, Peer
-from pair import Link, Wire, World
 from pcgrelay._core.probe_link import Node
-from reference.frames import Type, body_encode
-from reference.refusals import Reason, Refused
+from tests.core.peer import LINK, Peer
+from tests.pair import Link, Wire, World
+from tests.reference.frames import Type, body_encode
+from tests.reference.refusals import Reason, Refused
 
 COUNT_PONGS_UNKNOWN = 20
 EVENT_LANE_UP, EVENT_PEER_DRAINS = 1, 7

@@ -5,9 +5,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pcgrelay._core.probe import LinkKeys, Refusal
-from reference.keys import LinkSecrets, Preamble
-from reference.lanes import LaneDoor
-from reference.refusals import Refused
+from tests.reference.keys import LinkSecrets, Preamble
+from tests.reference.lanes import LaneDoor
+from tests.reference.refusals import Refused
 
 SECRET, LINK_ID = bytes(range(32)), bytes(range(50, 66))
 SECRETS = LinkSecrets(SECRET)

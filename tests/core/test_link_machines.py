@@ -8,12 +8,12 @@ import itertools
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from core.machines import MACHINE
-from core.test_relay import FAR, FAR_IN, FAR_OUT, NEAR_IN, NEAR_OUT, UNKNOWN, UNREACHABLE, Between, Side, lost
-from core.test_relay import frame as relayed
-from pair import World
 from pcgrelay._core.probe_edge import Application, Edge
-from reference.frames import FlowFrame, Type, body_encode
+from tests.core.machines import MACHINE
+from tests.core.test_relay import FAR, FAR_IN, FAR_OUT, NEAR_IN, NEAR_OUT, UNKNOWN, UNREACHABLE, Between, Side, lost
+from tests.core.test_relay import frame as relayed
+from tests.pair import World
+from tests.reference.frames import FlowFrame, Type, body_encode
 
 
 class Links(RuleBasedStateMachine):

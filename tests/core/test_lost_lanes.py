@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from core.cores import Realm
-from core.farm import Across, client, echo, pattern, server, until
 from pcgrelay._core import core as native
+from tests.core.cores import Realm
+from tests.core.farm import Across, client, echo, pattern, server, until
 
 MEGABYTE = 1 << 20
 RESUMES = 60  # how often a flow may resume in a minute

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.cores import Node, Realm, tcp_pair
-from core.farm import PATIENCE, until
-from core.peer import GIVEN
 from pcgrelay._core import core as native
 from pcgrelay._core.probe import LinkKeys
-from reference.ends import End
-from reference.frames import Type, body_encode
-from reference.records import record_open, records_encode
+from tests.core.cores import Node, Realm, tcp_pair
+from tests.core.farm import PATIENCE, until
+from tests.core.peer import GIVEN
+from tests.reference.ends import End
+from tests.reference.frames import Type, body_encode
+from tests.reference.records import record_open, records_encode
 
 LINK, SESSION = 9, 5
 RING, AT_ONCE = 32_768, 2_500  # events that wait at most; OPENs of one frame

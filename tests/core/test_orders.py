@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from core.cores import Node, Realm
-from core.farm import until
 from pcgrelay._core import core as native
+from tests.core.cores import Node, Realm
+from tests.core.farm import until
 
 
 def keep_to(node: Callable[[], Node], processor: int) -> Node:

@@ -7,18 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from core.peer import GIVEN, LINK, SESSION, Peer
-from core.vectors import Json, load, octets, suite_of
 from pcgrelay._core import probe
 from pcgrelay._core.probe import Refusal
 from pcgrelay._core.probe_edge import Edge
 from pcgrelay._core.probe_flow import Flow
 from pcgrelay._core.probe_link import DAY_US
 from pcgrelay._core.probe_store import Pool
-from reference.frames import Type, body_encode
-from reference.keys import KeyLimits, LinkSecrets
-from reference.lanes import State as LaneState
-from reference.records import record_data, record_open
+from tests.core.peer import GIVEN, LINK, SESSION, Peer
+from tests.core.vectors import Json, load, octets, suite_of
+from tests.reference.frames import Type, body_encode
+from tests.reference.keys import KeyLimits, LinkSecrets
+from tests.reference.lanes import State as LaneState
+from tests.reference.records import record_data, record_open
 
 OWED = load("rekeying")["owed"]
 SESSION_DOWN = 4

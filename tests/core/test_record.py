@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from pcgrelay._core import probe
 from pcgrelay._core.probe import Refusal
-from reference.records import Kind, Record, make, records_decode
-from reference.refusals import Refused
+from tests.reference.records import Kind, Record, make, records_decode
+from tests.reference.refusals import Refused
 
 STREAMS = st.sampled_from([0, 1, 2, 0xFFFFFFFE])
 RECORD = st.builds(

@@ -8,11 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference.ends import End, Given, reconnected, settle, started
-from reference.flows import NotNow
-from reference.flows import State as FlowState
-from reference.frames import PREFIX_SIZE, FlowFrame, Half, Header, Type, body_associated, header_decode, length_fits
-from reference.keys import (
+from tests.reference.ends import End, Given, reconnected, settle, started
+from tests.reference.flows import NotNow
+from tests.reference.flows import State as FlowState
+from tests.reference.frames import (
+    PREFIX_SIZE,
+    FlowFrame,
+    Half,
+    Header,
+    Type,
+    body_associated,
+    header_decode,
+    length_fits,
+)
+from tests.reference.keys import (
     Epoch,
     ExporterContext,
     KeyLimits,
@@ -26,9 +35,9 @@ from reference.keys import (
     flow_secret,
     hkdf_expand,
 )
-from reference.lanes import LaneDoor
-from reference.lanes import State as LaneState
-from reference.records import (
+from tests.reference.lanes import LaneDoor
+from tests.reference.lanes import State as LaneState
+from tests.reference.records import (
     Kind,
     Record,
     make,
@@ -39,8 +48,8 @@ from reference.records import (
     records_decode,
     records_encode,
 )
-from reference.refusals import Reason, Refused
-from reference.streams import RX, TABLE, TX, State, Streams
+from tests.reference.refusals import Reason, Refused
+from tests.reference.streams import RX, TABLE, TX, State, Streams
 
 GIVEN = Given(b"l" * 32, b"lb" * 16, b"s" * 32, b"sb" * 16, initiator_label=7, responder_label=9)
 MIXED = replace(GIVEN, link_renewals=((1, b"r" * 32),), session_renewals=((1, b"q" * 32),))

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from reference.frames import Header, Type, body_encode
-from reference.keys import Suite
-from reference.lanes import State as LaneState
-from reference.node import FarEdge, Link, Neighbour, Session, dial, listen
-from reference.records import record_accept, record_data, record_open
-from reference.refusals import Reason
+from tests.reference.frames import Header, Type, body_encode
+from tests.reference.keys import Suite
+from tests.reference.lanes import State as LaneState
+from tests.reference.node import FarEdge, Link, Neighbour, Session, dial, listen
+from tests.reference.records import record_accept, record_data, record_open
+from tests.reference.refusals import Reason
 
 LINK = Link(b"l" * 32, b"b" * 32, Suite.AES_256_GCM, b"i" * 16, lanes=2)
 NEAR = Session(b"s" * 32, b"c" * 32, Suite.CHACHA20_POLY1305, True, label_out=9, label_in=7)

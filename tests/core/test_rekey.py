@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from applications import echo_server, exchange
-from cores import Realm
+
+from tests.core.applications import echo_server, exchange
+from tests.core.cores import Realm
 
 MIB = 1 << 20
 

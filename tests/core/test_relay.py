@@ -5,13 +5,13 @@ from random import Random
 
 import pytest
 
-from pair import secret
 from pcgrelay._core.probe import LinkKeys
 from pcgrelay._core.probe_link import Lane, Relay
-from reference.frames import FlowFrame, Type, body_encode
-from reference.keys import LinkSecrets, Suite
-from reference.lanes import Lane as ReferenceLane
-from reference.lanes import LaneEvent
+from tests.pair import secret
+from tests.reference.frames import FlowFrame, Type, body_encode
+from tests.reference.keys import LinkSecrets, Suite
+from tests.reference.lanes import Lane as ReferenceLane
+from tests.reference.lanes import LaneEvent
 
 NEAR, FAR, THIRD = 1, 2, 3  # the links
 # Labels: what the relay gave on each link, and what the neighbour there gave.

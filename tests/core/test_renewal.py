@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from applications import echo_server, exchange
-from cores import Realm
-from peer import GIVEN, LINK, SESSION, Peer
-from renewed import renew_link, renew_session, until
 
 from pcgrelay._core import core as native
-from reference.frames import Type, body_encode
-from reference.lanes import State as LaneState
+from tests.core.applications import echo_server, exchange
+from tests.core.cores import Realm
+from tests.core.peer import GIVEN, LINK, SESSION, Peer
+from tests.core.renewed import renew_link, renew_session, until
+from tests.reference.frames import Type, body_encode
+from tests.reference.lanes import State as LaneState
 
 LINK_SECRETS = {number: bytes([number]) * 32 for number in range(1, 5)}
 SESSION_SECRETS = {number: bytes([0x80 + number]) * 32 for number in range(1, 5)}

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cores import Realm
-from renewed import renew_link, renew_session, secret, until
-from test_keys_are_wiped import digest_found
 
 from pcgrelay._core import core as native
 from pcgrelay.demo.memory import searched
-from reference.keys import Epoch, LinkSecrets, Suite, direction_secret, flow_secret, mix_of
+from tests.core.cores import Realm
+from tests.core.renewed import renew_link, renew_session, secret, until
+from tests.core.test_keys_are_wiped import digest_found
+from tests.reference.keys import Epoch, LinkSecrets, Suite, direction_secret, flow_secret, mix_of
 
-RENEWED = Path(__file__).with_name("renewed.py")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -70,7 +70,8 @@ def secrets_of(root: bytes, number: int, mixes: list[bytes]) -> list[bytes]:
 
 def test_keys_of_steps_are_forgotten() -> None:
     # In a process of its own, whose Python never had the secrets of an epoch in its hands.
-    with subprocess.Popen([sys.executable, RENEWED], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-m", "tests.core.renewed"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"renewed\n"
         lane = LinkSecrets(bytes(secret("link 1"))).lane_secret(0)

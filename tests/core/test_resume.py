@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from applications import echo_server, exchange
-from cores import Realm
 
 from pcgrelay._core import core as native
+from tests.core.applications import echo_server, exchange
+from tests.core.cores import Realm
 
 MIB = 1 << 20
 

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from core.cores import Node
-from core.farm import Across, client, pattern, read_all, server, swallow, transfer
+from tests.core.cores import Node
+from tests.core.farm import Across, client, pattern, read_all, server, swallow, transfer
 
 MEGABYTE = 1 << 20
 LEAST = 16 * MEGABYTE

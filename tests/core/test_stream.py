@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from core.peer import Peer
-from core.vectors import load, octets
 from pcgrelay._core import probe
 from pcgrelay._core.probe import ReceiveCredit, Refusal, SendCredit
 from pcgrelay._core.probe_edge import Application
-from reference.records import Kind, records_decode
-from reference.streams import RX, TABLE, TX, State
+from tests.core.peer import Peer
+from tests.core.vectors import load, octets
+from tests.reference.records import Kind, records_decode
+from tests.reference.streams import RX, TABLE, TX, State
 
 Json = dict[str, Any]
 STREAMS = load("streams")

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.cores import Node
-from core.farm import Across, client, echo, read_all, server, until
 from pcgrelay._core import core as native
+from tests.core.cores import Node
+from tests.core.farm import Across, client, echo, read_all, server, until
 
 TICK_S = 0.05
 STREAMS = 200

@@ -7,19 +7,27 @@ comes out once and in order.
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from core.machines import MACHINE
-from core.peer import SESSION, Peer
 from pcgrelay._core.probe import Refusal
 from pcgrelay._core.probe_edge import Application
 from pcgrelay._core.probe_flow import Flow
 from pcgrelay._core.probe_store import Pool
-from reference.flows import Flow as ReferenceFlow
-from reference.flows import NotNow
-from reference.flows import State as FlowState
-from reference.frames import FlowFrame, Type, body_encode
-from reference.keys import Suite
-from reference.records import Kind, record_accept, record_credit, record_data, record_fin, record_open, record_reset
-from reference.streams import TABLE, TX
+from tests.core.machines import MACHINE
+from tests.core.peer import SESSION, Peer
+from tests.reference.flows import Flow as ReferenceFlow
+from tests.reference.flows import NotNow
+from tests.reference.flows import State as FlowState
+from tests.reference.frames import FlowFrame, Type, body_encode
+from tests.reference.keys import Suite
+from tests.reference.records import (
+    Kind,
+    record_accept,
+    record_credit,
+    record_data,
+    record_fin,
+    record_open,
+    record_reset,
+)
+from tests.reference.streams import TABLE, TX
 
 WINDOW = 65_536
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from core.cores import Realm
-from core.farm import client, echo, is_turned_away, server, until
-from core.peer import SESSION, Peer
 from pcgrelay._core import core as native
-from reference.records import Kind, Record, record_open, record_reset, records_encode
+from tests.core.cores import Realm
+from tests.core.farm import client, echo, is_turned_away, server, until
+from tests.core.peer import SESSION, Peer
+from tests.reference.records import Kind, Record, record_open, record_reset, records_encode
 
 LIMIT, UNKNOWN, REFUSED, UNREACHABLE, ABORTED = 2, 4, 5, 6, 8
 STREAM_END, SESSION_DOWN = 9, 4

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.cores import carried_out
-from core.farm import Across, client, pattern, read_all, server
+from tests.core.cores import carried_out
+from tests.core.farm import Across, client, pattern, read_all, server
 
 BULK = pattern(150_000)
 WAYS = {

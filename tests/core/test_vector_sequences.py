@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from core.vectors import Json, load, octets, suite_of
 from pcgrelay._core import probe
 from pcgrelay._core.probe import Epoch, LinkKeys, Refusal
 from pcgrelay._core.probe_flow import Flow
 from pcgrelay._core.probe_store import Pool
-from reference.frames import Type
+from tests.core.vectors import Json, load, octets, suite_of
+from tests.reference.frames import Type
 
 PREFIX = 48
 NOW = 1_000_000

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from core.vectors import Json, load, octets, suite_of
 from pcgrelay._core import probe
 from pcgrelay._core.probe import Epoch, Key, LinkKeys, Refusal
 from pcgrelay._core.probe_edge import Edge
 from pcgrelay._core.probe_link import Lane
-from reference.frames import Type
-from reference.keys import Purpose, Suite
-from reference.records import Kind
+from tests.core.vectors import Json, load, octets, suite_of
+from tests.reference.frames import Type
+from tests.reference.keys import Purpose, Suite
+from tests.reference.records import Kind
 
 # -- key_schedule.json, nonces.json -----------------------------------------------------------------------------------
 

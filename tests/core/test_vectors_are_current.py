@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from reference.make_vectors import FILES, FOLDER, render
+from tests.reference.make_vectors import FILES, FOLDER, render
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from core.cores import Node, Realm, listen, tcp_pair
-from core.farm import (
+from pcgrelay._core import core as native
+from tests.core.cores import Node, Realm, listen, tcp_pair
+from tests.core.farm import (
     Across,
     client,
     echo,
@@ -24,8 +25,7 @@ from core.farm import (
     until,
     was_reset,
 )
-from core.test_handover import hand_over
-from pcgrelay._core import core as native
+from tests.core.test_handover import hand_over
 
 MEGABYTE = 1 << 20
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from reference.keys import Suite
+from tests.reference.keys import Suite
 
 Json = dict[str, Any]
 FOLDER = Path(__file__).resolve().parents[1] / "vectors"

@@ -94,7 +94,6 @@ def assert_sentence(text: str, path: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
-    from mutation import main
+    from tests.fuzz.mutation import main
 
     sys.exit(main([EDGE, RELAY], WORDS, run))

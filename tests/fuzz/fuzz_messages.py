@@ -4,7 +4,6 @@ or EntryRefused, of one of the words that the log knows."""
 
 import re
 import sys
-from pathlib import Path
 
 import msgspec
 from cryptography import x509
@@ -94,7 +93,6 @@ def identity_of(certificate: x509.Certificate) -> NodeId:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
-    from mutation import main
+    from tests.fuzz.mutation import main
 
     sys.exit(main(SEEDS, WORDS, run))

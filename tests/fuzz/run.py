@@ -143,7 +143,8 @@ def run_harness(program: Path, seconds: int) -> Outcome:
     ]
     if program.suffix == ".py":
         found = f"--findings={findings}/{name}-"
-        return outcome_of(name, [sys.executable, str(program), f"--seconds={seconds}", found, *replayed], None)
+        command = [sys.executable, "-m", f"tests.fuzz.{program.stem}", f"--seconds={seconds}", found, *replayed]
+        return outcome_of(name, command, None)
     environment = {
         **os.environ,
         # Python's own allocator would hide reads past the end of small objects.

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from reference.flows import Arrival, Flow, NotNow
-from reference.flows import State as FlowState
-from reference.frames import FlowFrame, Type, body_encode
-from reference.keys import LinkSecrets, Suite, flow_secret
-from reference.lanes import Lane
-from reference.records import Record, records_encode
-from reference.refusals import Code, Reason, Refused
-from reference.streams import Streams
+from tests.reference.flows import Arrival, Flow, NotNow
+from tests.reference.flows import State as FlowState
+from tests.reference.frames import FlowFrame, Type, body_encode
+from tests.reference.keys import LinkSecrets, Suite, flow_secret
+from tests.reference.lanes import Lane
+from tests.reference.records import Record, records_encode
+from tests.reference.refusals import Code, Reason, Refused
+from tests.reference.streams import Streams
 
 
 @dataclass(frozen=True)

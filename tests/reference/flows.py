@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from reference.frames import FlowFrame, Half, Type, body_decode, body_encode
-from reference.keys import NO_MIX, VERSION, Epoch, KeyLimits, KeyUse, Suite, direction_secret, mix_of
-from reference.owed import Owed
-from reference.records import Record, records_decode
-from reference.refusals import Code, Reason, Refused
+from tests.reference.frames import FlowFrame, Half, Type, body_decode, body_encode
+from tests.reference.keys import NO_MIX, VERSION, Epoch, KeyLimits, KeyUse, Suite, direction_secret, mix_of
+from tests.reference.owed import Owed
+from tests.reference.records import Record, records_decode
+from tests.reference.refusals import Code, Reason, Refused
 
 RESUMES_AT_MOST = 60
 RESUMES_WITHIN = 60.0

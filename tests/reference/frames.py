@@ -4,8 +4,8 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-from reference.keys import TAG_SIZE, VERSION, Epoch, Purpose, u8, u16, u32, u48
-from reference.refusals import Reason, Refused
+from tests.reference.keys import TAG_SIZE, VERSION, Epoch, Purpose, u8, u16, u32, u48
+from tests.reference.refusals import Reason, Refused
 
 HEADER_SIZE = 16
 PREFIX_SIZE = HEADER_SIZE + 2 * TAG_SIZE

@@ -11,7 +11,7 @@ from enum import IntEnum
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
-from reference.refusals import Reason, Refused
+from tests.reference.refusals import Reason, Refused
 
 VERSION = 1
 EXPORTER_LABEL = b"EXPERIMENTAL-pcgrelay-v1"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from reference.frames import (
+from tests.reference.frames import (
     PREFIX_SIZE,
     FlowFrame,
     Half,
@@ -20,7 +20,7 @@ from reference.frames import (
     header_open,
     header_seal,
 )
-from reference.keys import (
+from tests.reference.keys import (
     NO_MIX,
     VERSION,
     Epoch,
@@ -33,8 +33,8 @@ from reference.keys import (
     mix_of,
     preamble_decode,
 )
-from reference.owed import Owed
-from reference.refusals import Budget, Code, Reason, Refused
+from tests.reference.owed import Owed
+from tests.reference.refusals import Budget, Code, Reason, Refused
 
 NUMBERS_AHEAD = 64
 PROBE_INTERVAL = 0.5

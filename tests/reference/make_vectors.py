@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from reference import vectors_candidates, vectors_frames, vectors_keys, vectors_sequences
+from tests.reference import vectors_candidates, vectors_frames, vectors_keys, vectors_sequences
 
 FOLDER = Path(__file__).resolve().parents[1] / "vectors"
 FILES: dict[str, Callable[[], dict[str, object]]] = {

@@ -10,14 +10,14 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from reference.flows import Arrival, Flow
-from reference.frames import FlowFrame, Header, Type
-from reference.keys import PREAMBLE_SIZE, LinkSecrets, Preamble, Suite, flow_secret
-from reference.lanes import PROBE_INTERVAL, Lane, LaneDoor, LaneEvent
-from reference.lanes import State as LaneState
-from reference.records import Record, records_encode
-from reference.refusals import Reason, Refused
-from reference.streams import Streams
+from tests.reference.flows import Arrival, Flow
+from tests.reference.frames import FlowFrame, Header, Type
+from tests.reference.keys import PREAMBLE_SIZE, LinkSecrets, Preamble, Suite, flow_secret
+from tests.reference.lanes import PROBE_INTERVAL, Lane, LaneDoor, LaneEvent
+from tests.reference.lanes import State as LaneState
+from tests.reference.records import Record, records_encode
+from tests.reference.refusals import Reason, Refused
+from tests.reference.streams import Streams
 
 READ_SIZE = 65_536
 WAIT = 20.0

@@ -1,6 +1,6 @@
 """What the sender of one direction owes its receiver after a renewal: a step with the newest mix (protocol, 6.4)."""
 
-from reference.refusals import Reason, Refused
+from tests.reference.refusals import Reason, Refused
 
 GRACE = 300.0
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from reference.keys import u8, u16, u32, u64
-from reference.refusals import Reason, Refused
+from tests.reference.keys import u8, u16, u32, u64
+from tests.reference.refusals import Reason, Refused
 
 RECORD_SIZE = 8
 NO_RULE = 0xFFFF

@@ -6,8 +6,8 @@ TABLE is the table of section 7.1, column by column: (sending, kind) to the next
 from dataclasses import dataclass
 from enum import Enum
 
-from reference.records import Kind, Record
-from reference.refusals import Budget, Reason, Refused
+from tests.reference.records import Kind, Record
+from tests.reference.refusals import Budget, Reason, Refused
 
 EARLY_LIMIT = 16_384
 AHEAD_LIMIT = 1 << 31

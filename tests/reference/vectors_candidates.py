@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from reference.ends import End, Given
-from reference.flows import forged
-from reference.frames import FlowFrame, Type, body_encode
-from reference.records import record_open, records_encode
-from reference.refusals import Reason, Refused
-from reference.vectors_frames import given_fields
-from reference.vectors_keys import secret
+from tests.reference.ends import End, Given
+from tests.reference.flows import forged
+from tests.reference.frames import FlowFrame, Type, body_encode
+from tests.reference.records import record_open, records_encode
+from tests.reference.refusals import Reason, Refused
+from tests.reference.vectors_frames import given_fields
+from tests.reference.vectors_keys import secret
 
 Json = dict[str, Any]
 GIVEN = Given(secret("link"), secret("link binding"), secret("session"), secret("session binding"))

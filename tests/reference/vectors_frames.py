@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from reference.ends import End, Given
-from reference.frames import FlowFrame, Half, Header, Type, body_associated, body_encode, header_seal
-from reference.keys import Epoch, Suite
-from reference.records import (
+from tests.reference.ends import End, Given
+from tests.reference.frames import FlowFrame, Half, Header, Type, body_associated, body_encode, header_seal
+from tests.reference.keys import Epoch, Suite
+from tests.reference.records import (
     Record,
     record_accept,
     record_credit,
@@ -19,8 +19,8 @@ from reference.records import (
     records_decode,
     records_encode,
 )
-from reference.refusals import Reason, Refused
-from reference.vectors_keys import Json, secret, suite_name
+from tests.reference.refusals import Reason, Refused
+from tests.reference.vectors_keys import Json, secret, suite_name
 
 GIVEN = Given(secret("link"), secret("link binding"), secret("session"), secret("session binding"))
 RECORDS: list[tuple[str, Record]] = [

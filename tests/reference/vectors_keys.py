@@ -4,7 +4,7 @@ import hashlib
 import hmac
 from dataclasses import replace
 
-from reference.keys import (
+from tests.reference.keys import (
     EXPORTER_LABEL,
     Epoch,
     ExporterContext,
@@ -19,8 +19,8 @@ from reference.keys import (
     mix_of,
     nonce,
 )
-from reference.lanes import LaneDoor
-from reference.refusals import Refused
+from tests.reference.lanes import LaneDoor
+from tests.reference.refusals import Refused
 
 Json = dict[str, object]
 EPOCHS = 4

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reference.ends import End, Given
-from reference.flows import Flow
-from reference.frames import FlowFrame, Type
-from reference.keys import KeyLimits, flow_secret
-from reference.records import record_open, records_encode
-from reference.refusals import Refused
-from reference.vectors_frames import GIVEN, given_fields
-from reference.vectors_keys import Json, secret
+from tests.reference.ends import End, Given
+from tests.reference.flows import Flow
+from tests.reference.frames import FlowFrame, Type
+from tests.reference.keys import KeyLimits, flow_secret
+from tests.reference.records import record_open, records_encode
+from tests.reference.refusals import Refused
+from tests.reference.vectors_frames import GIVEN, given_fields
+from tests.reference.vectors_keys import Json, secret
 
 AGREE, STEP, FRAME, WAIT = "agree", "step", "frame", "wait"
 Op = tuple[str, int]

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from reference.ends import End, Given
-from reference.keys import Suite
-from reference.records import (
+from tests.reference.ends import End, Given
+from tests.reference.keys import Suite
+from tests.reference.records import (
     Record,
     record_accept,
     record_credit,
@@ -14,11 +14,11 @@ from reference.records import (
     record_open,
     record_reset,
 )
-from reference.refusals import Refused
-from reference.streams import RX, TABLE, TX, State, Streams
-from reference.vectors_frames import GIVEN, given_fields
-from reference.vectors_keys import Json, secret
-from reference.vectors_owed import owed
+from tests.reference.refusals import Refused
+from tests.reference.streams import RX, TABLE, TX, State, Streams
+from tests.reference.vectors_frames import GIVEN, given_fields
+from tests.reference.vectors_keys import Json, secret
+from tests.reference.vectors_owed import owed
 
 Step = tuple[bool, Record]
 WINDOW = 65_536

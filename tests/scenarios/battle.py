@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from doubles import EVIL
-from stage import HUB, KENT, MET, Address, Node, Stage, free_port
-from witness import Echo, Witness, host_port
+from tests.scenarios.doubles import EVIL
+from tests.scenarios.stage import HUB, KENT, MET, Address, Node, Stage, free_port
+from tests.scenarios.witness import Echo, Witness, host_port
 
 # Organisations of members that use up what is theirs, so that another test finds its own whole.
 RESETS, SINKS = "resets.evil.example", "sinks.evil.example"

@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stage import HOST, HUB, KENT, MET, PCGRELAY, Address, Node, Stage, free_port
-from witness import Echo, Witness, host_port
-
 from pcgrelay.admin.answers import RELOAD_PATH, ReloadAnswer
 from pcgrelay.admin.client import ask
+from tests.scenarios.stage import HOST, HUB, KENT, MET, PCGRELAY, Address, Node, Stage, free_port
+from tests.scenarios.witness import Echo, Witness, host_port
 
 
 class Scene:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from stage import TOPOLOGIES, Line, Stage, line
+
+from tests.scenarios.stage import TOPOLOGIES, Line, Stage, line
 
 FIGURES = pytest.StashKey[list[str]]()
 

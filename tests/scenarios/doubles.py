@@ -15,8 +15,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-from stage import HOST
-
 from pcgrelay.catalogue.entries import STATE_READY, Offer, entry_signed
 from pcgrelay.config import IdentitySettings
 from pcgrelay.identity.credentials import load_credentials
@@ -26,13 +24,14 @@ from pcgrelay.identity.tls import HandshakeRefused, context_made, leaf_der
 from pcgrelay.link.control import ControlConnection, handshake_over
 from pcgrelay.messages import Advert, Beat, Carry, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role, Suite
-from pki import REALM, Files, Realm
-from reference.keys import Suite as ReferenceSuite
-from reference.lanes import Lane
-from reference.node import FarEdge, Neighbour
-from reference.node import Link as ReferenceLink
-from reference.node import Session as ReferenceSession
-from reference.node import dial as dial_lane
+from tests.pki import REALM, Files, Realm
+from tests.reference.keys import Suite as ReferenceSuite
+from tests.reference.lanes import Lane
+from tests.reference.node import FarEdge, Neighbour
+from tests.reference.node import Link as ReferenceLink
+from tests.reference.node import Session as ReferenceSession
+from tests.reference.node import dial as dial_lane
+from tests.scenarios.stage import HOST
 
 WAIT_S = 10.0
 DEAF_BYTES = 65_536  # what the kernel takes for an end that does not read

@@ -17,21 +17,21 @@ from types import SimpleNamespace
 from typing import Self
 from unittest import mock
 
-from doubles import HUB_ROLE, Linked, Member, anybody
 from msgspec import structs
-from stage import HOST, HUB, free_port
 
 from pcgrelay.identity import handshake
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link.control import handshake_over
 from pcgrelay.messages import Advert, Carry, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId
-from pki import Realm
-from reference.frames import FlowFrame, Type
-from reference.keys import PREAMBLE_SIZE, LinkSecrets
-from reference.lanes import LaneDoor
-from reference.node import Neighbour
-from reference.refusals import Refused
+from tests.pki import Realm
+from tests.reference.frames import FlowFrame, Type
+from tests.reference.keys import PREAMBLE_SIZE, LinkSecrets
+from tests.reference.lanes import LaneDoor
+from tests.reference.node import Neighbour
+from tests.reference.refusals import Refused
+from tests.scenarios.doubles import HUB_ROLE, Linked, Member, anybody
+from tests.scenarios.stage import HOST, HUB, free_port
 
 TLS_FIRST = 0x16
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from programs import run
-from stage import until
+from tests.scenarios.programs import run
+from tests.scenarios.stage import until
 
 CLONE_NEWNET = 0x4000_0000
 CLEARLY = 8

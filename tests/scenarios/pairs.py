@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from middleman import Middleman
-from network import Network, own_network
-from stage import HOST, HUB, KENT, MET, Address, Node, Stage, free_port
-from witness import host_port
+from tests.scenarios.middleman import Middleman
+from tests.scenarios.network import Network, own_network
+from tests.scenarios.stage import HOST, HUB, KENT, MET, Address, Node, Stage, free_port
+from tests.scenarios.witness import host_port
 
 
 @dataclass

@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-from changes import Scene
-from stage import Node, Stage, until
-from test_the_wall_clock_may_jump import Clocked
+
+from tests.scenarios.changes import Scene
+from tests.scenarios.stage import Node, Stage, until
+from tests.scenarios.test_the_wall_clock_may_jump import Clocked
 
 pytestmark = pytest.mark.tier_test
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from flowing import flowing
-from network import longest_wait_s
-from pairs import Pair, paired
-from stage import Node, until
+
+from tests.scenarios.flowing import flowing
+from tests.scenarios.network import longest_wait_s
+from tests.scenarios.pairs import Pair, paired
+from tests.scenarios.stage import Node, until
 
 pytestmark = pytest.mark.tier_test
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from narrow_wire import NarrowWire
-from stage import HOST, KENT, MET, Address, Stage, free_port
-from wires import connected
-from witness import Echo, host_port
+
+from tests.scenarios.narrow_wire import NarrowWire
+from tests.scenarios.stage import HOST, KENT, MET, Address, Stage, free_port
+from tests.scenarios.wires import connected
+from tests.scenarios.witness import Echo, host_port
 
 pytestmark = pytest.mark.tier_test
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from changes import Scene, applications, command, is_open, scene
-from stage import until
-from witness import received
+
+from tests.scenarios.changes import Scene, applications, command, is_open, scene
+from tests.scenarios.stage import until
+from tests.scenarios.witness import received
 
 pytestmark = pytest.mark.tier_test
 

@@ -12,16 +12,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
-from battle import Battle, battle_begun
-from doubles import Linked, Member, advert
-from stage import KENT, until
-from witness import await_more, counts
 
 from pcgrelay.model import NodeId
-from pki import REALM
-from reference.frames import FlowFrame, Header, Type, body_encode
-from reference.node import FarEdge
-from reference.records import (
+from tests.pki import REALM
+from tests.reference.frames import FlowFrame, Header, Type, body_encode
+from tests.reference.node import FarEdge
+from tests.reference.records import (
     Kind,
     Record,
     record_accept,
@@ -32,7 +28,11 @@ from reference.records import (
     record_open,
     record_reset,
 )
-from reference.refusals import Code, Reason
+from tests.reference.refusals import Code, Reason
+from tests.scenarios.battle import Battle, battle_begun
+from tests.scenarios.doubles import Linked, Member, advert
+from tests.scenarios.stage import KENT, until
+from tests.scenarios.witness import await_more, counts
 
 pytestmark = pytest.mark.tier_test
 

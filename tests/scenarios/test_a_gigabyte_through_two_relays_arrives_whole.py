@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from programs import nginx, program
-from stage import Line
+
+from tests.scenarios.programs import nginx, program
+from tests.scenarios.stage import Line
 
 pytestmark = pytest.mark.tier_test
 

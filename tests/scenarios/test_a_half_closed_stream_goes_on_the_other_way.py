@@ -4,8 +4,9 @@ import random
 import threading
 
 import pytest
-from stage import Line
-from wires import accepted, connected, listening, read_exactly, read_to_end, sequence, wire
+
+from tests.scenarios.stage import Line
+from tests.scenarios.wires import accepted, connected, listening, read_exactly, read_to_end, sequence, wire
 
 pytestmark = pytest.mark.tier_test
 

@@ -14,14 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
-from battle import POLICY, Battle, battle_begun
-from doubles import Linked, Member
-from witness import await_more, counts
 
-from reference.frames import BODIES, FlowFrame, Header, Type, body_encode
-from reference.keys import PREAMBLE_SIZE, LinkSecrets, Preamble
-from reference.node import Neighbour
-from reference.refusals import Code, Reason
+from tests.reference.frames import BODIES, FlowFrame, Header, Type, body_encode
+from tests.reference.keys import PREAMBLE_SIZE, LinkSecrets, Preamble
+from tests.reference.node import Neighbour
+from tests.reference.refusals import Code, Reason
+from tests.scenarios.battle import POLICY, Battle, battle_begun
+from tests.scenarios.doubles import Linked, Member
+from tests.scenarios.witness import await_more, counts
 
 pytestmark = pytest.mark.tier_test
 

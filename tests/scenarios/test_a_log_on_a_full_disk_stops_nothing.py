@@ -7,9 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from changes import Scene, applications, command, reload
-from stage import Stage, until
-from witness import Echo
+
+from tests.scenarios.changes import Scene, applications, command, reload
+from tests.scenarios.stage import Stage, until
+from tests.scenarios.witness import Echo
 
 pytestmark = pytest.mark.tier_test
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from network import own_network
-from programs import run
 
-from core.farm import Across, client, echo, is_turned_away, server, transfer
-from core.test_dial import serve
 from pcgrelay._core import core as native
+from tests.core.farm import Across, client, echo, is_turned_away, server, transfer
+from tests.core.test_dial import serve
+from tests.scenarios.network import own_network
+from tests.scenarios.programs import run
 
 pytestmark = pytest.mark.tier_test
 

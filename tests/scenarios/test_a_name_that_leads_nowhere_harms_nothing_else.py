@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from names import FORMERR, NODATA, NOTIMP, NXDOMAIN, OK, REFUSED, SERVFAIL, SILENT, Names
-from network import own_network
-from stage import HOST, HUB, KENT, MET, Address, Stage, free_port, until
-from test_a_node_lives_without_its_name_service import answers
-from witness import Echo, host_port
+
+from tests.scenarios.names import FORMERR, NODATA, NOTIMP, NXDOMAIN, OK, REFUSED, SERVFAIL, SILENT, Names
+from tests.scenarios.network import own_network
+from tests.scenarios.stage import HOST, HUB, KENT, MET, Address, Stage, free_port, until
+from tests.scenarios.test_a_node_lives_without_its_name_service import answers
+from tests.scenarios.witness import Echo, host_port
 
 pytestmark = pytest.mark.tier_test
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from battle import battle_begun
-from doubles import Linked, Member
-from lying_relay import LyingRelay
-from stage import KENT, MET, Node, Stage, free_port, until
-from witness import Echo, Witness, await_more, counts, host_port
 
 from pcgrelay.messages import Drain, PathOpen
 from pcgrelay.model import NodeId
-from pki import REALM
+from tests.pki import REALM
+from tests.scenarios.battle import battle_begun
+from tests.scenarios.doubles import Linked, Member
+from tests.scenarios.lying_relay import LyingRelay
+from tests.scenarios.stage import KENT, MET, Node, Stage, free_port, until
+from tests.scenarios.witness import Echo, Witness, await_more, counts, host_port
 
 pytestmark = pytest.mark.tier_test
 

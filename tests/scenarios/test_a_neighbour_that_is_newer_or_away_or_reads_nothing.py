@@ -12,15 +12,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from battle import Battle, battle_begun
-from doubles import HUB_ROLE, Member, anybody
-from stage import HOST, HUB, Stage, free_port, line, until
-from witness import await_more, counts, host_port, received
 
 from pcgrelay.identity.handshake import Handshake
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link.control import handshake_over
-from reference.frames import Type, body_encode
+from tests.reference.frames import Type, body_encode
+from tests.scenarios.battle import Battle, battle_begun
+from tests.scenarios.doubles import HUB_ROLE, Member, anybody
+from tests.scenarios.stage import HOST, HUB, Stage, free_port, line, until
+from tests.scenarios.witness import await_more, counts, host_port, received
 
 pytestmark = pytest.mark.tier_test
 

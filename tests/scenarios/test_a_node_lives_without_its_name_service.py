@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from names import Names
-from network import own_network
-from stage import HOST, HUB, KENT, MET, Address, Stage, free_port, until
-from wires import connected, read_exactly
-from witness import Echo, host_port
+
+from tests.scenarios.names import Names
+from tests.scenarios.network import own_network
+from tests.scenarios.stage import HOST, HUB, KENT, MET, Address, Stage, free_port, until
+from tests.scenarios.wires import connected, read_exactly
+from tests.scenarios.witness import Echo, host_port
 
 pytestmark = pytest.mark.tier_test
 

@@ -6,10 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
-from changes import Scene, applications, command, reload
-from stage import Stage, until
-from test_the_wall_clock_may_jump import Clocked
-from witness import Echo
+
+from tests.scenarios.changes import Scene, applications, command, reload
+from tests.scenarios.stage import Stage, until
+from tests.scenarios.test_the_wall_clock_may_jump import Clocked
+from tests.scenarios.witness import Echo
 
 pytestmark = pytest.mark.tier_test
 

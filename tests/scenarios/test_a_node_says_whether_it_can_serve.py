@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pairs import Pair, paired
-from stage import PCGRELAY, Node, until
+
+from tests.scenarios.pairs import Pair, paired
+from tests.scenarios.stage import PCGRELAY, Node, until
 
 pytestmark = pytest.mark.tier_test
 

@@ -15,9 +15,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from changes import Scene, applications, scene
-from stage import PCGRELAY, Node, until
-from witness import received
+
+from tests.scenarios.changes import Scene, applications, scene
+from tests.scenarios.stage import PCGRELAY, Node, until
+from tests.scenarios.witness import received
 
 pytestmark = pytest.mark.tier_test
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stage import Address, Line, Node, Stage, line, until
-from wires import connected, read_exactly, wire
+
+from tests.scenarios.stage import Address, Line, Node, Stage, line, until
+from tests.scenarios.wires import connected, read_exactly, wire
 
 pytestmark = pytest.mark.tier_test
 

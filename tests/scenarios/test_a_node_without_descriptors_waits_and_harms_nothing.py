@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
-from changes import Scene, scene
-from stage import HOST, KENT, Address, Node, until
-from wires import connected, read_exactly
-from witness import counts
+
+from tests.scenarios.changes import Scene, scene
+from tests.scenarios.stage import HOST, KENT, Address, Node, until
+from tests.scenarios.wires import connected, read_exactly
+from tests.scenarios.witness import counts
 
 pytestmark = pytest.mark.tier_test
 

@@ -13,17 +13,17 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
-from battle import Battle, battle_begun
-from doubles import EVIL, HUB_ROLE, Member, Refused, advert, anybody, connected
 from OpenSSL import SSL
-from stage import HOST, HUB, KENT, MET, Node, free_port, until
-from witness import await_more, counts, host_port
 
 from pcgrelay.identity.pyopenssl import groups_set, was_resumed
 from pcgrelay.identity.tls import HandshakeRefused, TlsDriver, context_made
 from pcgrelay.link.control import handshake_over
 from pcgrelay.model import NodeId
-from pki import REALM, Realm
+from tests.pki import REALM, Realm
+from tests.scenarios.battle import Battle, battle_begun
+from tests.scenarios.doubles import EVIL, HUB_ROLE, Member, Refused, advert, anybody, connected
+from tests.scenarios.stage import HOST, HUB, KENT, MET, Node, free_port, until
+from tests.scenarios.witness import await_more, counts, host_port
 
 pytestmark = pytest.mark.tier_test
 

@@ -8,9 +8,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from changes import Scene, applications, is_open, reload, scene
-from stage import HOST, HUB, Node, free_port, until
-from witness import received
+
+from tests.scenarios.changes import Scene, applications, is_open, reload, scene
+from tests.scenarios.stage import HOST, HUB, Node, free_port, until
+from tests.scenarios.witness import received
 
 pytestmark = pytest.mark.tier_test
 

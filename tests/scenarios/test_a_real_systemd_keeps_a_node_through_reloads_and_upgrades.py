@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from booted import INSIDE, Machine, booted, ended
-from stage import KENT, MET, PCGRELAY, until
 
-from pki import Realm, write_config
+from tests.pki import Realm, write_config
+from tests.scenarios.booted import INSIDE, Machine, booted, ended
+from tests.scenarios.stage import KENT, MET, PCGRELAY, until
 
 pytestmark = pytest.mark.tier_all
 

@@ -4,7 +4,8 @@ import json
 import subprocess
 
 import pytest
-from stage import KENT, PCGRELAY, TOPOLOGIES, Line
+
+from tests.scenarios.stage import KENT, PCGRELAY, TOPOLOGIES, Line
 
 pytestmark = pytest.mark.tier_test
 

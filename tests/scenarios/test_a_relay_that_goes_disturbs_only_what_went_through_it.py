@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from stage import HOST, HUB, KENT, MET, Address, Line, Node, Stage, free_port, line, until
-from wires import Conversation, read_exactly, wire, wire_between
+
+from tests.scenarios.stage import HOST, HUB, KENT, MET, Address, Line, Node, Stage, free_port, line, until
+from tests.scenarios.wires import Conversation, read_exactly, wire, wire_between
 
 pytestmark = pytest.mark.tier_test
 

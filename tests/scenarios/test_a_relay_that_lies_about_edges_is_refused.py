@@ -12,20 +12,20 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 import pytest
 import pytest_asyncio
-from doubles import EVIL, Member, Refused, advert
-from lied_to import BLOCK_BYTES, LiedTo, lied_to
-from lying_relay import Path, Side
-from stage import KENT, MET, until
-from witness import await_more, counts, ending
 
 from pcgrelay.identity.exporter import Purpose
 from pcgrelay.identity.handshake import Handshake
 from pcgrelay.messages import Advert, Carry, Message, PathAccept, PathClose, PathOpen, PathRefuse, Withdraw
 from pcgrelay.model import NodeId, Role
-from pki import REALM
-from reference.frames import FlowFrame, Type, body_encode
-from reference.records import Kind, record_open
-from reference.refusals import Code
+from tests.pki import REALM
+from tests.reference.frames import FlowFrame, Type, body_encode
+from tests.reference.records import Kind, record_open
+from tests.reference.refusals import Code
+from tests.scenarios.doubles import EVIL, Member, Refused, advert
+from tests.scenarios.lied_to import BLOCK_BYTES, LiedTo, lied_to
+from tests.scenarios.lying_relay import Path, Side
+from tests.scenarios.stage import KENT, MET, until
+from tests.scenarios.witness import await_more, counts, ending
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.tier_test]
 

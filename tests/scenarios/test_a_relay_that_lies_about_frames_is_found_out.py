@@ -13,11 +13,11 @@ from typing import Literal
 
 import pytest
 import pytest_asyncio
-from lied_to import ANSWER_S, BLOCK_BYTES, Conversation, LiedTo, lied_to
-from lying_relay import Path, Side
-from witness import await_more, counts
 
-from reference.frames import FlowFrame, Type
+from tests.reference.frames import FlowFrame, Type
+from tests.scenarios.lied_to import ANSWER_S, BLOCK_BYTES, Conversation, LiedTo, lied_to
+from tests.scenarios.lying_relay import Path, Side
+from tests.scenarios.witness import await_more, counts
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.tier_test]
 

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from changes import Scene, applications, command, is_open, reload, reload_by_signal, scene
-from stage import HOST, MET, free_port, until
-from witness import ending, host_port, received
+
+from tests.scenarios.changes import Scene, applications, command, is_open, reload, reload_by_signal, scene
+from tests.scenarios.stage import HOST, MET, free_port, until
+from tests.scenarios.witness import ending, host_port, received
 
 pytestmark = pytest.mark.tier_test
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from changes import Scene, reload
-from stage import HUB, KENT, Node, Stage, until
-from witness import Echo, ending, received
+
+from tests.scenarios.changes import Scene, reload
+from tests.scenarios.stage import HUB, KENT, Node, Stage, until
+from tests.scenarios.witness import Echo, ending, received
 
 pytestmark = pytest.mark.tier_test
 

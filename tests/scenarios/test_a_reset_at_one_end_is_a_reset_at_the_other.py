@@ -1,8 +1,9 @@
 """What was cut off never looks like a clean end, on either side."""
 
 import pytest
-from stage import Line
-from wires import read_exactly, reset, sequence, wire, write_until_reset
+
+from tests.scenarios.stage import Line
+from tests.scenarios.wires import read_exactly, reset, sequence, wire, write_until_reset
 
 pytestmark = pytest.mark.tier_test
 

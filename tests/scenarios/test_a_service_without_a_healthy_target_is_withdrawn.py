@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from changes import Scene, applications, command, reload, scene
-from stage import HOST, Address, free_port, until
-from wires import refused_after
-from witness import Echo, host_port
+
+from tests.scenarios.changes import Scene, applications, command, reload, scene
+from tests.scenarios.stage import HOST, Address, free_port, until
+from tests.scenarios.wires import refused_after
+from tests.scenarios.witness import Echo, host_port
 
 pytestmark = pytest.mark.tier_test
 

@@ -10,13 +10,13 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from battle import Battle, battle_begun
-from doubles import Linked, Member, advert
-from stage import KENT
 
 from pcgrelay.messages import Carry, PathAccept, PathOpen
 from pcgrelay.model import NodeId
-from pki import REALM
+from tests.pki import REALM
+from tests.scenarios.battle import Battle, battle_begun
+from tests.scenarios.doubles import Linked, Member, advert
+from tests.scenarios.stage import KENT
 
 pytestmark = pytest.mark.tier_test
 

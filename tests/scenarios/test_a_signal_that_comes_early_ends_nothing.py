@@ -13,8 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from changes import Scene, applications, scene
-from stage import PCGRELAY, Node, until
+
+from tests.scenarios.changes import Scene, applications, scene
+from tests.scenarios.stage import PCGRELAY, Node, until
 
 pytestmark = pytest.mark.tier_test
 

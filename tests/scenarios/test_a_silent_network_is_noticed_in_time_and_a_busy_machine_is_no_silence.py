@@ -12,10 +12,11 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from changes import reload
-from flowing import flowing
-from pairs import Pair, paired
-from stage import until
+
+from tests.scenarios.changes import reload
+from tests.scenarios.flowing import flowing
+from tests.scenarios.pairs import Pair, paired
+from tests.scenarios.stage import until
 
 pytestmark = pytest.mark.tier_test
 

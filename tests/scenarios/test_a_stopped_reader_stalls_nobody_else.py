@@ -8,8 +8,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from programs import nginx, program, run
-from stage import Line, frozen, until
+
+from tests.scenarios.programs import nginx, program, run
+from tests.scenarios.stage import Line, frozen, until
 
 pytestmark = pytest.mark.tier_test
 

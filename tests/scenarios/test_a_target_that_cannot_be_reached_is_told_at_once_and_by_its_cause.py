@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from stage import TOPOLOGIES, Line, Stage, line, until
-from wires import (
+
+from tests.scenarios.stage import TOPOLOGIES, Line, Stage, line, until
+from tests.scenarios.wires import (
     accepted,
     connected,
     listening,

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stage import Line, Stage, line
-from wires import read_exactly, sequence, wire
+
+from tests.scenarios.stage import Line, Stage, line
+from tests.scenarios.wires import read_exactly, sequence, wire
 
 pytestmark = pytest.mark.tier_test
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from changes import Scene, applications, command, is_open, scene
-from stage import HOST, KENT, MET, Node, free_port, until
-from witness import ending, received
+
+from tests.scenarios.changes import Scene, applications, command, is_open, scene
+from tests.scenarios.stage import HOST, KENT, MET, Node, free_port, until
+from tests.scenarios.witness import ending, received
 
 pytestmark = pytest.mark.tier_test
 

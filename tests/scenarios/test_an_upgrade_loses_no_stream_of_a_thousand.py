@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from changes import Scene
-from pulse import Crowd
-from stage import HOST, Node, Stage, until
+
+from tests.scenarios.changes import Scene
+from tests.scenarios.pulse import Crowd
+from tests.scenarios.stage import HOST, Node, Stage, until
 
 pytestmark = pytest.mark.tier_test
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from changes import Scene, applications, command, is_open, reload, scene
-from stage import MET, Node, free_port, until
-from witness import received
 
 from pcgrelay.daemon.handover.channel import Channel, ChannelBroken, Offer, Ready, Refusal, State, Taken, handover_path
 from pcgrelay.daemon.handover.memfd import record_made
+from tests.scenarios.changes import Scene, applications, command, is_open, reload, scene
+from tests.scenarios.stage import MET, Node, free_port, until
+from tests.scenarios.witness import received
 
 pytestmark = pytest.mark.tier_test
 

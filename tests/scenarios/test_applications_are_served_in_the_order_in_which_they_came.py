@@ -4,8 +4,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from stage import Line, Stage, line
-from wires import accepted, connected, listening, read_exactly
+
+from tests.scenarios.stage import Line, Stage, line
+from tests.scenarios.wires import accepted, connected, listening, read_exactly
 
 pytestmark = pytest.mark.tier_test
 

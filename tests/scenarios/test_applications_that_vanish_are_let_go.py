@@ -10,12 +10,12 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from network import own_network, tcp_states
-from programs import program
-from stage import Line, until
-from wires import wire
 
-from core.farm import Across, client, read_all, server
+from tests.core.farm import Across, client, read_all, server
+from tests.scenarios.network import own_network, tcp_states
+from tests.scenarios.programs import program
+from tests.scenarios.stage import Line, until
+from tests.scenarios.wires import wire
 
 pytestmark = pytest.mark.tier_test
 

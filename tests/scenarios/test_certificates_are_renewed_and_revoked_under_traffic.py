@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from changes import Scene, applications, reload, scene
-from stage import KENT, MET, until
-from witness import ending, received
 
 from pcgrelay.ca import Authority
+from tests.scenarios.changes import Scene, applications, reload, scene
+from tests.scenarios.stage import KENT, MET, until
+from tests.scenarios.witness import ending, received
 
 pytestmark = pytest.mark.tier_test
 

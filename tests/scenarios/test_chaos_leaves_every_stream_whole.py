@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from chaos import Crowd, Harm, await_rest, overlaps
-from crowd import Crowd as Program
-from flowing import Far
-from pairs import paired
-from stage import until
+
+from tests.scenarios.chaos import Crowd, Harm, await_rest, overlaps
+from tests.scenarios.crowd import Crowd as Program
+from tests.scenarios.flowing import Far
+from tests.scenarios.pairs import paired
+from tests.scenarios.stage import until
 
 pytestmark = pytest.mark.tier_test
 

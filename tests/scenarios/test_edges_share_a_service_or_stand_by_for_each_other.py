@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import HOST, HUB, KENT, MET, Address, Node, Stage, free_port, until
-from wires import connected
-from witness import Echo, host_port
 
 from pcgrelay.admin.answers import EXPLAIN_PATH
+from tests.scenarios.stage import HOST, HUB, KENT, MET, Address, Node, Stage, free_port, until
+from tests.scenarios.wires import connected
+from tests.scenarios.witness import Echo, host_port
 
 pytestmark = pytest.mark.tier_test
 

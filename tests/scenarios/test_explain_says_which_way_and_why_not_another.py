@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from changes import Scene, command, reload, scene
-from stage import Node, until
+
+from tests.scenarios.changes import Scene, command, reload, scene
+from tests.scenarios.stage import Node, until
 
 pytestmark = pytest.mark.tier_test
 

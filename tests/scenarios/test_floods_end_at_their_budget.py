@@ -11,10 +11,6 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from battle import RESETS, Battle, battle_begun
-from doubles import EVIL, HUB_ROLE, Linked, Member, Refused, advert
-from stage import KENT, MET, until
-from witness import await_more, counts
 
 from pcgrelay.messages import (
     MESSAGE_LIMIT_BYTES,
@@ -27,12 +23,16 @@ from pcgrelay.messages import (
     Withdraw,
 )
 from pcgrelay.model import NodeId
-from pki import REALM
-from reference.flows import NotNow
-from reference.frames import FlowFrame, Type, body_encode
-from reference.node import FarEdge
-from reference.records import Record, record_credit, record_data, record_open, record_reset
-from reference.refusals import Code
+from tests.pki import REALM
+from tests.reference.flows import NotNow
+from tests.reference.frames import FlowFrame, Type, body_encode
+from tests.reference.node import FarEdge
+from tests.reference.records import Record, record_credit, record_data, record_open, record_reset
+from tests.reference.refusals import Code
+from tests.scenarios.battle import RESETS, Battle, battle_begun
+from tests.scenarios.doubles import EVIL, HUB_ROLE, Linked, Member, Refused, advert
+from tests.scenarios.stage import KENT, MET, until
+from tests.scenarios.witness import await_more, counts
 
 pytestmark = pytest.mark.tier_test
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from programs import iperf, run
-from stage import Line
+
+from tests.scenarios.programs import iperf, run
+from tests.scenarios.stage import Line
 
 pytestmark = pytest.mark.tier_test
 

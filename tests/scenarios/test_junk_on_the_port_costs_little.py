@@ -15,14 +15,14 @@ from contextlib import suppress
 from typing import Self
 
 import pytest
-from battle import POLICY, Battle, battle_begun
-from doubles import Member, connected
-from stage import HOST, HUB, until
-from witness import await_more, counts, host_port, silent_connections
 
 from pcgrelay.identity.tls import HandshakeRefused, TlsDriver
 from pcgrelay.messages import MESSAGE_LIMIT_BYTES
-from reference.refusals import Refused as LaneRefused
+from tests.reference.refusals import Refused as LaneRefused
+from tests.scenarios.battle import POLICY, Battle, battle_begun
+from tests.scenarios.doubles import Member, connected
+from tests.scenarios.stage import HOST, HUB, until
+from tests.scenarios.witness import await_more, counts, host_port, silent_connections
 
 pytestmark = pytest.mark.tier_test
 

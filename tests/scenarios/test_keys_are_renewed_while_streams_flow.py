@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from changes import Scene, applications
-from programs import nginx, program
-from stage import HOST, Address, Node, Stage, free_port
-from witness import Echo, host_port
+
+from tests.scenarios.changes import Scene, applications
+from tests.scenarios.programs import nginx, program
+from tests.scenarios.stage import HOST, Address, Node, Stage, free_port
+from tests.scenarios.witness import Echo, host_port
 
 pytestmark = pytest.mark.tier_test
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from network import own_network
-from stage import Node, Stage, line, until
-from wires import accepted, connected, listening, read_exactly, sequence
-from witness import counts
+
+from tests.scenarios.network import own_network
+from tests.scenarios.stage import Node, Stage, line, until
+from tests.scenarios.wires import accepted, connected, listening, read_exactly, sequence
+from tests.scenarios.witness import counts
 
 pytestmark = pytest.mark.tier_test
 

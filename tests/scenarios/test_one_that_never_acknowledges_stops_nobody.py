@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from battle import SINKS, Battle, battle_begun
-from doubles import Member
-from stage import KENT, free_port
-from witness import host_port
 
 from pcgrelay.model import NodeId
-from pki import REALM
-from reference.node import FarEdge
-from reference.records import record_credit, record_open, records_encode
+from tests.pki import REALM
+from tests.reference.node import FarEdge
+from tests.reference.records import record_credit, record_open, records_encode
+from tests.scenarios.battle import SINKS, Battle, battle_begun
+from tests.scenarios.doubles import Member
+from tests.scenarios.stage import KENT, free_port
+from tests.scenarios.witness import host_port
 
 pytestmark = pytest.mark.tier_test
 

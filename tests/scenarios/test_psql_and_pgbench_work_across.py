@@ -5,8 +5,9 @@ import re
 from collections.abc import Callable
 
 import pytest
-from programs import postgresql, run
-from stage import Line
+
+from tests.scenarios.programs import postgresql, run
+from tests.scenarios.stage import Line
 
 pytestmark = pytest.mark.tier_test
 

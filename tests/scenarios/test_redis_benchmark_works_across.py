@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from programs import redis, run
-from stage import Line
+
+from tests.scenarios.programs import redis, run
+from tests.scenarios.stage import Line
 
 pytestmark = pytest.mark.tier_test
 

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stage import HOST, HUB, KENT, MET, Node, Stage, free_port, until
-from test_a_node_lives_without_its_name_service import answers
-from witness import Echo, host_port
+
+from tests.scenarios.stage import HOST, HUB, KENT, MET, Node, Stage, free_port, until
+from tests.scenarios.test_a_node_lives_without_its_name_service import answers
+from tests.scenarios.witness import Echo, host_port
 
 pytestmark = pytest.mark.tier_test
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from programs import run, sshd
-from stage import Line
+
+from tests.scenarios.programs import run, sshd
+from tests.scenarios.stage import Line
 
 pytestmark = pytest.mark.tier_test
 

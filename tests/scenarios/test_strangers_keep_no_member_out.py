@@ -12,13 +12,13 @@ from contextlib import suppress
 from typing import Self
 
 import pytest
-from battle import Battle, battle_begun
-from doubles import Member
-from stage import HOST, until
-from witness import counts
 
 from pcgrelay.identity.tls import HandshakeRefused, TlsDriver
-from reference.refusals import Refused as LaneRefused
+from tests.reference.refusals import Refused as LaneRefused
+from tests.scenarios.battle import Battle, battle_begun
+from tests.scenarios.doubles import Member
+from tests.scenarios.stage import HOST, until
+from tests.scenarios.witness import counts
 
 pytestmark = pytest.mark.tier_test
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from changes import command
-from narrow_wire import NarrowWire
-from stage import HOST, HUB, KENT, MET, Node, Stage, free_port, frozen, until
-from witness import Echo, Witness, host_port
+
+from tests.scenarios.changes import command
+from tests.scenarios.narrow_wire import NarrowWire
+from tests.scenarios.stage import HOST, HUB, KENT, MET, Node, Stage, free_port, frozen, until
+from tests.scenarios.witness import Echo, Witness, host_port
 
 pytestmark = pytest.mark.tier_test
 

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from flowing import Far, flowing
-from network import all_is_acknowledged, control_and_lanes
-from pairs import Pair, paired
-from stage import Node, until
-from wires import read_exactly
+
+from tests.scenarios.flowing import Far, flowing
+from tests.scenarios.network import all_is_acknowledged, control_and_lanes
+from tests.scenarios.pairs import Pair, paired
+from tests.scenarios.stage import Node, until
+from tests.scenarios.wires import read_exactly
 
 pytestmark = pytest.mark.tier_test
 

@@ -9,9 +9,10 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from changes import Scene, applications, reload
-from stage import Node, Stage, until
-from witness import Echo, counts
+
+from tests.scenarios.changes import Scene, applications, reload
+from tests.scenarios.stage import Node, Stage, until
+from tests.scenarios.witness import Echo, counts
 
 pytestmark = pytest.mark.tier_test
 

@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable
 
 import pytest
-from crowd import Crowd
-from stage import Line, Node, until
+
+from tests.scenarios.crowd import Crowd
+from tests.scenarios.stage import Line, Node, until
 
 pytestmark = pytest.mark.tier_test
 

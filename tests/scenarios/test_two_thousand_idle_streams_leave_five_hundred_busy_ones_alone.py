@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 import pytest
-from crowd import Crowd
-from stage import Line, until
+
+from tests.scenarios.crowd import Crowd
+from tests.scenarios.stage import Line, until
 
 pytestmark = pytest.mark.tier_test
 

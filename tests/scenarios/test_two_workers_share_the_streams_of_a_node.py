@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from changes import reload
-from crowd import Crowd
-from programs import iperf, run
-from stage import TOPOLOGIES, Line, Stage, line, until
+
+from tests.scenarios.changes import reload
+from tests.scenarios.crowd import Crowd
+from tests.scenarios.programs import iperf, run
+from tests.scenarios.stage import TOPOLOGIES, Line, Stage, line, until
 
 pytestmark = pytest.mark.tier_test
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stage import KENT, TOPOLOGIES, Line, Stage, line, until
-from wires import read_exactly, refused_after, wire
+
+from tests.scenarios.stage import KENT, TOPOLOGIES, Line, Stage, line, until
+from tests.scenarios.wires import read_exactly, refused_after, wire
 
 pytestmark = pytest.mark.tier_test
 

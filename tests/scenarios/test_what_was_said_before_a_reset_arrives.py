@@ -19,9 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from programs import program, redis
-from stage import Address, Line, until
-from wires import WAIT_S, connected, listening, reset
+
+from tests.scenarios.programs import program, redis
+from tests.scenarios.stage import Address, Line, until
+from tests.scenarios.wires import WAIT_S, connected, listening, reset
 
 pytestmark = pytest.mark.tier_test
 

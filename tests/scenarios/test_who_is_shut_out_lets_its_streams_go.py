@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from changes import Scene, reload, scene
-from stage import MET, until
-from witness import ending, received
+
+from tests.scenarios.changes import Scene, reload, scene
+from tests.scenarios.stage import MET, until
+from tests.scenarios.witness import ending, received
 
 pytestmark = pytest.mark.tier_test
 

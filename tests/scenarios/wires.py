@@ -16,7 +16,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Self
 
 import pytest
-from stage import Address, Line, until
+
+from tests.scenarios.stage import Address, Line, until
 
 WAIT_S = 10.0
 

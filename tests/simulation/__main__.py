@@ -2,11 +2,11 @@
 
 import sys
 
-from .virtual import is_preloaded, run_again_preloaded
+from tests.simulation.virtual import is_preloaded, run_again_preloaded
 
 if not is_preloaded():
     run_again_preloaded()
 
-from .runner import main
+from tests.simulation.runner import main
 
 sys.exit(main())

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pcgrelay._core import core as native
-
-from .later import Steps, Task
-from .links import Link
-from .nodes import Node
-from .renewals import Renewing
+from tests.simulation.later import Steps, Task
+from tests.simulation.links import Link
+from tests.simulation.nodes import Node
+from tests.simulation.renewals import Renewing
 
 if TYPE_CHECKING:
-    from .world import World
+    from tests.simulation.world import World
 
 RESUME_MS, RESUME_ANSWER_MS, SETUP_MS, LEAVE_MS = 30_000, 5_000, 10_000, 1_000
 CANDIDATES, CANDIDATE_MS = 4, 5_000

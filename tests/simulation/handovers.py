@@ -7,12 +7,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pcgrelay._core import core as native
-
-from .virtual import FAULTS
+from tests.simulation.virtual import FAULTS
 
 if TYPE_CHECKING:
-    from .nodes import Node
-    from .world import World
+    from tests.simulation.nodes import Node
+    from tests.simulation.world import World
 
 SETTLES_MOST = 100  # far more than events and what they lead to ever need
 

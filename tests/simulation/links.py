@@ -7,11 +7,11 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .renewals import Renewing
+from tests.simulation.renewals import Renewing
 
 if TYPE_CHECKING:
-    from .nodes import Node
-    from .world import World
+    from tests.simulation.nodes import Node
+    from tests.simulation.world import World
 
 OPENING_MS, LANELESS_MS, ORPHANED_MS = 15_000, 10_000, 180_000
 SILENT_MS = 15_000  # until a control connection into nowhere is given up

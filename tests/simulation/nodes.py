@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pcgrelay._core import core as native
-
-from .links import Link
+from tests.simulation.links import Link
 
 if TYPE_CHECKING:
-    from .world import World
+    from tests.simulation.world import World
 
 BUDGET = 16_777_216
 EXPORT_DRAINS = native.EXPORT_DRAIN

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .edges import PORT_ANSWERS, PORT_REFUSES, PORT_SILENT, SERVICES, Edge, port_of
-from .handovers import hand_over
-from .links import Link, Pair
-from .nodes import Node
-from .renewals import Renewing, SessionEnd, session_renewing
-from .virtual import FAULTS
+from tests.simulation.edges import PORT_ANSWERS, PORT_REFUSES, PORT_SILENT, SERVICES, Edge, port_of
+from tests.simulation.handovers import hand_over
+from tests.simulation.links import Link, Pair
+from tests.simulation.nodes import Node
+from tests.simulation.renewals import Renewing, SessionEnd, session_renewing
+from tests.simulation.virtual import FAULTS
 
 if TYPE_CHECKING:
-    from .world import World
+    from tests.simulation.world import World
 
 SIZES = [0, 8, 300, 5_000, 40_000, 200_000, 400_000]
 STILL_MS = 1_400  # from the stop of the old workers to the start of the new ones, at most

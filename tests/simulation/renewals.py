@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .virtual import FAULTS
+from tests.simulation.virtual import FAULTS
 
 if TYPE_CHECKING:
-    from .nodes import Node
-    from .world import World
+    from tests.simulation.nodes import Node
+    from tests.simulation.world import World
 
 LATE_MS = 1_500  # at most, between the ends
 

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from .sabotage import core_sabotaged
-from .scenario import Scenario, scenario_of, scenario_read
-from .virtual import FAULTS
+from tests.simulation.sabotage import core_sabotaged
+from tests.simulation.scenario import Scenario, scenario_of, scenario_read
+from tests.simulation.virtual import FAULTS
 
 if TYPE_CHECKING:
-    from .world import Outcome
+    from tests.simulation.world import Outcome
 
 Run = Callable[[Scenario], "Outcome"]
 FAILURES_MOST = 5  # worlds that are made smaller and printed; more of them say little
@@ -35,7 +35,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     core_sabotaged(arguments.fault or "")
-    from .world import outcome_of
+    from tests.simulation.world import outcome_of
 
     def run(scenario: Scenario, chance: int = arguments.fault_in[0]) -> "Outcome":
         return outcome_of(scenario, (arguments.fault, chance) if arguments.fault else None)

@@ -7,7 +7,7 @@ that is changed for all who call it from outside of its own file.
 import ctypes
 import importlib
 
-from .virtual import function_of, loaded
+from tests.simulation.virtual import function_of, loaded
 
 PLACES = {
     "dropped_frame": ("flow", "flow_open"),

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from simulation.scenario import Operation, Scenario
-from simulation.worlds import simulation
+from tests.simulation.scenario import Operation, Scenario
+from tests.simulation.worlds import simulation
 
 # Conversations of several sizes from both sides, none of which resets or pauses, and time for them.
 CONNECTS = [Operation("connect", side, 0x1100 + size, 5_000) for side in range(4) for size in (0, 1, 4, 5, 6)]

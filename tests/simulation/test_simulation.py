@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulation.scenario import KINDS, Operation, Scenario, scenario_of, scenario_read
-from simulation.worlds import Worlds, simulation
+from tests.simulation.scenario import KINDS, Operation, Scenario, scenario_of, scenario_read
+from tests.simulation.worlds import Worlds, simulation
 
 SAME, NEW = 200, 100  # seeds of each run, and seeds that follow from the number that pytest prints
 

@@ -15,14 +15,13 @@ from typing import Any
 
 from pcgrelay._core import loop
 from pcgrelay._core import map as map_module
-
-from .edges import PORT_ANSWERS, SERVICES, Edge, port_of
-from .later import Later
-from .links import Pair
-from .nodes import BUDGET, Node, Relay
-from .operations import Operations
-from .scenario import Operation, Scenario
-from .virtual import FAULTS, function_of, loaded
+from tests.simulation.edges import PORT_ANSWERS, SERVICES, Edge, port_of
+from tests.simulation.later import Later
+from tests.simulation.links import Pair
+from tests.simulation.nodes import BUDGET, Node, Relay
+from tests.simulation.operations import Operations
+from tests.simulation.scenario import Operation, Scenario
+from tests.simulation.virtual import FAULTS, function_of, loaded
 
 BEGIN_MS = 20_000  # at most, for links and a session to come up
 QUIET_MS = 150_000  # for every stream to come to its end

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from simulation.scenario import Scenario
-from simulation.virtual import preloaded_environment
+from tests.simulation.scenario import Scenario
+from tests.simulation.virtual import preloaded_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 ANSWER_S = 60

@@ -7,6 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+
 from benches import bench_idle, bench_node, bench_plane, plot, report, results, short, targets
 from benches.cases import CASES
 from benches.peers.haproxy.peer import Haproxy

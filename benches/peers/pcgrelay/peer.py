@@ -7,7 +7,6 @@ from pathlib import Path
 
 from benches.chain import Chain
 from benches.processes import Process
-
 from pcgrelay.ca import Authority
 
 TEMPLATE = Path(__file__).with_name("node.toml")
