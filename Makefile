@@ -61,7 +61,7 @@ test: ## Run what must hold before a change is taken: lint, types, tests, a shor
 	@sh scripts/setup test
 	@$(MAKE) --no-print-directory lint types
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
-	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(TWO_BY_TWO) tests/core tests/control tests/source tests/simulation
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(TWO_BY_TWO) tests/core tests/unit tests/source tests/simulation
 	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_test $(TWO_BY_TWO) $(AT_THE_SAME_TIME)
 	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_test $(addprefix --ignore=,$(AT_THE_SAME_TIME)) tests/scenarios
 

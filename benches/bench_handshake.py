@@ -14,8 +14,17 @@ from OpenSSL import SSL
 from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.tls import context_made
 from pcgrelay.model import Role
-from tests.control.peers import EDGE_ID, HUB, KENT, RELAY_ID, credentials_of, met, side, terms_of  # two sides in memory
 from tests.pki import Realm
+from tests.support.handshake_sides import (  # two sides in memory
+    EDGE_ID,
+    HUB,
+    KENT,
+    RELAY_ID,
+    credentials_of,
+    met,
+    side,
+    terms_of,
+)
 
 AT_ONCE = 5
 Pair = tuple[Credentials, Credentials]

@@ -46,7 +46,7 @@ def test_the_architecture_names_every_file() -> None:
 def test_the_threats_name_tests_that_are_there() -> None:
     missing = []
     last = Path()
-    for name in re.findall(r"`((?:\w+/test_\w+\.py)?(?:::\w+)?)`", (DOCS / "threats.md").read_text()):
+    for name in re.findall(r"`((?:[\w/]+/test_\w+\.py)?(?:::\w+)?)`", (DOCS / "threats.md").read_text()):
         path, _, function = name.partition("::")
         last = ROOT / "tests" / path if path else last
         if not last.is_file() or (function and f"def {function}(" not in last.read_text()):

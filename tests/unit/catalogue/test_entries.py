@@ -1,0 +1,236 @@
+"""Signed entries, the path vector, and what is passed on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pcgrelay.catalogue import entries as c
+from pcgrelay.identity.certificates import IdentityRefused, identity_of
+from pcgrelay.identity.credentials import Credentials
+from pcgrelay.identity.tls import chain_refusal, leaf_der, store_made
+from pcgrelay.model import NodeId
+from tests.pki import REALM, Realm
+from tests.support.handshake_sides import HUB, KENT, credentials_of
+
+NOW = 1_800_000_000
+EDGE = NodeId(REALM, KENT, "kent-1")
+R1, R2, R3 = (NodeId(REALM, HUB, f"relay-{number}") for number in (1, 2, 3))
+OFFERS = (c.Offer("custody", 2), c.Offer("mail", 1, 1, 50, 2))
+
+
+@pytest.fixture(scope="module")
+def realm(tmp_path_factory: pytest.TempPathFactory) -> Realm:
+    return Realm(tmp_path_factory.mktemp("realm"))
+
+
+@pytest.fixture(scope="module")
+def edge(realm: Realm) -> Credentials:
+    return credentials_of(realm.issue(KENT, "kent-1"))
+
+
+def signed_by(credentials: Credentials, *, edge: NodeId = EDGE, not_after: int = NOW + 1800) -> c.Signed:
+    chain = tuple(leaf_der(certificate) for certificate in credentials.chain)
+    return c.entry_signed(edge, OFFERS, sequence=7, not_after=not_after, key=credentials.key, chain=chain)
+
+
+def proved(signed: c.Signed, trust: Credentials) -> NodeId:
+    store = store_made(trust)
+    entry = c.entry_read(signed, NOW)
+    return c.entry_proved(
+        signed, entry, lambda chain: chain_refusal(store, chain), lambda leaf: identity_of(leaf, REALM)
+    )
+
+
+def test_a_good_entry(edge: Credentials) -> None:
+    signed = signed_by(edge)
+    assert proved(signed, edge) == EDGE
+    entry = c.entry_read(signed, NOW)
+    assert (entry.offers, entry.sequence) == (OFFERS, 7)
+
+
+@pytest.mark.parametrize(
+    ("said", "priority"),
+    [
+        (["custody", 1, 2, 100, 1], 0),  # as it was said before there was a priority
+        (["custody", 1, 2, 100, 1, 2], 2),
+        (["custody", 1, 2, 100, 1, 1, "of a newer version"], 1),
+    ],
+)
+def test_elements_that_are_missing_or_unknown(said: list[object], priority: int) -> None:
+    entry = msgspec.msgpack.encode([c.ENTRY_KIND, EDGE.uri, 1, NOW + 9, [said], "more"])
+    (offer,) = c.entry_read(c.Signed(entry, b"", ()), NOW).offers
+    assert offer == c.Offer("custody", 1, priority=priority)
+
+
+@pytest.mark.parametrize(("not_after", "reason"), [(NOW - 1, "expired"), (NOW + c.LIFE_MOST_S + 1, "lives_too_long")])
+def test_dates(edge: Credentials, not_after: int, reason: str) -> None:
+    with pytest.raises(c.EntryRefused) as caught:
+        c.entry_read(signed_by(edge, not_after=not_after), NOW)
+    assert caught.value.reason == reason
+
+
+def test_an_entry_for_another_edge(edge: Credentials) -> None:
+    with pytest.raises(c.EntryRefused) as caught:
+        proved(signed_by(edge, edge=NodeId(REALM, "met.police.example", "met-1")), edge)
+    assert caught.value.reason == "wrong_edge"
+
+
+def test_a_chain_that_is_not_trusted(realm: Realm, edge: Credentials) -> None:
+    for changes, reason in [({"wrong_ca": True}, "unknown_issuer"), ({"revoked": True}, "revoked")]:
+        odd = credentials_of(realm.issue(KENT, f"odd-{reason.replace('_', '-')}", **changes))  # type: ignore[arg-type]
+        own = NodeId(REALM, KENT, f"odd-{reason.replace('_', '-')}")
+        with pytest.raises(c.EntryRefused) as caught:
+            proved(signed_by(odd, edge=own), odd)
+        assert caught.value.reason == reason
+
+
+def test_a_leaf_without_a_name(realm: Realm) -> None:
+    odd = credentials_of(realm.issue(KENT, "nameless", no_san=True))
+    with pytest.raises(IdentityRefused):
+        proved(signed_by(odd), odd)
+
+
+def test_every_bit_is_signed(edge: Credentials) -> None:
+    good = signed_by(edge)
+    for at in range(len(good.entry) * 8):
+        flipped = bytearray(good.entry)
+        flipped[at // 8] ^= 1 << at % 8
+        with pytest.raises(c.EntryRefused):
+            proved(dataclasses.replace(good, entry=bytes(flipped)), edge)
+    with pytest.raises(c.EntryRefused):
+        proved(dataclasses.replace(good, signature=good.signature[:-1] + b"\0"), edge)
+
+
+def test_a_signature_without_the_words_before_it(edge: Credentials) -> None:
+    good = signed_by(edge)
+    assert isinstance(edge.key, ec.EllipticCurvePrivateKey)
+    bare = edge.key.sign(good.entry, ec.ECDSA(c._hash_of(edge.key.curve)))
+    with pytest.raises(c.EntryRefused):
+        proved(dataclasses.replace(good, signature=bare), edge)
+
+
+@pytest.mark.parametrize("kind", ["p256", "p384", "ed25519", "rsa"])
+def test_kinds_of_key(kind: str) -> None:
+    keys = {
+        "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
+        "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
+        "ed25519": ed25519.Ed25519PrivateKey.generate,
+        "rsa": lambda: rsa.generate_private_key(65537, 2048),
+    }
+    key = keys[kind]()
+    signature = c._sign(key, b"data")  # type: ignore[arg-type]
+    c._verify(key.public_key(), signature, b"data")  # type: ignore[attr-defined]
+    with pytest.raises(c.InvalidSignature):
+        c._verify(key.public_key(), signature, b"other")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [],
+        ["pcgrelay-entry-2", EDGE.uri, 1, NOW + 9, []],
+        [c.ENTRY_KIND, EDGE.uri, -1, NOW + 9, []],
+        [c.ENTRY_KIND, EDGE.uri, 1, NOW + 9, [["a", 0, 2, 100, 1]]],
+        [c.ENTRY_KIND, EDGE.uri, 1, NOW + 9, [["a", 1, 2, 101, 1]]],
+        [c.ENTRY_KIND, EDGE.uri, 1, NOW + 9, [["A", 1, 2, 100, 1]]],
+        [c.ENTRY_KIND, EDGE.uri, 1, NOW + 9, [["a", 1], ["a", 2]]],
+        [c.ENTRY_KIND, EDGE.uri, 1, NOW + 9, [[f"s{number}", 1] for number in range(1025)]],
+    ],
+)
+def test_malformed_entries(value: object) -> None:
+    with pytest.raises(c.EntryRefused) as caught:
+        c.entry_read(c.Signed(msgspec.msgpack.encode(value), b"", (b"",)), NOW)
+    assert caught.value.reason == "malformed"
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    with pytest.raises(c.EntryRefused):
+        c.entry_read(c.Signed(data, b"", (b"",)), NOW)
+
+
+@pytest.mark.parametrize(
+    ("path", "sender", "reason"),
+    [
+        ((), EDGE, None),
+        ((R1.uri,), R1, None),
+        ((R1.uri, R2.uri), R2, None),
+        ((R1.uri, R2.uri), R1, "wrong_sender"),
+        ((), R1, "wrong_sender"),
+        ((R1.uri, R3.uri), R3, "loop"),
+        ((R1.uri, R1.uri), R1, "malformed"),
+        (tuple(f"spiffe://{number}" for number in range(9)), R1, "path_too_long"),
+    ],
+)
+def test_paths(path: tuple[str, ...], sender: NodeId, reason: str | None) -> None:
+    assert c.path_refusal(path, EDGE.uri, sender.uri, R3.uri) == reason
+
+
+def known(sequence: int = 1, path: tuple[str, ...] = (), edge: NodeId = EDGE, lives_until_ms: int = 9) -> c.Known:
+    return c.Known(c.Signed(b"", b"", ()), edge, sequence, lives_until_ms, OFFERS, path)
+
+
+def test_the_shortest_path_is_best_and_the_newest_content_holds() -> None:
+    table = c.Catalogue()
+    table.put(1, known(1, (R1.uri,)))
+    table.put(2, known(2, (R1.uri, R2.uri)))
+    table.put(3, known(1, (R2.uri,)))
+    assert (table.best(EDGE) or (0, None))[0] == 1
+    assert (table.best(EDGE, lambda link: link != 1) or (0, None))[0] == 3
+    assert (table.newest(EDGE) or known(0)).sequence == 2
+    assert table.put_refusal(EDGE, 1) == "old_sequence"
+    assert table.put_refusal(EDGE, 2) is None
+
+
+def test_what_a_link_said_goes_with_it() -> None:
+    table = c.Catalogue()
+    table.put(1, known(1))
+    table.put(2, known(1, (R1.uri,)))
+    assert table.link_gone(1) == [EDGE]
+    assert (table.best(EDGE) or (0, None))[0] == 2
+    assert table.withdraw(2, EDGE)
+    assert not table.withdraw(2, EDGE)
+    assert table.best(EDGE) is None
+    assert list(table.edges()) == []
+
+
+def test_entries_run_out() -> None:
+    table = c.Catalogue()
+    table.put(1, known(lives_until_ms=5))
+    assert table.expire(5) == []
+    assert table.expire(6) == [EDGE]
+    assert list(table.edges()) == []
+
+
+def test_the_table_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c, "EDGES_MOST", 2)
+    table = c.Catalogue()
+    for name in ("a", "b"):
+        table.put(1, known(edge=NodeId(REALM, KENT, name)))
+    assert table.put_refusal(EDGE, 1) == "too_many_edges"
+
+
+def test_what_a_relay_passes_on() -> None:
+    best = (1, known(1, (R1.uri,)))
+    told = c.passed_on(best, 2, R3, R2)
+    assert told is not None
+    assert told.path == (R1.uri, R2.uri)
+    assert c.passed_on(best, 1, R1, R2) is None  # it came from there
+    assert c.passed_on(best, 2, R1, R2) is None  # it went through there
+    assert c.passed_on(best, 2, EDGE, R2) is None  # it is about that one
+    assert c.passed_on((1, known(1, tuple(f"spiffe://{n}" for n in range(8)))), 2, R3, R2) is None
+    assert c.passed_on(None, 2, R3, R2) is None
+
+
+def test_a_der_chain_that_is_none(edge: Credentials) -> None:
+    with pytest.raises(c.EntryRefused) as caught:
+        proved(dataclasses.replace(signed_by(edge), chain=(b"no certificate",)), edge)
+    assert caught.value.reason == "malformed"
+    assert isinstance(edge.leaf, x509.Certificate)

@@ -1,0 +1,272 @@
+"""What a member writes into its catalogue entry harms nobody who passes it on: an entry is refused, a link is not."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from pcgrelay import config, messages
+from pcgrelay.catalogue import entries as c
+from pcgrelay.catalogue import exchange as adverts
+from pcgrelay.catalogue.exchange import ENTRY_REASONS, Adverts
+from pcgrelay.clock import SetClock
+from pcgrelay.identity.certificates import IdentityRefused, certificate_read, identity_of, identity_read
+from pcgrelay.identity.local import Presence
+from pcgrelay.log.writer import Log
+from pcgrelay.messages import Advert, message_encoded
+from pcgrelay.model import URI_LIMIT, NodeId, Role
+from tests.pki import REALM
+from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, free_port, until
+
+EDGE = NodeId(REALM, MET, "met-1")
+HUB_1 = NodeId(REALM, HUB, "relay-1")
+LIMIT = messages.MESSAGE_LIMIT_BYTES
+
+
+@pytest.fixture
+async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
+    nodes = Nodes(tmp_path)
+    yield nodes
+    await nodes.stop()
+
+
+def padded(presence: Presence, size: int) -> Advert:
+    """A good entry of that edge, of exactly that size as a message without relays: what pads it means nothing."""
+    chain = (*presence.chain, *[junk_certificate(15_800)] * (8 - len(presence.chain)))
+    now_s = int(datetime.now(UTC).timestamp())
+    key = presence.credentials.key
+
+    def made(padding: int) -> Advert:
+        entry = msgspec.msgpack.encode([c.ENTRY_KIND, EDGE.uri, now_s * 2_000, now_s + 600, [], bytes(padding)])
+        return Advert(entry, c._sign(key, c.SIGNED_BEFORE + entry), chain, ())
+
+    padding = 100_000
+    for _ in range(200):
+        advert = made(padding)
+        missing = size - len(msgspec.msgpack.encode(advert))
+        if missing == 0:
+            return advert
+        padding += missing
+    raise AssertionError("a signature of ECDSA is of this size now and then, but never was")
+
+
+def junk_certificate(size: int) -> bytes:
+    """A certificate that proves nothing and is large."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "junk")])
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(start).not_valid_after(start + timedelta(days=3650))
+    extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), bytes(size))
+    return builder.add_extension(extension, False).sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+# -- sizes ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_bound_leaves_room_for_the_names_of_eight_relays() -> None:
+    assert (c.MESSAGE_LIMIT_BYTES, c.RELAYS_MOST) == (LIMIT, messages.RELAYS_MOST)
+    most = c.ENTRY_MOST_BYTES - 9
+    chain = tuple(bytes(16_384) for _ in range(6)) + (b"",) * 2
+    advert = Advert(bytes(most - 6 * 16_384), bytes(9), chain, ("x" * URI_LIMIT,) * messages.RELAYS_MOST)
+    assert len(message_encoded(advert)) <= LIMIT + 4
+
+
+@pytest.mark.parametrize("passed_on", [0, 1, 2])
+async def test_an_entry_that_fits_for_some_relays_only_costs_no_link(nodes: Nodes, passed_on: int) -> None:
+    """Met, two relays in a row, Kent behind them: the entry fits for so many of those that pass it on."""
+    first, second = free_port(), free_port()
+    to_first = [{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{first}"}]
+    to_second = [{"peer": f"relay-2.{HUB}", "address": f"127.0.0.1:{second}"}]
+    relays = [
+        await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{first}"]),
+        await nodes.start(HUB, "relay-2", role="relay", listens=[f"127.0.0.1:{second}"], links=to_first),
+    ]
+    met = await nodes.start(MET, "met-1", links=to_first)
+    kent = await nodes.start(KENT, "kent-1", links=to_second)
+    await until(lambda: EDGE in set(kent.node.adverts.catalogue.edges()))
+    (link,) = met.node.neighbours.links.values()
+    name = len(HUB_1.uri) + 2
+    link.send(padded(met.node.presence, LIMIT - passed_on * name - 1))
+    await until(lambda: relays[0].node.refusals().get("too_large") == 1)
+    # Those behind it have said and heard more since: another edge comes, and is known everywhere.
+    other = await nodes.start(MET, "met-2", links=to_first)
+    await until(lambda: other.node.config.node.id in set(kent.node.adverts.catalogue.edges()))
+    for running in (*relays, met, kent, other):
+        assert not running.lines("link.control_lost")
+        assert not running.lines("link.down")
+
+
+async def test_the_largest_entry_reaches_everybody(nodes: Nodes) -> None:
+    first, second = free_port(), free_port()
+    to_first = [{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{first}"}]
+    relay = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{first}"])
+    await nodes.start(HUB, "relay-2", role="relay", listens=[f"127.0.0.1:{second}"], links=to_first)
+    met = await nodes.start(MET, "met-1", links=to_first)
+    to_second = [{"peer": f"relay-2.{HUB}", "address": f"127.0.0.1:{second}"}]
+    kent = await nodes.start(KENT, "kent-1", links=to_second)
+    await until(lambda: list(met.node.neighbours.usable()))
+    (link,) = met.node.neighbours.links.values()
+    link.send(padded(met.node.presence, c.ENTRY_MOST_BYTES - 200))
+
+    def sequence() -> int:
+        known = kent.node.adverts.catalogue.newest(EDGE)
+        return 0 if known is None else len(known.signed.entry)
+
+    await until(lambda: sequence() > 100_000)
+    assert "too_large" not in relay.node.refusals()
+
+
+# -- certificates -----------------------------------------------------------------------------------------------------
+
+SAN, CONSTRAINTS, VERSION_3 = b"\x06\x03\x55\x1d\x11", b"\x06\x03\x55\x1d\x13", b"\xa0\x03\x02\x01\x02"
+
+
+class Receiver:
+    """A relay's catalogue with one neighbour, an honest relay, that passes on what others wrote."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        path = nodes.write(HUB, "relay-2", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+        member = nodes.write(MET, "met-1", listens=[f"127.0.0.1:{free_port()}"])
+        self.presence = Presence(config.load(path))
+        self.member = Presence(config.load(member))
+        self.clock = SetClock(datetime.now(UTC))
+        self.sink = io.StringIO()
+        self.link = SimpleNamespace(number=1, peer=HUB_1, peer_role=Role.RELAY, controlled=True, lanes_up={0: 0})
+        self.adverts = Adverts(
+            self.presence, {}, lambda link: 0, lambda: None, Log("debug", self.sink).say, self.clock
+        )
+        self.sequence = 0
+
+    def told(self, chain: tuple[bytes, ...], edge: str = EDGE.uri, **changes: Any) -> Advert:
+        """An entry with this chain, signed by the member's key, whatever the chain says."""
+        self.sequence += 1
+        now_s = int(self.clock.wall().timestamp())
+        value: list[object] = [c.ENTRY_KIND, edge, self.sequence, now_s + 600, [["mail", 1, 2, 100, 1]]]
+        entry = changes.pop("entry", msgspec.msgpack.encode(value))
+        signature = changes.pop("signature", c._sign(self.member.credentials.key, c.SIGNED_BEFORE + entry))
+        return Advert(entry, signature, chain, changes.pop("path", (HUB_1.uri,)))
+
+    def receive(self, advert: Advert) -> str:
+        """The reason for which it was refused, or nothing. It must not raise."""
+        before = dict(self.adverts.refused)
+        self.adverts.receive(self.link, advert)  # type: ignore[arg-type]
+        changed = [word for word, count in self.adverts.refused.items() if count != before.get(word, 0)]
+        return changed[0] if changed else ""
+
+
+@pytest.fixture
+def receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Receiver:
+    monkeypatch.setattr(adverts, "PROOFS_AT_ONCE", 1_000_000)
+    return Receiver(Nodes(tmp_path))
+
+
+def mutants(der: bytes, count: int) -> Iterator[bytes]:
+    """Certificates that are nearly one: what libraries trip over first, then bytes at random."""
+    yield der.replace(VERSION_3, b"\xa0\x03\x02\x01\x05")
+    yield der.replace(VERSION_3, b"\xa0\x03\x02\x01\x00")
+    yield der.replace(CONSTRAINTS, SAN)
+    yield der.replace(SAN, CONSTRAINTS)
+    yield b""
+    yield der[:-1]
+    yield der + b"\0"
+    chance = random.Random(1)
+    for _ in range(count):
+        mutant = bytearray(der)
+        for _ in range(chance.randint(1, 3)):
+            at = chance.randrange(len(mutant))
+            kind = chance.randrange(4)
+            if kind == 0:
+                mutant[at] ^= 1 << chance.randrange(8)
+            elif kind == 1:
+                mutant[at] = chance.randrange(256)
+            elif kind == 2:
+                del mutant[at : at + chance.randint(1, 8)]
+            else:
+                mutant[at:at] = mutant[at : at + chance.randint(1, 16)]
+        yield bytes(mutant)
+
+
+async def test_no_certificate_of_a_member_raises_at_those_that_read_it(receiver: Receiver) -> None:
+    good = receiver.member.chain
+    assert receiver.receive(receiver.told(good)) == ""
+    reasons = set()
+    for mutant in mutants(good[0], 3_000):
+        for chain in ((mutant,), (good[0], mutant)):
+            if chain[0] == good[0] or mutant == good[0]:
+                receiver.receive(receiver.told(chain))
+                continue
+            reason = receiver.receive(receiver.told(chain))
+            assert reason in ENTRY_REASONS, (reason, mutant.hex())
+            reasons.add(reason)
+    assert {"malformed", "bad_signature"} <= reasons
+    assert {json.loads(line)["reason"] for line in receiver.sink.getvalue().splitlines()} <= ENTRY_REASONS
+
+
+async def test_no_entry_of_a_member_raises_at_those_that_read_it(receiver: Receiver) -> None:
+    good = receiver.told(receiver.member.chain)
+    chance = random.Random(2)
+    for _ in range(3_000):
+        entry = bytearray(good.entry)
+        entry[chance.randrange(len(entry))] = chance.randrange(256)
+        advert = receiver.told(receiver.member.chain, entry=bytes(entry))
+        assert receiver.receive(advert) in {"", *ENTRY_REASONS}
+    for signature in (b"", b"\0", bytes(1_024), good.signature[:-1]):
+        assert receiver.receive(receiver.told(receiver.member.chain, signature=signature)) == "bad_signature"
+    for edge in ("", "x", "spiffe://", EDGE.uri + "/x", EDGE.uri.upper(), "\u0661" * 300):
+        assert receiver.receive(receiver.told(receiver.member.chain, edge=edge)) in ENTRY_REASONS
+    for name in ("", "\x1b[2J", "x" * URI_LIMIT, "\U0001f600" * URI_LIMIT):
+        assert receiver.receive(receiver.told(receiver.member.chain, path=(name, HUB_1.uri))) == "malformed"
+
+
+async def test_what_nobody_expects_is_a_refusal_of_the_entry(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise RuntimeError("a library that fails in a new way")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(adverts, "entry_proved", broken)
+        assert receiver.receive(receiver.told(receiver.member.chain)) == "other"
+    # What this node makes of a change is no fault of the neighbour either.
+    receiver.clock.advance(1_000)
+    monkeypatch.setattr(receiver.adverts, "_changed", broken)
+    assert receiver.receive(receiver.told(receiver.member.chain)) == ""
+    (line,) = [json.loads(line) for line in receiver.sink.getvalue().splitlines() if "node.failure" in line]
+    assert (line["where"], line["error"]) == ("catalogue", "RuntimeError")
+
+
+async def test_trust_that_changes_meets_a_chain_that_cannot_be_read(receiver: Receiver) -> None:
+    assert receiver.receive(receiver.told(receiver.member.chain)) == ""
+    (known,) = receiver.adverts.catalogue.ways(EDGE).values()
+    signed = c.Signed(known.signed.entry, known.signed.signature, (b"\x30\x00",))
+    receiver.adverts.catalogue.put(1, c.Known(signed, EDGE, known.sequence, known.lives_until_ms, known.offers, ()))
+    receiver.adverts.reload()
+    assert not list(receiver.adverts.catalogue.edges())
+    assert receiver.adverts.refused["malformed"] == 1
+
+
+@pytest.mark.parametrize(
+    "spoilt", [(VERSION_3, b"\xa0\x03\x02\x01\x05"), (CONSTRAINTS, SAN)], ids=["version", "twice the same extension"]
+)
+def test_a_handshake_refuses_such_a_certificate_in_words(receiver: Receiver, spoilt: tuple[bytes, bytes]) -> None:
+    der = receiver.member.chain[0].replace(*spoilt)
+    with pytest.raises(IdentityRefused) as caught:
+        identity_read(der, REALM)
+    assert caught.value.reason == "malformed"
+    with pytest.raises((ValueError, IdentityRefused)):
+        identity_of(certificate_read(der), REALM)
+
+

@@ -1,0 +1,569 @@
+"""The configuration: the documented file works, and every wrong one is refused by file, line, key and remedy."""
+
+import copy
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pcgrelay import config
+from pcgrelay.catalogue.entries import SERVICES_MOST
+from pcgrelay.config import Address, schema
+from pcgrelay.config.build import EXPORTS_MOST
+from pcgrelay.config.values import memory_bytes
+from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem
+from pcgrelay.model import Marking, NodeId, Precedence, Priority, Role, ServiceName, Suite
+
+DOCUMENTED = """
+[node]
+name = "kent-1"                          # unique in its organisation
+organisation = "kent.police.example"
+realm = "police.example"
+role = "edge"                            # or "relay"
+workers = 0                              # data-plane threads; 0: one for each core
+memory = "256MiB"                        # budget of the data plane
+admin = "/run/pcgrelay/kent-1.sock"      # unix socket of the admin interface
+
+[identity]
+certificate = "kent-1.pem"               # chain, leaf first; paths are relative to this file
+key = "kent-1.key"
+trust = "realm-ca.pem"
+crl = "realm.crl"                        # optional
+
+[policy]
+post_quantum = "required"                # or "preferred"
+suites = ["AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305"]
+members = ["*.police.example", "hub.example"]
+
+[[listen]]                               # where neighbours' links come in
+address = "127.0.0.1:7400"
+bearer = "psn"
+
+[[link]]                                 # links that this node opens
+peer = "relay-1.hub.example"             # node name . organisation
+address = "127.0.0.1:7400"
+bearer = "psn"
+
+[[export]]
+service = "custody"                      # becomes custody@kent.police.example
+target = "127.0.0.1:5432"
+allow = ["met.police.example"]
+marking = "OFFICIAL-SENSITIVE"
+
+[[import]]
+service = "custody@kent.police.example"
+listen = "127.0.0.1:15432"
+"""
+PATH = Path("/etc/pcgrelay/kent-1.toml")
+
+
+def test_the_documented_file_means_what_it_says() -> None:
+    settings = config.parse(DOCUMENTED, PATH)
+    assert settings.node.id == NodeId("police.example", "kent.police.example", "kent-1")
+    assert settings.node.role is Role.EDGE
+    assert settings.node.workers >= 1
+    assert settings.node.lanes == settings.node.workers
+    assert settings.node.memory_bytes == 256 * 1024 * 1024
+    assert settings.node.admin == Path("/run/pcgrelay/kent-1.sock")
+    assert settings.identity.certificate == Path("/etc/pcgrelay/kent-1.pem")
+    assert settings.identity.crl == Path("/etc/pcgrelay/realm.crl")
+    assert settings.policy.post_quantum_required
+    assert settings.policy.suites == (Suite.AES_256_GCM, Suite.AES_128_GCM, Suite.CHACHA20_POLY1305)
+    assert settings.policy.admits("met.police.example")
+    assert settings.policy.admits("hub.example")
+    assert not settings.policy.admits("police.example")
+    assert not settings.policy.admits("a.hub.example")
+    assert settings.listens[0].address == Address("127.0.0.1", 7400)
+    assert settings.links[0].peer == NodeId("police.example", "hub.example", "relay-1")
+    assert settings.links[0].bearer == "psn"
+    assert settings.exports[0].service == ServiceName("custody", "kent.police.example")
+    assert settings.exports[0].marking is Marking.OFFICIAL_SENSITIVE
+    assert settings.exports[0].allow == ("met.police.example",)
+    assert settings.imports[0].listen == Address("127.0.0.1", 15432)
+
+
+def test_what_is_left_out_is_safe() -> None:
+    bare = re.sub(r"(?ms)^\[policy\].*?(?=^\[\[listen)", "", DOCUMENTED)
+    bare = re.sub(r"(?m)^(workers|memory|admin|crl|allow|marking|bearer) .*$", "", bare)
+    settings = config.parse(bare, PATH)
+    assert settings.policy.post_quantum_required
+    assert settings.policy.suites == tuple(Suite)
+    assert settings.policy.members == ()
+    assert settings.policy.relays is None
+    assert not settings.policy.admits("kent.police.example")
+    assert settings.exports[0].allow == ()
+    assert settings.exports[0].marking is Marking.OFFICIAL
+    assert settings.node.admin == Path("/run/pcgrelay/kent-1.sock")
+    assert settings.identity.crl is None
+
+
+def test_the_order_of_suites_is_kept() -> None:
+    text = re.sub(r"suites = .*", 'suites = ["CHACHA20-POLY1305", "AES-256-GCM"]', DOCUMENTED)
+    assert config.parse(text, PATH).policy.suites == (Suite.CHACHA20_POLY1305, Suite.AES_256_GCM)
+
+
+def test_each_key_has_an_example_that_works() -> None:
+    values = tables()
+    known = set()
+    for name, value in values.items():
+        table = type(value[0]) if isinstance(value, tuple) else type(value)
+        known |= {name, *(f"{name}.{field.encode_name}" for field in msgspec.structs.fields(table))}
+    assert set(schema.EXAMPLES) == known
+    text = "".join(
+        f"{schema.EXAMPLES[name]}\n"
+        + "".join(f"{line}\n" for key, line in schema.EXAMPLES.items() if key.startswith(f"{name}."))
+        for name in values
+    )
+    assert config.parse(text, PATH).node.id.name == "kent-1"
+
+
+def test_each_key_is_in_the_reference() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    for dotted in schema.EXAMPLES:
+        table, _, key = dotted.partition(".")
+        section = page.partition(f"## `{schema.EXAMPLES[table]}`")[2].partition("\n## ")[0]
+        assert section, table
+        assert not key or f"| `{key}` |" in section, dotted
+
+
+def tables() -> dict[str, Any]:
+    """Each table of the schema with its first entry."""
+    import tomllib
+
+    whole = msgspec.convert(tomllib.loads(DOCUMENTED), schema.FileTable)
+    return {field.encode_name: getattr(whole, field.name) for field in msgspec.structs.fields(schema.FileTable)}
+
+
+def probed(send: str, expect: str) -> config.ExportSettings:
+    words = f'target = "127.0.0.1:5432"\nprobe = "expect"\nprobe_send = {send}\nprobe_expect = {expect}'
+    return config.parse(DOCUMENTED.replace('target = "127.0.0.1:5432"', words), PATH).exports[0]
+
+
+def test_the_words_of_a_probe_are_bytes() -> None:
+    export = probed(r"'PING\r\n\\'", r"'\x00\xffé'")
+    assert (export.probe_send, export.probe_expect) == (b"PING\r\n\\", b"\x00\xff\xc3\xa9")
+    assert probed('""', "'x'").probe_send == b""
+
+
+@pytest.mark.parametrize(
+    ("send", "expect", "words"),
+    [
+        (r"'\q'", "'x'", r'"\q" is no escape'),
+        ("'\\'", "'x'", "is no escape"),
+        (r"'\x0'", "'x'", "is no escape"),
+        ("'x'", "''", "this is missing"),
+        (f"'{1025 * 'x'}'", "'x'", "1024 is the most"),
+        ("'x'", f"'{257 * 'x'}'", "256 is the most"),
+    ],
+)
+def test_the_words_of_a_probe_are_bounded(send: str, expect: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        probed(send, expect)
+
+
+def test_precedence_weight_and_priority() -> None:
+    text = DOCUMENTED.replace(
+        'marking = "OFF', 'precedence = "back-up"\nweight = 0\npriority = "critical"\nmarking = "OFF'
+    )
+    export = config.parse(text, PATH).exports[0]
+    assert (export.precedence, export.weight, export.priority) == (Precedence.BACK_UP, 0, Priority.CRITICAL)
+    plain = config.parse(DOCUMENTED, PATH)
+    assert (plain.links[0].precedence, plain.links[0].weight) == (Precedence.DEFAULT, 100)
+    assert (plain.exports[0].priority, plain.imports[0].priority) == (Priority.NORMAL, None)
+
+
+# --- two hundred wrong files ---------------------------------------------------------------------------------------
+
+ARRAYS = {"listen", "link", "export", "import"}
+
+
+def documented() -> dict[str, Any]:
+    import tomllib
+
+    return tomllib.loads(DOCUMENTED)
+
+
+def written(values: dict[str, Any]) -> str:
+    lines: list[str] = []
+    for name, value in values.items():
+        entries = value if isinstance(value, list) else [value]
+        for entry in entries:
+            lines.append(f"[[{name}]]" if isinstance(value, list) else f"[{name}]")
+            lines += [f"{key} = {json.dumps(item)}" for key, item in entry.items()]
+    return "\n".join(lines) + "\n"
+
+
+def with_key(table: str, key: str, value: Any) -> str:
+    values = copy.deepcopy(documented())
+    entry = values.setdefault(table, {})
+    (entry[0] if table in ARRAYS else entry)[key] = value
+    return written(values)
+
+
+def without_key(table: str, key: str) -> str:
+    values = copy.deepcopy(documented())
+    entry = values[table]
+    del (entry[0] if table in ARRAYS else entry)[key]
+    return written(values)
+
+
+REQUIRED = {
+    "node": ["name", "organisation", "realm", "role"],
+    "identity": ["certificate", "key", "trust"],
+    "listen": ["address"],
+    "link": ["peer", "address"],
+    "export": ["service", "target"],
+    "import": ["service", "listen"],
+}
+BAD_NAMES = ["", "Kent", "kent_1", "-kent", "kent-", "k" * 64, "ké", "a b", "a\n", "*"]
+BAD_DOTTED = ["", ".", "Kent.example", "kent..example", ".kent", "kent.", "a." * 127 + "a", "a b.example"]
+BAD_ADDRESSES = [
+    "", "127.0.0.1", ":7400", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:x", "127.0.0.1:-1",
+    "::1:7400", "[::1]", "[::g]:7400", "127.0.0.256:7400", "a b:7400", "unix:/tmp/x", "127.0.0.1:7400 ", "[]:1", "x:٧",
+]  # fmt: skip
+BAD_VALUES: dict[str, list[Any]] = {
+    "node.name": [*BAD_NAMES, "a.b"],
+    "node.organisation": [*BAD_DOTTED, "*"],
+    "node.realm": BAD_DOTTED,
+    "node.role": ["", "Edge", "hub", "relay "],
+    "node.workers": [-1, 65, 10**20],
+    "node.lanes": [-1, 65],
+    "node.memory": ["", "256", "256MB", "1.5GiB", "-1MiB", "0MiB", "1MiB", "9999999GiB", "256 mib", "²MiB"],
+    "node.admin": ["", "/" + "x" * 102, "a\0b"],
+    "node.admin_group": ["", "no such group", "a\0b", 1],
+    "identity.certificate": ["", "a\0"],
+    "identity.key": [""],
+    "identity.trust": [""],
+    "identity.crl": [""],
+    "policy.post_quantum": ["", "Required", "no", "optional"],
+    "policy.suites": [[], ["AES"], ["aes-256-gcm"], ["AES-256-GCM", "AES-256-GCM"], [1], [["AES-256-GCM"]]],
+    "policy.members": [["**"], ["*kent"], ["*."], ["a.*"], [""], ["Kent"], ["*", "*"], [1]],
+    "policy.relays": [["**"], ["*kent"], [""], ["Kent"], ["hub.example", "hub.example"], [1], "hub.example"],
+    "policy.handshake_deadline_ms": [0, -1, 3_600_001],
+    "policy.half_open_total": [0, 1_000_001],
+    "policy.half_open_per_source": [0, 257],
+    "policy.rekey_bytes": ["", "64", "63KiB", "65GiB", 65536],
+    "policy.rekey_frames": [0, 15, 4_194_305],
+    "policy.rekey_s": [0, 121],
+    "policy.renewal_interval_s": [0, 43_201],
+    "policy.renewal_age_s": [1, 7_199, 86_401],
+    "policy.path_wait_ms": [0, 3_600_001],
+    "policy.half_closed_s": [0, -1, 604_801, "3600"],
+    "policy.probe_interval_ms": [0, 74, 5_001],
+    "listen.address": BAD_ADDRESSES,
+    "listen.bearer": BAD_NAMES,
+    "link.peer": ["", "relay-1", "relay-1.", ".hub.example", "Relay.hub.example", "kent-1.kent.police.example"],
+    "link.address": [*BAD_ADDRESSES, "0.0.0.0:7400", "[::]:7400"],
+    "link.bearer": ["", "P"],
+    "link.precedence": ["", "Preferred", "backup", 1],
+    "link.weight": [-1, 101, "50"],
+    "listen.precedence": ["", "back_up"],
+    "listen.weight": [-1, 101],
+    "export.service": [*BAD_NAMES, "custody@kent.police.example", "a.b"],
+    "export.target": [*BAD_ADDRESSES, "0.0.0.0:5432"],
+    "export.allow": [["*"], ["*.police.example"], [""], ["met.example", "met.example"], [7]],
+    "export.marking": ["", "official", "TOP SECRET"],
+    "export.precedence": ["", "first", 1],
+    "export.weight": [-1, 101, 0.5],
+    "export.priority": ["", "high", 2],
+    "export.probe": ["", "expect", "tcp"],
+    "export.probe_send": ["PING"],
+    "export.probe_expect": ["PONG"],
+    "export.connect_timeout_ms": [0],
+    "import.priority": ["", "urgent"],
+    "import.service": ["", "custody", "custody@", "@kent.example", "a@b@c", "Custody@kent.example"],
+    "import.listen": [*BAD_ADDRESSES, "127.0.0.1:7400", "0.0.0.0:7400"],
+    "log.level": ["", "INFO", "trace"],
+}
+
+
+def bad_files() -> list[tuple[str, str, str]]:
+    """Each with what it does and the key that the refusal must name."""
+    found = []
+    for dotted in schema.EXAMPLES:
+        table, _, key = dotted.partition(".")
+        shown = f"{table}[1].{key}" if table in ARRAYS else dotted
+        if not key:
+            continue
+        found.append((f"misspelt {dotted}", with_key(table, key + "x", "a"), shown + "x"))
+        found.append(
+            (f"a date as {dotted}", with_key(table, key, 1).replace(f"{key} = 1\n", f"{key} = 2026-01-01\n"), shown)
+        )
+        found.append((f"a table as {dotted}", with_key(table, key, {}), shown))
+        for value in BAD_VALUES.get(dotted, ()):
+            found.append((f"{value!r} as {dotted}", with_key(table, key, value), shown))
+    for table, keys in REQUIRED.items():
+        for key in keys:
+            shown = f"{table}[1].{key}" if table in ARRAYS else f"{table}.{key}"
+            found.append((f"no {table}.{key}", without_key(table, key), shown))
+    return found
+
+
+BAD_FILES = bad_files()
+
+
+def test_there_are_at_least_two_hundred_wrong_files() -> None:
+    assert len(BAD_FILES) >= 200
+    assert len({text for _, text, _ in BAD_FILES}) == len(BAD_FILES)
+
+
+@pytest.mark.parametrize(("text", "key"), [pytest.param(text, key, id=name) for name, text, key in BAD_FILES])
+def test_a_wrong_file_is_refused_by_file_line_and_key(text: str, key: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        config.parse(text, PATH)
+    sentence = str(refused.value)
+    assert re.match(rf"{re.escape(str(PATH))}:\d+: ", sentence)
+    assert key in sentence
+    assert sentence.endswith(".")
+    assert sentence.isprintable()
+    # The line is that of the key, or, where the key is missing, of its table.
+    line = text.splitlines()[int(sentence.split(":")[1]) - 1]
+    assert line.startswith(key.rpartition(".")[2] + " = ") or "this is missing" in sentence
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('post_quantum = "required"', 'post_quantom = "required"', "nearest that there is: post_quantum"),
+        ("[policy]", "[polcy]", "nearest that there is: policy"),
+        ("[[import]]", "[[inport]]", "nearest that there is: import"),
+        ("[[export]]", "[export]", r"write \[\[export\]\]"),
+        ("[node]", "[[node]]", r"write \[node\]"),
+        ('name = "kent-1"', "name = kent-1", "not valid TOML"),
+        ("[node]", "[node", "not valid TOML"),
+        ('role = "edge" ', 'role = "edge"\nrole = "edge" ', "not valid TOML"),
+        ('role = "edge"', 'role = "relay"', "a relay offers and uses no services"),
+        ("workers = 0", 'workers = "four"', "must be a whole number; write for example: workers = 0"),
+        ("[[listen]]", "[[listen]]\naddress = '[::]:15432'\n[[listen]]", r"taken by listen\[1\]\.address"),
+        (
+            "[[link]]",
+            "[[link]]\npeer='relay-1.hub.example'\naddress='127.0.0.1:7400'\n[[link]]",
+            r"already in link\[1\]",
+        ),
+        ("[[export]]", "[[export]]\nservice='custody'\ntarget='a:1'\n[[export]]", r"already in export\[1\]"),
+        (
+            "[[import]]",
+            "[[import]]\nservice='custody@kent.police.example'\nlisten='a:1'\n[[import]]",
+            r"in import\[1\]",
+        ),
+        ("127.0.0.1:15432", "0.0.0.0:7400", r"taken by listen\[1\]"),
+    ],
+)
+def test_what_a_refusal_says(old: str, new: str, words: str) -> None:
+    assert old in DOCUMENTED
+    with pytest.raises(ConfigError, match=words) as refused:
+        config.parse(DOCUMENTED.replace(old, new, 1), PATH)
+    assert str(refused.value).startswith(str(PATH))
+
+
+def test_a_node_that_nothing_reaches_is_refused() -> None:
+    bare = re.sub(r"(?ms)^\[\[listen\]\].*?(?=^\[\[export)", "", DOCUMENTED)
+    with pytest.raises(ConfigError, match="neither"):
+        config.parse(bare, PATH)
+
+
+@pytest.mark.parametrize("missing", ["node", "identity"])
+def test_a_missing_table_is_named(missing: str) -> None:
+    values = documented()
+    del values[missing]
+    with pytest.raises(ConfigError, match=rf"{missing}: this is missing; write for example: \[{missing}\]"):
+        config.parse(written(values), PATH)
+
+
+def test_the_line_is_that_of_the_second_entry() -> None:
+    text = DOCUMENTED + '\n[[import]]\nservice = "b@c.example"\n# a comment = 3\nlisten = "nowhere"\n'
+    with pytest.raises(ConfigError, match=rf":{len(text.splitlines())}: import\[2\]\.listen: "):
+        config.parse(text, PATH)
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(DOCUMENTED.replace("/run/pcgrelay/", "unix:"), encoding="utf-8")
+    settings = config.load(path)
+    assert settings.node.admin == tmp_path / "kent-1.sock"
+    assert settings.identity.key == tmp_path / "kent-1.key"
+    assert settings.path == path
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b'[node]\nname = "\xff"', ":2: the configuration is not UTF-8"),
+        (b"#" * (1 << 20) + b"#", "larger than 1024 KiB"),
+    ],
+)
+def test_a_file_that_cannot_be_text_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "node.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        config.load(path)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no configuration at this path"):
+        config.load(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="is a folder"):
+        config.load(tmp_path)
+
+
+def test_an_unreadable_file_is_a_matter_of_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(PermissionProblem, match="may not read the configuration"):
+        config.load(tmp_path / "node.toml")
+
+
+def test_nesting_without_end_is_refused() -> None:
+    with pytest.raises(ConfigError):
+        config.parse("a = " + "[" * 100_000, PATH)
+
+
+# --- parsers -------------------------------------------------------------------------------------------------------
+
+
+def refusal_of(text: str) -> str:
+    """The sentence, or the path if there is nothing to refuse. Any other exception fails the test."""
+    try:
+        return str(config.parse(text, PATH).path)
+    except PcgrelayError as refused:
+        return str(refused)
+
+
+@given(st.text(max_size=200))
+@example("[node]\nname = 1979-05-27T07:32:00Z")
+@example("node.name = 'a'")
+@example('[[listen]]\n"address" = 1')
+@example("[node]\n[node.name]\nx = 1")
+@example("listen = [1]")
+@example('"\\u001b[2J" = 1')
+@example('[[link]]\npeer = "a\\nb.c"\naddress = "a\\u0007:1"')
+@example("node = 3")
+def test_no_text_gets_more_than_a_sentence(text: str) -> None:
+    for whole in (text, DOCUMENTED + text):
+        sentence = refusal_of(whole)
+        assert sentence.startswith(str(PATH))
+        assert sentence.isprintable()
+
+
+@given(st.ip_addresses().map(str) | st.just("relay.hub.example"), st.integers(1, 65535))
+def test_an_address_survives_its_spelling(host: str, port: int) -> None:
+    address = Address.parse(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    assert address.port == port
+    assert Address.parse(str(address)) == address
+
+
+@given(st.text(max_size=40))
+def test_an_address_is_read_or_refused(text: str) -> None:
+    try:
+        address = Address.parse(text)
+    except ValueError:
+        return
+    assert Address.parse(str(address)) == address
+
+
+@given(st.integers(1, 999_999), st.sampled_from(["B", "KiB", "MiB", "GiB"]))
+def test_sizes(number: int, unit: str) -> None:
+    assert memory_bytes(f"{number}{unit}") == number * 1024 ** ["B", "KiB", "MiB", "GiB"].index(unit)
+
+
+HOSTS = st.sampled_from(["127.0.0.1", "127.0.0.2", "0.0.0.0", "[::]", "[::1]", "kent"])
+
+
+@given(st.lists(st.builds("{}:{}".format, HOSTS, st.integers(80, 82)), min_size=2, max_size=5))
+@example(["127.0.0.1:80", "0.0.0.0:80"])
+@example(["[::]:80", "127.0.0.2:81", "127.0.0.1:80"])
+@example(["127.0.0.1:80", "127.0.0.2:80", "127.0.0.1:81", "0.0.0.0:82"])
+def test_listeners_that_collide(texts: list[str]) -> None:
+    def collide(one: Address, other: Address) -> bool:
+        either_is_wildcard = {"0.0.0.0", "::"} & {one.host, other.host}
+        return one.port == other.port and (one.host == other.host or bool(either_is_wildcard))
+
+    tables = "\n".join(f"[[listen]]\naddress = '{text}'" for text in texts)
+    text = DOCUMENTED.replace("[[listen]] ", f"{tables}\n[[listen]] ").replace("15432", "99").replace("7400", "98")
+    addresses = [Address.parse(text) for text in texts]
+    pairs = [(i, j) for j in range(len(texts)) for i in range(j) if collide(addresses[i], addresses[j])]
+    if not pairs:
+        assert [entry.address for entry in config.parse(text, PATH).listens[:-1]] == addresses
+        return
+    first, second = pairs[0]
+    words = f"listen[{second + 1}].address: {addresses[second]} is taken by listen[{first + 1}].address"
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        config.parse(text, PATH)
+
+
+@pytest.mark.parametrize("host", ["fe80::1%eth0", "::1%lo", "fe80::1%1", "fe80::1%25eth0"])
+@pytest.mark.parametrize(
+    ("before", "key"),
+    [
+        ('[[export]]\nservice = "new"\nprobe = "none"\ntarget', "export[2].target"),
+        ("[[listen]]\naddress", "listen[2].address"),
+        ('[[link]]\npeer = "relay-2.hub.example"\naddress', "link[2].address"),
+        ('[[import]]\nservice = "a@met.police.example"\nlisten', "import[2].listen"),
+    ],
+)
+def test_a_scope_id_is_refused_wherever_an_address_stands(host: str, before: str, key: str) -> None:
+    sentence = refusal_of(f'{DOCUMENTED}\n{before} = "[{host}]:5433"\n')
+    assert key in sentence
+    assert "scope id" in sentence
+
+
+def test_more_services_than_an_entry_of_the_catalogue_holds_are_refused() -> None:
+    assert EXPORTS_MOST == SERVICES_MOST
+    rows = [f"[[export]]\nservice = 's{number}'\ntarget = '127.0.0.1:1'\n" for number in range(EXPORTS_MOST)]
+    assert len(config.parse(DOCUMENTED + "".join(rows[1:]), PATH).exports) == EXPORTS_MOST
+    assert f"export[{EXPORTS_MOST + 1}]" in refusal_of(DOCUMENTED + "".join(rows))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "node.toml"
+    path.write_bytes(("\ufeff" + DOCUMENTED.replace("\n", end)).encode())
+    assert config.load(path) == config.parse(DOCUMENTED, path)
+    path.write_bytes(("\ufeff" + DOCUMENTED.replace("\n", end).replace("realm =", "ralm =")).encode())
+    with pytest.raises(ConfigError, match=r"node.toml:5: node.ralm: this key is unknown"):
+        config.load(path)
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-be"])
+def test_text_of_another_encoding_is_told_as_such(tmp_path: Path, coding: str) -> None:
+    path = tmp_path / "node.toml"
+    path.write_bytes((DOCUMENTED if coding == "utf-16" else "\ufeff" + DOCUMENTED).encode(coding))
+    with pytest.raises(ConfigError, match="the configuration is UTF-16 text; save it as UTF-8"):
+        config.load(path)
+
+
+def test_a_host_may_be_named_whole(tmp_path: Path) -> None:
+    """With the dot at its end that keeps a resolver from adding a domain."""
+    assert Address.parse("db.kent.police.example.:5432") == Address("db.kent.police.example.", 5432)
+    for text, words in (("127.0.0.1.:5432", "ends with a dot"), ("a..:1", "no host name"), (".:1", "ends with a dot")):
+        with pytest.raises(ValueError, match=words):
+            Address.parse(text)
+
+
+def test_a_share_of_processors_that_has_changed_is_no_change_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "node.toml"
+    monkeypatch.setattr(sys.modules["pcgrelay.config.build"], "processors", lambda: 4)
+    old = config.parse(DOCUMENTED, path)
+    assert (old.node.workers, old.node.lanes) == (4, 4)
+    monkeypatch.setattr(sys.modules["pcgrelay.config.build"], "processors", lambda: 2)
+    new = config.sized_as(old, config.parse(DOCUMENTED, path))
+    assert (new.node.workers, new.node.lanes) == (4, 4)
+    assert config.restart_reason(old, new) is None
+    assert config.differences(old, new) == ()
+    for count in (2, 3):
+        told = config.parse(DOCUMENTED.replace("workers = 0 ", f"workers = {count} "), path)
+        assert config.restart_reason(old, config.sized_as(old, told)) is not None

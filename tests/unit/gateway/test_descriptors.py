@@ -1,0 +1,49 @@
+"""How many streams there may be: by descriptors, by the configuration, and told when a service has all of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from pcgrelay.gateway.descriptors import KEPT_LEAST, KEPT_MOST, descriptors_of_streams, streams_most
+from tests.support import fake_core
+from tests.support.nodes_in_process import KENT, MET, Nodes, dial, entry, export, is_live, relays, until
+
+
+@pytest.fixture
+async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
+    nodes = Nodes(tmp_path)
+    yield nodes
+    await nodes.stop()
+
+
+@pytest.mark.parametrize("limit", [64, 256, 1_024, 4_096, 20_000, 524_288, 1 << 20])
+def test_some_are_kept_back_of_any_number(limit: int) -> None:
+    streams = descriptors_of_streams(limit)
+    assert limit // 2 <= streams < limit
+    assert limit - streams <= KEPT_MOST
+    assert limit < 2 * KEPT_LEAST or limit - streams >= KEPT_LEAST
+    # Four services together take no more than there are; what the configuration says holds.
+    assert 4 * streams_most(0, streams) <= streams
+    assert streams_most(7, streams) == 7
+
+
+async def test_services_are_bounded_and_say_when_they_are_full(nodes: Nodes) -> None:
+    ((_, port),) = await relays(nodes, 1)
+    kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[{**export(), "max_streams": 7}])
+    met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
+    await until(lambda: is_live(met))
+    assert list(kent.core.bounds_set["exports"].values()) == [7]
+    descriptors = kent.core.bounds_set["descriptors"]
+    assert list(met.core.bounds_set["imports"].values()) == [descriptors // 4]
+    (number,) = kent.core.bounds_set["exports"]
+    session = next(iter(kent.core.session_table))
+    for _ in range(50):
+        kent.core.say(
+            fake_core.EVENT_STREAM_END, False, number, session, b"custody", 0, 0, 0, 2, "limit", 0xFFFF, False
+        )
+    await until(lambda: kent.lines("service.full"))
+    assert len(kent.lines("service.full")) <= 5
+    assert kent.lines("service.full")[0]["service"] == f"custody@{KENT}"

@@ -1,0 +1,115 @@
+"""Probes of export targets: a connection, or a word and its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from pcgrelay.config import Address, ExportSettings
+from pcgrelay.health.state import Health
+from pcgrelay.log.events import Record
+from pcgrelay.model import Marking, ServiceName
+from pcgrelay.services.targets import Target
+from tests.support.nodes_in_process import free_port, until
+
+Conduct = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def export(port: int, *, send: bytes = b"", expect: bytes = b"", probe: bool = True) -> ExportSettings:
+    return ExportSettings(
+        service=ServiceName("custody", "kent.police.example"),
+        target=Address("127.0.0.1", port),
+        allow=(),
+        marking=Marking.OFFICIAL,
+        connect_timeout_ms=300,
+        probe=probe,
+        probe_send=send,
+        probe_expect=expect,
+        probe_interval_ms=20,
+    )
+
+
+@asynccontextmanager
+async def serving(conduct: Conduct) -> AsyncIterator[int]:
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await conduct(reader, writer)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(served, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+@asynccontextmanager
+async def watched(settings: ExportSettings) -> AsyncIterator[tuple[Target, list[Record]]]:
+    said: list[Record] = []
+    target = Target(settings, lambda: None, said.append)
+    task = asyncio.create_task(target.run())
+    try:
+        yield target, said
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def answers_in_pieces(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    assert await reader.readexactly(6) == b"PING\r\n"
+    for piece in (b"hello +PO", b"NG\r\n"):
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+async def says_no(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"-LOADING\r\n")
+
+
+async def says_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def says_too_much(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(5_000 * b"x" + b"+PONG")
+
+
+async def test_what_says_the_word_is_well() -> None:
+    words: dict[str, bytes] = {"send": b"PING\r\n", "expect": b"+PONG"}
+    async with serving(answers_in_pieces) as port, watched(export(port, **words)) as (target, _):
+        await until(lambda: target.health is Health.OK, 3)
+
+
+async def test_the_word_may_come_unasked() -> None:
+    async with serving(says_no) as port, watched(export(port, expect=b"LOADING")) as (target, _):
+        await until(lambda: target.health is Health.OK, 3)
+
+
+@pytest.mark.parametrize("conduct", [says_no, says_nothing, says_too_much])
+async def test_what_does_not_say_the_word_is_withdrawn(conduct: Conduct) -> None:
+    async with serving(conduct) as port, watched(export(port, send=b"PING\r\n", expect=b"+PONG")) as (target, said):
+        await until(lambda: target.health is Health.FAILING, 5)
+        assert not target.is_present
+        assert [record.EVENT for record in said] == ["target.failing"]
+    # A connection alone would have been enough.
+    async with serving(conduct) as port, watched(export(port)) as (target, _):
+        await until(lambda: target.health is Health.OK, 3)
+
+
+async def test_what_is_not_there_is_withdrawn_and_what_is_not_probed_is_not() -> None:
+    port = free_port()
+    async with watched(export(port, expect=b"x")) as (target, _), watched(export(port, probe=False)) as (other, _):
+        await until(lambda: target.health is Health.FAILING, 3)
+        assert (other.health, other.is_present) == (Health.UNKNOWN, True)
+
+
+def test_other_words_are_another_probe() -> None:
+    target = Target(export(1, send=b"a", expect=b"b"), lambda: None, lambda record: None)
+    assert target.serves(export(1, send=b"a", expect=b"b"))
+    assert not target.serves(export(1, send=b"a", expect=b"c"))
+    assert not target.serves(export(1, send=b"c", expect=b"b"))
