@@ -9,7 +9,7 @@ from pcgrelay._core.edge cimport (
     edge_name, edge_ready, edge_stream,
 )
 from pcgrelay._core.flow cimport FLOW_CLOSED, Flow, flow_is_greedy, flow_late
-from pcgrelay._core.link cimport GAUGE_ROUND_TRIP, Shard, gauge_at
+from pcgrelay._core.link cimport Shard, gauge_at
 from pcgrelay._core.map cimport map_find, map_next, map_put
 from pcgrelay._core.organisation cimport (
     Organisation, organisation_bears, organisation_may_open, organisation_unanswered,
@@ -25,7 +25,7 @@ from pcgrelay._core.result cimport (
 from pcgrelay._core.route cimport (
     EXPORT_DRAIN, EXPORT_UNRESOLVED, Export, Import, Tables, tables_export, tables_grants, tables_import,
 )
-from pcgrelay._core.session cimport Session, session_bundle, session_find, session_has_others
+from pcgrelay._core.session cimport SESSION_GAUGE_STREAMS, Session, session_bundle, session_find, session_has_others
 from pcgrelay._core.stats cimport (
     CAUSE_BUDGET, CAUSE_DONE, CAUSE_DRAINING, CAUSE_LIMIT, CAUSE_MARKING, CAUSE_NOT_ALLOWED,
     CAUSE_TARGET_UNRESOLVED, CAUSE_UNKNOWN_SERVICE, COUNT_APPLICATION_SENT, COUNT_DATAGRAMS_IGNORED,
@@ -221,7 +221,7 @@ cdef Result take_open(Shard* shard, Flow* flow, const Record* record, Buf** refu
         stream.flow = NULL
         edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
         return RESULT_BUDGET
-    figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_ROUND_TRIP], 1)
+    figure_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_STREAMS], 1)
     edge_hold(stream)
     if credit_raise(&stream.tx, record.value) != RESULT_OK:
         return RESULT_BAD_CREDIT

@@ -3,7 +3,7 @@ from libc.stdint cimport uint32_t, uint8_t
 from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.flow cimport FLOW_RESUMING, Flow, flow_open
 from pcgrelay._core.frame cimport Frame
-from pcgrelay._core.link cimport GAUGE_RECEIVED_BYTES, Lane, Shard, gauge_at, shard_event
+from pcgrelay._core.link cimport Lane, Shard, gauge_at, shard_event
 from pcgrelay._core.mailbox cimport EVENT_SESSION_MOVED, Event
 from pcgrelay._core.map cimport map_find, map_put, map_take
 from pcgrelay._core.result cimport (
@@ -11,7 +11,7 @@ from pcgrelay._core.result cimport (
 )
 from pcgrelay._core.sender cimport lane_say_unknown
 from pcgrelay._core.session cimport (
-    SESSION_CANDIDATES, Candidate, Session, session_owe_ack, session_path, session_take,
+    SESSION_CANDIDATES, SESSION_GAUGE_RECEIVED_BYTES, Candidate, Session, session_owe_ack, session_path, session_take,
 )
 from pcgrelay._core.stats cimport COUNT_DUPLICATES, COUNT_UNKNOWN_FLOWS
 from pcgrelay._core.wire cimport FRAME_FLOW_CONFIRM, FRAME_RESUME, WIRE_PREFIX, wire_get32
@@ -102,7 +102,7 @@ cdef Result move(Shard* shard, Session* session, Candidate* candidate, Flow* flo
     event = shard_event(shard, EVENT_SESSION_MOVED)
     event.a = session.number
     event.b = frame.flow
-    figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_RECEIVED_BYTES], WIRE_PREFIX + frame.length)
+    figure_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_RECEIVED_BYTES], WIRE_PREFIX + frame.length)
     if flow.ack_due_us != 0:
         session_owe_ack(shard, flow, flow.ack_due_us)
     flow.lane = lane

@@ -7,11 +7,11 @@ from pcgrelay._core.edge cimport (
     edge_stream, edge_wait,
 )
 from pcgrelay._core.flow cimport Flow
-from pcgrelay._core.link cimport GAUGE_ROUND_TRIP, Shard, gauge_at, shard_event
+from pcgrelay._core.link cimport Shard, gauge_at, shard_event
 from pcgrelay._core.mailbox cimport EVENT_IMPORT_WANTED, EVENT_STREAM_END, Event
 from pcgrelay._core.map cimport map_put
 from pcgrelay._core.route cimport IMPORT_DOWN, Import, Route, tables_import
-from pcgrelay._core.session cimport Session, session_find
+from pcgrelay._core.session cimport SESSION_GAUGE_STREAMS, Session, session_find
 from pcgrelay._core.stats cimport (
     CAUSE_BUDGET, CAUSE_DRAINING, CAUSE_LIMIT, CAUSE_NO_ROUTE, COUNT_STREAMS_REFUSED, COUNT_STREAMS_WAITED, Cause,
 )
@@ -151,7 +151,7 @@ cdef bint stream_join(Shard* shard, Stream* stream, Flow* flow) noexcept nogil:
         stream.flow = NULL
         edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
         return False
-    figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_ROUND_TRIP], 1)
+    figure_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_STREAMS], 1)
     stream.tx.limit = WIRE_EARLY
     stream.say = SAY_OPEN
     if stream.broken != BREAK_NONE:

@@ -6,7 +6,7 @@ from pcgrelay._core.buf cimport pool_alloc
 from pcgrelay._core.credit cimport credit_consume, credit_grant, credit_is_due
 from pcgrelay._core.flow cimport Flow, flow_is_greedy, list_pop, list_push
 from pcgrelay._core.handle cimport HANDLE_STREAM
-from pcgrelay._core.link cimport GAUGE_ROUND_TRIP, Shard, gauge_at, shard_event
+from pcgrelay._core.link cimport Shard, gauge_at, shard_event
 from pcgrelay._core.mailbox cimport EVENT_SESSION_DOWN, EVENT_STREAM_END, Event
 from pcgrelay._core.map cimport map_free, map_next, map_take
 from pcgrelay._core.organisation cimport organisation_unanswered
@@ -16,7 +16,7 @@ from pcgrelay._core.result cimport (
     RESULT_SILENT, RESULT_STREAM_IDS, RESULT_TOO_MANY_RESUMES, RESULT_UNANSWERED, Result, result_place, result_reason,
 )
 from pcgrelay._core.route cimport Export, Target, tables_export
-from pcgrelay._core.session cimport Session, session_remove, session_say_close
+from pcgrelay._core.session cimport SESSION_GAUGE_STREAMS, Session, session_remove, session_say_close
 from pcgrelay._core.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_CONNECT_FORBIDDEN, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_DRAINING,
     CAUSE_FAR_RESET, CAUSE_LINGER, CAUSE_MARKING, CAUSE_NOT_ALLOWED, CAUSE_NO_LOCAL_PORT, CAUSE_SESSION_LOST,
@@ -344,7 +344,7 @@ cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
             flow.holding.queued -= stream.held
         if not stream.opener:
             count_unanswered(shard, stream)
-        figure_add(&gauge_at((<Session*>flow.session).gauge, shard.index)[GAUGE_ROUND_TRIP], -1)
+        figure_add(&gauge_at((<Session*>flow.session).gauge, shard.index)[SESSION_GAUGE_STREAMS], -1)
     if stream.code != CODE_DONE:
         figure_add(&shard.stats.count[COUNT_STREAMS_REFUSED], stream.tx.sent + stream.rx.received == 0)
     event = shard_event(shard, EVENT_STREAM_END)

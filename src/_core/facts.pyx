@@ -4,13 +4,18 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from pcgrelay._core.atomics cimport figure_get, small_figure_get
 from pcgrelay._core.link cimport (
-    GAUGE_LANES_UP, GAUGE_MIX, GAUGE_PINGS, GAUGE_PINGS_LATE, GAUGE_RECEIVED_BYTES, GAUGE_RECEIVED_FRAMES,
-    GAUGE_ROUND_TRIP, GAUGE_SENT_BYTES, GAUGE_SENT_FRAMES, GAUGE_VALUES, Gauge,
+    GAUGE_VALUES, LINK_GAUGE_LANES_UP, LINK_GAUGE_MIX, LINK_GAUGE_PINGS, LINK_GAUGE_PINGS_LATE,
+    LINK_GAUGE_RECEIVED_BYTES, LINK_GAUGE_RECEIVED_FRAMES, LINK_GAUGE_ROUND_TRIP, LINK_GAUGE_SENT_BYTES,
+    LINK_GAUGE_SENT_FRAMES, Gauge,
 )
 from pcgrelay._core.mailbox cimport (
     EVENT_IMPORT_WANTED, EVENT_LANE_DOWN, EVENT_LANE_UP, EVENT_SESSION_STALLED, EVENT_STREAM_END, Event,
 )
 from pcgrelay._core.result cimport RESULT_REASONS
+from pcgrelay._core.session cimport (
+    SESSION_GAUGE_EPOCH, SESSION_GAUGE_FLOWS_UP, SESSION_GAUGE_MIX, SESSION_GAUGE_RECEIVED_BYTES,
+    SESSION_GAUGE_RETAINED, SESSION_GAUGE_SENT_BYTES, SESSION_GAUGE_STREAMS,
+)
 from pcgrelay._core.stats cimport (
     CAUSE_COUNT, COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_COUNT, COUNT_LANES_CLOSED, COUNT_LANES_OPENED,
     STATS_SERVICES, Stats,
@@ -130,19 +135,22 @@ cdef list facts_workers(Worker* workers, uint32_t count):
 
 cdef dict facts_link(Gauge* gauge):
     return {
-        "lanes_up": gauge_sum(gauge, GAUGE_LANES_UP), "rtt_us": gauge_max(gauge, GAUGE_ROUND_TRIP),
-        "sent_bytes": gauge_sum(gauge, GAUGE_SENT_BYTES), "received_bytes": gauge_sum(gauge, GAUGE_RECEIVED_BYTES),
-        "sent_frames": gauge_sum(gauge, GAUGE_SENT_FRAMES), "received_frames": gauge_sum(gauge, GAUGE_RECEIVED_FRAMES),
-        "mix": gauge_max(gauge, GAUGE_MIX),
-        "pings": gauge_sum(gauge, GAUGE_PINGS), "pings_late": gauge_sum(gauge, GAUGE_PINGS_LATE)}
+        "lanes_up": gauge_sum(gauge, LINK_GAUGE_LANES_UP), "rtt_us": gauge_max(gauge, LINK_GAUGE_ROUND_TRIP),
+        "sent_bytes": gauge_sum(gauge, LINK_GAUGE_SENT_BYTES),
+        "received_bytes": gauge_sum(gauge, LINK_GAUGE_RECEIVED_BYTES),
+        "sent_frames": gauge_sum(gauge, LINK_GAUGE_SENT_FRAMES),
+        "received_frames": gauge_sum(gauge, LINK_GAUGE_RECEIVED_FRAMES),
+        "mix": gauge_max(gauge, LINK_GAUGE_MIX),
+        "pings": gauge_sum(gauge, LINK_GAUGE_PINGS), "pings_late": gauge_sum(gauge, LINK_GAUGE_PINGS_LATE)}
 
 
 cdef dict facts_session(Gauge* gauge):
     return {
-        "flows_up": gauge_sum(gauge, GAUGE_LANES_UP), "streams": gauge_sum(gauge, GAUGE_ROUND_TRIP),
-        "sent_bytes": gauge_sum(gauge, GAUGE_SENT_BYTES), "received_bytes": gauge_sum(gauge, GAUGE_RECEIVED_BYTES),
-        "retained_bytes": gauge_sum(gauge, GAUGE_SENT_FRAMES), "epoch": gauge_max(gauge, GAUGE_RECEIVED_FRAMES),
-        "mix": gauge_max(gauge, GAUGE_MIX)}
+        "flows_up": gauge_sum(gauge, SESSION_GAUGE_FLOWS_UP), "streams": gauge_sum(gauge, SESSION_GAUGE_STREAMS),
+        "sent_bytes": gauge_sum(gauge, SESSION_GAUGE_SENT_BYTES),
+        "received_bytes": gauge_sum(gauge, SESSION_GAUGE_RECEIVED_BYTES),
+        "retained_bytes": gauge_sum(gauge, SESSION_GAUGE_RETAINED), "epoch": gauge_max(gauge, SESSION_GAUGE_EPOCH),
+        "mix": gauge_max(gauge, SESSION_GAUGE_MIX)}
 
 
 cdef dict facts_memory(Worker* workers, uint32_t count, uint64_t budget):

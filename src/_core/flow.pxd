@@ -55,6 +55,7 @@ cdef struct Flow:
     Buf* retained               # oldest first
     Buf* retained_last
     uint64_t retained_bytes
+    uint64_t retained_counted   # of these, counted in the session's gauge
     uint64_t retained_held      # memory of what is retained: a small frame holds more than its bytes
     Holding* holding            # what the peer's organisation holds of this worker's memory; NULL: it is not known
     uint64_t copied_bytes       # of frames that were copied to be sent again, since the lane was last seen empty

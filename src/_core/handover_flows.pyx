@@ -15,7 +15,7 @@ from pcgrelay._core.link cimport GAUGE_VALUES, Gauge, Link, Shard, gauge_at, gau
 from pcgrelay._core.map cimport Map, map_find, map_next, map_put
 from pcgrelay._core.renewal cimport renewals_wipe
 from pcgrelay._core.result cimport RESULT_BAD_FIELD, RESULT_BAD_LENGTH, RESULT_NO_MEMORY, RESULT_OK
-from pcgrelay._core.session cimport Session
+from pcgrelay._core.session cimport SESSION_GAUGE_RETAINED, Session, session_count_retained
 from pcgrelay._core.stream cimport Stream
 from pcgrelay._core.wire cimport PURPOSE_FLOW_DATA, WIRE_LANES_MAX, WIRE_PREFIX
 
@@ -216,6 +216,7 @@ cdef void flow_read(Cursor* self, Shard* shard, Session* session) noexcept nogil
     epoch_read(self, FLOW_TX, shard, &flow.tx, PURPOSE_FLOW_DATA, True, flow.tx_next, flow.tx_control)
     epoch_read(self, FLOW_RX, shard, &flow.rx, PURPOSE_FLOW_DATA, False, 0, 0)
     flow_contents(self, shard, flow)
+    session_count_retained(gauge_at(session.gauge, shard.index), flow)
     if flow.ack_due_us != 0:
         flow.due = True
         flow.next_due = shard.due
@@ -300,6 +301,7 @@ cdef void session_read(Cursor* self, Shard* shard, Map* gauges) noexcept nogil:
     cdef Cursor part
     cdef uint64_t at = 0
     cdef Gauge* gauge
+    cdef uint64_t* values
     cdef Session* session = <Session*>pool_alloc(&shard.pool, sizeof(Session))
     if session == NULL:
         cursor_fail(self, RESULT_NO_MEMORY)
@@ -320,7 +322,10 @@ cdef void session_read(Cursor* self, Shard* shard, Map* gauges) noexcept nogil:
     if session.in_label != 0 and not map_put(&shard.labels, session.in_label, session):
         cursor_fail(self, RESULT_NO_MEMORY)
         return
-    cursor_bytes(self, SESSION_GAUGE, gauge_at(session.gauge, shard.index), GAUGE_VALUES * 8)
+    values = gauge_at(session.gauge, shard.index)
+    cursor_bytes(self, SESSION_GAUGE, values, GAUGE_VALUES * 8)
+    # What is retained is counted as it is put back.
+    values[SESSION_GAUGE_RETAINED] = 0
     while cursor_enter(self, SESSION_FLOW, &at, &part):
         flow_read(&part, shard, session)
         if part.result != RESULT_OK:

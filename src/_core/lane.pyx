@@ -8,10 +8,10 @@ from pcgrelay._core.frame cimport Frame, Scope, body_open, frame_open
 from pcgrelay._core.handle cimport HANDLE_LANE
 from pcgrelay._core.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
 from pcgrelay._core.link cimport (
-    GAUGE_LANES_UP, GAUGE_MIX, GAUGE_PINGS, GAUGE_PINGS_LATE, GAUGE_RECEIVED_FRAMES, GAUGE_ROUND_TRIP, LANE_CLASSES,
-    LANE_CLOSED, LANE_CONFIRMING, LANE_DRAINING, LANE_FRAME_US, LANE_PINGS, LANE_PINGS_LATE, LANE_PING_US,
-    LANE_REKEYS, LANE_REKEY_US, LANE_SILENCE, LANE_UP, LANE_WIRE, Lane, Link, Shard, budget_has, budget_spend, gauge_at,
-    lane_is_up, shard_event,
+    LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_DRAINING, LANE_FRAME_US, LANE_PINGS, LANE_PINGS_LATE, LANE_PING_US,
+    LANE_REKEYS, LANE_REKEY_US, LANE_SILENCE, LANE_UP, LANE_WIRE, LINK_GAUGE_LANES_UP, LINK_GAUGE_MIX, LINK_GAUGE_PINGS,
+    LINK_GAUGE_PINGS_LATE, LINK_GAUGE_RECEIVED_FRAMES, Lane, Link, Shard, budget_has, budget_spend, gauge_at,
+    lane_is_up, link_count_round_trip, shard_event,
 )
 from pcgrelay._core.mailbox cimport EVENT_LANE_UP, EVENT_PEER_DRAINS, Event
 from pcgrelay._core.queue cimport queue_free
@@ -68,7 +68,9 @@ cdef Lane* lane_start(Shard* shard, Link* link, int fd, uint16_t index, uint32_t
 cdef void lane_stop(Shard* shard, Lane* lane) noexcept nogil:
     cdef uint32_t i
     if lane_is_up(lane):
-        figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_LANES_UP], -1)
+        figure_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_LANES_UP], -1)
+        lane.state = LANE_CLOSED
+        link_count_round_trip(shard, lane.link)
     lane.state = LANE_CLOSED
     for i in range(LANE_CLASSES):
         queue_free(&lane.pending[i], &shard.pool)
@@ -97,7 +99,7 @@ cdef Result lane_next(Shard* shard, Lane* lane, uint8_t* p, uint64_t n, bint ope
     if n < used[0]:
         return RESULT_MORE
     figure_add(&shard.stats.count[COUNT_FRAMES_RECEIVED], 1)
-    figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_RECEIVED_FRAMES], 1)
+    figure_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_RECEIVED_FRAMES], 1)
     return RESULT_OK
 
 
@@ -170,7 +172,7 @@ cdef Result lane_take_confirm(Shard* shard, Lane* lane, const uint8_t* body) noe
         return RESULT_BAD_CONFIRM
     lane.state = LANE_UP
     lane.ping_due_us = shard.now_us
-    figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_LANES_UP], 1)
+    figure_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_LANES_UP], 1)
     event = shard_event(shard, EVENT_LANE_UP)
     event.a = lane.link.number
     event.b = lane.index
@@ -199,8 +201,8 @@ cdef Result lane_take_rekey(Shard* shard, Lane* lane, const uint8_t* body) noexc
     if answer == RESULT_OK:
         answer = epoch_step(&lane.rx, mix)
     OPENSSL_cleanse(mix, sizeof(mix))
-    if answer == RESULT_OK and id > gauge[GAUGE_MIX]:
-        figure_set(&gauge[GAUGE_MIX], id)
+    if answer == RESULT_OK and id > gauge[LINK_GAUGE_MIX]:
+        figure_set(&gauge[LINK_GAUGE_MIX], id)
     return answer
 
 
@@ -223,7 +225,8 @@ cdef void lane_take_pong(Shard* shard, Lane* lane, uint64_t token) noexcept nogi
     sample_us = shard.now_us - lane.ping_sent_us
     lane.ping_token = 0
     lane.round_trip_us = sample_us if lane.round_trip_us == 0 else (7 * lane.round_trip_us + sample_us) / 8
-    figure_set(&gauge_at(lane.link.gauge, shard.index)[GAUGE_ROUND_TRIP], lane.round_trip_us)
+    link_count_round_trip(shard, lane.link)
+
 
 
 # -- beat -------------------------------------------------------------------------------------------------------------
@@ -259,8 +262,8 @@ cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil:
     if shard.now_us >= lane.ping_due_us:
         lane.ping_due_us = shard.now_us + shard.probe_us
         if lane.ping_token != 0 and shard.now_us - lane.ping_sent_us >= LANE_PINGS_LATE * shard.probe_us:
-            figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_PINGS_LATE], 1)
-        figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_PINGS], 1)
+            figure_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_PINGS_LATE], 1)
+        figure_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_PINGS], 1)
         # The last PING may still be under way: then its PONG is what measures.
         if lane.ping_token == 0 or shard.now_us - lane.ping_sent_us > LANE_SILENCE * shard.probe_us:
             shard.token += 1

@@ -57,16 +57,20 @@ cdef struct Gauge:
     Organisation* organisation  # of a session's peer: one reference; NULL: of a link, or not known
 
 cdef enum:
-    GAUGE_LANES_UP = 0          # of a link; flows that are up, of a session
-    GAUGE_ROUND_TRIP = 1        # us; streams, of a session
-    GAUGE_SENT_BYTES = 2
-    GAUGE_RECEIVED_BYTES = 3
-    GAUGE_SENT_FRAMES = 4       # retained bytes, of a session
-    GAUGE_RECEIVED_FRAMES = 5   # epoch, of a session
-    GAUGE_MIX = 6               # newest renewal that the other side has stepped with
-    GAUGE_PINGS = 7             # sent
-    GAUGE_PINGS_LATE = 8        # of these, counted as lost
     GAUGE_VALUES = 16           # a cache line or two of its own for each worker
+
+# Of a link, on one worker: sums over its lanes there, or the greatest of them. What a session's hold stands in session.
+# The slots are in the record of a hand-over: they never change.
+cdef enum:
+    LINK_GAUGE_LANES_UP = 0
+    LINK_GAUGE_ROUND_TRIP = 1   # us, of the slowest lane that is up; 0: of none
+    LINK_GAUGE_SENT_BYTES = 2
+    LINK_GAUGE_RECEIVED_BYTES = 3
+    LINK_GAUGE_SENT_FRAMES = 4
+    LINK_GAUGE_RECEIVED_FRAMES = 5
+    LINK_GAUGE_MIX = 6          # newest renewal that the other side has stepped with
+    LINK_GAUGE_PINGS = 7        # sent
+    LINK_GAUGE_PINGS_LATE = 8   # of these, counted as lost
 
 cdef struct Lane:
     Handle handle               # first
@@ -203,6 +207,9 @@ cdef void link_mix(Shard* shard, Link* link, uint64_t mix) noexcept nogil
 
 # Forget the link. Its lanes must be closed.
 cdef void link_remove(Shard* shard, Link* link) noexcept nogil
+
+# A lane of it has another round trip, or closed: bring the gauge up to that of the slowest lane.
+cdef void link_count_round_trip(Shard* shard, const Link* link) noexcept nogil
 
 cdef inline bint lane_is_up(const Lane* lane) noexcept nogil:
     return lane.state == LANE_UP or lane.state == LANE_DRAINING

@@ -2,7 +2,7 @@ from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from pcgrelay._core.atomics cimport atomic_add
+from pcgrelay._core.atomics cimport atomic_add, figure_set
 from pcgrelay._core.buf cimport pool_alloc, pool_free
 from pcgrelay._core.mailbox cimport EVENT_STREAM_END, OUTBOX_TURN, Event, outbox_put
 from pcgrelay._core.map cimport map_find, map_put, map_take
@@ -116,3 +116,12 @@ cdef void link_remove(Shard* shard, Link* link) noexcept nogil:
     renewals_wipe(&link.renewals)
     gauge_drop(link.gauge)
     pool_free(&shard.pool, link, sizeof(Link))
+
+
+cdef void link_count_round_trip(Shard* shard, const Link* link) noexcept nogil:
+    cdef uint64_t slowest_us = 0
+    cdef uint32_t i
+    for i in range(link.lane_count):
+        if link.lanes[i] != NULL and lane_is_up(link.lanes[i]) and link.lanes[i].round_trip_us > slowest_us:
+            slowest_us = link.lanes[i].round_trip_us
+    figure_set(&gauge_at(link.gauge, shard.index)[LINK_GAUGE_ROUND_TRIP], slowest_us)

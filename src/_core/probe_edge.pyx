@@ -17,6 +17,7 @@ from pcgrelay._core.edge cimport (
     edge_cut_left, edge_dirty, edge_hold, edge_ready, edge_session_end, edge_timer, edge_wrote,
 )
 from pcgrelay._core.entries cimport OrganisationEntry
+from pcgrelay._core.facts cimport facts_session
 from pcgrelay._core.flow cimport Flow, flow_bears_reads, flow_has_room, list_pop
 from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.link cimport Gauge, Lane as CoreLane, Shard, gauge_new, shard_renew
@@ -209,6 +210,10 @@ cdef class Edge(Node):
             "next_volatile": flow.tx_control, "next_expected": flow.rx_next, "retained_bytes": flow.retained_bytes,
             "send_epoch": flow.tx.number, "receive_epoch": flow.rx.number, "streams": flow.streams.count,
         }
+
+    def session_stats(self, session: int) -> dict[str, int]:
+        """What `Core.sessions` says of it."""
+        return facts_session(self.session(session).gauge)
 
     def has_session(self, session: int) -> bool:
         return session_find(self.shard, session) != NULL

@@ -9,11 +9,12 @@ from libc.string cimport memcpy
 
 from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, pool_free, pool_start, pool_stop
 from pcgrelay._core.epoch cimport EPOCH_SOFT_BYTES, EPOCH_SOFT_FRAMES, EPOCH_SOFT_US
+from pcgrelay._core.facts cimport facts_link
 from pcgrelay._core.frame cimport Frame, frame_is_lane
 from pcgrelay._core.lane cimport lane_keep, lane_next, lane_start, lane_stop, lane_take, lane_tick
 from pcgrelay._core.link cimport (
-    GAUGE_PINGS, GAUGE_PINGS_LATE, LANE_CLASSES, LANE_CLOSED, Lane as CoreLane, Link, Shard, gauge_at, gauge_new,
-    lane_is_up, link_add, link_find, link_mix, link_remove, shard_renew,
+    LANE_CLASSES, LANE_CLOSED, LINK_GAUGE_PINGS, LINK_GAUGE_PINGS_LATE, Lane as CoreLane, Link, Shard, gauge_at,
+    gauge_new, lane_is_up, link_add, link_find, link_mix, link_remove, shard_renew,
 )
 from pcgrelay._core.mailbox cimport EVENT_LINK_RENEWED, Event
 from pcgrelay._core.map cimport map_any, map_free
@@ -146,7 +147,7 @@ cdef class Lane:
         if self.lane == NULL:
             raise Closed
         gauge = gauge_at(self.lane.link.gauge, self.node.shard.index)
-        return gauge[<int>GAUGE_PINGS], gauge[<int>GAUGE_PINGS_LATE]
+        return gauge[<int>LINK_GAUGE_PINGS], gauge[<int>LINK_GAUGE_PINGS_LATE]
 
     def say(self, kind: int, body: bytes) -> None:
         """Send any lane frame, well formed or not."""
@@ -248,6 +249,10 @@ cdef class Node:
         if link_add(self.shard, link, suite, dialler, lanes, exactly(binding, 32),
                     gauge_new(self.shard.workers, 1)) == NULL:
             raise MemoryError
+
+    def link_stats(self, link: int) -> dict[str, int]:
+        """What `Core.links` says of it."""
+        return facts_link(link_find(self.shard, link).gauge)
 
     def link_renew(self, link: int, mix: int, secret: bytes) -> None:
         shard_renew(self.shard, &link_find(self.shard, link).renewals, EVENT_LINK_RENEWED, link, mix,

@@ -7,8 +7,9 @@ from pcgrelay._core.epoch cimport epoch_must_rekey, epoch_spend, epoch_step
 from pcgrelay._core.frame cimport Frame, Scope, body_seal, frame_is_lane, frame_pack, frame_seal
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
-    GAUGE_SENT_FRAMES, LANE_CLASSES, LANE_LOSTS, LANE_OVERTAKEN, LANE_OWN, LANE_PACE_US, LANE_STEPS, LANE_STEP_US,
-    LANE_WIRE, LANE_WIRE_LEAST, LANE_WIRE_US, Lane, Shard, budget_has, budget_spend, gauge_at, lane_dirty, lane_is_up,
+    LANE_CLASSES, LANE_LOSTS, LANE_OVERTAKEN, LANE_OWN, LANE_PACE_US, LANE_STEPS, LANE_STEP_US, LANE_WIRE,
+    LANE_WIRE_LEAST, LANE_WIRE_US, LINK_GAUGE_SENT_FRAMES, Lane, Shard, budget_has, budget_spend, gauge_at, lane_dirty,
+    lane_is_up,
 )
 from pcgrelay._core.queue cimport Account, Span, queue_pop, queue_push, queue_push_must
 from pcgrelay._core.renewal cimport renewals_fresh, renewals_mix, renewals_wait
@@ -164,7 +165,7 @@ cdef Result lane_seal(Shard* shard, Lane* lane, Span* span) noexcept nogil:
             return answer
     answer = frame_seal(&lane.tx.main, number, span.p)
     figure_add(&shard.stats.count[COUNT_FRAMES_SENT], 1)
-    figure_add(&gauge_at(lane.link.gauge, shard.index)[GAUGE_SENT_FRAMES], 1)
+    figure_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_SENT_FRAMES], 1)
     return answer
 
 

@@ -2,6 +2,7 @@
 # theirs. What the records in a bundle mean is the business of edge.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport Buf
 from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.frame cimport Frame
@@ -13,6 +14,17 @@ from pcgrelay._core.wire cimport WIRE_LANES_MAX
 
 cdef enum:
     SESSION_CANDIDATES = 4      # paths that may become the session's
+
+# Of a session's Gauge, on one worker: sums over its flows there, or the greatest of them. The slots are in the record
+# of a hand-over: they never change.
+cdef enum:
+    SESSION_GAUGE_FLOWS_UP = 0
+    SESSION_GAUGE_STREAMS = 1
+    SESSION_GAUGE_SENT_BYTES = 2
+    SESSION_GAUGE_RECEIVED_BYTES = 3
+    SESSION_GAUGE_RETAINED = 4  # bytes
+    SESSION_GAUGE_EPOCH = 5     # newest in which the far edge seals
+    SESSION_GAUGE_MIX = 6       # newest renewal that the far edge has stepped with
 
 # A path that the far edge has not yet spoken over; in_label 0: none.
 cdef struct Candidate:
@@ -77,6 +89,11 @@ cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) 
 
 # Send a sealed frame on the flow's lane; the reference passes. Without a lane a retained frame just waits for RESUME.
 cdef Result session_emit(Shard* shard, Flow* flow, Buf* buf) noexcept nogil
+
+# Bring the session's gauge up to what the flow retains now.
+cdef inline void session_count_retained(uint64_t* gauge, Flow* flow) noexcept nogil:
+    figure_add(&gauge[SESSION_GAUGE_RETAINED], flow.retained_bytes - flow.retained_counted)
+    flow.retained_counted = flow.retained_bytes
 
 # Put the flow among those that owe an ACK, at the latest then.
 cdef void session_owe_ack(Shard* shard, Flow* flow, uint64_t due_us) noexcept nogil

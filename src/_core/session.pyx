@@ -12,7 +12,7 @@ from pcgrelay._core.flow cimport (
 from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
-    GAUGE_LANES_UP, GAUGE_MIX, GAUGE_RECEIVED_BYTES, GAUGE_RECEIVED_FRAMES, GAUGE_SENT_BYTES, GAUGE_SENT_FRAMES, Gauge,
+    Gauge,
     Lane, Link, Shard, gauge_at, gauge_drop, lane_is_up, link_find, shard_event,
 )
 from pcgrelay._core.mailbox cimport EVENT_FLOW_UP, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event
@@ -104,7 +104,7 @@ cdef void session_remove(Shard* shard, Session* session) noexcept nogil:
     if session_find(shard, session.number) == session:
         map_take(&shard.sessions, session.number)
     if session.gauge != NULL:
-        figure_set(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], 0)
+        figure_set(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], 0)
     gauge_drop(session.gauge)
     pool_free(&shard.pool, session, sizeof(Session))
 
@@ -136,12 +136,12 @@ cdef Result session_emit(Shard* shard, Flow* flow, Buf* buf) noexcept nogil:
     cdef Lane* lane = <Lane*>flow.lane
     cdef uint64_t* gauge = gauge_at(session.gauge, shard.index)
     cdef Result answer = RESULT_OK
+    session_count_retained(gauge, flow)
     if lane == NULL:
         buf_drop(&shard.pool, buf)
         return RESULT_OK
     flow_header(buf, session.out_label, buf_data(buf))
-    figure_add(&gauge[GAUGE_SENT_BYTES], buf.length)
-    figure_set(&gauge[GAUGE_SENT_FRAMES], flow.retained_bytes)
+    figure_add(&gauge[SESSION_GAUGE_SENT_BYTES], buf.length)
     answer = lane_push(shard, lane, buf_data(buf), buf.length, buf, NULL, session.priority)
     if answer != RESULT_OK:
         buf_drop(&shard.pool, buf)
@@ -247,7 +247,7 @@ cdef Result attach(Shard* shard, Session* session, Flow* flow, bint path_is_new)
     flow.unanswered = 0
     if flow.confirmed_tx:
         if flow.state == FLOW_UP:
-            figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], -1)
+            figure_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], -1)
         if path_is_new and not session.initiator:
             flow_pause(flow, shard.now_us)
             flow.resume_sent_us = shard.now_us
@@ -299,7 +299,7 @@ cdef void stall(Shard* shard, Session* session, Flow* flow, uint32_t code) noexc
     cdef Event* event
     flow.lane = NULL
     if flow.state == FLOW_UP:
-        figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], -1)
+        figure_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], -1)
         flow_pause(flow, shard.now_us)
     if not flow_loss_is_news(flow, session.in_label):
         return
@@ -359,7 +359,7 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
         return take_gap(shard, lane, mine)
     if answer != RESULT_OK:
         return answer
-    figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_RECEIVED_BYTES], WIRE_PREFIX + frame.length)
+    figure_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_RECEIVED_BYTES], WIRE_PREFIX + frame.length)
     if mine.ack_due_us != 0:
         session_owe_ack(shard, mine, mine.ack_due_us)
     if frame.type == FRAME_BUNDLE:
@@ -385,7 +385,7 @@ cdef Result take_gap(Shard* shard, Lane* lane, Flow* flow) noexcept nogil:
     if flow.state == FLOW_RESUMING:
         return RESULT_DUPLICATE
     if flow.state == FLOW_UP:
-        figure_add(&gauge_at((<Session*>flow.session).gauge, shard.index)[GAUGE_LANES_UP], -1)
+        figure_add(&gauge_at((<Session*>flow.session).gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], -1)
     flow.lane = lane
     answer = flow_break(flow, shard.now_us)
     if answer == RESULT_OK:
@@ -407,7 +407,7 @@ cdef Result session_take(Shard* shard, Session* session, Flow* flow, uint32_t ty
                 answer = emit_retained(shard, flow, buf)
         if answer == RESULT_OK:
             if flow.state == FLOW_UP:
-                figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], 1)
+                figure_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], 1)
             if flow.owed.since_us != 0:
                 flow.owed.since_us = shard.now_us
             event = shard_event(shard, EVENT_FLOW_UP)
@@ -416,15 +416,16 @@ cdef Result session_take(Shard* shard, Session* session, Flow* flow, uint32_t ty
     elif type == FRAME_FLOW_REKEY:
         answer = flow_take_rekey(flow, body, shard.now_us)
         gauge = gauge_at(session.gauge, shard.index)
-        figure_set(&gauge[GAUGE_RECEIVED_FRAMES], flow.rx.number)
-        if answer == RESULT_OK and wire_get64(body + 4) > gauge[GAUGE_MIX]:
-            figure_set(&gauge[GAUGE_MIX], wire_get64(body + 4))
+        if flow.rx.number > gauge[SESSION_GAUGE_EPOCH]:
+            figure_set(&gauge[SESSION_GAUGE_EPOCH], flow.rx.number)
+        if answer == RESULT_OK and wire_get64(body + 4) > gauge[SESSION_GAUGE_MIX]:
+            figure_set(&gauge[SESSION_GAUGE_MIX], wire_get64(body + 4))
     elif type == FRAME_ACK:
         answer = flow_take_ack(flow, &shard.pool, wire_get64(body), shard.now_us)
-        figure_set(&gauge_at(session.gauge, shard.index)[GAUGE_SENT_FRAMES], flow.retained_bytes)
+        session_count_retained(gauge_at(session.gauge, shard.index), flow)
     elif type == FRAME_RESUME:
         answer = take_resume(shard, session, flow, body)
-        figure_set(&gauge_at(session.gauge, shard.index)[GAUGE_SENT_FRAMES], flow.retained_bytes)
+        session_count_retained(gauge_at(session.gauge, shard.index), flow)
     elif type == FRAME_FLOW_CLOSE:
         if wire_get16(body + 2) != 0:
             return RESULT_BAD_FIELD
@@ -444,7 +445,7 @@ cdef Result take_resume(Shard* shard, Session* session, Flow* flow, const uint8_
     if result == RESULT_OK and again:
         result = send_again(shard, flow)
     if result == RESULT_OK and flow.state == FLOW_UP and not was_up:
-        figure_add(&gauge_at(session.gauge, shard.index)[GAUGE_LANES_UP], 1)
+        figure_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], 1)
         event = shard_event(shard, EVENT_SESSION_RESUMED)
         event.a = session.number
         event.b = flow.index

@@ -11,8 +11,8 @@ from pcgrelay._core.frame cimport Frame, frame_is_lane
 from pcgrelay._core.lane cimport lane_keep, lane_next, lane_start, lane_stop, lane_take, lane_tick
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
-    GAUGE_RECEIVED_BYTES, GAUGE_SENT_BYTES, LANE_CLOSED, LANE_UNREAD, Lane, Link, Shard, gauge_at,
-    lane_dirty, lane_is_up, link_find, link_remove, shard_event,
+    LANE_CLOSED, LANE_UNREAD, LINK_GAUGE_RECEIVED_BYTES, LINK_GAUGE_SENT_BYTES, Lane, Link, Shard, gauge_at, lane_dirty,
+    lane_is_up, link_find, link_remove, shard_event,
 )
 from pcgrelay._core.linux cimport (
     EAGAIN, EINTR, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, IPPROTO_TCP,
@@ -107,7 +107,7 @@ cdef Result lane_read(Worker* self, Lane* lane) noexcept nogil:
             return RESULT_SOCKET
         lane.heard_us = self.shard.now_us
         figure_add(&self.shard.stats.count[COUNT_BYTES_RECEIVED], <uint64_t>got)
-        figure_add(&gauge_at(lane.link.gauge, self.shard.index)[GAUGE_RECEIVED_BYTES], <uint64_t>got)
+        figure_add(&gauge_at(lane.link.gauge, self.shard.index)[LINK_GAUGE_RECEIVED_BYTES], <uint64_t>got)
         if <uint64_t>got < part:
             part = <uint64_t>got
         if self.role == WORKER_RELAY and <uint64_t>got > part:
@@ -332,7 +332,7 @@ cdef Result lane_send(Worker* self, Lane* lane) noexcept nogil:
                 return RESULT_SOCKET
             sent = 0
         figure_add(&self.shard.stats.count[COUNT_BYTES_SENT], <uint64_t>sent)
-        figure_add(&gauge_at(lane.link.gauge, self.shard.index)[GAUGE_SENT_BYTES], <uint64_t>sent)
+        figure_add(&gauge_at(lane.link.gauge, self.shard.index)[LINK_GAUGE_SENT_BYTES], <uint64_t>sent)
         queue_sent(&lane.wire, &self.shard.pool, <uint64_t>sent)
         lane_sent(&self.shard, lane, <uint64_t>sent, <uint64_t>sent < asked)
     return RESULT_OK

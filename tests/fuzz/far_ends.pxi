@@ -258,7 +258,7 @@ cdef void world_session(void* world, uint32_t link, bint initiator, uint64_t cap
         session.flows[0].state = FLOW_UP
         session.flows[0].rx_next = 1
         session.flows[0].confirmed_tx = True
-        gauge_at(session.gauge, 0)[GAUGE_LANES_UP] = 1
+        gauge_at(session.gauge, 0)[SESSION_GAUGE_FLOWS_UP] = 1
         return
     memset(binding, 0, 32)
     memset(secret, 0xee, 32)

@@ -20,7 +20,7 @@ from pcgrelay._core.frame cimport (
     Frame, Scope, body_open, body_seal, frame_is_lane, frame_is_numbered, frame_open, frame_pack, frame_seal,
 )
 from pcgrelay._core.link cimport (
-    EVENTS_WAIT, GAUGE_LANES_UP, GAUGE_ROUND_TRIP, Gauge, Lane, Link, Shard, gauge_at, gauge_new, link_find,
+    EVENTS_WAIT, Gauge, Lane, Link, Shard, gauge_at, gauge_new, link_find,
 )
 from pcgrelay._core.linux cimport (
     MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, accept4, close, connect, monotonic_us, read,
@@ -45,7 +45,7 @@ from pcgrelay._core.route cimport (
     EXPORT_DRAIN, EXPORT_READY, EXPORT_UNRESOLVED, IMPORT_DOWN, IMPORT_LIVE, IMPORT_PENDING, Export, Import, Tables,
     tables_hold, tables_index, tables_new,
 )
-from pcgrelay._core.session cimport Session, session_find
+from pcgrelay._core.session cimport SESSION_GAUGE_FLOWS_UP, SESSION_GAUGE_STREAMS, Session, session_find
 from pcgrelay._core.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_COUNT, CAUSE_TARGET_REFUSED, COUNT_BYTES_RECEIVED,
     COUNT_LANES_CLOSED, COUNT_LANES_OPENED, COUNT_STREAMS_CLOSED, COUNT_STREAMS_OPENED,
@@ -284,9 +284,9 @@ cdef void check(World* self) noexcept nogil:
     if shard.windows > <uint64_t>1 << 60:
         broken(b"more credit was used than was given")
     if session != NULL:
-        if gauge_at(session.gauge, 0)[GAUGE_LANES_UP] != (session.flows[0].state == FLOW_UP):
+        if gauge_at(session.gauge, 0)[SESSION_GAUGE_FLOWS_UP] != (session.flows[0].state == FLOW_UP):
             broken(b"the gauge of flows that are up is wrong")
-        if gauge_at(session.gauge, 0)[GAUGE_ROUND_TRIP] > shard.stats.streams:
+        if gauge_at(session.gauge, 0)[SESSION_GAUGE_STREAMS] > shard.stats.streams:
             broken(b"the gauge of streams is wrong")
         if session.flows[0].retained_bytes > session.flows[0].cap + WIRE_BODY_MAX + 2 * WIRE_PREFIX + 64:
             broken(b"more is retained than the cap allows")

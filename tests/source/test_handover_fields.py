@@ -15,8 +15,8 @@ REBUILT = {
     # What is retained is counted as it is put back, and its peer gets the whole time anew in which to acknowledge.
     # The next step is taken whatever was asked for before it, and the loss of a way may be told once more.
     "flow.Flow": (
-        "pace small next_active active retained_last retained_bytes retained_held copied_bytes progress_us "
-        "rx_told rx_step loss_told"
+        "pace small next_active active retained_last retained_bytes retained_counted retained_held copied_bytes "
+        "progress_us rx_told rx_step loss_told"
     ),
     # A socket that another worker adopts is given to it before all is written. What it holds is counted anew.
     # What epoll told of a connection that was swapped is of the turn.

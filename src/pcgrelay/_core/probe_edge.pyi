@@ -68,6 +68,8 @@ class Edge(Node):
     ) -> None:
         """Exports (number, service); imports (number, service, sessions); grants (session, export), ascending."""
     def flow(self, session: int, index: int = 0) -> dict[str, object]: ...
+    def session_stats(self, session: int) -> dict[str, int]:
+        """What `Core.sessions` says of it."""
     def has_session(self, session: int) -> bool: ...
     def connect(self, number: int = 0) -> Application | None:
         """An application connects to an import; None: it is refused."""
