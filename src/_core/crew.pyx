@@ -36,16 +36,16 @@ cdef const char* RECORD_MAGIC = b"PCGH"
 # The outermost container. Tags are for ever.
 cdef enum:
     CREW_ROLE = 1
-    CREW_COUNT
-    CREW_LINK
-    CREW_SESSION
-    CREW_WORKER
+    CREW_COUNT = 2
+    CREW_LINK = 3
+    CREW_SESSION = 4
+    CREW_WORKER = 5
 
 cdef enum:
     ENTRY_NUMBER = 1
-    ENTRY_DIALLER
-    ENTRY_FLOWS_MISSING
-    ENTRY_ORGANISATION
+    ENTRY_DIALLER = 2
+    ENTRY_FLOWS_MISSING = 3
+    ENTRY_ORGANISATION = 4
 
 cdef enum:
     ORGANISATIONS_KEPT = 4096   # then those without a session are forgotten

@@ -16,19 +16,19 @@ from pcgrelay._core.stream cimport Stream
 
 cdef enum:
     TAG_COUNT = 1
-    TAG_REFUSED
-    TAG_CAUSE
-    TAG_STREAMS_OPEN
-    TAG_OF_IMPORT
-    TAG_OF_EXPORT
-    TAG_TURN
-    TAG_TOKEN
-    TAG_WINDOWS
-    TAG_LINK
-    TAG_PATH
-    TAG_LANE
-    TAG_SESSION
-    TAG_WAITING
+    TAG_REFUSED = 2
+    TAG_CAUSE = 3
+    TAG_STREAMS_OPEN = 4
+    TAG_OF_IMPORT = 5
+    TAG_OF_EXPORT = 6
+    TAG_TURN = 7
+    TAG_TOKEN = 8
+    TAG_WINDOWS = 9
+    TAG_LINK = 10
+    TAG_PATH = 11
+    TAG_LANE = 12
+    TAG_SESSION = 13
+    TAG_WAITING = 14
 
 
 cdef void shard_fields(Cursor* self, Shard* shard) noexcept nogil:

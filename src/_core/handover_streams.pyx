@@ -19,42 +19,42 @@ from pcgrelay._core.wire cimport WIRE_SERVICE_MAX
 
 cdef enum:
     TAG_SOCKET = 1
-    TAG_ID
-    TAG_SESSION_NUMBER
-    TAG_NUMBER
-    TAG_STATE
-    TAG_SAY
-    TAG_TX_SENT
-    TAG_TX_LIMIT
-    TAG_RX_RECEIVED
-    TAG_RX_CONSUMED
-    TAG_RX_LIMIT
-    TAG_RX_GRANTED
-    TAG_RX_WINDOW
-    TAG_OPENED
-    TAG_PROGRESS
-    TAG_TIMER
-    TAG_RULE
-    TAG_CODE
-    TAG_SERVICE
-    TAG_SERVICE_LENGTH
-    TAG_TARGET
-    TAG_STREAM_CAUSE
-    TAG_STREAM_MARKING
-    TAG_OPENER
-    TAG_BULK
-    TAG_ENDED
-    TAG_CONNECTING
-    TAG_FIN_DUE
-    TAG_SHUT
-    TAG_FINISHED
-    TAG_REMOTE
-    TAG_OUT
-    TAG_BROKEN
-    TAG_CUT
-    TAG_DUE
-    TAG_DROPPED
-    TAG_BESIDE                  # with a TAG_SOCKET of its own
+    TAG_ID = 2
+    TAG_SESSION_NUMBER = 3
+    TAG_NUMBER = 4
+    TAG_STATE = 5
+    TAG_SAY = 6
+    TAG_TX_SENT = 7
+    TAG_TX_LIMIT = 8
+    TAG_RX_RECEIVED = 9
+    TAG_RX_CONSUMED = 10
+    TAG_RX_LIMIT = 11
+    TAG_RX_GRANTED = 12
+    TAG_RX_WINDOW = 13
+    TAG_OPENED = 14
+    TAG_PROGRESS = 15
+    TAG_TIMER = 16
+    TAG_RULE = 17
+    TAG_CODE = 18
+    TAG_SERVICE = 19
+    TAG_SERVICE_LENGTH = 20
+    TAG_TARGET = 21
+    TAG_STREAM_CAUSE = 22
+    TAG_STREAM_MARKING = 23
+    TAG_OPENER = 24
+    TAG_BULK = 25
+    TAG_ENDED = 26
+    TAG_CONNECTING = 27
+    TAG_FIN_DUE = 28
+    TAG_SHUT = 29
+    TAG_FINISHED = 30
+    TAG_REMOTE = 31
+    TAG_OUT = 32
+    TAG_BROKEN = 33
+    TAG_CUT = 34
+    TAG_DUE = 35
+    TAG_DROPPED = 36
+    TAG_BESIDE = 37             # with a TAG_SOCKET of its own
 
 
 cdef void stream_fields(Cursor* self, Stream* stream) noexcept nogil:

@@ -55,3 +55,15 @@ def test_each_field_is_handed_over_or_made_anew(name: str) -> None:
     module, _, struct = name.partition(".")
     missing = {field for field in fields(module, struct) if not re.search(rf"\.{field}\b", text)}
     assert missing == set(REBUILT[name].split())
+
+
+@pytest.mark.parametrize("writer", [*WRITERS, "crew"])
+def test_each_tag_has_its_number_written(writer: str) -> None:
+    """A line that is put between two others must not give those below it other numbers: an older process reads them."""
+    enums = re.findall(r"^cdef enum:\n((?:    [A-Z].*\n)+)", (CORE / f"{writer}.pyx").read_text(), re.MULTILINE)
+    assert enums
+    for enum in enums:
+        lines = [line.partition("#")[0].strip() for line in enum.splitlines()]
+        numbers = [number.strip() for _, _, number in (line.partition("=") for line in lines)]
+        assert all(number.isdigit() for number in numbers), lines
+        assert len(set(numbers)) == len(numbers), lines
