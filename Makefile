@@ -16,6 +16,7 @@ RUNS = 50
 NOISE = 0.15
 FROM = 0
 PYTEST_ARGS =
+TEST_FACES = $(patsubst tests/native/%.pyx,tests.native.%,$(wildcard tests/native/*.pyx))
 # Under a sanitiser Python's own allocator would hide over-reads; memory that lives until exit is no leak of ours.
 SANITISER_ENV = PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/tests/tsan.supp
@@ -51,8 +52,9 @@ $(VENV_PYTHON):
 setup: ## Install what is missing, make .venv and build the core; a second run takes about a second.
 	@sh scripts/setup
 
-build: | $(VENV_PYTHON) ## Build the native core where the Python package finds it.
+build: | $(VENV_PYTHON) ## Build the native core where the Python package finds it, and the tests' faces of it.
 	$(VENV_PYTHON) setup.py --quiet build_ext --inplace
+	$(VENV_PYTHON) tests/native/setup.py --quiet build_ext --inplace
 
 demo: setup ## Show a realm of two relays and three organisations at work on this machine.
 	@.venv/bin/pcgrelay demo
@@ -75,11 +77,12 @@ flakes: ## Run the tests that NAME selects (as pytest -k does) RUNS times beside
 
 lint: | $(VENV_PYTHON) ## Check the style of the Python and the Cython sources.
 	$(VENV_PYTHON) -m ruff check .
-	$(WITH_VENV) cython-lint src/_core
+	$(WITH_VENV) cython-lint src/_core tests/native
 
 types: | $(VENV_PYTHON) ## Check the types, and the stubs against the built modules.
 	$(VENV_PYTHON) -m mypy --strict src/pcgrelay
-	$(VENV_PYTHON) -m mypy.stubtest pcgrelay._core --allowlist tests/source/stubtest.allow --ignore-unused-allowlist
+	$(VENV_PYTHON) -m mypy.stubtest pcgrelay._core $(TEST_FACES) --allowlist tests/source/stubtest.allow \
+		--ignore-unused-allowlist
 
 fuzz: | $(VENV_PYTHON) ## Run each fuzz harness for FUZZ_SECONDS (60 unless told).
 	$(VENV_PYTHON) tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
@@ -100,11 +103,13 @@ simulate: | $(VENV_PYTHON) ## Run SEEDS simulated worlds (10,000 unless told, ab
 
 asan: | $(VENV_PYTHON) ## Run the core tests and a scenario under AddressSanitizer and UndefinedBehaviorSanitizer.
 	PCGRELAY_BUILD=asan $(VENV_PYTHON) setup.py --quiet build
+	PCGRELAY_BUILD=asan $(VENV_PYTHON) tests/native/setup.py --quiet build
 	$(SANITISER_ENV) LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 		PYTHONPATH=build/asan/lib $(SANITISED_PYTEST)
 
 tsan: | $(VENV_PYTHON) ## Run the core tests and a scenario under ThreadSanitizer.
 	PCGRELAY_BUILD=tsan $(VENV_PYTHON) setup.py --quiet build
+	PCGRELAY_BUILD=tsan $(VENV_PYTHON) tests/native/setup.py --quiet build
 	$(SANITISER_ENV) $(AT_FIXED_PLACES) env LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" \
 		PYTHONPATH=build/tsan/lib $(SANITISED_PYTEST)
 
@@ -133,4 +138,5 @@ annotate: | $(VENV_PYTHON) ## Write the C that each Cython line becomes, as HTML
 	@echo 'Open the HTML files in build/annotate/cython/src/_core/.'
 
 clean: ## Remove what the build made; .venv stays.
-	rm -rf build dist src/*.egg-info src/_core/*.c src/_core/*.html src/pcgrelay/_core/*.so .venv/core.stamp
+	rm -rf build dist src/*.egg-info src/_core/*.c src/_core/*.html src/pcgrelay/_core/*.so tests/native/*.c \
+		tests/native/*.html tests/native/*.so .venv/core.stamp

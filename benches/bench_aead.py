@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benches.settings import GATEWAY_CPU, chosen
-from pcgrelay._core.probe_bench import Frames
+from tests.native.probe_bench import Frames
 
 SUITES = {"AES-256-GCM": 1, "AES-128-GCM": 2, "ChaCha20-Poly1305": 3}
 SIZES = [64, 256, 1024, 4096, 16384, 65536]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pcgrelay._core.probe_bench import carry
+from tests.native.probe_bench import carry
 from tests.pair import World  # the virtual wires of the tests of the core
 
 # A record may be 8 bytes less than the largest body.

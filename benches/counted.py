@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from benches.bench_aead import SUITES
 from benches.bench_link import chain
-from pcgrelay._core.probe_bench import Frames
+from tests.native.probe_bench import Frames
 
 # The functions of probe_bench whose calls are told apart.
 MARKS = ("seal_body", "open_body", "seal", "open", "carry")

@@ -7,9 +7,9 @@ pass. A Wire is one lane's two ends with the bytes under way between them.
 import hashlib
 from collections.abc import Iterator
 
-from pcgrelay._core.probe import LinkKeys
-from pcgrelay._core.probe_edge import Application, Edge
-from pcgrelay._core.probe_link import Lane, Node, Relay
+from tests.native.probe import LinkKeys
+from tests.native.probe_edge import Application, Edge
+from tests.native.probe_link import Lane, Node, Relay
 
 STEP_US = 50_000
 

@@ -1,8 +1,8 @@
 """The reference as the far side of one edge of the core, over bytes alone: what it sends need not be well behaved."""
 
-from pcgrelay._core.probe import LinkKeys
-from pcgrelay._core.probe_edge import Edge
-from pcgrelay._core.probe_link import DAY_US, Lane
+from tests.native.probe import LinkKeys
+from tests.native.probe_edge import Edge
+from tests.native.probe_link import DAY_US, Lane
 from tests.reference.ends import End, Given
 from tests.reference.flows import Arrival
 from tests.reference.frames import FlowFrame, Type

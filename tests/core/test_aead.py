@@ -5,7 +5,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcgrelay._core.probe import Key, Refusal
+from tests.native.probe import Key, Refusal
 
 KEYS = {1: bytes(range(32)), 2: bytes(range(16)), 3: bytes(range(32))}
 OTHERS = {1: AESGCM, 2: AESGCM, 3: ChaCha20Poly1305}

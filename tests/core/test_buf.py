@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcgrelay._core.probe_store import Pool
+from tests.native.probe_store import Pool
 
 HEAD = 64
 SIZES = [256, 1024, 4096, 16_448, 32_832, 65_600]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pcgrelay._core.probe import LinkKeys
-from pcgrelay._core.probe_edge import Edge
 from tests.core.peer import LINK, SESSION, Peer
 from tests.core.vectors import Json, load, octets, suite_of
+from tests.native.probe import LinkKeys
+from tests.native.probe_edge import Edge
 from tests.reference.flows import forged
 from tests.reference.frames import FlowFrame, Type, body_encode
 from tests.reference.records import record_data, record_open

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pcgrelay._core.probe_edge import Application
 from tests.core.peer import SESSION, Peer
+from tests.native.probe_edge import Application
 from tests.reference.records import (
     Kind,
     Record,

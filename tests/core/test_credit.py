@@ -2,7 +2,7 @@
 
 import pytest
 
-from pcgrelay._core.probe import ReceiveCredit, Refusal, SendCredit
+from tests.native.probe import ReceiveCredit, Refusal, SendCredit
 
 NOW, ROUND_TRIP = 1_000_000_000, 20_000
 LARGEST = 16 << 20

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pcgrelay._core.probe_edge import Edge
 from tests.core.peer import SESSION, Peer
+from tests.native.probe_edge import Edge
 from tests.pair import World, conversation, two_edges
 from tests.reference.frames import Type
 from tests.reference.records import (

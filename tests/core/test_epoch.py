@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcgrelay._core import probe
-from pcgrelay._core.probe import Epoch, Refusal
+from tests.native import probe
+from tests.native.probe import Epoch, Refusal
 from tests.reference import keys as reference
 
 LANE, FLOW = 1, 3

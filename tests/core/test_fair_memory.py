@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pcgrelay._core.probe_edge import Application, Edge
+from tests.native.probe_edge import Application, Edge
 from tests.pair import Link, World
 
 BUSY, BUDGET = 3, 24

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from pcgrelay._core.probe import Refusal
-from pcgrelay._core.probe_flow import Flow
-from pcgrelay._core.probe_store import Pool
+from tests.native.probe import Refusal
+from tests.native.probe_flow import Flow
+from tests.native.probe_store import Pool
 from tests.reference.frames import Type
 from tests.reference.keys import direction_secret
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcgrelay._core import probe
-from pcgrelay._core.probe import Key, Refusal
+from tests.native import probe
+from tests.native.probe import Key, Refusal
 from tests.reference.frames import Type, header_decode
 from tests.reference.refusals import Refused
 

@@ -2,7 +2,7 @@
 
 from pair import World, conversation, two_edges
 
-from pcgrelay._core.probe_edge import Edge
+from tests.native.probe_edge import Edge
 
 FLOWS = 3
 

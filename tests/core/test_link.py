@@ -2,8 +2,8 @@
 
 import pytest
 
-from pcgrelay._core.probe_link import Node
 from tests.core.peer import LINK, Peer
+from tests.native.probe_link import Node
 from tests.pair import Link, Wire, World
 from tests.reference.frames import Type, body_encode
 from tests.reference.refusals import Reason, Refused

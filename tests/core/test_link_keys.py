@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pcgrelay._core.probe import LinkKeys, Refusal
+from tests.native.probe import LinkKeys, Refusal
 from tests.reference.keys import LinkSecrets, Preamble
 from tests.reference.lanes import LaneDoor
 from tests.reference.refusals import Refused

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from pcgrelay._core import core as native
-from pcgrelay._core.probe import LinkKeys
 from tests.core.cores import Node, Realm, tcp_pair
 from tests.core.farm import PATIENCE, until
 from tests.core.peer import GIVEN
+from tests.native.probe import LinkKeys
 from tests.reference.ends import End
 from tests.reference.frames import Type, body_encode
 from tests.reference.records import record_open, records_encode

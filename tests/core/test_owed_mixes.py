@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from pcgrelay._core import probe
-from pcgrelay._core.probe import Refusal
-from pcgrelay._core.probe_edge import Edge
-from pcgrelay._core.probe_flow import Flow
-from pcgrelay._core.probe_link import DAY_US
-from pcgrelay._core.probe_store import Pool
 from tests.core.peer import GIVEN, LINK, SESSION, Peer
 from tests.core.vectors import Json, load, octets, suite_of
+from tests.native import probe
+from tests.native.probe import Refusal
+from tests.native.probe_edge import Edge
+from tests.native.probe_flow import Flow
+from tests.native.probe_link import DAY_US
+from tests.native.probe_store import Pool
 from tests.reference.frames import Type, body_encode
 from tests.reference.keys import KeyLimits, LinkSecrets
 from tests.reference.lanes import State as LaneState

@@ -4,7 +4,7 @@ from collections import deque
 
 import pytest
 
-from pcgrelay._core.probe_flow import Pace
+from tests.native.probe_flow import Pace
 
 FIRST, LEAST = 524_288, 65_536
 PERIOD_US = 10_000_000

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcgrelay._core.probe import Refusal
-from pcgrelay._core.probe_store import Account, Pool, Queue
+from tests.native.probe import Refusal
+from tests.native.probe_store import Account, Pool, Queue
 
 OPERATIONS = st.lists(
     st.tuples(st.sampled_from(["own", "borrow"]), st.binary(min_size=1, max_size=400))

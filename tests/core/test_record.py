@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcgrelay._core import probe
-from pcgrelay._core.probe import Refusal
+from tests.native import probe
+from tests.native.probe import Refusal
 from tests.reference.records import Kind, Record, make, records_decode
 from tests.reference.refusals import Refused
 

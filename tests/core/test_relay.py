@@ -5,8 +5,8 @@ from random import Random
 
 import pytest
 
-from pcgrelay._core.probe import LinkKeys
-from pcgrelay._core.probe_link import Lane, Relay
+from tests.native.probe import LinkKeys
+from tests.native.probe_link import Lane, Relay
 from tests.pair import secret
 from tests.reference.frames import FlowFrame, Type, body_encode
 from tests.reference.keys import LinkSecrets, Suite

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pcgrelay._core import core as native
-from pcgrelay._core.probe_store import Tables
 from pcgrelay.config import Address
 from pcgrelay.services.imports import ROUTES_MOST
+from tests.native.probe_store import Tables
 
 # Two names with the same FNV-1a hash of 32 bits, so that the chain behind one hash is walked.
 TWINS = (b"costarring", b"liquid")

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from pcgrelay._core import probe
-from pcgrelay._core.probe import ReceiveCredit, Refusal, SendCredit
-from pcgrelay._core.probe_edge import Application
 from tests.core.peer import Peer
 from tests.core.vectors import load, octets
+from tests.native import probe
+from tests.native.probe import ReceiveCredit, Refusal, SendCredit
+from tests.native.probe_edge import Application
 from tests.reference.records import Kind, records_decode
 from tests.reference.streams import RX, TABLE, TX, State
 

@@ -7,12 +7,12 @@ comes out once and in order.
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pcgrelay._core.probe import Refusal
-from pcgrelay._core.probe_edge import Application
-from pcgrelay._core.probe_flow import Flow
-from pcgrelay._core.probe_store import Pool
 from tests.core.machines import MACHINE
 from tests.core.peer import SESSION, Peer
+from tests.native.probe import Refusal
+from tests.native.probe_edge import Application
+from tests.native.probe_flow import Flow
+from tests.native.probe_store import Pool
 from tests.reference.flows import Flow as ReferenceFlow
 from tests.reference.flows import NotNow
 from tests.reference.flows import State as FlowState

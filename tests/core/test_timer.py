@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcgrelay._core.probe_store import Wheel
+from tests.native.probe_store import Wheel
 
 TICK, SLOTS = 16_384, 512
 START = 10_000_000_000

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pcgrelay._core import probe
-from pcgrelay._core.probe import Epoch, LinkKeys, Refusal
-from pcgrelay._core.probe_flow import Flow
-from pcgrelay._core.probe_store import Pool
 from tests.core.vectors import Json, load, octets, suite_of
+from tests.native import probe
+from tests.native.probe import Epoch, LinkKeys, Refusal
+from tests.native.probe_flow import Flow
+from tests.native.probe_store import Pool
 from tests.reference.frames import Type
 
 PREFIX = 48

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pcgrelay._core import probe
-from pcgrelay._core.probe import Epoch, Key, LinkKeys, Refusal
-from pcgrelay._core.probe_edge import Edge
-from pcgrelay._core.probe_link import Lane
 from tests.core.vectors import Json, load, octets, suite_of
+from tests.native import probe
+from tests.native.probe import Epoch, Key, LinkKeys, Refusal
+from tests.native.probe_edge import Edge
+from tests.native.probe_link import Lane
 from tests.reference.frames import Type
 from tests.reference.keys import Purpose, Suite
 from tests.reference.records import Kind

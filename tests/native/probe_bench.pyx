@@ -19,7 +19,7 @@ from pcgrelay._core.libcrypto cimport (
     EVP_CTRL_AEAD_SET_TAG,
 )
 from pcgrelay._core.link cimport LANE_WIRE, Lane, Shard, link_find
-from pcgrelay._core.probe_link cimport Node
+from tests.native.probe_link cimport Node
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_vectors
 from pcgrelay._core.record cimport Record, record_check, record_head, record_read
 from pcgrelay._core.relay cimport relay_frame
@@ -31,7 +31,7 @@ from pcgrelay._core.wire cimport (
     WIRE_RECORD, WIRE_TAG, wire_put64,
 )
 
-from pcgrelay._core.probe import Refusal
+from tests.native.probe import Refusal
 
 cdef enum:
     VECTORS = 64

@@ -2,7 +2,7 @@
 
 from typing import Final, Self, final
 
-from pcgrelay._core.probe_link import Node
+from tests.native.probe_link import Node
 
 FLOW_STATES: Final[tuple[str, ...]]
 

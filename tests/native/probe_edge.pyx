@@ -24,8 +24,8 @@ from pcgrelay._core.link cimport Gauge, Lane as CoreLane, Shard, gauge_new, shar
 from pcgrelay._core.mailbox cimport EVENT_SESSION_RENEWED
 from pcgrelay._core.map cimport map_any, map_next
 from pcgrelay._core.organisation cimport organisation_hold, organisation_new
-from pcgrelay._core.probe cimport exactly
-from pcgrelay._core.probe_link cimport Node
+from tests.native.probe cimport exactly
+from tests.native.probe_link cimport Node
 from pcgrelay._core.queue cimport iovec, queue_free, queue_sent, queue_settle, queue_vectors
 from pcgrelay._core.result cimport (
     RESULT_BUDGET, RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_OK, RESULT_PEER_CLOSED, RESULT_UNKNOWN_FLOW, Result,
@@ -44,7 +44,7 @@ from pcgrelay._core.wire cimport (
     CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, FRAME_BUNDLE, FRAME_DATAGRAMS, WIRE_BODY_MAX, WIRE_PREFIX,
 )
 
-from pcgrelay._core.probe import STATES as _STATES
+from tests.native.probe import STATES as _STATES
 
 FLOW_STATES = ("STARTING", "UP", "RESUMING", "CLOSED")
 

@@ -2,7 +2,7 @@
 
 from typing import Final, final
 
-from pcgrelay._core.probe_store import Pool
+from tests.native.probe_store import Pool
 
 STATES: Final[tuple[str, ...]]
 

@@ -16,8 +16,8 @@ from pcgrelay._core.flow cimport (
 )
 from pcgrelay._core.frame cimport Frame, frame_unpack
 from pcgrelay._core.pace cimport Pace as CorePace, pace_acknowledged, pace_forget, pace_limit, pace_round
-from pcgrelay._core.probe cimport check, exactly
-from pcgrelay._core.probe_store cimport Pool
+from tests.native.probe cimport check, exactly
+from tests.native.probe_store cimport Pool
 from pcgrelay._core.renewal cimport Renewals, renewals_add, renewals_agree
 from pcgrelay._core.result cimport Result
 from pcgrelay._core.wire cimport WIRE_PREFIX

@@ -18,7 +18,7 @@ from pcgrelay._core.link cimport (
 )
 from pcgrelay._core.mailbox cimport EVENT_LINK_RENEWED, Event
 from pcgrelay._core.map cimport map_any, map_free
-from pcgrelay._core.probe cimport check, exactly
+from tests.native.probe cimport check, exactly
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
 from pcgrelay._core.relay cimport (
     Path, relay_frame, relay_lane_down, relay_lost, relay_path_add, relay_path_remove, relay_settle, relay_sweep,
@@ -36,7 +36,7 @@ from pcgrelay._core.wire cimport (
     wire_put16,
 )
 
-from pcgrelay._core.probe import REASONS as _REASONS
+from tests.native.probe import REASONS as _REASONS
 
 LANE_STATES = ("CONFIRMING", "UP", "DRAINING", "CLOSED")
 DAY_US = 86_400_000_000

@@ -8,7 +8,7 @@ from pcgrelay._core.buf cimport (
     buf_data, buf_drop, buf_take, pool_alloc, pool_free, pool_start, pool_stop,
 )
 from pcgrelay._core.map cimport Map as CoreMap, map_any, map_find, map_free, map_next, map_put, map_take
-from pcgrelay._core.probe cimport check
+from tests.native.probe cimport check
 from pcgrelay._core.queue cimport (
     Account as CoreAccount, Queue as CoreQueue, Span, iovec, queue_cut, queue_free, queue_pop, queue_push, queue_sent,
     queue_settle, queue_vectors,

@@ -31,8 +31,7 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
 def test_the_architecture_names_every_file() -> None:
     named = words(DOCS / "architecture.md")
     sources = [path for path in (ROOT / "src" / "_core").iterdir() if path.suffix in {".pyx", ".pxd"}]
-    # The probe may have several parts.
-    core = {"probe" if path.stem.startswith("probe_") else path.stem for path in sources} - {"__init__"}
+    core = {path.stem for path in sources} - {"__init__"}
     package = ROOT / "src" / "pcgrelay"
     control = {str(path.relative_to(package).with_suffix("")) for path in package.rglob("*.py")}
     control -= {"__init__", "_core/__init__"}

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CONTROL = ROOT / "src" / "pcgrelay"
 CORE = ROOT / "src" / "_core"
+TEST_FACES = ROOT / "tests" / "native"
 
 # The control plane from top to bottom. A module may import what stands on a lower line, and its own unit.
 CONTROL_LAYERS = [
@@ -49,7 +50,7 @@ CONTROL_LAYERS = [
 FOLDERS: set[str] = set()
 CORE_IMPORTERS = {"core": {"dataplane"}}
 
-# The core from bottom to top. A file may cimport what stands before it.
+# The core from bottom to top, and its faces for tests on top of it. A file may cimport what stands before it.
 CORE_ORDER = (
     "libcrypto atomics result wire cursor buf map queue timer handle aead epoch renewal keys frame record credit pace "
     "organisation stats stream flow mailbox route link sender lane relay session candidate beat edge door bundle "
@@ -150,7 +151,7 @@ def test_control_plane_imports_point_downwards() -> None:
         ("identity.tls", "from ..services.imports import Table"),
         ("identity.tls", "def late():\n    from pcgrelay.session import table"),
         ("gateway.node", "from pcgrelay._core.core import Core"),
-        ("dataplane.adapter", "from pcgrelay._core import probe"),
+        ("dataplane.adapter", "from pcgrelay._core import worker"),
         ("nowhere", ""),
     ],
 )
@@ -165,6 +166,7 @@ def test_an_import_that_points_upwards_is_seen(module: str, source: str) -> None
 # --- the core ------------------------------------------------------------------------------------------------------
 
 CIMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+cimport\s+(\([^)]*\)|.+)|cimport\s+(.+))$", re.M)
+NATIVE = re.compile(r"(?:pcgrelay\._core|tests\.native)\.([\w.]+)")
 IMPORT = re.compile(r"^\s*(?:from\s+[\w.]+\s+)?import\s", re.M)
 
 
@@ -174,7 +176,7 @@ def cimports_of(source: str) -> Iterator[str]:
         words = [name.split()[0] for name in listed if name.split()]
         if plain:
             yield from words
-        elif base in {"pcgrelay._core", "."}:
+        elif base in {"pcgrelay._core", "tests.native", "."}:
             yield from (f"pcgrelay._core.{word}" for word in words)
         elif base.startswith("."):
             yield f"pcgrelay._core.{base.lstrip('.')}"
@@ -190,8 +192,8 @@ def refusals_of_core(name: str, source: str) -> Iterator[str]:
     if name not in SYSTEM_CALLERS:
         below.discard("linux")
     for target in cimports_of(source):
-        if target.startswith("pcgrelay._core."):
-            other = target.removeprefix("pcgrelay._core.")
+        if native := NATIVE.match(target):
+            other = native[1]
             if other not in {*below, name}:
                 yield f"{name} cimports {other}, which does not stand below it"
         elif SYSTEM_LIBRARIES.match(target) and name not in SYSTEM_CALLERS:
@@ -203,13 +205,19 @@ def refusals_of_core(name: str, source: str) -> Iterator[str]:
 
 
 def core_files() -> list[Path]:
-    return sorted(path for path in CORE.iterdir() if path.suffix in {".pyx", ".pxd"} and path.stem != "__init__")
+    files = [*sorted(CORE.iterdir()), *sorted(TEST_FACES.iterdir())]
+    return [path for path in files if path.suffix in {".pyx", ".pxd"} and path.stem != "__init__"]
 
 
 def test_core_cimports_only_what_stands_before() -> None:
     files = core_files()
     assert files, "no source of the core was found"
     assert [refusal for path in files for refusal in refusals_of_core(path.stem, path.read_text())] == []
+
+
+def test_the_core_needs_no_test_face() -> None:
+    assert {path.stem for path in TEST_FACES.glob("*.pyx")} == PROBES
+    assert not any("tests.native" in path.read_text() for path in CORE.glob("*.p*"))
 
 
 def test_only_the_faces_define_python_functions() -> None:
@@ -232,6 +240,7 @@ def test_only_the_faces_define_python_functions() -> None:
         ("link", "from cpython.bytes cimport PyBytes_AsString"),
         ("link", "import os"),
         ("probe", "from pcgrelay._core.worker cimport Worker"),
+        ("link", "from tests.native.probe_link cimport Node"),
         ("nowhere", ""),
     ],
 )

@@ -13,20 +13,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "src" / "_core"
-GENERATED = ROOT / "build" / "cython" / "src" / "_core"
-FACES = {
-    "core",
-    "crew",
-    "entries",
-    "facts",
-    "tables",
-    "probe",
-    "probe_store",
-    "probe_flow",
-    "probe_link",
-    "probe_edge",
-    "probe_bench",
-}
+TEST_FACES = ROOT / "tests" / "native"
+GENERATED = ROOT / "build" / "cython"
+FACES = {"core", "crew", "entries", "facts", "tables"}
 
 # Macros that are plain C without Python, by name and with the reason.
 HARMLESS: set[str] = set()
@@ -73,13 +62,18 @@ def python_calls(c_source: str, names: set[str]) -> dict[str, set[str]]:
     return found
 
 
-def core_sources() -> list[Path]:
-    return sorted(CORE.glob("*.pyx"))
+def native_sources() -> list[Path]:
+    """All of Cython: the core's, then the test faces'."""
+    return [*sorted(CORE.glob("*.pyx")), *sorted(TEST_FACES.glob("*.pyx"))]
+
+
+def generated_from(source: Path) -> Path:
+    return GENERATED / source.relative_to(ROOT).with_suffix(".c")
 
 
 def is_generated(source: Path) -> bool:
     """Whether its C is there, and not that of an earlier version."""
-    generated = GENERATED / f"{source.stem}.c"
+    generated = generated_from(source)
     return generated.exists() and generated.stat().st_mtime >= source.stat().st_mtime
 
 
@@ -88,7 +82,7 @@ def inline_names() -> set[str]:
 
 
 def test_every_function_below_the_face_is_noexcept_nogil() -> None:
-    files = [*core_sources(), *CORE.glob("*.pxd")]
+    files = [*CORE.glob("*.pyx"), *CORE.glob("*.pxd")]
     bound = [
         f"{path.name}: {name}"
         for path in files
@@ -100,14 +94,14 @@ def test_every_function_below_the_face_is_noexcept_nogil() -> None:
 
 
 def test_there_is_generated_code_to_read() -> None:
-    assert core_sources(), "the core has no source"
-    assert [path.stem for path in core_sources() if not is_generated(path)] == [], "build the core first: make build"
+    assert native_sources(), "the core has no source"
+    assert [path.stem for path in native_sources() if not is_generated(path)] == [], "build the core first: make build"
 
 
-@pytest.mark.parametrize("path", core_sources(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", native_sources(), ids=lambda path: path.stem)
 def test_no_call_of_python_in_a_free_function(path: Path) -> None:
     own = {name for name, tail in definitions(path.read_text()) if is_free(tail)}
-    seen = python_calls((GENERATED / f"{path.stem}.c").read_text(), own | inline_names())
+    seen = python_calls(generated_from(path).read_text(), own | inline_names())
     assert own - set(seen) == set(), "not found in the generated C"
     assert {name: calls for name, calls in seen.items() if calls} == {}
 

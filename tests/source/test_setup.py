@@ -1,8 +1,12 @@
-"""The set-up refuses an interpreter that it cannot use before it installs anything, and says how to name another."""
+"""The set-up refuses an interpreter that it cannot use before it installs anything, and says how to name another.
+
+What is installed elsewhere is the package alone.
+"""
 
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -53,3 +57,27 @@ def test_the_versions_are_those_of_the_package() -> None:
     named = [line.rsplit(" ", 1)[1] for line in project["classifiers"] if re.search(r":: 3\.\d+$", line)]
     assert named == [f"3.{minor}" for minor in range(oldest, newest + 1)]
     assert project["requires-python"] == f">=3.{oldest}"
+
+
+# What a wheel is made of, and what an installation from an sdist makes, as setuptools sees it. Nothing is compiled.
+DESCRIBED = """
+import sys
+from distutils.core import run_setup
+
+described = run_setup("setup.py", stop_after="init")
+print(*described.packages, *(module.name for module in described.ext_modules), file=sys.stderr)
+"""
+
+
+def test_a_wheel_has_the_package_and_the_core_and_no_test_face() -> None:
+    command = [sys.executable, "-c", f"import setuptools\n{DESCRIBED}"]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=600)
+    names = set(answer.stderr.splitlines()[-1].split())
+    core = {f"pcgrelay._core.{path.stem}" for path in (ROOT / "src" / "_core").glob("*.pyx")}
+    assert core
+    assert core <= names
+    others = names - core
+    assert "pcgrelay.cli" in others
+    assert [name for name in names if not (name == "pcgrelay" or name.startswith("pcgrelay."))] == []
+    assert [name for name in others if name.startswith("pcgrelay._core.")] == []
+    assert [name for name in names if "probe" in name] == []

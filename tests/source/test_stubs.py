@@ -2,17 +2,23 @@
 
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
+# Where native modules have their sources, and their stubs.
+PLACES = [("src/_core", "src/pcgrelay/_core"), ("tests/native", "tests/native")]
 # Nothing cimports these; their contract is their stub.
 FACES = {"core", "probe"}
 
 
-def test_each_native_module_has_a_stub_and_no_stub_is_left_over() -> None:
-    modules = {path.stem for path in (ROOT / "src" / "_core").glob("*.pyx")}
-    stubs = {path.stem for path in (ROOT / "src" / "pcgrelay" / "_core").glob("*.pyi")} - {"__init__"}
-    assert stubs == modules
+@pytest.mark.parametrize(("sources", "stubs"), PLACES)
+def test_each_native_module_has_a_stub_and_no_stub_is_left_over(sources: str, stubs: str) -> None:
+    modules = {path.stem for path in (ROOT / sources).glob("*.pyx")}
+    assert modules
+    assert {path.stem for path in (ROOT / stubs).glob("*.pyi")} - {"__init__"} == modules
 
 
-def test_each_native_module_has_declarations() -> None:
-    for path in (ROOT / "src" / "_core").glob("*.pyx"):
+@pytest.mark.parametrize("sources", [sources for sources, _ in PLACES])
+def test_each_native_module_has_declarations(sources: str) -> None:
+    for path in (ROOT / sources).glob("*.pyx"):
         assert path.stem in FACES or path.with_suffix(".pxd").exists(), path
