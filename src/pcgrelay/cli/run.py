@@ -9,7 +9,7 @@ import click
 from pcgrelay import config
 from pcgrelay.check import refuse_errors, refuse_reload
 from pcgrelay.cli.root import config_option
-from pcgrelay.daemon.run import run as run_node
+from pcgrelay.daemon import run as daemon
 
 EPILOG = """\b
 Examples:
@@ -52,4 +52,4 @@ def run(path: Path, drain_s: float | None, take_over: bool, detached: bool) -> i
     else:
         for warning in refuse_errors(settings):
             click.echo(f"pcgrelay: {warning.where}: {warning.sentence} {warning.mend}", err=True)
-    return run_node(settings, drain_s, taking_over=take_over, detached=detached)
+    return daemon.run(settings, drain_s, taking_over=take_over, detached=detached)

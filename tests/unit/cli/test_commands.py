@@ -15,6 +15,7 @@ import click
 import pytest
 
 import pcgrelay
+import pcgrelay.daemon
 from pcgrelay import cli
 from pcgrelay.cli.root import COMMANDS
 from pcgrelay.cli.root import pcgrelay as root
@@ -56,15 +57,15 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
             raise double.error
 
     double.run = run
-    with in_place_of("gateway", double, monkeypatch):
+    with in_place_of("run", double, monkeypatch):
         yield double
 
 
 @contextmanager
 def in_place_of(module: str, double: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Put a double where the command imports a module, and let no other test meet it."""
-    command = {"demo": "pcgrelay.cli.demo", "gateway": "pcgrelay.cli.run"}[module]
-    monkeypatch.setattr(pcgrelay, module, double, raising=False)
+    package, command = {"demo": (pcgrelay, "pcgrelay.cli.demo"), "run": (pcgrelay.daemon, "pcgrelay.cli.run")}[module]
+    monkeypatch.setattr(package, module, double, raising=False)
     sys.modules.pop(command, None)
     yield
     sys.modules.pop(command, None)
