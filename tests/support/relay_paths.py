@@ -9,9 +9,9 @@ from pcgrelay.clock import SetClock
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.messages import Message, PathAccept, PathOpen, PathRefuse
 from pcgrelay.model import NodeId
+from pcgrelay.path.budget import Budget
 from pcgrelay.path.labels import Labels
 from pcgrelay.path.relay import Forwards
-from pcgrelay.policy.rules import Budget
 from tests.support.path_links import LABEL, ME, MIB, SESSION, A, B, FakeLink, asked
 
 

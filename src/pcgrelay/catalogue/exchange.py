@@ -6,6 +6,7 @@ How a relay passes them on stands in `telling`.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
@@ -68,7 +69,7 @@ class Adverts:
     ) -> None:
         """load: how many paths a link leads; changed is called when an edge came, went or changed what it offers."""
         self.catalogue = Catalogue()
-        self.refused: dict[str, int] = {}
+        self.refused: Counter[str] = Counter()
         self._presence = presence
         self._me = presence.config.node.id
         self._links = links
@@ -344,7 +345,7 @@ class Adverts:
             link.send(Advert(self._own.entry, self._own.signature, self._own.chain, ()))
 
     def _count(self, reason: str) -> None:
-        self.refused[reason] = self.refused.get(reason, 0) + 1
+        self.refused[reason] += 1
 
     def _refused(self, link: Link, reason: str, seconds: int | None = None) -> None:
         reason = str(reason) if reason in ENTRY_REASONS else OTHER

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from msgspec import structs
@@ -35,6 +36,7 @@ from pcgrelay.gateway.prepared import Held, Opened
 from pcgrelay.gateway.refusals import FarRefusals
 from pcgrelay.gateway.watching import ImportWatch
 from pcgrelay.handover.node import NodeEstate, ServiceEstate
+from pcgrelay.identity.handshake import session_cap
 from pcgrelay.link.link import Link
 from pcgrelay.log.events import PathRefused, TablesRefused
 from pcgrelay.log.throttle import Throttle
@@ -43,7 +45,7 @@ from pcgrelay.messages import Message, PathOpen, code_name
 from pcgrelay.model import NodeId, ServiceName
 from pcgrelay.path.edge import EdgePaths
 from pcgrelay.path.labels import Labels
-from pcgrelay.policy.rules import export_rules, session_cap
+from pcgrelay.policy.rules import export_rules
 from pcgrelay.services.counts import Tally, line_said, service_estate
 from pcgrelay.services.imports import exporters_of, offers_of
 from pcgrelay.services.publisher import Publishing
@@ -430,7 +432,7 @@ class Edge(Node):
         service = self._import_numbers.name_of(event.number) if event.opener else None
         line_said(self.say, event, self.config.node.id.organisation, session, service, self.rules)
 
-    def refused_parts(self) -> dict[str, dict[str, int]]:
+    def refused_parts(self) -> dict[str, Counter[str]]:
         return {
             **super().refused_parts(),
             "sessions": self.sessions.refused,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -338,17 +339,16 @@ class Node(ABC):
 
     def refusals(self) -> dict[str, int]:
         """All that was refused, by reason."""
-        whole: dict[str, int] = {}
+        whole: Counter[str] = Counter()
         for table in self.refusal_tables():
-            for reason, count in table.items():
-                whole[reason] = whole.get(reason, 0) + count
-        return whole
+            whole.update(table)
+        return dict(whole)
 
-    def refused_parts(self) -> dict[str, dict[str, int]]:
+    def refused_parts(self) -> dict[str, Counter[str]]:
         """Where the control plane counts refusals, by part."""
         return {"neighbours": self.neighbours.refused, "adverts": self.adverts.refused}
 
-    def refusal_tables(self) -> list[dict[str, int]]:
+    def refusal_tables(self) -> list[Mapping[str, int]]:
         """Where refusals are counted."""
         native = {
             name.removeprefix("refused_").removesuffix("_total"): count

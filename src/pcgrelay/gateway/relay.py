@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 from msgspec import structs
@@ -27,9 +28,10 @@ from pcgrelay.link.link import Link
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Message
 from pcgrelay.model import NodeId
+from pcgrelay.path.budget import Budget
 from pcgrelay.path.labels import Labels
 from pcgrelay.path.relay import Forwards
-from pcgrelay.policy.rules import Budget, reach_refusal
+from pcgrelay.policy.rules import reach_refusal
 
 LEAD_AWAY_S = 1.0
 
@@ -118,7 +120,7 @@ class Relay(Node):
         super().tick()
         self.forwards.expire()
 
-    def refused_parts(self) -> dict[str, dict[str, int]]:
+    def refused_parts(self) -> dict[str, Counter[str]]:
         return {**super().refused_parts(), "forwards": self.forwards.refused}
 
     # -- events of edges, which a relay's core does not send ------------------------------------------------------

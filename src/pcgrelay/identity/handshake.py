@@ -34,6 +34,7 @@ from pcgrelay.messages import Code, Goodbye, Hello, Message, MessageReader, Mess
 from pcgrelay.model import NodeId, Role, Suite
 
 HANDSHAKE_LIMIT_BYTES = 131_072  # ten times a large hybrid handshake with a chain of four
+# A path keeps at least this in flight, or its flows stall at every round trip (protocol, section 8).
 CAP_LEAST_BYTES = 131_072
 CAP_MOST_BYTES = 1 << 30
 LANES_MOST = 64
@@ -356,3 +357,9 @@ class Handshake:
         """Refuse, and tell the peer the code; never the cause."""
         self.tls.write(message_encoded(Goodbye(code, "")))
         return HandshakeRefused(reason, sentence)
+
+
+def session_cap(memory_bytes: int, flows: int) -> int:
+    """What an edge asks to have in flight for each flow of a session: a bandwidth-delay product of 16 MiB is plenty,
+    and one session takes no more than an eighth of the memory."""
+    return max(CAP_LEAST_BYTES, min(16 << 20, memory_bytes // 8 // flows))

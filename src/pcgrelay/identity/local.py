@@ -14,11 +14,10 @@ from pcgrelay.config import Config
 from pcgrelay.identity.certificates import Refusal, identity_of
 from pcgrelay.identity.credentials import Credentials, load_credentials
 from pcgrelay.identity.dates import Dated, dated_of
-from pcgrelay.identity.handshake import Terms
+from pcgrelay.identity.handshake import Terms, session_cap
 from pcgrelay.identity.skew import Skews
 from pcgrelay.identity.tls import HYBRID_GROUPS, chain_refusal, context_made, leaf_der, moment_set, store_made
 from pcgrelay.model import NodeId, Suite
-from pcgrelay.policy.rules import session_cap
 
 
 class Presence:

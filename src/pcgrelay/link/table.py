@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from cryptography import x509
@@ -56,7 +57,7 @@ class Neighbours:
 
     def __init__(self, presence: Presence, plane: LinkPlane, observer: LinkObserver, say: Say, clock: Clock) -> None:
         self.links: dict[int, Link] = {}
-        self.refused: dict[str, int] = {}
+        self.refused: Counter[str] = Counter()
         self._presence = presence
         self._plane = plane
         self._observer = observer
@@ -181,7 +182,7 @@ class Neighbours:
 
     def refuse_count(self, reason: str) -> None:
         """Count a refusal under its one word."""
-        self.refused[reason] = self.refused.get(reason, 0) + 1
+        self.refused[reason] += 1
 
     def add(
         self,
@@ -316,7 +317,7 @@ class Neighbours:
             del self._served[link.link_id]
         self._weigh(link.standing)
         if link.unknown_total:
-            self.refused[UNKNOWN_MESSAGE] = self.refused.get(UNKNOWN_MESSAGE, 0) + link.unknown_total
+            self.refused[UNKNOWN_MESSAGE] += link.unknown_total
         if reason in BEYOND_LIMITS:
             self.refuse_count(reason)
         if reason == REFUSED_BY_PEER:

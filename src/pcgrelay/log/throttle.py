@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from pcgrelay.net.ratelimit import Allowance
+
 # By which of their fields the kinds of line are bounded that others can cause any number of. Whatever is not here this
 # node alone causes, or it is the access log.
 BOUNDED_BY: dict[str, tuple[str, ...]] = {
@@ -36,6 +40,14 @@ BOUNDED_BY: dict[str, tuple[str, ...]] = {
 }
 
 
+@dataclass(slots=True)
+class Lines:
+    """The lines of one key."""
+
+    allowance: Allowance
+    suppressed: int = 0  # left out since the last that was let through
+
+
 class Throttle:
     """Lets so many lines at once, and one more in so many milliseconds, through for each key, and counts the rest.
 
@@ -43,10 +55,10 @@ class Throttle:
     """
 
     def __init__(self, interval_ms: int, keys_most: int = 1024, *, at_once: int = 1) -> None:
-        self._interval_ms = interval_ms
+        self._at_once = at_once
+        self._each_second = 1000 / interval_ms
         self._keys_most = keys_most
-        self._ahead_ms = (at_once - 1) * interval_ms
-        self._known: dict[str, tuple[int, int]] = {}  # key: until when its lines are used up; lines left out since
+        self._known: dict[str, Lines] = {}
 
     def admit(self, key: str, now_ms: int) -> int | None:
         """How many lines were left out before this one, or nothing if this one is left out too."""
@@ -54,15 +66,17 @@ class Throttle:
             self._forget(now_ms)
             if len(self._known) >= self._keys_most - 1:
                 key = ""
-        until_ms, suppressed = self._known.get(key, (now_ms, 0))
-        if until_ms > now_ms + self._ahead_ms:
-            self._known[key] = (until_ms, suppressed + 1)
+        lines = self._known.get(key)
+        if lines is None:
+            lines = self._known[key] = Lines(Allowance(self._at_once, self._each_second, now_ms))
+        if not lines.allowance.spend(now_ms):
+            lines.suppressed += 1
             return None
-        self._known[key] = (max(until_ms, now_ms) + self._interval_ms, 0)
+        suppressed, lines.suppressed = lines.suppressed, 0
         return suppressed
 
     def _forget(self, now_ms: int) -> None:
         """Those of whom nothing was left out, and who have all their lines again."""
-        for key, (until_ms, suppressed) in list(self._known.items()):
-            if until_ms <= now_ms and not suppressed:
+        for key, lines in list(self._known.items()):
+            if not lines.suppressed and lines.allowance.is_whole(now_ms):
                 del self._known[key]

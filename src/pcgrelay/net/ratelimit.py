@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# What a bucket gains in many small steps may be less than the sum by so much.
+ROUNDING = 1e-9
+
 
 class Allowance:
     """A bucket that fills by itself."""
@@ -15,7 +18,7 @@ class Allowance:
     def spend(self, now_ms: int) -> bool:
         """Take one; false if none is left."""
         self._fill(now_ms)
-        if self._left < 1:
+        if self._left < 1 - ROUNDING:
             return False
         self._left -= 1
         return True
@@ -44,7 +47,7 @@ class Allowance:
     def is_whole(self, now_ms: int) -> bool:
         """Whether all may be taken at once again."""
         self._fill(now_ms)
-        return self._left >= self._at_once
+        return self._left >= self._at_once - ROUNDING
 
     def _fill(self, now_ms: int) -> None:
         self._left += (now_ms - self._since_ms) * self._each_second / 1000

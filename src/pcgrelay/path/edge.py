@@ -8,6 +8,7 @@ led over it, or may be; before that it needs the control connection, and is lost
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -122,7 +123,7 @@ class EdgePaths:
         self._ends: PathTable[PathEnd] = PathTable()
         self._of_link: dict[int, int] = {}
         self._total = 0
-        self.refused: dict[str, int] = {}
+        self.refused: Counter[str] = Counter()
         self.on_refused: Callable[[Link, PathOpen, int, str], None] | None = None
 
     def open(
@@ -182,7 +183,7 @@ class EdgePaths:
         """Tell who asked that there is no path, and count it if somebody is at fault."""
         link.send(PathRefuse(session=asked.session, code=code, reason=reason, by=self._me.uri, opened=asked.label))
         if is_fault:
-            self.refused[reason] = self.refused.get(reason, 0) + 1
+            self.refused[reason] += 1
             if self.on_refused is not None:
                 self.on_refused(link, asked, code, reason)
 

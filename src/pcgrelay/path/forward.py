@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pcgrelay.handover.records import ForwardEstate
 from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId
+from pcgrelay.net.ratelimit import Allowance
 
 # CARRY is for handshakes. A path may carry two of the largest at once and a trickle after that, so that nobody uses the
 # control plane to move data.
@@ -37,8 +38,10 @@ class Forward:
     is_answered: bool = True  # the far edge has spoken last
     is_live: bool = False
     is_gone: bool = False
-    allowance: float = CARRY_AT_ONCE_BYTES
-    allowance_ms: int = 0
+    allowance: Allowance = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.allowance = Allowance(CARRY_AT_ONCE_BYTES, CARRY_EACH_SECOND_BYTES, self.opened_ms)
 
     def opened(self, link: Link) -> int:
         """The label in the PATH_OPEN on that side, by which the neighbour there knows this path from another one."""
@@ -61,10 +64,7 @@ class Forward:
 
     def may_carry(self, size: int, now_ms: int) -> bool:
         """Whether so many bytes more are still a handshake, and no use of the control plane to move data."""
-        self.allowance += (now_ms - self.allowance_ms) * CARRY_EACH_SECOND_BYTES / 1000
-        self.allowance = min(self.allowance, CARRY_AT_ONCE_BYTES) - size
-        self.allowance_ms = now_ms
-        return self.allowance >= 0
+        return not self.allowance.owe(size, now_ms)
 
     def estate(self) -> ForwardEstate:
         """What another process has to know of it."""

@@ -11,6 +11,7 @@ relay sees who talks to whom and how much, and never what. It answers each refus
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
@@ -35,12 +36,12 @@ from pcgrelay.messages import (
     code_name,
 )
 from pcgrelay.model import NameProblem, NodeId
+from pcgrelay.path.budget import Budget
 from pcgrelay.path.edge import opened_of, sender_refusal
 from pcgrelay.path.forward import SETUP_ANSWERS, Forward
 from pcgrelay.path.handedon import REQUEST_COST, HandedOn
 from pcgrelay.path.labels import Labels
 from pcgrelay.path.table import PathTable
-from pcgrelay.policy.rules import Budget
 from pcgrelay.reasons import is_identity, reason_passed_on, refuser
 
 ANSWER_DEADLINE_MS = 10_000
@@ -78,7 +79,7 @@ class Forwards:
         say: Say,
         clock: Clock,
     ) -> None:
-        self.refused: dict[str, int] = {}
+        self.refused: Counter[str] = Counter()
         self._me = me
         self._plane = plane
         self._labels = labels
@@ -91,9 +92,9 @@ class Forwards:
         self._paths: PathTable[Forward] = PathTable()
         self._total = 0
         self._handed_on = HandedOn()
-        self._of_link: dict[int, int] = {}
+        self._of_link: Counter[int] = Counter()
         self._lingering: set[Forward] = set()
-        self._onward: dict[int, int] = {}
+        self._onward: Counter[int] = Counter()
         self._next_number = 0
 
     def __len__(self) -> int:
@@ -101,7 +102,7 @@ class Forwards:
 
     def onward_over(self, link: Link) -> int:
         """How many paths go out over a link."""
-        return self._onward.get(link.number, 0)
+        return self._onward[link.number]
 
     def led_to(self, edge: NodeId) -> int:
         """How many paths lead to an edge, or come from it."""
@@ -168,7 +169,6 @@ class Forwards:
                 opened_ms=each.opened_ms,
                 answers=SETUP_ANSWERS,  # who was set up over the process before has lost its control connection
                 is_live=True,
-                allowance_ms=self._clock.monotonic_ms(),
             )
             self._add(forward)
         self._labels.inherit(labels, [label for each in estates for label in (each.a_in, each.b_in)])
@@ -276,7 +276,7 @@ class Forwards:
             raise _Refusal(Code.REFUSED, "wrong_realm")
         if word := self._reach(source, destination):
             raise _Refusal(Code.REFUSED, word)
-        if len(self) >= FORWARDS_MOST or self._of_link.get(a.number, 0) >= FORWARDS_OF_A_LINK_MOST:
+        if len(self) >= FORWARDS_MOST or self._of_link[a.number] >= FORWARDS_OF_A_LINK_MOST:
             raise _Refusal(Code.BUSY, "too_many_paths")
         if self._paths.find(a.number, asked.session, asked.label) is not None:
             raise _Refusal(Code.VIOLATION, "label_taken")
@@ -316,7 +316,6 @@ class Forwards:
             priority=asked.priority,
             opened_ms=self._clock.monotonic_ms(),
             answers=SETUP_ANSWERS if asked.resume else 0,
-            allowance_ms=self._clock.monotonic_ms(),
         )
 
     def _label_on(self, b: Link, session: bytes) -> int:
@@ -392,8 +391,8 @@ class Forwards:
         for link in (forward.a, forward.b):
             self._paths.enter(link.number, forward.session, forward.opened(link), forward)
         self._total += 1
-        self._of_link[forward.a.number] = self._of_link.get(forward.a.number, 0) + 1
-        self._onward[forward.b.number] = self.onward_over(forward.b) + 1
+        self._of_link[forward.a.number] += 1
+        self._onward[forward.b.number] += 1
         self._budget = self._budget.reserved(forward.flows, forward.cap)
 
     def _end(self, forward: Forward, code: int, told: tuple[Link, ...], *, lingers: bool = False) -> None:
@@ -437,4 +436,4 @@ class Forwards:
         link.send(PathRefuse(session=session, code=code, reason=reason, by=self._me.uri, opened=opened))
 
     def _count(self, reason: str) -> None:
-        self.refused[reason] = self.refused.get(reason, 0) + 1
+        self.refused[reason] += 1

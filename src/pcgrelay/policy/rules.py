@@ -14,8 +14,6 @@ from pcgrelay.model import Marking, NodeId, Priority, Role
 
 RULE_NONE = 0xFFFF
 MARKING_NUMBERS = {marking: number for number, marking in enumerate(Marking, 1)}
-# A path keeps at least this in flight, or its flows stall at every round trip (protocol, section 8).
-CAP_LEAST_BYTES = 131_072
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,47 +67,3 @@ def reach_refusal(policy: PolicySettings, source: NodeId, destination: NodeId) -
         if not policy.admits(node.organisation):
             return "not_a_member"
     return None
-
-
-# Paths that all have a slow reader at once are rare, and the core holds the true bound: it drops the flows that would
-# pass its budget, which then resume. So more is promised than is there, but not without end.
-OVERCOMMIT = 4
-# The first path gets this part of all, each later one this part of what is left, and at last the least cap: so one path
-# is fast, and hundreds still fit.
-SHARE = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What a relay promises to keep queued for all its paths together."""
-
-    total_bytes: int
-    reserved_bytes: int = 0
-
-    @classmethod
-    def of_memory(cls, memory_bytes: int) -> Budget:
-        """The budget of a relay with so much memory in its data plane."""
-        return cls(memory_bytes * OVERCOMMIT)
-
-    def cap_granted(self, flows: int, cap: int, *, exactly: bool) -> int | None:
-        """The cap that a new path gets, or nothing if there is no room.
-
-        With exactly the answer is cap itself or nothing: a path that resumes has bytes in flight already.
-        """
-        left = (self.total_bytes - self.reserved_bytes) // (2 * flows)
-        wanted = cap if exactly else min(cap, max(left // SHARE, CAP_LEAST_BYTES))
-        return wanted if CAP_LEAST_BYTES <= wanted <= left else None
-
-    def reserved(self, flows: int, cap: int) -> Budget:
-        """The budget once a path with that cap is there."""
-        return Budget(self.total_bytes, self.reserved_bytes + 2 * flows * cap)
-
-    def released(self, flows: int, cap: int) -> Budget:
-        """The budget once that path is gone."""
-        return Budget(self.total_bytes, self.reserved_bytes - 2 * flows * cap)
-
-
-def session_cap(memory_bytes: int, flows: int) -> int:
-    """What an edge asks to have in flight for each flow of a session: a bandwidth-delay product of 16 MiB is plenty,
-    and one session takes no more than an eighth of the memory."""
-    return max(CAP_LEAST_BYTES, min(16 << 20, memory_bytes // 8 // flows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -34,8 +35,8 @@ class Tally:
     """Counts of an edge since the start."""
 
     opened_total: int = 0
-    closed_total: dict[str, int] = field(default_factory=dict)
-    refused_total: dict[str, int] = field(default_factory=dict)
+    closed_total: Counter[str] = field(default_factory=Counter)
+    refused_total: Counter[str] = field(default_factory=Counter)
     imports: dict[int, ServiceTally] = field(default_factory=dict)
     exports: dict[int, ServiceTally] = field(default_factory=dict)
 
@@ -67,11 +68,11 @@ class Tally:
         if was_refused(event):
             service.refused_total += 1
             reason = f"stream_{reason_of(event)}"
-            self.refused_total[reason] = self.refused_total.get(reason, 0) + 1
+            self.refused_total[reason] += 1
             return
         service.opened_total += 1
         self.opened_total += 1
-        self.closed_total[event.cause] = self.closed_total.get(event.cause, 0) + 1
+        self.closed_total[event.cause] += 1
 
 
 def service_estate(number: int, service: ServiceName, table: Mapping[int, ServiceTally]) -> ServiceEstate:

@@ -104,7 +104,7 @@ class ImportPlanner:
 
     def _facts(self, with_key: WithKey, imported: Imported, now_ms: int, exporter: Exporter) -> list[SessionFact]:
         key = key_of(exporter)
-        failures = self._sessions.failures.get(key, 0)
+        failures = self._sessions.failures[key]
         is_steady = imported.is_steady(exporter.edge, now_ms)
         found = [SessionFact(_health(session), session.number, failures, is_steady) for session in with_key(key)]
         return found or [SessionFact(Health.NONE, 0, failures)]

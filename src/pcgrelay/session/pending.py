@@ -7,6 +7,7 @@ those who come the same way not with certainty.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from pcgrelay.model import NodeId
@@ -25,14 +26,14 @@ class Claims:
     def __init__(self, chance: Callable[[], float]) -> None:
         """chance answers a number from 0 up to 1, anew at each call."""
         self._chance = chance
-        self._names: dict[tuple[int, NodeId], int] = {}
-        self._links: dict[int, int] = {}
+        self._names: Counter[tuple[int, NodeId]] = Counter()
+        self._links: Counter[int] = Counter()
         self._total = 0
 
     def refusal(self, link: int, name: NodeId) -> str | None:
         """Why another one over that link is not taken, or nothing."""
-        of_link = self._links.get(link, 0)
-        if self._names.get((link, name), 0) >= CLAIMS_OF_A_NAME_MOST:
+        of_link = self._links[link]
+        if self._names[(link, name)] >= CLAIMS_OF_A_NAME_MOST:
             return TOO_MANY
         for count, most in ((self._total, CLAIMS_MOST), (of_link, CLAIMS_OF_A_LINK_MOST)):
             if count >= most:
@@ -44,8 +45,8 @@ class Claims:
     def enter(self, link: int, name: NodeId) -> None:
         """One has begun."""
         self._total += 1
-        self._links[link] = self._links.get(link, 0) + 1
-        self._names[(link, name)] = self._names.get((link, name), 0) + 1
+        self._links[link] += 1
+        self._names[(link, name)] += 1
 
     def leave(self, link: int, name: NodeId) -> None:
         """It is proved, or over."""

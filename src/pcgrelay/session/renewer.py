@@ -26,11 +26,13 @@ from pcgrelay.identity.renewal import Renewal, is_verdict
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.log.events import RenewalFailed, Say, SessionRenewed
 from pcgrelay.messages import Code, MessageRefused, Renewed, message_encoded
+from pcgrelay.net.ratelimit import Allowance
 from pcgrelay.path.edge import EdgePaths, PathEnd
 from pcgrelay.session.session import Session, State
 
 # A peer may begin so often, which bounds what its handshakes cost.
-BEGINNINGS_MS = 500
+BEGINNINGS_AT_ONCE = 1
+BEGINNINGS_EACH_SECOND = 2
 RENEWED_BYTES = 1_024  # what the message may take inside TLS, many times over
 
 
@@ -184,9 +186,8 @@ class Renewer:
 
     def _is_too_soon(self, session: Session) -> bool:
         now = self._clock.monotonic_ms()
-        is_too_soon = session.renewal_ms is not None and now - session.renewal_ms < BEGINNINGS_MS
-        session.renewal_ms = now if not is_too_soon else session.renewal_ms
-        return is_too_soon
+        session.renewals = session.renewals or Allowance(BEGINNINGS_AT_ONCE, BEGINNINGS_EACH_SECOND, now)
+        return not session.renewals.spend(now)
 
     def _begun(self, session: Session) -> Attempt:
         assert session.suite is not None

@@ -13,6 +13,7 @@ from pcgrelay.identity.renewal import Schedule
 from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.net.backoff import Retry
+from pcgrelay.net.ratelimit import Allowance
 from pcgrelay.path.edge import PathEnd
 
 
@@ -55,7 +56,7 @@ class Session:
     generation: int = 0  # of the last renewal; 0: none yet
     attempted: int = 0  # the greatest generation that the far edge may have taken
     schedule: Schedule | None = None  # of renewals, once it has keys
-    renewal_ms: int | None = None  # when the far edge last began one
+    renewals: Allowance | None = None  # that the far edge may begin
     path: PathEnd | None = None
     led: int = 0  # label of the path that the core was led over last; 0: not known
     former: PathEnd | None = None  # the one before it, until all flows have resumed

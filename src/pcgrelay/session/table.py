@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -66,8 +67,8 @@ class Sessions:
         clock: Clock,
     ) -> None:
         self.paths: EdgePaths
-        self.refused: dict[str, int] = {}
-        self.failures: dict[Key, int] = {}
+        self.refused: Counter[str] = Counter()
+        self.failures: Counter[Key] = Counter()
         self.causes: dict[Key, str] = {}  # of the last failure
         self._presence = presence
         self._me = presence.config.node.id
@@ -476,7 +477,7 @@ class Sessions:
     def _failed(self, key: Key, reason: str, cause: str, by: str, attempt: int) -> None:
         self.count(reason)
         if reason not in NOBODYS_FAULT:
-            self.failures[key] = self.failures.get(key, 0) + 1
+            self.failures[key] += 1
         is_new, self.causes[key] = self.causes.get(key) != cause, cause
         # The first failures and those for a new cause are told one by one, others at each power of two.
         if attempt < 3 or (attempt + 1) & attempt == 0 or is_new:
@@ -484,7 +485,7 @@ class Sessions:
         self._observer.sessions_changed(key)
 
     def count(self, reason: str) -> None:
-        self.refused[reason] = self.refused.get(reason, 0) + 1
+        self.refused[reason] += 1
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)

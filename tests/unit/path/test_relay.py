@@ -8,9 +8,9 @@ import pytest
 
 from pcgrelay.messages import Carry, Code, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role
+from pcgrelay.path.budget import Budget
 from pcgrelay.path.forward import CARRY_AT_ONCE_BYTES
 from pcgrelay.path.relay import ANSWER_DEADLINE_MS, PATHS_OF_A_SESSION_MOST
-from pcgrelay.policy.rules import Budget
 from tests.support.path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
 from tests.support.relay_paths import Relay
 

@@ -6,18 +6,10 @@ import pytest
 from msgspec import structs
 
 from pcgrelay.config import Address, ExportSettings, PolicySettings
+from pcgrelay.identity.handshake import CAP_LEAST_BYTES, session_cap
 from pcgrelay.model import Marking, NodeId, Priority, Role, ServiceName, Suite
-from pcgrelay.policy.rules import (
-    CAP_LEAST_BYTES,
-    OVERCOMMIT,
-    Budget,
-    export_rules,
-    granted,
-    link_refusal,
-    reach_refusal,
-    relay_refusal,
-    session_cap,
-)
+from pcgrelay.path.budget import OVERCOMMIT, Budget
+from pcgrelay.policy.rules import export_rules, granted, link_refusal, reach_refusal, relay_refusal
 
 KENT = NodeId("police.example", "kent.police.example", "kent-1")
 MET = NodeId("police.example", "met.police.example", "met-1")
