@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pcgrelay.dataplane.api import PathSpec
+
 EVENT_LANE_UP = 1
 EVENT_LANE_DOWN = 2
 EVENT_SESSION_UP = 3
@@ -239,25 +241,14 @@ class Core:
 
     # -- paths and sessions
 
-    def path_add(
-        self,
-        path: int,
-        *,
-        a_link: int,
-        a_in: int,
-        a_out: int,
-        b_link: int,
-        b_in: int,
-        b_out: int,
-        cap: int,
-        priority: int,
-    ) -> None:
-        self._link(a_link)
-        self._link(b_link)
-        assert 131_072 <= cap <= 1 << 30
-        self.forwards[(a_link, a_in)] = (path, b_link, b_out)
-        self.forwards[(b_link, b_in)] = (path, a_link, a_out)
-        self.path_sides[path] = [(a_link, a_in), (b_link, b_in)]
+    def path_add(self, path: int, **values: int) -> None:
+        spec = PathSpec(**values)
+        self._link(spec.a_link)
+        self._link(spec.b_link)
+        assert 131_072 <= spec.cap <= 1 << 30
+        self.forwards[(spec.a_link, spec.a_in)] = (path, spec.b_link, spec.b_out)
+        self.forwards[(spec.b_link, spec.b_in)] = (path, spec.a_link, spec.a_out)
+        self.path_sides[path] = [(spec.a_link, spec.a_in), (spec.b_link, spec.b_in)]
 
     def path_remove(self, path: int) -> None:
         for side in self.path_sides.pop(path):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec import structs
+
 from pcgrelay.clock import SetClock
-from pcgrelay.dataplane.api import DataPlaneRefused
+from pcgrelay.dataplane.api import DataPlaneRefused, PathSpec
 from pcgrelay.messages import Message, PathAccept, PathOpen, PathRefuse
 from pcgrelay.model import NodeId
 from pcgrelay.path.budget import Budget
@@ -20,10 +22,10 @@ class FakePlane:
         self.paths: dict[int, dict[str, int]] = {}
         self.refuses = False
 
-    def path_add(self, path: int, **values: int) -> None:
+    def path_add(self, path: int, spec: PathSpec) -> None:
         if self.refuses:
             raise DataPlaneRefused("no")
-        self.paths[path] = values
+        self.paths[path] = structs.asdict(spec)
 
     def path_remove(self, path: int) -> None:
         del self.paths[path]

@@ -17,7 +17,7 @@ from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.server import Facts, answered
 from pcgrelay.admin.status import ConfigurationStatus, Status
 from pcgrelay.cli import explain, status
-from pcgrelay.dataplane.adapter import StreamEnd
+from pcgrelay.dataplane.events import StreamEnd
 from pcgrelay.log.events import PathRefused
 from pcgrelay.log.writer import line_of
 from pcgrelay.output import Layout, Row, Screen, print_json, print_table, say

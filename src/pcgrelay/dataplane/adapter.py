@@ -1,7 +1,7 @@
 """The only importer of the native core: typed calls down, typed events up.
 
 Numbers cross this face and nothing else. The event loop watches the core's descriptor; each event becomes a small
-Struct and is handed to the one method that is named after it. Whatever call the core refuses is DataPlaneRefused.
+Struct and goes to the handler of its type. Whatever call the core refuses is DataPlaneRefused.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from pcgrelay.config import Config, PolicySettings
-from pcgrelay.dataplane.api import DataPlaneRefused
+from pcgrelay.dataplane import events
+from pcgrelay.dataplane.api import DataPlaneRefused, PathSpec
 
 EVENTS_AT_ONCE = 4096
 SETTLE_ROUNDS = 64
@@ -25,112 +26,14 @@ Import = tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]
 Grant = tuple[int, Sequence[int]]
 
 
-class LaneUp(Struct, frozen=True):
-    link: int
-    index: int
-    number: int
-
-
-class LaneDown(Struct, frozen=True):
-    link: int
-    index: int
-    number: int
-    code: int
-    reason: str
-
-
-class SessionUp(Struct, frozen=True):
-    session: int
-
-
-class SessionDown(Struct, frozen=True):
-    session: int
-    code: int
-    reason: str
-    remote: bool
-
-
-class SessionStalled(Struct, frozen=True):
-    session: int
-    flow: int
-    code: int
-    in_label: int  # of the path that is lost
-
-
-class SessionResumed(Struct, frozen=True):
-    session: int
-    flow: int
-
-
-class SessionMoved(Struct, frozen=True):
-    session: int
-    in_label: int  # of the candidate that is the path now
-
-
-class PeerDrains(Struct, frozen=True):
-    link: int
-    milliseconds: int
-
-
-class ImportWanted(Struct, frozen=True):
-    number: int
-
-
-class StreamEnd(Struct, frozen=True):
-    opener: bool
-    number: int  # of the import or export; -1: unknown service
-    session: int
-    service: bytes
-    bytes_sent: int
-    bytes_received: int
-    duration_us: int
-    code: int
-    cause: str
-    rule: int
-    remote: bool
-
-
-class LinkRenewed(Struct, frozen=True):
-    link: int
-    mix: int
-
-
-class SessionRenewed(Struct, frozen=True):
-    session: int
-    mix: int
-
-
-class EventsLost(Struct, frozen=True):
-    count: int
-    kept: int  # of these, of links, lanes and sessions
-
-
-class PlaneObserver(Protocol):
-    """Who takes the core's events."""
-
-    def lane_up(self, event: LaneUp) -> None: ...
-    def lane_down(self, event: LaneDown) -> None: ...
-    def session_up(self, event: SessionUp) -> None: ...
-    def session_down(self, event: SessionDown) -> None: ...
-    def session_stalled(self, event: SessionStalled) -> None: ...
-    def session_resumed(self, event: SessionResumed) -> None: ...
-    def session_moved(self, event: SessionMoved) -> None: ...
-    def peer_drains(self, event: PeerDrains) -> None: ...
-    def import_wanted(self, event: ImportWanted) -> None: ...
-    def stream_end(self, event: StreamEnd) -> None: ...
-    def link_renewed_kept(self, event: LinkRenewed) -> None: ...
-    def session_renewed_kept(self, event: SessionRenewed) -> None: ...
-    def events_lost(self, event: EventsLost) -> None: ...
-    def event_failed(self, error: Exception) -> None: ...
-
-
 class Plane:
     """One core and its events. The methods are those of the core; what each does stands in its stub."""
 
     def __init__(self, native: Any, config: Config) -> None:
         """native is the core's module; `native_core` has the real one."""
         self._native = native
-        self._observer: PlaneObserver | None = None
+        self._handlers: events.Handlers = {}
+        self._failed: Callable[[Exception], None] = _nobody
         self._loop: asyncio.AbstractEventLoop | None = None
         # A worker inherits the priority of the thread that starts it. This one keeps its own for a thaw, when that of
         # the event loop's has long been lowered and cannot be raised again.
@@ -154,27 +57,27 @@ class Plane:
         self.EXPORT_READY: int = native.EXPORT_READY
         self.EXPORT_DRAIN: int = native.EXPORT_DRAIN
         self.EXPORT_UNRESOLVED: int = native.EXPORT_UNRESOLVED
-        self._takers: dict[int, tuple[str, Callable[..., Struct]]] = {
-            native.EVENT_LANE_UP: ("lane_up", LaneUp),
-            native.EVENT_LANE_DOWN: ("lane_down", LaneDown),
-            native.EVENT_SESSION_UP: ("session_up", SessionUp),
-            native.EVENT_SESSION_DOWN: ("session_down", SessionDown),
-            native.EVENT_SESSION_STALLED: ("session_stalled", SessionStalled),
-            native.EVENT_SESSION_RESUMED: ("session_resumed", SessionResumed),
-            native.EVENT_SESSION_MOVED: ("session_moved", SessionMoved),
-            native.EVENT_PEER_DRAINS: ("peer_drains", PeerDrains),
-            native.EVENT_IMPORT_WANTED: ("import_wanted", ImportWanted),
-            native.EVENT_STREAM_END: ("stream_end", StreamEnd),
-            native.EVENT_LINK_RENEWED: ("link_renewed_kept", LinkRenewed),
-            native.EVENT_SESSION_RENEWED: ("session_renewed_kept", SessionRenewed),
-            native.EVENT_EVENTS_LOST: ("events_lost", EventsLost),
+        self._types: dict[int, type[Struct]] = {
+            native.EVENT_LANE_UP: events.LaneUp,
+            native.EVENT_LANE_DOWN: events.LaneDown,
+            native.EVENT_SESSION_UP: events.SessionUp,
+            native.EVENT_SESSION_DOWN: events.SessionDown,
+            native.EVENT_SESSION_STALLED: events.SessionStalled,
+            native.EVENT_SESSION_RESUMED: events.SessionResumed,
+            native.EVENT_SESSION_MOVED: events.SessionMoved,
+            native.EVENT_PEER_DRAINS: events.PeerDrains,
+            native.EVENT_IMPORT_WANTED: events.ImportWanted,
+            native.EVENT_STREAM_END: events.StreamEnd,
+            native.EVENT_LINK_RENEWED: events.LinkRenewed,
+            native.EVENT_SESSION_RENEWED: events.SessionRenewed,
+            native.EVENT_EVENTS_LOST: events.EventsLost,
         }
 
     # -- life --------------------------------------------------------------------------------------------------
 
-    def start(self, observer: PlaneObserver) -> None:
-        """Let the workers run; events come to the observer from the running loop."""
-        self._observer = observer
+    def start(self, handlers: events.Handlers, failed: Callable[[Exception], None]) -> None:
+        """Let the workers run; events go to the handlers from the running loop. failed takes what one raises."""
+        self._handlers, self._failed = handlers, failed
         self._loop = asyncio.get_running_loop()
         self._launch()
         self._loop.add_reader(self._core.fileno(), self.deliver)
@@ -220,29 +123,28 @@ class Plane:
     def wiped(self, secret: memoryview) -> None:
         self._native.wiped(secret)
 
-    def deliver(self, only: int | None = None) -> int:
-        """Hand on what the core has to say, or events of one kind. What one breaks does not keep the next one back."""
-        observer = self._observer
-        if observer is None:
-            return 0
-        events = self._core.events(EVENTS_AT_ONCE)
-        for kind, *fields in events:
-            taker = self._takers.get(kind)
-            if taker is None or only not in (None, kind):
+    def deliver(self, only: type[Struct] | None = None) -> int:
+        """Dispatch pending core events, or those of one type; a handler that raises does not stop the others.
+
+        Answers how many were pending.
+        """
+        pending = self._core.events(EVENTS_AT_ONCE)
+        for kind, *fields in pending:
+            event_type = self._types.get(kind)
+            if event_type is None or only not in (None, event_type) or event_type not in self._handlers:
                 continue
-            name, make = taker
             try:
-                getattr(observer, name)(make(*fields))
+                self._handlers[event_type](event_type(*fields))
             except Exception as error:
-                observer.event_failed(error)
-        return len(events)
+                self._failed(error)
+        return len(pending)
 
     def _last_ends(self) -> None:
         """Count streams that ended just now; nothing else matters any more."""
         with suppress(DataPlaneRefused):
             self._called(self._core.freeze)
             self._core.settle()
-            self.deliver(self._native.EVENT_STREAM_END)
+            self.deliver(events.StreamEnd)
 
     def _launch(self) -> None:
         self._called(self._starter.submit(self._core.start).result)
@@ -300,31 +202,8 @@ class Plane:
 
     # -- paths and sessions ------------------------------------------------------------------------------------
 
-    def path_add(
-        self,
-        path: int,
-        *,
-        a_link: int,
-        a_in: int,
-        a_out: int,
-        b_link: int,
-        b_in: int,
-        b_out: int,
-        cap: int,
-        priority: int,
-    ) -> None:
-        self._called(
-            self._core.path_add,
-            path,
-            a_link=a_link,
-            a_in=a_in,
-            a_out=a_out,
-            b_link=b_link,
-            b_in=b_in,
-            b_out=b_out,
-            cap=cap,
-            priority=priority,
-        )
+    def path_add(self, path: int, spec: PathSpec) -> None:
+        self._called(self._core.path_add, path, **structs.asdict(spec))
 
     def path_remove(self, path: int) -> None:
         self._called(self._core.path_remove, path)
@@ -457,3 +336,7 @@ def native_core() -> Any:
     from pcgrelay._core import core  # noqa: PLC0415
 
     return core
+
+
+def _nobody(error: Exception) -> None:
+    """Before the start there is no handler, and so nothing that could raise."""

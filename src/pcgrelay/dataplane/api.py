@@ -1,12 +1,27 @@
-"""What links, paths and sessions ask of the native core. `plane` is the real one; tests bring their own."""
+"""What links, paths and sessions ask of the native core. `adapter` has the real one; tests bring their own."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from msgspec import Struct
+
 
 class DataPlaneRefused(Exception):
     """The core refused a call; the text names the reason."""
+
+
+class PathSpec(Struct, frozen=True, kw_only=True):
+    """A path through a relay: the link on either side, and the labels under which frames come in and go out there."""
+
+    a_link: int
+    a_in: int
+    a_out: int
+    b_link: int
+    b_in: int
+    b_out: int
+    cap: int  # bytes that may be queued for each flow and direction
+    priority: int
 
 
 class LinkPlane(Protocol):
@@ -27,19 +42,7 @@ class LinkPlane(Protocol):
 class PathPlane(Protocol):
     """Paths through a relay."""
 
-    def path_add(
-        self,
-        path: int,
-        *,
-        a_link: int,
-        a_in: int,
-        a_out: int,
-        b_link: int,
-        b_in: int,
-        b_out: int,
-        cap: int,
-        priority: int,
-    ) -> None: ...
+    def path_add(self, path: int, spec: PathSpec) -> None: ...
     def path_remove(self, path: int) -> None: ...
 
 

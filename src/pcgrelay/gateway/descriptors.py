@@ -10,7 +10,8 @@ from __future__ import annotations
 import resource
 from collections.abc import Iterable
 
-from pcgrelay.dataplane.adapter import Plane, StreamEnd
+from pcgrelay.dataplane.adapter import Plane
+from pcgrelay.dataplane.events import StreamEnd
 from pcgrelay.log.events import Say, ServiceFull
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.services.services import Exported, Imported, Numbers

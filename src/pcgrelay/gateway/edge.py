@@ -16,19 +16,9 @@ from msgspec import structs
 from pcgrelay.catalogue.entries import Offer
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
-from pcgrelay.dataplane.adapter import (
-    ImportWanted,
-    LaneDown,
-    Plane,
-    SessionDown,
-    SessionMoved,
-    SessionRenewed,
-    SessionResumed,
-    SessionStalled,
-    SessionUp,
-    StreamEnd,
-)
+from pcgrelay.dataplane.adapter import Plane
 from pcgrelay.dataplane.api import DataPlaneRefused
+from pcgrelay.dataplane.events import Handlers, ImportWanted, LaneDown, StreamEnd
 from pcgrelay.errors import RunError
 from pcgrelay.gateway.descriptors import bounds_given, full_said
 from pcgrelay.gateway.node import Node
@@ -389,27 +379,17 @@ class Edge(Node):
         if link := self.neighbours.links.get(event.link):
             self.sessions.leaving.lane_lost(link)
 
-    def session_up(self, event: SessionUp) -> None:
-        self.sessions.core_up(event.session)
-
-    def session_down(self, event: SessionDown) -> None:
-        self.sessions.core_down(event.session, event.code, event.reason, event.remote)
-
-    def session_stalled(self, event: SessionStalled) -> None:
-        self.sessions.core_stalled(event.session, event.flow, event.code, event.in_label)
-
-    def session_moved(self, event: SessionMoved) -> None:
-        self.sessions.core_moved(event.session, event.in_label)
-
-    def session_resumed(self, event: SessionResumed) -> None:
-        self.sessions.core_resumed(event.session, event.flow)
+    def handlers(self) -> Handlers:
+        return {
+            **super().handlers(),
+            **self.sessions.handlers(),
+            ImportWanted: self.import_wanted,
+            StreamEnd: self.stream_end,
+        }
 
     def look_anew(self) -> None:
         super().look_anew()
         stall_unheard(self.sessions, self.plane.sessions(), self.sessions.core_stalled)
-
-    def session_renewed_kept(self, event: SessionRenewed) -> None:
-        self.sessions.core_renewed(event.session, event.mix)
 
     def is_shut_out(self) -> bool:
         return self.neighbours.is_shut_out()

@@ -15,22 +15,8 @@ from pcgrelay.admin.status import ConfigurationStatus
 from pcgrelay.catalogue.exchange import Adverts
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, ListenSettings, PolicySettings
-from pcgrelay.dataplane.adapter import (
-    EventsLost,
-    ImportWanted,
-    LaneDown,
-    LaneUp,
-    LinkRenewed,
-    PeerDrains,
-    Plane,
-    SessionDown,
-    SessionMoved,
-    SessionRenewed,
-    SessionResumed,
-    SessionStalled,
-    SessionUp,
-    StreamEnd,
-)
+from pcgrelay.dataplane import events
+from pcgrelay.dataplane.adapter import Plane
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import ConfigError, RunError
 from pcgrelay.gateway.ageing import Ageing
@@ -85,7 +71,7 @@ class Node(ABC):
         """Open all listeners, then begin to dial. RunError if a port cannot be had; then nothing is left running."""
         opened = await Node.prepare(self, self.config)
         try:
-            self.plane.start(self)
+            self.plane.start(self.handlers(), self.event_failed)
             await self.open()
             self._take_listeners(opened)
         except DataPlaneRefused as refused:
@@ -203,7 +189,7 @@ class Node(ABC):
 
     def succeed(self) -> None:
         """The other process will never seal again: go on in its place."""
-        self.plane.start(self)
+        self.plane.start(self.handlers(), self.event_failed)
         for number in set(self.plane.links()) - set(self.neighbours.links):
             # Its set-up was not over.
             with suppress(DataPlaneRefused):
@@ -394,50 +380,36 @@ class Node(ABC):
 
     # -- what the core reports ---------------------------------------------------------------------------------
 
-    def lane_up(self, event: LaneUp) -> None:
+    def handlers(self) -> events.Handlers:
+        """What this role has to do with, by the type of event."""
+        return {
+            events.LaneUp: self.lane_up,
+            events.LaneDown: self.lane_down,
+            events.PeerDrains: self.peer_drains,
+            events.LinkRenewed: self.link_renewed,
+            events.EventsLost: self.events_lost,
+        }
+
+    def lane_up(self, event: events.LaneUp) -> None:
         if link := self.neighbours.links.get(event.link):
             was_usable = link.usable
             link.lane_is_up(event.index, event.number)
             if link.usable and not was_usable:
                 self.catalogue_changed()
 
-    def lane_down(self, event: LaneDown) -> None:
+    def lane_down(self, event: events.LaneDown) -> None:
         if link := self.neighbours.links.get(event.link):
             link.lane_is_down(event.index, event.number, event.code, event.reason)
 
-    def peer_drains(self, event: PeerDrains) -> None:
+    def peer_drains(self, event: events.PeerDrains) -> None:
         if link := self.neighbours.links.get(event.link):
             link.peer_drains()
 
-    def link_renewed_kept(self, event: LinkRenewed) -> None:
+    def link_renewed(self, event: events.LinkRenewed) -> None:
         if link := self.neighbours.links.get(event.link):
             link.mix_is_kept(event.mix)
 
-    @abstractmethod
-    def session_renewed_kept(self, event: SessionRenewed) -> None: ...
-
-    @abstractmethod
-    def session_up(self, event: SessionUp) -> None: ...
-
-    @abstractmethod
-    def session_down(self, event: SessionDown) -> None: ...
-
-    @abstractmethod
-    def session_stalled(self, event: SessionStalled) -> None: ...
-
-    @abstractmethod
-    def session_moved(self, event: SessionMoved) -> None: ...
-
-    @abstractmethod
-    def session_resumed(self, event: SessionResumed) -> None: ...
-
-    @abstractmethod
-    def import_wanted(self, event: ImportWanted) -> None: ...
-
-    @abstractmethod
-    def stream_end(self, event: StreamEnd) -> None: ...
-
-    def events_lost(self, event: EventsLost) -> None:
+    def events_lost(self, event: events.EventsLost) -> None:
         self.say(EventsLostRecord(count=event.count))
         self._news_lost = self._news_lost or event.kept > 0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from pcgrelay.dataplane.adapter import StreamEnd
+from pcgrelay.dataplane.events import StreamEnd
 from pcgrelay.messages import Code
 from pcgrelay.model import NodeId
 from pcgrelay.policy.rules import RULE_NONE

@@ -10,17 +10,7 @@ from msgspec import structs
 
 from pcgrelay.clock import Clock
 from pcgrelay.config import Config
-from pcgrelay.dataplane.adapter import (
-    ImportWanted,
-    Plane,
-    SessionDown,
-    SessionMoved,
-    SessionRenewed,
-    SessionResumed,
-    SessionStalled,
-    SessionUp,
-    StreamEnd,
-)
+from pcgrelay.dataplane.adapter import Plane
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.prepared import Opened
 from pcgrelay.handover.node import NodeEstate
@@ -122,32 +112,6 @@ class Relay(Node):
 
     def refused_parts(self) -> dict[str, Counter[str]]:
         return {**super().refused_parts(), "forwards": self.forwards.refused}
-
-    # -- events of edges, which a relay's core does not send ------------------------------------------------------
-
-    def session_up(self, event: SessionUp) -> None:
-        """A relay has no sessions."""
-
-    def session_down(self, event: SessionDown) -> None:
-        """A relay has no sessions."""
-
-    def session_stalled(self, event: SessionStalled) -> None:
-        """A relay has no sessions."""
-
-    def session_moved(self, event: SessionMoved) -> None:
-        """A relay has no sessions."""
-
-    def session_resumed(self, event: SessionResumed) -> None:
-        """A relay has no sessions."""
-
-    def session_renewed_kept(self, event: SessionRenewed) -> None:
-        """A relay has no sessions."""
-
-    def import_wanted(self, event: ImportWanted) -> None:
-        """A relay has no imports."""
-
-    def stream_end(self, event: StreamEnd) -> None:
-        """A relay has no streams."""
 
     def _next_link(self, destination: NodeId, wanted: Callable[[Link], bool]) -> Link | None:
         return None if self.draining else self.adverts.route(destination, wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pcgrelay.dataplane.api import PathSpec
 from pcgrelay.handover.records import ForwardEstate
 from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId
@@ -57,6 +58,19 @@ class Forward:
         if link is self.b and not self.is_answered:
             self.answers += 1
         self.is_answered = link is self.b
+
+    def spec(self, b_out: int) -> PathSpec:
+        """The path for the core; b_out: the label that the onward neighbour has given."""
+        return PathSpec(
+            a_link=self.a.number,
+            a_in=self.a_in,
+            a_out=self.a_out,
+            b_link=self.b.number,
+            b_in=self.b_in,
+            b_out=b_out,
+            cap=self.cap,
+            priority=self.priority,
+        )
 
     def other(self, link: Link) -> Link:
         """The side that is not this one."""

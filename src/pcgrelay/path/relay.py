@@ -346,17 +346,7 @@ class Forwards:
         self._budget = self._budget.released(forward.flows, forward.cap).reserved(message.flows, message.cap)
         forward.flows, forward.cap = message.flows, message.cap
         try:
-            self._plane.path_add(
-                forward.number,
-                a_link=forward.a.number,
-                a_in=forward.a_in,
-                a_out=forward.a_out,
-                b_link=forward.b.number,
-                b_in=forward.b_in,
-                b_out=message.label,
-                cap=forward.cap,
-                priority=forward.priority,
-            )
+            self._plane.path_add(forward.number, forward.spec(message.label))
         except DataPlaneRefused:
             self._drop(forward)
             self._count("refused_by_core")

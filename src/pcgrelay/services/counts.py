@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pcgrelay.dataplane.adapter import StreamEnd
+from pcgrelay.dataplane.events import StreamEnd
 from pcgrelay.handover.node import ServiceEstate, TallyEstate
 from pcgrelay.log.events import Say, StreamRefused
 from pcgrelay.log.events import StreamEnd as StreamEndRecord

@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from pcgrelay.clock import Clock
+from pcgrelay.dataplane import events
 from pcgrelay.dataplane.api import DataPlaneRefused, SessionPlane
 from pcgrelay.identity.local import Presence
 from pcgrelay.link.link import Link
@@ -371,11 +372,11 @@ def _is_last_word(session: Session, link: Link, refused: PathRefused, refusing: 
 def stall_unheard(
     sessions: Iterable[Session],
     figures: Mapping[int, Mapping[str, int]],
-    stalled: Callable[[int, int, int, int], None],
+    stalled: Callable[[events.SessionStalled], None],
 ) -> None:
     """News of sessions was lost: those whose flows are not all up in the core are stalled, and so mended or ended."""
     for session in list(sessions):
         if session.state is State.UP and figures.get(session.number, {}).get("flows_up", 0) < session.flows:
             in_label = session.path.in_label if session.path else 0
             for flow in range(session.flows):
-                stalled(session.number, flow, Code.BUSY, in_label)
+                stalled(events.SessionStalled(session.number, flow, Code.BUSY, in_label))

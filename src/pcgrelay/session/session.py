@@ -11,6 +11,7 @@ from cryptography import x509
 from pcgrelay.handover.records import SessionEstate, chain_read, chain_written
 from pcgrelay.identity.renewal import Schedule
 from pcgrelay.link.link import Link
+from pcgrelay.log.events import SessionUp
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.net.backoff import Retry
 from pcgrelay.net.ratelimit import Allowance
@@ -123,3 +124,22 @@ class Session:
     def via(self) -> str:
         """The neighbour that its path leads through."""
         return self.path.link.peer.dotted if self.path else ""
+
+
+def up_record(session: Session, now_ms: int) -> SessionUp:
+    """The line of the log for a session that is up."""
+    assert session.suite is not None
+    return SessionUp(
+        session=session.number,
+        peer=session.key.edge.dotted,
+        via=session.via,
+        initiator=session.initiator,
+        flows=session.flows,
+        cap=session.cap,
+        marking=session.key.marking,
+        priority=session.key.priority,
+        suite=session.suite.title,
+        group=session.group,
+        tls_suite=session.tls_suite,
+        duration_ms=now_ms - session.began_ms,
+    )

@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import Any
 
 from pcgrelay.clock import Clock
+from pcgrelay.dataplane import events
 from pcgrelay.dataplane.api import DataPlaneRefused, SessionPlane
 from pcgrelay.handover.records import SessionEstate
 from pcgrelay.identity.exporter import secret_wiped
@@ -28,7 +29,7 @@ from pcgrelay.identity.local import Presence
 from pcgrelay.identity.renewal import Schedule
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link.link import Link
-from pcgrelay.log.events import Failure, Say, SessionDown, SessionFailed, SessionUp
+from pcgrelay.log.events import Failure, Say, SessionDown, SessionFailed
 from pcgrelay.log.events import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.messages import Code, PathOpen, code_name
 from pcgrelay.model import NodeId, organisation_number
@@ -40,7 +41,7 @@ from pcgrelay.session.migration import Leaving
 from pcgrelay.session.pending import Claims
 from pcgrelay.session.recovery import ChooseLink, Mender, SessionObserver
 from pcgrelay.session.renewer import Renewer
-from pcgrelay.session.session import Key, Session, State
+from pcgrelay.session.session import Key, Session, State, up_record
 
 SESSIONS_MOST = 4_096
 SESSIONS_OF_A_PEER_MOST = 32  # three markings in three classes, begun by either side
@@ -186,31 +187,26 @@ class Sessions:
 
     # -- what the core reports ---------------------------------------------------------------------------------
 
-    def core_up(self, number: int) -> None:
+    def handlers(self) -> events.Handlers:
+        """By the type of event."""
+        return {
+            events.SessionUp: self.core_up,
+            events.SessionStalled: self.core_stalled,
+            events.SessionResumed: self.core_resumed,
+            events.SessionMoved: self.core_moved,
+            events.SessionRenewed: self.core_renewed,
+            events.SessionDown: self.core_down,
+        }
+
+    def core_up(self, event: events.SessionUp) -> None:
         """Every flow is confirmed in both directions."""
-        session = self._by_number.get(number)
+        session = self._by_number.get(event.session)
         if session is None or session.state is not State.STARTING:
             return
         session.state = State.UP
         self.failures.pop(session.key, None)
         self.causes.pop(session.key, None)
-        assert session.suite is not None
-        self._say(
-            SessionUp(
-                session=number,
-                peer=session.key.edge.dotted,
-                via=session.via,
-                initiator=session.initiator,
-                flows=session.flows,
-                cap=session.cap,
-                marking=session.key.marking,
-                priority=session.key.priority,
-                suite=session.suite.title,
-                group=session.group,
-                tls_suite=session.tls_suite,
-                duration_ms=self._clock.monotonic_ms() - session.began_ms,
-            )
-        )
+        self._say(up_record(session, self._clock.monotonic_ms()))
         session.changed.set()
         self._look(session.key)
         self._observer.sessions_changed(session.key)
@@ -219,33 +215,31 @@ class Sessions:
             # Its way was lost at the last moment.
             self._mender.stalled(session, code_name(Code.UNREACHABLE))
 
-    def core_stalled(self, number: int, flow: int, code: int, in_label: int) -> None:
+    def core_stalled(self, event: events.SessionStalled) -> None:
         """A flow has lost its lane, or the path that we gave this label. News of a path before is no news."""
-        session = self._by_number.get(number)
-        if session is not None and (session.path is None or session.path.in_label == in_label):
-            self._mender.flow_stalled(session, flow, code)
+        session = self._by_number.get(event.session)
+        if session is not None and (session.path is None or session.path.in_label == event.in_label):
+            self._mender.flow_stalled(session, event.flow, event.code)
 
-    def core_resumed(self, number: int, flow: int) -> None:
+    def core_resumed(self, event: events.SessionResumed) -> None:
         """A flow goes on."""
-        session = self._by_number.get(number)
-        if session is not None:
-            self._mender.resumed(session, flow)
+        if session := self._by_number.get(event.session):
+            self._mender.resumed(session, event.flow)
 
-    def core_moved(self, number: int, in_label: int) -> None:
+    def core_moved(self, event: events.SessionMoved) -> None:
         """The far edge leads the session over the path that we gave this label."""
-        if session := self._by_number.get(number):
-            self._mender.candidates.moved(session, in_label)
+        if session := self._by_number.get(event.session):
+            self._mender.candidates.moved(session, event.in_label)
 
-    def core_renewed(self, number: int, mix: int) -> None:
+    def core_renewed(self, event: events.SessionRenewed) -> None:
         """The core has the secret of a renewal."""
-        if session := self._by_number.get(number):
-            self._renewer.mix_is_kept(session, mix)
+        if session := self._by_number.get(event.session):
+            self._renewer.mix_is_kept(session, event.mix)
 
-    def core_down(self, number: int, code: int, reason: str, remote: bool) -> None:
+    def core_down(self, event: events.SessionDown) -> None:
         """The core has closed the session."""
-        session = self._by_number.get(number)
-        if session is not None:
-            self._gone(session, code, reason, remote)
+        if session := self._by_number.get(event.session):
+            self._gone(session, event.code, event.reason, event.remote)
 
     # -- setting up --------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pcgrelay.admin.condition import troubles
-from pcgrelay.dataplane.adapter import StreamEnd
+from pcgrelay.dataplane.events import StreamEnd
 from pcgrelay.gateway.refusals import OPEN_MS, REFUSALS_MOST, FarRefusals
 from pcgrelay.messages import Code
 from pcgrelay.model import NodeId

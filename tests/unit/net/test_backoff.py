@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pcgrelay.config import LinkSettings
+from pcgrelay.dataplane.events import SessionDown, SessionResumed, SessionStalled, SessionUp
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link.dialler import Dialler
 from pcgrelay.messages import Code, Message, PathAccept, PathClose, PathOpen, PathRefuse
@@ -174,21 +175,21 @@ def broken(session: Session) -> Exception:
 
 def up_and_down_at_once(world: World) -> None:
     def on_path(number: int) -> None:
-        world.sessions.core_up(number)
-        world.loop.call_soon(world.sessions.core_down, number, Code.REFUSED, "peer_closed", True)
+        world.sessions.core_up(SessionUp(number))
+        world.loop.call_soon(world.sessions.core_down, SessionDown(number, Code.REFUSED, "peer_closed", True))
 
     world.on_path = on_path
 
 
 def down_before_it_is_up(world: World) -> None:
-    world.on_path = lambda number: world.sessions.core_down(number, Code.REFUSED, "peer_closed", True)
+    world.on_path = lambda number: world.sessions.core_down(SessionDown(number, Code.REFUSED, "peer_closed", True))
 
 
 def renewal_refused(world: World) -> None:
     """It is up, and then ended from this side."""
 
     def on_path(number: int) -> None:
-        world.sessions.core_up(number)
+        world.sessions.core_up(SessionUp(number))
         session = world.sessions.by_number(number)
         assert session is not None
         world.loop.call_soon(world.sessions.close, session, Code.REFUSED, "unexpected_identity")
@@ -254,7 +255,7 @@ def a_minute(
     world = World(loop, answer)
     prepare(world)
     monkeypatch.setattr(Sessions, "_carried", lambda self, session, end: world.carried(session, end))
-    monkeypatch.setattr(sessions_module, "SessionUp", lambda **fields: None)
+    monkeypatch.setattr(sessions_module, "up_record", lambda *given: None)
     world.presence.standing_refusal = lambda *given: None
 
     async def work() -> None:
@@ -288,17 +289,17 @@ def regained_and_lost(world: World) -> None:
 
     def lost(session: Session) -> None:
         for flow in range(session.flows):
-            world.sessions.core_stalled(session.number, flow, Code.UNREACHABLE, label_of(session))
+            world.sessions.core_stalled(SessionStalled(session.number, flow, Code.UNREACHABLE, label_of(session)))
 
     def on_path(number: int) -> None:
         session = world.sessions.by_number(number)
         if session is None:
             return
         if session.state is State.STARTING:
-            world.sessions.core_up(number)
+            world.sessions.core_up(SessionUp(number))
         else:
             for flow in range(session.flows):
-                world.sessions.core_resumed(number, flow)
+                world.sessions.core_resumed(SessionResumed(number, flow))
         world.loop.call_soon(lost, session)
 
     world.on_path = on_path
@@ -311,12 +312,12 @@ def never_regained(world: World) -> None:
         session = world.sessions.by_number(number)
         assert session is not None
         if session.state is State.STARTING:
-            world.sessions.core_up(number)
+            world.sessions.core_up(SessionUp(number))
         for flow in range(session.flows):
             world.loop.call_later(0.001 * flow, lost, session, flow)
 
     def lost(session: Session, flow: int) -> None:
-        world.sessions.core_stalled(session.number, flow, Code.UNREACHABLE, label_of(session))
+        world.sessions.core_stalled(SessionStalled(session.number, flow, Code.UNREACHABLE, label_of(session)))
 
     world.on_path = on_path
 
@@ -345,7 +346,7 @@ def test_a_session_that_flows_is_moved_a_bounded_number_of_times(
             beside.cancel()
 
     def prepare(world: World) -> None:
-        world.on_path = world.sessions.core_up
+        world.on_path = lambda number: world.sessions.core_up(SessionUp(number))
 
     def first_accepted(link: Neighbour, asked: PathOpen) -> None:
         (answer if asked.resume else accepts)(link, asked)
@@ -368,7 +369,7 @@ def test_news_begins_an_attempt_at_once(monkeypatch: pytest.MonkeyPatch) -> None
         moments.append(world.loop.time())
 
     def prepare(world: World) -> None:
-        world.on_path = world.sessions.core_up
+        world.on_path = lambda number: world.sessions.core_up(SessionUp(number))
 
     a_minute(monkeypatch, refuses(Code.REFUSED, "not_a_member"), prepare, at_times)
     assert moments
