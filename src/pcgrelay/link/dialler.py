@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from pcgrelay.clock import Clock
 from pcgrelay.config import LinkSettings
-from pcgrelay.identity.handshake import Established
 from pcgrelay.identity.local import Presence
 from pcgrelay.identity.tls import HandshakeRefused
-from pcgrelay.link.control import ControlConnection, handshake_over
+from pcgrelay.link.api import LinkRegistry
+from pcgrelay.link.control import handshake_over
 from pcgrelay.link.link import Link
 from pcgrelay.log.events import LinkFailed, Say
 from pcgrelay.log.throttle import Throttle
@@ -43,27 +41,12 @@ class Wanted:
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
-class Owner(Protocol):
-    """All links of a node, as the dialler needs them."""
-
-    def add(
-        self,
-        established: Established,
-        connection: ControlConnection,
-        settings: LinkSettings,
-        connect: Callable[[], Awaitable[socket.socket]],
-    ) -> Link | None: ...
-    def shut_out_by(self, peer: NodeId) -> None: ...
-    def refuse_count(self, reason: str) -> None: ...
-    def spawn(self, work: Awaitable[None], name: str) -> asyncio.Task[None]: ...
-
-
 class Dialler:
     """Dials what the configuration names, and dials it again whenever it is lost."""
 
-    def __init__(self, owner: Owner, presence: Presence, say: Say, clock: Clock) -> None:
+    def __init__(self, registry: LinkRegistry, presence: Presence, say: Say, clock: Clock) -> None:
         self.wanted = [Wanted(settings) for settings in presence.config.links]
-        self._owner = owner
+        self._registry = registry
         self._presence = presence
         self._say = say
         self._clock = clock
@@ -73,7 +56,7 @@ class Dialler:
         """Begin with what is not dialled yet."""
         for wanted in self.wanted:
             if wanted.task is None:
-                wanted.task = self._owner.spawn(self._keep(wanted), "dialler")
+                wanted.task = self._registry.spawn(self._keep(wanted), "dialler")
 
     def reload(self) -> None:
         """The configuration has changed: dial what is new, leave what is gone."""
@@ -98,7 +81,7 @@ class Dialler:
                 link = await self._dialled(wanted.settings, wanted.last)
             except HandshakeRefused as refused:
                 if refused.shuts_out:
-                    self._owner.shut_out_by(wanted.settings.peer)
+                    self._registry.shut_out_by(wanted.settings.peer)
                 self._failed(wanted, refused.reason, str(refused))
             except Exception as error:
                 # Whatever a library does not like about a neighbour is the end of this attempt and of nothing else.
@@ -146,14 +129,14 @@ class Dialler:
         except BaseException:
             sock.close()
             raise
-        return self._owner.add(established, connection, settings, connect)
+        return self._registry.add(established, connection, settings, connect)
 
     def _failed(self, wanted: Wanted, reason: str, cause: str) -> None:
         settings = wanted.settings
         wanted.reason = reason
         if reason == "peer_refused" and self._presence.own_fault:
             cause = f"{cause} {self._presence.own_fault}"
-        self._owner.refuse_count(reason)
+        self._registry.refuse_count(reason)
         # A new reason is told at once, an old one now and then.
         if self._throttle.admit(f"{settings.peer} {settings.address} {reason}", self._clock.monotonic_ms()) is not None:
             self._say(

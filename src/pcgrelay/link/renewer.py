@@ -7,10 +7,6 @@ Either side ends a link that could not be renewed for too long.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Protocol
-
-from cryptography import x509
 
 from pcgrelay.clock import Clock
 from pcgrelay.dataplane.api import DataPlaneRefused
@@ -19,32 +15,19 @@ from pcgrelay.identity.handshake import Established
 from pcgrelay.identity.local import Presence
 from pcgrelay.identity.renewal import Renewal, is_verdict
 from pcgrelay.identity.tls import HandshakeRefused
+from pcgrelay.link.api import LinkRegistry
 from pcgrelay.link.control import ControlConnection, handshake_over
 from pcgrelay.link.link import Link
 from pcgrelay.log.events import RenewalFailed, Say
 from pcgrelay.messages import Code
-from pcgrelay.model import NodeId, Suite
 from pcgrelay.policy.rules import link_refusal
-
-
-class Owner(Protocol):
-    """All links of a node, as the renewer needs them."""
-
-    links: dict[int, Link]
-
-    def by_id(self, link_id: bytes) -> Link | None: ...
-    def refusal(
-        self, peer: NodeId, dialled: bool, chain: tuple[x509.Certificate, ...], suite: Suite, group: str
-    ) -> str | None: ...
-    def refuse_count(self, reason: str) -> None: ...
-    def spawn(self, work: Awaitable[None], name: str) -> object: ...
 
 
 class LinkRenewer:
     """Renews the links of a node."""
 
-    def __init__(self, owner: Owner, presence: Presence, say: Say, clock: Clock) -> None:
-        self._owner = owner
+    def __init__(self, registry: LinkRegistry, presence: Presence, say: Say, clock: Clock) -> None:
+        self._registry = registry
         self._presence = presence
         self._say = say
         self._clock = clock
@@ -53,15 +36,15 @@ class LinkRenewer:
     def renew(self) -> None:
         """Renew the links that are due, and end those that are past their hard age; asked once a second."""
         now, policy = self._clock.monotonic_ms(), self._presence.config.policy
-        for link in list(self._owner.links.values()):
+        for link in list(self._registry.links.values()):
             if link.schedule.is_overdue(now, policy.renewal_age_s):
-                self._owner.refuse_count("renewal_overdue")
+                self._registry.refuse_count("renewal_overdue")
                 link.cut("renewal_overdue", Code.EXPIRED)
             elif link.dialled and link not in self._renewing and link.schedule.is_due(now, policy.renewal_interval_s):
                 renewal = link.renewable
                 if renewal is not None:
                     self._renewing.add(link)
-                    self._owner.spawn(self._renewed(link, renewal), "renewal")
+                    self._registry.spawn(self._renewed(link, renewal), "renewal")
 
     async def _renewed(self, link: Link, renewal: Renewal) -> None:
         """One attempt to renew a link that this node dialled."""
@@ -75,7 +58,7 @@ class LinkRenewer:
             self._renewing.discard(link)
 
     def _failed(self, link: Link, refused: HandshakeRefused) -> None:
-        self._owner.refuse_count(refused.reason)
+        self._registry.refuse_count(refused.reason)
         if is_verdict(refused):
             link.cut(refused.reason, Code.REFUSED)
         link.schedule.failed(self._clock.monotonic_ms())
@@ -116,17 +99,17 @@ class LinkRenewer:
 
     def renewable(self, link_id: bytes) -> Renewal | None:
         """The link that a neighbour wants to renew, if it can be; only who dialled it may."""
-        link = self._owner.by_id(link_id)
+        link = self._registry.by_id(link_id)
         return link.renewable if link is not None and not link.dialled else None
 
     def renewed_by_peer(self, established: Established, connection: ControlConnection) -> None:
         """A neighbour has renewed a link as far as the handshake."""
-        link = self._owner.by_id(established.link_id)
+        link = self._registry.by_id(established.link_id)
         if link is None:
             # It ended while the handshake went on.
             secret_wiped(established.secret)
             connection.abandon()
-            self._owner.refuse_count("renewal_unknown_link")
+            self._registry.refuse_count("renewal_unknown_link")
         else:
             self.change_over(link, established, connection)
 
@@ -135,9 +118,9 @@ class LinkRenewer:
     ) -> asyncio.Future[None] | None:
         """Lead a link over to the connection of its renewal; nothing, if it does not come to that."""
         # Trust and policy may have changed since the handshake began.
-        word = self._owner.refusal(established.peer, link.dialled, established.chain, link.suite, established.group)
+        word = self._registry.refusal(established.peer, link.dialled, established.chain, link.suite, established.group)
         if word:
-            self._owner.refuse_count(word)
+            self._registry.refuse_count(word)
             link.cut(word, Code.REFUSED)
         try:
             if link.renewable is None:

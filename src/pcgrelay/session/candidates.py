@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Protocol
 
 from pcgrelay.dataplane.api import DataPlaneRefused, SessionPlane
 from pcgrelay.link.link import Link
 from pcgrelay.messages import Code, PathOpen
 from pcgrelay.model import NodeId
 from pcgrelay.path.edge import EdgePaths, PathEnd, PathRefused
+from pcgrelay.session.api import SessionTable
 from pcgrelay.session.session import Key, Session, State
 
 CANDIDATES_MOST = 4
@@ -25,19 +25,13 @@ CANDIDATE_S = 5.0
 _RESUMABLE = (State.UP, State.STALLED, State.STARTING)
 
 
-class Owner(Protocol):
-    """The table of sessions, as this needs it."""
-
-    def count(self, reason: str) -> None: ...
-
-
 class Candidates:
     """The candidates of all sessions of an edge."""
 
-    def __init__(self, owner: Owner, plane: SessionPlane, take: Callable[[Session, PathEnd], None]) -> None:
+    def __init__(self, table: SessionTable, plane: SessionPlane, take: Callable[[Session, PathEnd], None]) -> None:
         """take: leads a session over a path from now on."""
         self.paths: EdgePaths
-        self._owner = owner
+        self._table = table
         self._plane = plane
         self._take = take
 
@@ -74,7 +68,7 @@ class Candidates:
 
     def _added(self, session: Session, link: Link, asked: PathOpen, source: NodeId) -> None:
         if len(session.candidates) >= CANDIDATES_MOST:
-            self._owner.count("candidate_displaced")
+            self._table.count("candidate_displaced")
             way = (str(link.number), *reversed(asked.via))
             self._ended(session, first_to_go(session.candidates, way), Code.BUSY)
         try:
@@ -97,7 +91,7 @@ class Candidates:
 
     def _expired(self, session: Session, end: PathEnd) -> None:
         if end in session.candidates:
-            self._owner.count("candidate_expired")
+            self._table.count("candidate_expired")
             self._ended(session, end, Code.TIMEOUT)
 
     def _ended(self, session: Session, end: PathEnd, code: int) -> None:

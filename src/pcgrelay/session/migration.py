@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable
 
 from pcgrelay.clock import Clock
 from pcgrelay.link.link import Link
 from pcgrelay.messages import Code
 from pcgrelay.model import NodeId
+from pcgrelay.session.api import SessionTable
 from pcgrelay.session.recovery import ChooseLink, Mender
-from pcgrelay.session.session import Session, State
+from pcgrelay.session.session import State
 
 SPARE_MS = 1_000
-
-
-class Table(Protocol):
-    """The table of sessions, as this needs it."""
-
-    def __iter__(self) -> Iterator[Session]: ...
-    def close(self, session: Session, code: int, reason: str) -> None: ...
 
 
 class Leaving:
     """Leads the sessions of an edge over other links before theirs goes."""
 
-    def __init__(self, table: Table, mender: Mender, choose: ChooseLink, clock: Clock) -> None:
+    def __init__(self, table: SessionTable, mender: Mender, choose: ChooseLink, clock: Clock) -> None:
         self._table = table
         self._mender = mender
         self._choose = choose

@@ -12,9 +12,8 @@ read the responder's HELLO; so the confirmations of the flows, which may be lost
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Protocol
 
 from pcgrelay.clock import Clock
 from pcgrelay.dataplane import events
@@ -27,8 +26,9 @@ from pcgrelay.model import NodeId
 from pcgrelay.net.backoff import Retry, backoff_ms
 from pcgrelay.path.asking import answer_awaited
 from pcgrelay.path.edge import EdgePaths, PathEnd, PathRefused
+from pcgrelay.session.api import SessionObserver, SessionTable
 from pcgrelay.session.candidates import Candidates
-from pcgrelay.session.session import Key, Session, State
+from pcgrelay.session.session import Session, State
 
 RESUME_ANSWER_S = 5.0
 RESUME_FIRST_MS = 50
@@ -47,30 +47,12 @@ _FINAL = {Code.UNKNOWN, Code.REFUSED, Code.EXPIRED, Code.VIOLATION}
 ChooseLink = Callable[[NodeId, Link | None], Link | None]
 
 
-class SessionObserver(Protocol):
-    """Who is told of sessions."""
-
-    def session_added(self, session: Session) -> None: ...
-    def sessions_changed(self, key: Key) -> None: ...
-    def is_shut_out(self) -> bool:
-        """Whether all neighbours refuse this node, so that no way can come."""
-
-
-class Owner(Protocol):
-    """The table of sessions, as the mender needs it."""
-
-    def close(self, session: Session, code: int, reason: str) -> None: ...
-    def count(self, reason: str) -> None: ...
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> object: ...
-    def path_taken(self, session: Session, end: PathEnd) -> None: ...
-
-
 class Mender:
     """Finds new paths for the sessions of an edge."""
 
     def __init__(
         self,
-        owner: Owner,
+        table: SessionTable,
         plane: SessionPlane,
         presence: Presence,
         observer: SessionObserver,
@@ -79,8 +61,8 @@ class Mender:
         clock: Clock,
     ) -> None:
         self.paths: EdgePaths
-        self.candidates = Candidates(owner, plane, self._take_path)
-        self._owner = owner
+        self.candidates = Candidates(table, plane, self._take_path)
+        self._table = table
         self._plane = plane
         self._presence = presence
         self._observer = observer
@@ -176,7 +158,7 @@ class Mender:
         """Look for another way, unless that is under way, or a session that flows was moved a moment ago."""
         if not session.mending and (session.state is not State.UP or self._moves(session).may_begin()):
             session.mending = True
-            self._owner.spawn(self._mended(session), "mender")
+            self._table.spawn(self._mended(session), "mender")
 
     def kick(self, session: Session) -> None:
         """There may be a new way."""
@@ -207,11 +189,11 @@ class Mender:
                 else:
                     await self._find_way(session)
         except TimeoutError:
-            self._owner.close(session, Code.TIMEOUT, "no_path")
+            self._table.close(session, Code.TIMEOUT, "no_path")
         except DataPlaneRefused as refused:
-            self._owner.close(session, Code.UNREACHABLE, str(refused))
+            self._table.close(session, Code.UNREACHABLE, str(refused))
         except PathRefused as refused:
-            self._owner.close(session, refused.code, refused.reason)
+            self._table.close(session, refused.code, refused.reason)
         finally:
             session.mending = False
         if session.state is State.STALLED or (session.state is State.STARTING and session.path is None):
@@ -338,7 +320,7 @@ class Mender:
         end.on_closed = lambda code: self.path_closed(session, end, code)
         # A flow that starts does not resume: the core says that the session is up.
         session.unresumed = set() if session.state is State.STARTING else set(range(session.flows))
-        self._owner.path_taken(session, end)
+        self._table.path_taken(session, end)
         self.lead(session, end)
         self._observer.sessions_changed(session.key)
 

@@ -13,9 +13,8 @@ renewal. It ends the session only for an identity that was proved: until then an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Protocol
 
 from pcgrelay.clock import Clock
 from pcgrelay.dataplane.api import DataPlaneRefused, SessionPlane
@@ -28,6 +27,7 @@ from pcgrelay.log.events import RenewalFailed, Say, SessionRenewed
 from pcgrelay.messages import Code, MessageRefused, Renewed, message_encoded
 from pcgrelay.net.ratelimit import Allowance
 from pcgrelay.path.edge import EdgePaths, PathEnd
+from pcgrelay.session.api import SessionTable
 from pcgrelay.session.session import Session, State
 
 # A peer may begin so often, which bounds what its handshakes cost.
@@ -98,20 +98,12 @@ class Attempt:
         return outgoing
 
 
-class Owner(Protocol):
-    """The table of sessions, as the renewer needs it."""
-
-    def close(self, session: Session, code: int, reason: str) -> None: ...
-    def count(self, reason: str) -> None: ...
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> object: ...
-
-
 class Renewer:
     """Renews the sessions of an edge."""
 
-    def __init__(self, owner: Owner, plane: SessionPlane, presence: Presence, say: Say, clock: Clock) -> None:
+    def __init__(self, table: SessionTable, plane: SessionPlane, presence: Presence, say: Say, clock: Clock) -> None:
         self.paths: EdgePaths
-        self._owner = owner
+        self._table = table
         self._plane = plane
         self._presence = presence
         self._say = say
@@ -126,10 +118,10 @@ class Renewer:
             if schedule is None or session.state not in (State.UP, State.STALLED):
                 continue
             if schedule.is_overdue(now, policy.renewal_age_s):
-                self._owner.count("renewal_overdue")
-                self._owner.close(session, Code.EXPIRED, "renewal_overdue")
+                self._table.count("renewal_overdue")
+                self._table.close(session, Code.EXPIRED, "renewal_overdue")
             elif session.initiator and self._may_begin(session) and schedule.is_due(now, policy.renewal_interval_s):
-                self._owner.spawn(self._renewed(session), "renewal")
+                self._table.spawn(self._renewed(session), "renewal")
 
     def listen(self, session: Session, end: PathEnd) -> None:
         """What is carried on this path of a session that has its keys belongs to renewals."""
@@ -169,10 +161,10 @@ class Renewer:
             if session.initiator:
                 return  # of an attempt that is over
             if session.state is not State.UP or self._is_too_soon(session):
-                self._owner.count("renewal_too_soon")
+                self._table.count("renewal_too_soon")
                 return
             attempt = self._begun(session)
-            self._owner.spawn(self._awaited(session, attempt), "renewal")
+            self._table.spawn(self._awaited(session, attempt), "renewal")
         self._step(session, attempt, lambda: attempt.take(data))
 
     async def _awaited(self, session: Session, attempt: Attempt) -> None:
@@ -270,7 +262,7 @@ class Renewer:
             attempt.done.exception()
         if session.state is State.CLOSED or session.schedule is None:
             return
-        self._owner.count(refused.reason)
+        self._table.count(refused.reason)
         session.schedule.failed(self._clock.monotonic_ms())
         self._say(
             RenewalFailed(
@@ -282,7 +274,7 @@ class Renewer:
             )
         )
         if refused.shuts_out or (session.initiator and is_verdict(refused)):
-            self._owner.close(session, Code.REFUSED, refused.reason)
+            self._table.close(session, Code.REFUSED, refused.reason)
 
     @property
     def _deadline_s(self) -> float:

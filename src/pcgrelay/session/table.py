@@ -36,10 +36,11 @@ from pcgrelay.model import NodeId, organisation_number
 from pcgrelay.net.backoff import Retries, Retry
 from pcgrelay.path.asking import NO_ANSWER, answer_awaited, event_awaited
 from pcgrelay.path.edge import EdgePaths, PathEnd, PathRefused
+from pcgrelay.session.api import SessionObserver
 from pcgrelay.session.handshake import CarriedHandshake, told
 from pcgrelay.session.migration import Leaving
 from pcgrelay.session.pending import Claims
-from pcgrelay.session.recovery import ChooseLink, Mender, SessionObserver
+from pcgrelay.session.recovery import ChooseLink, Mender
 from pcgrelay.session.renewer import Renewer
 from pcgrelay.session.session import Key, Session, State, up_record
 
