@@ -22,6 +22,7 @@ from pcgrelay.dataplane.adapter import Plane, native_core
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import RunError
 from pcgrelay.gateway.edge import Edge
+from pcgrelay.gateway.handover import start_restored
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.relay import Relay
 from pcgrelay.log.writer import Log
@@ -107,7 +108,7 @@ def _succeed(node: Node, left: Left, detached: bool) -> None:
     """Go on for the process before, and first of all."""
     if detached:
         os.dup2(left.log, 2)
-    node.succeed()
+    start_restored(node)
     _print_ready(node.config)
     if detached:
         os.dup2(left.output, 1)

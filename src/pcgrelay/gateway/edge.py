@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from msgspec import structs
 
@@ -24,6 +23,7 @@ from pcgrelay.gateway.descriptors import bounds_given, full_said
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.prepared import Held, Opened
 from pcgrelay.gateway.refusals import FarRefusals
+from pcgrelay.gateway.tasks import spawn
 from pcgrelay.gateway.watching import ImportWatch
 from pcgrelay.handover.node import NodeEstate, ServiceEstate
 from pcgrelay.identity.handshake import session_cap
@@ -78,6 +78,9 @@ class Edge(Node):
         self._planner = ImportPlanner(self.sessions, clock)
         self._offered: list[Offer] = []
         self.publishing = Publishing(plane, self._tables, self._tables_taken, self.sessions.count, self.say)
+        self.refused.register("sessions", self.sessions.refused)
+        self.refused.register("paths", self.paths.refused)
+        self.refused.register("streams", self.tally.refused_total)
         self._was_starting = True
         self._was_settling = False
 
@@ -180,7 +183,7 @@ class Edge(Node):
             for entry in config.imports:
                 if known.get(entry.service) != entry.listen and (shut or not self.draining):
                     count = self.plane.workers
-                    await opened.open_import(entry.listen, entry.service, count, self.held(), self._kept)
+                    await opened.open_import(entry.listen, entry.service, count, self.held(), self.listeners.expected)
             for export in config.exports:
                 old = targets.get(export.service)
                 if old is None or not old.serves(export):
@@ -226,7 +229,7 @@ class Edge(Node):
                 exported.target = fresh
             exported.settings = export
             if exported.task is None:
-                exported.task = asyncio.create_task(self._guarded(exported.target.run(), "target"))
+                exported.task = spawn(exported.target.run(), "target", self.say)
             self.exports.append(exported)
         for exported in known.values():
             self._left(exported)
@@ -276,10 +279,10 @@ class Edge(Node):
 
     # -- hand-over ---------------------------------------------------------------------------------------------
 
-    def estate(self) -> NodeEstate:
+    def role_to_handover(self, estate: NodeEstate) -> NodeEstate:
         sessions, last = self.sessions.estate()
         return structs.replace(
-            super().estate(),
+            estate,
             sessions=sessions,
             last_session=last,
             labels=self.paths.labels_estate(),
@@ -297,7 +300,7 @@ class Edge(Node):
         )
 
     def services_offered(self) -> tuple[ServiceEstate, ...]:
-        """The imports, by which another process knows which listeners it is to be given."""
+        """The imports with their listeners."""
         return tuple(
             structs.replace(
                 service_estate(imported.number, imported.settings.service, self.tally.imports),
@@ -307,14 +310,13 @@ class Edge(Node):
             for imported in self.imports
         )
 
-    def expect(self, listens: Iterable[Address], imports: Sequence[ServiceEstate]) -> None:
-        super().expect(listens, imports)
+    def expect_imports(self, imports: Sequence[ServiceEstate]) -> None:
+        """Another process hands over the listeners of these; do not open them."""
         for each in imports:
             settings = ImportSettings(service=ServiceName.parse(each.service), listen=Address.parse(each.listen))
             self.imports.append(Imported(each.number, settings, is_open=each.is_open))
 
-    def inherit(self, estate: NodeEstate, opened: Opened) -> None:
-        super().inherit(estate, opened)
+    def role_restore(self, estate: NodeEstate, opened: Opened) -> None:
         self._was_starting = False
         self.import_watch.inherit(estate.exporters)
         self._import_numbers.inherit({each.number: ServiceName.parse(each.service) for each in estate.imports})
@@ -329,10 +331,6 @@ class Edge(Node):
                 fresh.remember(each.addresses)
         # New tables before the first frame: what was asked of the process before is judged by them.
         self.take_services(opened)
-
-    def succeed(self) -> None:
-        super().succeed()
-        self.sessions.drop_unknown(self.plane.sessions())
 
     # -- what changes ------------------------------------------------------------------------------------------
 
@@ -411,14 +409,6 @@ class Edge(Node):
             return
         service = self._import_numbers.name_of(event.number) if event.opener else None
         line_said(self.say, event, self.config.node.id.organisation, session, service, self.rules)
-
-    def refused_parts(self) -> dict[str, Counter[str]]:
-        return {
-            **super().refused_parts(),
-            "sessions": self.sessions.refused,
-            "paths": self.paths.refused,
-            "streams": self.tally.refused_total,
-        }
 
     def _path_refused(self, link: Link, asked: PathOpen, code: int, reason: str) -> None:
         suppressed = self._refusals.admit(f"{link.number} {reason}", self.clock.monotonic_ms())

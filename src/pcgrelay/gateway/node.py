@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 from pcgrelay import __version__
 from pcgrelay.admin.status import ConfigurationStatus
 from pcgrelay.catalogue.exchange import Adverts
 from pcgrelay.clock import Clock
-from pcgrelay.config import Address, Config, ListenSettings, PolicySettings
+from pcgrelay.config import Config, PolicySettings
 from pcgrelay.dataplane import events
 from pcgrelay.dataplane.adapter import Plane
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import ConfigError, RunError
 from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.gateway.clocks import Clocks
+from pcgrelay.gateway.listeners import Listeners
 from pcgrelay.gateway.prepared import Held, Opened
+from pcgrelay.gateway.refused import RefusalCounts
+from pcgrelay.gateway.tasks import spawn
 from pcgrelay.gateway.watching import LinkWatch
-from pcgrelay.handover.node import NodeEstate, ServiceEstate
+from pcgrelay.handover.node import NodeEstate
 from pcgrelay.identity.local import Presence
 from pcgrelay.link.link import Link
-from pcgrelay.link.listener import Listener, Strangers
 from pcgrelay.link.table import Neighbours
 from pcgrelay.log.events import EventsLost as EventsLostRecord
-from pcgrelay.log.events import Failure, HandoverTaken, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
+from pcgrelay.log.events import Failure, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Advert, Code, Message, Withdraw
 from pcgrelay.model import NodeId
@@ -60,10 +58,11 @@ class Node(ABC):
         self.started_ms = clock.monotonic_ms()
         self.draining = False
         self.configuration = ConfigurationStatus(timestamp_s=clock.wall().timestamp())
-        self._strangers = Strangers(self.presence, clock)
-        self._listeners: dict[Address, tuple[Listener, asyncio.Task[None]]] = {}
-        self._tasks: list[asyncio.Task[None]] = []
-        self._kept: set[Address] = set()  # listeners that the process before this one hands over
+        self.listeners = Listeners(self.presence, self.neighbours, plane, log.say, clock)
+        self.refused = RefusalCounts(plane, self.neighbours.unknown_messages)
+        self.refused.register("neighbours", self.neighbours.refused)
+        self.refused.register("adverts", self.adverts.refused)
+        self._tick_task: asyncio.Task[None] | None = None
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -73,15 +72,16 @@ class Node(ABC):
         try:
             self.plane.start(self.handlers(), self.event_failed)
             await self.open()
-            self._take_listeners(opened)
+            self.listeners.apply(self.config.listens, opened)
         except DataPlaneRefused as refused:
             raise RunError(f"The data plane does not start: {refused}.") from None
         finally:
             opened.close()
-        self._begin()
+        self.begin()
 
-    def _begin(self) -> None:
-        self._tasks = [asyncio.create_task(self._guarded(self._tick(), "tick"))]
+    def begin(self) -> None:
+        """The listeners are there and the core runs: begin to dial, and say so."""
+        self._tick_task = spawn(self._tick(), "tick", self.say)
         self.neighbours.start()
         self.say(
             NodeReady(
@@ -96,9 +96,7 @@ class Node(ABC):
         """Open what a new configuration needs and this node does not have; RunError if something cannot be had."""
         opened = Opened()
         try:
-            for settings in config.listens:
-                if settings.address not in self._listeners and settings.address not in self._kept:
-                    await opened.open_links(settings.address, self.held(), self._kept)
+            await self.listeners.open(config.listens, opened, self.held())
         except BaseException:
             opened.close()
             raise
@@ -106,7 +104,7 @@ class Node(ABC):
 
     def held(self) -> Held:
         """The ports that this node has now, and their sockets where they are its own and not the core's."""
-        return dict(self.listeners())
+        return dict(self.listeners.sockets())
 
     def take(self, fresh: Presence, opened: Opened) -> None:
         """Be as a new configuration says, with what was opened for it. What it no longer allows ends."""
@@ -115,7 +113,7 @@ class Node(ABC):
         self._take_limits(before, fresh.config.policy)
         self.config = fresh.config
         self.presence.take(fresh)
-        self._take_listeners(opened)
+        self.listeners.apply(self.config.listens, opened)
         self.neighbours.reload()
         if judged:
             self.presence_changed()
@@ -136,76 +134,7 @@ class Node(ABC):
     def _give_limits(self, before: PolicySettings, policy: PolicySettings) -> None:
         self.plane.follow(before, policy)
 
-    # -- hand-over ---------------------------------------------------------------------------------------------
-
-    def listeners(self) -> dict[Address, socket.socket]:
-        """The ports for links."""
-        return {address: listener.sock for address, (listener, _) in self._listeners.items()}
-
-    def estate(self) -> NodeEstate:
-        """What another process has to know; the core is frozen and settled."""
-        return NodeEstate(
-            started_ms=self.started_ms,
-            links=self.neighbours.estate(),
-            entries=self.adverts.estate(),
-            member_sources=self._strangers.beginnings.estate(),
-            refused={part: dict(counts) for part, counts in self.refused_parts().items()},
-            members=self.watch.estate(),
-        )
-
-    def facts(self) -> dict[str, str]:
-        """What another process must have in common with this one to take its place."""
-        node = self.config.node
-        return {
-            "name": node.id.name,
-            "organisation": node.id.organisation,
-            "realm": node.id.realm,
-            "role": node.role.title,
-            "workers": str(node.workers),
-        }
-
-    def services_offered(self) -> tuple[ServiceEstate, ...]:
-        """The imports of an edge."""
-        return ()
-
-    def expect(self, listens: Iterable[Address], imports: Sequence[ServiceEstate]) -> None:
-        """Another process offers these; they are not opened anew."""
-        self._kept = set(listens)
-
-    def inherit(self, estate: NodeEstate, opened: Opened) -> None:
-        """Be what another process was, whose core has been read; nothing runs before `succeed`.
-
-        opened has what `prepare` opened, and the ports that were handed over.
-        """
-        self.started_ms = estate.started_ms
-        self.neighbours.inherit(estate.links)
-        self.adverts.inherit(estate.entries)
-        self.watch.inherit(estate.members)
-        self._strangers.beginnings.inherit(estate.member_sources, self.clock.monotonic_ms())
-        for part, counts in self.refused_parts().items():
-            counts.update(estate.refused.get(part, {}))
-        self._take_listeners(opened)
-        self._kept = set()
-
-    def succeed(self) -> None:
-        """The other process will never seal again: go on in its place."""
-        self.plane.start(self.handlers(), self.event_failed)
-        for number in set(self.plane.links()) - set(self.neighbours.links):
-            # Its set-up was not over.
-            with suppress(DataPlaneRefused):
-                self.plane.link_close(number, Code.UNREACHABLE)
-        self._begin()
-        self.say(
-            HandoverTaken(
-                node=self.config.node.id.dotted,
-                version=__version__,
-                streams=self.plane.streams(),
-                links=len(self.neighbours.links),
-            )
-        )
-        self.neighbours.judge_inherited()
-        self.presence_changed()
-        self.adverts.reload()
+    # -- drain and stop ----------------------------------------------------------------------------------------
 
     def drain_begin(self, milliseconds: int) -> None:
         """Take nothing new, and tell the neighbours; what runs goes on."""
@@ -236,7 +165,9 @@ class Node(ABC):
     async def stop(self) -> None:
         """End everything; may be called at any point after the start began."""
         streams = self.plane.streams()
-        tasks = [*self._tasks, *(task for _, task in self._listeners.values())]
+        tasks = self.listeners.tasks()
+        if self._tick_task is not None:
+            tasks.append(self._tick_task)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -244,6 +175,16 @@ class Node(ABC):
         await self.neighbours.stop(Code.DRAINING)
         self.plane.stop()
         self.say(NodeStopped(node=self.config.node.id.dotted, streams=streams))
+
+    # -- what a role answers -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def role_to_handover(self, estate: NodeEstate) -> NodeEstate:
+        """The record of a hand-over, with what only this role has."""
+
+    @abstractmethod
+    def role_restore(self, estate: NodeEstate, opened: Opened) -> None:
+        """Have what only this role has of the process before."""
 
     @abstractmethod
     async def open(self) -> None:
@@ -308,40 +249,6 @@ class Node(ABC):
     @abstractmethod
     def paths_lost(self, link: Link) -> None:
         """A link is gone with all paths over it."""
-
-    def tick(self) -> None:
-        """Once a second."""
-        self.ageing.tick()
-        self.clocks.tick()
-        self.neighbours.judge_expiry()
-        self.neighbours.renewer.renew()
-        if self.neighbours.look(self.plane.links()):
-            self.catalogue_changed()
-        self.adverts.tick()
-        self.watch.look(list(self.neighbours.links.values()), self.config, self.adverts.catalogue)
-        if self._news_lost:
-            self._news_lost = False
-            self.look_anew()
-
-    def refusals(self) -> dict[str, int]:
-        """All that was refused, by reason."""
-        whole: Counter[str] = Counter()
-        for table in self.refusal_tables():
-            whole.update(table)
-        return dict(whole)
-
-    def refused_parts(self) -> dict[str, Counter[str]]:
-        """Where the control plane counts refusals, by part."""
-        return {"neighbours": self.neighbours.refused, "adverts": self.adverts.refused}
-
-    def refusal_tables(self) -> list[Mapping[str, int]]:
-        """Where refusals are counted."""
-        native = {
-            name.removeprefix("refused_").removesuffix("_total"): count
-            for name, count in self.plane.counters().items()
-            if name.startswith("refused_") and count
-        }
-        return [*self.refused_parts().values(), self.neighbours.unknown_messages(), native]
 
     # -- what links report -------------------------------------------------------------------------------------
 
@@ -423,33 +330,7 @@ class Node(ABC):
     def event_failed(self, error: Exception) -> None:
         self.say(Failure(where="event", error=type(error).__name__))
 
-    # -- tasks -------------------------------------------------------------------------------------------------
-
-    def _take_listeners(self, opened: Opened) -> None:
-        """Listen where the configuration says. Links that came in stay when their listener goes."""
-        wanted = {settings.address: settings for settings in self.config.listens}
-        for address in [address for address in self._listeners if address not in wanted]:
-            # It closes its port itself.
-            self._listeners.pop(address)[1].cancel()
-        for address, settings in wanted.items():
-            if address in self._listeners:
-                self._listeners[address][0].settings = settings
-            else:
-                listener = self._listener(opened.listeners.pop(address), settings)
-                task = asyncio.create_task(self._guarded(listener.run(), "listener"))
-                self._listeners[address] = (listener, task)
-
-    def _listener(self, sock: socket.socket, settings: ListenSettings) -> Listener:
-        return Listener(
-            sock,
-            settings,
-            presence=self.presence,
-            neighbours=self.neighbours,
-            plane=self.plane,
-            strangers=self._strangers,
-            say=self.say,
-            clock=self.clock,
-        )
+    # -- once a second -----------------------------------------------------------------------------------------
 
     async def _tick(self) -> None:
         while True:
@@ -459,10 +340,16 @@ class Node(ABC):
             except Exception as error:
                 self.say(Failure(where="tick", error=type(error).__name__))
 
-    async def _guarded(self, work: Any, where: str) -> None:
-        try:
-            await work
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            self.say(Failure(where=where, error=type(error).__name__))
+    def tick(self) -> None:
+        """Once a second."""
+        self.ageing.tick()
+        self.clocks.tick()
+        self.neighbours.judge_expiry()
+        self.neighbours.renewer.renew()
+        if self.neighbours.look(self.plane.links()):
+            self.catalogue_changed()
+        self.adverts.tick()
+        self.watch.look(list(self.neighbours.links.values()), self.config, self.adverts.catalogue)
+        if self._news_lost:
+            self._news_lost = False
+            self.look_anew()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 
 from msgspec import structs
@@ -41,6 +40,7 @@ class Relay(Node):
             say=log.say,
             clock=clock,
         )
+        self.refused.register("forwards", self.forwards.refused)
 
     async def open(self) -> None:
         """A relay has nothing but its listeners."""
@@ -54,12 +54,11 @@ class Relay(Node):
     def take_services(self, opened: Opened) -> None:
         """A relay has no services."""
 
-    def estate(self) -> NodeEstate:
+    def role_to_handover(self, estate: NodeEstate) -> NodeEstate:
         forwards, labels, last = self.forwards.estate()
-        return structs.replace(super().estate(), forwards=forwards, labels=labels, last_forward=last)
+        return structs.replace(estate, forwards=forwards, labels=labels, last_forward=last)
 
-    def inherit(self, estate: NodeEstate, opened: Opened) -> None:
-        super().inherit(estate, opened)
+    def role_restore(self, estate: NodeEstate, opened: Opened) -> None:
         self.forwards.inherit(estate.forwards, estate.labels, estate.last_forward, self.neighbours.links)
 
     def link_drains(self, link: Link) -> None:
@@ -109,9 +108,6 @@ class Relay(Node):
     def tick(self) -> None:
         super().tick()
         self.forwards.expire()
-
-    def refused_parts(self) -> dict[str, Counter[str]]:
-        return {**super().refused_parts(), "forwards": self.forwards.refused}
 
     def _next_link(self, destination: NodeId, wanted: Callable[[Link], bool]) -> Link | None:
         return None if self.draining else self.adverts.route(destination, wanted)

@@ -51,8 +51,8 @@ class Tally:
     def inherit(self, estate: TallyEstate, imports: Sequence[ServiceEstate], exports: Sequence[ServiceEstate]) -> None:
         """Count on from where the process before this one was."""
         self.opened_total = estate.opened_total
-        self.closed_total.update(estate.closed_total)
-        self.refused_total.update(estate.refused_total)
+        self.closed_total |= Counter(estate.closed_total)
+        self.refused_total |= Counter(estate.refused_total)
         for table, services in ((self.imports, imports), (self.exports, exports)):
             for each in services:
                 table[each.number] = ServiceTally(each.opened_total, each.refused_total)

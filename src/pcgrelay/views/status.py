@@ -71,7 +71,7 @@ def node_status(node: Node) -> Status:
         tables=TablesStatus(successful=not node.unserved(), reason=node.unserved()),
         clocks=node.clocks.status(),
         credentials=node.ageing.status(),
-        refusals=node.refusals(),
+        refusals=node.refused.total(),
     )
     return structs.replace(status, condition=condition_of(status, troubles(status)).value)
 

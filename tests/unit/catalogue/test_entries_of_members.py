@@ -100,7 +100,7 @@ async def test_an_entry_that_fits_for_some_relays_only_costs_no_link(nodes: Node
     (link,) = met.node.neighbours.links.values()
     name = len(HUB_1.uri) + 2
     link.send(padded(met.node.presence, LIMIT - passed_on * name - 1))
-    await until(lambda: relays[0].node.refusals().get("too_large") == 1)
+    await until(lambda: relays[0].node.refused.total().get("too_large") == 1)
     # Those behind it have said and heard more since: another edge comes, and is known everywhere.
     other = await nodes.start(MET, "met-2", links=to_first)
     await until(lambda: other.node.config.node.id in set(kent.node.adverts.catalogue.edges()))
@@ -126,7 +126,7 @@ async def test_the_largest_entry_reaches_everybody(nodes: Nodes) -> None:
         return 0 if known is None else len(known.signed.entry)
 
     await until(lambda: sequence() > 100_000)
-    assert "too_large" not in relay.node.refusals()
+    assert "too_large" not in relay.node.refused.total()
 
 
 # -- certificates -----------------------------------------------------------------------------------------------------

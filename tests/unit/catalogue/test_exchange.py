@@ -69,7 +69,7 @@ async def test_proofs_of_a_neighbour_have_a_budget(nodes: Nodes, monkeypatch: py
         if number == 150:
             # The same proof another time costs nothing, and is no part of the budget.
             link.send(Advert(signed.entry, signed.signature, signed.chain, ()))
-    await until(lambda: relay.node.refusals().get("advert_budget", 0) >= 155)
+    await until(lambda: relay.node.refused.total().get("advert_budget", 0) >= 155)
     # Neither its signature nor its names are looked at beyond the budget.
     assert looked_at <= 45
     assert named <= 45
@@ -112,11 +112,11 @@ async def test_messages_of_unknown_kinds_are_shown(nodes: Nodes) -> None:
         connection._tls.write(len(body).to_bytes(4, "big") + body)
         connection._outgoing += connection._tls.take()
     connection._wake.set()
-    await until(lambda: relay.node.refusals().get("unknown_message") == 3)
+    await until(lambda: relay.node.refused.total().get("unknown_message") == 3)
     # It is not forgotten with the link.
     link.close("test")
     await until(lambda: relay.lines("link.down"))
-    await until(lambda: relay.node.refusals().get("unknown_message") == 3)
+    await until(lambda: relay.node.refused.total().get("unknown_message") == 3)
 
 
 async def test_what_a_neighbour_says_all_the_time_is_looked_at_now_and_then(
@@ -155,7 +155,7 @@ async def test_what_a_neighbour_says_all_the_time_is_looked_at_now_and_then(
     last = told(300)
     for _ in range(50):
         link.send(last)
-    await until(lambda: relay.node.refusals().get("advert_repeated") == 49)
+    await until(lambda: relay.node.refused.total().get("advert_repeated") == 49)
     # The last change is looked at too, though a little later.
     ways = relay.node.adverts.catalogue.ways(edge)
     assert [known.sequence for known in ways.values()] == [now_s * 2_000 + 300]

@@ -301,7 +301,7 @@ async def test_an_organisation_that_is_no_member_any_more_is_shut_out(pair: Pair
     assert (await pair.reload(pair.kent, **pair.kent_tables(policy={"members": [HUB]}))).ok
     await until(lambda: pair.kent.lines("link.down"), 2)
     assert pair.kent.lines("link.down")[0]["reason"] == "not_a_member"
-    assert pair.kent.node.refusals()["not_a_member"] >= 1
+    assert pair.kent.node.refused.total()["not_a_member"] >= 1
 
 
 async def test_a_revoked_peer_loses_link_session_and_catalogue(pair: Pair) -> None:
@@ -444,7 +444,7 @@ async def test_tables_that_are_refused_after_the_check_are_told_and_given_again(
     status = node_status(kent.node)
     assert status.condition == "failing"
     assert not status.tables.successful
-    assert kent.node.refusals()["tables_refused"] >= 1
+    assert kent.node.refused.total()["tables_refused"] >= 1
     assert [line["where"] for line in kent.lines("node.failure")] == ["tables"]
     # One that changes nothing does not say that all is well.
     assert not (await pair.reload(kent, **pair.kent_tables(exports=[CUSTODY]))).ok

@@ -255,7 +255,7 @@ async def test_a_neighbour_that_says_something_long_and_unknown_loses_its_link(t
         await until(lambda: relay.lines("link.down") and met.lines("link.down"))
         assert relay.lines("link.down")[0]["reason"] == "control_message_too_long"
         assert met.lines("link.down")[0]["reason"] == "goodbye_limit"
-        assert relay.node.refusals()["control_message_too_long"] == 1
+        assert relay.node.refused.total()["control_message_too_long"] == 1
         # It is well again.
         await until(lambda: len(met.lines("link.up")) > 1)
     finally:

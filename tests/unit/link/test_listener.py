@@ -119,7 +119,7 @@ async def test_silent_and_slow_strangers_are_dropped_in_time(nodes: Nodes, monke
         before = relay.node.neighbours.refused.get(reason, 0)
         assert await answer_to(port, data, end=False) == b""
         await until(lambda before=before, reason=reason: relay.node.neighbours.refused.get(reason, 0) > before)
-    assert relay.node._strangers.total == 0
+    assert relay.node.listeners.strangers.total == 0
 
 
 async def test_a_crowd_of_silent_strangers_is_bounded(nodes: Nodes) -> None:
@@ -132,13 +132,13 @@ async def test_a_crowd_of_silent_strangers_is_bounded(nodes: Nodes) -> None:
             sock.connect_ex(("127.0.0.1", port))
             crowd.append(sock)
         await until(lambda: relay.node.neighbours.refused.get("half_open_per_source", 0) >= 268)
-        assert relay.node._strangers.total <= 32
+        assert relay.node.listeners.strangers.total <= 32
         # One line in a second, not one for each of them.
         assert len([line for line in relay.lines() if line["event"] == "handshake.refused"]) <= 3
     finally:
         for sock in crowd:
             sock.close()
-    await until(lambda: relay.node._strangers.total == 0)
+    await until(lambda: relay.node.listeners.strangers.total == 0)
     edge = await nodes.start(KENT, "kent-1", links=[{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}])
     await until(lambda: list(edge.node.neighbours.usable()))
 
@@ -163,7 +163,7 @@ async def test_no_descriptors_left_pauses_and_does_not_spin(nodes: Nodes) -> Non
 
 async def test_a_port_is_closed_whoever_has_a_copy_of_it(nodes: Nodes) -> None:
     relay, port = await relay_on(nodes)
-    (sock,) = relay.node.listeners().values()
+    (sock,) = relay.node.listeners.sockets().values()
     assert await answer_to(port, b"") == b""
     with sock.dup():
         await nodes.stop()

@@ -47,7 +47,7 @@ async def test_more_edges_than_an_import_can_have_harm_nobody(nodes: Nodes, monk
     for number, port in enumerate(ports, 1):
         await nodes.start(KENT, f"kent-{number}", listens=[f"127.0.0.1:{port}"], exports=[export()])
     await until(lambda: len(met.sessions_up()) == 2 and is_live(met))
-    await until(lambda: met.node.refusals().get("too_many_routes") == 1)
+    await until(lambda: met.node.refused.total().get("too_many_routes") == 1)
     assert len(met.routes()[0]) == 1
     assert not met.lines("node.failure")
     assert not met.lines("session.failed")
@@ -76,7 +76,7 @@ async def test_what_nobody_expects_ends_an_attempt_and_nothing_else(
     lines = [line for each in (kent, met) for line in each.lines() if line.get("reason") == "failure"]
     assert lines
     assert "(ValueError)" in "".join(line["cause"] for line in lines)
-    assert sum(each.node.refusals().get("failure", 0) for each in (kent, met)) == 2
+    assert sum(each.node.refused.total().get("failure", 0) for each in (kent, met)) == 2
     assert not [line for each in (relay, kent, met) for line in each.lines("node.failure")]
 
 
@@ -123,7 +123,7 @@ async def test_names_made_up_take_no_place_of_those_who_come_another_way(nodes: 
         impostor.ask(met_id)
 
     def refused() -> int:
-        return sum(kent.node.refusals().get(word, 0) for word in ("too_many_handshakes", "handshake_early_drop"))
+        return sum(kent.node.refused.total().get(word, 0) for word in ("too_many_handshakes", "handshake_early_drop"))
 
     # Those that were let in have ten seconds. The word is a matter of chance from half of the places on.
     await until(lambda: refused() >= 400 - CLAIMS_OF_A_LINK_MOST)
@@ -145,7 +145,7 @@ async def test_a_session_that_was_only_claimed_is_no_news_of_that_edge(
     await until(lambda: [session.state.name for session in met.edge.sessions] == ["HANDSHAKE"])
     impostor.link.send(PathClose(impostor.asked.to_bytes(16, "big"), Code.DONE))
     await until(lambda: not list(met.edge.sessions))
-    assert met.node.refusals()["path_lost"] == 1
+    assert met.node.refused.total()["path_lost"] == 1
     assert changes == []
 
 

@@ -34,6 +34,7 @@ from pcgrelay.daemon.handover.memfd import record_mapped
 from pcgrelay.daemon.keeper import refusal_to_take
 from pcgrelay.errors import PermissionProblem, RunError
 from pcgrelay.files import reason_of
+from pcgrelay.gateway.handover import common_facts, expect, restore
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.prepared import Opened
 from pcgrelay.handover.node import LEAST, VERSION, estate_read
@@ -109,7 +110,7 @@ def _refusal(node: Node, offer: Offer) -> str:
     plane, path = node.plane, node.config.path
     if not (plane.record_least <= offer.record <= plane.record_version and LEAST <= offer.estate <= VERSION):
         return "the running node is of a version whose state this one does not read; restart it instead"
-    mine = node.facts()
+    mine = common_facts(node)
     if other := [f"node.{key}" for key, value in mine.items() if offer.node.get(key, value) != value]:
         verb = "has" if len(other) == 1 else "have"
         return f"{path}: {' and '.join(other)} {verb} changed, which needs a restart"
@@ -128,7 +129,7 @@ def _refusal(node: Node, offer: Offer) -> str:
 
 async def _prepared(node: Node, offer: Offer) -> Opened:
     try:
-        node.expect([Address.parse(text) for text in offer.listens], offer.imports)
+        expect(node, [Address.parse(text) for text in offer.listens], offer.imports)
     except ValueError:
         raise ChannelBroken("it offers what cannot be read") from None
     opened = await node.prepare(node.config)
@@ -179,7 +180,7 @@ def _inherited(node: Node, state: State, descriptors: Sequence[int], opened: Ope
         else:
             sock.close()
     opened.listen()
-    node.inherit(estate, opened)
+    restore(node, estate, opened)
     return Left(
         output=own[1],
         log=own[2],

@@ -31,6 +31,7 @@ from pcgrelay.daemon.keeper import Keeper
 from pcgrelay.daemon.reload import Reloader
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import PcgrelayError
+from pcgrelay.gateway.handover import common_facts, services_offered, to_handover
 from pcgrelay.gateway.node import Node
 from pcgrelay.handover.node import VERSION, estate_written
 from pcgrelay.log.events import HandoverDone, HandoverFailed
@@ -115,11 +116,11 @@ class Handover:
         return Offer(
             record=node.plane.record_version,
             estate=VERSION,
-            node=node.facts(),
+            node=common_facts(node),
             used_bytes=node.plane.memory().get("used_bytes", 0),
             descriptors=len(os.listdir("/proc/self/fd")),
-            listens=tuple(str(address) for address in node.listeners()),
-            imports=node.services_offered(),
+            listens=tuple(str(address) for address in node.listeners.sockets()),
+            imports=services_offered(node),
         )
 
     def _hand_over(self, channel: Channel) -> None:
@@ -155,10 +156,10 @@ class Handover:
 
     def _send_state(self, channel: Channel, descriptor: int, size: int, core: list[int], deadline: float) -> None:
         assert self._sock is not None
-        listeners = self._node.listeners()
+        listeners = self._node.listeners.sockets()
         channel.send(
             State(
-                estate=estate_written(self._node.estate()),
+                estate=estate_written(to_handover(self._node)),
                 record_bytes=size,
                 listens=tuple(str(address) for address in listeners),
                 core=len(core),

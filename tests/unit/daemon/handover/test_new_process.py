@@ -20,6 +20,7 @@ from pcgrelay.daemon.handover.channel import Channel, ChannelBroken, Offer, Read
 from pcgrelay.daemon.handover.new_process import take_over
 from pcgrelay.daemon.run import node_made
 from pcgrelay.errors import PermissionProblem, RunError
+from pcgrelay.gateway.handover import common_facts
 from pcgrelay.gateway.node import Node
 from pcgrelay.log.writer import Log
 from tests.support import fake_core
@@ -36,7 +37,7 @@ def offer(of: Node, **changes: Any) -> Offer:
     whole: dict[str, Any] = {
         "record": 1,
         "estate": 1,
-        "node": of.facts(),
+        "node": common_facts(of),
         "used_bytes": 1,
         "descriptors": 20,
     }
@@ -89,7 +90,7 @@ async def test_what_does_not_fit_is_refused_and_told(node: Node, changes: dict[s
 
 @pytest.mark.parametrize("key", ["name", "organisation", "realm", "role", "workers"])
 async def test_another_node_is_not_taken_over(node: Node, key: str) -> None:
-    sentence, told = await answered(node, offer(node, node={**node.facts(), key: "another"}))
+    sentence, told = await answered(node, offer(node, node={**common_facts(node), key: "another"}))
     assert f"node.{key} has changed, which needs a restart" in sentence
     assert f"node.{key} has changed" in told
 
