@@ -19,10 +19,8 @@ from pcgrelay.dataplane.adapter import Plane
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.dataplane.events import Handlers, ImportWanted, LaneDown, StreamEnd
 from pcgrelay.errors import RunError
-from pcgrelay.gateway.descriptors import bounds_given, full_said
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.prepared import Held, Opened
-from pcgrelay.gateway.refusals import FarRefusals
 from pcgrelay.gateway.tasks import spawn
 from pcgrelay.gateway.watching import ImportWatch
 from pcgrelay.handover.node import NodeEstate, ServiceEstate
@@ -37,6 +35,8 @@ from pcgrelay.path.edge import EdgePaths
 from pcgrelay.path.labels import Labels
 from pcgrelay.policy.rules import export_rules
 from pcgrelay.services.counts import Tally, line_said, service_estate
+from pcgrelay.services.descriptors import bounds_given, full_said
+from pcgrelay.services.far_refusals import FarRefusals
 from pcgrelay.services.imports import exporters_of, offers_of
 from pcgrelay.services.publisher import Publishing
 from pcgrelay.services.services import Exported, Imported, Numbers, exports_with, imports_with, key_of

@@ -12,8 +12,8 @@ from msgspec import structs
 from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, Catalogue
 from pcgrelay.clock import Clock
 from pcgrelay.config import Config
-from pcgrelay.gateway.absences import Absences
 from pcgrelay.handover.node import SeenEstate
+from pcgrelay.health.absences import Absences
 from pcgrelay.identity.certificates import Refusal
 from pcgrelay.link.link import Link, LinkState
 from pcgrelay.log.events import IdentityTwins, ImportDown, ImportMoved, ImportUp, MemberAway, MemberBack, Say

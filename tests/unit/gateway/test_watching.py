@@ -14,9 +14,9 @@ from pcgrelay.admin.condition import troubles
 from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.daemon.reload import Reloader
 from pcgrelay.gateway import watching
-from pcgrelay.gateway.absences import MISSED_MOST, MISSED_MS, Absences
 from pcgrelay.gateway.watching import LinkWatch
 from pcgrelay.handover.node import NodeEstate, estate_read, estate_written
+from pcgrelay.health.absences import MISSED_MOST, MISSED_MS, Absences
 from pcgrelay.log.writer import Log
 from pcgrelay.views.status import node_status
 from tests.support.nodes_in_process import (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pcgrelay.gateway.descriptors import KEPT_LEAST, KEPT_MOST, descriptors_of_streams, streams_most
+from pcgrelay.services.descriptors import KEPT_LEAST, KEPT_MOST, descriptors_of_streams, streams_most
 from tests.support import fake_core
 from tests.support.nodes_in_process import KENT, MET, Nodes, dial, entry, export, is_live, relays, until
 

@@ -10,9 +10,9 @@ import pytest
 
 from pcgrelay.admin.condition import troubles
 from pcgrelay.dataplane.events import StreamEnd
-from pcgrelay.gateway.refusals import OPEN_MS, REFUSALS_MOST, FarRefusals
 from pcgrelay.messages import Code
 from pcgrelay.model import NodeId
+from pcgrelay.services.far_refusals import OPEN_MS, REFUSALS_MOST, FarRefusals
 from pcgrelay.views.explain import explain
 from pcgrelay.views.status import node_status
 from tests.support import fake_core
