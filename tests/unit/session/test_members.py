@@ -55,12 +55,12 @@ async def test_more_edges_than_an_import_can_have_harm_nobody(nodes: Nodes, monk
     assert "other edges come before it" in left_out.why_not
 
 
-@pytest.mark.parametrize("where", ["dialling.handshake_over", "sessions.CarriedHandshake"])
+@pytest.mark.parametrize("where", ["link.dialler.handshake_over", "session.table.CarriedHandshake"])
 async def test_what_nobody_expects_ends_an_attempt_and_nothing_else(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    module, name = where.split(".")
-    true = getattr(sys.modules[f"pcgrelay.session.{module}"], name)
+    module, _, name = where.rpartition(".")
+    true = getattr(sys.modules[f"pcgrelay.{module}"], name)
     failures = iter([ValueError, KeyError])
 
     def broken(*arguments: Any, **named: Any) -> Any:
@@ -68,7 +68,7 @@ async def test_what_nobody_expects_ends_an_attempt_and_nothing_else(
             raise failure
         return true(*arguments, **named)
 
-    monkeypatch.setattr(f"pcgrelay.session.{where}", broken)
+    monkeypatch.setattr(f"pcgrelay.{where}", broken)
     ((relay, port),) = await relays(nodes, 1)
     kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
     met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
