@@ -1,4 +1,8 @@
-"""What an edge and a relay have in common: links, listeners, the catalogue, the core's events, start and stop."""
+"""What an edge and a relay have in common: links, listeners, the catalogue, the core's events, start and stop.
+
+A role is a subclass: it opens and closes what only it has, answers what the links ask about paths, and registers
+handlers for the events of the core and counters of refusals. How a node is handed over stands in `handover`.
+"""
 
 from __future__ import annotations
 
@@ -46,22 +50,25 @@ class Node(ABC):
         self.clock = clock
         self.log = log
         self.say = log.say
-        self._news_lost = False
+        # What it is, and what it has to do with others: its identity, links, listeners for links, and the catalogue.
         self.presence = Presence(config, clock=clock)
         self.neighbours = Neighbours(self.presence, plane, self, log.say, clock)
+        self.listeners = Listeners(self.presence, self.neighbours, plane, log.say, clock)
         self.adverts = Adverts(
             self.presence, self.neighbours.links, self.paths_over, self.catalogue_changed, log.say, clock
         )
-        self.clocks = Clocks(self.presence.skews, log.say, clock)
+        # What it notices once a second: dates of its own files, clocks of others, who came and who is missed.
         self.ageing = Ageing(self.presence, log.say, clock)
+        self.clocks = Clocks(self.presence.skews, log.say, clock)
         self.watch = LinkWatch(log.say, clock)
+        # What it answers about itself.
         self.started_ms = clock.monotonic_ms()
         self.draining = False
         self.configuration = ConfigurationStatus(timestamp_s=clock.wall().timestamp())
-        self.listeners = Listeners(self.presence, self.neighbours, plane, log.say, clock)
         self.refused = RefusalCounts(plane, self.neighbours.unknown_messages)
         self.refused.register("neighbours", self.neighbours.refused)
         self.refused.register("adverts", self.adverts.refused)
+        self._news_lost = False
         self._tick_task: asyncio.Task[None] | None = None
 
     # -- life --------------------------------------------------------------------------------------------------
