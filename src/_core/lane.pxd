@@ -3,10 +3,22 @@
 #   CONFIRMING --CONFIRM--> UP --DRAIN--> DRAINING        CLOSED from anywhere
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 
+from pcgrelay._core.buf cimport Buf
 from pcgrelay._core.frame cimport Frame
 from pcgrelay._core.link cimport Lane, Link, Shard
 from pcgrelay._core.result cimport Result
 
+
+# What was read of a lane, and the frame in it that is to be handled.
+ctypedef struct LaneInput:
+    uint64_t part               # bytes read to the end of the kept beginning of a frame, which fill at most that frame;
+    uint8_t* p                  # n more lie here
+    uint64_t n
+    Frame frame
+    uint8_t* wire               # the frame: its header in clear, its body sealed
+    Buf* buf                    # what it lies in, if not at p: lane_frame_done drops it
+    Buf* owner                  # that, if a stream may keep it
+    bint scarce                 # it may not: deliver what streams have of it before it is dropped
 
 # A new lane over fd; CONFIRM is queued. NULL: no memory or libcrypto failed; fd is still the caller's.
 cdef Lane* lane_start(Shard* shard, Link* link, int fd, uint16_t index, uint32_t number,
@@ -24,6 +36,10 @@ cdef Result lane_next(Shard* shard, Lane* lane, uint8_t* p, uint64_t n, bint ope
 # Keep the n bytes at p, the beginning of a frame; lane.partial_need says how many more its prefix, or it, takes.
 cdef Result lane_keep(Shard* shard, Lane* lane, const uint8_t* p, uint64_t n, const Frame* frame,
                       bint opened) noexcept nogil
+
+# The next whole frame of the input. RESULT_MORE: there is none, and the rest is kept. Else: close the lane. is_edge:
+# what comes is kept by readers, who may not have what lies in the reserve.
+cdef Result lane_frame(Shard* shard, Lane* lane, LaneInput* input, bint is_edge) noexcept nogil
 
 # A frame of the lane itself came: open its body and act. A LOST is opened and left to the role, in clear.
 cdef Result lane_take(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire) noexcept nogil

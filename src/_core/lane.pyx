@@ -125,6 +125,62 @@ cdef Result lane_keep(Shard* shard, Lane* lane, const uint8_t* p, uint64_t n, co
     return RESULT_OK
 
 
+cdef Result lane_frame(Shard* shard, Lane* lane, LaneInput* input, bint is_edge) noexcept nogil:
+    cdef uint64_t used = 0
+    cdef Result answer
+    if lane.partial != NULL:
+        return lane_complete(shard, lane, input, is_edge)
+    input.buf = input.owner = NULL
+    input.scarce = False
+    if input.n == 0:
+        return RESULT_MORE
+    input.wire = input.p
+    answer = lane_next(shard, lane, input.p, input.n, False, &input.frame, &used)
+    if answer == RESULT_MORE:
+        answer = lane_keep(shard, lane, input.p, input.n, &input.frame, input.n >= WIRE_PREFIX)
+        return RESULT_MORE if answer == RESULT_OK else answer
+    input.p += used
+    input.n -= used
+    return answer
+
+
+# Fill the frame whose beginning was kept.
+cdef Result lane_complete(Shard* shard, Lane* lane, LaneInput* input, bint is_edge) noexcept nogil:
+    cdef Buf* buf
+    cdef uint64_t part, used = 0
+    cdef Result answer
+    while True:
+        buf = lane.partial
+        part = input.part
+        if part == 0:
+            part = input.n if input.n < lane.partial_need else lane.partial_need
+            memcpy(buf_data(buf) + buf.length, input.p, part)
+            input.p += part
+            input.n -= part
+        buf.length += <uint32_t>part
+        lane.partial_need -= <uint32_t>part
+        input.part = 0
+        if lane.partial_need != 0:
+            return RESULT_MORE
+        input.frame = lane.head
+        answer = lane_next(shard, lane, buf_data(buf), buf.length, lane.head_open, &input.frame, &used)
+        if answer == RESULT_OK:
+            break
+        if answer == RESULT_MORE:
+            # It was the prefix only; now we know how long the frame is.
+            answer = lane_keep(shard, lane, buf_data(buf), buf.length, &input.frame, True)
+        if answer != RESULT_OK:
+            return answer
+    lane.partial = NULL
+    input.wire = buf_data(buf)
+    input.buf = buf
+    # It may lie in the reserve, which is for what passes through: a reader that stands still may not keep it. Its
+    # stream copies what it can pay for, or ends.
+    input.scarce = is_edge and shard.pool.used > shard.pool.limit
+    input.owner = NULL if input.scarce else buf
+    return RESULT_OK
+
+
 cdef Result lane_take(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire) noexcept nogil:
     cdef Scope scope
     cdef Event* event
@@ -226,7 +282,6 @@ cdef void lane_take_pong(Shard* shard, Lane* lane, uint64_t token) noexcept nogi
     lane.ping_token = 0
     lane.round_trip_us = sample_us if lane.round_trip_us == 0 else (7 * lane.round_trip_us + sample_us) / 8
     link_count_round_trip(shard, lane.link)
-
 
 
 # -- beat -------------------------------------------------------------------------------------------------------------

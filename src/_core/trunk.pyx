@@ -1,5 +1,4 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
-from libc.string cimport memcpy
 
 from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport Buf, buf_data, buf_drop
@@ -8,7 +7,7 @@ from pcgrelay._core.candidate cimport candidate_frame
 from pcgrelay._core.edge cimport edge_activate, edge_code, edge_session_end
 from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.frame cimport Frame, frame_is_lane
-from pcgrelay._core.lane cimport lane_keep, lane_next, lane_start, lane_stop, lane_take, lane_tick
+from pcgrelay._core.lane cimport LaneInput, lane_frame, lane_start, lane_stop, lane_take, lane_tick
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
     LANE_CLOSED, LANE_UNREAD, LINK_GAUGE_RECEIVED_BYTES, LINK_GAUGE_SENT_BYTES, Lane, Link, Shard, gauge_at, lane_dirty,
@@ -126,56 +125,23 @@ cdef Result lane_read(Worker* self, Lane* lane) noexcept nogil:
 
 # part bytes were read to the end of the partial frame, n more to p.
 cdef Result lane_feed(Worker* self, Lane* lane, uint64_t part, uint8_t* p, uint64_t n) noexcept nogil:
-    cdef Frame frame
-    cdef Buf* buf
-    cdef uint64_t used = 0
-    cdef bint scarce
+    cdef LaneInput input
     cdef Result answer
-    while lane.partial != NULL:
-        buf = lane.partial
-        if part == 0:
-            part = n if n < lane.partial_need else lane.partial_need
-            memcpy(buf_data(buf) + buf.length, p, part)
-            p += part
-            n -= part
-        buf.length += <uint32_t>part
-        lane.partial_need -= <uint32_t>part
-        part = 0
-        if lane.partial_need != 0:
-            return RESULT_OK
-        frame = lane.head
-        answer = lane_next(&self.shard, lane, buf_data(buf), buf.length, lane.head_open, &frame, &used)
-        if answer == RESULT_MORE:
-            # It was the prefix only; now we know how long the frame is.
-            answer = lane_keep(&self.shard, lane, buf_data(buf), buf.length, &frame, True)
-            if answer != RESULT_OK:
-                return answer
-            continue
+    input.part = part
+    input.p = p
+    input.n = n
+    while True:
+        answer = lane_frame(&self.shard, lane, &input, self.role == WORKER_EDGE)
+        if answer != RESULT_OK:
+            return RESULT_OK if answer == RESULT_MORE else answer
+        answer = take_frame(self, lane, &input.frame, input.wire, input.owner)
+        if input.buf != NULL:
+            if input.scarce or self.shard.lent:
+                port_deliver(self)
+                self.shard.lent = False
+            buf_drop(&self.shard.pool, input.buf)
         if answer != RESULT_OK:
             return answer
-        lane.partial = NULL
-        # It may lie in the reserve, which is for what passes through: a reader that stands still may not keep it. Its
-        # stream copies what it can pay for, or ends.
-        scarce = self.role == WORKER_EDGE and self.shard.pool.used > self.shard.pool.limit
-        answer = take_frame(self, lane, &frame, buf_data(buf), NULL if scarce else buf)
-        if scarce or self.shard.lent:
-            port_deliver(self)
-            self.shard.lent = False
-        buf_drop(&self.shard.pool, buf)
-        if answer != RESULT_OK:
-            return answer
-    while n != 0:
-        answer = lane_next(&self.shard, lane, p, n, False, &frame, &used)
-        if answer == RESULT_MORE:
-            return lane_keep(&self.shard, lane, p, n, &frame, n >= WIRE_PREFIX)
-        if answer != RESULT_OK:
-            return answer
-        answer = take_frame(self, lane, &frame, p, NULL)
-        if answer != RESULT_OK:
-            return answer
-        p += used
-        n -= used
-    return RESULT_OK
 
 
 cdef Result take_frame(Worker* self, Lane* lane, Frame* frame, uint8_t* wire, Buf* owner) noexcept nogil:

@@ -91,6 +91,7 @@ cdef class Edge(Node):
     cdef readonly list answered  # the applications behind targets, in order
 
     def __cinit__(self, **options) -> None:
+        self.is_edge = True
         self.applications = {}
         self.organisations = {}
         self.answered = []

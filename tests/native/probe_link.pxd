@@ -16,6 +16,7 @@ cdef class Lane:
 cdef class Node:
     cdef Shard* shard
     cdef dict lanes             # address of the core's lane -> Lane
+    cdef bint is_edge           # what comes waits for readers
 
     # What the role does.
     cdef Result flow_frame(self, CoreLane* lane, Frame* frame, uint8_t* wire, Buf* owner)

@@ -5,13 +5,12 @@ It does in few lines what the worker does around its system calls: a lane is fed
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
 
-from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, pool_free, pool_start, pool_stop
+from pcgrelay._core.buf cimport Buf, buf_drop, pool_free, pool_start, pool_stop
 from pcgrelay._core.epoch cimport EPOCH_SOFT_BYTES, EPOCH_SOFT_FRAMES, EPOCH_SOFT_US
 from pcgrelay._core.facts cimport facts_link
 from pcgrelay._core.frame cimport Frame, frame_is_lane
-from pcgrelay._core.lane cimport lane_keep, lane_next, lane_start, lane_stop, lane_take, lane_tick
+from pcgrelay._core.lane cimport LaneInput, lane_frame, lane_start, lane_stop, lane_take, lane_tick
 from pcgrelay._core.link cimport (
     LANE_CLASSES, LANE_CLOSED, LINK_GAUGE_PINGS, LINK_GAUGE_PINGS_LATE, Lane as CoreLane, Link, Shard, gauge_at,
     gauge_new, lane_is_up, link_add, link_find, link_mix, link_remove, shard_renew,
@@ -318,48 +317,23 @@ cdef class Node:
     # -- as the worker does it around its system calls ----------------------------------------------------------------
 
     cdef Result lane_feed(self, CoreLane* lane, uint8_t* p, uint64_t n):
-        cdef Frame frame
-        cdef Buf* buf
-        cdef uint64_t part, used = 0
+        cdef LaneInput input
         cdef Result answer
-        while lane.partial != NULL:
-            buf = lane.partial
-            part = n if n < lane.partial_need else lane.partial_need
-            memcpy(buf_data(buf) + buf.length, p, part)
-            p += part
-            n -= part
-            buf.length += <uint32_t>part
-            lane.partial_need -= <uint32_t>part
-            if lane.partial_need != 0:
-                return RESULT_OK
-            frame = lane.head
-            answer = lane_next(self.shard, lane, buf_data(buf), buf.length, lane.head_open, &frame, &used)
-            if answer == RESULT_MORE:
-                answer = lane_keep(self.shard, lane, buf_data(buf), buf.length, &frame, True)
-                if answer != RESULT_OK:
-                    return answer
-                continue
+        input.part = 0
+        input.p = p
+        input.n = n
+        while True:
+            answer = lane_frame(self.shard, lane, &input, self.is_edge)
+            if answer != RESULT_OK:
+                return RESULT_OK if answer == RESULT_MORE else answer
+            answer = self.take_frame(lane, &input.frame, input.wire, input.owner)
+            if input.buf != NULL:
+                if input.scarce or self.shard.lent:
+                    self.deliver()
+                    self.shard.lent = False
+                buf_drop(&self.shard.pool, input.buf)
             if answer != RESULT_OK:
                 return answer
-            lane.partial = NULL
-            answer = self.take_frame(lane, &frame, buf_data(buf), buf)
-            if self.shard.lent:
-                self.deliver()
-                self.shard.lent = False
-            buf_drop(&self.shard.pool, buf)
-            if answer != RESULT_OK:
-                return answer
-        while n != 0:
-            answer = lane_next(self.shard, lane, p, n, False, &frame, &used)
-            if answer == RESULT_MORE:
-                return lane_keep(self.shard, lane, p, n, &frame, n >= WIRE_PREFIX)
-            if answer == RESULT_OK:
-                answer = self.take_frame(lane, &frame, p, NULL)
-            if answer != RESULT_OK:
-                return answer
-            p += used
-            n -= used
-        return RESULT_OK
 
     cdef Result take_frame(self, CoreLane* lane, Frame* frame, uint8_t* wire, Buf* owner):
         cdef uint8_t* body = wire + WIRE_PREFIX
