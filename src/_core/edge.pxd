@@ -88,10 +88,13 @@ cdef void edge_check_done(Shard* shard, Stream* stream) noexcept nogil
 # Its timer rang.
 cdef void edge_timer(Shard* shard, Stream* stream) noexcept nogil
 
-# End a session: its streams are reset, the far edge is told if say; the session is freed.
-cdef void edge_session_end(Shard* shard, Session* session, uint32_t code, Result reason, bint say, bint event,
-                           bint remote) noexcept nogil
-cdef uint32_t edge_code(Result reason) noexcept nogil
+# End a session: its streams are reset, and it is freed. It failed for this reason: the far edge and the control plane
+# are told.
+cdef void edge_session_fail(Shard* shard, Session* session, Result reason) noexcept nogil
+# The same, by order of the control plane: the far edge is told.
+cdef void edge_session_close(Shard* shard, Session* session, uint32_t code) noexcept nogil
+# The same, because the far edge said so: the control plane is told.
+cdef void edge_session_rx_close(Shard* shard, Session* session, uint32_t code) noexcept nogil
 
 # Put it before those that wait for a route.
 cdef void edge_wait(Shard* shard, Stream* stream) noexcept nogil

@@ -11,10 +11,7 @@ from pcgrelay._core.mailbox cimport EVENT_SESSION_DOWN, EVENT_STREAM_END, Event
 from pcgrelay._core.map cimport map_free, map_next, map_take
 from pcgrelay._core.organisation cimport organisation_unanswered
 from pcgrelay._core.queue cimport queue_free
-from pcgrelay._core.result cimport (
-    RESULT_BUDGET, RESULT_CRYPTO, RESULT_GLITCHES, RESULT_KEY_LIMIT, RESULT_MIX_OVERDUE, RESULT_NO_MEMORY,
-    RESULT_SILENT, RESULT_STREAM_IDS, RESULT_TOO_MANY_RESUMES, RESULT_UNANSWERED, Result, result_place, result_reason,
-)
+from pcgrelay._core.result cimport RESULT_PEER_CLOSED, Result, result_code, result_place, result_reason
 from pcgrelay._core.route cimport Export, Target, tables_export
 from pcgrelay._core.session cimport SESSION_GAUGE_STREAMS, Session, session_remove, session_say_close
 from pcgrelay._core.stats cimport (
@@ -29,9 +26,7 @@ from pcgrelay._core.stream cimport (
     STREAM_IDLE, Stream,
 )
 from pcgrelay._core.timer cimport timer_clear, timer_set
-from pcgrelay._core.wire cimport (
-    CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_EXPIRED, CODE_LIMIT, CODE_TIMEOUT, CODE_VIOLATION, WIRE_EARLY,
-)
+from pcgrelay._core.wire cimport CODE_ABORTED, CODE_DONE, CODE_TIMEOUT, WIRE_EARLY
 
 
 # -- lists ------------------------------------------------------------------------------------------------------------
@@ -409,25 +404,41 @@ cdef void edge_check_done(Shard* shard, Stream* stream) noexcept nogil:
         stream.state = STREAM_IDLE
 
 
-cdef uint32_t edge_code(Result reason) noexcept nogil:
-    if reason == RESULT_KEY_LIMIT or reason == RESULT_MIX_OVERDUE:
-        return CODE_EXPIRED
-    if reason == RESULT_GLITCHES or reason == RESULT_TOO_MANY_RESUMES or reason == RESULT_STREAM_IDS \
-            or reason == RESULT_UNANSWERED:
-        return CODE_LIMIT
-    if reason == RESULT_SILENT:
-        return CODE_TIMEOUT
-    if reason == RESULT_NO_MEMORY or reason == RESULT_BUDGET or reason == RESULT_CRYPTO:
-        return CODE_BUSY
-    return CODE_VIOLATION
+cdef void edge_session_fail(Shard* shard, Session* session, Result reason) noexcept nogil:
+    cdef uint32_t code = result_code(reason)
+    end_streams(shard, session, code, False)
+    session_say_close(shard, session, code)
+    session_down(shard, session, code, reason, False)
+    session_remove(shard, session)
 
 
-cdef void edge_session_end(Shard* shard, Session* session, uint32_t code, Result reason, bint say, bint event,
-                           bint remote) noexcept nogil:
+cdef void edge_session_close(Shard* shard, Session* session, uint32_t code) noexcept nogil:
+    end_streams(shard, session, code, False)
+    session_say_close(shard, session, code)
+    session_remove(shard, session)
+
+
+cdef void edge_session_rx_close(Shard* shard, Session* session, uint32_t code) noexcept nogil:
+    end_streams(shard, session, code, True)
+    session_down(shard, session, code, RESULT_PEER_CLOSED, True)
+    session_remove(shard, session)
+
+
+# Count the end of a session, and tell the control plane. remote: the far edge ended it.
+cdef void session_down(Shard* shard, const Session* session, uint32_t code, Result reason, bint remote) noexcept nogil:
+    cdef Event* event = shard_event(shard, EVENT_SESSION_DOWN)
+    figure_add(&shard.stats.refused[result_place(reason)], 1)
+    event.a = session.number
+    event.b = code
+    event.c = result_reason(reason)
+    event.d = remote
+
+
+# The far edge learns of their end from that of the session: nothing is said for the single stream.
+cdef void end_streams(Shard* shard, Session* session, uint32_t code, bint remote) noexcept nogil:
     cdef uint32_t i, at
     cdef Flow* flow
     cdef Stream* stream
-    cdef Event* note
     for i in range(session.flow_count):
         flow = session.flows[i]
         if flow == NULL:
@@ -438,7 +449,6 @@ cdef void edge_session_end(Shard* shard, Session* session, uint32_t code, Result
         at = 0
         stream = <Stream*>map_next(&flow.streams, &at)
         while stream != NULL:
-            # The far edge learns it from the end of the session; nothing is said for the single stream.
             stream.remote = stream.remote or remote
             if not stream.finished:
                 stream.code = code
@@ -450,13 +460,3 @@ cdef void edge_session_end(Shard* shard, Session* session, uint32_t code, Result
             edge_bury(shard, stream)
             stream = <Stream*>map_next(&flow.streams, &at)
         map_free(&flow.streams)
-    if say:
-        session_say_close(shard, session, code)
-    if event:
-        figure_add(&shard.stats.refused[result_place(reason)], 1)
-        note = shard_event(shard, EVENT_SESSION_DOWN)
-        note.a = session.number
-        note.b = code
-        note.c = result_reason(reason)
-        note.d = remote
-    session_remove(shard, session)

@@ -9,7 +9,7 @@ from pcgrelay._core.bundle cimport bundle_linger_anew, bundle_tables_changed
 from pcgrelay._core.candidate cimport candidate_add, candidate_drop, candidate_lead
 from pcgrelay._core.dial cimport dial_beside_told
 from pcgrelay._core.door cimport door_tables_changed
-from pcgrelay._core.edge cimport edge_abort, edge_code, edge_session_end, edge_timer
+from pcgrelay._core.edge cimport edge_abort, edge_session_close, edge_session_fail, edge_timer
 from pcgrelay._core.epoch cimport limits_set
 from pcgrelay._core.handle cimport HANDLE_DIAL, HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle
 from pcgrelay._core.handover cimport handover_wipe
@@ -37,7 +37,7 @@ from pcgrelay._core.port cimport (
 )
 from pcgrelay._core.queue cimport queue_free
 from pcgrelay._core.relay cimport Path, relay_path_add, relay_path_remove, relay_sweep, relay_tell_owed
-from pcgrelay._core.result cimport RESULT_BUDGET, RESULT_LOCAL_CLOSE, RESULT_OK, Result
+from pcgrelay._core.result cimport RESULT_BUDGET, RESULT_OK, Result
 from pcgrelay._core.route cimport Tables, tables_drop
 from pcgrelay._core.sender cimport lane_say
 from pcgrelay._core.session cimport Session, session_add, session_find, session_mix
@@ -47,7 +47,7 @@ from pcgrelay._core.timer cimport Timer, wheel_pop, wheel_start
 from pcgrelay._core.trunk cimport (
     trunk_add, trunk_code, trunk_end, trunk_event, trunk_flush, trunk_link_end, trunk_read_on, trunk_tick,
 )
-from pcgrelay._core.wire cimport CODE_BUSY, CODE_DRAINING, FRAME_DRAIN, WIRE_LANES_MAX, wire_put32
+from pcgrelay._core.wire cimport CODE_DRAINING, FRAME_DRAIN, WIRE_LANES_MAX, wire_put32
 from pcgrelay._core.worker cimport (
     WORKER_SLOT, WORKER_SLOTS, WORKER_TICK_US, Listener, Worker, worker_wake, worker_watch, worker_woken,
 )
@@ -119,7 +119,7 @@ cdef void loop_stop(Worker* self) noexcept nogil:
         session = <Session*>map_any(&shard.sessions)
         if session == NULL:
             break
-        edge_session_end(shard, session, CODE_DRAINING, RESULT_LOCAL_CLOSE, True, False, False)
+        edge_session_close(shard, session, CODE_DRAINING)
     while shard.waiting != NULL:
         edge_abort(shard, shard.waiting, CODE_DRAINING, CAUSE_SHUTDOWN)
     while True:
@@ -280,12 +280,12 @@ cdef void tick(Worker* self) noexcept nogil:
         session_forgive(session, away_us)
         answer = session_tick(shard, session)
         if answer != RESULT_OK:
-            edge_session_end(shard, session, edge_code(answer), answer, True, True, False)
+            edge_session_fail(shard, session, answer)
             # The table changed under the walk; the next tick sees the rest.
             break
     session = session_hoarder(shard)
     if session != NULL:
-        edge_session_end(shard, session, CODE_BUSY, RESULT_BUDGET, True, True, False)
+        edge_session_fail(shard, session, RESULT_BUDGET)
     while True:
         timer = wheel_pop(&shard.wheel, shard.now_us)
         if timer == NULL:
@@ -340,7 +340,7 @@ cdef void acknowledge(Worker* self) noexcept nogil:
     cdef Result reason = RESULT_OK
     self.next_ack_us = session_acks(&self.shard, &failed, &reason)
     if failed != NULL:
-        edge_session_end(&self.shard, failed, edge_code(reason), reason, True, True, False)
+        edge_session_fail(&self.shard, failed, reason)
 
 
 # -- orders -----------------------------------------------------------------------------------------------------------
@@ -388,7 +388,7 @@ cdef void take_order(Worker* self, Order* order) noexcept nogil:
     elif order.kind == ORDER_SESSION_CLOSE:
         session = session_find(shard, <uint32_t>order.a)
         if session != NULL:
-            edge_session_end(shard, session, <uint32_t>order.b, RESULT_LOCAL_CLOSE, True, False, False)
+            edge_session_close(shard, session, <uint32_t>order.b)
     elif order.kind == ORDER_LINK_RENEW or order.kind == ORDER_LINK_MIX:
         order_link_renewal(self, order)
     elif order.kind == ORDER_SESSION_RENEW or order.kind == ORDER_SESSION_MIX:
@@ -497,4 +497,4 @@ cdef void order_session_path(Worker* self, Order* order) noexcept nogil:
         # Without a place its frames stay unknown, and LOST says so.
         candidate_add(&self.shard, session, <uint32_t>order.b, <uint32_t>order.c, <uint32_t>order.d)
     if answer != RESULT_OK:
-        edge_session_end(&self.shard, session, edge_code(answer), answer, True, True, False)
+        edge_session_fail(&self.shard, session, answer)

@@ -5,7 +5,7 @@ from pcgrelay._core.buf cimport BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_
 from pcgrelay._core.bundle cimport bundle_data, bundle_fin, bundle_may_read, bundle_say
 from pcgrelay._core.credit cimport credit_left
 from pcgrelay._core.edge cimport (
-    EDGE_BULK, edge_abort, edge_activate, edge_bury, edge_check_done, edge_code, edge_ready, edge_session_end,
+    EDGE_BULK, edge_abort, edge_activate, edge_bury, edge_check_done, edge_ready, edge_session_fail,
 )
 from pcgrelay._core.flow cimport Flow, StreamList, flow_bears_bulk, flow_bears_reads, flow_has_room, list_pop, list_push
 from pcgrelay._core.link cimport LANE_BACKLOG, LANE_BACKLOG_SMALL, LANE_WIRE, Lane, Shard
@@ -151,7 +151,7 @@ cdef uint32_t words_of(Worker* self, StreamList* streams, uint8_t* p, uint32_t r
 cdef bint send_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t used) noexcept nogil:
     cdef Result answer = session_bundle(shard, flow, buf, used)
     if answer != RESULT_OK:
-        edge_session_end(shard, <Session*>flow.session, edge_code(answer), answer, True, True, False)
+        edge_session_fail(shard, <Session*>flow.session, answer)
     return answer == RESULT_OK
 
 

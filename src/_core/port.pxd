@@ -23,6 +23,12 @@ cdef void port_event(Worker* self, Stream* stream, uint32_t events) noexcept nog
 # borrowed is settled.
 cdef void port_deliver(Worker* self) noexcept nogil
 
+# Streams' queues may borrow bytes of the receive space, or of a frame that is about to be dropped. Deliver before
+# either is used again: what an application does not take at once is copied.
+cdef inline void port_deliver_lent(Worker* self) noexcept nogil:
+    port_deliver(self)
+    self.shard.lent = False
+
 # Take a listening socket; close those of an import, or all if number is -1.
 cdef void port_listen(Worker* self, Order* order) noexcept nogil
 cdef void port_unlisten(Worker* self, int number) noexcept nogil

@@ -1,5 +1,10 @@
 # The answers of the core. Zero is fine; every refusal has a name. The numbers below 100 are the local reasons of
 # docs/protocol.md, section 10; those from 100 on are not refusals of a peer.
+from libc.stdint cimport uint32_t
+
+from pcgrelay._core.wire cimport CODE_BUSY, CODE_EXPIRED, CODE_LIMIT, CODE_TIMEOUT, CODE_VIOLATION
+
+
 cdef enum Result:
     RESULT_OK = 0
     RESULT_BAD_TAG = 1
@@ -53,3 +58,16 @@ cdef inline Result result_reason(Result answer) noexcept nogil:
 cdef inline int result_place(Result answer) noexcept nogil:
     cdef int reason = <int>result_reason(answer)
     return reason if reason < <int>RESULT_REASONS else 0
+
+# The code with which the far side of a session or lane is told of it (docs/protocol.md, section 10).
+cdef inline uint32_t result_code(Result answer) noexcept nogil:
+    if answer == RESULT_KEY_LIMIT or answer == RESULT_MIX_OVERDUE:
+        return CODE_EXPIRED
+    if answer == RESULT_GLITCHES or answer == RESULT_TOO_MANY_RESUMES or answer == RESULT_STREAM_IDS \
+            or answer == RESULT_UNANSWERED:
+        return CODE_LIMIT
+    if answer == RESULT_SILENT:
+        return CODE_TIMEOUT
+    if answer == RESULT_NO_MEMORY or answer == RESULT_BUDGET or answer == RESULT_CRYPTO:
+        return CODE_BUSY
+    return CODE_VIOLATION

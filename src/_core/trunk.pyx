@@ -4,7 +4,7 @@ from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport Buf, buf_data, buf_drop
 from pcgrelay._core.bundle cimport bundle_take, bundle_take_datagrams
 from pcgrelay._core.candidate cimport candidate_frame
-from pcgrelay._core.edge cimport edge_activate, edge_code, edge_session_end
+from pcgrelay._core.edge cimport edge_activate, edge_session_rx_close, edge_session_fail
 from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.frame cimport Frame, frame_is_lane
 from pcgrelay._core.lane cimport LaneInput, lane_frame, lane_start, lane_stop, lane_take, lane_tick
@@ -18,13 +18,13 @@ from pcgrelay._core.linux cimport (
     TCP_NODELAY, TCP_NOTSENT_LOWAT, TCP_USER_TIMEOUT, close, errno, readv, recv, setsockopt,
 )
 from pcgrelay._core.mailbox cimport EVENT_LANE_DOWN, Event, Order
-from pcgrelay._core.port cimport port_deliver
+from pcgrelay._core.port cimport port_deliver_lent
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle
 from pcgrelay._core.relay cimport relay_frame, relay_lane_down, relay_lost, relay_settle
 from pcgrelay._core.result cimport (
     RESULT_CONFIRM_TIMEOUT, RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK,
-    RESULT_PEER_CLOSED, RESULT_REPLACED, RESULT_SILENT, RESULT_SOCKET, RESULT_UNKNOWN_FLOW, Result, result_place,
-    result_reason,
+    RESULT_PEER_CLOSED, RESULT_REPLACED, RESULT_SILENT, RESULT_SOCKET, RESULT_UNKNOWN_FLOW, Result, result_code,
+    result_place, result_reason,
 )
 from pcgrelay._core.sender cimport lane_fill, lane_pace, lane_say, lane_sent
 from pcgrelay._core.session cimport Session, session_frame, session_lane_down, session_lane_up, session_lost
@@ -82,7 +82,7 @@ cdef Result lane_read(Worker* self, Lane* lane) noexcept nogil:
     cdef Result answer
     for _ in range(WORKER_READS):
         if self.role == WORKER_EDGE:
-            port_deliver(self)
+            port_deliver_lent(self)
             slot = self.space
         else:
             if self.slots_used == WORKER_SLOTS:
@@ -137,8 +137,7 @@ cdef Result lane_feed(Worker* self, Lane* lane, uint64_t part, uint8_t* p, uint6
         answer = take_frame(self, lane, &input.frame, input.wire, input.owner)
         if input.buf != NULL:
             if input.scarce or self.shard.lent:
-                port_deliver(self)
-                self.shard.lent = False
+                port_deliver_lent(self)
             buf_drop(&self.shard.pool, input.buf)
         if answer != RESULT_OK:
             return answer
@@ -169,11 +168,11 @@ cdef Result take_frame(Worker* self, Lane* lane, Frame* frame, uint8_t* wire, Bu
             # An ACK or RESUME may have made room.
             edge_activate(&self.shard, flow)
     if answer == RESULT_PEER_CLOSED:
-        edge_session_end(&self.shard, <Session*>flow.session, code, answer, False, True, True)
+        edge_session_rx_close(&self.shard, <Session*>flow.session, code)
     elif answer == RESULT_UNKNOWN_FLOW:
         take_candidate(self, lane, frame, wire)
     elif answer != RESULT_OK and answer != RESULT_DUPLICATE:
-        edge_session_end(&self.shard, <Session*>flow.session, edge_code(answer), answer, True, True, False)
+        edge_session_fail(&self.shard, <Session*>flow.session, answer)
     return RESULT_OK
 
 
@@ -186,7 +185,7 @@ cdef void take_candidate(Worker* self, Lane* lane, const Frame* frame, uint8_t* 
         if flow.small.head != NULL or flow.bulk.head != NULL:
             edge_activate(&self.shard, flow)
     elif answer != RESULT_DUPLICATE:
-        edge_session_end(&self.shard, <Session*>flow.session, edge_code(answer), answer, True, True, False)
+        edge_session_fail(&self.shard, <Session*>flow.session, answer)
 
 
 cdef void lane_up(Worker* self, Lane* lane) noexcept nogil:
@@ -202,7 +201,7 @@ cdef void lane_up(Worker* self, Lane* lane) noexcept nogil:
         answer = session_lane_up(&self.shard, lane, &failed)
         if answer == RESULT_OK:
             return
-        edge_session_end(&self.shard, failed, edge_code(answer), answer, True, True, False)
+        edge_session_fail(&self.shard, failed, answer)
 
 
 # Close a lane: say why if it can be said, tell the flows, the control plane and the counters.
@@ -248,7 +247,7 @@ cdef uint32_t trunk_code(Result reason) noexcept nogil:
         return CODE_UNREACHABLE
     if reason == RESULT_SILENT or reason == RESULT_CONFIRM_TIMEOUT:
         return CODE_TIMEOUT
-    return edge_code(reason)
+    return result_code(reason)
 
 
 cdef void trunk_link_end(Worker* self, Link* link, uint32_t code) noexcept nogil:

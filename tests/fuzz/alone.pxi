@@ -19,7 +19,7 @@ cdef int world_bundle(void* world, uint8_t* body, uint32_t n) noexcept nogil:
         return -1
     answer = bundle_take(shard, session.flows[0], body, n, NULL)
     if answer != RESULT_OK:
-        edge_session_end(shard, session, CODE_VIOLATION, answer, True, True, False)
+        edge_session_fail(shard, session, answer)
     return <int>answer
 
 

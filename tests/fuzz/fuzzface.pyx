@@ -13,7 +13,7 @@ from pcgrelay._core.buf cimport Pool, pool_start, pool_stop
 from pcgrelay._core.bundle cimport bundle_data, bundle_fin, bundle_may_read, bundle_say, bundle_take
 from pcgrelay._core.crew cimport Crew
 from pcgrelay._core.door cimport ACCEPT_TAKEN, door_accept
-from pcgrelay._core.edge cimport edge_abort, edge_bury, edge_check_done, edge_connected, edge_session_end, edge_wrote
+from pcgrelay._core.edge cimport edge_abort, edge_bury, edge_check_done, edge_connected, edge_session_close, edge_wrote
 from pcgrelay._core.epoch cimport Epoch, epoch_settle, epoch_start, epoch_step, epoch_wipe, key_expand_number
 from pcgrelay._core.flow cimport FLOW_UP, Flow, flow_open, flow_start, flow_stop, flow_take_rekey, list_pop
 from pcgrelay._core.frame cimport (
@@ -39,7 +39,7 @@ from pcgrelay._core.queue cimport queue_sent, queue_settle
 from pcgrelay._core.record cimport Record, record_read
 from pcgrelay._core.relay cimport Path
 from pcgrelay._core.result cimport (
-    RESULT_DUPLICATE, RESULT_GAP, RESULT_LOCAL_CLOSE, RESULT_OK, RESULT_PEER_CLOSED, RESULT_SOCKET, Result,
+    RESULT_DUPLICATE, RESULT_GAP, RESULT_OK, RESULT_PEER_CLOSED, RESULT_SOCKET, Result,
 )
 from pcgrelay._core.route cimport (
     EXPORT_DRAIN, EXPORT_READY, EXPORT_UNRESOLVED, IMPORT_DOWN, IMPORT_LIVE, IMPORT_PENDING, Export, Import, Tables,
@@ -53,7 +53,7 @@ from pcgrelay._core.stats cimport (
 from pcgrelay._core.stream cimport Stream
 from pcgrelay._core.trunk cimport trunk_end
 from pcgrelay._core.wire cimport (
-    CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, CODE_VIOLATION, FRAME_ACK, FRAME_BUNDLE, FRAME_CONFIRM,
+    CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, FRAME_ACK, FRAME_BUNDLE, FRAME_CONFIRM,
     FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_REKEY, FRAME_RESUME, PURPOSE_HOP_HEADER, WIRE_BODY_MAX, WIRE_PREFIX,
     WIRE_VERSION, wire_get32, wire_get64, wire_put16, wire_put24, wire_put32,
 )
@@ -330,7 +330,7 @@ cdef uint64_t world_end(void* world) noexcept nogil:
     if self.edge_alone:
         session = session_find(shard, SESSION)
         if session != NULL:
-            edge_session_end(shard, session, CODE_DONE, RESULT_LOCAL_CLOSE, True, True, False)
+            edge_session_close(shard, session, CODE_DONE)
         world_deliver(self, 0)
     else:
         put(self, new_order(ORDER_SESSION_CLOSE, SESSION, CODE_DONE, 0, 0))

@@ -13,8 +13,9 @@ from pcgrelay._core.bundle cimport (
 from pcgrelay._core.candidate cimport candidate_add, candidate_drop, candidate_frame, candidate_lead
 from pcgrelay._core.door cimport ACCEPT_REFUSED, door_accept, door_tables_changed
 from pcgrelay._core.edge cimport (
-    EDGE_BULK, edge_abort, edge_activate, edge_break, edge_bury, edge_check_done, edge_code, edge_connected,
-    edge_cut_left, edge_dirty, edge_hold, edge_ready, edge_session_end, edge_timer, edge_wrote,
+    EDGE_BULK, edge_abort, edge_activate, edge_break, edge_bury, edge_check_done, edge_connected,
+    edge_cut_left, edge_dirty, edge_hold, edge_ready, edge_session_close, edge_session_rx_close, edge_session_fail,
+    edge_timer, edge_wrote,
 )
 from pcgrelay._core.entries cimport OrganisationEntry
 from pcgrelay._core.facts cimport facts_session
@@ -28,7 +29,7 @@ from tests.native.probe cimport exactly
 from tests.native.probe_link cimport Node
 from pcgrelay._core.queue cimport iovec, queue_free, queue_sent, queue_settle, queue_vectors
 from pcgrelay._core.result cimport (
-    RESULT_BUDGET, RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_OK, RESULT_PEER_CLOSED, RESULT_UNKNOWN_FLOW, Result,
+    RESULT_BUDGET, RESULT_DUPLICATE, RESULT_OK, RESULT_PEER_CLOSED, RESULT_UNKNOWN_FLOW, Result,
 )
 from pcgrelay._core.route cimport (
     EXPORT_READY, IMPORT_LIVE, Export, Import, Tables, tables_drop, tables_index, tables_new,
@@ -105,7 +106,7 @@ cdef class Edge(Node):
             session = <Session*>map_any(&self.shard.sessions)
             if session == NULL:
                 break
-            edge_session_end(self.shard, session, CODE_DONE, RESULT_LOCAL_CLOSE, False, False, False)
+            edge_session_close(self.shard, session, CODE_DONE)
         while self.shard.waiting != NULL:
             edge_abort(self.shard, self.shard.waiting, CODE_DONE, CAUSE_DONE)
         free_streams(self.shard)
@@ -147,7 +148,7 @@ cdef class Edge(Node):
         cdef Session* found = self.session(session)
         cdef Result answer = candidate_lead(self.shard, found, link, in_label, out_label, instead)
         if answer != RESULT_OK:
-            session_end(self.shard, found, answer)
+            edge_session_fail(self.shard, found, answer)
         self.bury()
 
     def session_renew(self, session: int, mix: int, secret: bytes) -> None:
@@ -158,7 +159,7 @@ cdef class Edge(Node):
         session_mix(self.shard, self.session(session), mix)
 
     def session_close(self, session: int, code: int) -> None:
-        edge_session_end(self.shard, self.session(session), code, RESULT_LOCAL_CLOSE, True, False, False)
+        edge_session_close(self.shard, self.session(session), code)
         self.settle()
         self.bury()
 
@@ -284,11 +285,11 @@ cdef class Edge(Node):
                 break
             answer = session_tick(self.shard, session)
             if answer != RESULT_OK:
-                session_end(self.shard, session, answer)
+                edge_session_fail(self.shard, session, answer)
                 break
         session = session_hoarder(self.shard)
         if session != NULL:
-            session_end(self.shard, session, RESULT_BUDGET)
+            edge_session_fail(self.shard, session, RESULT_BUDGET)
         while True:
             timer = wheel_pop(&self.shard.wheel, self.shard.now_us)
             if timer == NULL:
@@ -296,7 +297,7 @@ cdef class Edge(Node):
             edge_timer(self.shard, <CoreStream*>timer.owner)
         session_acks(self.shard, &failed, &answer)
         if failed != NULL:
-            session_end(self.shard, failed, answer)
+            edge_session_fail(self.shard, failed, answer)
         self.settle()
         self.bury()
 
@@ -383,7 +384,7 @@ cdef class Edge(Node):
             return True
         answer = session_bundle(self.shard, flow, buf, used)
         if answer != RESULT_OK:
-            session_end(self.shard, <Session*>flow.session, answer)
+            edge_session_fail(self.shard, <Session*>flow.session, answer)
         return True
 
     cdef uint32_t serve_stream(self, CoreStream* stream, uint8_t* p, uint32_t room) except? 0xffffffff:
@@ -433,9 +434,9 @@ cdef class Edge(Node):
         elif answer == RESULT_OK and (flow.small.head != NULL or flow.bulk.head != NULL):
             edge_activate(self.shard, flow)
         if answer == RESULT_PEER_CLOSED:
-            edge_session_end(self.shard, <Session*>flow.session, code, answer, False, True, True)
+            edge_session_rx_close(self.shard, <Session*>flow.session, code)
         elif answer != RESULT_OK and answer != RESULT_DUPLICATE:
-            session_end(self.shard, <Session*>flow.session, answer)
+            edge_session_fail(self.shard, <Session*>flow.session, answer)
         return RESULT_OK
 
     cdef Result path_lost(self, CoreLane* lane, uint32_t label, uint32_t code):
@@ -446,7 +447,7 @@ cdef class Edge(Node):
         cdef Session* failed = NULL
         cdef Result answer = session_lane_up(self.shard, lane, &failed)
         while answer != RESULT_OK:
-            session_end(self.shard, failed, answer)
+            edge_session_fail(self.shard, failed, answer)
             answer = session_lane_up(self.shard, lane, &failed)
         return 0
 
@@ -467,10 +468,6 @@ cdef class Edge(Node):
             stream = stream.next
         free_streams(self.shard)
         return 0
-
-
-cdef void session_end(Shard* shard, Session* session, Result reason) noexcept nogil:
-    edge_session_end(shard, session, edge_code(reason), reason, True, True, False)
 
 
 cdef void free_streams(Shard* shard) noexcept nogil:
