@@ -12,13 +12,19 @@ cdef enum:
 # What door_accept decided.
 cdef enum AcceptAnswer:
     ACCEPT_TAKEN                # *stream is open, the socket is its own
-    ACCEPT_ELSEWHERE            # hand the socket to worker *elsewhere
+    ACCEPT_ELSEWHERE            # hand the socket to another worker
     ACCEPT_REFUSED              # close it; the event was given
 
+# The session that was chosen for a connection, and a worker that has flows of it.
+cdef struct Elsewhere:
+    uint32_t session
+    uint32_t worker
 
-# An application connected to an import. session: 0, or the one that another worker chose already.
+
+# An application connected to an import. session: 0, or the one that another worker chose already; only if it has ended
+# meanwhile is one chosen again. So a socket is handed over once for each choice.
 cdef AcceptAnswer door_accept(Shard* shard, uint32_t number, int fd, uint32_t session, Stream** stream,
-                              uint32_t* elsewhere) noexcept nogil
+                              Elsewhere* elsewhere) noexcept nogil
 
 # The tables changed: streams that wait find their route or are refused.
 cdef void door_tables_changed(Shard* shard) noexcept nogil

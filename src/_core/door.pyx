@@ -13,7 +13,8 @@ from pcgrelay._core.map cimport map_put
 from pcgrelay._core.route cimport IMPORT_DOWN, Import, Route, tables_import
 from pcgrelay._core.session cimport SESSION_GAUGE_STREAMS, Session, session_find
 from pcgrelay._core.stats cimport (
-    CAUSE_BUDGET, CAUSE_DRAINING, CAUSE_LIMIT, CAUSE_NO_ROUTE, COUNT_STREAMS_REFUSED, COUNT_STREAMS_WAITED, Cause,
+    CAUSE_BUDGET, CAUSE_DRAINING, CAUSE_LIMIT, CAUSE_NO_ROUTE, COUNT_STREAMS_REFUSED, COUNT_STREAMS_WAITED,
+    STATS_SERVICES, Cause,
 )
 from pcgrelay._core.stream cimport BREAK_NONE, SAY_OPEN, Stream
 from pcgrelay._core.timer cimport timer_clear, timer_set
@@ -39,7 +40,7 @@ cdef void give_refusal(Shard* shard, int number, const uint8_t* service, uint32_
 
 
 cdef AcceptAnswer door_accept(Shard* shard, uint32_t number, int fd, uint32_t session, Stream** stream,
-                              uint32_t* elsewhere) noexcept nogil:
+                              Elsewhere* elsewhere) noexcept nogil:
     cdef const Import* entry = tables_import(shard.tables, number)
     cdef Stream* fresh
     cdef Session* found = NULL
@@ -55,7 +56,10 @@ cdef AcceptAnswer door_accept(Shard* shard, uint32_t number, int fd, uint32_t se
     if edge_is_full(shard, number, True, 1):
         give_refusal(shard, <int>number, entry.service, entry.service_length, CAUSE_LIMIT)
         return ACCEPT_REFUSED
-    found = session_find(shard, session) if session != 0 else choose_session(shard, entry)
+    if session != 0:
+        found = session_find(shard, session)
+    if found == NULL:
+        found = choose_session(shard, entry)
     if found != NULL:
         flow = choose_flow(shard, found, elsewhere)
         if flow == NULL:
@@ -83,8 +87,9 @@ cdef AcceptAnswer door_accept(Shard* shard, uint32_t number, int fd, uint32_t se
 
 # Of the routes with the least precedence whose session lives, one by weight; one of weight 0 only if there is no other.
 cdef Session* choose_session(Shard* shard, const Import* entry) noexcept nogil:
-    cdef uint32_t i, best = 256, total = 0
+    cdef uint32_t i, best = 256, total = 0, fit = 0
     cdef uint64_t ticket
+    cdef uint32_t* turn = &shard.turns[entry.number % STATS_SERVICES]
     cdef const Route* way
     cdef Session* session
     cdef Session* spare = NULL
@@ -96,15 +101,17 @@ cdef Session* choose_session(Shard* shard, const Import* entry) noexcept nogil:
         if way.precedence < best:
             best = way.precedence
             total = 0
+            fit = 0
             spare = NULL
         total += way.weight
+        fit += 1
         if spare == NULL:
             spare = session
-    if total == 0:
+    if total == 0 or fit == 1:
         return spare
-    shard.turn += 1
+    turn[0] += 1
     # A stride that shares no factor with small totals spreads the turns over the weights.
-    ticket = (shard.turn * 7919) % total
+    ticket = (turn[0] * <uint64_t>7919) % total
     for i in range(entry.route_count):
         way = &entry.routes[i]
         session = session_find(shard, way.session)
@@ -116,8 +123,8 @@ cdef Session* choose_session(Shard* shard, const Import* entry) noexcept nogil:
     return spare
 
 
-# The flow of this session for a new stream; NULL: it is on worker *elsewhere.
-cdef Flow* choose_flow(Shard* shard, Session* session, uint32_t* elsewhere) noexcept nogil:
+# The flow of this session for a new stream; NULL: it is elsewhere.
+cdef Flow* choose_flow(Shard* shard, Session* session, Elsewhere* elsewhere) noexcept nogil:
     cdef uint32_t _, index
     for _ in range(session.flow_count):
         session.turn += 1
@@ -125,7 +132,8 @@ cdef Flow* choose_flow(Shard* shard, Session* session, uint32_t* elsewhere) noex
         if session.flows[index] != NULL:
             return session.flows[index]
     session.turn += 1
-    elsewhere[0] = (session.turn % session.flow_count) % shard.workers
+    elsewhere.session = session.number
+    elsewhere.worker = (session.turn % session.flow_count) % shard.workers
     return NULL
 
 
@@ -167,7 +175,7 @@ cdef void door_tables_changed(Shard* shard) noexcept nogil:
     cdef const Import* entry
     cdef Session* session
     cdef Flow* flow
-    cdef uint32_t elsewhere = 0
+    cdef Elsewhere elsewhere
     shard.waiting = NULL
     shard.waiting_count = 0
     # The list has the last comer first; they are opened in the order in which they came.
@@ -191,7 +199,8 @@ cdef void door_tables_changed(Shard* shard) noexcept nogil:
             if session != NULL:
                 # Its flows live on another worker, which adopts the socket.
                 timer_clear(&shard.wheel, &stream.timer)
-                stream.elsewhere = <uint8_t>(elsewhere + 1)
+                stream.session = elsewhere.session
+                stream.elsewhere = <uint8_t>(elsewhere.worker + 1)
                 edge_dirty(shard, stream)
             else:
                 edge_wait(shard, stream)

@@ -21,7 +21,7 @@ cdef enum:
     TAG_STREAMS_OPEN = 4
     TAG_OF_IMPORT = 5
     TAG_OF_EXPORT = 6
-    TAG_TURN = 7
+    # 7 was one count of turns for all imports.
     TAG_TOKEN = 8
     TAG_WINDOWS = 9
     TAG_LINK = 10
@@ -29,6 +29,7 @@ cdef enum:
     TAG_LANE = 12
     TAG_SESSION = 13
     TAG_WAITING = 14
+    TAG_TURNS = 15
 
 
 cdef void shard_fields(Cursor* self, Shard* shard) noexcept nogil:
@@ -38,7 +39,7 @@ cdef void shard_fields(Cursor* self, Shard* shard) noexcept nogil:
     cursor_number(self, TAG_STREAMS_OPEN, &shard.stats.streams, 8)
     cursor_bytes(self, TAG_OF_IMPORT, shard.stats.of_import, STATS_SERVICES * 4)
     cursor_bytes(self, TAG_OF_EXPORT, shard.stats.of_export, STATS_SERVICES * 4)
-    cursor_number(self, TAG_TURN, &shard.turn, 8)
+    cursor_bytes(self, TAG_TURNS, shard.turns, sizeof(shard.turns))
     cursor_number(self, TAG_TOKEN, &shard.token, 8)
     cursor_number(self, TAG_WINDOWS, &shard.windows, 8)
 

@@ -12,7 +12,7 @@ from pcgrelay._core.organisation cimport Organisation
 from pcgrelay._core.queue cimport Queue
 from pcgrelay._core.renewal cimport Owed, Renewals
 from pcgrelay._core.route cimport Tables
-from pcgrelay._core.stats cimport Bounds, Stats
+from pcgrelay._core.stats cimport STATS_SERVICES, Bounds, Stats
 from pcgrelay._core.stream cimport Stream
 from pcgrelay._core.timer cimport Wheel
 from pcgrelay._core.wire cimport WIRE_LANES_MAX
@@ -162,7 +162,7 @@ cdef struct Shard:
     uint64_t handshake_us
     uint64_t wait_us
     uint64_t linger_us
-    uint64_t turn
+    uint32_t turns[STATS_SERVICES]  # of each import: how often a route of it was chosen by weight
     uint64_t token              # for PINGs
     uint64_t windows            # bytes of credit granted and not yet used
     uint32_t event_count

@@ -3,7 +3,7 @@ from libc.stdlib cimport calloc
 
 from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.dial cimport dial_drop, dial_end_as, dial_is_kept_back, dial_next, dial_told, dial_tune
-from pcgrelay._core.door cimport ACCEPT_ELSEWHERE, ACCEPT_REFUSED, AcceptAnswer, door_accept
+from pcgrelay._core.door cimport ACCEPT_ELSEWHERE, ACCEPT_REFUSED, AcceptAnswer, Elsewhere, door_accept
 from pcgrelay._core.edge cimport (
     edge_abort, edge_break, edge_check_done, edge_cut_left, edge_dirty, edge_give_up, edge_hold, edge_ready,
     edge_wrote,
@@ -81,7 +81,7 @@ cdef bint port_has_room(Worker* self) noexcept nogil:
 # An application's socket for an import, accepted here or by another worker.
 cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session, bint shared) noexcept nogil:
     cdef Stream* stream = NULL
-    cdef uint32_t elsewhere = 0
+    cdef Elsewhere elsewhere
     cdef AcceptAnswer answer = door_accept(&self.shard, number, fd, session, &stream, &elsewhere)
     if answer == ACCEPT_ELSEWHERE:
         hand_over(self, number, fd, elsewhere, shared)
@@ -96,17 +96,18 @@ cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session, bi
         edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
 
 
-# Give an accepted socket to another worker.
-cdef void hand_over(Worker* self, uint32_t number, int fd, uint32_t worker, bint shared) noexcept nogil:
+# Give an accepted socket to the worker that has flows of the session chosen for it.
+cdef void hand_over(Worker* self, uint32_t number, int fd, Elsewhere elsewhere, bint shared) noexcept nogil:
     cdef Order* order = order_new(ORDER_STREAM)
     if order == NULL:
         worker_reset(fd)
         return
     order.fd = fd
     order.a = number
+    order.b = elsewhere.session
     order.c = shared
-    if mailbox_put(&self.siblings[worker].mailbox, order):
-        worker_wake(self.siblings[worker].mailbox.wake_fd)
+    if mailbox_put(&self.siblings[elsewhere.worker].mailbox, order):
+        worker_wake(self.siblings[elsewhere.worker].mailbox.wake_fd)
 
 
 cdef void port_event(Worker* self, Stream* stream, uint32_t events) noexcept nogil:
@@ -149,6 +150,7 @@ cdef bint has_bytes(int fd) noexcept nogil:
 cdef void port_deliver(Worker* self) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef Stream* stream
+    cdef Elsewhere elsewhere
     cdef uint32_t first = 0
     while shard.dirty_streams != NULL:
         stream = shard.dirty_streams
@@ -163,7 +165,9 @@ cdef void port_deliver(Worker* self) noexcept nogil:
             continue
         if stream.elsewhere != 0:
             worker_watch(self, &stream.handle, 0, EPOLL_CTL_DEL)
-            hand_over(self, <uint32_t>stream.number, stream.handle.fd, stream.elsewhere - 1, stream.handle.shared != 0)
+            elsewhere.session = stream.session
+            elsewhere.worker = stream.elsewhere - 1
+            hand_over(self, <uint32_t>stream.number, stream.handle.fd, elsewhere, stream.handle.shared != 0)
             edge_give_up(shard, stream)
             continue
         if stream.connecting:

@@ -102,7 +102,7 @@ cdef struct Stream:
     uint32_t service_length
     uint8_t service[64]         # its name, for the log
     uint8_t target              # which of the export's addresses is being tried
-    uint8_t elsewhere           # the worker that adopts its socket, plus 1; 0: none
+    uint8_t elsewhere           # the worker that adopts its socket for session, plus 1; 0: none
     uint8_t cause
     uint8_t marking             # that the far edge gave it in OPEN
     uint8_t state

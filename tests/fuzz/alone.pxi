@@ -26,7 +26,7 @@ cdef int world_bundle(void* world, uint8_t* body, uint32_t n) noexcept nogil:
 cdef void world_open(void* world, uint32_t number) noexcept nogil:
     cdef World* self = <World*>world
     cdef Stream* stream = NULL
-    cdef uint32_t elsewhere = 0
+    cdef Elsewhere elsewhere
     if door_accept(&self.worker.shard, number, -1, 0, &stream, &elsewhere) == ACCEPT_TAKEN and stream != NULL:
         stream.readable = True
 

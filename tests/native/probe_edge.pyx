@@ -11,7 +11,7 @@ from pcgrelay._core.bundle cimport (
     bundle_data, bundle_fin, bundle_may_read, bundle_say, bundle_take, bundle_take_datagrams,
 )
 from pcgrelay._core.candidate cimport candidate_add, candidate_drop, candidate_frame, candidate_lead
-from pcgrelay._core.door cimport ACCEPT_REFUSED, door_accept, door_tables_changed
+from pcgrelay._core.door cimport ACCEPT_REFUSED, Elsewhere, door_accept, door_tables_changed
 from pcgrelay._core.edge cimport (
     EDGE_BULK, edge_abort, edge_activate, edge_break, edge_bury, edge_check_done, edge_connected,
     edge_cut_left, edge_dirty, edge_hold, edge_ready, edge_session_close, edge_session_rx_close, edge_session_fail,
@@ -231,7 +231,7 @@ cdef class Edge(Node):
     def connect(self, number: int = 0) -> Application | None:
         """An application connects to an import; None: it is refused."""
         cdef CoreStream* stream = NULL
-        cdef uint32_t elsewhere = 0
+        cdef Elsewhere elsewhere
         answer = door_accept(self.shard, number, -1, 0, &stream, &elsewhere)
         return None if answer == ACCEPT_REFUSED or stream == NULL else self.application(stream)
 
