@@ -33,8 +33,8 @@ from pcgrelay._core.stats cimport (
 )
 from pcgrelay._core.stream cimport (
     BREAK_NONE, SAY_ACCEPT, SAY_CREDIT, SAY_OPEN, SAY_RESET, STREAM_ANSWERING, STREAM_ANSWERING_FIN, STREAM_CLOSED,
-    STREAM_IDLE, STREAM_RESET, STREAM_RX_ACCEPT, STREAM_RX_DATA, STREAM_RX_FIN, STREAM_RX_OPEN, STREAM_TX_ACCEPT,
-    STREAM_TX_DATA, STREAM_TX_FIN, STREAM_TX_OPEN, Stream, stream_may, stream_step,
+    STREAM_FORGET, STREAM_IDLE, STREAM_RESET, STREAM_RX_ACCEPT, STREAM_RX_DATA, STREAM_RX_FIN, STREAM_RX_OPEN,
+    STREAM_TX_ACCEPT, STREAM_TX_DATA, STREAM_TX_FIN, STREAM_TX_OPEN, Stream, stream_may, stream_step,
 )
 from pcgrelay._core.timer cimport timer_set
 from pcgrelay._core.wire cimport (
@@ -352,9 +352,10 @@ cdef uint32_t bundle_say(Shard* shard, Stream* stream, uint8_t* p, bint* gone) n
     cdef const Import* entry
     gone[0] = False
     if stream.say & SAY_RESET:
-        if stream_may(stream, STREAM_RESET):
+        if stream_step(stream, STREAM_RESET):
             n = record_reset(p, stream.id, stream.code, stream.rule)
-        stream.state = STREAM_CLOSED
+        else:
+            stream_step(stream, STREAM_FORGET)
         gone[0] = True
         return n
     if stream.say & SAY_OPEN:

@@ -23,7 +23,7 @@ from pcgrelay._core.stats cimport (
 )
 from pcgrelay._core.stream cimport (
     BREAK_NONE, PLACE_NONE, SAY_ACCEPT, SAY_CREDIT, SAY_RESET, STREAM_ANSWERING, STREAM_ANSWERING_FIN, STREAM_CLOSED,
-    STREAM_IDLE, Stream,
+    STREAM_FORGET, STREAM_IDLE, Stream, stream_step,
 )
 from pcgrelay._core.timer cimport timer_clear, timer_set
 from pcgrelay._core.wire cimport CODE_ABORTED, CODE_DONE, CODE_TIMEOUT, WIRE_EARLY
@@ -50,6 +50,7 @@ cdef void stream_unwait(Shard* shard, Stream* stream) noexcept nogil:
 cdef void edge_give_up(Shard* shard, Stream* stream) noexcept nogil:
     stream.finished = True
     stream.handle.fd = -1
+    stream_step(stream, STREAM_FORGET)
     figure_add(&shard.stats.streams, -1)
     figure_add(&shard.stats.count[COUNT_STREAMS_OPENED], -1)
     edge_count(shard, stream, -1)
@@ -368,6 +369,15 @@ cdef void edge_bury(Shard* shard, Stream* stream) noexcept nogil:
     shard.buried_streams = stream
 
 
+# Free a stream that is CLOSED. Where a list holds it, that is when its turn comes: a RESET that is due then has no
+# record, for the state allows none.
+cdef void stream_leave(Shard* shard, Stream* stream) noexcept nogil:
+    if stream.place == PLACE_NONE:
+        edge_bury(shard, stream)
+    else:
+        stream.say = SAY_RESET
+
+
 cdef void edge_abort(Shard* shard, Stream* stream, uint32_t code, Cause cause) noexcept nogil:
     if stream.finished:
         return
@@ -378,13 +388,8 @@ cdef void edge_abort(Shard* shard, Stream* stream, uint32_t code, Cause cause) n
     stream_finish(shard, stream)
     edge_dirty(shard, stream)
     if stream.flow == NULL or stream.remote or (stream.state == STREAM_IDLE and stream.place == PLACE_NONE):
-        stream.state = STREAM_CLOSED
-        if stream.place == PLACE_NONE:
-            edge_bury(shard, stream)
-        else:
-            # The list holds it; when its turn comes there is nothing to say but that.
-            stream.say = SAY_RESET
-            stream.state = STREAM_IDLE
+        stream_step(stream, STREAM_FORGET)
+        stream_leave(shard, stream)
         return
     stream.say = SAY_RESET
     edge_ready(shard, stream)
@@ -397,11 +402,7 @@ cdef void edge_check_done(Shard* shard, Stream* stream) noexcept nogil:
     stream.cause = CAUSE_DONE
     stream_finish(shard, stream)
     edge_dirty(shard, stream)
-    if stream.place == PLACE_NONE:
-        edge_bury(shard, stream)
-    else:
-        stream.say = SAY_RESET
-        stream.state = STREAM_IDLE
+    stream_leave(shard, stream)
 
 
 cdef void edge_session_fail(Shard* shard, Session* session, Result reason) noexcept nogil:
@@ -455,7 +456,7 @@ cdef void end_streams(Shard* shard, Session* session, uint32_t code, bint remote
                 stream.cause = CAUSE_SESSION_LOST
                 stream_finish(shard, stream)
                 edge_dirty(shard, stream)
-            stream.state = STREAM_CLOSED
+            stream_step(stream, STREAM_FORGET)
             stream.flow = NULL
             edge_bury(shard, stream)
             stream = <Stream*>map_next(&flow.streams, &at)

@@ -1,4 +1,4 @@
-from libc.stdint cimport uint16_t, uint64_t
+from libc.stdint cimport uint16_t, uint64_t, uint8_t
 
 from pcgrelay._core.buf cimport pool_alloc, pool_free
 from pcgrelay._core.cursor cimport (
@@ -12,7 +12,7 @@ from pcgrelay._core.link cimport Shard
 from pcgrelay._core.map cimport map_find, map_put
 from pcgrelay._core.queue cimport queue_free
 from pcgrelay._core.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK
-from pcgrelay._core.stream cimport BREAK_NONE, STREAM_IDLE, STREAM_STATES, Dial, Stream
+from pcgrelay._core.stream cimport BREAK_NONE, STREAM_IDLE, Dial, Stream, stream_restore
 from pcgrelay._core.timer cimport timer_set
 from pcgrelay._core.wire cimport WIRE_SERVICE_MAX
 
@@ -58,12 +58,15 @@ cdef enum:
 
 
 cdef void stream_fields(Cursor* self, Stream* stream) noexcept nogil:
+    cdef uint8_t state = stream.state
     cursor_descriptor(self, TAG_SOCKET, &stream.handle.fd)
     stream.handle.shared = stream.handle.fd >= 0
     cursor_number(self, TAG_ID, &stream.id, 4)
     cursor_number(self, TAG_SESSION_NUMBER, &stream.session, 4)
     cursor_number(self, TAG_NUMBER, &stream.number, 4)
-    cursor_number(self, TAG_STATE, &stream.state, 1)
+    cursor_number(self, TAG_STATE, &state, 1)
+    if not stream_restore(stream, state):
+        cursor_fail(self, RESULT_BAD_FIELD)
     cursor_number(self, TAG_SAY, &stream.say, 1)
     cursor_number(self, TAG_TX_SENT, &stream.tx.sent, 8)
     cursor_number(self, TAG_TX_LIMIT, &stream.tx.limit, 8)
@@ -146,7 +149,7 @@ cdef void stream_write(Cursor* self, uint16_t tag, Stream* stream) noexcept nogi
 # Is it what a worker may have left? Else nothing here could let it go in order: what waits for a route has said nothing
 # yet, and what is finished for its application has nothing of it any more.
 cdef bint stream_is_sound(const Stream* stream, const Flow* flow, uint64_t due_us) noexcept nogil:
-    if stream.state >= STREAM_STATES or stream.service_length > WIRE_SERVICE_MAX:
+    if stream.service_length > WIRE_SERVICE_MAX:
         return False
     if flow == NULL:
         return stream.state == STREAM_IDLE and stream.say == 0 and stream.handle.fd >= 0 and not stream.finished \

@@ -3,6 +3,9 @@
 #   IDLE --tx OPEN--> OPENING --rx ACCEPT--> OPEN --FIN--> HALF_* --FIN--> CLOSED
 #   IDLE --rx OPEN--> ANSWERING --tx ACCEPT--^          (RESET from anywhere --> CLOSED)
 #   A FIN of the opener may come before ACCEPT: OPENING_FIN, ANSWERING_FIN.
+#
+# One event is not of the protocol: FORGET ends a stream in any state without a record, because nobody is left to be
+# told. The state is written here alone.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.credit cimport ReceiveCredit, SendCredit
@@ -34,26 +37,27 @@ cdef enum StreamEvent:
     STREAM_TX_FIN = 6
     STREAM_RX_FIN = 7
     STREAM_RESET = 8
-    STREAM_EVENTS = 9
+    STREAM_FORGET = 9           # the far edge knows, or was never told of the stream
+    STREAM_EVENTS = 10
 
 cdef extern from *:
     """
     #define X 255
-    static const unsigned char stream_table[9][9] = {
-    /*                  tx OPEN rx OPEN tx ACC rx ACC tx DATA rx DATA tx FIN rx FIN RESET */
-    /* IDLE          */ { 1,      3,      X,     X,     X,      X,      X,     X,     X },
-    /* OPENING       */ { X,      X,      X,     5,     1,      X,      2,     X,     8 },
-    /* OPENING_FIN   */ { X,      X,      X,     6,     X,      X,      X,     X,     8 },
-    /* ANSWERING     */ { X,      X,      5,     X,     X,      3,      X,     4,     8 },
-    /* ANSWERING_FIN */ { X,      X,      7,     X,     X,      X,      X,     X,     8 },
-    /* OPEN          */ { X,      X,      X,     X,     5,      5,      6,     7,     8 },
-    /* HALF_LOCAL    */ { X,      X,      X,     X,     X,      6,      X,     8,     8 },
-    /* HALF_REMOTE   */ { X,      X,      X,     X,     7,      X,      8,     X,     8 },
-    /* CLOSED        */ { X,      X,      X,     X,     X,      X,      X,     X,     X },
+    static const unsigned char stream_table[9][10] = {
+    /*                  tx OPEN rx OPEN tx ACC rx ACC tx DATA rx DATA tx FIN rx FIN RESET FORGET */
+    /* IDLE          */ { 1,      3,      X,     X,     X,      X,      X,     X,     X,     8 },
+    /* OPENING       */ { X,      X,      X,     5,     1,      X,      2,     X,     8,     8 },
+    /* OPENING_FIN   */ { X,      X,      X,     6,     X,      X,      X,     X,     8,     8 },
+    /* ANSWERING     */ { X,      X,      5,     X,     X,      3,      X,     4,     8,     8 },
+    /* ANSWERING_FIN */ { X,      X,      7,     X,     X,      X,      X,     X,     8,     8 },
+    /* OPEN          */ { X,      X,      X,     X,     5,      5,      6,     7,     8,     8 },
+    /* HALF_LOCAL    */ { X,      X,      X,     X,     X,      6,      X,     8,     8,     8 },
+    /* HALF_REMOTE   */ { X,      X,      X,     X,     7,      X,      8,     X,     8,     8 },
+    /* CLOSED        */ { X,      X,      X,     X,     X,      X,      X,     X,     X,     8 },
     };
     #undef X
     """
-    const uint8_t stream_table[9][9]
+    const uint8_t stream_table[9][10]
 
 # What a stream has to say with its next turn.
 cdef enum:
@@ -132,6 +136,13 @@ cdef inline bint stream_step(Stream* self, StreamEvent event) noexcept nogil:
     if following == STREAM_REFUSED:
         return False
     self.state = following
+    return True
+
+# Go on from a state that another process left. False: there is no such state.
+cdef inline bint stream_restore(Stream* self, uint8_t state) noexcept nogil:
+    if state >= STREAM_STATES:
+        return False
+    self.state = state
     return True
 
 cdef inline bint stream_may(const Stream* self, StreamEvent event) noexcept nogil:

@@ -34,6 +34,12 @@ def test_the_table_is_that_of_the_reference(state: State, event: str) -> None:
     assert [None if following is None else State(probe.STATES[following])] == list(set(wanted))
 
 
+@pytest.mark.parametrize("state", probe.STATES)
+def test_whatever_its_state_a_stream_may_be_forgotten(state: str) -> None:
+    assert len(probe.EVENTS) == probe.FORGET
+    assert probe.stream_step(probe.STATES.index(state), probe.FORGET) == probe.STATES.index("CLOSED")
+
+
 def test_there_are_no_other_states() -> None:
     assert list(probe.STATES) == [state.value for state in State]
 

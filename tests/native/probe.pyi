@@ -5,6 +5,7 @@ from typing import Final, NamedTuple, final
 REASONS: Final[dict[int, str]]
 STATES: Final[tuple[str, ...]]
 EVENTS: Final[tuple[str, ...]]
+FORGET: int
 
 class Header(NamedTuple):
     length: int

@@ -26,7 +26,9 @@ from pcgrelay._core.record cimport (
     record_reset as core_record_reset,
 )
 from pcgrelay._core.result cimport RESULT_OK, Result
-from pcgrelay._core.stream cimport STREAM_EVENTS, STREAM_STATES, Stream as CoreStream, StreamEvent, stream_step as step
+from pcgrelay._core.stream cimport (
+    STREAM_EVENTS, STREAM_FORGET, Stream as CoreStream, StreamEvent, stream_restore, stream_step as step,
+)
 from pcgrelay._core.wire cimport WIRE_PREFIX
 
 from collections import namedtuple
@@ -42,6 +44,7 @@ STATES = tuple("IDLE OPENING OPENING_FIN ANSWERING ANSWERING_FIN OPEN HALF_LOCAL
 EVENTS = (
     "tx OPEN", "rx OPEN", "tx ACCEPT", "rx ACCEPT", "tx DATA", "rx DATA", "tx FIN", "rx FIN", "RESET",
 )
+FORGET = STREAM_FORGET
 Header = namedtuple("Header", "length type flow epoch number")
 Record = namedtuple("Record", "stream kind data value code rule marking priority service")
 
@@ -348,9 +351,8 @@ def record_reset(stream: int, code: int, rule: int) -> bytes:
 def stream_step(state: int, event: int) -> int | None:
     """The state that follows, or None if the table does not allow the event."""
     cdef CoreStream stream
-    if not (0 <= state < STREAM_STATES and 0 <= event < STREAM_EVENTS):
+    if not 0 <= state <= 255 or not stream_restore(&stream, <uint8_t>state) or not 0 <= event < STREAM_EVENTS:
         raise ValueError("no such state or event")
-    stream.state = state
     return stream.state if step(&stream, <StreamEvent><int>event) else None
 
 
