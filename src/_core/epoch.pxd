@@ -34,20 +34,20 @@ cdef struct Limits:
 cdef void limits_set(Limits* self, uint64_t frames, uint64_t octets, uint64_t us) noexcept nogil
 
 cdef struct Epoch:
-    Aead main                   # HOP_HEADER or FLOW_DATA
-    Aead side                   # HOP_BODY or FLOW_CONTROL
-    Aead other                  # of a flow: the next side key (sender), or the one before (receiver)
+    Aead data                   # HOP_HEADER or FLOW_DATA
+    Aead control                # HOP_BODY or FLOW_CONTROL
+    Aead control_alt            # of a flow: the next control key (sender), or the previous one (receiver)
     uint8_t secret[32]          # S[d][number]
-    uint8_t kept_key[32]        # of a flow: its side key of the epoch before, as long as it may be used, in a form that
-    uint8_t kept_iv[12]         # can be handed to another process; EVP gives none back
-    bint keeps                  # is there one?
+    uint8_t previous_key[32]    # of a flow: its control key of the epoch before, as long as it may be used, in a form
+    uint8_t previous_iv[12]     # that can be handed to another process; EVP gives none back
+    bint has_previous
     uint64_t frames             # sealed, under all its keys together
     uint64_t bytes
     uint64_t since_us           # when the first frame came; 0: none yet
     uint32_t number
-    uint32_t side_number        # the epoch of side
+    uint32_t control_number     # the epoch of control
     uint32_t suite
-    uint32_t purpose            # of main; side has the next one
+    uint32_t purpose            # of data; control has the next one
     uint8_t direction
     bint sealing
 
@@ -67,16 +67,16 @@ cdef Result key_proof(const uint8_t* key, const uint8_t* data, uint32_t n, uint8
 cdef Result epoch_start(Epoch* self, const uint8_t* secret, uint8_t direction, uint32_t suite, uint32_t purpose,
                         bint sealing) noexcept nogil
 
-# Step to the next epoch; mix is 32 bytes, or NULL for a plain step. Lanes replace both keys; flows keep a side key
+# Step to the next epoch; mix is 32 bytes, or NULL for a plain step. Lanes replace both keys; flows keep a control key
 # as docs/protocol.md 6.4 says. The old secret and keys are wiped.
 cdef Result epoch_step(Epoch* self, const uint8_t* mix) noexcept nogil
 
-# The sender of a flow: the step was acknowledged, the new side key is used from here on.
+# The sender of a flow: the step was acknowledged, the new control key is used from here on.
 cdef void epoch_settle(Epoch* self) noexcept nogil
 
-# Make the keys of an epoch that another process handed over: all but the contexts is set. main_floor and side_floor are
-# the least counters that this process may seal under. RESULT_CRYPTO: libcrypto failed; nothing is left.
-cdef Result epoch_restore(Epoch* self, uint64_t main_floor, uint64_t side_floor) noexcept nogil
+# Make the keys of an epoch that another process handed over: all but the contexts is set. data_floor and control_floor
+# are the least counters that this process may seal under. RESULT_CRYPTO: libcrypto failed; nothing is left.
+cdef Result epoch_restore(Epoch* self, uint64_t data_floor, uint64_t control_floor) noexcept nogil
 
 # Count a frame of n bytes that is to be sealed. RESULT_KEY_LIMIT: a hard limit is reached, seal no more and close.
 # ageless: a frame that is sealed at any age and does not begin it (docs/protocol.md 6.5).

@@ -85,9 +85,9 @@ cdef Result epoch_start(Epoch* self, const uint8_t* secret, uint8_t direction, u
     self.sealing = sealing
     answer = key_expand(secret, b"direction", &direction, 1, self.secret, 32)
     if answer == RESULT_OK:
-        answer = epoch_key(self, purpose, &self.main)
+        answer = epoch_key(self, purpose, &self.data)
     if answer == RESULT_OK:
-        answer = epoch_key(self, purpose + 1, &self.side)
+        answer = epoch_key(self, purpose + 1, &self.control)
     if answer != RESULT_OK:
         epoch_wipe(self)
     return answer
@@ -116,61 +116,61 @@ cdef Result epoch_advance(Epoch* self, const uint8_t* mix) noexcept nogil:
 cdef Result epoch_step(Epoch* self, const uint8_t* mix) noexcept nogil:
     cdef Result answer = RESULT_OK
     if self.purpose == PURPOSE_FLOW_DATA:
-        answer = epoch_expand(self, self.purpose + 1, self.kept_key, self.kept_iv)
-        self.keeps = True
+        answer = epoch_expand(self, self.purpose + 1, self.previous_key, self.previous_iv)
+        self.has_previous = True
     if answer == RESULT_OK:
         answer = epoch_advance(self, mix)
-    aead_wipe(&self.main)
+    aead_wipe(&self.data)
     if answer == RESULT_OK:
-        answer = epoch_key(self, self.purpose, &self.main)
+        answer = epoch_key(self, self.purpose, &self.data)
     if answer != RESULT_OK:
         epoch_wipe(self)
         return answer
-    aead_wipe(&self.other)
+    aead_wipe(&self.control_alt)
     if self.purpose == PURPOSE_FLOW_DATA and self.sealing:
-        return epoch_key(self, self.purpose + 1, &self.other)
+        return epoch_key(self, self.purpose + 1, &self.control_alt)
     if self.purpose == PURPOSE_FLOW_DATA:
-        self.other = self.side
+        self.control_alt = self.control
     else:
-        aead_wipe(&self.side)
-    self.side_number = self.number
-    return epoch_key(self, self.purpose + 1, &self.side)
+        aead_wipe(&self.control)
+    self.control_number = self.number
+    return epoch_key(self, self.purpose + 1, &self.control)
 
 
 cdef void epoch_settle(Epoch* self) noexcept nogil:
-    if self.other.ctx == NULL:
+    if self.control_alt.ctx == NULL:
         return
-    aead_wipe(&self.side)
-    self.side = self.other
-    self.other.ctx = NULL
-    self.side_number = self.number
+    aead_wipe(&self.control)
+    self.control = self.control_alt
+    self.control_alt.ctx = NULL
+    self.control_number = self.number
     epoch_forget(self)
 
 
-# Wipe the side key of the epoch before.
+# Wipe the control key of the epoch before.
 cdef void epoch_forget(Epoch* self) noexcept nogil:
-    OPENSSL_cleanse(self.kept_key, 32)
-    OPENSSL_cleanse(self.kept_iv, 12)
-    self.keeps = False
+    OPENSSL_cleanse(self.previous_key, 32)
+    OPENSSL_cleanse(self.previous_iv, 12)
+    self.has_previous = False
 
 
-cdef Result epoch_restore(Epoch* self, uint64_t main_floor, uint64_t side_floor) noexcept nogil:
-    # Until a step of a flow is acknowledged its sender's side key is the one before; a receiver has that one beside.
-    cdef Aead* kept = &self.side if self.sealing else &self.other
-    cdef Aead* fresh = &self.other if self.sealing and self.keeps else &self.side
+cdef Result epoch_restore(Epoch* self, uint64_t data_floor, uint64_t control_floor) noexcept nogil:
+    # Until a step of a flow is acknowledged its sender's control key is the previous one; a receiver has both.
+    cdef Aead* previous = &self.control if self.sealing else &self.control_alt
+    cdef Aead* fresh = &self.control_alt if self.sealing and self.has_previous else &self.control
     cdef Result answer = RESULT_CRYPTO
     if aead_key_length(self.suite) != 0:
-        answer = epoch_key(self, self.purpose, &self.main)
+        answer = epoch_key(self, self.purpose, &self.data)
     if answer == RESULT_OK:
         answer = epoch_key(self, self.purpose + 1, fresh)
-    if answer == RESULT_OK and self.keeps:
-        answer = aead_start(kept, self.suite, self.kept_key, self.kept_iv, self.sealing)
+    if answer == RESULT_OK and self.has_previous:
+        answer = aead_start(previous, self.suite, self.previous_key, self.previous_iv, self.sealing)
     if answer != RESULT_OK:
         epoch_wipe(self)
         return answer
-    self.main.floor = main_floor
-    self.side.floor = side_floor
-    self.other.floor = side_floor
+    self.data.floor = data_floor
+    self.control.floor = control_floor
+    self.control_alt.floor = control_floor
     return RESULT_OK
 
 
@@ -199,8 +199,8 @@ cdef bint epoch_must_rekey(const Epoch* self, const Limits* limits, uint64_t now
 
 
 cdef void epoch_wipe(Epoch* self) noexcept nogil:
-    aead_wipe(&self.main)
-    aead_wipe(&self.side)
-    aead_wipe(&self.other)
+    aead_wipe(&self.data)
+    aead_wipe(&self.control)
+    aead_wipe(&self.control_alt)
     epoch_forget(self)
     OPENSSL_cleanse(self.secret, 32)

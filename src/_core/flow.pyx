@@ -145,7 +145,7 @@ cdef Result flow_seal(Flow* self, Pool* pool, uint32_t type, Buf* buf, uint32_t 
     scope.direction = self.tx.direction
     scope.index = self.index
     scope.epoch = self.tx.number
-    return body_seal(&self.tx.main, &scope, type, buf.number, buf_data(buf), length)
+    return body_seal(&self.tx.data, &scope, type, buf.number, buf_data(buf), length)
 
 
 cdef Result flow_confirm(Flow* self, Pool* pool, uint64_t now_us, Buf** out) noexcept nogil:
@@ -222,15 +222,15 @@ cdef Result flow_volatile(Flow* self, Pool* pool, uint32_t type, const uint8_t* 
         return RESULT_NO_MEMORY
     memcpy(buf_data(buf) + WIRE_PREFIX, body, length)
     buf.number = self.tx_control
-    buf.frame_epoch = self.tx.side_number & 0xff
+    buf.frame_epoch = self.tx.control_number & 0xff
     buf.frame_type = type
     buf.length = WIRE_PREFIX + length
     self.tx_control += 1
     scope.direction = self.tx.direction
     scope.index = self.index
-    scope.epoch = self.tx.side_number
+    scope.epoch = self.tx.control_number
     out[0] = buf
-    return body_seal(&self.tx.side, &scope, type, buf.number, buf_data(buf), length)
+    return body_seal(&self.tx.control, &scope, type, buf.number, buf_data(buf), length)
 
 
 cdef Result flow_ack(Flow* self, Pool* pool, Buf** out) noexcept nogil:
@@ -285,7 +285,7 @@ cdef Result flow_open_numbered(Flow* self, const Frame* frame, uint8_t* wire, ui
     scope.direction = self.rx.direction
     scope.index = self.index
     scope.epoch = self.rx.number
-    answer = body_open(&self.rx.main, &scope, frame.type, frame.number, wire, frame.length)
+    answer = body_open(&self.rx.data, &scope, frame.type, frame.number, wire, frame.length)
     if answer != RESULT_OK:
         return answer
     if self.owed.since_us != 0 and frame.type != FRAME_FLOW_REKEY and flow_mix_is_overdue(self, now_us):
@@ -321,7 +321,7 @@ cdef inline uint64_t flow_without_pause(const Flow* self, uint64_t since_us, uin
 
 cdef Result flow_open_volatile(Flow* self, const Frame* frame, uint8_t* wire) noexcept nogil:
     cdef Scope scope
-    cdef Aead* key = &self.rx.side
+    cdef Aead* key = &self.rx.control
     cdef Result answer
     # Replays come from whoever carries the frames; they are nobody's fault at the far edge.
     if frame.number < self.rx_control:
@@ -332,9 +332,9 @@ cdef Result flow_open_volatile(Flow* self, const Frame* frame, uint8_t* wire) no
     scope.index = self.index
     scope.epoch = self.rx.number
     if frame.epoch != self.rx.number & 0xff:
-        if self.rx.other.ctx == NULL or frame.epoch != (self.rx.number - 1) & 0xff:
+        if self.rx.control_alt.ctx == NULL or frame.epoch != (self.rx.number - 1) & 0xff:
             return RESULT_BAD_EPOCH
-        key = &self.rx.other
+        key = &self.rx.control_alt
         scope.epoch = self.rx.number - 1
     answer = body_open(key, &scope, frame.type, frame.number, wire, frame.length)
     if answer == RESULT_OK:

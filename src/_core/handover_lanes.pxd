@@ -16,9 +16,9 @@ cdef void queue_read(Cursor* self, uint16_t tag, Shard* shard, Queue* queue) noe
 
 cdef void epoch_write(Cursor* self, uint16_t tag, Epoch* epoch) noexcept nogil
 
-# floor and side_floor: no counter below was left for this process to seal under. A step is due at once.
+# floor and control_floor: no counter below was left for this process to seal under. A step is due at once.
 cdef void epoch_read(Cursor* self, uint16_t tag, Shard* shard, Epoch* epoch, uint32_t purpose, bint sealing,
-                     uint64_t floor, uint64_t side_floor) noexcept nogil
+                     uint64_t floor, uint64_t control_floor) noexcept nogil
 
 # The secrets of renewals that are kept, under five tags from the first on.
 cdef void renewals_fields(Cursor* self, uint16_t first, Renewals* renewals) noexcept nogil

@@ -152,14 +152,14 @@ cdef void queue_read(Cursor* self, uint16_t tag, Shard* shard, Queue* queue) noe
 
 cdef void epoch_fields(Cursor* self, Epoch* epoch) noexcept nogil:
     cursor_bytes(self, EPOCH_SECRET, epoch.secret, 32)
-    cursor_bytes(self, EPOCH_KEPT_KEY, epoch.kept_key, 32)
-    cursor_bytes(self, EPOCH_KEPT_IV, epoch.kept_iv, 12)
-    cursor_number(self, EPOCH_KEEPS, &epoch.keeps, sizeof(epoch.keeps))
+    cursor_bytes(self, EPOCH_KEPT_KEY, epoch.previous_key, 32)
+    cursor_bytes(self, EPOCH_KEPT_IV, epoch.previous_iv, 12)
+    cursor_number(self, EPOCH_KEEPS, &epoch.has_previous, sizeof(epoch.has_previous))
     cursor_number(self, EPOCH_FRAMES, &epoch.frames, 8)
     cursor_number(self, EPOCH_BYTES, &epoch.bytes, 8)
     cursor_number(self, EPOCH_SINCE, &epoch.since_us, 8)
     cursor_number(self, EPOCH_NUMBER, &epoch.number, 4)
-    cursor_number(self, EPOCH_SIDE_NUMBER, &epoch.side_number, 4)
+    cursor_number(self, EPOCH_SIDE_NUMBER, &epoch.control_number, 4)
     cursor_number(self, EPOCH_SUITE, &epoch.suite, 4)
     cursor_number(self, EPOCH_PURPOSE, &epoch.purpose, 4)
     cursor_number(self, EPOCH_DIRECTION, &epoch.direction, 1)
@@ -173,7 +173,7 @@ cdef void epoch_write(Cursor* self, uint16_t tag, Epoch* epoch) noexcept nogil:
 
 
 cdef void epoch_read(Cursor* self, uint16_t tag, Shard* shard, Epoch* epoch, uint32_t purpose, bint sealing,
-                     uint64_t floor, uint64_t side_floor) noexcept nogil:
+                     uint64_t floor, uint64_t control_floor) noexcept nogil:
     cdef Cursor inner
     cdef uint64_t at = 0
     cdef Result answer
@@ -184,7 +184,7 @@ cdef void epoch_read(Cursor* self, uint16_t tag, Shard* shard, Epoch* epoch, uin
     if inner.result != RESULT_OK or epoch.purpose != purpose or epoch.sealing != sealing:
         cursor_fail(self, RESULT_BAD_FIELD)
         return
-    answer = epoch_restore(epoch, floor, side_floor)
+    answer = epoch_restore(epoch, floor, control_floor)
     if answer != RESULT_OK:
         cursor_fail(self, answer)
     # The step comes before anything else is sealed, as if the soft limit had been reached (docs/protocol.md 12.2).

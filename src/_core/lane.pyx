@@ -89,7 +89,7 @@ cdef Result lane_next(Shard* shard, Lane* lane, uint8_t* p, uint64_t n, bint ope
     if not opened:
         if n < WIRE_PREFIX:
             return RESULT_MORE
-        answer = frame_open(&lane.rx.main, lane.rx_number, p, frame)
+        answer = frame_open(&lane.rx.data, lane.rx_number, p, frame)
         if answer != RESULT_OK:
             return answer
         lane.rx_number += 1
@@ -191,7 +191,7 @@ cdef Result lane_take(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wir
     scope.direction = lane.rx.direction
     scope.index = lane.index
     scope.epoch = lane.rx.number
-    answer = body_open(&lane.rx.side, &scope, frame.type, number, wire, frame.length)
+    answer = body_open(&lane.rx.control, &scope, frame.type, number, wire, frame.length)
     if answer != RESULT_OK:
         return answer
     if frame.type == FRAME_CONFIRM:

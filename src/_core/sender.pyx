@@ -160,10 +160,10 @@ cdef Result lane_seal(Shard* shard, Lane* lane, Span* span) noexcept nogil:
         scope.direction = lane.tx.direction
         scope.index = lane.index
         scope.epoch = lane.tx.number
-        answer = body_seal(&lane.tx.side, &scope, type, number, span.p, span.n - WIRE_PREFIX)
+        answer = body_seal(&lane.tx.control, &scope, type, number, span.p, span.n - WIRE_PREFIX)
         if answer != RESULT_OK:
             return answer
-    answer = frame_seal(&lane.tx.main, number, span.p)
+    answer = frame_seal(&lane.tx.data, number, span.p)
     figure_add(&shard.stats.count[COUNT_FRAMES_SENT], 1)
     figure_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_SENT_FRAMES], 1)
     return answer

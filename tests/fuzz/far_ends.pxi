@@ -76,19 +76,19 @@ cdef uint32_t world_seal(void* world, int at, const uint8_t* header, bint fit, c
         scope.direction = peer.tx.direction
         scope.index = peer.index
         scope.epoch = peer.tx.number
-        seal_body(&peer.tx.side, &scope, type, peer.tx_number, out, n)
+        seal_body(&peer.tx.control, &scope, type, peer.tx_number, out, n)
     elif self.has_far:
         number = (<uint64_t>out[10] << 40) | (<uint64_t>out[11] << 32) | wire_get32(out + 12)
         scope.direction = self.far.tx.direction
         scope.index = 0
         if frame_is_numbered(type):
             scope.epoch = self.far.tx.number
-            seal_body(&self.far.tx.main, &scope, type, number, out, n)
+            seal_body(&self.far.tx.data, &scope, type, number, out, n)
             if number == self.far.tx_next:
                 self.far.tx_next += 1
         else:
-            scope.epoch = self.far.tx.side_number
-            seal_body(&self.far.tx.side, &scope, type, number, out, n)
+            scope.epoch = self.far.tx.control_number
+            seal_body(&self.far.tx.control, &scope, type, number, out, n)
             if number >= self.far.tx_control:
                 self.far.tx_control = number + 1
             # The worker may step once more when it was told that the last step came.
@@ -99,7 +99,7 @@ cdef uint32_t world_seal(void* world, int at, const uint8_t* header, bint fit, c
         out[8] = <uint8_t>scope.epoch
     if flaw & 1:
         out[32] ^= 1
-    if frame_seal(&peer.tx.main, peer.tx_number, out) != RESULT_OK:
+    if frame_seal(&peer.tx.data, peer.tx_number, out) != RESULT_OK:
         broken(b"a header could not be sealed")
     peer.tx_number += 1
     if flaw & 2:
@@ -170,7 +170,7 @@ cdef void world_read(void* world, int at, uint32_t limit) noexcept nogil:
     while peer.held_n - peer.opened >= WIRE_PREFIX:
         # Open a copy: the frame may not be whole yet.
         memcpy(scratch, peer.held + peer.opened, WIRE_PREFIX)
-        if frame_open(&peer.rx.main, peer.rx_number, scratch, &frame) != RESULT_OK:
+        if frame_open(&peer.rx.data, peer.rx_number, scratch, &frame) != RESULT_OK:
             broken(b"the worker's next frame does not open at the far end of the lane")
         if peer.held_n - peer.opened < WIRE_PREFIX + frame.length:
             return
@@ -187,7 +187,7 @@ cdef void take_frame(World* self, Peer* peer, Frame* frame, uint8_t* wire) noexc
         scope.direction = peer.rx.direction
         scope.index = peer.index
         scope.epoch = peer.rx.number
-        if body_open(&peer.rx.side, &scope, frame.type, peer.rx_number - 1, wire, frame.length) != RESULT_OK:
+        if body_open(&peer.rx.control, &scope, frame.type, peer.rx_number - 1, wire, frame.length) != RESULT_OK:
             broken(b"the body of the worker's frame does not open at the far end of the lane")
         if frame.type == FRAME_REKEY:
             if wire_get32(wire + WIRE_PREFIX) != peer.rx.number + 1:

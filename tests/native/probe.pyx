@@ -159,19 +159,19 @@ cdef class Epoch:
 
     @property
     def side_number(self) -> int:
-        return self.epoch.side_number
+        return self.epoch.control_number
 
     @property
     def main(self) -> Key:
-        return key_in(self, &self.epoch.main)
+        return key_in(self, &self.epoch.data)
 
     @property
     def side(self) -> Key:
-        return key_in(self, &self.epoch.side)
+        return key_in(self, &self.epoch.control)
 
     @property
     def other(self) -> Key:
-        return key_in(self, &self.epoch.other)
+        return key_in(self, &self.epoch.control_alt)
 
     def step(self, mix: bytes | None = None) -> None:
         cdef const uint8_t* salt = NULL

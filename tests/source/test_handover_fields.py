@@ -30,7 +30,7 @@ REBUILT = {
     "link.Link": "",
     "relay.Path": "next_dying",
     "relay.PathEnd": "next_out out_link",
-    "epoch.Epoch": "main side other",
+    "epoch.Epoch": "data control control_alt",
     # No step waits for a renewal that was under way: it ends with the process.
     "renewal.Renewals": "waits_until_us",
     "renewal.Owed": "",
