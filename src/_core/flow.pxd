@@ -2,6 +2,58 @@
 # and refuses those that come; it re-keys and resumes. It knows no socket, no lane and no clock (docs/protocol.md 6).
 #
 #   STARTING --FLOW_CONFIRM--> UP <--RESUME both ways--> RESUMING     CLOSED from anywhere
+#
+# Theory. A path is a chain of TCP connections: on each link, the lane with the flow's index. All frames of a flow have
+# one priority, so they stay in order as long as the path stands. Frames are lost only with a lane or a path, or where a
+# relay drops them and says so. A flow therefore has no retransmission timer, no window of received numbers and no
+# selective acknowledgement. It retains what the far edge has not acknowledged, and after a loss both sides say what
+# they expect next. That is RESUME.
+#
+#                   tx_acked             tx_next                          rx_next
+#   sender   --------[== retained frames ==[------->      receiver  --------|-------->
+#            freed by ACK or RESUME         next number             delivered  the only number taken
+#
+# Recovery. `break`, `pause` and `take_resume` below are the state; session says which lane a flow has, beat asks again.
+#
+#   lane or path lost               flow_pause: RESUMING, nothing is sent
+#   lane back, or a gap was seen    flow_break: RESUMING, resume_id + 1
+#        RESUME(id, rx_next)  -------------------------->   id is greater: take it over, free what is acknowledged,
+#                                                           answer, send all that is retained again; UP
+#                             <--------------------------   RESUME(id, rx_next)
+#   id is ours, and no answer came yet:
+#   free, send all that is retained again; UP
+#
+# If both sides begin, the greater id wins; if the ids are equal, each RESUME is the answer to the other. A RESUME that
+# is neither news nor the answer acknowledges and does nothing else.
+#
+# Invariants:
+#   1. Retained are exactly the numbers from tx_acked up to tx_next, oldest first. A number is used once in the life of
+#      a flow, whatever becomes of its path.
+#   2. A numbered frame is sealed once. To send it again is to send the same bytes with another label in the header, so
+#      a number never stands for two bodies under one key.
+#   3. Of numbered frames only rx_next is opened: what is below is a duplicate, what is above a gap. Bundles are
+#      delivered once and in order. A tag that fails is never a matter of order: it ends the session.
+#   4. Volatile frames (ACK, RESUME, FLOW_CLOSE, DATAGRAMS) have numbers and a key of their own. They are not retained,
+#      and one may be missing: any number that is not below rx_control is taken.
+#   5. At most one FLOW_REKEY of a direction is not acknowledged (rekey_waits; rx_step at the receiver). Until it is,
+#      the sender's volatile frames stay under the key before, which the receiver keeps: the RESUME after a loss must
+#      open at an edge that has not seen the step.
+#   6. Retained bytes stay within the cap of the path, so a peer that acknowledges nothing stops its own flow alone.
+#      FLOW_UNACKED_US then ends the session.
+#   7. Time in which a flow resumes counts neither for the age of its epoch nor for a mix that is owed.
+#
+# What was tried:
+#   - Both sides began to resume on a new path. The responder's RESUME overtook the news of the path and was dropped by
+#     the relay: two seconds for each loss. Only the initiator begins there; the responder pauses.
+#   - RESUME was repeated at a fixed interval. Each one has a greater id, so an answer that took longer than the
+#     interval was always void, and the two sides never met. The interval doubles (FLOW_RESUME_DOUBLINGS).
+#   - A RESUME with an id that both sides had made a flow go on. Frames were sent again as often as a peer liked, and no
+#     budget counted it (FLOW_RESUMES).
+#   - Frames that still wait in another lane are copied to be sent again, since their header there has the old label.
+#     Without a bound a peer that read nothing and resumed again and again used up the reserve of memory
+#     (SESSION_COPIES).
+#   - Bulk was read as far as its window went. Most of it waited in the sockets of the lane, in front of small messages.
+#     pace measures what the path holds.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from pcgrelay._core.buf cimport Buf, Pool

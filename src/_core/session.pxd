@@ -1,5 +1,10 @@
 # An edge's sessions on one worker: which flows they have here, over which lanes these run, and the frames that are
 # theirs. What the records in a bundle mean is the business of edge.
+#
+# In a recovery (its theory is in flow) a session decides who begins. A lane that came back on a path that stands is
+# seen by one neighbour alone, so whoever sees it begins. On a new path the initiator begins, for it knows that the
+# whole path stands; the responder pauses. Until a flow has resumed it seals nothing new but refusals of OPEN, which go
+# with all that is retained. The loss of a way is told once until the flow goes on.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.atomics cimport figure_add
