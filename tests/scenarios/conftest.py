@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.stage import TOPOLOGIES, Line, Stage, line
+from tests.scenarios.kit.nodes import TOPOLOGIES, Line, Stage, line
 
 FIGURES = pytest.StashKey[list[str]]()
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.changes import Scene
-from tests.scenarios.stage import Node, Stage, until
+from tests.scenarios.kit.nodes import Node, Stage, until
+from tests.scenarios.kit.reload_setup import Scene
 from tests.scenarios.test_the_wall_clock_may_jump import Clocked
 
 pytestmark = pytest.mark.tier_test

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.flowing import flowing
-from tests.scenarios.network import longest_wait_s
-from tests.scenarios.pairs import Pair, paired
-from tests.scenarios.stage import Node, until
+from tests.scenarios.kit.network_namespace import longest_wait_s
+from tests.scenarios.kit.nodes import Node, until
+from tests.scenarios.kit.steady_streams import flowing
+from tests.scenarios.kit.two_relays import Pair, paired
 
 pytestmark = pytest.mark.tier_test
 

@@ -14,10 +14,10 @@ from typing import Self
 
 import pytest
 
-from tests.scenarios.narrow_wire import NarrowWire
-from tests.scenarios.stage import HOST, KENT, MET, Address, Stage, free_port
-from tests.scenarios.wires import connected
-from tests.scenarios.witness import Echo, host_port
+from tests.scenarios.kit.echo_witness import Echo, host_port
+from tests.scenarios.kit.narrow_wire import NarrowWire
+from tests.scenarios.kit.nodes import HOST, KENT, MET, Address, Stage, free_port
+from tests.scenarios.kit.socket_steps import connected
 
 pytestmark = pytest.mark.tier_test
 

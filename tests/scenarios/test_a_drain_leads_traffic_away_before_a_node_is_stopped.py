@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.changes import Scene, applications, command, is_open, scene
-from tests.scenarios.stage import until
-from tests.scenarios.witness import received
+from tests.scenarios.kit.echo_witness import received
+from tests.scenarios.kit.nodes import until
+from tests.scenarios.kit.reload_setup import Scene, applications, command, is_open, scene
 
 pytestmark = pytest.mark.tier_test
 

@@ -29,10 +29,10 @@ from tests.reference.records import (
     record_reset,
 )
 from tests.reference.refusals import Code, Reason
-from tests.scenarios.battle import Battle, battle_begun
-from tests.scenarios.doubles import Linked, Member, advert
-from tests.scenarios.stage import KENT, until
-from tests.scenarios.witness import await_more, counts
+from tests.scenarios.kit.echo_witness import await_more, counts
+from tests.scenarios.kit.malicious_member import Linked, Member, advert
+from tests.scenarios.kit.nodes import KENT, until
+from tests.scenarios.kit.under_attack import Battle, battle_begun
 
 pytestmark = pytest.mark.tier_test
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from tests.scenarios.programs import nginx, program
-from tests.scenarios.stage import Line
+from tests.scenarios.kit.nodes import Line
+from tests.scenarios.kit.real_programs import nginx, program
 
 pytestmark = pytest.mark.tier_test
 

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from tests.scenarios.stage import Line
-from tests.scenarios.wires import accepted, connected, listening, read_exactly, read_to_end, sequence, wire
+from tests.scenarios.kit.nodes import Line
+from tests.scenarios.kit.socket_steps import accepted, connected, listening, read_exactly, read_to_end, sequence, wire
 
 pytestmark = pytest.mark.tier_test
 

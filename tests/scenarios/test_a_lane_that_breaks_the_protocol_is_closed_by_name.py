@@ -19,9 +19,9 @@ from tests.reference.frames import BODIES, FlowFrame, Header, Type, body_encode
 from tests.reference.keys import PREAMBLE_SIZE, LinkSecrets, Preamble
 from tests.reference.node import Neighbour
 from tests.reference.refusals import Code, Reason
-from tests.scenarios.battle import POLICY, Battle, battle_begun
-from tests.scenarios.doubles import Linked, Member
-from tests.scenarios.witness import await_more, counts
+from tests.scenarios.kit.echo_witness import await_more, counts
+from tests.scenarios.kit.malicious_member import Linked, Member
+from tests.scenarios.kit.under_attack import POLICY, Battle, battle_begun
 
 pytestmark = pytest.mark.tier_test
 

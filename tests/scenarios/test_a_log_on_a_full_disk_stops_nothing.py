@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.changes import Scene, applications, command, reload
-from tests.scenarios.stage import Stage, until
-from tests.scenarios.witness import Echo
+from tests.scenarios.kit.echo_witness import Echo
+from tests.scenarios.kit.nodes import Stage, until
+from tests.scenarios.kit.reload_setup import Scene, applications, command, reload
 
 pytestmark = pytest.mark.tier_test
 

@@ -12,8 +12,8 @@ import pytest
 from pcgrelay._core import core as native
 from tests.core.farm import Across, client, echo, is_turned_away, server, transfer
 from tests.core.test_dial import serve
-from tests.scenarios.network import own_network
-from tests.scenarios.programs import run
+from tests.scenarios.kit.network_namespace import own_network
+from tests.scenarios.kit.real_programs import run
 
 pytestmark = pytest.mark.tier_test
 

@@ -17,10 +17,10 @@ from pcgrelay.identity.handshake import Handshake
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link.control import handshake_over
 from tests.reference.frames import Type, body_encode
-from tests.scenarios.battle import Battle, battle_begun
-from tests.scenarios.doubles import HUB_ROLE, Member, anybody
-from tests.scenarios.stage import HOST, HUB, Stage, free_port, line, until
-from tests.scenarios.witness import await_more, counts, host_port, received
+from tests.scenarios.kit.echo_witness import await_more, counts, host_port, received
+from tests.scenarios.kit.malicious_member import HUB_ROLE, Member, anybody
+from tests.scenarios.kit.nodes import HOST, HUB, Stage, free_port, line, until
+from tests.scenarios.kit.under_attack import Battle, battle_begun
 
 pytestmark = pytest.mark.tier_test
 

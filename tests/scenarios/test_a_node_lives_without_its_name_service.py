@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.names import Names
-from tests.scenarios.network import own_network
-from tests.scenarios.stage import HOST, HUB, KENT, MET, Address, Stage, free_port, until
-from tests.scenarios.wires import connected, read_exactly
-from tests.scenarios.witness import Echo, host_port
+from tests.scenarios.kit.echo_witness import Echo, host_port
+from tests.scenarios.kit.fake_dns import Names
+from tests.scenarios.kit.network_namespace import own_network
+from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Address, Stage, free_port, until
+from tests.scenarios.kit.socket_steps import connected, read_exactly
 
 pytestmark = pytest.mark.tier_test
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.pairs import Pair, paired
-from tests.scenarios.stage import PCGRELAY, Node, until
+from tests.scenarios.kit.nodes import PCGRELAY, Node, until
+from tests.scenarios.kit.two_relays import Pair, paired
 
 pytestmark = pytest.mark.tier_test
 

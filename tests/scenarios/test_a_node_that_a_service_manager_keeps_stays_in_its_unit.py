@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.changes import Scene, applications, scene
-from tests.scenarios.stage import PCGRELAY, Node, until
-from tests.scenarios.witness import received
+from tests.scenarios.kit.echo_witness import received
+from tests.scenarios.kit.nodes import PCGRELAY, Node, until
+from tests.scenarios.kit.reload_setup import Scene, applications, scene
 
 pytestmark = pytest.mark.tier_test
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.stage import Address, Line, Node, Stage, line, until
-from tests.scenarios.wires import connected, read_exactly, wire
+from tests.scenarios.kit.nodes import Address, Line, Node, Stage, line, until
+from tests.scenarios.kit.socket_steps import connected, read_exactly, wire
 
 pytestmark = pytest.mark.tier_test
 

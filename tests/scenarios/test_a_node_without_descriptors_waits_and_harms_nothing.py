@@ -12,10 +12,10 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from tests.scenarios.changes import Scene, scene
-from tests.scenarios.stage import HOST, KENT, Address, Node, until
-from tests.scenarios.wires import connected, read_exactly
-from tests.scenarios.witness import counts
+from tests.scenarios.kit.echo_witness import counts
+from tests.scenarios.kit.nodes import HOST, KENT, Address, Node, until
+from tests.scenarios.kit.reload_setup import Scene, scene
+from tests.scenarios.kit.socket_steps import connected, read_exactly
 
 pytestmark = pytest.mark.tier_test
 

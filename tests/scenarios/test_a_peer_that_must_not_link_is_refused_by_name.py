@@ -20,10 +20,10 @@ from pcgrelay.identity.tls import HandshakeRefused, TlsDriver, context_made
 from pcgrelay.link.control import handshake_over
 from pcgrelay.model import NodeId
 from tests.pki import REALM, Realm
-from tests.scenarios.battle import Battle, battle_begun
-from tests.scenarios.doubles import EVIL, HUB_ROLE, Member, Refused, advert, anybody, connected
-from tests.scenarios.stage import HOST, HUB, KENT, MET, Node, free_port, until
-from tests.scenarios.witness import await_more, counts, host_port
+from tests.scenarios.kit.echo_witness import await_more, counts, host_port
+from tests.scenarios.kit.malicious_member import EVIL, HUB_ROLE, Member, Refused, advert, anybody, connected
+from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Node, free_port, until
+from tests.scenarios.kit.under_attack import Battle, battle_begun
 
 pytestmark = pytest.mark.tier_test
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.changes import Scene, applications, is_open, reload, scene
-from tests.scenarios.stage import HOST, HUB, Node, free_port, until
-from tests.scenarios.witness import received
+from tests.scenarios.kit.echo_witness import received
+from tests.scenarios.kit.nodes import HOST, HUB, Node, free_port, until
+from tests.scenarios.kit.reload_setup import Scene, applications, is_open, reload, scene
 
 pytestmark = pytest.mark.tier_test
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.pki import Realm, write_config
-from tests.scenarios.booted import INSIDE, Machine, booted, ended
-from tests.scenarios.stage import KENT, MET, PCGRELAY, until
+from tests.scenarios.kit.nodes import KENT, MET, PCGRELAY, until
+from tests.scenarios.kit.systemd_machine import INSIDE, Machine, booted, ended
 
 pytestmark = pytest.mark.tier_all
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.scenarios.stage import KENT, PCGRELAY, TOPOLOGIES, Line
+from tests.scenarios.kit.nodes import KENT, PCGRELAY, TOPOLOGIES, Line
 
 pytestmark = pytest.mark.tier_test
 

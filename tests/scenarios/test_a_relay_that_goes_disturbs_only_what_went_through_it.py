@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.stage import HOST, HUB, KENT, MET, Address, Line, Node, Stage, free_port, line, until
-from tests.scenarios.wires import Conversation, read_exactly, wire, wire_between
+from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Address, Line, Node, Stage, free_port, line, until
+from tests.scenarios.kit.socket_steps import Conversation, read_exactly, wire, wire_between
 
 pytestmark = pytest.mark.tier_test
 

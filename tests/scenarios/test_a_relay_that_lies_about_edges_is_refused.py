@@ -21,11 +21,11 @@ from tests.pki import REALM
 from tests.reference.frames import FlowFrame, Type, body_encode
 from tests.reference.records import Kind, record_open
 from tests.reference.refusals import Code
-from tests.scenarios.doubles import EVIL, Member, Refused, advert
-from tests.scenarios.lied_to import BLOCK_BYTES, LiedTo, lied_to
-from tests.scenarios.lying_relay import Path, Side
-from tests.scenarios.stage import KENT, MET, until
-from tests.scenarios.witness import await_more, counts, ending
+from tests.scenarios.kit.echo_witness import await_more, counts, ending
+from tests.scenarios.kit.lying_relay import Path, Side
+from tests.scenarios.kit.lying_relay_setup import BLOCK_BYTES, LiedTo, lied_to
+from tests.scenarios.kit.malicious_member import EVIL, Member, Refused, advert
+from tests.scenarios.kit.nodes import KENT, MET, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.tier_test]
 

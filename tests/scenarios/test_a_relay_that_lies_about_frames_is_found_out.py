@@ -15,9 +15,9 @@ import pytest
 import pytest_asyncio
 
 from tests.reference.frames import FlowFrame, Type
-from tests.scenarios.lied_to import ANSWER_S, BLOCK_BYTES, Conversation, LiedTo, lied_to
-from tests.scenarios.lying_relay import Path, Side
-from tests.scenarios.witness import await_more, counts
+from tests.scenarios.kit.echo_witness import await_more, counts
+from tests.scenarios.kit.lying_relay import Path, Side
+from tests.scenarios.kit.lying_relay_setup import ANSWER_S, BLOCK_BYTES, Conversation, LiedTo, lied_to
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.tier_test]
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.scenarios.changes import Scene, applications, command, is_open, reload, reload_by_signal, scene
-from tests.scenarios.stage import HOST, MET, free_port, until
-from tests.scenarios.witness import ending, host_port, received
+from tests.scenarios.kit.echo_witness import ending, host_port, received
+from tests.scenarios.kit.nodes import HOST, MET, free_port, until
+from tests.scenarios.kit.reload_setup import Scene, applications, command, is_open, reload, reload_by_signal, scene
 
 pytestmark = pytest.mark.tier_test
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.changes import Scene, reload
-from tests.scenarios.stage import HUB, KENT, Node, Stage, until
-from tests.scenarios.witness import Echo, ending, received
+from tests.scenarios.kit.echo_witness import Echo, ending, received
+from tests.scenarios.kit.nodes import HUB, KENT, Node, Stage, until
+from tests.scenarios.kit.reload_setup import Scene, reload
 
 pytestmark = pytest.mark.tier_test
 

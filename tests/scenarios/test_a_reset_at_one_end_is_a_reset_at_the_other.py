@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.scenarios.stage import Line
-from tests.scenarios.wires import read_exactly, reset, sequence, wire, write_until_reset
+from tests.scenarios.kit.nodes import Line
+from tests.scenarios.kit.socket_steps import read_exactly, reset, sequence, wire, write_until_reset
 
 pytestmark = pytest.mark.tier_test
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.changes import Scene, applications, command, reload, scene
-from tests.scenarios.stage import HOST, Address, free_port, until
-from tests.scenarios.wires import refused_after
-from tests.scenarios.witness import Echo, host_port
+from tests.scenarios.kit.echo_witness import Echo, host_port
+from tests.scenarios.kit.nodes import HOST, Address, free_port, until
+from tests.scenarios.kit.reload_setup import Scene, applications, command, reload, scene
+from tests.scenarios.kit.socket_steps import refused_after
 
 pytestmark = pytest.mark.tier_test
 

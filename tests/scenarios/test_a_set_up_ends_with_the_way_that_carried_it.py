@@ -14,9 +14,9 @@ import pytest
 from pcgrelay.messages import Carry, PathAccept, PathOpen
 from pcgrelay.model import NodeId
 from tests.pki import REALM
-from tests.scenarios.battle import Battle, battle_begun
-from tests.scenarios.doubles import Linked, Member, advert
-from tests.scenarios.stage import KENT
+from tests.scenarios.kit.malicious_member import Linked, Member, advert
+from tests.scenarios.kit.nodes import KENT
+from tests.scenarios.kit.under_attack import Battle, battle_begun
 
 pytestmark = pytest.mark.tier_test
 

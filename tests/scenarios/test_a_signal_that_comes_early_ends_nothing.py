@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.changes import Scene, applications, scene
-from tests.scenarios.stage import PCGRELAY, Node, until
+from tests.scenarios.kit.nodes import PCGRELAY, Node, until
+from tests.scenarios.kit.reload_setup import Scene, applications, scene
 
 pytestmark = pytest.mark.tier_test
 

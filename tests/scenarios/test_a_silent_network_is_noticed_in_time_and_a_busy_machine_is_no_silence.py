@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.changes import reload
-from tests.scenarios.flowing import flowing
-from tests.scenarios.pairs import Pair, paired
-from tests.scenarios.stage import until
+from tests.scenarios.kit.nodes import until
+from tests.scenarios.kit.reload_setup import reload
+from tests.scenarios.kit.steady_streams import flowing
+from tests.scenarios.kit.two_relays import Pair, paired
 
 pytestmark = pytest.mark.tier_test
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.programs import nginx, program, run
-from tests.scenarios.stage import Line, frozen, until
+from tests.scenarios.kit.nodes import Line, frozen, until
+from tests.scenarios.kit.real_programs import nginx, program, run
 
 pytestmark = pytest.mark.tier_test
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.scenarios.stage import TOPOLOGIES, Line, Stage, line, until
-from tests.scenarios.wires import (
+from tests.scenarios.kit.nodes import TOPOLOGIES, Line, Stage, line, until
+from tests.scenarios.kit.socket_steps import (
     accepted,
     connected,
     listening,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.stage import Line, Stage, line
-from tests.scenarios.wires import read_exactly, sequence, wire
+from tests.scenarios.kit.nodes import Line, Stage, line
+from tests.scenarios.kit.socket_steps import read_exactly, sequence, wire
 
 pytestmark = pytest.mark.tier_test
 

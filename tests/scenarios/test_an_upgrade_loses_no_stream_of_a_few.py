@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.changes import Scene, applications, command, is_open, scene
-from tests.scenarios.stage import HOST, KENT, MET, Node, free_port, until
-from tests.scenarios.witness import ending, received
+from tests.scenarios.kit.echo_witness import ending, received
+from tests.scenarios.kit.nodes import HOST, KENT, MET, Node, free_port, until
+from tests.scenarios.kit.reload_setup import Scene, applications, command, is_open, scene
 
 pytestmark = pytest.mark.tier_test
 

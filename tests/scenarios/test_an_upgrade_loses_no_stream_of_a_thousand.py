@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.changes import Scene
-from tests.scenarios.pulse import Crowd
-from tests.scenarios.stage import HOST, Node, Stage, until
+from tests.scenarios.kit.latency_load import Crowd
+from tests.scenarios.kit.nodes import HOST, Node, Stage, until
+from tests.scenarios.kit.reload_setup import Scene
 
 pytestmark = pytest.mark.tier_test
 
 STREAMS = 1_000
 # A client would notice this; what an upgrade takes is the figure, and goes by how crowded the machine is.
 SILENCE_S = 1.0
-CROWD = Path(__file__).with_name("crowd.py")
+CROWD = Path(__file__).with_name("kit") / "bulk_clients.py"
 
 
 @contextmanager

@@ -17,9 +17,9 @@ import pytest
 
 from pcgrelay.daemon.handover.channel import Channel, ChannelBroken, Offer, Ready, Refusal, State, Taken, handover_path
 from pcgrelay.daemon.handover.memfd import record_made
-from tests.scenarios.changes import Scene, applications, command, is_open, reload, scene
-from tests.scenarios.stage import MET, Node, free_port, until
-from tests.scenarios.witness import received
+from tests.scenarios.kit.echo_witness import received
+from tests.scenarios.kit.nodes import MET, Node, free_port, until
+from tests.scenarios.kit.reload_setup import Scene, applications, command, is_open, reload, scene
 
 pytestmark = pytest.mark.tier_test
 

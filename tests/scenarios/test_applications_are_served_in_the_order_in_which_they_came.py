@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.stage import Line, Stage, line
-from tests.scenarios.wires import accepted, connected, listening, read_exactly
+from tests.scenarios.kit.nodes import Line, Stage, line
+from tests.scenarios.kit.socket_steps import accepted, connected, listening, read_exactly
 
 pytestmark = pytest.mark.tier_test
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from pcgrelay.ca import Authority
-from tests.scenarios.changes import Scene, applications, reload, scene
-from tests.scenarios.stage import KENT, MET, until
-from tests.scenarios.witness import ending, received
+from tests.scenarios.kit.echo_witness import ending, received
+from tests.scenarios.kit.nodes import KENT, MET, until
+from tests.scenarios.kit.reload_setup import Scene, applications, reload, scene
 
 pytestmark = pytest.mark.tier_test
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.chaos import Crowd, Harm, await_rest, overlaps
-from tests.scenarios.crowd import Crowd as Program
-from tests.scenarios.flowing import Far
-from tests.scenarios.pairs import paired
-from tests.scenarios.stage import until
+from tests.scenarios.kit.bulk_clients import Crowd as Program
+from tests.scenarios.kit.chaos import Crowd, Harm, await_rest, overlaps
+from tests.scenarios.kit.nodes import until
+from tests.scenarios.kit.steady_streams import Far
+from tests.scenarios.kit.two_relays import paired
 
 pytestmark = pytest.mark.tier_test
 

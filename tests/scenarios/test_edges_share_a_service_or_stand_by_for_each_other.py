@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from pcgrelay.admin.answers import EXPLAIN_PATH
-from tests.scenarios.stage import HOST, HUB, KENT, MET, Address, Node, Stage, free_port, until
-from tests.scenarios.wires import connected
-from tests.scenarios.witness import Echo, host_port
+from tests.scenarios.kit.echo_witness import Echo, host_port
+from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Address, Node, Stage, free_port, until
+from tests.scenarios.kit.socket_steps import connected
 
 pytestmark = pytest.mark.tier_test
 

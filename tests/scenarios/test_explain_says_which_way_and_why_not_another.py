@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.scenarios.changes import Scene, command, reload, scene
-from tests.scenarios.stage import Node, until
+from tests.scenarios.kit.nodes import Node, until
+from tests.scenarios.kit.reload_setup import Scene, command, reload, scene
 
 pytestmark = pytest.mark.tier_test
 

@@ -29,10 +29,10 @@ from tests.reference.frames import FlowFrame, Type, body_encode
 from tests.reference.node import FarEdge
 from tests.reference.records import Record, record_credit, record_data, record_open, record_reset
 from tests.reference.refusals import Code
-from tests.scenarios.battle import RESETS, Battle, battle_begun
-from tests.scenarios.doubles import EVIL, HUB_ROLE, Linked, Member, Refused, advert
-from tests.scenarios.stage import KENT, MET, until
-from tests.scenarios.witness import await_more, counts
+from tests.scenarios.kit.echo_witness import await_more, counts
+from tests.scenarios.kit.malicious_member import EVIL, HUB_ROLE, Linked, Member, Refused, advert
+from tests.scenarios.kit.nodes import KENT, MET, until
+from tests.scenarios.kit.under_attack import RESETS, Battle, battle_begun
 
 pytestmark = pytest.mark.tier_test
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.programs import iperf, run
-from tests.scenarios.stage import Line
+from tests.scenarios.kit.nodes import Line
+from tests.scenarios.kit.real_programs import iperf, run
 
 pytestmark = pytest.mark.tier_test
 

@@ -19,10 +19,10 @@ import pytest
 from pcgrelay.identity.tls import HandshakeRefused, TlsDriver
 from pcgrelay.messages import MESSAGE_LIMIT_BYTES
 from tests.reference.refusals import Refused as LaneRefused
-from tests.scenarios.battle import POLICY, Battle, battle_begun
-from tests.scenarios.doubles import Member, connected
-from tests.scenarios.stage import HOST, HUB, until
-from tests.scenarios.witness import await_more, counts, host_port, silent_connections
+from tests.scenarios.kit.echo_witness import await_more, counts, host_port, silent_connections
+from tests.scenarios.kit.malicious_member import Member, connected
+from tests.scenarios.kit.nodes import HOST, HUB, until
+from tests.scenarios.kit.under_attack import POLICY, Battle, battle_begun
 
 pytestmark = pytest.mark.tier_test
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.network import own_network
-from tests.scenarios.stage import Node, Stage, line, until
-from tests.scenarios.wires import accepted, connected, listening, read_exactly, sequence
-from tests.scenarios.witness import counts
+from tests.scenarios.kit.echo_witness import counts
+from tests.scenarios.kit.network_namespace import own_network
+from tests.scenarios.kit.nodes import Node, Stage, line, until
+from tests.scenarios.kit.socket_steps import accepted, connected, listening, read_exactly, sequence
 
 pytestmark = pytest.mark.tier_test
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.scenarios.programs import postgresql, run
-from tests.scenarios.stage import Line
+from tests.scenarios.kit.nodes import Line
+from tests.scenarios.kit.real_programs import postgresql, run
 
 pytestmark = pytest.mark.tier_test
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.stage import HOST, HUB, KENT, MET, Node, Stage, free_port, until
+from tests.scenarios.kit.echo_witness import Echo, host_port
+from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Node, Stage, free_port, until
 from tests.scenarios.test_a_node_lives_without_its_name_service import answers
-from tests.scenarios.witness import Echo, host_port
 
 pytestmark = pytest.mark.tier_test
 

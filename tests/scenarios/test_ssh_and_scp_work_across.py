@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.programs import run, sshd
-from tests.scenarios.stage import Line
+from tests.scenarios.kit.nodes import Line
+from tests.scenarios.kit.real_programs import run, sshd
 
 pytestmark = pytest.mark.tier_test
 

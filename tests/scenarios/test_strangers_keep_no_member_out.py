@@ -15,10 +15,10 @@ import pytest
 
 from pcgrelay.identity.tls import HandshakeRefused, TlsDriver
 from tests.reference.refusals import Refused as LaneRefused
-from tests.scenarios.battle import Battle, battle_begun
-from tests.scenarios.doubles import Member
-from tests.scenarios.stage import HOST, until
-from tests.scenarios.witness import counts
+from tests.scenarios.kit.echo_witness import counts
+from tests.scenarios.kit.malicious_member import Member
+from tests.scenarios.kit.nodes import HOST, until
+from tests.scenarios.kit.under_attack import Battle, battle_begun
 
 pytestmark = pytest.mark.tier_test
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.scenarios.changes import command
-from tests.scenarios.narrow_wire import NarrowWire
-from tests.scenarios.stage import HOST, HUB, KENT, MET, Node, Stage, free_port, frozen, until
-from tests.scenarios.witness import Echo, Witness, host_port
+from tests.scenarios.kit.echo_witness import Echo, Witness, host_port
+from tests.scenarios.kit.narrow_wire import NarrowWire
+from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Node, Stage, free_port, frozen, until
+from tests.scenarios.kit.reload_setup import command
 
 pytestmark = pytest.mark.tier_test
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.changes import Scene, applications, reload
-from tests.scenarios.stage import Node, Stage, until
-from tests.scenarios.witness import Echo, counts
+from tests.scenarios.kit.echo_witness import Echo, counts
+from tests.scenarios.kit.nodes import Node, Stage, until
+from tests.scenarios.kit.reload_setup import Scene, applications, reload
 
 pytestmark = pytest.mark.tier_test
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.scenarios.crowd import Crowd
-from tests.scenarios.stage import Line, Node, until
+from tests.scenarios.kit.bulk_clients import Crowd
+from tests.scenarios.kit.nodes import Line, Node, until
 
 pytestmark = pytest.mark.tier_test
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.scenarios.crowd import Crowd
-from tests.scenarios.stage import Line, until
+from tests.scenarios.kit.bulk_clients import Crowd
+from tests.scenarios.kit.nodes import Line, until
 
 pytestmark = pytest.mark.tier_test
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.changes import reload
-from tests.scenarios.crowd import Crowd
-from tests.scenarios.programs import iperf, run
-from tests.scenarios.stage import TOPOLOGIES, Line, Stage, line, until
+from tests.scenarios.kit.bulk_clients import Crowd
+from tests.scenarios.kit.nodes import TOPOLOGIES, Line, Stage, line, until
+from tests.scenarios.kit.real_programs import iperf, run
+from tests.scenarios.kit.reload_setup import reload
 
 pytestmark = pytest.mark.tier_test
 

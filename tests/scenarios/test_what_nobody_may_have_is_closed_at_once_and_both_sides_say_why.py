@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.stage import KENT, TOPOLOGIES, Line, Stage, line, until
-from tests.scenarios.wires import read_exactly, refused_after, wire
+from tests.scenarios.kit.nodes import KENT, TOPOLOGIES, Line, Stage, line, until
+from tests.scenarios.kit.socket_steps import read_exactly, refused_after, wire
 
 pytestmark = pytest.mark.tier_test
 

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.programs import program, redis
-from tests.scenarios.stage import Address, Line, until
-from tests.scenarios.wires import WAIT_S, connected, listening, reset
+from tests.scenarios.kit.nodes import Address, Line, until
+from tests.scenarios.kit.real_programs import program, redis
+from tests.scenarios.kit.socket_steps import WAIT_S, connected, listening, reset
 
 pytestmark = pytest.mark.tier_test
 

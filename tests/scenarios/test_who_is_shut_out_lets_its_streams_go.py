@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.changes import Scene, reload, scene
-from tests.scenarios.stage import MET, until
-from tests.scenarios.witness import ending, received
+from tests.scenarios.kit.echo_witness import ending, received
+from tests.scenarios.kit.nodes import MET, until
+from tests.scenarios.kit.reload_setup import Scene, reload, scene
 
 pytestmark = pytest.mark.tier_test
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
 
-from tests.scenarios.stage import Address, until
+from tests.scenarios.kit.nodes import Address, until
 
 BLOCK = 8_192
 WAIT_S = 60.0

@@ -1,6 +1,6 @@
 """A bad line in user space, as a process of its own: it delays, spreads lanes in time, changes bytes and hangs up.
 
-    middleman.py LISTEN:TARGET...          ports of loopback; it prints a line when it listens
+    bad_line.py LISTEN:TARGET...           ports of loopback; it prints a line when it listens
 
 Orders come on standard input, one in JSON for each line: {"delay_ms": at most, "corrupt": so many pieces of a
 thousand, "hang_up": 1}.

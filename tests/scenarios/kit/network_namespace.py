@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.scenarios.programs import run
-from tests.scenarios.stage import until
+from tests.scenarios.kit.nodes import until
+from tests.scenarios.kit.real_programs import run
 
 CLONE_NEWNET = 0x4000_0000
 CLEARLY = 8

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.scenarios.middleman import Middleman
-from tests.scenarios.network import Network, own_network
-from tests.scenarios.stage import HOST, HUB, KENT, MET, Address, Node, Stage, free_port
-from tests.scenarios.witness import host_port
+from tests.scenarios.kit.bad_line import Middleman
+from tests.scenarios.kit.echo_witness import host_port
+from tests.scenarios.kit.network_namespace import Network, own_network
+from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Address, Node, Stage, free_port
 
 
 @dataclass

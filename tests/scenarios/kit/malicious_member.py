@@ -31,7 +31,7 @@ from tests.reference.node import FarEdge, Neighbour
 from tests.reference.node import Link as ReferenceLink
 from tests.reference.node import Session as ReferenceSession
 from tests.reference.node import dial as dial_lane
-from tests.scenarios.stage import HOST
+from tests.scenarios.kit.nodes import HOST
 
 WAIT_S = 10.0
 DEAF_BYTES = 65_536  # what the kernel takes for an end that does not read

@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.scenarios.changes import command, reload
-from tests.scenarios.pairs import Pair
-from tests.scenarios.stage import Address, Node, until
+from tests.scenarios.kit.nodes import Address, Node, until
+from tests.scenarios.kit.reload_setup import command, reload
+from tests.scenarios.kit.two_relays import Pair
 
 PIECE = 32_768
 STUCK_S = 60.0  # twice what a stream waits for a path

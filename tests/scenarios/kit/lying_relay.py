@@ -30,8 +30,8 @@ from tests.reference.keys import PREAMBLE_SIZE, LinkSecrets
 from tests.reference.lanes import LaneDoor
 from tests.reference.node import Neighbour
 from tests.reference.refusals import Refused
-from tests.scenarios.doubles import HUB_ROLE, Linked, Member, anybody
-from tests.scenarios.stage import HOST, HUB, free_port
+from tests.scenarios.kit.malicious_member import HUB_ROLE, Linked, Member, anybody
+from tests.scenarios.kit.nodes import HOST, HUB, free_port
 
 TLS_FIRST = 0x16
 

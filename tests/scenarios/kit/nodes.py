@@ -1,7 +1,7 @@
 """The stage of the scenarios: nodes as real processes on loopback, started, watched, frozen and ended by their pids.
 
 A Stage is a realm in a folder. A Line is the common case: two edges and no, one or two relays between them. Servers and
-clients that nobody here wrote are in `programs`.
+clients that nobody here wrote are in `real_programs`.
 """
 
 from __future__ import annotations

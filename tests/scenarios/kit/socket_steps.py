@@ -17,7 +17,7 @@ from typing import Self
 
 import pytest
 
-from tests.scenarios.stage import Address, Line, until
+from tests.scenarios.kit.nodes import Address, Line, until
 
 WAIT_S = 10.0
 

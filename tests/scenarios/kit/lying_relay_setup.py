@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from tests.scenarios.doubles import EVIL
-from tests.scenarios.lying_relay import LyingRelay
-from tests.scenarios.stage import KENT, MET, Address, Node, Stage, free_port, until
-from tests.scenarios.witness import Echo, Talk, ending, host_port, received
+from tests.scenarios.kit.echo_witness import Echo, Talk, ending, host_port, received
+from tests.scenarios.kit.lying_relay import LyingRelay
+from tests.scenarios.kit.malicious_member import EVIL
+from tests.scenarios.kit.nodes import KENT, MET, Address, Node, Stage, free_port, until
 
 ANSWER_S = 20.0
 READY_S = 40.0
