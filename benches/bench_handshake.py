@@ -14,7 +14,6 @@ from OpenSSL import SSL
 from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.tls import context_made
 from pcgrelay.model import Role
-from tests.pki import Realm
 from tests.support.handshake_sides import (  # two sides in memory
     EDGE_ID,
     HUB,
@@ -25,6 +24,7 @@ from tests.support.handshake_sides import (  # two sides in memory
     side,
     terms_of,
 )
+from tests.support.pki import Realm
 
 AT_ONCE = 5
 Pair = tuple[Credentials, Credentials]

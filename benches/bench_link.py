@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.native.probe_bench import carry
-from tests.pair import World  # the virtual wires of the tests of the core
+from tests.support.virtual_wires import World  # the virtual wires of the tests of the core
 
 # A record may be 8 bytes less than the largest body.
 SIZES = [64, 1024, 16384, 65528]

@@ -19,7 +19,7 @@ from benches.generator import Load, held, measure
 from benches.peers.pcgrelay.peer import Pcgrelay
 from benches.processes import BenchError, free_port
 from benches.settings import GATEWAY_CPU, HOST, Settings, allow_many_descriptors, chosen
-from tests.core.cores import Realm  # the cores of the tests
+from tests.support.cores import Realm  # the cores of the tests
 
 STREAMS = [1, 10, 100, 1_000, 5_000, 20_000]
 ROUTES = [1, 10, 100, 1_000, 10_000, 100_000]

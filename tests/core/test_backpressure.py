@@ -11,8 +11,8 @@ from contextlib import suppress
 import pytest
 
 from pcgrelay._core import core as native
-from tests.core.applications import echo_server, exchange
-from tests.core.cores import Node, Realm
+from tests.support.cores import Node, Realm
+from tests.support.echo_exchange import echo_server, exchange
 
 MIB = 1 << 20
 BUDGET = 24 * MIB

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.core.peer import SESSION, Peer
 from tests.reference.frames import Type, body_encode
 from tests.reference.records import record_open, records_encode
 from tests.reference.refusals import Code
+from tests.support.reference_peer import SESSION, Peer
 
 TAKEN = {
     Type.ACK: body_encode(Type.ACK, next_number=0),

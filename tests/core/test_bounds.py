@@ -10,9 +10,9 @@ from contextlib import suppress
 import pytest
 
 from pcgrelay._core import core as native
-from tests.core.applications import echo_server
-from tests.core.cores import Node, Realm, listen
-from tests.core.farm import until
+from tests.support.applications import until
+from tests.support.cores import Node, Realm, listen
+from tests.support.echo_exchange import echo_server
 
 MOST = 6
 

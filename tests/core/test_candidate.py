@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.core.peer import LINK, SESSION, Peer
-from tests.core.vectors import Json, load, octets, suite_of
 from tests.native.probe import LinkKeys
 from tests.native.probe_edge import Edge
 from tests.reference.flows import forged
 from tests.reference.frames import FlowFrame, Type, body_encode
 from tests.reference.records import record_data, record_open
 from tests.reference.refusals import Code
+from tests.support.reference_peer import LINK, SESSION, Peer
+from tests.support.vectors import Json, load, octets, suite_of
 
 OTHER, OTHER_OUT = 0x3333, 0x4444
 

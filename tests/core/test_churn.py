@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.cores import Node, Realm
+from tests.support.cores import Node, Realm
 
 STREAMS = 2_000
 CLIENTS = 8

@@ -2,7 +2,6 @@
 
 import pytest
 
-from tests.core.peer import SESSION, Peer
 from tests.native.probe_edge import Application
 from tests.reference.records import (
     Kind,
@@ -14,6 +13,7 @@ from tests.reference.records import (
     record_reset,
     records_encode,
 )
+from tests.support.reference_peer import SESSION, Peer
 
 COUNT_LATE_RECORDS = 17
 TEXT = b"the last bytes"

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from pcgrelay._core import core as native
-from tests.core.cores import carried_out
-from tests.core.farm import Across, client, echo, is_turned_away, reset, server, transfer, until
 from tests.core.test_handover import hand_over
+from tests.support.applications import Across, client, echo, is_turned_away, reset, server, transfer, until
+from tests.support.cores import carried_out
 
 Address = tuple[str, int]
 NEXT_S = 0.25

@@ -2,9 +2,7 @@
 
 import pytest
 
-from tests.core.peer import SESSION, Peer
 from tests.native.probe_edge import Edge
-from tests.pair import World, conversation, two_edges
 from tests.reference.frames import Type
 from tests.reference.records import (
     Kind,
@@ -16,6 +14,8 @@ from tests.reference.records import (
     record_reset,
     records_encode,
 )
+from tests.support.reference_peer import SESSION, Peer
+from tests.support.virtual_wires import World, conversation, two_edges
 
 DONE, LIMIT, BUSY, UNKNOWN, REFUSED, UNREACHABLE, TIMEOUT, ABORTED = 0, 2, 3, 4, 5, 6, 7, 8
 IMPORT_WANTED, STREAM_END = 8, 9

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.native.probe_edge import Application, Edge
-from tests.pair import Link, World
+from tests.support.virtual_wires import Link, World
 
 BUSY, BUDGET = 3, 24
 SESSION_DOWN = 4

@@ -1,7 +1,7 @@
 """What is told of a session or link whose flows or lanes share a worker: of all of them, not of the last that moved."""
 
 from tests.native.probe_edge import Edge
-from tests.pair import World, conversation, two_edges
+from tests.support.virtual_wires import World, conversation, two_edges
 
 FLOWS = 3
 

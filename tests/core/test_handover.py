@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from pcgrelay._core import core as native
-from tests.core.cores import Node, frozen_record
-from tests.core.farm import PATIENCE, Across, client, echo, pattern, server, transfer, until, was_reset
+from tests.support.applications import PATIENCE, Across, client, echo, pattern, server, transfer, until, was_reset
+from tests.support.cores import Node, frozen_record
 
 MEGABYTE = 1 << 20
 

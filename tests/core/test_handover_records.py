@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from pcgrelay._core import core as native
-from tests.core.cores import frozen_record
-from tests.core.farm import Across, client, echo, pattern, server
+from tests.support.applications import Across, client, echo, pattern, server
+from tests.support.cores import frozen_record
 
 HEAD = 8
 RECORDS = Path(__file__).with_name("records")

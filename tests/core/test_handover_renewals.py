@@ -7,11 +7,11 @@ import os
 import pytest
 
 from pcgrelay._core import core as native
-from tests.core.cores import Node, frozen_record
-from tests.core.farm import Across, echo, pattern, server, transfer
-from tests.core.renewed import secret, until
 from tests.core.test_handover import hand_over, publish
 from tests.core.test_handover_records import FLOW, HEAD, LANE, SESSION, WORKER, item, items
+from tests.support.applications import Across, echo, pattern, server, transfer
+from tests.support.cores import Node, frozen_record
+from tests.support.renewed import secret, until
 
 # What a receiver is owed, in a flow and in a lane.
 OWED = {(WORKER, SESSION, FLOW): {39, 40, 41}, (WORKER, LANE): {35, 36, 37}}

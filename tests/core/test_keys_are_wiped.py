@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pcgrelay._core import core as native
-from tests.core.applications import echo_server, exchange
-from tests.core.cores import Realm
+from tests.support.cores import Realm
+from tests.support.echo_exchange import echo_server, exchange
 
 PIECE = 1 << 20
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pcgrelay._core import core as native
-from tests.core.cores import Node, carried_out, listen
-from tests.core.farm import Across, client, pattern, reset, server, until
 from tests.core.test_handover import hand_over
+from tests.support.applications import Across, client, pattern, reset, server, until
+from tests.support.cores import Node, carried_out, listen
 
 CLIENTS = 25
 SIZES = [1, 300, 70_000, 200_000]

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.core.peer import LINK, Peer
 from tests.native.probe_link import Node
-from tests.pair import Link, Wire, World
 from tests.reference.frames import Type, body_encode
 from tests.reference.refusals import Reason, Refused
+from tests.support.reference_peer import LINK, Peer
+from tests.support.virtual_wires import Link, Wire, World
 
 COUNT_PONGS_UNKNOWN = 20
 EVENT_LANE_UP, EVENT_PEER_DRAINS = 1, 7

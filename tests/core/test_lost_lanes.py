@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from pcgrelay._core import core as native
-from tests.core.cores import Realm
-from tests.core.farm import Across, client, echo, pattern, server, until
+from tests.support.applications import Across, client, echo, pattern, server, until
+from tests.support.cores import Realm
 
 MEGABYTE = 1 << 20
 RESUMES = 60  # how often a flow may resume in a minute

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pcgrelay._core import core as native
-from tests.core.cores import Node, Realm
-from tests.core.farm import until
+from tests.support.applications import until
+from tests.support.cores import Node, Realm
 
 
 def keep_to(node: Callable[[], Node], processor: int) -> Node:

@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from tests.core.peer import GIVEN, LINK, SESSION, Peer
-from tests.core.vectors import Json, load, octets, suite_of
 from tests.native import probe
 from tests.native.probe import Refusal
 from tests.native.probe_edge import Edge
@@ -19,6 +17,8 @@ from tests.reference.frames import Type, body_encode
 from tests.reference.keys import KeyLimits, LinkSecrets
 from tests.reference.lanes import State as LaneState
 from tests.reference.records import record_data, record_open
+from tests.support.reference_peer import GIVEN, LINK, SESSION, Peer
+from tests.support.vectors import Json, load, octets, suite_of
 
 OWED = load("rekeying")["owed"]
 SESSION_DOWN = 4

@@ -7,11 +7,11 @@ import pytest
 
 from tests.native.probe import LinkKeys
 from tests.native.probe_link import Lane, Relay
-from tests.pair import secret
 from tests.reference.frames import FlowFrame, Type, body_encode
 from tests.reference.keys import LinkSecrets, Suite
 from tests.reference.lanes import Lane as ReferenceLane
 from tests.reference.lanes import LaneEvent
+from tests.support.virtual_wires import secret
 
 NEAR, FAR, THIRD = 1, 2, 3  # the links
 # Labels: what the relay gave on each link, and what the neighbour there gave.

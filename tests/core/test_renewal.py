@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from pcgrelay._core import core as native
-from tests.core.applications import echo_server, exchange
-from tests.core.cores import Realm
-from tests.core.peer import GIVEN, LINK, SESSION, Peer
-from tests.core.renewed import renew_link, renew_session, until
 from tests.reference.frames import Type, body_encode
 from tests.reference.lanes import State as LaneState
+from tests.support.cores import Realm
+from tests.support.echo_exchange import echo_server, exchange
+from tests.support.reference_peer import GIVEN, LINK, SESSION, Peer
+from tests.support.renewed import renew_link, renew_session, until
 
 LINK_SECRETS = {number: bytes([number]) * 32 for number in range(1, 5)}
 SESSION_SECRETS = {number: bytes([0x80 + number]) * 32 for number in range(1, 5)}

@@ -12,10 +12,10 @@ import pytest
 
 from pcgrelay._core import core as native
 from pcgrelay.demo.memory import searched
-from tests.core.cores import Realm
-from tests.core.renewed import renew_link, renew_session, secret, until
 from tests.core.test_keys_are_wiped import digest_found
 from tests.reference.keys import Epoch, LinkSecrets, Suite, direction_secret, flow_secret, mix_of
+from tests.support.cores import Realm
+from tests.support.renewed import renew_link, renew_session, secret, until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,7 +70,7 @@ def secrets_of(root: bytes, number: int, mixes: list[bytes]) -> list[bytes]:
 
 def test_keys_of_steps_are_forgotten() -> None:
     # In a process of its own, whose Python never had the secrets of an epoch in its hands.
-    command = [sys.executable, "-m", "tests.core.renewed"]
+    command = [sys.executable, "-m", "tests.support.renewed"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"renewed\n"

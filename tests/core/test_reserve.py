@@ -1,6 +1,6 @@
 """The reserve of the memory is for frames that pass through: readers that stand still may not keep what lies in it."""
 
-from tests.pair import World, conversation
+from tests.support.virtual_wires import World, conversation
 
 MEMORY, RESERVE = 1 << 20, 1 << 19
 READERS = 100

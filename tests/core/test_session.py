@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from tests.core.peer import GIVEN, SESSION, Peer
-from tests.pair import World, conversation, over_a_relay, two_edges
 from tests.reference.flows import State as FlowState
 from tests.reference.flows import forged
 from tests.reference.frames import Type, body_encode
 from tests.reference.keys import Suite
 from tests.reference.records import record_data, record_open
 from tests.reference.refusals import Code
+from tests.support.reference_peer import GIVEN, SESSION, Peer
+from tests.support.virtual_wires import World, conversation, over_a_relay, two_edges
 
 SESSION_DOWN, STALLED, RESUMED, FLOW_UP = 4, 5, 6, 12
 DUPLICATES, GAPS, RESUMES, UNKNOWN_FLOWS = 14, 15, 16, 19

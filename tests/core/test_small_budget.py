@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from tests.core.cores import Node
-from tests.core.farm import Across, client, pattern, read_all, server, swallow, transfer
+from tests.support.applications import Across, client, pattern, read_all, server, swallow, transfer
+from tests.support.cores import Node
 
 MEGABYTE = 1 << 20
 LEAST = 16 * MEGABYTE

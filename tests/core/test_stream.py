@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.core.peer import Peer
-from tests.core.vectors import load, octets
 from tests.native import probe
 from tests.native.probe import ReceiveCredit, Refusal, SendCredit
 from tests.native.probe_edge import Application
 from tests.reference.records import Kind, records_decode
 from tests.reference.streams import RX, TABLE, TX, State
+from tests.support.reference_peer import Peer
+from tests.support.vectors import load, octets
 
 Json = dict[str, Any]
 STREAMS = load("streams")

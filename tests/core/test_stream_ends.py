@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from pcgrelay._core import core as native
-from tests.core.cores import Node
-from tests.core.farm import Across, client, echo, read_all, server, until
+from tests.support.applications import Across, client, echo, read_all, server, until
+from tests.support.cores import Node
 
 TICK_S = 0.05
 STREAMS = 200

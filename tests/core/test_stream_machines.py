@@ -7,8 +7,6 @@ comes out once and in order.
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.core.machines import MACHINE
-from tests.core.peer import SESSION, Peer
 from tests.native.probe import Refusal
 from tests.native.probe_edge import Application
 from tests.native.probe_flow import Flow
@@ -28,6 +26,8 @@ from tests.reference.records import (
     record_reset,
 )
 from tests.reference.streams import TABLE, TX
+from tests.support.machines import MACHINE
+from tests.support.reference_peer import SESSION, Peer
 
 WINDOW = 65_536
 

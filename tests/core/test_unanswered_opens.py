@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pcgrelay._core import core as native
-from tests.core.cores import Realm
-from tests.core.farm import client, echo, is_turned_away, server, until
-from tests.core.peer import SESSION, Peer
 from tests.reference.records import Kind, Record, record_open, record_reset, records_encode
+from tests.support.applications import client, echo, is_turned_away, server, until
+from tests.support.cores import Realm
+from tests.support.reference_peer import SESSION, Peer
 
 LIMIT, UNKNOWN, REFUSED, UNREACHABLE, ABORTED = 2, 4, 5, 6, 8
 STREAM_END, SESSION_DOWN = 9, 4

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.core.cores import carried_out
-from tests.core.farm import Across, client, pattern, read_all, server
+from tests.support.applications import Across, client, pattern, read_all, server
+from tests.support.cores import carried_out
 
 BULK = pattern(150_000)
 WAYS = {

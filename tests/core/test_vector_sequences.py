@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.core.vectors import Json, load, octets, suite_of
 from tests.native import probe
 from tests.native.probe import Epoch, LinkKeys, Refusal
 from tests.native.probe_flow import Flow
 from tests.native.probe_store import Pool
 from tests.reference.frames import Type
+from tests.support.vectors import Json, load, octets, suite_of
 
 PREFIX = 48
 NOW = 1_000_000

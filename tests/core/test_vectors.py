@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.core.vectors import Json, load, octets, suite_of
 from tests.native import probe
 from tests.native.probe import Epoch, Key, LinkKeys, Refusal
 from tests.native.probe_edge import Edge
@@ -16,6 +15,7 @@ from tests.native.probe_link import Lane
 from tests.reference.frames import Type
 from tests.reference.keys import Purpose, Suite
 from tests.reference.records import Kind
+from tests.support.vectors import Json, load, octets, suite_of
 
 # -- key_schedule.json, nonces.json -----------------------------------------------------------------------------------
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pcgrelay._core import core as native
-from tests.core.cores import Node, Realm, listen, tcp_pair
-from tests.core.farm import (
+from tests.core.test_handover import hand_over
+from tests.support.applications import (
     Across,
     client,
     echo,
@@ -25,7 +25,7 @@ from tests.core.farm import (
     until,
     was_reset,
 )
-from tests.core.test_handover import hand_over
+from tests.support.cores import Node, Realm, listen, tcp_pair
 
 MEGABYTE = 1 << 20
 

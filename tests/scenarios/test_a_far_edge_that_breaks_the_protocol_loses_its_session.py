@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import pytest
 
 from pcgrelay.model import NodeId
-from tests.pki import REALM
 from tests.reference.frames import FlowFrame, Header, Type, body_encode
 from tests.reference.node import FarEdge
 from tests.reference.records import (
@@ -33,6 +32,7 @@ from tests.scenarios.kit.echo_witness import await_more, counts
 from tests.scenarios.kit.malicious_member import Linked, Member, advert
 from tests.scenarios.kit.nodes import KENT, until
 from tests.scenarios.kit.under_attack import Battle, battle_begun
+from tests.support.pki import REALM
 
 pytestmark = pytest.mark.tier_test
 

@@ -13,12 +13,12 @@ import pytest
 
 from pcgrelay.messages import Drain, PathOpen
 from pcgrelay.model import NodeId
-from tests.pki import REALM
 from tests.scenarios.kit.echo_witness import Echo, Witness, await_more, counts, host_port
 from tests.scenarios.kit.lying_relay import LyingRelay
 from tests.scenarios.kit.malicious_member import Linked, Member
 from tests.scenarios.kit.nodes import KENT, MET, Node, Stage, free_port, until
 from tests.scenarios.kit.under_attack import battle_begun
+from tests.support.pki import REALM
 
 pytestmark = pytest.mark.tier_test
 

@@ -19,11 +19,11 @@ from pcgrelay.identity.pyopenssl import groups_set, was_resumed
 from pcgrelay.identity.tls import HandshakeRefused, TlsDriver, context_made
 from pcgrelay.link.control import handshake_over
 from pcgrelay.model import NodeId
-from tests.pki import REALM, Realm
 from tests.scenarios.kit.echo_witness import await_more, counts, host_port
 from tests.scenarios.kit.malicious_member import EVIL, HUB_ROLE, Member, Refused, advert, anybody, connected
 from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Node, free_port, until
 from tests.scenarios.kit.under_attack import Battle, battle_begun
+from tests.support.pki import REALM, Realm
 
 pytestmark = pytest.mark.tier_test
 

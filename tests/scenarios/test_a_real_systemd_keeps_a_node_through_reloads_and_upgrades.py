@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.pki import Realm, write_config
 from tests.scenarios.kit.nodes import KENT, MET, PCGRELAY, until
 from tests.scenarios.kit.systemd_machine import INSIDE, Machine, booted, ended
+from tests.support.pki import Realm, write_config
 
 pytestmark = pytest.mark.tier_all
 

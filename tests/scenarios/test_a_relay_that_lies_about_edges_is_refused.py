@@ -17,7 +17,6 @@ from pcgrelay.identity.exporter import Purpose
 from pcgrelay.identity.handshake import Handshake
 from pcgrelay.messages import Advert, Carry, Message, PathAccept, PathClose, PathOpen, PathRefuse, Withdraw
 from pcgrelay.model import NodeId, Role
-from tests.pki import REALM
 from tests.reference.frames import FlowFrame, Type, body_encode
 from tests.reference.records import Kind, record_open
 from tests.reference.refusals import Code
@@ -26,6 +25,7 @@ from tests.scenarios.kit.lying_relay import Path, Side
 from tests.scenarios.kit.lying_relay_setup import BLOCK_BYTES, LiedTo, lied_to
 from tests.scenarios.kit.malicious_member import EVIL, Member, Refused, advert
 from tests.scenarios.kit.nodes import KENT, MET, until
+from tests.support.pki import REALM
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.tier_test]
 

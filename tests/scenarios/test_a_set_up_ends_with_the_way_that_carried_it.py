@@ -13,10 +13,10 @@ import pytest
 
 from pcgrelay.messages import Carry, PathAccept, PathOpen
 from pcgrelay.model import NodeId
-from tests.pki import REALM
 from tests.scenarios.kit.malicious_member import Linked, Member, advert
 from tests.scenarios.kit.nodes import KENT
 from tests.scenarios.kit.under_attack import Battle, battle_begun
+from tests.support.pki import REALM
 
 pytestmark = pytest.mark.tier_test
 

@@ -11,11 +11,11 @@ from contextlib import suppress
 
 import pytest
 
-from tests.core.farm import Across, client, read_all, server
 from tests.scenarios.kit.network_namespace import own_network, tcp_states
 from tests.scenarios.kit.nodes import Line, until
 from tests.scenarios.kit.real_programs import program
 from tests.scenarios.kit.socket_steps import wire
+from tests.support.applications import Across, client, read_all, server
 
 pytestmark = pytest.mark.tier_test
 

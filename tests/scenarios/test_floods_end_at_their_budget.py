@@ -23,7 +23,6 @@ from pcgrelay.messages import (
     Withdraw,
 )
 from pcgrelay.model import NodeId
-from tests.pki import REALM
 from tests.reference.flows import NotNow
 from tests.reference.frames import FlowFrame, Type, body_encode
 from tests.reference.node import FarEdge
@@ -33,6 +32,7 @@ from tests.scenarios.kit.echo_witness import await_more, counts
 from tests.scenarios.kit.malicious_member import EVIL, HUB_ROLE, Linked, Member, Refused, advert
 from tests.scenarios.kit.nodes import KENT, MET, until
 from tests.scenarios.kit.under_attack import RESETS, Battle, battle_begun
+from tests.support.pki import REALM
 
 pytestmark = pytest.mark.tier_test
 

@@ -12,13 +12,13 @@ from contextlib import suppress
 import pytest
 
 from pcgrelay.model import NodeId
-from tests.pki import REALM
 from tests.reference.node import FarEdge
 from tests.reference.records import record_credit, record_open, records_encode
 from tests.scenarios.kit.echo_witness import host_port
 from tests.scenarios.kit.malicious_member import Member
 from tests.scenarios.kit.nodes import KENT, free_port
 from tests.scenarios.kit.under_attack import SINKS, Battle, battle_begun
+from tests.support.pki import REALM
 
 pytestmark = pytest.mark.tier_test
 

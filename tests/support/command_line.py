@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from pcgrelay import cli
-from tests.pki import Realm, write_config
+from tests.support.pki import Realm, write_config
 
 KENT = "kent.police.example"
 

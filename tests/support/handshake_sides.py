@@ -12,7 +12,7 @@ from pcgrelay.identity.exporter import Purpose
 from pcgrelay.identity.handshake import Established, Handshake, Judge, Terms
 from pcgrelay.identity.tls import HandshakeRefused, context_made, leaf_der
 from pcgrelay.model import NodeId, Role, Suite
-from tests.pki import REALM, Files
+from tests.support.pki import REALM, Files
 
 KENT, HUB = "kent.police.example", "hub.example"
 EDGE_ID = NodeId(REALM, KENT, "kent-1")

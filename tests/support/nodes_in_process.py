@@ -18,8 +18,8 @@ from pcgrelay.gateway.node import Node
 from pcgrelay.link.link import Link
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Code
-from tests.pki import Files, Realm, write_config
 from tests.support import fake_core
+from tests.support.pki import Files, Realm, write_config
 
 KENT, MET, HUB = "kent.police.example", "met.police.example", "hub.example"
 

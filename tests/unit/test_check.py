@@ -13,7 +13,7 @@ from pcgrelay import config
 from pcgrelay.check import ERROR, OK, WARNING, Finding, check, exit_code, refuse_errors, refuse_reload
 from pcgrelay.clock import SetClock
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
-from tests.pki import Files, Realm, write_config
+from tests.support.pki import Files, Realm, write_config
 
 KENT = "kent.police.example"
 

@@ -21,10 +21,10 @@ from pcgrelay.identity.local import Presence
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link.link import LinkState
 from pcgrelay.log.writer import Log
-from tests.odd_pki import CLIENT, DAY, SERVER, TEST_KEYS, Issuer, Odd, ca, crl, usage
-from tests.pki import write_config
 from tests.support import fake_core
 from tests.support.nodes_in_process import KENT, MET, Running, free_port, until
+from tests.support.odd_pki import CLIENT, DAY, SERVER, TEST_KEYS, Issuer, Odd, ca, crl, usage
+from tests.support.pki import write_config
 
 Case = Callable[[], Odd]
 

@@ -24,7 +24,6 @@ from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link.control import handshake_over
 from pcgrelay.messages import Advert, Carry, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId
-from tests.pki import Realm
 from tests.reference.frames import FlowFrame, Type
 from tests.reference.keys import PREAMBLE_SIZE, LinkSecrets
 from tests.reference.lanes import LaneDoor
@@ -32,6 +31,7 @@ from tests.reference.node import Neighbour
 from tests.reference.refusals import Refused
 from tests.scenarios.kit.malicious_member import HUB_ROLE, Linked, Member, anybody
 from tests.scenarios.kit.nodes import HOST, HUB, free_port
+from tests.support.pki import Realm
 
 TLS_FIRST = 0x16
 

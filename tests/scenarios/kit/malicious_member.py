@@ -24,7 +24,6 @@ from pcgrelay.identity.tls import HandshakeRefused, context_made, leaf_der
 from pcgrelay.link.control import ControlConnection, handshake_over
 from pcgrelay.messages import Advert, Beat, Carry, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role, Suite
-from tests.pki import REALM, Files, Realm
 from tests.reference.keys import Suite as ReferenceSuite
 from tests.reference.lanes import Lane
 from tests.reference.node import FarEdge, Neighbour
@@ -32,6 +31,7 @@ from tests.reference.node import Link as ReferenceLink
 from tests.reference.node import Session as ReferenceSession
 from tests.reference.node import dial as dial_lane
 from tests.scenarios.kit.nodes import HOST
+from tests.support.pki import REALM, Files, Realm
 
 WAIT_S = 10.0
 DEAF_BYTES = 65_536  # what the kernel takes for an end that does not read

@@ -27,7 +27,7 @@ from typing import Any, Self, TypeVar
 from pcgrelay.admin.client import read_status
 from pcgrelay.admin.status import ServiceStatus, Status
 from pcgrelay.errors import PcgrelayError
-from tests.pki import Files, Realm, write_config
+from tests.support.pki import Files, Realm, write_config
 
 PCGRELAY = Path(sys.executable).with_name("pcgrelay")
 HOST = "127.0.0.1"

@@ -16,8 +16,8 @@ from pcgrelay.identity.certificates import IdentityRefused, identity_of
 from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.tls import chain_refusal, leaf_der, store_made
 from pcgrelay.model import NodeId
-from tests.pki import REALM, Realm
 from tests.support.handshake_sides import HUB, KENT, credentials_of
+from tests.support.pki import REALM, Realm
 
 NOW = 1_800_000_000
 EDGE = NodeId(REALM, KENT, "kent-1")

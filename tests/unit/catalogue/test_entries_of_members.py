@@ -27,8 +27,8 @@ from pcgrelay.identity.local import Presence
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Advert, message_encoded
 from pcgrelay.model import URI_LIMIT, NodeId, Role
-from tests.pki import REALM
 from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, free_port, until
+from tests.support.pki import REALM
 
 EDGE = NodeId(REALM, MET, "met-1")
 HUB_1 = NodeId(REALM, HUB, "relay-1")

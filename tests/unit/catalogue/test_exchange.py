@@ -12,8 +12,8 @@ from pcgrelay.catalogue import exchange as adverts
 from pcgrelay.catalogue.entries import Entry, Known, Offer, Signed, entry_signed
 from pcgrelay.messages import Advert
 from pcgrelay.model import NodeId
-from tests.pki import REALM
 from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, free_port, until
+from tests.support.pki import REALM
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from msgspec import Struct
 from pcgrelay import config
 from pcgrelay.dataplane import events
 from pcgrelay.dataplane.adapter import Plane
-from tests.pki import Realm, write_config
 from tests.support import fake_core
+from tests.support.pki import Realm, write_config
 
 KENT = "kent.police.example"
 END = (True, 0, 1, b"echo", 64, 64, 100, 0, "done", 0xFFFF, False)

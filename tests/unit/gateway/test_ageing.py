@@ -20,9 +20,9 @@ from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.identity.dates import Phase, Span
 from pcgrelay.identity.local import Presence
 from pcgrelay.views.status import node_status
-from tests.odd_pki import DAY, Odd, ca, crl
-from tests.pki import Files, write_config
 from tests.support.nodes_in_process import KENT, Nodes, Running, free_port, until
+from tests.support.odd_pki import DAY, Odd, ca, crl
+from tests.support.pki import Files, write_config
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 NODE = NodeStatus(identity="spiffe://nobody", role="edge", uptime_s=1.0, version="0")

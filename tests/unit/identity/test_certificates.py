@@ -17,7 +17,7 @@ from pcgrelay.identity.certificates import (
     identity_read,
 )
 from pcgrelay.model import NodeId
-from tests.pki import REALM, Realm, sign_odd
+from tests.support.pki import REALM, Realm, sign_odd
 
 KENT = "kent.police.example"
 URI = f"spiffe://{REALM}/org/{KENT}/node/kent-1"

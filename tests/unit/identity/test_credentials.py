@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from pcgrelay.errors import ConfigError, PermissionProblem
 from pcgrelay.identity.credentials import load_certificates, load_crls, load_key
-from tests.pki import Realm
 from tests.support.handshake_sides import KENT
+from tests.support.pki import Realm
 
 
 def test_a_key_that_is_exchanged_before_it_is_opened_is_judged_as_it_is(

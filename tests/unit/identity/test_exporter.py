@@ -13,8 +13,8 @@ import pytest
 
 from pcgrelay.identity.exporter import CONTEXT_BYTES, EXPORTER_LABEL, KeyContext, Purpose, secret_wiped
 from pcgrelay.model import Role, Suite
-from tests.pki import Realm
 from tests.support.handshake_sides import EDGE_ID, HUB, KENT, RELAY_ID, credentials_of, met, side, terms_of
+from tests.support.pki import Realm
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "exporter.json").read_text())
 CONTEXT = KeyContext(

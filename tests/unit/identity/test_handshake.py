@@ -21,7 +21,6 @@ from pcgrelay.identity.renewal import Renewal
 from pcgrelay.identity.tls import HandshakeRefused, TlsDriver, context_made
 from pcgrelay.messages import Beat, Hello, message_encoded
 from pcgrelay.model import NodeId, Role, Suite
-from tests.pki import REALM, Files, Realm
 from tests.support.handshake_sides import (
     EDGE_ID,
     HUB,
@@ -34,6 +33,7 @@ from tests.support.handshake_sides import (
     side,
     terms_of,
 )
+from tests.support.pki import REALM, Files, Realm
 
 
 @pytest.fixture(scope="module")

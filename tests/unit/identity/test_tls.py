@@ -14,8 +14,8 @@ from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.pyopenssl import groups_set
 from pcgrelay.identity.tls import HandshakeRefused, TlsDriver, chain_refusal, context_made, leaf_der, store_made
 from pcgrelay.model import Role
-from tests.pki import REALM, Realm, chain_in_ber
 from tests.support.handshake_sides import EDGE_ID, HUB, KENT, RELAY_ID, credentials_of, met, side, terms_of
+from tests.support.pki import REALM, Realm, chain_in_ber
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from pcgrelay.identity.handshake import Established
 from pcgrelay.link.control import LostConnection
 from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId, Role, Suite
-from tests.pki import REALM
 from tests.support.nodes_in_process import HUB, KENT, Nodes, Running, dial, free_port, link_to, until
+from tests.support.pki import REALM
 
 IDS = [bytes([number]) * 16 for number in range(4)]
 NOWHERE = Address.parse("127.0.0.1:9")

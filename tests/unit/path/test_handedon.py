@@ -10,8 +10,8 @@ from pcgrelay.link.link import MESSAGES_AT_ONCE, MESSAGES_EACH_SECOND
 from pcgrelay.messages import Carry, Code, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role
 from pcgrelay.path.handedon import OF_AN_EDGE, REQUEST_COST, HandedOn
-from tests.pki import REALM
 from tests.support.path_links import OTHER, SESSION, A, FakeLink, asked
+from tests.support.pki import REALM
 from tests.support.relay_paths import Relay
 
 OUT = 7

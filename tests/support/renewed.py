@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from pcgrelay._core import core as native
-from tests.core.cores import Node, Realm
+from tests.support.cores import Node, Realm
 
 
 def secret(what: str) -> bytearray:

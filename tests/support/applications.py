@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from tests.core.cores import Node, Realm
+from tests.support.cores import Node, Realm
 
 Talk = Callable[[socket.socket], None]
 PATIENCE = 20.0
