@@ -23,11 +23,11 @@ SANITISER_ENV = PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=pr
 SANITISER_TESTS = tests/core tests/scenarios/test_a_half_closed_stream_goes_on_the_other_way.py
 # These scenarios wait more than they work, and what they bound they bound by seconds: two of them do not disturb each
 # other. The others measure, or take the whole machine.
-AT_THE_SAME_TIME = $(wildcard $(foreach what,a_relay_that_lies_* a_lane_that_breaks_* a_far_edge_that_breaks_* \
+PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_relay_that_lies_* a_lane_that_breaks_* a_far_edge_that_breaks_* \
 	a_peer_that_must_not_* an_upgrade_that_fails_* the_readme_* the_wall_clock_* a_target_that_cannot_* \
 	a_renewal_that_is_refused_* a_neighbour_that_is_* what_nobody_may_* edges_share_* streams_find_* a_node_lives_* \
 	explain_* a_node_that_is_told_* a_realm_comes_up_*,tests/scenarios/test_$(what).py))
-TWO_BY_TWO = -n 2 --dist loadfile
+XDIST = -n 2 --dist loadfile
 # What a sanitiser writes before it ends the process must not be caught by pytest.
 SANITISED_PYTEST = $(VENV_PYTHON) -m pytest -p no:cacheprovider --capture=sys --timeout 600 $(SANITISER_TESTS) \
 	$(SANITISER_LEAVES_OUT) $(PYTEST_ARGS)
@@ -35,7 +35,7 @@ SANITISED_PYTEST = $(VENV_PYTHON) -m pytest -p no:cacheprovider --capture=sys --
 SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py --ignore=tests/core/test_renewals_are_wiped.py
 # ThreadSanitizer wants its memory at fixed places. Where the kernel spreads addresses too widely for it, they are not
 # spread at all, if that is allowed here.
-AT_FIXED_PLACES = $$(setarch -R true 2>/dev/null && echo setarch -R)
+NO_ASLR = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
 .PHONY: help setup build demo test test-all flakes lint types fuzz simulate chaos kills asan tsan bench bench-openssl bench-short bench-count \
 	bench-report annotate clean
@@ -63,9 +63,9 @@ test: ## Run what must hold before a change is taken: lint, types, tests, a shor
 	@sh scripts/setup test
 	@$(MAKE) --no-print-directory lint types
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
-	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(TWO_BY_TWO) tests/core tests/unit tests/source tests/simulation
-	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_test $(TWO_BY_TWO) $(AT_THE_SAME_TIME)
-	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_test $(addprefix --ignore=,$(AT_THE_SAME_TIME)) tests/scenarios
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(XDIST) tests/core tests/unit tests/source tests/simulation
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_test $(XDIST) $(PARALLEL_SCENARIOS)
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_test $(addprefix --ignore=,$(PARALLEL_SCENARIOS)) tests/scenarios
 
 test-all: test ## Run that, and the scenarios that take long or boot another system; at most 75 minutes.
 	@sh scripts/setup all
@@ -110,7 +110,7 @@ asan: | $(VENV_PYTHON) ## Run the core tests and a scenario under AddressSanitiz
 tsan: | $(VENV_PYTHON) ## Run the core tests and a scenario under ThreadSanitizer.
 	PCGRELAY_BUILD=tsan $(VENV_PYTHON) setup.py --quiet build
 	PCGRELAY_BUILD=tsan $(VENV_PYTHON) tests/native/setup.py --quiet build
-	$(SANITISER_ENV) $(AT_FIXED_PLACES) env LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" \
+	$(SANITISER_ENV) $(NO_ASLR) env LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" \
 		PYTHONPATH=build/tsan/lib $(SANITISED_PYTEST)
 
 bench: ## Measure, from one AEAD call up to nodes beside their peers: 30 minutes, or 4 with BENCH=short.
