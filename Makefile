@@ -14,7 +14,9 @@ SEEDS = 10000
 NAME =
 RUNS = 50
 NOISE = 0.15
-FROM = 0
+# Of the simulation the first seed, of an upgrade the commit before it.
+simulate: FROM = 0
+test-upgrade: FROM = baa4472
 PYTEST_ARGS =
 TEST_FACES = $(patsubst tests/native/%.pyx,tests.native.%,$(wildcard tests/native/*.pyx))
 # Under a sanitiser Python's own allocator would hide over-reads; memory that lives until exit is no leak of ours.
@@ -37,7 +39,7 @@ SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py --ignore=tests
 # spread at all, if that is allowed here.
 NO_ASLR = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build demo test test-all flakes lint types fuzz simulate chaos kills asan tsan bench bench-openssl bench-short bench-count \
+.PHONY: help setup build demo test test-all test-upgrade flakes lint types fuzz simulate chaos kills asan tsan bench bench-openssl bench-short bench-count \
 	bench-report annotate clean
 
 help: ## Show this list.
@@ -70,6 +72,12 @@ test: ## Run what must hold before a change is taken: lint, types, tests, a shor
 test-all: test ## Run that, and the scenarios that take long or boot another system; at most 75 minutes.
 	@sh scripts/setup all
 	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_all tests/scenarios
+	@$(MAKE) --no-print-directory test-upgrade
+
+test-upgrade: ## Build commit FROM (baa4472 unless told) beside this one, and upgrade its nodes to this code under streams.
+	@sh scripts/setup test
+	@sh scripts/earlier '$(FROM)'
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_upgrade --upgrade-from='$(FROM)' tests/scenarios
 
 flakes: ## Run the tests that NAME selects (as pytest -k does) RUNS times beside two busy loops, and count what failed.
 	@sh scripts/setup test
