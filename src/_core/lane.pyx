@@ -2,6 +2,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
 from pcgrelay._core.atomics cimport figure_add, figure_set
+from pcgrelay._core.bucket cimport bucket_has, bucket_spend
 from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, buf_take, pool_alloc, pool_free
 from pcgrelay._core.epoch cimport epoch_start, epoch_step, epoch_wipe
 from pcgrelay._core.frame cimport Frame, Scope, body_open, frame_open
@@ -10,7 +11,7 @@ from pcgrelay._core.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
 from pcgrelay._core.link cimport (
     LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_DRAINING, LANE_FRAME_US, LANE_PINGS, LANE_PINGS_LATE, LANE_PING_US,
     LANE_REKEYS, LANE_REKEY_US, LANE_SILENCE, LANE_UP, LANE_WIRE, LINK_GAUGE_LANES_UP, LINK_GAUGE_MIX, LINK_GAUGE_PINGS,
-    LINK_GAUGE_PINGS_LATE, LINK_GAUGE_RECEIVED_FRAMES, Lane, Link, Shard, budget_has, budget_spend, gauge_at,
+    LINK_GAUGE_PINGS_LATE, LINK_GAUGE_RECEIVED_FRAMES, Lane, Link, Shard, gauge_at,
     lane_is_up, link_count_round_trip, shard_event,
 )
 from pcgrelay._core.mailbox cimport EVENT_LANE_UP, EVENT_PEER_DRAINS, Event
@@ -244,9 +245,9 @@ cdef Result lane_take_rekey(Shard* shard, Lane* lane, const uint8_t* body) noexc
     if wire_get32(body) != lane.rx.number + 1:
         return RESULT_BAD_EPOCH
     # A step costs as much as many frames.
-    if not budget_has(lane.rekeys_us, shard.now_us, LANE_REKEYS, LANE_REKEY_US):
+    if not bucket_has(lane.rekeys_us, shard.now_us, LANE_REKEYS, LANE_REKEY_US):
         return RESULT_GLITCHES
-    budget_spend(&lane.rekeys_us, shard.now_us, LANE_REKEY_US)
+    bucket_spend(&lane.rekeys_us, shard.now_us, LANE_REKEY_US)
     answer = owed_step(&lane.owed, lane.link.renewals.agreed_id, id, owed_is_over(&lane.owed, shard.now_us),
                        shard.now_us)
     if answer != RESULT_OK:

@@ -1,6 +1,7 @@
 # One link on one worker, the record of each of its lanes, and what a worker owns, the Shard.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from pcgrelay._core.bucket cimport Bucket
 from pcgrelay._core.buf cimport Buf, Pool
 from pcgrelay._core.epoch cimport Epoch, Limits
 from pcgrelay._core.flow cimport Flow
@@ -97,8 +98,8 @@ cdef struct Lane:
     uint64_t round_trip_us
     uint64_t pings_us           # until when ping_tokens was filled
     uint64_t losts_us
-    uint64_t rekeys_us          # until when what was taken of LANE_REKEYS is used up,
-    uint64_t steps_us           # and what was sent of LANE_STEPS
+    Bucket rekeys_us            # what was taken of LANE_REKEYS,
+    Bucket steps_us             # and what was sent of LANE_STEPS
     uint64_t tx_mix             # the renewal that tx has stepped with last; 0: none
     Owed owed                   # what rx is to step with
     uint64_t paced_us           # since when its rate is measured,
@@ -213,13 +214,6 @@ cdef void link_count_round_trip(Shard* shard, const Link* link) noexcept nogil
 
 cdef inline bint lane_is_up(const Lane* lane) noexcept nogil:
     return lane.state == LANE_UP or lane.state == LANE_DRAINING
-
-# Of so many at once, and one more each so long: is one left? *until_us keeps the account, and is 0 at first.
-cdef inline bint budget_has(uint64_t until_us, uint64_t now_us, uint64_t at_once, uint64_t each_us) noexcept nogil:
-    return until_us <= now_us + (at_once - 1) * each_us
-
-cdef inline void budget_spend(uint64_t* until_us, uint64_t now_us, uint64_t each_us) noexcept nogil:
-    until_us[0] = (until_us[0] if until_us[0] > now_us else now_us) + each_us
 
 # It has something to send, or to be looked at: the end of this turn comes to it.
 cdef inline void lane_dirty(Shard* shard, Lane* lane) noexcept nogil:

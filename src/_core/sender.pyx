@@ -2,13 +2,14 @@ from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
 from pcgrelay._core.atomics cimport figure_add
+from pcgrelay._core.bucket cimport bucket_has, bucket_spend
 from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, buf_take
 from pcgrelay._core.epoch cimport epoch_must_rekey, epoch_spend, epoch_step
 from pcgrelay._core.frame cimport Frame, Scope, body_seal, frame_is_lane, frame_pack, frame_seal
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
     LANE_CLASSES, LANE_LOSTS, LANE_OVERTAKEN, LANE_OWN, LANE_PACE_US, LANE_STEPS, LANE_STEP_US, LANE_WIRE,
-    LANE_WIRE_LEAST, LANE_WIRE_US, LINK_GAUGE_SENT_FRAMES, Lane, Shard, budget_has, budget_spend, gauge_at, lane_dirty,
+    LANE_WIRE_LEAST, LANE_WIRE_US, LINK_GAUGE_SENT_FRAMES, Lane, Shard, gauge_at, lane_dirty,
     lane_is_up,
 )
 from pcgrelay._core.queue cimport Account, Span, queue_pop, queue_push, queue_push_must
@@ -178,7 +179,7 @@ cdef inline bint lane_must_rekey(const Shard* shard, const Lane* lane) noexcept 
     return lane.tx_number != 0 and (renewals_fresh(&lane.link.renewals, lane.tx_mix) != 0
                                     or (epoch_must_rekey(&lane.tx, &shard.limits, shard.now_us)
                                         and not renewals_wait(&lane.link.renewals, shard.now_us))) \
-        and budget_has(lane.steps_us, shard.now_us, LANE_STEPS, LANE_STEP_US)
+        and bucket_has(lane.steps_us, shard.now_us, LANE_STEPS, LANE_STEP_US)
 
 
 # REKEY is the last frame of its epoch; whatever is sealed after it is of the next.
@@ -195,7 +196,7 @@ cdef Result lane_rekey(Shard* shard, Lane* lane) noexcept nogil:
         return RESULT_NO_MEMORY
     span.p = buf_data(span.buf)
     span.n = span.buf.length
-    budget_spend(&lane.steps_us, shard.now_us, LANE_STEP_US)
+    bucket_spend(&lane.steps_us, shard.now_us, LANE_STEP_US)
     figure_add(&shard.stats.count[COUNT_REKEYS], 1)
     answer = lane_wire(shard, lane, &span)
     if answer != RESULT_OK or id == 0:
