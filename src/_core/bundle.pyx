@@ -9,7 +9,8 @@ from pcgrelay._core.edge cimport (
     edge_name, edge_ready, edge_stream,
 )
 from pcgrelay._core.flow cimport FLOW_CLOSED, Flow, flow_is_greedy, flow_late
-from pcgrelay._core.link cimport Shard, gauge_at
+from pcgrelay._core.gauge cimport gauge_at
+from pcgrelay._core.link cimport Shard
 from pcgrelay._core.map cimport map_find, map_next, map_put
 from pcgrelay._core.organisation cimport (
     Organisation, organisation_bears, organisation_may_open, organisation_unanswered,

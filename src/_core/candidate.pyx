@@ -3,7 +3,8 @@ from libc.stdint cimport uint32_t, uint8_t
 from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.flow cimport FLOW_RESUMING, Flow, flow_open
 from pcgrelay._core.frame cimport Frame
-from pcgrelay._core.link cimport Lane, Shard, gauge_at, shard_event
+from pcgrelay._core.gauge cimport gauge_at
+from pcgrelay._core.link cimport Lane, Shard, shard_event
 from pcgrelay._core.mailbox cimport EVENT_SESSION_MOVED, Event
 from pcgrelay._core.map cimport map_find, map_put, map_take
 from pcgrelay._core.result cimport (
@@ -100,8 +101,8 @@ cdef Result move(Shard* shard, Session* session, Candidate* candidate, Flow* flo
     if answer != RESULT_OK:
         return answer
     event = shard_event(shard, EVENT_SESSION_MOVED)
-    event.a = session.number
-    event.b = frame.flow
+    event.data.session.number = session.number
+    event.data.session.label = frame.flow
     figure_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_RECEIVED_BYTES], WIRE_PREFIX + frame.length)
     if flow.ack_due_us != 0:
         session_owe_ack(shard, flow, flow.ack_due_us)

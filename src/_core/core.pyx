@@ -14,12 +14,15 @@ from pcgrelay._core.facts cimport (
     facts_cause, facts_counters, facts_event, facts_link, facts_memory, facts_refusal, facts_services,
     facts_session, facts_streams, facts_workers,
 )
+from pcgrelay._core.gauge cimport gauge_new
 from pcgrelay._core.handover cimport HANDOVER_LEAST, HANDOVER_VERSION
 from pcgrelay._core.keys cimport keys_check, keys_dial, keys_start, keys_take
 from pcgrelay._core.libcrypto cimport OPENSSL_VERSION, OPENSSL_cleanse, OpenSSL_version
-from pcgrelay._core.link cimport gauge_new
 from pcgrelay._core.linux cimport close
-from pcgrelay._core.mailbox cimport Event, Order, OrderKind, order_free, outbox_take
+from pcgrelay._core.mailbox cimport (
+    Event, LeadOrder, LinkOrder, Order, OrderKind, PathOrder, RenewalEvent, SessionEvent, SessionOrder, order_free,
+    outbox_take,
+)
 from pcgrelay._core.map cimport map_seed
 from pcgrelay._core.result cimport RESULT_OK
 from pcgrelay._core.route cimport Tables, tables_drop, tables_hold
@@ -117,23 +120,28 @@ cdef class Core(Crew):
 
     cdef _event(self, const Event* event):
         cdef int kind = event.kind
+        cdef const RenewalEvent* renewal = &event.data.renewal
+        cdef const SessionEvent* of_session = &event.data.session
         cdef SessionEntry session
         cdef Entry entry
         if kind == mailbox.EVENT_FLOW_UP:
-            session = self._sessions.get(event.a)
+            session = self._sessions.get(of_session.number)
             if session is None:
                 return None
             session.flows_missing -= 1
-            return (mailbox.EVENT_SESSION_UP, event.a) if session.flows_missing == 0 else None
+            return (mailbox.EVENT_SESSION_UP, of_session.number) if session.flows_missing == 0 else None
         if kind == mailbox.EVENT_LINK_RENEWED or kind == mailbox.EVENT_SESSION_RENEWED:
-            entry = (self._links if kind == mailbox.EVENT_LINK_RENEWED else self._sessions).get(event.a)
-            return (kind, event.a, event.b) if entry is not None and entry.is_renewed(event.c) else None
+            entry = (self._links if kind == mailbox.EVENT_LINK_RENEWED else self._sessions).get(renewal.number)
+            if entry is None or not entry.is_renewed(renewal.serial):
+                return None
+            return kind, renewal.number, renewal.mix
         if kind == mailbox.EVENT_SESSION_DOWN:
             # Its flows live on several workers: the first that ends ends them all, and is told once.
-            if event.a not in self._sessions:
+            if of_session.number not in self._sessions:
                 return None
-            self.session_close(event.a, event.b)
-            return (kind, event.a, event.b, facts_refusal(event.c), bool(event.d))
+            self.session_close(of_session.number, of_session.code)
+            return (kind, of_session.number, of_session.code, facts_refusal(of_session.reason),
+                    bool(of_session.remote))
         return facts_event(event)
 
     # -- links
@@ -141,6 +149,7 @@ cdef class Core(Crew):
     def link_add(self, uint32_t link, *, bytearray secret, bytes binding, uint32_t suite, bint dialler, uint32_t lanes,
                  bytes link_id) -> None:
         cdef LinkEntry entry = LinkEntry()
+        cdef LinkOrder* args
         cdef Order* order
         cdef int answer
         self._alive()
@@ -161,9 +170,10 @@ cdef class Core(Crew):
         if entry.gauge == NULL:
             raise MemoryError
         order = crew_order(mailbox.ORDER_LINK_ADD)
-        order.a, order.b, order.c, order.d = link, suite, dialler, lanes
-        order.pointer = entry.gauge
-        memcpy(order.binding, <const char*>binding, 32)
+        args = &order.args.link
+        args.number, args.suite, args.dialler, args.lanes = link, suite, dialler, lanes
+        args.gauge = entry.gauge
+        memcpy(args.binding, <const char*>binding, 32)
         self._links[link] = entry
         self._send_all(order)
 
@@ -203,7 +213,7 @@ cdef class Core(Crew):
             close(fd)
             raise
         order.fd = fd
-        order.a, order.b, order.c = link, index, number
+        order.args.lane.link, order.args.lane.index, order.args.lane.number = link, index, number
         if entry.inherited or index >= entry.keys.lanes or keys_take(&entry.keys, number, order.secret) != RESULT_OK:
             order_free(order)
             close(fd)
@@ -213,18 +223,32 @@ cdef class Core(Crew):
     def link_close(self, uint32_t link, uint32_t code) -> None:
         self._link(link)
         del self._links[link]
-        self._tell(mailbox.ORDER_LINK_CLOSE, link, code)
+        self._close(mailbox.ORDER_LINK_CLOSE, link, code)
+
+    # For both links and sessions.
+    cdef _close(self, OrderKind kind, uint32_t number, uint32_t code):
+        cdef Order* order = crew_order(kind)
+        order.args.close.number, order.args.close.code = number, code
+        self._send_all(order)
 
     def link_drain(self, uint32_t link, uint32_t milliseconds) -> None:
+        cdef Order* order
         self._link(link)
-        self._tell(mailbox.ORDER_LINK_DRAIN, link, milliseconds)
+        order = crew_order(mailbox.ORDER_LINK_DRAIN)
+        order.args.drain.link, order.args.drain.milliseconds = link, milliseconds
+        self._send_all(order)
 
     def link_renew(self, uint32_t link, *, bytearray secret, uint64_t mix) -> None:
         self._renew(mailbox.ORDER_LINK_RENEW, link, self._link(link), secret, mix)
 
     def link_mix(self, uint32_t link, uint64_t mix) -> None:
         self._link(link)
-        self._tell(mailbox.ORDER_LINK_MIX, link, mix)
+        self._mix(mailbox.ORDER_LINK_MIX, link, mix)
+
+    cdef _mix(self, OrderKind kind, uint32_t number, uint64_t mix):
+        cdef Order* order = crew_order(kind)
+        order.args.renewal.number, order.args.renewal.mix = number, mix
+        self._send_all(order)
 
     # Every worker gets the secret; the caller's own copy is wiped, whatever happens.
     cdef _renew(self, OrderKind kind, uint32_t number, Entry entry, bytearray secret, uint64_t mix):
@@ -236,13 +260,15 @@ cdef class Core(Crew):
             memcpy(order.secret, <char*>secret, 32)
         finally:
             OPENSSL_cleanse(<char*>secret, len(secret))
-        order.a, order.b, order.c = number, mix, entry.renew(self._count)
+        order.args.renewal.number, order.args.renewal.mix = number, mix
+        order.args.renewal.serial = entry.renew(self._count)
         self._send_all(order)
 
     # -- paths of a relay
 
     def path_add(self, uint32_t path, *, uint32_t a_link, uint32_t a_in, uint32_t a_out, uint32_t b_link, uint32_t b_in,
                  uint32_t b_out, uint64_t cap, uint32_t priority) -> None:
+        cdef PathOrder* args
         cdef Order* order
         self._alive()
         if self._role != WORKER_RELAY:
@@ -250,13 +276,18 @@ cdef class Core(Crew):
         if 0 in (a_in, a_out, b_in, b_out) or priority > 2:
             raise CoreError("a label is never 0, and a priority is 0, 1 or 2")
         order = crew_order(mailbox.ORDER_PATH_ADD)
-        order.a, order.b, order.c, order.d = path, a_link, a_in, a_out
-        order.e, order.f, order.g = b_link, b_in, b_out
-        order.h = (cap << 8) | priority
+        args = &order.args.path
+        args.number, args.cap, args.priority = path, cap, priority
+        args.a_link, args.a_in, args.a_out = a_link, a_in, a_out
+        args.b_link, args.b_in, args.b_out = b_link, b_in, b_out
         self._send_all(order)
 
     def path_remove(self, uint32_t path) -> None:
-        self._tell(mailbox.ORDER_PATH_REMOVE, path, 0)
+        cdef Order* order
+        self._alive()
+        order = crew_order(mailbox.ORDER_PATH_REMOVE)
+        order.args.path.number = path
+        self._send_all(order)
 
     # -- sessions of an edge
 
@@ -264,6 +295,7 @@ cdef class Core(Crew):
                     uint32_t flows, uint64_t cap, uint32_t marking, uint32_t priority,
                     uint64_t organisation=0) -> None:
         cdef SessionEntry entry = SessionEntry()
+        cdef SessionOrder* args
         cdef Order* order = NULL
         self._alive()
         try:
@@ -292,10 +324,11 @@ cdef class Core(Crew):
             order_free(order)
             raise
         entry.organisation = organisation
-        order.a, order.b, order.c, order.d = session, suite, initiator, flows
-        order.e, order.f, order.g = cap, marking, priority
-        order.pointer = entry.gauge
-        memcpy(order.binding, <const char*>binding, 32)
+        args = &order.args.session
+        args.number, args.suite, args.initiator, args.flows = session, suite, initiator, flows
+        args.cap, args.marking, args.priority = cap, marking, priority
+        args.gauge = entry.gauge
+        memcpy(args.binding, <const char*>binding, 32)
         self._sessions[session] = entry
         self._send_all(order)
 
@@ -315,32 +348,35 @@ cdef class Core(Crew):
 
     cdef _lead(self, OrderKind kind, uint32_t session, uint32_t link, uint32_t in_label, uint32_t out_label,
                uint32_t instead):
+        cdef LeadOrder* args
         cdef Order* order
         self._session(session)
         if in_label == 0 or out_label == 0:
             raise CoreError("a label is never 0")
         order = crew_order(kind)
-        order.a, order.b, order.c, order.d, order.e = session, link, in_label, out_label, instead
+        args = &order.args.lead
+        args.session, args.link, args.in_label, args.out_label = session, link, in_label, out_label
+        args.instead = instead
         self._send_all(order)
 
     def session_candidate_drop(self, uint32_t session, uint32_t in_label) -> None:
         cdef Order* order
         self._session(session)
         order = crew_order(mailbox.ORDER_SESSION_CANDIDATE)
-        order.a, order.c = session, in_label
+        order.args.lead.session, order.args.lead.in_label = session, in_label
         self._send_all(order)
 
     def session_close(self, uint32_t session, uint32_t code) -> None:
         self._session(session)
         del self._sessions[session]
-        self._tell(mailbox.ORDER_SESSION_CLOSE, session, code)
+        self._close(mailbox.ORDER_SESSION_CLOSE, session, code)
 
     def session_renew(self, uint32_t session, *, bytearray secret, uint64_t mix) -> None:
         self._renew(mailbox.ORDER_SESSION_RENEW, session, self._session(session), secret, mix)
 
     def session_mix(self, uint32_t session, uint64_t mix) -> None:
         self._session(session)
-        self._tell(mailbox.ORDER_SESSION_MIX, session, mix)
+        self._mix(mailbox.ORDER_SESSION_MIX, session, mix)
 
     # -- tables
 
@@ -360,7 +396,7 @@ cdef class Core(Crew):
             raise
         for _ in range(self._count - 1):
             tables_hold(tables)
-        order.pointer = tables
+        order.args.tables = tables
         self._send_all(order)
 
     def import_listen(self, uint32_t number, fds) -> None:
@@ -371,31 +407,28 @@ cdef class Core(Crew):
             raise CoreError(f"an import needs one listening socket for each of {self._count} workers, not {len(fds)}")
         for i, fd in enumerate(fds):
             order = crew_order(mailbox.ORDER_LISTEN)
-            order.a = number
+            order.args.import_number = <int>number
             order.fd = fd
             self._send(i, order)
 
     def import_unlisten(self, uint32_t number) -> None:
-        self._tell(mailbox.ORDER_UNLISTEN, number, 0)
-
-    def limits(self, *, uint64_t rekey_frames=0, uint64_t rekey_bytes=0, uint64_t rekey_ms=0) -> None:
         cdef Order* order
         self._alive()
-        order = crew_order(mailbox.ORDER_LIMITS)
-        order.a, order.b, order.c = rekey_frames, rekey_bytes, rekey_ms * 1000
+        order = crew_order(mailbox.ORDER_UNLISTEN)
+        order.args.import_number = <int>number
+        self._send_all(order)
+
+    def settings(self, **changes) -> None:
+        cdef Order* order
+        self._alive()
+        self._change(changes)
+        order = crew_order(mailbox.ORDER_SETTINGS)
+        order.args.settings = self._settings
         self._send_all(order)
 
     def drain(self) -> None:
-        self._tell(mailbox.ORDER_DRAIN, 0, 0)
-
-    def probe_every(self, uint64_t milliseconds) -> None:
-        self._tell(mailbox.ORDER_PROBE, milliseconds * 1000, 0)
-
-    def handshake_within(self, uint64_t milliseconds) -> None:
-        self._tell(mailbox.ORDER_HANDSHAKE, milliseconds * 1000, 0)
-
-    def half_closed_within(self, uint64_t milliseconds) -> None:
-        self._tell(mailbox.ORDER_HALF_CLOSED, milliseconds * 1000, 0)
+        self._alive()
+        self._send_all(crew_order(mailbox.ORDER_DRAIN))
 
     # -- facts
 

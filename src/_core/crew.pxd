@@ -2,7 +2,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from pcgrelay._core.cursor cimport Cursor
-from pcgrelay._core.mailbox cimport Order, OrderKind, Outbox
+from pcgrelay._core.mailbox cimport Order, OrderKind, Outbox, Settings
 from pcgrelay._core.map cimport Map
 from pcgrelay._core.organisation cimport Organisation
 from pcgrelay._core.stats cimport Bounds
@@ -21,6 +21,7 @@ cdef class Crew:
     cdef int _event_fd
     cdef int _role
     cdef uint64_t _memory
+    cdef Settings _settings     # as all workers have them, or will when they look into their mailbox
     cdef bint _stopped
     cdef dict _links
     cdef dict _sessions
@@ -33,7 +34,7 @@ cdef class Crew:
     cdef _entries(self, Cursor* cursor, Map* links, Map* sessions)
     cdef Organisation* _organisation(self, uint64_t number) except? NULL
     cdef _forget_organisations(self)
+    cdef _change(self, dict changes)
     cdef _alive(self)
     cdef void _send(self, uint32_t worker, Order* order)
     cdef _send_all(self, Order* order)
-    cdef _tell(self, OrderKind kind, uint64_t a, uint64_t b)

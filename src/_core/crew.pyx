@@ -13,14 +13,14 @@ from pcgrelay._core.cursor cimport (
     descriptors_add, descriptors_free,
 )
 from pcgrelay._core.entries cimport LinkEntry, OrganisationEntry, SessionEntry
-from pcgrelay._core.epoch cimport limits_set
 from pcgrelay._core.facts cimport facts_refusal
+from pcgrelay._core.gauge cimport gauge_new
 from pcgrelay._core.handover cimport HANDOVER_LEAST, HANDOVER_VERSION
 from pcgrelay._core.heir cimport heir_read, heir_write
-from pcgrelay._core.link cimport Shard, gauge_new
+from pcgrelay._core.link cimport Shard
 from pcgrelay._core.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, pthread_join
-from pcgrelay._core.loop cimport loop_abandon, loop_launch, loop_settle, loop_start, loop_stop
-from pcgrelay._core.mailbox cimport Order, OrderKind, mailbox_put, order_new, outbox_start, outbox_stop
+from pcgrelay._core.loop cimport loop_abandon, loop_apply, loop_launch, loop_settle, loop_start, loop_stop
+from pcgrelay._core.mailbox cimport Order, OrderKind, Settings, mailbox_put, order_new, outbox_start, outbox_stop
 from pcgrelay._core.map cimport Map, map_free, map_put
 from pcgrelay._core.organisation cimport Organisation, organisation_hold, organisation_new
 from pcgrelay._core.result cimport RESULT_BAD_LENGTH, RESULT_OK
@@ -98,6 +98,9 @@ cdef class Crew:
         self._role = role
         self._memory = memory_bytes
         self._count = workers
+        self._change({
+            "probe_interval_ms": probe_interval_ms, "handshake_deadline_ms": handshake_deadline_ms,
+            "linger_ms": linger_ms, "rekey_frames": rekey_frames, "rekey_bytes": rekey_bytes, "rekey_ms": rekey_ms})
         self._event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         if self._event_fd < 0 or not outbox_start(&self._outbox, self._event_fd):
             raise CoreError("no descriptor or memory is left for the events of the core")
@@ -112,14 +115,11 @@ cdef class Crew:
                 raise CoreError("no descriptor or memory is left for a worker of the core")
             self._ready += 1
             shard = &self._workers[i].shard
-            shard.probe_us = probe_interval_ms * 1000
-            shard.handshake_us = handshake_deadline_ms * 1000
+            loop_apply(&self._workers[i], &self._settings)
             shard.wait_us = wait_ms * 1000
-            shard.linger_us = linger_ms * 1000
             shard.keepalive_s = keepalive_s
             self._bounds.stats[i] = &shard.stats
             shard.bounds = &self._bounds
-            limits_set(&shard.limits, rekey_frames, rekey_bytes, rekey_ms * 1000)
 
     def __dealloc__(self):
         self._end()
@@ -129,6 +129,28 @@ cdef class Crew:
         free(self._bounds.stats)
         if self._event_fd >= 0:
             close(self._event_fd)
+
+    # Either all changes are taken or, if one is no number or unknown, none.
+    cdef _change(self, dict changes):
+        cdef Settings fresh = self._settings
+        cdef uint64_t value
+        for name, figure in changes.items():
+            value = figure
+            if name == "probe_interval_ms":
+                fresh.probe_us = value * 1000
+            elif name == "handshake_deadline_ms":
+                fresh.handshake_us = value * 1000
+            elif name == "linger_ms":
+                fresh.linger_us = value * 1000
+            elif name == "rekey_frames":
+                fresh.rekey_frames = value
+            elif name == "rekey_bytes":
+                fresh.rekey_bytes = value
+            elif name == "rekey_ms":
+                fresh.rekey_us = value * 1000
+            else:
+                raise TypeError(f"the core has no setting {name}")
+        self._settings = fresh
 
     @property
     def workers(self) -> int:
@@ -382,9 +404,3 @@ cdef class Crew:
             memcpy(copy, order, sizeof(Order))
             self._send(i, copy)
         self._send(self._count - 1, order)
-
-    cdef _tell(self, OrderKind kind, uint64_t a, uint64_t b):
-        self._alive()
-        cdef Order* order = crew_order(kind)
-        order.a, order.b = a, b
-        self._send_all(order)

@@ -7,7 +7,8 @@ from pcgrelay._core.edge cimport (
     edge_stream, edge_wait,
 )
 from pcgrelay._core.flow cimport Flow
-from pcgrelay._core.link cimport Shard, gauge_at, shard_event
+from pcgrelay._core.gauge cimport gauge_at
+from pcgrelay._core.link cimport Shard, shard_event
 from pcgrelay._core.mailbox cimport EVENT_IMPORT_WANTED, EVENT_STREAM_END, Event
 from pcgrelay._core.map cimport map_put
 from pcgrelay._core.route cimport IMPORT_DOWN, Import, Route, tables_import
@@ -29,14 +30,14 @@ cdef void give_refusal(Shard* shard, int number, const uint8_t* service, uint32_
     cdef Event* event = shard_event(shard, EVENT_STREAM_END)
     figure_add(&shard.stats.count[COUNT_STREAMS_REFUSED], 1)
     figure_add(&shard.stats.cause[cause], 1)
-    event.a = 1
-    event.b = number
-    event.g = CODE_UNREACHABLE if cause == CAUSE_NO_ROUTE else CODE_BUSY
-    event.h = cause
-    event.i = RULE_NONE
-    event.text_length = length
+    event.data.stream.opener = True
+    event.data.stream.number = number
+    event.data.stream.code = CODE_UNREACHABLE if cause == CAUSE_NO_ROUTE else CODE_BUSY
+    event.data.stream.cause = cause
+    event.data.stream.rule = RULE_NONE
+    event.data.stream.service_length = length
     if length != 0:
-        memcpy(event.text, service, length)
+        memcpy(event.data.stream.service, service, length)
 
 
 cdef AcceptAnswer door_accept(Shard* shard, uint32_t number, int fd, uint32_t session, Stream** stream,
@@ -140,7 +141,7 @@ cdef Flow* choose_flow(Shard* shard, Session* session, Elsewhere* elsewhere) noe
 # Wait for a route. The control plane is asked once for each table.
 cdef void stream_wait(Shard* shard, Stream* stream, const Import* entry) noexcept nogil:
     cdef Event* event = shard_event(shard, EVENT_IMPORT_WANTED)
-    event.a = entry.number
+    event.data.import_number = entry.number
     edge_wait(shard, stream)
     figure_add(&shard.stats.count[COUNT_STREAMS_WAITED], 1)
     timer_set(&shard.wheel, &stream.timer, shard.now_us + shard.wait_us)

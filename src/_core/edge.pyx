@@ -5,9 +5,10 @@ from pcgrelay._core.atomics cimport figure_add, small_figure_add, small_figure_g
 from pcgrelay._core.buf cimport pool_alloc
 from pcgrelay._core.credit cimport credit_consume, credit_grant, credit_is_due
 from pcgrelay._core.flow cimport Flow, flow_is_greedy, list_pop, list_push
+from pcgrelay._core.gauge cimport gauge_at
 from pcgrelay._core.handle cimport HANDLE_STREAM
-from pcgrelay._core.link cimport Shard, gauge_at, shard_event
-from pcgrelay._core.mailbox cimport EVENT_SESSION_DOWN, EVENT_STREAM_END, Event
+from pcgrelay._core.link cimport Shard, shard_event
+from pcgrelay._core.mailbox cimport EVENT_SESSION_DOWN, EVENT_STREAM_END, Event, StreamEndEvent
 from pcgrelay._core.map cimport map_free, map_next, map_take
 from pcgrelay._core.organisation cimport organisation_unanswered
 from pcgrelay._core.queue cimport queue_free
@@ -325,6 +326,7 @@ cdef void count_unanswered(Shard* shard, const Stream* stream) noexcept nogil:
 # to it.
 cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
     cdef Event* event
+    cdef StreamEndEvent* end
     cdef Flow* flow = <Flow*>stream.flow
     stream.finished = True
     timer_clear(&shard.wheel, &stream.timer)
@@ -344,17 +346,19 @@ cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
     if stream.code != CODE_DONE:
         figure_add(&shard.stats.count[COUNT_STREAMS_REFUSED], stream.tx.sent + stream.rx.received == 0)
     event = shard_event(shard, EVENT_STREAM_END)
-    event.a = stream.opener
-    event.b = stream.number
-    event.c = stream.session
-    event.d = <long long>stream.tx.sent
-    event.e = <long long>(stream.rx.consumed - stream.dropped)
-    event.f = <long long>(shard.now_us - stream.opened_us)
-    event.g = stream.code
-    event.h = stream.cause | (0x100 if stream.remote else 0)
-    event.i = stream.rule
-    event.text_length = stream.service_length
-    memcpy(event.text, stream.service, stream.service_length)
+    end = &event.data.stream
+    end.opener = stream.opener
+    end.number = stream.number
+    end.session = stream.session
+    end.sent_bytes = stream.tx.sent
+    end.received_bytes = stream.rx.consumed - stream.dropped
+    end.open_us = shard.now_us - stream.opened_us
+    end.code = stream.code
+    end.cause = stream.cause
+    end.remote = stream.remote
+    end.rule = stream.rule
+    end.service_length = stream.service_length
+    memcpy(end.service, stream.service, stream.service_length)
 
 
 # Freed at the end of the turn: the event loop may still hold events of its socket.
@@ -429,10 +433,10 @@ cdef void edge_session_rx_close(Shard* shard, Session* session, uint32_t code) n
 cdef void session_down(Shard* shard, const Session* session, uint32_t code, Result reason, bint remote) noexcept nogil:
     cdef Event* event = shard_event(shard, EVENT_SESSION_DOWN)
     figure_add(&shard.stats.refused[result_place(reason)], 1)
-    event.a = session.number
-    event.b = code
-    event.c = result_reason(reason)
-    event.d = remote
+    event.data.session.number = session.number
+    event.data.session.code = code
+    event.data.session.reason = result_reason(reason)
+    event.data.session.remote = remote
 
 
 # The far edge learns of their end from that of the session: nothing is said for the single stream.

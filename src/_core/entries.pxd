@@ -1,8 +1,8 @@
 # What the face keeps of each link and session while the workers have the rest.
 from libc.stdint cimport uint32_t, uint64_t
 
+from pcgrelay._core.gauge cimport Gauge
 from pcgrelay._core.keys cimport LinkKeys
-from pcgrelay._core.link cimport Gauge
 from pcgrelay._core.organisation cimport Organisation
 
 

@@ -2,8 +2,8 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from pcgrelay._core.atomics cimport atomic_add
+from pcgrelay._core.gauge cimport gauge_drop
 from pcgrelay._core.keys cimport keys_wipe
-from pcgrelay._core.link cimport gauge_drop
 from pcgrelay._core.organisation cimport organisation_drop
 
 

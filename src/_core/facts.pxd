@@ -1,7 +1,7 @@
 # What the workers count, as Python objects with names.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from pcgrelay._core.link cimport Gauge
+from pcgrelay._core.gauge cimport Gauge
 from pcgrelay._core.mailbox cimport Event
 from pcgrelay._core.worker cimport Worker
 

@@ -3,13 +3,14 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from pcgrelay._core.atomics cimport figure_get, small_figure_get
-from pcgrelay._core.link cimport (
+from pcgrelay._core.gauge cimport (
     GAUGE_VALUES, LINK_GAUGE_LANES_UP, LINK_GAUGE_MIX, LINK_GAUGE_PINGS, LINK_GAUGE_PINGS_LATE,
     LINK_GAUGE_RECEIVED_BYTES, LINK_GAUGE_RECEIVED_FRAMES, LINK_GAUGE_ROUND_TRIP, LINK_GAUGE_SENT_BYTES,
     LINK_GAUGE_SENT_FRAMES, Gauge,
 )
 from pcgrelay._core.mailbox cimport (
-    EVENT_IMPORT_WANTED, EVENT_LANE_DOWN, EVENT_LANE_UP, EVENT_SESSION_STALLED, EVENT_STREAM_END, Event,
+    EVENT_IMPORT_WANTED, EVENT_LANE_DOWN, EVENT_LANE_UP, EVENT_PEER_DRAINS, EVENT_SESSION_MOVED, EVENT_SESSION_RESUMED,
+    EVENT_SESSION_STALLED, EVENT_STREAM_END, Event, LaneEvent, SessionEvent, StreamEndEvent,
 )
 from pcgrelay._core.result cimport RESULT_REASONS
 from pcgrelay._core.session cimport (
@@ -58,19 +59,30 @@ cdef str facts_cause(int64_t cause):
 
 cdef tuple facts_event(const Event* event):
     cdef int kind = event.kind
+    cdef const LaneEvent* lane = &event.data.lane
+    cdef const SessionEvent* session = &event.data.session
+    cdef const StreamEndEvent* end
     if kind == EVENT_STREAM_END:
-        name = PyBytes_FromStringAndSize(<const char*>event.text, event.text_length)
-        return (kind, bool(event.a), event.b, event.c, name, event.d, event.e, event.f, event.g,
-                facts_cause(event.h & 0xff), event.i, bool(event.h & 0x100))
-    if kind == EVENT_LANE_DOWN:
-        return (kind, event.a, event.b, event.c, event.d, facts_refusal(event.e))
-    if kind == EVENT_SESSION_STALLED:
-        return (kind, event.a, event.b, event.c, event.d)
+        end = &event.data.stream
+        name = PyBytes_FromStringAndSize(<const char*>end.service, end.service_length)
+        return (kind, bool(end.opener), end.number, end.session, name, end.sent_bytes, end.received_bytes, end.open_us,
+                end.code, facts_cause(end.cause), end.rule, bool(end.remote))
     if kind == EVENT_LANE_UP:
-        return (kind, event.a, event.b, event.c)
+        return kind, lane.link, lane.index, lane.number
+    if kind == EVENT_LANE_DOWN:
+        return kind, lane.link, lane.index, lane.number, lane.code, facts_refusal(lane.reason)
+    if kind == EVENT_SESSION_STALLED:
+        return kind, session.number, session.flow, session.code, session.label
+    if kind == EVENT_SESSION_RESUMED:
+        return kind, session.number, session.flow
+    if kind == EVENT_SESSION_MOVED:
+        return kind, session.number, session.label
     if kind == EVENT_IMPORT_WANTED:
-        return (kind, event.a)
-    return (kind, event.a, event.b)
+        return kind, event.data.import_number
+    if kind == EVENT_PEER_DRAINS:
+        return kind, event.data.drain.link, event.data.drain.milliseconds
+    # All others are the face's own business.
+    raise SystemError(f"the core has no words for an event of kind {kind}")
 
 
 cdef uint64_t facts_streams(Worker* workers, uint32_t count):

@@ -9,9 +9,10 @@ from pcgrelay._core.cursor cimport (
 from pcgrelay._core.edge cimport edge_dirty, edge_ready
 from pcgrelay._core.flow cimport FLOW_CLOSED, FLOW_RESUME_DOUBLINGS, Flow, flow_retain
 from pcgrelay._core.frame cimport frame_is_numbered
+from pcgrelay._core.gauge cimport GAUGE_VALUES, Gauge, gauge_at, gauge_hold
 from pcgrelay._core.handover_lanes cimport epoch_read, epoch_write, owed_fields, renewals_fields
 from pcgrelay._core.handover_streams cimport stream_read, stream_write
-from pcgrelay._core.link cimport GAUGE_VALUES, Gauge, Link, Shard, gauge_at, gauge_hold, link_find
+from pcgrelay._core.link cimport Link, Shard, link_find
 from pcgrelay._core.map cimport Map, map_find, map_next, map_put
 from pcgrelay._core.renewal cimport renewals_wipe
 from pcgrelay._core.result cimport RESULT_BAD_FIELD, RESULT_BAD_LENGTH, RESULT_NO_MEMORY, RESULT_OK

@@ -8,10 +8,11 @@ from pcgrelay._core.cursor cimport (
 )
 from pcgrelay._core.epoch cimport Epoch, epoch_restore
 from pcgrelay._core.frame cimport Frame, frame_pack, frame_unpack
+from pcgrelay._core.gauge cimport GAUGE_VALUES, Gauge, gauge_at, gauge_drop, gauge_hold
 from pcgrelay._core.handle cimport HANDLE_LANE
 from pcgrelay._core.link cimport (
-    GAUGE_VALUES, LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_WIRE, LANE_WIRE_LEAST, Gauge, Lane, Link, Shard,
-    gauge_at, gauge_drop, gauge_hold, lane_dirty, link_add, link_find,
+    LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_WIRE, LANE_WIRE_LEAST, Lane, Link, Shard, lane_dirty, link_add,
+    link_find,
 )
 from pcgrelay._core.map cimport Map, map_find, map_next
 from pcgrelay._core.queue cimport Account, Queue, Span, queue_at, queue_push_must

@@ -6,12 +6,14 @@ from pcgrelay._core.bucket cimport bucket_has, bucket_spend
 from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, buf_take, pool_alloc, pool_free
 from pcgrelay._core.epoch cimport epoch_start, epoch_step, epoch_wipe
 from pcgrelay._core.frame cimport Frame, Scope, body_open, frame_open
+from pcgrelay._core.gauge cimport (
+    LINK_GAUGE_LANES_UP, LINK_GAUGE_MIX, LINK_GAUGE_PINGS, LINK_GAUGE_PINGS_LATE, LINK_GAUGE_RECEIVED_FRAMES, gauge_at,
+)
 from pcgrelay._core.handle cimport HANDLE_LANE
 from pcgrelay._core.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
 from pcgrelay._core.link cimport (
     LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_DRAINING, LANE_FRAME_US, LANE_PINGS, LANE_PINGS_LATE, LANE_PING_US,
-    LANE_REKEYS, LANE_REKEY_US, LANE_SILENCE, LANE_UP, LANE_WIRE, LINK_GAUGE_LANES_UP, LINK_GAUGE_MIX, LINK_GAUGE_PINGS,
-    LINK_GAUGE_PINGS_LATE, LINK_GAUGE_RECEIVED_FRAMES, Lane, Link, Shard, gauge_at,
+    LANE_REKEYS, LANE_REKEY_US, LANE_SILENCE, LANE_UP, LANE_WIRE, Lane, Link, Shard,
     lane_is_up, link_count_round_trip, shard_event,
 )
 from pcgrelay._core.mailbox cimport EVENT_LANE_UP, EVENT_PEER_DRAINS, Event
@@ -207,8 +209,8 @@ cdef Result lane_take(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wir
         # Told once, however often it is said: who waits for events is not to be kept busy by a peer.
         lane.state = LANE_DRAINING
         event = shard_event(shard, EVENT_PEER_DRAINS)
-        event.a = lane.link.number
-        event.b = wire_get32(body)
+        event.data.drain.link = lane.link.number
+        event.data.drain.milliseconds = wire_get32(body)
     elif frame.type == FRAME_CLOSE:
         if wire_get16(body + 2) != 0:
             return RESULT_BAD_FIELD
@@ -231,9 +233,9 @@ cdef Result lane_take_confirm(Shard* shard, Lane* lane, const uint8_t* body) noe
     lane.ping_due_us = shard.now_us
     figure_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_LANES_UP], 1)
     event = shard_event(shard, EVENT_LANE_UP)
-    event.a = lane.link.number
-    event.b = lane.index
-    event.c = lane.number
+    event.data.lane.link = lane.link.number
+    event.data.lane.index = lane.index
+    event.data.lane.number = lane.number
     return RESULT_OK
 
 

@@ -6,10 +6,10 @@ from pcgrelay._core.buf cimport Buf, Pool
 from pcgrelay._core.epoch cimport Epoch, Limits
 from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.frame cimport Frame
+from pcgrelay._core.gauge cimport Gauge
 from pcgrelay._core.handle cimport Handle
 from pcgrelay._core.mailbox cimport Event, OUTBOX_TURN, Outbox
 from pcgrelay._core.map cimport Map
-from pcgrelay._core.organisation cimport Organisation
 from pcgrelay._core.queue cimport Queue
 from pcgrelay._core.renewal cimport Owed, Renewals
 from pcgrelay._core.route cimport Tables
@@ -49,29 +49,6 @@ cdef enum:
     LANE_LOSTS = 64             # LOST frames for unknown labels, a second
     LANE_PINGS_LATE = 2         # probe intervals: a PING whose PONG takes longer counts as lost
     LANE_OVERTAKEN = 524288     # after so many bytes of higher classes, a class that waits has its turn
-
-# What the control plane may read of a link or session; one slot for each worker, freed with the last reference.
-cdef struct Gauge:
-    int references
-    uint32_t slots
-    uint64_t* values            # slots x GAUGE_VALUES
-    Organisation* organisation  # of a session's peer: one reference; NULL: of a link, or not known
-
-cdef enum:
-    GAUGE_VALUES = 16           # a cache line or two of its own for each worker
-
-# Of a link, on one worker: sums over its lanes there, or the greatest of them. What a session's hold stands in session.
-# The slots are in the record of a hand-over: they never change.
-cdef enum:
-    LINK_GAUGE_LANES_UP = 0
-    LINK_GAUGE_ROUND_TRIP = 1   # us, of the slowest lane that is up; 0: of none
-    LINK_GAUGE_SENT_BYTES = 2
-    LINK_GAUGE_RECEIVED_BYTES = 3
-    LINK_GAUGE_SENT_FRAMES = 4
-    LINK_GAUGE_RECEIVED_FRAMES = 5
-    LINK_GAUGE_MIX = 6          # newest renewal that the other side has stepped with
-    LINK_GAUGE_PINGS = 7        # sent
-    LINK_GAUGE_PINGS_LATE = 8   # of these, counted as lost
 
 cdef struct Lane:
     Handle handle               # first
@@ -177,13 +154,6 @@ cdef struct Shard:
     uint32_t keepalive_s
     bint draining
 
-
-cdef Gauge* gauge_new(uint32_t slots, int references) noexcept nogil
-cdef void gauge_drop(Gauge* self) noexcept nogil
-# One reference more, for the caller.
-cdef Gauge* gauge_hold(Gauge* self) noexcept nogil
-cdef inline uint64_t* gauge_at(Gauge* self, uint32_t slot) noexcept nogil:
-    return self.values + slot * GAUGE_VALUES
 
 # Room for an event of this turn, kind set and the rest zero. Events of a full turn are counted as lost, never waited
 # for.

@@ -1,42 +1,16 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from pcgrelay._core.atomics cimport atomic_add, figure_set
+from pcgrelay._core.atomics cimport figure_set
 from pcgrelay._core.buf cimport pool_alloc, pool_free
+from pcgrelay._core.gauge cimport LINK_GAUGE_ROUND_TRIP, Gauge, gauge_at, gauge_drop
 from pcgrelay._core.mailbox cimport EVENT_STREAM_END, OUTBOX_TURN, Event, outbox_put
 from pcgrelay._core.map cimport map_find, map_put, map_take
-from pcgrelay._core.organisation cimport organisation_drop
 from pcgrelay._core.renewal cimport Renewals, owed_begin, renewals_add, renewals_agree, renewals_wipe
 from pcgrelay._core.result cimport RESULT_OK
 
 
-# -- gauges and events ------------------------------------------------------------------------------------------------
-
-cdef Gauge* gauge_new(uint32_t slots, int references) noexcept nogil:
-    cdef Gauge* self = <Gauge*>calloc(1, sizeof(Gauge))
-    if self == NULL:
-        return NULL
-    self.values = <uint64_t*>calloc(slots, GAUGE_VALUES * sizeof(uint64_t))
-    if self.values == NULL:
-        free(self)
-        return NULL
-    self.slots = slots
-    self.references = references
-    return self
-
-
-cdef void gauge_drop(Gauge* self) noexcept nogil:
-    if self != NULL and atomic_add(&self.references, -1) == 0:
-        organisation_drop(self.organisation)
-        free(self.values)
-        free(self)
-
-
-cdef Gauge* gauge_hold(Gauge* self) noexcept nogil:
-    atomic_add(&self.references, 1)
-    return self
-
+# -- events -----------------------------------------------------------------------------------------------------------
 
 cdef Event* shard_event(Shard* shard, uint32_t kind) noexcept nogil:
     cdef Event* event
@@ -96,9 +70,9 @@ cdef void shard_renew(Shard* shard, Renewals* renewals, uint32_t kind, uint32_t 
     if renewals_add(renewals, mix, secret, shard.now_us) != RESULT_OK:
         return
     event = shard_event(shard, kind)
-    event.a = number
-    event.b = <long long>mix
-    event.c = <long long>serial
+    event.data.renewal.number = number
+    event.data.renewal.mix = mix
+    event.data.renewal.serial = serial
 
 
 cdef void link_mix(Shard* shard, Link* link, uint64_t mix) noexcept nogil:

@@ -11,12 +11,13 @@ from pcgrelay._core.dial cimport dial_beside_told
 from pcgrelay._core.door cimport door_tables_changed
 from pcgrelay._core.edge cimport edge_abort, edge_session_close, edge_session_fail, edge_timer
 from pcgrelay._core.epoch cimport limits_set
+from pcgrelay._core.gauge cimport gauge_drop
 from pcgrelay._core.handle cimport HANDLE_DIAL, HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle
 from pcgrelay._core.handover cimport handover_wipe
 from pcgrelay._core.lane cimport lane_forgive, lane_probe_anew
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
-    Gauge, Lane, Link, Shard, gauge_drop, lane_is_up, link_add, link_find, link_mix, shard_events_pass, shard_renew,
+    Lane, Link, Shard, lane_is_up, link_add, link_find, link_mix, shard_events_pass, shard_renew,
 )
 from pcgrelay._core.linux cimport (
     EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, SIG_SETMASK, close,
@@ -24,11 +25,12 @@ from pcgrelay._core.linux cimport (
     sigset_t,
 )
 from pcgrelay._core.mailbox cimport (
-    EVENT_LINK_RENEWED, EVENT_SESSION_RENEWED, ORDER_DRAIN, ORDER_HALF_CLOSED, ORDER_HANDSHAKE, ORDER_LANE_ADD,
-    ORDER_LIMITS, ORDER_LINK_ADD, ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN,
-    ORDER_PATH_ADD, ORDER_PATH_REMOVE, ORDER_PROBE, ORDER_SESSION_ADD, ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE,
-    ORDER_SESSION_MIX, ORDER_SESSION_PATH, ORDER_SESSION_RENEW, ORDER_STOP, ORDER_STREAM, ORDER_TABLES, ORDER_UNLISTEN,
-    Order, Outbox, mailbox_has_any, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_take, order_free,
+    EVENT_LINK_RENEWED, EVENT_SESSION_RENEWED, ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE,
+    ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN, ORDER_PATH_ADD, ORDER_PATH_REMOVE,
+    ORDER_SESSION_ADD, ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE, ORDER_SESSION_MIX, ORDER_SESSION_PATH,
+    ORDER_SESSION_RENEW, ORDER_SETTINGS, ORDER_STOP, ORDER_STREAM, ORDER_TABLES, ORDER_UNLISTEN, DrainOrder, LeadOrder,
+    LinkOrder, Order, Outbox, PathOrder, RenewalOrder, SessionOrder, Settings, mailbox_has_any, mailbox_is_empty,
+    mailbox_start, mailbox_stop, mailbox_take, order_free,
 )
 from pcgrelay._core.map cimport map_any, map_free, map_next
 from pcgrelay._core.packer cimport packer_can_serve, packer_serve
@@ -175,11 +177,28 @@ cdef void drop_orders(Order* order) noexcept nogil:
         if order.fd >= 0:
             close(order.fd)
         if order.kind == ORDER_TABLES:
-            tables_drop(<Tables*>order.pointer)
-        elif order.kind == ORDER_LINK_ADD or order.kind == ORDER_SESSION_ADD:
-            gauge_drop(<Gauge*>order.pointer)
+            tables_drop(order.args.tables)
+        elif order.kind == ORDER_LINK_ADD:
+            gauge_drop(order.args.link.gauge)
+        elif order.kind == ORDER_SESSION_ADD:
+            gauge_drop(order.args.session.gauge)
         order_free(order)
         order = following
+
+
+cdef void loop_apply(Worker* self, const Settings* settings) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef Lane* lane = shard.lanes
+    shard.handshake_us = settings.handshake_us
+    limits_set(&shard.limits, settings.rekey_frames, settings.rekey_bytes, settings.rekey_us)
+    if settings.linger_us != shard.linger_us:
+        shard.linger_us = settings.linger_us
+        bundle_linger_anew(shard)
+    if settings.probe_us != shard.probe_us:
+        shard.probe_us = settings.probe_us
+        while lane != NULL:
+            lane_probe_anew(shard, lane)
+            lane = lane.next
 
 
 # -- a turn -----------------------------------------------------------------------------------------------------------
@@ -366,101 +385,93 @@ cdef void take_order(Worker* self, Order* order) noexcept nogil:
     if order.kind == ORDER_STOP:
         flag_raise(&self.stopping)
     elif order.kind == ORDER_LINK_ADD:
-        if link_add(shard, <uint32_t>order.a, <uint32_t>order.b, order.c != 0, <uint32_t>order.d, order.binding,
-                    <Gauge*>order.pointer) == NULL:
-            gauge_drop(<Gauge*>order.pointer)
+        order_link_add(shard, &order.args.link)
     elif order.kind == ORDER_LINK_CLOSE:
-        link = link_find(shard, <uint32_t>order.a)
+        link = link_find(shard, order.args.close.number)
         if link != NULL:
-            trunk_link_end(self, link, <uint32_t>order.b)
+            trunk_link_end(self, link, order.args.close.code)
     elif order.kind == ORDER_LINK_DRAIN:
-        order_link_drain(self, order)
+        order_link_drain(shard, &order.args.drain)
     elif order.kind == ORDER_LANE_ADD:
         trunk_add(self, order)
     elif order.kind == ORDER_PATH_ADD:
-        order_path_add(self, order)
+        order_path_add(shard, &order.args.path)
     elif order.kind == ORDER_PATH_REMOVE:
-        relay_path_remove(shard, <uint32_t>order.a)
+        relay_path_remove(shard, order.args.path.number)
     elif order.kind == ORDER_SESSION_ADD:
-        order_session_add(self, order)
-    elif order.kind == ORDER_SESSION_PATH or order.kind == ORDER_SESSION_CANDIDATE:
-        order_session_path(self, order)
+        order_session_add(shard, &order.args.session, order.secret)
+    elif order.kind == ORDER_SESSION_PATH:
+        order_session_path(shard, &order.args.lead)
+    elif order.kind == ORDER_SESSION_CANDIDATE:
+        order_session_candidate(shard, &order.args.lead)
     elif order.kind == ORDER_SESSION_CLOSE:
-        session = session_find(shard, <uint32_t>order.a)
+        session = session_find(shard, order.args.close.number)
         if session != NULL:
-            edge_session_close(shard, session, <uint32_t>order.b)
+            edge_session_close(shard, session, order.args.close.code)
     elif order.kind == ORDER_LINK_RENEW or order.kind == ORDER_LINK_MIX:
         order_link_renewal(self, order)
     elif order.kind == ORDER_SESSION_RENEW or order.kind == ORDER_SESSION_MIX:
         order_session_renewal(self, order)
-    elif order.kind == ORDER_LIMITS:
-        limits_set(&shard.limits, order.a, order.b, order.c)
+    elif order.kind == ORDER_SETTINGS:
+        loop_apply(self, &order.args.settings)
     elif order.kind == ORDER_TABLES:
         before = shard.tables
-        shard.tables = <Tables*>order.pointer
+        shard.tables = order.args.tables
         door_tables_changed(shard)
         bundle_tables_changed(shard, before)
         tables_drop(before)
     elif order.kind == ORDER_LISTEN:
         port_listen(self, order)
     elif order.kind == ORDER_UNLISTEN:
-        port_unlisten(self, <int>order.a)
+        port_unlisten(self, order.args.import_number)
     elif order.kind == ORDER_DRAIN:
         shard.draining = True
         port_unlisten(self, -1)
     elif order.kind == ORDER_STREAM:
-        port_adopt(self, <uint32_t>order.a, order.fd, <uint32_t>order.b, order.c != 0)
-    elif order.kind == ORDER_PROBE:
-        order_probe(self, order)
-    elif order.kind == ORDER_HANDSHAKE:
-        shard.handshake_us = order.a
-    elif order.kind == ORDER_HALF_CLOSED:
-        shard.linger_us = order.a
-        bundle_linger_anew(shard)
+        port_adopt(self, order.args.stream.import_number, order.fd, order.args.stream.session, order.args.stream.shared)
 
 
-cdef void order_probe(Worker* self, Order* order) noexcept nogil:
-    cdef Lane* lane = self.shard.lanes
-    self.shard.probe_us = order.a
-    while lane != NULL:
-        lane_probe_anew(&self.shard, lane)
-        lane = lane.next
+cdef void order_link_add(Shard* shard, LinkOrder* args) noexcept nogil:
+    if link_add(shard, args.number, args.suite, args.dialler, args.lanes, args.binding, args.gauge) == NULL:
+        gauge_drop(args.gauge)
 
 
-cdef void order_link_drain(Worker* self, Order* order) noexcept nogil:
-    cdef Lane* lane = self.shard.lanes
+cdef void order_link_drain(Shard* shard, const DrainOrder* args) noexcept nogil:
+    cdef Lane* lane = shard.lanes
     cdef uint8_t body[4]
-    wire_put32(body, <uint32_t>order.b)
+    wire_put32(body, args.milliseconds)
     while lane != NULL:
-        if lane.link.number == order.a and lane_is_up(lane):
-            lane_say(&self.shard, lane, FRAME_DRAIN, body, 4)
+        if lane.link.number == args.link and lane_is_up(lane):
+            lane_say(shard, lane, FRAME_DRAIN, body, 4)
         lane = lane.next
 
 
-cdef void order_link_renewal(Worker* self, Order* order) noexcept nogil:
-    cdef Link* link = link_find(&self.shard, <uint32_t>order.a)
+cdef void order_link_renewal(Worker* self, const Order* order) noexcept nogil:
+    cdef const RenewalOrder* args = &order.args.renewal
+    cdef Link* link = link_find(&self.shard, args.number)
     if link == NULL:
         return
     if order.kind == ORDER_LINK_RENEW:
-        shard_renew(&self.shard, &link.renewals, EVENT_LINK_RENEWED, link.number, order.b, order.secret, order.c)
+        shard_renew(&self.shard, &link.renewals, EVENT_LINK_RENEWED, link.number, args.mix, order.secret, args.serial)
     else:
-        link_mix(&self.shard, link, order.b)
+        link_mix(&self.shard, link, args.mix)
 
 
-cdef void order_session_renewal(Worker* self, Order* order) noexcept nogil:
-    cdef Session* session = session_find(&self.shard, <uint32_t>order.a)
+cdef void order_session_renewal(Worker* self, const Order* order) noexcept nogil:
+    cdef const RenewalOrder* args = &order.args.renewal
+    cdef Session* session = session_find(&self.shard, args.number)
     if session == NULL:
         return
     if order.kind == ORDER_SESSION_RENEW:
-        shard_renew(&self.shard, &session.renewals, EVENT_SESSION_RENEWED, session.number, order.b, order.secret,
-                    order.c)
+        shard_renew(&self.shard, &session.renewals, EVENT_SESSION_RENEWED, session.number, args.mix, order.secret,
+                    args.serial)
     else:
-        session_mix(&self.shard, session, order.b)
+        session_mix(&self.shard, session, args.mix)
 
 
-cdef void order_path_add(Worker* self, Order* order) noexcept nogil:
-    cdef Link* a = link_find(&self.shard, <uint32_t>order.b)
-    cdef Link* b = link_find(&self.shard, <uint32_t>order.e)
+cdef void order_path_add(Shard* shard, const PathOrder* args) noexcept nogil:
+    cdef Link* a = link_find(shard, args.a_link)
+    cdef Link* b = link_find(shard, args.b_link)
     cdef uint32_t lanes = WIRE_LANES_MAX
     if a == NULL or b == NULL:
         return
@@ -469,32 +480,35 @@ cdef void order_path_add(Worker* self, Order* order) noexcept nogil:
     if b.lane_count < lanes:
         lanes = b.lane_count
     # Without memory the frames of the path stay unknown, and LOST says so.
-    relay_path_add(&self.shard, <uint32_t>order.a, <uint32_t>order.b, <uint32_t>order.c, <uint32_t>order.d,
-                   <uint32_t>order.e, <uint32_t>order.f, <uint32_t>order.g, order.h >> 8,
-                   <uint32_t>(order.h & 0xff), lanes)
+    relay_path_add(shard, args.number, args.a_link, args.a_in, args.a_out, args.b_link, args.b_in, args.b_out, args.cap,
+                   args.priority, lanes)
 
 
-cdef void order_session_add(Worker* self, Order* order) noexcept nogil:
+cdef void order_session_add(Shard* shard, SessionOrder* args, uint8_t* secret) noexcept nogil:
     cdef Session* session = session_add(
-        &self.shard, <uint32_t>order.a, order.secret, order.binding, <uint32_t>order.b, order.c != 0,
-        <uint32_t>order.d, order.e, <uint32_t>order.f, <uint32_t>order.g, <Gauge*>order.pointer)
-    OPENSSL_cleanse(order.secret, 32)
+        shard, args.number, secret, args.binding, args.suite, args.initiator, args.flows, args.cap, args.marking,
+        args.priority, args.gauge)
+    OPENSSL_cleanse(secret, 32)
     if session == NULL:
-        gauge_drop(<Gauge*>order.pointer)
+        gauge_drop(args.gauge)
 
 
-cdef void order_session_path(Worker* self, Order* order) noexcept nogil:
-    cdef Session* session = session_find(&self.shard, <uint32_t>order.a)
-    cdef Result answer = RESULT_OK
+cdef void order_session_path(Shard* shard, const LeadOrder* args) noexcept nogil:
+    cdef Session* session = session_find(shard, args.session)
+    cdef Result answer
     if session == NULL:
         return
-    if order.kind == ORDER_SESSION_PATH:
-        answer = candidate_lead(&self.shard, session, <uint32_t>order.b, <uint32_t>order.c, <uint32_t>order.d,
-                                <uint32_t>order.e)
-    elif order.d == 0:
-        candidate_drop(&self.shard, session, <uint32_t>order.c)
+    answer = candidate_lead(shard, session, args.link, args.in_label, args.out_label, args.instead)
+    if answer != RESULT_OK:
+        edge_session_fail(shard, session, answer)
+
+
+cdef void order_session_candidate(Shard* shard, const LeadOrder* args) noexcept nogil:
+    cdef Session* session = session_find(shard, args.session)
+    if session == NULL:
+        return
+    if args.out_label == 0:
+        candidate_drop(shard, session, args.in_label)
     else:
         # Without a place its frames stay unknown, and LOST says so.
-        candidate_add(&self.shard, session, <uint32_t>order.b, <uint32_t>order.c, <uint32_t>order.d)
-    if answer != RESULT_OK:
-        edge_session_fail(&self.shard, session, answer)
+        candidate_add(shard, session, args.link, args.in_label, args.out_label)

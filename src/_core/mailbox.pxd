@@ -1,9 +1,14 @@
 # Orders down to a worker, events up from it. Both are short critical sections under a mutex; a worker takes all its
 # orders at once and gives all the events of a turn at once, so the price is per turn. The event descriptors are
 # written by worker and core.
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+#
+# Order and Event are tagged unions: `kind` says which member of `args` or `data` holds, and its struct says for which
+# kinds that is. Fields that a kind does not name are zero.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.atomics cimport pointer_get
+from pcgrelay._core.gauge cimport Gauge
+from pcgrelay._core.route cimport Tables
 
 
 cdef extern from "pthread.h" nogil:
@@ -35,27 +40,107 @@ cdef enum OrderKind:
     ORDER_LISTEN
     ORDER_UNLISTEN
     ORDER_DRAIN
-    ORDER_LIMITS
+    ORDER_SETTINGS
     ORDER_STREAM                # an accepted socket for a flow of this worker
-    ORDER_PROBE                 # another probe interval from now on
-    ORDER_HANDSHAKE             # another deadline of CONFIRM from now on
-    ORDER_HALF_CLOSED           # half-closed streams end if nothing moves for so long, from now on
+
+# LINK_ADD. One reference of the gauge passes to the worker.
+cdef struct LinkOrder:
+    uint32_t number
+    uint32_t suite
+    uint32_t lanes
+    bint dialler
+    Gauge* gauge
+    uint8_t binding[32]
+
+# LINK_CLOSE, SESSION_CLOSE
+cdef struct CloseOrder:
+    uint32_t number
+    uint32_t code
+
+# LINK_DRAIN
+cdef struct DrainOrder:
+    uint32_t link
+    uint32_t milliseconds
+
+# LINK_RENEW, SESSION_RENEW, with a secret; LINK_MIX, SESSION_MIX, without serial.
+cdef struct RenewalOrder:
+    uint32_t number             # of the link or session
+    uint64_t mix
+    uint64_t serial             # goes back with the event
+
+# LANE_ADD, with a secret and a socket.
+cdef struct LaneOrder:
+    uint32_t link
+    uint32_t index
+    uint32_t number
+
+# PATH_ADD: of a relay, from link a to link b. PATH_REMOVE: the number alone.
+cdef struct PathOrder:
+    uint32_t number
+    uint32_t a_link
+    uint32_t a_in
+    uint32_t a_out
+    uint32_t b_link
+    uint32_t b_in
+    uint32_t b_out
+    uint32_t priority
+    uint64_t cap
+
+# SESSION_ADD, with a secret. One reference of the gauge passes to the worker.
+cdef struct SessionOrder:
+    uint32_t number
+    uint32_t suite
+    uint32_t flows
+    uint32_t marking
+    uint32_t priority
+    bint initiator
+    uint64_t cap
+    Gauge* gauge
+    uint8_t binding[32]
+
+# SESSION_PATH, SESSION_CANDIDATE
+cdef struct LeadOrder:
+    uint32_t session
+    uint32_t link
+    uint32_t in_label
+    uint32_t out_label          # of a candidate: 0: no longer
+    uint32_t instead            # of a path: only if it is led under this label; 0: whatever
+
+# STREAM, with a socket.
+cdef struct StreamOrder:
+    uint32_t import_number
+    uint32_t session            # that was chosen for it; 0: none
+    bint shared                 # another process knows the socket
+
+# SETTINGS: what the configuration may change while a worker runs, all of it.
+cdef struct Settings:
+    uint64_t probe_us
+    uint64_t handshake_us
+    uint64_t linger_us
+    uint64_t rekey_frames       # these three: 0, or more than the protocol has: that of the protocol
+    uint64_t rekey_bytes
+    uint64_t rekey_us
+
+cdef union OrderArgs:
+    LinkOrder link
+    CloseOrder close
+    DrainOrder drain
+    RenewalOrder renewal
+    LaneOrder lane
+    PathOrder path
+    SessionOrder session
+    LeadOrder lead
+    StreamOrder stream
+    Settings settings
+    int import_number           # LISTEN, with a socket; UNLISTEN
+    Tables* tables              # TABLES: one reference, which passes
 
 cdef struct Order:
     Order* next
     OrderKind kind
-    int fd
-    uint64_t a
-    uint64_t b
-    uint64_t c
-    uint64_t d
-    uint64_t e
-    uint64_t f
-    uint64_t g
-    uint64_t h
-    void* pointer               # meaning and owner by kind
+    int fd                      # -1: none
     uint8_t secret[32]          # wiped by the worker when it has used it
-    uint8_t binding[32]
+    OrderArgs args
 
 cdef struct Mailbox:
     pthread_mutex_t mutex
@@ -80,19 +165,60 @@ cdef enum EventKind:
     EVENT_SESSION_RENEWED = 14
     EVENT_SESSION_MOVED = 15
 
+# LANE_UP, LANE_DOWN
+cdef struct LaneEvent:
+    uint32_t link
+    uint32_t index
+    uint32_t number
+    uint32_t code               # these two: of an end
+    uint32_t reason
+
+# PEER_DRAINS
+cdef struct DrainEvent:
+    uint32_t link
+    uint32_t milliseconds
+
+# LINK_RENEWED, SESSION_RENEWED
+cdef struct RenewalEvent:
+    uint32_t number             # of the link or session
+    uint64_t mix
+    uint64_t serial             # of the order
+
+# FLOW_UP, SESSION_DOWN, SESSION_STALLED, SESSION_RESUMED, SESSION_MOVED
+cdef struct SessionEvent:
+    uint32_t number
+    uint32_t flow               # not of DOWN, MOVED
+    uint32_t label              # ours, of the path that is lost (STALLED) or taken (MOVED)
+    uint32_t code               # STALLED, DOWN
+    uint32_t reason             # DOWN
+    bint remote                 # DOWN: the far edge ended it
+
+# STREAM_END
+cdef struct StreamEndEvent:
+    uint64_t sent_bytes
+    uint64_t received_bytes
+    uint64_t open_us
+    int number                  # of the import (opener) or export; -1: unknown
+    uint32_t session            # 0: none
+    uint32_t code
+    uint32_t cause
+    uint32_t rule
+    bint opener
+    bint remote                 # the far edge ended it
+    uint32_t service_length
+    uint8_t service[64]
+
+cdef union EventData:
+    LaneEvent lane
+    DrainEvent drain
+    RenewalEvent renewal
+    SessionEvent session
+    StreamEndEvent stream
+    uint32_t import_number      # IMPORT_WANTED
+
 cdef struct Event:
     uint32_t kind
-    uint32_t text_length
-    int64_t a
-    int64_t b
-    int64_t c
-    int64_t d
-    int64_t e
-    int64_t f
-    int64_t g
-    int64_t h
-    int64_t i
-    uint8_t text[64]
+    EventData data
 
 cdef enum:
     OUTBOX_TURN = 1024          # events of one turn that wait to be passed on

@@ -103,9 +103,9 @@ cdef void hand_over(Worker* self, uint32_t number, int fd, Elsewhere elsewhere, 
         worker_reset(fd)
         return
     order.fd = fd
-    order.a = number
-    order.b = elsewhere.session
-    order.c = shared
+    order.args.stream.import_number = number
+    order.args.stream.session = elsewhere.session
+    order.args.stream.shared = shared
     if mailbox_put(&self.siblings[elsewhere.worker].mailbox, order):
         worker_wake(self.siblings[elsewhere.worker].mailbox.wake_fd)
 
@@ -251,7 +251,7 @@ cdef void port_listen(Worker* self, Order* order) noexcept nogil:
     listener.early = True
     listener.handle.kind = HANDLE_LISTENER
     listener.handle.fd = order.fd
-    listener.number = <uint32_t>order.a
+    listener.number = <uint32_t>order.args.import_number
     listener.next = self.listeners
     self.listeners = listener
     worker_watch(self, &listener.handle, EPOLLIN, EPOLL_CTL_ADD)

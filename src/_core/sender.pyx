@@ -6,11 +6,11 @@ from pcgrelay._core.bucket cimport bucket_has, bucket_spend
 from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, buf_take
 from pcgrelay._core.epoch cimport epoch_must_rekey, epoch_spend, epoch_step
 from pcgrelay._core.frame cimport Frame, Scope, body_seal, frame_is_lane, frame_pack, frame_seal
+from pcgrelay._core.gauge cimport LINK_GAUGE_SENT_FRAMES, gauge_at
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
     LANE_CLASSES, LANE_LOSTS, LANE_OVERTAKEN, LANE_OWN, LANE_PACE_US, LANE_STEPS, LANE_STEP_US, LANE_WIRE,
-    LANE_WIRE_LEAST, LANE_WIRE_US, LINK_GAUGE_SENT_FRAMES, Lane, Shard, gauge_at, lane_dirty,
-    lane_is_up,
+    LANE_WIRE_LEAST, LANE_WIRE_US, Lane, Shard, lane_dirty, lane_is_up,
 )
 from pcgrelay._core.queue cimport Account, Span, queue_pop, queue_push, queue_push_must
 from pcgrelay._core.renewal cimport renewals_fresh, renewals_mix, renewals_wait

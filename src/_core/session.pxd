@@ -11,7 +11,8 @@ from pcgrelay._core.atomics cimport figure_add
 from pcgrelay._core.buf cimport Buf
 from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.frame cimport Frame
-from pcgrelay._core.link cimport Gauge, Lane, Shard
+from pcgrelay._core.gauge cimport Gauge
+from pcgrelay._core.link cimport Lane, Shard
 from pcgrelay._core.renewal cimport Renewals
 from pcgrelay._core.result cimport Result
 from pcgrelay._core.wire cimport WIRE_LANES_MAX

@@ -10,11 +10,9 @@ from pcgrelay._core.flow cimport (
     flow_take_confirm, flow_take_rekey, flow_take_resume, flow_volatile,
 )
 from pcgrelay._core.frame cimport Frame
+from pcgrelay._core.gauge cimport Gauge, gauge_at, gauge_drop
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
-from pcgrelay._core.link cimport (
-    Gauge,
-    Lane, Link, Shard, gauge_at, gauge_drop, lane_is_up, link_find, shard_event,
-)
+from pcgrelay._core.link cimport Lane, Link, Shard, lane_is_up, link_find, shard_event
 from pcgrelay._core.mailbox cimport EVENT_FLOW_UP, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event
 from pcgrelay._core.map cimport map_find, map_next, map_put, map_take
 from pcgrelay._core.renewal cimport renewals_agree, renewals_wipe
@@ -304,10 +302,10 @@ cdef void stall(Shard* shard, Session* session, Flow* flow, uint32_t code) noexc
     if not flow_loss_is_news(flow, session.in_label):
         return
     event = shard_event(shard, EVENT_SESSION_STALLED)
-    event.a = session.number
-    event.b = flow.index
-    event.c = code
-    event.d = session.in_label
+    event.data.session.number = session.number
+    event.data.session.flow = flow.index
+    event.data.session.code = code
+    event.data.session.label = session.in_label
 
 
 cdef void session_lane_down(Shard* shard, Lane* lane, uint32_t code) noexcept nogil:
@@ -411,8 +409,8 @@ cdef Result session_take(Shard* shard, Session* session, Flow* flow, uint32_t ty
             if flow.owed.since_us != 0:
                 flow.owed.since_us = shard.now_us
             event = shard_event(shard, EVENT_FLOW_UP)
-            event.a = session.number
-            event.b = flow.index
+            event.data.session.number = session.number
+            event.data.session.flow = flow.index
     elif type == FRAME_FLOW_REKEY:
         answer = flow_take_rekey(flow, body, shard.now_us)
         gauge = gauge_at(session.gauge, shard.index)
@@ -447,8 +445,8 @@ cdef Result take_resume(Shard* shard, Session* session, Flow* flow, const uint8_
     if result == RESULT_OK and flow.state == FLOW_UP and not was_up:
         figure_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], 1)
         event = shard_event(shard, EVENT_SESSION_RESUMED)
-        event.a = session.number
-        event.b = flow.index
+        event.data.session.number = session.number
+        event.data.session.flow = flow.index
     return result
 
 

@@ -7,11 +7,11 @@ from pcgrelay._core.candidate cimport candidate_frame
 from pcgrelay._core.edge cimport edge_activate, edge_session_rx_close, edge_session_fail
 from pcgrelay._core.flow cimport Flow
 from pcgrelay._core.frame cimport Frame, frame_is_lane
+from pcgrelay._core.gauge cimport LINK_GAUGE_RECEIVED_BYTES, LINK_GAUGE_SENT_BYTES, gauge_at
 from pcgrelay._core.lane cimport LaneInput, lane_frame, lane_start, lane_stop, lane_take, lane_tick
 from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link cimport (
-    LANE_CLOSED, LANE_UNREAD, LINK_GAUGE_RECEIVED_BYTES, LINK_GAUGE_SENT_BYTES, Lane, Link, Shard, gauge_at, lane_dirty,
-    lane_is_up, link_find, link_remove, shard_event,
+    LANE_CLOSED, LANE_UNREAD, Lane, Link, Shard, lane_dirty, lane_is_up, link_find, link_remove, shard_event,
 )
 from pcgrelay._core.linux cimport (
     EAGAIN, EINTR, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, IPPROTO_TCP,
@@ -217,11 +217,11 @@ cdef void trunk_end(Worker* self, Lane* lane, Result reason, uint32_t code) noex
         if lane_say(shard, lane, FRAME_CLOSE, body, 4) == RESULT_OK:
             lane_send(self, lane)
     event = shard_event(shard, EVENT_LANE_DOWN)
-    event.a = lane.link.number
-    event.b = lane.index
-    event.c = lane.number
-    event.d = lane.close_code if reason == RESULT_PEER_CLOSED else code
-    event.e = result_reason(reason)
+    event.data.lane.link = lane.link.number
+    event.data.lane.index = lane.index
+    event.data.lane.number = lane.number
+    event.data.lane.code = lane.close_code if reason == RESULT_PEER_CLOSED else code
+    event.data.lane.reason = result_reason(reason)
     figure_add(&shard.stats.refused[result_place(reason)], 1)
     figure_add(&shard.stats.count[COUNT_LANES_CLOSED], 1)
     if lane.link.lanes[lane.index] == lane:
@@ -324,14 +324,14 @@ cdef Result trunk_tick(Worker* self, Lane* lane) noexcept nogil:
 
 cdef void trunk_add(Worker* self, Order* order) noexcept nogil:
     cdef Shard* shard = &self.shard
-    cdef Link* link = link_find(shard, <uint32_t>order.a)
+    cdef Link* link = link_find(shard, order.args.lane.link)
     cdef Lane* lane = NULL
     cdef Event* event
     cdef int one = 1
     # Who sends but no longer reads is never silent, and its windows would hold what waits for it for ever.
     cdef int unread_ms = <int>(LANE_UNREAD * shard.probe_us / 1000)
-    if link != NULL and order.b < link.lane_count:
-        lane = lane_start(shard, link, order.fd, <uint16_t>order.b, <uint32_t>order.c, order.secret)
+    if link != NULL and order.args.lane.index < link.lane_count:
+        lane = lane_start(shard, link, order.fd, <uint16_t>order.args.lane.index, order.args.lane.number, order.secret)
     OPENSSL_cleanse(order.secret, 32)
     if lane != NULL:
         setsockopt(order.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
@@ -347,8 +347,8 @@ cdef void trunk_add(Worker* self, Order* order) noexcept nogil:
         return
     close(order.fd)
     event = shard_event(shard, EVENT_LANE_DOWN)
-    event.a = <long long>order.a
-    event.b = <long long>order.b
-    event.c = <long long>order.c
-    event.d = CODE_BUSY
-    event.e = result_reason(RESULT_NO_MEMORY)
+    event.data.lane.link = order.args.lane.link
+    event.data.lane.index = order.args.lane.index
+    event.data.lane.number = order.args.lane.number
+    event.data.lane.code = CODE_BUSY
+    event.data.lane.reason = result_reason(RESULT_NO_MEMORY)

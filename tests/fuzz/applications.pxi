@@ -24,7 +24,8 @@ cdef void take_applications(World* self) noexcept nogil:
 
 cdef void world_listen(void* world, uint32_t number) noexcept nogil:
     cdef World* self = <World*>world
-    cdef Order* order = new_order(ORDER_LISTEN, number, 0, 0, 0)
+    cdef Order* order = order_new(ORDER_LISTEN)
+    order.args.import_number = <int>number
     global listeners
     listeners += 1
     self.listener_length = unix_address(self.listener_address, b"L", listeners)

@@ -20,7 +20,8 @@ cdef int world_lane(void* world, uint32_t link, uint16_t index, bint greet) noex
     peer.link = link
     peer.index = index
     peer.held = <uint8_t*>kept(HELD, &spare_held)
-    order = new_order(ORDER_LANE_ADD, link, index, self.lane_numbers, 0)
+    order = order_new(ORDER_LANE_ADD)
+    order.args.lane.link, order.args.lane.index, order.args.lane.number = link, index, self.lane_numbers
     order.fd = pair[1]
     memset(order.secret, <int>self.lane_numbers + 1, 32)
     epoch_start(&peer.tx, order.secret, 1 if known.dialler else 0, self.suite, PURPOSE_HOP_HEADER, True)
@@ -244,13 +245,15 @@ cdef bint world_ended_by_peer(void* world) noexcept nogil:
 
 cdef void world_session(void* world, uint32_t link, bint initiator, uint64_t cap, bint up, int peer) noexcept nogil:
     cdef World* self = <World*>world
-    cdef Order* order = new_order(ORDER_SESSION_ADD, SESSION, self.suite, initiator, 1)
+    cdef Order* order = order_new(ORDER_SESSION_ADD)
+    cdef SessionOrder* args = &order.args.session
     cdef uint8_t secret[32]
     cdef uint8_t binding[32]
     cdef Session* session
     memset(order.secret, 0xee, 32)
-    order.e, order.f, order.g = cap, 1, 0
-    order.pointer = gauge_new(1, 1)
+    args.number, args.suite, args.initiator, args.flows = SESSION, self.suite, initiator, 1
+    args.cap, args.marking = cap, 1
+    args.gauge = gauge_new(1, 1)
     put(self, order)
     world_turn(self, False)
     if self.edge_alone:
@@ -268,7 +271,10 @@ cdef void world_session(void* world, uint32_t link, bint initiator, uint64_t cap
     if flow_start(&self.far, 0, secret, self.suite, not initiator, binding, 1 << 20) != RESULT_OK:
         broken(b"no keys for a flow")
     self.has_far = True
-    put(self, new_order(ORDER_SESSION_PATH, SESSION, link, OUR_LABEL, THEIR_LABEL))
+    order = order_new(ORDER_SESSION_PATH)
+    order.args.lead.session, order.args.lead.link = SESSION, link
+    order.args.lead.in_label, order.args.lead.out_label = OUR_LABEL, THEIR_LABEL
+    put(self, order)
     world_turn(self, False)
     if up and peer >= 0:
         world_read(self, peer, HELD)

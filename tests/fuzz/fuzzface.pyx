@@ -19,8 +19,9 @@ from pcgrelay._core.flow cimport FLOW_UP, Flow, flow_open, flow_start, flow_stop
 from pcgrelay._core.frame cimport (
     Frame, Scope, body_open, body_seal, frame_is_lane, frame_is_numbered, frame_open, frame_pack, frame_seal,
 )
+from pcgrelay._core.gauge cimport Gauge, gauge_at, gauge_new
 from pcgrelay._core.link cimport (
-    EVENTS_WAIT, Gauge, Lane, Link, Shard, gauge_at, gauge_new, link_find,
+    EVENTS_WAIT, Lane, Link, Shard, link_find,
 )
 from pcgrelay._core.linux cimport (
     MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, accept4, close, connect, monotonic_us, read,
@@ -28,10 +29,11 @@ from pcgrelay._core.linux cimport (
 )
 from pcgrelay._core.loop cimport loop_start, loop_stop, loop_turn
 from pcgrelay._core.mailbox cimport (
-    EVENT_LANE_DOWN, EVENT_STREAM_END, ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE,
-    ORDER_LINK_DRAIN, ORDER_LISTEN, ORDER_PATH_ADD, ORDER_PATH_REMOVE, ORDER_SESSION_ADD,
-    ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE, ORDER_SESSION_PATH, ORDER_TABLES, ORDER_UNLISTEN, Event, Order, OrderKind, Outbox, mailbox_put, order_new,
-    outbox_start, outbox_take,
+    EVENT_IMPORT_WANTED, EVENT_LANE_DOWN, EVENT_LANE_UP, EVENT_PEER_DRAINS, EVENT_STREAM_END, ORDER_DRAIN,
+    ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LISTEN, ORDER_PATH_ADD, ORDER_PATH_REMOVE,
+    ORDER_SESSION_ADD, ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE, ORDER_SESSION_PATH, ORDER_TABLES, ORDER_UNLISTEN,
+    Event, LaneEvent, LeadOrder, Order, OrderKind, Outbox, PathOrder, SessionEvent, SessionOrder, StreamEndEvent,
+    mailbox_put, order_new, outbox_start, outbox_take,
 )
 from pcgrelay._core.map cimport map_next
 from pcgrelay._core.port cimport port_adopt
@@ -245,6 +247,25 @@ cdef void* world_start(int role, uint32_t suite, uint64_t budget, uint64_t rekey
     return self
 
 
+# Not of a stream's end how long it was open: that is another each time.
+cdef uint64_t event_digest(const Event* event) noexcept nogil:
+    cdef const StreamEndEvent* end = &event.data.stream
+    cdef const SessionEvent* session = &event.data.session
+    cdef const LaneEvent* lane = &event.data.lane
+    if event.kind == EVENT_STREAM_END:
+        return event.kind ^ <uint64_t>end.opener << 8 ^ <uint64_t>end.number << 16 ^ <uint64_t>end.session << 24 \
+            ^ end.sent_bytes << 32
+    if event.kind == EVENT_LANE_UP or event.kind == EVENT_LANE_DOWN:
+        return event.kind ^ <uint64_t>lane.link << 8 ^ <uint64_t>lane.index << 16 ^ <uint64_t>lane.number << 24 \
+            ^ <uint64_t>lane.code << 32
+    if event.kind == EVENT_PEER_DRAINS:
+        return event.kind ^ <uint64_t>event.data.drain.link << 8 ^ <uint64_t>event.data.drain.milliseconds << 16
+    if event.kind == EVENT_IMPORT_WANTED:
+        return event.kind ^ <uint64_t>event.data.import_number << 8
+    return event.kind ^ <uint64_t>session.number << 8 ^ <uint64_t>(session.flow ^ session.label) << 16 \
+        ^ <uint64_t>session.code << 24 ^ <uint64_t>session.reason << 32
+
+
 cdef void take_events(World* self) noexcept nogil:
     cdef Event batch[64]
     cdef uint64_t lost = 0, lost_kept = 0
@@ -252,11 +273,10 @@ cdef void take_events(World* self) noexcept nogil:
     while n == 64:
         n = outbox_take(&outbox, batch, 64, &lost, &lost_kept)
         for i in range(n):
-            self.events = (self.events ^ batch[i].kind ^ <uint64_t>batch[i].a << 8 ^ <uint64_t>batch[i].b << 16
-                           ^ <uint64_t>batch[i].c << 24 ^ <uint64_t>batch[i].d << 32) * <uint64_t>1099511628211
+            self.events = (self.events ^ event_digest(&batch[i])) * <uint64_t>1099511628211
             if batch[i].kind == EVENT_STREAM_END:
                 self.stream_ends += 1
-            elif batch[i].kind == EVENT_LANE_DOWN and batch[i].e == RESULT_PEER_CLOSED:
+            elif batch[i].kind == EVENT_LANE_DOWN and batch[i].data.lane.reason == RESULT_PEER_CLOSED:
                 self.ended_by_peer = True
     if lost != 0:
         broken(b"events were lost")
@@ -333,7 +353,7 @@ cdef uint64_t world_end(void* world) noexcept nogil:
             edge_session_close(shard, session, CODE_DONE)
         world_deliver(self, 0)
     else:
-        put(self, new_order(ORDER_SESSION_CLOSE, SESSION, CODE_DONE, 0, 0))
+        world_order(self, WORLD_SESSION_CLOSE, SESSION, CODE_DONE, 0, 0, 0, 0, 0, 0)
     world_turn(self, True)
     # What waited for a route ends only here, and is told to nobody.
     loop_stop(self.worker)
@@ -385,6 +405,9 @@ cdef void world_limit(void* world, uint64_t budget) noexcept nogil:
 # -- orders -----------------------------------------------------------------------------------------------------------
 
 # As world.h lists them.
+cdef enum:
+    WORLD_SESSION_CLOSE = 6     # its place in this list
+
 cdef OrderKind[9] KINDS = [
     ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_PATH_ADD, ORDER_PATH_REMOVE, ORDER_SESSION_PATH, ORDER_SESSION_CANDIDATE,
     ORDER_SESSION_CLOSE, ORDER_UNLISTEN, ORDER_DRAIN,
@@ -396,16 +419,25 @@ cdef void put(World* self, Order* order) noexcept nogil:
         worker_wake(self.worker.mailbox.wake_fd)
 
 
-cdef Order* new_order(int kind, uint64_t a, uint64_t b, uint64_t c, uint64_t d) noexcept nogil:
-    cdef Order* order = order_new(<OrderKind>kind)
-    order.a, order.b, order.c, order.d = a, b, c, d
-    return order
-
-
+# An order of any of these kinds, with its arguments as they stand in mailbox.pxd.
 cdef void world_order(void* world, int which, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f,
                       uint64_t g, uint64_t h) noexcept nogil:
-    cdef Order* order = new_order(KINDS[which], a, b, c, d)
-    order.e, order.f, order.g, order.h = e, f, g, h
+    cdef Order* order = order_new(KINDS[which])
+    cdef PathOrder* path = &order.args.path
+    cdef LeadOrder* lead = &order.args.lead
+    if order.kind == ORDER_LINK_CLOSE or order.kind == ORDER_SESSION_CLOSE:
+        order.args.close.number, order.args.close.code = <uint32_t>a, <uint32_t>b
+    elif order.kind == ORDER_LINK_DRAIN:
+        order.args.drain.link, order.args.drain.milliseconds = <uint32_t>a, <uint32_t>b
+    elif order.kind == ORDER_PATH_ADD or order.kind == ORDER_PATH_REMOVE:
+        path.number, path.a_link, path.a_in, path.a_out = <uint32_t>a, <uint32_t>b, <uint32_t>c, <uint32_t>d
+        path.b_link, path.b_in, path.b_out = <uint32_t>e, <uint32_t>f, <uint32_t>g
+        path.cap, path.priority = h >> 8, <uint32_t>h & 0xff
+    elif order.kind == ORDER_SESSION_PATH or order.kind == ORDER_SESSION_CANDIDATE:
+        lead.session, lead.link, lead.in_label, lead.out_label = <uint32_t>a, <uint32_t>b, <uint32_t>c, <uint32_t>d
+        lead.instead = <uint32_t>e
+    elif order.kind == ORDER_UNLISTEN:
+        order.args.import_number = <int>a
     put(<World*>world, order)
 
 
@@ -414,16 +446,18 @@ cdef void world_link(void* world, uint32_t link, uint32_t lanes, bint dialler) n
     cdef Order* order
     if link_find(&self.worker.shard, link) != NULL:
         return
-    order = new_order(ORDER_LINK_ADD, link, self.suite, dialler, lanes)
-    order.pointer = gauge_new(1, 1)
+    order = order_new(ORDER_LINK_ADD)
+    order.args.link.number, order.args.link.suite, order.args.link.lanes = link, self.suite, lanes
+    order.args.link.dialler = dialler
+    order.args.link.gauge = gauge_new(1, 1)
     put(self, order)
     world_turn(self, False)
 
 
 cdef void world_tables(void* world, int which) noexcept nogil:
-    cdef Order* order = new_order(ORDER_TABLES, 0, 0, 0, 0)
+    cdef Order* order = order_new(ORDER_TABLES)
     tables_hold(tables[which & 1])
-    order.pointer = tables[which & 1]
+    order.args.tables = tables[which & 1]
     put(<World*>world, order)
 
 

@@ -57,9 +57,9 @@ cdef void crew_turns(Crew crew, int* ends, uint8_t choice) noexcept:
         bound[i] = shard.pool.limit + shard.pool.reserve
         if shard.pool.used > bound[i]:
             bound[i] = shard.pool.used
-        order = new_order(ORDER_TABLES, 0, 0, 0, 0)
+        order = order_new(ORDER_TABLES)
         tables_hold(tables[choice >> 2 & 1])
-        order.pointer = tables[choice >> 2 & 1]
+        order.args.tables = tables[choice >> 2 & 1]
         if mailbox_put(&crew._workers[i].mailbox, order):
             worker_wake(crew._workers[i].mailbox.wake_fd)
     crew.settle()

@@ -21,7 +21,8 @@ from pcgrelay._core.entries cimport OrganisationEntry
 from pcgrelay._core.facts cimport facts_session
 from pcgrelay._core.flow cimport Flow, flow_bears_reads, flow_has_room, list_pop
 from pcgrelay._core.frame cimport Frame
-from pcgrelay._core.link cimport Gauge, Lane as CoreLane, Shard, gauge_new, shard_renew
+from pcgrelay._core.gauge cimport Gauge, gauge_new
+from pcgrelay._core.link cimport Lane as CoreLane, Shard, shard_renew
 from pcgrelay._core.mailbox cimport EVENT_SESSION_RENEWED
 from pcgrelay._core.map cimport map_any, map_next
 from pcgrelay._core.organisation cimport organisation_hold, organisation_new

@@ -63,7 +63,7 @@ class Node:
         """A counter, by its place in stats.pxd."""
     def refused(self) -> dict[str, int]: ...
     def events(self) -> list[tuple[object, ...]]:
-        """What the control plane would be told: (kind, a, ..., i, text)."""
+        """What the control plane would be told: the kind, and what mailbox.pxd has for it."""
     def link_add(self, link: int, *, suite: int, dialler: bool, lanes: int, binding: bytes) -> None: ...
     def link_stats(self, link: int) -> dict[str, int]:
         """What `Core.links` says of it."""

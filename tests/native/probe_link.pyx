@@ -10,12 +10,17 @@ from pcgrelay._core.buf cimport Buf, buf_drop, pool_free, pool_start, pool_stop
 from pcgrelay._core.epoch cimport EPOCH_SOFT_BYTES, EPOCH_SOFT_FRAMES, EPOCH_SOFT_US
 from pcgrelay._core.facts cimport facts_link
 from pcgrelay._core.frame cimport Frame, frame_is_lane
+from pcgrelay._core.gauge cimport LINK_GAUGE_PINGS, LINK_GAUGE_PINGS_LATE, gauge_at, gauge_new
 from pcgrelay._core.lane cimport LaneInput, lane_frame, lane_start, lane_stop, lane_take, lane_tick
 from pcgrelay._core.link cimport (
-    LANE_CLASSES, LANE_CLOSED, LINK_GAUGE_PINGS, LINK_GAUGE_PINGS_LATE, Lane as CoreLane, Link, Shard, gauge_at,
-    gauge_new, lane_is_up, link_add, link_find, link_mix, link_remove, shard_renew,
+    LANE_CLASSES, LANE_CLOSED, Lane as CoreLane, Link, Shard, lane_is_up, link_add, link_find, link_mix, link_remove,
+    shard_renew,
 )
-from pcgrelay._core.mailbox cimport EVENT_LINK_RENEWED, Event
+from pcgrelay._core.mailbox cimport (
+    EVENT_FLOW_UP, EVENT_IMPORT_WANTED, EVENT_LANE_DOWN, EVENT_LANE_UP, EVENT_LINK_RENEWED, EVENT_PEER_DRAINS,
+    EVENT_SESSION_DOWN, EVENT_SESSION_MOVED, EVENT_SESSION_RENEWED, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event,
+    LaneEvent, SessionEvent, StreamEndEvent,
+)
 from pcgrelay._core.map cimport map_any, map_free
 from tests.native.probe cimport check, exactly
 from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
@@ -234,13 +239,8 @@ cdef class Node:
         return {_REASONS[i]: n for i, n in enumerate(counts) if n}
 
     def events(self) -> list[tuple[object, ...]]:
-        """What the control plane would be told: (kind, a, ..., i, text)."""
-        cdef Event* event
-        found = []
-        for i in range(self.shard.event_count):
-            event = &self.shard.events[i]
-            found.append((event.kind, event.a, event.b, event.c, event.d, event.e, event.f, event.g, event.h, event.i,
-                          (<char*>event.text)[:event.text_length]))
+        """What the control plane would be told: the kind, and what mailbox.pxd has for it."""
+        found = [event_fields(&self.shard.events[i]) for i in range(self.shard.event_count)]
         self.shard.event_count = 0
         return found
 
@@ -439,3 +439,26 @@ cdef class Relay(Node):
     cdef int lane_went(self, CoreLane* lane, uint32_t code) except -1:
         relay_lane_down(self.shard, lane.link.number, lane.index)
         return 0
+
+
+cdef tuple event_fields(const Event* event):
+    cdef int kind = event.kind
+    cdef const LaneEvent* lane = &event.data.lane
+    cdef const SessionEvent* session = &event.data.session
+    cdef const StreamEndEvent* end = &event.data.stream
+    if kind == EVENT_LANE_UP or kind == EVENT_LANE_DOWN:
+        return kind, lane.link, lane.index, lane.number, lane.code, lane.reason
+    if kind == EVENT_PEER_DRAINS:
+        return kind, event.data.drain.link, event.data.drain.milliseconds
+    if kind == EVENT_LINK_RENEWED or kind == EVENT_SESSION_RENEWED:
+        return kind, event.data.renewal.number, event.data.renewal.mix, event.data.renewal.serial
+    if kind == EVENT_SESSION_DOWN:
+        return kind, session.number, session.code, session.reason, session.remote
+    if kind == EVENT_SESSION_MOVED:
+        return kind, session.number, session.label
+    if kind == EVENT_FLOW_UP or kind == EVENT_SESSION_STALLED or kind == EVENT_SESSION_RESUMED:
+        return kind, session.number, session.flow, session.code, session.label
+    if kind == EVENT_IMPORT_WANTED:
+        return kind, event.data.import_number
+    return (kind, end.opener, end.number, end.session, end.sent_bytes, end.received_bytes, end.open_us, end.code,
+            end.cause, end.remote, end.rule, (<const char*>end.service)[:end.service_length])

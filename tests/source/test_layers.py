@@ -53,8 +53,7 @@ CORE_IMPORTERS = {"core": {"dataplane"}}
 # The core from bottom to top, and its faces for tests on top of it. A file may cimport what stands before it.
 CORE_ORDER = (
     "libcrypto atomics bucket wire result cursor buf map queue timer handle aead epoch renewal keys frame record credit "
-    "pace "
-    "organisation stats stream flow mailbox route link sender lane relay session candidate beat edge door bundle "
+    "pace organisation gauge stats stream flow route mailbox link sender lane relay session candidate beat edge door bundle "
     "handover_lanes handover_streams handover_flows handover "
     "linux worker dial port packer trunk loop heir facts tables entries crew core "
     "probe probe_store probe_flow probe_link probe_edge probe_bench"
