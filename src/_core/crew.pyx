@@ -19,9 +19,10 @@ from pcgrelay._core.handover cimport HANDOVER_LEAST, HANDOVER_VERSION
 from pcgrelay._core.heir cimport heir_read, heir_write
 from pcgrelay._core.link cimport Shard
 from pcgrelay._core.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, pthread_join
-from pcgrelay._core.loop cimport loop_abandon, loop_apply, loop_launch, loop_settle, loop_start, loop_stop
+from pcgrelay._core.loop cimport loop_abandon, loop_launch, loop_settle, loop_start, loop_stop
 from pcgrelay._core.mailbox cimport Order, OrderKind, Settings, mailbox_put, order_new, outbox_start, outbox_stop
 from pcgrelay._core.map cimport Map, map_free, map_put
+from pcgrelay._core.orders cimport orders_apply_settings
 from pcgrelay._core.organisation cimport Organisation, organisation_hold, organisation_new
 from pcgrelay._core.result cimport RESULT_BAD_LENGTH, RESULT_OK
 from pcgrelay._core.stats cimport STATS_SERVICES, Stats
@@ -115,7 +116,7 @@ cdef class Crew:
                 raise CoreError("no descriptor or memory is left for a worker of the core")
             self._ready += 1
             shard = &self._workers[i].shard
-            loop_apply(&self._workers[i], &self._settings)
+            orders_apply_settings(&self._workers[i], &self._settings)
             shard.wait_us = wait_ms * 1000
             shard.keepalive_s = keepalive_s
             self._bounds.stats[i] = &shard.stats

@@ -1,7 +1,7 @@
 # The thread of a worker: its turn, its beat and its orders.
 from libc.stdint cimport uint32_t, uint64_t
 
-from pcgrelay._core.mailbox cimport Outbox, Settings
+from pcgrelay._core.mailbox cimport Outbox
 from pcgrelay._core.worker cimport Worker
 
 
@@ -9,10 +9,6 @@ from pcgrelay._core.worker cimport Worker
 cdef bint loop_start(Worker* self, Worker* siblings, uint32_t index, uint32_t count, uint32_t role, uint64_t budget,
                      Outbox* outbox, int event_fd) noexcept nogil
 cdef bint loop_launch(Worker* self) noexcept nogil
-
-# Take the settings over: before the thread begins, or as an order. Those of before may run; half-closed streams and
-# silence of lanes are counted anew only if what they go by is another now.
-cdef void loop_apply(Worker* self, const Settings* settings) noexcept nogil
 
 # After the thread has ended (or never began): close and free everything.
 cdef void loop_stop(Worker* self) noexcept nogil

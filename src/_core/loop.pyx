@@ -2,56 +2,41 @@ from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from pcgrelay._core.atomics cimport figure_add, flag_is_up, flag_raise
+from pcgrelay._core.atomics cimport figure_add, flag_is_up
 from pcgrelay._core.beat cimport session_acks, session_forgive, session_hoarder, session_tick
 from pcgrelay._core.buf cimport BUF_HEAD, BUF_LARGEST, pool_free, pool_start, pool_stop
-from pcgrelay._core.bundle cimport bundle_linger_anew, bundle_tables_changed
-from pcgrelay._core.candidate cimport candidate_add, candidate_drop, candidate_lead
 from pcgrelay._core.dial cimport dial_beside_told
-from pcgrelay._core.door cimport door_tables_changed
 from pcgrelay._core.edge cimport edge_abort, edge_session_close, edge_session_fail, edge_timer
-from pcgrelay._core.epoch cimport limits_set
-from pcgrelay._core.gauge cimport gauge_drop
 from pcgrelay._core.handle cimport HANDLE_DIAL, HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle
 from pcgrelay._core.handover cimport handover_wipe
-from pcgrelay._core.lane cimport lane_forgive, lane_probe_anew
-from pcgrelay._core.libcrypto cimport OPENSSL_cleanse
-from pcgrelay._core.link cimport (
-    Lane, Link, Shard, lane_is_up, link_add, link_find, link_mix, shard_events_pass, shard_renew,
-)
+from pcgrelay._core.lane cimport lane_forgive
+from pcgrelay._core.link cimport Lane, Link, Shard, shard_events_pass
 from pcgrelay._core.linux cimport (
     EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, SIG_SETMASK, close,
     epoll_create1, epoll_event, epoll_wait, eventfd, monotonic_us, pthread_create, pthread_sigmask, sigfillset,
     sigset_t,
 )
 from pcgrelay._core.mailbox cimport (
-    EVENT_LINK_RENEWED, EVENT_SESSION_RENEWED, ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE,
-    ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN, ORDER_PATH_ADD, ORDER_PATH_REMOVE,
-    ORDER_SESSION_ADD, ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE, ORDER_SESSION_MIX, ORDER_SESSION_PATH,
-    ORDER_SESSION_RENEW, ORDER_SETTINGS, ORDER_STOP, ORDER_STREAM, ORDER_TABLES, ORDER_UNLISTEN, DrainOrder, LeadOrder,
-    LinkOrder, Order, Outbox, PathOrder, RenewalOrder, SessionOrder, Settings, mailbox_has_any, mailbox_is_empty,
-    mailbox_start, mailbox_stop, mailbox_take, order_free,
+    Order, Outbox, mailbox_has_any, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_take,
 )
 from pcgrelay._core.map cimport map_any, map_free, map_next
+from pcgrelay._core.orders cimport orders_drop, orders_take
 from pcgrelay._core.packer cimport packer_can_serve, packer_serve
-from pcgrelay._core.port cimport (
-    port_accept, port_adopt, port_deliver, port_event, port_has_room, port_listen, port_unlisten,
-)
+from pcgrelay._core.port cimport port_accept, port_deliver, port_event, port_has_room, port_unlisten
 from pcgrelay._core.queue cimport queue_free
-from pcgrelay._core.relay cimport Path, relay_path_add, relay_path_remove, relay_sweep, relay_tell_owed
+from pcgrelay._core.relay cimport Path, relay_path_remove, relay_sweep, relay_tell_owed
 from pcgrelay._core.result cimport RESULT_BUDGET, RESULT_OK, Result
-from pcgrelay._core.route cimport Tables, tables_drop
-from pcgrelay._core.sender cimport lane_say
-from pcgrelay._core.session cimport Session, session_add, session_find, session_mix
+from pcgrelay._core.route cimport tables_drop
+from pcgrelay._core.session cimport Session
 from pcgrelay._core.stats cimport CAUSE_SHUTDOWN, COUNT_TURNS
 from pcgrelay._core.stream cimport Dial, Stream
 from pcgrelay._core.timer cimport Timer, wheel_pop, wheel_start
 from pcgrelay._core.trunk cimport (
-    trunk_add, trunk_code, trunk_end, trunk_event, trunk_flush, trunk_link_end, trunk_read_on, trunk_tick,
+    trunk_code, trunk_end, trunk_event, trunk_flush, trunk_link_end, trunk_read_on, trunk_tick,
 )
-from pcgrelay._core.wire cimport CODE_DRAINING, FRAME_DRAIN, WIRE_LANES_MAX, wire_put32
+from pcgrelay._core.wire cimport CODE_DRAINING
 from pcgrelay._core.worker cimport (
-    WORKER_SLOT, WORKER_SLOTS, WORKER_TICK_US, Listener, Worker, worker_wake, worker_watch, worker_woken,
+    WORKER_SLOT, WORKER_SLOTS, WORKER_TICK_US, Listener, Worker, worker_wake, worker_watch,
 )
 
 
@@ -133,7 +118,7 @@ cdef void loop_stop(Worker* self) noexcept nogil:
         order = mailbox_take(&self.mailbox)
         if order == NULL:
             break
-        drop_orders(order)
+        orders_drop(order)
     port_unlisten(self, -1)
     port_deliver(self)
     free_buried(self, True)
@@ -170,37 +155,6 @@ cdef void drop_paths(Shard* shard) noexcept nogil:
     relay_sweep(shard, True)
 
 
-cdef void drop_orders(Order* order) noexcept nogil:
-    cdef Order* following
-    while order != NULL:
-        following = order.next
-        if order.fd >= 0:
-            close(order.fd)
-        if order.kind == ORDER_TABLES:
-            tables_drop(order.args.tables)
-        elif order.kind == ORDER_LINK_ADD:
-            gauge_drop(order.args.link.gauge)
-        elif order.kind == ORDER_SESSION_ADD:
-            gauge_drop(order.args.session.gauge)
-        order_free(order)
-        order = following
-
-
-cdef void loop_apply(Worker* self, const Settings* settings) noexcept nogil:
-    cdef Shard* shard = &self.shard
-    cdef Lane* lane = shard.lanes
-    shard.handshake_us = settings.handshake_us
-    limits_set(&shard.limits, settings.rekey_frames, settings.rekey_bytes, settings.rekey_us)
-    if settings.linger_us != shard.linger_us:
-        shard.linger_us = settings.linger_us
-        bundle_linger_anew(shard)
-    if settings.probe_us != shard.probe_us:
-        shard.probe_us = settings.probe_us
-        while lane != NULL:
-            lane_probe_anew(shard, lane)
-            lane = lane.next
-
-
 # -- a turn -----------------------------------------------------------------------------------------------------------
 
 cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
@@ -214,7 +168,7 @@ cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
     figure_add(&shard.stats.count[COUNT_TURNS], 1)
     # What a peer says may follow from an order that came before it: a label must be known before its first frame.
     if mailbox_has_any(&self.mailbox):
-        take_orders(self)
+        orders_take(self)
     trunk_read_on(self)
     for i in range(n):
         handle = <Handle*>events[i].data.ptr
@@ -227,7 +181,7 @@ cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
         elif handle.kind == HANDLE_LISTENER:
             port_accept(self, <Listener*>handle)
         else:
-            take_orders(self)
+            orders_take(self)
     port_deliver(self)
     packer_serve(self)
     if shard.now_us >= self.next_tick_us:
@@ -246,7 +200,7 @@ cdef bint loop_settle(Worker* self) noexcept nogil:
     cdef bint wake = False
     self.shard.now_us = monotonic_us()
     self.shard.events_due = True
-    take_orders(self)
+    orders_take(self)
     port_deliver(self)
     trunk_flush(self)
     free_buried(self, False)
@@ -360,155 +314,3 @@ cdef void acknowledge(Worker* self) noexcept nogil:
     self.next_ack_us = session_acks(&self.shard, &failed, &reason)
     if failed != NULL:
         edge_session_fail(&self.shard, failed, reason)
-
-
-# -- orders -----------------------------------------------------------------------------------------------------------
-
-cdef void take_orders(Worker* self) noexcept nogil:
-    cdef Order* order
-    cdef Order* following
-    # First the wake-up: an order that comes after the take writes it again.
-    worker_woken(self.mailbox.wake_fd)
-    order = mailbox_take(&self.mailbox)
-    while order != NULL:
-        following = order.next
-        take_order(self, order)
-        order_free(order)
-        order = following
-
-
-cdef void take_order(Worker* self, Order* order) noexcept nogil:
-    cdef Shard* shard = &self.shard
-    cdef Link* link
-    cdef Session* session
-    cdef Tables* before
-    if order.kind == ORDER_STOP:
-        flag_raise(&self.stopping)
-    elif order.kind == ORDER_LINK_ADD:
-        order_link_add(shard, &order.args.link)
-    elif order.kind == ORDER_LINK_CLOSE:
-        link = link_find(shard, order.args.close.number)
-        if link != NULL:
-            trunk_link_end(self, link, order.args.close.code)
-    elif order.kind == ORDER_LINK_DRAIN:
-        order_link_drain(shard, &order.args.drain)
-    elif order.kind == ORDER_LANE_ADD:
-        trunk_add(self, order)
-    elif order.kind == ORDER_PATH_ADD:
-        order_path_add(shard, &order.args.path)
-    elif order.kind == ORDER_PATH_REMOVE:
-        relay_path_remove(shard, order.args.path.number)
-    elif order.kind == ORDER_SESSION_ADD:
-        order_session_add(shard, &order.args.session, order.secret)
-    elif order.kind == ORDER_SESSION_PATH:
-        order_session_path(shard, &order.args.lead)
-    elif order.kind == ORDER_SESSION_CANDIDATE:
-        order_session_candidate(shard, &order.args.lead)
-    elif order.kind == ORDER_SESSION_CLOSE:
-        session = session_find(shard, order.args.close.number)
-        if session != NULL:
-            edge_session_close(shard, session, order.args.close.code)
-    elif order.kind == ORDER_LINK_RENEW or order.kind == ORDER_LINK_MIX:
-        order_link_renewal(self, order)
-    elif order.kind == ORDER_SESSION_RENEW or order.kind == ORDER_SESSION_MIX:
-        order_session_renewal(self, order)
-    elif order.kind == ORDER_SETTINGS:
-        loop_apply(self, &order.args.settings)
-    elif order.kind == ORDER_TABLES:
-        before = shard.tables
-        shard.tables = order.args.tables
-        door_tables_changed(shard)
-        bundle_tables_changed(shard, before)
-        tables_drop(before)
-    elif order.kind == ORDER_LISTEN:
-        port_listen(self, order)
-    elif order.kind == ORDER_UNLISTEN:
-        port_unlisten(self, order.args.import_number)
-    elif order.kind == ORDER_DRAIN:
-        shard.draining = True
-        port_unlisten(self, -1)
-    elif order.kind == ORDER_STREAM:
-        port_adopt(self, order.args.stream.import_number, order.fd, order.args.stream.session, order.args.stream.shared)
-
-
-cdef void order_link_add(Shard* shard, LinkOrder* args) noexcept nogil:
-    if link_add(shard, args.number, args.suite, args.dialler, args.lanes, args.binding, args.gauge) == NULL:
-        gauge_drop(args.gauge)
-
-
-cdef void order_link_drain(Shard* shard, const DrainOrder* args) noexcept nogil:
-    cdef Lane* lane = shard.lanes
-    cdef uint8_t body[4]
-    wire_put32(body, args.milliseconds)
-    while lane != NULL:
-        if lane.link.number == args.link and lane_is_up(lane):
-            lane_say(shard, lane, FRAME_DRAIN, body, 4)
-        lane = lane.next
-
-
-cdef void order_link_renewal(Worker* self, const Order* order) noexcept nogil:
-    cdef const RenewalOrder* args = &order.args.renewal
-    cdef Link* link = link_find(&self.shard, args.number)
-    if link == NULL:
-        return
-    if order.kind == ORDER_LINK_RENEW:
-        shard_renew(&self.shard, &link.renewals, EVENT_LINK_RENEWED, link.number, args.mix, order.secret, args.serial)
-    else:
-        link_mix(&self.shard, link, args.mix)
-
-
-cdef void order_session_renewal(Worker* self, const Order* order) noexcept nogil:
-    cdef const RenewalOrder* args = &order.args.renewal
-    cdef Session* session = session_find(&self.shard, args.number)
-    if session == NULL:
-        return
-    if order.kind == ORDER_SESSION_RENEW:
-        shard_renew(&self.shard, &session.renewals, EVENT_SESSION_RENEWED, session.number, args.mix, order.secret,
-                    args.serial)
-    else:
-        session_mix(&self.shard, session, args.mix)
-
-
-cdef void order_path_add(Shard* shard, const PathOrder* args) noexcept nogil:
-    cdef Link* a = link_find(shard, args.a_link)
-    cdef Link* b = link_find(shard, args.b_link)
-    cdef uint32_t lanes = WIRE_LANES_MAX
-    if a == NULL or b == NULL:
-        return
-    if a.lane_count < lanes:
-        lanes = a.lane_count
-    if b.lane_count < lanes:
-        lanes = b.lane_count
-    # Without memory the frames of the path stay unknown, and LOST says so.
-    relay_path_add(shard, args.number, args.a_link, args.a_in, args.a_out, args.b_link, args.b_in, args.b_out, args.cap,
-                   args.priority, lanes)
-
-
-cdef void order_session_add(Shard* shard, SessionOrder* args, uint8_t* secret) noexcept nogil:
-    cdef Session* session = session_add(
-        shard, args.number, secret, args.binding, args.suite, args.initiator, args.flows, args.cap, args.marking,
-        args.priority, args.gauge)
-    OPENSSL_cleanse(secret, 32)
-    if session == NULL:
-        gauge_drop(args.gauge)
-
-
-cdef void order_session_path(Shard* shard, const LeadOrder* args) noexcept nogil:
-    cdef Session* session = session_find(shard, args.session)
-    cdef Result answer
-    if session == NULL:
-        return
-    answer = candidate_lead(shard, session, args.link, args.in_label, args.out_label, args.instead)
-    if answer != RESULT_OK:
-        edge_session_fail(shard, session, answer)
-
-
-cdef void order_session_candidate(Shard* shard, const LeadOrder* args) noexcept nogil:
-    cdef Session* session = session_find(shard, args.session)
-    if session == NULL:
-        return
-    if args.out_label == 0:
-        candidate_drop(shard, session, args.in_label)
-    else:
-        # Without a place its frames stay unknown, and LOST says so.
-        candidate_add(shard, session, args.link, args.in_label, args.out_label)

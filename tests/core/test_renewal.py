@@ -178,6 +178,6 @@ def test_limits_are_lowered_while_it_runs(realm: Realm) -> None:
         address = realm.service(a, b, session, target)
         exchange(address, 1 << 20, 1)
         assert b.core.sessions()[session]["epoch"] == 0
-        a.core.limits(rekey_frames=4)
+        a.core.settings(rekey_frames=4)
         exchange(address, 1 << 20, 2)
     assert b.core.sessions()[session]["epoch"] >= 2

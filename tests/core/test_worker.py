@@ -66,7 +66,7 @@ def test_another_deadline_of_handshakes_reaches_lanes_that_wait() -> None:
         with far:
             near.setblocking(False)
             node.core.lane_add(1, 0, number, near.detach())
-            node.core.handshake_within(100)
+            node.core.settings(handshake_deadline_ms=100)
             event = node.wait_kind(native.EVENT_LANE_DOWN, 5.0)
         assert event[:4] == (native.EVENT_LANE_DOWN, 1, 0, number)
         assert event[5] == "confirm-timeout"
@@ -333,13 +333,13 @@ def test_another_time_for_half_closed_connections_reaches_those_that_are() -> No
         longer.sendall(b"hello")
         longer.shutdown(socket.SHUT_WR)
         for node in across.nodes:
-            node.core.half_closed_within(60_000)
+            node.core.settings(linger_ms=60_000)
         assert read_all(longer) == b"olleh"
         with client(listen(across.near)) as shorter:
             shorter.shutdown(socket.SHUT_WR)
             until(lambda: across.far.core.streams() == 1)
             for node in across.nodes:
-                node.core.half_closed_within(200)
+                node.core.settings(linger_ms=200)
             assert was_reset(shorter)
 
 

@@ -13,7 +13,9 @@ from pcgrelay._core.buf cimport Pool, pool_start, pool_stop
 from pcgrelay._core.bundle cimport bundle_data, bundle_fin, bundle_may_read, bundle_say, bundle_take
 from pcgrelay._core.crew cimport Crew
 from pcgrelay._core.door cimport ACCEPT_TAKEN, Elsewhere, door_accept
-from pcgrelay._core.edge cimport edge_abort, edge_bury, edge_check_done, edge_connected, edge_session_close, edge_wrote
+from pcgrelay._core.edge cimport (
+    edge_abort, edge_bury, edge_check_done, edge_connected, edge_session_close, edge_session_fail, edge_wrote,
+)
 from pcgrelay._core.epoch cimport Epoch, epoch_settle, epoch_start, epoch_step, epoch_wipe, key_expand_number
 from pcgrelay._core.flow cimport FLOW_UP, Flow, flow_open, flow_start, flow_stop, flow_take_rekey, list_pop
 from pcgrelay._core.frame cimport (

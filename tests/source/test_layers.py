@@ -55,14 +55,14 @@ CORE_ORDER = (
     "libcrypto atomics bucket wire result cursor buf map queue timer handle aead epoch renewal keys frame record credit "
     "pace organisation gauge stats stream flow route mailbox link sender lane relay session candidate beat edge door bundle "
     "handover_lanes handover_streams handover_flows handover "
-    "linux worker dial port packer trunk loop heir facts tables entries crew core "
+    "linux worker dial port packer trunk orders loop heir facts tables entries crew core "
     "probe probe_store probe_flow probe_link probe_edge probe_bench"
 ).split()
 PROBES = {"probe", "probe_store", "probe_flow", "probe_link", "probe_edge", "probe_bench"}
-WORKERS = {"linux", "worker", "dial", "port", "packer", "trunk", "loop", "heir", "crew", "core"}
+WORKERS = {"linux", "worker", "dial", "port", "packer", "trunk", "orders", "loop", "heir", "crew", "core"}
 CORE_EXCEPT = dict.fromkeys(PROBES, WORKERS)
-# The worker is one thread in six files: its record, targets, the applications' side, frames for lanes, lanes, the turn.
-SYSTEM_CALLERS = {"linux", "worker", "dial", "port", "packer", "trunk", "loop", "heir", "tables", "crew", "core"}
+# The worker is one thread in seven files: its record, targets, applications, frames for lanes, lanes, orders, the turn.
+SYSTEM_CALLERS = WORKERS | {"tables"}
 SYSTEM_LIBRARIES = re.compile(r"posix\b|libc\.(time|stdio|errno|signal)\b")
 FACES = {"core", "crew", "entries", "facts", "tables"} | PROBES
 PYTHON_LIBRARIES = re.compile(r"cpython\b")

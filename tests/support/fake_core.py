@@ -104,7 +104,6 @@ class Core:
         self.renewals: dict[tuple[str, int, int], bytes] = {}  # (link or session, its number, mix id): secret
         self.mixed: list[tuple[str, int, int]] = []  # those that both sides keep
         self.keeps = True  # whether it reports that it keeps a renewal
-        self.limits_set: dict[str, int] = {}
         self.bounds_set: dict[str, Any] = {}
         self.refuses_tables = False
         self.hosts_refused: set[str] = set()
@@ -232,8 +231,8 @@ class Core:
         if self.keeps:
             self.say(EVENT_LINK_RENEWED if what == "link" else EVENT_SESSION_RENEWED, number, mix)
 
-    def limits(self, **limits: int) -> None:
-        self.limits_set = limits
+    def settings(self, **figures: int) -> None:
+        self.options.update(figures)
 
     def lane_cut(self, link: int, index: int) -> None:
         """For tests: the lane's connection breaks."""
@@ -352,15 +351,6 @@ class Core:
 
     def drain(self) -> None:
         self.is_draining = True
-
-    def probe_every(self, milliseconds: int) -> None:
-        self.options["probe_interval_ms"] = milliseconds
-
-    def half_closed_within(self, milliseconds: int) -> None:
-        self.options["linger_ms"] = milliseconds
-
-    def handshake_within(self, milliseconds: int) -> None:
-        self.options["handshake_deadline_ms"] = milliseconds
 
     def streams(self) -> int:
         return self.streams_open

@@ -170,16 +170,25 @@ class Core(Crew):
         The core owns them.
         """
     def import_unlisten(self, number: int) -> None: ...
-    def limits(self, *, rekey_frames: int = 0, rekey_bytes: int = 0, rekey_ms: int = 0) -> None:
-        """Soft limits of a key from now on; 0, or more than that of the protocol: that of the protocol."""
+    def settings(
+        self,
+        *,
+        probe_interval_ms: int = ...,
+        handshake_deadline_ms: int = ...,
+        linger_ms: int = ...,
+        rekey_frames: int = ...,
+        rekey_bytes: int = ...,
+        rekey_ms: int = ...,
+    ) -> None:
+        """Go by these from now on; what is left out stays as it is. One that is refused leaves all as they are.
+
+        probe_interval_ms: how often lanes are probed; silence is counted anew if it changes. handshake_deadline_ms:
+        how long after it was added a lane must be confirmed. linger_ms: after how long without a byte half-closed
+        streams end, those that are so now too. rekey_*: soft limits of a key; 0, or more than that of the protocol:
+        that of the protocol.
+        """
     def drain(self) -> None:
         """Stop accepting: listeners are closed, OPEN is answered RESET(DRAINING). Streams that run go on."""
-    def probe_every(self, milliseconds: int) -> None:
-        """Probe lanes that often from now on, and count silence anew."""
-    def handshake_within(self, milliseconds: int) -> None:
-        """Close lanes that are not confirmed so long after they were added, from now on."""
-    def half_closed_within(self, milliseconds: int) -> None:
-        """Half-closed streams, those that are so now too, end if nothing moves for so long from now on."""
 
     # -- facts
     def streams(self) -> int:

@@ -44,10 +44,7 @@ class Plane:
             workers=node.workers,
             memory_bytes=node.memory_bytes,
             role=int(node.role),
-            handshake_deadline_ms=policy.handshake_deadline_ms,
-            linger_ms=policy.half_closed_s * 1000,
-            **_limits(policy),
-            probe_interval_ms=policy.probe_interval_ms,
+            **_settings(policy),
         )
         self.record_version = int(native.RECORD_VERSION)
         self.record_least = int(native.RECORD_LEAST)
@@ -271,19 +268,9 @@ class Plane:
     def import_unlisten(self, number: int) -> None:
         self._called(self._core.import_unlisten, number)
 
-    def follow(self, before: PolicySettings, policy: PolicySettings) -> None:
-        """What a new policy changes in the core, while it runs."""
-        self.limits(policy)
-        if policy.probe_interval_ms != before.probe_interval_ms:
-            self.probe_every(policy.probe_interval_ms)
-        if policy.handshake_deadline_ms != before.handshake_deadline_ms:
-            self.handshake_within(policy.handshake_deadline_ms)
-        if policy.half_closed_s != before.half_closed_s:
-            self.half_closed_within(policy.half_closed_s * 1000)
-
-    def limits(self, policy: PolicySettings) -> None:
-        """When keys are stepped from now on."""
-        self._called(self._core.limits, **_limits(policy))
+    def settings(self, policy: PolicySettings) -> None:
+        """Have the core go by this policy from now on. If it refuses one figure, it goes by those of before."""
+        self._called(self._core.settings, **_settings(policy))
 
     def bounds(self, imports: Sequence[tuple[int, int]], exports: Sequence[tuple[int, int]], descriptors: int) -> None:
         """How many streams services may have, by number, and which descriptors are kept back."""
@@ -291,15 +278,6 @@ class Plane:
 
     def drain(self) -> None:
         self._called(self._core.drain)
-
-    def probe_every(self, milliseconds: int) -> None:
-        self._called(self._core.probe_every, milliseconds)
-
-    def handshake_within(self, milliseconds: int) -> None:
-        self._called(self._core.handshake_within, milliseconds)
-
-    def half_closed_within(self, milliseconds: int) -> None:
-        self._called(self._core.half_closed_within, milliseconds)
 
     def streams(self) -> int:
         return int(self._core.streams())
@@ -323,8 +301,11 @@ class Plane:
         return dict(self._core.memory())
 
 
-def _limits(policy: PolicySettings) -> dict[str, int]:
+def _settings(policy: PolicySettings) -> dict[str, int]:
     return {
+        "probe_interval_ms": policy.probe_interval_ms,
+        "handshake_deadline_ms": policy.handshake_deadline_ms,
+        "linger_ms": policy.half_closed_s * 1000,
         "rekey_frames": policy.rekey_frames,
         "rekey_bytes": policy.rekey_bytes,
         "rekey_ms": policy.rekey_s * 1000,

@@ -117,7 +117,7 @@ class Node(ABC):
         """Be as a new configuration says, with what was opened for it. What it no longer allows ends."""
         before = self.config.policy
         judged = before != fresh.config.policy or self.presence.credentials.differ(fresh.credentials)
-        self._take_limits(before, fresh.config.policy)
+        self._apply_settings(before, fresh.config.policy)
         self.config = fresh.config
         self.presence.take(fresh)
         self.listeners.apply(self.config.listens, opened)
@@ -129,17 +129,14 @@ class Node(ABC):
             # Last, and only then: there may be thousands of signatures to look at.
             self.adverts.reload()
 
-    def _take_limits(self, before: PolicySettings, policy: PolicySettings) -> None:
+    def _apply_settings(self, before: PolicySettings, policy: PolicySettings) -> None:
         """Give the core the figures that it goes by. If it refuses one, all are as before and nothing is taken."""
         try:
-            self._give_limits(before, policy)
+            self.plane.settings(policy)
         except DataPlaneRefused as refused:
             with suppress(DataPlaneRefused):
-                self._give_limits(policy, before)
+                self.plane.settings(before)
             raise ConfigError(f"The data plane does not take what [policy] says ({refused}).") from None
-
-    def _give_limits(self, before: PolicySettings, policy: PolicySettings) -> None:
-        self.plane.follow(before, policy)
 
     # -- drain and stop ----------------------------------------------------------------------------------------
 

@@ -373,11 +373,11 @@ CUSTODY = {"service": "custody", "target": "127.0.0.1:5432", "allow": [HUB]}
 
 async def refused_and_unchanged(pair: Pair, words: str, **tables: object) -> None:
     kent = pair.kent
-    before = (kent.node.config, kent.core.published, kent.edge.rules, kent.core.limits_set, dict(kent.core.options))
+    before = (kent.node.config, kent.core.published, kent.edge.rules, dict(kent.core.options))
     answer = await pair.reload(kent, **pair.kent_tables(**tables))
     assert (answer.ok, answer.exit_code) == (False, 78)
     assert words in answer.reason
-    after = (kent.node.config, kent.core.published, kent.edge.rules, kent.core.limits_set, dict(kent.core.options))
+    after = (kent.node.config, kent.core.published, kent.edge.rules, dict(kent.core.options))
     assert before == after
     assert node_status(kent.node).configuration.reason == answer.reason
 
@@ -394,19 +394,21 @@ async def test_a_reload_whose_tables_the_core_refuses_is_refused_whole(pair: Pai
     assert list(kent.core.published["grants"].values()) == [()]
 
 
-@pytest.mark.parametrize("call", ["limits", "probe_every", "handshake_within"])
+@pytest.mark.parametrize(
+    ("name", "figure"), [("rekey_ms", 30_000), ("probe_interval_ms", 75), ("handshake_deadline_ms", 1_500)]
+)
 async def test_a_reload_whose_figures_the_core_refuses_is_refused_whole(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch, call: str
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, name: str, figure: int
 ) -> None:
     assert (await pair.reload(pair.kent, **pair.kent_tables(policy={"rekey_s": 60}))).ok
-    before = getattr(pair.kent.core, call)
+    before = pair.kent.core.settings
 
-    def refuse(*figures: int, **named: int) -> None:
-        if 75 in figures or 1_500 in figures or named.get("rekey_ms") == 30_000:
+    def refuse(**figures: int) -> None:
+        if figures[name] == figure:
             raise fake_core.CoreError("no")
-        before(*figures, **named)
+        before(**figures)
 
-    monkeypatch.setattr(pair.kent.core, call, refuse)
+    monkeypatch.setattr(pair.kent.core, "settings", refuse)
     policy = {"rekey_s": 30, "probe_interval_ms": 75, "handshake_deadline_ms": 1_500}
     await refused_and_unchanged(pair, "[policy]", policy=policy, exports=[CUSTODY])
 
