@@ -12,7 +12,7 @@ import pytest
 from OpenSSL import SSL
 
 from pcgrelay.identity.credentials import Credentials
-from pcgrelay.identity.tls import context_made
+from pcgrelay.identity.tls import make_context
 from pcgrelay.model import Role
 from tests.support.handshake_sides import (  # two sides in memory
     EDGE_ID,
@@ -38,14 +38,14 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 def test_session(rounds: Callable[..., None], pair: Pair) -> None:
     edge, relay = pair
-    contexts = [context_made(credentials, post_quantum_required=True) for credentials in pair]
+    contexts = [make_context(credentials, post_quantum_required=True) for credentials in pair]
     # A node has its own leaf in DER before anybody calls.
-    terms = terms_of(EDGE_ID, edge), terms_of(RELAY_ID, relay, Role.RELAY)
+    parameters = terms_of(EDGE_ID, edge), terms_of(RELAY_ID, relay, Role.RELAY)
 
     def run() -> None:
         for _ in range(AT_ONCE):
             # It makes its terms anew for each.
-            mine, theirs = (replace(each) for each in terms)
+            mine, theirs = (replace(each) for each in parameters)
             client = side(edge, mine, client=True, context=contexts[0])
             server = side(relay, theirs, client=False, context=contexts[1])
             assert all(outcome.established for outcome in met(client, server))
@@ -54,7 +54,7 @@ def test_session(rounds: Callable[..., None], pair: Pair) -> None:
 
 
 def test_pyopenssl(rounds: Callable[..., None], pair: Pair) -> None:
-    contexts = [context_made(credentials, post_quantum_required=True) for credentials in pair]
+    contexts = [make_context(credentials, post_quantum_required=True) for credentials in pair]
 
     def run() -> None:
         for _ in range(AT_ONCE):

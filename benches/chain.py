@@ -1,6 +1,6 @@
 """A chain of gateways under test: two edges, or two edges with a relay between them, of one make.
 
-    client of the load -> door | a | (r) | b | -> server of the load
+client of the load -> door | a | (r) | b | -> server of the load
 """
 
 from __future__ import annotations

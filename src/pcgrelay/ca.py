@@ -28,7 +28,7 @@ from pcgrelay.errors import ConfigError, RunError, UsageProblem
 from pcgrelay.files import PRIVATE_MODE, make_folder, read_bounded, unreadable, write_new, write_replacing
 from pcgrelay.identity.credentials import key_matches, load_certificates, load_crls, load_key
 from pcgrelay.identity.dates import NEVER, Phase, Span
-from pcgrelay.model import NameProblem, NodeId, dotted_checked
+from pcgrelay.model import NameProblem, NodeId, check_dotted
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ class Authority:
     @classmethod
     def create(cls, folder: Path, realm: str, *, days: int = CA_DAYS, clock: Clock = SYSTEM_CLOCK) -> Self:
         """Make a CA for a realm; refuses a folder that has one already."""
-        _checked_name(lambda: dotted_checked(realm, "realm"), "--realm")
+        _checked_name(lambda: check_dotted(realm, "realm"), "--realm")
         _refuse_days(days)
         make_folder(folder, 0o700)
         for name in ("index.json", "realm-ca.pem", "realm-ca.key", "realm.crl"):

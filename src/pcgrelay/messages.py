@@ -183,7 +183,7 @@ class MessageRefused(PcgrelayError):
         self.code = code
 
 
-def message_encoded(message: Message) -> bytes:
+def encode_message(message: Message) -> bytes:
     """A message as it is sent, with its length before it."""
     body = _encoder.encode(message)
     if len(body) > MESSAGE_LIMIT_BYTES:
@@ -208,7 +208,7 @@ class MessageReader:
                 raise MessageRefused(f"A message of {length} bytes is longer than the protocol allows.")
             if len(self._held) < PREFIX_BYTES + min(length, _HEAD_BYTES):
                 return
-            tag = tag_read(bytes(self._held[PREFIX_BYTES : PREFIX_BYTES + min(length, _HEAD_BYTES)]))
+            tag = read_tag(bytes(self._held[PREFIX_BYTES : PREFIX_BYTES + min(length, _HEAD_BYTES)]))
             if length > (limit := _LIMITS.get(tag, UNKNOWN_LIMIT_BYTES)):
                 raise MessageRefused(f"A message of {length} bytes and kind {tag} may have {limit}.", Code.LIMIT)
             end = PREFIX_BYTES + length
@@ -230,7 +230,7 @@ def _decoded(body: bytes) -> Message:
         raise MessageRefused(f"A control message breaks its form ({type(error).__name__}).") from None
 
 
-def tag_read(head: bytes) -> int:
+def read_tag(head: bytes) -> int:
     """The kind of a message, from its first bytes; refuses what is no array that begins with a whole number."""
     first = head[0] if head else 0
     start = {0xDC: 3, 0xDD: 5}.get(first, 1)

@@ -95,7 +95,7 @@ class Priority(IntEnum):
         return self.name.lower()
 
 
-def label_checked(text: str, what: str) -> str:
+def check_label(text: str, what: str) -> str:
     """Return a node's, service's or bearer's name unchanged; refuse one that is not a single label."""
     _refuse_last_dot(text, what)
     if not _LABEL.fullmatch(text):
@@ -103,7 +103,7 @@ def label_checked(text: str, what: str) -> str:
     return text
 
 
-def dotted_checked(text: str, what: str) -> str:
+def check_dotted(text: str, what: str) -> str:
     """Return a realm's or organisation's name unchanged; refuse one that is not labels joined by dots."""
     _refuse_last_dot(text, what)
     if len(text) > DOTTED_LIMIT or not all(_LABEL.fullmatch(label) for label in text.split(".")):
@@ -143,9 +143,9 @@ class NodeId:
     name: str
 
     def __post_init__(self) -> None:
-        dotted_checked(self.realm, "realm")
-        dotted_checked(self.organisation, "organisation")
-        label_checked(self.name, "node name")
+        check_dotted(self.realm, "realm")
+        check_dotted(self.organisation, "organisation")
+        check_label(self.name, "node name")
 
     @property
     def uri(self) -> str:
@@ -185,8 +185,8 @@ class ServiceName:
     organisation: str
 
     def __post_init__(self) -> None:
-        label_checked(self.service, "service name")
-        dotted_checked(self.organisation, "organisation")
+        check_label(self.service, "service name")
+        check_dotted(self.organisation, "organisation")
 
     def __str__(self) -> str:
         return f"{self.service}@{self.organisation}"

@@ -19,17 +19,17 @@ import msgspec
 from cryptography import x509
 from OpenSSL import SSL
 
-from pcgrelay.catalogue.entries import Entry, EntryRefused, Offer, entry_proved, entry_read, entry_signed
+from pcgrelay.catalogue.entries import Entry, EntryRefused, Offer, decode_entry, sign_entry, verify_entry
 from pcgrelay.config import Config
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.identity.certificates import Refusal, explain_failure
 from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.dates import dated_of, moments
-from pcgrelay.identity.exporter import Purpose, secret_wiped
+from pcgrelay.identity.exporter import Purpose, wipe_secret
 from pcgrelay.identity.handshake import Handshake
-from pcgrelay.identity.local import Presence
+from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.identity.tls import HandshakeRefused
-from pcgrelay.messages import Advert, MessageReader, MessageRefused, message_encoded
+from pcgrelay.messages import Advert, MessageReader, MessageRefused, encode_message
 from pcgrelay.model import NodeId, Role
 
 MOMENTS_MOST = 64
@@ -74,30 +74,30 @@ def _refused_at(config: Config, credentials: Credentials, moment: datetime | _An
     """What is refused at that moment."""
     judged_at = moment if isinstance(moment, datetime) else None
     try:
-        presence = Presence(config, credentials)
+        local = LocalIdentity(config, credentials)
     except ValueError as error:
         return Fault("identity", "identity.certificate", f"The certificate cannot be used: {error}.", "Name another.")
     except PcgrelayError as error:
         return Fault("tls_error", "identity.certificate", str(error))
     except (SSL.Error, TypeError):
         return Fault("tls_error", "identity.key", "TLS does not take the private key.", _KEY_MEND)
-    presence.judge_at(judged_at)
+    local.judge_at(judged_at)
     try:
-        _hands_shaken(presence)
-        if word := presence.chain_refusal(credentials.chain):
+        _hands_shaken(local)
+        if word := local.chain_refusal(credentials.chain):
             raise HandshakeRefused(word, "")
     except HandshakeRefused as refused:
         return _in_words(refused.reason, credentials, judged_at)
-    if config.node.role is Role.EDGE and (sentence := _entry_refusal(presence)):
+    if config.node.role is Role.EDGE and (sentence := _entry_refusal(local)):
         return Fault("entry", "identity.certificate", sentence, _KEY_MEND)
     return None
 
 
-def _hands_shaken(presence: Presence) -> None:
+def _hands_shaken(local: LocalIdentity) -> None:
     """Make a link with oneself; the refusal of either end is raised, and the first that is no mere echo."""
-    terms = replace(presence.link_terms(), may_relay=bool)
+    parameters = replace(local.link_parameters(), may_relay=bool)
     client, server = (
-        Handshake(presence.context, terms, client=client, purpose=Purpose.LINK, judge=_anybody, with_itself=True)
+        Handshake(local.context, parameters, client=client, purpose=Purpose.LINK, judge=_anybody, with_itself=True)
         for client in (True, False)
     )
     data = client.start()
@@ -106,7 +106,7 @@ def _hands_shaken(presence: Presence) -> None:
         data = client.receive(data)
     for end in (client, server):
         if end.established is not None:
-            secret_wiped(end.established.secret)
+            wipe_secret(end.established.secret)
     if client.established is None:
         raise HandshakeRefused(Refusal.OTHER, "The handshake of this node with itself came to no end.")
 
@@ -115,23 +115,23 @@ def _anybody(peer: NodeId) -> str | None:
     return None
 
 
-def _entry_refusal(presence: Presence) -> str:
+def _entry_refusal(local: LocalIdentity) -> str:
     """Why neighbours would not take this edge's catalogue entry, or nothing."""
-    config = presence.config
+    config = local.config
     offers = [Offer(export.service.service, 1) for export in config.exports]
     try:
-        signed = entry_signed(
+        signed = sign_entry(
             config.node.id,
             offers,
             sequence=0,
             not_after=ENTRY_LIFE_S,
-            key=presence.credentials.key,
-            chain=presence.chain,
+            key=local.credentials.key,
+            chain=local.chain,
         )
-        whole = message_encoded(Advert(signed.entry, signed.signature, signed.chain, ()))
+        whole = encode_message(Advert(signed.entry, signed.signature, signed.chain, ()))
         ((_, _),) = MessageReader().feed(whole)
-        entry: Entry = entry_read(signed, 0)
-        entry_proved(signed, entry, lambda chain: presence.chain_refusal(list(chain)), presence.identity_of)
+        entry: Entry = decode_entry(signed, 0)
+        verify_entry(signed, entry, lambda chain: local.chain_refusal(list(chain)), local.identity_of)
     except (MessageRefused, msgspec.ValidationError):
         return "The certificate, or the chain above it, is too large for an entry of the catalogue."
     except EntryRefused as refused:

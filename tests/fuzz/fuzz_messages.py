@@ -9,8 +9,8 @@ import msgspec
 from cryptography import x509
 
 from pcgrelay import messages
-from pcgrelay.catalogue.entries import ENTRY_KIND, Entry, EntryRefused, Offer, Signed, entry_proved, entry_read
-from pcgrelay.messages import MESSAGE_LIMIT_BYTES, MessageReader, MessageRefused, message_encoded
+from pcgrelay.catalogue.entries import ENTRY_KIND, Entry, EntryRefused, Offer, SignedEntry, decode_entry, verify_entry
+from pcgrelay.messages import MESSAGE_LIMIT_BYTES, MessageReader, MessageRefused, encode_message
 from pcgrelay.model import NodeId
 
 NOW_S = 1_800_000_000
@@ -33,7 +33,7 @@ MESSAGES: list[messages.Message] = [
 ENTRY = msgspec.msgpack.encode(
     Entry(ENTRY_KIND, IDENTITY, 1, NOW_S + 60, (Offer("custody", 2), Offer("echo", 1, 1, 50, 2)))
 )
-SEEDS = [*(message_encoded(message) for message in MESSAGES), b"".join(map(message_encoded, MESSAGES)), ENTRY]
+SEEDS = [*(encode_message(message) for message in MESSAGES), b"".join(map(encode_message, MESSAGES)), ENTRY]
 WORDS = [
     *(bytes([code]) for code in (0x80, 0x90, 0x9C, 0xA0, 0xC0, 0xC1, 0xC2, 0xC3, 0xD4, 0xFF)),
     b"\xc4\x10", b"\xc5\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xca\x7f\xc0\0\0", b"\xcf" + b"\xff" * 8,
@@ -49,7 +49,7 @@ def run(data: bytes) -> object:
     cut, refused_too = fed([data[at : at + step] for at in range(0, len(data), step)])
     assert (whole, refused) == (cut, refused_too)
     for message in whole:
-        assert fed([message_encoded(message)]) == ([message], "")
+        assert fed([encode_message(message)]) == ([message], "")
     return (
         tuple(type(message).__name__ for message in whole)[:6],
         re.sub(r"\d+", "", refused)[:60],
@@ -74,15 +74,15 @@ def fed(parts: list[bytes]) -> tuple[list[messages.Message], str]:
 def entry_answer(data: bytes) -> str:
     """What becomes of data as an entry, and as the chain of one that is good."""
     try:
-        entry = entry_read(Signed(data, b"", ()), NOW_S)
+        entry = decode_entry(SignedEntry(data, b"", ()), NOW_S)
         assert len({offer.service for offer in entry.offers}) == len(entry.offers)
         assert NOW_S <= entry.not_after <= NOW_S + 3_600
         answer = "entry"
     except EntryRefused as refusal:
         answer = refusal.reason
-    good = Signed(ENTRY, data[:64], (data,))
+    good = SignedEntry(ENTRY, data[:64], (data,))
     try:
-        entry_proved(good, entry_read(good, NOW_S), lambda chain: None, identity_of)
+        verify_entry(good, decode_entry(good, NOW_S), lambda chain: None, identity_of)
     except EntryRefused as refusal:
         return f"{answer} {refusal.reason}"
     raise AssertionError("bytes without a signature prove an entry")

@@ -17,7 +17,7 @@ import pytest
 from tests.scenarios.kit.echo_witness import Echo, host_port
 from tests.scenarios.kit.narrow_wire import NarrowWire
 from tests.scenarios.kit.nodes import HOST, KENT, MET, Address, Stage, free_port
-from tests.scenarios.kit.socket_steps import connected
+from tests.scenarios.kit.socket_steps import connect
 
 pytestmark = pytest.mark.tier_test
 
@@ -67,7 +67,7 @@ def bulk(door: Address, count: int) -> Iterator[None]:
             while not stop.is_set():
                 sock.sendall(bytes(65_536))
 
-    threads = [threading.Thread(target=send, args=(connected(door),), daemon=True) for _ in range(count)]
+    threads = [threading.Thread(target=send, args=(connect(door),), daemon=True) for _ in range(count)]
     for thread in threads:
         thread.start()
     try:
@@ -81,7 +81,7 @@ def bulk(door: Address, count: int) -> Iterator[None]:
 def latencies(door: Address) -> list[float]:
     """Milliseconds of small requests over one connection, after a first one that does not count."""
     found = []
-    with connected(door) as sock:
+    with connect(door) as sock:
         for _ in range(REQUESTS + 1):
             began = time.monotonic()
             sock.sendall(b"request!")

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from tests.scenarios.kit.nodes import Line
-from tests.scenarios.kit.socket_steps import accepted, connected, listening, read_exactly, read_to_end, sequence, wire
+from tests.scenarios.kit.socket_steps import accepted, bind_listener, connect, read_exactly, read_to_end, sequence, wire
 
 pytestmark = pytest.mark.tier_test
 
@@ -50,7 +50,7 @@ def test_no_byte_before_the_end_is_lost(path: Line, size: int) -> None:
         assert read_to_end(client) == body
         writer.join(10)
         assert not writer.is_alive()
-    with listening(path.target("echo")) as listener, connected(path.door("echo")) as client:
+    with bind_listener(path.target("echo")) as listener, connect(path.door("echo")) as client:
         writer = threading.Thread(target=lambda: (client.sendall(body), client.close()))
         writer.start()
         with accepted(listener) as server:
@@ -62,9 +62,9 @@ def test_no_byte_before_the_end_is_lost(path: Line, size: int) -> None:
 
 def test_a_hundred_short_answers_that_end_at_once_arrive(path: Line) -> None:
     sizes = [random.randrange(1, 40_000) for _ in range(100)]
-    with listening(path.target("echo")) as listener:
+    with bind_listener(path.target("echo")) as listener:
         for size in sizes:
-            with connected(path.door("echo")) as client:
+            with connect(path.door("echo")) as client:
                 with accepted(listener) as server:
                     server.sendall(sequence(size, "short"))
                 assert read_to_end(client) == sequence(size, "short")

@@ -61,11 +61,11 @@ CASES = [
     (no_route, "target-unreachable", UNREACHABLE),
     (nobody, "target-refused", UNREACHABLE),
 ]
-Way = Callable[[Address], contextlib.AbstractContextManager[Address]]
+RouteOption = Callable[[Address], contextlib.AbstractContextManager[Address]]
 
 
 @pytest.mark.parametrize(("way", "cause", "code"), CASES, ids=[way.__name__ for way, _, _ in CASES])
-def test_the_cause_is_that_of_the_failure(way: Way, cause: str, code: int) -> None:
+def test_the_cause_is_that_of_the_failure(way: RouteOption, cause: str, code: int) -> None:
     with own_network(), server(echo) as target, Across(relays=0) as across:
         before = serve(across, target)
         with way(target) as other:
@@ -84,6 +84,6 @@ def test_an_address_that_swallows_what_knocks_is_passed_by() -> None:
 
 
 @pytest.mark.parametrize("way", [forbidden_route, unreachable_route, no_route, nobody])
-def test_the_next_address_is_tried_all_the_same(way: Way) -> None:
+def test_the_next_address_is_tried_all_the_same(way: RouteOption) -> None:
     with own_network(), server(echo) as target, Across(relays=0) as across, way(target) as other:
         assert transfer(serve(across, other, target), b"hello") == b"hello"

@@ -50,7 +50,7 @@ RESUMES_MOST = 60  # in a minute
 
 
 @dataclass
-class Left:
+class HandedOver:
     """Kent exports to the Met; their session has left the relay that lies for one of two good ones."""
 
     liar: LyingRelay
@@ -89,7 +89,7 @@ class Left:
 
 
 @asynccontextmanager
-async def left(folder: Path) -> AsyncIterator[Left]:
+async def left(folder: Path) -> AsyncIterator[HandedOver]:
     ports = {name: free_port() for name in ("relay-2", "relay-3")}
     door, target = ("127.0.0.1", free_port()), ("127.0.0.1", free_port())
     with Stage(folder) as stage, Echo(target):
@@ -108,7 +108,7 @@ async def left(folder: Path) -> AsyncIterator[Left]:
             kent = stage.node(KENT, "kent-1", links=links, exports=[export], node_table=dict(table))
             met = stage.node(MET, "met-1", links=links, imports=[entry], node_table=dict(table))
             await asyncio.to_thread(stage.start, kent, met)
-            scene = Left(liar, {relay.dotted: relay for relay in relays}, kent, met, Witness(door))
+            scene = HandedOver(liar, {relay.dotted: relay for relay in relays}, kent, met, Witness(door))
             through_liar = lambda: scene.via(met) == scene.via(kent) == liar.member.dotted
             await asyncio.to_thread(until, through_liar, 15.0, "the session leads through the relay that lies")
             # It speaks through the relay that runs in this loop.

@@ -52,7 +52,7 @@ async def answering_and_staying(member: Member, port: int) -> AsyncIterator[None
     async def answer(sock: socket.socket) -> None:
         with sock, suppress(HandshakeRefused):
             _, connection = await handshake_over(
-                sock, member.context, member.terms(), anybody, client=False, deadline_ms=3_000
+                sock, member.context, member.parameters(), anybody, client=False, deadline_ms=3_000
             )
             await connection.run(lambda _: None)
 

@@ -13,7 +13,7 @@ from tests.scenarios.kit.echo_witness import Echo, host_port
 from tests.scenarios.kit.fake_dns import Names
 from tests.scenarios.kit.network_namespace import own_network
 from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Address, Stage, free_port, until
-from tests.scenarios.kit.socket_steps import connected, read_exactly
+from tests.scenarios.kit.socket_steps import connect, read_exactly
 
 pytestmark = pytest.mark.tier_test
 
@@ -48,11 +48,11 @@ def test_a_node_lives_without_its_name_service(tmp_path: Path, figure: Callable[
             until(lambda: answers(door), BACK_S, "the target is found")
             back_s = time.monotonic() - began
             assert back_s < BACK_S
-            with connected(door) as running:
+            with connect(door) as running:
                 talks(running, b"with it")
                 names.answers = False
                 talks(running, b"without it")
-                with connected(door) as fresh:
+                with connect(door) as fresh:
                     talks(fresh, b"a new one, too")
                 # Who was linked once is found again by the address that the name led to last.
                 relay.kill()
@@ -72,7 +72,7 @@ def talks(sock: socket.socket, word: bytes) -> None:
 
 def answers(door: Address) -> bool:
     try:
-        with connected(door) as sock:
+        with connect(door) as sock:
             talks(sock, b"are you there")
     except OSError:
         return False

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.kit.nodes import Address, Line, Node, Stage, line, until
-from tests.scenarios.kit.socket_steps import connected, read_exactly, wire
+from tests.scenarios.kit.socket_steps import connect, read_exactly, wire
 
 pytestmark = pytest.mark.tier_test
 
@@ -39,7 +39,7 @@ def left_silently(node: Node, seconds: float, streams: int = 0) -> None:
 
 def nobody_is_let_in(door: Address) -> bool:
     try:
-        with connected(door) as client:
+        with connect(door) as client:
             return client.recv(1) != b""
     except (ConnectionRefusedError, ConnectionResetError):
         return True

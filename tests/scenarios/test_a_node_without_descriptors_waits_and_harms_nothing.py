@@ -15,7 +15,7 @@ import pytest
 from tests.scenarios.kit.echo_witness import counts
 from tests.scenarios.kit.nodes import HOST, KENT, Address, Node, until
 from tests.scenarios.kit.reload_setup import Scene, scene
-from tests.scenarios.kit.socket_steps import connected, read_exactly
+from tests.scenarios.kit.socket_steps import connect, read_exactly
 
 pytestmark = pytest.mark.tier_test
 
@@ -80,7 +80,7 @@ def cpu_share(node: Node, seconds: float) -> float:
 
 def test_an_importing_edge_in_a_flood_of_connects(made: Scene, figure: Callable[[str], None]) -> None:
     before, descriptors = counts(made.met), made.met.descriptors
-    with connected(made.door) as running:
+    with connect(made.door) as running:
         assert talks(running, b"before")
         idle = cpu_share(made.met, 1.0)
         with narrowed(made.met, spare=64), crowd(made.door, FLOOD):
@@ -89,7 +89,7 @@ def test_an_importing_edge_in_a_flood_of_connects(made: Scene, figure: Callable[
             assert talks(running, b"during")
             assert share < CPU_MOST + idle
         begun = time.monotonic()
-        with connected(made.door) as fresh:
+        with connect(made.door) as fresh:
             assert talks(fresh, b"after")
         recovered_s = time.monotonic() - begun
         assert recovered_s < FLOOD_RECOVERED_S
@@ -107,7 +107,7 @@ def test_a_relay_that_can_take_no_neighbour(made: Scene, figure: Callable[[str],
     before = counts(relay)
     link = next(line for line in made.met.config.read_text().splitlines() if line.startswith("address"))
     port = int(link.rpartition(":")[2].strip('"'))
-    with connected(made.door) as running:
+    with connect(made.door) as running:
         assert talks(running, b"before")
         with narrowed(relay), crowd((HOST, port), 40):
             relay.await_log("listener.paused", reason="emfile")
@@ -121,14 +121,14 @@ def test_a_relay_that_can_take_no_neighbour(made: Scene, figure: Callable[[str],
 
 def test_an_exporting_edge_that_cannot_reach_its_target(made: Scene) -> None:
     """The one stream is refused by its cause; the next one passes as soon as there is a descriptor."""
-    with connected(made.door) as running:
+    with connect(made.door) as running:
         assert talks(running, b"before")
         with narrowed(made.kent, spare=0):
-            with pytest.raises(ConnectionResetError), connected(made.door) as refused:
+            with pytest.raises(ConnectionResetError), connect(made.door) as refused:
                 refused.recv(1)
             assert talks(running, b"during")
         begun = time.monotonic()
-        with connected(made.door) as fresh:
+        with connect(made.door) as fresh:
             assert talks(fresh, b"after")
         assert time.monotonic() - begun < RECOVERED_S
     line = made.kent.await_log("stream.refused", cause="descriptors")

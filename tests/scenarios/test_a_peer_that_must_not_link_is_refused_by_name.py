@@ -15,12 +15,12 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 from OpenSSL import SSL
 
-from pcgrelay.identity.pyopenssl import groups_set, was_resumed
-from pcgrelay.identity.tls import HandshakeRefused, TlsDriver, context_made
+from pcgrelay.identity.pyopenssl import set_groups, was_resumed
+from pcgrelay.identity.tls import HandshakeRefused, TlsDriver, make_context
 from pcgrelay.link.control import handshake_over
 from pcgrelay.model import NodeId
 from tests.scenarios.kit.echo_witness import await_more, counts, host_port
-from tests.scenarios.kit.malicious_member import EVIL, HUB_ROLE, Member, Refused, advert, anybody, connected
+from tests.scenarios.kit.malicious_member import EVIL, HUB_ROLE, Member, Refused, advert, anybody, connect
 from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Node, free_port, until
 from tests.scenarios.kit.under_attack import Battle, battle_begun
 from tests.support.pki import REALM, Realm
@@ -51,7 +51,7 @@ def undisturbed(battle: Battle) -> Iterator[None]:
 def bare_context(member: Member | None, groups: str = HYBRID) -> SSL.Context:
     """TLS as most programs speak it, with that member's certificate or none."""
     context = SSL.Context(SSL.TLS_METHOD)
-    groups_set(context, groups)
+    set_groups(context, groups)
     if member is not None:
         context.use_certificate(member.credentials.leaf)
         context.use_privatekey(member.credentials.key)  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ def with_filler(pki: Realm) -> Member:
     """A nameless leaf that signs, and behind it the good certificate of somebody else."""
     nameless, good = odd(pki, "filler-1", no_san=True), Member.new(pki)
     stuffed = dataclasses.replace(nameless.credentials, chain=(nameless.credentials.leaf, good.credentials.leaf))
-    return with_context(nameless, context_made(stuffed, post_quantum_required=True))
+    return with_context(nameless, make_context(stuffed, post_quantum_required=True))
 
 
 def under_anothers_name(pki: Realm) -> Member:
@@ -208,7 +208,7 @@ async def answering(member: Member, port: int) -> AsyncIterator[None]:
                 sock.setblocking(False)
                 with suppress(HandshakeRefused):
                     _, connection = await handshake_over(
-                        sock, member.context, member.terms(), anybody, client=False, deadline_ms=3_000
+                        sock, member.context, member.parameters(), anybody, client=False, deadline_ms=3_000
                     )
                     connection.abandon()
 
@@ -264,7 +264,7 @@ async def test_who_is_dialled_and_answers_wrongly(battle: Battle) -> None:
 async def spoken(battle: Battle, victim: str, driver: TlsDriver) -> bool:
     """Do the TLS handshake with a node; whether it leant on an earlier one."""
     loop = asyncio.get_running_loop()
-    with await connected(battle.ports[victim]) as sock:
+    with await connect(battle.ports[victim]) as sock:
         driver.handshake()
         await loop.sock_sendall(sock, driver.take())
         while not driver.handshake():

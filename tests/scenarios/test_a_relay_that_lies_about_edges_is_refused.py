@@ -107,9 +107,9 @@ async def test_the_relay_answers_the_handshake_itself(scene: LiedTo, claimed: st
         if not isinstance(message, Carry) or to.name != "kent-1":
             return (message,)
         if message.session not in handshakes:
-            terms = member.terms(role=Role.EDGE)
+            parameters = member.parameters(role=Role.EDGE)
             handshakes[message.session] = Handshake(
-                member.context, terms, client=False, purpose=Purpose.SESSION, judge=lambda peer: None
+                member.context, parameters, client=False, purpose=Purpose.SESSION, judge=lambda peer: None
             )
         handshake = handshakes[message.session]
         path = scene.relay.paths[message.session]
@@ -324,7 +324,7 @@ async def test_the_relay_calls_as_itself(scene: LiedTo) -> None:
 
 
 def entry_of_kent(scene: LiedTo) -> Advert:
-    return scene.relay.adverts[KENT_ID.uri]
+    return scene.relay.exchange[KENT_ID.uri]
 
 
 def forged_entries(scene: LiedTo) -> dict[str, tuple[Advert, str]]:
@@ -421,7 +421,7 @@ async def test_a_session_is_cut_off_in_good_order(scene: LiedTo) -> None:
         return (message,)
 
     with await scene.converse() as conversation:
-        await asyncio.to_thread(conversation.say, BLOCK_BYTES)
+        await asyncio.to_thread(conversation.emit, BLOCK_BYTES)
         scene.relay.on_message = lie
         scene.relay.cut()
         rest, ended = await asyncio.to_thread(ending, conversation.sock)
@@ -433,11 +433,11 @@ async def test_lanes_are_cut_and_nothing_is_lost(scene: LiedTo) -> None:
     """TCP ends on the lanes alone while a stream runs: the session resumes, and every byte arrives once."""
     with await scene.converse() as conversation:
         for _ in range(3):
-            await asyncio.to_thread(conversation.say, BLOCK_BYTES)
+            await asyncio.to_thread(conversation.emit, BLOCK_BYTES)
             for side in scene.relay.sides.values():
                 assert side.neighbour is not None
                 side.neighbour._writer.close()
-        await asyncio.to_thread(conversation.say, BLOCK_BYTES)
+        await asyncio.to_thread(conversation.emit, BLOCK_BYTES)
         await asyncio.to_thread(conversation.finish)
     assert conversation.ended == "eof"
     await asyncio.to_thread(conversation.judge)
@@ -456,7 +456,7 @@ async def test_a_path_is_said_to_be_lost_again_and_again(scene: LiedTo, word: st
             else:
                 path.a.linked.send(PathClose(path.asked.session, Code.UNREACHABLE))
                 path.b.linked.send(PathClose(path.asked.session, Code.UNREACHABLE))
-            await asyncio.to_thread(conversation.say, BLOCK_BYTES)
+            await asyncio.to_thread(conversation.emit, BLOCK_BYTES)
         await asyncio.to_thread(conversation.finish)
     assert conversation.ended == "eof"
     await asyncio.to_thread(conversation.judge)

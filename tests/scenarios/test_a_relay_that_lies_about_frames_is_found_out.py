@@ -235,9 +235,9 @@ async def told(scene: LiedTo, liar: Liar, moment: str) -> None:
     async def conversed() -> Conversation:
         liar.armed = moment == "first"
         with await scene.converse() as conversation:
-            await asyncio.to_thread(conversation.say, BLOCK_BYTES)
+            await asyncio.to_thread(conversation.emit, BLOCK_BYTES)
             liar.armed = moment != "last"
-            await asyncio.to_thread(conversation.say, BLOCK_BYTES)
+            await asyncio.to_thread(conversation.emit, BLOCK_BYTES)
             liar.armed = True
             await asyncio.to_thread(conversation.finish)
         return conversation
@@ -247,7 +247,7 @@ async def told(scene: LiedTo, liar: Liar, moment: str) -> None:
     if lie.fate == "mends" or lie.tell is kept_for_later:
         # Other streams of the flow bring a frame in each direction: then what is missing is missed.
         with await scene.converse() as other:
-            await asyncio.to_thread(other.say, 10)
+            await asyncio.to_thread(other.emit, 10)
             await asyncio.to_thread(other.finish)
         other.judge()
     conversation = await conversing

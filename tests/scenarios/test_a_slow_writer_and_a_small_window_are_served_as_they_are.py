@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.scenarios.kit.nodes import Line
-from tests.scenarios.kit.socket_steps import accepted, connected, listening, read_exactly, read_to_end, sequence, wire
+from tests.scenarios.kit.socket_steps import accepted, bind_listener, connect, read_exactly, read_to_end, sequence, wire
 
 pytestmark = pytest.mark.tier_test
 
@@ -36,7 +36,7 @@ def test_a_writer_of_single_bytes(path: Line) -> None:
 
 def test_a_reader_with_a_small_window(path: Line, figure: Callable[[str], None]) -> None:
     body = sequence(BODY, "wide")
-    with listening(path.target("echo")) as listener, connected(path.door("echo"), receive_buffer=WINDOW) as client:
+    with bind_listener(path.target("echo")) as listener, connect(path.door("echo"), receive_buffer=WINDOW) as client:
         assert client.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * WINDOW
         with accepted(listener) as server:
             writer = threading.Thread(target=lambda: (server.sendall(body), server.shutdown(socket.SHUT_WR)))
@@ -53,7 +53,7 @@ def test_a_reader_with_a_small_window(path: Line, figure: Callable[[str], None])
 
 def test_a_server_with_a_small_window(path: Line, figure: Callable[[str], None]) -> None:
     body = sequence(BODY, "narrow")
-    with listening(path.target("echo"), receive_buffer=WINDOW) as listener, connected(path.door("echo")) as client:
+    with bind_listener(path.target("echo"), receive_buffer=WINDOW) as listener, connect(path.door("echo")) as client:
         writer = threading.Thread(target=lambda: (client.sendall(body), client.shutdown(socket.SHUT_WR)))
         writer.start()
         with accepted(listener) as server:

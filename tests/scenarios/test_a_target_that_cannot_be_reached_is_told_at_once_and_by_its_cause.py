@@ -8,8 +8,8 @@ import pytest
 from tests.scenarios.kit.nodes import TOPOLOGIES, Line, Stage, line, until
 from tests.scenarios.kit.socket_steps import (
     accepted,
-    connected,
-    listening,
+    bind_listener,
+    connect,
     read_exactly,
     read_to_end,
     refused_after,
@@ -80,7 +80,7 @@ def test_after_all_that_a_target_that_is_there_is_reached(odd: Line) -> None:
 
 def test_the_client_that_resets_before_the_answer_takes_its_stream_along(odd: Line) -> None:
     with silent(odd.target("slow")):
-        client = connected(odd.door("slow"))
+        client = connect(odd.door("slow"))
         until(lambda: odd.streams() == 2, what="the stream is open at both edges")
         begun = time.monotonic()
         reset(client)
@@ -91,7 +91,7 @@ def test_the_client_that_resets_before_the_answer_takes_its_stream_along(odd: Li
 
 def test_the_client_that_only_says_goodbye_is_heard_when_the_target_comes(odd: Line) -> None:
     with silent(odd.target("slow")) as target:
-        with connected(odd.door("slow")) as client:
+        with connect(odd.door("slow")) as client:
             client.sendall(b"last will")
         until(lambda: odd.streams() == 2, what="the stream is open at both edges")
         with target.answer() as server:
@@ -101,7 +101,7 @@ def test_the_client_that_only_says_goodbye_is_heard_when_the_target_comes(odd: L
 
 def test_what_the_client_sends_before_its_target_is_there_arrives_in_order(odd: Line) -> None:
     early = sequence(200_000, "early")
-    with silent(odd.target("slow")) as target, connected(odd.door("slow")) as client:
+    with silent(odd.target("slow")) as target, connect(odd.door("slow")) as client:
         client.sendall(early[:50_000])
         until(lambda: odd.streams() == 2, what="the stream is open at both edges")
         client.sendall(early[50_000:])
@@ -113,7 +113,7 @@ def test_what_the_client_sends_before_its_target_is_there_arrives_in_order(odd: 
 
 
 def test_a_server_that_speaks_first_is_heard_by_a_client_that_says_nothing(odd: Line) -> None:
-    with listening(odd.target("echo")) as listener, connected(odd.door("echo")) as client:
+    with bind_listener(odd.target("echo")) as listener, connect(odd.door("echo")) as client:
         with accepted(listener) as server:
             server.sendall(b"220 welcome\r\n")
             assert read_exactly(client, 13) == b"220 welcome\r\n"

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from pcgrelay.daemon.handover.channel import Channel, ChannelBroken, Offer, Ready, Refusal, State, Taken, handover_path
-from pcgrelay.daemon.handover.memfd import record_made
+from pcgrelay.daemon.handover.memfd import make_record
 from tests.scenarios.kit.echo_witness import received
 from tests.scenarios.kit.nodes import MET, Node, free_port, until
 from tests.scenarios.kit.reload_setup import Scene, applications, command, is_open, reload, scene
@@ -229,7 +229,7 @@ def test_a_node_that_drains_is_not_handed_over(realm: Scene) -> None:
     ],
 )
 def test_a_new_process_that_cannot_read_the_state_ends_with_a_sentence(
-    realm: Scene, estate: bytes, record: bytes, words: str
+    realm: Scene, handover: bytes, record: bytes, words: str
 ) -> None:
     node = realm.met
     node.stop()
@@ -239,11 +239,11 @@ def test_a_new_process_that_cannot_read_the_state_ends_with_a_sentence(
         node.spawn("--take-over")
         channel = Channel(door.accept()[0])
         facts = {"name": "met-1", "organisation": MET, "realm": "police.example", "role": "edge", "workers": "1"}
-        channel.send(Offer(record=1, estate=1, node=facts, used_bytes=0, descriptors=9), 5)
+        channel.send(Offer(record=1, handover=1, node=facts, used_bytes=0, descriptors=9), 5)
         channel.receive(Ready, 10)
-        descriptor, memory = record_made(len(record))
+        descriptor, memory = make_record(len(record))
         memory[:] = record
-        channel.send(State(estate=estate, record_bytes=len(record), listens=(), core=0), 5)
+        channel.send(State(handover=handover, record_bytes=len(record), listens=(), core=0), 5)
         sockets = [socket.socket(socket.AF_UNIX) for _ in range(2)]
         channel.send_descriptors([descriptor, 2, 2, *(sock.fileno() for sock in sockets)], 5)
         with pytest.raises(ChannelBroken, match="is gone"):

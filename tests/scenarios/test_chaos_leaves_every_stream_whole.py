@@ -34,16 +34,16 @@ def test_chaos(tmp_path: Path, figure: Callable[[str], None], request: pytest.Fi
             harm.go_on(seconds)
         finally:
             crowd.stop()
-        tally = crowd.tally
+        stream_counts = crowd.stream_counts
         done = ", ".join(f"{count} {name}" for name, count in sorted(harm.done.items()))
         figure(
-            f"seed {seed}, {seconds:g} s: {tally.whole} streams whole ({tally.sent_bytes >> 20} MiB), "
-            f"{tally.reset} reset, {tally.refused} refused; {done}"
+            f"seed {seed}, {seconds:g} s: {stream_counts.whole} streams whole ({stream_counts.sent_bytes >> 20} MiB), "
+            f"{stream_counts.reset} reset, {stream_counts.refused} refused; {done}"
         )
-        assert not tally.faults
-        assert tally.whole > seconds
+        assert not stream_counts.faults
+        assert stream_counts.whole > seconds
         # Only who changes what is sealed can end a stream that has begun.
-        assert all(overlaps(lived, harm.corrupted, AFTERMATH_S) for lived in tally.reset_at)
+        assert all(overlaps(lived, harm.corrupted, AFTERMATH_S) for lived in stream_counts.reset_at)
         await_rest(pair, baseline)
         for node in pair.stage.nodes.values():
             assert not node.log("node.failure")

@@ -15,7 +15,7 @@ import pytest
 from pcgrelay.admin.answers import EXPLAIN_PATH
 from tests.scenarios.kit.echo_witness import Echo, host_port
 from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Address, Node, Stage, free_port, until
-from tests.scenarios.kit.socket_steps import connected
+from tests.scenarios.kit.socket_steps import connect
 
 pytestmark = pytest.mark.tier_test
 
@@ -41,7 +41,7 @@ class Pair:
     def next_at(self) -> int:
         """Which edge a new stream goes to."""
         before = self.streams()
-        with connected(self.door) as sock:
+        with connect(self.door) as sock:
             sock.sendall(b"x")
             assert sock.recv(1) == b"x"
         return [after - count for after, count in zip(self.streams(), before, strict=True)].index(1)
@@ -85,7 +85,7 @@ def pair(folder: Path, *keys: dict[str, Any], workers: int = 1) -> Iterator[Pair
 def test_streams_are_shared_by_weight(tmp_path: Path, figure: Callable[[str], None]) -> None:
     with pair(tmp_path, {"weight": 75}, {"weight": 25}, workers=2) as made:
         for _ in range(STREAMS):
-            with connected(made.door) as sock:
+            with connect(made.door) as sock:
                 sock.sendall(b"x")
                 assert sock.recv(1) == b"x"
         first, second = made.streams()
@@ -110,7 +110,7 @@ def test_a_back_up_takes_over_and_gives_back(tmp_path: Path, figure: Callable[[s
         until(lambda: made.states().get(first.dotted) != "ready", PATIENCE_S)
         assert {made.next_at() for _ in range(20)} == {1}
         over_s = time.monotonic() - began
-        with connected(made.door) as lasting:
+        with connect(made.door) as lasting:
             first.start()
             until(lambda: WELL_FOR in made.why_not(first), PATIENCE_S)
             began = time.monotonic()

@@ -20,7 +20,7 @@ from pcgrelay.identity.tls import HandshakeRefused, TlsDriver
 from pcgrelay.messages import MESSAGE_LIMIT_BYTES
 from tests.reference.refusals import Refused as LaneRefused
 from tests.scenarios.kit.echo_witness import await_more, counts, host_port, silent_connections
-from tests.scenarios.kit.malicious_member import Member, connected
+from tests.scenarios.kit.malicious_member import Member, connect
 from tests.scenarios.kit.nodes import HOST, HUB, until
 from tests.scenarios.kit.under_attack import POLICY, Battle, battle_begun
 
@@ -126,7 +126,7 @@ async def a_byte_each_second(battle: Battle, victim: str) -> None:
     """Each byte is progress, and the deadline does not care."""
     before = counts(battle.node(victim))
     loop, began = asyncio.get_running_loop(), time.monotonic()
-    with await connected(battle.ports[victim]) as sock:
+    with await connect(battle.ports[victim]) as sock:
         gone = asyncio.create_task(loop.sock_recv(sock, 1))
         for byte in client_hello(battle):
             with suppress(BrokenPipeError, ConnectionResetError):
@@ -145,7 +145,7 @@ async def no_hello(battle: Battle, victim: str) -> None:
     before = counts(battle.node(victim))
     loop, began = asyncio.get_running_loop(), time.monotonic()
     driver = TlsDriver(Member.new(battle.stage.pki).context, client=True)
-    with await connected(battle.ports[victim]) as sock:
+    with await connect(battle.ports[victim]) as sock:
         driver.handshake()
         await loop.sock_sendall(sock, driver.take())
         while not driver.handshake():
@@ -183,7 +183,7 @@ async def test_a_hello_that_is_none(battle: Battle, victim: str, said: bytes, re
     before, memory = counts(node), node.memory
     loop = asyncio.get_running_loop()
     driver = TlsDriver(Member.new(battle.stage.pki).context, client=True)
-    with await connected(battle.ports[victim]) as sock:
+    with await connect(battle.ports[victim]) as sock:
         driver.handshake()
         await loop.sock_sendall(sock, driver.take())
         while not driver.handshake():

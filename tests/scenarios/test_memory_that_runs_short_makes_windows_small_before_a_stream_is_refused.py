@@ -14,7 +14,7 @@ import pytest
 from tests.scenarios.kit.echo_witness import counts
 from tests.scenarios.kit.network_namespace import own_network
 from tests.scenarios.kit.nodes import Node, Stage, line, until
-from tests.scenarios.kit.socket_steps import accepted, connected, listening, read_exactly, sequence
+from tests.scenarios.kit.socket_steps import accepted, bind_listener, connect, read_exactly, sequence
 
 pytestmark = pytest.mark.tier_test
 
@@ -75,7 +75,7 @@ def test_memory_that_runs_short(tmp_path: Path, figure: Callable[[str], None]) -
         network.buffers(SMALL_BYTES)
         made = line(stage, "edge-relay-edge", ["echo"], node_table={"memory": LEAST})
         made.start()
-        server = held.enter_context(listening(made.target("echo"), backlog=512, receive_buffer=4_096))
+        server = held.enter_context(bind_listener(made.target("echo"), backlog=512, receive_buffer=4_096))
         data = sequence(4 << 20, "stuffing")
         wires: list[Stuffed] = []
 
@@ -83,12 +83,12 @@ def test_memory_that_runs_short(tmp_path: Path, figure: Callable[[str], None]) -
             """Open so many and stuff them; answer how much the node took for each."""
             before = counts(made.importer)["application_sent_bytes"]
             for _ in range(count):
-                client = held.enter_context(connected(made.door("echo")))
+                client = held.enter_context(connect(made.door("echo")))
                 client.setblocking(False)
                 wires.append(Stuffed(client, held.enter_context(accepted(server))))
             return int(pushed(made.importer, wires[-count:], data) - before) // count
 
-        live = held.enter_context(connected(made.door("echo")))
+        live = held.enter_context(connect(made.door("echo")))
         live_far = held.enter_context(accepted(server))
         few = opened(FEW)
         many = opened(MANY)
@@ -104,7 +104,7 @@ def test_memory_that_runs_short(tmp_path: Path, figure: Callable[[str], None]) -
             assert status.memory.high_water_bytes <= BUDGET_BYTES
             assert not {"stream_budget", "stream_limit", "budget"} & status.refusals.keys()
         # Small as they are, windows are enough for everybody to go on.
-        with connected(made.door("echo")) as client, accepted(server) as far:
+        with connect(made.door("echo")) as client, accepted(server) as far:
             client.sendall(b"me too")
             assert read_exactly(far, 6) == b"me too"
 

@@ -81,8 +81,8 @@ async def sink(battle: Battle, member: Member, linked: object) -> FarEdge:
 
 async def test_memory_is_kept_for_others(battle: Battle) -> None:
     member = Member.new(battle.stage.pki, SINKS)
-    terms = member.terms
-    member.terms = lambda **changes: terms(**{"cap": 8 * MIB, **changes})  # type: ignore[method-assign]
+    parameters = member.parameters
+    member.parameters = lambda **changes: parameters(**{"cap": 8 * MIB, **changes})  # type: ignore[method-assign]
     async with member.linked(battle.ports["kent"], cap=8 * MIB) as linked:
         sinks = [await sink(battle, member, linked) for _ in range(SESSIONS)]
         began, most, credit = time.monotonic(), 0, STEP

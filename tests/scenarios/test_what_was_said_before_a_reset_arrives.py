@@ -22,7 +22,7 @@ import pytest
 
 from tests.scenarios.kit.nodes import Address, Line, until
 from tests.scenarios.kit.real_programs import program, redis
-from tests.scenarios.kit.socket_steps import WAIT_S, connected, listening, reset
+from tests.scenarios.kit.socket_steps import WAIT_S, bind_listener, connect, reset
 
 pytestmark = pytest.mark.tier_test
 
@@ -66,7 +66,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving(address: Address, talk: Talk) -> Iterator[Server]:
-    with listening(address, backlog=256) as sock:
+    with bind_listener(address, backlog=256) as sock:
         yield Server(sock, talk)
         sock.shutdown(socket.SHUT_RDWR)
 
@@ -133,13 +133,13 @@ def rejected(sock: socket.socket) -> int:
 
 def test_redis_says_that_it_has_too_many_clients(path: Line, tmp_path: Path, figure: Callable[[str], None]) -> None:
     def hears(address: Address) -> bool:
-        with contextlib.suppress(ConnectionError, BrokenPipeError), connected(address) as sock:
+        with contextlib.suppress(ConnectionError, BrokenPipeError), connect(address) as sock:
             sock.sendall(b"PING\r\n" * 3)
             return b"max number of clients" in heard(sock)
         return False
 
     def comes_in() -> socket.socket | None:
-        sock = connected(path.target("redis"))
+        sock = connect(path.target("redis"))
         sock.sendall(b"PING\r\n")
         if sock.recv(100) == b"+PONG\r\n":
             return sock
@@ -165,7 +165,7 @@ def turn_away(connection: socket.socket) -> None:
 
 def test_a_banner_is_heard_from_a_server_that_resets_what_it_accepts(path: Line, figure: Callable[[str], None]) -> None:
     def hears(address: Address) -> bool:
-        with contextlib.suppress(ConnectionError), connected(address) as sock:
+        with contextlib.suppress(ConnectionError), connect(address) as sock:
             return heard(sock) == BANNER
         return False
 
@@ -189,7 +189,7 @@ def test_a_request_is_heard_whole_from_a_client_that_resets(path: Line, size: in
     requests: list[bytes] = []
     with serving(path.target("echo"), lambda connection: requests.append(heard(connection))) as server:
         for _ in range(CLIENTS):
-            sock = connected(path.door("echo"))
+            sock = connect(path.door("echo"))
             sock.sendall(bytes(size))
             # A reset takes what is not on its way yet from its own side, directly too.
             until(lambda sock=sock: is_delivered(sock))  # type: ignore[misc]

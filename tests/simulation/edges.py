@@ -66,11 +66,11 @@ class Session:
     unresumed: set[int] = field(default_factory=set)
     stalled_us: int = 0
     keeper: Task | None = None
-    mender: Task | None = None
+    recovery: Task | None = None
     renewing: Renewing | None = None
 
     def changed(self) -> None:
-        for task in (self.keeper, self.mender):
+        for task in (self.keeper, self.recovery):
             if task:
                 task.kick()
 
@@ -299,9 +299,7 @@ class Edge(Node):
         end.owner = session
         session.candidates.append(end)
         with suppress(native.CoreError):
-            self.core.session_candidate(
-                session.number, link=link.number(self), in_label=end.in_label, out_label=label
-            )
+            self.core.session_candidate(session.number, link=link.number(self), in_label=end.in_label, out_label=label)
         self.world.later.after(CANDIDATE_MS, self._candidate_ended, session, end)
         link.say(self, "accept", session.id, label, end.in_label)
 
@@ -391,8 +389,8 @@ class Edge(Node):
             self.mend(session)
 
     def mend(self, session: Session) -> None:
-        if session.mender is None or session.mender.ended:
-            session.mender = Task(self.world.later, self._mended(session))
+        if session.recovery is None or session.recovery.ended:
+            session.recovery = Task(self.world.later, self._mended(session))
 
     def _mended(self, session: Session) -> Steps:
         # Who only waits for a way has nothing to do if it came in the meantime.
@@ -483,8 +481,8 @@ class Edge(Node):
                 self._close_path(end)
         session.former = None
         session.candidates.clear()
-        if session.mender is not None:
-            session.mender.kick()
+        if session.recovery is not None:
+            session.recovery.kick()
         if session.keeper is not None:
             session.keeper.kick()
         self.publish()
@@ -492,7 +490,7 @@ class Edge(Node):
     def killed(self) -> None:
         super().killed()
         for session in self.sessions.values():
-            if session.mender:
-                session.mender.end()
+            if session.recovery:
+                session.recovery.end()
         if hasattr(self, "keeper"):
             self.keeper.end()

@@ -62,7 +62,7 @@ def _settle(world: World, node: Node) -> None:
 def _go_on(world: World, node: Node) -> None:
     """In the new process: control connections are lost, and tables come before the first frame."""
     for link in list(node.links.values()):
-        link.end(node).inherited = True
+        link.end(node).restored = True
         link.control_lost()
     node.taken_over()
     node.core.start()

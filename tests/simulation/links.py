@@ -29,7 +29,7 @@ class End:
     lanes_up: dict[int, int] = field(default_factory=dict)
     changed_us: int = 0
     said_us: int = 0  # when the last message to the other end arrives
-    inherited: bool = False  # from a process before: it opens no lane
+    restored: bool = False  # from a process before: it opens no lane
 
     def renew(self, secret: bytes, mix: int) -> None:
         self.node.core.link_renew(self.number, secret=bytearray(secret), mix=mix)
@@ -143,7 +143,7 @@ class Link:
             self.world.library.virtual_close(fd)
             return
         self.world.library.virtual_accepted(fd, end.node.owner)
-        if end.inherited:
+        if end.restored:
             self.world.library.virtual_close(fd)
             return
         index, number = end.node.core.lane_check(end.number, preamble)
@@ -218,7 +218,7 @@ class Pair:
         world, link = self.world, self.link
         a, b = world.nodes[self.dialler], world.nodes[self.acceptor]
         well = link is not None and link.controlled and link.a.state in ("opening", "up")
-        if not well and a.alive and b.alive and not a.leaving and not b.leaving \
+        if not well and a.alive and b.alive and not a.migration and not b.migration \
                 and self.held_until_us <= world.later.now_us:  # fmt: skip
             self.link = Link(world, self, a, b)
         world.later.after(world.dice.uniform(20, 250), self._keep)

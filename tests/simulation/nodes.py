@@ -23,7 +23,7 @@ class Node:
         self.world = world
         self.name = name
         self.alive = True
-        self.leaving = False
+        self.migration = False
         self.links: dict[int, Link] = {}
         self._numbers = 0
         self._labels = 0
@@ -131,7 +131,7 @@ class Node:
             self.world.broken(f"descriptors: {left - 1} of node {self.name} are still open after its end")
 
 
-class Forward:
+class RelayPath:
     """A path through a relay."""
 
     def __init__(self, number: int, session: int, to: str, a: Link, b: Link, labels: tuple[int, int, int]) -> None:
@@ -153,7 +153,7 @@ class Relay(Node):
 
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
-        self.forwards: dict[tuple[Link, int, int], Forward] = {}
+        self.relay_paths: dict[tuple[Link, int, int], RelayPath] = {}
 
     def said(self, link: Link, message: tuple[Any, ...]) -> None:
         kind, session, *rest = message
@@ -181,25 +181,27 @@ class Relay(Node):
         elif kind == "carry" and forward.is_live:
             (forward.b if link is forward.a else forward.a).say(self, *message)
 
-    def _meant(self, link: Link, kind: str, session: int, rest: list[Any]) -> Forward | None:
+    def _meant(self, link: Link, kind: str, session: int, rest: list[Any]) -> RelayPath | None:
         if kind != "carry":
-            return self.forwards.get((link, session, rest[0]))
-        alike = [each for (of, id, _), each in self.forwards.items() if of is link and id == session and each.is_live]
+            return self.relay_paths.get((link, session, rest[0]))
+        alike = [
+            each for (of, id, _), each in self.relay_paths.items() if of is link and id == session and each.is_live
+        ]
         return alike[0] if alike else None
 
     def _asked(self, a: Link, session: int, source: str, to: str, label: int, *rest: Any) -> None:
         resume, via = rest
         b = self._next(a, source, to, via)
-        if b is None or (a, session, label) in self.forwards:
+        if b is None or (a, session, label) in self.relay_paths:
             a.say(self, "refuse", session, label, False)
             return
         # As in `_label_on` there: no path of that session was opened with it over that link, from either side.
-        while (b, session, onward := self.label_taken()) in self.forwards:
+        while (b, session, onward := self.label_taken()) in self.relay_paths:
             continue
         labels = (label, self.label_taken(), onward)
-        forward = Forward(self.number_taken(), session, to, a, b, labels)
+        forward = RelayPath(self.number_taken(), session, to, a, b, labels)
         for link in (a, b):
-            self.forwards[link, session, forward.opened(link)] = forward
+            self.relay_paths[link, session, forward.opened(link)] = forward
         b.say(self, "open", session, source, to, forward.b_in, resume, (*via, self.name))
 
     def _next(self, a: Link, source: str, to: str, via: tuple[str, ...]) -> Link | None:
@@ -214,10 +216,10 @@ class Relay(Node):
         return ways[self.world.dice.choice(around)] if around and not via else None
 
     def link_down(self, link: Link) -> None:
-        for forward in [forward for (of, *_), forward in self.forwards.items() if of is link]:
+        for forward in [forward for (of, *_), forward in self.relay_paths.items() if of is link]:
             self._end(forward, told=(forward.b if link is forward.a else forward.a,))
 
-    def _end(self, forward: Forward, told: tuple[Link, ...]) -> None:
+    def _end(self, forward: RelayPath, told: tuple[Link, ...]) -> None:
         self._drop(forward)
         for link in told:
             if link is forward.a and not forward.is_live:
@@ -225,11 +227,11 @@ class Relay(Node):
             else:
                 link.say(self, "close", forward.session, forward.opened(link))
 
-    def _drop(self, forward: Forward) -> None:
+    def _drop(self, forward: RelayPath) -> None:
         if forward.is_gone:
             return
         forward.is_gone = True
         for link in (forward.a, forward.b):
-            del self.forwards[link, forward.session, forward.opened(link)]
+            del self.relay_paths[link, forward.session, forward.opened(link)]
         if forward.is_live:
             self.core.path_remove(forward.number)

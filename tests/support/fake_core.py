@@ -93,7 +93,7 @@ class Core:
         self.workers: int = options["workers"]
         self.link_table: dict[int, FakeLink] = {}
         self.session_table: dict[int, FakeSession] = {}
-        self.forwards: dict[tuple[int, int], tuple[int, int, int]] = {}  # (link, label): (path, link, label)
+        self.relay_paths: dict[tuple[int, int], tuple[int, int, int]] = {}  # (link, label): (path, link, label)
         self.path_sides: dict[int, list[tuple[int, int]]] = {}
         self.published: dict[str, Any] = {}
         self.listeners: dict[int, list[int]] = {}
@@ -147,7 +147,7 @@ class Core:
             os.eventfd_write(self._wake, 1)
         return taken
 
-    def say(self, *event: object) -> None:
+    def emit(self, *event: object) -> None:
         """Report an event; tests use it too."""
         if not self._stopped:
             self._events.append(event)
@@ -229,7 +229,7 @@ class Core:
         self.renewals[(what, number, mix)] = bytes(secret)
         secret[:] = bytes(len(secret))
         if self.keeps:
-            self.say(EVENT_LINK_RENEWED if what == "link" else EVENT_SESSION_RENEWED, number, mix)
+            self.emit(EVENT_LINK_RENEWED if what == "link" else EVENT_SESSION_RENEWED, number, mix)
 
     def settings(self, **figures: int) -> None:
         self.options.update(figures)
@@ -245,13 +245,13 @@ class Core:
         self._link(spec.a_link)
         self._link(spec.b_link)
         assert 131_072 <= spec.cap <= 1 << 30
-        self.forwards[(spec.a_link, spec.a_in)] = (path, spec.b_link, spec.b_out)
-        self.forwards[(spec.b_link, spec.b_in)] = (path, spec.a_link, spec.a_out)
+        self.relay_paths[(spec.a_link, spec.a_in)] = (path, spec.b_link, spec.b_out)
+        self.relay_paths[(spec.b_link, spec.b_in)] = (path, spec.a_link, spec.a_out)
         self.path_sides[path] = [(spec.a_link, spec.a_in), (spec.b_link, spec.b_in)]
 
     def path_remove(self, path: int) -> None:
         for side in self.path_sides.pop(path):
-            del self.forwards[side]
+            del self.relay_paths[side]
 
     def session_add(
         self,
@@ -427,12 +427,12 @@ class Core:
                     self._lost(link, known, lane, "bad_confirm")
                     return
                 lane.is_up = True
-                self.say(EVENT_LANE_UP, link, lane.index, lane.number)
+                self.emit(EVENT_LANE_UP, link, lane.index, lane.number)
             else:
                 self._frame(link, lane, kind, flow, label, body)
 
     def _frame(self, link: int, lane: Lane, kind: int, flow: int, label: int, body: bytes) -> None:
-        onward = self.forwards.get((link, label))
+        onward = self.relay_paths.get((link, label))
         if onward is not None:
             _, out_link, out_label = onward
             known = self.link_table.get(out_link)
@@ -448,36 +448,36 @@ class Core:
             candidate = session.candidates.get(label) if kind in (RESUME, FLOW_CONFIRM) else None
             if candidate is not None and candidate[0] == link and body[:32] == session.binding:
                 session.path = session.candidates.pop(label)
-                self.say(EVENT_SESSION_MOVED, number, label)
+                self.emit(EVENT_SESSION_MOVED, number, label)
             if session.path and session.path[0] == link and label == session.path[place]:
                 self._session_frame(number, session, kind, flow, body)
                 return
 
     def _session_frame(self, number: int, session: FakeSession, kind: int, flow: int, body: bytes) -> None:
         if kind == LOST:
-            self.say(EVENT_SESSION_STALLED, number, flow, UNREACHABLE, session.path[1] if session.path else 0)
+            self.emit(EVENT_SESSION_STALLED, number, flow, UNREACHABLE, session.path[1] if session.path else 0)
         elif kind == FLOW_CONFIRM:
             if body[:32] != session.binding:
-                self.say(EVENT_SESSION_DOWN, number, VIOLATION, "bad_confirm", False)
+                self.emit(EVENT_SESSION_DOWN, number, VIOLATION, "bad_confirm", False)
                 return
             if not session.initiator:
                 self._say_flow(session, FLOW_CONFIRM, flow)
             session.up.add(flow)
             if len(session.up) == session.flows and not session.was_up:
                 session.was_up = True
-                self.say(EVENT_SESSION_UP, number)
+                self.emit(EVENT_SESSION_UP, number)
         elif kind == RESUME and not session.initiator:
             self._say_flow(session, RESUME_ANSWER, flow)
             if flow in session.up:
-                self.say(EVENT_SESSION_RESUMED, number, flow)
+                self.emit(EVENT_SESSION_RESUMED, number, flow)
         elif kind == RESUME_ANSWER and session.initiator and flow in session.up:
-            self.say(EVENT_SESSION_RESUMED, number, flow)
+            self.emit(EVENT_SESSION_RESUMED, number, flow)
 
     def _lost(self, link: int, known: FakeLink, lane: Lane, reason: str) -> None:
         if known.lanes.get(lane.index) is lane:
             del known.lanes[lane.index]
         self._shut(lane)
-        self.say(EVENT_LANE_DOWN, link, lane.index, lane.number, UNREACHABLE, reason)
+        self.emit(EVENT_LANE_DOWN, link, lane.index, lane.number, UNREACHABLE, reason)
         self._stall(link, lane.index)
 
     def _stall(self, link: int, index: int | None) -> None:
@@ -485,7 +485,7 @@ class Core:
             if session.path and session.path[0] == link:
                 for flow in range(session.flows) if index is None else [index]:
                     if flow < session.flows:
-                        self.say(
+                        self.emit(
                             EVENT_SESSION_STALLED, number, flow, UNREACHABLE, session.path[1] if session.path else 0
                         )
 

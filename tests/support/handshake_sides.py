@@ -9,8 +9,8 @@ from OpenSSL import SSL
 from pcgrelay.config import IdentitySettings
 from pcgrelay.identity.credentials import Credentials, load_credentials
 from pcgrelay.identity.exporter import Purpose
-from pcgrelay.identity.handshake import Established, Handshake, Judge, Terms
-from pcgrelay.identity.tls import HandshakeRefused, context_made, leaf_der
+from pcgrelay.identity.handshake import Handshake, HandshakeParameters, HandshakeResult, Judge
+from pcgrelay.identity.tls import HandshakeRefused, leaf_der, make_context
 from pcgrelay.model import NodeId, Role, Suite
 from tests.support.pki import REALM, Files
 
@@ -27,7 +27,7 @@ def credentials_of(files: Files, *, crl: bool = True) -> Credentials:
     )
 
 
-def terms_of(me: NodeId, credentials: Credentials, role: Role = Role.EDGE, **changes: object) -> Terms:
+def terms_of(me: NodeId, credentials: Credentials, role: Role = Role.EDGE, **changes: object) -> HandshakeParameters:
     values: dict[str, object] = {
         "me": me,
         "role": role,
@@ -39,14 +39,14 @@ def terms_of(me: NodeId, credentials: Credentials, role: Role = Role.EDGE, **cha
         "cap": 1 << 20,
         **changes,
     }
-    return Terms(**values)  # type: ignore[arg-type]
+    return HandshakeParameters(**values)  # type: ignore[arg-type]
 
 
 @dataclass
 class Outcome:
     """How a handshake ended on one side."""
 
-    established: Established | None = None
+    established: HandshakeResult | None = None
     refused: HandshakeRefused | None = None
 
     @property
@@ -60,15 +60,15 @@ def everybody(peer: NodeId) -> str | None:
 
 def side(
     credentials: Credentials,
-    terms: Terms,
+    parameters: HandshakeParameters,
     *,
     client: bool,
     context: SSL.Context | None = None,
     purpose: Purpose = Purpose.LINK,
     judge: Judge = everybody,
 ) -> Handshake:
-    context = context or context_made(credentials, post_quantum_required=terms.post_quantum_required)
-    return Handshake(context, terms, client=client, purpose=purpose, judge=judge)
+    context = context or make_context(credentials, post_quantum_required=parameters.post_quantum_required)
+    return Handshake(context, parameters, client=client, purpose=purpose, judge=judge)
 
 
 def met(client: Handshake, server: Handshake, step: int = 1 << 20) -> tuple[Outcome, Outcome]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pcgrelay import config
-from pcgrelay.daemon.run import node_made
+from pcgrelay.daemon.run import make_node
 from pcgrelay.gateway.edge import Edge
 from pcgrelay.gateway.node import Node
 from pcgrelay.link.link import Link
@@ -70,7 +70,7 @@ class Running:
         for link in list(self.core.link_table):
             for lane in self.core.link_table[link].lanes.values():
                 lane.sock.shutdown(socket.SHUT_RDWR)
-        for link in list(self.node.neighbours.links.values()):
+        for link in list(self.node.link_table.links.values()):
             link._connection._sock.shutdown(socket.SHUT_RDWR)
         await self.node.stop()
 
@@ -97,7 +97,7 @@ class Nodes:
     async def start(self, organisation: str, name: str, **tables: Any) -> Running:
         path = self.write(organisation, name, **tables)
         sink = io.StringIO()
-        node = node_made(config.load(path), fake_core, Log("debug", sink))
+        node = make_node(config.load(path), fake_core, Log("debug", sink))
         running = Running(node, sink)
         self.running.append(running)
         await node.start()
@@ -142,8 +142,8 @@ async def two_ways(nodes: Nodes) -> tuple[list[tuple[Running, int]], Running, Ru
     kent = await nodes.start(KENT, "kent-1", links=links, exports=[export()])
     met = await nodes.start(MET, "met-1", links=links, imports=[entry()])
     await until(lambda: is_live(met))
-    await until(lambda: all(len(list(edge.node.neighbours.usable())) == 2 for edge in (kent, met)))
-    await until(lambda: len(met.node.adverts.catalogue.ways(kent.node.config.node.id)) == 2)
+    await until(lambda: all(len(list(edge.node.link_table.usable())) == 2 for edge in (kent, met)))
+    await until(lambda: len(met.node.exchange.catalogue.ways(kent.node.config.node.id)) == 2)
     return made, kent, met
 
 
@@ -151,8 +151,8 @@ def told_that_its_way_is_lost(kent: Running) -> None:
     """The relay tells the far edge that its lane to the Met is silent, which the Met has not noticed."""
     (session,) = kent.edge.sessions
     assert session.path is not None
-    kent.core.say(fake_core.EVENT_SESSION_STALLED, session.number, 0, Code.UNREACHABLE, session.path.in_label)
+    kent.core.emit(fake_core.EVENT_SESSION_STALLED, session.number, 0, Code.UNREACHABLE, session.path.in_label)
 
 
 def link_to(running: Running, peer: str) -> Link:
-    return next(link for link in running.node.neighbours.links.values() if link.peer.dotted == peer)
+    return next(link for link in running.node.link_table.links.values() if link.peer.dotted == peer)

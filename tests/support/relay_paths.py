@@ -13,7 +13,7 @@ from pcgrelay.messages import Message, PathAccept, PathOpen, PathRefuse
 from pcgrelay.model import NodeId
 from pcgrelay.path.budget import Budget
 from pcgrelay.path.labels import Labels
-from pcgrelay.path.relay import Forwards
+from pcgrelay.path.relay import RelayPaths
 from tests.support.path_links import LABEL, ME, MIB, SESSION, A, B, FakeLink, asked
 
 
@@ -40,14 +40,14 @@ class Relay:
         self.plane = FakePlane()
         self.clock = SetClock(datetime(2027, 1, 1, tzinfo=UTC))
         self.not_allowed: set[NodeId] = set()
-        self.forwards = Forwards(
+        self.relay_paths = RelayPaths(
             ME,
             plane=self.plane,
             labels=Labels(self.clock),
             next_link=self.next_link,  # type: ignore[arg-type]
             reach=lambda source, destination: "not_a_member" if self.not_allowed & {source, destination} else None,
             budget=Budget(1 << 30),
-            say=lambda record: None,
+            emit=lambda record: None,
             clock=self.clock,
         )
 
@@ -56,7 +56,7 @@ class Relay:
         return link if link and wanted(link) else None
 
     def hear(self, link: FakeLink, message: Message) -> None:
-        self.forwards.receive(link, message)  # type: ignore[arg-type]
+        self.relay_paths.receive(link, message)  # type: ignore[arg-type]
 
     def opened(self, **changes: Any) -> PathOpen:
         self.hear(self.a, asked(**changes))

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings, strategies
 
 from pcgrelay import config
 from pcgrelay.check import ERROR, check, exit_code, refuse_errors, refuse_reload
-from pcgrelay.daemon.run import node_made
+from pcgrelay.daemon.run import make_node
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.identity.exporter import Purpose
 from pcgrelay.identity.handshake import Handshake
-from pcgrelay.identity.local import Presence
+from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link.link import LinkState
 from pcgrelay.log.writer import Log
@@ -290,7 +290,7 @@ class World:
             for each in loaded:
                 # Whatever the check would say: this is what the node itself does.
                 sink = io.StringIO()
-                running = Running(node_made(each, fake_core, Log("debug", sink)), sink)
+                running = Running(make_node(each, fake_core, Log("debug", sink)), sink)
                 self.running.append(running)
                 await running.node.start()
         except PcgrelayError:
@@ -307,10 +307,10 @@ class World:
         return "no link" if bad() else "links"
 
     def _known(self) -> int:
-        up = [link for each in self.running for link in each.node.neighbours.links.values()]
+        up = [link for each in self.running for link in each.node.link_table.links.values()]
         if not up or any(link.state is not LinkState.UP for link in up):
             return 0
-        return sum(bool(list(each.node.adverts.catalogue.edges())) for each in self.running)
+        return sum(bool(list(each.node.exchange.catalogue.edges())) for each in self.running)
 
     async def stop(self) -> None:
         for running in self.running:
@@ -346,10 +346,10 @@ async def test_what_check_says_is_what_nodes_do(world: World, name: str) -> None
 
 def handshake_of(one: config.Config, other: config.Config) -> str:
     """Two nodes without a wire: `links`, or the word of the refusal."""
-    here, there = Presence(one), Presence(other)
+    here, there = LocalIdentity(one), LocalIdentity(other)
     client, server = (
-        Handshake(presence.context, presence.link_terms(), client=client, purpose=Purpose.LINK, judge=lambda peer: None)
-        for presence, client in ((here, True), (there, False))
+        Handshake(local.context, local.link_parameters(), client=client, purpose=Purpose.LINK, judge=lambda peer: None)
+        for local, client in ((here, True), (there, False))
     )
     try:
         data = client.start()

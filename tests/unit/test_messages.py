@@ -39,16 +39,16 @@ def framed(value: object) -> bytes:
 
 @pytest.mark.parametrize("step", [1, 3, 1 << 20])
 def test_all_come_back_whole_and_in_pieces(step: int) -> None:
-    assert read(b"".join(m.message_encoded(message) for message in ALL), step) == ALL
+    assert read(b"".join(m.encode_message(message) for message in ALL), step) == ALL
 
 
 def test_the_reader_gives_the_bytes_of_each_message() -> None:
-    data = m.message_encoded(HELLO) + m.message_encoded(m.Beat(1, False))
+    data = m.encode_message(HELLO) + m.encode_message(m.Beat(1, False))
     assert b"".join(whole for _, whole in m.MessageReader().feed(data)) == data
 
 
 def test_tags_are_those_of_the_protocol() -> None:
-    assert [msgspec.msgpack.decode(m.message_encoded(message)[4:])[0] for message in ALL] == list(range(1, 13))
+    assert [msgspec.msgpack.decode(m.encode_message(message)[4:])[0] for message in ALL] == list(range(1, 13))
 
 
 def test_codes_are_those_of_the_protocol() -> None:
@@ -74,7 +74,7 @@ def test_an_older_node_does_not_say_which_request_it_answers() -> None:
 def test_an_unknown_tag_is_ignored_and_counted() -> None:
     reader, heard = m.MessageReader(), []
     reader.on_unknown = lambda: heard.append(reader.unknown_total)
-    data = framed([99, "new"]) + m.message_encoded(m.Beat(1, False)) + framed([0])
+    data = framed([99, "new"]) + m.encode_message(m.Beat(1, False)) + framed([0])
     assert [message for message, _ in reader.feed(data)] == [m.Beat(1, False)]
     assert reader.unknown_total == 2
     assert heard == [1, 2]
@@ -131,7 +131,7 @@ def test_deep_nesting_is_refused() -> None:
 
 def test_too_large_a_message_is_not_sent() -> None:
     with pytest.raises(m.MessageRefused):
-        m.message_encoded(m.Advert(bytes(160_000), b"", (bytes(120_000),), ()))
+        m.encode_message(m.Advert(bytes(160_000), b"", (bytes(120_000),), ()))
 
 
 @given(st.binary(max_size=200), st.integers(1, 50))

@@ -15,8 +15,8 @@ from pcgrelay.model import (
     Role,
     ServiceName,
     Suite,
-    dotted_checked,
-    label_checked,
+    check_dotted,
+    check_label,
     organisation_matches,
 )
 
@@ -97,8 +97,8 @@ def test_a_strange_uri_is_refused(uri: str) -> None:
 def test_no_text_gets_past_the_grammar(text: str) -> None:
     label = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
     for check, good in (
-        (label_checked, bool(label.fullmatch(text))),
-        (dotted_checked, all(label.fullmatch(part) for part in text.split("."))),
+        (check_label, bool(label.fullmatch(text))),
+        (check_dotted, all(label.fullmatch(part) for part in text.split("."))),
     ):
         if good:
             assert check(text, "name") == text
@@ -109,12 +109,12 @@ def test_no_text_gets_past_the_grammar(text: str) -> None:
 
 
 def test_bounds_of_names() -> None:
-    assert label_checked("k" * 63, "name") == "k" * 63
+    assert check_label("k" * 63, "name") == "k" * 63
     longest = "a." * 126 + "a"
     assert len(longest) == DOTTED_LIMIT
-    assert dotted_checked(longest, "realm") == longest
+    assert check_dotted(longest, "realm") == longest
     with pytest.raises(NameProblem):
-        dotted_checked(longest + "a", "realm")
+        check_dotted(longest + "a", "realm")
 
 
 @pytest.mark.parametrize("text", ["custody", "@kent.example", "custody@", "cust ody@kent.example", "a@b@c", "A@b"])
@@ -126,9 +126,9 @@ def test_a_strange_service_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "read",
     [
-        lambda: label_checked("kent-1.", "node name"),
-        lambda: dotted_checked("kent.police.example.", "organisation"),
-        lambda: dotted_checked("police.example..", "realm"),
+        lambda: check_label("kent-1.", "node name"),
+        lambda: check_dotted("kent.police.example.", "organisation"),
+        lambda: check_dotted("police.example..", "realm"),
         lambda: NodeId.from_dotted("relay-1.hub.example.", "police.example"),
         lambda: ServiceName.parse("custody@kent.police.example."),
         lambda: ServiceName.parse("custody.@kent.police.example"),

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from rich.text import Text
 
 from pcgrelay.admin.metrics import metrics_text
-from pcgrelay.admin.server import Facts, answered
+from pcgrelay.admin.server import AdminHandlers, answered
 from pcgrelay.admin.status import ConfigurationStatus, Status
 from pcgrelay.cli import explain, status
 from pcgrelay.dataplane.events import StreamEnd
@@ -22,7 +22,7 @@ from pcgrelay.log.events import PathRefused
 from pcgrelay.log.writer import line_of
 from pcgrelay.output import Layout, Row, Screen, print_json, print_table, say
 from pcgrelay.printable import TEXT_MOST, json_printable, printable
-from pcgrelay.services.counts import MALFORMED, line_said
+from pcgrelay.services.counts import MALFORMED, emit_stream_end
 from tests.unit.cli.test_status import HEALTHY
 
 # Clears a screen, by one byte too; sets a title; turns the order; hides; ends a line; a lone half of a pair.
@@ -92,7 +92,7 @@ def test_the_whole_status_is_shown_without_harm(evil: str, capsys: pytest.Captur
     print_json(told)
     assert capsys.readouterr().out.replace("\n", "").isprintable()
     for path in ("/metrics", "/readyz"):
-        body = answered("GET", path, Facts(status=lambda: told, counters=dict)).body.decode()
+        body = answered("GET", path, AdminHandlers(status=lambda: told, counters=dict)).body.decode()
         assert body.replace("\n", "").isprintable()
 
 
@@ -105,7 +105,7 @@ def test_only_one_place_makes_a_console() -> None:
 def test_what_a_peer_calls_a_service_is_a_name_or_no_word_of_its_own(service: bytes) -> None:
     said: list[object] = []
     end = StreamEnd(False, -1, 1, service, 0, 0, 5, 4, "unknown-service", 0xFFFF, False)
-    line_said(said.append, end, "kent.police.example", None, None, ())  # type: ignore[arg-type]
+    emit_stream_end(said.append, end, "kent.police.example", None, None, ())  # type: ignore[arg-type]
     name = said[0].service.partition("@")[0]  # type: ignore[attr-defined]
     assert name == MALFORMED or re.fullmatch(r"[a-z0-9-]{1,63}", name)
 

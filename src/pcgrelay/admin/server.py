@@ -77,7 +77,7 @@ Query = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class AdminHandlers:
     """What the server asks of the node; it knows nothing else of it."""
 
     status: Callable[[], Status]
@@ -86,7 +86,7 @@ class Facts:
     actions: Mapping[str, Callable[[Query], Awaitable[Answer]]] = field(default_factory=dict)  # paths for POST
 
 
-def answered(method: str, target: str, facts: Facts) -> Answer:
+def answered(method: str, target: str, facts: AdminHandlers) -> Answer:
     """The response to a request that changes nothing."""
     path, _, query = target.partition("?")
     if method not in ("GET", "HEAD"):
@@ -116,7 +116,7 @@ def _readiness(status: Status) -> Answer:
 class AdminServer:
     """The admin socket of a running node."""
 
-    def __init__(self, path: Path, facts: Facts, group: int | None = None) -> None:
+    def __init__(self, path: Path, facts: AdminHandlers, group: int | None = None) -> None:
         """group: of which members may ask, and change nothing."""
         self._path = path
         self._group = group

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from msgspec import Meta, Struct
 
 from pcgrelay.errors import PcgrelayError
-from pcgrelay.model import URI_LIMIT, NameProblem, NodeId, label_checked
+from pcgrelay.model import URI_LIMIT, NameProblem, NodeId, check_label
 
 ENTRY_KIND = "pcgrelay-entry-1"
 SIGNED_BEFORE = b"pcgrelay catalogue entry v1\0"
@@ -70,7 +70,7 @@ class EntryRefused(PcgrelayError):
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class SignedEntry:
     """An entry with its proof, as it travels."""
 
     entry: bytes
@@ -79,10 +79,10 @@ class Signed:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ReceivedEntry:
     """An entry that one link told, proved and read."""
 
-    signed: Signed
+    signed: SignedEntry
     edge: NodeId
     sequence: int
     lives_until_ms: int  # on the monotonic clock: what was good when it came does not die of a clock that jumps
@@ -115,7 +115,7 @@ REASONS = frozenset(
 _decoder: msgspec.msgpack.Decoder[Entry] = msgspec.msgpack.Decoder(Entry)
 
 
-def entry_signed(
+def sign_entry(
     edge: NodeId,
     offers: Sequence[Offer],
     *,
@@ -123,20 +123,20 @@ def entry_signed(
     not_after: int,
     key: PrivateKeyTypes,
     chain: tuple[bytes, ...],
-) -> Signed:
+) -> SignedEntry:
     """An edge's own entry."""
     entry = msgspec.msgpack.encode(Entry(ENTRY_KIND, edge.uri, sequence, not_after, tuple(offers)))
-    return Signed(entry, _sign(key, SIGNED_BEFORE + entry), chain)
+    return SignedEntry(entry, _sign(key, SIGNED_BEFORE + entry), chain)
 
 
-def entry_read(signed: Signed, now_s: int) -> Entry:
+def decode_entry(signed: SignedEntry, now_s: int) -> Entry:
     """The content, if its form and dates are right; whether it is true is for `entry_proved`."""
-    entry = entry_opened(signed, now_s)
-    names_checked(entry)
+    entry = open_entry(signed, now_s)
+    check_names(entry)
     return entry
 
 
-def entry_opened(signed: Signed, now_s: int) -> Entry:
+def open_entry(signed: SignedEntry, now_s: int) -> Entry:
     """The same, but for the names of its services: to look at those costs as much as a signature."""
     if len(signed.entry) + len(signed.signature) + sum(map(len, signed.chain)) > ENTRY_MOST_BYTES:
         raise EntryRefused("too_large")
@@ -153,18 +153,18 @@ def entry_opened(signed: Signed, now_s: int) -> Entry:
     return entry
 
 
-def names_checked(entry: Entry) -> None:
+def check_names(entry: Entry) -> None:
     """EntryRefused: a service has a name that is none, or that of another."""
     try:
-        names = [label_checked(offer.service, "service name") for offer in entry.offers]
+        names = [check_label(offer.service, "service name") for offer in entry.offers]
     except NameProblem:
         raise EntryRefused("malformed") from None
     if len(set(names)) != len(names):
         raise EntryRefused("malformed")
 
 
-def entry_proved(
-    signed: Signed,
+def verify_entry(
+    signed: SignedEntry,
     entry: Entry,
     chain_refusal: Callable[[Sequence[x509.Certificate]], str | None],
     identity_of: Callable[[x509.Certificate], NodeId],
@@ -217,12 +217,12 @@ class Catalogue:
     """What every link said of every edge. Links are numbers; the caller proves entries before it takes them in."""
 
     def __init__(self) -> None:
-        self._edges: dict[NodeId, dict[int, Known]] = {}
+        self._edges: dict[NodeId, dict[int, ReceivedEntry]] = {}
 
     def edges(self) -> Iterable[NodeId]:
         return self._edges.keys()
 
-    def ways(self, edge: NodeId) -> dict[int, Known]:
+    def ways(self, edge: NodeId) -> dict[int, ReceivedEntry]:
         """All that links said of this edge, by link."""
         return self._edges.get(edge, {})
 
@@ -234,7 +234,7 @@ class Catalogue:
         newest = max(known.sequence for known in ways.values())
         return "old_sequence" if sequence < newest else None
 
-    def put(self, link: int, known: Known) -> None:
+    def put(self, link: int, known: ReceivedEntry) -> None:
         """Take in what a link says; it replaces what this link said before."""
         self._edges.setdefault(known.edge, {})[link] = known
 
@@ -260,24 +260,26 @@ class Catalogue:
                 touched.append(edge)
         return touched
 
-    def best(self, edge: NodeId, usable: Callable[[int], bool] = lambda link: True) -> tuple[int, Known] | None:
+    def best(self, edge: NodeId, usable: Callable[[int], bool] = lambda link: True) -> tuple[int, ReceivedEntry] | None:
         """The link with the shortest path; the newest entry, then the lowest link, decide between equals."""
         ways = [(link, known) for link, known in self.ways(edge).items() if usable(link)]
         return min(ways, key=lambda way: (len(way[1].path), -way[1].sequence, way[0]), default=None)
 
-    def newest(self, edge: NodeId) -> Known | None:
+    def newest(self, edge: NodeId) -> ReceivedEntry | None:
         """The entry whose content holds, whatever link it came over."""
         return max(self.ways(edge).values(), key=lambda known: known.sequence, default=None)
 
 
-def passed_on(best: tuple[int, Known] | None, link: int, neighbour: NodeId, me: NodeId) -> Known | None:
+def passed_on(best: tuple[int, ReceivedEntry] | None, link: int, neighbour: NodeId, me: NodeId) -> ReceivedEntry | None:
     """What a relay tells one neighbour of an edge: the best way with itself added, unless it came from there."""
     if best is None:
         return None
     source, known = best
     if source == link or known.edge == neighbour or neighbour.uri in known.path or len(known.path) >= RELAYS_MOST:
         return None
-    return Known(known.signed, known.edge, known.sequence, known.lives_until_ms, known.offers, (*known.path, me.uri))
+    return ReceivedEntry(
+        known.signed, known.edge, known.sequence, known.lives_until_ms, known.offers, (*known.path, me.uri)
+    )
 
 
 def _sign(key: PrivateKeyTypes, data: bytes) -> bytes:

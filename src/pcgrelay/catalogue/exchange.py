@@ -18,29 +18,29 @@ from pcgrelay.catalogue.entries import (
     REASONS,
     Catalogue,
     EntryRefused,
-    Known,
     Offer,
-    Signed,
-    entry_opened,
-    entry_proved,
-    entry_read,
-    entry_signed,
-    names_checked,
+    ReceivedEntry,
+    SignedEntry,
+    check_names,
+    decode_entry,
+    open_entry,
     path_refusal,
+    sign_entry,
+    verify_entry,
 )
-from pcgrelay.catalogue.propagation import Telling
+from pcgrelay.catalogue.propagation import CataloguePropagation
 from pcgrelay.clock import Clock
-from pcgrelay.handover.records import EntryEstate
+from pcgrelay.handover.records import EntryHandover
 from pcgrelay.identity.certificates import IdentityRefused, Refusal
-from pcgrelay.identity.local import Presence
+from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.choice import Candidate, choose
 from pcgrelay.link.link import Link
+from pcgrelay.log.events import Emit, Failure
 from pcgrelay.log.events import EntryRefused as EntryRefusedRecord
-from pcgrelay.log.events import Failure, Say
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.messages import Advert, Withdraw
 from pcgrelay.model import NameProblem, NodeId, Role
-from pcgrelay.net.ratelimit import Allowance
+from pcgrelay.net.ratelimit import TokenBucket
 from pcgrelay.reasons import is_identity
 
 LIFE_S = 1_800
@@ -55,39 +55,41 @@ CLOCK_JUMP_MS = 5_000
 CHANGED_INTERVAL_MS = 100
 
 
-class Adverts:
+class CatalogueExchange:
     """The catalogue of one node, kept by what its neighbours say."""
 
     def __init__(
         self,
-        presence: Presence,
+        local: LocalIdentity,
         links: dict[int, Link],
         load: Callable[[Link], int],
         changed: Callable[[], None],
-        say: Say,
+        emit: Emit,
         clock: Clock,
     ) -> None:
         """load: how many paths a link leads; changed is called when an edge came, went or changed what it offers."""
         self.catalogue = Catalogue()
         self.refused: Counter[str] = Counter()
-        self._presence = presence
-        self._me = presence.config.node.id
+        self._local = local
+        self._me = local.config.node.id
         self._links = links
         self._load = load
         self._changed = changed
-        self._say = say
+        self._emit = emit
         self._clock = clock
         self._offers: tuple[Offer, ...] = ()
-        self._own: Signed | None = None
+        self._own: SignedEntry | None = None
         self._own_sequence = 0
         self._own_offset_ms = 0  # of the wall clock from the monotonic one, when it was signed
         self._renew_ms = 0
         self._throttle = Throttle(LINE_INTERVAL_MS)
-        self._proofs: dict[int, Allowance] = {}  # by link
+        self._proofs: dict[int, TokenBucket] = {}  # by link
         self._changed_ms = 0
         self._change_waits = False
-        self._passes_on = presence.config.node.role is Role.RELAY
-        self._telling = Telling(presence, self.catalogue, links if self._passes_on else {}, self._count, clock)
+        self._passes_on = local.config.node.role is Role.RELAY
+        self._propagation = CataloguePropagation(
+            local, self.catalogue, links if self._passes_on else {}, self._count, clock
+        )
 
     @property
     def has_offered(self) -> bool:
@@ -101,10 +103,10 @@ class Adverts:
         for link in self._links.values():
             self._tell_own(link)
 
-    def estate(self) -> tuple[EntryEstate, ...]:
+    def to_handover(self) -> tuple[EntryHandover, ...]:
         """What another process has to know of what neighbours said."""
         return tuple(
-            EntryEstate(
+            EntryHandover(
                 link=link,
                 entry=known.signed.entry,
                 signature=known.signed.signature,
@@ -116,20 +118,22 @@ class Adverts:
             for link, known in self.catalogue.ways(edge).items()
         )
 
-    def inherit(self, estates: Sequence[EntryEstate]) -> None:
+    def restore(self, handovers: Sequence[EntryHandover]) -> None:
         """Know what the process before this one had proved; `reload` judges it by the trust of today."""
         now_s = int(self._clock.wall().timestamp())
-        for each in estates:
-            signed = Signed(each.entry, each.signature, each.chain)
+        for each in handovers:
+            signed = SignedEntry(each.entry, each.signature, each.chain)
             # What has run out meanwhile is as good as not said.
             with suppress(EntryRefused, NameProblem):
-                entry = entry_read(signed, now_s)
+                entry = decode_entry(signed, now_s)
                 edge = NodeId.from_uri(entry.edge)
                 # A process of before took the names of relays as they came.
                 if not all(map(is_identity, each.path)):
                     continue
                 lives_ms = each.lives_until_ms or self._clock.monotonic_ms() + (entry.not_after - now_s) * 1000
-                self.catalogue.put(each.link, Known(signed, edge, entry.sequence, lives_ms, entry.offers, each.path))
+                self.catalogue.put(
+                    each.link, ReceivedEntry(signed, edge, entry.sequence, lives_ms, entry.offers, each.path)
+                )
 
     def reload(self) -> None:
         """Trust or members have changed: judge what is known anew, sign anew, and tell each neighbour what it may know.
@@ -143,7 +147,7 @@ class Adverts:
                 if word := judged(known.signed.chain):
                     self._count(word)
                     self.catalogue.withdraw(number, edge)
-            self._telling.tell_all(edge)
+            self._propagation.tell_all(edge)
         if self._own is not None:
             self.offer(self._offers)
         self._changed()
@@ -195,24 +199,24 @@ class Adverts:
         self._tell_own(link)
         if self._passes_on:
             for edge in list(self.catalogue.edges()):
-                self._telling.tell(link, edge)
+                self._propagation.tell(link, edge)
 
     def link_has_room(self, link: Link) -> None:
         """A neighbour has taken what it was told."""
-        self._telling.link_has_room(link)
+        self._propagation.link_has_room(link)
 
     def link_unusable(self, link: Link) -> None:
         """Nothing new may be led over this link; what it said stays until it is down."""
         for edge in [edge for edge in self.catalogue.edges() if link.number in self.catalogue.ways(edge)]:
-            self._telling.changed(edge)
+            self._propagation.changed(edge)
         self._changed()
 
     def link_down(self, link: Link) -> None:
         """Forget all that this neighbour said, and what it was told."""
         self._proofs.pop(link.number, None)
-        self._telling.link_gone(link)
+        self._propagation.link_gone(link)
         for edge in self.catalogue.link_gone(link.number):
-            self._telling.changed(edge)
+            self._propagation.changed(edge)
         self._changed()
 
     def receive(self, link: Link, message: Advert | Withdraw) -> None:
@@ -220,7 +224,7 @@ class Adverts:
         if isinstance(message, Withdraw):
             self._withdrawn(link, message)
             return
-        signed = Signed(message.entry, message.signature, message.chain)
+        signed = SignedEntry(message.entry, message.signature, message.chain)
         try:
             known = self._proved(link, signed, message.path)
         except EntryRefused as refused:
@@ -236,7 +240,7 @@ class Adverts:
                 self._count("advert_repeated")
                 return
             self.catalogue.put(link.number, known)
-            self._telling.changed(known.edge)
+            self._propagation.changed(known.edge)
             self._changed_soon()
 
     def tick(self) -> None:
@@ -244,16 +248,16 @@ class Adverts:
         now_ms = self._clock.monotonic_ms()
         expired = self.catalogue.expire(now_ms)
         for edge in expired:
-            self._telling.changed(edge)
+            self._propagation.changed(edge)
         if expired:
             self._changed()
-        self._telling.tick()
+        self._propagation.tick()
         if self._own is not None and now_ms >= self._renew_ms:
             self.offer(self._offers)
 
-    def _proved(self, link: Link, signed: Signed, path: tuple[str, ...]) -> Known:
+    def _proved(self, link: Link, signed: SignedEntry, path: tuple[str, ...]) -> ReceivedEntry:
         now_s = int(self._clock.wall().timestamp())
-        entry = entry_opened(signed, now_s)
+        entry = open_entry(signed, now_s)
         if path and link.peer_role is not Role.RELAY:
             raise EntryRefused("not_a_relay")
         if word := path_refusal(path, entry.edge, link.peer.uri, self._me.uri):
@@ -268,29 +272,29 @@ class Adverts:
         # The same proof over another way need not be checked again: that is most of what relays say.
         if newest is None or newest.signed != signed:
             self._proof_spent(link)
-            names_checked(entry)
-            entry_proved(signed, entry, lambda chain: self._presence.chain_refusal(list(chain)), self._identity)
-        self._presence.skews.hear_entry(edge, entry.sequence, entry.not_after)
+            check_names(entry)
+            verify_entry(signed, entry, lambda chain: self._local.chain_refusal(list(chain)), self._identity)
+        self._local.skews.hear_entry(edge, entry.sequence, entry.not_after)
         lives_until_ms = self._clock.monotonic_ms() + (entry.not_after - now_s) * 1000
-        return Known(signed, edge, entry.sequence, lives_until_ms, entry.offers, path)
+        return ReceivedEntry(signed, edge, entry.sequence, lives_until_ms, entry.offers, path)
 
     def _proof_spent(self, link: Link) -> None:
         """A proof is dear. Beyond what a neighbour may cause, it is dropped unseen."""
         now = self._clock.monotonic_ms()
-        allowance = self._proofs.get(link.number)
-        if allowance is None:
-            allowance = self._proofs[link.number] = Allowance(PROOFS_AT_ONCE, PROOFS_EACH_SECOND, now)
-        if not allowance.spend(now):
+        bucket = self._proofs.get(link.number)
+        if bucket is None:
+            bucket = self._proofs[link.number] = TokenBucket(PROOFS_AT_ONCE, PROOFS_EACH_SECOND, now)
+        if not bucket.spend(now):
             raise EntryRefused("advert_budget")
 
     def _chain_refusal(self, chain: tuple[bytes, ...]) -> str | None:
         try:
-            return self._presence.chain_refusal([x509.load_der_x509_certificate(der) for der in chain])
+            return self._local.chain_refusal([x509.load_der_x509_certificate(der) for der in chain])
         except Exception:
             return Refusal.MALFORMED
 
     def _identity(self, leaf: object) -> NodeId:
-        return self._presence.identity_of(leaf)  # type: ignore[arg-type]
+        return self._local.identity_of(leaf)  # type: ignore[arg-type]
 
     def _withdrawn(self, link: Link, message: Withdraw) -> None:
         try:
@@ -299,7 +303,7 @@ class Adverts:
             self._refused(link, "malformed")
             return
         if self.catalogue.withdraw(link.number, edge):
-            self._telling.changed(edge)
+            self._propagation.changed(edge)
             self._changed_soon()
 
     def _changed_soon(self) -> None:
@@ -318,7 +322,7 @@ class Adverts:
             self._changed()
         except Exception as error:
             # What follows from it here is no fault of the neighbour, whose message may be the one acted on.
-            self._say(Failure(where="catalogue", error=type(error).__name__))
+            self._emit(Failure(where="catalogue", error=type(error).__name__))
 
     # -- telling -----------------------------------------------------------------------------------------------
 
@@ -331,13 +335,13 @@ class Adverts:
         self._own_sequence = max(self._own_sequence + 1, int(now.timestamp() * 1000))
         self._renew_ms = self._clock.monotonic_ms() + LIFE_S * 1000 // 2
         self._own_offset_ms = self._wall_offset_ms()
-        self._own = entry_signed(
+        self._own = sign_entry(
             self._me,
             self._offers,
             sequence=self._own_sequence,
             not_after=now_s + LIFE_S,
-            key=self._presence.credentials.key,
-            chain=self._presence.chain,
+            key=self._local.credentials.key,
+            chain=self._local.chain,
         )
 
     def _tell_own(self, link: Link) -> None:
@@ -352,7 +356,7 @@ class Adverts:
         self._count(reason)
         suppressed = self._throttle.admit(f"{link.number} {reason}", self._clock.monotonic_ms())
         if suppressed is not None:
-            self._say(
+            self._emit(
                 EntryRefusedRecord(
                     peer=link.peer.dotted, edge="", reason=reason, seconds=seconds, suppressed=suppressed
                 )

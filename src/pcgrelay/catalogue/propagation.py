@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pcgrelay.catalogue.entries import Catalogue, Known, passed_on
+from pcgrelay.catalogue.entries import Catalogue, ReceivedEntry, passed_on
 from pcgrelay.clock import Clock
-from pcgrelay.identity.local import Presence
+from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.control import ROOM_BYTES
 from pcgrelay.link.link import Link
 from pcgrelay.messages import Advert, Withdraw
 from pcgrelay.model import NodeId
-from pcgrelay.net.ratelimit import Allowance
+from pcgrelay.net.ratelimit import TokenBucket
 
 # Ways are lost and found in bursts; nothing that is meant goes on for ever.
 CHANGES_AT_ONCE = 8
@@ -25,18 +25,18 @@ CHANGES_EACH_SECOND = 0.5
 FLAPPING = "advert_flapping"
 
 
-class Telling:
+class CataloguePropagation:
     """What each neighbour of one relay was told, and what it is still owed."""
 
     def __init__(
         self,
-        presence: Presence,
+        local: LocalIdentity,
         catalogue: Catalogue,
         links: Mapping[int, Link],
         refuse_count: Callable[[str], None],
         clock: Clock,
     ) -> None:
-        self._presence = presence
+        self._local = local
         self._catalogue = catalogue
         self._links = links
         self._refuse_count = refuse_count
@@ -44,7 +44,7 @@ class Telling:
         self._told: dict[tuple[int, NodeId], tuple[int, tuple[str, ...]]] = {}
         self._owed: dict[int, dict[NodeId, None]] = {}  # by link, in the order in which it will be told
         self._late: dict[NodeId, None] = {}  # edges that change all the time
-        self._changes: dict[NodeId, Allowance] = {}
+        self._changes: dict[NodeId, TokenBucket] = {}
 
     def changed(self, edge: NodeId) -> None:
         """Tell all neighbours, but not yet if this edge changes all the time."""
@@ -99,26 +99,24 @@ class Telling:
                 self.tell_all(edge)
         now = self._clock.monotonic_ms()
         self._changes = {
-            edge: allowance
-            for edge, allowance in self._changes.items()
-            if edge in self._late or not allowance.is_whole(now)
+            edge: bucket for edge, bucket in self._changes.items() if edge in self._late or not bucket.is_whole(now)
         }
 
     def _may_change(self, edge: NodeId) -> bool:
         now = self._clock.monotonic_ms()
-        allowance = self._changes.get(edge)
-        if allowance is None:
-            allowance = self._changes[edge] = Allowance(CHANGES_AT_ONCE, CHANGES_EACH_SECOND, now)
-        return allowance.spend(now)
+        bucket = self._changes.get(edge)
+        if bucket is None:
+            bucket = self._changes[edge] = TokenBucket(CHANGES_AT_ONCE, CHANGES_EACH_SECOND, now)
+        return bucket.spend(now)
 
-    def _is_news(self, link: Link, edge: NodeId, wanted: Known | None) -> bool:
+    def _is_news(self, link: Link, edge: NodeId, wanted: ReceivedEntry | None) -> bool:
         if not link.controlled or not link.lanes_up:
             return False
         return self._told.get((link.number, edge)) != (None if wanted is None else (wanted.sequence, wanted.path))
 
-    def _wanted(self, link: Link, edge: NodeId) -> Known | None:
+    def _wanted(self, link: Link, edge: NodeId) -> ReceivedEntry | None:
         """What a neighbour should know of an edge."""
-        config = self._presence.config
+        config = self._local.config
         if not config.policy.admits(edge.organisation):
             return None
         # A neighbour that is leaving is named only if there is no other.

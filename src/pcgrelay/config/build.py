@@ -32,8 +32,8 @@ from pcgrelay.model import (
     Role,
     ServiceName,
     Suite,
-    dotted_checked,
-    label_checked,
+    check_dotted,
+    check_label,
 )
 
 T = TypeVar("T")
@@ -80,9 +80,9 @@ def _parsed(source: Source, where: KeyPath, text: str, parse: Callable[[str], T]
 
 
 def _node(source: Source, table: schema.NodeTable) -> NodeSettings:
-    _parsed(source, ("node", "name"), table.name, lambda text: label_checked(text, "node name"))
-    _parsed(source, ("node", "organisation"), table.organisation, lambda text: dotted_checked(text, "organisation"))
-    _parsed(source, ("node", "realm"), table.realm, lambda text: dotted_checked(text, "realm"))
+    _parsed(source, ("node", "name"), table.name, lambda text: check_label(text, "node name"))
+    _parsed(source, ("node", "organisation"), table.organisation, lambda text: check_dotted(text, "organisation"))
+    _parsed(source, ("node", "realm"), table.realm, lambda text: check_dotted(text, "realm"))
     memory = _parsed(source, ("node", "memory"), table.memory, memory_bytes)
     if not MEMORY_LEAST_BYTES <= memory <= MEMORY_MOST_BYTES:
         raise source.refusal(("node", "memory"), f"{table.memory} is out of bounds; write 16MiB to 1024GiB")
@@ -175,7 +175,7 @@ def _policy(source: Source, table: schema.PolicyTable) -> PolicySettings:
 
 def _member_pattern(text: str) -> str:
     if text != "*":
-        dotted_checked(text.removeprefix("*."), "organisation")
+        check_dotted(text.removeprefix("*."), "organisation")
     return text
 
 
@@ -187,7 +187,7 @@ def _refuse_twice(source: Source, table: str, key: str, texts: tuple[str, ...], 
 
 
 def _bearer(source: Source, where: KeyPath, text: str) -> str:
-    return _parsed(source, (*where, "bearer"), text, lambda text: label_checked(text, "bearer"))
+    return _parsed(source, (*where, "bearer"), text, lambda text: check_label(text, "bearer"))
 
 
 def _listen(source: Source, where: KeyPath, table: schema.ListenTable) -> ListenSettings:
@@ -233,7 +233,7 @@ def _export(source: Source, where: KeyPath, table: schema.ExportTable, own: Node
     service = _parsed(source, at, table.service, lambda text: ServiceName(text, own.organisation))
     for index, text in enumerate(table.allow):
         # A pattern here would let in organisations that nobody at this edge has thought of.
-        _parsed(source, (*where, "allow", index), text, lambda text: dotted_checked(text, "organisation"))
+        _parsed(source, (*where, "allow", index), text, lambda text: check_dotted(text, "organisation"))
     _refuse_twice(source, "export", "allow", table.allow, int(where[1]))
     send, expect = _probe_words(source, where, table)
     return ExportSettings(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pcgrelay.admin.answers import DRAIN_PATH, EXPLAIN_PATH, RELOAD_PATH, DrainAnswer
-from pcgrelay.admin.server import Answer, Facts, Query, json_answer
+from pcgrelay.admin.server import AdminHandlers, Answer, Query, json_answer
 from pcgrelay.daemon.reload import Reloader
 from pcgrelay.errors import RunError
 from pcgrelay.gateway.node import Node
@@ -14,7 +14,7 @@ DRAIN_MOST_S = 86_400
 SUBJECT_LIMIT = 512
 
 
-def facts_of(node: Node, reloader: Reloader) -> Facts:
+def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
     """The admin interface of a node."""
 
     async def reload(query: Query) -> Answer:
@@ -36,7 +36,7 @@ def facts_of(node: Node, reloader: Reloader) -> Facts:
         answer = explain(node, query.get("subject", "")[:SUBJECT_LIMIT])
         return json_answer(answer, 409 if answer.reason else 200)
 
-    return Facts(
+    return AdminHandlers(
         status=lambda: node_status(node),
         counters=node.plane.counters,
         views={DRAIN_PATH: lambda query: json_answer(drain_state(node)), EXPLAIN_PATH: explanation},

@@ -34,7 +34,7 @@ class Keeper:
         self.is_kept = _is_kept(environment, os.getpid())
         self._proc = proc
 
-    def inherit(self, is_kept: bool, notify_socket: str) -> None:
+    def restore(self, is_kept: bool, notify_socket: str) -> None:
         """The process before this one was kept so. What this one was told itself comes first."""
         self.is_kept = self.is_kept or is_kept
         self.notify_socket = self.notify_socket or notify_socket

@@ -23,7 +23,7 @@ from pcgrelay.daemon.keeper import reloading
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
 from pcgrelay.gateway.node import Node
 from pcgrelay.identity.credentials import Credentials
-from pcgrelay.identity.local import Presence
+from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.log.events import ConfigRefused, ConfigReloaded, Failure
 from pcgrelay.log.writer import Log
 from pcgrelay.rehearsal import rehearse
@@ -58,27 +58,27 @@ class Reloader:
                 return self._refused(error)
             except Exception as error:
                 # Nothing of the kind is known. Whoever asked is told all the same, and the next reload is taken.
-                node.say(Failure(where="reload", error=type(error).__name__))
+                node.emit(Failure(where="reload", error=type(error).__name__))
                 return self._refused(RunError(BROKEN_OFF), RunError.exit_code)
             finally:
                 self._notify("READY=1")
             if reason := node.unserved():
                 return self._refused(ConfigError(UNSERVED.format(reason=reason)))
             node.configuration = ConfigurationStatus(timestamp_s=node.clock.wall().timestamp())
-            node.say(ConfigReloaded(changes=changes, milliseconds=node.clock.monotonic_ms() - began_ms))
+            node.emit(ConfigReloaded(changes=changes, milliseconds=node.clock.monotonic_ms() - began_ms))
             return ReloadAnswer(ok=True, changes=changes)
 
     async def _swap(self) -> tuple[str, ...]:
-        node, old = self._node, self._node.presence
+        node, old = self._node, self._node.local
         fresh = await asyncio.to_thread(_read, old, node.clock)
         changes = (*differences(old.config, fresh.config), *renewals(old.credentials, fresh.credentials))
         if changes:
-            opened = await node.prepare(fresh.config)
+            prepared = await node.prepare(fresh.config)
             try:
-                opened.listen()
-                node.take(fresh, opened)
+                prepared.listen()
+                node.take(fresh, prepared)
             finally:
-                opened.close()
+                prepared.close()
             self._log.set_level(fresh.config.log.level)
         return changes
 
@@ -87,12 +87,12 @@ class Reloader:
         self._node.configuration = ConfigurationStatus(
             successful=False, timestamp_s=self._node.configuration.timestamp_s, reason=reason
         )
-        self._node.say(ConfigRefused(reason=reason))
+        self._node.emit(ConfigRefused(reason=reason))
         code = error.exit_code if isinstance(error, PermissionProblem) else exit_code
         return ReloadAnswer(ok=False, reason=reason, exit_code=code)
 
 
-def _read(old: Presence, clock: Clock) -> Presence:
+def _read(old: LocalIdentity, clock: Clock) -> LocalIdentity:
     """The configuration as the files have it now, and all that can be made of it without the node."""
     path: Path = old.config.path
     config = sized_as(old.config, configuration.load(path))
@@ -101,7 +101,7 @@ def _read(old: Presence, clock: Clock) -> Presence:
     # Good dates are not given up for bad ones. Where they are bad already, nothing else may wait for that.
     refuse_reload(config, clock, dates=rehearse(old.config, old.credentials, clock.wall()) is None)
     try:
-        fresh = Presence(config)
+        fresh = LocalIdentity(config)
         fresh.dated  # noqa: B018 - read here, and not in the loop
         return fresh
     except (ValueError, SSL.Error):

@@ -13,8 +13,8 @@ import uvloop
 from pcgrelay.admin.server import AdminServer
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.config import Config
-from pcgrelay.daemon.admin_api import facts_of
-from pcgrelay.daemon.handover.new_process import Left, take_over
+from pcgrelay.daemon.admin_api import admin_handlers
+from pcgrelay.daemon.handover.new_process import HandedOver, take_over
 from pcgrelay.daemon.handover.old_process import Handover
 from pcgrelay.daemon.keeper import Keeper
 from pcgrelay.daemon.reload import Reloader
@@ -43,7 +43,7 @@ def run(config: Config, drain_s: float | None = None, *, taking_over: bool = Fal
     return uvloop.run(_run(config, drain_s, native_core(), taking_over, detached))
 
 
-def node_made(config: Config, native: Any, log: Log) -> Node:
+def make_node(config: Config, native: Any, log: Log) -> Node:
     """The node of this configuration, not started."""
     try:
         plane = Plane(native, config)
@@ -56,15 +56,15 @@ def node_made(config: Config, native: Any, log: Log) -> Node:
 async def _run(config: Config, drain_s: float | None, native: Any, taking_over: bool, detached: bool) -> int:
     stopping, hangup = _signals()
     log = Log(config.log.level)
-    node = node_made(config, native, log)
+    node = make_node(config, native, log)
     keeper = Keeper()
     reloader = Reloader(node, log, keeper.tell)
-    admin = AdminServer(config.node.admin, facts_of(node, reloader), config.node.admin_group)
+    admin = AdminServer(config.node.admin, admin_handlers(node, reloader), config.node.admin_group)
     reloading: asyncio.Task[None] | None = None
     # Until the other process has said GO there is nothing here that could be ended in order.
     left = await take_over(node) if taking_over else None
     if left is not None:
-        keeper.inherit(left.is_kept, left.notify_socket)
+        keeper.restore(left.is_kept, left.notify_socket)
     if drain_s is None:
         drain_s = DRAIN_S if left is None or left.drain_s is None else left.drain_s
     door = Handover(node, reloader, admin, keeper, drain_s)
@@ -75,7 +75,7 @@ async def _run(config: Config, drain_s: float | None, native: Any, taking_over: 
             await door.start()
             _print_ready(config)
         else:
-            _succeed(node, left, detached)
+            _start_restored(node, left, detached)
             await admin.start(left.admin)
             await door.start(left.door)
         _stand_back()
@@ -104,7 +104,7 @@ def _stand_back() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + NICER)
 
 
-def _succeed(node: Node, left: Left, detached: bool) -> None:
+def _start_restored(node: Node, left: HandedOver, detached: bool) -> None:
     """Go on for the process before, and first of all."""
     if detached:
         os.dup2(left.log, 2)

@@ -76,7 +76,7 @@ def _requests(way: Way) -> float:
     """The median of many small requests and answers on one stream, in milliseconds."""
     request = f"GET / HTTP/1.1\r\nHost: {way.owner.service}\r\n\r\n".encode()
     times = []
-    with _connected(way) as sock, sock.makefile("rb", buffering=READ) as answers:
+    with _connect(way) as sock, sock.makefile("rb", buffering=READ) as answers:
         for _ in range(REQUESTS):
             start = time.perf_counter()
             sock.sendall(request)
@@ -99,7 +99,7 @@ def _rate(way: Way, transfer: Callable[[], float]) -> float:
 def _download(way: Way, payload: Payload) -> float:
     body = bytearray(BLOCKS * MEBIBYTE)
     view = memoryview(body)
-    with _connected(way) as sock:
+    with _connect(way) as sock:
         sock.sendall(f"GET /bulk/{BLOCKS} HTTP/1.1\r\nHost: {way.owner.service}\r\n\r\n".encode())
         with sock.makefile("rb", buffering=0) as answer:
             length = _head(way, answer.readline)
@@ -114,7 +114,7 @@ def _download(way: Way, payload: Payload) -> float:
 
 def _upload(way: Way, payload: Payload) -> float:
     size = BLOCKS * MEBIBYTE
-    with _connected(way) as sock:
+    with _connect(way) as sock:
         sock.sendall(f"PUT / HTTP/1.1\r\nHost: {way.owner.service}\r\nContent-Length: {size}\r\n\r\n".encode())
         for _ in range(BLOCKS):
             sock.sendall(payload.block)
@@ -156,7 +156,7 @@ class Markers:
         self._pool.shutdown()
 
     def _run(self, way: Way) -> None:
-        with _connected(way) as sock, sock.makefile("rb", buffering=0) as answer:
+        with _connect(way) as sock, sock.makefile("rb", buffering=0) as answer:
             sock.sendall(f"POST /mirror HTTP/1.1\r\nHost: {way.owner.service}\r\n\r\n".encode())
             _head(way, answer.readline)
             back = memoryview(bytearray(len(self._piece)))
@@ -183,7 +183,7 @@ class Markers:
 
 
 @contextmanager
-def _connected(way: Way) -> Iterator[socket.socket]:
+def _connect(way: Way) -> Iterator[socket.socket]:
     """A connection to the import; what breaks on it is told in a sentence."""
     try:
         with socket.create_connection(way.address, TIMEOUT_S) as sock:

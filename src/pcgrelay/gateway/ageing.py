@@ -12,7 +12,7 @@ from pcgrelay.admin.validity import CredentialsStatus, DateStatus
 from pcgrelay.clock import Clock
 from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.dates import Dated, Judged, Kind, Phase, date_mend, date_sentence, judged_all
-from pcgrelay.identity.local import Presence
+from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.log.events import (
     CertificateEnding,
     CertificateExpired,
@@ -21,7 +21,7 @@ from pcgrelay.log.events import (
     CrlExpired,
     CrlNotYetValid,
     DateRecord,
-    Say,
+    Emit,
 )
 
 SAID_AGAIN_MS = 86_400_000
@@ -41,9 +41,9 @@ _CRL: dict[Phase, type[DateRecord]] = {
 class Ageing:
     """The dates of one node's files."""
 
-    def __init__(self, presence: Presence, say: Say, clock: Clock) -> None:
-        self._presence = presence
-        self._say = say
+    def __init__(self, local: LocalIdentity, emit: Emit, clock: Clock) -> None:
+        self._local = local
+        self._emit = emit
         self._clock = clock
         self._credentials: Credentials | None = None
         self._dated: Sequence[Dated] = ()
@@ -56,13 +56,13 @@ class Ageing:
         judged = self._judged()
         grave = [each for each in judged if each.phase.is_wrong and self._is_grave(each, judged)]
         # What a neighbour does not say when it refuses this node, the node itself knows.
-        self._presence.own_fault = " ".join(date_sentence(each) for each in grave)
+        self._local.own_fault = " ".join(date_sentence(each) for each in grave)
         now_ms = self._clock.monotonic_ms()
         self._said = {each: at_ms for each, at_ms in self._said.items() if each in judged}
         for each in judged:
             if each.phase is not Phase.GOOD and now_ms - self._said.get(each, now_ms - SAID_AGAIN_MS) >= SAID_AGAIN_MS:
                 self._said[each] = now_ms
-                self._say(self._record(each))
+                self._emit(self._record(each))
 
     def status(self) -> CredentialsStatus:
         """All of it, as of now."""
@@ -84,16 +84,16 @@ class Ageing:
         )
 
     def _judged(self) -> tuple[Judged, ...]:
-        credentials = self._presence.credentials
+        credentials = self._local.credentials
         if credentials is not self._credentials:
             self._credentials, self._phases = credentials, []
-            self._dated = self._presence.dated
+            self._dated = self._local.dated
         judged = judged_all(self._dated, self._clock.wall())
         phases = [each.phase for each in judged]
         if phases != self._phases:
             # Signatures are looked at, of a list that may be long: only when there is reason to.
             self._phases = phases
-            self._refusal = self._presence.chain_refusal(credentials.chain) or ""
+            self._refusal = self._local.chain_refusal(credentials.chain) or ""
         return judged
 
     def _is_grave(self, wrong: Judged, judged: Sequence[Judged]) -> bool:
@@ -104,7 +104,7 @@ class Ageing:
         return bool(self._refusal) or not issuers or any(not each.phase.is_wrong for each in issuers)
 
     def _mend(self, judged: Judged) -> str:
-        return date_mend(judged, self._presence.config.identity)
+        return date_mend(judged, self._local.config.identity)
 
     def _record(self, judged: Judged) -> DateRecord:
         kinds = _CRL if judged.kind is Kind.CRL else _CERTIFICATE

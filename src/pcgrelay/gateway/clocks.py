@@ -5,7 +5,7 @@ from __future__ import annotations
 from pcgrelay.admin.clocks import ClockStatus
 from pcgrelay.clock import Clock
 from pcgrelay.identity.skew import SKEW_MOST_S, Skews
-from pcgrelay.log.events import ClockSkew, Say
+from pcgrelay.log.events import ClockSkew, Emit
 from pcgrelay.model import NodeId
 
 SAID_AGAIN_MS = 3_600_000
@@ -14,9 +14,9 @@ SAID_AGAIN_MS = 3_600_000
 class Clocks:
     """The clocks of other nodes."""
 
-    def __init__(self, skews: Skews, say: Say, clock: Clock) -> None:
+    def __init__(self, skews: Skews, emit: Emit, clock: Clock) -> None:
         self._skews = skews
-        self._say = say
+        self._emit = emit
         self._clock = clock
         self._said: dict[NodeId, tuple[int, int]] = {}  # seconds, and when
 
@@ -29,7 +29,7 @@ class Clocks:
             seconds, at_ms = self._said.get(skew.peer, (0, 0))
             if abs(skew.seconds - seconds) > SKEW_MOST_S or now_ms - at_ms >= SAID_AGAIN_MS:
                 self._said[skew.peer] = skew.seconds, now_ms
-                self._say(ClockSkew(peer=skew.peer.dotted, skew_s=skew.seconds, at_least=skew.at_least))
+                self._emit(ClockSkew(peer=skew.peer.dotted, skew_s=skew.seconds, at_least=skew.at_least))
 
     def status(self) -> tuple[ClockStatus, ...]:
         """All that told theirs."""

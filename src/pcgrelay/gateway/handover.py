@@ -14,8 +14,8 @@ from pcgrelay.config import Address
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.gateway.edge import Edge
 from pcgrelay.gateway.node import Node
-from pcgrelay.gateway.prepared import Opened
-from pcgrelay.handover.node import NodeEstate, ServiceEstate
+from pcgrelay.gateway.prepared import Prepared
+from pcgrelay.handover.node import NodeHandover, ServiceHandover
 from pcgrelay.log.events import HandoverTaken
 from pcgrelay.messages import Code
 
@@ -32,61 +32,61 @@ def common_facts(node: Node) -> dict[str, str]:
     }
 
 
-def to_handover(node: Node) -> NodeEstate:
+def to_handover(node: Node) -> NodeHandover:
     """What another process has to know; the core is frozen and settled."""
     return node.role_to_handover(
-        NodeEstate(
+        NodeHandover(
             started_ms=node.started_ms,
-            links=node.neighbours.estate(),
-            entries=node.adverts.estate(),
-            member_sources=node.listeners.strangers.beginnings.estate(),
+            links=node.link_table.to_handover(),
+            entries=node.exchange.to_handover(),
+            member_sources=node.listeners.strangers.beginnings.to_handover(),
             refused=node.refused.to_handover(),
-            members=node.watch.estate(),
+            members=node.watch.to_handover(),
         )
     )
 
 
-def services_offered(node: Node) -> tuple[ServiceEstate, ...]:
+def services_offered(node: Node) -> tuple[ServiceHandover, ...]:
     """The imports, by which another process knows which listeners it is to be given; a relay has none."""
     return node.services_offered() if isinstance(node, Edge) else ()
 
 
-def expect(node: Node, listens: Iterable[Address], imports: Sequence[ServiceEstate]) -> None:
+def expect(node: Node, listens: Iterable[Address], imports: Sequence[ServiceHandover]) -> None:
     """Another process hands these over; `prepare` does not open them."""
     node.listeners.expect(listens)
     if isinstance(node, Edge):
         node.expect_imports(imports)
 
 
-def restore(node: Node, estate: NodeEstate, opened: Opened) -> None:
+def restore(node: Node, handover: NodeHandover, prepared: Prepared) -> None:
     """Be what another process was, whose core has been read; nothing runs before `start_restored`.
 
     opened has what `prepare` opened, and the listeners that were handed over.
     """
-    node.started_ms = estate.started_ms
-    node.neighbours.inherit(estate.links)
-    node.adverts.inherit(estate.entries)
-    node.watch.inherit(estate.members)
-    node.listeners.strangers.beginnings.inherit(estate.member_sources, node.clock.monotonic_ms())
-    node.refused.restore(estate.refused)
-    node.listeners.apply(node.config.listens, opened)
-    node.role_restore(estate, opened)
+    node.started_ms = handover.started_ms
+    node.link_table.restore(handover.links)
+    node.exchange.restore(handover.entries)
+    node.watch.restore(handover.members)
+    node.listeners.strangers.beginnings.restore(handover.member_sources, node.clock.monotonic_ms())
+    node.refused.restore(handover.refused)
+    node.listeners.apply(node.config.listens, prepared)
+    node.role_restore(handover, prepared)
 
 
 def start_restored(node: Node) -> None:
     """The other process will never seal again: go on in its place."""
-    plane, links = node.plane, node.neighbours.links
+    plane, links = node.plane, node.link_table.links
     plane.start(node.handlers(), node.event_failed)
     for number in set(plane.links()) - set(links):
         # Its set-up was not over.
         with suppress(DataPlaneRefused):
             plane.link_close(number, Code.UNREACHABLE)
     node.begin()
-    node.say(
+    node.emit(
         HandoverTaken(node=node.config.node.id.dotted, version=__version__, streams=plane.streams(), links=len(links))
     )
-    node.neighbours.judge_inherited()
-    node.presence_changed()
-    node.adverts.reload()
+    node.link_table.judge_restored()
+    node.trust_changed()
+    node.exchange.reload()
     if isinstance(node, Edge):
         node.sessions.drop_unknown(plane.sessions())

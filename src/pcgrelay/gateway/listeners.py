@@ -14,24 +14,24 @@ from collections.abc import Iterable, Sequence
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, ListenSettings
 from pcgrelay.dataplane.api import LinkPlane
-from pcgrelay.gateway.prepared import Held, Opened
+from pcgrelay.gateway.prepared import Held, Prepared
 from pcgrelay.gateway.tasks import spawn
-from pcgrelay.identity.local import Presence
+from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.listener import Listener, Strangers
-from pcgrelay.link.table import Neighbours
-from pcgrelay.log.events import Say
+from pcgrelay.link.table import LinkTable
+from pcgrelay.log.events import Emit
 
 
 class Listeners:
     """All [[listen]] of a node, and those who came in at them and have not proved who they are."""
 
-    def __init__(self, presence: Presence, neighbours: Neighbours, plane: LinkPlane, say: Say, clock: Clock) -> None:
-        self.strangers = Strangers(presence, clock)
+    def __init__(self, local: LocalIdentity, link_table: LinkTable, plane: LinkPlane, emit: Emit, clock: Clock) -> None:
+        self.strangers = Strangers(local, clock)
         self.expected: set[Address] = set()  # the process before this one hands them over
-        self._presence = presence
-        self._neighbours = neighbours
+        self._local = local
+        self._neighbours = link_table
         self._plane = plane
-        self._say = say
+        self._emit = emit
         self._clock = clock
         self._running: dict[Address, tuple[Listener, asyncio.Task[None]]] = {}
 
@@ -43,16 +43,16 @@ class Listeners:
         """Another process will hand these over; do not open them."""
         self.expected = set(addresses)
 
-    async def open(self, settings: Sequence[ListenSettings], opened: Opened, held: Held) -> None:
+    async def open(self, settings: Sequence[ListenSettings], prepared: Prepared, held: Held) -> None:
         """Open what is neither there nor expected, into `opened`; RunError if an address cannot be had.
 
         held: all ports that the node has now.
         """
         for each in settings:
             if each.address not in self._running and each.address not in self.expected:
-                await opened.open_links(each.address, held, self.expected)
+                await prepared.open_links(each.address, held, self.expected)
 
-    def apply(self, settings: Sequence[ListenSettings], opened: Opened) -> None:
+    def apply(self, settings: Sequence[ListenSettings], prepared: Prepared) -> None:
         """Listen here and nowhere else, with what was opened or handed over for it."""
         wanted = {each.address: each for each in settings}
         for address in [address for address in self._running if address not in wanted]:
@@ -62,8 +62,8 @@ class Listeners:
             if address in self._running:
                 self._running[address][0].settings = each
             else:
-                listener = self._listener(opened.listeners.pop(address), each)
-                self._running[address] = (listener, spawn(listener.run(), "listener", self._say))
+                listener = self._listener(prepared.listeners.pop(address), each)
+                self._running[address] = (listener, spawn(listener.run(), "listener", self._emit))
         self.expected = set()
 
     def tasks(self) -> list[asyncio.Task[None]]:
@@ -74,10 +74,10 @@ class Listeners:
         return Listener(
             sock,
             settings,
-            presence=self._presence,
-            neighbours=self._neighbours,
+            local=self._local,
+            link_table=self._neighbours,
             plane=self._plane,
             strangers=self.strangers,
-            say=self._say,
+            emit=self._emit,
             clock=self._clock,
         )

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from pcgrelay import __version__
 from pcgrelay.admin.status import ConfigurationStatus
-from pcgrelay.catalogue.exchange import Adverts
+from pcgrelay.catalogue.exchange import CatalogueExchange
 from pcgrelay.clock import Clock
 from pcgrelay.config import Config, PolicySettings
 from pcgrelay.dataplane import events
@@ -22,14 +22,14 @@ from pcgrelay.errors import ConfigError, RunError
 from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.gateway.clocks import Clocks
 from pcgrelay.gateway.listeners import Listeners
-from pcgrelay.gateway.prepared import Held, Opened
+from pcgrelay.gateway.prepared import Held, Prepared
 from pcgrelay.gateway.refused import RefusalCounts
 from pcgrelay.gateway.tasks import spawn
 from pcgrelay.gateway.watching import LinkWatch
-from pcgrelay.handover.node import NodeEstate
-from pcgrelay.identity.local import Presence
+from pcgrelay.handover.node import NodeHandover
+from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.link import Link
-from pcgrelay.link.table import Neighbours
+from pcgrelay.link.table import LinkTable
 from pcgrelay.log.events import EventsLost as EventsLostRecord
 from pcgrelay.log.events import Failure, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
 from pcgrelay.log.writer import Log
@@ -49,25 +49,25 @@ class Node(ABC):
         self.plane = plane
         self.clock = clock
         self.log = log
-        self.say = log.say
+        self.emit = log.emit
         # What it is, and what it has to do with others: its identity, links, listeners for links, and the catalogue.
-        self.presence = Presence(config, clock=clock)
-        self.neighbours = Neighbours(self.presence, plane, self, log.say, clock)
-        self.listeners = Listeners(self.presence, self.neighbours, plane, log.say, clock)
-        self.adverts = Adverts(
-            self.presence, self.neighbours.links, self.paths_over, self.catalogue_changed, log.say, clock
+        self.local = LocalIdentity(config, clock=clock)
+        self.link_table = LinkTable(self.local, plane, self, log.emit, clock)
+        self.listeners = Listeners(self.local, self.link_table, plane, log.emit, clock)
+        self.exchange = CatalogueExchange(
+            self.local, self.link_table.links, self.paths_over, self.catalogue_changed, log.emit, clock
         )
         # What it notices once a second: dates of its own files, clocks of others, who came and who is missed.
-        self.ageing = Ageing(self.presence, log.say, clock)
-        self.clocks = Clocks(self.presence.skews, log.say, clock)
-        self.watch = LinkWatch(log.say, clock)
+        self.ageing = Ageing(self.local, log.emit, clock)
+        self.clocks = Clocks(self.local.skews, log.emit, clock)
+        self.watch = LinkWatch(log.emit, clock)
         # What it answers about itself.
         self.started_ms = clock.monotonic_ms()
         self.draining = False
         self.configuration = ConfigurationStatus(timestamp_s=clock.wall().timestamp())
-        self.refused = RefusalCounts(plane, self.neighbours.unknown_messages)
-        self.refused.register("neighbours", self.neighbours.refused)
-        self.refused.register("adverts", self.adverts.refused)
+        self.refused = RefusalCounts(plane, self.link_table.unknown_messages)
+        self.refused.register("neighbours", self.link_table.refused)
+        self.refused.register("adverts", self.exchange.refused)
         self._news_lost = False
         self._tick_task: asyncio.Task[None] | None = None
 
@@ -75,22 +75,22 @@ class Node(ABC):
 
     async def start(self) -> None:
         """Open all listeners, then begin to dial. RunError if a port cannot be had; then nothing is left running."""
-        opened = await Node.prepare(self, self.config)
+        prepared = await Node.prepare(self, self.config)
         try:
             self.plane.start(self.handlers(), self.event_failed)
             await self.open()
-            self.listeners.apply(self.config.listens, opened)
+            self.listeners.apply(self.config.listens, prepared)
         except DataPlaneRefused as refused:
             raise RunError(f"The data plane does not start: {refused}.") from None
         finally:
-            opened.close()
+            prepared.close()
         self.begin()
 
     def begin(self) -> None:
         """The listeners are there and the core runs: begin to dial, and say so."""
-        self._tick_task = spawn(self._tick(), "tick", self.say)
-        self.neighbours.start()
-        self.say(
+        self._tick_task = spawn(self._tick(), "tick", self.emit)
+        self.link_table.start()
+        self.emit(
             NodeReady(
                 node=self.config.node.id.dotted,
                 role=self.config.node.role.title,
@@ -99,35 +99,35 @@ class Node(ABC):
             )
         )
 
-    async def prepare(self, config: Config) -> Opened:
+    async def prepare(self, config: Config) -> Prepared:
         """Open what a new configuration needs and this node does not have; RunError if something cannot be had."""
-        opened = Opened()
+        prepared = Prepared()
         try:
-            await self.listeners.open(config.listens, opened, self.held())
+            await self.listeners.open(config.listens, prepared, self.held())
         except BaseException:
-            opened.close()
+            prepared.close()
             raise
-        return opened
+        return prepared
 
     def held(self) -> Held:
         """The ports that this node has now, and their sockets where they are its own and not the core's."""
         return dict(self.listeners.sockets())
 
-    def take(self, fresh: Presence, opened: Opened) -> None:
+    def take(self, fresh: LocalIdentity, prepared: Prepared) -> None:
         """Be as a new configuration says, with what was opened for it. What it no longer allows ends."""
         before = self.config.policy
-        judged = before != fresh.config.policy or self.presence.credentials.differ(fresh.credentials)
+        judged = before != fresh.config.policy or self.local.credentials.differ(fresh.credentials)
         self._apply_settings(before, fresh.config.policy)
         self.config = fresh.config
-        self.presence.take(fresh)
-        self.listeners.apply(self.config.listens, opened)
-        self.neighbours.reload()
+        self.local.take(fresh)
+        self.listeners.apply(self.config.listens, prepared)
+        self.link_table.reload()
         if judged:
-            self.presence_changed()
-        self.take_services(opened)
+            self.trust_changed()
+        self.take_services(prepared)
         if judged:
             # Last, and only then: there may be thousands of signatures to look at.
-            self.adverts.reload()
+            self.exchange.reload()
 
     def _apply_settings(self, before: PolicySettings, policy: PolicySettings) -> None:
         """Give the core the figures that it goes by. If it refuses one, all are as before and nothing is taken."""
@@ -143,16 +143,18 @@ class Node(ABC):
     def drain_begin(self, milliseconds: int) -> None:
         """Take nothing new, and tell the neighbours; what runs goes on."""
         self.draining = True
-        self.say(NodeDraining(node=self.config.node.id.dotted, milliseconds=milliseconds, streams=self.plane.streams()))
+        self.emit(
+            NodeDraining(node=self.config.node.id.dotted, milliseconds=milliseconds, streams=self.plane.streams())
+        )
         self.drain_begun()
-        for link in self.neighbours.links.values():
+        for link in self.link_table.links.values():
             link.drain(milliseconds)
 
     async def drain_undo(self) -> None:
         """Take new work again. There is no word for it among neighbours, so each link is made anew."""
         await self.drain_undone()
-        self.say(NodeDrainUndone(node=self.config.node.id.dotted))
-        for link in list(self.neighbours.links.values()):
+        self.emit(NodeDrainUndone(node=self.config.node.id.dotted))
+        for link in list(self.link_table.links.values()):
             link.remake("drain_undone")
 
     async def drain(self, seconds: float) -> None:
@@ -176,18 +178,18 @@ class Node(ABC):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.close(Code.DRAINING)
-        await self.neighbours.stop(Code.DRAINING)
+        await self.link_table.stop(Code.DRAINING)
         self.plane.stop()
-        self.say(NodeStopped(node=self.config.node.id.dotted, streams=streams))
+        self.emit(NodeStopped(node=self.config.node.id.dotted, streams=streams))
 
     # -- what a role answers -----------------------------------------------------------------------------------
 
     @abstractmethod
-    def role_to_handover(self, estate: NodeEstate) -> NodeEstate:
+    def role_to_handover(self, handover: NodeHandover) -> NodeHandover:
         """The record of a hand-over, with what only this role has."""
 
     @abstractmethod
-    def role_restore(self, estate: NodeEstate, opened: Opened) -> None:
+    def role_restore(self, handover: NodeHandover, prepared: Prepared) -> None:
         """Have what only this role has of the process before."""
 
     @abstractmethod
@@ -227,11 +229,11 @@ class Node(ABC):
         """Take new work again; RunError if that cannot be."""
 
     @abstractmethod
-    def presence_changed(self) -> None:
+    def trust_changed(self) -> None:
         """Policy or trust have changed: end what only this role has and they no longer allow."""
 
     @abstractmethod
-    def take_services(self, opened: Opened) -> None:
+    def take_services(self, prepared: Prepared) -> None:
         """Serve what the configuration says from now on."""
 
     @abstractmethod
@@ -257,7 +259,7 @@ class Node(ABC):
     # -- what links report -------------------------------------------------------------------------------------
 
     def link_up(self, link: Link) -> None:
-        self.adverts.link_up(link)
+        self.exchange.link_up(link)
         if self.draining:
             link.drain(0)
 
@@ -267,25 +269,25 @@ class Node(ABC):
         asyncio.get_running_loop().call_later(CONTROL_BACK_S, self._still_lost, link)
 
     def _still_lost(self, link: Link) -> None:
-        if link.number in self.neighbours.links:
-            self.adverts.link_unusable(link)
+        if link.number in self.link_table.links:
+            self.exchange.link_unusable(link)
 
     def link_message(self, link: Link, message: Message) -> None:
         if isinstance(message, Advert | Withdraw):
-            self.adverts.receive(link, message)
+            self.exchange.receive(link, message)
         else:
             self.path_message(link, message)
 
     def link_has_room(self, link: Link) -> None:
-        self.adverts.link_has_room(link)
+        self.exchange.link_has_room(link)
 
     def link_drains(self, link: Link) -> None:
         # What a link that was replaced has said holds until the one in its place has said it anew.
         if not link.replaced:
-            self.adverts.link_unusable(link)
+            self.exchange.link_unusable(link)
 
     def link_down(self, link: Link, reason: str) -> None:
-        self.adverts.link_down(link)
+        self.exchange.link_down(link)
         self.paths_lost(link)
         self.watch.link_down(link, reason)
 
@@ -302,37 +304,37 @@ class Node(ABC):
         }
 
     def lane_up(self, event: events.LaneUp) -> None:
-        if link := self.neighbours.links.get(event.link):
+        if link := self.link_table.links.get(event.link):
             was_usable = link.usable
             link.lane_is_up(event.index, event.number)
             if link.usable and not was_usable:
                 self.catalogue_changed()
 
     def lane_down(self, event: events.LaneDown) -> None:
-        if link := self.neighbours.links.get(event.link):
+        if link := self.link_table.links.get(event.link):
             link.lane_is_down(event.index, event.number, event.code, event.reason)
 
     def peer_drains(self, event: events.PeerDrains) -> None:
-        if link := self.neighbours.links.get(event.link):
+        if link := self.link_table.links.get(event.link):
             link.peer_drains()
 
     def link_renewed(self, event: events.LinkRenewed) -> None:
-        if link := self.neighbours.links.get(event.link):
+        if link := self.link_table.links.get(event.link):
             link.mix_is_kept(event.mix)
 
     def events_lost(self, event: events.EventsLost) -> None:
-        self.say(EventsLostRecord(count=event.count))
+        self.emit(EventsLostRecord(count=event.count))
         self._news_lost = self._news_lost or event.kept > 0
 
     def look_anew(self) -> None:
         """News of links, lanes or sessions was lost. A link whose lanes are not those that the core counts is ended."""
         for number, figures in self.plane.links().items():
-            link = self.neighbours.links.get(number)
+            link = self.link_table.links.get(number)
             if link is not None and figures["lanes_up"] != len(link.lanes_up):
                 link.cut("events_lost", Code.BUSY)
 
     def event_failed(self, error: Exception) -> None:
-        self.say(Failure(where="event", error=type(error).__name__))
+        self.emit(Failure(where="event", error=type(error).__name__))
 
     # -- once a second -----------------------------------------------------------------------------------------
 
@@ -342,18 +344,18 @@ class Node(ABC):
             try:
                 self.tick()
             except Exception as error:
-                self.say(Failure(where="tick", error=type(error).__name__))
+                self.emit(Failure(where="tick", error=type(error).__name__))
 
     def tick(self) -> None:
         """Once a second."""
         self.ageing.tick()
         self.clocks.tick()
-        self.neighbours.judge_expiry()
-        self.neighbours.renewer.renew()
-        if self.neighbours.look(self.plane.links()):
+        self.link_table.judge_expiry()
+        self.link_table.renewer.renew()
+        if self.link_table.look(self.plane.links()):
             self.catalogue_changed()
-        self.adverts.tick()
-        self.watch.look(list(self.neighbours.links.values()), self.config, self.adverts.catalogue)
+        self.exchange.tick()
+        self.watch.look(list(self.link_table.links.values()), self.config, self.exchange.catalogue)
         if self._news_lost:
             self._news_lost = False
             self.look_anew()

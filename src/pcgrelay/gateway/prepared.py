@@ -18,7 +18,7 @@ from pcgrelay.config import Address
 from pcgrelay.errors import RunError
 from pcgrelay.files import reason_of
 from pcgrelay.model import ServiceName
-from pcgrelay.net.sockets import BACKLOG, bound, listening, share
+from pcgrelay.net.sockets import BACKLOG, bind_listener, bound, share
 from pcgrelay.services.targets import Target
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ Held = dict[Address, socket.socket | None]
 
 
 @dataclass(slots=True)
-class Opened:
+class Prepared:
     """What was opened for a configuration and is not in use yet.
 
     A port that this node itself has, under another address or for another purpose, passes from one to the other: the
@@ -54,7 +54,7 @@ class Opened:
                 raise RunError(f"A port of this node cannot be handed over ({reason_of(error)}); try again.") from None
             self.late.pop()
 
-    def add(self, services: Opened) -> None:
+    def add(self, services: Prepared) -> None:
         """Have what was opened for services as well."""
         self.imports, self.targets = services.imports, services.targets
         self.late += services.late
@@ -76,7 +76,7 @@ class Opened:
         """
         ours, elsewhere = self._shared_with(address, held), any(other.overlaps(address) for other in kept)
         sock = await _patiently(
-            address, "", lambda: bound(address, shared=True) if ours else listening(address), ours, elsewhere
+            address, "", lambda: bound(address, shared=True) if ours else bind_listener(address), ours, elsewhere
         )
         self.listeners[address] = sock
         if ours:
@@ -127,11 +127,11 @@ def _shared_listeners(address: Address, count: int, ours: bool) -> list[socket.s
     # With SO_REUSEPORT a second program could bind the port too and take half of the connections without anybody
     # noticing. So the port is first bound alone, which fails if anybody is there.
     if not ours:
-        listening(address).close()
+        bind_listener(address).close()
     sockets: list[socket.socket] = []
     try:
         for _ in range(count):
-            sockets.append((bound if ours else listening)(address, shared=True))
+            sockets.append((bound if ours else bind_listener)(address, shared=True))
     except OSError:
         for sock in sockets:
             with suppress(OSError):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
-from pcgrelay.log.events import Failure, Say
+from pcgrelay.log.events import Emit, Failure
 
 
-def spawn(work: Awaitable[None], where: str, say: Say) -> asyncio.Task[None]:
+def spawn(work: Awaitable[None], where: str, emit: Emit) -> asyncio.Task[None]:
     """Begin a task. Whoever calls keeps it, and cancels it at the end."""
 
     async def guarded() -> None:
@@ -17,6 +17,6 @@ def spawn(work: Awaitable[None], where: str, say: Say) -> asyncio.Task[None]:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            say(Failure(where=where, error=type(error).__name__))
+            emit(Failure(where=where, error=type(error).__name__))
 
     return asyncio.create_task(guarded())

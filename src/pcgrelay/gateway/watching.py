@@ -12,11 +12,11 @@ from msgspec import structs
 from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, Catalogue
 from pcgrelay.clock import Clock
 from pcgrelay.config import Config
-from pcgrelay.handover.node import SeenEstate
+from pcgrelay.handover.node import SeenHandover
 from pcgrelay.health.absences import Absences
 from pcgrelay.identity.certificates import Refusal
 from pcgrelay.link.link import Link, LinkState
-from pcgrelay.log.events import IdentityTwins, ImportDown, ImportMoved, ImportUp, MemberAway, MemberBack, Say
+from pcgrelay.log.events import Emit, IdentityTwins, ImportDown, ImportMoved, ImportUp, MemberAway, MemberBack
 from pcgrelay.model import NameProblem, NodeId, ServiceName
 from pcgrelay.services.imports import ImportState
 from pcgrelay.services.services import Imported
@@ -35,8 +35,8 @@ Offering = tuple[ServiceName, NodeId]
 class LinkWatch:
     """The neighbours that dial this node, and identities that two processes bear."""
 
-    def __init__(self, say: Say, clock: Clock) -> None:
-        self._say = say
+    def __init__(self, emit: Emit, clock: Clock) -> None:
+        self._emit = emit
         self._clock = clock
         self._members: Absences[Member] = Absences()
         self._doubtful: dict[NodeId, int] = {}  # since when two of its links tell different things
@@ -62,9 +62,9 @@ class LinkWatch:
         self._members.forget(lambda key: key[1:] not in listeners or not config.policy.admits(key[0].organisation))
         for member in gone:
             if member in self._members.away:
-                self._say(MemberAway(peer=member[0].dotted, bearer=member[1], listener=member[2]))
+                self._emit(MemberAway(peer=member[0].dotted, bearer=member[1], listener=member[2]))
         for member, away_ms in back.items():
-            self._say(MemberBack(peer=member[0].dotted, bearer=member[1], listener=member[2], away_ms=away_ms))
+            self._emit(MemberBack(peer=member[0].dotted, bearer=member[1], listener=member[2], away_ms=away_ms))
         self._look_for_twins(links, catalogue, now)
 
     def link_down(self, link: Link, reason: str) -> None:
@@ -84,30 +84,30 @@ class LinkWatch:
         self._doubtful = {peer: self._doubtful.get(peer, now) for peer in doubtful}
         twins = set(self.twins)
         for peer in sorted(twins - self._told):
-            self._say(IdentityTwins(peer=peer.dotted))
+            self._emit(IdentityTwins(peer=peer.dotted))
         self._told = twins
 
-    def estate(self) -> tuple[SeenEstate, ...]:
+    def to_handover(self) -> tuple[SeenHandover, ...]:
         """What another process has to know."""
         return tuple(
-            SeenEstate(names=(peer.uri, bearer, address), away_ms=since)
+            SeenHandover(names=(peer.uri, bearer, address), away_ms=since)
             for (peer, bearer, address), since in self._members.everybody()
         )
 
-    def inherit(self, seen: Iterable[SeenEstate]) -> None:
+    def restore(self, seen: Iterable[SeenHandover]) -> None:
         """Miss whom the process before this one missed."""
         known: list[tuple[Member, int]] = []
         for each in seen:
             if len(each.names) == 3 and (peer := _node(each.names[0])):
                 known.append(((peer, each.names[1], each.names[2]), each.away_ms))
-        self._members.inherit(known)
+        self._members.restore(known)
 
 
 class ImportWatch:
     """The edges that serve an edge's imports."""
 
-    def __init__(self, say: Say, clock: Clock) -> None:
-        self._say = say
+    def __init__(self, emit: Emit, clock: Clock) -> None:
+        self._emit = emit
         self._clock = clock
         self._exporters: Absences[Offering] = Absences()
         self._serving: dict[ServiceName, tuple[str, ...]] = {}  # the edges that new streams go to
@@ -125,10 +125,10 @@ class ImportWatch:
         self._exporters.forget(lambda key: key[0] not in services or _is_given_up(catalogue, *key))
         missed = [key for key in gone if key in self._exporters.away]
         for edge in sorted({edge for _, edge in missed}):
-            self._say(MemberAway(peer=edge.dotted, services=sum(other == edge for _, other in missed)))
+            self._emit(MemberAway(peer=edge.dotted, services=sum(other == edge for _, other in missed)))
         for edge in sorted({edge for _, edge in back}):
             times = [away_ms for (_, other), away_ms in back.items() if other == edge]
-            self._say(MemberBack(peer=edge.dotted, services=len(times), away_ms=max(times)))
+            self._emit(MemberBack(peer=edge.dotted, services=len(times), away_ms=max(times)))
         serving = {imported.settings.service: _serving(imported, sessions) for imported in imports}
         if not self._is_first:
             self._changed(serving)
@@ -142,24 +142,24 @@ class ImportWatch:
             if (before := self._serving.get(service, ())) != now
         ]
         for record in changes[: LINES_MOST - 1]:
-            self._say(record)
+            self._emit(record)
         if left := changes[LINES_MOST - 1 :]:
-            self._say(structs.replace(left[0], suppressed=len(left) - 1))
+            self._emit(structs.replace(left[0], suppressed=len(left) - 1))
 
-    def estate(self) -> tuple[SeenEstate, ...]:
+    def to_handover(self) -> tuple[SeenHandover, ...]:
         """What another process has to know."""
         return tuple(
-            SeenEstate(names=(str(service), edge.uri), away_ms=since)
+            SeenHandover(names=(str(service), edge.uri), away_ms=since)
             for (service, edge), since in self._exporters.everybody()
         )
 
-    def inherit(self, seen: Iterable[SeenEstate]) -> None:
+    def restore(self, seen: Iterable[SeenHandover]) -> None:
         """Miss whom the process before this one missed."""
         known: list[tuple[Offering, int]] = []
         for each in seen:
             if len(each.names) == 2 and (edge := _node(each.names[1])):
                 known.append(((ServiceName.parse(each.names[0]), edge), each.away_ms))
-        self._exporters.inherit(known)
+        self._exporters.restore(known)
         self._is_first = True
 
 

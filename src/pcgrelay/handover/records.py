@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
 
-class LinkEstate(Struct, frozen=True, kw_only=True):
+class LinkHandover(Struct, frozen=True, kw_only=True):
     """A link, whose lanes are handed over and whose control connection is not."""
 
     number: int
@@ -36,7 +36,7 @@ class LinkEstate(Struct, frozen=True, kw_only=True):
     lanes_up: dict[int, int] = {}
 
 
-class PathEstate(Struct, frozen=True, kw_only=True):
+class PathHandover(Struct, frozen=True, kw_only=True):
     """An edge's end of a path that stands."""
 
     link: int
@@ -51,7 +51,7 @@ class PathEstate(Struct, frozen=True, kw_only=True):
     via: tuple[str, ...] = ()
 
 
-class SessionEstate(Struct, frozen=True, kw_only=True):
+class SessionHandover(Struct, frozen=True, kw_only=True):
     """A session that has been up."""
 
     id: bytes
@@ -73,10 +73,10 @@ class SessionEstate(Struct, frozen=True, kw_only=True):
     stalled: bool = False
     stalled_ms: int = 0
     unresumed: tuple[int, ...] = ()
-    path: PathEstate | None = None
+    path: PathHandover | None = None
 
 
-class ForwardEstate(Struct, frozen=True, kw_only=True):
+class RelayPathHandover(Struct, frozen=True, kw_only=True):
     """A path that stands through a relay."""
 
     number: int
@@ -94,14 +94,14 @@ class ForwardEstate(Struct, frozen=True, kw_only=True):
     opened_ms: int
 
 
-class LabelsEstate(Struct, frozen=True, kw_only=True):
+class LabelsHandover(Struct, frozen=True, kw_only=True):
     """Labels that are in use are with their paths; these may not be given again yet."""
 
     following: int = 1
     resting: tuple[tuple[int, int], ...] = ()  # (when it may be used again, label)
 
 
-class EntryEstate(Struct, frozen=True, kw_only=True):
+class EntryHandover(Struct, frozen=True, kw_only=True):
     """What a neighbour said of an edge; it was proved when it came."""
 
     link: int
@@ -112,11 +112,11 @@ class EntryEstate(Struct, frozen=True, kw_only=True):
     lives_until_ms: int = 0
 
 
-def chain_written(chain: Sequence[x509.Certificate]) -> tuple[bytes, ...]:
+def write_chain(chain: Sequence[x509.Certificate]) -> tuple[bytes, ...]:
     """Certificates as they are handed over."""
     return tuple(certificate.public_bytes(Encoding.DER) for certificate in chain)
 
 
-def chain_read(chain: Sequence[bytes]) -> tuple[x509.Certificate, ...]:
+def read_chain(chain: Sequence[bytes]) -> tuple[x509.Certificate, ...]:
     """Certificates that were handed over; ValueError if one is none."""
     return tuple(x509.load_der_x509_certificate(der) for der in chain)

@@ -51,7 +51,7 @@ class Absences(Generic[K]):
         """All that is known: who is there (nought), and since when the others are away."""
         return [*((key, 0) for key in sorted(self._present, key=repr)), *self._away.items()]
 
-    def inherit(self, known: Collection[tuple[K, int]]) -> None:
+    def restore(self, known: Collection[tuple[K, int]]) -> None:
         """Know what the process before this one knew."""
         self._present = {key for key, since_ms in known if not since_ms}
         self._away = dict(sorted(((key, since) for key, since in known if since), key=lambda pair: pair[1]))

@@ -15,20 +15,20 @@ DOUBLINGS_MOST = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Steadiness:
+class FlapDamping:
     """The judgement so far."""
 
     is_well: bool = False
     since_ms: int = 0  # of that
     falls: int = 0  # that are not forgotten
 
-    def after(self, is_well: bool, now_ms: int) -> Steadiness:
+    def after(self, is_well: bool, now_ms: int) -> FlapDamping:
         """The judgement after one more look."""
         was_long_well = self.is_well and now_ms - self.since_ms >= FORGET_MS
         falls = 0 if was_long_well else self.falls
         if is_well is self.is_well:
             return self if falls == self.falls else replace(self, falls=falls)
-        return Steadiness(is_well, now_ms, falls if is_well else falls + 1)
+        return FlapDamping(is_well, now_ms, falls if is_well else falls + 1)
 
     @property
     def hold_ms(self) -> int:

@@ -84,7 +84,7 @@ def _because(reason: Refusal, sentence: str) -> Explanation:
 # Nothing but the bytes and the realm goes into the answers. Whether a certificate is trusted, revoked or out of date is
 # no part of them: OpenSSL has judged that, for this handshake, before anything comes here.
 @lru_cache(maxsize=CERTIFICATES_KEPT)
-def certificate_read(der: bytes) -> x509.Certificate:
+def read_certificate(der: bytes) -> x509.Certificate:
     """A certificate that a handshake has proved; ValueError if it cannot be read."""
     try:
         return x509.load_der_x509_certificate(der)
@@ -93,10 +93,10 @@ def certificate_read(der: bytes) -> x509.Certificate:
 
 
 @lru_cache(maxsize=CERTIFICATES_KEPT)
-def identity_read(der: bytes, realm: str) -> NodeId:
+def read_identity(der: bytes, realm: str) -> NodeId:
     """The node that a leaf names which a handshake has proved; refuses as `identity_of` does."""
     try:
-        leaf = certificate_read(der)
+        leaf = read_certificate(der)
     except ValueError as error:
         raise _unreadable(error) from None
     return identity_of(leaf, realm)

@@ -67,14 +67,14 @@ class KeyContext:
         return _sha256(self.encoded())
 
 
-def secret_exported(connection: SSL.Connection, context: KeyContext) -> tuple[bytearray, bytes]:
+def export_secret(connection: SSL.Connection, context: KeyContext) -> tuple[bytearray, bytes]:
     """The shared secret and its binding. The secret is the only copy; whoever takes it wipes it."""
     secret, encoded = bytearray(SECRET_BYTES), context.encoded()
     export_into(connection, secret, EXPORTER_LABEL, encoded)
     return secret, _sha256(encoded)
 
 
-def secret_wiped(secret: bytearray) -> None:
+def wipe_secret(secret: bytearray) -> None:
     """Overwrite a secret that will not be handed on after all."""
     secret[:] = bytes(len(secret))
 

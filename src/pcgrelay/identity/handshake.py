@@ -25,12 +25,12 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from pcgrelay.clock import SYSTEM_CLOCK
-from pcgrelay.identity.certificates import IdentityRefused, Refusal, certificate_read, identity_read
-from pcgrelay.identity.exporter import VERSION, KeyContext, Purpose, secret_exported
+from pcgrelay.identity.certificates import IdentityRefused, Refusal, read_certificate, read_identity
+from pcgrelay.identity.exporter import VERSION, KeyContext, Purpose, export_secret
 from pcgrelay.identity.renewal import Renewal
 from pcgrelay.identity.skew import Skews
 from pcgrelay.identity.tls import HYBRID_GROUPS, HandshakeRefused, TlsDriver
-from pcgrelay.messages import Code, Goodbye, Hello, Message, MessageReader, MessageRefused, message_encoded
+from pcgrelay.messages import Code, Goodbye, Hello, Message, MessageReader, MessageRefused, encode_message
 from pcgrelay.model import NodeId, Role, Suite
 
 HANDSHAKE_LIMIT_BYTES = 131_072  # ten times a large hybrid handshake with a chain of four
@@ -45,7 +45,7 @@ _client_suite_key = {suite.value: suite for suite in Suite}
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class HandshakeParameters:
     """What this side brings to a handshake and asks of the other."""
 
     me: NodeId
@@ -64,7 +64,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Established:
+class HandshakeResult:
     """What a finished handshake leaves. secret is the only copy; whoever takes it wipes it."""
 
     peer: NodeId
@@ -102,7 +102,7 @@ class Handshake:
     def __init__(
         self,
         context: SSL.Context,
-        terms: Terms,
+        parameters: HandshakeParameters,
         *,
         client: bool,
         purpose: Purpose,
@@ -118,8 +118,8 @@ class Handshake:
         self.tls = TlsDriver(context, client=client)
         self.reader = MessageReader()
         self.reader.on_unknown = self._unknown_received
-        self.established: Established | None = None
-        self._terms = terms
+        self.established: HandshakeResult | None = None
+        self._parameters = parameters
         self._client = client
         self._purpose = purpose
         self._judge = judge
@@ -176,14 +176,14 @@ class Handshake:
 
     def _peer_judged(self) -> NodeId:
         self._group = group = self.tls.group()
-        if self._terms.post_quantum_required and group not in HYBRID_GROUPS:
+        if self._parameters.post_quantum_required and group not in HYBRID_GROUPS:
             raise HandshakeRefused("group", f"The key agreement {group} is not post-quantum, which the policy demands.")
         self._chain = self.tls.peer_chain()
         try:
-            peer = identity_read(self._chain[0], self._terms.me.realm)
+            peer = read_identity(self._chain[0], self._parameters.me.realm)
         except IdentityRefused as refused:
             raise HandshakeRefused(refused.reason, str(refused)) from None
-        if peer == self._terms.me and not self._with_itself:
+        if peer == self._parameters.me and not self._with_itself:
             raise HandshakeRefused("own_identity", "The peer bears this node's own identity.")
         word = self._judge(peer)
         if word is not None:
@@ -194,26 +194,26 @@ class Handshake:
         if self._renewal is not None:
             # Only the keys become new.
             return self._hello(suites=[self._renewal.suite.value], link_id=self._renewal.link_id)
-        return self._hello(suites=[suite.value for suite in self._terms.suites], link_id=b"")
+        return self._hello(suites=[suite.value for suite in self._parameters.suites], link_id=b"")
 
     def _hello(self, *, suites: Sequence[int], link_id: bytes) -> Hello:
-        terms = self._terms
+        parameters = self._parameters
         return Hello(
             versions=(VERSION,),
             purpose=self._purpose,
-            role=terms.role,
-            identity=terms.me.uri,
+            role=parameters.role,
+            identity=parameters.me.uri,
             suites=tuple(suites),
-            lanes=terms.lanes,
-            flows=terms.flows,
-            cap=terms.cap,
+            lanes=parameters.lanes,
+            flows=parameters.flows,
+            cap=parameters.cap,
             link_id=link_id,
             generation=self._generation,
-            features=(terms.skews.feature(), *((SESSION_CLASS,) if terms.session else ())),
+            features=(parameters.skews.feature(), *((SESSION_CLASS,) if parameters.session else ())),
             nonce=os.urandom(32),
-            session=terms.session,
-            marking=terms.marking,
-            priority=terms.priority,
+            session=parameters.session,
+            marking=parameters.marking,
+            priority=parameters.priority,
         )
 
     def _hello_received(self, message: Message, whole: bytes) -> None:
@@ -248,7 +248,7 @@ class Handshake:
         of_links = self._purpose in _OF_LINKS
         if hello.role not in (Role.EDGE, Role.RELAY) or (not of_links and hello.role != Role.EDGE):
             raise self._farewell(Code.VIOLATION, "hello", "The peer's role does not fit.")
-        if of_links and hello.role == Role.RELAY and not self._terms.may_relay(self._peer.organisation):
+        if of_links and hello.role == Role.RELAY and not self._parameters.may_relay(self._peer.organisation):
             raise self._farewell(Code.REFUSED, "not_a_relay", f"{self._peer} may not be a relay of this node.")
         offered = hello.lanes if of_links else hello.flows
         if offered < 1 or hello.cap < CAP_LEAST_BYTES or hello.cap > CAP_MOST_BYTES:
@@ -256,10 +256,14 @@ class Handshake:
 
     def _class_judged(self, hello: Hello) -> None:
         """Relays know the session's id and choose its class as they pass PATH_OPEN on: both ends must mean the same."""
-        terms = self._terms
-        if not terms.session or not (hello.session or SESSION_CLASS in hello.features):
+        parameters = self._parameters
+        if not parameters.session or not (hello.session or SESSION_CLASS in hello.features):
             return  # of a link, or the peer is older
-        if (hello.session, hello.marking, hello.priority) != (terms.session, terms.marking, terms.priority):
+        if (hello.session, hello.marking, hello.priority) != (
+            parameters.session,
+            parameters.marking,
+            parameters.priority,
+        ):
             raise self._farewell(
                 Code.VIOLATION, "session_class", "The peer's HELLO is for another session, or another class of it."
             )
@@ -289,7 +293,7 @@ class Handshake:
 
     def _finish_as_server(self, hello: Hello, whole: bytes) -> None:
         allowed = (_client_suite_key[number] for number in hello.suites if number in _client_suite_key)
-        mine = self._terms.suites if self._renewal is None else (self._renewal.suite,)
+        mine = self._parameters.suites if self._renewal is None else (self._renewal.suite,)
         suite = next((suite for suite in allowed if suite in mine), None)
         if suite is None:
             raise self._farewell(Code.REFUSED, "suite", "The peer offers no suite that the policy allows.")
@@ -303,10 +307,10 @@ class Handshake:
 
     def _export(self, suite: Suite, theirs: Hello, link_id: bytes, transcript: bytes) -> None:
         assert self._peer is not None
-        terms = self._terms
+        parameters = self._parameters
         peer_role = Role(theirs.role)
         chain = self._chain_read()  # what may be refused comes before the secret
-        client, server = (terms.me, terms.role, terms.leaf), (self._peer, peer_role, self._chain[0])
+        client, server = (parameters.me, parameters.role, parameters.leaf), (self._peer, peer_role, self._chain[0])
         if not self._client:
             client, server = server, client
         context = KeyContext(
@@ -321,9 +325,9 @@ class Handshake:
             server_leaf=server[2],
             transcript=transcript,
         )
-        terms.skews.hear(self._peer, theirs.features)
-        secret, binding = secret_exported(self.tls.connection, context)
-        self.established = Established(
+        parameters.skews.hear(self._peer, theirs.features)
+        secret, binding = export_secret(self.tls.connection, context)
+        self.established = HandshakeResult(
             peer=self._peer,
             peer_role=peer_role,
             suite=suite,
@@ -332,9 +336,9 @@ class Handshake:
             client=self._client,
             secret=secret,
             binding=binding,
-            lanes=min(terms.lanes, theirs.lanes),
-            flows=min(terms.flows, theirs.flows),
-            cap=min(terms.cap, theirs.cap),
+            lanes=min(parameters.lanes, theirs.lanes),
+            flows=min(parameters.flows, theirs.flows),
+            cap=min(parameters.cap, theirs.cap),
             link_id=link_id,
             chain=chain,
             generation=self._generation,
@@ -343,19 +347,19 @@ class Handshake:
     def _chain_read(self) -> tuple[x509.Certificate, ...]:
         """The chain so that it can be judged again later."""
         try:
-            return tuple(certificate_read(der) for der in self._chain)
+            return tuple(read_certificate(der) for der in self._chain)
         except ValueError:
             # OpenSSL takes BER, the library that judges the chain later takes DER alone.
             raise HandshakeRefused(Refusal.MALFORMED, "A certificate above the peer's cannot be read.") from None
 
     def _said(self, hello: Hello) -> tuple[Hello, bytes]:
-        whole = message_encoded(hello)
+        whole = encode_message(hello)
         self.tls.write(whole)
         return hello, whole
 
     def _farewell(self, code: int, reason: str, sentence: str) -> HandshakeRefused:
         """Refuse, and tell the peer the code; never the cause."""
-        self.tls.write(message_encoded(Goodbye(code, "")))
+        self.tls.write(encode_message(Goodbye(code, "")))
         return HandshakeRefused(reason, sentence)
 
 

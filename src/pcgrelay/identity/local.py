@@ -14,13 +14,13 @@ from pcgrelay.config import Config
 from pcgrelay.identity.certificates import Refusal, identity_of
 from pcgrelay.identity.credentials import Credentials, load_credentials
 from pcgrelay.identity.dates import Dated, dated_of
-from pcgrelay.identity.handshake import Terms, session_cap
+from pcgrelay.identity.handshake import HandshakeParameters, session_cap
 from pcgrelay.identity.skew import Skews
-from pcgrelay.identity.tls import HYBRID_GROUPS, chain_refusal, context_made, leaf_der, moment_set, store_made
+from pcgrelay.identity.tls import HYBRID_GROUPS, chain_refusal, leaf_der, make_context, make_store, set_verify_time
 from pcgrelay.model import NodeId, Suite
 
 
-class Presence:
+class LocalIdentity:
     """Credentials, TLS context and terms of one node."""
 
     def __init__(self, config: Config, credentials: Credentials | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -30,8 +30,8 @@ class Presence:
         identity = identity_of(self.credentials.leaf, config.node.id.realm)
         if identity != config.node.id:
             raise ValueError(f"the certificate names {identity} and the configuration {config.node.id}")
-        self.context = context_made(self.credentials, post_quantum_required=config.policy.post_quantum_required)
-        self._store = store_made(self.credentials)
+        self.context = make_context(self.credentials, post_quantum_required=config.policy.post_quantum_required)
+        self._store = make_store(self.credentials)
         self._leaf = leaf_der(self.credentials.leaf)
         self.skews = Skews(clock)  # of all whose handshake with this node was over; not replaced by `take`
         self.own_fault = ""  # what is wrong with the dates of this node's own files, for whoever is refused by others
@@ -46,9 +46,9 @@ class Presence:
         context_store = self.context.get_cert_store()
         assert context_store is not None
         for store in (context_store, self._store):
-            moment_set(store, moment)
+            set_verify_time(store, moment)
 
-    def take(self, fresh: Presence) -> None:
+    def take(self, fresh: LocalIdentity) -> None:
         """Be as that one from the next handshake on; whoever holds this object notices nothing else."""
         self.config = fresh.config
         self.credentials = fresh.credentials
@@ -85,19 +85,21 @@ class Presence:
         """The node that a leaf names; refuses as in a handshake."""
         return identity_of(leaf, self.config.node.id.realm)
 
-    def link_terms(self) -> Terms:
+    def link_parameters(self) -> HandshakeParameters:
         """What this node brings to a link."""
         node = self.config.node
-        return self._terms(lanes=node.lanes, cap=session_cap(node.memory_bytes, node.lanes))
+        return self._parameters(lanes=node.lanes, cap=session_cap(node.memory_bytes, node.lanes))
 
-    def session_terms(self, session: bytes, marking: int, priority: int, flows: int, cap: int) -> Terms:
+    def session_parameters(
+        self, session: bytes, marking: int, priority: int, flows: int, cap: int
+    ) -> HandshakeParameters:
         """What this edge brings to a session on a path of that class that carries so much."""
-        terms = self._terms(flows=flows, cap=cap)
-        return replace(terms, session=session, marking=marking, priority=priority)
+        parameters = self._parameters(flows=flows, cap=cap)
+        return replace(parameters, session=session, marking=marking, priority=priority)
 
-    def _terms(self, *, lanes: int = 0, flows: int = 0, cap: int) -> Terms:
+    def _parameters(self, *, lanes: int = 0, flows: int = 0, cap: int) -> HandshakeParameters:
         config = self.config
-        return Terms(
+        return HandshakeParameters(
             me=config.node.id,
             role=config.node.role,
             leaf=self._leaf,

@@ -17,7 +17,7 @@ _lib: Any = lib
 _ffi: Any = ffi
 
 
-def groups_set(context: SSL.Context, groups: str) -> None:
+def set_groups(context: SSL.Context, groups: str) -> None:
     """Offer and take these key agreement groups only, in this order ("X25519MLKEM768:X25519")."""
     public = getattr(context, "set_groups", None)
     if public is not None:

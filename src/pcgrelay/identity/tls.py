@@ -27,7 +27,7 @@ from OpenSSL.crypto import (
 from pcgrelay.errors import ConfigError, PcgrelayError
 from pcgrelay.identity.certificates import Refusal, Shown, date_text, shown_of
 from pcgrelay.identity.credentials import Credentials
-from pcgrelay.identity.pyopenssl import groups_set, verify_error, was_resumed
+from pcgrelay.identity.pyopenssl import set_groups, verify_error, was_resumed
 
 HYBRID_GROUPS = frozenset({"X25519MLKEM768", "SecP256r1MLKEM768", "SecP384r1MLKEM1024"})
 GROUPS_REQUIRED = "X25519MLKEM768"
@@ -91,13 +91,13 @@ class HandshakeRefused(PcgrelayError):
         self.shown: Shown | None = None  # the certificate that was refused, if a CA that is trusted here signed it
 
 
-def context_made(credentials: Credentials, *, post_quantum_required: bool) -> SSL.Context:
+def make_context(credentials: Credentials, *, post_quantum_required: bool) -> SSL.Context:
     """A context for both roles; it cannot be changed once used, so new credentials mean a new context."""
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.set_max_proto_version(SSL.TLS1_3_VERSION)
     context.set_tls13_ciphersuites(TLS_SUITES)
-    groups_set(context, GROUPS_REQUIRED if post_quantum_required else GROUPS_PREFERRED)
+    set_groups(context, GROUPS_REQUIRED if post_quantum_required else GROUPS_PREFERRED)
     # Either alone still lets a client resume, and resumption skips every check of certificates.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_options(SSL.OP_NO_TICKET)
@@ -126,14 +126,14 @@ def _own_files_taken(context: SSL.Context, credentials: Credentials) -> None:
     context.check_privatekey()
 
 
-def store_made(credentials: Credentials) -> X509Store:
+def make_store(credentials: Credentials) -> X509Store:
     """The same trust as in a handshake, for chains that come in other ways."""
     store = X509Store()
     _store_fill(store, credentials)
     return store
 
 
-def moment_set(store: X509Store, moment: datetime | None) -> None:
+def set_verify_time(store: X509Store, moment: datetime | None) -> None:
     """Judge by this time instead of the clock's; without one, all dates are good."""
     if moment is None:
         store.set_flags(_NO_CHECK_TIME)

@@ -10,7 +10,7 @@ from typing import Protocol
 from cryptography import x509
 
 from pcgrelay.config import LinkSettings
-from pcgrelay.identity.handshake import Established
+from pcgrelay.identity.handshake import HandshakeResult
 from pcgrelay.link.control import ControlConnection
 from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId, Suite
@@ -23,7 +23,7 @@ class LinkRegistry(Protocol):
 
     def add(
         self,
-        established: Established,
+        established: HandshakeResult,
         connection: ControlConnection,
         settings: LinkSettings,
         connect: Callable[[], Awaitable[socket.socket]],

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from pcgrelay.identity.handshake import Established
+from pcgrelay.identity.handshake import HandshakeResult
 from pcgrelay.link.control import ControlConnection
 
 CHANGEOVER_MS = 10_000
@@ -25,7 +25,7 @@ CHANGEOVER_MS = 10_000
 class Changeover:
     """One renewal of a link under way, from its handshake on."""
 
-    established: Established  # its secret is wiped
+    established: HandshakeResult  # its secret is wiped
     connection: ControlConnection
     began_ms: int
     kept: bool = False  # every worker of the core has the secret

@@ -14,11 +14,11 @@ from contextlib import suppress
 from OpenSSL import SSL
 
 from pcgrelay.identity.exporter import Purpose
-from pcgrelay.identity.handshake import Established, Handshake, Judge, Renewable, Terms
+from pcgrelay.identity.handshake import Handshake, HandshakeParameters, HandshakeResult, Judge, Renewable
 from pcgrelay.identity.renewal import Renewal
 from pcgrelay.identity.tls import READ_BYTES, HandshakeRefused, TlsDriver
-from pcgrelay.messages import Code, Goodbye, Message, MessageReader, MessageRefused, message_encoded
-from pcgrelay.net.ratelimit import Allowance
+from pcgrelay.messages import Code, Goodbye, Message, MessageReader, MessageRefused, encode_message
+from pcgrelay.net.ratelimit import TokenBucket
 from pcgrelay.net.sockets import backs_off, reset
 
 BACKLOG_LIMIT_BYTES = 8 << 20  # what the catalogue does not wait for to be taken; who does not read that does not read
@@ -85,7 +85,7 @@ class ControlConnection:
         if self.has_ended():
             return
         try:
-            self._tls.write(message_encoded(message))
+            self._tls.write(encode_message(message))
             self._outgoing += self._tls.take()
         except MessageRefused:
             self.unsendable_total += 1
@@ -146,7 +146,7 @@ class ControlConnection:
     async def _read(self, take: Callable[[Message], None], opened: asyncio.Event | None) -> None:
         if opened is not None:
             await opened.wait()
-        allowance = Allowance(READ_AT_ONCE_BYTES, READ_EACH_SECOND_BYTES, _now_ms())
+        bucket = TokenBucket(READ_AT_ONCE_BYTES, READ_EACH_SECOND_BYTES, _now_ms())
         while not self.has_ended():
             # What goes wrong while a message is acted on is nothing that the peer did: only reading is judged here.
             for message in self._messages():
@@ -154,7 +154,7 @@ class ControlConnection:
                 if self.has_ended() or self._retiring:
                     return
             if not self.has_ended():
-                await self._receive(allowance)
+                await self._receive(bucket)
 
     def _messages(self) -> Iterator[Message]:
         """What came, as messages; ends the connection if it is none."""
@@ -168,7 +168,7 @@ class ControlConnection:
         except HandshakeRefused as refused:
             self.end("closed" if refused.reason == "closed" else "violation")
 
-    async def _receive(self, allowance: Allowance) -> None:
+    async def _receive(self, bucket: TokenBucket) -> None:
         """Wait for bytes of the peer; ends the connection if there will be none."""
         try:
             data = await asyncio.get_running_loop().sock_recv(self._sock, READ_BYTES)
@@ -177,7 +177,7 @@ class ControlConnection:
         if not data:
             self.end("closed")
             return
-        if wait_ms := allowance.owe(len(data), _now_ms()):
+        if wait_ms := bucket.owe(len(data), _now_ms()):
             await asyncio.sleep(wait_ms / 1000)
         self._tls.feed(data)
 
@@ -247,7 +247,7 @@ class LostConnection(ControlConnection):
 async def handshake_over(
     sock: socket.socket,
     context: SSL.Context,
-    terms: Terms,
+    parameters: HandshakeParameters,
     judge: Judge,
     *,
     client: bool,
@@ -255,7 +255,7 @@ async def handshake_over(
     first: bytes = b"",
     renewal: Renewal | None = None,
     renewable: Renewable | None = None,
-) -> tuple[Established, ControlConnection]:
+) -> tuple[HandshakeResult, ControlConnection]:
     """Make a link, or renew one, over a connected socket; first is what was read of it already.
 
     A client says with renewal what it renews, a server finds it with renewable.
@@ -267,7 +267,7 @@ async def handshake_over(
         async with asyncio.timeout(deadline_ms / 1000):
             handshake = Handshake(
                 context,
-                terms,
+                parameters,
                 client=client,
                 purpose=Purpose.LINK_RENEWAL if renewal else Purpose.LINK,
                 judge=judge,
@@ -284,7 +284,7 @@ async def handshake_over(
         raise
 
 
-async def _driven(sock: socket.socket, handshake: Handshake, first: bytes) -> tuple[Established, ControlConnection]:
+async def _driven(sock: socket.socket, handshake: Handshake, first: bytes) -> tuple[HandshakeResult, ControlConnection]:
     loop = asyncio.get_running_loop()
     outgoing = handshake.receive(first) if first else handshake.start()
     while handshake.established is None:

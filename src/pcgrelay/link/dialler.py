@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 
 from pcgrelay.clock import Clock
 from pcgrelay.config import LinkSettings
-from pcgrelay.identity.local import Presence
+from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link.api import LinkRegistry
 from pcgrelay.link.control import handshake_over
 from pcgrelay.link.link import Link
-from pcgrelay.log.events import LinkFailed, Say
+from pcgrelay.log.events import Emit, LinkFailed
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.model import NodeId
 from pcgrelay.net.backoff import STEADY_MS, backoff_ms
-from pcgrelay.net.ratelimit import Allowance
-from pcgrelay.net.sockets import Where, connected
+from pcgrelay.net.ratelimit import TokenBucket
+from pcgrelay.net.sockets import Where, connect
 from pcgrelay.policy.rules import link_refusal
 
 FAILURE_LINE_MS = 60_000
@@ -29,7 +29,7 @@ RETURNS_EACH_SECOND = 0.05
 
 
 @dataclass(slots=True)
-class Wanted:
+class DialledLink:
     """A link that this node dials, and how that goes."""
 
     settings: LinkSettings
@@ -37,18 +37,18 @@ class Wanted:
     attempts: int = 0
     reason: str = ""
     last: list[Where] = field(default_factory=list)  # where its name led
-    returns: Allowance | None = None
+    returns: TokenBucket | None = None
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
 class Dialler:
     """Dials what the configuration names, and dials it again whenever it is lost."""
 
-    def __init__(self, registry: LinkRegistry, presence: Presence, say: Say, clock: Clock) -> None:
-        self.wanted = [Wanted(settings) for settings in presence.config.links]
+    def __init__(self, registry: LinkRegistry, local: LocalIdentity, emit: Emit, clock: Clock) -> None:
+        self.wanted = [DialledLink(settings) for settings in local.config.links]
         self._registry = registry
-        self._presence = presence
-        self._say = say
+        self._local = local
+        self._emit = emit
         self._clock = clock
         self._throttle = Throttle(FAILURE_LINE_MS)
 
@@ -60,10 +60,10 @@ class Dialler:
 
     def reload(self) -> None:
         """The configuration has changed: dial what is new, leave what is gone."""
-        settings = self._presence.config.links
+        settings = self._local.config.links
         old, self.wanted = self.wanted, []
         for each in settings:
-            kept = next((wanted for wanted in old if wanted.settings.dials_as(each)), None) or Wanted(each)
+            kept = next((wanted for wanted in old if wanted.settings.dials_as(each)), None) or DialledLink(each)
             kept.settings = each
             self.wanted.append(kept)
         gone = [wanted for wanted in old if not any(wanted is kept for kept in self.wanted)]
@@ -74,7 +74,7 @@ class Dialler:
             if wanted.link is not None:
                 wanted.link.retire("removed")
 
-    async def _keep(self, wanted: Wanted) -> None:
+    async def _keep(self, wanted: DialledLink) -> None:
         while True:
             started = self._clock.monotonic_ms()
             try:
@@ -98,30 +98,30 @@ class Dialler:
             wanted.attempts += 1
             await asyncio.sleep(backoff_ms(wanted.attempts) / 1000)
 
-    def _may_return(self, wanted: Wanted) -> bool:
+    def _may_return(self, wanted: DialledLink) -> bool:
         now = self._clock.monotonic_ms()
-        wanted.returns = wanted.returns or Allowance(RETURNS_AT_ONCE, RETURNS_EACH_SECOND, now)
+        wanted.returns = wanted.returns or TokenBucket(RETURNS_AT_ONCE, RETURNS_EACH_SECOND, now)
         return wanted.returns.spend(now)
 
     async def _dialled(self, settings: LinkSettings, last: list[Where]) -> Link | None:
-        presence = self._presence
-        policy = presence.config.policy
+        local = self._local
+        policy = local.config.policy
 
         def judge(peer: NodeId) -> str | None:
             return link_refusal(policy, peer, settings.peer)
 
-        async def connect() -> socket.socket:
-            return await connected(settings.address, policy.handshake_deadline_ms, last)
+        async def dial() -> socket.socket:
+            return await connect(settings.address, policy.handshake_deadline_ms, last)
 
         try:
-            sock = await connect()
+            sock = await dial()
         except (OSError, TimeoutError):
             raise HandshakeRefused("unreachable", f"{settings.peer} cannot be reached at its address.") from None
         try:
             established, connection = await handshake_over(
                 sock,
-                presence.context,
-                presence.link_terms(),
+                local.context,
+                local.link_parameters(),
                 judge,
                 client=True,
                 deadline_ms=policy.handshake_deadline_ms,
@@ -129,17 +129,17 @@ class Dialler:
         except BaseException:
             sock.close()
             raise
-        return self._registry.add(established, connection, settings, connect)
+        return self._registry.add(established, connection, settings, dial)
 
-    def _failed(self, wanted: Wanted, reason: str, cause: str) -> None:
+    def _failed(self, wanted: DialledLink, reason: str, cause: str) -> None:
         settings = wanted.settings
         wanted.reason = reason
-        if reason == "peer_refused" and self._presence.own_fault:
-            cause = f"{cause} {self._presence.own_fault}"
+        if reason == "peer_refused" and self._local.own_fault:
+            cause = f"{cause} {self._local.own_fault}"
         self._registry.refuse_count(reason)
         # A new reason is told at once, an old one now and then.
         if self._throttle.admit(f"{settings.peer} {settings.address} {reason}", self._clock.monotonic_ms()) is not None:
-            self._say(
+            self._emit(
                 LinkFailed(
                     peer=settings.peer.dotted,
                     bearer=settings.bearer,

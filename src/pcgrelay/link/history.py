@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pcgrelay.config import LinkSettings, ListenSettings
-from pcgrelay.health.damping import Steadiness
+from pcgrelay.health.damping import FlapDamping
 
 
 @dataclass(eq=False, slots=True)
-class Standing:
+class LinkHistory:
     """Of the links with one neighbour that were dialled to one address, or came in at one."""
 
     settings: LinkSettings | ListenSettings
-    steadiness: Steadiness = field(default_factory=Steadiness)
+    damping: FlapDamping = field(default_factory=FlapDamping)

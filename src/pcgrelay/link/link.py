@@ -24,15 +24,15 @@ from pcgrelay.clock import Clock
 from pcgrelay.dataplane.api import DataPlaneRefused, LinkPlane
 from pcgrelay.health.probing import LinkProbing
 from pcgrelay.health.state import Health
-from pcgrelay.identity.handshake import Established
+from pcgrelay.identity.handshake import HandshakeResult
 from pcgrelay.identity.renewal import Renewal, Schedule
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link.changeover import CHANGEOVER_MS, Changeover
 from pcgrelay.link.control import MESSAGE_TOO_LONG, ControlConnection
-from pcgrelay.link.history import Standing
+from pcgrelay.link.history import LinkHistory
 from pcgrelay.link.lanes import Lanes
 from pcgrelay.messages import Beat, Code, Drain, Goodbye, Message, Renewed, code_name
-from pcgrelay.net.ratelimit import Allowance
+from pcgrelay.net.ratelimit import TokenBucket
 
 BEAT_INTERVAL_MS = 5_000
 BEATS_MISSED_MOST = 3
@@ -84,10 +84,10 @@ class Link:
     def __init__(
         self,
         number: int,
-        established: Established,
+        established: HandshakeResult,
         connection: ControlConnection,
         *,
-        standing: Standing,
+        standing: LinkHistory,
         plane: LinkPlane,
         observer: LinkWatcher,
         clock: Clock,
@@ -133,7 +133,7 @@ class Link:
         self._beats_missed = 0
         self._beat_sent_ms = self.opened_ms
         self._beat_token = 0
-        self._allowance = Allowance(MESSAGES_AT_ONCE, MESSAGES_EACH_SECOND, self.opened_ms)
+        self._bucket = TokenBucket(MESSAGES_AT_ONCE, MESSAGES_EACH_SECOND, self.opened_ms)
         self._unknown_before = 0  # on control connections before this one
         self._was_stuck = False
         if connection.has_ended():
@@ -163,7 +163,7 @@ class Link:
     @property
     def is_steady(self) -> bool:
         """Whether it is well, and has been for long enough since it last was not."""
-        return self.is_well and self.standing.steadiness.is_steady(self._clock.monotonic_ms())
+        return self.is_well and self.standing.damping.is_steady(self._clock.monotonic_ms())
 
     @property
     def usable(self) -> bool:
@@ -258,7 +258,7 @@ class Link:
             return None
         return Renewal(self.peer, self.suite, max(self.generation, self._attempted) + 1, self.link_id)
 
-    def change_over(self, established: Established, connection: ControlConnection) -> asyncio.Future[None]:
+    def change_over(self, established: HandshakeResult, connection: ControlConnection) -> asyncio.Future[None]:
         """The handshake of a renewal is over: the future is done once both sides use it, or tells why they do not.
 
         The secret is used up here. DataPlaneRefused: nothing was begun.
@@ -443,7 +443,7 @@ class Link:
 
     def _take(self, message: Message | None) -> None:
         # Nothing: it was of an unknown kind, which costs as much as any other.
-        if not self._allowance.spend(self._clock.monotonic_ms()):
+        if not self._bucket.spend(self._clock.monotonic_ms()):
             self.close("too_many_messages", Code.LIMIT)
         elif self._change is not None and self._change.heard:
             self.close("violation", Code.VIOLATION)

@@ -17,16 +17,16 @@ from pcgrelay.clock import Clock
 from pcgrelay.config import ListenSettings
 from pcgrelay.dataplane.api import DataPlaneRefused, LinkPlane
 from pcgrelay.identity.certificates import Shown
-from pcgrelay.identity.local import Presence
+from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link.control import handshake_over
-from pcgrelay.link.table import Neighbours
-from pcgrelay.log.events import AcceptPaused, Failure, Say
+from pcgrelay.link.table import LinkTable
+from pcgrelay.log.events import AcceptPaused, Emit, Failure
 from pcgrelay.log.events import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.model import NodeId
 from pcgrelay.net.halfopen import Beginnings, HalfOpen, Place, source_of
-from pcgrelay.net.sockets import tuned
+from pcgrelay.net.sockets import tune_socket
 from pcgrelay.policy.rules import link_refusal
 
 TLS_FIRST = 0x16
@@ -53,9 +53,9 @@ class Untried(HandshakeRefused):
 class Strangers:
     """The doors that all listeners of a node share."""
 
-    def __init__(self, presence: Presence, clock: Clock) -> None:
-        policy, chance = presence.config.policy, random.SystemRandom().random
-        self._presence = presence
+    def __init__(self, local: LocalIdentity, clock: Clock) -> None:
+        policy, chance = local.config.policy, random.SystemRandom().random
+        self._local = local
         self.waiting = HalfOpen(policy.half_open_total, policy.half_open_per_source, chance)  # for their first flight
         self.running = HalfOpen(policy.half_open_total, policy.half_open_per_source, chance)  # their handshakes
         self.beginnings = Beginnings(clock.monotonic_ms())
@@ -67,7 +67,7 @@ class Strangers:
 
     def come(self, source: str, give_up: Callable[[], None]) -> Place | str:
         """A place for a newcomer within the bounds of today's configuration, or in one word why there is none."""
-        policy = self._presence.config.policy
+        policy = self._local.config.policy
         for door in (self.waiting, self.running):
             door.bound(policy.half_open_total, policy.half_open_per_source)
         return self.waiting.enter(source, give_up, known=self.beginnings.is_known(source))
@@ -81,20 +81,20 @@ class Listener:
         sock: socket.socket,
         settings: ListenSettings,
         *,
-        presence: Presence,
-        neighbours: Neighbours,
+        local: LocalIdentity,
+        link_table: LinkTable,
         plane: LinkPlane,
         strangers: Strangers,
-        say: Say,
+        emit: Emit,
         clock: Clock,
     ) -> None:
         self.settings = settings
         self.sock = sock
-        self._presence = presence
-        self._neighbours = neighbours
+        self._local = local
+        self._neighbours = link_table
         self._plane = plane
         self._strangers = strangers
-        self._say = say
+        self._emit = emit
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._throttle = Throttle(LINE_INTERVAL_MS)
@@ -122,7 +122,7 @@ class Listener:
                 # The connection stays in the kernel's queue; trying at once would only spin.
                 self._neighbours.refuse_count("out_of_descriptors")
                 if self._throttle.admit("paused", self._clock.monotonic_ms()) is not None:
-                    self._say(AcceptPaused(bearer=self.settings.bearer, reason=errno.errorcode[error.errno].lower()))
+                    self._emit(AcceptPaused(bearer=self.settings.bearer, reason=errno.errorcode[error.errno].lower()))
                 await asyncio.sleep(ACCEPT_PAUSE_S)
             return
         source = source_of(str(where[0])) if where else ""
@@ -146,7 +146,7 @@ class Listener:
         source = place.source
         kept = False
         try:
-            tuned(sock)
+            tune_socket(sock)
             kept = await self._admitted(sock, place)
         except Untried as untried:
             self._refused(untried.reason, str(untried), source, untried=True)
@@ -157,7 +157,7 @@ class Listener:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            self._say(Failure(where="listener", error=type(error).__name__))
+            self._emit(Failure(where="listener", error=type(error).__name__))
         finally:
             self._strangers.waiting.leave(place)
             if not kept:
@@ -225,15 +225,15 @@ class Listener:
         strangers.beginnings.was_member(source, self._clock.monotonic_ms())
 
     async def _handshake(self, sock: socket.socket, first: bytes) -> None:
-        policy = self._presence.config.policy
+        policy = self._local.config.policy
 
         def judge(peer: NodeId) -> str | None:
             return link_refusal(policy, peer, None)
 
         established, connection = await handshake_over(
             sock,
-            self._presence.context,
-            self._presence.link_terms(),
+            self._local.context,
+            self._local.link_parameters(),
             judge,
             client=False,
             deadline_ms=policy.handshake_deadline_ms,
@@ -271,7 +271,7 @@ class Listener:
         throttle = self._checks if untried else self._throttle
         suppressed = throttle.admit(reason, self._clock.monotonic_ms())
         if suppressed is not None:
-            self._say(
+            self._emit(
                 HandshakeRefusedRecord(
                     purpose="link",
                     reason=reason,

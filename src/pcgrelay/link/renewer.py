@@ -10,15 +10,15 @@ import asyncio
 
 from pcgrelay.clock import Clock
 from pcgrelay.dataplane.api import DataPlaneRefused
-from pcgrelay.identity.exporter import secret_wiped
-from pcgrelay.identity.handshake import Established
-from pcgrelay.identity.local import Presence
+from pcgrelay.identity.exporter import wipe_secret
+from pcgrelay.identity.handshake import HandshakeResult
+from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.identity.renewal import Renewal, is_verdict
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link.api import LinkRegistry
 from pcgrelay.link.control import ControlConnection, handshake_over
 from pcgrelay.link.link import Link
-from pcgrelay.log.events import RenewalFailed, Say
+from pcgrelay.log.events import Emit, RenewalFailed
 from pcgrelay.messages import Code
 from pcgrelay.policy.rules import link_refusal
 
@@ -26,16 +26,16 @@ from pcgrelay.policy.rules import link_refusal
 class LinkRenewer:
     """Renews the links of a node."""
 
-    def __init__(self, registry: LinkRegistry, presence: Presence, say: Say, clock: Clock) -> None:
+    def __init__(self, registry: LinkRegistry, local: LocalIdentity, emit: Emit, clock: Clock) -> None:
         self._registry = registry
-        self._presence = presence
-        self._say = say
+        self._local = local
+        self._emit = emit
         self._clock = clock
         self._renewing: set[Link] = set()
 
     def renew(self) -> None:
         """Renew the links that are due, and end those that are past their hard age; asked once a second."""
-        now, policy = self._clock.monotonic_ms(), self._presence.config.policy
+        now, policy = self._clock.monotonic_ms(), self._local.config.policy
         for link in list(self._registry.links.values()):
             if link.schedule.is_overdue(now, policy.renewal_age_s):
                 self._registry.refuse_count("renewal_overdue")
@@ -62,7 +62,7 @@ class LinkRenewer:
         if is_verdict(refused):
             link.cut(refused.reason, Code.REFUSED)
         link.schedule.failed(self._clock.monotonic_ms())
-        self._say(
+        self._emit(
             RenewalFailed(
                 purpose="link",
                 peer=link.peer.dotted,
@@ -73,8 +73,8 @@ class LinkRenewer:
         )
 
     async def _changed_over(self, link: Link, renewal: Renewal) -> None:
-        presence = self._presence
-        policy = presence.config.policy
+        local = self._local
+        policy = local.config.policy
         try:
             sock = await link.connect()
         except (OSError, TimeoutError):
@@ -82,8 +82,8 @@ class LinkRenewer:
         try:
             established, connection = await handshake_over(
                 sock,
-                presence.context,
-                presence.link_terms(),
+                local.context,
+                local.link_parameters(),
                 lambda peer: link_refusal(policy, peer, link.peer),
                 client=True,
                 deadline_ms=policy.handshake_deadline_ms,
@@ -102,19 +102,19 @@ class LinkRenewer:
         link = self._registry.by_id(link_id)
         return link.renewable if link is not None and not link.dialled else None
 
-    def renewed_by_peer(self, established: Established, connection: ControlConnection) -> None:
+    def renewed_by_peer(self, established: HandshakeResult, connection: ControlConnection) -> None:
         """A neighbour has renewed a link as far as the handshake."""
         link = self._registry.by_id(established.link_id)
         if link is None:
             # It ended while the handshake went on.
-            secret_wiped(established.secret)
+            wipe_secret(established.secret)
             connection.abandon()
             self._registry.refuse_count("renewal_unknown_link")
         else:
             self.change_over(link, established, connection)
 
     def change_over(
-        self, link: Link, established: Established, connection: ControlConnection
+        self, link: Link, established: HandshakeResult, connection: ControlConnection
     ) -> asyncio.Future[None] | None:
         """Lead a link over to the connection of its renewal; nothing, if it does not come to that."""
         # Trust and policy may have changed since the handshake began.
@@ -127,6 +127,6 @@ class LinkRenewer:
                 raise DataPlaneRefused("the link ends")
             return link.change_over(established, connection)
         except DataPlaneRefused:
-            secret_wiped(established.secret)
+            wipe_secret(established.secret)
             connection.abandon()
             return None

@@ -5,20 +5,20 @@ from __future__ import annotations
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, Config, LinkSettings, ListenSettings
 from pcgrelay.dataplane.api import LinkPlane
-from pcgrelay.handover.records import LinkEstate, chain_read, chain_written
-from pcgrelay.identity.handshake import Established
+from pcgrelay.handover.records import LinkHandover, read_chain, write_chain
+from pcgrelay.identity.handshake import HandshakeResult
 from pcgrelay.identity.renewal import Schedule
 from pcgrelay.link.control import LostConnection
-from pcgrelay.link.history import Standing
+from pcgrelay.link.history import LinkHistory
 from pcgrelay.link.link import Link, LinkWatcher
 from pcgrelay.model import NodeId, Role, Suite
 
 NOWHERE = "0.0.0.0:1"
 
 
-def link_estate(link: Link) -> LinkEstate:
+def link_handover(link: Link) -> LinkHandover:
     """What another process has to know of a link."""
-    return LinkEstate(
+    return LinkHandover(
         number=link.number,
         peer=link.peer.uri,
         peer_role=int(link.peer_role),
@@ -30,7 +30,7 @@ def link_estate(link: Link) -> LinkEstate:
         group=link.group,
         tls_suite=link.tls_suite,
         link_id=link.link_id,
-        chain=chain_written(link.chain),
+        chain=write_chain(link.chain),
         draining=link.draining,
         opened_ms=link.opened_ms,
         address=str(link.standing.settings.address),
@@ -40,27 +40,27 @@ def link_estate(link: Link) -> LinkEstate:
     )
 
 
-def link_inherited(
-    estate: LinkEstate, standing: Standing, *, plane: LinkPlane, observer: LinkWatcher, clock: Clock
+def restore_link(
+    handover: LinkHandover, standing: LinkHistory, *, plane: LinkPlane, observer: LinkWatcher, clock: Clock
 ) -> Link:
     """A link of the process before this one. Its lanes go on; a new link takes its place, or it ends with them."""
-    established = Established(
-        peer=NodeId.from_uri(estate.peer),
-        peer_role=Role(estate.peer_role),
-        suite=Suite(estate.suite),
-        group=estate.group,
-        tls_suite=estate.tls_suite,
-        client=estate.dialled,
+    established = HandshakeResult(
+        peer=NodeId.from_uri(handover.peer),
+        peer_role=Role(handover.peer_role),
+        suite=Suite(handover.suite),
+        group=handover.group,
+        tls_suite=handover.tls_suite,
+        client=handover.dialled,
         secret=bytearray(),
         binding=b"",
-        lanes=estate.lanes,
+        lanes=handover.lanes,
         flows=0,
-        cap=estate.cap,
-        link_id=estate.link_id,
-        chain=chain_read(estate.chain),
+        cap=handover.cap,
+        link_id=handover.link_id,
+        chain=read_chain(handover.chain),
     )
     link = Link(
-        estate.number,
+        handover.number,
         established,
         LostConnection(),
         standing=standing,
@@ -69,25 +69,25 @@ def link_inherited(
         clock=clock,
         connect=None,
     )
-    link.draining = estate.draining
-    link.opened_ms = estate.opened_ms
-    link.generation = estate.generation
-    link.schedule = Schedule(estate.authenticated_ms or estate.opened_ms)
-    link.lanes_up = dict(estate.lanes_up)
+    link.draining = handover.draining
+    link.opened_ms = handover.opened_ms
+    link.generation = handover.generation
+    link.schedule = Schedule(handover.authenticated_ms or handover.opened_ms)
+    link.lanes_up = dict(handover.lanes_up)
     return link
 
 
-def settings_inherited(estate: LinkEstate, config: Config) -> LinkSettings | ListenSettings:
+def restored_settings(handover: LinkHandover, config: Config) -> LinkSettings | ListenSettings:
     """The settings that a link has now, or those that it had if it is not wanted any more."""
     # Version 1 does not tell the address; then the bearer has to do.
-    address = Address.parse(estate.address or NOWHERE)
+    address = Address.parse(handover.address or NOWHERE)
     alike: list[LinkSettings | ListenSettings] = [
         each
-        for each in (config.links if estate.dialled else config.listens)
-        if each.bearer == estate.bearer and (not estate.address or each.address == address)
+        for each in (config.links if handover.dialled else config.listens)
+        if each.bearer == handover.bearer and (not handover.address or each.address == address)
     ]
-    peer = NodeId.from_uri(estate.peer)
-    if not estate.dialled:
-        return next(iter(alike), ListenSettings(address=address, bearer=estate.bearer))
+    peer = NodeId.from_uri(handover.peer)
+    if not handover.dialled:
+        return next(iter(alike), ListenSettings(address=address, bearer=handover.bearer))
     dialled = (each for each in alike if isinstance(each, LinkSettings) and each.peer == peer)
-    return next(dialled, LinkSettings(peer=peer, address=address, bearer=estate.bearer))
+    return next(dialled, LinkSettings(peer=peer, address=address, bearer=handover.bearer))

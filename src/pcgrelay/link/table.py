@@ -19,26 +19,26 @@ from cryptography import x509
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, LinkSettings, ListenSettings
 from pcgrelay.dataplane.api import DataPlaneRefused, LinkPlane
-from pcgrelay.handover.records import LinkEstate
+from pcgrelay.handover.records import LinkHandover
 from pcgrelay.health.damping import FORGET_MS
 from pcgrelay.health.probing import LinkProbing
-from pcgrelay.identity.exporter import secret_wiped
-from pcgrelay.identity.handshake import Established
-from pcgrelay.identity.local import Presence
+from pcgrelay.identity.exporter import wipe_secret
+from pcgrelay.identity.handshake import HandshakeResult
+from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.control import MESSAGE_TOO_LONG, ControlConnection
 from pcgrelay.link.dialler import Dialler
-from pcgrelay.link.history import Standing
+from pcgrelay.link.history import LinkHistory
 from pcgrelay.link.link import REFUSED_BY_PEER, Link, LinkObserver, LinkState
 from pcgrelay.link.renewer import LinkRenewer
-from pcgrelay.link.restore import link_estate, link_inherited, settings_inherited
+from pcgrelay.link.restore import link_handover, restore_link, restored_settings
 from pcgrelay.log.events import (
+    Emit,
     Failure,
     LaneDown,
     LinkControlLost,
     LinkDown,
     LinkRenewed,
     LinkUp,
-    Say,
 )
 from pcgrelay.messages import Code, Message, code_name
 from pcgrelay.model import NodeId, Suite
@@ -52,24 +52,26 @@ BEYOND_LIMITS = ("too_many_messages", f"control_{MESSAGE_TOO_LONG}")  # what a l
 LINKS_ALIKE_MOST = 8
 
 
-class Neighbours:
+class LinkTable:
     """The links of one node. It observes each link, logs, and passes everything on to its own observer."""
 
-    def __init__(self, presence: Presence, plane: LinkPlane, observer: LinkObserver, say: Say, clock: Clock) -> None:
+    def __init__(
+        self, local: LocalIdentity, plane: LinkPlane, observer: LinkObserver, emit: Emit, clock: Clock
+    ) -> None:
         self.links: dict[int, Link] = {}
         self.refused: Counter[str] = Counter()
-        self._presence = presence
+        self._local = local
         self._plane = plane
         self._observer = observer
-        self._say = say
+        self._emit = emit
         self._clock = clock
         self._served: dict[bytes, Link] = {}  # by the id that this node gave; what it dialled is not among them
-        self._standings: dict[tuple[NodeId, bool, Address], Standing] = {}
+        self._standings: dict[tuple[NodeId, bool, Address], LinkHistory] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_number = 0
         self._shut_out: set[NodeId] = set()  # neighbours that said last that this node may not come in
-        self.dialler = Dialler(self, presence, say, clock)
-        self.renewer = LinkRenewer(self, presence, say, clock)
+        self.dialler = Dialler(self, local, emit, clock)
+        self.renewer = LinkRenewer(self, local, emit, clock)
 
     def start(self) -> None:
         """Begin to dial what the configuration names."""
@@ -82,7 +84,7 @@ class Neighbours:
         self._judge(self._refusal_of)
 
     def _standings_reload(self) -> None:
-        config = self._presence.config
+        config = self._local.config
         dialled = {(each.peer, each.address): each for each in config.links}
         came_in = {each.address: each for each in config.listens}
         for (peer, is_dialled, address), standing in self._standings.items():
@@ -107,19 +109,19 @@ class Neighbours:
             link.lanes_looked_at(heard=not link.probing.silent_ms)
         for key, standing in list(self._standings.items()):
             self._weigh(standing)
-            steadiness = standing.steadiness
-            if not steadiness.is_well and now - steadiness.since_ms > FORGET_MS:
+            damping = standing.damping
+            if not damping.is_well and now - damping.since_ms > FORGET_MS:
                 del self._standings[key]
         return changed
 
-    def _weigh(self, standing: Standing) -> None:
+    def _weigh(self, standing: LinkHistory) -> None:
         is_well = any(link.is_well for link in self.links.values() if link.standing is standing)
-        standing.steadiness = standing.steadiness.after(is_well, self._clock.monotonic_ms())
+        standing.damping = standing.damping.after(is_well, self._clock.monotonic_ms())
 
     def judge_expiry(self) -> None:
         """End links whose neighbour's certificate has run out; asked once a second."""
         now = self._clock.wall()
-        self._judge(lambda link: self._presence.expiry_refusal(link.chain, now))
+        self._judge(lambda link: self._local.expiry_refusal(link.chain, now))
 
     def _judge(self, refusal: Callable[[Link], str | None]) -> None:
         for link in list(self.links.values()):
@@ -133,12 +135,12 @@ class Neighbours:
         """Why a neighbour would not be let in now, in one word, or nothing."""
         # Whom this node dials is named in its configuration, and that is looked at when it changes.
         expected = peer if dialled else None
-        return link_refusal(self._presence.config.policy, peer, expected) or self._presence.standing_refusal(
+        return link_refusal(self._local.config.policy, peer, expected) or self._local.standing_refusal(
             chain, suite, group
         )
 
     def _refusal_of(self, link: Link) -> str | None:
-        word = relay_refusal(self._presence.config.policy, link.peer, link.peer_role)
+        word = relay_refusal(self._local.config.policy, link.peer, link.peer_role)
         return word or self.refusal(link.peer, link.dialled, link.chain, link.suite, link.group)
 
     async def stop(self, code: int) -> None:
@@ -186,7 +188,7 @@ class Neighbours:
 
     def add(
         self,
-        established: Established,
+        established: HandshakeResult,
         connection: ControlConnection,
         settings: LinkSettings | ListenSettings,
         connect: Callable[[], Awaitable[socket.socket]] | None = None,
@@ -197,7 +199,7 @@ class Neighbours:
         """
         number = self._number()
         # Trust and policy may have changed since the handshake began.
-        word = relay_refusal(self._presence.config.policy, established.peer, established.peer_role) or self.refusal(
+        word = relay_refusal(self._local.config.policy, established.peer, established.peer_role) or self.refusal(
             established.peer, established.client, established.chain, established.suite, established.group
         )
         try:
@@ -214,7 +216,7 @@ class Neighbours:
                 connect=connect,
             )
         except DataPlaneRefused:
-            secret_wiped(established.secret)
+            wipe_secret(established.secret)
             connection.abandon()
             self.refuse_count(word or ("too_many_links" if number is None else "link_refused_by_core"))
             return None
@@ -233,21 +235,21 @@ class Neighbours:
 
     # -- hand-over ---------------------------------------------------------------------------------------------
 
-    def estate(self) -> tuple[LinkEstate, ...]:
+    def to_handover(self) -> tuple[LinkHandover, ...]:
         """The links that another process can go on with: those with lanes."""
-        return tuple(link_estate(link) for link in self.links.values() if link.lanes_up)
+        return tuple(link_handover(link) for link in self.links.values() if link.lanes_up)
 
-    def inherit(self, estates: Sequence[LinkEstate]) -> None:
+    def restore(self, handovers: Sequence[LinkHandover]) -> None:
         """Have the links of the process before; only lanes are left of them."""
-        for estate in estates:
-            given = settings_inherited(estate, self._presence.config)
-            key = (NodeId.from_uri(estate.peer), estate.dialled, given.address)
-            standing = self._standings.setdefault(key, Standing(given))
-            link = link_inherited(estate, standing, plane=self._plane, observer=self, clock=self._clock)
+        for handover in handovers:
+            given = restored_settings(handover, self._local.config)
+            key = (NodeId.from_uri(handover.peer), handover.dialled, given.address)
+            standing = self._standings.setdefault(key, LinkHistory(given))
+            link = restore_link(handover, standing, plane=self._plane, observer=self, clock=self._clock)
             self._next_number = max(self._next_number, link.number)
             self._enter(link)
 
-    def judge_inherited(self) -> None:
+    def judge_restored(self) -> None:
         """What this process was told may be other than what the one before was: end what is no longer allowed."""
         named = [wanted.settings for wanted in self.dialler.wanted]
         for link in list(self.links.values()):
@@ -262,7 +264,7 @@ class Neighbours:
         replaced = self._replaced_by(link)
         link.probing = LinkProbing()
         self._weigh(link.standing)
-        self._say(
+        self._emit(
             LinkUp(
                 link=link.number,
                 peer=link.peer.dotted,
@@ -281,7 +283,7 @@ class Neighbours:
 
     def link_control_lost(self, link: Link, reason: str) -> None:
         self._weigh(link.standing)
-        self._say(LinkControlLost(link=link.number, peer=link.peer.dotted, reason=reason))
+        self._emit(LinkControlLost(link=link.number, peer=link.peer.dotted, reason=reason))
         self._observer.link_control_lost(link, reason)
 
     def link_message(self, link: Link, message: Message) -> None:
@@ -291,7 +293,7 @@ class Neighbours:
         self._observer.link_drains(link)
 
     def link_renewed(self, link: Link) -> None:
-        self._say(
+        self._emit(
             LinkRenewed(
                 link=link.number,
                 peer=link.peer.dotted,
@@ -303,7 +305,7 @@ class Neighbours:
 
     def link_lane_down(self, link: Link, index: int, code: int, reason: str) -> None:
         self._weigh(link.standing)
-        self._say(LaneDown(link=link.number, peer=link.peer.dotted, index=index, code=code_name(code), reason=reason))
+        self._emit(LaneDown(link=link.number, peer=link.peer.dotted, index=index, code=code_name(code), reason=reason))
 
     def link_is_used(self, link: Link) -> bool:
         return self._observer.link_is_used(link)
@@ -323,7 +325,7 @@ class Neighbours:
         if reason == REFUSED_BY_PEER:
             self.shut_out_by(link.peer)
         duration_ms = self._clock.monotonic_ms() - link.opened_ms
-        self._say(
+        self._emit(
             LinkDown(
                 link=link.number, peer=link.peer.dotted, bearer=link.bearer, reason=reason, duration_ms=duration_ms
             )
@@ -332,9 +334,9 @@ class Neighbours:
 
     # -- odds and ends -----------------------------------------------------------------------------------------
 
-    def _standing(self, established: Established, settings: LinkSettings | ListenSettings) -> Standing:
+    def _standing(self, established: HandshakeResult, settings: LinkSettings | ListenSettings) -> LinkHistory:
         key = (established.peer, established.client, settings.address)
-        return self._standings.setdefault(key, Standing(settings))
+        return self._standings.setdefault(key, LinkHistory(settings))
 
     def _replaced_by(self, link: Link) -> list[Link]:
         """The links that this one takes the place of, oldest first."""
@@ -363,7 +365,7 @@ class Neighbours:
             except asyncio.CancelledError:
                 raise
             except Exception as error:
-                self._say(Failure(where=name, error=type(error).__name__))
+                self._emit(Failure(where=name, error=type(error).__name__))
 
         task = asyncio.create_task(guarded(), name=name)
         self._tasks.add(task)

@@ -473,4 +473,4 @@ class Failure(Record, frozen=True, kw_only=True):
 
 
 # Where records go; `log` has the real one.
-Say = Callable[[Record], None]
+Emit = Callable[[Record], None]

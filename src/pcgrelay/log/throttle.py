@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pcgrelay.net.ratelimit import Allowance
+from pcgrelay.net.ratelimit import TokenBucket
 
 # By which of their fields the kinds of line are bounded that others can cause any number of. Whatever is not here this
 # node alone causes, or it is the access log.
@@ -44,7 +44,7 @@ BOUNDED_BY: dict[str, tuple[str, ...]] = {
 class Lines:
     """The lines of one key."""
 
-    allowance: Allowance
+    bucket: TokenBucket
     suppressed: int = 0  # left out since the last that was let through
 
 
@@ -68,8 +68,8 @@ class Throttle:
                 key = ""
         lines = self._known.get(key)
         if lines is None:
-            lines = self._known[key] = Lines(Allowance(self._at_once, self._each_second, now_ms))
-        if not lines.allowance.spend(now_ms):
+            lines = self._known[key] = Lines(TokenBucket(self._at_once, self._each_second, now_ms))
+        if not lines.bucket.spend(now_ms):
             lines.suppressed += 1
             return None
         suppressed, lines.suppressed = lines.suppressed, 0
@@ -78,5 +78,5 @@ class Throttle:
     def _forget(self, now_ms: int) -> None:
         """Those of whom nothing was left out, and who have all their lines again."""
         for key, lines in list(self._known.items()):
-            if not lines.suppressed and lines.allowance.is_whole(now_ms):
+            if not lines.suppressed and lines.bucket.is_whole(now_ms):
                 del self._known[key]

@@ -89,7 +89,7 @@ class Log:
         """Leave out what is below this level from now on."""
         self._least = LEVELS.index(level)
 
-    def say(self, record: Record) -> None:
+    def emit(self, record: Record) -> None:
         """Write a record, unless its level is below what is wanted."""
         if LEVELS.index(level_of(record)) < self._least:
             return

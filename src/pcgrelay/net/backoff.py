@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 from pcgrelay.clock import Clock
-from pcgrelay.net.ratelimit import Allowance
+from pcgrelay.net.ratelimit import TokenBucket
 
 FIRST_MS = 200
 # A stream waits 30 s for a way (`path_wait_ms`, unless told): a neighbour that is back must be found well within it.
@@ -47,7 +47,7 @@ class Retry:
         self._began_ms = now
         self._due_ms: float = now
         self._news = asyncio.Event()
-        self._allowance = Allowance(NEWS_AT_ONCE, NEWS_EACH_SECOND, now)
+        self._bucket = TokenBucket(NEWS_AT_ONCE, NEWS_EACH_SECOND, now)
 
     def kick(self) -> None:
         """Something has changed for the better: do not wait any longer, unless that was said too often."""
@@ -58,7 +58,7 @@ class Retry:
         now = self._clock.monotonic_ms()
         if now < self._due_ms and self._news.is_set():
             self._news.clear()
-            if self._allowance.spend(now):
+            if self._bucket.spend(now):
                 self._due_ms = now
         return now >= self._due_ms
 

@@ -13,7 +13,7 @@ import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from pcgrelay.net.ratelimit import Allowance
+from pcgrelay.net.ratelimit import TokenBucket
 
 # Handshakes that strangers may begin, all together and each source; a core makes some hundreds in a second.
 BEGUN_AT_ONCE = 200
@@ -97,9 +97,9 @@ class Beginnings:
     """Whose handshake may begin, and which sources were members before."""
 
     def __init__(self, now_ms: int) -> None:
-        self._all = Allowance(BEGUN_AT_ONCE, BEGUN_EACH_SECOND, now_ms)
-        self._each: dict[str, Allowance] = {}
-        self._known: dict[str, Allowance] = {}  # the one that was a member last comes last
+        self._all = TokenBucket(BEGUN_AT_ONCE, BEGUN_EACH_SECOND, now_ms)
+        self._each: dict[str, TokenBucket] = {}
+        self._known: dict[str, TokenBucket] = {}  # the one that was a member last comes last
 
     def refusal(self, source: str, now_ms: int) -> str | None:
         """Why no handshake may begin now, or nothing: then it is counted."""
@@ -110,7 +110,7 @@ class Beginnings:
         if mine is None:
             if len(self._each) >= SOURCES_MOST:
                 self._forget(now_ms)
-            mine = self._each.setdefault(source, Allowance(SOURCE_AT_ONCE, SOURCE_EACH_SECOND, now_ms))
+            mine = self._each.setdefault(source, TokenBucket(SOURCE_AT_ONCE, SOURCE_EACH_SECOND, now_ms))
         had = mine.spend(now_ms)
         # While there is plenty, it matters to nobody who takes it.
         if not had and self._all.left(now_ms) <= BEGUN_AT_ONCE / 2:
@@ -123,16 +123,16 @@ class Beginnings:
 
     def was_member(self, source: str, now_ms: int) -> None:
         """Whoever is there has proved to be a member."""
-        mine = self._known.pop(source, None) or Allowance(KNOWN_AT_ONCE, KNOWN_EACH_SECOND, now_ms)
+        mine = self._known.pop(source, None) or TokenBucket(KNOWN_AT_ONCE, KNOWN_EACH_SECOND, now_ms)
         self._known[source] = mine
         if len(self._known) > KNOWN_MOST:
             del self._known[next(iter(self._known))]
 
-    def estate(self) -> tuple[str, ...]:
+    def to_handover(self) -> tuple[str, ...]:
         """The sources that another process is to know."""
         return tuple(self._known)
 
-    def inherit(self, sources: Iterable[str], now_ms: int) -> None:
+    def restore(self, sources: Iterable[str], now_ms: int) -> None:
         """Know those that the process before this one knew."""
         for source in sources:
             self.was_member(source, now_ms)

@@ -6,7 +6,7 @@ from __future__ import annotations
 ROUNDING = 1e-9
 
 
-class Allowance:
+class TokenBucket:
     """A bucket that fills by itself."""
 
     def __init__(self, at_once: int, each_second: float, now_ms: int) -> None:

@@ -161,7 +161,7 @@ def _number(host: str) -> tuple[int, str] | None:
     return (socket.AF_INET6 if number.version == 6 else socket.AF_INET), host
 
 
-def asked_of_system(host: str) -> Answer:
+def ask_system(host: str) -> Answer:
     """One look-up by the system's resolver."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -200,4 +200,4 @@ def _is_absent(host: str) -> bool:
     return True
 
 
-RESOLVER = Resolver(asked_of_system)
+RESOLVER = Resolver(ask_system)

@@ -33,7 +33,7 @@ Where = tuple[int, tuple[str, int]]  # family and numeric address
 T = TypeVar("T")
 
 
-async def resolved(address: Address, deadline_ms: int, use: Use) -> list[Where]:
+async def resolve(address: Address, deadline_ms: int, use: Use) -> list[Where]:
     """Family and numeric address of a name, in the resolver's order.
 
     NameAbsentError if there is none; TimeoutError, or another OSError, if nobody could say.
@@ -50,17 +50,17 @@ async def resolved(address: Address, deadline_ms: int, use: Use) -> list[Where]:
 async def _found(address: Address, deadline_ms: int, last: list[Where]) -> list[Where]:
     """Where a name leads now, or where it led last if that cannot be told. What answered last comes first."""
     try:
-        found = await resolved(address, min(deadline_ms, LOOK_UP_AGAIN_MS) if last else deadline_ms, Use.LINK)
+        found = await resolve(address, min(deadline_ms, LOOK_UP_AGAIN_MS) if last else deadline_ms, Use.LINK)
     except (OSError, TimeoutError):
         if not last:
             raise
     else:
         answered = last[:1]
-        last[:] = sorted(interleaved(found), key=lambda where: where not in answered)
+        last[:] = sorted(interleave(found), key=lambda where: where not in answered)
     return list(last)
 
 
-def interleaved(found: Sequence[Where]) -> list[Where]:
+def interleave(found: Sequence[Where]) -> list[Where]:
     """The families in turn, that of the first address first (RFC 8305, 4): one that is broken delays once."""
     first = [where for where in found if where[0] == found[0][0]]
     other = [where for where in found if where[0] != found[0][0]]
@@ -68,7 +68,7 @@ def interleaved(found: Sequence[Where]) -> list[Where]:
     return [where for pair in pairs for where in pair if where is not None]
 
 
-async def raced(attempts: Iterable[Coroutine[Any, Any, T]], discard: Callable[[T], None]) -> T:
+async def race_connects(attempts: Iterable[Coroutine[Any, Any, T]], discard: Callable[[T], None]) -> T:
     """The outcome of the first attempt that succeeds; each begins a moment after the one before, or when one failed.
 
     OSError or TimeoutError of the last to fail, if all do. discard is given what comes of another attempt meanwhile.
@@ -103,7 +103,7 @@ async def raced(attempts: Iterable[Coroutine[Any, Any, T]], discard: Callable[[T
                 discard(outcome)
 
 
-async def connected(address: Address, deadline_ms: int, last: list[Where]) -> socket.socket:
+async def connect(address: Address, deadline_ms: int, last: list[Where]) -> socket.socket:
     """A non-blocking TCP connection to one of the addresses of a name. OSError or TimeoutError if none answers.
 
     last is where the name led when somebody could tell, what answered last first; it is kept up to date, and used while
@@ -111,25 +111,25 @@ async def connected(address: Address, deadline_ms: int, last: list[Where]) -> so
     """
     async with asyncio.timeout(deadline_ms / 1000):
         found = (await _found(address, deadline_ms, last))[:ADDRESSES_TRIED]
-        where, sock = await raced((_connected(where) for where in found), lambda late: late[1].close())
+        where, sock = await race_connects((_connect(where) for where in found), lambda late: late[1].close())
     if where in last:
         last.remove(where)
         last.insert(0, where)
     return sock
 
 
-async def _connected(where: Where) -> tuple[Where, socket.socket]:
+async def _connect(where: Where) -> tuple[Where, socket.socket]:
     sock = socket.socket(where[0], socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
         await asyncio.get_running_loop().sock_connect(sock, where[1])
-        tuned(sock)
+        tune_socket(sock)
     except BaseException:
         sock.close()
         raise
     return where, sock
 
 
-def tuned(sock: socket.socket) -> None:
+def tune_socket(sock: socket.socket) -> None:
     """Set what every connection between nodes has."""
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -158,7 +158,7 @@ def share(sock: socket.socket, shared: bool) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
 
 
-def listening(address: Address, *, backlog: int = BACKLOG, shared: bool = False) -> socket.socket:
+def bind_listener(address: Address, *, backlog: int = BACKLOG, shared: bool = False) -> socket.socket:
     """A socket that `bound` made, and that listens. OSError if the address is taken."""
     sock = bound(address, shared=shared)
     try:

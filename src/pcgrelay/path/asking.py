@@ -20,7 +20,7 @@ ANSWER_MOST_S = 5.0
 NO_ANSWER = "no_answer"
 
 
-async def answer_awaited(end: PathEnd, attempt: int, has_other_way: Callable[[], bool]) -> None:
+async def wait_answer(end: PathEnd, attempt: int, has_other_way: Callable[[], bool]) -> None:
     """Wait until a path is accepted. PathRefused if it is not, or another way should be tried; TimeoutError at last.
 
     attempt: how many requests of this session failed before this one.
@@ -35,7 +35,7 @@ async def answer_awaited(end: PathEnd, attempt: int, has_other_way: Callable[[],
     await end.answered
 
 
-async def event_awaited(event: asyncio.Event, seconds: float) -> None:
+async def wait_event(event: asyncio.Event, seconds: float) -> None:
     """Wait for an event, but no longer than that."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):

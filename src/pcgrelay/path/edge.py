@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pcgrelay.handover.records import LabelsEstate, PathEstate
+from pcgrelay.handover.records import LabelsHandover, PathHandover
 from pcgrelay.link.link import Link
 from pcgrelay.messages import (
     CARRY_LIMIT_BYTES,
@@ -77,9 +77,9 @@ class PathEnd:
         """From here to the other edge, as far as is known: the link, and the relays behind it."""
         return (str(self.link.number), *reversed(self.via))
 
-    def estate(self) -> PathEstate:
+    def to_handover(self) -> PathHandover:
         """What another process has to know of this path."""
-        return PathEstate(
+        return PathHandover(
             link=self.link.number,
             peer=self.peer.uri,
             in_label=self.in_label,
@@ -237,34 +237,34 @@ class EdgePaths:
         elif end.on_carry is not None:
             end.on_carry(message.data)
 
-    def inherit(self, link: Link, session: bytes, estate: PathEstate) -> PathEnd:
+    def restore(self, link: Link, session: bytes, handover: PathHandover) -> PathEnd:
         """A path of the process before this one, which stands."""
         end = PathEnd(
             link,
             session,
-            NodeId.from_uri(estate.peer),
-            estate.in_label,
-            estate.flows,
-            estate.cap,
-            estate.marking,
-            estate.priority,
-            estate.initiator,
-            estate.out_label,
+            NodeId.from_uri(handover.peer),
+            handover.in_label,
+            handover.flows,
+            handover.cap,
+            handover.marking,
+            handover.priority,
+            handover.initiator,
+            handover.out_label,
         )
         # A process of before took them as they came.
-        end.via = estate.via if all(map(is_identity, estate.via)) else ()
+        end.via = handover.via if all(map(is_identity, handover.via)) else ()
         end.stands = True
         end.answered.set_result(None)
         self._enter(end)
         return end
 
-    def labels_estate(self) -> LabelsEstate:
+    def labels_handover(self) -> LabelsHandover:
         """What another process has to know of the labels here."""
-        return self._labels.estate()
+        return self._labels.to_handover()
 
-    def labels_inherited(self, estate: LabelsEstate) -> None:
+    def restore_labels(self, handover: LabelsHandover) -> None:
         """Give no label that the process before gave; its paths are here already."""
-        self._labels.inherit(estate, [end.in_label for end in self._ends])
+        self._labels.restore(handover, [end.in_label for end in self._ends])
 
     def count_over(self, link: Link) -> int:
         """How many paths lead over a link."""

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from pcgrelay.clock import Clock
-from pcgrelay.handover.records import LabelsEstate
+from pcgrelay.handover.records import LabelsHandover
 
 LABELS_MOST = 0xFFFF_FFFF
 QUARANTINE_MS = 60_000
@@ -33,15 +33,15 @@ class Labels:
         self._next = label % LABELS_MOST + 1
         return label
 
-    def estate(self) -> LabelsEstate:
+    def to_handover(self) -> LabelsHandover:
         """What another process has to know of these."""
-        return LabelsEstate(following=self._next, resting=tuple(self._resting))
+        return LabelsHandover(following=self._next, resting=tuple(self._resting))
 
-    def inherit(self, estate: LabelsEstate, taken: Iterable[int]) -> None:
+    def restore(self, handover: LabelsHandover, taken: Iterable[int]) -> None:
         """Be as another process left it; taken are the labels of its paths."""
-        self._next = estate.following
-        self._resting = deque(estate.resting)
-        self._taken = {*taken, *(label for _, label in estate.resting)}
+        self._next = handover.following
+        self._resting = deque(handover.resting)
+        self._taken = {*taken, *(label for _, label in handover.resting)}
 
     def give_back(self, label: int) -> None:
         """Its path has ended; frames on their way may still name it for a while."""

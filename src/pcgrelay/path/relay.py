@@ -19,10 +19,10 @@ from msgspec import structs
 
 from pcgrelay.clock import Clock
 from pcgrelay.dataplane.api import DataPlaneRefused, PathPlane
-from pcgrelay.handover.records import ForwardEstate, LabelsEstate
+from pcgrelay.handover.records import LabelsHandover, RelayPathHandover
 from pcgrelay.link.link import Link
+from pcgrelay.log.events import Emit
 from pcgrelay.log.events import PathRefused as PathRefusedRecord
-from pcgrelay.log.events import Say
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.messages import (
     RELAYS_MOST,
@@ -38,9 +38,9 @@ from pcgrelay.messages import (
 from pcgrelay.model import NameProblem, NodeId
 from pcgrelay.path.budget import Budget
 from pcgrelay.path.edge import opened_of, sender_refusal
-from pcgrelay.path.forward import SETUP_ANSWERS, Forward
 from pcgrelay.path.handedon import REQUEST_COST, HandedOn
 from pcgrelay.path.labels import Labels
+from pcgrelay.path.relay_path import SETUP_ANSWERS, RelayPath
 from pcgrelay.path.table import PathTable
 from pcgrelay.reasons import is_identity, reason_passed_on, refuser
 
@@ -64,7 +64,7 @@ class _Refusal(Exception):
         self.reason = reason
 
 
-class Forwards:
+class RelayPaths:
     """All paths of a relay."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Forwards:
         next_link: NextLink,
         reach: Reach,
         budget: Budget,
-        say: Say,
+        emit: Emit,
         clock: Clock,
     ) -> None:
         self.refused: Counter[str] = Counter()
@@ -86,14 +86,14 @@ class Forwards:
         self._next_link = next_link
         self._reach = reach
         self._budget = budget
-        self._say = say
+        self._emit = emit
         self._clock = clock
         self._throttle = Throttle(LINE_INTERVAL_MS)
-        self._paths: PathTable[Forward] = PathTable()
+        self._paths: PathTable[RelayPath] = PathTable()
         self._total = 0
         self._handed_on = HandedOn()
         self._of_link: Counter[int] = Counter()
-        self._lingering: set[Forward] = set()
+        self._lingering: set[RelayPath] = set()
         self._onward: Counter[int] = Counter()
         self._next_number = 0
 
@@ -106,7 +106,7 @@ class Forwards:
 
     def led_to(self, edge: NodeId) -> int:
         """How many paths lead to an edge, or come from it."""
-        return sum(edge in (forward.source, forward.destination) for forward in set(self._paths))
+        return sum(edge in (relayed.source, relayed.destination) for relayed in set(self._paths))
 
     def receive(self, link: Link, message: Message) -> None:
         """What a neighbour says about paths. A word on a path that is not known came too late, and is nothing."""
@@ -115,45 +115,45 @@ class Forwards:
             return
         if not isinstance(message, PathAccept | PathRefuse | PathClose | Carry):
             return
-        forward = self._meant(link, message)
-        if forward is None:
+        relayed = self._meant(link, message)
+        if relayed is None:
             return
         if isinstance(message, PathAccept):
-            self._accepted(forward, link, message)
+            self._accepted(relayed, link, message)
         elif isinstance(message, PathRefuse):
-            self._refused(forward, link, message)
+            self._refused(relayed, link, message)
         elif isinstance(message, PathClose):
-            self._drop(forward)
-            self._close(forward, forward.other(link), message.code)
+            self._drop(relayed)
+            self._close(relayed, relayed.other(link), message.code)
         else:
-            self._carried(forward, link, message)
+            self._carried(relayed, link, message)
 
     def control_lost(self, link: Link) -> None:
         """Requests over this link will not be answered, nor set-ups finished; paths that stand go on over its lanes."""
-        for forward in {forward for forward in self._paths if link in (forward.a, forward.b)}:
-            if not forward.stands:
-                self._end(forward, Code.UNREACHABLE, told=(forward.other(link),))
+        for relayed in {relayed for relayed in self._paths if link in (relayed.a, relayed.b)}:
+            if not relayed.stands:
+                self._end(relayed, Code.UNREACHABLE, told=(relayed.other(link),))
 
     def link_down(self, link: Link) -> None:
         """All paths over this link are lost; the other sides are told."""
-        for forward in {forward for forward in self._paths if link in (forward.a, forward.b)}:
-            self._end(forward, Code.UNREACHABLE, told=(forward.other(link),))
+        for relayed in {relayed for relayed in self._paths if link in (relayed.a, relayed.b)}:
+            self._end(relayed, Code.UNREACHABLE, told=(relayed.other(link),))
 
-    def estate(self) -> tuple[tuple[ForwardEstate, ...], LabelsEstate, int]:
+    def to_handover(self) -> tuple[tuple[RelayPathHandover, ...], LabelsHandover, int]:
         """What another process has to know: paths that stand, labels, and the last number that was given."""
-        living = (forward for forward in set(self._paths) if forward.is_live)
-        return tuple(forward.estate() for forward in living), self._labels.estate(), self._next_number
+        living = (relayed for relayed in set(self._paths) if relayed.is_live)
+        return tuple(relayed.to_handover() for relayed in living), self._labels.to_handover(), self._next_number
 
-    def inherit(
-        self, estates: Sequence[ForwardEstate], labels: LabelsEstate, last: int, links: Mapping[int, Link]
+    def restore(
+        self, handovers: Sequence[RelayPathHandover], labels: LabelsHandover, last: int, links: Mapping[int, Link]
     ) -> None:
         """Have the paths of the process before this one; the core has them already."""
-        for each in estates:
+        for each in handovers:
             if each.a not in links or each.b not in links:
                 with suppress(DataPlaneRefused):
                     self._plane.path_remove(each.number)
                 continue
-            forward = Forward(
+            relayed = RelayPath(
                 number=each.number,
                 session=each.session,
                 source=NodeId.from_uri(each.source),
@@ -170,70 +170,70 @@ class Forwards:
                 answers=SETUP_ANSWERS,  # who was set up over the process before has lost its control connection
                 is_live=True,
             )
-            self._add(forward)
-        self._labels.inherit(labels, [label for each in estates for label in (each.a_in, each.b_in)])
+            self._add(relayed)
+        self._labels.restore(labels, [label for each in handovers for label in (each.a_in, each.b_in)])
         self._next_number = last
 
     def use(self, link: Link) -> bool:
         """Whether a path leads over that link, or did a moment ago."""
-        return any(link in (forward.a, forward.b) for forward in (*self._paths, *self._lingering))
+        return any(link in (relayed.a, relayed.b) for relayed in (*self._paths, *self._lingering))
 
     def judge(self) -> None:
         """The policy has changed: end the paths that it no longer allows."""
-        for forward in set(self._paths):
-            if word := self._reach(forward.source, forward.destination):
+        for relayed in set(self._paths):
+            if word := self._reach(relayed.source, relayed.destination):
                 self._count(word)
-                self._end(forward, Code.REFUSED, told=(forward.a, forward.b))
+                self._end(relayed, Code.REFUSED, told=(relayed.a, relayed.b))
 
     def lead_away(self, link: Link) -> None:
         """End paths onward over a link that is leaving, if there is another way: their edges open them anew."""
-        for forward in {forward for forward in self._paths if forward.b is link}:
+        for relayed in {relayed for relayed in self._paths if relayed.b is link}:
             # At its end the path stays: an edge that leaves lets its streams end.
-            if link.peer != forward.destination and self._other_way(forward):
-                self._end(forward, Code.DRAINING, told=(forward.a, forward.b))
+            if link.peer != relayed.destination and self._other_way(relayed):
+                self._end(relayed, Code.DRAINING, told=(relayed.a, relayed.b))
 
     def lead_over(self, link: Link) -> None:
         """A newer link with that neighbour is up: have the paths onward over the old one opened anew over it.
 
         What is on them goes on meanwhile, for the lanes of the old link are still there.
         """
-        for forward in {forward for forward in self._paths if forward.b is link and forward.is_live}:
-            if self._other_way(forward):
-                self._end(forward, Code.DRAINING, told=(forward.a, forward.b), lingers=True)
+        for relayed in {relayed for relayed in self._paths if relayed.b is link and relayed.is_live}:
+            if self._other_way(relayed):
+                self._end(relayed, Code.DRAINING, told=(relayed.a, relayed.b), lingers=True)
 
     def expire(self) -> None:
         """Give up requests that nobody answered."""
         now = self._clock.monotonic_ms()
         self._handed_on.forget(now)
-        for forward in set(self._paths):
-            if not forward.is_live and now - forward.opened_ms > ANSWER_DEADLINE_MS:
-                self._drop(forward)
-                self._refuse(forward.a, forward.session, forward.a_out, Code.TIMEOUT, "no_answer")
-                self._close(forward, forward.b, Code.TIMEOUT)
+        for relayed in set(self._paths):
+            if not relayed.is_live and now - relayed.opened_ms > ANSWER_DEADLINE_MS:
+                self._drop(relayed)
+                self._refuse(relayed.a, relayed.session, relayed.a_out, Code.TIMEOUT, "no_answer")
+                self._close(relayed, relayed.b, Code.TIMEOUT)
 
     def close_all(self, code: int) -> None:
         """Take every path down, as this relay leaves."""
-        for forward in set(self._paths):
-            self._end(forward, code, told=(forward.a, forward.b))
+        for relayed in set(self._paths):
+            self._end(relayed, code, told=(relayed.a, relayed.b))
 
     # -- requests ----------------------------------------------------------------------------------------------
 
-    def _meant(self, link: Link, message: PathAccept | PathRefuse | PathClose | Carry) -> Forward | None:
+    def _meant(self, link: Link, message: PathAccept | PathRefuse | PathClose | Carry) -> RelayPath | None:
         """The path that a neighbour speaks of. Without a label an answer is to a request, the rest to what stands."""
         if opened := opened_of(message):
             return self._paths.find(link.number, message.session, opened)
         alike = self._paths.of(link.number, message.session)
         is_answer = isinstance(message, PathAccept | PathRefuse)
-        return next((forward for forward in alike if forward.is_live is not is_answer), alike[0] if alike else None)
+        return next((relayed for relayed in alike if relayed.is_live is not is_answer), alike[0] if alike else None)
 
     def _asked(self, a: Link, asked: PathOpen) -> None:
         try:
-            forward = self._planned(a, asked)
+            relayed = self._planned(a, asked)
         except _Refusal as refusal:
             self._count(refusal.reason)
             suppressed = self._throttle.admit(f"{a.number} {refusal.reason}", self._clock.monotonic_ms())
             if suppressed is not None:
-                self._say(
+                self._emit(
                     PathRefusedRecord(
                         source=asked.source,
                         destination=asked.destination,
@@ -244,23 +244,23 @@ class Forwards:
                 )
             self._refuse(a, asked.session, asked.label, refusal.code, refusal.reason)
             return
-        self._add(forward)
-        forward.b.send(
+        self._add(relayed)
+        relayed.b.send(
             PathOpen(
                 session=asked.session,
                 source=asked.source,
                 destination=asked.destination,
                 marking=asked.marking,
                 priority=asked.priority,
-                flows=forward.flows,
-                cap=forward.cap,
-                label=forward.b_in,
+                flows=relayed.flows,
+                cap=relayed.cap,
+                label=relayed.b_in,
                 resume=asked.resume,
                 via=(*asked.via, self._me.uri),
             )
         )
 
-    def _planned(self, a: Link, asked: PathOpen) -> Forward:
+    def _planned(self, a: Link, asked: PathOpen) -> RelayPath:
         """The path as this relay would lead it; raises a refusal."""
         try:
             source, destination = NodeId.from_uri(asked.source), NodeId.from_uri(asked.destination)
@@ -301,7 +301,7 @@ class Forwards:
         if cap is None:
             raise _Refusal(Code.BUSY, "memory_budget")
         self._next_number += 1
-        return Forward(
+        return RelayPath(
             number=self._next_number,
             session=asked.session,
             source=source,
@@ -328,99 +328,99 @@ class Forwards:
             self._labels.give_back(each)
         return label
 
-    def _other_way(self, forward: Forward) -> Link | None:
+    def _other_way(self, relayed: RelayPath) -> Link | None:
         """A link that the path could take instead of its onward one."""
-        back = (forward.a.peer.uri, forward.source.uri)
+        back = (relayed.a.peer.uri, relayed.source.uri)
         return self._next_link(
-            forward.destination, lambda link: link not in (forward.a, forward.b) and link.peer.uri not in back
+            relayed.destination, lambda link: link not in (relayed.a, relayed.b) and link.peer.uri not in back
         )
 
-    def _accepted(self, forward: Forward, link: Link, message: PathAccept) -> None:
-        if forward.is_live or link is not forward.b:
+    def _accepted(self, relayed: RelayPath, link: Link, message: PathAccept) -> None:
+        if relayed.is_live or link is not relayed.b:
             return
-        if message.flows > forward.flows or message.cap > forward.cap:
-            self._drop(forward)
-            self._refuse(forward.a, forward.session, forward.a_out, Code.VIOLATION, "more_than_asked")
-            self._close(forward, forward.b, Code.VIOLATION)
+        if message.flows > relayed.flows or message.cap > relayed.cap:
+            self._drop(relayed)
+            self._refuse(relayed.a, relayed.session, relayed.a_out, Code.VIOLATION, "more_than_asked")
+            self._close(relayed, relayed.b, Code.VIOLATION)
             return
-        self._budget = self._budget.released(forward.flows, forward.cap).reserved(message.flows, message.cap)
-        forward.flows, forward.cap = message.flows, message.cap
+        self._budget = self._budget.released(relayed.flows, relayed.cap).reserved(message.flows, message.cap)
+        relayed.flows, relayed.cap = message.flows, message.cap
         try:
-            self._plane.path_add(forward.number, forward.spec(message.label))
+            self._plane.path_add(relayed.number, relayed.spec(message.label))
         except DataPlaneRefused:
-            self._drop(forward)
+            self._drop(relayed)
             self._count("refused_by_core")
-            self._refuse(forward.a, forward.session, forward.a_out, Code.BUSY, "refused_by_core")
-            self._close(forward, forward.b, Code.BUSY)
+            self._refuse(relayed.a, relayed.session, relayed.a_out, Code.BUSY, "refused_by_core")
+            self._close(relayed, relayed.b, Code.BUSY)
             return
-        forward.is_live = True
-        forward.a.send(PathAccept(forward.session, forward.flows, forward.cap, forward.a_in, forward.a_out))
+        relayed.is_live = True
+        relayed.a.send(PathAccept(relayed.session, relayed.flows, relayed.cap, relayed.a_in, relayed.a_out))
 
-    def _refused(self, forward: Forward, link: Link, message: PathRefuse) -> None:
-        if not forward.is_live and link is forward.b:
-            self._drop(forward)
+    def _refused(self, relayed: RelayPath, link: Link, message: PathRefuse) -> None:
+        if not relayed.is_live and link is relayed.b:
+            self._drop(relayed)
             by, reason = refuser(message.by, link.peer, link.peer_role), reason_passed_on(message.reason)
-            forward.a.send(structs.replace(message, reason=reason, by=by, opened=forward.a_out))
+            relayed.a.send(structs.replace(message, reason=reason, by=by, opened=relayed.a_out))
 
-    def _carried(self, forward: Forward, link: Link, message: Carry) -> None:
-        if not forward.is_live:
+    def _carried(self, relayed: RelayPath, link: Link, message: Carry) -> None:
+        if not relayed.is_live:
             return
-        now, to = self._clock.monotonic_ms(), forward.other(link)
-        author = forward.source if link is forward.a else forward.destination
+        now, to = self._clock.monotonic_ms(), relayed.other(link)
+        author = relayed.source if link is relayed.a else relayed.destination
         is_admitted = self._handed_on.admits(now, to.number, link.peer, link.peer_role, author)
-        if not is_admitted or not forward.may_carry(len(message.data), now):
+        if not is_admitted or not relayed.may_carry(len(message.data), now):
             self._count("carry_limit")
-            self._end(forward, Code.LIMIT, told=(forward.a, forward.b))
+            self._end(relayed, Code.LIMIT, told=(relayed.a, relayed.b))
             return
-        forward.carried(link)
+        relayed.carried(link)
         to.send(message)
 
     # -- the table ---------------------------------------------------------------------------------------------
 
-    def _add(self, forward: Forward) -> None:
-        for link in (forward.a, forward.b):
-            self._paths.enter(link.number, forward.session, forward.opened(link), forward)
+    def _add(self, relayed: RelayPath) -> None:
+        for link in (relayed.a, relayed.b):
+            self._paths.enter(link.number, relayed.session, relayed.opened(link), relayed)
         self._total += 1
-        self._of_link[forward.a.number] += 1
-        self._onward[forward.b.number] += 1
-        self._budget = self._budget.reserved(forward.flows, forward.cap)
+        self._of_link[relayed.a.number] += 1
+        self._onward[relayed.b.number] += 1
+        self._budget = self._budget.reserved(relayed.flows, relayed.cap)
 
-    def _end(self, forward: Forward, code: int, told: tuple[Link, ...], *, lingers: bool = False) -> None:
-        self._drop(forward, lingers=lingers)
+    def _end(self, relayed: RelayPath, code: int, told: tuple[Link, ...], *, lingers: bool = False) -> None:
+        self._drop(relayed, lingers=lingers)
         for link in told:
-            if link is forward.a and not forward.is_live:
-                self._refuse(link, forward.session, forward.a_out, code, "path_lost")
+            if link is relayed.a and not relayed.is_live:
+                self._refuse(link, relayed.session, relayed.a_out, code, "path_lost")
             else:
-                self._close(forward, link, code)
+                self._close(relayed, link, code)
 
-    def _drop(self, forward: Forward, *, lingers: bool = False) -> None:
+    def _drop(self, relayed: RelayPath, *, lingers: bool = False) -> None:
         """Forget a path. lingers: frames on it are still forwarded for a moment, until its edges have moved."""
-        if forward.is_gone:
+        if relayed.is_gone:
             return
-        forward.is_gone = True
-        for link in (forward.a, forward.b):
-            self._paths.leave(link.number, forward.session, forward.opened(link))
+        relayed.is_gone = True
+        for link in (relayed.a, relayed.b):
+            self._paths.leave(link.number, relayed.session, relayed.opened(link))
         self._total -= 1
-        for table, number in ((self._of_link, forward.a.number), (self._onward, forward.b.number)):
+        for table, number in ((self._of_link, relayed.a.number), (self._onward, relayed.b.number)):
             table[number] -= 1
             if not table[number]:
                 del table[number]
-        self._budget = self._budget.released(forward.flows, forward.cap)
-        self._labels.give_back(forward.a_in)
-        self._labels.give_back(forward.b_in)
-        if forward.is_live and lingers:
-            self._lingering.add(forward)
-            asyncio.get_running_loop().call_later(LINGER_S, self._removed, forward)
-        elif forward.is_live:
-            self._removed(forward)
+        self._budget = self._budget.released(relayed.flows, relayed.cap)
+        self._labels.give_back(relayed.a_in)
+        self._labels.give_back(relayed.b_in)
+        if relayed.is_live and lingers:
+            self._lingering.add(relayed)
+            asyncio.get_running_loop().call_later(LINGER_S, self._removed, relayed)
+        elif relayed.is_live:
+            self._removed(relayed)
 
-    def _removed(self, forward: Forward) -> None:
-        self._lingering.discard(forward)
+    def _removed(self, relayed: RelayPath) -> None:
+        self._lingering.discard(relayed)
         with suppress(DataPlaneRefused):
-            self._plane.path_remove(forward.number)
+            self._plane.path_remove(relayed.number)
 
-    def _close(self, forward: Forward, link: Link, code: int) -> None:
-        link.send(PathClose(forward.session, code, forward.opened(link)))
+    def _close(self, relayed: RelayPath, link: Link, code: int) -> None:
+        link.send(PathClose(relayed.session, code, relayed.opened(link)))
 
     def _refuse(self, link: Link, session: bytes, opened: int, code: int, reason: str) -> None:
         link.send(PathRefuse(session=session, code=code, reason=reason, by=self._me.uri, opened=opened))

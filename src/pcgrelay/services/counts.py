@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pcgrelay.dataplane.events import StreamEnd
-from pcgrelay.handover.node import ServiceEstate, TallyEstate
-from pcgrelay.log.events import Say, StreamRefused
+from pcgrelay.handover.node import ServiceHandover, StreamCountsHandover
+from pcgrelay.log.events import Emit, StreamRefused
 from pcgrelay.log.events import StreamEnd as StreamEndRecord
 from pcgrelay.messages import Code, code_name
-from pcgrelay.model import ServiceName, label_checked
+from pcgrelay.model import ServiceName, check_label
 from pcgrelay.policy.rules import RULE_NONE, Rule
 from pcgrelay.session.session import Session
 
@@ -23,7 +23,7 @@ _REFUSALS = {Code.LIMIT, Code.BUSY, Code.UNKNOWN, Code.REFUSED, Code.UNREACHABLE
 
 
 @dataclass(slots=True)
-class ServiceTally:
+class ServiceCounts:
     """Counts of one import or export since the start."""
 
     opened_total: int = 0
@@ -31,38 +31,40 @@ class ServiceTally:
 
 
 @dataclass(slots=True)
-class Tally:
+class StreamCounts:
     """Counts of an edge since the start."""
 
     opened_total: int = 0
     closed_total: Counter[str] = field(default_factory=Counter)
     refused_total: Counter[str] = field(default_factory=Counter)
-    imports: dict[int, ServiceTally] = field(default_factory=dict)
-    exports: dict[int, ServiceTally] = field(default_factory=dict)
+    imports: dict[int, ServiceCounts] = field(default_factory=dict)
+    exports: dict[int, ServiceCounts] = field(default_factory=dict)
 
-    def estate(self) -> TallyEstate:
+    def to_handover(self) -> StreamCountsHandover:
         """The counts of the node for another process; those of a service go with it."""
-        return TallyEstate(
+        return StreamCountsHandover(
             opened_total=self.opened_total,
             closed_total=dict(self.closed_total),
             refused_total=dict(self.refused_total),
         )
 
-    def inherit(self, estate: TallyEstate, imports: Sequence[ServiceEstate], exports: Sequence[ServiceEstate]) -> None:
+    def restore(
+        self, handover: StreamCountsHandover, imports: Sequence[ServiceHandover], exports: Sequence[ServiceHandover]
+    ) -> None:
         """Count on from where the process before this one was."""
-        self.opened_total = estate.opened_total
-        self.closed_total |= Counter(estate.closed_total)
-        self.refused_total |= Counter(estate.refused_total)
+        self.opened_total = handover.opened_total
+        self.closed_total |= Counter(handover.closed_total)
+        self.refused_total |= Counter(handover.refused_total)
         for table, services in ((self.imports, imports), (self.exports, exports)):
             for each in services:
-                table[each.number] = ServiceTally(each.opened_total, each.refused_total)
+                table[each.number] = ServiceCounts(each.opened_total, each.refused_total)
 
     def count(self, event: StreamEnd) -> None:
         """Count one end."""
         services = self.imports if event.opener else self.exports
         service = services.get(event.number)
         if service is None:
-            service = ServiceTally()
+            service = ServiceCounts()
             if event.number >= 0:
                 services[event.number] = service
         if was_refused(event):
@@ -75,11 +77,14 @@ class Tally:
         self.closed_total[event.cause] += 1
 
 
-def service_estate(number: int, service: ServiceName, table: Mapping[int, ServiceTally]) -> ServiceEstate:
+def service_handover(number: int, service: ServiceName, table: Mapping[int, ServiceCounts]) -> ServiceHandover:
     """A service with its counts, for another process."""
-    tally = table.get(number, ServiceTally())
-    return ServiceEstate(
-        number=number, service=str(service), opened_total=tally.opened_total, refused_total=tally.refused_total
+    stream_counts = table.get(number, ServiceCounts())
+    return ServiceHandover(
+        number=number,
+        service=str(service),
+        opened_total=stream_counts.opened_total,
+        refused_total=stream_counts.refused_total,
     )
 
 
@@ -97,7 +102,7 @@ def reason_of(event: StreamEnd) -> str:
 def _name_of(service: bytes) -> str:
     """What a peer asked for. What is no name stands in no line: nobody could search for it, or would know it again."""
     try:
-        return label_checked(service.decode("ascii"), "service name")
+        return check_label(service.decode("ascii"), "service name")
     except ValueError:
         return MALFORMED
 
@@ -107,8 +112,13 @@ def cause_of(event: StreamEnd) -> str:
     return _FAR_CAUSES.get(event.code, event.cause) if event.remote else event.cause
 
 
-def line_said(
-    say: Say, event: StreamEnd, own: str, session: Session | None, service: ServiceName | None, rules: tuple[Rule, ...]
+def emit_stream_end(
+    emit: Emit,
+    event: StreamEnd,
+    own: str,
+    session: Session | None,
+    service: ServiceName | None,
+    rules: tuple[Rule, ...],
 ) -> None:
     """Write the access log's line. service is the import's name, if this edge opened the stream."""
     peer = session.key.edge.organisation if session else service.organisation if service else ""
@@ -120,7 +130,7 @@ def line_said(
     if was_refused(event):
         rule = None if event.rule == RULE_NONE else event.rule
         text = rules[rule].text if rule is not None and not event.opener and rule < len(rules) else ""
-        say(
+        emit(
             StreamRefused(
                 from_organisation=from_organisation,
                 to_organisation=to_organisation,
@@ -137,7 +147,7 @@ def line_said(
             )
         )
         return
-    say(
+    emit(
         StreamEndRecord(
             from_organisation=from_organisation,
             to_organisation=to_organisation,

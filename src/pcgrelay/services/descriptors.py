@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from pcgrelay.dataplane.adapter import Plane
 from pcgrelay.dataplane.events import StreamEnd
-from pcgrelay.log.events import Say, ServiceFull
+from pcgrelay.log.events import Emit, ServiceFull
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.services.services import Exported, Imported, Numbers
 
@@ -24,9 +24,9 @@ SERVICE_SHARE = 4
 FULL = "limit"  # the cause of what is refused since a service has all streams that it may have
 
 
-def bounds_given(plane: Plane, imports: Iterable[Imported], exports: Iterable[Exported]) -> None:
+def apply_bounds(plane: Plane, imports: Iterable[Imported], exports: Iterable[Exported]) -> None:
     """Tell the core how many streams there may be."""
-    most = descriptors_of_streams(descriptors_raised())
+    most = descriptors_of_streams(raise_descriptor_limit())
     plane.bounds(
         [(each.number, streams_most(each.settings.max_streams, most)) for each in imports],
         [(each.number, streams_most(each.settings.max_streams, most)) for each in exports],
@@ -34,17 +34,17 @@ def bounds_given(plane: Plane, imports: Iterable[Imported], exports: Iterable[Ex
     )
 
 
-def full_said(say: Say, throttle: Throttle, now_ms: int, event: StreamEnd, numbers: Numbers) -> None:
+def emit_service_full(emit: Emit, throttle: Throttle, now_ms: int, event: StreamEnd, numbers: Numbers) -> None:
     """If a stream was refused since its service has all that it may have, tell that, but not for each."""
     if event.cause != FULL:
         return
     service = numbers.name_of(event.number)
     suppressed = throttle.admit(f"full {event.opener} {service}", now_ms)
     if suppressed is not None:
-        say(ServiceFull(service=str(service or ""), imported=event.opener, suppressed=suppressed))
+        emit(ServiceFull(service=str(service or ""), imported=event.opener, suppressed=suppressed))
 
 
-def descriptors_raised() -> int:
+def raise_descriptor_limit() -> int:
     """Take as many as the system allows; answers how many that is."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)

@@ -22,7 +22,7 @@ SETTLING = Precedence.BACK_UP
 ROUTES_MOST = 64
 
 
-class Health(Enum):
+class SessionHealth(Enum):
     """How the session with an exporter is."""
 
     NONE = auto()  # none yet
@@ -54,7 +54,7 @@ class Exporter:
 class SessionFact:
     """How a session with one edge and class is."""
 
-    health: Health
+    health: SessionHealth
     number: int  # the core's number; nought if there is none
     failures: int  # set-ups in a row that failed
     is_steady: bool = True  # it was never away, or has been well for long enough since
@@ -116,11 +116,11 @@ def import_plan(
     hopeful = starting and not exporters
     for exporter in exporters:
         for fact in facts(exporter):
-            if fact.health is Health.UP:
+            if fact.health is SessionHealth.UP:
                 precedence = exporter.precedence + (0 if fact.is_steady else SETTLING)
                 routes.append((fact.number, precedence, exporter.weight))
                 break  # one session with an edge is enough for an import
-            if fact.health is Health.STALLED or fact.failures < FAILURES_BEFORE_DOWN:
+            if fact.health is SessionHealth.STALLED or fact.failures < FAILURES_BEFORE_DOWN:
                 hopeful = True
     # An OPEN below the service's own marking is refused, one above is not.
     marking = max((exporter.marking for exporter in exporters), default=1)

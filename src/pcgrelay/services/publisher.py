@@ -16,7 +16,7 @@ from typing import Protocol
 from pcgrelay.dataplane.adapter import Export, Grant, Import
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import ConfigError
-from pcgrelay.log.events import Failure, Say, TablesRefused
+from pcgrelay.log.events import Emit, Failure, TablesRefused
 from pcgrelay.services.tables import EXPORT, IMPORT, Row, Tables, shrunk
 
 TABLES_REFUSED = "tables_refused"
@@ -34,7 +34,7 @@ class TablesPlane(Protocol):
     ) -> None: ...
 
 
-class Publishing:
+class TablePublisher:
     """The moments at which one edge publishes, and what the core has."""
 
     def __init__(
@@ -43,14 +43,14 @@ class Publishing:
         build: Callable[[], Tables],
         taken: Callable[[], None],
         refuse_count: Callable[[str], None],
-        say: Say,
+        emit: Emit,
     ) -> None:
         """build: the tables as they are now; taken is called each time after the core took them."""
         self._plane = plane
         self._build = build
         self._taken = taken
         self._refuse_count = refuse_count
-        self._say = say
+        self._emit = emit
         self._waits = False
         self._last = Tables()  # what the core took last
         self.has_failed = False  # what the core has is older than it should be
@@ -98,7 +98,7 @@ class Publishing:
         except Exception as error:
             self._refuse_count(TABLES_REFUSED)
             if not had_failed:
-                self._say(Failure(where="tables", error=type(error).__name__))
+                self._emit(Failure(where="tables", error=type(error).__name__))
             if not isinstance(error, DataPlaneRefused):
                 self.has_failed, self.reason = True, type(error).__name__
 
@@ -126,7 +126,7 @@ class Publishing:
         for row, reason in refused.items():
             if row not in self.left_out:
                 self._refuse_count(TABLES_REFUSED)
-                self._say(TablesRefused(part=row.words, reason=reason))
+                self._emit(TablesRefused(part=row.words, reason=reason))
         self.left_out = refused
         return fitting
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pcgrelay.config import ExportSettings, ImportSettings
-from pcgrelay.health.damping import FORGET_MS, Steadiness
+from pcgrelay.health.damping import FORGET_MS, FlapDamping
 from pcgrelay.model import NodeId, Priority, ServiceName
 from pcgrelay.services.imports import Exporter, ImportPlan, ImportState
 from pcgrelay.services.targets import Target
@@ -45,7 +45,7 @@ class Imported:
     is_open: bool = False  # its listener
     refusal: str = ""  # why the core did not take its listener
     plan: ImportPlan = field(default_factory=lambda: ImportPlan(ImportState.PENDING, 1, ()))
-    steadiness: dict[NodeId, Steadiness] = field(default_factory=dict)  # of each exporter that is known, or fell lately
+    damping: dict[NodeId, FlapDamping] = field(default_factory=dict)  # of each exporter that is known, or fell lately
 
     @property
     def priority_most(self) -> int:
@@ -58,11 +58,11 @@ class Imported:
         is_well is given an exporter, and whether it was well before.
         """
         well = {each.edge for each in self.exporters if is_well(each, self._was_well(each.edge))}
-        for edge in well | set(self.steadiness):
-            steadiness = self.steadiness.get(edge, Steadiness()).after(edge in well, now_ms)
-            self.steadiness[edge] = steadiness
-            if edge not in well and now_ms - steadiness.since_ms > FORGET_MS:
-                del self.steadiness[edge]
+        for edge in well | set(self.damping):
+            damping = self.damping.get(edge, FlapDamping()).after(edge in well, now_ms)
+            self.damping[edge] = damping
+            if edge not in well and now_ms - damping.since_ms > FORGET_MS:
+                del self.damping[edge]
 
     def planned(self, plan: ImportPlan, refuse_count: Callable[[str], None]) -> None:
         """Be as planned from now on; each session that is left out anew is counted."""
@@ -71,15 +71,15 @@ class Imported:
         self.plan = plan
 
     def _was_well(self, edge: NodeId) -> bool:
-        return self.steadiness.get(edge, Steadiness()).is_well
+        return self.damping.get(edge, FlapDamping()).is_well
 
     def is_steady(self, edge: NodeId, now_ms: int) -> bool:
         """Whether an exporter may have the place that its precedence gives it."""
-        return self.steadiness.get(edge, Steadiness()).is_steady(now_ms)
+        return self.damping.get(edge, FlapDamping()).is_steady(now_ms)
 
-    def is_settling(self, now_ms: int) -> bool:
+    def is_held_down(self, now_ms: int) -> bool:
         """Whether an exporter will be preferred again without anything else that happens."""
-        return any(each.left_ms(now_ms) for each in self.steadiness.values())
+        return any(each.left_ms(now_ms) for each in self.damping.values())
 
 
 def key_of(exporter: Exporter) -> Key:
@@ -132,7 +132,7 @@ class Numbers:
         """The service that has or last had this number."""
         return self._names.get(number)
 
-    def inherit(self, numbers: Mapping[int, ServiceName]) -> None:
+    def restore(self, numbers: Mapping[int, ServiceName]) -> None:
         """Give these services the numbers that they had in the process before this one."""
         for number, name in numbers.items():
             self._taken[name] = number

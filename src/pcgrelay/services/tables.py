@@ -11,7 +11,7 @@ from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, STATE_READY, Off
 from pcgrelay.clock import Clock
 from pcgrelay.dataplane.adapter import Export, Grant, Import, Plane
 from pcgrelay.policy.rules import MARKING_NUMBERS, Rule, granted
-from pcgrelay.services.imports import Exporter, Health, ImportState, SessionFact, import_plan
+from pcgrelay.services.imports import Exporter, ImportState, SessionFact, SessionHealth, import_plan
 from pcgrelay.services.services import Exported, Imported, key_of
 from pcgrelay.session.session import Key, Session, State
 from pcgrelay.session.table import Sessions
@@ -22,7 +22,7 @@ STALL_BORNE_MS = 2_000
 EXPORT, IMPORT = "export", "import"
 
 WithKey = Callable[[Key], Sequence[Session]]
-_HEALTH = {State.UP: Health.UP, State.STALLED: Health.STALLED}
+_HEALTH = {State.UP: SessionHealth.UP, State.STALLED: SessionHealth.STALLED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class ImportPlanner:
         is_well = partial(self._is_well, with_key, now)
         for imported in imports:
             imported.weigh(is_well, now)
-            settling = settling or imported.is_settling(now)
+            settling = settling or imported.is_held_down(now)
             facts = partial(self._facts, with_key, imported, now)
             plan = import_plan(imported.exporters, facts, starting=starting and not imported.is_known)
             imported.planned(plan, self._sessions.count)
@@ -107,7 +107,7 @@ class ImportPlanner:
         failures = self._sessions.failures[key]
         is_steady = imported.is_steady(exporter.edge, now_ms)
         found = [SessionFact(_health(session), session.number, failures, is_steady) for session in with_key(key)]
-        return found or [SessionFact(Health.NONE, 0, failures)]
+        return found or [SessionFact(SessionHealth.NONE, 0, failures)]
 
     def _is_well(self, with_key: WithKey, now_ms: int, exporter: Exporter, was_well: bool) -> bool:
         return any(
@@ -185,11 +185,11 @@ def _export_state(plane: Plane, exported: Exported, draining: bool) -> int:
     return plane.EXPORT_READY if exported.target.addresses else plane.EXPORT_UNRESOLVED
 
 
-def _health(session: Session) -> Health:
+def _health(session: Session) -> SessionHealth:
     """How a session is for a new stream: over a link that drains there is nothing new until it has moved.
 
     A link that was replaced drains too, but its neighbour stays: what is new moves with the rest.
     """
     if session.path is not None and session.path.link.draining and not session.path.link.replaced:
-        return Health.SETTING_UP
-    return _HEALTH.get(session.state, Health.SETTING_UP)
+        return SessionHealth.SETTING_UP
+    return _HEALTH.get(session.state, SessionHealth.SETTING_UP)

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 
 from pcgrelay.config import Address, ExportSettings
 from pcgrelay.health.state import Health, HealthState
-from pcgrelay.log.events import Say, TargetFailing, TargetUnresolved, TargetWell
+from pcgrelay.log.events import Emit, TargetFailing, TargetUnresolved, TargetWell
 from pcgrelay.net.resolver import NameAbsentError, Use
-from pcgrelay.net.sockets import raced, resolved
+from pcgrelay.net.sockets import race_connects, resolve
 
 INTERVAL_S = 30.0
 # What has no address yet is asked for again soon, and less and less.
@@ -42,14 +42,14 @@ _random = random.SystemRandom()
 class Target:
     """One export's target, the numeric addresses that it has now, and how it is."""
 
-    def __init__(self, export: ExportSettings, changed: Callable[[], None], say: Say) -> None:
+    def __init__(self, export: ExportSettings, changed: Callable[[], None], emit: Emit) -> None:
         """changed is called when addresses or health are others than before."""
         self.addresses: tuple[tuple[str, int], ...] = ()
         self.is_named = True
         self.export = export
         self._state = HealthState()
         self._changed = changed
-        self._say = say
+        self._emit = emit
         self._looked_up = False
         self._absent_s: float | None = None  # since when its name does not exist
         self._resolved = asyncio.Event()
@@ -101,7 +101,7 @@ class Target:
     async def look_up(self) -> str:
         """Find the addresses of a name anew; answers the cause if there are none."""
         try:
-            found = await resolved(self.export.target, DEADLINE_MS, Use.TARGET)
+            found = await resolve(self.export.target, DEADLINE_MS, Use.TARGET)
         except NameAbsentError:
             if self._is_gone():
                 self._lead_to(())
@@ -138,7 +138,7 @@ class Target:
             cause = await self.look_up()
             if not self.addresses and not told:
                 told = True
-                self._say(TargetUnresolved(service=str(self.export.service), cause=cause))
+                self._emit(TargetUnresolved(service=str(self.export.service), cause=cause))
             told = told and not self.addresses
             if self.addresses:
                 interval_s = UNRESOLVED_FIRST_S
@@ -163,9 +163,9 @@ class Target:
         if state.health is before:
             return
         if state.health is Health.FAILING:
-            self._say(TargetFailing(service=str(self.export.service)))
+            self._emit(TargetFailing(service=str(self.export.service)))
         elif before is Health.FAILING:
-            self._say(TargetWell(service=str(self.export.service)))
+            self._emit(TargetWell(service=str(self.export.service)))
         self._changed()
 
     async def _answers(self) -> bool:
@@ -173,7 +173,7 @@ class Target:
         deadline_ms = min(self.export.connect_timeout_ms, PROBE_DEADLINE_MS)
         addresses = self.addresses
         try:
-            where = await raced((self._probed(where, deadline_ms) for where in addresses), lambda late: None)
+            where = await race_connects((self._probed(where, deadline_ms) for where in addresses), lambda late: None)
         except (OSError, TimeoutError):
             return False
         if self.addresses == addresses and where != addresses[0]:

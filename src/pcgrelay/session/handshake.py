@@ -9,12 +9,12 @@ from OpenSSL import SSL
 
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.identity.exporter import Purpose
-from pcgrelay.identity.handshake import Established, Handshake, Judge, Terms
+from pcgrelay.identity.handshake import Handshake, HandshakeParameters, HandshakeResult, Judge
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.path.edge import EdgePaths, PathEnd
 
 
-class CarriedHandshake:
+class SessionHandshake:
     """Runs as CARRY messages come in. `done` tells the end; TLS and all that belongs to it are gone by then."""
 
     def __init__(
@@ -22,9 +22,9 @@ class CarriedHandshake:
         paths: EdgePaths,
         end: PathEnd,
         context: SSL.Context,
-        terms: Terms,
+        parameters: HandshakeParameters,
         judge: Judge,
-        ready: Callable[[Established], None],
+        ready: Callable[[HandshakeResult], None],
     ) -> None:
         """ready takes the secret before the last bytes leave, so that no frame can come too early for it."""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -32,7 +32,7 @@ class CarriedHandshake:
         self._end = end
         self._ready = ready
         self._handshake: Handshake | None = Handshake(
-            context, terms, client=end.initiator, purpose=Purpose.SESSION, judge=judge
+            context, parameters, client=end.initiator, purpose=Purpose.SESSION, judge=judge
         )
         end.on_carry = self._take
         end.on_closed = self._path_closed

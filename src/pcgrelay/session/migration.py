@@ -9,18 +9,18 @@ from pcgrelay.link.link import Link
 from pcgrelay.messages import Code
 from pcgrelay.model import NodeId
 from pcgrelay.session.api import SessionTable
-from pcgrelay.session.recovery import ChooseLink, Mender
+from pcgrelay.session.recovery import ChooseLink, PathRecovery
 from pcgrelay.session.session import State
 
 SPARE_MS = 1_000
 
 
-class Leaving:
+class PathMigration:
     """Leads the sessions of an edge over other links before theirs goes."""
 
-    def __init__(self, table: SessionTable, mender: Mender, choose: ChooseLink, clock: Clock) -> None:
+    def __init__(self, table: SessionTable, recovery: PathRecovery, choose: ChooseLink, clock: Clock) -> None:
         self._table = table
-        self._mender = mender
+        self._recovery = recovery
         self._choose = choose
         self._clock = clock
 
@@ -28,7 +28,7 @@ class Leaving:
         """Lead sessions over other links before this one goes."""
         for session in list(self._table):
             if session.initiator and session.state is State.UP and session.path and session.path.link is link:
-                self._mender.mend(session)
+                self._recovery.mend(session)
 
     def lane_lost(self, link: Link) -> None:
         """Sessions that are to resume over this link look for another way, and wait for no answer."""
@@ -43,7 +43,7 @@ class Leaving:
             if session.initiator and session.state is State.UP and path is not None and path.link.replaced:
                 other = self._choose(session.key.edge, path.link)
                 if other is not None and other is not path.link:
-                    self._mender.mend(session)
+                    self._recovery.mend(session)
 
     def move_back(self, is_better: Callable[[NodeId, Link], bool]) -> None:
         """Once a second: lead sessions over a better link if there is one, with all their streams."""
@@ -52,7 +52,7 @@ class Leaving:
             if not session.initiator or session.state is not State.UP or session.mending or path is None:
                 continue
             if path.link.usable and is_better(session.key.edge, path.link):
-                self._mender.mend(session)
+                self._recovery.mend(session)
 
     def draining(self, streams: Callable[[int], int]) -> None:
         """Once a second: move sessions off links that drain, and end those without a stream that have no other way.
@@ -69,7 +69,7 @@ class Leaving:
             if session.initiator and other is not None and other is not path.link:
                 # A way has come up since the neighbour began to leave.
                 session.spare_ms = None
-                self._mender.mend(session)
+                self._recovery.mend(session)
             elif streams(session.number) or path.link.replaced:
                 session.spare_ms = None
             elif session.spare_ms is None:

@@ -20,7 +20,7 @@ TOO_MANY = "too_many_handshakes"
 EARLY = "handshake_early_drop"
 
 
-class Claims:
+class PendingSessions:
     """How many sessions are being set up by others."""
 
     def __init__(self, chance: Callable[[], float]) -> None:

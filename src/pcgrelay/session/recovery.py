@@ -18,13 +18,13 @@ from contextlib import suppress
 from pcgrelay.clock import Clock
 from pcgrelay.dataplane import events
 from pcgrelay.dataplane.api import DataPlaneRefused, SessionPlane
-from pcgrelay.identity.local import Presence
+from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.link import Link
-from pcgrelay.log.events import Say, SessionResumed, SessionStalled
+from pcgrelay.log.events import Emit, SessionResumed, SessionStalled
 from pcgrelay.messages import Code, code_name
 from pcgrelay.model import NodeId
 from pcgrelay.net.backoff import Retry, backoff_ms
-from pcgrelay.path.asking import answer_awaited
+from pcgrelay.path.asking import wait_answer
 from pcgrelay.path.edge import EdgePaths, PathEnd, PathRefused
 from pcgrelay.session.api import SessionObserver, SessionTable
 from pcgrelay.session.candidates import Candidates
@@ -47,30 +47,30 @@ _FINAL = {Code.UNKNOWN, Code.REFUSED, Code.EXPIRED, Code.VIOLATION}
 ChooseLink = Callable[[NodeId, Link | None], Link | None]
 
 
-class Mender:
+class PathRecovery:
     """Finds new paths for the sessions of an edge."""
 
     def __init__(
         self,
         table: SessionTable,
         plane: SessionPlane,
-        presence: Presence,
+        local: LocalIdentity,
         observer: SessionObserver,
         choose: ChooseLink,
-        say: Say,
+        emit: Emit,
         clock: Clock,
     ) -> None:
         self.paths: EdgePaths
         self.candidates = Candidates(table, plane, self._take_path)
         self._table = table
         self._plane = plane
-        self._presence = presence
+        self._local = local
         self._observer = observer
         self._choose = choose
-        self._say = say
+        self._emit = emit
         self._clock = clock
 
-    def path_inherited(self, session: Session, end: PathEnd) -> None:
+    def path_restored(self, session: Session, end: PathEnd) -> None:
         """A session goes on over the path that it had in the process before this one."""
         session.path = end
         session.led = end.in_label
@@ -130,7 +130,7 @@ class Mender:
         session.state = State.UP
         session.resumed_ms = self._clock.monotonic_ms()
         pause_ms = session.resumed_ms - session.stalled_ms
-        self._say(
+        self._emit(
             SessionResumed(session=session.number, peer=session.key.edge.dotted, via=session.via, pause_ms=pause_ms)
         )
         self._observer.sessions_changed(session.key)
@@ -142,7 +142,7 @@ class Mender:
             if session.resumed_ms is not None:
                 # What loses its way again and again looks for another one no more often for it.
                 self._ways(session).ended(session.stalled_ms - session.resumed_ms)
-            self._say(
+            self._emit(
                 SessionStalled(session=session.number, peer=session.key.edge.dotted, via=session.via, reason=reason)
             )
             self._observer.sessions_changed(session.key)
@@ -181,7 +181,7 @@ class Mender:
     async def _mended(self, session: Session) -> None:
         lost_ms = self._clock.monotonic_ms() - session.stalled_ms if session.state is State.STALLED else 0
         try:
-            async with asyncio.timeout(max(0, self._presence.config.policy.path_wait_ms - lost_ms) / 1000):
+            async with asyncio.timeout(max(0, self._local.config.policy.path_wait_ms - lost_ms) / 1000):
                 if not session.initiator:
                     await self._await_way(session)
                 elif session.state is State.UP:
@@ -289,7 +289,7 @@ class Mender:
         )
         try:
             # A session that only moves has a way, and time.
-            await answer_awaited(
+            await wait_answer(
                 end,
                 attempt,
                 lambda: session.state in _WAYLESS and self._choose(session.key.edge, link) not in (link, None),

@@ -18,14 +18,14 @@ from contextlib import suppress
 
 from pcgrelay.clock import Clock
 from pcgrelay.dataplane.api import DataPlaneRefused, SessionPlane
-from pcgrelay.identity.exporter import Purpose, secret_wiped
-from pcgrelay.identity.handshake import Established, Handshake
-from pcgrelay.identity.local import Presence
+from pcgrelay.identity.exporter import Purpose, wipe_secret
+from pcgrelay.identity.handshake import Handshake, HandshakeResult
+from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.identity.renewal import Renewal, is_verdict
 from pcgrelay.identity.tls import HandshakeRefused
-from pcgrelay.log.events import RenewalFailed, Say, SessionRenewed
-from pcgrelay.messages import Code, MessageRefused, Renewed, message_encoded
-from pcgrelay.net.ratelimit import Allowance
+from pcgrelay.log.events import Emit, RenewalFailed, SessionRenewed
+from pcgrelay.messages import Code, MessageRefused, Renewed, encode_message
+from pcgrelay.net.ratelimit import TokenBucket
 from pcgrelay.path.edge import EdgePaths, PathEnd
 from pcgrelay.session.api import SessionTable
 from pcgrelay.session.session import Session, State
@@ -39,9 +39,11 @@ RENEWED_BYTES = 1_024  # what the message may take inside TLS, many times over
 class Attempt:
     """One renewal of one session, on one path. `done` tells the end."""
 
-    def __init__(self, handshake: Handshake, end: PathEnd, began_ms: int, keep: Callable[[Established], None]) -> None:
+    def __init__(
+        self, handshake: Handshake, end: PathEnd, began_ms: int, keep: Callable[[HandshakeResult], None]
+    ) -> None:
         """keep takes the secret."""
-        self.done: asyncio.Future[Established] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[HandshakeResult] = asyncio.get_running_loop().create_future()
         self.end = end
         self.began_ms = began_ms
         self.told = False
@@ -91,7 +93,7 @@ class Attempt:
         assert handshake.established is not None
         if self._kept and not self.told and (handshake.established.client or self._heard):
             self.told = True
-            handshake.tls.write(message_encoded(Renewed(mix=self.generation, generation=self.generation)))
+            handshake.tls.write(encode_message(Renewed(mix=self.generation, generation=self.generation)))
         outgoing = handshake.tls.take()
         if self.told and self._heard and not self.done.done():
             self.done.set_result(handshake.established)
@@ -101,18 +103,20 @@ class Attempt:
 class Renewer:
     """Renews the sessions of an edge."""
 
-    def __init__(self, table: SessionTable, plane: SessionPlane, presence: Presence, say: Say, clock: Clock) -> None:
+    def __init__(
+        self, table: SessionTable, plane: SessionPlane, local: LocalIdentity, emit: Emit, clock: Clock
+    ) -> None:
         self.paths: EdgePaths
         self._table = table
         self._plane = plane
-        self._presence = presence
-        self._say = say
+        self._local = local
+        self._emit = emit
         self._clock = clock
         self._attempts: dict[Session, Attempt] = {}
 
     def renew(self, sessions: Iterable[Session]) -> None:
         """Renew those that are due, and end those that are past their hard age; asked once a second."""
-        now, policy = self._clock.monotonic_ms(), self._presence.config.policy
+        now, policy = self._clock.monotonic_ms(), self._local.config.policy
         for session in sessions:
             schedule = session.schedule
             if schedule is None or session.state not in (State.UP, State.STALLED):
@@ -178,7 +182,7 @@ class Renewer:
 
     def _is_too_soon(self, session: Session) -> bool:
         now = self._clock.monotonic_ms()
-        session.renewals = session.renewals or Allowance(BEGINNINGS_AT_ONCE, BEGINNINGS_EACH_SECOND, now)
+        session.renewals = session.renewals or TokenBucket(BEGINNINGS_AT_ONCE, BEGINNINGS_EACH_SECOND, now)
         return not session.renewals.spend(now)
 
     def _begun(self, session: Session) -> Attempt:
@@ -186,8 +190,8 @@ class Renewer:
         assert session.path is not None
         edge = session.key.edge
         handshake = Handshake(
-            self._presence.context,
-            self._presence.session_terms(
+            self._local.context,
+            self._local.session_parameters(
                 session.id, session.key.marking, session.key.priority, session.flows, session.cap
             ),
             client=session.initiator,
@@ -201,12 +205,12 @@ class Renewer:
         self._attempts[session] = attempt
         return attempt
 
-    def _keep(self, session: Session, established: Established) -> None:
+    def _keep(self, session: Session, established: HandshakeResult) -> None:
         """The handshake is over: hand the secret to the core before anything else is said."""
-        presence = self._presence
+        local = self._local
         try:
             # Trust may have changed since the handshake began.
-            if word := presence.standing_refusal(established.chain, session.suite, established.group):
+            if word := local.standing_refusal(established.chain, session.suite, established.group):
                 refused = HandshakeRefused(word, "The peer is no longer allowed what it was.")
                 refused.shuts_out = True
                 raise refused
@@ -214,7 +218,7 @@ class Renewer:
         except DataPlaneRefused as fault:
             raise HandshakeRefused("core", str(fault)) from None
         finally:
-            secret_wiped(established.secret)
+            wipe_secret(established.secret)
 
     def _step(self, session: Session, attempt: Attempt, work: Callable[[], bytes]) -> None:
         """Do one step of an attempt, and whatever follows from its outcome."""
@@ -235,14 +239,14 @@ class Renewer:
             del self._attempts[session]
             self._succeeded(session, attempt.done.result())
 
-    def _succeeded(self, session: Session, established: Established) -> None:
+    def _succeeded(self, session: Session, established: HandshakeResult) -> None:
         assert session.schedule is not None
         session.generation = established.generation
         session.chain, session.group, session.tls_suite = established.chain, established.group, established.tls_suite
         session.schedule.renewed(self._clock.monotonic_ms())
         with suppress(DataPlaneRefused):
             self._plane.session_mix(session.number, session.generation)
-        self._say(
+        self._emit(
             SessionRenewed(
                 session=session.number,
                 peer=session.key.edge.dotted,
@@ -264,7 +268,7 @@ class Renewer:
             return
         self._table.count(refused.reason)
         session.schedule.failed(self._clock.monotonic_ms())
-        self._say(
+        self._emit(
             RenewalFailed(
                 purpose="session",
                 peer=session.key.edge.dotted,
@@ -278,4 +282,4 @@ class Renewer:
 
     @property
     def _deadline_s(self) -> float:
-        return self._presence.config.policy.handshake_deadline_ms / 1000
+        return self._local.config.policy.handshake_deadline_ms / 1000

@@ -8,13 +8,13 @@ from enum import Enum, auto
 
 from cryptography import x509
 
-from pcgrelay.handover.records import SessionEstate, chain_read, chain_written
+from pcgrelay.handover.records import SessionHandover, read_chain, write_chain
 from pcgrelay.identity.renewal import Schedule
 from pcgrelay.link.link import Link
 from pcgrelay.log.events import SessionUp
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.net.backoff import Retry
-from pcgrelay.net.ratelimit import Allowance
+from pcgrelay.net.ratelimit import TokenBucket
 from pcgrelay.path.edge import PathEnd
 
 
@@ -57,7 +57,7 @@ class Session:
     generation: int = 0  # of the last renewal; 0: none yet
     attempted: int = 0  # the greatest generation that the far edge may have taken
     schedule: Schedule | None = None  # of renewals, once it has keys
-    renewals: Allowance | None = None  # that the far edge may begin
+    renewals: TokenBucket | None = None  # that the far edge may begin
     path: PathEnd | None = None
     led: int = 0  # label of the path that the core was led over last; 0: not known
     former: PathEnd | None = None  # the one before it, until all flows have resumed
@@ -73,31 +73,31 @@ class Session:
     spare_ms: int | None = None  # since when it has no stream and only a draining link
 
     @classmethod
-    def inherited(cls, estate: SessionEstate) -> Session:
+    def restored(cls, handover: SessionHandover) -> Session:
         """A session of the process before this one; its path is for the caller."""
         return cls(
-            id=estate.id,
-            key=Key(NodeId.from_uri(estate.edge), estate.marking, estate.priority),
-            initiator=estate.initiator,
-            began_ms=estate.began_ms,
-            state=State.STALLED if estate.stalled else State.UP,
-            number=estate.number,
-            flows=estate.flows,
-            cap=estate.cap,
-            suite=Suite(estate.suite),
-            group=estate.group,
-            tls_suite=estate.tls_suite,
-            chain=chain_read(estate.chain),
-            generation=estate.generation,
-            attempted=estate.attempted,
-            schedule=Schedule(estate.authenticated_ms or estate.began_ms),
-            stalled_ms=estate.stalled_ms,
-            unresumed=set(estate.unresumed),
+            id=handover.id,
+            key=Key(NodeId.from_uri(handover.edge), handover.marking, handover.priority),
+            initiator=handover.initiator,
+            began_ms=handover.began_ms,
+            state=State.STALLED if handover.stalled else State.UP,
+            number=handover.number,
+            flows=handover.flows,
+            cap=handover.cap,
+            suite=Suite(handover.suite),
+            group=handover.group,
+            tls_suite=handover.tls_suite,
+            chain=read_chain(handover.chain),
+            generation=handover.generation,
+            attempted=handover.attempted,
+            schedule=Schedule(handover.authenticated_ms or handover.began_ms),
+            stalled_ms=handover.stalled_ms,
+            unresumed=set(handover.unresumed),
         )
 
-    def estate(self) -> SessionEstate:
+    def to_handover(self) -> SessionHandover:
         """What another process has to know of this session."""
-        return SessionEstate(
+        return SessionHandover(
             id=self.id,
             number=self.number,
             edge=self.key.edge.uri,
@@ -110,14 +110,14 @@ class Session:
             suite=int(self.suite or 0),
             group=self.group,
             tls_suite=self.tls_suite,
-            chain=chain_written(self.chain),
+            chain=write_chain(self.chain),
             generation=self.generation,
             attempted=self.attempted,
             authenticated_ms=self.schedule.authenticated_ms if self.schedule else 0,
             stalled=self.state is State.STALLED,
             stalled_ms=self.stalled_ms,
             unresumed=tuple(self.unresumed),
-            path=self.path.estate() if self.path else None,
+            path=self.path.to_handover() if self.path else None,
         )
 
     @property

@@ -22,25 +22,25 @@ from typing import Any
 from pcgrelay.clock import Clock
 from pcgrelay.dataplane import events
 from pcgrelay.dataplane.api import DataPlaneRefused, SessionPlane
-from pcgrelay.handover.records import SessionEstate
-from pcgrelay.identity.exporter import secret_wiped
-from pcgrelay.identity.handshake import CAP_LEAST_BYTES, CAP_MOST_BYTES, Established
-from pcgrelay.identity.local import Presence
+from pcgrelay.handover.records import SessionHandover
+from pcgrelay.identity.exporter import wipe_secret
+from pcgrelay.identity.handshake import CAP_LEAST_BYTES, CAP_MOST_BYTES, HandshakeResult
+from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.identity.renewal import Schedule
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link.link import Link
-from pcgrelay.log.events import Failure, Say, SessionDown, SessionFailed
+from pcgrelay.log.events import Emit, Failure, SessionDown, SessionFailed
 from pcgrelay.log.events import HandshakeRefused as HandshakeRefusedRecord
 from pcgrelay.messages import Code, PathOpen, code_name
 from pcgrelay.model import NodeId, organisation_number
 from pcgrelay.net.backoff import Retries, Retry
-from pcgrelay.path.asking import NO_ANSWER, answer_awaited, event_awaited
+from pcgrelay.path.asking import NO_ANSWER, wait_answer, wait_event
 from pcgrelay.path.edge import EdgePaths, PathEnd, PathRefused
 from pcgrelay.session.api import SessionObserver
-from pcgrelay.session.handshake import CarriedHandshake, told
-from pcgrelay.session.migration import Leaving
-from pcgrelay.session.pending import Claims
-from pcgrelay.session.recovery import ChooseLink, Mender
+from pcgrelay.session.handshake import SessionHandshake, told
+from pcgrelay.session.migration import PathMigration
+from pcgrelay.session.pending import PendingSessions
+from pcgrelay.session.recovery import ChooseLink, PathRecovery
 from pcgrelay.session.renewer import Renewer
 from pcgrelay.session.session import Key, Session, State, up_record
 
@@ -60,41 +60,41 @@ class Sessions:
 
     def __init__(
         self,
-        presence: Presence,
+        local: LocalIdentity,
         plane: SessionPlane,
         observer: SessionObserver,
         choose: ChooseLink,
         cap_for: Callable[[int], int],
-        say: Say,
+        emit: Emit,
         clock: Clock,
     ) -> None:
         self.paths: EdgePaths
         self.refused: Counter[str] = Counter()
         self.failures: Counter[Key] = Counter()
         self.causes: dict[Key, str] = {}  # of the last failure
-        self._presence = presence
-        self._me = presence.config.node.id
+        self._local = local
+        self._me = local.config.node.id
         self._plane = plane
         self._observer = observer
         self._choose = choose
         self._cap_for = cap_for
-        self._say = say
+        self._emit = emit
         self._clock = clock
         self._by_id: dict[bytes, Session] = {}
         self._by_number: dict[int, Session] = {}
         self._keepers: dict[Key, tuple[asyncio.Task[None], asyncio.Event]] = {}
         self._retries: Retries[Key] = Retries(clock)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._claims = Claims(random.SystemRandom().random)
+        self._pending = PendingSessions(random.SystemRandom().random)
         self._next_number = 0
-        self._mender = Mender(self, plane, presence, observer, choose, say, clock)
-        self.leaving = Leaving(self, self._mender, choose, clock)
-        self._renewer = Renewer(self, plane, presence, say, clock)
+        self._recovery = PathRecovery(self, plane, local, observer, choose, emit, clock)
+        self.migration = PathMigration(self, self._recovery, choose, clock)
+        self._renewer = Renewer(self, plane, local, emit, clock)
 
     def attach(self, paths: EdgePaths) -> None:
         """Use these path ends; they answer to this object, so they can only be made after it."""
         self.paths = self._renewer.paths = paths
-        self._mender.attach(paths)
+        self._recovery.attach(paths)
 
     # -- what others ask ---------------------------------------------------------------------------------------
 
@@ -129,7 +129,7 @@ class Sessions:
                 look.set()
         for session in self._by_id.values():
             if key is None or session.key == key:
-                self._mender.kick(session)
+                self._recovery.kick(session)
 
     def _look(self, key: Key) -> None:
         """Let a keeper see that a session came or went. That is no reason to try earlier."""
@@ -147,27 +147,27 @@ class Sessions:
         """Renew the sessions that are due, and end those that are past their hard age; asked once a second."""
         self._renewer.renew(list(self._by_id.values()))
 
-    def estate(self) -> tuple[tuple[SessionEstate, ...], int]:
+    def to_handover(self) -> tuple[tuple[SessionHandover, ...], int]:
         """What another process has to know: sessions that have been up, and the last number that was given."""
         living = (session for session in self._by_id.values() if session.state in (State.UP, State.STALLED))
-        return tuple(session.estate() for session in living), self._next_number
+        return tuple(session.to_handover() for session in living), self._next_number
 
-    def inherit(self, estates: Sequence[SessionEstate], last: int, links: Mapping[int, Link]) -> None:
+    def restore(self, handovers: Sequence[SessionHandover], last: int, links: Mapping[int, Link]) -> None:
         """Have the sessions of the process before this one; the core has them already."""
         self._next_number = last
-        for estate in estates:
-            session = Session.inherited(estate)
+        for handover in handovers:
+            session = Session.restored(handover)
             self._by_id[session.id] = session
             self._by_number[session.number] = session
-            link = links.get(estate.path.link) if estate.path else None
-            if link is not None and estate.path is not None:
-                self._mender.path_inherited(session, self.paths.inherit(link, session.id, estate.path))
+            link = links.get(handover.path.link) if handover.path else None
+            if link is not None and handover.path is not None:
+                self._recovery.path_restored(session, self.paths.restore(link, session.id, handover.path))
             elif session.state is State.UP:
                 # Its path was lost at the last moment.
                 session.state = State.STALLED
                 session.stalled_ms = self._clock.monotonic_ms()
             if session.state is State.STALLED:
-                self._mender.mend(session)
+                self._recovery.mend(session)
 
     def drop_unknown(self, numbers: Iterable[int]) -> None:
         """End the sessions that the core has and this process was told nothing of: their set-up was not over."""
@@ -180,8 +180,8 @@ class Sessions:
         self.want(set())
         for session in list(self._by_id.values()):
             self.close(session, code, "stopped")
-        if leaving := [task for task in self._tasks if task.get_name() == LEAVE]:
-            await asyncio.wait(leaving)
+        if migration := [task for task in self._tasks if task.get_name() == LEAVE]:
+            await asyncio.wait(migration)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -207,30 +207,30 @@ class Sessions:
         session.state = State.UP
         self.failures.pop(session.key, None)
         self.causes.pop(session.key, None)
-        self._say(up_record(session, self._clock.monotonic_ms()))
+        self._emit(up_record(session, self._clock.monotonic_ms()))
         session.changed.set()
         self._look(session.key)
         self._observer.sessions_changed(session.key)
-        self._mender.started(session)
+        self._recovery.started(session)
         if session.path is None or session.unresumed:
             # Its way was lost at the last moment.
-            self._mender.stalled(session, code_name(Code.UNREACHABLE))
+            self._recovery.stalled(session, code_name(Code.UNREACHABLE))
 
     def core_stalled(self, event: events.SessionStalled) -> None:
         """A flow has lost its lane, or the path that we gave this label. News of a path before is no news."""
         session = self._by_number.get(event.session)
         if session is not None and (session.path is None or session.path.in_label == event.in_label):
-            self._mender.flow_stalled(session, event.flow, event.code)
+            self._recovery.flow_stalled(session, event.flow, event.code)
 
     def core_resumed(self, event: events.SessionResumed) -> None:
         """A flow goes on."""
         if session := self._by_number.get(event.session):
-            self._mender.resumed(session, event.flow)
+            self._recovery.resumed(session, event.flow)
 
     def core_moved(self, event: events.SessionMoved) -> None:
         """The far edge leads the session over the path that we gave this label."""
         if session := self._by_number.get(event.session):
-            self._mender.candidates.moved(session, event.in_label)
+            self._recovery.candidates.moved(session, event.in_label)
 
     def core_renewed(self, event: events.SessionRenewed) -> None:
         """The core has the secret of a renewal."""
@@ -256,7 +256,7 @@ class Sessions:
             if living and not has_given_way:
                 # Who has begun it is not proved. It may come first, but keeps nobody from a session by a name.
                 has_given_way = True
-                await event_awaited(look, GIVE_WAY_S)
+                await wait_event(look, GIVE_WAY_S)
                 continue
             if not retry.may_begin():
                 await retry.due()
@@ -285,7 +285,7 @@ class Sessions:
             raise PathRefused(Code.UNREACHABLE, NO_ROUTE, self._me.uri)
         tried.append(link)
         session = self._added(os.urandom(16), key, initiator=True)
-        flows = min(self._presence.config.node.lanes, link.lanes)
+        flows = min(self._local.config.node.lanes, link.lanes)
         try:
             async with asyncio.timeout(self._deadline_s):
                 session.path = self.paths.open(
@@ -298,7 +298,7 @@ class Sessions:
                     cap=min(self._cap_for(flows), link.cap),
                     resume=False,
                 )
-                await answer_awaited(session.path, attempt, lambda: self._choose(key.edge, link) not in (link, None))
+                await wait_answer(session.path, attempt, lambda: self._choose(key.edge, link) not in (link, None))
                 carried = self._carried(session, session.path)
                 carried.start()
                 await carried.done
@@ -317,7 +317,7 @@ class Sessions:
                     self.paths.accept_told(end)
                     await carried.done
                 finally:
-                    self._claims.leave(end.link.number, session.key.edge)
+                    self._pending.leave(end.link.number, session.key.edge)
                 await self._started(session)
         except Exception as error:
             word, cause = told(error)
@@ -326,24 +326,26 @@ class Sessions:
                 self.close(session, Code.TIMEOUT, "setup_failed", quiet=True)
         if word:
             self.count(word)
-            self._say(HandshakeRefusedRecord(purpose="session", reason=word, cause=cause, peer=session.key.edge.dotted))
+            self._emit(
+                HandshakeRefusedRecord(purpose="session", reason=word, cause=cause, peer=session.key.edge.dotted)
+            )
 
-    def _carried(self, session: Session, end: PathEnd) -> CarriedHandshake:
+    def _carried(self, session: Session, end: PathEnd) -> SessionHandshake:
         session.state = State.HANDSHAKE
-        return CarriedHandshake(
+        return SessionHandshake(
             self.paths,
             end,
-            self._presence.context,
-            self._presence.session_terms(session.id, end.marking, end.priority, end.flows, end.cap),
+            self._local.context,
+            self._local.session_parameters(session.id, end.marking, end.priority, end.flows, end.cap),
             lambda peer: None if peer == session.key.edge else "unexpected_identity",
             lambda established: self._ready(session, end, established),
         )
 
-    def _ready(self, session: Session, end: PathEnd, established: Established) -> None:
+    def _ready(self, session: Session, end: PathEnd, established: HandshakeResult) -> None:
         """Both HELLOs are there: hand the secret to the core before anything else is sent."""
         # Trust may have changed since the handshake began.
-        if word := self._presence.standing_refusal(established.chain, established.suite, established.group):
-            secret_wiped(established.secret)
+        if word := self._local.standing_refusal(established.chain, established.suite, established.group):
+            wipe_secret(established.secret)
             raise HandshakeRefused(word, "The peer is no longer allowed what it was when the handshake began.")
         session.chain = established.chain
         session.schedule = Schedule(self._clock.monotonic_ms())
@@ -366,9 +368,9 @@ class Sessions:
         session.state = State.STARTING
         # What the peer may open must be known before it can open anything.
         self._observer.session_added(session)
-        end.on_closed = lambda code: self._mender.path_closed(session, end, code)
+        end.on_closed = lambda code: self._recovery.path_closed(session, end, code)
         self.path_taken(session, end)
-        self._mender.lead(session, end)
+        self._recovery.lead(session, end)
 
     def path_taken(self, session: Session, end: PathEnd) -> None:
         """A session with keys is led over this path from now on."""
@@ -385,13 +387,13 @@ class Sessions:
     def path_asked(self, link: Link, asked: PathOpen, source: NodeId) -> None:
         """Another edge wants a session, or a new path for one."""
         if asked.resume:
-            self._mender.candidates.asked(self._by_id.get(asked.session), link, asked, source)
+            self._recovery.candidates.asked(self._by_id.get(asked.session), link, asked, source)
             return
         key = Key(source, asked.marking, asked.priority)
         if word := self._setup_refusal(link, asked, key):
             self.paths.refuse(link, asked, Code.BUSY, word, is_fault=word != GLARE)
             return
-        flows = min(asked.flows, self._presence.config.node.lanes, link.lanes)
+        flows = min(asked.flows, self._local.config.node.lanes, link.lanes)
         cap = min(asked.cap, self._cap_for(flows), link.cap, CAP_MOST_BYTES)
         if cap < CAP_LEAST_BYTES or not 1 <= asked.marking <= 3 or asked.priority > 2:
             self.paths.refuse(link, asked, Code.VIOLATION, "malformed")
@@ -403,7 +405,7 @@ class Sessions:
             return
         session = self._added(asked.session, key, initiator=False)
         session.path = end
-        self._claims.enter(link.number, source)  # now, for a burst is read before the first task runs
+        self._pending.enter(link.number, source)  # now, for a burst is read before the first task runs
         self.spawn(self._answer(session, end), "answer")
 
     def _setup_refusal(self, link: Link, asked: PathOpen, key: Key) -> str | None:
@@ -413,7 +415,7 @@ class Sessions:
         # A session without a number is not proved to be this peer's.
         if len(self._by_id) >= SESSIONS_MOST or sum(s.number > 0 for s in mine) >= SESSIONS_OF_A_PEER_MOST:
             return "too_many_sessions"
-        if word := self._claims.refusal(link.number, key.edge):
+        if word := self._pending.refusal(link.number, key.edge):
             return word
         beginning = (State.ASKING, State.HANDSHAKE, State.STARTING)
         if self._me < key.edge and any(s.key == key and s.initiator and s.state in beginning for s in mine):
@@ -424,7 +426,7 @@ class Sessions:
 
     @property
     def _deadline_s(self) -> float:
-        return self._presence.config.policy.handshake_deadline_ms / 1000
+        return self._local.config.policy.handshake_deadline_ms / 1000
 
     def _added(self, identifier: bytes, key: Key, *, initiator: bool) -> Session:
         session = Session(identifier, key, initiator, self._clock.monotonic_ms())
@@ -452,10 +454,10 @@ class Sessions:
         if self._by_id.get(session.id) is session:
             del self._by_id[session.id]
         self._by_number.pop(session.number, None)
-        self._mender.forget(session, code)
+        self._recovery.forget(session, code)
         self._renewer.forget(session)
         if not quiet:
-            self._say(
+            self._emit(
                 SessionDown(
                     session=session.number,
                     peer=session.key.edge.dotted,
@@ -476,7 +478,7 @@ class Sessions:
         is_new, self.causes[key] = self.causes.get(key) != cause, cause
         # The first failures and those for a new cause are told one by one, others at each power of two.
         if attempt < 3 or (attempt + 1) & attempt == 0 or is_new:
-            self._say(SessionFailed(peer=key.edge.dotted, reason=reason, cause=cause, by=by, attempts=attempt + 1))
+            self._emit(SessionFailed(peer=key.edge.dotted, reason=reason, cause=cause, by=by, attempts=attempt + 1))
         self._observer.sessions_changed(key)
 
     def count(self, reason: str) -> None:
@@ -491,4 +493,4 @@ class Sessions:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._say(Failure(where=task.get_name(), error=type(error).__name__))
+            self._emit(Failure(where=task.get_name(), error=type(error).__name__))

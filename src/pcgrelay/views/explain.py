@@ -10,12 +10,12 @@ from pcgrelay.admin.answers import ExplainAnswer, SessionExplained
 from pcgrelay.catalogue.entries import Offer
 from pcgrelay.gateway.edge import Edge
 from pcgrelay.gateway.node import Node
-from pcgrelay.health.damping import Steadiness
+from pcgrelay.health.damping import FlapDamping
 from pcgrelay.model import NameProblem, NodeId, Priority, ServiceName, organisation_matches
 from pcgrelay.services.imports import ROUTES_MOST, ImportState, offers_of
 from pcgrelay.services.services import Exported, Imported
 from pcgrelay.session.session import Key, Session, State
-from pcgrelay.views.routes import NO_OFFER, Way, chosen_of, edges_explained, explained, ways_to, with_offer
+from pcgrelay.views.routes import NO_OFFER, RouteOption, chosen_of, edges_explained, explained, ways_to, with_offer
 
 
 def explain(node: Node, subject: str) -> ExplainAnswer:
@@ -43,7 +43,7 @@ def _at_edge(edge: Edge, subject: str) -> ExplainAnswer:
 
 def _import(edge: Edge, imported: Imported, subject: str) -> ExplainAnswer:
     service = imported.settings.service
-    ways: list[Way] = []
+    ways: list[RouteOption] = []
     sessions: list[Session] = []
     now = edge.clock.monotonic_ms()
     for exporter, said in _offering(edge, service):
@@ -51,7 +51,7 @@ def _import(edge: Edge, imported: Imported, subject: str) -> ExplainAnswer:
         key = Key(exporter, offer.marking, offer.priority)
         mine = edge.sessions.with_key(key)
         sessions += mine
-        settling_ms = imported.steadiness.get(exporter, Steadiness()).left_ms(now)
+        settling_ms = imported.damping.get(exporter, FlapDamping()).left_ms(now)
         for way in with_offer(ways_to(edge, exporter), offer):
             with_session = _with_session(edge, way, key, mine)
             if mine and mine[0].number in imported.plan.left_out:
@@ -75,7 +75,7 @@ def _import(edge: Edge, imported: Imported, subject: str) -> ExplainAnswer:
     )
 
 
-def _import_verdict(edge: Edge, imported: Imported, ways: list[Way], refusals: list[str]) -> str:
+def _import_verdict(edge: Edge, imported: Imported, ways: list[RouteOption], refusals: list[str]) -> str:
     if edge.draining:
         return "Applications are refused: this edge drains."
     if imported.plan.state is ImportState.LIVE:
@@ -94,7 +94,7 @@ def _import_verdict(edge: Edge, imported: Imported, ways: list[Way], refusals: l
     return "Applications are refused: no way is open."
 
 
-def _with_session(edge: Edge, way: Way, key: Key, sessions: list[Session]) -> Way:
+def _with_session(edge: Edge, way: RouteOption, key: Key, sessions: list[Session]) -> RouteOption:
     if not sessions:
         cause = edge.sessions.causes.get(key, "")
         return replace(way, session=f"no session with that edge yet{f': {cause}' if cause else ''}")
@@ -153,7 +153,7 @@ def _hops(edge: Edge, session: Session) -> tuple[str, ...]:
     path, peer = session.path, session.key.edge
     if path is None:
         return ()
-    known = edge.adverts.catalogue.ways(peer).get(path.link.number)
+    known = edge.exchange.catalogue.ways(peer).get(path.link.number)
     relays = path.via if path.via or known is None or not session.initiator else known.path
     return (*(NodeId.from_uri(uri).dotted for uri in reversed(relays)), peer.dotted)
 
@@ -200,5 +200,5 @@ def _routes(node: Node, subject: str, kind: str, organisation: str, edges: list[
 
 def _offering(node: Node, service: ServiceName) -> list[tuple[NodeId, Offer]]:
     """Edges that say anything of a service, and what they say."""
-    found = offers_of(node.adverts.catalogue, [service])[service]
+    found = offers_of(node.exchange.catalogue, [service])[service]
     return sorted(found, key=lambda pair: (pair[1].precedence, pair[0]))

@@ -20,7 +20,7 @@ NO_OFFER = Offer("", 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class RouteOption:
     """One way, with all that decides whether it is taken."""
 
     edge: NodeId
@@ -55,17 +55,17 @@ class Way:
         return self.settling_ms > 0, self.offer.precedence
 
 
-def ways_to(node: Node, edge: NodeId) -> list[Way]:
+def ways_to(node: Node, edge: NodeId) -> list[RouteOption]:
     """All ways to an edge that neighbours tell of, best first."""
     found = []
-    for candidate in node.adverts.candidates(edge, lambda link: True):
-        link = node.neighbours.links[candidate.number]
+    for candidate in node.exchange.candidates(edge, lambda link: True):
+        link = node.link_table.links[candidate.number]
         state = LINK_STATES[link.state]
         relays = [
-            NodeId.from_uri(uri).dotted for uri in reversed(node.adverts.catalogue.ways(edge)[candidate.number].path)
+            NodeId.from_uri(uri).dotted for uri in reversed(node.exchange.catalogue.ways(edge)[candidate.number].path)
         ]
         found.append(
-            Way(
+            RouteOption(
                 edge=edge,
                 hops=(*relays, edge.dotted),
                 link=link,
@@ -76,11 +76,11 @@ def ways_to(node: Node, edge: NodeId) -> list[Way]:
     return sorted(found, key=lambda way: (way.candidate.rank, way.candidate.share))
 
 
-def chosen_of(ways: Sequence[Way]) -> list[Way]:
+def chosen_of(ways: Sequence[RouteOption]) -> list[RouteOption]:
     """The ways that new streams take: at each edge of the best precedence that can, the one that its session leads."""
     able = [way for way in ways if not way.obstacle]
     best = min((way.rank for way in able), default=None)
-    taken: dict[NodeId, Way] = {}
+    taken: dict[NodeId, RouteOption] = {}
     for way in able:
         if way.rank == best and way.edge not in taken:
             taken[way.edge] = _of_edge([each for each in able if each.edge == way.edge])
@@ -89,20 +89,20 @@ def chosen_of(ways: Sequence[Way]) -> list[Way]:
     return heavy or list(taken.values())
 
 
-def _of_edge(ways: Sequence[Way]) -> Way:
+def _of_edge(ways: Sequence[RouteOption]) -> RouteOption:
     """The one of several ways to one edge: a session stays where it is, and a new one goes the best way."""
     best = choose(way.candidate for way in ways)
     return next((way for way in ways if way.leads), None) or next(way for way in ways if way.candidate is best)
 
 
-def explained(ways: Sequence[Way]) -> tuple[WayExplained, ...]:
+def explained(ways: Sequence[RouteOption]) -> tuple[WayExplained, ...]:
     """Each way, the chosen ones first, the others with the reason against them."""
     chosen = chosen_of(ways)
     rest = [way for way in ways if not any(way is other for other in chosen)]
     return (*(_shown(way, "") for way in chosen), *(_shown(way, why_not(way, chosen)) for way in rest))
 
 
-def why_not(way: Way, chosen: Sequence[Way]) -> str:
+def why_not(way: RouteOption, chosen: Sequence[RouteOption]) -> str:
     """Why a way is not taken although those are."""
     if way.obstacle:
         return way.obstacle
@@ -119,7 +119,7 @@ def why_not(way: Way, chosen: Sequence[Way]) -> str:
     return f"no better than {same.hops[0]}" if words == "it is no better" else words
 
 
-def why_not_edge(way: Way, best: Way) -> str:
+def why_not_edge(way: RouteOption, best: RouteOption) -> str:
     """Why an edge is not taken although another one is."""
     if way.settling_ms:
         return f"that edge was away, and has to be well for {_seconds(way.settling_ms)} more"
@@ -129,7 +129,7 @@ def why_not_edge(way: Way, best: Way) -> str:
     return "its weight is 0, and others are there"
 
 
-def edges_explained(ways: Sequence[Way]) -> tuple[EdgeExplained, ...]:
+def edges_explained(ways: Sequence[RouteOption]) -> tuple[EdgeExplained, ...]:
     """Each edge with the service, the chosen ones first, with the share of new streams that it gets."""
     chosen = chosen_of(ways)
     total = sum(way.offer.weight for way in chosen)
@@ -152,7 +152,7 @@ def edges_explained(ways: Sequence[Way]) -> tuple[EdgeExplained, ...]:
     return tuple(found.values())
 
 
-def with_offer(ways: Iterable[Way], offer: Offer) -> list[Way]:
+def with_offer(ways: Iterable[RouteOption], offer: Offer) -> list[RouteOption]:
     """The ways with what the edge says of the service."""
     return [replace(way, offer=offer) for way in ways]
 
@@ -161,7 +161,7 @@ def _seconds(milliseconds: int) -> str:
     return f"{max(1, round(milliseconds / 1000))} s"
 
 
-def _shown(way: Way, reason: str) -> WayExplained:
+def _shown(way: RouteOption, reason: str) -> WayExplained:
     link, candidate = way.link, way.candidate
     return WayExplained(
         exporter=way.edge.dotted,

@@ -28,7 +28,7 @@ from pcgrelay.gateway.node import Node
 from pcgrelay.health.state import Health
 from pcgrelay.link.link import Link, LinkState
 from pcgrelay.model import Precedence, Priority
-from pcgrelay.services.counts import ServiceTally
+from pcgrelay.services.counts import ServiceCounts
 from pcgrelay.services.imports import Exporter, ImportState
 from pcgrelay.services.services import Imported, key_of
 from pcgrelay.services.tables import IMPORT, Row
@@ -79,8 +79,8 @@ def node_status(node: Node) -> Status:
 def _links(node: Node) -> tuple[LinkStatus, ...]:
     figures = node.plane.links()
     now_ms = node.clock.monotonic_ms()
-    found = [_link(node, link, figures.get(link.number, {}), now_ms) for link in node.neighbours.links.values()]
-    for wanted in node.neighbours.dialler.wanted:
+    found = [_link(node, link, figures.get(link.number, {}), now_ms) for link in node.link_table.links.values()]
+    for wanted in node.link_table.dialler.wanted:
         if wanted.link is None or wanted.link.state is LinkState.CLOSED:
             found.append(
                 LinkStatus(
@@ -180,7 +180,7 @@ def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
     found = []
     active = edge.plane.services()
     for exported in edge.exports:
-        tally = edge.tally.exports.get(exported.number, ServiceTally())
+        stream_counts = edge.stream_counts.exports.get(exported.number, ServiceCounts())
         refusal = edge.refusal_of(exported)
         is_down = bool(refusal) or exported.target.health is Health.FAILING
         found.append(
@@ -192,14 +192,14 @@ def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
                 present=not is_down,
                 reason=f"the data plane does not take its target: {refusal}" if refusal else "",
                 streams_active=active["exports"].get(exported.number, 0),
-                opened_total=tally.opened_total,
-                refused_total=tally.refused_total,
+                opened_total=stream_counts.opened_total,
+                refused_total=stream_counts.refused_total,
             )
         )
     for imported in edge.imports:
-        tally = edge.tally.imports.get(imported.number, ServiceTally())
+        stream_counts = edge.stream_counts.imports.get(imported.number, ServiceCounts())
         row = Row(IMPORT, imported.number, imported.settings.service.service.encode())
-        refusal = imported.refusal or edge.publishing.left_out.get(row, "")
+        refusal = imported.refusal or edge.publisher.left_out.get(row, "")
         routes = (*(_route(edge, imported, exporter) for exporter in imported.exporters), *_missed(edge, imported))
         is_live = imported.plan.state is ImportState.LIVE
         state, reason = _IMPORT_STATES[imported.plan.state], ""
@@ -219,8 +219,8 @@ def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
                 reason=reason,
                 routes=routes,
                 streams_active=active["imports"].get(imported.number, 0),
-                opened_total=tally.opened_total,
-                refused_total=tally.refused_total,
+                opened_total=stream_counts.opened_total,
+                refused_total=stream_counts.refused_total,
             )
         )
     return tuple(found)
@@ -245,7 +245,7 @@ def refused_by_all(routes: Iterable[RouteStatus]) -> str:
 
 def _route(edge: Edge, imported: Imported, exporter: Exporter) -> RouteStatus:
     sessions = edge.sessions.with_key(key_of(exporter))
-    link = edge.adverts.route(exporter.edge, lambda link: True)
+    link = edge.exchange.route(exporter.edge, lambda link: True)
     via = sessions[0].via if sessions and sessions[0].via else link.peer.dotted if link else ""
     state = _ROUTE_STATES.get(sessions[0].state, "session") if sessions else "session" if link else "away"
     if state == "ready" and not imported.is_steady(exporter.edge, edge.clock.monotonic_ms()):
@@ -261,7 +261,7 @@ def _route(edge: Edge, imported: Imported, exporter: Exporter) -> RouteStatus:
         priority=Priority(exporter.priority).title,
         state=state,
         reason=refusal.words(edge.clock.monotonic_ms()) if refusal is not None and state == "refused" else "",
-        well=bool(edge.adverts.candidates(exporter.edge, lambda link: link.is_well)),
+        well=bool(edge.exchange.candidates(exporter.edge, lambda link: link.is_well)),
     )
 
 
@@ -270,6 +270,6 @@ def _streams(node: Node) -> StreamStatus:
         return StreamStatus()
     return StreamStatus(
         active=node.plane.streams(),
-        opened_total=node.tally.opened_total,
-        closed_total=dict(node.tally.closed_total),
+        opened_total=node.stream_counts.opened_total,
+        closed_total=dict(node.stream_counts.closed_total),
     )

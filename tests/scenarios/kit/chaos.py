@@ -30,7 +30,7 @@ SIZES = (1, 1_000, 40_000, 400_000, 2_000_000)
 
 
 @dataclass
-class Tally:
+class StreamCounts:
     """How the streams ended, and what was wrong."""
 
     whole: int = 0
@@ -45,7 +45,7 @@ class Crowd:
     """Applications that open one stream after another until they are told to stop."""
 
     def __init__(self, door: Address, seed: int, count: int) -> None:
-        self.tally = Tally()
+        self.stream_counts = StreamCounts()
         self._door = door
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -76,21 +76,21 @@ class Crowd:
                 self._stopping.wait(AGAIN_S)
 
     def _note(self, end: str, data: bytes, back: bytes, began: float) -> None:
-        tally = self.tally
+        stream_counts = self.stream_counts
         if not data.startswith(back):
-            tally.faults.append(f"of {len(data)} bytes another came back than was sent")
+            stream_counts.faults.append(f"of {len(data)} bytes another came back than was sent")
         elif end == "whole" and back != data:
-            tally.faults.append(f"it ended well after {len(back)} of {len(data)} bytes")
+            stream_counts.faults.append(f"it ended well after {len(back)} of {len(data)} bytes")
         elif end == "stuck":
-            tally.faults.append(f"it was stuck after {len(back)} of {len(data)} bytes")
+            stream_counts.faults.append(f"it was stuck after {len(back)} of {len(data)} bytes")
         elif end == "whole":
-            tally.whole += 1
-            tally.sent_bytes += len(data)
+            stream_counts.whole += 1
+            stream_counts.sent_bytes += len(data)
         elif end == "reset":
-            tally.reset += 1
-            tally.reset_at.append((began, time.monotonic()))
+            stream_counts.reset += 1
+            stream_counts.reset_at.append((began, time.monotonic()))
         else:
-            tally.refused += 1
+            stream_counts.refused += 1
 
 
 def _exchanged(door: Address, data: bytes) -> tuple[str, bytes]:

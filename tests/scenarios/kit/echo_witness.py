@@ -111,7 +111,7 @@ class Witness:
 
     def _run(self) -> None:
         try:
-            with self._connected() as lasting:
+            with self._connect() as lasting:
                 while not self._stopping.is_set():
                     if self._pausing.is_set():
                         self._paused.set()
@@ -119,14 +119,14 @@ class Witness:
                         continue
                     self._exchange(lasting)
                     if self.rounds % 8 == 0:
-                        with self._connected() as fresh:
+                        with self._connect() as fresh:
                             self._exchange(fresh)
                     # A pace, so that the witness leaves the processor to what it watches.
                     self._stopping.wait(0.01)
         except (OSError, AssertionError) as error:
             self.fault = f"after {self.rounds} rounds: {error!r}"
 
-    def _connected(self) -> socket.socket:
+    def _connect(self) -> socket.socket:
         return socket.create_connection(self._door, REPLY_S)
 
     def _exchange(self, sock: socket.socket) -> None:

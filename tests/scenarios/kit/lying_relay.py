@@ -107,7 +107,7 @@ class LyingRelay:
         self.member = Member(HUB, "relay-1", pki.issue(HUB, "relay-1"), HUB_ROLE)
         self.port = free_port()
         self.sides: dict[str, Side] = {}
-        self.adverts: dict[str, Advert] = {}
+        self.exchange: dict[str, Advert] = {}
         self.paths: dict[bytes, Path] = {}
         self.faults: list[Exception] = []
         self.on_message: OnMessage = honest_message
@@ -184,7 +184,7 @@ class LyingRelay:
                 established, connection = await handshake_over(
                     sock,
                     self.member.context,
-                    self.member.terms(),
+                    self.member.parameters(),
                     anybody,
                     client=False,
                     deadline_ms=5_000,
@@ -216,11 +216,11 @@ class LyingRelay:
         lane = side.linked.reference.lane(0, number, False)
         lane.confirm(Neighbour.now())
         side.neighbour = Neighbour(lane, reader, writer)
-        side.linked.neighbours.append(side.neighbour)
+        side.linked.link_table.append(side.neighbour)
         side.neighbour.on_flow = side.labels
         side.neighbour._flush()
         await side.neighbour.until_up()
-        for advert in self.adverts.values():
+        for advert in self.exchange.values():
             self._tell(side, advert)
 
     # -- the control plane -------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ class LyingRelay:
     def _take(self, side: Side, message: Message) -> None:
         if isinstance(message, Advert):
             edge = side.id.uri
-            self.adverts[edge] = message
+            self.exchange[edge] = message
             for other in self.sides.values():
                 if other is not side and other.neighbour is not None:
                     self._tell(other, message)

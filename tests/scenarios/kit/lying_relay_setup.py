@@ -51,7 +51,7 @@ class LiedTo:
     async def probe(self, service: str = "echo") -> None:
         """A whole conversation that nobody lies about."""
         conversation = await self.converse(service)
-        await asyncio.to_thread(conversation.say, BLOCK_BYTES)
+        await asyncio.to_thread(conversation.emit, BLOCK_BYTES)
         await asyncio.to_thread(conversation.finish)
         assert conversation.ended == "eof"
         conversation.judge()
@@ -93,7 +93,7 @@ class Conversation:
         talks = self.scene.echo.talks[self._talks :]
         return next((talk for talk in talks if talk.received and head.startswith(bytes(talk.received[:64]))), None)
 
-    def say(self, size: int) -> None:
+    def emit(self, size: int) -> None:
         """Send a random block and take in what comes back of it; less, if it is cut short."""
         if self.ended:
             return

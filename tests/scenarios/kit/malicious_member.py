@@ -15,12 +15,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-from pcgrelay.catalogue.entries import STATE_READY, Offer, entry_signed
+from pcgrelay.catalogue.entries import STATE_READY, Offer, sign_entry
 from pcgrelay.config import IdentitySettings
 from pcgrelay.identity.credentials import load_credentials
 from pcgrelay.identity.exporter import Purpose
-from pcgrelay.identity.handshake import Established, Handshake, Terms
-from pcgrelay.identity.tls import HandshakeRefused, context_made, leaf_der
+from pcgrelay.identity.handshake import Handshake, HandshakeParameters, HandshakeResult
+from pcgrelay.identity.tls import HandshakeRefused, leaf_der, make_context
 from pcgrelay.link.control import ControlConnection, handshake_over
 from pcgrelay.messages import Advert, Beat, Carry, Message, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role, Suite
@@ -60,7 +60,7 @@ class Member:
             IdentitySettings(certificate=files.certificate, key=files.key, trust=files.trust, crl=files.crl)
         )
         self.post_quantum = post_quantum
-        self.context = context_made(self.credentials, post_quantum_required=post_quantum)
+        self.context = make_context(self.credentials, post_quantum_required=post_quantum)
 
     @classmethod
     def new(cls, pki: Realm, organisation: str = EVIL, role: Role = Role.EDGE) -> Member:
@@ -76,7 +76,7 @@ class Member:
     def chain(self) -> tuple[bytes, ...]:
         return tuple(leaf_der(certificate) for certificate in self.credentials.chain)
 
-    def terms(self, **changes: object) -> Terms:
+    def parameters(self, **changes: object) -> HandshakeParameters:
         values: dict[str, object] = {
             "me": self.id,
             "role": self.role,
@@ -88,16 +88,16 @@ class Member:
             "cap": 1 << 20,
             **changes,
         }
-        return Terms(**values)  # type: ignore[arg-type]
+        return HandshakeParameters(**values)  # type: ignore[arg-type]
 
     async def link(
         self, port: int, *, source: str = HOST, hears: asyncio.Event | None = None, **changes: object
     ) -> Linked:
         """Make a link to a node that listens at that port of loopback. With hears nothing is read until then."""
-        sock = await connected(port, source, receive_bytes=DEAF_BYTES if hears else 0)
+        sock = await connect(port, source, receive_bytes=DEAF_BYTES if hears else 0)
         try:
             established, connection = await handshake_over(
-                sock, self.context, self.terms(**changes), anybody, client=True, deadline_ms=10_000
+                sock, self.context, self.parameters(**changes), anybody, client=True, deadline_ms=10_000
             )
         except BaseException:
             sock.close()
@@ -123,7 +123,7 @@ class Linked:
     def __init__(
         self,
         member: Member,
-        established: Established,
+        established: HandshakeResult,
         connection: ControlConnection,
         port: int = 0,
         hears: asyncio.Event | None = None,
@@ -140,7 +140,7 @@ class Linked:
         )
         self.messages: list[Message] = []
         self.on_message: Callable[[Message], None] | None = None
-        self.neighbours: list[Neighbour] = []
+        self.link_table: list[Neighbour] = []
         self.next_number = 0
         self._connection = connection
         self._changed = asyncio.Condition()
@@ -153,7 +153,7 @@ class Linked:
     @property
     def neighbour(self) -> Neighbour:
         """The latest lane."""
-        return self.neighbours[-1]
+        return self.link_table[-1]
 
     def send(self, *messages: Message) -> None:
         for message in messages:
@@ -184,7 +184,7 @@ class Linked:
         if number is None:
             number, self.next_number = self.next_number, self.next_number + 1
         neighbour = await dial_lane(self.reference, HOST, self.port, index=index, number=number)
-        self.neighbours.append(neighbour)
+        self.link_table.append(neighbour)
         return neighbour
 
     async def bare_lane(
@@ -246,10 +246,10 @@ class Linked:
         )
         return FarEdge(session, self.neighbour)
 
-    async def carried(self, session: bytes, member: Member | None = None) -> Established:
+    async def carried(self, session: bytes, member: Member | None = None) -> HandshakeResult:
         """The initiator's side of a session's handshake, as this member or as another."""
         member = member or self.member
-        handshake = Handshake(member.context, member.terms(), client=True, purpose=Purpose.SESSION, judge=anybody)
+        handshake = Handshake(member.context, member.parameters(), client=True, purpose=Purpose.SESSION, judge=anybody)
         taken = len(self.messages)
         outgoing = handshake.start()
         while handshake.established is None:
@@ -271,7 +271,7 @@ class Linked:
         self._connection.end("closed by the test")
 
     async def close(self) -> None:
-        for neighbour in self.neighbours:
+        for neighbour in self.link_table:
             await neighbour.close()
         self.lose_control()
         with suppress(TimeoutError):
@@ -310,7 +310,7 @@ def advert(member: Member, *services: str, path: tuple[str, ...] = (), **changes
         **changes,
     }
     edge = values.pop("edge", member.id)
-    signed = entry_signed(edge, [Offer(service, 1, state=STATE_READY) for service in services], **values)
+    signed = sign_entry(edge, [Offer(service, 1, state=STATE_READY) for service in services], **values)
     return Advert(signed.entry, signed.signature, signed.chain, path)
 
 
@@ -318,7 +318,7 @@ def anybody(peer: NodeId) -> str | None:
     return None
 
 
-async def connected(port: int, source: str = HOST, *, receive_bytes: int = 0) -> socket.socket:
+async def connect(port: int, source: str = HOST, *, receive_bytes: int = 0) -> socket.socket:
     """A connection to a node of this machine, from that address of loopback, with that receive buffer."""
     sock = socket.socket()
     try:

@@ -23,7 +23,7 @@ WAIT_S = 10.0
 
 
 @contextmanager
-def listening(address: Address, backlog: int = 128, receive_buffer: int = 0) -> Iterator[socket.socket]:
+def bind_listener(address: Address, backlog: int = 128, receive_buffer: int = 0) -> Iterator[socket.socket]:
     """A server's socket at a target."""
     with socket.socket() as sock:
         sock.settimeout(WAIT_S)
@@ -35,7 +35,7 @@ def listening(address: Address, backlog: int = 128, receive_buffer: int = 0) -> 
         yield sock
 
 
-def connected(address: Address, receive_buffer: int = 0) -> socket.socket:
+def connect(address: Address, receive_buffer: int = 0) -> socket.socket:
     """An application's connection to an import."""
     sock = socket.socket()
     sock.settimeout(WAIT_S)
@@ -59,7 +59,7 @@ def accepted(server: socket.socket) -> socket.socket:
 def wire_between(door: Address, target: Address) -> Iterator[tuple[socket.socket, socket.socket]]:
     """The client's and the server's end of one relayed connection."""
     # OPEN goes out with the connection, so the server has it without a byte from the client.
-    with listening(target) as server, connected(door) as client, accepted(server) as far:
+    with bind_listener(target) as server, connect(door) as client, accepted(server) as far:
         yield client, far
 
 
@@ -133,7 +133,7 @@ class Silent:
 @contextmanager
 def silent(address: Address) -> Iterator[Silent]:
     with ExitStack() as stack:
-        server = stack.enter_context(listening(address, backlog=0))
+        server = stack.enter_context(bind_listener(address, backlog=0))
         yield Silent(server, stack)
 
 
@@ -141,7 +141,7 @@ def refused_after(address: Address) -> float:
     """Connect to an import that closes at once, by a reset; answer after how many seconds."""
     begun = time.monotonic()
     # The reset can be there before the connection is looked at.
-    with pytest.raises(ConnectionResetError), connected(address) as client:
+    with pytest.raises(ConnectionResetError), connect(address) as client:
         client.recv(1)
     return time.monotonic() - begun
 

@@ -87,7 +87,7 @@ class Stream:
         self._pace, self._seed, self._down = pace_bytes, seed, down
         self._stopping = threading.Event()
         self._sock = socket.create_connection(door, WAIT_S)
-        tasks = (self._hear,) if down else (self._hear, self._say)
+        tasks = (self._hear,) if down else (self._hear, self._emit)
         self._threads = [threading.Thread(target=self._guarded, args=(task,), daemon=True) for task in tasks]
 
     def __enter__(self) -> Self:
@@ -132,7 +132,7 @@ class Stream:
             if not self._stopping.is_set():
                 self.fault = self.fault or f"after {self.received} bytes: {error!r}"
 
-    def _say(self) -> None:
+    def _emit(self) -> None:
         _paced(self._sock, self._seed, self._pace, self._stopping)
 
     def _hear(self) -> None:

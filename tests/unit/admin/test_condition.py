@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.metrics import metrics_text
-from pcgrelay.admin.server import Facts, answered
+from pcgrelay.admin.server import AdminHandlers, answered
 from pcgrelay.admin.status import ConfigurationStatus, LogStatus, MemoryStatus, Status
 from tests.unit.cli.test_status import HEALTHY
 
@@ -111,10 +111,10 @@ def test_links_that_all_are_lost_fail_a_node_and_are_named_each() -> None:
     ],
 )
 def test_readiness_is_answered(status: Status, code: int, body: bytes) -> None:
-    answer = answered("GET", "/readyz", Facts(lambda: status, dict))
+    answer = answered("GET", "/readyz", AdminHandlers(lambda: status, dict))
     assert (answer.code, answer.body) == (code, body)
 
 
 def test_a_node_that_drains_is_alive() -> None:
-    answer = answered("GET", "/healthz", Facts(lambda: DRAINED, dict))
+    answer = answered("GET", "/healthz", AdminHandlers(lambda: DRAINED, dict))
     assert (answer.code, answer.body) == (200, b"ok\n")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pcgrelay.admin.server import AdminServer, Answer, Facts, Query, json_answer
+from pcgrelay.admin.server import AdminHandlers, AdminServer, Answer, Query, json_answer
 from pcgrelay.admin.status import LinkStatus, NodeStatus, Status
 from pcgrelay.errors import RunError
 from pcgrelay.log import events as records
@@ -38,7 +38,7 @@ async def socket_path(tmp_path: Path) -> AsyncIterator[Path]:
 
     server = AdminServer(
         path,
-        Facts(
+        AdminHandlers(
             status=lambda: status,
             counters=lambda: {"frames_sent_total": 3},
             views={"/v1/view": lambda query: json_answer({"seen": query.get("what", "")})},
@@ -111,7 +111,7 @@ async def test_only_its_owner_may_open_it(socket_path: Path) -> None:
 
 
 async def test_a_second_process_is_refused(socket_path: Path) -> None:
-    second = AdminServer(socket_path, Facts(status=lambda: Status(node=NODE), counters=dict))
+    second = AdminServer(socket_path, AdminHandlers(status=lambda: Status(node=NODE), counters=dict))
     with pytest.raises(RunError, match="another process"):
         await second.start()
 
@@ -120,13 +120,13 @@ async def test_what_a_dead_process_left_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    server = AdminServer(path, Facts(status=lambda: Status(node=NODE), counters=dict))
+    server = AdminServer(path, AdminHandlers(status=lambda: Status(node=NODE), counters=dict))
     await server.start()
     await server.stop()
 
 
 async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    server = AdminServer(tmp_path / "none" / "x.sock", Facts(status=lambda: Status(node=NODE), counters=dict))
+    server = AdminServer(tmp_path / "none" / "x.sock", AdminHandlers(status=lambda: Status(node=NODE), counters=dict))
     with pytest.raises(RunError, match="does not exist"):
         await server.start()
 
@@ -172,8 +172,8 @@ def test_event_names_are_unique() -> None:
 def test_levels() -> None:
     sink = io.StringIO()
     log = Log("warning", sink)
-    log.say(records.NodeStopped(node="x", streams=0))
-    log.say(records.EventsLost(count=1))
+    log.emit(records.NodeStopped(node="x", streams=0))
+    log.emit(records.EventsLost(count=1))
     assert [json.loads(line)["event"] for line in sink.getvalue().splitlines()] == ["events.lost"]
 
 
@@ -181,7 +181,7 @@ def test_a_closed_sink_stops_nothing() -> None:
     sink = io.StringIO()
     sink.close()
     log = Log("info", sink)
-    log.say(records.EventsLost(count=1))
+    log.emit(records.EventsLost(count=1))
     assert log.lost_total == 1
 
 
@@ -198,10 +198,10 @@ def test_what_a_sink_did_not_take_is_told_once_it_takes_again() -> None:
     log = Log("info", sink)
     sink.is_full = True
     for _ in range(3):
-        log.say(records.EventsLost(count=1))
+        log.emit(records.EventsLost(count=1))
     assert (log.lost_total, log.is_failing) == (3, True)
     sink.is_full = False
-    log.say(records.EventsLost(count=2))
+    log.emit(records.EventsLost(count=2))
     assert (log.lost_total, log.is_failing) == (3, False)
     lines = [json.loads(line) for line in sink.getvalue().splitlines()]
     assert [(line["event"], line["count"]) for line in lines] == [("log.lost", 3), ("events.lost", 2)]
@@ -214,7 +214,7 @@ from pcgrelay.log.writer import Log
 from pcgrelay.log.events import LogLost
 log = Log("info")
 for count in range(5_000):
-    log.say(LogLost(count=count))
+    log.emit(LogLost(count=count))
 print(log.lost_total)
 """
     reading, writing = os.pipe()
@@ -242,7 +242,7 @@ def test_throttle() -> None:
 
 @pytest.mark.parametrize(("group", "mode"), [(None, 0o600), (os.getegid(), 0o660)])
 async def test_a_group_may_open_the_socket_if_it_is_named(tmp_path: Path, group: int | None, mode: int) -> None:
-    server = AdminServer(tmp_path / "x.sock", Facts(status=lambda: Status(node=NODE), counters=dict), group)
+    server = AdminServer(tmp_path / "x.sock", AdminHandlers(status=lambda: Status(node=NODE), counters=dict), group)
     await server.start()
     status = (tmp_path / "x.sock").stat()
     assert stat.S_IMODE(status.st_mode) == mode
@@ -259,7 +259,7 @@ async def test_only_the_owner_may_change_something(
     async def act(query: object) -> Answer:
         return Answer(200, "text/plain", b"done")
 
-    facts = Facts(status=lambda: Status(node=NODE), counters=dict, actions={"/v1/act": act})
+    facts = AdminHandlers(status=lambda: Status(node=NODE), counters=dict, actions={"/v1/act": act})
     server = AdminServer(tmp_path / "x.sock", facts, os.getegid())
     await server.start()
     monkeypatch.setattr("pcgrelay.admin.server._is_owner", lambda writer: user == os.geteuid())

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pcgrelay.catalogue import entries as c
 from pcgrelay.identity.certificates import IdentityRefused, identity_of
 from pcgrelay.identity.credentials import Credentials
-from pcgrelay.identity.tls import chain_refusal, leaf_der, store_made
+from pcgrelay.identity.tls import chain_refusal, leaf_der, make_store
 from pcgrelay.model import NodeId
 from tests.support.handshake_sides import HUB, KENT, credentials_of
 from tests.support.pki import REALM, Realm
@@ -35,15 +35,15 @@ def edge(realm: Realm) -> Credentials:
     return credentials_of(realm.issue(KENT, "kent-1"))
 
 
-def signed_by(credentials: Credentials, *, edge: NodeId = EDGE, not_after: int = NOW + 1800) -> c.Signed:
+def signed_by(credentials: Credentials, *, edge: NodeId = EDGE, not_after: int = NOW + 1800) -> c.SignedEntry:
     chain = tuple(leaf_der(certificate) for certificate in credentials.chain)
-    return c.entry_signed(edge, OFFERS, sequence=7, not_after=not_after, key=credentials.key, chain=chain)
+    return c.sign_entry(edge, OFFERS, sequence=7, not_after=not_after, key=credentials.key, chain=chain)
 
 
-def proved(signed: c.Signed, trust: Credentials) -> NodeId:
-    store = store_made(trust)
-    entry = c.entry_read(signed, NOW)
-    return c.entry_proved(
+def proved(signed: c.SignedEntry, trust: Credentials) -> NodeId:
+    store = make_store(trust)
+    entry = c.decode_entry(signed, NOW)
+    return c.verify_entry(
         signed, entry, lambda chain: chain_refusal(store, chain), lambda leaf: identity_of(leaf, REALM)
     )
 
@@ -51,7 +51,7 @@ def proved(signed: c.Signed, trust: Credentials) -> NodeId:
 def test_a_good_entry(edge: Credentials) -> None:
     signed = signed_by(edge)
     assert proved(signed, edge) == EDGE
-    entry = c.entry_read(signed, NOW)
+    entry = c.decode_entry(signed, NOW)
     assert (entry.offers, entry.sequence) == (OFFERS, 7)
 
 
@@ -65,14 +65,14 @@ def test_a_good_entry(edge: Credentials) -> None:
 )
 def test_elements_that_are_missing_or_unknown(said: list[object], priority: int) -> None:
     entry = msgspec.msgpack.encode([c.ENTRY_KIND, EDGE.uri, 1, NOW + 9, [said], "more"])
-    (offer,) = c.entry_read(c.Signed(entry, b"", ()), NOW).offers
+    (offer,) = c.decode_entry(c.SignedEntry(entry, b"", ()), NOW).offers
     assert offer == c.Offer("custody", 1, priority=priority)
 
 
 @pytest.mark.parametrize(("not_after", "reason"), [(NOW - 1, "expired"), (NOW + c.LIFE_MOST_S + 1, "lives_too_long")])
 def test_dates(edge: Credentials, not_after: int, reason: str) -> None:
     with pytest.raises(c.EntryRefused) as caught:
-        c.entry_read(signed_by(edge, not_after=not_after), NOW)
+        c.decode_entry(signed_by(edge, not_after=not_after), NOW)
     assert caught.value.reason == reason
 
 
@@ -146,14 +146,14 @@ def test_kinds_of_key(kind: str) -> None:
 )
 def test_malformed_entries(value: object) -> None:
     with pytest.raises(c.EntryRefused) as caught:
-        c.entry_read(c.Signed(msgspec.msgpack.encode(value), b"", (b"",)), NOW)
+        c.decode_entry(c.SignedEntry(msgspec.msgpack.encode(value), b"", (b"",)), NOW)
     assert caught.value.reason == "malformed"
 
 
 @given(st.binary(max_size=100))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     with pytest.raises(c.EntryRefused):
-        c.entry_read(c.Signed(data, b"", (b"",)), NOW)
+        c.decode_entry(c.SignedEntry(data, b"", (b"",)), NOW)
 
 
 @pytest.mark.parametrize(
@@ -173,8 +173,10 @@ def test_paths(path: tuple[str, ...], sender: NodeId, reason: str | None) -> Non
     assert c.path_refusal(path, EDGE.uri, sender.uri, R3.uri) == reason
 
 
-def known(sequence: int = 1, path: tuple[str, ...] = (), edge: NodeId = EDGE, lives_until_ms: int = 9) -> c.Known:
-    return c.Known(c.Signed(b"", b"", ()), edge, sequence, lives_until_ms, OFFERS, path)
+def known(
+    sequence: int = 1, path: tuple[str, ...] = (), edge: NodeId = EDGE, lives_until_ms: int = 9
+) -> c.ReceivedEntry:
+    return c.ReceivedEntry(c.SignedEntry(b"", b"", ()), edge, sequence, lives_until_ms, OFFERS, path)
 
 
 def test_the_shortest_path_is_best_and_the_newest_content_holds() -> None:

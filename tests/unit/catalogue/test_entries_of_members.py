@@ -19,13 +19,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from pcgrelay import config, messages
 from pcgrelay.catalogue import entries as c
-from pcgrelay.catalogue import exchange as adverts
-from pcgrelay.catalogue.exchange import ENTRY_REASONS, Adverts
+from pcgrelay.catalogue import exchange
+from pcgrelay.catalogue.exchange import ENTRY_REASONS, CatalogueExchange
 from pcgrelay.clock import SetClock
-from pcgrelay.identity.certificates import IdentityRefused, certificate_read, identity_of, identity_read
-from pcgrelay.identity.local import Presence
+from pcgrelay.identity.certificates import IdentityRefused, identity_of, read_certificate, read_identity
+from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.log.writer import Log
-from pcgrelay.messages import Advert, message_encoded
+from pcgrelay.messages import Advert, encode_message
 from pcgrelay.model import URI_LIMIT, NodeId, Role
 from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, free_port, until
 from tests.support.pki import REALM
@@ -42,11 +42,11 @@ async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
     await nodes.stop()
 
 
-def padded(presence: Presence, size: int) -> Advert:
+def padded(local: LocalIdentity, size: int) -> Advert:
     """A good entry of that edge, of exactly that size as a message without relays: what pads it means nothing."""
-    chain = (*presence.chain, *[junk_certificate(15_800)] * (8 - len(presence.chain)))
+    chain = (*local.chain, *[junk_certificate(15_800)] * (8 - len(local.chain)))
     now_s = int(datetime.now(UTC).timestamp())
-    key = presence.credentials.key
+    key = local.credentials.key
 
     def made(padding: int) -> Advert:
         entry = msgspec.msgpack.encode([c.ENTRY_KIND, EDGE.uri, now_s * 2_000, now_s + 600, [], bytes(padding)])
@@ -81,7 +81,7 @@ def test_the_bound_leaves_room_for_the_names_of_eight_relays() -> None:
     most = c.ENTRY_MOST_BYTES - 9
     chain = tuple(bytes(16_384) for _ in range(6)) + (b"",) * 2
     advert = Advert(bytes(most - 6 * 16_384), bytes(9), chain, ("x" * URI_LIMIT,) * messages.RELAYS_MOST)
-    assert len(message_encoded(advert)) <= LIMIT + 4
+    assert len(encode_message(advert)) <= LIMIT + 4
 
 
 @pytest.mark.parametrize("passed_on", [0, 1, 2])
@@ -96,14 +96,14 @@ async def test_an_entry_that_fits_for_some_relays_only_costs_no_link(nodes: Node
     ]
     met = await nodes.start(MET, "met-1", links=to_first)
     kent = await nodes.start(KENT, "kent-1", links=to_second)
-    await until(lambda: EDGE in set(kent.node.adverts.catalogue.edges()))
-    (link,) = met.node.neighbours.links.values()
+    await until(lambda: EDGE in set(kent.node.exchange.catalogue.edges()))
+    (link,) = met.node.link_table.links.values()
     name = len(HUB_1.uri) + 2
-    link.send(padded(met.node.presence, LIMIT - passed_on * name - 1))
+    link.send(padded(met.node.local, LIMIT - passed_on * name - 1))
     await until(lambda: relays[0].node.refused.total().get("too_large") == 1)
     # Those behind it have said and heard more since: another edge comes, and is known everywhere.
     other = await nodes.start(MET, "met-2", links=to_first)
-    await until(lambda: other.node.config.node.id in set(kent.node.adverts.catalogue.edges()))
+    await until(lambda: other.node.config.node.id in set(kent.node.exchange.catalogue.edges()))
     for running in (*relays, met, kent, other):
         assert not running.lines("link.control_lost")
         assert not running.lines("link.down")
@@ -117,12 +117,12 @@ async def test_the_largest_entry_reaches_everybody(nodes: Nodes) -> None:
     met = await nodes.start(MET, "met-1", links=to_first)
     to_second = [{"peer": f"relay-2.{HUB}", "address": f"127.0.0.1:{second}"}]
     kent = await nodes.start(KENT, "kent-1", links=to_second)
-    await until(lambda: list(met.node.neighbours.usable()))
-    (link,) = met.node.neighbours.links.values()
-    link.send(padded(met.node.presence, c.ENTRY_MOST_BYTES - 200))
+    await until(lambda: list(met.node.link_table.usable()))
+    (link,) = met.node.link_table.links.values()
+    link.send(padded(met.node.local, c.ENTRY_MOST_BYTES - 200))
 
     def sequence() -> int:
-        known = kent.node.adverts.catalogue.newest(EDGE)
+        known = kent.node.exchange.catalogue.newest(EDGE)
         return 0 if known is None else len(known.signed.entry)
 
     await until(lambda: sequence() > 100_000)
@@ -140,13 +140,13 @@ class Receiver:
     def __init__(self, nodes: Nodes) -> None:
         path = nodes.write(HUB, "relay-2", role="relay", listens=[f"127.0.0.1:{free_port()}"])
         member = nodes.write(MET, "met-1", listens=[f"127.0.0.1:{free_port()}"])
-        self.presence = Presence(config.load(path))
-        self.member = Presence(config.load(member))
+        self.local = LocalIdentity(config.load(path))
+        self.member = LocalIdentity(config.load(member))
         self.clock = SetClock(datetime.now(UTC))
         self.sink = io.StringIO()
         self.link = SimpleNamespace(number=1, peer=HUB_1, peer_role=Role.RELAY, controlled=True, lanes_up={0: 0})
-        self.adverts = Adverts(
-            self.presence, {}, lambda link: 0, lambda: None, Log("debug", self.sink).say, self.clock
+        self.exchange = CatalogueExchange(
+            self.local, {}, lambda link: 0, lambda: None, Log("debug", self.sink).emit, self.clock
         )
         self.sequence = 0
 
@@ -161,15 +161,15 @@ class Receiver:
 
     def receive(self, advert: Advert) -> str:
         """The reason for which it was refused, or nothing. It must not raise."""
-        before = dict(self.adverts.refused)
-        self.adverts.receive(self.link, advert)  # type: ignore[arg-type]
-        changed = [word for word, count in self.adverts.refused.items() if count != before.get(word, 0)]
+        before = dict(self.exchange.refused)
+        self.exchange.receive(self.link, advert)  # type: ignore[arg-type]
+        changed = [word for word, count in self.exchange.refused.items() if count != before.get(word, 0)]
         return changed[0] if changed else ""
 
 
 @pytest.fixture
 def receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Receiver:
-    monkeypatch.setattr(adverts, "PROOFS_AT_ONCE", 1_000_000)
+    monkeypatch.setattr(exchange, "PROOFS_AT_ONCE", 1_000_000)
     return Receiver(Nodes(tmp_path))
 
 
@@ -238,11 +238,11 @@ async def test_what_nobody_expects_is_a_refusal_of_the_entry(
         raise RuntimeError("a library that fails in a new way")
 
     with monkeypatch.context() as patched:
-        patched.setattr(adverts, "entry_proved", broken)
+        patched.setattr(exchange, "verify_entry", broken)
         assert receiver.receive(receiver.told(receiver.member.chain)) == "other"
     # What this node makes of a change is no fault of the neighbour either.
     receiver.clock.advance(1_000)
-    monkeypatch.setattr(receiver.adverts, "_changed", broken)
+    monkeypatch.setattr(receiver.exchange, "_changed", broken)
     assert receiver.receive(receiver.told(receiver.member.chain)) == ""
     (line,) = [json.loads(line) for line in receiver.sink.getvalue().splitlines() if "node.failure" in line]
     assert (line["where"], line["error"]) == ("catalogue", "RuntimeError")
@@ -250,12 +250,14 @@ async def test_what_nobody_expects_is_a_refusal_of_the_entry(
 
 async def test_trust_that_changes_meets_a_chain_that_cannot_be_read(receiver: Receiver) -> None:
     assert receiver.receive(receiver.told(receiver.member.chain)) == ""
-    (known,) = receiver.adverts.catalogue.ways(EDGE).values()
-    signed = c.Signed(known.signed.entry, known.signed.signature, (b"\x30\x00",))
-    receiver.adverts.catalogue.put(1, c.Known(signed, EDGE, known.sequence, known.lives_until_ms, known.offers, ()))
-    receiver.adverts.reload()
-    assert not list(receiver.adverts.catalogue.edges())
-    assert receiver.adverts.refused["malformed"] == 1
+    (known,) = receiver.exchange.catalogue.ways(EDGE).values()
+    signed = c.SignedEntry(known.signed.entry, known.signed.signature, (b"\x30\x00",))
+    receiver.exchange.catalogue.put(
+        1, c.ReceivedEntry(signed, EDGE, known.sequence, known.lives_until_ms, known.offers, ())
+    )
+    receiver.exchange.reload()
+    assert not list(receiver.exchange.catalogue.edges())
+    assert receiver.exchange.refused["malformed"] == 1
 
 
 @pytest.mark.parametrize(
@@ -264,9 +266,7 @@ async def test_trust_that_changes_meets_a_chain_that_cannot_be_read(receiver: Re
 def test_a_handshake_refuses_such_a_certificate_in_words(receiver: Receiver, spoilt: tuple[bytes, bytes]) -> None:
     der = receiver.member.chain[0].replace(*spoilt)
     with pytest.raises(IdentityRefused) as caught:
-        identity_read(der, REALM)
+        read_identity(der, REALM)
     assert caught.value.reason == "malformed"
     with pytest.raises((ValueError, IdentityRefused)):
-        identity_of(certificate_read(der), REALM)
-
-
+        identity_of(read_certificate(der), REALM)

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pcgrelay.catalogue import exchange as adverts
-from pcgrelay.catalogue.entries import Entry, Known, Offer, Signed, entry_signed
+from pcgrelay.catalogue import exchange
+from pcgrelay.catalogue.entries import Entry, Offer, ReceivedEntry, SignedEntry, sign_entry
 from pcgrelay.messages import Advert
 from pcgrelay.model import NodeId
 from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, free_port, until
@@ -24,10 +24,10 @@ async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
 
 
 async def test_proofs_of_a_neighbour_have_a_budget(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adverts, "PROOFS_AT_ONCE", 40)
-    monkeypatch.setattr(adverts, "PROOFS_EACH_SECOND", 1)
+    monkeypatch.setattr(exchange, "PROOFS_AT_ONCE", 40)
+    monkeypatch.setattr(exchange, "PROOFS_EACH_SECOND", 1)
     looked_at = 0
-    proved = adverts.entry_proved
+    proved = exchange.verify_entry
 
     def counting(*arguments: object) -> None:
         nonlocal looked_at
@@ -35,35 +35,35 @@ async def test_proofs_of_a_neighbour_have_a_budget(nodes: Nodes, monkeypatch: py
         proved(*arguments)  # type: ignore[arg-type]
 
     named = 0
-    checked = adverts.names_checked
+    checked = exchange.check_names
 
     def naming(entry: Entry) -> None:
         nonlocal named
         named += 1
         checked(entry)
 
-    monkeypatch.setattr(adverts, "entry_proved", counting)
-    monkeypatch.setattr(adverts, "names_checked", naming)
+    monkeypatch.setattr(exchange, "verify_entry", counting)
+    monkeypatch.setattr(exchange, "check_names", naming)
     port = free_port()
     links = [{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}]
     relay = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}"])
     met = await nodes.start(MET, "met-1", links=links)
-    await until(lambda: list(met.node.neighbours.usable()))
-    (link,) = met.node.neighbours.links.values()
+    await until(lambda: list(met.node.link_table.usable()))
+    (link,) = met.node.link_table.links.values()
     await until(lambda: looked_at >= 1)
 
     # The member tells of an edge again and again, each time with another proof.
     edge = NodeId(REALM, MET, "met-1")
     now_s = int(met.node.clock.wall().timestamp())
-    presence = met.node.presence
+    local = met.node.local
     for number in range(200):
-        signed = entry_signed(
+        signed = sign_entry(
             edge,
             (Offer(f"service-{number}", 1),),
             sequence=now_s * 2_000 + number,
             not_after=now_s + 600,
-            key=presence.credentials.key,
-            chain=presence.chain,
+            key=local.credentials.key,
+            chain=local.chain,
         )
         link.send(Advert(signed.entry, signed.signature, signed.chain, ()))
         if number == 150:
@@ -79,7 +79,7 @@ async def test_proofs_of_a_neighbour_have_a_budget(nodes: Nodes, monkeypatch: py
     kent = await nodes.start(
         KENT, "kent-1", links=links, exports=[{"service": "mail", "target": "127.0.0.1:25", "allow": [MET]}]
     )
-    await until(lambda: kent.node.config.node.id in set(relay.node.adverts.catalogue.edges()))
+    await until(lambda: kent.node.config.node.id in set(relay.node.exchange.catalogue.edges()))
 
 
 @pytest.mark.parametrize("newest_is_good", [True, False])
@@ -87,13 +87,13 @@ async def test_a_reload_forgets_what_a_revoked_certificate_signed_and_no_more(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch, newest_is_good: bool
 ) -> None:
     relay = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
-    known = relay.node.adverts
+    known = relay.node.exchange
     monkeypatch.setattr(known, "_chain_refusal", lambda chain: "revoked" if chain == (b"old",) else None)
     edge, offers = NodeId(REALM, MET, "met-1"), (Offer("mail", 1),)
     lives_ms = known._clock.monotonic_ms() + 600_000
     for link, chain in ((1, b"old"), (2, b"new"), (3, b"old")):
         sequence = 5 if (chain == b"new") is newest_is_good else 4
-        known.catalogue.put(link, Known(Signed(b"", b"", (chain,)), edge, sequence, lives_ms, offers, ()))
+        known.catalogue.put(link, ReceivedEntry(SignedEntry(b"", b"", (chain,)), edge, sequence, lives_ms, offers, ()))
     known.reload()
     assert list(known.catalogue.ways(edge)) == [2]
     assert known.refused["revoked"] == 2
@@ -104,8 +104,8 @@ async def test_messages_of_unknown_kinds_are_shown(nodes: Nodes) -> None:
     links = [{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}]
     relay = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}"])
     met = await nodes.start(MET, "met-1", links=links)
-    await until(lambda: list(met.node.neighbours.usable()))
-    (link,) = met.node.neighbours.links.values()
+    await until(lambda: list(met.node.link_table.usable()))
+    (link,) = met.node.link_table.links.values()
     body = msgspec.msgpack.encode([99, "something newer"])
     connection = link._connection
     for _ in range(3):
@@ -126,26 +126,26 @@ async def test_what_a_neighbour_says_all_the_time_is_looked_at_now_and_then(
     links = [{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}]
     relay = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}"])
     met = await nodes.start(MET, "met-1", links=links)
-    await until(lambda: list(met.node.neighbours.usable()) and list(relay.node.adverts.catalogue.edges()))
-    (link,) = met.node.neighbours.links.values()
+    await until(lambda: list(met.node.link_table.usable()) and list(relay.node.exchange.catalogue.edges()))
+    (link,) = met.node.link_table.links.values()
     looked = 0
 
     def changed() -> None:
         nonlocal looked
         looked += 1
 
-    monkeypatch.setattr(relay.node.adverts, "_changed", changed)
-    edge, presence = NodeId(REALM, MET, "met-1"), met.node.presence
+    monkeypatch.setattr(relay.node.exchange, "_changed", changed)
+    edge, local = NodeId(REALM, MET, "met-1"), met.node.local
     now_s = int(met.node.clock.wall().timestamp())
 
     def told(number: int) -> Advert:
-        signed = entry_signed(
+        signed = sign_entry(
             edge,
             (Offer(f"service-{number}", 1),),
             sequence=now_s * 2_000 + number,
             not_after=now_s + 600,
-            key=presence.credentials.key,
-            chain=presence.chain,
+            key=local.credentials.key,
+            chain=local.chain,
         )
         return Advert(signed.entry, signed.signature, signed.chain, ())
 
@@ -157,8 +157,8 @@ async def test_what_a_neighbour_says_all_the_time_is_looked_at_now_and_then(
         link.send(last)
     await until(lambda: relay.node.refused.total().get("advert_repeated") == 49)
     # The last change is looked at too, though a little later.
-    ways = relay.node.adverts.catalogue.ways(edge)
+    ways = relay.node.exchange.catalogue.ways(edge)
     assert [known.sequence for known in ways.values()] == [now_s * 2_000 + 300]
-    await until(lambda: not relay.node.adverts._change_waits)
+    await until(lambda: not relay.node.exchange._change_waits)
     # At once, and then once in each interval of the time that it took; a few times for the link itself.
-    assert 1 <= looked <= 30 + (met.node.clock.monotonic_ms() - began_ms) // adverts.CHANGED_INTERVAL_MS
+    assert 1 <= looked <= 30 + (met.node.clock.monotonic_ms() - began_ms) // exchange.CHANGED_INTERVAL_MS

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pcgrelay.catalogue.entries import Catalogue, Known, Signed
-from pcgrelay.catalogue.propagation import CHANGES_AT_ONCE, CHANGES_EACH_SECOND, FLAPPING, Telling
+from pcgrelay.catalogue.entries import Catalogue, ReceivedEntry, SignedEntry
+from pcgrelay.catalogue.propagation import CHANGES_AT_ONCE, CHANGES_EACH_SECOND, FLAPPING, CataloguePropagation
 from pcgrelay.clock import SetClock
 from pcgrelay.link.control import ROOM_BYTES
 from pcgrelay.messages import Advert, Message, Withdraw
@@ -49,12 +49,12 @@ class Told:
         self.members = {KENT.organisation, MET.organisation}
         self.counted: list[str] = []
         policy = SimpleNamespace(admits=lambda organisation: organisation in self.members)
-        presence = SimpleNamespace(config=SimpleNamespace(node=SimpleNamespace(id=ME), policy=policy))
-        self.telling = Telling(presence, self.catalogue, self.links, self.counted.append, self.clock)  # type: ignore[arg-type]
+        local = SimpleNamespace(config=SimpleNamespace(node=SimpleNamespace(id=ME), policy=policy))
+        self.propagation = CataloguePropagation(local, self.catalogue, self.links, self.counted.append, self.clock)  # type: ignore[arg-type]
 
     def put(self, sequence: int, edge: NodeId = KENT) -> None:
-        self.catalogue.put(1, Known(Signed(b"%d" % sequence, b"", ()), edge, sequence, 1 << 60, (), ()))
-        self.telling.changed(edge)
+        self.catalogue.put(1, ReceivedEntry(SignedEntry(b"%d" % sequence, b"", ()), edge, sequence, 1 << 60, (), ()))
+        self.propagation.changed(edge)
 
     def sequences(self, number: int = 2) -> list[int]:
         """The sequences that a neighbour was told since it was asked last; what was withdrawn is below nought."""
@@ -72,10 +72,10 @@ def told() -> Told:
 
 def test_each_neighbour_but_the_one_it_came_from_hears_of_a_change_once(told: Told) -> None:
     told.put(1)
-    told.telling.changed(KENT)
+    told.propagation.changed(KENT)
     assert [told.sequences(number) for number in (1, 2, 3)] == [[], [1], [1]]
     told.catalogue.withdraw(1, KENT)
-    told.telling.changed(KENT)
+    told.propagation.changed(KENT)
     assert [told.sequences(number) for number in (1, 2, 3)] == [[], [-1], [-1]]
     assert told.counted == []
 
@@ -85,10 +85,10 @@ def test_of_an_edge_that_changes_all_the_time_the_newest_follows_later(told: Tol
         told.put(sequence)
     assert told.sequences() == list(range(1, CHANGES_AT_ONCE + 1))
     assert told.counted == [FLAPPING]
-    told.telling.tick()
+    told.propagation.tick()
     assert told.sequences() == []
     told.clock.advance(int(1000 / CHANGES_EACH_SECOND))
-    told.telling.tick()
+    told.propagation.tick()
     assert told.sequences() == told.sequences(3)[-1:] == [CHANGES_AT_ONCE + 49]
     # Another edge is not made to wait.
     told.put(7, MET)
@@ -99,17 +99,17 @@ def test_to_withdraw_and_tell_again_is_no_way_around_it(told: Told) -> None:
     for sequence in range(1, 100):
         told.put(sequence)
         told.catalogue.withdraw(1, KENT)
-        told.telling.changed(KENT)
-        told.telling.tick()
+        told.propagation.changed(KENT)
+        told.propagation.tick()
     assert len(told.sequences()) == CHANGES_AT_ONCE
 
 
 def test_what_has_been_quiet_is_forgotten(told: Told) -> None:
     told.put(1)
-    assert len(told.telling._changes) == 1
+    assert len(told.propagation._changes) == 1
     told.clock.advance(60_000)
-    told.telling.tick()
-    assert told.telling._changes == {}
+    told.propagation.tick()
+    assert told.propagation._changes == {}
 
 
 def test_a_neighbour_is_told_no_more_than_it_takes(told: Told) -> None:
@@ -118,18 +118,18 @@ def test_a_neighbour_is_told_no_more_than_it_takes(told: Told) -> None:
     told.put(1)
     told.put(2)
     assert [told.sequences(number) for number in (2, 3)] == [[], [1, 2]]
-    told.telling.link_has_room(slow)  # type: ignore[arg-type]
+    told.propagation.link_has_room(slow)  # type: ignore[arg-type]
     assert told.sequences() == []
     slow.backlog_bytes = ROOM_BYTES
-    told.telling.link_has_room(slow)  # type: ignore[arg-type]
+    told.propagation.link_has_room(slow)  # type: ignore[arg-type]
     assert told.sequences() == [2]
-    assert told.telling._owed == {}
+    assert told.propagation._owed == {}
     # What it was never told of and is gone meanwhile is no news.
     slow.backlog_bytes = ROOM_BYTES + 1
     told.put(5, OTHER)
     told.catalogue.withdraw(1, OTHER)
     slow.backlog_bytes = 0
-    told.telling.link_has_room(slow)  # type: ignore[arg-type]
+    told.propagation.link_has_room(slow)  # type: ignore[arg-type]
     assert told.sequences() == []
 
 
@@ -138,14 +138,14 @@ def test_nothing_is_left_of_a_link_that_is_gone(told: Told) -> None:
     told.links[2].backlog_bytes = ROOM_BYTES + 1
     told.put(2)
     gone = told.links.pop(2)
-    told.telling.link_gone(gone)  # type: ignore[arg-type]
-    assert told.telling._owed == {}
-    assert {number for number, _ in told.telling._told} == {3}
+    told.propagation.link_gone(gone)  # type: ignore[arg-type]
+    assert told.propagation._owed == {}
+    assert {number for number, _ in told.propagation._told} == {3}
 
 
 def test_an_organisation_that_is_no_member_is_not_told_of(told: Told) -> None:
     told.put(1)
     told.sequences()
     told.members.clear()
-    told.telling.tell_all(KENT)
+    told.propagation.tell_all(KENT)
     assert told.sequences() == [-1]

@@ -90,9 +90,9 @@ def test_a_proc_of_another_namespace_is_not_believed(proc: Path) -> None:
 def test_what_the_process_before_was_told_goes_on(proc: Path, told: socket.socket) -> None:
     process(proc, ASKER, OTHER)
     keeper = Keeper({}, proc)
-    keeper.inherit(False, "")
+    keeper.restore(False, "")
     assert keeper.refusal(ASKER) == ""
-    keeper.inherit(True, str(told.getsockname()))
+    keeper.restore(True, str(told.getsockname()))
     assert "kept by pcgrelay@kent-1.service" in keeper.refusal(ASKER)
     keeper.tell("MAINPID=12")
     assert told.recv(100) == b"MAINPID=12"

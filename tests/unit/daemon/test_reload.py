@@ -281,10 +281,10 @@ async def test_an_import_that_moves_has_its_old_listeners_closed_first(pair: Pai
 async def test_a_link_that_is_removed_leaves_time_to_move(pair: Pair) -> None:
     answer = await pair.reload(pair.met, **pair.met_tables(links=[], listens=[f"127.0.0.1:{free_port()}"]))
     assert answer.ok
-    assert next(iter(pair.met.node.neighbours.links.values())).draining
+    assert next(iter(pair.met.node.link_table.links.values())).draining
     await until(lambda: pair.met.lines("link.down"), 2)
     assert pair.met.lines("link.down")[0]["reason"] == "removed"
-    assert not pair.met.node.neighbours.dialler.wanted
+    assert not pair.met.node.link_table.dialler.wanted
 
 
 async def test_a_suite_that_is_no_longer_allowed_ends_links_and_sessions(pair: Pair) -> None:
@@ -311,7 +311,7 @@ async def test_a_revoked_peer_loses_link_session_and_catalogue(pair: Pair) -> No
     await until(lambda: pair.met.lines("session.down") and pair.met.lines("link.down"), 2)
     assert {line["reason"] for line in pair.met.lines("session.down")} == {"revoked"}
     assert {line["reason"] for line in pair.met.lines("link.down")} == {"revoked"}
-    assert not list(pair.met.node.adverts.catalogue.edges())
+    assert not list(pair.met.node.exchange.catalogue.edges())
 
 
 @pytest.mark.parametrize(
@@ -418,7 +418,7 @@ async def test_a_target_that_is_refused_later_leaves_its_export_alone_unresolved
     tables = pair.kent_tables(exports=[{**CUSTODY, "allow": [MET]}, ELSEWHERE])
     assert (await pair.reload(kent, **tables)).ok
     kent.core.hosts_refused = {"10.9.9.9"}
-    kent.edge.publishing.attempt()
+    kent.edge.publisher.attempt()
     states = [row[4] for row in kent.core.published["exports"]]
     assert states == [fake_core.EXPORT_READY, fake_core.EXPORT_UNRESOLVED]
     status = node_status(kent.node)
@@ -429,7 +429,7 @@ async def test_a_target_that_is_refused_later_leaves_its_export_alone_unresolved
     assert (await pair.reload(kent, **pair.kent_tables(exports=[CUSTODY, ELSEWHERE]))).ok
     assert list(kent.core.published["grants"].values()) == [(1,)]
     kent.core.hosts_refused = set()
-    kent.edge.publishing.attempt()
+    kent.edge.publisher.attempt()
     assert [row[4] for row in kent.core.published["exports"]] == [fake_core.EXPORT_READY] * 2
 
 
@@ -438,7 +438,7 @@ async def test_tables_that_are_refused_after_the_check_are_told_and_given_again(
 ) -> None:
     kent = pair.kent
     with monkeypatch.context() as patched:
-        patched.setattr(kent.edge.publishing, "check", lambda tables: None)
+        patched.setattr(kent.edge.publisher, "check", lambda tables: None)
         kent.core.refuses_tables = True
         answer = await pair.reload(kent, **pair.kent_tables(exports=[CUSTODY]))
     assert (answer.ok, answer.exit_code) == (False, 78)
@@ -493,7 +493,7 @@ async def test_an_organisation_that_may_have_no_relays_any_more_loses_their_link
     link = {"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}
     await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}"])
     met = await nodes.start(MET, "met-1", links=[link], policy={"relays": [HUB]})
-    await until(lambda: list(met.node.neighbours.usable()))
+    await until(lambda: list(met.node.link_table.usable()))
     nodes.write(MET, "met-1", links=[link], policy={"relays": [KENT]})
     answer = await Reloader(met.node, Log("debug", met.sink), lambda state: None).reload()
     assert answer.changes == ("policy.relays changed",)

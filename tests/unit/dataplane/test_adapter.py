@@ -40,9 +40,9 @@ async def test_streams_that_ended_before_the_stop_are_counted(tmp_path: Path) ->
     plane, observer = Plane(fake_core, config.load(path)), Observer()
     plane.start(observer.handlers(), observer.failures.append)
     core = fake_core.Core.made[-1]
-    core.say(fake_core.EVENT_STREAM_END, *END)
-    core.say(fake_core.EVENT_LANE_DOWN, 1, 0, 1, 0, "socket")
-    core.say(fake_core.EVENT_STREAM_END, *END)
+    core.emit(fake_core.EVENT_STREAM_END, *END)
+    core.emit(fake_core.EVENT_LANE_DOWN, 1, 0, 1, 0, "socket")
+    core.emit(fake_core.EVENT_STREAM_END, *END)
     plane.stop()
     # That a lane is lost matters to nobody any more, and whoever heard it might begin something.
     assert observer.told == ["StreamEnd", "StreamEnd"]
@@ -58,9 +58,9 @@ async def test_a_handler_that_raises_does_not_stop_the_others(tmp_path: Path) ->
     handlers = {kind: handler for kind, handler in observer.handlers().items() if kind is not events.SessionUp}
     plane.start(handlers, observer.failures.append)
     core = fake_core.Core.made[-1]
-    core.say(fake_core.EVENT_LANE_UP, 1, 0, 1)
-    core.say(fake_core.EVENT_SESSION_UP, 1)  # a type for which nobody has registered
-    core.say(fake_core.EVENT_STREAM_END, *END)
+    core.emit(fake_core.EVENT_LANE_UP, 1, 0, 1)
+    core.emit(fake_core.EVENT_SESSION_UP, 1)  # a type for which nobody has registered
+    core.emit(fake_core.EVENT_STREAM_END, *END)
     plane.deliver()
     assert observer.told == ["StreamEnd"]
     assert [type(error) for error in observer.failures] == [ValueError]

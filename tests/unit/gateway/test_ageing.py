@@ -18,7 +18,7 @@ from pcgrelay.clock import SetClock
 from pcgrelay.daemon.reload import Reloader
 from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.identity.dates import Phase, Span
-from pcgrelay.identity.local import Presence
+from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.views.status import node_status
 from tests.support.nodes_in_process import KENT, Nodes, Running, free_port, until
 from tests.support.odd_pki import DAY, Odd, ca, crl
@@ -81,7 +81,7 @@ def test_the_same_rule_in_check_status_log_and_metrics(tmp_path: Path, what: str
     ):
         clock = SetClock(moment)
         said: list[Any] = []
-        ageing = Ageing(Presence(loaded), said.append, clock)
+        ageing = Ageing(LocalIdentity(loaded), said.append, clock)
         ageing.tick()
         status = Status(node=NODE, credentials=ageing.status())
         states = {date.kind: date.state for date in status.credentials.dates}
@@ -108,7 +108,7 @@ def test_it_is_said_once_a_day_and_anew_of_new_files(tmp_path: Path) -> None:
     odd.prepare((KENT, "kent-1"))
     path = write_config(tmp_path / "n.toml", odd.files(tmp_path / "files", "kent-1"), KENT, "kent-1", **HEARS)
     clock, said = SetClock(datetime.now(UTC)), []
-    ageing = Ageing(Presence(config.load(path)), said.append, clock)
+    ageing = Ageing(LocalIdentity(config.load(path)), said.append, clock)
     for _ in range(3):
         ageing.tick()
     assert [line.EVENT for line in said] == ["certificate.ending"]
@@ -189,14 +189,14 @@ async def test_a_reload_does_not_give_good_dates_up_for_bad_ones(nodes: Nodes, t
     odd.prepare((KENT, "kent-1"))
     named(odd.files(folders["kent-1"], "kent-1"), folders["kent-1"], "kent-1")
     kent = await started(nodes, tmp_path, folders, KENT, "kent-1", listens=[f"127.0.0.1:{free_port()}"])
-    before = kent.node.presence.credentials
+    before = kent.node.local.credentials
     shutil.rmtree(folders["kent-1"])
     bad.prepare((KENT, "kent-1"))
     named(bad.files(folders["kent-1"], "kent-1"), folders["kent-1"], "kent-1")
     answer = await Reloader(kent.node, kent.node.log, lambda state: None).reload()
     assert not answer.ok
     assert "expired on" in answer.reason
-    assert kent.node.presence.credentials is before
+    assert kent.node.local.credentials is before
 
 
 def named(files: Files, folder: Path, node: str) -> None:

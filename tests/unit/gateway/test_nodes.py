@@ -77,7 +77,7 @@ async def test_an_exporter_that_goes_leaves_nothing_behind(nodes: Nodes) -> None
     await until(lambda: is_live(met))
     await kent.node.stop()
     await until(lambda: not relay.core.path_sides)
-    await until(lambda: not list(met.node.adverts.catalogue.edges()))
+    await until(lambda: not list(met.node.exchange.catalogue.edges()))
     assert not is_live(met)
 
 
@@ -108,7 +108,7 @@ async def test_a_way_that_the_far_edge_found_lost_is_left_although_it_looks_well
     _, kent, met = await two_ways(nodes)
     (via,) = met.sessions_up()
     # The link is the best that there is, to all that the Met can see.
-    for link in met.node.neighbours.links.values():
+    for link in met.node.link_table.links.values():
         link.probing = replace(link.probing, round_trip_ms=1.0 if link.peer.dotted == via else 9.0)
     told_that_its_way_is_lost(kent)
     await until(lambda: met.lines("session.resumed") and kent.lines("session.resumed"))
@@ -155,15 +155,15 @@ async def test_a_lane_whose_end_was_not_heard_is_found_by_the_counts_of_the_core
     _, met = await two_neighbours(nodes)
     (number,) = met.core.link_table
     with monkeypatch.context() as deaf:
-        deaf.setattr(met.core, "say", lambda *event: None)
+        deaf.setattr(met.core, "emit", lambda *event: None)
         met.core.lane_cut(number, 0)
         await until(lambda: 0 not in met.core.link_table[number].lanes)
     # Ends of streams are for the log alone.
-    met.core.say(fake_core.EVENT_EVENTS_LOST, 40_000, 0)
+    met.core.emit(fake_core.EVENT_EVENTS_LOST, 40_000, 0)
     await until(lambda: met.lines("events.lost"))
     met.node.tick()
     assert not met.lines("link.down")
-    met.core.say(fake_core.EVENT_EVENTS_LOST, 3, 2)
+    met.core.emit(fake_core.EVENT_EVENTS_LOST, 3, 2)
     await until(lambda: met.lines("link.down"), 3)
     assert met.lines("link.down")[0]["reason"] == "events_lost"
     await until(lambda: met.lines("session.resumed"))
@@ -175,7 +175,7 @@ async def test_a_session_whose_stall_was_not_heard_is_mended(nodes: Nodes, monke
     (number,) = met.core.session_table
     with monkeypatch.context() as halted:
         halted.setattr(met.core, "sessions", lambda: {number: {"flows_up": 0, "streams": 0}})
-        met.core.say(fake_core.EVENT_EVENTS_LOST, 1, 1)
+        met.core.emit(fake_core.EVENT_EVENTS_LOST, 1, 1)
         await until(lambda: met.lines("session.stalled"))
     await until(lambda: met.lines("session.resumed"))
     assert [line["reason"] for line in met.lines("session.stalled")] == ["busy"]
@@ -195,8 +195,8 @@ async def test_a_session_that_starts_outlives_its_relay(
         both = {"met": met, "kent": kent}
         patched.setattr(both[silent].core, "_say_flow", lambda *_: None)
         await until(lambda: any(session.state.name == "STARTING" for session in met.edge.sessions))
-        await until(lambda: len(list(met.node.neighbours.usable())) == len(list(kent.node.neighbours.usable())) == 2)
-        await until(lambda: len(met.node.adverts.catalogue.ways(kent.node.config.node.id)) == 2)
+        await until(lambda: len(list(met.node.link_table.usable())) == len(list(kent.node.link_table.usable())) == 2)
+        await until(lambda: len(met.node.exchange.catalogue.ways(kent.node.config.node.id)) == 2)
         (session,) = met.edge.sessions
         via, states = session.via, [met.imports()]
         used = next(relay for relay, _ in made if relay.node.config.node.id.dotted == via)
@@ -259,14 +259,14 @@ async def test_a_lost_control_connection_stops_nothing(nodes: Nodes) -> None:
     await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
     met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
     await until(lambda: is_live(met))
-    (link,) = met.node.neighbours.links.values()
+    (link,) = met.node.link_table.links.values()
     link._connection.end("cut")
     await until(lambda: met.lines("link.control_lost"))
     await until(lambda: len(met.lines("link.up")) == 2)
     await until(lambda: met.lines("link.down"))
     assert met.lines("link.up")[1]["replaces"] == 1
     # The session has moved before its lanes went.
-    (fresh,) = met.node.neighbours.links.values()
+    (fresh,) = met.node.link_table.links.values()
     (session,) = met.edge.sessions
     assert session.path is not None
     assert session.path.link is fresh
@@ -318,12 +318,12 @@ async def test_nobody_offers_what_belongs_to_another_organisation(nodes: Nodes) 
     ((_, port),) = await relays(nodes, 1)
     await nodes.start(MET, "met-2", links=[dial(1, port)], exports=[export()])
     met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
-    await until(lambda: list(met.node.adverts.catalogue.edges()))
+    await until(lambda: list(met.node.exchange.catalogue.edges()))
     assert [entry.exporters for entry in met.edge.imports] == [[]]
 
 
 async def test_status_of_every_kind_of_node(nodes: Nodes) -> None:
-    from pcgrelay.admin.server import Facts, answered
+    from pcgrelay.admin.server import AdminHandlers, answered
     from pcgrelay.views.status import node_status
 
     ((relay, port),) = await relays(nodes, 1)
@@ -334,7 +334,7 @@ async def test_status_of_every_kind_of_node(nodes: Nodes) -> None:
         status = node_status(running.node)
         assert {link.state for link in status.links} == {"up"}
         assert {service.state for service in status.services} <= {"ready"}
-        facts = Facts(lambda status=status: status, running.core.counters)
+        facts = AdminHandlers(lambda status=status: status, running.core.counters)
         for path in ("/v1/status", "/healthz", "/readyz", "/metrics"):
             assert answered("GET", path, facts).code == 200, (path, status)
     (service,) = node_status(met.node).services

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from pcgrelay.gateway.refused import RefusalCounts
-from pcgrelay.services.counts import Tally
+from pcgrelay.services.counts import StreamCounts
 
 
 class FakePlane:
@@ -24,14 +24,14 @@ def test_refusals_of_all_parts_and_of_the_core_are_summed_by_reason() -> None:
 
 def test_refused_streams_are_handed_over_twice_and_counted_once() -> None:
     plane: Any = FakePlane()
-    old, new = Tally(), Tally()
+    old, new = StreamCounts(), StreamCounts()
     old.refused_total["stream_busy"] = 5
     old.closed_total["done"] = 9
     before, after = RefusalCounts(plane, dict), RefusalCounts(plane, dict)
     before.register("streams", old.refused_total)
     after.register("streams", new.refused_total)
     after.restore(before.to_handover())
-    new.inherit(old.estate(), (), ())
+    new.restore(old.to_handover(), (), ())
     assert after.total() == before.total() == {"stream_busy": 5, "bad_tag": 2}
     assert new.refused_total == {"stream_busy": 5}
     assert new.closed_total == {"done": 9}

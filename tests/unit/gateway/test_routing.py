@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pcgrelay.catalogue.entries import RELAYS_MOST
-from pcgrelay.health import damping as steadiness
+from pcgrelay.health import damping
 from tests.support import fake_core
 from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running, free_port, until
 
@@ -24,7 +24,7 @@ async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
 
 @pytest.fixture(autouse=True)
 def hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steadiness, "HOLD_MS", 400)
+    monkeypatch.setattr(damping, "HOLD_MS", 400)
 
 
 def export(**keys: object) -> dict[str, object]:
@@ -62,7 +62,7 @@ async def test_two_bearers_to_one_neighbour_live_beside_each_other(nodes: Nodes)
     kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
     met = await nodes.start(MET, "met-1", links=links, imports=[entry()])
     await until(lambda: is_live(met))
-    await until(lambda: len(list(met.node.neighbours.usable())) == 2)
+    await until(lambda: len(list(met.node.link_table.usable())) == 2)
     # Longer than a link that is replaced takes to come back and replace the other.
     await asyncio.sleep(1.0)
     assert [(line["bearer"], line.get("replaces", 0)) for line in met.lines("link.up")] in (
@@ -72,7 +72,7 @@ async def test_two_bearers_to_one_neighbour_live_beside_each_other(nodes: Nodes)
     assert not hub.lines("link.down")
     await until(lambda: bearers(met) == ["internet"])
     # One bearer is lost: the session goes on over the other, and back when the better one has been well for a while.
-    better = next(link for link in met.node.neighbours.links.values() if link.bearer == "internet")
+    better = next(link for link in met.node.link_table.links.values() if link.bearer == "internet")
     better.close("cut")
     await until(lambda: bearers(met) == ["psn"])
     await until(lambda: bearers(met) == ["internet"], 15)
@@ -114,7 +114,7 @@ async def test_a_change_of_precedence_moves_sessions_and_no_link(nodes: Nodes) -
     tables = {"imports": [door]}
     met = await nodes.start(MET, "met-1", links=[{**both[0], "precedence": "preferred"}, both[1]], **tables)
     await until(lambda: met.sessions_up() == [f"relay-1.{HUB}"])
-    await until(lambda: len(list(met.node.neighbours.usable())) == 2)
+    await until(lambda: len(list(met.node.link_table.usable())) == 2)
     nodes.write(MET, "met-1", links=[both[0], {**both[1], "precedence": "preferred", "weight": 7}], imports=[door])
     answer = await Reloader(met.node, Log("debug", met.sink), lambda text: None).reload()
     assert answer.ok
@@ -132,11 +132,11 @@ async def test_sessions_are_dealt_over_links_by_weight(nodes: Nodes) -> None:
     await nodes.start(KENT, "kent-1", links=both, exports=[export()])
     met = await nodes.start(MET, "met-1", links=both)
     kent = next(running for running in nodes.running if running.node.config.node.id.organisation == KENT).node
-    await until(lambda: len(met.node.adverts.catalogue.ways(kent.config.node.id)) == 2)
-    await until(lambda: len(list(met.node.neighbours.usable())) == 2)
+    await until(lambda: len(met.node.exchange.catalogue.ways(kent.config.node.id)) == 2)
+    await until(lambda: len(list(met.node.link_table.usable())) == 2)
     found = {}
     for turn in range(40):
-        link = met.node.adverts.route(kent.config.node.id, lambda link: True)
+        link = met.node.exchange.route(kent.config.node.id, lambda link: True)
         assert link is not None
         session, edge = turn.to_bytes(16, "big"), kent.config.node.id
         met.edge.paths.open(link, session, edge, marking=1, priority=0, flows=1, cap=1 << 20, resume=True)
@@ -155,11 +155,11 @@ async def test_a_ring_of_relays_leads_in_no_circle(nodes: Nodes) -> None:
     met = await nodes.start(MET, "met-1", links=[dial(1, ports[0])], imports=[entry()])
     await until(lambda: is_live(met))
     edge = kent.node.config.node.id
-    await until(lambda: all(len(list(each.node.neighbours.usable())) >= 2 for each in made))
+    await until(lambda: all(len(list(each.node.link_table.usable())) >= 2 for each in made))
 
     def is_settled() -> bool:
         # From the first relay to Kent's: straight, and around.
-        return len(made[0].node.adverts.catalogue.ways(edge)) == 2
+        return len(made[0].node.exchange.catalogue.ways(edge)) == 2
 
     await until(is_settled)
     sequences = [len(each.lines()) for each in made]
@@ -167,7 +167,7 @@ async def test_a_ring_of_relays_leads_in_no_circle(nodes: Nodes) -> None:
     # Nothing is told over and over: the ring is quiet.
     assert [len(each.lines()) for each in made] == sequences
     for each in made:
-        for known in each.node.adverts.catalogue.ways(edge).values():
+        for known in each.node.exchange.catalogue.ways(edge).values():
             assert each.node.config.node.id.uri not in known.path
             assert len(set(known.path)) == len(known.path) <= RELAYS_MOST
         assert len(each.core.path_sides) <= 1
@@ -179,7 +179,7 @@ async def test_a_ring_of_relays_leads_in_no_circle(nodes: Nodes) -> None:
     await until(lambda: is_live(met))
     assert [len(each.core.path_sides) for each in (made[0], made[2])] == [1, 1]
     assert len(met.lines("session.up")) == 1
-    assert not any(each.node.forwards.refused.get("loop") for each in made)  # type: ignore[attr-defined]
+    assert not any(each.node.relay_paths.refused.get("loop") for each in made)  # type: ignore[attr-defined]
 
 
 # -- edges that export the same ----------------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ async def test_a_preferred_edge_goes_and_gives_no_reason_to_flap(nodes: Nodes) -
     (imported,) = met.edge.imports
     await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export(precedence="preferred")])
     await until(lambda: precedences(met) == [3, 4], 15)
-    assert imported.steadiness[one.node.config.node.id].hold_ms == 800
+    assert imported.damping[one.node.config.node.id].hold_ms == 800
     await until(lambda: precedences(met) == [1, 3])
 
 
@@ -228,7 +228,7 @@ async def test_a_lost_relay_makes_no_edge_fall(nodes: Nodes) -> None:
     await nodes.start(KENT, "kent-2", links=both, exports=[export()])
     met = await nodes.start(MET, "met-1", links=both, imports=[entry()])
     await until(lambda: precedences(met) == [1, 2])
-    await until(lambda: len(list(met.node.neighbours.usable())) == 2)
+    await until(lambda: len(list(met.node.link_table.usable())) == 2)
     await made[0].kill()
     await until(lambda: met.lines("session.resumed"))
     await until(lambda: precedences(met) == [1, 2])

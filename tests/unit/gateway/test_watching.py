@@ -15,7 +15,7 @@ from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.daemon.reload import Reloader
 from pcgrelay.gateway import watching
 from pcgrelay.gateway.watching import LinkWatch
-from pcgrelay.handover.node import NodeEstate, estate_read, estate_written
+from pcgrelay.handover.node import NodeHandover, decode_handover, encode_handover
 from pcgrelay.health.absences import MISSED_MOST, MISSED_MS, Absences
 from pcgrelay.log.writer import Log
 from pcgrelay.views.status import node_status
@@ -56,7 +56,7 @@ def test_whoever_was_there_within_a_day_is_there_or_missed(steps: list[tuple[set
         for each in present:
             seen.pop(each, None)
         heir: Absences[int] = Absences()
-        heir.inherit(absences.everybody())
+        heir.restore(absences.everybody())
         assert heir.away == absences.away
         assert {key for key, since in heir.everybody() if not since} == present
         absences, before = heir, present
@@ -90,7 +90,7 @@ async def test_a_relay_misses_a_member_that_was_there(nodes: Nodes) -> None:
     ((relay, port),) = await relays(nodes, 1)
     kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
     await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
-    await until(lambda: len(list(relay.node.neighbours.usable())) == 2)
+    await until(lambda: len(list(relay.node.link_table.usable())) == 2)
     relay.node.tick()
     assert up_series(relay, "link_up", link=KENT_1) == [1]
     await kent.kill()
@@ -106,7 +106,9 @@ async def test_a_relay_misses_a_member_that_was_there(nodes: Nodes) -> None:
     nodes.write(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}"], policy={"probe_interval_ms": 300})
     assert (await Reloader(relay.node, Log("debug", relay.sink), lambda state: None).reload()).ok
     heir = LinkWatch(lambda record: None, relay.node.clock)
-    heir.inherit(estate_read(estate_written(NodeEstate(started_ms=1, members=relay.node.watch.estate()))).members)
+    heir.restore(
+        decode_handover(encode_handover(NodeHandover(started_ms=1, members=relay.node.watch.to_handover()))).members
+    )
     assert heir.away == relay.node.watch.away != {}
     # One that may not link any more is not missed.
     policy = {"members": [MET]}
@@ -121,7 +123,7 @@ async def test_a_member_that_is_back_is_not_missed_any_more(nodes: Nodes) -> Non
     ((relay, port),) = await relays(nodes, 1)
     for _ in range(2):
         kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
-        await until(lambda: list(relay.node.neighbours.usable()))
+        await until(lambda: list(relay.node.link_table.usable()))
         relay.node.tick()
         assert [row.state for row in links_of(relay, KENT_1)] == ["up"]
         await kent.kill()
@@ -176,7 +178,7 @@ async def test_two_processes_with_one_identity_are_told(nodes: Nodes, monkeypatc
     monkeypatch.setattr(watching, "TWINS_MS", 300)
     ((relay, port),) = await relays(nodes, 1)
     first = await nodes.start(KENT, "kent-1", links=[dial(1, port)])
-    await until(lambda: list(relay.node.neighbours.usable()))
+    await until(lambda: list(relay.node.link_table.usable()))
     relay.node.tick()
     assert relay.node.watch.twins == []
     await nodes.start(KENT, "kent-1", links=[dial(1, port)])
@@ -194,17 +196,17 @@ async def test_one_process_with_two_links_is_no_twin(nodes: Nodes, monkeypatch: 
     ports = [free_port(), free_port()]
     relay = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}" for port in ports])
     kent = await nodes.start(KENT, "kent-1", links=[dial(1, port) for port in ports], exports=[export()])
-    await until(lambda: len(list(relay.node.neighbours.usable())) == 2)
-    links = relay.node.neighbours.links
-    ways = relay.node.adverts.catalogue.ways
+    await until(lambda: len(list(relay.node.link_table.usable())) == 2)
+    links = relay.node.link_table.links
+    ways = relay.node.exchange.catalogue.ways
     edge = kent.node.config.node.id
 
     def has_newest() -> bool:
-        newest = kent.edge.adverts._own_sequence
+        newest = kent.edge.exchange._own_sequence
         return [ways(edge)[number].sequence for number in links if number in ways(edge)] == [newest] * 2
 
     for _ in range(3):
-        kent.edge.adverts.offer(kent.edge._offered)
+        kent.edge.exchange.offer(kent.edge._offered)
         await until(has_newest)
         relay.node.tick()
         assert relay.node.watch.twins == []

@@ -9,8 +9,15 @@ import msgspec
 import pytest
 
 from pcgrelay.errors import RunError
-from pcgrelay.handover.node import NodeEstate, ServiceEstate, TallyEstate, estate_read, estate_written
-from pcgrelay.handover.records import EntryEstate, ForwardEstate, LabelsEstate, LinkEstate, PathEstate, SessionEstate
+from pcgrelay.handover.node import NodeHandover, ServiceHandover, StreamCountsHandover, decode_handover, encode_handover
+from pcgrelay.handover.records import (
+    EntryHandover,
+    LabelsHandover,
+    LinkHandover,
+    PathHandover,
+    RelayPathHandover,
+    SessionHandover,
+)
 
 # As version 1 wrote it. It stays, so that whatever comes later reads it.
 LINK = {
@@ -38,13 +45,13 @@ VERSION_1: dict[str, Any] = {
     "refused": {"neighbours": {"silent": 1}},
 }
 
-WHOLE = NodeEstate(
+WHOLE = NodeHandover(
     started_ms=1,
-    links=(LinkEstate(**{**LINK, "chain": (b"der",), "draining": True, "opened_ms": 5, "lanes_up": {0: 3, 1: 4}}),),
-    entries=(EntryEstate(link=7, entry=b"e", signature=b"s", chain=(b"c",), path=("p",)),),
-    labels=LabelsEstate(following=3, resting=((9, 1),)),
+    links=(LinkHandover(**{**LINK, "chain": (b"der",), "draining": True, "opened_ms": 5, "lanes_up": {0: 3, 1: 4}}),),
+    entries=(EntryHandover(link=7, entry=b"e", signature=b"s", chain=(b"c",), path=("p",)),),
+    labels=LabelsHandover(following=3, resting=((9, 1),)),
     sessions=(
-        SessionEstate(
+        SessionHandover(
             id=bytes(16),
             number=4,
             edge="spiffe://police.example/org/kent.police.example/node/kent-1",
@@ -59,14 +66,14 @@ WHOLE = NodeEstate(
             tls_suite="TLS_AES_256_GCM_SHA384",
             chain=(b"der",),
             unresumed=(1,),
-            path=PathEstate(
+            path=PathHandover(
                 link=7, peer="p", in_label=1, out_label=2, flows=2, cap=3, marking=1, priority=0, initiator=True
             ),
         ),
     ),
     last_session=4,
-    forwards=(
-        ForwardEstate(
+    relay_paths=(
+        RelayPathHandover(
             number=1,
             session=bytes(16),
             source="a",
@@ -82,53 +89,53 @@ WHOLE = NodeEstate(
             opened_ms=3,
         ),
     ),
-    last_forward=1,
-    imports=(ServiceEstate(number=0, service="x@y", listen="127.0.0.1:1", is_open=True, opened_total=2),),
-    exports=(ServiceEstate(number=1, service="z@y", refused_total=3),),
-    tally=TallyEstate(opened_total=1, closed_total={"done": 1}, refused_total={"stream_limit": 1}),
+    last_relay_path=1,
+    imports=(ServiceHandover(number=0, service="x@y", listen="127.0.0.1:1", is_open=True, opened_total=2),),
+    exports=(ServiceHandover(number=1, service="z@y", refused_total=3),),
+    stream_counts=StreamCountsHandover(opened_total=1, closed_total={"done": 1}, refused_total={"stream_limit": 1}),
     refused={"paths": {"loop": 2}},
 )
 
 
 def test_it_is_read_as_it_was_written() -> None:
-    assert estate_read(estate_written(WHOLE)) == WHOLE
+    assert decode_handover(encode_handover(WHOLE)) == WHOLE
 
 
 def test_the_record_of_version_1_is_read() -> None:
-    estate = estate_read(msgspec.msgpack.encode(VERSION_1))
-    assert estate.links[0].number == 7
-    assert estate.links[0].lanes_up == {}
-    assert estate.labels == LabelsEstate(following=9, resting=((100, 8),))
-    assert estate.imports[0].is_open
-    assert (estate.sessions, estate.forwards, estate.last_forward) == ((), (), 0)
-    assert estate.refused == {"neighbours": {"silent": 1}}
+    handover = decode_handover(msgspec.msgpack.encode(VERSION_1))
+    assert handover.links[0].number == 7
+    assert handover.links[0].lanes_up == {}
+    assert handover.labels == LabelsHandover(following=9, resting=((100, 8),))
+    assert handover.imports[0].is_open
+    assert (handover.sessions, handover.relay_paths, handover.last_relay_path) == ((), (), 0)
+    assert handover.refused == {"neighbours": {"silent": 1}}
 
 
 def test_what_a_later_version_adds_is_passed_over() -> None:
     later = {**VERSION_1, "more": [1, 2], "links": [{**LINK, "colour": "blue"}]}
-    assert estate_read(msgspec.msgpack.encode(later)) == estate_read(msgspec.msgpack.encode(VERSION_1))
+    assert decode_handover(msgspec.msgpack.encode(later)) == decode_handover(msgspec.msgpack.encode(VERSION_1))
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", msgspec.msgpack.encode(7), msgspec.msgpack.encode({"links": []})])
 def test_nonsense_is_refused_in_a_sentence(data: bytes) -> None:
     with pytest.raises(RunError, match=r"cannot be read \(.*\); restart it instead\.$"):
-        estate_read(data)
+        decode_handover(data)
 
 
 def test_one_that_is_cut_anywhere_is_refused() -> None:
-    data = estate_written(WHOLE)
+    data = encode_handover(WHOLE)
     for length in range(len(data)):
         with pytest.raises(RunError):
-            estate_read(data[:length])
+            decode_handover(data[:length])
 
 
 def test_one_with_another_byte_is_read_or_refused() -> None:
-    data = estate_written(WHOLE)
+    data = encode_handover(WHOLE)
     rng = random.Random(4)
     for _ in range(2_000):
         changed = bytearray(data)
         changed[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
         try:
-            estate_read(bytes(changed))
+            decode_handover(bytes(changed))
         except RunError:
             continue

@@ -11,10 +11,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from pcgrelay.identity.certificates import (
     IdentityRefused,
     Refusal,
-    certificate_read,
     explain_failure,
     identity_of,
-    identity_read,
+    read_certificate,
+    read_identity,
 )
 from pcgrelay.model import NodeId
 from tests.support.pki import REALM, Realm, sign_odd
@@ -48,13 +48,13 @@ def test_a_leaf_names_its_node(realm: Realm) -> None:
 def test_what_a_handshake_proved_is_read_once(realm: Realm) -> None:
     leaf = realm.issue(KENT, "kent-2").leaf
     der = leaf.public_bytes(Encoding.DER)
-    assert identity_read(der, REALM) == identity_of(leaf, REALM)
-    assert certificate_read(der) is certificate_read(bytes(bytearray(der)))
+    assert read_identity(der, REALM) == identity_of(leaf, REALM)
+    assert read_certificate(der) is read_certificate(bytes(bytearray(der)))
     with pytest.raises(IdentityRefused) as refused:
-        identity_read(der, "fire.example")
+        read_identity(der, "fire.example")
     assert refused.value.reason is Refusal.WRONG_REALM
     with pytest.raises(IdentityRefused) as refused:
-        identity_read(der[:-1], REALM)
+        read_identity(der[:-1], REALM)
     assert refused.value.reason is Refusal.MALFORMED
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pcgrelay.identity.exporter import CONTEXT_BYTES, EXPORTER_LABEL, KeyContext, Purpose, secret_wiped
+from pcgrelay.identity.exporter import CONTEXT_BYTES, EXPORTER_LABEL, KeyContext, Purpose, wipe_secret
 from pcgrelay.model import Role, Suite
 from tests.support.handshake_sides import EDGE_ID, HUB, KENT, RELAY_ID, credentials_of, met, side, terms_of
 from tests.support.pki import Realm
@@ -105,6 +105,6 @@ def test_a_wiped_secret_is_nowhere_in_memory(tmp_path: Path) -> None:
     assert copies(masked) >= 2
     for outcome in (mine, theirs):
         assert outcome.established
-        secret_wiped(outcome.established.secret)
+        wipe_secret(outcome.established.secret)
         assert not any(outcome.established.secret)
     assert copies(masked) == 0

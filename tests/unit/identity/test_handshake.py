@@ -15,11 +15,11 @@ from OpenSSL import SSL
 from pcgrelay.identity import handshake as handshake_module
 from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.exporter import Purpose
-from pcgrelay.identity.handshake import Handshake, Terms
-from pcgrelay.identity.pyopenssl import groups_set, was_resumed
+from pcgrelay.identity.handshake import Handshake, HandshakeParameters
+from pcgrelay.identity.pyopenssl import set_groups, was_resumed
 from pcgrelay.identity.renewal import Renewal
-from pcgrelay.identity.tls import HandshakeRefused, TlsDriver, context_made
-from pcgrelay.messages import Beat, Hello, message_encoded
+from pcgrelay.identity.tls import HandshakeRefused, TlsDriver, make_context
+from pcgrelay.messages import Beat, Hello, encode_message
 from pcgrelay.model import NodeId, Role, Suite
 from tests.support.handshake_sides import (
     EDGE_ID,
@@ -117,7 +117,7 @@ def test_a_certificate_that_is_not_right_is_refused(
 
 def test_no_certificate(edge: Credentials, server: Handshake) -> None:
     context = SSL.Context(SSL.TLS_METHOD)
-    groups_set(context, "X25519MLKEM768")
+    set_groups(context, "X25519MLKEM768")
     _, theirs = met(side(edge, terms_of(EDGE_ID, edge), client=True, context=context), server)
     assert theirs.reason == "no_certificate"
 
@@ -134,7 +134,7 @@ def test_tls_1_2(edge: Credentials, server: Handshake) -> None:
 @pytest.mark.parametrize("groups", ["X25519", "P-256", "X25519:P-256:P-384"])
 def test_classical_groups_alone_are_refused_on_demand(edge: Credentials, server: Handshake, groups: str) -> None:
     fresh = SSL.Context(SSL.TLS_METHOD)
-    groups_set(fresh, groups)
+    set_groups(fresh, groups)
     fresh.use_certificate(edge.leaf)
     fresh.use_privatekey(edge.key)  # type: ignore[arg-type]
     _, theirs = met(side(edge, terms_of(EDGE_ID, edge), client=True, context=fresh), server)
@@ -143,10 +143,10 @@ def test_classical_groups_alone_are_refused_on_demand(edge: Credentials, server:
 
 def test_a_classical_group_that_came_about_all_the_same_is_refused(edge: Credentials, relay: Credentials) -> None:
     """Even if the list of groups were set wrongly, what was negotiated is looked at."""
-    loose = context_made(relay, post_quantum_required=False)
+    loose = make_context(relay, post_quantum_required=False)
     server = side(relay, terms_of(RELAY_ID, relay, Role.RELAY), client=False, context=loose)
     classical = SSL.Context(SSL.TLS_METHOD)
-    groups_set(classical, "X25519")
+    set_groups(classical, "X25519")
     classical.use_certificate(edge.leaf)
     classical.use_privatekey(edge.key)  # type: ignore[arg-type]
     _, theirs = met(side(edge, terms_of(EDGE_ID, edge), client=True, context=classical), server)
@@ -155,7 +155,7 @@ def test_a_classical_group_that_came_about_all_the_same_is_refused(edge: Credent
 
 def test_without_the_demand_a_classical_group_will_do(edge: Credentials, relay: Credentials) -> None:
     server = side(relay, terms_of(RELAY_ID, relay, Role.RELAY, post_quantum_required=False), client=False)
-    context = context_made(edge, post_quantum_required=False)
+    context = make_context(edge, post_quantum_required=False)
     client = side(edge, terms_of(EDGE_ID, edge, post_quantum_required=False), client=True, context=context)
     mine, theirs = met(client, server)
     assert mine.established
@@ -175,7 +175,7 @@ def plain_context(credentials: Credentials) -> SSL.Context:
     """A peer that keeps sessions, as most programs do."""
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_session_cache_mode(SSL.SESS_CACHE_BOTH)
-    groups_set(context, "X25519MLKEM768")
+    set_groups(context, "X25519MLKEM768")
     context.use_certificate(credentials.leaf)
     context.use_privatekey(credentials.key)  # type: ignore[arg-type]
     return context
@@ -207,7 +207,7 @@ def test_a_session_is_never_resumed(edge: Credentials, relay: Credentials, ticke
     client_context = plain_context(edge)
     if not tickets:
         client_context.set_options(SSL.OP_NO_TICKET)
-    assert not resumes(client_context, context_made(relay, post_quantum_required=True))
+    assert not resumes(client_context, make_context(relay, post_quantum_required=True))
 
 
 def test_what_the_last_test_tries_works_on_a_careless_server(edge: Credentials, relay: Credentials) -> None:
@@ -322,7 +322,7 @@ def test_a_newer_client_that_speaks_version_1_too(
 
 def test_a_first_message_that_is_no_hello(edge: Credentials, server: Handshake) -> None:
     client = client_of(edge)
-    client._said = lambda hello: (client.tls.write(message_encoded(Beat(1, False))), (hello, b""))[1]  # type: ignore[method-assign]
+    client._said = lambda hello: (client.tls.write(encode_message(Beat(1, False))), (hello, b""))[1]  # type: ignore[method-assign]
     _, theirs = met(client, server)
     assert theirs.reason == "hello"
 
@@ -333,7 +333,7 @@ def test_a_client_that_says_more_than_hello(edge: Credentials, server: Handshake
 
     def more(hello: handshake_module.Hello) -> tuple[handshake_module.Hello, bytes]:
         answer = said(hello)
-        client.tls.write(message_encoded(Beat(1, False)))
+        client.tls.write(encode_message(Beat(1, False)))
         return answer
 
     client._said = more  # type: ignore[method-assign]
@@ -365,7 +365,9 @@ def test_a_swapped_leaf_gives_another_secret(edge: Credentials, relay: Credentia
     """Whatever one side believes differently ends up in its context, and the first sealed frame will not open."""
     other = x509.load_pem_x509_certificate(edge.leaf.public_bytes(Encoding.PEM))
     server = side(relay, terms_of(RELAY_ID, relay, Role.RELAY), client=False)
-    wrong: Terms = dataclasses.replace(terms_of(EDGE_ID, edge), leaf=realm.ca_certificate.public_bytes(Encoding.DER))
+    wrong: HandshakeParameters = dataclasses.replace(
+        terms_of(EDGE_ID, edge), leaf=realm.ca_certificate.public_bytes(Encoding.DER)
+    )
     mine, theirs = met(side(edge, wrong, client=True), server)
     assert mine.established
     assert theirs.established
@@ -397,13 +399,13 @@ def of_session(
     far_id = NodeId(REALM, "met.police.example", "met-1")
     sides = []
     for me, credentials, said in ((EDGE_ID, edge, mine), (far_id, far, theirs)):
-        terms = terms_of(me, credentials, **said)
-        context = context_made(credentials, post_quantum_required=True)
+        parameters = terms_of(me, credentials, **said)
+        context = make_context(credentials, post_quantum_required=True)
         renewal = Renewal(far_id if me == EDGE_ID else EDGE_ID, Suite.AES_256_GCM, 1)
         sides.append(
             Handshake(
                 context,
-                terms,
+                parameters,
                 client=me == EDGE_ID,
                 purpose=purpose,
                 judge=everybody,
@@ -459,9 +461,13 @@ def test_an_older_node_reads_a_hello_with_more_fields(edge: Credentials) -> None
     """As nodes of before decode it: twelve fields, and whatever comes behind them."""
     known = Hello.__struct_fields__[:12]
     older = msgspec.defstruct("Older", list(known), array_like=True, tag=1)
-    terms = terms_of(EDGE_ID, edge, **CLASS)
+    parameters = terms_of(EDGE_ID, edge, **CLASS)
     hello = Handshake(
-        context_made(edge, post_quantum_required=True), terms, client=True, purpose=Purpose.SESSION, judge=everybody
+        make_context(edge, post_quantum_required=True),
+        parameters,
+        client=True,
+        purpose=Purpose.SESSION,
+        judge=everybody,
     )._hello_of_client()
     read = msgspec.msgpack.decode(msgspec.msgpack.encode(hello), type=older)
     assert [getattr(read, name) for name in ("identity", "nonce")] == [hello.identity, hello.nonce]

@@ -7,7 +7,7 @@ import pytest
 from pcgrelay.identity.certificates import Refusal
 from pcgrelay.identity.renewal import RETRY_CAP_MS, RETRY_FIRST_MS, SPREAD, Schedule, is_verdict
 from pcgrelay.identity.tls import HandshakeRefused
-from pcgrelay.net.ratelimit import Allowance
+from pcgrelay.net.ratelimit import TokenBucket
 
 HOUR_MS = 3_600_000
 
@@ -66,10 +66,10 @@ def test_who_is_told_to_stay_out_is_out() -> None:
 
 
 def test_an_allowance_is_used_up_and_fills_by_itself() -> None:
-    allowance = Allowance(10, 5, 1_000)
-    assert [allowance.spend(1_000) for _ in range(12)] == [True] * 10 + [False] * 2
-    assert not allowance.spend(1_199)
-    assert allowance.spend(1_200)
-    assert not allowance.spend(1_200)
+    bucket = TokenBucket(10, 5, 1_000)
+    assert [bucket.spend(1_000) for _ in range(12)] == [True] * 10 + [False] * 2
+    assert not bucket.spend(1_199)
+    assert bucket.spend(1_200)
+    assert not bucket.spend(1_200)
     # It never holds more than at the beginning.
-    assert [allowance.spend(10**9) for _ in range(11)] == [True] * 10 + [False]
+    assert [bucket.spend(10**9) for _ in range(11)] == [True] * 10 + [False]

@@ -11,7 +11,7 @@ import pytest
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link import control
 from pcgrelay.link.control import ROOM_BYTES, ControlConnection
-from pcgrelay.messages import Advert, Beat, Message, MessageReader, MessageRefused, message_encoded
+from pcgrelay.messages import Advert, Beat, Message, MessageReader, MessageRefused, encode_message
 
 SLICE_BYTES = 16_384
 
@@ -114,7 +114,7 @@ def spoken_to(said: bytes) -> tuple[ControlConnection, socket.socket]:
 
 @pytest.mark.parametrize("fault", [MessageRefused("too long"), HandshakeRefused("x", "y"), OSError("z"), KeyError()])
 async def test_what_fails_while_a_message_is_acted_on_is_not_booked_as_the_peers(fault: Exception) -> None:
-    connection, far = spoken_to(message_encoded(Beat(1, False)))
+    connection, far = spoken_to(encode_message(Beat(1, False)))
 
     def take(message: Message) -> None:
         raise fault
@@ -125,7 +125,7 @@ async def test_what_fails_while_a_message_is_acted_on_is_not_booked_as_the_peers
 
 
 async def test_what_is_no_message_is_a_violation() -> None:
-    connection, far = spoken_to(message_encoded(Beat(1, False)) + b"\0\0\0\1\0")
+    connection, far = spoken_to(encode_message(Beat(1, False)) + b"\0\0\0\1\0")
     taken: list[Message] = []
     with far:
         assert await asyncio.wait_for(connection.run(taken.append), 5) == "violation"
@@ -136,7 +136,7 @@ async def test_a_message_that_is_too_long_to_be_sent_is_left_out(wire: Wire) -> 
     wire.connection.send(Advert(bytes(300_000), b"", (b"",), ()))
     assert wire.connection.unsendable_total == 1
     wire.connection.send(Beat(7, False))
-    assert await wire.read(SLICE_BYTES) == len(message_encoded(Beat(7, False)))
+    assert await wire.read(SLICE_BYTES) == len(encode_message(Beat(7, False)))
     assert not wire.connection.has_ended()
 
 

@@ -19,11 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pcgrelay import messages as m
-from pcgrelay.catalogue.entries import ENTRY_KIND, EntryRefused, Signed, entry_read
+from pcgrelay.catalogue.entries import ENTRY_KIND, EntryRefused, SignedEntry, decode_entry
 from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link import control
 from pcgrelay.model import Role
-from pcgrelay.net.ratelimit import Allowance
+from pcgrelay.net.ratelimit import TokenBucket
 from tests.support.handshake_sides import EDGE_ID, RELAY_ID, credentials_of, side, terms_of
 from tests.support.nodes_in_process import HUB, Nodes, dial, link_to, relays, until
 from tests.support.pki import Realm
@@ -76,7 +76,7 @@ def framed(body: bytes) -> bytes:
 
 def with_fields(message: m.Message, junk: bytes) -> bytes:
     """The message, and one more field that nobody knows."""
-    elements = [msgspec.msgpack.encode(value) for value in msgspec.msgpack.decode(m.message_encoded(message)[4:])]
+    elements = [msgspec.msgpack.encode(value) for value in msgspec.msgpack.decode(m.encode_message(message)[4:])]
     return array(*elements, junk)
 
 
@@ -113,7 +113,7 @@ def test_fields_that_nobody_knows_cost_nothing(kind: str, junk: str) -> None:
 @pytest.mark.parametrize("junk", JUNK)
 @pytest.mark.parametrize("kind", KINDS)
 def test_fields_that_nobody_knows_in_place_of_known_ones_cost_nothing(kind: str, junk: str) -> None:
-    elements = [msgspec.msgpack.encode(value) for value in msgspec.msgpack.decode(m.message_encoded(KINDS[kind])[4:])]
+    elements = [msgspec.msgpack.encode(value) for value in msgspec.msgpack.decode(m.encode_message(KINDS[kind])[4:])]
     for place in range(1, len(elements)):
         body = array(*elements[:place], JUNK[junk](20_000), *elements[place + 1 :])
 
@@ -185,22 +185,22 @@ NUMBERS = st.integers(-(1 << 63), (1 << 64) - 1)
 def test_the_kind_read_by_hand_is_the_first_element(value: list[object]) -> None:
     head = msgspec.msgpack.encode(value)[: m._HEAD_BYTES]
     if value and type(value[0]) is int:
-        assert m.tag_read(head) == value[0]
+        assert m.read_tag(head) == value[0]
     else:
         with pytest.raises(m.MessageRefused):
-            m.tag_read(head)
+            m.read_tag(head)
 
 
 @pytest.mark.parametrize("head", ["9c", "dc0002", "dd00000002"])
 @pytest.mark.parametrize("number", ["02", "cc02", "cd0002", "ce00000002", "cf0000000000000002", "d002", "d10002"])
 def test_a_kind_may_be_written_longer_than_need_be(head: str, number: str) -> None:
-    assert m.tag_read(bytes.fromhex(head + number)) == 2
+    assert m.read_tag(bytes.fromhex(head + number)) == 2
 
 
 @pytest.mark.parametrize("head", ["", "90", "dc0000", "dd00000000", "dc00", "91", "91cc", "91cd00", "82", "c0", "91c3"])
 def test_what_has_no_kind_is_refused(head: str) -> None:
     with pytest.raises(m.MessageRefused) as refused:
-        m.tag_read(bytes.fromhex(head))
+        m.read_tag(bytes.fromhex(head))
     assert refused.value.code == m.Code.VIOLATION
 
 
@@ -221,7 +221,7 @@ def test_a_catalogue_entry_costs_by_what_is_known_of_it(junk: str) -> None:
 
         def work(entry: bytes = entry) -> None:
             try:
-                entry_read(Signed(entry, b"", ()), 50)
+                decode_entry(SignedEntry(entry, b"", ()), 50)
             except EntryRefused:
                 return
 
@@ -247,7 +247,7 @@ async def test_a_neighbour_that_says_something_long_and_unknown_loses_its_link(t
     try:
         ((relay, port),) = await relays(nodes, 1)
         met = await nodes.start("met.police.example", "met-1", links=[dial(1, port)])
-        await until(lambda: met.node.neighbours.links and link_to(met, f"relay-1.{HUB}").usable)
+        await until(lambda: met.node.link_table.links and link_to(met, f"relay-1.{HUB}").usable)
         connection = link_to(met, f"relay-1.{HUB}")._connection
         connection._tls.write(framed(array(b"\x63", JUNK["keys of one hash"](100_000))))
         connection._outgoing += connection._tls.take()
@@ -264,10 +264,10 @@ async def test_a_neighbour_that_says_something_long_and_unknown_loses_its_link(t
 
 def test_bytes_are_owed_for() -> None:
     """A neighbour that sends without end is read as fast as the allowance fills again."""
-    allowance, now, read = Allowance(control.READ_AT_ONCE_BYTES, control.READ_EACH_SECOND_BYTES, 0), 0.0, 0
+    bucket, now, read = TokenBucket(control.READ_AT_ONCE_BYTES, control.READ_EACH_SECOND_BYTES, 0), 0.0, 0
     while now < 60_000:
         read += 65_536
-        now += allowance.owe(65_536, int(now))
+        now += bucket.owe(65_536, int(now))
     assert read <= control.READ_AT_ONCE_BYTES + 61 * control.READ_EACH_SECOND_BYTES
 
 

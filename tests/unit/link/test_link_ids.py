@@ -11,7 +11,7 @@ import pytest
 
 from pcgrelay.config import Address, LinkSettings, ListenSettings
 from pcgrelay.identity import handshake
-from pcgrelay.identity.handshake import Established
+from pcgrelay.identity.handshake import HandshakeResult
 from pcgrelay.link.control import LostConnection
 from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId, Role, Suite
@@ -32,7 +32,7 @@ async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
 def entered(running: Running, number: int, link_id: bytes, *, dialled: bool) -> Link:
     """A link that has just been made, with a neighbour of its own."""
     peer = NodeId(REALM, f"org-{number}.example", "edge-1")
-    established = Established(
+    established = HandshakeResult(
         peer=peer,
         peer_role=Role.EDGE,
         suite=Suite.AES_256_GCM,
@@ -48,7 +48,7 @@ def entered(running: Running, number: int, link_id: bytes, *, dialled: bool) -> 
         chain=(),
     )
     listens, dials = ListenSettings(address=NOWHERE, bearer=""), LinkSettings(peer=peer, address=NOWHERE, bearer="")
-    link = running.node.neighbours.add(established, LostConnection(), dials if dialled else listens)
+    link = running.node.link_table.add(established, LostConnection(), dials if dialled else listens)
     assert link is not None
     return link
 
@@ -58,8 +58,8 @@ async def test_an_id_finds_the_link_that_was_given_it_whatever_others_are_called
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     running = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
-    neighbours, chance = running.node.neighbours, random.Random(seed)
-    monkeypatch.setattr(neighbours._presence, "standing_refusal", lambda *_: None)
+    link_table, chance = running.node.link_table, random.Random(seed)
+    monkeypatch.setattr(link_table._local, "standing_refusal", lambda *_: None)
     served: dict[bytes, Link] = {}
     dialled: list[Link] = []
     for number in range(200):
@@ -67,13 +67,13 @@ async def test_an_id_finds_the_link_that_was_given_it_whatever_others_are_called
         if free and chance.random() < 0.3:
             served[free[0]] = entered(running, number, free[0], dialled=False)
         elif served and chance.random() < 0.3:
-            neighbours.link_down(served.pop(chance.choice(list(served))), "test")
+            link_table.link_down(served.pop(chance.choice(list(served))), "test")
         elif dialled and chance.random() < 0.5:
-            neighbours.link_down(dialled.pop(chance.randrange(len(dialled))), "test")
+            link_table.link_down(dialled.pop(chance.randrange(len(dialled))), "test")
         else:
             dialled.append(entered(running, number, chance.choice(IDS), dialled=True))
-        assert [neighbours.by_id(link_id) for link_id in IDS] == [served.get(link_id) for link_id in IDS]
-        asked = [neighbours.renewer.renewable(link_id) for link_id in IDS]
+        assert [link_table.by_id(link_id) for link_id in IDS] == [served.get(link_id) for link_id in IDS]
+        asked = [link_table.renewer.renewable(link_id) for link_id in IDS]
         assert all(renewal is None or renewal.link_id in served for renewal in asked)
 
 
@@ -86,12 +86,12 @@ async def test_an_acceptor_cannot_take_the_link_of_another_neighbour_away(
         HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}"], links=[dial(2, malicious_port)]
     )
     kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)])
-    await until(lambda: list(relay.node.neighbours.usable()))
+    await until(lambda: list(relay.node.link_table.usable()))
     good = link_to(relay, f"kent-1.{KENT}")
     stolen = SimpleNamespace(urandom=lambda size: good.link_id if size == 16 else bytes(size))
     monkeypatch.setattr(handshake, "os", stolen)
     malicious = await nodes.start(HUB, "relay-2", role="relay", listens=[f"127.0.0.1:{malicious_port}"])
-    await until(lambda: len(list(relay.node.neighbours.usable())) == 2)
+    await until(lambda: len(list(relay.node.link_table.usable())) == 2)
     assert link_to(relay, f"relay-2.{HUB}").link_id == good.link_id
     number = link_to(kent, f"relay-1.{HUB}").number
     for _ in range(2):
@@ -100,5 +100,5 @@ async def test_an_acceptor_cannot_take_the_link_of_another_neighbour_away(
         await until(lambda: 0 not in link_to(kent, f"relay-1.{HUB}").lanes_up)
         await until(lambda: 0 in link_to(kent, f"relay-1.{HUB}").lanes_up and 0 in good.lanes_up)
         await malicious.kill()
-        await until(lambda: len(relay.node.neighbours.links) == 1)
-    assert relay.node.neighbours.refused.get("lane_unknown_link") is None
+        await until(lambda: len(relay.node.link_table.links) == 1)
+    assert relay.node.link_table.refused.get("lane_unknown_link") is None

@@ -73,7 +73,7 @@ async def test_junk_is_refused_by_name(nodes: Nodes, data: bytes, reason: str) -
     relay, port = await relay_on(nodes)
     answer = await answer_to(port, data)
     assert not answer or answer[0] == 0x15  # silence, or an alert of TLS
-    await until(lambda: relay.node.neighbours.refused.get(reason))
+    await until(lambda: relay.node.link_table.refused.get(reason))
     assert relay.lines("handshake.refused")[0]["reason"] == reason
 
 
@@ -85,18 +85,18 @@ async def test_a_look_whether_the_port_is_open_is_no_alarm(nodes: Nodes, reset: 
         with socket.create_connection(("127.0.0.1", port)) as sock:
             if reset:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    await until(lambda: relay.node.neighbours.refused.get("silent") == 5)
+    await until(lambda: relay.node.link_table.refused.get("silent") == 5)
     (line,) = relay.lines("handshake.refused")
     assert (line["level"], line["reason"], line["untried"]) == ("info", "silent", True)
     assert await answer_to(port, b"junk") == b""
-    await until(lambda: relay.node.neighbours.refused.get("unknown_first_byte"))
+    await until(lambda: relay.node.link_table.refused.get("unknown_first_byte"))
     assert relay.lines("handshake.refused")[-1]["level"] == "warning"
 
 
 async def linked(nodes: Nodes) -> tuple[Running, int, Running]:
     relay, port = await relay_on(nodes)
     edge = await nodes.start(KENT, "kent-1", links=[{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}])
-    await until(lambda: list(relay.node.neighbours.usable()))
+    await until(lambda: list(relay.node.link_table.usable()))
     return relay, port, edge
 
 
@@ -108,17 +108,17 @@ async def test_lanes_that_are_not_right(nodes: Nodes, what: str) -> None:
     clear = struct.pack(">4sHHII16s", b"PCGR", version, index, number, 0, link.link_id)
     proof = bytes(16) if what == "proof" else hmac.digest(link.secret, clear, "sha256")[:16]
     assert await answer_to(port, clear + proof) == b""
-    await until(lambda: relay.node.neighbours.refused.get("lane_refused"))
-    assert len(list(relay.node.neighbours.usable())) == 1
+    await until(lambda: relay.node.link_table.refused.get("lane_refused"))
+    assert len(list(relay.node.link_table.usable())) == 1
 
 
 async def test_silent_and_slow_strangers_are_dropped_in_time(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "FIRST_DEADLINE_S", 0.2)
     relay, port = await relay_on(nodes, handshake_deadline_ms=300)
     for data, reason in [(b"", "silent"), (b"P", "silent"), (b"\x16", "deadline")]:
-        before = relay.node.neighbours.refused.get(reason, 0)
+        before = relay.node.link_table.refused.get(reason, 0)
         assert await answer_to(port, data, end=False) == b""
-        await until(lambda before=before, reason=reason: relay.node.neighbours.refused.get(reason, 0) > before)
+        await until(lambda before=before, reason=reason: relay.node.link_table.refused.get(reason, 0) > before)
     assert relay.node.listeners.strangers.total == 0
 
 
@@ -131,7 +131,7 @@ async def test_a_crowd_of_silent_strangers_is_bounded(nodes: Nodes) -> None:
             sock.setblocking(False)
             sock.connect_ex(("127.0.0.1", port))
             crowd.append(sock)
-        await until(lambda: relay.node.neighbours.refused.get("half_open_per_source", 0) >= 268)
+        await until(lambda: relay.node.link_table.refused.get("half_open_per_source", 0) >= 268)
         assert relay.node.listeners.strangers.total <= 32
         # One line in a second, not one for each of them.
         assert len([line for line in relay.lines() if line["event"] == "handshake.refused"]) <= 3
@@ -140,7 +140,7 @@ async def test_a_crowd_of_silent_strangers_is_bounded(nodes: Nodes) -> None:
             sock.close()
     await until(lambda: relay.node.listeners.strangers.total == 0)
     edge = await nodes.start(KENT, "kent-1", links=[{"peer": f"relay-1.{HUB}", "address": f"127.0.0.1:{port}"}])
-    await until(lambda: list(edge.node.neighbours.usable()))
+    await until(lambda: list(edge.node.link_table.usable()))
 
 
 async def test_no_descriptors_left_pauses_and_does_not_spin(nodes: Nodes) -> None:
@@ -155,10 +155,10 @@ async def test_no_descriptors_left_pauses_and_does_not_spin(nodes: Nodes) -> Non
         await asyncio.sleep(0.5)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert 1 <= relay.node.neighbours.refused["out_of_descriptors"] <= 4
+    assert 1 <= relay.node.link_table.refused["out_of_descriptors"] <= 4
     assert len(relay.lines("listener.paused")) == 1
     waiting.close()
-    await until(lambda: relay.node.neighbours.refused.get("silent"))
+    await until(lambda: relay.node.link_table.refused.get("silent"))
 
 
 async def test_a_port_is_closed_whoever_has_a_copy_of_it(nodes: Nodes) -> None:
@@ -269,7 +269,7 @@ def test_a_source_of_members_needs_nothing_of_what_strangers_have() -> None:
     assert beginnings.refusal("late", 0) == "handshakes_of_strangers"
     assert [beginnings.refusal("home", 0) for _ in range(100)] == [None] * 100
     heir = Beginnings(0)
-    heir.inherit(beginnings.estate(), 0)
+    heir.restore(beginnings.to_handover(), 0)
     assert heir.is_known("home")
     assert not heir.is_known("late")
 

@@ -11,7 +11,7 @@ import pytest
 
 from pcgrelay.identity.credentials import load_credentials
 from pcgrelay.identity.handshake import Handshake
-from pcgrelay.identity.tls import HandshakeRefused, context_made
+from pcgrelay.identity.tls import HandshakeRefused, make_context
 from pcgrelay.link.link import Link
 from pcgrelay.messages import Beat, Drain, Renewed
 from pcgrelay.session.session import Session
@@ -45,7 +45,7 @@ async def realm(
 
 
 def link_of(running: Running) -> Link:
-    (link,) = running.node.neighbours.links.values()
+    (link,) = running.node.link_table.links.values()
     return link
 
 
@@ -66,7 +66,7 @@ async def test_links_and_sessions_are_renewed_again_and_again(nodes: Nodes) -> N
         await until(lambda edge=edge: link_of(edge).generation >= 2 and session_of(edge).generation >= 2, 15)
     for edge in (kent, met):
         link = link_of(edge)
-        (other,) = [each for each in relay.node.neighbours.links.values() if each.peer == edge.node.config.node.id]
+        (other,) = [each for each in relay.node.link_table.links.values() if each.peer == edge.node.config.node.id]
         await until(lambda other=other: other.generation >= 2)
         for mix in (1, 2):
             ours = edge.core.renewals[("link", link.number, mix)]
@@ -93,7 +93,7 @@ async def test_links_and_sessions_are_renewed_again_and_again(nodes: Nodes) -> N
 async def test_no_message_is_lost_or_overtakes_another_while_a_link_changes_over(nodes: Nodes) -> None:
     relay, _, met = await realm(nodes, {"members": ["*"]})
     link = link_of(met)
-    (other,) = [each for each in relay.node.neighbours.links.values() if each.peer == met.node.config.node.id]
+    (other,) = [each for each in relay.node.link_table.links.values() if each.peer == met.node.config.node.id]
     heard: list[int] = []
     taken = other._beat_taken
 
@@ -143,7 +143,7 @@ async def test_a_renewal_that_finds_nobody_is_tried_again_until_the_hard_age(nod
 
 async def test_an_acceptor_ends_a_link_that_nobody_renews(nodes: Nodes) -> None:
     relay, _, met = await realm(nodes, {"members": ["*"]})
-    (link,) = [each for each in relay.node.neighbours.links.values() if each.peer == met.node.config.node.id]
+    (link,) = [each for each in relay.node.link_table.links.values() if each.peer == met.node.config.node.id]
     age(link, 86_400)
     await until(lambda: relay.lines("link.down"))
     assert relay.lines("link.down")[0]["reason"] == "renewal_overdue"
@@ -183,7 +183,7 @@ async def test_a_peer_that_may_not_come_in_any_more_loses_what_was_to_be_renewed
     # The far side shows a certificate that is on the list: it was renewed to one that was withdrawn again.
     far = relay if purpose == "link" else kent
     nodes.pki.authority.revoke(*((HUB, "relay-1") if purpose == "link" else (KENT, "kent-1")))
-    monkeypatch.setattr(met.node.presence, "context", _with_list(nodes, met))
+    monkeypatch.setattr(met.node.local, "context", _with_list(nodes, met))
     age(thing, 4_000)
     event = f"{purpose}.down"
     await until(lambda: met.lines(event), 5)
@@ -196,7 +196,7 @@ async def test_a_peer_that_may_not_come_in_any_more_loses_what_was_to_be_renewed
 
 def _with_list(nodes: Nodes, running: Running) -> object:
     """The TLS context that the node would have, had it loaded the list as it is now."""
-    return context_made(load_credentials(running.node.config.identity), post_quantum_required=True)
+    return make_context(load_credentials(running.node.config.identity), post_quantum_required=True)
 
 
 async def test_a_list_that_is_out_of_date_ends_nothing(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +230,7 @@ async def test_a_word_of_renewal_out_of_place_makes_the_link_anew(nodes: Nodes) 
 
 async def test_what_is_said_on_the_old_connection_after_renewed_ends_the_link(nodes: Nodes) -> None:
     relay, _, met = await realm(nodes, {"members": ["*"]})
-    (other,) = [each for each in relay.node.neighbours.links.values() if each.peer == met.node.config.node.id]
+    (other,) = [each for each in relay.node.link_table.links.values() if each.peer == met.node.config.node.id]
     relay.core.keeps = False
     link = link_of(met)
     old = link._connection

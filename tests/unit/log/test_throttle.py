@@ -37,7 +37,7 @@ def test_each_kind_is_bounded_or_this_nodes_own(kind: type[Record]) -> None:
     assert set(BOUNDED_BY.get(kind.EVENT, ())) <= {field.name for field in structs.fields(kind)}
 
 
-class Standing(Clock):
+class LinkHistory(Clock):
     """A clock that goes on when it is told to."""
 
     now_ms = 1_000
@@ -62,32 +62,32 @@ def refused(cause: str) -> StreamRefused:
 
 
 @pytest.fixture
-def log() -> tuple[Log, io.StringIO, Standing]:
-    sink, clock = io.StringIO(), Standing()
+def log() -> tuple[Log, io.StringIO, LinkHistory]:
+    sink, clock = io.StringIO(), LinkHistory()
     return Log(sink=sink, clock=clock), sink, clock
 
 
-def test_a_flood_is_cut_and_counted(log: tuple[Log, io.StringIO, Standing]) -> None:
+def test_a_flood_is_cut_and_counted(log: tuple[Log, io.StringIO, LinkHistory]) -> None:
     said, sink, clock = log
     for _ in range(50_000):
-        said.say(refused("not-allowed"))
+        said.emit(refused("not-allowed"))
     assert len(sink.getvalue().splitlines()) == LINES_AT_ONCE
     # Another cause, and another kind, have lines of their own.
-    said.say(refused("unknown-service"))
-    said.say(LaneDown(link=1, peer="a", index=0, code="done", reason="silent"))
+    said.emit(refused("unknown-service"))
+    said.emit(LaneDown(link=1, peer="a", index=0, code="done", reason="silent"))
     assert len(sink.getvalue().splitlines()) == LINES_AT_ONCE + 2
     clock.now_ms += 1_000
-    said.say(refused("not-allowed"))
+    said.emit(refused("not-allowed"))
     assert json.loads(sink.getvalue().splitlines()[-1])["suppressed"] == 50_000 - LINES_AT_ONCE
 
 
-def test_what_has_a_count_of_its_own_tells_the_sum(log: tuple[Log, io.StringIO, Standing]) -> None:
+def test_what_has_a_count_of_its_own_tells_the_sum(log: tuple[Log, io.StringIO, LinkHistory]) -> None:
     said, sink, clock = log
     line = records.PathRefused(source="a", destination="b", code="busy", reason="no_route", suppressed=5)
     for _ in range(LINES_AT_ONCE + 7):
-        said.say(line)
+        said.emit(line)
     clock.now_ms += 1_000
-    said.say(line)
+    said.emit(line)
     assert json.loads(sink.getvalue().splitlines()[-1])["suppressed"] == 12
 
 

@@ -72,10 +72,10 @@ class World:
         self.on_path: Callable[[int], None] = lambda number: None
         policy = SimpleNamespace(handshake_deadline_ms=10_000, path_wait_ms=3_600_000)
         node = SimpleNamespace(id=A, lanes=2)
-        self.presence: Any = SimpleNamespace(config=SimpleNamespace(node=node, policy=policy, links=[]))
+        self.local: Any = SimpleNamespace(config=SimpleNamespace(node=node, policy=policy, links=[]))
         self.said: list[object] = []
         self.sessions = Sessions(
-            self.presence,
+            self.local,
             self,
             self,
             self._choose,
@@ -256,7 +256,7 @@ def a_minute(
     prepare(world)
     monkeypatch.setattr(Sessions, "_carried", lambda self, session, end: world.carried(session, end))
     monkeypatch.setattr(sessions_module, "up_record", lambda *given: None)
-    world.presence.standing_refusal = lambda *given: None
+    world.local.standing_refusal = lambda *given: None
 
     async def work() -> None:
         world.sessions.want({KEY})
@@ -341,7 +341,7 @@ def test_a_session_that_flows_is_moved_a_bounded_number_of_times(
         try:
             while True:
                 await asyncio.sleep(0.1)
-                world.sessions.leaving.move_back(lambda edge, link: True)
+                world.sessions.migration.move_back(lambda edge, link: True)
         finally:
             beside.cancel()
 
@@ -409,7 +409,7 @@ class LinkOfAMoment:
 def test_a_link_is_dialled_a_bounded_number_of_times(error: Exception | None) -> None:
     loop = VirtualLoop()
     settings = SimpleNamespace(peer=B, address="", bearer="")
-    presence: Any = SimpleNamespace(config=SimpleNamespace(links=[settings]))
+    local: Any = SimpleNamespace(config=SimpleNamespace(links=[settings]))
     dialled = 0
 
     class Counted(Dialler):
@@ -431,7 +431,7 @@ def test_a_link_is_dialled_a_bounded_number_of_times(error: Exception | None) ->
             """It is not looked at."""
 
     async def work() -> None:
-        Counted(Owner(), presence, lambda record: None, loop).start()  # type: ignore[arg-type]
+        Counted(Owner(), local, lambda record: None, loop).start()  # type: ignore[arg-type]
         await asyncio.sleep(MINUTE_S)
 
     run_virtually(work(), loop)

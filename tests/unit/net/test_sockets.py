@@ -12,7 +12,7 @@ import pytest
 from pcgrelay.config import Address
 from pcgrelay.net import sockets
 from pcgrelay.net.resolver import Use
-from pcgrelay.net.sockets import NEXT_ADDRESS_S, Where, backs_off, connected, interleaved, raced, reset
+from pcgrelay.net.sockets import NEXT_ADDRESS_S, Where, backs_off, connect, interleave, race_connects, reset
 
 NAME = "relay-1.hub.example"
 TCP_CLOSE = bytes([7])
@@ -27,14 +27,14 @@ def leading(monkeypatch: pytest.MonkeyPatch, *found: str) -> list[int]:
     """Names lead there from now on, or nobody answers; notes how long each look-up may take."""
     deadlines: list[int] = []
 
-    async def resolved(address: Address, deadline_ms: int, use: Use) -> list[Where]:
+    async def resolve(address: Address, deadline_ms: int, use: Use) -> list[Where]:
         assert use is Use.LINK
         deadlines.append(deadline_ms)
         if not found:
             raise TimeoutError
         return [(socket.AF_INET, (host, address.port)) for host in found]
 
-    monkeypatch.setattr(sockets, "resolved", resolved)
+    monkeypatch.setattr(sockets, "resolve", resolve)
     return deadlines
 
 
@@ -44,22 +44,22 @@ async def test_a_name_that_led_somewhere_is_found_again(
     address, last = Address(NAME, listener.getsockname()[1]), list[Where]()
     with listener:
         leading(monkeypatch, "127.0.0.1")
-        (await connected(address, 5_000, last)).close()
+        (await connect(address, 5_000, last)).close()
         assert last == [(socket.AF_INET, ("127.0.0.1", address.port))]
         deadlines = leading(monkeypatch)
-        (await connected(address, 5_000, last)).close()
+        (await connect(address, 5_000, last)).close()
         # Who knows where to go does not wait long to be told.
         assert deadlines == [sockets.LOOK_UP_AGAIN_MS]
         leading(monkeypatch, "127.0.0.2")
         with pytest.raises(OSError, match=r"127\.0\.0\.2"):
-            await connected(address, 5_000, last)
+            await connect(address, 5_000, last)
         assert last == [(socket.AF_INET, ("127.0.0.2", address.port))]
 
 
 async def test_a_name_that_never_led_anywhere_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     deadlines, last = leading(monkeypatch), list[Where]()
     with pytest.raises(TimeoutError):
-        await connected(Address(NAME, 1), 5_000, last)
+        await connect(Address(NAME, 1), 5_000, last)
     assert (deadlines, last) == ([5_000], [])
 
 
@@ -69,14 +69,14 @@ SILENT, REFUSING, WELL = "192.0.2.1", "127.0.0.3", "127.0.0.1"
 @pytest.fixture
 def swallows(monkeypatch: pytest.MonkeyPatch) -> None:
     """One address takes what is sent to it and says nothing."""
-    connects = sockets._connected
+    connects = sockets._connect
 
     async def connected_unless_silent(where: Where) -> tuple[Where, socket.socket]:
         if where[1][0] == SILENT:
             await asyncio.Event().wait()
         return await connects(where)
 
-    monkeypatch.setattr(sockets, "_connected", connected_unless_silent)
+    monkeypatch.setattr(sockets, "_connect", connected_unless_silent)
 
 
 @pytest.mark.usefixtures("swallows")
@@ -99,14 +99,14 @@ async def test_one_address_that_answers_will_do(
         leading(monkeypatch, *hosts)
         began = asyncio.get_running_loop().time()
         # Far less than the deadline, which the silent one alone would take.
-        (await connected(address, 30_000, last)).close()
+        (await connect(address, 30_000, last)).close()
         assert asyncio.get_running_loop().time() - began < len(hosts) * NEXT_ADDRESS_S + 5
         # It is tried first from then on, as long as the name leads there.
         assert last[0] == (socket.AF_INET, (WELL, address.port))
-        (await connected(address, 30_000, last)).close()
+        (await connect(address, 30_000, last)).close()
         assert last[0][1][0] == WELL
         leading(monkeypatch)
-        (await connected(address, 30_000, last)).close()
+        (await connect(address, 30_000, last)).close()
 
 
 @pytest.mark.usefixtures("swallows")
@@ -115,7 +115,7 @@ async def test_the_deadline_is_for_all_addresses(listener: socket.socket, monkey
         leading(monkeypatch, SILENT, SILENT, SILENT)
         began = asyncio.get_running_loop().time()
         with pytest.raises(TimeoutError):
-            await connected(Address(NAME, 1), 600, [])
+            await connect(Address(NAME, 1), 600, [])
         assert 0.5 < asyncio.get_running_loop().time() - began < 10
 
 
@@ -135,19 +135,19 @@ async def test_the_first_that_succeeds_wins_and_the_others_are_given_back() -> N
             raise error
         return number
 
-    assert await raced([attempt(1, 9), attempt(7, 9), attempt(3, 0), attempt(4, 0)], discarded.append) == 3
+    assert await race_connects([attempt(1, 9), attempt(7, 9), attempt(3, 0), attempt(4, 0)], discarded.append) == 3
     assert (begun, discarded) == ([1, 7, 3], [7])
     with pytest.raises(ConnectionRefusedError):
-        await raced([attempt(1, 0, OSError()), attempt(2, 0, ConnectionRefusedError())], discarded.append)
+        await race_connects([attempt(1, 0, OSError()), attempt(2, 0, ConnectionRefusedError())], discarded.append)
     with pytest.raises(OSError, match="no address"):
-        await raced([], discarded.append)
+        await race_connects([], discarded.append)
 
 
 def test_families_take_turns() -> None:
     six, four = socket.AF_INET6, socket.AF_INET
     found: list[Where] = [(six, ("a", 1)), (six, ("b", 1)), (six, ("c", 1)), (four, ("d", 1))]
-    assert [where[1][0] for where in interleaved(found)] == ["a", "d", "b", "c"]
-    assert interleaved([]) == []
+    assert [where[1][0] for where in interleave(found)] == ["a", "d", "b", "c"]
+    assert interleave([]) == []
 
 
 class Told:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pcgrelay.path import asking
-from pcgrelay.path.asking import ANSWER_FIRST_S, ANSWER_TRIPS, NO_ANSWER, answer_awaited
+from pcgrelay.path.asking import ANSWER_FIRST_S, ANSWER_TRIPS, NO_ANSWER, wait_answer
 from pcgrelay.path.edge import PathRefused
 
 
@@ -24,22 +24,22 @@ def end(round_trip_ms: float | None = None) -> Any:
 async def waited_s(asked: Any, attempt: int, *, has_other_way: bool) -> float:
     since = time.monotonic()
     with pytest.raises(PathRefused if has_other_way else TimeoutError):
-        await answer_awaited(asked, attempt, lambda: has_other_way)
+        await wait_answer(asked, attempt, lambda: has_other_way)
     return time.monotonic() - since
 
 
 async def test_an_answer_is_taken_whenever_it_comes() -> None:
     asked = end()
     asyncio.get_running_loop().call_later(0.01, asked.answered.set_result, None)
-    await answer_awaited(asked, 0, lambda: True)
-    await answer_awaited(asked, 0, lambda: True)
+    await wait_answer(asked, 0, lambda: True)
+    await wait_answer(asked, 0, lambda: True)
 
 
 async def test_a_refusal_is_raised() -> None:
     asked = end()
     asked.answered.set_exception(PathRefused(4, "unknown_session", ""))
     with pytest.raises(PathRefused):
-        await answer_awaited(asked, 0, lambda: True)
+        await wait_answer(asked, 0, lambda: True)
 
 
 async def test_another_way_is_tried_soon_and_each_time_later() -> None:
@@ -62,5 +62,5 @@ async def test_without_another_way_there_is_time(monkeypatch: pytest.MonkeyPatch
 async def test_another_way_that_comes_up_meanwhile_is_taken() -> None:
     since = time.monotonic()
     with pytest.raises(PathRefused, match=NO_ANSWER):
-        await answer_awaited(end(), 0, lambda: time.monotonic() - since > 1.5 * ANSWER_FIRST_S)
+        await wait_answer(end(), 0, lambda: time.monotonic() - since > 1.5 * ANSWER_FIRST_S)
     assert time.monotonic() - since < 3 * ANSWER_FIRST_S

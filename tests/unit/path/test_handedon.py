@@ -81,7 +81,7 @@ def test_links_give_no_share_of_their_own() -> None:
     assert OF_AN_EDGE[0] / 2 < len(opened) * REQUEST_COST <= OF_AN_EDGE[0]
     refused = [message for link in links for message in link.take() if isinstance(message, PathRefuse)]
     assert {(message.code, message.reason) for message in refused} == {(Code.BUSY, "too_many_requests")}
-    assert relay.forwards.refused == {"too_many_requests": 8_000 - len(opened)}
+    assert relay.relay_paths.refused == {"too_many_requests": 8_000 - len(opened)}
 
 
 def test_a_handshake_in_little_pieces_is_none() -> None:

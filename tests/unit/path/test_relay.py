@@ -9,8 +9,8 @@ import pytest
 from pcgrelay.messages import Carry, Code, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role
 from pcgrelay.path.budget import Budget
-from pcgrelay.path.forward import CARRY_AT_ONCE_BYTES
 from pcgrelay.path.relay import ANSWER_DEADLINE_MS, PATHS_OF_A_SESSION_MOST
+from pcgrelay.path.relay_path import CARRY_AT_ONCE_BYTES
 from tests.support.path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
 from tests.support.relay_paths import Relay
 
@@ -64,9 +64,9 @@ def test_a_path_through_a_relay(relay: Relay) -> None:
 def test_what_a_relay_refuses(relay: Relay, changes: dict[str, Any], code: int, reason: str) -> None:
     relay.hear(relay.a, asked(**changes))
     assert relay.refusal() == (code, reason)
-    assert relay.forwards.refused == {reason: 1}
+    assert relay.relay_paths.refused == {reason: 1}
     assert relay.b.take() == []
-    assert len(relay.forwards) == 0
+    assert len(relay.relay_paths) == 0
 
 
 def test_an_edge_asks_for_nobody_but_itself(relay: Relay) -> None:
@@ -110,7 +110,7 @@ def test_a_refusal_is_handed_back_with_its_author(relay: Relay) -> None:
     onward = relay.opened()
     relay.hear(relay.b, PathRefuse(SESSION, Code.BUSY, "glare", B.uri, onward.label))
     assert relay.a.take() == [PathRefuse(SESSION, Code.BUSY, "glare", B.uri, LABEL)]
-    assert len(relay.forwards) == 0
+    assert len(relay.relay_paths) == 0
 
 
 @pytest.mark.parametrize("from_a", [True, False])
@@ -120,14 +120,14 @@ def test_closing_takes_it_down_on_both_sides(relay: Relay, from_a: bool) -> None
     relay.hear(here, PathClose(SESSION, Code.DONE, opened[here]))
     assert there.take() == [PathClose(SESSION, Code.DONE, opened[there])]
     assert relay.plane.paths == {}
-    assert relay.forwards._budget.reserved_bytes == 0
+    assert relay.relay_paths._budget.reserved_bytes == 0
 
 
 @pytest.mark.parametrize("from_a", [True, False])
 def test_a_lost_link_is_told_to_the_other_side(relay: Relay, from_a: bool) -> None:
     opened = relay.accepted()
     here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
-    relay.forwards.link_down(here)  # type: ignore[arg-type]
+    relay.relay_paths.link_down(here)  # type: ignore[arg-type]
     assert there.take() == [PathClose(SESSION, Code.UNREACHABLE, opened[there])]
     assert here.take() == []
     assert relay.plane.paths == {}
@@ -138,17 +138,17 @@ def test_requests_go_with_the_control_connection_and_paths_stay(relay: Relay, fr
     relay.accepted()
     carried(relay, "abab")
     here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
-    relay.forwards.control_lost(here)  # type: ignore[arg-type]
+    relay.relay_paths.control_lost(here)  # type: ignore[arg-type]
     assert there.take() == []
     relay.hear(relay.a, asked(session=bytes(16)))
     (onward,) = relay.b.take()
     assert isinstance(onward, PathOpen)
-    relay.forwards.control_lost(here)  # type: ignore[arg-type]
+    relay.relay_paths.control_lost(here)  # type: ignore[arg-type]
     if from_a:
         assert there.take() == [PathClose(bytes(16), Code.UNREACHABLE, onward.label)]
     else:
         assert relay.refusal() == (Code.UNREACHABLE, "path_lost")
-    assert len(relay.forwards) == len(relay.plane.paths) == 1
+    assert len(relay.relay_paths) == len(relay.plane.paths) == 1
 
 
 @pytest.mark.parametrize("from_a", [True, False])
@@ -157,7 +157,7 @@ def test_a_set_up_goes_with_the_control_connection(relay: Relay, said: str, from
     opened = relay.accepted()
     here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
     carried(relay, said)
-    relay.forwards.control_lost(here)  # type: ignore[arg-type]
+    relay.relay_paths.control_lost(here)  # type: ignore[arg-type]
     assert here.take() == []
     assert there.take() == [PathClose(SESSION, Code.UNREACHABLE, opened[there])]
     assert relay.plane.paths == {}
@@ -169,9 +169,9 @@ def test_what_may_be_a_session_stays(relay: Relay, resume: bool, said: str, from
     relay.accepted(resume=resume)
     here, there = (relay.a, relay.b) if from_a else (relay.b, relay.a)
     carried(relay, said)
-    relay.forwards.control_lost(here)  # type: ignore[arg-type]
+    relay.relay_paths.control_lost(here)  # type: ignore[arg-type]
     assert there.take() == []
-    assert len(relay.forwards) == len(relay.plane.paths) == 1
+    assert len(relay.relay_paths) == len(relay.plane.paths) == 1
 
 
 def carried(relay: Relay, said: str) -> None:
@@ -185,10 +185,10 @@ def carried(relay: Relay, said: str) -> None:
 def test_a_next_hop_that_does_not_answer(relay: Relay) -> None:
     onward = relay.opened()
     relay.clock.advance(ANSWER_DEADLINE_MS)
-    relay.forwards.expire()
-    assert len(relay.forwards) == 1
+    relay.relay_paths.expire()
+    assert len(relay.relay_paths) == 1
     relay.clock.advance(1)
-    relay.forwards.expire()
+    relay.relay_paths.expire()
     assert relay.refusal() == (Code.TIMEOUT, "no_answer")
     assert relay.b.take() == [PathClose(SESSION, Code.TIMEOUT, onward.label)]
 
@@ -198,7 +198,7 @@ def test_a_core_that_refuses(relay: Relay) -> None:
     relay.plane.refuses = True
     relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 77))
     assert relay.refusal() == (Code.BUSY, "refused_by_core")
-    assert relay.forwards._budget.reserved_bytes == 0
+    assert relay.relay_paths._budget.reserved_bytes == 0
 
 
 def second_asked(relay: Relay, **changes: Any) -> tuple[dict[FakeLink, int], int]:
@@ -240,7 +240,7 @@ def test_whoever_knows_the_id_of_a_session_takes_no_path_of_it_away(relay: Relay
 
 def test_a_second_path_for_which_there_is_no_room_leaves_the_first(relay: Relay) -> None:
     relay.accepted()
-    relay.forwards._budget = Budget(4 * MIB, 4 * MIB - 1)
+    relay.relay_paths._budget = Budget(4 * MIB, 4 * MIB - 1)
     relay.hear(relay.a, asked(resume=True, cap=MIB, label=LABEL + 1))
     (refusal,) = relay.a.take()
     assert isinstance(refusal, PathRefuse)
@@ -255,12 +255,12 @@ def test_paths_of_one_session_over_one_link_are_few(relay: Relay) -> None:
         relay.hear(through, asked(resume=True, cap=MIB, label=number + 1, via=(OTHER.uri,)))
     relay.hear(through, asked(resume=True, cap=MIB, label=99, via=(OTHER.uri,)))
     assert [message.reason for message in through.take() if isinstance(message, PathRefuse)] == ["too_many_paths"]
-    assert len(relay.forwards) == PATHS_OF_A_SESSION_MOST
+    assert len(relay.relay_paths) == PATHS_OF_A_SESSION_MOST
     # An edge of before leaves its own without a word: the oldest of these goes.
     for number in range(PATHS_OF_A_SESSION_MOST + 1):
         relay.hear(relay.a, asked(resume=True, cap=MIB, label=number + 1))
     assert [message.opened for message in relay.a.take() if isinstance(message, PathRefuse)] == [1]
-    assert len(relay.forwards) == 2 * PATHS_OF_A_SESSION_MOST
+    assert len(relay.relay_paths) == 2 * PATHS_OF_A_SESSION_MOST
 
 
 def test_a_label_that_its_giver_has_given_already_is_refused(relay: Relay) -> None:
@@ -276,10 +276,10 @@ def test_labels_of_both_neighbours_are_told_apart_on_one_link(relay: Relay) -> N
     relay.hear(relay.b, asked(source=OTHER.uri, destination=A.uri, label=first[relay.b], via=(OTHER.uri, B.uri)))
     (refusal,) = [message for message in relay.b.take() if isinstance(message, PathRefuse)]
     assert refusal.reason == "label_taken"
-    relay.forwards._labels._next = 7
+    relay.relay_paths._labels._next = 7
     relay.hear(relay.b, asked(source=OTHER.uri, destination=A.uri, label=7, via=(OTHER.uri, B.uri)))
     relay.a.take()
-    relay.forwards._labels._next = 6
+    relay.relay_paths._labels._next = 6
     relay.hear(relay.a, asked(resume=True, cap=MIB, label=LABEL + 1))
     (onward,) = relay.b.take()
     assert isinstance(onward, PathOpen)
@@ -307,7 +307,7 @@ def test_a_late_answer_is_none_to_the_newer_request(relay: Relay) -> None:
     relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 77, first[relay.b]))
     relay.hear(relay.b, PathRefuse(SESSION, Code.BUSY, "no_place", B.uri, first[relay.b]))
     assert relay.a.take() == []
-    assert len(relay.forwards) == 2
+    assert len(relay.relay_paths) == 2
     # An older far edge names no label, and answers the request.
     relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 78))
     (answer,) = relay.a.take()
@@ -344,7 +344,7 @@ def test_nothing_is_left_after_many_paths(relay: Relay) -> None:
         relay.hear(relay.a, asked(session=session))
         relay.hear(relay.b, PathAccept(session, 2, MIB, 77))
         relay.hear(relay.b, PathClose(session, 0))
-    assert len(relay.forwards) == 0
-    assert relay.forwards._budget.reserved_bytes == 0
-    assert relay.forwards._of_link == {}
+    assert len(relay.relay_paths) == 0
+    assert relay.relay_paths._budget.reserved_bytes == 0
+    assert relay.relay_paths._of_link == {}
     assert relay.plane.paths == {}

@@ -41,7 +41,7 @@ async def test_services_are_bounded_and_say_when_they_are_full(nodes: Nodes) -> 
     (number,) = kent.core.bounds_set["exports"]
     session = next(iter(kent.core.session_table))
     for _ in range(50):
-        kent.core.say(
+        kent.core.emit(
             fake_core.EVENT_STREAM_END, False, number, session, b"custody", 0, 0, 0, 2, "limit", 0xFFFF, False
         )
     await until(lambda: kent.lines("service.full"))

@@ -83,7 +83,7 @@ async def test_a_refusal_by_rule_is_seen_until_a_stream_gets_through(met: Runnin
 async def test_a_refusal_goes_with_its_import_and_outlives_a_session(met: Running) -> None:
     ended(met, Code.REFUSED, "far-reset")
     session = next(iter(met.edge.sessions))
-    met.core.say(fake_core.EVENT_SESSION_DOWN, session.number, Code.BUSY, "test", True)
+    met.core.emit(fake_core.EVENT_SESSION_DOWN, session.number, Code.BUSY, "test", True)
     await until(lambda: met.lines("session.down") and is_live(met))
     assert seen(met)[1] == "refused"
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, Catalogue, Known, Offer, Signed
+from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, Catalogue, Offer, ReceivedEntry, SignedEntry
 from pcgrelay.model import NodeId, ServiceName
 from pcgrelay.services.imports import (
     ROUTES_MOST,
     Exporter,
-    Health,
     ImportState,
     SessionFact,
+    SessionHealth,
     exporters_of,
     import_plan,
     offers_of,
@@ -26,7 +26,7 @@ SERVICE, MAIL = ServiceName("custody", KENT), ServiceName("mail", KENT)
 def catalogue(*entries: tuple[NodeId, Offer]) -> Catalogue:
     table = Catalogue()
     for edge, offer in entries:
-        table.put(1, Known(Signed(b"", b"", ()), edge, 1, 9, (offer,), ()))
+        table.put(1, ReceivedEntry(SignedEntry(b"", b"", ()), edge, 1, 9, (offer,), ()))
     return table
 
 
@@ -62,17 +62,17 @@ EXPORTER = Exporter(ONE, 2, 1, 70)
 @pytest.mark.parametrize(
     ("health", "failures", "state", "routes"),
     [
-        (Health.UP, 0, ImportState.LIVE, ((5, 1, 70),)),
-        (Health.UP, 9, ImportState.LIVE, ((5, 1, 70),)),
-        (Health.STALLED, 9, ImportState.PENDING, ()),
-        (Health.SETTING_UP, 1, ImportState.PENDING, ()),
-        (Health.NONE, 0, ImportState.PENDING, ()),
-        (Health.NONE, 2, ImportState.DOWN, ()),
-        (Health.SETTING_UP, 2, ImportState.DOWN, ()),
+        (SessionHealth.UP, 0, ImportState.LIVE, ((5, 1, 70),)),
+        (SessionHealth.UP, 9, ImportState.LIVE, ((5, 1, 70),)),
+        (SessionHealth.STALLED, 9, ImportState.PENDING, ()),
+        (SessionHealth.SETTING_UP, 1, ImportState.PENDING, ()),
+        (SessionHealth.NONE, 0, ImportState.PENDING, ()),
+        (SessionHealth.NONE, 2, ImportState.DOWN, ()),
+        (SessionHealth.SETTING_UP, 2, ImportState.DOWN, ()),
     ],
 )
 def test_one_exporter(
-    health: Health, failures: int, state: ImportState, routes: tuple[tuple[int, int, int], ...]
+    health: SessionHealth, failures: int, state: ImportState, routes: tuple[tuple[int, int, int], ...]
 ) -> None:
     plan = import_plan([EXPORTER], lambda exporter: [SessionFact(health, 5, failures)], starting=False)
     assert (plan.state, plan.routes, plan.marking) == (state, routes, 2)
@@ -85,9 +85,9 @@ def test_nobody_exports(starting: bool, state: ImportState) -> None:
 
 def test_one_live_session_is_enough_and_each_edge_counts_once() -> None:
     facts = {
-        ONE: [SessionFact(Health.UP, 1, 0), SessionFact(Health.UP, 2, 0)],
-        TWO: [SessionFact(Health.STALLED, 3, 0)],
-        THREE: [SessionFact(Health.UP, 4, 0)],
+        ONE: [SessionFact(SessionHealth.UP, 1, 0), SessionFact(SessionHealth.UP, 2, 0)],
+        TWO: [SessionFact(SessionHealth.STALLED, 3, 0)],
+        THREE: [SessionFact(SessionHealth.UP, 4, 0)],
     }
     exporters = [Exporter(ONE, 1, 1, 50), Exporter(TWO, 1, 1, 50), Exporter(THREE, 3, 3, 0)]
     plan = import_plan(exporters, lambda exporter: facts[exporter.edge], starting=False)
@@ -100,7 +100,7 @@ def test_the_lesser_class_holds(said: int, most: int, priority: int) -> None:
     table = catalogue((ONE, Offer("custody", 1, priority=said)))
     (exporter,) = exporters_of(offers_of(table, [SERVICE])[SERVICE], most)
     assert exporter.priority == priority
-    plan = import_plan([exporter], lambda each: [SessionFact(Health.UP, 5, 0)], starting=False)
+    plan = import_plan([exporter], lambda each: [SessionFact(SessionHealth.UP, 5, 0)], starting=False)
     assert plan.priority == priority
 
 
@@ -108,7 +108,7 @@ def test_an_edge_that_was_away_comes_after_all_others() -> None:
     exporters = [Exporter(ONE, 1, 1, 100), Exporter(TWO, 1, 3, 100)]
 
     def facts(exporter: Exporter) -> list[SessionFact]:
-        return [SessionFact(Health.UP, 1 if exporter.edge == ONE else 2, 0, is_steady=exporter.edge == TWO)]
+        return [SessionFact(SessionHealth.UP, 1 if exporter.edge == ONE else 2, 0, is_steady=exporter.edge == TWO)]
 
     assert import_plan(exporters, facts, starting=False).routes == ((1, 4, 100), (2, 3, 100))
     # Alone it is taken nevertheless.
@@ -122,7 +122,7 @@ def test_of_more_edges_than_an_import_can_have_the_best_stay() -> None:
     numbers = {exporter.edge: number for number, exporter in enumerate(exporters, 1)}
 
     def facts(exporter: Exporter) -> list[SessionFact]:
-        return [SessionFact(Health.UP, numbers[exporter.edge], 0, is_steady=numbers[exporter.edge] != 6)]
+        return [SessionFact(SessionHealth.UP, numbers[exporter.edge], 0, is_steady=numbers[exporter.edge] != 6)]
 
     plan = import_plan(exporters, facts, starting=False)
     assert plan.state is ImportState.LIVE

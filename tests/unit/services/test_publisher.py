@@ -13,7 +13,7 @@ from pcgrelay.dataplane.adapter import Export, Grant, Import
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import ConfigError
 from pcgrelay.log.events import Failure, Record, TablesRefused
-from pcgrelay.services.publisher import TABLES_REFUSED, Publishing
+from pcgrelay.services.publisher import TABLES_REFUSED, TablePublisher
 from pcgrelay.services.tables import EXPORT, IMPORT, Row, Tables, shrunk
 
 READY, DRAIN, UNRESOLVED = 0, 1, 2
@@ -43,7 +43,7 @@ class Core:
         self.bad: set[str] = set()
         self.said: list[Record] = []
         self.counted: list[str] = []
-        self.publishing = Publishing(self, lambda: self.wanted, self._taken, self.counted.append, self.said.append)
+        self.publisher = TablePublisher(self, lambda: self.wanted, self._taken, self.counted.append, self.said.append)
 
     def _taken(self) -> None:
         self.taken += 1
@@ -61,13 +61,13 @@ class Core:
 
 async def test_what_changes_in_one_turn_is_published_once() -> None:
     core = Core()
-    core.publishing.soon()
-    core.publishing.soon()
+    core.publisher.soon()
+    core.publisher.soon()
     assert core.asked == 0
     await asyncio.sleep(0)
     assert core.asked == 1
-    core.publishing.soon()
-    core.publishing.now()
+    core.publisher.soon()
+    core.publisher.now()
     await asyncio.sleep(0)
     assert core.asked == core.taken == 2
 
@@ -76,41 +76,41 @@ async def test_tables_that_are_refused_are_told_once_and_counted_each_time() -> 
     core = Core()
     core.refuses = True
     for _ in range(3):
-        core.publishing.soon()
+        core.publisher.soon()
         await asyncio.sleep(0)
-    assert (core.publishing.has_failed, core.publishing.reason, core.taken) == (True, "no", 0)
+    assert (core.publisher.has_failed, core.publisher.reason, core.taken) == (True, "no", 0)
     assert core.said == [Failure(where="tables", error="DataPlaneRefused")]
     assert core.counted == [TABLES_REFUSED] * 3
     with pytest.raises(DataPlaneRefused):
-        core.publishing.now()
+        core.publisher.now()
     core.refuses = False
-    core.publishing.attempt()
-    assert (core.publishing.has_failed, core.publishing.reason) == (False, "")
+    core.publisher.attempt()
+    assert (core.publisher.has_failed, core.publisher.reason) == (False, "")
 
 
 def test_one_row_that_is_refused_takes_no_other_down() -> None:
     core = Core()
     core.wanted = Tables([export(0), export(1, "bad"), export(2)], [entry(0, 7), entry(1, 7)], [(7, (0, 1, 2))])
     core.bad = {"bad", "i1"}
-    core.publishing.attempt()
-    core.publishing.attempt()
+    core.publisher.attempt()
+    core.publisher.attempt()
     assert core.has is not None
     assert [(row[4], len(row[6])) for row in core.has.exports] == [(READY, 1), (UNRESOLVED, 0), (READY, 1)]
     assert [(row[4], len(row[5])) for row in core.has.imports] == [(LIVE, 1), (DOWN, 0)]
     assert core.has.grants == core.wanted.grants
-    assert not core.publishing.has_failed
-    assert core.publishing.left_out == {Row(EXPORT, 1, b"s1"): "no", Row(IMPORT, 1, b"i1"): "no"}
+    assert not core.publisher.has_failed
+    assert core.publisher.left_out == {Row(EXPORT, 1, b"s1"): "no", Row(IMPORT, 1, b"i1"): "no"}
     assert core.said == [TablesRefused(part="export s1", reason="no"), TablesRefused(part="import i1", reason="no")]
     core.bad = set()
-    core.publishing.attempt()
+    core.publisher.attempt()
     assert core.has == core.wanted
-    assert core.publishing.left_out == {}
+    assert core.publisher.left_out == {}
 
 
 def test_a_grant_goes_although_the_tables_that_lack_it_are_refused() -> None:
     core = Core()
     core.wanted = Tables([export(0), export(1)], [], [(7, (0, 1)), (8, (0,))])
-    core.publishing.now()
+    core.publisher.now()
 
     def publish(*, exports: Sequence[Export], imports: Sequence[Import], grants: Sequence[Grant]) -> None:
         if len(exports) > 2:
@@ -119,8 +119,8 @@ def test_a_grant_goes_although_the_tables_that_lack_it_are_refused() -> None:
 
     core.publish = publish  # type: ignore[method-assign]
     core.wanted = Tables([export(0), export(1), export(2)], [], [(7, (1, 2)), (9, (0, 1, 2))])
-    core.publishing.attempt()
-    assert core.publishing.has_failed
+    core.publisher.attempt()
+    assert core.publisher.has_failed
     assert core.has == Tables([export(0), export(1)], [], [(7, (1,))])
 
 
@@ -160,14 +160,14 @@ def test_what_holds_instead_of_new_tables_is_in_both(last: Tables, new: Tables) 
 def test_a_check_names_the_row_and_changes_nothing() -> None:
     core = Core()
     core.bad = {"bad"}
-    core.publishing.check(core.wanted)
+    core.publisher.check(core.wanted)
     with pytest.raises(ConfigError, match=r"export s1: the data plane does not take it \(no\)"):
-        core.publishing.check(Tables([export(0), export(1, "bad")]))
-    assert (core.asked, core.has, core.publishing.left_out) == (0, None, {})
+        core.publisher.check(Tables([export(0), export(1, "bad")]))
+    assert (core.asked, core.has, core.publisher.left_out) == (0, None, {})
     # What is refused already keeps nobody from changing something else.
     core.wanted = Tables([export(0), export(1, "bad")])
-    core.publishing.now()
-    core.publishing.check(Tables([export(1, "bad")]))
+    core.publisher.now()
+    core.publisher.check(Tables([export(1, "bad")]))
     core.refuses = True
     with pytest.raises(ConfigError):
-        core.publishing.check(Tables([export(0)]))
+        core.publisher.check(Tables([export(0)]))

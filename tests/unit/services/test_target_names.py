@@ -33,7 +33,7 @@ class Names:
         self.answers = list(answers)
         self.asked: list[float] = []
 
-    async def resolved(self, address: Address, deadline_ms: int, use: Use) -> list[Where]:
+    async def resolve(self, address: Address, deadline_ms: int, use: Use) -> list[Where]:
         assert use is Use.TARGET
         self.asked.append(asyncio.get_running_loop().time())
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -54,7 +54,7 @@ def led(
     loop = VirtualLoop()
     said: list[Record] = []
     seen: list[tuple[float, tuple[tuple[str, int], ...]]] = []
-    monkeypatch.setattr(targets, "resolved", names.resolved)
+    monkeypatch.setattr(targets, "resolve", names.resolve)
     target = Target(named(), lambda: seen.append((loop.time(), target.addresses)), said.append)
     target.remember(known)
 
@@ -141,7 +141,7 @@ async def test_streams_go_where_the_probe_was_answered(monkeypatch: pytest.Monke
     monkeypatch.setattr(targets, "_said", swallowed)
     async with serving(says_nothing) as port:
         well = ("127.0.0.1", port)
-        monkeypatch.setattr(targets, "resolved", Names([silent, well]).resolved)
+        monkeypatch.setattr(targets, "resolve", Names([silent, well]).resolve)
         target = Target(named(probe=True), lambda: changed.append(target.addresses), lambda record: None)
         task = asyncio.ensure_future(target.run())
         await until(lambda: target.health is Health.OK, 10)
@@ -166,7 +166,7 @@ async def test_only_what_says_the_word_is_well(monkeypatch: pytest.MonkeyPatch, 
 
     async with serving(serves) as port, serving(is_loading) as other:
         both = [("127.0.0.1", port), ("127.0.0.1", other)]
-        monkeypatch.setattr(targets, "resolved", Names(both[:: 1 - 2 * order]).resolved)
+        monkeypatch.setattr(targets, "resolve", Names(both[:: 1 - 2 * order]).resolve)
         settings = structs.replace(named(probe=True), probe_expect=b"+PONG")
         target = Target(settings, lambda: None, lambda record: None)
         task = asyncio.ensure_future(target.run())

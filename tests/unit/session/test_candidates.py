@@ -264,7 +264,7 @@ async def test_a_session_stays_where_its_initiator_leads_it(nodes: Nodes) -> Non
     _, kent, met = await two_ways(nodes)
     (via,) = met.sessions_up()
     (far,) = kent.edge.sessions
-    other = next(link for link in met.node.neighbours.links.values() if link.peer.dotted != via)
+    other = next(link for link in met.node.link_table.links.values() if link.peer.dotted != via)
     for label in range(9_000, 9_100):
         other.send(request(met, kent, label))
     await until(lambda: kent.edge.sessions.refused.get("candidate_displaced", 0) >= 50)
@@ -277,7 +277,7 @@ async def test_a_session_stays_where_its_initiator_leads_it(nodes: Nodes) -> Non
 async def test_a_session_finds_its_way_while_somebody_asks_all_the_time(nodes: Nodes) -> None:
     made, kent, met = await two_ways(nodes)
     (via,) = met.sessions_up()
-    other = next(link for link in met.node.neighbours.links.values() if link.peer.dotted != via)
+    other = next(link for link in met.node.link_table.links.values() if link.peer.dotted != via)
 
     async def attack() -> None:
         label = 9_000
@@ -301,10 +301,10 @@ async def test_a_moved_session_leaves_its_old_path_once_all_flows_have_resumed(n
     made, kent, met = await two_ways(nodes)
     (session,) = met.edge.sessions
     via = session.via
-    met.edge.sessions._mender.mend(session)
+    met.edge.sessions._recovery.mend(session)
     await until(lambda: met.sessions_up() not in ([], [via]) and kent.sessions_up() == met.sessions_up())
     await until(lambda: all(s.former is None for running in (met, kent) for s in running.edge.sessions))
-    await until(lambda: sum(len(relay.node.forwards) for relay, _ in made) == 1)  # type: ignore[attr-defined]
+    await until(lambda: sum(len(relay.node.relay_paths) for relay, _ in made) == 1)  # type: ignore[attr-defined]
     # Nothing was stalled for the way that stood.
     assert not [line for running in (met, kent) for line in running.lines("session.stalled")]
 
@@ -314,15 +314,15 @@ async def test_a_relay_that_speaks_in_the_far_edges_name_ends_no_session(nodes: 
     made, kent, met = await two_ways(nodes)
     (session,) = met.edge.sessions
     via = session.via
-    other = next(link.peer.dotted for link in met.node.neighbours.links.values() if link.peer.dotted != via)
+    other = next(link.peer.dotted for link in met.node.link_table.links.values() if link.peer.dotted != via)
     liar = next(relay for relay, _ in made if relay.node.config.node.id.dotted == other)
 
     def lies(link: Link, asked: PathOpen) -> None:
         by = kent.node.config.node.id.uri
         link.send(PathRefuse(asked.session, Code.UNKNOWN, "unknown_session", by, asked.label))
 
-    liar.node.forwards._asked = lies  # type: ignore[attr-defined]
-    kent.core.say(
+    liar.node.relay_paths._asked = lies  # type: ignore[attr-defined]
+    kent.core.emit(
         fake_core.EVENT_SESSION_STALLED, next(iter(kent.edge.sessions)).number, 0, Code.UNREACHABLE,
         next(iter(kent.edge.sessions)).path.in_label,  # type: ignore[union-attr]
     )  # fmt: skip

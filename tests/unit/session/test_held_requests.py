@@ -39,7 +39,7 @@ async def test_another_way_is_tried_when_a_request_is_held_back(nodes: Nodes, mo
     (via,) = met.sessions_up()
     other = next(relay for relay, _ in made if relay.node.config.node.id.dotted != via)
     asked: list[PathOpen] = []
-    monkeypatch.setattr(other.node.forwards, "_asked", lambda link, message: asked.append(message))
+    monkeypatch.setattr(other.node.relay_paths, "_asked", lambda link, message: asked.append(message))
     # The way is left for the other, which does not answer; it is well enough to be taken again.
     told_that_its_way_is_lost(kent)
     await until(lambda: met.lines("session.resumed"), 0.5 * RESUME_ANSWER_S)
@@ -57,10 +57,10 @@ async def test_a_request_ends_with_the_control_connection_that_it_waits_for(
     await until(lambda: is_live(met) and kent.sessions_up())
     asked: list[PathOpen] = []
     with monkeypatch.context() as patched:
-        patched.setattr(relay.node.forwards, "_asked", lambda link, message: asked.append(message))
+        patched.setattr(relay.node.relay_paths, "_asked", lambda link, message: asked.append(message))
         told_that_its_way_is_lost(kent)
         await until(lambda: asked)
-    (link,) = met.node.neighbours.links.values()
+    (link,) = met.node.link_table.links.values()
     link._connection.end("cut")
     await until(lambda: met.lines("session.resumed"), 0.5 * RESUME_ANSWER_S)
     assert len(met.lines("session.up")) == 1
@@ -72,11 +72,11 @@ async def test_a_set_up_ends_with_the_control_connection_that_it_waits_for(
     ((relay, port),) = await relays(nodes, 1)
     asked: list[PathOpen] = []
     with monkeypatch.context() as patched:
-        patched.setattr(relay.node.forwards, "_asked", lambda link, message: asked.append(message))
+        patched.setattr(relay.node.relay_paths, "_asked", lambda link, message: asked.append(message))
         await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
         met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
         await until(lambda: asked)
-    (link,) = met.node.neighbours.links.values()
+    (link,) = met.node.link_table.links.values()
     link._connection.end("cut")
     await until(lambda: is_live(met), 0.5 * RESUME_ANSWER_S)
     assert "path_lost" in met.edge.sessions.refused
@@ -111,7 +111,7 @@ async def test_a_control_connection_that_is_lost_alone_is_made_anew(
 ) -> None:
     ((_, port),) = await relays(nodes, 1)
     met = await nodes.start(MET, "met-1", links=[dial(1, port)])
-    await until(lambda: met.node.neighbours.links and link_to(met, f"relay-1.{HUB}").usable)
+    await until(lambda: met.node.link_table.links and link_to(met, f"relay-1.{HUB}").usable)
     link = link_to(met, f"relay-1.{HUB}")
     held_back = link._connection._sock
     monkeypatch.setattr(control, "backs_off", lambda sock: sock is held_back)

@@ -55,7 +55,7 @@ async def test_more_edges_than_an_import_can_have_harm_nobody(nodes: Nodes, monk
     assert "other edges come before it" in left_out.why_not
 
 
-@pytest.mark.parametrize("where", ["link.dialler.handshake_over", "session.table.CarriedHandshake"])
+@pytest.mark.parametrize("where", ["link.dialler.handshake_over", "session.table.SessionHandshake"])
 async def test_what_nobody_expects_ends_an_attempt_and_nothing_else(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -109,7 +109,7 @@ class Impostor:
 async def linked_impostor(nodes: Nodes, victim: Running, port: int) -> Impostor:
     links = [{"peer": victim.node.config.node.id.dotted, "address": f"127.0.0.1:{port}"}]
     evil = await nodes.start("evil.example", "relay-9", role="relay", links=links)
-    await until(lambda: list(evil.node.neighbours.usable()))
+    await until(lambda: list(evil.node.link_table.usable()))
     return Impostor(evil, victim)
 
 

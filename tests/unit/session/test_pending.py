@@ -13,7 +13,7 @@ from pcgrelay.session.pending import (
     CLAIMS_OF_A_NAME_MOST,
     EARLY,
     TOO_MANY,
-    Claims,
+    PendingSessions,
 )
 
 KENT = NodeId("police.example", "kent.police.example", "kent-1")
@@ -27,7 +27,7 @@ def lucky() -> float:
     return 1.0
 
 
-def filled(claims: Claims, link: int, count: int = CLAIMS_MOST) -> int:
+def filled(claims: PendingSessions, link: int, count: int = CLAIMS_MOST) -> int:
     """Enter names over a link until one is refused; answers how many came in."""
     for number in range(count):
         if claims.refusal(link, name(number)):
@@ -37,7 +37,7 @@ def filled(claims: Claims, link: int, count: int = CLAIMS_MOST) -> int:
 
 
 def test_a_name_has_a_few_places_on_its_own_link() -> None:
-    claims = Claims(lucky)
+    claims = PendingSessions(lucky)
     for _ in range(CLAIMS_OF_A_NAME_MOST):
         assert claims.refusal(1, KENT) is None
         claims.enter(1, KENT)
@@ -47,7 +47,7 @@ def test_a_name_has_a_few_places_on_its_own_link() -> None:
 
 
 def test_one_link_cannot_have_all_places() -> None:
-    claims = Claims(lucky)
+    claims = PendingSessions(lucky)
     assert filled(claims, 1) == CLAIMS_OF_A_LINK_MOST
     assert claims.refusal(1, KENT) == TOO_MANY
     assert claims.refusal(2, KENT) is None
@@ -58,7 +58,7 @@ def test_one_link_cannot_have_all_places() -> None:
 @pytest.mark.parametrize("links", [1, 2])
 def test_a_place_that_is_free_goes_to_anybody(links: int) -> None:
     """Three quarters full, over one link or in all: each newcomer is let in or not by chance alone."""
-    claims = Claims(random.Random(links).random)
+    claims = PendingSessions(random.Random(links).random)
     for number in range(links * CLAIMS_OF_A_LINK_MOST * 3 // 4):
         claims.enter(1 + number % links, name(number))
     answers = [claims.refusal(links, KENT) for _ in range(400)]
@@ -67,7 +67,7 @@ def test_a_place_that_is_free_goes_to_anybody(links: int) -> None:
 
 
 def test_nothing_is_left_when_all_have_left() -> None:
-    claims = Claims(lucky)
+    claims = PendingSessions(lucky)
     for link in (1, 2):
         for number in range(filled(claims, link)):
             claims.leave(link, name(number))

@@ -10,7 +10,7 @@ import pytest
 from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, Offer
 from pcgrelay.link.choice import Candidate
 from pcgrelay.model import NodeId
-from pcgrelay.views.routes import Way, chosen_of, edges_explained, why_not
+from pcgrelay.views.routes import RouteOption, chosen_of, edges_explained, why_not
 
 KENT = NodeId("police.example", "kent.police.example", "kent-1")
 OTHER = NodeId("police.example", "kent.police.example", "kent-2")
@@ -25,11 +25,11 @@ def way(
     offer: dict[str, int] | None = None,
     link: dict[str, Any] | None = None,
     **fields: Any,
-) -> Way:
+) -> RouteOption:
     known = SimpleNamespace(lanes=2, lanes_up=dict.fromkeys(range(lanes_up), 1))
     hops = (name, *(f"relay-{number}" for number in range(1, relays)), edge.dotted)
     candidate = Candidate(ord(name), relays, **(link or {}))
-    return Way(
+    return RouteOption(
         edge=edge,
         hops=hops,
         link=known,  # type: ignore[arg-type]
@@ -40,7 +40,7 @@ def way(
     )
 
 
-def reason(other: Way, *ways: Way) -> str:
+def reason(other: RouteOption, *ways: RouteOption) -> str:
     chosen = chosen_of([*ways, other])
     assert other not in chosen
     return why_not(other, chosen)

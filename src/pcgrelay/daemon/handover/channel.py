@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from pcgrelay.errors import RunError
-from pcgrelay.handover.node import ServiceEstate
+from pcgrelay.handover.node import ServiceHandover
 
 MESSAGE_LIMIT_BYTES = 256 << 20
 # The kernel takes at most 253 with one message (SCM_MAX_FD).
@@ -42,12 +42,12 @@ class Offer(Struct, tag="offer", kw_only=True):
     """What runs here, so that the other one can tell whether it can take that over."""
 
     record: int  # versions of the two records that follow
-    estate: int
+    handover: int = field(name="estate")
     node: dict[str, str]  # keys of [node] that must be the same
     used_bytes: int
     descriptors: int  # so many are open
     listens: tuple[str, ...] = ()
-    imports: tuple[ServiceEstate, ...] = ()
+    imports: tuple[ServiceHandover, ...] = ()
 
 
 class Ready(Struct, tag="ready", kw_only=True):
@@ -57,7 +57,7 @@ class Ready(Struct, tag="ready", kw_only=True):
 class State(Struct, tag="state", kw_only=True):
     """The state; behind it come the descriptors, in this order."""
 
-    estate: bytes
+    handover: bytes = field(name="estate")
     record_bytes: int  # length of what is in the memory file
     listens: tuple[str, ...]
     core: int  # how many belong to the core's record

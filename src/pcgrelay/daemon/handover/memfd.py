@@ -12,7 +12,7 @@ RECORD_LIMIT_BYTES = 64 << 30
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
 
-def record_made(size: int) -> tuple[int, mmap.mmap]:
+def make_record(size: int) -> tuple[int, mmap.mmap]:
     """A file of that size, and its memory."""
     descriptor = os.memfd_create("pcgrelay-state", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
@@ -24,7 +24,7 @@ def record_made(size: int) -> tuple[int, mmap.mmap]:
         raise
 
 
-def record_mapped(descriptor: int, size: int) -> mmap.mmap:
+def map_record(descriptor: int, size: int) -> mmap.mmap:
     """The memory of a file that another process made; it cannot be taken away while it is read."""
     if not 0 < size <= RECORD_LIMIT_BYTES or os.fstat(descriptor).st_size != size:
         raise RunError("The state of the running node is not as large as it says; restart it instead.")

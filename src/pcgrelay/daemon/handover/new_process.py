@@ -30,14 +30,14 @@ from pcgrelay.daemon.handover.channel import (
     Taken,
     handover_path,
 )
-from pcgrelay.daemon.handover.memfd import record_mapped
+from pcgrelay.daemon.handover.memfd import map_record
 from pcgrelay.daemon.keeper import refusal_to_take
 from pcgrelay.errors import PermissionProblem, RunError
 from pcgrelay.files import reason_of
 from pcgrelay.gateway.handover import common_facts, expect, restore
 from pcgrelay.gateway.node import Node
-from pcgrelay.gateway.prepared import Opened
-from pcgrelay.handover.node import LEAST, VERSION, estate_read
+from pcgrelay.gateway.prepared import Prepared
+from pcgrelay.handover.node import LEAST, VERSION, decode_handover
 
 OFFER_S = 10.0
 STATE_S = 5.0
@@ -48,7 +48,7 @@ SPARE_DESCRIPTORS = 64
 
 
 @dataclass(slots=True)
-class Left:
+class HandedOver:
     """What the other process leaves besides the node: its log, its two sockets, and how it was kept."""
 
     output: int
@@ -60,27 +60,27 @@ class Left:
     notify_socket: str
 
 
-async def take_over(node: Node) -> Left:
+async def take_over(node: Node) -> HandedOver:
     """Be in the place of the node that runs. It seals nothing any more when this answers, and nor does this yet.
 
     RunError: it was not to be, and the other one goes on.
     """
-    channel = _connected(node)
+    channel = _connect(node)
     try:
         offer = channel.receive(Offer, OFFER_S)
         if word := _refusal(node, offer):
             with suppress(ChannelBroken):
                 channel.send(Refusal(reason=word), SAID_S)
             raise RunError(f"{word[:1].upper()}{word[1:]}; the running node goes on.")
-        opened = await _prepared(node, offer)
-        return _taken(node, channel, opened)
+        prepared = await _prepared(node, offer)
+        return _taken(node, channel, prepared)
     except ChannelBroken as broken:
         raise RunError(f"The running node was not taken over: {broken}.") from None
     finally:
         channel.close()
 
 
-def _connected(node: Node) -> Channel:
+def _connect(node: Node) -> Channel:
     path = handover_path(node.config.node.admin)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
@@ -108,7 +108,7 @@ def _connected(node: Node) -> Channel:
 def _refusal(node: Node, offer: Offer) -> str:
     """Why this process cannot go on for that one, or nothing."""
     plane, path = node.plane, node.config.path
-    if not (plane.record_least <= offer.record <= plane.record_version and LEAST <= offer.estate <= VERSION):
+    if not (plane.record_least <= offer.record <= plane.record_version and LEAST <= offer.handover <= VERSION):
         return "the running node is of a version whose state this one does not read; restart it instead"
     mine = common_facts(node)
     if other := [f"node.{key}" for key, value in mine.items() if offer.node.get(key, value) != value]:
@@ -127,18 +127,18 @@ def _refusal(node: Node, offer: Offer) -> str:
     return ""
 
 
-async def _prepared(node: Node, offer: Offer) -> Opened:
+async def _prepared(node: Node, offer: Offer) -> Prepared:
     try:
         expect(node, [Address.parse(text) for text in offer.listens], offer.imports)
     except ValueError:
         raise ChannelBroken("it offers what cannot be read") from None
-    opened = await node.prepare(node.config)
+    prepared = await node.prepare(node.config)
     # All at once: with a name service that says nothing each takes its whole deadline.
-    await asyncio.gather(*(target.settled() for target in opened.targets.values()))
-    return opened
+    await asyncio.gather(*(target.settled() for target in prepared.targets.values()))
+    return prepared
 
 
-def _taken(node: Node, channel: Channel, opened: Opened) -> Left:
+def _taken(node: Node, channel: Channel, prepared: Prepared) -> HandedOver:
     """From READY to GO: either this process has all, or it ends."""
     channel.send(Ready(), SAID_S)
     try:
@@ -147,7 +147,7 @@ def _taken(node: Node, channel: Channel, opened: Opened) -> Left:
         if not 0 <= state.core <= count <= DESCRIPTORS_MOST:
             raise ChannelBroken("it passes on more descriptors than there can be")
         descriptors = channel.receive_descriptors(count, STATE_S)
-        left = _inherited(node, state, descriptors, opened)
+        left = _restored(node, state, descriptors, prepared)
         channel.send(Taken(), SAID_S)
         channel.receive(Go, GO_S)
     except BaseException as error:
@@ -156,10 +156,10 @@ def _taken(node: Node, channel: Channel, opened: Opened) -> Left:
     return left
 
 
-def _inherited(node: Node, state: State, descriptors: Sequence[int], opened: Opened) -> Left:
-    estate = estate_read(state.estate)
+def _restored(node: Node, state: State, descriptors: Sequence[int], prepared: Prepared) -> HandedOver:
+    handover = decode_handover(state.handover)
     own, rest = descriptors[:OWN], descriptors[OWN:]
-    memory = record_mapped(own[0], state.record_bytes)
+    memory = map_record(own[0], state.record_bytes)
     try:
         with memoryview(memory) as record:
             try:
@@ -176,12 +176,12 @@ def _inherited(node: Node, state: State, descriptors: Sequence[int], opened: Ope
         sock = socket.socket(fileno=descriptor)
         address = Address.parse(text)
         if address in wanted:
-            opened.listeners[address] = sock
+            prepared.listeners[address] = sock
         else:
             sock.close()
-    opened.listen()
-    restore(node, estate, opened)
-    return Left(
+    prepared.listen()
+    restore(node, handover, prepared)
+    return HandedOver(
         output=own[1],
         log=own[2],
         admin=socket.socket(fileno=own[3]),

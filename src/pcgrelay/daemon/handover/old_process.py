@@ -26,14 +26,14 @@ from pcgrelay.daemon.handover.channel import (
     Taken,
     handover_path,
 )
-from pcgrelay.daemon.handover.memfd import record_made
+from pcgrelay.daemon.handover.memfd import make_record
 from pcgrelay.daemon.keeper import Keeper
 from pcgrelay.daemon.reload import Reloader
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.gateway.handover import common_facts, services_offered, to_handover
 from pcgrelay.gateway.node import Node
-from pcgrelay.handover.node import VERSION, estate_written
+from pcgrelay.handover.node import VERSION, encode_handover
 from pcgrelay.log.events import HandoverDone, HandoverFailed
 
 SAID_S = 2.0
@@ -92,7 +92,7 @@ class Handover:
             try:
                 await self._asked(self._channel)
             except (PcgrelayError, DataPlaneRefused, OSError) as error:
-                self._node.say(HandoverFailed(reason=str(error)))
+                self._node.emit(HandoverFailed(reason=str(error)))
             finally:
                 self._channel.close()
                 self._channel = None
@@ -115,7 +115,7 @@ class Handover:
         node = self._node
         return Offer(
             record=node.plane.record_version,
-            estate=VERSION,
+            handover=VERSION,
             node=common_facts(node),
             used_bytes=node.plane.memory().get("used_bytes", 0),
             descriptors=len(os.listdir("/proc/self/fd")),
@@ -135,7 +135,7 @@ class Handover:
         try:
             node.plane.freeze()
             size = node.plane.handover_size()
-            descriptor, memory = record_made(size)
+            descriptor, memory = make_record(size)
             with memoryview(memory) as record:
                 core = node.plane.handover_write(record)
             self._send_state(channel, descriptor, size, core, deadline)
@@ -159,7 +159,7 @@ class Handover:
         listeners = self._node.listeners.sockets()
         channel.send(
             State(
-                estate=estate_written(to_handover(self._node)),
+                handover=encode_handover(to_handover(self._node)),
                 record_bytes=size,
                 listens=tuple(str(address) for address in listeners),
                 core=len(core),
@@ -178,7 +178,7 @@ class Handover:
         node.plane.abandon()
         pid, _ = channel.peer()
         self._keeper.tell(f"MAINPID={pid}")
-        node.say(HandoverDone(pid=pid, milliseconds=node.clock.monotonic_ms() - began_ms))
+        node.emit(HandoverDone(pid=pid, milliseconds=node.clock.monotonic_ms() - began_ms))
         os._exit(0)
 
 

@@ -24,17 +24,17 @@ from pcgrelay.daemon.handover.channel import (
     Taken,
     handover_path,
 )
-from pcgrelay.handover.node import ServiceEstate
+from pcgrelay.handover.node import ServiceHandover
 
 SOON_S = 2.0
 OFFER = Offer(
     record=1,
-    estate=1,
+    handover=1,
     node={"name": "kent-1"},
     used_bytes=7,
     descriptors=9,
     listens=("127.0.0.1:7400",),
-    imports=(ServiceEstate(number=3, service="custody@kent.police.example", listen="127.0.0.1:5432", is_open=True),),
+    imports=(ServiceHandover(number=3, service="custody@kent.police.example", listen="127.0.0.1:5432", is_open=True),),
 )
 
 
@@ -53,7 +53,7 @@ def said(message: object) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "message", [OFFER, Ready(), State(estate=b"e", record_bytes=8, listens=(), core=0), Taken(), Go()]
+    "message", [OFFER, Ready(), State(handover=b"e", record_bytes=8, listens=(), core=0), Taken(), Go()]
 )
 def test_a_message_arrives_as_it_was_said(message: Offer | Ready | State | Taken | Go) -> None:
     near, far = socket.socketpair()
@@ -132,7 +132,7 @@ def test_silence_and_an_end_are_told_apart(pair: tuple[Channel, socket.socket]) 
 def test_whoever_takes_nothing_is_given_up(pair: tuple[Channel, socket.socket]) -> None:
     channel, _ = pair
     with pytest.raises(ChannelBroken, match="takes nothing"):
-        channel.send(State(estate=bytes(8 << 20), record_bytes=0, listens=(), core=0), 0.05)
+        channel.send(State(handover=bytes(8 << 20), record_bytes=0, listens=(), core=0), 0.05)
 
 
 @pytest.mark.parametrize("count", [0, 1, DESCRIPTORS_AT_ONCE, DESCRIPTORS_AT_ONCE + 1, 600])

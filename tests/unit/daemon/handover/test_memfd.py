@@ -6,14 +6,14 @@ import os
 
 import pytest
 
-from pcgrelay.daemon.handover.memfd import record_made, record_mapped
+from pcgrelay.daemon.handover.memfd import make_record, map_record
 from pcgrelay.errors import RunError
 
 
 def test_what_one_process_writes_another_reads_and_neither_changes_its_size() -> None:
-    descriptor, memory = record_made(5_000)
+    descriptor, memory = make_record(5_000)
     memory[:5] = b"state"
-    other = record_mapped(descriptor, 5_000)
+    other = map_record(descriptor, 5_000)
     assert other[:5] == b"state"
     other[:5] = bytes(5)
     assert memory[:5] == bytes(5)
@@ -27,9 +27,9 @@ def test_what_one_process_writes_another_reads_and_neither_changes_its_size() ->
 
 @pytest.mark.parametrize("told", [0, -1, 99, 101, 1 << 60])
 def test_another_size_than_was_told_is_refused(told: int) -> None:
-    descriptor, memory = record_made(100)
+    descriptor, memory = make_record(100)
     with pytest.raises(RunError, match="not as large"):
-        record_mapped(descriptor, told)
+        map_record(descriptor, told)
     memory.close()
     os.close(descriptor)
 
@@ -38,7 +38,7 @@ def test_one_that_could_still_be_cut_is_refused() -> None:
     descriptor = os.memfd_create("state", os.MFD_ALLOW_SEALING)
     os.ftruncate(descriptor, 100)
     with pytest.raises(RunError, match="not sealed"):
-        record_mapped(descriptor, 100)
+        map_record(descriptor, 100)
     os.close(descriptor)
 
 
@@ -48,5 +48,5 @@ def test_a_file_on_a_disk_is_refused(tmp_path: object) -> None:
         file.write(bytes(100))
     descriptor = os.open(path, os.O_RDWR)
     with pytest.raises((RunError, OSError)):
-        record_mapped(descriptor, 100)
+        map_record(descriptor, 100)
     os.close(descriptor)

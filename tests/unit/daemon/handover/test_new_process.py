@@ -18,7 +18,7 @@ import pytest
 from pcgrelay import config
 from pcgrelay.daemon.handover.channel import Channel, ChannelBroken, Offer, Ready, Refusal, handover_path
 from pcgrelay.daemon.handover.new_process import take_over
-from pcgrelay.daemon.run import node_made
+from pcgrelay.daemon.run import make_node
 from pcgrelay.errors import PermissionProblem, RunError
 from pcgrelay.gateway.handover import common_facts
 from pcgrelay.gateway.node import Node
@@ -30,13 +30,13 @@ from tests.support.nodes_in_process import KENT, Nodes, free_port
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
     path = Nodes(tmp_path).write(KENT, "kent-1", listens=[f"127.0.0.1:{free_port()}"])
-    return node_made(config.load(path), fake_core, Log("debug", io.StringIO()))
+    return make_node(config.load(path), fake_core, Log("debug", io.StringIO()))
 
 
 def offer(of: Node, **changes: Any) -> Offer:
     whole: dict[str, Any] = {
         "record": 1,
-        "estate": 1,
+        "handover": 1,
         "node": common_facts(of),
         "used_bytes": 1,
         "descriptors": 20,
@@ -77,7 +77,7 @@ async def answered(node: Node, said: Offer | Refusal) -> tuple[str, str]:
     [
         ({"record": 0}, "of a version whose state this one does not read; restart it instead"),
         ({"record": 2}, "of a version whose state this one does not read; restart it instead"),
-        ({"estate": 99}, "of a version whose state this one does not read; restart it instead"),
+        ({"handover": 99}, "of a version whose state this one does not read; restart it instead"),
         ({"used_bytes": 1 << 60}, "node.memory is less than the running node uses now; give it more"),
     ],
 )

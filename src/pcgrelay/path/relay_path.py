@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pcgrelay.dataplane.api import PathSpec
-from pcgrelay.handover.records import ForwardEstate
+from pcgrelay.handover.records import RelayPathHandover
 from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId
-from pcgrelay.net.ratelimit import Allowance
+from pcgrelay.net.ratelimit import TokenBucket
 
 # CARRY is for handshakes. A path may carry two of the largest at once and a trickle after that, so that nobody uses the
 # control plane to move data.
@@ -19,7 +19,7 @@ SETUP_ANSWERS = 2
 
 
 @dataclass(eq=False, slots=True)
-class Forward:
+class RelayPath:
     """One path through this relay."""
 
     number: int
@@ -39,10 +39,10 @@ class Forward:
     is_answered: bool = True  # the far edge has spoken last
     is_live: bool = False
     is_gone: bool = False
-    allowance: Allowance = field(init=False)
+    bucket: TokenBucket = field(init=False)
 
     def __post_init__(self) -> None:
-        self.allowance = Allowance(CARRY_AT_ONCE_BYTES, CARRY_EACH_SECOND_BYTES, self.opened_ms)
+        self.bucket = TokenBucket(CARRY_AT_ONCE_BYTES, CARRY_EACH_SECOND_BYTES, self.opened_ms)
 
     def opened(self, link: Link) -> int:
         """The label in the PATH_OPEN on that side, by which the neighbour there knows this path from another one."""
@@ -78,11 +78,11 @@ class Forward:
 
     def may_carry(self, size: int, now_ms: int) -> bool:
         """Whether so many bytes more are still a handshake, and no use of the control plane to move data."""
-        return not self.allowance.owe(size, now_ms)
+        return not self.bucket.owe(size, now_ms)
 
-    def estate(self) -> ForwardEstate:
+    def to_handover(self) -> RelayPathHandover:
         """What another process has to know of it."""
-        return ForwardEstate(
+        return RelayPathHandover(
             number=self.number,
             session=self.session,
             source=self.source.uri,
