@@ -146,5 +146,5 @@ annotate: | $(VENV_PYTHON) ## Write the C that each Cython line becomes, as HTML
 	@echo 'Open the HTML files in build/annotate/cython/src/_core/.'
 
 clean: ## Remove what the build made; .venv stays.
-	rm -rf build dist src/*.egg-info src/_core/*.c src/_core/*.html src/pcgrelay/_core/*.so tests/native/*.c \
+	rm -rf build dist src/*.egg-info src/_core/*/*.c src/_core/*/*.html src/pcgrelay/_core/*/*.so tests/native/*.c \
 		tests/native/*.html tests/native/*.so .venv/core.stamp

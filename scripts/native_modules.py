@@ -167,8 +167,9 @@ def build_options(modes: set[str]) -> dict[str, dict[str, object]]:
 
 
 def extensions(modes: set[str], package: str) -> list[Extension]:
-    """The native modules of one of PACKAGES: one for each .pyx."""
-    sources = sorted(PACKAGES[package].glob("*.pyx"))
+    """The native modules of one of PACKAGES: one for each .pyx, in packages as its folders are."""
+    folder = PACKAGES[package]
+    sources = sorted(folder.rglob("*.pyx"))
     if not sources:
         return []
     if "fuzz" in modes:
@@ -177,10 +178,10 @@ def extensions(modes: set[str], package: str) -> list[Extension]:
     cflags, ldflags = flags(modes)
     tracing = [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if "trace" in modes else []
     # Changed .pxd files make Cython write the C of all that cimport them anew; headers it does not follow.
-    headers = [str(path) for path in sorted(CORE.glob("*.h"))]
+    headers = [str(path) for path in sorted(CORE.rglob("*.h"))]
     modules = [
         Extension(
-            f"{package}.{path.stem}",
+            ".".join([package, *path.relative_to(folder).with_suffix("").parts]),
             [str(path)],
             include_dirs=[str(CORE)],
             define_macros=tracing,

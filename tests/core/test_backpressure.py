@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from tests.support.cores import Node, Realm
 from tests.support.echo_exchange import echo_server, exchange
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from tests.core.test_handover import hand_over
 from tests.support.applications import Across, client, echo, is_turned_away, reset, server, transfer, until
 from tests.support.cores import carried_out

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from tests.support.applications import Across, client, echo, pattern, server
 from tests.support.cores import frozen_record
 

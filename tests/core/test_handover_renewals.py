@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from tests.core.test_handover import hand_over, publish
 from tests.core.test_handover_records import FLOW, HEAD, LANE, SESSION, WORKER, item, items
 from tests.support.applications import Across, echo, pattern, server, transfer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from tests.support.cores import Realm
 from tests.support.echo_exchange import echo_server, exchange
 

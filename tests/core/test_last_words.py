@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from tests.core.test_handover import hand_over
 from tests.support.applications import Across, client, pattern, reset, server, until
 from tests.support.cores import Node, carried_out, listen

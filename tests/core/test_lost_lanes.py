@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from tests.support.applications import Across, client, echo, pattern, server, until
 from tests.support.cores import Realm
 

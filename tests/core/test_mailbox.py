@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from tests.native.probe import LinkKeys
 from tests.reference.ends import End
 from tests.reference.frames import Type, body_encode

@@ -52,7 +52,7 @@ def test_an_empty_table_has_nothing() -> None:
 def test_nobody_outside_knows_which_keys_fall_together() -> None:
     """Stream ids are chosen by the peer: with a known hash it could make each look-up walk all of them."""
     order = (
-        "import pcgrelay._core.core; from tests.native.probe_store import Map; table = Map();"
+        "import pcgrelay._core.face.core; from tests.native.probe_store import Map; table = Map();"
         "print([table.put(key, key) for key in range(1, 201, 2)] and table.values())"
     )
     orders = [subprocess.run([sys.executable, "-c", order], capture_output=True, check=True).stdout for _ in range(2)]

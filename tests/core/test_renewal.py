@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from tests.reference.frames import Type, body_encode
 from tests.reference.lanes import State as LaneState
 from tests.support.cores import Realm

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from pcgrelay.demo.memory import searched
 from tests.core.test_keys_are_wiped import digest_found
 from tests.reference.keys import Epoch, LinkSecrets, Suite, direction_secret, flow_secret, mix_of

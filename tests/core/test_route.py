@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from pcgrelay.config import Address
 from pcgrelay.services.imports import ROUTES_MOST
 from tests.native.probe_store import Tables

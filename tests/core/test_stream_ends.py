@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from tests.support.applications import Across, client, echo, read_all, server, until
 from tests.support.cores import Node
 

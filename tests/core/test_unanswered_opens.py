@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from tests.reference.records import Kind, Record, record_open, record_reset, records_encode
 from tests.support.applications import client, echo, is_turned_away, server, until
 from tests.support.cores import Realm

@@ -26,16 +26,16 @@ static int (*cursor_enter)(cursor *, uint16_t, uint64_t *, cursor *);
 static void (*descriptors_free)(descriptors *);
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
-    cursor_write = harness_function("pcgrelay._core.cursor", "cursor_write");
-    cursor_read = harness_function("pcgrelay._core.cursor", "cursor_read");
-    cursor_number = harness_function("pcgrelay._core.cursor", "cursor_number");
-    cursor_bytes = harness_function("pcgrelay._core.cursor", "cursor_bytes");
-    cursor_descriptor = harness_function("pcgrelay._core.cursor", "cursor_descriptor");
-    cursor_open = harness_function("pcgrelay._core.cursor", "cursor_open");
-    cursor_shut = harness_function("pcgrelay._core.cursor", "cursor_shut");
-    cursor_next = harness_function("pcgrelay._core.cursor", "cursor_next");
-    cursor_enter = harness_function("pcgrelay._core.cursor", "cursor_enter");
-    descriptors_free = harness_function("pcgrelay._core.cursor", "descriptors_free");
+    cursor_write = harness_function("pcgrelay._core.base.tlv", "cursor_write");
+    cursor_read = harness_function("pcgrelay._core.base.tlv", "cursor_read");
+    cursor_number = harness_function("pcgrelay._core.base.tlv", "cursor_number");
+    cursor_bytes = harness_function("pcgrelay._core.base.tlv", "cursor_bytes");
+    cursor_descriptor = harness_function("pcgrelay._core.base.tlv", "cursor_descriptor");
+    cursor_open = harness_function("pcgrelay._core.base.tlv", "cursor_open");
+    cursor_shut = harness_function("pcgrelay._core.base.tlv", "cursor_shut");
+    cursor_next = harness_function("pcgrelay._core.base.tlv", "cursor_next");
+    cursor_enter = harness_function("pcgrelay._core.base.tlv", "cursor_enter");
+    descriptors_free = harness_function("pcgrelay._core.base.tlv", "descriptors_free");
     return 0;
 }
 

@@ -11,8 +11,8 @@ static int (*frame_unpack)(const uint8_t *, frame *);
 static void (*frame_pack)(const frame *, uint8_t *);
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
-    frame_unpack = harness_function("pcgrelay._core.frame", "frame_unpack");
-    frame_pack = harness_function("pcgrelay._core.frame", "frame_pack");
+    frame_unpack = harness_function("pcgrelay._core.frame.frame", "frame_unpack");
+    frame_pack = harness_function("pcgrelay._core.frame.frame", "frame_pack");
     return 0;
 }
 

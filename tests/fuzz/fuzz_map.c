@@ -14,12 +14,12 @@ static void *(*map_next)(const map *, uint32_t *);
 static void (*map_free)(map *);
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
-    map_find = harness_function("pcgrelay._core.map", "map_find");
-    map_put = harness_function("pcgrelay._core.map", "map_put");
-    map_take = harness_function("pcgrelay._core.map", "map_take");
-    map_any = harness_function("pcgrelay._core.map", "map_any");
-    map_next = harness_function("pcgrelay._core.map", "map_next");
-    map_free = harness_function("pcgrelay._core.map", "map_free");
+    map_find = harness_function("pcgrelay._core.base.map", "map_find");
+    map_put = harness_function("pcgrelay._core.base.map", "map_put");
+    map_take = harness_function("pcgrelay._core.base.map", "map_take");
+    map_any = harness_function("pcgrelay._core.base.map", "map_any");
+    map_next = harness_function("pcgrelay._core.base.map", "map_next");
+    map_free = harness_function("pcgrelay._core.base.map", "map_free");
     return 0;
 }
 

@@ -20,12 +20,12 @@ static const uint8_t secret[32] = "a secret of a link, thirty-two.";
 static const uint8_t link_id[16] = "sixteen bytes id";
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
-    keys_start = harness_function("pcgrelay._core.keys", "keys_start");
-    keys_dial = harness_function("pcgrelay._core.keys", "keys_dial");
-    keys_check = harness_function("pcgrelay._core.keys", "keys_check");
-    keys_take = harness_function("pcgrelay._core.keys", "keys_take");
-    keys_wipe = harness_function("pcgrelay._core.keys", "keys_wipe");
-    key_proof = harness_function("pcgrelay._core.epoch", "key_proof");
+    keys_start = harness_function("pcgrelay._core.crypto.lane_keys", "keys_start");
+    keys_dial = harness_function("pcgrelay._core.crypto.lane_keys", "keys_dial");
+    keys_check = harness_function("pcgrelay._core.crypto.lane_keys", "keys_check");
+    keys_take = harness_function("pcgrelay._core.crypto.lane_keys", "keys_take");
+    keys_wipe = harness_function("pcgrelay._core.crypto.lane_keys", "keys_wipe");
+    key_proof = harness_function("pcgrelay._core.crypto.epoch", "key_proof");
     link_keys dialler;
     uint8_t preamble[48];
     REQUIRE(keys_start(&dialler, secret, link_id, 64) == 0);

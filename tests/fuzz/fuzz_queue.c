@@ -47,17 +47,17 @@ static void (*queue_cut)(queue *, pool *, uint32_t);
 static void (*queue_free)(queue *, pool *);
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
-    pool_start = harness_function("pcgrelay._core.buf", "pool_start");
-    pool_stop = harness_function("pcgrelay._core.buf", "pool_stop");
-    buf_take = harness_function("pcgrelay._core.buf", "buf_take");
-    buf_drop = harness_function("pcgrelay._core.buf", "buf_drop");
-    queue_push = harness_function("pcgrelay._core.queue", "queue_push");
-    queue_vectors = harness_function("pcgrelay._core.queue", "queue_vectors");
-    queue_sent = harness_function("pcgrelay._core.queue", "queue_sent");
-    queue_pop = harness_function("pcgrelay._core.queue", "queue_pop");
-    queue_settle = harness_function("pcgrelay._core.queue", "queue_settle");
-    queue_cut = harness_function("pcgrelay._core.queue", "queue_cut");
-    queue_free = harness_function("pcgrelay._core.queue", "queue_free");
+    pool_start = harness_function("pcgrelay._core.base.buf", "pool_start");
+    pool_stop = harness_function("pcgrelay._core.base.buf", "pool_stop");
+    buf_take = harness_function("pcgrelay._core.base.buf", "buf_take");
+    buf_drop = harness_function("pcgrelay._core.base.buf", "buf_drop");
+    queue_push = harness_function("pcgrelay._core.base.queue", "queue_push");
+    queue_vectors = harness_function("pcgrelay._core.base.queue", "queue_vectors");
+    queue_sent = harness_function("pcgrelay._core.base.queue", "queue_sent");
+    queue_pop = harness_function("pcgrelay._core.base.queue", "queue_pop");
+    queue_settle = harness_function("pcgrelay._core.base.queue", "queue_settle");
+    queue_cut = harness_function("pcgrelay._core.base.queue", "queue_cut");
+    queue_free = harness_function("pcgrelay._core.base.queue", "queue_free");
     return 0;
 }
 

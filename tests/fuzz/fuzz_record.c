@@ -18,11 +18,11 @@ static uint32_t (*record_reset)(uint8_t *, uint32_t, uint32_t, uint32_t);
 static void (*record_head)(uint8_t *, uint32_t, uint32_t, uint32_t);
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
-    record_read = harness_function("pcgrelay._core.record", "record_read");
-    record_open = harness_function("pcgrelay._core.record", "record_open");
-    record_number = harness_function("pcgrelay._core.record", "record_number");
-    record_reset = harness_function("pcgrelay._core.record", "record_reset");
-    record_head = harness_function("pcgrelay._core.record", "record_head");
+    record_read = harness_function("pcgrelay._core.frame.record", "record_read");
+    record_open = harness_function("pcgrelay._core.frame.record", "record_open");
+    record_number = harness_function("pcgrelay._core.frame.record", "record_number");
+    record_reset = harness_function("pcgrelay._core.frame.record", "record_reset");
+    record_head = harness_function("pcgrelay._core.frame.record", "record_head");
     return 0;
 }
 

@@ -8,63 +8,63 @@ from libc.stdio cimport fprintf, snprintf, stderr
 from libc.stdlib cimport abort, calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset
 
-from pcgrelay._core.aead cimport Aead, aead_load
-from pcgrelay._core.buf cimport Pool, pool_start, pool_stop
-from pcgrelay._core.bundle cimport bundle_data, bundle_fin, bundle_may_read, bundle_say, bundle_take
-from pcgrelay._core.crew cimport Crew
-from pcgrelay._core.door cimport ACCEPT_TAKEN, Elsewhere, door_accept
-from pcgrelay._core.edge cimport (
+from pcgrelay._core.crypto.aead cimport Aead, aead_load
+from pcgrelay._core.base.buf cimport Pool, pool_start, pool_stop
+from pcgrelay._core.edge.records cimport bundle_data, bundle_fin, bundle_may_read, bundle_say, bundle_take
+from pcgrelay._core.face.workers cimport Crew
+from pcgrelay._core.edge.accept cimport ACCEPT_TAKEN, Elsewhere, door_accept
+from pcgrelay._core.edge.streams cimport (
     edge_abort, edge_bury, edge_check_done, edge_connected, edge_session_close, edge_session_fail, edge_wrote,
 )
-from pcgrelay._core.epoch cimport Epoch, epoch_settle, epoch_start, epoch_step, epoch_wipe, key_expand_number
-from pcgrelay._core.flow cimport FLOW_UP, Flow, flow_open, flow_start, flow_stop, flow_take_rekey, list_pop
-from pcgrelay._core.frame cimport (
+from pcgrelay._core.crypto.epoch cimport Epoch, epoch_settle, epoch_start, epoch_step, epoch_wipe, key_expand_number
+from pcgrelay._core.stream.flow cimport FLOW_UP, Flow, flow_open, flow_start, flow_stop, flow_take_rekey, list_pop
+from pcgrelay._core.frame.frame cimport (
     Frame, Scope, body_open, body_seal, frame_is_lane, frame_is_numbered, frame_open, frame_pack, frame_seal,
 )
-from pcgrelay._core.gauge cimport Gauge, gauge_at, gauge_new
-from pcgrelay._core.link cimport (
+from pcgrelay._core.link.gauge cimport Gauge, gauge_at, gauge_new
+from pcgrelay._core.link.link cimport (
     EVENTS_WAIT, Lane, Link, Shard, link_find,
 )
-from pcgrelay._core.linux cimport (
+from pcgrelay._core.base.linux cimport (
     MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, accept4, close, connect, monotonic_us, read,
     shutdown, sockaddr, socket,
 )
-from pcgrelay._core.loop cimport loop_start, loop_stop, loop_turn
-from pcgrelay._core.mailbox cimport (
+from pcgrelay._core.worker.event_loop cimport loop_start, loop_stop, loop_turn
+from pcgrelay._core.link.mailbox cimport (
     EVENT_IMPORT_WANTED, EVENT_LANE_DOWN, EVENT_LANE_UP, EVENT_PEER_DRAINS, EVENT_STREAM_END, ORDER_DRAIN,
     ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LISTEN, ORDER_PATH_ADD, ORDER_PATH_REMOVE,
     ORDER_SESSION_ADD, ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE, ORDER_SESSION_PATH, ORDER_TABLES, ORDER_UNLISTEN,
     Event, LaneEvent, LeadOrder, Order, OrderKind, Outbox, PathOrder, SessionEvent, SessionOrder, StreamEndEvent,
     mailbox_put, order_new, outbox_start, outbox_take,
 )
-from pcgrelay._core.map cimport map_next
-from pcgrelay._core.port cimport port_adopt
-from pcgrelay._core.queue cimport queue_sent, queue_settle
-from pcgrelay._core.record cimport Record, record_read
-from pcgrelay._core.relay cimport Path
-from pcgrelay._core.result cimport (
+from pcgrelay._core.base.map cimport map_next
+from pcgrelay._core.worker.app_io cimport port_adopt
+from pcgrelay._core.base.queue cimport queue_sent, queue_settle
+from pcgrelay._core.frame.record cimport Record, record_read
+from pcgrelay._core.link.relay cimport Path
+from pcgrelay._core.base.result cimport (
     RESULT_DUPLICATE, RESULT_GAP, RESULT_OK, RESULT_PEER_CLOSED, RESULT_SOCKET, Result,
 )
-from pcgrelay._core.route cimport (
+from pcgrelay._core.stream.service_tables cimport (
     EXPORT_DRAIN, EXPORT_READY, EXPORT_UNRESOLVED, IMPORT_DOWN, IMPORT_LIVE, IMPORT_PENDING, Export, Import, Tables,
     tables_hold, tables_index, tables_new,
 )
-from pcgrelay._core.session cimport SESSION_GAUGE_FLOWS_UP, SESSION_GAUGE_STREAMS, Session, session_find
-from pcgrelay._core.stats cimport (
+from pcgrelay._core.session.session cimport SESSION_GAUGE_FLOWS_UP, SESSION_GAUGE_STREAMS, Session, session_find
+from pcgrelay._core.base.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_COUNT, CAUSE_TARGET_REFUSED, COUNT_BYTES_RECEIVED,
     COUNT_LANES_CLOSED, COUNT_LANES_OPENED, COUNT_STREAMS_CLOSED, COUNT_STREAMS_OPENED,
 )
-from pcgrelay._core.stream cimport Stream
-from pcgrelay._core.trunk cimport trunk_end
-from pcgrelay._core.wire cimport (
+from pcgrelay._core.stream.stream cimport Stream
+from pcgrelay._core.worker.lane_io cimport trunk_end
+from pcgrelay._core.base.wire cimport (
     CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, FRAME_ACK, FRAME_BUNDLE, FRAME_CONFIRM,
     FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_REKEY, FRAME_RESUME, PURPOSE_HOP_HEADER, WIRE_BODY_MAX, WIRE_PREFIX,
     WIRE_VERSION, wire_get32, wire_get64, wire_put16, wire_put24, wire_put32,
 )
-from pcgrelay._core.worker cimport Worker, worker_wake
+from pcgrelay._core.worker.worker cimport Worker, worker_wake
 
 
-from pcgrelay._core.crew import CoreError
+from pcgrelay._core.face.workers import CoreError
 
 
 cdef extern from "sys/socket.h" nogil:

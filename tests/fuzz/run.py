@@ -9,7 +9,7 @@ It takes functions of the core as plain pointers and gives them libFuzzer's own 
     static int (*frame_decode)(const uint8_t *, size_t, frame *);
 
     int LLVMFuzzerInitialize(int *argc, char ***argv) {
-        frame_decode = harness_function("pcgrelay._core.frame", "frame_decode");
+        frame_decode = harness_function("pcgrelay._core.frame.frame", "frame_decode");
         return 0;
     }
 
@@ -83,7 +83,7 @@ def build_face(clang: str) -> None:
     """fuzzface.pyx, as the core is built, into the folder of the core's modules."""
     source, target = HARNESSES / "fuzzface.pyx", BUILD / "lib" / f"fuzzface{sysconfig.get_config_var('EXT_SUFFIX')}"
     generated = BUILD / "cython" / "fuzzface.c"
-    if is_newer(target, [*HARNESSES.glob("*.p??"), *(ROOT / "src/_core").glob("*.p??")]):
+    if is_newer(target, [*HARNESSES.glob("*.p??"), *(ROOT / "src/_core").rglob("*.p??")]):
         return
     subprocess.run(
         [sys.executable, "-m", "cython", "-3", "-X", "cdivision=True", f"-I{ROOT / 'build/cimport'}",

@@ -1,8 +1,8 @@
 # What the faces for tests share: how a refusal becomes an exception, and a key that Python may hold.
 from libc.stdint cimport uint8_t
 
-from pcgrelay._core.aead cimport Aead
-from pcgrelay._core.result cimport Result
+from pcgrelay._core.crypto.aead cimport Aead
+from pcgrelay._core.base.result cimport Result
 
 
 # Raise Refusal unless the answer is RESULT_OK.

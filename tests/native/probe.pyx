@@ -4,32 +4,32 @@ Each class or function here is one of the core's, with bytes in and bytes out. N
 """
 from libc.stdint cimport uint8_t, uint32_t
 
-from pcgrelay._core.aead cimport aead_load, aead_open, aead_seal, aead_start, aead_wipe
-from pcgrelay._core.credit cimport (
+from pcgrelay._core.crypto.aead cimport aead_load, aead_open, aead_seal, aead_start, aead_wipe
+from pcgrelay._core.frame.credit cimport (
     ReceiveCredit as CoreReceiveCredit, SendCredit as CoreSendCredit, credit_consume, credit_grant, credit_is_due,
     credit_left, credit_raise, credit_receive, credit_wish,
 )
-from pcgrelay._core.epoch cimport (
+from pcgrelay._core.crypto.epoch cimport (
     Epoch as CoreEpoch, Limits, epoch_must_rekey, epoch_settle, epoch_spend, epoch_start, epoch_step, epoch_wipe,
     key_expand, key_expand_number, key_proof,
 )
-from pcgrelay._core.frame cimport (
+from pcgrelay._core.frame.frame cimport (
     Frame as CoreFrame, Scope, body_open as core_body_open, body_seal as core_body_seal, frame_open as core_frame_open,
     frame_pack, frame_seal as core_frame_seal, frame_unpack,
 )
-from pcgrelay._core.keys cimport (
+from pcgrelay._core.crypto.lane_keys cimport (
     LinkKeys as CoreLinkKeys, keys_check, keys_dial, keys_start, keys_take, keys_wipe,
 )
-from pcgrelay._core.record cimport (
+from pcgrelay._core.frame.record cimport (
     Record as CoreRecord, record_check as core_record_check, record_head as core_record_head,
     record_number as core_record_number, record_open as core_record_open, record_read as core_record_read,
     record_reset as core_record_reset,
 )
-from pcgrelay._core.result cimport RESULT_OK, Result
-from pcgrelay._core.stream cimport (
+from pcgrelay._core.base.result cimport RESULT_OK, Result
+from pcgrelay._core.stream.stream cimport (
     STREAM_EVENTS, STREAM_FORGET, Stream as CoreStream, StreamEvent, stream_restore, stream_step as step,
 )
-from pcgrelay._core.wire cimport WIRE_PREFIX
+from pcgrelay._core.base.wire cimport WIRE_PREFIX
 
 from collections import namedtuple
 

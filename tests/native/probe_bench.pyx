@@ -7,26 +7,26 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from pcgrelay._core.aead cimport Aead, aead_load, aead_open, aead_seal, aead_start, aead_wipe
-from pcgrelay._core.beat cimport session_acks
-from pcgrelay._core.buf cimport Buf, buf_data, buf_take
-from pcgrelay._core.flow cimport Flow, flow_has_room
-from pcgrelay._core.frame cimport Frame, Scope, body_open, body_seal, frame_open, frame_pack, frame_seal, frame_is_lane
-from pcgrelay._core.lane cimport lane_next, lane_take
-from pcgrelay._core.libcrypto cimport (
+from pcgrelay._core.crypto.aead cimport Aead, aead_load, aead_open, aead_seal, aead_start, aead_wipe
+from pcgrelay._core.session.timers cimport session_acks
+from pcgrelay._core.base.buf cimport Buf, buf_data, buf_take
+from pcgrelay._core.stream.flow cimport Flow, flow_has_room
+from pcgrelay._core.frame.frame cimport Frame, Scope, body_open, body_seal, frame_open, frame_pack, frame_seal, frame_is_lane
+from pcgrelay._core.link.lane cimport lane_next, lane_take
+from pcgrelay._core.base.libcrypto cimport (
     EVP_CIPHER, EVP_CIPHER_CTX, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CIPHER_fetch,
     EVP_CIPHER_free, EVP_CipherFinal_ex, EVP_CipherInit_ex2, EVP_CipherUpdate, EVP_CTRL_AEAD_GET_TAG,
     EVP_CTRL_AEAD_SET_TAG,
 )
-from pcgrelay._core.link cimport LANE_WIRE, Lane, Shard, link_find
+from pcgrelay._core.link.link cimport LANE_WIRE, Lane, Shard, link_find
 from tests.native.probe_link cimport Node
-from pcgrelay._core.queue cimport iovec, queue_sent, queue_vectors
-from pcgrelay._core.record cimport Record, record_check, record_head, record_read
-from pcgrelay._core.relay cimport relay_frame
-from pcgrelay._core.result cimport RESULT_BAD_TAG, RESULT_CRYPTO, RESULT_NO_MEMORY, RESULT_OK, Result
-from pcgrelay._core.sender cimport lane_fill
-from pcgrelay._core.session cimport Session, session_bundle, session_find, session_frame
-from pcgrelay._core.wire cimport (
+from pcgrelay._core.base.queue cimport iovec, queue_sent, queue_vectors
+from pcgrelay._core.frame.record cimport Record, record_check, record_head, record_read
+from pcgrelay._core.link.relay cimport relay_frame
+from pcgrelay._core.base.result cimport RESULT_BAD_TAG, RESULT_CRYPTO, RESULT_NO_MEMORY, RESULT_OK, Result
+from pcgrelay._core.link.lane_send cimport lane_fill
+from pcgrelay._core.session.session cimport Session, session_bundle, session_find, session_frame
+from pcgrelay._core.base.wire cimport (
     FRAME_BUNDLE, RECORD_DATA, SUITE_AES_128_GCM, SUITE_AES_256_GCM, WIRE_AAD, WIRE_BODY_MAX, WIRE_PREFIX,
     WIRE_RECORD, WIRE_TAG, wire_put64,
 )

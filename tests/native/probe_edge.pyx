@@ -5,44 +5,44 @@ An application is a pair of byte strings; a target answers at once, or refuses, 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from pcgrelay._core.beat cimport session_acks, session_hoarder, session_tick
-from pcgrelay._core.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take, pool_free
-from pcgrelay._core.bundle cimport (
+from pcgrelay._core.session.timers cimport session_acks, session_hoarder, session_tick
+from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take, pool_free
+from pcgrelay._core.edge.records cimport (
     bundle_data, bundle_fin, bundle_may_read, bundle_say, bundle_take, bundle_take_datagrams,
 )
-from pcgrelay._core.candidate cimport candidate_add, candidate_drop, candidate_frame, candidate_lead
-from pcgrelay._core.door cimport ACCEPT_REFUSED, Elsewhere, door_accept, door_tables_changed
-from pcgrelay._core.edge cimport (
+from pcgrelay._core.session.candidate cimport candidate_add, candidate_drop, candidate_frame, candidate_lead
+from pcgrelay._core.edge.accept cimport ACCEPT_REFUSED, Elsewhere, door_accept, door_tables_changed
+from pcgrelay._core.edge.streams cimport (
     EDGE_BULK, edge_abort, edge_activate, edge_break, edge_bury, edge_check_done, edge_connected,
     edge_cut_left, edge_dirty, edge_hold, edge_ready, edge_session_close, edge_session_rx_close, edge_session_fail,
     edge_timer, edge_wrote,
 )
-from pcgrelay._core.entries cimport OrganisationEntry
-from pcgrelay._core.facts cimport facts_session
-from pcgrelay._core.flow cimport Flow, flow_bears_reads, flow_has_room, list_pop
-from pcgrelay._core.frame cimport Frame
-from pcgrelay._core.gauge cimport Gauge, gauge_new
-from pcgrelay._core.link cimport Lane as CoreLane, Shard, shard_renew
-from pcgrelay._core.mailbox cimport EVENT_SESSION_RENEWED
-from pcgrelay._core.map cimport map_any, map_next
-from pcgrelay._core.organisation cimport organisation_hold, organisation_new
+from pcgrelay._core.face.registry cimport OrganisationEntry
+from pcgrelay._core.face.counters cimport facts_session
+from pcgrelay._core.stream.flow cimport Flow, flow_bears_reads, flow_has_room, list_pop
+from pcgrelay._core.frame.frame cimport Frame
+from pcgrelay._core.link.gauge cimport Gauge, gauge_new
+from pcgrelay._core.link.link cimport Lane as CoreLane, Shard, shard_renew
+from pcgrelay._core.link.mailbox cimport EVENT_SESSION_RENEWED
+from pcgrelay._core.base.map cimport map_any, map_next
+from pcgrelay._core.base.organisation cimport organisation_hold, organisation_new
 from tests.native.probe cimport exactly
 from tests.native.probe_link cimport Node
-from pcgrelay._core.queue cimport iovec, queue_free, queue_sent, queue_settle, queue_vectors
-from pcgrelay._core.result cimport (
+from pcgrelay._core.base.queue cimport iovec, queue_free, queue_sent, queue_settle, queue_vectors
+from pcgrelay._core.base.result cimport (
     RESULT_BUDGET, RESULT_DUPLICATE, RESULT_OK, RESULT_PEER_CLOSED, RESULT_UNKNOWN_FLOW, Result,
 )
-from pcgrelay._core.route cimport (
+from pcgrelay._core.stream.service_tables cimport (
     EXPORT_READY, IMPORT_LIVE, Export, Import, Tables, tables_drop, tables_index, tables_new,
 )
-from pcgrelay._core.session cimport (
+from pcgrelay._core.session.session cimport (
     SESSION_CANDIDATES, Session, session_add, session_bundle, session_find, session_frame, session_lane_down,
     session_lane_up, session_lost, session_mix,
 )
-from pcgrelay._core.stats cimport CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DONE, CAUSE_TARGET_REFUSED
-from pcgrelay._core.stream cimport BREAK_NONE, BREAK_TAKEN, Stream as CoreStream
-from pcgrelay._core.timer cimport Timer, wheel_pop
-from pcgrelay._core.wire cimport (
+from pcgrelay._core.base.stats cimport CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DONE, CAUSE_TARGET_REFUSED
+from pcgrelay._core.stream.stream cimport BREAK_NONE, BREAK_TAKEN, Stream as CoreStream
+from pcgrelay._core.base.timer cimport Timer, wheel_pop
+from pcgrelay._core.base.wire cimport (
     CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, FRAME_BUNDLE, FRAME_DATAGRAMS, WIRE_BODY_MAX, WIRE_PREFIX,
 )
 

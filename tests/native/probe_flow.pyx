@@ -7,20 +7,20 @@ cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from pcgrelay._core.buf cimport Buf, buf_data, buf_drop, buf_take
-from pcgrelay._core.epoch cimport Limits
-from pcgrelay._core.flow cimport (
+from pcgrelay._core.base.buf cimport Buf, buf_data, buf_drop, buf_take
+from pcgrelay._core.crypto.epoch cimport Limits
+from pcgrelay._core.stream.flow cimport (
     Flow as CoreFlow, flow_ack, flow_agree, flow_break, flow_confirm, flow_has_room, flow_header, flow_late,
     flow_must_rekey, flow_open, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_take_ack,
     flow_take_confirm, flow_take_rekey, flow_take_resume, flow_volatile,
 )
-from pcgrelay._core.frame cimport Frame, frame_unpack
-from pcgrelay._core.pace cimport Pace as CorePace, pace_acknowledged, pace_forget, pace_limit, pace_round
+from pcgrelay._core.frame.frame cimport Frame, frame_unpack
+from pcgrelay._core.frame.pace cimport Pace as CorePace, pace_acknowledged, pace_forget, pace_limit, pace_round
 from tests.native.probe cimport check, exactly
 from tests.native.probe_store cimport Pool
-from pcgrelay._core.renewal cimport Renewals, renewals_add, renewals_agree
-from pcgrelay._core.result cimport Result
-from pcgrelay._core.wire cimport WIRE_PREFIX
+from pcgrelay._core.crypto.renewal cimport Renewals, renewals_add, renewals_agree
+from pcgrelay._core.base.result cimport Result
+from pcgrelay._core.base.wire cimport WIRE_PREFIX
 
 STATES = ("STARTING", "UP", "RESUMING", "CLOSED")
 

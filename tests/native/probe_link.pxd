@@ -1,10 +1,10 @@
 # A node that Python may hold, for the face of an edge.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from pcgrelay._core.buf cimport Buf
-from pcgrelay._core.frame cimport Frame
-from pcgrelay._core.link cimport Lane as CoreLane, Shard
-from pcgrelay._core.result cimport Result
+from pcgrelay._core.base.buf cimport Buf
+from pcgrelay._core.frame.frame cimport Frame
+from pcgrelay._core.link.link cimport Lane as CoreLane, Shard
+from pcgrelay._core.base.result cimport Result
 
 
 cdef class Lane:

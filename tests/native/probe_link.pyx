@@ -6,36 +6,36 @@ It does in few lines what the worker does around its system calls: a lane is fed
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
-from pcgrelay._core.buf cimport Buf, buf_drop, pool_free, pool_start, pool_stop
-from pcgrelay._core.epoch cimport EPOCH_SOFT_BYTES, EPOCH_SOFT_FRAMES, EPOCH_SOFT_US
-from pcgrelay._core.facts cimport facts_link
-from pcgrelay._core.frame cimport Frame, frame_is_lane
-from pcgrelay._core.gauge cimport LINK_GAUGE_PINGS, LINK_GAUGE_PINGS_LATE, gauge_at, gauge_new
-from pcgrelay._core.lane cimport LaneInput, lane_frame, lane_start, lane_stop, lane_take, lane_tick
-from pcgrelay._core.link cimport (
+from pcgrelay._core.base.buf cimport Buf, buf_drop, pool_free, pool_start, pool_stop
+from pcgrelay._core.crypto.epoch cimport EPOCH_SOFT_BYTES, EPOCH_SOFT_FRAMES, EPOCH_SOFT_US
+from pcgrelay._core.face.counters cimport facts_link
+from pcgrelay._core.frame.frame cimport Frame, frame_is_lane
+from pcgrelay._core.link.gauge cimport LINK_GAUGE_PINGS, LINK_GAUGE_PINGS_LATE, gauge_at, gauge_new
+from pcgrelay._core.link.lane cimport LaneInput, lane_frame, lane_start, lane_stop, lane_take, lane_tick
+from pcgrelay._core.link.link cimport (
     LANE_CLASSES, LANE_CLOSED, Lane as CoreLane, Link, Shard, lane_is_up, link_add, link_find, link_mix, link_remove,
     shard_renew,
 )
-from pcgrelay._core.mailbox cimport (
+from pcgrelay._core.link.mailbox cimport (
     EVENT_FLOW_UP, EVENT_IMPORT_WANTED, EVENT_LANE_DOWN, EVENT_LANE_UP, EVENT_LINK_RENEWED, EVENT_PEER_DRAINS,
     EVENT_SESSION_DOWN, EVENT_SESSION_MOVED, EVENT_SESSION_RENEWED, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event,
     LaneEvent, SessionEvent, StreamEndEvent,
 )
-from pcgrelay._core.map cimport map_any, map_free
+from pcgrelay._core.base.map cimport map_any, map_free
 from tests.native.probe cimport check, exactly
-from pcgrelay._core.queue cimport iovec, queue_sent, queue_settle, queue_vectors
-from pcgrelay._core.relay cimport (
+from pcgrelay._core.base.queue cimport iovec, queue_sent, queue_settle, queue_vectors
+from pcgrelay._core.link.relay cimport (
     Path, relay_frame, relay_lane_down, relay_lost, relay_path_add, relay_path_remove, relay_settle, relay_sweep,
     relay_tell_owed,
 )
-from pcgrelay._core.result cimport (
+from pcgrelay._core.base.result cimport (
     RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_REASONS, RESULT_REPLACED,
     RESULT_SOCKET,
     Result,
 )
-from pcgrelay._core.sender cimport lane_fill, lane_pace, lane_say, lane_sent
-from pcgrelay._core.timer cimport wheel_start
-from pcgrelay._core.wire cimport (
+from pcgrelay._core.link.lane_send cimport lane_fill, lane_pace, lane_say, lane_sent
+from pcgrelay._core.base.timer cimport wheel_start
+from pcgrelay._core.base.wire cimport (
     CODE_BUSY, CODE_DONE, CODE_VIOLATION, FRAME_CLOSE, FRAME_CONFIRM, FRAME_LOST, WIRE_PREFIX, wire_get16, wire_get32,
     wire_put16,
 )

@@ -1,5 +1,5 @@
 # A pool that Python may hold, for the other faces.
-from pcgrelay._core.buf cimport Buf, Pool as CorePool
+from pcgrelay._core.base.buf cimport Buf, Pool as CorePool
 
 
 cdef class Pool:

@@ -4,21 +4,21 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
-from pcgrelay._core.buf cimport (
+from pcgrelay._core.base.buf cimport (
     buf_data, buf_drop, buf_take, pool_alloc, pool_free, pool_start, pool_stop,
 )
-from pcgrelay._core.map cimport Map as CoreMap, map_any, map_find, map_free, map_next, map_put, map_take
+from pcgrelay._core.base.map cimport Map as CoreMap, map_any, map_find, map_free, map_next, map_put, map_take
 from tests.native.probe cimport check
-from pcgrelay._core.queue cimport (
+from pcgrelay._core.base.queue cimport (
     Account as CoreAccount, Queue as CoreQueue, Span, iovec, queue_cut, queue_free, queue_pop, queue_push, queue_sent,
     queue_settle, queue_vectors,
 )
-from pcgrelay._core.result cimport RESULT_OK
-from pcgrelay._core.route cimport (
+from pcgrelay._core.base.result cimport RESULT_OK
+from pcgrelay._core.stream.service_tables cimport (
     Export as CoreExport, Import as CoreImport, Tables as CoreTables, tables_drop, tables_export, tables_grants,
     tables_hold, tables_import, tables_index, tables_new,
 )
-from pcgrelay._core.timer cimport (
+from pcgrelay._core.base.timer cimport (
     Timer as CoreTimer, Wheel as CoreWheel, timer_clear, timer_set, wheel_pop, wheel_start,
 )
 

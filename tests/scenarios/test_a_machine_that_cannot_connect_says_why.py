@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from tests.core.test_dial import serve
 from tests.scenarios.kit.network_namespace import own_network
 from tests.scenarios.kit.real_programs import run

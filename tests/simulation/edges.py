@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from tests.simulation.later import Steps, Task
 from tests.simulation.links import Link
 from tests.simulation.nodes import Node

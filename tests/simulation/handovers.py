@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from tests.simulation.virtual import FAULTS
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from tests.simulation.links import Link
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ _kept: list[object] = []  # the names that capsules only point to
 
 def core_sabotaged(fault: str) -> None:
     """Must come before anything imports the core's workers."""
-    buf = importlib.import_module("pcgrelay._core.buf")
+    buf = importlib.import_module("pcgrelay._core.base.buf")
     for function in ("buf_take", "buf_drop"):
         ctypes.c_void_p.in_dll(loaded(), f"own_{function}").value = function_of(buf, function)
     for each in {"repeating_relay", fault} & PLACES.keys():

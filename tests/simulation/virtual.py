@@ -9,7 +9,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parent / "virtual"
 ROOT = Path(__file__).resolve().parents[2]
-LAYOUT = ROOT / "src" / "_core" / "buf.pxd"  # the one structure of the core that the library looks into
+LAYOUT = ROOT / "src" / "_core" / "base" / "buf.pxd"  # the one structure of the core that the library looks into
 LIBRARY = ROOT / "build" / "simulation" / "libvirtual.so"
 FAULTS = (
     "dropped_frame", "doubled_bundle", "leaked_buffer", "reused_nonce", "swallowed_write", "doubled_write", "lost_wake",

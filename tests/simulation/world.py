@@ -13,8 +13,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from pcgrelay._core import loop
-from pcgrelay._core import map as map_module
+from pcgrelay._core.base import map as map_module
+from pcgrelay._core.worker import event_loop as loop
 from tests.simulation.edges import PORT_ANSWERS, SERVICES, Edge, port_of
 from tests.simulation.later import Later
 from tests.simulation.links import Pair

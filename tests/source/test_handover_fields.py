@@ -8,36 +8,36 @@ from pathlib import Path
 import pytest
 
 CORE = Path(__file__).resolve().parents[2] / "src/_core"
-WRITERS = ("handover", "handover_flows", "handover_streams", "handover_lanes", "heir")
+WRITERS = ("handover/shard", "handover/flows", "handover/streams", "handover/lanes", "worker/handover")
 
 # What is made anew: lists and places in them; what epoll tells again; keys, from their secrets; what is measured anew.
 REBUILT = {
     # What is retained is counted as it is put back, and its peer gets the whole time anew in which to acknowledge.
     # The next step is taken whatever was asked for before it, and the loss of a way may be told once more.
-    "flow.Flow": (
+    "stream/flow.Flow": (
         "pace small next_active active retained_last retained_bytes retained_counted retained_held copied_bytes "
         "progress_us rx_told rx_step loss_told"
     ),
     # A socket that another worker adopts is given to it before all is written. What it holds is counted anew.
     # What epoll told of a connection that was swapped is of the turn.
-    "stream.Stream": "next_dirty elsewhere held place readable hangup dirty buried swapped_us",
-    "stream.Dial": "",
+    "stream/stream.Stream": "next_dirty elsewhere held place readable hangup dirty buried swapped_us",
+    "stream/stream.Dial": "",
     # Who opened a candidate learns by LOST that it is none any more, and opens another.
-    "session.Session": "candidates",
+    "session/session.Session": "candidates",
     # The count of what was overtaken and the budgets of steps begin anew; a code to close with is used in the turn that
     # brings it.
-    "link.Lane": "overtaken next_dirty next_unread hangup unread dirty buried close_code rekeys_us steps_us",
-    "link.Link": "",
-    "relay.Path": "next_dying",
-    "relay.PathEnd": "next_out out_link",
-    "epoch.Epoch": "data control control_alt",
+    "link/link.Lane": "overtaken next_dirty next_unread hangup unread dirty buried close_code rekeys_us steps_us",
+    "link/link.Link": "",
+    "link/relay.Path": "next_dying",
+    "link/relay.PathEnd": "next_out out_link",
+    "crypto/epoch.Epoch": "data control control_alt",
     # No step waits for a renewal that was under way: it ends with the process.
-    "renewal.Renewals": "waits_until_us",
-    "renewal.Owed": "",
-    "credit.SendCredit": "",
-    "credit.ReceiveCredit": "",
+    "crypto/renewal.Renewals": "waits_until_us",
+    "crypto/renewal.Owed": "",
+    "frame/credit.SendCredit": "",
+    "frame/credit.ReceiveCredit": "",
     # Both are of the moment: whoever listens anew looks.
-    "worker.Listener": "paused early",
+    "worker/worker.Listener": "paused early",
 }
 
 
@@ -57,7 +57,7 @@ def test_each_field_is_handed_over_or_made_anew(name: str) -> None:
     assert missing == set(REBUILT[name].split())
 
 
-@pytest.mark.parametrize("writer", [*WRITERS, "crew"])
+@pytest.mark.parametrize("writer", [*WRITERS, "face/workers"])
 def test_each_tag_has_its_number_written(writer: str) -> None:
     """A line that is put between two others must not give those below it other numbers: an older process reads them."""
     enums = re.findall(r"^cdef enum:\n((?:    [A-Z].*\n)+)", (CORE / f"{writer}.pyx").read_text(), re.MULTILINE)

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # The test faces run beside the core, built as it is.
-MODULES = [path for where in ("src/pcgrelay/_core", "tests/native") for path in sorted((ROOT / where).glob("*.so"))]
+MODULES = [path for where in ("src/pcgrelay/_core", "tests/native") for path in sorted((ROOT / where).rglob("*.so"))]
 X86 = platform.machine() == "x86_64"
 
 
@@ -21,7 +21,7 @@ def test_there_are_modules_to_read() -> None:
     assert MODULES, "build the core first: make build"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name.split(".")[0])
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}.{path.name.split('.')[0]}")
 def test_module_is_hardened(path: Path) -> None:
     assert re.search(r"\bBIND_NOW\b|FLAGS_1.*\bNOW\b", readelf(path, "--dynamic", "--wide"))
     segments = readelf(path, "--segments", "--wide")

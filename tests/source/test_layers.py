@@ -48,23 +48,42 @@ CONTROL_LAYERS = [
 ]
 # Packages whose modules stand on different lines; the package itself is only a folder.
 FOLDERS: set[str] = set()
-CORE_IMPORTERS = {"core": {"dataplane"}}
+CORE_IMPORTERS = {"face": {"dataplane"}}
 
-# The core from bottom to top, and its faces for tests on top of it. A file may cimport what stands before it.
-CORE_ORDER = (
-    "libcrypto atomics bucket wire result cursor buf map queue timer handle aead epoch renewal keys frame record credit "
-    "pace organisation gauge stats stream flow route mailbox link sender lane relay session candidate beat edge door bundle "
-    "handover_lanes handover_streams handover_flows handover "
-    "linux worker dial port packer trunk orders loop heir facts tables entries crew core "
-    "probe probe_store probe_flow probe_link probe_edge probe_bench"
-).split()
-PROBES = {"probe", "probe_store", "probe_flow", "probe_link", "probe_edge", "probe_bench"}
-WORKERS = {"linux", "worker", "dial", "port", "packer", "trunk", "orders", "loop", "heir", "crew", "core"}
+# The core from bottom to top, by folder, and the test faces on top. A file may cimport what stands before it.
+CORE_LAYERS = {
+    "base": "libcrypto atomics bucket wire result tlv buf map queue timer handle organisation stats linux",
+    "crypto": "aead epoch renewal lane_keys",
+    "frame": "frame record credit pace",
+    "stream": "stream flow service_tables",
+    "link": "gauge mailbox link lane_send lane relay",
+    "session": "session candidate timers",
+    "edge": "streams accept records",
+    "handover": "lanes streams flows shard",
+    "worker": "worker dial app_io frame_builder lane_io orders event_loop handover",
+    "face": "counters tables_fill registry workers core",
+}
+TEST_FACES_ORDER = "probe probe_store probe_flow probe_link probe_edge probe_bench".split()
+CORE_ORDER = [f"{folder}.{name}" for folder, names in CORE_LAYERS.items() for name in names.split()] + TEST_FACES_ORDER
+PROBES = set(TEST_FACES_ORDER)
+WORKERS = {
+    "base.linux",
+    "worker.worker",
+    "worker.dial",
+    "worker.app_io",
+    "worker.frame_builder",
+    "worker.lane_io",
+    "worker.orders",
+    "worker.event_loop",
+    "worker.handover",
+    "face.workers",
+    "face.core",
+}
 CORE_EXCEPT = dict.fromkeys(PROBES, WORKERS)
 # The worker is one thread in seven files: its record, targets, applications, frames for lanes, lanes, orders, the turn.
-SYSTEM_CALLERS = WORKERS | {"tables"}
+SYSTEM_CALLERS = WORKERS | {"face.tables_fill"}
 SYSTEM_LIBRARIES = re.compile(r"posix\b|libc\.(time|stdio|errno|signal)\b")
-FACES = {"core", "crew", "entries", "facts", "tables"} | PROBES
+FACES = {f"face.{name}" for name in CORE_LAYERS["face"].split()} | PROBES
 PYTHON_LIBRARIES = re.compile(r"cpython\b")
 
 
@@ -150,7 +169,7 @@ def test_control_plane_imports_point_downwards() -> None:
         ("identity.tls", "from pcgrelay.services import imports"),
         ("identity.tls", "from ..services.imports import Table"),
         ("identity.tls", "def late():\n    from pcgrelay.session import table"),
-        ("gateway.node", "from pcgrelay._core.core import Core"),
+        ("gateway.node", "from pcgrelay._core.face.core import Core"),
         ("dataplane.adapter", "from pcgrelay._core import worker"),
         ("nowhere", ""),
     ],
@@ -167,6 +186,7 @@ def test_an_import_that_points_upwards_is_seen(module: str, source: str) -> None
 
 CIMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+cimport\s+(\([^)]*\)|.+)|cimport\s+(.+))$", re.M)
 NATIVE = re.compile(r"(?:pcgrelay\._core|tests\.native)\.([\w.]+)")
+PACKAGE = re.compile(r"(?:pcgrelay\._core(?:\.(?:" + "|".join(CORE_LAYERS) + r"))?|tests\.native)")
 IMPORT = re.compile(r"^\s*(?:from\s+[\w.]+\s+)?import\s", re.M)
 
 
@@ -176,10 +196,8 @@ def cimports_of(source: str) -> Iterator[str]:
         words = [name.split()[0] for name in listed if name.split()]
         if plain:
             yield from words
-        elif base in {"pcgrelay._core", "tests.native", "."}:
-            yield from (f"pcgrelay._core.{word}" for word in words)
-        elif base.startswith("."):
-            yield f"pcgrelay._core.{base.lstrip('.')}"
+        elif PACKAGE.fullmatch(base):
+            yield from (f"{base}.{word}" for word in words)
         else:
             yield base
 
@@ -190,12 +208,14 @@ def refusals_of_core(name: str, source: str) -> Iterator[str]:
         return
     below = set(CORE_ORDER[: CORE_ORDER.index(name)]) - CORE_EXCEPT.get(name, set())
     if name not in SYSTEM_CALLERS:
-        below.discard("linux")
+        below.discard("base.linux")
     for target in cimports_of(source):
         if native := NATIVE.match(target):
             other = native[1]
             if other not in {*below, name}:
                 yield f"{name} cimports {other}, which does not stand below it"
+        elif target.startswith("."):
+            yield f"{name} cimports {target} by a relative name"
         elif SYSTEM_LIBRARIES.match(target) and name not in SYSTEM_CALLERS:
             yield f"{name} cimports {target}, and is to make no system call"
         elif PYTHON_LIBRARIES.match(target) and name not in FACES:
@@ -205,42 +225,47 @@ def refusals_of_core(name: str, source: str) -> Iterator[str]:
 
 
 def core_files() -> list[Path]:
-    files = [*sorted(CORE.iterdir()), *sorted(TEST_FACES.iterdir())]
+    files = [*sorted(CORE.rglob("*")), *sorted(TEST_FACES.iterdir())]
     return [path for path in files if path.suffix in {".pyx", ".pxd"} and path.stem != "__init__"]
+
+
+def name_of(path: Path) -> str:
+    return path.stem if path.parent == TEST_FACES else f"{path.parent.name}.{path.stem}"
 
 
 def test_core_cimports_only_what_stands_before() -> None:
     files = core_files()
     assert files, "no source of the core was found"
-    assert [refusal for path in files for refusal in refusals_of_core(path.stem, path.read_text())] == []
+    assert [refusal for path in files for refusal in refusals_of_core(name_of(path), path.read_text())] == []
 
 
 def test_the_core_needs_no_test_face() -> None:
     assert {path.stem for path in TEST_FACES.glob("*.pyx")} == PROBES
-    assert not any("tests.native" in path.read_text() for path in CORE.glob("*.p*"))
+    assert not any("tests.native" in path.read_text() for path in CORE.rglob("*.p*"))
 
 
 def test_only_the_faces_define_python_functions() -> None:
     for path in core_files():
-        if path.stem not in FACES:
+        if name_of(path) not in FACES:
             assert not re.search(r"^\s*(?:cp)?def\s", path.read_text(), re.M), path
 
 
 @pytest.mark.parametrize(
     ("name", "source"),
     [
-        ("frame", "from pcgrelay._core.link cimport Link"),
-        ("frame", "from pcgrelay._core cimport aead, link"),
-        ("frame", "from pcgrelay._core cimport (\n    aead,\n    link,\n)"),
-        ("frame", "cimport pcgrelay._core.record"),
-        ("frame", "from .record cimport Record"),
-        ("link", "from pcgrelay._core.linux cimport writev"),
-        ("link", "from posix.unistd cimport read"),
-        ("link", "from libc.time cimport time"),
-        ("link", "from cpython.bytes cimport PyBytes_AsString"),
-        ("link", "import os"),
-        ("probe", "from pcgrelay._core.worker cimport Worker"),
-        ("link", "from tests.native.probe_link cimport Node"),
+        ("frame.frame", "from pcgrelay._core.link.link cimport Link"),
+        ("frame.frame", "from pcgrelay._core.crypto cimport aead, lane_keys\nfrom pcgrelay._core.link cimport link"),
+        ("frame.frame", "from pcgrelay._core.link cimport (\n    lane,\n    link,\n)"),
+        ("frame.frame", "from pcgrelay._core cimport link"),
+        ("frame.frame", "cimport pcgrelay._core.frame.record"),
+        ("frame.frame", "from .record cimport Record"),
+        ("link.link", "from pcgrelay._core.base.linux cimport writev"),
+        ("link.link", "from posix.unistd cimport read"),
+        ("link.link", "from libc.time cimport time"),
+        ("link.link", "from cpython.bytes cimport PyBytes_AsString"),
+        ("link.link", "import os"),
+        ("probe", "from pcgrelay._core.worker.worker cimport Worker"),
+        ("link.link", "from tests.native.probe_link cimport Node"),
         ("nowhere", ""),
     ],
 )

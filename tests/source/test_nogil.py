@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "src" / "_core"
 TEST_FACES = ROOT / "tests" / "native"
 GENERATED = ROOT / "build" / "cython"
-FACES = {"core", "crew", "entries", "facts", "tables"}
+FACE = CORE / "face"
 
 # Macros that are plain C without Python, by name and with the reason.
 HARMLESS: set[str] = set()
@@ -64,7 +64,7 @@ def python_calls(c_source: str, names: set[str]) -> dict[str, set[str]]:
 
 def native_sources() -> list[Path]:
     """All of Cython: the core's, then the test faces'."""
-    return [*sorted(CORE.glob("*.pyx")), *sorted(TEST_FACES.glob("*.pyx"))]
+    return [*sorted(CORE.rglob("*.pyx")), *sorted(TEST_FACES.glob("*.pyx"))]
 
 
 def generated_from(source: Path) -> Path:
@@ -78,15 +78,15 @@ def is_generated(source: Path) -> bool:
 
 
 def inline_names() -> set[str]:
-    return {name for path in CORE.glob("*.pxd") for name, tail in definitions(path.read_text()) if is_free(tail)}
+    return {name for path in CORE.rglob("*.pxd") for name, tail in definitions(path.read_text()) if is_free(tail)}
 
 
 def test_every_function_below_the_face_is_noexcept_nogil() -> None:
-    files = [*CORE.glob("*.pyx"), *CORE.glob("*.pxd")]
+    files = [*CORE.rglob("*.pyx"), *CORE.rglob("*.pxd")]
     bound = [
         f"{path.name}: {name}"
         for path in files
-        if path.stem not in FACES
+        if FACE not in path.parents
         for name, tail in definitions(path.read_text())
         if not is_free(tail)
     ]
@@ -98,7 +98,7 @@ def test_there_is_generated_code_to_read() -> None:
     assert [path.stem for path in native_sources() if not is_generated(path)] == [], "build the core first: make build"
 
 
-@pytest.mark.parametrize("path", native_sources(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", native_sources(), ids=lambda path: f"{path.parent.name}.{path.stem}")
 def test_no_call_of_python_in_a_free_function(path: Path) -> None:
     own = {name for name, tail in definitions(path.read_text()) if is_free(tail)}
     seen = python_calls(generated_from(path).read_text(), own | inline_names())

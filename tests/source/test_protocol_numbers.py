@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "protocol.md").read_text()
-WIRE = (ROOT / "src" / "_core" / "wire.pxd").read_text()
+WIRE = (ROOT / "src" / "_core" / "base" / "wire.pxd").read_text()
 
 # The head of a table (its first two cells), and the beginning of the names in wire.pxd.
 TABLES = {

@@ -73,10 +73,12 @@ def test_a_wheel_has_the_package_and_the_core_and_no_test_face() -> None:
     command = [sys.executable, "-c", f"import setuptools\n{DESCRIBED}"]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=600)
     names = set(answer.stderr.splitlines()[-1].split())
-    core = {f"pcgrelay._core.{path.stem}" for path in (ROOT / "src" / "_core").glob("*.pyx")}
+    core = {f"pcgrelay._core.{path.parent.name}.{path.stem}" for path in (ROOT / "src" / "_core").rglob("*.pyx")}
     assert core
     assert core <= names
-    others = names - core
+    folders = {name.rpartition(".")[0] for name in core}
+    assert folders <= names
+    others = names - core - folders
     assert "pcgrelay.cli" in others
     assert [name for name in names if not (name == "pcgrelay" or name.startswith("pcgrelay."))] == []
     assert [name for name in others if name.startswith("pcgrelay._core.")] == []

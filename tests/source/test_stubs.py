@@ -13,12 +13,14 @@ FACES = {"core", "probe"}
 
 @pytest.mark.parametrize(("sources", "stubs"), PLACES)
 def test_each_native_module_has_a_stub_and_no_stub_is_left_over(sources: str, stubs: str) -> None:
-    modules = {path.stem for path in (ROOT / sources).glob("*.pyx")}
+    modules = {path.relative_to(ROOT / sources).with_suffix("") for path in (ROOT / sources).rglob("*.pyx")}
     assert modules
-    assert {path.stem for path in (ROOT / stubs).glob("*.pyi")} - {"__init__"} == modules
+    assert {path.relative_to(ROOT / stubs).with_suffix("") for path in (ROOT / stubs).rglob("*.pyi")} - {
+        Path("__init__")
+    } == modules
 
 
 @pytest.mark.parametrize("sources", [sources for sources, _ in PLACES])
 def test_each_native_module_has_declarations(sources: str) -> None:
-    for path in (ROOT / sources).glob("*.pyx"):
+    for path in (ROOT / sources).rglob("*.pyx"):
         assert path.stem in FACES or path.with_suffix(".pxd").exists(), path

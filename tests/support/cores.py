@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 
 Event = tuple[Any, ...]
 WAIT_S = 20.0

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from tests.support.cores import Node, Realm
 
 

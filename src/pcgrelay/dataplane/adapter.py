@@ -314,7 +314,7 @@ def _settings(policy: PolicySettings) -> dict[str, int]:
 
 def native_core() -> Any:
     """The built core. It is loaded late, so that commands that need no data plane do not load it."""
-    from pcgrelay._core import core  # noqa: PLC0415
+    from pcgrelay._core.face import core  # noqa: PLC0415
 
     return core
 

@@ -1,0 +1,88 @@
+# The key schedule of docs/protocol.md, section 3, and one direction of a lane or flow with its epoch.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from pcgrelay._core.crypto.aead cimport Aead
+from pcgrelay._core.base.result cimport Result
+
+
+cdef extern from *:
+    """
+    /* Limits of one key, docs/protocol.md 6.5: step at the soft one, stop at the hard one. */
+    #define EPOCH_SOFT_FRAMES (1ull << 22)
+    #define EPOCH_HARD_FRAMES (1ull << 24)
+    #define EPOCH_SOFT_BYTES  (1ull << 36)
+    #define EPOCH_HARD_BYTES  (1ull << 38)
+    #define EPOCH_SOFT_US     (120ull * 1000000)
+    #define EPOCH_HARD_US     (180ull * 1000000)
+    _Static_assert(EPOCH_SOFT_FRAMES < EPOCH_HARD_FRAMES && EPOCH_SOFT_BYTES < EPOCH_HARD_BYTES
+                   && EPOCH_SOFT_US < EPOCH_HARD_US, "a soft limit is below its hard one");
+    """
+    const uint64_t EPOCH_SOFT_FRAMES
+    const uint64_t EPOCH_HARD_FRAMES
+    const uint64_t EPOCH_SOFT_BYTES
+    const uint64_t EPOCH_HARD_BYTES
+    const uint64_t EPOCH_SOFT_US
+    const uint64_t EPOCH_HARD_US
+
+# When to step: the soft limits, lowered by tests and by policy.
+cdef struct Limits:
+    uint64_t frames
+    uint64_t bytes
+    uint64_t us
+
+# Lower ones than the soft limits, or these: 0 and what is above them stand for them.
+cdef void limits_set(Limits* self, uint64_t frames, uint64_t octets, uint64_t us) noexcept nogil
+
+cdef struct Epoch:
+    Aead data                   # HOP_HEADER or FLOW_DATA
+    Aead control                # HOP_BODY or FLOW_CONTROL
+    Aead control_alt            # of a flow: the next control key (sender), or the previous one (receiver)
+    uint8_t secret[32]          # S[d][number]
+    uint8_t previous_key[32]    # of a flow: its control key of the epoch before, as long as it may be used, in a form
+    uint8_t previous_iv[12]     # that can be handed to another process; EVP gives none back
+    bint has_previous
+    uint64_t frames             # sealed, under all its keys together
+    uint64_t bytes
+    uint64_t since_us           # when the first frame came; 0: none yet
+    uint32_t number
+    uint32_t control_number     # the epoch of control
+    uint32_t suite
+    uint32_t purpose            # of data; control has the next one
+    uint8_t direction
+    bint sealing
+
+
+# Expand(secret, label, context, length): length <= 32, label <= 27 characters, context <= 32 bytes.
+cdef Result key_expand(const uint8_t* secret, const char* label, const uint8_t* context, uint32_t context_length,
+                       uint8_t* out, uint32_t length) noexcept nogil
+
+# Expand with a number of 1, 2 or 4 bytes as the context, into 32 bytes.
+cdef Result key_expand_number(const uint8_t* secret, const char* label, uint32_t number, uint32_t width,
+                              uint8_t* out) noexcept nogil
+
+# The first 16 bytes of HMAC-SHA-256(key, data).
+cdef Result key_proof(const uint8_t* key, const uint8_t* data, uint32_t n, uint8_t* out) noexcept nogil
+
+# Start epoch 0 of a direction of a lane (purpose PURPOSE_HOP_HEADER) or flow (PURPOSE_FLOW_DATA) from its secret.
+cdef Result epoch_start(Epoch* self, const uint8_t* secret, uint8_t direction, uint32_t suite, uint32_t purpose,
+                        bint sealing) noexcept nogil
+
+# Step to the next epoch; mix is 32 bytes, or NULL for a plain step. Lanes replace both keys; flows keep a control key
+# as docs/protocol.md 6.4 says. The old secret and keys are wiped.
+cdef Result epoch_step(Epoch* self, const uint8_t* mix) noexcept nogil
+
+# The sender of a flow: the step was acknowledged, the new control key is used from here on.
+cdef void epoch_settle(Epoch* self) noexcept nogil
+
+# Make the keys of an epoch that another process handed over: all but the contexts is set. data_floor and control_floor
+# are the least counters that this process may seal under. RESULT_CRYPTO: libcrypto failed; nothing is left.
+cdef Result epoch_restore(Epoch* self, uint64_t data_floor, uint64_t control_floor) noexcept nogil
+
+# Count a frame of n bytes that is to be sealed. RESULT_KEY_LIMIT: a hard limit is reached, seal no more and close.
+# ageless: a frame that is sealed at any age and does not begin it (docs/protocol.md 6.5).
+cdef Result epoch_spend(Epoch* self, uint64_t n, uint64_t now_us, bint ageless) noexcept nogil
+
+cdef bint epoch_must_rekey(const Epoch* self, const Limits* limits, uint64_t now_us) noexcept nogil
+
+# Wipe everything. May be called twice.
+cdef void epoch_wipe(Epoch* self) noexcept nogil

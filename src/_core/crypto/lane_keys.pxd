@@ -1,0 +1,30 @@
+# The secrets of a link from which its lanes begin.
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+
+from pcgrelay._core.base.result cimport Result
+
+
+# docs/protocol.md, sections 3 and 4.1. Only the control plane's thread uses it.
+cdef struct LinkKeys:
+    uint8_t proof_key[32]
+    uint8_t root[32]            # lane_root[next]
+    uint8_t secrets[129][32]    # lane_secret[n] at n % 129, for numbers that were passed over and not seen
+    uint8_t waiting[129]        # is one there?
+    uint8_t link_id[16]
+    uint32_t next               # the least number whose secret was not derived
+    uint32_t greatest           # seen, plus 1
+    uint32_t lanes
+
+
+# RESULT_CRYPTO: libcrypto failed. The caller wipes secret.
+cdef Result keys_start(LinkKeys* self, const uint8_t* secret, const uint8_t* link_id, uint32_t lanes) noexcept nogil
+cdef void keys_wipe(LinkKeys* self) noexcept nogil
+
+# The dialler: the next number, its secret, and the preamble of 48 bytes that opens its lane.
+cdef Result keys_dial(LinkKeys* self, uint16_t index, uint32_t* number, uint8_t* preamble) noexcept nogil
+
+# The acceptor: check a preamble. RESULT_BAD_PREAMBLE: refused. A good proof uses up its number.
+cdef Result keys_check(LinkKeys* self, const uint8_t* preamble, uint16_t* index, uint32_t* number) noexcept nogil
+
+# Take the secret of a number that keys_dial or keys_check gave; it is there once.
+cdef Result keys_take(LinkKeys* self, uint32_t number, uint8_t* secret) noexcept nogil

@@ -1,0 +1,69 @@
+# The secrets of renewals that a link or session keeps, and what its senders name (docs/protocol.md 9.9). Each worker
+# has its own copy.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from pcgrelay._core.base.result cimport Result
+
+
+cdef enum:
+    RENEWAL_GRACE_US = 300000000    # of time in which frames could come: then they have the newest mix, or end it
+    RENEWAL_WAIT_US = 30000000      # a step that is due waits so long for a renewal that is kept and not agreed yet
+
+cdef struct Renewals:
+    uint8_t newest[32]
+    uint8_t before[32]
+    uint64_t newest_id          # 0: none
+    uint64_t before_id
+    uint64_t agreed_id          # both control planes have told it, so that senders may name it
+    uint64_t waits_until_us     # plain steps wait until then for the newest to be agreed
+
+# What the sender of one direction owes its receiver: a step with the newest mix, once both have told RENEWED. Whoever
+# stole the secret of an epoch has no other way to go on speaking than plain steps (docs/protocol.md, 6.4).
+cdef struct Owed:
+    uint64_t mix                # the newest that a step of this direction has named; 0: none
+    uint64_t since_us           # since when one is owed, and the way was up; 0: none is
+    bint plain                  # the one step without it was taken since
+
+
+# Keep the secret of a renewal for what the peer may send; the oldest of three is wiped. A renewal that was not agreed
+# may be tried again under its id. RESULT_UNKNOWN_MIX: the id is older than that. The caller wipes secret.
+cdef Result renewals_add(Renewals* self, uint64_t id, const uint8_t* secret, uint64_t now_us) noexcept nogil
+
+# Both sides keep it: senders may name it from here on. An id that is not kept is nothing.
+cdef void renewals_agree(Renewals* self, uint64_t id) noexcept nogil
+
+# The id that a direction names in its next step, if last is the one that it named before: each is mixed in once.
+# 0: a plain step.
+cdef inline uint64_t renewals_fresh(const Renewals* self, uint64_t last) noexcept nogil:
+    if self.agreed_id == last or (self.agreed_id != self.newest_id and self.agreed_id != self.before_id):
+        return 0
+    return self.agreed_id
+
+# Is a renewal about to be agreed? A plain step that is due waits for it: the peer may know already that it is, and
+# takes no more than one.
+cdef inline bint renewals_wait(const Renewals* self, uint64_t now_us) noexcept nogil:
+    return self.newest_id > self.agreed_id and now_us < self.waits_until_us
+
+# Both sides keep agreed_id: the sender owes it from now on, if it has not named it yet. is_new: the lane was opened
+# after that, so its first step has it.
+cdef void owed_begin(Owed* self, uint64_t agreed_id, bint is_new, uint64_t now_us) noexcept nogil
+
+# A step names id (0: none). RESULT_MIX_OVERDUE: it had to name a newer mix than the last. over: the grace is.
+cdef Result owed_step(Owed* self, uint64_t agreed_id, uint64_t id, bint over, uint64_t now_us) noexcept nogil
+
+# Is the grace over?
+cdef inline bint owed_is_over(const Owed* self, uint64_t now_us) noexcept nogil:
+    return self.since_us != 0 and now_us > self.since_us and now_us - self.since_us >= RENEWAL_GRACE_US
+
+# The receiver did not run for so long, or the way was not up: that does not count.
+cdef inline void owed_forgive(Owed* self, uint64_t away_us) noexcept nogil:
+    if self.since_us != 0:
+        self.since_us += away_us
+
+# The mix that a renewal gives to one direction of a lane (its number) or flow (its index), into 32 bytes, which the
+# caller wipes. RESULT_UNKNOWN_MIX: none of that id is kept.
+cdef Result renewals_mix(const Renewals* self, uint64_t id, uint8_t direction, uint32_t number,
+                         uint8_t* mix) noexcept nogil
+
+# Wipe everything. May be called twice.
+cdef void renewals_wipe(Renewals* self) noexcept nogil

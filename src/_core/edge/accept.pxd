@@ -1,0 +1,30 @@
+# The door of an edge: applications come in, and by the published tables each gets a flow of a session, waits for one,
+# or is refused. It makes no system call.
+from libc.stdint cimport uint32_t
+
+from pcgrelay._core.link.link cimport Shard
+from pcgrelay._core.stream.stream cimport Stream
+
+
+cdef enum:
+    DOOR_WAITING_MAX = 4096     # streams that wait for a route
+
+# What door_accept decided.
+cdef enum AcceptAnswer:
+    ACCEPT_TAKEN                # *stream is open, the socket is its own
+    ACCEPT_ELSEWHERE            # hand the socket to another worker
+    ACCEPT_REFUSED              # close it; the event was given
+
+# The session that was chosen for a connection, and a worker that has flows of it.
+cdef struct Elsewhere:
+    uint32_t session
+    uint32_t worker
+
+
+# An application connected to an import. session: 0, or the one that another worker chose already; only if it has ended
+# meanwhile is one chosen again. So a socket is handed over once for each choice.
+cdef AcceptAnswer door_accept(Shard* shard, uint32_t number, int fd, uint32_t session, Stream** stream,
+                              Elsewhere* elsewhere) noexcept nogil
+
+# The tables changed: streams that wait find their route or are refused.
+cdef void door_tables_changed(Shard* shard) noexcept nogil

@@ -1,0 +1,231 @@
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
+from libc.string cimport memcpy
+
+from pcgrelay._core.base.atomics cimport figure_add
+from pcgrelay._core.base.bucket cimport bucket_has, bucket_spend
+from pcgrelay._core.base.buf cimport Buf, buf_data, buf_drop, buf_take
+from pcgrelay._core.crypto.epoch cimport epoch_must_rekey, epoch_spend, epoch_step
+from pcgrelay._core.frame.frame cimport Frame, Scope, body_seal, frame_is_lane, frame_pack, frame_seal
+from pcgrelay._core.link.gauge cimport LINK_GAUGE_SENT_FRAMES, gauge_at
+from pcgrelay._core.base.libcrypto cimport OPENSSL_cleanse
+from pcgrelay._core.link.link cimport (
+    LANE_CLASSES, LANE_LOSTS, LANE_OVERTAKEN, LANE_OWN, LANE_PACE_US, LANE_STEPS, LANE_STEP_US, LANE_WIRE,
+    LANE_WIRE_LEAST, LANE_WIRE_US, Lane, Shard, lane_dirty, lane_is_up,
+)
+from pcgrelay._core.base.queue cimport Account, Span, queue_pop, queue_push, queue_push_must
+from pcgrelay._core.crypto.renewal cimport renewals_fresh, renewals_mix, renewals_wait
+from pcgrelay._core.base.result cimport RESULT_GLITCHES, RESULT_NO_MEMORY, RESULT_OK, Result
+from pcgrelay._core.base.stats cimport COUNT_FRAMES_SENT, COUNT_REKEYS, COUNT_REKEYS_MIXED
+from pcgrelay._core.base.wire cimport CODE_UNKNOWN, FRAME_LOST, FRAME_REKEY, WIRE_PREFIX, wire_put16, wire_put32, wire_put64
+
+
+# -- frames of the lane's own -----------------------------------------------------------------------------------------
+
+# A frame of the lane's own, in clear; NULL: no memory.
+cdef Buf* lane_frame(Shard* shard, uint32_t type, const uint8_t* body, uint32_t length) noexcept nogil:
+    cdef Frame frame
+    cdef Buf* buf = buf_take(&shard.pool, WIRE_PREFIX + length, True)
+    if buf == NULL:
+        return NULL
+    frame.length = length
+    frame.type = type
+    frame.flow = 0
+    frame.epoch = 0
+    frame.number = 0
+    frame_pack(&frame, buf_data(buf))
+    memcpy(buf_data(buf) + WIRE_PREFIX, body, length)
+    buf.length = WIRE_PREFIX + length
+    return buf
+
+
+cdef Result lane_say(Shard* shard, Lane* lane, uint32_t type, const uint8_t* body, uint32_t length) noexcept nogil:
+    cdef Result answer
+    cdef Buf* buf
+    if lane.pending[0].count >= LANE_OWN:
+        return RESULT_GLITCHES
+    buf = lane_frame(shard, type, body, length)
+    if buf == NULL:
+        return RESULT_NO_MEMORY
+    answer = queue_push_must(&lane.pending[0], &shard.pool, buf_data(buf), buf.length, buf, NULL)
+    if answer != RESULT_OK:
+        buf_drop(&shard.pool, buf)
+        return answer
+    lane_dirty(shard, lane)
+    return RESULT_OK
+
+
+cdef Result lane_say_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil:
+    cdef uint8_t body[8]
+    if not lane_is_up(lane):
+        return RESULT_OK
+    wire_put32(body, label)
+    wire_put16(body + 4, code)
+    wire_put16(body + 6, 0)
+    return lane_say(shard, lane, FRAME_LOST, body, 8)
+
+
+cdef Result lane_say_unknown(Shard* shard, Lane* lane, uint32_t label) noexcept nogil:
+    if shard.now_us - lane.losts_us >= 1000000:
+        lane.losts_us = shard.now_us
+        lane.lost_tokens = LANE_LOSTS
+    if not lane_is_up(lane) or lane.lost_tokens == 0:
+        return RESULT_OK
+    lane.lost_tokens -= 1
+    return lane_say_lost(shard, lane, label, CODE_UNKNOWN)
+
+
+# -- what waits, and what is sealed -----------------------------------------------------------------------------------
+
+cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf, Account* account,
+                      uint32_t priority) noexcept nogil:
+    cdef uint32_t waits_in = lane_class(priority)
+    cdef Result answer
+    # A relay may drop what it cannot hold; what an edge has sealed must go out.
+    if account != NULL:
+        answer = queue_push(&lane.pending[waits_in], &shard.pool, p, n, buf, account)
+    else:
+        answer = queue_push_must(&lane.pending[waits_in], &shard.pool, p, n, buf, NULL)
+    if answer == RESULT_OK:
+        lane_dirty(shard, lane)
+    return answer
+
+
+# The class whose turn it is; LANE_CLASSES: nothing waits.
+cdef uint32_t next_class(const Lane* lane) noexcept nogil:
+    cdef uint32_t i
+    if lane.pending[0].count != 0:
+        return 0
+    for i in range(2, LANE_CLASSES):
+        if lane.pending[i].count != 0 and lane.overtaken[i] >= LANE_OVERTAKEN:
+            return i
+    for i in range(1, LANE_CLASSES):
+        if lane.pending[i].count != 0:
+            return i
+    return LANE_CLASSES
+
+
+# A frame of n bytes goes, of class i: those below it that wait were overtaken.
+cdef void overtake(Lane* lane, uint32_t i, uint32_t n) noexcept nogil:
+    cdef uint32_t j
+    lane.overtaken[i] = 0
+    if i == 0:
+        return
+    for j in range(i + 1, LANE_CLASSES):
+        if lane.pending[j].count != 0:
+            lane.overtaken[j] += n
+
+
+cdef Result lane_fill(Shard* shard, Lane* lane) noexcept nogil:
+    cdef uint32_t i
+    cdef Span span
+    cdef Result answer = RESULT_OK
+    while lane.wire.bytes < lane.ahead and answer == RESULT_OK:
+        i = next_class(lane)
+        if i == LANE_CLASSES:
+            break
+        # Past the soft limit the step comes before any other frame, whatever waits.
+        if lane_is_up(lane) and lane_must_rekey(shard, lane):
+            answer = lane_rekey(shard, lane)
+            continue
+        span = queue_pop(&lane.pending[i])
+        overtake(lane, i, span.n)
+        answer = lane_wire(shard, lane, &span)
+        if span.account != NULL:
+            if span.buf != NULL:
+                span.account.queued -= span.n
+            span.account.items -= 1
+    return answer
+
+
+# Seal the frame and hand it over to the wire; its account stays behind. What could not be sealed is in clear, and must
+# not come near a socket.
+cdef Result lane_wire(Shard* shard, Lane* lane, Span* span) noexcept nogil:
+    cdef Result answer = lane_seal(shard, lane, span)
+    if answer == RESULT_OK:
+        answer = queue_push_must(&lane.wire, &shard.pool, span.p, span.n, span.buf, NULL)
+    if answer != RESULT_OK:
+        buf_drop(&shard.pool, span.buf)
+    return answer
+
+
+# Give the frame its hop number and seal its header, and the body too if it is the lane's own.
+cdef Result lane_seal(Shard* shard, Lane* lane, Span* span) noexcept nogil:
+    cdef Scope scope
+    cdef uint64_t number = lane.tx_number
+    cdef uint32_t type = span.p[3]
+    cdef Result answer = epoch_spend(&lane.tx, span.n, shard.now_us, type == FRAME_REKEY)
+    if answer != RESULT_OK:
+        return answer
+    lane.tx_number += 1
+    if frame_is_lane(type):
+        scope.direction = lane.tx.direction
+        scope.index = lane.index
+        scope.epoch = lane.tx.number
+        answer = body_seal(&lane.tx.control, &scope, type, number, span.p, span.n - WIRE_PREFIX)
+        if answer != RESULT_OK:
+            return answer
+    answer = frame_seal(&lane.tx.data, number, span.p)
+    figure_add(&shard.stats.count[COUNT_FRAMES_SENT], 1)
+    figure_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_SENT_FRAMES], 1)
+    return answer
+
+
+# -- steps of epoch ---------------------------------------------------------------------------------------------------
+
+# Past a soft limit, or for the sake of a renewal: the healing reaches a direction when its sender steps. CONFIRM comes
+# first, whatever waits: it may still do so when that of the peer is there. So does a step that the peer has no budget
+# for: the soft limits are far below the hard ones.
+cdef inline bint lane_must_rekey(const Shard* shard, const Lane* lane) noexcept nogil:
+    return lane.tx_number != 0 and (renewals_fresh(&lane.link.renewals, lane.tx_mix) != 0
+                                    or (epoch_must_rekey(&lane.tx, &shard.limits, shard.now_us)
+                                        and not renewals_wait(&lane.link.renewals, shard.now_us))) \
+        and bucket_has(lane.steps_us, shard.now_us, LANE_STEPS, LANE_STEP_US)
+
+
+# REKEY is the last frame of its epoch; whatever is sealed after it is of the next.
+cdef Result lane_rekey(Shard* shard, Lane* lane) noexcept nogil:
+    cdef uint8_t body[12]
+    cdef uint8_t mix[32]
+    cdef uint64_t id = renewals_fresh(&lane.link.renewals, lane.tx_mix)
+    cdef Span span
+    cdef Result answer
+    wire_put32(body, lane.tx.number + 1)
+    wire_put64(body + 4, id)
+    span.buf = lane_frame(shard, FRAME_REKEY, body, 12)
+    if span.buf == NULL:
+        return RESULT_NO_MEMORY
+    span.p = buf_data(span.buf)
+    span.n = span.buf.length
+    bucket_spend(&lane.steps_us, shard.now_us, LANE_STEP_US)
+    figure_add(&shard.stats.count[COUNT_REKEYS], 1)
+    answer = lane_wire(shard, lane, &span)
+    if answer != RESULT_OK or id == 0:
+        return answer if answer != RESULT_OK else epoch_step(&lane.tx, NULL)
+    lane.tx_mix = id
+    figure_add(&shard.stats.count[COUNT_REKEYS_MIXED], 1)
+    answer = renewals_mix(&lane.link.renewals, id, lane.tx.direction, lane.number, mix)
+    if answer == RESULT_OK:
+        answer = epoch_step(&lane.tx, mix)
+    OPENSSL_cleanse(mix, sizeof(mix))
+    return answer
+
+
+# -- rate -------------------------------------------------------------------------------------------------------------
+
+# Only a lane that is full all the time shows what it can carry: a burst that it has swallowed says nothing. One that is
+# not full may be faster than was seen before.
+cdef bint lane_pace(Shard* shard, Lane* lane) noexcept nogil:
+    cdef uint64_t span_us = shard.now_us - lane.paced_us
+    cdef uint64_t ahead = 2 * <uint64_t>lane.ahead
+    cdef uint32_t before = lane.ahead
+    if span_us < LANE_PACE_US:
+        return False
+    if lane.clogged and (not lane.writable or lane_backlog(lane, 0) != 0):
+        ahead = lane.paced_bytes * LANE_WIRE_US / span_us
+    if ahead < LANE_WIRE_LEAST:
+        ahead = LANE_WIRE_LEAST
+    lane.ahead = <uint32_t>ahead if ahead < LANE_WIRE else LANE_WIRE
+    lane.paced_us = shard.now_us
+    lane.paced_bytes = 0
+    lane.clogged = False
+    return lane.ahead != before

@@ -1,0 +1,269 @@
+# Orders down to a worker, events up from it. Both are short critical sections under a mutex; a worker takes all its
+# orders at once and gives all the events of a turn at once, so the price is per turn. The event descriptors are
+# written by worker and core.
+#
+# Order and Event are tagged unions: `kind` says which member of `args` or `data` holds, and its struct says for which
+# kinds that is. Fields that a kind does not name are zero.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from pcgrelay._core.base.atomics cimport pointer_get
+from pcgrelay._core.link.gauge cimport Gauge
+from pcgrelay._core.stream.service_tables cimport Tables
+
+
+cdef extern from "pthread.h" nogil:
+    ctypedef struct pthread_mutex_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t* mutex, const void* attributes)
+    int pthread_mutex_destroy(pthread_mutex_t* mutex)
+    int pthread_mutex_lock(pthread_mutex_t* mutex)
+    int pthread_mutex_unlock(pthread_mutex_t* mutex)
+
+
+cdef enum OrderKind:
+    ORDER_STOP
+    ORDER_LINK_ADD
+    ORDER_LINK_CLOSE
+    ORDER_LINK_DRAIN
+    ORDER_LINK_RENEW
+    ORDER_LINK_MIX
+    ORDER_LANE_ADD
+    ORDER_PATH_ADD
+    ORDER_PATH_REMOVE
+    ORDER_SESSION_ADD
+    ORDER_SESSION_PATH
+    ORDER_SESSION_CANDIDATE     # out_label 0: no longer
+    ORDER_SESSION_CLOSE
+    ORDER_SESSION_RENEW
+    ORDER_SESSION_MIX
+    ORDER_TABLES
+    ORDER_LISTEN
+    ORDER_UNLISTEN
+    ORDER_DRAIN
+    ORDER_SETTINGS
+    ORDER_STREAM                # an accepted socket for a flow of this worker
+
+# LINK_ADD. One reference of the gauge passes to the worker.
+cdef struct LinkOrder:
+    uint32_t number
+    uint32_t suite
+    uint32_t lanes
+    bint dialler
+    Gauge* gauge
+    uint8_t binding[32]
+
+# LINK_CLOSE, SESSION_CLOSE
+cdef struct CloseOrder:
+    uint32_t number
+    uint32_t code
+
+# LINK_DRAIN
+cdef struct DrainOrder:
+    uint32_t link
+    uint32_t milliseconds
+
+# LINK_RENEW, SESSION_RENEW, with a secret; LINK_MIX, SESSION_MIX, without serial.
+cdef struct RenewalOrder:
+    uint32_t number             # of the link or session
+    uint64_t mix
+    uint64_t serial             # goes back with the event
+
+# LANE_ADD, with a secret and a socket.
+cdef struct LaneOrder:
+    uint32_t link
+    uint32_t index
+    uint32_t number
+
+# PATH_ADD: of a relay, from link a to link b. PATH_REMOVE: the number alone.
+cdef struct PathOrder:
+    uint32_t number
+    uint32_t a_link
+    uint32_t a_in
+    uint32_t a_out
+    uint32_t b_link
+    uint32_t b_in
+    uint32_t b_out
+    uint32_t priority
+    uint64_t cap
+
+# SESSION_ADD, with a secret. One reference of the gauge passes to the worker.
+cdef struct SessionOrder:
+    uint32_t number
+    uint32_t suite
+    uint32_t flows
+    uint32_t marking
+    uint32_t priority
+    bint initiator
+    uint64_t cap
+    Gauge* gauge
+    uint8_t binding[32]
+
+# SESSION_PATH, SESSION_CANDIDATE
+cdef struct LeadOrder:
+    uint32_t session
+    uint32_t link
+    uint32_t in_label
+    uint32_t out_label          # of a candidate: 0: no longer
+    uint32_t instead            # of a path: only if it is led under this label; 0: whatever
+
+# STREAM, with a socket.
+cdef struct StreamOrder:
+    uint32_t import_number
+    uint32_t session            # that was chosen for it; 0: none
+    bint shared                 # another process knows the socket
+
+# SETTINGS: what the configuration may change while a worker runs, all of it.
+cdef struct Settings:
+    uint64_t probe_us
+    uint64_t handshake_us
+    uint64_t linger_us
+    uint64_t rekey_frames       # these three: 0, or more than the protocol has: that of the protocol
+    uint64_t rekey_bytes
+    uint64_t rekey_us
+
+cdef union OrderArgs:
+    LinkOrder link
+    CloseOrder close
+    DrainOrder drain
+    RenewalOrder renewal
+    LaneOrder lane
+    PathOrder path
+    SessionOrder session
+    LeadOrder lead
+    StreamOrder stream
+    Settings settings
+    int import_number           # LISTEN, with a socket; UNLISTEN
+    Tables* tables              # TABLES: one reference, which passes
+
+cdef struct Order:
+    Order* next
+    OrderKind kind
+    int fd                      # -1: none
+    uint8_t secret[32]          # wiped by the worker when it has used it
+    OrderArgs args
+
+cdef struct Mailbox:
+    pthread_mutex_t mutex
+    Order* first                # owned
+    Order* last
+    int wake_fd                 # eventfd; owned
+
+cdef enum EventKind:
+    EVENT_LANE_UP = 1
+    EVENT_LANE_DOWN = 2
+    EVENT_SESSION_UP = 3
+    EVENT_SESSION_DOWN = 4
+    EVENT_SESSION_STALLED = 5
+    EVENT_SESSION_RESUMED = 6
+    EVENT_PEER_DRAINS = 7
+    EVENT_IMPORT_WANTED = 8
+    EVENT_STREAM_END = 9
+    EVENT_STREAM_OPEN = 10
+    EVENT_EVENTS_LOST = 11
+    EVENT_FLOW_UP = 12          # within the core: SESSION_UP when every flow of the session said so
+    EVENT_LINK_RENEWED = 13     # of one worker; the face tells it when all have said so
+    EVENT_SESSION_RENEWED = 14
+    EVENT_SESSION_MOVED = 15
+
+# LANE_UP, LANE_DOWN
+cdef struct LaneEvent:
+    uint32_t link
+    uint32_t index
+    uint32_t number
+    uint32_t code               # these two: of an end
+    uint32_t reason
+
+# PEER_DRAINS
+cdef struct DrainEvent:
+    uint32_t link
+    uint32_t milliseconds
+
+# LINK_RENEWED, SESSION_RENEWED
+cdef struct RenewalEvent:
+    uint32_t number             # of the link or session
+    uint64_t mix
+    uint64_t serial             # of the order
+
+# FLOW_UP, SESSION_DOWN, SESSION_STALLED, SESSION_RESUMED, SESSION_MOVED
+cdef struct SessionEvent:
+    uint32_t number
+    uint32_t flow               # not of DOWN, MOVED
+    uint32_t label              # ours, of the path that is lost (STALLED) or taken (MOVED)
+    uint32_t code               # STALLED, DOWN
+    uint32_t reason             # DOWN
+    bint remote                 # DOWN: the far edge ended it
+
+# STREAM_END
+cdef struct StreamEndEvent:
+    uint64_t sent_bytes
+    uint64_t received_bytes
+    uint64_t open_us
+    int number                  # of the import (opener) or export; -1: unknown
+    uint32_t session            # 0: none
+    uint32_t code
+    uint32_t cause
+    uint32_t rule
+    bint opener
+    bint remote                 # the far edge ended it
+    uint32_t service_length
+    uint8_t service[64]
+
+cdef union EventData:
+    LaneEvent lane
+    DrainEvent drain
+    RenewalEvent renewal
+    SessionEvent session
+    StreamEndEvent stream
+    uint32_t import_number      # IMPORT_WANTED
+
+cdef struct Event:
+    uint32_t kind
+    EventData data
+
+cdef enum:
+    OUTBOX_TURN = 1024          # events of one turn that wait to be passed on
+    OUTBOX_RING = 32768         # events that wait for the control plane,
+    OUTBOX_KEPT = 16384         # and places that are kept for what lasts
+    OUTBOX_PLACES = OUTBOX_RING + OUTBOX_KEPT
+
+# Events of all workers, for the control plane. Those of single streams, of which a peer may cause any number, never
+# take the last places: they are for the log, while the loss of any other leaves a link or session in a wrong state.
+cdef struct Outbox:
+    pthread_mutex_t mutex
+    Event* ring                 # owned
+    uint32_t head
+    uint32_t count
+    uint64_t lost
+    uint64_t lost_kept          # of these, of links, lanes and sessions
+    int wake_fd                 # eventfd; owned by core
+
+
+cdef bint mailbox_start(Mailbox* self, int wake_fd) noexcept nogil
+
+# Append an order; it passes to the mailbox. True: the worker must be woken (its box was empty).
+cdef bint mailbox_put(Mailbox* self, Order* order) noexcept nogil
+
+# Take everything: a list in order, which passes to the caller.
+cdef Order* mailbox_take(Mailbox* self) noexcept nogil
+cdef bint mailbox_is_empty(Mailbox* self) noexcept nogil
+
+# Is there an order? A look without the lock: one that comes at this moment may be missed.
+cdef inline bint mailbox_has_any(const Mailbox* self) noexcept nogil:
+    return pointer_get(<void* const*>&self.first) != NULL
+
+cdef void mailbox_stop(Mailbox* self) noexcept nogil
+
+# A zeroed order, or NULL.
+cdef Order* order_new(OrderKind kind) noexcept nogil
+cdef void order_free(Order* order) noexcept nogil
+
+cdef bint outbox_start(Outbox* self, int wake_fd) noexcept nogil
+
+# Append n events; those that do not fit are counted as lost. True: the reader must be woken (it was empty).
+cdef bint outbox_put(Outbox* self, const Event* events, uint32_t n) noexcept nogil
+
+# Take at most limit events; *lost: how many did not fit since the last time; *lost_kept: of these, how many were not of
+# single streams.
+cdef uint32_t outbox_take(Outbox* self, Event* events, uint32_t limit, uint64_t* lost,
+                          uint64_t* lost_kept) noexcept nogil
+cdef void outbox_stop(Outbox* self) noexcept nogil

@@ -1,0 +1,58 @@
+# The relay's role: frames of a path go from one link to another with a new label, in place, and nothing else of them
+# changes. A relay knows paths, not streams; what waits for a slow neighbour is bounded for each flow.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from pcgrelay._core.base.buf cimport Buf
+from pcgrelay._core.frame.frame cimport Frame
+from pcgrelay._core.link.link cimport Lane, Shard
+from pcgrelay._core.base.queue cimport Account
+from pcgrelay._core.base.result cimport Result
+
+
+# One direction of a path.
+cdef struct PathEnd:
+    Path* path
+    PathEnd* next_out           # with the same hash in Shard.outs
+    Account* accounts           # owned: one for each lane index of this worker
+    uint8_t* lost               # owned: LOST was said, or is owed, until a RESUME passes
+    uint32_t slots
+    uint32_t in_link
+    uint32_t in_label
+    uint32_t out_link
+    uint32_t out_label
+
+cdef struct Path:
+    PathEnd ends[2]
+    Path* next_dying
+    uint32_t number
+    uint32_t priority
+
+
+# Forward between two links for the lanes of this worker; cap is for each flow and direction. RESULT_NO_MEMORY:
+# nothing was added.
+cdef Result relay_path_add(Shard* shard, uint32_t number, uint32_t a_link, uint32_t a_in, uint32_t a_out,
+                           uint32_t b_link, uint32_t b_in, uint32_t b_out, uint64_t cap, uint32_t priority,
+                           uint32_t lanes) noexcept nogil
+cdef void relay_path_remove(Shard* shard, uint32_t number) noexcept nogil
+
+# A frame of a flow came, whole, its header in clear. owner: the buffer it lies in, or NULL if it lies in the receive
+# space.
+cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire, Buf* owner) noexcept nogil
+
+# The neighbour says that a path is lost behind it.
+cdef Result relay_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil
+
+# A lane is gone, and with it whatever was on its way in it: say LOST for the flows that it carried, whether or not
+# another frame of theirs ever comes.
+cdef void relay_lane_down(Shard* shard, uint32_t link, uint32_t index) noexcept nogil
+
+# The beat: say what found no room before.
+cdef void relay_tell_owed(Shard* shard) noexcept nogil
+
+# The turn ends: copy what waits in the lane and is borrowed. When memory is short, the link that holds most of it loses
+# the newer half of what waits in a lane, as often as it takes; but if it holds no more than twice what the lane's own
+# link does, what has come for the lane in this turn is dropped. Those who sent what is dropped are told.
+cdef void relay_settle(Shard* shard, Lane* lane) noexcept nogil
+
+# Free paths that were removed and have nothing queued any more; all: whatever is queued.
+cdef void relay_sweep(Shard* shard, bint all) noexcept nogil

@@ -1,9 +1,0 @@
-# Frames made of what applications' sockets and streams have: whose turn it is, and how much of a read one frame takes.
-from pcgrelay._core.worker cimport Worker
-
-
-# Is there a flow whose streams could be served right now?
-cdef bint packer_can_serve(Worker* self) noexcept nogil
-
-# Make frames of what streams have, a frame for each flow in turn, at most WORKER_FRAMES.
-cdef void packer_serve(Worker* self) noexcept nogil

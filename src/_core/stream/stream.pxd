@@ -1,0 +1,149 @@
+# A stream as one edge sees it: the state table of docs/protocol.md 7.1, and the record of one application connection.
+#
+#   IDLE --tx OPEN--> OPENING --rx ACCEPT--> OPEN --FIN--> HALF_* --FIN--> CLOSED
+#   IDLE --rx OPEN--> ANSWERING --tx ACCEPT--^          (RESET from anywhere --> CLOSED)
+#   A FIN of the opener may come before ACCEPT: OPENING_FIN, ANSWERING_FIN.
+#
+# One event is not of the protocol: FORGET ends a stream in any state without a record, because nobody is left to be
+# told. The state is written here alone.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from pcgrelay._core.frame.credit cimport ReceiveCredit, SendCredit
+from pcgrelay._core.base.handle cimport Handle
+from pcgrelay._core.base.queue cimport Queue
+from pcgrelay._core.base.timer cimport Timer
+
+
+cdef enum StreamState:
+    STREAM_IDLE = 0
+    STREAM_OPENING = 1
+    STREAM_OPENING_FIN = 2
+    STREAM_ANSWERING = 3
+    STREAM_ANSWERING_FIN = 4
+    STREAM_OPEN = 5
+    STREAM_HALF_LOCAL = 6
+    STREAM_HALF_REMOTE = 7
+    STREAM_CLOSED = 8
+    STREAM_STATES = 9
+    STREAM_REFUSED = 255
+
+cdef enum StreamEvent:
+    STREAM_TX_OPEN = 0
+    STREAM_RX_OPEN = 1
+    STREAM_TX_ACCEPT = 2
+    STREAM_RX_ACCEPT = 3
+    STREAM_TX_DATA = 4
+    STREAM_RX_DATA = 5
+    STREAM_TX_FIN = 6
+    STREAM_RX_FIN = 7
+    STREAM_RESET = 8
+    STREAM_FORGET = 9           # the far edge knows, or was never told of the stream
+    STREAM_EVENTS = 10
+
+cdef extern from *:
+    """
+    #define X 255
+    static const unsigned char stream_table[9][10] = {
+    /*                  tx OPEN rx OPEN tx ACC rx ACC tx DATA rx DATA tx FIN rx FIN RESET FORGET */
+    /* IDLE          */ { 1,      3,      X,     X,     X,      X,      X,     X,     X,     8 },
+    /* OPENING       */ { X,      X,      X,     5,     1,      X,      2,     X,     8,     8 },
+    /* OPENING_FIN   */ { X,      X,      X,     6,     X,      X,      X,     X,     8,     8 },
+    /* ANSWERING     */ { X,      X,      5,     X,     X,      3,      X,     4,     8,     8 },
+    /* ANSWERING_FIN */ { X,      X,      7,     X,     X,      X,      X,     X,     8,     8 },
+    /* OPEN          */ { X,      X,      X,     X,     5,      5,      6,     7,     8,     8 },
+    /* HALF_LOCAL    */ { X,      X,      X,     X,     X,      6,      X,     8,     8,     8 },
+    /* HALF_REMOTE   */ { X,      X,      X,     X,     7,      X,      8,     X,     8,     8 },
+    /* CLOSED        */ { X,      X,      X,     X,     X,      X,      X,     X,     X,     8 },
+    };
+    #undef X
+    """
+    const uint8_t stream_table[9][10]
+
+# What a stream has to say with its next turn.
+cdef enum:
+    SAY_OPEN = 1
+    SAY_ACCEPT = 2
+    SAY_CREDIT = 4
+    SAY_RESET = 8
+
+cdef enum StreamPlace:
+    PLACE_NONE = 0              # in no list
+    PLACE_READY = 1             # in its flow's list, small or bulk
+
+# Whether the application's connection is broken: reset, or dead. What it had sent before is still read.
+cdef enum StreamBreak:
+    BREAK_NONE = 0
+    BREAK_TOLD = 1              # the socket holds the error behind its bytes; if a read answers 0, FIN came before
+    BREAK_TAKEN = 2             # a call took the error out of the socket: its end would look like FIN, and is none
+
+# A connection that is tried beside the stream's own.
+cdef struct Dial:
+    Handle handle               # first
+    Stream* stream              # NULL: it is forgotten
+    Dial* next
+
+cdef struct Stream:
+    Handle handle               # first: the application's socket
+    Timer timer                 # connecting, waiting for a route, or lingering half-closed
+    Stream* next                # in the list that place names
+    Stream* next_dirty          # in the list of those with bytes for the application
+    void* flow                  # Flow*, or NULL while it waits for a route
+    Dial* beside                # owned
+    Queue out                   # bytes for the application
+    SendCredit tx
+    ReceiveCredit rx
+    uint64_t held               # what is counted of it on the holding of its peer
+    uint64_t opened_us
+    uint64_t progress           # bytes that moved up to the last look of the timer
+    uint64_t dropped            # bytes of rx.consumed that no application took
+    uint64_t due_us             # connecting: the deadline. Cut: when it ends, if no byte moves before
+    uint64_t swapped_us         # when another connection became its own: epoll told of the one before in that turn
+    uint32_t id
+    uint32_t session            # number
+    int number                  # of the import or export; -1: unknown
+    uint32_t rule
+    uint32_t code
+    uint32_t service_length
+    uint8_t service[64]         # its name, for the log
+    uint8_t target              # which of the export's addresses is being tried
+    uint8_t elsewhere           # the worker that adopts its socket for session, plus 1; 0: none
+    uint8_t cause
+    uint8_t marking             # that the far edge gave it in OPEN
+    uint8_t state
+    uint8_t say                 # SAY_*
+    uint8_t place
+    uint8_t broken              # StreamBreak
+    bint opener                 # we opened it
+    bint bulk                   # its last read filled the room it had
+    bint readable               # the socket may have bytes
+    bint hangup                 # the socket has seen the application's FIN, perhaps behind bytes
+    bint ended                  # the FIN was read
+    bint writable               # the socket takes bytes
+    bint connecting
+    bint next_due               # the next address of its target has its turn
+    bint dirty
+    bint fin_due                # pass FIN on to the application once out is empty
+    bint shut                   # it was passed on
+    bint finished               # gone for the application; what is left is to be said, then it is freed
+    bint remote                 # the far edge ended it
+    bint cut                    # it did so by RESET, and what came before that is still to be written
+    bint buried                 # in the list of those to be freed at the end of the turn
+
+
+# Step the state; False: the table does not allow it, nothing changed.
+cdef inline bint stream_step(Stream* self, StreamEvent event) noexcept nogil:
+    cdef uint8_t following = stream_table[self.state][<int>event]
+    if following == STREAM_REFUSED:
+        return False
+    self.state = following
+    return True
+
+# Go on from a state that another process left. False: there is no such state.
+cdef inline bint stream_restore(Stream* self, uint8_t state) noexcept nogil:
+    if state >= STREAM_STATES:
+        return False
+    self.state = state
+    return True
+
+cdef inline bint stream_may(const Stream* self, StreamEvent event) noexcept nogil:
+    return stream_table[self.state][<int>event] != STREAM_REFUSED

@@ -1,0 +1,272 @@
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
+from libc.stdlib cimport calloc
+
+from pcgrelay._core.base.atomics cimport figure_add
+from pcgrelay._core.worker.dial cimport dial_drop, dial_end_as, dial_is_kept_back, dial_next, dial_told, dial_tune
+from pcgrelay._core.edge.accept cimport ACCEPT_ELSEWHERE, ACCEPT_REFUSED, AcceptAnswer, Elsewhere, door_accept
+from pcgrelay._core.edge.streams cimport (
+    edge_abort, edge_break, edge_check_done, edge_cut_left, edge_dirty, edge_give_up, edge_hold, edge_ready,
+    edge_wrote,
+)
+from pcgrelay._core.base.handle cimport HANDLE_LISTENER
+from pcgrelay._core.link.link cimport Shard
+from pcgrelay._core.base.linux cimport (
+    AF_INET, APPLICATION_EVENTS, EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT,
+    EPOLLPRI, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, MSG_PEEK, MSG_TRUNC, SHUT_WR, SIOCOUTQ,
+    SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, accept4, close, errno, ioctl, recv, shutdown, socket,
+)
+from pcgrelay._core.link.mailbox cimport ORDER_STREAM, Order, mailbox_put, order_new
+from pcgrelay._core.base.queue cimport queue_free, queue_sent, queue_settle
+from pcgrelay._core.base.result cimport RESULT_OK
+from pcgrelay._core.base.stats cimport (
+    CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DESCRIPTORS, CAUSE_DONE, COUNT_ACCEPT_FAILED,
+    COUNT_APPLICATION_RECEIVED,
+)
+from pcgrelay._core.stream.stream cimport BREAK_NONE, BREAK_TAKEN, BREAK_TOLD, STREAM_CLOSED, STREAM_IDLE, Stream
+from pcgrelay._core.base.wire cimport CODE_ABORTED, CODE_BUSY
+from pcgrelay._core.worker.worker cimport (
+    WORKER_ACCEPTS, Listener, Worker, worker_close, worker_reset, worker_send, worker_wake, worker_watch,
+)
+
+
+cdef enum:
+    CUT_READ = 1048576          # dropped with one call
+    CUT_READS = 4               # of a stream in a turn
+
+
+cdef void port_accept(Worker* self, Listener* listener) noexcept nogil:
+    cdef int _, fd
+    if listener.handle.fd < 0:
+        return
+    for _ in range(WORKER_ACCEPTS):
+        fd = accept4(listener.handle.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if fd < 0:
+            if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
+                # Look again at the next tick, or the loop would spin on what it cannot take.
+                figure_add(&self.shard.stats.count[COUNT_ACCEPT_FAILED], 1)
+                figure_add(&self.shard.stats.cause[CAUSE_DESCRIPTORS], 1)
+                listener.paused = True
+                worker_watch(self, &listener.handle, 0, EPOLL_CTL_MOD)
+            elif errno == EAGAIN:
+                listener.early = False
+            return
+        if dial_is_kept_back(self, fd):
+            refuse_kept_back(self, listener, fd)
+            return
+        if listener.early:
+            dial_tune(self, fd)
+        port_adopt(self, listener.number, fd, 0, False)
+
+
+# The first that is too much is reset; others wait in the system's queue until there is room.
+cdef void refuse_kept_back(Worker* self, Listener* listener, int fd) noexcept nogil:
+    figure_add(&self.shard.stats.count[COUNT_ACCEPT_FAILED], 1)
+    figure_add(&self.shard.stats.cause[CAUSE_DESCRIPTORS], 1)
+    worker_reset(fd)
+    listener.paused = True
+    worker_watch(self, &listener.handle, 0, EPOLL_CTL_MOD)
+
+
+cdef bint port_has_room(Worker* self) noexcept nogil:
+    cdef int fd
+    if self.shard.bounds == NULL or self.shard.bounds.descriptors == 0:
+        return True
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)
+    if fd < 0:
+        return True
+    close(fd)
+    return not dial_is_kept_back(self, fd)
+
+
+# An application's socket for an import, accepted here or by another worker.
+cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session, bint shared) noexcept nogil:
+    cdef Stream* stream = NULL
+    cdef Elsewhere elsewhere
+    cdef AcceptAnswer answer = door_accept(&self.shard, number, fd, session, &stream, &elsewhere)
+    if answer == ACCEPT_ELSEWHERE:
+        hand_over(self, number, fd, elsewhere, shared)
+        return
+    if answer == ACCEPT_REFUSED:
+        worker_reset(fd)
+        return
+    if stream == NULL:
+        return
+    stream.handle.shared = shared
+    if not worker_watch(self, &stream.handle, APPLICATION_EVENTS, EPOLL_CTL_ADD):
+        edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
+
+
+# Give an accepted socket to the worker that has flows of the session chosen for it.
+cdef void hand_over(Worker* self, uint32_t number, int fd, Elsewhere elsewhere, bint shared) noexcept nogil:
+    cdef Order* order = order_new(ORDER_STREAM)
+    if order == NULL:
+        worker_reset(fd)
+        return
+    order.fd = fd
+    order.args.stream.import_number = number
+    order.args.stream.session = elsewhere.session
+    order.args.stream.shared = shared
+    if mailbox_put(&self.siblings[elsewhere.worker].mailbox, order):
+        worker_wake(self.siblings[elsewhere.worker].mailbox.wake_fd)
+
+
+cdef void port_event(Worker* self, Stream* stream, uint32_t events) noexcept nogil:
+    if stream.finished or stream.handle.fd < 0 or stream.swapped_us == self.shard.now_us:
+        return
+    if stream.connecting:
+        dial_told(self, stream, events)
+        return
+    if stream.broken != BREAK_NONE:
+        # It is told again where another process took it.
+        stream.readable = stream.hangup = True
+        edge_ready(&self.shard, stream)
+        return
+    if events & EPOLLERR:
+        if stream.state == STREAM_IDLE and not has_bytes(stream.handle.fd):
+            # It left before it was opened, and had nothing to say.
+            edge_abort(&self.shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
+        else:
+            edge_break(&self.shard, stream, BREAK_TOLD)
+        return
+    if (events & EPOLLOUT and not stream.writable) or stream.cut:
+        stream.writable = True
+        edge_dirty(&self.shard, stream)
+        if stream.cut:
+            return
+    if events & (EPOLLRDHUP | EPOLLHUP | EPOLLPRI):
+        # A read stops short at an urgent byte, too, and more may wait behind it.
+        stream.hangup = True
+    if events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP) and not stream.ended:
+        stream.readable = True
+        edge_ready(&self.shard, stream)
+
+
+cdef bint has_bytes(int fd) noexcept nogil:
+    cdef uint8_t first
+    return recv(fd, &first, 1, MSG_PEEK) > 0
+
+
+# Write what lanes brought to the applications, and do what else streams wait for: connect, shut, close.
+cdef void port_deliver(Worker* self) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef Stream* stream
+    cdef Elsewhere elsewhere
+    cdef uint32_t first = 0
+    while shard.dirty_streams != NULL:
+        stream = shard.dirty_streams
+        shard.dirty_streams = stream.next_dirty
+        if shard.dirty_streams == NULL:
+            shard.dirty_last = NULL
+        stream.dirty = False
+        if stream.finished:
+            dial_drop(self, stream)
+            if stream.handle.fd >= 0:
+                stream_close(self, stream)
+            continue
+        if stream.elsewhere != 0:
+            worker_watch(self, &stream.handle, 0, EPOLL_CTL_DEL)
+            elsewhere.session = stream.session
+            elsewhere.worker = stream.elsewhere - 1
+            hand_over(self, <uint32_t>stream.number, stream.handle.fd, elsewhere, stream.handle.shared != 0)
+            edge_give_up(shard, stream)
+            continue
+        if stream.connecting:
+            if stream.handle.fd < 0 or stream.next_due:
+                dial_next(self, stream, 0)
+        else:
+            stream_write(self, stream)
+            if stream.cut and not stream.finished:
+                cut_on(self, stream)
+        if not stream.finished and queue_settle(&stream.out, &shard.pool, False, &first) != RESULT_OK:
+            edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
+        edge_hold(stream)
+
+
+cdef void stream_close(Worker* self, Stream* stream) noexcept nogil:
+    # The code is the far edge's word; only what was ended by FIN both ways may look whole.
+    cdef bint hard = stream.cause != CAUSE_DONE
+    cdef uint64_t asked = 0
+    cdef ssize_t sent = 1
+    while stream.out.count != 0 and stream.writable and sent > 0:
+        sent = worker_send(self, stream.handle.fd, &stream.out, &asked)
+        if sent > 0:
+            queue_sent(&stream.out, &self.shard.pool, <uint64_t>sent)
+            figure_add(&self.shard.stats.count[COUNT_APPLICATION_RECEIVED], <uint64_t>sent)
+    queue_free(&stream.out, &self.shard.pool)
+    dial_end_as(stream.handle.fd, hard)
+    worker_close(self, &stream.handle, hard)
+
+
+cdef void stream_write(Worker* self, Stream* stream) noexcept nogil:
+    cdef ssize_t sent
+    cdef uint64_t asked = 0
+    if stream.broken != BREAK_NONE:
+        return
+    while stream.writable and stream.out.count != 0:
+        sent = worker_send(self, stream.handle.fd, &stream.out, &asked)
+        if sent < 0:
+            if errno == EINTR:
+                continue
+            if errno == EAGAIN:
+                stream.writable = False
+                return
+            # An answer may wait in the socket all the same.
+            edge_break(&self.shard, stream, BREAK_TAKEN)
+            return
+        queue_sent(&stream.out, &self.shard.pool, <uint64_t>sent)
+        edge_wrote(&self.shard, stream, <uint64_t>sent)
+    if stream.out.count == 0 and stream.fin_due and not stream.shut:
+        # Where both sides have ended, closing says it as well, one call sooner.
+        if stream.state != STREAM_CLOSED or stream.cut:
+            shutdown(stream.handle.fd, SHUT_WR)
+        stream.shut = True
+    edge_check_done(&self.shard, stream)
+
+
+# What else the application says is for nobody, but an application that only writes would never come to read its answer.
+# Where its machine has not acknowledged all, to close now would take from it what is on its way.
+cdef void cut_on(Worker* self, Stream* stream) noexcept nogil:
+    cdef int unsent = 0
+    cdef int _
+    cdef ssize_t got = 1
+    for _ in range(CUT_READS):
+        if got > 0:
+            got = recv(stream.handle.fd, NULL, CUT_READ, MSG_TRUNC)
+    if got < 0 and errno != EAGAIN and errno != EINTR:
+        edge_break(&self.shard, stream, BREAK_TAKEN)
+        return
+    if ioctl(stream.handle.fd, SIOCOUTQ, &unsent) != 0 or unsent < 0:
+        unsent = 0
+    edge_cut_left(&self.shard, stream, stream.out.bytes + <uint64_t>unsent)
+
+
+cdef void port_listen(Worker* self, Order* order) noexcept nogil:
+    cdef Listener* listener = <Listener*>calloc(1, sizeof(Listener))
+    if listener == NULL:
+        close(order.fd)
+        return
+    # Connections inherit all of it, so that none needs a call of its own: but for those that came before, for the
+    # socket listens already.
+    dial_tune(self, order.fd)
+    listener.early = True
+    listener.handle.kind = HANDLE_LISTENER
+    listener.handle.fd = order.fd
+    listener.number = <uint32_t>order.args.import_number
+    listener.next = self.listeners
+    self.listeners = listener
+    worker_watch(self, &listener.handle, EPOLLIN, EPOLL_CTL_ADD)
+
+
+# Close the listeners of an import; of all, if number is -1.
+cdef void port_unlisten(Worker* self, int number) noexcept nogil:
+    cdef Listener** at = &self.listeners
+    cdef Listener* listener
+    while at[0] != NULL:
+        listener = at[0]
+        if number != -1 and listener.number != <uint32_t>number:
+            at = &listener.next
+            continue
+        at[0] = listener.next
+        worker_close(self, &listener.handle, False)
+        listener.next = self.buried_listeners
+        self.buried_listeners = listener

@@ -1,0 +1,202 @@
+from libc.stdint cimport uint16_t, uint32_t
+
+from pcgrelay._core.base.buf cimport pool_alloc
+from pcgrelay._core.edge.streams cimport edge_abort, edge_break, edge_connected, edge_dialled, edge_target
+from pcgrelay._core.base.handle cimport HANDLE_DIAL
+from pcgrelay._core.base.linux cimport (
+    APPLICATION_EVENTS, EACCES, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNREFUSED, ECONNRESET, EINPROGRESS, EMFILE,
+    ENFILE, ENOBUFS, ENOMEM, EPERM, EPIPE, EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, EPOLL_CTL_ADD,
+    EPOLL_CTL_MOD, ETIMEDOUT, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE,
+    SO_LINGER, SO_OOBINLINE, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY, close, connect, errno, getsockopt,
+    linger, setsockopt, sockaddr, socket,
+)
+from pcgrelay._core.stream.service_tables cimport Target
+from pcgrelay._core.base.stats cimport (
+    CAUSE_CONNECT_FORBIDDEN, CAUSE_DESCRIPTORS, CAUSE_NO_LOCAL_PORT, CAUSE_TARGET_REFUSED, CAUSE_TARGET_SILENT,
+    CAUSE_TARGET_UNREACHABLE, Cause,
+)
+from pcgrelay._core.stream.stream cimport BREAK_TAKEN, BREAK_TOLD, Dial, Stream
+from pcgrelay._core.base.wire cimport CODE_BUSY, CODE_TIMEOUT, CODE_UNREACHABLE
+from pcgrelay._core.worker.worker cimport Worker, worker_close, worker_watch
+
+
+cdef enum:
+    KEEPALIVE_PROBES = 4        # unanswered ones, spread over keepalive_s, end a connection
+
+
+# TCP_USER_TIMEOUT is left alone: it would also end a connection whose reader lives, but stands still for so long.
+cdef void dial_tune(Worker* self, int fd) noexcept nogil:
+    cdef int one = 1
+    cdef int count = KEEPALIVE_PROBES
+    cdef int idle_s = <int>self.shard.keepalive_s
+    cdef int again_s = (idle_s + KEEPALIVE_PROBES - 1) / KEEPALIVE_PROBES
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s))
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &again_s, sizeof(again_s))
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count))
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one))
+    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one))
+    dial_end_as(fd, True)
+
+
+cdef void dial_end_as(int fd, bint hard) noexcept nogil:
+    cdef linger how
+    how.l_onoff = hard
+    how.l_linger = 0
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &how, sizeof(how))
+
+
+cdef int socket_error(int fd) noexcept nogil:
+    cdef int error = 0
+    cdef uint32_t length = sizeof(error)
+    if getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0:
+        return errno
+    return error
+
+
+# What failed here is not the target's fault, and the operator of this node can do something about it.
+cdef Cause cause_of(int error) noexcept nogil:
+    if error == ECONNREFUSED:
+        return CAUSE_TARGET_REFUSED
+    if error == ETIMEDOUT:
+        return CAUSE_TARGET_SILENT
+    if error == EADDRNOTAVAIL or error == EADDRINUSE or error == EAGAIN:
+        return CAUSE_NO_LOCAL_PORT
+    if error == EACCES or error == EPERM:
+        return CAUSE_CONNECT_FORBIDDEN
+    if error == EMFILE or error == ENFILE or error == ENOBUFS or error == ENOMEM:
+        return CAUSE_DESCRIPTORS
+    return CAUSE_TARGET_UNREACHABLE
+
+
+cdef void give_up(Worker* self, Stream* stream, int error) noexcept nogil:
+    cdef Cause cause = cause_of(error)
+    cdef uint32_t code = CODE_UNREACHABLE
+    if cause == CAUSE_NO_LOCAL_PORT or cause == CAUSE_DESCRIPTORS:
+        code = CODE_BUSY
+    elif cause == CAUSE_TARGET_SILENT:
+        code = CODE_TIMEOUT
+    edge_abort(&self.shard, stream, code, cause)
+
+
+cdef void dial_next(Worker* self, Stream* stream, int error) noexcept nogil:
+    cdef const Target* target
+    cdef int fd
+    while True:
+        target = edge_target(&self.shard, stream)
+        if target == NULL:
+            break
+        fd = socket((<uint16_t*>target.address)[0], SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+        if fd < 0:
+            error = errno
+            continue
+        if dial_is_kept_back(self, fd):
+            error = EMFILE
+            close(fd)
+            continue
+        dial_tune(self, fd)
+        if connect(fd, <const sockaddr*>target.address, target.length) != 0 and errno != EINPROGRESS:
+            error = errno
+            close(fd)
+            continue
+        if keep(self, stream, fd):
+            break
+        error = ENOMEM
+    if stream.handle.fd < 0 and stream.beside == NULL:
+        give_up(self, stream, error)
+    else:
+        edge_dialled(&self.shard, stream)
+
+
+# Watch a socket that is being connected, as the stream's own or beside it.
+cdef bint keep(Worker* self, Stream* stream, int fd) noexcept nogil:
+    cdef Dial* dial
+    if stream.handle.fd < 0:
+        stream.handle.fd = fd
+        if worker_watch(self, &stream.handle, APPLICATION_EVENTS, EPOLL_CTL_ADD):
+            return True
+        worker_close(self, &stream.handle, True)
+        return False
+    dial = <Dial*>pool_alloc(&self.shard.pool, sizeof(Dial))
+    if dial == NULL:
+        close(fd)
+        return False
+    dial.handle.kind = HANDLE_DIAL
+    dial.handle.fd = fd
+    dial.stream = stream
+    dial.next = stream.beside
+    stream.beside = dial
+    if worker_watch(self, &dial.handle, APPLICATION_EVENTS, EPOLL_CTL_ADD):
+        return True
+    forget(self, dial)
+    return False
+
+
+# Close a connection beside a stream's own, if it has not become that, and free its record at the end of the turn.
+cdef void forget(Worker* self, Dial* dial) noexcept nogil:
+    cdef Dial** at = &dial.stream.beside
+    while at[0] != dial:
+        at = &at[0].next
+    at[0] = dial.next
+    worker_close(self, &dial.handle, True)
+    dial.stream = NULL
+    dial.next = self.buried_dials
+    self.buried_dials = dial
+
+
+cdef void dial_drop(Worker* self, Stream* stream) noexcept nogil:
+    while stream.beside != NULL:
+        forget(self, stream.beside)
+
+
+cdef inline bint is_an_end(uint32_t events) noexcept nogil:
+    return events & (EPOLLERR | EPOLLHUP) != 0
+
+
+# A connection that failed is told as an error beside being writable. So is one that was made and reset before a look,
+# and what the server said meanwhile waits in its socket. The kernel tells them apart: a reset answers a connection that
+# is not made yet with ECONNREFUSED, one that is made with ECONNRESET, or with EPIPE if FIN came before.
+cdef inline bint was_made(int error) noexcept nogil:
+    return error == 0 or error == ECONNRESET or error == EPIPE
+
+
+cdef void dial_told(Worker* self, Stream* stream, uint32_t events) noexcept nogil:
+    cdef int error = socket_error(stream.handle.fd) if is_an_end(events) else 0
+    if not was_made(error):
+        worker_close(self, &stream.handle, True)
+        dial_next(self, stream, error)
+    elif events & (EPOLLOUT | EPOLLERR | EPOLLHUP):
+        dial_drop(self, stream)
+        connected(self, stream, events, error)
+
+
+cdef void dial_beside_told(Worker* self, Dial* dial, uint32_t events) noexcept nogil:
+    cdef Stream* stream = dial.stream
+    cdef int error
+    if stream == NULL or stream.finished:
+        return
+    error = socket_error(dial.handle.fd) if is_an_end(events) else 0
+    if not was_made(error):
+        forget(self, dial)
+        dial_next(self, stream, error)
+    elif events & (EPOLLOUT | EPOLLERR | EPOLLHUP):
+        # epoll may have told of the other one in this turn too.
+        stream.swapped_us = self.shard.now_us
+        worker_close(self, &stream.handle, True)
+        stream.handle.fd = dial.handle.fd
+        stream.handle.shared = dial.handle.shared
+        dial.handle.fd = -1
+        dial_drop(self, stream)
+        if worker_watch(self, &stream.handle, APPLICATION_EVENTS, EPOLL_CTL_MOD):
+            connected(self, stream, events, error)
+        else:
+            give_up(self, stream, errno)
+
+
+cdef void connected(Worker* self, Stream* stream, uint32_t events, int error) noexcept nogil:
+    edge_connected(&self.shard, stream)
+    if is_an_end(events):
+        edge_break(&self.shard, stream, BREAK_TOLD if error == EPIPE else BREAK_TAKEN)
+    else:
+        # A server that spoke and left before we looked: its end is told this once.
+        stream.hangup = events & (EPOLLRDHUP | EPOLLPRI) != 0

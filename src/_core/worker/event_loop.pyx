@@ -1,0 +1,316 @@
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from pcgrelay._core.base.atomics cimport figure_add, flag_is_up
+from pcgrelay._core.session.timers cimport session_acks, session_forgive, session_hoarder, session_tick
+from pcgrelay._core.base.buf cimport BUF_HEAD, BUF_LARGEST, pool_free, pool_start, pool_stop
+from pcgrelay._core.worker.dial cimport dial_beside_told
+from pcgrelay._core.edge.streams cimport edge_abort, edge_session_close, edge_session_fail, edge_timer
+from pcgrelay._core.base.handle cimport HANDLE_DIAL, HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle
+from pcgrelay._core.handover.shard cimport handover_wipe
+from pcgrelay._core.link.lane cimport lane_forgive
+from pcgrelay._core.link.link cimport Lane, Link, Shard, shard_events_pass
+from pcgrelay._core.base.linux cimport (
+    EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, SIG_SETMASK, close,
+    epoll_create1, epoll_event, epoll_wait, eventfd, monotonic_us, pthread_create, pthread_sigmask, sigfillset,
+    sigset_t,
+)
+from pcgrelay._core.link.mailbox cimport (
+    Order, Outbox, mailbox_has_any, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_take,
+)
+from pcgrelay._core.base.map cimport map_any, map_free, map_next
+from pcgrelay._core.worker.orders cimport orders_drop, orders_take
+from pcgrelay._core.worker.frame_builder cimport packer_can_serve, packer_serve
+from pcgrelay._core.worker.app_io cimport port_accept, port_deliver, port_event, port_has_room, port_unlisten
+from pcgrelay._core.base.queue cimport queue_free
+from pcgrelay._core.link.relay cimport Path, relay_path_remove, relay_sweep, relay_tell_owed
+from pcgrelay._core.base.result cimport RESULT_BUDGET, RESULT_OK, Result
+from pcgrelay._core.stream.service_tables cimport tables_drop
+from pcgrelay._core.session.session cimport Session
+from pcgrelay._core.base.stats cimport CAUSE_SHUTDOWN, COUNT_TURNS
+from pcgrelay._core.stream.stream cimport Dial, Stream
+from pcgrelay._core.base.timer cimport Timer, wheel_pop, wheel_start
+from pcgrelay._core.worker.lane_io cimport (
+    trunk_code, trunk_end, trunk_event, trunk_flush, trunk_link_end, trunk_read_on, trunk_tick,
+)
+from pcgrelay._core.base.wire cimport CODE_DRAINING
+from pcgrelay._core.worker.worker cimport (
+    WORKER_SLOT, WORKER_SLOTS, WORKER_TICK_US, Listener, Worker, worker_wake, worker_watch,
+)
+
+
+cdef enum:
+    EVENTS = 256
+    POOL_RESERVE = 4194304
+    # With less, a worker whose limit is used up takes no whole frame: each lane that brings one would end, for ever.
+    POOL_RESERVE_LEAST = BUF_HEAD + BUF_LARGEST
+
+
+# -- life -------------------------------------------------------------------------------------------------------------
+
+cdef bint loop_start(Worker* self, Worker* siblings, uint32_t index, uint32_t count, uint32_t role, uint64_t budget,
+                     Outbox* outbox, int event_fd) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef uint64_t reserve
+    cdef int wake_fd
+    memset(self, 0, sizeof(Worker))
+    self.siblings = siblings
+    self.role = role
+    self.event_fd = event_fd
+    shard.index = index
+    shard.workers = count
+    shard.outbox = outbox
+    shard.now_us = monotonic_us()
+    # The reserve is a part of the budget: what this worker holds never passes it.
+    reserve = budget / 8 if budget / 8 < POOL_RESERVE else POOL_RESERVE
+    if reserve < POOL_RESERVE_LEAST:
+        reserve = POOL_RESERVE_LEAST
+    pool_start(&shard.pool, budget - reserve, reserve)
+    wheel_start(&shard.wheel, shard.now_us)
+    wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+    self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
+    self.space = <uint8_t*>malloc(WORKER_SLOTS * WORKER_SLOT)
+    self.mailbox_handle.kind = HANDLE_MAILBOX
+    self.mailbox_handle.fd = wake_fd
+    if not mailbox_start(&self.mailbox, wake_fd) or wake_fd < 0 or self.epoll_fd < 0 or self.space == NULL:
+        return False
+    return worker_watch(self, &self.mailbox_handle, EPOLLIN, EPOLL_CTL_ADD)
+
+
+cdef bint loop_launch(Worker* self) noexcept nogil:
+    cdef sigset_t all_signals
+    cdef sigset_t before
+    # Signals are the control plane's.
+    sigfillset(&all_signals)
+    pthread_sigmask(SIG_SETMASK, &all_signals, &before)
+    self.stopping = 0
+    self.running = pthread_create(&self.thread, NULL, loop_main, self) == 0
+    pthread_sigmask(SIG_SETMASK, &before, NULL)
+    return self.running
+
+
+cdef void* loop_main(void* argument) noexcept nogil:
+    cdef Worker* self = <Worker*>argument
+    while not flag_is_up(&self.stopping):
+        loop_turn(self, 1000)
+    return NULL
+
+
+cdef void loop_stop(Worker* self) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef Session* session
+    cdef Link* link
+    cdef Order* order
+    while True:
+        session = <Session*>map_any(&shard.sessions)
+        if session == NULL:
+            break
+        edge_session_close(shard, session, CODE_DRAINING)
+    while shard.waiting != NULL:
+        edge_abort(shard, shard.waiting, CODE_DRAINING, CAUSE_SHUTDOWN)
+    while True:
+        link = <Link*>map_any(&shard.links)
+        if link == NULL:
+            break
+        trunk_link_end(self, link, CODE_DRAINING)
+    while True:
+        order = mailbox_take(&self.mailbox)
+        if order == NULL:
+            break
+        orders_drop(order)
+    port_unlisten(self, -1)
+    port_deliver(self)
+    free_buried(self, True)
+    drop_paths(shard)
+    tables_drop(shard.tables)
+    map_free(&shard.links)
+    map_free(&shard.labels)
+    map_free(&shard.candidates)
+    map_free(&shard.outs)
+    map_free(&shard.paths)
+    map_free(&shard.sessions)
+    pool_stop(&shard.pool)
+    free(self.space)
+    close(self.epoll_fd)
+    close(self.mailbox_handle.fd)
+    mailbox_stop(&self.mailbox)
+
+
+cdef void loop_abandon(Worker* self) noexcept nogil:
+    handover_wipe(&self.shard)
+    free(self.space)
+    self.space = NULL
+    close(self.epoll_fd)
+    close(self.mailbox_handle.fd)
+
+
+cdef void drop_paths(Shard* shard) noexcept nogil:
+    cdef Path* path
+    while True:
+        path = <Path*>map_any(&shard.paths)
+        if path == NULL:
+            break
+        relay_path_remove(shard, path.number)
+    relay_sweep(shard, True)
+
+
+# -- a turn -----------------------------------------------------------------------------------------------------------
+
+cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef epoll_event events[EVENTS]
+    cdef Handle* handle
+    cdef bint wake = False
+    cdef int i, n = epoll_wait(self.epoll_fd, events, EVENTS, wait_ms(self, timeout_ms))
+    self.starved = False
+    shard.now_us = monotonic_us()
+    figure_add(&shard.stats.count[COUNT_TURNS], 1)
+    # What a peer says may follow from an order that came before it: a label must be known before its first frame.
+    if mailbox_has_any(&self.mailbox):
+        orders_take(self)
+    trunk_read_on(self)
+    for i in range(n):
+        handle = <Handle*>events[i].data.ptr
+        if handle.kind == HANDLE_LANE:
+            trunk_event(self, <Lane*>handle, events[i].events)
+        elif handle.kind == HANDLE_STREAM:
+            port_event(self, <Stream*>handle, events[i].events)
+        elif handle.kind == HANDLE_DIAL:
+            dial_beside_told(self, <Dial*>handle, events[i].events)
+        elif handle.kind == HANDLE_LISTENER:
+            port_accept(self, <Listener*>handle)
+        else:
+            orders_take(self)
+    port_deliver(self)
+    packer_serve(self)
+    if shard.now_us >= self.next_tick_us:
+        tick(self)
+    acknowledge(self)
+    # Serving and ticking can end streams and sessions; delivering can give credit back; both may make lanes dirty.
+    port_deliver(self)
+    trunk_flush(self)
+    free_buried(self, False)
+    shard_events_pass(shard, &wake)
+    if wake:
+        worker_wake(self.event_fd)
+
+
+cdef bint loop_settle(Worker* self) noexcept nogil:
+    cdef bint wake = False
+    self.shard.now_us = monotonic_us()
+    self.shard.events_due = True
+    orders_take(self)
+    port_deliver(self)
+    trunk_flush(self)
+    free_buried(self, False)
+    shard_events_pass(&self.shard, &wake)
+    if wake:
+        worker_wake(self.event_fd)
+    return mailbox_is_empty(&self.mailbox) and self.shard.dirty_streams == NULL and self.shard.dirty_lanes == NULL
+
+
+cdef int wait_ms(Worker* self, int timeout_ms) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef uint64_t now_us, due_us = self.next_tick_us
+    if shard.unread != NULL or packer_can_serve(self):
+        return 0
+    if self.next_ack_us != 0 and self.next_ack_us < due_us:
+        due_us = self.next_ack_us
+    now_us = monotonic_us()
+    if due_us <= now_us:
+        return 0
+    due_us = (due_us - now_us + 999) / 1000
+    return timeout_ms if <uint64_t>timeout_ms < due_us else <int>due_us
+
+
+cdef void tick(Worker* self) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef Lane* lane = shard.lanes
+    cdef Lane* following
+    cdef Session* session
+    cdef Timer* timer
+    cdef Listener* listener = self.listeners
+    cdef Result answer
+    cdef uint32_t at = 0
+    cdef uint64_t away_us = 0
+    # A worker that did not run (stopped, or no processor was left) has heard nothing, and must not blame its peers.
+    if self.next_tick_us != 0 and shard.now_us - self.next_tick_us > shard.probe_us:
+        away_us = shard.now_us - self.next_tick_us
+    self.next_tick_us = shard.now_us + WORKER_TICK_US
+    shard.events_due = True
+    while lane != NULL:
+        following = lane.next
+        lane_forgive(shard, lane, away_us)
+        answer = trunk_tick(self, lane)
+        if answer != RESULT_OK:
+            trunk_end(self, lane, answer, trunk_code(answer))
+        lane = following
+    while True:
+        session = <Session*>map_next(&shard.sessions, &at)
+        if session == NULL:
+            break
+        session_forgive(session, away_us)
+        answer = session_tick(shard, session)
+        if answer != RESULT_OK:
+            edge_session_fail(shard, session, answer)
+            # The table changed under the walk; the next tick sees the rest.
+            break
+    session = session_hoarder(shard)
+    if session != NULL:
+        edge_session_fail(shard, session, RESULT_BUDGET)
+    while True:
+        timer = wheel_pop(&shard.wheel, shard.now_us)
+        if timer == NULL:
+            break
+        edge_timer(shard, <Stream*>timer.owner)
+    while listener != NULL:
+        if listener.paused and port_has_room(self):
+            listener.paused = False
+            worker_watch(self, &listener.handle, EPOLLIN, EPOLL_CTL_MOD)
+        listener = listener.next
+    if shard.dying_paths != NULL:
+        relay_sweep(shard, False)
+    if shard.losts_owed:
+        relay_tell_owed(shard)
+
+
+# all: no turn follows.
+cdef void free_buried(Worker* self, bint all) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef Stream* stream
+    cdef Lane* lane
+    cdef Lane* kept = NULL
+    cdef Listener* listener
+    cdef Dial* dial
+    while self.buried_dials != NULL:
+        dial = self.buried_dials
+        self.buried_dials = dial.next
+        pool_free(&shard.pool, dial, sizeof(Dial))
+    while shard.buried_streams != NULL:
+        stream = shard.buried_streams
+        shard.buried_streams = stream.next
+        queue_free(&stream.out, &shard.pool)
+        pool_free(&shard.pool, stream, sizeof(Stream))
+    while shard.buried_lanes != NULL:
+        lane = shard.buried_lanes
+        shard.buried_lanes = lane.next
+        if lane.unread and not all:
+            # The list of unread lanes still names it; the next turn takes it out.
+            lane.next = kept
+            kept = lane
+        else:
+            pool_free(&shard.pool, lane, sizeof(Lane))
+    shard.buried_lanes = kept
+    while self.buried_listeners != NULL:
+        listener = self.buried_listeners
+        self.buried_listeners = listener.next
+        free(listener)
+
+
+cdef void acknowledge(Worker* self) noexcept nogil:
+    cdef Session* failed = NULL
+    cdef Result reason = RESULT_OK
+    self.next_ack_us = session_acks(&self.shard, &failed, &reason)
+    if failed != NULL:
+        edge_session_fail(&self.shard, failed, reason)

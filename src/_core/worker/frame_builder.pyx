@@ -1,0 +1,264 @@
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
+
+from pcgrelay._core.base.atomics cimport figure_add
+from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_take, buf_take_word
+from pcgrelay._core.edge.records cimport bundle_data, bundle_fin, bundle_may_read, bundle_say
+from pcgrelay._core.frame.credit cimport credit_left
+from pcgrelay._core.edge.streams cimport (
+    EDGE_BULK, edge_abort, edge_activate, edge_bury, edge_check_done, edge_ready, edge_session_fail,
+)
+from pcgrelay._core.stream.flow cimport Flow, StreamList, flow_bears_bulk, flow_bears_reads, flow_has_room, list_pop, list_push
+from pcgrelay._core.link.link cimport LANE_BACKLOG, LANE_BACKLOG_SMALL, LANE_WIRE, Lane, Shard
+from pcgrelay._core.base.linux cimport EAGAIN, EINTR, errno, readv, recv
+from pcgrelay._core.base.queue cimport iovec
+from pcgrelay._core.base.result cimport RESULT_OK, Result
+from pcgrelay._core.link.lane_send cimport lane_backlog
+from pcgrelay._core.session.session cimport Session, session_bundle
+from pcgrelay._core.base.stats cimport CAUSE_APPLICATION_RESET, COUNT_SYSTEM_CALLS
+from pcgrelay._core.stream.stream cimport BREAK_NONE, BREAK_TAKEN, Stream
+from pcgrelay._core.base.wire cimport CODE_ABORTED, WIRE_BODY_MAX, WIRE_PREFIX, WIRE_RECORD
+from pcgrelay._core.worker.worker cimport WORKER_FRAMES, Worker
+
+
+cdef enum:
+    BUNDLE_SPARE = 256          # room that a bundle keeps for what a stream says besides its data
+    BULK_ROOM = 32768           # a bulk read gets at least so much room
+    BULK_FRAMES = 4             # frames of one bulk read
+    WORDS = 1024                # a frame of words alone, prefix included
+
+
+# Is there a flow whose streams could be served right now?
+cdef bint packer_can_serve(Worker* self) noexcept nogil:
+    cdef Flow* flow = NULL if self.starved else self.shard.active_first
+    while flow != NULL:
+        if flow_is_open(flow) and flow_bears_reads(flow, &self.shard.pool, self.shard.now_us) \
+                and (flow.small.head != NULL or bears_bulk(self, flow)):
+            return True
+        flow = flow.next_active
+    return False
+
+
+cdef inline bint flow_is_open(const Flow* flow) noexcept nogil:
+    return flow.lane != NULL and flow_has_room(flow, 1) and flow_backlog(flow) < LANE_BACKLOG_SMALL
+
+
+# What would go before a frame of this flow: lower classes do not hold it up.
+cdef inline uint64_t flow_backlog(const Flow* flow) noexcept nogil:
+    return lane_backlog(<Lane*>flow.lane, (<Session*>flow.session).priority)
+
+
+cdef inline bint bears_bulk(Worker* self, const Flow* flow) noexcept nogil:
+    return flow_backlog(flow) < LANE_BACKLOG and flow_bears_bulk(flow, self.shard.now_us)
+
+
+# Make frames of what streams have, a frame for each flow in turn.
+cdef void packer_serve(Worker* self) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef Flow* flow
+    cdef Flow* stuck = NULL     # the first flow since the last progress: seen again, the round was idle
+    cdef uint32_t frames = 0
+    while shard.active_first != NULL and frames < WORKER_FRAMES:
+        flow = shard.active_first
+        if flow == stuck:
+            return
+        shard.active_first = flow.next_active
+        if shard.active_first == NULL:
+            shard.active_last = NULL
+        flow.active = False
+        if flow.small.head == NULL and flow.bulk.head == NULL:
+            continue
+        edge_activate(shard, flow)
+        if serve_flow(self, flow):
+            frames += 1
+            stuck = NULL
+        elif stuck == NULL:
+            stuck = flow
+
+
+# Everything small that is ready in one frame, and one bulk read. False: nothing was made. If something was, the session
+# may be gone, and the flow with it.
+cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef Buf* buf
+    cdef uint8_t* body
+    cdef uint32_t used = 0
+    cdef Stream* stream
+    if not flow_is_open(flow):
+        return False
+    if not flow_bears_reads(flow, &shard.pool, shard.now_us):
+        return serve_words(self, flow)
+    if flow.small.head == NULL and serve_bulk(self, flow):
+        return True
+    buf = buf_take(&shard.pool, BUF_LARGEST, False)
+    if buf == NULL:
+        self.starved = not serve_words(self, flow)
+        return not self.starved
+    body = buf_data(buf) + WIRE_PREFIX
+    while used < BULK_ROOM:
+        stream = list_pop(&flow.small)
+        if stream == NULL:
+            break
+        used += serve_stream(self, stream, body + used, WIRE_BODY_MAX - used, not stream.bulk)
+    if used < BULK_ROOM and bears_bulk(self, flow):
+        stream = list_pop(&flow.bulk)
+        if stream != NULL:
+            used += serve_stream(self, stream, body + used, bulk_room(flow, used), True)
+    if used == 0:
+        buf_drop(&shard.pool, buf)
+        return False
+    send_bundle(shard, flow, buf, used)
+    return True
+
+
+# Where readers that stand still hold all the budget, streams go on saying what needs no memory of its own: a credit, an
+# end. Else those whose readers take what comes would wait for those who do not, and an end could not free what it ends.
+# False: nothing was said.
+cdef bint serve_words(Worker* self, Flow* flow) noexcept nogil:
+    cdef Pool* pool = &self.shard.pool
+    cdef Buf* buf
+    cdef uint8_t* body
+    cdef uint32_t used
+    buf = buf_take_word(pool, WORDS)
+    if buf == NULL:
+        return False
+    body = buf_data(buf) + WIRE_PREFIX
+    used = words_of(self, &flow.small, body, WORDS - WIRE_PREFIX)
+    used += words_of(self, &flow.bulk, body + used, WORDS - WIRE_PREFIX - used)
+    if used == 0:
+        buf_drop(pool, buf)
+        return False
+    send_bundle(&self.shard, flow, buf, used)
+    return True
+
+
+# What streams of a list have to say; those that have only data keep their order.
+cdef uint32_t words_of(Worker* self, StreamList* streams, uint8_t* p, uint32_t room) noexcept nogil:
+    cdef Stream* stream
+    cdef Stream* silent = NULL      # the first that has only data: seen again, all were looked at
+    cdef uint32_t used = 0
+    while used + BUNDLE_SPARE <= room and streams.head != NULL and streams.head != silent:
+        stream = list_pop(streams)
+        if stream.say != 0 or stream.ended:
+            used += serve_stream(self, stream, p + used, BUNDLE_SPARE, False)
+            continue
+        list_push(streams, stream)
+        if silent == NULL:
+            silent = stream
+    return used
+
+
+# False: the session is gone, and the flow with it.
+cdef bint send_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t used) noexcept nogil:
+    cdef Result answer = session_bundle(shard, flow, buf, used)
+    if answer != RESULT_OK:
+        edge_session_fail(shard, <Session*>flow.session, answer)
+    return answer == RESULT_OK
+
+
+# One read of a bulk stream into several frames: for each read less, the kernel tells the writer once less that it has a
+# little room again. False: there is no such stream, or one frame will do.
+cdef bint serve_bulk(Worker* self, Flow* flow) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef Stream* stream = flow.bulk.head
+    cdef Buf* bufs[BULK_FRAMES]
+    cdef iovec parts[BULK_FRAMES]
+    cdef uint32_t wanted, part, n, i
+    cdef ssize_t got
+    cdef bint alive = True
+    if stream == NULL or stream.say != 0 or (<Lane*>flow.lane).ahead < LANE_WIRE or not bears_bulk(self, flow):
+        return False
+    wanted = bundle_may_read(stream, BULK_FRAMES * WIRE_BODY_MAX)
+    n = 0 if wanted <= WIRE_BODY_MAX else frames_for(shard, flow, wanted, bufs, parts)
+    if n == 0:
+        return False
+    list_pop(&flow.bulk)
+    got = readv(stream.handle.fd, parts, <int>n)
+    wanted = 0
+    for i in range(n):
+        wanted += <uint32_t>parts[i].iov_len
+    note_read(self, stream, got, wanted)
+    for i in range(n):
+        if got <= 0 or not alive:
+            buf_drop(&shard.pool, bufs[i])
+            continue
+        part = <uint32_t>(parts[i].iov_len if parts[i].iov_len < <size_t>got else <size_t>got)
+        got -= part
+        alive = send_bundle(shard, flow, bufs[i], bundle_data(shard, stream, buf_data(bufs[i]) + WIRE_PREFIX, part))
+    if alive:
+        read_on(shard, stream)
+    return True
+
+
+# Buffers and places for a read of that many bytes, as far as the budget and the cap of the flow allow; answer how many.
+cdef uint32_t frames_for(Shard* shard, const Flow* flow, uint32_t wanted, Buf** bufs, iovec* parts) noexcept nogil:
+    cdef uint32_t n = 0, part
+    while wanted != 0 and n < BULK_FRAMES and flow_has_room(flow, n + 1):
+        bufs[n] = buf_take(&shard.pool, BUF_LARGEST, False)
+        if bufs[n] == NULL:
+            break
+        part = wanted if wanted < WIRE_BODY_MAX - WIRE_RECORD else WIRE_BODY_MAX - WIRE_RECORD
+        parts[n].iov_base = buf_data(bufs[n]) + WIRE_PREFIX + WIRE_RECORD
+        parts[n].iov_len = part
+        wanted -= part
+        n += 1
+    return n
+
+
+# What a read of at most `asked` bytes says of the application's socket.
+cdef void note_read(Worker* self, Stream* stream, ssize_t got, uint32_t asked) noexcept nogil:
+    if got > 0:
+        # Who is held back by its credit alone would send more, however small the steps are in which that comes.
+        stream.bulk = got >= EDGE_BULK or <uint64_t>got == credit_left(&stream.tx)
+        if <uint32_t>got < asked and not stream.hangup:
+            stream.readable = False
+    elif got == 0 and stream.broken != BREAK_TAKEN:
+        stream.ended = True
+        stream.readable = False
+    elif got < 0 and errno == EAGAIN and stream.broken == BREAK_NONE:
+        stream.readable = stream.hangup = False
+    elif got == 0 or errno != EINTR:
+        edge_abort(&self.shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
+    figure_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
+
+
+# Come back to the stream if there is more to read, or its end to say.
+cdef inline void read_on(Shard* shard, Stream* stream) noexcept nogil:
+    if not stream.finished and (stream.ended or bundle_may_read(stream, WIRE_BODY_MAX) != 0):
+        edge_ready(shard, stream)
+
+
+# A frame leaves as a whole, so on a slow lane it is no larger than what the lane is sealed ahead.
+cdef inline uint32_t bulk_room(const Flow* flow, uint32_t used) noexcept nogil:
+    cdef uint32_t ahead = (<Lane*>flow.lane).ahead
+    return ahead if ahead < WIRE_BODY_MAX - used else WIRE_BODY_MAX - used
+
+
+# What one stream has to say, and its data if may_read; answer how many bytes of records.
+cdef uint32_t serve_stream(Worker* self, Stream* stream, uint8_t* p, uint32_t room, bint may_read) noexcept nogil:
+    cdef Shard* shard = &self.shard
+    cdef uint32_t used = 0
+    cdef uint32_t asked
+    cdef ssize_t got
+    cdef bint gone = False
+    if stream.say != 0:
+        used = bundle_say(shard, stream, p, &gone)
+        if gone:
+            edge_bury(shard, stream)
+            return used
+    asked = bundle_may_read(stream, room - used - BUNDLE_SPARE) if may_read else 0
+    if asked != 0:
+        got = recv(stream.handle.fd, p + used + WIRE_RECORD, asked, 0)
+        note_read(self, stream, got, asked)
+        if got > 0:
+            used += bundle_data(shard, stream, p + used, <uint32_t>got)
+        if stream.finished:
+            return used
+    if stream.ended:
+        used += bundle_fin(shard, stream, p + used)
+        if stream.broken != BREAK_NONE:
+            # It ended in order, and was reset by what it was sent afterwards.
+            edge_abort(shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
+        edge_check_done(shard, stream)
+    else:
+        read_on(shard, stream)
+    return used

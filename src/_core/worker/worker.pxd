@@ -1,0 +1,73 @@
+# A worker: one thread, one epoll loop, the only file that makes system calls on the data plane. It never takes the
+# interpreter lock.
+#
+# A turn: wait; take orders; read lanes and mark streams; serve streams that are ready into frames; one send for each
+# lane that has something; deadlines; events up; free what ended.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from pcgrelay._core.base.handle cimport Handle
+from pcgrelay._core.link.link cimport Shard
+from pcgrelay._core.base.linux cimport pthread_t
+from pcgrelay._core.link.mailbox cimport Mailbox, Outbox
+from pcgrelay._core.base.map cimport Map
+from pcgrelay._core.base.queue cimport Queue
+from pcgrelay._core.stream.stream cimport Dial
+
+
+cdef enum:
+    WORKER_EDGE = 1
+    WORKER_RELAY = 2
+    WORKER_SLOT = 262144        # receive space of one read
+    WORKER_SLOTS = 8            # how many reads a relay forwards with one send for each lane
+    WORKER_READS = 4            # reads of one lane in a turn
+    WORKER_ACCEPTS = 64         # of one listener in a turn
+    WORKER_FRAMES = 32          # frames made in a turn
+    WORKER_TICK_US = 50000
+
+cdef struct Listener:
+    Handle handle               # first
+    Listener* next
+    uint32_t number             # of the import
+    bint paused                 # no descriptors were left
+    bint early                  # connections may wait that came before it was tuned
+
+cdef struct Worker:
+    Shard shard
+    Mailbox mailbox
+    Handle mailbox_handle
+    Worker* siblings            # all workers of the node; this one is siblings[shard.index]
+    Listener* listeners         # owned
+    Listener* buried_listeners  # closed in this turn: epoll's events may still name them
+    Dial* buried_dials          # the same
+    uint8_t* space              # owned: WORKER_SLOTS x WORKER_SLOT
+    uint64_t next_tick_us
+    uint64_t next_ack_us
+    pthread_t thread
+    uint32_t slots_used
+    uint32_t role
+    int epoll_fd                # owned
+    int event_fd                # of the outbox; not owned
+    bint starved                # no buffer was left for a frame: memory must come back before we look again
+    bint running
+    int stopping                # raised for it by the control plane
+
+
+# Have epoll tell of these events of a descriptor, by EPOLL_CTL_ADD or _MOD. False: it refused.
+cdef bint worker_watch(Worker* self, Handle* handle, uint32_t events, int op) noexcept nogil
+
+# Let go of a descriptor that is watched, if there is one; as a reset if hard. Where another process has a copy, closing
+# this one ends nothing: epoll would go on to tell of a handle that is freed, and the far end would be told nothing.
+cdef void worker_close(Worker* self, Handle* handle, bint hard) noexcept nogil
+
+# Send the first spans of a queue with one call, which says in asked how much it tried. Answers as sendmsg does, with
+# errno; the queue stays as it is.
+cdef ssize_t worker_send(Worker* self, int fd, Queue* queue, uint64_t* asked) noexcept nogil
+
+# Reset the connection of a socket, whoever else has it, and close it.
+cdef void worker_reset(int fd) noexcept nogil
+
+# Wake whoever waits for this eventfd.
+cdef void worker_wake(int fd) noexcept nogil
+
+# It was seen; what comes from now on wakes again.
+cdef void worker_woken(int fd) noexcept nogil

@@ -1,0 +1,1 @@
+"""What everything stands on: libcrypto, atomics, buffers, queues, timers, mailboxes, counters."""

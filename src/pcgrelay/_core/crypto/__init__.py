@@ -1,0 +1,1 @@
+"""Keys, epochs, renewals and the AEAD."""

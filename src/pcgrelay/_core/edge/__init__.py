@@ -1,0 +1,1 @@
+"""The role of an edge: admission, streams, records."""

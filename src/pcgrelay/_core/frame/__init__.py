@@ -1,0 +1,1 @@
+"""Frames and records as bytes, credit and pacing."""

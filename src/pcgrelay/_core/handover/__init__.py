@@ -1,0 +1,1 @@
+"""Records of a hand-over."""

@@ -1,0 +1,1 @@
+"""What a worker owns, links, lanes and what a relay forwards."""

@@ -1,1 +1,0 @@
-"""Native only: its contract is `src/_core/mailbox.pxd`. Nothing of it is visible from Python."""

@@ -1,0 +1,1 @@
+"""Sessions over flows: resumption, candidates, timers."""

@@ -1,0 +1,1 @@
+"""Streams, flows and the tables of services."""

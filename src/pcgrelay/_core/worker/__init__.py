@@ -1,0 +1,1 @@
+"""One thread: its sockets, its turn."""
