@@ -22,9 +22,8 @@ from pcgrelay._core.frame.frame cimport (
     Frame, Scope, body_open, body_seal, frame_is_lane, frame_is_numbered, frame_open, frame_pack, frame_seal,
 )
 from pcgrelay._core.link.gauge cimport Gauge, gauge_at, gauge_new
-from pcgrelay._core.link.link cimport (
-    EVENTS_WAIT, Lane, Link, Shard, link_find,
-)
+from pcgrelay._core.link.link cimport link_find
+from pcgrelay._core.link.shard cimport EVENTS_WAIT, Lane, Link, Shard
 from pcgrelay._core.base.linux cimport (
     MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, accept4, close, connect, monotonic_us, read,
     shutdown, sockaddr, socket,

@@ -18,7 +18,8 @@ from pcgrelay._core.base.libcrypto cimport (
     EVP_CIPHER_free, EVP_CipherFinal_ex, EVP_CipherInit_ex2, EVP_CipherUpdate, EVP_CTRL_AEAD_GET_TAG,
     EVP_CTRL_AEAD_SET_TAG,
 )
-from pcgrelay._core.link.link cimport LANE_WIRE, Lane, Shard, link_find
+from pcgrelay._core.link.link cimport link_find
+from pcgrelay._core.link.shard cimport LANE_WIRE, Lane, Shard
 from tests.native.probe_link cimport Node
 from pcgrelay._core.base.queue cimport iovec, queue_sent, queue_vectors
 from pcgrelay._core.frame.record cimport Record, record_check, record_head, record_read

@@ -22,7 +22,7 @@ from pcgrelay._core.face.counters cimport facts_session
 from pcgrelay._core.stream.flow cimport Flow, flow_bears_reads, flow_has_room, list_pop
 from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.gauge cimport Gauge, gauge_new
-from pcgrelay._core.link.link cimport Lane as CoreLane, Shard, shard_renew
+from pcgrelay._core.link.shard cimport Lane as CoreLane, Shard, shard_renew
 from pcgrelay._core.link.mailbox cimport EVENT_SESSION_RENEWED
 from pcgrelay._core.base.map cimport map_any, map_next
 from pcgrelay._core.base.organisation cimport organisation_hold, organisation_new

@@ -3,7 +3,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.base.buf cimport Buf
 from pcgrelay._core.frame.frame cimport Frame
-from pcgrelay._core.link.link cimport Lane as CoreLane, Shard
+from pcgrelay._core.link.shard cimport Lane as CoreLane, Shard
 from pcgrelay._core.base.result cimport Result
 
 

@@ -12,10 +12,8 @@ from pcgrelay._core.face.counters cimport facts_link
 from pcgrelay._core.frame.frame cimport Frame, frame_is_lane
 from pcgrelay._core.link.gauge cimport LINK_GAUGE_PINGS, LINK_GAUGE_PINGS_LATE, gauge_at, gauge_new
 from pcgrelay._core.link.lane cimport LaneInput, lane_frame, lane_start, lane_stop, lane_take, lane_tick
-from pcgrelay._core.link.link cimport (
-    LANE_CLASSES, LANE_CLOSED, Lane as CoreLane, Link, Shard, lane_is_up, link_add, link_find, link_mix, link_remove,
-    shard_renew,
-)
+from pcgrelay._core.link.link cimport link_add, link_find, link_mix, link_remove
+from pcgrelay._core.link.shard cimport LANE_CLASSES, LANE_CLOSED, Lane as CoreLane, Link, Shard, lane_is_up, shard_renew
 from pcgrelay._core.link.mailbox cimport (
     EVENT_FLOW_UP, EVENT_IMPORT_WANTED, EVENT_LANE_DOWN, EVENT_LANE_UP, EVENT_LINK_RENEWED, EVENT_PEER_DRAINS,
     EVENT_SESSION_DOWN, EVENT_SESSION_MOVED, EVENT_SESSION_RENEWED, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event,

@@ -26,8 +26,8 @@ REBUILT = {
     "session/session.Session": "candidates",
     # The count of what was overtaken and the budgets of steps begin anew; a code to close with is used in the turn that
     # brings it.
-    "link/link.Lane": "overtaken next_dirty next_unread hangup unread dirty buried close_code rekeys_us steps_us",
-    "link/link.Link": "",
+    "link/shard.Lane": "overtaken next_dirty next_unread hangup unread dirty buried close_code rekeys_us steps_us",
+    "link/shard.Link": "",
     "link/relay.Path": "next_dying",
     "link/relay.PathEnd": "next_out out_link",
     "crypto/epoch.Epoch": "data control control_alt",

@@ -56,7 +56,7 @@ CORE_LAYERS = {
     "crypto": "aead epoch renewal lane_keys",
     "frame": "frame record credit pace",
     "stream": "stream flow service_tables",
-    "link": "gauge mailbox link lane_send lane relay",
+    "link": "gauge mailbox shard link lane_send lane relay",
     "session": "session candidate timers",
     "edge": "streams accept records",
     "handover": "lanes streams flows shard",

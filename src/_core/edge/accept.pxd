@@ -2,7 +2,7 @@
 # or is refused. It makes no system call.
 from libc.stdint cimport uint32_t
 
-from pcgrelay._core.link.link cimport Shard
+from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.stream.stream cimport Stream
 
 

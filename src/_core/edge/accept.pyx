@@ -8,7 +8,7 @@ from pcgrelay._core.edge.streams cimport (
 )
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.link.gauge cimport gauge_at
-from pcgrelay._core.link.link cimport Shard, shard_event
+from pcgrelay._core.link.shard cimport Shard, shard_event
 from pcgrelay._core.link.mailbox cimport EVENT_IMPORT_WANTED, EVENT_STREAM_END, Event
 from pcgrelay._core.base.map cimport map_put
 from pcgrelay._core.stream.service_tables cimport IMPORT_DOWN, Import, Route, tables_import

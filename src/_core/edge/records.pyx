@@ -10,7 +10,7 @@ from pcgrelay._core.edge.streams cimport (
 )
 from pcgrelay._core.stream.flow cimport FLOW_CLOSED, Flow, flow_is_greedy, flow_late
 from pcgrelay._core.link.gauge cimport gauge_at
-from pcgrelay._core.link.link cimport Shard
+from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.map cimport map_find, map_next, map_put
 from pcgrelay._core.base.organisation cimport (
     Organisation, organisation_bears, organisation_may_open, organisation_unanswered,

@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.stream.flow cimport Flow
-from pcgrelay._core.link.link cimport Shard
+from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.result cimport Result
 from pcgrelay._core.stream.service_tables cimport Target
 from pcgrelay._core.session.session cimport Session

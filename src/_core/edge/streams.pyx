@@ -7,7 +7,7 @@ from pcgrelay._core.frame.credit cimport credit_consume, credit_grant, credit_is
 from pcgrelay._core.stream.flow cimport Flow, flow_is_greedy, list_pop, list_push
 from pcgrelay._core.link.gauge cimport gauge_at
 from pcgrelay._core.base.handle cimport HANDLE_STREAM
-from pcgrelay._core.link.link cimport Shard, shard_event
+from pcgrelay._core.link.shard cimport Shard, shard_event
 from pcgrelay._core.link.mailbox cimport EVENT_SESSION_DOWN, EVENT_STREAM_END, Event, StreamEndEvent
 from pcgrelay._core.base.map cimport map_free, map_next, map_take
 from pcgrelay._core.base.organisation cimport organisation_unanswered

@@ -17,7 +17,7 @@ from pcgrelay._core.face.counters cimport facts_refusal
 from pcgrelay._core.link.gauge cimport gauge_new
 from pcgrelay._core.handover.shard cimport HANDOVER_LEAST, HANDOVER_VERSION
 from pcgrelay._core.worker.handover cimport heir_read, heir_write
-from pcgrelay._core.link.link cimport Shard
+from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, pthread_join
 from pcgrelay._core.worker.event_loop cimport loop_abandon, loop_launch, loop_settle, loop_start, loop_stop
 from pcgrelay._core.link.mailbox cimport Order, OrderKind, Settings, mailbox_put, order_new, outbox_start, outbox_stop

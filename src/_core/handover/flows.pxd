@@ -2,7 +2,7 @@
 from libc.stdint cimport uint16_t
 
 from pcgrelay._core.base.tlv cimport Cursor
-from pcgrelay._core.link.link cimport Shard
+from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.map cimport Map
 from pcgrelay._core.session.session cimport Session
 

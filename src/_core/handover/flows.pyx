@@ -12,7 +12,8 @@ from pcgrelay._core.frame.frame cimport frame_is_numbered
 from pcgrelay._core.link.gauge cimport GAUGE_VALUES, Gauge, gauge_at, gauge_hold
 from pcgrelay._core.handover.lanes cimport epoch_read, epoch_write, owed_fields, renewals_fields
 from pcgrelay._core.handover.streams cimport stream_read, stream_write
-from pcgrelay._core.link.link cimport Link, Shard, link_find
+from pcgrelay._core.link.link cimport link_find
+from pcgrelay._core.link.shard cimport Link, Shard
 from pcgrelay._core.base.map cimport Map, map_find, map_next, map_put
 from pcgrelay._core.crypto.renewal cimport renewals_wipe
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_BAD_LENGTH, RESULT_NO_MEMORY, RESULT_OK

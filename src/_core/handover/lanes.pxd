@@ -4,7 +4,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from pcgrelay._core.base.tlv cimport Cursor
 from pcgrelay._core.crypto.epoch cimport Epoch
-from pcgrelay._core.link.link cimport Lane, Shard
+from pcgrelay._core.link.shard cimport Lane, Shard
 from pcgrelay._core.base.map cimport Map
 from pcgrelay._core.base.queue cimport Queue
 from pcgrelay._core.crypto.renewal cimport Owed, Renewals

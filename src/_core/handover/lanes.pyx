@@ -10,9 +10,9 @@ from pcgrelay._core.crypto.epoch cimport Epoch, epoch_restore
 from pcgrelay._core.frame.frame cimport Frame, frame_pack, frame_unpack
 from pcgrelay._core.link.gauge cimport GAUGE_VALUES, Gauge, gauge_at, gauge_drop, gauge_hold
 from pcgrelay._core.base.handle cimport HANDLE_LANE
-from pcgrelay._core.link.link cimport (
-    LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_WIRE, LANE_WIRE_LEAST, Lane, Link, Shard, lane_dirty, link_add,
-    link_find,
+from pcgrelay._core.link.link cimport link_add, link_find
+from pcgrelay._core.link.shard cimport (
+    LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_WIRE, LANE_WIRE_LEAST, Lane, Link, Shard, lane_dirty,
 )
 from pcgrelay._core.base.map cimport Map, map_find, map_next
 from pcgrelay._core.base.queue cimport Account, Queue, Span, queue_at, queue_push_must

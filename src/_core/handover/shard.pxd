@@ -38,7 +38,7 @@
 #   - What a lane had measured of its rate was left out. A slow lane was then sealed far ahead, where nothing urgent
 #     overtakes it. tests/source/test_handover_fields.py has a reason for each field that is left out.
 from pcgrelay._core.base.tlv cimport Cursor
-from pcgrelay._core.link.link cimport Shard
+from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.map cimport Map
 
 

@@ -5,7 +5,7 @@ from pcgrelay._core.crypto.epoch cimport epoch_wipe
 from pcgrelay._core.handover.flows cimport session_read, session_write
 from pcgrelay._core.handover.lanes cimport lane_read, lane_write, links_read, links_write, paths_read, paths_write
 from pcgrelay._core.handover.streams cimport stream_read, stream_write
-from pcgrelay._core.link.link cimport Lane, Link, Shard
+from pcgrelay._core.link.shard cimport Lane, Link, Shard
 from pcgrelay._core.base.map cimport Map, map_next
 from pcgrelay._core.crypto.renewal cimport renewals_wipe
 from pcgrelay._core.base.result cimport RESULT_OK

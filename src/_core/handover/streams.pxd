@@ -3,7 +3,7 @@ from libc.stdint cimport uint16_t
 
 from pcgrelay._core.base.tlv cimport Cursor
 from pcgrelay._core.stream.flow cimport Flow
-from pcgrelay._core.link.link cimport Shard
+from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.stream.stream cimport Stream
 
 

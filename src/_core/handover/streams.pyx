@@ -8,7 +8,7 @@ from pcgrelay._core.edge.streams cimport edge_hold, edge_linger, edge_lingers
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.base.handle cimport HANDLE_DIAL, HANDLE_STREAM
 from pcgrelay._core.handover.lanes cimport queue_read, queue_write
-from pcgrelay._core.link.link cimport Shard
+from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.map cimport map_find, map_put
 from pcgrelay._core.base.queue cimport queue_free
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK

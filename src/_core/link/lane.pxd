@@ -5,7 +5,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 
 from pcgrelay._core.base.buf cimport Buf
 from pcgrelay._core.frame.frame cimport Frame
-from pcgrelay._core.link.link cimport Lane, Link, Shard
+from pcgrelay._core.link.shard cimport Lane, Link, Shard
 from pcgrelay._core.base.result cimport Result
 
 

@@ -11,10 +11,11 @@ from pcgrelay._core.link.gauge cimport (
 )
 from pcgrelay._core.base.handle cimport HANDLE_LANE
 from pcgrelay._core.base.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
-from pcgrelay._core.link.link cimport (
-    LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_DRAINING, LANE_FRAME_US, LANE_PINGS, LANE_PINGS_LATE, LANE_PING_US,
-    LANE_REKEYS, LANE_REKEY_US, LANE_SILENCE, LANE_UP, LANE_WIRE, Lane, Link, Shard,
-    lane_is_up, link_count_round_trip, shard_event,
+from pcgrelay._core.link.link cimport link_count_round_trip
+from pcgrelay._core.link.shard cimport (
+    LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_DRAINING, LANE_FRAME_US, LANE_PINGS, LANE_PINGS_LATE,
+    LANE_PING_US, LANE_REKEYS, LANE_REKEY_US, LANE_SILENCE, LANE_UP, LANE_WIRE, Lane, Link, Shard, lane_is_up,
+    shard_event,
 )
 from pcgrelay._core.link.mailbox cimport EVENT_LANE_UP, EVENT_PEER_DRAINS, Event
 from pcgrelay._core.base.queue cimport queue_free

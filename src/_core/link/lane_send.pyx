@@ -8,7 +8,7 @@ from pcgrelay._core.crypto.epoch cimport epoch_must_rekey, epoch_spend, epoch_st
 from pcgrelay._core.frame.frame cimport Frame, Scope, body_seal, frame_is_lane, frame_pack, frame_seal
 from pcgrelay._core.link.gauge cimport LINK_GAUGE_SENT_FRAMES, gauge_at
 from pcgrelay._core.base.libcrypto cimport OPENSSL_cleanse
-from pcgrelay._core.link.link cimport (
+from pcgrelay._core.link.shard cimport (
     LANE_CLASSES, LANE_LOSTS, LANE_OVERTAKEN, LANE_OWN, LANE_PACE_US, LANE_STEPS, LANE_STEP_US, LANE_WIRE,
     LANE_WIRE_LEAST, LANE_WIRE_US, Lane, Shard, lane_dirty, lane_is_up,
 )

@@ -3,7 +3,8 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pcgrelay._core.base.atomics cimport figure_add
 from pcgrelay._core.base.buf cimport Buf, pool_alloc, pool_free
 from pcgrelay._core.frame.frame cimport Frame
-from pcgrelay._core.link.link cimport LANE_CLASSES, Lane, Link, Shard, lane_is_up, link_find
+from pcgrelay._core.link.link cimport link_find
+from pcgrelay._core.link.shard cimport LANE_CLASSES, Lane, Link, Shard, lane_is_up
 from pcgrelay._core.base.map cimport map_find, map_next, map_put, map_take
 from pcgrelay._core.base.queue cimport Account, queue_at, queue_cut, queue_settle
 from pcgrelay._core.base.result cimport RESULT_BUDGET, RESULT_NO_MEMORY, RESULT_OK, RESULT_UNKNOWN_FLOW, Result

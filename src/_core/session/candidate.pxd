@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t
 
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.frame.frame cimport Frame
-from pcgrelay._core.link.link cimport Lane, Shard
+from pcgrelay._core.link.shard cimport Lane, Shard
 from pcgrelay._core.base.result cimport Result
 from pcgrelay._core.session.session cimport Session
 

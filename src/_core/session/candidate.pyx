@@ -4,7 +4,7 @@ from pcgrelay._core.base.atomics cimport figure_add
 from pcgrelay._core.stream.flow cimport FLOW_RESUMING, Flow, flow_open
 from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.gauge cimport gauge_at
-from pcgrelay._core.link.link cimport Lane, Shard, shard_event
+from pcgrelay._core.link.shard cimport Lane, Shard, shard_event
 from pcgrelay._core.link.mailbox cimport EVENT_SESSION_MOVED, Event
 from pcgrelay._core.base.map cimport map_find, map_put, map_take
 from pcgrelay._core.base.result cimport (

@@ -12,7 +12,7 @@ from pcgrelay._core.base.buf cimport Buf
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.gauge cimport Gauge
-from pcgrelay._core.link.link cimport Lane, Shard
+from pcgrelay._core.link.shard cimport Lane, Shard
 from pcgrelay._core.crypto.renewal cimport Renewals
 from pcgrelay._core.base.result cimport Result
 from pcgrelay._core.base.wire cimport WIRE_LANES_MAX

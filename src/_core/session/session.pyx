@@ -12,7 +12,8 @@ from pcgrelay._core.stream.flow cimport (
 from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.gauge cimport Gauge, gauge_at, gauge_drop
 from pcgrelay._core.base.libcrypto cimport OPENSSL_cleanse
-from pcgrelay._core.link.link cimport Lane, Link, Shard, lane_is_up, link_find, shard_event
+from pcgrelay._core.link.link cimport link_find
+from pcgrelay._core.link.shard cimport Lane, Link, Shard, lane_is_up, shard_event
 from pcgrelay._core.link.mailbox cimport EVENT_FLOW_UP, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event
 from pcgrelay._core.base.map cimport map_find, map_next, map_put, map_take
 from pcgrelay._core.crypto.renewal cimport renewals_agree, renewals_wipe

@@ -1,7 +1,7 @@
 # What time brings to a session: acknowledgements that are due, questions that got no answer, peers that are silent.
 from libc.stdint cimport uint64_t
 
-from pcgrelay._core.link.link cimport Shard
+from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.result cimport Result
 from pcgrelay._core.session.session cimport Session
 

@@ -5,7 +5,7 @@ from pcgrelay._core.stream.flow cimport (
     FLOW_RESUME_AGAIN_US, FLOW_RESUME_DOUBLINGS, FLOW_RESUMING, FLOW_STUCK_ROUNDS, FLOW_STUCK_US, FLOW_UNACKED_US,
     FLOW_UP, Flow, flow_ack, flow_break, flow_is_greedy,
 )
-from pcgrelay._core.link.link cimport Shard
+from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.map cimport map_next
 from pcgrelay._core.base.organisation cimport Holding, holding_bytes
 from pcgrelay._core.crypto.renewal cimport owed_forgive

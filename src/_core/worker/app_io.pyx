@@ -9,7 +9,7 @@ from pcgrelay._core.edge.streams cimport (
     edge_wrote,
 )
 from pcgrelay._core.base.handle cimport HANDLE_LISTENER
-from pcgrelay._core.link.link cimport Shard
+from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.linux cimport (
     AF_INET, APPLICATION_EVENTS, EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT,
     EPOLLPRI, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, MSG_PEEK, MSG_TRUNC, SHUT_WR, SIOCOUTQ,

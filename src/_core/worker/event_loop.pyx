@@ -10,7 +10,7 @@ from pcgrelay._core.edge.streams cimport edge_abort, edge_session_close, edge_se
 from pcgrelay._core.base.handle cimport HANDLE_DIAL, HANDLE_LANE, HANDLE_LISTENER, HANDLE_MAILBOX, HANDLE_STREAM, Handle
 from pcgrelay._core.handover.shard cimport handover_wipe
 from pcgrelay._core.link.lane cimport lane_forgive
-from pcgrelay._core.link.link cimport Lane, Link, Shard, shard_events_pass
+from pcgrelay._core.link.shard cimport Lane, Link, Shard, shard_events_pass
 from pcgrelay._core.base.linux cimport (
     EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, SIG_SETMASK, close,
     epoll_create1, epoll_event, epoll_wait, eventfd, monotonic_us, pthread_create, pthread_sigmask, sigfillset,

@@ -7,7 +7,7 @@ from pcgrelay._core.base.tlv cimport (
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.base.handle cimport HANDLE_LISTENER
 from pcgrelay._core.handover.shard cimport handover_read, handover_write
-from pcgrelay._core.link.link cimport Lane, Shard
+from pcgrelay._core.link.shard cimport Lane, Shard
 from pcgrelay._core.base.linux cimport APPLICATION_EVENTS, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD
 from pcgrelay._core.base.map cimport Map, map_next
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK, RESULT_SOCKET

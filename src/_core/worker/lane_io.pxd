@@ -1,7 +1,7 @@
 # The lanes' side of a worker: read and take apart, send what the turn produced, begin and end.
 from libc.stdint cimport uint32_t
 
-from pcgrelay._core.link.link cimport Lane, Link
+from pcgrelay._core.link.shard cimport Lane, Link
 from pcgrelay._core.link.mailbox cimport Order
 from pcgrelay._core.base.result cimport Result
 from pcgrelay._core.worker.worker cimport Worker

@@ -10,9 +10,8 @@ from pcgrelay._core.frame.frame cimport Frame, frame_is_lane
 from pcgrelay._core.link.gauge cimport LINK_GAUGE_RECEIVED_BYTES, LINK_GAUGE_SENT_BYTES, gauge_at
 from pcgrelay._core.link.lane cimport LaneInput, lane_frame, lane_start, lane_stop, lane_take, lane_tick
 from pcgrelay._core.base.libcrypto cimport OPENSSL_cleanse
-from pcgrelay._core.link.link cimport (
-    LANE_CLOSED, LANE_UNREAD, Lane, Link, Shard, lane_dirty, lane_is_up, link_find, link_remove, shard_event,
-)
+from pcgrelay._core.link.link cimport link_find, link_remove
+from pcgrelay._core.link.shard cimport LANE_CLOSED, LANE_UNREAD, Lane, Link, Shard, lane_dirty, lane_is_up, shard_event
 from pcgrelay._core.base.linux cimport (
     EAGAIN, EINTR, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, IPPROTO_TCP,
     TCP_NODELAY, TCP_NOTSENT_LOWAT, TCP_USER_TIMEOUT, close, errno, readv, recv, setsockopt,

@@ -9,7 +9,8 @@ from pcgrelay._core.crypto.epoch cimport limits_set
 from pcgrelay._core.link.gauge cimport gauge_drop
 from pcgrelay._core.link.lane cimport lane_probe_anew
 from pcgrelay._core.base.libcrypto cimport OPENSSL_cleanse
-from pcgrelay._core.link.link cimport Lane, Link, Shard, lane_is_up, link_add, link_find, link_mix, shard_renew
+from pcgrelay._core.link.link cimport link_add, link_find, link_mix
+from pcgrelay._core.link.shard cimport Lane, Link, Shard, lane_is_up, shard_renew
 from pcgrelay._core.base.linux cimport close
 from pcgrelay._core.link.mailbox cimport (
     EVENT_LINK_RENEWED, EVENT_SESSION_RENEWED, ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE,

@@ -6,7 +6,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.base.handle cimport Handle
-from pcgrelay._core.link.link cimport Shard
+from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.linux cimport pthread_t
 from pcgrelay._core.link.mailbox cimport Mailbox, Outbox
 from pcgrelay._core.base.map cimport Map

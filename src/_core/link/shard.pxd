@@ -1,0 +1,179 @@
+# The Shard: what one worker owns, and the records of the links and lanes in it.
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from pcgrelay._core.base.bucket cimport Bucket
+from pcgrelay._core.base.buf cimport Buf, Pool
+from pcgrelay._core.base.handle cimport Handle
+from pcgrelay._core.base.map cimport Map
+from pcgrelay._core.base.queue cimport Queue
+from pcgrelay._core.base.stats cimport Bounds, STATS_SERVICES, Stats
+from pcgrelay._core.base.timer cimport Wheel
+from pcgrelay._core.base.wire cimport WIRE_LANES_MAX
+from pcgrelay._core.crypto.epoch cimport Epoch, Limits
+from pcgrelay._core.crypto.renewal cimport Owed, Renewals
+from pcgrelay._core.frame.frame cimport Frame
+from pcgrelay._core.link.gauge cimport Gauge
+from pcgrelay._core.link.mailbox cimport Event, OUTBOX_TURN, Outbox
+from pcgrelay._core.stream.flow cimport Flow
+from pcgrelay._core.stream.service_tables cimport Tables
+from pcgrelay._core.stream.stream cimport Stream
+
+
+cdef enum:
+    EVENTS_WAIT = 256           # ends of streams
+
+cdef enum:
+    LANE_CONFIRMING = 0
+    LANE_UP = 1
+    LANE_DRAINING = 2
+    LANE_CLOSED = 3
+
+cdef enum:
+    LANE_CLASSES = 4            # 0: the lane's own frames; then critical, interactive, normal
+    LANE_WIRE = 262144          # sealed and unsent at most, about; less on a lane that is slow
+    LANE_WIRE_LEAST = 32768     # never less than the room of a bulk read
+    LANE_WIRE_US = 10000        # of a slow lane: what it carries in this time, for nothing can overtake it
+    LANE_PACE_US = 100000       # how long its rate is measured
+    LANE_BACKLOG = 262144       # more waiting than this, and an edge reads no bulk for the lane
+    LANE_BACKLOG_SMALL = 524288
+    LANE_SILENCE = 4            # probe intervals without a byte
+    LANE_FRAME_US = 30000000    # a frame that has begun is whole within so long: the slowest lane carries one in this
+    LANE_UNREAD = 8             # probe intervals in which the peer's TCP takes no byte
+    LANE_PINGS = 100            # at once,
+    LANE_PING_US = 50000        # and one more each so long
+    LANE_REKEYS = 100           # REKEYs that are taken at once,
+    LANE_REKEY_US = 50000       # and one more each so long
+    LANE_STEPS = 20             # those that are sent: fewer, for a network that stood still brings more of them at once
+    LANE_STEP_US = 100000
+    LANE_OWN = 1024             # frames of its own that wait: a peer that reads none of them is closed
+    LANE_LOSTS = 64             # LOST frames for unknown labels, a second
+    LANE_PINGS_LATE = 2         # probe intervals: a PING whose PONG takes longer counts as lost
+    LANE_OVERTAKEN = 524288     # after so many bytes of higher classes, a class that waits has its turn
+
+cdef struct Lane:
+    Handle handle               # first
+    Link* link
+    Epoch tx
+    Epoch rx
+    Queue pending[LANE_CLASSES]
+    uint64_t overtaken[LANE_CLASSES]  # bytes of higher classes since its last turn, while it waited
+    Queue wire
+    Buf* partial                # a frame whose end is still to come; owned
+    Frame head                  # its header, if that was opened
+    Lane* next_dirty
+    Lane* next_unread
+    Lane* next                  # all lanes of the shard
+    Lane* prev
+    uint64_t tx_number          # hop numbers
+    uint64_t rx_number
+    uint64_t opened_us
+    uint64_t heard_us           # when bytes last came
+    uint64_t partial_us         # when partial began
+    uint64_t ping_due_us
+    uint64_t ping_token         # 0: no PING is out
+    uint64_t ping_sent_us
+    uint64_t round_trip_us
+    uint64_t pings_us           # until when ping_tokens was filled
+    uint64_t losts_us
+    Bucket rekeys_us            # what was taken of LANE_REKEYS,
+    Bucket steps_us             # and what was sent of LANE_STEPS
+    uint64_t tx_mix             # the renewal that tx has stepped with last; 0: none
+    Owed owed                   # what rx is to step with
+    uint64_t paced_us           # since when its rate is measured,
+    uint64_t paced_bytes        # and what was sent since
+    uint32_t ahead              # LANE_WIRE, or what the lane carries in LANE_WIRE_US
+    uint32_t ping_tokens
+    uint32_t lost_tokens
+    uint32_t number
+    uint32_t partial_need       # bytes of partial that are still to come
+    uint16_t index
+    uint8_t state
+    bint head_open              # the header of partial was opened in place
+    bint writable
+    bint hangup                 # the socket has seen the peer's FIN, perhaps behind bytes
+    bint unread                 # it had its share of the turn, and may have more
+    bint dirty
+    bint buried
+    bint clogged                # its socket was full since then
+    uint32_t close_code
+
+cdef struct Link:
+    Lane* lanes[WIRE_LANES_MAX]  # by index, those of this worker; NULL: none
+    Gauge* gauge                # owned: one reference
+    Renewals renewals
+    uint8_t binding[32]
+    uint32_t number
+    uint32_t suite
+    uint32_t lane_count
+    bint dialler
+
+# Everything a worker owns, but for its descriptors.
+cdef struct Shard:
+    Pool pool
+    Stats stats
+    Wheel wheel
+    Limits limits
+    Map links                   # number -> Link
+    Map labels                  # a relay: label -> PathEnd. An edge: label -> Session
+    Map candidates              # an edge: label -> Session of which it may become the path
+    Map outs                    # a relay: hash of link and label that we send -> PathEnd
+    Map paths                   # a relay: number -> Path
+    Map sessions                # an edge: number -> Session
+    Tables* tables              # one reference
+    const Bounds* bounds        # of the node; NULL: none
+    Outbox* outbox
+    Event events[OUTBOX_TURN]   # that are not yet passed on
+    Lane* lanes
+    Lane* unread
+    Lane* dirty_lanes
+    Stream* dirty_streams       # first and last of those with bytes for the application
+    Stream* dirty_last
+    Stream* waiting             # streams that wait for a route
+    Stream* buried_streams
+    Lane* buried_lanes
+    Flow* active_first
+    Flow* active_last
+    Flow* due
+    void* dying_paths
+    uint64_t now_us
+    uint64_t probe_us
+    uint64_t handshake_us
+    uint64_t wait_us
+    uint64_t linger_us
+    uint32_t turns[STATS_SERVICES]  # of each import: how often a route of it was chosen by weight
+    uint64_t token              # for PINGs
+    uint64_t windows            # bytes of credit granted and not yet used
+    uint32_t event_count
+    bint lent                   # streams have bytes in a frame that goes as soon as it is taken: deliver before
+    bint losts_owed             # some LOST found no room
+    bint events_due             # they do not wait for the tick
+    bint wake_due               # the reader of the outbox sleeps and is to be woken at the end of the turn
+    uint32_t index
+    uint32_t workers
+    uint32_t waiting_count
+    uint32_t keepalive_s
+    bint draining
+
+# Room for an event of this turn, kind set and the rest zero. Events of a full turn are counted as lost, never waited
+# for.
+cdef Event* shard_event(Shard* shard, uint32_t kind) noexcept nogil
+
+# The turn ends: pass events on, and say whether their reader is to be woken. Ends of streams are for counts and the log
+# alone: they wait for the next tick, for any other event, or until there are EVENTS_WAIT of them. To wake Python for
+# each would take more of a core that it shares with the worker than the stream did.
+cdef void shard_events_pass(Shard* shard, bint* wake) noexcept nogil
+
+# Keep the secret of a renewal of a link or session of that number, and tell the control plane by an event of that kind;
+# serial goes back with it. The caller wipes secret.
+cdef void shard_renew(Shard* shard, Renewals* renewals, uint32_t kind, uint32_t number, uint64_t mix,
+                      const uint8_t* secret, uint64_t serial) noexcept nogil
+
+cdef inline bint lane_is_up(const Lane* lane) noexcept nogil:
+    return lane.state == LANE_UP or lane.state == LANE_DRAINING
+
+# It has something to send, or to be looked at: the end of this turn comes to it.
+cdef inline void lane_dirty(Shard* shard, Lane* lane) noexcept nogil:
+    if not lane.dirty:
+        lane.dirty = True
+        lane.next_dirty = shard.dirty_lanes
+        shard.dirty_lanes = lane
