@@ -63,9 +63,9 @@ def test_a_lost_path_may_come_before_flow_confirm() -> None:
     near, far = flow(True), flow(False)
     near.confirm(NOW)
     near.break_off(NOW)
-    assert far.take_resume(far.open(near.resume(NOW), NOW), NOW) == (True, True)
+    assert far.rx_resume(far.open(near.resume(NOW), NOW), NOW) == (True, True)
     assert (far.state, far.resume_id) == ("STARTING", 1)
-    assert near.take_resume(near.open(far.resume(NOW), NOW), NOW) == (False, True)
+    assert near.rx_resume(near.open(far.resume(NOW), NOW), NOW) == (False, True)
     assert near.state == "STARTING"
     far.take_confirm(far.open(near.retained()[0], NOW))
     assert far.state == "UP"
@@ -211,8 +211,8 @@ def test_both_sides_send_again_what_the_other_lacks() -> None:
         assert end.state == "RESUMING"
         assert not end.has_room
     one, other = near.resume(NOW), far.resume(NOW)
-    assert far.take_resume(far.open(one, NOW), NOW) == (False, True)
-    assert near.take_resume(near.open(other, NOW), NOW) == (False, True)
+    assert far.rx_resume(far.open(one, NOW), NOW) == (False, True)
+    assert near.rx_resume(near.open(other, NOW), NOW) == (False, True)
     assert [frame[32:] for frame in near.retained()] == [frame[32:] for frame in frames[1:]]
     assert [far.open(frame, NOW) for frame in near.retained()] == [b"frame 1.", b"frame 2.", b"frame 3."]
     assert near.state == far.state == "UP"
@@ -221,9 +221,9 @@ def test_both_sides_send_again_what_the_other_lacks() -> None:
 def test_a_resume_with_the_own_id_is_an_answer_only_to_who_waits() -> None:
     near, far = pair()
     near.break_off(NOW)
-    near.take_resume(resume(1, 1), NOW)
-    assert near.take_resume(resume(1, 1), NOW) == (False, False)
-    assert near.take_resume(resume(0, 1), NOW) == (False, False)
+    near.rx_resume(resume(1, 1), NOW)
+    assert near.rx_resume(resume(1, 1), NOW) == (False, False)
+    assert near.rx_resume(resume(0, 1), NOW) == (False, False)
     assert (near.state, near.resume_id, far.resume_id) == ("UP", 1, 0)
 
 
@@ -231,7 +231,7 @@ def test_a_resume_acknowledges_whatever_its_id() -> None:
     near, _far = pair()
     bundle(near, b"one.....")
     near.break_off(NOW)
-    assert near.take_resume(resume(0, 2), NOW) == (False, False)
+    assert near.rx_resume(resume(0, 2), NOW) == (False, False)
     assert (near.acknowledged, near.state) == (2, "RESUMING")
 
 
@@ -239,7 +239,7 @@ def test_a_resume_below_an_acknowledgement_still_counts_for_its_id() -> None:
     near, _far = pair()
     bundle(near, b"one.....")
     near.take_ack(2, NOW)
-    assert near.take_resume(resume(5, 1), NOW) == (True, True)
+    assert near.rx_resume(resume(5, 1), NOW) == (True, True)
     assert (near.acknowledged, near.resume_id) == (2, 5)
 
 
@@ -249,7 +249,7 @@ def test_a_resume_below_an_acknowledgement_still_counts_for_its_id() -> None:
 )
 def test_a_resume_that_cannot_be_is_refused(body: bytes, reason: str) -> None:
     near, _far = pair()
-    assert refusal_of(near.take_resume, body, NOW) == reason
+    assert refusal_of(near.rx_resume, body, NOW) == reason
 
 
 def test_sixty_resumptions_in_a_minute_and_no_more() -> None:
@@ -259,8 +259,8 @@ def test_sixty_resumptions_in_a_minute_and_no_more() -> None:
     assert refusal_of(near.break_off, NOW + 60) == "TOO_MANY_RESUMES"
     other, _far = pair()
     for at in range(60):
-        other.take_resume(resume(at + 1, 1), NOW + at)
-    assert refusal_of(other.take_resume, resume(61, 1), NOW + 60) == "TOO_MANY_RESUMES"
+        other.rx_resume(resume(at + 1, 1), NOW + at)
+    assert refusal_of(other.rx_resume, resume(61, 1), NOW + 60) == "TOO_MANY_RESUMES"
 
 
 def test_a_resumption_each_second_goes_on_for_ever() -> None:
@@ -371,7 +371,7 @@ def test_a_number_is_sealed_once_across_steps_and_resumptions() -> None:
         if turn % 3 == 0:
             frames.append(near.rekey(NOW) if near.must_rekey(1, 1 << 30, 1 << 60, NOW) else bundle(near, b"in turn.."))
         near.break_off(NOW)
-        near.take_resume(resume(near.resume_id, far.next_expected), NOW)
+        near.rx_resume(resume(near.resume_id, far.next_expected), NOW)
         for frame in [*frames, *near.retained()]:
             number = int.from_bytes(frame[10:16], "big")
             assert seen.setdefault(number, frame[32:]) == frame[32:]
@@ -420,7 +420,7 @@ def test_the_age_leaves_out_the_time_of_resuming() -> None:
     near, _far = pair()
     near.break_off(NOW + 100 * SECOND)
     near.break_off(NOW + 500 * SECOND)
-    near.take_resume(resume(2, 1), NOW + 1_000 * SECOND)
+    near.rx_resume(resume(2, 1), NOW + 1_000 * SECOND)
     assert not near.must_rekey(1 << 22, 1 << 36, 120 * SECOND, NOW + 1_019 * SECOND)
     bundle(near, b"in time.", NOW + 1_079 * SECOND)
     assert near.must_rekey(1 << 22, 1 << 36, 120 * SECOND, NOW + 1_020 * SECOND)
@@ -480,7 +480,7 @@ def test_an_epoch_that_begins_while_it_resumes_has_its_age_from_the_end_of_that(
     near.rekey(NOW)
     near.break_off(NOW + SECOND)
     bundle(near, b"refused.", NOW + 2 * SECOND)
-    near.take_resume(resume(1, 1), NOW + 10 * SECOND)
+    near.rx_resume(resume(1, 1), NOW + 10 * SECOND)
     # The step still waits for its acknowledgement.
     bundle(near, b"goes on.", NOW + 11 * SECOND)
     bundle(near, b"in time.", NOW + 189 * SECOND)

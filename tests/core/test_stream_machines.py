@@ -247,7 +247,7 @@ class Flows(RuleBasedStateMachine):
             case Type.ACK:
                 self.core.take_ack(int.from_bytes(body, "big"), self.now_us)
             case Type.RESUME:
-                answer, again = self.core.take_resume(body, self.now_us)
+                answer, again = self.core.rx_resume(body, self.now_us)
                 if answer:
                     self.put("core", self.core.resume(self.now_us))
                 if again:

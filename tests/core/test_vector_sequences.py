@@ -222,7 +222,7 @@ class FlowEnd:
             case Type.ACK:
                 self.flow.take_ack(int.from_bytes(body, "big"), NOW)
             case Type.RESUME:
-                return True, self.flow.take_resume(body, NOW)[0]
+                return True, self.flow.rx_resume(body, NOW)[0]
         return True, False
 
 

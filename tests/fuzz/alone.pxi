@@ -17,7 +17,7 @@ cdef int world_bundle(void* world, uint8_t* body, uint32_t n) noexcept nogil:
     cdef Result answer
     if session == NULL:
         return -1
-    answer = bundle_take(shard, session.flows[0], body, n, NULL)
+    answer = records_rx(shard, session.flows[0], body, n, NULL)
     if answer != RESULT_OK:
         edge_session_fail(shard, session, answer)
     return <int>answer
@@ -27,11 +27,11 @@ cdef void world_open(void* world, uint32_t number) noexcept nogil:
     cdef World* self = <World*>world
     cdef Stream* stream = NULL
     cdef Elsewhere elsewhere
-    if door_accept(&self.worker.shard, number, -1, 0, &stream, &elsewhere) == ACCEPT_TAKEN and stream != NULL:
+    if accept_application(&self.worker.shard, number, -1, 0, &stream, &elsewhere) == ACCEPT_TAKEN and stream != NULL:
         stream.readable = True
 
 
-# What port_deliver does, with sockets that take as much as choice says. It copies what is left, as that does: the
+# What app_deliver does, with sockets that take as much as choice says. It copies what is left, as that does: the
 # bytes of a bundle are there for this turn only.
 cdef void world_deliver(void* world, uint8_t choice) noexcept nogil:
     cdef Shard* shard = &(<World*>world).worker.shard
@@ -59,11 +59,11 @@ cdef void world_deliver(void* world, uint8_t choice) noexcept nogil:
             if stream.out.count == 0 and stream.fin_due:
                 stream.shut = True
             edge_check_done(shard, stream)
-        if not stream.finished and queue_settle(&stream.out, &shard.pool, False, &first) != RESULT_OK:
+        if not stream.finished and queue_own(&stream.out, &shard.pool, False, &first) != RESULT_OK:
             edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
 
 
-# What packer_serve does for each stream that is ready, with a block of just the size that bundle_say is promised.
+# What frame_builder_serve does for each stream that is ready, with a block of just the size that records_tx is promised.
 cdef void world_serve(void* world, uint8_t choice) noexcept nogil:
     cdef Shard* shard = &(<World*>world).worker.shard
     cdef Session* session = session_find(shard, SESSION)
@@ -84,16 +84,16 @@ cdef void world_serve(void* world, uint8_t choice) noexcept nogil:
             return
         p = <uint8_t*>malloc(128)
         if stream.say != 0:
-            n = bundle_say(shard, stream, p, &gone)
+            n = records_tx(shard, stream, p, &gone)
             if read_records(p, n) != RESULT_OK:
                 broken(b"what a stream says is no record")
             if gone:
                 edge_bury(shard, stream)
                 free(p)
                 continue
-        asked = bundle_may_read(stream, 128)
+        asked = records_may_read(stream, 128)
         if asked != 0 and choice & 7 != 0:
-            n = bundle_data(shard, stream, p, 1 + (asked - 1) * (choice & 7) / 7)
+            n = records_data(shard, stream, p, 1 + (asked - 1) * (choice & 7) / 7)
             if read_records(p, n) != RESULT_OK:
                 broken(b"the data of a stream are no record")
             stream.readable = choice & 8 != 0
@@ -105,7 +105,7 @@ cdef void world_serve(void* world, uint8_t choice) noexcept nogil:
             stream.ended = True
             stream.readable = False
         if stream.ended:
-            n = bundle_fin(shard, stream, p)
+            n = records_fin(shard, stream, p)
             if read_records(p, n) != RESULT_OK:
                 broken(b"the end of a stream is no record")
             edge_check_done(shard, stream)

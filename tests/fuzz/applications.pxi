@@ -51,7 +51,7 @@ cdef void world_application(void* world, uint32_t number) noexcept nogil:
     if socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0:
         broken(b"no pair of sockets")
     keep_application(self, pair[0])
-    port_adopt(self.worker, number, pair[1], 0, False)
+    app_adopt(self.worker, number, pair[1], 0, False)
 
 
 cdef uint32_t world_applications(void* world) noexcept nogil:

@@ -150,7 +150,7 @@ cdef void world_mark_unread(void* world, bint ends) noexcept nogil:
         lane.next_unread = shard.unread
         shard.unread = lane
         if ends:
-            trunk_end(self.worker, lane, RESULT_SOCKET, CODE_UNREACHABLE)
+            lane_io_end(self.worker, lane, RESULT_SOCKET, CODE_UNREACHABLE)
 
 
 cdef void world_read(void* world, int at, uint32_t limit) noexcept nogil:
@@ -178,10 +178,10 @@ cdef void world_read(void* world, int at, uint32_t limit) noexcept nogil:
         memcpy(scratch + WIRE_PREFIX, peer.held + peer.opened + WIRE_PREFIX, frame.length)
         peer.rx_number += 1
         peer.opened += WIRE_PREFIX + frame.length
-        take_frame(self, peer, &frame, scratch)
+        rx_frame(self, peer, &frame, scratch)
 
 
-cdef void take_frame(World* self, Peer* peer, Frame* frame, uint8_t* wire) noexcept nogil:
+cdef void rx_frame(World* self, Peer* peer, Frame* frame, uint8_t* wire) noexcept nogil:
     cdef Scope scope
     cdef Result answer
     if frame_is_lane(frame.type):
@@ -208,7 +208,7 @@ cdef void take_frame(World* self, Peer* peer, Frame* frame, uint8_t* wire) noexc
         self.honest = False
         return
     if frame.type == FRAME_FLOW_REKEY:
-        answer = flow_take_rekey(&self.far, wire + WIRE_PREFIX, self.worker.shard.now_us)
+        answer = flow_rx_rekey(&self.far, wire + WIRE_PREFIX, self.worker.shard.now_us)
     elif frame.type == FRAME_BUNDLE:
         answer = read_records(wire + WIRE_PREFIX, frame.length)
     if answer != RESULT_OK:
@@ -314,7 +314,7 @@ cdef uint32_t world_resume_id(void* world) noexcept nogil:
 
 
 cdef void world_settle(void* world) noexcept nogil:
-    epoch_settle(&(<World*>world).far.tx)
+    epoch_confirm(&(<World*>world).far.tx)
 
 
 cdef void world_dishonest(void* world) noexcept nogil:

@@ -73,4 +73,4 @@ cdef uint64_t world_excess(void* world) noexcept nogil
 
 # Read n bytes at p as a process does that takes over, in a core of this role with so many workers; let it run for a few
 # turns if it took them, and let it go. choice: what its neighbours and applications do. Was it taken?
-cdef int heir_run(const uint8_t* p, uint32_t n, int role, uint32_t workers, uint8_t choice) noexcept
+cdef int worker_handover_run(const uint8_t* p, uint32_t n, int role, uint32_t workers, uint8_t choice) noexcept

@@ -10,14 +10,14 @@ from libc.string cimport memcpy, memmove, memset
 
 from pcgrelay._core.crypto.aead cimport Aead, aead_load
 from pcgrelay._core.base.buf cimport Pool, pool_start, pool_stop
-from pcgrelay._core.edge.records cimport bundle_data, bundle_fin, bundle_may_read, bundle_say, bundle_take
-from pcgrelay._core.face.workers cimport Crew
-from pcgrelay._core.edge.accept cimport ACCEPT_TAKEN, Elsewhere, door_accept
+from pcgrelay._core.edge.records cimport records_data, records_fin, records_may_read, records_tx, records_rx
+from pcgrelay._core.face.workers cimport Workers
+from pcgrelay._core.edge.accept cimport ACCEPT_TAKEN, Elsewhere, accept_application
 from pcgrelay._core.edge.streams cimport (
     edge_abort, edge_bury, edge_check_done, edge_connected, edge_session_close, edge_session_fail, edge_wrote,
 )
-from pcgrelay._core.crypto.epoch cimport Epoch, epoch_settle, epoch_start, epoch_step, epoch_wipe, key_expand_number
-from pcgrelay._core.stream.flow cimport FLOW_UP, Flow, flow_open, flow_start, flow_stop, flow_take_rekey, list_pop
+from pcgrelay._core.crypto.epoch cimport Epoch, epoch_confirm, epoch_start, epoch_step, epoch_wipe, key_expand_number
+from pcgrelay._core.stream.flow cimport FLOW_UP, Flow, flow_open, flow_start, flow_stop, flow_rx_rekey, list_pop
 from pcgrelay._core.frame.frame cimport (
     Frame, Scope, body_open, body_seal, frame_is_lane, frame_is_numbered, frame_open, frame_pack, frame_seal,
 )
@@ -34,11 +34,11 @@ from pcgrelay._core.link.mailbox cimport (
     ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE, ORDER_LINK_DRAIN, ORDER_LISTEN, ORDER_PATH_ADD, ORDER_PATH_REMOVE,
     ORDER_SESSION_ADD, ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE, ORDER_SESSION_PATH, ORDER_TABLES, ORDER_UNLISTEN,
     Event, LaneEvent, LeadOrder, Order, OrderKind, Outbox, PathOrder, SessionEvent, SessionOrder, StreamEndEvent,
-    mailbox_put, order_new, outbox_start, outbox_take,
+    mailbox_put, order_new, outbox_start, outbox_drain,
 )
 from pcgrelay._core.base.map cimport map_next
-from pcgrelay._core.worker.app_io cimport port_adopt
-from pcgrelay._core.base.queue cimport queue_sent, queue_settle
+from pcgrelay._core.worker.app_io cimport app_adopt
+from pcgrelay._core.base.queue cimport queue_sent, queue_own
 from pcgrelay._core.frame.record cimport Record, record_read
 from pcgrelay._core.link.relay cimport Path
 from pcgrelay._core.base.result cimport (
@@ -54,7 +54,7 @@ from pcgrelay._core.base.stats cimport (
     COUNT_LANES_CLOSED, COUNT_LANES_OPENED, COUNT_STREAMS_CLOSED, COUNT_STREAMS_OPENED,
 )
 from pcgrelay._core.stream.stream cimport Stream
-from pcgrelay._core.worker.lane_io cimport trunk_end
+from pcgrelay._core.worker.lane_io cimport lane_io_end
 from pcgrelay._core.base.wire cimport (
     CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, FRAME_ACK, FRAME_BUNDLE, FRAME_CONFIRM,
     FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_REKEY, FRAME_RESUME, PURPOSE_HOP_HEADER, WIRE_BODY_MAX, WIRE_PREFIX,
@@ -272,7 +272,7 @@ cdef void take_events(World* self) noexcept nogil:
     cdef uint64_t lost = 0, lost_kept = 0
     cdef uint32_t i, n = 64
     while n == 64:
-        n = outbox_take(&outbox, batch, 64, &lost, &lost_kept)
+        n = outbox_drain(&outbox, batch, 64, &lost, &lost_kept)
         for i in range(n):
             self.events = (self.events ^ event_digest(&batch[i])) * <uint64_t>1099511628211
             if batch[i].kind == EVENT_STREAM_END:
@@ -300,7 +300,7 @@ cdef void check(World* self) noexcept nogil:
         broken(b"a stream's end was not told once")
     if shard.event_count >= EVENTS_WAIT:
         broken(b"ends of streams wait for too many others")
-    if shard.buried_streams != NULL or (shard.buried_lanes != NULL and shard.unread == NULL):
+    if shard.deferred_streams != NULL or (shard.deferred_lanes != NULL and shard.unread == NULL):
         broken(b"what has ended is not freed with the turn")
     if shard.windows > <uint64_t>1 << 60:
         broken(b"more credit was used than was given")

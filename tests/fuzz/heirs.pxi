@@ -23,10 +23,10 @@ cdef void mute(Shard* shard) noexcept nogil:
         session = <Session*>map_next(&shard.sessions, &at)
 
 
-cdef void drop_events(Crew crew):
+cdef void drop_events(Workers crew):
     cdef Event batch[64]
     cdef uint64_t lost = 0, lost_kept = 0
-    while outbox_take(&crew._outbox, batch, 64, &lost, &lost_kept) == 64:
+    while outbox_drain(&crew._outbox, batch, 64, &lost, &lost_kept) == 64:
         pass
 
 
@@ -47,7 +47,7 @@ cdef void ends_act(int* ends, uint32_t turn, uint8_t choice) noexcept nogil:
             ends[i] = -1
 
 
-cdef void crew_turns(Crew crew, int* ends, uint8_t choice) noexcept:
+cdef void workers_turns(Workers crew, int* ends, uint8_t choice) noexcept:
     cdef uint64_t bound[2]
     cdef Shard* shard
     cdef Order* order
@@ -74,8 +74,8 @@ cdef void crew_turns(Crew crew, int* ends, uint8_t choice) noexcept:
         drop_events(crew)
 
 
-cdef int heir_run(const uint8_t* p, uint32_t n, int role, uint32_t workers, uint8_t choice) noexcept:
-    cdef Crew crew
+cdef int worker_handover_run(const uint8_t* p, uint32_t n, int role, uint32_t workers, uint8_t choice) noexcept:
+    cdef Workers crew
     cdef int near[HEIR_ENDS]
     cdef int ends[HEIR_ENDS]
     cdef int pair[2]
@@ -88,7 +88,7 @@ cdef int heir_run(const uint8_t* p, uint32_t n, int role, uint32_t workers, uint
         if socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0:
             broken(b"no pair of sockets")
         near[i], ends[i] = pair[0], pair[1]
-    crew = Crew(workers=workers, memory_bytes=1 << 24, role=role)
+    crew = Workers(workers=workers, memory_bytes=1 << 24, role=role)
     limit = crew._workers[0].shard.pool.limit
     try:
         unused = set(crew.handover_read(bytearray(p[:n]), [near[i] for i in range(HEIR_ENDS)]))
@@ -102,7 +102,7 @@ cdef int heir_run(const uint8_t* p, uint32_t n, int role, uint32_t workers, uint
         if not taken:
             mute(&crew._workers[i].shard)
     if taken:
-        crew_turns(crew, ends, choice)
+        workers_turns(crew, ends, choice)
     crew.stop()
     drop_events(crew)
     for i in range(workers):

@@ -10,7 +10,7 @@ from pcgrelay._core.frame.credit cimport (
     credit_left, credit_raise, credit_receive, credit_wish,
 )
 from pcgrelay._core.crypto.epoch cimport (
-    Epoch as CoreEpoch, Limits, epoch_must_rekey, epoch_settle, epoch_spend, epoch_start, epoch_step, epoch_wipe,
+    Epoch as CoreEpoch, Limits, epoch_must_rekey, epoch_confirm, epoch_spend, epoch_start, epoch_step, epoch_wipe,
     key_expand, key_expand_number, key_proof,
 )
 from pcgrelay._core.frame.frame cimport (
@@ -18,7 +18,7 @@ from pcgrelay._core.frame.frame cimport (
     frame_pack, frame_seal as core_frame_seal, frame_unpack,
 )
 from pcgrelay._core.crypto.lane_keys cimport (
-    LinkKeys as CoreLinkKeys, keys_check, keys_dial, keys_start, keys_take, keys_wipe,
+    LinkKeys as CoreLinkKeys, lane_keys_check, lane_keys_dial, lane_keys_start, lane_keys_use, lane_keys_wipe,
 )
 from pcgrelay._core.frame.record cimport (
     Record as CoreRecord, record_check as core_record_check, record_head as core_record_head,
@@ -180,7 +180,7 @@ cdef class Epoch:
         check(epoch_step(&self.epoch, salt))
 
     def settle(self) -> None:
-        epoch_settle(&self.epoch)
+        epoch_confirm(&self.epoch)
 
     def spend(self, size: int, now_us: int, *, ageless: bool = False) -> None:
         check(epoch_spend(&self.epoch, size, now_us, ageless))
@@ -214,10 +214,10 @@ cdef class LinkKeys:
     cdef CoreLinkKeys keys
 
     def __init__(self, secret: bytes, link_id: bytes, lanes: int) -> None:
-        check(keys_start(&self.keys, exactly(secret, 32), exactly(link_id, 16), lanes))
+        check(lane_keys_start(&self.keys, exactly(secret, 32), exactly(link_id, 16), lanes))
 
     def __dealloc__(self):
-        keys_wipe(&self.keys)
+        lane_keys_wipe(&self.keys)
 
     @property
     def proof_key(self) -> bytes:
@@ -226,18 +226,18 @@ cdef class LinkKeys:
     def dial(self, index: int) -> tuple[int, bytes]:
         cdef uint8_t preamble[48]
         cdef uint32_t number = 0
-        check(keys_dial(&self.keys, index, &number, preamble))
+        check(lane_keys_dial(&self.keys, index, &number, preamble))
         return number, preamble[:48]
 
     def check(self, preamble: bytes) -> tuple[int, int]:
         cdef unsigned short index = 0
         cdef uint32_t number = 0
-        check(keys_check(&self.keys, exactly(preamble, 48), &index, &number))
+        check(lane_keys_check(&self.keys, exactly(preamble, 48), &index, &number))
         return index, number
 
     def take(self, number: int) -> bytes:
         cdef uint8_t secret[32]
-        check(keys_take(&self.keys, number, secret))
+        check(lane_keys_use(&self.keys, number, secret))
         return secret[:32]
 
     def memory(self) -> bytes:

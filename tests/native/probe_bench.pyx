@@ -9,10 +9,10 @@ from libc.string cimport memcpy, memset
 
 from pcgrelay._core.crypto.aead cimport Aead, aead_load, aead_open, aead_seal, aead_start, aead_wipe
 from pcgrelay._core.session.timers cimport session_acks
-from pcgrelay._core.base.buf cimport Buf, buf_data, buf_take
+from pcgrelay._core.base.buf cimport Buf, buf_data, buf_alloc
 from pcgrelay._core.stream.flow cimport Flow, flow_has_room
 from pcgrelay._core.frame.frame cimport Frame, Scope, body_open, body_seal, frame_open, frame_pack, frame_seal, frame_is_lane
-from pcgrelay._core.link.lane cimport lane_next, lane_take
+from pcgrelay._core.link.lane cimport lane_next, lane_rx
 from pcgrelay._core.base.libcrypto cimport (
     EVP_CIPHER, EVP_CIPHER_CTX, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CIPHER_fetch,
     EVP_CIPHER_free, EVP_CipherFinal_ex, EVP_CipherInit_ex2, EVP_CipherUpdate, EVP_CTRL_AEAD_GET_TAG,
@@ -301,7 +301,7 @@ cdef Result way_carry(Way* way, uint32_t size, uint64_t wanted) noexcept nogil:
 
 
 cdef Result way_bundle(Way* way, uint32_t size) noexcept nogil:
-    cdef Buf* buf = buf_take(&way.near.pool, WIRE_PREFIX + WIRE_RECORD + size, False)
+    cdef Buf* buf = buf_alloc(&way.near.pool, WIRE_PREFIX + WIRE_RECORD + size, False)
     if buf == NULL:
         return RESULT_NO_MEMORY
     record_head(buf_data(buf) + WIRE_PREFIX, 1, RECORD_DATA, size)
@@ -364,7 +364,7 @@ cdef Result way_feed(Way* way, Shard* shard, Lane* lane, uint8_t* p, uint64_t n)
         if answer != RESULT_OK:
             return answer
         if frame_is_lane(frame.type):
-            answer = lane_take(shard, lane, &frame, p)
+            answer = lane_rx(shard, lane, &frame, p)
         elif shard == way.relay:
             answer = relay_frame(shard, lane, &frame, p, NULL)
         else:

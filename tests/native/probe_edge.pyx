@@ -6,19 +6,19 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from pcgrelay._core.session.timers cimport session_acks, session_hoarder, session_tick
-from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take, pool_free
+from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_alloc, pool_free
 from pcgrelay._core.edge.records cimport (
-    bundle_data, bundle_fin, bundle_may_read, bundle_say, bundle_take, bundle_take_datagrams,
+    records_data, records_fin, records_may_read, records_tx, records_rx, records_rx_datagrams,
 )
 from pcgrelay._core.session.candidate cimport candidate_add, candidate_drop, candidate_frame, candidate_lead
-from pcgrelay._core.edge.accept cimport ACCEPT_REFUSED, Elsewhere, door_accept, door_tables_changed
+from pcgrelay._core.edge.accept cimport ACCEPT_REFUSED, Elsewhere, accept_application, accept_tables_changed
 from pcgrelay._core.edge.streams cimport (
     EDGE_BULK, edge_abort, edge_activate, edge_break, edge_bury, edge_check_done, edge_connected,
     edge_cut_left, edge_dirty, edge_hold, edge_ready, edge_session_close, edge_session_rx_close, edge_session_fail,
     edge_timer, edge_wrote,
 )
 from pcgrelay._core.face.registry cimport OrganisationEntry
-from pcgrelay._core.face.counters cimport facts_session
+from pcgrelay._core.face.counters cimport counters_session
 from pcgrelay._core.stream.flow cimport Flow, flow_bears_reads, flow_has_room, list_pop
 from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.gauge cimport Gauge, gauge_new
@@ -28,7 +28,7 @@ from pcgrelay._core.base.map cimport map_any, map_next
 from pcgrelay._core.base.organisation cimport organisation_hold, organisation_new
 from tests.native.probe cimport exactly
 from tests.native.probe_link cimport Node
-from pcgrelay._core.base.queue cimport iovec, queue_free, queue_sent, queue_settle, queue_vectors
+from pcgrelay._core.base.queue cimport iovec, queue_free, queue_sent, queue_own, queue_vectors
 from pcgrelay._core.base.result cimport (
     RESULT_BUDGET, RESULT_DUPLICATE, RESULT_OK, RESULT_PEER_CLOSED, RESULT_UNKNOWN_FLOW, Result,
 )
@@ -201,7 +201,7 @@ cdef class Edge(Node):
             raise MemoryError
         tables_drop(self.shard.tables)
         self.shard.tables = tables
-        door_tables_changed(self.shard)
+        accept_tables_changed(self.shard)
 
     def flow(self, session: int, index: int = 0) -> dict[str, object]:
         cdef Session* found = self.session(session)
@@ -216,7 +216,7 @@ cdef class Edge(Node):
 
     def session_stats(self, session: int) -> dict[str, int]:
         """What `Core.sessions` says of it."""
-        return facts_session(self.session(session).gauge)
+        return counters_session(self.session(session).gauge)
 
     def has_session(self, session: int) -> bool:
         return session_find(self.shard, session) != NULL
@@ -233,7 +233,7 @@ cdef class Edge(Node):
         """An application connects to an import; None: it is refused."""
         cdef CoreStream* stream = NULL
         cdef Elsewhere elsewhere
-        answer = door_accept(self.shard, number, -1, 0, &stream, &elsewhere)
+        answer = accept_application(self.shard, number, -1, 0, &stream, &elsewhere)
         return None if answer == ACCEPT_REFUSED or stream == NULL else self.application(stream)
 
     cdef Application application(self, CoreStream* stream):
@@ -339,7 +339,7 @@ cdef class Edge(Node):
                 edge_check_done(self.shard, stream)
             if stream.cut and not stream.connecting and not stream.finished:
                 edge_cut_left(self.shard, stream, stream.out.bytes)
-            if not stream.finished and queue_settle(&stream.out, &self.shard.pool, False, &first) != RESULT_OK:
+            if not stream.finished and queue_own(&stream.out, &self.shard.pool, False, &first) != RESULT_OK:
                 edge_abort(self.shard, stream, CODE_BUSY, CAUSE_BUDGET)
             edge_hold(stream)
         return 0
@@ -370,7 +370,7 @@ cdef class Edge(Node):
         cdef CoreStream* stream
         cdef Result answer
         cdef uint32_t used = 0
-        cdef Buf* buf = buf_take(&self.shard.pool, BUF_LARGEST, False)
+        cdef Buf* buf = buf_alloc(&self.shard.pool, BUF_LARGEST, False)
         if buf == NULL:
             return False
         while used < WIRE_BODY_MAX / 2:
@@ -394,17 +394,17 @@ cdef class Edge(Node):
         cdef uint32_t asked, got
         cdef bint gone = False
         if stream.say != 0:
-            used = bundle_say(self.shard, stream, p, &gone)
+            used = records_tx(self.shard, stream, p, &gone)
             if gone:
                 edge_bury(self.shard, stream)
                 return used
-        asked = bundle_may_read(stream, room - used - 256)
+        asked = records_may_read(stream, room - used - 256)
         if asked != 0:
             got = min(asked, len(application.waiting))
             if got != 0:
                 memcpy(p + used + 8, <char*>application.waiting, got)
                 del application.waiting[:got]
-                used += bundle_data(self.shard, stream, p + used, got)
+                used += records_data(self.shard, stream, p + used, got)
                 stream.bulk = got >= EDGE_BULK
             elif stream.broken != BREAK_NONE:
                 edge_abort(self.shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
@@ -413,9 +413,9 @@ cdef class Edge(Node):
                 stream.ended = True
             stream.readable = got == asked or stream.broken != BREAK_NONE or (application.closes and not stream.ended)
         if stream.ended:
-            used += bundle_fin(self.shard, stream, p + used)
+            used += records_fin(self.shard, stream, p + used)
             edge_check_done(self.shard, stream)
-        elif bundle_may_read(stream, WIRE_BODY_MAX) != 0:
+        elif records_may_read(stream, WIRE_BODY_MAX) != 0:
             edge_ready(self.shard, stream)
         return used
 
@@ -429,9 +429,9 @@ cdef class Edge(Node):
         if answer == RESULT_UNKNOWN_FLOW:
             answer = candidate_frame(self.shard, lane, frame, wire, &flow, &code)
         if answer == RESULT_OK and frame.type == FRAME_BUNDLE:
-            answer = bundle_take(self.shard, flow, body, frame.length, owner)
+            answer = records_rx(self.shard, flow, body, frame.length, owner)
         elif answer == RESULT_OK and frame.type == FRAME_DATAGRAMS:
-            answer = bundle_take_datagrams(self.shard, body, frame.length)
+            answer = records_rx_datagrams(self.shard, body, frame.length)
         elif answer == RESULT_OK and (flow.small.head != NULL or flow.bulk.head != NULL):
             edge_activate(self.shard, flow)
         if answer == RESULT_PEER_CLOSED:
@@ -460,7 +460,7 @@ cdef class Edge(Node):
         cdef CoreStream* stream
         cdef Application application
         Node.bury(self)
-        stream = self.shard.buried_streams
+        stream = self.shard.deferred_streams
         while stream != NULL:
             application = self.applications.pop(<size_t>stream, None)
             if application is not None:
@@ -473,8 +473,8 @@ cdef class Edge(Node):
 
 cdef void free_streams(Shard* shard) noexcept nogil:
     cdef CoreStream* stream
-    while shard.buried_streams != NULL:
-        stream = shard.buried_streams
-        shard.buried_streams = stream.next
+    while shard.deferred_streams != NULL:
+        stream = shard.deferred_streams
+        shard.deferred_streams = stream.next
         queue_free(&stream.out, &shard.pool)
         pool_free(&shard.pool, stream, sizeof(CoreStream))

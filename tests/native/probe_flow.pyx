@@ -7,12 +7,12 @@ cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from pcgrelay._core.base.buf cimport Buf, buf_data, buf_drop, buf_take
+from pcgrelay._core.base.buf cimport Buf, buf_data, buf_drop, buf_alloc
 from pcgrelay._core.crypto.epoch cimport Limits
 from pcgrelay._core.stream.flow cimport (
     Flow as CoreFlow, flow_ack, flow_agree, flow_break, flow_confirm, flow_has_room, flow_header, flow_late,
-    flow_must_rekey, flow_open, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_take_ack,
-    flow_take_confirm, flow_take_rekey, flow_take_resume, flow_volatile,
+    flow_must_rekey, flow_open, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_rx_ack,
+    flow_rx_confirm, flow_rx_rekey, flow_rx_resume, flow_volatile,
 )
 from pcgrelay._core.frame.frame cimport Frame, frame_unpack
 from pcgrelay._core.frame.pace cimport Pace as CorePace, pace_acknowledged, pace_forget, pace_limit, pace_round
@@ -136,7 +136,7 @@ cdef class Flow:
         return shown(buf)
 
     def seal(self, kind: int, body: bytes, now_us: int) -> bytes:
-        cdef Buf* buf = buf_take(&self.pool.pool, WIRE_PREFIX + len(body), False)
+        cdef Buf* buf = buf_alloc(&self.pool.pool, WIRE_PREFIX + len(body), False)
         if buf == NULL:
             raise MemoryError
         memcpy(buf_data(buf) + WIRE_PREFIX, <const char*>body, len(body))
@@ -193,19 +193,19 @@ cdef class Flow:
         return bytes(data[WIRE_PREFIX:])
 
     def take_confirm(self, body: bytes) -> None:
-        check(flow_take_confirm(&self.flow, exactly(body, 40)))
+        check(flow_rx_confirm(&self.flow, exactly(body, 40)))
 
     def take_rekey(self, body: bytes, now_us: int = 0) -> None:
-        check(flow_take_rekey(&self.flow, exactly(body, 12), now_us))
+        check(flow_rx_rekey(&self.flow, exactly(body, 12), now_us))
 
     def take_ack(self, next_number: int, now_us: int) -> None:
-        check(flow_take_ack(&self.flow, &self.pool.pool, next_number, now_us))
+        check(flow_rx_ack(&self.flow, &self.pool.pool, next_number, now_us))
 
-    def take_resume(self, body: bytes, now_us: int) -> tuple[bool, bool]:
+    def rx_resume(self, body: bytes, now_us: int) -> tuple[bool, bool]:
         """Must RESUME be answered? Must all that is retained be sent again?"""
         cdef bint answer = False
         cdef bint again = False
-        check(flow_take_resume(&self.flow, &self.pool.pool, exactly(body, 16), now_us, &answer, &again))
+        check(flow_rx_resume(&self.flow, &self.pool.pool, exactly(body, 16), now_us, &answer, &again))
         return answer, again
 
     def break_off(self, now_us: int) -> None:

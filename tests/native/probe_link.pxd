@@ -27,7 +27,7 @@ cdef class Node:
 
     cdef int tick_lanes(self) except -1
     cdef Result lane_feed(self, CoreLane* lane, uint8_t* p, uint64_t n)
-    cdef Result take_frame(self, CoreLane* lane, Frame* frame, uint8_t* wire, Buf* owner)
+    cdef Result rx_frame(self, CoreLane* lane, Frame* frame, uint8_t* wire, Buf* owner)
     cdef int lane_end(self, CoreLane* lane, Result reason, uint32_t code) except -1
     cdef int settle(self) except -1
     cdef int bury(self) except -1

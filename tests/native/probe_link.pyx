@@ -8,10 +8,10 @@ from libc.stdlib cimport calloc, free
 
 from pcgrelay._core.base.buf cimport Buf, buf_drop, pool_free, pool_start, pool_stop
 from pcgrelay._core.crypto.epoch cimport EPOCH_SOFT_BYTES, EPOCH_SOFT_FRAMES, EPOCH_SOFT_US
-from pcgrelay._core.face.counters cimport facts_link
+from pcgrelay._core.face.counters cimport counters_link
 from pcgrelay._core.frame.frame cimport Frame, frame_is_lane
 from pcgrelay._core.link.gauge cimport LINK_GAUGE_PINGS, LINK_GAUGE_PINGS_LATE, gauge_at, gauge_new
-from pcgrelay._core.link.lane cimport LaneInput, lane_frame, lane_start, lane_stop, lane_take, lane_tick
+from pcgrelay._core.link.lane cimport LaneInput, lane_frame, lane_start, lane_stop, lane_rx, lane_tick
 from pcgrelay._core.link.link cimport link_add, link_find, link_mix, link_remove
 from pcgrelay._core.link.shard cimport LANE_CLASSES, LANE_CLOSED, Lane as CoreLane, Link, Shard, lane_is_up, shard_renew
 from pcgrelay._core.link.mailbox cimport (
@@ -21,9 +21,9 @@ from pcgrelay._core.link.mailbox cimport (
 )
 from pcgrelay._core.base.map cimport map_any, map_free
 from tests.native.probe cimport check, exactly
-from pcgrelay._core.base.queue cimport iovec, queue_sent, queue_settle, queue_vectors
+from pcgrelay._core.base.queue cimport iovec, queue_sent, queue_own, queue_vectors
 from pcgrelay._core.link.relay cimport (
-    Path, relay_frame, relay_lane_down, relay_lost, relay_path_add, relay_path_remove, relay_settle, relay_sweep,
+    Path, relay_frame, relay_lane_down, relay_lost, relay_path_add, relay_path_remove, relay_own, relay_sweep,
     relay_tell_owed,
 )
 from pcgrelay._core.base.result cimport (
@@ -31,7 +31,7 @@ from pcgrelay._core.base.result cimport (
     RESULT_SOCKET,
     Result,
 )
-from pcgrelay._core.link.lane_send cimport lane_fill, lane_pace, lane_say, lane_sent
+from pcgrelay._core.link.lane_send cimport lane_fill, lane_pace, lane_tx, lane_sent
 from pcgrelay._core.base.timer cimport wheel_start
 from pcgrelay._core.base.wire cimport (
     CODE_BUSY, CODE_DONE, CODE_VIOLATION, FRAME_CLOSE, FRAME_CONFIRM, FRAME_LOST, WIRE_PREFIX, wire_get16, wire_get32,
@@ -155,7 +155,7 @@ cdef class Lane:
         """Send any lane frame, well formed or not."""
         if self.lane == NULL:
             raise Closed
-        check(lane_say(self.node.shard, self.lane, kind, <const uint8_t*>body, <uint32_t>len(body)))
+        check(lane_tx(self.node.shard, self.lane, kind, <const uint8_t*>body, <uint32_t>len(body)))
 
 
 cdef class Node:
@@ -249,7 +249,7 @@ cdef class Node:
 
     def link_stats(self, link: int) -> dict[str, int]:
         """What `Core.links` says of it."""
-        return facts_link(link_find(self.shard, link).gauge)
+        return counters_link(link_find(self.shard, link).gauge)
 
     def link_renew(self, link: int, mix: int, secret: bytes) -> None:
         shard_renew(self.shard, &link_find(self.shard, link).renewals, EVENT_LINK_RENEWED, link, mix,
@@ -324,7 +324,7 @@ cdef class Node:
             answer = lane_frame(self.shard, lane, &input, self.is_edge)
             if answer != RESULT_OK:
                 return RESULT_OK if answer == RESULT_MORE else answer
-            answer = self.take_frame(lane, &input.frame, input.wire, input.owner)
+            answer = self.rx_frame(lane, &input.frame, input.wire, input.owner)
             if input.buf != NULL:
                 if input.scarce or self.shard.lent:
                     self.deliver()
@@ -333,12 +333,12 @@ cdef class Node:
             if answer != RESULT_OK:
                 return answer
 
-    cdef Result take_frame(self, CoreLane* lane, Frame* frame, uint8_t* wire, Buf* owner):
+    cdef Result rx_frame(self, CoreLane* lane, Frame* frame, uint8_t* wire, Buf* owner):
         cdef uint8_t* body = wire + WIRE_PREFIX
         cdef Result answer
         if not frame_is_lane(frame.type):
             return self.flow_frame(lane, frame, wire, owner)
-        answer = lane_take(self.shard, lane, frame, wire)
+        answer = lane_rx(self.shard, lane, frame, wire)
         if answer == RESULT_OK and frame.type == FRAME_CONFIRM:
             if lane.link.lanes[lane.index] != NULL:
                 self.lane_end(lane.link.lanes[lane.index], RESULT_REPLACED, CODE_DONE)
@@ -359,7 +359,7 @@ cdef class Node:
         if lane_is_up(lane) and reason != RESULT_SOCKET and reason != RESULT_PEER_CLOSED:
             wire_put16(body, code)
             wire_put16(body + 2, 0)
-            if lane_say(self.shard, lane, FRAME_CLOSE, body, 4) == RESULT_OK \
+            if lane_tx(self.shard, lane, FRAME_CLOSE, body, 4) == RESULT_OK \
                     and lane_fill(self.shard, lane) == RESULT_OK:
                 n = queue_vectors(&lane.wire, parts, 64)
                 for i in range(n):
@@ -382,15 +382,15 @@ cdef class Node:
             lane.dirty = False
             if lane.state == LANE_CLOSED:
                 continue
-            relay_settle(self.shard, lane)
-            if queue_settle(&lane.wire, &self.shard.pool, True, &first) != RESULT_OK:
+            relay_own(self.shard, lane)
+            if queue_own(&lane.wire, &self.shard.pool, True, &first) != RESULT_OK:
                 self.lane_end(lane, RESULT_NO_MEMORY, CODE_BUSY)
         return 0
 
     cdef int bury(self) except -1:
         cdef CoreLane* lane
         self.settle()
-        lane = self.shard.buried_lanes
+        lane = self.shard.deferred_lanes
         while lane != NULL:
             (<Lane>self.lanes.pop(<size_t>lane)).lane = NULL
             lane = lane.next
@@ -406,15 +406,15 @@ cdef void lane_unlink(Shard* shard, CoreLane* lane) noexcept nogil:
         shard.lanes = lane.next
     if lane.next != NULL:
         lane.next.prev = lane.prev
-    lane.next = shard.buried_lanes
-    shard.buried_lanes = lane
+    lane.next = shard.deferred_lanes
+    shard.deferred_lanes = lane
 
 
 cdef void free_lanes(Shard* shard) noexcept nogil:
     cdef CoreLane* lane
-    while shard.buried_lanes != NULL:
-        lane = shard.buried_lanes
-        shard.buried_lanes = lane.next
+    while shard.deferred_lanes != NULL:
+        lane = shard.deferred_lanes
+        shard.deferred_lanes = lane.next
         pool_free(&shard.pool, lane, sizeof(CoreLane))
 
 

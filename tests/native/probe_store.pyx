@@ -5,13 +5,13 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from pcgrelay._core.base.buf cimport (
-    buf_data, buf_drop, buf_take, pool_alloc, pool_free, pool_start, pool_stop,
+    buf_data, buf_drop, buf_alloc, pool_alloc, pool_free, pool_start, pool_stop,
 )
-from pcgrelay._core.base.map cimport Map as CoreMap, map_any, map_find, map_free, map_next, map_put, map_take
+from pcgrelay._core.base.map cimport Map as CoreMap, map_any, map_find, map_free, map_next, map_put, map_remove
 from tests.native.probe cimport check
 from pcgrelay._core.base.queue cimport (
     Account as CoreAccount, Queue as CoreQueue, Span, iovec, queue_cut, queue_free, queue_pop, queue_push, queue_sent,
-    queue_settle, queue_vectors,
+    queue_own, queue_vectors,
 )
 from pcgrelay._core.base.result cimport RESULT_OK
 from pcgrelay._core.stream.service_tables cimport (
@@ -57,7 +57,7 @@ cdef class Pool:
         return <Buf*>handle
 
     def take(self, n: int, *, must: bool = False) -> int | None:
-        cdef Buf* buf = buf_take(&self.pool, n, must)
+        cdef Buf* buf = buf_alloc(&self.pool, n, must)
         if buf == NULL:
             return None
         self.buffers[<size_t>buf] = 1
@@ -110,7 +110,7 @@ cdef class Map:
         return map_put(&self.map, key, <void*><size_t>value)
 
     def take(self, key: int) -> int:
-        return <size_t>map_take(&self.map, key)
+        return <size_t>map_remove(&self.map, key)
 
     def any(self) -> int:
         return <size_t>map_any(&self.map)
@@ -177,7 +177,7 @@ cdef class Queue:
                          NULL if account is None else &account.account))
 
     def own(self, data: bytes, account: Account | None = None) -> None:
-        cdef Buf* buf = buf_take(&self.pool.pool, len(data), False)
+        cdef Buf* buf = buf_alloc(&self.pool.pool, len(data), False)
         if buf == NULL:
             raise MemoryError
         memcpy(buf_data(buf), <const char*>data, len(data))
@@ -215,7 +215,7 @@ cdef class Queue:
     def settle(self, *, must: bool = False) -> int | None:
         """None, or the index of the first span for which there was no memory."""
         cdef uint32_t first = 0
-        if queue_settle(&self.queue, &self.pool.pool, must, &first) == RESULT_OK:
+        if queue_own(&self.queue, &self.pool.pool, must, &first) == RESULT_OK:
             return None
         return first
 

@@ -20,13 +20,13 @@ REBUILT = {
     ),
     # A socket that another worker adopts is given to it before all is written. What it holds is counted anew.
     # What epoll told of a connection that was swapped is of the turn.
-    "stream/stream.Stream": "next_dirty elsewhere held place readable hangup dirty buried swapped_us",
+    "stream/stream.Stream": "next_dirty elsewhere held place readable hangup dirty deferred swapped_us",
     "stream/stream.Dial": "",
     # Who opened a candidate learns by LOST that it is none any more, and opens another.
     "session/session.Session": "candidates",
     # The count of what was overtaken and the budgets of steps begin anew; a code to close with is used in the turn that
     # brings it.
-    "link/shard.Lane": "overtaken next_dirty next_unread hangup unread dirty buried close_code rekeys_us steps_us",
+    "link/shard.Lane": "overtaken next_dirty next_unread hangup unread dirty deferred close_code rekeys_us steps_us",
     "link/shard.Link": "",
     "link/relay.Path": "next_dying",
     "link/relay.PathEnd": "next_out out_link",

@@ -8,25 +8,25 @@
 
 static inline int atomic_add(int *value, int n) { return __atomic_add_fetch(value, n, __ATOMIC_ACQ_REL); }
 
-static inline uint64_t figure_get(const uint64_t *figure) { return __atomic_load_n(figure, __ATOMIC_RELAXED); }
-static inline void figure_set(uint64_t *figure, uint64_t value) { __atomic_store_n(figure, value, __ATOMIC_RELAXED); }
-static inline void figure_add(uint64_t *figure, uint64_t n) { figure_set(figure, figure_get(figure) + n); }
+static inline uint64_t counter_get(const uint64_t *figure) { return __atomic_load_n(figure, __ATOMIC_RELAXED); }
+static inline void counter_set(uint64_t *figure, uint64_t value) { __atomic_store_n(figure, value, __ATOMIC_RELAXED); }
+static inline void counter_add(uint64_t *figure, uint64_t n) { counter_set(figure, counter_get(figure) + n); }
 
 /* A pointer that another thread may change: the value alone, nothing of what it points to. */
 static inline void *pointer_get(void *const *pointer) { return __atomic_load_n(pointer, __ATOMIC_RELAXED); }
 static inline void pointer_set(void **pointer, void *value) { __atomic_store_n(pointer, value, __ATOMIC_RELAXED); }
 
-static inline uint32_t small_figure_get(const uint32_t *figure) { return __atomic_load_n(figure, __ATOMIC_RELAXED); }
-static inline void small_figure_set(uint32_t *figure, uint32_t value) {
+static inline uint32_t counter32_get(const uint32_t *figure) { return __atomic_load_n(figure, __ATOMIC_RELAXED); }
+static inline void counter32_set(uint32_t *figure, uint32_t value) {
     __atomic_store_n(figure, value, __ATOMIC_RELAXED);
 }
-static inline void small_figure_add(uint32_t *figure, uint32_t n) {
-    __atomic_store_n(figure, small_figure_get(figure) + n, __ATOMIC_RELAXED);
+static inline void counter32_add(uint32_t *figure, uint32_t n) {
+    __atomic_store_n(figure, counter32_get(figure) + n, __ATOMIC_RELAXED);
 }
 
 /* Until when a budget that several threads take from is used up: so much later, and at most so far ahead. */
 static inline void shared_spend(uint64_t *until, uint64_t now, uint64_t each, uint64_t most) {
-    uint64_t before = figure_get(until), after;
+    uint64_t before = counter_get(until), after;
     do {
         after = (before > now ? before : now) + each;
         if (after > now + most)

@@ -7,12 +7,12 @@ cdef extern from "base/atomics.h" nogil:
     int atomic_add(int* value, int n)   # answers the new value
 
     # Figures of one worker: it alone writes them, anybody may read them.
-    uint64_t figure_get(const uint64_t* figure)
-    void figure_set(uint64_t* figure, uint64_t value)
-    void figure_add(uint64_t* figure, uint64_t n)
-    uint32_t small_figure_get(const uint32_t* figure)
-    void small_figure_set(uint32_t* figure, uint32_t value)
-    void small_figure_add(uint32_t* figure, uint32_t n)
+    uint64_t counter_get(const uint64_t* figure)
+    void counter_set(uint64_t* figure, uint64_t value)
+    void counter_add(uint64_t* figure, uint64_t n)
+    uint32_t counter32_get(const uint32_t* figure)
+    void counter32_set(uint32_t* figure, uint32_t value)
+    void counter32_add(uint32_t* figure, uint32_t n)
 
     # A pointer that another thread may change: the value alone, nothing of what it points to.
     void* pointer_get(void* const* pointer)

@@ -34,7 +34,7 @@ cdef inline uint8_t* buf_data(Buf* buf) noexcept nogil:
     return <uint8_t*>buf + BUF_HEAD
 
 
-# An empty pool that never holds more than limit bytes, and reserve more for buf_take with must = 1.
+# An empty pool that never holds more than limit bytes, and reserve more for buf_alloc with must = 1.
 cdef void pool_start(Pool* pool, uint64_t limit, uint64_t reserve) noexcept nogil
 
 # Free everything that is cached. Buffers in hands stay valid and must be given back before.
@@ -51,10 +51,10 @@ cdef void pool_free(Pool* pool, void* block, size_t size) noexcept nogil
 
 # A buffer with room for at least n bytes (n <= BUF_LARGEST), refs 1, length 0. NULL: the budget is used up.
 # must: the reserve may be used too.
-cdef Buf* buf_take(Pool* pool, size_t n, bint must) noexcept nogil
+cdef Buf* buf_alloc(Pool* pool, size_t n, bint must) noexcept nogil
 
 # The same for those who may fail, but whose words bring memory back: they leave half of the reserve, at least a frame.
-cdef Buf* buf_take_word(Pool* pool, size_t n) noexcept nogil
+cdef Buf* buf_alloc_word(Pool* pool, size_t n) noexcept nogil
 
 # Give one reference back; the last one returns the buffer to the pool.
 cdef void buf_drop(Pool* pool, Buf* buf) noexcept nogil

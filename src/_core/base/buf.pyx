@@ -2,7 +2,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
-from pcgrelay._core.base.atomics cimport figure_add, figure_set
+from pcgrelay._core.base.atomics cimport counter_add, counter_set
 
 
 cdef extern from *:
@@ -48,9 +48,9 @@ cdef bint pool_fits(Pool* pool, uint64_t size, bint must) noexcept nogil:
 
 
 cdef inline void pool_charge(Pool* pool, uint64_t size) noexcept nogil:
-    figure_add(&pool.used, size)
+    counter_add(&pool.used, size)
     if pool.used > pool.high_water:
-        figure_set(&pool.high_water, pool.used)
+        counter_set(&pool.high_water, pool.used)
 
 
 cdef void* pool_alloc(Pool* pool, size_t size) noexcept nogil:
@@ -74,11 +74,11 @@ cdef inline void* pool_take(Pool* pool, size_t size, bint must) noexcept nogil:
 cdef void pool_free(Pool* pool, void* block, size_t size) noexcept nogil:
     if block == NULL:
         return
-    figure_add(&pool.used, -size)
+    counter_add(&pool.used, -size)
     free(block)
 
 
-cdef Buf* buf_take(Pool* pool, size_t n, bint must) noexcept nogil:
+cdef Buf* buf_alloc(Pool* pool, size_t n, bint must) noexcept nogil:
     cdef uint32_t size_class = 0
     cdef uint64_t size
     cdef Buf* buf
@@ -108,13 +108,13 @@ cdef Buf* buf_take(Pool* pool, size_t n, bint must) noexcept nogil:
     return buf
 
 
-cdef Buf* buf_take_word(Pool* pool, size_t n) noexcept nogil:
+cdef Buf* buf_alloc_word(Pool* pool, size_t n) noexcept nogil:
     cdef uint64_t left = BUF_HEAD + BUF_LARGEST
     if left < pool.reserve / 2:
         left = pool.reserve / 2
     if pool.used + left + BUF_HEAD + n > pool.limit + pool.reserve:
         return NULL
-    return buf_take(pool, n, True)
+    return buf_alloc(pool, n, True)
 
 
 cdef void buf_drop(Pool* pool, Buf* buf) noexcept nogil:
@@ -125,7 +125,7 @@ cdef void buf_drop(Pool* pool, Buf* buf) noexcept nogil:
     if buf.refs != 0:
         return
     size = BUF_HEAD + buf.capacity
-    figure_add(&pool.used, -size)
+    counter_add(&pool.used, -size)
     # A quarter of the budget may lie idle in the lists; the rest goes back to the system.
     if (pool.cached + size) * 4 > pool.limit:
         free(buf)

@@ -23,7 +23,7 @@ cdef void* map_find(const Map* self, uint32_t key) noexcept nogil
 cdef bint map_put(Map* self, uint32_t key, void* value) noexcept nogil
 
 # Take key out and answer what was there, or NULL.
-cdef void* map_take(Map* self, uint32_t key) noexcept nogil
+cdef void* map_remove(Map* self, uint32_t key) noexcept nogil
 
 # Any value that is in the table, or NULL when it is empty: for taking everything down.
 cdef void* map_any(const Map* self) noexcept nogil

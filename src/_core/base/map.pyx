@@ -70,7 +70,7 @@ cdef bint map_put(Map* self, uint32_t key, void* value) noexcept nogil:
     return True
 
 
-cdef void* map_take(Map* self, uint32_t key) noexcept nogil:
+cdef void* map_remove(Map* self, uint32_t key) noexcept nogil:
     cdef uint32_t i, j, home
     cdef void* value
     if self.count == 0:

@@ -57,7 +57,7 @@ cdef Span queue_pop(Queue* self) noexcept nogil
 
 # Copy all borrowed spans. RESULT_NO_MEMORY: some are still borrowed, from the returned index *first on.
 # must: the pool's reserve may be used.
-cdef Result queue_settle(Queue* self, Pool* pool, bint must, uint32_t* first) noexcept nogil
+cdef Result queue_own(Queue* self, Pool* pool, bint must, uint32_t* first) noexcept nogil
 
 # Drop the spans from index first on.
 cdef void queue_cut(Queue* self, Pool* pool, uint32_t first) noexcept nogil

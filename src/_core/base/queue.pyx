@@ -2,7 +2,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from pcgrelay._core.base.buf cimport (
-    BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_take, pool_alloc, pool_alloc_must, pool_free,
+    BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_alloc, pool_alloc, pool_alloc_must, pool_free,
 )
 from pcgrelay._core.base.result cimport RESULT_NO_MEMORY, RESULT_OK, Result
 
@@ -119,7 +119,7 @@ cdef Span queue_pop(Queue* self) noexcept nogil:
     return span
 
 
-cdef Result queue_settle(Queue* self, Pool* pool, bint must, uint32_t* first) noexcept nogil:
+cdef Result queue_own(Queue* self, Pool* pool, bint must, uint32_t* first) noexcept nogil:
     cdef uint32_t i
     cdef uint64_t left = 0
     cdef Span* span
@@ -141,9 +141,9 @@ cdef Result queue_settle(Queue* self, Pool* pool, bint must, uint32_t* first) no
             buf.refs += 1
         if buf == NULL or buf.capacity - buf.length < span.n:
             buf_drop(pool, buf)
-            buf = buf_take(pool, span.n if left < span.n else (left if left < BUF_LARGEST else BUF_LARGEST), must)
+            buf = buf_alloc(pool, span.n if left < span.n else (left if left < BUF_LARGEST else BUF_LARGEST), must)
             if buf == NULL:
-                buf = buf_take(pool, span.n, must)
+                buf = buf_alloc(pool, span.n, must)
             if buf == NULL:
                 first[0] = i
                 return RESULT_NO_MEMORY

@@ -19,7 +19,7 @@ cdef struct Descriptors:
     uint32_t count
     uint32_t room
 
-cdef struct Cursor:
+cdef struct Tlv:
     uint8_t* p                  # the container; NULL while only its length is counted
     uint64_t n                  # its length when reading, the room when writing
     uint64_t at
@@ -29,31 +29,31 @@ cdef struct Cursor:
 
 
 # Write to the n bytes at p, or only count them if p is NULL.
-cdef void cursor_write(Cursor* self, uint8_t* p, uint64_t n, Descriptors* descriptors) noexcept nogil
+cdef void tlv_write(Tlv* self, uint8_t* p, uint64_t n, Descriptors* descriptors) noexcept nogil
 
 # Read the container of n bytes at p. RESULT_BAD_LENGTH in self.result: its items do not fill it exactly.
-cdef void cursor_read(Cursor* self, uint8_t* p, uint64_t n, Descriptors* descriptors) noexcept nogil
+cdef void tlv_read(Tlv* self, uint8_t* p, uint64_t n, Descriptors* descriptors) noexcept nogil
 
 # A number of 1, 2, 4 or 8 bytes at value. One that was wider and does not fit any more is refused.
-cdef void cursor_number(Cursor* self, uint16_t tag, void* value, uint32_t width) noexcept nogil
+cdef void tlv_number(Tlv* self, uint16_t tag, void* value, uint32_t width) noexcept nogil
 
 # n bytes. When reading, fewer leave the rest as it is, and more are passed over.
-cdef void cursor_bytes(Cursor* self, uint16_t tag, void* p, uint32_t n) noexcept nogil
+cdef void tlv_bytes(Tlv* self, uint16_t tag, void* p, uint32_t n) noexcept nogil
 
 # A descriptor, or -1. When reading it belongs to the caller from here on.
-cdef void cursor_descriptor(Cursor* self, uint16_t tag, int* fd) noexcept nogil
+cdef void tlv_descriptor(Tlv* self, uint16_t tag, int* fd) noexcept nogil
 
 # Write: begin an item whose value is written next, and end it. The answer of the first is for the second.
-cdef uint64_t cursor_open(Cursor* self, uint16_t tag) noexcept nogil
-cdef void cursor_shut(Cursor* self, uint64_t mark) noexcept nogil
-cdef void cursor_raw(Cursor* self, const void* p, uint64_t n) noexcept nogil
+cdef uint64_t tlv_open(Tlv* self, uint16_t tag) noexcept nogil
+cdef void tlv_shut(Tlv* self, uint64_t mark) noexcept nogil
+cdef void tlv_raw(Tlv* self, const void* p, uint64_t n) noexcept nogil
 
 # Read: the next item of this tag from *at on (which starts at 0), as its bytes or as a container. False: no more, or a
 # failure.
-cdef bint cursor_next(Cursor* self, uint16_t tag, uint64_t* at, uint8_t** p, uint64_t* n) noexcept nogil
-cdef bint cursor_enter(Cursor* self, uint16_t tag, uint64_t* at, Cursor* inner) noexcept nogil
+cdef bint tlv_next(Tlv* self, uint16_t tag, uint64_t* at, uint8_t** p, uint64_t* n) noexcept nogil
+cdef bint tlv_enter(Tlv* self, uint16_t tag, uint64_t* at, Tlv* inner) noexcept nogil
 
-cdef void cursor_fail(Cursor* self, Result result) noexcept nogil
+cdef void tlv_fail(Tlv* self, Result result) noexcept nogil
 
 # Close what nobody took is the caller's; this frees the list.
 cdef void descriptors_free(Descriptors* self) noexcept nogil

@@ -5,16 +5,16 @@ from libc.string cimport memcpy, memset
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_BAD_LENGTH, RESULT_NO_MEMORY, RESULT_OK, Result
 
 
-cdef void cursor_write(Cursor* self, uint8_t* p, uint64_t n, Descriptors* descriptors) noexcept nogil:
-    memset(self, 0, sizeof(Cursor))
+cdef void tlv_write(Tlv* self, uint8_t* p, uint64_t n, Descriptors* descriptors) noexcept nogil:
+    memset(self, 0, sizeof(Tlv))
     self.p = p
     self.n = n
     self.descriptors = descriptors
 
 
-cdef void cursor_read(Cursor* self, uint8_t* p, uint64_t n, Descriptors* descriptors) noexcept nogil:
+cdef void tlv_read(Tlv* self, uint8_t* p, uint64_t n, Descriptors* descriptors) noexcept nogil:
     cdef uint64_t at = 0
-    memset(self, 0, sizeof(Cursor))
+    memset(self, 0, sizeof(Tlv))
     self.p = p
     self.n = n
     self.descriptors = descriptors
@@ -22,23 +22,23 @@ cdef void cursor_read(Cursor* self, uint8_t* p, uint64_t n, Descriptors* descrip
     # Once its items are known to fill it exactly, nothing below has to look at lengths again.
     while at != n:
         if n - at < CURSOR_HEAD or length_at(self, at) > n - at - CURSOR_HEAD:
-            cursor_fail(self, RESULT_BAD_LENGTH)
+            tlv_fail(self, RESULT_BAD_LENGTH)
             return
         at += CURSOR_HEAD + length_at(self, at)
 
 
-cdef void cursor_fail(Cursor* self, Result result) noexcept nogil:
+cdef void tlv_fail(Tlv* self, Result result) noexcept nogil:
     if self.result == RESULT_OK:
         self.result = result
 
 
-cdef inline uint16_t tag_at(const Cursor* self, uint64_t at) noexcept nogil:
+cdef inline uint16_t tag_at(const Tlv* self, uint64_t at) noexcept nogil:
     cdef uint16_t tag
     memcpy(&tag, self.p + at, 2)
     return tag
 
 
-cdef inline uint32_t length_at(const Cursor* self, uint64_t at) noexcept nogil:
+cdef inline uint32_t length_at(const Tlv* self, uint64_t at) noexcept nogil:
     cdef uint32_t length
     memcpy(&length, self.p + at + 2, 4)
     return length
@@ -46,49 +46,49 @@ cdef inline uint32_t length_at(const Cursor* self, uint64_t at) noexcept nogil:
 
 # -- writing ----------------------------------------------------------------------------------------------------------
 
-cdef void cursor_raw(Cursor* self, const void* p, uint64_t n) noexcept nogil:
+cdef void tlv_raw(Tlv* self, const void* p, uint64_t n) noexcept nogil:
     if self.result != RESULT_OK or n == 0:
         return
     if self.p != NULL:
         if n > self.n - self.at:
-            cursor_fail(self, RESULT_BAD_LENGTH)
+            tlv_fail(self, RESULT_BAD_LENGTH)
             return
         memcpy(self.p + self.at, p, n)
     self.at += n
 
 
-cdef uint64_t cursor_open(Cursor* self, uint16_t tag) noexcept nogil:
+cdef uint64_t tlv_open(Tlv* self, uint16_t tag) noexcept nogil:
     cdef uint32_t length = 0
     cdef uint64_t mark = self.at
-    cursor_raw(self, &tag, 2)
-    cursor_raw(self, &length, 4)
+    tlv_raw(self, &tag, 2)
+    tlv_raw(self, &length, 4)
     return mark
 
 
-cdef void cursor_shut(Cursor* self, uint64_t mark) noexcept nogil:
+cdef void tlv_shut(Tlv* self, uint64_t mark) noexcept nogil:
     cdef uint64_t length
     cdef uint32_t value
     if self.result != RESULT_OK:
         return
     length = self.at - mark - CURSOR_HEAD
     if length > 0xffffffffu:
-        cursor_fail(self, RESULT_BAD_LENGTH)
+        tlv_fail(self, RESULT_BAD_LENGTH)
         return
     value = <uint32_t>length
     if self.p != NULL:
         memcpy(self.p + mark + 2, &value, 4)
 
 
-cdef inline void put(Cursor* self, uint16_t tag, const void* p, uint32_t n) noexcept nogil:
-    cdef uint64_t mark = cursor_open(self, tag)
-    cursor_raw(self, p, n)
-    cursor_shut(self, mark)
+cdef inline void put(Tlv* self, uint16_t tag, const void* p, uint32_t n) noexcept nogil:
+    cdef uint64_t mark = tlv_open(self, tag)
+    tlv_raw(self, p, n)
+    tlv_shut(self, mark)
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 # The item of this tag, sought from where the last one was found: calls come in the order of the items. NULL: none.
-cdef uint8_t* find(Cursor* self, uint16_t tag, uint32_t* n) noexcept nogil:
+cdef uint8_t* find(Tlv* self, uint16_t tag, uint32_t* n) noexcept nogil:
     cdef uint64_t start = self.at
     cdef uint64_t at = start
     cdef uint64_t following
@@ -111,7 +111,7 @@ cdef uint8_t* find(Cursor* self, uint16_t tag, uint32_t* n) noexcept nogil:
             return NULL
 
 
-cdef bint cursor_next(Cursor* self, uint16_t tag, uint64_t* at, uint8_t** p, uint64_t* n) noexcept nogil:
+cdef bint tlv_next(Tlv* self, uint16_t tag, uint64_t* at, uint8_t** p, uint64_t* n) noexcept nogil:
     cdef uint64_t here
     while self.result == RESULT_OK and at[0] != self.n:
         here = at[0]
@@ -123,21 +123,21 @@ cdef bint cursor_next(Cursor* self, uint16_t tag, uint64_t* at, uint8_t** p, uin
     return False
 
 
-cdef bint cursor_enter(Cursor* self, uint16_t tag, uint64_t* at, Cursor* inner) noexcept nogil:
+cdef bint tlv_enter(Tlv* self, uint16_t tag, uint64_t* at, Tlv* inner) noexcept nogil:
     cdef uint8_t* p = NULL
     cdef uint64_t n = 0
-    if not cursor_next(self, tag, at, &p, &n):
+    if not tlv_next(self, tag, at, &p, &n):
         return False
-    cursor_read(inner, p, n, self.descriptors)
+    tlv_read(inner, p, n, self.descriptors)
     if inner.result != RESULT_OK:
-        cursor_fail(self, inner.result)
+        tlv_fail(self, inner.result)
         return False
     return True
 
 
 # -- both -------------------------------------------------------------------------------------------------------------
 
-cdef void cursor_number(Cursor* self, uint16_t tag, void* value, uint32_t width) noexcept nogil:
+cdef void tlv_number(Tlv* self, uint16_t tag, void* value, uint32_t width) noexcept nogil:
     cdef uint8_t* p
     cdef uint32_t i, n = 0
     if not self.reading:
@@ -148,13 +148,13 @@ cdef void cursor_number(Cursor* self, uint16_t tag, void* value, uint32_t width)
         return
     for i in range(width, n):
         if p[i] != 0:
-            cursor_fail(self, RESULT_BAD_FIELD)
+            tlv_fail(self, RESULT_BAD_FIELD)
             return
     memset(value, 0, width)
     memcpy(value, p, n if n < width else width)
 
 
-cdef void cursor_bytes(Cursor* self, uint16_t tag, void* p, uint32_t n) noexcept nogil:
+cdef void tlv_bytes(Tlv* self, uint16_t tag, void* p, uint32_t n) noexcept nogil:
     cdef uint8_t* found
     cdef uint32_t length = 0
     if not self.reading:
@@ -165,7 +165,7 @@ cdef void cursor_bytes(Cursor* self, uint16_t tag, void* p, uint32_t n) noexcept
         memcpy(p, found, length if length < n else n)
 
 
-cdef void cursor_descriptor(Cursor* self, uint16_t tag, int* fd) noexcept nogil:
+cdef void tlv_descriptor(Tlv* self, uint16_t tag, int* fd) noexcept nogil:
     cdef uint32_t place = 0xffffffffu
     if not self.reading:
         if fd[0] < 0 or self.result != RESULT_OK:
@@ -173,16 +173,16 @@ cdef void cursor_descriptor(Cursor* self, uint16_t tag, int* fd) noexcept nogil:
         place = self.descriptors.count
         # While only lengths are counted the list is not needed.
         if self.p != NULL and not descriptors_add(self.descriptors, fd[0]):
-            cursor_fail(self, RESULT_NO_MEMORY)
+            tlv_fail(self, RESULT_NO_MEMORY)
             return
         put(self, tag, &place, 4)
         return
     fd[0] = -1
-    cursor_number(self, tag, &place, 4)
+    tlv_number(self, tag, &place, 4)
     if self.result != RESULT_OK or place == 0xffffffffu:
         return
     if place >= self.descriptors.count or self.descriptors.fds[place] < 0:
-        cursor_fail(self, RESULT_BAD_FIELD)
+        tlv_fail(self, RESULT_BAD_FIELD)
         return
     fd[0] = self.descriptors.fds[place]
     self.descriptors.fds[place] = -1

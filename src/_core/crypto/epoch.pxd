@@ -72,7 +72,7 @@ cdef Result epoch_start(Epoch* self, const uint8_t* secret, uint8_t direction, u
 cdef Result epoch_step(Epoch* self, const uint8_t* mix) noexcept nogil
 
 # The sender of a flow: the step was acknowledged, the new control key is used from here on.
-cdef void epoch_settle(Epoch* self) noexcept nogil
+cdef void epoch_confirm(Epoch* self) noexcept nogil
 
 # Make the keys of an epoch that another process handed over: all but the contexts is set. data_floor and control_floor
 # are the least counters that this process may seal under. RESULT_CRYPTO: libcrypto failed; nothing is left.

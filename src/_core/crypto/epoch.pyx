@@ -137,7 +137,7 @@ cdef Result epoch_step(Epoch* self, const uint8_t* mix) noexcept nogil:
     return epoch_key(self, self.purpose + 1, &self.control)
 
 
-cdef void epoch_settle(Epoch* self) noexcept nogil:
+cdef void epoch_confirm(Epoch* self) noexcept nogil:
     if self.control_alt.ctx == NULL:
         return
     aead_wipe(&self.control)

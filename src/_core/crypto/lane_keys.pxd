@@ -17,14 +17,14 @@ cdef struct LinkKeys:
 
 
 # RESULT_CRYPTO: libcrypto failed. The caller wipes secret.
-cdef Result keys_start(LinkKeys* self, const uint8_t* secret, const uint8_t* link_id, uint32_t lanes) noexcept nogil
-cdef void keys_wipe(LinkKeys* self) noexcept nogil
+cdef Result lane_keys_start(LinkKeys* self, const uint8_t* secret, const uint8_t* link_id, uint32_t lanes) noexcept nogil
+cdef void lane_keys_wipe(LinkKeys* self) noexcept nogil
 
 # The dialler: the next number, its secret, and the preamble of 48 bytes that opens its lane.
-cdef Result keys_dial(LinkKeys* self, uint16_t index, uint32_t* number, uint8_t* preamble) noexcept nogil
+cdef Result lane_keys_dial(LinkKeys* self, uint16_t index, uint32_t* number, uint8_t* preamble) noexcept nogil
 
 # The acceptor: check a preamble. RESULT_BAD_PREAMBLE: refused. A good proof uses up its number.
-cdef Result keys_check(LinkKeys* self, const uint8_t* preamble, uint16_t* index, uint32_t* number) noexcept nogil
+cdef Result lane_keys_check(LinkKeys* self, const uint8_t* preamble, uint16_t* index, uint32_t* number) noexcept nogil
 
-# Take the secret of a number that keys_dial or keys_check gave; it is there once.
-cdef Result keys_take(LinkKeys* self, uint32_t number, uint8_t* secret) noexcept nogil
+# Take the secret of a number that lane_keys_dial or lane_keys_check gave; it is there once.
+cdef Result lane_keys_use(LinkKeys* self, uint32_t number, uint8_t* secret) noexcept nogil

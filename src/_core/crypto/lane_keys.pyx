@@ -13,7 +13,7 @@ cdef enum:
     RING = 129                  # 64 before the greatest, the greatest, 64 after it
 
 
-cdef Result keys_start(LinkKeys* self, const uint8_t* secret, const uint8_t* link_id, uint32_t lanes) noexcept nogil:
+cdef Result lane_keys_start(LinkKeys* self, const uint8_t* secret, const uint8_t* link_id, uint32_t lanes) noexcept nogil:
     cdef Result answer
     memset(self, 0, sizeof(LinkKeys))
     memcpy(self.link_id, link_id, 16)
@@ -24,12 +24,12 @@ cdef Result keys_start(LinkKeys* self, const uint8_t* secret, const uint8_t* lin
     return answer
 
 
-cdef void keys_wipe(LinkKeys* self) noexcept nogil:
+cdef void lane_keys_wipe(LinkKeys* self) noexcept nogil:
     OPENSSL_cleanse(self, sizeof(LinkKeys))
 
 
 # Derive the secrets of all numbers up to number; the roots before are gone then.
-cdef Result keys_reach(LinkKeys* self, uint32_t number) noexcept nogil:
+cdef Result lane_keys_reach(LinkKeys* self, uint32_t number) noexcept nogil:
     cdef uint8_t following[32]
     cdef Result answer = RESULT_OK
     while self.next <= number and answer == RESULT_OK:
@@ -43,10 +43,10 @@ cdef Result keys_reach(LinkKeys* self, uint32_t number) noexcept nogil:
     return answer
 
 
-cdef Result keys_dial(LinkKeys* self, uint16_t index, uint32_t* number, uint8_t* preamble) noexcept nogil:
+cdef Result lane_keys_dial(LinkKeys* self, uint16_t index, uint32_t* number, uint8_t* preamble) noexcept nogil:
     cdef Result answer
     number[0] = self.next
-    answer = keys_reach(self, self.next)
+    answer = lane_keys_reach(self, self.next)
     if answer != RESULT_OK:
         return answer
     memcpy(preamble, <const char*>b"PCGR", 4)
@@ -58,7 +58,7 @@ cdef Result keys_dial(LinkKeys* self, uint16_t index, uint32_t* number, uint8_t*
     return key_proof(self.proof_key, preamble, 32, preamble + 32)
 
 
-cdef Result keys_check(LinkKeys* self, const uint8_t* preamble, uint16_t* index, uint32_t* number) noexcept nogil:
+cdef Result lane_keys_check(LinkKeys* self, const uint8_t* preamble, uint16_t* index, uint32_t* number) noexcept nogil:
     cdef uint8_t proof[16]
     cdef uint8_t unused[32]
     cdef uint32_t n = wire_get32(preamble + 8)
@@ -72,7 +72,7 @@ cdef Result keys_check(LinkKeys* self, const uint8_t* preamble, uint16_t* index,
     # Within 64 of the greatest seen, both ways; 0 to 63 at the start.
     if n >= self.greatest + WIRE_NUMBERS_AHEAD or n + WIRE_NUMBERS_AHEAD + 1 < self.greatest:
         return RESULT_BAD_PREAMBLE
-    if keys_reach(self, n) != RESULT_OK or self.waiting[n % RING] != 1:
+    if lane_keys_reach(self, n) != RESULT_OK or self.waiting[n % RING] != 1:
         return RESULT_BAD_PREAMBLE
     if n >= self.greatest:
         # What falls out of the range is wiped.
@@ -87,13 +87,13 @@ cdef Result keys_check(LinkKeys* self, const uint8_t* preamble, uint16_t* index,
     index[0] = wire_get16(preamble + 6)
     number[0] = n
     if index[0] >= self.lanes or wire_get32(preamble + 12) != 0:
-        keys_take(self, n, unused)
+        lane_keys_use(self, n, unused)
         OPENSSL_cleanse(unused, 32)
         return RESULT_BAD_PREAMBLE
     return RESULT_OK
 
 
-cdef Result keys_take(LinkKeys* self, uint32_t number, uint8_t* secret) noexcept nogil:
+cdef Result lane_keys_use(LinkKeys* self, uint32_t number, uint8_t* secret) noexcept nogil:
     if number >= self.next or not self.waiting[number % RING]:
         return RESULT_BAD_PREAMBLE
     memcpy(secret, self.secrets[number % RING], 32)

@@ -7,9 +7,9 @@ from pcgrelay._core.stream.stream cimport Stream
 
 
 cdef enum:
-    DOOR_WAITING_MAX = 4096     # streams that wait for a route
+    ACCEPT_WAITING_MAX = 4096     # streams that wait for a route
 
-# What door_accept decided.
+# What accept_application decided.
 cdef enum AcceptAnswer:
     ACCEPT_TAKEN                # *stream is open, the socket is its own
     ACCEPT_ELSEWHERE            # hand the socket to another worker
@@ -23,8 +23,8 @@ cdef struct Elsewhere:
 
 # An application connected to an import. session: 0, or the one that another worker chose already; only if it has ended
 # meanwhile is one chosen again. So a socket is handed over once for each choice.
-cdef AcceptAnswer door_accept(Shard* shard, uint32_t number, int fd, uint32_t session, Stream** stream,
+cdef AcceptAnswer accept_application(Shard* shard, uint32_t number, int fd, uint32_t session, Stream** stream,
                               Elsewhere* elsewhere) noexcept nogil
 
 # The tables changed: streams that wait find their route or are refused.
-cdef void door_tables_changed(Shard* shard) noexcept nogil
+cdef void accept_tables_changed(Shard* shard) noexcept nogil

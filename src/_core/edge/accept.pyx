@@ -1,7 +1,7 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
-from pcgrelay._core.base.atomics cimport figure_add
+from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.edge.streams cimport (
     EDGE_STREAMS_MAX, RULE_NONE, edge_abort, edge_count, edge_dirty, edge_is_full, edge_linger, edge_name, edge_ready,
     edge_stream, edge_wait,
@@ -17,7 +17,7 @@ from pcgrelay._core.base.stats cimport (
     CAUSE_BUDGET, CAUSE_DRAINING, CAUSE_LIMIT, CAUSE_NO_ROUTE, COUNT_STREAMS_REFUSED, COUNT_STREAMS_WAITED,
     STATS_SERVICES, Cause,
 )
-from pcgrelay._core.stream.stream cimport BREAK_NONE, SAY_OPEN, Stream
+from pcgrelay._core.stream.stream cimport BREAK_NONE, TX_OPEN, Stream
 from pcgrelay._core.base.timer cimport timer_clear, timer_set
 from pcgrelay._core.base.wire cimport CODE_BUSY, CODE_LIMIT, CODE_UNREACHABLE, WIRE_EARLY
 
@@ -28,8 +28,8 @@ cdef enum:
 
 cdef void give_refusal(Shard* shard, int number, const uint8_t* service, uint32_t length, Cause cause) noexcept nogil:
     cdef Event* event = shard_event(shard, EVENT_STREAM_END)
-    figure_add(&shard.stats.count[COUNT_STREAMS_REFUSED], 1)
-    figure_add(&shard.stats.cause[cause], 1)
+    counter_add(&shard.stats.count[COUNT_STREAMS_REFUSED], 1)
+    counter_add(&shard.stats.cause[cause], 1)
     event.data.stream.opener = True
     event.data.stream.number = number
     event.data.stream.code = CODE_UNREACHABLE if cause == CAUSE_NO_ROUTE else CODE_BUSY
@@ -40,7 +40,7 @@ cdef void give_refusal(Shard* shard, int number, const uint8_t* service, uint32_
         memcpy(event.data.stream.service, service, length)
 
 
-cdef AcceptAnswer door_accept(Shard* shard, uint32_t number, int fd, uint32_t session, Stream** stream,
+cdef AcceptAnswer accept_application(Shard* shard, uint32_t number, int fd, uint32_t session, Stream** stream,
                               Elsewhere* elsewhere) noexcept nogil:
     cdef const Import* entry = tables_import(shard.tables, number)
     cdef Stream* fresh
@@ -65,7 +65,7 @@ cdef AcceptAnswer door_accept(Shard* shard, uint32_t number, int fd, uint32_t se
         flow = choose_flow(shard, found, elsewhere)
         if flow == NULL:
             return ACCEPT_ELSEWHERE
-    elif shard.waiting_count >= DOOR_WAITING_MAX:
+    elif shard.waiting_count >= ACCEPT_WAITING_MAX:
         give_refusal(shard, <int>number, entry.service, entry.service_length, CAUSE_LIMIT)
         return ACCEPT_REFUSED
     fresh = edge_stream(shard, fd, True)
@@ -143,7 +143,7 @@ cdef void stream_wait(Shard* shard, Stream* stream, const Import* entry) noexcep
     cdef Event* event = shard_event(shard, EVENT_IMPORT_WANTED)
     event.data.import_number = entry.number
     edge_wait(shard, stream)
-    figure_add(&shard.stats.count[COUNT_STREAMS_WAITED], 1)
+    counter_add(&shard.stats.count[COUNT_STREAMS_WAITED], 1)
     timer_set(&shard.wheel, &stream.timer, shard.now_us + shard.wait_us)
 
 
@@ -160,16 +160,16 @@ cdef bint stream_join(Shard* shard, Stream* stream, Flow* flow) noexcept nogil:
         stream.flow = NULL
         edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
         return False
-    figure_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_STREAMS], 1)
+    counter_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_STREAMS], 1)
     stream.tx.limit = WIRE_EARLY
-    stream.say = SAY_OPEN
+    stream.say = TX_OPEN
     if stream.broken != BREAK_NONE:
         edge_linger(shard, stream)
     edge_ready(shard, stream)
     return True
 
 
-cdef void door_tables_changed(Shard* shard) noexcept nogil:
+cdef void accept_tables_changed(Shard* shard) noexcept nogil:
     cdef Stream* stream = NULL
     cdef Stream* following = shard.waiting
     cdef Stream* rest

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
-from pcgrelay._core.base.atomics cimport figure_add
-from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take_word
+from pcgrelay._core.base.atomics cimport counter_add
+from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_alloc_word
 from pcgrelay._core.frame.credit cimport credit_left, credit_raise, credit_receive, credit_wish
 from pcgrelay._core.edge.streams cimport (
     EDGE_STREAMS_MAX, EDGE_WINDOW, EDGE_WINDOW_LESS, EDGE_WINDOW_MORE, RULE_NONE, edge_abort, edge_count, edge_cut,
@@ -33,7 +33,7 @@ from pcgrelay._core.base.stats cimport (
     COUNT_LATE_RECORDS, COUNT_STREAMS_JUDGED, COUNT_STREAMS_REFUSED, Cause,
 )
 from pcgrelay._core.stream.stream cimport (
-    BREAK_NONE, SAY_ACCEPT, SAY_CREDIT, SAY_OPEN, SAY_RESET, STREAM_ANSWERING, STREAM_ANSWERING_FIN, STREAM_CLOSED,
+    BREAK_NONE, TX_ACCEPT, TX_CREDIT, TX_OPEN, TX_RESET, STREAM_ANSWERING, STREAM_ANSWERING_FIN, STREAM_CLOSED,
     STREAM_FORGET, STREAM_IDLE, STREAM_RESET, STREAM_RX_ACCEPT, STREAM_RX_DATA, STREAM_RX_FIN, STREAM_RX_OPEN,
     STREAM_TX_ACCEPT, STREAM_TX_DATA, STREAM_TX_FIN, STREAM_TX_OPEN, Stream, stream_may, stream_step,
 )
@@ -51,7 +51,7 @@ cdef enum:
 
 # -- records that come ------------------------------------------------------------------------------------------------
 
-cdef Result bundle_take(Shard* shard, Flow* flow, uint8_t* body, uint32_t length, Buf* owner) noexcept nogil:
+cdef Result records_rx(Shard* shard, Flow* flow, uint8_t* body, uint32_t length, Buf* owner) noexcept nogil:
     cdef Record record
     cdef uint32_t used = 0
     cdef Buf* refusals = NULL
@@ -63,9 +63,9 @@ cdef Result bundle_take(Shard* shard, Flow* flow, uint8_t* body, uint32_t length
         return answer
     while length != 0:
         record_read(body, length, &record, &used)
-        answer = take_record(shard, flow, &record, owner, &refusals)
+        answer = rx_record(shard, flow, &record, owner, &refusals)
         if answer == RESULT_LATE:
-            figure_add(&shard.stats.count[COUNT_LATE_RECORDS], 1)
+            counter_add(&shard.stats.count[COUNT_LATE_RECORDS], 1)
             answer = flow_late(flow, shard.now_us)
         if answer != RESULT_OK:
             buf_drop(&shard.pool, refusals)
@@ -75,26 +75,26 @@ cdef Result bundle_take(Shard* shard, Flow* flow, uint8_t* body, uint32_t length
     return say_refusals(shard, flow, &refusals)
 
 
-cdef Result bundle_take_datagrams(Shard* shard, const uint8_t* body, uint32_t length) noexcept nogil:
+cdef Result records_rx_datagrams(Shard* shard, const uint8_t* body, uint32_t length) noexcept nogil:
     cdef Record record
     cdef uint32_t used = 0
     cdef Result answer = record_check(body, length, True)
     while length != 0 and answer == RESULT_OK:
         record_read(body, length, &record, &used)
-        figure_add(&shard.stats.count[COUNT_DATAGRAMS_IGNORED], 1)
+        counter_add(&shard.stats.count[COUNT_DATAGRAMS_IGNORED], 1)
         body += used
         length -= used
     return answer
 
 
-cdef Result take_record(Shard* shard, Flow* flow, const Record* record, Buf* owner, Buf** refusals) noexcept nogil:
+cdef Result rx_record(Shard* shard, Flow* flow, const Record* record, Buf* owner, Buf** refusals) noexcept nogil:
     cdef Stream* stream
     cdef bint ours
     if record.kind == RECORD_PAD:
         return RESULT_OK
     ours = (record.stream & 1 == 1) == flow.initiator
     if record.kind == RECORD_OPEN:
-        return RESULT_BAD_STREAM if ours else take_open(shard, flow, record, refusals)
+        return RESULT_BAD_STREAM if ours else rx_open(shard, flow, record, refusals)
     stream = <Stream*>map_find(&flow.streams, record.stream)
     if stream == NULL:
         if (ours and record.stream >= flow.tx_highest) or (not ours and record.stream > flow.rx_highest):
@@ -107,7 +107,7 @@ cdef Result take_record(Shard* shard, Flow* flow, const Record* record, Buf* own
         # Our OPEN was not even sent.
         return RESULT_BAD_STREAM
     if record.kind == RECORD_DATA:
-        return take_data(shard, stream, record, owner)
+        return rx_data(shard, stream, record, owner)
     if record.kind == RECORD_CREDIT:
         if credit_raise(&stream.tx, record.value) != RESULT_OK:
             return RESULT_BAD_CREDIT
@@ -139,7 +139,7 @@ cdef Result take_record(Shard* shard, Flow* flow, const Record* record, Buf* own
     return RESULT_OK
 
 
-cdef Result take_data(Shard* shard, Stream* stream, const Record* record, Buf* owner) noexcept nogil:
+cdef Result rx_data(Shard* shard, Stream* stream, const Record* record, Buf* owner) noexcept nogil:
     if not stream_step(stream, STREAM_RX_DATA):
         return RESULT_BAD_STATE
     if credit_receive(&stream.rx, record.length) != RESULT_OK:
@@ -166,11 +166,11 @@ cdef Result take_data(Shard* shard, Stream* stream, const Record* record, Buf* o
 # bundle. A peer that takes up not even these answers has its session ended.
 cdef Result refuse_open(Shard* shard, Flow* flow, uint32_t id, uint32_t code, Buf** refusals) noexcept nogil:
     cdef Buf* buf = refusals[0]
-    figure_add(&shard.stats.count[COUNT_STREAMS_REFUSED], 1)
+    counter_add(&shard.stats.count[COUNT_STREAMS_REFUSED], 1)
     if buf == NULL:
         if flow.retained_bytes + BUF_LARGEST > flow.cap or flow.retained_held > flow.cap:
             return RESULT_BUDGET
-        buf = buf_take_word(&shard.pool, WIRE_PREFIX + REFUSALS)
+        buf = buf_alloc_word(&shard.pool, WIRE_PREFIX + REFUSALS)
         if buf == NULL:
             return RESULT_BUDGET
         refusals[0] = buf
@@ -186,7 +186,7 @@ cdef Result say_refusals(Shard* shard, Flow* flow, Buf** refusals) noexcept nogi
     return RESULT_OK if buf == NULL else session_bundle(shard, flow, buf, buf.length)
 
 
-cdef Result take_open(Shard* shard, Flow* flow, const Record* record, Buf** refusals) noexcept nogil:
+cdef Result rx_open(Shard* shard, Flow* flow, const Record* record, Buf** refusals) noexcept nogil:
     cdef Session* session = <Session*>flow.session
     cdef const Export* entry
     cdef Stream* stream
@@ -197,16 +197,16 @@ cdef Result take_open(Shard* shard, Flow* flow, const Record* record, Buf** refu
     flow.rx_highest = record.stream
     entry = tables_export(shard.tables, record.service, record.service_length)
     if entry != NULL:
-        cause = admission(shard, session.number, entry, <uint8_t>record.marking)
+        cause = export_permits(shard, session.number, entry, <uint8_t>record.marking)
     if not organisation_may_open(peer, <int>entry.number if cause == CAUSE_DONE else -1, shard.now_us):
-        figure_add(&shard.stats.refused[<int>RESULT_UNANSWERED], 1)
+        counter_add(&shard.stats.refused[<int>RESULT_UNANSWERED], 1)
         if not organisation_bears(peer, shard.now_us):
             return RESULT_UNANSWERED
         return refuse_open(shard, flow, record.stream, CODE_LIMIT, refusals)
     # A stream with the least window costs little. Only the last eighth is for others, if there are any.
     if shard.pool.used > shard.pool.limit / 8 * 7 and flow_is_greedy(flow, &shard.pool) \
             and session_has_others(shard, session):
-        figure_add(&shard.stats.refused[<int>RESULT_BUDGET], 1)
+        counter_add(&shard.stats.refused[<int>RESULT_BUDGET], 1)
         return refuse_open(shard, flow, record.stream, CODE_BUSY, refusals)
     if flow.streams.count >= EDGE_STREAMS_MAX:
         return refuse_open(shard, flow, record.stream, CODE_LIMIT, refusals)
@@ -222,7 +222,7 @@ cdef Result take_open(Shard* shard, Flow* flow, const Record* record, Buf** refu
         stream.flow = NULL
         edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
         return RESULT_BUDGET
-    figure_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_STREAMS], 1)
+    counter_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_STREAMS], 1)
     edge_hold(stream)
     if credit_raise(&stream.tx, record.value) != RESULT_OK:
         return RESULT_BAD_CREDIT
@@ -254,7 +254,7 @@ cdef Result take_open(Shard* shard, Flow* flow, const Record* record, Buf** refu
 # -- new tables -------------------------------------------------------------------------------------------------------
 
 # Why the tables do not let the peer of a session use an export, or CAUSE_DONE: they do.
-cdef Cause admission(Shard* shard, uint32_t session, const Export* entry, uint8_t marking) noexcept nogil:
+cdef Cause export_permits(Shard* shard, uint32_t session, const Export* entry, uint8_t marking) noexcept nogil:
     if not tables_grants(shard.tables, session, entry.number):
         return CAUSE_NOT_ALLOWED
     return CAUSE_MARKING if marking < entry.marking else CAUSE_DONE
@@ -272,7 +272,7 @@ cdef void judge_anew(Shard* shard, Stream* stream) noexcept nogil:
         edge_abort(shard, stream, CODE_UNKNOWN, CAUSE_UNKNOWN_SERVICE)
         return
     stream.rule = entry.rule
-    cause = admission(shard, stream.session, entry, stream.marking)
+    cause = export_permits(shard, stream.session, entry, stream.marking)
     if cause != CAUSE_DONE:
         edge_abort(shard, stream, CODE_REFUSED, cause)
 
@@ -305,7 +305,7 @@ cdef bint takes_away(Shard* shard, const Tables* before) noexcept nogil:
     return False
 
 
-cdef void bundle_linger_anew(Shard* shard) noexcept nogil:
+cdef void records_linger_anew(Shard* shard) noexcept nogil:
     cdef uint32_t at = 0, place, i
     cdef Stream* stream
     cdef Session* session = <Session*>map_next(&shard.sessions, &at)
@@ -320,7 +320,7 @@ cdef void bundle_linger_anew(Shard* shard) noexcept nogil:
         session = <Session*>map_next(&shard.sessions, &at)
 
 
-cdef void bundle_tables_changed(Shard* shard, const Tables* before) noexcept nogil:
+cdef void records_tables_changed(Shard* shard, const Tables* before) noexcept nogil:
     cdef uint32_t at = 0, place, i
     cdef Session* session
     cdef Flow* flow
@@ -337,9 +337,9 @@ cdef void bundle_tables_changed(Shard* shard, const Tables* before) noexcept nog
             stream = <Stream*>map_next(&flow.streams, &place)
             while stream != NULL:
                 if not stream.finished:
-                    figure_add(&shard.stats.count[COUNT_STREAMS_JUDGED], 1)
+                    counter_add(&shard.stats.count[COUNT_STREAMS_JUDGED], 1)
                     judge_anew(shard, stream)
-                    if stream.buried:
+                    if stream.deferred:
                         # It left the table, which may have moved others to places that were looked at.
                         place = 0
                 stream = <Stream*>map_next(&flow.streams, &place)
@@ -348,28 +348,28 @@ cdef void bundle_tables_changed(Shard* shard, const Tables* before) noexcept nog
 
 # -- records that go --------------------------------------------------------------------------------------------------
 
-cdef uint32_t bundle_say(Shard* shard, Stream* stream, uint8_t* p, bint* gone) noexcept nogil:
+cdef uint32_t records_tx(Shard* shard, Stream* stream, uint8_t* p, bint* gone) noexcept nogil:
     cdef uint32_t n = 0
     cdef const Import* entry
     gone[0] = False
-    if stream.say & SAY_RESET:
+    if stream.say & TX_RESET:
         if stream_step(stream, STREAM_RESET):
             n = record_reset(p, stream.id, stream.code, stream.rule)
         else:
             stream_step(stream, STREAM_FORGET)
         gone[0] = True
         return n
-    if stream.say & SAY_OPEN:
+    if stream.say & TX_OPEN:
         entry = tables_import(shard.tables, <uint32_t>stream.number)
         stream_step(stream, STREAM_TX_OPEN)
         n = record_open(p, stream.id, edge_grant(shard, stream, edge_first_window(shard, stream)),
                         1 if entry == NULL else entry.marking, 0 if entry == NULL else entry.priority,
                         stream.service, stream.service_length)
-    if stream.say & SAY_ACCEPT:
+    if stream.say & TX_ACCEPT:
         stream_step(stream, STREAM_TX_ACCEPT)
         n += record_number(p + n, stream.id, RECORD_ACCEPT,
                            edge_grant(shard, stream, edge_first_window(shard, stream)))
-    elif stream.say & SAY_CREDIT and stream.state != STREAM_ANSWERING and stream.state != STREAM_ANSWERING_FIN:
+    elif stream.say & TX_CREDIT and stream.state != STREAM_ANSWERING and stream.state != STREAM_ANSWERING_FIN:
         n += record_number(p + n, stream.id, RECORD_CREDIT, edge_grant(shard, stream, next_window(shard, stream)))
     stream.say = 0
     return n
@@ -396,7 +396,7 @@ cdef uint32_t next_window(Shard* shard, Stream* stream) noexcept nogil:
     return wish if wish <= window or shard.windows + wish <= bound else window
 
 
-cdef uint32_t bundle_may_read(const Stream* stream, uint32_t room) noexcept nogil:
+cdef uint32_t records_may_read(const Stream* stream, uint32_t room) noexcept nogil:
     cdef uint64_t left
     if not stream.readable or stream.finished or room <= WIRE_RECORD or not stream_may(stream, STREAM_TX_DATA):
         return 0
@@ -404,15 +404,15 @@ cdef uint32_t bundle_may_read(const Stream* stream, uint32_t room) noexcept nogi
     return <uint32_t>left if left < room - WIRE_RECORD else room - WIRE_RECORD
 
 
-cdef uint32_t bundle_data(Shard* shard, Stream* stream, uint8_t* p, uint32_t n) noexcept nogil:
+cdef uint32_t records_data(Shard* shard, Stream* stream, uint8_t* p, uint32_t n) noexcept nogil:
     stream_step(stream, STREAM_TX_DATA)
     stream.tx.sent += n
-    figure_add(&shard.stats.count[COUNT_APPLICATION_SENT], n)
+    counter_add(&shard.stats.count[COUNT_APPLICATION_SENT], n)
     record_head(p, stream.id, RECORD_DATA, n)
     return WIRE_RECORD + n
 
 
-cdef uint32_t bundle_fin(Shard* shard, Stream* stream, uint8_t* p) noexcept nogil:
+cdef uint32_t records_fin(Shard* shard, Stream* stream, uint8_t* p) noexcept nogil:
     if stream.finished or not stream_step(stream, STREAM_TX_FIN):
         return 0
     edge_linger(shard, stream)

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
-from pcgrelay._core.base.atomics cimport figure_add, small_figure_add, small_figure_get
+from pcgrelay._core.base.atomics cimport counter_add, counter32_add, counter32_get
 from pcgrelay._core.base.buf cimport pool_alloc
 from pcgrelay._core.frame.credit cimport credit_consume, credit_grant, credit_is_due
 from pcgrelay._core.stream.flow cimport Flow, flow_is_greedy, list_pop, list_push
@@ -9,12 +9,12 @@ from pcgrelay._core.link.gauge cimport gauge_at
 from pcgrelay._core.base.handle cimport HANDLE_STREAM
 from pcgrelay._core.link.shard cimport Shard, shard_event
 from pcgrelay._core.link.mailbox cimport EVENT_SESSION_DOWN, EVENT_STREAM_END, Event, StreamEndEvent
-from pcgrelay._core.base.map cimport map_free, map_next, map_take
+from pcgrelay._core.base.map cimport map_free, map_next, map_remove
 from pcgrelay._core.base.organisation cimport organisation_unanswered
 from pcgrelay._core.base.queue cimport queue_free
 from pcgrelay._core.base.result cimport RESULT_PEER_CLOSED, Result, result_code, result_place, result_reason
 from pcgrelay._core.stream.service_tables cimport Export, Target, tables_export
-from pcgrelay._core.session.session cimport SESSION_GAUGE_STREAMS, Session, session_remove, session_say_close
+from pcgrelay._core.session.session cimport SESSION_GAUGE_STREAMS, Session, session_remove, session_tx_close
 from pcgrelay._core.base.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_CONNECT_FORBIDDEN, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_DRAINING,
     CAUSE_FAR_RESET, CAUSE_LINGER, CAUSE_MARKING, CAUSE_NOT_ALLOWED, CAUSE_NO_LOCAL_PORT, CAUSE_SESSION_LOST,
@@ -23,7 +23,7 @@ from pcgrelay._core.base.stats cimport (
     Bounds, Cause,
 )
 from pcgrelay._core.stream.stream cimport (
-    BREAK_NONE, PLACE_NONE, SAY_ACCEPT, SAY_CREDIT, SAY_RESET, STREAM_ANSWERING, STREAM_ANSWERING_FIN, STREAM_CLOSED,
+    BREAK_NONE, PLACE_NONE, TX_ACCEPT, TX_CREDIT, TX_RESET, STREAM_ANSWERING, STREAM_ANSWERING_FIN, STREAM_CLOSED,
     STREAM_FORGET, STREAM_IDLE, Stream, stream_step,
 )
 from pcgrelay._core.base.timer cimport timer_clear, timer_set
@@ -52,8 +52,8 @@ cdef void edge_give_up(Shard* shard, Stream* stream) noexcept nogil:
     stream.finished = True
     stream.handle.fd = -1
     stream_step(stream, STREAM_FORGET)
-    figure_add(&shard.stats.streams, -1)
-    figure_add(&shard.stats.count[COUNT_STREAMS_OPENED], -1)
+    counter_add(&shard.stats.streams, -1)
+    counter_add(&shard.stats.count[COUNT_STREAMS_OPENED], -1)
     edge_count(shard, stream, -1)
     edge_bury(shard, stream)
 
@@ -72,7 +72,7 @@ cdef void edge_activate(Shard* shard, Flow* flow) noexcept nogil:
 
 cdef void edge_ready(Shard* shard, Stream* stream) noexcept nogil:
     cdef Flow* flow = <Flow*>stream.flow
-    if flow == NULL or stream.place != PLACE_NONE or stream.buried:
+    if flow == NULL or stream.place != PLACE_NONE or stream.deferred:
         return
     list_push(&flow.bulk if stream.bulk and stream.say == 0 else &flow.small, stream)
     edge_activate(shard, flow)
@@ -104,8 +104,8 @@ cdef Stream* edge_stream(Shard* shard, int fd, bint opener) noexcept nogil:
     stream.opened_us = shard.now_us
     stream.number = -1
     stream.rule = RULE_NONE
-    figure_add(&shard.stats.streams, 1)
-    figure_add(&shard.stats.count[COUNT_STREAMS_OPENED], 1)
+    counter_add(&shard.stats.streams, 1)
+    counter_add(&shard.stats.count[COUNT_STREAMS_OPENED], 1)
     return stream
 
 
@@ -113,9 +113,9 @@ cdef void edge_count(Shard* shard, const Stream* stream, int n) noexcept nogil:
     if stream.number < 0 or stream.number >= STATS_SERVICES:
         return
     if stream.opener:
-        small_figure_add(&shard.stats.of_import[stream.number], <uint32_t>n)
+        counter32_add(&shard.stats.of_import[stream.number], <uint32_t>n)
     else:
-        small_figure_add(&shard.stats.of_export[stream.number], <uint32_t>n)
+        counter32_add(&shard.stats.of_export[stream.number], <uint32_t>n)
 
 
 cdef bint edge_is_full(Shard* shard, uint32_t number, bint opener, uint32_t more) noexcept nogil:
@@ -123,11 +123,11 @@ cdef bint edge_is_full(Shard* shard, uint32_t number, bint opener, uint32_t more
     cdef uint32_t i, most
     if bounds == NULL or number >= STATS_SERVICES:
         return False
-    most = small_figure_get(&bounds.of_import[number] if opener else &bounds.of_export[number])
+    most = counter32_get(&bounds.of_import[number] if opener else &bounds.of_export[number])
     if most == 0:
         return False
     for i in range(bounds.workers):
-        more += small_figure_get(&bounds.stats[i].of_import[number] if opener else &bounds.stats[i].of_export[number])
+        more += counter32_get(&bounds.stats[i].of_import[number] if opener else &bounds.stats[i].of_export[number])
     return more > most
 
 
@@ -191,7 +191,7 @@ cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil:
     if stream.cut:
         stream.due_us = shard.now_us + EDGE_LAST_US
     else:
-        stream.say |= SAY_ACCEPT
+        stream.say |= TX_ACCEPT
         if stream.place == PLACE_NONE:
             edge_ready(shard, stream)
     edge_dirty(shard, stream)
@@ -200,7 +200,7 @@ cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil:
 cdef void edge_wrote(Shard* shard, Stream* stream, uint64_t n) noexcept nogil:
     credit_consume(&stream.rx, n)
     shard.windows -= n
-    figure_add(&shard.stats.count[COUNT_APPLICATION_RECEIVED], n)
+    counter_add(&shard.stats.count[COUNT_APPLICATION_RECEIVED], n)
     credit_due(shard, stream)
 
 
@@ -215,8 +215,8 @@ cdef void edge_dropped(Shard* shard, Stream* stream, uint64_t n) noexcept nogil:
 cdef void credit_due(Shard* shard, Stream* stream) noexcept nogil:
     if stream.flow == NULL:
         return
-    if not stream.fin_due and not stream.cut and credit_is_due(&stream.rx) and not stream.say & SAY_CREDIT:
-        stream.say |= SAY_CREDIT
+    if not stream.fin_due and not stream.cut and credit_is_due(&stream.rx) and not stream.say & TX_CREDIT:
+        stream.say |= TX_CREDIT
         if stream.place == PLACE_NONE:
             edge_ready(shard, stream)
 
@@ -333,18 +333,18 @@ cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
     if stream.cause != CAUSE_SESSION_LOST or stream.handle.fd < 0:
         queue_free(&stream.out, &shard.pool)
     shard.windows -= stream.rx.limit - stream.rx.consumed
-    figure_add(&shard.stats.streams, -1)
+    counter_add(&shard.stats.streams, -1)
     edge_count(shard, stream, -1)
-    figure_add(&shard.stats.count[COUNT_STREAMS_CLOSED], 1)
-    figure_add(&shard.stats.cause[stream.cause], 1)
+    counter_add(&shard.stats.count[COUNT_STREAMS_CLOSED], 1)
+    counter_add(&shard.stats.cause[stream.cause], 1)
     if flow != NULL:
         if flow.holding != NULL:
             flow.holding.queued -= stream.held
         if not stream.opener:
             count_unanswered(shard, stream)
-        figure_add(&gauge_at((<Session*>flow.session).gauge, shard.index)[SESSION_GAUGE_STREAMS], -1)
+        counter_add(&gauge_at((<Session*>flow.session).gauge, shard.index)[SESSION_GAUGE_STREAMS], -1)
     if stream.code != CODE_DONE:
-        figure_add(&shard.stats.count[COUNT_STREAMS_REFUSED], stream.tx.sent + stream.rx.received == 0)
+        counter_add(&shard.stats.count[COUNT_STREAMS_REFUSED], stream.tx.sent + stream.rx.received == 0)
     event = shard_event(shard, EVENT_STREAM_END)
     end = &event.data.stream
     end.opener = stream.opener
@@ -364,13 +364,13 @@ cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
 # Freed at the end of the turn: the event loop may still hold events of its socket.
 cdef void edge_bury(Shard* shard, Stream* stream) noexcept nogil:
     cdef Flow* flow = <Flow*>stream.flow
-    if stream.buried:
+    if stream.deferred:
         return
-    stream.buried = True
+    stream.deferred = True
     if flow != NULL:
-        map_take(&flow.streams, stream.id)
-    stream.next = shard.buried_streams
-    shard.buried_streams = stream
+        map_remove(&flow.streams, stream.id)
+    stream.next = shard.deferred_streams
+    shard.deferred_streams = stream
 
 
 # Free a stream that is CLOSED. Where a list holds it, that is when its turn comes: a RESET that is due then has no
@@ -379,7 +379,7 @@ cdef void stream_leave(Shard* shard, Stream* stream) noexcept nogil:
     if stream.place == PLACE_NONE:
         edge_bury(shard, stream)
     else:
-        stream.say = SAY_RESET
+        stream.say = TX_RESET
 
 
 cdef void edge_abort(Shard* shard, Stream* stream, uint32_t code, Cause cause) noexcept nogil:
@@ -395,7 +395,7 @@ cdef void edge_abort(Shard* shard, Stream* stream, uint32_t code, Cause cause) n
         stream_step(stream, STREAM_FORGET)
         stream_leave(shard, stream)
         return
-    stream.say = SAY_RESET
+    stream.say = TX_RESET
     edge_ready(shard, stream)
 
 
@@ -412,14 +412,14 @@ cdef void edge_check_done(Shard* shard, Stream* stream) noexcept nogil:
 cdef void edge_session_fail(Shard* shard, Session* session, Result reason) noexcept nogil:
     cdef uint32_t code = result_code(reason)
     end_streams(shard, session, code, False)
-    session_say_close(shard, session, code)
+    session_tx_close(shard, session, code)
     session_down(shard, session, code, reason, False)
     session_remove(shard, session)
 
 
 cdef void edge_session_close(Shard* shard, Session* session, uint32_t code) noexcept nogil:
     end_streams(shard, session, code, False)
-    session_say_close(shard, session, code)
+    session_tx_close(shard, session, code)
     session_remove(shard, session)
 
 
@@ -432,7 +432,7 @@ cdef void edge_session_rx_close(Shard* shard, Session* session, uint32_t code) n
 # Count the end of a session, and tell the control plane. remote: the far edge ended it.
 cdef void session_down(Shard* shard, const Session* session, uint32_t code, Result reason, bint remote) noexcept nogil:
     cdef Event* event = shard_event(shard, EVENT_SESSION_DOWN)
-    figure_add(&shard.stats.refused[result_place(reason)], 1)
+    counter_add(&shard.stats.refused[result_place(reason)], 1)
     event.data.session.number = session.number
     event.data.session.code = code
     event.data.session.reason = result_reason(reason)

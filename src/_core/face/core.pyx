@@ -9,20 +9,20 @@ from libc.string cimport memcpy
 from pcgrelay._core.link cimport mailbox
 from pcgrelay._core.stream cimport service_tables as route
 from pcgrelay._core.crypto.aead cimport aead_key_length
-from pcgrelay._core.face.workers cimport Crew, crew_order
+from pcgrelay._core.face.workers cimport Workers, workers_order
 from pcgrelay._core.face.registry cimport Entry, LinkEntry, SessionEntry
 from pcgrelay._core.face.counters cimport (
-    facts_cause, facts_counters, facts_event, facts_link, facts_memory, facts_refusal, facts_services,
-    facts_session, facts_streams, facts_workers,
+    name_of_cause, counters_total, event_tuple, counters_link, counters_memory, name_of_reason, counters_services,
+    counters_session, counters_streams, counters_workers,
 )
 from pcgrelay._core.link.gauge cimport gauge_new
 from pcgrelay._core.handover.shard cimport HANDOVER_LEAST, HANDOVER_VERSION
-from pcgrelay._core.crypto.lane_keys cimport keys_check, keys_dial, keys_start, keys_take
+from pcgrelay._core.crypto.lane_keys cimport lane_keys_check, lane_keys_dial, lane_keys_start, lane_keys_use
 from pcgrelay._core.base.libcrypto cimport OPENSSL_VERSION, OPENSSL_cleanse, OpenSSL_version
 from pcgrelay._core.base.linux cimport close
 from pcgrelay._core.link.mailbox cimport (
     Event, LeadOrder, LinkOrder, Order, OrderKind, PathOrder, RenewalEvent, SessionEvent, SessionOrder, order_free,
-    outbox_take,
+    outbox_drain,
 )
 from pcgrelay._core.base.map cimport map_seed
 from pcgrelay._core.base.result cimport RESULT_OK
@@ -65,12 +65,12 @@ cdef enum:
 
 def refusal_name(int reason) -> str:
     """The name of a local reason of docs/protocol.md, section 10."""
-    return facts_refusal(reason)
+    return name_of_reason(reason)
 
 
 def cause_name(int cause) -> str:
     """Why a stream ended, for the log."""
-    return facts_cause(cause)
+    return name_of_cause(cause)
 
 
 def library() -> str:
@@ -92,7 +92,7 @@ cdef Tables* tables_built(exports, imports, grants) except NULL:
         raise CoreError(str(fault)) from None
 
 
-cdef class Core(Crew):
+cdef class Core(Workers):
     """The workers of one node. See core.pyi for the contract of each method."""
 
     # -- events
@@ -107,7 +107,7 @@ cdef class Core(Crew):
         # Before taking: what comes after the take writes it again.
         worker_woken(self._event_fd)
         while len(out) < limit:
-            n = outbox_take(&self._outbox, batch, EVENTS_AT_ONCE, &lost, &lost_kept)
+            n = outbox_drain(&self._outbox, batch, EVENTS_AT_ONCE, &lost, &lost_kept)
             if lost != 0:
                 out.append((EVENT_EVENTS_LOST, lost, lost_kept))
             for i in range(n):
@@ -141,9 +141,9 @@ cdef class Core(Crew):
             if of_session.number not in self._sessions:
                 return None
             self.session_close(of_session.number, of_session.code)
-            return (kind, of_session.number, of_session.code, facts_refusal(of_session.reason),
+            return (kind, of_session.number, of_session.code, name_of_reason(of_session.reason),
                     bool(of_session.remote))
-        return facts_event(event)
+        return event_tuple(event)
 
     # -- links
 
@@ -161,7 +161,7 @@ cdef class Core(Crew):
                 raise CoreError("a link needs a secret of 32 bytes, a binding of 32 and a link id of 16")
             if aead_key_length(suite) == 0 or not 1 <= lanes <= WIRE_LANES_MAX:
                 raise CoreError(f"no suite {suite}, or {lanes} lanes are not 1 to {WIRE_LANES_MAX}")
-            answer = keys_start(&entry.keys, <const uint8_t*><char*>secret, <const uint8_t*><const char*>link_id, lanes)
+            answer = lane_keys_start(&entry.keys, <const uint8_t*><char*>secret, <const uint8_t*><const char*>link_id, lanes)
         finally:
             OPENSSL_cleanse(<char*>secret, len(secret))
         if answer != RESULT_OK:
@@ -170,7 +170,7 @@ cdef class Core(Crew):
         entry.gauge = gauge_new(self._count, <int>self._count + 1)
         if entry.gauge == NULL:
             raise MemoryError
-        order = crew_order(mailbox.ORDER_LINK_ADD)
+        order = workers_order(mailbox.ORDER_LINK_ADD)
         args = &order.args.link
         args.number, args.suite, args.dialler, args.lanes = link, suite, dialler, lanes
         args.gauge = entry.gauge
@@ -191,7 +191,7 @@ cdef class Core(Crew):
         cdef uint32_t number = 0
         if entry.inherited or index >= entry.keys.lanes:
             raise CoreError(f"link {link} has no lane {index} to open")
-        if keys_dial(&entry.keys, <uint16_t>index, &number, preamble) != RESULT_OK:
+        if lane_keys_dial(&entry.keys, <uint16_t>index, &number, preamble) != RESULT_OK:
             raise CoreError("libcrypto could not derive the keys of the lane")
         return number, PyBytes_FromStringAndSize(<const char*>preamble, WIRE_PREAMBLE)
 
@@ -199,7 +199,7 @@ cdef class Core(Crew):
         cdef LinkEntry entry = self._link(link)
         cdef uint16_t index = 0
         cdef uint32_t number = 0
-        if len(preamble) != WIRE_PREAMBLE or entry.dialler or entry.inherited or keys_check(
+        if len(preamble) != WIRE_PREAMBLE or entry.dialler or entry.inherited or lane_keys_check(
                 &entry.keys, <const uint8_t*><const char*>preamble, &index, &number) != RESULT_OK:
             raise CoreError("bad-preamble")
         return index, number
@@ -209,13 +209,13 @@ cdef class Core(Crew):
         cdef Order* order
         try:
             entry = self._link(link)
-            order = crew_order(mailbox.ORDER_LANE_ADD)
+            order = workers_order(mailbox.ORDER_LANE_ADD)
         except BaseException:
             close(fd)
             raise
         order.fd = fd
         order.args.lane.link, order.args.lane.index, order.args.lane.number = link, index, number
-        if entry.inherited or index >= entry.keys.lanes or keys_take(&entry.keys, number, order.secret) != RESULT_OK:
+        if entry.inherited or index >= entry.keys.lanes or lane_keys_use(&entry.keys, number, order.secret) != RESULT_OK:
             order_free(order)
             close(fd)
             raise CoreError(f"lane {number} of link {link} was not announced, or is used up")
@@ -228,14 +228,14 @@ cdef class Core(Crew):
 
     # For both links and sessions.
     cdef _close(self, OrderKind kind, uint32_t number, uint32_t code):
-        cdef Order* order = crew_order(kind)
+        cdef Order* order = workers_order(kind)
         order.args.close.number, order.args.close.code = number, code
         self._send_all(order)
 
     def link_drain(self, uint32_t link, uint32_t milliseconds) -> None:
         cdef Order* order
         self._link(link)
-        order = crew_order(mailbox.ORDER_LINK_DRAIN)
+        order = workers_order(mailbox.ORDER_LINK_DRAIN)
         order.args.drain.link, order.args.drain.milliseconds = link, milliseconds
         self._send_all(order)
 
@@ -247,7 +247,7 @@ cdef class Core(Crew):
         self._mix(mailbox.ORDER_LINK_MIX, link, mix)
 
     cdef _mix(self, OrderKind kind, uint32_t number, uint64_t mix):
-        cdef Order* order = crew_order(kind)
+        cdef Order* order = workers_order(kind)
         order.args.renewal.number, order.args.renewal.mix = number, mix
         self._send_all(order)
 
@@ -257,7 +257,7 @@ cdef class Core(Crew):
         try:
             if len(secret) != 32 or mix == 0:
                 raise CoreError("a renewal needs a secret of 32 bytes and a mix id that is not 0")
-            order = crew_order(kind)
+            order = workers_order(kind)
             memcpy(order.secret, <char*>secret, 32)
         finally:
             OPENSSL_cleanse(<char*>secret, len(secret))
@@ -276,7 +276,7 @@ cdef class Core(Crew):
             raise CoreError("only a relay has paths")
         if 0 in (a_in, a_out, b_in, b_out) or priority > 2:
             raise CoreError("a label is never 0, and a priority is 0, 1 or 2")
-        order = crew_order(mailbox.ORDER_PATH_ADD)
+        order = workers_order(mailbox.ORDER_PATH_ADD)
         args = &order.args.path
         args.number, args.cap, args.priority = path, cap, priority
         args.a_link, args.a_in, args.a_out = a_link, a_in, a_out
@@ -286,7 +286,7 @@ cdef class Core(Crew):
     def path_remove(self, uint32_t path) -> None:
         cdef Order* order
         self._alive()
-        order = crew_order(mailbox.ORDER_PATH_REMOVE)
+        order = workers_order(mailbox.ORDER_PATH_REMOVE)
         order.args.path.number = path
         self._send_all(order)
 
@@ -308,7 +308,7 @@ cdef class Core(Crew):
                 raise CoreError("a session needs a secret and a binding of 32 bytes and a known suite")
             if not 1 <= flows <= WIRE_LANES_MAX or priority > 2 or cap < 131072:
                 raise CoreError("flows are 1 to 64, a priority is 0 to 2, and a cap at least 131,072")
-            order = crew_order(mailbox.ORDER_SESSION_ADD)
+            order = workers_order(mailbox.ORDER_SESSION_ADD)
             memcpy(order.secret, <char*>secret, 32)
         finally:
             OPENSSL_cleanse(<char*>secret, len(secret))
@@ -354,7 +354,7 @@ cdef class Core(Crew):
         self._session(session)
         if in_label == 0 or out_label == 0:
             raise CoreError("a label is never 0")
-        order = crew_order(kind)
+        order = workers_order(kind)
         args = &order.args.lead
         args.session, args.link, args.in_label, args.out_label = session, link, in_label, out_label
         args.instead = instead
@@ -363,7 +363,7 @@ cdef class Core(Crew):
     def session_candidate_drop(self, uint32_t session, uint32_t in_label) -> None:
         cdef Order* order
         self._session(session)
-        order = crew_order(mailbox.ORDER_SESSION_CANDIDATE)
+        order = workers_order(mailbox.ORDER_SESSION_CANDIDATE)
         order.args.lead.session, order.args.lead.in_label = session, in_label
         self._send_all(order)
 
@@ -391,7 +391,7 @@ cdef class Core(Crew):
         self._alive()
         tables = tables_built(exports, imports, grants)
         try:
-            order = crew_order(mailbox.ORDER_TABLES)
+            order = workers_order(mailbox.ORDER_TABLES)
         except BaseException:
             tables_drop(tables)
             raise
@@ -407,7 +407,7 @@ cdef class Core(Crew):
         if len(fds) != self._count:
             raise CoreError(f"an import needs one listening socket for each of {self._count} workers, not {len(fds)}")
         for i, fd in enumerate(fds):
-            order = crew_order(mailbox.ORDER_LISTEN)
+            order = workers_order(mailbox.ORDER_LISTEN)
             order.args.import_number = <int>number
             order.fd = fd
             self._send(i, order)
@@ -415,7 +415,7 @@ cdef class Core(Crew):
     def import_unlisten(self, uint32_t number) -> None:
         cdef Order* order
         self._alive()
-        order = crew_order(mailbox.ORDER_UNLISTEN)
+        order = workers_order(mailbox.ORDER_UNLISTEN)
         order.args.import_number = <int>number
         self._send_all(order)
 
@@ -423,35 +423,35 @@ cdef class Core(Crew):
         cdef Order* order
         self._alive()
         self._change(changes)
-        order = crew_order(mailbox.ORDER_SETTINGS)
+        order = workers_order(mailbox.ORDER_SETTINGS)
         order.args.settings = self._settings
         self._send_all(order)
 
     def drain(self) -> None:
         self._alive()
-        self._send_all(crew_order(mailbox.ORDER_DRAIN))
+        self._send_all(workers_order(mailbox.ORDER_DRAIN))
 
     # -- facts
 
     def streams(self) -> int:
-        return facts_streams(self._workers, self._ready)
+        return counters_streams(self._workers, self._ready)
 
     def counters(self) -> dict:
-        return facts_counters(self._workers, self._ready)
+        return counters_total(self._workers, self._ready)
 
     def services(self) -> dict:
-        return facts_services(self._workers, self._ready)
+        return counters_services(self._workers, self._ready)
 
     def per_worker(self) -> list:
-        return facts_workers(self._workers, self._ready)
+        return counters_workers(self._workers, self._ready)
 
     def links(self) -> dict:
         cdef LinkEntry entry
-        return {link: facts_link(entry.gauge) for link, entry in self._links.items()}
+        return {link: counters_link(entry.gauge) for link, entry in self._links.items()}
 
     def sessions(self) -> dict:
         cdef SessionEntry entry
-        return {session: facts_session(entry.gauge) for session, entry in self._sessions.items()}
+        return {session: counters_session(entry.gauge) for session, entry in self._sessions.items()}
 
     def memory(self) -> dict:
-        return facts_memory(self._workers, self._ready, self._memory)
+        return counters_memory(self._workers, self._ready, self._memory)

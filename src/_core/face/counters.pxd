@@ -7,17 +7,17 @@ from pcgrelay._core.worker.worker cimport Worker
 
 
 # The name of a local reason of docs/protocol.md, section 10, and of the cause of a stream's end.
-cdef str facts_refusal(int64_t reason)
-cdef str facts_cause(int64_t cause)
+cdef str name_of_reason(int64_t reason)
+cdef str name_of_cause(int64_t cause)
 
 # An event as core.pyi shows it, if it needs nothing that only the face knows.
-cdef tuple facts_event(const Event* event)
+cdef tuple event_tuple(const Event* event)
 
 # Sums over so many workers; the shapes stand in core.pyi.
-cdef uint64_t facts_streams(Worker* workers, uint32_t count)
-cdef dict facts_counters(Worker* workers, uint32_t count)
-cdef dict facts_memory(Worker* workers, uint32_t count, uint64_t budget)
-cdef dict facts_services(Worker* workers, uint32_t count)
-cdef list facts_workers(Worker* workers, uint32_t count)
-cdef dict facts_link(Gauge* gauge)
-cdef dict facts_session(Gauge* gauge)
+cdef uint64_t counters_streams(Worker* workers, uint32_t count)
+cdef dict counters_total(Worker* workers, uint32_t count)
+cdef dict counters_memory(Worker* workers, uint32_t count, uint64_t budget)
+cdef dict counters_services(Worker* workers, uint32_t count)
+cdef list counters_workers(Worker* workers, uint32_t count)
+cdef dict counters_link(Gauge* gauge)
+cdef dict counters_session(Gauge* gauge)

@@ -2,7 +2,7 @@
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from pcgrelay._core.base.atomics cimport figure_get, small_figure_get
+from pcgrelay._core.base.atomics cimport counter_get, counter32_get
 from pcgrelay._core.link.gauge cimport (
     GAUGE_VALUES, LINK_GAUGE_LANES_UP, LINK_GAUGE_MIX, LINK_GAUGE_PINGS, LINK_GAUGE_PINGS_LATE,
     LINK_GAUGE_RECEIVED_BYTES, LINK_GAUGE_RECEIVED_FRAMES, LINK_GAUGE_ROUND_TRIP, LINK_GAUGE_SENT_BYTES,
@@ -49,15 +49,15 @@ cdef tuple COUNTERS = (
 assert len(REFUSALS) == RESULT_REASONS and len(CAUSES) == CAUSE_COUNT and len(COUNTERS) == COUNT_COUNT
 
 
-cdef str facts_refusal(int64_t reason):
+cdef str name_of_reason(int64_t reason):
     return REFUSALS[reason] if 0 <= reason < len(REFUSALS) else "internal"
 
 
-cdef str facts_cause(int64_t cause):
+cdef str name_of_cause(int64_t cause):
     return CAUSES[cause] if 0 <= cause < len(CAUSES) else "unknown"
 
 
-cdef tuple facts_event(const Event* event):
+cdef tuple event_tuple(const Event* event):
     cdef int kind = event.kind
     cdef const LaneEvent* lane = &event.data.lane
     cdef const SessionEvent* session = &event.data.session
@@ -66,11 +66,11 @@ cdef tuple facts_event(const Event* event):
         end = &event.data.stream
         name = PyBytes_FromStringAndSize(<const char*>end.service, end.service_length)
         return (kind, bool(end.opener), end.number, end.session, name, end.sent_bytes, end.received_bytes, end.open_us,
-                end.code, facts_cause(end.cause), end.rule, bool(end.remote))
+                end.code, name_of_cause(end.cause), end.rule, bool(end.remote))
     if kind == EVENT_LANE_UP:
         return kind, lane.link, lane.index, lane.number
     if kind == EVENT_LANE_DOWN:
-        return kind, lane.link, lane.index, lane.number, lane.code, facts_refusal(lane.reason)
+        return kind, lane.link, lane.index, lane.number, lane.code, name_of_reason(lane.reason)
     if kind == EVENT_SESSION_STALLED:
         return kind, session.number, session.flow, session.code, session.label
     if kind == EVENT_SESSION_RESUMED:
@@ -85,46 +85,46 @@ cdef tuple facts_event(const Event* event):
     raise SystemError(f"the core has no words for an event of kind {kind}")
 
 
-cdef uint64_t facts_streams(Worker* workers, uint32_t count):
+cdef uint64_t counters_streams(Worker* workers, uint32_t count):
     cdef uint32_t i
     cdef uint64_t n = 0
     for i in range(count):
-        n += figure_get(&workers[i].shard.stats.streams)
+        n += counter_get(&workers[i].shard.stats.streams)
     return n
 
 
-cdef dict facts_counters(Worker* workers, uint32_t count):
+cdef dict counters_total(Worker* workers, uint32_t count):
     cdef uint32_t i, j
     cdef uint64_t n
     cdef dict out = {}
     for j, name in enumerate(COUNTERS):
         n = 0
         for i in range(count):
-            n += figure_get(&workers[i].shard.stats.count[j])
+            n += counter_get(&workers[i].shard.stats.count[j])
         out[name] = n
     for j, name in enumerate(REFUSALS):
         n = 0
         for i in range(count):
-            n += figure_get(&workers[i].shard.stats.refused[j])
+            n += counter_get(&workers[i].shard.stats.refused[j])
         if j != 0:
             out[f"refused_{name.replace('-', '_')}_total"] = n
     for j, name in enumerate(CAUSES):
         n = 0
         for i in range(count):
-            n += figure_get(&workers[i].shard.stats.cause[j])
+            n += counter_get(&workers[i].shard.stats.cause[j])
         out[f"stream_end_{name.replace('-', '_')}_total"] = n
-    out["streams"] = facts_streams(workers, count)
+    out["streams"] = counters_streams(workers, count)
     return out
 
 
-cdef dict facts_services(Worker* workers, uint32_t count):
+cdef dict counters_services(Worker* workers, uint32_t count):
     cdef uint32_t i, j, imports, exports
     cdef dict of_import = {}, of_export = {}
     for j in range(STATS_SERVICES):
         imports = exports = 0
         for i in range(count):
-            imports += small_figure_get(&workers[i].shard.stats.of_import[j])
-            exports += small_figure_get(&workers[i].shard.stats.of_export[j])
+            imports += counter32_get(&workers[i].shard.stats.of_import[j])
+            exports += counter32_get(&workers[i].shard.stats.of_export[j])
         if imports != 0:
             of_import[j] = imports
         if exports != 0:
@@ -132,20 +132,20 @@ cdef dict facts_services(Worker* workers, uint32_t count):
     return {"imports": of_import, "exports": of_export}
 
 
-cdef list facts_workers(Worker* workers, uint32_t count):
+cdef list counters_workers(Worker* workers, uint32_t count):
     cdef uint32_t i
     cdef Stats* stats
     cdef list out = []
     for i in range(count):
         stats = &workers[i].shard.stats
         out.append({
-            "lanes": figure_get(&stats.count[COUNT_LANES_OPENED]) - figure_get(&stats.count[COUNT_LANES_CLOSED]),
-            "streams": figure_get(&stats.streams), "sent_bytes": figure_get(&stats.count[COUNT_BYTES_SENT]),
-            "received_bytes": figure_get(&stats.count[COUNT_BYTES_RECEIVED])})
+            "lanes": counter_get(&stats.count[COUNT_LANES_OPENED]) - counter_get(&stats.count[COUNT_LANES_CLOSED]),
+            "streams": counter_get(&stats.streams), "sent_bytes": counter_get(&stats.count[COUNT_BYTES_SENT]),
+            "received_bytes": counter_get(&stats.count[COUNT_BYTES_RECEIVED])})
     return out
 
 
-cdef dict facts_link(Gauge* gauge):
+cdef dict counters_link(Gauge* gauge):
     return {
         "lanes_up": gauge_sum(gauge, LINK_GAUGE_LANES_UP), "rtt_us": gauge_max(gauge, LINK_GAUGE_ROUND_TRIP),
         "sent_bytes": gauge_sum(gauge, LINK_GAUGE_SENT_BYTES),
@@ -156,7 +156,7 @@ cdef dict facts_link(Gauge* gauge):
         "pings": gauge_sum(gauge, LINK_GAUGE_PINGS), "pings_late": gauge_sum(gauge, LINK_GAUGE_PINGS_LATE)}
 
 
-cdef dict facts_session(Gauge* gauge):
+cdef dict counters_session(Gauge* gauge):
     return {
         "flows_up": gauge_sum(gauge, SESSION_GAUGE_FLOWS_UP), "streams": gauge_sum(gauge, SESSION_GAUGE_STREAMS),
         "sent_bytes": gauge_sum(gauge, SESSION_GAUGE_SENT_BYTES),
@@ -165,12 +165,12 @@ cdef dict facts_session(Gauge* gauge):
         "mix": gauge_max(gauge, SESSION_GAUGE_MIX)}
 
 
-cdef dict facts_memory(Worker* workers, uint32_t count, uint64_t budget):
+cdef dict counters_memory(Worker* workers, uint32_t count, uint64_t budget):
     cdef uint32_t i
     cdef uint64_t used = 0, high = 0
     for i in range(count):
-        used += figure_get(&workers[i].shard.pool.used)
-        high += figure_get(&workers[i].shard.pool.high_water)
+        used += counter_get(&workers[i].shard.pool.used)
+        high += counter_get(&workers[i].shard.pool.high_water)
     return {"used_bytes": used, "budget_bytes": budget, "high_water_bytes": high}
 
 
@@ -178,7 +178,7 @@ cdef uint64_t gauge_sum(Gauge* gauge, uint32_t which):
     cdef uint32_t i
     cdef uint64_t n = 0
     for i in range(gauge.slots):
-        n += figure_get(&gauge.values[i * GAUGE_VALUES + which])
+        n += counter_get(&gauge.values[i * GAUGE_VALUES + which])
     return n
 
 
@@ -186,5 +186,5 @@ cdef uint64_t gauge_max(Gauge* gauge, uint32_t which):
     cdef uint32_t i
     cdef uint64_t n = 0
     for i in range(gauge.slots):
-        n = max(n, figure_get(&gauge.values[i * GAUGE_VALUES + which]))
+        n = max(n, counter_get(&gauge.values[i * GAUGE_VALUES + which]))
     return n

@@ -3,7 +3,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from pcgrelay._core.base.atomics cimport atomic_add
 from pcgrelay._core.link.gauge cimport gauge_drop
-from pcgrelay._core.crypto.lane_keys cimport keys_wipe
+from pcgrelay._core.crypto.lane_keys cimport lane_keys_wipe
 from pcgrelay._core.base.organisation cimport organisation_drop
 
 
@@ -28,7 +28,7 @@ cdef class Entry:
 cdef class LinkEntry(Entry):
 
     def __dealloc__(self):
-        keys_wipe(&self.keys)
+        lane_keys_wipe(&self.keys)
 
 
 cdef class OrganisationEntry:

@@ -1,7 +1,7 @@
 # The workers of a node together: the lower half of the face. `core` gives them their commands.
 from libc.stdint cimport uint32_t, uint64_t
 
-from pcgrelay._core.base.tlv cimport Cursor
+from pcgrelay._core.base.tlv cimport Tlv
 from pcgrelay._core.link.mailbox cimport Order, OrderKind, Outbox, Settings
 from pcgrelay._core.base.map cimport Map
 from pcgrelay._core.base.organisation cimport Organisation
@@ -9,10 +9,10 @@ from pcgrelay._core.base.stats cimport Bounds
 from pcgrelay._core.worker.worker cimport Worker
 
 
-cdef Order* crew_order(OrderKind kind) except NULL
+cdef Order* workers_order(OrderKind kind) except NULL
 
 
-cdef class Crew:
+cdef class Workers:
     cdef Worker* _workers
     cdef Bounds _bounds
     cdef Outbox _outbox
@@ -29,9 +29,9 @@ cdef class Crew:
 
     cdef void _end(self)
     cdef void _join(self)
-    cdef void _write(self, Cursor* cursor)
-    cdef _read(self, Cursor* cursor, Map* links, Map* sessions)
-    cdef _entries(self, Cursor* cursor, Map* links, Map* sessions)
+    cdef void _write(self, Tlv* cursor)
+    cdef _read(self, Tlv* cursor, Map* links, Map* sessions)
+    cdef _entries(self, Tlv* cursor, Map* links, Map* sessions)
     cdef Organisation* _organisation(self, uint64_t number) except? NULL
     cdef _forget_organisations(self)
     cdef _change(self, dict changes)

@@ -1,25 +1,25 @@
 """The workers of a node together: made, started, frozen, handed over to another process, stopped.
 
-Its contract for Python stands in crew.pyi; `core` is built on it.
+Its contract for Python stands in workers.pyi; `core` is built on it.
 """
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
 from pcgrelay._core.crypto.aead cimport aead_load
-from pcgrelay._core.base.atomics cimport flag_raise, small_figure_set
+from pcgrelay._core.base.atomics cimport flag_raise, counter32_set
 from pcgrelay._core.base.tlv cimport (
-    Cursor, Descriptors, cursor_enter, cursor_fail, cursor_number, cursor_open, cursor_read, cursor_shut, cursor_write,
+    Tlv, Descriptors, tlv_enter, tlv_fail, tlv_number, tlv_open, tlv_read, tlv_shut, tlv_write,
     descriptors_add, descriptors_free,
 )
 from pcgrelay._core.face.registry cimport LinkEntry, OrganisationEntry, SessionEntry
-from pcgrelay._core.face.counters cimport facts_refusal
+from pcgrelay._core.face.counters cimport name_of_reason
 from pcgrelay._core.link.gauge cimport gauge_new
 from pcgrelay._core.handover.shard cimport HANDOVER_LEAST, HANDOVER_VERSION
-from pcgrelay._core.worker.handover cimport heir_read, heir_write
+from pcgrelay._core.worker.handover cimport worker_handover_read, worker_handover_write
 from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, pthread_join
-from pcgrelay._core.worker.event_loop cimport loop_abandon, loop_launch, loop_settle, loop_start, loop_stop
+from pcgrelay._core.worker.event_loop cimport loop_abandon, loop_launch, loop_quiesce, loop_start, loop_stop
 from pcgrelay._core.link.mailbox cimport Order, OrderKind, Settings, mailbox_put, order_new, outbox_start, outbox_stop
 from pcgrelay._core.base.map cimport Map, map_free, map_put
 from pcgrelay._core.worker.orders cimport orders_apply_settings
@@ -36,11 +36,11 @@ cdef const char* RECORD_MAGIC = b"PCGH"
 
 # The outermost container. Tags are for ever.
 cdef enum:
-    CREW_ROLE = 1
-    CREW_COUNT = 2
-    CREW_LINK = 3
-    CREW_SESSION = 4
-    CREW_WORKER = 5
+    WORKERS_ROLE = 1
+    WORKERS_COUNT = 2
+    WORKERS_LINK = 3
+    WORKERS_SESSION = 4
+    WORKERS_WORKER = 5
 
 cdef enum:
     ENTRY_NUMBER = 1
@@ -52,7 +52,7 @@ cdef enum:
     ORGANISATIONS_KEPT = 4096   # then those without a session are forgotten
 
 
-cdef Order* crew_order(OrderKind kind) except NULL:
+cdef Order* workers_order(OrderKind kind) except NULL:
     cdef Order* order = order_new(kind)
     if order == NULL:
         raise MemoryError
@@ -72,7 +72,7 @@ cdef _record_check(unsigned char[::1] record):
         raise CoreError(f"the state is of version {version}, and this reads {HANDOVER_LEAST} to {HANDOVER_VERSION}")
 
 
-cdef class Crew:
+cdef class Workers:
     """The workers of one node."""
 
     def __cinit__(self):
@@ -165,10 +165,10 @@ cdef class Crew:
         self._bounds.descriptors = descriptors
         for number, most in imports:
             if number < STATS_SERVICES:
-                small_figure_set(&self._bounds.of_import[number], most)
+                counter32_set(&self._bounds.of_import[number], most)
         for number, most in exports:
             if number < STATS_SERVICES:
-                small_figure_set(&self._bounds.of_export[number], most)
+                counter32_set(&self._bounds.of_export[number], most)
 
     def start(self) -> None:
         cdef uint32_t i
@@ -217,47 +217,47 @@ cdef class Crew:
         cdef uint32_t i
         cdef bint done = True
         for i in range(self._count):
-            if not loop_settle(&self._workers[i]):
+            if not loop_quiesce(&self._workers[i]):
                 done = False
         return done
 
-    cdef void _write(self, Cursor* cursor):
+    cdef void _write(self, Tlv* cursor):
         cdef uint32_t i, role = self._role
         cdef uint64_t mark
         cdef LinkEntry link
         cdef SessionEntry session
         cdef uint32_t number
-        cursor_number(cursor, CREW_ROLE, &role, 4)
-        cursor_number(cursor, CREW_COUNT, &self._count, 4)
+        tlv_number(cursor, WORKERS_ROLE, &role, 4)
+        tlv_number(cursor, WORKERS_COUNT, &self._count, 4)
         for number, link in self._links.items():
-            mark = cursor_open(cursor, CREW_LINK)
-            cursor_number(cursor, ENTRY_NUMBER, &number, 4)
-            cursor_number(cursor, ENTRY_DIALLER, &link.dialler, sizeof(link.dialler))
-            cursor_shut(cursor, mark)
+            mark = tlv_open(cursor, WORKERS_LINK)
+            tlv_number(cursor, ENTRY_NUMBER, &number, 4)
+            tlv_number(cursor, ENTRY_DIALLER, &link.dialler, sizeof(link.dialler))
+            tlv_shut(cursor, mark)
         for number, session in self._sessions.items():
-            mark = cursor_open(cursor, CREW_SESSION)
-            cursor_number(cursor, ENTRY_NUMBER, &number, 4)
-            cursor_number(cursor, ENTRY_FLOWS_MISSING, &session.flows_missing, 4)
-            cursor_number(cursor, ENTRY_ORGANISATION, &session.organisation, 8)
-            cursor_shut(cursor, mark)
+            mark = tlv_open(cursor, WORKERS_SESSION)
+            tlv_number(cursor, ENTRY_NUMBER, &number, 4)
+            tlv_number(cursor, ENTRY_FLOWS_MISSING, &session.flows_missing, 4)
+            tlv_number(cursor, ENTRY_ORGANISATION, &session.organisation, 8)
+            tlv_shut(cursor, mark)
         for i in range(self._count):
-            mark = cursor_open(cursor, CREW_WORKER)
-            heir_write(cursor, &self._workers[i])
-            cursor_shut(cursor, mark)
+            mark = tlv_open(cursor, WORKERS_WORKER)
+            worker_handover_write(cursor, &self._workers[i])
+            tlv_shut(cursor, mark)
 
     def handover_size(self) -> int:
-        cdef Cursor cursor
+        cdef Tlv cursor
         cdef Descriptors descriptors
         memset(&descriptors, 0, sizeof(descriptors))
         self._alive()
-        cursor_write(&cursor, NULL, 0, &descriptors)
+        tlv_write(&cursor, NULL, 0, &descriptors)
         self._write(&cursor)
         if cursor.result != RESULT_OK:
             raise CoreError("the state is too large for a record")
         return RECORD_HEAD + cursor.at
 
     def handover_write(self, unsigned char[::1] record) -> list:
-        cdef Cursor cursor
+        cdef Tlv cursor
         cdef Descriptors descriptors
         cdef uint16_t version = HANDOVER_VERSION
         cdef uint32_t i
@@ -268,7 +268,7 @@ cdef class Crew:
         memcpy(&record[0], RECORD_MAGIC, 4)
         memcpy(&record[4], &version, 2)
         memset(&record[6], 0, 2)
-        cursor_write(&cursor, &record[0] + RECORD_HEAD, record.shape[0] - RECORD_HEAD, &descriptors)
+        tlv_write(&cursor, &record[0] + RECORD_HEAD, record.shape[0] - RECORD_HEAD, &descriptors)
         try:
             self._write(&cursor)
             if cursor.result != RESULT_OK or cursor.at != <uint64_t>record.shape[0] - RECORD_HEAD:
@@ -278,7 +278,7 @@ cdef class Crew:
             descriptors_free(&descriptors)
 
     def handover_read(self, unsigned char[::1] record, fds) -> list:
-        cdef Cursor cursor
+        cdef Tlv cursor
         cdef Descriptors descriptors
         cdef Map links
         cdef Map sessions
@@ -290,7 +290,7 @@ cdef class Crew:
         if self._links or self._sessions:
             raise CoreError("a core that has links or sessions takes no others over")
         _record_check(record)
-        cursor_read(&cursor, &record[0] + RECORD_HEAD, record.shape[0] - RECORD_HEAD, &descriptors)
+        tlv_read(&cursor, &record[0] + RECORD_HEAD, record.shape[0] - RECORD_HEAD, &descriptors)
         try:
             for fd in fds:
                 if not descriptors_add(&descriptors, fd):
@@ -302,50 +302,50 @@ cdef class Crew:
             map_free(&links)
             map_free(&sessions)
 
-    cdef _read(self, Cursor* cursor, Map* links, Map* sessions):
-        cdef Cursor inner
+    cdef _read(self, Tlv* cursor, Map* links, Map* sessions):
+        cdef Tlv inner
         cdef uint64_t at = 0
         cdef uint32_t i = 0, role = 0, count = 0
-        cursor_number(cursor, CREW_ROLE, &role, 4)
-        cursor_number(cursor, CREW_COUNT, &count, 4)
+        tlv_number(cursor, WORKERS_ROLE, &role, 4)
+        tlv_number(cursor, WORKERS_COUNT, &count, 4)
         if cursor.result == RESULT_OK and (role != <uint32_t>self._role or count != self._count):
             raise CoreError(f"the state is of {count} workers or another role")
         self._entries(cursor, links, sessions)
-        while cursor_enter(cursor, CREW_WORKER, &at, &inner):
+        while tlv_enter(cursor, WORKERS_WORKER, &at, &inner):
             if i < self._count:
-                heir_read(&inner, &self._workers[i], links, sessions)
+                worker_handover_read(&inner, &self._workers[i], links, sessions)
             i += 1
             if inner.result != RESULT_OK:
-                cursor_fail(cursor, inner.result)
+                tlv_fail(cursor, inner.result)
         if cursor.result == RESULT_OK and i != self._count:
-            cursor_fail(cursor, RESULT_BAD_LENGTH)
+            tlv_fail(cursor, RESULT_BAD_LENGTH)
         if cursor.result != RESULT_OK:
-            raise CoreError(f"the state cannot be read ({facts_refusal(<int>cursor.result)})")
+            raise CoreError(f"the state cannot be read ({name_of_reason(<int>cursor.result)})")
 
-    cdef _entries(self, Cursor* cursor, Map* links, Map* sessions):
-        cdef Cursor inner
+    cdef _entries(self, Tlv* cursor, Map* links, Map* sessions):
+        cdef Tlv inner
         cdef uint64_t at = 0
         cdef uint32_t number
         cdef LinkEntry link
         cdef SessionEntry session
-        while cursor_enter(cursor, CREW_LINK, &at, &inner):
+        while tlv_enter(cursor, WORKERS_LINK, &at, &inner):
             number = 0
             link = LinkEntry()
             link.inherited = True
-            cursor_number(&inner, ENTRY_NUMBER, &number, 4)
-            cursor_number(&inner, ENTRY_DIALLER, &link.dialler, sizeof(link.dialler))
+            tlv_number(&inner, ENTRY_NUMBER, &number, 4)
+            tlv_number(&inner, ENTRY_DIALLER, &link.dialler, sizeof(link.dialler))
             link.gauge = gauge_new(self._count, 1)
             if link.gauge == NULL or not map_put(links, number, link.gauge):
                 raise MemoryError
             self._links[number] = link
         at = 0
-        while cursor_enter(cursor, CREW_SESSION, &at, &inner):
+        while tlv_enter(cursor, WORKERS_SESSION, &at, &inner):
             number = 0
             session = SessionEntry()
-            cursor_number(&inner, ENTRY_NUMBER, &number, 4)
-            cursor_number(&inner, ENTRY_FLOWS_MISSING, &session.flows_missing, 4)
+            tlv_number(&inner, ENTRY_NUMBER, &number, 4)
+            tlv_number(&inner, ENTRY_FLOWS_MISSING, &session.flows_missing, 4)
             # A process of before did not know it.
-            cursor_number(&inner, ENTRY_ORGANISATION, &session.organisation, 8)
+            tlv_number(&inner, ENTRY_ORGANISATION, &session.organisation, 8)
             session.gauge = gauge_new(self._count, 1)
             if session.gauge == NULL or not map_put(sessions, number, session.gauge):
                 raise MemoryError
@@ -401,7 +401,7 @@ cdef class Crew:
         cdef uint32_t i
         cdef Order* copy
         for i in range(self._count - 1):
-            copy = crew_order(order.kind)
+            copy = workers_order(order.kind)
             memcpy(copy, order, sizeof(Order))
             self._send(i, copy)
         self._send(self._count - 1, order)

@@ -1,13 +1,13 @@
 # A worker's sessions and flows in the state record of a hand-over. Tags are for ever, as in handover_lanes.
 from libc.stdint cimport uint16_t
 
-from pcgrelay._core.base.tlv cimport Cursor
+from pcgrelay._core.base.tlv cimport Tlv
 from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.map cimport Map
 from pcgrelay._core.session.session cimport Session
 
 
-cdef void session_write(Cursor* self, uint16_t tag, Shard* shard, Session* session) noexcept nogil
+cdef void session_write(Tlv* self, uint16_t tag, Shard* shard, Session* session) noexcept nogil
 
 # The container of one session; its lanes must be there.
-cdef void session_read(Cursor* self, Shard* shard, Map* gauges) noexcept nogil
+cdef void session_read(Tlv* self, Shard* shard, Map* gauges) noexcept nogil

@@ -2,9 +2,9 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcpy
 
-from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take, pool_alloc, pool_free
+from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_alloc, pool_alloc, pool_free
 from pcgrelay._core.base.tlv cimport (
-    Cursor, cursor_bytes, cursor_enter, cursor_fail, cursor_next, cursor_number, cursor_open, cursor_raw, cursor_shut,
+    Tlv, tlv_bytes, tlv_enter, tlv_fail, tlv_next, tlv_number, tlv_open, tlv_raw, tlv_shut,
 )
 from pcgrelay._core.edge.streams cimport edge_dirty, edge_ready
 from pcgrelay._core.stream.flow cimport FLOW_CLOSED, FLOW_RESUME_DOUBLINGS, Flow, flow_retain
@@ -92,50 +92,50 @@ cdef enum:
 
 # -- sessions and flows -----------------------------------------------------------------------------------------------
 
-cdef void flow_fields(Cursor* self, Flow* flow) noexcept nogil:
-    cursor_bytes(self, FLOW_BINDING, flow.binding, 32)
-    cursor_number(self, FLOW_STATE, &flow.state, 1)
-    cursor_number(self, FLOW_INITIATOR, &flow.initiator, sizeof(flow.initiator))
-    cursor_number(self, FLOW_CONFIRMED, &flow.confirmed_tx, sizeof(flow.confirmed_tx))
-    cursor_number(self, FLOW_REKEY_WAITS, &flow.rekey_waits, sizeof(flow.rekey_waits))
-    cursor_number(self, FLOW_CAP, &flow.cap, 8)
-    cursor_number(self, FLOW_TX_NEXT, &flow.tx_next, 8)
-    cursor_number(self, FLOW_TX_ACKED, &flow.tx_acked, 8)
-    cursor_number(self, FLOW_TX_CONTROL, &flow.tx_control, 8)
-    cursor_number(self, FLOW_RX_NEXT, &flow.rx_next, 8)
-    cursor_number(self, FLOW_RX_CONTROL, &flow.rx_control, 8)
-    cursor_number(self, FLOW_TX_MIX, &flow.tx_mix, 8)
+cdef void flow_fields(Tlv* self, Flow* flow) noexcept nogil:
+    tlv_bytes(self, FLOW_BINDING, flow.binding, 32)
+    tlv_number(self, FLOW_STATE, &flow.state, 1)
+    tlv_number(self, FLOW_INITIATOR, &flow.initiator, sizeof(flow.initiator))
+    tlv_number(self, FLOW_CONFIRMED, &flow.confirmed_tx, sizeof(flow.confirmed_tx))
+    tlv_number(self, FLOW_REKEY_WAITS, &flow.rekey_waits, sizeof(flow.rekey_waits))
+    tlv_number(self, FLOW_CAP, &flow.cap, 8)
+    tlv_number(self, FLOW_TX_NEXT, &flow.tx_next, 8)
+    tlv_number(self, FLOW_TX_ACKED, &flow.tx_acked, 8)
+    tlv_number(self, FLOW_TX_CONTROL, &flow.tx_control, 8)
+    tlv_number(self, FLOW_RX_NEXT, &flow.rx_next, 8)
+    tlv_number(self, FLOW_RX_CONTROL, &flow.rx_control, 8)
+    tlv_number(self, FLOW_TX_MIX, &flow.tx_mix, 8)
     owed_fields(self, FLOW_RX_MIX, &flow.owed)
-    cursor_number(self, FLOW_REKEY_NUMBER, &flow.rekey_number, 8)
-    cursor_number(self, FLOW_ACK_DUE, &flow.ack_due_us, 8)
-    cursor_number(self, FLOW_ACK_COUNT_BYTES, &flow.ack_bytes, 8)
-    cursor_number(self, FLOW_ACK_COUNT_FRAMES, &flow.ack_frames, 4)
-    cursor_number(self, FLOW_RESUMES_SINCE, &flow.resumes_since_us, 8)
-    cursor_number(self, FLOW_RESUME_SENT, &flow.resume_sent_us, 8)
-    cursor_number(self, FLOW_RESUMING_SINCE, &flow.resuming_us, 8)
-    cursor_number(self, FLOW_ROUND_TRIP, &flow.round_trip_us, 8)
-    cursor_number(self, FLOW_TIMED_NUMBER, &flow.timed_number, 8)
-    cursor_number(self, FLOW_TIMED, &flow.timed_us, 8)
-    cursor_number(self, FLOW_LATE, &flow.late_us, 8)
-    cursor_number(self, FLOW_LATE_TOKENS, &flow.late_tokens, 4)
-    cursor_number(self, FLOW_SENT, &flow.sent_bytes, 8)
-    cursor_number(self, FLOW_RECEIVED, &flow.received_bytes, 8)
-    cursor_number(self, FLOW_RESUME_ID, &flow.resume_id, 4)
-    cursor_number(self, FLOW_RESUMED, &flow.resumes, 4)
-    cursor_number(self, FLOW_UNANSWERED, &flow.unanswered, 4)
-    cursor_number(self, FLOW_ANSWERED, &flow.answered, sizeof(flow.answered))
-    cursor_number(self, FLOW_RX_HIGHEST, &flow.rx_highest, 4)
-    cursor_number(self, FLOW_TX_HIGHEST, &flow.tx_highest, 4)
+    tlv_number(self, FLOW_REKEY_NUMBER, &flow.rekey_number, 8)
+    tlv_number(self, FLOW_ACK_DUE, &flow.ack_due_us, 8)
+    tlv_number(self, FLOW_ACK_COUNT_BYTES, &flow.ack_bytes, 8)
+    tlv_number(self, FLOW_ACK_COUNT_FRAMES, &flow.ack_frames, 4)
+    tlv_number(self, FLOW_RESUMES_SINCE, &flow.resumes_since_us, 8)
+    tlv_number(self, FLOW_RESUME_SENT, &flow.resume_sent_us, 8)
+    tlv_number(self, FLOW_RESUMING_SINCE, &flow.resuming_us, 8)
+    tlv_number(self, FLOW_ROUND_TRIP, &flow.round_trip_us, 8)
+    tlv_number(self, FLOW_TIMED_NUMBER, &flow.timed_number, 8)
+    tlv_number(self, FLOW_TIMED, &flow.timed_us, 8)
+    tlv_number(self, FLOW_LATE, &flow.late_us, 8)
+    tlv_number(self, FLOW_LATE_TOKENS, &flow.late_tokens, 4)
+    tlv_number(self, FLOW_SENT, &flow.sent_bytes, 8)
+    tlv_number(self, FLOW_RECEIVED, &flow.received_bytes, 8)
+    tlv_number(self, FLOW_RESUME_ID, &flow.resume_id, 4)
+    tlv_number(self, FLOW_RESUMED, &flow.resumes, 4)
+    tlv_number(self, FLOW_UNANSWERED, &flow.unanswered, 4)
+    tlv_number(self, FLOW_ANSWERED, &flow.answered, sizeof(flow.answered))
+    tlv_number(self, FLOW_RX_HIGHEST, &flow.rx_highest, 4)
+    tlv_number(self, FLOW_TX_HIGHEST, &flow.tx_highest, 4)
 
 
-cdef void flow_write(Cursor* self, Flow* flow) noexcept nogil:
-    cdef uint64_t mark = cursor_open(self, SESSION_FLOW)
+cdef void flow_write(Tlv* self, Flow* flow) noexcept nogil:
+    cdef uint64_t mark = tlv_open(self, SESSION_FLOW)
     cdef bint has_lane = flow.lane != NULL
     cdef uint32_t at = 0
     cdef Buf* buf = flow.retained
     cdef Stream* stream
-    cursor_number(self, FLOW_INDEX, &flow.index, 2)
-    cursor_number(self, FLOW_HAS_LANE, &has_lane, sizeof(has_lane))
+    tlv_number(self, FLOW_INDEX, &flow.index, 2)
+    tlv_number(self, FLOW_HAS_LANE, &has_lane, sizeof(has_lane))
     flow_fields(self, flow)
     epoch_write(self, FLOW_TX, &flow.tx)
     epoch_write(self, FLOW_RX, &flow.rx)
@@ -146,60 +146,60 @@ cdef void flow_write(Cursor* self, Flow* flow) noexcept nogil:
     while stream != NULL:
         stream_write(self, FLOW_STREAM, stream)
         stream = <Stream*>map_next(&flow.streams, &at)
-    cursor_shut(self, mark)
+    tlv_shut(self, mark)
 
 
-cdef void retained_write(Cursor* self, Buf* buf) noexcept nogil:
-    cdef uint64_t mark = cursor_open(self, FLOW_RETAINED)
+cdef void retained_write(Tlv* self, Buf* buf) noexcept nogil:
+    cdef uint64_t mark = tlv_open(self, FLOW_RETAINED)
     cdef uint64_t inner
-    cursor_number(self, RETAINED_NUMBER, &buf.number, 8)
-    cursor_number(self, RETAINED_EPOCH, &buf.frame_epoch, 4)
-    cursor_number(self, RETAINED_TYPE, &buf.frame_type, 4)
-    inner = cursor_open(self, RETAINED_FRAME)
-    cursor_raw(self, buf_data(buf), buf.length)
-    cursor_shut(self, inner)
-    cursor_shut(self, mark)
+    tlv_number(self, RETAINED_NUMBER, &buf.number, 8)
+    tlv_number(self, RETAINED_EPOCH, &buf.frame_epoch, 4)
+    tlv_number(self, RETAINED_TYPE, &buf.frame_type, 4)
+    inner = tlv_open(self, RETAINED_FRAME)
+    tlv_raw(self, buf_data(buf), buf.length)
+    tlv_shut(self, inner)
+    tlv_shut(self, mark)
 
 
-cdef void retained_read(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
+cdef void retained_read(Tlv* self, Shard* shard, Flow* flow) noexcept nogil:
     cdef uint64_t at = 0, n = 0
     cdef uint8_t* p = NULL
     cdef Buf* buf
-    if not cursor_next(self, RETAINED_FRAME, &at, &p, &n) or not WIRE_PREFIX <= n <= BUF_LARGEST:
-        cursor_fail(self, RESULT_BAD_LENGTH)
+    if not tlv_next(self, RETAINED_FRAME, &at, &p, &n) or not WIRE_PREFIX <= n <= BUF_LARGEST:
+        tlv_fail(self, RESULT_BAD_LENGTH)
         return
-    buf = buf_take(&shard.pool, n, True)
+    buf = buf_alloc(&shard.pool, n, True)
     if buf == NULL:
-        cursor_fail(self, RESULT_NO_MEMORY)
+        tlv_fail(self, RESULT_NO_MEMORY)
         return
     memcpy(buf_data(buf), p, n)
     buf.length = <uint32_t>n
     buf.number = 0
     buf.frame_epoch = buf.frame_type = 0
-    cursor_number(self, RETAINED_NUMBER, &buf.number, 8)
-    cursor_number(self, RETAINED_EPOCH, &buf.frame_epoch, 4)
-    cursor_number(self, RETAINED_TYPE, &buf.frame_type, 4)
+    tlv_number(self, RETAINED_NUMBER, &buf.number, 8)
+    tlv_number(self, RETAINED_EPOCH, &buf.frame_epoch, 4)
+    tlv_number(self, RETAINED_TYPE, &buf.frame_type, 4)
     if not frame_is_numbered(buf.frame_type):
-        cursor_fail(self, RESULT_BAD_FIELD)
+        tlv_fail(self, RESULT_BAD_FIELD)
         buf_drop(&shard.pool, buf)
         return
     # Its peer gets the whole time anew in which to acknowledge.
     flow_retain(flow, buf, shard.now_us)
 
 
-cdef void flow_read(Cursor* self, Shard* shard, Session* session) noexcept nogil:
+cdef void flow_read(Tlv* self, Shard* shard, Session* session) noexcept nogil:
     cdef uint16_t index = WIRE_LANES_MAX
     cdef bint has_lane = False
     cdef Link* link = link_find(shard, session.link)
     cdef Flow* flow
-    cursor_number(self, FLOW_INDEX, &index, 2)
-    cursor_number(self, FLOW_HAS_LANE, &has_lane, sizeof(has_lane))
+    tlv_number(self, FLOW_INDEX, &index, 2)
+    tlv_number(self, FLOW_HAS_LANE, &has_lane, sizeof(has_lane))
     if index >= session.flow_count or index % shard.workers != shard.index or session.flows[index] != NULL:
-        cursor_fail(self, RESULT_BAD_FIELD)
+        tlv_fail(self, RESULT_BAD_FIELD)
         return
     flow = <Flow*>pool_alloc(&shard.pool, sizeof(Flow))
     if flow == NULL:
-        cursor_fail(self, RESULT_NO_MEMORY)
+        tlv_fail(self, RESULT_NO_MEMORY)
         return
     session.flows[index] = flow
     flow.index = index
@@ -211,7 +211,7 @@ cdef void flow_read(Cursor* self, Shard* shard, Session* session) noexcept nogil
         flow.holding = &session.gauge.organisation.holdings[shard.index]
     flow_fields(self, flow)
     if flow.state >= FLOW_CLOSED or flow.unanswered > FLOW_RESUME_DOUBLINGS:
-        cursor_fail(self, RESULT_BAD_FIELD)
+        tlv_fail(self, RESULT_BAD_FIELD)
         return
     if has_lane and link != NULL:
         flow.lane = link.lanes[index]
@@ -225,18 +225,18 @@ cdef void flow_read(Cursor* self, Shard* shard, Session* session) noexcept nogil
         shard.due = flow
 
 
-cdef void flow_contents(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
-    cdef Cursor part
+cdef void flow_contents(Tlv* self, Shard* shard, Flow* flow) noexcept nogil:
+    cdef Tlv part
     cdef uint64_t at = 0
-    while cursor_enter(self, FLOW_RETAINED, &at, &part):
+    while tlv_enter(self, FLOW_RETAINED, &at, &part):
         retained_read(&part, shard, flow)
         if part.result != RESULT_OK:
-            cursor_fail(self, part.result)
+            tlv_fail(self, part.result)
     at = 0
-    while cursor_enter(self, FLOW_STREAM, &at, &part):
+    while tlv_enter(self, FLOW_STREAM, &at, &part):
         stream_read(&part, shard, flow)
         if part.result != RESULT_OK:
-            cursor_fail(self, part.result)
+            tlv_fail(self, part.result)
     streams_go_on(self, shard, flow)
 
 
@@ -247,7 +247,7 @@ cdef int by_id(const void* a, const void* b) noexcept nogil:
 
 
 # What each has to say or to write. A table has no order, but a stream is opened before those of greater numbers.
-cdef void streams_go_on(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
+cdef void streams_go_on(Tlv* self, Shard* shard, Flow* flow) noexcept nogil:
     cdef uint32_t at = 0, count = 0, i
     cdef Stream** streams
     cdef Stream* stream = <Stream*>map_next(&flow.streams, &at)
@@ -255,7 +255,7 @@ cdef void streams_go_on(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
         return
     streams = <Stream**>malloc(flow.streams.count * sizeof(Stream*))
     if streams == NULL:
-        cursor_fail(self, RESULT_NO_MEMORY)
+        tlv_fail(self, RESULT_NO_MEMORY)
         return
     while stream != NULL:
         streams[count] = stream
@@ -275,60 +275,60 @@ cdef void stream_goes_on(Shard* shard, Stream* stream) noexcept nogil:
         edge_dirty(shard, stream)
 
 
-cdef void session_fields(Cursor* self, Session* session) noexcept nogil:
-    cursor_number(self, SESSION_NUMBER, &session.number, 4)
-    cursor_number(self, SESSION_FLOWS, &session.flow_count, 4)
-    cursor_number(self, SESSION_PRIORITY, &session.priority, 4)
-    cursor_number(self, SESSION_MARKING, &session.marking, 4)
-    cursor_number(self, SESSION_LINK, &session.link, 4)
-    cursor_number(self, SESSION_IN, &session.in_label, 4)
-    cursor_number(self, SESSION_OUT, &session.out_label, 4)
-    cursor_number(self, SESSION_TURN, &session.turn, 4)
-    cursor_number(self, SESSION_INITIATOR, &session.initiator, sizeof(session.initiator))
+cdef void session_fields(Tlv* self, Session* session) noexcept nogil:
+    tlv_number(self, SESSION_NUMBER, &session.number, 4)
+    tlv_number(self, SESSION_FLOWS, &session.flow_count, 4)
+    tlv_number(self, SESSION_PRIORITY, &session.priority, 4)
+    tlv_number(self, SESSION_MARKING, &session.marking, 4)
+    tlv_number(self, SESSION_LINK, &session.link, 4)
+    tlv_number(self, SESSION_IN, &session.in_label, 4)
+    tlv_number(self, SESSION_OUT, &session.out_label, 4)
+    tlv_number(self, SESSION_TURN, &session.turn, 4)
+    tlv_number(self, SESSION_INITIATOR, &session.initiator, sizeof(session.initiator))
     renewals_fields(self, SESSION_NEWEST, &session.renewals)
 
 
-cdef void session_write(Cursor* self, uint16_t tag, Shard* shard, Session* session) noexcept nogil:
-    cdef uint64_t mark = cursor_open(self, tag)
+cdef void session_write(Tlv* self, uint16_t tag, Shard* shard, Session* session) noexcept nogil:
+    cdef uint64_t mark = tlv_open(self, tag)
     cdef uint32_t i
     session_fields(self, session)
-    cursor_bytes(self, SESSION_GAUGE, gauge_at(session.gauge, shard.index), GAUGE_VALUES * 8)
+    tlv_bytes(self, SESSION_GAUGE, gauge_at(session.gauge, shard.index), GAUGE_VALUES * 8)
     for i in range(session.flow_count):
         if session.flows[i] != NULL:
             flow_write(self, session.flows[i])
-    cursor_shut(self, mark)
+    tlv_shut(self, mark)
 
 
-cdef void session_read(Cursor* self, Shard* shard, Map* gauges) noexcept nogil:
-    cdef Cursor part
+cdef void session_read(Tlv* self, Shard* shard, Map* gauges) noexcept nogil:
+    cdef Tlv part
     cdef uint64_t at = 0
     cdef Gauge* gauge
     cdef uint64_t* values
     cdef Session* session = <Session*>pool_alloc(&shard.pool, sizeof(Session))
     if session == NULL:
-        cursor_fail(self, RESULT_NO_MEMORY)
+        tlv_fail(self, RESULT_NO_MEMORY)
         return
     session_fields(self, session)
     gauge = <Gauge*>map_find(gauges, session.number)
     if self.result != RESULT_OK or gauge == NULL or not 1 <= session.flow_count <= WIRE_LANES_MAX \
             or map_find(&shard.sessions, session.number) != NULL \
             or (session.in_label != 0 and map_find(&shard.labels, session.in_label) != NULL):
-        cursor_fail(self, RESULT_BAD_FIELD)
+        tlv_fail(self, RESULT_BAD_FIELD)
     elif not map_put(&shard.sessions, session.number, session):
-        cursor_fail(self, RESULT_NO_MEMORY)
+        tlv_fail(self, RESULT_NO_MEMORY)
     if self.result != RESULT_OK:
         renewals_wipe(&session.renewals)
         pool_free(&shard.pool, session, sizeof(Session))
         return
     session.gauge = gauge_hold(gauge)
     if session.in_label != 0 and not map_put(&shard.labels, session.in_label, session):
-        cursor_fail(self, RESULT_NO_MEMORY)
+        tlv_fail(self, RESULT_NO_MEMORY)
         return
     values = gauge_at(session.gauge, shard.index)
-    cursor_bytes(self, SESSION_GAUGE, values, GAUGE_VALUES * 8)
+    tlv_bytes(self, SESSION_GAUGE, values, GAUGE_VALUES * 8)
     # What is retained is counted as it is put back.
     values[SESSION_GAUGE_RETAINED] = 0
-    while cursor_enter(self, SESSION_FLOW, &at, &part):
+    while tlv_enter(self, SESSION_FLOW, &at, &part):
         flow_read(&part, shard, session)
         if part.result != RESULT_OK:
-            cursor_fail(self, part.result)
+            tlv_fail(self, part.result)

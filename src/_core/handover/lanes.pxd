@@ -2,7 +2,7 @@
 # cursor says. Tags are for ever: one that is not needed any more is left unused, and a new one gets the next number.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
-from pcgrelay._core.base.tlv cimport Cursor
+from pcgrelay._core.base.tlv cimport Tlv
 from pcgrelay._core.crypto.epoch cimport Epoch
 from pcgrelay._core.link.shard cimport Lane, Shard
 from pcgrelay._core.base.map cimport Map
@@ -11,27 +11,27 @@ from pcgrelay._core.crypto.renewal cimport Owed, Renewals
 
 
 # All bytes of a queue as one item: where one span ends and the next begins means nothing once they are in order.
-cdef void queue_write(Cursor* self, uint16_t tag, Queue* queue) noexcept nogil
-cdef void queue_read(Cursor* self, uint16_t tag, Shard* shard, Queue* queue) noexcept nogil
+cdef void queue_write(Tlv* self, uint16_t tag, Queue* queue) noexcept nogil
+cdef void queue_read(Tlv* self, uint16_t tag, Shard* shard, Queue* queue) noexcept nogil
 
-cdef void epoch_write(Cursor* self, uint16_t tag, Epoch* epoch) noexcept nogil
+cdef void epoch_write(Tlv* self, uint16_t tag, Epoch* epoch) noexcept nogil
 
 # floor and control_floor: no counter below was left for this process to seal under. A step is due at once.
-cdef void epoch_read(Cursor* self, uint16_t tag, Shard* shard, Epoch* epoch, uint32_t purpose, bint sealing,
+cdef void epoch_read(Tlv* self, uint16_t tag, Shard* shard, Epoch* epoch, uint32_t purpose, bint sealing,
                      uint64_t floor, uint64_t control_floor) noexcept nogil
 
 # The secrets of renewals that are kept, under five tags from the first on.
-cdef void renewals_fields(Cursor* self, uint16_t first, Renewals* renewals) noexcept nogil
+cdef void renewals_fields(Tlv* self, uint16_t first, Renewals* renewals) noexcept nogil
 
 # What a receiver is owed, under three tags from the first on. What is not in the record stays as it is.
-cdef void owed_fields(Cursor* self, uint16_t first, Owed* owed) noexcept nogil
+cdef void owed_fields(Tlv* self, uint16_t first, Owed* owed) noexcept nogil
 
 # Items of the container of a worker. Paths come after their links, and lanes after both.
-cdef void links_write(Cursor* self, uint16_t tag, Shard* shard) noexcept nogil
-cdef void links_read(Cursor* self, uint16_t tag, Shard* shard, Map* gauges) noexcept nogil
-cdef void paths_write(Cursor* self, uint16_t tag, Shard* shard) noexcept nogil
-cdef void paths_read(Cursor* self, uint16_t tag, Shard* shard) noexcept nogil
-cdef void lane_write(Cursor* self, uint16_t tag, Shard* shard, Lane* lane) noexcept nogil
+cdef void links_write(Tlv* self, uint16_t tag, Shard* shard) noexcept nogil
+cdef void links_read(Tlv* self, uint16_t tag, Shard* shard, Map* gauges) noexcept nogil
+cdef void paths_write(Tlv* self, uint16_t tag, Shard* shard) noexcept nogil
+cdef void paths_read(Tlv* self, uint16_t tag, Shard* shard) noexcept nogil
+cdef void lane_write(Tlv* self, uint16_t tag, Shard* shard, Lane* lane) noexcept nogil
 
 # The container of one lane.
-cdef void lane_read(Cursor* self, Shard* shard) noexcept nogil
+cdef void lane_read(Tlv* self, Shard* shard) noexcept nogil

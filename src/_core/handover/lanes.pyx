@@ -1,10 +1,10 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
-from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_take, pool_alloc, pool_free
+from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_alloc, pool_alloc, pool_free
 from pcgrelay._core.base.tlv cimport (
-    Cursor, cursor_bytes, cursor_descriptor, cursor_enter, cursor_fail, cursor_next, cursor_number, cursor_open,
-    cursor_raw, cursor_shut,
+    Tlv, tlv_bytes, tlv_descriptor, tlv_enter, tlv_fail, tlv_next, tlv_number, tlv_open,
+    tlv_raw, tlv_shut,
 )
 from pcgrelay._core.crypto.epoch cimport Epoch, epoch_restore
 from pcgrelay._core.frame.frame cimport Frame, frame_pack, frame_unpack
@@ -112,82 +112,82 @@ cdef enum:
 
 # -- bytes and keys ---------------------------------------------------------------------------------------------------
 
-cdef void queue_write(Cursor* self, uint16_t tag, Queue* queue) noexcept nogil:
+cdef void queue_write(Tlv* self, uint16_t tag, Queue* queue) noexcept nogil:
     cdef uint64_t mark
     cdef uint32_t i
     if queue.count == 0:
         return
-    mark = cursor_open(self, tag)
+    mark = tlv_open(self, tag)
     for i in range(queue.count):
-        cursor_raw(self, queue_at(queue, i).p, queue_at(queue, i).n)
-    cursor_shut(self, mark)
+        tlv_raw(self, queue_at(queue, i).p, queue_at(queue, i).n)
+    tlv_shut(self, mark)
 
 
 # Append n bytes as buffers of the queue's own.
-cdef void queue_take(Cursor* self, Shard* shard, Queue* queue, const uint8_t* p, uint64_t n,
+cdef void queue_take(Tlv* self, Shard* shard, Queue* queue, const uint8_t* p, uint64_t n,
                      Account* account) noexcept nogil:
     cdef uint32_t part
     cdef Buf* buf
     while n != 0:
         part = <uint32_t>n if n < BUF_LARGEST else BUF_LARGEST
-        buf = buf_take(&shard.pool, part, True)
+        buf = buf_alloc(&shard.pool, part, True)
         if buf == NULL:
-            cursor_fail(self, RESULT_NO_MEMORY)
+            tlv_fail(self, RESULT_NO_MEMORY)
             return
         memcpy(buf_data(buf), p, part)
         buf.length = part
         if queue_push_must(queue, &shard.pool, buf_data(buf), part, buf, account) != RESULT_OK:
             buf_drop(&shard.pool, buf)
-            cursor_fail(self, RESULT_NO_MEMORY)
+            tlv_fail(self, RESULT_NO_MEMORY)
             return
         p += part
         n -= part
 
 
-cdef void queue_read(Cursor* self, uint16_t tag, Shard* shard, Queue* queue) noexcept nogil:
+cdef void queue_read(Tlv* self, uint16_t tag, Shard* shard, Queue* queue) noexcept nogil:
     cdef uint8_t* p = NULL
     cdef uint64_t n = 0, at = 0
-    if cursor_next(self, tag, &at, &p, &n):
+    if tlv_next(self, tag, &at, &p, &n):
         queue_take(self, shard, queue, p, n, NULL)
 
 
-cdef void epoch_fields(Cursor* self, Epoch* epoch) noexcept nogil:
-    cursor_bytes(self, EPOCH_SECRET, epoch.secret, 32)
-    cursor_bytes(self, EPOCH_KEPT_KEY, epoch.previous_key, 32)
-    cursor_bytes(self, EPOCH_KEPT_IV, epoch.previous_iv, 12)
-    cursor_number(self, EPOCH_KEEPS, &epoch.has_previous, sizeof(epoch.has_previous))
-    cursor_number(self, EPOCH_FRAMES, &epoch.frames, 8)
-    cursor_number(self, EPOCH_BYTES, &epoch.bytes, 8)
-    cursor_number(self, EPOCH_SINCE, &epoch.since_us, 8)
-    cursor_number(self, EPOCH_NUMBER, &epoch.number, 4)
-    cursor_number(self, EPOCH_SIDE_NUMBER, &epoch.control_number, 4)
-    cursor_number(self, EPOCH_SUITE, &epoch.suite, 4)
-    cursor_number(self, EPOCH_PURPOSE, &epoch.purpose, 4)
-    cursor_number(self, EPOCH_DIRECTION, &epoch.direction, 1)
-    cursor_number(self, EPOCH_SEALING, &epoch.sealing, sizeof(epoch.sealing))
+cdef void epoch_fields(Tlv* self, Epoch* epoch) noexcept nogil:
+    tlv_bytes(self, EPOCH_SECRET, epoch.secret, 32)
+    tlv_bytes(self, EPOCH_KEPT_KEY, epoch.previous_key, 32)
+    tlv_bytes(self, EPOCH_KEPT_IV, epoch.previous_iv, 12)
+    tlv_number(self, EPOCH_KEEPS, &epoch.has_previous, sizeof(epoch.has_previous))
+    tlv_number(self, EPOCH_FRAMES, &epoch.frames, 8)
+    tlv_number(self, EPOCH_BYTES, &epoch.bytes, 8)
+    tlv_number(self, EPOCH_SINCE, &epoch.since_us, 8)
+    tlv_number(self, EPOCH_NUMBER, &epoch.number, 4)
+    tlv_number(self, EPOCH_SIDE_NUMBER, &epoch.control_number, 4)
+    tlv_number(self, EPOCH_SUITE, &epoch.suite, 4)
+    tlv_number(self, EPOCH_PURPOSE, &epoch.purpose, 4)
+    tlv_number(self, EPOCH_DIRECTION, &epoch.direction, 1)
+    tlv_number(self, EPOCH_SEALING, &epoch.sealing, sizeof(epoch.sealing))
 
 
-cdef void epoch_write(Cursor* self, uint16_t tag, Epoch* epoch) noexcept nogil:
-    cdef uint64_t mark = cursor_open(self, tag)
+cdef void epoch_write(Tlv* self, uint16_t tag, Epoch* epoch) noexcept nogil:
+    cdef uint64_t mark = tlv_open(self, tag)
     epoch_fields(self, epoch)
-    cursor_shut(self, mark)
+    tlv_shut(self, mark)
 
 
-cdef void epoch_read(Cursor* self, uint16_t tag, Shard* shard, Epoch* epoch, uint32_t purpose, bint sealing,
+cdef void epoch_read(Tlv* self, uint16_t tag, Shard* shard, Epoch* epoch, uint32_t purpose, bint sealing,
                      uint64_t floor, uint64_t control_floor) noexcept nogil:
-    cdef Cursor inner
+    cdef Tlv inner
     cdef uint64_t at = 0
     cdef Result answer
-    if not cursor_enter(self, tag, &at, &inner):
-        cursor_fail(self, RESULT_BAD_FIELD)
+    if not tlv_enter(self, tag, &at, &inner):
+        tlv_fail(self, RESULT_BAD_FIELD)
         return
     epoch_fields(&inner, epoch)
     if inner.result != RESULT_OK or epoch.purpose != purpose or epoch.sealing != sealing:
-        cursor_fail(self, RESULT_BAD_FIELD)
+        tlv_fail(self, RESULT_BAD_FIELD)
         return
     answer = epoch_restore(epoch, floor, control_floor)
     if answer != RESULT_OK:
-        cursor_fail(self, answer)
+        tlv_fail(self, answer)
     # The step comes before anything else is sealed, as if the soft limit had been reached (docs/protocol.md 12.2).
     if sealing and epoch.frames < shard.limits.frames:
         epoch.frames = shard.limits.frames
@@ -195,70 +195,70 @@ cdef void epoch_read(Cursor* self, uint16_t tag, Shard* shard, Epoch* epoch, uin
 
 # -- links ------------------------------------------------------------------------------------------------------------
 
-cdef void renewals_fields(Cursor* self, uint16_t first, Renewals* renewals) noexcept nogil:
-    cursor_bytes(self, first, renewals.newest, 32)
-    cursor_bytes(self, first + 1, renewals.before, 32)
-    cursor_number(self, first + 2, &renewals.newest_id, 8)
-    cursor_number(self, first + 3, &renewals.before_id, 8)
-    cursor_number(self, first + 4, &renewals.agreed_id, 8)
+cdef void renewals_fields(Tlv* self, uint16_t first, Renewals* renewals) noexcept nogil:
+    tlv_bytes(self, first, renewals.newest, 32)
+    tlv_bytes(self, first + 1, renewals.before, 32)
+    tlv_number(self, first + 2, &renewals.newest_id, 8)
+    tlv_number(self, first + 3, &renewals.before_id, 8)
+    tlv_number(self, first + 4, &renewals.agreed_id, 8)
 
 
-cdef void owed_fields(Cursor* self, uint16_t first, Owed* owed) noexcept nogil:
-    cursor_number(self, first, &owed.mix, 8)
-    cursor_number(self, first + 1, &owed.since_us, 8)
-    cursor_number(self, first + 2, &owed.plain, sizeof(owed.plain))
+cdef void owed_fields(Tlv* self, uint16_t first, Owed* owed) noexcept nogil:
+    tlv_number(self, first, &owed.mix, 8)
+    tlv_number(self, first + 1, &owed.since_us, 8)
+    tlv_number(self, first + 2, &owed.plain, sizeof(owed.plain))
 
 
-cdef void link_fields(Cursor* self, Link* link) noexcept nogil:
-    cursor_number(self, LINK_NUMBER, &link.number, 4)
-    cursor_number(self, LINK_SUITE, &link.suite, 4)
-    cursor_number(self, LINK_DIALLER, &link.dialler, sizeof(link.dialler))
-    cursor_number(self, LINK_LANES, &link.lane_count, 4)
-    cursor_bytes(self, LINK_BINDING, link.binding, 32)
+cdef void link_fields(Tlv* self, Link* link) noexcept nogil:
+    tlv_number(self, LINK_NUMBER, &link.number, 4)
+    tlv_number(self, LINK_SUITE, &link.suite, 4)
+    tlv_number(self, LINK_DIALLER, &link.dialler, sizeof(link.dialler))
+    tlv_number(self, LINK_LANES, &link.lane_count, 4)
+    tlv_bytes(self, LINK_BINDING, link.binding, 32)
 
 
-cdef void links_write(Cursor* self, uint16_t tag, Shard* shard) noexcept nogil:
+cdef void links_write(Tlv* self, uint16_t tag, Shard* shard) noexcept nogil:
     cdef uint32_t at = 0
     cdef uint64_t mark
     cdef Link* link = <Link*>map_next(&shard.links, &at)
     while link != NULL:
-        mark = cursor_open(self, tag)
+        mark = tlv_open(self, tag)
         link_fields(self, link)
-        cursor_bytes(self, LINK_GAUGE, gauge_at(link.gauge, shard.index), GAUGE_VALUES * 8)
+        tlv_bytes(self, LINK_GAUGE, gauge_at(link.gauge, shard.index), GAUGE_VALUES * 8)
         renewals_fields(self, LINK_NEWEST, &link.renewals)
-        cursor_shut(self, mark)
+        tlv_shut(self, mark)
         link = <Link*>map_next(&shard.links, &at)
 
 
-cdef void links_read(Cursor* self, uint16_t tag, Shard* shard, Map* gauges) noexcept nogil:
-    cdef Cursor inner
+cdef void links_read(Tlv* self, uint16_t tag, Shard* shard, Map* gauges) noexcept nogil:
+    cdef Tlv inner
     cdef Link read
     cdef Link* link
     cdef Gauge* gauge
     cdef uint64_t at = 0
-    while cursor_enter(self, tag, &at, &inner):
+    while tlv_enter(self, tag, &at, &inner):
         read.number = read.suite = read.lane_count = 0
         read.dialler = False
         link_fields(&inner, &read)
         gauge = <Gauge*>map_find(gauges, read.number)
         if inner.result != RESULT_OK or gauge == NULL or link_find(shard, read.number) != NULL \
                 or not 1 <= read.lane_count <= WIRE_LANES_MAX:
-            cursor_fail(self, RESULT_BAD_FIELD)
+            tlv_fail(self, RESULT_BAD_FIELD)
             return
         link = link_add(shard, read.number, read.suite, read.dialler, read.lane_count, read.binding, gauge_hold(gauge))
         if link == NULL:
             gauge_drop(gauge)
-            cursor_fail(self, RESULT_NO_MEMORY)
+            tlv_fail(self, RESULT_NO_MEMORY)
             return
-        cursor_bytes(&inner, LINK_GAUGE, gauge_at(gauge, shard.index), GAUGE_VALUES * 8)
+        tlv_bytes(&inner, LINK_GAUGE, gauge_at(gauge, shard.index), GAUGE_VALUES * 8)
         renewals_fields(&inner, LINK_NEWEST, &link.renewals)
         if inner.result != RESULT_OK:
-            cursor_fail(self, inner.result)
+            tlv_fail(self, inner.result)
 
 
 # -- a relay's paths --------------------------------------------------------------------------------------------------
 
-cdef void paths_write(Cursor* self, uint16_t tag, Shard* shard) noexcept nogil:
+cdef void paths_write(Tlv* self, uint16_t tag, Shard* shard) noexcept nogil:
     cdef uint32_t at = 0
     cdef uint32_t lanes
     cdef uint64_t mark
@@ -269,52 +269,52 @@ cdef void paths_write(Cursor* self, uint16_t tag, Shard* shard) noexcept nogil:
         a = &path.ends[0]
         b = &path.ends[1]
         lanes = a.slots * shard.workers
-        mark = cursor_open(self, tag)
-        cursor_number(self, PATH_NUMBER, &path.number, 4)
-        cursor_number(self, PATH_PRIORITY, &path.priority, 4)
-        cursor_number(self, PATH_A_LINK, &a.in_link, 4)
-        cursor_number(self, PATH_A_IN, &a.in_label, 4)
-        cursor_number(self, PATH_A_OUT, &b.out_label, 4)
-        cursor_number(self, PATH_B_LINK, &b.in_link, 4)
-        cursor_number(self, PATH_B_IN, &b.in_label, 4)
-        cursor_number(self, PATH_B_OUT, &a.out_label, 4)
-        cursor_number(self, PATH_CAP, &a.accounts[0].cap, 8)
-        cursor_number(self, PATH_LANES, &lanes, 4)
-        cursor_bytes(self, PATH_LOST_A, a.lost, a.slots)
-        cursor_bytes(self, PATH_LOST_B, b.lost, b.slots)
-        cursor_shut(self, mark)
+        mark = tlv_open(self, tag)
+        tlv_number(self, PATH_NUMBER, &path.number, 4)
+        tlv_number(self, PATH_PRIORITY, &path.priority, 4)
+        tlv_number(self, PATH_A_LINK, &a.in_link, 4)
+        tlv_number(self, PATH_A_IN, &a.in_label, 4)
+        tlv_number(self, PATH_A_OUT, &b.out_label, 4)
+        tlv_number(self, PATH_B_LINK, &b.in_link, 4)
+        tlv_number(self, PATH_B_IN, &b.in_label, 4)
+        tlv_number(self, PATH_B_OUT, &a.out_label, 4)
+        tlv_number(self, PATH_CAP, &a.accounts[0].cap, 8)
+        tlv_number(self, PATH_LANES, &lanes, 4)
+        tlv_bytes(self, PATH_LOST_A, a.lost, a.slots)
+        tlv_bytes(self, PATH_LOST_B, b.lost, b.slots)
+        tlv_shut(self, mark)
         path = <Path*>map_next(&shard.paths, &at)
 
 
-cdef void paths_read(Cursor* self, uint16_t tag, Shard* shard) noexcept nogil:
-    cdef Cursor inner
+cdef void paths_read(Tlv* self, uint16_t tag, Shard* shard) noexcept nogil:
+    cdef Tlv inner
     cdef Path* path
     cdef uint64_t at = 0, cap
     cdef uint32_t number, priority, lanes, slots, i
     cdef uint32_t words[6]
-    while cursor_enter(self, tag, &at, &inner):
+    while tlv_enter(self, tag, &at, &inner):
         number = priority = lanes = 0
         cap = 0
-        cursor_number(&inner, PATH_NUMBER, &number, 4)
-        cursor_number(&inner, PATH_PRIORITY, &priority, 4)
+        tlv_number(&inner, PATH_NUMBER, &number, 4)
+        tlv_number(&inner, PATH_PRIORITY, &priority, 4)
         for i in range(6):
             words[i] = 0
-            cursor_number(&inner, <uint16_t>(<uint32_t>PATH_A_LINK + i), &words[i], 4)
-        cursor_number(&inner, PATH_CAP, &cap, 8)
-        cursor_number(&inner, PATH_LANES, &lanes, 4)
+            tlv_number(&inner, <uint16_t>(<uint32_t>PATH_A_LINK + i), &words[i], 4)
+        tlv_number(&inner, PATH_CAP, &cap, 8)
+        tlv_number(&inner, PATH_LANES, &lanes, 4)
         # It was rounded up to what the workers have all together.
         if inner.result != RESULT_OK or not 1 <= lanes < WIRE_LANES_MAX + shard.workers \
                 or map_find(&shard.paths, number) != NULL:
-            cursor_fail(self, RESULT_BAD_FIELD)
+            tlv_fail(self, RESULT_BAD_FIELD)
             return
         if relay_path_add(shard, number, words[0], words[1], words[2], words[3], words[4], words[5], cap, priority,
                           lanes) != RESULT_OK:
-            cursor_fail(self, RESULT_NO_MEMORY)
+            tlv_fail(self, RESULT_NO_MEMORY)
             return
         path = <Path*>map_find(&shard.paths, number)
         for i in range(2):
             slots = path.ends[i].slots
-            cursor_bytes(&inner, <uint16_t>(<uint32_t>PATH_LOST_A + i), path.ends[i].lost, slots)
+            tlv_bytes(&inner, <uint16_t>(<uint32_t>PATH_LOST_A + i), path.ends[i].lost, slots)
             # The last one may be of an index that no link has.
             if (slots - 1) * shard.workers + shard.index >= WIRE_LANES_MAX:
                 path.ends[i].lost[slots - 1] = 0
@@ -322,62 +322,62 @@ cdef void paths_read(Cursor* self, uint16_t tag, Shard* shard) noexcept nogil:
 
 # -- lanes ------------------------------------------------------------------------------------------------------------
 
-cdef void lane_fields(Cursor* self, Lane* lane) noexcept nogil:
-    cursor_descriptor(self, LANE_SOCKET, &lane.handle.fd)
+cdef void lane_fields(Tlv* self, Lane* lane) noexcept nogil:
+    tlv_descriptor(self, LANE_SOCKET, &lane.handle.fd)
     lane.handle.shared = lane.handle.fd >= 0
-    cursor_number(self, LANE_INDEX, &lane.index, 2)
-    cursor_number(self, LANE_NUMBER, &lane.number, 4)
-    cursor_number(self, LANE_STATE, &lane.state, 1)
-    cursor_number(self, LANE_TX_NUMBER, &lane.tx_number, 8)
-    cursor_number(self, LANE_RX_NUMBER, &lane.rx_number, 8)
-    cursor_number(self, LANE_OPENED, &lane.opened_us, 8)
-    cursor_number(self, LANE_HEARD, &lane.heard_us, 8)
-    cursor_number(self, LANE_TOKEN, &lane.ping_token, 8)
-    cursor_number(self, LANE_PING_SENT, &lane.ping_sent_us, 8)
-    cursor_number(self, LANE_ROUND_TRIP, &lane.round_trip_us, 8)
-    cursor_number(self, LANE_PINGS, &lane.pings_us, 8)
-    cursor_number(self, LANE_PING_TOKENS, &lane.ping_tokens, 4)
-    cursor_number(self, LANE_LOSTS, &lane.losts_us, 8)
-    cursor_number(self, LANE_TX_MIX, &lane.tx_mix, 8)
+    tlv_number(self, LANE_INDEX, &lane.index, 2)
+    tlv_number(self, LANE_NUMBER, &lane.number, 4)
+    tlv_number(self, LANE_STATE, &lane.state, 1)
+    tlv_number(self, LANE_TX_NUMBER, &lane.tx_number, 8)
+    tlv_number(self, LANE_RX_NUMBER, &lane.rx_number, 8)
+    tlv_number(self, LANE_OPENED, &lane.opened_us, 8)
+    tlv_number(self, LANE_HEARD, &lane.heard_us, 8)
+    tlv_number(self, LANE_TOKEN, &lane.ping_token, 8)
+    tlv_number(self, LANE_PING_SENT, &lane.ping_sent_us, 8)
+    tlv_number(self, LANE_ROUND_TRIP, &lane.round_trip_us, 8)
+    tlv_number(self, LANE_PINGS, &lane.pings_us, 8)
+    tlv_number(self, LANE_PING_TOKENS, &lane.ping_tokens, 4)
+    tlv_number(self, LANE_LOSTS, &lane.losts_us, 8)
+    tlv_number(self, LANE_TX_MIX, &lane.tx_mix, 8)
     owed_fields(self, LANE_RX_MIX, &lane.owed)
-    cursor_number(self, LANE_AHEAD, &lane.ahead, 4)
-    cursor_number(self, LANE_PACED, &lane.paced_us, 8)
-    cursor_number(self, LANE_PACED_BYTES, &lane.paced_bytes, 8)
-    cursor_number(self, LANE_CLOGGED, &lane.clogged, sizeof(lane.clogged))
-    cursor_number(self, LANE_LOST_TOKENS, &lane.lost_tokens, 4)
-    cursor_number(self, LANE_PARTIAL_NEED, &lane.partial_need, 4)
-    cursor_number(self, LANE_HEAD_OPEN, &lane.head_open, sizeof(lane.head_open))
-    cursor_number(self, LANE_HEAD_LENGTH, &lane.head.length, 4)
-    cursor_number(self, LANE_HEAD_TYPE, &lane.head.type, 4)
-    cursor_number(self, LANE_HEAD_FLOW, &lane.head.flow, 4)
-    cursor_number(self, LANE_HEAD_EPOCH, &lane.head.epoch, 4)
-    cursor_number(self, LANE_HEAD_NUMBER, &lane.head.number, 8)
+    tlv_number(self, LANE_AHEAD, &lane.ahead, 4)
+    tlv_number(self, LANE_PACED, &lane.paced_us, 8)
+    tlv_number(self, LANE_PACED_BYTES, &lane.paced_bytes, 8)
+    tlv_number(self, LANE_CLOGGED, &lane.clogged, sizeof(lane.clogged))
+    tlv_number(self, LANE_LOST_TOKENS, &lane.lost_tokens, 4)
+    tlv_number(self, LANE_PARTIAL_NEED, &lane.partial_need, 4)
+    tlv_number(self, LANE_HEAD_OPEN, &lane.head_open, sizeof(lane.head_open))
+    tlv_number(self, LANE_HEAD_LENGTH, &lane.head.length, 4)
+    tlv_number(self, LANE_HEAD_TYPE, &lane.head.type, 4)
+    tlv_number(self, LANE_HEAD_FLOW, &lane.head.flow, 4)
+    tlv_number(self, LANE_HEAD_EPOCH, &lane.head.epoch, 4)
+    tlv_number(self, LANE_HEAD_NUMBER, &lane.head.number, 8)
 
 
-cdef void lane_write(Cursor* self, uint16_t tag, Shard* shard, Lane* lane) noexcept nogil:
-    cdef uint64_t mark = cursor_open(self, tag)
+cdef void lane_write(Tlv* self, uint16_t tag, Shard* shard, Lane* lane) noexcept nogil:
+    cdef uint64_t mark = tlv_open(self, tag)
     cdef uint64_t inner
     cdef bint current = lane.link.lanes[lane.index] == lane
     cdef uint32_t i, j
-    cursor_number(self, LANE_LINK, &lane.link.number, 4)
-    cursor_number(self, LANE_CURRENT, &current, sizeof(current))
+    tlv_number(self, LANE_LINK, &lane.link.number, 4)
+    tlv_number(self, LANE_CURRENT, &current, sizeof(current))
     lane_fields(self, lane)
     epoch_write(self, LANE_TX, &lane.tx)
     epoch_write(self, LANE_RX, &lane.rx)
     if lane.partial != NULL:
-        inner = cursor_open(self, LANE_PARTIAL)
-        cursor_raw(self, buf_data(lane.partial), lane.partial.length)
-        cursor_shut(self, inner)
+        inner = tlv_open(self, LANE_PARTIAL)
+        tlv_raw(self, buf_data(lane.partial), lane.partial.length)
+        tlv_shut(self, inner)
     queue_write(self, LANE_WIRE_BYTES, &lane.wire)
     for i in range(LANE_CLASSES):
         for j in range(lane.pending[i].count):
             pending_write(self, shard, i, queue_at(&lane.pending[i], j))
-    cursor_shut(self, mark)
+    tlv_shut(self, mark)
 
 
 # A frame that waits, whole: its header is in clear, and sealed by whoever sends it.
-cdef void pending_write(Cursor* self, Shard* shard, uint32_t waits_in, const Span* span) noexcept nogil:
-    cdef uint64_t mark = cursor_open(self, LANE_PENDING)
+cdef void pending_write(Tlv* self, Shard* shard, uint32_t waits_in, const Span* span) noexcept nogil:
+    cdef uint64_t mark = tlv_open(self, LANE_PENDING)
     cdef uint64_t inner
     cdef PathEnd* end = NULL if span.account == NULL else <PathEnd*>span.account.owner
     cdef uint32_t number = 0
@@ -386,16 +386,16 @@ cdef void pending_write(Cursor* self, Shard* shard, uint32_t waits_in, const Spa
     if end != NULL and map_find(&shard.paths, end.path.number) == end.path:
         number = end.path.number
         which = 1 if end == &end.path.ends[1] else 0
-    cursor_number(self, PENDING_CLASS, &waits_in, 4)
-    cursor_number(self, PENDING_PATH, &number, 4)
-    cursor_number(self, PENDING_END, &which, 4)
-    inner = cursor_open(self, PENDING_FRAME)
-    cursor_raw(self, span.p, span.n)
-    cursor_shut(self, inner)
-    cursor_shut(self, mark)
+    tlv_number(self, PENDING_CLASS, &waits_in, 4)
+    tlv_number(self, PENDING_PATH, &number, 4)
+    tlv_number(self, PENDING_END, &which, 4)
+    inner = tlv_open(self, PENDING_FRAME)
+    tlv_raw(self, span.p, span.n)
+    tlv_shut(self, inner)
+    tlv_shut(self, mark)
 
 
-cdef void pending_read(Cursor* self, Shard* shard, Lane* lane, Cursor* inner) noexcept nogil:
+cdef void pending_read(Tlv* self, Shard* shard, Lane* lane, Tlv* inner) noexcept nogil:
     cdef uint32_t waits_in = LANE_CLASSES, number = 0, which = 0
     cdef uint64_t at = 0, n = 0
     cdef uint8_t* p = NULL
@@ -403,12 +403,12 @@ cdef void pending_read(Cursor* self, Shard* shard, Lane* lane, Cursor* inner) no
     cdef Path* path
     cdef Account* account = NULL
     cdef uint32_t slot = lane.index / shard.workers
-    cursor_number(inner, PENDING_CLASS, &waits_in, 4)
-    cursor_number(inner, PENDING_PATH, &number, 4)
-    cursor_number(inner, PENDING_END, &which, 4)
-    if waits_in >= LANE_CLASSES or which > 1 or not cursor_next(inner, PENDING_FRAME, &at, &p, &n) \
+    tlv_number(inner, PENDING_CLASS, &waits_in, 4)
+    tlv_number(inner, PENDING_PATH, &number, 4)
+    tlv_number(inner, PENDING_END, &which, 4)
+    if waits_in >= LANE_CLASSES or which > 1 or not tlv_next(inner, PENDING_FRAME, &at, &p, &n) \
             or n < WIRE_PREFIX or frame_unpack(p, &frame) != RESULT_OK or n != WIRE_PREFIX + frame.length:
-        cursor_fail(self, RESULT_BAD_FIELD)
+        tlv_fail(self, RESULT_BAD_FIELD)
         return
     path = NULL if number == 0 else <Path*>map_find(&shard.paths, number)
     if path != NULL and slot < path.ends[which].slots:
@@ -425,39 +425,39 @@ cdef bint head_is_sound(const Frame* head) noexcept nogil:
         and again.epoch == head.epoch and again.number == head.number
 
 
-cdef void partial_read(Cursor* self, Shard* shard, Lane* lane) noexcept nogil:
+cdef void partial_read(Tlv* self, Shard* shard, Lane* lane) noexcept nogil:
     cdef uint64_t at = 0, n = 0
     cdef uint8_t* p = NULL
     cdef uint64_t whole
-    if not cursor_next(self, LANE_PARTIAL, &at, &p, &n):
+    if not tlv_next(self, LANE_PARTIAL, &at, &p, &n):
         lane.partial_need = 0
         return
     whole = WIRE_PREFIX + (lane.head.length if lane.head_open else 0)
     if (lane.head_open and not head_is_sound(&lane.head)) or n > whole or whole - n != lane.partial_need:
-        cursor_fail(self, RESULT_BAD_FIELD)
+        tlv_fail(self, RESULT_BAD_FIELD)
         return
-    lane.partial = buf_take(&shard.pool, whole, True)
+    lane.partial = buf_alloc(&shard.pool, whole, True)
     if lane.partial == NULL:
-        cursor_fail(self, RESULT_NO_MEMORY)
+        tlv_fail(self, RESULT_NO_MEMORY)
         return
     memcpy(buf_data(lane.partial), p, n)
     lane.partial_us = shard.now_us
     lane.partial.length = <uint32_t>n
 
 
-cdef void lane_read(Cursor* self, Shard* shard) noexcept nogil:
-    cdef Cursor inner
+cdef void lane_read(Tlv* self, Shard* shard) noexcept nogil:
+    cdef Tlv inner
     cdef uint64_t at = 0
     cdef uint32_t number = 0
     cdef bint current = False
     cdef Lane* lane = <Lane*>pool_alloc(&shard.pool, sizeof(Lane))
     if lane == NULL:
-        cursor_fail(self, RESULT_NO_MEMORY)
+        tlv_fail(self, RESULT_NO_MEMORY)
         return
     lane.handle.kind = HANDLE_LANE
     lane.ahead = LANE_WIRE
-    cursor_number(self, LANE_LINK, &number, 4)
-    cursor_number(self, LANE_CURRENT, &current, sizeof(current))
+    tlv_number(self, LANE_LINK, &number, 4)
+    tlv_number(self, LANE_CURRENT, &current, sizeof(current))
     lane.link = link_find(shard, number)
     # A process before this one asked for no mix: what it has agreed on counts as named, and the next one is owed.
     lane.owed.mix = 0 if lane.link == NULL else lane.link.renewals.agreed_id
@@ -465,7 +465,7 @@ cdef void lane_read(Cursor* self, Shard* shard) noexcept nogil:
     if self.result != RESULT_OK or lane.link == NULL or lane.handle.fd < 0 or lane.index >= lane.link.lane_count \
             or lane.state >= LANE_CLOSED or lane.index % shard.workers != shard.index \
             or not LANE_WIRE_LEAST <= lane.ahead <= LANE_WIRE:
-        cursor_fail(self, RESULT_BAD_FIELD)
+        tlv_fail(self, RESULT_BAD_FIELD)
         pool_free(&shard.pool, lane, sizeof(Lane))
         return
     # One PING and its seal are due at once.
@@ -481,6 +481,6 @@ cdef void lane_read(Cursor* self, Shard* shard) noexcept nogil:
     epoch_read(self, LANE_RX, shard, &lane.rx, PURPOSE_HOP_HEADER, False, 0, 0)
     partial_read(self, shard, lane)
     queue_read(self, LANE_WIRE_BYTES, shard, &lane.wire)
-    while cursor_enter(self, LANE_PENDING, &at, &inner):
+    while tlv_enter(self, LANE_PENDING, &at, &inner):
         pending_read(self, shard, lane, &inner)
     lane_dirty(shard, lane)

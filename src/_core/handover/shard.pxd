@@ -7,8 +7,8 @@
 #
 #   old process                                        new process
 #   workers stop at the end of a turn                  workers are made and not launched
-#   loop_settle: orders done, nothing borrowed
-#   heir_write, handover_write   -- record, sockets ->  heir_read, handover_read; sockets are watched
+#   loop_quiesce: orders done, nothing borrowed
+#   worker_handover_write, handover_write   -- record, sockets ->  worker_handover_read, handover_read; sockets are watched
 #                                <---- TAKEN --------
 #   GO; loop_abandon wipes keys  ----- GO ---------->   workers are launched; each epoch steps before it seals
 #
@@ -37,7 +37,7 @@
 #     were freed, and the far end saw no end. Now a shared one is unwatched, and shut down first.
 #   - What a lane had measured of its rate was left out. A slow lane was then sealed far ahead, where nothing urgent
 #     overtakes it. tests/source/test_handover_fields.py has a reason for each field that is left out.
-from pcgrelay._core.base.tlv cimport Cursor
+from pcgrelay._core.base.tlv cimport Tlv
 from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.map cimport Map
 
@@ -46,14 +46,14 @@ cdef enum:
     HANDOVER_VERSION = 2        # 2: renewals
     HANDOVER_LEAST = 1          # the oldest version that is read
 
-# Write all that the shard owns. The turn must be over: nothing borrowed, nothing buried, no order taken and not done.
-cdef void handover_write(Cursor* self, Shard* shard) noexcept nogil
+# Write all that the shard owns. The turn must be over: nothing borrowed, nothing deferred, no order taken and not done.
+cdef void handover_write(Tlv* self, Shard* shard) noexcept nogil
 
 # Read it into a shard that has only been started. link_gauges and session_gauges have the Gauge of each number, of
 # which this worker takes references of its own. Sockets are not watched yet, and what lanes and applications are to be
 # sent is marked so. Each direction's epoch is due to step. self.result says what was wrong, which may be that no worker
 # leaves such a thing; then the shard is let go with its process.
-cdef void handover_read(Cursor* self, Shard* shard, Map* link_gauges, Map* session_gauges) noexcept nogil
+cdef void handover_read(Tlv* self, Shard* shard, Map* link_gauges, Map* session_gauges) noexcept nogil
 
 # Wipe all keys of a shard: whoever has them now is another process.
 cdef void handover_wipe(Shard* shard) noexcept nogil

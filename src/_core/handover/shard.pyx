@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t, uint64_t
 
-from pcgrelay._core.base.tlv cimport Cursor, cursor_bytes, cursor_enter, cursor_fail, cursor_number
+from pcgrelay._core.base.tlv cimport Tlv, tlv_bytes, tlv_enter, tlv_fail, tlv_number
 from pcgrelay._core.crypto.epoch cimport epoch_wipe
 from pcgrelay._core.handover.flows cimport session_read, session_write
 from pcgrelay._core.handover.lanes cimport lane_read, lane_write, links_read, links_write, paths_read, paths_write
@@ -32,19 +32,19 @@ cdef enum:
     TAG_TURNS = 15
 
 
-cdef void shard_fields(Cursor* self, Shard* shard) noexcept nogil:
-    cursor_bytes(self, TAG_COUNT, shard.stats.count, sizeof(shard.stats.count))
-    cursor_bytes(self, TAG_REFUSED, shard.stats.refused, sizeof(shard.stats.refused))
-    cursor_bytes(self, TAG_CAUSE, shard.stats.cause, sizeof(shard.stats.cause))
-    cursor_number(self, TAG_STREAMS_OPEN, &shard.stats.streams, 8)
-    cursor_bytes(self, TAG_OF_IMPORT, shard.stats.of_import, STATS_SERVICES * 4)
-    cursor_bytes(self, TAG_OF_EXPORT, shard.stats.of_export, STATS_SERVICES * 4)
-    cursor_bytes(self, TAG_TURNS, shard.turns, sizeof(shard.turns))
-    cursor_number(self, TAG_TOKEN, &shard.token, 8)
-    cursor_number(self, TAG_WINDOWS, &shard.windows, 8)
+cdef void shard_fields(Tlv* self, Shard* shard) noexcept nogil:
+    tlv_bytes(self, TAG_COUNT, shard.stats.count, sizeof(shard.stats.count))
+    tlv_bytes(self, TAG_REFUSED, shard.stats.refused, sizeof(shard.stats.refused))
+    tlv_bytes(self, TAG_CAUSE, shard.stats.cause, sizeof(shard.stats.cause))
+    tlv_number(self, TAG_STREAMS_OPEN, &shard.stats.streams, 8)
+    tlv_bytes(self, TAG_OF_IMPORT, shard.stats.of_import, STATS_SERVICES * 4)
+    tlv_bytes(self, TAG_OF_EXPORT, shard.stats.of_export, STATS_SERVICES * 4)
+    tlv_bytes(self, TAG_TURNS, shard.turns, sizeof(shard.turns))
+    tlv_number(self, TAG_TOKEN, &shard.token, 8)
+    tlv_number(self, TAG_WINDOWS, &shard.windows, 8)
 
 
-cdef void handover_write(Cursor* self, Shard* shard) noexcept nogil:
+cdef void handover_write(Tlv* self, Shard* shard) noexcept nogil:
     cdef uint32_t at = 0
     cdef Lane* lane = shard.lanes
     cdef Session* session
@@ -64,28 +64,28 @@ cdef void handover_write(Cursor* self, Shard* shard) noexcept nogil:
         stream = stream.next
 
 
-cdef void handover_read(Cursor* self, Shard* shard, Map* link_gauges, Map* session_gauges) noexcept nogil:
-    cdef Cursor inner
+cdef void handover_read(Tlv* self, Shard* shard, Map* link_gauges, Map* session_gauges) noexcept nogil:
+    cdef Tlv inner
     cdef uint64_t at = 0
     shard_fields(self, shard)
     links_read(self, TAG_LINK, shard, link_gauges)
     paths_read(self, TAG_PATH, shard)
     # Some LOST may be owed; the beat looks.
     shard.losts_owed = True
-    while cursor_enter(self, TAG_LANE, &at, &inner):
+    while tlv_enter(self, TAG_LANE, &at, &inner):
         lane_read(&inner, shard)
         if inner.result != RESULT_OK:
-            cursor_fail(self, inner.result)
+            tlv_fail(self, inner.result)
     at = 0
-    while cursor_enter(self, TAG_SESSION, &at, &inner):
+    while tlv_enter(self, TAG_SESSION, &at, &inner):
         session_read(&inner, shard, session_gauges)
         if inner.result != RESULT_OK:
-            cursor_fail(self, inner.result)
+            tlv_fail(self, inner.result)
     at = 0
-    while cursor_enter(self, TAG_WAITING, &at, &inner):
+    while tlv_enter(self, TAG_WAITING, &at, &inner):
         stream_read(&inner, shard, NULL)
         if inner.result != RESULT_OK:
-            cursor_fail(self, inner.result)
+            tlv_fail(self, inner.result)
     turn_waiting(shard)
 
 

@@ -2,7 +2,7 @@ from libc.stdint cimport uint16_t, uint64_t, uint8_t
 
 from pcgrelay._core.base.buf cimport pool_alloc, pool_free
 from pcgrelay._core.base.tlv cimport (
-    Cursor, cursor_bytes, cursor_descriptor, cursor_enter, cursor_fail, cursor_number, cursor_open, cursor_shut,
+    Tlv, tlv_bytes, tlv_descriptor, tlv_enter, tlv_fail, tlv_number, tlv_open, tlv_shut,
 )
 from pcgrelay._core.edge.streams cimport edge_hold, edge_linger, edge_lingers
 from pcgrelay._core.stream.flow cimport Flow
@@ -57,59 +57,59 @@ cdef enum:
     TAG_BESIDE = 37             # with a TAG_SOCKET of its own
 
 
-cdef void stream_fields(Cursor* self, Stream* stream) noexcept nogil:
+cdef void stream_fields(Tlv* self, Stream* stream) noexcept nogil:
     cdef uint8_t state = stream.state
-    cursor_descriptor(self, TAG_SOCKET, &stream.handle.fd)
+    tlv_descriptor(self, TAG_SOCKET, &stream.handle.fd)
     stream.handle.shared = stream.handle.fd >= 0
-    cursor_number(self, TAG_ID, &stream.id, 4)
-    cursor_number(self, TAG_SESSION_NUMBER, &stream.session, 4)
-    cursor_number(self, TAG_NUMBER, &stream.number, 4)
-    cursor_number(self, TAG_STATE, &state, 1)
+    tlv_number(self, TAG_ID, &stream.id, 4)
+    tlv_number(self, TAG_SESSION_NUMBER, &stream.session, 4)
+    tlv_number(self, TAG_NUMBER, &stream.number, 4)
+    tlv_number(self, TAG_STATE, &state, 1)
     if not stream_restore(stream, state):
-        cursor_fail(self, RESULT_BAD_FIELD)
-    cursor_number(self, TAG_SAY, &stream.say, 1)
-    cursor_number(self, TAG_TX_SENT, &stream.tx.sent, 8)
-    cursor_number(self, TAG_TX_LIMIT, &stream.tx.limit, 8)
-    cursor_number(self, TAG_RX_RECEIVED, &stream.rx.received, 8)
-    cursor_number(self, TAG_RX_CONSUMED, &stream.rx.consumed, 8)
-    cursor_number(self, TAG_RX_LIMIT, &stream.rx.limit, 8)
-    cursor_number(self, TAG_RX_GRANTED, &stream.rx.granted_us, 8)
-    cursor_number(self, TAG_RX_WINDOW, &stream.rx.window, 4)
-    cursor_number(self, TAG_OPENED, &stream.opened_us, 8)
-    cursor_number(self, TAG_PROGRESS, &stream.progress, 8)
-    cursor_number(self, TAG_RULE, &stream.rule, 4)
-    cursor_number(self, TAG_CODE, &stream.code, 4)
-    cursor_number(self, TAG_SERVICE_LENGTH, &stream.service_length, 4)
-    cursor_number(self, TAG_TARGET, &stream.target, 1)
-    cursor_number(self, TAG_STREAM_CAUSE, &stream.cause, 1)
-    cursor_number(self, TAG_STREAM_MARKING, &stream.marking, 1)
-    cursor_number(self, TAG_OPENER, &stream.opener, sizeof(stream.opener))
-    cursor_number(self, TAG_BULK, &stream.bulk, sizeof(stream.bulk))
-    cursor_number(self, TAG_ENDED, &stream.ended, sizeof(stream.ended))
-    cursor_number(self, TAG_CONNECTING, &stream.connecting, sizeof(stream.connecting))
-    cursor_number(self, TAG_FIN_DUE, &stream.fin_due, sizeof(stream.fin_due))
-    cursor_number(self, TAG_SHUT, &stream.shut, sizeof(stream.shut))
-    cursor_number(self, TAG_FINISHED, &stream.finished, sizeof(stream.finished))
-    cursor_number(self, TAG_REMOTE, &stream.remote, sizeof(stream.remote))
-    cursor_number(self, TAG_BROKEN, &stream.broken, 1)
-    cursor_number(self, TAG_CUT, &stream.cut, sizeof(stream.cut))
-    cursor_number(self, TAG_DUE, &stream.due_us, 8)
-    cursor_number(self, TAG_DROPPED, &stream.dropped, 8)
+        tlv_fail(self, RESULT_BAD_FIELD)
+    tlv_number(self, TAG_SAY, &stream.say, 1)
+    tlv_number(self, TAG_TX_SENT, &stream.tx.sent, 8)
+    tlv_number(self, TAG_TX_LIMIT, &stream.tx.limit, 8)
+    tlv_number(self, TAG_RX_RECEIVED, &stream.rx.received, 8)
+    tlv_number(self, TAG_RX_CONSUMED, &stream.rx.consumed, 8)
+    tlv_number(self, TAG_RX_LIMIT, &stream.rx.limit, 8)
+    tlv_number(self, TAG_RX_GRANTED, &stream.rx.granted_us, 8)
+    tlv_number(self, TAG_RX_WINDOW, &stream.rx.window, 4)
+    tlv_number(self, TAG_OPENED, &stream.opened_us, 8)
+    tlv_number(self, TAG_PROGRESS, &stream.progress, 8)
+    tlv_number(self, TAG_RULE, &stream.rule, 4)
+    tlv_number(self, TAG_CODE, &stream.code, 4)
+    tlv_number(self, TAG_SERVICE_LENGTH, &stream.service_length, 4)
+    tlv_number(self, TAG_TARGET, &stream.target, 1)
+    tlv_number(self, TAG_STREAM_CAUSE, &stream.cause, 1)
+    tlv_number(self, TAG_STREAM_MARKING, &stream.marking, 1)
+    tlv_number(self, TAG_OPENER, &stream.opener, sizeof(stream.opener))
+    tlv_number(self, TAG_BULK, &stream.bulk, sizeof(stream.bulk))
+    tlv_number(self, TAG_ENDED, &stream.ended, sizeof(stream.ended))
+    tlv_number(self, TAG_CONNECTING, &stream.connecting, sizeof(stream.connecting))
+    tlv_number(self, TAG_FIN_DUE, &stream.fin_due, sizeof(stream.fin_due))
+    tlv_number(self, TAG_SHUT, &stream.shut, sizeof(stream.shut))
+    tlv_number(self, TAG_FINISHED, &stream.finished, sizeof(stream.finished))
+    tlv_number(self, TAG_REMOTE, &stream.remote, sizeof(stream.remote))
+    tlv_number(self, TAG_BROKEN, &stream.broken, 1)
+    tlv_number(self, TAG_CUT, &stream.cut, sizeof(stream.cut))
+    tlv_number(self, TAG_DUE, &stream.due_us, 8)
+    tlv_number(self, TAG_DROPPED, &stream.dropped, 8)
 
 
-cdef void dial_fields(Cursor* self, Dial* dial) noexcept nogil:
-    cursor_descriptor(self, TAG_SOCKET, &dial.handle.fd)
+cdef void dial_fields(Tlv* self, Dial* dial) noexcept nogil:
+    tlv_descriptor(self, TAG_SOCKET, &dial.handle.fd)
     dial.handle.shared = True
 
 
-cdef void dials_read(Cursor* self, Shard* shard, Stream* stream) noexcept nogil:
-    cdef Cursor part
+cdef void dials_read(Tlv* self, Shard* shard, Stream* stream) noexcept nogil:
+    cdef Tlv part
     cdef uint64_t at = 0
     cdef Dial* dial
-    while cursor_enter(self, TAG_BESIDE, &at, &part):
+    while tlv_enter(self, TAG_BESIDE, &at, &part):
         dial = <Dial*>pool_alloc(&shard.pool, sizeof(Dial))
         if dial == NULL:
-            cursor_fail(self, RESULT_NO_MEMORY)
+            tlv_fail(self, RESULT_NO_MEMORY)
             return
         dial.handle.kind = HANDLE_DIAL
         dial.handle.fd = -1
@@ -118,7 +118,7 @@ cdef void dials_read(Cursor* self, Shard* shard, Stream* stream) noexcept nogil:
         stream.beside = dial
         dial_fields(&part, dial)
         if part.result != RESULT_OK or dial.handle.fd < 0 or not stream.connecting:
-            cursor_fail(self, RESULT_BAD_FIELD)
+            tlv_fail(self, RESULT_BAD_FIELD)
 
 
 cdef void dials_free(Shard* shard, Stream* stream) noexcept nogil:
@@ -129,21 +129,21 @@ cdef void dials_free(Shard* shard, Stream* stream) noexcept nogil:
         dial = stream.beside
 
 
-cdef void stream_write(Cursor* self, uint16_t tag, Stream* stream) noexcept nogil:
-    cdef uint64_t mark = cursor_open(self, tag)
+cdef void stream_write(Tlv* self, uint16_t tag, Stream* stream) noexcept nogil:
+    cdef uint64_t mark = tlv_open(self, tag)
     cdef uint64_t due_us = 0 if stream.timer.next == NULL else stream.timer.due_us
     cdef Dial* dial = stream.beside
     cdef uint64_t inner
     stream_fields(self, stream)
-    cursor_number(self, TAG_TIMER, &due_us, 8)
-    cursor_bytes(self, TAG_SERVICE, stream.service, stream.service_length)
+    tlv_number(self, TAG_TIMER, &due_us, 8)
+    tlv_bytes(self, TAG_SERVICE, stream.service, stream.service_length)
     queue_write(self, TAG_OUT, &stream.out)
     while dial != NULL:
-        inner = cursor_open(self, TAG_BESIDE)
+        inner = tlv_open(self, TAG_BESIDE)
         dial_fields(self, dial)
-        cursor_shut(self, inner)
+        tlv_shut(self, inner)
         dial = dial.next
-    cursor_shut(self, mark)
+    tlv_shut(self, mark)
 
 
 # Is it what a worker may have left? Else nothing here could let it go in order: what waits for a route has said nothing
@@ -159,24 +159,24 @@ cdef bint stream_is_sound(const Stream* stream, const Flow* flow, uint64_t due_u
     return not stream.finished or (stream.out.count == 0 and stream.handle.fd < 0 and due_us == 0)
 
 
-cdef void stream_read(Cursor* self, Shard* shard, Flow* flow) noexcept nogil:
+cdef void stream_read(Tlv* self, Shard* shard, Flow* flow) noexcept nogil:
     cdef uint64_t due_us = 0
     cdef Stream* stream = <Stream*>pool_alloc(&shard.pool, sizeof(Stream))
     if stream == NULL:
-        cursor_fail(self, RESULT_NO_MEMORY)
+        tlv_fail(self, RESULT_NO_MEMORY)
         return
     stream.handle.kind = HANDLE_STREAM
     stream.timer.owner = stream
     stream.number = -1
     stream_fields(self, stream)
-    cursor_number(self, TAG_TIMER, &due_us, 8)
-    cursor_bytes(self, TAG_SERVICE, stream.service, WIRE_SERVICE_MAX)
+    tlv_number(self, TAG_TIMER, &due_us, 8)
+    tlv_bytes(self, TAG_SERVICE, stream.service, WIRE_SERVICE_MAX)
     queue_read(self, TAG_OUT, shard, &stream.out)
     dials_read(self, shard, stream)
     if not stream_is_sound(stream, flow, due_us):
-        cursor_fail(self, RESULT_BAD_FIELD)
+        tlv_fail(self, RESULT_BAD_FIELD)
     elif self.result == RESULT_OK and flow != NULL and not map_put(&flow.streams, stream.id, stream):
-        cursor_fail(self, RESULT_NO_MEMORY)
+        tlv_fail(self, RESULT_NO_MEMORY)
     if self.result != RESULT_OK:
         queue_free(&stream.out, &shard.pool)
         dials_free(shard, stream)

@@ -42,7 +42,7 @@ cdef Result lane_keep(Shard* shard, Lane* lane, const uint8_t* p, uint64_t n, co
 cdef Result lane_frame(Shard* shard, Lane* lane, LaneInput* input, bint is_edge) noexcept nogil
 
 # A frame of the lane itself came: open its body and act. A LOST is opened and left to the role, in clear.
-cdef Result lane_take(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire) noexcept nogil
+cdef Result lane_rx(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire) noexcept nogil
 
 # This worker did not run for so long: nothing could be heard in that time, and it is no silence of the peer.
 cdef void lane_forgive(Shard* shard, Lane* lane, uint64_t away_us) noexcept nogil

@@ -1,9 +1,9 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
-from pcgrelay._core.base.atomics cimport figure_add, figure_set
+from pcgrelay._core.base.atomics cimport counter_add, counter_set
 from pcgrelay._core.base.bucket cimport bucket_has, bucket_spend
-from pcgrelay._core.base.buf cimport Buf, buf_data, buf_drop, buf_take, pool_alloc, pool_free
+from pcgrelay._core.base.buf cimport Buf, buf_data, buf_drop, buf_alloc, pool_alloc, pool_free
 from pcgrelay._core.crypto.epoch cimport epoch_start, epoch_step, epoch_wipe
 from pcgrelay._core.frame.frame cimport Frame, Scope, body_open, frame_open
 from pcgrelay._core.link.gauge cimport (
@@ -25,7 +25,7 @@ from pcgrelay._core.base.result cimport (
     RESULT_MIX_OVERDUE, RESULT_MORE,
     RESULT_NOT_CONFIRMED, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED, RESULT_SILENT, Result,
 )
-from pcgrelay._core.link.lane_send cimport lane_say
+from pcgrelay._core.link.lane_send cimport lane_tx
 from pcgrelay._core.base.stats cimport COUNT_FRAMES_RECEIVED, COUNT_LANES_OPENED, COUNT_PONGS_UNKNOWN
 from pcgrelay._core.base.wire cimport (
     FRAME_CLOSE, FRAME_CONFIRM, FRAME_DRAIN, FRAME_LOST, FRAME_PING, FRAME_PONG, FRAME_REKEY, PURPOSE_HOP_HEADER,
@@ -59,20 +59,20 @@ cdef Lane* lane_start(Shard* shard, Link* link, int fd, uint16_t index, uint32_t
     if epoch_start(&lane.tx, secret, 0 if link.dialler else 1, link.suite, PURPOSE_HOP_HEADER, True) != RESULT_OK \
             or epoch_start(&lane.rx, secret, 1 if link.dialler else 0, link.suite, PURPOSE_HOP_HEADER,
                            False) != RESULT_OK \
-            or lane_say(shard, lane, FRAME_CONFIRM, body, 40) != RESULT_OK:
+            or lane_tx(shard, lane, FRAME_CONFIRM, body, 40) != RESULT_OK:
         lane_stop(shard, lane)
         pool_free(&shard.pool, lane, sizeof(Lane))
         return NULL
     lane.writable = True
     owed_begin(&lane.owed, link.renewals.agreed_id, True, shard.now_us)
-    figure_add(&shard.stats.count[COUNT_LANES_OPENED], 1)
+    counter_add(&shard.stats.count[COUNT_LANES_OPENED], 1)
     return lane
 
 
 cdef void lane_stop(Shard* shard, Lane* lane) noexcept nogil:
     cdef uint32_t i
     if lane_is_up(lane):
-        figure_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_LANES_UP], -1)
+        counter_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_LANES_UP], -1)
         lane.state = LANE_CLOSED
         link_count_round_trip(shard, lane.link)
     lane.state = LANE_CLOSED
@@ -102,8 +102,8 @@ cdef Result lane_next(Shard* shard, Lane* lane, uint8_t* p, uint64_t n, bint ope
     used[0] = WIRE_PREFIX + frame.length
     if n < used[0]:
         return RESULT_MORE
-    figure_add(&shard.stats.count[COUNT_FRAMES_RECEIVED], 1)
-    figure_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_RECEIVED_FRAMES], 1)
+    counter_add(&shard.stats.count[COUNT_FRAMES_RECEIVED], 1)
+    counter_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_RECEIVED_FRAMES], 1)
     return RESULT_OK
 
 
@@ -115,7 +115,7 @@ cdef Result lane_keep(Shard* shard, Lane* lane, const uint8_t* p, uint64_t n, co
         whole += frame.length
         lane.head = frame[0]
     # The peer has said how long the frame is, but only a length that the table allows was let through.
-    buf = buf_take(&shard.pool, whole, True)
+    buf = buf_alloc(&shard.pool, whole, True)
     if buf == NULL:
         return RESULT_NO_MEMORY
     memcpy(buf_data(buf), p, n)
@@ -185,7 +185,7 @@ cdef Result lane_complete(Shard* shard, Lane* lane, LaneInput* input, bint is_ed
     return RESULT_OK
 
 
-cdef Result lane_take(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire) noexcept nogil:
+cdef Result lane_rx(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire) noexcept nogil:
     cdef Scope scope
     cdef Event* event
     cdef uint8_t* body = wire + WIRE_PREFIX
@@ -199,13 +199,13 @@ cdef Result lane_take(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wir
     if answer != RESULT_OK:
         return answer
     if frame.type == FRAME_CONFIRM:
-        return lane_take_confirm(shard, lane, body)
+        return lane_rx_confirm(shard, lane, body)
     if frame.type == FRAME_PING:
-        return lane_take_ping(shard, lane, body)
+        return lane_rx_ping(shard, lane, body)
     if frame.type == FRAME_PONG:
-        lane_take_pong(shard, lane, wire_get64(body))
+        lane_rx_pong(shard, lane, wire_get64(body))
     elif frame.type == FRAME_REKEY:
-        return lane_take_rekey(shard, lane, body)
+        return lane_rx_rekey(shard, lane, body)
     elif frame.type == FRAME_DRAIN and lane.state != LANE_DRAINING:
         # Told once, however often it is said: who waits for events is not to be kept busy by a peer.
         lane.state = LANE_DRAINING
@@ -223,7 +223,7 @@ cdef Result lane_take(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wir
     return RESULT_OK
 
 
-cdef Result lane_take_confirm(Shard* shard, Lane* lane, const uint8_t* body) noexcept nogil:
+cdef Result lane_rx_confirm(Shard* shard, Lane* lane, const uint8_t* body) noexcept nogil:
     cdef Event* event
     if lane.state != LANE_CONFIRMING:
         return RESULT_BAD_CONFIRM
@@ -232,7 +232,7 @@ cdef Result lane_take_confirm(Shard* shard, Lane* lane, const uint8_t* body) noe
         return RESULT_BAD_CONFIRM
     lane.state = LANE_UP
     lane.ping_due_us = shard.now_us
-    figure_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_LANES_UP], 1)
+    counter_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_LANES_UP], 1)
     event = shard_event(shard, EVENT_LANE_UP)
     event.data.lane.link = lane.link.number
     event.data.lane.index = lane.index
@@ -240,7 +240,7 @@ cdef Result lane_take_confirm(Shard* shard, Lane* lane, const uint8_t* body) noe
     return RESULT_OK
 
 
-cdef Result lane_take_rekey(Shard* shard, Lane* lane, const uint8_t* body) noexcept nogil:
+cdef Result lane_rx_rekey(Shard* shard, Lane* lane, const uint8_t* body) noexcept nogil:
     cdef uint8_t mix[32]
     cdef uint64_t id = wire_get64(body + 4)
     cdef uint64_t* gauge = gauge_at(lane.link.gauge, shard.index)
@@ -262,11 +262,11 @@ cdef Result lane_take_rekey(Shard* shard, Lane* lane, const uint8_t* body) noexc
         answer = epoch_step(&lane.rx, mix)
     OPENSSL_cleanse(mix, sizeof(mix))
     if answer == RESULT_OK and id > gauge[LINK_GAUGE_MIX]:
-        figure_set(&gauge[LINK_GAUGE_MIX], id)
+        counter_set(&gauge[LINK_GAUGE_MIX], id)
     return answer
 
 
-cdef Result lane_take_ping(Shard* shard, Lane* lane, const uint8_t* body) noexcept nogil:
+cdef Result lane_rx_ping(Shard* shard, Lane* lane, const uint8_t* body) noexcept nogil:
     cdef uint64_t fresh = (shard.now_us - lane.pings_us) / LANE_PING_US
     # What is left of the time counts for the next token.
     lane.pings_us += fresh * LANE_PING_US
@@ -274,13 +274,13 @@ cdef Result lane_take_ping(Shard* shard, Lane* lane, const uint8_t* body) noexce
     if lane.ping_tokens == 0:
         return RESULT_GLITCHES
     lane.ping_tokens -= 1
-    return lane_say(shard, lane, FRAME_PONG, body, 8)
+    return lane_tx(shard, lane, FRAME_PONG, body, 8)
 
 
-cdef void lane_take_pong(Shard* shard, Lane* lane, uint64_t token) noexcept nogil:
+cdef void lane_rx_pong(Shard* shard, Lane* lane, uint64_t token) noexcept nogil:
     cdef uint64_t sample_us
     if lane.ping_token == 0 or token != lane.ping_token:
-        figure_add(&shard.stats.count[COUNT_PONGS_UNKNOWN], 1)
+        counter_add(&shard.stats.count[COUNT_PONGS_UNKNOWN], 1)
         return
     sample_us = shard.now_us - lane.ping_sent_us
     lane.ping_token = 0
@@ -321,14 +321,14 @@ cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil:
     if shard.now_us >= lane.ping_due_us:
         lane.ping_due_us = shard.now_us + shard.probe_us
         if lane.ping_token != 0 and shard.now_us - lane.ping_sent_us >= LANE_PINGS_LATE * shard.probe_us:
-            figure_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_PINGS_LATE], 1)
-        figure_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_PINGS], 1)
+            counter_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_PINGS_LATE], 1)
+        counter_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_PINGS], 1)
         # The last PING may still be under way: then its PONG is what measures.
         if lane.ping_token == 0 or shard.now_us - lane.ping_sent_us > LANE_SILENCE * shard.probe_us:
             shard.token += 1
             lane.ping_token = shard.token
             lane.ping_sent_us = shard.now_us
         wire_put64(body, lane.ping_token)
-        answer = lane_say(shard, lane, FRAME_PING, body, 8)
+        answer = lane_tx(shard, lane, FRAME_PING, body, 8)
         return answer
     return RESULT_OK

@@ -11,11 +11,11 @@ from pcgrelay._core.base.result cimport Result
 
 
 # Queue a frame of the lane's own.
-cdef Result lane_say(Shard* shard, Lane* lane, uint32_t type, const uint8_t* body, uint32_t length) noexcept nogil
+cdef Result lane_tx(Shard* shard, Lane* lane, uint32_t type, const uint8_t* body, uint32_t length) noexcept nogil
 
 # Say LOST for a flow of a known path; and, at a bounded rate, for a label that nobody gave.
-cdef Result lane_say_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil
-cdef Result lane_say_unknown(Shard* shard, Lane* lane, uint32_t label) noexcept nogil
+cdef Result lane_tx_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil
+cdef Result lane_tx_unknown(Shard* shard, Lane* lane, uint32_t label) noexcept nogil
 
 # Queue a frame whose header lies in clear at p. With buf, one reference passes to the lane.
 cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf, Account* account,

@@ -1,9 +1,9 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
-from pcgrelay._core.base.atomics cimport figure_add
+from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.bucket cimport bucket_has, bucket_spend
-from pcgrelay._core.base.buf cimport Buf, buf_data, buf_drop, buf_take
+from pcgrelay._core.base.buf cimport Buf, buf_data, buf_drop, buf_alloc
 from pcgrelay._core.crypto.epoch cimport epoch_must_rekey, epoch_spend, epoch_step
 from pcgrelay._core.frame.frame cimport Frame, Scope, body_seal, frame_is_lane, frame_pack, frame_seal
 from pcgrelay._core.link.gauge cimport LINK_GAUGE_SENT_FRAMES, gauge_at
@@ -24,7 +24,7 @@ from pcgrelay._core.base.wire cimport CODE_UNKNOWN, FRAME_LOST, FRAME_REKEY, WIR
 # A frame of the lane's own, in clear; NULL: no memory.
 cdef Buf* lane_frame(Shard* shard, uint32_t type, const uint8_t* body, uint32_t length) noexcept nogil:
     cdef Frame frame
-    cdef Buf* buf = buf_take(&shard.pool, WIRE_PREFIX + length, True)
+    cdef Buf* buf = buf_alloc(&shard.pool, WIRE_PREFIX + length, True)
     if buf == NULL:
         return NULL
     frame.length = length
@@ -38,7 +38,7 @@ cdef Buf* lane_frame(Shard* shard, uint32_t type, const uint8_t* body, uint32_t 
     return buf
 
 
-cdef Result lane_say(Shard* shard, Lane* lane, uint32_t type, const uint8_t* body, uint32_t length) noexcept nogil:
+cdef Result lane_tx(Shard* shard, Lane* lane, uint32_t type, const uint8_t* body, uint32_t length) noexcept nogil:
     cdef Result answer
     cdef Buf* buf
     if lane.pending[0].count >= LANE_OWN:
@@ -54,24 +54,24 @@ cdef Result lane_say(Shard* shard, Lane* lane, uint32_t type, const uint8_t* bod
     return RESULT_OK
 
 
-cdef Result lane_say_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil:
+cdef Result lane_tx_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil:
     cdef uint8_t body[8]
     if not lane_is_up(lane):
         return RESULT_OK
     wire_put32(body, label)
     wire_put16(body + 4, code)
     wire_put16(body + 6, 0)
-    return lane_say(shard, lane, FRAME_LOST, body, 8)
+    return lane_tx(shard, lane, FRAME_LOST, body, 8)
 
 
-cdef Result lane_say_unknown(Shard* shard, Lane* lane, uint32_t label) noexcept nogil:
+cdef Result lane_tx_unknown(Shard* shard, Lane* lane, uint32_t label) noexcept nogil:
     if shard.now_us - lane.losts_us >= 1000000:
         lane.losts_us = shard.now_us
         lane.lost_tokens = LANE_LOSTS
     if not lane_is_up(lane) or lane.lost_tokens == 0:
         return RESULT_OK
     lane.lost_tokens -= 1
-    return lane_say_lost(shard, lane, label, CODE_UNKNOWN)
+    return lane_tx_lost(shard, lane, label, CODE_UNKNOWN)
 
 
 # -- what waits, and what is sealed -----------------------------------------------------------------------------------
@@ -165,8 +165,8 @@ cdef Result lane_seal(Shard* shard, Lane* lane, Span* span) noexcept nogil:
         if answer != RESULT_OK:
             return answer
     answer = frame_seal(&lane.tx.data, number, span.p)
-    figure_add(&shard.stats.count[COUNT_FRAMES_SENT], 1)
-    figure_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_SENT_FRAMES], 1)
+    counter_add(&shard.stats.count[COUNT_FRAMES_SENT], 1)
+    counter_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_SENT_FRAMES], 1)
     return answer
 
 
@@ -197,12 +197,12 @@ cdef Result lane_rekey(Shard* shard, Lane* lane) noexcept nogil:
     span.p = buf_data(span.buf)
     span.n = span.buf.length
     bucket_spend(&lane.steps_us, shard.now_us, LANE_STEP_US)
-    figure_add(&shard.stats.count[COUNT_REKEYS], 1)
+    counter_add(&shard.stats.count[COUNT_REKEYS], 1)
     answer = lane_wire(shard, lane, &span)
     if answer != RESULT_OK or id == 0:
         return answer if answer != RESULT_OK else epoch_step(&lane.tx, NULL)
     lane.tx_mix = id
-    figure_add(&shard.stats.count[COUNT_REKEYS_MIXED], 1)
+    counter_add(&shard.stats.count[COUNT_REKEYS_MIXED], 1)
     answer = renewals_mix(&lane.link.renewals, id, lane.tx.direction, lane.number, mix)
     if answer == RESULT_OK:
         answer = epoch_step(&lane.tx, mix)

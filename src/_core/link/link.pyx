@@ -1,9 +1,9 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
-from pcgrelay._core.base.atomics cimport figure_set
+from pcgrelay._core.base.atomics cimport counter_set
 from pcgrelay._core.base.buf cimport pool_alloc, pool_free
-from pcgrelay._core.base.map cimport map_find, map_put, map_take
+from pcgrelay._core.base.map cimport map_find, map_put, map_remove
 from pcgrelay._core.crypto.renewal cimport owed_begin, renewals_agree, renewals_wipe
 from pcgrelay._core.link.gauge cimport Gauge, LINK_GAUGE_ROUND_TRIP, gauge_at, gauge_drop
 from pcgrelay._core.link.shard cimport Lane, Link, Shard, lane_dirty, lane_is_up
@@ -41,7 +41,7 @@ cdef void link_mix(Shard* shard, Link* link, uint64_t mix) noexcept nogil:
 
 
 cdef void link_remove(Shard* shard, Link* link) noexcept nogil:
-    map_take(&shard.links, link.number)
+    map_remove(&shard.links, link.number)
     renewals_wipe(&link.renewals)
     gauge_drop(link.gauge)
     pool_free(&shard.pool, link, sizeof(Link))
@@ -53,4 +53,4 @@ cdef void link_count_round_trip(Shard* shard, const Link* link) noexcept nogil:
     for i in range(link.lane_count):
         if link.lanes[i] != NULL and lane_is_up(link.lanes[i]) and link.lanes[i].round_trip_us > slowest_us:
             slowest_us = link.lanes[i].round_trip_us
-    figure_set(&gauge_at(link.gauge, shard.index)[LINK_GAUGE_ROUND_TRIP], slowest_us)
+    counter_set(&gauge_at(link.gauge, shard.index)[LINK_GAUGE_ROUND_TRIP], slowest_us)

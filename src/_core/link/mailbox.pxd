@@ -244,7 +244,7 @@ cdef bint mailbox_start(Mailbox* self, int wake_fd) noexcept nogil
 cdef bint mailbox_put(Mailbox* self, Order* order) noexcept nogil
 
 # Take everything: a list in order, which passes to the caller.
-cdef Order* mailbox_take(Mailbox* self) noexcept nogil
+cdef Order* mailbox_drain(Mailbox* self) noexcept nogil
 cdef bint mailbox_is_empty(Mailbox* self) noexcept nogil
 
 # Is there an order? A look without the lock: one that comes at this moment may be missed.
@@ -264,6 +264,6 @@ cdef bint outbox_put(Outbox* self, const Event* events, uint32_t n) noexcept nog
 
 # Take at most limit events; *lost: how many did not fit since the last time; *lost_kept: of these, how many were not of
 # single streams.
-cdef uint32_t outbox_take(Outbox* self, Event* events, uint32_t limit, uint64_t* lost,
+cdef uint32_t outbox_drain(Outbox* self, Event* events, uint32_t limit, uint64_t* lost,
                           uint64_t* lost_kept) noexcept nogil
 cdef void outbox_stop(Outbox* self) noexcept nogil

@@ -26,7 +26,7 @@ cdef bint mailbox_put(Mailbox* self, Order* order) noexcept nogil:
     return was_empty
 
 
-cdef Order* mailbox_take(Mailbox* self) noexcept nogil:
+cdef Order* mailbox_drain(Mailbox* self) noexcept nogil:
     cdef Order* first
     pthread_mutex_lock(&self.mutex)
     first = self.first
@@ -86,7 +86,7 @@ cdef bint outbox_put(Outbox* self, const Event* events, uint32_t n) noexcept nog
     return was_empty
 
 
-cdef uint32_t outbox_take(Outbox* self, Event* events, uint32_t limit, uint64_t* lost,
+cdef uint32_t outbox_drain(Outbox* self, Event* events, uint32_t limit, uint64_t* lost,
                           uint64_t* lost_kept) noexcept nogil:
     cdef uint32_t n = 0
     pthread_mutex_lock(&self.mutex)

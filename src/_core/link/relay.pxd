@@ -52,7 +52,7 @@ cdef void relay_tell_owed(Shard* shard) noexcept nogil
 # The turn ends: copy what waits in the lane and is borrowed. When memory is short, the link that holds most of it loses
 # the newer half of what waits in a lane, as often as it takes; but if it holds no more than twice what the lane's own
 # link does, what has come for the lane in this turn is dropped. Those who sent what is dropped are told.
-cdef void relay_settle(Shard* shard, Lane* lane) noexcept nogil
+cdef void relay_own(Shard* shard, Lane* lane) noexcept nogil
 
 # Free paths that were removed and have nothing queued any more; all: whatever is queued.
 cdef void relay_sweep(Shard* shard, bint all) noexcept nogil

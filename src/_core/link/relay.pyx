@@ -1,14 +1,14 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from pcgrelay._core.base.atomics cimport figure_add
+from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.buf cimport Buf, pool_alloc, pool_free
 from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.link cimport link_find
 from pcgrelay._core.link.shard cimport LANE_CLASSES, Lane, Link, Shard, lane_is_up
-from pcgrelay._core.base.map cimport map_find, map_next, map_put, map_take
-from pcgrelay._core.base.queue cimport Account, queue_at, queue_cut, queue_settle
+from pcgrelay._core.base.map cimport map_find, map_next, map_put, map_remove
+from pcgrelay._core.base.queue cimport Account, queue_at, queue_cut, queue_own
 from pcgrelay._core.base.result cimport RESULT_BUDGET, RESULT_NO_MEMORY, RESULT_OK, RESULT_UNKNOWN_FLOW, Result
-from pcgrelay._core.link.lane_send cimport lane_push, lane_say_lost, lane_say_unknown
+from pcgrelay._core.link.lane_send cimport lane_push, lane_tx_lost, lane_tx_unknown
 from pcgrelay._core.base.stats cimport COUNT_FRAMES_DROPPED, COUNT_FRAMES_FORWARDED, COUNT_UNKNOWN_FLOWS
 from pcgrelay._core.base.wire cimport (
     CODE_BUSY, CODE_UNREACHABLE, FRAME_RESUME, WIRE_BODY_MAX, WIRE_PREFIX, wire_put32,
@@ -51,9 +51,9 @@ cdef void end_stop(Shard* shard, PathEnd* end) noexcept nogil:
     cdef uint32_t hash = out_hash(end.out_link, end.out_label)
     cdef PathEnd* before = <PathEnd*>map_find(&shard.outs, hash)
     if map_find(&shard.labels, end.in_label) == end:
-        map_take(&shard.labels, end.in_label)
+        map_remove(&shard.labels, end.in_label)
     if before == end:
-        map_take(&shard.outs, hash)
+        map_remove(&shard.outs, hash)
         if end.next_out != NULL:
             map_put(&shard.outs, hash, end.next_out)
         return
@@ -93,7 +93,7 @@ cdef Result relay_path_add(Shard* shard, uint32_t number, uint32_t a_link, uint3
 
 
 cdef void relay_path_remove(Shard* shard, uint32_t number) noexcept nogil:
-    cdef Path* path = <Path*>map_take(&shard.paths, number)
+    cdef Path* path = <Path*>map_remove(&shard.paths, number)
     if path == NULL:
         return
     end_stop(shard, &path.ends[0])
@@ -128,7 +128,7 @@ cdef void relay_sweep(Shard* shard, bint all) noexcept nogil:
 
 # A frame of this lane index cannot be forwarded: the flow is lost.
 cdef Result end_lose(Shard* shard, PathEnd* end, uint32_t index, uint32_t code) noexcept nogil:
-    figure_add(&shard.stats.count[COUNT_FRAMES_DROPPED], 1)
+    counter_add(&shard.stats.count[COUNT_FRAMES_DROPPED], 1)
     return end_tell(shard, end, index, code)
 
 
@@ -148,7 +148,7 @@ cdef Result end_tell(Shard* shard, PathEnd* end, uint32_t index, uint32_t code) 
         end.lost[slot] = LOST_OWED
         shard.losts_owed = True
         return RESULT_OK
-    return lane_say_lost(shard, link.lanes[index], end.in_label, code)
+    return lane_tx_lost(shard, link.lanes[index], end.in_label, code)
 
 
 cdef void relay_lane_down(Shard* shard, uint32_t link, uint32_t index) noexcept nogil:
@@ -186,13 +186,13 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
     cdef Result answer
     if end == NULL or end.in_link != lane.link.number or slot >= end.slots:
         # Not a fault of the peer: a path may just have been taken down. LOST tells it, at a bounded rate.
-        figure_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
-        figure_add(&shard.stats.refused[<int>RESULT_UNKNOWN_FLOW], 1)
-        return lane_say_unknown(shard, lane, frame.flow)
+        counter_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
+        counter_add(&shard.stats.refused[<int>RESULT_UNKNOWN_FLOW], 1)
+        return lane_tx_unknown(shard, lane, frame.flow)
     if frame.type == FRAME_RESUME:
         end.lost[slot] = 0
     elif end.lost[slot]:
-        figure_add(&shard.stats.count[COUNT_FRAMES_DROPPED], 1)
+        counter_add(&shard.stats.count[COUNT_FRAMES_DROPPED], 1)
         return RESULT_OK
     link = link_find(shard, end.out_link)
     out = NULL if link == NULL else link.lanes[lane.index]
@@ -201,7 +201,7 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
     account = &end.accounts[slot]
     # A sender within its cap never comes here; one frame of grace covers what was cut into two.
     if account.queued > account.cap + WIRE_BODY_MAX + WIRE_PREFIX:
-        figure_add(&shard.stats.refused[<int>RESULT_BUDGET], 1)
+        counter_add(&shard.stats.refused[<int>RESULT_BUDGET], 1)
         return end_lose(shard, end, lane.index, CODE_BUSY)
     wire_put32(wire + 4, end.out_label)
     if owner != NULL:
@@ -213,7 +213,7 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
         if owner != NULL:
             owner.refs -= 1
         return end_lose(shard, end, lane.index, CODE_BUSY)
-    figure_add(&shard.stats.count[COUNT_FRAMES_FORWARDED], 1)
+    counter_add(&shard.stats.count[COUNT_FRAMES_FORWARDED], 1)
     return RESULT_OK
 
 
@@ -222,17 +222,17 @@ cdef Result relay_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) 
     while end != NULL and (end.out_link != lane.link.number or end.out_label != label):
         end = end.next_out
     if end == NULL or lane.index / shard.workers >= end.slots:
-        figure_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
+        counter_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
         return RESULT_OK
     return end_lose(shard, end, lane.index, code)
 
 
 # -- when memory is short ---------------------------------------------------------------------------------------------
 
-cdef void relay_settle(Shard* shard, Lane* lane) noexcept nogil:
+cdef void relay_own(Shard* shard, Lane* lane) noexcept nogil:
     cdef uint32_t i, first = 0
     for i in range(LANE_CLASSES):
-        while queue_settle(&lane.pending[i], &shard.pool, False, &first) != RESULT_OK:
+        while queue_own(&lane.pending[i], &shard.pool, False, &first) != RESULT_OK:
             if not relieve(shard, lane):
                 cut(shard, lane, i, first)
                 break
@@ -294,7 +294,7 @@ cdef uint64_t lane_holds(const Lane* lane) noexcept nogil:
 cdef void cut(Shard* shard, Lane* lane, uint32_t waits_in, uint32_t first) noexcept nogil:
     cdef uint32_t i
     cdef Account* account
-    figure_add(&shard.stats.refused[<int>RESULT_BUDGET], 1)
+    counter_add(&shard.stats.refused[<int>RESULT_BUDGET], 1)
     for i in range(first, lane.pending[waits_in].count):
         account = queue_at(&lane.pending[waits_in], i).account
         if account != NULL:

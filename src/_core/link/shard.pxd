@@ -93,7 +93,7 @@ cdef struct Lane:
     bint hangup                 # the socket has seen the peer's FIN, perhaps behind bytes
     bint unread                 # it had its share of the turn, and may have more
     bint dirty
-    bint buried
+    bint deferred
     bint clogged                # its socket was full since then
     uint32_t close_code
 
@@ -129,8 +129,8 @@ cdef struct Shard:
     Stream* dirty_streams       # first and last of those with bytes for the application
     Stream* dirty_last
     Stream* waiting             # streams that wait for a route
-    Stream* buried_streams
-    Lane* buried_lanes
+    Stream* deferred_streams
+    Lane* deferred_lanes
     Flow* active_first
     Flow* active_last
     Flow* due

@@ -1,18 +1,18 @@
 from libc.stdint cimport uint32_t, uint8_t
 
-from pcgrelay._core.base.atomics cimport figure_add
+from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.stream.flow cimport FLOW_RESUMING, Flow, flow_open
 from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.gauge cimport gauge_at
 from pcgrelay._core.link.shard cimport Lane, Shard, shard_event
 from pcgrelay._core.link.mailbox cimport EVENT_SESSION_MOVED, Event
-from pcgrelay._core.base.map cimport map_find, map_put, map_take
+from pcgrelay._core.base.map cimport map_find, map_put, map_remove
 from pcgrelay._core.base.result cimport (
     RESULT_DUPLICATE, RESULT_NO_MEMORY, RESULT_OK, RESULT_UNKNOWN_FLOW, Result, result_place,
 )
-from pcgrelay._core.link.lane_send cimport lane_say_unknown
+from pcgrelay._core.link.lane_send cimport lane_tx_unknown
 from pcgrelay._core.session.session cimport (
-    SESSION_CANDIDATES, SESSION_GAUGE_RECEIVED_BYTES, Candidate, Session, session_owe_ack, session_path, session_take,
+    SESSION_CANDIDATES, SESSION_GAUGE_RECEIVED_BYTES, Candidate, Session, session_owe_ack, session_path, session_rx,
 )
 from pcgrelay._core.base.stats cimport COUNT_DUPLICATES, COUNT_UNKNOWN_FLOWS
 from pcgrelay._core.base.wire cimport FRAME_FLOW_CONFIRM, FRAME_RESUME, WIRE_PREFIX, wire_get32
@@ -41,7 +41,7 @@ cdef void candidate_drop(Shard* shard, Session* session, uint32_t in_label) noex
     cdef Candidate* candidate = find(session, in_label)
     if in_label == 0 or candidate == NULL:
         return
-    map_take(&shard.candidates, in_label)
+    map_remove(&shard.candidates, in_label)
     candidate.in_label = 0
 
 
@@ -68,21 +68,21 @@ cdef Result candidate_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_
     if candidate != NULL and candidate.link == lane.link.number and lane.index < session.flow_count:
         mine = session.flows[lane.index]
     if mine == NULL:
-        figure_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
-        figure_add(&shard.stats.refused[<int>RESULT_UNKNOWN_FLOW], 1)
-        lane_say_unknown(shard, lane, frame.flow)
+        counter_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
+        counter_add(&shard.stats.refused[<int>RESULT_UNKNOWN_FLOW], 1)
+        lane_tx_unknown(shard, lane, frame.flow)
         return RESULT_DUPLICATE
     if frame.type != FRAME_RESUME and (frame.type != FRAME_FLOW_CONFIRM or mine.rx_next != 0):
         # Nobody has shown yet that the far edge is at its other end.
-        figure_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
+        counter_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
         return RESULT_DUPLICATE
     answer = flow_open(mine, frame, wire, shard.now_us)
     if answer == RESULT_DUPLICATE:
-        figure_add(&shard.stats.count[COUNT_DUPLICATES], 1)
+        counter_add(&shard.stats.count[COUNT_DUPLICATES], 1)
         return answer
     if answer != RESULT_OK:
         # Whoever opened it does not have the keys: it had one attempt, and the session knows nothing of it.
-        figure_add(&shard.stats.refused[result_place(answer)], 1)
+        counter_add(&shard.stats.refused[result_place(answer)], 1)
         candidate_drop(shard, session, frame.flow)
         return RESULT_DUPLICATE
     if frame.type == FRAME_RESUME and not resumes(mine, wire_get32(wire + WIRE_PREFIX)):
@@ -103,8 +103,8 @@ cdef Result move(Shard* shard, Session* session, Candidate* candidate, Flow* flo
     event = shard_event(shard, EVENT_SESSION_MOVED)
     event.data.session.number = session.number
     event.data.session.label = frame.flow
-    figure_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_RECEIVED_BYTES], WIRE_PREFIX + frame.length)
+    counter_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_RECEIVED_BYTES], WIRE_PREFIX + frame.length)
     if flow.ack_due_us != 0:
         session_owe_ack(shard, flow, flow.ack_due_us)
     flow.lane = lane
-    return session_take(shard, session, flow, frame.type, wire + WIRE_PREFIX, code)
+    return session_rx(shard, session, flow, frame.type, wire + WIRE_PREFIX, code)

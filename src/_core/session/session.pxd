@@ -7,7 +7,7 @@
 # with all that is retained. The loss of a way is told once until the flow goes on.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from pcgrelay._core.base.atomics cimport figure_add
+from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.buf cimport Buf
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.frame.frame cimport Frame
@@ -87,7 +87,7 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
                           uint32_t* code) noexcept nogil
 
 # Act on an opened frame of a flow that is neither BUNDLE nor DATAGRAMS. The answers are those of session_frame.
-cdef Result session_take(Shard* shard, Session* session, Flow* flow, uint32_t type, const uint8_t* body,
+cdef Result session_rx(Shard* shard, Session* session, Flow* flow, uint32_t type, const uint8_t* body,
                          uint32_t* code) noexcept nogil
 
 # Seal a bundle of length bytes that lies in buf and send it. The reference passes.
@@ -98,18 +98,18 @@ cdef Result session_emit(Shard* shard, Flow* flow, Buf* buf) noexcept nogil
 
 # Bring the session's gauge up to what the flow retains now.
 cdef inline void session_count_retained(uint64_t* gauge, Flow* flow) noexcept nogil:
-    figure_add(&gauge[SESSION_GAUGE_RETAINED], flow.retained_bytes - flow.retained_counted)
+    counter_add(&gauge[SESSION_GAUGE_RETAINED], flow.retained_bytes - flow.retained_counted)
     flow.retained_counted = flow.retained_bytes
 
 # Put the flow among those that owe an ACK, at the latest then.
 cdef void session_owe_ack(Shard* shard, Flow* flow, uint64_t due_us) noexcept nogil
 
 # Say RESUME; step to the next epoch, if a step is due.
-cdef Result session_say_resume(Shard* shard, Flow* flow) noexcept nogil
+cdef Result session_tx_resume(Shard* shard, Flow* flow) noexcept nogil
 cdef Result session_step_if_due(Shard* shard, Flow* flow) noexcept nogil
 
 # Both sides keep this renewal: flows step with it at the next beat or before their next bundle, and are owed the same.
 cdef void session_mix(Shard* shard, Session* session, uint64_t mix) noexcept nogil
 
 # Tell the far edge that the session ends.
-cdef void session_say_close(Shard* shard, Session* session, uint32_t code) noexcept nogil
+cdef void session_tx_close(Shard* shard, Session* session, uint32_t code) noexcept nogil

@@ -1,13 +1,13 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
-from pcgrelay._core.base.atomics cimport figure_add, figure_set
-from pcgrelay._core.base.buf cimport Buf, Pool, buf_data, buf_drop, buf_take, buf_take_word, pool_alloc, pool_free
+from pcgrelay._core.base.atomics cimport counter_add, counter_set
+from pcgrelay._core.base.buf cimport Buf, Pool, buf_data, buf_drop, buf_alloc, buf_alloc_word, pool_alloc, pool_free
 from pcgrelay._core.crypto.epoch cimport key_expand_number
 from pcgrelay._core.stream.flow cimport (
     FLOW_RESUMING, FLOW_UP, Flow, flow_agree, flow_break, flow_confirm, flow_header, flow_loss_is_news,
-    flow_must_rekey, flow_open, flow_pause, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_take_ack,
-    flow_take_confirm, flow_take_rekey, flow_take_resume, flow_volatile,
+    flow_must_rekey, flow_open, flow_pause, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_rx_ack,
+    flow_rx_confirm, flow_rx_rekey, flow_rx_resume, flow_volatile,
 )
 from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.gauge cimport Gauge, gauge_at, gauge_drop
@@ -15,7 +15,7 @@ from pcgrelay._core.base.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link.link cimport link_find
 from pcgrelay._core.link.shard cimport Lane, Link, Shard, lane_is_up, shard_event
 from pcgrelay._core.link.mailbox cimport EVENT_FLOW_UP, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event
-from pcgrelay._core.base.map cimport map_find, map_next, map_put, map_take
+from pcgrelay._core.base.map cimport map_find, map_next, map_put, map_remove
 from pcgrelay._core.crypto.renewal cimport renewals_agree, renewals_wipe
 from pcgrelay._core.base.result cimport (
     RESULT_BAD_FIELD, RESULT_DUPLICATE, RESULT_GAP, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED,
@@ -96,14 +96,14 @@ cdef void session_remove(Shard* shard, Session* session) noexcept nogil:
             flow_stop(flow, &shard.pool)
             pool_free(&shard.pool, flow, sizeof(Flow))
     if session.in_label != 0 and map_find(&shard.labels, session.in_label) == session:
-        map_take(&shard.labels, session.in_label)
+        map_remove(&shard.labels, session.in_label)
     for i in range(SESSION_CANDIDATES):
         if session.candidates[i].in_label != 0:
-            map_take(&shard.candidates, session.candidates[i].in_label)
+            map_remove(&shard.candidates, session.candidates[i].in_label)
     if session_find(shard, session.number) == session:
-        map_take(&shard.sessions, session.number)
+        map_remove(&shard.sessions, session.number)
     if session.gauge != NULL:
-        figure_set(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], 0)
+        counter_set(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], 0)
     gauge_drop(session.gauge)
     pool_free(&shard.pool, session, sizeof(Session))
 
@@ -140,7 +140,7 @@ cdef Result session_emit(Shard* shard, Flow* flow, Buf* buf) noexcept nogil:
         buf_drop(&shard.pool, buf)
         return RESULT_OK
     flow_header(buf, session.out_label, buf_data(buf))
-    figure_add(&gauge[SESSION_GAUGE_SENT_BYTES], buf.length)
+    counter_add(&gauge[SESSION_GAUGE_SENT_BYTES], buf.length)
     answer = lane_push(shard, lane, buf_data(buf), buf.length, buf, NULL, session.priority)
     if answer != RESULT_OK:
         buf_drop(&shard.pool, buf)
@@ -157,7 +157,7 @@ cdef Buf* fit(Pool* pool, Buf* buf, uint32_t length) noexcept nogil:
     cdef Buf* small
     if length + WIRE_PREFIX > buf.capacity / 4:
         return buf
-    small = buf_take(pool, length + WIRE_PREFIX, False)
+    small = buf_alloc(pool, length + WIRE_PREFIX, False)
     if small == NULL:
         return buf
     memcpy(buf_data(small) + WIRE_PREFIX, buf_data(buf) + WIRE_PREFIX, length)
@@ -175,8 +175,8 @@ cdef Result session_step_if_due(Shard* shard, Flow* flow) noexcept nogil:
     answer = flow_rekey(flow, &shard.pool, shard.now_us, &buf)
     if answer != RESULT_OK:
         return answer
-    figure_add(&shard.stats.count[COUNT_REKEYS], 1)
-    figure_add(&shard.stats.count[COUNT_REKEYS_MIXED], flow.tx_mix != mix)
+    counter_add(&shard.stats.count[COUNT_REKEYS], 1)
+    counter_add(&shard.stats.count[COUNT_REKEYS_MIXED], flow.tx_mix != mix)
     return emit_retained(shard, flow, buf)
 
 
@@ -193,12 +193,12 @@ cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) 
     return emit_retained(shard, flow, buf)
 
 
-cdef Result session_say_resume(Shard* shard, Flow* flow) noexcept nogil:
+cdef Result session_tx_resume(Shard* shard, Flow* flow) noexcept nogil:
     cdef Buf* buf = NULL
     cdef Result answer = flow_resume(flow, &shard.pool, shard.now_us, &buf)
     if answer != RESULT_OK:
         return answer
-    figure_add(&shard.stats.count[COUNT_RESUMES], 1)
+    counter_add(&shard.stats.count[COUNT_RESUMES], 1)
     return session_emit(shard, flow, buf)
 
 
@@ -216,7 +216,7 @@ cdef Result send_again(Shard* shard, Flow* flow) noexcept nogil:
         else:
             # A peer that reads nothing and resumes again and again must not fill the budget with copies.
             flow.copied_bytes += buf.length
-            copy = buf_take_word(&shard.pool, buf.length) if flow.copied_bytes <= SESSION_COPIES * flow.cap else NULL
+            copy = buf_alloc_word(&shard.pool, buf.length) if flow.copied_bytes <= SESSION_COPIES * flow.cap else NULL
             if copy == NULL:
                 return RESULT_NO_MEMORY
             memcpy(buf_data(copy), buf_data(buf), buf.length)
@@ -246,13 +246,13 @@ cdef Result attach(Shard* shard, Session* session, Flow* flow, bint path_is_new)
     flow.unanswered = 0
     if flow.confirmed_tx:
         if flow.state == FLOW_UP:
-            figure_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], -1)
+            counter_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], -1)
         if path_is_new and not session.initiator:
             flow_pause(flow, shard.now_us)
             flow.resume_sent_us = shard.now_us
             return RESULT_OK
         answer = flow_break(flow, shard.now_us)
-        return answer if answer != RESULT_OK else session_say_resume(shard, flow)
+        return answer if answer != RESULT_OK else session_tx_resume(shard, flow)
     if not session.initiator:
         return RESULT_OK
     answer = flow_confirm(flow, &shard.pool, shard.now_us, &buf)
@@ -266,7 +266,7 @@ cdef Result session_path(Shard* shard, Session* session, uint32_t link, uint32_t
     if not map_put(&shard.labels, in_label, session):
         return RESULT_NO_MEMORY
     if session.in_label != 0 and session.in_label != in_label:
-        map_take(&shard.labels, session.in_label)
+        map_remove(&shard.labels, session.in_label)
     session.link = link
     session.in_label = in_label
     session.out_label = out_label
@@ -298,7 +298,7 @@ cdef void stall(Shard* shard, Session* session, Flow* flow, uint32_t code) noexc
     cdef Event* event
     flow.lane = NULL
     if flow.state == FLOW_UP:
-        figure_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], -1)
+        counter_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], -1)
         flow_pause(flow, shard.now_us)
     if not flow_loss_is_news(flow, session.in_label):
         return
@@ -327,7 +327,7 @@ cdef void session_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) 
     while True:
         session = <Session*>map_next(&shard.sessions, &at)
         if session == NULL:
-            figure_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
+            counter_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
             return
         if session.link == lane.link.number and session.out_label == label and lane.index < session.flow_count \
                 and session.flows[lane.index] != NULL and session.flows[lane.index].lane == lane:
@@ -350,15 +350,15 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
     flow[0] = mine
     answer = flow_open(mine, frame, wire, shard.now_us)
     if answer == RESULT_DUPLICATE:
-        figure_add(&shard.stats.count[COUNT_DUPLICATES], 1)
+        counter_add(&shard.stats.count[COUNT_DUPLICATES], 1)
         # The far edge may have missed our ACK: say again what we have.
         session_owe_ack(shard, mine, shard.now_us)
         return answer
     if answer == RESULT_GAP:
-        return take_gap(shard, lane, mine)
+        return rx_gap(shard, lane, mine)
     if answer != RESULT_OK:
         return answer
-    figure_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_RECEIVED_BYTES], WIRE_PREFIX + frame.length)
+    counter_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_RECEIVED_BYTES], WIRE_PREFIX + frame.length)
     if mine.ack_due_us != 0:
         session_owe_ack(shard, mine, mine.ack_due_us)
     if frame.type == FRAME_BUNDLE:
@@ -366,7 +366,7 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
     if frame.type == FRAME_RESUME:
         # Authentic by now: the far edge speaks to us over this lane, so it is the way.
         mine.lane = lane
-    return session_take(shard, session, mine, frame.type, wire + WIRE_PREFIX, code)
+    return session_rx(shard, session, mine, frame.type, wire + WIRE_PREFIX, code)
 
 
 cdef void session_owe_ack(Shard* shard, Flow* flow, uint64_t due_us) noexcept nogil:
@@ -378,52 +378,52 @@ cdef void session_owe_ack(Shard* shard, Flow* flow, uint64_t due_us) noexcept no
         shard.due = flow
 
 
-cdef Result take_gap(Shard* shard, Lane* lane, Flow* flow) noexcept nogil:
+cdef Result rx_gap(Shard* shard, Lane* lane, Flow* flow) noexcept nogil:
     cdef Result answer
-    figure_add(&shard.stats.count[COUNT_GAPS], 1)
+    counter_add(&shard.stats.count[COUNT_GAPS], 1)
     if flow.state == FLOW_RESUMING:
         return RESULT_DUPLICATE
     if flow.state == FLOW_UP:
-        figure_add(&gauge_at((<Session*>flow.session).gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], -1)
+        counter_add(&gauge_at((<Session*>flow.session).gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], -1)
     flow.lane = lane
     answer = flow_break(flow, shard.now_us)
     if answer == RESULT_OK:
-        answer = session_say_resume(shard, flow)
+        answer = session_tx_resume(shard, flow)
     return answer if answer != RESULT_OK else RESULT_DUPLICATE
 
 
-cdef Result session_take(Shard* shard, Session* session, Flow* flow, uint32_t type, const uint8_t* body,
+cdef Result session_rx(Shard* shard, Session* session, Flow* flow, uint32_t type, const uint8_t* body,
                          uint32_t* code) noexcept nogil:
     cdef Result answer = RESULT_OK
     cdef Buf* buf = NULL
     cdef Event* event
     cdef uint64_t* gauge
     if type == FRAME_FLOW_CONFIRM:
-        answer = flow_take_confirm(flow, body)
+        answer = flow_rx_confirm(flow, body)
         if answer == RESULT_OK and not session.initiator and not flow.confirmed_tx:
             answer = flow_confirm(flow, &shard.pool, shard.now_us, &buf)
             if answer == RESULT_OK:
                 answer = emit_retained(shard, flow, buf)
         if answer == RESULT_OK:
             if flow.state == FLOW_UP:
-                figure_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], 1)
+                counter_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], 1)
             if flow.owed.since_us != 0:
                 flow.owed.since_us = shard.now_us
             event = shard_event(shard, EVENT_FLOW_UP)
             event.data.session.number = session.number
             event.data.session.flow = flow.index
     elif type == FRAME_FLOW_REKEY:
-        answer = flow_take_rekey(flow, body, shard.now_us)
+        answer = flow_rx_rekey(flow, body, shard.now_us)
         gauge = gauge_at(session.gauge, shard.index)
         if flow.rx.number > gauge[SESSION_GAUGE_EPOCH]:
-            figure_set(&gauge[SESSION_GAUGE_EPOCH], flow.rx.number)
+            counter_set(&gauge[SESSION_GAUGE_EPOCH], flow.rx.number)
         if answer == RESULT_OK and wire_get64(body + 4) > gauge[SESSION_GAUGE_MIX]:
-            figure_set(&gauge[SESSION_GAUGE_MIX], wire_get64(body + 4))
+            counter_set(&gauge[SESSION_GAUGE_MIX], wire_get64(body + 4))
     elif type == FRAME_ACK:
-        answer = flow_take_ack(flow, &shard.pool, wire_get64(body), shard.now_us)
+        answer = flow_rx_ack(flow, &shard.pool, wire_get64(body), shard.now_us)
         session_count_retained(gauge_at(session.gauge, shard.index), flow)
     elif type == FRAME_RESUME:
-        answer = take_resume(shard, session, flow, body)
+        answer = rx_resume(shard, session, flow, body)
         session_count_retained(gauge_at(session.gauge, shard.index), flow)
     elif type == FRAME_FLOW_CLOSE:
         if wire_get16(body + 2) != 0:
@@ -433,18 +433,18 @@ cdef Result session_take(Shard* shard, Session* session, Flow* flow, uint32_t ty
     return answer
 
 
-cdef Result take_resume(Shard* shard, Session* session, Flow* flow, const uint8_t* body) noexcept nogil:
+cdef Result rx_resume(Shard* shard, Session* session, Flow* flow, const uint8_t* body) noexcept nogil:
     cdef bint answer = False
     cdef bint again = False
     cdef bint was_up = flow.state == FLOW_UP
     cdef Event* event
-    cdef Result result = flow_take_resume(flow, &shard.pool, body, shard.now_us, &answer, &again)
+    cdef Result result = flow_rx_resume(flow, &shard.pool, body, shard.now_us, &answer, &again)
     if result == RESULT_OK and answer:
-        result = session_say_resume(shard, flow)
+        result = session_tx_resume(shard, flow)
     if result == RESULT_OK and again:
         result = send_again(shard, flow)
     if result == RESULT_OK and flow.state == FLOW_UP and not was_up:
-        figure_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], 1)
+        counter_add(&gauge_at(session.gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], 1)
         event = shard_event(shard, EVENT_SESSION_RESUMED)
         event.data.session.number = session.number
         event.data.session.flow = flow.index
@@ -461,7 +461,7 @@ cdef void session_mix(Shard* shard, Session* session, uint64_t mix) noexcept nog
 
 # -- the end ----------------------------------------------------------------------------------------------------------
 
-cdef void session_say_close(Shard* shard, Session* session, uint32_t code) noexcept nogil:
+cdef void session_tx_close(Shard* shard, Session* session, uint32_t code) noexcept nogil:
     cdef uint8_t body[4]
     cdef uint32_t i
     cdef Buf* buf

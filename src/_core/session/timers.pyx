@@ -11,7 +11,7 @@ from pcgrelay._core.base.organisation cimport Holding, holding_bytes
 from pcgrelay._core.crypto.renewal cimport owed_forgive
 from pcgrelay._core.base.result cimport RESULT_OK, RESULT_SILENT, Result
 from pcgrelay._core.session.session cimport (
-    Session, session_emit, session_owe_ack, session_say_resume, session_step_if_due,
+    Session, session_emit, session_owe_ack, session_tx_resume, session_step_if_due,
 )
 
 
@@ -59,7 +59,7 @@ cdef Result session_tick(Shard* shard, Session* session) noexcept nogil:
                 flow.unanswered += 1
             answer = flow_break(flow, shard.now_us)
             if answer == RESULT_OK:
-                answer = session_say_resume(shard, flow)
+                answer = session_tx_resume(shard, flow)
         elif flow.state == FLOW_UP and flow.retained != NULL and shard.now_us > flow.progress_us + FLOW_UNACKED_US:
             answer = RESULT_SILENT
         else:

@@ -13,7 +13,7 @@
 #   sender   --------[== retained frames ==[------->      receiver  --------|-------->
 #            freed by ACK or RESUME         next number             delivered  the only number taken
 #
-# Recovery. `break`, `pause` and `take_resume` below are the state; session says which lane a flow has, beat asks again.
+# Recovery. `break`, `pause` and `rx_resume` below are the state; session says which lane a flow has, beat asks again.
 #
 #   lane or path lost               flow_pause: RESUMING, nothing is sent
 #   lane back, or a gap was seen    flow_break: RESUMING, resume_id + 1
@@ -212,12 +212,12 @@ cdef void flow_header(const Buf* buf, uint32_t label, uint8_t* p) noexcept nogil
 cdef Result flow_open(Flow* self, const Frame* frame, uint8_t* wire, uint64_t now_us) noexcept nogil
 
 # What the body of an opened frame means for the flow itself. RESULT_OK or a refusal.
-cdef Result flow_take_confirm(Flow* self, const uint8_t* body) noexcept nogil
-cdef Result flow_take_rekey(Flow* self, const uint8_t* body, uint64_t now_us) noexcept nogil
-cdef Result flow_take_ack(Flow* self, Pool* pool, uint64_t next_number, uint64_t now_us) noexcept nogil
+cdef Result flow_rx_confirm(Flow* self, const uint8_t* body) noexcept nogil
+cdef Result flow_rx_rekey(Flow* self, const uint8_t* body, uint64_t now_us) noexcept nogil
+cdef Result flow_rx_ack(Flow* self, Pool* pool, uint64_t next_number, uint64_t now_us) noexcept nogil
 
 # RESUME came. *answer: the caller must send flow_resume first; *again: then re-send everything retained.
-cdef Result flow_take_resume(Flow* self, Pool* pool, const uint8_t* body, uint64_t now_us, bint* answer,
+cdef Result flow_rx_resume(Flow* self, Pool* pool, const uint8_t* body, uint64_t now_us, bint* answer,
                              bint* again) noexcept nogil
 
 # The path or lane is lost and there is no other yet: nothing is sealed until the flow has resumed.

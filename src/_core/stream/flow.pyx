@@ -2,9 +2,9 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from pcgrelay._core.crypto.aead cimport Aead
-from pcgrelay._core.base.buf cimport BUF_HEAD, BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_take
+from pcgrelay._core.base.buf cimport BUF_HEAD, BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_alloc
 from pcgrelay._core.crypto.epoch cimport (
-    Epoch, Limits, epoch_must_rekey, epoch_settle, epoch_spend, epoch_start, epoch_step, epoch_wipe,
+    Epoch, Limits, epoch_must_rekey, epoch_confirm, epoch_spend, epoch_start, epoch_step, epoch_wipe,
 )
 from pcgrelay._core.frame.frame cimport Frame, Scope, body_open, body_seal, frame_is_numbered, frame_pack
 from pcgrelay._core.base.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
@@ -149,7 +149,7 @@ cdef Result flow_seal(Flow* self, Pool* pool, uint32_t type, Buf* buf, uint32_t 
 
 
 cdef Result flow_confirm(Flow* self, Pool* pool, uint64_t now_us, Buf** out) noexcept nogil:
-    cdef Buf* buf = buf_take(pool, WIRE_PREFIX + CONFIRM_LENGTH, True)
+    cdef Buf* buf = buf_alloc(pool, WIRE_PREFIX + CONFIRM_LENGTH, True)
     cdef uint8_t* body
     if buf == NULL:
         return RESULT_NO_MEMORY
@@ -176,7 +176,7 @@ cdef bint flow_must_rekey(const Flow* self, const Limits* limits, uint64_t now_u
 
 
 cdef Result flow_rekey(Flow* self, Pool* pool, uint64_t now_us, Buf** out) noexcept nogil:
-    cdef Buf* buf = buf_take(pool, WIRE_PREFIX + REKEY_LENGTH, True)
+    cdef Buf* buf = buf_alloc(pool, WIRE_PREFIX + REKEY_LENGTH, True)
     cdef uint8_t* body
     cdef uint64_t id = flow_fresh_mix(self)
     cdef Result answer
@@ -217,7 +217,7 @@ cdef Result flow_volatile(Flow* self, Pool* pool, uint32_t type, const uint8_t* 
     # The frame that says that a limit is reached must still be said.
     if epoch_spend(&self.tx, WIRE_PREFIX + length, 0, True) != RESULT_OK and type != FRAME_FLOW_CLOSE:
         return RESULT_KEY_LIMIT
-    buf = buf_take(pool, WIRE_PREFIX + length, True)
+    buf = buf_alloc(pool, WIRE_PREFIX + length, True)
     if buf == NULL:
         return RESULT_NO_MEMORY
     memcpy(buf_data(buf) + WIRE_PREFIX, body, length)
@@ -342,7 +342,7 @@ cdef Result flow_open_volatile(Flow* self, const Frame* frame, uint8_t* wire) no
     return answer
 
 
-cdef Result flow_take_confirm(Flow* self, const uint8_t* body) noexcept nogil:
+cdef Result flow_rx_confirm(Flow* self, const uint8_t* body) noexcept nogil:
     if self.rx_next != 1 or wire_get16(body) != WIRE_VERSION or wire_get16(body + 2) != self.index \
             or wire_get32(body + 4) != 0 or CRYPTO_memcmp(body + 8, self.binding, 32) != 0:
         return RESULT_BAD_CONFIRM
@@ -352,7 +352,7 @@ cdef Result flow_take_confirm(Flow* self, const uint8_t* body) noexcept nogil:
     return RESULT_OK
 
 
-cdef Result flow_take_rekey(Flow* self, const uint8_t* body, uint64_t now_us) noexcept nogil:
+cdef Result flow_rx_rekey(Flow* self, const uint8_t* body, uint64_t now_us) noexcept nogil:
     cdef uint64_t id = wire_get64(body + 4)
     cdef uint64_t agreed_id = 0 if self.renewals == NULL else self.renewals.agreed_id
     cdef Result answer
@@ -364,7 +364,7 @@ cdef Result flow_take_rekey(Flow* self, const uint8_t* body, uint64_t now_us) no
     return answer if answer != RESULT_OK else flow_step(self, &self.rx, id)
 
 
-cdef Result flow_take_ack(Flow* self, Pool* pool, uint64_t next_number, uint64_t now_us) noexcept nogil:
+cdef Result flow_rx_ack(Flow* self, Pool* pool, uint64_t next_number, uint64_t now_us) noexcept nogil:
     cdef uint64_t sample_us
     cdef uint64_t before = self.retained_bytes
     if next_number > self.tx_next:
@@ -384,11 +384,11 @@ cdef Result flow_take_ack(Flow* self, Pool* pool, uint64_t next_number, uint64_t
         self.timed_us = 0
     if self.rekey_waits and next_number > self.rekey_number:
         self.rekey_waits = False
-        epoch_settle(&self.tx)
+        epoch_confirm(&self.tx)
     return RESULT_OK
 
 
-cdef Result flow_take_resume(Flow* self, Pool* pool, const uint8_t* body, uint64_t now_us, bint* answer,
+cdef Result flow_rx_resume(Flow* self, Pool* pool, const uint8_t* body, uint64_t now_us, bint* answer,
                              bint* again) noexcept nogil:
     cdef uint32_t id = wire_get32(body)
     cdef Result result
@@ -397,7 +397,7 @@ cdef Result flow_take_resume(Flow* self, Pool* pool, const uint8_t* body, uint64
     if wire_get32(body + 4) != 0:
         return RESULT_BAD_FIELD
     # It acknowledges whatever its id. A value below the last one comes from before an ACK that overtook it.
-    result = flow_take_ack(self, pool, wire_get64(body + 8), now_us)
+    result = flow_rx_ack(self, pool, wire_get64(body + 8), now_us)
     if result != RESULT_OK:
         return result
     if id < self.resume_id or (id == self.resume_id and (self.state != FLOW_RESUMING or self.answered)):

@@ -61,10 +61,10 @@ cdef extern from *:
 
 # What a stream has to say with its next turn.
 cdef enum:
-    SAY_OPEN = 1
-    SAY_ACCEPT = 2
-    SAY_CREDIT = 4
-    SAY_RESET = 8
+    TX_OPEN = 1
+    TX_ACCEPT = 2
+    TX_CREDIT = 4
+    TX_RESET = 8
 
 cdef enum StreamPlace:
     PLACE_NONE = 0              # in no list
@@ -127,7 +127,7 @@ cdef struct Stream:
     bint finished               # gone for the application; what is left is to be said, then it is freed
     bint remote                 # the far edge ended it
     bint cut                    # it did so by RESET, and what came before that is still to be written
-    bint buried                 # in the list of those to be freed at the end of the turn
+    bint deferred                 # in the list of those to be freed at the end of the turn
 
 
 # Step the state; False: the table does not allow it, nothing changed.

@@ -7,28 +7,28 @@ from pcgrelay._core.worker.worker cimport Listener, Worker
 
 
 # Accept what waits on a listener, at most WORKER_ACCEPTS.
-cdef void port_accept(Worker* self, Listener* listener) noexcept nogil
+cdef void app_accept(Worker* self, Listener* listener) noexcept nogil
 
 # Whether a listener that was paused for want of descriptors may go on.
-cdef bint port_has_room(Worker* self) noexcept nogil
+cdef bint app_has_room(Worker* self) noexcept nogil
 
 # An application's socket for an import, accepted here or by another worker. session: 0, or the one that was chosen
 # there. shared: another process was given a copy.
-cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session, bint shared) noexcept nogil
+cdef void app_adopt(Worker* self, uint32_t number, int fd, uint32_t session, bint shared) noexcept nogil
 
 # epoll told of the socket of a stream.
-cdef void port_event(Worker* self, Stream* stream, uint32_t events) noexcept nogil
+cdef void app_event(Worker* self, Stream* stream, uint32_t events) noexcept nogil
 
 # Write what lanes brought to the applications, and do what else streams wait for: connect, shut, close. What is
 # borrowed is settled.
-cdef void port_deliver(Worker* self) noexcept nogil
+cdef void app_deliver(Worker* self) noexcept nogil
 
 # Streams' queues may borrow bytes of the receive space, or of a frame that is about to be dropped. Deliver before
 # either is used again: what an application does not take at once is copied.
-cdef inline void port_deliver_lent(Worker* self) noexcept nogil:
-    port_deliver(self)
+cdef inline void app_deliver_lent(Worker* self) noexcept nogil:
+    app_deliver(self)
     self.shard.lent = False
 
 # Take a listening socket; close those of an import, or all if number is -1.
-cdef void port_listen(Worker* self, Order* order) noexcept nogil
-cdef void port_unlisten(Worker* self, int number) noexcept nogil
+cdef void app_listen(Worker* self, Order* order) noexcept nogil
+cdef void app_unlisten(Worker* self, int number) noexcept nogil

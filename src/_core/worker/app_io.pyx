@@ -1,9 +1,9 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc
 
-from pcgrelay._core.base.atomics cimport figure_add
+from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.worker.dial cimport dial_drop, dial_end_as, dial_is_kept_back, dial_next, dial_told, dial_tune
-from pcgrelay._core.edge.accept cimport ACCEPT_ELSEWHERE, ACCEPT_REFUSED, AcceptAnswer, Elsewhere, door_accept
+from pcgrelay._core.edge.accept cimport ACCEPT_ELSEWHERE, ACCEPT_REFUSED, AcceptAnswer, Elsewhere, accept_application
 from pcgrelay._core.edge.streams cimport (
     edge_abort, edge_break, edge_check_done, edge_cut_left, edge_dirty, edge_give_up, edge_hold, edge_ready,
     edge_wrote,
@@ -16,7 +16,7 @@ from pcgrelay._core.base.linux cimport (
     SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, accept4, close, errno, ioctl, recv, shutdown, socket,
 )
 from pcgrelay._core.link.mailbox cimport ORDER_STREAM, Order, mailbox_put, order_new
-from pcgrelay._core.base.queue cimport queue_free, queue_sent, queue_settle
+from pcgrelay._core.base.queue cimport queue_free, queue_sent, queue_own
 from pcgrelay._core.base.result cimport RESULT_OK
 from pcgrelay._core.base.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DESCRIPTORS, CAUSE_DONE, COUNT_ACCEPT_FAILED,
@@ -34,7 +34,7 @@ cdef enum:
     CUT_READS = 4               # of a stream in a turn
 
 
-cdef void port_accept(Worker* self, Listener* listener) noexcept nogil:
+cdef void app_accept(Worker* self, Listener* listener) noexcept nogil:
     cdef int _, fd
     if listener.handle.fd < 0:
         return
@@ -43,8 +43,8 @@ cdef void port_accept(Worker* self, Listener* listener) noexcept nogil:
         if fd < 0:
             if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
                 # Look again at the next tick, or the loop would spin on what it cannot take.
-                figure_add(&self.shard.stats.count[COUNT_ACCEPT_FAILED], 1)
-                figure_add(&self.shard.stats.cause[CAUSE_DESCRIPTORS], 1)
+                counter_add(&self.shard.stats.count[COUNT_ACCEPT_FAILED], 1)
+                counter_add(&self.shard.stats.cause[CAUSE_DESCRIPTORS], 1)
                 listener.paused = True
                 worker_watch(self, &listener.handle, 0, EPOLL_CTL_MOD)
             elif errno == EAGAIN:
@@ -55,19 +55,19 @@ cdef void port_accept(Worker* self, Listener* listener) noexcept nogil:
             return
         if listener.early:
             dial_tune(self, fd)
-        port_adopt(self, listener.number, fd, 0, False)
+        app_adopt(self, listener.number, fd, 0, False)
 
 
 # The first that is too much is reset; others wait in the system's queue until there is room.
 cdef void refuse_kept_back(Worker* self, Listener* listener, int fd) noexcept nogil:
-    figure_add(&self.shard.stats.count[COUNT_ACCEPT_FAILED], 1)
-    figure_add(&self.shard.stats.cause[CAUSE_DESCRIPTORS], 1)
+    counter_add(&self.shard.stats.count[COUNT_ACCEPT_FAILED], 1)
+    counter_add(&self.shard.stats.cause[CAUSE_DESCRIPTORS], 1)
     worker_reset(fd)
     listener.paused = True
     worker_watch(self, &listener.handle, 0, EPOLL_CTL_MOD)
 
 
-cdef bint port_has_room(Worker* self) noexcept nogil:
+cdef bint app_has_room(Worker* self) noexcept nogil:
     cdef int fd
     if self.shard.bounds == NULL or self.shard.bounds.descriptors == 0:
         return True
@@ -79,10 +79,10 @@ cdef bint port_has_room(Worker* self) noexcept nogil:
 
 
 # An application's socket for an import, accepted here or by another worker.
-cdef void port_adopt(Worker* self, uint32_t number, int fd, uint32_t session, bint shared) noexcept nogil:
+cdef void app_adopt(Worker* self, uint32_t number, int fd, uint32_t session, bint shared) noexcept nogil:
     cdef Stream* stream = NULL
     cdef Elsewhere elsewhere
-    cdef AcceptAnswer answer = door_accept(&self.shard, number, fd, session, &stream, &elsewhere)
+    cdef AcceptAnswer answer = accept_application(&self.shard, number, fd, session, &stream, &elsewhere)
     if answer == ACCEPT_ELSEWHERE:
         hand_over(self, number, fd, elsewhere, shared)
         return
@@ -110,7 +110,7 @@ cdef void hand_over(Worker* self, uint32_t number, int fd, Elsewhere elsewhere, 
         worker_wake(self.siblings[elsewhere.worker].mailbox.wake_fd)
 
 
-cdef void port_event(Worker* self, Stream* stream, uint32_t events) noexcept nogil:
+cdef void app_event(Worker* self, Stream* stream, uint32_t events) noexcept nogil:
     if stream.finished or stream.handle.fd < 0 or stream.swapped_us == self.shard.now_us:
         return
     if stream.connecting:
@@ -147,7 +147,7 @@ cdef bint has_bytes(int fd) noexcept nogil:
 
 
 # Write what lanes brought to the applications, and do what else streams wait for: connect, shut, close.
-cdef void port_deliver(Worker* self) noexcept nogil:
+cdef void app_deliver(Worker* self) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef Stream* stream
     cdef Elsewhere elsewhere
@@ -177,7 +177,7 @@ cdef void port_deliver(Worker* self) noexcept nogil:
             stream_write(self, stream)
             if stream.cut and not stream.finished:
                 cut_on(self, stream)
-        if not stream.finished and queue_settle(&stream.out, &shard.pool, False, &first) != RESULT_OK:
+        if not stream.finished and queue_own(&stream.out, &shard.pool, False, &first) != RESULT_OK:
             edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
         edge_hold(stream)
 
@@ -191,7 +191,7 @@ cdef void stream_close(Worker* self, Stream* stream) noexcept nogil:
         sent = worker_send(self, stream.handle.fd, &stream.out, &asked)
         if sent > 0:
             queue_sent(&stream.out, &self.shard.pool, <uint64_t>sent)
-            figure_add(&self.shard.stats.count[COUNT_APPLICATION_RECEIVED], <uint64_t>sent)
+            counter_add(&self.shard.stats.count[COUNT_APPLICATION_RECEIVED], <uint64_t>sent)
     queue_free(&stream.out, &self.shard.pool)
     dial_end_as(stream.handle.fd, hard)
     worker_close(self, &stream.handle, hard)
@@ -240,7 +240,7 @@ cdef void cut_on(Worker* self, Stream* stream) noexcept nogil:
     edge_cut_left(&self.shard, stream, stream.out.bytes + <uint64_t>unsent)
 
 
-cdef void port_listen(Worker* self, Order* order) noexcept nogil:
+cdef void app_listen(Worker* self, Order* order) noexcept nogil:
     cdef Listener* listener = <Listener*>calloc(1, sizeof(Listener))
     if listener == NULL:
         close(order.fd)
@@ -258,7 +258,7 @@ cdef void port_listen(Worker* self, Order* order) noexcept nogil:
 
 
 # Close the listeners of an import; of all, if number is -1.
-cdef void port_unlisten(Worker* self, int number) noexcept nogil:
+cdef void app_unlisten(Worker* self, int number) noexcept nogil:
     cdef Listener** at = &self.listeners
     cdef Listener* listener
     while at[0] != NULL:
@@ -268,5 +268,5 @@ cdef void port_unlisten(Worker* self, int number) noexcept nogil:
             continue
         at[0] = listener.next
         worker_close(self, &listener.handle, False)
-        listener.next = self.buried_listeners
-        self.buried_listeners = listener
+        listener.next = self.deferred_listeners
+        self.deferred_listeners = listener

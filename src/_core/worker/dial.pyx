@@ -140,8 +140,8 @@ cdef void forget(Worker* self, Dial* dial) noexcept nogil:
     at[0] = dial.next
     worker_close(self, &dial.handle, True)
     dial.stream = NULL
-    dial.next = self.buried_dials
-    self.buried_dials = dial
+    dial.next = self.deferred_dials
+    self.deferred_dials = dial
 
 
 cdef void dial_drop(Worker* self, Stream* stream) noexcept nogil:

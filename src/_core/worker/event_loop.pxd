@@ -18,7 +18,7 @@ cdef void loop_abandon(Worker* self) noexcept nogil
 
 # Without a thread: do what orders and events ask for, as a turn does at its end, and read nothing. True: all is done,
 # and nothing waits that is not with a stream, flow or lane.
-cdef bint loop_settle(Worker* self) noexcept nogil
+cdef bint loop_quiesce(Worker* self) noexcept nogil
 
 # One turn of the loop, waiting at most so long.
 cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil

@@ -2,7 +2,7 @@ from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from pcgrelay._core.base.atomics cimport figure_add, flag_is_up
+from pcgrelay._core.base.atomics cimport counter_add, flag_is_up
 from pcgrelay._core.session.timers cimport session_acks, session_forgive, session_hoarder, session_tick
 from pcgrelay._core.base.buf cimport BUF_HEAD, BUF_LARGEST, pool_free, pool_start, pool_stop
 from pcgrelay._core.worker.dial cimport dial_beside_told
@@ -17,12 +17,12 @@ from pcgrelay._core.base.linux cimport (
     sigset_t,
 )
 from pcgrelay._core.link.mailbox cimport (
-    Order, Outbox, mailbox_has_any, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_take,
+    Order, Outbox, mailbox_has_any, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_drain,
 )
 from pcgrelay._core.base.map cimport map_any, map_free, map_next
 from pcgrelay._core.worker.orders cimport orders_drop, orders_take
-from pcgrelay._core.worker.frame_builder cimport packer_can_serve, packer_serve
-from pcgrelay._core.worker.app_io cimport port_accept, port_deliver, port_event, port_has_room, port_unlisten
+from pcgrelay._core.worker.frame_builder cimport frame_builder_can_serve, frame_builder_serve
+from pcgrelay._core.worker.app_io cimport app_accept, app_deliver, app_event, app_has_room, app_unlisten
 from pcgrelay._core.base.queue cimport queue_free
 from pcgrelay._core.link.relay cimport Path, relay_path_remove, relay_sweep, relay_tell_owed
 from pcgrelay._core.base.result cimport RESULT_BUDGET, RESULT_OK, Result
@@ -32,7 +32,7 @@ from pcgrelay._core.base.stats cimport CAUSE_SHUTDOWN, COUNT_TURNS
 from pcgrelay._core.stream.stream cimport Dial, Stream
 from pcgrelay._core.base.timer cimport Timer, wheel_pop, wheel_start
 from pcgrelay._core.worker.lane_io cimport (
-    trunk_code, trunk_end, trunk_event, trunk_flush, trunk_link_end, trunk_read_on, trunk_tick,
+    lane_io_code, lane_io_end, lane_io_event, lane_io_flush, lane_io_link_end, lane_io_read_on, lane_io_tick,
 )
 from pcgrelay._core.base.wire cimport CODE_DRAINING
 from pcgrelay._core.worker.worker cimport (
@@ -113,15 +113,15 @@ cdef void loop_stop(Worker* self) noexcept nogil:
         link = <Link*>map_any(&shard.links)
         if link == NULL:
             break
-        trunk_link_end(self, link, CODE_DRAINING)
+        lane_io_link_end(self, link, CODE_DRAINING)
     while True:
-        order = mailbox_take(&self.mailbox)
+        order = mailbox_drain(&self.mailbox)
         if order == NULL:
             break
         orders_drop(order)
-    port_unlisten(self, -1)
-    port_deliver(self)
-    free_buried(self, True)
+    app_unlisten(self, -1)
+    app_deliver(self)
+    free_deferred(self, True)
     drop_paths(shard)
     tables_drop(shard.tables)
     map_free(&shard.links)
@@ -165,45 +165,45 @@ cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
     cdef int i, n = epoll_wait(self.epoll_fd, events, EVENTS, wait_ms(self, timeout_ms))
     self.starved = False
     shard.now_us = monotonic_us()
-    figure_add(&shard.stats.count[COUNT_TURNS], 1)
+    counter_add(&shard.stats.count[COUNT_TURNS], 1)
     # What a peer says may follow from an order that came before it: a label must be known before its first frame.
     if mailbox_has_any(&self.mailbox):
         orders_take(self)
-    trunk_read_on(self)
+    lane_io_read_on(self)
     for i in range(n):
         handle = <Handle*>events[i].data.ptr
         if handle.kind == HANDLE_LANE:
-            trunk_event(self, <Lane*>handle, events[i].events)
+            lane_io_event(self, <Lane*>handle, events[i].events)
         elif handle.kind == HANDLE_STREAM:
-            port_event(self, <Stream*>handle, events[i].events)
+            app_event(self, <Stream*>handle, events[i].events)
         elif handle.kind == HANDLE_DIAL:
             dial_beside_told(self, <Dial*>handle, events[i].events)
         elif handle.kind == HANDLE_LISTENER:
-            port_accept(self, <Listener*>handle)
+            app_accept(self, <Listener*>handle)
         else:
             orders_take(self)
-    port_deliver(self)
-    packer_serve(self)
+    app_deliver(self)
+    frame_builder_serve(self)
     if shard.now_us >= self.next_tick_us:
         tick(self)
     acknowledge(self)
     # Serving and ticking can end streams and sessions; delivering can give credit back; both may make lanes dirty.
-    port_deliver(self)
-    trunk_flush(self)
-    free_buried(self, False)
+    app_deliver(self)
+    lane_io_flush(self)
+    free_deferred(self, False)
     shard_events_pass(shard, &wake)
     if wake:
         worker_wake(self.event_fd)
 
 
-cdef bint loop_settle(Worker* self) noexcept nogil:
+cdef bint loop_quiesce(Worker* self) noexcept nogil:
     cdef bint wake = False
     self.shard.now_us = monotonic_us()
     self.shard.events_due = True
     orders_take(self)
-    port_deliver(self)
-    trunk_flush(self)
-    free_buried(self, False)
+    app_deliver(self)
+    lane_io_flush(self)
+    free_deferred(self, False)
     shard_events_pass(&self.shard, &wake)
     if wake:
         worker_wake(self.event_fd)
@@ -213,7 +213,7 @@ cdef bint loop_settle(Worker* self) noexcept nogil:
 cdef int wait_ms(Worker* self, int timeout_ms) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef uint64_t now_us, due_us = self.next_tick_us
-    if shard.unread != NULL or packer_can_serve(self):
+    if shard.unread != NULL or frame_builder_can_serve(self):
         return 0
     if self.next_ack_us != 0 and self.next_ack_us < due_us:
         due_us = self.next_ack_us
@@ -242,9 +242,9 @@ cdef void tick(Worker* self) noexcept nogil:
     while lane != NULL:
         following = lane.next
         lane_forgive(shard, lane, away_us)
-        answer = trunk_tick(self, lane)
+        answer = lane_io_tick(self, lane)
         if answer != RESULT_OK:
-            trunk_end(self, lane, answer, trunk_code(answer))
+            lane_io_end(self, lane, answer, lane_io_code(answer))
         lane = following
     while True:
         session = <Session*>map_next(&shard.sessions, &at)
@@ -265,7 +265,7 @@ cdef void tick(Worker* self) noexcept nogil:
             break
         edge_timer(shard, <Stream*>timer.owner)
     while listener != NULL:
-        if listener.paused and port_has_room(self):
+        if listener.paused and app_has_room(self):
             listener.paused = False
             worker_watch(self, &listener.handle, EPOLLIN, EPOLL_CTL_MOD)
         listener = listener.next
@@ -276,35 +276,35 @@ cdef void tick(Worker* self) noexcept nogil:
 
 
 # all: no turn follows.
-cdef void free_buried(Worker* self, bint all) noexcept nogil:
+cdef void free_deferred(Worker* self, bint all) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef Stream* stream
     cdef Lane* lane
     cdef Lane* kept = NULL
     cdef Listener* listener
     cdef Dial* dial
-    while self.buried_dials != NULL:
-        dial = self.buried_dials
-        self.buried_dials = dial.next
+    while self.deferred_dials != NULL:
+        dial = self.deferred_dials
+        self.deferred_dials = dial.next
         pool_free(&shard.pool, dial, sizeof(Dial))
-    while shard.buried_streams != NULL:
-        stream = shard.buried_streams
-        shard.buried_streams = stream.next
+    while shard.deferred_streams != NULL:
+        stream = shard.deferred_streams
+        shard.deferred_streams = stream.next
         queue_free(&stream.out, &shard.pool)
         pool_free(&shard.pool, stream, sizeof(Stream))
-    while shard.buried_lanes != NULL:
-        lane = shard.buried_lanes
-        shard.buried_lanes = lane.next
+    while shard.deferred_lanes != NULL:
+        lane = shard.deferred_lanes
+        shard.deferred_lanes = lane.next
         if lane.unread and not all:
             # The list of unread lanes still names it; the next turn takes it out.
             lane.next = kept
             kept = lane
         else:
             pool_free(&shard.pool, lane, sizeof(Lane))
-    shard.buried_lanes = kept
-    while self.buried_listeners != NULL:
-        listener = self.buried_listeners
-        self.buried_listeners = listener.next
+    shard.deferred_lanes = kept
+    while self.deferred_listeners != NULL:
+        listener = self.deferred_listeners
+        self.deferred_listeners = listener.next
         free(listener)
 
 

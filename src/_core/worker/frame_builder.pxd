@@ -3,7 +3,7 @@ from pcgrelay._core.worker.worker cimport Worker
 
 
 # Is there a flow whose streams could be served right now?
-cdef bint packer_can_serve(Worker* self) noexcept nogil
+cdef bint frame_builder_can_serve(Worker* self) noexcept nogil
 
 # Make frames of what streams have, a frame for each flow in turn, at most WORKER_FRAMES.
-cdef void packer_serve(Worker* self) noexcept nogil
+cdef void frame_builder_serve(Worker* self) noexcept nogil

@@ -1,8 +1,8 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
-from pcgrelay._core.base.atomics cimport figure_add
-from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_take, buf_take_word
-from pcgrelay._core.edge.records cimport bundle_data, bundle_fin, bundle_may_read, bundle_say
+from pcgrelay._core.base.atomics cimport counter_add
+from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_alloc, buf_alloc_word
+from pcgrelay._core.edge.records cimport records_data, records_fin, records_may_read, records_tx
 from pcgrelay._core.frame.credit cimport credit_left
 from pcgrelay._core.edge.streams cimport (
     EDGE_BULK, edge_abort, edge_activate, edge_bury, edge_check_done, edge_ready, edge_session_fail,
@@ -28,7 +28,7 @@ cdef enum:
 
 
 # Is there a flow whose streams could be served right now?
-cdef bint packer_can_serve(Worker* self) noexcept nogil:
+cdef bint frame_builder_can_serve(Worker* self) noexcept nogil:
     cdef Flow* flow = NULL if self.starved else self.shard.active_first
     while flow != NULL:
         if flow_is_open(flow) and flow_bears_reads(flow, &self.shard.pool, self.shard.now_us) \
@@ -52,7 +52,7 @@ cdef inline bint bears_bulk(Worker* self, const Flow* flow) noexcept nogil:
 
 
 # Make frames of what streams have, a frame for each flow in turn.
-cdef void packer_serve(Worker* self) noexcept nogil:
+cdef void frame_builder_serve(Worker* self) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef Flow* flow
     cdef Flow* stuck = NULL     # the first flow since the last progress: seen again, the round was idle
@@ -89,7 +89,7 @@ cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
         return serve_words(self, flow)
     if flow.small.head == NULL and serve_bulk(self, flow):
         return True
-    buf = buf_take(&shard.pool, BUF_LARGEST, False)
+    buf = buf_alloc(&shard.pool, BUF_LARGEST, False)
     if buf == NULL:
         self.starved = not serve_words(self, flow)
         return not self.starved
@@ -118,7 +118,7 @@ cdef bint serve_words(Worker* self, Flow* flow) noexcept nogil:
     cdef Buf* buf
     cdef uint8_t* body
     cdef uint32_t used
-    buf = buf_take_word(pool, WORDS)
+    buf = buf_alloc_word(pool, WORDS)
     if buf == NULL:
         return False
     body = buf_data(buf) + WIRE_PREFIX
@@ -167,7 +167,7 @@ cdef bint serve_bulk(Worker* self, Flow* flow) noexcept nogil:
     cdef bint alive = True
     if stream == NULL or stream.say != 0 or (<Lane*>flow.lane).ahead < LANE_WIRE or not bears_bulk(self, flow):
         return False
-    wanted = bundle_may_read(stream, BULK_FRAMES * WIRE_BODY_MAX)
+    wanted = records_may_read(stream, BULK_FRAMES * WIRE_BODY_MAX)
     n = 0 if wanted <= WIRE_BODY_MAX else frames_for(shard, flow, wanted, bufs, parts)
     if n == 0:
         return False
@@ -183,7 +183,7 @@ cdef bint serve_bulk(Worker* self, Flow* flow) noexcept nogil:
             continue
         part = <uint32_t>(parts[i].iov_len if parts[i].iov_len < <size_t>got else <size_t>got)
         got -= part
-        alive = send_bundle(shard, flow, bufs[i], bundle_data(shard, stream, buf_data(bufs[i]) + WIRE_PREFIX, part))
+        alive = send_bundle(shard, flow, bufs[i], records_data(shard, stream, buf_data(bufs[i]) + WIRE_PREFIX, part))
     if alive:
         read_on(shard, stream)
     return True
@@ -193,7 +193,7 @@ cdef bint serve_bulk(Worker* self, Flow* flow) noexcept nogil:
 cdef uint32_t frames_for(Shard* shard, const Flow* flow, uint32_t wanted, Buf** bufs, iovec* parts) noexcept nogil:
     cdef uint32_t n = 0, part
     while wanted != 0 and n < BULK_FRAMES and flow_has_room(flow, n + 1):
-        bufs[n] = buf_take(&shard.pool, BUF_LARGEST, False)
+        bufs[n] = buf_alloc(&shard.pool, BUF_LARGEST, False)
         if bufs[n] == NULL:
             break
         part = wanted if wanted < WIRE_BODY_MAX - WIRE_RECORD else WIRE_BODY_MAX - WIRE_RECORD
@@ -218,12 +218,12 @@ cdef void note_read(Worker* self, Stream* stream, ssize_t got, uint32_t asked) n
         stream.readable = stream.hangup = False
     elif got == 0 or errno != EINTR:
         edge_abort(&self.shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
-    figure_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
+    counter_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
 
 
 # Come back to the stream if there is more to read, or its end to say.
 cdef inline void read_on(Shard* shard, Stream* stream) noexcept nogil:
-    if not stream.finished and (stream.ended or bundle_may_read(stream, WIRE_BODY_MAX) != 0):
+    if not stream.finished and (stream.ended or records_may_read(stream, WIRE_BODY_MAX) != 0):
         edge_ready(shard, stream)
 
 
@@ -241,20 +241,20 @@ cdef uint32_t serve_stream(Worker* self, Stream* stream, uint8_t* p, uint32_t ro
     cdef ssize_t got
     cdef bint gone = False
     if stream.say != 0:
-        used = bundle_say(shard, stream, p, &gone)
+        used = records_tx(shard, stream, p, &gone)
         if gone:
             edge_bury(shard, stream)
             return used
-    asked = bundle_may_read(stream, room - used - BUNDLE_SPARE) if may_read else 0
+    asked = records_may_read(stream, room - used - BUNDLE_SPARE) if may_read else 0
     if asked != 0:
         got = recv(stream.handle.fd, p + used + WIRE_RECORD, asked, 0)
         note_read(self, stream, got, asked)
         if got > 0:
-            used += bundle_data(shard, stream, p + used, <uint32_t>got)
+            used += records_data(shard, stream, p + used, <uint32_t>got)
         if stream.finished:
             return used
     if stream.ended:
-        used += bundle_fin(shard, stream, p + used)
+        used += records_fin(shard, stream, p + used)
         if stream.broken != BREAK_NONE:
             # It ended in order, and was reset by what it was sent afterwards.
             edge_abort(shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)

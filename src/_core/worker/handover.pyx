@@ -2,7 +2,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc
 
 from pcgrelay._core.base.tlv cimport (
-    Cursor, cursor_descriptor, cursor_enter, cursor_fail, cursor_number, cursor_open, cursor_shut,
+    Tlv, tlv_descriptor, tlv_enter, tlv_fail, tlv_number, tlv_open, tlv_shut,
 )
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.base.handle cimport HANDLE_LISTENER
@@ -28,20 +28,20 @@ cdef extern from *:
     const uint64_t HEIR_NO_LIMIT
 
 
-cdef void heir_write(Cursor* self, Worker* worker) noexcept nogil:
+cdef void worker_handover_write(Tlv* self, Worker* worker) noexcept nogil:
     cdef Listener* listener = worker.listeners
     cdef uint64_t mark
     handover_write(self, &worker.shard)
     while listener != NULL:
-        mark = cursor_open(self, WORKER_LISTENER)
-        cursor_number(self, LISTENER_NUMBER, &listener.number, 4)
-        cursor_descriptor(self, LISTENER_SOCKET, &listener.handle.fd)
+        mark = tlv_open(self, WORKER_LISTENER)
+        tlv_number(self, LISTENER_NUMBER, &listener.number, 4)
+        tlv_descriptor(self, LISTENER_SOCKET, &listener.handle.fd)
         listener.handle.shared = True
-        cursor_shut(self, mark)
+        tlv_shut(self, mark)
         listener = listener.next
 
 
-cdef void heir_read(Cursor* self, Worker* worker, Map* link_gauges, Map* session_gauges) noexcept nogil:
+cdef void worker_handover_read(Tlv* self, Worker* worker, Map* link_gauges, Map* session_gauges) noexcept nogil:
     cdef uint64_t limit = worker.shard.pool.limit
     worker.shard.pool.limit = HEIR_NO_LIMIT
     handover_read(self, &worker.shard, link_gauges, session_gauges)
@@ -49,9 +49,9 @@ cdef void heir_read(Cursor* self, Worker* worker, Map* link_gauges, Map* session
     if self.result == RESULT_OK:
         listeners_read(self, worker)
     if not is_of_its_role(worker):
-        cursor_fail(self, RESULT_BAD_FIELD)
+        tlv_fail(self, RESULT_BAD_FIELD)
     if self.result == RESULT_OK and not watch_all(worker):
-        cursor_fail(self, RESULT_SOCKET)
+        tlv_fail(self, RESULT_SOCKET)
 
 
 # An edge's labels lead to sessions and a relay's to paths: never may one be taken for the other.
@@ -62,23 +62,23 @@ cdef bint is_of_its_role(Worker* worker) noexcept nogil:
     return shard.sessions.count == 0 and shard.waiting == NULL and worker.listeners == NULL
 
 
-cdef void listeners_read(Cursor* self, Worker* worker) noexcept nogil:
-    cdef Cursor inner
+cdef void listeners_read(Tlv* self, Worker* worker) noexcept nogil:
+    cdef Tlv inner
     cdef uint64_t at = 0
     cdef Listener* listener
-    while cursor_enter(self, WORKER_LISTENER, &at, &inner):
+    while tlv_enter(self, WORKER_LISTENER, &at, &inner):
         listener = <Listener*>calloc(1, sizeof(Listener))
         if listener == NULL:
-            cursor_fail(self, RESULT_NO_MEMORY)
+            tlv_fail(self, RESULT_NO_MEMORY)
             return
         listener.handle.kind = HANDLE_LISTENER
-        cursor_number(&inner, LISTENER_NUMBER, &listener.number, 4)
-        cursor_descriptor(&inner, LISTENER_SOCKET, &listener.handle.fd)
+        tlv_number(&inner, LISTENER_NUMBER, &listener.number, 4)
+        tlv_descriptor(&inner, LISTENER_SOCKET, &listener.handle.fd)
         listener.handle.shared = True
         listener.next = worker.listeners
         worker.listeners = listener
         if inner.result != RESULT_OK or listener.handle.fd < 0:
-            cursor_fail(self, RESULT_BAD_FIELD)
+            tlv_fail(self, RESULT_BAD_FIELD)
             return
 
 

@@ -8,25 +8,25 @@ from pcgrelay._core.worker.worker cimport Worker
 
 
 # A connected socket and its secret came: start the lane, or close the socket and say so.
-cdef void trunk_add(Worker* self, Order* order) noexcept nogil
+cdef void lane_io_add(Worker* self, Order* order) noexcept nogil
 
 # epoll told of the socket of a lane.
-cdef void trunk_event(Worker* self, Lane* lane, uint32_t events) noexcept nogil
+cdef void lane_io_event(Worker* self, Lane* lane, uint32_t events) noexcept nogil
 
 # Read the lanes that had their share of the last turn with bytes left.
-cdef void trunk_read_on(Worker* self) noexcept nogil
+cdef void lane_io_read_on(Worker* self) noexcept nogil
 
 # Send what the turn produced, for each lane with one system call as a rule; then settle what is borrowed.
-cdef void trunk_flush(Worker* self) noexcept nogil
+cdef void lane_io_flush(Worker* self) noexcept nogil
 
 # The beat of a lane, and of its socket.
-cdef Result trunk_tick(Worker* self, Lane* lane) noexcept nogil
+cdef Result lane_io_tick(Worker* self, Lane* lane) noexcept nogil
 
 # The code that goes with a reason to close a lane.
-cdef uint32_t trunk_code(Result reason) noexcept nogil
+cdef uint32_t lane_io_code(Result reason) noexcept nogil
 
 # Close a lane: say why if it can be said, tell the flows, the control plane and the counters.
-cdef void trunk_end(Worker* self, Lane* lane, Result reason, uint32_t code) noexcept nogil
+cdef void lane_io_end(Worker* self, Lane* lane, Result reason, uint32_t code) noexcept nogil
 
 # Close all lanes of a link and forget it.
-cdef void trunk_link_end(Worker* self, Link* link, uint32_t code) noexcept nogil
+cdef void lane_io_link_end(Worker* self, Link* link, uint32_t code) noexcept nogil

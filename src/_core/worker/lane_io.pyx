@@ -1,14 +1,14 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 
-from pcgrelay._core.base.atomics cimport figure_add
+from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.buf cimport Buf, buf_data, buf_drop
-from pcgrelay._core.edge.records cimport bundle_take, bundle_take_datagrams
+from pcgrelay._core.edge.records cimport records_rx, records_rx_datagrams
 from pcgrelay._core.session.candidate cimport candidate_frame
 from pcgrelay._core.edge.streams cimport edge_activate, edge_session_rx_close, edge_session_fail
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.frame.frame cimport Frame, frame_is_lane
 from pcgrelay._core.link.gauge cimport LINK_GAUGE_RECEIVED_BYTES, LINK_GAUGE_SENT_BYTES, gauge_at
-from pcgrelay._core.link.lane cimport LaneInput, lane_frame, lane_start, lane_stop, lane_take, lane_tick
+from pcgrelay._core.link.lane cimport LaneInput, lane_frame, lane_start, lane_stop, lane_rx, lane_tick
 from pcgrelay._core.base.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link.link cimport link_find, link_remove
 from pcgrelay._core.link.shard cimport LANE_CLOSED, LANE_UNREAD, Lane, Link, Shard, lane_dirty, lane_is_up, shard_event
@@ -17,15 +17,15 @@ from pcgrelay._core.base.linux cimport (
     TCP_NODELAY, TCP_NOTSENT_LOWAT, TCP_USER_TIMEOUT, close, errno, readv, recv, setsockopt,
 )
 from pcgrelay._core.link.mailbox cimport EVENT_LANE_DOWN, Event, Order
-from pcgrelay._core.worker.app_io cimport port_deliver_lent
-from pcgrelay._core.base.queue cimport iovec, queue_sent, queue_settle
-from pcgrelay._core.link.relay cimport relay_frame, relay_lane_down, relay_lost, relay_settle
+from pcgrelay._core.worker.app_io cimport app_deliver_lent
+from pcgrelay._core.base.queue cimport iovec, queue_sent, queue_own
+from pcgrelay._core.link.relay cimport relay_frame, relay_lane_down, relay_lost, relay_own
 from pcgrelay._core.base.result cimport (
     RESULT_CONFIRM_TIMEOUT, RESULT_DUPLICATE, RESULT_LOCAL_CLOSE, RESULT_MORE, RESULT_NO_MEMORY, RESULT_OK,
     RESULT_PEER_CLOSED, RESULT_REPLACED, RESULT_SILENT, RESULT_SOCKET, RESULT_UNKNOWN_FLOW, Result, result_code,
     result_place, result_reason,
 )
-from pcgrelay._core.link.lane_send cimport lane_fill, lane_pace, lane_say, lane_sent
+from pcgrelay._core.link.lane_send cimport lane_fill, lane_pace, lane_tx, lane_sent
 from pcgrelay._core.session.session cimport Session, session_frame, session_lane_down, session_lane_up, session_lost
 from pcgrelay._core.base.stats cimport COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_LANES_CLOSED, COUNT_SYSTEM_CALLS
 from pcgrelay._core.base.wire cimport (
@@ -39,7 +39,7 @@ from pcgrelay._core.worker.worker cimport (
 
 # -- lanes ------------------------------------------------------------------------------------------------------------
 
-cdef void trunk_event(Worker* self, Lane* lane, uint32_t events) noexcept nogil:
+cdef void lane_io_event(Worker* self, Lane* lane, uint32_t events) noexcept nogil:
     if lane.state == LANE_CLOSED:
         return
     if events & EPOLLOUT and not lane.writable:
@@ -54,11 +54,11 @@ cdef void trunk_event(Worker* self, Lane* lane, uint32_t events) noexcept nogil:
 cdef void lane_listen(Worker* self, Lane* lane) noexcept nogil:
     cdef Result answer = lane_read(self, lane)
     if answer != RESULT_OK:
-        trunk_end(self, lane, answer, trunk_code(answer))
+        lane_io_end(self, lane, answer, lane_io_code(answer))
 
 
 # Lanes that had their share of the last turn with bytes left: edge-triggered epoll does not name them again.
-cdef void trunk_read_on(Worker* self) noexcept nogil:
+cdef void lane_io_read_on(Worker* self) noexcept nogil:
     cdef Lane* lane = self.shard.unread
     cdef Lane* following
     self.shard.unread = NULL
@@ -81,11 +81,11 @@ cdef Result lane_read(Worker* self, Lane* lane) noexcept nogil:
     cdef Result answer
     for _ in range(WORKER_READS):
         if self.role == WORKER_EDGE:
-            port_deliver_lent(self)
+            app_deliver_lent(self)
             slot = self.space
         else:
             if self.slots_used == WORKER_SLOTS:
-                trunk_flush(self)
+                lane_io_flush(self)
             slot = self.space + self.slots_used * WORKER_SLOT
         part = 0
         if lane.partial == NULL:
@@ -98,14 +98,14 @@ cdef Result lane_read(Worker* self, Lane* lane) noexcept nogil:
             vectors[1].iov_len = WORKER_SLOT
             got = readv(lane.handle.fd, vectors, 2)
         room = part + WORKER_SLOT
-        figure_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
+        counter_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
         if got < 0:
             return RESULT_OK if errno == EAGAIN or errno == EINTR else RESULT_SOCKET
         if got == 0:
             return RESULT_SOCKET
         lane.heard_us = self.shard.now_us
-        figure_add(&self.shard.stats.count[COUNT_BYTES_RECEIVED], <uint64_t>got)
-        figure_add(&gauge_at(lane.link.gauge, self.shard.index)[LINK_GAUGE_RECEIVED_BYTES], <uint64_t>got)
+        counter_add(&self.shard.stats.count[COUNT_BYTES_RECEIVED], <uint64_t>got)
+        counter_add(&gauge_at(lane.link.gauge, self.shard.index)[LINK_GAUGE_RECEIVED_BYTES], <uint64_t>got)
         if <uint64_t>got < part:
             part = <uint64_t>got
         if self.role == WORKER_RELAY and <uint64_t>got > part:
@@ -133,21 +133,21 @@ cdef Result lane_feed(Worker* self, Lane* lane, uint64_t part, uint8_t* p, uint6
         answer = lane_frame(&self.shard, lane, &input, self.role == WORKER_EDGE)
         if answer != RESULT_OK:
             return RESULT_OK if answer == RESULT_MORE else answer
-        answer = take_frame(self, lane, &input.frame, input.wire, input.owner)
+        answer = rx_frame(self, lane, &input.frame, input.wire, input.owner)
         if input.buf != NULL:
             if input.scarce or self.shard.lent:
-                port_deliver_lent(self)
+                app_deliver_lent(self)
             buf_drop(&self.shard.pool, input.buf)
         if answer != RESULT_OK:
             return answer
 
 
-cdef Result take_frame(Worker* self, Lane* lane, Frame* frame, uint8_t* wire, Buf* owner) noexcept nogil:
+cdef Result rx_frame(Worker* self, Lane* lane, Frame* frame, uint8_t* wire, Buf* owner) noexcept nogil:
     cdef Flow* flow = NULL
     cdef uint32_t code = CODE_DONE
     cdef Result answer
     if frame_is_lane(frame.type):
-        answer = lane_take(&self.shard, lane, frame, wire)
+        answer = lane_rx(&self.shard, lane, frame, wire)
         if answer == RESULT_OK and frame.type == FRAME_CONFIRM:
             lane_up(self, lane)
         elif answer == RESULT_OK and frame.type == FRAME_LOST:
@@ -160,23 +160,23 @@ cdef Result take_frame(Worker* self, Lane* lane, Frame* frame, uint8_t* wire, Bu
     answer = session_frame(&self.shard, lane, frame, wire, &flow, &code)
     if answer == RESULT_OK:
         if frame.type == FRAME_BUNDLE:
-            answer = bundle_take(&self.shard, flow, wire + WIRE_PREFIX, frame.length, owner)
+            answer = records_rx(&self.shard, flow, wire + WIRE_PREFIX, frame.length, owner)
         elif frame.type == FRAME_DATAGRAMS:
-            answer = bundle_take_datagrams(&self.shard, wire + WIRE_PREFIX, frame.length)
+            answer = records_rx_datagrams(&self.shard, wire + WIRE_PREFIX, frame.length)
         elif flow.small.head != NULL or flow.bulk.head != NULL:
             # An ACK or RESUME may have made room.
             edge_activate(&self.shard, flow)
     if answer == RESULT_PEER_CLOSED:
         edge_session_rx_close(&self.shard, <Session*>flow.session, code)
     elif answer == RESULT_UNKNOWN_FLOW:
-        take_candidate(self, lane, frame, wire)
+        rx_candidate(self, lane, frame, wire)
     elif answer != RESULT_OK and answer != RESULT_DUPLICATE:
         edge_session_fail(&self.shard, <Session*>flow.session, answer)
     return RESULT_OK
 
 
 # No path has the label of this frame; one may come of it.
-cdef void take_candidate(Worker* self, Lane* lane, const Frame* frame, uint8_t* wire) noexcept nogil:
+cdef void rx_candidate(Worker* self, Lane* lane, const Frame* frame, uint8_t* wire) noexcept nogil:
     cdef Flow* flow = NULL
     cdef uint32_t code = CODE_DONE
     cdef Result answer = candidate_frame(&self.shard, lane, frame, wire, &flow, &code)
@@ -192,7 +192,7 @@ cdef void lane_up(Worker* self, Lane* lane) noexcept nogil:
     cdef Session* failed = NULL
     cdef Result answer
     if before != NULL:
-        trunk_end(self, before, RESULT_REPLACED, CODE_DONE)
+        lane_io_end(self, before, RESULT_REPLACED, CODE_DONE)
     lane.link.lanes[lane.index] = lane
     if self.role != WORKER_EDGE:
         return
@@ -204,7 +204,7 @@ cdef void lane_up(Worker* self, Lane* lane) noexcept nogil:
 
 
 # Close a lane: say why if it can be said, tell the flows, the control plane and the counters.
-cdef void trunk_end(Worker* self, Lane* lane, Result reason, uint32_t code) noexcept nogil:
+cdef void lane_io_end(Worker* self, Lane* lane, Result reason, uint32_t code) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef uint8_t body[4]
     cdef Event* event
@@ -213,7 +213,7 @@ cdef void trunk_end(Worker* self, Lane* lane, Result reason, uint32_t code) noex
     if lane_is_up(lane) and reason != RESULT_SOCKET and reason != RESULT_PEER_CLOSED:
         wire_put16(body, code)
         wire_put16(body + 2, 0)
-        if lane_say(shard, lane, FRAME_CLOSE, body, 4) == RESULT_OK:
+        if lane_tx(shard, lane, FRAME_CLOSE, body, 4) == RESULT_OK:
             lane_send(self, lane)
     event = shard_event(shard, EVENT_LANE_DOWN)
     event.data.lane.link = lane.link.number
@@ -221,8 +221,8 @@ cdef void trunk_end(Worker* self, Lane* lane, Result reason, uint32_t code) noex
     event.data.lane.number = lane.number
     event.data.lane.code = lane.close_code if reason == RESULT_PEER_CLOSED else code
     event.data.lane.reason = result_reason(reason)
-    figure_add(&shard.stats.refused[result_place(reason)], 1)
-    figure_add(&shard.stats.count[COUNT_LANES_CLOSED], 1)
+    counter_add(&shard.stats.refused[result_place(reason)], 1)
+    counter_add(&shard.stats.count[COUNT_LANES_CLOSED], 1)
     if lane.link.lanes[lane.index] == lane:
         lane.link.lanes[lane.index] = NULL
         if self.role == WORKER_EDGE:
@@ -237,11 +237,11 @@ cdef void trunk_end(Worker* self, Lane* lane, Result reason, uint32_t code) noex
         shard.lanes = lane.next
     if lane.next != NULL:
         lane.next.prev = lane.prev
-    lane.next = shard.buried_lanes
-    shard.buried_lanes = lane
+    lane.next = shard.deferred_lanes
+    shard.deferred_lanes = lane
 
 
-cdef uint32_t trunk_code(Result reason) noexcept nogil:
+cdef uint32_t lane_io_code(Result reason) noexcept nogil:
     if reason == RESULT_SOCKET:
         return CODE_UNREACHABLE
     if reason == RESULT_SILENT or reason == RESULT_CONFIRM_TIMEOUT:
@@ -249,19 +249,19 @@ cdef uint32_t trunk_code(Result reason) noexcept nogil:
     return result_code(reason)
 
 
-cdef void trunk_link_end(Worker* self, Link* link, uint32_t code) noexcept nogil:
+cdef void lane_io_link_end(Worker* self, Link* link, uint32_t code) noexcept nogil:
     cdef Lane* lane = self.shard.lanes
     cdef Lane* following
     while lane != NULL:
         following = lane.next
         if lane.link == link:
-            trunk_end(self, lane, RESULT_LOCAL_CLOSE, code)
+            lane_io_end(self, lane, RESULT_LOCAL_CLOSE, code)
         lane = following
     link_remove(&self.shard, link)
 
 
 # Send what the turn produced, for each lane with one system call as a rule; then settle what is borrowed.
-cdef void trunk_flush(Worker* self) noexcept nogil:
+cdef void lane_io_flush(Worker* self) noexcept nogil:
     cdef Lane* lane
     cdef Result answer
     while self.shard.dirty_lanes != NULL:
@@ -272,9 +272,9 @@ cdef void trunk_flush(Worker* self) noexcept nogil:
             continue
         answer = lane_send(self, lane)
         if answer == RESULT_OK and self.role == WORKER_RELAY:
-            answer = lane_settle(self, lane)
+            answer = lane_own(self, lane)
         if answer != RESULT_OK:
-            trunk_end(self, lane, answer, trunk_code(answer))
+            lane_io_end(self, lane, answer, lane_io_code(answer))
     self.slots_used = 0
 
 
@@ -295,18 +295,18 @@ cdef Result lane_send(Worker* self, Lane* lane) noexcept nogil:
             if errno != EAGAIN:
                 return RESULT_SOCKET
             sent = 0
-        figure_add(&self.shard.stats.count[COUNT_BYTES_SENT], <uint64_t>sent)
-        figure_add(&gauge_at(lane.link.gauge, self.shard.index)[LINK_GAUGE_SENT_BYTES], <uint64_t>sent)
+        counter_add(&self.shard.stats.count[COUNT_BYTES_SENT], <uint64_t>sent)
+        counter_add(&gauge_at(lane.link.gauge, self.shard.index)[LINK_GAUGE_SENT_BYTES], <uint64_t>sent)
         queue_sent(&lane.wire, &self.shard.pool, <uint64_t>sent)
         lane_sent(&self.shard, lane, <uint64_t>sent, <uint64_t>sent < asked)
     return RESULT_OK
 
 
-cdef Result lane_settle(Worker* self, Lane* lane) noexcept nogil:
+cdef Result lane_own(Worker* self, Lane* lane) noexcept nogil:
     cdef uint32_t first = 0
-    relay_settle(&self.shard, lane)
+    relay_own(&self.shard, lane)
     # What has its hop number must go out, or the lane is lost.
-    return queue_settle(&lane.wire, &self.shard.pool, True, &first)
+    return queue_own(&lane.wire, &self.shard.pool, True, &first)
 
 
 # Unsent bytes in a lane's socket queue where nothing can overtake them, as those on the wire do.
@@ -315,13 +315,13 @@ cdef void set_lowat(const Lane* lane) noexcept nogil:
     setsockopt(lane.handle.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat))
 
 
-cdef Result trunk_tick(Worker* self, Lane* lane) noexcept nogil:
+cdef Result lane_io_tick(Worker* self, Lane* lane) noexcept nogil:
     if lane_pace(&self.shard, lane):
         set_lowat(lane)
     return lane_tick(&self.shard, lane)
 
 
-cdef void trunk_add(Worker* self, Order* order) noexcept nogil:
+cdef void lane_io_add(Worker* self, Order* order) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef Link* link = link_find(shard, order.args.lane.link)
     cdef Lane* lane = NULL
@@ -342,7 +342,7 @@ cdef void trunk_add(Worker* self, Order* order) noexcept nogil:
         shard.lanes = lane
         if worker_watch(self, &lane.handle, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, EPOLL_CTL_ADD):
             return
-        trunk_end(self, lane, RESULT_SOCKET, CODE_BUSY)
+        lane_io_end(self, lane, RESULT_SOCKET, CODE_BUSY)
         return
     close(order.fd)
     event = shard_event(shard, EVENT_LANE_DOWN)

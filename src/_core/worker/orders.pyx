@@ -1,9 +1,9 @@
 from libc.stdint cimport uint32_t, uint8_t
 
 from pcgrelay._core.base.atomics cimport flag_raise
-from pcgrelay._core.edge.records cimport bundle_linger_anew, bundle_tables_changed
+from pcgrelay._core.edge.records cimport records_linger_anew, records_tables_changed
 from pcgrelay._core.session.candidate cimport candidate_add, candidate_drop, candidate_lead
-from pcgrelay._core.edge.accept cimport door_tables_changed
+from pcgrelay._core.edge.accept cimport accept_tables_changed
 from pcgrelay._core.edge.streams cimport edge_session_close, edge_session_fail
 from pcgrelay._core.crypto.epoch cimport limits_set
 from pcgrelay._core.link.gauge cimport gauge_drop
@@ -17,15 +17,15 @@ from pcgrelay._core.link.mailbox cimport (
     ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN, ORDER_PATH_ADD, ORDER_PATH_REMOVE,
     ORDER_SESSION_ADD, ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE, ORDER_SESSION_MIX, ORDER_SESSION_PATH,
     ORDER_SESSION_RENEW, ORDER_SETTINGS, ORDER_STOP, ORDER_STREAM, ORDER_TABLES, ORDER_UNLISTEN, DrainOrder, LeadOrder,
-    LinkOrder, Order, PathOrder, RenewalOrder, SessionOrder, Settings, mailbox_take, order_free,
+    LinkOrder, Order, PathOrder, RenewalOrder, SessionOrder, Settings, mailbox_drain, order_free,
 )
-from pcgrelay._core.worker.app_io cimport port_adopt, port_listen, port_unlisten
+from pcgrelay._core.worker.app_io cimport app_adopt, app_listen, app_unlisten
 from pcgrelay._core.link.relay cimport relay_path_add, relay_path_remove
 from pcgrelay._core.base.result cimport RESULT_OK, Result
 from pcgrelay._core.stream.service_tables cimport Tables, tables_drop
-from pcgrelay._core.link.lane_send cimport lane_say
+from pcgrelay._core.link.lane_send cimport lane_tx
 from pcgrelay._core.session.session cimport Session, session_add, session_find, session_mix
-from pcgrelay._core.worker.lane_io cimport trunk_add, trunk_link_end
+from pcgrelay._core.worker.lane_io cimport lane_io_add, lane_io_link_end
 from pcgrelay._core.base.wire cimport FRAME_DRAIN, WIRE_LANES_MAX, wire_put32
 from pcgrelay._core.worker.worker cimport Worker, worker_woken
 
@@ -51,10 +51,10 @@ cdef void orders_take(Worker* self) noexcept nogil:
     cdef Order* following
     # First the wake-up: an order that comes after the take writes it again.
     worker_woken(self.mailbox.wake_fd)
-    order = mailbox_take(&self.mailbox)
+    order = mailbox_drain(&self.mailbox)
     while order != NULL:
         following = order.next
-        take_order(self, order)
+        apply_order(self, order)
         order_free(order)
         order = following
 
@@ -66,7 +66,7 @@ cdef void orders_apply_settings(Worker* self, const Settings* settings) noexcept
     limits_set(&shard.limits, settings.rekey_frames, settings.rekey_bytes, settings.rekey_us)
     if settings.linger_us != shard.linger_us:
         shard.linger_us = settings.linger_us
-        bundle_linger_anew(shard)
+        records_linger_anew(shard)
     if settings.probe_us != shard.probe_us:
         shard.probe_us = settings.probe_us
         while lane != NULL:
@@ -74,7 +74,7 @@ cdef void orders_apply_settings(Worker* self, const Settings* settings) noexcept
             lane = lane.next
 
 
-cdef void take_order(Worker* self, Order* order) noexcept nogil:
+cdef void apply_order(Worker* self, Order* order) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef Link* link
     cdef Session* session
@@ -86,11 +86,11 @@ cdef void take_order(Worker* self, Order* order) noexcept nogil:
     elif order.kind == ORDER_LINK_CLOSE:
         link = link_find(shard, order.args.close.number)
         if link != NULL:
-            trunk_link_end(self, link, order.args.close.code)
+            lane_io_link_end(self, link, order.args.close.code)
     elif order.kind == ORDER_LINK_DRAIN:
         order_link_drain(shard, &order.args.drain)
     elif order.kind == ORDER_LANE_ADD:
-        trunk_add(self, order)
+        lane_io_add(self, order)
     elif order.kind == ORDER_PATH_ADD:
         order_path_add(shard, &order.args.path)
     elif order.kind == ORDER_PATH_REMOVE:
@@ -114,18 +114,18 @@ cdef void take_order(Worker* self, Order* order) noexcept nogil:
     elif order.kind == ORDER_TABLES:
         before = shard.tables
         shard.tables = order.args.tables
-        door_tables_changed(shard)
-        bundle_tables_changed(shard, before)
+        accept_tables_changed(shard)
+        records_tables_changed(shard, before)
         tables_drop(before)
     elif order.kind == ORDER_LISTEN:
-        port_listen(self, order)
+        app_listen(self, order)
     elif order.kind == ORDER_UNLISTEN:
-        port_unlisten(self, order.args.import_number)
+        app_unlisten(self, order.args.import_number)
     elif order.kind == ORDER_DRAIN:
         shard.draining = True
-        port_unlisten(self, -1)
+        app_unlisten(self, -1)
     elif order.kind == ORDER_STREAM:
-        port_adopt(self, order.args.stream.import_number, order.fd, order.args.stream.session, order.args.stream.shared)
+        app_adopt(self, order.args.stream.import_number, order.fd, order.args.stream.session, order.args.stream.shared)
 
 
 cdef void order_link_add(Shard* shard, LinkOrder* args) noexcept nogil:
@@ -139,7 +139,7 @@ cdef void order_link_drain(Shard* shard, const DrainOrder* args) noexcept nogil:
     wire_put32(body, args.milliseconds)
     while lane != NULL:
         if lane.link.number == args.link and lane_is_up(lane):
-            lane_say(shard, lane, FRAME_DRAIN, body, 4)
+            lane_tx(shard, lane, FRAME_DRAIN, body, 4)
         lane = lane.next
 
 

@@ -37,8 +37,8 @@ cdef struct Worker:
     Handle mailbox_handle
     Worker* siblings            # all workers of the node; this one is siblings[shard.index]
     Listener* listeners         # owned
-    Listener* buried_listeners  # closed in this turn: epoll's events may still name them
-    Dial* buried_dials          # the same
+    Listener* deferred_listeners  # closed in this turn: epoll's events may still name them
+    Dial* deferred_dials          # the same
     uint8_t* space              # owned: WORKER_SLOTS x WORKER_SLOT
     uint64_t next_tick_us
     uint64_t next_ack_us

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from pcgrelay._core.base.atomics cimport figure_add
+from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.handle cimport Handle
 from pcgrelay._core.base.linux cimport (
     EPOLL_CTL_DEL, MSG_NOSIGNAL, SHUT_RDWR, close, connect, epoll_ctl, epoll_event, msghdr, read, send, sendmsg,
@@ -41,7 +41,7 @@ cdef ssize_t worker_send(Worker* self, int fd, Queue* queue, uint64_t* asked) no
     cdef msghdr message
     cdef uint32_t i
     cdef uint32_t n = queue_vectors(queue, vectors, VECTORS)
-    figure_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
+    counter_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
     asked[0] = 0
     for i in range(n):
         asked[0] += vectors[i].iov_len

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final, final
 
 from pcgrelay._core.face.workers import CoreError as CoreError
-from pcgrelay._core.face.workers import Crew
+from pcgrelay._core.face.workers import Workers
 
 # Kinds of event. Each event is a tuple that begins with its kind. `reason` is a name as of `refusal_name`, `cause` one
 # as of `cause_name`.
@@ -53,8 +53,8 @@ def wiped(secret: bytearray | memoryview) -> None:
     """Overwrite what held secrets."""
 
 @final
-class Core(Crew):
-    """The workers of one node, with the commands that they take. How they are made and end stands in crew.pyi."""
+class Core(Workers):
+    """The workers of one node, with the commands that they take. How they are made and end stands in workers.pyi."""
 
     def events(self, limit: int = 4096) -> list[tuple[object, ...]]: ...
 

@@ -8,7 +8,7 @@ class CoreError(Exception):
     """The core refused a call; the message names the reason."""
 
 @disjoint_base
-class Crew:
+class Workers:
     """The workers of one node.
 
     workers: number of data-plane threads, 1 to 64. memory_bytes: budget of all buffers together.
