@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.status import LinkStatus, Status
@@ -12,16 +12,28 @@ from pcgrelay.printable import printable
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+Samples = Iterable[tuple[Mapping[str, str], float]]
+Family = Callable[[str, str, str, Samples], None]
+
+
 def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
-    """All families. counters are the core's own, named as it names them."""
+    """Return all families. counters are the core's own, named as it names them."""
     lines: list[str] = []
 
-    def family(name: str, kind: str, meaning: str, samples: Iterable[tuple[Mapping[str, str], float]]) -> None:
+    def family(name: str, kind: str, meaning: str, samples: Samples) -> None:
         lines.append(f"# HELP pcgrelay_{name} {meaning}")
         lines.append(f"# TYPE pcgrelay_{name} {kind}")
         for labels, value in samples:
             lines.append(f"pcgrelay_{name}{_labels(labels)} {_number(value)}")
 
+    _node(family, status)
+    _links(family, status)
+    _streams(family, status)
+    _counts(family, status, counters)
+    return "\n".join(lines) + "\n"
+
+
+def _node(family: Family, status: Status) -> None:
     node = status.node
     family("build_info", "gauge", "Version and role of this node.", [({"version": node.version, "role": node.role}, 1)])
     family("uptime_seconds", "gauge", "Time since the start.", [({}, node.uptime_s)])
@@ -51,6 +63,9 @@ def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
     degraded = condition is Condition.DEGRADED
     family("degraded", "gauge", "Whether it serves, and something needs attention.", [({}, degraded)])
     family("draining", "gauge", "Whether this node takes nothing new.", [({}, node.draining)])
+
+
+def _links(family: Family, status: Status) -> None:
     links = [(_of_link(link), link) for link in status.links]
     family("link_up", "gauge", "Whether the link is up.", [(at, link.state == "up") for at, link in links])
     family("link_lanes", "gauge", "Lanes that are up.", [(at, link.lanes_up) for at, link in links])
@@ -69,6 +84,9 @@ def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
     family("link_probe_loss_ratio", "gauge", "Probes late or lost.", [(at, link.loss) for at, link in links])
     family("link_sent_bytes_total", "counter", "Bytes sent.", [(at, link.sent_bytes) for at, link in links])
     family("link_received_bytes_total", "counter", "Bytes received.", [(at, link.received_bytes) for at, link in links])
+
+
+def _streams(family: Family, status: Status) -> None:
     family("stream_active", "gauge", "Streams that are open.", [({}, status.streams.active)])
     family("stream_opened_total", "counter", "Streams since the start.", [({}, status.streams.opened_total)])
     closed = status.streams.closed_total.items()
@@ -86,6 +104,9 @@ def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
         "Whether streams of an import can go to that exporter.",
         [(at, route.state in ("ready", "settling")) for at, route in routes],
     )
+
+
+def _counts(family: Family, status: Status, counters: Mapping[str, int]) -> None:
     family("identity_twins", "gauge", "Identities that two processes bear.", [({}, len(status.twins))])
     family("refused_total", "counter", "Refusals.", [({"reason": why}, n) for why, n in status.refusals.items()])
     family("log_lines_lost_total", "counter", "Lines that the log could not write.", [({}, status.log.lost_total)])
@@ -96,7 +117,6 @@ def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
         if not name.startswith("refused_"):
             kind = "counter" if name.endswith("_total") else "gauge"
             family(f"core_{name}", kind, "A counter of the native core.", [({}, value)])
-    return "\n".join(lines) + "\n"
 
 
 def _of_link(link: LinkStatus) -> dict[str, str]:
