@@ -11,7 +11,9 @@ from pcgrelay._core.crypto.aead cimport Aead, aead_load, aead_open, aead_seal, a
 from pcgrelay._core.session.timers cimport session_acks
 from pcgrelay._core.base.buf cimport Buf, buf_data, buf_alloc
 from pcgrelay._core.stream.flow cimport Flow, flow_has_room
-from pcgrelay._core.frame.frame cimport Frame, Scope, body_open, body_seal, frame_open, frame_pack, frame_seal, frame_is_lane
+from pcgrelay._core.frame.frame cimport (
+    Frame, Scope, body_open, body_seal, frame_open, frame_pack, frame_seal, frame_is_lane,
+)
 from pcgrelay._core.link.lane cimport lane_next, lane_rx
 from pcgrelay._core.base.libcrypto cimport (
     EVP_CIPHER, EVP_CIPHER_CTX, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CIPHER_fetch,

@@ -7,7 +7,9 @@ from pcgrelay._core.base.libcrypto cimport (
     OPENSSL_cleanse,
 )
 from pcgrelay._core.base.result cimport RESULT_BAD_TAG, RESULT_CRYPTO, RESULT_NONCE, RESULT_OK, Result
-from pcgrelay._core.base.wire cimport SUITE_AES_128_GCM, SUITE_AES_256_GCM, SUITE_CHACHA20_POLY1305, WIRE_TAG, wire_put64
+from pcgrelay._core.base.wire cimport (
+    SUITE_AES_128_GCM, SUITE_AES_256_GCM, SUITE_CHACHA20_POLY1305, WIRE_TAG, wire_put64,
+)
 
 # Fetched once and kept: an implicit fetch costs three times a small seal.
 cdef EVP_CIPHER* ciphers[4]

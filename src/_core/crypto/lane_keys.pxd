@@ -17,7 +17,8 @@ cdef struct LinkKeys:
 
 
 # RESULT_CRYPTO: libcrypto failed. The caller wipes secret.
-cdef Result lane_keys_start(LinkKeys* self, const uint8_t* secret, const uint8_t* link_id, uint32_t lanes) noexcept nogil
+cdef Result lane_keys_start(LinkKeys* self, const uint8_t* secret, const uint8_t* link_id,
+                            uint32_t lanes) noexcept nogil
 cdef void lane_keys_wipe(LinkKeys* self) noexcept nogil
 
 # The dialler: the next number, its secret, and the preamble of 48 bytes that opens its lane.

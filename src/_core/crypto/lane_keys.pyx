@@ -13,7 +13,8 @@ cdef enum:
     RING = 129                  # 64 before the greatest, the greatest, 64 after it
 
 
-cdef Result lane_keys_start(LinkKeys* self, const uint8_t* secret, const uint8_t* link_id, uint32_t lanes) noexcept nogil:
+cdef Result lane_keys_start(LinkKeys* self, const uint8_t* secret, const uint8_t* link_id,
+                            uint32_t lanes) noexcept nogil:
     cdef Result answer
     memset(self, 0, sizeof(LinkKeys))
     memcpy(self.link_id, link_id, 16)
@@ -87,6 +88,7 @@ cdef Result lane_keys_check(LinkKeys* self, const uint8_t* preamble, uint16_t* i
     index[0] = wire_get16(preamble + 6)
     number[0] = n
     if index[0] >= self.lanes or wire_get32(preamble + 12) != 0:
+        # The number is spent; nobody wants its secret.
         lane_keys_use(self, n, unused)
         OPENSSL_cleanse(unused, 32)
         return RESULT_BAD_PREAMBLE

@@ -24,7 +24,7 @@ cdef struct Elsewhere:
 # An application connected to an import. session: 0, or the one that another worker chose already; only if it has ended
 # meanwhile is one chosen again. So a socket is handed over once for each choice.
 cdef AcceptAnswer accept_application(Shard* shard, uint32_t number, int fd, uint32_t session, Stream** stream,
-                              Elsewhere* elsewhere) noexcept nogil
+                                     Elsewhere* elsewhere) noexcept nogil
 
 # The tables changed: streams that wait find their route or are refused.
 cdef void accept_tables_changed(Shard* shard) noexcept nogil

@@ -41,7 +41,7 @@ cdef void give_refusal(Shard* shard, int number, const uint8_t* service, uint32_
 
 
 cdef AcceptAnswer accept_application(Shard* shard, uint32_t number, int fd, uint32_t session, Stream** stream,
-                              Elsewhere* elsewhere) noexcept nogil:
+                                     Elsewhere* elsewhere) noexcept nogil:
     cdef const Import* entry = tables_import(shard.tables, number)
     cdef Stream* fresh
     cdef Session* found = NULL

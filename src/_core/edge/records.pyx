@@ -26,7 +26,9 @@ from pcgrelay._core.base.result cimport (
 from pcgrelay._core.stream.service_tables cimport (
     EXPORT_DRAIN, EXPORT_UNRESOLVED, Export, Import, Tables, tables_export, tables_grants, tables_import,
 )
-from pcgrelay._core.session.session cimport SESSION_GAUGE_STREAMS, Session, session_bundle, session_find, session_has_others
+from pcgrelay._core.session.session cimport (
+    SESSION_GAUGE_STREAMS, Session, session_bundle, session_find, session_has_others,
+)
 from pcgrelay._core.base.stats cimport (
     CAUSE_BUDGET, CAUSE_DONE, CAUSE_DRAINING, CAUSE_LIMIT, CAUSE_MARKING, CAUSE_NOT_ALLOWED,
     CAUSE_TARGET_UNRESOLVED, CAUSE_UNKNOWN_SERVICE, COUNT_APPLICATION_SENT, COUNT_DATAGRAMS_IGNORED,
@@ -62,6 +64,7 @@ cdef Result records_rx(Shard* shard, Flow* flow, uint8_t* body, uint32_t length,
     if answer != RESULT_OK:
         return answer
     while length != 0:
+        # All of them were checked above.
         record_read(body, length, &record, &used)
         answer = rx_record(shard, flow, &record, owner, &refusals)
         if answer == RESULT_LATE:
@@ -80,6 +83,7 @@ cdef Result records_rx_datagrams(Shard* shard, const uint8_t* body, uint32_t len
     cdef uint32_t used = 0
     cdef Result answer = record_check(body, length, True)
     while length != 0 and answer == RESULT_OK:
+        # All of them were checked above.
         record_read(body, length, &record, &used)
         counter_add(&shard.stats.count[COUNT_DATAGRAMS_IGNORED], 1)
         body += used

@@ -161,7 +161,8 @@ cdef class Core(Workers):
                 raise CoreError("a link needs a secret of 32 bytes, a binding of 32 and a link id of 16")
             if aead_key_length(suite) == 0 or not 1 <= lanes <= WIRE_LANES_MAX:
                 raise CoreError(f"no suite {suite}, or {lanes} lanes are not 1 to {WIRE_LANES_MAX}")
-            answer = lane_keys_start(&entry.keys, <const uint8_t*><char*>secret, <const uint8_t*><const char*>link_id, lanes)
+            answer = lane_keys_start(&entry.keys, <const uint8_t*><char*>secret,
+                                     <const uint8_t*><const char*>link_id, lanes)
         finally:
             OPENSSL_cleanse(<char*>secret, len(secret))
         if answer != RESULT_OK:
@@ -215,7 +216,8 @@ cdef class Core(Workers):
             raise
         order.fd = fd
         order.args.lane.link, order.args.lane.index, order.args.lane.number = link, index, number
-        if entry.inherited or index >= entry.keys.lanes or lane_keys_use(&entry.keys, number, order.secret) != RESULT_OK:
+        if entry.inherited or index >= entry.keys.lanes \
+                or lane_keys_use(&entry.keys, number, order.secret) != RESULT_OK:
             order_free(order)
             close(fd)
             raise CoreError(f"lane {number} of link {link} was not announced, or is used up")

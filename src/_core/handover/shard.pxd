@@ -8,7 +8,8 @@
 #   old process                                        new process
 #   workers stop at the end of a turn                  workers are made and not launched
 #   loop_quiesce: orders done, nothing borrowed
-#   worker_handover_write, handover_write   -- record, sockets ->  worker_handover_read, handover_read; sockets are watched
+#   worker_handover_write, handover_write   -- record, sockets ->  worker_handover_read, handover_read;
+#                                                                  sockets are watched
 #                                <---- TAKEN --------
 #   GO; loop_abandon wipes keys  ----- GO ---------->   workers are launched; each epoch steps before it seals
 #

@@ -16,7 +16,9 @@ from pcgrelay._core.base.queue cimport Account, Span, queue_pop, queue_push, que
 from pcgrelay._core.crypto.renewal cimport renewals_fresh, renewals_mix, renewals_wait
 from pcgrelay._core.base.result cimport RESULT_GLITCHES, RESULT_NO_MEMORY, RESULT_OK, Result
 from pcgrelay._core.base.stats cimport COUNT_FRAMES_SENT, COUNT_REKEYS, COUNT_REKEYS_MIXED
-from pcgrelay._core.base.wire cimport CODE_UNKNOWN, FRAME_LOST, FRAME_REKEY, WIRE_PREFIX, wire_put16, wire_put32, wire_put64
+from pcgrelay._core.base.wire cimport (
+    CODE_UNKNOWN, FRAME_LOST, FRAME_REKEY, WIRE_PREFIX, wire_put16, wire_put32, wire_put64,
+)
 
 
 # -- frames of the lane's own -----------------------------------------------------------------------------------------

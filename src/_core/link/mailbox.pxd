@@ -265,5 +265,5 @@ cdef bint outbox_put(Outbox* self, const Event* events, uint32_t n) noexcept nog
 # Take at most limit events; *lost: how many did not fit since the last time; *lost_kept: of these, how many were not of
 # single streams.
 cdef uint32_t outbox_drain(Outbox* self, Event* events, uint32_t limit, uint64_t* lost,
-                          uint64_t* lost_kept) noexcept nogil
+                           uint64_t* lost_kept) noexcept nogil
 cdef void outbox_stop(Outbox* self) noexcept nogil

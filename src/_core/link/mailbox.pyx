@@ -87,7 +87,7 @@ cdef bint outbox_put(Outbox* self, const Event* events, uint32_t n) noexcept nog
 
 
 cdef uint32_t outbox_drain(Outbox* self, Event* events, uint32_t limit, uint64_t* lost,
-                          uint64_t* lost_kept) noexcept nogil:
+                           uint64_t* lost_kept) noexcept nogil:
     cdef uint32_t n = 0
     pthread_mutex_lock(&self.mutex)
     while n < limit and self.count != 0:

@@ -160,6 +160,7 @@ cdef void relay_lane_down(Shard* shard, uint32_t link, uint32_t index) noexcept 
             return
         for i in range(2):
             if path.ends[i].out_link == link and index / shard.workers < path.ends[i].slots:
+                # An edge that no LOST reaches notices by silence.
                 end_tell(shard, &path.ends[i], index, CODE_UNREACHABLE)
 
 
@@ -174,6 +175,7 @@ cdef void relay_tell_owed(Shard* shard) noexcept nogil:
         for i in range(2):
             for slot in range(path.ends[i].slots):
                 if path.ends[i].lost[slot] == LOST_OWED:
+                    # An edge that no LOST reaches notices by silence.
                     end_tell(shard, &path.ends[i], slot * shard.workers + shard.index, CODE_UNREACHABLE)
 
 
@@ -298,5 +300,6 @@ cdef void cut(Shard* shard, Lane* lane, uint32_t waits_in, uint32_t first) noexc
     for i in range(first, lane.pending[waits_in].count):
         account = queue_at(&lane.pending[waits_in], i).account
         if account != NULL:
+            # An edge that no LOST reaches notices by silence.
             end_lose(shard, <PathEnd*>account.owner, lane.index, CODE_BUSY)
     queue_cut(&lane.pending[waits_in], &shard.pool, first)

@@ -70,6 +70,7 @@ cdef Result candidate_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_
     if mine == NULL:
         counter_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
         counter_add(&shard.stats.refused[<int>RESULT_UNKNOWN_FLOW], 1)
+        # Without room for LOST, the next such frame is answered.
         lane_tx_unknown(shard, lane, frame.flow)
         return RESULT_DUPLICATE
     if frame.type != FRAME_RESUME and (frame.type != FRAME_FLOW_CONFIRM or mine.rx_next != 0):

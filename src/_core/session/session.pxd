@@ -88,7 +88,7 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
 
 # Act on an opened frame of a flow that is neither BUNDLE nor DATAGRAMS. The answers are those of session_frame.
 cdef Result session_rx(Shard* shard, Session* session, Flow* flow, uint32_t type, const uint8_t* body,
-                         uint32_t* code) noexcept nogil
+                       uint32_t* code) noexcept nogil
 
 # Seal a bundle of length bytes that lies in buf and send it. The reference passes.
 cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) noexcept nogil

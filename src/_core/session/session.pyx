@@ -393,7 +393,7 @@ cdef Result rx_gap(Shard* shard, Lane* lane, Flow* flow) noexcept nogil:
 
 
 cdef Result session_rx(Shard* shard, Session* session, Flow* flow, uint32_t type, const uint8_t* body,
-                         uint32_t* code) noexcept nogil:
+                       uint32_t* code) noexcept nogil:
     cdef Result answer = RESULT_OK
     cdef Buf* buf = NULL
     cdef Event* event
@@ -472,6 +472,7 @@ cdef void session_tx_close(Shard* shard, Session* session, uint32_t code) noexce
             continue
         buf = NULL
         if flow_volatile(session.flows[i], &shard.pool, FRAME_FLOW_CLOSE, body, 4, &buf) == RESULT_OK:
+            # The flow ends all the same; a peer that misses this ends by silence.
             session_emit(shard, session.flows[i], buf)
         else:
             buf_drop(&shard.pool, buf)

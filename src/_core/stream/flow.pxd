@@ -218,7 +218,7 @@ cdef Result flow_rx_ack(Flow* self, Pool* pool, uint64_t next_number, uint64_t n
 
 # RESUME came. *answer: the caller must send flow_resume first; *again: then re-send everything retained.
 cdef Result flow_rx_resume(Flow* self, Pool* pool, const uint8_t* body, uint64_t now_us, bint* answer,
-                             bint* again) noexcept nogil
+                           bint* again) noexcept nogil
 
 # The path or lane is lost and there is no other yet: nothing is sealed until the flow has resumed.
 cdef void flow_pause(Flow* self, uint64_t now_us) noexcept nogil

@@ -389,7 +389,7 @@ cdef Result flow_rx_ack(Flow* self, Pool* pool, uint64_t next_number, uint64_t n
 
 
 cdef Result flow_rx_resume(Flow* self, Pool* pool, const uint8_t* body, uint64_t now_us, bint* answer,
-                             bint* again) noexcept nogil:
+                           bint* again) noexcept nogil:
     cdef uint32_t id = wire_get32(body)
     cdef Result result
     answer[0] = False

@@ -7,7 +7,9 @@ from pcgrelay._core.frame.credit cimport credit_left
 from pcgrelay._core.edge.streams cimport (
     EDGE_BULK, edge_abort, edge_activate, edge_bury, edge_check_done, edge_ready, edge_session_fail,
 )
-from pcgrelay._core.stream.flow cimport Flow, StreamList, flow_bears_bulk, flow_bears_reads, flow_has_room, list_pop, list_push
+from pcgrelay._core.stream.flow cimport (
+    Flow, StreamList, flow_bears_bulk, flow_bears_reads, flow_has_room, list_pop, list_push,
+)
 from pcgrelay._core.link.shard cimport LANE_BACKLOG, LANE_BACKLOG_SMALL, LANE_WIRE, Lane, Shard
 from pcgrelay._core.base.linux cimport EAGAIN, EINTR, errno, readv, recv
 from pcgrelay._core.base.queue cimport iovec

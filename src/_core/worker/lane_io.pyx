@@ -214,6 +214,7 @@ cdef void lane_io_end(Worker* self, Lane* lane, Result reason, uint32_t code) no
         wire_put16(body, code)
         wire_put16(body + 2, 0)
         if lane_tx(shard, lane, FRAME_CLOSE, body, 4) == RESULT_OK:
+            # The lane closes now, whether CLOSE goes out or not.
             lane_send(self, lane)
     event = shard_event(shard, EVENT_LANE_DOWN)
     event.data.lane.link = lane.link.number

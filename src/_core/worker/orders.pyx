@@ -139,6 +139,7 @@ cdef void order_link_drain(Shard* shard, const DrainOrder* args) noexcept nogil:
     wire_put32(body, args.milliseconds)
     while lane != NULL:
         if lane.link.number == args.link and lane_is_up(lane):
+            # One lane that carries it is enough, and the deadline of the drain holds without any.
             lane_tx(shard, lane, FRAME_DRAIN, body, 4)
         lane = lane.next
 
