@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from pcgrelay._core import core as native
+from pcgrelay._core.face import core as native
 from tests.core.records.make import BEFORE, LINK_SECRETS, SESSION_SECRETS, TO_FAR, TO_RELAY
 from tests.core.test_handover_records import CONTAINERS, FLOW, HEAD, LANE, SESSION, STREAM, WORKER, first, item, items
 from tests.support.applications import echo, pattern, server, transfer
