@@ -112,7 +112,7 @@ class Kept:
         self.nodes["near"].core.publish(exports=[], imports=[(0, b"echo", 1, 0, native.IMPORT_LIVE, routes)], grants=[])
         for node in self.nodes.values():
             # As when they were left: nobody takes one that was stopped for some seconds for one that is dead.
-            node.core.probe_every(60_000)
+            node.core.settings(probe_interval_ms=60_000)
             node.core.start()
 
     def renew(self, number: int) -> None:

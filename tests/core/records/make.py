@@ -59,7 +59,10 @@ def keep(folder: str, commit: str) -> None:
         nodes = {"near": near, "relay": relay, "far": far}
         for node in nodes.values():
             # Nobody takes one that is stopped for one that is dead.
-            node.core.probe_every(60_000)
+            if hasattr(node.core, "settings"):
+                node.core.settings(probe_interval_ms=60_000)
+            else:
+                node.core.probe_every(60_000)
         application = client(address)
         application.sendall(whole[:BEFORE])
         server, _ = target.accept()
