@@ -5,13 +5,13 @@
 
 enum { HEAD = 8, ITEM = 6, OLDEST = 1, NEWEST = 2, DEEP = 6, TAG_ROLE = 1, TAG_COUNT = 2 };
 
-static int (*heir_run)(const uint8_t *, uint32_t, int, uint32_t, uint8_t);
+static int (*worker_handover_run)(const uint8_t *, uint32_t, int, uint32_t, uint8_t);
 
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most);
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     world_load();
-    heir_run = harness_function("fuzzface", "heir_run");
+    worker_handover_run = harness_function("fuzzface", "worker_handover_run");
     return 0;
 }
 
@@ -48,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size_t n = size < HEAD ? 0 : size - HEAD;
     int role = number_of(items, n, TAG_ROLE) == RELAY ? RELAY : EDGE;
     uint32_t workers = number_of(items, n, TAG_COUNT) == 2 ? 2 : 1;
-    if (heir_run(data, (uint32_t)size, role, workers, size < HEAD ? 0 : data[6])) {
+    if (worker_handover_run(data, (uint32_t)size, role, workers, size < HEAD ? 0 : data[6])) {
         REQUIRE(size >= HEAD && memcmp(data, "PCGH", 4) == 0);
         REQUIRE(data[4] >= OLDEST && data[4] <= NEWEST && data[5] == 0);
         REQUIRE(is_filled(items, n));

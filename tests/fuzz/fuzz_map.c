@@ -8,7 +8,7 @@ typedef struct {
 
 static void *(*map_find)(const map *, uint32_t);
 static int (*map_put)(map *, uint32_t, void *);
-static void *(*map_take)(map *, uint32_t);
+static void *(*map_remove)(map *, uint32_t);
 static void *(*map_any)(const map *);
 static void *(*map_next)(const map *, uint32_t *);
 static void (*map_free)(map *);
@@ -16,7 +16,7 @@ static void (*map_free)(map *);
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     map_find = harness_function("pcgrelay._core.base.map", "map_find");
     map_put = harness_function("pcgrelay._core.base.map", "map_put");
-    map_take = harness_function("pcgrelay._core.base.map", "map_take");
+    map_remove = harness_function("pcgrelay._core.base.map", "map_remove");
     map_any = harness_function("pcgrelay._core.base.map", "map_any");
     map_next = harness_function("pcgrelay._core.base.map", "map_next");
     map_free = harness_function("pcgrelay._core.base.map", "map_free");
@@ -50,7 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             count += model[at] == NULL;
             model[at] = value;
         } else if (what & 2) {
-            REQUIRE(map_take(&m, keys[at]) == model[at]);
+            REQUIRE(map_remove(&m, keys[at]) == model[at]);
             count -= model[at] != NULL;
             model[at] = NULL;
         } else {
@@ -58,8 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         }
         REQUIRE(m.count == count && (map_any(&m) == NULL) == (count == 0));
     }
-    uint32_t walked = 0, cursor = 0;
-    while (map_next(&m, &cursor))
+    uint32_t walked = 0, tlv = 0;
+    while (map_next(&m, &tlv))
         walked++;
     REQUIRE(walked == count);
     for (int i = 0; i < 256; i++)

@@ -7,11 +7,11 @@ typedef struct {
     uint32_t next, greatest, lanes;
 } link_keys;
 
-static int (*keys_start)(link_keys *, const uint8_t *, const uint8_t *, uint32_t);
-static int (*keys_dial)(link_keys *, uint16_t, uint32_t *, uint8_t *);
-static int (*keys_check)(link_keys *, const uint8_t *, uint16_t *, uint32_t *);
-static int (*keys_take)(link_keys *, uint32_t, uint8_t *);
-static void (*keys_wipe)(link_keys *);
+static int (*lane_keys_start)(link_keys *, const uint8_t *, const uint8_t *, uint32_t);
+static int (*lane_keys_dial)(link_keys *, uint16_t, uint32_t *, uint8_t *);
+static int (*lane_keys_check)(link_keys *, const uint8_t *, uint16_t *, uint32_t *);
+static int (*lane_keys_use)(link_keys *, uint32_t, uint8_t *);
+static void (*lane_keys_wipe)(link_keys *);
 static int (*key_proof)(const uint8_t *, const uint8_t *, uint32_t, uint8_t *);
 
 enum { NUMBERS = 4096 };
@@ -20,19 +20,19 @@ static const uint8_t secret[32] = "a secret of a link, thirty-two.";
 static const uint8_t link_id[16] = "sixteen bytes id";
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
-    keys_start = harness_function("pcgrelay._core.crypto.lane_keys", "keys_start");
-    keys_dial = harness_function("pcgrelay._core.crypto.lane_keys", "keys_dial");
-    keys_check = harness_function("pcgrelay._core.crypto.lane_keys", "keys_check");
-    keys_take = harness_function("pcgrelay._core.crypto.lane_keys", "keys_take");
-    keys_wipe = harness_function("pcgrelay._core.crypto.lane_keys", "keys_wipe");
+    lane_keys_start = harness_function("pcgrelay._core.crypto.lane_keys", "lane_keys_start");
+    lane_keys_dial = harness_function("pcgrelay._core.crypto.lane_keys", "lane_keys_dial");
+    lane_keys_check = harness_function("pcgrelay._core.crypto.lane_keys", "lane_keys_check");
+    lane_keys_use = harness_function("pcgrelay._core.crypto.lane_keys", "lane_keys_use");
+    lane_keys_wipe = harness_function("pcgrelay._core.crypto.lane_keys", "lane_keys_wipe");
     key_proof = harness_function("pcgrelay._core.crypto.epoch", "key_proof");
     link_keys dialler;
     uint8_t preamble[48];
-    REQUIRE(keys_start(&dialler, secret, link_id, 64) == 0);
+    REQUIRE(lane_keys_start(&dialler, secret, link_id, 64) == 0);
     for (uint32_t i = 0; i < NUMBERS; i++) {
         uint32_t number = 0;
-        REQUIRE(keys_dial(&dialler, i % 64, &number, preamble) == 0 && number == i);
-        REQUIRE(keys_take(&dialler, number, expected[i]) == 0);
+        REQUIRE(lane_keys_dial(&dialler, i % 64, &number, preamble) == 0 && number == i);
+        REQUIRE(lane_keys_use(&dialler, number, expected[i]) == 0);
     }
     return 0;
 }
@@ -43,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint8_t *preamble = malloc(48);
     uint8_t proof[16], got[32], seen[NUMBERS] = {0};
     uint64_t greatest = 0; /* used up, plus 1 */
-    REQUIRE(keys_start(keys, secret, link_id, 1 + take8(&in) % 64) == 0);
+    REQUIRE(lane_keys_start(keys, secret, link_id, 1 + take8(&in) % 64) == 0);
     while (in.n != 0 && greatest < NUMBERS - 64) {
         uint16_t index = 0;
         uint32_t number = 0, n;
@@ -66,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         int spent = memcmp(preamble, "PCGR\0\1", 6) == 0 && memcmp(preamble + 16, link_id, 16) == 0
                     && memcmp(proof, preamble + 32, 16) == 0 && n < greatest + 64 && n + 65ull >= greatest && !seen[n];
         int good = spent && (preamble[6] << 8 | preamble[7]) < (int)keys->lanes && memcmp(preamble + 12, "\0\0\0", 4) == 0;
-        REQUIRE((keys_check(keys, preamble, &index, &number) == 0) == good);
+        REQUIRE((lane_keys_check(keys, preamble, &index, &number) == 0) == good);
         if (spent) {
             seen[n] = 1;
             greatest = n >= greatest ? n + 1ull : greatest;
@@ -76,11 +76,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         REQUIRE(number == n && index == (preamble[6] << 8 | preamble[7]));
         if (mode & 8)
             continue;
-        REQUIRE(keys_take(keys, number, got) == 0);
+        REQUIRE(lane_keys_use(keys, number, got) == 0);
         REQUIRE(memcmp(got, expected[number], 32) == 0);
-        REQUIRE(keys_take(keys, number, got) != 0);
+        REQUIRE(lane_keys_use(keys, number, got) != 0);
     }
-    keys_wipe(keys);
+    lane_keys_wipe(keys);
     free(keys);
     free(preamble);
     return 0;

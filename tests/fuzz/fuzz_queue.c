@@ -36,26 +36,26 @@ typedef struct {
 
 static void (*pool_start)(pool *, uint64_t, uint64_t);
 static void (*pool_stop)(pool *);
-static buf *(*buf_take)(pool *, size_t, int);
+static buf *(*buf_alloc)(pool *, size_t, int);
 static void (*buf_drop)(pool *, buf *);
 static int (*queue_push)(queue *, pool *, uint8_t *, uint32_t, buf *, account *);
 static uint32_t (*queue_vectors)(queue *, struct iovec *, uint32_t);
 static void (*queue_sent)(queue *, pool *, uint64_t);
 static span (*queue_pop)(queue *);
-static int (*queue_settle)(queue *, pool *, int, uint32_t *);
+static int (*queue_own)(queue *, pool *, int, uint32_t *);
 static void (*queue_cut)(queue *, pool *, uint32_t);
 static void (*queue_free)(queue *, pool *);
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     pool_start = harness_function("pcgrelay._core.base.buf", "pool_start");
     pool_stop = harness_function("pcgrelay._core.base.buf", "pool_stop");
-    buf_take = harness_function("pcgrelay._core.base.buf", "buf_take");
+    buf_alloc = harness_function("pcgrelay._core.base.buf", "buf_alloc");
     buf_drop = harness_function("pcgrelay._core.base.buf", "buf_drop");
     queue_push = harness_function("pcgrelay._core.base.queue", "queue_push");
     queue_vectors = harness_function("pcgrelay._core.base.queue", "queue_vectors");
     queue_sent = harness_function("pcgrelay._core.base.queue", "queue_sent");
     queue_pop = harness_function("pcgrelay._core.base.queue", "queue_pop");
-    queue_settle = harness_function("pcgrelay._core.base.queue", "queue_settle");
+    queue_own = harness_function("pcgrelay._core.base.queue", "queue_own");
     queue_cut = harness_function("pcgrelay._core.base.queue", "queue_cut");
     queue_free = harness_function("pcgrelay._core.base.queue", "queue_free");
     return 0;
@@ -99,7 +99,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         uint32_t n = 1 + take16(&in) % (what & 1 ? 65584 : 600), cut = 0;
         if (what < 4) {
             int own = what >= 2;
-            buf *held = own ? buf_take(memory, n, 0) : NULL;
+            buf *held = own ? buf_alloc(memory, n, 0) : NULL;
             uint8_t *p = space + used;
             if (own && held == NULL)
                 continue;
@@ -131,7 +131,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 first += lengths[first] == 0;
             }
         } else if (what == 5) {
-            if (queue_settle(&q, memory, n & 1, &cut) == 0) {
+            if (queue_own(&q, memory, n & 1, &cut) == 0) {
                 REQUIRE(q.borrowed == 0 && q.owned == q.bytes);
                 memset(space, 0xff, ROOM);
                 used = 0;

@@ -12,29 +12,29 @@ typedef struct {
     uint64_t n, at;
     descriptors *descriptors;
     int reading, result;
-} cursor;
+} tlv;
 
-static void (*cursor_write)(cursor *, uint8_t *, uint64_t, descriptors *);
-static void (*cursor_read)(cursor *, uint8_t *, uint64_t, descriptors *);
-static void (*cursor_number)(cursor *, uint16_t, void *, uint32_t);
-static void (*cursor_bytes)(cursor *, uint16_t, void *, uint32_t);
-static void (*cursor_descriptor)(cursor *, uint16_t, int *);
-static uint64_t (*cursor_open)(cursor *, uint16_t);
-static void (*cursor_shut)(cursor *, uint64_t);
-static int (*cursor_next)(cursor *, uint16_t, uint64_t *, uint8_t **, uint64_t *);
-static int (*cursor_enter)(cursor *, uint16_t, uint64_t *, cursor *);
+static void (*tlv_write)(tlv *, uint8_t *, uint64_t, descriptors *);
+static void (*tlv_read)(tlv *, uint8_t *, uint64_t, descriptors *);
+static void (*tlv_number)(tlv *, uint16_t, void *, uint32_t);
+static void (*tlv_bytes)(tlv *, uint16_t, void *, uint32_t);
+static void (*tlv_descriptor)(tlv *, uint16_t, int *);
+static uint64_t (*tlv_open)(tlv *, uint16_t);
+static void (*tlv_shut)(tlv *, uint64_t);
+static int (*tlv_next)(tlv *, uint16_t, uint64_t *, uint8_t **, uint64_t *);
+static int (*tlv_enter)(tlv *, uint16_t, uint64_t *, tlv *);
 static void (*descriptors_free)(descriptors *);
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
-    cursor_write = harness_function("pcgrelay._core.base.tlv", "cursor_write");
-    cursor_read = harness_function("pcgrelay._core.base.tlv", "cursor_read");
-    cursor_number = harness_function("pcgrelay._core.base.tlv", "cursor_number");
-    cursor_bytes = harness_function("pcgrelay._core.base.tlv", "cursor_bytes");
-    cursor_descriptor = harness_function("pcgrelay._core.base.tlv", "cursor_descriptor");
-    cursor_open = harness_function("pcgrelay._core.base.tlv", "cursor_open");
-    cursor_shut = harness_function("pcgrelay._core.base.tlv", "cursor_shut");
-    cursor_next = harness_function("pcgrelay._core.base.tlv", "cursor_next");
-    cursor_enter = harness_function("pcgrelay._core.base.tlv", "cursor_enter");
+    tlv_write = harness_function("pcgrelay._core.base.tlv", "tlv_write");
+    tlv_read = harness_function("pcgrelay._core.base.tlv", "tlv_read");
+    tlv_number = harness_function("pcgrelay._core.base.tlv", "tlv_number");
+    tlv_bytes = harness_function("pcgrelay._core.base.tlv", "tlv_bytes");
+    tlv_descriptor = harness_function("pcgrelay._core.base.tlv", "tlv_descriptor");
+    tlv_open = harness_function("pcgrelay._core.base.tlv", "tlv_open");
+    tlv_shut = harness_function("pcgrelay._core.base.tlv", "tlv_shut");
+    tlv_next = harness_function("pcgrelay._core.base.tlv", "tlv_next");
+    tlv_enter = harness_function("pcgrelay._core.base.tlv", "tlv_enter");
     descriptors_free = harness_function("pcgrelay._core.base.tlv", "descriptors_free");
     return 0;
 }
@@ -42,26 +42,26 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 enum { DEEP = 8, TAGS = 6 };
 
 /* Ask a container for everything, and each container in it too. */
-static void walk(cursor *c, int depth) {
+static void walk(tlv *c, int depth) {
     static const uint32_t widths[] = {1, 2, 4, 8};
     uint8_t *room = malloc(64);
     for (uint16_t tag = 0; tag < TAGS; tag++) {
         uint64_t at = 0, n = 0, number = 0;
         uint8_t *p = NULL;
         int fd = 7;
-        cursor inner;
-        cursor_number(c, tag, &number, widths[tag % 4]);
+        tlv inner;
+        tlv_number(c, tag, &number, widths[tag % 4]);
         REQUIRE(widths[tag % 4] == 8 || number >> (8 * widths[tag % 4]) == 0);
-        cursor_bytes(c, tag, room, 64);
-        cursor_descriptor(c, tag, &fd);
+        tlv_bytes(c, tag, room, 64);
+        tlv_descriptor(c, tag, &fd);
         REQUIRE(fd == -1 || (fd >= 100 && fd < 104));
-        while (cursor_next(c, tag, &at, &p, &n)) {
+        while (tlv_next(c, tag, &at, &p, &n)) {
             REQUIRE(p >= c->p + 6 && n <= c->n && (uint64_t)(p - c->p) + n == at && at <= c->n);
             for (uint64_t i = 0; i < n; i++)
                 room[0] ^= p[i];
         }
         at = 0;
-        while (depth < DEEP && cursor_enter(c, tag, &at, &inner))
+        while (depth < DEEP && tlv_enter(c, tag, &at, &inner))
             walk(&inner, depth + 1);
     }
     free(room);
@@ -72,10 +72,10 @@ static void read_any(const uint8_t *data, size_t size) {
     uint8_t *before = malloc(size ? size : 1);
     int fds[4] = {100, 101, 102, 103};
     descriptors list = {fds, 4, 4};
-    cursor c;
+    tlv c;
     memcpy(p, data, size);
     memcpy(before, data, size);
-    cursor_read(&c, p, size, &list);
+    tlv_read(&c, p, size, &list);
     walk(&c, 0);
     REQUIRE(memcmp(p, before, size) == 0);
     free(p);
@@ -83,35 +83,35 @@ static void read_any(const uint8_t *data, size_t size) {
 }
 
 /* Write what the input says, counted first, and read it back. */
-static uint64_t wrote(cursor *c, input in) {
-    uint64_t mark = cursor_open(c, 9), sum = 0;
+static uint64_t wrote(tlv *c, input in) {
+    uint64_t mark = tlv_open(c, 9), sum = 0;
     for (uint16_t tag = 1; in.n != 0 && tag < 200; tag++) {
         uint64_t number = (uint64_t)take32(&in) << 32 | take32(&in);
         uint8_t bytes[40];
         int fd = (int)(number % 3) - 1;
         take(&in, bytes, sizeof bytes);
-        cursor_number(c, tag, &number, 8);
-        cursor_bytes(c, (uint16_t)(tag + 1000), bytes, sizeof bytes);
-        cursor_descriptor(c, (uint16_t)(tag + 2000), &fd);
+        tlv_number(c, tag, &number, 8);
+        tlv_bytes(c, (uint16_t)(tag + 1000), bytes, sizeof bytes);
+        tlv_descriptor(c, (uint16_t)(tag + 2000), &fd);
         sum++;
     }
-    cursor_shut(c, mark);
+    tlv_shut(c, mark);
     return sum;
 }
 
 static void read_back(uint8_t *p, uint64_t n, descriptors *list, input in, uint64_t count) {
-    cursor outer, c;
+    tlv outer, c;
     uint64_t at = 0;
-    cursor_read(&outer, p, n, list);
-    REQUIRE(outer.result == 0 && cursor_enter(&outer, 9, &at, &c));
+    tlv_read(&outer, p, n, list);
+    REQUIRE(outer.result == 0 && tlv_enter(&outer, 9, &at, &c));
     for (uint16_t tag = 1; tag <= count; tag++) {
         uint64_t number = (uint64_t)take32(&in) << 32 | take32(&in), found = 0;
         uint8_t bytes[40], other[40] = {0};
         int wanted = (int)(number % 3) - 1, fd = 5;
         take(&in, bytes, sizeof bytes);
-        cursor_bytes(&c, (uint16_t)(tag + 1000), other, sizeof other);
-        cursor_number(&c, tag, &found, 8);
-        cursor_descriptor(&c, (uint16_t)(tag + 2000), &fd);
+        tlv_bytes(&c, (uint16_t)(tag + 1000), other, sizeof other);
+        tlv_number(&c, tag, &found, 8);
+        tlv_descriptor(&c, (uint16_t)(tag + 2000), &fd);
         REQUIRE(found == number && memcmp(bytes, other, sizeof bytes) == 0 && fd == wanted);
     }
     REQUIRE(c.result == 0);
@@ -120,20 +120,20 @@ static void read_back(uint8_t *p, uint64_t n, descriptors *list, input in, uint6
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     input in = {data, size};
     descriptors none = {0}, list = {0};
-    cursor c;
+    tlv c;
     read_any(data, size);
-    cursor_write(&c, NULL, 0, &none);
+    tlv_write(&c, NULL, 0, &none);
     uint64_t count = wrote(&c, in), n = c.at;
     REQUIRE(c.result == 0 && none.count == 0);
     uint8_t *p = malloc(n);
-    cursor_write(&c, p, n, &list);
+    tlv_write(&c, p, n, &list);
     REQUIRE(wrote(&c, in) == count && c.result == 0 && c.at == n);
     read_back(p, n, &list, in, count);
     if (n > 6) {
         /* One byte less room is noticed, and nothing is written past it. */
         descriptors unused = {0};
         uint8_t *less = malloc(n - 1);
-        cursor_write(&c, less, n - 1, &unused);
+        tlv_write(&c, less, n - 1, &unused);
         wrote(&c, in);
         REQUIRE(c.result != 0 && c.at <= n - 1);
         descriptors_free(&unused);
