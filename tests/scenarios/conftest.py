@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--upgrades", type=int, default=2, help="how often each node is upgraded under a thousand streams")
     group.addoption("--kills", type=int, default=3, help="how often a relay is killed under streams")
     group.addoption("--saturated", type=float, default=4.0, help="seconds without a free processor")
-    group.addoption("--chaos", type=float, default=60.0, help="seconds of chaos")
+    group.addoption("--chaos", type=float, default=20.0, help="seconds of chaos")
     group.addoption("--upgrade-from", default="baa4472", help="the commit whose nodes are upgraded to this code")
     group.addoption("--chaos-seed", type=int, default=1, help="what happens in the chaos")
 
