@@ -10,13 +10,13 @@ import importlib
 from tests.simulation.virtual import function_of, loaded
 
 PLACES = {
-    "dropped_frame": ("flow", "flow_open"),
-    "doubled_bundle": ("bundle", "bundle_take"),
-    "leaked_buffer": ("buf", "buf_drop"),
-    "silent_relay": ("relay", "relay_lane_down"),
-    "blanked_record": ("cursor", "cursor_raw"),
+    "dropped_frame": ("stream.flow", "flow_open"),
+    "doubled_bundle": ("edge.records", "records_rx"),
+    "leaked_buffer": ("base.buf", "buf_drop"),
+    "silent_relay": ("link.relay", "relay_lane_down"),
+    "blanked_record": ("base.tlv", "tlv_raw"),
     # In every world: it does nothing until an operation has a relay lie.
-    "repeating_relay": ("relay", "relay_frame"),
+    "repeating_relay": ("link.relay", "relay_frame"),
 }
 _kept: list[object] = []  # the names that capsules only point to
 
@@ -24,7 +24,7 @@ _kept: list[object] = []  # the names that capsules only point to
 def core_sabotaged(fault: str) -> None:
     """Must come before anything imports the core's workers."""
     buf = importlib.import_module("pcgrelay._core.base.buf")
-    for function in ("buf_take", "buf_drop"):
+    for function in ("buf_alloc", "buf_drop"):
         ctypes.c_void_p.in_dll(loaded(), f"own_{function}").value = function_of(buf, function)
     for each in {"repeating_relay", fault} & PLACES.keys():
         _stand_in(*PLACES[each])

@@ -25,8 +25,8 @@ SHOWN bool virtual_strikes(int fault) {
     return fault_strikes(fault);
 }
 
-SHOWN void *real_flow_open, *real_bundle_take, *real_buf_drop, *real_relay_frame, *real_relay_lane_down,
-    *real_cursor_raw, *own_buf_take, *own_buf_drop;
+SHOWN void *real_flow_open, *real_records_rx, *real_buf_drop, *real_relay_frame, *real_relay_lane_down,
+    *real_tlv_raw, *own_buf_alloc, *own_buf_drop;
 
 /* A relay forwards a frame twice, each under a good header. The pool is the first of a shard. The bytes of a buffer lie
  * behind its head, which says how many they are: what is settled later goes behind them. */
@@ -35,7 +35,7 @@ SHOWN int faulty_relay_frame(void *shard, void *lane, const void *frame, uint8_t
     uint8_t *copy = NULL;
     if (fault_strikes(TRICK_REPEATING_RELAY)) {
         uint32_t n = FRAME_PREFIX + ((uint32_t)wire[0] << 16 | (uint32_t)wire[1] << 8 | wire[2]);
-        copy = ((void *(*)(void *, size_t, int))own_buf_take)(shard, n, 0);
+        copy = ((void *(*)(void *, size_t, int))own_buf_alloc)(shard, n, 0);
         if (copy) {
             memcpy(copy + BUF_HEAD, wire, n);
             memcpy(copy + BUF_LENGTH_AT, &n, sizeof(n));
@@ -59,8 +59,8 @@ SHOWN int faulty_flow_open(void *flow, const void *frame, uint8_t *wire, uint64_
 }
 
 /* The data of a bundle are delivered twice. */
-SHOWN int faulty_bundle_take(void *shard, void *flow, uint8_t *body, uint32_t n, void *buf) {
-    int (*real)(void *, void *, uint8_t *, uint32_t, void *) = real_bundle_take;
+SHOWN int faulty_records_rx(void *shard, void *flow, uint8_t *body, uint32_t n, void *buf) {
+    int (*real)(void *, void *, uint8_t *, uint32_t, void *) = real_records_rx;
     int answer = real(shard, flow, body, n, buf);
     if (answer == RESULT_OK && body[4] == RECORD_DATA && fault_strikes(FAULT_DOUBLED_BUNDLE))
         return real(shard, flow, body, n, buf);
@@ -80,9 +80,9 @@ SHOWN void faulty_relay_lane_down(void *shard, uint32_t link, uint32_t index) {
 }
 
 /* Bytes that were on their way are not in the record of a hand-over, but others. */
-SHOWN void faulty_cursor_raw(void *cursor, const void *p, uint64_t n) {
+SHOWN void faulty_tlv_raw(void *tlv, const void *p, uint64_t n) {
     static const uint8_t blank[1 << 18];
-    bool is_counting = *(void **)cursor == NULL;
+    bool is_counting = *(void **)tlv == NULL;
     bool strikes = !is_counting && n > 64 && n <= sizeof(blank) && fault_strikes(FAULT_BLANKED_RECORD);
-    ((void (*)(void *, const void *, uint64_t))real_cursor_raw)(cursor, strikes ? blank : p, n);
+    ((void (*)(void *, const void *, uint64_t))real_tlv_raw)(tlv, strikes ? blank : p, n);
 }
