@@ -21,7 +21,8 @@ def main() -> None:
     modes = build_modes()
     setup(
         packages=["tests.native"],
-        package_dir={"": "."},
+        # The version of pyproject.toml is read from pcgrelay, which nobody may have installed yet.
+        package_dir={"": ".", "pcgrelay": "src/pcgrelay"},
         include_package_data=False,
         ext_modules=extensions(modes, "tests.native"),
         options=build_options(modes),
