@@ -12,7 +12,7 @@ from pcgrelay._core.link.shard cimport Shard, shard_event
 from pcgrelay._core.link.mailbox cimport EVENT_IMPORT_WANTED, EVENT_STREAM_END, Event
 from pcgrelay._core.base.map cimport map_put
 from pcgrelay._core.stream.service_tables cimport IMPORT_DOWN, Import, Route, tables_import
-from pcgrelay._core.session.session cimport SESSION_GAUGE_STREAMS, Session, session_find
+from pcgrelay._core.session.session cimport SESSION_GAUGE_STREAMS, Session, flow_session, session_find
 from pcgrelay._core.base.stats cimport (
     CAUSE_BUDGET, CAUSE_DRAINING, CAUSE_LIMIT, CAUSE_NO_ROUTE, COUNT_STREAMS_REFUSED, COUNT_STREAMS_WAITED,
     STATS_SERVICES, Cause,
@@ -148,7 +148,7 @@ cdef void stream_wait(Shard* shard, Stream* stream, const Import* entry) noexcep
 
 
 cdef bint stream_join(Shard* shard, Stream* stream, Flow* flow) noexcept nogil:
-    cdef Session* session = <Session*>flow.session
+    cdef Session* session = flow_session(flow)
     stream.session = session.number
     if flow.tx_highest > STREAM_ID_MAX or flow.streams.count >= EDGE_STREAMS_MAX:
         edge_abort(shard, stream, CODE_LIMIT, CAUSE_LIMIT)

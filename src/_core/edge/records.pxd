@@ -31,7 +31,7 @@ cdef uint32_t records_data(Shard* shard, Stream* stream, uint8_t* p, uint32_t n)
 cdef uint32_t records_fin(Shard* shard, Stream* stream, uint8_t* p) noexcept nogil
 
 # Streams that are half-closed have the whole of another time from now on.
-cdef void records_linger_anew(Shard* shard) noexcept nogil
+cdef void records_linger_restart(Shard* shard) noexcept nogil
 
 # There are new tables in the place of those before, which may be NULL: end streams that they no longer allow, those of
 # services that are gone among them. Tables that only allow more cost nothing for each stream, since peers cause them.

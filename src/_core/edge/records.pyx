@@ -1,4 +1,5 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
+from libc.string cimport memset
 
 from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_alloc_word
@@ -8,10 +9,10 @@ from pcgrelay._core.edge.streams cimport (
     edge_dirty, edge_dropped, edge_first_window, edge_grant, edge_hold, edge_is_full, edge_linger, edge_lingers,
     edge_name, edge_ready, edge_stream,
 )
-from pcgrelay._core.stream.flow cimport FLOW_CLOSED, Flow, flow_is_greedy, flow_late
+from pcgrelay._core.stream.flow cimport FLOW_CLOSED, Flow, flow_is_greedy, flow_late, stream_flow
 from pcgrelay._core.link.gauge cimport gauge_at
 from pcgrelay._core.link.shard cimport Shard
-from pcgrelay._core.base.map cimport map_find, map_next, map_put
+from pcgrelay._core.base.map cimport map_find, map_put
 from pcgrelay._core.base.organisation cimport (
     Organisation, organisation_bears, organisation_may_open, organisation_unanswered,
 )
@@ -27,7 +28,8 @@ from pcgrelay._core.stream.service_tables cimport (
     EXPORT_DRAIN, EXPORT_UNRESOLVED, Export, Import, Tables, tables_export, tables_grants, tables_import,
 )
 from pcgrelay._core.session.session cimport (
-    SESSION_GAUGE_STREAMS, Session, session_bundle, session_find, session_has_others,
+    SESSION_GAUGE_STREAMS, Session, StreamWalk, flow_session, session_bundle, session_find, session_has_others,
+    stream_walk_again, stream_walk_next,
 )
 from pcgrelay._core.base.stats cimport (
     CAUSE_BUDGET, CAUSE_DONE, CAUSE_DRAINING, CAUSE_LIMIT, CAUSE_MARKING, CAUSE_NOT_ALLOWED,
@@ -136,7 +138,7 @@ cdef Result rx_record(Shard* shard, Flow* flow, const Record* record, Buf* owner
         return RESULT_OK
     # RESET
     if stream.state == STREAM_ANSWERING or stream.state == STREAM_ANSWERING_FIN:
-        organisation_unanswered((<Session*>flow.session).gauge.organisation, stream.number, shard.now_us)
+        organisation_unanswered(flow_session(flow).gauge.organisation, stream.number, shard.now_us)
     if not stream_step(stream, STREAM_RESET):
         return RESULT_BAD_STATE
     edge_cut(shard, stream, record.code, record.rule)
@@ -191,7 +193,7 @@ cdef Result say_refusals(Shard* shard, Flow* flow, Buf** refusals) noexcept nogi
 
 
 cdef Result rx_open(Shard* shard, Flow* flow, const Record* record, Buf** refusals) noexcept nogil:
-    cdef Session* session = <Session*>flow.session
+    cdef Session* session = flow_session(flow)
     cdef const Export* entry
     cdef Stream* stream
     cdef Organisation* peer = session.gauge.organisation
@@ -264,7 +266,7 @@ cdef Cause export_permits(Shard* shard, uint32_t session, const Export* entry, u
     return CAUSE_MARKING if marking < entry.marking else CAUSE_DONE
 
 
-cdef void judge_anew(Shard* shard, Stream* stream) noexcept nogil:
+cdef void judge_again(Shard* shard, Stream* stream) noexcept nogil:
     cdef const Export* entry
     cdef Cause cause
     if stream.opener:
@@ -309,45 +311,31 @@ cdef bint takes_away(Shard* shard, const Tables* before) noexcept nogil:
     return False
 
 
-cdef void records_linger_anew(Shard* shard) noexcept nogil:
-    cdef uint32_t at = 0, place, i
+cdef void records_linger_restart(Shard* shard) noexcept nogil:
+    cdef StreamWalk walk
     cdef Stream* stream
-    cdef Session* session = <Session*>map_next(&shard.sessions, &at)
-    while session != NULL:
-        for i in range(session.flow_count):
-            place = 0
-            stream = NULL if session.flows[i] == NULL else <Stream*>map_next(&session.flows[i].streams, &place)
-            while stream != NULL:
-                if edge_lingers(stream):
-                    edge_linger(shard, stream)
-                stream = <Stream*>map_next(&session.flows[i].streams, &place)
-        session = <Session*>map_next(&shard.sessions, &at)
+    memset(&walk, 0, sizeof(StreamWalk))
+    stream = stream_walk_next(shard, &walk)
+    while stream != NULL:
+        if edge_lingers(stream):
+            edge_linger(shard, stream)
+        stream = stream_walk_next(shard, &walk)
 
 
 cdef void records_tables_changed(Shard* shard, const Tables* before) noexcept nogil:
-    cdef uint32_t at = 0, place, i
-    cdef Session* session
-    cdef Flow* flow
+    cdef StreamWalk walk
     cdef Stream* stream
     if not takes_away(shard, before):
         return
-    session = <Session*>map_next(&shard.sessions, &at)
-    while session != NULL:
-        for i in range(session.flow_count):
-            flow = session.flows[i]
-            if flow == NULL:
-                continue
-            place = 0
-            stream = <Stream*>map_next(&flow.streams, &place)
-            while stream != NULL:
-                if not stream.finished:
-                    counter_add(&shard.stats.count[COUNT_STREAMS_JUDGED], 1)
-                    judge_anew(shard, stream)
-                    if stream.deferred:
-                        # It left the table, which may have moved others to places that were looked at.
-                        place = 0
-                stream = <Stream*>map_next(&flow.streams, &place)
-        session = <Session*>map_next(&shard.sessions, &at)
+    memset(&walk, 0, sizeof(StreamWalk))
+    stream = stream_walk_next(shard, &walk)
+    while stream != NULL:
+        if not stream.finished:
+            counter_add(&shard.stats.count[COUNT_STREAMS_JUDGED], 1)
+            judge_again(shard, stream)
+            if stream.deferred:
+                stream_walk_again(&walk)
+        stream = stream_walk_next(shard, &walk)
 
 
 # -- records that go --------------------------------------------------------------------------------------------------
@@ -383,7 +371,7 @@ cdef uint32_t records_tx(Shard* shard, Stream* stream, uint8_t* p, bint* gone) n
 # get large ones, and those whose applications take what comes keep windows that carry their speed beside any number of
 # readers that stopped. When too much is promised, who can give back gives back.
 cdef uint32_t next_window(Shard* shard, Stream* stream) noexcept nogil:
-    cdef Flow* flow = <Flow*>stream.flow
+    cdef Flow* flow = stream_flow(stream)
     cdef uint64_t eighth = shard.pool.limit / 8
     cdef uint64_t bound = 5 * eighth
     cdef uint32_t window = stream.rx.window

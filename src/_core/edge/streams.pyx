@@ -4,17 +4,19 @@ from libc.string cimport memcpy
 from pcgrelay._core.base.atomics cimport counter_add, counter32_add, counter32_get
 from pcgrelay._core.base.buf cimport pool_alloc
 from pcgrelay._core.frame.credit cimport credit_consume, credit_grant, credit_is_due
-from pcgrelay._core.stream.flow cimport Flow, flow_is_greedy, list_pop, list_push
+from pcgrelay._core.stream.flow cimport Flow, flow_is_greedy, flow_stream_next, list_pop, list_push, stream_flow
 from pcgrelay._core.link.gauge cimport gauge_at
 from pcgrelay._core.base.handle cimport HANDLE_STREAM
 from pcgrelay._core.link.shard cimport Shard, shard_event
 from pcgrelay._core.link.mailbox cimport EVENT_SESSION_DOWN, EVENT_STREAM_END, Event, StreamEndEvent
-from pcgrelay._core.base.map cimport map_free, map_next, map_remove
+from pcgrelay._core.base.map cimport map_free, map_remove
 from pcgrelay._core.base.organisation cimport organisation_unanswered
 from pcgrelay._core.base.queue cimport queue_free
 from pcgrelay._core.base.result cimport RESULT_PEER_CLOSED, Result, result_code, result_place, result_reason
 from pcgrelay._core.stream.service_tables cimport Export, Target, tables_export
-from pcgrelay._core.session.session cimport SESSION_GAUGE_STREAMS, Session, session_remove, session_tx_close
+from pcgrelay._core.session.session cimport (
+    SESSION_GAUGE_STREAMS, Session, flow_session, session_remove, session_tx_close,
+)
 from pcgrelay._core.base.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_CONNECT_FORBIDDEN, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_DRAINING,
     CAUSE_FAR_RESET, CAUSE_LINGER, CAUSE_MARKING, CAUSE_NOT_ALLOWED, CAUSE_NO_LOCAL_PORT, CAUSE_SESSION_LOST,
@@ -71,7 +73,7 @@ cdef void edge_activate(Shard* shard, Flow* flow) noexcept nogil:
 
 
 cdef void edge_ready(Shard* shard, Stream* stream) noexcept nogil:
-    cdef Flow* flow = <Flow*>stream.flow
+    cdef Flow* flow = stream_flow(stream)
     if flow == NULL or stream.place != PLACE_NONE or stream.deferred:
         return
     list_push(&flow.bulk if stream.bulk and stream.say == 0 else &flow.small, stream)
@@ -139,7 +141,7 @@ cdef void edge_name(Stream* stream, const uint8_t* service, uint32_t length) noe
 # The first credit: as much as the budget bears. Credit is a promise, not memory; the pool is the hard bound.
 cdef uint32_t edge_first_window(Shard* shard, const Stream* stream) noexcept nogil:
     cdef uint64_t eighth = shard.pool.limit / 8
-    if flow_is_greedy(<Flow*>stream.flow, &shard.pool):
+    if flow_is_greedy(stream_flow(stream), &shard.pool):
         return WIRE_EARLY
     if shard.windows + EDGE_WINDOW <= 2 * eighth:
         return EDGE_WINDOW
@@ -149,7 +151,7 @@ cdef uint32_t edge_first_window(Shard* shard, const Stream* stream) noexcept nog
 
 
 cdef void edge_hold(Stream* stream) noexcept nogil:
-    cdef Flow* flow = <Flow*>stream.flow
+    cdef Flow* flow = stream_flow(stream)
     cdef uint64_t held = stream.out.owned + (0 if stream.opener else sizeof(Stream))
     if held != stream.held and flow != NULL and flow.holding != NULL and not stream.finished:
         flow.holding.queued += held - stream.held
@@ -316,7 +318,7 @@ cdef void count_unanswered(Shard* shard, const Stream* stream) noexcept nogil:
             or cause == CAUSE_TARGET_UNRESOLVED or (cause == CAUSE_SESSION_LOST and not stream.remote):
         return
     organisation_unanswered(
-        (<Session*>(<Flow*>stream.flow).session).gauge.organisation,
+        flow_session(stream_flow(stream)).gauge.organisation,
         -1 if cause == CAUSE_UNKNOWN_SERVICE or cause == CAUSE_NOT_ALLOWED or cause == CAUSE_MARKING else stream.number,
         shard.now_us)
 
@@ -327,7 +329,7 @@ cdef void count_unanswered(Shard* shard, const Stream* stream) noexcept nogil:
 cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
     cdef Event* event
     cdef StreamEndEvent* end
-    cdef Flow* flow = <Flow*>stream.flow
+    cdef Flow* flow = stream_flow(stream)
     stream.finished = True
     timer_clear(&shard.wheel, &stream.timer)
     if stream.cause != CAUSE_SESSION_LOST or stream.handle.fd < 0:
@@ -342,7 +344,7 @@ cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
             flow.holding.queued -= stream.held
         if not stream.opener:
             count_unanswered(shard, stream)
-        counter_add(&gauge_at((<Session*>flow.session).gauge, shard.index)[SESSION_GAUGE_STREAMS], -1)
+        counter_add(&gauge_at(flow_session(flow).gauge, shard.index)[SESSION_GAUGE_STREAMS], -1)
     if stream.code != CODE_DONE:
         counter_add(&shard.stats.count[COUNT_STREAMS_REFUSED], stream.tx.sent + stream.rx.received == 0)
     event = shard_event(shard, EVENT_STREAM_END)
@@ -363,7 +365,7 @@ cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
 
 # Freed at the end of the turn: the event loop may still hold events of its socket.
 cdef void edge_bury(Shard* shard, Stream* stream) noexcept nogil:
-    cdef Flow* flow = <Flow*>stream.flow
+    cdef Flow* flow = stream_flow(stream)
     if stream.deferred:
         return
     stream.deferred = True
@@ -452,7 +454,7 @@ cdef void end_streams(Shard* shard, Session* session, uint32_t code, bint remote
             pass
         # They leave the table all at once: each taken out by itself would be looked for from the start.
         at = 0
-        stream = <Stream*>map_next(&flow.streams, &at)
+        stream = flow_stream_next(flow, &at)
         while stream != NULL:
             stream.remote = stream.remote or remote
             if not stream.finished:
@@ -463,5 +465,5 @@ cdef void end_streams(Shard* shard, Session* session, uint32_t code, bint remote
             stream_step(stream, STREAM_FORGET)
             stream.flow = NULL
             edge_bury(shard, stream)
-            stream = <Stream*>map_next(&flow.streams, &at)
+            stream = flow_stream_next(flow, &at)
         map_free(&flow.streams)

@@ -7,14 +7,14 @@ from pcgrelay._core.base.tlv cimport (
     Tlv, tlv_bytes, tlv_enter, tlv_fail, tlv_next, tlv_number, tlv_open, tlv_raw, tlv_shut,
 )
 from pcgrelay._core.edge.streams cimport edge_dirty, edge_ready
-from pcgrelay._core.stream.flow cimport FLOW_CLOSED, FLOW_RESUME_DOUBLINGS, Flow, flow_retain
+from pcgrelay._core.stream.flow cimport FLOW_CLOSED, FLOW_RESUME_DOUBLINGS, Flow, flow_retain, flow_stream_next
 from pcgrelay._core.frame.frame cimport frame_is_numbered
 from pcgrelay._core.link.gauge cimport GAUGE_VALUES, Gauge, gauge_at, gauge_hold
 from pcgrelay._core.handover.lanes cimport epoch_read, epoch_write, owed_fields, renewals_fields
 from pcgrelay._core.handover.streams cimport stream_read, stream_write
 from pcgrelay._core.link.link cimport link_find
 from pcgrelay._core.link.shard cimport Link, Shard
-from pcgrelay._core.base.map cimport Map, map_find, map_next, map_put
+from pcgrelay._core.base.map cimport Map, map_find, map_put
 from pcgrelay._core.crypto.renewal cimport renewals_wipe
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_BAD_LENGTH, RESULT_NO_MEMORY, RESULT_OK
 from pcgrelay._core.session.session cimport SESSION_GAUGE_RETAINED, Session, session_count_retained
@@ -142,10 +142,10 @@ cdef void flow_write(Tlv* self, Flow* flow) noexcept nogil:
     while buf != NULL:
         retained_write(self, buf)
         buf = buf.next
-    stream = <Stream*>map_next(&flow.streams, &at)
+    stream = flow_stream_next(flow, &at)
     while stream != NULL:
         stream_write(self, FLOW_STREAM, stream)
-        stream = <Stream*>map_next(&flow.streams, &at)
+        stream = flow_stream_next(flow, &at)
     tlv_shut(self, mark)
 
 
@@ -250,7 +250,7 @@ cdef int by_id(const void* a, const void* b) noexcept nogil:
 cdef void streams_go_on(Tlv* self, Shard* shard, Flow* flow) noexcept nogil:
     cdef uint32_t at = 0, count = 0, i
     cdef Stream** streams
-    cdef Stream* stream = <Stream*>map_next(&flow.streams, &at)
+    cdef Stream* stream = flow_stream_next(flow, &at)
     if stream == NULL or self.result != RESULT_OK:
         return
     streams = <Stream**>malloc(flow.streams.count * sizeof(Stream*))
@@ -260,7 +260,7 @@ cdef void streams_go_on(Tlv* self, Shard* shard, Flow* flow) noexcept nogil:
     while stream != NULL:
         streams[count] = stream
         count += 1
-        stream = <Stream*>map_next(&flow.streams, &at)
+        stream = flow_stream_next(flow, &at)
     qsort(streams, count, sizeof(Stream*), by_id)
     for i in range(count):
         stream_goes_on(shard, streams[i])

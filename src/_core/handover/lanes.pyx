@@ -13,10 +13,11 @@ from pcgrelay._core.base.handle cimport HANDLE_LANE
 from pcgrelay._core.link.link cimport link_add, link_find
 from pcgrelay._core.link.shard cimport (
     LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_WIRE, LANE_WIRE_LEAST, Lane, Link, Shard, lane_dirty,
+    link_next,
 )
-from pcgrelay._core.base.map cimport Map, map_find, map_next
+from pcgrelay._core.base.map cimport Map, map_find
 from pcgrelay._core.base.queue cimport Account, Queue, Span, queue_at, queue_push_must
-from pcgrelay._core.link.relay cimport Path, PathEnd, relay_path_add
+from pcgrelay._core.link.relay cimport Path, PathEnd, path_find, path_next, relay_path_add
 from pcgrelay._core.crypto.renewal cimport Owed, Renewals
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK, Result
 from pcgrelay._core.base.wire cimport PURPOSE_HOP_HEADER, WIRE_HEADER, WIRE_LANES_MAX, WIRE_PREFIX
@@ -220,14 +221,14 @@ cdef void link_fields(Tlv* self, Link* link) noexcept nogil:
 cdef void links_write(Tlv* self, uint16_t tag, Shard* shard) noexcept nogil:
     cdef uint32_t at = 0
     cdef uint64_t mark
-    cdef Link* link = <Link*>map_next(&shard.links, &at)
+    cdef Link* link = link_next(shard, &at)
     while link != NULL:
         mark = tlv_open(self, tag)
         link_fields(self, link)
         tlv_bytes(self, LINK_GAUGE, gauge_at(link.gauge, shard.index), GAUGE_VALUES * 8)
         renewals_fields(self, LINK_NEWEST, &link.renewals)
         tlv_shut(self, mark)
-        link = <Link*>map_next(&shard.links, &at)
+        link = link_next(shard, &at)
 
 
 cdef void links_read(Tlv* self, uint16_t tag, Shard* shard, Map* gauges) noexcept nogil:
@@ -262,7 +263,7 @@ cdef void paths_write(Tlv* self, uint16_t tag, Shard* shard) noexcept nogil:
     cdef uint32_t at = 0
     cdef uint32_t lanes
     cdef uint64_t mark
-    cdef Path* path = <Path*>map_next(&shard.paths, &at)
+    cdef Path* path = path_next(shard, &at)
     cdef PathEnd* a
     cdef PathEnd* b
     while path != NULL:
@@ -283,7 +284,7 @@ cdef void paths_write(Tlv* self, uint16_t tag, Shard* shard) noexcept nogil:
         tlv_bytes(self, PATH_LOST_A, a.lost, a.slots)
         tlv_bytes(self, PATH_LOST_B, b.lost, b.slots)
         tlv_shut(self, mark)
-        path = <Path*>map_next(&shard.paths, &at)
+        path = path_next(shard, &at)
 
 
 cdef void paths_read(Tlv* self, uint16_t tag, Shard* shard) noexcept nogil:
@@ -311,7 +312,7 @@ cdef void paths_read(Tlv* self, uint16_t tag, Shard* shard) noexcept nogil:
                           lanes) != RESULT_OK:
             tlv_fail(self, RESULT_NO_MEMORY)
             return
-        path = <Path*>map_find(&shard.paths, number)
+        path = path_find(shard, number)
         for i in range(2):
             slots = path.ends[i].slots
             tlv_bytes(&inner, <uint16_t>(<uint32_t>PATH_LOST_A + i), path.ends[i].lost, slots)
@@ -410,7 +411,7 @@ cdef void pending_read(Tlv* self, Shard* shard, Lane* lane, Tlv* inner) noexcept
             or n < WIRE_PREFIX or frame_unpack(p, &frame) != RESULT_OK or n != WIRE_PREFIX + frame.length:
         tlv_fail(self, RESULT_BAD_FIELD)
         return
-    path = NULL if number == 0 else <Path*>map_find(&shard.paths, number)
+    path = NULL if number == 0 else path_find(shard, number)
     if path != NULL and slot < path.ends[which].slots:
         account = &path.ends[which].accounts[slot]
     queue_take(self, shard, &lane.pending[waits_in], p, n, account)

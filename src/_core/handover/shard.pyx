@@ -5,11 +5,11 @@ from pcgrelay._core.crypto.epoch cimport epoch_wipe
 from pcgrelay._core.handover.flows cimport session_read, session_write
 from pcgrelay._core.handover.lanes cimport lane_read, lane_write, links_read, links_write, paths_read, paths_write
 from pcgrelay._core.handover.streams cimport stream_read, stream_write
-from pcgrelay._core.link.shard cimport Lane, Link, Shard
-from pcgrelay._core.base.map cimport Map, map_next
+from pcgrelay._core.link.shard cimport Lane, Link, Shard, link_next
+from pcgrelay._core.base.map cimport Map
 from pcgrelay._core.crypto.renewal cimport renewals_wipe
 from pcgrelay._core.base.result cimport RESULT_OK
-from pcgrelay._core.session.session cimport Session
+from pcgrelay._core.session.session cimport Session, session_next
 from pcgrelay._core.base.stats cimport STATS_SERVICES
 from pcgrelay._core.stream.stream cimport Stream
 
@@ -55,10 +55,10 @@ cdef void handover_write(Tlv* self, Shard* shard) noexcept nogil:
     while lane != NULL:
         lane_write(self, TAG_LANE, shard, lane)
         lane = lane.next
-    session = <Session*>map_next(&shard.sessions, &at)
+    session = session_next(shard, &at)
     while session != NULL:
         session_write(self, TAG_SESSION, shard, session)
-        session = <Session*>map_next(&shard.sessions, &at)
+        session = session_next(shard, &at)
     while stream != NULL:
         stream_write(self, TAG_WAITING, stream)
         stream = stream.next
@@ -111,16 +111,16 @@ cdef void handover_wipe(Shard* shard) noexcept nogil:
         epoch_wipe(&lane.tx)
         epoch_wipe(&lane.rx)
         lane = lane.next
-    link = <Link*>map_next(&shard.links, &at)
+    link = link_next(shard, &at)
     while link != NULL:
         renewals_wipe(&link.renewals)
-        link = <Link*>map_next(&shard.links, &at)
+        link = link_next(shard, &at)
     at = 0
-    session = <Session*>map_next(&shard.sessions, &at)
+    session = session_next(shard, &at)
     while session != NULL:
         renewals_wipe(&session.renewals)
         for i in range(session.flow_count):
             if session.flows[i] != NULL:
                 epoch_wipe(&session.flows[i].tx)
                 epoch_wipe(&session.flows[i].rx)
-        session = <Session*>map_next(&shard.sessions, &at)
+        session = session_next(shard, &at)

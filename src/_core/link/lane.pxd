@@ -48,7 +48,7 @@ cdef Result lane_rx(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire)
 cdef void lane_forgive(Shard* shard, Lane* lane, uint64_t away_us) noexcept nogil
 
 # The probe interval is another one: count silence from now, and say PING at the next tick.
-cdef void lane_probe_anew(Shard* shard, Lane* lane) noexcept nogil
+cdef void lane_probe_restart(Shard* shard, Lane* lane) noexcept nogil
 
 # The beat of a lane: PING, silence, the deadline of CONFIRM, re-keying.
 cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil

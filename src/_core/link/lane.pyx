@@ -300,7 +300,7 @@ cdef void lane_forgive(Shard* shard, Lane* lane, uint64_t away_us) noexcept nogi
         lane.partial_us = shard.now_us
 
 
-cdef void lane_probe_anew(Shard* shard, Lane* lane) noexcept nogil:
+cdef void lane_probe_restart(Shard* shard, Lane* lane) noexcept nogil:
     lane.heard_us = shard.now_us
     lane.ping_due_us = shard.now_us
 

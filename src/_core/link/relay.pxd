@@ -7,6 +7,7 @@ from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.shard cimport Lane, Shard
 from pcgrelay._core.base.queue cimport Account
 from pcgrelay._core.base.result cimport Result
+from pcgrelay._core.base.map cimport map_find, map_next
 
 
 # One direction of a path.
@@ -27,6 +28,13 @@ cdef struct Path:
     uint32_t number
     uint32_t priority
 
+
+# The next path of a relay in the order of its table, or NULL; *at is 0 at first.
+cdef inline Path* path_next(const Shard* shard, uint32_t* at) noexcept nogil:
+    return <Path*>map_next(&shard.paths, at)
+
+cdef inline Path* path_find(const Shard* shard, uint32_t number) noexcept nogil:
+    return <Path*>map_find(&shard.paths, number)
 
 # Forward between two links for the lanes of this worker; cap is for each flow and direction. RESULT_NO_MEMORY:
 # nothing was added.

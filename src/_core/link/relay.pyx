@@ -4,8 +4,8 @@ from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.buf cimport Buf, pool_alloc, pool_free
 from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.link cimport link_find
-from pcgrelay._core.link.shard cimport LANE_CLASSES, Lane, Link, Shard, lane_is_up
-from pcgrelay._core.base.map cimport map_find, map_next, map_put, map_remove
+from pcgrelay._core.link.shard cimport LANE_CLASSES, Lane, Link, Shard, lane_is_up, link_next
+from pcgrelay._core.base.map cimport map_find, map_put, map_remove
 from pcgrelay._core.base.queue cimport Account, queue_at, queue_cut, queue_own
 from pcgrelay._core.base.result cimport RESULT_BUDGET, RESULT_NO_MEMORY, RESULT_OK, RESULT_UNKNOWN_FLOW, Result
 from pcgrelay._core.link.lane_send cimport lane_push, lane_tx_lost, lane_tx_unknown
@@ -155,7 +155,7 @@ cdef void relay_lane_down(Shard* shard, uint32_t link, uint32_t index) noexcept 
     cdef uint32_t i, at = 0
     cdef Path* path
     while True:
-        path = <Path*>map_next(&shard.paths, &at)
+        path = path_next(shard, &at)
         if path == NULL:
             return
         for i in range(2):
@@ -169,7 +169,7 @@ cdef void relay_tell_owed(Shard* shard) noexcept nogil:
     cdef Path* path
     shard.losts_owed = False
     while True:
-        path = <Path*>map_next(&shard.paths, &at)
+        path = path_next(shard, &at)
         if path == NULL:
             return
         for i in range(2):
@@ -266,7 +266,7 @@ cdef Link* holds_most(Shard* shard, Link* link) noexcept nogil:
     cdef Link* most = link
     cdef Link* other
     while True:
-        other = <Link*>map_next(&shard.links, &at)
+        other = link_next(shard, &at)
         if other == NULL:
             return most
         if link_holds(other) > bytes:

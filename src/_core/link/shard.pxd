@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from pcgrelay._core.base.bucket cimport Bucket
 from pcgrelay._core.base.buf cimport Buf, Pool
 from pcgrelay._core.base.handle cimport Handle
-from pcgrelay._core.base.map cimport Map
+from pcgrelay._core.base.map cimport Map, map_next
 from pcgrelay._core.base.queue cimport Queue
 from pcgrelay._core.base.stats cimport Bounds, STATS_SERVICES, Stats
 from pcgrelay._core.base.timer cimport Wheel
@@ -167,6 +167,14 @@ cdef void shard_events_pass(Shard* shard, bint* wake) noexcept nogil
 # serial goes back with it. The caller wipes secret.
 cdef void shard_renew(Shard* shard, Renewals* renewals, uint32_t kind, uint32_t number, uint64_t mix,
                       const uint8_t* secret, uint64_t serial) noexcept nogil
+
+# The lane that carries a flow now, or NULL.
+cdef inline Lane* flow_lane(const Flow* flow) noexcept nogil:
+    return <Lane*>flow.lane
+
+# The next link in the order of its table, or NULL; *at is 0 at first.
+cdef inline Link* link_next(const Shard* shard, uint32_t* at) noexcept nogil:
+    return <Link*>map_next(&shard.links, at)
 
 cdef inline bint lane_is_up(const Lane* lane) noexcept nogil:
     return lane.state == LANE_UP or lane.state == LANE_DRAINING

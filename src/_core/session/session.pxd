@@ -16,6 +16,8 @@ from pcgrelay._core.link.shard cimport Lane, Shard
 from pcgrelay._core.crypto.renewal cimport Renewals
 from pcgrelay._core.base.result cimport Result
 from pcgrelay._core.base.wire cimport WIRE_LANES_MAX
+from pcgrelay._core.base.map cimport map_next
+from pcgrelay._core.stream.stream cimport Stream
 
 
 cdef enum:
@@ -59,6 +61,27 @@ cdef struct Session:
 cdef Session* session_add(Shard* shard, uint32_t number, const uint8_t* secret, const uint8_t* binding, uint32_t suite,
                           bint initiator, uint32_t flows, uint64_t cap, uint32_t marking, uint32_t priority,
                           Gauge* gauge) noexcept nogil
+# The session of a flow of an edge.
+cdef inline Session* flow_session(const Flow* flow) noexcept nogil:
+    return <Session*>flow.session
+
+# The next session in the order of its table, or NULL; *at is 0 at first.
+cdef inline Session* session_next(const Shard* shard, uint32_t* at) noexcept nogil:
+    return <Session*>map_next(&shard.sessions, at)
+
+# A walk over all streams of all flows; zeroed at first. A stream that leaves its table in a walk may move others to
+# places that the walk has passed: stream_walk_again looks at all of its flow once more.
+cdef struct StreamWalk:
+    Session* session
+    uint32_t session_at
+    uint32_t flow
+    uint32_t stream_at
+
+cdef Stream* stream_walk_next(Shard* shard, StreamWalk* walk) noexcept nogil
+
+cdef inline void stream_walk_again(StreamWalk* walk) noexcept nogil:
+    walk.stream_at = 0
+
 cdef Session* session_find(Shard* shard, uint32_t number) noexcept nogil
 
 # Has another organisation than that of this session one on this worker? The look ends with the first.

@@ -6,16 +6,16 @@ from pcgrelay._core.base.buf cimport Buf, Pool, buf_data, buf_drop, buf_alloc, b
 from pcgrelay._core.crypto.epoch cimport key_expand_number
 from pcgrelay._core.stream.flow cimport (
     FLOW_RESUMING, FLOW_UP, Flow, flow_agree, flow_break, flow_confirm, flow_header, flow_loss_is_news,
-    flow_must_rekey, flow_open, flow_pause, flow_rekey, flow_resume, flow_seal, flow_start, flow_stop, flow_rx_ack,
-    flow_rx_confirm, flow_rx_rekey, flow_rx_resume, flow_volatile,
+    flow_must_rekey, flow_open, flow_pause, flow_rekey, flow_resume, flow_rx_ack, flow_rx_confirm, flow_rx_rekey,
+    flow_rx_resume, flow_seal, flow_start, flow_stop, flow_stream_next, flow_volatile,
 )
 from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.gauge cimport Gauge, gauge_at, gauge_drop
 from pcgrelay._core.base.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link.link cimport link_find
-from pcgrelay._core.link.shard cimport Lane, Link, Shard, lane_is_up, shard_event
+from pcgrelay._core.link.shard cimport Lane, Link, Shard, flow_lane, lane_is_up, shard_event
 from pcgrelay._core.link.mailbox cimport EVENT_FLOW_UP, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event
-from pcgrelay._core.base.map cimport map_find, map_next, map_put, map_remove
+from pcgrelay._core.base.map cimport map_find, map_put, map_remove
 from pcgrelay._core.crypto.renewal cimport renewals_agree, renewals_wipe
 from pcgrelay._core.base.result cimport (
     RESULT_BAD_FIELD, RESULT_DUPLICATE, RESULT_GAP, RESULT_NO_MEMORY, RESULT_OK, RESULT_PEER_CLOSED,
@@ -29,6 +29,7 @@ from pcgrelay._core.base.wire cimport (
     FRAME_ACK, FRAME_BUNDLE, FRAME_FLOW_CLOSE, FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_RESUME,
     WIRE_PREFIX, wire_get16, wire_get64, wire_put16,
 )
+from pcgrelay._core.stream.stream cimport Stream
 
 cdef enum:
     SESSION_COPIES = 4          # caps of copies at most, before the lane was seen empty
@@ -73,15 +74,32 @@ cdef Session* session_add(Shard* shard, uint32_t number, const uint8_t* secret, 
     return session
 
 
+cdef Stream* stream_walk_next(Shard* shard, StreamWalk* walk) noexcept nogil:
+    cdef Stream* stream
+    if walk.session == NULL:
+        walk.session = session_next(shard, &walk.session_at)
+    while walk.session != NULL:
+        while walk.flow < walk.session.flow_count:
+            if walk.session.flows[walk.flow] != NULL:
+                stream = flow_stream_next(walk.session.flows[walk.flow], &walk.stream_at)
+                if stream != NULL:
+                    return stream
+            walk.flow += 1
+            walk.stream_at = 0
+        walk.flow = 0
+        walk.session = session_next(shard, &walk.session_at)
+    return NULL
+
+
 cdef Session* session_find(Shard* shard, uint32_t number) noexcept nogil:
     return <Session*>map_find(&shard.sessions, number)
 
 
 cdef bint session_has_others(Shard* shard, const Session* session) noexcept nogil:
     cdef uint32_t at = 0
-    cdef Session* other = <Session*>map_next(&shard.sessions, &at)
+    cdef Session* other = session_next(shard, &at)
     while other != NULL and other.gauge.organisation == session.gauge.organisation:
-        other = <Session*>map_next(&shard.sessions, &at)
+        other = session_next(shard, &at)
     return other != NULL
 
 
@@ -131,8 +149,8 @@ cdef void unlist(Shard* shard, Flow* flow) noexcept nogil:
 
 # Send a sealed frame on the flow's lane; the reference passes. Without a lane a retained frame just waits for RESUME.
 cdef Result session_emit(Shard* shard, Flow* flow, Buf* buf) noexcept nogil:
-    cdef Session* session = <Session*>flow.session
-    cdef Lane* lane = <Lane*>flow.lane
+    cdef Session* session = flow_session(flow)
+    cdef Lane* lane = flow_lane(flow)
     cdef uint64_t* gauge = gauge_at(session.gauge, shard.index)
     cdef Result answer = RESULT_OK
     session_count_retained(gauge, flow)
@@ -208,7 +226,7 @@ cdef Result send_again(Shard* shard, Flow* flow) noexcept nogil:
     cdef Buf* buf = flow.retained
     cdef Buf* copy
     cdef Result answer = RESULT_OK
-    if flow.lane == NULL or lane_backlog(<Lane*>flow.lane, SESSION_LEAST) == 0:
+    if flow.lane == NULL or lane_backlog(flow_lane(flow), SESSION_LEAST) == 0:
         flow.copied_bytes = 0
     while buf != NULL and answer == RESULT_OK:
         if buf.refs == 1:
@@ -282,7 +300,7 @@ cdef Result session_lane_up(Shard* shard, Lane* lane, Session** failed) noexcept
     cdef Result answer
     failed[0] = NULL
     while True:
-        session = <Session*>map_next(&shard.sessions, &at)
+        session = session_next(shard, &at)
         if session == NULL:
             return RESULT_OK
         if session.link != lane.link.number or lane.index >= session.flow_count \
@@ -313,7 +331,7 @@ cdef void session_lane_down(Shard* shard, Lane* lane, uint32_t code) noexcept no
     cdef uint32_t at = 0
     cdef Session* session
     while True:
-        session = <Session*>map_next(&shard.sessions, &at)
+        session = session_next(shard, &at)
         if session == NULL:
             return
         if lane.index < session.flow_count and session.flows[lane.index] != NULL \
@@ -325,7 +343,7 @@ cdef void session_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) 
     cdef uint32_t at = 0
     cdef Session* session
     while True:
-        session = <Session*>map_next(&shard.sessions, &at)
+        session = session_next(shard, &at)
         if session == NULL:
             counter_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
             return
@@ -384,7 +402,7 @@ cdef Result rx_gap(Shard* shard, Lane* lane, Flow* flow) noexcept nogil:
     if flow.state == FLOW_RESUMING:
         return RESULT_DUPLICATE
     if flow.state == FLOW_UP:
-        counter_add(&gauge_at((<Session*>flow.session).gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], -1)
+        counter_add(&gauge_at(flow_session(flow).gauge, shard.index)[SESSION_GAUGE_FLOWS_UP], -1)
     flow.lane = lane
     answer = flow_break(flow, shard.now_us)
     if answer == RESULT_OK:

@@ -6,12 +6,11 @@ from pcgrelay._core.stream.flow cimport (
     FLOW_UP, Flow, flow_ack, flow_break, flow_is_greedy,
 )
 from pcgrelay._core.link.shard cimport Shard
-from pcgrelay._core.base.map cimport map_next
 from pcgrelay._core.base.organisation cimport Holding, holding_bytes
 from pcgrelay._core.crypto.renewal cimport owed_forgive
 from pcgrelay._core.base.result cimport RESULT_OK, RESULT_SILENT, Result
 from pcgrelay._core.session.session cimport (
-    Session, session_emit, session_owe_ack, session_tx_resume, session_step_if_due,
+    Session, flow_session, session_emit, session_next, session_owe_ack, session_step_if_due, session_tx_resume,
 )
 
 
@@ -39,7 +38,7 @@ cdef uint64_t session_acks(Shard* shard, Session** failed, Result* reason) noexc
             if answer == RESULT_OK:
                 answer = session_emit(shard, flow, buf)
             if answer != RESULT_OK and failed[0] == NULL:
-                failed[0] = <Session*>flow.session
+                failed[0] = flow_session(flow)
                 reason[0] = answer
         flow = following
     return next_us
@@ -78,15 +77,15 @@ cdef Session* session_hoarder(Shard* shard) noexcept nogil:
     cdef uint32_t i, at = 0
     if shard.pool.used < shard.pool.limit / 8 * 7:
         return NULL
-    session = <Session*>map_next(&shard.sessions, &at)
+    session = session_next(shard, &at)
     while session != NULL:
         if session.gauge.organisation != NULL:
             holding = &session.gauge.organisation.holdings[shard.index]
             if most == NULL or holding_bytes(holding) > holding_bytes(most):
                 most = holding
-        session = <Session*>map_next(&shard.sessions, &at)
+        session = session_next(shard, &at)
     at = 0
-    session = <Session*>map_next(&shard.sessions, &at)
+    session = session_next(shard, &at)
     while session != NULL:
         for i in range(session.flow_count):
             flow = session.flows[i]
@@ -94,7 +93,7 @@ cdef Session* session_hoarder(Shard* shard) noexcept nogil:
                     and flow_is_greedy(flow, &shard.pool) and is_stuck(shard, flow):
                 oldest_us = flow.progress_us
                 found = session
-        session = <Session*>map_next(&shard.sessions, &at)
+        session = session_next(shard, &at)
     return found
 
 

@@ -59,7 +59,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from pcgrelay._core.base.buf cimport Buf, Pool
 from pcgrelay._core.crypto.epoch cimport Epoch, Limits
 from pcgrelay._core.frame.frame cimport Frame
-from pcgrelay._core.base.map cimport Map
+from pcgrelay._core.base.map cimport Map, map_next
 from pcgrelay._core.base.organisation cimport Holding
 from pcgrelay._core.frame.pace cimport Pace
 from pcgrelay._core.crypto.renewal cimport Owed, Renewals
@@ -167,6 +167,14 @@ cdef bint flow_has_room(const Flow* self, uint32_t bundles) noexcept nogil
 
 # May bulk be read for it now? More than the path holds would only wait on its way.
 cdef bint flow_bears_bulk(const Flow* self, uint64_t now_us) noexcept nogil
+
+# The flow of a stream, or NULL while it waits for a route.
+cdef inline Flow* stream_flow(const Stream* stream) noexcept nogil:
+    return <Flow*>stream.flow
+
+# The next stream of a flow in the order of its table, or NULL; *at is 0 at first, and 0 begins again.
+cdef inline Stream* flow_stream_next(const Flow* self, uint32_t* at) noexcept nogil:
+    return <Stream*>map_next(&self.streams, at)
 
 # May streams of it be read at all now? Not, while memory is short, if its peer holds more than is left for all others,
 # or if far more is on the way than the path holds.

@@ -19,7 +19,7 @@ from pcgrelay._core.base.linux cimport (
 from pcgrelay._core.link.mailbox cimport (
     Order, Outbox, mailbox_has_any, mailbox_is_empty, mailbox_start, mailbox_stop, mailbox_drain,
 )
-from pcgrelay._core.base.map cimport map_any, map_free, map_next
+from pcgrelay._core.base.map cimport map_any, map_free
 from pcgrelay._core.worker.orders cimport orders_drop, orders_take
 from pcgrelay._core.worker.frame_builder cimport frame_builder_can_serve, frame_builder_serve
 from pcgrelay._core.worker.app_io cimport app_accept, app_deliver, app_event, app_has_room, app_unlisten
@@ -27,7 +27,7 @@ from pcgrelay._core.base.queue cimport queue_free
 from pcgrelay._core.link.relay cimport Path, relay_path_remove, relay_sweep, relay_tell_owed
 from pcgrelay._core.base.result cimport RESULT_BUDGET, RESULT_OK, Result
 from pcgrelay._core.stream.service_tables cimport tables_drop
-from pcgrelay._core.session.session cimport Session
+from pcgrelay._core.session.session cimport Session, session_next
 from pcgrelay._core.base.stats cimport CAUSE_SHUTDOWN, COUNT_TURNS
 from pcgrelay._core.stream.stream cimport Dial, Stream
 from pcgrelay._core.base.timer cimport Timer, wheel_pop, wheel_start
@@ -247,7 +247,7 @@ cdef void tick(Worker* self) noexcept nogil:
             lane_io_end(self, lane, answer, lane_io_code(answer))
         lane = following
     while True:
-        session = <Session*>map_next(&shard.sessions, &at)
+        session = session_next(shard, &at)
         if session == NULL:
             break
         session_forgive(session, away_us)

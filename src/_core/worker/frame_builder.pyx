@@ -10,12 +10,12 @@ from pcgrelay._core.edge.streams cimport (
 from pcgrelay._core.stream.flow cimport (
     Flow, StreamList, flow_bears_bulk, flow_bears_reads, flow_has_room, list_pop, list_push,
 )
-from pcgrelay._core.link.shard cimport LANE_BACKLOG, LANE_BACKLOG_SMALL, LANE_WIRE, Lane, Shard
+from pcgrelay._core.link.shard cimport LANE_BACKLOG, LANE_BACKLOG_SMALL, LANE_WIRE, Shard, flow_lane
 from pcgrelay._core.base.linux cimport EAGAIN, EINTR, errno, readv, recv
 from pcgrelay._core.base.queue cimport iovec
 from pcgrelay._core.base.result cimport RESULT_OK, Result
 from pcgrelay._core.link.lane_send cimport lane_backlog
-from pcgrelay._core.session.session cimport Session, session_bundle
+from pcgrelay._core.session.session cimport flow_session, session_bundle
 from pcgrelay._core.base.stats cimport CAUSE_APPLICATION_RESET, COUNT_SYSTEM_CALLS
 from pcgrelay._core.stream.stream cimport BREAK_NONE, BREAK_TAKEN, Stream
 from pcgrelay._core.base.wire cimport CODE_ABORTED, WIRE_BODY_MAX, WIRE_PREFIX, WIRE_RECORD
@@ -46,7 +46,7 @@ cdef inline bint flow_is_open(const Flow* flow) noexcept nogil:
 
 # What would go before a frame of this flow: lower classes do not hold it up.
 cdef inline uint64_t flow_backlog(const Flow* flow) noexcept nogil:
-    return lane_backlog(<Lane*>flow.lane, (<Session*>flow.session).priority)
+    return lane_backlog(flow_lane(flow), flow_session(flow).priority)
 
 
 cdef inline bint bears_bulk(Worker* self, const Flow* flow) noexcept nogil:
@@ -153,7 +153,7 @@ cdef uint32_t words_of(Worker* self, StreamList* streams, uint8_t* p, uint32_t r
 cdef bint send_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t used) noexcept nogil:
     cdef Result answer = session_bundle(shard, flow, buf, used)
     if answer != RESULT_OK:
-        edge_session_fail(shard, <Session*>flow.session, answer)
+        edge_session_fail(shard, flow_session(flow), answer)
     return answer == RESULT_OK
 
 
@@ -167,7 +167,7 @@ cdef bint serve_bulk(Worker* self, Flow* flow) noexcept nogil:
     cdef uint32_t wanted, part, n, i
     cdef ssize_t got
     cdef bint alive = True
-    if stream == NULL or stream.say != 0 or (<Lane*>flow.lane).ahead < LANE_WIRE or not bears_bulk(self, flow):
+    if stream == NULL or stream.say != 0 or flow_lane(flow).ahead < LANE_WIRE or not bears_bulk(self, flow):
         return False
     wanted = records_may_read(stream, BULK_FRAMES * WIRE_BODY_MAX)
     n = 0 if wanted <= WIRE_BODY_MAX else frames_for(shard, flow, wanted, bufs, parts)
@@ -231,7 +231,7 @@ cdef inline void read_on(Shard* shard, Stream* stream) noexcept nogil:
 
 # A frame leaves as a whole, so on a slow lane it is no larger than what the lane is sealed ahead.
 cdef inline uint32_t bulk_room(const Flow* flow, uint32_t used) noexcept nogil:
-    cdef uint32_t ahead = (<Lane*>flow.lane).ahead
+    cdef uint32_t ahead = flow_lane(flow).ahead
     return ahead if ahead < WIRE_BODY_MAX - used else WIRE_BODY_MAX - used
 
 

@@ -4,14 +4,14 @@ from libc.stdlib cimport calloc
 from pcgrelay._core.base.tlv cimport (
     Tlv, tlv_descriptor, tlv_enter, tlv_fail, tlv_number, tlv_open, tlv_shut,
 )
-from pcgrelay._core.stream.flow cimport Flow
+from pcgrelay._core.stream.flow cimport Flow, flow_stream_next
 from pcgrelay._core.base.handle cimport HANDLE_LISTENER
 from pcgrelay._core.handover.shard cimport handover_read, handover_write
 from pcgrelay._core.link.shard cimport Lane, Shard
 from pcgrelay._core.base.linux cimport APPLICATION_EVENTS, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD
-from pcgrelay._core.base.map cimport Map, map_next
+from pcgrelay._core.base.map cimport Map
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK, RESULT_SOCKET
-from pcgrelay._core.session.session cimport Session
+from pcgrelay._core.session.session cimport Session, session_next
 from pcgrelay._core.stream.stream cimport Dial, Stream
 from pcgrelay._core.worker.worker cimport WORKER_EDGE, Listener, Worker, worker_watch
 
@@ -97,12 +97,12 @@ cdef bint watch_all(Worker* worker) noexcept nogil:
     while stream != NULL:
         good = good and watch_stream(worker, stream)
         stream = stream.next
-    session = <Session*>map_next(&worker.shard.sessions, &at)
+    session = session_next(&worker.shard, &at)
     while session != NULL:
         for i in range(session.flow_count):
             if session.flows[i] != NULL:
                 good = good and watch_flow(worker, session.flows[i])
-        session = <Session*>map_next(&worker.shard.sessions, &at)
+        session = session_next(&worker.shard, &at)
     while listener != NULL:
         good = good and worker_watch(worker, &listener.handle, EPOLLIN, EPOLL_CTL_ADD)
         listener = listener.next
@@ -111,11 +111,11 @@ cdef bint watch_all(Worker* worker) noexcept nogil:
 
 cdef bint watch_flow(Worker* worker, Flow* flow) noexcept nogil:
     cdef uint32_t at = 0
-    cdef Stream* stream = <Stream*>map_next(&flow.streams, &at)
+    cdef Stream* stream = flow_stream_next(flow, &at)
     cdef bint good = True
     while stream != NULL:
         good = good and watch_stream(worker, stream)
-        stream = <Stream*>map_next(&flow.streams, &at)
+        stream = flow_stream_next(flow, &at)
     return good
 
 

@@ -26,7 +26,9 @@ from pcgrelay._core.base.result cimport (
     result_place, result_reason,
 )
 from pcgrelay._core.link.lane_send cimport lane_fill, lane_pace, lane_tx, lane_sent
-from pcgrelay._core.session.session cimport Session, session_frame, session_lane_down, session_lane_up, session_lost
+from pcgrelay._core.session.session cimport (
+    Session, flow_session, session_frame, session_lane_down, session_lane_up, session_lost,
+)
 from pcgrelay._core.base.stats cimport COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_LANES_CLOSED, COUNT_SYSTEM_CALLS
 from pcgrelay._core.base.wire cimport (
     CODE_BUSY, CODE_DONE, CODE_TIMEOUT, CODE_UNREACHABLE, FRAME_BUNDLE, FRAME_CLOSE, FRAME_CONFIRM, FRAME_DATAGRAMS,
@@ -167,11 +169,11 @@ cdef Result rx_frame(Worker* self, Lane* lane, Frame* frame, uint8_t* wire, Buf*
             # An ACK or RESUME may have made room.
             edge_activate(&self.shard, flow)
     if answer == RESULT_PEER_CLOSED:
-        edge_session_rx_close(&self.shard, <Session*>flow.session, code)
+        edge_session_rx_close(&self.shard, flow_session(flow), code)
     elif answer == RESULT_UNKNOWN_FLOW:
         rx_candidate(self, lane, frame, wire)
     elif answer != RESULT_OK and answer != RESULT_DUPLICATE:
-        edge_session_fail(&self.shard, <Session*>flow.session, answer)
+        edge_session_fail(&self.shard, flow_session(flow), answer)
     return RESULT_OK
 
 
@@ -184,7 +186,7 @@ cdef void rx_candidate(Worker* self, Lane* lane, const Frame* frame, uint8_t* wi
         if flow.small.head != NULL or flow.bulk.head != NULL:
             edge_activate(&self.shard, flow)
     elif answer != RESULT_DUPLICATE:
-        edge_session_fail(&self.shard, <Session*>flow.session, answer)
+        edge_session_fail(&self.shard, flow_session(flow), answer)
 
 
 cdef void lane_up(Worker* self, Lane* lane) noexcept nogil:

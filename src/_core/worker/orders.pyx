@@ -1,13 +1,13 @@
 from libc.stdint cimport uint32_t, uint8_t
 
 from pcgrelay._core.base.atomics cimport flag_raise
-from pcgrelay._core.edge.records cimport records_linger_anew, records_tables_changed
+from pcgrelay._core.edge.records cimport records_linger_restart, records_tables_changed
 from pcgrelay._core.session.candidate cimport candidate_add, candidate_drop, candidate_lead
 from pcgrelay._core.edge.accept cimport accept_tables_changed
 from pcgrelay._core.edge.streams cimport edge_session_close, edge_session_fail
 from pcgrelay._core.crypto.epoch cimport limits_set
 from pcgrelay._core.link.gauge cimport gauge_drop
-from pcgrelay._core.link.lane cimport lane_probe_anew
+from pcgrelay._core.link.lane cimport lane_probe_restart
 from pcgrelay._core.base.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link.link cimport link_add, link_find, link_mix
 from pcgrelay._core.link.shard cimport Lane, Link, Shard, lane_is_up, shard_renew
@@ -66,11 +66,11 @@ cdef void orders_apply_settings(Worker* self, const Settings* settings) noexcept
     limits_set(&shard.limits, settings.rekey_frames, settings.rekey_bytes, settings.rekey_us)
     if settings.linger_us != shard.linger_us:
         shard.linger_us = settings.linger_us
-        records_linger_anew(shard)
+        records_linger_restart(shard)
     if settings.probe_us != shard.probe_us:
         shard.probe_us = settings.probe_us
         while lane != NULL:
-            lane_probe_anew(shard, lane)
+            lane_probe_restart(shard, lane)
             lane = lane.next
 
 
