@@ -44,7 +44,7 @@ def test_session(rounds: Callable[..., None], pair: Pair) -> None:
 
     def run() -> None:
         for _ in range(AT_ONCE):
-            # It makes its terms anew for each.
+            # It makes its terms again for each.
             mine, theirs = (replace(each) for each in parameters)
             client = side(edge, mine, client=True, context=contexts[0])
             server = side(relay, theirs, client=False, context=contexts[1])

@@ -1,6 +1,6 @@
 """Idle connections beside the peers: the memory of both ends for each, on fresh processes.
 
-What earlier loads left in pools would be counted as theirs, so this is a rung of its own, and every peer begins anew
+What earlier loads left in pools would be counted as theirs, so this is a rung of its own, and every peer begins again
 for each count. What the kernel holds for sockets is not counted: it is more where each connection has one of its own
 between the ends. A peer that cannot hold so many is a row too, with the reason.
 """

@@ -101,7 +101,7 @@ def _seconds_until(began: float, true: Callable[[], bool], what: str) -> float:
 
 
 def _cut(port: int) -> Callable[[], object]:
-    """Have the kernel abort every connection of that port; they are made anew without help."""
+    """Have the kernel abort every connection of that port; they are made again without help."""
     which = f"( sport = :{port} )"
     done = subprocess.run(
         ["ss", "-K", "-H", "state", "established", which], capture_output=True, text=True, check=False

@@ -31,7 +31,7 @@ def bars(title: str, unit: str, values: Mapping[str, float], ours: str = "pcgrel
 
 
 def lines(title: str, x_title: str, y_title: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    """A line for each series; the horizontal axis is logarithmic, the vertical one begins at nought."""
+    """A line for each series; the horizontal axis is logarithmic, the vertical one begins at zero."""
     height, bottom = 300, 260
     points = [point for line in series.values() for point in line]
     least, most = (f(x for x, _ in points) for f in (min, max))

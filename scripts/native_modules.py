@@ -177,7 +177,7 @@ def extensions(modes: set[str], package: str) -> list[Extension]:
         os.environ.setdefault("CC", next(filter(shutil.which, clangs), "clang"))
     cflags, ldflags = flags(modes)
     tracing = [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if "trace" in modes else []
-    # Changed .pxd files make Cython write the C of all that cimport them anew; headers it does not follow.
+    # Changed .pxd files make Cython write the C of all that cimport them again; headers it does not follow.
     headers = [str(path) for path in sorted(CORE.rglob("*.h"))]
     modules = [
         Extension(

@@ -130,7 +130,7 @@ def organisation_matches(pattern: str, organisation: str) -> bool:
 
 
 def organisation_number(organisation: str) -> int:
-    """A number under which the core knows an organisation: the same in every process, and never nought."""
+    """A number under which the core knows an organisation: the same in every process, and never zero."""
     return int.from_bytes(sha256(organisation.encode()).digest()[:8]) or 1
 
 

@@ -152,27 +152,27 @@ _SENTENCES = {
     Refusal.WRONG_USAGE: (
         "identity.certificate",
         "The certificate, or that of a CA above it, may not be used for TLS as server and as client both.",
-        "Issue it anew with the key usage digitalSignature and the purposes serverAuth and clientAuth, or with none.",
+        "Issue a new one with the key usage digitalSignature and the purposes serverAuth and clientAuth, or with none.",
     ),
     Refusal.WRONG_ISSUER: (
         "identity.certificate",
         "A certificate of the chain may not sign the one below it: it is none of a CA, or its path length forbids it.",
-        "Issue it anew below a CA that may.",
+        "Issue a new one below a CA that may.",
     ),
     Refusal.WRONG_NAME: (
         "identity.certificate",
         "A CA of the chain may not give this name: its name constraints forbid it.",
-        "Issue it anew below a CA that may.",
+        "Issue a new one below a CA that may.",
     ),
     Refusal.UNKNOWN_EXTENSION: (
         "identity.certificate",
         "A certificate of the chain has an extension that must be understood and is not, or is broken.",
-        "Issue it anew without that.",
+        "Issue a new one without that.",
     ),
     Refusal.WEAK: (
         "identity.certificate",
         "A key or signature of the chain is too weak for TLS here.",
-        "Issue it anew with P-256 and SHA-256.",
+        "Issue a new one with P-256 and SHA-256.",
     ),
     Refusal.BAD_SIGNATURE: (
         "identity.certificate",
@@ -194,15 +194,15 @@ _SENTENCES = {
         "A revocation list is out of date, or not yet valid.",
         "Fetch the newest list of each CA, and look at the clock.",
     ),
-    Refusal.REVOKED: ("identity.crl", "The certificate, or that of a CA above it, was revoked.", "Issue it anew."),
-    Refusal.EXPIRED: ("identity.certificate", "A certificate of the chain has expired.", "Issue it anew."),
+    Refusal.REVOKED: ("identity.crl", "The certificate, or that of a CA above it, was revoked.", "Issue a new one."),
+    Refusal.EXPIRED: ("identity.certificate", "A certificate of the chain has expired.", "Issue a new one."),
     Refusal.NOT_YET_VALID: (
         "identity.certificate",
         "A certificate of the chain is not valid yet.",
         "Set the clock of this machine, or wait.",
     ),
 }
-_KEY_MEND = "Issue it anew, with a P-256 key."
+_KEY_MEND = "Issue a new one, with a P-256 key."
 
 
 def _in_words(reason: str, credentials: Credentials, moment: datetime | None) -> Fault:

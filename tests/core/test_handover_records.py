@@ -136,7 +136,7 @@ def kept(name: str) -> bytes:
 
 
 def figures(data: bytes, at: tuple[int, ...] = ()) -> dict[tuple[int, ...], bytes]:
-    """What is neither nought nor a container, by its place, however wide; of several at one place the last."""
+    """What is neither zero nor a container, by its place, however wide; of several at one place the last."""
     found: dict[tuple[int, ...], bytes] = {}
     for _, tag, value in items(data):
         if at in CONTAINERS and (*at, tag) in CONTAINERS:

@@ -39,7 +39,7 @@ TIMES = {
 
 
 def moved(data: bytes, by_us: int, at: tuple[int, ...] = ()) -> bytes:
-    """A container with all its times later by so much; nought is no time."""
+    """A container with all its times later by so much; zero is no time."""
     made = b""
     for _, tag, value in items(data):
         place = (*at, tag)

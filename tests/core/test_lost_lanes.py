@@ -70,7 +70,7 @@ def test_who_says_nothing_hears_that_the_far_end_of_its_way_is_lost() -> None:
 
 
 def use_up(across: Across, link: int) -> int:
-    """A session that has resumed as often as it may. What gets no answer in time is begun, and counted, anew."""
+    """A session that has resumed as often as it may. What gets no answer in time is begun, and counted, again."""
     realm, near, far = across.realm, across.near, across.far
     session = realm.session(near, far, [], link)
     before = near.core.counters()["resumes_total"]

@@ -341,7 +341,7 @@ def test_frames_are_acknowledged_in_25_ms() -> None:
 
 
 def test_a_far_edge_that_acknowledges_nothing_for_two_minutes_loses_its_session() -> None:
-    """What is retained for it would be kept for ever. One acknowledgement, however late, gives it the time anew."""
+    """What is retained for it would be kept for ever. One acknowledgement, however late, gives it the time again."""
     peer = Peer()
     peer.settle()
     assert peer.edge.flow(SESSION)["retained_bytes"]

@@ -31,7 +31,7 @@ static int is_filled(const uint8_t *p, size_t n) {
     return 1;
 }
 
-/* A number of the outermost container, or nought. */
+/* A number of the outermost container, or zero. */
 static uint32_t number_of(const uint8_t *p, size_t n, uint8_t tag) {
     if (!is_filled(p, n))
         return 0;

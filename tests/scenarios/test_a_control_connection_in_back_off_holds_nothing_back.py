@@ -1,6 +1,6 @@
 """After a cut of the network TCP may wait for as long again before it sends what a control connection holds.
 
-Lanes are dialled anew and are well at once, so the way is there: streams that need it wait for no control connection.
+Lanes are dialled again and are well at once, so the way is there: streams that need it wait for no control connection.
 """
 
 from __future__ import annotations

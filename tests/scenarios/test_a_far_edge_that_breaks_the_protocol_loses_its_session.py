@@ -217,7 +217,7 @@ bundle(
     record_data(1, bytes(EARLY + 1)),
 )
 bundle("a lowered limit", Reason.BAD_CREDIT, record_credit(1, WINDOW - 1), opened=True)
-bundle("a limit of nought", Reason.BAD_CREDIT, record_credit(1, 0), opened=True)
+bundle("a limit of zero", Reason.BAD_CREDIT, record_credit(1, 0), opened=True)
 bundle("a limit too far ahead", Reason.BAD_CREDIT, record_credit(1, (1 << 31) + 1), opened=True)
 bundle("the greatest limit", Reason.BAD_CREDIT, record_credit(1, (1 << 64) - 1), opened=True)
 bundle("OPEN with a limit too far ahead", Reason.BAD_CREDIT, record_open(1, "gift", (1 << 31) + 1))

@@ -337,7 +337,7 @@ async def test_a_handshake_is_never_resumed(battle: Battle, victim: str, way: st
     again = TlsDriver(context, client=True)
     again.connection.set_session(session)
     assert not await spoken(battle, victim, again)
-    # It was a whole handshake: the node showed its certificate anew.
+    # It was a whole handshake: the node showed its certificate again.
     assert again.peer_chain()
 
 

@@ -348,7 +348,7 @@ def forged_entries(scene: LiedTo) -> dict[str, tuple[Advert, str]]:
     return {
         "unsigned": (changed(entry=renamed, signature=b""), "bad_signature"),
         "altered": (changed(entry=renamed), "bad_signature"),
-        "with a signature of nought": (changed(signature=bytes(len(true.signature))), "bad_signature"),
+        "with a signature of zero": (changed(signature=bytes(len(true.signature))), "bad_signature"),
         "signed by the relay": (by(relay), "wrong_edge"),
         "signed by the relay under Kent's chain": (by(relay, chain=good_chain), "bad_signature"),
         "signed by another member": (by(evil), "wrong_edge"),

@@ -1,4 +1,4 @@
-"""A renewal judges anew: who shows a certificate that is on the list loses the link, or the session."""
+"""A renewal judges again: who shows a certificate that is on the list loses the link, or the session."""
 
 from __future__ import annotations
 

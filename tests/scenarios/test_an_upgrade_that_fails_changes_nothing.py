@@ -127,7 +127,7 @@ def test_a_new_process_that_leaves_too_early_is_none(realm: Scene, which: str) -
         channel.send(Refusal(reason="it cannot read this"), 5)
         channel.close()
         until(lambda: len(node.log("handover.failed")) == 11)
-    # The workers that go on are begun anew, and come before the control plane on a core that they share, as they did.
+    # The workers that go on are begun again, and come before the control plane on a core that they share, as they did.
     until(lambda: list(node.niceness.values()).count(0) == before.count(0), what="the workers are as they were")
     reasons = [line["reason"] for line in node.log("handover.failed")]
     assert {"it is not to be", "it cannot read this", "the other process is gone"} <= set(reasons)

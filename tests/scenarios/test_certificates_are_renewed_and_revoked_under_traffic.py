@@ -81,7 +81,7 @@ def test_two_anchors_hold_during_a_roll_over(realm: Scene) -> None:
             os.replace(fresh / f"{node.name}.key", folder / f"{node.name}.key")
             os.replace(fresh / f"{node.name}.pem", folder / f"{node.name}.pem")
             assert reload(node).ok
-    # Links that were made with the old anchor are made anew with the new one.
+    # Links that were made with the old anchor are made again with the new one.
     for node in realm.nodes:
         realm.change(node, identity={"trust": str(successor.certificate_path), "crl": str(successor.crl_path)})
         assert reload(node).ok

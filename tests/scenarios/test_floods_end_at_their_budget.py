@@ -388,7 +388,7 @@ async def test_what_a_newer_node_may_say_is_ignored(battle: Battle, victim: str)
 
 
 async def test_entries(battle: Battle, victim: str) -> None:
-    """A member that tells its catalogue anew without end is borne, and what it told last holds."""
+    """A member that tells its catalogue again without end is borne, and what it told last holds."""
     async with Member.new(battle.stage.pki).linked(battle.ports[victim]) as linked:
         for sequence in range(1, 200):
             linked.send(advert(linked.member, "trap", sequence=sequence))

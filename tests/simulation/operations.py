@@ -66,7 +66,7 @@ class Operations:
         return self._world.pairs[a % len(self._world.pairs)]
 
     def _wire(self, a: int, b: int) -> int:
-        """The descriptor of one end of a lane, or nought."""
+        """The descriptor of one end of a lane, or zero."""
         link = self._pair(a).link
         if link is None or not link.wires:
             return 0

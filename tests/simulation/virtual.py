@@ -56,7 +56,7 @@ def is_preloaded() -> bool:
 
 
 def run_again_preloaded() -> None:
-    """Begin this program anew with the library below it."""
+    """Begin this program again with the library below it."""
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], preloaded_environment())
 
 

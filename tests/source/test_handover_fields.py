@@ -10,22 +10,22 @@ import pytest
 CORE = Path(__file__).resolve().parents[2] / "src/_core"
 WRITERS = ("handover/shard", "handover/flows", "handover/streams", "handover/lanes", "worker/handover")
 
-# What is made anew: lists and places in them; what epoll tells again; keys, from their secrets; what is measured anew.
+# What is made again: lists and places in them; what epoll tells again; keys, from their secrets; measurements.
 REBUILT = {
-    # What is retained is counted as it is put back, and its peer gets the whole time anew in which to acknowledge.
+    # What is retained is counted as it is put back, and its peer gets the whole time again in which to acknowledge.
     # The next step is taken whatever was asked for before it, and the loss of a way may be told once more.
     "stream/flow.Flow": (
         "pace small next_active active retained_last retained_bytes retained_counted retained_held copied_bytes "
         "progress_us rx_told rx_step loss_told"
     ),
-    # A socket that another worker adopts is given to it before all is written. What it holds is counted anew.
+    # A socket that another worker adopts is given to it before all is written. What it holds is counted again.
     # What epoll told of a connection that was swapped is of the turn.
     "stream/stream.Stream": "next_dirty elsewhere held place readable hangup dirty deferred swapped_us",
     "stream/stream.Dial": "",
     # Who opened a candidate learns by LOST that it is none any more, and opens another.
     "session/session.Session": "candidates",
-    # The count of what was overtaken and the budgets of steps begin anew; a code to close with is used in the turn that
-    # brings it.
+    # The count of what was overtaken and the budgets of steps begin again; a code to close with is used in the turn
+    # that brings it.
     "link/shard.Lane": "overtaken next_dirty next_unread hangup unread dirty deferred close_code rekeys_us steps_us",
     "link/shard.Link": "",
     "link/relay.Path": "next_dying",
@@ -36,7 +36,7 @@ REBUILT = {
     "crypto/renewal.Owed": "",
     "frame/credit.SendCredit": "",
     "frame/credit.ReceiveCredit": "",
-    # Both are of the moment: whoever listens anew looks.
+    # Both are of the moment: whoever listens again looks.
     "worker/worker.Listener": "paused early",
 }
 

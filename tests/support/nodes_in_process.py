@@ -84,7 +84,7 @@ class Nodes:
         self.running: list[Running] = []
 
     def write(self, organisation: str, name: str, **tables: Any) -> Path:
-        """Write a node's configuration, anew if it is there."""
+        """Write a node's configuration, again if it is there."""
         # Short, for the admin socket lies beside it, and the path of a unix socket is soon too long.
         path = self.folder / f"{name}.{organisation.partition('.')[0]}.toml"
         if not (self.folder / f"{name}.{organisation}").exists():

@@ -26,7 +26,7 @@ class _Selector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Begins at nought. It is a clock of the control plane too."""
+    """Begins at zero. It is a clock of the control plane too."""
 
     def __init__(self) -> None:
         self._virtual = _Selector()

@@ -1,4 +1,4 @@
-"""haproxy: each hop ends TLS and begins it anew; or the middle one passes the ciphertext through."""
+"""haproxy: each hop ends TLS and begins it again; or the middle one passes the ciphertext through."""
 
 from pathlib import Path
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""nginx with its stream module: each hop ends TLS and begins it anew; or the middle one passes ciphertext through."""
+"""nginx with its stream module: each hop ends TLS and begins it again; or the middle one passes ciphertext through."""
 
 from pathlib import Path
 from typing import ClassVar

@@ -39,7 +39,7 @@ class Pcgrelay(Chain):
         return f"{self.place.names[hop]}.{self._organisation(hop)}"
 
     def configure(self, hop: int, more: Sequence[str] = (), policy: str = "") -> None:
-        """Write the configuration of a hop, anew if it is there; `more`: tables beside those that every chain needs."""
+        """Write the configuration of a hop, again if it is there; `more`: tables beside those of every chain."""
         place, name = self.place, self.place.names[hop]
         folder = place.folder / "ca"
         authority = Authority(folder) if folder.exists() else Authority.create(folder, REALM)

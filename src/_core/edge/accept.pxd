@@ -1,4 +1,4 @@
-# The door of an edge: applications come in, and by the published tables each gets a flow of a session, waits for one,
+# Admission of application connections: by the published tables each gets a flow of a session, waits for one,
 # or is refused. It makes no system call.
 from libc.stdint cimport uint32_t
 

@@ -1,6 +1,6 @@
 # Credit of one stream: what the sender may still send, and what the receiver grants. Limits are absolute offsets.
 #
-# The receiver's window starts small. It grants anew when half of the window was taken by its application, and doubles
+# The receiver's window starts small. It grants again when half of the window was taken by its application, and doubles
 # the window when that happened within two round trips: then the window, not the application, was what held the sender
 # back.
 from libc.stdint cimport uint32_t, uint64_t

@@ -183,7 +183,7 @@ cdef void retained_read(Tlv* self, Shard* shard, Flow* flow) noexcept nogil:
         tlv_fail(self, RESULT_BAD_FIELD)
         buf_drop(&shard.pool, buf)
         return
-    # Its peer gets the whole time anew in which to acknowledge.
+    # Its peer gets the whole time again in which to acknowledge.
     flow_retain(flow, buf, shard.now_us)
 
 

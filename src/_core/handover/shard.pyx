@@ -70,7 +70,7 @@ cdef void handover_read(Tlv* self, Shard* shard, Map* link_gauges, Map* session_
     shard_fields(self, shard)
     links_read(self, TAG_LINK, shard, link_gauges)
     paths_read(self, TAG_PATH, shard)
-    # Some LOST may be owed; the beat looks.
+    # Some LOST may be owed; the timers look.
     shard.losts_owed = True
     while tlv_enter(self, TAG_LANE, &at, &inner):
         lane_read(&inner, shard)

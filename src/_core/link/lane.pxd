@@ -1,4 +1,4 @@
-# The life of a lane, hop by hop (docs/protocol.md, sections 4 and 5), what it receives, and its beat.
+# The life of a lane, hop by hop (docs/protocol.md, sections 4 and 5), what it receives, and its ticks.
 #
 #   CONFIRMING --CONFIRM--> UP --DRAIN--> DRAINING        CLOSED from anywhere
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
@@ -50,5 +50,5 @@ cdef void lane_forgive(Shard* shard, Lane* lane, uint64_t away_us) noexcept nogi
 # The probe interval is another one: count silence from now, and say PING at the next tick.
 cdef void lane_probe_restart(Shard* shard, Lane* lane) noexcept nogil
 
-# The beat of a lane: PING, silence, the deadline of CONFIRM, re-keying.
+# The tick of a lane: PING, silence, the deadline of CONFIRM, re-keying.
 cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil

@@ -288,7 +288,7 @@ cdef void lane_rx_pong(Shard* shard, Lane* lane, uint64_t token) noexcept nogil:
     link_count_round_trip(shard, lane.link)
 
 
-# -- beat -------------------------------------------------------------------------------------------------------------
+# -- ticks ------------------------------------------------------------------------------------------------------------
 
 cdef void lane_forgive(Shard* shard, Lane* lane, uint64_t away_us) noexcept nogil:
     owed_forgive(&lane.owed, away_us)

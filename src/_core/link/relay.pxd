@@ -54,7 +54,7 @@ cdef Result relay_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) 
 # another frame of theirs ever comes.
 cdef void relay_lane_down(Shard* shard, uint32_t link, uint32_t index) noexcept nogil
 
-# The beat: say what found no room before.
+# A tick: say what found no room before.
 cdef void relay_tell_owed(Shard* shard) noexcept nogil
 
 # The turn ends: copy what waits in the lane and is borrowed. When memory is short, the link that holds most of it loses

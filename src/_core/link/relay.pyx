@@ -133,7 +133,7 @@ cdef Result end_lose(Shard* shard, PathEnd* end, uint32_t index, uint32_t code) 
 
 
 # Drop the flow of this lane index until a RESUME passes, and say so once to the side it comes from. When very many are
-# lost at once, those whose LOST finds no room are told by the beat.
+# lost at once, those whose LOST finds no room are told by a tick.
 cdef Result end_tell(Shard* shard, PathEnd* end, uint32_t index, uint32_t code) noexcept nogil:
     cdef uint32_t slot = index / shard.workers
     cdef Link* link

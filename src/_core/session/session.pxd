@@ -131,7 +131,7 @@ cdef void session_owe_ack(Shard* shard, Flow* flow, uint64_t due_us) noexcept no
 cdef Result session_tx_resume(Shard* shard, Flow* flow) noexcept nogil
 cdef Result session_step_if_due(Shard* shard, Flow* flow) noexcept nogil
 
-# Both sides keep this renewal: flows step with it at the next beat or before their next bundle, and are owed the same.
+# Both sides keep this renewal: flows step with it at the next tick or before their next bundle, and are owed the same.
 cdef void session_mix(Shard* shard, Session* session, uint64_t mix) noexcept nogil
 
 # Tell the far edge that the session ends.

@@ -53,7 +53,7 @@ cdef Result session_tick(Shard* shard, Session* session) noexcept nogil:
         if flow == NULL or flow.lane == NULL or answer != RESULT_OK:
             continue
         if flow.state == FLOW_RESUMING and shard.now_us - flow.resume_sent_us > FLOW_RESUME_AGAIN_US << flow.unanswered:
-            # An answer may only be late, behind much that waits on a slow way; what is asked anew makes it void.
+            # An answer may only be late, behind much that waits on a slow way; what is asked again makes it void.
             if flow.unanswered < FLOW_RESUME_DOUBLINGS:
                 flow.unanswered += 1
             answer = flow_break(flow, shard.now_us)

@@ -13,7 +13,7 @@
 #   sender   --------[== retained frames ==[------->      receiver  --------|-------->
 #            freed by ACK or RESUME         next number             delivered  the only number taken
 #
-# Recovery. `break`, `pause` and `rx_resume` below are the state; session says which lane a flow has, beat asks again.
+# Recovery. `break`, `pause` and `rx_resume` below are the state; session says which lane a flow has, timers asks again.
 #
 #   lane or path lost               flow_pause: RESUMING, nothing is sent
 #   lane back, or a gap was seen    flow_break: RESUMING, resume_id + 1

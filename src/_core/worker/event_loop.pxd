@@ -1,4 +1,4 @@
-# The thread of a worker: its turn, its beat and its orders.
+# The thread of a worker: its turn and its ticks.
 from libc.stdint cimport uint32_t, uint64_t
 
 from pcgrelay._core.link.mailbox cimport Outbox

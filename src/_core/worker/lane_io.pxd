@@ -19,7 +19,7 @@ cdef void lane_io_read_on(Worker* self) noexcept nogil
 # Send what the turn produced, for each lane with one system call as a rule; then settle what is borrowed.
 cdef void lane_io_flush(Worker* self) noexcept nogil
 
-# The beat of a lane, and of its socket.
+# The tick of a lane, and of its socket.
 cdef Result lane_io_tick(Worker* self, Lane* lane) noexcept nogil
 
 # The code that goes with a reason to close a lane.

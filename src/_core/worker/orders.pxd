@@ -7,7 +7,7 @@ from pcgrelay._core.worker.worker cimport Worker
 cdef void orders_take(Worker* self) noexcept nogil
 
 # Take the settings over: before the thread begins, or as an order. Half-closed streams and the silence of lanes are
-# counted anew only if what they go by is another now.
+# counted again only if what they go by is another now.
 cdef void orders_apply_settings(Worker* self, const Settings* settings) noexcept nogil
 
 # Carry none of them out: close and free what they bring.

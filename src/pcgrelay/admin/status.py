@@ -1,6 +1,6 @@
 """The answer to GET /v1/status: how a node is. Other tools read this JSON, so names here are never changed, only added.
 
-Times are milliseconds, sizes bytes, counters start at nought with the process. Names of people, addresses of
+Times are milliseconds, sizes bytes, counters start at zero with the process. Names of people, addresses of
 applications and payload never stand in it.
 """
 
@@ -116,7 +116,7 @@ class TablesStatus(Struct, frozen=True, kw_only=True):
 
 
 class StreamStatus(Struct, frozen=True, kw_only=True):
-    """All streams of an edge; a relay does not know of streams and says nought."""
+    """All streams of an edge; a relay does not know of streams and says zero."""
 
     active: int = 0
     opened_total: int = 0

@@ -51,7 +51,7 @@ PROOFS_EACH_SECOND = 100
 LINE_INTERVAL_MS = 10_000
 ENTRY_REASONS = REASONS | frozenset(Refusal)
 CLOCK_JUMP_MS = 5_000
-# All imports or paths are looked at anew when the catalogue has changed.
+# All imports or paths are looked at again when the catalogue has changed.
 CHANGED_INTERVAL_MS = 100
 
 
@@ -136,7 +136,7 @@ class CatalogueExchange:
                 )
 
     def reload(self) -> None:
-        """Trust or members have changed: judge what is known anew, sign anew, and tell each neighbour what it may know.
+        """Trust or members have changed: judge all entries again, sign again, and send each neighbour what it may know.
 
         What was signed under a certificate that is no longer trusted is forgotten, whoever told of it. An edge that has
         another certificate by now, of which another neighbour tells, is not away.

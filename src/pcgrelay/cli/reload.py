@@ -31,7 +31,7 @@ TIMEOUT_S = 30.0
 @config_option
 @json_option
 def reload(path: Path, as_json: bool) -> int:
-    """Have a running node take its configuration and files anew.
+    """Have a running node take its configuration and files again.
 
     The file is checked whole first, as `pcgrelay check` does it. Then it is taken whole, or refused whole and the old
     one holds. Streams that are still allowed go on; what is no longer allowed ends within a second.

@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 COMMANDS = {
     "run": ("pcgrelay.cli.run:run", "Run a node until it is told to stop."),
     "check": ("pcgrelay.cli.check:check", "Say all that can be known about a node without its network."),
-    "reload": ("pcgrelay.cli.reload:reload", "Have a running node take its configuration and files anew."),
+    "reload": ("pcgrelay.cli.reload:reload", "Have a running node take its configuration and files again."),
     "upgrade": ("pcgrelay.cli.upgrade:upgrade", "Put this version of pcgrelay in the place of the one that runs."),
     "drain": ("pcgrelay.cli.drain:drain", "Lead traffic away from a running node before it is stopped."),
     "status": ("pcgrelay.cli.status:status", "Show how a running node is."),

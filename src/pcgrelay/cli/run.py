@@ -21,7 +21,7 @@ Examples:
 Signals:
   SIGTERM, SIGINT  let open streams end, for at most --drain seconds, then
                    stop; a second one stops at once
-  SIGHUP           take the configuration and its files anew, as
+  SIGHUP           take the configuration and its files again, as
                    pcgrelay reload does
   SIGUSR1, SIGUSR2 ignored
 

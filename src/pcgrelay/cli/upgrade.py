@@ -43,7 +43,7 @@ def upgrade(path: Path, drain_s: float | None) -> int:
     """Put this version of pcgrelay in the place of the one that runs.
 
     A new process is started. It takes the listeners, lanes, keys and streams of the running one, which then leaves; no
-    stream ends, and applications notice a pause of some milliseconds. The configuration is taken anew, as by `pcgrelay
+    stream ends, and applications notice a pause of some milliseconds. The configuration is taken again, as by `pcgrelay
     reload`.
     """
     config.load(path)

@@ -44,7 +44,7 @@ MEMORY_MOST_BYTES = 1 << 40
 # A key that is stepped sooner does little else; the most is the soft limit of the protocol, 6.5.
 REKEY_LEAST_BYTES = 64 << 10
 REKEY_MOST_BYTES = 64 << 30
-# sockaddr_un.sun_path, less its closing nought and the ".next" of the socket beside it.
+# sockaddr_un.sun_path, less its closing zero and the ".next" of the socket beside it.
 SOCKET_PATH_LIMIT = 102
 LANES_MOST = 64
 # A probe is a word and its answer, no conversation.

@@ -74,7 +74,7 @@ def escaped_bytes(text: str) -> bytes:
 
 
 def memory_bytes(text: str) -> int:
-    """Read "256MiB"; refuses any other unit, a fraction and nought."""
+    """Read "256MiB"; refuses any other unit, a fraction and zero."""
     match = _SIZE.fullmatch(text)
     if match is None:
         raise ValueError(f'"{text}" is no size, which is a whole number and B, KiB, MiB or GiB')

@@ -194,7 +194,7 @@ def _connect(way: Way) -> Iterator[socket.socket]:
 
 
 def _head(way: Way, readline: Callable[[], bytes]) -> int:
-    """Read the head of an answer and answer the length of its body; nought if it says none."""
+    """Read the head of an answer and answer the length of its body; zero if it says none."""
     first = readline()
     if b" 200 " not in first:
         raise _problem(way, "no answer came" if not first else f"the answer was {first.decode('latin-1').strip()}")

@@ -46,7 +46,7 @@ from pcgrelay.session.recovery import stall_unheard
 from pcgrelay.session.session import Key, Session
 from pcgrelay.session.table import Sessions
 
-# So long after the start an import whose exporter is not known yet lets its applications wait.
+# For how long after the start an import without a known exporter lets its applications wait.
 STARTING_MS = 5_000
 
 
@@ -151,7 +151,7 @@ class Edge(Node):
 
     @property
     def is_starting(self) -> bool:
-        """Whether the node is too young to know what nobody offers."""
+        """Whether the node started so recently that an unknown service may still be announced."""
         return self.clock.monotonic_ms() - self.started_ms < STARTING_MS
 
     # -- services ----------------------------------------------------------------------------------------------
@@ -385,8 +385,8 @@ class Edge(Node):
             StreamEnd: self.stream_end,
         }
 
-    def look_anew(self) -> None:
-        super().look_anew()
+    def look_again(self) -> None:
+        super().look_again()
         stall_unheard(self.sessions, self.plane.sessions(), self.sessions.core_stalled)
 
     def is_shut_out(self) -> bool:

@@ -44,7 +44,7 @@ class Listeners:
         self.expected = set(addresses)
 
     async def open(self, settings: Sequence[ListenSettings], prepared: Prepared, held: Held) -> None:
-        """Open what is neither there nor expected, into `opened`; RunError if an address cannot be had.
+        """Open what is neither there nor expected, into `opened`; RunError if an address is not available.
 
         held: all ports that the node has now.
         """

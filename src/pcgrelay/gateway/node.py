@@ -74,7 +74,7 @@ class Node(ABC):
     # -- life --------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open all listeners, then begin to dial. RunError if a port cannot be had; then nothing is left running."""
+        """Open all listeners, then begin to dial. RunError if a port is not available; then nothing is left running."""
         prepared = await Node.prepare(self, self.config)
         try:
             self.plane.start(self.handlers(), self.event_failed)
@@ -100,7 +100,7 @@ class Node(ABC):
         )
 
     async def prepare(self, config: Config) -> Prepared:
-        """Open what a new configuration needs and this node does not have; RunError if something cannot be had."""
+        """Open what a new configuration needs and this node does not have; RunError if something is not available."""
         prepared = Prepared()
         try:
             await self.listeners.open(config.listens, prepared, self.held())
@@ -114,7 +114,7 @@ class Node(ABC):
         return dict(self.listeners.sockets())
 
     def take(self, fresh: LocalIdentity, prepared: Prepared) -> None:
-        """Be as a new configuration says, with what was opened for it. What it no longer allows ends."""
+        """Apply a new configuration, using the sockets and targets prepared for it. What it no longer allows ends."""
         before = self.config.policy
         judged = before != fresh.config.policy or self.local.credentials.differ(fresh.credentials)
         self._apply_settings(before, fresh.config.policy)
@@ -151,7 +151,7 @@ class Node(ABC):
             link.drain(milliseconds)
 
     async def drain_undo(self) -> None:
-        """Take new work again. There is no word for it among neighbours, so each link is made anew."""
+        """Take new work again. There is no word for it among neighbours, so each link is made again."""
         await self.drain_undone()
         self.emit(NodeDrainUndone(node=self.config.node.id.dotted))
         for link in list(self.link_table.links.values()):
@@ -282,7 +282,7 @@ class Node(ABC):
         self.exchange.link_has_room(link)
 
     def link_drains(self, link: Link) -> None:
-        # What a link that was replaced has said holds until the one in its place has said it anew.
+        # What a link that was replaced has said holds until the one in its place has said it again.
         if not link.replaced:
             self.exchange.link_unusable(link)
 
@@ -326,7 +326,7 @@ class Node(ABC):
         self.emit(EventsLostRecord(count=event.count))
         self._news_lost = self._news_lost or event.kept > 0
 
-    def look_anew(self) -> None:
+    def look_again(self) -> None:
         """News of links, lanes or sessions was lost. A link whose lanes are not those that the core counts is ended."""
         for number, figures in self.plane.links().items():
             link = self.link_table.links.get(number)
@@ -358,4 +358,4 @@ class Node(ABC):
         self.watch.look(list(self.link_table.links.values()), self.config, self.exchange.catalogue)
         if self._news_lost:
             self._news_lost = False
-            self.look_anew()
+            self.look_again()

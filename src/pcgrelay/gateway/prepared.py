@@ -69,7 +69,7 @@ class Prepared:
             share(sock, False)
 
     async def open_links(self, address: Address, held: Held, kept: Collection[Address]) -> None:
-        """Have a listening socket for links; RunError if the address cannot be had.
+        """Have a listening socket for links; RunError if the address is not available.
 
         held: what this node has now. kept: what the process whose place this one takes has for links, and shares with
         nobody.
@@ -86,7 +86,7 @@ class Prepared:
     async def open_import(
         self, address: Address, service: ServiceName, count: int, held: Held, kept: Collection[Address]
     ) -> None:
-        """Have a listening socket for each worker, all on one port; RunError if the address cannot be had."""
+        """Have a listening socket for each worker, all on one port; RunError if the address is not available."""
         ours, elsewhere = self._shared_with(address, held), any(other.overlaps(address) for other in kept)
         bind = partial(_shared_listeners, address, count, ours)
         self.imports[service] = await _patiently(address, f", for {service}", bind, ours, elsewhere)

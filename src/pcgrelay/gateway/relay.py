@@ -88,7 +88,7 @@ class Relay(Node):
         """The links tell the neighbours, and these lead nothing new over this relay."""
 
     def catalogue_changed(self) -> None:
-        """Each request looks its way up anew; paths over links that were replaced can move once there is another."""
+        """Each request looks its way up again; paths over links that were replaced can move once there is another."""
         for link in list(self.link_table.links.values()):
             if link.replaced:
                 self.relay_paths.lead_over(link)

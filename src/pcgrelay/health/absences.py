@@ -26,7 +26,7 @@ class Absences(Generic[K]):
         return dict(self._away)
 
     def look(self, present: Iterable[K], now_ms: int) -> tuple[list[K], dict[K, int]]:
-        """Look who is there now; answers who is missed anew, and who is back with the time that it was away."""
+        """Look who is there now; answers who is newly missed, and who is back with the time that it was away."""
         now = set(present)
         gone = sorted(self._present - now, key=repr)
         back = {key: now_ms - self._away.pop(key) for key in now & self._away.keys()}
@@ -48,7 +48,7 @@ class Absences(Generic[K]):
         self.forget(unwanted)
 
     def everybody(self) -> list[tuple[K, int]]:
-        """All that is known: who is there (nought), and since when the others are away."""
+        """All that is known: who is there (zero), and since when the others are away."""
         return [*((key, 0) for key in sorted(self._present, key=repr)), *self._away.items()]
 
     def restore(self, known: Collection[tuple[K, int]]) -> None:

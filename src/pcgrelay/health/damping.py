@@ -38,7 +38,7 @@ class FlapDamping:
         return min(HOLD_MS << min(self.falls - 1, DOUBLINGS_MOST), HOLD_MOST_MS)
 
     def left_ms(self, now_ms: int) -> int:
-        """How long it still has to be well before it is preferred again; nought if it is steady, or not well."""
+        """How long it still has to be well before it is preferred again; zero if it is steady, or not well."""
         return max(0, self.since_ms + self.hold_ms - now_ms) if self.is_well else 0
 
     def is_steady(self, now_ms: int) -> bool:

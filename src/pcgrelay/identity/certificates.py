@@ -103,7 +103,7 @@ def read_identity(der: bytes, realm: str) -> NodeId:
 
 
 def _unreadable(error: Exception) -> IdentityRefused:
-    return IdentityRefused(Refusal.MALFORMED, f"The certificate cannot be read ({error}); issue it anew.")
+    return IdentityRefused(Refusal.MALFORMED, f"The certificate cannot be read ({error}); issue a new one.")
 
 
 def identity_of(leaf: x509.Certificate, realm: str) -> NodeId:
@@ -117,11 +117,11 @@ def identity_of(leaf: x509.Certificate, realm: str) -> NodeId:
     if not uris or (len(uris) == 1 and not uris[0].startswith("spiffe://")):
         raise IdentityRefused(
             Refusal.NO_SPIFFE_SAN,
-            "The certificate names no node; issue it anew with one spiffe:// URI as subject name.",
+            "The certificate names no node; issue a new one with one spiffe:// URI as subject name.",
         )
     if len(uris) > 1:
         raise IdentityRefused(
-            Refusal.TWO_SANS, f"The certificate has {len(uris)} URI names; issue it anew with exactly one."
+            Refusal.TWO_SANS, f"The certificate has {len(uris)} URI names; issue a new one with exactly one."
         )
     try:
         node = NodeId.from_uri(uris[0])

@@ -1,7 +1,7 @@
 """From two strangers to a shared secret: TLS, the identities, one HELLO each way, the export (docs/protocol.md, 2).
 
 `Handshake` knows no socket: bytes in, bytes out. A link's handshake is driven over a socket by `control`, that of a
-session is carried in messages through relays by `sessions`; both are this one.
+session is carried in messages through relays by `session/table`; both are this one.
 
         client                                server
     WANTS_TLS  -- ClientHello -->         WANTS_TLS

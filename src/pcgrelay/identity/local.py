@@ -49,7 +49,7 @@ class LocalIdentity:
             set_verify_time(store, moment)
 
     def take(self, fresh: LocalIdentity) -> None:
-        """Be as that one from the next handshake on; whoever holds this object notices nothing else."""
+        """Apply another identity from the next handshake on; this object stays the same one for its holders."""
         self.config = fresh.config
         self.credentials = fresh.credentials
         self.dated = fresh.dated

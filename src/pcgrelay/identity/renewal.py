@@ -1,4 +1,4 @@
-"""When a link or session proves anew who its ends are, and what it means if that fails (pure).
+"""When a link or session proves again who its ends are, and what it means if that fails (pure).
 
 A renewal is a fresh handshake (docs/protocol.md, 9.9). It looks at certificates as a set-up does, with the trust and
 the list that the node has loaded last; it reads no file. If it fails for what a peer is, what it was to renew must end.
@@ -56,7 +56,7 @@ class Schedule:
         self.renewed(now_ms)
 
     def renewed(self, now_ms: int) -> None:
-        """It was authenticated anew."""
+        """It was authenticated again."""
         self.authenticated_ms = now_ms
         self.attempts = 0
         self._share = _random.uniform(1 - SPREAD, 1)

@@ -121,7 +121,9 @@ def _own_files_taken(context: SSL.Context, credentials: Credentials) -> None:
             what = "certificate of a CA that stands in the file of the own certificate"
             context.add_extra_chain_cert(certificate)
     except SSL.Error as error:
-        raise ConfigError(f"TLS does not take the {what} ({_words(error)}); issue it anew, with a P-256 key.") from None
+        raise ConfigError(
+            f"TLS does not take the {what} ({_words(error)}); issue a new one, with a P-256 key."
+        ) from None
     context.use_privatekey(credentials.key)  # type: ignore[arg-type]
     context.check_privatekey()
 

@@ -7,7 +7,7 @@
     both: the mix may be named, the new connection is read, the old one is closed
 
 So no message is lost or overtakes another. Before RENEWED is told, the attempt can fail and leave no trace. After it,
-the control connection is lost with it, and the dialler makes the link anew, as after any such loss.
+the control connection is lost with it, and the dialler makes the link again, as after any such loss.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What outlasts a single link: the settings by which it is chosen, and how steady it has been.
 
-A link that is made anew, after a lost connection or a restart of the neighbour, takes over the standing of the one
+A link that is made again, after a lost connection or a restart of the neighbour, takes over the standing of the one
 before, so that a link that flaps is known as one.
 """
 

@@ -230,7 +230,7 @@ class Link:
         asyncio.get_running_loop().call_later(RETIRE_MS / 1000, self.close, reason, Code.DRAINING)
 
     def remake(self, reason: str) -> None:
-        """Have the link made anew: the lanes go on until the new one replaces it."""
+        """Have the link made again: the lanes go on until the new one replaces it."""
         if self.controlled:
             self._connection.end(reason)
 
@@ -264,7 +264,7 @@ class Link:
         The secret is used up here. DataPlaneRefused: nothing was begun.
         """
         if self._change is not None:
-            # Who begins anew has given the last attempt up.
+            # Who begins again has given the last attempt up.
             self._change_failed("superseded")
         self._plane.link_renew(self.number, secret=established.secret, mix=established.generation)
         change = Changeover(established, connection, self._clock.monotonic_ms())

@@ -1,4 +1,4 @@
-"""Links that prove anew who their ends are, while their lanes carry on (docs/protocol.md, 9.9).
+"""Links that prove again who their ends are, while their lanes carry on (docs/protocol.md, 9.9).
 
 The dialler begins, with a fresh handshake on a new connection; how a link is led over to that stands in `changeover`.
 Either side ends a link that could not be renewed for too long.

@@ -1,10 +1,10 @@
 """All links of a node: those it dials, and those that come in.
 
-There is one link for each [[link]]. When it is made anew, because the neighbour restarted or the control connection was
+There is one link for each [[link]]. When it is made again, because the peer restarted or the control connection was
 lost, the old one is closed as soon as the new one is up and not before. Of links that come in alike, over bearers that
 this end cannot tell apart, only those that are not well any more are replaced.
 
-How links are dialled stands in `dialling`, how they are renewed in `linkrenewing`.
+`dialler` has how links are dialled, `renewer` how they are renewed.
 """
 
 from __future__ import annotations

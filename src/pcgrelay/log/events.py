@@ -126,7 +126,7 @@ class ImportMoved(Record, frozen=True, kw_only=True):
 
 
 class LinkRenewed(Record, frozen=True, kw_only=True):
-    """Both ends proved anew who they are; the keys of the lanes are mixed with what came of it."""
+    """Both ends proved again who they are; the keys of the lanes are mixed with what came of it."""
 
     EVENT: ClassVar[str] = "link.renewed"
     link: int

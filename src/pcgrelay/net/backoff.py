@@ -36,7 +36,7 @@ def backoff_ms(attempt: int, first_ms: int = FIRST_MS, cap_ms: int = CAP_MS) -> 
 
 
 class Retry:
-    """When one thing may be tried next. It outlives whoever tries, so that nobody begins anew by starting again."""
+    """When one thing may be tried next. It outlives whoever tries, so that nobody begins again by starting again."""
 
     def __init__(self, clock: Clock, first_ms: int = FIRST_MS, cap_ms: int = CAP_MS) -> None:
         self.attempts = 0  # since it was last well for long

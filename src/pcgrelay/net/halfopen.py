@@ -40,7 +40,7 @@ class HalfOpen:
     """Places for connections that are not yet a link or lane."""
 
     def __init__(self, total_most: int, each_most: int, chance: Callable[[], float]) -> None:
-        """chance answers a number from 0 up to 1, anew at each call."""
+        """chance answers a number from 0 up to 1, a new one at each call."""
         self._total_most = total_most
         self._each_most = each_most
         self._chance = chance

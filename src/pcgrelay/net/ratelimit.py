@@ -29,7 +29,7 @@ class TokenBucket:
         return self._left >= amount
 
     def part_left(self, now_ms: int) -> float:
-        """How much is left of what may be taken at once, from nought to one."""
+        """How much is left of what may be taken at once, from zero to one."""
         self._fill(now_ms)
         return max(0.0, self._left) / self._at_once
 

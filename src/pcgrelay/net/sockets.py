@@ -23,7 +23,7 @@ BACKLOG = 1024
 USER_TIMEOUT_MS = 20_000
 # Who knows where a name led last does not wait longer than this for a name service.
 LOOK_UP_AGAIN_MS = 1_000
-# Of the kernel's tcp_info: how often in a row TCP has sent again in vain, and how many segments wait for an answer.
+# Of the kernel's tcp_info: retransmissions in a row, and segments that are not acknowledged.
 _TCP_INFO = struct.Struct("=4xB19xI")
 # Each time TCP waits twice as long. One time alone is an ordinary loss; after two it waits for four round trips,
 # and 0.8 s at the least.
@@ -137,7 +137,7 @@ def tune_socket(sock: socket.socket) -> None:
 
 
 def backs_off(sock: socket.socket) -> bool:
-    """Whether TCP has sent again in vain and waits longer and longer, so that nothing more will arrive soon."""
+    """Whether TCP retransmits without an answer and backs off, so that nothing more will arrive soon."""
     try:
         times, waiting = _TCP_INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size))
     except OSError:

@@ -1,8 +1,8 @@
 """An edge's ends of paths: opened by this edge or by another one, accepted, closed, lost with their link.
 
 A path is known by its link, its session and the label of its PATH_OPEN; one session may have several. Words on a path
-say which request it began with. What is carried on a path is for `sessions`. A path stands once a session with keys is
-led over it, or may be; before that it needs the control connection, and is lost with it.
+name the request that it began with. What is carried on a path is for `session/table`. A path stands once a session with
+keys goes over it, or may; before that it needs the control connection, and is lost with it.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def sender_refusal(asked: PathOpen, sender: NodeId, role: Role) -> str | None:
 
 
 def opened_of(message: PathAccept | PathRefuse | PathClose | Carry) -> int:
-    """The label of the PATH_OPEN that a neighbour speaks of; nought: it does not say."""
+    """The label of the PATH_OPEN that a neighbour speaks of; zero: it does not say."""
     return 0 if isinstance(message, Carry) else message.opened
 
 

@@ -13,7 +13,7 @@ QUARANTINE_MS = 60_000
 
 
 class Labels:
-    """Labels of one node: never nought, never one that is in use or ended less than a minute ago."""
+    """Labels of one node: never zero, never one that is in use or ended less than a minute ago."""
 
     def __init__(self, clock: Clock, first: int = 1) -> None:
         self._clock = clock
@@ -38,7 +38,7 @@ class Labels:
         return LabelsHandover(following=self._next, resting=tuple(self._resting))
 
     def restore(self, handover: LabelsHandover, taken: Iterable[int]) -> None:
-        """Be as another process left it; taken are the labels of its paths."""
+        """Restore what another process left; taken are the labels of its paths."""
         self._next = handover.following
         self._resting = deque(handover.resting)
         self._taken = {*taken, *(label for _, label in handover.resting)}

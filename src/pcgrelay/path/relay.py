@@ -186,14 +186,14 @@ class RelayPaths:
                 self._end(relayed, Code.REFUSED, told=(relayed.a, relayed.b))
 
     def lead_away(self, link: Link) -> None:
-        """End paths onward over a link that is leaving, if there is another way: their edges open them anew."""
+        """End paths onward over a link that is leaving, if there is another way: their edges open them again."""
         for relayed in {relayed for relayed in self._paths if relayed.b is link}:
             # At its end the path stays: an edge that leaves lets its streams end.
             if link.peer != relayed.destination and self._other_way(relayed):
                 self._end(relayed, Code.DRAINING, told=(relayed.a, relayed.b))
 
     def lead_over(self, link: Link) -> None:
-        """A newer link with that neighbour is up: have the paths onward over the old one opened anew over it.
+        """A newer link with that neighbour is up: have the paths onward over the old one opened again over it.
 
         What is on them goes on meanwhile, for the lanes of the old link are still there.
         """

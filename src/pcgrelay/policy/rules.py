@@ -1,6 +1,6 @@
 """Who may do what. Every question is answered from the identity that TLS has proved, and the answer is no by default.
 
-Rules are numbered as the configuration lists them, from nought: the number goes to the refused side and into both logs,
+Rules are numbered as the configuration lists them, from zero: the number goes to the refused side and into both logs,
 so that two operators on the telephone speak of the same line.
 """
 

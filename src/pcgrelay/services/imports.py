@@ -55,7 +55,7 @@ class SessionFact:
     """How a session with one edge and class is."""
 
     health: SessionHealth
-    number: int  # the core's number; nought if there is none
+    number: int  # the core's number; zero if there is none
     failures: int  # set-ups in a row that failed
     is_steady: bool = True  # it was never away, or has been well for long enough since
 
@@ -72,7 +72,7 @@ class ImportPlan:
 
 
 def offers_of(catalogue: Catalogue, services: Iterable[ServiceName]) -> dict[ServiceName, list[tuple[NodeId, Offer]]]:
-    """What edges say of each service, be it that it is down. The owner of a service is the edge's organisation.
+    """What edges say of each service, also that it is down. The owner of a service is the edge's organisation.
 
     All at once, for both may have a thousand services: the ones that are asked for, and the ones that an edge has.
     """

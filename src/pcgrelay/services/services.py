@@ -65,7 +65,7 @@ class Imported:
                 del self.damping[edge]
 
     def planned(self, plan: ImportPlan, refuse_count: Callable[[str], None]) -> None:
-        """Be as planned from now on; each session that is left out anew is counted."""
+        """Apply a plan; each session that is newly left out is counted."""
         for _ in plan.left_out - self.plan.left_out:
             refuse_count(TOO_MANY_ROUTES)
         self.plan = plan

@@ -86,7 +86,7 @@ class ImportPlanner:
         self._clock = clock
 
     def plan(self, imports: Iterable[Imported], *, starting: bool) -> bool:
-        """Weigh and plan each import anew; answers whether one of them settles.
+        """Weigh and plan each import again; answers whether one of them settles.
 
         With starting, the node is too young to know what nobody offers.
         """

@@ -80,7 +80,7 @@ class Target:
             self._resolved.set()
 
     async def settled(self) -> None:
-        """Be looked up, or known to have no address."""
+        """Wait until the name is resolved or known not to exist."""
         if self.is_named:
             await self.look_up()
 
@@ -99,7 +99,7 @@ class Target:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def look_up(self) -> str:
-        """Find the addresses of a name anew; answers the cause if there are none."""
+        """Find the addresses of a name again; answers the cause if there are none."""
         try:
             found = await resolve(self.export.target, DEADLINE_MS, Use.TARGET)
         except NameAbsentError:

@@ -1,4 +1,4 @@
-"""Sessions that leave a link: whose neighbour goes, that was replaced, that is worse, or that they wait on in vain."""
+"""Sessions that leave a link: it goes, was replaced, is worse, or does not answer them."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class PendingSessions:
     """How many sessions are being set up by others."""
 
     def __init__(self, chance: Callable[[], float]) -> None:
-        """chance answers a number from 0 up to 1, anew at each call."""
+        """chance answers a number from 0 up to 1, a new one at each call."""
         self._chance = chance
         self._names: Counter[tuple[int, NodeId]] = Counter()
         self._links: Counter[int] = Counter()

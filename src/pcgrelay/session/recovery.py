@@ -84,7 +84,7 @@ class PathRecovery:
         if session.path is end:
             session.path = None
             self._leave_former(session, Code.DRAINING)
-            # Our end of the link may not have noticed anything yet. Who drains asks only that the path be opened anew.
+            # Our end of the link may not have noticed anything yet. Who drains asks only that the path be opened again.
             session.lost = None if code == Code.DRAINING else end.link
             self.stalled(session, code_name(code))
 

@@ -1,4 +1,4 @@
-"""Sessions that prove anew who their ends are, while their streams go on (docs/protocol.md, 9.9).
+"""Sessions that prove again who their ends are, while their streams go on (docs/protocol.md, 9.9).
 
         initiator                                    responder
     the handshake, carried over the session's path; its secret to the core of either side, which reports that it is kept
@@ -55,7 +55,7 @@ class Attempt:
 
     @property
     def generation(self) -> int:
-        """Of the renewal; nought before its handshake is over."""
+        """Of the renewal; zero before its handshake is over."""
         return self._handshake.established.generation if self._handshake.established else 0
 
     def start(self) -> bytes:

@@ -40,7 +40,7 @@ class Key:
 
 @dataclass(eq=False, slots=True)
 class Session:
-    """One session. number is the core's, and nought before the core knows it."""
+    """One session. number is the core's, and zero before the core knows it."""
 
     id: bytes
     key: Key

@@ -6,7 +6,8 @@ For each edge that exports something imported here, a keeper sets a session up a
 a time, with back-off, for ever. A session that the other edge opened serves as well. When both begin at once, the edge
 with the lesser name goes on and refuses the other's path, so that one session comes of it.
 
-What happens when a session loses its path stands in `mending`, how it is renewed in `renewing`.
+`recovery` has what happens when a session loses its path, `migration` how sessions leave a link that goes, `renewer`
+how a session is renewed.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from pcgrelay.session.session import Key, Session, State, up_record
 
 SESSIONS_MOST = 4_096
 SESSIONS_OF_A_PEER_MOST = 32  # three markings in three classes, begun by either side
-# So long a keeper waits for the end of a set-up that another edge is said to have begun, before it begins its own.
+# How long a keeper waits for the end of a set-up that another edge is said to have begun, before it begins its own.
 GIVE_WAY_S = 2.0
 GLARE = "glare"
 LEAVE = "leave"

@@ -84,7 +84,7 @@ def chosen_of(ways: Sequence[RouteOption]) -> list[RouteOption]:
     for way in able:
         if way.rank == best and way.edge not in taken:
             taken[way.edge] = _of_edge([each for each in able if each.edge == way.edge])
-    # A weight of nought is taken only if there is no other.
+    # A weight of zero is taken only if there is no other.
     heavy = [way for way in taken.values() if way.offer.weight]
     return heavy or list(taken.values())
 

@@ -4,7 +4,7 @@
 
 Orders come on standard input, one in JSON for each line: {"delay_ms": at most, "corrupt": so many pieces of a
 thousand, "hang_up": 1}.
-Each connection and direction has a delay of its own, drawn anew with each order, so that lanes overtake each other.
+Each connection and direction has a delay of its own, drawn again with each order, so that lanes overtake each other.
 """
 
 from __future__ import annotations

@@ -328,7 +328,7 @@ class Stage:
     ) -> Node:
         """A node with its certificate and configuration, not started; the tables are those of pki.write_config.
 
-        Called again for a node that is there, it writes its configuration anew.
+        Called again for a node that is there, it writes its configuration again.
         """
         dotted = f"{name}.{organisation}"
         folder = self.folder / dotted

@@ -45,7 +45,7 @@ class Scene:
         return self.stage.node(organisation, name, **_copied(self._tables[f"{name}.{organisation}"]))
 
     def change(self, node: Node, **tables: Any) -> None:
-        """Write a node's configuration anew, with these tables in place of those that were there."""
+        """Write a node's configuration again, with these tables in place of those that were there."""
         self._tables[node.dotted].update(tables)
         self.stage.node(node.organisation, node.name, **_copied(self._tables[node.dotted]))
 

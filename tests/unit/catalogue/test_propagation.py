@@ -57,7 +57,7 @@ class Told:
         self.propagation.changed(edge)
 
     def sequences(self, number: int = 2) -> list[int]:
-        """The sequences that a neighbour was told since it was asked last; what was withdrawn is below nought."""
+        """The sequences that a neighbour was told since it was asked last; what was withdrawn is below zero."""
         found = []
         for message in self.links[number].take():
             assert isinstance(message, Advert | Withdraw)

@@ -275,10 +275,10 @@ def test_each_failure_is_one_sentence(
     answer = invoke("run", "-c", node)
     assert answer.code == 1
     assert answer.err.count("\n") == 1
-    assert "ZeroDivisionError: by nought" in answer.err
+    assert "ZeroDivisionError: by zero" in answer.err
     gateway.error = KeyboardInterrupt()
     assert invoke("run", "-c", node).code == 130
-    gateway.error = ZeroDivisionError("by nought")
+    gateway.error = ZeroDivisionError("by zero")
     monkeypatch.setenv("PCGRELAY_DEBUG", "1")
     assert cli.invoke(["run", "-c", str(node)]) == 1
     assert "Traceback" in capsys.readouterr().err

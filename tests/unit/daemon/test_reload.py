@@ -118,7 +118,7 @@ async def test_a_suite_that_is_no_longer_allowed_ends_links_and_sessions(pair: P
     assert (await pair.reload(pair.kent, **tables)).ok
     await until(lambda: pair.kent.lines("session.down") and pair.kent.lines("link.down"), 2)
     assert pair.kent.lines("session.down")[0]["reason"] == "suite"
-    # Made anew, with what is allowed now.
+    # Made again, with what is allowed now.
     await until(lambda: len(pair.met.lines("session.up")) == 2)
     assert pair.met.lines("session.up")[-1]["suite"] == "AES-128-GCM"
 

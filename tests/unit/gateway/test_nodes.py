@@ -209,7 +209,7 @@ async def test_a_session_that_starts_outlives_its_relay(
     monkeypatch.setattr(met.core, "publish", noted)
     await used.kill()
     await until(lambda: is_live(met))
-    # Applications waited all the time, and nothing was set up anew.
+    # Applications waited all the time, and nothing was set up again.
     assert [fake_core.IMPORT_DOWN] not in states
     assert [each.id for each in met.edge.sessions] == [each.id for each in kent.edge.sessions] == [session.id]
     assert met.sessions_up() != [via]

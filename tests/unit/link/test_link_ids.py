@@ -95,7 +95,7 @@ async def test_an_acceptor_cannot_take_the_link_of_another_neighbour_away(
     assert link_to(relay, f"relay-2.{HUB}").link_id == good.link_id
     number = link_to(kent, f"relay-1.{HUB}").number
     for _ in range(2):
-        # Each lane is opened anew by its preamble, while the other link is there and when it has gone.
+        # Each lane is opened again by its preamble, while the other link is there and when it has gone.
         kent.core.lane_cut(number, 0)
         await until(lambda: 0 not in link_to(kent, f"relay-1.{HUB}").lanes_up)
         await until(lambda: 0 in link_to(kent, f"relay-1.{HUB}").lanes_up and 0 in good.lanes_up)

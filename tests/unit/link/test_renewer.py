@@ -1,4 +1,4 @@
-"""Links and sessions prove anew who their ends are, while nothing else notices; and what ends if they cannot."""
+"""Links and sessions prove again who their ends are, while nothing else notices; and what ends if they cannot."""
 
 from __future__ import annotations
 

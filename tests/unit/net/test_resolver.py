@@ -65,7 +65,7 @@ async def test_one_name_is_looked_up_once_at_a_time(service: Service) -> None:
     service.speaks.set()
     assert await asyncio.gather(*waiting) == [FOUND] * 40
     assert service.asked == ["relay"]
-    # And then anew.
+    # And then again.
     assert await wanted(resolver, "relay", Use.LINK) == FOUND
     assert service.asked == ["relay"] * 2
 

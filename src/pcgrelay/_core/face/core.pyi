@@ -182,7 +182,7 @@ class Core(Workers):
     ) -> None:
         """Go by these from now on; what is left out stays as it is. One that is refused leaves all as they are.
 
-        probe_interval_ms: how often lanes are probed; silence is counted anew if it changes. handshake_deadline_ms:
+        probe_interval_ms: how often lanes are probed; silence is counted again if it changes. handshake_deadline_ms:
         how long after it was added a lane must be confirmed. linger_ms: after how long without a byte half-closed
         streams end, those that are so now too. rekey_*: soft limits of a key; 0, or more than that of the protocol:
         that of the protocol.

@@ -51,7 +51,7 @@ class Offer(Struct, tag="offer", kw_only=True):
 
 
 class Ready(Struct, tag="ready", kw_only=True):
-    """All that can be had without the state is there."""
+    """All that is available without the state is there."""
 
 
 class State(Struct, tag="state", kw_only=True):
