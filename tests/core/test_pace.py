@@ -93,7 +93,7 @@ def test_no_figure_overflows() -> None:
     assert pace.limit(1_000_003) > 1 << 40
 
 
-def test_a_round_trip_of_nought_is_one() -> None:
+def test_a_round_trip_of_zero_is_one() -> None:
     pace = Pace()
     pace.acknowledged(1, 1)
     pace.acknowledged(1, 1_000_001)

@@ -220,7 +220,7 @@ def test_a_node_that_drains_is_not_handed_over(realm: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("estate", "record", "words"),
+    ("handover", "record", "words"),
     [
         (b"\xc1", b"PCGH", "The state of the running node cannot be read"),
         (msgspec.msgpack.encode({"started_ms": 1}), b"PCGX" + bytes(100), "this is no state record"),

@@ -271,7 +271,7 @@ def test_each_failure_is_one_sentence(
 ) -> None:
     gateway.error = RunError("The far end is away; try later.")
     assert invoke("run", "-c", node) == Answer(code=1, out="", err="pcgrelay: The far end is away; try later.\n")
-    gateway.error = ZeroDivisionError("by\nnought")
+    gateway.error = ZeroDivisionError("by\nzero")
     answer = invoke("run", "-c", node)
     assert answer.code == 1
     assert answer.err.count("\n") == 1

@@ -56,5 +56,5 @@ def test_paths_are_dealt_by_weight(weights: tuple[int, ...]) -> None:
         assert abs(count - 300 * weight / sum(weights)) <= 1
 
 
-def test_the_only_links_left_share_though_their_weight_is_nought() -> None:
+def test_the_only_links_left_share_though_their_weight_is_zero() -> None:
     assert choose([Candidate(1, 1, weight=0, round_trip_ms=2.0), Candidate(2, 1, weight=0, round_trip_ms=1.0)])

@@ -81,7 +81,7 @@ def test_all_edges_of_the_best_precedence_are_chosen() -> None:
     assert reason(spare, first, second) == "a back-up edge, and a default one is there"
 
 
-def test_a_weight_of_nought_is_the_last_resort() -> None:
+def test_a_weight_of_zero_is_the_last_resort() -> None:
     idle = way("b", edge=OTHER, offer={"weight": 0})
     assert reason(idle, way("a")) == "its weight is 0, and others are there"
     assert chosen_of([idle]) == [idle]
