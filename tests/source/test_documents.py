@@ -125,9 +125,9 @@ def test_the_operations_name_every_event() -> None:
 def test_the_operations_name_every_reason() -> None:
     named = words(DOCS / "operations.md")
     found = {reason.value for reason in Refusal} - {Refusal.OTHER.value}
-    for folder in ("session", "routing"):
-        for path in (ROOT / "src" / "pcgrelay" / folder).glob("*.py"):
-            found |= {first or second for first, second in REASON.findall(path.read_text())}
+    for path in (ROOT / "src" / "pcgrelay").rglob("*.py"):
+        found |= {first or second for first, second in REASON.findall(path.read_text())}
+    assert {"no_route", "unreachable", "session_id_taken"} <= found
     assert found - named == set()
 
 
