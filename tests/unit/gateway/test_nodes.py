@@ -200,6 +200,8 @@ async def test_a_session_that_starts_outlives_its_relay(
         (session,) = met.edge.sessions
         via, states = session.via, [met.imports()]
         used = next(relay for relay, _ in made if relay.node.config.node.id.dotted == via)
+        # On a busy machine the first attempt may come before a relay knows the other edge.
+        failed = met.lines("session.failed")
     publish = met.core.publish
 
     def noted(**tables: object) -> None:
@@ -213,7 +215,7 @@ async def test_a_session_that_starts_outlives_its_relay(
     assert [fake_core.IMPORT_DOWN] not in states
     assert [each.id for each in met.edge.sessions] == [each.id for each in kent.edge.sessions] == [session.id]
     assert met.sessions_up() != [via]
-    assert not met.lines("session.failed")
+    assert met.lines("session.failed") == failed
     assert not met.lines("session.down")
 
 
