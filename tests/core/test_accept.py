@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from pcgrelay._core.face import core as native
-from tests.support.applications import until
 from tests.support.cores import Node, Realm, carried_out
 from tests.support.echo_exchange import echo_server
+from tests.support.waiting import until
 
 DONE = 0
 CONNECTIONS = 12

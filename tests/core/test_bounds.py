@@ -10,9 +10,9 @@ from contextlib import suppress
 import pytest
 
 from pcgrelay._core.face import core as native
-from tests.support.applications import until
 from tests.support.cores import Node, Realm, listen
 from tests.support.echo_exchange import echo_server
+from tests.support.waiting import until
 
 MOST = 6
 

@@ -15,8 +15,9 @@ import pytest
 
 from pcgrelay._core.face import core as native
 from tests.core.test_handover import hand_over
-from tests.support.applications import Across, client, echo, is_turned_away, reset, server, transfer, until
+from tests.support.applications import Across, client, echo, is_turned_away, reset, server, transfer
 from tests.support.cores import carried_out
+from tests.support.waiting import until
 
 Address = tuple[str, int]
 NEXT_S = 0.25

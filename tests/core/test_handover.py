@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from pcgrelay._core.face import core as native
-from tests.support.applications import PATIENCE, Across, client, echo, pattern, server, transfer, until, was_reset
+from tests.support.applications import PATIENCE, Across, client, echo, pattern, server, transfer, was_reset
 from tests.support.cores import Node, frozen_record
+from tests.support.waiting import until
 
 MEGABYTE = 1 << 20
 

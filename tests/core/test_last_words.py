@@ -14,8 +14,9 @@ import pytest
 
 from pcgrelay._core.face import core as native
 from tests.core.test_handover import hand_over
-from tests.support.applications import Across, client, pattern, reset, server, until
+from tests.support.applications import Across, client, pattern, reset, server
 from tests.support.cores import Node, carried_out, listen
+from tests.support.waiting import until
 
 CLIENTS = 25
 SIZES = [1, 300, 70_000, 200_000]

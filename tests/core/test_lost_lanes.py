@@ -5,8 +5,9 @@ import threading
 import pytest
 
 from pcgrelay._core.face import core as native
-from tests.support.applications import Across, client, echo, pattern, server, until
+from tests.support.applications import Across, client, echo, pattern, server
 from tests.support.cores import Realm
+from tests.support.waiting import until
 
 MEGABYTE = 1 << 20
 RESUMES = 60  # how often a flow may resume in a minute

@@ -12,9 +12,10 @@ from tests.native.probe import LinkKeys
 from tests.reference.ends import End
 from tests.reference.frames import Type, body_encode
 from tests.reference.records import record_open, records_encode
-from tests.support.applications import PATIENCE, until
+from tests.support.applications import PATIENCE
 from tests.support.cores import Node, Realm, tcp_pair
 from tests.support.reference_peer import GIVEN
+from tests.support.waiting import until
 
 LINK, SESSION = 9, 5
 RING, AT_ONCE = 32_768, 2_500  # events that wait at most; OPENs of one frame

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pcgrelay._core.face import core as native
-from tests.support.applications import until
 from tests.support.cores import Node, Realm
+from tests.support.waiting import until
 
 
 def keep_to(node: Callable[[], Node], processor: int) -> Node:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from pcgrelay._core.face import core as native
-from tests.support.applications import Across, client, echo, read_all, server, until
+from tests.support.applications import Across, client, echo, read_all, server
 from tests.support.cores import Node
+from tests.support.waiting import until
 
 TICK_S = 0.05
 STREAMS = 200

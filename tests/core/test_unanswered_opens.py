@@ -8,9 +8,10 @@ import pytest
 
 from pcgrelay._core.face import core as native
 from tests.reference.records import Kind, Record, record_open, record_reset, records_encode
-from tests.support.applications import client, echo, is_turned_away, server, until
+from tests.support.applications import client, echo, is_turned_away, server
 from tests.support.cores import Realm
 from tests.support.reference_peer import SESSION, Peer
+from tests.support.waiting import until
 
 LIMIT, UNKNOWN, REFUSED, UNREACHABLE, ABORTED = 2, 4, 5, 6, 8
 STREAM_END, SESSION_DOWN = 9, 4

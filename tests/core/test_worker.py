@@ -22,10 +22,10 @@ from tests.support.applications import (
     server,
     swallow,
     transfer,
-    until,
     was_reset,
 )
 from tests.support.cores import Node, Realm, listen, tcp_pair
+from tests.support.waiting import until
 
 MEGABYTE = 1 << 20
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.kit.network_namespace import longest_wait_s
-from tests.scenarios.kit.nodes import Node, until
+from tests.scenarios.kit.nodes import Node
 from tests.scenarios.kit.steady_streams import flowing
 from tests.scenarios.kit.two_relays import Pair, paired
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

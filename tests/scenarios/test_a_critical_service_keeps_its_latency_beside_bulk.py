@@ -16,8 +16,9 @@ import pytest
 
 from tests.scenarios.kit.echo_witness import Echo, host_port
 from tests.scenarios.kit.narrow_wire import NarrowWire
-from tests.scenarios.kit.nodes import HOST, KENT, MET, Address, Stage, free_port
+from tests.scenarios.kit.nodes import HOST, KENT, MET, Address, Stage
 from tests.scenarios.kit.socket_steps import connect
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.tier_test
 

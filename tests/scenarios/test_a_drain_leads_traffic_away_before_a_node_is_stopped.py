@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.kit.echo_witness import received
-from tests.scenarios.kit.nodes import until
 from tests.scenarios.kit.reload_setup import Scene, applications, command, is_open, scene
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -30,9 +30,10 @@ from tests.reference.records import (
 from tests.reference.refusals import Code, Reason
 from tests.scenarios.kit.echo_witness import await_more, counts
 from tests.scenarios.kit.malicious_member import Linked, Member, advert
-from tests.scenarios.kit.nodes import KENT, until
+from tests.scenarios.kit.nodes import KENT
 from tests.scenarios.kit.under_attack import Battle, battle_begun
 from tests.support.pki import REALM
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

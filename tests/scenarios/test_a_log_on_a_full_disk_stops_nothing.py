@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.kit.echo_witness import Echo
-from tests.scenarios.kit.nodes import Stage, until
+from tests.scenarios.kit.nodes import Stage
 from tests.scenarios.kit.reload_setup import Scene, applications, command, reload
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -16,9 +16,11 @@ from pcgrelay.model import NodeId
 from tests.scenarios.kit.echo_witness import Echo, Witness, await_more, counts, host_port
 from tests.scenarios.kit.lying_relay import LyingRelay
 from tests.scenarios.kit.malicious_member import Linked, Member
-from tests.scenarios.kit.nodes import KENT, MET, Node, Stage, free_port, until
+from tests.scenarios.kit.nodes import KENT, MET, Node, Stage
 from tests.scenarios.kit.under_attack import battle_begun
 from tests.support.pki import REALM
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

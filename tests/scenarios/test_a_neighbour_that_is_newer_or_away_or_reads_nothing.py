@@ -19,8 +19,10 @@ from pcgrelay.link.control import handshake_over
 from tests.reference.frames import Type, body_encode
 from tests.scenarios.kit.echo_witness import await_more, counts, host_port, received
 from tests.scenarios.kit.malicious_member import HUB_ROLE, Member, anybody
-from tests.scenarios.kit.nodes import HOST, HUB, Stage, free_port, line, until
+from tests.scenarios.kit.nodes import HOST, HUB, Stage, line
 from tests.scenarios.kit.under_attack import Battle, battle_begun
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

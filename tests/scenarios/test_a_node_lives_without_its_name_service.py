@@ -12,8 +12,10 @@ import pytest
 from tests.scenarios.kit.echo_witness import Echo, host_port
 from tests.scenarios.kit.fake_dns import Names
 from tests.scenarios.kit.network_namespace import own_network
-from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Address, Stage, free_port, until
+from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Address, Stage
 from tests.scenarios.kit.socket_steps import connect, read_exactly
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

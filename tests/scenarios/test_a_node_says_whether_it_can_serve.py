@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.kit.nodes import PCGRELAY, Node, until
+from tests.scenarios.kit.nodes import PCGRELAY, Node
 from tests.scenarios.kit.two_relays import Pair, paired
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.kit.nodes import Address, Line, Node, Stage, line, until
+from tests.scenarios.kit.nodes import Address, Line, Node, Stage, line
 from tests.scenarios.kit.socket_steps import connect, read_exactly, wire
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

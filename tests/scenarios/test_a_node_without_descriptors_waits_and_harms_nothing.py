@@ -13,9 +13,10 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from tests.scenarios.kit.echo_witness import counts
-from tests.scenarios.kit.nodes import HOST, KENT, Address, Node, until
+from tests.scenarios.kit.nodes import HOST, KENT, Address, Node
 from tests.scenarios.kit.reload_setup import Scene, scene
 from tests.scenarios.kit.socket_steps import connect, read_exactly
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -21,9 +21,11 @@ from pcgrelay.link.control import handshake_over
 from pcgrelay.model import NodeId
 from tests.scenarios.kit.echo_witness import await_more, counts, host_port
 from tests.scenarios.kit.malicious_member import EVIL, HUB_ROLE, Member, Refused, advert, anybody, connect
-from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Node, free_port, until
+from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Node
 from tests.scenarios.kit.under_attack import Battle, battle_begun
 from tests.support.pki import REALM, Realm
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.kit.echo_witness import received
-from tests.scenarios.kit.nodes import HOST, HUB, Node, free_port, until
+from tests.scenarios.kit.nodes import HOST, HUB, Node
 from tests.scenarios.kit.reload_setup import Scene, applications, is_open, reload, scene
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.kit.nodes import KENT, MET, PCGRELAY, until
+from tests.scenarios.kit.nodes import KENT, MET, PCGRELAY
 from tests.scenarios.kit.systemd_machine import INSIDE, Machine, booted, ended
 from tests.support.pki import Realm, write_config
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_all
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Address, Line, Node, Stage, free_port, line, until
+from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Address, Line, Node, Stage, line
 from tests.scenarios.kit.socket_steps import Conversation, read_exactly, wire, wire_between
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

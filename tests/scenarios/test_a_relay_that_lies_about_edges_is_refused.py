@@ -24,8 +24,9 @@ from tests.scenarios.kit.echo_witness import await_more, counts, ending
 from tests.scenarios.kit.lying_relay import Path, Side
 from tests.scenarios.kit.lying_relay_setup import BLOCK_BYTES, LiedTo, lied_to
 from tests.scenarios.kit.malicious_member import EVIL, Member, Refused, advert
-from tests.scenarios.kit.nodes import KENT, MET, until
+from tests.scenarios.kit.nodes import KENT, MET
 from tests.support.pki import REALM
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.tier_test]
 

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.scenarios.kit.echo_witness import ending, host_port, received
-from tests.scenarios.kit.nodes import HOST, MET, free_port, until
+from tests.scenarios.kit.nodes import HOST, MET
 from tests.scenarios.kit.reload_setup import Scene, applications, command, is_open, reload, reload_by_signal, scene
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.kit.echo_witness import Echo, ending, received
-from tests.scenarios.kit.nodes import HUB, KENT, Node, Stage, until
+from tests.scenarios.kit.nodes import HUB, KENT, Node, Stage
 from tests.scenarios.kit.reload_setup import Scene, reload
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.kit.echo_witness import Echo, host_port
-from tests.scenarios.kit.nodes import HOST, Address, free_port, until
+from tests.scenarios.kit.nodes import HOST, Address
 from tests.scenarios.kit.reload_setup import Scene, applications, command, reload, scene
 from tests.scenarios.kit.socket_steps import refused_after
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.kit.nodes import PCGRELAY, Node, until
+from tests.scenarios.kit.nodes import PCGRELAY, Node
 from tests.scenarios.kit.reload_setup import Scene, applications, scene
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

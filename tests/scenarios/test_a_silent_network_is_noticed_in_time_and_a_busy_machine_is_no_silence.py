@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.kit.nodes import until
 from tests.scenarios.kit.reload_setup import reload
 from tests.scenarios.kit.steady_streams import flowing
 from tests.scenarios.kit.two_relays import Pair, paired
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.kit.nodes import Line, frozen, until
+from tests.scenarios.kit.nodes import Line, frozen
 from tests.scenarios.kit.real_programs import nginx, program, run
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.scenarios.kit.nodes import TOPOLOGIES, Line, Stage, line, until
+from tests.scenarios.kit.nodes import TOPOLOGIES, Line, Stage, line
 from tests.scenarios.kit.socket_steps import (
     accepted,
     bind_listener,
@@ -18,6 +18,7 @@ from tests.scenarios.kit.socket_steps import (
     silent,
     wire,
 )
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

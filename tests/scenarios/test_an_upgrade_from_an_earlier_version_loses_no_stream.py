@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.kit.echo_witness import received
-from tests.scenarios.kit.nodes import Address, Line, Node, Stage, line, until
+from tests.scenarios.kit.nodes import Address, Line, Node, Stage, line
 from tests.scenarios.kit.reload_setup import reload
 from tests.scenarios.kit.steady_streams import BLOCK, WAIT_S, blocks, flowing
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.tier_upgrade, pytest.mark.timeout(180)]
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.kit.echo_witness import ending, received
-from tests.scenarios.kit.nodes import HOST, KENT, MET, Node, free_port, until
+from tests.scenarios.kit.nodes import HOST, KENT, MET, Node
 from tests.scenarios.kit.reload_setup import Scene, applications, command, is_open, scene
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.kit.latency_load import Crowd
-from tests.scenarios.kit.nodes import HOST, Node, Stage, until
+from tests.scenarios.kit.nodes import HOST, Node, Stage
 from tests.scenarios.kit.reload_setup import Scene
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -18,8 +18,10 @@ import pytest
 from pcgrelay.daemon.handover.channel import Channel, ChannelBroken, Offer, Ready, Refusal, State, Taken, handover_path
 from pcgrelay.daemon.handover.memfd import make_record
 from tests.scenarios.kit.echo_witness import received
-from tests.scenarios.kit.nodes import MET, Node, free_port, until
+from tests.scenarios.kit.nodes import MET, Node
 from tests.scenarios.kit.reload_setup import Scene, applications, command, is_open, reload, scene
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

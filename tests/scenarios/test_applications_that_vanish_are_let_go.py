@@ -12,10 +12,11 @@ from contextlib import suppress
 import pytest
 
 from tests.scenarios.kit.network_namespace import own_network, tcp_states
-from tests.scenarios.kit.nodes import Line, until
+from tests.scenarios.kit.nodes import Line
 from tests.scenarios.kit.real_programs import program
 from tests.scenarios.kit.socket_steps import wire
 from tests.support.applications import Across, client, read_all, server
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

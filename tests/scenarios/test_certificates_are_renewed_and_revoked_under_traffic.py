@@ -14,8 +14,9 @@ import pytest
 
 from pcgrelay.ca import Authority
 from tests.scenarios.kit.echo_witness import ending, received
-from tests.scenarios.kit.nodes import KENT, MET, until
+from tests.scenarios.kit.nodes import KENT, MET
 from tests.scenarios.kit.reload_setup import Scene, applications, reload, scene
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

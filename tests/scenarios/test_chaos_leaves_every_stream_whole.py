@@ -10,9 +10,9 @@ import pytest
 
 from tests.scenarios.kit.bulk_clients import Crowd as Program
 from tests.scenarios.kit.chaos import Crowd, Harm, await_rest, overlaps
-from tests.scenarios.kit.nodes import until
 from tests.scenarios.kit.steady_streams import Far
 from tests.scenarios.kit.two_relays import paired
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -14,8 +14,10 @@ import pytest
 
 from pcgrelay.admin.answers import EXPLAIN_PATH
 from tests.scenarios.kit.echo_witness import Echo, host_port
-from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Address, Node, Stage, free_port, until
+from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Address, Node, Stage
 from tests.scenarios.kit.socket_steps import connect
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

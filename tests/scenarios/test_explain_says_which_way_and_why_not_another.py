@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.scenarios.kit.nodes import Node, until
+from tests.scenarios.kit.nodes import Node
 from tests.scenarios.kit.reload_setup import Scene, command, reload, scene
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -30,9 +30,10 @@ from tests.reference.records import Record, record_credit, record_data, record_o
 from tests.reference.refusals import Code
 from tests.scenarios.kit.echo_witness import await_more, counts
 from tests.scenarios.kit.malicious_member import EVIL, HUB_ROLE, Linked, Member, Refused, advert
-from tests.scenarios.kit.nodes import KENT, MET, until
+from tests.scenarios.kit.nodes import KENT, MET
 from tests.scenarios.kit.under_attack import RESETS, Battle, battle_begun
 from tests.support.pki import REALM
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -21,8 +21,9 @@ from pcgrelay.messages import MESSAGE_LIMIT_BYTES
 from tests.reference.refusals import Refused as LaneRefused
 from tests.scenarios.kit.echo_witness import await_more, counts, host_port, silent_connections
 from tests.scenarios.kit.malicious_member import Member, connect
-from tests.scenarios.kit.nodes import HOST, HUB, until
+from tests.scenarios.kit.nodes import HOST, HUB
 from tests.scenarios.kit.under_attack import POLICY, Battle, battle_begun
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

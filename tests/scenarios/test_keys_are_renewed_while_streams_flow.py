@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.kit.echo_witness import Echo, host_port
-from tests.scenarios.kit.nodes import HOST, Address, Node, Stage, free_port
+from tests.scenarios.kit.nodes import HOST, Address, Node, Stage
 from tests.scenarios.kit.real_programs import nginx, program
 from tests.scenarios.kit.reload_setup import Scene, applications
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.tier_test
 

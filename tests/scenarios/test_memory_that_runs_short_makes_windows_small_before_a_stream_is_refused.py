@@ -13,8 +13,9 @@ import pytest
 
 from tests.scenarios.kit.echo_witness import counts
 from tests.scenarios.kit.network_namespace import own_network
-from tests.scenarios.kit.nodes import Node, Stage, line, until
+from tests.scenarios.kit.nodes import Node, Stage, line
 from tests.scenarios.kit.socket_steps import accepted, bind_listener, connect, read_exactly, sequence
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -16,9 +16,10 @@ from tests.reference.node import FarEdge
 from tests.reference.records import record_credit, record_open, records_encode
 from tests.scenarios.kit.echo_witness import host_port
 from tests.scenarios.kit.malicious_member import Member
-from tests.scenarios.kit.nodes import KENT, free_port
+from tests.scenarios.kit.nodes import KENT
 from tests.scenarios.kit.under_attack import SINKS, Battle, battle_begun
 from tests.support.pki import REALM
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.tier_test
 

@@ -17,8 +17,9 @@ from pcgrelay.identity.tls import HandshakeRefused, TlsDriver
 from tests.reference.refusals import Refused as LaneRefused
 from tests.scenarios.kit.echo_witness import counts
 from tests.scenarios.kit.malicious_member import Member
-from tests.scenarios.kit.nodes import HOST, until
+from tests.scenarios.kit.nodes import HOST
 from tests.scenarios.kit.under_attack import Battle, battle_begun
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -13,8 +13,10 @@ import pytest
 
 from tests.scenarios.kit.echo_witness import Echo, Witness, host_port
 from tests.scenarios.kit.narrow_wire import NarrowWire
-from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Node, Stage, free_port, frozen, until
+from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Node, Stage, frozen
 from tests.scenarios.kit.reload_setup import command
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

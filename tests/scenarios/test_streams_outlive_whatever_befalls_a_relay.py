@@ -14,10 +14,11 @@ from contextlib import contextmanager
 import pytest
 
 from tests.scenarios.kit.network_namespace import all_is_acknowledged, control_and_lanes
-from tests.scenarios.kit.nodes import Node, until
+from tests.scenarios.kit.nodes import Node
 from tests.scenarios.kit.socket_steps import read_exactly
 from tests.scenarios.kit.steady_streams import Far, flowing
 from tests.scenarios.kit.two_relays import Pair, paired
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -7,13 +7,14 @@ import os
 import pwd
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.tier_test
 
@@ -24,14 +25,6 @@ DEADLINE_S = 60
 
 def blocks() -> list[tuple[str, str]]:
     return BLOCK.findall((ROOT / "README.md").read_text())
-
-
-def free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in held]
-    for sock in held:
-        sock.close()
-    return ports
 
 
 def script_of(folder: Path) -> str:
@@ -69,7 +62,7 @@ def folder() -> Iterator[Path]:
 def done(folder: Path) -> subprocess.CompletedProcess[str]:
     """The README, done."""
     script = script_of(folder)
-    numbers = dict(zip(["15432", "5432", "7400"], free_ports(3), strict=True))
+    numbers = dict(zip(["15432", "5432", "7400"], [free_port() for _ in range(3)], strict=True))
     changed = re.compile("|".join(rf"\b{number}\b" for number in numbers))
 
     def own(text: str) -> str:

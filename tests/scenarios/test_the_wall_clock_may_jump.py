@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.kit.echo_witness import Echo, counts
-from tests.scenarios.kit.nodes import Node, Stage, until
+from tests.scenarios.kit.nodes import Node, Stage
 from tests.scenarios.kit.reload_setup import Scene, applications, reload
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.scenarios.kit.bulk_clients import Crowd
-from tests.scenarios.kit.nodes import Line, Node, until
+from tests.scenarios.kit.nodes import Line, Node
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

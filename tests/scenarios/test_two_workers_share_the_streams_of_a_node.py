@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.kit.bulk_clients import Crowd
-from tests.scenarios.kit.nodes import TOPOLOGIES, Line, Stage, line, until
+from tests.scenarios.kit.nodes import TOPOLOGIES, Line, Stage, line
 from tests.scenarios.kit.real_programs import iperf, run
 from tests.scenarios.kit.reload_setup import reload
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.kit.nodes import KENT, TOPOLOGIES, Line, Stage, line, until
+from tests.scenarios.kit.nodes import KENT, TOPOLOGIES, Line, Stage, line
 from tests.scenarios.kit.socket_steps import read_exactly, refused_after, wire
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

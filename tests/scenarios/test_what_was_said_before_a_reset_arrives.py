@@ -20,9 +20,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.kit.nodes import Address, Line, until
+from tests.scenarios.kit.nodes import Address, Line
 from tests.scenarios.kit.real_programs import program, redis
 from tests.scenarios.kit.socket_steps import WAIT_S, bind_listener, connect, reset
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

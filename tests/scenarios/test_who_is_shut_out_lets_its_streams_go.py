@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.kit.echo_witness import ending, received
-from tests.scenarios.kit.nodes import MET, until
+from tests.scenarios.kit.nodes import MET
 from tests.scenarios.kit.reload_setup import Scene, reload, scene
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 

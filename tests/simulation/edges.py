@@ -1,5 +1,5 @@
-"""Edges of a world: sessions with the other edge, their paths, and the tables. It orders what `session/sessions.py`,
-`session/paths.py`, `session/mending.py` and `session/candidates.py` order, in that order: this is where a way is lost
+"""Edges of a world: sessions with the other edge, their paths, and the tables. It orders what `session/table.py`,
+`path/edge.py`, `session/recovery.py` and `session/candidates.py` order, in that order: this is where a way is lost
 and another one found."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Links between neighbours as their control planes live them: `session/link.py` and `session/neighbours.py` of the
+"""Links between neighbours as their control planes live them: `link/link.py` and `link/table.py` of the
 gateway, without certificates and TLS. A link has a state at each end, since the ends learn of things at their time."""
 
 from __future__ import annotations

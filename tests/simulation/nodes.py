@@ -147,7 +147,7 @@ class RelayPath:
 
 
 class Relay(Node):
-    """`session/forwards.py`: a request comes in over one link, goes out over another, and frames follow."""
+    """`path/relay.py`: a request comes in over one link, goes out over another, and frames follow."""
 
     role = native.ROLE_RELAY
 

@@ -6,7 +6,6 @@ import contextlib
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
@@ -118,14 +117,6 @@ def pattern(size: int, seed: int = 0) -> bytes:
     """Bytes in which a shifted or exchanged block shows."""
     block = b"".join(struct.pack(">II", seed, at) for at in range(8_192))
     return (block * (size // len(block) + 1))[:size]
-
-
-def until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Wait for what another thread brings about and announces nowhere."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it never came about"
-        time.sleep(0.002)
 
 
 class Across:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ import pytest
 
 from pcgrelay import cli
 from tests.support.pki import Realm, write_config
+from tests.support.ports import free_port
 
 KENT = "kent.police.example"
 
@@ -37,12 +37,6 @@ def invoker(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         return Answer(code=code, out=out, err=err)
 
     return call
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
 
 
 def node_written(folder: Path) -> Path:

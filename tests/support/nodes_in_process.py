@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import socket
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +18,10 @@ from pcgrelay.log.writer import Log
 from pcgrelay.messages import Code
 from tests.support import fake_core
 from tests.support.pki import Files, Realm, write_config
+from tests.support.ports import free_port
+from tests.support.waiting import until_async as until
 
 KENT, MET, HUB = "kent.police.example", "met.police.example", "hub.example"
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-async def until(true: Callable[[], object], seconds: float = 10.0, what: str = "") -> None:
-    """Wait until something is so; the only wait in these tests."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"never came true: {what or true}"
-        await asyncio.sleep(0.01)
 
 
 class Running:

@@ -22,9 +22,11 @@ from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link.link import LinkState
 from pcgrelay.log.writer import Log
 from tests.support import fake_core
-from tests.support.nodes_in_process import KENT, MET, Running, free_port, until
+from tests.support.nodes_in_process import KENT, MET, Running
 from tests.support.odd_pki import CLIENT, DAY, SERVER, TEST_KEYS, Issuer, Odd, ca, crl, usage
 from tests.support.pki import write_config
+from tests.support.ports import free_port
+from tests.support.waiting import until_async as until
 
 Case = Callable[[], Odd]
 

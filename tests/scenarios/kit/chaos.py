@@ -18,9 +18,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.scenarios.kit.nodes import Address, Node, until
+from tests.scenarios.kit.nodes import Address, Node
 from tests.scenarios.kit.reload_setup import command, reload
 from tests.scenarios.kit.two_relays import Pair
+from tests.support.waiting import until
 
 PIECE = 32_768
 STUCK_S = 60.0  # twice what a stream waits for a path

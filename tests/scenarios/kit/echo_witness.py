@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from tests.scenarios.kit.nodes import HOST, Address, until
+from tests.scenarios.kit.nodes import HOST, Address
+from tests.support.waiting import until
 
 REPLY_S = 15.0
 

@@ -30,8 +30,9 @@ from tests.reference.lanes import LaneDoor
 from tests.reference.node import Neighbour
 from tests.reference.refusals import Refused
 from tests.scenarios.kit.malicious_member import HUB_ROLE, Linked, Member, anybody
-from tests.scenarios.kit.nodes import HOST, HUB, free_port
+from tests.scenarios.kit.nodes import HOST, HUB
 from tests.support.pki import Realm
+from tests.support.ports import free_port
 
 TLS_FIRST = 0x16
 

@@ -14,7 +14,9 @@ from typing import Self
 from tests.scenarios.kit.echo_witness import Echo, Talk, ending, host_port, received
 from tests.scenarios.kit.lying_relay import LyingRelay
 from tests.scenarios.kit.malicious_member import EVIL
-from tests.scenarios.kit.nodes import KENT, MET, Address, Node, Stage, free_port, until
+from tests.scenarios.kit.nodes import KENT, MET, Address, Node, Stage
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 ANSWER_S = 20.0
 READY_S = 40.0

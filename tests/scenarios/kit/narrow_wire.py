@@ -12,7 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
-from tests.scenarios.kit.nodes import HOST, Address, free_port
+from tests.scenarios.kit.nodes import HOST, Address
+from tests.support.ports import free_port
 
 BUFFER_BYTES = 16_384
 PIECE_BYTES = 4_096

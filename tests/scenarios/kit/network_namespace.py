@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.scenarios.kit.nodes import until
 from tests.scenarios.kit.real_programs import run
+from tests.support.waiting import until
 
 CLONE_NEWNET = 0x4000_0000
 CLEARLY = 8

@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import random
 import re
 import selectors
 import signal
@@ -17,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,6 +27,8 @@ from pcgrelay.admin.client import read_status
 from pcgrelay.admin.status import ServiceStatus, Status
 from pcgrelay.errors import PcgrelayError
 from tests.support.pki import Files, Realm, write_config
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 PCGRELAY = Path(sys.executable).with_name("pcgrelay")
 HOST = "127.0.0.1"
@@ -38,31 +39,6 @@ START_S = 20.0
 STOP_S = 15.0
 T = TypeVar("T")
 Address = tuple[str, int]
-
-
-def free_port() -> int:
-    """A port that nobody listens on, below those that the kernel gives to outgoing connections.
-
-    So a connection that begins between this call and the server's start cannot take it.
-    """
-    for _ in range(200):
-        port = random.randrange(12_000, 32_000)
-        with socket.socket() as sock:
-            try:
-                sock.bind((HOST, port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no port is free")
-
-
-def until(true: Callable[[], T], seconds: float = 10.0, what: str = "") -> T:
-    """Wait until something is so, and answer it. For what another process does there is nothing to wait on."""
-    deadline = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < deadline, f"within {seconds:g} s it never came true: {what or true}"
-        time.sleep(0.01)
-    return found
 
 
 @dataclass(frozen=True)

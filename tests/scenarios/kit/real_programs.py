@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.scenarios.kit.nodes import Address, until
+from tests.scenarios.kit.nodes import Address
+from tests.support.waiting import until
 
 # Debian keeps servers out of the path of ordinary users.
 PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])

@@ -14,7 +14,8 @@ from typing import Any
 from pcgrelay.admin.answers import RELOAD_PATH, ReloadAnswer
 from pcgrelay.admin.client import ask
 from tests.scenarios.kit.echo_witness import Echo, Witness, host_port
-from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, PCGRELAY, Address, Node, Stage, free_port
+from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, PCGRELAY, Address, Node, Stage
+from tests.support.ports import free_port
 
 
 class Scene:

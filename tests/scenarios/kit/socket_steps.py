@@ -17,7 +17,8 @@ from typing import Self
 
 import pytest
 
-from tests.scenarios.kit.nodes import Address, Line, until
+from tests.scenarios.kit.nodes import Address, Line
+from tests.support.waiting import until
 
 WAIT_S = 10.0
 

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
 
-from tests.scenarios.kit.nodes import Address, until
+from tests.scenarios.kit.nodes import Address
+from tests.support.waiting import until
 
 BLOCK = 8_192
 WAIT_S = 60.0

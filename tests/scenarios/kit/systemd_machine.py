@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.scenarios.kit.nodes import until
+from tests.support.waiting import until
 
 BOOT_S = 60.0
 INSIDE = Path("/srv/realm")

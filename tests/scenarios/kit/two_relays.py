@@ -11,7 +11,8 @@ from typing import Any
 from tests.scenarios.kit.bad_line import Middleman
 from tests.scenarios.kit.echo_witness import host_port
 from tests.scenarios.kit.network_namespace import Network, own_network
-from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Address, Node, Stage, free_port
+from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Address, Node, Stage
+from tests.support.ports import free_port
 
 
 @dataclass

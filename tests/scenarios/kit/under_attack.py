@@ -10,7 +10,8 @@ from typing import Any
 
 from tests.scenarios.kit.echo_witness import Echo, Witness, host_port
 from tests.scenarios.kit.malicious_member import EVIL
-from tests.scenarios.kit.nodes import HUB, KENT, MET, Address, Node, Stage, free_port
+from tests.scenarios.kit.nodes import HUB, KENT, MET, Address, Node, Stage
+from tests.support.ports import free_port
 
 # Organisations of members that use up what is theirs, so that another test finds its own whole.
 RESETS, SINKS = "resets.evil.example", "sinks.evil.example"

@@ -27,8 +27,10 @@ from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Advert, encode_message
 from pcgrelay.model import URI_LIMIT, NodeId, Role
-from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, free_port, until
+from tests.support.nodes_in_process import HUB, KENT, MET, Nodes
 from tests.support.pki import REALM
+from tests.support.ports import free_port
+from tests.support.waiting import until_async as until
 
 EDGE = NodeId(REALM, MET, "met-1")
 HUB_1 = NodeId(REALM, HUB, "relay-1")

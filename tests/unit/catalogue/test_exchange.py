@@ -12,8 +12,10 @@ from pcgrelay.catalogue import exchange
 from pcgrelay.catalogue.entries import Entry, Offer, ReceivedEntry, SignedEntry, sign_entry
 from pcgrelay.messages import Advert
 from pcgrelay.model import NodeId
-from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, free_port, until
+from tests.support.nodes_in_process import HUB, KENT, MET, Nodes
 from tests.support.pki import REALM
+from tests.support.ports import free_port
+from tests.support.waiting import until_async as until
 
 
 @pytest.fixture

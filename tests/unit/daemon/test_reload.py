@@ -16,7 +16,9 @@ from pcgrelay.log.writer import Log
 from pcgrelay.views.explain import explain
 from pcgrelay.views.status import node_status
 from tests.support import fake_core
-from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running, free_port, until
+from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running
+from tests.support.ports import free_port
+from tests.support.waiting import until_async as until
 
 
 @pytest.fixture

@@ -20,9 +20,11 @@ from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.identity.dates import Phase, Span
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.views.status import node_status
-from tests.support.nodes_in_process import KENT, Nodes, Running, free_port, until
+from tests.support.nodes_in_process import KENT, Nodes, Running
 from tests.support.odd_pki import DAY, Odd, ca, crl
 from tests.support.pki import Files, write_config
+from tests.support.ports import free_port
+from tests.support.waiting import until_async as until
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 NODE = NodeStatus(identity="spiffe://nobody", role="edge", uptime_s=1.0, version="0")

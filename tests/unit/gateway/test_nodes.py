@@ -20,14 +20,14 @@ from tests.support.nodes_in_process import (
     dial,
     entry,
     export,
-    free_port,
     is_live,
     link_to,
     relays,
     told_that_its_way_is_lost,
     two_ways,
-    until,
 )
+from tests.support.ports import free_port
+from tests.support.waiting import until_async as until
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ import pytest
 from pcgrelay.catalogue.entries import RELAYS_MOST
 from pcgrelay.health import damping
 from tests.support import fake_core
-from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running, free_port, until
+from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running
+from tests.support.ports import free_port
+from tests.support.waiting import until_async as until
 
 
 @pytest.fixture

@@ -25,8 +25,9 @@ from pcgrelay.link import control
 from pcgrelay.model import Role
 from pcgrelay.net.ratelimit import TokenBucket
 from tests.support.handshake_sides import EDGE_ID, RELAY_ID, credentials_of, side, terms_of
-from tests.support.nodes_in_process import HUB, Nodes, dial, link_to, relays, until
+from tests.support.nodes_in_process import HUB, Nodes, dial, link_to, relays
 from tests.support.pki import Realm
+from tests.support.waiting import until_async as until
 from tests.unit.test_messages import ALL
 
 KINDS = {type(message).__name__: message for message in ALL}

@@ -15,8 +15,10 @@ from pcgrelay.identity.handshake import HandshakeResult
 from pcgrelay.link.control import LostConnection
 from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId, Role, Suite
-from tests.support.nodes_in_process import HUB, KENT, Nodes, Running, dial, free_port, link_to, until
+from tests.support.nodes_in_process import HUB, KENT, Nodes, Running, dial, link_to
 from tests.support.pki import REALM
+from tests.support.ports import free_port
+from tests.support.waiting import until_async as until
 
 IDS = [bytes([number]) * 16 for number in range(4)]
 NOWHERE = Address.parse("127.0.0.1:9")

@@ -14,7 +14,9 @@ import pytest
 
 from pcgrelay.link import listener
 from pcgrelay.net.halfopen import Beginnings, HalfOpen, Place, source_of
-from tests.support.nodes_in_process import HUB, KENT, Nodes, Running, free_port, until
+from tests.support.nodes_in_process import HUB, KENT, Nodes, Running
+from tests.support.ports import free_port
+from tests.support.waiting import until_async as until
 
 
 @pytest.fixture

@@ -15,7 +15,9 @@ from pcgrelay.identity.tls import HandshakeRefused, make_context
 from pcgrelay.link.link import Link
 from pcgrelay.messages import Beat, Drain, Renewed
 from pcgrelay.session.session import Session
-from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running, free_port, until
+from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running
+from tests.support.ports import free_port
+from tests.support.waiting import until_async as until
 
 SOON = {"members": ["*"], "renewal_interval_s": 1, "renewal_age_s": 60}
 

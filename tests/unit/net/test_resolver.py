@@ -12,7 +12,7 @@ import pytest
 
 from pcgrelay.net import resolver as module
 from pcgrelay.net.resolver import RUNNING_MOST, Answer, Outcome, Resolver, Use
-from tests.support.nodes_in_process import until
+from tests.support.waiting import until_async as until
 
 FOUND = Answer(Outcome.FOUND, ((int(socket.AF_INET), "192.0.2.7"),))
 

@@ -9,7 +9,8 @@ import pytest
 
 from pcgrelay.services.descriptors import KEPT_LEAST, KEPT_MOST, descriptors_of_streams, streams_most
 from tests.support import fake_core
-from tests.support.nodes_in_process import KENT, MET, Nodes, dial, entry, export, is_live, relays, until
+from tests.support.nodes_in_process import KENT, MET, Nodes, dial, entry, export, is_live, relays
+from tests.support.waiting import until_async as until
 
 
 @pytest.fixture

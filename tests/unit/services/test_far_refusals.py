@@ -16,7 +16,9 @@ from pcgrelay.services.far_refusals import OPEN_MS, REFUSALS_MOST, FarRefusals
 from pcgrelay.views.explain import explain
 from pcgrelay.views.status import node_status
 from tests.support import fake_core
-from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running, entry, export, free_port, is_live, until
+from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running, entry, export, is_live
+from tests.support.ports import free_port
+from tests.support.waiting import until_async as until
 
 SERVICE = f"custody@{KENT}"
 NO_RULE = 0xFFFF

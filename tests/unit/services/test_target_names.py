@@ -15,8 +15,9 @@ from pcgrelay.net.resolver import NameAbsentError, Use
 from pcgrelay.net.sockets import Where
 from pcgrelay.services import targets
 from pcgrelay.services.targets import ABSENT_S, Target
-from tests.support.nodes_in_process import free_port, until
+from tests.support.ports import free_port
 from tests.support.virtual_time import VirtualLoop, run_virtually
+from tests.support.waiting import until_async as until
 from tests.unit.services.test_targets import export, says_nothing, serving
 
 NAME = "records.kent.example"

@@ -13,7 +13,8 @@ from pcgrelay.health.state import Health
 from pcgrelay.log.events import Record
 from pcgrelay.model import Marking, ServiceName
 from pcgrelay.services.targets import Target
-from tests.support.nodes_in_process import free_port, until
+from tests.support.ports import free_port
+from tests.support.waiting import until_async as until
 
 Conduct = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

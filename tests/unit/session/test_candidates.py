@@ -22,8 +22,9 @@ from pcgrelay.session import candidates as module
 from pcgrelay.session.candidates import CANDIDATES_MOST, Candidates, first_to_go
 from pcgrelay.session.session import Key, Session, State
 from tests.support import fake_core
-from tests.support.nodes_in_process import MET, Nodes, Running, is_live, link_to, two_ways, until
+from tests.support.nodes_in_process import MET, Nodes, Running, is_live, link_to, two_ways
 from tests.support.path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
+from tests.support.waiting import until_async as until
 
 
 @dataclass

@@ -23,8 +23,8 @@ from tests.support.nodes_in_process import (
     relays,
     told_that_its_way_is_lost,
     two_ways,
-    until,
 )
+from tests.support.waiting import until_async as until
 
 
 @pytest.fixture

@@ -14,21 +14,9 @@ from pcgrelay.model import NodeId
 from pcgrelay.services import imports as table
 from pcgrelay.session.pending import CLAIMS_OF_A_LINK_MOST
 from pcgrelay.views.explain import explain
-from tests.support.nodes_in_process import (
-    HUB,
-    KENT,
-    MET,
-    Nodes,
-    Running,
-    dial,
-    entry,
-    export,
-    free_port,
-    is_live,
-    link_to,
-    relays,
-    until,
-)
+from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running, dial, entry, export, is_live, link_to, relays
+from tests.support.ports import free_port
+from tests.support.waiting import until_async as until
 
 
 @pytest.fixture

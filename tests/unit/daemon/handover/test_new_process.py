@@ -24,7 +24,8 @@ from pcgrelay.gateway.handover import common_facts
 from pcgrelay.gateway.node import Node
 from pcgrelay.log.writer import Log
 from tests.support import fake_core
-from tests.support.nodes_in_process import KENT, Nodes, free_port
+from tests.support.nodes_in_process import KENT, Nodes
+from tests.support.ports import free_port
 
 
 @pytest.fixture

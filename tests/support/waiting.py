@@ -1,0 +1,25 @@
+"""Waits for what another thread or process does and announces nowhere, each with a deadline."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def until(true: Callable[[], T], seconds: float = 20.0, what: str = "", step_s: float = 0.01) -> T:
+    """Wait until something is so, and answer it; AssertionError after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < deadline, f"within {seconds:g} s it never came true: {what or true}"
+        time.sleep(step_s)
+    return found
+
+
+async def until_async(true: Callable[[], object], seconds: float = 20.0, what: str = "") -> None:
+    """The same beside the tasks of an event loop."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"within {seconds:g} s it never came true: {what or true}"
+        await asyncio.sleep(0.01)
