@@ -27,10 +27,10 @@ READY_S = 20.0
 ASKS = """
 import json, sys
 from concurrent.futures import ThreadPoolExecutor
-from pcgrelay.net.resolver import asked_of_system
+from pcgrelay.net.resolver import ask_system
 
 with ThreadPoolExecutor(8) as pool:
-    told = pool.map(asked_of_system, [name + ".test.example" for name in sys.argv[1:]])
+    told = pool.map(ask_system, [name + ".test.example" for name in sys.argv[1:]])
     print(json.dumps({name: answer.outcome.name for name, answer in zip(sys.argv[1:], told)}))
 """
 

@@ -130,7 +130,7 @@ def sign_entry(
 
 
 def decode_entry(signed: SignedEntry, now_s: int) -> Entry:
-    """The content, if its form and dates are right; whether it is true is for `entry_proved`."""
+    """The content, if its form and dates are right; whether it is true is for `verify_entry`."""
     entry = open_entry(signed, now_s)
     check_names(entry)
     return entry

@@ -20,7 +20,7 @@ REQUEST_COST = 2
 
 
 class HandedOn:
-    """The allowances of one relay."""
+    """The token buckets of one relay."""
 
     def __init__(self) -> None:
         self._links: dict[int, TokenBucket] = {}

@@ -29,7 +29,7 @@ from tests.support.waiting import until_async as until
 
 @dataclass
 class Responder:
-    """An edge with one session that A began over the first of two links; what the core and the mender are asked."""
+    """An edge with one session that A began over the first of two links; what the core and the recovery are asked."""
 
     known: dict[int, tuple[int, int]] = field(default_factory=dict)  # candidates of the core: (link, out_label)
     taken: list[PathEnd] = field(default_factory=list)
