@@ -9,7 +9,7 @@ from tests.reference.make_vectors import FILES, FOLDER, render
 
 @pytest.mark.parametrize("name", FILES)
 def test_file_is_what_the_reference_makes(name: str) -> None:
-    assert (FOLDER / f"{name}.json").read_text() == render(name), "run: cd tests && python -m reference.make_vectors"
+    assert (FOLDER / f"{name}.json").read_text() == render(name), "run: python -m tests.reference.make_vectors"
 
 
 @pytest.mark.parametrize("name", FILES)

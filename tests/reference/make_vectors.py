@@ -1,4 +1,4 @@
-"""Writes tests/vectors/*.json. From the folder tests: python -m reference.make_vectors
+"""Writes tests/vectors/*.json. Run: python -m tests.reference.make_vectors
 
 Nothing in them is random: every secret is a hash of what it is for.
 """

@@ -22,12 +22,12 @@ STEPS: list[tuple[str, list[Op]]] = [
         (AGREE, 1), (STEP, 0), (FRAME, 0), (STEP, 1), (FRAME, 0), (STEP, 0), (STEP, 0), (FRAME, 0)]),
     ("two steps without it", [(AGREE, 1), (FRAME, 0), (STEP, 0), (FRAME, 0), (STEP, 0)]),
     ("the mix is named before both are told", [(STEP, 1), (AGREE, 1), (STEP, 0), (STEP, 0)]),
-    ("a second renewal begins again", [
+    ("a second renewal begins anew", [
         (AGREE, 1), (STEP, 0), (STEP, 1), (AGREE, 2), (STEP, 0), (STEP, 2), (STEP, 0), (STEP, 0)]),
     ("a second renewal allows no second step", [(AGREE, 1), (STEP, 0), (AGREE, 2), (STEP, 0)]),
     ("the first of two, and then one step without the second", [
         (AGREE, 1), (AGREE, 2), (STEP, 1), (STEP, 0), (STEP, 0)]),
-    ("what was named before is not named again", [(STEP, 1), (AGREE, 1), (AGREE, 2), (STEP, 1), (STEP, 1)]),
+    ("what was named before is not named anew", [(STEP, 1), (AGREE, 1), (AGREE, 2), (STEP, 1), (STEP, 1)]),
     ("straight to the newest", [(AGREE, 1), (AGREE, 2), (AGREE, 3), (STEP, 3), (STEP, 0), (STEP, 0)]),
 ]  # fmt: skip
 WAITS: list[tuple[str, list[Op]]] = [
@@ -35,7 +35,7 @@ WAITS: list[tuple[str, list[Op]]] = [
     ("the step with it after 400 s", [(AGREE, 1), (WAIT, 400), (STEP, 1), (FRAME, 0)]),
     ("a plain step after 400 s", [(AGREE, 1), (WAIT, 400), (STEP, 0)]),
     ("a second renewal gives no more time", [(AGREE, 1), (WAIT, 200), (AGREE, 2), (WAIT, 100), (FRAME, 0)]),
-    ("a step with the first of two begins the time again", [
+    ("a step with the first of two begins the time anew", [
         (AGREE, 1), (AGREE, 2), (WAIT, 299), (STEP, 1), (WAIT, 299), (FRAME, 0), (WAIT, 1), (FRAME, 0)]),
     ("nothing is owed for three days", [(STEP, 1), (AGREE, 1), (WAIT, 259_200), (FRAME, 0), (STEP, 0), (FRAME, 0)]),
     ("silent for three days, then the mix", [(AGREE, 1), (WAIT, 259_200), (STEP, 1), (FRAME, 0)]),
