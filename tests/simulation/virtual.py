@@ -28,8 +28,8 @@ def library_built() -> Path:
     LIBRARY.parent.mkdir(parents=True, exist_ok=True)
     fresh = LIBRARY.with_suffix(f".{os.getpid()}")
     command = [
-        *shlex.split(os.environ.get("CC", "gcc")), "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-fPIC",
-        "-shared", "-fvisibility=hidden", "-o", str(fresh),
+        *shlex.split(os.environ.get("CC", "gcc")), "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter",
+        "-fPIC", "-shared", "-fvisibility=hidden", "-o", str(fresh),
         *(f"-D{name}={value}" for name, value in re.findall(r"(BUF_CLASSES|BUF_HEAD) = (\d+)", LAYOUT.read_text())),
         *(str(source) for source in sources if source.suffix == ".c"), "-lcrypto", "-ldl",
     ]  # fmt: skip
