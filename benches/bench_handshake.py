@@ -24,7 +24,7 @@ from tests.support.handshake_sides import (  # two sides in memory
     side,
     terms_of,
 )
-from tests.support.pki import Realm
+from tests.support.pki import RealmPki
 
 AT_ONCE = 5
 Pair = tuple[Credentials, Credentials]
@@ -32,7 +32,7 @@ Pair = tuple[Credentials, Credentials]
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    realm = Realm(tmp_path_factory.mktemp("realm"))
+    realm = RealmPki(tmp_path_factory.mktemp("realm"))
     return credentials_of(realm.issue(KENT, "kent-1")), credentials_of(realm.issue(HUB, "relay-1"))
 
 

@@ -19,7 +19,7 @@ from benches.generator import Load, held, measure
 from benches.peers.pcgrelay.peer import Pcgrelay
 from benches.processes import BenchError, free_port
 from benches.settings import GATEWAY_CPU, HOST, Settings, allow_many_descriptors, chosen
-from tests.support.cores import Realm  # the cores of the tests
+from tests.support.cores import CoreRealm  # the cores of the tests
 
 STREAMS = [1, 10, 100, 1_000, 5_000, 20_000]
 ROUTES = [1, 10, 100, 1_000, 10_000, 100_000]
@@ -97,7 +97,7 @@ def _through_a_relay(settings: Settings, *, routes: int, links: int) -> dict[str
     before = os.sched_getaffinity(0)
     # Threads take the processor of the thread that makes them.
     os.sched_setaffinity(0, {GATEWAY_CPU})
-    realm = Realm()
+    realm = CoreRealm()
     try:
         near, far = realm.edge(memory=MEMORY), realm.edge(memory=MEMORY)
         relay = realm.relay(memory=MEMORY)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from pcgrelay._core.face import core as native
-from tests.support.cores import Node, Realm, carried_out
+from tests.support.cores import CoreRealm, Node, carried_out
 from tests.support.echo_exchange import echo_server
 from tests.support.waiting import until
 
@@ -18,8 +18,8 @@ CONNECTIONS = 12
 
 
 @pytest.fixture
-def realm() -> Iterator[Realm]:
-    made = Realm()
+def realm() -> Iterator[CoreRealm]:
+    made = CoreRealm()
     yield made
     made.close()
 
@@ -53,7 +53,7 @@ def listen_apart(node: Node, number: int) -> list[tuple[str, int]]:
     return addresses
 
 
-def ask(realm: Realm, address: tuple[str, int]) -> socket.socket:
+def ask(realm: CoreRealm, address: tuple[str, int]) -> socket.socket:
     sock = socket.create_connection(address, timeout=20)
     realm.sockets.append(sock)
     sock.sendall(b"?")
@@ -64,7 +64,7 @@ def streams(node: Node) -> Counter[int]:
     return Counter({session: seen["streams"] for session, seen in node.core.sessions().items()})
 
 
-def test_each_import_takes_its_routes_in_turn(realm: Realm, target: tuple[str, int]) -> None:
+def test_each_import_takes_its_routes_in_turn(realm: CoreRealm, target: tuple[str, int]) -> None:
     near, far = realm.edge(), realm.edge()
     link = realm.link(near, far)
     sessions = [realm.session(near, far, [], link) for _ in range(2)]
@@ -81,7 +81,7 @@ def test_each_import_takes_its_routes_in_turn(realm: Realm, target: tuple[str, i
 
 
 @pytest.fixture
-def narrow_and_wide(realm: Realm, target: tuple[str, int]) -> tuple[Node, int, int]:
+def narrow_and_wide(realm: CoreRealm, target: tuple[str, int]) -> tuple[Node, int, int]:
     """A node of two workers, a session with a flow on worker 0 alone, and one with a flow on each."""
     near, far = realm.edge(workers=2), realm.edge(workers=2)
     link = realm.link(near, far, lanes=2)
@@ -91,7 +91,7 @@ def narrow_and_wide(realm: Realm, target: tuple[str, int]) -> tuple[Node, int, i
 
 
 def test_a_socket_for_another_worker_keeps_the_session_chosen(
-    realm: Realm, narrow_and_wide: tuple[Node, int, int]
+    realm: CoreRealm, narrow_and_wide: tuple[Node, int, int]
 ) -> None:
     near, narrow, wide = narrow_and_wide
     use(near, [narrow, wide])
@@ -101,7 +101,7 @@ def test_a_socket_for_another_worker_keeps_the_session_chosen(
     assert streams(near) == {narrow: CONNECTIONS // 2, wide: CONNECTIONS // 2}
 
 
-def waiting(realm: Realm, near: Node) -> list[socket.socket]:
+def waiting(realm: CoreRealm, near: Node) -> list[socket.socket]:
     """Connections that worker 1 accepted while their import had no route."""
     use(near, [])
     _, address = listen_apart(near, 0)
@@ -110,7 +110,7 @@ def waiting(realm: Realm, near: Node) -> list[socket.socket]:
     return socks
 
 
-def test_one_that_waited_keeps_the_session_chosen_too(realm: Realm, narrow_and_wide: tuple[Node, int, int]) -> None:
+def test_one_that_waited_keeps_the_session_chosen_too(realm: CoreRealm, narrow_and_wide: tuple[Node, int, int]) -> None:
     near, narrow, wide = narrow_and_wide
     socks = waiting(realm, near)
     use(near, [narrow, wide])
@@ -118,7 +118,9 @@ def test_one_that_waited_keeps_the_session_chosen_too(realm: Realm, narrow_and_w
     assert streams(near) == {narrow: CONNECTIONS // 2, wide: CONNECTIONS // 2}
 
 
-def test_a_session_that_ended_on_the_way_is_chosen_again(realm: Realm, narrow_and_wide: tuple[Node, int, int]) -> None:
+def test_a_session_that_ended_on_the_way_is_chosen_again(
+    realm: CoreRealm, narrow_and_wide: tuple[Node, int, int]
+) -> None:
     near, narrow, wide = narrow_and_wide
     socks = waiting(realm, near)
     # Worker 0 ends the session before worker 1, which still knows it, hands over what it chose it for.

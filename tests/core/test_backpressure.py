@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from pcgrelay._core.face import core as native
-from tests.support.cores import Node, Realm
+from tests.support.cores import CoreRealm, Node
 from tests.support.echo_exchange import echo_server, exchange
 
 MIB = 1 << 20
@@ -19,13 +19,13 @@ BUDGET = 24 * MIB
 
 
 @pytest.fixture
-def realm() -> Iterator[Realm]:
-    made = Realm()
+def realm() -> Iterator[CoreRealm]:
+    made = CoreRealm()
     yield made
     made.close()
 
 
-def chain(realm: Realm) -> tuple[Node, Node, Node, int]:
+def chain(realm: CoreRealm) -> tuple[Node, Node, Node, int]:
     a, relay, b = (make(memory=BUDGET) for make in (realm.edge, realm.relay, realm.edge))
     first, last = realm.link(a, relay), realm.link(relay, b)
     return a, relay, b, realm.session(a, b, [(relay, first)], last, cap=4 * MIB)
@@ -57,7 +57,7 @@ def seconds_of(address: tuple[str, int], size: int) -> float:
 
 
 @pytest.mark.parametrize("stopped", [1, 40])
-def test_stopped_readers_stall_themselves_alone(realm: Realm, stopped: int) -> None:
+def test_stopped_readers_stall_themselves_alone(realm: CoreRealm, stopped: int) -> None:
     a, relay, b, session = chain(realm)
     with echo_server() as target:
         address = realm.service(a, b, session, target)
@@ -85,7 +85,7 @@ def test_stopped_readers_stall_themselves_alone(realm: Realm, stopped: int) -> N
         assert node.core.streams() == 0
 
 
-def test_what_is_taken_from_a_writer_is_bounded_by_credit(realm: Realm) -> None:
+def test_what_is_taken_from_a_writer_is_bounded_by_credit(realm: CoreRealm) -> None:
     a, relay, b, session = chain(realm)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = realm.service(a, b, session, server.getsockname())
@@ -103,7 +103,7 @@ def test_what_is_taken_from_a_writer_is_bounded_by_credit(realm: Realm) -> None:
     assert within_budget(a, relay, b)
 
 
-def test_a_dead_weight_beyond_the_budget_is_refused_and_the_rest_goes_on(realm: Realm) -> None:
+def test_a_dead_weight_beyond_the_budget_is_refused_and_the_rest_goes_on(realm: CoreRealm) -> None:
     a, relay, b, session = chain(realm)
     with echo_server() as target:
         address = realm.service(a, b, session, target)

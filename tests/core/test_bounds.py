@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from pcgrelay._core.face import core as native
-from tests.support.cores import Node, Realm, listen
+from tests.support.cores import CoreRealm, Node, listen
 from tests.support.echo_exchange import echo_server
 from tests.support.waiting import until
 
@@ -23,13 +23,13 @@ def workers(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def realm() -> Iterator[Realm]:
-    made = Realm()
+def realm() -> Iterator[CoreRealm]:
+    made = CoreRealm()
     yield made
     made.close()
 
 
-def pair(realm: Realm, workers: int) -> tuple[Node, Node, int]:
+def pair(realm: CoreRealm, workers: int) -> tuple[Node, Node, int]:
     near, far = realm.edge(workers=workers), realm.edge(workers=workers)
     link = realm.link(near, far, lanes=workers)
     return near, far, realm.session(near, far, [], link, flows=workers)
@@ -55,7 +55,7 @@ def is_answered(address: tuple[str, int]) -> bool:
 
 
 @pytest.mark.parametrize("at_the_importer", [True, False])
-def test_a_service_has_no_more_streams_than_it_may(realm: Realm, workers: int, at_the_importer: bool) -> None:
+def test_a_service_has_no_more_streams_than_it_may(realm: CoreRealm, workers: int, at_the_importer: bool) -> None:
     near, far, session = pair(realm, workers)
     with echo_server() as target:
         door = realm.service(near, far, session, target)
@@ -84,7 +84,7 @@ def test_a_service_has_no_more_streams_than_it_may(realm: Realm, workers: int, a
             sock.close()
 
 
-def test_services_that_lead_to_each_other_end_at_their_bound(realm: Realm, workers: int) -> None:
+def test_services_that_lead_to_each_other_end_at_their_bound(realm: CoreRealm, workers: int) -> None:
     """One connection makes the next, for ever: it goes round until a service has all its streams, and then all end."""
     near, far, there = pair(realm, workers)
     link = realm.link(far, near, lanes=workers)
@@ -120,7 +120,7 @@ def free_descriptor() -> int:
     return number
 
 
-def test_descriptors_are_kept_back(realm: Realm, workers: int) -> None:
+def test_descriptors_are_kept_back(realm: CoreRealm, workers: int) -> None:
     """Streams have those below a number; others wait or are refused, and the process can still open what it needs."""
     near, far, session = pair(realm, workers)
     with echo_server() as target:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cores import Node, Realm
+from tests.support.cores import CoreRealm, Node
 
 STREAMS = 2_000
 CLIENTS = 8
@@ -86,7 +86,7 @@ def settled(node: Node, baseline: int) -> bool:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_two_thousand_streams_leave_nothing_behind(target: tuple[str, int], workers: int) -> None:
     before = descriptors()
-    realm = Realm()
+    realm = CoreRealm()
     a, relay, b = (make(workers=workers, rekey_frames=200) for make in (realm.edge, realm.relay, realm.edge))
     near, far = realm.link(a, relay, lanes=2), realm.link(relay, b, lanes=2)
     session = realm.session(a, b, [(relay, near)], far, flows=2)

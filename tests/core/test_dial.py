@@ -14,12 +14,11 @@ from pathlib import Path
 import pytest
 
 from pcgrelay._core.face import core as native
-from tests.core.test_handover import hand_over
 from tests.support.applications import Across, client, echo, is_turned_away, reset, server, transfer
-from tests.support.cores import carried_out
+from tests.support.dialled_targets import Address, serve
+from tests.support.handover import hand_over
 from tests.support.waiting import until
 
-Address = tuple[str, int]
 NEXT_S = 0.25
 
 
@@ -81,14 +80,6 @@ def silent() -> Iterator[Silent]:
     made = Silent()
     yield made
     made.close()
-
-
-def serve(across: Across, *targets: Address, deadline_ms: int = 10_000) -> Address:
-    address = across.serve(targets[0])
-    rows = [(0, b"echo", 1, 0, native.EXPORT_READY, deadline_ms, targets)]
-    across.far.core.publish(exports=rows, imports=[], grants=[(across.session, [0])])
-    carried_out(across.far)
-    return address
 
 
 def cause(across: Across) -> object:

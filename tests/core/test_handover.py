@@ -6,47 +6,18 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pcgrelay._core.face import core as native
 from tests.support.applications import PATIENCE, Across, client, echo, pattern, server, transfer, was_reset
-from tests.support.cores import Node, frozen_record
+from tests.support.cores import frozen_record
+from tests.support.handover import hand_over
 from tests.support.waiting import until
 
 MEGABYTE = 1 << 20
-
-
-def hand_over(across: Across, node: Node, *targets: tuple[str, int], imports: Sequence[Any] = ()) -> None:
-    """Have another core take the place of a node's. imports: its tables, before it has a session."""
-    old = node.core
-    record, fds = frozen_record(node)
-    role = native.ROLE_RELAY if node in across.relays else native.ROLE_EDGE
-    node.core = native.Core(workers=old.workers, memory_bytes=64 << 20, role=role)
-    assert node.core.handover_read(record, fds) == []
-    for fd in old.handover_write(record):
-        os.close(fd)
-    old.abandon()
-    native.wiped(record)
-    if role == native.ROLE_EDGE:
-        # The tables are the control plane's, and come before the first frame.
-        if imports:
-            node.core.publish(exports=[], imports=imports, grants=[])
-        else:
-            publish(across, node, *targets)
-    node.core.start()
-
-
-def publish(across: Across, node: Node, *targets: tuple[str, int]) -> None:
-    if node is across.far:
-        rows = [(0, b"echo", 1, 0, native.EXPORT_READY, 2000, targets)]
-        node.core.publish(exports=rows, imports=[], grants=[(across.session, [0])])
-    else:
-        routes = [(across.session, 2, 100)]
-        node.core.publish(exports=[], imports=[(0, b"echo", 1, 0, native.IMPORT_LIVE, routes)], grants=[])
 
 
 WAYS = {"edge-edge": (0, 1, 1), "edge-relay-edge": (1, 1, 1), "three-lanes": (1, 3, 1), "two-workers": (1, 3, 2)}

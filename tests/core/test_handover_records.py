@@ -15,8 +15,24 @@ import pytest
 from pcgrelay._core.face import core as native
 from tests.support.applications import Across, client, echo, pattern, server
 from tests.support.cores import frozen_record
+from tests.support.handover_records import (
+    CONTAINERS,
+    FLOW,
+    HEAD,
+    LANE,
+    LISTENER,
+    PATH,
+    RETAINED,
+    SESSION,
+    STREAM,
+    WAITING,
+    WORKER,
+    first,
+    item,
+    items,
+    word,
+)
 
-HEAD = 8
 RECORDS = Path(__file__).with_name("records")
 
 
@@ -65,15 +81,6 @@ def is_refused(record: bytes, descriptors: int, workers: int = 1, role: int = na
                 end.close()
 
 
-def items(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Place, tag and value of each item of a container."""
-    at = 0
-    while at < len(data):
-        tag, length = struct.unpack_from("<HI", data, at)
-        yield at, tag, data[at + 6 : at + 6 + length]
-        at += 6 + length
-
-
 def test_a_record_is_read_as_it_was_written(left: tuple[bytes, int]) -> None:
     core = read(*left)
     assert core.streams() == 1
@@ -98,17 +105,6 @@ KEPT = {
     "edge of two workers": ("two_workers_version_2.bin", 6, 2, native.ROLE_EDGE),
     "relay": ("relay_version_2.bin", 4, 2, native.ROLE_RELAY),
 }
-WORKER, LISTENER = 5, 32
-LINK, PATH, LANE, SESSION, WAITING = 10, 11, 12, 13, 14
-FLOW, RETAINED, STREAM = 11, 34, 35
-
-
-def item(tag: int, value: bytes) -> bytes:
-    return struct.pack("<HI", tag, len(value)) + value
-
-
-def word(value: int) -> bytes:
-    return struct.pack("<I", value)
 
 
 def changed(data: bytes, place: tuple[int, ...], more: bytes) -> bytes:
@@ -123,12 +119,6 @@ def changed(data: bytes, place: tuple[int, ...], more: bytes) -> bytes:
         made += item(tag, changed(value, place[1:], more) if hit else value)
     assert not sought, place
     return made
-
-
-def first(data: bytes, *place: int) -> bytes:
-    for wanted in place:
-        data = next(value for _, tag, value in items(data) if tag == wanted)
-    return data
 
 
 def kept(name: str) -> bytes:
@@ -146,11 +136,6 @@ def figures(data: bytes, at: tuple[int, ...] = ()) -> dict[tuple[int, ...], byte
     return found
 
 
-CONTAINERS = {
-    (), (3,), (4,), (WORKER,), (WORKER, LINK), (WORKER, LANE), (WORKER, LANE, 7), (WORKER, LANE, 8), (WORKER, SESSION),
-    (WORKER, SESSION, FLOW), (WORKER, SESSION, FLOW, 2), (WORKER, SESSION, FLOW, 3), (WORKER, SESSION, FLOW, STREAM),
-    (WORKER, LISTENER),
-}  # fmt: skip
 # The step that is due at once, as if a key had sealed all that it may.
 STEPS = {(WORKER, LANE, 7, 5), (WORKER, SESSION, FLOW, 2, 5)}
 # One count of turns for all imports, which is read no more, and a count for each.

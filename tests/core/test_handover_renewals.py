@@ -7,10 +7,10 @@ import os
 import pytest
 
 from pcgrelay._core.face import core as native
-from tests.core.test_handover import hand_over, publish
-from tests.core.test_handover_records import FLOW, HEAD, LANE, SESSION, WORKER, item, items
 from tests.support.applications import Across, echo, pattern, server, transfer
 from tests.support.cores import Node, frozen_record
+from tests.support.handover import hand_over, publish
+from tests.support.handover_records import FLOW, HEAD, LANE, SESSION, WORKER, item, items
 from tests.support.renewed import secret, until
 
 # What a receiver is owed, in a flow and in a lane.

@@ -20,9 +20,9 @@ import pytest
 
 from pcgrelay._core.face import core as native
 from tests.core.records.make import BEFORE, LINK_SECRETS, SESSION_SECRETS, TO_FAR, TO_RELAY
-from tests.core.test_handover_records import CONTAINERS, FLOW, HEAD, LANE, SESSION, STREAM, WORKER, first, item, items
 from tests.support.applications import echo, pattern, server, transfer
 from tests.support.cores import Node, tcp_pair
+from tests.support.handover_records import CONTAINERS, FLOW, HEAD, LANE, SESSION, STREAM, WORKER, first, item, items
 from tests.support.renewed import secret, until
 
 REALMS = sorted(Path(__file__).with_name("records").glob("commit_*"))

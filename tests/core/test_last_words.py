@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pcgrelay._core.face import core as native
-from tests.core.test_handover import hand_over
 from tests.support.applications import Across, client, pattern, reset, server
 from tests.support.cores import Node, carried_out, listen
+from tests.support.handover import hand_over
 from tests.support.waiting import until
 
 CLIENTS = 25

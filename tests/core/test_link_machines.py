@@ -8,11 +8,22 @@ import itertools
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.core.test_relay import FAR, FAR_IN, FAR_OUT, NEAR_IN, NEAR_OUT, UNKNOWN, UNREACHABLE, Between, Side, lost
-from tests.core.test_relay import frame as relayed
 from tests.native.probe_edge import Application, Edge
 from tests.reference.frames import FlowFrame, Type, body_encode
 from tests.support.machines import MACHINE
+from tests.support.relay_between import (
+    FAR,
+    FAR_IN,
+    FAR_OUT,
+    NEAR_IN,
+    NEAR_OUT,
+    UNKNOWN,
+    UNREACHABLE,
+    Between,
+    Side,
+    lost,
+)
+from tests.support.relay_between import frame as relayed
 from tests.support.virtual_wires import World
 
 

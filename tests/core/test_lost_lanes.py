@@ -6,7 +6,7 @@ import pytest
 
 from pcgrelay._core.face import core as native
 from tests.support.applications import Across, client, echo, pattern, server
-from tests.support.cores import Realm
+from tests.support.cores import CoreRealm
 from tests.support.waiting import until
 
 MEGABYTE = 1 << 20
@@ -108,7 +108,7 @@ def test_a_link_is_closed_and_another_takes_its_place() -> None:
 
 
 def test_a_second_path_over_another_relay_takes_over() -> None:
-    realm = Realm()
+    realm = CoreRealm()
     try:
         near, far = realm.edge(), realm.edge()
         relays = [realm.relay(), realm.relay()]
@@ -127,7 +127,7 @@ def test_a_second_path_over_another_relay_takes_over() -> None:
 
 
 def test_a_relay_that_stops_is_replaced() -> None:
-    realm = Realm()
+    realm = CoreRealm()
     try:
         near, far = realm.edge(), realm.edge()
         first, second = realm.relay(), realm.relay()

@@ -13,7 +13,7 @@ from tests.reference.ends import End
 from tests.reference.frames import Type, body_encode
 from tests.reference.records import record_open, records_encode
 from tests.support.applications import PATIENCE
-from tests.support.cores import Node, Realm, tcp_pair
+from tests.support.cores import CoreRealm, Node, tcp_pair
 from tests.support.reference_peer import GIVEN
 from tests.support.waiting import until
 
@@ -81,7 +81,7 @@ class Flooder:
 
 @pytest.fixture
 def flooder() -> Iterator[Flooder]:
-    realm = Realm()
+    realm = CoreRealm()
     made = Flooder(realm.edge())
     yield made
     made.socket.close()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pcgrelay._core.face import core as native
-from tests.support.cores import Node, Realm
+from tests.support.cores import CoreRealm, Node
 from tests.support.waiting import until
 
 
@@ -39,7 +39,7 @@ def alone_on(processor: int) -> Iterator[None]:
 @pytest.mark.parametrize("relayed", [False, True])
 def test_orders_are_carried_out_before_the_frames_that_follow_from_them(relayed: bool) -> None:
     """A worker that did not run for a while finds frames in a lane, and in its mailbox the label that they bear."""
-    realm = Realm()
+    realm = CoreRealm()
     here, elsewhere = sorted(os.sched_getaffinity(0))[:2]
     near, slow = keep_to(realm.edge, elsewhere), keep_to(realm.relay if relayed else realm.edge, here)
     far = keep_to(realm.edge, elsewhere) if relayed else slow

@@ -8,22 +8,22 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.cores import Realm
+from tests.support.cores import CoreRealm
 from tests.support.echo_exchange import echo_server, exchange
 
 MIB = 1 << 20
 
 
 @pytest.fixture
-def realm() -> Iterator[Realm]:
-    made = Realm()
+def realm() -> Iterator[CoreRealm]:
+    made = CoreRealm()
     yield made
     made.close()
 
 
 @pytest.mark.parametrize("suite", [1, 2, 3])
 @pytest.mark.parametrize("limit", [{"rekey_frames": 64}, {"rekey_bytes": 4 * MIB}, {"rekey_ms": 20}], ids=str)
-def test_keys_step_while_streams_flow(realm: Realm, suite: int, limit: dict[str, int]) -> None:
+def test_keys_step_while_streams_flow(realm: CoreRealm, suite: int, limit: dict[str, int]) -> None:
     a, relay, b = realm.edge(**limit), realm.relay(**limit), realm.edge(**limit)
     first, last = realm.link(a, relay, suite=suite), realm.link(relay, b, suite=suite)
     session = realm.session(a, b, [(relay, first)], last, suite=suite)
@@ -49,7 +49,7 @@ def test_keys_step_while_streams_flow(realm: Realm, suite: int, limit: dict[str,
     assert b.core.sessions()[session]["epoch"] >= 1
 
 
-def test_an_idle_flow_steps_by_time_too(realm: Realm) -> None:
+def test_an_idle_flow_steps_by_time_too(realm: CoreRealm) -> None:
     a, b = realm.edge(rekey_ms=50), realm.edge(rekey_ms=50)
     session = realm.session(a, b, [], realm.link(a, b))
     with echo_server() as target:

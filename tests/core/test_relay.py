@@ -1,86 +1,32 @@
 """A relay between two lanes of the reference: what it changes, what it drops, what it says, and what it holds."""
 
-from dataclasses import dataclass
 from random import Random
 
 import pytest
 
 from tests.native.probe import LinkKeys
-from tests.native.probe_link import Lane, Relay
-from tests.reference.frames import FlowFrame, Type, body_encode
-from tests.reference.keys import LinkSecrets, Suite
-from tests.reference.lanes import Lane as ReferenceLane
+from tests.reference.frames import Type, body_encode
 from tests.reference.lanes import LaneEvent
+from tests.support.relay_between import (
+    BUSY,
+    CAP,
+    FAR,
+    FAR_IN,
+    FAR_OUT,
+    NEAR,
+    NEAR_IN,
+    NEAR_OUT,
+    THIRD,
+    UNKNOWN,
+    UNREACHABLE,
+    Between,
+    Side,
+    frame,
+    lost,
+)
 from tests.support.virtual_wires import secret
 
-NEAR, FAR, THIRD = 1, 2, 3  # the links
-# Labels: what the relay gave on each link, and what the neighbour there gave.
-NEAR_IN, NEAR_OUT, FAR_IN, FAR_OUT = 11, 12, 21, 22
-CAP = 131_072
 FRAMES_FORWARDED, FRAMES_DROPPED, UNKNOWN_FLOWS = 4, 5, 19
-UNREACHABLE, BUSY, UNKNOWN = 6, 3, 4
-
-
-@dataclass
-class Side:
-    """One neighbour of the relay: the relay's lane and the reference's."""
-
-    lane: Lane
-    other: ReferenceLane
-
-    def say(self, label: int, frame: FlowFrame) -> None:
-        self.other.send_flow(label, frame)
-
-    def flush(self, *, piece: int = 1 << 20) -> None:
-        data = bytes(self.other.out)
-        self.other.out.clear()
-        for at in range(0, len(data), piece):
-            self.lane.feed(data[at : at + piece])
-
-    def hear(self) -> list[LaneEvent]:
-        return self.other.receive(self.lane.take())
-
-
-class Between:
-    """A relay with a neighbour on each side and one path."""
-
-    def __init__(self, *, up: bool = True, priority: int = 0, lanes: int = 1, **options: int) -> None:
-        self.relay = Relay(**options)
-        self.sides: dict[int, Side] = {}
-        for link in (NEAR, FAR, THIRD):
-            self.relay.link_add(link, suite=1, dialler=False, lanes=lanes, binding=secret(f"binding {link}"))
-        self.relay.path_add(
-            1, a_link=NEAR, a_in=NEAR_IN, a_out=NEAR_OUT, b_link=FAR, b_in=FAR_IN, b_out=FAR_OUT, cap=CAP,
-            priority=priority,
-        )  # fmt: skip
-        self.near = self.open(NEAR)
-        if up:
-            self.far = self.open(FAR)
-
-    def open(self, link: int, number: int = 0, index: int = 0) -> Side:
-        given = secret(f"link {link}")
-        keys = LinkKeys(given, bytes(16), index + 1)
-        for _ in range(number + 1):
-            keys.dial(index)
-        other = ReferenceLane(
-            LinkSecrets(given).lane_secret(number), Suite.AES_256_GCM, index=index, number=number,
-            binding=secret(f"binding {link}"), is_dialler=True,
-        )  # fmt: skip
-        side = Side(self.relay.lane_start(link, index=index, number=number, secret=keys.take(number)), other)
-        other.confirm()
-        side.flush()
-        side.hear()
-        return side
-
-
-def frame(number: int, size: int = 20, kind: Type = Type.BUNDLE) -> FlowFrame:
-    """What a relay sees of a frame: it has no key to tell a good body from any other."""
-    return FlowFrame(kind, 7, number, secret(f"tag {number}")[:16], secret(f"body {number}")[:1] * size)
-
-
-def lost(event: LaneEvent) -> tuple[int, int]:
-    assert event.type is Type.LOST
-    return int(event.fields["flow"]), int(event.fields["code"])
 
 
 # -- forwarding -------------------------------------------------------------------------------------------------------

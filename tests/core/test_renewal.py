@@ -11,7 +11,7 @@ import pytest
 from pcgrelay._core.face import core as native
 from tests.reference.frames import Type, body_encode
 from tests.reference.lanes import State as LaneState
-from tests.support.cores import Realm
+from tests.support.cores import CoreRealm
 from tests.support.echo_exchange import echo_server, exchange
 from tests.support.reference_peer import GIVEN, LINK, SESSION, Peer
 from tests.support.renewed import renew_link, renew_session, until
@@ -119,14 +119,14 @@ def test_a_step_that_names_no_renewal_and_a_wrong_epoch_is_refused_for_the_epoch
 
 
 @pytest.fixture
-def realm() -> Iterator[Realm]:
-    made = Realm()
+def realm() -> Iterator[CoreRealm]:
+    made = CoreRealm()
     yield made
     made.close()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_renewals_while_streams_flow(realm: Realm, workers: int) -> None:
+def test_renewals_while_streams_flow(realm: CoreRealm, workers: int) -> None:
     a, relay, b = realm.edge(workers=workers), realm.relay(workers=workers), realm.edge(workers=workers)
     lanes = 2
     first, last = realm.link(a, relay, lanes=lanes), realm.link(relay, b, lanes=lanes)
@@ -157,7 +157,7 @@ def test_renewals_while_streams_flow(realm: Realm, workers: int) -> None:
     assert {name: count for name, count in counters.items() if name.startswith("refused_") and count} == {}
 
 
-def test_calls_that_are_refused_wipe_the_secret_too(realm: Realm) -> None:
+def test_calls_that_are_refused_wipe_the_secret_too(realm: CoreRealm) -> None:
     a, b = realm.edge(), realm.edge()
     link = realm.link(a, b)
     for number, mix, length in ((link, 0, 32), (link, 1, 31)):
@@ -171,7 +171,7 @@ def test_calls_that_are_refused_wipe_the_secret_too(realm: Realm) -> None:
         a.core.session_mix(99, 1)
 
 
-def test_limits_are_lowered_while_it_runs(realm: Realm) -> None:
+def test_limits_are_lowered_while_it_runs(realm: CoreRealm) -> None:
     a, b = realm.edge(), realm.edge()
     session = realm.session(a, b, [], realm.link(a, b))
     with echo_server() as target:

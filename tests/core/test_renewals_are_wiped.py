@@ -12,22 +12,22 @@ import pytest
 
 from pcgrelay._core.face import core as native
 from pcgrelay.demo.memory import searched
-from tests.core.test_keys_are_wiped import digest_found
 from tests.reference.keys import Epoch, LinkSecrets, Suite, direction_secret, flow_secret, mix_of
-from tests.support.cores import Realm
+from tests.support.cores import CoreRealm
+from tests.support.own_memory import digest_found
 from tests.support.renewed import renew_link, renew_session, secret, until
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def realm() -> Iterator[Realm]:
-    made = Realm()
+def realm() -> Iterator[CoreRealm]:
+    made = CoreRealm()
     yield made
     made.close()
 
 
-def test_secrets_of_renewals_are_forgotten(realm: Realm) -> None:
+def test_secrets_of_renewals_are_forgotten(realm: CoreRealm) -> None:
     a, b = realm.edge(), realm.edge()
     link = realm.link(a, b)
     session = realm.session(a, b, [], link)

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 import pytest
 
 from pcgrelay._core.face import core as native
-from tests.support.cores import Realm
+from tests.support.cores import CoreRealm
 from tests.support.echo_exchange import echo_server, exchange
 
 MIB = 1 << 20
 
 
 @pytest.fixture
-def realm() -> Iterator[Realm]:
-    made = Realm()
+def realm() -> Iterator[CoreRealm]:
+    made = CoreRealm()
     yield made
     made.close()
 
@@ -25,7 +25,7 @@ def stalled(event: tuple[object, ...]) -> bool:
     return event[0] == native.EVENT_SESSION_STALLED
 
 
-def test_streams_go_on_over_another_relay(realm: Realm) -> None:
+def test_streams_go_on_over_another_relay(realm: CoreRealm) -> None:
     a, b = realm.edge(), realm.edge()
     relays = [realm.relay(), realm.relay()]
     near = [realm.link(a, relay) for relay in relays]
@@ -53,7 +53,7 @@ def test_streams_go_on_over_another_relay(realm: Realm) -> None:
     assert all(node.core.counters()["refused_bad_tag_total"] == 0 for node in (a, b, *relays))
 
 
-def test_a_lane_that_comes_back_carries_its_flow_on(realm: Realm) -> None:
+def test_a_lane_that_comes_back_carries_its_flow_on(realm: CoreRealm) -> None:
     a, b = realm.edge(), realm.edge()
     link = realm.link(a, b)
     session = realm.session(a, b, [], link)
@@ -72,7 +72,7 @@ def test_a_lane_that_comes_back_carries_its_flow_on(realm: Realm) -> None:
     assert a.core.links()[link]["lanes_up"] == b.core.links()[link]["lanes_up"] == 1
 
 
-def test_without_a_path_streams_wait_and_end_with_their_session(realm: Realm) -> None:
+def test_without_a_path_streams_wait_and_end_with_their_session(realm: CoreRealm) -> None:
     a, b = realm.edge(), realm.edge()
     link = realm.link(a, b)
     session = realm.session(a, b, [], link)

@@ -9,7 +9,7 @@ import pytest
 from pcgrelay._core.face import core as native
 from tests.reference.records import Kind, Record, record_open, record_reset, records_encode
 from tests.support.applications import client, echo, is_turned_away, server
-from tests.support.cores import Realm
+from tests.support.cores import CoreRealm
 from tests.support.reference_peer import SESSION, Peer
 from tests.support.waiting import until
 
@@ -126,13 +126,13 @@ def test_who_goes_on_all_the_same_loses_the_session() -> None:
 
 
 @pytest.fixture
-def realm() -> Iterator[Realm]:
-    made = Realm()
+def realm() -> Iterator[CoreRealm]:
+    made = CoreRealm()
     yield made
     made.close()
 
 
-def over_budget(realm: Realm, organisations: tuple[int, int]) -> int:
+def over_budget(realm: CoreRealm, organisations: tuple[int, int]) -> int:
     """Two sessions of two workers each have 600 OPENs refused; answer how many were beyond the budget."""
     near, far = realm.edge(workers=2), realm.edge(workers=2)
     link = realm.link(near, far, lanes=2)
@@ -148,16 +148,16 @@ def over_budget(realm: Realm, organisations: tuple[int, int]) -> int:
     return int(far.core.counters()["refused_unanswered_opens_total"])
 
 
-def test_all_sessions_of_an_organisation_share_one(realm: Realm) -> None:
+def test_all_sessions_of_an_organisation_share_one(realm: CoreRealm) -> None:
     # Some came back meanwhile: one each 10 ms.
     assert over_budget(realm, (5, 5)) > 0
 
 
-def test_each_organisation_has_its_own(realm: Realm) -> None:
+def test_each_organisation_has_its_own(realm: CoreRealm) -> None:
     assert over_budget(realm, (5, 6)) == 0
 
 
-def test_a_neighbour_keeps_its_service(realm: Realm) -> None:
+def test_a_neighbour_keeps_its_service(realm: CoreRealm) -> None:
     near, far = realm.edge(), realm.edge()
     link = realm.link(near, far)
     bad, good = (realm.session(near, far, [], link, organisation=number) for number in (5, 6))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.scenarios.kit.clocked import Clocked
 from tests.scenarios.kit.nodes import Node, Stage
 from tests.scenarios.kit.reload_setup import Scene
-from tests.scenarios.test_the_wall_clock_may_jump import Clocked
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test

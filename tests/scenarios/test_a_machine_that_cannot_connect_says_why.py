@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from pcgrelay._core.face import core as native
-from tests.core.test_dial import serve
 from tests.scenarios.kit.network_namespace import own_network
 from tests.scenarios.kit.real_programs import run
 from tests.support.applications import Across, client, echo, is_turned_away, server, transfer
+from tests.support.dialled_targets import serve
 
 pytestmark = pytest.mark.tier_test
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.scenarios.kit.echo_talk import answers, talks
 from tests.scenarios.kit.echo_witness import Echo, host_port
 from tests.scenarios.kit.fake_dns import Names
 from tests.scenarios.kit.network_namespace import own_network
-from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Address, Stage
-from tests.scenarios.kit.socket_steps import connect, read_exactly
+from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Stage
+from tests.scenarios.kit.socket_steps import connect
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
@@ -65,17 +65,3 @@ def test_a_node_lives_without_its_name_service(tmp_path: Path, figure: Callable[
                 talks(running, b"after a restart")
             stage.await_well()
     figure(f"all well {back_s:.1f} s after names are back; linked again without them {again_s:.1f} s after a restart")
-
-
-def talks(sock: socket.socket, word: bytes) -> None:
-    sock.sendall(word)
-    assert read_exactly(sock, len(word)) == word
-
-
-def answers(door: Address) -> bool:
-    try:
-        with connect(door) as sock:
-            talks(sock, b"are you there")
-    except OSError:
-        return False
-    return True

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.scenarios.kit.clocked import Clocked
 from tests.scenarios.kit.echo_witness import Echo
 from tests.scenarios.kit.nodes import Stage
 from tests.scenarios.kit.reload_setup import Scene, applications, command, reload
-from tests.scenarios.test_the_wall_clock_may_jump import Clocked
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test

@@ -23,7 +23,7 @@ from tests.scenarios.kit.echo_witness import await_more, counts, host_port
 from tests.scenarios.kit.malicious_member import EVIL, HUB_ROLE, Member, Refused, advert, anybody, connect
 from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Node
 from tests.scenarios.kit.under_attack import Battle, battle_begun
-from tests.support.pki import REALM, Realm
+from tests.support.pki import REALM, RealmPki
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
@@ -66,13 +66,13 @@ def tls_1_2(member: Member) -> SSL.Context:
     return context
 
 
-def odd(pki: Realm, node: str, **changes: object) -> Member:
+def odd(pki: RealmPki, node: str, **changes: object) -> Member:
     """A member whose certificate is wrong in one way."""
     into = f"{node}-{next(_folders)}"
     return Member(EVIL, node, pki.issue(EVIL, node, into=into, **changes))  # type: ignore[arg-type]
 
 
-def revoked(pki: Realm) -> Member:
+def revoked(pki: RealmPki) -> Member:
     """Issued and revoked before the nodes read the list."""
     folder = pki.folder / f"revoked-1.{EVIL}"
     good = Member.new(pki).files
@@ -88,18 +88,18 @@ def with_context(member: Member, context: SSL.Context) -> Member:
     return member
 
 
-def without_certificate(pki: Realm) -> Member:
+def without_certificate(pki: RealmPki) -> Member:
     return with_context(Member.new(pki), bare_context(None))
 
 
-def with_filler(pki: Realm) -> Member:
+def with_filler(pki: RealmPki) -> Member:
     """A nameless leaf that signs, and behind it the good certificate of somebody else."""
     nameless, good = odd(pki, "filler-1", no_san=True), Member.new(pki)
     stuffed = dataclasses.replace(nameless.credentials, chain=(nameless.credentials.leaf, good.credentials.leaf))
     return with_context(nameless, make_context(stuffed, post_quantum_required=True))
 
 
-def under_anothers_name(pki: Realm) -> Member:
+def under_anothers_name(pki: RealmPki) -> Member:
     """Its certificate is good, and HELLO names another node."""
     member = Member.new(pki)
     member.id = NodeId(REALM, EVIL, "somebody-else")
@@ -110,7 +110,7 @@ def uri(text: str) -> list[str]:
     return [text]
 
 
-WRONG: dict[str, tuple[Callable[[Realm], Member], str]] = {
+WRONG: dict[str, tuple[Callable[[RealmPki], Member], str]] = {
     "no certificate": (without_certificate, "no_certificate"),
     "a foreign CA": (lambda pki: odd(pki, "foreign-1", wrong_ca=True), "unknown_issuer"),
     "an expired certificate": (lambda pki: odd(pki, "expired-1", expired=True), "expired"),
@@ -227,7 +227,7 @@ async def answering(member: Member, port: int) -> AsyncIterator[None]:
             await asyncio.gather(task, return_exceptions=True)
 
 
-ANSWERS: dict[str, tuple[Callable[[Realm], Member], str]] = {
+ANSWERS: dict[str, tuple[Callable[[RealmPki], Member], str]] = {
     name: (make, "unexpected_identity" if name == "no membership" else reason)
     for name, (make, reason) in WRONG.items()
     # A server without a certificate cannot even begin, and what it does not offer the dialler hears as an alert.
@@ -290,7 +290,7 @@ def shaken(client: TlsDriver, server: TlsDriver) -> None:
         client.feed(server.take())
 
 
-def careless_session(pki: Realm, client: SSL.Context) -> SSL.Session:
+def careless_session(pki: RealmPki, client: SSL.Context) -> SSL.Session:
     """A session with a ticket, of a server that has the relay's certificate and gives tickets to everybody."""
     folder = pki.folder / f"relay-1.{HUB}"
     relay = Member(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.scenarios.kit.nodes import KENT, MET, PCGRELAY
 from tests.scenarios.kit.systemd_machine import INSIDE, Machine, booted, ended
-from tests.support.pki import Realm, write_config
+from tests.support.pki import RealmPki, write_config
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_all
@@ -72,7 +72,7 @@ class Talk:
 def machine(tmp_path: Path) -> Iterator[Machine]:
     """Two nodes as units, an echo that one exports, and a way to it through the other."""
     folder = tmp_path / "realm"
-    realm = Realm(folder)
+    realm = RealmPki(folder)
     kent, met = realm.issue(KENT, "kent-1"), realm.issue(MET, "met-1")
     export = {"service": "echo", "target": "127.0.0.1:5432", "allow": [MET]}
     entry = {"service": f"echo@{KENT}", "listen": "127.0.0.1:15432"}

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.scenarios.kit.echo_talk import answers
 from tests.scenarios.kit.echo_witness import Echo, host_port
 from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Node, Stage
-from tests.scenarios.test_a_node_lives_without_its_name_service import answers
 from tests.support.ports import free_port
 from tests.support.waiting import until
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import glob
 import time
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from tests.scenarios.kit.clocked import Clocked
 from tests.scenarios.kit.echo_witness import Echo, counts
-from tests.scenarios.kit.nodes import Node, Stage
-from tests.scenarios.kit.reload_setup import Scene, applications, reload
+from tests.scenarios.kit.nodes import Stage
+from tests.scenarios.kit.reload_setup import Scene, applications
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
@@ -22,41 +21,6 @@ HARM_S = 1.2  # longer than whatever looks at certificates and entries once a se
 BEYOND_S = 400 * 86_400
 UNDISTURBED_S = 1.0
 EXPIRED_S = 5.0
-
-
-def library() -> str:
-    """Where Debian has the library that tells a process another time."""
-    found = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
-    assert found, "libfaketime is missing; run: scripts/setup test"
-    return found[0]
-
-
-class Clocked:
-    """A node whose time of day the test sets."""
-
-    def __init__(self, node: Node, folder: Path) -> None:
-        self.node = node
-        self._file = folder / f"{node.name}.clock"
-        self.set(0)
-        node.environment = {
-            "LD_PRELOAD": library(),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-
-    def set(self, offset_s: int) -> None:
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(f"{offset_s:+d}\n")
-        fresh.replace(self._file)
-
-    def jump(self, offset_s: int) -> None:
-        """Set it, and wait until the node stamps its lines by it."""
-        self.set(offset_s)
-        # Before its own certificate is valid it refuses to reload, and says so by the same clock.
-        reload(self.node)
-        line = [line for line in self.node.log() if line["event"] in ("config.reloaded", "config.refused")][-1]
-        assert abs(datetime.fromisoformat(line["ts"]).timestamp() - time.time() - offset_s) < 5
 
 
 def test_the_wall_clock_may_jump(tmp_path: Path, figure: Callable[[str], None]) -> None:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from tests.support.cores import Node, Realm
+from tests.support.cores import CoreRealm, Node
 
 Talk = Callable[[socket.socket], None]
 PATIENCE = 20.0
@@ -123,7 +123,7 @@ class Across:
     """Two edges with a relay between them or not, and a session from near to far."""
 
     def __init__(self, *, relays: int = 1, lanes: int = 1, cap: int = 8 << 20, suite: int = 1, **options: int) -> None:
-        self.realm = Realm()
+        self.realm = CoreRealm()
         self.near = self.realm.edge(**options)
         self.relays = [self.realm.relay(**options) for _ in range(relays)]
         self.far = self.realm.edge(**options)

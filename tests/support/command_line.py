@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from pcgrelay import cli
-from tests.support.pki import Realm, write_config
+from tests.support.pki import RealmPki, write_config
 from tests.support.ports import free_port
 
 KENT = "kent.police.example"
@@ -41,5 +41,5 @@ def invoker(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
 def node_written(folder: Path) -> Path:
     """The configuration of a node that is all right."""
-    files = Realm(folder).issue(KENT, "kent-1")
+    files = RealmPki(folder).issue(KENT, "kent-1")
     return write_config(folder / "node.toml", files, KENT, "kent-1", listens=[f"127.0.0.1:{free_port()}"])

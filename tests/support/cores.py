@@ -1,6 +1,6 @@
 """Nodes of the native core in one process, joined by loopback sockets, for tests: no control plane, secrets made up.
 
-`Realm` joins cores by links and sessions; a test then publishes services and talks to real sockets through them.
+`CoreRealm` joins cores by links and sessions; a test then publishes services and talks to real sockets through them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Node:
         return self.wait(lambda event: event[0] == kind, seconds)
 
 
-class Realm:
+class CoreRealm:
     """Nodes and what joins them. Numbers of links, labels and sessions are given out from 1."""
 
     def __init__(self) -> None:

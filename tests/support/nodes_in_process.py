@@ -17,7 +17,7 @@ from pcgrelay.link.link import Link
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Code
 from tests.support import fake_core
-from tests.support.pki import Files, Realm, write_config
+from tests.support.pki import Files, RealmPki, write_config
 from tests.support.ports import free_port
 from tests.support.waiting import until_async as until
 
@@ -66,7 +66,7 @@ class Nodes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.pki = Realm(folder)
+        self.pki = RealmPki(folder)
         self.running: list[Running] = []
 
     def write(self, organisation: str, name: str, **tables: Any) -> Path:

@@ -38,7 +38,7 @@ class Files:
         return x509.load_pem_x509_certificate(self.certificate.read_bytes())
 
 
-class Realm:
+class RealmPki:
     """A realm in a folder, with its CA and, for the asking, a second CA that nobody trusts."""
 
     def __init__(self, folder: Path, name: str = REALM) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from pcgrelay._core.face import core as native
-from tests.support.cores import Node, Realm
+from tests.support.cores import CoreRealm, Node
 
 
 def secret(what: str) -> bytearray:
@@ -45,7 +45,7 @@ def until(true: Callable[[], bool], *nodes: Node) -> None:
 
 def main() -> None:
     """Renew a link and a session twice, say so, and wait."""
-    realm = Realm()
+    realm = CoreRealm()
     a, b = realm.edge(), realm.edge()
     link = realm.link(a, b)
     session = realm.session(a, b, [], link)

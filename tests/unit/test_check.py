@@ -13,14 +13,14 @@ from pcgrelay import config
 from pcgrelay.check import ERROR, OK, WARNING, Finding, check, exit_code, refuse_errors, refuse_reload
 from pcgrelay.clock import SetClock
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
-from tests.support.pki import Files, Realm, write_config
+from tests.support.pki import Files, RealmPki, write_config
 
 KENT = "kent.police.example"
 
 
 @pytest.fixture
-def realm(tmp_path: Path) -> Realm:
-    return Realm(tmp_path)
+def realm(tmp_path: Path) -> RealmPki:
+    return RealmPki(tmp_path)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def port() -> int:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, realm: Realm, port: int) -> Callable[..., config.Config]:
+def settings(tmp_path: Path, realm: RealmPki, port: int) -> Callable[..., config.Config]:
     """A node that is all right, but for what the test says."""
 
     def make(files: Files | None = None, node: str = "kent-1", **entries: Any) -> config.Config:
@@ -80,7 +80,7 @@ def test_a_good_node_has_nothing_but_good_findings(settings: Settings) -> None:
     ],
 )
 def test_a_certificate_that_peers_would_refuse(
-    settings: Settings, realm: Realm, odd: dict[str, Any], where: str, words: str
+    settings: Settings, realm: RealmPki, odd: dict[str, Any], where: str, words: str
 ) -> None:
     error = only_error(check(settings(realm.issue(KENT, "kent-1", **odd))))
     assert error.where == where
@@ -88,7 +88,7 @@ def test_a_certificate_that_peers_would_refuse(
 
 
 @pytest.mark.parametrize("name", ["certificate", "key", "trust", "crl"])
-def test_each_missing_file_is_named(settings: Settings, realm: Realm, name: str) -> None:
+def test_each_missing_file_is_named(settings: Settings, realm: RealmPki, name: str) -> None:
     good = realm.issue(KENT, "kent-1")
     parts = {key: getattr(good, key) for key in ("certificate", "key", "trust", "crl")}
     parts[name] = Path("/nowhere/file")
@@ -98,7 +98,7 @@ def test_each_missing_file_is_named(settings: Settings, realm: Realm, name: str)
 
 
 @pytest.mark.parametrize("name", ["certificate", "key", "trust", "crl"])
-def test_each_file_with_other_contents_is_named(settings: Settings, realm: Realm, tmp_path: Path, name: str) -> None:
+def test_each_file_with_other_contents_is_named(settings: Settings, realm: RealmPki, tmp_path: Path, name: str) -> None:
     good = realm.issue(KENT, "kent-1")
     parts = {key: getattr(good, key) for key in ("certificate", "key", "trust", "crl")}
     parts[name] = tmp_path / "junk"
@@ -109,7 +109,7 @@ def test_each_file_with_other_contents_is_named(settings: Settings, realm: Realm
     assert "holds no usable" in error.sentence
 
 
-def test_several_faults_are_found_at_once(settings: Settings, realm: Realm) -> None:
+def test_several_faults_are_found_at_once(settings: Settings, realm: RealmPki) -> None:
     good = realm.issue(KENT, "kent-1")
     nowhere = Path("/nowhere/file")
     findings = check(settings(Files(nowhere, nowhere, good.trust, nowhere), node_table={"admin": "/nowhere/x.sock"}))
@@ -117,7 +117,7 @@ def test_several_faults_are_found_at_once(settings: Settings, realm: Realm) -> N
     assert wheres == ["identity.certificate", "identity.key", "identity.crl", "node.admin"]
 
 
-def test_a_key_of_another_certificate(settings: Settings, realm: Realm) -> None:
+def test_a_key_of_another_certificate(settings: Settings, realm: RealmPki) -> None:
     good, other = realm.issue(KENT, "kent-1"), realm.issue(KENT, "kent-2")
     error = only_error(check(settings(Files(good.certificate, other.key, good.trust, good.crl))))
     assert error.where == "identity.key"
@@ -125,7 +125,7 @@ def test_a_key_of_another_certificate(settings: Settings, realm: Realm) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666, 0o660])
-def test_a_key_that_others_may_use_is_a_matter_of_permission(settings: Settings, realm: Realm, mode: int) -> None:
+def test_a_key_that_others_may_use_is_a_matter_of_permission(settings: Settings, realm: RealmPki, mode: int) -> None:
     good = realm.issue(KENT, "kent-1")
     good.key.chmod(mode)
     loaded = settings(good)
@@ -136,7 +136,7 @@ def test_a_key_that_others_may_use_is_a_matter_of_permission(settings: Settings,
         refuse_errors(loaded)
 
 
-def test_a_key_that_only_its_owner_may_read_is_good(settings: Settings, realm: Realm) -> None:
+def test_a_key_that_only_its_owner_may_read_is_good(settings: Settings, realm: RealmPki) -> None:
     good = realm.issue(KENT, "kent-1")
     good.key.chmod(0o400)
     assert exit_code(check(settings(good))) == 0
@@ -163,7 +163,7 @@ def test_a_certificate_that_ends_soon_is_a_warning(settings: Settings) -> None:
         refuse_reload(loaded, late, dates=True)
 
 
-def test_a_list_that_is_late_or_over(settings: Settings, realm: Realm) -> None:
+def test_a_list_that_is_late_or_over(settings: Settings, realm: RealmPki) -> None:
     loaded = settings()
     realm.authority.renew_crl(days=10)
     late = SetClock(datetime.now(UTC) + timedelta(days=9, hours=12))
@@ -175,8 +175,8 @@ def test_a_list_that_is_late_or_over(settings: Settings, realm: Realm) -> None:
     assert "expired on" in error.sentence
 
 
-def test_a_list_of_another_ca_is_refused(settings: Settings, realm: Realm, tmp_path: Path) -> None:
-    good, other = realm.issue(KENT, "kent-1"), Realm(tmp_path / "other")
+def test_a_list_of_another_ca_is_refused(settings: Settings, realm: RealmPki, tmp_path: Path) -> None:
+    good, other = realm.issue(KENT, "kent-1"), RealmPki(tmp_path / "other")
     error = only_error(check(settings(Files(good.certificate, good.key, good.trust, other.crl))))
     assert error.where == "identity.crl"
     assert "There is no revocation list of" in error.sentence
@@ -276,7 +276,7 @@ def test_a_folder_that_this_user_may_not_write(settings: Settings, monkeypatch: 
     ],
 )
 def test_what_passes_yields_to_permissions_and_both_to_what_is_written_wrong(
-    settings: Settings, realm: Realm, taken: int, faults: str, code: int
+    settings: Settings, realm: RealmPki, taken: int, faults: str, code: int
 ) -> None:
     """A service manager that is told not to start again at 77 and 78 must do so at a port that is taken."""
     good = realm.issue(KENT, "kent-1")

@@ -8,23 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pcgrelay import messages as m
-
-SESSION = bytes(range(16))
-HELLO = m.Hello((1,), 1, 1, "spiffe://a", (1, 2), 2, 0, 1 << 20, b"", 0, (), bytes(32))
-ALL: list[m.Message] = [
-    HELLO,
-    m.Beat(7, True),
-    m.Advert(b"entry", b"signature", (b"leaf",), ("spiffe://r",)),
-    m.Withdraw("spiffe://a", 9),
-    m.PathOpen(SESSION, "spiffe://a", "spiffe://b", 1, 0, 2, 1 << 20, 5, False, ()),
-    m.PathAccept(SESSION, 2, 1 << 20, 6, 5),
-    m.PathRefuse(SESSION, 5, "not_a_member", "spiffe://r", 5),
-    m.PathClose(SESSION, 0, 5),
-    m.Carry(SESSION, b"data"),
-    m.Drain(1000),
-    m.Renewed(1, 1),
-    m.Goodbye(0, ""),
-]
+from tests.support.all_messages import ALL, HELLO, SESSION
 
 
 def read(data: bytes, step: int = 1 << 20) -> list[m.Message]:

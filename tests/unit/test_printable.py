@@ -23,7 +23,7 @@ from pcgrelay.log.writer import line_of
 from pcgrelay.output import Layout, Row, Screen, print_json, print_table, say
 from pcgrelay.printable import TEXT_MOST, json_printable, printable
 from pcgrelay.services.counts import MALFORMED, emit_stream_end
-from tests.unit.cli.test_status import HEALTHY
+from tests.support.healthy_status import HEALTHY
 
 # Clears a screen, by one byte too; sets a title; turns the order; hides; ends a line; a lone half of a pair.
 EVIL = ["\x1b[2J", "\x9b2J", "\x1b]0;title\x07", "a\u202eb", "\u200b", "a\rb", "a\nb", "\u2028", "\ud800", "\U000e0041"]

@@ -19,7 +19,7 @@ from pcgrelay.path.labels import Labels
 from pcgrelay.reasons import OTHER as OTHER_REASON
 from pcgrelay.reasons import PATH_REASONS, is_identity
 from tests.support.path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
-from tests.unit.path.test_relay import Relay
+from tests.support.relay_paths import Relay
 
 ROLES = st.sampled_from(list(Role))
 NAMES = st.sampled_from([A.uri, B.uri, ME.uri, OTHER.uri]) | st.text(max_size=40)

@@ -31,7 +31,7 @@ from tests.reference.node import Neighbour
 from tests.reference.refusals import Refused
 from tests.scenarios.kit.malicious_member import HUB_ROLE, Linked, Member, anybody
 from tests.scenarios.kit.nodes import HOST, HUB
-from tests.support.pki import Realm
+from tests.support.pki import RealmPki
 from tests.support.ports import free_port
 
 TLS_FIRST = 0x16
@@ -104,7 +104,7 @@ def ids_given(link_id: bytes) -> Iterator[None]:
 class LyingRelay:
     """The double. `on_message` and `on_frame` are how it lies; put back by `be_honest`."""
 
-    def __init__(self, pki: Realm) -> None:
+    def __init__(self, pki: RealmPki) -> None:
         self.member = Member(HUB, "relay-1", pki.issue(HUB, "relay-1"), HUB_ROLE)
         self.port = free_port()
         self.sides: dict[str, Side] = {}

@@ -31,7 +31,7 @@ from tests.reference.node import Link as ReferenceLink
 from tests.reference.node import Session as ReferenceSession
 from tests.reference.node import dial as dial_lane
 from tests.scenarios.kit.nodes import HOST
-from tests.support.pki import REALM, Files, Realm
+from tests.support.pki import REALM, Files, RealmPki
 
 WAIT_S = 10.0
 DEAF_BYTES = 65_536  # what the kernel takes for an end that does not read
@@ -63,7 +63,7 @@ class Member:
         self.context = make_context(self.credentials, post_quantum_required=post_quantum)
 
     @classmethod
-    def new(cls, pki: Realm, organisation: str = EVIL, role: Role = Role.EDGE) -> Member:
+    def new(cls, pki: RealmPki, organisation: str = EVIL, role: Role = Role.EDGE) -> Member:
         """A member that nobody has seen yet, with a good certificate."""
         name = f"evil-{next(_names)}"
         return cls(organisation, name, pki.issue(organisation, name), role)

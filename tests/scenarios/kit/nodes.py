@@ -26,7 +26,7 @@ from typing import Any, Self, TypeVar
 from pcgrelay.admin.client import read_status
 from pcgrelay.admin.status import ServiceStatus, Status
 from pcgrelay.errors import PcgrelayError
-from tests.support.pki import Files, Realm, write_config
+from tests.support.pki import Files, RealmPki, write_config
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
@@ -290,7 +290,7 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.pki = Realm(folder)
+        self.pki = RealmPki(folder)
         self.nodes: dict[str, Node] = {}
 
     def __enter__(self) -> Self:

@@ -11,7 +11,7 @@ from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.server import AdminHandlers, answered
 from pcgrelay.admin.status import ConfigurationStatus, LogStatus, MemoryStatus, Status
-from tests.unit.cli.test_status import HEALTHY
+from tests.support.healthy_status import HEALTHY
 
 FIRST, SECOND = HEALTHY.links
 IMPORT, EXPORT = HEALTHY.services

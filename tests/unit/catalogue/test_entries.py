@@ -17,7 +17,7 @@ from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.tls import chain_refusal, leaf_der, make_store
 from pcgrelay.model import NodeId
 from tests.support.handshake_sides import HUB, KENT, credentials_of
-from tests.support.pki import REALM, Realm
+from tests.support.pki import REALM, RealmPki
 
 NOW = 1_800_000_000
 EDGE = NodeId(REALM, KENT, "kent-1")
@@ -26,12 +26,12 @@ OFFERS = (c.Offer("custody", 2), c.Offer("mail", 1, 1, 50, 2))
 
 
 @pytest.fixture(scope="module")
-def realm(tmp_path_factory: pytest.TempPathFactory) -> Realm:
-    return Realm(tmp_path_factory.mktemp("realm"))
+def realm(tmp_path_factory: pytest.TempPathFactory) -> RealmPki:
+    return RealmPki(tmp_path_factory.mktemp("realm"))
 
 
 @pytest.fixture(scope="module")
-def edge(realm: Realm) -> Credentials:
+def edge(realm: RealmPki) -> Credentials:
     return credentials_of(realm.issue(KENT, "kent-1"))
 
 
@@ -82,7 +82,7 @@ def test_an_entry_for_another_edge(edge: Credentials) -> None:
     assert caught.value.reason == "wrong_edge"
 
 
-def test_a_chain_that_is_not_trusted(realm: Realm, edge: Credentials) -> None:
+def test_a_chain_that_is_not_trusted(realm: RealmPki, edge: Credentials) -> None:
     for changes, reason in [({"wrong_ca": True}, "unknown_issuer"), ({"revoked": True}, "revoked")]:
         odd = credentials_of(realm.issue(KENT, f"odd-{reason.replace('_', '-')}", **changes))  # type: ignore[arg-type]
         own = NodeId(REALM, KENT, f"odd-{reason.replace('_', '-')}")
@@ -91,7 +91,7 @@ def test_a_chain_that_is_not_trusted(realm: Realm, edge: Credentials) -> None:
         assert caught.value.reason == reason
 
 
-def test_a_leaf_without_a_name(realm: Realm) -> None:
+def test_a_leaf_without_a_name(realm: RealmPki) -> None:
     odd = credentials_of(realm.issue(KENT, "nameless", no_san=True))
     with pytest.raises(IdentityRefused):
         proved(signed_by(odd), odd)

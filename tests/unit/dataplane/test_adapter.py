@@ -8,7 +8,7 @@ from pcgrelay import config
 from pcgrelay.dataplane import events
 from pcgrelay.dataplane.adapter import Plane
 from tests.support import fake_core
-from tests.support.pki import Realm, write_config
+from tests.support.pki import RealmPki, write_config
 
 KENT = "kent.police.example"
 END = (True, 0, 1, b"echo", 64, 64, 100, 0, "done", 0xFFFF, False)
@@ -35,7 +35,7 @@ class Observer:
 
 async def test_streams_that_ended_before_the_stop_are_counted(tmp_path: Path) -> None:
     path = write_config(
-        tmp_path / "node.toml", Realm(tmp_path).issue(KENT, "kent-1"), KENT, "kent-1", listens=["127.0.0.1:9"]
+        tmp_path / "node.toml", RealmPki(tmp_path).issue(KENT, "kent-1"), KENT, "kent-1", listens=["127.0.0.1:9"]
     )
     plane, observer = Plane(fake_core, config.load(path)), Observer()
     plane.start(observer.handlers(), observer.failures.append)
@@ -52,7 +52,7 @@ async def test_streams_that_ended_before_the_stop_are_counted(tmp_path: Path) ->
 
 async def test_a_handler_that_raises_does_not_stop_the_others(tmp_path: Path) -> None:
     path = write_config(
-        tmp_path / "node.toml", Realm(tmp_path).issue(KENT, "kent-1"), KENT, "kent-1", listens=["127.0.0.1:9"]
+        tmp_path / "node.toml", RealmPki(tmp_path).issue(KENT, "kent-1"), KENT, "kent-1", listens=["127.0.0.1:9"]
     )
     plane, observer = Plane(fake_core, config.load(path)), Observer()
     handlers = {kind: handler for kind, handler in observer.handlers().items() if kind is not events.SessionUp}

@@ -19,10 +19,10 @@ from pcgrelay.handover.node import NodeHandover, decode_handover, encode_handove
 from pcgrelay.health.absences import MISSED_MOST, MISSED_MS, Absences
 from pcgrelay.log.writer import Log
 from pcgrelay.views.status import node_status
+from tests.support.metric_samples import samples
 from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running, dial, entry, export, is_live, relays
 from tests.support.ports import free_port
 from tests.support.waiting import until_async as until
-from tests.unit.admin.test_metrics import samples
 
 KENT_1, KENT_2 = f"kent-1.{KENT}", f"kent-2.{KENT}"
 STEPS = st.lists(st.tuples(st.sets(st.integers(0, 5)), st.integers(0, MISSED_MS)), max_size=12)

@@ -13,13 +13,13 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from pcgrelay.errors import ConfigError, PermissionProblem
 from pcgrelay.identity.credentials import load_certificates, load_crls, load_key
 from tests.support.handshake_sides import KENT
-from tests.support.pki import Realm
+from tests.support.pki import RealmPki
 
 
 def test_a_key_that_is_exchanged_before_it_is_opened_is_judged_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = Realm(tmp_path).issue(KENT, "kent-1").key
+    key = RealmPki(tmp_path).issue(KENT, "kent-1").key
     assert load_key(key) is not None
     other = tmp_path / "other.key"
     other.write_bytes(key.read_bytes())
@@ -74,7 +74,7 @@ def test_who_may_read_a_key(
     folder = tmp_path / "credentials"
     folder.mkdir()
     key = (folder if is_credential else tmp_path) / path
-    key.write_bytes(Realm(tmp_path / "realm").issue(KENT, "kent-1").key.read_bytes())
+    key.write_bytes(RealmPki(tmp_path / "realm").issue(KENT, "kent-1").key.read_bytes())
     true_fstat = os.fstat
 
     def owned(descriptor: int) -> os.stat_result:
@@ -99,7 +99,7 @@ def test_who_may_read_a_key(
 def test_a_key_that_is_led_out_of_the_folder_is_no_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "credentials"
     folder.mkdir()
-    true = Realm(tmp_path / "realm").issue(KENT, "kent-1").key
+    true = RealmPki(tmp_path / "realm").issue(KENT, "kent-1").key
     true.chmod(0o640)
     (folder / "key").symlink_to(true)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
@@ -122,7 +122,7 @@ BOM = b"\xef\xbb\xbf"
     ],
 )
 def test_files_of_other_editors_and_with_comments_are_read(tmp_path: Path, spoilt: Callable[[bytes], bytes]) -> None:
-    files = Realm(tmp_path).issue(KENT, "kent-1")
+    files = RealmPki(tmp_path).issue(KENT, "kent-1")
     for path in (files.certificate, files.key, files.trust, files.crl):
         path.write_bytes(spoilt(path.read_bytes()))
     assert load_certificates(files.certificate, "certificate")
@@ -143,7 +143,7 @@ def test_a_key_under_a_password_is_told_as_such(tmp_path: Path, form: PrivateFor
 
 @pytest.mark.parametrize("coding", ["utf-16", "utf-16-be"])
 def test_another_encoding_is_told_as_such(tmp_path: Path, coding: str) -> None:
-    files = Realm(tmp_path).issue(KENT, "kent-1")
+    files = RealmPki(tmp_path).issue(KENT, "kent-1")
     for path, load in (
         (files.certificate, lambda path: load_certificates(path, "certificate")),
         (files.key, load_key),

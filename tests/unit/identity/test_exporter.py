@@ -14,7 +14,7 @@ import pytest
 from pcgrelay.identity.exporter import CONTEXT_BYTES, EXPORTER_LABEL, KeyContext, Purpose, wipe_secret
 from pcgrelay.model import Role, Suite
 from tests.support.handshake_sides import EDGE_ID, HUB, KENT, RELAY_ID, credentials_of, met, side, terms_of
-from tests.support.pki import Realm
+from tests.support.pki import RealmPki
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "exporter.json").read_text())
 CONTEXT = KeyContext(
@@ -92,7 +92,7 @@ def copies(masked: bytes) -> int:
 
 
 def test_a_wiped_secret_is_nowhere_in_memory(tmp_path: Path) -> None:
-    realm = Realm(tmp_path)
+    realm = RealmPki(tmp_path)
     edge, relay = credentials_of(realm.issue(KENT, "kent-1")), credentials_of(realm.issue(HUB, "relay-1"))
     mine, theirs = met(
         side(edge, terms_of(EDGE_ID, edge), client=True),

@@ -33,21 +33,21 @@ from tests.support.handshake_sides import (
     side,
     terms_of,
 )
-from tests.support.pki import REALM, Files, Realm
+from tests.support.pki import REALM, Files, RealmPki
 
 
 @pytest.fixture(scope="module")
-def realm(tmp_path_factory: pytest.TempPathFactory) -> Realm:
-    return Realm(tmp_path_factory.mktemp("realm"))
+def realm(tmp_path_factory: pytest.TempPathFactory) -> RealmPki:
+    return RealmPki(tmp_path_factory.mktemp("realm"))
 
 
 @pytest.fixture(scope="module")
-def relay(realm: Realm) -> Credentials:
+def relay(realm: RealmPki) -> Credentials:
     return credentials_of(realm.issue(HUB, "relay-1"))
 
 
 @pytest.fixture(scope="module")
-def edge(realm: Realm) -> Credentials:
+def edge(realm: RealmPki) -> Credentials:
     return credentials_of(realm.issue(KENT, "kent-1"))
 
 
@@ -98,7 +98,7 @@ def test_each_handshake_has_a_secret_of_its_own(edge: Credentials, relay: Creden
     ],
 )
 def test_a_certificate_that_is_not_right_is_refused(
-    realm: Realm, relay: Credentials, changes: dict[str, object], reason: str
+    realm: RealmPki, relay: Credentials, changes: dict[str, object], reason: str
 ) -> None:
     into = f"odd-{reason}-{len(str(changes))}"
     files = realm.issue(KENT, f"node-{reason.replace('_', '-')}", into=into, **changes)  # type: ignore[arg-type]
@@ -226,7 +226,7 @@ def test_a_resumed_handshake_would_be_refused(
     assert not theirs.established
 
 
-def test_an_identity_in_a_filler_certificate_is_not_read(realm: Realm, relay: Credentials) -> None:
+def test_an_identity_in_a_filler_certificate_is_not_read(realm: RealmPki, relay: Credentials) -> None:
     """The chain may hold anything; only the leaf that signed says who it is."""
     nobody = realm.issue(KENT, "nobody", into="filler", no_san=True)
     other = realm.issue(KENT, "kent-7", into="filler-other")
@@ -236,7 +236,7 @@ def test_an_identity_in_a_filler_certificate_is_not_read(realm: Realm, relay: Cr
     assert theirs.reason == "no_spiffe_san"
 
 
-def test_a_filler_certificate_changes_no_identity(realm: Realm, edge: Credentials, server: Handshake) -> None:
+def test_a_filler_certificate_changes_no_identity(realm: RealmPki, edge: Credentials, server: Handshake) -> None:
     other = realm.issue(KENT, "kent-8", into="filler-8")
     stuffed = dataclasses.replace(edge, chain=(edge.leaf, other.leaf))
     _, theirs = met(client_of(stuffed), server)
@@ -361,7 +361,7 @@ def test_a_node_does_not_link_to_itself(edge: Credentials) -> None:
     assert mine.reason == "own_identity"
 
 
-def test_a_swapped_leaf_gives_another_secret(edge: Credentials, relay: Credentials, realm: Realm) -> None:
+def test_a_swapped_leaf_gives_another_secret(edge: Credentials, relay: Credentials, realm: RealmPki) -> None:
     """Whatever one side believes differently ends up in its context, and the first sealed frame will not open."""
     other = x509.load_pem_x509_certificate(edge.leaf.public_bytes(Encoding.PEM))
     server = side(relay, terms_of(RELAY_ID, relay, Role.RELAY), client=False)
@@ -389,7 +389,7 @@ OLDER: dict[str, object] = {"session": b"", "marking": 0, "priority": 0}
 
 
 @pytest.fixture(scope="module")
-def far(realm: Realm) -> Credentials:
+def far(realm: RealmPki) -> Credentials:
     return credentials_of(realm.issue("met.police.example", "met-1"))
 
 

@@ -15,16 +15,16 @@ from pcgrelay.identity.pyopenssl import set_groups
 from pcgrelay.identity.tls import HandshakeRefused, TlsDriver, chain_refusal, leaf_der, make_context, make_store
 from pcgrelay.model import Role
 from tests.support.handshake_sides import EDGE_ID, HUB, KENT, RELAY_ID, credentials_of, met, side, terms_of
-from tests.support.pki import REALM, Realm, chain_in_ber
+from tests.support.pki import REALM, RealmPki, chain_in_ber
 
 
 @pytest.fixture(scope="module")
-def realm(tmp_path_factory: pytest.TempPathFactory) -> Realm:
-    return Realm(tmp_path_factory.mktemp("realm"))
+def realm(tmp_path_factory: pytest.TempPathFactory) -> RealmPki:
+    return RealmPki(tmp_path_factory.mktemp("realm"))
 
 
 @pytest.fixture(scope="module")
-def pair(realm: Realm) -> tuple[Credentials, Credentials]:
+def pair(realm: RealmPki) -> tuple[Credentials, Credentials]:
     return credentials_of(realm.issue(KENT, "kent-1")), credentials_of(realm.issue(HUB, "relay-1"))
 
 
@@ -89,7 +89,7 @@ def test_a_key_of_another_certificate_is_refused(pair: tuple[Credentials, Creden
         make_context(mixed, post_quantum_required=True)
 
 
-def test_chains_outside_a_handshake(realm: Realm, pair: tuple[Credentials, Credentials]) -> None:
+def test_chains_outside_a_handshake(realm: RealmPki, pair: tuple[Credentials, Credentials]) -> None:
     revoked = credentials_of(realm.issue(KENT, "kent-r", revoked=True))
     store = make_store(revoked)
     assert chain_refusal(store, pair[0].chain) is None
@@ -98,7 +98,7 @@ def test_chains_outside_a_handshake(realm: Realm, pair: tuple[Credentials, Crede
     assert chain_refusal(store, credentials_of(realm.issue(KENT, "kent-w", wrong_ca=True)).chain) == "unknown_issuer"
 
 
-def test_without_a_list_nobody_is_revoked(realm: Realm) -> None:
+def test_without_a_list_nobody_is_revoked(realm: RealmPki) -> None:
     revoked = credentials_of(realm.issue(KENT, "kent-s", revoked=True), crl=False)
     assert chain_refusal(make_store(revoked), revoked.chain) is None
 

@@ -24,11 +24,11 @@ from pcgrelay.identity.tls import HandshakeRefused
 from pcgrelay.link import control
 from pcgrelay.model import Role
 from pcgrelay.net.ratelimit import TokenBucket
+from tests.support.all_messages import ALL
 from tests.support.handshake_sides import EDGE_ID, RELAY_ID, credentials_of, side, terms_of
 from tests.support.nodes_in_process import HUB, Nodes, dial, link_to, relays
-from tests.support.pki import Realm
+from tests.support.pki import RealmPki
 from tests.support.waiting import until_async as until
-from tests.unit.test_messages import ALL
 
 KINDS = {type(message).__name__: message for message in ALL}
 UNKNOWN = (0, 13, 127, 200, 70_000, 1 << 40, -1, -200)
@@ -230,7 +230,7 @@ def test_a_catalogue_entry_costs_by_what_is_known_of_it(junk: str) -> None:
 
 
 def test_a_handshake_begins_with_hello_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    realm = Realm(tmp_path)
+    realm = RealmPki(tmp_path)
     edge = realm.issue(EDGE_ID.organisation, EDGE_ID.name)
     relay = realm.issue(RELAY_ID.organisation, RELAY_ID.name)
     for body in (array(b"\x63"), array(b"\x63", JUNK["keys of one hash"](100_000))):

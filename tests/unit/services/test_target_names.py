@@ -16,9 +16,9 @@ from pcgrelay.net.sockets import Where
 from pcgrelay.services import targets
 from pcgrelay.services.targets import ABSENT_S, Target
 from tests.support.ports import free_port
+from tests.support.probed_targets import export, says_nothing, serving
 from tests.support.virtual_time import VirtualLoop, run_virtually
 from tests.support.waiting import until_async as until
-from tests.unit.services.test_targets import export, says_nothing, serving
 
 NAME = "records.kent.example"
 FIRST, SECOND = ("192.0.2.1", 5432), ("192.0.2.2", 5432)

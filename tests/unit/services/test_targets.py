@@ -3,49 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
-from pcgrelay.config import Address, ExportSettings
+from pcgrelay.config import ExportSettings
 from pcgrelay.health.state import Health
 from pcgrelay.log.events import Record
-from pcgrelay.model import Marking, ServiceName
 from pcgrelay.services.targets import Target
 from tests.support.ports import free_port
+from tests.support.probed_targets import Conduct, export, says_nothing, serving
 from tests.support.waiting import until_async as until
-
-Conduct = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-def export(port: int, *, send: bytes = b"", expect: bytes = b"", probe: bool = True) -> ExportSettings:
-    return ExportSettings(
-        service=ServiceName("custody", "kent.police.example"),
-        target=Address("127.0.0.1", port),
-        allow=(),
-        marking=Marking.OFFICIAL,
-        connect_timeout_ms=300,
-        probe=probe,
-        probe_send=send,
-        probe_expect=expect,
-        probe_interval_ms=20,
-    )
-
-
-@asynccontextmanager
-async def serving(conduct: Conduct) -> AsyncIterator[int]:
-    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await conduct(reader, writer)
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(served, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
 
 
 @asynccontextmanager
@@ -70,10 +39,6 @@ async def answers_in_pieces(reader: asyncio.StreamReader, writer: asyncio.Stream
 
 async def says_no(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"-LOADING\r\n")
-
-
-async def says_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read()
 
 
 async def says_too_much(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,0 +1,62 @@
+"""The documented configuration of an edge, as text and as tables."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+DOCUMENTED = """
+[node]
+name = "kent-1"                          # unique in its organisation
+organisation = "kent.police.example"
+realm = "police.example"
+role = "edge"                            # or "relay"
+workers = 0                              # data-plane threads; 0: one for each core
+memory = "256MiB"                        # budget of the data plane
+admin = "/run/pcgrelay/kent-1.sock"      # unix socket of the admin interface
+
+[identity]
+certificate = "kent-1.pem"               # chain, leaf first; paths are relative to this file
+key = "kent-1.key"
+trust = "realm-ca.pem"
+crl = "realm.crl"                        # optional
+
+[policy]
+post_quantum = "required"                # or "preferred"
+suites = ["AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305"]
+members = ["*.police.example", "hub.example"]
+
+[[listen]]                               # where neighbours' links come in
+address = "127.0.0.1:7400"
+bearer = "psn"
+
+[[link]]                                 # links that this node opens
+peer = "relay-1.hub.example"             # node name . organisation
+address = "127.0.0.1:7400"
+bearer = "psn"
+
+[[export]]
+service = "custody"                      # becomes custody@kent.police.example
+target = "127.0.0.1:5432"
+allow = ["met.police.example"]
+marking = "OFFICIAL-SENSITIVE"
+
+[[import]]
+service = "custody@kent.police.example"
+listen = "127.0.0.1:15432"
+"""
+PATH = Path("/etc/pcgrelay/kent-1.toml")
+
+
+def documented() -> dict[str, Any]:
+    return tomllib.loads(DOCUMENTED)
+
+
+def written(values: dict[str, Any]) -> str:
+    lines: list[str] = []
+    for name, value in values.items():
+        entries = value if isinstance(value, list) else [value]
+        for entry in entries:
+            lines.append(f"[[{name}]]" if isinstance(value, list) else f"[{name}]")
+            lines += [f"{key} = {json.dumps(item)}" for key, item in entry.items()]
+    return "\n".join(lines) + "\n"

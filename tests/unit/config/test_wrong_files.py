@@ -1,0 +1,197 @@
+"""Every wrong configuration is refused by file, line, key and remedy."""
+
+import copy
+import re
+from typing import Any
+
+import pytest
+
+from pcgrelay import config
+from pcgrelay.config import schema
+from pcgrelay.errors import ConfigError
+from tests.support.documented_config import DOCUMENTED, PATH, documented, written
+
+ARRAYS = {"listen", "link", "export", "import"}
+
+
+def with_key(table: str, key: str, value: Any) -> str:
+    values = copy.deepcopy(documented())
+    entry = values.setdefault(table, {})
+    (entry[0] if table in ARRAYS else entry)[key] = value
+    return written(values)
+
+
+def without_key(table: str, key: str) -> str:
+    values = copy.deepcopy(documented())
+    entry = values[table]
+    del (entry[0] if table in ARRAYS else entry)[key]
+    return written(values)
+
+
+REQUIRED = {
+    "node": ["name", "organisation", "realm", "role"],
+    "identity": ["certificate", "key", "trust"],
+    "listen": ["address"],
+    "link": ["peer", "address"],
+    "export": ["service", "target"],
+    "import": ["service", "listen"],
+}
+BAD_NAMES = ["", "Kent", "kent_1", "-kent", "kent-", "k" * 64, "ké", "a b", "a\n", "*"]
+BAD_DOTTED = ["", ".", "Kent.example", "kent..example", ".kent", "kent.", "a." * 127 + "a", "a b.example"]
+BAD_ADDRESSES = [
+    "", "127.0.0.1", ":7400", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:x", "127.0.0.1:-1",
+    "::1:7400", "[::1]", "[::g]:7400", "127.0.0.256:7400", "a b:7400", "unix:/tmp/x", "127.0.0.1:7400 ", "[]:1", "x:٧",
+]  # fmt: skip
+BAD_VALUES: dict[str, list[Any]] = {
+    "node.name": [*BAD_NAMES, "a.b"],
+    "node.organisation": [*BAD_DOTTED, "*"],
+    "node.realm": BAD_DOTTED,
+    "node.role": ["", "Edge", "hub", "relay "],
+    "node.workers": [-1, 65, 10**20],
+    "node.lanes": [-1, 65],
+    "node.memory": ["", "256", "256MB", "1.5GiB", "-1MiB", "0MiB", "1MiB", "9999999GiB", "256 mib", "²MiB"],
+    "node.admin": ["", "/" + "x" * 102, "a\0b"],
+    "node.admin_group": ["", "no such group", "a\0b", 1],
+    "identity.certificate": ["", "a\0"],
+    "identity.key": [""],
+    "identity.trust": [""],
+    "identity.crl": [""],
+    "policy.post_quantum": ["", "Required", "no", "optional"],
+    "policy.suites": [[], ["AES"], ["aes-256-gcm"], ["AES-256-GCM", "AES-256-GCM"], [1], [["AES-256-GCM"]]],
+    "policy.members": [["**"], ["*kent"], ["*."], ["a.*"], [""], ["Kent"], ["*", "*"], [1]],
+    "policy.relays": [["**"], ["*kent"], [""], ["Kent"], ["hub.example", "hub.example"], [1], "hub.example"],
+    "policy.handshake_deadline_ms": [0, -1, 3_600_001],
+    "policy.half_open_total": [0, 1_000_001],
+    "policy.half_open_per_source": [0, 257],
+    "policy.rekey_bytes": ["", "64", "63KiB", "65GiB", 65536],
+    "policy.rekey_frames": [0, 15, 4_194_305],
+    "policy.rekey_s": [0, 121],
+    "policy.renewal_interval_s": [0, 43_201],
+    "policy.renewal_age_s": [1, 7_199, 86_401],
+    "policy.path_wait_ms": [0, 3_600_001],
+    "policy.half_closed_s": [0, -1, 604_801, "3600"],
+    "policy.probe_interval_ms": [0, 74, 5_001],
+    "listen.address": BAD_ADDRESSES,
+    "listen.bearer": BAD_NAMES,
+    "link.peer": ["", "relay-1", "relay-1.", ".hub.example", "Relay.hub.example", "kent-1.kent.police.example"],
+    "link.address": [*BAD_ADDRESSES, "0.0.0.0:7400", "[::]:7400"],
+    "link.bearer": ["", "P"],
+    "link.precedence": ["", "Preferred", "backup", 1],
+    "link.weight": [-1, 101, "50"],
+    "listen.precedence": ["", "back_up"],
+    "listen.weight": [-1, 101],
+    "export.service": [*BAD_NAMES, "custody@kent.police.example", "a.b"],
+    "export.target": [*BAD_ADDRESSES, "0.0.0.0:5432"],
+    "export.allow": [["*"], ["*.police.example"], [""], ["met.example", "met.example"], [7]],
+    "export.marking": ["", "official", "TOP SECRET"],
+    "export.precedence": ["", "first", 1],
+    "export.weight": [-1, 101, 0.5],
+    "export.priority": ["", "high", 2],
+    "export.probe": ["", "expect", "tcp"],
+    "export.probe_send": ["PING"],
+    "export.probe_expect": ["PONG"],
+    "export.connect_timeout_ms": [0],
+    "import.priority": ["", "urgent"],
+    "import.service": ["", "custody", "custody@", "@kent.example", "a@b@c", "Custody@kent.example"],
+    "import.listen": [*BAD_ADDRESSES, "127.0.0.1:7400", "0.0.0.0:7400"],
+    "log.level": ["", "INFO", "trace"],
+}
+
+
+def bad_files() -> list[tuple[str, str, str]]:
+    """Each with what it does and the key that the refusal must name."""
+    found = []
+    for dotted in schema.EXAMPLES:
+        table, _, key = dotted.partition(".")
+        shown = f"{table}[1].{key}" if table in ARRAYS else dotted
+        if not key:
+            continue
+        found.append((f"misspelt {dotted}", with_key(table, key + "x", "a"), shown + "x"))
+        found.append(
+            (f"a date as {dotted}", with_key(table, key, 1).replace(f"{key} = 1\n", f"{key} = 2026-01-01\n"), shown)
+        )
+        found.append((f"a table as {dotted}", with_key(table, key, {}), shown))
+        for value in BAD_VALUES.get(dotted, ()):
+            found.append((f"{value!r} as {dotted}", with_key(table, key, value), shown))
+    for table, keys in REQUIRED.items():
+        for key in keys:
+            shown = f"{table}[1].{key}" if table in ARRAYS else f"{table}.{key}"
+            found.append((f"no {table}.{key}", without_key(table, key), shown))
+    return found
+
+
+BAD_FILES = bad_files()
+
+
+def test_there_are_at_least_two_hundred_wrong_files() -> None:
+    assert len(BAD_FILES) >= 200
+    assert len({text for _, text, _ in BAD_FILES}) == len(BAD_FILES)
+
+
+@pytest.mark.parametrize(("text", "key"), [pytest.param(text, key, id=name) for name, text, key in BAD_FILES])
+def test_a_wrong_file_is_refused_by_file_line_and_key(text: str, key: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        config.parse(text, PATH)
+    sentence = str(refused.value)
+    assert re.match(rf"{re.escape(str(PATH))}:\d+: ", sentence)
+    assert key in sentence
+    assert sentence.endswith(".")
+    assert sentence.isprintable()
+    # The line is that of the key, or, where the key is missing, of its table.
+    line = text.splitlines()[int(sentence.split(":")[1]) - 1]
+    assert line.startswith(key.rpartition(".")[2] + " = ") or "this is missing" in sentence
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('post_quantum = "required"', 'post_quantom = "required"', "nearest that there is: post_quantum"),
+        ("[policy]", "[polcy]", "nearest that there is: policy"),
+        ("[[import]]", "[[inport]]", "nearest that there is: import"),
+        ("[[export]]", "[export]", r"write \[\[export\]\]"),
+        ("[node]", "[[node]]", r"write \[node\]"),
+        ('name = "kent-1"', "name = kent-1", "not valid TOML"),
+        ("[node]", "[node", "not valid TOML"),
+        ('role = "edge" ', 'role = "edge"\nrole = "edge" ', "not valid TOML"),
+        ('role = "edge"', 'role = "relay"', "a relay offers and uses no services"),
+        ("workers = 0", 'workers = "four"', "must be a whole number; write for example: workers = 0"),
+        ("[[listen]]", "[[listen]]\naddress = '[::]:15432'\n[[listen]]", r"taken by listen\[1\]\.address"),
+        (
+            "[[link]]",
+            "[[link]]\npeer='relay-1.hub.example'\naddress='127.0.0.1:7400'\n[[link]]",
+            r"already in link\[1\]",
+        ),
+        ("[[export]]", "[[export]]\nservice='custody'\ntarget='a:1'\n[[export]]", r"already in export\[1\]"),
+        (
+            "[[import]]",
+            "[[import]]\nservice='custody@kent.police.example'\nlisten='a:1'\n[[import]]",
+            r"in import\[1\]",
+        ),
+        ("127.0.0.1:15432", "0.0.0.0:7400", r"taken by listen\[1\]"),
+    ],
+)
+def test_what_a_refusal_says(old: str, new: str, words: str) -> None:
+    assert old in DOCUMENTED
+    with pytest.raises(ConfigError, match=words) as refused:
+        config.parse(DOCUMENTED.replace(old, new, 1), PATH)
+    assert str(refused.value).startswith(str(PATH))
+
+
+def test_a_node_that_nothing_reaches_is_refused() -> None:
+    bare = re.sub(r"(?ms)^\[\[listen\]\].*?(?=^\[\[export)", "", DOCUMENTED)
+    with pytest.raises(ConfigError, match="neither"):
+        config.parse(bare, PATH)
+
+
+@pytest.mark.parametrize("missing", ["node", "identity"])
+def test_a_missing_table_is_named(missing: str) -> None:
+    values = documented()
+    del values[missing]
+    with pytest.raises(ConfigError, match=rf"{missing}: this is missing; write for example: \[{missing}\]"):
+        config.parse(written(values), PATH)
+
+
+def test_the_line_is_that_of_the_second_entry() -> None:
+    text = DOCUMENTED + '\n[[import]]\nservice = "b@c.example"\n# a comment = 3\nlisten = "nowhere"\n'
+    with pytest.raises(ConfigError, match=rf":{len(text.splitlines())}: import\[2\]\.listen: "):
+        config.parse(text, PATH)
