@@ -28,10 +28,21 @@ def test_nothing_is_marked_as_left_undone() -> None:
 
 
 def test_no_source_file_is_too_long() -> None:
-    files = [*(ROOT / "src").rglob("*"), *(ROOT / "tests" / "native").iterdir()]
+    files = [path for folder in ("src", "tests", "benches") for path in (ROOT / folder).rglob("*")]
     sources = [path for path in files if path.suffix in {".py", ".pyi", ".pyx", ".pxd", ".h"}]
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources}
     assert {name: lines for name, lines in lengths.items() if lines > LINES_AT_MOST} == {}
+
+
+def test_no_test_is_imported() -> None:
+    """What several tests use is in tests/support, tests/scenarios/kit or tests/reference."""
+    importing = re.compile(r"^\s*(?:from|import) .*\btest_\w+", re.MULTILINE)
+    found = {
+        str(path.relative_to(ROOT)): importing.findall(path.read_text())
+        for folder in ("tests", "benches")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert {name: lines for name, lines in found.items() if lines} == {}
 
 
 def test_each_scenario_says_in_which_tier_it_is() -> None:
