@@ -11,8 +11,9 @@ from typing import Any
 
 from pcgrelay import config
 from pcgrelay.daemon.run import make_node
-from pcgrelay.gateway.edge import Edge
+from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.node import Node
+from pcgrelay.gateway.relay import RelayRole
 from pcgrelay.link.link import Link
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Code
@@ -33,9 +34,14 @@ class Running:
         self.core: fake_core.Core = node.plane._core
 
     @property
-    def edge(self) -> Edge:
-        assert isinstance(self.node, Edge)
-        return self.node
+    def edge(self) -> EdgeRole:
+        assert isinstance(self.node.role, EdgeRole)
+        return self.node.role
+
+    @property
+    def relay(self) -> RelayRole:
+        assert isinstance(self.node.role, RelayRole)
+        return self.node.role
 
     def lines(self, event: str = "") -> list[dict[str, Any]]:
         records = [json.loads(line) for line in self.sink.getvalue().splitlines()]

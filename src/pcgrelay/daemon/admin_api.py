@@ -7,6 +7,7 @@ from pcgrelay.admin.server import AdminHandlers, Answer, Query, json_answer
 from pcgrelay.daemon.reload import Reloader
 from pcgrelay.errors import RunError
 from pcgrelay.gateway.node import Node
+from pcgrelay.gateway.relay import RelayRole
 from pcgrelay.views.explain import explain
 from pcgrelay.views.status import node_status
 
@@ -46,11 +47,12 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
 
 def drain_state(node: Node, reason: str = "") -> DrainAnswer:
     """How far a drain has come."""
+    role = node.role
     return DrainAnswer(
         draining=node.draining,
-        empty=node.draining and not node.is_busy(),
+        empty=node.draining and not role.is_busy(),
         streams=node.plane.streams(),
-        paths=node.paths_led(),
+        paths=len(role.paths) if isinstance(role, RelayRole) else 0,
         reason=reason,
     )
 

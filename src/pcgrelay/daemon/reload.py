@@ -62,7 +62,7 @@ class Reloader:
                 return self._refused(RunError(BROKEN_OFF), RunError.exit_code)
             finally:
                 self._notify("READY=1")
-            if reason := node.unserved():
+            if reason := node.role.unserved():
                 return self._refused(ConfigError(UNSERVED.format(reason=reason)))
             node.configuration = ConfigurationStatus(timestamp_s=node.clock.wall().timestamp())
             node.emit(ConfigReloaded(changes=changes, milliseconds=node.clock.monotonic_ms() - began_ms))

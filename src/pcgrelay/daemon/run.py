@@ -21,10 +21,10 @@ from pcgrelay.daemon.reload import Reloader
 from pcgrelay.dataplane.adapter import Plane, native_core
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import RunError
-from pcgrelay.gateway.edge import Edge
+from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.handover import start_restored
 from pcgrelay.gateway.node import Node
-from pcgrelay.gateway.relay import Relay
+from pcgrelay.gateway.relay import RelayRole
 from pcgrelay.log.writer import Log
 from pcgrelay.model import Role
 
@@ -49,8 +49,7 @@ def make_node(config: Config, native: Any, log: Log) -> Node:
         plane = Plane(native, config)
     except DataPlaneRefused as refused:
         raise RunError(f"The data plane cannot be made: {refused}.") from None
-    kind = Relay if config.node.role is Role.RELAY else Edge
-    return kind(config, plane, log, SYSTEM_CLOCK)
+    return Node(config, plane, log, SYSTEM_CLOCK, RelayRole if config.node.role is Role.RELAY else EdgeRole)
 
 
 async def _run(config: Config, drain_s: float | None, native: Any, taking_over: bool, detached: bool) -> int:

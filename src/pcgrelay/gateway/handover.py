@@ -1,7 +1,7 @@
 """What a node leaves to the process that takes its place, and what it takes from the one before.
 
-The core's half is a record of its own, which the daemon writes and reads (docs/decisions/0009). A role adds what only
-it has.
+The core's half is a record of its own, which the daemon writes and reads (docs/decisions/0009). The role adds what
+only it has.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import suppress
 from pcgrelay import __version__
 from pcgrelay.config import Address
 from pcgrelay.dataplane.api import DataPlaneRefused
-from pcgrelay.gateway.edge import Edge
+from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.prepared import Prepared
 from pcgrelay.handover.node import NodeHandover, ServiceHandover
@@ -34,7 +34,7 @@ def common_facts(node: Node) -> dict[str, str]:
 
 def to_handover(node: Node) -> NodeHandover:
     """What another process has to know; the core is frozen and settled."""
-    return node.role_to_handover(
+    return node.role.to_handover(
         NodeHandover(
             started_ms=node.started_ms,
             links=node.link_table.to_handover(),
@@ -48,20 +48,20 @@ def to_handover(node: Node) -> NodeHandover:
 
 def services_offered(node: Node) -> tuple[ServiceHandover, ...]:
     """The imports, by which another process knows which listeners it is to be given; a relay has none."""
-    return node.services_offered() if isinstance(node, Edge) else ()
+    return node.role.services.imports_handover() if isinstance(node.role, EdgeRole) else ()
 
 
 def expect(node: Node, listens: Iterable[Address], imports: Sequence[ServiceHandover]) -> None:
     """Another process hands these over; `prepare` does not open them."""
     node.listeners.expect(listens)
-    if isinstance(node, Edge):
-        node.expect_imports(imports)
+    if isinstance(node.role, EdgeRole):
+        node.role.services.expect(imports)
 
 
 def restore(node: Node, handover: NodeHandover, prepared: Prepared) -> None:
     """Be what another process was, whose core has been read; nothing runs before `start_restored`.
 
-    opened has what `prepare` opened, and the listeners that were handed over.
+    prepared has what `prepare` opened, and the listeners that were handed over.
     """
     node.started_ms = handover.started_ms
     node.link_table.restore(handover.links)
@@ -70,7 +70,7 @@ def restore(node: Node, handover: NodeHandover, prepared: Prepared) -> None:
     node.listeners.strangers.beginnings.restore(handover.member_sources, node.clock.monotonic_ms())
     node.refused.restore(handover.refused)
     node.listeners.apply(node.config.listens, prepared)
-    node.role_restore(handover, prepared)
+    node.role.restore(handover, prepared)
 
 
 def start_restored(node: Node) -> None:
@@ -86,7 +86,7 @@ def start_restored(node: Node) -> None:
         HandoverTaken(node=node.config.node.id.dotted, version=__version__, streams=plane.streams(), links=len(links))
     )
     node.link_table.judge_restored()
-    node.trust_changed()
+    node.role.trust_changed()
     node.exchange.reload()
-    if isinstance(node, Edge):
-        node.sessions.drop_unknown(plane.sessions())
+    if isinstance(node.role, EdgeRole):
+        node.role.sessions.drop_unknown(plane.sessions())

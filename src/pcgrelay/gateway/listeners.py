@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, ListenSettings
 from pcgrelay.dataplane.api import LinkPlane
-from pcgrelay.gateway.prepared import Held, Prepared
+from pcgrelay.gateway.prepared import Prepared
 from pcgrelay.gateway.tasks import spawn
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.listener import Listener, Strangers
@@ -43,14 +43,11 @@ class Listeners:
         """Another process will hand these over; do not open them."""
         self.expected = set(addresses)
 
-    async def open(self, settings: Sequence[ListenSettings], prepared: Prepared, held: Held) -> None:
-        """Open what is neither there nor expected, into `opened`; RunError if an address is not available.
-
-        held: all ports that the node has now.
-        """
+    async def open(self, settings: Sequence[ListenSettings], prepared: Prepared) -> None:
+        """Open what is neither there nor expected; RunError if an address is not available."""
         for each in settings:
             if each.address not in self._running and each.address not in self.expected:
-                await prepared.open_links(each.address, held, self.expected)
+                await prepared.open_links(each.address)
 
     def apply(self, settings: Sequence[ListenSettings], prepared: Prepared) -> None:
         """Listen here and nowhere else, with what was opened or handed over for it."""

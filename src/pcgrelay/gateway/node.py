@@ -1,14 +1,17 @@
 """What an edge and a relay have in common: links, listeners, the catalogue, the core's events, start and stop.
 
-A role is a subclass: it opens and closes what only it has, answers what the links ask about paths, and registers
-handlers for the events of the core and counters of refusals. How a node is handed over stands in `handover`.
+What differs is the part of a role, which the node is given and asks (`role`). How a node is handed over stands in
+`handover`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
+
+from msgspec import Struct
 
 from pcgrelay import __version__
 from pcgrelay.admin.status import ConfigurationStatus
@@ -22,11 +25,11 @@ from pcgrelay.errors import ConfigError, RunError
 from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.gateway.clocks import Clocks
 from pcgrelay.gateway.listeners import Listeners
-from pcgrelay.gateway.prepared import Held, Prepared
+from pcgrelay.gateway.prepared import Prepared
 from pcgrelay.gateway.refused import RefusalCounts
+from pcgrelay.gateway.role import NodeParts, NodeRole
 from pcgrelay.gateway.tasks import spawn
 from pcgrelay.gateway.watching import LinkWatch
-from pcgrelay.handover.node import NodeHandover
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.link import Link
 from pcgrelay.link.table import LinkTable
@@ -34,18 +37,19 @@ from pcgrelay.log.events import EventsLost as EventsLostRecord
 from pcgrelay.log.events import Failure, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Advert, Code, Message, Withdraw
-from pcgrelay.model import NodeId
 
 TICK_S = 1.0
 CONTROL_BACK_S = 2.0
 DRAIN_POLL_S = 0.1
 
 
-class Node(ABC):
+class Node:
     """One running node. Its methods are called from the event loop only."""
 
-    def __init__(self, config: Config, plane: Plane, log: Log, clock: Clock) -> None:
-        self.config = config
+    def __init__(
+        self, config: Config, plane: Plane, log: Log, clock: Clock, make_role: Callable[[NodeParts], NodeRole]
+    ) -> None:
+        """make_role is called last, with this node: all that a role uses of it is there."""
         self.plane = plane
         self.clock = clock
         self.log = log
@@ -55,7 +59,7 @@ class Node(ABC):
         self.link_table = LinkTable(self.local, plane, self, log.emit, clock)
         self.listeners = Listeners(self.local, self.link_table, plane, log.emit, clock)
         self.exchange = CatalogueExchange(
-            self.local, self.link_table.links, self.paths_over, self.catalogue_changed, log.emit, clock
+            self.local, self.link_table.links, self._paths_over, self._catalogue_changed, log.emit, clock
         )
         # What it notices once a second: dates of its own files, clocks of others, who came and who is missed.
         self.ageing = Ageing(self.local, log.emit, clock)
@@ -70,15 +74,23 @@ class Node(ABC):
         self.refused.register("adverts", self.exchange.refused)
         self._news_lost = False
         self._tick_task: asyncio.Task[None] | None = None
+        # What only an edge or only a relay does.
+        self.role: NodeRole = make_role(self)
+
+    @property
+    def config(self) -> Config:
+        """The configuration that is in force."""
+        return self.local.config
 
     # -- life --------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Open all listeners, then begin to dial. RunError if a port is not available; then nothing is left running."""
-        prepared = await Node.prepare(self, self.config)
+        prepared = await self._open(self.config)
         try:
             self.plane.start(self.handlers(), self.event_failed)
-            await self.open()
+            if not self.role.apply(prepared):
+                raise RunError("The data plane does not take the tables of the services; the log says more.")
             self.listeners.apply(self.config.listens, prepared)
         except DataPlaneRefused as refused:
             raise RunError(f"The data plane does not start: {refused}.") from None
@@ -100,31 +112,40 @@ class Node(ABC):
         )
 
     async def prepare(self, config: Config) -> Prepared:
-        """Open what a new configuration needs and this node does not have; RunError if something is not available."""
-        prepared = Prepared()
+        """Open what a new configuration needs and this node does not have.
+
+        RunError if something is not available, ConfigError if the core would not take it; then nothing has changed.
+        """
+        prepared = await self._open(config)
         try:
-            await self.listeners.open(config.listens, prepared, self.held())
+            self.role.check(config, prepared)
         except BaseException:
             prepared.close()
             raise
         return prepared
 
-    def held(self) -> Held:
-        """The ports that this node has now, and their sockets where they are its own and not the core's."""
-        return dict(self.listeners.sockets())
+    async def _open(self, config: Config, *, reopen: bool = False) -> Prepared:
+        """What a configuration needs and this node does not have. reopen: a drain closed what it needs."""
+        prepared = Prepared({**self.listeners.sockets(), **self.role.held()}, self.listeners.expected)
+        try:
+            await self.listeners.open(config.listens, prepared)
+            await self.role.prepare(config, prepared, reopen=reopen)
+        except BaseException:
+            prepared.close()
+            raise
+        return prepared
 
     def take(self, fresh: LocalIdentity, prepared: Prepared) -> None:
         """Apply a new configuration, using the sockets and targets prepared for it. What it no longer allows ends."""
         before = self.config.policy
         judged = before != fresh.config.policy or self.local.credentials.differ(fresh.credentials)
         self._apply_settings(before, fresh.config.policy)
-        self.config = fresh.config
         self.local.take(fresh)
         self.listeners.apply(self.config.listens, prepared)
         self.link_table.reload()
         if judged:
-            self.trust_changed()
-        self.take_services(prepared)
+            self.role.trust_changed()
+        self.role.apply(prepared)
         if judged:
             # Last, and only then: there may be thousands of signatures to look at.
             self.exchange.reload()
@@ -146,13 +167,18 @@ class Node(ABC):
         self.emit(
             NodeDraining(node=self.config.node.id.dotted, milliseconds=milliseconds, streams=self.plane.streams())
         )
-        self.drain_begun()
+        self.role.drain_begun()
         for link in self.link_table.links.values():
             link.drain(milliseconds)
 
     async def drain_undo(self) -> None:
-        """Take new work again. There is no word for it among neighbours, so each link is made again."""
-        await self.drain_undone()
+        """Take new work again; RunError if that cannot be. Neighbours have no word for it: each link is made again."""
+        prepared = await self._open(self.config, reopen=True)
+        try:
+            self.draining = False
+            self.role.apply(prepared)
+        finally:
+            prepared.close()
         self.emit(NodeDrainUndone(node=self.config.node.id.dotted))
         for link in list(self.link_table.links.values()):
             link.remake("drain_undone")
@@ -165,7 +191,7 @@ class Node(ABC):
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 # What runs is with the core, which reports no end of the last stream.
-                while self.is_busy():  # noqa: ASYNC110
+                while self.role.is_busy():  # noqa: ASYNC110
                     await asyncio.sleep(DRAIN_POLL_S)
 
     async def stop(self) -> None:
@@ -177,86 +203,18 @@ class Node(ABC):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self.close(Code.DRAINING)
+        await self.role.close(Code.DRAINING)
         await self.link_table.stop(Code.DRAINING)
         self.plane.stop()
         self.emit(NodeStopped(node=self.config.node.id.dotted, streams=streams))
 
-    # -- what a role answers -----------------------------------------------------------------------------------
+    # -- what links and the catalogue report -------------------------------------------------------------------
 
-    @abstractmethod
-    def role_to_handover(self, handover: NodeHandover) -> NodeHandover:
-        """The record of a hand-over, with what only this role has."""
+    def _paths_over(self, link: Link) -> int:
+        return self.role.paths.count_over(link)
 
-    @abstractmethod
-    def role_restore(self, handover: NodeHandover, prepared: Prepared) -> None:
-        """Have what only this role has of the process before."""
-
-    @abstractmethod
-    async def open(self) -> None:
-        """Open what only this role has."""
-
-    @abstractmethod
-    async def close(self, code: int) -> None:
-        """End what only this role has."""
-
-    @abstractmethod
-    def is_busy(self) -> bool:
-        """Whether something runs that a drain should wait for."""
-
-    def unserved(self) -> str:
-        """Why the core does not serve by what the configuration says, or nothing."""
-        return ""
-
-    def paths_led(self) -> int:
-        """Paths of others that lead through this node."""
-        return 0
-
-    @abstractmethod
-    def paths_over(self, link: Link) -> int:
-        """Paths that this node leads over a link."""
-
-    def paths_led_to(self, edge: NodeId) -> int:
-        """Paths of others through this node that lead to an edge, or come from it."""
-        return 0
-
-    @abstractmethod
-    def drain_begun(self) -> None:
-        """Tell others that nothing new is taken."""
-
-    @abstractmethod
-    async def drain_undone(self) -> None:
-        """Take new work again; RunError if that cannot be."""
-
-    @abstractmethod
-    def trust_changed(self) -> None:
-        """Policy or trust have changed: end what only this role has and they no longer allow."""
-
-    @abstractmethod
-    def take_services(self, prepared: Prepared) -> None:
-        """Serve what the configuration says from now on."""
-
-    @abstractmethod
-    def catalogue_changed(self) -> None:
-        """An edge came, went, or changed what it offers."""
-
-    @abstractmethod
-    def path_message(self, link: Link, message: Message) -> None:
-        """A neighbour said something about a path."""
-
-    @abstractmethod
-    def link_is_used(self, link: Link) -> bool:
-        """Whether anything is led over a link."""
-
-    @abstractmethod
-    def requests_lost(self, link: Link) -> None:
-        """The control connection of a link is gone with all that was asked for over it."""
-
-    @abstractmethod
-    def paths_lost(self, link: Link) -> None:
-        """A link is gone with all paths over it."""
-
-    # -- what links report -------------------------------------------------------------------------------------
+    def _catalogue_changed(self) -> None:
+        self.role.catalogue_changed()
 
     def link_up(self, link: Link) -> None:
         self.exchange.link_up(link)
@@ -264,7 +222,7 @@ class Node(ABC):
             link.drain(0)
 
     def link_control_lost(self, link: Link, reason: str) -> None:
-        self.requests_lost(link)
+        self.role.paths.control_lost(link)
         # A neighbour that is upgraded is back at once, and its lanes have not gone: nobody is told before.
         asyncio.get_running_loop().call_later(CONTROL_BACK_S, self._still_lost, link)
 
@@ -276,7 +234,7 @@ class Node(ABC):
         if isinstance(message, Advert | Withdraw):
             self.exchange.receive(link, message)
         else:
-            self.path_message(link, message)
+            self.role.paths.receive(link, message)
 
     def link_has_room(self, link: Link) -> None:
         self.exchange.link_has_room(link)
@@ -285,30 +243,37 @@ class Node(ABC):
         # What a link that was replaced has said holds until the one in its place has said it again.
         if not link.replaced:
             self.exchange.link_unusable(link)
+        self.role.link_drains(link)
+
+    def link_is_used(self, link: Link) -> bool:
+        return self.role.link_is_used(link)
 
     def link_down(self, link: Link, reason: str) -> None:
         self.exchange.link_down(link)
-        self.paths_lost(link)
+        self.role.paths.link_down(link)
         self.watch.link_down(link, reason)
 
     # -- what the core reports ---------------------------------------------------------------------------------
 
     def handlers(self) -> events.Handlers:
-        """What this role has to do with, by the type of event."""
-        return {
+        """What is done with each event: first what is of links and lanes, then what the role has to do with it."""
+        handlers: dict[type[Struct], Callable[[Any], None]] = {
             events.LaneUp: self.lane_up,
             events.LaneDown: self.lane_down,
             events.PeerDrains: self.peer_drains,
             events.LinkRenewed: self.link_renewed,
             events.EventsLost: self.events_lost,
         }
+        for kind, handler in self.role.handlers().items():
+            handlers[kind] = _one_after_the_other(handlers[kind], handler) if kind in handlers else handler
+        return handlers
 
     def lane_up(self, event: events.LaneUp) -> None:
         if link := self.link_table.links.get(event.link):
             was_usable = link.usable
             link.lane_is_up(event.index, event.number)
             if link.usable and not was_usable:
-                self.catalogue_changed()
+                self.role.catalogue_changed()
 
     def lane_down(self, event: events.LaneDown) -> None:
         if link := self.link_table.links.get(event.link):
@@ -327,7 +292,7 @@ class Node(ABC):
         self._news_lost = self._news_lost or event.kept > 0
 
     def look_again(self) -> None:
-        """News of links, lanes or sessions was lost. A link whose lanes are not those that the core counts is ended."""
+        """News of links or lanes may have been lost. A link whose lanes are not those that the core counts is ended."""
         for number, figures in self.plane.links().items():
             link = self.link_table.links.get(number)
             if link is not None and figures["lanes_up"] != len(link.lanes_up):
@@ -353,9 +318,18 @@ class Node(ABC):
         self.link_table.judge_expiry()
         self.link_table.renewer.renew()
         if self.link_table.look(self.plane.links()):
-            self.catalogue_changed()
+            self.role.catalogue_changed()
         self.exchange.tick()
         self.watch.look(list(self.link_table.links.values()), self.config, self.exchange.catalogue)
         if self._news_lost:
             self._news_lost = False
             self.look_again()
+        self.role.tick()
+
+
+def _one_after_the_other(first: Callable[[Any], None], then: Callable[[Any], None]) -> Callable[[Any], None]:
+    def both(event: Any) -> None:
+        first(event)
+        then(event)
+
+    return both

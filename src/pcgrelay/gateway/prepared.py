@@ -28,6 +28,7 @@ PATIENCE_S = 0.5
 PATIENCE_STEP_S = 0.02
 
 
+# The ports that a node has, with their sockets where they are its own and not the core's.
 Held = dict[Address, socket.socket | None]
 
 
@@ -39,6 +40,9 @@ class Prepared:
     sockets of both are bound beside each other for a moment, and the new one listens only when all else is there.
     """
 
+    held: Held = field(default_factory=dict)  # what this node has now
+    # What the process whose place this one takes has for links, and shares with nobody.
+    kept: Collection[Address] = ()
     listeners: dict[Address, socket.socket] = field(default_factory=dict)
     imports: dict[ServiceName, list[socket.socket]] = field(default_factory=dict)
     targets: dict[ServiceName, Target] = field(default_factory=dict)
@@ -54,12 +58,6 @@ class Prepared:
                 raise RunError(f"A port of this node cannot be handed over ({reason_of(error)}); try again.") from None
             self.late.pop()
 
-    def add(self, services: Prepared) -> None:
-        """Have what was opened for services as well."""
-        self.imports, self.targets = services.imports, services.targets
-        self.late += services.late
-        self.shared += services.shared
-
     def close(self) -> None:
         """Let go of what nobody took."""
         for sock in [*self.listeners.values(), *(sock for sockets in self.imports.values() for sock in sockets)]:
@@ -68,13 +66,9 @@ class Prepared:
         for sock in self.shared:
             share(sock, False)
 
-    async def open_links(self, address: Address, held: Held, kept: Collection[Address]) -> None:
-        """Have a listening socket for links; RunError if the address is not available.
-
-        held: what this node has now. kept: what the process whose place this one takes has for links, and shares with
-        nobody.
-        """
-        ours, elsewhere = self._shared_with(address, held), any(other.overlaps(address) for other in kept)
+    async def open_links(self, address: Address) -> None:
+        """Have a listening socket for links; RunError if the address is not available."""
+        ours, elsewhere = self._shared_with(address), self._is_kept(address)
         sock = await _patiently(
             address, "", lambda: bound(address, shared=True) if ours else bind_listener(address), ours, elsewhere
         )
@@ -83,25 +77,26 @@ class Prepared:
             self.late.append(sock)
             self.shared.append(sock)
 
-    async def open_import(
-        self, address: Address, service: ServiceName, count: int, held: Held, kept: Collection[Address]
-    ) -> None:
-        """Have a listening socket for each worker, all on one port; RunError if the address is not available."""
-        ours, elsewhere = self._shared_with(address, held), any(other.overlaps(address) for other in kept)
+    async def open_import(self, address: Address, service: ServiceName, count: int) -> None:
+        """Have so many listening sockets on one port, one for each worker; RunError if it is not available."""
+        ours, elsewhere = self._shared_with(address), self._is_kept(address)
         bind = partial(_shared_listeners, address, count, ours)
         self.imports[service] = await _patiently(address, f", for {service}", bind, ours, elsewhere)
         if ours:
             self.late += self.imports[service]
 
-    def _shared_with(self, address: Address, held: Held) -> bool:
+    def _shared_with(self, address: Address) -> bool:
         """Whether this node has that port. Sockets of imports are shared always, those of links from here on."""
-        found = [other for other in held if other.overlaps(address)]
+        found = [other for other in self.held if other.overlaps(address)]
         for other in found:
-            sock = held[other]
+            sock = self.held[other]
             if sock is not None:
                 share(sock, True)
                 self.shared.append(sock)
         return bool(found)
+
+    def _is_kept(self, address: Address) -> bool:
+        return any(other.overlaps(address) for other in self.kept)
 
 
 async def _patiently(address: Address, purpose: str, bind: Callable[[], T], ours: bool, elsewhere: bool) -> T:

@@ -1,4 +1,4 @@
-"""A relay: links, the catalogue passed on, and paths led through. It knows no service of its own and no stream."""
+"""The role of a relay: paths are led through it. It knows no service of its own and no stream."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from collections.abc import Callable
 
 from msgspec import structs
 
-from pcgrelay.clock import Clock
 from pcgrelay.config import Config
-from pcgrelay.dataplane.adapter import Plane
-from pcgrelay.gateway.node import Node
-from pcgrelay.gateway.prepared import Prepared
+from pcgrelay.dataplane.events import Handlers
+from pcgrelay.gateway.prepared import Held, Prepared
+from pcgrelay.gateway.role import NodeParts
 from pcgrelay.handover.node import NodeHandover
 from pcgrelay.link.link import Link
-from pcgrelay.log.writer import Log
-from pcgrelay.messages import Message
 from pcgrelay.model import NodeId
 from pcgrelay.path.budget import Budget
 from pcgrelay.path.labels import Labels
@@ -25,89 +22,85 @@ from pcgrelay.policy.rules import reach_refusal
 LEAD_AWAY_S = 1.0
 
 
-class Relay(Node):
-    """One relay."""
+class RelayRole:
+    """What a relay has besides the node."""
 
-    def __init__(self, config: Config, plane: Plane, log: Log, clock: Clock) -> None:
-        super().__init__(config, plane, log, clock)
-        self.relay_paths = RelayPaths(
-            config.node.id,
-            plane=plane,
-            labels=Labels(clock),
+    def __init__(self, node: NodeParts) -> None:
+        self._node = node
+        settings = node.local.config.node
+        self.paths = RelayPaths(
+            settings.id,
+            plane=node.plane,
+            labels=Labels(node.clock),
             next_link=self._next_link,
-            reach=lambda source, destination: reach_refusal(self.config.policy, source, destination),
-            budget=Budget.of_memory(config.node.memory_bytes),
-            emit=log.emit,
-            clock=clock,
+            reach=lambda source, destination: reach_refusal(node.local.config.policy, source, destination),
+            budget=Budget.of_memory(settings.memory_bytes),
+            emit=node.emit,
+            clock=node.clock,
         )
-        self.refused.register("forwards", self.relay_paths.refused)
+        node.refused.register("forwards", self.paths.refused)
 
-    async def open(self) -> None:
-        """A relay has nothing but its listeners."""
-
-    async def drain_undone(self) -> None:
-        self.draining = False
-
-    def trust_changed(self) -> None:
-        self.relay_paths.judge()
-
-    def take_services(self, prepared: Prepared) -> None:
-        """A relay has no services."""
-
-    def role_to_handover(self, handover: NodeHandover) -> NodeHandover:
-        relay_paths, labels, last = self.relay_paths.to_handover()
-        return structs.replace(handover, relay_paths=relay_paths, labels=labels, last_relay_path=last)
-
-    def role_restore(self, handover: NodeHandover, prepared: Prepared) -> None:
-        self.relay_paths.restore(handover.relay_paths, handover.labels, handover.last_relay_path, self.link_table.links)
-
-    def link_drains(self, link: Link) -> None:
-        super().link_drains(link)
-        if link.replaced:
-            self.relay_paths.lead_over(link)
-            return
-        # Edges that hear of it themselves move without a pause; the others are moved after them.
-        asyncio.get_running_loop().call_later(LEAD_AWAY_S, self.relay_paths.lead_away, link)
+    def handlers(self) -> Handlers:
+        """The core reports nothing about paths."""
+        return {}
 
     async def close(self, code: int) -> None:
-        self.relay_paths.close_all(code)
+        self.paths.close_all(code)
 
     def is_busy(self) -> bool:
-        return len(self.relay_paths) > 0
+        return len(self.paths) > 0
 
-    def paths_led(self) -> int:
-        return len(self.relay_paths)
+    def tick(self) -> None:
+        self.paths.expire()
 
-    def paths_over(self, link: Link) -> int:
-        return self.relay_paths.onward_over(link)
+    # -- a configuration: there are no services, so no port is opened and no table published -----------------------
 
-    def paths_led_to(self, edge: NodeId) -> int:
-        return self.relay_paths.led_to(edge)
+    def held(self) -> Held:
+        return {}
+
+    async def prepare(self, config: Config, prepared: Prepared, *, reopen: bool) -> None: ...
+
+    def check(self, config: Config, prepared: Prepared) -> None: ...
+
+    def apply(self, prepared: Prepared) -> bool:
+        return True
+
+    def unserved(self) -> str:
+        return ""
+
+    def trust_changed(self) -> None:
+        self.paths.judge()
 
     def drain_begun(self) -> None:
         """The links tell the neighbours, and these lead nothing new over this relay."""
 
+    # -- a hand-over -------------------------------------------------------------------------------------------
+
+    def to_handover(self, handover: NodeHandover) -> NodeHandover:
+        relay_paths, labels, last = self.paths.to_handover()
+        return structs.replace(handover, relay_paths=relay_paths, labels=labels, last_relay_path=last)
+
+    def restore(self, handover: NodeHandover, prepared: Prepared) -> None:
+        links = self._node.link_table.links
+        self.paths.restore(handover.relay_paths, handover.labels, handover.last_relay_path, links)
+
+    # -- links and the catalogue -------------------------------------------------------------------------------
+
     def catalogue_changed(self) -> None:
         """Each request looks its way up again; paths over links that were replaced can move once there is another."""
-        for link in list(self.link_table.links.values()):
+        for link in list(self._node.link_table.links.values()):
             if link.replaced:
-                self.relay_paths.lead_over(link)
-
-    def path_message(self, link: Link, message: Message) -> None:
-        self.relay_paths.receive(link, message)
+                self.paths.lead_over(link)
 
     def link_is_used(self, link: Link) -> bool:
-        return self.relay_paths.use(link)
+        return self.paths.use(link)
 
-    def requests_lost(self, link: Link) -> None:
-        self.relay_paths.control_lost(link)
-
-    def paths_lost(self, link: Link) -> None:
-        self.relay_paths.link_down(link)
-
-    def tick(self) -> None:
-        super().tick()
-        self.relay_paths.expire()
+    def link_drains(self, link: Link) -> None:
+        if link.replaced:
+            self.paths.lead_over(link)
+            return
+        # Edges that hear of it themselves move without a pause; the others are moved after them.
+        asyncio.get_running_loop().call_later(LEAD_AWAY_S, self.paths.lead_away, link)
 
     def _next_link(self, destination: NodeId, wanted: Callable[[Link], bool]) -> Link | None:
-        return None if self.draining else self.exchange.route(destination, wanted)
+        return None if self._node.draining else self._node.exchange.route(destination, wanted)

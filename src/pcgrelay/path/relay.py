@@ -100,7 +100,7 @@ class RelayPaths:
     def __len__(self) -> int:
         return self._total
 
-    def onward_over(self, link: Link) -> int:
+    def count_over(self, link: Link) -> int:
         """How many paths go out over a link."""
         return self._onward[link.number]
 

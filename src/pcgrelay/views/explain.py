@@ -8,8 +8,9 @@ from msgspec import structs
 
 from pcgrelay.admin.answers import ExplainAnswer, SessionExplained
 from pcgrelay.catalogue.entries import Offer
-from pcgrelay.gateway.edge import Edge
+from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.node import Node
+from pcgrelay.gateway.relay import RelayRole
 from pcgrelay.health.damping import FlapDamping
 from pcgrelay.model import NameProblem, NodeId, Priority, ServiceName, organisation_matches
 from pcgrelay.services.imports import ROUTES_MOST, ImportState, offers_of
@@ -20,63 +21,66 @@ from pcgrelay.views.routes import NO_OFFER, RouteOption, chosen_of, edges_explai
 
 def explain(node: Node, subject: str) -> ExplainAnswer:
     """Explain an import or export of an edge; at a relay, an edge or a service."""
-    if isinstance(node, Edge):
-        return _at_edge(node, subject)
-    return _at_relay(node, subject)
+    role = node.role
+    if isinstance(role, EdgeRole):
+        return _at_edge(node, role, subject)
+    assert isinstance(role, RelayRole)
+    return _at_relay(node, role, subject)
 
 
 # -- an edge -----------------------------------------------------------------------------------------------
 
 
-def _at_edge(edge: Edge, subject: str) -> ExplainAnswer:
-    for imported in edge.imports:
+def _at_edge(node: Node, edge: EdgeRole, subject: str) -> ExplainAnswer:
+    for imported in edge.services.imports:
         if str(imported.settings.service) == subject:
-            return _import(edge, imported, subject)
-    for number, exported in enumerate(edge.exports):
+            return _import(node, edge, imported, subject)
+    for number, exported in enumerate(edge.services.exports):
         if subject in (str(exported.settings.service), exported.settings.service.service):
-            return _export(edge, number, exported)
-    config = edge.config
+            return _export(node, edge, number, exported)
+    config = node.config
     names = [*(str(entry.service) for entry in config.imports), *(str(entry.service) for entry in config.exports)]
     there = f"there are: {', '.join(names)}" if names else "there are none"
     return ExplainAnswer(subject=subject, reason=f"{subject} is neither imported nor exported here; {there}.")
 
 
-def _import(edge: Edge, imported: Imported, subject: str) -> ExplainAnswer:
+def _import(node: Node, edge: EdgeRole, imported: Imported, subject: str) -> ExplainAnswer:
     service = imported.settings.service
     ways: list[RouteOption] = []
     sessions: list[Session] = []
-    now = edge.clock.monotonic_ms()
-    for exporter, said in _offering(edge, service):
+    now = node.clock.monotonic_ms()
+    for exporter, said in _offering(node, service):
         offer = structs.replace(said, priority=min(said.priority, imported.priority_most))
         key = Key(exporter, offer.marking, offer.priority)
         mine = edge.sessions.with_key(key)
         sessions += mine
         settling_ms = imported.damping.get(exporter, FlapDamping()).left_ms(now)
-        for way in with_offer(ways_to(edge, exporter), offer):
+        for way in with_offer(ways_to(node, exporter), offer):
             with_session = _with_session(edge, way, key, mine)
             if mine and mine[0].number in imported.plan.left_out:
                 with_session = replace(with_session, session=f"{ROUTES_MOST} other edges come before it")
             ways.append(replace(with_session, settling_ms=settling_ms))
     chosen = {way.edge for way in chosen_of(ways)}
-    heard = (edge.far_refusals.of(imported.number, each) for each in chosen)
+    heard = (edge.services.far_refusals.of(imported.number, each) for each in chosen)
     refusals = [refusal.words(now) for refusal in heard if refusal is not None]
-    is_open = imported.plan.state is ImportState.LIVE and not edge.draining and len(refusals) < max(1, len(chosen))
-    rule = f"import {edge.imports.index(imported)} ({service}); whether this organisation may use it, its owner decides"
+    is_open = imported.plan.state is ImportState.LIVE and not node.draining and len(refusals) < max(1, len(chosen))
+    place = edge.services.imports.index(imported)
+    rule = f"import {place} ({service}); whether this organisation may use it, its owner decides"
     return ExplainAnswer(
         subject=subject,
         kind="import",
         open=is_open,
-        verdict=_import_verdict(edge, imported, ways, refusals),
+        verdict=_import_verdict(node, imported, ways, refusals),
         rule=rule,
         health="ok" if is_open else "failing",
         edges=edges_explained(ways),
         ways=explained(ways),
-        sessions=tuple(_session(edge, session, None) for session in sessions),
+        sessions=tuple(_session(node, session, None) for session in sessions),
     )
 
 
-def _import_verdict(edge: Edge, imported: Imported, ways: list[RouteOption], refusals: list[str]) -> str:
-    if edge.draining:
+def _import_verdict(node: Node, imported: Imported, ways: list[RouteOption], refusals: list[str]) -> str:
+    if node.draining:
         return "Applications are refused: this edge drains."
     if imported.plan.state is ImportState.LIVE:
         edges = [way.edge.dotted for way in chosen_of(ways)]
@@ -94,7 +98,7 @@ def _import_verdict(edge: Edge, imported: Imported, ways: list[RouteOption], ref
     return "Applications are refused: no way is open."
 
 
-def _with_session(edge: Edge, way: RouteOption, key: Key, sessions: list[Session]) -> RouteOption:
+def _with_session(edge: EdgeRole, way: RouteOption, key: Key, sessions: list[Session]) -> RouteOption:
     if not sessions:
         cause = edge.sessions.causes.get(key, "")
         return replace(way, session=f"no session with that edge yet{f': {cause}' if cause else ''}")
@@ -103,13 +107,13 @@ def _with_session(edge: Edge, way: RouteOption, key: Key, sessions: list[Session
     return replace(way, session=state, leads=best.path is not None and best.path.link is way.link)
 
 
-def _export(edge: Edge, number: int, exported: Exported) -> ExplainAnswer:
+def _export(node: Node, edge: EdgeRole, number: int, exported: Exported) -> ExplainAnswer:
     settings = exported.settings
     service = settings.service
-    allowed = [session for session in edge.sessions if exported.number in edge.granted_to(session)]
-    if edge.draining:
+    allowed = [session for session in edge.sessions if exported.number in edge.tables.granted_to(session)]
+    if node.draining:
         verdict = "New streams are refused: this edge drains."
-    elif refusal := edge.refusal_of(exported):
+    elif refusal := edge.tables.refusal_of(exported):
         verdict = f"New streams are refused: the data plane does not take the target ({refusal})."
     elif not exported.target.addresses:
         verdict = "New streams are refused: the name of the target cannot be looked up."
@@ -124,20 +128,20 @@ def _export(edge: Edge, number: int, exported: Exported) -> ExplainAnswer:
         kind="export",
         open=verdict.startswith("A new"),
         verdict=verdict,
-        rule=edge.rules[number].text,
-        health="failing" if edge.refusal_of(exported) else exported.target.health.value,
+        rule=edge.services.rules[number].text,
+        health="failing" if edge.tables.refusal_of(exported) else exported.target.health.value,
         offer=f"{settings.precedence.title}, weight {settings.weight}, priority {settings.priority.title}",
-        sessions=tuple(_session(edge, session, session in allowed) for session in edge.sessions),
+        sessions=tuple(_session(node, session, session in allowed) for session in edge.sessions),
     )
 
 
-def _session(edge: Edge, session: Session, may_open: bool | None) -> SessionExplained:
-    figures = edge.plane.sessions().get(session.number, {})
+def _session(node: Node, session: Session, may_open: bool | None) -> SessionExplained:
+    figures = node.plane.sessions().get(session.number, {})
     return SessionExplained(
         peer=session.key.edge.dotted,
         state=session.state.name.lower(),
         via=session.via,
-        hops=_hops(edge, session),
+        hops=_hops(node, session),
         suite=session.suite.title if session.suite else "",
         group=session.group,
         marking=session.key.marking,
@@ -148,12 +152,12 @@ def _session(edge: Edge, session: Session, may_open: bool | None) -> SessionExpl
     )
 
 
-def _hops(edge: Edge, session: Session) -> tuple[str, ...]:
+def _hops(node: Node, session: Session) -> tuple[str, ...]:
     """The relays of a session's path: who opened it has them from the catalogue, who took it from the request."""
     path, peer = session.path, session.key.edge
     if path is None:
         return ()
-    known = edge.exchange.catalogue.ways(peer).get(path.link.number)
+    known = node.exchange.catalogue.ways(peer).get(path.link.number)
     relays = path.via if path.via or known is None or not session.initiator else known.path
     return (*(NodeId.from_uri(uri).dotted for uri in reversed(relays)), peer.dotted)
 
@@ -161,18 +165,20 @@ def _hops(edge: Edge, session: Session) -> tuple[str, ...]:
 # -- a relay -----------------------------------------------------------------------------------------------
 
 
-def _at_relay(node: Node, subject: str) -> ExplainAnswer:
+def _at_relay(node: Node, relay: RelayRole, subject: str) -> ExplainAnswer:
     try:
         if "@" in subject:
             service = ServiceName.parse(subject)
-            return _routes(node, subject, "service", service.organisation, _offering(node, service))
+            return _routes(node, relay, subject, "service", service.organisation, _offering(node, service))
         edge = NodeId.from_dotted(subject, node.config.node.id.realm)
     except NameProblem as problem:
         return ExplainAnswer(subject=subject, reason=f"{problem}.")
-    return _routes(node, subject, "edge", edge.organisation, [(edge, NO_OFFER)])
+    return _routes(node, relay, subject, "edge", edge.organisation, [(edge, NO_OFFER)])
 
 
-def _routes(node: Node, subject: str, kind: str, organisation: str, edges: list[tuple[NodeId, Offer]]) -> ExplainAnswer:
+def _routes(
+    node: Node, relay: RelayRole, subject: str, kind: str, organisation: str, edges: list[tuple[NodeId, Offer]]
+) -> ExplainAnswer:
     ways = [way for edge, offer in edges for way in with_offer(ways_to(node, edge), offer)]
     pattern = next((each for each in node.config.policy.members if organisation_matches(each, organisation)), None)
     shown = explained(ways)
@@ -192,7 +198,7 @@ def _routes(node: Node, subject: str, kind: str, organisation: str, edges: list[
         verdict=verdict,
         rule=f"members: {pattern} takes in {organisation}" if pattern else f"members: none takes in {organisation}",
         health="ok" if is_open else "failing",
-        paths=sum(node.paths_led_to(edge) for edge, _ in edges),
+        paths=sum(relay.paths.led_to(edge) for edge, _ in edges),
         edges=edges_explained(ways) if kind == "service" else (),
         ways=shown,
     )

@@ -23,7 +23,7 @@ from pcgrelay.admin.status import (
     TablesStatus,
     WorkerStatus,
 )
-from pcgrelay.gateway.edge import Edge
+from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.node import Node
 from pcgrelay.health.state import Health
 from pcgrelay.link.link import Link, LinkState
@@ -46,7 +46,7 @@ _ROUTE_STATES = {State.UP: "ready", State.STALLED: "away"}
 
 def node_status(node: Node) -> Status:
     """How the node is now."""
-    config, memory = node.config, node.plane.memory()
+    config, memory, role = node.config, node.plane.memory(), node.role
     status = Status(
         node=NodeStatus(
             identity=config.node.id.uri,
@@ -56,9 +56,9 @@ def node_status(node: Node) -> Status:
             draining=node.draining,
         ),
         links=_links(node),
-        sessions=_sessions(node) if isinstance(node, Edge) else (),
-        services=_services(node) if isinstance(node, Edge) else (),
-        streams=_streams(node),
+        sessions=_sessions(node, role) if isinstance(role, EdgeRole) else (),
+        services=_services(node, role) if isinstance(role, EdgeRole) else (),
+        streams=_streams(node, role) if isinstance(role, EdgeRole) else StreamStatus(),
         memory=MemoryStatus(
             used_bytes=memory.get("used_bytes", 0),
             budget_bytes=memory.get("budget_bytes", 0),
@@ -68,7 +68,7 @@ def node_status(node: Node) -> Status:
         log=LogStatus(lost_total=node.log.lost_total, failing=node.log.is_failing),
         configuration=node.configuration,
         twins=tuple(peer.dotted for peer in node.watch.twins),
-        tables=TablesStatus(successful=not node.unserved(), reason=node.unserved()),
+        tables=TablesStatus(successful=not role.unserved(), reason=role.unserved()),
         clocks=node.clocks.status(),
         credentials=node.ageing.status(),
         refusals=node.refused.total(),
@@ -140,7 +140,7 @@ def _link(node: Node, link: Link, figures: dict[str, int], now_ms: int) -> LinkS
         steady=link.is_steady,
         precedence=settings.precedence.title,
         weight=settings.weight,
-        paths=node.paths_over(link),
+        paths=node.role.paths.count_over(link),
         sent_bytes=figures.get("sent_bytes", 0),
         received_bytes=figures.get("received_bytes", 0),
         reason="replaced" if link.replaced else "control_lost" if link.state is LinkState.ORPHANED else "",
@@ -149,8 +149,8 @@ def _link(node: Node, link: Link, figures: dict[str, int], now_ms: int) -> LinkS
     )
 
 
-def _sessions(edge: Edge) -> tuple[SessionStatus, ...]:
-    figures, now_ms = edge.plane.sessions(), edge.clock.monotonic_ms()
+def _sessions(node: Node, edge: EdgeRole) -> tuple[SessionStatus, ...]:
+    figures, now_ms = node.plane.sessions(), node.clock.monotonic_ms()
     found = []
     for session in sorted(edge.sessions, key=lambda session: (session.key, session.number)):
         if session.suite is None or session.schedule is None:
@@ -176,18 +176,18 @@ def _sessions(edge: Edge) -> tuple[SessionStatus, ...]:
     return tuple(found)
 
 
-def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
+def _services(node: Node, edge: EdgeRole) -> tuple[ServiceStatus, ...]:
     found = []
-    active = edge.plane.services()
-    for exported in edge.exports:
-        stream_counts = edge.stream_counts.exports.get(exported.number, ServiceCounts())
-        refusal = edge.refusal_of(exported)
+    services, active = edge.services, node.plane.services()
+    for exported in services.exports:
+        stream_counts = services.stream_counts.exports.get(exported.number, ServiceCounts())
+        refusal = edge.tables.refusal_of(exported)
         is_down = bool(refusal) or exported.target.health is Health.FAILING
         found.append(
             ServiceStatus(
                 name=str(exported.settings.service),
                 direction="export",
-                state="draining" if edge.draining else "down" if is_down else "ready",
+                state="draining" if node.draining else "down" if is_down else "ready",
                 health=Health.FAILING.value if is_down else exported.target.health.value,
                 present=not is_down,
                 reason=f"the data plane does not take its target: {refusal}" if refusal else "",
@@ -196,18 +196,21 @@ def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
                 refused_total=stream_counts.refused_total,
             )
         )
-    for imported in edge.imports:
-        stream_counts = edge.stream_counts.imports.get(imported.number, ServiceCounts())
+    for imported in services.imports:
+        stream_counts = services.stream_counts.imports.get(imported.number, ServiceCounts())
         row = Row(IMPORT, imported.number, imported.settings.service.service.encode())
-        refusal = imported.refusal or edge.publisher.left_out.get(row, "")
-        routes = (*(_route(edge, imported, exporter) for exporter in imported.exporters), *_missed(edge, imported))
+        refusal = imported.refusal or edge.tables.publisher.left_out.get(row, "")
+        routes = (
+            *(_route(node, edge, imported, exporter) for exporter in imported.exporters),
+            *_missed(node, edge, imported),
+        )
         is_live = imported.plan.state is ImportState.LIVE
         state, reason = _IMPORT_STATES[imported.plan.state], ""
         if refusal:
             state, reason = "down", f"the data plane does not take it: {refusal}"
         elif is_live and (refused := refused_by_all(routes)):
             state, reason = "refused", refused
-        if edge.draining:
+        if node.draining:
             state = "draining"
         found.append(
             ServiceStatus(
@@ -226,12 +229,12 @@ def _services(edge: Edge) -> tuple[ServiceStatus, ...]:
     return tuple(found)
 
 
-def _missed(edge: Edge, imported: Imported) -> Iterable[RouteStatus]:
+def _missed(node: Node, edge: EdgeRole, imported: Imported) -> Iterable[RouteStatus]:
     """Edges with the service that are not to be found any more."""
     there = {exporter.edge for exporter in imported.exporters}
     for exporter, since_ms in edge.import_watch.away(imported.settings.service).items():
         if exporter not in there:
-            since = _moment(edge, since_ms)
+            since = _moment(node, since_ms)
             yield RouteStatus(
                 via="", exporter=exporter.dotted, precedence="", state="away", well=False, away_since=since
             )
@@ -243,14 +246,14 @@ def refused_by_all(routes: Iterable[RouteStatus]) -> str:
     return able[0].reason if able and all(route.state == "refused" for route in able) else ""
 
 
-def _route(edge: Edge, imported: Imported, exporter: Exporter) -> RouteStatus:
+def _route(node: Node, edge: EdgeRole, imported: Imported, exporter: Exporter) -> RouteStatus:
     sessions = edge.sessions.with_key(key_of(exporter))
-    link = edge.exchange.route(exporter.edge, lambda link: True)
+    link = node.exchange.route(exporter.edge, lambda link: True)
     via = sessions[0].via if sessions and sessions[0].via else link.peer.dotted if link else ""
     state = _ROUTE_STATES.get(sessions[0].state, "session") if sessions else "session" if link else "away"
-    if state == "ready" and not imported.is_steady(exporter.edge, edge.clock.monotonic_ms()):
+    if state == "ready" and not imported.is_steady(exporter.edge, node.clock.monotonic_ms()):
         state = "settling"
-    refusal = edge.far_refusals.of(imported.number, exporter.edge)
+    refusal = edge.services.far_refusals.of(imported.number, exporter.edge)
     if refusal is not None and state in ("ready", "settling"):
         state = "refused"
     return RouteStatus(
@@ -260,16 +263,15 @@ def _route(edge: Edge, imported: Imported, exporter: Exporter) -> RouteStatus:
         weight=exporter.weight,
         priority=Priority(exporter.priority).title,
         state=state,
-        reason=refusal.words(edge.clock.monotonic_ms()) if refusal is not None and state == "refused" else "",
-        well=bool(edge.exchange.candidates(exporter.edge, lambda link: link.is_well)),
+        reason=refusal.words(node.clock.monotonic_ms()) if refusal is not None and state == "refused" else "",
+        well=bool(node.exchange.candidates(exporter.edge, lambda link: link.is_well)),
     )
 
 
-def _streams(node: Node) -> StreamStatus:
-    if not isinstance(node, Edge):
-        return StreamStatus()
+def _streams(node: Node, edge: EdgeRole) -> StreamStatus:
+    stream_counts = edge.services.stream_counts
     return StreamStatus(
         active=node.plane.streams(),
-        opened_total=node.stream_counts.opened_total,
-        closed_total=dict(node.stream_counts.closed_total),
+        opened_total=stream_counts.opened_total,
+        closed_total=dict(stream_counts.closed_total),
     )

@@ -201,11 +201,11 @@ CUSTODY = {"service": "custody", "target": "127.0.0.1:5432", "allow": [HUB]}
 
 async def refused_and_unchanged(pair: Pair, words: str, **tables: object) -> None:
     kent = pair.kent
-    before = (kent.node.config, kent.core.published, kent.edge.rules, dict(kent.core.options))
+    before = (kent.node.config, kent.core.published, kent.edge.services.rules, dict(kent.core.options))
     answer = await pair.reload(kent, **pair.kent_tables(**tables))
     assert (answer.ok, answer.exit_code) == (False, 78)
     assert words in answer.reason
-    after = (kent.node.config, kent.core.published, kent.edge.rules, dict(kent.core.options))
+    after = (kent.node.config, kent.core.published, kent.edge.services.rules, dict(kent.core.options))
     assert before == after
     assert node_status(kent.node).configuration.reason == answer.reason
 
@@ -246,7 +246,7 @@ async def test_a_target_that_is_refused_later_leaves_its_export_alone_unresolved
     tables = pair.kent_tables(exports=[{**CUSTODY, "allow": [MET]}, ELSEWHERE])
     assert (await pair.reload(kent, **tables)).ok
     kent.core.hosts_refused = {"10.9.9.9"}
-    kent.edge.publisher.attempt()
+    kent.edge.tables.publisher.attempt()
     states = [row[4] for row in kent.core.published["exports"]]
     assert states == [fake_core.EXPORT_READY, fake_core.EXPORT_UNRESOLVED]
     status = node_status(kent.node)
@@ -257,7 +257,7 @@ async def test_a_target_that_is_refused_later_leaves_its_export_alone_unresolved
     assert (await pair.reload(kent, **pair.kent_tables(exports=[CUSTODY, ELSEWHERE]))).ok
     assert list(kent.core.published["grants"].values()) == [(1,)]
     kent.core.hosts_refused = set()
-    kent.edge.publisher.attempt()
+    kent.edge.tables.publisher.attempt()
     assert [row[4] for row in kent.core.published["exports"]] == [fake_core.EXPORT_READY] * 2
 
 
@@ -266,7 +266,7 @@ async def test_tables_that_are_refused_after_the_check_are_told_and_given_again(
 ) -> None:
     kent = pair.kent
     with monkeypatch.context() as patched:
-        patched.setattr(kent.edge.publisher, "check", lambda tables: None)
+        patched.setattr(kent.edge.tables.publisher, "check", lambda tables: None)
         kent.core.refuses_tables = True
         answer = await pair.reload(kent, **pair.kent_tables(exports=[CUSTODY]))
     assert (answer.ok, answer.exit_code) == (False, 78)

@@ -321,7 +321,7 @@ async def test_nobody_offers_what_belongs_to_another_organisation(nodes: Nodes) 
     await nodes.start(MET, "met-2", links=[dial(1, port)], exports=[export()])
     met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
     await until(lambda: list(met.node.exchange.catalogue.edges()))
-    assert [entry.exporters for entry in met.edge.imports] == [[]]
+    assert [entry.exporters for entry in met.edge.services.imports] == [[]]
 
 
 async def test_status_of_every_kind_of_node(nodes: Nodes) -> None:
@@ -403,7 +403,7 @@ async def test_a_session_without_a_stream_does_not_keep_a_drained_relay_busy(nod
     met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
     await until(lambda: is_live(met))
     relay.node.drain_begin(0)
-    await until(lambda: not relay.node.is_busy(), 8)
+    await until(lambda: not relay.node.role.is_busy(), 8)
     assert met.lines("session.down")[0]["reason"] == "drained"
     await relay.node.drain_undo()
     await until(lambda: is_live(met))

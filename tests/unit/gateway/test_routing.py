@@ -181,7 +181,7 @@ async def test_a_ring_of_relays_leads_in_no_circle(nodes: Nodes) -> None:
     await until(lambda: is_live(met))
     assert [len(each.core.path_sides) for each in (made[0], made[2])] == [1, 1]
     assert len(met.lines("session.up")) == 1
-    assert not any(each.node.relay_paths.refused.get("loop") for each in made)  # type: ignore[attr-defined]
+    assert not any(each.relay.paths.refused.get("loop") for each in made)
 
 
 # -- edges that export the same ----------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ async def test_a_preferred_edge_goes_and_gives_no_reason_to_flap(nodes: Nodes) -
     # The next time it takes twice as long.
     await again.kill()
     await until(lambda: precedences(met) == [3])
-    (imported,) = met.edge.imports
+    (imported,) = met.edge.services.imports
     await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export(precedence="preferred")])
     await until(lambda: precedences(met) == [3, 4], 15)
     assert imported.damping[one.node.config.node.id].hold_ms == 800

@@ -191,11 +191,11 @@ async def test_one_process_with_two_links_is_no_twin(nodes: Nodes, monkeypatch: 
     edge = kent.node.config.node.id
 
     def has_newest() -> bool:
-        newest = kent.edge.exchange._own_sequence
+        newest = kent.node.exchange._own_sequence
         return [ways(edge)[number].sequence for number in links if number in ways(edge)] == [newest] * 2
 
     for _ in range(3):
-        kent.edge.exchange.offer(kent.edge._offered)
+        kent.node.exchange.offer(kent.edge.tables._offered)
         await until(has_newest)
         relay.node.tick()
         assert relay.node.watch.twins == []

@@ -45,7 +45,7 @@ async def met(nodes: Nodes) -> Running:
 def ended(met: Running, code: int, cause: str, *, rule: int = NO_RULE, remote: bool = True, received: int = 0) -> None:
     session = next(iter(met.edge.sessions)).number
     event = StreamEnd(True, 0, session, b"custody", 0, received, 5_000, code, cause, rule, remote)
-    met.edge.stream_end(event)
+    met.edge.stream_ends.ended(event)
 
 
 def seen(met: Running) -> tuple[Any, ...]:

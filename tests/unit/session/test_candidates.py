@@ -305,7 +305,7 @@ async def test_a_moved_session_leaves_its_old_path_once_all_flows_have_resumed(n
     met.edge.sessions._recovery.mend(session)
     await until(lambda: met.sessions_up() not in ([], [via]) and kent.sessions_up() == met.sessions_up())
     await until(lambda: all(s.former is None for running in (met, kent) for s in running.edge.sessions))
-    await until(lambda: sum(len(relay.node.relay_paths) for relay, _ in made) == 1)  # type: ignore[attr-defined]
+    await until(lambda: sum(len(relay.relay.paths) for relay, _ in made) == 1)
     # Nothing was stalled for the way that stood.
     assert not [line for running in (met, kent) for line in running.lines("session.stalled")]
 
@@ -322,7 +322,7 @@ async def test_a_relay_that_speaks_in_the_far_edges_name_ends_no_session(nodes: 
         by = kent.node.config.node.id.uri
         link.send(PathRefuse(asked.session, Code.UNKNOWN, "unknown_session", by, asked.label))
 
-    liar.node.relay_paths._asked = lies  # type: ignore[attr-defined]
+    liar.relay.paths._asked = lies  # type: ignore[method-assign]
     kent.core.emit(
         fake_core.EVENT_SESSION_STALLED, next(iter(kent.edge.sessions)).number, 0, Code.UNREACHABLE,
         next(iter(kent.edge.sessions)).path.in_label,  # type: ignore[union-attr]

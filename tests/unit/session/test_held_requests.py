@@ -39,7 +39,7 @@ async def test_another_way_is_tried_when_a_request_is_held_back(nodes: Nodes, mo
     (via,) = met.sessions_up()
     other = next(relay for relay, _ in made if relay.node.config.node.id.dotted != via)
     asked: list[PathOpen] = []
-    monkeypatch.setattr(other.node.relay_paths, "_asked", lambda link, message: asked.append(message))
+    monkeypatch.setattr(other.relay.paths, "_asked", lambda link, message: asked.append(message))
     # The way is left for the other, which does not answer; it is well enough to be taken again.
     told_that_its_way_is_lost(kent)
     await until(lambda: met.lines("session.resumed"), 0.5 * RESUME_ANSWER_S)
@@ -57,7 +57,7 @@ async def test_a_request_ends_with_the_control_connection_that_it_waits_for(
     await until(lambda: is_live(met) and kent.sessions_up())
     asked: list[PathOpen] = []
     with monkeypatch.context() as patched:
-        patched.setattr(relay.node.relay_paths, "_asked", lambda link, message: asked.append(message))
+        patched.setattr(relay.relay.paths, "_asked", lambda link, message: asked.append(message))
         told_that_its_way_is_lost(kent)
         await until(lambda: asked)
     (link,) = met.node.link_table.links.values()
@@ -72,7 +72,7 @@ async def test_a_set_up_ends_with_the_control_connection_that_it_waits_for(
     ((relay, port),) = await relays(nodes, 1)
     asked: list[PathOpen] = []
     with monkeypatch.context() as patched:
-        patched.setattr(relay.node.relay_paths, "_asked", lambda link, message: asked.append(message))
+        patched.setattr(relay.relay.paths, "_asked", lambda link, message: asked.append(message))
         await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[export()])
         met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
         await until(lambda: asked)

@@ -1,0 +1,194 @@
+"""What an edge serves: its exports with their targets, its imports with their listeners, and the counts of both.
+
+prepare   open listeners and look targets up for a configuration, beside what runs
+apply     serve what the configuration says, with what was prepared; a service that stays keeps all that it has
+expect    another process hands the listeners of these imports over, so they are not opened here
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import structs
+
+from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
+from pcgrelay.dataplane.adapter import Plane
+from pcgrelay.dataplane.api import DataPlaneRefused
+from pcgrelay.gateway.prepared import Held, Prepared
+from pcgrelay.gateway.tasks import spawn
+from pcgrelay.handover.node import NodeHandover, ServiceHandover
+from pcgrelay.log.events import Emit, TablesRefused
+from pcgrelay.model import ServiceName
+from pcgrelay.policy.rules import Rule, export_rules
+from pcgrelay.services.counts import StreamCounts, service_handover
+from pcgrelay.services.descriptors import apply_bounds
+from pcgrelay.services.far_refusals import FarRefusals
+from pcgrelay.services.services import Exported, Imported, Numbers
+from pcgrelay.services.targets import Target
+
+
+class EdgeServices:
+    """The exports and imports of one edge."""
+
+    def __init__(self, plane: Plane, target_changed: Callable[[], None], emit: Emit) -> None:
+        self.exports: list[Exported] = []
+        self.imports: list[Imported] = []
+        self.rules: tuple[Rule, ...] = ()  # of the exports, in their order
+        self.export_numbers = Numbers()
+        self.import_numbers = Numbers()
+        self.stream_counts = StreamCounts()
+        self.far_refusals = FarRefusals()
+        self._plane = plane
+        self._target_changed = target_changed
+        self._emit = emit
+
+    def held(self) -> Held:
+        """The ports of the imports."""
+        return {each.settings.listen: None for each in self.imports if each.is_open}
+
+    def unserved(self) -> str:
+        """Which import has no listener since the core refused it, and why; or nothing."""
+        return next((f"import {each.settings.service}: {each.refusal}" for each in self.imports if each.refusal), "")
+
+    async def stop(self) -> None:
+        """Look no target up and probe none any more."""
+        tasks = [exported.task for exported in self.exports if exported.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def shut(self) -> None:
+        """Close the listeners of all imports."""
+        for imported in self.imports:
+            if imported.is_open:
+                imported.is_open = False
+                self._plane.import_unlisten(imported.number)
+
+    # -- a configuration ---------------------------------------------------------------------------------------
+
+    async def prepare(self, config: Config, prepared: Prepared, *, listens: bool) -> None:
+        """Open what is not there yet; RunError if an address is not available. listens: imports are to be open."""
+        known = {imported.settings.service: imported.settings.listen for imported in self.imports if imported.is_open}
+        targets = {exported.settings.service: exported.target for exported in self.exports}
+        for entry in config.imports:
+            if known.get(entry.service) != entry.listen and listens:
+                await prepared.open_import(entry.listen, entry.service, self._plane.workers)
+        for export in config.exports:
+            old = targets.get(export.service)
+            if old is None or not old.serves(export):
+                fresh = prepared.targets[export.service] = Target(export, self._target_changed, self._emit)
+                if old is not None and old.export.target == export.target:
+                    fresh.remember(old.addresses)
+        # A service that moves to another name must not be away until that is looked up.
+        await asyncio.gather(*(target.settled() for name, target in prepared.targets.items() if name in targets))
+
+    def apply(self, config: Config, prepared: Prepared) -> None:
+        """Export and import what the configuration says, with what was prepared for it."""
+        self.rules = export_rules(config.exports)
+        self._apply_exports(config.exports, prepared.targets)
+        for number in self._apply_imports(config.imports, prepared):
+            self._plane.import_unlisten(number)
+        for imported in self.imports:
+            sockets = prepared.imports.pop(imported.settings.service, None)
+            if sockets is not None:
+                self._listen(imported, sockets)
+        apply_bounds(self._plane, self.imports, self.exports)
+
+    def _apply_exports(self, settings: Sequence[ExportSettings], targets: Mapping[ServiceName, Target]) -> None:
+        known = {exported.settings.service: exported for exported in self.exports}
+        for number in self.export_numbers.keep(export.service for export in settings):
+            self.stream_counts.exports.pop(number, None)
+        self.exports = []
+        for export in settings:
+            exported = known.pop(export.service, None)
+            fresh = targets.get(export.service)
+            if exported is None:
+                assert fresh is not None
+                exported = Exported(self.export_numbers.take(export.service), export, fresh)
+            elif fresh is not None:
+                _target_left(exported)
+                exported.target = fresh
+            exported.settings = export
+            if exported.task is None:
+                exported.task = spawn(exported.target.run(), "target", self._emit)
+            self.exports.append(exported)
+        for exported in known.values():
+            _target_left(exported)
+
+    def _apply_imports(self, settings: Sequence[ImportSettings], prepared: Prepared) -> list[int]:
+        """Answers the numbers whose listeners close."""
+        known = {imported.settings.service: imported for imported in self.imports}
+        shut = [imported.number for name, imported in known.items() if imported.is_open and name in prepared.imports]
+        gone = self.import_numbers.keep(entry.service for entry in settings)
+        shut += [imported.number for imported in self.imports if imported.is_open and imported.number in gone]
+        for number in gone:
+            self.stream_counts.imports.pop(number, None)
+        self.far_refusals.forget(gone)
+        self.imports = []
+        for entry in settings:
+            imported = known.get(entry.service) or Imported(self.import_numbers.take(entry.service), entry)
+            imported.settings = entry
+            self.imports.append(imported)
+        return shut
+
+    def _listen(self, imported: Imported, sockets: Sequence[socket.socket]) -> None:
+        try:
+            self._plane.import_listen(imported.number, [sock.fileno() for sock in sockets])
+        except DataPlaneRefused as refused:
+            imported.is_open, imported.refusal = False, str(refused)
+            self._emit(TablesRefused(part=f"import {imported.settings.service.service}", reason=str(refused)))
+            for sock in sockets:
+                sock.close()
+            return
+        imported.is_open, imported.refusal = True, ""
+        for sock in sockets:
+            sock.detach()
+
+    # -- a hand-over -------------------------------------------------------------------------------------------
+
+    def exports_handover(self) -> tuple[ServiceHandover, ...]:
+        """The exports with the addresses of their targets."""
+        return tuple(
+            structs.replace(
+                service_handover(exported.number, exported.settings.service, self.stream_counts.exports),
+                target=str(exported.settings.target),
+                addresses=exported.target.addresses,
+            )
+            for exported in self.exports
+        )
+
+    def imports_handover(self) -> tuple[ServiceHandover, ...]:
+        """The imports with their listeners."""
+        return tuple(
+            structs.replace(
+                service_handover(imported.number, imported.settings.service, self.stream_counts.imports),
+                listen=str(imported.settings.listen),
+                is_open=imported.is_open,
+            )
+            for imported in self.imports
+        )
+
+    def expect(self, imports: Sequence[ServiceHandover]) -> None:
+        """Another process hands over the listeners of these; do not open them."""
+        for each in imports:
+            settings = ImportSettings(service=ServiceName.parse(each.service), listen=Address.parse(each.listen))
+            self.imports.append(Imported(each.number, settings, is_open=each.is_open))
+
+    def restore(self, handover: NodeHandover, prepared: Prepared) -> None:
+        """Go on with the numbers, counts and addresses of the process before; `apply` follows."""
+        self.import_numbers.restore({each.number: ServiceName.parse(each.service) for each in handover.imports})
+        self.export_numbers.restore({each.number: ServiceName.parse(each.service) for each in handover.exports})
+        self.stream_counts.restore(handover.stream_counts, handover.imports, handover.exports)
+        for each in handover.exports:
+            fresh = prepared.targets.get(ServiceName.parse(each.service))
+            if fresh is not None and str(fresh.export.target) == each.target:
+                # The name service may be away just now.
+                fresh.remember(each.addresses)
+
+
+def _target_left(exported: Exported) -> None:
+    if exported.task is not None:
+        exported.task.cancel()
+        exported.task = None

@@ -1,0 +1,98 @@
+"""The tables of an edge: put together from services, sessions and rules, published, and then offered to neighbours."""
+
+from __future__ import annotations
+
+from pcgrelay.catalogue.entries import Offer
+from pcgrelay.config import Config
+from pcgrelay.gateway.edge_services import EdgeServices
+from pcgrelay.gateway.prepared import Prepared
+from pcgrelay.gateway.role import NodeParts
+from pcgrelay.policy.rules import export_rules
+from pcgrelay.services.publisher import TablePublisher
+from pcgrelay.services.services import Exported, exports_with, imports_with
+from pcgrelay.services.tables import ImportPlanner, Tables, export_rows, grants_of, import_rows, offer_of, row_of
+from pcgrelay.session.session import Session
+from pcgrelay.session.table import Sessions
+
+# For how long after the start an import without a known exporter lets its applications wait.
+STARTING_MS = 5_000
+
+
+class EdgeTables:
+    """What one edge has the core serve. Its publisher knows when."""
+
+    def __init__(self, node: NodeParts, services: EdgeServices, sessions: Sessions) -> None:
+        self._node = node
+        self._services = services
+        self._sessions = sessions
+        self._planner = ImportPlanner(sessions, node.clock)
+        self.publisher = TablePublisher(node.plane, self.build, self._taken, sessions.count, node.emit)
+        self._offered: list[Offer] = []
+        self._was_starting = True
+        self._was_settling = False
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether the node started so recently that an unknown service may still be announced."""
+        return self._node.clock.monotonic_ms() - self._node.started_ms < STARTING_MS
+
+    def tick(self) -> None:
+        """Once a second: publish what time alone has changed, and what the core refused."""
+        now_ms = self._node.clock.monotonic_ms()
+        settling = any(imported.is_held_down(now_ms) for imported in self._services.imports)
+        was_starting = self._was_starting and not self.is_starting
+        if settling or self._was_settling or was_starting or self.publisher.has_failed:
+            self._was_starting = self.is_starting
+            self._was_settling = settling
+            self.publisher.soon()
+
+    def restore(self) -> None:
+        """Go on for the process before, whose start was its own."""
+        self._was_starting = False
+
+    def build(self) -> Tables:
+        """All tables as they are now."""
+        node, services = self._node, self._services
+        settling = self._planner.plan(services.imports, starting=self.is_starting)
+        self._was_settling = self._was_settling or settling
+        return Tables(
+            exports=export_rows(node.plane, services.exports, draining=node.draining),
+            imports=import_rows(node.plane, services.imports),
+            grants=[(session.number, self.granted_to(session)) for session in self._sessions if session.number],
+        )
+
+    def check(self, config: Config, prepared: Prepared) -> None:
+        """Refuse, as ConfigError, another configuration whose tables the core would refuse, and change nothing."""
+        plane, services = self._node.plane, self._services
+        exports = exports_with(services.exports, config.exports, services.export_numbers, prepared.targets)
+        imports = imports_with(services.imports, config.imports, services.import_numbers)
+        numbers = [exported.number for exported in exports]
+        rules = export_rules(config.exports)
+        self.publisher.check(
+            Tables(
+                exports=export_rows(plane, exports, draining=self._node.draining),
+                imports=import_rows(plane, imports),
+                grants=[
+                    (session.number, grants_of(session, rules, numbers)) for session in self._sessions if session.number
+                ],
+            )
+        )
+
+    def refusal_of(self, exported: Exported) -> str:
+        """Why the core does not take an export, or nothing."""
+        return self.publisher.left_out.get(row_of(exported), "")
+
+    def granted_to(self, session: Session) -> tuple[int, ...]:
+        """The numbers of the exports that a session's peer may open."""
+        return grants_of(session, self._services.rules, [exported.number for exported in self._services.exports])
+
+    def _taken(self) -> None:
+        """The core has new tables: tell the neighbours what is offered, if that has changed."""
+        node = self._node
+        offers = [
+            offer_of(exported, draining=node.draining, refused=bool(self.refusal_of(exported)))
+            for exported in self._services.exports
+        ]
+        if offers != self._offered or not node.exchange.has_offered:
+            self._offered = offers
+            node.exchange.offer(offers)
