@@ -161,6 +161,17 @@ def test_control_plane_imports_point_downwards() -> None:
     assert refusals == []
 
 
+def test_a_role_and_its_node_know_each_other_by_protocols_alone() -> None:
+    modules = control_modules()
+    imported = {
+        name: set(imports_of(name, path.read_text(), path.name == "__init__.py", set(modules)))
+        for name, path in modules.items()
+        if name.startswith("gateway.")
+    }
+    assert {name for name, others in imported.items() if "gateway.node" in others} == {"gateway.handover"}
+    assert not imported["gateway.node"] & {"gateway.edge", "gateway.relay"}
+
+
 @pytest.mark.parametrize(
     ("module", "source"),
     [
