@@ -1,1 +1,1 @@
-"""The process: from its configuration to its exit."""
+"""The node's process, from its configuration to its exit."""

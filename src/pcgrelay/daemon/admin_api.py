@@ -1,4 +1,4 @@
-"""What may be asked of a running node over its admin socket, besides its status."""
+"""Handlers of the admin socket that need the running node: reload, drain and explain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SUBJECT_LIMIT = 512
 
 
 def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
-    """The admin interface of a node."""
+    """Return the handlers of a node's admin interface."""
 
     async def reload(query: Query) -> Answer:
         answer = await reloader.reload()
@@ -46,7 +46,7 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
 
 
 def drain_state(node: Node, reason: str = "") -> DrainAnswer:
-    """How far a drain has come."""
+    """Return the progress of a drain; reason says why the last request was refused."""
     role = node.role
     return DrainAnswer(
         draining=node.draining,

@@ -1,8 +1,8 @@
-"""The service manager that keeps this node, if one does: what it is told, and who may take this process's place.
+"""The service manager that supervises this node, if there is one: notifications, and who may replace this process.
 
-A service manager knows a service by the control group that it made for it. A process of another group that took this
-one's place would be outside: the service manager would see the service end, and would start a second node beside one
-that it neither sees nor stops nor reloads. So a node that is kept is handed over within its own group alone.
+A service manager identifies a service by the control group that it made for it. If a process of another group replaced
+this one, the service manager would see the service end and start a second node beside one that it can neither see nor
+stop nor reload. A supervised node is therefore handed over within its own group only.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _NOTIFY, _EXECUTED = "NOTIFY_SOCKET", "SYSTEMD_EXEC_PID"
 
 
 class Unit(NamedTuple):
-    """A service of systemd; without a name it is not known."""
+    """A systemd service; an empty name means that it is unknown."""
 
     name: str
     of_user: bool = False
 
 
 class Keeper:
-    """What this process knows of its service manager (sd_notify(3), systemd.exec(5))."""
+    """What this process knows about its service manager (sd_notify(3), systemd.exec(5))."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ, proc: Path = PROC) -> None:
         self.notify_socket = environment.get(_NOTIFY, "")
@@ -35,12 +35,12 @@ class Keeper:
         self._proc = proc
 
     def restore(self, is_kept: bool, notify_socket: str) -> None:
-        """The process before this one was kept so. What this one was told itself comes first."""
+        """Restore how the previous process was supervised; this process's own environment takes precedence."""
         self.is_kept = self.is_kept or is_kept
         self.notify_socket = self.notify_socket or notify_socket
 
     def tell(self, state: str) -> None:
-        """Say something to the service manager, if it listens; who does not is not waited for."""
+        """Send a state to the service manager (sd_notify(3)), without blocking; errors are ignored."""
         where = self.notify_socket
         if not where:
             return
@@ -50,7 +50,10 @@ class Keeper:
             sock.sendto(state.encode(), address)
 
     def refusal(self, asker: int) -> str:
-        """Why the process with that number, as the kernel names it, may not take this one's place; or nothing."""
+        """Return why the process with PID asker must not replace this one, or an empty string.
+
+        asker is the PID that the kernel reports for the peer of the socket.
+        """
         if not self.is_kept:
             return ""
         mine = _group(self._proc, os.getpid())
@@ -65,12 +68,18 @@ class Keeper:
 
 
 def reloading() -> str:
-    """A reload begins now. To the microsecond: what is older than its own signal the service manager ignores."""
+    """Return the sd_notify(3) message that a reload begins now.
+
+    The time is in microseconds: the service manager ignores a message that is older than its own signal.
+    """
     return f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1_000}"
 
 
 def refusal_to_take(owner: int, proc: Path = PROC) -> str:
-    """Why this process may not take the place of that one, which may be of a version that does not look itself."""
+    """Return why this process must not replace the process owner, or an empty string.
+
+    The incoming process checks too, because the running one may be of a version that does not.
+    """
     try:
         lines = (proc / str(owner) / "environ").read_bytes().split(b"\0")
     except OSError:
@@ -83,12 +92,12 @@ def refusal_to_take(owner: int, proc: Path = PROC) -> str:
 
 
 def unit_of(group: str) -> Unit:
-    """The service that a control group belongs to, from the text of /proc/PID/cgroup (pure)."""
+    """Return the service that a control group belongs to; group is the text of /proc/PID/cgroup (pure)."""
     for line in group.splitlines():
         controllers, _, path = line.partition(":")[2].partition(":")
         services = [part for part in path.split("/") if part.endswith(".service")]
         if controllers in ("", "name=systemd") and services:
-            # A service of a user stands below that user's own service manager, which is a service as well.
+            # A user's service is below that user's own service manager, which is itself a service.
             return Unit(services[-1], of_user=len(services) > 1 and services[0].startswith("user@"))
     return Unit("")
 
@@ -98,7 +107,7 @@ def _is_kept(environment: Mapping[str, str], pid: int) -> bool:
 
 
 def _is_near(proc: Path, pid: int) -> bool:
-    """Whether that number means a process of this process's own namespace, so that what /proc says is said of it."""
+    """Return whether pid belongs to this process's PID namespace, so that /proc describes the same process."""
     try:
         if pid <= 0 or os.readlink(proc / "self") != str(os.getpid()):
             return False

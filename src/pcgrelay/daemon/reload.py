@@ -1,7 +1,7 @@
-"""A running node takes another configuration: read whole, checked whole, and swapped in one turn of the loop, or not.
+"""Reload of a running node: the new configuration is read and checked whole, then swapped in one loop turn, or not.
 
-Reading, checking and what TLS makes of it happen in a thread, so that nothing that runs waits for a disk. Sockets are
-opened before anything changes. From there on nothing can fail.
+Reading, checking and preparing TLS run in a thread, so that the event loop never waits for a disk. Sockets are opened
+before anything changes. After that point nothing can fail.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ UNSERVED = (
 
 
 class Reloader:
-    """Reloads of one node, one after the other."""
+    """Reloads of one node, one at a time."""
 
     def __init__(self, node: Node, log: Log, notify: Callable[[str], None]) -> None:
-        """notify tells the service manager, in the words of sd_notify(3)."""
+        """notify sends a message to the service manager, in the format of sd_notify(3)."""
         self._node = node
         self._log = log
         self._notify = notify
-        self.lock = asyncio.Lock()  # held by whatever must not meet a reload
+        self.lock = asyncio.Lock()  # held by everything that must not overlap with a reload
 
     async def reload(self) -> ReloadAnswer:
-        """Take what the file says now; answers what changed, or why nothing did."""
+        """Apply the configuration that the file contains now; return what changed, or why nothing did."""
         node = self._node
         async with self.lock:
             began_ms = node.clock.monotonic_ms()
@@ -57,7 +57,7 @@ class Reloader:
             except PcgrelayError as error:
                 return self._refused(error)
             except Exception as error:
-                # Nothing of the kind is known. Whoever asked is told all the same, and the next reload is taken.
+                # No such fault is known. The caller still gets an answer, and the next reload is still accepted.
                 node.emit(Failure(where="reload", error=type(error).__name__))
                 return self._refused(RunError(BROKEN_OFF), RunError.exit_code)
             finally:
@@ -93,24 +93,27 @@ class Reloader:
 
 
 def _read(old: LocalIdentity, clock: Clock) -> LocalIdentity:
-    """The configuration as the files have it now, and all that can be made of it without the node."""
+    """Read the files as they are now, and build everything that does not need the node.
+
+    ConfigError: the configuration is refused, or a change in it needs a restart.
+    """
     path: Path = old.config.path
     config = sized_as(old.config, configuration.load(path))
     if reason := restart_reason(old.config, config):
         raise ConfigError(reason)
-    # Good dates are not given up for bad ones. Where they are bad already, nothing else may wait for that.
+    # Valid dates are not replaced by invalid ones. If the dates are invalid already, they must not block other changes.
     refuse_reload(config, clock, dates=rehearse(old.config, old.credentials, clock.wall()) is None)
     try:
         fresh = LocalIdentity(config)
-        fresh.dated  # noqa: B018 - read here, and not in the loop
+        fresh.dated  # noqa: B018 - evaluated here, not in the event loop
         return fresh
     except (ValueError, SSL.Error):
-        # The check found nothing wrong, so the files were changed while they were read.
+        # The check found no error, so the files changed while they were being read.
         raise ConfigError(f"{path}: the files of [identity] do not fit together; reload again.") from None
 
 
 def renewals(old: Credentials, new: Credentials) -> tuple[str, ...]:
-    """What has changed inside the files of [identity], a few words each (pure)."""
+    """Return what changed inside the files of [identity], as short phrases (pure)."""
     pairs = {
         "certificate renewed": (old.chain, new.chain),
         "private key renewed": (_public(old), _public(new)),

@@ -1,4 +1,4 @@
-"""A node from its configuration to its exit: start, one line that says so, signals, reload, drain, stop."""
+"""A node from its configuration to its exit: start, the ready line, signals, reload, drain and stop."""
 
 from __future__ import annotations
 
@@ -28,23 +28,28 @@ from pcgrelay.gateway.relay import RelayRole
 from pcgrelay.log.writer import Log
 from pcgrelay.model import Role
 
-# By so much the control plane is nicer than the workers: beside one that is busy it has a sixth of a core that they
-# share, in which it meets its deadlines, and a worker that wakes has the core at once (docs/performance.md).
+# The control plane's nice value relative to the workers. Beside a busy worker it gets a sixth of a shared core, which
+# is enough to meet its deadlines, and a worker that wakes up gets the core at once (docs/performance.md).
 NICER = 7
 DRAIN_S = 30.0
 
 
 def run(config: Config, drain_s: float | None = None, *, taking_over: bool = False, detached: bool = False) -> int:
-    """Run a node until it is told to stop; answers the exit code. Raises what a person can mend as PcgrelayError.
+    """Run a node until it is stopped; return the exit code.
 
-    drain_s: how long open streams may go on after SIGTERM; unless told, as in the process before, or else DRAIN_S.
-    taking_over: in the place of the one that runs. detached: from then on the output goes where that one's went.
+    drain_s: how long open streams may continue after SIGTERM; by default as in the previous process, else DRAIN_S.
+    taking_over: replace the running process. detached: write output where the previous process wrote it.
+
+    PcgrelayError: the node cannot start, for a reason that the operator can correct.
     """
     return uvloop.run(_run(config, drain_s, native_core(), taking_over, detached))
 
 
 def make_node(config: Config, native: Any, log: Log) -> Node:
-    """The node of this configuration, not started."""
+    """Return the node of this configuration, not started.
+
+    RunError: the core refuses it.
+    """
     try:
         plane = Plane(native, config)
     except DataPlaneRefused as refused:
@@ -60,7 +65,7 @@ async def _run(config: Config, drain_s: float | None, native: Any, taking_over: 
     reloader = Reloader(node, log, keeper.tell)
     admin = AdminServer(config.node.admin, admin_handlers(node, reloader), config.node.admin_group)
     reloading: asyncio.Task[None] | None = None
-    # Until the other process has said GO there is nothing here that could be ended in order.
+    # Until the other process has sent GO, there is nothing here that needs an orderly stop.
     left = await take_over(node) if taking_over else None
     if left is not None:
         keeper.restore(left.is_kept, left.notify_socket)
@@ -86,7 +91,7 @@ async def _run(config: Config, drain_s: float | None, native: Any, taking_over: 
         keeper.tell("STOPPING=1")
         await _drained(node, drain_s, stopping)
     finally:
-        # The loop lets go of its signals at its end, and this one alone would still change how the process ends.
+        # The loop restores its signal handlers when it closes; a SIGHUP after that would change how the process ends.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         if reloading is not None:
             reloading.cancel()
@@ -97,14 +102,14 @@ async def _run(config: Config, drain_s: float | None, native: Any, taking_over: 
 
 
 def _stand_back() -> None:
-    """Leave a core that this thread shares with a worker to the worker; threads that it begins from now on do too."""
-    # Linux has a priority for each thread, and 0 is the one that asks. A sandbox that forbids it costs speed alone.
+    """Lower this thread's priority, so that a worker that shares its core goes first; new threads inherit it."""
+    # Linux has a priority for each thread, and 0 is the calling one. A sandbox that forbids the call only costs speed.
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + NICER)
 
 
 def _start_restored(node: Node, left: HandedOver, detached: bool) -> None:
-    """Go on for the process before, and first of all."""
+    """Continue the previous process's node; this runs before everything else."""
     if detached:
         os.dup2(left.log, 2)
     start_restored(node)
@@ -117,7 +122,7 @@ def _start_restored(node: Node, left: HandedOver, detached: bool) -> None:
 
 
 async def _reloaded_on(hangup: asyncio.Event, reloader: Reloader) -> None:
-    """Reload at each SIGHUP; those that come while one is under way are one."""
+    """Reload on each SIGHUP; signals during a reload cause one more reload."""
     while True:
         await hangup.wait()
         hangup.clear()
@@ -125,7 +130,7 @@ async def _reloaded_on(hangup: asyncio.Event, reloader: Reloader) -> None:
 
 
 async def _drained(node: Node, drain_s: float, stopping: asyncio.Semaphore) -> None:
-    """Drain, unless a second signal ends that."""
+    """Drain until the node is empty, drain_s have passed, or a second signal arrives."""
     draining = asyncio.create_task(node.drain(drain_s))
     again = asyncio.create_task(stopping.acquire())
     try:
@@ -137,13 +142,13 @@ async def _drained(node: Node, drain_s: float, stopping: asyncio.Semaphore) -> N
 
 
 def _print_ready(config: Config) -> None:
-    """Say the one line. A reader that has gone, as a command that was interrupted, is no reason to end a node."""
+    """Print the ready line. A closed standard output, as of an interrupted command, does not end the node."""
     with suppress(OSError):
         os.write(1, f"{ready_line(config)}\n".encode())
 
 
 def ready_line(config: Config) -> str:
-    """The one line on standard output."""
+    """Return the line that a started node prints on standard output."""
     parts = [
         (len(config.listens), "listener"),
         (len(config.links), "neighbour to dial"),
@@ -156,13 +161,13 @@ def ready_line(config: Config) -> str:
 
 
 def _signals() -> tuple[asyncio.Semaphore, asyncio.Event]:
-    """Counts the signals that ask this process to stop, and tells of those that ask it to reload."""
+    """Return a semaphore that counts signals to stop, and an event that is set by signals to reload."""
     stopping = asyncio.Semaphore(0)
     hangup = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.release)
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
-    # Since the first statement of this process it was held back.
+    # SIGHUP has been blocked since the first statement of this process.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     return stopping, hangup

@@ -1,1 +1,1 @@
-"""Records of what the control plane of a node leaves to the process that takes its place."""
+"""Records of a node's control plane that are handed over to a new process."""

@@ -1,4 +1,4 @@
-"""All that a node's control plane leaves to the process that takes its place, in one record (docs/decisions/0009)."""
+"""The whole state of a node's control plane in one hand-over record (docs/decisions/0009)."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from msgspec import Struct, field
 from pcgrelay.errors import RunError
 from pcgrelay.handover.records import EntryHandover, LabelsHandover, LinkHandover, RelayPathHandover, SessionHandover
 
-VERSION = 2  # 2: renewals, and where links were dialled or came in
-LEAST = 1  # the oldest that is read
+VERSION = 2  # 2: adds renewals, and the addresses of links
+LEAST = 1  # the oldest version that is read
 
 
 class ServiceHandover(Struct, frozen=True, kw_only=True):
-    """An import or export, under the number that the core knows it by."""
+    """An import or export, with the number by which the core knows it."""
 
     number: int
     service: str
     listen: str = ""  # of an import
     is_open: bool = False
     target: str = ""  # of an export,
-    addresses: tuple[tuple[str, int], ...] = ()  # and where that led
+    addresses: tuple[tuple[str, int], ...] = ()  # and the addresses that it resolved to
     opened_total: int = 0
     refused_total: int = 0
 
@@ -34,14 +34,14 @@ class StreamCountsHandover(Struct, frozen=True, kw_only=True):
 
 
 class SeenHandover(Struct, frozen=True, kw_only=True):
-    """Somebody who is known: a neighbour by identity, bearer and listener, or an exporter by service and identity."""
+    """A known peer: a neighbour by identity, bearer and listener, or an exporter by service and identity."""
 
     names: tuple[str, ...]
-    away_ms: int = 0  # since when, on the monotonic clock; 0: there
+    away_ms: int = 0  # since when, on the monotonic clock; 0: present
 
 
 class NodeHandover(Struct, frozen=True, kw_only=True):
-    """A node. What only one role has is empty for the other."""
+    """The state of a node; fields of the other role are empty."""
 
     started_ms: int
     links: tuple[LinkHandover, ...] = ()
@@ -54,19 +54,19 @@ class NodeHandover(Struct, frozen=True, kw_only=True):
     imports: tuple[ServiceHandover, ...] = ()
     exports: tuple[ServiceHandover, ...] = ()
     stream_counts: StreamCountsHandover = field(default=StreamCountsHandover(), name="tally")
-    member_sources: tuple[str, ...] = ()  # from where members came, which no flood is to keep out
+    member_sources: tuple[str, ...] = ()  # addresses that members came from, which flood protection must not shut out
     refused: dict[str, dict[str, int]] = {}  # by the part that counts
     members: tuple[SeenHandover, ...] = ()
     exporters: tuple[SeenHandover, ...] = ()
 
 
 def encode_handover(handover: NodeHandover) -> bytes:
-    """The record as it is handed over."""
+    """Return the record as msgpack."""
     return msgspec.msgpack.encode(handover)
 
 
 def decode_handover(data: bytes) -> NodeHandover:
-    """A record that was handed over; RunError if it is none."""
+    """Decode a record. RunError: it cannot be read."""
     try:
         return msgspec.msgpack.decode(data, type=NodeHandover)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -1,7 +1,7 @@
-"""What a node's control plane leaves to the process that takes its place (docs/decisions/0009). No keys are in it.
+"""Records of links, sessions and paths for the process that replaces this one (docs/decisions/0009); without keys.
 
-The form is msgpack with names, so that a version reads the record of the one before: what is missing has its default,
-and what is unknown is passed over. A field that has been here once is never used for anything else.
+The format is msgpack with field names, so that a version reads the record of the one before: missing fields have
+defaults, and unknown ones are ignored. The name of a field is never reused for another meaning.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 
 class LinkHandover(Struct, frozen=True, kw_only=True):
-    """A link, whose lanes are handed over and whose control connection is not."""
+    """A link; its lanes are handed over, its control connection is not."""
 
     number: int
     peer: str
@@ -30,14 +30,14 @@ class LinkHandover(Struct, frozen=True, kw_only=True):
     chain: tuple[bytes, ...]
     draining: bool = False
     opened_ms: int = 0
-    address: str = ""  # that was dialled, or of the listener that it came in at
+    address: str = ""  # the address that was dialled, or that of the listener
     generation: int = 0
     authenticated_ms: int = 0
     lanes_up: dict[int, int] = {}
 
 
 class PathHandover(Struct, frozen=True, kw_only=True):
-    """An edge's end of a path that stands."""
+    """An edge's end of an open path."""
 
     link: int
     peer: str
@@ -77,7 +77,7 @@ class SessionHandover(Struct, frozen=True, kw_only=True):
 
 
 class RelayPathHandover(Struct, frozen=True, kw_only=True):
-    """A path that stands through a relay."""
+    """An open path through a relay."""
 
     number: int
     session: bytes
@@ -95,14 +95,14 @@ class RelayPathHandover(Struct, frozen=True, kw_only=True):
 
 
 class LabelsHandover(Struct, frozen=True, kw_only=True):
-    """Labels that are in use are with their paths; these may not be given again yet."""
+    """Labels that must not be reused yet; those in use are in the records of their paths."""
 
     following: int = 1
     resting: tuple[tuple[int, int], ...] = ()  # (when it may be used again, label)
 
 
 class EntryHandover(Struct, frozen=True, kw_only=True):
-    """What a neighbour said of an edge; it was proved when it came."""
+    """An entry of the catalogue from a neighbour; its signature was verified when it arrived."""
 
     link: int
     entry: bytes
@@ -113,10 +113,10 @@ class EntryHandover(Struct, frozen=True, kw_only=True):
 
 
 def write_chain(chain: Sequence[x509.Certificate]) -> tuple[bytes, ...]:
-    """Certificates as they are handed over."""
+    """Return certificates as DER."""
     return tuple(certificate.public_bytes(Encoding.DER) for certificate in chain)
 
 
 def read_chain(chain: Sequence[bytes]) -> tuple[x509.Certificate, ...]:
-    """Certificates that were handed over; ValueError if one is none."""
+    """Parse certificates from DER. ValueError: one cannot be parsed."""
     return tuple(x509.load_der_x509_certificate(der) for der in chain)

@@ -1,1 +1,1 @@
-"""How well something is, judged from single looks at it (pure)."""
+"""Health judged from single observations (pure)."""

@@ -1,7 +1,8 @@
-"""How long something has to be well before it is preferred again (pure).
+"""How long something must be healthy before it is preferred again: hold-down, as in RFC 2439 (pure).
 
-What was never away is taken at once. What fell has to be well for a while, and for twice as long after each further
-fall, so that something that flaps does not pull traffic to and fro. Falls are forgotten once it has long been well.
+Something that never failed is preferred at once. After a failure it must be healthy for a while, and for twice as long
+after each further one, so that something that flaps does not move traffic to and fro. Failures are forgotten once it
+has been healthy for a long time.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ class FlapDamping:
     """The judgement so far."""
 
     is_well: bool = False
-    since_ms: int = 0  # of that
-    falls: int = 0  # that are not forgotten
+    since_ms: int = 0  # since when is_well has its value
+    falls: int = 0  # failures that are not forgotten
 
     def after(self, is_well: bool, now_ms: int) -> FlapDamping:
-        """The judgement after one more look."""
+        """Return the judgement after one more observation."""
         was_long_well = self.is_well and now_ms - self.since_ms >= FORGET_MS
         falls = 0 if was_long_well else self.falls
         if is_well is self.is_well:
@@ -32,15 +33,15 @@ class FlapDamping:
 
     @property
     def hold_ms(self) -> int:
-        """How long it has to be well."""
+        """How long it has to be healthy."""
         if not self.falls:
             return 0
         return min(HOLD_MS << min(self.falls - 1, DOUBLINGS_MOST), HOLD_MOST_MS)
 
     def left_ms(self, now_ms: int) -> int:
-        """How long it still has to be well before it is preferred again; zero if it is steady, or not well."""
+        """Return the remaining hold-down; zero if it is over, or if it is not healthy now."""
         return max(0, self.since_ms + self.hold_ms - now_ms) if self.is_well else 0
 
     def is_steady(self, now_ms: int) -> bool:
-        """Whether it is well, and has been for long enough."""
+        """Return whether it is healthy and its hold-down is over."""
         return self.is_well and self.left_ms(now_ms) == 0

@@ -1,8 +1,8 @@
-"""How well a link is, by the probes on its lanes (pure).
+"""The health of a link, from the probes on its lanes (pure).
 
-A probe that is not answered within two intervals counts as lost. On TCP nothing is lost for good, so this is a probe
-that came late, behind what the network had to send again or behind a full queue. Loss is the share of lost probes, in
-which the latest weigh most. Between the two bounds the judgement stays what it was.
+A probe that is not answered within two intervals counts as lost. TCP loses nothing for good, so such a probe came late:
+behind a retransmission, or behind a full queue. Loss is the share of lost probes, weighted towards the latest. Between
+the two thresholds the judgement does not change.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pcgrelay.health.state import Health
 LOSS_FAILING = 0.25
 LOSS_WELL = 0.05
 SILENCE_FAILING_MS = 1_500
-# What a probe weighs in the loss: about the last ten count.
+# The weight of one probe in the loss: about the last ten count.
 PROBE_WEIGHT = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class LinkProbing:
-    """The judgement so far, and the counters from which it goes on."""
+    """The judgement so far, and the counters that the next one starts from."""
 
     health: Health = Health.UNKNOWN
     loss: float = 0.0
@@ -34,7 +34,7 @@ class LinkProbing:
     def after(
         self, *, sent: int, lost: int, received_bytes: int, round_trip_us: int, lanes_up: bool, now_ms: int
     ) -> LinkProbing:
-        """The judgement after one more look at a link's counters, which only grow."""
+        """Return the judgement after one more reading of a link's counters, which only grow."""
         fresh = max(0, sent - self.sent)
         loss = self.loss
         if fresh:

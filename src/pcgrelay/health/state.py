@@ -1,4 +1,4 @@
-"""Health with hysteresis: two failures in a row make something fail, one success makes it well again."""
+"""Health with hysteresis: two failures in a row make it failing, one success makes it well again."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ FAILURES_BEFORE_FAILING = 2
 
 
 class Health(Enum):
-    """How well something is."""
+    """Degree of health."""
 
-    UNKNOWN = "unknown"  # not looked at yet, or not often enough
+    UNKNOWN = "unknown"  # not observed yet, or not often enough
     OK = "ok"
     FAILING = "failing"
 
@@ -24,7 +24,7 @@ class HealthState:
     failures: int = 0  # in a row
 
     def after(self, succeeded: bool) -> HealthState:
-        """The judgement after one more look."""
+        """Return the judgement after one more observation."""
         if succeeded:
             return HealthState(Health.OK)
         failures = self.failures + 1
@@ -32,5 +32,5 @@ class HealthState:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether the next look should come soon, because the last one contradicts the judgement."""
+        """Whether the next observation should come soon, because the last one contradicts the judgement."""
         return self.failures > 0 and self.health is not Health.FAILING

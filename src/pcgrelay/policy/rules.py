@@ -1,7 +1,7 @@
-"""Who may do what. Every question is answered from the identity that TLS has proved, and the answer is no by default.
+"""Access rules. Each decision uses the identity that TLS has proved, and the default is to refuse.
 
-Rules are numbered as the configuration lists them, from zero: the number goes to the refused side and into both logs,
-so that two operators on the telephone speak of the same line.
+Rules are numbered from zero in the order of the configuration: the number is sent to the refused side and stands in
+both logs, so that two operators on the telephone mean the same line.
 """
 
 from __future__ import annotations
@@ -27,42 +27,45 @@ class Rule:
 
     @property
     def text(self) -> str:
-        """The rule for a person."""
+        """The rule as a phrase for logs and messages."""
         allowed = ", ".join(self.allow) if self.allow else "nobody"
         most = f" with priority {self.priority.title} at most" if self.priority else ""
         return f"export {self.number} ({self.service}) allows {allowed}{most}"
 
 
 def export_rules(exports: Sequence[ExportSettings]) -> tuple[Rule, ...]:
-    """The rules of an exporting edge, in their order."""
+    """Return the rules of an exporting edge, in their order."""
     return tuple(
         Rule(number, str(export.service), export.allow, export.priority) for number, export in enumerate(exports)
     )
 
 
 def granted(rules: Iterable[Rule], organisation: str, priority: int = Priority.NORMAL) -> tuple[int, ...]:
-    """The exports that an organisation may open in a session of that class.
+    """Return the numbers of the exports that an organisation may open in a session of that class.
 
-    Names are compared whole: a pattern could let in a newcomer. A class above that of the export is refused, or each
-    caller could name its own traffic the most urgent.
+    Names are compared as a whole, because a pattern could admit a newcomer. A class above that of the export is
+    refused; otherwise each caller could declare its own traffic the most urgent.
     """
     return tuple(rule.number for rule in rules if organisation in rule.allow and priority <= rule.priority)
 
 
 def link_refusal(policy: PolicySettings, peer: NodeId, expected: NodeId | None) -> str | None:
-    """Why a neighbour may not link, in one word, or nothing. Whom we dial is named; who dials us must be a member."""
+    """Return why a neighbour may not link, as one word, or None.
+
+    A dialled neighbour must have the configured identity; one that dials this node must be a member.
+    """
     if expected is not None:
         return None if peer == expected else "unexpected_identity"
     return None if policy.admits(peer.organisation) else "not_a_member"
 
 
 def relay_refusal(policy: PolicySettings, peer: NodeId, role: Role) -> str | None:
-    """Why a neighbour may not be what it says that it is, in one word, or nothing."""
+    """Return why a neighbour may not have the role that it announced, as one word, or None."""
     return "not_a_relay" if role is Role.RELAY and not policy.may_relay(peer.organisation) else None
 
 
 def reach_refusal(policy: PolicySettings, source: NodeId, destination: NodeId) -> str | None:
-    """Why a relay leads no path between two edges, in one word, or nothing: both must be of its members."""
+    """Return why a relay refuses a path between two edges, as one word, or None: both must be of its members."""
     for node in (source, destination):
         if not policy.admits(node.organisation):
             return "not_a_member"

@@ -1,1 +1,1 @@
-"""What an edge serves and what it imports: targets, tables for the core, counts."""
+"""What an edge exports and imports: targets, tables for the core, counts."""

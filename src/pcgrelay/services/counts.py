@@ -1,4 +1,4 @@
-"""What became of an edge's streams: counts by service and reason, and the line of the access log."""
+"""Results of an edge's streams: counts by service and reason, and the access log."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from pcgrelay.model import ServiceName, check_label
 from pcgrelay.policy.rules import RULE_NONE, Rule
 from pcgrelay.session.session import Session
 
-# A stream that ended so and brought nothing from the far side never was one for its application.
+# Stands in the log for a service name that is malformed.
 MALFORMED = "malformed"
-# What a far edge means by a code, if the stream never was one.
+# The cause that a far edge's code stands for, if the stream was refused.
 _FAR_CAUSES = {Code.REFUSED: "not-allowed", Code.UNKNOWN: "unknown-service"}
+# A stream that ended with one of these codes, and brought nothing from the far side, was refused.
 _REFUSALS = {Code.LIMIT, Code.BUSY, Code.UNKNOWN, Code.REFUSED, Code.UNREACHABLE, Code.TIMEOUT, Code.DRAINING}
 
 
@@ -41,7 +42,7 @@ class StreamCounts:
     exports: dict[int, ServiceCounts] = field(default_factory=dict)
 
     def to_handover(self) -> StreamCountsHandover:
-        """The counts of the node for another process; those of a service go with it."""
+        """Return the node's counts for the new process; the counts of each service are in its own record."""
         return StreamCountsHandover(
             opened_total=self.opened_total,
             closed_total=dict(self.closed_total),
@@ -51,7 +52,7 @@ class StreamCounts:
     def restore(
         self, handover: StreamCountsHandover, imports: Sequence[ServiceHandover], exports: Sequence[ServiceHandover]
     ) -> None:
-        """Count on from where the process before this one was."""
+        """Restore the counts of the previous process."""
         self.opened_total = handover.opened_total
         self.closed_total |= Counter(handover.closed_total)
         self.refused_total |= Counter(handover.refused_total)
@@ -60,7 +61,7 @@ class StreamCounts:
                 table[each.number] = ServiceCounts(each.opened_total, each.refused_total)
 
     def count(self, event: StreamEnd) -> None:
-        """Count one end."""
+        """Count the end of one stream."""
         services = self.imports if event.opener else self.exports
         service = services.get(event.number)
         if service is None:
@@ -78,7 +79,7 @@ class StreamCounts:
 
 
 def service_handover(number: int, service: ServiceName, table: Mapping[int, ServiceCounts]) -> ServiceHandover:
-    """A service with its counts, for another process."""
+    """Return a service with its counts, for the new process."""
     stream_counts = table.get(number, ServiceCounts())
     return ServiceHandover(
         number=number,
@@ -89,18 +90,18 @@ def service_handover(number: int, service: ServiceName, table: Mapping[int, Serv
 
 
 def was_refused(event: StreamEnd) -> bool:
-    """Whether the stream never came to carry anything back."""
+    """Return whether the stream was refused: it never carried anything back to its opener."""
     answered = event.bytes_received if event.opener else event.bytes_sent
     return event.code in _REFUSALS and not answered
 
 
 def reason_of(event: StreamEnd) -> str:
-    """Why a stream was refused, in one word: the cause if it lies here, else the code, all that the far edge tells."""
+    """Return why a stream was refused: the local cause, or the code, which is all that the far edge sends."""
     return code_name(event.code) if event.remote else event.cause
 
 
 def _name_of(service: bytes) -> str:
-    """What a peer asked for. What is no name stands in no line: nobody could search for it, or would know it again."""
+    """Return the service name that a peer asked for; a malformed one is replaced, since nobody could search for it."""
     try:
         return check_label(service.decode("ascii"), "service name")
     except ValueError:
@@ -108,7 +109,7 @@ def _name_of(service: bytes) -> str:
 
 
 def cause_of(event: StreamEnd) -> str:
-    """The cause, in the words of the far edge where its code tells them: both logs have the same."""
+    """Return the cause, in the far edge's terms if its code identifies it, so that both logs say the same."""
     return _FAR_CAUSES.get(event.code, event.cause) if event.remote else event.cause
 
 
@@ -120,7 +121,7 @@ def emit_stream_end(
     service: ServiceName | None,
     rules: tuple[Rule, ...],
 ) -> None:
-    """Write the access log's line. service is the import's name, if this edge opened the stream."""
+    """Write a stream's end to the access log. service: the import's name, if this edge opened the stream."""
     peer = session.key.edge.organisation if session else service.organisation if service else ""
     name = service.service if service else _name_of(event.service)
     suite = session.suite.title if session and session.suite else ""

@@ -1,7 +1,7 @@
-"""What the far edges said last of an import's streams: who refused them, and by which rule.
+"""The last refusals that far edges sent for an import's streams: who refused, and by which rule.
 
-A route whose session is up looks well, and yet each stream over it may be refused by the exporter's rules. So the last
-refusal stands until a stream gets through.
+A route whose session is up looks healthy although the exporter's rules may refuse each stream over it. The last refusal
+is therefore kept until a stream is accepted.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pcgrelay.model import NodeId
 from pcgrelay.policy.rules import RULE_NONE
 from pcgrelay.services.counts import was_refused
 
-# Of all imports together; the oldest goes first.
+# Limit for all imports together; the oldest entry is removed first.
 REFUSALS_MOST = 4_096
-# A stream that is refused is gone after one round trip. One that is there so long after the last refusal is not.
+# A refused stream is gone after one round trip. A stream still open this long after the last refusal was accepted.
 OPEN_MS = 5_000
 _BY_RULE = {Code.REFUSED, Code.UNKNOWN}
-# The far edge tried to connect, so its rules had nothing against the stream.
+# The far edge tried to connect, so its rules allowed the stream.
 _BEYOND_RULES = {Code.UNREACHABLE, Code.TIMEOUT}
 
 
@@ -31,10 +31,10 @@ class FarRefusal:
     exporter: NodeId
     at_ms: int
     code: int
-    rule: int | None  # its number there, if it was told
+    rule: int | None  # the exporter's rule number, if it was sent
 
     def words(self, now_ms: int) -> str:
-        """For a person."""
+        """Return a description for the status and for explain."""
         seconds = max(0, now_ms - self.at_ms) // 1000
         why = "it knows no such service" if self.code == Code.UNKNOWN else "not-allowed"
         rule = f", by its rule export {self.rule}" if self.rule is not None else ""
@@ -48,7 +48,7 @@ class FarRefusals:
         self._last: dict[tuple[int, NodeId], FarRefusal] = {}
 
     def heard(self, event: StreamEnd, exporter: NodeId, now_ms: int) -> None:
-        """A stream to an exporter has ended."""
+        """Apply the end of a stream to an exporter."""
         if not event.opener:
             return
         key = (event.number, exporter)
@@ -62,11 +62,11 @@ class FarRefusals:
             self._last[key] = FarRefusal(exporter, now_ms, event.code, rule)
 
     def of(self, number: int, exporter: NodeId) -> FarRefusal | None:
-        """The refusal that stands, if there is one."""
+        """Return the last refusal, if no stream has been accepted since."""
         return self._last.get((number, exporter))
 
     def looked_at(self, number: int, exporters: Collection[NodeId], active: int, now_ms: int) -> None:
-        """So many streams of an import are open. With one exporter alone, they show that it lets them in."""
+        """Apply the number of open streams of an import. With a single exporter they prove that it accepts them."""
         if active and len(exporters) == 1:
             (exporter,) = exporters
             last = self.of(number, exporter)
@@ -74,6 +74,6 @@ class FarRefusals:
                 del self._last[(number, exporter)]
 
     def forget(self, numbers: Collection[int]) -> None:
-        """These imports are gone."""
+        """Remove the refusals of imports that are gone."""
         for key in [key for key in self._last if key[0] in numbers]:
             del self._last[key]

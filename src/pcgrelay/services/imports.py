@@ -1,7 +1,7 @@
-"""An edge's table of imports: which sessions a new stream may take, and in what state the import is.
+"""An edge's imports: the sessions that a new stream may use, and the state of each import.
 
-It is a pure function of what is known: the catalogue says who exports the service, the sessions say how they are. The
-result is what the core gets: a state and routes.
+The plan is a pure function of the catalogue, which says who exports the service, and of the states of sessions. The
+core gets the result: a state and routes.
 """
 
 from __future__ import annotations
@@ -13,68 +13,69 @@ from enum import Enum, auto
 from pcgrelay.catalogue.entries import STATE_READY, Catalogue, Offer
 from pcgrelay.model import NodeId, Precedence, Priority, ServiceName
 
-# After so many set-ups in a row that failed, applications are no longer made to wait for the next one.
+# After this many failed set-ups in a row, applications no longer wait for the next attempt.
 FAILURES_BEFORE_DOWN = 2
-# An edge that was away comes after all others of whatever precedence, until it has been well for a while.
+# An edge in hold-down ranks after all others, whatever its precedence, until it has been healthy for a while.
 SETTLING = Precedence.BACK_UP
-# So many edges share the streams of one import (ROUTE_ROUTES of the core). An organisation may have more of them, and
-# alone decides how many.
+# At most this many edges share the streams of one import (ROUTE_ROUTES of the core). An organisation may have more of
+# them, and alone decides how many.
 ROUTES_MOST = 64
 
 
 class SessionHealth(Enum):
-    """How the session with an exporter is."""
+    """State of the session with an exporter."""
 
     NONE = auto()  # none yet
     SETTING_UP = auto()
     UP = auto()
-    STALLED = auto()  # its path is lost and another one is looked for
+    STALLED = auto()  # its path is lost and path recovery is running
 
 
 class ImportState(Enum):
     """What happens to a new application connection."""
 
-    DOWN = auto()  # closed at once
-    PENDING = auto()  # waits a while
-    LIVE = auto()  # goes out over a route
+    DOWN = auto()  # is closed at once
+    PENDING = auto()  # waits for a limited time
+    LIVE = auto()  # is opened over a route
 
 
 @dataclass(frozen=True, slots=True)
 class Exporter:
-    """An edge that offers an imported service, as the catalogue has it."""
+    """An edge that offers an imported service, according to the catalogue."""
 
     edge: NodeId
     marking: int
     precedence: int
     weight: int
-    priority: int = 0  # the class that streams to it have
+    priority: int = 0  # the class of streams to it
 
 
 @dataclass(frozen=True, slots=True)
 class SessionFact:
-    """How a session with one edge and class is."""
+    """State of a session with one edge, in one class."""
 
     health: SessionHealth
     number: int  # the core's number; zero if there is none
     failures: int  # set-ups in a row that failed
-    is_steady: bool = True  # it was never away, or has been well for long enough since
+    is_steady: bool = True  # it has never failed, or has been up for long enough since
 
 
 @dataclass(frozen=True, slots=True)
 class ImportPlan:
-    """One import, as it is published."""
+    """State and routes of one import, as they are published."""
 
     state: ImportState
     marking: int
     routes: tuple[tuple[int, int, int], ...]  # (session, precedence, weight)
     priority: int = 0
-    left_out: frozenset[int] = frozenset()  # sessions beyond the most routes that an import has
+    left_out: frozenset[int] = frozenset()  # sessions beyond the most routes that an import may have
 
 
 def offers_of(catalogue: Catalogue, services: Iterable[ServiceName]) -> dict[ServiceName, list[tuple[NodeId, Offer]]]:
-    """What edges say of each service, also that it is down. The owner of a service is the edge's organisation.
+    """Return what edges offer of each service, including offers that are down.
 
-    All at once, for both may have a thousand services: the ones that are asked for, and the ones that an edge has.
+    The owner of a service is the edge's organisation. All services are handled in one pass, because there may be a
+    thousand imports here and a thousand offers at one edge.
     """
     found: dict[ServiceName, list[tuple[NodeId, Offer]]] = {}
     by_owner: dict[str, dict[str, list[tuple[NodeId, Offer]]]] = {}
@@ -90,9 +91,9 @@ def offers_of(catalogue: Catalogue, services: Iterable[ServiceName]) -> dict[Ser
 
 
 def exporters_of(offers: Iterable[tuple[NodeId, Offer]], most: int = Priority.CRITICAL) -> list[Exporter]:
-    """Who of those that offer a service takes new streams, best precedence first.
+    """Return the offering edges that accept new streams, best precedence first.
 
-    most: the highest class that streams may have here; the owner says one too, and the lesser holds.
+    most: the highest class of streams at this importer; the exporter sets one too, and the lower one applies.
     """
     found = [
         Exporter(edge, offer.marking, offer.precedence, offer.weight, min(offer.priority, most))
@@ -108,9 +109,10 @@ def import_plan(
     *,
     starting: bool,
 ) -> ImportPlan:
-    """State and routes of one import. With starting, the node is too young to know that nobody offers the service.
+    """Return state and routes of one import.
 
-    Of more edges than an import can have, those of the best precedence and the greatest weight stay.
+    starting: the node started so recently that an unknown service may still be announced. If there are more edges than
+    an import can have, those of the best precedence and the greatest weight remain.
     """
     routes: list[tuple[int, int, int]] = []
     hopeful = starting and not exporters
@@ -119,10 +121,10 @@ def import_plan(
             if fact.health is SessionHealth.UP:
                 precedence = exporter.precedence + (0 if fact.is_steady else SETTLING)
                 routes.append((fact.number, precedence, exporter.weight))
-                break  # one session with an edge is enough for an import
+                break  # one session with each edge is enough for an import
             if fact.health is SessionHealth.STALLED or fact.failures < FAILURES_BEFORE_DOWN:
                 hopeful = True
-    # An OPEN below the service's own marking is refused, one above is not.
+    # An OPEN with a marking below the service's own is refused, a higher one is accepted.
     marking = max((exporter.marking for exporter in exporters), default=1)
     priority = max((exporter.priority for exporter in exporters), default=0)
     state = ImportState.LIVE if routes else ImportState.PENDING if hopeful else ImportState.DOWN

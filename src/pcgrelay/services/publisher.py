@@ -1,9 +1,9 @@
-"""When an edge gives its tables to the core, and what holds if the core does not take them.
+"""When an edge publishes its tables to the core, and what applies if the core refuses them.
 
-Tables are given at once, or once for all that changes in a turn of the loop. The core takes them whole or refuses them.
-A row that it refuses is left out: that export is unresolved and that import down, and all others are served. If the
-rest is refused too, the last tables stay in force, less every grant that the new ones lack: nobody keeps what a rule
-takes away. Both are counted and told, stand in the status, and are tried again each second.
+Tables are published at once, or once for all changes of a loop turn. The core accepts or refuses them as a whole. A row
+that is refused by itself is neutralised: that export is unresolved or that import down, and all others are served. If
+the rest is refused too, the last tables stay in force without every grant that the new ones lack, so that nobody keeps
+what a rule removes. Both cases are counted, logged, shown in the status and retried each second.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TABLES_REFUSED = "tables_refused"
 
 
 class TablesPlane(Protocol):
-    """What is asked of the core."""
+    """The methods of the data plane that publishing needs."""
 
     EXPORT_UNRESOLVED: int
     IMPORT_DOWN: int
@@ -35,7 +35,7 @@ class TablesPlane(Protocol):
 
 
 class TablePublisher:
-    """The moments at which one edge publishes, and what the core has."""
+    """Publishes one edge's tables, and keeps what the core has."""
 
     def __init__(
         self,
@@ -45,20 +45,23 @@ class TablePublisher:
         refuse_count: Callable[[str], None],
         emit: Emit,
     ) -> None:
-        """build: the tables as they are now; taken is called each time after the core took them."""
+        """build returns the current tables; taken is called each time after the core accepted them."""
         self._plane = plane
         self._build = build
         self._taken = taken
         self._refuse_count = refuse_count
         self._emit = emit
         self._waits = False
-        self._last = Tables()  # what the core took last
-        self.has_failed = False  # what the core has is older than it should be
-        self.reason = ""  # why
-        self.left_out: dict[Row, str] = {}  # rows that the core refuses, and why
+        self._last = Tables()  # what the core accepted last
+        self.has_failed = False  # the core's tables are out of date
+        self.reason = ""  # the reason
+        self.left_out: dict[Row, str] = {}  # rows that the core refuses, with the reasons
 
     def check(self, tables: Tables) -> None:
-        """Refuse tables that the core would refuse, and change nothing. A row that it refuses already may stay."""
+        """Check tables without publishing them; a row that is refused already may stay.
+
+        ConfigError: the core would refuse them.
+        """
         try:
             self._plane.tables_check(**tables.rows())
             return
@@ -73,7 +76,7 @@ class TablePublisher:
             raise ConfigError(f"The data plane does not take the tables of the services ({whole}).") from None
 
     def now(self) -> None:
-        """Publish, or raise what is wrong."""
+        """Publish. DataPlaneRefused: the core refuses the tables."""
         self._waits = False
         tables = self._build()
         try:
@@ -82,7 +85,7 @@ class TablePublisher:
             self.has_failed, self.reason = True, str(refused)
             lessened = shrunk(self._last, tables)
             if lessened != self._last:
-                # Refused too, it is tried again in a second with all the rest.
+                # If this is refused too, it is retried in a second with the rest.
                 with suppress(DataPlaneRefused):
                     self._plane.publish(**lessened.rows())
                     self._last = lessened
@@ -91,7 +94,7 @@ class TablePublisher:
         self._taken()
 
     def attempt(self) -> None:
-        """Publish; if that fails it is told, and done again."""
+        """Publish; a failure is logged and retried later."""
         had_failed = self.has_failed
         try:
             self.now()
@@ -113,7 +116,7 @@ class TablePublisher:
             self.attempt()
 
     def _given(self, tables: Tables) -> Tables:
-        """Give the core what it takes of these; answers what that was."""
+        """Publish the rows that the core accepts; return them."""
         try:
             self._plane.publish(**tables.rows())
         except DataPlaneRefused:
@@ -131,7 +134,7 @@ class TablePublisher:
         return fitting
 
     def _fitting(self, tables: Tables) -> tuple[Tables, dict[Row, str]]:
-        """The tables with each row that is refused by itself made harmless, and these rows."""
+        """Return the tables with each row that is refused by itself neutralised, and those rows with the reasons."""
         refused: dict[Row, str] = {}
         exports: list[Export] = []
         imports: list[Import] = []

@@ -1,8 +1,7 @@
-"""The services of an edge, each under a number that the core knows it by.
+"""The services of an edge, each with the number by which the core knows it.
 
-A service keeps its number for as long as it is configured, through every reload, since streams and counts hang on it.
-A number that is given up is the last to be used again: what the core still has to say of it must not be taken for news
-of another service.
+A service keeps its number as long as it is configured, through every reload, because streams and counts refer to it. A
+freed number is reused last: a late event of the core must not be attributed to another service.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pcgrelay.services.targets import Target
 from pcgrelay.session.session import Key
 
 NUMBERS_MOST = 65_536
-# The core counts the streams of numbers below this one by one.
+# The core keeps separate stream counts for numbers below this one.
 NUMBERS_COUNTED = 1_024
 TOO_MANY_ROUTES = "too_many_routes"
 
@@ -31,7 +30,7 @@ class Exported:
     number: int
     settings: ExportSettings
     target: Target
-    task: asyncio.Task[None] | None = None  # keeps the target's addresses and health fresh
+    task: asyncio.Task[None] | None = None  # keeps the target's addresses and health up to date
 
 
 @dataclass(slots=True)
@@ -41,21 +40,23 @@ class Imported:
     number: int
     settings: ImportSettings
     exporters: list[Exporter] = field(default_factory=list)
-    is_known: bool = False  # some edge says something of it
-    is_open: bool = False  # its listener
-    refusal: str = ""  # why the core did not take its listener
+    is_known: bool = False  # at least one edge announces it
+    is_open: bool = False  # whether its listener is open
+    refusal: str = ""  # why the core refused its listener
     plan: ImportPlan = field(default_factory=lambda: ImportPlan(ImportState.PENDING, 1, ()))
-    damping: dict[NodeId, FlapDamping] = field(default_factory=dict)  # of each exporter that is known, or fell lately
+    damping: dict[NodeId, FlapDamping] = field(
+        default_factory=dict
+    )  # of each exporter that is known, or failed recently
 
     @property
     def priority_most(self) -> int:
-        """The highest class that streams have, if their exporter allows it."""
+        """The highest class of its streams, if the exporter allows it."""
         return Priority.CRITICAL if self.settings.priority is None else self.settings.priority
 
     def weigh(self, is_well: Callable[[Exporter, bool], bool], now_ms: int) -> None:
-        """Look at each exporter once more: what was away has to be well for a while before it is preferred again.
+        """Update the damping of each exporter; after a failure it must be healthy for a while to be preferred again.
 
-        is_well is given an exporter, and whether it was well before.
+        is_well gets an exporter and whether it was healthy before.
         """
         well = {each.edge for each in self.exporters if is_well(each, self._was_well(each.edge))}
         for edge in well | set(self.damping):
@@ -65,7 +66,7 @@ class Imported:
                 del self.damping[edge]
 
     def planned(self, plan: ImportPlan, refuse_count: Callable[[str], None]) -> None:
-        """Apply a plan; each session that is newly left out is counted."""
+        """Apply a plan, and count each session that is newly left out."""
         for _ in plan.left_out - self.plan.left_out:
             refuse_count(TOO_MANY_ROUTES)
         self.plan = plan
@@ -74,16 +75,16 @@ class Imported:
         return self.damping.get(edge, FlapDamping()).is_well
 
     def is_steady(self, edge: NodeId, now_ms: int) -> bool:
-        """Whether an exporter may have the place that its precedence gives it."""
+        """Return whether an exporter may have the rank of its precedence."""
         return self.damping.get(edge, FlapDamping()).is_steady(now_ms)
 
     def is_held_down(self, now_ms: int) -> bool:
-        """Whether an exporter will be preferred again without anything else that happens."""
+        """Return whether an exporter is in hold-down, so that time alone will make it preferred again."""
         return any(each.left_ms(now_ms) for each in self.damping.values())
 
 
 def key_of(exporter: Exporter) -> Key:
-    """What a session that carries streams to an exporter is for."""
+    """Return the key of the session that carries streams to an exporter."""
     return Key(exporter.edge, exporter.marking, exporter.priority)
 
 
@@ -93,9 +94,9 @@ def exports_with(
     numbers: Numbers,
     targets: Mapping[ServiceName, Target],
 ) -> list[Exported]:
-    """The exports as they will be with other settings. Nothing is changed, and no task begun.
+    """Return the exports as they will be with other settings; nothing is changed and no task started.
 
-    targets: those that were opened for the settings; all others go on.
+    targets: those opened for the new settings; all others continue.
     """
     numbers = numbers.copy()
     numbers.keep(export.service for export in settings)
@@ -107,7 +108,7 @@ def exports_with(
 
 
 def imports_with(known: Iterable[Imported], settings: Sequence[ImportSettings], numbers: Numbers) -> list[Imported]:
-    """The imports as they will be with other settings. Nothing is changed."""
+    """Return the imports as they will be with other settings; nothing is changed."""
     numbers = numbers.copy()
     numbers.keep(entry.service for entry in settings)
     living = {imported.settings.service: imported for imported in known}
@@ -115,32 +116,32 @@ def imports_with(known: Iterable[Imported], settings: Sequence[ImportSettings], 
 
 
 class Numbers:
-    """Numbers of one kind of service."""
+    """Numbers of the imports or of the exports."""
 
     def __init__(self) -> None:
-        self._names: dict[int, ServiceName] = {}  # of numbers that were given up too, until they are used again
+        self._names: dict[int, ServiceName] = {}  # includes freed numbers until they are reused
         self._taken: dict[ServiceName, int] = {}
         self._next = 0
 
     def copy(self) -> Numbers:
-        """Numbers to try something with."""
+        """Return a copy, to try out a change."""
         other = Numbers()
         other._names, other._taken, other._next = dict(self._names), dict(self._taken), self._next
         return other
 
     def name_of(self, number: int) -> ServiceName | None:
-        """The service that has or last had this number."""
+        """Return the service that has or last had this number."""
         return self._names.get(number)
 
     def restore(self, numbers: Mapping[int, ServiceName]) -> None:
-        """Give these services the numbers that they had in the process before this one."""
+        """Restore the numbers that services had in the previous process."""
         for number, name in numbers.items():
             self._taken[name] = number
             self._names[number] = name
             self._next = max(self._next, number + 1)
 
     def take(self, name: ServiceName) -> int:
-        """The number of a service; a new one if it has none."""
+        """Return the number of a service; a new service gets a new one."""
         if name in self._taken:
             return self._taken[name]
         taken = set(self._taken.values())
@@ -154,7 +155,7 @@ class Numbers:
         return number
 
     def keep(self, names: Iterable[ServiceName]) -> list[int]:
-        """Give up the numbers of all services but these; answers which."""
+        """Free the numbers of all services but these; return the freed ones."""
         kept = set(names)
         gone = [name for name in self._taken if name not in kept]
         return [self._taken.pop(name) for name in gone]

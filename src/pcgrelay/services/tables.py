@@ -1,4 +1,4 @@
-"""The tables that an edge gives to its core: rows of exports and imports, put together from what is known now."""
+"""The tables that an edge publishes to its core: rows of exports and imports, built from the current state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pcgrelay.services.services import Exported, Imported, key_of
 from pcgrelay.session.session import Key, Session, State
 from pcgrelay.session.table import Sessions
 
-# A session that loses its way for less than this has not made its edge fall: most find another at once.
+# A session whose path is lost for less than this does not count as a failure of its edge: most recover at once.
 STALL_BORNE_MS = 2_000
 
 EXPORT, IMPORT = "export", "import"
@@ -27,35 +27,35 @@ _HEALTH = {State.UP: SessionHealth.UP, State.STALLED: SessionHealth.STALLED}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the tables."""
+    """Identifies one row of the tables."""
 
-    direction: str  # export, import
+    direction: str  # "export" or "import"
     number: int
     service: bytes
 
     @property
     def words(self) -> str:
-        """The row for a person."""
+        """The row as it is named in messages."""
         return f"{self.direction} {self.service.decode('ascii', 'replace')}"
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """All rows that are given to the core together."""
+    """All rows that are published to the core together."""
 
     exports: Sequence[Export] = ()
     imports: Sequence[Import] = ()
     grants: Sequence[Grant] = ()
 
     def rows(self) -> Mapping[str, Any]:
-        """As the core's call takes them."""
+        """Return the rows as keyword arguments of the core's call."""
         return {"exports": self.exports, "imports": self.imports, "grants": self.grants}
 
 
 def shrunk(last: Tables, new: Tables) -> Tables:
-    """The last tables with nothing that the new ones do not allow: the only change that is safe without them.
+    """Return the last tables reduced to what the new ones allow: the only change that is safe if those are refused.
 
-    Of an export that has other rules now no more than these allow is left; what is new in the new tables is not there.
+    An export whose rules changed keeps only what the new rules allow as well; rows that are new are left out.
     """
     wanted = {(row[0], row[1]): row for row in new.exports}
     granted = {session: set(numbers) for session, numbers in new.grants}
@@ -73,22 +73,22 @@ def shrunk(last: Tables, new: Tables) -> Tables:
 
 
 def _lessened(last: Export, new: Export) -> Export:
-    """An export as it was, with the marking that it demands and the state that it has now."""
+    """Return the last row of an export with the new row's state and the higher of the two markings."""
     number, service, marking, rule, state, connect_ms, targets = last
     return number, service, max(marking, new[2]), rule, max(state, new[4]), connect_ms, targets
 
 
 class ImportPlanner:
-    """What becomes of an edge's imports, by its sessions."""
+    """Plans an edge's imports from the states of its sessions."""
 
     def __init__(self, sessions: Sessions, clock: Clock) -> None:
         self._sessions = sessions
         self._clock = clock
 
     def plan(self, imports: Iterable[Imported], *, starting: bool) -> bool:
-        """Weigh and plan each import again; answers whether one of them settles.
+        """Update the damping and the plan of each import; return whether any exporter is in hold-down.
 
-        With starting, the node is too young to know what nobody offers.
+        starting: the node started so recently that an unknown service may still be announced.
         """
         now = self._clock.monotonic_ms()
         settling = False
@@ -118,7 +118,7 @@ class ImportPlanner:
 
 
 def import_rows(plane: Plane, imports: Iterable[Imported]) -> list[Import]:
-    """The imports as they were planned."""
+    """Return the rows of imports, as planned."""
     states = {
         ImportState.DOWN: plane.IMPORT_DOWN,
         ImportState.PENDING: plane.IMPORT_PENDING,
@@ -138,7 +138,7 @@ def import_rows(plane: Plane, imports: Iterable[Imported]) -> list[Import]:
 
 
 def export_rows(plane: Plane, exports: Iterable[Exported], *, draining: bool) -> list[Export]:
-    """The exports in the order of their rules."""
+    """Return the rows of exports, in the order of their rules."""
     return [
         (
             exported.number,
@@ -154,18 +154,18 @@ def export_rows(plane: Plane, exports: Iterable[Exported], *, draining: bool) ->
 
 
 def grants_of(session: Session, rules: Sequence[Rule], numbers: Sequence[int]) -> tuple[int, ...]:
-    """The numbers of the exports that a session's peer may open. numbers: those of the exports, in the rules' order."""
+    """Return the numbers of the exports that a session's peer may open; numbers: of all, in the rules' order."""
     allowed = granted(rules, session.key.edge.organisation, session.key.priority)
     return tuple(numbers[rule] for rule in allowed)
 
 
 def row_of(exported: Exported) -> Row:
-    """By which an export's row is known."""
+    """Return the identification of an export's row."""
     return Row(EXPORT, exported.number, exported.settings.service.service.encode())
 
 
 def offer_of(exported: Exported, *, draining: bool, refused: bool = False) -> Offer:
-    """What others are told of an export. refused: the core does not take its target."""
+    """Return what is announced of an export. refused: the core does not accept its target."""
     is_present = exported.target.is_present and not refused
     state = STATE_DRAIN if draining else STATE_READY if is_present else STATE_DOWN
     settings = exported.settings
@@ -186,9 +186,9 @@ def _export_state(plane: Plane, exported: Exported, draining: bool) -> int:
 
 
 def _health(session: Session) -> SessionHealth:
-    """How a session is for a new stream: over a link that drains there is nothing new until it has moved.
+    """Return a session's state for new streams: one over a draining link accepts none until it has moved.
 
-    A link that was replaced drains too, but its neighbour stays: what is new moves with the rest.
+    A link that was replaced drains too, but its neighbour stays: new streams move with the rest.
     """
     if session.path is not None and session.path.link.draining and not session.path.link.replaced:
         return SessionHealth.SETTING_UP

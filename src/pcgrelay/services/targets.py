@@ -1,10 +1,10 @@
 """Export targets: their addresses and their health.
 
-Names are looked up again and again, because services move; numbers never. A name that does not exist any more is
-believed to be gone when that was said twice, half a minute apart; whatever else a look-up comes to, what was known
-stays. A target that is probed is connected to now and then, with a deadline. If the configuration has words for it they
-are sent, and an answer is awaited; what it holds is looked at and forgotten. The connection is closed at once. When an
-address is silent for a moment the next one is tried beside it; streams go to the one that answered first.
+Names are resolved repeatedly, because services move; numeric addresses never. A name that no longer exists counts as
+gone after two such answers half a minute apart; after any other failure the known addresses stay. A probed target is
+connected to at intervals, with a deadline. If the configuration has a probe text, it is sent and an answer is awaited,
+checked and discarded. The connection is closed at once. If an address does not answer for a moment, the next one is
+tried in parallel; streams go to the one that answered first.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from pcgrelay.net.resolver import NameAbsentError, Use
 from pcgrelay.net.sockets import race_connects, resolve
 
 INTERVAL_S = 30.0
-# What has no address yet is asked for again soon, and less and less.
+# A name without an address yet is resolved again soon, at growing intervals.
 UNRESOLVED_FIRST_S = 2.0
 UNRESOLVED_MOST_S = 8.0
 UNRESOLVED_GROWTH = 1.5
-# A name that led somewhere is gone if it is still gone after this long.
+# A name that had addresses is gone if it still does not exist after this time.
 ABSENT_S = 30.0
 DEADLINE_MS = 5_000
 ADDRESSES_MOST = 8
 PROBE_DEADLINE_MS = 2_000
-# A first failure is looked at again soon, so that what is down is known to be down.
+# After a first failure the next probe comes soon, so that a target that is down is recognised quickly.
 PROBE_AGAIN_MS = 500
 PROBE_READ_MOST_BYTES = 4_096
 JITTER = 0.2
@@ -40,10 +40,10 @@ _random = random.SystemRandom()
 
 
 class Target:
-    """One export's target, the numeric addresses that it has now, and how it is."""
+    """The target of one export: its current numeric addresses and its health."""
 
     def __init__(self, export: ExportSettings, changed: Callable[[], None], emit: Emit) -> None:
-        """changed is called when addresses or health are others than before."""
+        """changed is called when addresses or health change."""
         self.addresses: tuple[tuple[str, int], ...] = ()
         self.is_named = True
         self.export = export
@@ -60,20 +60,20 @@ class Target:
 
     @property
     def health(self) -> Health:
-        """Whether it answers; unknown if it is not probed, or was not often enough."""
+        """Whether it answers; unknown if it is not probed, or has not been probed often enough."""
         return Health.FAILING if self._looked_up and not self.addresses else self._state.health
 
     @property
     def is_present(self) -> bool:
-        """Whether the service is offered: always, if nobody looks whether it is well."""
+        """Whether the service is offered: always, if the target is not probed."""
         return not self.export.probe or self.health is not Health.FAILING
 
     def serves(self, export: ExportSettings) -> bool:
-        """Whether it can go on for an export with these settings."""
+        """Return whether this target can be kept for an export with these settings."""
         return _probed_by(self.export) == _probed_by(export)
 
     def remember(self, addresses: Sequence[tuple[str, int]]) -> None:
-        """Where its name led before this was made, as long as nobody says anything else."""
+        """Use the addresses that the previous process knew, until the first look-up succeeds."""
         if self.is_named and addresses and not self.addresses:
             self.addresses = tuple((host, port) for host, port in addresses)
             self._looked_up = True
@@ -85,12 +85,12 @@ class Target:
             await self.look_up()
 
     async def run(self) -> None:
-        """Keep addresses and health fresh."""
+        """Keep addresses and health up to date, until cancelled."""
         tasks = [asyncio.create_task(self._keep_addresses())]
         if self.export.probe:
             tasks.append(asyncio.create_task(self._keep_health()))
         try:
-            # Both run for ever; the first to end has failed, and its owner says so.
+            # Both run for ever; if one ends, it has failed, and its exception is raised to the owner.
             for ended in (await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION))[0]:
                 ended.result()
         finally:
@@ -99,7 +99,7 @@ class Target:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def look_up(self) -> str:
-        """Find the addresses of a name again; answers the cause if there are none."""
+        """Resolve the name again; return the cause if that fails."""
         try:
             found = await resolve(self.export.target, DEADLINE_MS, Use.TARGET)
         except NameAbsentError:
@@ -110,13 +110,13 @@ class Target:
             return "the name service does not answer"
         self._absent_s = None
         addresses = [where for _, where in found[:ADDRESSES_MOST]]
-        # What answered last stays first.
+        # The address that answered last stays first.
         answered = self.addresses[:1]
         self._lead_to(tuple(sorted(addresses, key=lambda where: where not in answered)))
         return ""
 
     def _is_gone(self) -> bool:
-        """Whether a name that does not exist is believed to be gone."""
+        """Return whether a name that does not exist counts as gone."""
         now = asyncio.get_running_loop().time()
         if self._absent_s is None:
             self._absent_s = now
@@ -131,7 +131,7 @@ class Target:
             self._changed()
 
     async def _keep_addresses(self) -> None:
-        """One that cannot be looked up any more keeps its last ones."""
+        """Resolve the name repeatedly; the last addresses stay while that fails."""
         told = False
         interval_s = UNRESOLVED_FIRST_S
         while self.is_named:
@@ -142,7 +142,7 @@ class Target:
             told = told and not self.addresses
             if self.addresses:
                 interval_s = UNRESOLVED_FIRST_S
-                # A name that is gone is asked for after as long as makes it certain.
+                # A name that seems gone is resolved again after the time that makes it certain.
                 await asyncio.sleep(INTERVAL_S if self._absent_s is None else ABSENT_S + 0.5)
             else:
                 await asyncio.sleep(interval_s * _random.uniform(1 - JITTER, 1 + JITTER))
@@ -155,7 +155,7 @@ class Target:
             interval_ms = self.export.probe_interval_ms
             if self._state.is_doubtful:
                 interval_ms = min(interval_ms, PROBE_AGAIN_MS)
-            # Spread out, so that a crowd of edges does not knock at one moment.
+            # With jitter, so that many edges do not probe at the same moment.
             await asyncio.sleep(interval_ms / 1000 * _random.uniform(1 - JITTER, 1 + JITTER))
 
     def _judged(self, state: HealthState) -> None:
@@ -169,7 +169,7 @@ class Target:
         self._changed()
 
     async def _answers(self) -> bool:
-        """Whether any of its addresses takes a connection, and says what it should. It is the first from then on."""
+        """Return whether any address accepts a connection and answers as expected; that address becomes the first."""
         deadline_ms = min(self.export.connect_timeout_ms, PROBE_DEADLINE_MS)
         addresses = self.addresses
         try:
@@ -193,7 +193,7 @@ def _probed_by(export: ExportSettings) -> tuple[object, ...]:
 
 
 async def _said(where: tuple[str, int], send: bytes, expect: bytes) -> bool:
-    """Connect once, send, and read until what is expected was there, or cannot come any more."""
+    """Connect once, send, and read until the expected text has arrived or cannot arrive any more."""
     loop = asyncio.get_running_loop()
     family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sock:

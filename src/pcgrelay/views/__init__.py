@@ -1,1 +1,1 @@
-"""What is shown of a node: status, explanations, routes."""
+"""Views of a node: status, explanations, routes."""

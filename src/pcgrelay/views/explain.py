@@ -1,4 +1,4 @@
-"""What a node says when it is asked which way a new stream or path would take, by which rule, and why not another."""
+"""Answers of `pcgrelay explain`: the route that a new stream or path takes, by which rule, and why not another."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _session(node: Node, session: Session, may_open: bool | None) -> SessionExpl
 
 
 def _hops(node: Node, session: Session) -> tuple[str, ...]:
-    """The relays of a session's path: who opened it has them from the catalogue, who took it from the request."""
+    """Return the hops of a session's path; the initiator knows them from the catalogue, others from the request."""
     path, peer = session.path, session.key.edge
     if path is None:
         return ()
@@ -205,6 +205,6 @@ def _routes(
 
 
 def _offering(node: Node, service: ServiceName) -> list[tuple[NodeId, Offer]]:
-    """Edges that say anything of a service, and what they say."""
+    """Return the edges that announce a service, with their offers."""
     found = offers_of(node.exchange.catalogue, [service])[service]
     return sorted(found, key=lambda pair: (pair[1].precedence, pair[0]))

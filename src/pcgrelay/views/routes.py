@@ -1,4 +1,4 @@
-"""Ways to an edge as its entries came, and why each but one is not taken (pure but for what it reads of the node)."""
+"""Routes to an edge according to the catalogue, and why each but one is not chosen (pure but for reading the node)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pcgrelay.views.status import LINK_STATES
 
 _OFFERS = {STATE_DOWN: "its target does not answer there", STATE_DRAIN: "that edge drains"}
 
-# At a relay that is asked for an edge, whatever that offers.
+# For a relay that is asked about an edge, whatever that edge offers.
 NO_OFFER = Offer("", 1)
 
 
 @dataclass(frozen=True, slots=True)
 class RouteOption:
-    """One way, with all that decides whether it is taken."""
+    """One route, with everything that decides whether it is chosen."""
 
     edge: NodeId
     hops: tuple[str, ...]
@@ -29,13 +29,13 @@ class RouteOption:
     link_state: str
     candidate: Candidate
     offer: Offer = NO_OFFER
-    session: str = ""  # how the session with that edge is: up, else why there is none
-    leads: bool = False  # the session with that edge leads over this link
-    settling_ms: int = 0  # how long that edge still has to be well before its precedence counts
+    session: str = ""  # state of the session with that edge: up, or why there is none
+    leads: bool = False  # the session with that edge uses this link
+    settling_ms: int = 0  # remaining hold-down of that edge, before its precedence counts
 
     @property
     def obstacle(self) -> str:
-        """What speaks against the way whatever the others are, or nothing."""
+        """The reason against this route that does not depend on the others, or an empty string."""
         link = self.link
         if self.offer.state in _OFFERS:
             return _OFFERS[self.offer.state]
@@ -51,12 +51,12 @@ class RouteOption:
 
     @property
     def rank(self) -> tuple[bool, int]:
-        """That of its edge; least first."""
+        """Rank of the route's edge; the least is the best."""
         return self.settling_ms > 0, self.offer.precedence
 
 
 def ways_to(node: Node, edge: NodeId) -> list[RouteOption]:
-    """All ways to an edge that neighbours tell of, best first."""
+    """Return all routes to an edge that neighbours announce, best first."""
     found = []
     for candidate in node.exchange.candidates(edge, lambda link: True):
         link = node.link_table.links[candidate.number]
@@ -77,33 +77,33 @@ def ways_to(node: Node, edge: NodeId) -> list[RouteOption]:
 
 
 def chosen_of(ways: Sequence[RouteOption]) -> list[RouteOption]:
-    """The ways that new streams take: at each edge of the best precedence that can, the one that its session leads."""
+    """Return the routes that new streams use: at each usable edge of the best precedence, the one its session uses."""
     able = [way for way in ways if not way.obstacle]
     best = min((way.rank for way in able), default=None)
     taken: dict[NodeId, RouteOption] = {}
     for way in able:
         if way.rank == best and way.edge not in taken:
             taken[way.edge] = _of_edge([each for each in able if each.edge == way.edge])
-    # A weight of zero is taken only if there is no other.
+    # Edges of weight zero are used only if there is no other.
     heavy = [way for way in taken.values() if way.offer.weight]
     return heavy or list(taken.values())
 
 
 def _of_edge(ways: Sequence[RouteOption]) -> RouteOption:
-    """The one of several ways to one edge: a session stays where it is, and a new one goes the best way."""
+    """Return one of several routes to one edge: the session's current one, else the best."""
     best = choose(way.candidate for way in ways)
     return next((way for way in ways if way.leads), None) or next(way for way in ways if way.candidate is best)
 
 
 def explained(ways: Sequence[RouteOption]) -> tuple[WayExplained, ...]:
-    """Each way, the chosen ones first, the others with the reason against them."""
+    """Return each route, the chosen ones first, the others with the reason against them."""
     chosen = chosen_of(ways)
     rest = [way for way in ways if not any(way is other for other in chosen)]
     return (*(_shown(way, "") for way in chosen), *(_shown(way, why_not(way, chosen)) for way in rest))
 
 
 def why_not(way: RouteOption, chosen: Sequence[RouteOption]) -> str:
-    """Why a way is not taken although those are."""
+    """Return why a route is not chosen while those are."""
     if way.obstacle:
         return way.obstacle
     same = next((other for other in chosen if other.edge == way.edge), None)
@@ -120,7 +120,7 @@ def why_not(way: RouteOption, chosen: Sequence[RouteOption]) -> str:
 
 
 def why_not_edge(way: RouteOption, best: RouteOption) -> str:
-    """Why an edge is not taken although another one is."""
+    """Return why an edge is not chosen while another one is."""
     if way.settling_ms:
         return f"that edge was away, and has to be well for {_seconds(way.settling_ms)} more"
     mine, other = way.offer.precedence, best.offer.precedence
@@ -130,7 +130,7 @@ def why_not_edge(way: RouteOption, best: RouteOption) -> str:
 
 
 def edges_explained(ways: Sequence[RouteOption]) -> tuple[EdgeExplained, ...]:
-    """Each edge with the service, the chosen ones first, with the share of new streams that it gets."""
+    """Return each edge with the service, the chosen ones first, with its share of new streams."""
     chosen = chosen_of(ways)
     total = sum(way.offer.weight for way in chosen)
     found: dict[NodeId, EdgeExplained] = {}
@@ -153,7 +153,7 @@ def edges_explained(ways: Sequence[RouteOption]) -> tuple[EdgeExplained, ...]:
 
 
 def with_offer(ways: Iterable[RouteOption], offer: Offer) -> list[RouteOption]:
-    """The ways with what the edge says of the service."""
+    """Return the routes with what the edge offers of the service."""
     return [replace(way, offer=offer) for way in ways]
 
 

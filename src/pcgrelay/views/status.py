@@ -1,4 +1,4 @@
-"""The status of a node, put together when somebody asks."""
+"""The status of a node, built on request."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _ROUTE_STATES = {State.UP: "ready", State.STALLED: "away"}
 
 
 def node_status(node: Node) -> Status:
-    """How the node is now."""
+    """Return the current status of a node."""
     config, memory, role = node.config, node.plane.memory(), node.role
     status = Status(
         node=NodeStatus(
@@ -103,13 +103,13 @@ def _links(node: Node) -> tuple[LinkStatus, ...]:
 
 
 def _moment(node: Node, monotonic_ms: int) -> str:
-    """A time of the monotonic clock as the wall has it."""
+    """Return a time of the monotonic clock as wall-clock time."""
     passed = timedelta(milliseconds=node.clock.monotonic_ms() - monotonic_ms)
     return (node.clock.wall() - passed).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def numbered(links: Iterable[LinkStatus]) -> tuple[LinkStatus, ...]:
-    """The links, each told from those that are like it: what is counted of two must never look like one."""
+    """Return the links, numbered where several are alike, so that each has metrics of its own."""
     seen: Counter[tuple[str, ...]] = Counter()
     found = []
     for link in links:
@@ -230,7 +230,7 @@ def _services(node: Node, edge: EdgeRole) -> tuple[ServiceStatus, ...]:
 
 
 def _missed(node: Node, edge: EdgeRole, imported: Imported) -> Iterable[RouteStatus]:
-    """Edges with the service that are not to be found any more."""
+    """Return routes to edges that offered the service and are gone."""
     there = {exporter.edge for exporter in imported.exporters}
     for exporter, since_ms in edge.import_watch.away(imported.settings.service).items():
         if exporter not in there:
@@ -241,7 +241,7 @@ def _missed(node: Node, edge: EdgeRole, imported: Imported) -> Iterable[RouteSta
 
 
 def refused_by_all(routes: Iterable[RouteStatus]) -> str:
-    """What the last of them said, if each route that could take a stream is refused by its exporter."""
+    """Return the last refusal, if every exporter with a usable route has refused its last stream."""
     able = [route for route in routes if route.state in ("ready", "settling", "refused")]
     return able[0].reason if able and all(route.state == "refused" for route in able) else ""
 

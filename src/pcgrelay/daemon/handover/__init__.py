@@ -1,1 +1,1 @@
-"""A running process hands all that it has to another one."""
+"""Hand-over of a running node to a new process."""

@@ -1,17 +1,17 @@
-"""The unix socket between a process and the one that takes its place: messages, and descriptors beside them.
+"""The unix socket between a running process and the one that replaces it: messages, with descriptors beside them.
 
-A message is a length and msgpack with names. Both sides look at whose process the other one is before they say or
-believe anything: it has to be of the same user. Every wait has a deadline.
+A message is a length and a msgpack map. Before it sends or accepts anything, each side checks that the other process
+runs as the same user. Every wait has a deadline.
 
-        the process that runs                 the process that comes
+        running process                       new process
     OFFER  -->                                reads its files, opens what is new
                                          <--  READY
-    freezes;  STATE, descriptors  -->         takes it all; seals nothing
+    freezes;  STATE, descriptors  -->         restores everything; seals nothing
                                          <--  TAKEN
-    GO  -->  leaves without a word            goes on
+    GO  -->  exits without a message          starts
 
-Each side may say REFUSAL instead, or just go. Until GO is said the first process can go on as if nothing had been;
-once it is said, it never seals again.
+Each side may send REFUSAL instead, or close. Before GO the running process can continue as if nothing had happened;
+after it has sent GO, it never seals again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pcgrelay.errors import RunError
 from pcgrelay.handover.node import ServiceHandover
 
 MESSAGE_LIMIT_BYTES = 256 << 20
-# The kernel takes at most 253 with one message (SCM_MAX_FD).
+# The kernel accepts at most 253 descriptors per message (SCM_MAX_FD).
 DESCRIPTORS_AT_ONCE = 250
 DESCRIPTORS_MOST = 1 << 20
 _LENGTH = struct.Struct(">I")
@@ -39,45 +39,45 @@ _CREDENTIALS = struct.Struct("3i")
 
 
 class Offer(Struct, tag="offer", kw_only=True):
-    """What runs here, so that the other one can tell whether it can take that over."""
+    """Description of the running process, by which the new one decides whether it can take over."""
 
     record: int  # versions of the two records that follow
     handover: int = field(name="estate")
-    node: dict[str, str]  # keys of [node] that must be the same
+    node: dict[str, str]  # keys of [node] that must be equal
     used_bytes: int
-    descriptors: int  # so many are open
+    descriptors: int  # number of open descriptors
     listens: tuple[str, ...] = ()
     imports: tuple[ServiceHandover, ...] = ()
 
 
 class Ready(Struct, tag="ready", kw_only=True):
-    """All that is available without the state is there."""
+    """Everything that can be prepared without the state is ready."""
 
 
 class State(Struct, tag="state", kw_only=True):
-    """The state; behind it come the descriptors, in this order."""
+    """The state; the descriptors follow it, in this order:"""
 
     handover: bytes = field(name="estate")
-    record_bytes: int  # length of what is in the memory file
+    record_bytes: int  # length of the record in the memory file
     listens: tuple[str, ...]
-    core: int  # how many belong to the core's record
-    # What a process of before does not say is unknown.
-    drain_s: float | None = None  # how long it would drain
-    is_kept: bool = False  # by a service manager, which is told of its end and start here:
+    core: int  # number of descriptors that belong to the core's record
+    # An older process does not send these; then they are unknown.
+    drain_s: float | None = None  # how long the process would drain
+    is_kept: bool = False  # supervised by a service manager, which is notified of end and start here:
     notify_socket: str = ""
-    # memory file, standard output, standard error, admin socket, this socket's door, listens, core
+    # memory file, standard output, standard error, admin socket, hand-over socket, listeners, core
 
 
 class Taken(Struct, tag="taken", kw_only=True):
-    """It is all there."""
+    """Everything was received and restored."""
 
 
 class Go(Struct, tag="go", kw_only=True):
-    """It is yours: this process will never seal again."""
+    """The new process owns the state: the sender will never seal again."""
 
 
 class Refusal(Struct, tag="refusal", kw_only=True):
-    """It is not to be."""
+    """The hand-over is refused."""
 
     reason: str
 
@@ -88,16 +88,16 @@ _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 class ChannelBroken(RunError):
-    """The other process said something else than it should, nothing in time, or is gone."""
+    """The other process sent an unexpected message, did not answer in time, or is gone."""
 
 
 def handover_path(admin: Path) -> Path:
-    """Where a running node waits for the process that takes its place."""
+    """Return the path of the socket at which a running node waits for the process that replaces it."""
     return admin.with_name(admin.name + ".next")
 
 
 class Channel:
-    """One connection. All calls block, for at most as long as they are told."""
+    """One connection. Calls block for at most the seconds that they are given; ChannelBroken: the other side failed."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -106,20 +106,20 @@ class Channel:
         self._sock.close()
 
     def cut(self) -> None:
-        """Wake whoever waits on it."""
+        """Shut the connection down, which wakes a thread that waits on it."""
         try:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
 
     def peer(self) -> tuple[int, int]:
-        """Process and user of the other side, as the kernel knows them."""
+        """Return PID and UID of the other side, as the kernel reports them."""
         data = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         pid, uid, _ = _CREDENTIALS.unpack(data)
         return pid, uid
 
     def is_own(self) -> bool:
-        """Whether the other side is of the user that this process is of."""
+        """Return whether the other side runs as the same user as this process."""
         return self.peer()[1] == os.geteuid()
 
     def send(self, message: Message, seconds: float) -> None:
@@ -133,7 +133,7 @@ class Channel:
             raise ChannelBroken("the other process is gone") from None
 
     def receive(self, kind: type[M], seconds: float) -> M:
-        """The next message, which has to be of that kind; a refusal is raised with its reason."""
+        """Receive the next message, which must be of that kind. ChannelBroken: it is another, or a refusal."""
         self._sock.settimeout(seconds)
         (length,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
         if length > MESSAGE_LIMIT_BYTES:
@@ -173,7 +173,7 @@ class Channel:
             raise ChannelBroken(f"the system passes no descriptors on ({error.strerror})") from None
 
     def receive_descriptors(self, count: int, seconds: float) -> list[int]:
-        """That many descriptors; the caller owns them. What came before a failure is closed."""
+        """Receive count descriptors, which the caller then owns; on failure those received so far are closed."""
         self._sock.settimeout(seconds)
         found: list[int] = []
         try:

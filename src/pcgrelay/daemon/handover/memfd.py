@@ -1,4 +1,4 @@
-"""The core's record between two processes: a file in memory, which never grows, shrinks or has a name."""
+"""The memory file that carries the core's record between two processes; its size is sealed and it has no name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
 
 def make_record(size: int) -> tuple[int, mmap.mmap]:
-    """A file of that size, and its memory."""
+    """Create a memory file of size bytes; return its descriptor and its mapping."""
     descriptor = os.memfd_create("pcgrelay-state", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(descriptor, size)
@@ -25,7 +25,7 @@ def make_record(size: int) -> tuple[int, mmap.mmap]:
 
 
 def map_record(descriptor: int, size: int) -> mmap.mmap:
-    """The memory of a file that another process made; it cannot be taken away while it is read."""
+    """Map a memory file that another process made. RunError: its size is wrong, or not sealed against change."""
     if not 0 < size <= RECORD_LIMIT_BYTES or os.fstat(descriptor).st_size != size:
         raise RunError("The state of the running node is not as large as it says; restart it instead.")
     if fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _SEALS != _SEALS:

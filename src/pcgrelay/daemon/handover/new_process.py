@@ -1,8 +1,8 @@
-"""The side that comes: this process takes the place of one that runs, with all that it has.
+"""The incoming side of a hand-over: this process replaces the running one and continues with its whole state.
 
-First all that can fail for reasons of its own is done: files read, ports opened, names looked up. Only then is the
-other one told that it may stop its workers. Whatever fails before GO ends this process with one sentence and nothing
-else: it closes its copies of the descriptors, which ends no connection, and the other one goes on.
+Everything that can fail in this process is done first: files are read, ports opened, names resolved. Only then is the
+running process asked to stop its workers. A failure before GO ends this process with one error sentence and nothing
+else: it closes its copies of the descriptors, which ends no connection, and the running process continues.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ OFFER_S = 10.0
 STATE_S = 5.0
 GO_S = 3.0
 SAID_S = 2.0
-OWN = 5  # descriptors before those of listeners and core
+OWN = 5  # number of descriptors before those of listeners and core
 SPARE_DESCRIPTORS = 64
 
 
 @dataclass(slots=True)
 class HandedOver:
-    """What the other process leaves besides the node: its log, its two sockets, and how it was kept."""
+    """What the previous process hands over besides the node: output, log, two sockets, and how it was supervised."""
 
     output: int
     log: int
@@ -61,9 +61,9 @@ class HandedOver:
 
 
 async def take_over(node: Node) -> HandedOver:
-    """Be in the place of the node that runs. It seals nothing any more when this answers, and nor does this yet.
+    """Replace the running node. When this returns, the previous process has stopped sealing and this one has not begun.
 
-    RunError: it was not to be, and the other one goes on.
+    RunError: the hand-over failed or was refused, and the previous process continues.
     """
     channel = _connect(node)
     try:
@@ -106,7 +106,7 @@ def _connect(node: Node) -> Channel:
 
 
 def _refusal(node: Node, offer: Offer) -> str:
-    """Why this process cannot go on for that one, or nothing."""
+    """Return why this process cannot continue for the running one, or an empty string."""
     plane, path = node.plane, node.config.path
     if not (plane.record_least <= offer.record <= plane.record_version and LEAST <= offer.handover <= VERSION):
         return "the running node is of a version whose state this one does not read; restart it instead"
@@ -133,13 +133,13 @@ async def _prepared(node: Node, offer: Offer) -> Prepared:
     except ValueError:
         raise ChannelBroken("it offers what cannot be read") from None
     prepared = await node.prepare(node.config)
-    # All at once: with a name service that says nothing each takes its whole deadline.
+    # In parallel: if a name service does not answer, each look-up takes its whole deadline.
     await asyncio.gather(*(target.settled() for target in prepared.targets.values()))
     return prepared
 
 
 def _taken(node: Node, channel: Channel, prepared: Prepared) -> HandedOver:
-    """From READY to GO: either this process has all, or it ends."""
+    """Run the exchange from READY to GO: this process restores everything, or it exits."""
     channel.send(Ready(), SAID_S)
     try:
         state = channel.receive(State, STATE_S)
@@ -151,7 +151,8 @@ def _taken(node: Node, channel: Channel, prepared: Prepared) -> HandedOver:
         channel.send(Taken(), SAID_S)
         channel.receive(Go, GO_S)
     except BaseException as error:
-        # Whatever it was: an end in order would say words on connections that are the other process's.
+        # Exit directly on any error: an orderly stop would send messages on connections that belong to the other
+        # process.
         _end(node, str(error) or type(error).__name__)
     return left
 
@@ -193,7 +194,7 @@ def _restored(node: Node, state: State, descriptors: Sequence[int], prepared: Pr
 
 
 def _end(node: Node, reason: str) -> NoReturn:
-    """Leave as if this process had never been: nothing that ends in order may say a word on what it was given."""
+    """Exit without an orderly stop, which would send messages on the descriptors that were received."""
     node.plane.abandon()
     print(f"pcgrelay: The running node was not taken over: {reason.rstrip('.')}.", file=sys.stderr, flush=True)
     os._exit(1)

@@ -1,7 +1,7 @@
-"""The side that leaves: a running node hands all that it has to the process that takes its place.
+"""The outgoing side of a hand-over: a running node gives its whole state to the process that replaces it.
 
-It waits at a unix socket beside the admin socket. Up to the word GO nothing is changed but that the workers stand
-still, and whatever goes wrong lets them go on. After it this process seals nothing, says nothing and leaves.
+It waits at a unix socket beside the admin socket. Before GO, the only change is that the workers are paused, and after
+any failure they continue. After GO this process seals nothing, sends nothing and exits.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from pcgrelay.log.events import HandoverDone, HandoverFailed
 
 SAID_S = 2.0
 READY_S = 30.0
-# So long the workers may stand still, in all: a neighbour gives a silent lane up after two seconds.
+# The longest pause of the workers in total: a neighbour gives up a silent lane after two seconds.
 FROZEN_S = 1.4
 LEAST_S = 0.05
 BACKLOG = 4
 
 
 class Handover:
-    """Where the process that takes this one's place knocks."""
+    """The socket at which a process that wants to replace this one connects."""
 
     def __init__(self, node: Node, reloader: Reloader, admin: AdminServer, keeper: Keeper, drain_s: float) -> None:
-        """drain_s: how long this process would drain, for the next one to do the same."""
+        """drain_s: the drain time of this process, which the next one adopts."""
         self._path = handover_path(node.config.node.admin)
         self._node = node
         self._reloader = reloader
@@ -60,14 +60,14 @@ class Handover:
         self._channel: Channel | None = None
 
     async def start(self, sock: socket.socket | None = None) -> None:
-        """Wait for it from now on; sock was handed over by the process before."""
+        """Start waiting; sock is the listening socket that the previous process handed over, if there was one."""
         self._sock = sock or private_socket(self._path, "hand-over socket")
         self._sock.setblocking(False)
         self._sock.listen(BACKLOG)
         self._task = asyncio.create_task(self._serve())
 
     async def stop(self) -> None:
-        """Wait no longer; may be called twice."""
+        """Stop waiting; may be called twice."""
         if self._task is not None:
             self._task.cancel()
             if self._channel is not None:
@@ -124,10 +124,10 @@ class Handover:
         )
 
     def _hand_over(self, channel: Channel) -> None:
-        """In one go: the loop does nothing else meanwhile, so nothing changes what was written."""
+        """Hand over without a turn of the event loop, so that nothing changes the state after it was written."""
         node = self._node
         began_ms = node.clock.monotonic_ms()
-        # Neighbours that look as often as this node does give a lane up after four such intervals.
+        # Neighbours with the same probe interval as this node give up a lane after four such intervals.
         probe_s = node.config.policy.probe_interval_ms / 1000
         deadline = time.monotonic() + min(FROZEN_S, 3 * probe_s)
         memory: mmap.mmap | None = None
@@ -142,7 +142,7 @@ class Handover:
             channel.receive(Taken, _left(deadline))
             channel.send(Go(), _left(deadline))
         except Exception as error:
-            # Whatever it was: this process goes on.
+            # After any error this process continues.
             node.plane.thaw()
             raise ChannelBroken(str(error) or type(error).__name__) from None
         finally:
@@ -173,7 +173,7 @@ class Handover:
         channel.send_descriptors([*own, *(sock.fileno() for sock in listeners.values()), *core], _left(deadline))
 
     def _leave(self, channel: Channel, began_ms: int) -> None:
-        """Without a word to anybody: every connection is the other process's now."""
+        """Exit without a message to any peer: every connection belongs to the other process now."""
         node = self._node
         node.plane.abandon()
         pid, _ = channel.peer()
