@@ -1,1 +1,1 @@
-"""Sessions from edge to edge: their table, set-up, recovery, migration and renewal."""
+"""Sessions between edges: their table, set-up, recovery, migration and renewal."""

@@ -1,4 +1,4 @@
-"""The table of sessions, as its parts see it: they look for paths, renew and lead away what stands in it."""
+"""The interfaces between the session table, its parts (recovery, migration, renewal) and the observer of sessions."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from pcgrelay.session.session import Key, Session
 
 
 class SessionTable(Protocol):
-    """All sessions of an edge. `table` has the real one; tests bring their own."""
+    """All sessions of an edge, as recovery, migration and renewal use them. Implemented in `table`, and by tests."""
 
     def __iter__(self) -> Iterator[Session]: ...
     def close(self, session: Session, code: int, reason: str) -> None:
         """End a session from this side."""
 
     def count(self, reason: str) -> None:
-        """Count a refusal under its one word."""
+        """Count a refusal by its reason."""
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> object:
-        """A task that ends with the sessions. Its failure is logged and goes no further."""
+        """Start a task that is cancelled when the sessions stop. An exception in it is logged, and goes no further."""
 
     def path_taken(self, session: Session, end: PathEnd) -> None:
-        """A session with keys is led over this path from now on."""
+        """Note that a session that has keys uses this path from now on."""
 
 
 class SessionObserver(Protocol):
-    """Who is told of sessions."""
+    """Observer of the session table."""
 
     def session_added(self, session: Session) -> None: ...
     def sessions_changed(self, key: Key) -> None: ...
     def is_shut_out(self) -> bool:
-        """Whether all neighbours refuse this node, so that no path can come."""
+        """Whether all neighbours refuse this node, so that no path can be opened to it."""

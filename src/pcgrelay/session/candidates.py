@@ -1,9 +1,10 @@
-"""Paths that were asked for sessions which others began here, until the other edge speaks over them.
+"""Candidate paths of sessions that the other edge began, until a RESUME arrives over one (docs/protocol.md, 9.5).
 
-The id of a session is no secret: a relay that once carried it knows it, and may ask for a path in the initiator's name.
-So a session keeps the path that it has. What is asked for is a candidate: the core leads the flows over it as soon as
-a RESUME opens that came over it, which proves the keys, and closes no other before. There are a few at once and each
-has its time, so that who asks again and again gains nothing; one that came another way than most is not displaced.
+The id of a session is no secret: a relay that once carried the session knows it and may open a path in the initiator's
+name. A session therefore keeps the path that it has, and the new path is only a candidate. The core moves the flows to
+a candidate when a RESUME that came over it opens, which proves the keys; until then it closes no other path. The number
+of candidates is limited and each expires, so that repeated requests gain nothing. When one has to go, it is one of
+those that came over the most common route.
 """
 
 from __future__ import annotations
@@ -29,15 +30,18 @@ class Candidates:
     """The candidates of all sessions of an edge."""
 
     def __init__(self, table: SessionTable, plane: SessionPlane, take: Callable[[Session, PathEnd], None]) -> None:
-        """take: leads a session over a path from now on."""
+        """take: switch a session to a path."""
         self.paths: EdgePaths
         self._table = table
         self._plane = plane
         self._take = take
 
     def asked(self, session: Session | None, link: Link, asked: PathOpen, source: NodeId) -> None:
-        """Somebody opens a new path for a session that it says is ours."""
-        # The identity is the one that the session's handshake proved; a path in another's name is no path.
+        """Handle a PATH_OPEN that resumes a session: add a candidate, or refuse it.
+
+        session: the one with the id in PATH_OPEN, if there is one. source: the edge that PATH_OPEN names.
+        """
+        # The session's handshake proved its peer: a request in another edge's name does not belong to the session.
         if session is None or session.initiator or session.key.edge != source:
             self.paths.refuse(link, asked, Code.UNKNOWN, "unknown_session")
         elif session.state not in _RESUMABLE:
@@ -50,18 +54,18 @@ class Candidates:
             self._added(session, link, asked, source)
 
     def moved(self, session: Session, in_label: int) -> None:
-        """The other edge speaks over a candidate, and the core follows it: that is the path."""
+        """Make a candidate the path of its session: the other edge resumed over it, and the core has followed."""
         end = next((end for end in session.candidates if end.in_label == in_label), None)
         if end is None:
-            return  # another worker has said so already, or it ended just now
+            return  # another worker has reported it already, or it ended just now
         session.candidates.remove(end)
         end.is_candidate = False
-        with suppress(DataPlaneRefused):  # the core has ended the session, and says so
+        with suppress(DataPlaneRefused):  # the core has ended the session; its event follows
             self._take(session, end)
         session.changed.set()
 
     def forget(self, session: Session, code: int) -> None:
-        """The session is gone."""
+        """Close the candidates of a session that has ended."""
         for end in session.candidates:
             self.paths.close(end, code)
         session.candidates.clear()
@@ -106,10 +110,11 @@ class Candidates:
 
 
 def first_to_go(ends: Sequence[PathEnd], way: tuple[str, ...]) -> PathEnd:
-    """The oldest of those that came the way which most come, if one more comes that way.
+    """Choose the candidate to drop: the oldest on the most common route, counting one more that comes by `way`.
 
-    Only the last steps of a way are attested: by the link, and from there by each node that speaks the truth. So who
-    asks much displaces first what it asked for itself.
+    Routes are compared step by step from this edge outwards. Only the nearest steps are attested: the first by the
+    link, each further one by an honest node before it. An attacker that sends many requests therefore displaces its
+    own first.
     """
     among = [(end.way, end) for end in ends]
     ways = [each.way for each in ends] + [way]

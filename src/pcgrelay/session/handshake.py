@@ -1,4 +1,4 @@
-"""A session's handshake: the same one as a link's, its bytes carried over a path (docs/protocol.md, 9.6)."""
+"""The handshake of a session: the same as that of a link, carried over a path (docs/protocol.md, 9.6)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from pcgrelay.path.edge import EdgePaths, PathEnd
 
 
 class SessionHandshake:
-    """Runs as CARRY messages come in. `done` tells the end; TLS and all that belongs to it are gone by then."""
+    """One handshake, driven by CARRY messages.
+
+    `done` is set when it ends: without a value if it succeeded, else with HandshakeRefused or the exception that broke
+    it. TLS and all that belongs to it are freed by then.
+    """
 
     def __init__(
         self,
@@ -26,7 +30,8 @@ class SessionHandshake:
         judge: Judge,
         ready: Callable[[HandshakeResult], None],
     ) -> None:
-        """ready takes the secret before the last bytes leave, so that no frame can come too early for it."""
+        """ready: receives the result. It is called before the last bytes are sent, so that no frame can arrive before
+        the core has the keys."""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._paths = paths
         self._end = end
@@ -38,12 +43,12 @@ class SessionHandshake:
         end.on_closed = self._path_closed
 
     def start(self) -> None:
-        """Send the first bytes, if this is the side that begins."""
+        """Send the first bytes. Only the initiator calls this."""
         assert self._handshake is not None
         self._paths.carry(self._end, self._handshake.start())
 
     def abandon(self) -> None:
-        """Free TLS without an end."""
+        """Free TLS and detach from the path, without a result."""
         self._handshake = None
         self._end.on_carry = None
         self._end.on_closed = None
@@ -62,7 +67,7 @@ class SessionHandshake:
             self._fail(refused)
             return
         except Exception as error:
-            # Whatever the core or a library does not like about this session is this session's end and nobody else's.
+            # An error of the core or of a library ends this session and no other.
             self._fail(error)
             return
         self._paths.carry(self._end, outgoing)
@@ -79,12 +84,12 @@ class SessionHandshake:
 
 
 def told(error: Exception) -> tuple[str, str]:
-    """The word and the sentence for a set-up that failed."""
+    """Return the reason (one word) and the cause (a sentence) of a set-up that failed."""
     if isinstance(error, HandshakeRefused):
         return error.reason, str(error)
     if isinstance(error, TimeoutError):
         return "deadline", "The session was not set up in time."
     if isinstance(error, DataPlaneRefused):
         return "core", str(error)
-    # Of what nobody expects the kind alone, for its text may quote the peer.
+    # Of an unexpected exception only the type is shown: its text may quote the peer.
     return "failure", f"Setting up the session broke ({type(error).__name__})."

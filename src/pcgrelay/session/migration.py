@@ -1,4 +1,4 @@
-"""Sessions that leave a link: it goes, was replaced, is worse, or does not answer them."""
+"""Moving sessions off a link that drains, was replaced, is worse than another, or lost its lanes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPARE_MS = 1_000
 
 
 class PathMigration:
-    """Leads the sessions of an edge over other links before theirs goes."""
+    """Moves the sessions of an edge to other links, with all their streams."""
 
     def __init__(self, table: SessionTable, recovery: PathRecovery, choose: ChooseLink, clock: Clock) -> None:
         self._table = table
@@ -25,19 +25,19 @@ class PathMigration:
         self._clock = clock
 
     def link_drains(self, link: Link) -> None:
-        """Lead sessions over other links before this one goes."""
+        """Move the sessions on a link that has begun to drain. Only the initiator moves a session."""
         for session in list(self._table):
             if session.initiator and session.state is State.UP and session.path and session.path.link is link:
                 self._recovery.mend(session)
 
     def lane_lost(self, link: Link) -> None:
-        """Sessions that are to resume over this link look for another way, and wait for no answer."""
+        """Wake the sessions that are resuming over this link, so that they try another one at once."""
         for session in self._table:
             if session.mending and session.path is not None and session.path.link is link:
                 session.changed.set()
 
     def replaced(self) -> None:
-        """Move sessions whose link was replaced by a newer one, as soon as that leads to their edges."""
+        """Move the sessions whose link was replaced by a newer one, once the newer one reaches their edges."""
         for session in list(self._table):
             path = session.path
             if session.initiator and session.state is State.UP and path is not None and path.link.replaced:
@@ -46,7 +46,7 @@ class PathMigration:
                     self._recovery.mend(session)
 
     def move_back(self, is_better: Callable[[NodeId, Link], bool]) -> None:
-        """Once a second: lead sessions over a better link if there is one, with all their streams."""
+        """Move sessions to a better link if there is one; called once a second."""
         for session in list(self._table):
             path = session.path
             if not session.initiator or session.state is not State.UP or session.mending or path is None:
@@ -55,9 +55,10 @@ class PathMigration:
                 self._recovery.mend(session)
 
     def draining(self, streams: Callable[[int], int]) -> None:
-        """Once a second: move sessions off links that drain, and end those without a stream that have no other way.
+        """Move sessions off draining links, and close idle ones that have no other link; called once a second.
 
-        So a relay that drains comes to be empty even if there is no other way. streams: how many a session has.
+        A draining relay so becomes empty even where no other route exists. streams: the open streams of a session, by
+        its number.
         """
         now = self._clock.monotonic_ms()
         for session in list(self._table):
@@ -67,7 +68,7 @@ class PathMigration:
                 continue
             other = self._choose(session.key.edge, path.link)
             if session.initiator and other is not None and other is not path.link:
-                # A way has come up since the neighbour began to leave.
+                # Another link has come up since the neighbour began to drain.
                 session.spare_ms = None
                 self._recovery.mend(session)
             elif streams(session.number) or path.link.replaced:

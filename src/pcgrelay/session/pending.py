@@ -1,8 +1,8 @@
-"""Sessions that others begin here, until their handshake has proved who they are (pure).
+"""Limits on sessions that other edges begin and whose handshake has not yet proved their identity (pure).
 
-PATH_OPEN names its source, and a relay may name anybody. Only the link that it came over is proved. So a name counts
-for its link alone, and no link may have all places: who makes names up keeps out nobody who comes another way, and
-those who come the same way not with certainty.
+PATH_OPEN names its source, and a relay may name anybody: only the link that the message came over is proved. A name is
+therefore counted for each link separately, and no link may use all places. Invented names so keep out nobody who comes
+over another link, and those on the same link only by chance.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ EARLY = "handshake_early_drop"
 
 
 class PendingSessions:
-    """How many sessions are being set up by others."""
+    """Counts of sessions that other edges are setting up here, by link and by claimed name."""
 
     def __init__(self, chance: Callable[[], float]) -> None:
-        """chance answers a number from 0 up to 1, a new one at each call."""
+        """chance: returns a random number in [0, 1) at each call."""
         self._chance = chance
         self._names: Counter[tuple[int, NodeId]] = Counter()
         self._links: Counter[int] = Counter()
         self._total = 0
 
     def refusal(self, link: int, name: NodeId) -> str | None:
-        """Why another one over that link is not taken, or nothing."""
+        """Return the reason for which one more set-up over that link is refused, or None."""
         of_link = self._links[link]
         if self._names[(link, name)] >= CLAIMS_OF_A_NAME_MOST:
             return TOO_MANY
@@ -43,13 +43,13 @@ class PendingSessions:
         return None
 
     def enter(self, link: int, name: NodeId) -> None:
-        """One has begun."""
+        """Count a set-up that has begun."""
         self._total += 1
         self._links[link] += 1
         self._names[(link, name)] += 1
 
     def leave(self, link: int, name: NodeId) -> None:
-        """It is proved, or over."""
+        """Stop counting a set-up: its peer is proved, or it has ended."""
         self._total -= 1
         self._links[link] -= 1
         self._names[(link, name)] -= 1

@@ -1,12 +1,12 @@
-"""Sessions that lose their way and find another one.
+"""Recovery of sessions that lose their path.
 
-The keys, the streams and what was sent and not acknowledged stay with the core; only the path changes. The initiator
-looks for the new path, the responder waits for it, so that both never lead a session two ways at once: how it takes one
-stands in `candidates`. A path may also be changed while the old one still works, when its neighbour is leaving; the old
-one ends when all flows have resumed.
+The keys, the streams and the frames that were sent and not acknowledged stay in the core; only the path changes. The
+initiator finds the new path and the responder waits for it (`candidates`), so that the two sides never choose different
+paths. A path may also be changed while the old one still works, for example when its neighbour drains; the old path is
+closed when all flows have resumed.
 
-A session that starts is treated alike. An initiator that has the keys knows that the responder has them, for it has
-read the responder's HELLO; so the confirmations of the flows, which may be lost with the path, go over another one.
+A session in STARTING is treated alike. An initiator that has the keys has read the responder's HELLO and so knows that
+the responder has them too: the confirmations of the flows, which may be lost with the path, can go over another one.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from pcgrelay.session.session import Session, State
 RESUME_ANSWER_S = 5.0
 RESUME_FIRST_MS = 50
 RESUME_CAP_MS = 1_000
-# A session that flows is moved without haste.
+# A session whose path works is moved without haste.
 MOVE_FIRST_MS = 1_000
 MOVE_CAP_MS = 20_000
-WAITING = 10  # as after so many attempts: while there is no link at all
+WAITING = 10  # back-off as after so many attempts, while there is no link at all
 SHUT_OUT = "shut_out"
-SHUT_OUT_S = 0.5  # how often the responder, who waits, looks whether anything can come
+SHUT_OUT_S = 0.5  # how often a waiting responder checks whether all neighbours refuse this node
 _WAYLESS = (State.STARTING, State.STALLED)
-# What the far edge itself says about a session that it does not have, or not with us.
+# Codes with which the far edge says that it does not have the session, or not with this edge.
 _FINAL = {Code.UNKNOWN, Code.REFUSED, Code.EXPIRED, Code.VIOLATION}
 
-# Given an edge and a link to avoid if there is another: the link to take, or nothing.
+# Given an edge, and a link to avoid if there is another: the link to use, or None.
 ChooseLink = Callable[[NodeId, Link | None], Link | None]
 
 
@@ -71,7 +71,7 @@ class PathRecovery:
         self._clock = clock
 
     def path_restored(self, session: Session, end: PathEnd) -> None:
-        """A session goes on over the path that it had in the process before this one."""
+        """Attach the path that a restored session had in the previous process."""
         session.path = end
         session.led = end.in_label
         end.on_closed = lambda code: self.path_closed(session, end, code)
@@ -84,15 +84,15 @@ class PathRecovery:
         if session.path is end:
             session.path = None
             self._leave_former(session, Code.DRAINING)
-            # Our end of the link may not have noticed anything yet. Who drains asks only that the path be opened again.
+            # The link may be lost although its lanes here look up; after DRAINING it may be used again.
             session.lost = None if code == Code.DRAINING else end.link
             self.stalled(session, code_name(code))
 
     def _leave_former(self, session: Session, code: int) -> None:
         """Close the path that this side has left for another one.
 
-        If that other one is gone, the far edge may not have left this one, and has noticed nothing. It has to be told,
-        or its streams would wait until the core's patience is over.
+        If the other one is lost, the far edge may still use this one and has noticed nothing. Without a PATH_CLOSE its
+        streams would wait until the core's timeout.
         """
         if session.former is not None:
             former, session.former = session.former, None
@@ -100,11 +100,11 @@ class PathRecovery:
             self.paths.close(former, code)
 
     def started(self, session: Session) -> None:
-        """Every flow is confirmed: over the path that the session has, whatever it had before."""
+        """Close the former path of a session that has come up: every flow is confirmed over the present one."""
         self._leave_former(session, Code.DONE)
 
     def forget(self, session: Session, code: int) -> None:
-        """The session is gone, and so are all its paths."""
+        """Close all paths of a session that has ended, with this code."""
         if session.path is not None:
             session.path.on_closed = session.path.on_carry = None
             self.paths.close(session.path, code)
@@ -112,14 +112,14 @@ class PathRecovery:
         self.candidates.forget(session, code)
 
     def flow_stalled(self, session: Session, flow: int, code: int) -> None:
-        """A flow has lost its lane, or the path that it has now."""
+        """Handle a flow that lost its lane or its path."""
         session.unresumed.add(flow)
         if session.path is not None:
             session.lost = session.path.link
         self.stalled(session, code_name(code))
 
     def resumed(self, session: Session, flow: int) -> None:
-        """A flow goes on; once all do, the session is well."""
+        """Handle a flow that has resumed; once all have, the session is UP again."""
         session.unresumed.discard(flow)
         if session.unresumed or session.path is None:
             return
@@ -140,7 +140,7 @@ class PathRecovery:
             session.state = State.STALLED
             session.stalled_ms = self._clock.monotonic_ms()
             if session.resumed_ms is not None:
-                # What loses its way again and again looks for another one no more often for it.
+                # A session that loses its path repeatedly does not search more often for that.
                 self._ways(session).ended(session.stalled_ms - session.resumed_ms)
             self._emit(
                 SessionStalled(session=session.number, peer=session.key.edge.dotted, via=session.via, reason=reason)
@@ -149,19 +149,19 @@ class PathRecovery:
         if session.state in _WAYLESS:
             session.changed.set()
             if session.path is not None and not session.initiator:
-                # Only the initiator finds a new way, so it has to learn that this one is lost.
+                # Only the initiator finds a new path, so it has to learn that this one is lost.
                 path, session.path = session.path, None
                 self.paths.close(path, Code.UNREACHABLE)
             self.mend(session)
 
     def mend(self, session: Session) -> None:
-        """Look for another way, unless that is under way, or a session that flows was moved a moment ago."""
+        """Start a search for another path, unless one is running or a working session was moved a moment ago."""
         if not session.mending and (session.state is not State.UP or self._moves(session).may_begin()):
             session.mending = True
             self._table.spawn(self._mended(session), "mender")
 
     def kick(self, session: Session) -> None:
-        """There may be a new way."""
+        """Search again now: another path may have become available."""
         for retry in (session.ways, session.moves):
             if retry is not None:
                 retry.kick()
@@ -197,7 +197,7 @@ class PathRecovery:
         finally:
             session.mending = False
         if session.state is State.STALLED or (session.state is State.STARTING and session.path is None):
-            # It was lost while it moved.
+            # Its path was lost while it was being moved.
             self.mend(session)
 
     async def _await_way(self, session: Session) -> None:
@@ -209,18 +209,18 @@ class PathRecovery:
                     await session.changed.wait()
 
     def _refuse_shut_out(self) -> None:
-        # An outage can end; who is refused everywhere is not let in again because it waits.
+        # An outage can end by itself; a refusal by all neighbours does not, so waiting is of no use.
         if self._observer.is_shut_out():
             raise PathRefused(Code.REFUSED, SHUT_OUT, "")
 
     async def _find_way(self, session: Session) -> None:
-        """Try one path after another until the session flows again, or the far edge knows nothing of it."""
+        """Try one link after another until the session has resumed. PathRefused if the far edge does not have it."""
         refusing: set[Link] = set()
         avoid = session.path.link if session.path else session.lost
         while session.state in _WAYLESS:
             link = self._choose(session.key.edge, avoid)
             if link is None:
-                # To wait for a link is no attempt.
+                # Waiting for a link does not count as an attempt.
                 self._refuse_shut_out()
                 await self._change_awaited(session)
                 continue
@@ -239,7 +239,7 @@ class PathRecovery:
             avoid = link
 
     async def _move(self, session: Session) -> None:
-        """Try one better way for a session that flows."""
+        """Make one attempt to move a session whose path works."""
         avoid = session.path.link if session.path else session.lost
         link = self._choose(session.key.edge, avoid)
         if link is None or link is avoid:
@@ -249,19 +249,19 @@ class PathRecovery:
         except TimeoutError:
             pass
         except PathRefused as refused:
-            # It flows, and waits for nobody's word but the far edge's own.
+            # Its present path works, so only a refusal by the far edge itself ends it.
             if link.peer == session.key.edge and refused.code in _FINAL:
                 raise
 
     async def _tried(self, session: Session, link: Link, retry: Retry) -> None:
-        """One attempt over that link."""
+        """Make one attempt over that link."""
         before = retry.attempts
         retry.begun()
         try:
             async with asyncio.timeout(RESUME_ANSWER_S):
                 await self._lead_over(session, link, before)
         finally:
-            # However it ended: a way that was found may be lost at once.
+            # Counted even if it succeeded: a path that was found may be lost at once.
             retry.failed()
 
     async def _change_awaited(self, session: Session) -> None:
@@ -271,9 +271,12 @@ class PathRecovery:
                 await session.changed.wait()
 
     async def _lead_over(self, session: Session, link: Link, attempt: int) -> None:
-        """Lead a session over that link, and wait until all its flows have resumed."""
+        """Open a path over that link, switch the session to it, and wait until all its flows have resumed.
+
+        Raises PathRefused if the path is refused, too small or lost meanwhile.
+        """
         if session.state in _WAYLESS and session.path is not None and session.path.link is link:
-            # It does not carry, and the nodes on the way may have room for one path only.
+            # That path does not work, and the relays may have room for one path only.
             path, session.path, session.lost = session.path, None, link
             path.on_closed = None
             self.paths.close(path, Code.DONE)
@@ -288,7 +291,7 @@ class PathRecovery:
             resume=True,
         )
         try:
-            # A session that only moves has a way, and time.
+            # A session that is only moved has a working path: it does not stop waiting for the sake of another link.
             await wait_answer(
                 end,
                 attempt,
@@ -311,21 +314,21 @@ class PathRecovery:
             raise PathRefused(Code.UNREACHABLE, "path_lost", link.peer.uri)
 
     def _take_path(self, session: Session, end: PathEnd) -> None:
-        """Lead a session over this path, and leave the one before once all flows have resumed."""
+        """Switch a session to this path; the one before is closed once all flows have resumed."""
         self._leave_former(session, Code.DONE)
         session.former, session.path = session.path, end
         session.lost = None
         if session.former is not None:
             session.former.on_closed = lambda _: self._former_closed(session)
         end.on_closed = lambda code: self.path_closed(session, end, code)
-        # A flow that starts does not resume: the core says that the session is up.
+        # A flow that starts does not resume: the core reports that the session is up.
         session.unresumed = set() if session.state is State.STARTING else set(range(session.flows))
         self._table.path_taken(session, end)
         self.lead(session, end)
         self._observer.sessions_changed(session.key)
 
     def lead(self, session: Session, end: PathEnd) -> None:
-        """Have the core lead the flows over this path; those that follow the far edge over another one go on there."""
+        """Tell the core to use this path. Flows that have already followed the far edge to another path stay there."""
         is_first = session.led == 0 and session.state is State.STARTING
         instead, session.led = 0 if session.initiator or is_first else session.led or end.in_label, end.in_label
         self._plane.session_path(
@@ -337,13 +340,13 @@ class PathRecovery:
 
 
 def _is_last_word(session: Session, link: Link, refused: PathRefused, refusing: set[Link]) -> bool:
-    """Whether a refusal over that link leaves no other way; refusing: the links over which there was one before."""
+    """Whether a refusal over that link ends the search. refusing: the links that refused before; it is updated."""
     edge = session.key.edge
     is_final = refused.by == edge.uri and refused.code in _FINAL
     if is_final and link.peer == edge:
         return True
-    # The word of a relay, in its own name or in the far edge's: another may say otherwise. A second time round there
-    # is none.
+    # A relay refused, in its own name or in that of the far edge: over another relay the answer may differ. A second
+    # refusal over the same link means that all have been tried.
     is_second = link in refusing
     if is_final or refused.code == Code.REFUSED:
         refusing.add(link)
@@ -356,7 +359,10 @@ def stall_unheard(
     figures: Mapping[int, Mapping[str, int]],
     stalled: Callable[[events.SessionStalled], None],
 ) -> None:
-    """News of sessions was lost: those whose flows are not all up in the core are stalled, and so mended or ended."""
+    """Stall the sessions whose flows are not all up in the core, after events of sessions were lost.
+
+    They are then recovered, or end. figures: the counters of the core by session number. stalled: handles the event.
+    """
     for session in list(sessions):
         if session.state is State.UP and figures.get(session.number, {}).get("flows_up", 0) < session.flows:
             in_label = session.path.in_label if session.path else 0

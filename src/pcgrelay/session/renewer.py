@@ -1,13 +1,14 @@
-"""Sessions that prove again who their ends are, while their streams go on (docs/protocol.md, 9.9).
+"""Renewal of sessions: both edges prove their identities again while the streams go on (docs/protocol.md, 9.9).
 
         initiator                                    responder
-    the handshake, carried over the session's path; its secret to the core of either side, which reports that it is kept
-    -- RENEWED, inside the handshake's TLS -->       heard
-    heard                <-- RENEWED --              the mix may be named
-    the mix may be named; TLS is freed on both sides
+    handshake over the session's path; each side gives the secret to its core, which reports when all workers keep it
+    -- RENEWED, inside the handshake's TLS -->       received
+    received             <-- RENEWED --              the mix may be used
+    the mix may be used; TLS is freed on both sides
 
-The initiator begins. The responder takes what is carried over the path of a session that is up for the beginning of a
-renewal. It ends the session only for an identity that was proved: until then anybody on the way may have spoken.
+The initiator begins. The responder treats the first bytes that are carried over the path of a session in UP as the
+start of a renewal. It closes the session only for an identity that was proved: before that, any relay on the path may
+have sent the bytes.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ from pcgrelay.path.edge import EdgePaths, PathEnd
 from pcgrelay.session.api import SessionTable
 from pcgrelay.session.session import Session, State
 
-# A peer may begin so often, which bounds what its handshakes cost.
+# How often a peer may begin a renewal; this bounds the cost of its handshakes.
 BEGINNINGS_AT_ONCE = 1
 BEGINNINGS_EACH_SECOND = 2
-RENEWED_BYTES = 1_024  # what the message may take inside TLS, many times over
+RENEWED_BYTES = 1_024  # limit of the bytes that may follow the handshake; RENEWED needs far fewer
 
 
 class Attempt:
-    """One renewal of one session, on one path. `done` tells the end."""
+    """One renewal of one session, over one path. `done` is set to the result, or to HandshakeRefused."""
 
     def __init__(
         self, handshake: Handshake, end: PathEnd, began_ms: int, keep: Callable[[HandshakeResult], None]
     ) -> None:
-        """keep takes the secret."""
+        """keep: gives the secret to the core; it may raise HandshakeRefused."""
         self.done: asyncio.Future[HandshakeResult] = asyncio.get_running_loop().create_future()
         self.end = end
         self.began_ms = began_ms
@@ -55,15 +56,15 @@ class Attempt:
 
     @property
     def generation(self) -> int:
-        """Of the renewal; zero before its handshake is over."""
+        """The generation of the renewal; 0 until its handshake is complete."""
         return self._handshake.established.generation if self._handshake.established else 0
 
     def start(self) -> bytes:
-        """The first bytes of the initiator."""
+        """Return the first bytes of the initiator."""
         return self._handshake.start()
 
     def take(self, data: bytes) -> bytes:
-        """Take what was carried, answer what is to be carried back; raises HandshakeRefused."""
+        """Handle bytes that were carried and return those to carry back. Raises HandshakeRefused."""
         handshake = self._handshake
         if not self.generation:
             outgoing = handshake.receive(data)
@@ -84,7 +85,7 @@ class Attempt:
         return self._answer()
 
     def kept(self) -> bytes:
-        """Every worker of the core has the secret: answer what is to be carried now."""
+        """Note that every worker of the core has the secret; return the bytes to carry now."""
         self._kept = True
         return self._answer()
 
@@ -115,7 +116,7 @@ class Renewer:
         self._attempts: dict[Session, Attempt] = {}
 
     def renew(self, sessions: Iterable[Session]) -> None:
-        """Renew those that are due, and end those that are past their hard age; asked once a second."""
+        """Renew the sessions that are due, and close those past their hard age; called once a second."""
         now, policy = self._clock.monotonic_ms(), self._local.config.policy
         for session in sessions:
             schedule = session.schedule
@@ -128,24 +129,24 @@ class Renewer:
                 self._table.spawn(self._renewed(session), "renewal")
 
     def listen(self, session: Session, end: PathEnd) -> None:
-        """What is carried on this path of a session that has its keys belongs to renewals."""
+        """Treat what is carried over this path as renewals, now that the session has keys."""
         end.on_carry = lambda data: self._carried(session, end, data)
 
     def mix_is_kept(self, session: Session, mix: int) -> None:
-        """Every worker of the core has the secret of a renewal."""
+        """Go on with the renewal of this mix: every worker of the core has its secret."""
         attempt = self._attempts.get(session)
         if attempt is not None and attempt.generation == mix:
             self._step(session, attempt, attempt.kept)
 
     def forget(self, session: Session) -> None:
-        """The session is gone."""
+        """End the renewal of a session that has ended."""
         self._failed(session, HandshakeRefused("closed", "The session ended while it was renewed."))
 
     def _may_begin(self, session: Session) -> bool:
         return session not in self._attempts and session.state is State.UP and not session.mending
 
     async def _renewed(self, session: Session) -> None:
-        """One attempt of the initiator."""
+        """Run one renewal as the initiator."""
         attempt = self._begun(session)
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -154,7 +155,7 @@ class Renewer:
         except TimeoutError:
             self._failed(session, HandshakeRefused("deadline", "The renewal was not finished in time."))
         except HandshakeRefused:
-            # It was dealt with where it was found.
+            # Already counted and logged by `_failed`.
             return
 
     def _carried(self, session: Session, end: PathEnd, data: bytes) -> None:
@@ -163,7 +164,7 @@ class Renewer:
             return
         if attempt is None or attempt.end is not end:
             if session.initiator:
-                return  # of an attempt that is over
+                return  # late bytes of an earlier attempt
             if session.state is not State.UP or self._is_too_soon(session):
                 self._table.count("renewal_too_soon")
                 return
@@ -172,7 +173,7 @@ class Renewer:
         self._step(session, attempt, lambda: attempt.take(data))
 
     async def _awaited(self, session: Session, attempt: Attempt) -> None:
-        """The responder's side of one attempt ends in time, whatever the other side does."""
+        """End the responder's side of an attempt at the deadline, whatever the other side does."""
         with suppress(TimeoutError, HandshakeRefused):
             async with asyncio.timeout(self._deadline_s):
                 await attempt.done
@@ -206,7 +207,7 @@ class Renewer:
         return attempt
 
     def _keep(self, session: Session, established: HandshakeResult) -> None:
-        """The handshake is over: hand the secret to the core before anything else is said."""
+        """Give the secret to the core, before anything else is sent. Raises HandshakeRefused."""
         local = self._local
         try:
             # Trust may have changed since the handshake began.
@@ -221,7 +222,7 @@ class Renewer:
             wipe_secret(established.secret)
 
     def _step(self, session: Session, attempt: Attempt, work: Callable[[], bytes]) -> None:
-        """Do one step of an attempt, and whatever follows from its outcome."""
+        """Do one step of an attempt and handle its outcome."""
         try:
             outgoing = work()
         except HandshakeRefused as refused:
@@ -229,7 +230,7 @@ class Renewer:
             self._failed(session, refused)
             return
         except Exception as error:
-            # What a library does not like about it is the end of this attempt and of nothing else.
+            # An error of a library ends this attempt and nothing else.
             self._failed(session, HandshakeRefused("failure", f"The renewal broke ({type(error).__name__})."))
             return
         self.paths.carry(attempt.end, outgoing)
@@ -262,7 +263,7 @@ class Renewer:
             return
         if not attempt.done.done():
             attempt.done.set_exception(refused)
-            # Nobody may be waiting.
+            # Retrieve it, so that asyncio does not complain when nobody is waiting.
             attempt.done.exception()
         if session.state is State.CLOSED or session.schedule is None:
             return

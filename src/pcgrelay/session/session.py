@@ -1,4 +1,4 @@
-"""What an edge knows of one session with another edge."""
+"""The state of one session with another edge."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pcgrelay.path.edge import PathEnd
 
 
 class State(Enum):
-    """Where a session is in its life."""
+    """States of a session; the transitions are drawn in `table`."""
 
     ASKING = auto()
     HANDSHAKE = auto()
@@ -31,7 +31,7 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
-    """What a session is for: an edge, and the class of what it carries."""
+    """What a session is for: an edge, and the class (marking, priority) of the streams that it carries."""
 
     edge: NodeId
     marking: int
@@ -40,7 +40,7 @@ class Key:
 
 @dataclass(eq=False, slots=True)
 class Session:
-    """One session. number is the core's, and zero before the core knows it."""
+    """One session. number: its number in the core; 0 until the core has it. *_ms: the monotonic clock."""
 
     id: bytes
     key: Key
@@ -53,28 +53,28 @@ class Session:
     suite: Suite | None = None
     group: str = ""
     tls_suite: str = ""
-    chain: tuple[x509.Certificate, ...] = ()  # by which the far edge was trusted, leaf first
+    chain: tuple[x509.Certificate, ...] = ()  # the far edge's certificates, leaf first
     generation: int = 0  # of the last renewal; 0: none yet
     attempted: int = 0  # the greatest generation that the far edge may have taken
-    schedule: Schedule | None = None  # of renewals, once it has keys
-    renewals: TokenBucket | None = None  # that the far edge may begin
+    schedule: Schedule | None = None  # of renewals; None until the session has keys
+    renewals: TokenBucket | None = None  # limits the renewals that the far edge may begin
     path: PathEnd | None = None
-    led: int = 0  # label of the path that the core was led over last; 0: not known
-    former: PathEnd | None = None  # the one before it, until all flows have resumed
-    candidates: list[PathEnd] = field(default_factory=list)  # that may become its path, the oldest first
-    lost: Link | None = None  # that its way led over when it was lost, until it has a new one
+    led: int = 0  # label of the path that the core was given last; 0: not known
+    former: PathEnd | None = None  # the previous path, until all flows have resumed
+    candidates: list[PathEnd] = field(default_factory=list)  # paths that may become its path, the oldest first
+    lost: Link | None = None  # the link of the path that was lost, until there is a new path
     stalled_ms: int = 0
-    unresumed: set[int] = field(default_factory=set)  # flows that have not said so since the last change of path
+    unresumed: set[int] = field(default_factory=set)  # flows not yet resumed since the last change of path
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     mending: bool = False
-    resumed_ms: int | None = None  # when it last went on after it had lost its way
-    ways: Retry | None = None  # of the search for another way
-    moves: Retry | None = None  # and while it has one
-    spare_ms: int | None = None  # since when it has no stream and only a draining link
+    resumed_ms: int | None = None  # when it last resumed after it had lost its path
+    ways: Retry | None = None  # back-off of the search for a path
+    moves: Retry | None = None  # back-off of moves while the path works
+    spare_ms: int | None = None  # since when it has had no stream and only a draining link
 
     @classmethod
     def restored(cls, handover: SessionHandover) -> Session:
-        """A session of the process before this one; its path is for the caller."""
+        """Make the session that a hand-over record describes. The caller restores its path."""
         return cls(
             id=handover.id,
             key=Key(NodeId.from_uri(handover.edge), handover.marking, handover.priority),
@@ -96,7 +96,7 @@ class Session:
         )
 
     def to_handover(self) -> SessionHandover:
-        """What another process has to know of this session."""
+        """Return the hand-over record of this session."""
         return SessionHandover(
             id=self.id,
             number=self.number,
@@ -122,12 +122,12 @@ class Session:
 
     @property
     def via(self) -> str:
-        """The neighbour that its path leads through."""
+        """The neighbour on its path, as a dotted name; empty if it has no path."""
         return self.path.link.peer.dotted if self.path else ""
 
 
 def up_record(session: Session, now_ms: int) -> SessionUp:
-    """The line of the log for a session that is up."""
+    """Return the log record of a session that has come up."""
     assert session.suite is not None
     return SessionUp(
         session=session.number,

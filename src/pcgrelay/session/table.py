@@ -1,13 +1,12 @@
-"""An edge's sessions with other edges, from the first wish to the end.
+"""The sessions of an edge with other edges.
 
     ASKING -> HANDSHAKE -> STARTING -> UP <-> STALLED -> CLOSED
 
-For each edge that exports something imported here, a keeper sets a session up ahead of the first stream, one attempt at
-a time, with back-off, for ever. A session that the other edge opened serves as well. When both begin at once, the edge
-with the lesser name goes on and refuses the other's path, so that one session comes of it.
+For each edge that exports a service imported here, a keeper task sets up a session ahead of the first stream: one
+attempt at a time, with back-off, without end. A session that the other edge opened serves as well. When both edges
+begin at once, the edge with the lesser name goes on and refuses the other's path, so that one session results.
 
-`recovery` has what happens when a session loses its path, `migration` how sessions leave a link that goes, `renewer`
-how a session is renewed.
+`recovery` handles a lost path, `migration` moves sessions off a link, `renewer` renews them.
 """
 
 from __future__ import annotations
@@ -47,17 +46,17 @@ from pcgrelay.session.session import Key, Session, State, up_record
 
 SESSIONS_MOST = 4_096
 SESSIONS_OF_A_PEER_MOST = 32  # three markings in three classes, begun by either side
-# How long a keeper waits for the end of a set-up that another edge is said to have begun, before it begins its own.
+# How long a keeper waits for a set-up that another edge seems to have begun, before it begins its own.
 GIVE_WAY_S = 2.0
 GLARE = "glare"
 LEAVE = "leave"
-# Another way, or the same once more, may do: such an attempt lets no application wait less.
+# Failures after which another path, or the same once more, may succeed: they do not shorten an application's wait.
 NOBODYS_FAULT = ("path_lost", NO_ANSWER)
 NO_ROUTE = "no_route"  # this edge itself has no usable link
 
 
 class Sessions:
-    """All sessions of an edge. It answers the paths that other edges open."""
+    """All sessions of an edge. It also answers the paths that other edges open (`Answerer` of path.edge)."""
 
     def __init__(
         self,
@@ -72,7 +71,7 @@ class Sessions:
         self.paths: EdgePaths
         self.refused: Counter[str] = Counter()
         self.failures: Counter[Key] = Counter()
-        self.causes: dict[Key, str] = {}  # of the last failure
+        self.causes: dict[Key, str] = {}  # cause of the last failure
         self._local = local
         self._me = local.config.node.id
         self._plane = plane
@@ -93,26 +92,26 @@ class Sessions:
         self._renewer = Renewer(self, plane, local, emit, clock)
 
     def attach(self, paths: EdgePaths) -> None:
-        """Use these path ends; they answer to this object, so they can only be made after it."""
+        """Set the path ends. They refer to this object, so they can only be made after it."""
         self.paths = self._renewer.paths = paths
         self._recovery.attach(paths)
 
-    # -- what others ask ---------------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Session]:
         return iter(self._by_id.values())
 
     def by_number(self, number: int) -> Session | None:
-        """The session that the core speaks of."""
+        """The session with this number in the core, or None."""
         return self._by_number.get(number)
 
     def with_key(self, key: Key) -> list[Session]:
-        """Sessions with an edge for a class, well ones first."""
+        """The sessions with this key: those that are UP first, then by age."""
         found = [session for session in self._by_id.values() if session.key == key]
         return sorted(found, key=lambda session: (session.state is not State.UP, session.began_ms))
 
     def want(self, keys: set[Key]) -> None:
-        """Keep sessions for these, and only these, from now on. Sessions that are there stay."""
+        """Keep sessions for these keys, and only these, from now on. Existing sessions stay."""
         for key in set(self._keepers) - keys:
             self._keepers.pop(key)[0].cancel()
             self.failures.pop(key, None)
@@ -123,7 +122,7 @@ class Sessions:
             self._keepers[key] = (self.spawn(self._keep(key, look, self._retries.of(key)), "keeper"), look)
 
     def kick(self, key: Key | None = None) -> None:
-        """Something has changed for the better: do not wait for the end of a back-off, within the bounds of `Retry`."""
+        """Retry before the end of the back-off, within the bounds of `Retry`: for this key, or for all."""
         for each, (_, look) in self._keepers.items():
             if key is None or each == key:
                 self._retries.of(each).kick()
@@ -133,28 +132,28 @@ class Sessions:
                 self._recovery.kick(session)
 
     def _look(self, key: Key) -> None:
-        """Let a keeper see that a session came or went. That is no reason to try earlier."""
+        """Wake a keeper because a session came or went. This does not shorten its back-off."""
         if key in self._keepers:
             self._keepers[key][1].set()
 
     def judge(self, refusal: Callable[[Session], str | None]) -> None:
-        """End the sessions that are refused now, in one word."""
+        """Close the sessions for which refusal returns a reason: policy or trust no longer allows them."""
         for session in list(self._by_id.values()):
             if session.chain and (word := refusal(session)):
                 self.count(word)
                 self.close(session, Code.REFUSED, word)
 
     def renew(self) -> None:
-        """Renew the sessions that are due, and end those that are past their hard age; asked once a second."""
+        """Renew the sessions that are due, and close those past their hard age; called once a second."""
         self._renewer.renew(list(self._by_id.values()))
 
     def to_handover(self) -> tuple[tuple[SessionHandover, ...], int]:
-        """What another process has to know: sessions that have been up, and the last number that was given."""
+        """Return the hand-over records of the sessions in UP or STALLED, and the last number that was given."""
         living = (session for session in self._by_id.values() if session.state in (State.UP, State.STALLED))
         return tuple(session.to_handover() for session in living), self._next_number
 
     def restore(self, handovers: Sequence[SessionHandover], last: int, links: Mapping[int, Link]) -> None:
-        """Have the sessions of the process before this one; the core has them already."""
+        """Restore the sessions of the previous process, which the core has already. links: by number."""
         self._next_number = last
         for handover in handovers:
             session = Session.restored(handover)
@@ -164,20 +163,20 @@ class Sessions:
             if link is not None and handover.path is not None:
                 self._recovery.path_restored(session, self.paths.restore(link, session.id, handover.path))
             elif session.state is State.UP:
-                # Its path was lost at the last moment.
+                # Its path was lost during the hand-over.
                 session.state = State.STALLED
                 session.stalled_ms = self._clock.monotonic_ms()
             if session.state is State.STALLED:
                 self._recovery.mend(session)
 
     def drop_unknown(self, numbers: Iterable[int]) -> None:
-        """End the sessions that the core has and this process was told nothing of: their set-up was not over."""
+        """Close the sessions that only the core has: their set-up was not complete at the hand-over."""
         for number in set(numbers) - set(self._by_number):
             with suppress(DataPlaneRefused):
                 self._plane.session_close(number, Code.UNREACHABLE)
 
     async def stop(self, code: int) -> None:
-        """Close all sessions and end all tasks."""
+        """Close all sessions with this code and end all tasks."""
         self.want(set())
         for session in list(self._by_id.values()):
             self.close(session, code, "stopped")
@@ -190,7 +189,7 @@ class Sessions:
     # -- what the core reports ---------------------------------------------------------------------------------
 
     def handlers(self) -> events.Handlers:
-        """By the type of event."""
+        """Return the handlers of the core's events, by type of event."""
         return {
             events.SessionUp: self.core_up,
             events.SessionStalled: self.core_stalled,
@@ -201,7 +200,7 @@ class Sessions:
         }
 
     def core_up(self, event: events.SessionUp) -> None:
-        """Every flow is confirmed in both directions."""
+        """Handle SessionUp: every flow is confirmed in both directions."""
         session = self._by_number.get(event.session)
         if session is None or session.state is not State.STARTING:
             return
@@ -214,32 +213,32 @@ class Sessions:
         self._observer.sessions_changed(session.key)
         self._recovery.started(session)
         if session.path is None or session.unresumed:
-            # Its way was lost at the last moment.
+            # The path was lost just before the event.
             self._recovery.stalled(session, code_name(Code.UNREACHABLE))
 
     def core_stalled(self, event: events.SessionStalled) -> None:
-        """A flow has lost its lane, or the path that we gave this label. News of a path before is no news."""
+        """Handle SessionStalled: a flow lost its lane or its path. Events of an earlier path are ignored."""
         session = self._by_number.get(event.session)
         if session is not None and (session.path is None or session.path.in_label == event.in_label):
             self._recovery.flow_stalled(session, event.flow, event.code)
 
     def core_resumed(self, event: events.SessionResumed) -> None:
-        """A flow goes on."""
+        """Handle SessionResumed: a flow goes on."""
         if session := self._by_number.get(event.session):
             self._recovery.resumed(session, event.flow)
 
     def core_moved(self, event: events.SessionMoved) -> None:
-        """The far edge leads the session over the path that we gave this label."""
+        """Handle SessionMoved: the far edge uses the candidate path to which this edge gave the label."""
         if session := self._by_number.get(event.session):
             self._recovery.candidates.moved(session, event.in_label)
 
     def core_renewed(self, event: events.SessionRenewed) -> None:
-        """The core has the secret of a renewal."""
+        """Handle SessionRenewed: every worker of the core has the secret of a renewal."""
         if session := self._by_number.get(event.session):
             self._renewer.mix_is_kept(session, event.mix)
 
     def core_down(self, event: events.SessionDown) -> None:
-        """The core has closed the session."""
+        """Handle SessionDown: the core has closed the session."""
         if session := self._by_number.get(event.session):
             self._gone(session, event.code, event.reason, event.remote)
 
@@ -255,7 +254,7 @@ class Sessions:
                 await look.wait()
                 continue
             if living and not has_given_way:
-                # Who has begun it is not proved. It may come first, but keeps nobody from a session by a name.
+                # Its peer's identity is not proved yet. It gets some time, but a name alone cannot prevent a session.
                 has_given_way = True
                 await wait_event(look, GIVE_WAY_S)
                 continue
@@ -269,18 +268,18 @@ class Sessions:
                 await self._establish(key, tried, before)
                 continue
             except PathRefused as refused:
-                # Glare is no failure: the other edge's own attempt is on its way. Nor is a first look that found no
-                # usable link: a neighbour tells what it knows before its lanes are up.
+                # Glare is no failure: the other edge's own attempt is under way. Nor is a first attempt that found no
+                # usable link: a neighbour sends its entries before its lanes are up.
                 early = before == 0 and refused.reason == NO_ROUTE and refused.by == self._me.uri
                 if refused.reason != GLARE and not early:
                     self._failed(key, refused.reason, str(refused), refused.by, before)
             except Exception as error:
-                # Whatever it is: nobody would begin again for a keeper that ends.
+                # Catch everything: nothing restarts a keeper that has ended.
                 self._failed(key, *told(error), "", before)
             retry.failed()
 
     async def _establish(self, key: Key, tried: list[Link], attempt: int) -> None:
-        """One attempt, over another link than the last if there is one. It leaves a session that is UP, or raises."""
+        """Make one attempt, over another link than the last if there is one. It leaves a session in UP, or raises."""
         link = self._choose(key.edge, tried.pop() if tried else None)
         if link is None:
             raise PathRefused(Code.UNREACHABLE, NO_ROUTE, self._me.uri)
@@ -309,7 +308,7 @@ class Sessions:
             raise
 
     async def _answer(self, session: Session, end: PathEnd) -> None:
-        """The responder's side of one attempt."""
+        """Run the responder's side of one attempt."""
         word, cause = "", ""
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -343,7 +342,7 @@ class Sessions:
         )
 
     def _ready(self, session: Session, end: PathEnd, established: HandshakeResult) -> None:
-        """Both HELLOs are there: hand the secret to the core before anything else is sent."""
+        """Give the secret to the core before anything else is sent. Raises HandshakeRefused or DataPlaneRefused."""
         # Trust may have changed since the handshake began.
         if word := self._local.standing_refusal(established.chain, established.suite, established.group):
             wipe_secret(established.secret)
@@ -367,14 +366,14 @@ class Sessions:
             organisation=organisation_number(session.key.edge.organisation),
         )
         session.state = State.STARTING
-        # What the peer may open must be known before it can open anything.
+        # The core must know what the peer may open before the peer can open anything.
         self._observer.session_added(session)
         end.on_closed = lambda code: self._recovery.path_closed(session, end, code)
         self.path_taken(session, end)
         self._recovery.lead(session, end)
 
     def path_taken(self, session: Session, end: PathEnd) -> None:
-        """A session with keys is led over this path from now on."""
+        """Note that a session that has keys uses this path from now on."""
         end.stands = True
         self._renewer.listen(session, end)
 
@@ -386,7 +385,7 @@ class Sessions:
             raise HandshakeRefused("closed", "The session was closed before its keys were confirmed.")
 
     def path_asked(self, link: Link, asked: PathOpen, source: NodeId) -> None:
-        """Another edge wants a session, or a new path for one."""
+        """Handle a PATH_OPEN of another edge: for a new session, or for a new path of one."""
         if asked.resume:
             self._recovery.candidates.asked(self._by_id.get(asked.session), link, asked, source)
             return
@@ -406,14 +405,14 @@ class Sessions:
             return
         session = self._added(asked.session, key, initiator=False)
         session.path = end
-        self._pending.enter(link.number, source)  # now, for a burst is read before the first task runs
+        self._pending.enter(link.number, source)  # now: a burst of requests is read before the first task runs
         self.spawn(self._answer(session, end), "answer")
 
     def _setup_refusal(self, link: Link, asked: PathOpen, key: Key) -> str | None:
         mine = [session for session in self._by_id.values() if session.key.edge == key.edge]
         if asked.session in self._by_id:
             return "session_id_taken"
-        # A session without a number is not proved to be this peer's.
+        # Only a session with a number is proved to be this peer's.
         if len(self._by_id) >= SESSIONS_MOST or sum(s.number > 0 for s in mine) >= SESSIONS_OF_A_PEER_MOST:
             return "too_many_sessions"
         if word := self._pending.refusal(link.number, key.edge):
@@ -468,7 +467,7 @@ class Sessions:
                 )
             )
         session.changed.set()
-        if session.number or session.initiator:  # one that was only claimed is no news of that edge
+        if session.number or session.initiator:  # otherwise only claimed: says nothing about that edge
             self._look(session.key)
             self._observer.sessions_changed(session.key)
 
@@ -477,7 +476,7 @@ class Sessions:
         if reason not in NOBODYS_FAULT:
             self.failures[key] += 1
         is_new, self.causes[key] = self.causes.get(key) != cause, cause
-        # The first failures and those for a new cause are told one by one, others at each power of two.
+        # The first failures and those with a new cause are logged one by one, the others at each power of two.
         if attempt < 3 or (attempt + 1) & attempt == 0 or is_new:
             self._emit(SessionFailed(peer=key.edge.dotted, reason=reason, cause=cause, by=by, attempts=attempt + 1))
         self._observer.sessions_changed(key)
