@@ -1,1 +1,1 @@
-"""Paths: the ends at an edge, what a relay forwards, and the labels of both."""
+"""Paths: their ends at an edge, the paths that a relay forwards, and the labels of both."""

@@ -1,8 +1,8 @@
-"""How long the answer to a request for a path is waited for.
+"""Waiting for the answer to a PATH_OPEN.
 
-A request or its answer may wait at some node for a control connection that nobody knows to be lost yet. Where there is
-another way, that is tried after a few round trips. Each further request may take twice as long, so that a way which is
-slow, or whose nodes are busy with many requests, is given its time in the end.
+A request or its answer may wait at some node for a control connection whose loss has not been noticed yet. Where there
+is another route, it is tried after a few round trips. Each further request may take twice as long, so that a route that
+is slow, or whose nodes are busy with many requests, gets enough time in the end.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from pcgrelay.messages import Code
 from pcgrelay.path.edge import PathEnd, PathRefused
 
 ANSWER_FIRST_S = 0.4
-ANSWER_TRIPS = 8  # to the neighbour: what lies behind it is not known
+ANSWER_TRIPS = 8  # round trips to the neighbour; those behind it are not known
 ANSWER_MOST_S = 5.0
 NO_ANSWER = "no_answer"
 
 
 async def wait_answer(end: PathEnd, attempt: int, has_other_way: Callable[[], bool]) -> None:
-    """Wait until a path is accepted. PathRefused if it is not, or another way should be tried; TimeoutError at last.
+    """Wait until a path is accepted.
 
-    attempt: how many requests of this session failed before this one.
+    attempt: how many requests of this session failed before this one. has_other_way: whether another route exists.
+    Raises PathRefused if the path is refused or another route should be tried, TimeoutError after ANSWER_MOST_S.
     """
     trip_s = (end.link.probing.round_trip_ms or 0.0) / 1000
     patience_s = min(max(ANSWER_FIRST_S, ANSWER_TRIPS * trip_s) * 2 ** min(attempt, 10), ANSWER_MOST_S)
@@ -36,7 +37,7 @@ async def wait_answer(end: PathEnd, attempt: int, has_other_way: Callable[[], bo
 
 
 async def wait_event(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, but no longer than that."""
+    """Wait for an event, but no longer than this many seconds."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()

@@ -1,8 +1,8 @@
-"""An edge's ends of paths: opened by this edge or by another one, accepted, closed, lost with their link.
+"""The ends of paths at an edge: opened by this edge or by another one, accepted, closed, lost with their link.
 
-A path is known by its link, its session and the label of its PATH_OPEN; one session may have several. Words on a path
-name the request that it began with. What is carried on a path is for `session/table`. A path stands once a session with
-keys goes over it, or may; before that it needs the control connection, and is lost with it.
+A path is identified by its link, its session and the label of its PATH_OPEN; one session may have several. Messages
+about a path name that label. What is carried on a path is for `session`. A path *stands* once a session with keys uses
+it or may use it; before that it needs the control connection and is lost with it (docs/protocol.md, 9.5).
 """
 
 from __future__ import annotations
@@ -32,11 +32,14 @@ from pcgrelay.path.table import PathTable
 from pcgrelay.reasons import is_identity, reason_known, refuser
 
 PATHS_MOST = 16_384
-LEAVE_S = 1.0  # for the far edge to answer the end of a session
+LEAVE_S = 1.0  # time for the far edge to answer the end of a session
 
 
 class PathRefused(Exception):
-    """A path was refused, on the way or by the far edge."""
+    """A path was refused, by a relay or by the far edge.
+
+    code: of PATH_REFUSE or PATH_CLOSE. reason: one word. by: the identity (URI) of the node that refused, or empty.
+    """
 
     def __init__(self, code: int, reason: str, by: str) -> None:
         super().__init__(f"{code_name(code)} {reason}")
@@ -51,7 +54,7 @@ class PathEnd:
 
     link: Link
     session: bytes
-    peer: NodeId  # the far edge, as PATH_OPEN names it; the session's handshake proves it
+    peer: NodeId  # the far edge as PATH_OPEN names it; proved by the session's handshake
     in_label: int
     flows: int
     cap: int
@@ -61,24 +64,24 @@ class PathEnd:
     out_label: int = 0
     is_open: bool = True
     stands: bool = False
-    is_candidate: bool = False  # it may become the path of a session that others began
+    is_candidate: bool = False  # it may become the path of a session that the other edge began
     answered: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    via: tuple[str, ...] = ()  # identities of the relays, as PATH_OPEN named them: known at its end only
+    via: tuple[str, ...] = ()  # identities of the relays as PATH_OPEN named them; known to the responder only
     on_carry: Callable[[bytes], None] | None = None
     on_closed: Callable[[int], None] | None = None
 
     @property
     def opened(self) -> int:
-        """The label in its PATH_OPEN, by which both neighbours tell it from an earlier or later one."""
+        """The label in its PATH_OPEN, by which both neighbours tell it from an earlier or later path."""
         return self.in_label if self.initiator else self.out_label
 
     @property
     def way(self) -> tuple[str, ...]:
-        """From here to the other edge, as far as is known: the link, and the relays behind it."""
+        """The route to the other edge as far as it is known: the link, then the relays behind it."""
         return (str(self.link.number), *reversed(self.via))
 
     def to_handover(self) -> PathHandover:
-        """What another process has to know of this path."""
+        """Return the hand-over record of this path."""
         return PathHandover(
             link=self.link.number,
             peer=self.peer.uri,
@@ -94,13 +97,16 @@ class PathEnd:
 
 
 class Answerer(Protocol):
-    """Who decides on paths that others open."""
+    """Decides on the paths that other edges open."""
 
     def path_asked(self, link: Link, asked: PathOpen, source: NodeId) -> None: ...
 
 
 def sender_refusal(asked: PathOpen, sender: NodeId, role: Role) -> str | None:
-    """Why a PATH_OPEN cannot have come from this neighbour, or nothing. An edge speaks for nobody but itself."""
+    """Return the reason for which a PATH_OPEN cannot have come from this neighbour, or None.
+
+    An edge opens paths in its own name only; a relay must be the last one named in `via`.
+    """
     if asked.via and role is not Role.RELAY:
         return "not_a_relay"
     if len(set(asked.via)) != len(asked.via):
@@ -109,7 +115,7 @@ def sender_refusal(asked: PathOpen, sender: NodeId, role: Role) -> str | None:
 
 
 def opened_of(message: PathAccept | PathRefuse | PathClose | Carry) -> int:
-    """The label of the PATH_OPEN that a neighbour speaks of; zero: it does not say."""
+    """Return the label of the PATH_OPEN that a message refers to; 0 if it names none."""
     return 0 if isinstance(message, Carry) else message.opened
 
 
@@ -138,7 +144,11 @@ class EdgePaths:
         cap: int,
         resume: bool,
     ) -> PathEnd:
-        """Ask for a path; `answered` of the end is done once it is accepted, and raises PathRefused if it is not."""
+        """Send a PATH_OPEN and return this edge's end of the path.
+
+        `answered` of the end is done once the path is accepted, and raises PathRefused if it is not. cap: bytes for
+        each flow and direction. Raises PathRefused (BUSY) if this edge has too many paths.
+        """
         in_label = self._labels.take()
         end = PathEnd(link, session, destination, in_label, flows, cap, marking, priority, initiator=True)
         self._enter(end)
@@ -161,26 +171,29 @@ class EdgePaths:
     def accept(
         self, link: Link, asked: PathOpen, source: NodeId, *, flows: int, cap: int, is_candidate: bool = False
     ) -> PathEnd:
-        """Take a path that another edge opened; flows and cap may be less than it asked for."""
+        """Accept a path that another edge opened; flows and cap may be less than it asked for.
+
+        Nothing is sent before `accept_told`. Raises PathRefused if the label is taken or there are too many paths.
+        """
         if self._ends.find(link.number, asked.session, asked.label) is not None:
             raise PathRefused(Code.VIOLATION, "label_taken", self._me.uri)
         in_label = self._labels.take()
         end = PathEnd(link, asked.session, source, in_label, flows, cap, asked.marking, asked.priority, initiator=False)
         end.out_label = asked.label
         end.via = asked.via
-        end.is_candidate = end.stands = is_candidate  # the session has keys already
+        end.is_candidate = end.stands = is_candidate  # a candidate's session has keys already
         end.answered.set_result(None)
         self._enter(end)
         return end
 
     def accept_told(self, end: PathEnd) -> None:
-        """Tell the other edge, once this one is ready for what comes over the path."""
+        """Send PATH_ACCEPT, once this edge is ready for what comes over the path."""
         end.link.send(
             PathAccept(session=end.session, flows=end.flows, cap=end.cap, label=end.in_label, opened=end.opened)
         )
 
     def refuse(self, link: Link, asked: PathOpen, code: int, reason: str, *, is_fault: bool = True) -> None:
-        """Tell who asked that there is no path, and count it if somebody is at fault."""
+        """Send PATH_REFUSE; count and report it if it is a fault."""
         link.send(PathRefuse(session=asked.session, code=code, reason=reason, by=self._me.uri, opened=asked.label))
         if is_fault:
             self.refused[reason] += 1
@@ -193,19 +206,19 @@ class EdgePaths:
             end.link.send(Carry(end.session, data[start : start + CARRY_LIMIT_BYTES]))
 
     def close(self, end: PathEnd, code: int) -> None:
-        """Take a path down and say so; closing it twice is harmless."""
+        """Close a path and send PATH_CLOSE. Closing it twice is harmless."""
         if self._dropped(end):
             end.link.send(PathClose(end.session, code, end.opened))
 
     def forget(self, end: PathEnd) -> None:
-        """Have a path no more of which nobody was told."""
+        """Drop a path without a message: the other edge was never told of it."""
         self._dropped(end)
 
     async def leave(self, end: PathEnd, code: int) -> None:
-        """Keep the path of a session that was closed here until the far edge has taken it down.
+        """Keep the path of a session that was closed here until the far edge closes it, at most LEAVE_S.
 
-        FLOW_CLOSE travels on it, and a relay that heard of the end of the path first would drop it: then the far edge
-        would keep the streams for a session that never comes back.
+        FLOW_CLOSE travels on the path. A relay that received PATH_CLOSE first would drop FLOW_CLOSE, and the far edge
+        would keep the streams of a session that never resumes.
         """
         gone = asyncio.Event()
         end.on_carry = None
@@ -219,7 +232,7 @@ class EdgePaths:
             self.close(end, code)
 
     def receive(self, link: Link, message: Message) -> None:
-        """What a neighbour says about paths. A word on a path that is not known came too late, and is nothing."""
+        """Handle a neighbour's message about paths. One about an unknown path came too late and is ignored."""
         if isinstance(message, PathOpen):
             self._asked(link, message)
             return
@@ -238,7 +251,7 @@ class EdgePaths:
             end.on_carry(message.data)
 
     def restore(self, link: Link, session: bytes, handover: PathHandover) -> PathEnd:
-        """A path of the process before this one, which stands."""
+        """Restore a path of the previous process; it stands."""
         end = PathEnd(
             link,
             session,
@@ -251,7 +264,7 @@ class EdgePaths:
             handover.initiator,
             handover.out_label,
         )
-        # A process of before took them as they came.
+        # An older version did not check these names.
         end.via = handover.via if all(map(is_identity, handover.via)) else ()
         end.stands = True
         end.answered.set_result(None)
@@ -259,24 +272,24 @@ class EdgePaths:
         return end
 
     def labels_handover(self) -> LabelsHandover:
-        """What another process has to know of the labels here."""
+        """Return the hand-over record of the labels."""
         return self._labels.to_handover()
 
     def restore_labels(self, handover: LabelsHandover) -> None:
-        """Give no label that the process before gave; its paths are here already."""
+        """Restore the labels of the previous process; its paths must have been restored before."""
         self._labels.restore(handover, [end.in_label for end in self._ends])
 
     def count_over(self, link: Link) -> int:
-        """How many paths lead over a link."""
+        """How many paths use a link."""
         return self._of_link.get(link.number, 0)
 
     def control_lost(self, link: Link) -> None:
-        """Nothing more comes of what is being set up over this link; paths that stand go on over its lanes."""
+        """End the paths that are being set up over this link; paths that stand go on over its lanes."""
         for end in [end for end in self._ends if end.link is link and not end.stands]:
             self._lost(end, Code.UNREACHABLE)
 
     def link_down(self, link: Link) -> None:
-        """All paths over this link are lost."""
+        """End all paths over this link."""
         for end in [end for end in self._ends if end.link is link]:
             self._lost(end, Code.UNREACHABLE)
 
@@ -298,7 +311,7 @@ class EdgePaths:
             self._answerer.path_asked(link, asked, source)
 
     def _meant(self, link: Link, message: PathAccept | PathRefuse | PathClose | Carry) -> PathEnd | None:
-        """The path that a neighbour speaks of. Without a label it is the one that stands: never a candidate."""
+        """Find the path that a message refers to. Without a label it is the one that stands, never a candidate."""
         if opened := opened_of(message):
             return self._ends.find(link.number, message.session, opened)
         alike = [end for end in self._ends.of(link.number, message.session) if not end.is_candidate]
@@ -335,7 +348,7 @@ class EdgePaths:
             return
         if not end.answered.done():
             end.answered.set_exception(PathRefused(code, "path_lost", end.link.peer.uri))
-            # Nobody may be waiting any more.
+            # Retrieve it, so that asyncio does not complain when nobody is waiting any more.
             end.answered.exception()
         elif end.on_closed is not None:
             end.on_closed(code)

@@ -1,9 +1,10 @@
-"""How much a relay hands on of what neighbours and edges say: to each neighbour, and for each of them (pure).
+"""Limits on the control messages that a relay forwards for neighbours and edges (pure).
 
-A neighbour takes so many control messages of this node and then ends the link. Others decide what they are. So what is
-handed on has a bound for each link out, well below that; a share of it for each neighbour that it comes from, however
-many links it has; and one for each edge that is named as its author, which an honest neighbour attests. The less is
-left of the whole, the less of its share may an edge have used to go on.
+A neighbour accepts a limited number of control messages from this node and then ends the link, while others decide how
+many there are to forward. What is forwarded is therefore limited for each outgoing link, well below the neighbour's
+limit; within that for each neighbour that it comes from, however many links that has; and for each edge that is named
+as the author, which an honest neighbour attests. The less is left of a link's limit, the less of its own share an edge
+may have used.
 """
 
 from __future__ import annotations
@@ -11,25 +12,25 @@ from __future__ import annotations
 from pcgrelay.model import NodeId, Role
 from pcgrelay.net.ratelimit import TokenBucket
 
-# Messages at once, and more each second. A neighbour takes 20,000 and 2,000 (docs/protocol.md, 8).
+# (Messages at once, messages each second). A neighbour accepts 20,000 and 2,000 (docs/protocol.md, 8).
 OF_A_LINK = (10_000, 1_000)
 OF_A_RELAY = (6_000, 600)
 OF_AN_EDGE = (2_000, 200)
-# A request has its end handed on too, whenever that comes: it is paid for at once.
+# The end of a request is forwarded too, whenever it comes: both are counted at once.
 REQUEST_COST = 2
 
 
 class HandedOn:
-    """The token buckets of one relay."""
+    """The token buckets of one relay for forwarded messages."""
 
     def __init__(self) -> None:
         self._links: dict[int, TokenBucket] = {}
-        self._from: dict[tuple[NodeId, int], TokenBucket] = {}  # neighbours and edges, for each link out
+        self._from: dict[tuple[NodeId, int], TokenBucket] = {}  # by neighbour or edge, and outgoing link
 
     def admits(self, now_ms: int, out: int, neighbour: NodeId, role: Role, author: NodeId, cost: int = 1) -> bool:
-        """Whether so many messages more go out over that link; if so they are counted.
+        """Whether `cost` more messages may be forwarded over the link `out`; if so they are counted.
 
-        neighbour: whose link they came over. author: the edge in whose name they are.
+        neighbour, role: the node whose link they came over. author: the edge that they are sent in the name of.
         """
         total = self._links.setdefault(out, TokenBucket(*OF_A_LINK, now_ms))
         shares = [self._share(neighbour, out, OF_A_RELAY if role is Role.RELAY else OF_AN_EDGE, now_ms)]
@@ -46,7 +47,7 @@ class HandedOn:
         return True
 
     def forget(self, now_ms: int) -> None:
-        """Drop those that have all of their share again; asked once a second."""
+        """Drop the buckets that are full again; called once a second."""
         self._links = {out: each for out, each in self._links.items() if not each.is_whole(now_ms)}
         self._from = {key: each for key, each in self._from.items() if not each.is_whole(now_ms)}
 

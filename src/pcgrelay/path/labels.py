@@ -1,4 +1,4 @@
-"""The numbers by which arriving frames name their path (docs/protocol.md, 9.5)."""
+"""Labels: the numbers by which arriving frames name their path (docs/protocol.md, 9.5)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ QUARANTINE_MS = 60_000
 
 
 class Labels:
-    """Labels of one node: never zero, never one that is in use or ended less than a minute ago."""
+    """The labels of one node: never 0, never one that is in use or was given back less than QUARANTINE_MS ago."""
 
     def __init__(self, clock: Clock, first: int = 1) -> None:
         self._clock = clock
@@ -22,7 +22,7 @@ class Labels:
         self._resting: deque[tuple[int, int]] = deque()  # (when it may be used again, label)
 
     def take(self) -> int:
-        """A label that nobody has."""
+        """Allocate a label."""
         now = self._clock.monotonic_ms()
         while self._resting and self._resting[0][0] <= now:
             self._taken.discard(self._resting.popleft()[1])
@@ -34,16 +34,16 @@ class Labels:
         return label
 
     def to_handover(self) -> LabelsHandover:
-        """What another process has to know of these."""
+        """Return the hand-over record of the labels."""
         return LabelsHandover(following=self._next, resting=tuple(self._resting))
 
     def restore(self, handover: LabelsHandover, taken: Iterable[int]) -> None:
-        """Restore what another process left; taken are the labels of its paths."""
+        """Restore the labels of the previous process. taken: the labels of its paths."""
         self._next = handover.following
         self._resting = deque(handover.resting)
         self._taken = {*taken, *(label for _, label in handover.resting)}
 
     def give_back(self, label: int) -> None:
-        """Its path has ended; frames on their way may still name it for a while."""
+        """Free the label of a path that ended. It rests first, because frames in flight may still name it."""
         if label in self._taken:
             self._resting.append((self._clock.monotonic_ms() + QUARANTINE_MS, label))

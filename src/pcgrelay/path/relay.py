@@ -4,8 +4,9 @@
     PATH_OPEN(label: a_out) -->  policy, route, budget  -->  PATH_OPEN(label: b_in, via + this)
     <-- PATH_ACCEPT(label: a_in)       path_add          <--  PATH_ACCEPT(label: b_out)
 
-A session may have several paths here at once: an id that appears again ends nothing, and the far edge chooses. The
-relay sees who talks to whom and how much, and never what. It answers each refusal by name and itself as the author.
+A session may have several paths here at once: an id that appears again ends none of them, and the far edge chooses. The
+relay sees which edges communicate and how much, and never the contents. Each of its refusals names a reason and itself
+as the author.
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ ANSWER_DEADLINE_MS = 10_000
 LINE_INTERVAL_MS = 1_000
 FORWARDS_MOST = 65_536
 FORWARDS_OF_A_LINK_MOST = 4_096
-PATHS_OF_A_SESSION_MOST = 8  # that came over one link: one that stands, and others that may take its place
+PATHS_OF_A_SESSION_MOST = 8  # from one link: the one that stands, and others that may replace it
 LINGER_S = 1.0
 
-# Given the destination, and what must not be led over: the link to take, or nothing.
+# Given the destination, and whether a link may be used: the link to use, or None.
 NextLink = Callable[[NodeId, Callable[[Link], bool]], Link | None]
-# Given source and destination: why not, in one word, or nothing.
+# Given source and destination: the reason for which the policy refuses the path, or None.
 Reach = Callable[[NodeId, NodeId], str | None]
 
 
@@ -101,15 +102,15 @@ class RelayPaths:
         return self._total
 
     def count_over(self, link: Link) -> int:
-        """How many paths go out over a link."""
+        """How many paths go onward over a link."""
         return self._onward[link.number]
 
     def led_to(self, edge: NodeId) -> int:
-        """How many paths lead to an edge, or come from it."""
+        """How many paths begin or end at an edge."""
         return sum(edge in (relayed.source, relayed.destination) for relayed in set(self._paths))
 
     def receive(self, link: Link, message: Message) -> None:
-        """What a neighbour says about paths. A word on a path that is not known came too late, and is nothing."""
+        """Handle a neighbour's message about paths. One about an unknown path came too late and is ignored."""
         if isinstance(message, PathOpen):
             self._asked(link, message)
             return
@@ -129,25 +130,28 @@ class RelayPaths:
             self._carried(relayed, link, message)
 
     def control_lost(self, link: Link) -> None:
-        """Requests over this link will not be answered, nor set-ups finished; paths that stand go on over its lanes."""
+        """End the requests and set-ups over this link; paths that stand go on over its lanes."""
         for relayed in {relayed for relayed in self._paths if link in (relayed.a, relayed.b)}:
             if not relayed.stands:
                 self._end(relayed, Code.UNREACHABLE, told=(relayed.other(link),))
 
     def link_down(self, link: Link) -> None:
-        """All paths over this link are lost; the other sides are told."""
+        """End all paths over this link and tell the neighbours on their other sides."""
         for relayed in {relayed for relayed in self._paths if link in (relayed.a, relayed.b)}:
             self._end(relayed, Code.UNREACHABLE, told=(relayed.other(link),))
 
     def to_handover(self) -> tuple[tuple[RelayPathHandover, ...], LabelsHandover, int]:
-        """What another process has to know: paths that stand, labels, and the last number that was given."""
+        """Return the hand-over records of the accepted paths and of the labels, and the last number that was given."""
         living = (relayed for relayed in set(self._paths) if relayed.is_live)
         return tuple(relayed.to_handover() for relayed in living), self._labels.to_handover(), self._next_number
 
     def restore(
         self, handovers: Sequence[RelayPathHandover], labels: LabelsHandover, last: int, links: Mapping[int, Link]
     ) -> None:
-        """Have the paths of the process before this one; the core has them already."""
+        """Restore the paths of the previous process. The core has them already; a path without both links is removed.
+
+        last: the last number that was given. links: the restored links by number.
+        """
         for each in handovers:
             if each.a not in links or each.b not in links:
                 with suppress(DataPlaneRefused):
@@ -167,7 +171,7 @@ class RelayPaths:
                 cap=each.cap,
                 priority=each.priority,
                 opened_ms=each.opened_ms,
-                answers=SETUP_ANSWERS,  # who was set up over the process before has lost its control connection
+                answers=SETUP_ANSWERS,  # an unfinished set-up cannot go on: its control connection is lost
                 is_live=True,
             )
             self._add(relayed)
@@ -175,34 +179,34 @@ class RelayPaths:
         self._next_number = last
 
     def use(self, link: Link) -> bool:
-        """Whether a path leads over that link, or did a moment ago."""
+        """Whether a path uses that link, or did a moment ago."""
         return any(link in (relayed.a, relayed.b) for relayed in (*self._paths, *self._lingering))
 
     def judge(self) -> None:
-        """The policy has changed: end the paths that it no longer allows."""
+        """End the paths that the policy no longer allows, after it has changed."""
         for relayed in set(self._paths):
             if word := self._reach(relayed.source, relayed.destination):
                 self._count(word)
                 self._end(relayed, Code.REFUSED, told=(relayed.a, relayed.b))
 
     def lead_away(self, link: Link) -> None:
-        """End paths onward over a link that is leaving, if there is another way: their edges open them again."""
+        """End the paths onward over a draining link that have another route: their edges open them again."""
         for relayed in {relayed for relayed in self._paths if relayed.b is link}:
-            # At its end the path stays: an edge that leaves lets its streams end.
+            # A path whose destination is that neighbour stays: an edge that drains lets its streams end.
             if link.peer != relayed.destination and self._other_way(relayed):
                 self._end(relayed, Code.DRAINING, told=(relayed.a, relayed.b))
 
     def lead_over(self, link: Link) -> None:
-        """A newer link with that neighbour is up: have the paths onward over the old one opened again over it.
+        """Have the paths onward over a replaced link opened again over the newer link with that neighbour.
 
-        What is on them goes on meanwhile, for the lanes of the old link are still there.
+        Frames on them are still forwarded meanwhile, because the lanes of the old link are still up.
         """
         for relayed in {relayed for relayed in self._paths if relayed.b is link and relayed.is_live}:
             if self._other_way(relayed):
                 self._end(relayed, Code.DRAINING, told=(relayed.a, relayed.b), lingers=True)
 
     def expire(self) -> None:
-        """Give up requests that nobody answered."""
+        """Refuse the requests that were not answered within ANSWER_DEADLINE_MS; called once a second."""
         now = self._clock.monotonic_ms()
         self._handed_on.forget(now)
         for relayed in set(self._paths):
@@ -212,14 +216,14 @@ class RelayPaths:
                 self._close(relayed, relayed.b, Code.TIMEOUT)
 
     def close_all(self, code: int) -> None:
-        """Take every path down, as this relay leaves."""
+        """End every path with this code, because this relay stops."""
         for relayed in set(self._paths):
             self._end(relayed, code, told=(relayed.a, relayed.b))
 
     # -- requests ----------------------------------------------------------------------------------------------
 
     def _meant(self, link: Link, message: PathAccept | PathRefuse | PathClose | Carry) -> RelayPath | None:
-        """The path that a neighbour speaks of. Without a label an answer is to a request, the rest to what stands."""
+        """Find the path of a message. Without a label it is a request for an answer, else the one that stands."""
         if opened := opened_of(message):
             return self._paths.find(link.number, message.session, opened)
         alike = self._paths.of(link.number, message.session)
@@ -261,7 +265,7 @@ class RelayPaths:
         )
 
     def _planned(self, a: Link, asked: PathOpen) -> RelayPath:
-        """The path as this relay would lead it; raises a refusal."""
+        """Plan the path: its onward link, flows, cap and labels. Raises _Refusal."""
         try:
             source, destination = NodeId.from_uri(asked.source), NodeId.from_uri(asked.destination)
         except NameProblem:
@@ -284,7 +288,7 @@ class RelayPaths:
         if len(alike) >= PATHS_OF_A_SESSION_MOST:
             if asked.via:
                 raise _Refusal(Code.BUSY, "too_many_paths")
-            # The edge itself: one of before leaves its paths for others over the same link without a word.
+            # The edge itself opened them. An older version leaves its paths for others without a PATH_CLOSE.
             self._end(alike[0], Code.DONE, told=(alike[0].a, alike[0].b))
         b = self._next_link(destination, lambda link: link is not a and link.peer.uri not in (*asked.via, asked.source))
         if b is None:
@@ -319,7 +323,7 @@ class RelayPaths:
         )
 
     def _label_on(self, b: Link, session: bytes) -> int:
-        """A label under which no path of that session was opened on that link, from either side."""
+        """Allocate a label under which no path of that session was opened on that link, from either side."""
         passed_over = []
         # Bounded by the paths that one session may have over a link.
         while self._paths.find(b.number, session, label := self._labels.take()) is not None:
@@ -329,7 +333,7 @@ class RelayPaths:
         return label
 
     def _other_way(self, relayed: RelayPath) -> Link | None:
-        """A link that the path could take instead of its onward one."""
+        """Find a link that the path could use instead of its onward one."""
         back = (relayed.a.peer.uri, relayed.source.uri)
         return self._next_link(
             relayed.destination, lambda link: link not in (relayed.a, relayed.b) and link.peer.uri not in back
@@ -394,7 +398,7 @@ class RelayPaths:
                 self._close(relayed, link, code)
 
     def _drop(self, relayed: RelayPath, *, lingers: bool = False) -> None:
-        """Forget a path. lingers: frames on it are still forwarded for a moment, until its edges have moved."""
+        """Forget a path. lingers: frames on it are forwarded for LINGER_S longer, until its edges have moved."""
         if relayed.is_gone:
             return
         relayed.is_gone = True

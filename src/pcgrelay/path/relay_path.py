@@ -10,17 +10,21 @@ from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId
 from pcgrelay.net.ratelimit import TokenBucket
 
-# CARRY is for handshakes. A path may carry two of the largest at once and a trickle after that, so that nobody uses the
-# control plane to move data.
+# CARRY is for handshakes. A path may carry two of the largest at once and little after that, so that nobody uses the
+# control plane to transfer data.
 CARRY_AT_ONCE_BYTES = 524_288
 CARRY_EACH_SECOND_BYTES = 4_096
-# The far edge answers a ClientHello, and then the initiator's HELLO: before that no set-up is over.
+# The far edge answers a ClientHello, and then the initiator's HELLO: before these two no set-up is complete.
 SETUP_ANSWERS = 2
 
 
 @dataclass(eq=False, slots=True)
 class RelayPath:
-    """One path through this relay."""
+    """One path through this relay: a is the side of its source, b the onward side.
+
+    a_in, b_in: labels that this relay gave. a_out: the label that a's neighbour gave. cap: bytes for each flow and
+    direction.
+    """
 
     number: int
     session: bytes
@@ -36,7 +40,7 @@ class RelayPath:
     priority: int
     opened_ms: int
     answers: int = 0  # of the far edge, in handshakes
-    is_answered: bool = True  # the far edge has spoken last
+    is_answered: bool = True  # the last CARRY came from the far edge
     is_live: bool = False
     is_gone: bool = False
     bucket: TokenBucket = field(init=False)
@@ -45,22 +49,22 @@ class RelayPath:
         self.bucket = TokenBucket(CARRY_AT_ONCE_BYTES, CARRY_EACH_SECOND_BYTES, self.opened_ms)
 
     def opened(self, link: Link) -> int:
-        """The label in the PATH_OPEN on that side, by which the neighbour there knows this path from another one."""
+        """The label in the PATH_OPEN on that side, by which the neighbour there identifies this path."""
         return self.a_out if link is self.a else self.b_in
 
     @property
     def stands(self) -> bool:
-        """Whether a session may have been set up on it, as far as can be seen from outside."""
+        """Whether a session may have been set up on it, as far as a relay can tell."""
         return self.is_live and self.answers >= SETUP_ANSWERS
 
     def carried(self, link: Link) -> None:
-        """A neighbour speaks in a handshake between the edges; what it says in several messages is one answer."""
+        """Note a CARRY from that link. Several messages in a row from the far edge count as one answer."""
         if link is self.b and not self.is_answered:
             self.answers += 1
         self.is_answered = link is self.b
 
     def spec(self, b_out: int) -> PathSpec:
-        """The path for the core; b_out: the label that the onward neighbour has given."""
+        """Return the path for the core. b_out: the label that the onward neighbour gave."""
         return PathSpec(
             a_link=self.a.number,
             a_in=self.a_in,
@@ -73,15 +77,15 @@ class RelayPath:
         )
 
     def other(self, link: Link) -> Link:
-        """The side that is not this one."""
+        """The link on the other side."""
         return self.b if link is self.a else self.a
 
     def may_carry(self, size: int, now_ms: int) -> bool:
-        """Whether so many bytes more are still a handshake, and no use of the control plane to move data."""
+        """Count so many carried bytes; whether they are within the limit."""
         return not self.bucket.owe(size, now_ms)
 
     def to_handover(self) -> RelayPathHandover:
-        """What another process has to know of it."""
+        """Return the hand-over record of this path."""
         return RelayPathHandover(
             number=self.number,
             session=self.session,
