@@ -1,1 +1,1 @@
-"""What edges offer: signed entries, their exchange with neighbours, and what a relay passes on."""
+"""The catalogue of services: signed entries, their exchange with neighbours, and their propagation by relays."""

@@ -1,9 +1,9 @@
-"""Who exports what, and through which neighbour it is reached (docs/protocol.md, 9.4).
+"""Catalogue entries: which edge exports what, and over which neighbour it is reached (docs/protocol.md, 9.4).
 
-An edge signs what it exports. Relays pass the entry on unchanged and add themselves to its path, so an entry proves its
-content by signature and its path by nothing: a relay that lies about a path only draws traffic that it cannot read.
-Only a neighbour that is a relay is believed a path at all.
-The table is a path vector: for each edge and link what that link last said. The best is the shortest path.
+An edge signs its entry. Relays pass the entry on unchanged and add themselves to its path. The signature proves the
+content; nothing proves the path, but a relay that lies about a path only attracts traffic that it cannot read. A path
+is accepted only from a neighbour that is a relay.
+The table is a path vector: for each edge and link, what that link sent last. The best route has the shortest path.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ ENTRY_KIND = "pcgrelay-entry-1"
 SIGNED_BEFORE = b"pcgrelay catalogue entry v1\0"
 LIFE_MOST_S = 3600
 MESSAGE_LIMIT_BYTES = 262_144
-ADVERT_FORM_BYTES = 64  # heads of arrays and byte strings in an ADVERT, with much to spare
+ADVERT_FORM_BYTES = 64  # headers of arrays and byte strings in an ADVERT, with a wide margin
 SERVICES_MOST = 1024
 RELAYS_MOST = 8
 EDGES_MOST = 10_000
-# What an entry, its signature and chain may take together. Each relay of a way adds its name, so a message that the
-# first can still send must have room for the names of all: else the last could not pass on what the first has taken.
+# Limit of an entry, its signature and its chain together. Each relay on the path adds its name, so the first message
+# must leave room for all names: otherwise the last relay could not pass on what the first accepted.
 ENTRY_MOST_BYTES = MESSAGE_LIMIT_BYTES - RELAYS_MOST * (URI_LIMIT + 3) - ADVERT_FORM_BYTES
 PSS_SALT_BYTES = 32
 
@@ -51,7 +51,7 @@ class Offer(Struct, array_like=True, frozen=True):
 
 
 class Entry(Struct, array_like=True, frozen=True):
-    """What an edge signs."""
+    """The content that an edge signs. not_after: Unix time in seconds."""
 
     kind: Annotated[str, Meta(max_length=32)]
     edge: Annotated[str, Meta(max_length=URI_LIMIT)]
@@ -61,17 +61,17 @@ class Entry(Struct, array_like=True, frozen=True):
 
 
 class EntryRefused(PcgrelayError):
-    """An entry is not taken; reason says why in one word."""
+    """An entry was refused; reason: one word of REASONS or of `Refusal`."""
 
     def __init__(self, reason: str, seconds: int | None = None) -> None:
         super().__init__(f"A catalogue entry was refused: {reason.replace('_', ' ')}.")
         self.reason = reason
-        self.seconds = seconds  # of dates: by how much they are wrong
+        self.seconds = seconds  # by how much a date is wrong; None if the reason is not a date
 
 
 @dataclass(frozen=True, slots=True)
 class SignedEntry:
-    """An entry with its proof, as it travels."""
+    """An encoded entry with its signature and its signer's certificates (DER, leaf first), as ADVERT carries them."""
 
     entry: bytes
     signature: bytes
@@ -80,17 +80,17 @@ class SignedEntry:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedEntry:
-    """An entry that one link told, proved and read."""
+    """An entry that came over one link, verified and decoded."""
 
     signed: SignedEntry
     edge: NodeId
     sequence: int
-    lives_until_ms: int  # on the monotonic clock: what was good when it came does not die of a clock that jumps
+    lives_until_ms: int  # on the monotonic clock, so that a jump of the wall clock does not expire it
     offers: tuple[Offer, ...]
     path: tuple[str, ...]  # identities of the relays, nearest to the edge first
 
 
-# Every reason for which an entry is not taken: what a neighbour can make this node count and say is a closed list.
+# Every reason for which an entry is refused. The list is closed: a neighbour cannot invent counters or log fields.
 OTHER = "other"
 REASONS = frozenset(
     {
@@ -124,20 +124,27 @@ def sign_entry(
     key: PrivateKeyTypes,
     chain: tuple[bytes, ...],
 ) -> SignedEntry:
-    """An edge's own entry."""
+    """Encode and sign the entry of this edge.
+
+    not_after: Unix time in seconds. chain: DER certificates, leaf first. Raises PcgrelayError for a key of another kind
+    than P-256, P-384, Ed25519 or RSA.
+    """
     entry = msgspec.msgpack.encode(Entry(ENTRY_KIND, edge.uri, sequence, not_after, tuple(offers)))
     return SignedEntry(entry, _sign(key, SIGNED_BEFORE + entry), chain)
 
 
 def decode_entry(signed: SignedEntry, now_s: int) -> Entry:
-    """The content, if its form and dates are right; whether it is true is for `verify_entry`."""
+    """Decode an entry and check its form, dates and service names. The signature is for `verify_entry`.
+
+    now_s: Unix time in seconds. Raises EntryRefused.
+    """
     entry = open_entry(signed, now_s)
     check_names(entry)
     return entry
 
 
 def open_entry(signed: SignedEntry, now_s: int) -> Entry:
-    """The same, but for the names of its services: to look at those costs as much as a signature."""
+    """As `decode_entry`, without checking the service names: that costs as much as a signature."""
     if len(signed.entry) + len(signed.signature) + sum(map(len, signed.chain)) > ENTRY_MOST_BYTES:
         raise EntryRefused("too_large")
     try:
@@ -154,7 +161,7 @@ def open_entry(signed: SignedEntry, now_s: int) -> Entry:
 
 
 def check_names(entry: Entry) -> None:
-    """EntryRefused: a service has a name that is none, or that of another."""
+    """Check the service names. Raises EntryRefused for an invalid name or one that appears twice."""
     try:
         names = [check_label(offer.service, "service name") for offer in entry.offers]
     except NameProblem:
@@ -169,10 +176,13 @@ def verify_entry(
     chain_refusal: Callable[[Sequence[x509.Certificate]], str | None],
     identity_of: Callable[[x509.Certificate], NodeId],
 ) -> NodeId:
-    """The edge that signed it. Both callables judge as in a handshake; identity_of refuses by a `PcgrelayError`.
+    """Verify the signature and return the edge that signed.
 
-    The certificates are a member's, and who passed them on need not have read them as this library does. So whatever
-    the library makes of them is a refusal of this entry, and never an error of the link that it came over.
+    chain_refusal: the reason for which a chain is not trusted, or None. identity_of: the identity in a leaf; it raises
+    a PcgrelayError. Both judge as in a handshake. Raises EntryRefused, or the PcgrelayError of identity_of.
+
+    A member wrote the certificates, and the neighbour that passed them on need not have parsed them as this library
+    does. Any exception of the library is therefore a refusal of the entry, never an error of the link.
     """
     try:
         chain = [x509.load_der_x509_certificate(der) for der in signed.chain]
@@ -193,7 +203,10 @@ def verify_entry(
 
 
 def path_refusal(path: Sequence[str], edge: str, sender: str, me: str) -> str | None:
-    """Why an entry that a neighbour sent cannot have come this way, or nothing."""
+    """Return the reason for which an entry cannot have come by this path from that neighbour, or None.
+
+    path: relays, nearest to the edge first. All are identities as URIs.
+    """
     if len(path) > RELAYS_MOST:
         return "path_too_long"
     if not all(map(_is_identity, path)):
@@ -214,7 +227,7 @@ def _is_identity(uri: str) -> bool:
 
 
 class Catalogue:
-    """What every link said of every edge. Links are numbers; the caller proves entries before it takes them in."""
+    """All entries, by edge and by the number of the link that sent them. The caller verifies entries before `put`."""
 
     def __init__(self) -> None:
         self._edges: dict[NodeId, dict[int, ReceivedEntry]] = {}
@@ -223,11 +236,11 @@ class Catalogue:
         return self._edges.keys()
 
     def ways(self, edge: NodeId) -> dict[int, ReceivedEntry]:
-        """All that links said of this edge, by link."""
+        """The entries of this edge, by link."""
         return self._edges.get(edge, {})
 
     def put_refusal(self, edge: NodeId, sequence: int) -> str | None:
-        """Why an entry would not be taken, or nothing."""
+        """Return the reason for which an entry would be refused, or None."""
         ways = self._edges.get(edge)
         if ways is None:
             return "too_many_edges" if len(self._edges) >= EDGES_MOST else None
@@ -235,11 +248,11 @@ class Catalogue:
         return "old_sequence" if sequence < newest else None
 
     def put(self, link: int, known: ReceivedEntry) -> None:
-        """Take in what a link says; it replaces what this link said before."""
+        """Store an entry; it replaces the one that this link sent before."""
         self._edges.setdefault(known.edge, {})[link] = known
 
     def withdraw(self, link: int, edge: NodeId) -> bool:
-        """A link no longer reaches that edge; answers whether it did before."""
+        """Remove the entry of an edge that a link sent; whether there was one."""
         ways = self._edges.get(edge, {})
         if ways.pop(link, None) is None:
             return False
@@ -248,11 +261,11 @@ class Catalogue:
         return True
 
     def link_gone(self, link: int) -> list[NodeId]:
-        """Forget all that a link said; answers the edges that this touches."""
+        """Remove all entries that a link sent; return their edges."""
         return [edge for edge in list(self._edges) if self.withdraw(link, edge)]
 
     def expire(self, now_ms: int) -> list[NodeId]:
-        """Forget what is past its time; answers the edges that this touches."""
+        """Remove the entries that have expired; return their edges, once for each entry."""
         touched = []
         for edge, ways in list(self._edges.items()):
             for link in [link for link, known in ways.items() if known.lives_until_ms < now_ms]:
@@ -261,17 +274,21 @@ class Catalogue:
         return touched
 
     def best(self, edge: NodeId, usable: Callable[[int], bool] = lambda link: True) -> tuple[int, ReceivedEntry] | None:
-        """The link with the shortest path; the newest entry, then the lowest link, decide between equals."""
+        """The link with the shortest path, and its entry; among equals the newest entry, then the lowest link."""
         ways = [(link, known) for link, known in self.ways(edge).items() if usable(link)]
         return min(ways, key=lambda way: (len(way[1].path), -way[1].sequence, way[0]), default=None)
 
     def newest(self, edge: NodeId) -> ReceivedEntry | None:
-        """The entry whose content holds, whatever link it came over."""
+        """The entry with the greatest sequence, whatever link it came over, or None: its content is what holds."""
         return max(self.ways(edge).values(), key=lambda known: known.sequence, default=None)
 
 
 def passed_on(best: tuple[int, ReceivedEntry] | None, link: int, neighbour: NodeId, me: NodeId) -> ReceivedEntry | None:
-    """What a relay tells one neighbour of an edge: the best way with itself added, unless it came from there."""
+    """Return the entry that a relay sends to one neighbour: the best one with the relay added to its path.
+
+    None if there is none, if it came over that link, if the neighbour is the edge itself or on the path, or if the path
+    would be longer than RELAYS_MOST.
+    """
     if best is None:
         return None
     source, known = best

@@ -1,6 +1,6 @@
-"""The catalogue as neighbours tell it (docs/protocol.md, 9.4): own entries out, others' in.
+"""Exchange of the catalogue with neighbours: sends the own entry, receives others (docs/protocol.md, 9.4).
 
-How a relay passes them on stands in `telling`.
+`propagation` has how a relay passes entries on.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ from pcgrelay.net.ratelimit import TokenBucket
 from pcgrelay.reasons import is_identity
 
 LIFE_S = 1_800
-# Proofs that a neighbour may have this node look at: a large realm when the link comes up, and then what changes. What
-# is dropped is told again at half of its life.
+# Entries that a neighbour may have this node verify: a large realm when the link comes up, then the changes. An entry
+# that is dropped is sent again at half of its life.
 PROOFS_AT_ONCE = 2_000
 PROOFS_EACH_SECOND = 100
 LINE_INTERVAL_MS = 10_000
 ENTRY_REASONS = REASONS | frozenset(Refusal)
 CLOCK_JUMP_MS = 5_000
-# All imports or paths are looked at again when the catalogue has changed.
+# A change of the catalogue has all imports or paths checked again, so it is reported at most this often.
 CHANGED_INTERVAL_MS = 100
 
 
 class CatalogueExchange:
-    """The catalogue of one node, kept by what its neighbours say."""
+    """The catalogue of one node and its exchange with the neighbours."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class CatalogueExchange:
         emit: Emit,
         clock: Clock,
     ) -> None:
-        """load: how many paths a link leads; changed is called when an edge came, went or changed what it offers."""
+        """load: how many paths use a link. changed: called when an edge came, went or changed its entry."""
         self.catalogue = Catalogue()
         self.refused: Counter[str] = Counter()
         self._local = local
@@ -93,18 +93,18 @@ class CatalogueExchange:
 
     @property
     def has_offered(self) -> bool:
-        """Whether there is an entry of this node itself, even one without services."""
+        """Whether this node has an entry of its own, even one without services."""
         return self._own is not None
 
     def offer(self, offers: Sequence[Offer]) -> None:
-        """Say from now on that this edge exports these."""
+        """Sign an entry with these services and send it to all neighbours."""
         self._offers = tuple(offers)
         self._sign()
         for link in self._links.values():
             self._tell_own(link)
 
     def to_handover(self) -> tuple[EntryHandover, ...]:
-        """What another process has to know of what neighbours said."""
+        """Return the hand-over records of the entries that neighbours sent."""
         return tuple(
             EntryHandover(
                 link=link,
@@ -119,15 +119,15 @@ class CatalogueExchange:
         )
 
     def restore(self, handovers: Sequence[EntryHandover]) -> None:
-        """Know what the process before this one had proved; `reload` judges it by the trust of today."""
+        """Restore the entries that the previous process had verified; `reload` judges them by the present trust."""
         now_s = int(self._clock.wall().timestamp())
         for each in handovers:
             signed = SignedEntry(each.entry, each.signature, each.chain)
-            # What has run out meanwhile is as good as not said.
+            # Skip entries that have expired meanwhile.
             with suppress(EntryRefused, NameProblem):
                 entry = decode_entry(signed, now_s)
                 edge = NodeId.from_uri(entry.edge)
-                # A process of before took the names of relays as they came.
+                # An older version did not check the names of relays.
                 if not all(map(is_identity, each.path)):
                     continue
                 lives_ms = each.lives_until_ms or self._clock.monotonic_ms() + (entry.not_after - now_s) * 1000
@@ -136,10 +136,10 @@ class CatalogueExchange:
                 )
 
     def reload(self) -> None:
-        """Trust or members have changed: judge all entries again, sign again, and send each neighbour what it may know.
+        """Judge all entries again, sign again and update all neighbours, after trust or members have changed.
 
-        What was signed under a certificate that is no longer trusted is forgotten, whoever told of it. An edge that has
-        another certificate by now, of which another neighbour tells, is not away.
+        An entry that was signed under a certificate that is no longer trusted is removed, whichever link sent it. An
+        entry of the same edge under a newer certificate stays.
         """
         judged = cache(self._chain_refusal)
         for edge in list(self.catalogue.edges()):
@@ -153,19 +153,18 @@ class CatalogueExchange:
         self._changed()
 
     def route(self, edge: NodeId, wanted: Callable[[Link], bool]) -> Link | None:
-        """The best link to an edge among those that may take a new path and are wanted.
+        """Return the best link to an edge among those that accept new paths and for which `wanted` is true, or None.
 
-        To an edge that drains there is no other way than its own link, and its sessions may need one until they end.
+        A draining edge is still reached over its own link: its sessions may need a path until they end.
         """
-
         chosen = choose(self.candidates(edge, lambda link: link.usable and wanted(link)))
         chosen = chosen or choose(self.candidates(edge, lambda link: link.able and link.peer == edge and wanted(link)))
         return self._links[chosen.number] if chosen else None
 
     def better(self, edge: NodeId, link: Link) -> bool:
-        """Whether another link is well while this one is not, or has a better precedence: worth a move.
+        """Whether a move is worth while: another link is well and this one is not, or it has a better precedence.
 
-        A shorter way, a lesser load or a faster one is not: what is far off may change at any time.
+        A shorter path, less load or a lower round trip is no reason: what is far away may change at any time.
         """
         chosen = choose(self.candidates(edge, lambda each: each.usable))
         if chosen is None or chosen.number == link.number or not chosen.is_well:
@@ -173,7 +172,7 @@ class CatalogueExchange:
         return not link.is_well or chosen.precedence < link.standing.settings.precedence
 
     def candidates(self, edge: NodeId, wanted: Callable[[Link], bool]) -> list[Candidate]:
-        """The links over which neighbours tell of an edge, with all that decides between them."""
+        """Return the links over which an edge is reached, with all that decides between them."""
         found = []
         for number, known in self.catalogue.ways(edge).items():
             link = self._links.get(number)
@@ -192,9 +191,9 @@ class CatalogueExchange:
         return found
 
     def link_up(self, link: Link) -> None:
-        """A neighbour is there: tell it all."""
+        """Send a new neighbour the own entry and, as a relay, all others."""
         if self._own is not None and abs(self._wall_offset_ms() - self._own_offset_ms) > CLOCK_JUMP_MS:
-            # Signed by a clock that was set since then: who comes now would take the entry for a stale or future one.
+            # The clock was set after the entry was signed: a new neighbour would find its dates wrong.
             self.offer(self._offers)
         self._tell_own(link)
         if self._passes_on:
@@ -202,17 +201,17 @@ class CatalogueExchange:
                 self._propagation.tell(link, edge)
 
     def link_has_room(self, link: Link) -> None:
-        """A neighbour has taken what it was told."""
+        """Go on with what was put off, now that a neighbour has read what was queued for it."""
         self._propagation.link_has_room(link)
 
     def link_unusable(self, link: Link) -> None:
-        """Nothing new may be led over this link; what it said stays until it is down."""
+        """Note that this link accepts no new paths. Its entries stay until it is down."""
         for edge in [edge for edge in self.catalogue.edges() if link.number in self.catalogue.ways(edge)]:
             self._propagation.changed(edge)
         self._changed()
 
     def link_down(self, link: Link) -> None:
-        """Forget all that this neighbour said, and what it was told."""
+        """Forget the entries that this neighbour sent, and those that were sent to it."""
         self._proofs.pop(link.number, None)
         self._propagation.link_gone(link)
         for edge in self.catalogue.link_gone(link.number):
@@ -220,7 +219,7 @@ class CatalogueExchange:
         self._changed()
 
     def receive(self, link: Link, message: Advert | Withdraw) -> None:
-        """What a neighbour says of an edge."""
+        """Handle an ADVERT or WITHDRAW. An entry that is refused is counted; it never ends the link."""
         if isinstance(message, Withdraw):
             self._withdrawn(link, message)
             return
@@ -232,7 +231,7 @@ class CatalogueExchange:
         except IdentityRefused as refused:
             self._refused(link, refused.reason)
         except Exception:
-            # A member wrote the entry. Whoever passed it on is not to lose the link for what we make of it.
+            # A member wrote the entry: the neighbour that passed it on must not lose the link for an error here.
             self._refused(link, OTHER)
         else:
             before = self.catalogue.ways(known.edge).get(link.number)
@@ -244,7 +243,7 @@ class CatalogueExchange:
             self._changed_soon()
 
     def tick(self) -> None:
-        """Forget what has run out, and renew the own entry at half of its life."""
+        """Remove expired entries and renew the own one at half of its life; called once a second."""
         now_ms = self._clock.monotonic_ms()
         expired = self.catalogue.expire(now_ms)
         for edge in expired:
@@ -269,7 +268,7 @@ class CatalogueExchange:
         if word := self.catalogue.put_refusal(edge, entry.sequence):
             raise EntryRefused(word)
         newest = self.catalogue.newest(edge)
-        # The same proof over another way need not be checked again: that is most of what relays say.
+        # The same entry over another link need not be verified again: that is most of what relays send.
         if newest is None or newest.signed != signed:
             self._proof_spent(link)
             check_names(entry)
@@ -279,7 +278,7 @@ class CatalogueExchange:
         return ReceivedEntry(signed, edge, entry.sequence, lives_until_ms, entry.offers, path)
 
     def _proof_spent(self, link: Link) -> None:
-        """A proof is dear. Beyond what a neighbour may cause, it is dropped unseen."""
+        """Count a verification, which is expensive. Raises EntryRefused beyond what a neighbour may cause."""
         now = self._clock.monotonic_ms()
         bucket = self._proofs.get(link.number)
         if bucket is None:
@@ -307,7 +306,7 @@ class CatalogueExchange:
             self._changed_soon()
 
     def _changed_soon(self) -> None:
-        """What a neighbour says may change all the time: what follows from it is done at once, then now and then."""
+        """Report a change at once, but further ones at most every CHANGED_INTERVAL_MS."""
         left_ms = self._changed_ms + CHANGED_INTERVAL_MS - self._clock.monotonic_ms()
         if left_ms <= 0:
             self._change_seen()
@@ -321,10 +320,10 @@ class CatalogueExchange:
         try:
             self._changed()
         except Exception as error:
-            # What follows from it here is no fault of the neighbour, whose message may be the one acted on.
+            # An error in what follows here is not the fault of the neighbour whose message is being handled.
             self._emit(Failure(where="catalogue", error=type(error).__name__))
 
-    # -- telling -----------------------------------------------------------------------------------------------
+    # -- sending -----------------------------------------------------------------------------------------------
 
     def _wall_offset_ms(self) -> int:
         return int(self._clock.wall().timestamp() * 1000) - self._clock.monotonic_ms()

@@ -1,9 +1,9 @@
-"""What a relay tells its neighbours of the edges that it reaches: the newest of each, and no more than they take.
+"""Propagation of entries by a relay: the newest of each edge, and no faster than the neighbours read.
 
-What was told to whom is remembered, so that a neighbour hears of each change once and of nothing else. A member may
-change its entry as often as it likes, and each change would go to all neighbours: so only a few changes of an edge are
-passed on one after the other, and a neighbour that takes them slowly waits for the rest. What waits is the name of the
-edge alone; what is told then is what holds then.
+What was sent to each neighbour is remembered, so that it receives each change once and nothing else. A member may
+change its entry as often as it likes, and each change would go to all neighbours. Therefore the changes of an edge are
+limited by a token bucket, and a neighbour that reads slowly waits for the rest. Only the name of the edge is queued;
+what is sent then is what holds then.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pcgrelay.messages import Advert, Withdraw
 from pcgrelay.model import NodeId
 from pcgrelay.net.ratelimit import TokenBucket
 
-# Ways are lost and found in bursts; nothing that is meant goes on for ever.
+# Routes are lost and found in bursts; a change that goes on without end is flapping.
 CHANGES_AT_ONCE = 8
 CHANGES_EACH_SECOND = 0.5
 FLAPPING = "advert_flapping"
 
 
 class CataloguePropagation:
-    """What each neighbour of one relay was told, and what it is still owed."""
+    """What was sent to each neighbour of one relay, and what is still to be sent."""
 
     def __init__(
         self,
@@ -42,12 +42,12 @@ class CataloguePropagation:
         self._refuse_count = refuse_count
         self._clock = clock
         self._told: dict[tuple[int, NodeId], tuple[int, tuple[str, ...]]] = {}
-        self._owed: dict[int, dict[NodeId, None]] = {}  # by link, in the order in which it will be told
-        self._late: dict[NodeId, None] = {}  # edges that change all the time
+        self._owed: dict[int, dict[NodeId, None]] = {}  # edges by link, in the order of sending
+        self._late: dict[NodeId, None] = {}  # edges that are flapping, until their bucket has a token
         self._changes: dict[NodeId, TokenBucket] = {}
 
     def changed(self, edge: NodeId) -> None:
-        """Tell all neighbours, but not yet if this edge changes all the time."""
+        """Update all neighbours about an edge; later if it is flapping."""
         links = self._links.values()
         if edge in self._late or not any(self._is_news(link, edge, self._wanted(link, edge)) for link in links):
             return
@@ -58,12 +58,12 @@ class CataloguePropagation:
             self._late[edge] = None
 
     def tell_all(self, edge: NodeId) -> None:
-        """Bring all neighbours up to date about one edge."""
+        """Update all neighbours about one edge."""
         for link in self._links.values():
             self.tell(link, edge)
 
     def tell(self, link: Link, edge: NodeId) -> None:
-        """Bring one neighbour up to date about one edge, now or once it has taken what it was told before."""
+        """Update one neighbour about one edge, now or once it has read what is queued for it."""
         wanted = self._wanted(link, edge)
         if not self._is_news(link, edge, wanted):
             return
@@ -77,7 +77,7 @@ class CataloguePropagation:
             link.send(Advert(wanted.signed.entry, wanted.signed.signature, wanted.signed.chain, wanted.path))
 
     def link_has_room(self, link: Link) -> None:
-        """A neighbour has taken what was queued for it."""
+        """Send what was put off, now that a neighbour has read what was queued for it."""
         owed = self._owed.get(link.number, {})
         while owed and link.backlog_bytes <= ROOM_BYTES:
             edge = next(iter(owed))
@@ -87,12 +87,12 @@ class CataloguePropagation:
             self._owed.pop(link.number, None)
 
     def link_gone(self, link: Link) -> None:
-        """Forget what a neighbour was told and is owed."""
+        """Forget what was sent to a neighbour and what was put off."""
         self._told = {key: value for key, value in self._told.items() if key[0] != link.number}
         self._owed.pop(link.number, None)
 
     def tick(self) -> None:
-        """Tell what was put off and may be told by now; asked once a second."""
+        """Send the changes of flapping edges that are allowed by now; called once a second."""
         for edge in list(self._late):
             if self._may_change(edge):
                 del self._late[edge]
@@ -115,11 +115,11 @@ class CataloguePropagation:
         return self._told.get((link.number, edge)) != (None if wanted is None else (wanted.sequence, wanted.path))
 
     def _wanted(self, link: Link, edge: NodeId) -> ReceivedEntry | None:
-        """What a neighbour should know of an edge."""
+        """Return what a neighbour should have of an edge, or None."""
         config = self._local.config
         if not config.policy.admits(edge.organisation):
             return None
-        # A neighbour that is leaving is named only if there is no other.
+        # A draining neighbour is used only if there is no other.
         best = self._catalogue.best(edge, self._is_staying) or self._catalogue.best(edge, self._is_controlled)
         return passed_on(best, link.number, link.peer, config.node.id)
 
