@@ -1,8 +1,8 @@
-"""A small certificate authority for one realm: enough for demonstrations and small realms, and for the tests.
+"""A small certificate authority for one realm: for demonstrations, small realms and the tests.
 
-It is a folder: the CA's certificate and key, an index of what was issued, and the current revocation list. A serial is
-in the index before its certificate exists, so that everything ever issued can be revoked. P-256 throughout: a
-CA on P-384 doubles the price of every handshake. Larger realms bring a CA of their own; all that pcgrelay needs is the
+It is a folder: the CA's certificate and key, an index of issued certificates, and the current revocation list. A serial
+number is in the index before its certificate exists, so that everything ever issued can be revoked. All keys are P-256:
+a CA on P-384 would double the price of every handshake. Larger realms use a CA of their own; pcgrelay only needs the
 SPIFFE name in the leaf.
 """
 
@@ -35,10 +35,10 @@ T = TypeVar("T")
 CA_STEM = "realm-ca"
 CA_DAYS = 3650
 LEAF_DAYS = 365
-# A list that runs out stops the whole realm, so it lasts as long as the leaves; issuing and revoking renew it.
+# An expired list stops the whole realm, so it lasts as long as the leaves; issuing and revoking renew it.
 CRL_DAYS = 365
 DAYS_MOST = 36_500
-SKEW = timedelta(minutes=5)  # other machines' clocks may be behind ours
+SKEW = timedelta(minutes=5)  # clocks of other machines may be behind this one's
 INDEX_LIMIT_BYTES = 64 << 20
 
 
@@ -54,7 +54,7 @@ class Issued(msgspec.Struct, kw_only=True):
 
 
 class Index(msgspec.Struct, kw_only=True):
-    """What index.json holds."""
+    """The contents of index.json."""
 
     version: int = 1
     realm: str
@@ -63,10 +63,10 @@ class Index(msgspec.Struct, kw_only=True):
 
 
 class Authority:
-    """The CA in one folder. Each change is whole on disk before the call returns."""
+    """The CA in one folder. Each change is completely on disk before the call returns."""
 
     def __init__(self, folder: Path, clock: Clock = SYSTEM_CLOCK) -> None:
-        """Open the CA in that folder; refuses a folder without one."""
+        """Open the CA in a folder. RunError: there is none. ConfigError: its files cannot be used."""
         if not (folder / "index.json").exists():
             raise RunError(
                 f"{folder}: there is no CA in this folder; make one with: pcgrelay ca init {folder} --realm REALM"
@@ -94,7 +94,7 @@ class Authority:
 
     @classmethod
     def create(cls, folder: Path, realm: str, *, days: int = CA_DAYS, clock: Clock = SYSTEM_CLOCK) -> Self:
-        """Make a CA for a realm; refuses a folder that has one already."""
+        """Make a CA for a realm. RunError: the folder has one already. UsageProblem: realm or days is invalid."""
         _checked_name(lambda: check_dotted(realm, "realm"), "--realm")
         _refuse_days(days)
         make_folder(folder, 0o700)
@@ -120,9 +120,11 @@ class Authority:
         not_before: datetime | None = None,
         not_after: datetime | None = None,
     ) -> Issued:
-        """Write out/NODE.pem, out/NODE.key and out/realm-ca.pem; refuses to replace a certificate, a key or another CA.
+        """Write out/NODE.pem, out/NODE.key and out/realm-ca.pem; return the index entry.
 
-        The dates are for tests; without them the certificate holds from now for that many days, or as long as the CA.
+        The dates are for tests; without them the certificate is valid from now for that many days, or as long as the
+        CA. RunError: a file exists already, or out has the certificate of another CA. UsageProblem: a name or days is
+        invalid.
         """
         identity = _checked_name(lambda: NodeId(self.realm, organisation, node), "--organisation or --node")
         if node == CA_STEM:
@@ -155,7 +157,7 @@ class Authority:
         with self._locked_index() as index:
             index.issued.append(entry)
             if self._list_ends_before(entry.not_after):
-                # Who issues now and then never meets a list that ran out.
+                # Issuing renews the list in time, so that it does not expire while the CA is in use.
                 self._renew_with(index)
         make_folder(out, 0o755)
         write_new(key_path, _key_pem(key), PRIVATE_MODE)
@@ -164,7 +166,7 @@ class Authority:
         except BaseException:
             key_path.unlink()
             raise
-        # Replacing is right: what may lie there is the same certificate, put there by an issue at the same time.
+        # Replacing is safe: the file can only be the same certificate, written by another issue at the same time.
         write_replacing(trust_path, trust)
         return entry
 
@@ -174,7 +176,7 @@ class Authority:
         key = self._signing_key()
         return (
             x509.CertificateBuilder()
-            .subject_name(x509.Name([]))  # the identity is the URI alone; RFC 5280 4.1.2.6 wants that critical then
+            .subject_name(x509.Name([]))  # the URI alone is the identity; RFC 5280, 4.1.2.6: it is critical then
             .issuer_name(self.certificate.subject)
             .public_key(public_key)
             .serial_number(x509.random_serial_number())
@@ -195,10 +197,10 @@ class Authority:
     def revoke(
         self, organisation: str, node: str, *, serials: Sequence[str] = (), all_but_newest: bool = False
     ) -> list[Issued]:
-        """Revoke certificates of a node and renew the list; refuses a node that has none.
+        """Revoke certificates of a node and renew the list; return those that were not revoked before.
 
-        Without more, all of them; or those with these serial numbers; or all but the one that was issued last. Answers
-        those that were not revoked before.
+        By default all of them; with serials those; with all_but_newest all but the one issued last. RunError: the node
+        has no such certificate. UsageProblem: both are given, or a serial is not hexadecimal.
         """
         if serials and all_but_newest:
             raise UsageProblem("--serial, --all-but-newest: these two exclude each other; give one.")
@@ -218,7 +220,7 @@ class Authority:
         return fresh
 
     def _named(self, mine: Sequence[Issued], serials: Sequence[str]) -> list[Issued]:
-        """The certificates with these serial numbers, each of which the node must have."""
+        """Return the certificates with these serial numbers; each must belong to the node."""
         known = {int(entry.serial, 16): entry for entry in mine}
         found = []
         for serial in serials:
@@ -235,7 +237,7 @@ class Authority:
         return found
 
     def _list_ends_before(self, end: datetime) -> bool:
-        """Whether the present list is nearly over, or ends more than a day before a certificate does."""
+        """Return whether the present list is about to expire, or ends more than a day before a certificate does."""
         if not self.crl_path.exists():
             return True
         present = load_crls(self.crl_path)[0]
@@ -245,7 +247,7 @@ class Authority:
         )
 
     def _renew_with(self, index: Index) -> None:
-        """A new list for what has changed. It never ends before the one in its place."""
+        """Write a new list after a change; it never ends before the one that it replaces."""
         days = CRL_DAYS
         if self.crl_path.exists():
             end = load_crls(self.crl_path)[0].next_update_utc
@@ -253,17 +255,17 @@ class Authority:
         self._write_crl(index, min(days, DAYS_MOST))
 
     def crl_end(self) -> datetime | None:
-        """Until when the present list holds; nothing if there is none."""
+        """Return the end of the present list, or None if there is none."""
         return load_crls(self.crl_path)[0].next_update_utc if self.crl_path.exists() else None
 
     def renew_crl(self, *, days: int = CRL_DAYS) -> datetime:
-        """Write a new revocation list with the same entries, and answer until when it holds."""
+        """Write a new revocation list with the same entries; return its end."""
         _refuse_days(days)
         with self._locked_index() as index:
             return self._write_crl(index, days)
 
     def issued(self) -> list[Issued]:
-        """Everything that was issued, in order."""
+        """Return all issued certificates, in order."""
         return self._read_index().issued
 
     def _signing_key(self) -> ec.EllipticCurvePrivateKey:
@@ -288,7 +290,7 @@ class Authority:
 
     @contextmanager
     def _locked_index(self) -> Iterator[Index]:
-        """The index, kept from other processes until it is written back; an error leaves it as it was."""
+        """Lock the index against other processes, and write it back at the end; after an error it is unchanged."""
         try:
             folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
@@ -306,8 +308,8 @@ class Authority:
         now = self._clock.wall().replace(microsecond=0)
         start, end = now - SKEW, now + timedelta(days=days)
         if self.crl_path.exists():
-            # OpenSSL believes the list that begins last, so two of one second must not look alike.
-            # Nor may one begin in the future, however many were made within the skew: then everybody would be refused.
+            # OpenSSL uses the list with the latest start, so two lists of one second must differ. None may start in the
+            # future either, however many were made within the skew: then everybody would be refused.
             start = min(now, max(start, load_crls(self.crl_path)[0].last_update_utc + timedelta(seconds=1)))
         index.crl_number += 1
         builder = (
@@ -336,7 +338,7 @@ class Authority:
 def _ca_certificate(
     key: ec.EllipticCurvePrivateKey, realm: str, not_before: datetime, not_after: datetime
 ) -> x509.Certificate:
-    # A common name holds 64 characters (RFC 5280, ub-common-name); a realm may be longer, and its URI says it in full.
+    # A common name holds 64 characters (RFC 5280, ub-common-name); a realm may be longer, and the URI has all of it.
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{realm} realm CA"[:64])])
     return (
         x509.CertificateBuilder()

@@ -1,7 +1,7 @@
-"""All that can be known about a node without its network: files, certificates, permissions, ports.
+"""Everything that can be checked about a node without its network: files, certificates, permissions, ports.
 
-Every finding stands for itself, so that one run shows everything that has to be mended. Nothing is left behind: a port
-that is tried is closed again, and no file is written.
+The findings are independent of each other, so that one run shows everything that has to be corrected. A check has no
+lasting effect: a port that is tried is closed again, and no file is written.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ from pcgrelay.rehearsal import rehearse
 
 T = TypeVar("T")
 
-DATES_EXIT_CODE = 4  # as `status` has it for what needs attention
+DATES_EXIT_CODE = 4  # as for `status`, which uses it for whatever needs attention
 OK, WARNING, ERROR = "ok", "warning", "error"
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     level: str  # ok, warning, error
     where: str  # key of the configuration
     sentence: str
     mend: str = ""
-    permission: bool = False  # the user or the mode of a file is at fault, not the configuration
-    passing: bool = False  # it may be over at the next start, with nothing mended here
-    dates: bool = False  # a date is wrong or near: the node starts all the same, and new files or a clock heal it
+    permission: bool = False  # the user or a file's mode is wrong, not the configuration
+    passing: bool = False  # it may succeed at the next start without a correction
+    dates: bool = False  # a date is wrong or near: the node still starts, and new files or a correct clock solve it
 
 
 def check(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
-    """Look at everything. A node that runs with this configuration now may hold its own ports and socket."""
+    """Run all checks. A node that runs with this configuration already may hold its own ports and socket."""
     running = answers(config.node.admin)
     findings = [*_credentials(config, clock.wall()), *_policy(config), _admin(config, running)]
     return [*findings, *_ports(config, running), *_libraries()]
 
 
 def refuse_errors(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
-    """Check before a start: raise the first error, answer the warnings. A node that already runs is an error.
+    """Check before a start: raise the first error, return the warnings. RunError: the node runs already.
 
-    Dates are warnings: with those that are wrong a node starts in trouble, and says so, rather than not at all.
+    Wrong dates are warnings: the node starts and reports the problem, which is better than not to start.
     """
     if answers(config.node.admin):
         raise RunError(f"{config.node.admin}: a node with this admin socket runs already; stop it first.")
@@ -66,16 +66,16 @@ def refuse_errors(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
 
 
 def refuse_reload(config: Config, clock: Clock = SYSTEM_CLOCK, *, dates: bool = False) -> None:
-    """Check before a running node takes this configuration: raise the first error.
+    """Check before a running node applies this configuration; raise the first error.
 
-    Ports are not tried: the node itself opens what it does not have. dates: wrong dates are errors too, for what runs
-    has good ones.
+    Ports are not tried: the node itself opens those that it does not have. dates: wrong dates are errors too, because
+    the running node has valid ones.
     """
     _refuse_first(config, [*_credentials(config, clock.wall()), *_policy(config)], dates=dates)
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """What the command answers: 0, or what the worst error is; 4 if nothing but dates is wrong or near."""
+    """Return the exit code of `check`: 0, that of the worst error, or 4 if only dates are wrong or near."""
     found = list(findings)
     if worst := _worst(found):
         return _kind(worst).exit_code
@@ -83,7 +83,7 @@ def exit_code(findings: Iterable[Finding]) -> int:
 
 
 def answers(admin: Path) -> bool:
-    """Whether a process listens on that unix socket."""
+    """Return whether a process listens on that unix socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(2)
         try:
@@ -99,8 +99,11 @@ def _refuse_first(config: Config, findings: Iterable[Finding], *, dates: bool = 
 
 
 def _worst(findings: Iterable[Finding], *, dates: bool = False) -> Finding | None:
-    """The first error of the kind that is hardest to get rid of: what is written wrong, then what nobody may, then the
-    rest, which a service manager may try again. Dates are errors only if they are wanted as such."""
+    """Return the first error of the most persistent kind, or None.
+
+    First errors in what is written, then missing permissions, then the rest, which a service manager may retry. Dates
+    count as errors only with dates.
+    """
     order = [ConfigError, PermissionProblem, RunError]
     errors = [finding for finding in findings if finding.level == ERROR and (dates or not finding.dates)]
     return min(errors, key=lambda finding: order.index(_kind(finding)), default=None)
@@ -132,7 +135,7 @@ def _of_dates(level: str, where: str, sentence: str, mend: str) -> Finding:
 
 
 def _credentials(config: Config, now: datetime) -> Iterator[Finding]:
-    """Each file for itself first, so that a broken one does not hide what is wrong with the others."""
+    """Check each file separately first, so that a broken one does not hide errors in the others."""
     findings: list[Finding] = []
     files = config.identity
     chain = _tried(findings, "certificate", lambda: load_certificates(files.certificate, "certificate"))
@@ -179,7 +182,7 @@ def _identity(config: Config, leaf: x509.Certificate) -> Finding:
 
 
 def _links(config: Config, credentials: Credentials, now: datetime) -> Iterator[Finding]:
-    """Whether these files make a link, by the word of OpenSSL; then what is said of their dates."""
+    """Check whether these files make a link, as OpenSSL decides; then report their dates."""
     fault = rehearse(config, credentials, now)
     if fault is not None and not fault.is_date:
         yield _bad(fault.where, fault.sentence, fault.mend)
@@ -193,7 +196,7 @@ def _links(config: Config, credentials: Credentials, now: datetime) -> Iterator[
 
 
 def _dated(config: Config, judged: Judged, *, is_refused: bool) -> Finding:
-    """What there is to say of the dates of one thing."""
+    """Return the finding on the dates of one item."""
     where = _DATED_KEYS[judged.kind]
     if judged.phase is Phase.GOOD:
         return _good(where, date_sentence(judged))
@@ -286,7 +289,7 @@ def _port(where: str, address: Address, running: bool) -> Finding:
             mend = "Stop that one or choose another port."
             return _bad(where, f"{address} is in use by another program.", mend, passing=True)
         if error.errno == errno.EADDRNOTAVAIL:
-            # At boot an address may come a moment later.
+            # At boot an address may become available a moment later.
             return _bad(where, f"{address.host} is no address of this machine.", "Write one of its own.", passing=True)
         if error.errno in (errno.EACCES, errno.EPERM):
             mend = "Choose a port from 1024 up, or give the service CAP_NET_BIND_SERVICE."
@@ -296,11 +299,11 @@ def _port(where: str, address: Address, running: bool) -> Finding:
 
 
 def _bind_once(address: Address) -> None:
-    """Take the address as the node would, and let it go."""
+    """Bind the address as the node would, and release it."""
     found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, endpoint = found[0]
     with socket.socket(family, kind, protocol) as probe:
-        # Without this, connections that ended a moment ago would make a free port look taken.
+        # Without this, recently closed connections would make a free port look occupied.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(endpoint)
         probe.listen(1)

@@ -1,6 +1,6 @@
-"""The two clocks of the control plane, as a value that is handed in, so that a test can set the time.
+"""The two clocks of the control plane, passed in as a value, so that tests can set the time.
 
-Wall time judges certificates and stamps records. Monotonic time measures deadlines: it never jumps.
+Wall time is for certificates and records. Monotonic time is for deadlines: it never jumps.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time; whatever needs to know it takes one of these."""
+    """A source of time, passed to everything that needs one."""
 
     def wall(self) -> datetime:
-        """The time of day, in UTC and aware of it."""
+        """Return the time of day, as an aware datetime in UTC."""
 
     def monotonic_ms(self) -> int:
-        """Milliseconds since some fixed moment; only differences mean anything."""
+        """Return milliseconds since a fixed moment; only differences are meaningful."""
 
 
 class SystemClock:
@@ -31,7 +31,7 @@ class SystemClock:
 
 
 class SetClock:
-    """A clock that stands still until it is told to move; for tests."""
+    """A clock that moves only when it is advanced; for tests."""
 
     def __init__(self, wall: datetime, monotonic_ms: int = 0) -> None:
         if wall.tzinfo is None:
@@ -46,7 +46,7 @@ class SetClock:
         return self._monotonic_ms
 
     def advance(self, milliseconds: int) -> None:
-        """Move both clocks on together."""
+        """Advance both clocks. ValueError: milliseconds is negative."""
         if milliseconds < 0:
             raise ValueError("monotonic time does not go back")
         self._wall += timedelta(milliseconds=milliseconds)

@@ -1,26 +1,27 @@
-"""The few exception types of the control plane, each with the exit code that it ends a command with.
+"""The exception types of the control plane, each with the exit code of a command that ends with it.
 
-A message is one sentence for a person: what is wrong, where, and how to mend it. The command line prints it as it is.
-The codes are those of sysexits(3) where one fits, so that a service manager can tell a bad file from a bad day.
+A message is one sentence for a user: what is wrong, where, and how to correct it. The command line prints it unchanged.
+The codes are those of sysexits(3) where one fits, so that a service manager can tell a wrong file from a temporary
+failure.
 """
 
 from __future__ import annotations
 
 
 class PcgrelayError(Exception):
-    """Anything that pcgrelay refuses or cannot do, told in one sentence."""
+    """Base of everything that pcgrelay refuses or cannot do; the message is one sentence."""
 
     exit_code = 1
 
 
 class RunError(PcgrelayError):
-    """Something failed at run time."""
+    """A failure at run time."""
 
     exit_code = 1
 
 
 class UsageProblem(PcgrelayError):
-    """A command was called in a way that makes no sense."""
+    """A command was called with invalid or contradictory arguments."""
 
     exit_code = 2
 
@@ -32,7 +33,7 @@ class StatusProblem(PcgrelayError):
 
 
 class PermissionProblem(PcgrelayError):
-    """This user may not do it, or a file lets others do too much (EX_NOPERM)."""
+    """This user lacks a permission, or a file gives others too many (EX_NOPERM)."""
 
     exit_code = 77
 

@@ -1,7 +1,7 @@
-"""Files read within a bound and written whole.
+"""Files that are read up to a limit and written atomically.
 
-A reader gets one sentence for whatever is wrong with a file. A writer leaves either the old file or the new one, never
-half of one, and a private file is never readable by others, not even for a moment.
+Every problem with a file becomes one sentence. After a write the old file or the new one is there, never a part of one,
+and a private file is not readable by others at any moment.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ PUBLIC_MODE = 0o644
 def read_bounded(
     path: Path, what: str, limit_bytes: int, refuse: Callable[[os.stat_result], None] = lambda status: None
 ) -> bytes:
-    """Read a whole file; refuses one that is missing, unreadable, no plain file, empty or beyond the limit.
+    """Read a whole file of at most limit_bytes.
 
-    what is the file's part in the system, for the sentence: "configuration", "private key". refuse raises what speaks
-    against the file that is read; asked of its name, it might look at another one.
+    what names the file's role in messages: "configuration", "private key". refuse raises if something is wrong with the
+    opened file; a check by name could see another one. ConfigError: the file is missing, not a plain file, empty or too
+    large. PermissionProblem: it may not be read.
     """
     try:
-        # Without O_NONBLOCK, opening a pipe in the file's place would wait for ever.
+        # Without O_NONBLOCK, opening a pipe in the file's place would block for ever.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as source:
             refuse(os.fstat(source.fileno()))
-            # On a descriptor that does not block, "nothing yet" is None, which the type of read() leaves out.
+            # On a non-blocking descriptor "nothing yet" is None, which the type of read() leaves out.
             data: bytes | None = source.read(limit_bytes + 1)
     except OSError as error:
         raise unreadable(path, what, error) from None
@@ -45,9 +46,9 @@ def read_bounded(
 
 
 def read_text(path: Path, what: str, limit_bytes: int) -> str:
-    """Read a whole UTF-8 text file; refuses as read_bounded does, and names the first byte that is not UTF-8.
+    """Read a whole UTF-8 text file. ConfigError: as read_bounded, or the text is not UTF-8 (with its first bad line).
 
-    A byte order mark at its head, which some editors write, is no part of the text.
+    A leading byte order mark, which some editors write, is removed.
     """
     data = read_bounded(path, what, limit_bytes)
     refuse_utf16(path, what, data)
@@ -59,13 +60,13 @@ def read_text(path: Path, what: str, limit_bytes: int) -> str:
 
 
 def refuse_utf16(path: Path, what: str, data: bytes) -> None:
-    """Refuse text of another encoding by its byte order mark; without these words it looks like junk."""
+    """Raise ConfigError for UTF-16 text, by its byte order mark; otherwise the complaint would be about garbage."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ConfigError(f"{path}: the {what} is UTF-16 text; save it as UTF-8.")
 
 
 def unreadable(path: Path, what: str, error: OSError) -> PcgrelayError:
-    """The sentence for a file that could not be opened or read."""
+    """Return the error for a file that could not be opened or read."""
     if isinstance(error, FileNotFoundError):
         return ConfigError(f"{path}: there is no {what} at this path; create it or name the right path.")
     if isinstance(error, PermissionError):
@@ -76,17 +77,17 @@ def unreadable(path: Path, what: str, error: OSError) -> PcgrelayError:
 
 
 def write_new(path: Path, data: bytes, mode: int = PUBLIC_MODE) -> None:
-    """Create a file with all of data; refuses to replace one that is there, even if it came a moment ago."""
+    """Create a file with all of data. RunError: it exists, even if it appeared only just now."""
     _write(path, data, mode, replace=False)
 
 
 def write_replacing(path: Path, data: bytes, mode: int = PUBLIC_MODE) -> None:
-    """Put data in the place of a file in one step; who reads sees the old or the new."""
+    """Replace a file in one step; readers see either the old or the new one."""
     _write(path, data, mode, replace=True)
 
 
 def make_folder(path: Path, mode: int) -> None:
-    """Create a folder and those above it, if need be."""
+    """Create a folder and its missing parents."""
     try:
         path.mkdir(mode=mode, parents=True, exist_ok=True)
     except OSError as error:
@@ -94,7 +95,7 @@ def make_folder(path: Path, mode: int) -> None:
 
 
 def reason_of(error: OSError) -> str:
-    """The system's words for an error, without number and path."""
+    """Return the system's text for an error, without number and path."""
     return (error.strerror or str(error) or type(error).__name__).lower()
 
 
@@ -111,7 +112,7 @@ def _write(path: Path, data: bytes, mode: int, *, replace: bool) -> None:
             if replace:
                 os.replace(draft, path)
             else:
-                # A hard link fails when the name is taken, which a rename does not.
+                # A hard link fails if the name exists, which a rename does not.
                 os.link(draft, path)
         finally:
             with suppress(FileNotFoundError):
@@ -124,7 +125,7 @@ def _write(path: Path, data: bytes, mode: int, *, replace: bool) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name itself last through a power cut."""
+    """Make the new name itself survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

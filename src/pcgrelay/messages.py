@@ -1,9 +1,9 @@
 """Control messages (docs/protocol.md, 9.1): u32 length, then a msgpack array of tag and fields.
 
-Everything in them comes from a neighbour, so every field has its bound here, and no message exists that breaks one.
-What a newer node adds behind the known fields is ignored, and so is a short message with an unknown tag. Only what is
-known is ever made into objects: the rest is passed over, so that its form costs nothing. A map whose keys are all of
-one hash would take seconds. The tag is read by hand from the first bytes, and says how long the message may be.
+All contents come from a neighbour, so every field has its limit here, and no message object exceeds one. Fields that a
+newer node appends are ignored, and so is a short message with an unknown tag. Only known fields become objects; the
+rest is skipped, so that its form costs nothing: building a map whose keys all have one hash would take seconds. The tag
+is parsed by hand from the first bytes, and determines how long the message may be.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pcgrelay.errors import PcgrelayError
 from pcgrelay.model import URI_LIMIT
 
 MESSAGE_LIMIT_BYTES = 262_144
-ORDINARY_LIMIT_BYTES = 32_768  # of all but ADVERT
+ORDINARY_LIMIT_BYTES = 32_768  # of all messages but ADVERT
 UNKNOWN_LIMIT_BYTES = 4_096
 CARRY_LIMIT_BYTES = 16_384
 RELAYS_MOST = 8
@@ -27,7 +27,7 @@ PREFIX_BYTES = 4
 U8 = Annotated[int, Meta(ge=0, le=0xFF)]
 U16 = Annotated[int, Meta(ge=0, le=0xFFFF)]
 U32 = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
-U64 = Annotated[int, Meta(ge=0)]  # msgpack itself knows no more than 64 bits
+U64 = Annotated[int, Meta(ge=0)]  # msgpack has no more than 64 bits
 Label = Annotated[int, Meta(ge=1, le=0xFFFF_FFFF)]
 Lanes = Annotated[int, Meta(ge=0, le=64)]
 Flows = Annotated[int, Meta(ge=1, le=64)]
@@ -38,7 +38,7 @@ Route = Annotated[tuple[Identity, ...], Meta(max_length=RELAYS_MOST)]
 
 
 class Code:
-    """Why something ended, as a peer is told it (docs/protocol.md, 10)."""
+    """Why something ended, as it is sent to a peer (docs/protocol.md, 10)."""
 
     DONE: ClassVar = 0
     VIOLATION: ClassVar = 1
@@ -57,7 +57,7 @@ CODE_NAMES = {value: name.lower() for name, value in vars(Code).items() if isins
 
 
 def code_name(code: int) -> str:
-    """The word for a code; a newer node's is shown as its number."""
+    """Return the name of a code; an unknown one, of a newer node, is shown as its number."""
     return CODE_NAMES.get(code, str(code))
 
 
@@ -74,7 +74,7 @@ class Hello(Struct, tag=1, array_like=True, frozen=True):
     generation: U32
     features: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=64)]
     nonce: Annotated[bytes, Meta(min_length=32, max_length=32)]
-    # Of a session, set up or renewed: what PATH_OPEN said of it. An older node does not say.
+    # Of a session, set up or renewed: the values of its PATH_OPEN. An older node does not send them.
     session: Annotated[bytes, Meta(max_length=16)] = b""
     marking: U8 = 0
     priority: U8 = 0
@@ -115,7 +115,7 @@ class PathAccept(Struct, tag=6, array_like=True, frozen=True):
     flows: Flows
     cap: U32
     label: Label
-    opened: U32 = 0  # the label in the PATH_OPEN that is answered; 0: an older node does not say
+    opened: U32 = 0  # the label in the PATH_OPEN that is answered; 0: an older node does not send it
 
 
 class PathRefuse(Struct, tag=7, array_like=True, frozen=True):
@@ -166,17 +166,17 @@ Message = (
     | Goodbye
 )
 
-# Text that is not UTF-8 is not among msgspec's own errors.
+# msgspec does not raise its own error for text that is not UTF-8.
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LIMITS = dict.fromkeys(range(1, 13), ORDINARY_LIMIT_BYTES) | {3: MESSAGE_LIMIT_BYTES}
-_HEAD_BYTES = 14  # the longest head of an array, and the longest number behind it
+_HEAD_BYTES = 14  # the longest head of an array, and the longest number after it
 _INTEGER_BYTES = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 class MessageRefused(PcgrelayError):
-    """What came in is no message of this protocol, or one that is too long for its kind."""
+    """Received bytes are not a message of this protocol, or a message that is too long for its kind."""
 
     def __init__(self, text: str, code: int = Code.VIOLATION) -> None:
         super().__init__(text)
@@ -184,7 +184,7 @@ class MessageRefused(PcgrelayError):
 
 
 def encode_message(message: Message) -> bytes:
-    """A message as it is sent, with its length before it."""
+    """Encode a message with its length. MessageRefused: it is longer than the protocol allows."""
     body = _encoder.encode(message)
     if len(body) > MESSAGE_LIMIT_BYTES:
         raise MessageRefused(f"A message of {len(body)} bytes is longer than the protocol allows.")
@@ -192,7 +192,7 @@ def encode_message(message: Message) -> bytes:
 
 
 class MessageReader:
-    """Cuts a stream of bytes into messages. It holds one unfinished message at most, and that is bounded."""
+    """Splits a byte stream into messages. It buffers at most one unfinished message, whose length is limited."""
 
     def __init__(self) -> None:
         self._held = bytearray()
@@ -200,7 +200,7 @@ class MessageReader:
         self.on_unknown: Callable[[], None] = lambda: None  # called for each message of an unknown kind
 
     def feed(self, data: bytes) -> Iterator[tuple[Message, bytes]]:
-        """Yield each whole message and the bytes that it was; refuses a bad length or content."""
+        """Yield each complete message with its bytes. MessageRefused: the length or the content is invalid."""
         self._held += data
         while len(self._held) >= PREFIX_BYTES:
             length = int.from_bytes(self._held[:PREFIX_BYTES], "big")
@@ -231,7 +231,7 @@ def _decoded(body: bytes) -> Message:
 
 
 def read_tag(head: bytes) -> int:
-    """The kind of a message, from its first bytes; refuses what is no array that begins with a whole number."""
+    """Return the tag of a message from its first bytes. MessageRefused: they are not an array that begins with one."""
     first = head[0] if head else 0
     start = {0xDC: 3, 0xDD: 5}.get(first, 1)
     if (0x91 <= first <= 0x9F or (start > 1 and any(head[1:start]))) and len(head) > start:

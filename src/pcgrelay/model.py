@@ -1,7 +1,7 @@
-"""The words that every part of the control plane shares: who a node is, what a service is called, roles and suites.
+"""Types that all parts of the control plane share: identities, service names, roles and suites.
 
-Names are compared byte for byte all over the system, and they decide who may do what. So there is one spelling of each:
-lower case, DNS-like labels, bounded lengths. Whatever is spelt otherwise is refused here and never mended silently.
+Names are compared byte for byte everywhere, and decide who may do what. So each has exactly one spelling: lower case,
+DNS-like labels, limited lengths. Any other spelling is refused here, and never corrected silently.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from hashlib import sha256
 from typing import Self
 
 LABEL_LIMIT = 63  # RFC 1035 2.3.4
-DOTTED_LIMIT = 253  # what 255 bytes on the wire leave for text
-# The longest certificate name that the grammar allows; whatever is longer is refused before it is looked into.
+DOTTED_LIMIT = 253  # the text that fits into 255 bytes on the wire
+# The longest certificate name that the grammar allows; a longer one is refused before it is parsed.
 URI_LIMIT = len("spiffe://") + DOTTED_LIMIT + len("/org/") + DOTTED_LIMIT + len("/node/") + LABEL_LIMIT
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
@@ -25,11 +25,11 @@ DOTTED_RULE = "names of a-z, 0-9 and - joined by dots, at most 253 characters"
 
 
 class NameProblem(ValueError):
-    """A name that breaks the grammar; the text says which rule."""
+    """A name that violates the grammar; the text says which rule."""
 
 
 class Role(IntEnum):
-    """What a node is. The numbers stand in the protocol."""
+    """The role of a node. The numbers are part of the protocol (docs/protocol.md)."""
 
     EDGE = 1
     RELAY = 2
@@ -41,7 +41,7 @@ class Role(IntEnum):
 
 
 class Suite(IntEnum):
-    """An AEAD for frames. The numbers stand in the protocol."""
+    """An AEAD for frames. The numbers are part of the protocol (docs/protocol.md)."""
 
     AES_256_GCM = 1
     AES_128_GCM = 2
@@ -54,7 +54,7 @@ class Suite(IntEnum):
 
     @classmethod
     def from_title(cls, title: str) -> Self:
-        """The suite with that name; refuses any other spelling."""
+        """Return the suite with that name. NameProblem: there is none with exactly this spelling."""
         for suite in cls:
             if suite.title == title:
                 return suite
@@ -70,7 +70,7 @@ class Marking(Enum):
 
 
 class Precedence(IntEnum):
-    """Which of several ways, or of several edges with a service, is taken first. The numbers stand in the protocol."""
+    """The order among several links, or among several edges with a service. The numbers are part of the protocol."""
 
     PREFERRED = 1
     DEFAULT = 2
@@ -83,7 +83,7 @@ class Precedence(IntEnum):
 
 
 class Priority(IntEnum):
-    """What is served first when a lane is full. The numbers stand in the protocol."""
+    """The order of service when a lane is full. The numbers are part of the protocol."""
 
     NORMAL = 0
     INTERACTIVE = 1
@@ -96,7 +96,7 @@ class Priority(IntEnum):
 
 
 def check_label(text: str, what: str) -> str:
-    """Return a node's, service's or bearer's name unchanged; refuse one that is not a single label."""
+    """Return the name of a node, service or bearer unchanged. NameProblem: it is not a single label."""
     _refuse_last_dot(text, what)
     if not _LABEL.fullmatch(text):
         raise NameProblem(f"{_quoted(text)} is no {what}: a {what} is {LABEL_RULE}")
@@ -104,7 +104,7 @@ def check_label(text: str, what: str) -> str:
 
 
 def check_dotted(text: str, what: str) -> str:
-    """Return a realm's or organisation's name unchanged; refuse one that is not labels joined by dots."""
+    """Return the name of a realm or organisation unchanged. NameProblem: it is not labels joined by dots."""
     _refuse_last_dot(text, what)
     if len(text) > DOTTED_LIMIT or not all(_LABEL.fullmatch(label) for label in text.split(".")):
         raise NameProblem(f"{_quoted(text)} is no {what}: {_article(what)} is {DOTTED_RULE}")
@@ -112,15 +112,15 @@ def check_dotted(text: str, what: str) -> str:
 
 
 def _refuse_last_dot(text: str, what: str) -> None:
-    # As DNS writes a whole name. Here there is one spelling of each.
+    # DNS writes an absolute name like this. Here each name has one spelling.
     if text.endswith(".") and text.strip("."):
         raise NameProblem(f"{_quoted(text)} is no {what}: it ends with a dot, and names here do not; remove it")
 
 
 def organisation_matches(pattern: str, organisation: str) -> bool:
-    """Whether a member pattern ("*", "*.police.example" or an exact name) takes that organisation in.
+    """Return whether a member pattern ("*", "*.police.example" or an exact name) includes that organisation.
 
-    "*.x" takes in what lies below x, at any depth, and not x itself.
+    "*.x" includes everything below x, at any depth, but not x itself.
     """
     if pattern == "*":
         return True
@@ -130,13 +130,13 @@ def organisation_matches(pattern: str, organisation: str) -> bool:
 
 
 def organisation_number(organisation: str) -> int:
-    """A number under which the core knows an organisation: the same in every process, and never zero."""
+    """Return the number by which the core knows an organisation: the same in every process, and never zero."""
     return int.from_bytes(sha256(organisation.encode()).digest()[:8]) or 1
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class NodeId:
-    """A node, as its certificate names it. One that exists is well spelt."""
+    """The identity of a node, as in its certificate. An existing object is valid."""
 
     realm: str
     organisation: str
@@ -149,7 +149,7 @@ class NodeId:
 
     @property
     def uri(self) -> str:
-        """The SPIFFE identity, as it stands in the certificate."""
+        """The SPIFFE identity, as in the certificate."""
         return f"spiffe://{self.realm}/org/{self.organisation}/node/{self.name}"
 
     @property
@@ -162,7 +162,7 @@ class NodeId:
 
     @classmethod
     def from_uri(cls, uri: str) -> Self:
-        """Read a SPIFFE identity; refuses any other path, a port, a query, an escape or an upper-case letter."""
+        """Parse a SPIFFE identity. NameProblem: another path, a port, a query, an escape or an upper-case letter."""
         match = _URI.fullmatch(uri) if len(uri) <= URI_LIMIT else None
         if match is None:
             raise NameProblem(f"{_quoted(uri)} is not of the form spiffe://REALM/org/ORGANISATION/node/NAME")
@@ -170,7 +170,7 @@ class NodeId:
 
     @classmethod
     def from_dotted(cls, text: str, realm: str) -> Self:
-        """Read name.organisation; refuses a bare name."""
+        """Parse name.organisation. NameProblem: the organisation is missing, or a part is invalid."""
         name, dot, organisation = text.partition(".")
         if not dot:
             raise NameProblem(f"{_quoted(text)} is no node: a node is written NAME.ORGANISATION")
@@ -179,7 +179,7 @@ class NodeId:
 
 @dataclass(frozen=True, slots=True, order=True)
 class ServiceName:
-    """A service and the organisation that owns it. One that exists is well spelt."""
+    """A service and the organisation that owns it. An existing object is valid."""
 
     service: str
     organisation: str
@@ -193,7 +193,7 @@ class ServiceName:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read name@organisation; refuses a bare name."""
+        """Parse name@organisation. NameProblem: the organisation is missing, or a part is invalid."""
         service, at, organisation = text.partition("@")
         if not at:
             raise NameProblem(f"{_quoted(text)} is no service: a service is written NAME@ORGANISATION")
@@ -201,7 +201,7 @@ class ServiceName:
 
 
 def _quoted(text: str) -> str:
-    """Show foreign text without control characters, quote marks or length that could spoil a log line."""
+    """Return foreign text without control characters, quote marks or length that could spoil a log line."""
     shown = text if len(text) <= 80 else text[:77] + "..."
     return '"' + "".join(c if c.isprintable() and c != '"' else "?" for c in shown) + '"'
 

@@ -1,4 +1,4 @@
-"""Which OpenSSL this process has: one for the data plane, the system's, and one for sessions, that of pyOpenSSL."""
+"""The two OpenSSL libraries of this process: the system's for the data plane, that of pyOpenSSL for sessions."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from OpenSSL import SSL
 from pcgrelay.dataplane.adapter import native_core
 
 CPU_FACTS = Path("/proc/cpuinfo")
-# With these a processor takes four blocks of AES at once; OpenSSL does so from this version on (its CHANGES.md).
+# With these a processor does four blocks of AES at once; OpenSSL does so since this version (its CHANGES.md).
 WIDE_AES = {"avx512f", "avx512vl", "vaes", "vpclmulqdq"}
 WIDE_AES_SINCE = (3, 1)
 
 
 def data_plane_library() -> str:
-    """Name and version of the libcrypto that seals and opens all frames."""
+    """Return name and version of the libcrypto that seals and opens all frames."""
     return str(native_core().library())
 
 
 def session_library() -> str:
-    """Name and version of the OpenSSL that makes the handshakes of links and sessions."""
+    """Return name and version of the OpenSSL that makes the handshakes of links and sessions."""
     return SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode("ascii", "replace")
 
 
 def processor_flags() -> set[str]:
-    """What this processor says that it can; nothing where the kernel does not tell."""
+    """Return the feature flags of this processor; an empty set if the kernel does not report them."""
     try:
         found = re.search(r"^flags\s*:(.*)$", CPU_FACTS.read_text(), re.MULTILINE)
     except OSError:
@@ -36,7 +36,7 @@ def processor_flags() -> set[str]:
 
 
 def leaves_speed(library: str, flags: Iterable[str]) -> bool:
-    """Whether a newer libcrypto would seal AES-GCM much faster on this processor."""
+    """Return whether a newer libcrypto would seal AES-GCM much faster on this processor."""
     version = re.search(r"OpenSSL (\d+)\.(\d+)", library)
     if version is None or not set(flags) >= WIDE_AES:
         return False

@@ -1,6 +1,6 @@
-"""How facts are printed: tables for people, JSON for programs, numbers with their units.
+"""Printing of facts: tables for people, JSON for programs, numbers with their units.
 
-On a terminal a table fits the window and has colours. In a pipe it is as wide as it needs to be and plain, so that grep
+On a terminal a table fits the window and has colours. In a pipe it is as wide as necessary and plain, so that grep
 finds whole lines.
 """
 
@@ -30,38 +30,38 @@ def print_json(value: Any) -> None:
 
 
 def say(sentence: str, *, err: bool = False) -> None:
-    """Print a line for a person."""
+    """Print a line for a user."""
     click.echo(printable(sentence), err=err)
 
 
 class Screen(Console):
-    """What is printed for people, whoever chose the words: see `printable`."""
+    """The console for people; it makes all text safe, whatever its origin: see `printable`."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         super().print(*map(_shown, objects), **options)
 
 
 def terminal() -> Console:
-    """Standard output, with its width and whether it takes colours."""
+    """Return the console of standard output, with its width and colour support."""
     plain = not sys.stdout.isatty()
     return Screen(width=PIPE_WIDTH if plain else None, highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table, and what there is to say below it, over the whole width."""
+    """One line of a table, with notes below it over the whole width."""
 
     cells: Sequence[str]
     notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        # Before the widths are counted.
+        # Before the widths are computed.
         object.__setattr__(self, "cells", [printable(cell) for cell in self.cells])
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A table before it is printed. A column whose name begins with ">" holds numbers and stands to the right."""
+    """A table before it is printed. A column whose name begins with ">" holds numbers and is right-aligned."""
 
     columns: Sequence[str]
     rows: Sequence[Row]
@@ -78,15 +78,15 @@ class Layout:
 
 
 def print_table(console: Console, title: str, *layouts: Layout) -> None:
-    """Print the first of the layouts that fits. If none does, the first column of the last gets lines of its own.
+    """Print the first layout that fits; if none does, the first column of the last gets lines of its own.
 
-    No name is cut: one that ends in dots cannot be looked for.
+    No name is truncated, because a truncated name cannot be searched for.
     """
     layout = next((layout for layout in layouts if layout.fits(console)), layouts[-1])
     stacked = not layout.fits(console)
     if title:
         console.print(Text(title, style="bold"))
-    # The names of columns are dim, so that they do not look like a row where there is no colour but bold.
+    # Column names are dim, so that they do not look like a row where bold is the only style.
     for line in _lines(Row([name.lstrip(">") for name in layout.columns]), layout, stacked):
         line.stylize("dim")
         console.print(line)
@@ -117,25 +117,25 @@ def _shown(value: Any) -> Any:
 
 
 def styled(word: str) -> Text:
-    """A word in the colour that its meaning has, if it has one."""
+    """Return a word in the colour of its meaning, if it has one."""
     return Text(word, style=STYLES.get(word, ""))
 
 
 def size(count: int) -> str:
-    """Bytes as people read them: 512 B, 1.5 KiB, 20 MiB."""
+    """Format bytes: 512 B, 1.5 KiB, 20 MiB."""
     if count < 1024:
         return f"{count} B"
     value = float(count)
     for unit in ("KiB", "MiB", "GiB", "TiB"):
         value /= 1024
-        # One digit after the point only where there are few before it; 1023.96 must not become 1024.
+        # One decimal only for short numbers; 1023.96 must not become 1024.
         if value < 1023.5:
             return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
     return f"{value / 1024:.1f} PiB"
 
 
 def milliseconds(value: float | None) -> str:
-    """A delay: 0.24 ms, 12.3 ms, 1.2 s; a dash if it is not known."""
+    """Format a delay: 0.24 ms, 12.3 ms, 1.2 s; a dash if it is unknown."""
     if value is None:
         return "-"
     if value < 10:
@@ -144,12 +144,12 @@ def milliseconds(value: float | None) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of one: 25 %."""
+    """Format a share of one: 25 %."""
     return f"{100 * share:.0f} %"
 
 
 def duration(seconds: float) -> str:
-    """A long time by its two largest units: 3 d 4 h, 12 min 5 s."""
+    """Format a long time by its two largest units: 3 d 4 h, 12 min 5 s."""
     left = int(seconds)
     parts: list[str] = []
     for length, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
@@ -160,5 +160,5 @@ def duration(seconds: float) -> str:
 
 
 def count(value: int) -> str:
-    """A count with its thousands apart."""
+    """Format a count with thousands separators."""
     return f"{value:,}"

@@ -1,7 +1,7 @@
-"""Text that may hold a peer's words, made safe for whoever reads it: a terminal, a journal, a log viewer.
+"""Text that may contain a peer's words, made safe for a terminal, a journal or a log viewer.
 
-Control characters move a cursor and change a screen; others turn the order in which text is read, or cannot be seen.
-Each is shown as the number that it has. Nothing that a person can read is changed, and every text has an end.
+Control characters move the cursor and change the screen; others change the direction of text, or are invisible. Each is
+shown as its number. Readable characters are unchanged, and every text is limited in length.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ TEXT_MOST = 4_096
 
 
 def printable(text: str, most: int = TEXT_MOST) -> str:
-    """The text with each character that is not printable shown as its number, and cut to so many characters."""
+    """Return text with each unprintable character shown as its number, truncated to most characters."""
     if not text.isprintable():
         text = "".join(each if each.isprintable() else _number_of(each) for each in text)
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def json_printable(text: str) -> str:
-    """JSON that means the same, with each character that is not printable written as JSON's own escape.
+    """Return equivalent JSON in which each unprintable character is a JSON escape.
 
-    Ends of lines stay: inside of strings JSON has none, so those that are there were put between them.
+    Line ends stay: JSON strings contain none, so all of them are between the values.
     """
     if text.isprintable():
         return text
@@ -31,6 +31,6 @@ def _number_of(character: str) -> str:
 
 
 def _json_escape(character: str) -> str:
-    # A character beyond 16 bits is a pair of escapes.
+    # A character beyond 16 bits is a surrogate pair.
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))

@@ -1,12 +1,12 @@
-"""A node's handshake with itself, in memory: whether its files make a link at all, asked of what makes links.
+"""A node's handshake with itself, in memory: whether its files make a link, decided by the code that makes links.
 
-Whoever judges certificates a second time judges them otherwise. So nothing is decided here. The contexts are those of
-a start, the handshake is that of a link, and the entry of an edge is signed, encoded and proved as neighbours do it.
-Own code only finds words for what was refused.
+A second implementation of the checks would differ from the first. So nothing is decided here: the contexts are those of
+a start, the handshake is that of a link, and an edge's catalogue entry is signed, encoded and verified as neighbours do
+it. The code here only finds words for a refusal.
 
-Dates come and go, all else stays. So what is refused for a date is tried once more without regard to dates, and, since
-dates may decide between two CAs of one name, at each moment at which other files are good. Only what is refused then as
-well can never be right.
+Dates change, everything else stays. So what is refused because of a date is tried again without regard to dates, and,
+because dates may decide between two CAs of one name, at each moment at which other files are valid. Only what is
+refused in all these cases can never become valid.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ _OF_LISTS = frozenset({Refusal.NO_CRL, Refusal.CRL_NOT_CURRENT, Refusal.BAD_CRL,
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why no neighbour would let this node in, or it no neighbour with files like its own."""
+    """Why no neighbour would accept this node, or it no neighbour with files like its own."""
 
-    reason: str  # the word of the refusal
+    reason: str  # the reason of the refusal
     where: str  # key of [identity]
     sentence: str
     mend: str = ""
-    is_date: bool = False  # with other dates, or another clock, all is well
+    is_date: bool = False  # with other dates, or another clock, it would be accepted
 
 
 class _Anywhen:
-    """Instead of a moment: all dates are good."""
+    """In place of a moment: all dates are valid."""
 
 
 ANYWHEN = _Anywhen()
 
 
 def rehearse(config: Config, credentials: Credentials, now: datetime) -> Fault | None:
-    """What keeps this node from links by the files of [identity], or nothing."""
+    """Return what keeps this node from links because of the files of [identity], or None."""
     fault = _refused_at(config, credentials, now)
     if fault is None or fault.reason not in OF_DATES:
         return fault
@@ -71,7 +71,7 @@ def rehearse(config: Config, credentials: Credentials, now: datetime) -> Fault |
 
 
 def _refused_at(config: Config, credentials: Credentials, moment: datetime | _Anywhen) -> Fault | None:
-    """What is refused at that moment."""
+    """Return the refusal at that moment, or None."""
     judged_at = moment if isinstance(moment, datetime) else None
     try:
         local = LocalIdentity(config, credentials)
@@ -94,7 +94,7 @@ def _refused_at(config: Config, credentials: Credentials, moment: datetime | _An
 
 
 def _hands_shaken(local: LocalIdentity) -> None:
-    """Make a link with oneself; the refusal of either end is raised, and the first that is no mere echo."""
+    """Make a link with oneself; raise the refusal of either end, preferring the cause over its echo."""
     parameters = replace(local.link_parameters(), may_relay=bool)
     client, server = (
         Handshake(local.context, parameters, client=client, purpose=Purpose.LINK, judge=_anybody, with_itself=True)
@@ -116,7 +116,7 @@ def _anybody(peer: NodeId) -> str | None:
 
 
 def _entry_refusal(local: LocalIdentity) -> str:
-    """Why neighbours would not take this edge's catalogue entry, or nothing."""
+    """Return why neighbours would refuse this edge's catalogue entry, or an empty string."""
     config = local.config
     offers = [Offer(export.service.service, 1) for export in config.exports]
     try:
@@ -209,7 +209,7 @@ def _in_words(reason: str, credentials: Credentials, moment: datetime | None) ->
     untold = f"With this certificate and key no handshake comes about ({reason.replace('_', ' ')})."
     other = ("identity.certificate", untold, _KEY_MEND)
     where, sentence, mend = next((words for word, words in _SENTENCES.items() if word == reason), other)
-    # The walk knows names and dates. It is believed no more than that: it must have found the same fault.
+    # The chain walk knows names and dates. Its finding is used only if it is the same fault.
     when = moment or max(certificate.not_valid_before_utc for certificate in credentials.chain)
     lists: Sequence[x509.CertificateRevocationList] = credentials.crls if reason in _OF_LISTS else ()
     why = explain_failure(credentials.leaf, credentials.chain[1:], credentials.trust, lists, when)

@@ -1,1 +1,1 @@
-"""The admin interface: what a node tells about itself over its unix socket."""
+"""The admin interface: a node's answers over its unix socket."""

@@ -1,4 +1,4 @@
-"""What a node answers when it is asked to do something. Other tools read this JSON: names are only added."""
+"""Answers of a node to requests. Other tools read this JSON: fields are only added."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ReloadAnswer(Struct, frozen=True, kw_only=True):
 
     ok: bool
     changes: tuple[str, ...] = ()
-    reason: str = ""  # why it was refused; the old configuration holds
+    reason: str = ""  # why it was refused; the old configuration stays in force
     exit_code: int = 0
 
 
@@ -22,10 +22,10 @@ class DrainAnswer(Struct, frozen=True, kw_only=True):
     """The answer to GET and POST /v1/drain."""
 
     draining: bool
-    empty: bool  # nothing runs over this node any more
-    streams: int = 0  # of an edge
+    empty: bool  # no stream or path is left on this node
+    streams: int = 0  # open at an edge
     paths: int = 0  # through a relay
-    reason: str = ""  # why it was refused
+    reason: str = ""  # why the request was refused
 
 
 class EdgeExplained(Struct, frozen=True, kw_only=True):
@@ -35,23 +35,23 @@ class EdgeExplained(Struct, frozen=True, kw_only=True):
     precedence: str  # preferred, default, back-up
     weight: int
     priority: str  # normal, interactive, critical
-    share: float  # of new streams, now
-    why_not: str = ""  # why it gets none
+    share: float  # of new streams, at present
+    why_not: str = ""  # why it gets no new streams
 
 
 class WayExplained(Struct, frozen=True, kw_only=True):
-    """One way that a new stream or path could take."""
+    """One route that a new stream or path could take."""
 
     exporter: str  # the edge at its end
-    hops: tuple[str, ...]  # from the first neighbour to that edge, as its entry came
+    hops: tuple[str, ...]  # from the first neighbour to that edge, according to the catalogue
     chosen: bool
-    why_not: str = ""  # why another way is taken
+    why_not: str = ""  # why another route is chosen
     link: str  # of the first hop: up, draining, connecting, down
     health: str = ""  # of the first hop, by its probes: ok, failing, unknown
     bearer: str = ""
     precedence: str = ""
     weight: int = 0
-    paths: int = 0  # that this node leads over the first hop
+    paths: int = 0  # number of this node's paths over the first hop
     lanes_up: int = 0
     lanes: int = 0
     rtt_ms: float | None = None
@@ -61,19 +61,19 @@ class WayExplained(Struct, frozen=True, kw_only=True):
 
 
 class SessionExplained(Struct, frozen=True, kw_only=True):
-    """A session between edges, which a stream runs in end to end."""
+    """A session between two edges, which carries streams end to end."""
 
     peer: str
     state: str  # asking, handshake, starting, up, stalled
     via: str
-    hops: tuple[str, ...] = ()  # from the first neighbour to that peer, as far as this edge knows
+    hops: tuple[str, ...] = ()  # from the first neighbour to the peer, as far as this edge knows
     suite: str = ""
     group: str = ""
     marking: int = 0
     priority: str = ""
     flows: int = 0
     streams: int = 0
-    may_open: bool | None = None  # of an export: whether the rule lets this peer
+    may_open: bool | None = None  # of an export: whether the rule allows this peer
 
 
 class ExplainAnswer(Struct, frozen=True, kw_only=True):
@@ -81,13 +81,13 @@ class ExplainAnswer(Struct, frozen=True, kw_only=True):
 
     subject: str
     kind: str = ""  # import, export; at a relay: edge, service
-    open: bool = False  # whether a new stream would go through, as far as this node knows
+    open: bool = False  # whether a new stream would be accepted, as far as this node knows
     verdict: str = ""
     rule: str = ""
     health: str = ""
-    offer: str = ""  # of an export: what others are told of it
-    paths: int = 0  # of a relay: those that it leads there
+    offer: str = ""  # of an export: what is announced of it
+    paths: int = 0  # at a relay: number of its paths to that edge or service
     edges: tuple[EdgeExplained, ...] = ()
     ways: tuple[WayExplained, ...] = ()
     sessions: tuple[SessionExplained, ...] = ()
-    reason: str = ""  # why nothing can be said
+    reason: str = ""  # why there is no explanation

@@ -1,4 +1,4 @@
-"""The asking side of the admin interface: one request over the node's unix socket, without an event loop."""
+"""The client of the admin interface: one request over the node's unix socket, without an event loop."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def _owner(admin: Path) -> str:
-    """Whose the socket is, if that can be seen from here."""
+    """Return a phrase that names the owner of the socket, if it can be determined."""
     try:
         return f" ({pwd.getpwuid(admin.stat().st_uid).pw_name})"
     except (OSError, KeyError):
@@ -45,7 +45,10 @@ def _owner(admin: Path) -> str:
 
 
 def read_status(admin: Path, timeout_s: float = TIMEOUT_S) -> Status:
-    """Ask the node at that socket how it is; refuses silence, and an answer that makes no sense."""
+    """Return the status of the node at that socket. StatusProblem: no answer, or one that is not a status.
+
+    PermissionProblem: this user may not ask.
+    """
     body = _asked(admin, "GET", STATUS_PATH, timeout_s, (http.client.OK,))
     try:
         return msgspec.json.decode(body, type=Status)
@@ -54,7 +57,10 @@ def read_status(admin: Path, timeout_s: float = TIMEOUT_S) -> Status:
 
 
 def ask(admin: Path, method: str, path: str, kind: type[T], timeout_s: float = TIMEOUT_S) -> T:
-    """Ask the node for something, or to do something. A refusal that says why is an answer too."""
+    """Send a request and return the answer; a refusal with a reason (409) is an answer too.
+
+    StatusProblem: no answer, or one that cannot be read. PermissionProblem: this user may not ask, or not change.
+    """
     body = _asked(admin, method, path, timeout_s, (http.client.OK, http.client.CONFLICT))
     try:
         return msgspec.json.decode(body, type=kind)

@@ -1,4 +1,4 @@
-"""How far the clocks of other nodes are from this one's, as status, metrics and troubles have it."""
+"""Differences between this node's clock and those of others, for the status, metrics and troubles."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class ClockStatus(Struct, frozen=True, kw_only=True):
 
     peer: str  # name.organisation
     skew_s: int  # positive: it is ahead of this node's
-    at_least: bool = False  # a lower bound, from when its catalogue entry was signed
-    large: bool = False  # worth a look
+    at_least: bool = False  # skew_s is a lower bound, from the signing time of its catalogue entry
+    large: bool = False  # large enough to be reported
 
 
 def clock_sentences(clocks: Sequence[ClockStatus]) -> Iterator[str]:
-    """What needs attention."""
+    """Yield a sentence for each clock that needs attention."""
     large = [clock for clock in clocks if clock.large]
     ahead = {clock.skew_s > 0 for clock in large}
     if len(clocks) > 1 and len(large) == len(clocks) and len(ahead) == 1:

@@ -1,8 +1,8 @@
-"""Whether a node serves what it is there for, and what a person should look into (pure).
+"""Whether a node serves what it is configured for, and what an operator should look into (pure).
 
-A node is **ready** if nothing needs attention. It is **degraded** if something does, and yet each import and export has
-a way that is well; and **failing** if one has none. One that is **draining** takes nothing new since somebody wants so:
-nobody should lead anything to it, and that is no failure, whatever else it lacks.
+A node is **ready** if nothing needs attention. It is **degraded** if something does, but each import and export has a
+healthy route, and **failing** if one has none. A node that is **draining** accepts nothing new because an operator
+wants so: no traffic should be directed to it, and that is not a failure, whatever else it lacks.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status
 from pcgrelay.admin.validity import validity_sentences
 
 MEMORY_SHARE_MOST = 0.9
-AWAY = "away"  # of a link: somebody is missed who dials this node
+AWAY = "away"  # state of a link: a neighbour that dials this node is missing
 
 
 class Condition(Enum):
-    """How a node is, in one word."""
+    """The condition of a node, in one word."""
 
     READY = "ready"
     DEGRADED = "degraded"
@@ -29,20 +29,20 @@ class Condition(Enum):
 
     @property
     def takes_new_work(self) -> bool:
-        """Whether something new should be led to the node."""
+        """Whether new work should be directed to the node."""
         return self in (Condition.READY, Condition.DEGRADED)
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What a person should look into."""
+    """Something that an operator should look into."""
 
     sentence: str
-    is_grave: bool = False  # something that the node is there for cannot be served
+    is_grave: bool = False  # something that the node is configured for cannot be served
 
 
 def condition_of(status: Status, found: Iterable[Trouble]) -> Condition:
-    """The word for a node with these troubles."""
+    """Return the condition of a node with these troubles."""
     if status.node.draining:
         return Condition.DRAINING
     kinds = {trouble.is_grave for trouble in found}
@@ -50,7 +50,7 @@ def condition_of(status: Status, found: Iterable[Trouble]) -> Condition:
 
 
 def troubles(status: Status) -> list[Trouble]:
-    """All that needs attention, what keeps the node from serving first."""
+    """Return everything that needs attention, first what keeps the node from serving."""
     return sorted(_troubles(status), key=lambda trouble: not trouble.is_grave)
 
 
@@ -74,7 +74,7 @@ def _troubles(status: Status) -> Iterator[Trouble]:
         yield Trouble("No neighbour is linked.", is_grave=True)
     words = [_of_link(link) for link in known]
     for sentence in filter(None, words):
-        # With another link that is well, whether a service suffers is told by its ways.
+        # If another link is healthy, the routes of a service show whether it suffers.
         yield Trouble(sentence, is_grave=all(words))
     for sentence in filter(None, map(_of_service, status.services)):
         yield Trouble(sentence, is_grave=True)
@@ -85,7 +85,7 @@ def _troubles(status: Status) -> Iterator[Trouble]:
 
 
 def _of_others(status: Status) -> Iterator[Trouble]:
-    """Who is missed, and who is there twice. What cannot be served for that reason is told by its own sentence."""
+    """Yield peers that are away and identities that are used twice; services have sentences of their own."""
     for link in status.links:
         if link.state == AWAY:
             yield Trouble(f"{link.peer} is away since {link.away_since}; it was linked over {link.bearer}.")
@@ -98,7 +98,7 @@ def _of_others(status: Status) -> Iterator[Trouble]:
 
 
 def _of_link(link: LinkStatus) -> str:
-    """What is wrong with a link, or nothing."""
+    """Return what is wrong with a link, or an empty string."""
     if link.state not in ("up", "draining"):
         reason = f" ({link.reason})" if link.reason else ""
         return f"The link to {link.peer} over {link.bearer} is {link.state}{reason}."
@@ -111,7 +111,7 @@ def _of_link(link: LinkStatus) -> str:
 
 
 def _of_service(service: ServiceStatus) -> str:
-    """What is wrong with a service, or nothing."""
+    """Return what is wrong with a service, or an empty string."""
     if service.state not in ("ready", "draining"):
         reason = f" ({service.reason})" if service.reason else ""
         return f"The {service.direction} of {service.name} is {service.state}{reason}."

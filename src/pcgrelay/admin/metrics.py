@@ -1,4 +1,4 @@
-"""The figures of a node in Prometheus' text form, made from the status, so that both always say the same."""
+"""The metrics of a node in Prometheus' text format, made from the status, so that both always agree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Family = Callable[[str, str, str, Samples], None]
 
 
 def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
-    """Return all families. counters are the core's own, named as it names them."""
+    """Return all metric families; counters are the core's own, under the core's names."""
     lines: list[str] = []
 
     def family(name: str, kind: str, meaning: str, samples: Samples) -> None:
@@ -120,7 +120,7 @@ def _counts(family: Family, status: Status, counters: Mapping[str, int]) -> None
 
 
 def _of_link(link: LinkStatus) -> dict[str, str]:
-    """By which one link is told from all others, in every configuration."""
+    """Return the labels that distinguish one link from all others, in every configuration."""
     labels = {"link": link.peer, "bearer": link.bearer, "direction": link.direction}
     if link.address:
         labels["address"] = link.address

@@ -1,4 +1,4 @@
-"""Listening unix sockets that only their owner may open, or a group that is named."""
+"""Listening unix sockets that only their owner may open, or additionally a named group."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from pcgrelay.files import reason_of
 
 
 def private_socket(path: Path, what: str) -> socket.socket:
-    """Bind it, with no backlog yet; refuses one that another process answers on, and a folder that is not there."""
+    """Bind a socket with mode 0600 and without a backlog yet; what names it in messages.
+
+    RunError: another process answers on it, or its folder does not exist. PermissionProblem: this user may not create
+    it.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
         _remove_stale(path, what)
-        # The mode is right from the first moment; the process has no other thread that makes files now.
+        # The mode must be right from the start; no other thread of the process creates files at this time.
         mask = os.umask(0o177)
         try:
             sock.bind(str(path))
@@ -32,7 +36,7 @@ def private_socket(path: Path, what: str) -> socket.socket:
 
 
 def let_in(path: Path, group: int | None) -> None:
-    """Let the members of a group open that socket too, or nobody but its owner."""
+    """Allow the members of a group to open the socket too, or with None its owner only."""
     try:
         if group is not None:
             os.chown(path, -1, group)
@@ -47,7 +51,7 @@ def let_in(path: Path, group: int | None) -> None:
 
 
 def _remove_stale(path: Path, what: str) -> None:
-    """Remove the socket that a dead process left; refuse a living one."""
+    """Remove the socket of a dead process. RunError: another process answers on it."""
     if not path.is_socket():
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

@@ -1,8 +1,8 @@
 """The admin interface: a small HTTP/1.1 server on a unix socket that only its owner may open.
 
-It answers a few fixed paths and nothing else, one request for each connection, within bounds of size and time. Facts
-are asked for by GET; what changes something is asked for by POST.
-So little is needed that a web framework would be the larger risk, and a quarter of a second of each start.
+It answers a few fixed paths, one request per connection, within limits of size and time. GET reads facts; POST changes
+something. So little is needed that a web framework would be the larger risk, and would take a quarter of a second of
+each start.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Answer:
     body: bytes
 
     def encoded(self, *, with_body: bool) -> bytes:
-        """As it is sent."""
+        """Return the response as bytes."""
         head = (
             f"HTTP/1.1 {self.code} {_REASONS[self.code]}\r\n"
             f"Content-Type: {self.kind}\r\nContent-Length: {len(self.body)}\r\n"
@@ -63,12 +63,12 @@ class Answer:
 
 
 def json_answer(value: Any, code: int = 200) -> Answer:
-    """A response that is JSON."""
+    """Return a JSON response."""
     return Answer(code, JSON, msgspec.json.encode(value))
 
 
 def _is_owner(writer: asyncio.StreamWriter) -> bool:
-    """Whether the kernel says that the node's own user asks, or root."""
+    """Return whether the kernel reports that the peer is the node's own user, or root."""
     data = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     return _CREDENTIALS.unpack(data)[1] in (os.geteuid(), 0)
 
@@ -78,16 +78,16 @@ Query = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class AdminHandlers:
-    """What the server asks of the node; it knows nothing else of it."""
+    """The handlers of a node; the server knows nothing else about it."""
 
     status: Callable[[], Status]
     counters: Callable[[], dict[str, int]]
-    views: Mapping[str, Callable[[Query], Answer]] = field(default_factory=dict)  # further paths for GET
+    views: Mapping[str, Callable[[Query], Answer]] = field(default_factory=dict)  # more paths for GET
     actions: Mapping[str, Callable[[Query], Awaitable[Answer]]] = field(default_factory=dict)  # paths for POST
 
 
 def answered(method: str, target: str, facts: AdminHandlers) -> Answer:
-    """The response to a request that changes nothing."""
+    """Return the response to a request that changes nothing."""
     path, _, query = target.partition("?")
     if method not in ("GET", "HEAD"):
         return Answer(405, TEXT, b"Only GET is answered here.\n")
@@ -105,7 +105,7 @@ def answered(method: str, target: str, facts: AdminHandlers) -> Answer:
 
 
 def _readiness(status: Status) -> Answer:
-    """Whether the node takes new work. One that is degraded does, and says so."""
+    """Return whether the node accepts new work. A degraded node does, and says so."""
     found = troubles(status)
     condition = condition_of(status, found)
     sentences = [printable(trouble.sentence) for trouble in found]
@@ -117,7 +117,7 @@ class AdminServer:
     """The admin socket of a running node."""
 
     def __init__(self, path: Path, facts: AdminHandlers, group: int | None = None) -> None:
-        """group: of which members may ask, and change nothing."""
+        """group: the group whose members may read, but change nothing."""
         self._path = path
         self._group = group
         self._facts = facts
@@ -125,9 +125,10 @@ class AdminServer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, sock: socket.socket | None = None) -> None:
-        """Open the socket; refuses one that another process answers on, and a folder that is not there.
+        """Open the socket, or use sock, which the previous process handed over.
 
-        sock: it is open already, for it was handed over.
+        RunError: another process answers on it, or its folder does not exist. PermissionProblem: this user may not
+        create it.
         """
         sock = sock or private_socket(self._path, "admin socket")
         let_in(self._path, self._group)
@@ -135,12 +136,12 @@ class AdminServer:
 
     @property
     def descriptor(self) -> int:
-        """The listening socket, for the process that takes this one's place."""
+        """The listening socket's descriptor, for a hand-over."""
         assert self._server is not None
         return int(self._server.sockets[0].fileno())
 
     async def stop(self) -> None:
-        """Close the socket and whoever is still on it."""
+        """Close the socket and all connections."""
         if self._server is None:
             return
         self._server.close()
@@ -165,7 +166,7 @@ class AdminServer:
                     writer.write(response)
                     await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
-            # Whoever asks too slowly, too much, or leaves, gets no answer.
+            # A client that is too slow, sends too much, or leaves gets no answer.
             pass
         finally:
             self._tasks.discard(task)

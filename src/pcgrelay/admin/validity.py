@@ -1,4 +1,4 @@
-"""From when until when a node's certificates and lists are good, as its status, its metrics and its troubles say it."""
+"""Validity of a node's certificates and revocation lists, for its status, metrics and troubles."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ Sample = tuple[dict[str, str], float]
 
 
 class DateStatus(Struct, frozen=True, kw_only=True):
-    """One thing with dates: a certificate that is shown, a CA that is trusted, or the lists of one CA."""
+    """One dated item: a certificate of the node, a trusted CA, or the lists of one CA."""
 
     kind: str  # own, trust, crl
     name: str
     state: str  # good, ending, expired, not_yet_valid
     not_before: datetime
     not_after: datetime
-    sentence: str = ""  # what a person is told; empty if it is good
-    is_grave: bool = False  # for its sake nobody is let in
+    sentence: str = ""  # for the operator; empty if the state is good
+    is_grave: bool = False  # nobody can link because of it
 
 
 class CredentialsStatus(Struct, frozen=True, kw_only=True):
-    """What [identity] names, by the files that were read last."""
+    """The files of [identity], as they were last read."""
 
-    refusal: str = ""  # why this node would not let in itself, in one word, as refusals has it
+    refusal: str = ""  # why this node would refuse itself, in one word, as in refusals
     dates: tuple[DateStatus, ...] = ()
 
 
 def validity_sentences(status: CredentialsStatus) -> Iterator[tuple[str, bool]]:
-    """What needs attention, and whether it is grave."""
+    """Yield a sentence for everything that needs attention, and whether it is grave."""
     told = [(date.sentence, date.is_grave) for date in status.dates if date.sentence]
     yield from told
     if status.refusal and not any(is_grave for _, is_grave in told):
@@ -39,7 +39,7 @@ def validity_sentences(status: CredentialsStatus) -> Iterator[tuple[str, bool]]:
 
 
 def validity_families(status: CredentialsStatus) -> Iterator[tuple[str, str, list[Sample]]]:
-    """Name, meaning and samples of each gauge: of each kind the end that comes first."""
+    """Yield name, help text and samples of each gauge: for each kind the earliest end."""
     ends: dict[str, float] = {}
     for date in status.dates:
         end = date.not_after.timestamp()
@@ -54,7 +54,7 @@ def validity_families(status: CredentialsStatus) -> Iterator[tuple[str, str, lis
 
 
 def validity_line(status: CredentialsStatus) -> str:
-    """All ends in one line for a person, the first of each kind; empty if the node tells none."""
+    """Return the earliest end of each kind in one line; empty if the node reports none."""
     words = {"own": "certificate", "trust": "trust", "crl": "revocation list"}
     ends = {kind: min((date.not_after for date in status.dates if date.kind == kind), default=None) for kind in words}
     return ", ".join(f"{words[kind]} until {end:%Y-%m-%d}" for kind, end in ends.items() if end is not None)

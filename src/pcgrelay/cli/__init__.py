@@ -1,7 +1,7 @@
-"""The command line: a thin layer that reads options, calls one function, and prints facts for people or for programs.
+"""The command line: reads options, calls one function, and prints facts for people or for programs.
 
-Each command lives in a module of its own, loaded when it is called: `pcgrelay status` must not wait for OpenSSL. This
-file loads nothing that takes time, for signals come when they like: what they are to do is settled first.
+Each command is in a module of its own that is loaded when the command is called: `pcgrelay status` must not wait for
+OpenSSL. This file imports nothing slow, because signals may arrive at any time and their handling is set up first.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Sequence
 
 from pcgrelay.cli.streams import forget_unwritten, replace_closed
 
-# Commands that a node's signals may already reach: it itself, and the one that starts a process in its place.
+# Commands during which a signal for a node may already arrive: the node itself, and the one that starts its successor.
 _NODES = ("run", "upgrade")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave the process with its exit code."""
+    """Run the command line and exit with its exit code."""
     if next(iter(sys.argv[1:] if arguments is None else arguments), "") in _NODES:
         _hold_signals()
     replace_closed()
-    # Until there is somebody who catches it, Ctrl-C ends this process as it ends any other, without a traceback.
+    # Until a handler is installed, Ctrl-C ends this process silently, as it ends any other, without a traceback.
     interrupt = signal.getsignal(signal.SIGINT)
     if interrupt is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -34,15 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def invoke(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and answer its exit code. Whatever goes wrong ends in one sentence on standard error."""
+    """Run the command line and return its exit code; every failure ends with one sentence on standard error."""
     answer: int = importlib.import_module("pcgrelay.cli.invocation").invoke(arguments)
     return answer
 
 
 def _hold_signals() -> None:
-    """See that a signal that asks a node for something does not end it while it starts, as the system would have it.
+    """Keep a signal that requests something of a node from ending it during the start, which is the system's default.
 
-    A reload that is asked for too early waits until the node is ready. A program that this one starts inherits both.
+    A reload that is requested too early waits until the node is ready. Child processes inherit both settings.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     for number in (signal.SIGUSR1, signal.SIGUSR2):

@@ -20,8 +20,8 @@ Examples:
   pcgrelay ca revoke ca --organisation kent.police.example --node kent-1
   pcgrelay ca show ca
 
-Keep the folder of the CA on a machine that runs no node: whoever reads realm-ca.key can be anybody in the realm. Copy
-realm.crl to every node whenever it was renewed.
+Keep the folder of the CA on a machine that runs no node: whoever reads realm-ca.key can impersonate any node of the
+realm. Copy realm.crl to every node after each renewal.
 """
 
 FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, readable=False))
@@ -35,19 +35,19 @@ NODE = click.option("--node", metavar="N", required=True, help="Name of the node
 def ca() -> None:
     """Make certificates for a small realm.
 
-    A CA in a folder: P-256, one SPIFFE name in each certificate, a revocation list. Realms with a PKI of their own do
-    not need it.
+    The CA is a folder. It uses P-256, one SPIFFE name in each certificate, and a revocation list. Realms with a PKI of
+    their own do not need it.
     """
 
 
 @ca.command(epilog="\b\nExample:\n  pcgrelay ca init ca --realm police.example")
 @FOLDER
 @click.option("--realm", metavar="R", required=True, help="The realm's name, as police.example.")
-@click.option("--days", metavar="DAYS", type=int, default=CA_DAYS, show_default=True, help="How long the CA holds.")
+@click.option("--days", metavar="DAYS", type=int, default=CA_DAYS, show_default=True, help="How long the CA is valid.")
 def init(folder: Path, realm: str, days: int) -> None:
     """Make a CA in a folder.
 
-    Leaves DIR/realm-ca.pem, realm-ca.key, index.json and an empty realm.crl.
+    Writes DIR/realm-ca.pem, realm-ca.key, index.json and an empty realm.crl.
     """
     authority = Authority.create(folder, realm, days=days)
     click.echo(f"The CA of {realm} is in {folder}; give {authority.certificate_path} to every node as its trust.")
@@ -61,13 +61,13 @@ def init(folder: Path, realm: str, days: int) -> None:
     "--out", metavar="OUT", required=True, type=click.Path(path_type=Path, readable=False), help="Folder for the files."
 )
 @click.option(
-    "--days", metavar="DAYS", type=int, default=LEAF_DAYS, show_default=True, help="How long the certificate holds."
+    "--days", metavar="DAYS", type=int, default=LEAF_DAYS, show_default=True, help="How long the certificate is valid."
 )
 def issue(folder: Path, organisation: str, node: str, out: Path, days: int) -> None:
     """Make a key and a certificate for a node.
 
-    Leaves OUT/N.pem, OUT/N.key and OUT/realm-ca.pem, and never replaces a key or certificate. Renews DIR/realm.crl, so
-    that it never ends before what was issued.
+    Writes OUT/N.pem, OUT/N.key and OUT/realm-ca.pem, and never replaces a key or certificate. Renews DIR/realm.crl, so
+    that the list does not end before the certificate.
     """
     issued = Authority(folder).issue(organisation, node, out, days=days)
     click.echo(f"{out / node}.pem and its key are for {node}.{organisation}, until {issued.not_after:%Y-%m-%d}.")
@@ -95,9 +95,9 @@ Examples:
     "--all-but-newest", is_flag=True, help="All but the one that was issued last, as after a renewal for a lost key."
 )
 def revoke(folder: Path, organisation: str, node: str, serials: tuple[str, ...], all_but_newest: bool) -> None:
-    """Revoke certificates of a node: all of them, unless told which.
+    """Revoke certificates of a node: all of them, unless options select some.
 
-    Renews DIR/realm.crl. Nodes that have read that list refuse the revoked ones.
+    Renews DIR/realm.crl. Nodes that have loaded the new list refuse the revoked certificates.
     """
     authority = Authority(folder)
     revoked = authority.revoke(organisation, node, serials=serials, all_but_newest=all_but_newest)
@@ -109,11 +109,13 @@ def revoke(folder: Path, organisation: str, node: str, serials: tuple[str, ...],
 
 @ca.command(epilog="\b\nExample:\n  pcgrelay ca crl ca --days 30")
 @FOLDER
-@click.option("--days", metavar="DAYS", type=int, default=CRL_DAYS, show_default=True, help="How long the list holds.")
+@click.option(
+    "--days", metavar="DAYS", type=int, default=CRL_DAYS, show_default=True, help="How long the list is valid."
+)
 def crl(folder: Path, days: int) -> None:
-    """Renew the revocation list before it runs out.
+    """Renew the revocation list before it expires.
 
-    Leaves DIR/realm.crl with the same entries and a later end.
+    Writes DIR/realm.crl with the same entries and a later end.
     """
     authority = Authority(folder)
     end = authority.renew_crl(days=days)
@@ -124,7 +126,7 @@ def crl(folder: Path, days: int) -> None:
 @FOLDER
 @json_option
 def show(folder: Path, as_json: bool) -> None:
-    """List what was issued, and what became of it."""
+    """List all certificates that were issued, with their states."""
     authority = Authority(folder)
     issued = authority.issued()
     end, crl_end = authority.certificate.not_valid_after_utc, authority.crl_end()

@@ -34,12 +34,11 @@ Exit codes:
 @config_option
 @json_option
 def check(path: Path, as_json: bool) -> int:
-    """Say all that can be known about a node without its network.
+    """Check everything about a node that does not need its network.
 
-    Looks at syntax and names, that the files are there, that key and certificate belong together, at identity,
-    permissions, the admin socket's folder, and whether the ports can be listened on. For chain, dates and revocation it
-    lets a node with these files make a link with itself, in memory. Nothing is changed, so it is safe beside a running
-    node.
+    Checks syntax, names, the presence of files, that key and certificate belong together, identity, permissions, the
+    admin socket's folder, and whether the ports can be listened on. Chain, dates and revocation are checked by a link
+    that a node with these files makes with itself, in memory. Nothing is changed, so it is safe beside a running node.
     """
     try:
         findings = look(config.load(path))

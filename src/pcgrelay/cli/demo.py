@@ -24,9 +24,9 @@ Exit codes:
 @click.option("--keep", is_flag=True, help="Stay up, and print addresses to try.")
 @json_option
 def demo(keep: bool, as_json: bool) -> int | None:
-    """Watch a whole realm work on this machine.
+    """Run a whole realm on this machine, for demonstration.
 
-    Two relays and three organisations on loopback, in a temporary folder, with real traffic between them. Shows what
-    was moved, how fast and under which suite, and that the relays never held it in the clear.
+    Two relays and three organisations on loopback, in a temporary folder, with real traffic between them. Shows how
+    much was moved, how fast and under which suite, and that the relays never held it in the clear.
     """
     return demonstration.run(keep=keep, as_json=as_json)

@@ -42,10 +42,10 @@ POLL_S = 0.2
 @click.option("--undo", is_flag=True, help="Take new work again.")
 @json_option
 def drain(path: Path, wait_s: float, undo: bool, as_json: bool) -> int:
-    """Lead traffic away from a running node before it is stopped.
+    """Move traffic away from a running node before it is stopped.
 
-    Neighbours are told and send nothing new. Sessions that lead through a relay move to other relays, with their
-    streams. An edge closes its imports and lets its streams end. The node goes on until it is stopped.
+    Neighbours are notified and send nothing new. Sessions through a relay move to other relays, with their streams. An
+    edge closes its imports and lets its streams end. The node keeps running until it is stopped.
     """
     admin = config.admin_path(path)
     query = "undo=1" if undo else f"wait_ms={int(wait_s * 1000)}"

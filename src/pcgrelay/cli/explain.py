@@ -35,10 +35,10 @@ Exit codes:
 @config_option
 @json_option
 def explain(subject: str, path: Path, as_json: bool) -> int:
-    """Say which way a new stream would take, and why not another.
+    """Explain which route a new stream would take, and why not another.
 
-    The rule, the ways hop by hop as far as they are known, the health of each, and the suites. SERVICE is an import or
-    export of an edge; at a relay it is a service or an edge, as kent-1.kent.police.example.
+    Shows the rule, the routes hop by hop as far as they are known, the health of each, and the suites. SERVICE is an
+    import or export of an edge; at a relay it is a service or an edge, as kent-1.kent.police.example.
     """
     answer = ask(config.admin_path(path), "GET", f"{EXPLAIN_PATH}?subject={quote(subject, safe='')}", ExplainAnswer)
     if as_json:
@@ -83,7 +83,7 @@ def _print_edges(console: Console, edges: tuple[EdgeExplained, ...]) -> None:
 
 
 def _print_ways(console: Console, ways: tuple[WayExplained, ...]) -> None:
-    """Health is that of the first hop: what is farther off, this node does not see."""
+    """Print the routes. Health is that of the first hop: this node does not see beyond it."""
     narrow, wide = [], []
     for way in ways:
         path = ["chosen" if way.chosen else "-", " > ".join(way.hops)]

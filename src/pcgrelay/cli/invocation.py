@@ -1,4 +1,4 @@
-"""One call of the command line, from its arguments to its exit code."""
+"""One invocation of the command line, from its arguments to its exit code."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pcgrelay.cli.root import pcgrelay
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.printable import printable
 
-INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
+INTERRUPTED = 130  # 128 + SIGINT, as in a shell
 
 
 def invoke(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and answer its exit code. Whatever goes wrong ends in one sentence on standard error."""
+    """Run the command line and return its exit code; every failure ends with one sentence on standard error."""
     try:
         answer = pcgrelay.main(args=arguments, prog_name="pcgrelay", standalone_mode=False)
-        # Output is lost if it cannot be written, and that must not look like success.
+        # Output that cannot be written is lost, and that must not look like success.
         sys.stdout.flush()
     except click.ClickException as error:
         with suppress(OSError):
@@ -34,8 +34,8 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return error.exit_code
     except BrokenPipeError:
-        return 1  # who read our output has had enough
-    except Exception as error:  # the last resort: a person gets a sentence, never a traceback
+        return 1  # the reader of the output has closed it
+    except Exception as error:  # the last resort: a user gets a sentence, never a traceback
         return _unexpected(error)
     return answer if isinstance(answer, int) else 0
 
@@ -53,5 +53,5 @@ def _unexpected(error: Exception) -> int:
 
 
 def _complain(sentence: str) -> None:
-    with suppress(OSError):  # standard error may be on the same full disk; the exit code says it too
+    with suppress(OSError):  # standard error may be on the same full disk; the exit code still reports the failure
         click.echo(f"pcgrelay: {printable(sentence)}", err=True)

@@ -31,10 +31,11 @@ TIMEOUT_S = 30.0
 @config_option
 @json_option
 def reload(path: Path, as_json: bool) -> int:
-    """Have a running node take its configuration and files again.
+    """Make a running node apply its configuration and files again.
 
-    The file is checked whole first, as `pcgrelay check` does it. Then it is taken whole, or refused whole and the old
-    one holds. Streams that are still allowed go on; what is no longer allowed ends within a second.
+    The file is checked first, as by `pcgrelay check`. Then it is applied as a whole, or refused as a whole and the old
+    configuration stays in force. Streams that are still allowed continue; what is no longer allowed ends within a
+    second.
     """
     answer = ask(config.admin_path(path), "POST", RELOAD_PATH, ReloadAnswer, TIMEOUT_S)
     if as_json:

@@ -1,4 +1,4 @@
-"""The top of the command line: the list of commands, and what all of them share."""
+"""The top of the command line: the list of commands, and the options that they share."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pcgrelay import __version__
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Command: where it lives, and its line in the help, which is here so that help loads no command.
+# Command: its module and its line in the help, which is here so that the help loads no command.
 COMMANDS = {
-    "run": ("pcgrelay.cli.run:run", "Run a node until it is told to stop."),
-    "check": ("pcgrelay.cli.check:check", "Say all that can be known about a node without its network."),
-    "reload": ("pcgrelay.cli.reload:reload", "Have a running node take its configuration and files again."),
-    "upgrade": ("pcgrelay.cli.upgrade:upgrade", "Put this version of pcgrelay in the place of the one that runs."),
-    "drain": ("pcgrelay.cli.drain:drain", "Lead traffic away from a running node before it is stopped."),
-    "status": ("pcgrelay.cli.status:status", "Show how a running node is."),
-    "explain": ("pcgrelay.cli.explain:explain", "Say which way a new stream would take, and why not another."),
+    "run": ("pcgrelay.cli.run:run", "Run a node until it is stopped."),
+    "check": ("pcgrelay.cli.check:check", "Check everything about a node that does not need its network."),
+    "reload": ("pcgrelay.cli.reload:reload", "Make a running node apply its configuration and files again."),
+    "upgrade": ("pcgrelay.cli.upgrade:upgrade", "Replace a running node's process with this version of pcgrelay."),
+    "drain": ("pcgrelay.cli.drain:drain", "Move traffic away from a running node before it is stopped."),
+    "status": ("pcgrelay.cli.status:status", "Show the state of a running node."),
+    "explain": ("pcgrelay.cli.explain:explain", "Explain which route a new stream would take, and why not another."),
     "ca": ("pcgrelay.cli.ca:ca", "Make certificates for a small realm."),
-    "demo": ("pcgrelay.cli.demo:demo", "Watch a whole realm work on this machine."),
+    "demo": ("pcgrelay.cli.demo:demo", "Run a whole realm on this machine, for demonstration."),
 }
 
 EPILOG = """\b
@@ -80,7 +80,7 @@ class LazyGroup(click.Group):
 def _version_printed(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     if not asked:
         return
-    # Loads the core, which no other line of this help needs.
+    # This loads the core, which nothing else in this file needs.
     libraries = importlib.import_module("pcgrelay.openssl")
     click.echo(f"pcgrelay {__version__}")
     click.echo(f"frames:   {libraries.data_plane_library()}")
@@ -106,7 +106,7 @@ def pcgrelay() -> None:
 
 
 def config_option(command: F) -> F:
-    """-c FILE, the same for every command that concerns one node."""
+    """Add -c FILE, which is the same for every command about one node."""
     return click.option(
         "-c",
         "--config",
@@ -115,12 +115,12 @@ def config_option(command: F) -> F:
         required=True,
         envvar="PCGRELAY_CONFIG",
         show_envvar=True,
-        # Whether it can be read is for us to say: that is a matter of permission (77), not of usage (2).
+        # Readability is checked by pcgrelay itself: its lack is a matter of permission (77), not of usage (2).
         type=click.Path(path_type=Path, readable=False),
         help="The node's configuration.",
     )(command)
 
 
 def json_option(command: F) -> F:
-    """--json, the same for every command that prints facts."""
+    """Add --json, which is the same for every command that prints facts."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)

@@ -21,7 +21,7 @@ Examples:
 Signals:
   SIGTERM, SIGINT  let open streams end, for at most --drain seconds, then
                    stop; a second one stops at once
-  SIGHUP           take the configuration and its files again, as
+  SIGHUP           apply the configuration and its files again, as
                    pcgrelay reload does
   SIGUSR1, SIGUSR2 ignored
 
@@ -38,13 +38,13 @@ One line on standard output says that the node is ready. Logs go to standard err
     type=click.FloatRange(0, 86_400),
     help="How long open streams may go on after SIGTERM.  [default: 30; with --take-over: as the node before]",
 )
-@click.option("--take-over", is_flag=True, help="Take the place of the node that runs, with all its streams.")
+@click.option("--take-over", is_flag=True, help="Replace the running node, and continue all its streams.")
 @click.option("--detached", is_flag=True, hidden=True, help="With --take-over: write where that node wrote.")
 def run(path: Path, drain_s: float | None, take_over: bool, detached: bool) -> int | None:
-    """Run a node until it is told to stop.
+    """Run a node until it is stopped.
 
-    The configuration is checked first, as `pcgrelay check` does it; with an error the node does not start. With
-    --take-over it is checked as `pcgrelay reload` does it, and with an error the running node goes on.
+    The configuration is checked first, as by `pcgrelay check`; with an error the node does not start. With --take-over
+    it is checked as by `pcgrelay reload`, and after an error the running node continues.
     """
     settings = config.load(path)
     if take_over:

@@ -26,9 +26,9 @@ Examples:
 \b
 Exit codes:
   0  ready: nothing needs attention
-  3  failing: no answer, or an import or export has no way that is well
+  3  failing: no answer, or an import or export has no healthy route
   4  degraded: all are served, and something needs attention
-  5  draining: it takes nothing new, and what runs goes on
+  5  draining: nothing new is accepted, and open streams continue
 """
 
 
@@ -45,9 +45,10 @@ EXIT_CODES = {
 @json_option
 @click.option("--streams", is_flag=True, help="Also show why streams ended, what was refused, and each worker.")
 def status(path: Path, as_json: bool, streams: bool) -> int:
-    """Show how a running node is.
+    """Show the state of a running node.
 
-    Links, sessions, services, streams and memory. Asks the node over its admin socket, so it must run on this machine.
+    Shows links, sessions, services, streams and memory. The command uses the node's admin socket, so the node must run
+    on this machine.
     """
     answer = read_status(config.admin_path(path))
     found = troubles(answer)
@@ -157,7 +158,7 @@ def _print_sessions(console: Console, sessions: tuple[SessionStatus, ...]) -> No
 
 
 def _proved(seconds: float | None, generation: int) -> str:
-    """How long ago both ends proved who they are, and how often since the set-up."""
+    """Return how long ago both ends last proved their identities, and the number of renewals."""
     return "-" if seconds is None else f"{duration(seconds)} ({generation})"
 
 
@@ -172,7 +173,7 @@ def _print_services(console: Console, services: tuple[ServiceStatus, ...]) -> No
 
 
 def _route(route: RouteStatus) -> str:
-    """One way to an import, with what is not as it is by itself."""
+    """Return one route of an import, with everything that is unusual about it."""
     words = [
         route.precedence,
         f"weight {route.weight}" if route.weight != 100 else "",

@@ -1,4 +1,4 @@
-"""The standard streams of a command, wherever they lead: a full disk, a reader that went, nowhere at all."""
+"""The standard streams of a command, whatever they are connected to: a full disk, a closed reader, nothing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import suppress
 
 
 def replace_closed() -> None:
-    """Give a standard stream that was closed before the start to the null device.
+    """Connect a standard stream that was closed before the start to the null device.
 
-    Otherwise the next file or socket gets its number, and what is meant for a person goes there.
+    Otherwise the next file or socket gets its descriptor, and output for the user is written there.
     """
     for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         if getattr(sys, name) is None:
@@ -22,7 +22,7 @@ def replace_closed() -> None:
 
 
 def forget_unwritten() -> None:
-    """Keep the interpreter from writing at its exit what could not be written: its code 120 would replace ours."""
+    """Keep the interpreter from flushing at exit what could not be written: its exit code 120 would replace ours."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -40,17 +40,17 @@ What went wrong is one sentence on standard error. Logs go where those of the ol
     help="How long open streams of the new process may go on after SIGTERM.  [default: as of the old one]",
 )
 def upgrade(path: Path, drain_s: float | None) -> int:
-    """Put this version of pcgrelay in the place of the one that runs.
+    """Replace a running node's process with this version of pcgrelay.
 
-    A new process is started. It takes the listeners, lanes, keys and streams of the running one, which then leaves; no
-    stream ends, and applications notice a pause of some milliseconds. The configuration is taken again, as by `pcgrelay
-    reload`.
+    A new process is started. It takes over the listeners, lanes, keys and streams of the running one, which then exits.
+    No stream ends; applications notice a pause of some milliseconds. The configuration is applied again, as by
+    `pcgrelay reload`.
     """
     config.load(path)
     drain = [] if drain_s is None else ["--drain", str(drain_s)]
     command = [sys.executable, "-m", "pcgrelay.cli", "run", "-c", str(path), *drain]
     try:
-        # A session of its own: it must outlive this command and the terminal that it was given in.
+        # In a session of its own, because it must outlive this command and its terminal.
         process = subprocess.Popen(
             [*command, "--take-over", "--detached"],
             stdin=subprocess.DEVNULL,
@@ -60,7 +60,7 @@ def upgrade(path: Path, drain_s: float | None) -> int:
     except OSError as error:
         raise PcgrelayError(f"The new process cannot be started ({error.strerror}); the old one goes on.") from None
     assert process.stdout is not None
-    # It closes its output when it ends, and every wait of its own has a deadline.
+    # The process closes its output when it ends, and each of its waits has a deadline.
     if process.stdout.readline():
         click.echo(f"The new process {process.pid} has taken over.")
         return 0

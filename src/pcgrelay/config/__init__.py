@@ -1,7 +1,8 @@
-"""Configuration: read once, at the door. A Config that exists is wholly valid.
+"""The configuration: read and checked once. A Config that exists is valid as a whole.
 
-`source` finds lines, `schema` knows the names, `shape` holds the file against them, `values` parses addresses and
-sizes, `build` applies the rules, `settings` is what everybody else sees, `differences` compares two of them.
+`source` finds lines, `schema` has the names of keys, `shape` checks the file against them, `values` parses addresses
+and sizes, `build` applies the rules, `settings` is the result that all other packages use, `differences` compares two
+of them.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ __all__ = [
 
 
 def load(path: Path) -> Config:
-    """Read a configuration file; refuses it with one sentence that names file, line, key and remedy."""
+    """Read a configuration file. ConfigError: it is refused; the message names file, line, key and remedy."""
     return _checked(Source.read(path))
 
 
 def admin_path(path: Path) -> Path:
-    """The admin socket that a configuration names; so much is read even of one that is refused, whatever is wrong.
+    """Return the admin socket that a configuration names, as far as it can be read, even if the rest is invalid.
 
-    A running node is to be reached, and is to say itself what is wrong, when its new configuration is.
+    A running node must stay reachable when its new file is wrong, so that it can report what is wrong itself.
     """
     try:
         return load(path).node.admin
@@ -69,7 +70,7 @@ def admin_path(path: Path) -> Path:
 
 
 def parse(text: str, path: Path) -> Config:
-    """As load, from text that has been read already; path stands in refusals and anchors relative paths."""
+    """Check a text as load does; path is named in messages and is the base of relative paths."""
     return _checked(Source(path, text))
 
 

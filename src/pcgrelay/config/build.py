@@ -1,4 +1,4 @@
-"""From the file's tables to a Config: every text parsed, every rule that spans several keys applied."""
+"""From the file's tables to a Config: every text is parsed, and every rule across several keys applied."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ from pcgrelay.model import (
 
 T = TypeVar("T")
 
-# Below this, one worker cannot hold its frames and windows; above it, a typing error is likelier than a purpose.
+# With less, a worker cannot hold its frames and windows; more is more likely a typing error than intended.
 MEMORY_LEAST_BYTES = 16 << 20
 MEMORY_MOST_BYTES = 1 << 40
-# A key that is stepped sooner does little else; the most is the soft limit of the protocol, 6.5.
+# A key with a lower limit would do little but step; the most is the soft limit of docs/protocol.md, 6.5.
 REKEY_LEAST_BYTES = 64 << 10
 REKEY_MOST_BYTES = 64 << 30
-# sockaddr_un.sun_path, less its closing zero and the ".next" of the socket beside it.
+# sockaddr_un.sun_path, less its final zero byte and the ".next" of the socket beside it.
 SOCKET_PATH_LIMIT = 102
 LANES_MOST = 64
-# A probe is a word and its answer, no conversation.
+# A probe is one short request and its answer, not a conversation.
 PROBE_SEND_MOST_BYTES = 1_024
 PROBE_EXPECT_MOST_BYTES = 256
-# What an entry of the catalogue may hold (routing.catalogue). Imports need a port each, and are fewer than numbers.
+# The limits of a catalogue entry (catalogue.entries). Imports need a port each, and are fewer than numbers.
 EXPORTS_MOST = 1_024
 
 
 def build(source: Source, tables: schema.FileTable) -> Config:
-    """The whole configuration; refuses the first thing that is wrong in it."""
+    """Return the whole configuration. ConfigError: the first error in it."""
     node = _node(source, tables.node)
     config = Config(
         path=source.path,
@@ -232,7 +232,7 @@ def _export(source: Source, where: KeyPath, table: schema.ExportTable, own: Node
         raise source.refusal(at, problem)
     service = _parsed(source, at, table.service, lambda text: ServiceName(text, own.organisation))
     for index, text in enumerate(table.allow):
-        # A pattern here would let in organisations that nobody at this edge has thought of.
+        # A pattern here would admit organisations that nobody at this edge has considered.
         _parsed(source, (*where, "allow", index), text, lambda text: check_dotted(text, "organisation"))
     _refuse_twice(source, "export", "allow", table.allow, int(where[1]))
     send, expect = _probe_words(source, where, table)
@@ -254,7 +254,7 @@ def _export(source: Source, where: KeyPath, table: schema.ExportTable, own: Node
 
 
 def _probe_words(source: Source, where: KeyPath, table: schema.ExportTable) -> tuple[bytes, bytes]:
-    """What a probe sends, and what it waits for."""
+    """Return what a probe sends, and what it expects in the answer."""
     words = []
     for key, text, most in (
         ("probe_send", table.probe_send, PROBE_SEND_MOST_BYTES),
@@ -283,7 +283,7 @@ def _import(source: Source, where: KeyPath, table: schema.ImportTable) -> Import
 
 
 def _refuse_contradictions(source: Source, config: Config) -> None:
-    """Rules that hold between tables."""
+    """Apply the rules that concern several tables."""
     if not config.listens and not config.links:
         raise source.refusal((), "there is neither [[listen]] nor [[link]], so nothing can be reached; add one")
     if config.node.role is Role.RELAY and (config.exports or config.imports):
@@ -308,11 +308,11 @@ def _listeners(config: Config) -> Iterator[tuple[KeyPath, Address]]:
 
 def _refuse_same_listener(source: Source, config: Config) -> None:
     seen: dict[Address, KeyPath] = {}
-    first: dict[int, Address] = {}  # of each port
+    first: dict[int, Address] = {}  # by port
     wildcards: dict[int, Address] = {}
     for where, address in _listeners(config):
-        # A wildcard takes its port of every address. "::" takes IPv4 in as well by the kernel's default, so the two
-        # families are not told apart.
+        # A wildcard address takes its port on every address. By the kernel's default "::" includes IPv4, so the two
+        # families are not distinguished.
         others = first if address.is_wildcard else wildcards
         other = address if address in seen else others.get(address.port)
         if other is not None:

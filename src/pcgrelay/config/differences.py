@@ -1,4 +1,4 @@
-"""What a new configuration changes, and what of it a running node cannot take (pure)."""
+"""The changes of a new configuration, and which of them need a restart (pure)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pcgrelay.config.settings import Config
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-# Keys of [node] that the data plane, the sockets or the identity of a running node hang on.
+# Keys of [node] that the data plane, the sockets or the identity of a running node depend on.
 _FIXED: dict[str, Callable[[Config], object]] = {
     "name": lambda config: config.node.id.name,
     "organisation": lambda config: config.node.id.organisation,
@@ -26,9 +26,9 @@ _WRITTEN = {"post_quantum_required": "post_quantum"}
 
 
 def sized_as(old: Config, new: Config) -> Config:
-    """The new configuration, with what neither of them says but the machine as it is in the old one.
+    """Return the new configuration with the old one's sizes where both leave them to the machine.
 
-    A share of processors that somebody changed meanwhile is no change of the file, and needs no restart.
+    A processor quota that was changed meanwhile is not a change of the file, and needs no restart.
     """
     mine, node = old.node, new.node
     if mine.workers_by_machine and node.workers_by_machine:
@@ -38,7 +38,7 @@ def sized_as(old: Config, new: Config) -> Config:
 
 
 def restart_reason(old: Config, new: Config) -> str | None:
-    """Why the new configuration needs a restart, in a sentence, or nothing."""
+    """Return why the new configuration needs a restart, as a sentence, or None."""
     keys = [f"node.{key}" for key, value in _FIXED.items() if value(old) != value(new)]
     if not keys:
         return None
@@ -47,7 +47,7 @@ def restart_reason(old: Config, new: Config) -> str | None:
 
 
 def differences(old: Config, new: Config) -> tuple[str, ...]:
-    """What changes, a few words each, in the order of the file; files that are named are not looked into."""
+    """Return the changes as short phrases, in the order of the file; the contents of named files are not compared."""
     return (
         *_of_table("node", old.node, new.node, ("lanes",)),
         *_of_table("identity", old.identity, new.identity, ("certificate", "key", "trust", "crl")),

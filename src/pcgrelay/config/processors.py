@@ -1,7 +1,7 @@
-"""How many processors this process may use: the cores that it may run on, and what its control groups leave of them.
+"""The number of processors that this process may use: its CPU affinity, limited by the quota of its control groups.
 
-A container of half a core on a machine of sixty-four would get a thread for each, and be stopped for most of each tenth
-of a second, for all of them spend the one share.
+A container with half a core on a machine of sixty-four would otherwise get a thread for each, and be stopped for most
+of each tenth of a second, because all of them use up the one quota.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _UNLIMITED = math.inf
 
 
 def processors(root: Path = Path("/")) -> int:
-    """At least one; a share of a processor counts as a whole one."""
+    """Return the number of usable processors, at least one; a fraction of a processor counts as a whole one."""
     return max(1, min(len(os.sched_getaffinity(0)), math.ceil(min(cpu_quota(root), 1 << 16))))
 
 
 def cpu_quota(root: Path) -> float:
-    """The processors' time that control groups, of version 1 or 2, let this process have; without a limit infinity."""
+    """Return the CPU quota of this process's control groups (version 1 or 2), in processors; infinity if unlimited."""
     return min((_limit(folder) for folder in _folders(root)), default=_UNLIMITED)
 
 
 def _folders(root: Path) -> Iterator[Path]:
-    """The folders of this process's control group for processors, and of those above it as far as they can be seen."""
+    """Yield the folders of this process's CPU control group, and of its visible ancestors."""
     groups = _groups(_text(root / "proc/self/cgroup"))
     for line in _text(root / "proc/self/mountinfo").splitlines():
         # 36 35 98:0 /of /mounted rw,noatime shared:1 - cgroup2 cgroup rw
@@ -41,7 +41,7 @@ def _folders(root: Path) -> Iterator[Path]:
             continue
         mounted = root / _plain(fields[4]).lstrip("/")
         folder = mounted
-        # What is mounted may be a group itself, as in a container, and need not be one above this process's.
+        # The mount may itself be a group, as in a container, and need not be an ancestor of this process's group.
         with suppress(ValueError):
             folder = mounted / Path(group).relative_to(_plain(fields[3]))
         if ".." in folder.parts:
@@ -51,7 +51,7 @@ def _folders(root: Path) -> Iterator[Path]:
 
 
 def _groups(text: str) -> dict[str, str]:
-    """The group of this process by controller; that of version 2 has no name."""
+    """Return this process's group by controller; that of version 2 has an empty name."""
     found = {}
     for line in text.splitlines():
         controllers, _, group = line.partition(":")[2].partition(":")
@@ -63,7 +63,7 @@ def _limit(folder: Path) -> float:
     quota, _, period = _text(folder / "cpu.max").strip().partition(" ")
     if not quota:
         quota, period = (_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
-    # "max" and -1 are no limit, and nor is what cannot be read.
+    # "max" and -1 mean no limit, and so does what cannot be read.
     if quota.isascii() and quota.isdigit() and period.isascii() and period.isdigit() and int(period):
         return int(quota) / int(period)
     return _UNLIMITED

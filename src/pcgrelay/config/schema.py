@@ -1,7 +1,7 @@
 """The configuration file as it is written: one Struct for each table, with the names that users type.
 
 Nothing outside this package uses these. `build` turns them into a Config, in which every value is checked and typed.
-The metadata beside a key are the words for a refusal: an example that is right.
+The metadata of a key is a correct example, which refusals show.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class NodeTable(Table, frozen=True, kw_only=True):
     lanes: Annotated[int, Meta(ge=0, le=64)] = 0
     memory: str = "256MiB"
     admin: str | None = None
-    admin_group: str | None = None  # its owner alone
+    admin_group: str | None = None  # none: the owner only
 
 
 class IdentityTable(Table, frozen=True, kw_only=True):
@@ -115,7 +115,7 @@ class FileTable(Table, frozen=True, kw_only=True):
     log: LogTable = LogTable()
 
 
-# A right line for each key, shown when a wrong one is refused. A test holds this list to the Structs above.
+# A correct line for each key, shown when a wrong one is refused. A test compares this list with the Structs above.
 EXAMPLES = {
     "node.name": 'name = "kent-1"',
     "node.organisation": 'organisation = "kent.police.example"',

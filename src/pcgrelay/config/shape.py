@@ -1,6 +1,6 @@
-"""The file held against its schema: unknown keys, missing keys, wrong types and values out of bounds.
+"""Check of the file against its schema: unknown keys, missing keys, wrong types and values out of range.
 
-msgspec does the checking. This file turns its first complaint into a sentence that names line, key and remedy.
+msgspec does the checking. This module turns its first complaint into a sentence that names line, key and remedy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TABLES: dict[str, type[msgspec.Struct]] = {
     "import": schema.ImportTable,
     "log": schema.LogTable,
 }
-# Once and not for each table of a file: msgspec takes a tenth of a millisecond for it.
+# Once, not for each table of a file: msgspec takes a tenth of a millisecond for it.
 _KEYS = {name: [field.encode_name for field in msgspec.structs.fields(table)] for name, table in _TABLES.items()}
 _ARRAYS = {"listen", "link", "export", "import"}
 _COMPLAINT = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
@@ -34,7 +34,7 @@ _KINDS = {"str": "text in quotes", "int": "a whole number", "bool": "true or fal
 
 
 def file_table(source: Source) -> schema.FileTable:
-    """The file as Structs; refuses whatever does not fit the schema."""
+    """Return the file as Structs. ConfigError: it does not match the schema."""
     _refuse_unknown(source)
     try:
         return msgspec.convert(source.values, schema.FileTable)
@@ -43,7 +43,7 @@ def file_table(source: Source) -> schema.FileTable:
 
 
 def example_for(where: KeyPath) -> str:
-    """How a right line for that key looks."""
+    """Return a correct line for that key."""
     names = [part for part in where if isinstance(part, str)]
     return schema.EXAMPLES.get(".".join(names[:2]), "")
 
@@ -89,7 +89,7 @@ def _refusal(source: Source, complaint: str) -> ConfigError:
 
 
 def _key_path(text: str) -> KeyPath:
-    """msgspec's path, "listen[1].address", as ours."""
+    """Convert msgspec's path, "listen[1].address", to a KeyPath."""
     where: list[str | int] = []
     for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", text):
         where.append(int(index) if index else name)
@@ -97,7 +97,7 @@ def _key_path(text: str) -> KeyPath:
 
 
 def _wish(message: str) -> str:
-    """What msgspec would have liked, in plain words."""
+    """Return what msgspec expected, in plain words."""
     if kind := re.match(r"Expected `(\w+)(?: \| null)?`, got `(\w+)`", message):
         return f"this must be {_KINDS.get(kind[1], kind[1])}"
     if bound := re.match(r"Expected `int` ([<>]=) (-?\d+)", message):

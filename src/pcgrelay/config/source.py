@@ -1,7 +1,7 @@
-"""The configuration file as text: read, taken apart, and searched for the line that a refusal is about.
+"""The configuration file as text: read, parsed, and searched for the line that a refusal concerns.
 
-tomllib forgets where a value stood, so the line is found again by a plain scan of the text. The scan may miss in exotic
-spellings (dotted keys, inline tables); then the sentence names the nearest table above, and the key path in any case.
+tomllib does not keep positions, so the line is found by a plain scan of the text. The scan may fail for unusual
+notations (dotted keys, inline tables); then the message names the nearest table above, and the key path in any case.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _AT_LINE = re.compile(r"(.*?) \(at line (\d+), column (\d+)\)", re.DOTALL)
 
 
 class Source:
-    """One configuration file: its text, its values, and the refusals that point into it."""
+    """One configuration file: its text, its values, and refusals that point into it."""
 
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
@@ -36,24 +36,24 @@ class Source:
         except tomllib.TOMLDecodeError as error:
             raise self._syntax_refusal(str(error)) from None
         except ValueError:
-            # Python reads no integer of more than 4,300 digits, and says so in words of its own.
+            # Python parses no integer of more than 4,300 digits, and raises an error of its own.
             raise ConfigError(f"{path}: a number has too many digits; no key takes one so great.") from None
         except RecursionError:
             raise ConfigError(f"{path}: values are nested too deeply; this configuration needs no nesting.") from None
 
     @classmethod
     def read(cls, path: Path) -> Source:
-        """Read and parse a file; refuses one that cannot be read, is too big, no UTF-8 or no TOML."""
+        """Read and parse a file. ConfigError: it cannot be read, is too large, or is not UTF-8 or TOML."""
         return cls(path, read_text(path, "configuration", FILE_LIMIT_BYTES))
 
     def refusal(self, where: KeyPath, problem: str) -> ConfigError:
-        """The refusal of what stands at that place; problem says what is wrong and how to mend it."""
+        """Return the error for that place; problem says what is wrong and how to correct it."""
         line = self.line_of(where)
         place = f"{self.path}:{line}" if line else f"{self.path}"
         return ConfigError(f"{place}: {_clean(shown_path(where))}{': ' if where else ''}{_clean(problem)}.")
 
     def line_of(self, where: KeyPath) -> int | None:
-        """The line of a key, else that of the nearest table above it, else nothing."""
+        """Return the line of a key, else that of the nearest table above it, else None."""
         table: KeyPath = ()
         seen: dict[str, int] = {}
         best: int | None = None
@@ -85,7 +85,7 @@ class Source:
 
 
 def node_guessed(path: Path) -> dict[str, Any]:
-    """What [node] seems to say in a file that is refused: each of its lines for itself, if the whole is no TOML."""
+    """Return what [node] probably contains in a refused file: each line is parsed by itself if the file is not TOML."""
     try:
         with path.open("rb") as source:
             text = source.read(FILE_LIMIT_BYTES).decode("utf-8", "replace").removeprefix("\ufeff")
@@ -106,7 +106,7 @@ def node_guessed(path: Path) -> dict[str, Any]:
 
 
 def shown_path(where: KeyPath) -> str:
-    """A key path as people write it, arrays counted from 1: listen[2].address."""
+    """Return a key path as people write it, with arrays counted from 1: listen[2].address."""
     shown = ""
     for part in where:
         shown += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if shown else part
@@ -114,6 +114,6 @@ def shown_path(where: KeyPath) -> str:
 
 
 def _clean(text: str) -> str:
-    """What the file says, fit for one line of a log: nothing that moves a cursor, and no end of it."""
+    """Return text of the file made safe for one line of a log: without control characters and line ends."""
     shown = "".join(character if character.isprintable() else "?" for character in text)
     return shown if len(shown) <= 600 else shown[:597] + "..."

@@ -1,4 +1,4 @@
-"""Values that the configuration writes as text: addresses and memory sizes."""
+"""Values that are written as text in the configuration: addresses and memory sizes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Self
 
 _SIZE = re.compile(r"([1-9][0-9]{0,11}) ?(B|KiB|MiB|GiB)", re.ASCII)
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-# With a dot at its end a name is whole, and no resolver adds a domain to it.
+# A trailing dot makes a name absolute: no resolver appends a domain to it.
 _HOST = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|.?)", re.ASCII | re.DOTALL)
 _ESCAPES = {r"\r": "\r", r"\n": "\n", r"\t": "\t", "\\\\": "\\"}
@@ -18,7 +18,7 @@ _WILDCARDS = {"0.0.0.0", "::"}
 
 @dataclass(frozen=True, slots=True, order=True)
 class Address:
-    """A host, by name or number, and a TCP port. IPv6 numbers stand in brackets when written."""
+    """A host, by name or number, and a TCP port. IPv6 addresses are written in brackets."""
 
     host: str
     port: int
@@ -32,18 +32,18 @@ class Address:
         return self.host in _WILDCARDS
 
     def overlaps(self, other: Address) -> bool:
-        """Whether two sockets of these addresses cannot both have their port.
+        """Return whether sockets of these two addresses cannot both use their port.
 
-        "::" takes IPv4 in as well by the kernel's default, so the two families are not told apart.
+        By the kernel's default "::" includes IPv4, so the two families are not distinguished.
         """
         return self.port == other.port and (self.host == other.host or self.is_wildcard or other.is_wildcard)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read "host:port" or "[::1]:port"; refuses a missing port, a bare IPv6 number and port 0."""
+        """Parse "host:port" or "[::1]:port". ValueError: no port, port 0, or an IPv6 address without brackets."""
         host, colon, port_text = text.rpartition(":")
         if "%" in text:
-            # It names an interface of this machine, and neither the core nor a neighbour has a place for one.
+            # A scope id names an interface of this machine; neither the core nor a neighbour could use it.
             raise ValueError(f'"{text}" has a scope id (what begins with %), which is not taken; write one without')
         if not colon or not host:
             raise ValueError(f'"{text}" is no address, which is written HOST:PORT')
@@ -53,14 +53,14 @@ class Address:
             raise ValueError(f'"{text}" is no address: an IPv6 number stands in brackets, as in [::1]:7400')
         else:
             host = _plain_host(host, text)
-        # isdigit() alone takes other scripts' digits too.
+        # isdigit() alone accepts digits of other scripts too.
         if not (port_text.isascii() and port_text.isdigit() and len(port_text) <= 5 and 1 <= int(port_text) <= 65535):
             raise ValueError(f'"{text}" has no usable port: a port is a number from 1 to 65535')
         return cls(host, int(port_text))
 
 
 def escaped_bytes(text: str) -> bytes:
-    r"""Read bytes that are written as text: \xNN, \r, \n, \t and \\ mean one byte each, all else is UTF-8."""
+    r"""Parse bytes in text: \xNN, \r, \n, \t and \\ are one byte each, the rest is UTF-8. ValueError: another one."""
 
     def byte(match: re.Match[str]) -> str:
         if match[0] in _ESCAPES:
@@ -69,12 +69,12 @@ def escaped_bytes(text: str) -> bytes:
             raise ValueError(f'"{match[0]}" is no escape; there are \\xNN, \\r, \\n, \\t and \\\\')
         return chr(int(match[1], 16))
 
-    # Text goes through Latin-1, in which each character is the byte of its number.
+    # Latin-1 maps each byte to the character with the same number.
     return _ESCAPE.sub(byte, text.encode().decode("latin-1")).encode("latin-1")
 
 
 def memory_bytes(text: str) -> int:
-    """Read "256MiB"; refuses any other unit, a fraction and zero."""
+    """Parse "256MiB". ValueError: another unit, a fraction, or zero."""
     match = _SIZE.fullmatch(text)
     if match is None:
         raise ValueError(f'"{text}" is no size, which is a whole number and B, KiB, MiB or GiB')
@@ -90,7 +90,7 @@ def _ipv6(host: str, text: str) -> str:
 
 
 def _plain_host(host: str, text: str) -> str:
-    # What looks like a number must be one: 127.0.0.256 is no host name that anybody means.
+    # What looks like a number must be an address: nobody means 127.0.0.256 as a host name.
     if re.fullmatch(r"[0-9.]+", host):
         if host.endswith("."):
             raise ValueError(f'"{text}" is no address: {host} ends with a dot, and an IPv4 number does not')

@@ -1,7 +1,7 @@
-"""A whole realm at work on this machine: real nodes, real traffic, and a search of the relays' memory for it.
+"""A whole realm on this machine: real nodes, real traffic, and a search of the relays' memory for it.
 
-Everything lives in one temporary folder and in processes that this one starts, and both are gone at the end, however
-the end came. What is told was measured or read in this run.
+Everything is in one temporary folder and in child processes, and both are removed at the end, however it ends. All
+output was measured or read in this run.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from pcgrelay.demo.traffic import Markers, Moved, moved
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.output import print_json, terminal
 
-PASSES = 5  # over each relay while markers flow; one more follows when they have stopped
+PASSES = 5  # over each relay while markers flow; one more follows afterwards
 EDGE_PASSES = 2
 
 
 def run(*, keep: bool, as_json: bool) -> int | None:
-    """Show the realm, and answer the exit code: 1 if a relay held what it may not. Ctrl-C ends it at any point."""
+    """Run the demonstration; return the exit code: 1 if a relay held plaintext. Ctrl-C ends it at any point."""
     console = Console(file=sys.stderr, quiet=True) if as_json else terminal()
     began = time.monotonic()
     with Ending() as ending, ExitStack() as stack:
@@ -48,7 +48,7 @@ def run(*, keep: bool, as_json: bool) -> int | None:
             try:
                 facts = _shown(realm, payload, began, started, keep)
             except PcgrelayError:
-                # A node that ended is the cause, whatever was noticed first.
+                # If a node has ended, that is the cause, whatever was noticed first.
                 realm.refuse_dead()
                 raise
         if as_json:
@@ -59,7 +59,7 @@ def run(*, keep: bool, as_json: bool) -> int | None:
         if keep:
             if not as_json:
                 print_addresses(console, realm)
-            with suppress(KeyboardInterrupt), ending.may_come():  # here it is the good end
+            with suppress(KeyboardInterrupt), ending.may_come():  # here it is the normal end
                 realm.watch()
     console.print(f"Every process has ended and {folder} is removed ({time.monotonic() - began:.1f} s).")
     return 0 if facts.ok else 1
@@ -104,7 +104,7 @@ def _traffic(realm: Realm, payload: Payload) -> list[Moved]:
 
 
 def _search(realm: Realm, payload: Payload) -> tuple[int, list[Searched]]:
-    """Look for the marker in every process while streams carry it everywhere, and in the relays afterwards."""
+    """Search every process for the marker while streams carry it everywhere, and the relays afterwards."""
     markers = Markers(realm.ways, payload)
     passes: dict[str, list[Search]] = {node.name: [] for node in realm.nodes}
 
@@ -143,7 +143,7 @@ def _summed(process: str, role: str, control: str, passes: list[Search]) -> Sear
 
 
 def _proved(searches: list[Searched]) -> bool:
-    """No marker in a relay, and the search finds what is there: markers in every other process, names in each."""
+    """Return whether no relay has a marker, and the search works: markers in all others, names in each."""
     return all((search.markers_found == 0) == (search.role == "relay") and search.control_found for search in searches)
 
 

@@ -1,7 +1,7 @@
-"""Requests to end, as KeyboardInterrupt, and only where one may come.
+"""Requests to end, as KeyboardInterrupt, raised only where it is safe.
 
-A signal in the middle of starting a process or making a folder would leave it behind, known to nobody. So a request is
-noted, and raised where the demonstration waits or works on something that can be left at any point.
+A signal during the start of a process or the creation of a folder would leave it behind. So a request is noted, and
+raised where the demonstration waits or can be interrupted at any point.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Ending:
-    """Takes the signals while it is entered; what the process ignores stays ignored (nohup)."""
+    """Handles the signals while it is entered; signals that the process ignores stay ignored (nohup)."""
 
     def __init__(self) -> None:
         self._kept: dict[int, Any] = {}
@@ -39,7 +39,7 @@ class Ending:
 
     @contextmanager
     def may_come(self) -> Iterator[None]:
-        """Within this a request is raised at once, also one that came before. It is raised once; more are ignored."""
+        """Within this context a request is raised at once, once, even an earlier one; further ones are ignored."""
         self._may_come = True
         try:
             if self._asked:

@@ -1,8 +1,8 @@
-"""Searching all readable memory of a process for a few bytes.
+"""Search of all readable memory of a process for a few byte strings.
 
-/proc/PID/maps says where memory is, /proc/PID/mem holds it. The process goes on while it is read, so one pass is no
-photograph: what moves at the right moment can be missed, and passes are repeated. memmem(3) is called without the
-interpreter lock, so that traffic of the searching process goes on too.
+/proc/PID/maps lists the memory regions, /proc/PID/mem has their contents. The process runs while it is read, so one
+pass is no snapshot: data that moves at the wrong moment can be missed, and passes are repeated. memmem(3) is called
+without the interpreter lock, so that traffic of the searching process continues.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pcgrelay.files import reason_of
 
 CHUNK = 4 << 20
 _LINE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (r|-)\S{3} \S+ \S+ \S+ *(.*)")
-# The kernel's own pages; nobody can read them through /proc, and no process can write to them.
+# The kernel's own pages; they cannot be read through /proc, and no process can write to them.
 _KERNEL = ("[vvar", "[vsyscall]")
 
 _libc = ctypes.CDLL(None)
@@ -29,15 +29,15 @@ _libc.memmem.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctyp
 
 
 class Search(Struct, frozen=True, kw_only=True):
-    """What one pass over a process found."""
+    """The result of one pass over a process."""
 
     searched_bytes: int
-    unreadable_bytes: int  # regions that went away meanwhile
-    found: tuple[int, ...]  # how often each of the wanted
+    unreadable_bytes: int  # in regions that disappeared meanwhile
+    found: tuple[int, ...]  # number of hits for each wanted string
 
 
 def searched(pid: int, wanted: Sequence[bytes]) -> Search:
-    """Count what is wanted in the memory of a process; refuses one that this user may not look into."""
+    """Count the wanted strings in a process's memory. PermissionProblem: it may not be read. RunError: it is gone."""
     most = max(map(len, wanted))
     buffer = bytearray(most - 1 + CHUNK)
     view = memoryview(buffer)
@@ -53,7 +53,7 @@ def searched(pid: int, wanted: Sequence[bytes]) -> Search:
         raise RunError(f"The memory of process {pid} cannot be read ({reason_of(error)}); is it still there?") from None
     try:
         for start, end in _regions(pid):
-            kept = 0  # bytes from the chunk before: what is wanted may lie across two chunks
+            kept = 0  # bytes from the previous chunk, because a match may span two chunks
             while start < end:
                 try:
                     count = os.preadv(memory, [view[kept : kept + min(CHUNK, end - start)]], start)
@@ -83,7 +83,7 @@ def _regions(pid: int) -> Iterator[tuple[int, int]]:
 
 
 def _count(buffer: bytearray, length: int, wanted: bytes, kept: int) -> int:
-    """How often it is there, without what ended in the bytes kept from before and was counted then."""
+    """Count the matches, without those that ended in the bytes kept from before and were counted then."""
     base = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
     at = max(0, kept - len(wanted) + 1)
     count = 0

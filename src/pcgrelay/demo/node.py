@@ -1,4 +1,4 @@
-"""One node of the demonstration: a process of `pcgrelay run`, its files, and what it says of itself."""
+"""One node of the demonstration: a process of `pcgrelay run`, its files, its status and its log."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Node:
         return self.folder / f"{self.name}.sock"
 
     def start(self) -> None:
-        """Start it, in a process group of its own, so that Ctrl-C is ours to pass on."""
+        """Start the process in a group of its own, so that Ctrl-C reaches only this process."""
         command = [sys.executable, "-m", "pcgrelay.cli", "run", "-c", os.fspath(self.config), "--drain", "1"]
         with self.log.open("w") as log:
             try:
@@ -65,7 +65,7 @@ class Node:
                 raise RunError(f"{self.name} cannot be started ({reason_of(error)}): {sys.executable}") from None
 
     def wait_ready(self, deadline: float) -> None:
-        """Wait for the line that says so."""
+        """Wait for the ready line. RunError: it does not come before the deadline."""
         assert self.process is not None
         assert self.process.stdout is not None
         select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))
@@ -90,7 +90,7 @@ class Node:
         return next((line for line in reversed(lines) if line), "nothing")
 
     def sessions(self) -> dict[str, tuple[str, str]]:
-        """Suite and group of each end-to-end session by the organisation of its peer, as the node's own log has it."""
+        """Return suite and group of each end-to-end session by its peer's organisation, from the node's own log."""
         found = {}
         for line in self.log.read_text().splitlines():
             with suppress(msgspec.DecodeError):

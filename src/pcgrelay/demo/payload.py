@@ -1,4 +1,4 @@
-"""What the demonstration sends: random bytes with a marker at every few of them, so that each frame has one."""
+"""The data that the demonstration sends: random bytes with markers so close together that each frame has one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SPACING = 2048
 
 
 class Payload:
-    """A block of one MiB and the markers in it. All of it is sent, received and thrown away; none of it is written."""
+    """A block of one MiB with its markers. It is sent, received and discarded; none of it is written to a file."""
 
     def __init__(self) -> None:
         self.marker = os.urandom(MARKER)
@@ -19,7 +19,7 @@ class Payload:
         self._digests: dict[int, str] = {}
 
     def digest(self, blocks: int) -> str:
-        """SHA-256 of so many blocks, in hexadecimal."""
+        """Return the SHA-256 of that many blocks, in hexadecimal."""
         if blocks not in self._digests:
             whole = hashlib.sha256()
             for _ in range(blocks):

@@ -31,7 +31,7 @@ WATCH_S = 0.5
 
 @dataclass(frozen=True)
 class Member:
-    """An organisation with its edge, what it exports, and the relay that it is linked to."""
+    """An organisation with its edge, its export, and the relay that it is linked to."""
 
     organisation: str
     node: str
@@ -55,7 +55,7 @@ MEMBERS = (
 RELAYS = ("relay-1", "relay-2")
 
 
-# With --keep: a PostgreSQL of the person's own, if one is there. Nothing happens to it otherwise.
+# With --keep: the user's own PostgreSQL, if there is one. It is not touched otherwise.
 DATABASE = "127.0.0.1:5432"
 
 
@@ -100,7 +100,7 @@ class Realm:
     def prepare(self, targets: dict[str, str], *, with_database: bool) -> None:
         """Write certificates and configurations; targets has the address behind each organisation's service.
 
-        with_database: the first organisation also offers DATABASE, and the second imports it.
+        with_database: the first organisation also exports DATABASE, and the second imports it.
         """
         pairs = [(caller, owner) for caller in MEMBERS for owner in MEMBERS if caller is not owner]
         ports = free_ports(len(RELAYS) + len(pairs) + 1)
@@ -115,7 +115,7 @@ class Realm:
             ways = [way for way in self.ways if way.caller is member]
             tables = _edge_tables(member, relay_addresses[member.relay], targets[member.organisation], ways)
             if with_database and member is MEMBERS[0]:
-                # A database that the visitor has not started must not keep the realm from its start.
+                # A database that the user has not started must not keep the realm from starting.
                 tables += _export("database", DATABASE, [MEMBERS[1]]) + 'probe = "none"\n'
             if with_database and member is MEMBERS[1]:
                 self.database_port = ports.pop()
@@ -128,7 +128,7 @@ class Realm:
             node.start()
 
     def wait(self) -> None:
-        """Wait until each is linked and each import has a way."""
+        """Wait until each node is linked and each import has a route. RunError: LINKED_S have passed."""
         deadline = time.monotonic() + READY_S
         for node in self.nodes:
             node.wait_ready(deadline)
@@ -141,13 +141,13 @@ class Realm:
                 time.sleep(POLL_S)
 
     def watch(self) -> None:
-        """For ever; refuses a node that ended."""
+        """Watch the nodes for ever. RunError: one has ended."""
         while True:
             self.refuse_dead()
             time.sleep(WATCH_S)
 
     def stop(self) -> None:
-        """End every process that still runs: edges first, for a relay waits for the paths over it."""
+        """End every process that still runs; edges first, because a relay waits for the paths over it."""
         for group in (self.edges, self.relays):
             running = [node.process for node in group if node.process is not None and node.process.poll() is None]
             for process in running:
@@ -168,7 +168,7 @@ class Realm:
             node.refuse_dead()
 
     def _left(self, node: Node) -> list[str]:
-        """What is still to come."""
+        """Return what is still missing."""
         try:
             return [trouble.sentence for trouble in troubles(node.status())]
         except PcgrelayError as error:
@@ -245,7 +245,7 @@ listen = "{listen}"
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, below the range from which the kernel gives connections theirs."""
+    """Return ports that nobody uses, below the kernel's range for outgoing connections. RunError: too few are free."""
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     candidates = list(range(10_000, max(lowest, 20_000)))
     random.shuffle(candidates)

@@ -1,4 +1,4 @@
-"""What the demonstration has to say: facts for programs, and the same facts as tables and sentences for people."""
+"""The results of the demonstration: facts for programs, and the same facts as tables and sentences for people."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Searched(Struct, frozen=True, kw_only=True):
     passes: int
     searched_bytes: int
     markers_found: int
-    control: str  # text that is surely in this process, to show that the search finds what is there
+    control: str  # text that is certainly in this process, as proof that the search works
     control_found: int
 
 
 class Link(Struct, frozen=True, kw_only=True):
-    """One link of a relay, as its status has it."""
+    """One link of a relay, from its status."""
 
     relay: str
     peer: str
@@ -44,7 +44,7 @@ class Link(Struct, frozen=True, kw_only=True):
 
 
 class Address(Struct, frozen=True, kw_only=True):
-    """Where a person can reach a service with --keep."""
+    """Where a user can reach a service with --keep."""
 
     caller: str
     service: str
@@ -52,7 +52,7 @@ class Address(Struct, frozen=True, kw_only=True):
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """The answer of --json."""
+    """The output of --json."""
 
     ok: bool
     start_s: float
@@ -60,7 +60,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     ways: tuple[Moved, ...]
     links: tuple[Link, ...]
     marker_bytes: int
-    marker_traffic_bytes: int  # in streams of nothing but markers, there and back, while memory was searched
+    marker_traffic_bytes: int  # in streams of nothing but markers, both ways, while memory was searched
     searches: tuple[Searched, ...]
     addresses: tuple[Address, ...] = ()
 
@@ -81,7 +81,7 @@ def link_facts(relay: str, links: Sequence[LinkStatus]) -> list[Link]:
 
 
 def print_facts(console: Console, facts: Facts) -> None:
-    """The tables, and what follows from them."""
+    """Print the tables, and the conclusion from them."""
     console.print()
     _print_ways(console, facts.ways)
     console.print()
@@ -163,7 +163,7 @@ def _print_searches(console: Console, facts: Facts) -> None:
 
 
 def print_addresses(console: Console, realm: Realm) -> None:
-    """What to try, with --keep. No line is folded: a person copies it."""
+    """Print what to try with --keep. Lines are not wrapped, because they are to be copied."""
     console.print()
     console.print(Text("The realm stays up. In another terminal:", style="bold"))
     first = realm.ways[0].listen

@@ -56,7 +56,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A caller that goes away in the middle is no news."""
+        """Ignore a caller that disconnects early."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
     payload: Payload
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing is logged here."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         if self.path == "/":
@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.OK, "application/json", msgspec.json.encode(answer) + b"\n")
 
     def do_POST(self) -> None:
-        """Mirror: no length is known, so the caller's FIN ends the body, and ours the answer."""
+        """Mirror the body, whose length is unknown: the caller's FIN ends it, and this side's FIN ends the answer."""
         self.close_connection = True
         self.send_response(HTTPStatus.OK)
         self.send_header("Connection", "close")

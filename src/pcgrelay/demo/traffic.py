@@ -1,6 +1,7 @@
-"""Applications of the demonstration: they talk plain HTTP over TCP to the imports of their own edge.
+"""The applications of the demonstration: plain HTTP over TCP to the imports of their own edge.
 
-Digests are made after the clock has stopped: this machine may make them more slowly than the gateway moves bytes.
+Digests are computed after the clock has stopped: this machine may compute them more slowly than the gateway moves
+bytes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ BLOCKS = 8  # of one MiB, for each stream and direction
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
-    """What went over one way, and how fast. Every byte was compared, or its SHA-256."""
+    """What was moved over one route, and how fast. Every byte was compared, or its SHA-256."""
 
     caller: str
     service: str
@@ -47,7 +48,7 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def moved(way: Way, payload: Payload, suite: str, group: str) -> Moved:
-    """Send small requests, then bulk down and bulk up on several streams at once, and check all of it."""
+    """Send small requests, then bulk down and bulk up on several streams at once, and verify everything."""
     p50_ms = _requests(way)
     down = _rate(way, lambda: _download(way, payload))
     up = _rate(way, lambda: _upload(way, payload))
@@ -73,7 +74,7 @@ def greeting(way: Way) -> str:
 
 
 def _requests(way: Way) -> float:
-    """The median of many small requests and answers on one stream, in milliseconds."""
+    """Return the median time of many small requests on one stream, in milliseconds."""
     request = f"GET / HTTP/1.1\r\nHost: {way.owner.service}\r\n\r\n".encode()
     times = []
     with _connect(way) as sock, sock.makefile("rb", buffering=READ) as answers:
@@ -89,7 +90,7 @@ def _requests(way: Way) -> float:
 
 
 def _rate(way: Way, transfer: Callable[[], float]) -> float:
-    """Bytes a second of several transfers at once; each answers when its last byte had arrived."""
+    """Return bytes per second of several parallel transfers; each returns when its last byte had arrived."""
     start = time.monotonic()
     with ThreadPoolExecutor(STREAMS) as pool:
         ends = [done.result() for done in [pool.submit(transfer) for _ in range(STREAMS)]]
@@ -127,10 +128,10 @@ def _upload(way: Way, payload: Payload) -> float:
 
 
 class Markers:
-    """Streams over every way that carry markers and nothing else, to and fro, until they are stopped."""
+    """Streams over every route that carry only markers, both ways, until they are stopped."""
 
     def __init__(self, ways: list[Way], payload: Payload) -> None:
-        self.there = 0  # bytes that the far side sent back, and that were compared
+        self.there = 0  # bytes that the far side returned and that were compared
         self._piece = payload.marker * (SPACING * 8 // len(payload.marker))
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -138,20 +139,20 @@ class Markers:
         self._runs = [self._pool.submit(self._run, way) for way in ways]
 
     def refuse_ended(self) -> None:
-        """They run until they are told to stop; one that has ended has failed."""
+        """Raise the failure of a stream that ended before it was stopped."""
         for run in self._runs:
             if run.done():
                 run.result()
 
     def stop(self) -> None:
-        """End each stream by a half-close, and see that its last bytes come."""
+        """End each stream with a half-close, and verify that its last bytes arrive."""
         self._stop.set()
         self._pool.shutdown()
         for run in self._runs:
             run.result()
 
     def abandon(self) -> None:
-        """Stop, whatever became of them."""
+        """Stop the streams whatever their state."""
         self._stop.set()
         self._pool.shutdown()
 
@@ -184,7 +185,7 @@ class Markers:
 
 @contextmanager
 def _connect(way: Way) -> Iterator[socket.socket]:
-    """A connection to the import; what breaks on it is told in a sentence."""
+    """A connection to the import; errors on it become one sentence."""
     try:
         with socket.create_connection(way.address, TIMEOUT_S) as sock:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -194,7 +195,7 @@ def _connect(way: Way) -> Iterator[socket.socket]:
 
 
 def _head(way: Way, readline: Callable[[], bytes]) -> int:
-    """Read the head of an answer and answer the length of its body; zero if it says none."""
+    """Read the head of a response and return the length of its body; zero if there is none."""
     first = readline()
     if b" 200 " not in first:
         raise _problem(way, "no answer came" if not first else f"the answer was {first.decode('latin-1').strip()}")

@@ -1,1 +1,1 @@
-"""What happened, in typed lines that name organisations and services and never a person, an address or a payload."""
+"""Typed log lines that name organisations and services, and never a person, an address or a payload."""

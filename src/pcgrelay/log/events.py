@@ -1,7 +1,7 @@
-"""The kinds of line in the log, each a Struct: an event name, a level, and fields with the words of the protocol.
+"""The kinds of log line, each a Struct: an event name, a level, and fields in the terms of the protocol.
 
-There is no free text about a peer here but sentences that pcgrelay makes itself. No record has a place for payload, for
-a key, or for the address of an application.
+The only free text about a peer are sentences that pcgrelay makes itself. No record has a field for payload, a key, or
+the address of an application.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What every line has in common. The log itself adds the time."""
+    """The common part of all lines. The log adds the time."""
 
     EVENT: ClassVar[str]
     LEVEL: ClassVar[str] = "info"
@@ -39,7 +39,7 @@ class NodeDraining(Record, frozen=True, kw_only=True):
 class NodeStopped(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "node.stopped"
     node: str
-    streams: int  # that were still open
+    streams: int  # still open
 
 
 class LogLost(Record, frozen=True, kw_only=True):
@@ -72,13 +72,13 @@ class LinkDown(Record, frozen=True, kw_only=True):
 
 
 class MemberAway(Record, frozen=True, kw_only=True):
-    """A neighbour that dials this node has no link any more; or an edge with an imported service is not to be found."""
+    """A neighbour that dials this node has no link any more, or an edge with an imported service is gone."""
 
     EVENT: ClassVar[str] = "member.away"
     LEVEL: ClassVar[str] = "warning"
     peer: str
     bearer: str = ""
-    listener: str = ""  # at which it came in
+    listener: str = ""  # where its link arrived
     services: int = 0  # imports that it served
 
 
@@ -92,7 +92,7 @@ class MemberBack(Record, frozen=True, kw_only=True):
 
 
 class IdentityTwins(Record, frozen=True, kw_only=True):
-    """Two processes bear one identity: a machine was copied, or an old process runs beside the new one."""
+    """Two processes use one identity: a machine was copied, or an old process runs beside the new one."""
 
     EVENT: ClassVar[str] = "identity.twins"
     LEVEL: ClassVar[str] = "warning"
@@ -110,7 +110,7 @@ class ImportDown(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "import.down"
     LEVEL: ClassVar[str] = "warning"
     service: str
-    exporters: tuple[str, ...]  # that served it last
+    exporters: tuple[str, ...]  # those that served it last
     suppressed: int = 0
 
 
@@ -126,7 +126,7 @@ class ImportMoved(Record, frozen=True, kw_only=True):
 
 
 class LinkRenewed(Record, frozen=True, kw_only=True):
-    """Both ends proved again who they are; the keys of the lanes are mixed with what came of it."""
+    """Both ends proved their identities again; the result is mixed into the keys of the lanes."""
 
     EVENT: ClassVar[str] = "link.renewed"
     link: int
@@ -146,7 +146,7 @@ class SessionRenewed(Record, frozen=True, kw_only=True):
 
 
 class RenewalFailed(Record, frozen=True, kw_only=True):
-    """A link or session was not renewed; unless it ended with it, it is tried again."""
+    """A link or session was not renewed; unless it ended for that reason, the renewal is retried."""
 
     EVENT: ClassVar[str] = "renewal.failed"
     LEVEL: ClassVar[str] = "warning"
@@ -158,7 +158,7 @@ class RenewalFailed(Record, frozen=True, kw_only=True):
 
 
 class LinkControlLost(Record, frozen=True, kw_only=True):
-    """The control connection ended; the lanes go on."""
+    """The control connection ended; the lanes stay up."""
 
     EVENT: ClassVar[str] = "link.control_lost"
     LEVEL: ClassVar[str] = "warning"
@@ -168,7 +168,7 @@ class LinkControlLost(Record, frozen=True, kw_only=True):
 
 
 class LinkFailed(Record, frozen=True, kw_only=True):
-    """A link that this node dials could not be made. Said once for each reason, then once a minute."""
+    """A link that this node dials could not be made. Logged once for each reason, then once a minute."""
 
     EVENT: ClassVar[str] = "link.failed"
     LEVEL: ClassVar[str] = "warning"
@@ -196,17 +196,17 @@ class HandshakeRefused(Record, frozen=True, kw_only=True):
     reason: str
     cause: str
     bearer: str = ""
-    source: str = ""  # of a neighbour that has not proved who it is: the one case in which an address is all there is
+    source: str = ""  # an unauthenticated neighbour's; the one case in which only an address is known
     peer: str = ""
-    suppressed: int = 0  # lines like this one that were left out since the last
-    claims: str = ""  # whose certificate was shown, as a CA signed it; nothing shows that its key was there too
+    suppressed: int = 0  # number of similar lines left out since the last
+    claims: str = ""  # the subject of the shown certificate, if a CA signed it; possession of its key is not proved
     serial: str = ""
     not_after: str = ""
-    untried: bool = False  # it was closed before it said anything, as a load balancer's check is
+    untried: bool = False  # closed before it sent anything, as by a load balancer's check
 
 
 class ClockSkew(Record, frozen=True, kw_only=True):
-    """Another node's clock and this one's differ. Said at once, when it changes, and once an hour."""
+    """The clocks of another node and of this one differ. Logged at once, at each change, and once an hour."""
 
     EVENT: ClassVar[str] = "clock.skew"
     LEVEL: ClassVar[str] = "warning"
@@ -216,7 +216,7 @@ class ClockSkew(Record, frozen=True, kw_only=True):
 
 
 class DateRecord(Record, frozen=True, kw_only=True):
-    """Something of this node's own files nears its end, or is past it. Said once a day."""
+    """A date in this node's own files is near or past. Logged once a day."""
 
     kind: str  # own, trust, crl
     name: str
@@ -331,7 +331,7 @@ class EntryRefused(Record, frozen=True, kw_only=True):
     peer: str
     edge: str
     reason: str
-    seconds: int | None = None  # expired: so long ago; lives_too_long: so much too far ahead; by this node's clock
+    seconds: int | None = None  # by this node's clock; expired: how long ago; lives_too_long: how much too far ahead
     suppressed: int = 0
 
 
@@ -342,7 +342,7 @@ class StreamEnd(Record, frozen=True, kw_only=True):
     from_organisation: str
     to_organisation: str
     service: str
-    direction: str  # import, export: on which side of it this edge stands
+    direction: str  # import, export: the side of the stream that this edge is on
     session: int
     sent_bytes: int
     received_bytes: int
@@ -355,7 +355,7 @@ class StreamEnd(Record, frozen=True, kw_only=True):
 
 
 class StreamRefused(Record, frozen=True, kw_only=True):
-    """A stream that never was: by which side, which rule and why."""
+    """A stream that was refused: by which side, by which rule and why."""
 
     EVENT: ClassVar[str] = "stream.refused"
     LEVEL: ClassVar[str] = "warning"
@@ -381,7 +381,7 @@ class TargetUnresolved(Record, frozen=True, kw_only=True):
 
 
 class ServiceFull(Record, frozen=True, kw_only=True):
-    """A service has as many streams as it may have, or a flow as it can; those beyond are refused."""
+    """A service has as many streams as it or its flow may have; more are refused."""
 
     EVENT: ClassVar[str] = "service.full"
     LEVEL: ClassVar[str] = "warning"
@@ -404,7 +404,7 @@ class TargetWell(Record, frozen=True, kw_only=True):
 
 
 class TablesRefused(Record, frozen=True, kw_only=True):
-    """The core does not take one service; all others are served."""
+    """The core refuses one service; all others are served."""
 
     EVENT: ClassVar[str] = "tables.refused"
     LEVEL: ClassVar[str] = "error"
@@ -419,7 +419,7 @@ class ConfigReloaded(Record, frozen=True, kw_only=True):
 
 
 class ConfigRefused(Record, frozen=True, kw_only=True):
-    """A new configuration was refused whole; the old one holds."""
+    """A new configuration was refused as a whole; the old one stays in force."""
 
     EVENT: ClassVar[str] = "config.refused"
     LEVEL: ClassVar[str] = "error"
@@ -427,15 +427,15 @@ class ConfigRefused(Record, frozen=True, kw_only=True):
 
 
 class HandoverDone(Record, frozen=True, kw_only=True):
-    """Another process has taken this one's place; this line is its last."""
+    """Another process has replaced this one; this is its last line."""
 
     EVENT: ClassVar[str] = "handover.done"
     pid: int
-    milliseconds: int  # for which the workers stood still, as far as this process knows
+    milliseconds: int  # how long the workers were paused, as far as this process knows
 
 
 class HandoverFailed(Record, frozen=True, kw_only=True):
-    """A process that was to take this one's place did not; this one goes on."""
+    """A process that was to replace this one failed to; this one continues."""
 
     EVENT: ClassVar[str] = "handover.failed"
     LEVEL: ClassVar[str] = "error"
@@ -443,7 +443,7 @@ class HandoverFailed(Record, frozen=True, kw_only=True):
 
 
 class HandoverTaken(Record, frozen=True, kw_only=True):
-    """This process has taken the place of another one."""
+    """This process has replaced another one."""
 
     EVENT: ClassVar[str] = "handover.taken"
     node: str
@@ -464,13 +464,13 @@ class EventsLost(Record, frozen=True, kw_only=True):
 
 
 class Failure(Record, frozen=True, kw_only=True):
-    """Something in pcgrelay itself went wrong; the node goes on."""
+    """An internal error of pcgrelay; the node continues."""
 
     EVENT: ClassVar[str] = "node.failure"
     LEVEL: ClassVar[str] = "error"
     where: str
-    error: str  # the kind of exception; its text may quote a peer
+    error: str  # the type of the exception; its text may quote a peer
 
 
-# Where records go; `log` has the real one.
+# Destination of records; that of `log.writer` writes them.
 Emit = Callable[[Record], None]

@@ -1,4 +1,4 @@
-"""Lines that others can cause any number of: so many are let through, and the rest is counted (pure)."""
+"""Limits on log lines that others can cause in any number: some are written, the rest is counted (pure)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from pcgrelay.net.ratelimit import TokenBucket
 
-# By which of their fields the kinds of line are bounded that others can cause any number of. Whatever is not here this
-# node alone causes, or it is the access log.
+# The fields by which the kinds of line that others can cause in any number are limited. All other kinds are caused by
+# this node alone, or are the access log.
 BOUNDED_BY: dict[str, tuple[str, ...]] = {
     "link.up": ("peer",),
     "link.down": ("peer", "reason"),
@@ -45,13 +45,13 @@ class Lines:
     """The lines of one key."""
 
     bucket: TokenBucket
-    suppressed: int = 0  # left out since the last that was let through
+    suppressed: int = 0  # left out since the last that was written
 
 
 class Throttle:
-    """Lets so many lines at once, and one more in so many milliseconds, through for each key, and counts the rest.
+    """Admits for each key some lines at once and one more per interval, and counts the rest.
 
-    So no peer fills a disk. Keys beyond so many share what one key has.
+    So no peer can fill a disk. Keys beyond the limit share the allowance of one key.
     """
 
     def __init__(self, interval_ms: int, keys_most: int = 1024, *, at_once: int = 1) -> None:
@@ -61,7 +61,7 @@ class Throttle:
         self._known: dict[str, Lines] = {}
 
     def admit(self, key: str, now_ms: int) -> int | None:
-        """How many lines were left out before this one, or nothing if this one is left out too."""
+        """Return how many lines were left out before this one, or None if this one is left out too."""
         if key not in self._known and len(self._known) >= self._keys_most - 1:
             self._forget(now_ms)
             if len(self._known) >= self._keys_most - 1:
@@ -76,7 +76,7 @@ class Throttle:
         return suppressed
 
     def _forget(self, now_ms: int) -> None:
-        """Those of whom nothing was left out, and who have all their lines again."""
+        """Remove the keys that have left out nothing and have their full allowance again."""
         for key, lines in list(self._known.items()):
             if not lines.suppressed and lines.bucket.is_whole(now_ms):
                 del self._known[key]

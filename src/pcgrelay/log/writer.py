@@ -1,7 +1,7 @@
 """Records as JSON lines on standard error, one write for each.
 
-A sink that does not take a line (a full disk, a reader that is gone or stuck) loses it: it is counted, and once lines
-are taken again the log itself says how many are missing. Nothing here waits.
+If the sink does not accept a line (a full disk, a reader that is gone or stuck), the line is lost and counted; once
+lines are accepted again, the log reports how many are missing. Nothing here blocks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pcgrelay.log.throttle import BOUNDED_BY, Throttle
 from pcgrelay.printable import json_printable
 
 STANDARD_ERROR = 2
-# Of what others cause: so many lines of one kind and peer at once, and one more in each interval.
+# For lines that others cause: this many of one kind and peer at once, and one more in each interval.
 LINES_AT_ONCE = 60
 LINE_INTERVAL_MS = 1_000
 KEYS_MOST = 8_192
@@ -29,12 +29,12 @@ _encoder = msgspec.json.Encoder()
 
 
 def level_of(record: Record) -> str:
-    """The level of this very line: a mere look whether a port is open is no warning."""
+    """Return the level of this particular line: a mere check whether a port is open is no warning."""
     return "info" if isinstance(record, HandshakeRefused) and record.untried else record.LEVEL
 
 
 def line_of(record: Record, now: datetime, suppressed: int = 0) -> str:
-    """One line of the log, without its end. suppressed: lines like it that were left out before it."""
+    """Format one line of the log, without its end. suppressed: number of similar lines left out before it."""
     head: dict[str, object] = {
         "ts": now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z",
         "level": level_of(record),
@@ -51,7 +51,7 @@ def line_of(record: Record, now: datetime, suppressed: int = 0) -> str:
 
 
 class StandardError:
-    """Standard error without a buffer, in which a line that could not be written would stay and tear the next one."""
+    """Standard error without a buffer, where an unwritten line would stay and corrupt the next one."""
 
     def __init__(self) -> None:
         self._torn = False  # the last write ended within a line
@@ -59,8 +59,8 @@ class StandardError:
         self._ready.register(STANDARD_ERROR, select.POLLOUT)
 
     def write(self, text: str) -> None:
-        """Write a line whole, or raise OSError."""
-        # A pipe that says so takes a line without a wait; a file always does.
+        """Write a whole line, or raise OSError."""
+        # A pipe that reports ready accepts a line without blocking; a file always does.
         if not self._ready.poll(0):
             raise BlockingIOError
         data = ("\n" if self._torn else "").encode() + text.encode()
@@ -71,11 +71,11 @@ class StandardError:
         self._torn = False
 
     def flush(self) -> None:
-        """Nothing is ever kept back."""
+        """Do nothing: nothing is buffered."""
 
 
 class Log:
-    """Where records go. A sink that no longer takes them is left alone: the log never stops the node."""
+    """Destination of records. A sink that fails is tolerated: the log never stops the node."""
 
     def __init__(self, level: str = "info", sink: TextIO | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
         self._least = LEVELS.index(level)
@@ -83,14 +83,14 @@ class Log:
         self._clock = clock
         self._throttle = Throttle(LINE_INTERVAL_MS, KEYS_MOST, at_once=LINES_AT_ONCE)
         self.lost_total = 0
-        self._told_total = 0  # of these, how many the log itself has told of
+        self._told_total = 0  # how many of these the log itself has reported
 
     def set_level(self, level: str) -> None:
-        """Leave out what is below this level from now on."""
+        """Leave out records below this level from now on."""
         self._least = LEVELS.index(level)
 
     def emit(self, record: Record) -> None:
-        """Write a record, unless its level is below what is wanted."""
+        """Write a record, unless its level is too low or its kind is throttled."""
         if LEVELS.index(level_of(record)) < self._least:
             return
         suppressed = self._left_out_before(record)
@@ -105,7 +105,7 @@ class Log:
             self.lost_total += 1
 
     def _left_out_before(self, record: Record) -> int | None:
-        """How many lines like this one were left out since the last, or nothing if this one is left out too."""
+        """Return how many similar lines were left out since the last, or None if this one is left out too."""
         fields = BOUNDED_BY.get(record.EVENT)
         if fields is None:
             return 0
