@@ -1,1 +1,1 @@
-"""Links to neighbours: one of them, their table, and how they begin, are renewed and end."""
+"""Links to neighbours: a link, their table, and how they are dialled, accepted, renewed and ended."""

@@ -1,4 +1,4 @@
-"""All links of a node, as those see them that dial and renew them."""
+"""The interface of the link table that the dialler and the renewer use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pcgrelay.model import NodeId, Suite
 
 
 class LinkRegistry(Protocol):
-    """The links by number and id. `table` has the real one; tests bring their own."""
+    """The links by number and id. Implemented in `table`, and by tests."""
 
     links: dict[int, Link]
 
@@ -28,21 +28,21 @@ class LinkRegistry(Protocol):
         settings: LinkSettings,
         connect: Callable[[], Awaitable[socket.socket]],
     ) -> Link | None:
-        """Take a link in that was dialled and whose handshake is over; nothing if it is refused."""
+        """Add a dialled link whose handshake is complete. None if it is refused; the refusal is counted then."""
 
     def by_id(self, link_id: bytes) -> Link | None:
-        """The link that came in here and has this id."""
+        """The link that was accepted here and has this id, or None."""
 
     def refusal(
         self, peer: NodeId, dialled: bool, chain: tuple[x509.Certificate, ...], suite: Suite, group: str
     ) -> str | None:
-        """Why a neighbour would not be let in now, in one word, or nothing."""
+        """Return the reason for which a neighbour would be refused now, or None."""
 
     def shut_out_by(self, peer: NodeId) -> None:
-        """A neighbour says that this node may not come in."""
+        """Note that a neighbour refuses this node."""
 
     def refuse_count(self, reason: str) -> None:
-        """Count a refusal under its one word."""
+        """Count a refusal by its reason."""
 
     def spawn(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
-        """A task that ends with the links. Its failure is logged and goes no further."""
+        """Start a task that is cancelled when the links stop. An exception in it is logged, and goes no further."""

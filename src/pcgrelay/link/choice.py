@@ -1,8 +1,8 @@
-"""Which of several links the next path takes (pure).
+"""The choice among several links for the next path (pure).
 
-Well ones before others; then precedence; then the fewest relays on the way; then the share of each by its weight; and
-at last the round trip. Loops are impossible whatever is chosen here: an entry whose path names this node is not taken,
-and a path that was here before is refused (docs/protocol.md, 9.4 and 9.5).
+Well links come first; then precedence decides, then the fewest relays on the path, then the share by weight, and last
+the round trip. Loops are impossible whatever is chosen here: an entry whose path names this node is refused, and so is
+a path that came through here before (docs/protocol.md, 9.4 and 9.5).
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from pcgrelay.model import Precedence
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A link that a path could take."""
+    """A link that a path could use."""
 
     number: int
-    relays: int  # on the way to the edge
+    relays: int  # on the path to the edge
     precedence: int = Precedence.DEFAULT
     weight: int = 100
     is_well: bool = True  # and steady
-    load: int = 0  # paths that it leads already
+    load: int = 0  # paths that use it already
     round_trip_ms: float | None = None
 
     @property
     def rank(self) -> tuple[bool, int, int]:
-        """Least first. Between candidates of one rank the load decides, and no path moves for that."""
+        """Sort key, least first. Among candidates of one rank the load decides, and no path moves for the load."""
         return not self.is_well, self.precedence, self.relays
 
     @property
     def share(self) -> tuple[float, float, int]:
-        """Least first, within a rank: how far it is above its share with one path more, then the round trip."""
+        """Sort key within a rank, least first: load with one more path by weight, then round trip, then number."""
         trip = self.round_trip_ms
         return (self.load + 1) / self.weight if self.weight else inf, inf if trip is None else trip, self.number
 
 
 def choose(candidates: Iterable[Candidate]) -> Candidate | None:
-    """The one to take, or nothing if there is none."""
+    """Return the best candidate, or None if there is none."""
     return min(candidates, key=lambda each: (each.rank, each.share), default=None)
 
 
 def against(other: Candidate, chosen: Candidate) -> str:
-    """Why another one was taken, in a few words."""
+    """Return in a few words why `chosen` was preferred to `other`."""
     if other.is_well != chosen.is_well:
         return "it is not well, or not long enough"
     if other.precedence != chosen.precedence:

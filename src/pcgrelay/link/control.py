@@ -1,7 +1,8 @@
-"""The control connection of a link: a handshake over a socket, then messages both ways until somebody leaves.
+"""The control connection of a link: a handshake over a socket, then messages in both directions until it ends.
 
-The socket is our own and never a transport's, so closing it is one call and nothing of it outlives the loop.
-Every wait has a deadline: the handshake as a whole, each write, and silence, which `link` watches by BEAT.
+The socket belongs to this module and not to an asyncio transport, so that closing it is one call and nothing of it
+outlives the loop. Every wait has a deadline: the handshake as a whole, each write, and silence, which `link` watches by
+BEAT.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from pcgrelay.messages import Code, Goodbye, Message, MessageReader, MessageRefu
 from pcgrelay.net.ratelimit import TokenBucket
 from pcgrelay.net.sockets import backs_off, reset
 
-BACKLOG_LIMIT_BYTES = 8 << 20  # what the catalogue does not wait for to be taken; who does not read that does not read
-# Below this there is room for what can wait. What waits behind it waits 2 s at most on a link of 2 Mbit/s.
+BACKLOG_LIMIT_BYTES = 8 << 20  # a neighbour that leaves more unread does not read at all: the connection ends
+# Below this backlog, messages that can wait (catalogue entries) may be queued. It drains in 2 s at 2 Mbit/s at most.
 ROOM_BYTES = 262_144
-# Each slice has a deadline of its own, so that a slow link is not taken for one that stands still.
+# Each slice has a deadline of its own, so that a slow connection is not mistaken for a stalled one.
 SLICE_BYTES = 65_536
 WRITE_DEADLINE_S = 10.0
 RETIRE_DEADLINE_S = 30.0
 FAREWELL_DEADLINE_S = 1.0
-# A neighbour is read so fast and no faster, whatever its messages are: a large realm's catalogue at once, then what
-# changes. To read a byte takes 12 ns at the worst, which makes a twentieth of a processor.
+# Limits of reading from a neighbour, whatever its messages are: the catalogue of a large realm at once, then changes.
+# Reading a byte takes at most 12 ns, so that a neighbour can use at most a twentieth of a processor.
 READ_AT_ONCE_BYTES = 16 << 20
 READ_EACH_SECOND_BYTES = 4 << 20
 MESSAGE_TOO_LONG = "message_too_long"
@@ -47,24 +48,24 @@ class ControlConnection:
         self._wake = asyncio.Event()
         self._ended: str | None = None
         self._retiring = False
-        self.unsendable_total = 0  # messages that were left out, for no message is so long
-        self.on_room: Callable[[], None] = lambda: None  # called whenever less than ROOM_BYTES are left to be sent
+        self.unsendable_total = 0  # messages that were dropped because they are longer than the protocol allows
+        self.on_room: Callable[[], None] = lambda: None  # called whenever ROOM_BYTES or less are left to be sent
         self._resets = False
         if pending:
             self._wake.set()
 
     @property
     def unknown_total(self) -> int:
-        """Messages of a kind that this version does not know."""
+        """Messages received of kinds that this version does not know."""
         return self._reader.unknown_total
 
     def on_unknown(self, heard: Callable[[], None]) -> None:
-        """Call that for each of them."""
+        """Set the function to call for each message of an unknown kind."""
         self._reader.on_unknown = heard
 
     @property
     def backlog_bytes(self) -> int:
-        """What is queued and not yet given to the network."""
+        """Bytes that are queued and not yet given to the kernel."""
         return len(self._outgoing)
 
     def has_ended(self) -> bool:
@@ -73,14 +74,14 @@ class ControlConnection:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether what is sent now will not arrive soon: TCP backs off."""
+        """Whether TCP backs off, so that nothing sent now arrives soon."""
         return not self.has_ended() and backs_off(self._sock)
 
     def send(self, message: Message) -> None:
-        """Queue a message; on a connection that has ended it is dropped, for the link learns of the end by `run`.
+        """Queue a message. On a connection that has ended it is dropped; the link learns of the end from `run`.
 
-        It never raises: who sends may be acting on what a neighbour said, who is not to blame for what is said to
-        another. A message that is too long for the protocol is left out and counted.
+        It never raises, because the caller may be handling a message of another neighbour, whose link must not end for
+        an error here. A message that is too long for the protocol is dropped and counted.
         """
         if self.has_ended():
             return
@@ -104,12 +105,12 @@ class ControlConnection:
         self._wake.set()
 
     def break_off(self, reason: str) -> None:
-        """End it without a farewell, by a reset: the peer hears of it although nothing else comes through."""
+        """End the connection by a TCP reset, without a GOODBYE: the peer notices it although no data gets through."""
         self._resets = True
         self.end(reason)
 
     def retire(self) -> None:
-        """Let `run` return once all that was queued is sent; nothing more is taken."""
+        """Let `run` return once all that is queued has been sent; no further message is read."""
         self._retiring = True
         self._wake.set()
 
@@ -118,9 +119,10 @@ class ControlConnection:
         self._sock.close()
 
     async def run(self, take: Callable[[Message], None], opened: asyncio.Event | None = None) -> str:
-        """Hand each message to take until the connection ends; answers why in one word. The socket is closed then.
+        """Read and write until the connection ends, and return the reason in one word. The socket is closed then.
 
-        With opened, nothing is read before that is set.
+        take: called with each message; what it raises is raised here. opened: if given, nothing is read before it is
+        set.
         """
         reading = asyncio.create_task(self._read(take, opened))
         writing = asyncio.create_task(self._write())
@@ -138,7 +140,7 @@ class ControlConnection:
                 await self._say_farewell()
                 self._sock.close()
         for task in (reading, writing):
-            # What nobody expected must not vanish with its task.
+            # An unexpected exception must not vanish with its task.
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
         return self._ended or "closed"
@@ -148,7 +150,7 @@ class ControlConnection:
             await opened.wait()
         bucket = TokenBucket(READ_AT_ONCE_BYTES, READ_EACH_SECOND_BYTES, _now_ms())
         while not self.has_ended():
-            # What goes wrong while a message is acted on is nothing that the peer did: only reading is judged here.
+            # An exception while a message is handled is not the peer's fault: only reading is judged here.
             for message in self._messages():
                 take(message)
                 if self.has_ended() or self._retiring:
@@ -157,7 +159,7 @@ class ControlConnection:
                 await self._receive(bucket)
 
     def _messages(self) -> Iterator[Message]:
-        """What came, as messages; ends the connection if it is none."""
+        """Decode what was received into messages; a violation ends the connection."""
         try:
             for message, _ in self._reader.feed(self._tls.read()):
                 yield message
@@ -169,7 +171,7 @@ class ControlConnection:
             self.end("closed" if refused.reason == "closed" else "violation")
 
     async def _receive(self, bucket: TokenBucket) -> None:
-        """Wait for bytes of the peer; ends the connection if there will be none."""
+        """Wait for bytes of the peer; the end of its stream ends the connection."""
         try:
             data = await asyncio.get_running_loop().sock_recv(self._sock, READ_BYTES)
         except OSError:
@@ -202,7 +204,7 @@ class ControlConnection:
             self.end("closed")
 
     async def _say_farewell(self) -> None:
-        """What was queued last (GOODBYE) still goes out if the peer takes it at once."""
+        """Send what was queued last (GOODBYE), if the peer reads it within FAREWELL_DEADLINE_S."""
         if not self._outgoing or self._ended in ("stalled", "backlog", "closed"):
             return
         with suppress(OSError, TimeoutError):
@@ -215,7 +217,7 @@ def _now_ms() -> int:
 
 
 class LostConnection(ControlConnection):
-    """That of a link which another process has handed over: it ended with that process."""
+    """The control connection of a link that was restored from a hand-over: it ended with the previous process."""
 
     def __init__(self) -> None:
         self._ended = "handed_over"
@@ -256,12 +258,13 @@ async def handshake_over(
     renewal: Renewal | None = None,
     renewable: Renewable | None = None,
 ) -> tuple[HandshakeResult, ControlConnection]:
-    """Make a link, or renew one, over a connected socket; first is what was read of it already.
+    """Make a link, or renew one, by a handshake over a connected socket.
 
-    A client says with renewal what it renews, a server finds it with renewable.
+    first: the bytes that were read from the socket already. renewal: what a client renews. renewable: finds, for a
+    server, what the client wants to renew. The last bytes of a server wait in the connection and are sent by its `run`,
+    so that the link is known before the client may use it.
 
-    Raises HandshakeRefused; closing the socket is the caller's then. The last bytes of a server wait in the
-    connection and leave with its `run`, so that the link is known before the client may use it.
+    Raises HandshakeRefused; the caller closes the socket then.
     """
     try:
         async with asyncio.timeout(deadline_ms / 1000):

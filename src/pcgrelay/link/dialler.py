@@ -1,4 +1,4 @@
-"""The links that a node dials, for ever: each [[link]] of its configuration, one attempt at a time, with back-off."""
+"""Dialling of links: each [[link]] of the configuration, one attempt at a time, with back-off, without end."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from pcgrelay.net.sockets import Where, connect
 from pcgrelay.policy.rules import link_refusal
 
 FAILURE_LINE_MS = 60_000
-# A neighbour that was well and leaves is dialled again with less back-off, so often at once and then so often: that is
-# an upgrade. One that lets a link come up and ends it again and again is not.
+# A neighbour whose lanes are up and whose control connection ends is being upgraded: it is dialled again with less
+# back-off, but only this often. One that lets links come up and ends them repeatedly is not being upgraded.
 RETURNS_AT_ONCE = 3
 RETURNS_EACH_SECOND = 0.05
 
 
 @dataclass(slots=True)
 class DialledLink:
-    """A link that this node dials, and how that goes."""
+    """A link that the configuration names, and the state of dialling it."""
 
     settings: LinkSettings
     link: Link | None = None
     attempts: int = 0
     reason: str = ""
-    last: list[Where] = field(default_factory=list)  # where its name led
+    last: list[Where] = field(default_factory=list)  # the addresses of its name when it was last resolved
     returns: TokenBucket | None = None
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
 class Dialler:
-    """Dials what the configuration names, and dials it again whenever it is lost."""
+    """Dials the links that the configuration names, and dials them again whenever they are lost."""
 
     def __init__(self, registry: LinkRegistry, local: LocalIdentity, emit: Emit, clock: Clock) -> None:
         self.wanted = [DialledLink(settings) for settings in local.config.links]
@@ -53,13 +53,13 @@ class Dialler:
         self._throttle = Throttle(FAILURE_LINE_MS)
 
     def start(self) -> None:
-        """Begin with what is not dialled yet."""
+        """Start a task for each link that has none yet."""
         for wanted in self.wanted:
             if wanted.task is None:
                 wanted.task = self._registry.spawn(self._keep(wanted), "dialler")
 
     def reload(self) -> None:
-        """The configuration has changed: dial what is new, leave what is gone."""
+        """Apply a new configuration: dial the new links, retire the removed ones."""
         settings = self._local.config.links
         old, self.wanted = self.wanted, []
         for each in settings:
@@ -84,7 +84,7 @@ class Dialler:
                     self._registry.shut_out_by(wanted.settings.peer)
                 self._failed(wanted, refused.reason, str(refused))
             except Exception as error:
-                # Whatever a library does not like about a neighbour is the end of this attempt and of nothing else.
+                # An error of a library ends this attempt and nothing else.
                 self._failed(wanted, "failure", f"Setting up the link broke ({type(error).__name__}).")
             else:
                 if link is not None:
@@ -93,7 +93,7 @@ class Dialler:
                 if self._clock.monotonic_ms() - started > STEADY_MS:
                     wanted.attempts = 0
                 elif link is not None and link.lanes_up and self._may_return(wanted):
-                    # The neighbour is there, as its lanes show: it has been upgraded, and is back at once.
+                    # Its lanes show that the neighbour is alive: it is being upgraded and is back at once.
                     wanted.attempts = min(wanted.attempts, 1)
             wanted.attempts += 1
             await asyncio.sleep(backoff_ms(wanted.attempts) / 1000)
@@ -137,7 +137,7 @@ class Dialler:
         if reason == "peer_refused" and self._local.own_fault:
             cause = f"{cause} {self._local.own_fault}"
         self._registry.refuse_count(reason)
-        # A new reason is told at once, an old one now and then.
+        # A new reason is logged at once, the same one again at intervals.
         if self._throttle.admit(f"{settings.peer} {settings.address} {reason}", self._clock.monotonic_ms()) is not None:
             self._emit(
                 LinkFailed(

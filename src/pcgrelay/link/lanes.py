@@ -1,4 +1,4 @@
-"""The lanes of a link that this node dialled: each is dialled, and again whenever it is lost."""
+"""The lanes of a dialled link: each is dialled, and dialled again whenever it is lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LANE_DEADLINE_S = 5.0
 
 
 class Lanes:
-    """One link's. They are dialled as long as there is a control connection."""
+    """The lanes of one link. They are dialled as long as the control connection exists."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Lanes:
         connect: Callable[[], Awaitable[socket.socket]],
         control_lost: asyncio.Event,
     ) -> None:
-        """connect opens a TCP connection to the neighbour."""
+        """connect: opens a TCP connection to the neighbour; it may raise OSError or TimeoutError."""
         self._link = link
         self._plane = plane
         self._clock = clock
@@ -35,11 +35,11 @@ class Lanes:
         self._ended = [asyncio.Event() for _ in range(count)]
 
     def ended(self, index: int) -> None:
-        """That lane is gone, or never came to be."""
+        """Note that a lane was lost or could not be confirmed."""
         self._ended[index].set()
 
     async def keep(self, index: int) -> None:
-        """Dial one lane, and again whenever it is lost."""
+        """Dial one lane, and dial it again whenever it is lost."""
         attempt = 0
         while not self._control_lost.is_set():
             started = self._clock.monotonic_ms()

@@ -1,13 +1,13 @@
-"""One link's life on the control plane, from its handshake to its end.
+"""A link on the control plane, from its handshake to its end.
 
     OPENING --all lanes up--> UP --control lost--> ORPHANED --all lanes lost, or too long--> CLOSED
        |                       |                                                               ^
        +-----------------------+--- no lane for too long, goodbye, replaced -------------------+
 
-A lost control connection does not close the lanes: what flows goes on while the dialler makes a new link, which then
-replaces this one. One that TCP holds back although the lanes show that the network is there counts as lost: after an
-outage TCP may wait for as long again as that took. A renewal leads the link over to a new control connection while all
-goes on (`changeover`). No path is led over a link that is not UP. A link ends once and tells its observer once.
+A lost control connection does not close the lanes: traffic goes on while the dialler makes a new link, which then
+replaces this one. A control connection in TCP back-off counts as lost once the lanes show that the network works again:
+after an outage TCP may wait for as long again as the outage took. A renewal moves the link to a new control connection
+without interruption (`changeover`). Only a link that is UP gets new paths. A link ends once and calls link_down once.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ OPENING_MS = 15_000
 LANELESS_MS = 10_000
 ORPHANED_MS = 180_000
 RETIRE_MS = 700
-# So long, at most, a link that was replaced keeps lanes that still carry. What they carry moves in a few round trips,
-# but may have to wait for another node that dials with a back-off.
+# How long a replaced link keeps its working lanes at most. Its paths move in a few round trips, but may have to wait
+# for another node that dials with a back-off.
 GIVE_WAY_MS = 10_000
 REFUSED_BY_PEER = f"goodbye_{code_name(Code.REFUSED)}"
-# A neighbour may say so many messages at once and so many each second: far more than set-up and catalogue need.
+# How many messages a neighbour may send: far more than set-up and catalogue need (docs/protocol.md, 8).
 MESSAGES_AT_ONCE = 20_000
 MESSAGES_EACH_SECOND = 2_000
 
 
 class LinkState(Enum):
-    """Where a link is in its life."""
+    """States of a link; the transitions are drawn above."""
 
     OPENING = auto()
     UP = auto()
@@ -60,7 +60,7 @@ class LinkState(Enum):
 
 
 class LinkObserver(Protocol):
-    """Who is told of links."""
+    """Observer of links."""
 
     def link_up(self, link: Link) -> None: ...
     def link_control_lost(self, link: Link, reason: str) -> None: ...
@@ -72,7 +72,7 @@ class LinkObserver(Protocol):
 
 
 class LinkWatcher(LinkObserver, Protocol):
-    """Who is also told of each lane and renewal."""
+    """Observer that is also told of each lane and renewal."""
 
     def link_renewed(self, link: Link) -> None: ...
     def link_lane_down(self, link: Link, index: int, code: int, reason: str) -> None: ...
@@ -119,15 +119,15 @@ class Link:
         self.schedule = Schedule(self.opened_ms)
         self.lanes_up: dict[int, int] = {}  # index: number
         self._connection = connection
-        self._outlet = connection  # where messages go out: during a renewal the next one already
+        self._outlet = connection  # where messages are sent: during a renewal already the new connection
         self._change: Changeover | None = None
-        self._attempted = 0  # the greatest generation that was told
+        self._attempted = 0  # the greatest generation for which RENEWED was sent
         self._serving: set[asyncio.Task[None]] = set()
         self._plane = plane
         self._observer = observer
         self._clock = clock
         self._connect = connect
-        self._lanes: Lanes | None = None  # that this node dials
+        self._lanes: Lanes | None = None  # only if this node dials
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._changed_ms = self.opened_ms  # when the present state, or the lack of lanes, began
         self._beats_missed = 0
@@ -152,27 +152,27 @@ class Link:
 
     @property
     def bearer(self) -> str:
-        """The network that it runs over."""
+        """The bearer (network) that the link uses."""
         return self.standing.settings.bearer
 
     @property
     def is_well(self) -> bool:
-        """Whether a path over it would work, and its probes are answered."""
+        """Whether a path over it would work and its probes are answered."""
         return self.able and self.probing.health is not Health.FAILING
 
     @property
     def is_steady(self) -> bool:
-        """Whether it is well, and has been for long enough since it last was not."""
+        """Whether it is well and its hold-down is over."""
         return self.is_well and self.standing.damping.is_steady(self._clock.monotonic_ms())
 
     @property
     def usable(self) -> bool:
-        """Whether a new path may be led over it."""
+        """Whether a new path may use it."""
         return self.able and not self.draining
 
     @property
     def able(self) -> bool:
-        """Whether a path over it would work, be the neighbour leaving or not."""
+        """Whether a path over it would work, even if the neighbour drains."""
         return self.state is LinkState.UP and self.has_lanes and not self._is_stuck
 
     @property
@@ -187,12 +187,12 @@ class Link:
 
     @property
     def unknown_total(self) -> int:
-        """Messages of kinds that this version does not know."""
+        """Messages received of kinds that this version does not know."""
         return self._unknown_before + self._connection.unknown_total
 
     @property
     def backlog_bytes(self) -> int:
-        """What was said to the neighbour and has not left yet."""
+        """Bytes of messages that are queued and not yet given to the kernel."""
         return self._outlet.backlog_bytes
 
     @property
@@ -200,42 +200,42 @@ class Link:
         return self._connection.is_stuck or self._outlet.is_stuck
 
     def send(self, message: Message) -> None:
-        """Say something to the neighbour; without a control connection it is dropped."""
+        """Queue a message to the neighbour; without a control connection it is dropped."""
         if self.controlled:
             self._outlet.send(message)
 
     def close(self, reason: str, code: int = Code.DONE) -> None:
-        """End the link; the neighbour is told the code."""
+        """End the link; the code goes to the neighbour in GOODBYE."""
         if not self._closed.done():
             self.send(Goodbye(code, ""))
             self._closed.set_result(reason)
 
     def cut(self, reason: str, code: int) -> None:
-        """End the link, and its lanes at once: they do not wait for the goodbye to be taken."""
+        """End the link and close its lanes at once, without waiting for GOODBYE to be sent."""
         self.close(reason, code)
         self.lanes_up.clear()
         with suppress(DataPlaneRefused):
             self._plane.link_close(self.number, code)
 
     def drain(self, milliseconds: int) -> None:
-        """Tell the neighbour that this node leaves."""
+        """Tell the neighbour that this node drains and ends the link in so many milliseconds."""
         self.send(Drain(milliseconds))
         with suppress(DataPlaneRefused):
             self._plane.link_drain(self.number, milliseconds)
 
     def retire(self, reason: str) -> None:
-        """End the link in a moment; what it carries may find another way before."""
+        """End the link in RETIRE_MS, so that its paths can move before."""
         self.drain(RETIRE_MS)
         self.peer_drains()
         asyncio.get_running_loop().call_later(RETIRE_MS / 1000, self.close, reason, Code.DRAINING)
 
     def remake(self, reason: str) -> None:
-        """Have the link made again: the lanes go on until the new one replaces it."""
+        """End the control connection, so that the link is made again; the lanes go on until the new one replaces it."""
         if self.controlled:
             self._connection.end(reason)
 
     def give_way(self, reason: str) -> None:
-        """A newer link with the same neighbour is up: end, but let what is led over the lanes move before."""
+        """End because a newer link with the same neighbour is up, but let the paths over the lanes move before."""
         if self.state is not LinkState.ORPHANED or not self.lanes_up:
             self.close(reason)
         elif not self.replaced:
@@ -247,24 +247,25 @@ class Link:
     # -- renewal -----------------------------------------------------------------------------------------------
 
     async def connect(self) -> socket.socket:
-        """A connection to where this node dialled."""
+        """Open another TCP connection to the address that was dialled. OSError or TimeoutError if that fails."""
         assert self._connect is not None
         return await self._connect()
 
     @property
     def renewable(self) -> Renewal | None:
-        """What a renewal must agree with; nothing, if there can be none now."""
+        """What a renewal must match, or None if the link cannot be renewed now."""
         if self.state is not LinkState.UP or self._closed.done():
             return None
         return Renewal(self.peer, self.suite, max(self.generation, self._attempted) + 1, self.link_id)
 
     def change_over(self, established: HandshakeResult, connection: ControlConnection) -> asyncio.Future[None]:
-        """The handshake of a renewal is over: the future is done once both sides use it, or tells why they do not.
+        """Begin the changeover to the connection of a renewal, whose handshake is complete.
 
-        The secret is used up here. DataPlaneRefused: nothing was begun.
+        The future is done once both sides use the new connection; it raises HandshakeRefused if that fails. The secret
+        is wiped here. Raises DataPlaneRefused if the core refuses; then nothing was begun.
         """
         if self._change is not None:
-            # Who begins again has given the last attempt up.
+            # The dialler begins a new attempt only after it has given up the previous one.
             self._change_failed("superseded")
         self._plane.link_renew(self.number, secret=established.secret, mix=established.generation)
         change = Changeover(established, connection, self._clock.monotonic_ms())
@@ -273,7 +274,7 @@ class Link:
         return change.done
 
     def mix_is_kept(self, mix: int) -> None:
-        """Every worker of the core has the secret of a renewal."""
+        """Go on with the renewal of this mix: every worker of the core has its secret."""
         if self._change is not None and self._change.generation == mix:
             self._change.kept = True
             self._step_over(self._change)
@@ -281,14 +282,14 @@ class Link:
     def _renewed_taken(self, message: Renewed) -> None:
         change = self._change
         if change is None or change.heard or {message.mix, message.generation} != {change.generation}:
-            # It may be the rest of an attempt that was given up here: then the sides no longer agree where they are.
+            # It may belong to an attempt that was given up here: then the two sides no longer agree on the state.
             self._connection.end("renewal_lost")
             return
         change.heard = True
         self._step_over(change)
 
     def _step_over(self, change: Changeover) -> None:
-        """Tell and take what the state of a renewal allows. The dialler tells first."""
+        """Send RENEWED and switch connections, as far as the state of the renewal allows. The dialler sends first."""
         if change.kept and not change.told and (self.dialled or change.heard):
             change.told = True
             self._attempted = change.generation
@@ -322,11 +323,11 @@ class Link:
             self._connection.end("renewal_lost")
         if not change.done.done():
             change.done.set_exception(HandshakeRefused(reason, "The renewal was not taken by both sides."))
-            # Nobody may be waiting: the acceptor does not.
+            # Retrieve it, so that asyncio does not complain: the acceptor does not wait for the future.
             change.done.exception()
 
     async def run(self) -> None:
-        """Live until the end; then lanes, control connection and tasks are gone."""
+        """Run the link until it ends; by then its lanes, control connection and tasks are ended too."""
         if self.state is not LinkState.ORPHANED:
             self._serve(self._connection)
         tasks = [asyncio.create_task(self._pulse())]
@@ -349,7 +350,7 @@ class Link:
             reason = "failure"
             raise
         finally:
-            # The connection flushes a waiting GOODBYE when it is ended rather than cancelled.
+            # The connection still sends a queued GOODBYE if it is ended rather than cancelled.
             self._change_failed(reason)
             self._connection.end(reason)
             self._outlet.end(reason)
@@ -366,27 +367,27 @@ class Link:
             self._observer.link_down(self, reason)
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
-        """A task that fails takes its link with it, loudly."""
+        """End the link if one of its tasks fails; `run` raises the exception."""
         if not task.cancelled() and (error := task.exception()) is not None and not self._closed.done():
             self._closed.set_exception(error)
 
     # -- what the core reports ---------------------------------------------------------------------------------
 
     def lane_is_up(self, index: int, number: int) -> None:
-        """A lane was confirmed in both directions."""
+        """Note that a lane was confirmed in both directions."""
         self.lanes_up[index] = number
         if self.state is LinkState.OPENING and len(self.lanes_up) == self.lanes:
             self.state = LinkState.UP
             self._changed_ms = self._clock.monotonic_ms()
             self._observer.link_up(self)
         elif self.state is LinkState.UP and self._is_stuck:
-            # The network is back.
+            # The network works again, but TCP still backs off.
             self._connection.break_off("stuck")
 
     def lanes_looked_at(self, *, heard: bool) -> None:
-        """Once a second: whether anything came over the lanes since the last time.
+        """Check once a second for a stuck control connection. heard: the lanes have received something since.
 
-        Then a control connection that was stuck before that, and still is, is lost alone.
+        If the lanes work and the connection was stuck before and still is, only the connection is lost: it is reset.
         """
         is_stuck = self.state is LinkState.UP and self._is_stuck
         if is_stuck and self._was_stuck and heard:
@@ -394,7 +395,7 @@ class Link:
         self._was_stuck = is_stuck
 
     def lane_is_down(self, index: int, number: int, code: int, reason: str) -> None:
-        """A lane is gone, or never came to be."""
+        """Note that a lane was lost or could not be confirmed."""
         if self._lanes is not None and 0 <= index < self.lanes:
             self._lanes.ended(index)
         if self.lanes_up.get(index) != number:
@@ -409,7 +410,7 @@ class Link:
                 self.close("lanes_lost")
 
     def peer_drains(self) -> None:
-        """The neighbour is leaving, by its own word on a lane or on the control connection."""
+        """Note that the neighbour drains, as it said on a lane or on the control connection."""
         if not self.draining:
             self.draining = True
             self._observer.link_drains(self)
@@ -442,7 +443,7 @@ class Link:
         self._observer.link_control_lost(self, reason)
 
     def _take(self, message: Message | None) -> None:
-        # Nothing: it was of an unknown kind, which costs as much as any other.
+        # None: a message of an unknown kind, which counts as much as any other.
         if not self._bucket.spend(self._clock.monotonic_ms()):
             self.close("too_many_messages", Code.LIMIT)
         elif self._change is not None and self._change.heard:
@@ -465,7 +466,7 @@ class Link:
             self._beats_missed = 0
 
     async def _pulse(self) -> None:
-        """Watch the deadlines that no message and no event would end."""
+        """Watch the deadlines that no message and no event triggers."""
         while True:
             await asyncio.sleep(PULSE_MS / 1000)
             now = self._clock.monotonic_ms()

@@ -1,7 +1,7 @@
-"""One TCP port for control connections and lanes; the first byte tells them apart (docs/protocol.md, 2.1 and 4.1).
+"""Listeners: control connections and lanes share a TCP port and differ in the first byte (docs/protocol.md, 2.1, 4.1).
 
-Whatever goes wrong here before a peer has proved who it is ends in a silent close, a count under one word, and a log
-line that is let through now and then.
+An error before the peer has proved its identity leads to a close without an answer, a count by reason, and a log line
+that is rate-limited.
 """
 
 from __future__ import annotations
@@ -34,39 +34,39 @@ LANE_FIRST = 0x50
 ADMISSION_FIRST = 0x41  # reserved for an admission tag
 PREAMBLE_BYTES = 48
 LINK_ID = slice(16, 32)
-# The whole first flight: a round trip, and one more if a packet is lost.
+# For the whole first flight: a round trip, and one more if a packet is lost.
 FIRST_DEADLINE_S = 3.0
 TLS_HEAD_BYTES = 5
 TLS_RECORD_MOST_BYTES = 16_384 + 256
 ACCEPT_PAUSE_S = 0.2
 LINE_INTERVAL_MS = 1_000
-CHECK_INTERVAL_MS = 60_000  # of lines about those who only look whether the port is open
+CHECK_INTERVAL_MS = 60_000  # between log lines about connections that only check whether the port is open
 TOO_MANY = "Too many connections have not yet proved who they are."
 GIVEN_UP = "half_open_given_up"
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Untried(HandshakeRefused):
-    """It was closed before it said a byte, as the check of a load balancer is, all day long."""
+    """The connection was closed before its first byte, as the health check of a load balancer does all day long."""
 
 
 class Strangers:
-    """The doors that all listeners of a node share."""
+    """The limits on unauthenticated connections, which all listeners of a node share."""
 
     def __init__(self, local: LocalIdentity, clock: Clock) -> None:
         policy, chance = local.config.policy, random.SystemRandom().random
         self._local = local
-        self.waiting = HalfOpen(policy.half_open_total, policy.half_open_per_source, chance)  # for their first flight
-        self.running = HalfOpen(policy.half_open_total, policy.half_open_per_source, chance)  # their handshakes
+        self.waiting = HalfOpen(policy.half_open_total, policy.half_open_per_source, chance)  # first flight awaited
+        self.running = HalfOpen(policy.half_open_total, policy.half_open_per_source, chance)  # handshake running
         self.beginnings = Beginnings(clock.monotonic_ms())
 
     @property
     def total(self) -> int:
-        """All that have not proved who they are."""
+        """Connections that have not proved their identity."""
         return self.waiting.total + self.running.total
 
     def come(self, source: str, give_up: Callable[[], None]) -> Place | str:
-        """A place for a newcomer within the bounds of today's configuration, or in one word why there is none."""
+        """Return a place for a new connection, or the reason for which there is none, by the present configuration."""
         policy = self._local.config.policy
         for door in (self.waiting, self.running):
             door.bound(policy.half_open_total, policy.half_open_per_source)
@@ -74,7 +74,7 @@ class Strangers:
 
 
 class Listener:
-    """One [[listen]] of a node. `run` accepts until it is cancelled."""
+    """A listener: one [[listen]] of the configuration."""
 
     def __init__(
         self,
@@ -101,12 +101,12 @@ class Listener:
         self._checks = Throttle(CHECK_INTERVAL_MS)
 
     async def run(self) -> None:
-        """Accept until cancelled, then close the port and everybody who is still a stranger."""
+        """Accept until cancelled; then close the listener and all connections that are not authenticated."""
         try:
             while True:
                 await self._accept_one()
         finally:
-            # A process that was given a copy, and did not take this one's place, may be there still.
+            # A process that was given a copy of the socket for a hand-over that failed may still have it open.
             with suppress(OSError):
                 self.sock.shutdown(socket.SHUT_RDWR)
             self.sock.close()
@@ -119,7 +119,7 @@ class Listener:
             sock, where = await asyncio.get_running_loop().sock_accept(self.sock)
         except OSError as error:
             if error.errno in _EXHAUSTED:
-                # The connection stays in the kernel's queue; trying at once would only spin.
+                # The connection stays in the kernel's queue: trying again at once would only spin.
                 self._neighbours.refuse_count("out_of_descriptors")
                 if self._throttle.admit("paused", self._clock.monotonic_ms()) is not None:
                     self._emit(AcceptPaused(bearer=self.settings.bearer, reason=errno.errorcode[error.errno].lower()))
@@ -164,7 +164,10 @@ class Listener:
                 sock.close()
 
     async def _admitted(self, sock: socket.socket, place: Place) -> bool:
-        """Let a link or lane in; answers whether the socket has a new owner."""
+        """Read the first flight and hand the socket to a link or lane; whether it has a new owner.
+
+        Raises HandshakeRefused, OSError or TimeoutError.
+        """
         deadline = asyncio.timeout(FIRST_DEADLINE_S)
         first = b""
         try:
@@ -196,7 +199,7 @@ class Listener:
         return first
 
     async def _flight(self, sock: socket.socket, first: bytes) -> bytes:
-        """The first record of TLS, whole: until it is there a connection costs no handshake."""
+        """Read the first TLS record whole: until then a connection costs no handshake."""
         flight = bytearray(first)
         wanted = TLS_HEAD_BYTES
         while len(flight) < wanted:
@@ -205,13 +208,13 @@ class Listener:
                 raise HandshakeRefused("closed", "The connection ended within its first flight.")
             flight += data
             if len(flight) == TLS_HEAD_BYTES:
-                # A length that no record has is for TLS to refuse.
+                # TLS refuses a length that is too great for a record.
                 length = int.from_bytes(flight[3:])
                 wanted += length if length <= TLS_RECORD_MOST_BYTES else 0
         return bytes(flight)
 
     async def _control(self, sock: socket.socket, first: bytes, place: Place) -> None:
-        """Have the handshake run, in a place among those that do."""
+        """Run the handshake of a control connection, within the limits on running handshakes."""
         strangers, source, now_ms = self._strangers, place.source, self._clock.monotonic_ms()
         if word := strangers.beginnings.refusal(source, now_ms):
             raise HandshakeRefused(word, "Strangers have begun as many handshakes as they may.")
@@ -248,7 +251,7 @@ class Listener:
     async def _lane(self, sock: socket.socket, first: bytes) -> None:
         preamble = bytearray(first)
         while len(preamble) < PREAMBLE_BYTES:
-            # Never a byte more: what follows belongs to the core.
+            # Never read further: the bytes that follow belong to the core.
             data = await asyncio.get_running_loop().sock_recv(sock, PREAMBLE_BYTES - len(preamble))
             if not data:
                 raise HandshakeRefused("preamble_short", "The lane ended within its preamble.")

@@ -1,7 +1,7 @@
-"""Links that prove again who their ends are, while their lanes carry on (docs/protocol.md, 9.9).
+"""Renewal of links: both ends prove their identities again while the lanes go on (docs/protocol.md, 9.9).
 
-The dialler begins, with a fresh handshake on a new connection; how a link is led over to that stands in `changeover`.
-Either side ends a link that could not be renewed for too long.
+The dialler begins, with a handshake on a new connection; `changeover` has how a link changes over to that. Either side
+ends a link that could not be renewed for too long.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class LinkRenewer:
         self._renewing: set[Link] = set()
 
     def renew(self) -> None:
-        """Renew the links that are due, and end those that are past their hard age; asked once a second."""
+        """Renew the links that are due, and end those past their hard age; called once a second."""
         now, policy = self._clock.monotonic_ms(), self._local.config.policy
         for link in list(self._registry.links.values()):
             if link.schedule.is_overdue(now, policy.renewal_age_s):
@@ -47,7 +47,7 @@ class LinkRenewer:
                     self._registry.spawn(self._renewed(link, renewal), "renewal")
 
     async def _renewed(self, link: Link, renewal: Renewal) -> None:
-        """One attempt to renew a link that this node dialled."""
+        """Make one attempt to renew a link that this node dialled."""
         try:
             await self._changed_over(link, renewal)
         except HandshakeRefused as refused:
@@ -98,15 +98,15 @@ class LinkRenewer:
         await done
 
     def renewable(self, link_id: bytes) -> Renewal | None:
-        """The link that a neighbour wants to renew, if it can be; only who dialled it may."""
+        """What a renewal by the neighbour must match, or None. Only the side that dialled a link may renew it."""
         link = self._registry.by_id(link_id)
         return link.renewable if link is not None and not link.dialled else None
 
     def renewed_by_peer(self, established: HandshakeResult, connection: ControlConnection) -> None:
-        """A neighbour has renewed a link as far as the handshake."""
+        """Begin the changeover after the handshake of a renewal that the neighbour began."""
         link = self._registry.by_id(established.link_id)
         if link is None:
-            # It ended while the handshake went on.
+            # The link ended during the handshake.
             wipe_secret(established.secret)
             connection.abandon()
             self._registry.refuse_count("renewal_unknown_link")
@@ -116,7 +116,7 @@ class LinkRenewer:
     def change_over(
         self, link: Link, established: HandshakeResult, connection: ControlConnection
     ) -> asyncio.Future[None] | None:
-        """Lead a link over to the connection of its renewal; nothing, if it does not come to that."""
+        """Begin the changeover to the connection of a renewal; None if the link cannot be renewed any more."""
         # Trust and policy may have changed since the handshake began.
         word = self._registry.refusal(established.peer, link.dialled, established.chain, link.suite, established.group)
         if word:

@@ -1,4 +1,4 @@
-"""Links that another process hands over, and that this one takes: lanes without a control connection."""
+"""Hand-over of links to another process: their lanes, without the control connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOWHERE = "0.0.0.0:1"
 
 
 def link_handover(link: Link) -> LinkHandover:
-    """What another process has to know of a link."""
+    """Return the hand-over record of a link."""
     return LinkHandover(
         number=link.number,
         peer=link.peer.uri,
@@ -43,7 +43,7 @@ def link_handover(link: Link) -> LinkHandover:
 def restore_link(
     handover: LinkHandover, standing: LinkHistory, *, plane: LinkPlane, observer: LinkWatcher, clock: Clock
 ) -> Link:
-    """A link of the process before this one. Its lanes go on; a new link takes its place, or it ends with them."""
+    """Restore a link of the previous process. Its lanes go on until a new link replaces it or they are lost."""
     established = HandshakeResult(
         peer=NodeId.from_uri(handover.peer),
         peer_role=Role(handover.peer_role),
@@ -78,8 +78,8 @@ def restore_link(
 
 
 def restored_settings(handover: LinkHandover, config: Config) -> LinkSettings | ListenSettings:
-    """The settings that a link has now, or those that it had if it is not wanted any more."""
-    # Version 1 does not tell the address; then the bearer has to do.
+    """Find the present settings of a link, or make those that it had if the configuration no longer names it."""
+    # A record of version 1 has no address: then the bearer alone must match.
     address = Address.parse(handover.address or NOWHERE)
     alike: list[LinkSettings | ListenSettings] = [
         each

@@ -1,10 +1,11 @@
-"""All links of a node: those it dials, and those that come in.
+"""All links of a node: dialled and accepted ones.
 
 There is one link for each [[link]]. When it is made again, because the peer restarted or the control connection was
-lost, the old one is closed as soon as the new one is up and not before. Of links that come in alike, over bearers that
-this end cannot tell apart, only those that are not well any more are replaced.
+lost, the old link is closed only once the new one is up. Several accepted links with one neighbour at one listener may
+use different bearers, which this end cannot tell apart: of these only links without a control connection, or beyond
+LINKS_ALIKE_MOST, are replaced.
 
-`dialler` has how links are dialled, `renewer` how they are renewed.
+`dialler` dials links, `renewer` renews them.
 """
 
 from __future__ import annotations
@@ -47,13 +48,13 @@ from pcgrelay.policy.rules import link_refusal, relay_refusal
 NUMBERS_MOST = 65_535
 LINKS_MOST = 10_000
 UNKNOWN_MESSAGE = "unknown_message"
-BEYOND_LIMITS = ("too_many_messages", f"control_{MESSAGE_TOO_LONG}")  # what a link ends for
-# Of one neighbour, at one listener: as many bearers as anybody has, and no more.
+BEYOND_LIMITS = ("too_many_messages", f"control_{MESSAGE_TOO_LONG}")  # reasons of ends that are counted as refusals
+# Of one neighbour, at one listener: more bearers than a node has in practice.
 LINKS_ALIKE_MOST = 8
 
 
 class LinkTable:
-    """The links of one node. It observes each link, logs, and passes everything on to its own observer."""
+    """The links of one node. It observes each link, logs, and forwards to its own observer."""
 
     def __init__(
         self, local: LocalIdentity, plane: LinkPlane, observer: LinkObserver, emit: Emit, clock: Clock
@@ -65,20 +66,20 @@ class LinkTable:
         self._observer = observer
         self._emit = emit
         self._clock = clock
-        self._served: dict[bytes, Link] = {}  # by the id that this node gave; what it dialled is not among them
+        self._served: dict[bytes, Link] = {}  # accepted links, by the id that this node gave
         self._standings: dict[tuple[NodeId, bool, Address], LinkHistory] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_number = 0
-        self._shut_out: set[NodeId] = set()  # neighbours that said last that this node may not come in
+        self._shut_out: set[NodeId] = set()  # neighbours whose last answer was a refusal of this node
         self.dialler = Dialler(self, local, emit, clock)
         self.renewer = LinkRenewer(self, local, emit, clock)
 
     def start(self) -> None:
-        """Begin to dial what the configuration names."""
+        """Start to dial the links that the configuration names."""
         self.dialler.start()
 
     def reload(self) -> None:
-        """The configuration has changed: dial what is new, leave what is gone, end what is no longer allowed."""
+        """Apply a new configuration: dial new links, retire removed ones, end those that are no longer allowed."""
         self._standings_reload()
         self.dialler.reload()
         self._judge(self._refusal_of)
@@ -92,7 +93,10 @@ class LinkTable:
             standing.settings = found or standing.settings
 
     def look(self, figures: Mapping[int, Mapping[str, int]]) -> bool:
-        """Judge each link by its counters, once a second; answers whether any is otherwise than before."""
+        """Judge the health of each link by its counters, once a second; whether any has changed.
+
+        figures: the core's counters by link number.
+        """
         now, changed = self._clock.monotonic_ms(), False
         for number, link in self.links.items():
             of_link = figures.get(number, {})
@@ -119,7 +123,7 @@ class LinkTable:
         standing.damping = standing.damping.after(is_well, self._clock.monotonic_ms())
 
     def judge_expiry(self) -> None:
-        """End links whose neighbour's certificate has run out; asked once a second."""
+        """End links whose neighbour's certificate has expired; called once a second."""
         now = self._clock.wall()
         self._judge(lambda link: self._local.expiry_refusal(link.chain, now))
 
@@ -132,8 +136,8 @@ class LinkTable:
     def refusal(
         self, peer: NodeId, dialled: bool, chain: tuple[x509.Certificate, ...], suite: Suite, group: str
     ) -> str | None:
-        """Why a neighbour would not be let in now, in one word, or nothing."""
-        # Whom this node dials is named in its configuration, and that is looked at when it changes.
+        """Return the reason for which a neighbour would be refused now, or None."""
+        # A dialled peer is named in the configuration, which is checked when it changes.
         expected = peer if dialled else None
         return link_refusal(self._local.config.policy, peer, expected) or self._local.standing_refusal(
             chain, suite, group
@@ -144,7 +148,7 @@ class LinkTable:
         return word or self.refusal(link.peer, link.dialled, link.chain, link.suite, link.group)
 
     async def stop(self, code: int) -> None:
-        """Say goodbye to all and end everything that was started here."""
+        """End all links with this code in GOODBYE, and all tasks."""
         for link in list(self.links.values()):
             link.close("stopped", code)
         living = [task for task in self._tasks if task.get_name() == "link"]
@@ -155,18 +159,18 @@ class LinkTable:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def usable(self) -> Iterator[Link]:
-        """Links that a new path may take."""
+        """The links that a new path may use."""
         return (link for link in self.links.values() if link.usable)
 
     def by_id(self, link_id: bytes) -> Link | None:
-        """The link that came in here and has this id, which a preamble or a renewal names.
+        """The accepted link with this id, which a preamble or a renewal names, or None.
 
-        The id of a dialled link is the other end's word, and may be that of any link here: it finds nothing.
+        The other end chose the id of a dialled link, and it may equal that of any link here: it is not found.
         """
         return self._served.get(link_id)
 
     def is_shut_out(self) -> bool:
-        """Whether this node is refused by all neighbours that it knows, and linked with none."""
+        """Whether all neighbours that this node dials refuse it and it has no link."""
         return (
             bool(self._shut_out)
             and all(link.state is LinkState.CLOSED for link in self.links.values())
@@ -174,16 +178,16 @@ class LinkTable:
         )
 
     def unknown_messages(self) -> dict[str, int]:
-        """Messages of kinds that this version does not know, from the links that are there."""
+        """Return the count of messages of unknown kinds on the present links, by its reason; empty if it is 0."""
         total = sum(link.unknown_total for link in self.links.values())
         return {UNKNOWN_MESSAGE: total} if total else {}
 
     def shut_out_by(self, peer: NodeId) -> None:
-        """A neighbour says that this node may not come in."""
+        """Note that a neighbour refuses this node."""
         self._shut_out.add(peer)
 
     def refuse_count(self, reason: str) -> None:
-        """Count a refusal under its one word."""
+        """Count a refusal by its reason."""
         self.refused[reason] += 1
 
     def add(
@@ -193,9 +197,9 @@ class LinkTable:
         settings: LinkSettings | ListenSettings,
         connect: Callable[[], Awaitable[socket.socket]] | None = None,
     ) -> Link | None:
-        """Take a link in whose handshake is over; nothing if there are too many. connect is there if we dialled.
+        """Add a link whose handshake is complete. None if it is refused; the refusal is counted then.
 
-        settings: those that it was dialled by, or of the listener that it came in at.
+        settings: those it was dialled with, or of its listener. connect: opens a connection, if this node dialled.
         """
         number = self._number()
         # Trust and policy may have changed since the handshake began.
@@ -220,7 +224,7 @@ class LinkTable:
             connection.abandon()
             self.refuse_count(word or ("too_many_links" if number is None else "link_refused_by_core"))
             return None
-        # A second attempt while the first has no lanes yet: the peer has given the first one up.
+        # A second attempt while the first has no lanes yet: the peer has given up the first.
         for old in self._replaced_by(link):
             if not old.lanes_up:
                 old.close("replaced")
@@ -236,11 +240,11 @@ class LinkTable:
     # -- hand-over ---------------------------------------------------------------------------------------------
 
     def to_handover(self) -> tuple[LinkHandover, ...]:
-        """The links that another process can go on with: those with lanes."""
+        """Return the hand-over records of the links that have lanes; another process can go on with these."""
         return tuple(link_handover(link) for link in self.links.values() if link.lanes_up)
 
     def restore(self, handovers: Sequence[LinkHandover]) -> None:
-        """Have the links of the process before; only lanes are left of them."""
+        """Restore the links of the previous process; only their lanes are left."""
         for handover in handovers:
             given = restored_settings(handover, self._local.config)
             key = (NodeId.from_uri(handover.peer), handover.dialled, given.address)
@@ -250,7 +254,7 @@ class LinkTable:
             self._enter(link)
 
     def judge_restored(self) -> None:
-        """What this process was told may be other than what the one before was: end what is no longer allowed."""
+        """End the restored links that are no longer allowed: the configuration may have changed since."""
         named = [wanted.settings for wanted in self.dialler.wanted]
         for link in list(self.links.values()):
             if link.dialled and link.standing.settings not in named:
@@ -332,14 +336,14 @@ class LinkTable:
         )
         self._observer.link_down(link, reason)
 
-    # -- odds and ends -----------------------------------------------------------------------------------------
+    # -- the table ---------------------------------------------------------------------------------------------
 
     def _standing(self, established: HandshakeResult, settings: LinkSettings | ListenSettings) -> LinkHistory:
         key = (established.peer, established.client, settings.address)
         return self._standings.setdefault(key, LinkHistory(settings))
 
     def _replaced_by(self, link: Link) -> list[Link]:
-        """The links that this one takes the place of, oldest first."""
+        """The links that this one replaces, oldest first."""
         alike = [other for other in self.links.values() if other is not link and other.standing is link.standing]
         if link.dialled:
             return alike
@@ -348,7 +352,7 @@ class LinkTable:
         return [other for other in alike if other not in living or other in surplus]
 
     def _number(self) -> int | None:
-        """The number longest unused, since events of a link that has just gone may still be on their way."""
+        """Return the number unused for longest, because events of a link that just ended may still be queued."""
         if len(self.links) >= LINKS_MOST:
             return None
         while True:
@@ -357,7 +361,7 @@ class LinkTable:
                 return self._next_number
 
     def spawn(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
-        """A task that ends with the links. Its failure is told and goes no further."""
+        """Start a task that is cancelled when the links stop. An exception in it is logged, and goes no further."""
 
         async def guarded() -> None:
             try:
