@@ -1,1 +1,1 @@
-"""Sockets, names, and how often something may be tried."""
+"""Sockets, name resolution, back-off and rate limits."""

@@ -1,12 +1,12 @@
-"""Names looked up, on threads of our own and with one look-up for each name at a time.
+"""Name resolution on threads of its own, with one look-up for each name at a time.
 
-The system's resolver asks a name service that says nothing for up to half a minute, and nobody can interrupt it. So
-there are a few threads for that alone, and a name that takes long leaves some of them to the others: targets leave some
-to links, and what was slow last time to what was not. Whoever wants a name that is being looked up waits for the same
-answer. One that comes when nobody waits any more is kept for a moment, for the next who asks.
+The system's resolver waits up to half a minute for a name service that does not answer and cannot be interrupted. So it
+runs on a limited number of threads, some of which are reserved: targets leave some to links, and names that were slow
+last time leave some to those that were not. Concurrent requests for one name share one look-up. An answer that comes
+when nobody waits any more is kept for LATE_S for the next request.
 
-What the system says is told apart, as far as it can be: that there is no such name is a word about the name; that no
-service could say is none (RFC 2308, 7).
+Two failures are distinguished as far as the system allows it: that the name does not exist, which is an answer, and
+that no service could tell, which is none (RFC 2308, 7).
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ from enum import Enum, IntEnum, auto
 
 LATE_S = 10.0
 SLOW_S = 1.0
-# How many look-ups may run at once of each rank and those behind it: each leaves some to those before it.
+# How many look-ups of a rank and all later ranks may run at once: each leaves some threads to the ranks before it.
 RUNNING_MOST = (32, 24, 16, 8)
-# <netdb.h>: what gethostbyname2_r says. 2 and 3 are no words about the name.
+# <netdb.h>: h_errno of gethostbyname2_r. 2 and 3 are failures of the service and say nothing about the name.
 HOST_NOT_FOUND, NO_DATA = 1, 4
 
 Found = tuple[tuple[int, str], ...]  # families and numbers, in the resolver's order
 
 
 class Use(IntEnum):
-    """What a name is wanted for: who waits for a link comes first."""
+    """The purpose of a look-up, which is also its rank: links come first."""
 
     LINK = 0
     TARGET = 2
 
 
 class Outcome(Enum):
-    """What is known after a look-up."""
+    """The outcome of a look-up."""
 
     FOUND = auto()
     ABSENT = auto()  # there is no such name, or it has no address
-    UNKNOWN = auto()  # nobody could say
+    UNKNOWN = auto()  # no name service could tell
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a look-up came to."""
+    """The answer to a look-up."""
 
     outcome: Outcome
     found: Found = ()
 
 
 class NameAbsentError(OSError):
-    """There is no such name, or it has no address."""
+    """The name does not exist or has no address."""
 
 
 @dataclass(eq=False, slots=True)
@@ -68,20 +68,20 @@ class _LookUp:
 
 
 class Resolver:
-    """Look-ups of one process. `find` may be called in any loop."""
+    """The look-ups of one process. `find` may be called in any event loop."""
 
     def __init__(self, ask: Callable[[str], Answer]) -> None:
-        """ask looks one name up, for as long as that takes."""
+        """ask: looks one name up, blocking for as long as that takes."""
         self._ask = ask
         self._lock = threading.Lock()
-        self._look_ups: dict[str, _LookUp] = {}  # that wait or run, by name
+        self._look_ups: dict[str, _LookUp] = {}  # waiting or running ones, by name
         self._queues: tuple[deque[_LookUp], ...] = tuple(deque() for _ in RUNNING_MOST)
         self._running = [0] * len(RUNNING_MOST)
         self._slow: set[str] = set()
         self._late: dict[str, tuple[float, Answer]] = {}
 
     async def find(self, host: str, use: Use) -> Answer:
-        """Where a name leads. It may take as long as the system likes; the caller has the deadline."""
+        """Resolve a name. It may take as long as the system's resolver does; the caller sets the deadline."""
         if number := _number(host):
             return Answer(Outcome.FOUND, (number,))
         loop = asyncio.get_running_loop()
@@ -108,20 +108,20 @@ class Resolver:
             look_up = self._look_ups[host] = _LookUp(host, rank)
             self._queues[rank].append(look_up)
         elif not look_up.is_running and rank < look_up.rank:
-            # It waits for somebody less urgent.
+            # It is queued for a less urgent use.
             self._queues[look_up.rank].remove(look_up)
             look_up.rank = rank
             self._queues[rank].append(look_up)
         return look_up
 
     def _start(self) -> None:
-        """Begin with what may run; called with the lock."""
+        """Start the look-ups that may run. The caller holds the lock."""
         for rank, queue in enumerate(self._queues):
             while queue and sum(self._running[rank:]) < RUNNING_MOST[rank]:
                 look_up = queue.popleft()
                 look_up.is_running = True
                 self._running[rank] += 1
-                # The resolver cannot be interrupted: a process that ends does not wait for it.
+                # The resolver cannot be interrupted: as daemon threads they do not delay the end of the process.
                 threading.Thread(target=self._run, args=(look_up,), name="resolver", daemon=True).start()
 
     def _run(self, look_up: _LookUp) -> None:
@@ -162,7 +162,7 @@ def _number(host: str) -> tuple[int, str] | None:
 
 
 def ask_system(host: str) -> Answer:
-    """One look-up by the system's resolver."""
+    """Look a name up with the system's resolver, blocking."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
@@ -170,7 +170,7 @@ def ask_system(host: str) -> Answer:
         return Answer(Outcome.ABSENT if is_absent else Outcome.UNKNOWN)
     except (OSError, UnicodeError):
         return Answer(Outcome.UNKNOWN)
-    # As in the configuration: an address that needs an interface named beside it (a scope id) is not taken.
+    # As in the configuration: an address that needs an interface (a scope id) is not used.
     seen = dict.fromkeys(
         (int(family), str(where[0]))
         for family, _, _, _, where in found
@@ -182,8 +182,8 @@ def ask_system(host: str) -> Answer:
 def _is_absent(host: str) -> bool:
     """Whether both families are known to have no address.
 
-    getaddrinfo says that there is none when one family has none and the service failed for the other, and when the
-    service does not understand the question. What it is asked for one family alone tells these apart.
+    getaddrinfo also reports that there is none when one family has none and the service failed for the other, and when
+    the service does not understand the question. Asking for one family at a time distinguishes these cases.
     """
     gethostbyname2_r = getattr(ctypes.CDLL(None), "gethostbyname2_r", None)
     if gethostbyname2_r is None:

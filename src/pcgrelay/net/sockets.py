@@ -1,4 +1,4 @@
-"""Sockets of our own: resolved, connected and bound with a deadline, and closed when anything goes wrong."""
+"""Sockets of the control plane: resolved, connected and bound with a deadline, and closed on any error."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from pcgrelay.net import resolver
 from pcgrelay.net.resolver import NameAbsentError, Outcome, Use
 
 ADDRESSES_TRIED = 8
-# An address that is silent for this long is left to answer, and the next is tried beside it (RFC 8305, 5).
+# If an address has not answered for this long, the next is tried in parallel (RFC 8305, 5).
 NEXT_ADDRESS_S = 0.25
 BACKLOG = 1024
-# After this long without an acknowledgement the kernel gives a connection up; silence of a peer is found sooner.
+# TCP_USER_TIMEOUT (RFC 5482): without an acknowledgement for this long the kernel ends a connection. The silence of a
+# peer is noticed sooner.
 USER_TIMEOUT_MS = 20_000
-# Who knows where a name led last does not wait longer than this for a name service.
+# With addresses of an earlier look-up at hand, the name service is not waited for longer than this.
 LOOK_UP_AGAIN_MS = 1_000
-# Of the kernel's tcp_info: retransmissions in a row, and segments that are not acknowledged.
+# Two fields of the kernel's tcp_info: retransmissions in a row, and unacknowledged segments.
 _TCP_INFO = struct.Struct("=4xB19xI")
-# Each time TCP waits twice as long. One time alone is an ordinary loss; after two it waits for four round trips,
-# and 0.8 s at the least.
+# TCP doubles its wait with each retransmission. One alone is an ordinary loss; after two it waits for four round trips,
+# at least 0.8 s.
 BACK_OFF_LEAST = 2
 
 Where = tuple[int, tuple[str, int]]  # family and numeric address
@@ -34,9 +35,9 @@ T = TypeVar("T")
 
 
 async def resolve(address: Address, deadline_ms: int, use: Use) -> list[Where]:
-    """Family and numeric address of a name, in the resolver's order.
+    """Resolve a name to families and numeric addresses, in the resolver's order.
 
-    NameAbsentError if there is none; TimeoutError, or another OSError, if nobody could say.
+    Raises NameAbsentError if the name does not exist, TimeoutError or another OSError if no name service could tell.
     """
     async with asyncio.timeout(deadline_ms / 1000):
         answer = await resolver.RESOLVER.find(address.host, use)
@@ -48,7 +49,7 @@ async def resolve(address: Address, deadline_ms: int, use: Use) -> list[Where]:
 
 
 async def _found(address: Address, deadline_ms: int, last: list[Where]) -> list[Where]:
-    """Where a name leads now, or where it led last if that cannot be told. What answered last comes first."""
+    """Resolve a name, or use the addresses in `last` if that fails. The address that answered last comes first."""
     try:
         found = await resolve(address, min(deadline_ms, LOOK_UP_AGAIN_MS) if last else deadline_ms, Use.LINK)
     except (OSError, TimeoutError):
@@ -61,7 +62,7 @@ async def _found(address: Address, deadline_ms: int, last: list[Where]) -> list[
 
 
 def interleave(found: Sequence[Where]) -> list[Where]:
-    """The families in turn, that of the first address first (RFC 8305, 4): one that is broken delays once."""
+    """Order addresses with alternating families (RFC 8305, 4), so that a broken family delays only once."""
     first = [where for where in found if where[0] == found[0][0]]
     other = [where for where in found if where[0] != found[0][0]]
     pairs = zip_longest(first, other)
@@ -69,9 +70,11 @@ def interleave(found: Sequence[Where]) -> list[Where]:
 
 
 async def race_connects(attempts: Iterable[Coroutine[Any, Any, T]], discard: Callable[[T], None]) -> T:
-    """The outcome of the first attempt that succeeds; each begins a moment after the one before, or when one failed.
+    """Return the result of the first attempt that succeeds (RFC 8305, 5).
 
-    OSError or TimeoutError of the last to fail, if all do. discard is given what comes of another attempt meanwhile.
+    Each attempt begins NEXT_ADDRESS_S after the one before, or when one has failed. If all fail, the exception of the
+    last to fail is raised: OSError or TimeoutError. discard: called with the result of another attempt that also
+    succeeded.
     """
     waiting = deque(attempts)
     running: set[asyncio.Task[T]] = set()
@@ -104,10 +107,11 @@ async def race_connects(attempts: Iterable[Coroutine[Any, Any, T]], discard: Cal
 
 
 async def connect(address: Address, deadline_ms: int, last: list[Where]) -> socket.socket:
-    """A non-blocking TCP connection to one of the addresses of a name. OSError or TimeoutError if none answers.
+    """Open a non-blocking TCP connection to one of the addresses of a name.
 
-    last is where the name led when somebody could tell, what answered last first; it is kept up to date, and used while
-    the name service is away. The deadline is for all of it.
+    last: the addresses of the latest successful look-up, the one that answered last first. It is updated here, and used
+    while the name service does not answer. The deadline covers resolution and all attempts. Raises OSError or
+    TimeoutError if no address answers.
     """
     async with asyncio.timeout(deadline_ms / 1000):
         found = (await _found(address, deadline_ms, last))[:ADDRESSES_TRIED]
@@ -130,14 +134,14 @@ async def _connect(where: Where) -> tuple[Where, socket.socket]:
 
 
 def tune_socket(sock: socket.socket) -> None:
-    """Set what every connection between nodes has."""
+    """Set the socket options of a connection between nodes."""
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
 
 
 def backs_off(sock: socket.socket) -> bool:
-    """Whether TCP retransmits without an answer and backs off, so that nothing more will arrive soon."""
+    """Whether TCP retransmits without an answer and backs off, so that nothing sent now arrives soon."""
     try:
         times, waiting = _TCP_INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size))
     except OSError:
@@ -146,20 +150,20 @@ def backs_off(sock: socket.socket) -> bool:
 
 
 def reset(sock: socket.socket) -> None:
-    """Close at once and tell the peer so. A reset waits for nothing; an orderly end would queue behind the rest."""
+    """Close the connection by a reset. It is sent at once; an orderly FIN would queue behind unsent data."""
     with suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
 
 
 def share(sock: socket.socket, shared: bool) -> None:
-    """Let others of this user, which say the same, have its port as well; or not."""
+    """Set SO_REUSEPORT: whether other sockets of this user that set it too may bind the same port."""
     with suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
 
 
 def bind_listener(address: Address, *, backlog: int = BACKLOG, shared: bool = False) -> socket.socket:
-    """A socket that `bound` made, and that listens. OSError if the address is taken."""
+    """Make a listening socket with `bound`. Raises OSError if the address is in use."""
     sock = bound(address, shared=shared)
     try:
         sock.listen(backlog)
@@ -170,7 +174,10 @@ def bind_listener(address: Address, *, backlog: int = BACKLOG, shared: bool = Fa
 
 
 def bound(address: Address, *, shared: bool = False) -> socket.socket:
-    """A socket that has the address and gets nothing yet; shared lets several of them have the same port."""
+    """Make a socket that is bound to the address and does not listen yet.
+
+    shared: several such sockets may bind the same port (SO_REUSEPORT). Raises OSError if the address is in use.
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     host = address.host
     if family is socket.AF_INET and not host.replace(".", "").isdigit():
