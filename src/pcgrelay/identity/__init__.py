@@ -1,1 +1,1 @@
-"""Who a node is, and how two of them come to share keys."""
+"""Identities: certificates, TLS, the handshake in which two nodes agree on a secret, and its renewal."""

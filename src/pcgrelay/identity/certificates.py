@@ -1,9 +1,9 @@
-"""Who stands behind a certificate, and why one was refused.
+"""The identity in a certificate, and the reason for which a certificate was refused.
 
-The identity is the one SPIFFE URI of the leaf that signed the handshake. Nothing else counts: no common name, no DNS
-name, no other certificate of the chain. OpenSSL checks chain, dates and revocation during the handshake, but only says
-that it failed. `explain_failure` walks the same road again, outside the handshake, to find the word for the log.
-It only ever explains a refusal that has happened; it never admits anybody.
+The identity is the single SPIFFE URI of the leaf that signed the handshake. Nothing else counts: no common name, no DNS
+name, no other certificate of the chain. OpenSSL checks chain, dates and revocation during the handshake, but reports
+only that the check failed. `explain_failure` repeats the check outside the handshake to find the reason for the log. It
+only explains a refusal that has happened; it never admits a peer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pcgrelay.errors import PcgrelayError
 from pcgrelay.model import NameProblem, NodeId
 
 CERTIFICATES_KEPT = 4_096
-# What the library raises over bytes that are no certificate as we know them; not all of it is a ValueError.
+# What the library raises for bytes that it cannot read as a certificate; not all of these are ValueErrors.
 UNREADABLE = (
     ValueError,
     TypeError,
@@ -32,11 +32,11 @@ UNREADABLE = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
-CHAIN_LIMIT = 8  # certificates from leaf to root; nobody needs more, and a peer may send whatever it likes
+CHAIN_LIMIT = 8  # certificates from leaf to root; a bound is needed because a peer may send any number
 
 
 class Refusal(StrEnum):
-    """Why a certificate was refused; the words stand in logs and counters."""
+    """Reasons for which a certificate is refused; the words appear in logs and counters."""
 
     NO_CERTIFICATE = "no_certificate"
     MALFORMED = "malformed"
@@ -52,16 +52,16 @@ class Refusal(StrEnum):
     REVOKED = "revoked"
     NO_CRL = "no_crl"
     CRL_NOT_CURRENT = "crl_not_current"
-    BAD_CRL = "bad_crl"  # what OpenSSL took for an issuer's list is not signed by it, or is of a kind not known here
-    WRONG_ISSUER = "wrong_issuer"  # one that may not sign such a certificate
-    WRONG_NAME = "wrong_name"  # one that a CA above it may not give
-    UNKNOWN_EXTENSION = "unknown_extension"  # that must be understood
-    WEAK = "weak"  # key or signature
-    OTHER = "other"  # nothing is wrong with the certificates
+    BAD_CRL = "bad_crl"  # the list is not signed by the issuer, or is of a kind not known here
+    WRONG_ISSUER = "wrong_issuer"  # the issuer may not sign such a certificate
+    WRONG_NAME = "wrong_name"  # a CA above it may not give this name
+    UNKNOWN_EXTENSION = "unknown_extension"  # a critical extension is not known
+    WEAK = "weak"  # the key or the signature is too weak
+    OTHER = "other"  # none of these: no fault was found in the certificates
 
 
 class IdentityRefused(PcgrelayError):
-    """A certificate names nobody of this realm; reason says why in one word."""
+    """A certificate does not have exactly one identity of this realm; reason says why."""
 
     def __init__(self, reason: Refusal, sentence: str) -> None:
         super().__init__(sentence)
@@ -70,7 +70,7 @@ class IdentityRefused(PcgrelayError):
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a handshake failed: a word for counters, a sentence for people."""
+    """Why a handshake failed: the reason for counters, a sentence for people."""
 
     reason: Refusal
     sentence: str
@@ -80,12 +80,12 @@ def _because(reason: Refusal, sentence: str) -> Explanation:
     return Explanation(reason, sentence[:1].upper() + sentence[1:])
 
 
-# Neighbours come back and sessions are renewed with the certificates that they had, and what those say is read once.
-# Nothing but the bytes and the realm goes into the answers. Whether a certificate is trusted, revoked or out of date is
-# no part of them: OpenSSL has judged that, for this handshake, before anything comes here.
+# Cached because neighbours return, and sessions are renewed, with the same certificates. The results depend on the
+# bytes and the realm alone. Whether a certificate is trusted, revoked or expired is not part of them: OpenSSL judges
+# that in each handshake before these functions are called.
 @lru_cache(maxsize=CERTIFICATES_KEPT)
 def read_certificate(der: bytes) -> x509.Certificate:
-    """A certificate that a handshake has proved; ValueError if it cannot be read."""
+    """Parse a DER certificate that a handshake has proved. Raises ValueError if it cannot be read."""
     try:
         return x509.load_der_x509_certificate(der)
     except UNREADABLE as error:
@@ -94,7 +94,7 @@ def read_certificate(der: bytes) -> x509.Certificate:
 
 @lru_cache(maxsize=CERTIFICATES_KEPT)
 def read_identity(der: bytes, realm: str) -> NodeId:
-    """The node that a leaf names which a handshake has proved; refuses as `identity_of` does."""
+    """Return the node that a leaf (DER), proved by a handshake, names. Raises IdentityRefused as `identity_of` does."""
     try:
         leaf = read_certificate(der)
     except ValueError as error:
@@ -107,7 +107,10 @@ def _unreadable(error: Exception) -> IdentityRefused:
 
 
 def identity_of(leaf: x509.Certificate, realm: str) -> NodeId:
-    """The node that the leaf names; refuses, with a reason, whatever is not exactly one identity of this realm."""
+    """Return the node that the leaf names.
+
+    Raises IdentityRefused unless it has exactly one URI name, a SPIFFE identity of this realm, and is no CA.
+    """
     try:
         extensions = leaf.extensions
         uris = _uris(extensions)
@@ -145,7 +148,11 @@ def explain_failure(
     crls: Sequence[x509.CertificateRevocationList],
     now: datetime,
 ) -> Explanation:
-    """Find out why leaf was refused. Chain is what came with it; with no crls, revocation is not looked at."""
+    """Find the reason for which leaf was refused. Raises nothing.
+
+    chain: the other certificates that the peer sent. trust: the trust anchors. crls: if empty, revocation is not
+    checked.
+    """
     if leaf is None:
         return _because(Refusal.NO_CERTIFICATE, "The peer showed no certificate.")
     try:
@@ -183,7 +190,7 @@ def _explained(
 
 
 def explain_dates(certificate: x509.Certificate, now: datetime) -> Explanation | None:
-    """What is wrong with a certificate's dates, or nothing."""
+    """Explain what is wrong with the dates of a certificate; None if nothing is."""
     if now < certificate.not_valid_before_utc:
         start = date_text(certificate.not_valid_before_utc)
         return _because(Refusal.NOT_YET_VALID, f"{_subject(certificate)} is valid from {start} only.")
@@ -200,7 +207,10 @@ def explain_revocation(
     crls: Sequence[x509.CertificateRevocationList],
     now: datetime,
 ) -> Explanation | None:
-    """What the lists say against a certificate, or nothing; no usable list of its issuer is a fault too."""
+    """Explain why the revocation lists refuse a certificate; None if they do not.
+
+    That its issuer has no usable list is a fault too.
+    """
     mine = [crl for crl in crls if crl.issuer == issuer.subject and crl_signed_by(crl, issuer)]
     if not mine:
         return _because(Refusal.NO_CRL, f"There is no revocation list of {_subject(issuer)}.")
@@ -215,17 +225,17 @@ def explain_revocation(
 
 
 def crl_signed_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
-    """Whether the list bears that issuer's signature."""
+    """Whether the list is signed by that issuer."""
     try:
         return crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
     except (TypeError, ValueError, UnsupportedAlgorithm):
-        # A key of a kind that cannot sign certificates; the types above leave it out, and so do we.
+        # A kind of key that cannot sign certificates.
         return False
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a certificate says of itself that was shown and refused. Who showed it has proved nothing by that."""
+    """The contents of a certificate that was refused, for the log. The peer has not proved that it is its own."""
 
     name: str
     serial: str
@@ -233,7 +243,7 @@ class Shown:
 
 
 def shown_of(chain: Sequence[bytes]) -> Shown | None:
-    """The leaf of a chain in DER, or nothing if none of the others signed it: anybody can write a name."""
+    """Describe the leaf of a chain (DER, leaf first). None if the next one did not sign it: a name proves nothing."""
     try:
         leaf, *above = (x509.load_der_x509_certificate(der) for der in chain)
         if any(issued_by(leaf, issuer) for issuer in above[:1]):
@@ -244,7 +254,7 @@ def shown_of(chain: Sequence[bytes]) -> Shown | None:
 
 
 def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether the certificate names that issuer, and bears its signature."""
+    """Whether the certificate names that issuer and is signed by it."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except (InvalidSignature, TypeError, ValueError, UnsupportedAlgorithm):
@@ -253,7 +263,7 @@ def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 
 def _names_issuer(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Two CAs may share a name; the key identifiers, where there are any, tell them apart. A leaf is no issuer."""
+    """Whether a certificate may name that issuer. Key identifiers, if present, distinguish CAs of the same name."""
     if certificate.issuer != issuer.subject or not _is_ca(issuer.extensions):
         return False
     try:
@@ -280,7 +290,7 @@ def _is_ca(extensions: x509.Extensions) -> bool:
 
 
 def _may_do_tls(leaf: x509.Certificate) -> bool:
-    """A node is client and server at once, so it needs both purposes; a certificate without the extension has all."""
+    """Whether a leaf may be used as client and server; without the extension it may be used for everything."""
     try:
         usage = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
@@ -294,7 +304,7 @@ def _subject(certificate: x509.Certificate) -> str:
 
 
 def subject_of(certificate: x509.Certificate) -> str:
-    """Whose certificate it is: its node's short name, else its subject; safe to print."""
+    """Return the dotted name of the certificate's node, else its subject. At most 120 characters, all printable."""
     try:
         uris = _uris(certificate.extensions)
         text = NodeId.from_uri(uris[0]).dotted if len(uris) == 1 else certificate.subject.rfc4514_string()
@@ -304,5 +314,5 @@ def subject_of(certificate: x509.Certificate) -> str:
 
 
 def date_text(moment: datetime) -> str:
-    """A date for a person: to the minute, for what lasts an hour ends at a minute."""
+    """Format a date for a person, to the minute (a certificate may live for an hour only)."""
     return moment.strftime("%Y-%m-%d %H:%M UTC")

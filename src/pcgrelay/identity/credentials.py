@@ -1,7 +1,7 @@
-"""The files of [identity], read and parsed: chain, private key, trust, revocation lists.
+"""Reading of the files of [identity]: chain, private key, trust, revocation lists.
 
-What can be wrong with one file is refused here, with the file's name. What can be wrong between them, and with the
-time, is for `check` to say.
+A fault in one file is refused here, with the file's name. Whether the files fit together and their dates are right is
+for `check`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CRL_BLOCK = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", r
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a node shows to its neighbours, and what it judges theirs by."""
+    """The certificates and key that a node uses, and the trust and lists by which it judges its peers."""
 
     chain: tuple[x509.Certificate, ...]  # leaf first
     key: PrivateKeyTypes
@@ -41,7 +41,7 @@ class Credentials:
     crls: tuple[x509.CertificateRevocationList, ...]
 
     def differ(self, other: Credentials) -> bool:
-        """Whether the files say something else; a key belongs to its certificate."""
+        """Whether the contents differ. The key is not compared: it belongs to its certificate."""
         return (self.chain, self.trust, self.crls) != (other.chain, other.trust, other.crls)
 
     @property
@@ -50,7 +50,11 @@ class Credentials:
 
 
 def load_credentials(settings: IdentitySettings) -> Credentials:
-    """Read all files of [identity]; refuses the first that is missing, unreadable, too open or no such thing."""
+    """Read all files of [identity].
+
+    Raises ConfigError for the first file that is missing, unreadable or of the wrong kind, PermissionProblem for a key
+    that others may read.
+    """
     return Credentials(
         chain=load_certificates(settings.certificate, "certificate"),
         key=load_key(settings.key),
@@ -60,20 +64,23 @@ def load_credentials(settings: IdentitySettings) -> Credentials:
 
 
 def load_certificates(path: Path, what: str) -> tuple[x509.Certificate, ...]:
-    """Read the PEM certificates of a file, in their order; at least one."""
+    """Read the PEM certificates of a file, in their order. Raises ConfigError if there is none."""
     data = read_bounded(path, what, PEM_LIMIT_BYTES)
     return tuple(_parsed(path, what, "PEM certificate", lambda: x509.load_pem_x509_certificates(data), data))
 
 
 def load_key(path: Path) -> PrivateKeyTypes:
-    """Read a private key; refuses one that others may read (`key_is_open`), and one under a password."""
+    """Read a private key in PEM.
+
+    Raises PermissionProblem if others may read it, ConfigError if it is protected by a password or not a key.
+    """
     data = read_bounded(path, "private key", PEM_LIMIT_BYTES, lambda status: _refuse_open_key(path, status))
 
     def parse() -> PrivateKeyTypes:
         try:
             return load_pem_private_key(data, None)
         except TypeError:
-            # It is the library that knows: the word may stand in a comment, or in a name, as well.
+            # Only the library can tell: the word ENCRYPTED may also occur in a comment or a name.
             words = "the private key is under a password; store it without one, readable by its owner"
             raise ConfigError(f"{path}: {words}.") from None
 
@@ -81,7 +88,7 @@ def load_key(path: Path) -> PrivateKeyTypes:
 
 
 def load_crls(path: Path) -> tuple[x509.CertificateRevocationList, ...]:
-    """Read the revocation lists of a file: one in DER form, or PEM ones in their order; at least one."""
+    """Read the revocation lists of a file: one in DER, or several in PEM. Raises ConfigError if there is none."""
     data = read_bounded(path, "revocation list", CRL_LIMIT_BYTES)
     blocks = _CRL_BLOCK.findall(data)
     if not blocks:
@@ -105,10 +112,11 @@ def key_matches(key: PrivateKeyTypes, certificate: x509.Certificate) -> bool:
 
 
 def may_be_read_by_group(owner: int, user: int, *, is_credential: bool) -> bool:
-    """Whether root has let a group read that file so that this user may, as PostgreSQL has it (pure).
+    """Whether a private key may be readable by its group, by the rule of PostgreSQL (pure).
 
-    What root owns comes so from Kubernetes (fsGroup), and from systemd (LoadCredential=), which puts a service's files
-    into a folder that no other may enter, whoever owns them. A file of this very user has no reason to be open.
+    owner, user: user ids of the file and of this process. Kubernetes (fsGroup) and systemd (LoadCredential=) provide
+    files that root owns and a group may read; systemd puts them into a folder that no other user may enter. A file that
+    this user owns needs no group.
     """
     return is_credential or (owner == 0 and user != 0)
 
@@ -124,7 +132,7 @@ def _refuse_open_key(path: Path, status: os.stat_result) -> None:
 
 
 def _is_credential(path: Path) -> bool:
-    """Whether a service manager has put the file there for this service alone (systemd.exec(5))."""
+    """Whether a service manager provided the file for this service alone (CREDENTIALS_DIRECTORY, systemd.exec(5))."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
     return bool(folder) and path.resolve().is_relative_to(Path(folder).resolve())
 
@@ -134,5 +142,5 @@ def _parsed(path: Path, what: str, form: str, parse: Callable[[], T], data: byte
         return parse()
     except (ValueError, TypeError, UnsupportedAlgorithm):
         refuse_utf16(path, what, data)
-        # The library's own words speak of ASN.1 and help nobody.
+        # The library's messages are about ASN.1 and do not help the operator.
         raise ConfigError(f"{path}: the {what} holds no usable {form}; name the right file.") from None

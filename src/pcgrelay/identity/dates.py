@@ -1,11 +1,11 @@
-"""From when until when what [identity] names is good, and what is said of it (pure).
+"""Validity dates of the files of [identity], and the sentences about them (pure).
 
-One rule holds wherever dates are told, in `check`, status, log and metrics: something is **ending** once less is left
-than a fifth of its life or 30 days, whichever is less. So a certificate of a year is ending 30 days before its end, one
-of 90 days 18 days before, and one of an hour 12 minutes before.
+One rule holds wherever dates are shown, in `check`, status, log and metrics: something is **ending** once less than a
+fifth of its life or 30 days is left, whichever is less. So a certificate of a year is ending 30 days before its end,
+one of 90 days 18 days before, and one of an hour 12 minutes before.
 
-Dates never keep a node from starting. They pass, clocks are set right, and new files come with a reload: for all three
-the node must run. Whether a node is let in with dates that are wrong is for OpenSSL to say and is not asked here.
+Dates never prevent a node from starting. A date may be reached, a clock may be corrected, new files may come with a
+reload: for all three the node must run. Whether a certificate with wrong dates is accepted is decided by OpenSSL alone.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from pcgrelay.identity.credentials import Credentials
 
 ENDING_MOST = timedelta(days=30)
 ENDING_SHARE = 5  # of the life
-NEVER = datetime(9999, 12, 31, tzinfo=UTC)  # as RFC 5280 4.1.2.5 writes "no end"
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)  # how RFC 5280, 4.1.2.5, writes "no end"
 
 
 class Kind(StrEnum):
-    """What it is that ends."""
+    """Kinds of dated things."""
 
-    OWN = "own"  # this node's certificate, or one of a CA that it shows with it
+    OWN = "own"  # this node's certificate, or that of a CA that is sent with it
     TRUST = "trust"
     CRL = "crl"
 
 
 class Phase(StrEnum):
-    """Where in its life something is."""
+    """Phases of validity."""
 
     NOT_YET_VALID = "not_yet_valid"
     GOOD = "good"
@@ -47,19 +47,19 @@ class Phase(StrEnum):
 
     @property
     def is_wrong(self) -> bool:
-        """Whether nobody takes it now."""
+        """Whether it is not valid now."""
         return self in (Phase.NOT_YET_VALID, Phase.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From when until when, both included."""
+    """A period of validity; both ends are included."""
 
     start: datetime
     end: datetime
 
     def phase(self, now: datetime) -> Phase:
-        """Where this moment lies."""
+        """Return the phase at this moment."""
         if now < self.start:
             return Phase.NOT_YET_VALID
         if now > self.end:
@@ -69,7 +69,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What was found of one dated thing."""
+    """The result for one dated thing at one moment."""
 
     kind: Kind
     name: str
@@ -80,7 +80,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Dated:
-    """One thing with dates. Several of one key are one thing: a CA that was renewed, or the lists of one CA."""
+    """One thing with dates. Certificates with the same key (a renewed CA), and the lists of one CA, count as one."""
 
     kind: Kind
     name: str
@@ -88,7 +88,7 @@ class Dated:
     is_leaf: bool = False
 
     def judged(self, now: datetime) -> Judged:
-        """By the span that holds longest of those that hold now; else the one that ended last, or begins first."""
+        """Judge by the valid span that ends last; if none is valid, by the one that ended last or begins first."""
         span = max(self.spans, key=lambda span: (span.start <= now <= span.end, span.start <= now, span.end))
         if now < span.start:
             span = min(self.spans, key=lambda span: span.start)
@@ -96,7 +96,7 @@ class Dated:
 
 
 def dated_of(credentials: Credentials) -> tuple[Dated, ...]:
-    """All that has dates, own first. A list that nobody here has signed counts for nothing and is left out."""
+    """Return all that has dates, the node's own first. A list that no CA here has signed is left out."""
     own = tuple(
         Dated(Kind.OWN, subject_of(certificate), (_span_of(certificate),), is_leaf=certificate is credentials.leaf)
         for certificate in credentials.chain
@@ -112,12 +112,12 @@ def dated_of(credentials: Credentials) -> tuple[Dated, ...]:
 
 
 def judged_all(dated: Iterable[Dated], now: datetime) -> tuple[Judged, ...]:
-    """Each thing as it is now."""
+    """Judge each thing at this moment."""
     return tuple(each.judged(now) for each in dated)
 
 
 def moments(dated: Sequence[Dated], most: int) -> list[datetime]:
-    """Instants of which each lies between other ends and beginnings, the latest first."""
+    """Return at most `most` moments, the latest first: one between every two neighbouring starts or ends of spans."""
     ends = sorted({end for each in dated for span in each.spans for end in (span.start, span.end)})
     middles = [before + (after - before) / 2 for before, after in itertools.pairwise(ends)]
     return middles[::-1][:most]
@@ -131,7 +131,7 @@ _PHRASES = {
 
 
 def date_sentence(judged: Judged) -> str:
-    """Where something is in its life, for a person."""
+    """Describe the result in a sentence for a person."""
     start, end = date_text(judged.span.start), date_text(judged.span.end)
     words = {
         Phase.NOT_YET_VALID: f"is valid from {start} only",
@@ -143,7 +143,7 @@ def date_sentence(judged: Judged) -> str:
 
 
 def date_mend(judged: Judged, files: IdentitySettings) -> str:
-    """What a person does about it."""
+    """Say in a sentence what the operator should do about it."""
     if judged.phase is Phase.NOT_YET_VALID:
         return "Set the clock of this machine, or wait."
     late = judged.phase is Phase.EXPIRED
@@ -175,5 +175,5 @@ def _key_of(certificate: x509.Certificate) -> bytes:
     try:
         return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except (ValueError, UnsupportedAlgorithm):
-        # A key of a kind that is not known here is like no other.
+        # A kind of key that is not known here equals no other: use the whole certificate.
         return certificate.public_bytes(Encoding.DER)

@@ -1,8 +1,8 @@
-"""How two nodes come to share a secret that belongs to exactly this handshake (docs/protocol.md, 2.5).
+"""The shared secret of a handshake, bound to everything that was agreed in it (docs/protocol.md, 2.5).
 
-The secret leaves TLS through the exporter. The exporter itself does not cover the client's certificate, so its context
-does: who the two are, by name and by leaf certificate, in which roles, for what, and every byte of both HELLOs. Two
-sides that differ in any of it get different secrets, and the first sealed frame fails to open.
+The secret comes from the TLS exporter. The exporter itself does not cover the client's certificate, so its context
+does: both identities, by name and by leaf certificate, their roles, the purpose, and every byte of both HELLOs. Two
+sides that differ in any of these get different secrets, and the first sealed frame fails to open.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pcgrelay.identity.pyopenssl import export_into
 from pcgrelay.model import Role, Suite
 
 VERSION = 1
-EXPORTER_LABEL = b"EXPERIMENTAL-pcgrelay-v1"  # RFC 5705, 4: labels that begin so need no registration
+EXPORTER_LABEL = b"EXPERIMENTAL-pcgrelay-v1"  # RFC 5705, 4: labels with this beginning need no registration
 SECRET_BYTES = 32
 CONTEXT_BYTES = 190
 
 
 class Purpose(IntEnum):
-    """What a handshake is for. The numbers stand in the protocol."""
+    """Purposes of a handshake, with the numbers of HELLO (docs/protocol.md, 9.2)."""
 
     LINK = 1
     SESSION = 2
@@ -33,7 +33,7 @@ class Purpose(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeyContext:
-    """All that a secret is bound to."""
+    """Everything that a secret is bound to."""
 
     purpose: Purpose
     client_role: Role
@@ -47,7 +47,7 @@ class KeyContext:
     transcript: bytes  # the client's HELLO message and the server's, with their length prefixes
 
     def encoded(self) -> bytes:
-        """The exporter's context: tagged fields of fixed length, in a fixed order."""
+        """Encode the exporter's context: tagged fields of fixed length in a fixed order, CONTEXT_BYTES in all."""
         fields = (
             VERSION.to_bytes(2, "big"),
             self.purpose.to_bytes(1, "big"),
@@ -63,19 +63,22 @@ class KeyContext:
         return b"".join(bytes((tag, len(value))) + value for tag, value in enumerate(fields, 1))
 
     def binding(self) -> bytes:
-        """What CONFIRM shows to the other side."""
+        """Return the 32 bytes that CONFIRM shows to the other side."""
         return _sha256(self.encoded())
 
 
 def export_secret(connection: SSL.Connection, context: KeyContext) -> tuple[bytearray, bytes]:
-    """The shared secret and its binding. The secret is the only copy; whoever takes it wipes it."""
+    """Return the shared secret and its binding (32 bytes each). The secret is the only copy; the caller wipes it.
+
+    Raises ValueError if the handshake is not complete.
+    """
     secret, encoded = bytearray(SECRET_BYTES), context.encoded()
     export_into(connection, secret, EXPORTER_LABEL, encoded)
     return secret, _sha256(encoded)
 
 
 def wipe_secret(secret: bytearray) -> None:
-    """Overwrite a secret that will not be handed on after all."""
+    """Overwrite a secret with zeros."""
     secret[:] = bytes(len(secret))
 
 

@@ -1,7 +1,7 @@
-"""From two strangers to a shared secret: TLS, the identities, one HELLO each way, the export (docs/protocol.md, 2).
+"""The handshake: TLS, identities, one HELLO in each direction, export of the secret (docs/protocol.md, 2).
 
-`Handshake` knows no socket: bytes in, bytes out. A link's handshake is driven over a socket by `control`, that of a
-session is carried in messages through relays by `session/table`; both are this one.
+`Handshake` knows no socket: bytes in, bytes out. `link.control` drives that of a link over a socket;
+`session.handshake` carries that of a session in CARRY messages through relays.
 
         client                                server
     WANTS_TLS  -- ClientHello -->         WANTS_TLS
@@ -10,8 +10,8 @@ session is carried in messages through relays by `session/table`; both are this 
     WANTS_HELLO                <-- HELLO --               export: DONE
     HELLO judged, export: DONE
 
-The server is done before its HELLO leaves, so that it can know the secret before the client can use it. The caller
-sends what `receive` gave only after it has handed the secret on.
+The server is DONE before its HELLO is sent, so that its core can have the secret before the client can use it. The
+caller sends what `receive` returned only after it has given the secret to the core.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from pcgrelay.identity.tls import HYBRID_GROUPS, HandshakeRefused, TlsDriver
 from pcgrelay.messages import Code, Goodbye, Hello, Message, MessageReader, MessageRefused, encode_message
 from pcgrelay.model import NodeId, Role, Suite
 
-HANDSHAKE_LIMIT_BYTES = 131_072  # ten times a large hybrid handshake with a chain of four
-# A path keeps at least this in flight, or its flows stall at every round trip (protocol, section 8).
+HANDSHAKE_LIMIT_BYTES = 131_072  # ten times a large hybrid handshake with a chain of four certificates
+# With less in flight than this, the flows of a path stall at every round trip (docs/protocol.md, 8).
 CAP_LEAST_BYTES = 131_072
 CAP_MOST_BYTES = 1 << 30
 LANES_MOST = 64
 LINK_ID_BYTES = 16
-SESSION_CLASS = "session-class"  # the feature: HELLO names the session and its class
+SESSION_CLASS = "session-class"  # feature: HELLO names the session and its class
 
 _client_suite_key = {suite.value: suite for suite in Suite}
 
 
 @dataclass(frozen=True, slots=True)
 class HandshakeParameters:
-    """What this side brings to a handshake and asks of the other."""
+    """What this side offers in a handshake and requires of the other. cap: bytes for each flow and direction."""
 
     me: NodeId
     role: Role
@@ -56,16 +56,16 @@ class HandshakeParameters:
     lanes: int = 0
     flows: int = 0
     cap: int = 0
-    session: bytes = b""  # its id and class, by which its path was opened; none: of a link
+    session: bytes = b""  # id of the session in PATH_OPEN; empty: the handshake of a link
     marking: int = 0
     priority: int = 0
-    may_relay: Callable[[str], bool] = bool  # whether an organisation may have relays here; any that has a name
-    skews: Skews = field(default_factory=lambda: Skews(SYSTEM_CLOCK))  # where what the other says of its clock goes
+    may_relay: Callable[[str], bool] = bool  # whether an organisation may have relays; by default any with a name may
+    skews: Skews = field(default_factory=lambda: Skews(SYSTEM_CLOCK))  # records the peer's clock
 
 
 @dataclass(frozen=True, slots=True)
 class HandshakeResult:
-    """What a finished handshake leaves. secret is the only copy; whoever takes it wipes it."""
+    """The result of a handshake. secret (32 bytes) is the only copy; the receiver wipes it."""
 
     peer: NodeId
     peer_role: Role
@@ -79,13 +79,13 @@ class HandshakeResult:
     flows: int
     cap: int
     link_id: bytes
-    chain: tuple[x509.Certificate, ...]  # by which the peer was trusted, leaf first
-    generation: int = 0  # 0: a set-up; else a renewal
+    chain: tuple[x509.Certificate, ...]  # the peer's verified chain, leaf first
+    generation: int = 0  # 0: a set-up; else that of the renewal
 
 
-# Judges an identity that TLS has proved: nothing, or one word why it may not come in.
+# Given an identity that TLS has proved: the reason for which it is refused, or None.
 Judge = Callable[[NodeId], str | None]
-# The link that a HELLO wants to renew, by its id, or nothing.
+# Given the id of the link in HELLO: what its renewal must match, or None.
 Renewable = Callable[[bytes], Renewal | None]
 _OF_LINKS = (Purpose.LINK, Purpose.LINK_RENEWAL)
 
@@ -97,7 +97,7 @@ class _State(Enum):
 
 
 class Handshake:
-    """One side of one handshake. Any method may raise HandshakeRefused; then the object is of no more use."""
+    """One side of one handshake. Any method may raise HandshakeRefused; then the object must not be used any more."""
 
     def __init__(
         self,
@@ -111,9 +111,9 @@ class Handshake:
         renewable: Renewable | None = None,
         with_itself: bool = False,
     ) -> None:
-        """renewal: what is renewed. renewable: a server of links does not know that before it has the HELLO.
+        """renewal: what is renewed. renewable: finds it for a server of links, which knows it only from HELLO.
 
-        with_itself: no wire is there, and both ends are this node (`rehearsal`).
+        with_itself: both ends are this node, without a network (`rehearsal`).
         """
         self.tls = TlsDriver(context, client=client)
         self.reader = MessageReader()
@@ -130,19 +130,22 @@ class Handshake:
         self._state = _State.WANTS_TLS
         self._received_bytes = 0
         self._group = ""
-        self._chain: tuple[bytes, ...] = ()  # by which the peer was trusted, leaf first
+        self._chain: tuple[bytes, ...] = ()  # the peer's verified chain in DER, leaf first
         self._peer: NodeId | None = None
         self._hello_sent: tuple[Hello, bytes] | None = None
 
     def start(self) -> bytes:
-        """The first bytes of a client; a server has none."""
+        """Return the first bytes of a client; empty for a server."""
         if not self._client:
             return b""
         self.tls.handshake()
         return self.tls.take()
 
     def receive(self, data: bytes) -> bytes:
-        """Take bytes of the peer, answer what is to be sent. Ended once `established` is there."""
+        """Handle bytes of the peer and return those to send. The handshake is complete once `established` is set.
+
+        Raises HandshakeRefused, with the bytes that may still be sent as its farewell.
+        """
         self._received_bytes += len(data)
         if self._received_bytes > HANDSHAKE_LIMIT_BYTES:
             raise HandshakeRefused("too_many_bytes", "The peer sent more than any handshake needs.")
@@ -150,7 +153,7 @@ class Handshake:
         try:
             self._step()
         except HandshakeRefused as refused:
-            # An alert or GOODBYE may wait to be sent, and it lets the peer log something better than silence.
+            # An alert or GOODBYE may be queued: it tells the peer's log more than a closed connection.
             refused.farewell = self.tls.take()
             raise
         return self.tls.take()
@@ -170,7 +173,7 @@ class Handshake:
             raise self._farewell(error.code, "hello", str(error)) from None
 
     def _unknown_received(self) -> None:
-        """One of a kind that this version does not know: it is ignored once the first message was HELLO."""
+        """Handle a message of an unknown kind: it is ignored, but not as the first message."""
         if self._state is not _State.DONE:
             raise MessageRefused("The peer's first message is no HELLO.")
 
@@ -192,7 +195,7 @@ class Handshake:
 
     def _hello_of_client(self) -> Hello:
         if self._renewal is not None:
-            # Only the keys become new.
+            # Suite and link stay; only the keys are new.
             return self._hello(suites=[self._renewal.suite.value], link_id=self._renewal.link_id)
         return self._hello(suites=[suite.value for suite in self._parameters.suites], link_id=b"")
 
@@ -233,7 +236,7 @@ class Handshake:
         self._state = _State.DONE
 
     def _hello_judged(self, hello: Hello) -> None:
-        """What both sides ask of the other's HELLO."""
+        """Check what both sides require of the other's HELLO."""
         assert self._peer is not None
         if VERSION not in hello.versions or (self._client and hello.versions != (VERSION,)):
             raise self._farewell(Code.VIOLATION, "version", "The peer does not speak version 1 of the protocol.")
@@ -255,10 +258,10 @@ class Handshake:
             raise self._farewell(Code.VIOLATION, "hello", "The peer's HELLO offers too little or too much.")
 
     def _class_judged(self, hello: Hello) -> None:
-        """Relays know the session's id and choose its class as they pass PATH_OPEN on: both ends must mean the same."""
+        """Check that both ends mean the same session and class: a relay could alter both in PATH_OPEN."""
         parameters = self._parameters
         if not parameters.session or not (hello.session or SESSION_CLASS in hello.features):
-            return  # of a link, or the peer is older
+            return  # the handshake of a link, or an older peer
         if (hello.session, hello.marking, hello.priority) != (
             parameters.session,
             parameters.marking,
@@ -269,7 +272,7 @@ class Handshake:
             )
 
     def _renewal_found(self, renewal: Renewal | None) -> None:
-        """The client wants to renew that link: it must be its own."""
+        """Note which link the client wants to renew. It must be the client's own."""
         if renewal is None or renewal.peer != self._peer:
             raise self._farewell(Code.UNKNOWN, "renewal_unknown_link", "The peer has no such link to renew.")
         self._renewal = renewal
@@ -309,7 +312,7 @@ class Handshake:
         assert self._peer is not None
         parameters = self._parameters
         peer_role = Role(theirs.role)
-        chain = self._chain_read()  # what may be refused comes before the secret
+        chain = self._chain_read()  # before the export: it may be refused
         client, server = (parameters.me, parameters.role, parameters.leaf), (self._peer, peer_role, self._chain[0])
         if not self._client:
             client, server = server, client
@@ -345,11 +348,11 @@ class Handshake:
         )
 
     def _chain_read(self) -> tuple[x509.Certificate, ...]:
-        """The chain so that it can be judged again later."""
+        """Parse the chain, so that it can be judged again later."""
         try:
             return tuple(read_certificate(der) for der in self._chain)
         except ValueError:
-            # OpenSSL takes BER, the library that judges the chain later takes DER alone.
+            # OpenSSL accepts BER; the library that judges the chain later accepts DER only.
             raise HandshakeRefused(Refusal.MALFORMED, "A certificate above the peer's cannot be read.") from None
 
     def _said(self, hello: Hello) -> tuple[Hello, bytes]:
@@ -358,12 +361,14 @@ class Handshake:
         return hello, whole
 
     def _farewell(self, code: int, reason: str, sentence: str) -> HandshakeRefused:
-        """Refuse, and tell the peer the code; never the cause."""
+        """Queue GOODBYE and return the refusal to raise. The peer gets the code, never the cause."""
         self.tls.write(encode_message(Goodbye(code, "")))
         return HandshakeRefused(reason, sentence)
 
 
 def session_cap(memory_bytes: int, flows: int) -> int:
-    """What an edge asks to have in flight for each flow of a session: a bandwidth-delay product of 16 MiB is plenty,
-    and one session takes no more than an eighth of the memory."""
+    """Return the cap in bytes that an edge asks for each flow and direction of a session.
+
+    At most a bandwidth-delay product of 16 MiB, and an eighth of the memory for the whole session.
+    """
     return max(CAP_LEAST_BYTES, min(16 << 20, memory_bytes // 8 // flows))

@@ -1,4 +1,4 @@
-"""What this node shows to others and asks of them, as of now. New credentials mean a new context, swapped in whole."""
+"""The identity of this node: what it presents to peers and requires of them. New credentials replace it as a whole."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ from pcgrelay.model import NodeId, Suite
 
 
 class LocalIdentity:
-    """Credentials, TLS context and terms of one node."""
+    """The credentials, TLS context and handshake parameters of one node."""
 
     def __init__(self, config: Config, credentials: Credentials | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
-        """Refuses a leaf that does not name this node, and what TLS does not take."""
+        """Build the TLS context; reads the files of [identity] unless credentials are given.
+
+        Raises ConfigError, IdentityRefused, or ValueError if the leaf names another node.
+        """
         self.config = config
         self.credentials = credentials or load_credentials(config.identity)
         identity = identity_of(self.credentials.leaf, config.node.id.realm)
@@ -33,23 +36,23 @@ class LocalIdentity:
         self.context = make_context(self.credentials, post_quantum_required=config.policy.post_quantum_required)
         self._store = make_store(self.credentials)
         self._leaf = leaf_der(self.credentials.leaf)
-        self.skews = Skews(clock)  # of all whose handshake with this node was over; not replaced by `take`
-        self.own_fault = ""  # what is wrong with the dates of this node's own files, for whoever is refused by others
+        self.skews = Skews(clock)  # of all peers that completed a handshake; not replaced by `take`
+        self.own_fault = ""  # what is wrong with the dates of this node's own files; logged when a peer refuses it
 
     @cached_property
     def dated(self) -> tuple[Dated, ...]:
-        """What has dates among the files. Signatures of lists are looked at, so a reload asks in its thread."""
+        """All dates among the files. It verifies signatures of lists, which is slow: a reload does it in its thread."""
         return dated_of(self.credentials)
 
     def judge_at(self, moment: datetime | None) -> None:
-        """For a rehearsal: judge certificates by this moment, or, without one, as if all dates were good."""
+        """Judge certificates by this moment, or without regard to dates if it is None (for `rehearsal`)."""
         context_store = self.context.get_cert_store()
         assert context_store is not None
         for store in (context_store, self._store):
             set_verify_time(store, moment)
 
     def take(self, fresh: LocalIdentity) -> None:
-        """Apply another identity from the next handshake on; this object stays the same one for its holders."""
+        """Apply another identity from the next handshake on; holders of this object need not change."""
         self.config = fresh.config
         self.credentials = fresh.credentials
         self.dated = fresh.dated
@@ -59,15 +62,15 @@ class LocalIdentity:
 
     @property
     def chain(self) -> tuple[bytes, ...]:
-        """The certificates as they go into a catalogue entry."""
+        """The own certificates in DER, leaf first, as a catalogue entry has them."""
         return tuple(leaf_der(certificate) for certificate in self.credentials.chain)
 
     def chain_refusal(self, chain: Sequence[x509.Certificate]) -> str | None:
-        """Why a chain that came outside a handshake is not trusted, or nothing."""
+        """Return the reason for which a chain (leaf first) from outside a handshake is not trusted, or None."""
         return chain_refusal(self._store, chain)
 
     def standing_refusal(self, chain: Sequence[x509.Certificate], suite: Suite | None, group: str) -> str | None:
-        """Why a peer that was let in once would not be let in now, in one word, or nothing."""
+        """Return the reason for which a peer that was accepted before would be refused now, or None."""
         policy = self.config.policy
         if policy.post_quantum_required and group not in HYBRID_GROUPS:
             return "group"
@@ -76,24 +79,24 @@ class LocalIdentity:
         return self.chain_refusal(chain)
 
     def expiry_refusal(self, chain: Sequence[x509.Certificate], now: datetime) -> str | None:
-        """Whether a chain has run out, in one word, or nothing. Cheap, for it is asked again and again."""
+        """Return the reason `expired` if a chain has expired, else None. Cheap, because it is called every second."""
         over = any(certificate.not_valid_after_utc < now for certificate in chain)
-        # The clock of OpenSSL has the last word: another way to an anchor may still hold.
+        # OpenSSL decides: another chain to a trust anchor may still be valid.
         return Refusal.EXPIRED if over and self.chain_refusal(chain) else None
 
     def identity_of(self, leaf: x509.Certificate) -> NodeId:
-        """The node that a leaf names; refuses as in a handshake."""
+        """Return the node that a leaf names. Raises IdentityRefused."""
         return identity_of(leaf, self.config.node.id.realm)
 
     def link_parameters(self) -> HandshakeParameters:
-        """What this node brings to a link."""
+        """Return what this node offers for a link."""
         node = self.config.node
         return self._parameters(lanes=node.lanes, cap=session_cap(node.memory_bytes, node.lanes))
 
     def session_parameters(
         self, session: bytes, marking: int, priority: int, flows: int, cap: int
     ) -> HandshakeParameters:
-        """What this edge brings to a session on a path of that class that carries so much."""
+        """Return what this edge offers for a session over a path with that class, number of flows and cap in bytes."""
         parameters = self._parameters(flows=flows, cap=cap)
         return replace(parameters, session=session, marking=marking, priority=priority)
 

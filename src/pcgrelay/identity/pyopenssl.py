@@ -1,8 +1,8 @@
-"""The one place that reaches below pyOpenSSL's public face.
+"""The only module that uses private parts of pyOpenSSL.
 
-Four things are needed that the face does not offer: a list of groups, the word on resumption, the reason why a chain
-was refused, and an export straight into memory that can be wiped. Each has one function here, so that a release of
-pyOpenSSL that offers it changes one function and nothing else.
+Four things are needed that its public interface does not offer: setting the list of groups, whether a session was
+resumed, the reason for which a chain was refused, and an export into memory that can be wiped. Each has one function
+here, so that a release of pyOpenSSL that offers it changes one function only.
 """
 
 from __future__ import annotations
@@ -18,32 +18,36 @@ _ffi: Any = ffi
 
 
 def set_groups(context: SSL.Context, groups: str) -> None:
-    """Offer and take these key agreement groups only, in this order ("X25519MLKEM768:X25519")."""
+    """Allow these key agreement groups only, in this order ("X25519MLKEM768:X25519").
+
+    Raises ValueError if OpenSSL does not know one of them.
+    """
     public = getattr(context, "set_groups", None)
     if public is not None:
         public(groups.encode())
         return
-    # Added to the binding for this purpose (pyca/cryptography pull request 14288).
+    # In the binding since pyca/cryptography pull request 14288.
     if _lib.SSL_CTX_set1_curves_list(context._context, groups.encode()) != 1:
         _lib.ERR_clear_error()
         raise ValueError(f"this OpenSSL knows no group list {groups}")
 
 
 def was_resumed(connection: SSL.Connection) -> bool:
-    """Whether the handshake leant on an earlier session instead of certificates."""
+    """Whether the handshake resumed an earlier TLS session instead of using certificates."""
     return bool(_lib.SSL_session_reused(connection._ssl))
 
 
 def verify_error(connection: SSL.Connection) -> int:
-    """OpenSSL's X509_V_ERR number of the last check of the peer's chain; 0 is good."""
+    """Return OpenSSL's X509_V_ERR number of the last check of the peer's chain; 0: valid."""
     return int(_lib.SSL_get_verify_result(connection._ssl))
 
 
 def export_into(connection: SSL.Connection, target: bytearray, label: bytes, context: bytes) -> None:
-    """Fill target from the TLS exporter.
+    """Fill target from the TLS exporter (RFC 5705, RFC 8446 section 7.5).
 
-    pyOpenSSL's own method leaves the secret twice in memory that nobody can wipe: in a buffer that it frees as it is,
-    and in a bytes object. Here OpenSSL writes into target, and the only copy is the caller's.
+    pyOpenSSL's own method leaves two copies of the secret in memory that cannot be wiped: in a buffer that it frees
+    without clearing, and in a bytes object. Here OpenSSL writes into target, which is the only copy. Raises ValueError
+    if the handshake is not complete.
     """
     if (
         _lib.SSL_export_keying_material(

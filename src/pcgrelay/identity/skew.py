@@ -1,8 +1,9 @@
-"""How far the clocks of others are from this one's.
+"""Skew between the clocks of other nodes and this one's.
 
-Certificates, lists and catalogue entries are judged by each node's own clock. So one that is wrong refuses others, or
-lets a service come and go, and none of the words for that says clock. Each handshake tells the time in a feature of its
-HELLO (docs/protocol.md, 9.2), under the seal of TLS; and an entry tells when it was signed. Nothing is decided by that.
+Each node judges certificates, lists and catalogue entries by its own clock. A node whose clock is wrong so refuses
+others, or loses services, and none of the reasons names the clock. Each handshake therefore carries the time in a
+feature of HELLO (docs/protocol.md, 9.2), protected by TLS, and an entry shows when it was signed. The skew is only
+reported; nothing is decided by it.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ FEATURE = "clock:"
 SKEW_MOST_S = 30
 PEERS_MOST = 10_000
 FORGET_MS = 86_400_000
-# Only what pcgrelay signs itself tells the time of its signature: another program may number its entries otherwise.
+# Only entries with this life have the time of signing as their sequence: another program may number them otherwise.
 ENTRY_LIFE_MS = 1_800_000
 ENTRY_AGE_MOST_MS = ENTRY_LIFE_MS // 2 + 60_000
 
 
 @dataclass(frozen=True, slots=True)
 class Skew:
-    """Of one other node, in seconds; positive: its clock is ahead of this one's."""
+    """The skew of one node, in seconds; positive: its clock is ahead. at_least: a lower bound of the magnitude."""
 
     peer: NodeId
     seconds: int
@@ -31,36 +32,39 @@ class Skew:
 
     @property
     def is_large(self) -> bool:
-        """Whether somebody should look at a clock."""
+        """Whether it is large enough to check the clocks."""
         return abs(self.seconds) > SKEW_MOST_S
 
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    offset_ms: int  # of its wall clock from this machine's monotonic one, so that a jump of this wall clock shows
+    offset_ms: int  # its wall clock less this node's monotonic clock, so that a jump of this wall clock shows
     at_ms: int
     at_least: bool
 
 
 class Skews:
-    """What was heard of other clocks, each a day long."""
+    """The skews of other nodes; each is kept for a day (FORGET_MS)."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._heard: dict[NodeId, _Heard] = {}
 
     def feature(self) -> str:
-        """This clock, as a HELLO tells it."""
+        """Return the feature of HELLO with the time of this node."""
         return f"{FEATURE}{self._wall_ms()}"
 
     def hear(self, peer: NodeId, features: tuple[str, ...]) -> None:
-        """A handshake with that node is over; it listed these."""
+        """Record the time in the features of a node's HELLO, after the handshake. A malformed one is ignored."""
         told = next((feature.removeprefix(FEATURE) for feature in features if feature.startswith(FEATURE)), "")
         if told.isascii() and told.isdigit():
             self._put(peer, int(told), at_least=False)
 
     def hear_entry(self, edge: NodeId, sequence: int, not_after_s: int) -> None:
-        """An entry that was proved. It is new, or half of its life old at most; what is beyond that is the clocks'."""
+        """Record the skew that a verified entry shows: its age is 0 to half of its life, the rest is skew.
+
+        sequence: the time of signing, Unix time in milliseconds. not_after_s: Unix time in seconds.
+        """
         if abs(not_after_s * 1000 - sequence - ENTRY_LIFE_MS) > 2_000:
             return
         known = self._heard.get(edge)
@@ -74,7 +78,7 @@ class Skews:
             self._heard.pop(edge, None)
 
     def all(self) -> list[Skew]:
-        """Of everybody who was heard of within a day, by name."""
+        """Return the skews that were recorded within a day, sorted by node."""
         now_ms, wall_ms = self._clock.monotonic_ms(), self._wall_ms()
         self._heard = {peer: heard for peer, heard in self._heard.items() if now_ms - heard.at_ms < FORGET_MS}
         return [

@@ -1,8 +1,8 @@
-"""TLS 1.3 in memory: a context by the profile of docs/protocol.md, 2.2, and a driver that turns bytes into bytes.
+"""TLS 1.3 in memory: a context with the profile of docs/protocol.md, 2.2, and a driver without a socket.
 
-No callback is ever set, for a callback of cffi needs memory that is writable and executable at once, which the hardened
-service denies itself. So OpenSSL judges chain, dates and revocation alone, and everything else is judged after the
-handshake: resumption, group, identity. Nothing is exported before.
+No callback is set, because a callback of cffi needs memory that is writable and executable at once, which the hardened
+service forbids. So OpenSSL alone judges chain, dates and revocation; resumption, group and identity are judged after
+the TLS handshake, and before the secret is exported.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TLS_SUITES = b"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_G
 CHAIN_DEPTH = 7  # certificates above the leaf
 READ_BYTES = 65_536
 
-# X509_V_ERR numbers of OpenSSL's x509_vfy.h; whatever is not named here is `other`.
+# X509_V_ERR numbers of OpenSSL's x509_vfy.h; all others are `other`.
 _VERIFY_REASONS = {
     2: Refusal.UNKNOWN_ISSUER,
     3: Refusal.NO_CRL,
@@ -77,31 +77,34 @@ _VERIFY_REASONS = {
     68: Refusal.WEAK,
     79: Refusal.WRONG_ISSUER,
 }
-_NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, which pyOpenSSL has no name for
+_NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME; pyOpenSSL has no name for it
 
 
 class HandshakeRefused(PcgrelayError):
-    """A handshake ended without a link or session. reason is one word for counters; the peer is told a code at most."""
+    """A handshake failed. reason: one word for counters. The peer gets a code at most."""
 
     def __init__(self, reason: str, sentence: str, farewell: bytes = b"") -> None:
         super().__init__(sentence)
         self.reason = reason
-        self.farewell = farewell  # what may still be sent before the connection is closed
-        self.shuts_out = False  # the peer said, inside the seal of TLS, that this node may not come in
-        self.shown: Shown | None = None  # the certificate that was refused, if a CA that is trusted here signed it
+        self.farewell = farewell  # bytes that may still be sent before the connection is closed
+        self.shuts_out = False  # the authenticated peer refuses this node
+        self.shown: Shown | None = None  # the certificate that was refused, if the next one of its chain signed it
 
 
 def make_context(credentials: Credentials, *, post_quantum_required: bool) -> SSL.Context:
-    """A context for both roles; it cannot be changed once used, so new credentials mean a new context."""
+    """Make a TLS context for clients and servers. New credentials need a new context.
+
+    Raises ConfigError if OpenSSL does not accept the credentials, ValueError if it does not know a group.
+    """
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.set_max_proto_version(SSL.TLS1_3_VERSION)
     context.set_tls13_ciphersuites(TLS_SUITES)
     set_groups(context, GROUPS_REQUIRED if post_quantum_required else GROUPS_PREFERRED)
-    # Either alone still lets a client resume, and resumption skips every check of certificates.
+    # Both are needed: with either alone a client can still resume, which skips all checks of certificates.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_options(SSL.OP_NO_TICKET)
-    # The chain's buffers are small and handshakes short; a link that idles keeps none.
+    # An idle control connection keeps no TLS buffers.
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
     context.set_verify_depth(CHAIN_DEPTH)
@@ -113,7 +116,7 @@ def make_context(credentials: Credentials, *, post_quantum_required: bool) -> SS
 
 
 def _own_files_taken(context: SSL.Context, credentials: Credentials) -> None:
-    """What this node shows; ConfigError if OpenSSL does not take it, as it does with keys that are too small."""
+    """Set the own certificates and key. Raises ConfigError if OpenSSL refuses them, for example for a small key."""
     what = "certificate"
     try:
         context.use_certificate(credentials.leaf)
@@ -129,14 +132,14 @@ def _own_files_taken(context: SSL.Context, credentials: Credentials) -> None:
 
 
 def make_store(credentials: Credentials) -> X509Store:
-    """The same trust as in a handshake, for chains that come in other ways."""
+    """Make a store with the same trust as in a handshake, for chains that arrive otherwise (catalogue entries)."""
     store = X509Store()
     _store_fill(store, credentials)
     return store
 
 
 def set_verify_time(store: X509Store, moment: datetime | None) -> None:
-    """Judge by this time instead of the clock's; without one, all dates are good."""
+    """Judge certificates by this moment instead of the present; None: without regard to dates."""
     if moment is None:
         store.set_flags(_NO_CHECK_TIME)
     else:
@@ -144,7 +147,7 @@ def set_verify_time(store: X509Store, moment: datetime | None) -> None:
 
 
 def chain_refusal(store: X509Store, chain: Sequence[x509.Certificate]) -> Refusal | None:
-    """Why a chain (leaf first) does not lead to the trust of the store now, or nothing."""
+    """Return the reason for which the store does not trust a chain (leaf first) now, or None."""
     leaf, *others = (X509.from_cryptography(certificate) for certificate in chain)
     try:
         X509StoreContext(store, leaf, others).verify_certificate()
@@ -162,17 +165,17 @@ def _store_fill(store: X509Store, credentials: Credentials) -> None:
         store.add_crl(crl)
     flags = X509StoreFlags.CRL_CHECK
     issuers = {crl.issuer for crl in credentials.crls}
-    # With a list of every anchor the whole chain can be judged, and a revoked intermediate is found. Without, a check
-    # of the whole chain would refuse everybody, though the leaf's own list is there.
+    # With a list for every anchor the whole chain can be checked, and a revoked intermediate is found. Otherwise such a
+    # check would refuse every peer, although the list for the leaf is there.
     if all(anchor.subject in issuers for anchor in credentials.trust):
         flags |= X509StoreFlags.CRL_CHECK_ALL
     store.set_flags(flags)
 
 
 class TlsDriver:
-    """One TLS connection without a socket: feed what came in, take what goes out.
+    """One TLS connection without a socket: `feed` received bytes, `take` bytes to send.
 
-    Every method may raise HandshakeRefused. Whoever holds a driver frees it by dropping it; there is no way back.
+    Every method may raise HandshakeRefused; the driver must not be used after that.
     """
 
     def __init__(self, context: SSL.Context, *, client: bool) -> None:
@@ -184,24 +187,24 @@ class TlsDriver:
 
     @property
     def connection(self) -> SSL.Connection:
-        """For the exporter alone."""
+        """The connection of pyOpenSSL, for the exporter alone."""
         return self._connection
 
     def feed(self, data: bytes) -> None:
-        """Take bytes of the peer. The caller bounds how many there are."""
+        """Feed bytes of the peer. The caller limits their number."""
         if data:
-            self._connection.bio_write(data)  # memory takes all of it, or fails
+            self._connection.bio_write(data)  # a memory BIO takes all of it or fails
 
     def take(self) -> bytes:
-        """All bytes that wait to go to the peer."""
+        """Return all bytes that are to be sent to the peer."""
         taken = bytearray()
         with suppress(SSL.WantReadError):
-            while len(taken) % READ_BYTES == 0:  # a read that gave less had the last
+            while len(taken) % READ_BYTES == 0:  # a shorter read was the last
                 taken += self._connection.bio_read(READ_BYTES)
         return bytes(taken)
 
     def handshake(self) -> bool:
-        """Go on as far as the fed bytes allow; true once TLS itself is content."""
+        """Continue the TLS handshake with what was fed; whether it is complete."""
         try:
             self._connection.do_handshake()
         except SSL.WantReadError:
@@ -213,7 +216,7 @@ class TlsDriver:
         return True
 
     def read(self) -> bytes:
-        """What the peer wrote, as far as it came; empty if nothing did."""
+        """Return the decrypted data of the peer that has arrived; empty if there is none."""
         taken = bytearray()
         try:
             while True:
@@ -224,34 +227,34 @@ class TlsDriver:
             raise HandshakeRefused("closed", "The peer closed the connection in good order.") from None
         except SSL.Error as error:
             refused = self._refused(error)
-            # Said after the handshake, so by the peer itself. A bad date may be the fault of the peer's list.
+            # Sent after the handshake, so by the peer itself. An alert about a date may be due to the peer's own list.
             refused.shuts_out = "alert certificate revoked" in _words(error)
             raise refused from None
 
     def write(self, data: bytes) -> None:
-        """Seal data for the peer; `take` has it afterwards."""
+        """Encrypt data for the peer; `take` returns it."""
         try:
             self._connection.sendall(data)
         except SSL.Error as error:
             raise self._refused(error) from None
 
     def group(self) -> str:
-        """The key agreement that was negotiated."""
+        """The name of the negotiated key agreement group."""
         return self._connection.get_group_name() or "unknown"
 
     def suite(self) -> str:
-        """TLS's own suite, which protects the control connection."""
+        """The name of the TLS cipher suite, which protects the control connection."""
         return self._connection.get_cipher_name() or "unknown"
 
     def peer_chain(self) -> tuple[bytes, ...]:
-        """The chain by which the peer was trusted, in DER. The first certificate signed the peer's handshake."""
+        """Return the verified chain of the peer in DER, leaf first. The leaf's key signed the handshake."""
         chain = self._connection.get_verified_chain()
         if not chain:
             raise HandshakeRefused(Refusal.NO_CERTIFICATE, "The peer showed no certificate.")
         return tuple(dump_certificate(FILETYPE_ASN1, certificate) for certificate in chain)
 
     def _shown(self) -> Shown | None:
-        """The leaf of the chain that OpenSSL had put together when it refused it."""
+        """Describe the leaf of the chain that OpenSSL refused."""
         chain = self._connection.get_verified_chain() or []
         return shown_of([dump_certificate(FILETYPE_ASN1, certificate) for certificate in chain])
 
@@ -278,7 +281,7 @@ def _words(error: SSL.Error) -> str:
     return " / ".join(str(entry[-1]) for entry in stack)
 
 
-# Parts of OpenSSL's texts, most telling first.
+# Parts of OpenSSL's error texts, the most specific first.
 _TLS_REASONS = (
     ("did not return a certificate", Refusal.NO_CERTIFICATE, "The peer showed no certificate."),
     (
@@ -301,5 +304,5 @@ _TLS_REASONS = (
 
 
 def leaf_der(certificate: x509.Certificate) -> bytes:
-    """A certificate as its hash is taken over."""
+    """Return the DER of a certificate."""
     return certificate.public_bytes(Encoding.DER)
