@@ -1,1 +1,1 @@
-"""The core, as the control plane sees it: calls down, events up."""
+"""The interface between control plane and core: typed calls down, typed events up."""

@@ -1,7 +1,7 @@
-"""The only importer of the native core: typed calls down, typed events up.
+"""The only module that imports the native core: typed calls down, typed events up.
 
-Numbers cross this face and nothing else. The event loop watches the core's descriptor; each event becomes a small
-Struct and goes to the handler of its type. Whatever call the core refuses is DataPlaneRefused.
+Links, sessions and services are numbers here. The event loop watches the core's descriptor; each event becomes a Struct
+and goes to the handler of its type. A call that the core refuses raises DataPlaneRefused.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ Grant = tuple[int, Sequence[int]]
 
 
 class Plane:
-    """One core and its events. The methods are those of the core; what each does stands in its stub."""
+    """One core and its events. The methods without a docstring are documented in the core's stub (`core.pyi`)."""
 
     def __init__(self, native: Any, config: Config) -> None:
-        """native is the core's module; `native_core` has the real one."""
+        """native: the core's module, from `native_core`. Raises DataPlaneRefused if the core cannot be made."""
         self._native = native
         self._handlers: events.Handlers = {}
         self._failed: Callable[[Exception], None] = _nobody
         self._loop: asyncio.AbstractEventLoop | None = None
-        # A worker inherits the priority of the thread that starts it. This one keeps its own for a thaw, when that of
-        # the event loop's has long been lowered and cannot be raised again.
+        # A worker inherits the priority of the thread that starts it. This thread keeps its priority for `thaw`, when
+        # that of the event loop has been lowered and cannot be raised again.
         self._starter = ThreadPoolExecutor(1, "starter")
         node, policy = config.node, config.policy
         self._core = self._called(
@@ -73,14 +73,14 @@ class Plane:
     # -- life --------------------------------------------------------------------------------------------------
 
     def start(self, handlers: events.Handlers, failed: Callable[[Exception], None]) -> None:
-        """Let the workers run; events go to the handlers from the running loop. failed takes what one raises."""
+        """Start the workers; the running loop dispatches their events. failed: called with what a handler raises."""
         self._handlers, self._failed = handlers, failed
         self._loop = asyncio.get_running_loop()
         self._launch()
         self._loop.add_reader(self._core.fileno(), self.deliver)
 
     def stop(self) -> None:
-        """Stop and join the workers; may be called twice."""
+        """Stop and join the workers. It may be called twice."""
         if self._loop is not None:
             self._loop.remove_reader(self._core.fileno())
             self._loop = None
@@ -89,7 +89,10 @@ class Plane:
         self._starter.shutdown()
 
     def freeze(self) -> None:
-        """Stop all workers at the end of their turn, with nothing left over between them and the control plane."""
+        """Stop all workers at the end of their turn, with all orders carried out and all events dispatched.
+
+        Raises DataPlaneRefused if they do not come to rest.
+        """
         self._called(self._core.freeze)
         for _ in range(SETTLE_ROUNDS):
             settled = self._core.settle()
@@ -98,7 +101,7 @@ class Plane:
         raise DataPlaneRefused("it does not come to rest")
 
     def thaw(self) -> None:
-        """Let the workers go on as if nothing had been."""
+        """Let the workers go on after `freeze`."""
         self._launch()
 
     def handover_size(self) -> int:
@@ -111,7 +114,7 @@ class Plane:
         return list(self._called(self._core.handover_read, record, descriptors))
 
     def abandon(self) -> None:
-        """Wipe all keys and close nothing: another process has it all."""
+        """Wipe all keys and close no connection: another process has them now."""
         if self._loop is not None:
             self._loop.remove_reader(self._core.fileno())
             self._loop = None
@@ -123,7 +126,7 @@ class Plane:
     def deliver(self, only: type[Struct] | None = None) -> int:
         """Dispatch pending core events, or those of one type; a handler that raises does not stop the others.
 
-        Answers how many were pending.
+        Returns how many were pending.
         """
         pending = self._core.events(EVENTS_AT_ONCE)
         for kind, *fields in pending:
@@ -137,7 +140,7 @@ class Plane:
         return len(pending)
 
     def _last_ends(self) -> None:
-        """Count streams that ended just now; nothing else matters any more."""
+        """Dispatch the ends of streams that the last turn brought, so that they are counted and logged."""
         with suppress(DataPlaneRefused):
             self._called(self._core.freeze)
             self._core.settle()
@@ -253,10 +256,10 @@ class Plane:
     def session_mix(self, session: int, mix: int) -> None:
         self._called(self._core.session_mix, session, mix)
 
-    # -- tables and facts --------------------------------------------------------------------------------------
+    # -- tables and counters -----------------------------------------------------------------------------------
 
     def tables_check(self, *, exports: Sequence[Export], imports: Sequence[Import], grants: Sequence[Grant]) -> None:
-        """Refuse what `publish` would refuse, and change nothing."""
+        """Check tables without a change. Raises DataPlaneRefused if `publish` would refuse them."""
         self._called(self._core.tables_check, exports=exports, imports=imports, grants=grants)
 
     def publish(self, *, exports: Sequence[Export], imports: Sequence[Import], grants: Sequence[Grant]) -> None:
@@ -269,11 +272,11 @@ class Plane:
         self._called(self._core.import_unlisten, number)
 
     def settings(self, policy: PolicySettings) -> None:
-        """Have the core go by this policy from now on. If it refuses one figure, it goes by those of before."""
+        """Apply the settings of this policy. If the core refuses one, all stay as they were (DataPlaneRefused)."""
         self._called(self._core.settings, **_settings(policy))
 
     def bounds(self, imports: Sequence[tuple[int, int]], exports: Sequence[tuple[int, int]], descriptors: int) -> None:
-        """How many streams services may have, by number, and which descriptors are kept back."""
+        """Set the limits of open streams by service number, and the first descriptor that is reserved."""
         self._called(self._core.bounds, imports=imports, exports=exports, descriptors=descriptors)
 
     def drain(self) -> None:
@@ -313,11 +316,11 @@ def _settings(policy: PolicySettings) -> dict[str, int]:
 
 
 def native_core() -> Any:
-    """The built core. It is loaded late, so that commands that need no data plane do not load it."""
+    """Import the built core. This is done late, so that commands that need no data plane do not load it."""
     from pcgrelay._core.face import core  # noqa: PLC0415
 
     return core
 
 
 def _nobody(error: Exception) -> None:
-    """Before the start there is no handler, and so nothing that could raise."""
+    """Ignore: before `start` there is no handler that could raise."""

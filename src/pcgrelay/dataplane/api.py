@@ -1,4 +1,4 @@
-"""What links, paths and sessions ask of the native core. `adapter` has the real one; tests bring their own."""
+"""The interfaces of the native core that links, paths and sessions use. Implemented in `adapter`, and by tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class DataPlaneRefused(Exception):
 
 
 class PathSpec(Struct, frozen=True, kw_only=True):
-    """A path through a relay: the link on either side, and the labels under which frames come in and go out there."""
+    """A path through a relay: the links a and b, and for each the labels of incoming and outgoing frames."""
 
     a_link: int
     a_in: int
@@ -25,7 +25,7 @@ class PathSpec(Struct, frozen=True, kw_only=True):
 
 
 class LinkPlane(Protocol):
-    """Lanes of links."""
+    """Links and their lanes."""
 
     def link_add(
         self, link: int, *, secret: bytearray, binding: bytes, suite: int, dialler: bool, lanes: int, link_id: bytes

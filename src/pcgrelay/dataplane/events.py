@@ -1,4 +1,4 @@
-"""What the core reports, one type for each kind of event. Whoever has to do with a type registers a handler for it."""
+"""Events of the core, one type for each kind. When each is sent stands in the core's stub (`core.pyi`)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SessionStalled(Struct, frozen=True):
     session: int
     flow: int
     code: int
-    in_label: int  # of the path that is lost
+    in_label: int  # of the path that was lost
 
 
 class SessionResumed(Struct, frozen=True):
@@ -47,7 +47,7 @@ class SessionResumed(Struct, frozen=True):
 
 class SessionMoved(Struct, frozen=True):
     session: int
-    in_label: int  # of the candidate that is the path now
+    in_label: int  # of the candidate that has become the path
 
 
 class PeerDrains(Struct, frozen=True):
@@ -85,8 +85,8 @@ class SessionRenewed(Struct, frozen=True):
 
 class EventsLost(Struct, frozen=True):
     count: int
-    kept: int  # of these, of links, lanes and sessions
+    kept: int  # of these, events of links, lanes and sessions (not of single streams)
 
 
-# By the type of the event that each takes. A type without a handler is of no concern to this role.
+# Handlers by type of event. A type without a handler does not occur in, or does not matter to, this role.
 Handlers = Mapping[type[Struct], Callable[[Any], None]]
