@@ -1,8 +1,8 @@
-"""The Python face of the data plane. Only `pcgrelay.dataplane.adapter` imports it.
+"""The Python interface of the data plane. Only `pcgrelay.dataplane.adapter` imports it.
 
-Numbers, not names, cross this face: the control plane gives every link, session, path, import and export a number
-and keeps the meaning. Every call is made from one thread, returns at once, and is carried out by the workers soon
-after. Whatever the workers have to say comes back through `events()`.
+Links, sessions, paths, imports and exports are numbers here; the control plane gives the numbers and keeps their
+meaning. All calls are made from one thread. They return at once, and the workers carry them out soon after; what the
+workers report comes through `events()`. A call that is refused raises CoreError with the name of a Result.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from typing import Final, final
 from pcgrelay._core.face.workers import CoreError as CoreError
 from pcgrelay._core.face.workers import Workers
 
-# Kinds of event. Each event is a tuple that begins with its kind. `reason` is a name as of `refusal_name`, `cause` one
-# as of `cause_name`.
+# Kinds of event. Each event is a tuple that begins with its kind. `reason` is a name that `refusal_name` returns,
+# `cause` one that `cause_name` returns.
 EVENT_LANE_UP: Final[int]  # (kind, link, index, number)
 EVENT_LANE_DOWN: Final[int]  # (kind, link, index, number, code, reason)
 EVENT_SESSION_UP: Final[int]  # (kind, session)  every flow is confirmed in both directions
 EVENT_SESSION_DOWN: Final[int]  # (kind, session, code, reason, remote: bool)  never after session_close
-EVENT_SESSION_STALLED: Final[int]  # (kind, session, flow, code, in_label)  that path or its lane is lost: session_path
+EVENT_SESSION_STALLED: Final[int]  # (kind, session, flow, code, in_label)  the path or its lane is lost: session_path
 EVENT_SESSION_RESUMED: Final[int]  # (kind, session, flow)
 EVENT_PEER_DRAINS: Final[int]  # (kind, link, milliseconds)
 EVENT_IMPORT_WANTED: Final[int]  # (kind, import)  a stream waits for an import that is IMPORT_PENDING
@@ -25,8 +25,10 @@ EVENT_STREAM_END: Final[int]
 # (kind, opener: bool, number of the import or export (-1: unknown service), session, service: bytes, bytes_sent,
 #  bytes_received, duration_us, code, cause, rule, remote: bool)   sent: towards the far edge
 EVENT_STREAM_OPEN: Final[int]  # reserved; not sent
-EVENT_EVENTS_LOST: Final[int]  # (kind, count, kept)  so many found no place in the queue; kept: not of single streams
-EVENT_LINK_RENEWED: Final[int]  # (kind, link, mix)  every worker keeps the secret of link_renew
+EVENT_EVENTS_LOST: Final[
+    int
+]  # (kind, count, kept)  events lost because the queue was full; kept: not of single streams
+EVENT_LINK_RENEWED: Final[int]  # (kind, link, mix)  every worker has the secret of link_renew
 EVENT_SESSION_RENEWED: Final[int]  # (kind, session, mix)
 EVENT_SESSION_MOVED: Final[int]  # (kind, session, in_label)  a candidate has become the path, on one worker
 
@@ -34,55 +36,67 @@ ROLE_EDGE: Final[int]  # 1
 ROLE_RELAY: Final[int]  # 2
 
 IMPORT_DOWN: Final[int]  # new application connections are closed at once (UNREACHABLE)
-IMPORT_PENDING: Final[int]  # they wait, at most wait_ms, for routes
+IMPORT_PENDING: Final[int]  # new application connections wait at most wait_ms for routes
 IMPORT_LIVE: Final[int]  # they are opened over one of the routes
 
 EXPORT_READY: Final[int]
 EXPORT_DRAIN: Final[int]  # OPEN is answered RESET(DRAINING)
 EXPORT_UNRESOLVED: Final[int]  # OPEN is answered RESET(UNREACHABLE), cause target-unresolved
 
-RECORD_VERSION: Final[int]  # of the state record that this writes
-RECORD_LEAST: Final[int]  # the oldest that it reads
+RECORD_VERSION: Final[int]  # version of the hand-over record that is written
+RECORD_LEAST: Final[int]  # the oldest version that is read
 
-def refusal_name(reason: int) -> str: ...
-def cause_name(cause: int) -> str: ...
+def refusal_name(reason: int) -> str:
+    """Return the name of a Result, as counters and logs show it."""
+
+def cause_name(cause: int) -> str:
+    """Return the name of the cause of a stream's end, as logs show it."""
+
 def library() -> str:
-    """The libcrypto that seals and opens, as it names itself."""
+    """Return the version text of the libcrypto that the core uses."""
 
 def wiped(secret: bytearray | memoryview) -> None:
-    """Overwrite what held secrets."""
+    """Overwrite a buffer that held secrets with zeros."""
 
 @final
 class Core(Workers):
-    """The workers of one node, with the commands that they take. How they are made and end stands in workers.pyi."""
+    """The workers of one node and their commands. Construction, start, stop and hand-over are those of `Workers`."""
 
-    def events(self, limit: int = 4096) -> list[tuple[object, ...]]: ...
+    def events(self, limit: int = 4096) -> list[tuple[object, ...]]:
+        """Return at most `limit` pending events."""
 
     # -- links
     def link_add(
         self, link: int, *, secret: bytearray, binding: bytes, suite: int, dialler: bool, lanes: int, link_id: bytes
     ) -> None:
-        """Know a link; its number is not 0 and not known now. `secret` (32 bytes) is overwritten with zeros here."""
+        """Add a link; its number is not 0 and not in use.
+
+        secret: 32 bytes; overwritten with zeros here. binding: 32 bytes. lanes: 1 to 64. link_id: 16 bytes.
+        """
     def lane_dial(self, link: int, index: int) -> tuple[int, bytes]:
-        """Take the next lane number; answer it and the 48 bytes of preamble to send before `lane_add`."""
+        """Allocate the next lane number; return it and the 48 bytes of preamble to send before `lane_add`."""
     def lane_check(self, link: int, preamble: bytes) -> tuple[int, int]:
-        """Check a preamble that came in; answer (index, number), which is used up now. CoreError: refused."""
+        """Check a preamble that was received (48 bytes); return (index, number). The number cannot be used again.
+
+        Raises CoreError if the preamble is refused.
+        """
     def lane_add(self, link: int, index: int, number: int, fd: int) -> None:
         """Give a connected, non-blocking TCP socket to the worker of this lane.
 
-        The core owns and closes fd from here on, whatever happens.
+        The core owns and closes fd from here on, even if CoreError is raised.
         """
     def link_close(self, link: int, code: int) -> None:
         """Close all lanes (CLOSE with this code) and forget the link. Sessions and paths over it stall."""
-    def link_drain(self, link: int, milliseconds: int) -> None: ...
+    def link_drain(self, link: int, milliseconds: int) -> None:
+        """Send DRAIN on the lanes: the link ends in so many milliseconds."""
     def link_renew(self, link: int, *, secret: bytearray, mix: int) -> None:
-        """Keep the secret of a renewal for what the neighbour may send; EVENT_LINK_RENEWED follows.
+        """Keep the secret of a renewal, so that frames with it can be opened; EVENT_LINK_RENEWED follows.
 
-        `secret` (32 bytes) is overwritten with zeros here. mix is greater than those before, or that of the last
-        renewal, if this is another attempt at it.
+        secret: 32 bytes; overwritten with zeros here. mix: greater than those before, or equal to the last one for
+        another attempt at the same renewal (docs/protocol.md, 9.9).
         """
     def link_mix(self, link: int, mix: int) -> None:
-        """Both sides keep it: the lanes step with it, and so do lanes that are opened later."""
+        """Use the secret of a renewal that both sides have in the next key step of all lanes, also of later ones."""
 
     # -- paths of a relay
     def path_add(
@@ -98,12 +112,13 @@ class Core(Workers):
         cap: int,
         priority: int,
     ) -> None:
-        """Forward between two links.
+        """Forward frames between two links.
 
-        a_in: the label that we gave on a_link; a_out: the one that the neighbour there gave.
+        a_in: the label that this node gave on a_link; a_out: the one that the neighbour there gave; the same for b.
         cap: bytes queued at most for each flow and direction.
         """
-    def path_remove(self, path: int) -> None: ...
+    def path_remove(self, path: int) -> None:
+        """Stop forwarding for this path."""
 
     # -- sessions of an edge
     def session_add(
@@ -120,26 +135,28 @@ class Core(Workers):
         priority: int,
         organisation: int = 0,
     ) -> None:
-        """Know a session. `secret` is overwritten with zeros here. It does nothing before it has a path.
+        """Add a session. It does nothing before `session_path`.
 
-        organisation: a number for that of the peer, which all its sessions share their budgets by; 0: it has none.
+        secret: 32 bytes; overwritten with zeros here. binding: 32 bytes. cap: bytes in flight for each flow and
+        direction. organisation: number of the peer's organisation, whose sessions share budgets; 0: none.
         """
 
     def session_path(self, session: int, *, link: int, in_label: int, out_label: int, instead: int = 0) -> None:
-        """Lead the session's flows over this link from now on.
+        """Use this path for the flows of the session from now on.
 
-        The first path starts FLOW_CONFIRM, a later one resumption. instead: those flows only that the path of this
-        in_label leads now; for others have moved on by themselves.
+        The first path starts FLOW_CONFIRM, a later one resumption. instead: move only the flows that use the path with
+        this in_label, because the others have followed the far edge already; 0: all.
         """
     def session_candidate(self, session: int, *, link: int, in_label: int, out_label: int) -> None:
-        """A path that becomes the session's once the far edge resumes over it; at most four at once."""
+        """Add a candidate: a path that the session uses once the far edge resumes over it. At most four at once."""
     def session_candidate_drop(self, session: int, in_label: int) -> None:
-        """It will not any more; nothing, if it has."""
-    def session_close(self, session: int, code: int) -> None: ...
+        """Remove a candidate. No effect if the session uses it already."""
+    def session_close(self, session: int, code: int) -> None:
+        """Close all flows (FLOW_CLOSE with this code), end their streams and forget the session."""
     def session_renew(self, session: int, *, secret: bytearray, mix: int) -> None:
-        """As link_renew, for the flows of a session; EVENT_SESSION_RENEWED follows."""
+        """As `link_renew`, for the flows of a session; EVENT_SESSION_RENEWED follows."""
     def session_mix(self, session: int, mix: int) -> None:
-        """As link_mix: the flows step with it."""
+        """As `link_mix`, for the flows of a session."""
 
     # -- tables
     def tables_check(
@@ -149,7 +166,7 @@ class Core(Workers):
         imports: Sequence[tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]],
         grants: Sequence[tuple[int, Sequence[int]]],
     ) -> None:
-        """Build these tables and let go of them: CoreError says why `publish` would not take them."""
+        """Build these tables and discard them. Raises CoreError if `publish` would refuse them."""
     def publish(
         self,
         *,
@@ -157,19 +174,20 @@ class Core(Workers):
         imports: Sequence[tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]],
         grants: Sequence[tuple[int, Sequence[int]]],
     ) -> None:
-        """Replace all service tables at once; streams that they no longer allow are reset.
+        """Replace all service tables at once; streams that the new tables no longer allow are reset.
 
         exports: (number, service, marking, rule, state, connect_timeout_ms, targets [(numeric ip, port), ...]).
         imports: (number, service without owner, marking, priority, state, routes [(session, precedence, weight), ...]).
         grants: (session, [export numbers its peer may open]). A session that is not named may open nothing.
-        Numbers of imports and exports are 0 to 65,535.
+        Numbers of imports and exports are 0 to 65,535. Raises CoreError; then the old tables stay in force.
         """
     def import_listen(self, number: int, fds: Sequence[int]) -> None:
-        """Give listening sockets of an import to the workers: one for each, bound with SO_REUSEPORT.
+        """Give the listening sockets of an import to the workers: one for each worker, bound with SO_REUSEPORT.
 
-        The core owns them.
+        The core owns and closes them.
         """
-    def import_unlisten(self, number: int) -> None: ...
+    def import_unlisten(self, number: int) -> None:
+        """Close the listening sockets of an import."""
     def settings(
         self,
         *,
@@ -180,23 +198,23 @@ class Core(Workers):
         rekey_bytes: int = ...,
         rekey_ms: int = ...,
     ) -> None:
-        """Go by these from now on; what is left out stays as it is. One that is refused leaves all as they are.
+        """Apply these settings; those left out stay. If one is refused (CoreError), all stay.
 
-        probe_interval_ms: how often lanes are probed; silence is counted again if it changes. handshake_deadline_ms:
-        how long after it was added a lane must be confirmed. linger_ms: after how long without a byte half-closed
-        streams end, those that are so now too. rekey_*: soft limits of a key; 0, or more than that of the protocol:
-        that of the protocol.
+        probe_interval_ms: how often lanes are probed; a change restarts the count of silence. handshake_deadline_ms:
+        within what time a new lane must be confirmed. linger_ms: after how long without a byte a half-closed stream
+        ends, also one that is half-closed now. rekey_*: soft limits of a key; 0, or more than the protocol's limit,
+        means the protocol's limit (docs/protocol.md, 8).
         """
     def drain(self) -> None:
-        """Stop accepting: listeners are closed, OPEN is answered RESET(DRAINING). Streams that run go on."""
+        """Accept no new streams: listeners are closed, OPEN is answered RESET(DRAINING). Open streams go on."""
 
-    # -- facts
+    # -- counters
     def streams(self) -> int:
-        """Streams that are open now."""
+        """How many streams are open now."""
     def counters(self) -> dict[str, int]:
         """All counters, summed over the workers. Refusals: `refused_<reason>_total`."""
     def services(self) -> dict[str, dict[int, int]]:
-        """Streams open now: {"imports": {number: streams}, "exports": ...}; numbers below 1,024 that have any."""
+        """Open streams: {"imports": {number: streams}, "exports": ...}, for numbers below 1,024 that have any."""
     def per_worker(self) -> list[dict[str, int]]:
         """For each worker: lanes, streams, sent_bytes, received_bytes."""
     def links(self) -> dict[int, dict[str, int]]:

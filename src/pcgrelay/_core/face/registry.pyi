@@ -1,4 +1,4 @@
-"""What the face keeps of each link and session while the workers have the rest. Its contract is `entries.pxd`."""
+"""What the interface keeps of each link and session; the workers have the rest. Its contract is `registry.pxd`."""
 
 from typing_extensions import disjoint_base
 

@@ -1,19 +1,20 @@
-"""The lower half of the Python face: the workers of a node together. `core` gives them their commands."""
+"""The lower half of the Python interface: the workers of a node. `core` adds their commands."""
 
 from collections.abc import Sequence
 
 from typing_extensions import disjoint_base
 
 class CoreError(Exception):
-    """The core refused a call; the message names the reason."""
+    """The core refused a call; the message is the name of the reason."""
 
 @disjoint_base
 class Workers:
     """The workers of one node.
 
-    workers: number of data-plane threads, 1 to 64. memory_bytes: budget of all buffers together.
+    workers: number of data-plane threads, 1 to 64. memory_bytes: budget of all buffers together. role: ROLE_EDGE or
+    ROLE_RELAY. wait_ms: how long an application connection waits for a route. keepalive_s: after how long a silence
+    TCP checks an application connection (keep-alive). The others are those of `Core.settings`.
     Threads run from `start` to `stop`; `stop` joins them and may be called twice.
-    keepalive_s: a connection of an application that is silent for so long is asked by TCP whether it still lives.
     """
 
     def __init__(
@@ -34,31 +35,36 @@ class Workers:
     @property
     def workers(self) -> int: ...
     def fileno(self) -> int:
-        """A descriptor that is readable while `events` has something."""
+        """Return a descriptor that is readable while `events` has something."""
     def bounds(
         self, *, imports: Sequence[tuple[int, int]], exports: Sequence[tuple[int, int]], descriptors: int = 0
     ) -> None:
-        """How many streams these services may have open, by number; 0: any. Others keep what they were given.
+        """Limit the open streams of services: (number, streams), 0: no limit. Services not named keep their limits.
 
-        A stream beyond that is refused: limit. Only numbers below 1,024 are counted. descriptors: those from this
-        number on are kept back, and neither accepted into nor connected with; 0: none.
+        A stream beyond the limit is refused (limit). Only numbers below 1,024 are counted. descriptors: file
+        descriptors from this number on are reserved and not used for application connections; 0: none.
         """
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
+    def start(self) -> None:
+        """Start the threads, or let frozen ones go on. Raises CoreError."""
+    def stop(self) -> None:
+        """Stop and join the threads."""
 
     # -- hand-over to another process (docs/decisions/0009)
     def freeze(self) -> None:
-        """Have all workers end with the turn they are in; `start` lets them go on as if nothing had been."""
+        """Stop all workers at the end of their turn; `start` lets them go on without any effect on connections."""
     def settle(self) -> bool:
-        """While frozen: carry out all orders; whether nothing is left of them. Their events are there now."""
+        """While frozen: carry out all orders; whether none is left. Their events are pending then."""
     def handover_size(self) -> int:
-        """While frozen and settled: the length of the state record."""
+        """While frozen and settled: return the length of the hand-over record in bytes."""
     def handover_write(self, record: bytearray | memoryview) -> list[int]:
-        """Write the state, keys too, into a record of exactly that length; answer the descriptors that belong to it."""
+        """Write the state, with all keys, into a record of exactly that length; return the descriptors to pass on."""
     def handover_read(self, record: bytearray | memoryview, fds: Sequence[int]) -> list[int]:
-        """Be what the record says, in a core that is not started; answer the descriptors that nothing came for.
+        """Restore the state from a record, in a core that is not started; return the descriptors that are not needed.
 
-        The others are its own from here on. CoreError: nothing is left but `abandon`.
+        The core owns the others from here on. After a CoreError only `abandon` may be called.
         """
     def abandon(self) -> None:
-        """Wipe all keys and be of no more use, without a word or an end to any connection: another process has them."""
+        """Wipe all keys, and neither send on nor shut down any connection: another process has them now.
+
+        The object must not be used any more.
+        """
