@@ -137,7 +137,7 @@ class Authority:
         _refuse_present(key_path)
         trust = self.certificate.public_bytes(Encoding.PEM)
         if trust_path.exists() and read_bounded(trust_path, "CA certificate", 1 << 20) != trust:
-            raise RunError(f"{trust_path}: here lies the certificate of another CA; choose another folder.")
+            raise RunError(f"{trust_path}: this is the certificate of another CA; choose another folder.")
 
         now = self._clock.wall().replace(microsecond=0)
         key = ec.generate_private_key(ec.SECP256R1())

@@ -152,7 +152,7 @@ def _credentials(config: Config, now: datetime) -> Iterator[Finding]:
             else _bad("identity.key", "The private key does not belong to the certificate.", "Name files of one pair.")
         )
     if files.crl is None:
-        sentence = "There is no revocation list, so a revoked neighbour stays welcome until its certificate ends."
+        sentence = "There is no revocation list, so a revoked neighbour is accepted until its certificate ends."
         yield _doubtful("identity.crl", sentence, 'Add crl = "realm.crl" to [identity].')
     if chain and key and trust and crls is not None:
         credentials = Credentials(chain, key, trust, crls)
@@ -188,7 +188,7 @@ def _links(config: Config, credentials: Credentials, now: datetime) -> Iterator[
         yield _bad(fault.where, fault.sentence, fault.mend)
         return
     if fault is None:
-        yield _good("identity.certificate", "A link between two nodes with these files comes about.")
+        yield _good("identity.certificate", "Two nodes with these files can make a link.")
     said = [_dated(config, judged, is_refused=fault is not None) for judged in judged_all(dated_of(credentials), now)]
     if fault is not None and not any(finding.level == ERROR for finding in said):
         yield _of_dates(ERROR, fault.where, fault.sentence, fault.mend)
@@ -229,10 +229,10 @@ def _policy(config: Config) -> Iterator[Finding]:
             yield _doubtful(f"export[{number}].allow", sentence, "Name the organisations in allow.")
     for number, entry in enumerate(config.imports, 1):
         if entry.service in exported:
-            sentence = f"{entry.service} is exported by this very node."
-            yield _doubtful(f"import[{number}].service", sentence, "Let applications here go straight to its target.")
+            sentence = f"{entry.service} is exported by this node itself."
+            yield _doubtful(f"import[{number}].service", sentence, "Let applications connect directly to its target.")
         if entry.listen.is_wildcard:
-            sentence = f"{entry.service} is open, in the clear, on every address of this machine."
+            sentence = f"{entry.service} is open, unencrypted, on every address of this machine."
             yield _doubtful(f"import[{number}].listen", sentence, "Listen on one address of a network that you trust.")
 
 

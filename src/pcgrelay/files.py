@@ -73,7 +73,7 @@ def unreadable(path: Path, what: str, error: OSError) -> PcgrelayError:
         return PermissionProblem(f"{path}: this user may not read the {what}; give the user that runs pcgrelay access.")
     if isinstance(error, IsADirectoryError):
         return ConfigError(f"{path}: the {what} is a folder; name a file.")
-    return ConfigError(f"{path}: the {what} cannot be read ({reason_of(error)}); mend that or name another file.")
+    return ConfigError(f"{path}: the {what} cannot be read ({reason_of(error)}); correct that or name another file.")
 
 
 def write_new(path: Path, data: bytes, mode: int = PUBLIC_MODE) -> None:
@@ -138,4 +138,4 @@ def _unwritable(path: Path, error: OSError) -> PcgrelayError:
         return PermissionProblem(f"{path}: this user may not write here; choose another folder or change its owner.")
     if isinstance(error, FileNotFoundError):
         return RunError(f"{path}: the folder {path.parent} does not exist; create it first.")
-    return RunError(f"{path}: this cannot be written ({reason_of(error)}); mend that and try again.")
+    return RunError(f"{path}: this cannot be written ({reason_of(error)}); correct that and try again.")

@@ -108,7 +108,7 @@ def _hands_shaken(local: LocalIdentity) -> None:
         if end.established is not None:
             wipe_secret(end.established.secret)
     if client.established is None:
-        raise HandshakeRefused(Refusal.OTHER, "The handshake of this node with itself came to no end.")
+        raise HandshakeRefused(Refusal.OTHER, "The handshake of this node with itself did not finish.")
 
 
 def _anybody(peer: NodeId) -> str | None:
@@ -147,7 +147,7 @@ _SENTENCES = {
     Refusal.UNKNOWN_ISSUER: (
         "identity.trust",
         "The chain of the certificate does not lead to a CA in trust that is its own issuer (a root).",
-        "Put the root's certificate into trust, and those between into certificate.",
+        "Put the root's certificate into trust, and the intermediate ones into certificate.",
     ),
     Refusal.WRONG_USAGE: (
         "identity.certificate",
@@ -192,7 +192,7 @@ _SENTENCES = {
     Refusal.CRL_NOT_CURRENT: (
         "identity.crl",
         "A revocation list is out of date, or not yet valid.",
-        "Fetch the newest list of each CA, and look at the clock.",
+        "Fetch the newest list of each CA, and check the clock.",
     ),
     Refusal.REVOKED: ("identity.crl", "The certificate, or that of a CA above it, was revoked.", "Issue a new one."),
     Refusal.EXPIRED: ("identity.certificate", "A certificate of the chain has expired.", "Issue a new one."),
@@ -206,7 +206,7 @@ _KEY_MEND = "Issue a new one, with a P-256 key."
 
 
 def _in_words(reason: str, credentials: Credentials, moment: datetime | None) -> Fault:
-    untold = f"With this certificate and key no handshake comes about ({reason.replace('_', ' ')})."
+    untold = f"No handshake is possible with this certificate and key ({reason.replace('_', ' ')})."
     other = ("identity.certificate", untold, _KEY_MEND)
     where, sentence, mend = next((words for word, words in _SENTENCES.items() if word == reason), other)
     # The chain walk knows names and dates. Its finding is used only if it is the same fault.
@@ -217,5 +217,5 @@ def _in_words(reason: str, credentials: Credentials, moment: datetime | None) ->
         sentence = why.sentence
         if reason == Refusal.UNKNOWN_ISSUER:
             where = "identity.certificate"
-            mend = "Put the CA's certificate into trust, and those between into certificate."
+            mend = "Put the CA's certificate into trust, and the intermediate ones into certificate."
     return Fault(reason, where, sentence, mend)

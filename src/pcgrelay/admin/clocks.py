@@ -24,7 +24,7 @@ def clock_sentences(clocks: Sequence[ClockStatus]) -> Iterator[str]:
         nearest = min(large, key=lambda clock: abs(clock.skew_s))
         word = "behind" if nearest.skew_s > 0 else "ahead of"
         seconds = f"{abs(nearest.skew_s)} s or more"
-        yield f"The clock of this machine is {seconds} {word} those of all {len(large)} nodes that told theirs; set it."
+        yield f"The clock of this machine is {seconds} {word} those of all {len(large)} nodes that sent theirs; set it."
         return
     for clock in large:
         least = "at least " if clock.at_least else ""

@@ -68,7 +68,7 @@ def _troubles(status: Status) -> Iterator[Trouble]:
     for sentence in clock_sentences(status.clocks):
         yield Trouble(sentence)
     if status.log.failing:
-        yield Trouble("The log cannot be written; look at its disk, or at who reads it.")
+        yield Trouble("The log cannot be written; check its disk, or its reader.")
     known = [link for link in status.links if link.state != AWAY]
     if not known:
         yield Trouble("No neighbour is linked.", is_grave=True)

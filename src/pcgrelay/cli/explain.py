@@ -60,7 +60,7 @@ def _print(console: Console, answer: ExplainAnswer) -> None:
         console.print(f"Offered as: {answer.offer}")
     console.print(Text("Health: ") + styled(answer.health))
     if answer.paths:
-        console.print(f"Paths led there now: {count(answer.paths)}")
+        console.print(f"Open paths there: {count(answer.paths)}")
     if answer.edges:
         _print_edges(console, answer.edges)
     if answer.ways:
@@ -101,7 +101,7 @@ def _print_ways(console: Console, ways: tuple[WayExplained, ...]) -> None:
     columns = ["bearer", "link", "health", ">lanes", ">rtt", ">loss", "precedence", ">weight", ">paths"]
     print_table(
         console,
-        f"Ways ({len(ways)}), with the health of the first hop",
+        f"Routes ({len(ways)}), with the health of the first hop",
         Layout(["way", "hops", *columns, "suite", "group"], wide),
         Layout(["way", "hops"], narrow),
     )

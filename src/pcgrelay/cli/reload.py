@@ -43,9 +43,9 @@ def reload(path: Path, as_json: bool) -> int:
     elif not answer.ok:
         say(f"pcgrelay: {answer.reason}", err=True)
     elif not answer.changes:
-        click.echo("Taken; nothing has changed.")
+        click.echo("Applied; nothing has changed.")
     else:
-        click.echo("Taken:")
+        click.echo("Applied:")
         for change in answer.changes:
             say(f"  {change}")
     return answer.exit_code

@@ -36,7 +36,7 @@ One line on standard output says that the node is ready. Logs go to standard err
     "drain_s",
     metavar="SECONDS",
     type=click.FloatRange(0, 86_400),
-    help="How long open streams may go on after SIGTERM.  [default: 30; with --take-over: as the node before]",
+    help="How long open streams may continue after SIGTERM.  [default: 30; with --take-over: as the node before]",
 )
 @click.option("--take-over", is_flag=True, help="Replace the running node, and continue all its streams.")
 @click.option("--detached", is_flag=True, hidden=True, help="With --take-over: write where that node wrote.")

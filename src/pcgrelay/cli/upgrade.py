@@ -37,7 +37,7 @@ What went wrong is one sentence on standard error. Logs go where those of the ol
     "drain_s",
     metavar="SECONDS",
     type=click.FloatRange(0, 86_400),
-    help="How long open streams of the new process may go on after SIGTERM.  [default: as of the old one]",
+    help="How long open streams of the new process may continue after SIGTERM.  [default: as of the old one]",
 )
 def upgrade(path: Path, drain_s: float | None) -> int:
     """Replace a running node's process with this version of pcgrelay.

@@ -55,11 +55,11 @@ def _refuse_unknown(source: Source) -> None:
             raise _unknown(source, (name,), _TABLES, "table" if isinstance(value, dict | list) else "key")
         if name in _ARRAYS:
             if not isinstance(value, list):
-                raise source.refusal((name,), f"this table comes as often as needed; write [[{name}]]")
+                raise source.refusal((name,), f"this table may occur several times; write [[{name}]]")
             for index, entry in enumerate(value):
                 _refuse_unknown_keys(source, (name, index), entry, known)
         elif not isinstance(value, dict):
-            raise source.refusal((name,), f"this table comes once; write [{name}] with its keys below")
+            raise source.refusal((name,), f"this table occurs once; write [{name}] with its keys below")
         else:
             _refuse_unknown_keys(source, (name,), value, known)
 

@@ -81,7 +81,7 @@ class Source:
     def _syntax_refusal(self, message: str) -> ConfigError:
         match = _AT_LINE.fullmatch(message)
         where, problem = (f":{match[2]}", f"{match[1]}, at column {match[3]}") if match else ("", message)
-        return ConfigError(f"{self.path}{where}: this is not valid TOML ({_clean(problem)}); mend that line.")
+        return ConfigError(f"{self.path}{where}: this is not valid TOML ({_clean(problem)}); correct that line.")
 
 
 def node_guessed(path: Path) -> dict[str, Any]:

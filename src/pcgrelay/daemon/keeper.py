@@ -61,7 +61,7 @@ class Keeper:
             return f"this node is {_outside(mine)}"
         if unit_of(mine).name and not self.notify_socket:
             return (
-                f"{unit_of(mine).name} could not be told of the new process and would end it; "
+                f"{unit_of(mine).name} could not be notified of the new process and would end it; "
                 "set Type=notify and NotifyAccess=all in that unit"
             )
         return ""

@@ -28,11 +28,11 @@ from pcgrelay.log.events import ConfigRefused, ConfigReloaded, Failure
 from pcgrelay.log.writer import Log
 from pcgrelay.rehearsal import rehearse
 
-BROKEN_OFF = "A fault of pcgrelay itself broke the reload off, and a part of it may be taken; restart the node."
+BROKEN_OFF = "An internal error of pcgrelay interrupted the reload, which may be partly applied; restart the node."
 
 UNSERVED = (
-    "The data plane does not take all of it ({reason}): it serves by the last of its tables, less what this file no "
-    "longer allows; look at the status, and restart the node if that stays so."
+    "The data plane does not take all of it ({reason}): it serves by its previous tables, without what this file no "
+    "longer allows; check the status, and restart the node if this persists."
 )
 
 

@@ -93,9 +93,9 @@ def _import_verdict(node: Node, imported: Imported, ways: list[RouteOption], ref
     if imported.plan.state is ImportState.PENDING:
         return "A new stream waits for a few seconds: a session is being set up."
     if not ways:
-        known = "no neighbour tells of an edge that exports it" if not imported.is_known else "its edge is out of reach"
+        known = "no neighbour tells of an edge that exports it" if not imported.is_known else "its edge is unreachable"
         return f"Applications are refused: {known}."
-    return "Applications are refused: no way is open."
+    return "Applications are refused: no route is usable."
 
 
 def _with_session(edge: EdgeRole, way: RouteOption, key: Key, sessions: list[Session]) -> RouteOption:
@@ -190,7 +190,7 @@ def _routes(
     elif not ways:
         verdict = "New paths are refused: no neighbour tells of it."
     else:
-        verdict = "A new path is led the chosen way." if is_open else "New paths are refused: no way is open."
+        verdict = "A new path takes the chosen route." if is_open else "New paths are refused: no route is usable."
     return ExplainAnswer(
         subject=subject,
         kind=kind,

@@ -145,7 +145,7 @@ class Channel:
         if isinstance(message, Refusal):
             raise ChannelBroken(message.reason[:500])
         if not isinstance(message, kind):
-            raise ChannelBroken("the other process says things in another order")
+            raise ChannelBroken("the other process sent an unexpected message")
         return message
 
     def _exactly(self, count: int) -> bytes:
