@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pcgrelay._core.face import core as native
 from tests.support.cores import CoreRealm, Node
 
 STREAMS = 2_000
@@ -48,7 +49,8 @@ def target() -> Iterator[tuple[str, int]]:
         yield server.getsockname()
         server.shutdown(socket.SHUT_RDWR)
         for thread in threads:
-            thread.join()
+            thread.join(20)
+        assert not any(thread.is_alive() for thread in threads)
 
 
 def visit(address: tuple[str, int], number: int) -> None:
@@ -83,10 +85,19 @@ def settled(node: Node, baseline: int) -> bool:
     return node.core.streams() == 0 and node.core.memory()["used_bytes"] <= baseline + RINGS
 
 
+@pytest.fixture
+def realm(target: tuple[str, int]) -> Iterator[CoreRealm]:
+    """Whatever fails, its streams end before the target is waited for: else the target's threads would not end."""
+    made = CoreRealm()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-def test_two_thousand_streams_leave_nothing_behind(target: tuple[str, int], workers: int) -> None:
+def test_two_thousand_streams_leave_nothing_behind(realm: CoreRealm, target: tuple[str, int], workers: int) -> None:
     before = descriptors()
-    realm = CoreRealm()
     a, relay, b = (make(workers=workers, rekey_frames=200) for make in (realm.edge, realm.relay, realm.edge))
     near, far = realm.link(a, relay, lanes=2), realm.link(relay, b, lanes=2)
     session = realm.session(a, b, [(relay, near)], far, flows=2)
@@ -123,7 +134,10 @@ def test_two_thousand_streams_leave_nothing_behind(target: tuple[str, int], work
     while time.monotonic() < until and not all(settled(node, baseline[node]) for node in nodes):
         time.sleep(0.05)
     used = {node: node.core.memory()["used_bytes"] for node in nodes}
-    assert all(settled(node, baseline[node]) for node in nodes), (baseline, used)
+    left = {node: node.core.streams() for node in nodes}
+    # A lane that was lost explains streams that stay: nobody dials it again here.
+    told = [event for node in nodes for event in node.seen if event[0] != native.EVENT_STREAM_END]
+    assert all(settled(node, baseline[node]) for node in nodes), (baseline, used, left, told)
     counted = a.core.counters()
     assert counted["streams_opened_total"] == counted["streams_closed_total"] == STREAMS + 1
     assert descriptors() <= open_then
