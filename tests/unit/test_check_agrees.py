@@ -363,7 +363,7 @@ def handshake_of(one: config.Config, other: config.Config) -> str:
 
 
 @pytest.mark.parametrize("issuer", ["new", "renewed", "other"])
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=strategies.data())
 def test_the_order_of_files_decides_nothing(tmp_path: Path, issuer: str, data: strategies.DataObject) -> None:
     old, expired = ca("root"), ca("old root", start=-10 * DAY, end=-DAY)

@@ -101,9 +101,9 @@ def test_a_ca_is_no_node(realm: RealmPki) -> None:
 # --- why a handshake failed ----------------------------------------------------------------------------------------
 
 
-def reason(realm: RealmPki, leaf: x509.Certificate | None, *, crls: bool = True, at: datetime = NOW) -> Refusal:
+def reason(realm: RealmPki, leaf: x509.Certificate | None, *, crls: bool = True, at: datetime | None = None) -> Refusal:
     explanation = explain_failure(
-        leaf, [leaf] if leaf else [], [realm.ca_certificate], realm.crls() if crls else [], at
+        leaf, [leaf] if leaf else [], [realm.ca_certificate], realm.crls() if crls else [], at or datetime.now(UTC)
     )
     assert explanation.sentence.endswith(".")
     assert explanation.sentence[0].isupper()
@@ -124,7 +124,7 @@ def test_why(realm: RealmPki) -> None:
 def test_a_list_that_is_missing_or_out_of_date(realm: RealmPki) -> None:
     leaf = realm.issue(KENT, "listless").leaf
     other = RealmPki(realm.folder / "other", "fire.example")
-    assert explain_failure(leaf, [], [realm.ca_certificate], other.crls(), NOW).reason is Refusal.NO_CRL
+    assert explain_failure(leaf, [], [realm.ca_certificate], other.crls(), datetime.now(UTC)).reason is Refusal.NO_CRL
     realm.authority.renew_crl(days=1)
     late = NOW + timedelta(days=2)
     assert reason(realm, leaf, at=late) is Refusal.CRL_NOT_CURRENT
@@ -153,4 +153,7 @@ def test_a_leaf_cannot_sign_another(realm: RealmPki) -> None:
     """The chain of what a peer sends is searched for issuers, and a node's certificate is none."""
     good = realm.issue(KENT, "signer").leaf
     stranger = realm.issue(KENT, "stranger", wrong_ca=True).leaf
-    assert explain_failure(stranger, [good, stranger], [realm.ca_certificate], [], NOW).reason is Refusal.UNKNOWN_ISSUER
+    assert (
+        explain_failure(stranger, [good, stranger], [realm.ca_certificate], [], datetime.now(UTC)).reason
+        is Refusal.UNKNOWN_ISSUER
+    )
