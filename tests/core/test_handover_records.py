@@ -140,6 +140,9 @@ def figures(data: bytes, at: tuple[int, ...] = ()) -> dict[tuple[int, ...], byte
 STEPS = {(WORKER, LANE, 7, 5), (WORKER, SESSION, FLOW, 2, 5)}
 # One count of turns for all imports, which is read no more, and a count for each.
 TURNS = {(WORKER, 7), (WORKER, 15)}
+# A budget of LOSTs that was never used: it was empty at the start of time, and is full now.
+LOSTS = {(WORKER, LANE, 18), (WORKER, LANE, 19)}
+ELSE = STEPS | TURNS | LOSTS
 
 
 def test_what_is_read_is_written_again_as_it_was() -> None:
@@ -153,10 +156,10 @@ def test_what_is_read_is_written_again_as_it_was() -> None:
     core.handover_write(again)
     core.abandon()
     before, after = figures(slow), figures(bytes(again[HEAD:]))
-    assert {place: after.get(place) for place in before.keys() - STEPS - TURNS} == {
-        place: value for place, value in before.items() if place not in STEPS | TURNS
+    assert {place: after.get(place) for place in before.keys() - ELSE} == {
+        place: value for place, value in before.items() if place not in ELSE
     }
-    assert after.keys() - STEPS - TURNS == before.keys() - STEPS - TURNS
+    assert after.keys() - ELSE == before.keys() - ELSE
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -183,6 +186,8 @@ IMPOSSIBLE = {
         (WORKER, SESSION, FLOW, STREAM),
         item(1, word(0xFFFFFFFF)) + item(30, word(1)) + item(32, b"bytes"),
     ),
+    "a stream that was shut before its FIN was due": ("edge", (WORKER, SESSION, FLOW, STREAM), item(29, word(1))),
+    "a stream that was cut by nobody": ("edge", (WORKER, SESSION, FLOW, STREAM), item(34, word(1))),
     "a retained frame of a lane": ("edge of two workers", (WORKER, SESSION, FLOW, RETAINED), item(3, word(6))),
     "more waits for an answer than there are": ("edge", (WORKER, SESSION, FLOW), item(37, word(64))),
     "a waiting frame of another length": ("edge", (WORKER, LANE), item(29, item(1, word(1)) + item(4, bytes(60)))),
@@ -200,6 +205,19 @@ def test_what_no_worker_leaves_is_refused(what: str) -> None:
     record, (_, descriptors, workers, role) = kept(name), KEPT[name]
     assert not is_refused(record, descriptors + 1, workers, role)
     assert is_refused(record[:HEAD] + changed(record[HEAD:], place, more), descriptors + 1, workers, role)
+
+
+def test_what_was_left_of_a_budget_is_a_time_now() -> None:
+    """An older process wrote how many tokens were left of 100, each of 50 ms, and when it counted them."""
+    record = kept("edge")
+    spent = changed(record[HEAD:], (WORKER, LANE), item(16, struct.pack("<Q", 9_000_000)) + item(17, word(40)))
+    core = read(record[:HEAD] + spent, KEPT["edge"][1])
+    again = bytearray(core.handover_size())
+    core.handover_write(again)
+    core.abandon()
+    after = figures(bytes(again[HEAD:]))
+    assert int.from_bytes(after[WORKER, LANE, 16], "little") == 9_000_000 + 60 * 50_000
+    assert int.from_bytes(after[WORKER, LANE, 17], "little") == 100
 
 
 def test_a_relay_with_a_session_is_refused() -> None:

@@ -42,9 +42,9 @@ cdef void world_deliver(void* world, uint8_t choice) noexcept nogil:
         stream = shard.dirty_streams
         shard.dirty_streams = stream.next_dirty
         stream.dirty = False
-        if stream.finished:
+        if stream.life != LIFE_LIVE:
             continue
-        if stream.connecting:
+        if stream.dial != DIAL_NONE:
             if choice & 3 == 0:
                 edge_abort(shard, stream, CODE_UNREACHABLE, CAUSE_TARGET_REFUSED)
             elif choice & 3 != 1:
@@ -56,10 +56,10 @@ cdef void world_deliver(void* world, uint8_t choice) noexcept nogil:
             if n != 0:
                 queue_sent(&stream.out, &shard.pool, n)
                 edge_wrote(shard, stream, n)
-            if stream.out.count == 0 and stream.fin_due:
-                stream.shut = True
+            if stream.out.count == 0 and stream.output != OUT_OPEN:
+                stream.output = OUT_SHUT
             edge_check_done(shard, stream)
-        if not stream.finished and queue_own(&stream.out, &shard.pool, False, &first) != RESULT_OK:
+        if stream.life == LIFE_LIVE and queue_own(&stream.out, &shard.pool, False, &first) != RESULT_OK:
             edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
 
 
@@ -102,9 +102,9 @@ cdef void world_serve(void* world, uint8_t choice) noexcept nogil:
             free(p)
             continue
         if choice & 16 != 0:
-            stream.ended = True
+            stream.input = IN_ENDED
             stream.readable = False
-        if stream.ended:
+        if stream.input == IN_ENDED:
             n = records_fin(shard, stream, p)
             if read_records(p, n) != RESULT_OK:
                 broken(b"the end of a stream is no record")

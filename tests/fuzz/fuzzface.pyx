@@ -53,7 +53,7 @@ from pcgrelay._core.base.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_COUNT, CAUSE_TARGET_REFUSED, COUNT_BYTES_RECEIVED,
     COUNT_LANES_CLOSED, COUNT_LANES_OPENED, COUNT_STREAMS_CLOSED, COUNT_STREAMS_OPENED,
 )
-from pcgrelay._core.stream.stream cimport Stream
+from pcgrelay._core.stream.stream cimport DIAL_NONE, IN_ENDED, LIFE_LIVE, OUT_OPEN, OUT_SHUT, Stream
 from pcgrelay._core.worker.lane_io cimport lane_io_end
 from pcgrelay._core.base.wire cimport (
     CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, FRAME_ACK, FRAME_BUNDLE, FRAME_CONFIRM,
@@ -316,10 +316,11 @@ cdef void check(World* self) noexcept nogil:
 cdef void world_turn(void* world, bint beat) noexcept nogil:
     cdef World* self = <World*>world
     cdef Lane* lane = self.worker.shard.lanes
+    cdef uint64_t away_us = monotonic_us() - self.worker.shard.now_us
     # Buckets refill by the clock; an input is to mean the same however long it takes.
     while lane != NULL:
-        lane.pings_us = monotonic_us()
-        lane.losts_us = lane.pings_us
+        lane.pings_us += away_us
+        lane.losts_us += away_us
         lane = lane.next
     self.worker.next_tick_us = 0 if beat else <uint64_t>-1
     loop_turn(self.worker, 0)

@@ -40,7 +40,10 @@ from pcgrelay._core.session.session cimport (
     session_lane_up, session_lost, session_mix,
 )
 from pcgrelay._core.base.stats cimport CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DONE, CAUSE_TARGET_REFUSED
-from pcgrelay._core.stream.stream cimport BREAK_NONE, BREAK_TAKEN, Stream as CoreStream
+from pcgrelay._core.stream.stream cimport (
+    BREAK_NONE, BREAK_TAKEN, DIAL_NONE, FAR_CUT, FAR_OPEN, IN_ENDED, LIFE_LIVE, OUT_FIN_DUE, OUT_SHUT, Stream as
+    CoreStream,
+)
 from pcgrelay._core.base.timer cimport Timer, wheel_pop
 from pcgrelay._core.base.wire cimport (
     CODE_ABORTED, CODE_BUSY, CODE_DONE, CODE_UNREACHABLE, FRAME_BUNDLE, FRAME_DATAGRAMS, WIRE_BODY_MAX, WIRE_PREFIX,
@@ -248,14 +251,14 @@ cdef class Edge(Node):
         """The application writes, and perhaps closes its side."""
         application.waiting += data
         application.closes = application.closes or close
-        if application.stream != NULL and not application.stream.finished:
+        if application.stream != NULL and application.stream.life == LIFE_LIVE:
             application.stream.readable = True
             edge_ready(self.shard, application.stream)
 
     def reads(self, application: Application, taking: bool) -> None:
         """The application reads from now on, or stops."""
         application.taking = taking
-        if application.stream != NULL and not application.stream.finished:
+        if application.stream != NULL and application.stream.life == LIFE_LIVE:
             application.stream.writable = taking
             edge_dirty(self.shard, application.stream)
 
@@ -263,7 +266,7 @@ cdef class Edge(Node):
         """The application resets its connection, behind what it has written."""
         if application.stream == NULL:
             return
-        if application.stream.connecting:
+        if application.stream.dial != DIAL_NONE:
             edge_abort(self.shard, application.stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
         else:
             edge_break(self.shard, application.stream, BREAK_TAKEN)
@@ -313,10 +316,10 @@ cdef class Edge(Node):
             self.shard.dirty_streams = stream.next_dirty
             stream.dirty = False
             application = self.application(stream)
-            if stream.finished:
-                application.cause = (stream.code, stream.remote)
+            if stream.life != LIFE_LIVE:
+                application.cause = (stream.code, stream.far != FAR_OPEN)
                 continue
-            if stream.connecting:
+            if stream.dial != DIAL_NONE:
                 if not application.answers:
                     application.answers = True
                     self.answered.append(application)
@@ -333,13 +336,13 @@ cdef class Edge(Node):
                         sent += parts[i].iov_len
                     queue_sent(&stream.out, &self.shard.pool, sent)
                     edge_wrote(self.shard, stream, sent)
-                if stream.fin_due and not stream.shut:
+                if stream.output == OUT_FIN_DUE:
                     application.ended = True
-                    stream.shut = True
+                    stream.output = OUT_SHUT
                 edge_check_done(self.shard, stream)
-            if stream.cut and not stream.connecting and not stream.finished:
+            if stream.far == FAR_CUT and stream.dial == DIAL_NONE and stream.life == LIFE_LIVE:
                 edge_cut_left(self.shard, stream, stream.out.bytes)
-            if not stream.finished and queue_own(&stream.out, &self.shard.pool, False, &first) != RESULT_OK:
+            if stream.life == LIFE_LIVE and queue_own(&stream.out, &self.shard.pool, False, &first) != RESULT_OK:
                 edge_abort(self.shard, stream, CODE_BUSY, CAUSE_BUDGET)
             edge_hold(stream)
         return 0
@@ -410,9 +413,10 @@ cdef class Edge(Node):
                 edge_abort(self.shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
                 return used
             elif application.closes:
-                stream.ended = True
-            stream.readable = got == asked or stream.broken != BREAK_NONE or (application.closes and not stream.ended)
-        if stream.ended:
+                stream.input = IN_ENDED
+            stream.readable = got == asked or stream.broken != BREAK_NONE \
+                or (application.closes and stream.input != IN_ENDED)
+        if stream.input == IN_ENDED:
             used += records_fin(self.shard, stream, p + used)
             edge_check_done(self.shard, stream)
         elif records_may_read(stream, WIRE_BODY_MAX) != 0:
@@ -464,7 +468,7 @@ cdef class Edge(Node):
         while stream != NULL:
             application = self.applications.pop(<size_t>stream, None)
             if application is not None:
-                application.cause = (stream.code, stream.remote)
+                application.cause = (stream.code, stream.far != FAR_OPEN)
                 application.stream = NULL
             stream = stream.next
         free_streams(self.shard)

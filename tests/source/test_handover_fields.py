@@ -20,7 +20,7 @@ REBUILT = {
     ),
     # A socket that another worker adopts is given to it before all is written. What it holds is counted again.
     # What epoll told of a connection that was swapped is of the turn.
-    "stream/stream.Stream": "next_dirty elsewhere held place readable hangup dirty deferred swapped_us",
+    "stream/stream.Stream": "next_dirty elsewhere held place readable dirty swapped_us",
     "stream/stream.Dial": "",
     # Who opened a candidate learns by LOST that it is none any more, and opens another.
     "session/session.Session": "candidates",

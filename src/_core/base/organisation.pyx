@@ -2,6 +2,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from pcgrelay._core.base.atomics cimport atomic_add, counter_get, shared_spend
+from pcgrelay._core.base.bucket cimport bucket_has
 
 
 cdef Organisation* organisation_new(uint64_t number, uint32_t workers) noexcept nogil:
@@ -38,7 +39,7 @@ cdef bint organisation_may_open(const Organisation* self, int export, uint64_t n
     if self == NULL:
         return True
     until_us = counter_get(budget_of(<Organisation*>self, export))
-    return until_us <= now_us + <uint64_t>(OPENS_AT_ONCE - 1) * OPENS_EACH_US
+    return bucket_has(until_us, now_us, OPENS_AT_ONCE, OPENS_EACH_US)
 
 
 cdef void organisation_unanswered(Organisation* self, int export, uint64_t now_us) noexcept nogil:
@@ -51,4 +52,4 @@ cdef bint organisation_bears(Organisation* self, uint64_t now_us) noexcept nogil
     if self == NULL:
         return True
     shared_spend(&self.beyond_us, now_us, BEYOND_EACH_US, <uint64_t>(BEYOND_AT_ONCE + 1) * BEYOND_EACH_US)
-    return counter_get(&self.beyond_us) <= now_us + <uint64_t>BEYOND_AT_ONCE * BEYOND_EACH_US
+    return bucket_has(counter_get(&self.beyond_us), now_us, BEYOND_AT_ONCE + 1, BEYOND_EACH_US)

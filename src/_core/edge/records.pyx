@@ -37,9 +37,10 @@ from pcgrelay._core.base.stats cimport (
     COUNT_LATE_RECORDS, COUNT_STREAMS_JUDGED, COUNT_STREAMS_REFUSED, Cause,
 )
 from pcgrelay._core.stream.stream cimport (
-    BREAK_NONE, TX_ACCEPT, TX_CREDIT, TX_OPEN, TX_RESET, STREAM_ANSWERING, STREAM_ANSWERING_FIN, STREAM_CLOSED,
-    STREAM_FORGET, STREAM_IDLE, STREAM_RESET, STREAM_RX_ACCEPT, STREAM_RX_DATA, STREAM_RX_FIN, STREAM_RX_OPEN,
-    STREAM_TX_ACCEPT, STREAM_TX_DATA, STREAM_TX_FIN, STREAM_TX_OPEN, Stream, stream_may, stream_step,
+    BREAK_NONE, DIAL_TRYING, IN_ENDED, LIFE_DEFERRED, LIFE_LIVE, OUT_FIN_DUE, STREAM_ANSWERING,
+    STREAM_ANSWERING_FIN, STREAM_CLOSED, STREAM_FORGET, STREAM_IDLE, STREAM_RESET, STREAM_RX_ACCEPT, STREAM_RX_DATA,
+    STREAM_RX_FIN, STREAM_RX_OPEN, STREAM_TX_ACCEPT, STREAM_TX_DATA, STREAM_TX_FIN, STREAM_TX_OPEN, TX_ACCEPT,
+    TX_CREDIT, TX_OPEN, TX_RESET, Stream, stream_may, stream_step,
 )
 from pcgrelay._core.base.timer cimport timer_set
 from pcgrelay._core.base.wire cimport (
@@ -106,7 +107,7 @@ cdef Result rx_record(Shard* shard, Flow* flow, const Record* record, Buf* owner
         if (ours and record.stream >= flow.tx_highest) or (not ours and record.stream > flow.rx_highest):
             return RESULT_BAD_STREAM
         return RESULT_LATE
-    if stream.finished or stream.state == STREAM_CLOSED:
+    if stream.life != LIFE_LIVE or stream.state == STREAM_CLOSED:
         # What is left of it is to say RESET, or bytes that the application is slow to take.
         return RESULT_LATE
     if stream.state == STREAM_IDLE:
@@ -117,7 +118,7 @@ cdef Result rx_record(Shard* shard, Flow* flow, const Record* record, Buf* owner
     if record.kind == RECORD_CREDIT:
         if credit_raise(&stream.tx, record.value) != RESULT_OK:
             return RESULT_BAD_CREDIT
-        if stream.readable or stream.ended:
+        if stream.readable or stream.input == IN_ENDED:
             edge_ready(shard, stream)
         return RESULT_OK
     if record.kind == RECORD_ACCEPT:
@@ -132,7 +133,7 @@ cdef Result rx_record(Shard* shard, Flow* flow, const Record* record, Buf* owner
             return RESULT_BAD_STATE
         if record.value != stream.rx.received:
             return RESULT_BAD_FINAL
-        stream.fin_due = True
+        stream.output = OUT_FIN_DUE
         edge_linger(shard, stream)
         edge_dirty(shard, stream)
         return RESULT_OK
@@ -250,7 +251,7 @@ cdef Result rx_open(Shard* shard, Flow* flow, const Record* record, Buf** refusa
         edge_abort(shard, stream, CODE_LIMIT, CAUSE_LIMIT)
     else:
         # The worker connects those that are dirty and have no socket yet.
-        stream.connecting = True
+        stream.dial = DIAL_TRYING
         stream.due_us = shard.now_us + entry.connect_us
         timer_set(&shard.wheel, &stream.timer, stream.due_us)
         edge_dirty(shard, stream)
@@ -330,10 +331,10 @@ cdef void records_tables_changed(Shard* shard, const Tables* before) noexcept no
     memset(&walk, 0, sizeof(StreamWalk))
     stream = stream_walk_next(shard, &walk)
     while stream != NULL:
-        if not stream.finished:
+        if stream.life == LIFE_LIVE:
             counter_add(&shard.stats.count[COUNT_STREAMS_JUDGED], 1)
             judge_again(shard, stream)
-            if stream.deferred:
+            if stream.life == LIFE_DEFERRED:
                 stream_walk_again(&walk)
         stream = stream_walk_next(shard, &walk)
 
@@ -390,7 +391,7 @@ cdef uint32_t next_window(Shard* shard, Stream* stream) noexcept nogil:
 
 cdef uint32_t records_may_read(const Stream* stream, uint32_t room) noexcept nogil:
     cdef uint64_t left
-    if not stream.readable or stream.finished or room <= WIRE_RECORD or not stream_may(stream, STREAM_TX_DATA):
+    if not stream.readable or stream.life != LIFE_LIVE or room <= WIRE_RECORD or not stream_may(stream, STREAM_TX_DATA):
         return 0
     left = credit_left(&stream.tx)
     return <uint32_t>left if left < room - WIRE_RECORD else room - WIRE_RECORD
@@ -405,7 +406,7 @@ cdef uint32_t records_data(Shard* shard, Stream* stream, uint8_t* p, uint32_t n)
 
 
 cdef uint32_t records_fin(Shard* shard, Stream* stream, uint8_t* p) noexcept nogil:
-    if stream.finished or not stream_step(stream, STREAM_TX_FIN):
+    if stream.life != LIFE_LIVE or not stream_step(stream, STREAM_TX_FIN):
         return 0
     edge_linger(shard, stream)
     return record_number(p, stream.id, RECORD_FIN, stream.tx.sent)

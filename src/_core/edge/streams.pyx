@@ -25,8 +25,9 @@ from pcgrelay._core.base.stats cimport (
     Bounds, Cause,
 )
 from pcgrelay._core.stream.stream cimport (
-    BREAK_NONE, PLACE_NONE, TX_ACCEPT, TX_CREDIT, TX_RESET, STREAM_ANSWERING, STREAM_ANSWERING_FIN, STREAM_CLOSED,
-    STREAM_FORGET, STREAM_IDLE, Stream, stream_step,
+    BREAK_NONE, DIAL_NEXT_DUE, DIAL_NONE, DIAL_TRYING, FAR_CUT, FAR_ENDED, FAR_OPEN, IN_ENDED, LIFE_DEFERRED,
+    LIFE_FINISHED, LIFE_LIVE, OUT_OPEN, OUT_SHUT, PLACE_NONE, STREAM_ANSWERING, STREAM_ANSWERING_FIN, STREAM_CLOSED,
+    STREAM_FORGET, STREAM_IDLE, TX_ACCEPT, TX_CREDIT, TX_RESET, Stream, stream_hang_up, stream_step,
 )
 from pcgrelay._core.base.timer cimport timer_clear, timer_set
 from pcgrelay._core.base.wire cimport CODE_ABORTED, CODE_DONE, CODE_TIMEOUT, WIRE_EARLY
@@ -51,7 +52,7 @@ cdef void stream_unwait(Shard* shard, Stream* stream) noexcept nogil:
 
 
 cdef void edge_give_up(Shard* shard, Stream* stream) noexcept nogil:
-    stream.finished = True
+    stream.life = LIFE_FINISHED
     stream.handle.fd = -1
     stream_step(stream, STREAM_FORGET)
     counter_add(&shard.stats.streams, -1)
@@ -74,7 +75,7 @@ cdef void edge_activate(Shard* shard, Flow* flow) noexcept nogil:
 
 cdef void edge_ready(Shard* shard, Stream* stream) noexcept nogil:
     cdef Flow* flow = stream_flow(stream)
-    if flow == NULL or stream.place != PLACE_NONE or stream.deferred:
+    if flow == NULL or stream.place != PLACE_NONE or stream.life == LIFE_DEFERRED:
         return
     list_push(&flow.bulk if stream.bulk and stream.say == 0 else &flow.small, stream)
     edge_activate(shard, flow)
@@ -153,7 +154,7 @@ cdef uint32_t edge_first_window(Shard* shard, const Stream* stream) noexcept nog
 cdef void edge_hold(Stream* stream) noexcept nogil:
     cdef Flow* flow = stream_flow(stream)
     cdef uint64_t held = stream.out.owned + (0 if stream.opener else sizeof(Stream))
-    if held != stream.held and flow != NULL and flow.holding != NULL and not stream.finished:
+    if held != stream.held and flow != NULL and flow.holding != NULL and stream.life == LIFE_LIVE:
         flow.holding.queued += held - stream.held
         stream.held = held
 
@@ -176,7 +177,7 @@ cdef const Target* edge_target(Shard* shard, Stream* stream) noexcept nogil:
 cdef void edge_dialled(Shard* shard, Stream* stream) noexcept nogil:
     cdef const Export* entry = tables_export(shard.tables, stream.service, stream.service_length)
     cdef uint64_t next_us = stream.due_us
-    stream.next_due = False
+    stream.dial = DIAL_TRYING
     if entry != NULL and stream.target < entry.target_count and shard.now_us + EDGE_NEXT_US < next_us:
         next_us = shard.now_us + EDGE_NEXT_US
     timer_set(&shard.wheel, &stream.timer, next_us)
@@ -184,13 +185,13 @@ cdef void edge_dialled(Shard* shard, Stream* stream) noexcept nogil:
 
 cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil:
     timer_clear(&shard.wheel, &stream.timer)
-    stream.connecting = False
+    stream.dial = DIAL_NONE
     stream.writable = True
     stream.readable = True
-    if stream.fin_due:
+    if stream.output != OUT_OPEN:
         # It came before, when the timer was that of the connection.
         edge_linger(shard, stream)
-    if stream.cut:
+    if stream.far == FAR_CUT:
         stream.due_us = shard.now_us + EDGE_LAST_US
     else:
         stream.say |= TX_ACCEPT
@@ -217,7 +218,7 @@ cdef void edge_dropped(Shard* shard, Stream* stream, uint64_t n) noexcept nogil:
 cdef void credit_due(Shard* shard, Stream* stream) noexcept nogil:
     if stream.flow == NULL:
         return
-    if not stream.fin_due and not stream.cut and credit_is_due(&stream.rx) and not stream.say & TX_CREDIT:
+    if stream.output == OUT_OPEN and stream.far != FAR_CUT and credit_is_due(&stream.rx) and not stream.say & TX_CREDIT:
         stream.say |= TX_CREDIT
         if stream.place == PLACE_NONE:
             edge_ready(shard, stream)
@@ -227,13 +228,13 @@ cdef void credit_due(Shard* shard, Stream* stream) noexcept nogil:
 
 cdef void edge_linger(Shard* shard, Stream* stream) noexcept nogil:
     stream.progress = moved(stream)
-    if not stream.connecting:
+    if stream.dial == DIAL_NONE:
         timer_set(&shard.wheel, &stream.timer,
                   shard.now_us + (shard.linger_us if stream.broken == BREAK_NONE else EDGE_LAST_US))
 
 
 cdef bint edge_lingers(const Stream* stream) noexcept nogil:
-    return stream.timer.next != NULL and stream.flow != NULL and not stream.connecting and not stream.cut \
+    return stream.timer.next != NULL and stream.flow != NULL and stream.dial == DIAL_NONE and stream.far != FAR_CUT \
         and stream.broken == BREAK_NONE
 
 
@@ -242,16 +243,16 @@ cdef inline uint64_t moved(const Stream* stream) noexcept nogil:
 
 
 cdef void edge_timer(Shard* shard, Stream* stream) noexcept nogil:
-    if stream.finished:
+    if stream.life != LIFE_LIVE:
         return
     if stream.flow == NULL:
         edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_WAITED_TOO_LONG)
-    elif stream.connecting and shard.now_us < stream.due_us:
-        stream.next_due = True
+    elif stream.dial != DIAL_NONE and shard.now_us < stream.due_us:
+        stream.dial = DIAL_NEXT_DUE
         edge_dirty(shard, stream)
-    elif stream.connecting:
+    elif stream.dial != DIAL_NONE:
         edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_TARGET_SILENT)
-    elif stream.cut:
+    elif stream.far == FAR_CUT:
         # The worker looks.
         edge_dirty(shard, stream)
     elif stream.progress != moved(stream):
@@ -263,18 +264,18 @@ cdef void edge_timer(Shard* shard, Stream* stream) noexcept nogil:
 
 
 cdef void edge_break(Shard* shard, Stream* stream, uint8_t broken) noexcept nogil:
-    if stream.finished:
+    if stream.life != LIFE_LIVE:
         return
-    if stream.cut:
+    if stream.far == FAR_CUT:
         edge_abort(shard, stream, stream.code, CAUSE_FAR_RESET)
         return
-    if stream.ended:
+    if stream.input == IN_ENDED:
         edge_abort(shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
         return
     stream.broken = broken
     stream.writable = False
     stream.readable = True
-    stream.hangup = True
+    stream_hang_up(stream)
     edge_dropped(shard, stream, stream.out.bytes)
     queue_free(&stream.out, &shard.pool)
     if stream.flow != NULL:
@@ -283,16 +284,16 @@ cdef void edge_break(Shard* shard, Stream* stream, uint8_t broken) noexcept nogi
 
 
 cdef void edge_cut(Shard* shard, Stream* stream, uint32_t code, uint32_t rule) noexcept nogil:
-    stream.remote = True
+    stream.far = FAR_ENDED
     stream.rule = rule
-    if stream.broken != BREAK_NONE or (stream.out.count == 0 and (stream.connecting or stream.rx.received == 0)):
+    if stream.broken != BREAK_NONE or (stream.out.count == 0 and (stream.dial != DIAL_NONE or stream.rx.received == 0)):
         edge_abort(shard, stream, code, CAUSE_FAR_RESET)
         return
-    stream.cut = True
+    stream.far = FAR_CUT
     stream.code = code
     stream.say = 0
     stream.progress = 0
-    if not stream.connecting:
+    if stream.dial == DIAL_NONE:
         stream.due_us = shard.now_us + EDGE_LAST_US
     edge_dirty(shard, stream)
 
@@ -315,7 +316,7 @@ cdef void count_unanswered(Shard* shard, const Stream* stream) noexcept nogil:
         return
     if cause == CAUSE_BUDGET or cause == CAUSE_DESCRIPTORS or cause == CAUSE_DRAINING or cause == CAUSE_NO_LOCAL_PORT \
             or cause == CAUSE_CONNECT_FORBIDDEN \
-            or cause == CAUSE_TARGET_UNRESOLVED or (cause == CAUSE_SESSION_LOST and not stream.remote):
+            or cause == CAUSE_TARGET_UNRESOLVED or (cause == CAUSE_SESSION_LOST and stream.far == FAR_OPEN):
         return
     organisation_unanswered(
         flow_session(stream_flow(stream)).gauge.organisation,
@@ -330,7 +331,7 @@ cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
     cdef Event* event
     cdef StreamEndEvent* end
     cdef Flow* flow = stream_flow(stream)
-    stream.finished = True
+    stream.life = LIFE_FINISHED
     timer_clear(&shard.wheel, &stream.timer)
     if stream.cause != CAUSE_SESSION_LOST or stream.handle.fd < 0:
         queue_free(&stream.out, &shard.pool)
@@ -357,7 +358,7 @@ cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
     end.open_us = shard.now_us - stream.opened_us
     end.code = stream.code
     end.cause = stream.cause
-    end.remote = stream.remote
+    end.remote = stream.far != FAR_OPEN
     end.rule = stream.rule
     end.service_length = stream.service_length
     memcpy(end.service, stream.service, stream.service_length)
@@ -366,9 +367,9 @@ cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
 # Freed at the end of the turn: the event loop may still hold events of its socket.
 cdef void edge_bury(Shard* shard, Stream* stream) noexcept nogil:
     cdef Flow* flow = stream_flow(stream)
-    if stream.deferred:
+    if stream.life == LIFE_DEFERRED:
         return
-    stream.deferred = True
+    stream.life = LIFE_DEFERRED
     if flow != NULL:
         map_remove(&flow.streams, stream.id)
     stream.next = shard.deferred_streams
@@ -385,7 +386,7 @@ cdef void stream_leave(Shard* shard, Stream* stream) noexcept nogil:
 
 
 cdef void edge_abort(Shard* shard, Stream* stream, uint32_t code, Cause cause) noexcept nogil:
-    if stream.finished:
+    if stream.life != LIFE_LIVE:
         return
     if stream.flow == NULL:
         stream_unwait(shard, stream)
@@ -393,7 +394,7 @@ cdef void edge_abort(Shard* shard, Stream* stream, uint32_t code, Cause cause) n
     stream.cause = cause
     stream_finish(shard, stream)
     edge_dirty(shard, stream)
-    if stream.flow == NULL or stream.remote or (stream.state == STREAM_IDLE and stream.place == PLACE_NONE):
+    if stream.flow == NULL or stream.far != FAR_OPEN or (stream.state == STREAM_IDLE and stream.place == PLACE_NONE):
         stream_step(stream, STREAM_FORGET)
         stream_leave(shard, stream)
         return
@@ -402,7 +403,8 @@ cdef void edge_abort(Shard* shard, Stream* stream, uint32_t code, Cause cause) n
 
 
 cdef void edge_check_done(Shard* shard, Stream* stream) noexcept nogil:
-    if stream.finished or stream.cut or stream.state != STREAM_CLOSED or stream.out.count != 0 or not stream.shut:
+    if stream.life != LIFE_LIVE or stream.far == FAR_CUT or stream.state != STREAM_CLOSED or stream.out.count != 0 \
+            or stream.output != OUT_SHUT:
         return
     stream.code = CODE_DONE
     stream.cause = CAUSE_DONE
@@ -456,8 +458,9 @@ cdef void end_streams(Shard* shard, Session* session, uint32_t code, bint remote
         at = 0
         stream = flow_stream_next(flow, &at)
         while stream != NULL:
-            stream.remote = stream.remote or remote
-            if not stream.finished:
+            if remote and stream.far == FAR_OPEN:
+                stream.far = FAR_ENDED
+            if stream.life == LIFE_LIVE:
                 stream.code = code
                 stream.cause = CAUSE_SESSION_LOST
                 stream_finish(shard, stream)

@@ -2,6 +2,7 @@
 # cursor says. Tags are for ever: one that is not needed any more is left unused, and a new one gets the next number.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
+from pcgrelay._core.base.bucket cimport Bucket
 from pcgrelay._core.base.tlv cimport Tlv
 from pcgrelay._core.crypto.epoch cimport Epoch
 from pcgrelay._core.link.shard cimport Lane, Shard
@@ -22,6 +23,11 @@ cdef void epoch_read(Tlv* self, uint16_t tag, Shard* shard, Epoch* epoch, uint32
 
 # The secrets of renewals that are kept, under five tags from the first on.
 cdef void renewals_fields(Tlv* self, uint16_t first, Renewals* renewals) noexcept nogil
+
+# A budget: a time, and how many tokens are left of at_once. What this process writes has all of them, at the time at
+# which that will be so; another one may have written the time at which some were left.
+cdef void bucket_fields(Tlv* self, uint16_t time_tag, uint16_t tokens_tag, Bucket* bucket, uint32_t at_once,
+                        uint64_t each_us) noexcept nogil
 
 # What a receiver is owed, under three tags from the first on. What is not in the record stays as it is.
 cdef void owed_fields(Tlv* self, uint16_t first, Owed* owed) noexcept nogil

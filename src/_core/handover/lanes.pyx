@@ -2,6 +2,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
 from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_alloc, pool_alloc, pool_free
+from pcgrelay._core.base.bucket cimport Bucket
 from pcgrelay._core.base.tlv cimport (
     Tlv, tlv_bytes, tlv_descriptor, tlv_enter, tlv_fail, tlv_next, tlv_number, tlv_open,
     tlv_raw, tlv_shut,
@@ -12,8 +13,8 @@ from pcgrelay._core.link.gauge cimport GAUGE_VALUES, Gauge, gauge_at, gauge_drop
 from pcgrelay._core.base.handle cimport HANDLE_LANE
 from pcgrelay._core.link.link cimport link_add, link_find
 from pcgrelay._core.link.shard cimport (
-    LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_WIRE, LANE_WIRE_LEAST, Lane, Link, Shard, lane_dirty,
-    link_next,
+    LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_LOSTS, LANE_LOST_US, LANE_PINGS, LANE_PING_US, LANE_WIRE,
+    LANE_WIRE_LEAST, Lane, Link, Shard, lane_dirty, link_next,
 )
 from pcgrelay._core.base.map cimport Map, map_find
 from pcgrelay._core.base.queue cimport Account, Queue, Span, queue_at, queue_push_must
@@ -66,9 +67,9 @@ cdef enum:
     LANE_TOKEN = 13
     LANE_PING_SENT = 14
     LANE_ROUND_TRIP = 15
-    LANE_PINGS = 16
+    LANE_PINGS_AT = 16
     LANE_PING_TOKENS = 17
-    LANE_LOSTS = 18
+    LANE_LOSTS_AT = 18
     LANE_LOST_TOKENS = 19
     LANE_PARTIAL = 20
     LANE_PARTIAL_NEED = 21
@@ -204,6 +205,15 @@ cdef void renewals_fields(Tlv* self, uint16_t first, Renewals* renewals) noexcep
     tlv_number(self, first + 4, &renewals.agreed_id, 8)
 
 
+cdef void bucket_fields(Tlv* self, uint16_t time_tag, uint16_t tokens_tag, Bucket* bucket, uint32_t at_once,
+                        uint64_t each_us) noexcept nogil:
+    cdef uint32_t tokens = at_once
+    tlv_number(self, time_tag, bucket, 8)
+    tlv_number(self, tokens_tag, &tokens, 4)
+    if self.reading and tokens < at_once:
+        bucket[0] += (at_once - tokens) * each_us
+
+
 cdef void owed_fields(Tlv* self, uint16_t first, Owed* owed) noexcept nogil:
     tlv_number(self, first, &owed.mix, 8)
     tlv_number(self, first + 1, &owed.since_us, 8)
@@ -336,16 +346,14 @@ cdef void lane_fields(Tlv* self, Lane* lane) noexcept nogil:
     tlv_number(self, LANE_TOKEN, &lane.ping_token, 8)
     tlv_number(self, LANE_PING_SENT, &lane.ping_sent_us, 8)
     tlv_number(self, LANE_ROUND_TRIP, &lane.round_trip_us, 8)
-    tlv_number(self, LANE_PINGS, &lane.pings_us, 8)
-    tlv_number(self, LANE_PING_TOKENS, &lane.ping_tokens, 4)
-    tlv_number(self, LANE_LOSTS, &lane.losts_us, 8)
+    bucket_fields(self, LANE_PINGS_AT, LANE_PING_TOKENS, &lane.pings_us, LANE_PINGS, LANE_PING_US)
+    bucket_fields(self, LANE_LOSTS_AT, LANE_LOST_TOKENS, &lane.losts_us, LANE_LOSTS, LANE_LOST_US)
     tlv_number(self, LANE_TX_MIX, &lane.tx_mix, 8)
     owed_fields(self, LANE_RX_MIX, &lane.owed)
     tlv_number(self, LANE_AHEAD, &lane.ahead, 4)
     tlv_number(self, LANE_PACED, &lane.paced_us, 8)
     tlv_number(self, LANE_PACED_BYTES, &lane.paced_bytes, 8)
     tlv_number(self, LANE_CLOGGED, &lane.clogged, sizeof(lane.clogged))
-    tlv_number(self, LANE_LOST_TOKENS, &lane.lost_tokens, 4)
     tlv_number(self, LANE_PARTIAL_NEED, &lane.partial_need, 4)
     tlv_number(self, LANE_HEAD_OPEN, &lane.head_open, sizeof(lane.head_open))
     tlv_number(self, LANE_HEAD_LENGTH, &lane.head.length, 4)

@@ -12,7 +12,10 @@ from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.map cimport map_find, map_put
 from pcgrelay._core.base.queue cimport queue_free
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK
-from pcgrelay._core.stream.stream cimport BREAK_NONE, STREAM_IDLE, Dial, Stream, stream_restore
+from pcgrelay._core.stream.stream cimport (
+    BREAK_NONE, DIAL_NONE, DIAL_TRYING, FAR_CUT, FAR_ENDED, FAR_OPEN, IN_ENDED, IN_OPEN, LIFE_FINISHED, LIFE_LIVE,
+    OUT_FIN_DUE, OUT_OPEN, OUT_SHUT, STREAM_IDLE, Dial, Stream, stream_restore,
+)
 from pcgrelay._core.base.timer cimport timer_set
 from pcgrelay._core.base.wire cimport WIRE_SERVICE_MAX
 
@@ -57,6 +60,33 @@ cdef enum:
     TAG_BESIDE = 37             # with a TAG_SOCKET of its own
 
 
+# The record has a field for each thing that is so; the stream has states, of which some exclude each other.
+cdef void state_fields(Tlv* self, Stream* stream) noexcept nogil:
+    cdef bint ended = stream.input == IN_ENDED
+    cdef bint connecting = stream.dial != DIAL_NONE
+    cdef bint fin_due = stream.output != OUT_OPEN
+    cdef bint shut = stream.output == OUT_SHUT
+    cdef bint finished = stream.life != LIFE_LIVE
+    cdef bint remote = stream.far != FAR_OPEN
+    cdef bint cut = stream.far == FAR_CUT
+    tlv_number(self, TAG_ENDED, &ended, sizeof(ended))
+    tlv_number(self, TAG_CONNECTING, &connecting, sizeof(connecting))
+    tlv_number(self, TAG_FIN_DUE, &fin_due, sizeof(fin_due))
+    tlv_number(self, TAG_SHUT, &shut, sizeof(shut))
+    tlv_number(self, TAG_FINISHED, &finished, sizeof(finished))
+    tlv_number(self, TAG_REMOTE, &remote, sizeof(remote))
+    tlv_number(self, TAG_CUT, &cut, sizeof(cut))
+    if not self.reading:
+        return
+    if (shut and not fin_due) or (cut and not remote):
+        tlv_fail(self, RESULT_BAD_FIELD)
+    stream.input = IN_ENDED if ended else IN_OPEN
+    stream.dial = DIAL_TRYING if connecting else DIAL_NONE
+    stream.output = OUT_SHUT if shut else OUT_FIN_DUE if fin_due else OUT_OPEN
+    stream.life = LIFE_FINISHED if finished else LIFE_LIVE
+    stream.far = FAR_CUT if cut else FAR_ENDED if remote else FAR_OPEN
+
+
 cdef void stream_fields(Tlv* self, Stream* stream) noexcept nogil:
     cdef uint8_t state = stream.state
     tlv_descriptor(self, TAG_SOCKET, &stream.handle.fd)
@@ -85,15 +115,9 @@ cdef void stream_fields(Tlv* self, Stream* stream) noexcept nogil:
     tlv_number(self, TAG_STREAM_MARKING, &stream.marking, 1)
     tlv_number(self, TAG_OPENER, &stream.opener, sizeof(stream.opener))
     tlv_number(self, TAG_BULK, &stream.bulk, sizeof(stream.bulk))
-    tlv_number(self, TAG_ENDED, &stream.ended, sizeof(stream.ended))
-    tlv_number(self, TAG_CONNECTING, &stream.connecting, sizeof(stream.connecting))
-    tlv_number(self, TAG_FIN_DUE, &stream.fin_due, sizeof(stream.fin_due))
-    tlv_number(self, TAG_SHUT, &stream.shut, sizeof(stream.shut))
-    tlv_number(self, TAG_FINISHED, &stream.finished, sizeof(stream.finished))
-    tlv_number(self, TAG_REMOTE, &stream.remote, sizeof(stream.remote))
     tlv_number(self, TAG_BROKEN, &stream.broken, 1)
-    tlv_number(self, TAG_CUT, &stream.cut, sizeof(stream.cut))
     tlv_number(self, TAG_DUE, &stream.due_us, 8)
+    state_fields(self, stream)
     tlv_number(self, TAG_DROPPED, &stream.dropped, 8)
 
 
@@ -117,7 +141,7 @@ cdef void dials_read(Tlv* self, Shard* shard, Stream* stream) noexcept nogil:
         dial.next = stream.beside
         stream.beside = dial
         dial_fields(&part, dial)
-        if part.result != RESULT_OK or dial.handle.fd < 0 or not stream.connecting:
+        if part.result != RESULT_OK or dial.handle.fd < 0 or stream.dial == DIAL_NONE:
             tlv_fail(self, RESULT_BAD_FIELD)
 
 
@@ -152,11 +176,11 @@ cdef bint stream_is_sound(const Stream* stream, const Flow* flow, uint64_t due_u
     if stream.service_length > WIRE_SERVICE_MAX:
         return False
     if flow == NULL:
-        return stream.state == STREAM_IDLE and stream.say == 0 and stream.handle.fd >= 0 and not stream.finished \
-            and not stream.connecting
+        return stream.state == STREAM_IDLE and stream.say == 0 and stream.handle.fd >= 0 and stream.life == LIFE_LIVE \
+            and stream.dial == DIAL_NONE
     if map_find(&flow.streams, stream.id) != NULL:
         return False
-    return not stream.finished or (stream.out.count == 0 and stream.handle.fd < 0 and due_us == 0)
+    return stream.life == LIFE_LIVE or (stream.out.count == 0 and stream.handle.fd < 0 and due_us == 0)
 
 
 cdef void stream_read(Tlv* self, Shard* shard, Flow* flow) noexcept nogil:
@@ -185,7 +209,7 @@ cdef void stream_read(Tlv* self, Shard* shard, Flow* flow) noexcept nogil:
     if due_us != 0:
         timer_set(&shard.wheel, &stream.timer, due_us)
     # What can be read and written epoll says once more; what is to be said or written does not wait for it.
-    stream.writable = not stream.connecting and stream.broken == BREAK_NONE
+    stream.writable = stream.dial == DIAL_NONE and stream.broken == BREAK_NONE
     if flow == NULL:
         stream.next = shard.waiting
         shard.waiting = stream

@@ -2,7 +2,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
 from pcgrelay._core.base.atomics cimport counter_add, counter_set
-from pcgrelay._core.base.bucket cimport bucket_has, bucket_spend
+from pcgrelay._core.base.bucket cimport bucket_take
 from pcgrelay._core.base.buf cimport Buf, buf_data, buf_drop, buf_alloc, pool_alloc, pool_free
 from pcgrelay._core.crypto.epoch cimport epoch_start, epoch_step, epoch_wipe
 from pcgrelay._core.frame.frame cimport Frame, Scope, body_open, frame_open
@@ -48,8 +48,6 @@ cdef Lane* lane_start(Shard* shard, Link* link, int fd, uint16_t index, uint32_t
     lane.number = number
     lane.opened_us = shard.now_us
     lane.heard_us = shard.now_us
-    lane.pings_us = shard.now_us
-    lane.ping_tokens = LANE_PINGS
     lane.paced_us = shard.now_us
     lane.ahead = LANE_WIRE
     wire_put16(body, WIRE_VERSION)
@@ -248,9 +246,8 @@ cdef Result lane_rx_rekey(Shard* shard, Lane* lane, const uint8_t* body) noexcep
     if wire_get32(body) != lane.rx.number + 1:
         return RESULT_BAD_EPOCH
     # A step costs as much as many frames.
-    if not bucket_has(lane.rekeys_us, shard.now_us, LANE_REKEYS, LANE_REKEY_US):
+    if not bucket_take(&lane.rekeys_us, shard.now_us, LANE_REKEYS, LANE_REKEY_US):
         return RESULT_GLITCHES
-    bucket_spend(&lane.rekeys_us, shard.now_us, LANE_REKEY_US)
     answer = owed_step(&lane.owed, lane.link.renewals.agreed_id, id, owed_is_over(&lane.owed, shard.now_us),
                        shard.now_us)
     if answer != RESULT_OK:
@@ -267,13 +264,8 @@ cdef Result lane_rx_rekey(Shard* shard, Lane* lane, const uint8_t* body) noexcep
 
 
 cdef Result lane_rx_ping(Shard* shard, Lane* lane, const uint8_t* body) noexcept nogil:
-    cdef uint64_t fresh = (shard.now_us - lane.pings_us) / LANE_PING_US
-    # What is left of the time counts for the next token.
-    lane.pings_us += fresh * LANE_PING_US
-    lane.ping_tokens = <uint32_t>(LANE_PINGS if fresh >= LANE_PINGS - lane.ping_tokens else lane.ping_tokens + fresh)
-    if lane.ping_tokens == 0:
+    if not bucket_take(&lane.pings_us, shard.now_us, LANE_PINGS, LANE_PING_US):
         return RESULT_GLITCHES
-    lane.ping_tokens -= 1
     return lane_tx(shard, lane, FRAME_PONG, body, 8)
 
 

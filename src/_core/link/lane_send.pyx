@@ -2,15 +2,15 @@ from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
 from pcgrelay._core.base.atomics cimport counter_add
-from pcgrelay._core.base.bucket cimport bucket_has, bucket_spend
+from pcgrelay._core.base.bucket cimport bucket_has, bucket_spend, bucket_take
 from pcgrelay._core.base.buf cimport Buf, buf_data, buf_drop, buf_alloc
 from pcgrelay._core.crypto.epoch cimport epoch_must_rekey, epoch_spend, epoch_step
 from pcgrelay._core.frame.frame cimport Frame, Scope, body_seal, frame_is_lane, frame_pack, frame_seal
 from pcgrelay._core.link.gauge cimport LINK_GAUGE_SENT_FRAMES, gauge_at
 from pcgrelay._core.base.libcrypto cimport OPENSSL_cleanse
 from pcgrelay._core.link.shard cimport (
-    LANE_CLASSES, LANE_LOSTS, LANE_OVERTAKEN, LANE_OWN, LANE_PACE_US, LANE_STEPS, LANE_STEP_US, LANE_WIRE,
-    LANE_WIRE_LEAST, LANE_WIRE_US, Lane, Shard, lane_dirty, lane_is_up,
+    LANE_CLASSES, LANE_LOSTS, LANE_LOST_US, LANE_OVERTAKEN, LANE_OWN, LANE_PACE_US, LANE_STEPS, LANE_STEP_US,
+    LANE_WIRE, LANE_WIRE_LEAST, LANE_WIRE_US, Lane, Shard, lane_dirty, lane_is_up,
 )
 from pcgrelay._core.base.queue cimport Account, Span, queue_pop, queue_push, queue_push_must
 from pcgrelay._core.crypto.renewal cimport renewals_fresh, renewals_mix, renewals_wait
@@ -67,12 +67,8 @@ cdef Result lane_tx_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code
 
 
 cdef Result lane_tx_unknown(Shard* shard, Lane* lane, uint32_t label) noexcept nogil:
-    if shard.now_us - lane.losts_us >= 1000000:
-        lane.losts_us = shard.now_us
-        lane.lost_tokens = LANE_LOSTS
-    if not lane_is_up(lane) or lane.lost_tokens == 0:
+    if not lane_is_up(lane) or not bucket_take(&lane.losts_us, shard.now_us, LANE_LOSTS, LANE_LOST_US):
         return RESULT_OK
-    lane.lost_tokens -= 1
     return lane_tx_lost(shard, lane, label, CODE_UNKNOWN)
 
 

@@ -46,7 +46,8 @@ cdef enum:
     LANE_STEPS = 20             # those that are sent: fewer, for a network that stood still brings more of them at once
     LANE_STEP_US = 100000
     LANE_OWN = 1024             # frames of its own that wait: a peer that reads none of them is closed
-    LANE_LOSTS = 64             # LOST frames for unknown labels, a second
+    LANE_LOSTS = 64             # LOST frames for unknown labels, at once,
+    LANE_LOST_US = 15625        # and one more each so long
     LANE_PINGS_LATE = 2         # probe intervals: a PING whose PONG takes longer counts as lost
     LANE_OVERTAKEN = 524288     # after so many bytes of higher classes, a class that waits has its turn
 
@@ -73,8 +74,8 @@ cdef struct Lane:
     uint64_t ping_token         # 0: no PING is out
     uint64_t ping_sent_us
     uint64_t round_trip_us
-    uint64_t pings_us           # until when ping_tokens was filled
-    uint64_t losts_us
+    Bucket pings_us             # what was taken of LANE_PINGS,
+    Bucket losts_us             # what was sent of LANE_LOSTS,
     Bucket rekeys_us            # what was taken of LANE_REKEYS,
     Bucket steps_us             # and what was sent of LANE_STEPS
     uint64_t tx_mix             # the renewal that tx has stepped with last; 0: none
@@ -82,8 +83,6 @@ cdef struct Lane:
     uint64_t paced_us           # since when its rate is measured,
     uint64_t paced_bytes        # and what was sent since
     uint32_t ahead              # LANE_WIRE, or what the lane carries in LANE_WIRE_US
-    uint32_t ping_tokens
-    uint32_t lost_tokens
     uint32_t number
     uint32_t partial_need       # bytes of partial that are still to come
     uint16_t index

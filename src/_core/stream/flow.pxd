@@ -59,6 +59,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from pcgrelay._core.base.buf cimport Buf, Pool
 from pcgrelay._core.crypto.epoch cimport Epoch, Limits
 from pcgrelay._core.frame.frame cimport Frame
+from pcgrelay._core.base.bucket cimport Bucket
 from pcgrelay._core.base.map cimport Map, map_next
 from pcgrelay._core.base.organisation cimport Holding
 from pcgrelay._core.frame.pace cimport Pace
@@ -132,11 +133,10 @@ cdef struct Flow:
     uint64_t round_trip_us      # smoothed, from frames to their ACK
     uint64_t timed_number       # a frame whose ACK is being timed
     uint64_t timed_us           # 0: none
-    uint64_t late_us
+    Bucket late_us              # what was taken of FLOW_LATE_BURST
     uint64_t sent_bytes
     uint64_t received_bytes
     uint32_t ack_frames
-    uint32_t late_tokens
     uint32_t resume_id
     uint32_t loss_told          # label of the way whose loss the control plane knows; 0: none since it last went on
     uint32_t resumes

@@ -2,6 +2,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from pcgrelay._core.crypto.aead cimport Aead
+from pcgrelay._core.base.bucket cimport bucket_take
 from pcgrelay._core.base.buf cimport BUF_HEAD, BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_alloc
 from pcgrelay._core.crypto.epoch cimport (
     Epoch, Limits, epoch_must_rekey, epoch_confirm, epoch_spend, epoch_start, epoch_step, epoch_wipe,
@@ -46,7 +47,6 @@ cdef Result flow_start(Flow* self, uint16_t index, const uint8_t* secret, uint32
     self.index = index
     self.initiator = initiator
     self.cap = cap
-    self.late_tokens = FLOW_LATE_BURST
     self.tx_highest = 1 if initiator else 2
     self.answered = True
     memcpy(self.binding, binding, 32)
@@ -455,15 +455,7 @@ cdef Result flow_break(Flow* self, uint64_t now_us) noexcept nogil:
 
 
 cdef Result flow_late(Flow* self, uint64_t now_us) noexcept nogil:
-    cdef uint64_t fresh = (now_us - self.late_us) / FLOW_LATE_US
-    # What is left of the time counts for the next token.
-    self.late_us += fresh * FLOW_LATE_US
-    self.late_tokens = <uint32_t>(FLOW_LATE_BURST if fresh >= FLOW_LATE_BURST - self.late_tokens
-                                  else self.late_tokens + fresh)
-    if self.late_tokens == 0:
-        return RESULT_GLITCHES
-    self.late_tokens -= 1
-    return RESULT_OK
+    return RESULT_OK if bucket_take(&self.late_us, now_us, FLOW_LATE_BURST, FLOW_LATE_US) else RESULT_GLITCHES
 
 
 # -- lists ------------------------------------------------------------------------------------------------------------

@@ -76,6 +76,36 @@ cdef enum StreamBreak:
     BREAK_TOLD = 1              # the socket holds the error behind its bytes; if a read answers 0, FIN came before
     BREAK_TAKEN = 2             # a call took the error out of the socket: its end would look like FIN, and is none
 
+# What comes from the application.
+cdef enum StreamInput:
+    IN_OPEN = 0
+    IN_HANGUP = 1               # the socket has seen the application's FIN, perhaps behind bytes
+    IN_ENDED = 2                # the FIN was read
+
+# What goes to the application.
+cdef enum StreamOutput:
+    OUT_OPEN = 0
+    OUT_FIN_DUE = 1             # FIN is passed on once the queue is empty
+    OUT_SHUT = 2                # it was passed on
+
+# The connection to a target.
+cdef enum StreamDial:
+    DIAL_NONE = 0               # it is made, or the application made it
+    DIAL_TRYING = 1
+    DIAL_NEXT_DUE = 2           # and the next address of the target has its turn
+
+# What the far edge did.
+cdef enum StreamFar:
+    FAR_OPEN = 0
+    FAR_ENDED = 1               # it ended the stream
+    FAR_CUT = 2                 # by RESET, and what came before that is still to be written
+
+# The record itself.
+cdef enum StreamLife:
+    LIFE_LIVE = 0
+    LIFE_FINISHED = 1           # gone for the application; what is left is to be said, then it is freed
+    LIFE_DEFERRED = 2           # in the list of those that are freed at the end of the turn
+
 # A connection that is tried beside the stream's own.
 cdef struct Dial:
     Handle handle               # first
@@ -113,21 +143,16 @@ cdef struct Stream:
     uint8_t say                 # SAY_*
     uint8_t place
     uint8_t broken              # StreamBreak
+    uint8_t input               # StreamInput
+    uint8_t output              # StreamOutput
+    uint8_t dial                # StreamDial
+    uint8_t far                 # StreamFar
+    uint8_t life                # StreamLife
     bint opener                 # we opened it
     bint bulk                   # its last read filled the room it had
     bint readable               # the socket may have bytes
-    bint hangup                 # the socket has seen the application's FIN, perhaps behind bytes
-    bint ended                  # the FIN was read
     bint writable               # the socket takes bytes
-    bint connecting
-    bint next_due               # the next address of its target has its turn
     bint dirty
-    bint fin_due                # pass FIN on to the application once out is empty
-    bint shut                   # it was passed on
-    bint finished               # gone for the application; what is left is to be said, then it is freed
-    bint remote                 # the far edge ended it
-    bint cut                    # it did so by RESET, and what came before that is still to be written
-    bint deferred                 # in the list of those to be freed at the end of the turn
 
 
 # Step the state; False: the table does not allow it, nothing changed.
@@ -147,3 +172,8 @@ cdef inline bint stream_restore(Stream* self, uint8_t state) noexcept nogil:
 
 cdef inline bint stream_may(const Stream* self, StreamEvent event) noexcept nogil:
     return stream_table[self.state][<int>event] != STREAM_REFUSED
+
+# The application's FIN was seen. That it was read is not taken back.
+cdef inline void stream_hang_up(Stream* self) noexcept nogil:
+    if self.input == IN_OPEN:
+        self.input = IN_HANGUP

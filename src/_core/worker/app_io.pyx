@@ -22,7 +22,10 @@ from pcgrelay._core.base.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_DESCRIPTORS, CAUSE_DONE, COUNT_ACCEPT_FAILED,
     COUNT_APPLICATION_RECEIVED,
 )
-from pcgrelay._core.stream.stream cimport BREAK_NONE, BREAK_TAKEN, BREAK_TOLD, STREAM_CLOSED, STREAM_IDLE, Stream
+from pcgrelay._core.stream.stream cimport (
+    BREAK_NONE, BREAK_TAKEN, BREAK_TOLD, DIAL_NEXT_DUE, DIAL_NONE, FAR_CUT, IN_ENDED, LIFE_LIVE, OUT_FIN_DUE,
+    OUT_SHUT, STREAM_CLOSED, STREAM_IDLE, Stream, stream_hang_up,
+)
 from pcgrelay._core.base.wire cimport CODE_ABORTED, CODE_BUSY
 from pcgrelay._core.worker.worker cimport (
     WORKER_ACCEPTS, Listener, Worker, worker_close, worker_reset, worker_send, worker_wake, worker_watch,
@@ -111,14 +114,15 @@ cdef void hand_over(Worker* self, uint32_t number, int fd, Elsewhere elsewhere, 
 
 
 cdef void app_event(Worker* self, Stream* stream, uint32_t events) noexcept nogil:
-    if stream.finished or stream.handle.fd < 0 or stream.swapped_us == self.shard.now_us:
+    if stream.life != LIFE_LIVE or stream.handle.fd < 0 or stream.swapped_us == self.shard.now_us:
         return
-    if stream.connecting:
+    if stream.dial != DIAL_NONE:
         dial_told(self, stream, events)
         return
     if stream.broken != BREAK_NONE:
         # It is told again where another process took it.
-        stream.readable = stream.hangup = True
+        stream.readable = True
+        stream_hang_up(stream)
         edge_ready(&self.shard, stream)
         return
     if events & EPOLLERR:
@@ -128,15 +132,15 @@ cdef void app_event(Worker* self, Stream* stream, uint32_t events) noexcept nogi
         else:
             edge_break(&self.shard, stream, BREAK_TOLD)
         return
-    if (events & EPOLLOUT and not stream.writable) or stream.cut:
+    if (events & EPOLLOUT and not stream.writable) or stream.far == FAR_CUT:
         stream.writable = True
         edge_dirty(&self.shard, stream)
-        if stream.cut:
+        if stream.far == FAR_CUT:
             return
     if events & (EPOLLRDHUP | EPOLLHUP | EPOLLPRI):
         # A read stops short at an urgent byte, too, and more may wait behind it.
-        stream.hangup = True
-    if events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP) and not stream.ended:
+        stream_hang_up(stream)
+    if events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP) and stream.input != IN_ENDED:
         stream.readable = True
         edge_ready(&self.shard, stream)
 
@@ -158,7 +162,7 @@ cdef void app_deliver(Worker* self) noexcept nogil:
         if shard.dirty_streams == NULL:
             shard.dirty_last = NULL
         stream.dirty = False
-        if stream.finished:
+        if stream.life != LIFE_LIVE:
             dial_drop(self, stream)
             if stream.handle.fd >= 0:
                 stream_close(self, stream)
@@ -170,14 +174,14 @@ cdef void app_deliver(Worker* self) noexcept nogil:
             hand_over(self, <uint32_t>stream.number, stream.handle.fd, elsewhere, stream.handle.shared != 0)
             edge_give_up(shard, stream)
             continue
-        if stream.connecting:
-            if stream.handle.fd < 0 or stream.next_due:
+        if stream.dial != DIAL_NONE:
+            if stream.handle.fd < 0 or stream.dial == DIAL_NEXT_DUE:
                 dial_next(self, stream, 0)
         else:
             stream_write(self, stream)
-            if stream.cut and not stream.finished:
+            if stream.far == FAR_CUT and stream.life == LIFE_LIVE:
                 cut_on(self, stream)
-        if not stream.finished and queue_own(&stream.out, &shard.pool, False, &first) != RESULT_OK:
+        if stream.life == LIFE_LIVE and queue_own(&stream.out, &shard.pool, False, &first) != RESULT_OK:
             edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
         edge_hold(stream)
 
@@ -215,11 +219,11 @@ cdef void stream_write(Worker* self, Stream* stream) noexcept nogil:
             return
         queue_sent(&stream.out, &self.shard.pool, <uint64_t>sent)
         edge_wrote(&self.shard, stream, <uint64_t>sent)
-    if stream.out.count == 0 and stream.fin_due and not stream.shut:
+    if stream.out.count == 0 and stream.output == OUT_FIN_DUE:
         # Where both sides have ended, closing says it as well, one call sooner.
-        if stream.state != STREAM_CLOSED or stream.cut:
+        if stream.state != STREAM_CLOSED or stream.far == FAR_CUT:
             shutdown(stream.handle.fd, SHUT_WR)
-        stream.shut = True
+        stream.output = OUT_SHUT
     edge_check_done(&self.shard, stream)
 
 

@@ -15,7 +15,7 @@ from pcgrelay._core.base.stats cimport (
     CAUSE_CONNECT_FORBIDDEN, CAUSE_DESCRIPTORS, CAUSE_NO_LOCAL_PORT, CAUSE_TARGET_REFUSED, CAUSE_TARGET_SILENT,
     CAUSE_TARGET_UNREACHABLE, Cause,
 )
-from pcgrelay._core.stream.stream cimport BREAK_TAKEN, BREAK_TOLD, Dial, Stream
+from pcgrelay._core.stream.stream cimport BREAK_TAKEN, BREAK_TOLD, LIFE_LIVE, Dial, Stream, stream_hang_up
 from pcgrelay._core.base.wire cimport CODE_BUSY, CODE_TIMEOUT, CODE_UNREACHABLE
 from pcgrelay._core.worker.worker cimport Worker, worker_close, worker_watch
 
@@ -173,7 +173,7 @@ cdef void dial_told(Worker* self, Stream* stream, uint32_t events) noexcept nogi
 cdef void dial_beside_told(Worker* self, Dial* dial, uint32_t events) noexcept nogil:
     cdef Stream* stream = dial.stream
     cdef int error
-    if stream == NULL or stream.finished:
+    if stream == NULL or stream.life != LIFE_LIVE:
         return
     error = socket_error(dial.handle.fd) if is_an_end(events) else 0
     if not was_made(error):
@@ -199,4 +199,5 @@ cdef void connected(Worker* self, Stream* stream, uint32_t events, int error) no
         edge_break(&self.shard, stream, BREAK_TOLD if error == EPIPE else BREAK_TAKEN)
     else:
         # A server that spoke and left before we looked: its end is told this once.
-        stream.hangup = events & (EPOLLRDHUP | EPOLLPRI) != 0
+        if events & (EPOLLRDHUP | EPOLLPRI):
+            stream_hang_up(stream)

@@ -17,7 +17,7 @@ from pcgrelay._core.base.result cimport RESULT_OK, Result
 from pcgrelay._core.link.lane_send cimport lane_backlog
 from pcgrelay._core.session.session cimport flow_session, session_bundle
 from pcgrelay._core.base.stats cimport CAUSE_APPLICATION_RESET, COUNT_SYSTEM_CALLS
-from pcgrelay._core.stream.stream cimport BREAK_NONE, BREAK_TAKEN, Stream
+from pcgrelay._core.stream.stream cimport BREAK_NONE, BREAK_TAKEN, IN_ENDED, IN_HANGUP, IN_OPEN, LIFE_LIVE, Stream
 from pcgrelay._core.base.wire cimport CODE_ABORTED, WIRE_BODY_MAX, WIRE_PREFIX, WIRE_RECORD
 from pcgrelay._core.worker.worker cimport WORKER_FRAMES, Worker
 
@@ -140,7 +140,7 @@ cdef uint32_t words_of(Worker* self, StreamList* streams, uint8_t* p, uint32_t r
     cdef uint32_t used = 0
     while used + BUNDLE_SPARE <= room and streams.head != NULL and streams.head != silent:
         stream = list_pop(streams)
-        if stream.say != 0 or stream.ended:
+        if stream.say != 0 or stream.input == IN_ENDED:
             used += serve_stream(self, stream, p + used, BUNDLE_SPARE, False)
             continue
         list_push(streams, stream)
@@ -211,13 +211,15 @@ cdef void note_read(Worker* self, Stream* stream, ssize_t got, uint32_t asked) n
     if got > 0:
         # Who is held back by its credit alone would send more, however small the steps are in which that comes.
         stream.bulk = got >= EDGE_BULK or <uint64_t>got == credit_left(&stream.tx)
-        if <uint32_t>got < asked and not stream.hangup:
+        if <uint32_t>got < asked and stream.input == IN_OPEN:
             stream.readable = False
     elif got == 0 and stream.broken != BREAK_TAKEN:
-        stream.ended = True
+        stream.input = IN_ENDED
         stream.readable = False
     elif got < 0 and errno == EAGAIN and stream.broken == BREAK_NONE:
-        stream.readable = stream.hangup = False
+        stream.readable = False
+        if stream.input == IN_HANGUP:
+            stream.input = IN_OPEN
     elif got == 0 or errno != EINTR:
         edge_abort(&self.shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
     counter_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
@@ -225,7 +227,7 @@ cdef void note_read(Worker* self, Stream* stream, ssize_t got, uint32_t asked) n
 
 # Come back to the stream if there is more to read, or its end to say.
 cdef inline void read_on(Shard* shard, Stream* stream) noexcept nogil:
-    if not stream.finished and (stream.ended or records_may_read(stream, WIRE_BODY_MAX) != 0):
+    if stream.life == LIFE_LIVE and (stream.input == IN_ENDED or records_may_read(stream, WIRE_BODY_MAX) != 0):
         edge_ready(shard, stream)
 
 
@@ -253,9 +255,9 @@ cdef uint32_t serve_stream(Worker* self, Stream* stream, uint8_t* p, uint32_t ro
         note_read(self, stream, got, asked)
         if got > 0:
             used += records_data(shard, stream, p + used, <uint32_t>got)
-        if stream.finished:
+        if stream.life != LIFE_LIVE:
             return used
-    if stream.ended:
+    if stream.input == IN_ENDED:
         used += records_fin(shard, stream, p + used)
         if stream.broken != BREAK_NONE:
             # It ended in order, and was reset by what it was sent afterwards.
