@@ -1,1 +1,1 @@
-"""One node put together: what edge and relay have in common, and the two roles."""
+"""One node: the common part of edge and relay, and the two roles."""

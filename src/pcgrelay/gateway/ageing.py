@@ -1,7 +1,7 @@
-"""What a running node says of the dates of its own files: status, and a line in the log once a day.
+"""Reports of a running node about the dates of its own files: status, and a line in the log once a day.
 
-Nothing is decided here. Each handshake is judged by OpenSSL with the clock of that moment, so a clock that is set right
-heals at once what it made wrong, and this only tells.
+Nothing is decided here. OpenSSL judges each handshake by the clock at that moment, so a clock that is corrected takes
+effect at once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CRL: dict[Phase, type[DateRecord]] = {
 
 
 class Ageing:
-    """The dates of one node's files."""
+    """The dates of the files of one node."""
 
     def __init__(self, local: LocalIdentity, emit: Emit, clock: Clock) -> None:
         self._local = local
@@ -49,13 +49,13 @@ class Ageing:
         self._dated: Sequence[Dated] = ()
         self._phases: list[Phase] = []
         self._refusal = ""
-        self._said: dict[Judged, int] = {}  # when, on the monotonic clock
+        self._said: dict[Judged, int] = {}  # when it was logged, on the monotonic clock
 
     def tick(self) -> None:
-        """Look, once a second, and say what has to be said today."""
+        """Check all dates, and log what is due; called once a second."""
         judged = self._judged()
         grave = [each for each in judged if each.phase.is_wrong and self._is_grave(each, judged)]
-        # What a neighbour does not say when it refuses this node, the node itself knows.
+        # A neighbour that refuses this node does not say why; this may be the cause.
         self._local.own_fault = " ".join(date_sentence(each) for each in grave)
         now_ms = self._clock.monotonic_ms()
         self._said = {each: at_ms for each, at_ms in self._said.items() if each in judged}
@@ -65,7 +65,7 @@ class Ageing:
                 self._emit(self._record(each))
 
     def status(self) -> CredentialsStatus:
-        """All of it, as of now."""
+        """Return the status of all dates now."""
         judged = self._judged()
         return CredentialsStatus(
             refusal=self._refusal,
@@ -91,13 +91,13 @@ class Ageing:
         judged = judged_all(self._dated, self._clock.wall())
         phases = [each.phase for each in judged]
         if phases != self._phases:
-            # Signatures are looked at, of a list that may be long: only when there is reason to.
+            # This verifies the signature of a list that may be long: only when a phase has changed.
             self._phases = phases
             self._refusal = self._local.chain_refusal(credentials.chain) or ""
         return judged
 
     def _is_grave(self, wrong: Judged, judged: Sequence[Judged]) -> bool:
-        """Whether anybody is refused for it. That of a CA which has itself run out keeps nobody out any more."""
+        """Whether peers are refused because of it. The list of a CA that has itself expired no longer matters."""
         if wrong.kind is not Kind.CRL:
             return wrong.is_leaf or bool(self._refusal)
         issuers = [each for each in judged if each.kind is Kind.TRUST and each.name == wrong.name]

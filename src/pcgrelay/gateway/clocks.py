@@ -1,4 +1,4 @@
-"""What a running node says of other nodes' clocks: status, and a line in the log when one is wrong."""
+"""Reports of a running node about other nodes' clocks: status, and a line in the log when one is wrong."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Clocks:
         self._skews = skews
         self._emit = emit
         self._clock = clock
-        self._said: dict[NodeId, tuple[int, int]] = {}  # seconds, and when
+        self._said: dict[NodeId, tuple[int, int]] = {}  # the skew that was logged, in seconds, and when
 
     def tick(self) -> None:
-        """Say what is new, or was last said an hour ago."""
+        """Log large skews that are new or have changed, the others once an hour; called once a second."""
         large = [skew for skew in self._skews.all() if skew.is_large]
         now_ms = self._clock.monotonic_ms()
         self._said = {skew.peer: self._said[skew.peer] for skew in large if skew.peer in self._said}
@@ -32,7 +32,7 @@ class Clocks:
                 self._emit(ClockSkew(peer=skew.peer.dotted, skew_s=skew.seconds, at_least=skew.at_least))
 
     def status(self) -> tuple[ClockStatus, ...]:
-        """All that told theirs."""
+        """Return the skews of all nodes whose clock is known."""
         return tuple(
             ClockStatus(peer=skew.peer.dotted, skew_s=skew.seconds, at_least=skew.at_least, large=skew.is_large)
             for skew in self._skews.all()

@@ -1,7 +1,7 @@
-"""The role of an edge: imports that applications connect to, exports that other edges call, and sessions between.
+"""The role of an edge: imports that applications connect to, exports that other edges use, and the sessions.
 
-Whatever changes (the catalogue, a session, a target, a rule) leads to one new set of tables for the core. Changes of
-one turn of the loop are published together.
+Each change (of the catalogue, a session, a target, a rule) leads to a new set of tables for the core. Changes in one
+turn of the event loop are published together.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pcgrelay.session.table import Sessions
 
 
 class EdgeRole:
-    """What an edge has besides the node. It observes its sessions."""
+    """The parts that an edge has besides the common node. It observes its sessions."""
 
     def __init__(self, node: NodeParts) -> None:
         local, plane, emit, clock = node.local, node.plane, node.emit, node.clock
@@ -135,7 +135,7 @@ class EdgeRole:
         self.services.restore(handover, prepared)
         self.sessions.restore(handover.sessions, handover.last_session, self._node.link_table.links)
         self.paths.restore_labels(handover.labels)
-        # New tables before the first frame: what was asked of the process before is judged by them.
+        # Publish new tables before the first frame: streams of the previous process are judged by them.
         self.apply(prepared)
 
     # -- what changes ------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class EdgeRole:
         self.tables.publisher.soon()
 
     def session_added(self, session: Session) -> None:
-        # Grants must be there before the first OPEN can be.
+        # The core must have the grants before the first OPEN can arrive.
         self.tables.publisher.now()
 
     def is_shut_out(self) -> bool:
@@ -179,7 +179,7 @@ class EdgeRole:
         self.sessions.migration.link_drains(link)
 
     def _choose(self, edge: NodeId, avoid: Link | None) -> Link | None:
-        """The best link to an edge, another one than avoid if there is one."""
+        """Return the best link to an edge, another one than `avoid` if there is one."""
         route = self._node.exchange.route
         return route(edge, lambda link: link is not avoid) or route(edge, lambda link: True)
 
@@ -218,5 +218,5 @@ class EdgeRole:
             self.sessions.migration.lane_lost(link)
 
     def events_lost(self, event: EventsLost) -> None:
-        """A stall may not have been heard: the next tick compares the sessions with what the core counts."""
+        """Note that stalls may have been missed: the next tick compares the sessions with the core's counters."""
         self._news_lost = self._news_lost or event.kept > 0

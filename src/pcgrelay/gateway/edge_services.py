@@ -1,8 +1,8 @@
-"""What an edge serves: its exports with their targets, its imports with their listeners, and the counts of both.
+"""The services of an edge: exports with their targets, imports with their listeners, and the counts of both.
 
-prepare   open listeners and look targets up for a configuration, beside what runs
+prepare   open listeners and resolve targets for a configuration, without a change of what runs
 apply     serve what the configuration says, with what was prepared; a service that stays keeps all that it has
-expect    another process hands the listeners of these imports over, so they are not opened here
+expect    note that another process hands the listeners of these imports over, so they are not opened here
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class EdgeServices:
     def __init__(self, plane: Plane, target_changed: Callable[[], None], emit: Emit) -> None:
         self.exports: list[Exported] = []
         self.imports: list[Imported] = []
-        self.rules: tuple[Rule, ...] = ()  # of the exports, in their order
+        self.rules: tuple[Rule, ...] = ()  # of the exports, in the order of the exports
         self.export_numbers = Numbers()
         self.import_numbers = Numbers()
         self.stream_counts = StreamCounts()
@@ -45,15 +45,15 @@ class EdgeServices:
         self._emit = emit
 
     def held(self) -> Held:
-        """The ports of the imports."""
+        """Return the ports of the open imports."""
         return {each.settings.listen: None for each in self.imports if each.is_open}
 
     def unserved(self) -> str:
-        """Which import has no listener since the core refused it, and why; or nothing."""
+        """Return which import has no listener because the core refused it, and why; empty if none."""
         return next((f"import {each.settings.service}: {each.refusal}" for each in self.imports if each.refusal), "")
 
     async def stop(self) -> None:
-        """Look no target up and probe none any more."""
+        """Stop resolving and probing targets."""
         tasks = [exported.task for exported in self.exports if exported.task is not None]
         for task in tasks:
             task.cancel()
@@ -69,7 +69,10 @@ class EdgeServices:
     # -- a configuration ---------------------------------------------------------------------------------------
 
     async def prepare(self, config: Config, prepared: Prepared, *, listens: bool) -> None:
-        """Open what is not there yet; RunError if an address is not available. listens: imports are to be open."""
+        """Open what does not exist yet. listens: whether imports are to be open.
+
+        Raises RunError if an address is not available.
+        """
         known = {imported.settings.service: imported.settings.listen for imported in self.imports if imported.is_open}
         targets = {exported.settings.service: exported.target for exported in self.exports}
         for entry in config.imports:
@@ -81,11 +84,11 @@ class EdgeServices:
                 fresh = prepared.targets[export.service] = Target(export, self._target_changed, self._emit)
                 if old is not None and old.export.target == export.target:
                     fresh.remember(old.addresses)
-        # A service that moves to another name must not be away until that is looked up.
+        # A service whose target gets another name must not be unavailable until that is resolved.
         await asyncio.gather(*(target.settled() for name, target in prepared.targets.items() if name in targets))
 
     def apply(self, config: Config, prepared: Prepared) -> None:
-        """Export and import what the configuration says, with what was prepared for it."""
+        """Serve the exports and imports of the configuration, with what was prepared for it."""
         self.rules = export_rules(config.exports)
         self._apply_exports(config.exports, prepared.targets)
         for number in self._apply_imports(config.imports, prepared):
@@ -118,7 +121,7 @@ class EdgeServices:
             _target_left(exported)
 
     def _apply_imports(self, settings: Sequence[ImportSettings], prepared: Prepared) -> list[int]:
-        """Answers the numbers whose listeners close."""
+        """Update the imports; return the numbers whose listeners must close."""
         known = {imported.settings.service: imported for imported in self.imports}
         shut = [imported.number for name, imported in known.items() if imported.is_open and name in prepared.imports]
         gone = self.import_numbers.keep(entry.service for entry in settings)
@@ -149,7 +152,7 @@ class EdgeServices:
     # -- a hand-over -------------------------------------------------------------------------------------------
 
     def exports_handover(self) -> tuple[ServiceHandover, ...]:
-        """The exports with the addresses of their targets."""
+        """Return the hand-over records of the exports, with the addresses of their targets."""
         return tuple(
             structs.replace(
                 service_handover(exported.number, exported.settings.service, self.stream_counts.exports),
@@ -160,7 +163,7 @@ class EdgeServices:
         )
 
     def imports_handover(self) -> tuple[ServiceHandover, ...]:
-        """The imports with their listeners."""
+        """Return the hand-over records of the imports, with their listeners."""
         return tuple(
             structs.replace(
                 service_handover(imported.number, imported.settings.service, self.stream_counts.imports),
@@ -171,20 +174,20 @@ class EdgeServices:
         )
 
     def expect(self, imports: Sequence[ServiceHandover]) -> None:
-        """Another process hands over the listeners of these; do not open them."""
+        """Do not open the listeners of these imports: another process hands them over."""
         for each in imports:
             settings = ImportSettings(service=ServiceName.parse(each.service), listen=Address.parse(each.listen))
             self.imports.append(Imported(each.number, settings, is_open=each.is_open))
 
     def restore(self, handover: NodeHandover, prepared: Prepared) -> None:
-        """Go on with the numbers, counts and addresses of the process before; `apply` follows."""
+        """Restore the numbers, counts and addresses of the previous process; `apply` follows."""
         self.import_numbers.restore({each.number: ServiceName.parse(each.service) for each in handover.imports})
         self.export_numbers.restore({each.number: ServiceName.parse(each.service) for each in handover.exports})
         self.stream_counts.restore(handover.stream_counts, handover.imports, handover.exports)
         for each in handover.exports:
             fresh = prepared.targets.get(ServiceName.parse(each.service))
             if fresh is not None and str(fresh.export.target) == each.target:
-                # The name service may be away just now.
+                # The name service may not answer now.
                 fresh.remember(each.addresses)
 
 

@@ -1,4 +1,4 @@
-"""The tables of an edge: put together from services, sessions and rules, published, and then offered to neighbours."""
+"""The tables of an edge: built from services, sessions and rules, published to the core, then offered to neighbours."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pcgrelay.services.tables import ImportPlanner, Tables, export_rows, grants_
 from pcgrelay.session.session import Session
 from pcgrelay.session.table import Sessions
 
-# For how long after the start an import without a known exporter lets its applications wait.
+# How long after the start an import without a known exporter lets its applications wait.
 STARTING_MS = 5_000
 
 
 class EdgeTables:
-    """What one edge has the core serve. Its publisher knows when."""
+    """The service tables of one edge. Its publisher decides when they are published."""
 
     def __init__(self, node: NodeParts, services: EdgeServices, sessions: Sessions) -> None:
         self._node = node
@@ -37,7 +37,7 @@ class EdgeTables:
         return self._node.clock.monotonic_ms() - self._node.started_ms < STARTING_MS
 
     def tick(self) -> None:
-        """Once a second: publish what time alone has changed, and what the core refused."""
+        """Publish again if the time has changed something or the core refused tables; called once a second."""
         now_ms = self._node.clock.monotonic_ms()
         settling = any(imported.is_held_down(now_ms) for imported in self._services.imports)
         was_starting = self._was_starting and not self.is_starting
@@ -47,11 +47,11 @@ class EdgeTables:
             self.publisher.soon()
 
     def restore(self) -> None:
-        """Go on for the process before, whose start was its own."""
+        """Note that this process continues another one, so that it is not starting."""
         self._was_starting = False
 
     def build(self) -> Tables:
-        """All tables as they are now."""
+        """Build all tables as they are now."""
         node, services = self._node, self._services
         settling = self._planner.plan(services.imports, starting=self.is_starting)
         self._was_settling = self._was_settling or settling
@@ -62,7 +62,7 @@ class EdgeTables:
         )
 
     def check(self, config: Config, prepared: Prepared) -> None:
-        """Refuse, as ConfigError, another configuration whose tables the core would refuse, and change nothing."""
+        """Check the tables of another configuration, changing nothing. Raises ConfigError if the core refuses them."""
         plane, services = self._node.plane, self._services
         exports = exports_with(services.exports, config.exports, services.export_numbers, prepared.targets)
         imports = imports_with(services.imports, config.imports, services.import_numbers)
@@ -79,15 +79,15 @@ class EdgeTables:
         )
 
     def refusal_of(self, exported: Exported) -> str:
-        """Why the core does not take an export, or nothing."""
+        """Return the reason for which the core refuses an export; empty if it does not."""
         return self.publisher.left_out.get(row_of(exported), "")
 
     def granted_to(self, session: Session) -> tuple[int, ...]:
-        """The numbers of the exports that a session's peer may open."""
+        """Return the numbers of the exports that a session's peer may open."""
         return grants_of(session, self._services.rules, [exported.number for exported in self._services.exports])
 
     def _taken(self) -> None:
-        """The core has new tables: tell the neighbours what is offered, if that has changed."""
+        """Send the neighbours the new offers, if these have changed, after the core has accepted new tables."""
         node = self._node
         offers = [
             offer_of(exported, draining=node.draining, refused=bool(self.refusal_of(exported)))

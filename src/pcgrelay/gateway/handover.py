@@ -1,7 +1,7 @@
-"""What a node leaves to the process that takes its place, and what it takes from the one before.
+"""Hand-over of a node to the process that takes its place, and restoring it there.
 
-The core's half is a record of its own, which the daemon writes and reads (docs/decisions/0009). The role adds what
-only it has.
+The core's state is a record of its own, which the daemon writes and reads (docs/decisions/0009). The role adds its own
+part.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pcgrelay.messages import Code
 
 
 def common_facts(node: Node) -> dict[str, str]:
-    """What another process must have in common with this one to take its place."""
+    """Return the settings that must be equal in the process that takes this one's place."""
     settings = node.config.node
     return {
         "name": settings.id.name,
@@ -33,7 +33,7 @@ def common_facts(node: Node) -> dict[str, str]:
 
 
 def to_handover(node: Node) -> NodeHandover:
-    """What another process has to know; the core is frozen and settled."""
+    """Return the hand-over record of the node. The core must be frozen and settled."""
     return node.role.to_handover(
         NodeHandover(
             started_ms=node.started_ms,
@@ -47,21 +47,21 @@ def to_handover(node: Node) -> NodeHandover:
 
 
 def services_offered(node: Node) -> tuple[ServiceHandover, ...]:
-    """The imports, by which another process knows which listeners it is to be given; a relay has none."""
+    """Return the imports whose listeners are handed over; a relay has none."""
     return node.role.services.imports_handover() if isinstance(node.role, EdgeRole) else ()
 
 
 def expect(node: Node, listens: Iterable[Address], imports: Sequence[ServiceHandover]) -> None:
-    """Another process hands these over; `prepare` does not open them."""
+    """Do not open these listeners in `prepare`: another process hands them over."""
     node.listeners.expect(listens)
     if isinstance(node.role, EdgeRole):
         node.role.services.expect(imports)
 
 
 def restore(node: Node, handover: NodeHandover, prepared: Prepared) -> None:
-    """Be what another process was, whose core has been read; nothing runs before `start_restored`.
+    """Restore the state of another process, whose core record has been read; nothing runs before `start_restored`.
 
-    prepared has what `prepare` opened, and the listeners that were handed over.
+    prepared: what `prepare` opened, and the listeners that were handed over.
     """
     node.started_ms = handover.started_ms
     node.link_table.restore(handover.links)
@@ -74,11 +74,11 @@ def restore(node: Node, handover: NodeHandover, prepared: Prepared) -> None:
 
 
 def start_restored(node: Node) -> None:
-    """The other process will never seal again: go on in its place."""
+    """Start the restored node: the other process never seals again."""
     plane, links = node.plane, node.link_table.links
     plane.start(node.handlers(), node.event_failed)
     for number in set(plane.links()) - set(links):
-        # Its set-up was not over.
+        # Its set-up was not complete.
         with suppress(DataPlaneRefused):
             plane.link_close(number, Code.UNREACHABLE)
     node.begin()

@@ -1,8 +1,8 @@
-"""The listeners of a node for links: opened for a configuration, taken into use, and handed over.
+"""The listeners of a node for links: opened for a configuration, put into use, and handed over.
 
-open      sockets for the addresses that are new, beside what runs; a failure changes nothing
-apply     listen where the configuration says; links that came in stay when their listener goes
-expect    another process hands these addresses over, so they are not opened here
+open      open sockets for new addresses, without a change of what runs; a failure changes nothing
+apply     listen where the configuration says; accepted links stay when their listener is removed
+expect    note that another process hands these addresses over, so they are not opened here
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pcgrelay.log.events import Emit
 
 
 class Listeners:
-    """All [[listen]] of a node, and those who came in at them and have not proved who they are."""
+    """All [[listen]] of a node, with the limits on connections that are not authenticated yet."""
 
     def __init__(self, local: LocalIdentity, link_table: LinkTable, plane: LinkPlane, emit: Emit, clock: Clock) -> None:
         self.strangers = Strangers(local, clock)
-        self.expected: set[Address] = set()  # the process before this one hands them over
+        self.expected: set[Address] = set()  # the previous process hands these over
         self._local = local
         self._neighbours = link_table
         self._plane = plane
@@ -36,24 +36,24 @@ class Listeners:
         self._running: dict[Address, tuple[Listener, asyncio.Task[None]]] = {}
 
     def sockets(self) -> dict[Address, socket.socket]:
-        """The listening sockets by address."""
+        """Return the listening sockets by address."""
         return {address: listener.sock for address, (listener, _) in self._running.items()}
 
     def expect(self, addresses: Iterable[Address]) -> None:
-        """Another process will hand these over; do not open them."""
+        """Do not open these addresses: another process hands them over."""
         self.expected = set(addresses)
 
     async def open(self, settings: Sequence[ListenSettings], prepared: Prepared) -> None:
-        """Open what is neither there nor expected; RunError if an address is not available."""
+        """Open the addresses that are neither open nor expected. Raises RunError if one is not available."""
         for each in settings:
             if each.address not in self._running and each.address not in self.expected:
                 await prepared.open_links(each.address)
 
     def apply(self, settings: Sequence[ListenSettings], prepared: Prepared) -> None:
-        """Listen here and nowhere else, with what was opened or handed over for it."""
+        """Listen at these addresses and no others, with the sockets that were opened or handed over."""
         wanted = {each.address: each for each in settings}
         for address in [address for address in self._running if address not in wanted]:
-            # It closes its port itself.
+            # The listener closes its socket itself.
             self._running.pop(address)[1].cancel()
         for address, each in wanted.items():
             if address in self._running:
@@ -64,7 +64,7 @@ class Listeners:
         self.expected = set()
 
     def tasks(self) -> list[asyncio.Task[None]]:
-        """What runs, for whoever ends the node."""
+        """Return the tasks that run, for the end of the node."""
         return [task for _, task in self._running.values()]
 
     def _listener(self, sock: socket.socket, settings: ListenSettings) -> Listener:

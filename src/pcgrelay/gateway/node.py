@@ -1,7 +1,6 @@
-"""What an edge and a relay have in common: links, listeners, the catalogue, the core's events, start and stop.
+"""The common part of an edge and a relay: links, listeners, the catalogue, the core's events, start and stop.
 
-What differs is the part of a role, which the node is given and asks (`role`). How a node is handed over stands in
-`handover`.
+What differs is in the role that the node is given (`role`). `handover` has how a node is handed over.
 """
 
 from __future__ import annotations
@@ -49,23 +48,26 @@ class Node:
     def __init__(
         self, config: Config, plane: Plane, log: Log, clock: Clock, make_role: Callable[[NodeParts], NodeRole]
     ) -> None:
-        """make_role is called last, with this node: all that a role uses of it is there."""
+        """make_role: called last, with this node, when all that a role uses of it exists.
+
+        Raises what `LocalIdentity` raises for the files of [identity].
+        """
         self.plane = plane
         self.clock = clock
         self.log = log
         self.emit = log.emit
-        # What it is, and what it has to do with others: its identity, links, listeners for links, and the catalogue.
+        # The network: identity, links, listeners for links, and the catalogue.
         self.local = LocalIdentity(config, clock=clock)
         self.link_table = LinkTable(self.local, plane, self, log.emit, clock)
         self.listeners = Listeners(self.local, self.link_table, plane, log.emit, clock)
         self.exchange = CatalogueExchange(
             self.local, self.link_table.links, self._paths_over, self._catalogue_changed, log.emit, clock
         )
-        # What it notices once a second: dates of its own files, clocks of others, who came and who is missed.
+        # Checked once a second: dates of the own files, clocks of others, neighbours that are missing or twice there.
         self.ageing = Ageing(self.local, log.emit, clock)
         self.clocks = Clocks(self.local.skews, log.emit, clock)
         self.watch = LinkWatch(log.emit, clock)
-        # What it answers about itself.
+        # For status and metrics.
         self.started_ms = clock.monotonic_ms()
         self.draining = False
         self.configuration = ConfigurationStatus(timestamp_s=clock.wall().timestamp())
@@ -74,7 +76,7 @@ class Node:
         self.refused.register("adverts", self.exchange.refused)
         self._news_lost = False
         self._tick_task: asyncio.Task[None] | None = None
-        # What only an edge or only a relay does.
+        # The part of an edge or a relay alone.
         self.role: NodeRole = make_role(self)
 
     @property
@@ -85,7 +87,10 @@ class Node:
     # -- life --------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open all listeners, then begin to dial. RunError if a port is not available; then nothing is left running."""
+        """Open all listeners, start the core, then begin to dial.
+
+        Raises RunError if a port is not available, before anything runs, or if the core refuses.
+        """
         prepared = await self._open(self.config)
         try:
             self.plane.start(self.handlers(), self.event_failed)
@@ -99,7 +104,7 @@ class Node:
         self.begin()
 
     def begin(self) -> None:
-        """The listeners are there and the core runs: begin to dial, and say so."""
+        """Begin to dial and log that the node is ready: the listeners are open and the core runs."""
         self._tick_task = spawn(self._tick(), "tick", self.emit)
         self.link_table.start()
         self.emit(
@@ -112,9 +117,10 @@ class Node:
         )
 
     async def prepare(self, config: Config) -> Prepared:
-        """Open what a new configuration needs and this node does not have.
+        """Open the sockets and resolve the targets that a new configuration needs and this node does not have.
 
-        RunError if something is not available, ConfigError if the core would not take it; then nothing has changed.
+        Raises RunError if something is not available, ConfigError if the core would refuse the tables; then nothing
+        has changed.
         """
         prepared = await self._open(config)
         try:
@@ -125,7 +131,7 @@ class Node:
         return prepared
 
     async def _open(self, config: Config, *, reopen: bool = False) -> Prepared:
-        """What a configuration needs and this node does not have. reopen: a drain closed what it needs."""
+        """Open what a configuration needs and this node does not have. reopen: also what a drain has closed."""
         prepared = Prepared({**self.listeners.sockets(), **self.role.held()}, self.listeners.expected)
         try:
             await self.listeners.open(config.listens, prepared)
@@ -147,11 +153,11 @@ class Node:
             self.role.trust_changed()
         self.role.apply(prepared)
         if judged:
-            # Last, and only then: there may be thousands of signatures to look at.
+            # Last, and only if necessary: there may be thousands of signatures to verify.
             self.exchange.reload()
 
     def _apply_settings(self, before: PolicySettings, policy: PolicySettings) -> None:
-        """Give the core the figures that it goes by. If it refuses one, all are as before and nothing is taken."""
+        """Give the core the settings of a policy. If it refuses one, all stay as before, and ConfigError is raised."""
         try:
             self.plane.settings(policy)
         except DataPlaneRefused as refused:
@@ -162,7 +168,7 @@ class Node:
     # -- drain and stop ----------------------------------------------------------------------------------------
 
     def drain_begin(self, milliseconds: int) -> None:
-        """Take nothing new, and tell the neighbours; what runs goes on."""
+        """Accept nothing new and tell the neighbours; streams and paths go on. milliseconds: until the node ends."""
         self.draining = True
         self.emit(
             NodeDraining(node=self.config.node.id.dotted, milliseconds=milliseconds, streams=self.plane.streams())
@@ -172,7 +178,10 @@ class Node:
             link.drain(milliseconds)
 
     async def drain_undo(self) -> None:
-        """Take new work again; RunError if that cannot be. Neighbours have no word for it: each link is made again."""
+        """Accept new work again. Raises RunError if a port is no longer available.
+
+        The protocol has no message for the end of a drain, so each link is made again.
+        """
         prepared = await self._open(self.config, reopen=True)
         try:
             self.draining = False
@@ -184,18 +193,18 @@ class Node:
             link.remake("drain_undone")
 
     async def drain(self, seconds: float) -> None:
-        """Take nothing new, tell the neighbours, and wait for what runs."""
+        """Accept nothing new, tell the neighbours, and wait at most so many seconds for the end of streams or paths."""
         with suppress(DataPlaneRefused):
             self.plane.drain()
         self.drain_begin(int(seconds * 1000))
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                # What runs is with the core, which reports no end of the last stream.
+                # Polled: the core sends no event when the last stream has ended.
                 while self.role.is_busy():  # noqa: ASYNC110
                     await asyncio.sleep(DRAIN_POLL_S)
 
     async def stop(self) -> None:
-        """End everything; may be called at any point after the start began."""
+        """End everything. It may be called at any point after the start began."""
         streams = self.plane.streams()
         tasks = self.listeners.tasks()
         if self._tick_task is not None:
@@ -223,7 +232,7 @@ class Node:
 
     def link_control_lost(self, link: Link, reason: str) -> None:
         self.role.paths.control_lost(link)
-        # A neighbour that is upgraded is back at once, and its lanes have not gone: nobody is told before.
+        # A neighbour that is upgraded is back at once, and its lanes are still up: no other node is told until then.
         asyncio.get_running_loop().call_later(CONTROL_BACK_S, self._still_lost, link)
 
     def _still_lost(self, link: Link) -> None:
@@ -240,7 +249,7 @@ class Node:
         self.exchange.link_has_room(link)
 
     def link_drains(self, link: Link) -> None:
-        # What a link that was replaced has said holds until the one in its place has said it again.
+        # The entries of a replaced link stay valid until the new link has brought them again.
         if not link.replaced:
             self.exchange.link_unusable(link)
         self.role.link_drains(link)
@@ -256,7 +265,7 @@ class Node:
     # -- what the core reports ---------------------------------------------------------------------------------
 
     def handlers(self) -> events.Handlers:
-        """What is done with each event: first what is of links and lanes, then what the role has to do with it."""
+        """Return the handlers by type of event: the node's for links and lanes, followed by the role's."""
         handlers: dict[type[Struct], Callable[[Any], None]] = {
             events.LaneUp: self.lane_up,
             events.LaneDown: self.lane_down,
@@ -292,7 +301,7 @@ class Node:
         self._news_lost = self._news_lost or event.kept > 0
 
     def look_again(self) -> None:
-        """News of links or lanes may have been lost. A link whose lanes are not those that the core counts is ended."""
+        """End the links whose lanes differ from those that the core counts, after events may have been lost."""
         for number, figures in self.plane.links().items():
             link = self.link_table.links.get(number)
             if link is not None and figures["lanes_up"] != len(link.lanes_up):
@@ -312,7 +321,7 @@ class Node:
                 self.emit(Failure(where="tick", error=type(error).__name__))
 
     def tick(self) -> None:
-        """Once a second."""
+        """Do what is due once a second."""
         self.ageing.tick()
         self.clocks.tick()
         self.link_table.judge_expiry()

@@ -1,6 +1,6 @@
-"""What a new configuration needs before it can be taken: sockets that are bound, targets that are looked up.
+"""What a new configuration needs before it can be applied: bound sockets and resolved targets.
 
-All of it is had first, beside what runs, so that a reload that fails leaves nothing changed.
+All of it is prepared first, beside what runs, so that a reload that fails changes nothing.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from pcgrelay.services.targets import Target
 
 T = TypeVar("T")
 
-# The workers close listeners soon after they are told, not at once.
+# The workers close listeners soon after the order, not at once.
 PATIENCE_S = 0.5
 PATIENCE_STEP_S = 0.02
 
 
-# The ports that a node has, with their sockets where they are its own and not the core's.
+# The ports that a node uses, with their sockets unless these belong to the core.
 Held = dict[Address, socket.socket | None]
 
 
@@ -36,21 +36,21 @@ Held = dict[Address, socket.socket | None]
 class Prepared:
     """What was opened for a configuration and is not in use yet.
 
-    A port that this node itself has, under another address or for another purpose, passes from one to the other: the
-    sockets of both are bound beside each other for a moment, and the new one listens only when all else is there.
+    A port that this node itself uses, with another address or for another purpose, moves from one to the other: both
+    sockets are bound at the same time for a moment, and the new one listens only when everything else is ready.
     """
 
-    held: Held = field(default_factory=dict)  # what this node has now
-    # What the process whose place this one takes has for links, and shares with nobody.
+    held: Held = field(default_factory=dict)  # the ports that this node uses now
+    # Ports that the previous process uses for links, without SO_REUSEPORT.
     kept: Collection[Address] = ()
     listeners: dict[Address, socket.socket] = field(default_factory=dict)
     imports: dict[ServiceName, list[socket.socket]] = field(default_factory=dict)
     targets: dict[ServiceName, Target] = field(default_factory=dict)
-    late: list[socket.socket] = field(default_factory=list)  # bound, and not listening
-    shared: list[socket.socket] = field(default_factory=list)  # of links, that are shared for this moment alone
+    late: list[socket.socket] = field(default_factory=list)  # bound and not listening yet
+    shared: list[socket.socket] = field(default_factory=list)  # of links, with SO_REUSEPORT for this moment only
 
     def listen(self) -> None:
-        """Let all listen that were bound beside others; RunError if one cannot, and then nothing has changed."""
+        """Let the sockets listen that are only bound yet. Raises RunError if one cannot; then nothing has changed."""
         while self.late:
             try:
                 self.late[-1].listen(BACKLOG)
@@ -59,7 +59,7 @@ class Prepared:
             self.late.pop()
 
     def close(self) -> None:
-        """Let go of what nobody took."""
+        """Close what was not used."""
         for sock in [*self.listeners.values(), *(sock for sockets in self.imports.values() for sock in sockets)]:
             with suppress(OSError):
                 sock.close()
@@ -67,7 +67,7 @@ class Prepared:
             share(sock, False)
 
     async def open_links(self, address: Address) -> None:
-        """Have a listening socket for links; RunError if the address is not available."""
+        """Open a listening socket for links. Raises RunError if the address is not available."""
         ours, elsewhere = self._shared_with(address), self._is_kept(address)
         sock = await _patiently(
             address, "", lambda: bound(address, shared=True) if ours else bind_listener(address), ours, elsewhere
@@ -78,7 +78,7 @@ class Prepared:
             self.shared.append(sock)
 
     async def open_import(self, address: Address, service: ServiceName, count: int) -> None:
-        """Have so many listening sockets on one port, one for each worker; RunError if it is not available."""
+        """Open `count` listening sockets on one port, one for each worker. Raises RunError if it is not available."""
         ours, elsewhere = self._shared_with(address), self._is_kept(address)
         bind = partial(_shared_listeners, address, count, ours)
         self.imports[service] = await _patiently(address, f", for {service}", bind, ours, elsewhere)
@@ -86,7 +86,7 @@ class Prepared:
             self.late += self.imports[service]
 
     def _shared_with(self, address: Address) -> bool:
-        """Whether this node has that port. Sockets of imports are shared always, those of links from here on."""
+        """Whether this node uses that port. Sockets of imports always have SO_REUSEPORT; those of links get it here."""
         found = [other for other in self.held if other.overlaps(address)]
         for other in found:
             sock = self.held[other]
@@ -119,8 +119,8 @@ def _problem(error: OSError, ours: bool, elsewhere: bool) -> str:
 
 
 def _shared_listeners(address: Address, count: int, ours: bool) -> list[socket.socket]:
-    # With SO_REUSEPORT a second program could bind the port too and take half of the connections without anybody
-    # noticing. So the port is first bound alone, which fails if anybody is there.
+    # With SO_REUSEPORT a second program of this user could have the port too and take half of the connections
+    # unnoticed. So the port is first bound exclusively, which fails if another socket has it.
     if not ours:
         bind_listener(address).close()
     sockets: list[socket.socket] = []

@@ -1,4 +1,4 @@
-"""All that a node refused, by the part that counts and by reason."""
+"""The counts of refusals of a node, by part and by reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pcgrelay.dataplane.adapter import Plane
 
 
 class RefusalCounts:
-    """The counters of refusals of all parts; a part registers its own."""
+    """The counters of refusals of all parts. Each part registers its own."""
 
     def __init__(self, plane: Plane, unknown_messages: Callable[[], Mapping[str, int]]) -> None:
         self._plane = plane
@@ -17,24 +17,24 @@ class RefusalCounts:
         self._parts: dict[str, Counter[str]] = {}
 
     def register(self, part: str, counts: Counter[str]) -> None:
-        """Sum these too. The part goes on counting in this very object."""
+        """Add the counter of a part. The part goes on counting in the same object."""
         self._parts[part] = counts
 
     def total(self) -> dict[str, int]:
-        """By reason, of the control plane and of the core."""
+        """Return the sums by reason, of the control plane and the core."""
         whole: Counter[str] = Counter()
         for counts in (*self._parts.values(), self._unknown_messages(), self._native()):
             whole.update(counts)
         return dict(whole)
 
     def to_handover(self) -> dict[str, dict[str, int]]:
-        """By part, for another process; the core hands over its own."""
+        """Return the counts by part, for the hand-over; the core hands over its own."""
         return {part: dict(counts) for part, counts in self._parts.items()}
 
     def restore(self, refused: Mapping[str, Mapping[str, int]]) -> None:
-        """Count on from where the process before this one was."""
+        """Continue from the counts of the previous process."""
         for part, counts in self._parts.items():
-            # Not a sum: what counts streams is told of its refusals a second time.
+            # The maximum and not the sum: the stream counts restore their refusals themselves.
             counts |= Counter(refused.get(part, {}))
 
     def _native(self) -> dict[str, int]:

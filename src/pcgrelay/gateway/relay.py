@@ -1,4 +1,4 @@
-"""The role of a relay: paths are led through it. It knows no service of its own and no stream."""
+"""The role of a relay: it forwards paths. It has no services of its own and knows no streams."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEAD_AWAY_S = 1.0
 
 
 class RelayRole:
-    """What a relay has besides the node."""
+    """The parts that a relay has besides the common node."""
 
     def __init__(self, node: NodeParts) -> None:
         self._node = node
@@ -41,7 +41,7 @@ class RelayRole:
         node.refused.register("forwards", self.paths.refused)
 
     def handlers(self) -> Handlers:
-        """The core reports nothing about paths."""
+        """Return no handlers: the core has no events of paths."""
         return {}
 
     async def close(self, code: int) -> None:
@@ -72,7 +72,7 @@ class RelayRole:
         self.paths.judge()
 
     def drain_begun(self) -> None:
-        """The links tell the neighbours, and these lead nothing new over this relay."""
+        """Do nothing: the links tell the neighbours, which open no new paths over this relay then."""
 
     # -- a hand-over -------------------------------------------------------------------------------------------
 
@@ -87,7 +87,7 @@ class RelayRole:
     # -- links and the catalogue -------------------------------------------------------------------------------
 
     def catalogue_changed(self) -> None:
-        """Each request looks its way up again; paths over links that were replaced can move once there is another."""
+        """Move paths off replaced links, which is possible once there is another route."""
         for link in list(self._node.link_table.links.values()):
             if link.replaced:
                 self.paths.lead_over(link)
@@ -99,7 +99,7 @@ class RelayRole:
         if link.replaced:
             self.paths.lead_over(link)
             return
-        # Edges that hear of it themselves move without a pause; the others are moved after them.
+        # Edges that are neighbours of the draining node move their paths without a pause; the others are moved later.
         asyncio.get_running_loop().call_later(LEAD_AWAY_S, self.paths.lead_away, link)
 
     def _next_link(self, destination: NodeId, wanted: Callable[[Link], bool]) -> Link | None:

@@ -1,7 +1,7 @@
-"""What an edge and a relay do each in its own way, and what they use of their node.
+"""The interface between a node and its role (edge or relay), in both directions.
 
-A `Node` has what both have in common: identity, links, listeners, the catalogue, start and stop. It is given one role.
-The role owns its parts, and knows the node as `NodeParts` and no more.
+A `Node` has the common parts: identity, links, listeners, the catalogue, start and stop. It is given one role. The role
+owns its own parts, and uses the node through `NodeParts` only.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from pcgrelay.messages import Message
 
 
 class NodeParts(Protocol):
-    """What a role uses of its node. `node` has the real one; tests bring their own."""
+    """What a role uses of its node. Implemented in `node`, and by tests."""
 
     @property
     def local(self) -> LocalIdentity:
-        """Its configuration and credentials as they are now."""
+        """Its present configuration and credentials."""
 
     @property
     def plane(self) -> Plane: ...
@@ -44,27 +44,27 @@ class NodeParts(Protocol):
     def clock(self) -> Clock: ...
     @property
     def started_ms(self) -> int:
-        """When it started, on the monotonic clock; if it was handed over, the first process of all."""
+        """When it started, on the monotonic clock; after hand-overs, when the first process started."""
 
     @property
     def draining(self) -> bool:
-        """Whether nothing new is taken."""
+        """Whether nothing new is accepted."""
 
 
 class Paths(Protocol):
     """The paths of a node: the ends at an edge, or those through a relay."""
 
     def receive(self, link: Link, message: Message) -> None:
-        """A neighbour said something about a path."""
+        """Handle a neighbour's message about a path."""
 
     def control_lost(self, link: Link) -> None:
-        """The control connection of a link is gone with all that was asked for over it."""
+        """End what is being set up over a link whose control connection was lost."""
 
     def link_down(self, link: Link) -> None:
-        """A link is gone with all paths over it."""
+        """End all paths over a link that has ended."""
 
     def count_over(self, link: Link) -> int:
-        """How many paths this node leads over a link."""
+        """Return how many paths use a link."""
 
 
 class NodeRole(Protocol):
@@ -74,58 +74,58 @@ class NodeRole(Protocol):
     def paths(self) -> Paths: ...
 
     def handlers(self) -> Handlers:
-        """What it has to do with events of the core. Of lanes and links the node itself hears first."""
+        """Return its handlers of core events. For lanes and links, the node's handler is called first."""
 
     async def close(self, code: int) -> None:
-        """End everything; may be called at any point."""
+        """End everything. It may be called at any point."""
 
     def is_busy(self) -> bool:
-        """Whether something runs that a drain should wait for."""
+        """Whether there is something that a drain waits for."""
 
     def tick(self) -> None:
-        """Once a second, after the node."""
+        """Do what is due once a second, after the node's own tick."""
 
     # -- a configuration ---------------------------------------------------------------------------------------
 
     def held(self) -> Held:
-        """The ports that it has now."""
+        """Return the ports that it uses now."""
 
     async def prepare(self, config: Config, prepared: Prepared, *, reopen: bool) -> None:
-        """Open what a configuration needs and is not there; RunError if something is not available.
+        """Open what a configuration needs and does not exist. Raises RunError if something is not available.
 
-        reopen: for the end of a drain, which closed listeners although the configuration is the same.
+        reopen: at the end of a drain, which closed listeners although the configuration is the same.
         """
 
     def check(self, config: Config, prepared: Prepared) -> None:
-        """Refuse what the core would refuse of a configuration, as ConfigError, and change nothing."""
+        """Check a configuration without a change. Raises ConfigError if the core would refuse it."""
 
     def apply(self, prepared: Prepared) -> bool:
-        """Serve what the configuration says, with what was prepared; answers whether the core took the tables."""
+        """Serve what the configuration says, with what was prepared; whether the core accepted the tables."""
 
     def unserved(self) -> str:
-        """Why the core does not serve by what the configuration says, or nothing."""
+        """Return the reason for which the core does not serve what the configuration says; empty if it does."""
 
     def trust_changed(self) -> None:
-        """Policy or trust have changed: end what they no longer allow."""
+        """End what policy or trust no longer allow, after they have changed."""
 
     def drain_begun(self) -> None:
-        """Take nothing new, and tell those who would bring it."""
+        """Accept nothing new, because a drain has begun."""
 
     # -- a hand-over -------------------------------------------------------------------------------------------
 
     def to_handover(self, handover: NodeHandover) -> NodeHandover:
-        """The record of a hand-over, with what only this role has."""
+        """Return the hand-over record with the part of this role added."""
 
     def restore(self, handover: NodeHandover, prepared: Prepared) -> None:
-        """Have what only this role has of the process before, whose links are in the table already."""
+        """Restore the part of this role; the links have been restored already."""
 
     # -- links and the catalogue -------------------------------------------------------------------------------
 
     def catalogue_changed(self) -> None:
-        """An edge came, went, or changed what it offers."""
+        """Handle a change of the catalogue: an edge came, went, or changed its offers."""
 
     def link_is_used(self, link: Link) -> bool:
-        """Whether anything is led over a link."""
+        """Whether any path uses a link."""
 
     def link_drains(self, link: Link) -> None:
-        """A neighbour leaves, or a newer link to it is up: lead what is on this link over another."""
+        """Move what is on this link to another one: the neighbour drains, or a newer link with it is up."""

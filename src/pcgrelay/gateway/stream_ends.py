@@ -1,4 +1,4 @@
-"""The ends of an edge's streams, as the core reports them: counts, what far edges refused, and lines of the log."""
+"""Handling of the ends of an edge's streams: counts, refusals of far edges, and the log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pcgrelay.session.table import Sessions
 
 
 class StreamEnds:
-    """What is done when a stream of one edge ends."""
+    """The handler of stream ends of one edge."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class StreamEnds:
         self._clock = clock
 
     def ended(self, event: StreamEnd) -> None:
-        """A stream is over, or was refused."""
+        """Handle StreamEnd: a stream has ended, or was refused."""
         services, now_ms = self._services, self._clock.monotonic_ms()
         services.stream_counts.count(event)
         session = self._sessions.by_number(event.session)
@@ -51,7 +51,7 @@ class StreamEnds:
         emit_stream_end(self._emit, event, config.node.id.organisation, session, service, services.rules)
 
     def tick(self) -> None:
-        """Once a second: a stream that stays open shows that the far edge lets an import in again."""
+        """Check once a second for open streams, which show that a far edge accepts an import again."""
         active = self._plane.services()["imports"]
         for imported in self._services.imports:
             edges = {exporter.edge for exporter in imported.exporters}

@@ -1,4 +1,4 @@
-"""Tasks of a node: the failure of one is logged and goes no further."""
+"""Tasks of a node. An exception in one is logged, and goes no further."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pcgrelay.log.events import Emit, Failure
 
 
 def spawn(work: Awaitable[None], where: str, emit: Emit) -> asyncio.Task[None]:
-    """Begin a task. Whoever calls keeps it, and cancels it at the end."""
+    """Start a task. The caller keeps it and cancels it at the end. where: its name in the log."""
 
     async def guarded() -> None:
         try:

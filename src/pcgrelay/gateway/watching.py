@@ -1,6 +1,6 @@
-"""What a node notices of others, once a second: who came, who is missed, who is there twice.
+"""Checks of other nodes, once a second: which came, which are missing, which run twice.
 
-A neighbour that dials this node is in no configuration here. So what is expected is who was there within a day.
+A neighbour that dials this node is not in its configuration. So those are expected that were present within a day.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ from pcgrelay.services.imports import ImportState
 from pcgrelay.services.services import Imported
 from pcgrelay.session.table import Sessions
 
-# Entries of one process reach this node over all its links within moments.
+# A new entry of one process reaches this node over all its links well within this time.
 TWINS_MS = 10_000
-# A link may carry a thousand imports: so many lines say what came of it, and the last one how many are left out.
+# A link may carry a thousand imports: so many lines at most report its loss, and the last says how many are left out.
 LINES_MOST = 32
 SENT_AWAY = {Refusal.REVOKED, "not_a_member"}
 
-Member = tuple[NodeId, str, str]  # its identity, the bearer, and the listener that it comes in at
+Member = tuple[NodeId, str, str]  # identity, bearer, and address of the listener
 Offering = tuple[ServiceName, NodeId]
 
 
 class LinkWatch:
-    """The neighbours that dial this node, and identities that two processes bear."""
+    """The neighbours that dial this node, and identities that two processes use."""
 
     def __init__(self, emit: Emit, clock: Clock) -> None:
         self._emit = emit
         self._clock = clock
         self._members: Absences[Member] = Absences()
-        self._doubtful: dict[NodeId, int] = {}  # since when two of its links tell different things
-        self._told: set[NodeId] = set()  # the twins that a line of the log was about
+        self._doubtful: dict[NodeId, int] = {}  # since when two of its links have brought different entries
+        self._told: set[NodeId] = set()  # the twins that were logged
 
     @property
     def away(self) -> dict[Member, int]:
-        """Who is missed, and since when."""
+        """The members that are missing, and since when (monotonic milliseconds)."""
         return self._members.away
 
     @property
     def twins(self) -> list[NodeId]:
-        """Identities that more than one process bears."""
+        """The identities that more than one process uses."""
         now = self._clock.monotonic_ms()
         return sorted(peer for peer, since in self._doubtful.items() if now - since >= TWINS_MS)
 
     def look(self, links: Sequence[Link], config: Config, catalogue: Catalogue) -> None:
-        """Look at all links."""
+        """Check all links and log changes."""
         now = self._clock.monotonic_ms()
         present = {_member(link) for link in links if _is_there(link) and not link.dialled}
         gone, back = self._members.look(present, now)
@@ -68,12 +68,12 @@ class LinkWatch:
         self._look_for_twins(links, catalogue, now)
 
     def link_down(self, link: Link, reason: str) -> None:
-        """A link has ended. A neighbour that this node sent away is not missed."""
+        """Note the end of a link. A neighbour that this node refuses is not missed."""
         if reason in SENT_AWAY:
             self._members.dismiss(lambda key: key[0] == link.peer)
 
     def _look_for_twins(self, links: Iterable[Link], catalogue: Catalogue, now: int) -> None:
-        """A process tells all its links its newest entry. Two entries that stay beside each other are of two."""
+        """Find twins. A process sends its newest entry over all its links: two lasting entries are of two processes."""
         told: dict[NodeId, set[int]] = {}
         for link in links:
             if link.state is LinkState.UP and not link.replaced and not link.draining:
@@ -88,14 +88,14 @@ class LinkWatch:
         self._told = twins
 
     def to_handover(self) -> tuple[SeenHandover, ...]:
-        """What another process has to know."""
+        """Return the hand-over records."""
         return tuple(
             SeenHandover(names=(peer.uri, bearer, address), away_ms=since)
             for (peer, bearer, address), since in self._members.everybody()
         )
 
     def restore(self, seen: Iterable[SeenHandover]) -> None:
-        """Miss whom the process before this one missed."""
+        """Restore what the previous process knew."""
         known: list[tuple[Member, int]] = []
         for each in seen:
             if len(each.names) == 3 and (peer := _node(each.names[0])):
@@ -110,15 +110,15 @@ class ImportWatch:
         self._emit = emit
         self._clock = clock
         self._exporters: Absences[Offering] = Absences()
-        self._serving: dict[ServiceName, tuple[str, ...]] = {}  # the edges that new streams go to
-        self._is_first = False  # what is found at the first look is no news
+        self._serving: dict[ServiceName, tuple[str, ...]] = {}  # the edges that get new streams
+        self._is_first = False  # after a hand-over: the result of the first check is not logged
 
     def away(self, service: ServiceName) -> dict[NodeId, int]:
-        """Which edges with a service are missed, and since when."""
+        """Return the edges with a service that are missing, and since when (monotonic milliseconds)."""
         return {edge: since for (name, edge), since in self._exporters.away.items() if name == service}
 
     def look(self, imports: Sequence[Imported], sessions: Sessions, catalogue: Catalogue) -> None:
-        """Look at all imports."""
+        """Check all imports and log changes."""
         services = {imported.settings.service for imported in imports}
         present = {(imported.settings.service, each.edge) for imported in imports for each in imported.exporters}
         gone, back = self._exporters.look(present, self._clock.monotonic_ms())
@@ -147,14 +147,14 @@ class ImportWatch:
             self._emit(structs.replace(left[0], suppressed=len(left) - 1))
 
     def to_handover(self) -> tuple[SeenHandover, ...]:
-        """What another process has to know."""
+        """Return the hand-over records."""
         return tuple(
             SeenHandover(names=(str(service), edge.uri), away_ms=since)
             for (service, edge), since in self._exporters.everybody()
         )
 
     def restore(self, seen: Iterable[SeenHandover]) -> None:
-        """Miss whom the process before this one missed."""
+        """Restore what the previous process knew."""
         known: list[tuple[Offering, int]] = []
         for each in seen:
             if len(each.names) == 2 and (edge := _node(each.names[1])):
@@ -180,7 +180,7 @@ def _is_there(link: Link) -> bool:
 
 
 def _is_given_up(catalogue: Catalogue, service: ServiceName, edge: NodeId) -> bool:
-    """Whether an edge is there and says nothing of a service any more: then it is not missed."""
+    """Whether an edge is present and no longer offers a service: then it is not missed."""
     newest = catalogue.newest(edge)
     return newest is not None and not any(
         offer.service == service.service and offer.state in (STATE_DOWN, STATE_DRAIN) for offer in newest.offers
@@ -188,7 +188,7 @@ def _is_given_up(catalogue: Catalogue, service: ServiceName, edge: NodeId) -> bo
 
 
 def _serving(imported: Imported, sessions: Sessions) -> tuple[str, ...]:
-    """The edges that a new stream may go to now, as the core chooses: those of the best precedence."""
+    """Return the edges that the core may choose for a new stream now: those with the best precedence."""
     if imported.plan.state is not ImportState.LIVE:
         return ()
     best = min(precedence for _, precedence, _ in imported.plan.routes)
