@@ -31,7 +31,7 @@ from pcgrelay.rehearsal import rehearse
 BROKEN_OFF = "An internal error of pcgrelay interrupted the reload, which may be partly applied; restart the node."
 
 UNSERVED = (
-    "The data plane does not take all of it ({reason}): it serves by its previous tables, without what this file no "
+    "The data plane does not take all of it ({reason}): it serves by the last of its tables, without what this file no "
     "longer allows; check the status, and restart the node if this persists."
 )
 
