@@ -62,6 +62,8 @@ def code_name(code: int) -> str:
 
 
 class Hello(Struct, tag=1, array_like=True, frozen=True):
+    """First message of each side on a connection: identity and offers (docs/protocol.md, 9.2)."""
+
     versions: Annotated[tuple[U16, ...], Meta(max_length=16)]
     purpose: U8
     role: U8
@@ -81,11 +83,15 @@ class Hello(Struct, tag=1, array_like=True, frozen=True):
 
 
 class Beat(Struct, tag=2, array_like=True, frozen=True):
+    """Probe of the control connection, or its answer with the same token (docs/protocol.md, 9.3)."""
+
     token: U64
     answer: bool
 
 
 class Advert(Struct, tag=3, array_like=True, frozen=True):
+    """An edge's signed catalogue entry, with the relays that forwarded it (docs/protocol.md, 9.4)."""
+
     entry: Annotated[bytes, Meta(max_length=160_000)]
     signature: Annotated[bytes, Meta(max_length=1_024)]
     chain: Annotated[tuple[Annotated[bytes, Meta(max_length=16_384)], ...], Meta(min_length=1, max_length=8)]
@@ -93,11 +99,15 @@ class Advert(Struct, tag=3, array_like=True, frozen=True):
 
 
 class Withdraw(Struct, tag=4, array_like=True, frozen=True):
+    """The sender no longer reaches that edge (docs/protocol.md, 9.4)."""
+
     edge: Identity
     sequence: U64
 
 
 class PathOpen(Struct, tag=5, array_like=True, frozen=True):
+    """Request for a path to an edge (docs/protocol.md, 9.5)."""
+
     session: SessionId
     source: Identity
     destination: Identity
@@ -111,6 +121,8 @@ class PathOpen(Struct, tag=5, array_like=True, frozen=True):
 
 
 class PathAccept(Struct, tag=6, array_like=True, frozen=True):
+    """A path was accepted (docs/protocol.md, 9.5)."""
+
     session: SessionId
     flows: Flows
     cap: U32
@@ -119,6 +131,8 @@ class PathAccept(Struct, tag=6, array_like=True, frozen=True):
 
 
 class PathRefuse(Struct, tag=7, array_like=True, frozen=True):
+    """A path was refused: the code, and the node that refused (docs/protocol.md, 9.5)."""
+
     session: SessionId
     code: U16
     reason: Reason
@@ -127,26 +141,36 @@ class PathRefuse(Struct, tag=7, array_like=True, frozen=True):
 
 
 class PathClose(Struct, tag=8, array_like=True, frozen=True):
+    """A path ends (docs/protocol.md, 9.5)."""
+
     session: SessionId
     code: U16
     opened: U32 = 0
 
 
 class Carry(Struct, tag=9, array_like=True, frozen=True):
+    """TLS records of a session set-up or renewal (docs/protocol.md, 9.6 and 9.9)."""
+
     session: SessionId
     data: Annotated[bytes, Meta(max_length=CARRY_LIMIT_BYTES)]
 
 
 class Drain(Struct, tag=10, array_like=True, frozen=True):
+    """The sender drains and accepts no new paths (docs/protocol.md, 9.8)."""
+
     milliseconds: U32
 
 
 class Renewed(Struct, tag=11, array_like=True, frozen=True):
+    """The sender can use the secret of a renewal (docs/protocol.md, 9.9)."""
+
     mix: U64
     generation: U32
 
 
 class Goodbye(Struct, tag=12, array_like=True, frozen=True):
+    """Why the connection ends (docs/protocol.md, 9.8 and 10)."""
+
     code: U16
     reason: Reason
 

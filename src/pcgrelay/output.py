@@ -68,12 +68,14 @@ class Layout:
 
     @property
     def widths(self) -> list[int]:
+        """Width of each column, in characters."""
         return [
             max(len(name.lstrip(">")), *(len(row.cells[index]) for row in self.rows))
             for index, name in enumerate(self.columns)
         ]
 
     def fits(self, console: Console) -> bool:
+        """Return whether the table fits the width of the console."""
         return sum(self.widths) + GAP * (len(self.columns) - 1) <= console.width
 
 

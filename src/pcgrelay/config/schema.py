@@ -23,6 +23,8 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class NodeTable(Table, frozen=True, kw_only=True):
+    """[node]."""
+
     name: str
     organisation: str
     realm: str
@@ -35,6 +37,8 @@ class NodeTable(Table, frozen=True, kw_only=True):
 
 
 class IdentityTable(Table, frozen=True, kw_only=True):
+    """[identity]."""
+
     certificate: str
     key: str
     trust: str
@@ -42,6 +46,8 @@ class IdentityTable(Table, frozen=True, kw_only=True):
 
 
 class PolicyTable(Table, frozen=True, kw_only=True):
+    """[policy]."""
+
     post_quantum: Literal["required", "preferred"] = "required"
     suites: tuple[str, ...] = ("AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305")
     members: tuple[str, ...] = ()
@@ -60,6 +66,8 @@ class PolicyTable(Table, frozen=True, kw_only=True):
 
 
 class ListenTable(Table, frozen=True, kw_only=True):
+    """[[listen]]."""
+
     address: str
     bearer: str = "internet"
     precedence: PrecedenceWord = "default"
@@ -67,6 +75,8 @@ class ListenTable(Table, frozen=True, kw_only=True):
 
 
 class LinkTable(Table, frozen=True, kw_only=True):
+    """[[link]]."""
+
     peer: str
     address: str
     bearer: str = "internet"
@@ -75,6 +85,8 @@ class LinkTable(Table, frozen=True, kw_only=True):
 
 
 class ExportTable(Table, frozen=True, kw_only=True):
+    """[[export]]."""
+
     service: str
     target: str
     allow: tuple[str, ...] = ()
@@ -91,6 +103,8 @@ class ExportTable(Table, frozen=True, kw_only=True):
 
 
 class ImportTable(Table, frozen=True, kw_only=True):
+    """[[import]]."""
+
     service: str
     listen: str
     priority: PriorityWord | None = None  # as its owner says
@@ -98,6 +112,8 @@ class ImportTable(Table, frozen=True, kw_only=True):
 
 
 class LogTable(Table, frozen=True, kw_only=True):
+    """[log]."""
+
     level: Literal["debug", "info", "warning", "error"] = "info"
     access: bool = True
 

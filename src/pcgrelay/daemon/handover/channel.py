@@ -103,6 +103,7 @@ class Channel:
         self._sock = sock
 
     def close(self) -> None:
+        """Close the connection."""
         self._sock.close()
 
     def cut(self) -> None:
@@ -123,6 +124,7 @@ class Channel:
         return self.peer()[1] == os.geteuid()
 
     def send(self, message: Message, seconds: float) -> None:
+        """Send a message within that many seconds."""
         data = msgspec.msgpack.encode(message)
         self._sock.settimeout(seconds)
         try:
@@ -145,7 +147,7 @@ class Channel:
         if isinstance(message, Refusal):
             raise ChannelBroken(message.reason[:500])
         if not isinstance(message, kind):
-            raise ChannelBroken("the other process sent an unexpected message")
+            raise ChannelBroken("the other process says things in another order")
         return message
 
     def _exactly(self, count: int) -> bytes:
@@ -163,6 +165,7 @@ class Channel:
         return bytes(data)
 
     def send_descriptors(self, descriptors: Sequence[int], seconds: float) -> None:
+        """Send descriptors, each block of them within that many seconds."""
         self._sock.settimeout(seconds)
         try:
             for start in range(0, len(descriptors), DESCRIPTORS_AT_ONCE):
