@@ -95,15 +95,15 @@ def _print_ways(console: Console, ways: tuple[WayExplained, ...]) -> None:
             f"first hop over {way.bearer}: {way.link}, {way.health}, {way.lanes_up}/{way.lanes} lanes, "
             f"{milliseconds(way.rtt_ms)}, {percent(way.loss)} lost"
         )
-        order = f"{way.precedence}, weight {way.weight}, paths led: {count(way.paths)}; {way.suite}, {way.group}"
+        order = f"{way.precedence}, weight {way.weight}, open paths: {count(way.paths)}; {way.suite}, {way.group}"
         narrow.append(Row(path, [first, order, *against]))
     console.print()
     columns = ["bearer", "link", "health", ">lanes", ">rtt", ">loss", "precedence", ">weight", ">paths"]
     print_table(
         console,
         f"Routes ({len(ways)}), with the health of the first hop",
-        Layout(["way", "hops", *columns, "suite", "group"], wide),
-        Layout(["way", "hops"], narrow),
+        Layout(["route", "hops", *columns, "suite", "group"], wide),
+        Layout(["route", "hops"], narrow),
     )
 
 
