@@ -1,12 +1,12 @@
-# What several threads look at without a lock.
+# Values that several threads read and write without a lock.
 from libc.stdint cimport uint32_t, uint64_t
 
 
 cdef extern from "base/atomics.h" nogil:
-    # Counts of references: any thread changes them.
-    int atomic_add(int* value, int n)   # answers the new value
+    # Reference counts: any thread may change them.
+    int atomic_add(int* value, int n)   # returns the new value
 
-    # Figures of one worker: it alone writes them, anybody may read them.
+    # Counters of one worker: it alone writes them, any thread may read them.
     uint64_t counter_get(const uint64_t* figure)
     void counter_set(uint64_t* figure, uint64_t value)
     void counter_add(uint64_t* figure, uint64_t n)
@@ -14,13 +14,13 @@ cdef extern from "base/atomics.h" nogil:
     void counter32_set(uint32_t* figure, uint32_t value)
     void counter32_add(uint32_t* figure, uint32_t n)
 
-    # A pointer that another thread may change: the value alone, nothing of what it points to.
+    # A pointer that another thread may change: the pointer alone is ordered, not what it points to.
     void* pointer_get(void* const* pointer)
     void pointer_set(void** pointer, void* value)
 
-    # A budget that any thread takes from.
+    # A token bucket that any thread may spend from.
     void shared_spend(uint64_t* until, uint64_t now, uint64_t each, uint64_t most)
 
-    # Raised once, by one thread for another.
+    # A flag that one thread raises once for another.
     void flag_raise(int* flag)
     bint flag_is_up(const int* flag)

@@ -1,7 +1,7 @@
-# A token bucket (GCRA): at_once tokens at once, and one more each each_us. It is a time, so it needs no refilling.
+# A token bucket (GCRA): at_once tokens at once, then one each each_us. It is stored as a time and needs no refilling.
 from libc.stdint cimport uint64_t
 
-# Until when what was spent is paid off; 0: it is full.
+# When the bucket will be full again, in microseconds; 0: it is full.
 ctypedef uint64_t Bucket
 
 

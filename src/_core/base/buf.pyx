@@ -35,7 +35,7 @@ cdef void pool_trim(Pool* pool, uint32_t size_class) noexcept nogil:
     pool.free[size_class] = NULL
 
 
-# Make sure that size more bytes fit, at the expense of what is cached.
+# Make sure that size more bytes fit, by freeing cached buffers if necessary.
 cdef bint pool_fits(Pool* pool, uint64_t size, bint must) noexcept nogil:
     cdef uint64_t limit = pool.limit + (pool.reserve if must else 0)
     cdef uint32_t i
@@ -126,7 +126,7 @@ cdef void buf_drop(Pool* pool, Buf* buf) noexcept nogil:
         return
     size = BUF_HEAD + buf.capacity
     counter_add(&pool.used, -size)
-    # A quarter of the budget may lie idle in the lists; the rest goes back to the system.
+    # At most a quarter of the budget stays in the free lists; the rest goes back to the system.
     if (pool.cached + size) * 4 > pool.limit:
         free(buf)
         return

@@ -1,4 +1,4 @@
-# What the worker's event loop knows of a descriptor. It is the first field of everything that has one.
+# What epoll refers to: the kind and descriptor of an object. It is the first field of every object that has one.
 from libc.stdint cimport uint16_t
 
 
@@ -11,5 +11,5 @@ cdef enum:
 
 cdef struct Handle:
     uint16_t kind
-    uint16_t shared             # another process was given a copy: to close this one alone ends nothing
+    uint16_t shared             # another process has a copy: closing this descriptor alone does not end the connection
     int fd                      # owned; -1: none

@@ -63,7 +63,7 @@ cdef extern from "sys/epoll.h" nogil:
     int epoll_ctl(int epoll, int op, int fd, epoll_event* event)
     int epoll_wait(int epoll, epoll_event* events, int count, int timeout_ms)
 
-# What is watched of an application's connection.
+# The epoll events of an application's connection.
 cdef extern from *:
     """
     #define APPLICATION_EVENTS (EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET)

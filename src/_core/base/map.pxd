@@ -1,5 +1,5 @@
-# A table from a 32-bit number to a pointer: open addressing, linear probing, no tombstones. What it points at is not
-# its own.
+# A hash table from a 32-bit number to a pointer: open addressing, linear probing, no tombstones. It does not own the
+# objects.
 from libc.stdint cimport uint32_t
 
 
@@ -13,22 +13,23 @@ cdef struct Map:
     uint32_t count
 
 
-# A number nobody outside knows, for all maps of the process: before the first is made. Without it the order is known.
+# Set the secret of the hash function, for all maps of the process, before the first is made. Without it a peer that
+# chooses keys could choose those that collide.
 cdef void map_seed(uint32_t secret) noexcept nogil
 
 # The value of key, or NULL.
 cdef void* map_find(const Map* self, uint32_t key) noexcept nogil
 
-# Put value (not NULL) under key, in place of what is there. False: no memory, nothing changed.
+# Store value (not NULL) under key, replacing what is there. False: no memory, nothing changed.
 cdef bint map_put(Map* self, uint32_t key, void* value) noexcept nogil
 
-# Take key out and answer what was there, or NULL.
+# Remove key and return its value, or NULL.
 cdef void* map_remove(Map* self, uint32_t key) noexcept nogil
 
-# Any value that is in the table, or NULL when it is empty: for taking everything down.
+# Any value in the table, or NULL if it is empty: for freeing everything.
 cdef void* map_any(const Map* self) noexcept nogil
 
-# Walk: *at starts at 0; answers each value once and then NULL. The table must not change meanwhile.
+# Iterate: *at starts at 0; returns each value once and then NULL. The table must not change meanwhile.
 cdef void* map_next(const Map* self, uint32_t* at) noexcept nogil
 
 cdef void map_free(Map* self) noexcept nogil

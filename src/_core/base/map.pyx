@@ -12,7 +12,7 @@ cdef void map_seed(uint32_t secret) noexcept nogil:
 
 cdef inline uint32_t map_hash(uint32_t key) noexcept nogil:
     # Stream ids step by two and labels by one: two rounds of a mixer (Wellons, lowbias32) spread them. The peer chooses
-    # its ids; with the secret between the rounds it cannot choose those that fall together.
+    # its ids; because of the secret between the rounds it cannot choose ids that collide.
     cdef uint32_t x = key ^ map_secret
     x = (x ^ (x >> 16)) * <uint32_t>0x7feb352d
     x = ((x ^ (x >> 15)) + map_secret) * <uint32_t>0x846ca68b
@@ -81,7 +81,7 @@ cdef void* map_remove(Map* self, uint32_t key) noexcept nogil:
             return NULL
         i = (i + 1) & self.mask
     value = self.slots[i].value
-    # Close the gap: move back every follower that may stand here (Knuth, vol. 3, algorithm R).
+    # Close the gap: move back every following entry that may stand here (Knuth, vol. 3, algorithm R).
     j = i
     while True:
         j = (j + 1) & self.mask

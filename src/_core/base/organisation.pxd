@@ -1,31 +1,31 @@
-# What all sessions with one peer organisation share on all workers: its budgets, of which any worker may take.
+# The budgets that all sessions with one peer organisation share, on all workers.
 #
-# An OPEN that ends unanswered costs this node work and its log lines, and costs the peer a few bytes. So there is a
-# budget of them. Those that the tables refuse have one of their own; those that were let through, and then reset or not
-# connected, have one for each export, so that a target that is down takes nothing from other services. Beyond its
-# budget an OPEN is refused before anything is made of it, and whoever goes on all the same loses the session.
+# An OPEN that ends unanswered costs this node work and log lines, and the peer a few bytes. Their number is therefore
+# limited. Those that the tables refuse have a budget of their own. Those that were admitted, and then reset or not
+# connected, have a budget for each export, so that a target that is down does not affect other services. Beyond the
+# budget an OPEN is refused before anything is allocated for it, and a peer that still goes on loses the session.
 from libc.stdint cimport uint32_t, uint64_t
 
 
 cdef enum:
-    OPENS_AT_ONCE = 1000        # that end unanswered,
+    OPENS_AT_ONCE = 1000        # OPENs that end unanswered, at once,
     OPENS_EACH_US = 10000       # and one more each so long
-    OPENS_DEBT_US = 20000000    # those under way are not counted before they end; so long, at most, are they atoned for
+    OPENS_DEBT_US = 20000000    # greatest debt: an OPEN under way is counted only when it ends
     OPENS_PLACES = 16           # budgets of exports; more exports share them
-    BEYOND_AT_ONCE = 20000      # that are refused beyond the budget before the session ends,
+    BEYOND_AT_ONCE = 20000      # OPENs refused beyond the budget before the session ends,
     BEYOND_EACH_US = 200
 
-# What it holds of one worker's memory; that worker alone looks at it.
+# Memory of one worker that an organisation occupies; only that worker uses it.
 cdef struct Holding:
-    uint64_t retained           # memory of frames that it has not acknowledged
-    uint64_t queued             # what applications have not taken of it, and the streams that it opened
+    uint64_t retained           # bytes of frames that it has not acknowledged
+    uint64_t queued             # bytes that applications have not read of it, and the streams that it opened
     uint64_t unused[6]          # a cache line for each worker
 
 cdef struct Organisation:
     int references
     Holding* holdings           # owned: one for each worker
     uint64_t number             # the control plane's
-    uint64_t refused_us         # until when what it had of each budget is used up
+    uint64_t refused_us         # the state of each budget (bucket.pxd)
     uint64_t beyond_us
     uint64_t unanswered_us[OPENS_PLACES]
 
@@ -37,16 +37,16 @@ cdef void organisation_drop(Organisation* self) noexcept nogil
 cdef inline uint64_t holding_bytes(const Holding* self) noexcept nogil:
     return self.retained + self.queued
 
-# Is so much more than what is left of a pool? Who alone fills the pool so stops at a half, two at two thirds, and
-# something is left for others however many they are. Up to floor is its own.
+# Whether so many bytes are more than what is left of a pool. One organisation alone so stops at a half of the pool, two
+# at two thirds, and something is always left for others. Up to floor bytes are always allowed.
 cdef inline bint holding_is_greedy(uint64_t bytes, uint64_t used, uint64_t limit, uint64_t floor) noexcept nogil:
     return bytes > floor and (used >= limit or bytes > limit - used)
 
-# May one more OPEN be looked at? export: its number, or -1 if the tables refuse it. Of NULL nothing is known: yes.
+# Whether one more OPEN is within the budget. export: its number, or -1 if the tables refuse it. NULL self: always.
 cdef bint organisation_may_open(const Organisation* self, int export, uint64_t now_us) noexcept nogil
 
-# An OPEN has ended unanswered.
+# Count an OPEN that ended unanswered.
 cdef void organisation_unanswered(Organisation* self, int export, uint64_t now_us) noexcept nogil
 
-# An OPEN was refused because the budget is used up. False: it is one too many.
+# Count an OPEN that was refused because the budget is used up. False: that was one too many, the session must end.
 cdef bint organisation_bears(Organisation* self, uint64_t now_us) noexcept nogil

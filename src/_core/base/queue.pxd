@@ -1,6 +1,6 @@
 # A queue of spans of bytes that wait for a socket. A span is either borrowed (buf is NULL: the bytes lie in the
-# receive space of this loop turn) or owned (it holds a reference of buf). What was not written by the end of the turn
-# is settled: borrowed spans are copied, many to a buffer, so that a busy socket costs copies and an idle one none.
+# receive space of this loop turn) or owned (it holds a reference of buf). Borrowed spans that were not written by the
+# end of the turn are copied (queue_own), many to a buffer, so that only a busy socket costs copies.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.base.buf cimport Buf, Pool
@@ -12,7 +12,7 @@ cdef extern from "sys/uio.h" nogil:
         void* iov_base
         size_t iov_len
 
-# What a flow has waiting in a node: counted while a span of it is owned. items keeps it alive until the last span went.
+# What a flow has queued in this node: counted while a span of it is owned. items keeps it alive until the last span.
 cdef struct Account:
     void* owner                 # PathEnd*, of the relay
     uint64_t queued
@@ -39,20 +39,20 @@ cdef struct Queue:
 cdef inline Span* queue_at(Queue* self, uint32_t i) noexcept nogil:
     return &self.ring[(self.head + i) & self.mask]
 
-# Append n bytes at p. With buf, one reference of it passes to the queue; its length covers the n bytes, for what is
-# settled later may go behind them. RESULT_NO_MEMORY: nothing happened.
+# Append n bytes at p. With buf, one reference of it passes to the queue; its length covers the n bytes, because
+# queue_own may append behind them. RESULT_NO_MEMORY: nothing changed.
 cdef Result queue_push(Queue* self, Pool* pool, uint8_t* p, uint32_t n, Buf* buf, Account* account) noexcept nogil
 
 # The same for a queue that must not fail: its ring, if it has to grow, may use the pool's reserve.
 cdef Result queue_push_must(Queue* self, Pool* pool, uint8_t* p, uint32_t n, Buf* buf, Account* account) noexcept nogil
 
-# Fill at most limit vectors from the front; answer how many.
+# Fill at most limit vectors from the front; return how many.
 cdef uint32_t queue_vectors(Queue* self, iovec* vectors, uint32_t limit) noexcept nogil
 
-# n bytes from the front are done with.
+# Remove n bytes from the front, which were sent.
 cdef void queue_sent(Queue* self, Pool* pool, uint64_t n) noexcept nogil
 
-# Take the first span out; its reference and account pass to the caller. The queue must not be empty.
+# Remove the first span; its reference and account pass to the caller. The queue must not be empty.
 cdef Span queue_pop(Queue* self) noexcept nogil
 
 # Copy all borrowed spans. RESULT_NO_MEMORY: some are still borrowed, from the returned index *first on.

@@ -135,7 +135,7 @@ cdef Result queue_own(Queue* self, Pool* pool, bint must, uint32_t* first) noexc
         if span.buf != NULL:
             tail = span.buf
             continue
-        # What is settled before this has room behind it as a rule; a reader that stands still fills it, turn by turn.
+        # The buffer of the last copied span usually has room: a stalled reader fills it turn by turn.
         if buf == NULL and tail != NULL and tail.capacity - tail.length >= span.n:
             buf = tail
             buf.refs += 1

@@ -1,5 +1,5 @@
-# The answers of the core. Zero is fine; every refusal has a name. The numbers below 100 are the local reasons of
-# docs/protocol.md, section 10; those from 100 on are not refusals of a peer.
+# The results of the core's functions. 0 is success; every refusal has a name. The numbers below 100 are the local
+# reasons of docs/protocol.md, section 10; those from 100 on are not refusals of a peer.
 from libc.stdint cimport uint32_t
 
 from pcgrelay._core.base.wire cimport CODE_BUSY, CODE_EXPIRED, CODE_LIMIT, CODE_TIMEOUT, CODE_VIOLATION
@@ -41,25 +41,25 @@ cdef enum Result:
     RESULT_UNANSWERED = 32
     RESULT_REASONS = 33         # how many reasons there are, with OK
 
-    RESULT_MORE = 100           # come back with more bytes
+    RESULT_MORE = 100           # more bytes are needed
     RESULT_LATE = 101           # a record of a stream that has ended: ignored and counted
     RESULT_DUPLICATE = 102      # a frame that was delivered before: ignored and counted
     RESULT_GAP = 103            # a frame ahead of the next one: starts a resumption
     RESULT_NO_MEMORY = 104      # the budget is used up
-    RESULT_CRYPTO = 105         # libcrypto failed where it never should
-    RESULT_NONCE = 106          # a counter that is not above the last one: refused before it does harm
+    RESULT_CRYPTO = 105         # libcrypto failed where it should not
+    RESULT_NONCE = 106          # a counter that was used before: refused, so that no nonce is used twice
 
 
-# The reason under which an answer is reported: no memory is a matter of the budget.
+# The reason under which a result is reported: NO_MEMORY is reported as BUDGET.
 cdef inline Result result_reason(Result answer) noexcept nogil:
     return RESULT_BUDGET if answer == RESULT_NO_MEMORY else answer
 
-# Its place among the counters of refusals; 0 is for what libcrypto refused.
+# Its index among the counters of refusals; 0 is for failures of libcrypto.
 cdef inline int result_place(Result answer) noexcept nogil:
     cdef int reason = <int>result_reason(answer)
     return reason if reason < <int>RESULT_REASONS else 0
 
-# The code with which the far side of a session or lane is told of it (docs/protocol.md, section 10).
+# The code that the far side of a session or lane gets (docs/protocol.md, section 10).
 cdef inline uint32_t result_code(Result answer) noexcept nogil:
     if answer == RESULT_KEY_LIMIT or answer == RESULT_MIX_OVERDUE:
         return CODE_EXPIRED

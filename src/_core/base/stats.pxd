@@ -1,8 +1,8 @@
-# Counters of one worker. Only their worker writes them; anybody may read them, each is one aligned word.
+# Counters of one worker. Only that worker writes them; any thread may read them: each is one aligned word.
 from libc.stdint cimport uint32_t, uint64_t
 
 
-# Why a stream ended, for the local log. The far edge is told a code only.
+# Causes of the end of a stream, for the local log. The far edge gets a code only.
 ctypedef uint32_t Cause
 
 cdef enum:
@@ -71,10 +71,10 @@ cdef struct Stats:
     uint32_t of_import[STATS_SERVICES]
     uint32_t of_export[STATS_SERVICES]
 
-# How many streams and descriptors there may be, for all workers of a node. The control plane alone writes it.
+# Limits of streams and descriptors, for all workers of a node. Only the control plane writes them.
 cdef struct Bounds:
     Stats** stats               # of each worker
     uint32_t workers
-    uint32_t descriptors        # those from this number on are kept back for the control plane; 0: none
+    uint32_t descriptors        # those from this number on are reserved for the control plane; 0: none
     uint32_t of_import[STATS_SERVICES]  # the most streams that may be open; 0: any number
     uint32_t of_export[STATS_SERVICES]

@@ -1,4 +1,4 @@
-# Deadlines of one worker: a hashed wheel. Setting and clearing are O(1); a deadline is noticed within one tick.
+# Deadlines of one worker: a hashed timer wheel. Setting and clearing are O(1); a deadline is noticed within one tick.
 from libc.stdint cimport uint32_t, uint64_t
 
 
@@ -26,5 +26,5 @@ cdef void timer_set(Wheel* self, Timer* timer, uint64_t due_us) noexcept nogil
 # Clear it if it is set.
 cdef void timer_clear(Wheel* self, Timer* timer) noexcept nogil
 
-# Take out one timer that is due, or answer NULL. Call again until NULL.
+# Remove one timer that is due and return it, or NULL. Call again until NULL.
 cdef Timer* wheel_pop(Wheel* self, uint64_t now_us) noexcept nogil

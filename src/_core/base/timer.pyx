@@ -40,7 +40,7 @@ cdef Timer* wheel_pop(Wheel* self, uint64_t now_us) noexcept nogil:
     cdef Timer* head
     cdef Timer* timer
     if self.count == 0 or self.tick + TIMER_SLOTS < now_tick:
-        # Nothing to find, or the wheel stood still for more than a turn: one turn sees every slot.
+        # No timer is set, or the wheel stood still for more than a revolution: one revolution covers every slot.
         self.tick = now_tick if self.count == 0 else now_tick - TIMER_SLOTS + 1
     while True:
         head = &self.slots[self.tick % TIMER_SLOTS]

@@ -19,7 +19,7 @@ cdef void tlv_read(Tlv* self, uint8_t* p, uint64_t n, Descriptors* descriptors) 
     self.n = n
     self.descriptors = descriptors
     self.reading = True
-    # Once its items are known to fill it exactly, nothing below has to look at lengths again.
+    # Once the items are known to fill the container exactly, no later read has to check lengths.
     while at != n:
         if n - at < CURSOR_HEAD or length_at(self, at) > n - at - CURSOR_HEAD:
             tlv_fail(self, RESULT_BAD_LENGTH)
@@ -87,7 +87,7 @@ cdef inline void put(Tlv* self, uint16_t tag, const void* p, uint32_t n) noexcep
 
 # -- reading ----------------------------------------------------------------------------------------------------------
 
-# The item of this tag, sought from where the last one was found: calls come in the order of the items. NULL: none.
+# Find the item of this tag, starting where the last one was found: calls come in the order of the items. NULL: none.
 cdef uint8_t* find(Tlv* self, uint16_t tag, uint32_t* n) noexcept nogil:
     cdef uint64_t start = self.at
     cdef uint64_t at = start
@@ -171,7 +171,7 @@ cdef void tlv_descriptor(Tlv* self, uint16_t tag, int* fd) noexcept nogil:
         if fd[0] < 0 or self.result != RESULT_OK:
             return
         place = self.descriptors.count
-        # While only lengths are counted the list is not needed.
+        # The list is not needed while only lengths are counted.
         if self.p != NULL and not descriptors_add(self.descriptors, fd[0]):
             tlv_fail(self, RESULT_NO_MEMORY)
             return

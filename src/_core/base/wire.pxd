@@ -34,7 +34,7 @@ cdef enum:
     WIRE_EARLY = 16384          # credit before ACCEPT
     WIRE_SERVICE_MAX = 63
     WIRE_LANES_MAX = 64
-    WIRE_NUMBERS_AHEAD = 64     # how far a lane number may be beyond the lowest unseen one
+    WIRE_NUMBERS_AHEAD = 64     # how far a lane number may be above the lowest unseen one
 
 cdef enum:
     FRAME_CONFIRM = 0x01

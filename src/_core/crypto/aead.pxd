@@ -1,5 +1,5 @@
-# One AEAD key in one direction, over EVP with a fetched cipher and a context that lives as long as the key.
-# A context belongs to one thread.
+# One AEAD key in one direction, by EVP with a fetched cipher and a context that lives as long as the key. A context
+# belongs to one thread.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.base.libcrypto cimport EVP_CIPHER_CTX
@@ -13,23 +13,23 @@ cdef struct Aead:
     bint sealing
 
 
-# Fetch the ciphers once in a process, before any other call. RESULT_CRYPTO: libcrypto has none.
+# Fetch the ciphers once in a process, before any other call. RESULT_CRYPTO: libcrypto does not have them.
 cdef Result aead_load() noexcept nogil
 
 # The length of a key of this suite; 0: no such suite.
 cdef uint32_t aead_key_length(uint32_t suite) noexcept nogil
 
-# Set self up with a key and a static IV. Both are copied into OpenSSL's context and self.
+# Initialise self with a key and a static IV. The key is copied into OpenSSL's context, the IV into self.
 cdef Result aead_start(Aead* self, uint32_t suite, const uint8_t* key, const uint8_t* iv, bint sealing) noexcept nogil
 
 # Wipe the key (EVP does, on free) and the IV. May be called twice.
 cdef void aead_wipe(Aead* self) noexcept nogil
 
 # Seal n bytes at data in place; write the 16 bytes of the tag. The nonce is iv XOR counter (docs/protocol.md, 3).
-# RESULT_NONCE: counter was used before under this key; nothing was touched.
+# RESULT_NONCE: the counter was used before with this key; nothing was changed.
 cdef Result aead_seal(Aead* self, uint64_t counter, const uint8_t* aad, uint32_t aad_length,
                       uint8_t* data, uint32_t n, uint8_t* tag) noexcept nogil
 
-# Open n bytes at data in place. RESULT_BAD_TAG: what lies at data now is to be thrown away.
+# Open n bytes at data in place. RESULT_BAD_TAG: the bytes at data must be discarded.
 cdef Result aead_open(Aead* self, uint64_t counter, const uint8_t* aad, uint32_t aad_length,
                       uint8_t* data, uint32_t n, const uint8_t* tag) noexcept nogil

@@ -72,13 +72,13 @@ cdef inline void aead_nonce(const Aead* self, uint64_t counter, uint8_t* nonce) 
         nonce[i] ^= self.iv[i]
 
 
-# Set the nonce, take in the associated data and run the cipher over the data: what seal and open share.
+# The common part of seal and open: set the nonce, process the associated data, run the cipher over the data.
 cdef inline bint aead_run(Aead* self, uint64_t counter, const uint8_t* aad, uint32_t aad_length,
                           uint8_t* data, uint32_t n) noexcept nogil:
     cdef uint8_t nonce[12]
     cdef int done = 0
     aead_nonce(self, counter, nonce)
-    # -1: the direction stays as it is. Key and cipher stay too: only the IV is set, a quarter of a full set-up.
+    # -1: the direction stays. Key and cipher stay too: only the IV is set, at a quarter of the cost of a full set-up.
     if EVP_CipherInit_ex2(self.ctx, NULL, NULL, nonce, -1, NULL) != 1:
         return False
     if EVP_CipherUpdate(self.ctx, NULL, &done, aad, <int>aad_length) != 1:
@@ -91,7 +91,7 @@ cdef Result aead_seal(Aead* self, uint64_t counter, const uint8_t* aad, uint32_t
     cdef int done = 0
     if self.ctx == NULL or not self.sealing or counter < self.floor or counter == <uint64_t>-1:
         return RESULT_NONCE
-    # The counter moves before the seal: whatever fails below, it is never used again.
+    # The counter moves before the seal: if anything fails below, it is still never used again.
     self.floor = counter + 1
     if not aead_run(self, counter, aad, aad_length, data, n):
         return aead_failed(self)

@@ -24,13 +24,13 @@ cdef extern from *:
     const uint64_t EPOCH_SOFT_US
     const uint64_t EPOCH_HARD_US
 
-# When to step: the soft limits, lowered by tests and by policy.
+# The soft limits, which tests and the policy may lower.
 cdef struct Limits:
     uint64_t frames
     uint64_t bytes
     uint64_t us
 
-# Lower ones than the soft limits, or these: 0 and what is above them stand for them.
+# Set lower soft limits. 0, or a value above the protocol's soft limit, means the protocol's.
 cdef void limits_set(Limits* self, uint64_t frames, uint64_t octets, uint64_t us) noexcept nogil
 
 cdef struct Epoch:
@@ -38,10 +38,10 @@ cdef struct Epoch:
     Aead control                # HOP_BODY or FLOW_CONTROL
     Aead control_alt            # of a flow: the next control key (sender), or the previous one (receiver)
     uint8_t secret[32]          # S[d][number]
-    uint8_t previous_key[32]    # of a flow: its control key of the epoch before, as long as it may be used, in a form
-    uint8_t previous_iv[12]     # that can be handed to another process; EVP gives none back
+    uint8_t previous_key[32]    # of a flow: the control key of the previous epoch, as long as it may be used: for a
+    uint8_t previous_iv[12]     # hand-over, because EVP does not give a key back
     bint has_previous
-    uint64_t frames             # sealed, under all its keys together
+    uint64_t frames             # sealed with all its keys together
     uint64_t bytes
     uint64_t since_us           # when the first frame came; 0: none yet
     uint32_t number
@@ -68,18 +68,18 @@ cdef Result epoch_start(Epoch* self, const uint8_t* secret, uint8_t direction, u
                         bint sealing) noexcept nogil
 
 # Step to the next epoch; mix is 32 bytes, or NULL for a plain step. Lanes replace both keys; flows keep a control key
-# as docs/protocol.md 6.4 says. The old secret and keys are wiped.
+# (docs/protocol.md, 6.4). The old secret and keys are wiped.
 cdef Result epoch_step(Epoch* self, const uint8_t* mix) noexcept nogil
 
-# The sender of a flow: the step was acknowledged, the new control key is used from here on.
+# Sender of a flow: use the new control key from here on, because the step was acknowledged.
 cdef void epoch_confirm(Epoch* self) noexcept nogil
 
-# Make the keys of an epoch that another process handed over: all but the contexts is set. data_floor and control_floor
-# are the least counters that this process may seal under. RESULT_CRYPTO: libcrypto failed; nothing is left.
+# Make the contexts of an epoch that another process handed over; all else is set. data_floor and control_floor are the
+# least counters that this process may use for sealing. RESULT_CRYPTO: libcrypto failed; the epoch is wiped.
 cdef Result epoch_restore(Epoch* self, uint64_t data_floor, uint64_t control_floor) noexcept nogil
 
-# Count a frame of n bytes that is to be sealed. RESULT_KEY_LIMIT: a hard limit is reached, seal no more and close.
-# ageless: a frame that is sealed at any age and does not begin it (docs/protocol.md 6.5).
+# Count a frame of n bytes that is to be sealed. RESULT_KEY_LIMIT: a hard limit is reached; the caller must close.
+# ageless: a frame that may be sealed at any age of the key and does not start its age (docs/protocol.md, 6.5).
 cdef Result epoch_spend(Epoch* self, uint64_t n, uint64_t now_us, bint ageless) noexcept nogil
 
 cdef bint epoch_must_rekey(const Epoch* self, const Limits* limits, uint64_t now_us) noexcept nogil

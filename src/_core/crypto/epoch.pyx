@@ -147,7 +147,7 @@ cdef void epoch_confirm(Epoch* self) noexcept nogil:
     epoch_forget(self)
 
 
-# Wipe the control key of the epoch before.
+# Wipe the control key of the previous epoch.
 cdef void epoch_forget(Epoch* self) noexcept nogil:
     OPENSSL_cleanse(self.previous_key, 32)
     OPENSSL_cleanse(self.previous_iv, 12)
@@ -155,7 +155,7 @@ cdef void epoch_forget(Epoch* self) noexcept nogil:
 
 
 cdef Result epoch_restore(Epoch* self, uint64_t data_floor, uint64_t control_floor) noexcept nogil:
-    # Until a step of a flow is acknowledged its sender's control key is the previous one; a receiver has both.
+    # Until a step of a flow is acknowledged, its sender uses the previous control key; a receiver has both.
     cdef Aead* previous = &self.control if self.sealing else &self.control_alt
     cdef Aead* fresh = &self.control_alt if self.sealing and self.has_previous else &self.control
     cdef Result answer = RESULT_CRYPTO

@@ -29,7 +29,7 @@ cdef void lane_keys_wipe(LinkKeys* self) noexcept nogil:
     OPENSSL_cleanse(self, sizeof(LinkKeys))
 
 
-# Derive the secrets of all numbers up to number; the roots before are gone then.
+# Derive the secrets of all numbers up to number; the roots before it are overwritten.
 cdef Result lane_keys_reach(LinkKeys* self, uint32_t number) noexcept nogil:
     cdef uint8_t following[32]
     cdef Result answer = RESULT_OK
@@ -70,13 +70,13 @@ cdef Result lane_keys_check(LinkKeys* self, const uint8_t* preamble, uint16_t* i
     if key_proof(self.proof_key, preamble, 32, proof) != RESULT_OK \
             or CRYPTO_memcmp(proof, preamble + 32, WIRE_PROOF) != 0:
         return RESULT_BAD_PREAMBLE
-    # Within 64 of the greatest seen, both ways; 0 to 63 at the start.
+    # Within 64 of the greatest seen, in both directions; 0 to 63 at the start.
     if n >= self.greatest + WIRE_NUMBERS_AHEAD or n + WIRE_NUMBERS_AHEAD + 1 < self.greatest:
         return RESULT_BAD_PREAMBLE
     if lane_keys_reach(self, n) != RESULT_OK or self.waiting[n % RING] != 1:
         return RESULT_BAD_PREAMBLE
     if n >= self.greatest:
-        # What falls out of the range is wiped.
+        # Secrets that leave the range are wiped.
         for i in range(n + 1 - self.greatest):
             old = self.greatest + i
             if old > WIRE_NUMBERS_AHEAD:
@@ -88,7 +88,7 @@ cdef Result lane_keys_check(LinkKeys* self, const uint8_t* preamble, uint16_t* i
     index[0] = wire_get16(preamble + 6)
     number[0] = n
     if index[0] >= self.lanes or wire_get32(preamble + 12) != 0:
-        # The number is spent; nobody wants its secret.
+        # The number is used up and its secret is not needed.
         lane_keys_use(self, n, unused)
         OPENSSL_cleanse(unused, 32)
         return RESULT_BAD_PREAMBLE

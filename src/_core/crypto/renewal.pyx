@@ -37,7 +37,7 @@ cdef Result renewals_mix(const Renewals* self, uint64_t id, uint8_t direction, u
 
 
 cdef void owed_begin(Owed* self, uint64_t agreed_id, bint is_new, uint64_t now_us) noexcept nogil:
-    # A later renewal gives no further time: else who is renewed often enough would never be held to it.
+    # A later renewal does not extend the grace: otherwise frequent renewals would never let it end.
     if agreed_id <= self.mix or self.since_us != 0:
         return
     self.since_us = now_us if now_us != 0 else 1
@@ -46,7 +46,7 @@ cdef void owed_begin(Owed* self, uint64_t agreed_id, bint is_new, uint64_t now_u
 
 cdef Result owed_step(Owed* self, uint64_t agreed_id, uint64_t id, bint over, uint64_t now_us) noexcept nogil:
     if id > self.mix:
-        # One that is newer than any before, if not the newest, was made by who took part in a renewal since.
+        # A mix newer than the last one, even if not the newest, proves that the sender took part in a renewal since.
         self.mix = id
         self.since_us = 0
         owed_begin(self, agreed_id, False, now_us)

@@ -9,11 +9,11 @@ from pcgrelay._core.stream.stream cimport Stream
 cdef enum:
     ACCEPT_WAITING_MAX = 4096     # streams that wait for a route
 
-# What accept_application decided.
+# What accept_application has decided.
 cdef enum AcceptAnswer:
-    ACCEPT_TAKEN                # *stream is open, the socket is its own
-    ACCEPT_ELSEWHERE            # hand the socket to another worker
-    ACCEPT_REFUSED              # close it; the event was given
+    ACCEPT_TAKEN                # *stream is open and owns the socket
+    ACCEPT_ELSEWHERE            # the caller hands the socket to another worker
+    ACCEPT_REFUSED              # the caller closes it; the event was reported
 
 # The session that was chosen for a connection, and a worker that has flows of it.
 cdef struct Elsewhere:
@@ -21,10 +21,10 @@ cdef struct Elsewhere:
     uint32_t worker
 
 
-# An application connected to an import. session: 0, or the one that another worker chose already; only if it has ended
-# meanwhile is one chosen again. So a socket is handed over once for each choice.
+# Decide on a connection of an application to an import. session: 0, or the one that another worker chose already; only
+# if that has ended meanwhile is one chosen again. So a socket is handed over once for each choice.
 cdef AcceptAnswer accept_application(Shard* shard, uint32_t number, int fd, uint32_t session, Stream** stream,
                                      Elsewhere* elsewhere) noexcept nogil
 
-# The tables changed: streams that wait find their route or are refused.
+# Give waiting streams their route, or refuse them, after the tables have changed.
 cdef void accept_tables_changed(Shard* shard) noexcept nogil

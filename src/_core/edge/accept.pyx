@@ -80,13 +80,14 @@ cdef AcceptAnswer accept_application(Shard* shard, uint32_t number, int fd, uint
     if found == NULL:
         stream_wait(shard, fresh, entry)
     elif not stream_join(shard, fresh, flow):
-        # stream_join gave the event; the socket is closed with the stream.
+        # stream_join has reported the event; the socket is closed with the stream.
         return ACCEPT_TAKEN
     stream[0] = fresh
     return ACCEPT_TAKEN
 
 
-# Of the routes with the least precedence whose session lives, one by weight; one of weight 0 only if there is no other.
+# Choose by weight among the routes with the least precedence whose session is up; one of weight 0 only if there is no
+# other.
 cdef Session* choose_session(Shard* shard, const Import* entry) noexcept nogil:
     cdef uint32_t i, best = 256, total = 0, fit = 0
     cdef uint64_t ticket
@@ -111,7 +112,7 @@ cdef Session* choose_session(Shard* shard, const Import* entry) noexcept nogil:
     if total == 0 or fit == 1:
         return spare
     turn[0] += 1
-    # A stride that shares no factor with small totals spreads the turns over the weights.
+    # A stride without a common factor with small totals spreads the turns over the weights.
     ticket = (turn[0] * <uint64_t>7919) % total
     for i in range(entry.route_count):
         way = &entry.routes[i]
@@ -138,7 +139,7 @@ cdef Flow* choose_flow(Shard* shard, Session* session, Elsewhere* elsewhere) noe
     return NULL
 
 
-# Wait for a route. The control plane is asked once for each table.
+# Let a stream wait for a route. The control plane is asked once for each table.
 cdef void stream_wait(Shard* shard, Stream* stream, const Import* entry) noexcept nogil:
     cdef Event* event = shard_event(shard, EVENT_IMPORT_WANTED)
     event.data.import_number = entry.number
@@ -179,7 +180,7 @@ cdef void accept_tables_changed(Shard* shard) noexcept nogil:
     cdef Elsewhere elsewhere
     shard.waiting = NULL
     shard.waiting_count = 0
-    # The list has the last comer first; they are opened in the order in which they came.
+    # The list has the newest first; the streams are opened in the order in which they came.
     while following != NULL:
         rest = following.next
         following.next = stream
@@ -198,7 +199,7 @@ cdef void accept_tables_changed(Shard* shard) noexcept nogil:
         flow = NULL if session == NULL else choose_flow(shard, session, &elsewhere)
         if flow == NULL:
             if session != NULL:
-                # Its flows live on another worker, which adopts the socket.
+                # Its flows are on another worker, which gets the socket.
                 timer_clear(&shard.wheel, &stream.timer)
                 stream.session = elsewhere.session
                 stream.elsewhere = <uint8_t>(elsewhere.worker + 1)

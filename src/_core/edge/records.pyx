@@ -54,7 +54,7 @@ cdef enum:
     REFUSALS = 80 * RESET_LENGTH  # in one frame: a small buffer
 
 
-# -- records that come ------------------------------------------------------------------------------------------------
+# -- received records -------------------------------------------------------------------------------------------------
 
 cdef Result records_rx(Shard* shard, Flow* flow, uint8_t* body, uint32_t length, Buf* owner) noexcept nogil:
     cdef Record record
@@ -108,7 +108,7 @@ cdef Result rx_record(Shard* shard, Flow* flow, const Record* record, Buf* owner
             return RESULT_BAD_STREAM
         return RESULT_LATE
     if stream.life != LIFE_LIVE or stream.state == STREAM_CLOSED:
-        # What is left of it is to say RESET, or bytes that the application is slow to take.
+        # It only has a RESET to send, or bytes that its application reads slowly.
         return RESULT_LATE
     if stream.state == STREAM_IDLE:
         # Our OPEN was not even sent.
@@ -154,7 +154,7 @@ cdef Result rx_data(Shard* shard, Stream* stream, const Record* record, Buf* own
     if stream.broken != BREAK_NONE:
         edge_dropped(shard, stream, record.length)
         return RESULT_OK
-    # A stream keeps a frame only if most of it is its own, or a reader that stands still would hold what is another's.
+    # A stream keeps a frame only if most of it is its own; else a stalled reader would occupy the data of others.
     if owner != NULL and record.length < owner.length / 2:
         owner = NULL
         shard.lent = True
@@ -169,8 +169,8 @@ cdef Result rx_data(Shard* shard, Stream* stream, const Record* record, Buf* own
     return RESULT_OK
 
 
-# An OPEN for which there is no place: it is answered without a stream of its own, together with all others of its
-# bundle. A peer that takes up not even these answers has its session ended.
+# Refuse an OPEN for which there is no memory: it is answered without a stream, together with all others of its bundle.
+# If the peer does not even read these answers, its session ends.
 cdef Result refuse_open(Shard* shard, Flow* flow, uint32_t id, uint32_t code, Buf** refusals) noexcept nogil:
     cdef Buf* buf = refusals[0]
     counter_add(&shard.stats.count[COUNT_STREAMS_REFUSED], 1)
@@ -210,7 +210,7 @@ cdef Result rx_open(Shard* shard, Flow* flow, const Record* record, Buf** refusa
         if not organisation_bears(peer, shard.now_us):
             return RESULT_UNANSWERED
         return refuse_open(shard, flow, record.stream, CODE_LIMIT, refusals)
-    # A stream with the least window costs little. Only the last eighth is for others, if there are any.
+    # A stream with the least window costs little. Only the last eighth is reserved for other organisations, if any.
     if shard.pool.used > shard.pool.limit / 8 * 7 and flow_is_greedy(flow, &shard.pool) \
             and session_has_others(shard, session):
         counter_add(&shard.stats.refused[<int>RESULT_BUDGET], 1)
@@ -260,7 +260,7 @@ cdef Result rx_open(Shard* shard, Flow* flow, const Record* record, Buf** refusa
 
 # -- new tables -------------------------------------------------------------------------------------------------------
 
-# Why the tables do not let the peer of a session use an export, or CAUSE_DONE: they do.
+# The cause for which the tables do not let the peer of a session use an export; CAUSE_DONE: they do.
 cdef Cause export_permits(Shard* shard, uint32_t session, const Export* entry, uint8_t marking) noexcept nogil:
     if not tables_grants(shard.tables, session, entry.number):
         return CAUSE_NOT_ALLOWED
@@ -284,7 +284,7 @@ cdef void judge_again(Shard* shard, Stream* stream) noexcept nogil:
         edge_abort(shard, stream, CODE_REFUSED, cause)
 
 
-# Whether something that the tables before allowed is not allowed any more, or is allowed by another rule.
+# Whether something that the old tables allowed is no longer allowed, or is allowed by another rule.
 cdef bint takes_away(Shard* shard, const Tables* before) noexcept nogil:
     cdef const Tables* now = shard.tables
     cdef const Export* old
@@ -292,7 +292,7 @@ cdef bint takes_away(Shard* shard, const Tables* before) noexcept nogil:
     cdef uint32_t i
     cdef uint32_t at = 0
     if before == NULL:
-        # Streams of the process before this one are judged by the first tables.
+        # Streams of the previous process are judged by the first tables.
         return True
     for i in range(before.export_count):
         old = &before.exports[i]
@@ -305,7 +305,7 @@ cdef bint takes_away(Shard* shard, const Tables* before) noexcept nogil:
     for i in range(before.grant_count):
         while at < now.grant_count and now.grants[at] < before.grants[i]:
             at += 1
-        # A session that is gone has no streams.
+        # A session that has ended has no streams.
         if (at == now.grant_count or now.grants[at] != before.grants[i]) \
                 and session_find(shard, <uint32_t>(before.grants[i] >> 16)) != NULL:
             return True
@@ -339,7 +339,7 @@ cdef void records_tables_changed(Shard* shard, const Tables* before) noexcept no
         stream = stream_walk_next(shard, &walk)
 
 
-# -- records that go --------------------------------------------------------------------------------------------------
+# -- sent records -----------------------------------------------------------------------------------------------------
 
 cdef uint32_t records_tx(Shard* shard, Stream* stream, uint8_t* p, bint* gone) noexcept nogil:
     cdef uint32_t n = 0
@@ -368,9 +368,9 @@ cdef uint32_t records_tx(Shard* shard, Stream* stream, uint8_t* p, bint* gone) n
     return n
 
 
-# A window is a promise. The larger it is, the less of the budget it may help to promise: so a few streams on a long way
-# get large ones, and those whose applications take what comes keep windows that carry their speed beside any number of
-# readers that stopped. When too much is promised, who can give back gives back.
+# A window is a promise of memory. The larger it is, the smaller is the part of the budget up to which it is granted. So
+# a few streams on a long path get large windows, and streams whose applications read keep windows that suit their
+# rate beside any number of stalled readers. When too much is promised, windows that can shrink do.
 cdef uint32_t next_window(Shard* shard, Stream* stream) noexcept nogil:
     cdef Flow* flow = stream_flow(stream)
     cdef uint64_t eighth = shard.pool.limit / 8

@@ -81,7 +81,7 @@ cdef void edge_ready(Shard* shard, Stream* stream) noexcept nogil:
     edge_activate(shard, flow)
 
 
-# In the order of the records that came, so that targets are dialled in the order in which their clients connected.
+# In the order of the received records, so that targets are dialled in the order in which their clients connected.
 cdef void edge_dirty(Shard* shard, Stream* stream) noexcept nogil:
     if stream.dirty:
         return
@@ -189,7 +189,7 @@ cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil:
     stream.writable = True
     stream.readable = True
     if stream.output != OUT_OPEN:
-        # It came before, when the timer was that of the connection.
+        # FIN came before, when the timer was that of the connection.
         edge_linger(shard, stream)
     if stream.far == FAR_CUT:
         stream.due_us = shard.now_us + EDGE_LAST_US
@@ -214,7 +214,7 @@ cdef void edge_dropped(Shard* shard, Stream* stream, uint64_t n) noexcept nogil:
     credit_due(shard, stream)
 
 
-# A stream that waits for a route has opened nothing, and so has nothing to say.
+# A stream that waits for a route has sent no OPEN, and so has nothing to send.
 cdef void credit_due(Shard* shard, Stream* stream) noexcept nogil:
     if stream.flow == NULL:
         return
@@ -309,7 +309,7 @@ cdef void edge_cut_left(Shard* shard, Stream* stream, uint64_t left) noexcept no
     timer_set(&shard.wheel, &stream.timer, shard.now_us + EDGE_LOOK_US)
 
 
-# An OPEN that ends here before ACCEPT was said is counted on its peer's budget, unless this node is the cause.
+# An OPEN that ends here before ACCEPT was sent is counted on its peer's budget, unless this node is the cause.
 cdef void count_unanswered(Shard* shard, const Stream* stream) noexcept nogil:
     cdef Cause cause = stream.cause
     if stream.state != STREAM_ANSWERING and stream.state != STREAM_ANSWERING_FIN:
@@ -324,9 +324,9 @@ cdef void count_unanswered(Shard* shard, const Stream* stream) noexcept nogil:
         shard.now_us)
 
 
-# Say how the stream ended, and let go of all but what is still to be said. The worker closes the socket of those that
-# are finished; what came before their session was lost it writes once. A stream in a list is freed when the list comes
-# to it.
+# Report how the stream ended, and release all but what is still to be sent. The worker closes the sockets of finished
+# streams; bytes from before the loss of their session it writes once. A stream in a list is freed when the list is
+# processed.
 cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
     cdef Event* event
     cdef StreamEndEvent* end
@@ -364,7 +364,7 @@ cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
     memcpy(end.service, stream.service, stream.service_length)
 
 
-# Freed at the end of the turn: the event loop may still hold events of its socket.
+# Freed at the end of the turn: epoll's events of this turn may still name its socket.
 cdef void edge_bury(Shard* shard, Stream* stream) noexcept nogil:
     cdef Flow* flow = stream_flow(stream)
     if stream.life == LIFE_DEFERRED:
@@ -376,8 +376,8 @@ cdef void edge_bury(Shard* shard, Stream* stream) noexcept nogil:
     shard.deferred_streams = stream
 
 
-# Free a stream that is CLOSED. Where a list holds it, that is when its turn comes: a RESET that is due then has no
-# record, for the state allows none.
+# Free a stream that is CLOSED; if it is in a list, when the list is processed. A RESET that is due then is not sent,
+# because the state allows none.
 cdef void stream_leave(Shard* shard, Stream* stream) noexcept nogil:
     if stream.place == PLACE_NONE:
         edge_bury(shard, stream)
@@ -443,7 +443,7 @@ cdef void session_down(Shard* shard, const Session* session, uint32_t code, Resu
     event.data.session.remote = remote
 
 
-# The far edge learns of their end from that of the session: nothing is said for the single stream.
+# The far edge learns of their end from that of the session: nothing is sent for a single stream.
 cdef void end_streams(Shard* shard, Session* session, uint32_t code, bint remote) noexcept nogil:
     cdef uint32_t i, at
     cdef Flow* flow
@@ -454,7 +454,7 @@ cdef void end_streams(Shard* shard, Session* session, uint32_t code, bint remote
             continue
         while list_pop(&flow.small) != NULL or list_pop(&flow.bulk) != NULL:
             pass
-        # They leave the table all at once: each taken out by itself would be looked for from the start.
+        # They leave the table all at once: removing each one would search for it from the start.
         at = 0
         stream = flow_stream_next(flow, &at)
         while stream != NULL:

@@ -1,4 +1,4 @@
-"""The Python face of the data plane; its contract stands in core.pyi. Here a Result becomes an exception.
+"""The Python interface of the data plane; its contract is core.pyi. Here a Result becomes an exception.
 
 It holds what outlives a worker's thread, turns calls into orders, and events into tuples. Nothing here runs per frame.
 """
@@ -84,7 +84,7 @@ def wiped(unsigned char[::1] secret) -> None:
         OPENSSL_cleanse(&secret[0], secret.shape[0])
 
 
-# Tables in their own memory. CoreError: what no worker could use; the words say what.
+# Build tables in memory of their own. CoreError: a row is wrong; the text says how.
 cdef Tables* tables_built(exports, imports, grants) except NULL:
     try:
         return tables_fill(exports, imports, grants)
@@ -104,7 +104,7 @@ cdef class Core(Workers):
         cdef list out = []
         if self._stopped:
             return out
-        # Before taking: what comes after the take writes it again.
+        # Clear the wake-up first: an event that comes after the events were taken sets it again.
         worker_woken(self._event_fd)
         while len(out) < limit:
             n = outbox_drain(&self._outbox, batch, EVENTS_AT_ONCE, &lost, &lost_kept)
@@ -137,7 +137,7 @@ cdef class Core(Workers):
                 return None
             return kind, renewal.number, renewal.mix
         if kind == mailbox.EVENT_SESSION_DOWN:
-            # Its flows live on several workers: the first that ends ends them all, and is told once.
+            # Its flows are on several workers: the first end closes them all and is reported once.
             if of_session.number not in self._sessions:
                 return None
             self.session_close(of_session.number, of_session.code)
@@ -253,7 +253,7 @@ cdef class Core(Workers):
         order.args.renewal.number, order.args.renewal.mix = number, mix
         self._send_all(order)
 
-    # Every worker gets the secret; the caller's own copy is wiped, whatever happens.
+    # Every worker gets the secret; the caller's copy is wiped in any case.
     cdef _renew(self, OrderKind kind, uint32_t number, Entry entry, bytearray secret, uint64_t mix):
         cdef Order* order
         try:
@@ -322,7 +322,7 @@ cdef class Core(Workers):
         try:
             entry.gauge.organisation = self._organisation(organisation)
         except BaseException:
-            # The workers' references were taken for them already.
+            # The references of the workers were taken already.
             entry.gauge.references = 1
             order_free(order)
             raise

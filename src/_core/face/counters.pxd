@@ -1,4 +1,4 @@
-# What the workers count, as Python objects with names.
+# The workers' counters, as Python objects with names.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from pcgrelay._core.link.gauge cimport Gauge
@@ -6,14 +6,14 @@ from pcgrelay._core.link.mailbox cimport Event
 from pcgrelay._core.worker.worker cimport Worker
 
 
-# The name of a local reason of docs/protocol.md, section 10, and of the cause of a stream's end.
+# The name of a local reason (docs/protocol.md, section 10), and of the cause of a stream's end.
 cdef str name_of_reason(int64_t reason)
 cdef str name_of_cause(int64_t cause)
 
-# An event as core.pyi shows it, if it needs nothing that only the face knows.
+# An event as a tuple of core.pyi, if it needs no state of the face.
 cdef tuple event_tuple(const Event* event)
 
-# Sums over so many workers; the shapes stand in core.pyi.
+# Sums over so many workers; core.pyi has the shapes.
 cdef uint64_t counters_streams(Worker* workers, uint32_t count)
 cdef dict counters_total(Worker* workers, uint32_t count)
 cdef dict counters_memory(Worker* workers, uint32_t count, uint64_t budget)

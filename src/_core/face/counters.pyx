@@ -1,4 +1,4 @@
-"""What the data plane counts, in names: read while the workers write, each figure for itself."""
+"""The counters of the data plane by name. They are read while the workers write, each one atomically."""
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 

@@ -1,4 +1,4 @@
-# What the face keeps of each link and session while the workers have the rest.
+# What the face keeps of each link and session; the workers have the rest.
 from libc.stdint cimport uint32_t, uint64_t
 
 from pcgrelay._core.link.gauge cimport Gauge
@@ -6,29 +6,29 @@ from pcgrelay._core.crypto.lane_keys cimport LinkKeys
 from pcgrelay._core.base.organisation cimport Organisation
 
 
-# Which renewal the workers are to keep, and how many have yet to.
+# The renewal that the workers are to keep, and how many have not reported it yet.
 cdef class Entry:
     cdef Gauge* gauge           # owned: one reference
     cdef uint64_t serial        # of the last renewal that was handed to them
     cdef uint32_t missing
 
-    # A renewal is handed to so many workers: its serial.
+    # Note that a renewal is given to so many workers; returns its serial.
     cdef uint64_t renew(self, uint32_t workers)
 
-    # A worker keeps the renewal of that serial. Do all, and is it the last?
+    # Note that a worker keeps the renewal of that serial. True: all do, and it is the last renewal.
     cdef bint is_renewed(self, uint64_t serial)
 
-# Of a link: the secrets from which its lanes begin.
+# Of a link: the secrets from which the keys of its lanes are derived.
 cdef class LinkEntry(Entry):
     cdef LinkKeys keys
     cdef bint dialler
-    cdef bint inherited         # from the process before: it opens no lane, and has no keys for one
+    cdef bint inherited         # from the previous process: it opens no lane, and has no keys for one
 
-# Budgets of a peer organisation, kept while anybody may need them.
+# The budgets of a peer organisation, kept as long as they may be needed.
 cdef class OrganisationEntry:
     cdef Organisation* organisation  # owned: one reference
 
-    # Whether no session has it.
+    # Whether no session uses it.
     cdef bint is_idle(self)
 
 # Of a session: how many flows are still to come up.

@@ -1,4 +1,4 @@
-"""What the face keeps of each link and session while the workers have the rest."""
+"""What the face keeps of each link and session; the workers have the rest."""
 from libc.stdint cimport uint32_t, uint64_t
 
 from pcgrelay._core.base.atomics cimport atomic_add
@@ -17,7 +17,7 @@ cdef class Entry:
         self.missing = workers
         return self.serial
 
-    # A report on an attempt before the last says nothing of the last.
+    # A report of an earlier attempt does not count for the last one.
     cdef bint is_renewed(self, uint64_t serial):
         if serial != self.serial:
             return False

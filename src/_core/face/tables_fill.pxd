@@ -1,6 +1,6 @@
-# From the rows of core.pyi's publish to a snapshot of route.
+# From the rows of `publish` (core.pyi) to a snapshot of service tables.
 from pcgrelay._core.stream.service_tables cimport Tables
 
 
-# A new snapshot with one reference. ValueError: a row is wrong, and how.
+# Make a snapshot with one reference. ValueError: a row is wrong; the text says how.
 cdef Tables* tables_fill(exports, imports, grants) except NULL

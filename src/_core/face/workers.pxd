@@ -1,4 +1,4 @@
-# The workers of a node together: the lower half of the face. `core` gives them their commands.
+# The workers of a node: the lower half of the face. `core` adds their commands.
 from libc.stdint cimport uint32_t, uint64_t
 
 from pcgrelay._core.base.tlv cimport Tlv
@@ -21,7 +21,7 @@ cdef class Workers:
     cdef int _event_fd
     cdef int _role
     cdef uint64_t _memory
-    cdef Settings _settings     # as all workers have them, or will when they look into their mailbox
+    cdef Settings _settings     # as all workers have them, or will have once they have read their mailbox
     cdef bint _stopped
     cdef dict _links
     cdef dict _sessions

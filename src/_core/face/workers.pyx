@@ -1,4 +1,4 @@
-"""The workers of a node together: made, started, frozen, handed over to another process, stopped.
+"""The workers of a node: creation, start, freeze, hand-over to another process, stop.
 
 Its contract for Python stands in workers.pyi; `core` is built on it.
 """
@@ -131,7 +131,7 @@ cdef class Workers:
         if self._event_fd >= 0:
             close(self._event_fd)
 
-    # Either all changes are taken or, if one is no number or unknown, none.
+    # Either all changes are applied or, if one is not a number or unknown, none.
     cdef _change(self, dict changes):
         cdef Settings fresh = self._settings
         cdef uint64_t value
@@ -173,7 +173,7 @@ cdef class Workers:
     def start(self) -> None:
         cdef uint32_t i
         self._alive()
-        # What was ordered before, tables above all, holds before the first frame is read.
+        # Earlier orders, above all tables, are carried out before the first frame is read.
         self.settle()
         for i in range(self._count):
             if not self._workers[i].running and not loop_launch(&self._workers[i]):
@@ -194,7 +194,7 @@ cdef class Workers:
         self._links = {}
         self._sessions = {}
 
-    # Have all threads end with the turn that they are in.
+    # Stop all threads at the end of their turn.
     cdef void _join(self):
         cdef uint32_t i
         for i in range(self._ready):
@@ -344,7 +344,7 @@ cdef class Workers:
             session = SessionEntry()
             tlv_number(&inner, ENTRY_NUMBER, &number, 4)
             tlv_number(&inner, ENTRY_FLOWS_MISSING, &session.flows_missing, 4)
-            # A process of before did not know it.
+            # An older version did not have it.
             tlv_number(&inner, ENTRY_ORGANISATION, &session.organisation, 8)
             session.gauge = gauge_new(self._count, 1)
             if session.gauge == NULL or not map_put(sessions, number, session.gauge):
@@ -363,8 +363,8 @@ cdef class Workers:
         self._links = {}
         self._sessions = {}
 
-    # Its budgets, with a reference for the caller: the same for all its sessions, also those to come, or a new session
-    # would fill them again. NULL: number 0.
+    # The budgets of an organisation, with a reference for the caller: the same for all its sessions, also later ones;
+    # otherwise a new session would fill them again. NULL: number 0.
     cdef Organisation* _organisation(self, uint64_t number) except? NULL:
         cdef OrganisationEntry entry
         if number == 0:

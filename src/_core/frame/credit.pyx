@@ -3,7 +3,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from pcgrelay._core.base.result cimport RESULT_BAD_CREDIT, RESULT_CREDIT_EXCEEDED, RESULT_OK, Result
 
 cdef enum:
-    # Round trips on loopback are shorter than a scheduler's slice; below this a window is always worth doubling.
+    # Round trips on loopback are shorter than a time slice of the scheduler; below this the window is always doubled.
     CREDIT_QUICK_US = 10000
 
 

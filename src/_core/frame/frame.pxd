@@ -14,7 +14,7 @@ cdef struct Frame:
     uint32_t epoch              # of the flow, modulo 256
     uint64_t number
 
-# What the associated data of a body says besides its type and counter.
+# The fields of a body's associated data besides its type and counter.
 cdef struct Scope:
     uint8_t direction
     uint16_t index              # of the lane or flow
@@ -27,16 +27,16 @@ cdef inline bint frame_is_lane(uint32_t type) noexcept nogil:
 cdef inline bint frame_is_numbered(uint32_t type) noexcept nogil:
     return 0x40 <= type < 0x80
 
-# Write the 16 bytes of a header in clear.
+# Encode a header (16 bytes) in clear.
 cdef void frame_pack(const Frame* frame, uint8_t* p) noexcept nogil
 
-# Read a header in clear. RESULT_BAD_LENGTH, _TYPE, _FLAGS, _FIELD: refused by the table of frame types.
+# Decode a header in clear. RESULT_BAD_LENGTH, _TYPE, _FLAGS, _FIELD: refused by the table of frame types.
 cdef Result frame_unpack(const uint8_t* p, Frame* out) noexcept nogil
 
 # Seal the header that lies in clear at wire. The tag of the body must be in its place.
 cdef Result frame_seal(Aead* key, uint64_t hop_number, uint8_t* wire) noexcept nogil
 
-# Open the header at wire in place and read it. Nothing past the prefix is read.
+# Open the header at wire in place and decode it. Nothing past the prefix is read.
 cdef Result frame_open(Aead* key, uint64_t hop_number, uint8_t* wire, Frame* out) noexcept nogil
 
 # Seal the body of length bytes behind the prefix at wire, and put its tag into the prefix.

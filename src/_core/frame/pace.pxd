@@ -1,9 +1,9 @@
-# How much bulk a flow may have on its way. What is beyond what the path holds waits in its sockets, where nothing small
-# can overtake it and where it falls out of the processors' caches.
+# How many bulk bytes a flow may have in flight. More than the path holds would wait in sockets, where small frames
+# cannot overtake them and where they leave the processor caches.
 #
 # The model is that of BBR (draft-ietf-ccwg-bbr): the greatest rate at which the far edge acknowledged and the least
-# round trip, both of the last PACE_PERIOD_US, say what the path holds; twice that may be under way. At the end of each
-# period half of it is held back, so that a round trip without a queue of our own is seen.
+# round trip, both of the last PACE_PERIOD_US, give what the path holds; twice that may be in flight. At the end of each
+# period half of it is held back, so that a round trip without a queue of this flow is measured.
 from libc.stdint cimport uint64_t
 
 
@@ -23,14 +23,14 @@ cdef struct Pace:
     uint64_t bytes              # acknowledged since
 
 
-# The far edge acknowledged n bytes.
+# Count n bytes that the far edge acknowledged.
 cdef void pace_acknowledged(Pace* self, uint64_t n, uint64_t now_us) noexcept nogil
 
-# A frame was acknowledged so long after it was sealed.
+# Measure a round trip: a frame was acknowledged so long after it was sealed.
 cdef void pace_round(Pace* self, uint64_t round_us, uint64_t now_us) noexcept nogil
 
-# How many bytes may be under way before bulk waits. ack_bytes, ack_us: how rarely the far edge acknowledges.
+# How many bytes may be in flight before bulk waits. ack_bytes, ack_us: how rarely the far edge acknowledges.
 cdef uint64_t pace_limit(const Pace* self, uint64_t ack_bytes, uint64_t ack_us, uint64_t now_us) noexcept nogil
 
-# The path is another one: what was measured says nothing of it.
+# Forget what was measured, because the path has changed.
 cdef void pace_forget(Pace* self) noexcept nogil

@@ -9,7 +9,7 @@ cdef enum:
 cdef void pace_acknowledged(Pace* self, uint64_t n, uint64_t now_us) noexcept nogil:
     cdef uint64_t elapsed_us, rate
     if self.since_us == 0:
-        # What was acknowledged first was sent before the clock ran.
+        # The first acknowledged bytes were sent before the measurement began.
         self.since_us = now_us
         return
     self.bytes += n
@@ -28,7 +28,7 @@ cdef void pace_acknowledged(Pace* self, uint64_t n, uint64_t now_us) noexcept no
 
 cdef void pace_round(Pace* self, uint64_t round_us, uint64_t now_us) noexcept nogil:
     pace_turn(self, now_us)
-    # Nought stands for "none yet".
+    # 0 means "none yet".
     round_us = round_us if round_us != 0 else 1
     if self.round_so_far_us == 0 or round_us < self.round_so_far_us:
         self.round_so_far_us = round_us
@@ -36,7 +36,7 @@ cdef void pace_round(Pace* self, uint64_t round_us, uint64_t now_us) noexcept no
         self.round_us = round_us
 
 
-# Begin a new period if this one is over: what it brought takes the place of what the last one had.
+# Begin a new period if this one is over: its measurements replace those of the last one.
 cdef void pace_turn(Pace* self, uint64_t now_us) noexcept nogil:
     if now_us < self.period_us:
         return
@@ -55,7 +55,7 @@ cdef uint64_t pace_limit(const Pace* self, uint64_t ack_bytes, uint64_t ack_us, 
         return PACE_FIRST
     # Rates are below 2^40 and times below 2^36: nothing here overflows once the rate is in bytes a millisecond.
     holds = self.rate / 1000 * self.round_us / 1000
-    # What arrived and is not yet acknowledged is not under way, but we cannot know it.
+    # Bytes that have arrived and are not yet acknowledged cannot be distinguished from those in flight.
     unsaid = self.rate / 1000 * ack_us / 1000
     if unsaid > ack_bytes:
         unsaid = ack_bytes

@@ -1,4 +1,4 @@
-# A worker's sessions and flows in the state record of a hand-over. Tags are for ever, as in handover_lanes.
+# A worker's sessions and flows in the record of a hand-over. Tags never change their meaning, as in `lanes`.
 from libc.stdint cimport uint16_t
 
 from pcgrelay._core.base.tlv cimport Tlv
@@ -9,5 +9,5 @@ from pcgrelay._core.session.session cimport Session
 
 cdef void session_write(Tlv* self, uint16_t tag, Shard* shard, Session* session) noexcept nogil
 
-# The container of one session; its lanes must be there.
+# The container of one session; its lanes must have been read.
 cdef void session_read(Tlv* self, Shard* shard, Map* gauges) noexcept nogil

@@ -184,7 +184,7 @@ cdef void retained_read(Tlv* self, Shard* shard, Flow* flow) noexcept nogil:
         tlv_fail(self, RESULT_BAD_FIELD)
         buf_drop(&shard.pool, buf)
         return
-    # Its peer gets the whole time again in which to acknowledge.
+    # The peer gets the whole time for an acknowledgement again.
     flow_retain(flow, buf, shard.now_us)
 
 
@@ -206,7 +206,7 @@ cdef void flow_read(Tlv* self, Shard* shard, Session* session) noexcept nogil:
     flow.index = index
     flow.session = session
     flow.renewals = &session.renewals
-    # A process before this one asked for no mix: what it has agreed on counts as named, and the next one is owed.
+    # An older version required no mix: what it has agreed on counts as named, and the next one is owed.
     flow.owed.mix = session.renewals.agreed_id
     if session.gauge.organisation != NULL:
         flow.holding = &session.gauge.organisation.holdings[shard.index]
@@ -247,7 +247,8 @@ cdef int by_id(const void* a, const void* b) noexcept nogil:
     return (first > second) - (first < second)
 
 
-# What each has to say or to write. A table has no order, but a stream is opened before those of greater numbers.
+# Mark what each stream has to send or write. A table has no order, but streams must be opened in the order of their
+# numbers.
 cdef void streams_go_on(Tlv* self, Shard* shard, Flow* flow) noexcept nogil:
     cdef uint32_t at = 0, count = 0, i
     cdef Stream** streams

@@ -125,7 +125,7 @@ cdef void queue_write(Tlv* self, uint16_t tag, Queue* queue) noexcept nogil:
     tlv_shut(self, mark)
 
 
-# Append n bytes as buffers of the queue's own.
+# Append n bytes in owned buffers.
 cdef void queue_take(Tlv* self, Shard* shard, Queue* queue, const uint8_t* p, uint64_t n,
                      Account* account) noexcept nogil:
     cdef uint32_t part
@@ -190,7 +190,7 @@ cdef void epoch_read(Tlv* self, uint16_t tag, Shard* shard, Epoch* epoch, uint32
     answer = epoch_restore(epoch, floor, control_floor)
     if answer != RESULT_OK:
         tlv_fail(self, answer)
-    # The step comes before anything else is sealed, as if the soft limit had been reached (docs/protocol.md 12.2).
+    # A step must come before anything else is sealed, as if the soft limit had been reached (docs/protocol.md, 12.2).
     if sealing and epoch.frames < shard.limits.frames:
         epoch.frames = shard.limits.frames
 
@@ -313,7 +313,7 @@ cdef void paths_read(Tlv* self, uint16_t tag, Shard* shard) noexcept nogil:
             tlv_number(&inner, <uint16_t>(<uint32_t>PATH_A_LINK + i), &words[i], 4)
         tlv_number(&inner, PATH_CAP, &cap, 8)
         tlv_number(&inner, PATH_LANES, &lanes, 4)
-        # It was rounded up to what the workers have all together.
+        # It was rounded up to the number of all workers together.
         if inner.result != RESULT_OK or not 1 <= lanes < WIRE_LANES_MAX + shard.workers \
                 or map_find(&shard.paths, number) != NULL:
             tlv_fail(self, RESULT_BAD_FIELD)
@@ -384,14 +384,14 @@ cdef void lane_write(Tlv* self, uint16_t tag, Shard* shard, Lane* lane) noexcept
     tlv_shut(self, mark)
 
 
-# A frame that waits, whole: its header is in clear, and sealed by whoever sends it.
+# A whole frame that is queued: its header is in clear and is sealed by the process that sends it.
 cdef void pending_write(Tlv* self, Shard* shard, uint32_t waits_in, const Span* span) noexcept nogil:
     cdef uint64_t mark = tlv_open(self, LANE_PENDING)
     cdef uint64_t inner
     cdef PathEnd* end = NULL if span.account == NULL else <PathEnd*>span.account.owner
     cdef uint32_t number = 0
     cdef uint32_t which = 0
-    # A path that was removed meanwhile counts nothing any more.
+    # The account of a path that was removed meanwhile is not needed.
     if end != NULL and map_find(&shard.paths, end.path.number) == end.path:
         number = end.path.number
         which = 1 if end == &end.path.ends[1] else 0
@@ -425,7 +425,7 @@ cdef void pending_read(Tlv* self, Shard* shard, Lane* lane, Tlv* inner) noexcept
     queue_take(self, shard, &lane.pending[waits_in], p, n, account)
 
 
-# A header that was opened was held against the table of frame types then, and nobody looks at that again.
+# An opened header was checked against the table of frame types by the old process; it must be checked here again.
 cdef bint head_is_sound(const Frame* head) noexcept nogil:
     cdef uint8_t p[WIRE_HEADER]
     cdef Frame again
@@ -468,7 +468,7 @@ cdef void lane_read(Tlv* self, Shard* shard) noexcept nogil:
     tlv_number(self, LANE_LINK, &number, 4)
     tlv_number(self, LANE_CURRENT, &current, sizeof(current))
     lane.link = link_find(shard, number)
-    # A process before this one asked for no mix: what it has agreed on counts as named, and the next one is owed.
+    # An older version required no mix: what it has agreed on counts as named, and the next one is owed.
     lane.owed.mix = 0 if lane.link == NULL else lane.link.renewals.agreed_id
     lane_fields(self, lane)
     if self.result != RESULT_OK or lane.link == NULL or lane.handle.fd < 0 or lane.index >= lane.link.lane_count \

@@ -21,7 +21,7 @@ cdef enum:
     TAG_STREAMS_OPEN = 4
     TAG_OF_IMPORT = 5
     TAG_OF_EXPORT = 6
-    # 7 was one count of turns for all imports.
+    # 7 was a single turn count for all imports.
     TAG_TOKEN = 8
     TAG_WINDOWS = 9
     TAG_LINK = 10
@@ -70,7 +70,7 @@ cdef void handover_read(Tlv* self, Shard* shard, Map* link_gauges, Map* session_
     shard_fields(self, shard)
     links_read(self, TAG_LINK, shard, link_gauges)
     paths_read(self, TAG_PATH, shard)
-    # Some LOST may be owed; the timers look.
+    # Some LOST frames may be owed; the tick checks.
     shard.losts_owed = True
     while tlv_enter(self, TAG_LANE, &at, &inner):
         lane_read(&inner, shard)
@@ -89,7 +89,7 @@ cdef void handover_read(Tlv* self, Shard* shard, Map* link_gauges, Map* session_
     turn_waiting(shard)
 
 
-# Each was put in front of those before it, and the list has the last comer first.
+# Each was added at the front, and the list must have the newest first.
 cdef void turn_waiting(Shard* shard) noexcept nogil:
     cdef Stream* stream = shard.waiting
     cdef Stream* following

@@ -1,4 +1,4 @@
-# Streams in the state record of a hand-over, with what they hold. Tags are for ever, as in handover_lanes.
+# Streams in the record of a hand-over, with the bytes that they hold. Tags never change their meaning, as in `lanes`.
 from libc.stdint cimport uint16_t
 
 from pcgrelay._core.base.tlv cimport Tlv

@@ -1,4 +1,4 @@
-# What the control plane may read of a link or session while the workers write it.
+# The counters of a link or session that the control plane reads while the workers write them.
 from libc.stdint cimport uint32_t, uint64_t
 
 from pcgrelay._core.base.organisation cimport Organisation
@@ -14,23 +14,23 @@ cdef struct Gauge:
 cdef enum:
     GAUGE_VALUES = 16           # a cache line or two of its own for each worker
 
-# Of a link, on one worker: sums over its lanes there, or the greatest of them. What a session's hold stands in session.
-# The slots are in the record of a hand-over: they never change.
+# Slots of a link on one worker: sums over its lanes there, or the greatest of them. Those of a session are in
+# `session`. They are part of the hand-over record: the numbers never change.
 cdef enum:
     LINK_GAUGE_LANES_UP = 0
-    LINK_GAUGE_ROUND_TRIP = 1   # us, of the slowest lane that is up; 0: of none
+    LINK_GAUGE_ROUND_TRIP = 1   # us, of the slowest lane that is up; 0: no lane is up
     LINK_GAUGE_SENT_BYTES = 2
     LINK_GAUGE_RECEIVED_BYTES = 3
     LINK_GAUGE_SENT_FRAMES = 4
     LINK_GAUGE_RECEIVED_FRAMES = 5
-    LINK_GAUGE_MIX = 6          # newest renewal that the other side has stepped with
+    LINK_GAUGE_MIX = 6          # newest renewal with which the other side has stepped
     LINK_GAUGE_PINGS = 7        # sent
     LINK_GAUGE_PINGS_LATE = 8   # of these, counted as lost
 
 
 cdef Gauge* gauge_new(uint32_t slots, int references) noexcept nogil
 cdef void gauge_drop(Gauge* self) noexcept nogil
-# One reference more, for the caller.
+# Add a reference, for the caller.
 cdef Gauge* gauge_hold(Gauge* self) noexcept nogil
 cdef inline uint64_t* gauge_at(Gauge* self, uint32_t slot) noexcept nogil:
     return self.values + slot * GAUGE_VALUES

@@ -112,7 +112,7 @@ cdef Result lane_keep(Shard* shard, Lane* lane, const uint8_t* p, uint64_t n, co
     if opened:
         whole += frame.length
         lane.head = frame[0]
-    # The peer has said how long the frame is, but only a length that the table allows was let through.
+    # The peer gave the length of the frame, but it was checked against the table of frame types.
     buf = buf_alloc(&shard.pool, whole, True)
     if buf == NULL:
         return RESULT_NO_MEMORY
@@ -146,7 +146,7 @@ cdef Result lane_frame(Shard* shard, Lane* lane, LaneInput* input, bint is_edge)
     return answer
 
 
-# Fill the frame whose beginning was kept.
+# Complete the frame whose beginning was kept.
 cdef Result lane_complete(Shard* shard, Lane* lane, LaneInput* input, bint is_edge) noexcept nogil:
     cdef Buf* buf
     cdef uint64_t part, used = 0
@@ -169,15 +169,15 @@ cdef Result lane_complete(Shard* shard, Lane* lane, LaneInput* input, bint is_ed
         if answer == RESULT_OK:
             break
         if answer == RESULT_MORE:
-            # It was the prefix only; now we know how long the frame is.
+            # Only the prefix was missing: now the length of the frame is known.
             answer = lane_keep(shard, lane, buf_data(buf), buf.length, &input.frame, True)
         if answer != RESULT_OK:
             return answer
     lane.partial = NULL
     input.wire = buf_data(buf)
     input.buf = buf
-    # It may lie in the reserve, which is for what passes through: a reader that stands still may not keep it. Its
-    # stream copies what it can pay for, or ends.
+    # Its buffer may be from the reserve, which is for frames that are forwarded at once: a stalled reader may not keep
+    # it. The stream copies what the budget allows, or ends.
     input.scarce = is_edge and shard.pool.used > shard.pool.limit
     input.owner = NULL if input.scarce else buf
     return RESULT_OK
@@ -187,7 +187,7 @@ cdef Result lane_rx(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire)
     cdef Scope scope
     cdef Event* event
     cdef uint8_t* body = wire + WIRE_PREFIX
-    # The header moved the count already; the body is sealed under the same number.
+    # The header advanced the number already; the body is sealed with the same number.
     cdef uint64_t number = lane.rx_number - 1
     cdef Result answer
     scope.direction = lane.rx.direction
@@ -205,7 +205,7 @@ cdef Result lane_rx(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire)
     elif frame.type == FRAME_REKEY:
         return lane_rx_rekey(shard, lane, body)
     elif frame.type == FRAME_DRAIN and lane.state != LANE_DRAINING:
-        # Told once, however often it is said: who waits for events is not to be kept busy by a peer.
+        # Reported once, however often it is received: a peer must not keep the control plane busy with events.
         lane.state = LANE_DRAINING
         event = shard_event(shard, EVENT_PEER_DRAINS)
         event.data.drain.link = lane.link.number
@@ -217,7 +217,7 @@ cdef Result lane_rx(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire)
         return RESULT_PEER_CLOSED
     elif frame.type == FRAME_LOST and wire_get16(body + 6) != 0:
         return RESULT_BAD_FIELD
-    # PADDING means nothing; what LOST means is the role's.
+    # PADDING is ignored; LOST is for the role.
     return RESULT_OK
 
 
@@ -245,7 +245,7 @@ cdef Result lane_rx_rekey(Shard* shard, Lane* lane, const uint8_t* body) noexcep
     cdef Result answer
     if wire_get32(body) != lane.rx.number + 1:
         return RESULT_BAD_EPOCH
-    # A step costs as much as many frames.
+    # A key step costs as much as many frames.
     if not bucket_take(&lane.rekeys_us, shard.now_us, LANE_REKEYS, LANE_REKEY_US):
         return RESULT_GLITCHES
     answer = owed_step(&lane.owed, lane.link.renewals.agreed_id, id, owed_is_over(&lane.owed, shard.now_us),
@@ -304,10 +304,10 @@ cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil:
         return RESULT_CONFIRM_TIMEOUT if shard.now_us - lane.opened_us > shard.handshake_us else RESULT_OK
     if shard.now_us - lane.heard_us > LANE_SILENCE * shard.probe_us:
         return RESULT_SILENT
-    # A byte now and then is no silence, but says nothing either.
+    # Single bytes at intervals end the silence, but they prove nothing.
     if lane.partial != NULL and shard.now_us - lane.partial_us > LANE_FRAME_US:
         return RESULT_SILENT
-    # A lane that is up has PINGs on it all the time, each of which is a frame without the mix that is owed.
+    # A lane that is up always carries PINGs, each of which is a frame without the mix that is owed.
     if owed_is_over(&lane.owed, shard.now_us):
         return RESULT_MIX_OVERDUE
     if shard.now_us >= lane.ping_due_us:
@@ -315,7 +315,7 @@ cdef Result lane_tick(Shard* shard, Lane* lane) noexcept nogil:
         if lane.ping_token != 0 and shard.now_us - lane.ping_sent_us >= LANE_PINGS_LATE * shard.probe_us:
             counter_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_PINGS_LATE], 1)
         counter_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_PINGS], 1)
-        # The last PING may still be under way: then its PONG is what measures.
+        # If the last PING is still under way, its PONG is the measurement.
         if lane.ping_token == 0 or shard.now_us - lane.ping_sent_us > LANE_SILENCE * shard.probe_us:
             shard.token += 1
             lane.ping_token = shard.token

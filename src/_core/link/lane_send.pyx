@@ -21,9 +21,9 @@ from pcgrelay._core.base.wire cimport (
 )
 
 
-# -- frames of the lane's own -----------------------------------------------------------------------------------------
+# -- frames of the lane itself ----------------------------------------------------------------------------------------
 
-# A frame of the lane's own, in clear; NULL: no memory.
+# Make a frame of the lane itself, in clear; NULL: no memory.
 cdef Buf* lane_frame(Shard* shard, uint32_t type, const uint8_t* body, uint32_t length) noexcept nogil:
     cdef Frame frame
     cdef Buf* buf = buf_alloc(&shard.pool, WIRE_PREFIX + length, True)
@@ -78,7 +78,7 @@ cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf
                       uint32_t priority) noexcept nogil:
     cdef uint32_t waits_in = lane_class(priority)
     cdef Result answer
-    # A relay may drop what it cannot hold; what an edge has sealed must go out.
+    # A relay may drop what it cannot hold; a frame that an edge has sealed must be sent.
     if account != NULL:
         answer = queue_push(&lane.pending[waits_in], &shard.pool, p, n, buf, account)
     else:
@@ -88,7 +88,7 @@ cdef Result lane_push(Shard* shard, Lane* lane, uint8_t* p, uint32_t n, Buf* buf
     return answer
 
 
-# The class whose turn it is; LANE_CLASSES: nothing waits.
+# The class to send next; LANE_CLASSES: nothing waits.
 cdef uint32_t next_class(const Lane* lane) noexcept nogil:
     cdef uint32_t i
     if lane.pending[0].count != 0:
@@ -102,7 +102,7 @@ cdef uint32_t next_class(const Lane* lane) noexcept nogil:
     return LANE_CLASSES
 
 
-# A frame of n bytes goes, of class i: those below it that wait were overtaken.
+# Count that a frame of n bytes of class i overtakes the lower classes that wait.
 cdef void overtake(Lane* lane, uint32_t i, uint32_t n) noexcept nogil:
     cdef uint32_t j
     lane.overtaken[i] = 0
@@ -121,7 +121,7 @@ cdef Result lane_fill(Shard* shard, Lane* lane) noexcept nogil:
         i = next_class(lane)
         if i == LANE_CLASSES:
             break
-        # Past the soft limit the step comes before any other frame, whatever waits.
+        # Past the soft limit the step comes before any other frame.
         if lane_is_up(lane) and lane_must_rekey(shard, lane):
             answer = lane_rekey(shard, lane)
             continue
@@ -135,8 +135,8 @@ cdef Result lane_fill(Shard* shard, Lane* lane) noexcept nogil:
     return answer
 
 
-# Seal the frame and hand it over to the wire; its account stays behind. What could not be sealed is in clear, and must
-# not come near a socket.
+# Seal the frame and move it to the wire; its account is released. A frame that could not be sealed is in clear and must
+# never reach a socket.
 cdef Result lane_wire(Shard* shard, Lane* lane, Span* span) noexcept nogil:
     cdef Result answer = lane_seal(shard, lane, span)
     if answer == RESULT_OK:
@@ -146,7 +146,7 @@ cdef Result lane_wire(Shard* shard, Lane* lane, Span* span) noexcept nogil:
     return answer
 
 
-# Give the frame its hop number and seal its header, and the body too if it is the lane's own.
+# Give the frame its hop number and seal its header, and also the body of a frame of the lane itself.
 cdef Result lane_seal(Shard* shard, Lane* lane, Span* span) noexcept nogil:
     cdef Scope scope
     cdef uint64_t number = lane.tx_number
@@ -170,9 +170,9 @@ cdef Result lane_seal(Shard* shard, Lane* lane, Span* span) noexcept nogil:
 
 # -- steps of epoch ---------------------------------------------------------------------------------------------------
 
-# Past a soft limit, or for the sake of a renewal: the healing reaches a direction when its sender steps. CONFIRM comes
-# first, whatever waits: it may still do so when that of the peer is there. So does a step that the peer has no budget
-# for: the soft limits are far below the hard ones.
+# Step past a soft limit, or because of a renewal: a direction is healed when its sender steps. CONFIRM is sent first,
+# even if that of the peer has arrived already. A step beyond the peer's budget of steps also waits: the soft limits are
+# far below the hard ones.
 cdef inline bint lane_must_rekey(const Shard* shard, const Lane* lane) noexcept nogil:
     return lane.tx_number != 0 and (renewals_fresh(&lane.link.renewals, lane.tx_mix) != 0
                                     or (epoch_must_rekey(&lane.tx, &shard.limits, shard.now_us)
@@ -180,7 +180,7 @@ cdef inline bint lane_must_rekey(const Shard* shard, const Lane* lane) noexcept 
         and bucket_has(lane.steps_us, shard.now_us, LANE_STEPS, LANE_STEP_US)
 
 
-# REKEY is the last frame of its epoch; whatever is sealed after it is of the next.
+# REKEY is the last frame of its epoch; all frames sealed after it are of the next.
 cdef Result lane_rekey(Shard* shard, Lane* lane) noexcept nogil:
     cdef uint8_t body[12]
     cdef uint8_t mix[32]
@@ -210,8 +210,8 @@ cdef Result lane_rekey(Shard* shard, Lane* lane) noexcept nogil:
 
 # -- rate -------------------------------------------------------------------------------------------------------------
 
-# Only a lane that is full all the time shows what it can carry: a burst that it has swallowed says nothing. One that is
-# not full may be faster than was seen before.
+# Only a lane that is full all the time shows its rate; a burst that fits into the socket does not. A lane that is not
+# full may be faster than was measured before.
 cdef bint lane_pace(Shard* shard, Lane* lane) noexcept nogil:
     cdef uint64_t span_us = shard.now_us - lane.paced_us
     cdef uint64_t ahead = 2 * <uint64_t>lane.ahead

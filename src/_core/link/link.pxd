@@ -1,4 +1,4 @@
-# One link on one worker: added, found, given a renewal, removed.
+# A link on one worker: add, find, renew, remove.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.link.gauge cimport Gauge
@@ -9,11 +9,11 @@ cdef Link* link_add(Shard* shard, uint32_t number, uint32_t suite, bint dialler,
                     const uint8_t* binding, Gauge* gauge) noexcept nogil
 cdef Link* link_find(Shard* shard, uint32_t number) noexcept nogil
 
-# Both sides keep it: lanes step with it as soon as they send, and their peers owe them the same.
+# Note that both sides keep a renewal: lanes step with it as soon as they send, and their peers owe the same.
 cdef void link_mix(Shard* shard, Link* link, uint64_t mix) noexcept nogil
 
 # Forget the link. Its lanes must be closed.
 cdef void link_remove(Shard* shard, Link* link) noexcept nogil
 
-# A lane of it has another round trip, or closed: bring the gauge up to that of the slowest lane.
+# Update the gauge to the round trip of the slowest lane, after that of a lane has changed or a lane has closed.
 cdef void link_count_round_trip(Shard* shard, const Link* link) noexcept nogil

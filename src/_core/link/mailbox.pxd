@@ -1,9 +1,9 @@
-# Orders down to a worker, events up from it. Both are short critical sections under a mutex; a worker takes all its
-# orders at once and gives all the events of a turn at once, so the price is per turn. The event descriptors are
-# written by worker and core.
+# Orders down to a worker, events up from it. Both use short critical sections under a mutex; a worker takes all its
+# orders at once and passes all events of a turn at once, so the cost is per turn. The event descriptors are written by
+# worker and core.
 #
-# Order and Event are tagged unions: `kind` says which member of `args` or `data` holds, and its struct says for which
-# kinds that is. Fields that a kind does not name are zero.
+# Order and Event are tagged unions: `kind` selects the member of `args` or `data`; the comment of each struct names its
+# kinds. Fields that a kind does not use are zero.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.base.atomics cimport pointer_get
@@ -66,7 +66,7 @@ cdef struct DrainOrder:
 cdef struct RenewalOrder:
     uint32_t number             # of the link or session
     uint64_t mix
-    uint64_t serial             # goes back with the event
+    uint64_t serial             # returned with the event
 
 # LANE_ADD, with a secret and a socket.
 cdef struct LaneOrder:
@@ -104,20 +104,20 @@ cdef struct LeadOrder:
     uint32_t link
     uint32_t in_label
     uint32_t out_label          # of a candidate: 0: no longer
-    uint32_t instead            # of a path: only if it is led under this label; 0: whatever
+    uint32_t instead            # of a path: move only flows that use this label; 0: all
 
 # STREAM, with a socket.
 cdef struct StreamOrder:
     uint32_t import_number
-    uint32_t session            # that was chosen for it; 0: none
-    bint shared                 # another process knows the socket
+    uint32_t session            # the session that was chosen for it; 0: none
+    bint shared                 # another process has a copy of the socket
 
-# SETTINGS: what the configuration may change while a worker runs, all of it.
+# SETTINGS: all settings that the configuration may change while a worker runs.
 cdef struct Settings:
     uint64_t probe_us
     uint64_t handshake_us
     uint64_t linger_us
-    uint64_t rekey_frames       # these three: 0, or more than the protocol has: that of the protocol
+    uint64_t rekey_frames       # these three: 0, or more than the protocol's limit, means the protocol's
     uint64_t rekey_bytes
     uint64_t rekey_us
 
@@ -139,7 +139,7 @@ cdef struct Order:
     Order* next
     OrderKind kind
     int fd                      # -1: none
-    uint8_t secret[32]          # wiped by the worker when it has used it
+    uint8_t secret[32]          # wiped by the worker after use
     OrderArgs args
 
 cdef struct Mailbox:
@@ -160,8 +160,8 @@ cdef enum EventKind:
     EVENT_STREAM_END = 9
     EVENT_STREAM_OPEN = 10
     EVENT_EVENTS_LOST = 11
-    EVENT_FLOW_UP = 12          # within the core: SESSION_UP when every flow of the session said so
-    EVENT_LINK_RENEWED = 13     # of one worker; the face tells it when all have said so
+    EVENT_FLOW_UP = 12          # within the core: SESSION_UP follows when every flow of the session is up
+    EVENT_LINK_RENEWED = 13     # of one worker; the face reports it when all workers have
     EVENT_SESSION_RENEWED = 14
     EVENT_SESSION_MOVED = 15
 
@@ -188,7 +188,7 @@ cdef struct RenewalEvent:
 cdef struct SessionEvent:
     uint32_t number
     uint32_t flow               # not of DOWN, MOVED
-    uint32_t label              # ours, of the path that is lost (STALLED) or taken (MOVED)
+    uint32_t label              # the label that we gave to the path that was lost (STALLED) or is used now (MOVED)
     uint32_t code               # STALLED, DOWN
     uint32_t reason             # DOWN
     bint remote                 # DOWN: the far edge ended it
@@ -221,20 +221,21 @@ cdef struct Event:
     EventData data
 
 cdef enum:
-    OUTBOX_TURN = 1024          # events of one turn that wait to be passed on
+    OUTBOX_TURN = 1024          # events of one turn, until they are passed on
     OUTBOX_RING = 32768         # events that wait for the control plane,
-    OUTBOX_KEPT = 16384         # and places that are kept for what lasts
+    OUTBOX_KEPT = 16384         # of which so many places are reserved for links, lanes and sessions
     OUTBOX_PLACES = OUTBOX_RING + OUTBOX_KEPT
 
-# Events of all workers, for the control plane. Those of single streams, of which a peer may cause any number, never
-# take the last places: they are for the log, while the loss of any other leaves a link or session in a wrong state.
+# Events of all workers, for the control plane. Events of single streams, of which a peer may cause any number, never
+# use the reserved places: they are for the log only, while the loss of another event leaves a link or session in a
+# wrong state.
 cdef struct Outbox:
     pthread_mutex_t mutex
     Event* ring                 # owned
     uint32_t head
     uint32_t count
     uint64_t lost
-    uint64_t lost_kept          # of these, of links, lanes and sessions
+    uint64_t lost_kept          # of these, events of links, lanes and sessions
     int wake_fd                 # eventfd; owned by core
 
 
@@ -243,11 +244,11 @@ cdef bint mailbox_start(Mailbox* self, int wake_fd) noexcept nogil
 # Append an order; it passes to the mailbox. True: the worker must be woken (its box was empty).
 cdef bint mailbox_put(Mailbox* self, Order* order) noexcept nogil
 
-# Take everything: a list in order, which passes to the caller.
+# Take all orders: a list in order, which passes to the caller.
 cdef Order* mailbox_drain(Mailbox* self) noexcept nogil
 cdef bint mailbox_is_empty(Mailbox* self) noexcept nogil
 
-# Is there an order? A look without the lock: one that comes at this moment may be missed.
+# Whether there is an order. Read without the lock: one that arrives at this moment may be missed.
 cdef inline bint mailbox_has_any(const Mailbox* self) noexcept nogil:
     return pointer_get(<void* const*>&self.first) != NULL
 
@@ -259,11 +260,11 @@ cdef void order_free(Order* order) noexcept nogil
 
 cdef bint outbox_start(Outbox* self, int wake_fd) noexcept nogil
 
-# Append n events; those that do not fit are counted as lost. True: the reader must be woken (it was empty).
+# Append n events; those that do not fit are counted as lost. True: the reader must be woken (the outbox was empty).
 cdef bint outbox_put(Outbox* self, const Event* events, uint32_t n) noexcept nogil
 
-# Take at most limit events; *lost: how many did not fit since the last time; *lost_kept: of these, how many were not of
-# single streams.
+# Take at most limit events; *lost: how many did not fit since the last call; *lost_kept: of these, how many were not
+# of single streams.
 cdef uint32_t outbox_drain(Outbox* self, Event* events, uint32_t limit, uint64_t* lost,
                            uint64_t* lost_kept) noexcept nogil
 cdef void outbox_stop(Outbox* self) noexcept nogil

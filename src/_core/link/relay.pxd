@@ -1,5 +1,5 @@
-# The relay's role: frames of a path go from one link to another with a new label, in place, and nothing else of them
-# changes. A relay knows paths, not streams; what waits for a slow neighbour is bounded for each flow.
+# The relay's role: frames of a path go from one link to another. Only the label is replaced, in place. A relay knows
+# paths, not streams; what waits for a slow neighbour is limited for each flow.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.base.buf cimport Buf
@@ -15,7 +15,7 @@ cdef struct PathEnd:
     Path* path
     PathEnd* next_out           # with the same hash in Shard.outs
     Account* accounts           # owned: one for each lane index of this worker
-    uint8_t* lost               # owned: LOST was said, or is owed, until a RESUME passes
+    uint8_t* lost               # owned: LOST was sent, or is owed, until a RESUME passes
     uint32_t slots
     uint32_t in_link
     uint32_t in_label
@@ -29,7 +29,7 @@ cdef struct Path:
     uint32_t priority
 
 
-# The next path of a relay in the order of its table, or NULL; *at is 0 at first.
+# Iterate over the paths of a relay: the next one, or NULL; *at starts at 0.
 cdef inline Path* path_next(const Shard* shard, uint32_t* at) noexcept nogil:
     return <Path*>map_next(&shard.paths, at)
 
@@ -43,24 +43,24 @@ cdef Result relay_path_add(Shard* shard, uint32_t number, uint32_t a_link, uint3
                            uint32_t lanes) noexcept nogil
 cdef void relay_path_remove(Shard* shard, uint32_t number) noexcept nogil
 
-# A frame of a flow came, whole, its header in clear. owner: the buffer it lies in, or NULL if it lies in the receive
-# space.
+# Forward a whole frame of a flow, its header in clear. owner: the buffer it lies in; NULL: the receive space.
 cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* wire, Buf* owner) noexcept nogil
 
-# The neighbour says that a path is lost behind it.
+# Handle a LOST of the neighbour: a path is lost behind it.
 cdef Result relay_lost(Shard* shard, Lane* lane, uint32_t label, uint32_t code) noexcept nogil
 
-# A lane is gone, and with it whatever was on its way in it: say LOST for the flows that it carried, whether or not
-# another frame of theirs ever comes.
+# Send LOST for the flows of a lane that was lost, with all frames in flight on it, whether or not another frame of
+# theirs follows.
 cdef void relay_lane_down(Shard* shard, uint32_t link, uint32_t index) noexcept nogil
 
-# A tick: say what found no room before.
+# A tick: send the LOST frames that found no room before.
 cdef void relay_tell_owed(Shard* shard) noexcept nogil
 
-# The turn ends: copy what waits in the lane and is borrowed. When memory is short, the link that holds most of it loses
-# the newer half of what waits in a lane, as often as it takes; but if it holds no more than twice what the lane's own
-# link does, what has come for the lane in this turn is dropped. Those who sent what is dropped are told.
+# At the end of the turn, copy what is queued in the lane and borrowed. When memory is short, the link that holds most
+# loses the newer half of what is queued in a lane, as often as necessary; but if it holds no more than twice what the
+# lane's own link does, what was queued for the lane in this turn is dropped instead. LOST goes to the senders of what
+# is dropped.
 cdef void relay_own(Shard* shard, Lane* lane) noexcept nogil
 
-# Free paths that were removed and have nothing queued any more; all: whatever is queued.
+# Free the removed paths that have nothing queued any more; all: also those that have.
 cdef void relay_sweep(Shard* shard, bint all) noexcept nogil

@@ -18,7 +18,7 @@ from pcgrelay._core.base.wire cimport (
 cdef enum:
     LOST_SAID = 1
     LOST_OWED = 2
-    LOSTS_AT_ONCE = 512         # half of what may wait in a lane of its own frames
+    LOSTS_AT_ONCE = 512         # half of LANE_OWN, the frames of the lane itself that may wait
 
 
 cdef inline uint32_t out_hash(uint32_t link, uint32_t label) noexcept nogil:
@@ -98,7 +98,7 @@ cdef void relay_path_remove(Shard* shard, uint32_t number) noexcept nogil:
         return
     end_stop(shard, &path.ends[0])
     end_stop(shard, &path.ends[1])
-    # Frames that wait in lanes still count on its accounts.
+    # Frames that are queued in lanes are still counted on its accounts.
     path.next_dying = <Path*>shard.dying_paths
     shard.dying_paths = path
 
@@ -126,14 +126,14 @@ cdef void relay_sweep(Shard* shard, bint all) noexcept nogil:
         path = following
 
 
-# A frame of this lane index cannot be forwarded: the flow is lost.
+# Mark the flow of this lane index as lost: a frame of it cannot be forwarded.
 cdef Result end_lose(Shard* shard, PathEnd* end, uint32_t index, uint32_t code) noexcept nogil:
     counter_add(&shard.stats.count[COUNT_FRAMES_DROPPED], 1)
     return end_tell(shard, end, index, code)
 
 
-# Drop the flow of this lane index until a RESUME passes, and say so once to the side it comes from. When very many are
-# lost at once, those whose LOST finds no room are told by a tick.
+# Drop the flow of this lane index until a RESUME passes, and send LOST once to the side it comes from. When very many
+# are lost at once, those LOST frames that find no room are sent by a tick.
 cdef Result end_tell(Shard* shard, PathEnd* end, uint32_t index, uint32_t code) noexcept nogil:
     cdef uint32_t slot = index / shard.workers
     cdef Link* link
@@ -142,7 +142,7 @@ cdef Result end_tell(Shard* shard, PathEnd* end, uint32_t index, uint32_t code) 
     end.lost[slot] = LOST_SAID
     link = link_find(shard, end.in_link)
     if link == NULL or link.lanes[index] == NULL:
-        # It is lost before it comes here, and whoever lost that lane says so.
+        # It was lost before it reached this node, and the node that lost that lane sends LOST.
         return RESULT_OK
     if link.lanes[index].pending[0].count >= LOSTS_AT_ONCE:
         end.lost[slot] = LOST_OWED
@@ -187,7 +187,7 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
     cdef Account* account
     cdef Result answer
     if end == NULL or end.in_link != lane.link.number or slot >= end.slots:
-        # Not a fault of the peer: a path may just have been taken down. LOST tells it, at a bounded rate.
+        # Not a fault of the peer: the path may just have been removed. LOST is sent, at a limited rate.
         counter_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
         counter_add(&shard.stats.refused[<int>RESULT_UNKNOWN_FLOW], 1)
         return lane_tx_unknown(shard, lane, frame.flow)
@@ -201,7 +201,7 @@ cdef Result relay_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t* w
     if out == NULL or not lane_is_up(out):
         return end_lose(shard, end, lane.index, CODE_UNREACHABLE)
     account = &end.accounts[slot]
-    # A sender within its cap never comes here; one frame of grace covers what was cut into two.
+    # A sender within its cap never gets here; one frame of tolerance covers a frame that was split into two.
     if account.queued > account.cap + WIRE_BODY_MAX + WIRE_PREFIX:
         counter_add(&shard.stats.refused[<int>RESULT_BUDGET], 1)
         return end_lose(shard, end, lane.index, CODE_BUSY)
@@ -240,8 +240,8 @@ cdef void relay_own(Shard* shard, Lane* lane) noexcept nogil:
                 break
 
 
-# Make room for this lane at the expense of the link that holds most. False: it holds no more than twice what the lane's
-# own link does, so after the cut it might be the poorer one.
+# Make room for this lane at the expense of the link that holds most. False: that holds no more than twice what the
+# lane's own link does, so that after the cut it could hold less.
 cdef bint relieve(Shard* shard, Lane* lane) noexcept nogil:
     cdef Link* link = holds_most(shard, lane.link)
     cdef Lane* fullest = NULL
@@ -251,7 +251,7 @@ cdef bint relieve(Shard* shard, Lane* lane) noexcept nogil:
     for i in range(link.lane_count):
         if link.lanes[i] != NULL and (fullest == NULL or lane_holds(link.lanes[i]) > lane_holds(fullest)):
             fullest = link.lanes[i]
-    # What is least urgent goes first.
+    # The least urgent class is dropped first.
     i = LANE_CLASSES - 1
     while fullest.pending[i].owned == 0:
         i -= 1
@@ -259,7 +259,7 @@ cdef bint relieve(Shard* shard, Lane* lane) noexcept nogil:
     return True
 
 
-# The link for which most waits here, in copies of our own; this one, if no other holds more.
+# The link with most queued here in owned copies; this one, if no other has more.
 cdef Link* holds_most(Shard* shard, Link* link) noexcept nogil:
     cdef uint32_t at = 0
     cdef uint64_t bytes = link_holds(link)
@@ -283,7 +283,7 @@ cdef uint64_t link_holds(const Link* link) noexcept nogil:
     return bytes
 
 
-# The lane's own frames are bounded by themselves, and are nobody's to drop.
+# Frames of the lane itself have a limit of their own and are never dropped.
 cdef uint64_t lane_holds(const Lane* lane) noexcept nogil:
     cdef uint32_t i
     cdef uint64_t bytes = 0
@@ -292,7 +292,7 @@ cdef uint64_t lane_holds(const Lane* lane) noexcept nogil:
     return bytes
 
 
-# Drop what waits in a class of the lane from span first on, and say so to those who sent it.
+# Drop what is queued in a class of the lane from span first on, and send LOST to the senders.
 cdef void cut(Shard* shard, Lane* lane, uint32_t waits_in, uint32_t first) noexcept nogil:
     cdef uint32_t i
     cdef Account* account

@@ -30,26 +30,26 @@ cdef enum:
 
 cdef enum:
     LANE_CLASSES = 4            # 0: the lane's own frames; then critical, interactive, normal
-    LANE_WIRE = 262144          # sealed and unsent at most, about; less on a lane that is slow
+    LANE_WIRE = 262144          # bytes sealed and unsent at most, about; less on a slow lane
     LANE_WIRE_LEAST = 32768     # never less than the room of a bulk read
-    LANE_WIRE_US = 10000        # of a slow lane: what it carries in this time, for nothing can overtake it
+    LANE_WIRE_US = 10000        # of a slow lane: what it carries in this time, as nothing can overtake sealed frames
     LANE_PACE_US = 100000       # how long its rate is measured
     LANE_BACKLOG = 262144       # more waiting than this, and an edge reads no bulk for the lane
     LANE_BACKLOG_SMALL = 524288
     LANE_SILENCE = 4            # probe intervals without a byte
-    LANE_FRAME_US = 30000000    # a frame that has begun is whole within so long: the slowest lane carries one in this
-    LANE_UNREAD = 8             # probe intervals in which the peer's TCP takes no byte
-    LANE_PINGS = 100            # at once,
+    LANE_FRAME_US = 30000000    # within this time a frame that has begun must be whole: even the slowest lane does that
+    LANE_UNREAD = 8             # probe intervals in which the peer's TCP accepts no byte
+    LANE_PINGS = 100            # PINGs that are answered at once,
     LANE_PING_US = 50000        # and one more each so long
-    LANE_REKEYS = 100           # REKEYs that are taken at once,
+    LANE_REKEYS = 100           # REKEYs that are accepted at once,
     LANE_REKEY_US = 50000       # and one more each so long
-    LANE_STEPS = 20             # those that are sent: fewer, for a network that stood still brings more of them at once
+    LANE_STEPS = 20             # REKEYs that are sent at once: fewer, as they may arrive in one burst after an outage
     LANE_STEP_US = 100000
-    LANE_OWN = 1024             # frames of its own that wait: a peer that reads none of them is closed
+    LANE_OWN = 1024             # queued frames of the lane itself: a lane with more is closed, its peer does not read
     LANE_LOSTS = 64             # LOST frames for unknown labels, at once,
     LANE_LOST_US = 15625        # and one more each so long
     LANE_PINGS_LATE = 2         # probe intervals: a PING whose PONG takes longer counts as lost
-    LANE_OVERTAKEN = 524288     # after so many bytes of higher classes, a class that waits has its turn
+    LANE_OVERTAKEN = 524288     # after so many bytes of higher classes, a class that waits is served
 
 cdef struct Lane:
     Handle handle               # first
@@ -57,9 +57,9 @@ cdef struct Lane:
     Epoch tx
     Epoch rx
     Queue pending[LANE_CLASSES]
-    uint64_t overtaken[LANE_CLASSES]  # bytes of higher classes since its last turn, while it waited
+    uint64_t overtaken[LANE_CLASSES]  # bytes of higher classes since it was served last, while it waited
     Queue wire
-    Buf* partial                # a frame whose end is still to come; owned
+    Buf* partial                # a frame whose end has not arrived; owned
     Frame head                  # its header, if that was opened
     Lane* next_dirty
     Lane* next_unread
@@ -68,7 +68,7 @@ cdef struct Lane:
     uint64_t tx_number          # hop numbers
     uint64_t rx_number
     uint64_t opened_us
-    uint64_t heard_us           # when bytes last came
+    uint64_t heard_us           # when bytes last arrived
     uint64_t partial_us         # when partial began
     uint64_t ping_due_us
     uint64_t ping_token         # 0: no PING is out
@@ -78,19 +78,19 @@ cdef struct Lane:
     Bucket losts_us             # what was sent of LANE_LOSTS,
     Bucket rekeys_us            # what was taken of LANE_REKEYS,
     Bucket steps_us             # and what was sent of LANE_STEPS
-    uint64_t tx_mix             # the renewal that tx has stepped with last; 0: none
-    Owed owed                   # what rx is to step with
+    uint64_t tx_mix             # the renewal with which tx has stepped last; 0: none
+    Owed owed                   # the renewal with which the peer must step
     uint64_t paced_us           # since when its rate is measured,
     uint64_t paced_bytes        # and what was sent since
     uint32_t ahead              # LANE_WIRE, or what the lane carries in LANE_WIRE_US
     uint32_t number
-    uint32_t partial_need       # bytes of partial that are still to come
+    uint32_t partial_need       # bytes of partial that have not arrived
     uint16_t index
     uint8_t state
     bint head_open              # the header of partial was opened in place
     bint writable
     bint hangup                 # the socket has seen the peer's FIN, perhaps behind bytes
-    bint unread                 # it had its share of the turn, and may have more
+    bint unread                 # it used up its share of the turn, and may have more to read
     bint dirty
     bint deferred
     bint clogged                # its socket was full since then
@@ -106,7 +106,7 @@ cdef struct Link:
     uint32_t lane_count
     bint dialler
 
-# Everything a worker owns, but for its descriptors.
+# Everything a worker owns, except its descriptors.
 cdef struct Shard:
     Pool pool
     Stats stats
@@ -114,14 +114,14 @@ cdef struct Shard:
     Limits limits
     Map links                   # number -> Link
     Map labels                  # a relay: label -> PathEnd. An edge: label -> Session
-    Map candidates              # an edge: label -> Session of which it may become the path
-    Map outs                    # a relay: hash of link and label that we send -> PathEnd
+    Map candidates              # an edge: label of a candidate -> Session
+    Map outs                    # a relay: hash of link and outgoing label -> PathEnd
     Map paths                   # a relay: number -> Path
     Map sessions                # an edge: number -> Session
     Tables* tables              # one reference
     const Bounds* bounds        # of the node; NULL: none
     Outbox* outbox
-    Event events[OUTBOX_TURN]   # that are not yet passed on
+    Event events[OUTBOX_TURN]   # not yet passed on
     Lane* lanes
     Lane* unread
     Lane* dirty_lanes
@@ -143,8 +143,8 @@ cdef struct Shard:
     uint64_t token              # for PINGs
     uint64_t windows            # bytes of credit granted and not yet used
     uint32_t event_count
-    bint lent                   # streams have bytes in a frame that goes as soon as it is taken: deliver before
-    bint losts_owed             # some LOST found no room
+    bint lent                   # streams refer to bytes of a frame that is dropped after handling: deliver before that
+    bint losts_owed             # some LOST frames found no room
     bint events_due             # they do not wait for the tick
     bint wake_due               # the reader of the outbox sleeps and is to be woken at the end of the turn
     uint32_t index
@@ -153,17 +153,17 @@ cdef struct Shard:
     uint32_t keepalive_s
     bint draining
 
-# Room for an event of this turn, kind set and the rest zero. Events of a full turn are counted as lost, never waited
-# for.
+# Room for an event of this turn, kind set and the rest zero. Events beyond OUTBOX_TURN are counted as lost; the worker
+# never waits.
 cdef Event* shard_event(Shard* shard, uint32_t kind) noexcept nogil
 
-# The turn ends: pass events on, and say whether their reader is to be woken. Ends of streams are for counts and the log
-# alone: they wait for the next tick, for any other event, or until there are EVENTS_WAIT of them. To wake Python for
-# each would take more of a core that it shares with the worker than the stream did.
+# At the end of the turn, pass events on; whether their reader must be woken. Ends of streams are for counts and the log
+# only: they wait for the next tick, for any other event, or until there are EVENTS_WAIT of them. Waking Python for each
+# would cost more time on a processor that it shares with the worker than the stream did.
 cdef void shard_events_pass(Shard* shard, bint* wake) noexcept nogil
 
-# Keep the secret of a renewal of a link or session of that number, and tell the control plane by an event of that kind;
-# serial goes back with it. The caller wipes secret.
+# Keep the secret of a renewal of a link or session of that number, and report it to the control plane by an event of
+# that kind with that serial. The caller wipes secret.
 cdef void shard_renew(Shard* shard, Renewals* renewals, uint32_t kind, uint32_t number, uint64_t mix,
                       const uint8_t* secret, uint64_t serial) noexcept nogil
 
@@ -171,14 +171,14 @@ cdef void shard_renew(Shard* shard, Renewals* renewals, uint32_t kind, uint32_t 
 cdef inline Lane* flow_lane(const Flow* flow) noexcept nogil:
     return <Lane*>flow.lane
 
-# The next link in the order of its table, or NULL; *at is 0 at first.
+# Iterate over the links: the next one, or NULL; *at starts at 0.
 cdef inline Link* link_next(const Shard* shard, uint32_t* at) noexcept nogil:
     return <Link*>map_next(&shard.links, at)
 
 cdef inline bint lane_is_up(const Lane* lane) noexcept nogil:
     return lane.state == LANE_UP or lane.state == LANE_DRAINING
 
-# It has something to send, or to be looked at: the end of this turn comes to it.
+# Mark a lane that has something to send or must be checked at the end of this turn.
 cdef inline void lane_dirty(Shard* shard, Lane* lane) noexcept nogil:
     if not lane.dirty:
         lane.dirty = True

@@ -19,7 +19,7 @@ cdef Event* shard_event(Shard* shard, uint32_t kind) noexcept nogil:
     return event
 
 
-# Whoever finds the outbox empty has to wake its reader: nobody after it will. So this is kept until it is done.
+# The worker that finds the outbox empty must wake its reader: no other will. So this is kept until it is done.
 cdef void events_put(Shard* shard) noexcept nogil:
     if shard.event_count != 0 and shard.outbox != NULL \
             and outbox_put(shard.outbox, shard.events, shard.event_count):

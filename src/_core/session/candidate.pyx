@@ -53,7 +53,7 @@ cdef Result candidate_lead(Shard* shard, Session* session, uint32_t link, uint32
     return session_path(shard, session, link, in_label, out_label)
 
 
-# The far edge begins to resume, or answers what this side has asked.
+# Whether the frame is the far edge's: it begins to resume, or answers a RESUME of this side.
 cdef inline bint resumes(const Flow* flow, uint32_t id) noexcept nogil:
     return id > flow.resume_id or (id == flow.resume_id and flow.state == FLOW_RESUMING and not flow.answered)
 
@@ -74,7 +74,7 @@ cdef Result candidate_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_
         lane_tx_unknown(shard, lane, frame.flow)
         return RESULT_DUPLICATE
     if frame.type != FRAME_RESUME and (frame.type != FRAME_FLOW_CONFIRM or mine.rx_next != 0):
-        # Nobody has shown yet that the far edge is at its other end.
+        # Nothing has proved yet that the far edge is at the other end.
         counter_add(&shard.stats.count[COUNT_UNKNOWN_FLOWS], 1)
         return RESULT_DUPLICATE
     answer = flow_open(mine, frame, wire, shard.now_us)
@@ -82,7 +82,7 @@ cdef Result candidate_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_
         counter_add(&shard.stats.count[COUNT_DUPLICATES], 1)
         return answer
     if answer != RESULT_OK:
-        # Whoever opened it does not have the keys: it had one attempt, and the session knows nothing of it.
+        # The node that opened it does not have the keys: it had one attempt, and the session is not affected.
         counter_add(&shard.stats.refused[result_place(answer)], 1)
         candidate_drop(shard, session, frame.flow)
         return RESULT_DUPLICATE
@@ -92,7 +92,7 @@ cdef Result candidate_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_
     return move(shard, session, candidate, mine, lane, frame, wire, code)
 
 
-# The candidate becomes the path of all flows here: the far edge leads them all together.
+# Make the candidate the path of all flows here: the far edge moves them all together.
 cdef Result move(Shard* shard, Session* session, Candidate* candidate, Flow* flow, Lane* lane, const Frame* frame,
                  uint8_t* wire, uint32_t* code) noexcept nogil:
     cdef uint32_t link = candidate.link

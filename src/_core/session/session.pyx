@@ -32,8 +32,8 @@ from pcgrelay._core.base.wire cimport (
 from pcgrelay._core.stream.stream cimport Stream
 
 cdef enum:
-    SESSION_COPIES = 4          # caps of copies at most, before the lane was seen empty
-    SESSION_LEAST = 0           # the priority that everything goes before
+    SESSION_COPIES = 4          # how many caps of copies may be queued before the lane was seen empty
+    SESSION_LEAST = 0           # the lowest priority
 
 
 cdef Session* session_add(Shard* shard, uint32_t number, const uint8_t* secret, const uint8_t* binding, uint32_t suite,
@@ -126,7 +126,7 @@ cdef void session_remove(Shard* shard, Session* session) noexcept nogil:
     pool_free(&shard.pool, session, sizeof(Session))
 
 
-# Take a flow out of the shard's lists before it is freed.
+# Remove a flow from the shard's lists before it is freed.
 cdef void unlist(Shard* shard, Flow* flow) noexcept nogil:
     cdef Flow** at = &shard.active_first
     cdef Flow* last = NULL
@@ -206,7 +206,7 @@ cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) 
     buf = fit(&shard.pool, buf, length)
     answer = flow_seal(flow, &shard.pool, FRAME_BUNDLE, buf, length, shard.now_us)
     if answer != RESULT_OK or flow.state != FLOW_UP:
-        # A flow that resumes sends it again with all the others.
+        # A flow that resumes sends it again with all other retained frames.
         return answer
     return emit_retained(shard, flow, buf)
 
@@ -220,8 +220,8 @@ cdef Result session_tx_resume(Shard* shard, Flow* flow) noexcept nogil:
     return session_emit(shard, flow, buf)
 
 
-# Send everything retained again. What is still queued in some other lane is copied: its header there must stay as it
-# is.
+# Send all retained frames again. A frame that is still queued in another lane is copied: its header there must not
+# change.
 cdef Result send_again(Shard* shard, Flow* flow) noexcept nogil:
     cdef Buf* buf = flow.retained
     cdef Buf* copy
@@ -249,9 +249,9 @@ cdef Result send_again(Shard* shard, Flow* flow) noexcept nogil:
 
 # -- paths and lanes --------------------------------------------------------------------------------------------------
 
-# Lead a flow over the lane of its index. On a new path the initiator begins to resume: it knows that the whole path
-# stands, while a RESUME of the responder would overtake the news of the path and be lost. A lane that came back on a
-# path that stands is seen by one neighbour only, so whoever sees it begins.
+# Attach a flow to the lane of its index. On a new path the initiator begins to resume: it knows that the whole path
+# stands, while a RESUME of the responder would overtake PATH_ACCEPT and be lost. A lane that came back on a path that
+# stands is seen by one neighbour only, so the side that sees it begins.
 cdef Result attach(Shard* shard, Session* session, Flow* flow, bint path_is_new) noexcept nogil:
     cdef Link* link = link_find(shard, session.link)
     cdef Lane* lane = NULL if link == NULL else link.lanes[flow.index]
@@ -369,7 +369,7 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
     answer = flow_open(mine, frame, wire, shard.now_us)
     if answer == RESULT_DUPLICATE:
         counter_add(&shard.stats.count[COUNT_DUPLICATES], 1)
-        # The far edge may have missed our ACK: say again what we have.
+        # The far edge may have missed our ACK: send it again.
         session_owe_ack(shard, mine, shard.now_us)
         return answer
     if answer == RESULT_GAP:
@@ -382,7 +382,7 @@ cdef Result session_frame(Shard* shard, Lane* lane, const Frame* frame, uint8_t*
     if frame.type == FRAME_BUNDLE:
         return RESULT_OK
     if frame.type == FRAME_RESUME:
-        # Authentic by now: the far edge speaks to us over this lane, so it is the way.
+        # The frame is authentic: the far edge uses this lane, so it is the path.
         mine.lane = lane
     return session_rx(shard, session, mine, frame.type, wire + WIRE_PREFIX, code)
 

@@ -26,7 +26,7 @@ cdef uint64_t session_acks(Shard* shard, Session** failed, Result* reason) noexc
         following = flow.next_due
         flow.due = False
         if flow.ack_due_us == 0 or flow.lane == NULL or flow.state == FLOW_RESUMING:
-            # RESUME says the same, once there is a lane.
+            # RESUME acknowledges the same, once there is a lane.
             flow.ack_due_us = 0
         elif flow.ack_due_us > shard.now_us:
             session_owe_ack(shard, flow, flow.ack_due_us)
@@ -53,7 +53,7 @@ cdef Result session_tick(Shard* shard, Session* session) noexcept nogil:
         if flow == NULL or flow.lane == NULL or answer != RESULT_OK:
             continue
         if flow.state == FLOW_RESUMING and shard.now_us - flow.resume_sent_us > FLOW_RESUME_AGAIN_US << flow.unanswered:
-            # An answer may only be late, behind much that waits on a slow way; what is asked again makes it void.
+            # The answer may only be late, behind much data on a slow path; a new RESUME would make it void.
             if flow.unanswered < FLOW_RESUME_DOUBLINGS:
                 flow.unanswered += 1
             answer = flow_break(flow, shard.now_us)
@@ -66,7 +66,8 @@ cdef Result session_tick(Shard* shard, Session* session) noexcept nogil:
     return answer
 
 
-# Of the organisation that holds most: whose flow has acknowledged nothing for the longest time, if that is long.
+# The session of the organisation that holds most whose flow has been without acknowledgement for longest, if that is
+# long.
 cdef Session* session_hoarder(Shard* shard) noexcept nogil:
     cdef Session* session
     cdef Session* found = NULL
@@ -97,7 +98,7 @@ cdef Session* session_hoarder(Shard* shard) noexcept nogil:
     return found
 
 
-# Was nothing acknowledged for so long that no path explains it? A flow that makes progress never is.
+# Whether nothing was acknowledged for longer than any path explains. Never for a flow that makes progress.
 cdef bint is_stuck(const Shard* shard, const Flow* flow) noexcept nogil:
     cdef uint64_t borne_us = FLOW_STUCK_ROUNDS * flow.round_trip_us
     if borne_us < FLOW_STUCK_US:

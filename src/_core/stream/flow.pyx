@@ -30,7 +30,7 @@ from pcgrelay._core.base.wire cimport (
 cdef enum:
     CONFIRM_LENGTH = 40
     REKEY_LENGTH = 12
-    FLOW_CAPS = 4               # that an organisation may hold whatever others hold
+    FLOW_CAPS = 4               # caps that an organisation may always hold, whatever others hold
     REKEY_HELD = BUF_HEAD + 256     # memory of a buffer for it
 
 cdef extern from *:
@@ -81,8 +81,8 @@ cdef inline void flow_release(Flow* self, Pool* pool) noexcept nogil:
 # -- sending ----------------------------------------------------------------------------------------------------------
 
 cdef bint flow_has_room(const Flow* self, uint32_t bundles) noexcept nogil:
-    # A bundle may be as large as a frame can be, and a step of epoch may have to come before them. A frame may lie in a
-    # buffer that is much too large for it, above all a small one: the memory is bounded too.
+    # A bundle may be as large as a frame can be, and a key step may have to come first. A frame, above all a small one,
+    # may lie in a much larger buffer: so the memory is limited too.
     return self.state == FLOW_UP \
         and self.retained_bytes + bundles * <uint64_t>BUF_LARGEST + WIRE_PREFIX + REKEY_LENGTH <= self.cap \
         and self.retained_held + bundles * <uint64_t>(BUF_HEAD + BUF_LARGEST) + REKEY_HELD <= 2 * self.cap
@@ -94,7 +94,7 @@ cdef bint flow_bears_bulk(const Flow* self, uint64_t now_us) noexcept nogil:
 
 cdef inline bint is_greedy(const Flow* self, const Pool* pool, uint64_t bytes) noexcept nogil:
     cdef uint64_t floor = FLOW_CAPS * self.cap
-    # In a small pool four caps may be all of it.
+    # In a small pool four caps may be all the memory.
     return holding_is_greedy(bytes, pool.used, pool.limit, floor if floor < pool.limit / 8 else pool.limit / 8)
 
 
@@ -102,7 +102,7 @@ cdef bint flow_is_greedy_now(const Flow* self, const Pool* pool) noexcept nogil:
     return self.holding != NULL and is_greedy(self, pool, holding_bytes(self.holding))
 
 
-# What applications here are slow to take is no reason to keep the answers of others back: what is read is retained.
+# Only retained bytes count: slow applications here must not delay the answers of others.
 cdef bint flow_bears_reads_now(const Flow* self, const Pool* pool, uint64_t now_us) noexcept nogil:
     return (self.holding == NULL or not is_greedy(self, pool, self.holding.retained)) \
         and self.retained_bytes < 2 * pace_limit(&self.pace, FLOW_ACK_BYTES, FLOW_ACK_US, now_us)
@@ -135,7 +135,7 @@ cdef Result flow_seal(Flow* self, Pool* pool, uint32_t type, Buf* buf, uint32_t 
     self.tx_next += 1
     if buf.number >= FLOW_NUMBER_MAX:
         return RESULT_KEY_LIMIT
-    # The step itself is sealed at any age: an idle flow lives on.
+    # The step itself is sealed at any age, so that an idle flow survives.
     answer = epoch_spend(&self.tx, buf.length, now_us, type == FRAME_FLOW_REKEY)
     if answer != RESULT_OK:
         return answer
@@ -214,7 +214,7 @@ cdef Result flow_volatile(Flow* self, Pool* pool, uint32_t type, const uint8_t* 
                           Buf** out) noexcept nogil:
     cdef Scope scope
     cdef Buf* buf
-    # The frame that says that a limit is reached must still be said.
+    # The frame that reports that a limit is reached must still be sealed.
     if epoch_spend(&self.tx, WIRE_PREFIX + length, 0, True) != RESULT_OK and type != FRAME_FLOW_CLOSE:
         return RESULT_KEY_LIMIT
     buf = buf_alloc(pool, WIRE_PREFIX + length, True)
@@ -312,7 +312,8 @@ cdef bint flow_mix_is_overdue(const Flow* self, uint64_t now_us) noexcept nogil:
     return owed_is_over(&self.owed, self.resuming_us if self.state == FLOW_RESUMING else now_us)
 
 
-# A time that counts only while the flow is up began at since_us, perhaps within the pause that ends now; 0: none.
+# Shift the start of a time that counts only while the flow is up by the pause that ends now. since_us may lie within
+# the pause; 0: none.
 cdef inline uint64_t flow_without_pause(const Flow* self, uint64_t since_us, uint64_t now_us) noexcept nogil:
     if since_us == 0:
         return 0
@@ -323,7 +324,7 @@ cdef Result flow_open_volatile(Flow* self, const Frame* frame, uint8_t* wire) no
     cdef Scope scope
     cdef Aead* key = &self.rx.control
     cdef Result answer
-    # Replays come from whoever carries the frames; they are nobody's fault at the far edge.
+    # Replays come from a node on the path and are not the far edge's fault.
     if frame.number < self.rx_control:
         return RESULT_DUPLICATE
     if frame.type == FRAME_DATAGRAMS and self.rx_next == 0:
@@ -356,7 +357,7 @@ cdef Result flow_rx_rekey(Flow* self, const uint8_t* body, uint64_t now_us) noex
     cdef uint64_t id = wire_get64(body + 4)
     cdef uint64_t agreed_id = 0 if self.renewals == NULL else self.renewals.agreed_id
     cdef Result answer
-    # A step costs as much as many frames, so none comes before the one before was acknowledged.
+    # A key step costs as much as many frames, so none is accepted before the previous one was acknowledged.
     if wire_get32(body) != self.rx.number + 1 or self.rx_told < self.rx_step:
         return RESULT_BAD_EPOCH
     self.rx_step = self.rx_next
@@ -396,7 +397,7 @@ cdef Result flow_rx_resume(Flow* self, Pool* pool, const uint8_t* body, uint64_t
     again[0] = False
     if wire_get32(body + 4) != 0:
         return RESULT_BAD_FIELD
-    # It acknowledges whatever its id. A value below the last one comes from before an ACK that overtook it.
+    # It acknowledges with any id. A value below the last one was sent before an ACK that overtook it.
     result = flow_rx_ack(self, pool, wire_get64(body + 8), now_us)
     if result != RESULT_OK:
         return result
@@ -409,7 +410,7 @@ cdef Result flow_rx_resume(Flow* self, Pool* pool, const uint8_t* body, uint64_t
         self.resume_id = id
         answer[0] = True
     again[0] = True
-    # A frame that is sent again gives no clean sample of the round trip (Karn's rule).
+    # A frame that is sent again gives no valid sample of the round trip (Karn's algorithm).
     self.timed_us = 0
     self.unanswered = 0
     self.answered = True
@@ -417,7 +418,7 @@ cdef Result flow_rx_resume(Flow* self, Pool* pool, const uint8_t* body, uint64_t
         self.state = FLOW_UP if self.rx_next != 0 else FLOW_STARTING
         self.progress_us = now_us
         self.loss_told = 0
-        # The age of an epoch leaves out the time in which nothing could be sealed.
+        # The age of an epoch does not include time in which nothing could be sealed.
         self.tx.since_us = flow_without_pause(self, self.tx.since_us, now_us)
         self.owed.since_us = flow_without_pause(self, self.owed.since_us, now_us)
     return RESULT_OK

@@ -1,5 +1,5 @@
-# The service tables of an edge: one immutable snapshot, published whole and swapped by pointer. Workers hold a
-# reference each; the last one frees it. Nothing in it ever changes, but for the count of references.
+# The service tables of an edge: one immutable snapshot, published as a whole and replaced by pointer. Each worker holds
+# a reference; the last one frees it. Only the reference count ever changes.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from pcgrelay._core.base.map cimport Map
@@ -63,7 +63,7 @@ cdef struct Tables:
     Map imports_by_number       # number + 1 -> Import
 
 
-# An empty snapshot with room for so many, or NULL. The caller fills the arrays and then calls tables_index.
+# Make an empty snapshot with room for so many entries, or NULL. The caller fills the arrays and calls tables_index.
 cdef Tables* tables_new(uint32_t exports, uint32_t imports, uint32_t grants) noexcept nogil
 
 # Build the lookups once the arrays are full; grants must be ascending. False: no memory.

@@ -23,7 +23,7 @@ cdef Tables* tables_new(uint32_t exports, uint32_t imports, uint32_t grants) noe
     return self
 
 
-# FNV-1a, 32 bits. Names come from our own configuration, so nobody chooses them to collide.
+# FNV-1a, 32 bits. Names come from the own configuration, so an attacker cannot choose names that collide.
 cdef inline uint32_t name_hash(const uint8_t* name, uint32_t length) noexcept nogil:
     cdef uint32_t value = 2166136261
     cdef uint32_t i

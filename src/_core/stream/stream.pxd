@@ -1,11 +1,11 @@
-# A stream as one edge sees it: the state table of docs/protocol.md 7.1, and the record of one application connection.
+# A stream at one edge: the state table of docs/protocol.md, 7.1, and the record of one application connection.
 #
 #   IDLE --tx OPEN--> OPENING --rx ACCEPT--> OPEN --FIN--> HALF_* --FIN--> CLOSED
 #   IDLE --rx OPEN--> ANSWERING --tx ACCEPT--^          (RESET from anywhere --> CLOSED)
 #   A FIN of the opener may come before ACCEPT: OPENING_FIN, ANSWERING_FIN.
 #
-# One event is not of the protocol: FORGET ends a stream in any state without a record, because nobody is left to be
-# told. The state is written here alone.
+# One event is not of the protocol: FORGET ends a stream in any state without a record, because there is no far edge to
+# inform. The state is written only here.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.frame.credit cimport ReceiveCredit, SendCredit
@@ -59,7 +59,7 @@ cdef extern from *:
     """
     const uint8_t stream_table[9][10]
 
-# What a stream has to say with its next turn.
+# The records that a stream has to send next.
 cdef enum:
     TX_OPEN = 1
     TX_ACCEPT = 2
@@ -73,43 +73,43 @@ cdef enum StreamPlace:
 # Whether the application's connection is broken: reset, or dead. What it had sent before is still read.
 cdef enum StreamBreak:
     BREAK_NONE = 0
-    BREAK_TOLD = 1              # the socket holds the error behind its bytes; if a read answers 0, FIN came before
-    BREAK_TAKEN = 2             # a call took the error out of the socket: its end would look like FIN, and is none
+    BREAK_TOLD = 1              # the socket still has the error behind its bytes; if a read returns 0, FIN came before
+    BREAK_TAKEN = 2             # a call has cleared the error of the socket: its end looks like FIN, but is none
 
-# What comes from the application.
+# The direction from the application.
 cdef enum StreamInput:
     IN_OPEN = 0
     IN_HANGUP = 1               # the socket has seen the application's FIN, perhaps behind bytes
     IN_ENDED = 2                # the FIN was read
 
-# What goes to the application.
+# The direction to the application.
 cdef enum StreamOutput:
     OUT_OPEN = 0
     OUT_FIN_DUE = 1             # FIN is passed on once the queue is empty
-    OUT_SHUT = 2                # it was passed on
+    OUT_SHUT = 2                # FIN was passed on
 
 # The connection to a target.
 cdef enum StreamDial:
-    DIAL_NONE = 0               # it is made, or the application made it
+    DIAL_NONE = 0               # it is established, or the application opened it
     DIAL_TRYING = 1
-    DIAL_NEXT_DUE = 2           # and the next address of the target has its turn
+    DIAL_NEXT_DUE = 2           # and the next address of the target is to be tried
 
-# What the far edge did.
+# What the far edge has done.
 cdef enum StreamFar:
     FAR_OPEN = 0
     FAR_ENDED = 1               # it ended the stream
-    FAR_CUT = 2                 # by RESET, and what came before that is still to be written
+    FAR_CUT = 2                 # by RESET, and bytes from before that are still to be written
 
-# The record itself.
+# The life of this record.
 cdef enum StreamLife:
     LIFE_LIVE = 0
-    LIFE_FINISHED = 1           # gone for the application; what is left is to be said, then it is freed
+    LIFE_FINISHED = 1           # ended for the application; freed once its last records are sent
     LIFE_DEFERRED = 2           # in the list of those that are freed at the end of the turn
 
-# A connection that is tried beside the stream's own.
+# A connection that is tried in parallel with the stream's own.
 cdef struct Dial:
     Handle handle               # first
-    Stream* stream              # NULL: it is forgotten
+    Stream* stream              # NULL: it is no longer needed
     Dial* next
 
 cdef struct Stream:
@@ -122,12 +122,12 @@ cdef struct Stream:
     Queue out                   # bytes for the application
     SendCredit tx
     ReceiveCredit rx
-    uint64_t held               # what is counted of it on the holding of its peer
+    uint64_t held               # the bytes that are counted for it in the holding of its peer
     uint64_t opened_us
-    uint64_t progress           # bytes that moved up to the last look of the timer
-    uint64_t dropped            # bytes of rx.consumed that no application took
+    uint64_t progress           # bytes that had moved when the timer last expired
+    uint64_t dropped            # bytes of rx.consumed that were dropped and not read by the application
     uint64_t due_us             # connecting: the deadline. Cut: when it ends, if no byte moves before
-    uint64_t swapped_us         # when another connection became its own: epoll told of the one before in that turn
+    uint64_t swapped_us         # when another connection became its own: epoll events of that turn are of the old one
     uint32_t id
     uint32_t session            # number
     int number                  # of the import or export; -1: unknown
@@ -136,9 +136,9 @@ cdef struct Stream:
     uint32_t service_length
     uint8_t service[64]         # its name, for the log
     uint8_t target              # which of the export's addresses is being tried
-    uint8_t elsewhere           # the worker that adopts its socket for session, plus 1; 0: none
+    uint8_t elsewhere           # the worker that gets its socket for session, plus 1; 0: none
     uint8_t cause
-    uint8_t marking             # that the far edge gave it in OPEN
+    uint8_t marking             # the marking that the far edge sent in OPEN
     uint8_t state
     uint8_t say                 # SAY_*
     uint8_t place
@@ -151,7 +151,7 @@ cdef struct Stream:
     bint opener                 # we opened it
     bint bulk                   # its last read filled the room it had
     bint readable               # the socket may have bytes
-    bint writable               # the socket takes bytes
+    bint writable               # the socket accepts bytes
     bint dirty
 
 
@@ -163,7 +163,7 @@ cdef inline bint stream_step(Stream* self, StreamEvent event) noexcept nogil:
     self.state = following
     return True
 
-# Go on from a state that another process left. False: there is no such state.
+# Restore the state from a hand-over record. False: there is no such state.
 cdef inline bint stream_restore(Stream* self, uint8_t state) noexcept nogil:
     if state >= STREAM_STATES:
         return False
@@ -173,7 +173,7 @@ cdef inline bint stream_restore(Stream* self, uint8_t state) noexcept nogil:
 cdef inline bint stream_may(const Stream* self, StreamEvent event) noexcept nogil:
     return stream_table[self.state][<int>event] != STREAM_REFUSED
 
-# The application's FIN was seen. That it was read is not taken back.
+# Note that the application's FIN was seen. IN_ENDED stays.
 cdef inline void stream_hang_up(Stream* self) noexcept nogil:
     if self.input == IN_OPEN:
         self.input = IN_HANGUP

@@ -6,25 +6,25 @@ from pcgrelay._core.stream.stream cimport Stream
 from pcgrelay._core.worker.worker cimport Listener, Worker
 
 
-# Accept what waits on a listener, at most WORKER_ACCEPTS.
+# Accept waiting connections of a listener, at most WORKER_ACCEPTS.
 cdef void app_accept(Worker* self, Listener* listener) noexcept nogil
 
-# Whether a listener that was paused for want of descriptors may go on.
+# Whether a listener that was paused because descriptors were short may go on.
 cdef bint app_has_room(Worker* self) noexcept nogil
 
-# An application's socket for an import, accepted here or by another worker. session: 0, or the one that was chosen
-# there. shared: another process was given a copy.
+# Handle an application's socket for an import, accepted here or by another worker. session: 0, or the one that was
+# chosen there. shared: another process has a copy of the socket.
 cdef void app_adopt(Worker* self, uint32_t number, int fd, uint32_t session, bint shared) noexcept nogil
 
-# epoll told of the socket of a stream.
+# Handle an epoll event of a stream's socket.
 cdef void app_event(Worker* self, Stream* stream, uint32_t events) noexcept nogil
 
-# Write what lanes brought to the applications, and do what else streams wait for: connect, shut, close. What is
-# borrowed is settled.
+# Write what lanes brought to the applications, and do the other work of marked streams: connect, shut down, close.
+# Borrowed bytes that are not written are copied.
 cdef void app_deliver(Worker* self) noexcept nogil
 
 # Streams' queues may borrow bytes of the receive space, or of a frame that is about to be dropped. Deliver before
-# either is used again: what an application does not take at once is copied.
+# either is used again: what an application does not accept at once is copied.
 cdef inline void app_deliver_lent(Worker* self) noexcept nogil:
     app_deliver(self)
     self.shard.lent = False

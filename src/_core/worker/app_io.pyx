@@ -45,7 +45,7 @@ cdef void app_accept(Worker* self, Listener* listener) noexcept nogil:
         fd = accept4(listener.handle.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if fd < 0:
             if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
-                # Look again at the next tick, or the loop would spin on what it cannot take.
+                # Try again at the next tick: otherwise the loop would spin.
                 counter_add(&self.shard.stats.count[COUNT_ACCEPT_FAILED], 1)
                 counter_add(&self.shard.stats.cause[CAUSE_DESCRIPTORS], 1)
                 listener.paused = True
@@ -61,7 +61,7 @@ cdef void app_accept(Worker* self, Listener* listener) noexcept nogil:
         app_adopt(self, listener.number, fd, 0, False)
 
 
-# The first that is too much is reset; others wait in the system's queue until there is room.
+# The first connection beyond the limit is reset; others wait in the kernel's queue until there is room.
 cdef void refuse_kept_back(Worker* self, Listener* listener, int fd) noexcept nogil:
     counter_add(&self.shard.stats.count[COUNT_ACCEPT_FAILED], 1)
     counter_add(&self.shard.stats.cause[CAUSE_DESCRIPTORS], 1)
@@ -120,14 +120,14 @@ cdef void app_event(Worker* self, Stream* stream, uint32_t events) noexcept nogi
         dial_told(self, stream, events)
         return
     if stream.broken != BREAK_NONE:
-        # It is told again where another process took it.
+        # If another process takes it over, epoll reports it again there.
         stream.readable = True
         stream_hang_up(stream)
         edge_ready(&self.shard, stream)
         return
     if events & EPOLLERR:
         if stream.state == STREAM_IDLE and not has_bytes(stream.handle.fd):
-            # It left before it was opened, and had nothing to say.
+            # The application left before the stream was opened, and had sent nothing.
             edge_abort(&self.shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
         else:
             edge_break(&self.shard, stream, BREAK_TOLD)
@@ -138,7 +138,7 @@ cdef void app_event(Worker* self, Stream* stream, uint32_t events) noexcept nogi
         if stream.far == FAR_CUT:
             return
     if events & (EPOLLRDHUP | EPOLLHUP | EPOLLPRI):
-        # A read stops short at an urgent byte, too, and more may wait behind it.
+        # A read also stops at an urgent byte, and there may be more behind it.
         stream_hang_up(stream)
     if events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP) and stream.input != IN_ENDED:
         stream.readable = True
@@ -150,7 +150,7 @@ cdef bint has_bytes(int fd) noexcept nogil:
     return recv(fd, &first, 1, MSG_PEEK) > 0
 
 
-# Write what lanes brought to the applications, and do what else streams wait for: connect, shut, close.
+# Write what lanes brought to the applications, and do the other work of marked streams: connect, shut down, close.
 cdef void app_deliver(Worker* self) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef Stream* stream
@@ -187,7 +187,7 @@ cdef void app_deliver(Worker* self) noexcept nogil:
 
 
 cdef void stream_close(Worker* self, Stream* stream) noexcept nogil:
-    # The code is the far edge's word; only what was ended by FIN both ways may look whole.
+    # The far edge chose the code; only a stream that ended by FIN in both directions may end cleanly.
     cdef bint hard = stream.cause != CAUSE_DONE
     cdef uint64_t asked = 0
     cdef ssize_t sent = 1
@@ -214,21 +214,21 @@ cdef void stream_write(Worker* self, Stream* stream) noexcept nogil:
             if errno == EAGAIN:
                 stream.writable = False
                 return
-            # An answer may wait in the socket all the same.
+            # There may still be an answer to read in the socket.
             edge_break(&self.shard, stream, BREAK_TAKEN)
             return
         queue_sent(&stream.out, &self.shard.pool, <uint64_t>sent)
         edge_wrote(&self.shard, stream, <uint64_t>sent)
     if stream.out.count == 0 and stream.output == OUT_FIN_DUE:
-        # Where both sides have ended, closing says it as well, one call sooner.
+        # If both sides have ended, closing the socket sends FIN as well, with one call less.
         if stream.state != STREAM_CLOSED or stream.far == FAR_CUT:
             shutdown(stream.handle.fd, SHUT_WR)
         stream.output = OUT_SHUT
     edge_check_done(&self.shard, stream)
 
 
-# What else the application says is for nobody, but an application that only writes would never come to read its answer.
-# Where its machine has not acknowledged all, to close now would take from it what is on its way.
+# Further data of the application are discarded, but they must be read: an application that only writes would never
+# come to read its answer. Closing before its machine has acknowledged everything would lose what is in flight.
 cdef void cut_on(Worker* self, Stream* stream) noexcept nogil:
     cdef int unsent = 0
     cdef int _
@@ -249,8 +249,8 @@ cdef void app_listen(Worker* self, Order* order) noexcept nogil:
     if listener == NULL:
         close(order.fd)
         return
-    # Connections inherit all of it, so that none needs a call of its own: but for those that came before, for the
-    # socket listens already.
+    # Connections inherit all options, so that none needs a call of its own, except those that came before this call,
+    # because the socket listens already.
     dial_tune(self, order.fd)
     listener.early = True
     listener.handle.kind = HANDLE_LISTENER

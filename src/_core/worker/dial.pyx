@@ -24,7 +24,7 @@ cdef enum:
     KEEPALIVE_PROBES = 4        # unanswered ones, spread over keepalive_s, end a connection
 
 
-# TCP_USER_TIMEOUT is left alone: it would also end a connection whose reader lives, but stands still for so long.
+# TCP_USER_TIMEOUT is not set: it would also end a connection whose reader is alive but stalled for so long.
 cdef void dial_tune(Worker* self, int fd) noexcept nogil:
     cdef int one = 1
     cdef int count = KEEPALIVE_PROBES
@@ -54,7 +54,7 @@ cdef int socket_error(int fd) noexcept nogil:
     return error
 
 
-# What failed here is not the target's fault, and the operator of this node can do something about it.
+# Failures that are not the target's fault, and that the operator of this node can mend.
 cdef Cause cause_of(int error) noexcept nogil:
     if error == ECONNREFUSED:
         return CAUSE_TARGET_REFUSED
@@ -108,7 +108,7 @@ cdef void dial_next(Worker* self, Stream* stream, int error) noexcept nogil:
         edge_dialled(&self.shard, stream)
 
 
-# Watch a socket that is being connected, as the stream's own or beside it.
+# Watch a socket that is being connected, as the stream's own or in parallel with it.
 cdef bint keep(Worker* self, Stream* stream, int fd) noexcept nogil:
     cdef Dial* dial
     if stream.handle.fd < 0:
@@ -132,7 +132,8 @@ cdef bint keep(Worker* self, Stream* stream, int fd) noexcept nogil:
     return False
 
 
-# Close a connection beside a stream's own, if it has not become that, and free its record at the end of the turn.
+# Close a connection tried in parallel, if it has not become the stream's own, and free its record at the end of the
+# turn.
 cdef void forget(Worker* self, Dial* dial) noexcept nogil:
     cdef Dial** at = &dial.stream.beside
     while at[0] != dial:
@@ -153,9 +154,9 @@ cdef inline bint is_an_end(uint32_t events) noexcept nogil:
     return events & (EPOLLERR | EPOLLHUP) != 0
 
 
-# A connection that failed is told as an error beside being writable. So is one that was made and reset before a look,
-# and what the server said meanwhile waits in its socket. The kernel tells them apart: a reset answers a connection that
-# is not made yet with ECONNREFUSED, one that is made with ECONNRESET, or with EPIPE if FIN came before.
+# epoll reports a failed connection as writable with an error. It reports a connection that was established and reset
+# before this call in the same way, and what the server sent meanwhile can still be read. The error distinguishes them:
+# a reset is ECONNREFUSED before the connection is established, ECONNRESET after that, or EPIPE if FIN came before.
 cdef inline bint was_made(int error) noexcept nogil:
     return error == 0 or error == ECONNRESET or error == EPIPE
 
@@ -180,7 +181,7 @@ cdef void dial_beside_told(Worker* self, Dial* dial, uint32_t events) noexcept n
         forget(self, dial)
         dial_next(self, stream, error)
     elif events & (EPOLLOUT | EPOLLERR | EPOLLHUP):
-        # epoll may have told of the other one in this turn too.
+        # epoll may have reported the other one in this turn too.
         stream.swapped_us = self.shard.now_us
         worker_close(self, &stream.handle, True)
         stream.handle.fd = dial.handle.fd
@@ -198,6 +199,6 @@ cdef void connected(Worker* self, Stream* stream, uint32_t events, int error) no
     if is_an_end(events):
         edge_break(&self.shard, stream, BREAK_TOLD if error == EPIPE else BREAK_TAKEN)
     else:
-        # A server that spoke and left before we looked: its end is told this once.
+        # The server sent data and closed before this call: epoll reports its end only this once.
         if events & (EPOLLRDHUP | EPOLLPRI):
             stream_hang_up(stream)

@@ -5,20 +5,20 @@ from pcgrelay._core.link.mailbox cimport Outbox
 from pcgrelay._core.worker.worker cimport Worker
 
 
-# Set everything up but the thread. False: a descriptor or memory was refused.
+# Set up everything except the thread. False: no descriptor or no memory.
 cdef bint loop_start(Worker* self, Worker* siblings, uint32_t index, uint32_t count, uint32_t role, uint64_t budget,
                      Outbox* outbox, int event_fd) noexcept nogil
 cdef bint loop_launch(Worker* self) noexcept nogil
 
-# After the thread has ended (or never began): close and free everything.
+# Close and free everything, after the thread has ended or if it never began.
 cdef void loop_stop(Worker* self) noexcept nogil
 
-# Without a thread: give back what is this process's alone, and end no connection: another process has them.
+# Without a thread: free what belongs to this process alone, and end no connection: another process has them.
 cdef void loop_abandon(Worker* self) noexcept nogil
 
-# Without a thread: do what orders and events ask for, as a turn does at its end, and read nothing. True: all is done,
-# and nothing waits that is not with a stream, flow or lane.
+# Without a thread: carry out orders and pass events on, as at the end of a turn, and read nothing. True: all is done,
+# and everything that waits is held by a stream, flow or lane.
 cdef bint loop_quiesce(Worker* self) noexcept nogil
 
-# One turn of the loop, waiting at most so long.
+# Run one turn of the loop, waiting at most so long.
 cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil

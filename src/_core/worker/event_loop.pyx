@@ -43,7 +43,7 @@ from pcgrelay._core.worker.worker cimport (
 cdef enum:
     EVENTS = 256
     POOL_RESERVE = 4194304
-    # With less, a worker whose limit is used up takes no whole frame: each lane that brings one would end, for ever.
+    # With less, a worker whose limit is used up could accept no whole frame: each lane that brings one would end.
     POOL_RESERVE_LEAST = BUF_HEAD + BUF_LARGEST
 
 
@@ -62,7 +62,7 @@ cdef bint loop_start(Worker* self, Worker* siblings, uint32_t index, uint32_t co
     shard.workers = count
     shard.outbox = outbox
     shard.now_us = monotonic_us()
-    # The reserve is a part of the budget: what this worker holds never passes it.
+    # The reserve is part of the budget: what this worker holds never exceeds the budget.
     reserve = budget / 8 if budget / 8 < POOL_RESERVE else POOL_RESERVE
     if reserve < POOL_RESERVE_LEAST:
         reserve = POOL_RESERVE_LEAST
@@ -81,7 +81,7 @@ cdef bint loop_start(Worker* self, Worker* siblings, uint32_t index, uint32_t co
 cdef bint loop_launch(Worker* self) noexcept nogil:
     cdef sigset_t all_signals
     cdef sigset_t before
-    # Signals are the control plane's.
+    # Signals are for the control plane's thread.
     sigfillset(&all_signals)
     pthread_sigmask(SIG_SETMASK, &all_signals, &before)
     self.stopping = 0
@@ -166,7 +166,7 @@ cdef void loop_turn(Worker* self, int timeout_ms) noexcept nogil:
     self.starved = False
     shard.now_us = monotonic_us()
     counter_add(&shard.stats.count[COUNT_TURNS], 1)
-    # What a peer says may follow from an order that came before it: a label must be known before its first frame.
+    # Orders first: what a peer sends may depend on one. A label must be known before its first frame.
     if mailbox_has_any(&self.mailbox):
         orders_take(self)
     lane_io_read_on(self)
@@ -234,7 +234,7 @@ cdef void tick(Worker* self) noexcept nogil:
     cdef Result answer
     cdef uint32_t at = 0
     cdef uint64_t away_us = 0
-    # A worker that did not run (stopped, or no processor was left) has heard nothing, and must not blame its peers.
+    # A worker that did not run (stopped, or no processor was free) received nothing, which is not its peers' fault.
     if self.next_tick_us != 0 and shard.now_us - self.next_tick_us > shard.probe_us:
         away_us = shard.now_us - self.next_tick_us
     self.next_tick_us = shard.now_us + WORKER_TICK_US
@@ -254,7 +254,7 @@ cdef void tick(Worker* self) noexcept nogil:
         answer = session_tick(shard, session)
         if answer != RESULT_OK:
             edge_session_fail(shard, session, answer)
-            # The table changed under the walk; the next tick sees the rest.
+            # The table has changed during the walk; the next tick visits the rest.
             break
     session = session_hoarder(shard)
     if session != NULL:
@@ -296,7 +296,7 @@ cdef void free_deferred(Worker* self, bint all) noexcept nogil:
         lane = shard.deferred_lanes
         shard.deferred_lanes = lane.next
         if lane.unread and not all:
-            # The list of unread lanes still names it; the next turn takes it out.
+            # It is still in the list of unread lanes; the next turn removes it.
             lane.next = kept
             kept = lane
         else:

@@ -23,13 +23,13 @@ from pcgrelay._core.worker.worker cimport WORKER_FRAMES, Worker
 
 
 cdef enum:
-    BUNDLE_SPARE = 256          # room that a bundle keeps for what a stream says besides its data
+    BUNDLE_SPARE = 256          # room that a bundle reserves for a stream's records besides data
     BULK_ROOM = 32768           # a bulk read gets at least so much room
     BULK_FRAMES = 4             # frames of one bulk read
     WORDS = 1024                # a frame of words alone, prefix included
 
 
-# Is there a flow whose streams could be served right now?
+# Whether there is a flow whose streams could be served now.
 cdef bint frame_builder_can_serve(Worker* self) noexcept nogil:
     cdef Flow* flow = NULL if self.starved else self.shard.active_first
     while flow != NULL:
@@ -44,7 +44,7 @@ cdef inline bint flow_is_open(const Flow* flow) noexcept nogil:
     return flow.lane != NULL and flow_has_room(flow, 1) and flow_backlog(flow) < LANE_BACKLOG_SMALL
 
 
-# What would go before a frame of this flow: lower classes do not hold it up.
+# The bytes that would go before a frame of this flow: lower classes do not delay it.
 cdef inline uint64_t flow_backlog(const Flow* flow) noexcept nogil:
     return lane_backlog(flow_lane(flow), flow_session(flow).priority)
 
@@ -53,7 +53,7 @@ cdef inline bint bears_bulk(Worker* self, const Flow* flow) noexcept nogil:
     return flow_backlog(flow) < LANE_BACKLOG and flow_bears_bulk(flow, self.shard.now_us)
 
 
-# Make frames of what streams have, a frame for each flow in turn.
+# Build frames from what streams have, one for each flow in turn.
 cdef void frame_builder_serve(Worker* self) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef Flow* flow
@@ -77,8 +77,8 @@ cdef void frame_builder_serve(Worker* self) noexcept nogil:
             stuck = flow
 
 
-# Everything small that is ready in one frame, and one bulk read. False: nothing was made. If something was, the session
-# may be gone, and the flow with it.
+# Send everything small that is ready in one frame, and one bulk read. False: nothing was sent. Otherwise the session
+# may have ended, and the flow with it.
 cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef Buf* buf
@@ -112,9 +112,9 @@ cdef bint serve_flow(Worker* self, Flow* flow) noexcept nogil:
     return True
 
 
-# Where readers that stand still hold all the budget, streams go on saying what needs no memory of its own: a credit, an
-# end. Else those whose readers take what comes would wait for those who do not, and an end could not free what it ends.
-# False: nothing was said.
+# When stalled readers hold the whole budget, streams still send records that need no memory of their own: credits and
+# ends. Otherwise streams whose applications read would wait for those that do not, and ends could not free memory.
+# False: nothing was sent.
 cdef bint serve_words(Worker* self, Flow* flow) noexcept nogil:
     cdef Pool* pool = &self.shard.pool
     cdef Buf* buf
@@ -133,7 +133,7 @@ cdef bint serve_words(Worker* self, Flow* flow) noexcept nogil:
     return True
 
 
-# What streams of a list have to say; those that have only data keep their order.
+# Encode the records of the streams in a list; those that have only data keep their order.
 cdef uint32_t words_of(Worker* self, StreamList* streams, uint8_t* p, uint32_t room) noexcept nogil:
     cdef Stream* stream
     cdef Stream* silent = NULL      # the first that has only data: seen again, all were looked at
@@ -149,7 +149,7 @@ cdef uint32_t words_of(Worker* self, StreamList* streams, uint8_t* p, uint32_t r
     return used
 
 
-# False: the session is gone, and the flow with it.
+# False: the session has ended, and the flow with it.
 cdef bint send_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t used) noexcept nogil:
     cdef Result answer = session_bundle(shard, flow, buf, used)
     if answer != RESULT_OK:
@@ -157,8 +157,8 @@ cdef bint send_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t used) noexcep
     return answer == RESULT_OK
 
 
-# One read of a bulk stream into several frames: for each read less, the kernel tells the writer once less that it has a
-# little room again. False: there is no such stream, or one frame will do.
+# Read from a bulk stream once into several frames: fewer reads wake the writer less often for a little room. False:
+# there is no such stream, or one frame is enough.
 cdef bint serve_bulk(Worker* self, Flow* flow) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef Stream* stream = flow.bulk.head
@@ -191,7 +191,7 @@ cdef bint serve_bulk(Worker* self, Flow* flow) noexcept nogil:
     return True
 
 
-# Buffers and places for a read of that many bytes, as far as the budget and the cap of the flow allow; answer how many.
+# Prepare buffers for a read of that many bytes, as far as the budget and the cap of the flow allow; return how many.
 cdef uint32_t frames_for(Shard* shard, const Flow* flow, uint32_t wanted, Buf** bufs, iovec* parts) noexcept nogil:
     cdef uint32_t n = 0, part
     while wanted != 0 and n < BULK_FRAMES and flow_has_room(flow, n + 1):
@@ -206,10 +206,10 @@ cdef uint32_t frames_for(Shard* shard, const Flow* flow, uint32_t wanted, Buf** 
     return n
 
 
-# What a read of at most `asked` bytes says of the application's socket.
+# Note what a read of at most `asked` bytes shows about the application's socket.
 cdef void note_read(Worker* self, Stream* stream, ssize_t got, uint32_t asked) noexcept nogil:
     if got > 0:
-        # Who is held back by its credit alone would send more, however small the steps are in which that comes.
+        # A stream that only its credit limits is bulk too, however small the steps of the credit are.
         stream.bulk = got >= EDGE_BULK or <uint64_t>got == credit_left(&stream.tx)
         if <uint32_t>got < asked and stream.input == IN_OPEN:
             stream.readable = False
@@ -225,19 +225,19 @@ cdef void note_read(Worker* self, Stream* stream, ssize_t got, uint32_t asked) n
     counter_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
 
 
-# Come back to the stream if there is more to read, or its end to say.
+# Queue the stream again if there is more to read, or its end to send.
 cdef inline void read_on(Shard* shard, Stream* stream) noexcept nogil:
     if stream.life == LIFE_LIVE and (stream.input == IN_ENDED or records_may_read(stream, WIRE_BODY_MAX) != 0):
         edge_ready(shard, stream)
 
 
-# A frame leaves as a whole, so on a slow lane it is no larger than what the lane is sealed ahead.
+# A frame is sent as a whole, so on a slow lane it is no larger than what the lane is sealed ahead.
 cdef inline uint32_t bulk_room(const Flow* flow, uint32_t used) noexcept nogil:
     cdef uint32_t ahead = flow_lane(flow).ahead
     return ahead if ahead < WIRE_BODY_MAX - used else WIRE_BODY_MAX - used
 
 
-# What one stream has to say, and its data if may_read; answer how many bytes of records.
+# Encode the records of one stream, with its data if may_read; return their size in bytes.
 cdef uint32_t serve_stream(Worker* self, Stream* stream, uint8_t* p, uint32_t room, bint may_read) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef uint32_t used = 0
@@ -260,7 +260,7 @@ cdef uint32_t serve_stream(Worker* self, Stream* stream, uint8_t* p, uint32_t ro
     if stream.input == IN_ENDED:
         used += records_fin(shard, stream, p + used)
         if stream.broken != BREAK_NONE:
-            # It ended in order, and was reset by what it was sent afterwards.
+            # The application ended in order; data sent to it afterwards caused the reset.
             edge_abort(shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
         edge_check_done(shard, stream)
     else:

@@ -15,7 +15,7 @@ from pcgrelay._core.session.session cimport Session, session_next
 from pcgrelay._core.stream.stream cimport Dial, Stream
 from pcgrelay._core.worker.worker cimport WORKER_EDGE, Listener, Worker, worker_watch
 
-# Tags in the container of a worker go on from those of its shard, and are for ever too.
+# Tags in the container of a worker continue those of its shard, and never change their meaning either.
 cdef enum:
     WORKER_LISTENER = 32
     LISTENER_NUMBER = 1
@@ -54,7 +54,7 @@ cdef void worker_handover_read(Tlv* self, Worker* worker, Map* link_gauges, Map*
         tlv_fail(self, RESULT_SOCKET)
 
 
-# An edge's labels lead to sessions and a relay's to paths: never may one be taken for the other.
+# An edge's labels refer to sessions and a relay's to paths: one must never be mistaken for the other.
 cdef bint is_of_its_role(Worker* worker) noexcept nogil:
     cdef Shard* shard = &worker.shard
     if worker.role == WORKER_EDGE:
@@ -82,7 +82,7 @@ cdef void listeners_read(Tlv* self, Worker* worker) noexcept nogil:
             return
 
 
-# An edge that went by before is told again at the first watching, so nothing that waits in a socket is missed.
+# epoll reports readiness again when a descriptor is first watched, so nothing that waits in a socket is missed.
 cdef bint watch_all(Worker* worker) noexcept nogil:
     cdef Lane* lane = worker.shard.lanes
     cdef Session* session

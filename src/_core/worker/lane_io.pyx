@@ -59,13 +59,13 @@ cdef void lane_listen(Worker* self, Lane* lane) noexcept nogil:
         lane_io_end(self, lane, answer, lane_io_code(answer))
 
 
-# Lanes that had their share of the last turn with bytes left: edge-triggered epoll does not name them again.
+# Read the lanes that used up their share of the last turn: edge-triggered epoll does not report them again.
 cdef void lane_io_read_on(Worker* self) noexcept nogil:
     cdef Lane* lane = self.shard.unread
     cdef Lane* following
     self.shard.unread = NULL
     while lane != NULL:
-        # A lane that has ended meanwhile leaves the list here, and is freed with this turn.
+        # A lane that was closed meanwhile leaves the list here, and is freed at the end of this turn.
         following = lane.next_unread
         lane.unread = False
         if lane.state != LANE_CLOSED:
@@ -73,7 +73,7 @@ cdef void lane_io_read_on(Worker* self) noexcept nogil:
         lane = following
 
 
-# Read until the socket is empty or the lane had its share.
+# Read until the socket is empty or the lane has used up its share.
 cdef Result lane_read(Worker* self, Lane* lane) noexcept nogil:
     cdef iovec vectors[2]
     cdef uint8_t* slot
@@ -177,7 +177,7 @@ cdef Result rx_frame(Worker* self, Lane* lane, Frame* frame, uint8_t* wire, Buf*
     return RESULT_OK
 
 
-# No path has the label of this frame; one may come of it.
+# Handle a frame whose label is not that of a path; its candidate may become the path.
 cdef void rx_candidate(Worker* self, Lane* lane, const Frame* frame, uint8_t* wire) noexcept nogil:
     cdef Flow* flow = NULL
     cdef uint32_t code = CODE_DONE
@@ -205,7 +205,7 @@ cdef void lane_up(Worker* self, Lane* lane) noexcept nogil:
         edge_session_fail(&self.shard, failed, answer)
 
 
-# Close a lane: say why if it can be said, tell the flows, the control plane and the counters.
+# Close a lane: send CLOSE if possible, inform its flows and the control plane, and count the reason.
 cdef void lane_io_end(Worker* self, Lane* lane, Result reason, uint32_t code) noexcept nogil:
     cdef Shard* shard = &self.shard
     cdef uint8_t body[4]
@@ -263,7 +263,7 @@ cdef void lane_io_link_end(Worker* self, Link* link, uint32_t code) noexcept nog
     link_remove(&self.shard, link)
 
 
-# Send what the turn produced, for each lane with one system call as a rule; then settle what is borrowed.
+# Send what the turn produced, usually with one system call for each lane; then copy what is borrowed.
 cdef void lane_io_flush(Worker* self) noexcept nogil:
     cdef Lane* lane
     cdef Result answer
@@ -308,11 +308,11 @@ cdef Result lane_send(Worker* self, Lane* lane) noexcept nogil:
 cdef Result lane_own(Worker* self, Lane* lane) noexcept nogil:
     cdef uint32_t first = 0
     relay_own(&self.shard, lane)
-    # What has its hop number must go out, or the lane is lost.
+    # A frame that has its hop number must be sent, or the lane is lost.
     return queue_own(&lane.wire, &self.shard.pool, True, &first)
 
 
-# Unsent bytes in a lane's socket queue where nothing can overtake them, as those on the wire do.
+# Unsent bytes in a lane's socket count like those on the wire, because nothing can overtake them.
 cdef void set_lowat(const Lane* lane) noexcept nogil:
     cdef int lowat = <int>lane.ahead
     setsockopt(lane.handle.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat))
@@ -330,7 +330,7 @@ cdef void lane_io_add(Worker* self, Order* order) noexcept nogil:
     cdef Lane* lane = NULL
     cdef Event* event
     cdef int one = 1
-    # Who sends but no longer reads is never silent, and its windows would hold what waits for it for ever.
+    # A peer that sends but no longer reads is never silent, and what is queued for it would be held without end.
     cdef int unread_ms = <int>(LANE_UNREAD * shard.probe_us / 1000)
     if link != NULL and order.args.lane.index < link.lane_count:
         lane = lane_start(shard, link, order.fd, <uint16_t>order.args.lane.index, order.args.lane.number, order.secret)

@@ -49,7 +49,7 @@ cdef void orders_drop(Order* order) noexcept nogil:
 cdef void orders_take(Worker* self) noexcept nogil:
     cdef Order* order
     cdef Order* following
-    # First the wake-up: an order that comes after the take writes it again.
+    # Clear the wake-up first: an order that comes after the orders were taken sets it again.
     worker_woken(self.mailbox.wake_fd)
     order = mailbox_drain(&self.mailbox)
     while order != NULL:
@@ -139,7 +139,7 @@ cdef void order_link_drain(Shard* shard, const DrainOrder* args) noexcept nogil:
     wire_put32(body, args.milliseconds)
     while lane != NULL:
         if lane.link.number == args.link and lane_is_up(lane):
-            # One lane that carries it is enough, and the deadline of the drain holds without any.
+            # DRAIN on one lane is enough, and the deadline of the drain holds without any.
             lane_tx(shard, lane, FRAME_DRAIN, body, 4)
         lane = lane.next
 
@@ -177,7 +177,7 @@ cdef void order_path_add(Shard* shard, const PathOrder* args) noexcept nogil:
         lanes = a.lane_count
     if b.lane_count < lanes:
         lanes = b.lane_count
-    # Without memory the frames of the path stay unknown, and LOST says so.
+    # Without memory the frames of the path stay unknown and are answered with LOST.
     relay_path_add(shard, args.number, args.a_link, args.a_in, args.a_out, args.b_link, args.b_in, args.b_out, args.cap,
                    args.priority, lanes)
 
@@ -208,5 +208,5 @@ cdef void order_session_candidate(Shard* shard, const LeadOrder* args) noexcept 
     if args.out_label == 0:
         candidate_drop(shard, session, args.in_label)
     else:
-        # Without a place its frames stay unknown, and LOST says so.
+        # Without a place its frames stay unknown and are answered with LOST.
         candidate_add(shard, session, args.link, args.in_label, args.out_label)

@@ -1,4 +1,4 @@
-# A worker: one thread, one epoll loop, the only file that makes system calls on the data plane. It never takes the
+# A worker: one thread with one epoll loop. Only this folder makes system calls on the data plane. It never takes the
 # interpreter lock.
 #
 # A turn: wait; take orders; read lanes and mark streams; serve streams that are ready into frames; one send for each
@@ -29,7 +29,7 @@ cdef struct Listener:
     Listener* next
     uint32_t number             # of the import
     bint paused                 # no descriptors were left
-    bint early                  # connections may wait that came before it was tuned
+    bint early                  # connections that came before its options were set may be waiting
 
 cdef struct Worker:
     Shard shard
@@ -47,27 +47,27 @@ cdef struct Worker:
     uint32_t role
     int epoll_fd                # owned
     int event_fd                # of the outbox; not owned
-    bint starved                # no buffer was left for a frame: memory must come back before we look again
+    bint starved                # no buffer was left for a frame: streams are served again once memory is freed
     bint running
-    int stopping                # raised for it by the control plane
+    int stopping                # a flag that the control plane raises
 
 
-# Have epoll tell of these events of a descriptor, by EPOLL_CTL_ADD or _MOD. False: it refused.
+# Watch these events of a descriptor, by EPOLL_CTL_ADD or _MOD. False: epoll refused.
 cdef bint worker_watch(Worker* self, Handle* handle, uint32_t events, int op) noexcept nogil
 
-# Let go of a descriptor that is watched, if there is one; as a reset if hard. Where another process has a copy, closing
-# this one ends nothing: epoll would go on to tell of a handle that is freed, and the far end would be told nothing.
+# Close a watched descriptor, if there is one; by a reset if hard. If another process has a copy, it is unwatched and
+# shut down first: otherwise epoll would report events of a freed handle, and the far end would see no end.
 cdef void worker_close(Worker* self, Handle* handle, bint hard) noexcept nogil
 
-# Send the first spans of a queue with one call, which says in asked how much it tried. Answers as sendmsg does, with
-# errno; the queue stays as it is.
+# Send the first spans of a queue with one call; asked: how many bytes it tried. Returns what sendmsg does, with errno;
+# the queue is not changed.
 cdef ssize_t worker_send(Worker* self, int fd, Queue* queue, uint64_t* asked) noexcept nogil
 
-# Reset the connection of a socket, whoever else has it, and close it.
+# Reset the connection of a socket, even if another process has a copy, and close it.
 cdef void worker_reset(int fd) noexcept nogil
 
-# Wake whoever waits for this eventfd.
+# Wake the reader of this eventfd.
 cdef void worker_wake(int fd) noexcept nogil
 
-# It was seen; what comes from now on wakes again.
+# Clear the eventfd; what comes from now on wakes again.
 cdef void worker_woken(int fd) noexcept nogil

@@ -46,7 +46,7 @@ cdef ssize_t worker_send(Worker* self, int fd, Queue* queue, uint64_t* asked) no
     for i in range(n):
         asked[0] += vectors[i].iov_len
     if n == 1:
-        # A small message is one span, and the kernel has less to copy and to check for it this way.
+        # A small message is one span: send() has less to copy and check than sendmsg().
         return send(fd, vectors[0].iov_base, vectors[0].iov_len, MSG_NOSIGNAL)
     memset(&message, 0, sizeof(message))
     message.msg_iov = vectors
@@ -59,7 +59,7 @@ cdef void worker_reset(int fd) noexcept nogil:
     close(fd)
 
 
-# SO_LINGER takes effect with the last copy; to connect to nobody, which is AF_UNSPEC, resets at once.
+# SO_LINGER takes effect only when the last copy is closed; connect() to AF_UNSPEC resets at once.
 cdef void disconnect(int fd) noexcept nogil:
     cdef sockaddr nobody
     memset(&nobody, 0, sizeof(nobody))
@@ -68,7 +68,7 @@ cdef void disconnect(int fd) noexcept nogil:
 
 cdef void worker_wake(int fd) noexcept nogil:
     cdef uint64_t one = 1
-    # A full counter still wakes; any other failure would be a lost descriptor.
+    # A full counter still wakes; any other failure would mean a lost descriptor.
     if write(fd, &one, 8) < 0:
         return
 

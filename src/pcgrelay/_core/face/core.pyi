@@ -25,9 +25,7 @@ EVENT_STREAM_END: Final[int]
 # (kind, opener: bool, number of the import or export (-1: unknown service), session, service: bytes, bytes_sent,
 #  bytes_received, duration_us, code, cause, rule, remote: bool)   sent: towards the far edge
 EVENT_STREAM_OPEN: Final[int]  # reserved; not sent
-EVENT_EVENTS_LOST: Final[
-    int
-]  # (kind, count, kept)  events lost because the queue was full; kept: not of single streams
+EVENT_EVENTS_LOST: Final[int]  # (kind, count, kept)  events lost as the queue was full; kept: not of single streams
 EVENT_LINK_RENEWED: Final[int]  # (kind, link, mix)  every worker has the secret of link_renew
 EVENT_SESSION_RENEWED: Final[int]  # (kind, session, mix)
 EVENT_SESSION_MOVED: Final[int]  # (kind, session, in_label)  a candidate has become the path, on one worker
