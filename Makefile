@@ -27,9 +27,11 @@ SANITISER_TESTS = tests/core tests/scenarios/test_a_half_closed_stream_goes_on_t
 # other. The others measure, or take the whole machine.
 PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_relay_that_lies_* a_lane_that_breaks_* a_far_edge_that_breaks_* \
 	a_peer_that_must_not_* an_upgrade_that_fails_* the_readme_* the_wall_clock_* a_target_that_cannot_* \
+	an_upgrade_loses_no_stream_of_a_few* a_name_that_* a_port_* services_that_* ssh_* redis_* iperf_* a_gigabyte_* \
 	a_renewal_that_is_refused_* a_neighbour_that_is_* what_nobody_may_* edges_share_* streams_find_* a_node_lives_* \
-	explain_* a_node_that_is_told_* a_realm_comes_up_* a_clock_that_* a_half_closed_* a_machine_that_* a_node_runs_* \
+	explain_* a_node_that_* a_realm_comes_up_* a_clock_that_* a_half_closed_* a_machine_that_* a_node_runs_* \
 	a_node_says_* a_reset_at_* a_service_without_* a_set_up_* a_signal_* an_edge_that_is_* who_is_*,tests/scenarios/test_$(what).py))
+IN_TEST = -m 'tier_test and not tier_all'
 XDIST = -n 2 --dist loadfile
 # What a sanitiser writes before it ends the process must not be caught by pytest.
 SANITISED_PYTEST = $(VENV_PYTHON) -m pytest -p no:cacheprovider --capture=sys --timeout 600 $(SANITISER_TESTS) \
@@ -67,8 +69,8 @@ test: ## Run what must hold before a change is taken: lint, types, tests, a shor
 	@$(MAKE) --no-print-directory lint types
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
 	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(XDIST) tests/core tests/unit tests/source tests/simulation
-	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_test $(XDIST) $(PARALLEL_SCENARIOS)
-	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_test $(addprefix --ignore=,$(PARALLEL_SCENARIOS)) tests/scenarios
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(IN_TEST) $(XDIST) $(PARALLEL_SCENARIOS)
+	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) $(IN_TEST) $(addprefix --ignore=,$(PARALLEL_SCENARIOS)) tests/scenarios
 
 test-all: test ## Run that, and the scenarios that take long or boot another system; at most 75 minutes.
 	@sh scripts/setup all

@@ -32,7 +32,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--chaos-seed", type=int, default=1, help="what happens in the chaos")
 
 
-@pytest.fixture(scope="session", params=TOPOLOGIES)
+# The shortest and the longest way in `make test`; that of one relay is what most other scenarios have.
+PATHS = [
+    pytest.param(name, id=name, marks=(pytest.mark.tier_all,) if relays == 1 else ())
+    for name, relays in TOPOLOGIES.items()
+]
+
+
+@pytest.fixture(scope="session", params=PATHS)
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     """Every topology in turn, with all services of the Met's edge ready."""
     yield from started(tmp_path_factory, request.param)

@@ -86,6 +86,7 @@ def test_it_moves_everything_and_finds_no_marker_in_a_relay(tmp_path: Path) -> N
     assert_nothing_is_left(tmp_path)
 
 
+@pytest.mark.tier_all
 def test_a_person_reads_what_it_did(tmp_path: Path) -> None:
     with demo(tmp_path) as process:
         out, err = process.communicate(timeout=DEADLINE_S)

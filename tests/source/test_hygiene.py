@@ -46,8 +46,9 @@ def test_no_test_is_imported() -> None:
 
 
 def test_each_scenario_says_in_which_tier_it_is() -> None:
+    """At its head. Single cases may be for `make test-all` alone."""
     tiers = {
-        path.name: re.findall(r"pytest\.mark\.(tier_\w+)", path.read_text())
+        path.name: re.findall(r"^pytestmark = .*pytest\.mark\.(tier_\w+)", path.read_text(), re.MULTILINE)
         for path in (ROOT / "tests" / "scenarios").glob("test_*.py")
     }
     assert tiers
