@@ -76,6 +76,7 @@ class Neighbour:
         self.on_flow: dict[int, Callable[[FlowFrame], None]] = {}
         self._reader, self._writer = reader, writer
         self._changed = asyncio.Condition()
+        self._is_held = False
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._probe())]
 
     def send(self, kind: Type, body: bytes, damage: int | None = None) -> None:
@@ -96,6 +97,17 @@ class Neighbour:
     def send_wire(self, data: bytes) -> None:
         """Bytes that nobody sealed."""
         self._writer.write(data)
+
+    async def send_byte_by_byte(self, data: bytes) -> None:
+        """A frame in pieces of one byte. What else the lane has to say meanwhile comes behind it, not into it."""
+        self._is_held = True
+        try:
+            for byte in data:
+                self._writer.write(bytes([byte]))
+                await asyncio.sleep(0)
+        finally:
+            self._is_held = False
+        self._flush()
 
     async def until(self, holds: Callable[[], bool], seconds: float = WAIT) -> None:
         """Wait until something holds that only an arriving frame, or the end of the lane, can bring about."""
@@ -127,6 +139,8 @@ class Neighbour:
     def _flush(self, damage: int | None = None) -> None:
         if damage is not None:
             self.lane.out[damage] ^= 1
+        if self._is_held:
+            return
         if not self._writer.is_closing():
             self._writer.write(bytes(self.lane.out))
         self.lane.out.clear()

@@ -308,9 +308,7 @@ async def test_a_lane_that_falls_silent_is_closed(battle: Battle, victim: str) -
 async def test_a_frame_that_comes_byte_by_byte_is_a_frame(battle: Battle, victim: str) -> None:
     async with Member.new(battle.stage.pki).linked(battle.ports[victim]) as linked:
         neighbour = linked.neighbour
-        for byte in ping(neighbour, 4_711):
-            neighbour.send_wire(bytes([byte]))
-            await asyncio.sleep(0)
+        await neighbour.send_byte_by_byte(bytes(ping(neighbour, 4_711)))
         await neighbour.until(lambda: any(event.fields.get("token") == 4_711 for event in neighbour.events))
 
 
