@@ -3,7 +3,6 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -24,12 +23,6 @@ from tests.support.stream_ends import causes, end_of, ends
 from tests.support.waiting import until
 
 MEGABYTE = 1 << 20
-
-
-@pytest.fixture(params=[0, 1], ids=["edge-edge", "edge-relay-edge"])
-def across(request: pytest.FixtureRequest) -> Iterator[Across]:
-    with Across(relays=request.param) as built:
-        yield built
 
 
 def test_a_client_that_ends_first_still_hears_the_server(across: Across) -> None:

@@ -23,12 +23,6 @@ SIZES = [1, 300, 70_000, 200_000]
 UPLOAD = pattern(2 << 20, seed=7)
 
 
-@pytest.fixture(params=[0, 1], ids=["edge-edge", "edge-relay-edge"])
-def across(request: pytest.FixtureRequest) -> Iterator[Across]:
-    with Across(relays=request.param) as built:
-        yield built
-
-
 def is_delivered(connection: socket.socket) -> bool:
     """Has the other machine acknowledged all? What it has not, a reset takes from it, directly too."""
     (left,) = struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,12 +19,6 @@ WAYS = {
     "many": [(b"%d" % n, n % 2 == 0) for n in range(10)],
     "in-bulk": [(BULK, False), (b"end\xff", True), (BULK, False), (b"!", True), (b"rest", False)],
 }
-
-
-@pytest.fixture(params=[0, 1], ids=["edge-edge", "edge-relay-edge"])
-def across(request: pytest.FixtureRequest) -> Iterator[Across]:
-    with Across(relays=request.param) as built:
-        yield built
 
 
 def say(connection: socket.socket, parts: list[tuple[bytes, bool]]) -> None:

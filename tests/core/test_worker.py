@@ -3,7 +3,6 @@
 import os
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,12 +25,6 @@ from tests.support.stream_ends import causes, end_of, ends
 from tests.support.waiting import until
 
 MEGABYTE = 1 << 20
-
-
-@pytest.fixture(params=[0, 1], ids=["edge-edge", "edge-relay-edge"])
-def across(request: pytest.FixtureRequest) -> Iterator[Across]:
-    with Across(relays=request.param) as built:
-        yield built
 
 
 # -- lanes that never are -------------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ cdef struct Stream:
     uint8_t cause
     uint8_t marking             # the marking that the far edge sent in OPEN
     uint8_t state
-    uint8_t say                 # SAY_*
+    uint8_t say                 # TX_*
     uint8_t place
     uint8_t broken              # StreamBreak
     uint8_t input               # StreamInput
