@@ -86,11 +86,12 @@ def test_it_moves_everything_and_finds_no_marker_in_a_relay(tmp_path: Path) -> N
     assert_nothing_is_left(tmp_path)
 
 
-@pytest.mark.tier_all
 def test_a_person_reads_what_it_did(tmp_path: Path) -> None:
     with demo(tmp_path) as process:
         out, err = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, err) == (0, "")
+    assert "\n  kent-1 -------- relay-1 -------- relay-2 -------- met-1\n                     |\n" in out
+    assert "\\x" not in out
     assert "The relays never held it in the clear" in out
     assert f"Every process has ended and {tmp_path}" in out
     assert_nothing_is_left(tmp_path)

@@ -68,7 +68,8 @@ def run(*, keep: bool, as_json: bool) -> int | None:
 def _launch(console: Console, realm: Realm, payload: Payload, stack: ExitStack, keep: bool) -> None:
     console.print("A realm of two relays and three organisations, on this machine:")
     console.print()
-    console.print(DRAWING)
+    for line in DRAWING:
+        console.print(line)
     console.print()
     targets = {}
     for member in MEMBERS:

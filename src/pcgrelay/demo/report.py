@@ -13,10 +13,12 @@ from pcgrelay.demo.realm import DATABASE, MEMBERS, RELAYS, Realm
 from pcgrelay.demo.traffic import Moved
 from pcgrelay.output import Layout, Row, count, milliseconds, print_table, size
 
-DRAWING = f"""\
-  {MEMBERS[0].node} -------- {RELAYS[0]} -------- {RELAYS[1]} -------- {MEMBERS[1].node}
-                     |
-                {MEMBERS[2].node}"""
+# Line by line: the screen shows a line end inside a text as its number, as in a peer's words.
+DRAWING = (
+    f"  {MEMBERS[0].node} -------- {RELAYS[0]} -------- {RELAYS[1]} -------- {MEMBERS[1].node}",
+    "                     |",
+    f"                {MEMBERS[2].node}",
+)
 
 
 class Searched(Struct, frozen=True, kw_only=True):
