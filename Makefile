@@ -11,11 +11,18 @@ CHAOS_SEED = 1
 KILLS = 50
 SATURATED_SECONDS = 60
 SEEDS = 10000
+# Of the acceptance: which lists (all, if none is named), the seed, after how many minutes no case is begun (0: never),
+# and 0 if cases that were run at this commit are to be run again.
+ONLY =
+SEED = 1
+MINUTES = 0
+RESUME = 1
+ANEW = $(if $(filter 0,$(RESUME)),--anew)
 NAME =
 RUNS = 50
 NOISE = 0.15
 # Of the simulation the first seed, of an upgrade the commit before it.
-simulate: FROM = 0
+simulate simulate-outlets: FROM = 0
 test-upgrade: FROM = baa4472
 PYTEST_ARGS =
 TEST_FACES = $(patsubst tests/native/%.pyx,tests.native.%,$(wildcard tests/native/*.pyx))
@@ -30,7 +37,9 @@ PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_relay_that_lies_* a_lane_that_b
 	an_upgrade_loses_no_stream_of_a_few* a_name_that_* a_port_* services_that_* ssh_* redis_* iperf_* a_gigabyte_* \
 	a_renewal_that_is_refused_* a_neighbour_that_is_* what_nobody_may_* edges_share_* streams_find_* a_node_lives_* \
 	explain_* a_node_that_* a_realm_comes_up_* a_clock_that_* a_half_closed_* a_machine_that_* a_node_runs_* \
-	a_node_says_* a_reset_at_* a_service_without_* a_set_up_* a_signal_* an_edge_that_is_* who_is_*,tests/scenarios/test_$(what).py))
+	a_node_says_* a_reset_at_* a_service_without_* a_service_moves_* shares_of_* the_state_of_* \
+	a_set_up_* a_signal_* an_edge_that_is_* who_is_* callers_who_* a_canary_* a_cut_over_* a_drill_* \
+	an_old_way_* what_people_* a_drain_*,tests/scenarios/test_$(what).py))
 IN_TEST = -m 'tier_test and not tier_all'
 XDIST = -n 2 --dist loadfile
 # What a sanitiser writes before it ends the process must not be caught by pytest.
@@ -42,7 +51,7 @@ SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py --ignore=tests
 # spread at all, if that is allowed here.
 NO_ASLR = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build demo test test-all test-upgrade flakes lint types fuzz simulate chaos kills asan tsan bench bench-openssl bench-short bench-count \
+.PHONY: help setup build demo test test-all test-upgrade flakes lint types fuzz simulate simulate-outlets acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-direct bench-count \
 	bench-report annotate clean
 
 help: ## Show this list.
@@ -112,6 +121,19 @@ kills: ## Kill a relay under streams KILLS times (50 unless told), and look for 
 simulate: | $(VENV_PYTHON) ## Run SEEDS simulated worlds (10,000 unless told, about three minutes), beginning with seed FROM.
 	$(VENV_PYTHON) -m tests.simulation --seeds $(SEEDS) --from $(FROM)
 
+simulate-outlets: | $(VENV_PYTHON) ## The same, and each world has a second exit beside the gateway; 10,000 take a quarter of an hour.
+	$(VENV_PYTHON) -m tests.simulation --outlets --seeds $(SEEDS) --from $(FROM)
+
+acceptance: ## Show all that a cut-over must do, in full numbers; hours, resumed at the case that is next. ONLY=faults,cuts
+	@sh scripts/setup test
+	$(VENV_PYTHON) -m tests.acceptance --only='$(ONLY)' --seed=$(SEED) --minutes=$(MINUTES) $(ANEW)
+
+acceptance-drills: ## Hold sixty drills under live traffic, as a part of that.
+	@$(MAKE) --no-print-directory acceptance ONLY=drills
+
+acceptance-judge: | $(VENV_PYTHON) ## Count what the judge of a cut-over does in simulated ones; some minutes.
+	$(VENV_PYTHON) -m tests.acceptance.judge
+
 asan: | $(VENV_PYTHON) ## Run the core tests and a scenario under AddressSanitizer and UndefinedBehaviorSanitizer.
 	PCGRELAY_BUILD=asan $(VENV_PYTHON) setup.py --quiet build
 	PCGRELAY_BUILD=asan $(VENV_PYTHON) tests/native/setup.py --quiet build
@@ -137,7 +159,11 @@ bench-short: ## Compare nodes with their peers in a minute; fail where pcgrelay 
 	@sh scripts/setup bench
 	$(VENV_PYTHON) -m benches.short --noise $(NOISE)
 
-bench-count: ## Count the instructions of a frame; fail if it costs 3 % more than before.
+bench-direct: ## Compare an edge with a direct outlet with haproxy as a plain TCP proxy; fail where it is behind.
+	@sh scripts/setup bench
+	$(VENV_PYTHON) -m benches.bench_direct
+
+bench-count: ## Count the instructions of a frame and of an accept; fail if one costs 3 % more than before.
 	@sh scripts/setup test
 	$(VENV_PYTHON) -m benches.count
 

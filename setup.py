@@ -22,7 +22,7 @@ modes = build_modes() if builds_modules else set()
 setup(
     packages=find_packages("src", include=["pcgrelay", "pcgrelay.*"]),
     package_dir={"": "src"},
-    package_data={"pcgrelay": ["py.typed"], "pcgrelay._core": ["*.pyi", "*/*.pyi"]},
+    package_data={"pcgrelay": ["py.typed", "templates/*"], "pcgrelay._core": ["*.pyi", "*/*.pyi"]},
     ext_modules=extensions(modes, "pcgrelay._core") if builds_modules else [],
     options=build_options(modes),
 )

@@ -46,16 +46,17 @@ def _measured(peer: type[Chain], folder: Path, count: int, limit: int) -> dict[s
         return {"idle": possible, "lacking": reason}
     try:
         with peer(Place(folder, 2, free_port(), connections=possible + SPARE)) as chain:
-            before = _memory(chain)
+            before = memory_of(chain)
             with held(chain.place.load(), possible, OPENING_S) as opened:
-                after = _memory(chain)
+                after = memory_of(chain)
     except (BenchError, OSError) as error:
         return {"idle": possible, "lacking": str(error)}
     each = {role: (after[role] - before[role]) / possible for role in after}
     return {"idle": possible, "bytes_each": sum(each.values()), "ends": each, "opening_s": opened["opening_s"]}
 
 
-def _memory(chain: Chain) -> dict[str, int]:
+def memory_of(chain: Chain) -> dict[str, int]:
+    """What each hop holds, by its role."""
     roles = chain.pids()
     return {
         name: memory_bytes([pid for pid, role in roles.items() if role == name]) for name in sorted(set(roles.values()))

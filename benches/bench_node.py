@@ -65,7 +65,7 @@ def _round(
                 continue
             with serving(case, port, folder):
                 for row in rows_of(case, topology, order.sample(chains, len(chains)), settings, failures):
-                    print(_line(row), flush=True)
+                    print(line_of(row), flush=True)
                     yield {**row, "round": number}
 
 
@@ -107,7 +107,8 @@ def started(
             chain.end()
 
 
-def _line(row: dict[str, Any]) -> str:
+def line_of(row: dict[str, Any]) -> str:
+    """A row for people."""
     words = []
     if row.get("bytes"):
         words.append(f"{row['bytes'] / row['seconds'] / 1e6:.0f} MB/s")

@@ -30,7 +30,9 @@ class Case:
     server: Callable[[int, Path], Process] | None = None  # of a program; the load is its own server
 
 
-def _load(**options: int) -> Callable[[Chain, Settings], Figures]:
+def load(**options: int) -> Callable[[Chain, Settings], Figures]:
+    """A measurement by our own load, with these options."""
+
     def run(chain: Chain, settings: Settings) -> Figures:
         times = {"warm": settings.warm_s, "seconds": settings.window_s}
         return measure(chain.place.load(), chain.pids(), **times, **options)
@@ -97,16 +99,16 @@ def serving(case: Case, port: int, folder: Path) -> Iterator[None]:
 
 
 CASES = [
-    Case("bulk 1", "bulk", _load(bulk=1), relayed=True),
-    Case("bulk 8", "bulk", _load(bulk=8), relayed=True),
-    Case("bulk 64", "bulk", _load(bulk=64), relayed=True),
-    Case("request 1 x 64 B", "request", _load(request=1), relayed=True),
-    Case("request 64 x 64 B", "request", _load(request=64), relayed=True),
-    Case("request 512 x 512 B", "request", _load(request=512, size=512)),
-    Case("request 64 x 16 KiB", "request", _load(request=64, size=16384)),
-    Case("open 1", "open", _load(churn=1)),
-    Case("open 32", "open", _load(churn=32), relayed=True),
-    Case("mix", "mix", _load(bulk=8, request=1)),
+    Case("bulk 1", "bulk", load(bulk=1), relayed=True),
+    Case("bulk 8", "bulk", load(bulk=8), relayed=True),
+    Case("bulk 64", "bulk", load(bulk=64), relayed=True),
+    Case("request 1 x 64 B", "request", load(request=1), relayed=True),
+    Case("request 64 x 64 B", "request", load(request=64), relayed=True),
+    Case("request 512 x 512 B", "request", load(request=512, size=512)),
+    Case("request 64 x 16 KiB", "request", load(request=64, size=16384)),
+    Case("open 1", "open", load(churn=1)),
+    Case("open 32", "open", load(churn=32), relayed=True),
+    Case("mix", "mix", load(bulk=8, request=1)),
     Case(
         "redis-benchmark 50",
         "program",

@@ -1,6 +1,6 @@
-"""A chain of gateways under test: two edges, or two edges with a relay between them, of one make.
+"""A chain of gateways under test: two edges, or two edges with a relay between them, of one make; or one alone.
 
-client of the load -> door | a | (r) | b | -> server of the load
+client of the load -> door | a | (r) | (b) | -> server of the load
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Place:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return ("a", "b") if self.hops == 2 else ("a", "r", "b")
+        return {1: ("a",), 2: ("a", "b"), 3: ("a", "r", "b")}[self.hops]
 
     @property
     def target(self) -> str:

@@ -1,11 +1,12 @@
-"""Instruction counts of rungs 1 to 3, which no other load on the machine disturbs.
+"""Instruction counts of rungs 1 to 3 and of an accept, which no other load on the machine disturbs.
 
     python -m benches.count                       compare with baseline.json; exit 1 if something costs 3 % more
     python -m benches.count --accept "REASON"     make these counts the baseline, with the reason for the move
 
-A short run is subtracted from a long one, so only what each further frame costs is left. The core's own instructions
-are compared everywhere. Those of libcrypto depend on its version and on the processor, and are compared where both are
-alike.
+A short run is subtracted from a long one, so only what each further frame or accept costs is left. The core's own
+instructions are compared everywhere. Those of libcrypto depend on its version and on the processor, and are compared
+where both are alike. The accept is that of an import without [[direct]]; its baseline is what it cost before imports
+had outlets.
 """
 
 from __future__ import annotations
@@ -20,16 +21,21 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benches import count_accept
 from benches.counted import LONG, MARKS, OPERATIONS, SHORT
 from benches.settings import ROOT
 
 BASELINE = Path(__file__).with_name("baseline.json")
 TOLERANCE = 0.03
+ACCEPT = "accept"
 Counts = dict[str, dict[str, float]]
 
 
 def count() -> Counts:
-    """Instructions of each operation for one frame: of the core, and of everything with libcrypto and libc."""
+    """Instructions of each operation for one frame: of the core, and of everything with libcrypto and libc.
+
+    And those of an accept: of the core alone.
+    """
     with tempfile.TemporaryDirectory(prefix="pcgrelay-count-") as name:
         marks = [f"--{what}={function}" for function in _marked() for what in ("zero-before", "dump-after")]
         command = [
@@ -49,7 +55,7 @@ def count() -> Counts:
             raise SystemExit(f"count: {done.stderr[-2000:]}")
         dumps = sorted(Path(name).glob("out.*"), key=lambda path: int(path.suffix[1:]))
         calls = [found for path in dumps if (found := _read(path))]
-    return _differences(calls)
+    return {**_differences(calls), ACCEPT: {"core": round(count_accept.cost(), 1)}}
 
 
 def _marked() -> list[str]:
@@ -114,17 +120,17 @@ def refusals(found: Counts, baseline: dict[str, Any]) -> list[str]:
     """What costs more than the baseline allows, in words."""
     kinds = ["core", "all"] if baseline["machine"] == machine() else ["core"]
     return [
-        f"{name}: {counts[kind]:.0f} instructions a frame ({kind}), {counts[kind] / was[kind] - 1:+.1%}"
+        f"{name}: {counts[kind]:.0f} instructions ({kind}), {counts[kind] / was[kind] - 1:+.1%}"
         for name, counts in found.items()
         for kind in kinds
-        if (was := baseline["counts"].get(name)) and counts[kind] > was[kind] * (1 + TOLERANCE)
+        if kind in counts and (was := baseline["counts"].get(name)) and counts[kind] > was[kind] * (1 + TOLERANCE)
     ]
 
 
 def main(words: list[str]) -> int:
     found = count()
     for name, counts in found.items():
-        print(f"{name:28} {counts['core']:10.1f} core {counts['all']:12.1f} all")
+        print(f"{name:28}", *(f"{cost:12.1f} {kind}" for kind, cost in counts.items()))
     if words[:1] == ["--accept"] and len(words) == 2:
         content = {"reason": words[1], "machine": machine(), "counts": found}
         BASELINE.write_text(json.dumps(content, indent=1) + "\n")

@@ -107,9 +107,7 @@ def main() -> int:
     rows = [
         row
         for model, variant, expected in PLAN
-        for row in (
-            rows_of(model, variant, expected) if not wanted or model in wanted else kept_rows(model, variant)
-        )
+        for row in (rows_of(model, variant, expected) if not wanted or model in wanted else kept_rows(model, variant))
     ]
     differ = sum("**DIFFERS**" in row for row in rows)
     (HERE / "results.md").write_text(

@@ -11,7 +11,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,16 +20,26 @@ from msgspec import Struct
 
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.config import Address, Config
+from pcgrelay.config.inventory import load_inventory
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
 from pcgrelay.files import reason_of
 from pcgrelay.identity.certificates import IdentityRefused, crl_signed_by, identity_of
 from pcgrelay.identity.credentials import Credentials, key_matches, load_certificates, load_crls, load_key
 from pcgrelay.identity.dates import Judged, Kind, Phase, date_mend, date_sentence, dated_of, judged_all
+from pcgrelay.net.sockets import is_own_address
 from pcgrelay.openssl import data_plane_library, leaves_speed, processor_flags, session_library
 from pcgrelay.rehearsal import rehearse
+from pcgrelay.services.retired import read_retired, still_named, still_named_words
+from pcgrelay.state.folder import unfit
 
 T = TypeVar("T")
 
+# So many days before a network's last one it is said, and how.
+SUPPORT_DAYS = {
+    7: "What goes over it loses its support within a week.",
+    30: "What goes over it has to move within the month.",
+    90: "It is time to plan what takes its place.",
+}
 DATES_EXIT_CODE = 4  # as for `status`, which uses it for whatever needs attention
 OK, WARNING, ERROR = "ok", "warning", "error"
 
@@ -43,14 +53,21 @@ class Finding(Struct, frozen=True, kw_only=True):
     mend: str = ""
     permission: bool = False  # the user or a file's mode is wrong, not the configuration
     passing: bool = False  # it may succeed at the next start without a correction
+    starts: bool = False  # an error that a node starts with nevertheless
     dates: bool = False  # a date is wrong or near: the node still starts, and new files or a correct clock solve it
 
 
 def check(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
     """Run all checks. A node that runs with this configuration already may hold its own ports and socket."""
     running = answers(config.node.admin)
-    findings = [*_credentials(config, clock.wall()), *_policy(config), _admin(config, running)]
-    return [*findings, *_ports(config, running), *_libraries()]
+    now = clock.wall()
+    findings = [*_credentials(config, now), *_policy(config), *_outlets(config, now), _admin(config, running)]
+    return [*findings, *_state(config), *_inventory(config), *_ports(config, running), *_libraries()]
+
+
+def check_files(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
+    """Check what depends on files alone, and on neither the ports nor the sockets of this machine."""
+    return [*_credentials(config, clock.wall()), *_policy(config), *_state(config), *_inventory(config)]
 
 
 def refuse_errors(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
@@ -61,8 +78,8 @@ def refuse_errors(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
     if answers(config.node.admin):
         raise RunError(f"{config.node.admin}: a node with this admin socket runs already; stop it first.")
     findings = check(config, clock)
-    _refuse_first(config, findings)
-    return [finding for finding in findings if finding.level == WARNING or finding.dates]
+    _refuse_first(config, [finding for finding in findings if not finding.starts])
+    return [finding for finding in findings if finding.level == WARNING or finding.dates or finding.starts]
 
 
 def refuse_reload(config: Config, clock: Clock = SYSTEM_CLOCK, *, dates: bool = False) -> None:
@@ -236,6 +253,77 @@ def _policy(config: Config) -> Iterator[Finding]:
             yield _doubtful(f"import[{number}].listen", sentence, "Listen on one address of a network that you trust.")
 
 
+# -- outlets and state -------------------------------------------------------------------------------------
+
+
+def _outlets(config: Config, now: datetime) -> Iterator[Finding]:
+    """Networks whose support ends, outlets without a folder for their shares, addresses that are not here."""
+    used = {each.bearer for each in config.listens} | {each.bearer for each in config.links}
+    used |= {each.bearer for each in config.directs}
+    for number, bearer in enumerate(config.bearers, 1):
+        where = f"bearer[{number}].name"
+        if bearer.name not in used:
+            sentence = f"No [[listen]], [[link]] or [[direct]] is on a bearer {bearer.name}."
+            yield _doubtful(where, sentence, "Correct the name, or remove this table.")
+        elif bearer.supported_until is not None:
+            yield _support(f"bearer[{number}].supported_until", bearer.name, bearer.supported_until, now.date())
+    if config.directs and config.node.state is None:
+        sentence = "There is no folder in which shares of outlets outlast the process, so none can be set."
+        yield _doubtful("node.state", sentence, f'Add state = "/var/lib/pcgrelay/{config.node.id.name}" to [node].')
+    for number, direct in enumerate(config.directs, 1):
+        if direct.source is not None and not is_own_address(direct.source):
+            sentence = f"{direct.source} is no address of this machine."
+            yield _bad(f"direct[{number}].source", sentence, "Write one of its own, or remove the line.", passing=True)
+
+
+def _support(where: str, name: str, until: date, today: date) -> Finding:
+    """What there is to say of the last day of a network."""
+    days = (until - today).days
+    mend = f"Have another outlet that lasts, or move what goes over {name}."
+    if days < 0:
+        return _doubtful(where, f"The network {name} is not supported any more: its last day was {until}.", mend)
+    if days > max(SUPPORT_DAYS):
+        return _good(where, f"The network {name} is supported until {until}.")
+    left = "today is its last day" if days == 0 else f"{_days(days)} left"
+    urgency = next(words for most, words in SUPPORT_DAYS.items() if days <= most)
+    return _doubtful(where, f"The network {name} is supported until {until}: {left}. {urgency}", mend)
+
+
+def _days(count: int) -> str:
+    return f"{count} day{'' if count == 1 else 's'}"
+
+
+def _state(config: Config) -> Iterator[Finding]:
+    """The folder of state; who has it now is found out at the start."""
+    if config.node.state is None:
+        return
+    problem = unfit(config.node.state)
+    if problem is not None:
+        yield _bad("node.state", str(problem), permission=isinstance(problem, PermissionProblem))
+        return
+    yield _good("node.state", f"This user may keep state in {config.node.state}.")
+    for index, retired in still_named(config, read_retired(config.node.state).outlets):
+        sentence = f"{still_named_words(index, retired).partition(': ')[2]}."
+        yield Finding(level=ERROR, where=f"direct[{index + 1}]", sentence=sentence, starts=True)
+
+
+def _inventory(config: Config) -> Iterator[Finding]:
+    """The file of the services that must move: commands read it, and the node does not."""
+    path = config.node.inventory
+    if path is None:
+        return
+    try:
+        inventory = load_inventory(path)
+    except PcgrelayError as error:
+        permission = isinstance(error, PermissionProblem)
+        yield Finding(level=WARNING, where="node.inventory", sentence=str(error), permission=permission)
+        return
+    known = {entry.service for entry in config.imports}
+    missing = sum(each.name not in known for each in inventory.services)
+    tail = f"; {missing} of them are not imported here" if missing else ""
+    yield _good("node.inventory", f"{len(inventory.services)} services must move{tail}.")
+
+
 # -- libraries ---------------------------------------------------------------------------------------------
 
 
@@ -272,8 +360,13 @@ def _admin(config: Config, running: bool) -> Finding:
 def _ports(config: Config, running: bool) -> Iterator[Finding]:
     for number, listen in enumerate(config.listens, 1):
         yield _port(f"listen[{number}].address", listen.address, running)
+    for number, export in enumerate(config.exports, 1):
+        for place, address in enumerate(export.also, 1):
+            yield _port(f"export[{number}].also[{place}]", address, running)
     for number, entry in enumerate(config.imports, 1):
         yield _port(f"import[{number}].listen", entry.listen, running)
+        for place, address in enumerate(entry.also, 1):
+            yield _port(f"import[{number}].also[{place}]", address, running)
 
 
 def _port(where: str, address: Address, running: bool) -> Finding:

@@ -32,6 +32,12 @@ class StatusProblem(PcgrelayError):
     exit_code = 3
 
 
+class RuleProblem(PcgrelayError):
+    """It was understood, and a rule does not allow it."""
+
+    exit_code = 6
+
+
 class PermissionProblem(PcgrelayError):
     """This user lacks a permission, or a file gives others too many (EX_NOPERM)."""
 

@@ -21,7 +21,11 @@ from pcgrelay.printable import json_printable, printable
 PIPE_WIDTH = 1000
 GAP = 2  # blanks between columns
 
-STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "up": "green", "ready": "green", "down": "bold red"}
+STYLES = {
+    **dict.fromkeys(("ok", "up", "ready", "good", "arrived", "quiet", "retired"), "green"),
+    **dict.fromkeys(("warning", "held", "paused"), "yellow"),
+    **dict.fromkeys(("error", "down", "bad", "back", "lost"), "bold red"),
+}
 
 
 def print_json(value: Any) -> None:
@@ -74,29 +78,34 @@ class Layout:
             for index, name in enumerate(self.columns)
         ]
 
-    def fits(self, console: Console) -> bool:
-        """Return whether the table fits the width of the console."""
-        return sum(self.widths) + GAP * (len(self.columns) - 1) <= console.width
+    def fits(self, width: int) -> bool:
+        """Return whether the table fits a screen of that width."""
+        return sum(self.widths) + GAP * (len(self.columns) - 1) <= width
 
 
 def print_table(console: Console, title: str, *layouts: Layout) -> None:
-    """Print the first layout that fits; if none does, the first column of the last gets lines of its own.
+    """Print the first layout that fits, as table_lines does."""
+    for line in table_lines(console.width, title, *layouts):
+        console.print(line)
+
+
+def table_lines(width: int, title: str, *layouts: Layout) -> Iterator[Text]:
+    """Return the lines of the first layout that fits; if none does, the first column of the last has its own lines.
 
     No name is truncated, because a truncated name cannot be searched for.
     """
-    layout = next((layout for layout in layouts if layout.fits(console)), layouts[-1])
-    stacked = not layout.fits(console)
+    layout = next((layout for layout in layouts if layout.fits(width)), layouts[-1])
+    stacked = not layout.fits(width)
     if title:
-        console.print(Text(title, style="bold"))
+        yield Text(title, style="bold")
     # Column names are dim, so that they do not look like a row where bold is the only style.
     for line in _lines(Row([name.lstrip(">") for name in layout.columns]), layout, stacked):
         line.stylize("dim")
-        console.print(line)
+        yield line
     for row in layout.rows:
-        for line in _lines(row, layout, stacked):
-            console.print(line)
+        yield from _lines(row, layout, stacked)
         for note in row.notes:
-            console.print(Text(f"  {note}", style="dim"))
+            yield Text(f"  {note}", style="dim")
 
 
 def _lines(row: Row, layout: Layout, stacked: bool) -> Iterator[Text]:
@@ -148,6 +157,11 @@ def milliseconds(value: float | None) -> str:
 def percent(share: float) -> str:
     """Format a share of one: 25 %."""
     return f"{100 * share:.0f} %"
+
+
+def percent_exact(percent: float) -> str:
+    """A share that is percent already, with its half if it has one: 0.5 %."""
+    return f"{round(percent, 2):g} %"
 
 
 def duration(seconds: float) -> str:

@@ -43,13 +43,13 @@ def use(node: Node, sessions: list[int], imports: int = 1) -> None:
     node.core.publish(exports=[], imports=rows, grants=[])
 
 
-def listen_apart(node: Node, number: int) -> list[tuple[str, int]]:
-    """A listening socket for each worker, each with an address of its own."""
+def listen_apart(node: Node, number: int, listener: int = 0) -> list[tuple[str, int]]:
+    """A listening socket for each worker, each with an address of its own; listener: the number of its counts."""
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(node.core.workers)]
-    addresses: list[tuple[str, int]] = [listener.getsockname() for listener in listeners]
-    for listener in listeners:
-        listener.setblocking(False)
-    node.core.import_listen(number, [listener.detach() for listener in listeners])
+    addresses: list[tuple[str, int]] = [sock.getsockname() for sock in listeners]
+    for sock in listeners:
+        sock.setblocking(False)
+    node.core.import_listen(number, [sock.detach() for sock in listeners], listener)
     return addresses
 
 
@@ -132,3 +132,33 @@ def test_a_session_that_ended_on_the_way_is_chosen_again(
     near.core.start()
     assert [sock.recv(1) for sock in socks] == [b"?"] * CONNECTIONS
     assert streams(near) == {wide: CONNECTIONS}
+
+
+def test_what_comes_by_a_listener_is_counted_apart(realm: CoreRealm, narrow_and_wide: tuple[Node, int, int]) -> None:
+    near, narrow, wide = narrow_and_wide
+    use(near, [narrow, wide])
+    # Worker 1 hands the sockets of the narrow session to worker 0.
+    plain, counted, other = (listen_apart(near, 0, listener)[1] for listener in (0, 1, 511))
+    socks = [ask(realm, address) for address in (plain, counted, counted, counted, counted, other)]
+    assert [sock.recv(1) for sock in socks] == [b"?"] * len(socks)
+    assert near.core.listener(1) == (4, 4, 0, 0)
+    assert near.core.listener(511) == (1, 1, 0, 0)
+    assert near.core.listener(0) == (0, 0, 0, 0)
+    for sock in socks:
+        sock.close()
+    until(lambda: near.core.listener(1) == (4, 0, 4, 4))
+    until(lambda: near.core.listener(511) == (1, 0, 1, 1))
+    assert near.core.listener(0) == (0, 0, 0, 0)
+    with pytest.raises(native.CoreError, match="no counts of a listener 512"):
+        listen_apart(near, 0, 512)
+    with pytest.raises(native.CoreError, match="no counts of a listener 512"):
+        near.core.listener(512)
+
+
+def test_a_connection_that_is_refused_is_counted_at_its_listener(realm: CoreRealm) -> None:
+    near = realm.edge()
+    (address,) = listen_apart(near, 0, 3)
+    near.core.publish(exports=[], imports=[(0, b"echo", 1, 0, native.IMPORT_DOWN, [])], grants=[])
+    with pytest.raises(ConnectionResetError):
+        ask(realm, address).recv(1)
+    until(lambda: near.core.listener(3) == (1, 0, 0, 0))

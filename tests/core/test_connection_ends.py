@@ -86,7 +86,7 @@ def test_a_reset_of_the_client_reaches_the_server(across: Across) -> None:
         assert done.wait(20)
     assert seen == [True]
     assert causes(across.near) == (8, "application-reset")
-    assert end_of(across.far)[8:] == (8, "far-reset", 0xFFFF, True)
+    assert end_of(across.far)[8:12] == (8, "far-reset", 0xFFFF, True)
 
 
 def test_a_reset_of_the_server_reaches_the_client(across: Across) -> None:

@@ -17,6 +17,7 @@ from pcgrelay._core.face import core as native
 from tests.support.applications import Across, client, echo, is_turned_away, reset, server, transfer
 from tests.support.dialled_targets import Address, serve
 from tests.support.handover import hand_over
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 NEXT_S = 0.25
@@ -36,8 +37,7 @@ def answers() -> Iterator[Address]:
 
 @pytest.fixture
 def refuses() -> Address:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        return closed.getsockname()  # type: ignore[no-any-return]
+    return "127.0.0.1", free_port()
 
 
 class Silent:

@@ -15,7 +15,7 @@ from pcgrelay._core.face import core as native
 from tests.support.applications import PATIENCE, Across, client, echo, pattern, server, transfer, was_reset
 from tests.support.cores import frozen_record
 from tests.support.handover import hand_over
-from tests.support.waiting import until
+from tests.support.waiting import receive, until
 
 MEGABYTE = 1 << 20
 
@@ -71,7 +71,7 @@ def test_streams_that_wait_for_their_flow_are_opened_in_their_order() -> None:
         for number, connection in enumerate(clients):
             connection.sendall(b"stream %2d" % number)
         for number, connection in enumerate(clients):
-            assert connection.recv(9, socket.MSG_WAITALL) == b"stream %2d" % number
+            assert receive(connection, 9) == b"stream %2d" % number
             connection.close()
 
 
@@ -110,7 +110,7 @@ def test_what_ends_while_another_process_still_holds_it_ends_all_the_same(across
         leaves, stays = client(address), client(address)
         for connection in (leaves, stays):
             connection.sendall(b"here")
-            assert connection.recv(4, socket.MSG_WAITALL) == b"here"
+            assert receive(connection, 4) == b"here"
         copies: list[int] = []
         for node in across.nodes:
             copies += frozen_record(node)[1]
@@ -148,12 +148,12 @@ def is_refused_at(address: tuple[str, int]) -> bool:
 def test_each_epoch_has_stepped_once_the_other_core_goes_on(across: Across) -> None:
     with server(echo) as target, client(across.serve(target)) as connection:
         connection.sendall(b"before")
-        assert connection.recv(6, socket.MSG_WAITALL) == b"before"
+        assert receive(connection, 6) == b"before"
         lanes = sum(figures["lanes"] for figures in across.near.core.per_worker())
         before = across.near.core.counters()["rekeys_total"]
         hand_over(across, across.near, target)
         connection.sendall(b"after!")
-        assert connection.recv(6, socket.MSG_WAITALL) == b"after!"
+        assert receive(connection, 6) == b"after!"
         # Each lane, and each flow.
         until(lambda: across.near.core.counters()["rekeys_total"] >= before + 2 * lanes)
 
@@ -161,7 +161,7 @@ def test_each_epoch_has_stepped_once_the_other_core_goes_on(across: Across) -> N
 def test_a_renewal_that_both_sides_keep_is_agreed_after_the_hand_over() -> None:
     with Across(relays=0) as across, server(echo) as target, client(across.serve(target)) as connection:
         connection.sendall(b"before")
-        assert connection.recv(6, socket.MSG_WAITALL) == b"before"
+        assert receive(connection, 6) == b"before"
         (link,) = across.links
         for node in across.nodes:
             node.core.link_renew(link, secret=across.realm.secret("of a link"), mix=1)
@@ -173,11 +173,11 @@ def test_a_renewal_that_both_sides_keep_is_agreed_after_the_hand_over() -> None:
             node.core.link_mix(link, 1)
             node.core.session_mix(across.session, 1)
         connection.sendall(b"after!")
-        assert connection.recv(6, socket.MSG_WAITALL) == b"after!"
+        assert receive(connection, 6) == b"after!"
         # Each side has seen the other one step with it; with another secret nothing would open any more.
         for node in across.nodes:
             until(lambda node=node: node.core.links()[link]["mix"] == 1)  # type: ignore[misc]
             until(lambda node=node: node.core.sessions()[across.session]["mix"] == 1)  # type: ignore[misc]
         hand_over(across, across.near, target)
         connection.sendall(b"later.")
-        assert connection.recv(6, socket.MSG_WAITALL) == b"later."
+        assert receive(connection, 6) == b"later."

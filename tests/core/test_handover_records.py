@@ -17,14 +17,18 @@ from tests.support.applications import Across, client, echo, pattern, server
 from tests.support.cores import frozen_record
 from tests.support.handover_records import (
     CONTAINERS,
+    DIRECT,
     FLOW,
     HEAD,
     LANE,
     LISTENER,
+    OPENER_HALF,
     PATH,
     RETAINED,
     SESSION,
+    SETUP,
     STREAM,
+    TARGET_HALF,
     WAITING,
     WORKER,
     first,
@@ -32,6 +36,7 @@ from tests.support.handover_records import (
     items,
     word,
 )
+from tests.support.waiting import receive
 
 RECORDS = Path(__file__).with_name("records")
 
@@ -41,7 +46,7 @@ def left() -> Iterator[tuple[bytes, int]]:
     """The record of an edge with a stream that has said something, and how many descriptors belong to it."""
     with server(echo) as target, Across(relays=0) as across, client(across.serve(target)) as connection:
         connection.sendall(pattern(5_000))
-        assert len(connection.recv(5_000, socket.MSG_WAITALL)) == 5_000
+        assert len(receive(connection, 5_000)) == 5_000
         record, fds = frozen_record(across.near)
         for fd in fds:
             os.close(fd)
@@ -104,6 +109,9 @@ KEPT = {
     "edge": ("version_2.bin", 3, 1, native.ROLE_EDGE),
     "edge of two workers": ("two_workers_version_2.bin", 6, 2, native.ROLE_EDGE),
     "relay": ("relay_version_2.bin", 4, 2, native.ROLE_RELAY),
+    # Three direct streams: one that was led on and has heard the end of its target, one whose target keeps silent, and
+    # a shadow beside it. Another stream waits for a session.
+    "edge with outlets": ("outlets_version_3.bin", 10, 1, native.ROLE_EDGE),
 }
 
 
@@ -143,6 +151,31 @@ TURNS = {(WORKER, 7), (WORKER, 15)}
 # A budget of LOSTs that was never used: it was empty at the start of time, and is full now.
 LOSTS = {(WORKER, LANE, 18), (WORKER, LANE, 19)}
 ELSE = STEPS | TURNS | LOSTS
+
+
+# Which descriptor it is, in the order of all; and when what is half-closed ends, which begins anew.
+OF_ORDER = {(WORKER, WAITING, 1)} | {
+    (WORKER, DIRECT, half, tag) for half in (OPENER_HALF, TARGET_HALF) for tag in (1, 16)
+}
+
+
+def several(data: bytes, at: tuple[int, ...]) -> list[dict[tuple[int, ...], bytes]]:
+    """The figures of all items at one place, in any order."""
+    found = [figures(value, at) for _, tag, value in items(first(data, WORKER)) if tag == at[-1]]
+    return sorted(({key: value for key, value in each.items() if key not in OF_ORDER} for each in found), key=repr)
+
+
+@pytest.mark.parametrize("place", [WAITING, DIRECT])
+def test_set_ups_and_direct_streams_are_written_again_as_they_were(place: int) -> None:
+    name = "edge with outlets"
+    record = kept(name)
+    core = read(record, KEPT[name][1])
+    again = bytearray(core.handover_size())
+    core.handover_write(again)
+    core.abandon()
+    before = several(record[HEAD:], (WORKER, place))
+    assert len(before) == (3 if place == DIRECT else 1)
+    assert several(bytes(again[HEAD:]), (WORKER, place)) == before
 
 
 def test_what_is_read_is_written_again_as_it_was() -> None:
@@ -194,6 +227,21 @@ IMPOSSIBLE = {
     "a lane that is sealed far ahead": ("edge", (WORKER, LANE), item(31, word(1 << 30))),
     "a number that is too wide": ("edge", (WORKER, SESSION), item(14, bytes(8) + b"\1")),
     "half a CONFIRM that is too long": ("edge", (WORKER, LANE), PARTIAL + item(24, word(1))),
+    "a direct stream of no half": ("edge with outlets", (WORKER,), item(DIRECT, b"")),
+    "a direct half without a socket": ("edge with outlets", (WORKER, DIRECT, OPENER_HALF), item(1, word(0xFFFFFFFF))),
+    "a direct half that is finished": ("edge with outlets", (WORKER, DIRECT, OPENER_HALF), item(30, word(1))),
+    "a direct half that has something to say": ("edge with outlets", (WORKER, DIRECT, OPENER_HALF), item(6, b"\1")),
+    "a target's half as the opener's": ("edge with outlets", (WORKER, DIRECT, OPENER_HALF), item(24, word(0))),
+    "an opener's half as the target's": ("edge with outlets", (WORKER, DIRECT, TARGET_HALF), item(24, word(1))),
+    "a set-up of an outlet that cannot be": (
+        "edge with outlets",
+        (WORKER, DIRECT, OPENER_HALF, SETUP),
+        item(10, b"\4"),
+    ),
+    "a set-up that has failed": ("edge with outlets", (WORKER, DIRECT, OPENER_HALF, SETUP), item(9, b"\1")),
+    "a set-up of a stream that was opened to us": ("edge with outlets", (WORKER, WAITING), item(24, word(0))),
+    "a break that is not known": ("edge with outlets", (WORKER, DIRECT, OPENER_HALF), item(33, b"\4")),
+    "a listener beyond those that are counted": ("edge with outlets", (WORKER, WAITING), item(40, b"\xff\xff")),
     "half a frame of no type": ("edge", (WORKER, LANE), PARTIAL + item(24, word(0x142))),
 }
 

@@ -24,6 +24,7 @@ from tests.support.applications import echo, pattern, server, transfer
 from tests.support.cores import Node, tcp_pair
 from tests.support.handover_records import CONTAINERS, FLOW, HEAD, LANE, SESSION, STREAM, WORKER, first, item, items
 from tests.support.renewed import secret, until
+from tests.support.waiting import receive
 
 REALMS = sorted(Path(__file__).with_name("records").glob("commit_*"))
 ROLES = {"near": native.ROLE_EDGE, "relay": native.ROLE_RELAY, "far": native.ROLE_EDGE}
@@ -182,9 +183,9 @@ def test_they_go_on_from_there(kept: Kept) -> None:
         kept.start(target)
         # What lay unread, under the keys of the step: some in the far edge's socket, the rest in the relay's.
         application, behind = kept.applications["near"], kept.applications["far"]
-        assert behind.recv(TO_FAR + TO_RELAY, socket.MSG_WAITALL) == WHOLE[BEFORE:]
+        assert receive(behind, TO_FAR + TO_RELAY) == WHOLE[BEFORE:]
         behind.sendall(WHOLE)
-        assert application.recv(len(WHOLE), socket.MSG_WAITALL) == WHOLE
+        assert receive(application, len(WHOLE)) == WHOLE
         # The owed steps were made; the link behind the relay has its own second renewal still before it.
         until(lambda: kept.mixes()["far"][0] == 2 and 2 in kept.mixes()["relay"], near, relay, far)
         assert transfer(kept.address, WHOLE) == WHOLE
@@ -192,7 +193,7 @@ def test_they_go_on_from_there(kept: Kept) -> None:
         kept.renew(3)
         until(lambda: kept.mixes() == {"near": [3, 3], "relay": [3, 3], "far": [3, 3]}, near, relay, far)
         application.sendall(WHOLE)
-        assert behind.recv(len(WHOLE), socket.MSG_WAITALL) == WHOLE
+        assert receive(behind, len(WHOLE)) == WHOLE
     for node in kept.nodes.values():
         node.poll()
         assert not [event for event in node.seen if event[0] in {native.EVENT_SESSION_DOWN, native.EVENT_LANE_DOWN}]

@@ -1,19 +1,25 @@
 """When the control plane hears of streams that ended: soon, and not once for each."""
 
 import select
+import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import pytest
 
 from pcgrelay._core.face import core as native
+from pcgrelay.services.counts import DONE
 from tests.support.applications import Across, client, echo, read_all, server
-from tests.support.cores import Node
+from tests.support.cores import Node, carried_out, listen
 from tests.support.waiting import until
 
 TICK_S = 0.05
 STREAMS = 200
+TELLS_AN_END = (native.EVENT_STREAM_END, native.EVENT_STREAMS_DONE)
 
 
 @pytest.fixture
@@ -28,6 +34,34 @@ def short(address: tuple[str, int]) -> None:
         connection.sendall(b"here")
         connection.shutdown(1)
         assert read_all(connection) == b"here"
+
+
+@contextmanager
+def refusing() -> Iterator[tuple[str, int]]:
+    """A port that nobody else can have, and where nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()
+
+
+def served(across: Across, targets: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """As many services; answer where to connect to."""
+    names = [(number, b"echo-%d" % number) for number in range(len(targets))]
+    across.far.core.publish(
+        exports=[
+            (number, name, 1, 0, native.EXPORT_READY, 2000, [target])
+            for (number, name), target in zip(names, targets, strict=True)
+        ],
+        imports=[],
+        grants=[(across.session, [number for number, _ in names])],
+    )
+    carried_out(across.far)
+    across.near.core.publish(
+        exports=[],
+        imports=[(number, name, 1, 0, native.IMPORT_LIVE, [(across.session, 2, 100)]) for number, name in names],
+        grants=[],
+    )
+    return [listen(across.near, number) for number, _ in names]
 
 
 def kinds(node: Node) -> list[object]:
@@ -87,3 +121,57 @@ def test_a_frozen_core_keeps_none_back(near: Node) -> None:
 
 def test_one_alone_is_heard_after_a_tick(near: Node) -> None:
     near.wait_kind(native.EVENT_STREAM_END, 1.0)
+
+
+def test_the_cause_has_one_name() -> None:
+    assert native.cause_name(0) == DONE
+
+
+def test_those_that_were_done_are_counted_and_told_in_one(across: Across) -> None:
+    with server(echo) as target, refusing() as refuses:
+        address, another, refused = served(across, [target, target, refuses])
+        across.near.core.events()
+        for _ in range(20):
+            short(address)
+        short(another)
+        with suppress(ConnectionError), client(refused) as connection:  # the reset may come before connect() returns
+            read_all(connection)
+    until(lambda: across.near.core.streams() == across.far.core.streams() == 0)
+    for node, is_opener in ((across.near, True), (across.far, False)):
+        found: list[tuple[Any, ...]] = []
+
+        def are_all_told(node: Node = node, found: list[tuple[Any, ...]] = found) -> bool:
+            found.extend(each for each in node.core.events(4096, False) if each[0] in TELLS_AN_END)
+            return sum(each[4] if each[0] == native.EVENT_STREAMS_DONE else 1 for each in found) == 22
+
+        until(are_all_told)
+        (alone,) = [each for each in found if each[0] == native.EVENT_STREAM_END]
+        assert alone[9] in {"target-refused", "far-reset"}
+        done = [each for each in found if each[0] == native.EVENT_STREAMS_DONE]
+        assert {(each[1], each[3]) for each in done} == {(is_opener, across.session)}
+        sums = Counter[int]()
+        for _, _, number, _, count, answered_us in done:
+            sums[number] += count
+            assert 0 < answered_us < 60_000_000
+        assert sorted(sums.values()) == [1, 20]
+
+
+def test_of_a_kind_too_many_each_is_told(across: Across) -> None:
+    kinds_most = 64
+    with server(echo) as target:
+        addresses = served(across, [target] * (kinds_most + 6))
+        until(lambda: across.near.core.streams() == 0)
+        across.near.core.events()
+        # All in one turn of whoever listens.
+        for address in addresses:
+            short(address)
+    until(lambda: across.near.core.streams() == 0)
+    found: list[tuple[Any, ...]] = []
+
+    def are_all_told() -> bool:
+        found.extend(across.near.core.events(4096, False))
+        return len([each for each in found if each[0] in TELLS_AN_END]) == len(addresses)
+
+    until(are_all_told)
+    assert len([each for each in found if each[0] == native.EVENT_STREAMS_DONE]) >= kinds_most
+    assert len({each[2] for each in found if each[0] in TELLS_AN_END}) == len(addresses)

@@ -27,7 +27,7 @@ cdef void world_open(void* world, uint32_t number) noexcept nogil:
     cdef World* self = <World*>world
     cdef Stream* stream = NULL
     cdef Elsewhere elsewhere
-    if accept_application(&self.worker.shard, number, -1, 0, &stream, &elsewhere) == ACCEPT_TAKEN and stream != NULL:
+    if accept_application(&self.worker.shard, number, -1, NULL, &stream, &elsewhere) == ACCEPT_TAKEN and stream != NULL:
         stream.readable = True
 
 

@@ -25,7 +25,7 @@ cdef void take_applications(World* self) noexcept nogil:
 cdef void world_listen(void* world, uint32_t number) noexcept nogil:
     cdef World* self = <World*>world
     cdef Order* order = order_new(ORDER_LISTEN)
-    order.args.import_number = <int>number
+    order.args.listen.import_number = <uint32_t>number
     global listeners
     listeners += 1
     self.listener_length = unix_address(self.listener_address, b"L", listeners)
@@ -51,7 +51,7 @@ cdef void world_application(void* world, uint32_t number) noexcept nogil:
     if socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0:
         broken(b"no pair of sockets")
     keep_application(self, pair[0])
-    app_adopt(self.worker, number, pair[1], 0, False)
+    app_adopt(self.worker, number, pair[1], NULL)
 
 
 cdef uint32_t world_applications(void* world) noexcept nogil:

@@ -3,7 +3,7 @@
  * items fill it exactly, is taken. */
 #include "world.h"
 
-enum { HEAD = 8, ITEM = 6, OLDEST = 1, NEWEST = 2, DEEP = 6, TAG_ROLE = 1, TAG_COUNT = 2 };
+enum { HEAD = 8, ITEM = 6, OLDEST = 1, NEWEST = 3, DEEP = 6, TAG_ROLE = 1, TAG_COUNT = 2 };
 
 static int (*worker_handover_run)(const uint8_t *, uint32_t, int, uint32_t, uint8_t);
 
@@ -125,7 +125,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned
     if (n == 0 || !is_filled(data + HEAD, n) || roll(16) == 0)
         return LLVMFuzzerMutate(data, size, most);
     if (roll(4) == 0)
-        data[6] = (uint8_t)roll(8);
+        data[6] = (uint8_t)roll(16);
     for (uint32_t i = 1 + roll(4); i != 0 && n != 0; i--)
         change(data + HEAD, &n, most - HEAD, 0);
     return HEAD + n;

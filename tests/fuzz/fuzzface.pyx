@@ -13,11 +13,11 @@ from pcgrelay._core.base.buf cimport Pool, pool_start, pool_stop
 from pcgrelay._core.edge.records cimport records_data, records_fin, records_may_read, records_tx, records_rx
 from pcgrelay._core.face.workers cimport Workers
 from pcgrelay._core.edge.accept cimport ACCEPT_TAKEN, Elsewhere, accept_application
-from pcgrelay._core.edge.streams cimport (
-    edge_abort, edge_bury, edge_check_done, edge_connected, edge_session_close, edge_session_fail, edge_wrote,
-)
+from pcgrelay._core.edge.lists cimport edge_bury
+from pcgrelay._core.edge.sessions cimport edge_session_close, edge_session_fail
+from pcgrelay._core.edge.streams cimport edge_abort, edge_check_done, edge_connected, edge_wrote
 from pcgrelay._core.crypto.epoch cimport Epoch, epoch_confirm, epoch_start, epoch_step, epoch_wipe, key_expand_number
-from pcgrelay._core.stream.flow cimport FLOW_UP, Flow, flow_open, flow_start, flow_stop, flow_rx_rekey, list_pop
+from pcgrelay._core.stream.flow cimport FLOW_UP, Flow, flow_open, flow_start, flow_stop, flow_rx_rekey
 from pcgrelay._core.frame.frame cimport (
     Frame, Scope, body_open, body_seal, frame_is_lane, frame_is_numbered, frame_open, frame_pack, frame_seal,
 )
@@ -44,15 +44,17 @@ from pcgrelay._core.link.relay cimport Path
 from pcgrelay._core.base.result cimport (
     RESULT_DUPLICATE, RESULT_GAP, RESULT_OK, RESULT_PEER_CLOSED, RESULT_SOCKET, Result,
 )
+from pcgrelay._core.stream.meter cimport meter_new
 from pcgrelay._core.stream.service_tables cimport (
-    EXPORT_DRAIN, EXPORT_READY, EXPORT_UNRESOLVED, IMPORT_DOWN, IMPORT_LIVE, IMPORT_PENDING, Export, Import, Tables,
-    tables_hold, tables_index, tables_new,
+    EXPORT_DRAIN, EXPORT_READY, EXPORT_UNRESOLVED, IMPORT_DOWN, IMPORT_LIVE, IMPORT_PENDING, OUTLET_DIRECT,
+    OUTLET_GATEWAY, Export, Import, Outlets, Tables, tables_hold, tables_index, tables_new,
 )
 from pcgrelay._core.session.session cimport SESSION_GAUGE_FLOWS_UP, SESSION_GAUGE_STREAMS, Session, session_find
 from pcgrelay._core.base.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_COUNT, CAUSE_TARGET_REFUSED, COUNT_BYTES_RECEIVED,
     COUNT_LANES_CLOSED, COUNT_LANES_OPENED, COUNT_STREAMS_CLOSED, COUNT_STREAMS_OPENED,
 )
+from pcgrelay._core.stream.stream_list cimport list_pop
 from pcgrelay._core.stream.stream cimport DIAL_NONE, IN_ENDED, LIFE_LIVE, OUT_OPEN, OUT_SHUT, Stream
 from pcgrelay._core.worker.lane_io cimport lane_io_end
 from pcgrelay._core.base.wire cimport (
@@ -120,7 +122,7 @@ cdef struct World:
     bint ended_by_peer
 
 cdef Outbox outbox
-cdef Tables* tables[2]
+cdef Tables* tables[3]        # the last has outlets
 cdef int target_fd              # where exports lead to
 cdef uint8_t target_address[28]
 cdef uint32_t target_length
@@ -196,6 +198,26 @@ cdef void fill_import(Import* out, uint32_t number, uint32_t state, uint32_t rou
     out.routes[0].weight = 100 * (number & 1)
 
 
+# The gateway, and one that leads to the world's target.
+cdef void fill_outlets(Import* out) noexcept nogil:
+    cdef Outlets* made = <Outlets*>calloc(1, sizeof(Outlets))
+    made.meter = meter_new(2, 2)
+    if made.meter == NULL:
+        broken(b"no memory")
+    made.count = 2
+    made.outlet[0].kind = OUTLET_GATEWAY
+    made.outlet[1].kind = OUTLET_DIRECT
+    made.outlet[1].target_count = 1
+    memcpy(made.outlet[1].targets[0].address, target_address, 28)
+    made.outlet[1].targets[0].length = target_length
+    made.outlet[0].patience_us = made.outlet[1].patience_us = QUIET
+    made.deadline_us = QUIET
+    made.careful = True
+    made.order[1] = 1
+    made.order_count = 2
+    out.outlets = made
+
+
 cdef Tables* make_tables(uint32_t which) noexcept nogil:
     cdef Tables* made = tables_new(6, 3, 5)
     cdef uint32_t i
@@ -206,8 +228,11 @@ cdef Tables* make_tables(uint32_t which) noexcept nogil:
     fill_export(&made.exports[4], 4, b"high", EXPORT_READY, 3)
     fill_export(&made.exports[5], 5, b"deny", EXPORT_READY, 1)
     fill_import(&made.imports[0], 0, IMPORT_LIVE, 1)
-    fill_import(&made.imports[1], 1, IMPORT_PENDING if which == 0 else IMPORT_LIVE, which)
+    fill_import(&made.imports[1], 1, IMPORT_PENDING if which == 0 else IMPORT_LIVE, which & 1)
     fill_import(&made.imports[2], 2, IMPORT_DOWN if which == 0 else IMPORT_PENDING, 0)
+    if which == 2:
+        for i in range(3):
+            fill_outlets(&made.imports[i])
     for i in range(5):
         made.grants[i] = (<uint64_t>SESSION << 16) | i
     if not tables_index(made):
@@ -225,6 +250,7 @@ cdef void once() noexcept nogil:
     target_fd = unix_listener(target_address, target_length)
     tables[0] = make_tables(0)
     tables[1] = make_tables(1)
+    tables[2] = make_tables(2)
 
 
 # -- a world ----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 
 cdef enum:
-    HEIR_ENDS = 8               # descriptors that come with a record
+    HEIR_ENDS = 12              # descriptors that come with a record
     HEIR_TURNS = 6
     HEIR_GROWTH = 4096          # bytes of memory that a byte of a record may cost
 
@@ -52,14 +52,15 @@ cdef void workers_turns(Workers crew, int* ends, uint8_t choice) noexcept:
     cdef Shard* shard
     cdef Order* order
     cdef uint32_t i, turn
+    cdef uint32_t which = 2 if choice & 8 else choice >> 2 & 1
     for i in range(crew._count):
         shard = &crew._workers[i].shard
         bound[i] = shard.pool.limit + shard.pool.reserve
         if shard.pool.used > bound[i]:
             bound[i] = shard.pool.used
         order = order_new(ORDER_TABLES)
-        tables_hold(tables[choice >> 2 & 1])
-        order.args.tables = tables[choice >> 2 & 1]
+        tables_hold(tables[which])
+        order.args.tables = tables[which]
         if mailbox_put(&crew._workers[i].mailbox, order):
             worker_wake(crew._workers[i].mailbox.wake_fd)
     crew.settle()

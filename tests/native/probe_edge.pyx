@@ -11,15 +11,18 @@ from pcgrelay._core.edge.records cimport (
     records_data, records_fin, records_may_read, records_tx, records_rx, records_rx_datagrams,
 )
 from pcgrelay._core.session.candidate cimport candidate_add, candidate_drop, candidate_frame, candidate_lead
-from pcgrelay._core.edge.accept cimport ACCEPT_REFUSED, Elsewhere, accept_application, accept_tables_changed
+from pcgrelay._core.edge.accept cimport ACCEPT_REFUSED, accept_application, accept_tables_changed
+from pcgrelay._core.edge.choice cimport Elsewhere
+from pcgrelay._core.edge.lists cimport edge_activate, edge_bury, edge_dirty, edge_ready
+from pcgrelay._core.edge.sessions cimport edge_session_close, edge_session_fail, edge_session_rx_close
 from pcgrelay._core.edge.streams cimport (
-    EDGE_BULK, edge_abort, edge_activate, edge_break, edge_bury, edge_check_done, edge_connected,
-    edge_cut_left, edge_dirty, edge_hold, edge_ready, edge_session_close, edge_session_rx_close, edge_session_fail,
-    edge_timer, edge_wrote,
+    EDGE_BULK, edge_abort, edge_break, edge_check_done, edge_connected, edge_cut_left, edge_hold, edge_timer,
+    edge_wrote,
 )
 from pcgrelay._core.face.registry cimport OrganisationEntry
 from pcgrelay._core.face.counters cimport counters_session
-from pcgrelay._core.stream.flow cimport Flow, flow_bears_reads, flow_has_room, list_pop
+from pcgrelay._core.stream.flow cimport Flow, flow_bears_reads, flow_has_room
+from pcgrelay._core.stream.stream_list cimport list_pop
 from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.gauge cimport Gauge, gauge_new
 from pcgrelay._core.link.shard cimport Lane as CoreLane, Shard, shard_renew
@@ -236,7 +239,7 @@ cdef class Edge(Node):
         """An application connects to an import; None: it is refused."""
         cdef CoreStream* stream = NULL
         cdef Elsewhere elsewhere
-        answer = accept_application(self.shard, number, -1, 0, &stream, &elsewhere)
+        answer = accept_application(self.shard, number, -1, NULL, &stream, &elsewhere)
         return None if answer == ACCEPT_REFUSED or stream == NULL else self.application(stream)
 
     cdef Application application(self, CoreStream* stream):

@@ -91,7 +91,7 @@ def test_a_stream_that_does_not_end_is_cut_when_the_time_is_up(pair: Line) -> No
     with wire(pair) as (client, server):
         begun = time.monotonic()
         os.kill(pair.importer.pid, signal.SIGTERM)
-        left_silently(pair.importer, PROMPT_S, streams=1)
+        left_silently(pair.importer, 1 + PROMPT_S, streams=1)
         assert 1 <= time.monotonic() - begun < 1 + PROMPT_S
         # Cut is not ended: both applications see a reset, the far one at once too.
         for end in (client, server):

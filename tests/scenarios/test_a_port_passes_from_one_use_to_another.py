@@ -77,9 +77,11 @@ def test_an_import_goes_to_all_addresses_and_back(realm: Scene) -> None:
 def test_a_port_moves_between_links_and_an_import(realm: Scene) -> None:
     met, port = realm.met, free_port()
     entry = {"service": "echo@kent.police.example", "listen": f"{HOST}:{port}"}
-    with applications(realm.door, 1):
+    with applications(realm.door, 1) as (lasting,):
         realm.change(met, listens=[f"{HOST}:{port}"], policy={"members": [HUB]})
         assert reload(met).ok
+        # What is open goes on. A new connection would meet links where the import was.
+        lasting.pause()
         # To the import, and back; and both at once, each to where the other was.
         other = f"{HOST}:{realm.door[1]}"
         realm.change(met, listens=[other], imports=[entry])
@@ -90,6 +92,7 @@ def test_a_port_moves_between_links_and_an_import(realm: Scene) -> None:
         answer = reload(met)
         assert answer.ok, answer.reason
         until(lambda: echoed(realm.door))
+        lasting.go_on()
 
 
 def test_two_imports_exchange_their_ports(realm: Scene) -> None:

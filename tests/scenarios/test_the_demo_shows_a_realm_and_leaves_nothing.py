@@ -5,67 +5,35 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pcgrelay.demo.memory import searched
+from tests.scenarios.kit.demo_nodes import demo_process, nodes_of, short_folder, wait_for_nodes
 
 pytestmark = pytest.mark.tier_test
 
 DEADLINE_S = 60
-DEMO = [sys.executable, "-m", "pcgrelay.cli", "demo"]
 
 
-@contextmanager
-def demo(folder: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(
-        [*DEMO, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": os.fspath(folder)},
-        process_group=0,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        process.communicate(timeout=DEADLINE_S)
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with short_folder() as folder:
+        yield folder
 
 
-def nodes_of(folder: Path) -> list[int]:
-    """Processes that were started with a file in that folder."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = entry.read_bytes()
-        except OSError:
-            continue
-        if b"pcgrelay.cli\0run" in line and os.fsencode(folder) in line:
-            found.append(int(entry.parent.name))
-    return found
+def demo(folder: Path, *options: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    return demo_process(*options, cwd=Path.cwd(), temporary=folder, deadline_s=DEADLINE_S)
 
 
 def assert_nothing_is_left(folder: Path) -> None:
     assert list(folder.iterdir()) == []
     assert nodes_of(folder) == []
-
-
-def wait_for_nodes(folder: Path, count: int) -> list[int]:
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
-        if len(found := nodes_of(folder)) >= count:
-            return found
-        time.sleep(0.05)
-    raise AssertionError("the nodes did not start")
 
 
 def test_it_moves_everything_and_finds_no_marker_in_a_relay(tmp_path: Path) -> None:
@@ -86,6 +54,7 @@ def test_it_moves_everything_and_finds_no_marker_in_a_relay(tmp_path: Path) -> N
     assert_nothing_is_left(tmp_path)
 
 
+@pytest.mark.tier_all
 def test_a_person_reads_what_it_did(tmp_path: Path) -> None:
     with demo(tmp_path) as process:
         out, err = process.communicate(timeout=DEADLINE_S)

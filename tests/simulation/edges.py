@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pcgrelay._core.face import core as native
 from tests.simulation.later import Steps, Task
 from tests.simulation.links import Link
 from tests.simulation.nodes import Node
-from tests.simulation.renewals import Renewing
+from tests.simulation.outlets import DIRECT_PORT, Outlets
+from tests.simulation.sessions import PathEnd, Session
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -31,50 +31,6 @@ def port_of(edge: str, number: int) -> int:
     return 100 * (int(edge[1:]) + 1) + number
 
 
-@dataclass(eq=False)
-class PathEnd:
-    """This edge's end of one path."""
-
-    link: Link
-    session: int
-    in_label: int
-    initiator: bool
-    out_label: int = 0
-    is_open: bool = True
-    is_answered: bool = False
-    is_final: bool = False  # the far edge itself refused it
-    is_candidate: bool = False
-    owner: Session | None = None  # who is told of its end
-
-    @property
-    def opened(self) -> int:
-        return self.in_label if self.initiator else self.out_label
-
-
-@dataclass(eq=False)
-class Session:
-    """What an edge knows of one session."""
-
-    id: int
-    initiator: bool
-    number: int = 0
-    state: str = "asking"
-    path: PathEnd | None = None
-    led: int = 0
-    former: PathEnd | None = None
-    candidates: list[PathEnd] = field(default_factory=list)
-    unresumed: set[int] = field(default_factory=set)
-    stalled_us: int = 0
-    keeper: Task | None = None
-    recovery: Task | None = None
-    renewing: Renewing | None = None
-
-    def changed(self) -> None:
-        for task in (self.keeper, self.recovery):
-            if task:
-                task.kick()
-
-
 class Edge(Node):
     """An edge with its sessions."""
 
@@ -90,6 +46,8 @@ class Edge(Node):
         self.forbidden: set[int] = set()
         self.forgotten: set[int] = set()  # imports
         self.listeners: dict[int, list[int]] = {}
+        direct = [port_of(self.far, number) + DIRECT_PORT for number in range(SERVICES)]
+        self.outlets = Outlets(self, range(SERVICES), direct)
         for number in range(SERVICES):
             self._listen(number)
         self.publish()
@@ -114,10 +72,11 @@ class Edge(Node):
             for number in range(SERVICES) if number not in self.withdrawn
         ]  # fmt: skip
         imports = [
-            (number, b"service-%d" % number, 1, 0, hopeful, routes)
+            (number, b"service-%d" % number, 1, 0,
+             native.IMPORT_DOWN if number in self.outlets.down else hopeful, routes, self.outlets.row(number))
             for number in range(SERVICES)
             if number not in self.forgotten
-        ]
+        ]  # fmt: skip
         allowed = [number for number in range(SERVICES) if number not in self.forbidden | self.withdrawn]
         grants = [(s.number, allowed) for s in self.sessions.values() if s.number]
         self.core.publish(exports=exports, imports=imports, grants=grants)
@@ -138,6 +97,12 @@ class Edge(Node):
     def told(self, kind: int, fields: list[Any]) -> None:
         if kind == native.EVENT_STREAM_END:
             self.world.stream_ended(self, *fields)
+            return
+        if kind == native.EVENT_SETUP_ENDED:
+            self.outlets.setup_ended(*fields)
+            return
+        if kind == native.EVENT_STREAMS_NUDGED:
+            self.outlets.nudged(*fields)
             return
         if kind == native.EVENT_IMPORT_WANTED:
             return
@@ -321,8 +286,12 @@ class Edge(Node):
             self._take(session, end)
             session.changed()
 
+    def leaves(self, old: native.Core) -> None:
+        self.outlets.process_ended(old)
+
     def taken_over(self) -> None:
         """Another process knows of no candidate: their far ends learn that by LOST."""
+        self.outlets.process_began()
         for session in self.sessions.values():
             for end in list(session.candidates):
                 session.candidates.remove(end)

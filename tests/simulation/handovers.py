@@ -37,6 +37,7 @@ def hand_over(world: World, node: Node, *, gives_up: bool, still_ms: float) -> N
         old.start()
         _gone(world, node, owner)
     else:
+        node.leaves(old)
         node.owner, node.core = owner, fresh
         _go_on(world, node)
         if _strikes(world, "two_places"):
@@ -46,7 +47,7 @@ def hand_over(world: World, node: Node, *, gives_up: bool, still_ms: float) -> N
         del old
         _gone(world, node, old_owner)
     world.count("hand-over given up" if gives_up else "hand-over")
-    world.library.virtual_freeze(node.owner, world.later.now_us + int(still_ms * 1000))
+    world.freeze(node, still_ms)
 
 
 def _settle(world: World, node: Node) -> None:

@@ -96,6 +96,9 @@ class Node:
 
     # -- what links say
 
+    def leaves(self, old: native.Core) -> None:
+        """What its process before has counted is read a last time."""
+
     def taken_over(self) -> None:
         """Another process has its place, and must know what no record says."""
 

@@ -8,6 +8,7 @@ from tests.simulation.edges import PORT_ANSWERS, PORT_REFUSES, PORT_SILENT, SERV
 from tests.simulation.handovers import hand_over
 from tests.simulation.links import Link, Pair
 from tests.simulation.nodes import Node
+from tests.simulation.outlet_operations import AWAY_MS, OutletOperations
 from tests.simulation.renewals import Renewing, SessionEnd, session_renewing
 from tests.simulation.virtual import FAULTS
 
@@ -16,14 +17,13 @@ if TYPE_CHECKING:
 
 SIZES = [0, 8, 300, 5_000, 40_000, 200_000, 400_000]
 STILL_MS = 1_400  # from the stop of the old workers to the start of the new ones, at most
-AWAY_MS = 2_500  # at most, on purpose: sessions wait 30 s for a way
 
 
-class Operations:
+class Operations(OutletOperations):
     """The operations of one world, by name."""
 
     def __init__(self, world: World) -> None:
-        self._world = world
+        super().__init__(world)
         self._listening = 0
         self._strays = 0
 
@@ -39,6 +39,7 @@ class Operations:
         chunk = max(1 + c % 9_000, total // 200)
         resets = (b >> 8) % 16 == 0
         deaf = (b >> 12) % 8 == 0
+        rests = world.scenario.outlets and (b >> 20) % 4 == 0
         world.library.virtual_application(
             listeners[(a >> 4) % len(listeners)] if edge.alive else 0,
             port_of(edge.far, number),
@@ -48,6 +49,7 @@ class Operations:
             (c >> 14) % 3_000,
             (b >> 16) * 100,
             (c >> 8) % 4_000_000 if deaf else 0,
+            c % 6_000_000 if rests else 0,
         )
         world.resets += resets
 
@@ -136,8 +138,7 @@ class Operations:
         """The workers of a node stand still for a while; the longest are taken for dead."""
         node = self._node(a)
         if node.alive:
-            until_us = self._world.later.now_us + 1000 * (b % [20, 300, 3_500][c % 3])
-            self._world.library.virtual_freeze(node.owner, until_us)
+            self._world.freeze(node, b % [20, 300, 3_500][c % 3])
 
     def hand_over(self, a: int, b: int, c: int) -> None:
         """Another process takes the place of a node, or gives up before its turn comes."""
@@ -185,10 +186,6 @@ class Operations:
                 if client.session.initiator and client.session.id == server.session.id and client is not server:
                     return client.session.renewing or session_renewing(self._world, client, server)
         return None
-
-    def _edge(self, a: int) -> Edge | None:
-        edge = self._world.edge(a % 2)
-        return edge if edge.alive else None
 
     def withdraw(self, a: int, b: int, c: int) -> None:
         if edge := self._edge(a):

@@ -26,6 +26,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=300, help="how many worlds (300)")
     parser.add_argument("--from", type=int, default=0, dest="first", metavar="K", help="the first seed (0)")
+    parser.add_argument("--outlets", action="store_true", help="only worlds whose imports have outlets")
     parser.add_argument("--scenario", help="one scenario, as a failure prints it, instead of seeds")
     parser.add_argument("--outcomes", action="store_true", help="print the outcome of each world, a line of JSON each")
     parser.add_argument("--serve", action="store_true", help="run the scenarios that come as lines, answer as lines")
@@ -47,7 +48,8 @@ def main() -> int:
         for outcome in outcomes:
             print(json.dumps(asdict(outcome)))
         return 1 if any(outcome.fault for outcome in outcomes) else 0
-    return run_seeds(run, range(arguments.first, arguments.first + arguments.seeds), told=arguments.outcomes)
+    seeds = range(arguments.first, arguments.first + arguments.seeds)
+    return run_seeds(run, seeds, outlets=arguments.outlets, told=arguments.outcomes)
 
 
 def served(run: Run) -> int:
@@ -56,14 +58,14 @@ def served(run: Run) -> int:
     return 0
 
 
-def run_seeds(run: Run, seeds: range, *, told: bool) -> int:
+def run_seeds(run: Run, seeds: range, *, outlets: bool, told: bool) -> int:
     began = time.time()
     sums: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     pauses_ms: list[int] = []
     failed: list[int] = []
     for seed in seeds:
-        scenario = scenario_of(seed)
+        scenario = scenario_of(seed, outlets=outlets)
         outcome = run(scenario)
         sums.update({name: getattr(outcome, name) for name in SUMS})
         counts.update(outcome.counts)
@@ -82,7 +84,7 @@ def run_seeds(run: Run, seeds: range, *, told: bool) -> int:
         f"{sums['links']:,} links, {sums['sessions']:,} sessions, {len(pauses_ms):,} resumptions"
     )
     print(f"  {sums['applications']:,} applications, {sums['whole']:,} ended whole, {sums['bytes']:,} bytes heard")
-    for kind in ("stream", "session", "lane"):
+    for kind in ("stream", "session", "lane", "set-up"):
         ends = {name.partition(" ")[2]: n for name, n in sorted(counts.items()) if name.startswith(kind + " ")}
         print(f"  {kind} ends: " + ", ".join(f"{name} {n:,}" for name, n in ends.items()))
     if failed:
@@ -92,7 +94,8 @@ def run_seeds(run: Run, seeds: range, *, told: bool) -> int:
 
 def print_smaller(run: Run, scenario: Scenario, check: str) -> None:
     small = smaller(run, scenario, check)
-    print(f"  repeat it with: python -m tests.simulation --from {scenario.seed} --seeds 1")
+    others = " --outlets" if scenario != scenario_of(scenario.seed) else ""
+    print(f"  repeat it with: python -m tests.simulation --from {scenario.seed} --seeds 1{others}")
     print(f"  or, with {len(small.operations)} of its {len(scenario.operations)} operations:")
     print(f"  python -m tests.simulation --scenario '{small.text()}'", flush=True)
 

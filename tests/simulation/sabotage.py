@@ -15,6 +15,9 @@ PLACES = {
     "leaked_buffer": ("base.buf", "buf_drop"),
     "silent_relay": ("link.relay", "relay_lane_down"),
     "blanked_record": ("base.tlv", "tlv_raw"),
+    "miscounted": ("stream.meter", "meter_count"),
+    "failed_direct": ("edge.direct", "direct_begin"),
+    "not_led_on": ("edge.outlets", "outlets_lead_on"),
     # In every world: it does nothing until an operation has a relay lie.
     "repeating_relay": ("link.relay", "relay_frame"),
 }

@@ -7,7 +7,7 @@ name in operations.py.
 
 import json
 import random
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 # name: how often, in a random list
 KINDS = {
@@ -39,8 +39,19 @@ KINDS = {
     "renew": 10,  # a link or session, by both ends or by one only
     "target": 2,  # what an export leads to refuses, or says nothing, for a while
 }
+# The same, of worlds whose imports have outlets; in others they do nothing.
+OUTLET_KINDS = {
+    "share": 8,  # of new streams, another part goes to the direct outlet
+    "direct_target": 8,  # what a direct outlet leads to refuses, or says nothing, for a while
+    "direct_away": 4,  # a direct outlet has no address, or is no outlet any more, for a while
+    "direct_forbidden": 1,  # it is below the marking of its service, for a while
+    "gateway_away": 4,  # an import has no way over the gateway, for a while
+    "shadow": 12,  # the control plane tries an outlet
+    "nudge": 3,  # streams that are idle are closed in order, or whatever they do
+}
 # What none of these does, a stream must outlive: it ends whole.
 HARSH = set("corrupt splice kill_edge withdraw forbid forget close_session squeeze scarce target".split())
+HARSH |= set("direct_forbidden nudge".split())
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,11 @@ class Scenario:
     both_begin: bool = False  # both edges keep a session
     relays_linked: bool = False
     suite: int = 1
+    outlets: bool = False  # imports have a direct outlet beside the gateway
+    share: int = 50  # of it, in percent
+    careful: bool = True  # nothing is sent before the far side accepts
+    leads_denied: bool = True  # what the exporter's rules deny goes to the next outlet
+    patience_ms: int = 300  # so long each outlet has
     operations: list[Operation] = field(default_factory=list)
 
     @property
@@ -90,8 +106,24 @@ def scenario_read(text: str) -> Scenario:
     return Scenario(**fields)
 
 
-def scenario_of(seed: int) -> Scenario:
-    """The scenario of a seed."""
+def scenario_of(seed: int, *, outlets: bool = False) -> Scenario:
+    """The scenario of a seed. outlets: its imports have outlets, which those of others may have."""
+    plain = _scenario_of(seed)
+    dice = random.Random(f"outlets of {seed}")
+    if dice.random() > 0.4 and not outlets:
+        return plain
+    kinds = {kind: weight for kind, weight in OUTLET_KINDS.items() if not (plain.is_gentle and kind in HARSH)}
+    operations = list(plain.operations)
+    for name in dice.choices(list(kinds), list(kinds.values()), k=len(operations) // 2):
+        operation = Operation(name, *(dice.getrandbits(24) for _ in range(3)))
+        operations.insert(dice.randint(0, len(operations)), operation)
+    return replace(
+        plain, outlets=True, share=dice.choice([0, 1, 25, 50, 99, 100]), careful=dice.random() < 0.8,
+        leads_denied=dice.random() < 0.7, patience_ms=dice.choice([60, 300, 300, 1_500]), operations=operations,
+    )  # fmt: skip
+
+
+def _scenario_of(seed: int) -> Scenario:
     dice = random.Random(seed)
     gentle = dice.random() < 0.5
     kinds = {kind: weight for kind, weight in KINDS.items() if not (gentle and kind in HARSH)}

@@ -33,6 +33,20 @@ RENEWED = replace(
     ],
 )  # fmt: skip
 
+# The same over the direct outlet, beside an outlet that is tried, and with a hand-over in between.
+SHADOWS = [Operation("shadow", side, what, 300) for side in (0, 1) for what in range(4)]
+DIRECT = replace(
+    GENTLE, outlets=True, share=100,
+    operations=[*CONNECTS, *SHADOWS, *HAND_OVERS[3:], Operation("wait", 4, 2), *CONNECTS, Operation("wait", 4, 2)],
+)  # fmt: skip
+# For a while an outlet is not there, and the other one has to do.
+GATEWAYLESS = [Operation("gateway_away", side, number, 2_400) for side in (0, 1) for number in (0, 1)]
+REFUSED = [Operation("direct_target", side, number, 4_800) for side in (0, 1) for number in (0, 1)]
+DIRECT_ALONE = replace(DIRECT, operations=[*GATEWAYLESS, *CONNECTS])
+LED_ON = replace(DIRECT, operations=[*REFUSED, *CONNECTS])
+# Some are let go in order, and may say less than all.
+NUDGED = replace(DIRECT, operations=[*CONNECTS, Operation("nudge", 0, 0x112, 0), *CONNECTS])
+
 
 def found_by(fault: str, scenario: Scenario = QUIET) -> set[str]:
     """The checks that speak up when the fault strikes at several places, a world each."""
@@ -43,7 +57,7 @@ def found_by(fault: str, scenario: Scenario = QUIET) -> set[str]:
 
 
 def test_without_a_fault_all_is_well() -> None:
-    for scenario in (GENTLE, QUIET, HANDED, RENEWED):
+    for scenario in (GENTLE, QUIET, HANDED, RENEWED, DIRECT, DIRECT_ALONE, LED_ON, NUDGED):
         done = simulation("--scenario", scenario.text())
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -112,3 +126,32 @@ def test_a_renewal_that_is_named_too_early_is_found() -> None:
 
 def test_a_renewal_whose_ends_have_not_the_same_secret_is_found() -> None:
     assert found_by("other_secret", RENEWED) == {"outlives"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "scenario", "checks"),
+    [
+        # What the gateway must not do, a direct outlet must not do either.
+        ("swallowed_write", DIRECT, "bytes whole sums"),
+        ("doubled_write", DIRECT, "bytes whole sums"),
+        ("early_end", DIRECT, "whole outlives"),
+        ("early_end", NUDGED, "whole sums outcomes"),
+        ("phantom", DIRECT, "once bytes"),
+        ("wrong_target", DIRECT, "service"),
+        ("leaked_buffer", DIRECT, "memory"),
+        ("forgotten_close", DIRECT, "descriptors ends"),
+        ("lost_wake", DIRECT, "ends"),
+        ("kept_descriptor", DIRECT, "descriptors"),
+        ("stray_reset", DIRECT, "outlives"),
+        # What outlets have of their own.
+        ("not_led_on", LED_ON, "ends"),
+        ("failed_direct", DIRECT_ALONE, "led"),
+        ("miscounted", DIRECT, "outcomes sums"),
+        ("unheard_end", DIRECT, "told outcomes sums"),
+    ],
+)
+def test_a_fault_of_an_outlet_is_found_by_its_check(fault: str, scenario: Scenario, checks: str) -> None:
+    first, *others = checks.split()
+    found = found_by(fault, scenario)
+    assert first in found
+    assert found <= {first, *others}

@@ -1,7 +1,9 @@
-"""Two edges and three relays on virtual wires and a virtual clock: whatever happens to them, nothing is lost, nothing
-comes twice, no nonce is used again, no memory stays behind, and every stream ends."""
+"""Two edges and three relays on virtual wires and a virtual clock, and in some worlds a second exit beside the gateway:
+whatever happens to them, nothing is lost, nothing comes twice, no nonce is used again, no memory stays behind, and
+every stream ends."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.simulation.scenario import KINDS, Operation, Scenario, scenario_of, scenario_read
+from tests.simulation.scenario import KINDS, OUTLET_KINDS, Operation, Scenario, scenario_of, scenario_read
 from tests.simulation.worlds import Worlds, simulation
 
 SAME, NEW = 200, 100  # seeds of each run, and seeds that follow from the number that pytest prints
 
 NUMBERS = st.integers(0, (1 << 24) - 1)
-OPERATIONS = st.builds(Operation, st.sampled_from(sorted(KINDS)), NUMBERS, NUMBERS, NUMBERS)
+OPERATIONS = st.builds(Operation, st.sampled_from(sorted({**KINDS, **OUTLET_KINDS})), NUMBERS, NUMBERS, NUMBERS)
 SCENARIOS = st.builds(
     Scenario,
     seed=st.integers(0, 1 << 32),
@@ -33,6 +35,11 @@ SCENARIOS = st.builds(
     both_begin=st.booleans(),
     relays_linked=st.booleans(),
     suite=st.integers(1, 3),
+    outlets=st.booleans(),
+    share=st.sampled_from([0, 50, 100]),
+    careful=st.booleans(),
+    leads_denied=st.booleans(),
+    patience_ms=st.sampled_from([60, 1_500]),
     operations=st.lists(OPERATIONS, max_size=40),
 )
 
@@ -61,6 +68,11 @@ def test_whatever_happens(worlds: Worlds, scenario: Scenario) -> None:
     assert not outcome["fault"], f"{outcome['fault']}\npython -m tests.simulation --scenario '{scenario.text()}'"
 
 
+def test_fifty_worlds_whose_imports_all_have_a_second_exit() -> None:
+    done = simulation("--outlets", "--seeds", "50")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_seed_has_one_outcome(worlds: Worlds) -> None:
     told = simulation("--seeds", "10", "--from", "40", "--outcomes").stdout.splitlines()
     for seed, line in enumerate(told[:10], 40):
@@ -84,6 +96,18 @@ def test_worlds_are_what_they_are_meant_to_be(worlds: Worlds) -> None:
         assert counts[what] > 0
 
 
+def test_worlds_with_outlets_are_what_they_are_meant_to_be(worlds: Worlds) -> None:
+    """Set-ups end in every way, and streams are led on and nudged."""
+    counts: Counter[str] = Counter()
+    for seed in range(60):
+        counts.update(worlds.outcome(scenario_of(seed, outlets=True))["counts"])
+    for what in ("set-up up", "set-up refused", "set-up silent", "set-up away", "set-up denied", "set-up local",
+                 "set-up left", "set-up lost", "set-up early", "set-up cut", "stream marking",
+                 "stream nudged"):  # fmt: skip
+        assert counts[what] > 0, what
+    assert counts["stream led on"] > 50
+
+
 @pytest.mark.parametrize(("seed", "budget"), [(12, 400_000), (21, 400_000), (21, 524_288)])
 def test_a_worker_with_little_memory_takes_a_whole_frame(worlds: Worlds, seed: int, budget: int) -> None:
     """Else each lane that brings one ends, and the next too. 524,288: as two of 64 workers have in the least node."""
@@ -92,6 +116,11 @@ def test_a_worker_with_little_memory_takes_a_whole_frame(worlds: Worlds, seed: i
         budget=budget,
     )  # fmt: skip
     assert worlds.outcome(narrow)["fault"] == ""
+
+
+def test_a_shadow_goes_with_the_node_that_made_it(worlds: Worlds) -> None:
+    """Its other end is the control plane's, which is killed too, and hears no end of what the target says."""
+    assert worlds.outcome(scenario_of(5023, outlets=True))["fault"] == ""
 
 
 def test_a_scenario_is_the_same_when_it_is_read_again() -> None:

@@ -16,6 +16,7 @@ FAULTS = (
     "dropped_frame", "doubled_bundle", "leaked_buffer", "reused_nonce", "swallowed_write", "doubled_write", "lost_wake",
     "early_end", "stray_reset", "phantom", "wrong_target", "forgotten_close", "stuck_wake",
     "silent_relay", "two_places", "blanked_record", "kept_descriptor", "early_mix", "other_secret",
+    "unheard_end", "miscounted", "failed_direct", "not_led_on",
     "repeating_relay",
 )  # fmt: skip
 
@@ -71,6 +72,10 @@ def loaded() -> ctypes.CDLL:
     found.virtual_salt.argtypes = [u64]
     found.virtual_run.argtypes = [u64]
     found.virtual_run.restype = found.virtual_now.restype = found.virtual_turns.restype = u64
+    found.virtual_accepts.restype = found.virtual_early_ends.restype = u64
+    found.virtual_shadow.argtypes = [ctypes.c_int, ctypes.c_int, u32]
+    found.virtual_heard.argtypes = [ctypes.c_int, ctypes.c_bool, ctypes.POINTER(u64), ctypes.POINTER(u64)]
+    found.virtual_heard.restype = None
     found.virtual_fault.restype = ctypes.c_char_p
     found.virtual_squeeze.argtypes = found.virtual_freeze.argtypes = [ctypes.c_int, u64]
     found.virtual_cut.argtypes = [ctypes.c_int, ctypes.c_int, u32]
@@ -80,7 +85,7 @@ def loaded() -> ctypes.CDLL:
     found.virtual_repeat.argtypes = [ctypes.c_int, ctypes.c_bool]
     for name in ("cut", "hold", "corrupt", "repeat", "strikes"):
         getattr(found, f"virtual_{name}").restype = ctypes.c_bool
-    found.virtual_application.argtypes = [ctypes.c_int, ctypes.c_int, u64, u64, u32, u32, u64, u32]
+    found.virtual_application.argtypes = [ctypes.c_int, ctypes.c_int, u64, u64, u32, u32, u64, u32, u32]
     return found
 
 

@@ -20,12 +20,14 @@ from tests.simulation.later import Later
 from tests.simulation.links import Pair
 from tests.simulation.nodes import BUDGET, Node, Relay
 from tests.simulation.operations import Operations
+from tests.simulation.outlets import DIRECT_PORT
 from tests.simulation.scenario import Operation, Scenario
 from tests.simulation.virtual import FAULTS, function_of, loaded
 
 BEGIN_MS = 20_000  # at most, for links and a session to come up
 QUIET_MS = 150_000  # for every stream to come to its end
 SETTLE_MS = 40_000  # for the last acknowledgements, and for sessions that are on their way
+LAST_WORDS_MS = 100  # for what nodes have still to say of what has ended
 ONE_BY_ONE_MS = 0.2  # between operations
 # How a stream may end that nothing harsh happened to.
 GENTLE_CAUSES = {"done"}
@@ -128,6 +130,11 @@ class World:
     def stream_ended(self, edge: Edge, opener: bool, number: int, *rest: Any) -> None:
         cause = rest[6]
         self.count(f"stream {cause}")
+        if opener:
+            edge.outlets.stream_ended(number, rest[2], rest[3], cause, rest[9])
+        if opener and self.scenario.outlets and not rest[9][3]:
+            # It was not set up, which is another question.
+            return
         allowed = GENTLE_CAUSES | (RESET_CAUSES if self.resets else set())
         if self.scenario.is_gentle and cause not in allowed:
             self.broken(f"outlives: a stream of service {number} ended by {cause}, and nothing harsh had happened")
@@ -155,6 +162,12 @@ class World:
     def unsqueeze(self, node: Node) -> None:
         if node.alive:
             node.squeeze(self.scenario.budget or BUDGET)
+
+    def freeze(self, node: Node, ms: float) -> None:
+        """The workers of a node stand still for so long."""
+        self.library.virtual_freeze(node.owner, self.later.now_us + int(ms * 1000))
+        if isinstance(node, Edge):
+            node.outlets.still(ms)
 
     # -- time
 
@@ -224,6 +237,7 @@ class World:
         for edge in ("e0", "e1"):
             for number in range(SERVICES):
                 self.library.virtual_ports(port_of(edge, number), PORT_ANSWERS)
+                self.library.virtual_ports(port_of(edge, number) + DIRECT_PORT, PORT_ANSWERS)
         self.library.virtual_scarce(-1)
         waited_ms = 0
         while self.applications().running and waited_ms < QUIET_MS:
@@ -231,22 +245,46 @@ class World:
             waited_ms += 500
         self.library.virtual_stuck()
         self.look()
+        self._rest()
+        self.run_for(LAST_WORDS_MS)
+        # A round may have begun meanwhile, at an edge that stands still.
+        self._rest()
+        self._check_edges()
+        self._leave()
+
+    def _rest(self) -> None:
+        """Wait until nothing remains."""
         waited_ms = 0
         while self.remains() and waited_ms < SETTLE_MS:
             self.run_for(100)
             waited_ms += 100
         if what := self.remains():
             self.broken(f"ends: {what}, though no application is there any more")
-        self._leave()
+
+    def _check_edges(self) -> None:
+        """Each connection that was accepted has one end, and what edges counted is what was."""
+        edges = [self.edge(number) for number in (0, 1)]
+        if any(isinstance(node, Edge) for node in self.past):
+            # What an edge knew that was killed went with it.
+            return
+        if (ends := sum(edge.outlets.ends for edge in edges)) != (accepts := self.library.virtual_accepts()):
+            self.broken(f"outcomes: {accepts} connections were accepted, and {ends} ends were told")
+        for edge in edges:
+            edge.outlets.check()
+        nudged, early = self.counts["stream nudged"], self.library.virtual_early_ends()
+        if early > 2 * nudged:
+            self.broken(f"whole: {early} times an end came before the other side's, and {nudged} streams were let go")
 
     def remains(self) -> str:
-        """What nodes still keep of streams that have ended, or nothing."""
+        """What nodes still keep of streams that have ended, or have still to do, or nothing."""
         for node in self.nodes.values():
             if node.alive and (streams := node.core.streams()):
                 return f"node {node.name} has {streams} streams"
             for session, facts in node.core.sessions().items() if node.alive else ():
                 if facts["retained_bytes"] or facts["streams"]:
                     return f"session {session} of node {node.name} has {facts}"
+            if node.alive and isinstance(node, Edge) and (rounds := node.outlets.rounds_left()):
+                return f"node {node.name} has {rounds} rounds under way"
         return ""
 
     def _leave(self) -> None:

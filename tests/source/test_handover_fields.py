@@ -20,8 +20,11 @@ REBUILT = {
     ),
     # A socket that another worker adopts is given to it before all is written. What it holds is counted again.
     # What epoll told of a connection that was swapped is of the turn.
-    "stream/stream.Stream": "next_dirty elsewhere held place readable dirty swapped_us",
+    # Halves of direct streams are in a list of their own in the record.
+    "stream/stream.Stream": "direct prev_direct next_dirty elsewhere held place readable dirty swapped_us",
     "stream/stream.Dial": "",
+    # The tables name it.
+    "stream/stream.Setup": "meter",
     # Who opened a candidate learns by LOST that it is none any more, and opens another.
     "session/session.Session": "candidates",
     # The count of what was overtaken and the budgets of steps begin again; a code to close with is used in the turn

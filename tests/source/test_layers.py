@@ -20,6 +20,7 @@ CONTROL_LAYERS = [
     ["daemon"],
     ["views"],
     ["gateway"],
+    ["restoring"],
     ["check"],
     ["rehearsal"],
     ["services"],
@@ -38,8 +39,14 @@ CONTROL_LAYERS = [
     ["handover"],
     ["messages"],
     ["reasons"],
+    ["drills"],
+    ["cutover"],
+    ["rendering"],
+    ["figures"],
     ["health"],
     ["config"],
+    ["cutover.windows"],
+    ["state"],
     ["files"],
     ["model"],
     ["printable"],
@@ -55,13 +62,13 @@ CORE_LAYERS = {
     "base": "libcrypto atomics bucket wire result tlv buf map queue timer handle organisation stats linux",
     "crypto": "aead epoch renewal lane_keys",
     "frame": "frame record credit pace",
-    "stream": "stream flow service_tables",
+    "stream": "meter stream stream_list flow service_tables",
     "link": "gauge mailbox shard link lane_send lane relay",
     "session": "session candidate timers",
-    "edge": "streams accept records",
+    "edge": "lists setups streams nudges direct sessions choice outlets accept records",
     "handover": "lanes streams flows shard",
-    "worker": "worker dial app_io frame_builder lane_io orders event_loop handover",
-    "face": "counters tables_fill registry workers core",
+    "worker": "worker dial direct_io app_io frame_builder lane_io rounds orders event_loop handover",
+    "face": "counters ends registry tables_fill workers outlets core",
 }
 TEST_FACES_ORDER = "probe probe_store probe_flow probe_link probe_edge probe_bench".split()
 CORE_ORDER = [f"{folder}.{name}" for folder, names in CORE_LAYERS.items() for name in names.split()] + TEST_FACES_ORDER
@@ -70,17 +77,21 @@ WORKERS = {
     "base.linux",
     "worker.worker",
     "worker.dial",
+    "worker.direct_io",
     "worker.app_io",
     "worker.frame_builder",
     "worker.lane_io",
+    "worker.rounds",
     "worker.orders",
     "worker.event_loop",
     "worker.handover",
     "face.workers",
+    "face.outlets",
     "face.core",
 }
 CORE_EXCEPT = dict.fromkeys(PROBES, WORKERS)
-# The worker is one thread in seven files: its record, targets, applications, frames for lanes, lanes, orders, the turn.
+# The worker is one thread in nine files: its record, targets, applications and direct streams, frames for lanes, lanes,
+# rounds, orders, the turn.
 SYSTEM_CALLERS = WORKERS | {"face.tables_fill"}
 SYSTEM_LIBRARIES = re.compile(r"posix\b|libc\.(time|stdio|errno|signal)\b")
 FACES = {f"face.{name}" for name in CORE_LAYERS["face"].split()} | PROBES
@@ -102,7 +113,8 @@ def control_modules() -> dict[str, Path]:
 
 def unit_of(module: str) -> str | None:
     units = (unit for layer in CONTROL_LAYERS for unit in layer)
-    return next((unit for unit in units if module == unit or module.startswith(unit + ".")), None)
+    # A module that has a line of its own is not on that of its package.
+    return max((unit for unit in units if module == unit or module.startswith(unit + ".")), key=len, default=None)
 
 
 def layer_of(unit: str) -> int:

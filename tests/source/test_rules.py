@@ -78,3 +78,17 @@ def test_an_ignored_result_is_found() -> None:
     assert (
         list(ignored_results("def f():\n    # It is sent again.\n    send(1)\n    result = send(2)\n", {"send"})) == []
     )
+
+
+def test_no_socket_is_trusted_to_wait_for_all() -> None:
+    """MSG_WAITALL means nothing on a socket with a time-out; tests/support/waiting.py has `receive`."""
+    name = "MSG_" + "WAITALL"
+    files = [path for folder in ("src", "tests", "benches") for path in (ROOT / folder).rglob("*.py")]
+    calls = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in files
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if f"socket.{name}" in line
+    ]
+    assert files
+    assert calls == []

@@ -59,6 +59,31 @@ def test_the_versions_are_those_of_the_package() -> None:
     assert project["requires-python"] == f">=3.{oldest}"
 
 
+def test_bytecode_is_written_where_python_itself_would_write_none(tmp_path: Path) -> None:
+    """Each start of a node would compile all sources otherwise."""
+    script = (ROOT / "scripts" / "setup").read_text()
+    function = re.search(r"^bytecode\(\) \{\n.*?^\}\n", script, re.M | re.S)
+    stamp_is = re.search(r"^stamp_is\(\) .*\n", script, re.M)
+    assert function
+    assert stamp_is
+    assert re.search(r"^package\nbytecode\n", script, re.M), "it is not called"
+    package = tmp_path / ".venv" / "lib" / "python3.11" / "site-packages" / "other.py"
+    own = tmp_path / "src" / "pcgrelay" / "one.py"
+    for path in (package, own):
+        path.parent.mkdir(parents=True)
+        path.write_text("x = 1\n")
+    package.with_name("template.py").write_text("{{ this is no Python }}\n")
+    (tmp_path / ".venv" / "bin").mkdir()
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    (tmp_path / ".venv" / "requirements.stamp").write_text("of this Python\n")
+    subprocess.run(
+        ["/bin/sh", "-euc", f"VENV=.venv\n{stamp_is[0]}{function[0]}bytecode"],
+        cwd=tmp_path, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, check=True, timeout=60,
+    )  # fmt: skip
+    for path in (package, own):
+        assert list((path.parent / "__pycache__").glob(f"{path.stem}.*.pyc")), path
+
+
 # What a wheel is made of, and what an installation from an sdist makes, as setuptools sees it. Nothing is compiled.
 DESCRIBED = """
 import sys

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pcgrelay._core.face import core as native
+from tests.support.waiting import receive
 
 Event = tuple[Any, ...]
 WAIT_S = 20.0
@@ -104,7 +105,7 @@ class CoreRealm:
         number, preamble = a.core.lane_dial(link, index)
         near, far = tcp_pair()
         near.send(preamble)
-        assert b.core.lane_check(link, far.recv(48, socket.MSG_WAITALL)) == (index, number)
+        assert b.core.lane_check(link, receive(far, 48)) == (index, number)
         for node, end in ((a, near), (b, far)):
             end.setblocking(False)
             node.core.lane_add(link, index, number, end.detach())
@@ -202,8 +203,8 @@ def carried_out(node: Node) -> None:
     node.core.start()
 
 
-def listen(node: Node, number: int = 0) -> tuple[str, int]:
-    """Give an import its listening sockets, one for each worker, and answer their address."""
+def listen(node: Node, number: int = 0, counts: int = 0) -> tuple[str, int]:
+    """Give an import its listening sockets, one for each worker, and answer their address. counts: their number."""
     listeners: list[socket.socket] = []
     port = 0
     for _ in range(node.core.workers):
@@ -214,7 +215,7 @@ def listen(node: Node, number: int = 0) -> tuple[str, int]:
         listener.listen(1024)
         listener.setblocking(False)
         listeners.append(listener)
-    node.core.import_listen(number, [listener.detach() for listener in listeners])
+    node.core.import_listen(number, [listener.detach() for listener in listeners], counts)
     return "127.0.0.1", port
 
 

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ post_quantum = "required"                # or "preferred"
 suites = ["AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305"]
 members = ["*.police.example", "hub.example"]
 
+[[bearer]]                               # what is known of a network
+name = "cjx"
+supported_until = 2031-01-31
+
 [[listen]]                               # where neighbours' links come in
 address = "127.0.0.1:7400"
 bearer = "psn"
@@ -40,10 +45,25 @@ service = "custody"                      # becomes custody@kent.police.example
 target = "127.0.0.1:5432"
 allow = ["met.police.example"]
 marking = "OFFICIAL-SENSITIVE"
+also = ["10.20.30.60:5432"]              # where callers still come the old way
 
 [[import]]
 service = "custody@kent.police.example"
 listen = "127.0.0.1:15432"
+
+[[direct]]                               # another outlet of that import
+service = "custody@kent.police.example"
+name = "cjx"
+address = "10.20.30.40:5432"
+bearer = "cjx"
+
+[[drill]]                                # that a back-up works is shown again and again
+kind = "backup"
+every = "90d"
+
+[[caller]]                               # whose callers come from where
+organisation = "met.police.example"
+networks = ["10.1.0.0/16"]
 """
 PATH = Path("/etc/pcgrelay/kent-1.toml")
 
@@ -58,5 +78,5 @@ def written(values: dict[str, Any]) -> str:
         entries = value if isinstance(value, list) else [value]
         for entry in entries:
             lines.append(f"[[{name}]]" if isinstance(value, list) else f"[{name}]")
-            lines += [f"{key} = {json.dumps(item)}" for key, item in entry.items()]
+            lines += [f"{key} = {item if isinstance(item, date) else json.dumps(item)}" for key, item in entry.items()]
     return "\n".join(lines) + "\n"

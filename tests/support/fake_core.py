@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pcgrelay.dataplane.api import PathSpec
+from tests.support import fake_outlets
+from tests.support.fake_outlets import CoreError, Outlets
 
 EVENT_LANE_UP = 1
 EVENT_LANE_DOWN = 2
@@ -34,7 +36,10 @@ EVENT_EVENTS_LOST = 11
 EVENT_LINK_RENEWED = 13
 EVENT_SESSION_RENEWED = 14
 EVENT_SESSION_MOVED = 15
+EVENT_SETUP_ENDED, EVENT_STREAMS_NUDGED, EVENT_STREAMS_DONE = fake_outlets.EVENT_SETUP_ENDED, 17, 18
 ROLE_EDGE, ROLE_RELAY = 1, 2
+OUTLET_NONE, OUTLET_GATEWAY = fake_outlets.OUTLET_NONE, fake_outlets.OUTLET_GATEWAY
+OUTLET_DIRECT, OUTLET_FORBIDDEN = fake_outlets.OUTLET_DIRECT, fake_outlets.OUTLET_FORBIDDEN
 IMPORT_DOWN, IMPORT_PENDING, IMPORT_LIVE = 0, 1, 2
 EXPORT_READY, EXPORT_DRAIN, EXPORT_UNRESOLVED = 0, 1, 2
 
@@ -42,12 +47,7 @@ FRAME = struct.Struct(">BHI41s")
 LANE_CONFIRM, FLOW_CONFIRM, RESUME, RESUME_ANSWER, LOST = range(1, 6)
 UNREACHABLE, VIOLATION = 6, 1
 
-
 RECORD_VERSION = RECORD_LEAST = 1
-
-
-class CoreError(Exception):
-    """As the core's."""
 
 
 @dataclass(eq=False)
@@ -83,12 +83,13 @@ class FakeSession:
     was_up: bool = False
 
 
-class Core:
+class Core(Outlets):
     """One node's data plane, run by the loop in which its first lane was added."""
 
     made: list[Core] = []
 
     def __init__(self, **options: Any) -> None:
+        super().__init__()
         self.options = options
         self.workers: int = options["workers"]
         self.link_table: dict[int, FakeLink] = {}
@@ -137,7 +138,7 @@ class Core:
                 os.close(fd)
         os.close(self._wake)
 
-    def events(self, limit: int = 4096) -> list[tuple[object, ...]]:
+    def events(self, limit: int = 4096, whole: bool = True) -> list[tuple[object, ...]]:
         try:
             os.eventfd_read(self._wake)
         except BlockingIOError:
@@ -307,11 +308,12 @@ class Core:
         self,
         *,
         exports: Sequence[tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]],
-        imports: Sequence[tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]],
+        imports: Sequence[tuple[Any, ...]],
         grants: Sequence[tuple[int, Sequence[int]]],
     ) -> None:
-        if self.refuses_tables or any(len(routes) > self.routes_most for *_, routes in imports):
+        if self.refuses_tables or any(len(row[5]) > self.routes_most for row in imports):
             raise CoreError("an import has at most 64 routes")
+        self._rows_check(imports, self.hosts_refused)
         for *_, targets in exports:
             for host, _ in targets:
                 if host in self.hosts_refused:
@@ -321,26 +323,27 @@ class Core:
         self,
         *,
         exports: Sequence[tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]],
-        imports: Sequence[tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]],
+        imports: Sequence[tuple[Any, ...]],
         grants: Sequence[tuple[int, Sequence[int]]],
     ) -> None:
         self.tables_check(exports=exports, imports=imports, grants=grants)
-        for session, _ in grants:
-            assert session in self.session_table
-        for *_, routes in imports:
-            for session, precedence, weight in routes:
+        assert all(session in self.session_table for session, _ in grants)
+        for row in imports:
+            for session, precedence, weight in row[5]:
                 assert session in self.session_table
                 assert 1 <= precedence <= 6
                 assert 0 <= weight <= 100
         self.published = {"exports": list(exports), "imports": list(imports), "grants": dict(grants)}
 
-    def import_listen(self, number: int, fds: Sequence[int]) -> None:
+    def import_listen(self, number: int, fds: Sequence[int], listener: int = 0) -> None:
         assert len(fds) == self.workers
+        self.listener_numbers.setdefault(number, []).append(listener)
         self.listener_calls.append(("listen", number))
-        self.listeners[number] = list(fds)
+        self.listeners.setdefault(number, []).extend(fds)
 
     def import_unlisten(self, number: int) -> None:
         self.listener_calls.append(("unlisten", number))
+        self.listener_numbers.pop(number, None)
         for fd in self.listeners.pop(number):
             os.close(fd)
 

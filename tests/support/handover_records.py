@@ -18,8 +18,10 @@ def items(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 WORKER, LISTENER = 5, 32
-LINK, PATH, LANE, SESSION, WAITING = 10, 11, 12, 13, 14
+LINK, PATH, LANE, SESSION, WAITING, DIRECT = 10, 11, 12, 13, 14, 16
 FLOW, RETAINED, STREAM = 11, 34, 35
+OPENER_HALF, TARGET_HALF = 1, 2  # of a direct stream
+SETUP = 38  # of a stream
 
 
 def item(tag: int, value: bytes) -> bytes:
@@ -39,5 +41,6 @@ def first(data: bytes, *place: int) -> bytes:
 CONTAINERS = {
     (), (3,), (4,), (WORKER,), (WORKER, LINK), (WORKER, LANE), (WORKER, LANE, 7), (WORKER, LANE, 8), (WORKER, SESSION),
     (WORKER, SESSION, FLOW), (WORKER, SESSION, FLOW, 2), (WORKER, SESSION, FLOW, 3), (WORKER, SESSION, FLOW, STREAM),
-    (WORKER, LISTENER),
+    (WORKER, LISTENER), (WORKER, WAITING), (WORKER, WAITING, SETUP), (WORKER, DIRECT), (WORKER, DIRECT, OPENER_HALF),
+    (WORKER, DIRECT, OPENER_HALF, SETUP), (WORKER, DIRECT, TARGET_HALF),
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
+PARTS = ("_bucket", "_sum", "_count")  # of a histogram
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(?:,(?=.)|$)')
 _SAMPLE = re.compile(rf"({_NAME})(?:\{{(.+)\}})? (-?[0-9.e+-]+|NaN|[+-]Inf)")
@@ -24,13 +25,14 @@ def samples(text: str) -> dict[Sample, float]:
         elif line.startswith("# TYPE "):
             _, _, name, kind = line.split(" ")
             assert name not in kinds
-            assert kind in ("gauge", "counter")
+            assert kind in ("gauge", "counter", "histogram")
             kinds[name] = kind
         else:
             match = _SAMPLE.fullmatch(line)
             assert match is not None, line
             name, labels = match[1], match[2] or ""
-            assert name in kinds
+            family = next((name.removesuffix(end) for end in PARTS if name.endswith(end)), name)
+            assert name in kinds or kinds[family] == "histogram"
             matches = list(_LABEL.finditer(labels))
             assert sum(len(each[0]) for each in matches) == len(labels), line
             pairs = [(each[1], each[2]) for each in matches]

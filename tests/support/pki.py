@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +193,10 @@ def write_config(
     links: Iterable[Mapping[str, Any]] = (),
     exports: Iterable[Mapping[str, Any]] = (),
     imports: Iterable[Mapping[str, Any]] = (),
+    bearers: Iterable[Mapping[str, Any]] = (),
+    directs: Iterable[Mapping[str, Any]] = (),
+    drills: Iterable[Mapping[str, Any]] = (),
+    callers: Iterable[Mapping[str, Any]] = (),
     crl: bool = True,
     **tables: Mapping[str, Any],
 ) -> Path:
@@ -223,6 +227,10 @@ def write_config(
         # The targets of most tests take one connection, and that is not the probe's.
         "export": [{"probe": "none", **entry} for entry in exports],
         "import": imports,
+        "bearer": bearers,
+        "direct": directs,
+        "drill": drills,
+        "caller": callers,
     }
     lines = []
     for name, table in [*whole.items(), *tables.items()]:
@@ -235,5 +243,5 @@ def write_config(
 
 
 def _keys(table: Mapping[str, Any]) -> list[str]:
-    # What these tables hold is spelt alike in JSON and in TOML.
-    return [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+    # But for dates, what these tables hold is spelt alike in JSON and in TOML.
+    return [f"{key} = {value if isinstance(value, date) else json.dumps(value)}" for key, value in table.items()]

@@ -1,6 +1,7 @@
 """Waits for what another thread or process does and announces nowhere, each with a deadline."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -23,3 +24,15 @@ async def until_async(true: Callable[[], object], seconds: float = 20.0, what: s
     while not true():
         assert time.monotonic() < deadline, f"within {seconds:g} s it never came true: {what or true}"
         await asyncio.sleep(0.01)
+
+
+def receive(connection: socket.socket, size: int) -> bytes:
+    """Read so many bytes, or fewer where the connection ends.
+
+    MSG_WAITALL does not do that on a socket with a time-out, which Python makes non-blocking: recv(2) then answers
+    what is there.
+    """
+    parts = bytearray()
+    while len(parts) < size and (data := connection.recv(size - len(parts))):
+        parts += data
+    return bytes(parts)

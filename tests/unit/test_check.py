@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -312,3 +312,84 @@ def test_the_libraries_are_named_and_a_slow_one_is_no_warning(
     assert {finding.level for finding in found} == {OK}
     assert "Frames are sealed by OpenSSL 3." in found[0].sentence
     assert [("OpenSSL 3.1 or later" in finding.sentence) for finding in found[1:]] == ([True] if slow else [])
+
+
+# --- outlets and state ---------------------------------------------------------------------------------------------
+
+CUSTODY = {"service": "custody@met.police.example"}
+
+
+def with_outlet(settings: Settings, until: date | None = None, **entries: Any) -> config.Config:
+    bearer = {"name": "cjx"} if until is None else {"name": "cjx", "supported_until": until}
+    direct = {**CUSTODY, "name": "cjx", "address": "127.0.0.9:5432", "bearer": "cjx", **entries.pop("direct", {})}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        listen = f"127.0.0.1:{probe.getsockname()[1]}"
+    return settings(imports=[{**CUSTODY, "listen": listen}], bearers=[bearer], directs=[direct], **entries)
+
+
+@pytest.mark.parametrize(
+    ("days", "level", "words"),
+    [
+        (91, OK, "is supported until"),
+        (90, WARNING, "90 days left. It is time to plan"),
+        (30, WARNING, "30 days left. What goes over it has to move within the month"),
+        (7, WARNING, "7 days left. What goes over it loses its support within a week"),
+        (1, WARNING, "1 day left"),
+        (0, WARNING, "today is its last day"),
+        (-1, WARNING, "is not supported any more: its last day was"),
+    ],
+)
+def test_the_end_of_a_network_is_told_in_time(settings: Settings, days: int, level: str, words: str) -> None:
+    today = datetime.now(UTC).date()
+    found = check(with_outlet(settings, today + timedelta(days=days)))
+    (finding,) = [finding for finding in found if finding.where == "bearer[1].supported_until"]
+    assert finding.level == level
+    assert words in finding.sentence
+    # Whatever ends, the node starts.
+    assert exit_code(found) == 0
+
+
+def test_a_bearer_that_nothing_is_on_is_a_slip_of_the_pen(settings: Settings) -> None:
+    found = check(settings(bearers=[{"name": "cjy"}]))
+    assert [finding.where for finding in at_level(found, WARNING)] == ["bearer[1].name"]
+
+
+def test_shares_without_a_folder_are_doubted(settings: Settings) -> None:
+    found = check(with_outlet(settings))
+    assert [finding.where for finding in at_level(found, WARNING)] == ["node.state"]
+
+
+def test_a_folder_for_shares_is_good(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    found = check(with_outlet(settings, node_table={"state": str(tmp_path / "state")}))
+    assert {finding.level for finding in found} == {OK}
+
+
+def test_a_folder_of_state_that_is_not_fit(settings: Settings, tmp_path: Path) -> None:
+    loaded = settings(node_table={"state": str(tmp_path / "state")})
+    error = only_error(check(loaded))
+    assert (error.where, error.permission) == ("node.state", False)
+    assert "install -d -m 0700" in error.sentence
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state").chmod(0o777)
+    error = only_error(check(loaded))
+    assert (error.where, error.permission) == ("node.state", True)
+    with pytest.raises(PermissionProblem, match="others may write"):
+        refuse_errors(loaded)
+
+
+def test_a_source_that_is_not_of_this_machine(settings: Settings) -> None:
+    error = only_error(check(with_outlet(settings, direct={"source": "192.0.2.1"})))
+    assert (error.where, error.passing) == ("direct[1].source", True)
+
+
+def test_further_listeners_are_tried_too(settings: Settings) -> None:
+    with socket.socket() as taken, socket.socket() as probe:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        probe.bind(("127.0.0.1", 0))
+        entry = {**CUSTODY, "listen": f"127.0.0.1:{probe.getsockname()[1]}"}
+        probe.close()
+        error = only_error(check(settings(imports=[{**entry, "also": [f"127.0.0.1:{taken.getsockname()[1]}"]}])))
+    assert error.where == "import[1].also[1]"

@@ -1,4 +1,7 @@
-"""haproxy: each hop ends TLS and begins it again; or the middle one passes the ciphertext through."""
+"""haproxy: each hop ends TLS and begins it again; or the middle one passes the ciphertext through.
+
+One hop alone is a plain TCP proxy.
+"""
 
 from pathlib import Path
 from typing import ClassVar
@@ -20,9 +23,10 @@ class Haproxy(Chain):
             plain = self.passes_through and name == "r"
             bind = "" if hop == 0 or plain else f"ssl crt {name}.bench.both ca-file ca.crt verify required"
             # Behind a hop that passes through it is the last one that shows its certificate.
+            is_last = hop == place.hops - 1
             far = "b" if self.passes_through else place.names[min(hop + 1, place.hops - 1)]
             check = f"verify required verifyhost {far}.bench sni str({far}.bench)"
-            server = "" if name == "b" or plain else f"ssl crt {name}.bench.both ca-file ca.crt {check}"
+            server = "" if is_last or plain else f"ssl crt {name}.bench.both ca-file ca.crt {check}"
             ends = {"LISTEN": place.address(hop), "NEXT": place.next_address(hop)}
             values = {**ends, "BIND_TLS": bind, "SERVER_TLS": server, "CONNECTIONS": place.connections}
             config = self.write(TEMPLATE, f"{name}.cfg", values)

@@ -83,6 +83,25 @@ class Pcgrelay(Chain):
         return [("a", self.place.ports[0]), (self.place.names[MIDDLE], self.place.ports[1])]
 
 
-def table(name: str, **keys: object) -> str:
+class PcgrelayDirect(Pcgrelay):
+    """One edge as a plain TCP proxy: an import with a direct outlet, and no neighbour that is there."""
+
+    descriptors_each = 2
+
+    def _tables(self, hop: int) -> list[str]:
+        place, service = self.place, f"bench@{FAR}"
+        return [
+            table("link", peer=f"r.{HUB}", address=place.address(MIDDLE)),
+            # A service has a quarter of the descriptors unless told, and no peer has such a bound.
+            table("import", service=service, listen=place.address(0), outlet="old", max_streams=place.connections),
+            # The load's server is there only while a load runs.
+            table("direct", service=service, name="old", address=place.target, probe="none"),
+        ]
+
+    def listening_ports(self) -> list[tuple[str, int]]:
+        return [("a", self.place.ports[0])]
+
+
+def table(name: str, /, **keys: object) -> str:
     # What these tables hold is spelt alike in JSON and in TOML.
     return "\n".join([f"[[{name}]]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items()), ""])

@@ -29,6 +29,9 @@ cdef extern from "time.h" nogil:
     int CLOCK_MONOTONIC
     int clock_gettime(int clock, timespec* out)
 
+cdef extern from "stdlib.h" nogil:
+    void* aligned_alloc(size_t alignment, size_t size)
+
 cdef extern from "unistd.h" nogil:
     int close(int fd)
     ssize_t read(int fd, void* p, size_t n)
@@ -94,6 +97,7 @@ cdef extern from "sys/socket.h" nogil:
     int SHUT_RDWR
     int SHUT_WR
     int socket(int family, int kind, int protocol)
+    int bind(int fd, const sockaddr* address, uint32_t length)
     int connect(int fd, const sockaddr* address, uint32_t length)
     int accept4(int fd, sockaddr* address, uint32_t* length, int flags)
     int shutdown(int fd, int how)
@@ -105,6 +109,9 @@ cdef extern from "sys/socket.h" nogil:
 
 cdef extern from "sys/ioctl.h" nogil:
     int ioctl(int fd, unsigned long request, int* value)
+
+cdef extern from "sys/ioctl.h" nogil:
+    unsigned long FIONREAD
 
 cdef extern from "linux/sockios.h" nogil:
     unsigned long SIOCOUTQ

@@ -1,6 +1,8 @@
 # Counters of one worker. Only that worker writes them; any thread may read them: each is one aligned word.
 from libc.stdint cimport uint32_t, uint64_t
 
+from pcgrelay._core.base.atomics cimport counter_add
+
 
 # Causes of the end of a stream, for the local log. The far edge gets a code only.
 ctypedef uint32_t Cause
@@ -27,6 +29,7 @@ cdef enum:
     CAUSE_SHUTDOWN
     CAUSE_NO_LOCAL_PORT
     CAUSE_CONNECT_FORBIDDEN
+    CAUSE_NUDGED
     CAUSE_COUNT
 
 cdef enum:
@@ -58,10 +61,20 @@ cdef enum:
     COUNT_SETTLED_BYTES
     COUNT_REKEYS_MIXED
     COUNT_STREAMS_JUDGED
+    COUNT_STREAMS_MOVED
+    COUNT_STREAMS_NUDGED
     COUNT_COUNT
 
 cdef enum:
     STATS_SERVICES = 1024       # imports and exports with a lower number have their open streams counted
+    STATS_LISTENERS = 512       # listeners of imports that are counted apart have a lower number, and not 0
+
+# What came by one listener of an import.
+cdef struct ListenerCounts:
+    uint64_t accepted           # connections, whatever became of them
+    uint64_t active             # streams that are open now
+    uint64_t sent               # bytes of streams that have ended: of the application,
+    uint64_t received           # and for it
 
 cdef struct Stats:
     uint64_t count[48]
@@ -70,6 +83,15 @@ cdef struct Stats:
     uint64_t streams            # open now
     uint32_t of_import[STATS_SERVICES]
     uint32_t of_export[STATS_SERVICES]
+    ListenerCounts of_listener[STATS_LISTENERS]
+
+# A stream of a listener begins (n = 1), or ends (-1) with so many bytes. listener: the number of its counts, not 0.
+cdef inline void listener_count(Stats* self, uint32_t listener, int n, uint64_t sent,
+                                uint64_t received) noexcept nogil:
+    counter_add(&self.of_listener[listener].active, <uint64_t>n)
+    if n < 0:
+        counter_add(&self.of_listener[listener].sent, sent)
+        counter_add(&self.of_listener[listener].received, received)
 
 # Limits of streams and descriptors, for all workers of a node. Only the control plane writes them.
 cdef struct Bounds:

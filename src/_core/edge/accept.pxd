@@ -2,6 +2,8 @@
 # or is refused. It makes no system call.
 from libc.stdint cimport uint32_t
 
+from pcgrelay._core.edge.choice cimport Elsewhere
+from pcgrelay._core.link.mailbox cimport StreamOrder
 from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.stream.stream cimport Stream
 
@@ -15,15 +17,10 @@ cdef enum AcceptAnswer:
     ACCEPT_ELSEWHERE            # the caller hands the socket to another worker
     ACCEPT_REFUSED              # the caller closes it; the event was reported
 
-# The session that was chosen for a connection, and a worker that has flows of it.
-cdef struct Elsewhere:
-    uint32_t session
-    uint32_t worker
-
-
-# Decide on a connection of an application to an import. session: 0, or the one that another worker chose already; only
-# if that has ended meanwhile is one chosen again. So a socket is handed over once for each choice.
-cdef AcceptAnswer accept_application(Shard* shard, uint32_t number, int fd, uint32_t session, Stream** stream,
+# An application connected to an import. order: NULL, or what came with its socket from another worker or the control
+# plane. A session that was chosen there holds; only if it has ended meanwhile is one chosen again. So a socket is
+# handed over once for each choice.
+cdef AcceptAnswer accept_application(Shard* shard, uint32_t number, int fd, const StreamOrder* order, Stream** stream,
                                      Elsewhere* elsewhere) noexcept nogil
 
 # Give waiting streams their route, or refuse them, after the tables have changed.

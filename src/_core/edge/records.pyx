@@ -4,10 +4,12 @@ from libc.string cimport memset
 from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_alloc_word
 from pcgrelay._core.frame.credit cimport credit_left, credit_raise, credit_receive, credit_wish
+from pcgrelay._core.edge.setups cimport setup_answered, setup_rx_fin, setup_up
+from pcgrelay._core.edge.lists cimport edge_dirty, edge_ready
 from pcgrelay._core.edge.streams cimport (
     EDGE_STREAMS_MAX, EDGE_WINDOW, EDGE_WINDOW_LESS, EDGE_WINDOW_MORE, RULE_NONE, edge_abort, edge_count, edge_cut,
-    edge_dirty, edge_dropped, edge_first_window, edge_grant, edge_hold, edge_is_full, edge_linger, edge_lingers,
-    edge_name, edge_ready, edge_stream,
+    edge_dropped, edge_first_window, edge_grant, edge_hold, edge_is_full, edge_linger, edge_lingers, edge_name,
+    edge_stream,
 )
 from pcgrelay._core.stream.flow cimport FLOW_CLOSED, Flow, flow_is_greedy, flow_late, stream_flow
 from pcgrelay._core.link.gauge cimport gauge_at
@@ -42,7 +44,7 @@ from pcgrelay._core.stream.stream cimport (
     STREAM_RX_FIN, STREAM_RX_OPEN, STREAM_TX_ACCEPT, STREAM_TX_DATA, STREAM_TX_FIN, STREAM_TX_OPEN, TX_ACCEPT,
     TX_CREDIT, TX_OPEN, TX_RESET, Stream, stream_may, stream_step,
 )
-from pcgrelay._core.base.timer cimport timer_set
+from pcgrelay._core.base.timer cimport timer_clear, timer_set
 from pcgrelay._core.base.wire cimport (
     CODE_BUSY, CODE_DRAINING, CODE_LIMIT, CODE_REFUSED, CODE_UNKNOWN, CODE_UNREACHABLE, RECORD_ACCEPT, RECORD_CREDIT,
     RECORD_DATA, RECORD_FIN, RECORD_OPEN, RECORD_PAD, WIRE_EARLY, WIRE_PREFIX, WIRE_RECORD,
@@ -126,6 +128,9 @@ cdef Result rx_record(Shard* shard, Flow* flow, const Record* record, Buf* owner
             return RESULT_BAD_STATE
         if credit_raise(&stream.tx, record.value) != RESULT_OK:
             return RESULT_BAD_CREDIT
+        if stream.setup != NULL:
+            timer_clear(&shard.wheel, &stream.timer)
+            setup_up(shard, stream.setup)
         edge_ready(shard, stream)
         return RESULT_OK
     if record.kind == RECORD_FIN:
@@ -133,6 +138,8 @@ cdef Result rx_record(Shard* shard, Flow* flow, const Record* record, Buf* owner
             return RESULT_BAD_STATE
         if record.value != stream.rx.received:
             return RESULT_BAD_FINAL
+        if stream.unanswered:
+            setup_rx_fin(shard, stream)
         stream.output = OUT_FIN_DUE
         edge_linger(shard, stream)
         edge_dirty(shard, stream)
@@ -151,6 +158,8 @@ cdef Result rx_data(Shard* shard, Stream* stream, const Record* record, Buf* own
         return RESULT_BAD_STATE
     if credit_receive(&stream.rx, record.length) != RESULT_OK:
         return credit_receive(&stream.rx, record.length)
+    if stream.unanswered:
+        setup_answered(shard, stream)
     if stream.broken != BREAK_NONE:
         edge_dropped(shard, stream, record.length)
         return RESULT_OK

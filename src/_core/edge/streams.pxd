@@ -1,6 +1,7 @@
 # The edge's role: records of a flow on one side, application connections on the other (docs/protocol.md, section 7).
 # It makes no system call: it marks on each Stream what the worker must do.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.link.shard cimport Shard
@@ -25,7 +26,10 @@ cdef enum:
 # The next address to connect an answering stream to, or NULL if none is left.
 cdef const Target* edge_target(Shard* shard, Stream* stream) noexcept nogil
 
-# Set the timer after a connection attempt began: for the next address, or for the deadline.
+# The address to connect it from; NULL: the system's choice.
+cdef const Target* edge_source(Shard* shard, const Stream* stream) noexcept nogil
+
+# A connection to one of them is under way: the timer is set for the next one's turn, or for the deadline.
 cdef void edge_dialled(Shard* shard, Stream* stream) noexcept nogil
 
 # Note that the target has accepted the connection.
@@ -39,7 +43,10 @@ cdef void edge_count(Shard* shard, const Stream* stream, int n) noexcept nogil
 # Whether so many more streams would exceed the limit of a service, counted over all workers; the limit may be exceeded
 # by one for each worker.
 cdef bint edge_is_full(Shard* shard, uint32_t number, bint opener, uint32_t more) noexcept nogil
-cdef void edge_name(Stream* stream, const uint8_t* service, uint32_t length) noexcept nogil
+
+cdef inline void edge_name(Stream* stream, const uint8_t* service, uint32_t length) noexcept nogil:
+    memcpy(stream.service, service, length)
+    stream.service_length = length
 
 # The first credit: as much as the budget bears. Credit is a promise, not memory; the pool is the hard bound.
 cdef uint32_t edge_first_window(Shard* shard, const Stream* stream) noexcept nogil
@@ -62,6 +69,13 @@ cdef void edge_wrote(Shard* shard, Stream* stream, uint64_t n) noexcept nogil
 # bytes for it are dropped.
 cdef void edge_break(Shard* shard, Stream* stream, uint8_t broken) noexcept nogil
 
+# Let an application's connection go in order: it gets FIN, its own end counts as FIN, and bytes for it are dropped. So
+# ends what is nudged, and what is no application: a shadow that its control plane has closed.
+cdef void edge_leave(Shard* shard, Stream* stream) noexcept nogil
+
+# A read of its socket failed for good.
+cdef void edge_read_failed(Shard* shard, Stream* stream) noexcept nogil
+
 # Handle a RESET. What came before it is written first, as long as the application reads, then its connection is reset.
 cdef void edge_cut(Shard* shard, Stream* stream, uint32_t code, uint32_t rule) noexcept nogil
 
@@ -78,27 +92,14 @@ cdef void edge_abort(Shard* shard, Stream* stream, uint32_t code, Cause cause) n
 # Forget a stream that waited for a route, without an event: another worker has its socket.
 cdef void edge_give_up(Shard* shard, Stream* stream) noexcept nogil
 
-# Free a stream at the end of the turn: it has sent its last record and is in no list.
-cdef void edge_bury(Shard* shard, Stream* stream) noexcept nogil
+# A stream ends: report it, and let go of all but what is still to be said. Its code and cause are set before.
+cdef void edge_finish(Shard* shard, Stream* stream) noexcept nogil
+
+# Its session ended while the set-up was not answered: keep it for another outlet. False: it cannot be led on.
+cdef bint edge_release_lost(Shard* shard, Stream* stream, uint32_t code) noexcept nogil
 
 # Forget a stream if both directions have ended in order.
 cdef void edge_check_done(Shard* shard, Stream* stream) noexcept nogil
 
 # Handle the expiry of its timer.
 cdef void edge_timer(Shard* shard, Stream* stream) noexcept nogil
-
-# End a session: its streams are reset, and it is freed. session_fail: for this reason; the far edge and the control
-# plane are told.
-cdef void edge_session_fail(Shard* shard, Session* session, Result reason) noexcept nogil
-# The same, by order of the control plane: the far edge is told.
-cdef void edge_session_close(Shard* shard, Session* session, uint32_t code) noexcept nogil
-# The same, because the far edge said so: the control plane is told.
-cdef void edge_session_rx_close(Shard* shard, Session* session, uint32_t code) noexcept nogil
-
-# Add it to the front of the streams that wait for a route.
-cdef void edge_wait(Shard* shard, Stream* stream) noexcept nogil
-
-# Have the stream served in this turn or the next.
-cdef void edge_ready(Shard* shard, Stream* stream) noexcept nogil
-cdef void edge_dirty(Shard* shard, Stream* stream) noexcept nogil
-cdef void edge_activate(Shard* shard, Flow* flow) noexcept nogil

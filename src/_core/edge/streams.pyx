@@ -1,97 +1,38 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
-from pcgrelay._core.base.atomics cimport counter_add, counter32_add, counter32_get
+from pcgrelay._core.base.atomics cimport counter32_add, counter32_get, counter_add
 from pcgrelay._core.base.buf cimport pool_alloc
-from pcgrelay._core.frame.credit cimport credit_consume, credit_grant, credit_is_due
-from pcgrelay._core.stream.flow cimport Flow, flow_is_greedy, flow_stream_next, list_pop, list_push, stream_flow
-from pcgrelay._core.link.gauge cimport gauge_at
 from pcgrelay._core.base.handle cimport HANDLE_STREAM
-from pcgrelay._core.link.shard cimport Shard, shard_event
-from pcgrelay._core.link.mailbox cimport EVENT_SESSION_DOWN, EVENT_STREAM_END, Event, StreamEndEvent
-from pcgrelay._core.base.map cimport map_free, map_remove
 from pcgrelay._core.base.organisation cimport organisation_unanswered
 from pcgrelay._core.base.queue cimport queue_free
-from pcgrelay._core.base.result cimport RESULT_PEER_CLOSED, Result, result_code, result_place, result_reason
-from pcgrelay._core.stream.service_tables cimport Export, Target, tables_export
-from pcgrelay._core.session.session cimport (
-    SESSION_GAUGE_STREAMS, Session, flow_session, session_remove, session_tx_close,
-)
 from pcgrelay._core.base.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_CONNECT_FORBIDDEN, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_DRAINING,
-    CAUSE_FAR_RESET, CAUSE_LINGER, CAUSE_MARKING, CAUSE_NOT_ALLOWED, CAUSE_NO_LOCAL_PORT, CAUSE_SESSION_LOST,
-    CAUSE_TARGET_SILENT, CAUSE_TARGET_UNRESOLVED, CAUSE_UNKNOWN_SERVICE, CAUSE_WAITED_TOO_LONG,
-    COUNT_APPLICATION_RECEIVED, COUNT_STREAMS_CLOSED, COUNT_STREAMS_OPENED, COUNT_STREAMS_REFUSED, STATS_SERVICES,
-    Bounds, Cause,
-)
-from pcgrelay._core.stream.stream cimport (
-    BREAK_NONE, DIAL_NEXT_DUE, DIAL_NONE, DIAL_TRYING, FAR_CUT, FAR_ENDED, FAR_OPEN, IN_ENDED, LIFE_DEFERRED,
-    LIFE_FINISHED, LIFE_LIVE, OUT_OPEN, OUT_SHUT, PLACE_NONE, STREAM_ANSWERING, STREAM_ANSWERING_FIN, STREAM_CLOSED,
-    STREAM_FORGET, STREAM_IDLE, TX_ACCEPT, TX_CREDIT, TX_RESET, Stream, stream_hang_up, stream_step,
+    CAUSE_FAR_RESET, CAUSE_LINGER, CAUSE_MARKING, CAUSE_NOT_ALLOWED, CAUSE_NO_LOCAL_PORT, CAUSE_NUDGED,
+    CAUSE_SESSION_LOST, CAUSE_SHUTDOWN, CAUSE_TARGET_SILENT, CAUSE_TARGET_UNRESOLVED, CAUSE_UNKNOWN_SERVICE,
+    CAUSE_WAITED_TOO_LONG, COUNT_APPLICATION_RECEIVED, COUNT_STREAMS_CLOSED, COUNT_STREAMS_OPENED,
+    COUNT_STREAMS_REFUSED, STATS_SERVICES, Bounds, Cause, listener_count,
 )
 from pcgrelay._core.base.timer cimport timer_clear, timer_set
 from pcgrelay._core.base.wire cimport CODE_ABORTED, CODE_DONE, CODE_TIMEOUT, WIRE_EARLY
-
-
-# -- lists ------------------------------------------------------------------------------------------------------------
-
-cdef void edge_wait(Shard* shard, Stream* stream) noexcept nogil:
-    stream.next = shard.waiting
-    shard.waiting = stream
-    shard.waiting_count += 1
-
-
-cdef void stream_unwait(Shard* shard, Stream* stream) noexcept nogil:
-    cdef Stream** at = &shard.waiting
-    while at[0] != NULL and at[0] != stream:
-        at = &at[0].next
-    if at[0] == stream:
-        at[0] = stream.next
-        stream.next = NULL
-        shard.waiting_count -= 1
-
-
-cdef void edge_give_up(Shard* shard, Stream* stream) noexcept nogil:
-    stream.life = LIFE_FINISHED
-    stream.handle.fd = -1
-    stream_step(stream, STREAM_FORGET)
-    counter_add(&shard.stats.streams, -1)
-    counter_add(&shard.stats.count[COUNT_STREAMS_OPENED], -1)
-    edge_count(shard, stream, -1)
-    edge_bury(shard, stream)
-
-
-cdef void edge_activate(Shard* shard, Flow* flow) noexcept nogil:
-    if flow.active:
-        return
-    flow.active = True
-    flow.next_active = NULL
-    if shard.active_first == NULL:
-        shard.active_first = flow
-    else:
-        shard.active_last.next_active = flow
-    shard.active_last = flow
-
-
-cdef void edge_ready(Shard* shard, Stream* stream) noexcept nogil:
-    cdef Flow* flow = stream_flow(stream)
-    if flow == NULL or stream.place != PLACE_NONE or stream.life == LIFE_DEFERRED:
-        return
-    list_push(&flow.bulk if stream.bulk and stream.say == 0 else &flow.small, stream)
-    edge_activate(shard, flow)
-
-
-# In the order of the received records, so that targets are dialled in the order in which their clients connected.
-cdef void edge_dirty(Shard* shard, Stream* stream) noexcept nogil:
-    if stream.dirty:
-        return
-    stream.dirty = True
-    stream.next_dirty = NULL
-    if shard.dirty_streams == NULL:
-        shard.dirty_streams = stream
-    else:
-        shard.dirty_last.next_dirty = stream
-    shard.dirty_last = stream
+from pcgrelay._core.edge.lists cimport edge_bury, edge_direct_remove, edge_dirty, edge_ready, edge_unwait
+from pcgrelay._core.edge.setups cimport (
+    setup_again, setup_drop, setup_end, setup_failed, setup_leave_flow, setup_report, setup_up,
+)
+from pcgrelay._core.frame.credit cimport credit_consume, credit_grant, credit_is_due
+from pcgrelay._core.link.gauge cimport gauge_at
+from pcgrelay._core.link.mailbox cimport EVENT_STREAM_END, Event, StreamEndEvent
+from pcgrelay._core.link.shard cimport Shard, shard_event
+from pcgrelay._core.session.session cimport SESSION_GAUGE_STREAMS, flow_session
+from pcgrelay._core.stream.flow cimport Flow, flow_is_greedy, stream_flow
+from pcgrelay._core.stream.service_tables cimport Export, Import, Outlet, Target, tables_export, tables_import
+from pcgrelay._core.stream.stream cimport (
+    BREAK_LEFT, BREAK_NONE, DIAL_NEXT_DUE, DIAL_NONE, DIAL_TRYING, FAR_CUT, FAR_ENDED, FAR_OPEN, IN_ENDED,
+    LIFE_FINISHED, LIFE_LIVE, OUT_FIN_DUE, OUT_OPEN, OUT_SHUT, PLACE_NONE, SETUP_TRYING, STREAM_ANSWERING,
+    STREAM_ANSWERING_FIN, STREAM_CLOSED, STREAM_FORGET, STREAM_IDLE, STREAM_RX_ACCEPT, STREAM_RX_DATA, STREAM_RX_OPEN,
+    STREAM_TX_ACCEPT, STREAM_TX_OPEN, TX_ACCEPT, TX_CREDIT, TX_RESET, Stream, stream_hang_up, stream_is_pending,
+    stream_is_shadow, stream_may, stream_step,
+)
 
 
 # -- birth ------------------------------------------------------------------------------------------------------------
@@ -112,13 +53,24 @@ cdef Stream* edge_stream(Shard* shard, int fd, bint opener) noexcept nogil:
     return stream
 
 
+cdef void edge_give_up(Shard* shard, Stream* stream) noexcept nogil:
+    stream.life = LIFE_FINISHED
+    stream.handle.fd = -1
+    stream_step(stream, STREAM_FORGET)
+    counter_add(&shard.stats.streams, -1)
+    counter_add(&shard.stats.count[COUNT_STREAMS_OPENED], -1)
+    edge_count(shard, stream, -1)
+    setup_drop(shard, stream)
+    edge_bury(shard, stream)
+
+
 cdef void edge_count(Shard* shard, const Stream* stream, int n) noexcept nogil:
-    if stream.number < 0 or stream.number >= STATS_SERVICES:
+    if stream.listener != 0:
+        listener_count(&shard.stats, stream.listener, n, stream.tx.sent, stream.rx.consumed - stream.dropped)
+    if stream.number < 0 or stream.number >= STATS_SERVICES or stream_is_shadow(stream):
         return
-    if stream.opener:
-        counter32_add(&shard.stats.of_import[stream.number], <uint32_t>n)
-    else:
-        counter32_add(&shard.stats.of_export[stream.number], <uint32_t>n)
+    counter32_add(&shard.stats.of_import[stream.number] if stream.opener else &shard.stats.of_export[stream.number],
+                  <uint32_t>n)
 
 
 cdef bint edge_is_full(Shard* shard, uint32_t number, bint opener, uint32_t more) noexcept nogil:
@@ -132,11 +84,6 @@ cdef bint edge_is_full(Shard* shard, uint32_t number, bint opener, uint32_t more
     for i in range(bounds.workers):
         more += counter32_get(&bounds.stats[i].of_import[number] if opener else &bounds.stats[i].of_export[number])
     return more > most
-
-
-cdef void edge_name(Stream* stream, const uint8_t* service, uint32_t length) noexcept nogil:
-    memcpy(stream.service, service, length)
-    stream.service_length = length
 
 
 # The first credit: as much as the budget bears. Credit is a promise, not memory; the pool is the hard bound.
@@ -166,19 +113,54 @@ cdef uint64_t edge_grant(Shard* shard, Stream* stream, uint32_t window) noexcept
     return limit
 
 
+# Where a stream is to be connected to: an export's targets, or those of an outlet.
+cdef const Target* targets_of(const Shard* shard, const Stream* stream, uint32_t* count) noexcept nogil:
+    cdef const Export* entry
+    cdef const Outlet* outlet
+    if stream.direct:
+        outlet = direct_outlet(shard, stream)
+        count[0] = 0 if outlet == NULL else outlet.target_count
+        return NULL if outlet == NULL else outlet.targets
+    entry = tables_export(shard.tables, stream.service, stream.service_length)
+    count[0] = 0 if entry == NULL else entry.target_count
+    return NULL if entry == NULL else entry.targets
+
+
+# The outlet that a direct stream was led to, by the tables of now; NULL: it is there no more.
+cdef const Outlet* direct_outlet(const Shard* shard, const Stream* stream) noexcept nogil:
+    cdef const Stream* opener = stream if stream.opener else stream.partner
+    cdef const Import* entry
+    if opener == NULL or opener.setup == NULL:
+        return NULL
+    entry = tables_import(shard.tables, <uint32_t>opener.number)
+    if entry == NULL or entry.outlets == NULL or opener.setup.outlet >= entry.outlets.count:
+        return NULL
+    return &entry.outlets.outlet[opener.setup.outlet]
+
+
 cdef const Target* edge_target(Shard* shard, Stream* stream) noexcept nogil:
-    cdef const Export* entry = tables_export(shard.tables, stream.service, stream.service_length)
-    if entry == NULL or stream.target >= entry.target_count:
+    cdef uint32_t count = 0
+    cdef const Target* targets = targets_of(shard, stream, &count)
+    if stream.target >= count:
         return NULL
     stream.target += 1
-    return &entry.targets[stream.target - 1]
+    return &targets[stream.target - 1]
+
+
+cdef const Target* edge_source(Shard* shard, const Stream* stream) noexcept nogil:
+    cdef const Outlet* outlet
+    if not stream.direct:
+        return NULL
+    outlet = direct_outlet(shard, stream)
+    return NULL if outlet == NULL or outlet.source.length == 0 else &outlet.source
 
 
 cdef void edge_dialled(Shard* shard, Stream* stream) noexcept nogil:
-    cdef const Export* entry = tables_export(shard.tables, stream.service, stream.service_length)
     cdef uint64_t next_us = stream.due_us
+    cdef uint32_t count = 0
+    targets_of(shard, stream, &count)
     stream.dial = DIAL_TRYING
-    if entry != NULL and stream.target < entry.target_count and shard.now_us + EDGE_NEXT_US < next_us:
+    if stream.target < count and shard.now_us + EDGE_NEXT_US < next_us:
         next_us = shard.now_us + EDGE_NEXT_US
     timer_set(&shard.wheel, &stream.timer, next_us)
 
@@ -188,6 +170,9 @@ cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil:
     stream.dial = DIAL_NONE
     stream.writable = True
     stream.readable = True
+    if stream.direct:
+        direct_connected(shard, stream)
+        return
     if stream.output != OUT_OPEN:
         # FIN came before, when the timer was that of the connection.
         edge_linger(shard, stream)
@@ -218,7 +203,9 @@ cdef void edge_dropped(Shard* shard, Stream* stream, uint64_t n) noexcept nogil:
 cdef void credit_due(Shard* shard, Stream* stream) noexcept nogil:
     if stream.flow == NULL:
         return
-    if stream.output == OUT_OPEN and stream.far != FAR_CUT and credit_is_due(&stream.rx) and not stream.say & TX_CREDIT:
+    # The far edge of a stream that was let go may still have something to say before its end.
+    if (stream.output == OUT_OPEN or (stream.broken == BREAK_LEFT and stream_may(stream, STREAM_RX_DATA))) \
+            and stream.far != FAR_CUT and credit_is_due(&stream.rx) and not stream.say & TX_CREDIT:
         stream.say |= TX_CREDIT
         if stream.place == PLACE_NONE:
             edge_ready(shard, stream)
@@ -234,8 +221,8 @@ cdef void edge_linger(Shard* shard, Stream* stream) noexcept nogil:
 
 
 cdef bint edge_lingers(const Stream* stream) noexcept nogil:
-    return stream.timer.next != NULL and stream.flow != NULL and stream.dial == DIAL_NONE and stream.far != FAR_CUT \
-        and stream.broken == BREAK_NONE
+    return stream.timer.next != NULL and (stream.flow != NULL or stream.direct) and stream.dial == DIAL_NONE \
+        and stream.far != FAR_CUT and stream.broken == BREAK_NONE and not stream_is_pending(stream)
 
 
 cdef inline uint64_t moved(const Stream* stream) noexcept nogil:
@@ -245,8 +232,10 @@ cdef inline uint64_t moved(const Stream* stream) noexcept nogil:
 cdef void edge_timer(Shard* shard, Stream* stream) noexcept nogil:
     if stream.life != LIFE_LIVE:
         return
-    if stream.flow == NULL:
+    if stream.flow == NULL and not stream.direct:
         edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_WAITED_TOO_LONG)
+    elif stream_is_pending(stream):
+        edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_TARGET_SILENT)
     elif stream.dial != DIAL_NONE and shard.now_us < stream.due_us:
         stream.dial = DIAL_NEXT_DUE
         edge_dirty(shard, stream)
@@ -269,7 +258,10 @@ cdef void edge_break(Shard* shard, Stream* stream, uint8_t broken) noexcept nogi
     if stream.far == FAR_CUT:
         edge_abort(shard, stream, stream.code, CAUSE_FAR_RESET)
         return
-    if stream.input == IN_ENDED:
+    if stream_is_shadow(stream) and not stream_is_pending(stream):
+        edge_leave(shard, stream)
+        return
+    if stream.input == IN_ENDED or stream_is_pending(stream):
         edge_abort(shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
         return
     stream.broken = broken
@@ -278,9 +270,35 @@ cdef void edge_break(Shard* shard, Stream* stream, uint8_t broken) noexcept nogi
     stream_hang_up(stream)
     edge_dropped(shard, stream, stream.out.bytes)
     queue_free(&stream.out, &shard.pool)
-    if stream.flow != NULL:
+    if stream.flow != NULL or stream.direct:
         edge_linger(shard, stream)
     edge_ready(shard, stream)
+
+
+cdef void edge_leave(Shard* shard, Stream* stream) noexcept nogil:
+    stream.broken = BREAK_LEFT
+    stream.writable = False
+    stream.readable = stream.input != IN_ENDED
+    stream_hang_up(stream)
+    edge_dropped(shard, stream, stream.out.bytes)
+    queue_free(&stream.out, &shard.pool)
+    stream.output = OUT_FIN_DUE
+    edge_linger(shard, stream)
+    edge_ready(shard, stream)
+    edge_dirty(shard, stream)
+    if stream.direct and stream.partner != NULL:
+        # It may have stopped reading.
+        edge_ready(shard, stream.partner)
+
+
+cdef void edge_read_failed(Shard* shard, Stream* stream) noexcept nogil:
+    if stream.broken != BREAK_LEFT:
+        if not stream_is_shadow(stream) or stream_is_pending(stream):
+            edge_abort(shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
+            return
+        edge_leave(shard, stream)
+    stream.input = IN_ENDED
+    stream.readable = False
 
 
 cdef void edge_cut(Shard* shard, Stream* stream, uint32_t code, uint32_t rule) noexcept nogil:
@@ -327,15 +345,24 @@ cdef void count_unanswered(Shard* shard, const Stream* stream) noexcept nogil:
 # Report how the stream ended, and release all but what is still to be sent. The worker closes the sockets of finished
 # streams; bytes from before the loss of their session it writes once. A stream in a list is freed when the list is
 # processed.
-cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
+cdef void edge_finish(Shard* shard, Stream* stream) noexcept nogil:
     cdef Event* event
     cdef StreamEndEvent* end
     cdef Flow* flow = stream_flow(stream)
     stream.life = LIFE_FINISHED
+    if stream.broken == BREAK_LEFT and not stream_is_shadow(stream):
+        # Whatever came then, it was nudged.
+        stream.cause = CAUSE_NUDGED
     timer_clear(&shard.wheel, &stream.timer)
     if stream.cause != CAUSE_SESSION_LOST or stream.handle.fd < 0:
         queue_free(&stream.out, &shard.pool)
     shard.windows -= stream.rx.limit - stream.rx.consumed
+    if stream.partner != NULL:
+        stream.partner.partner = NULL
+        stream.partner = NULL
+    if stream.direct and not stream.opener:
+        # The application's half is the stream that is counted and told of.
+        return
     counter_add(&shard.stats.streams, -1)
     edge_count(shard, stream, -1)
     counter_add(&shard.stats.count[COUNT_STREAMS_CLOSED], 1)
@@ -362,18 +389,8 @@ cdef void stream_finish(Shard* shard, Stream* stream) noexcept nogil:
     end.rule = stream.rule
     end.service_length = stream.service_length
     memcpy(end.service, stream.service, stream.service_length)
-
-
-# Freed at the end of the turn: epoll's events of this turn may still name its socket.
-cdef void edge_bury(Shard* shard, Stream* stream) noexcept nogil:
-    cdef Flow* flow = stream_flow(stream)
-    if stream.life == LIFE_DEFERRED:
-        return
-    stream.life = LIFE_DEFERRED
-    if flow != NULL:
-        map_remove(&flow.streams, stream.id)
-    stream.next = shard.deferred_streams
-    shard.deferred_streams = stream
+    setup_report(shard, stream, end)
+    setup_end(shard, stream)
 
 
 # Free a stream that is CLOSED; if it is in a list, when the list is processed. A RESET that is due then is not sent,
@@ -386,13 +403,17 @@ cdef void stream_leave(Shard* shard, Stream* stream) noexcept nogil:
 
 
 cdef void edge_abort(Shard* shard, Stream* stream, uint32_t code, Cause cause) noexcept nogil:
-    if stream.life != LIFE_LIVE:
+    cdef Stream* partner
+    if stream.life != LIFE_LIVE or (stream_is_pending(stream) and release(shard, stream, code, cause)):
         return
-    if stream.flow == NULL:
-        stream_unwait(shard, stream)
+    partner = stream.partner
+    if stream.flow == NULL and not stream.direct:
+        edge_unwait(shard, stream)
     stream.code = code
     stream.cause = cause
-    stream_finish(shard, stream)
+    edge_finish(shard, stream)
+    if partner != NULL:
+        direct_left(shard, partner, code, cause)
     edge_dirty(shard, stream)
     if stream.flow == NULL or stream.far != FAR_OPEN or (stream.state == STREAM_IDLE and stream.place == PLACE_NONE):
         stream_step(stream, STREAM_FORGET)
@@ -408,65 +429,71 @@ cdef void edge_check_done(Shard* shard, Stream* stream) noexcept nogil:
         return
     stream.code = CODE_DONE
     stream.cause = CAUSE_DONE
-    stream_finish(shard, stream)
+    edge_finish(shard, stream)
     edge_dirty(shard, stream)
     stream_leave(shard, stream)
 
 
-cdef void edge_session_fail(Shard* shard, Session* session, Result reason) noexcept nogil:
-    cdef uint32_t code = result_code(reason)
-    end_streams(shard, session, code, False)
-    session_tx_close(shard, session, code)
-    session_down(shard, session, code, reason, False)
-    session_remove(shard, session)
+# -- a set-up that failed ---------------------------------------------------------------------------------------------
+
+# Is the application's socket as it was accepted, so that it can be led to another outlet? What ends the application's
+# own connection, or the node, is no failure of an outlet.
+cdef bint may_lead_on(const Stream* stream, Cause cause) noexcept nogil:
+    return cause != CAUSE_APPLICATION_RESET and cause != CAUSE_SHUTDOWN and cause != CAUSE_NOT_ALLOWED \
+        and cause != CAUSE_MARKING and stream.tx.sent == 0 and stream.input != IN_ENDED and stream.broken == BREAK_NONE
 
 
-cdef void edge_session_close(Shard* shard, Session* session, uint32_t code) noexcept nogil:
-    end_streams(shard, session, code, False)
-    session_tx_close(shard, session, code)
-    session_remove(shard, session)
+# The attempt on an outlet failed. Take the stream back from where it was, and have the worker lead it on; the far edge
+# is told by a record of its own if it does not know. False: it cannot be led on.
+cdef bint release(Shard* shard, Stream* stream, uint32_t code, Cause cause) noexcept nogil:
+    cdef Stream* partner = stream.partner
+    if stream.setup.state != SETUP_TRYING or not may_lead_on(stream, cause):
+        return False
+    if stream.flow != NULL and not setup_leave_flow(shard, stream, code):
+        return False
+    if stream.direct:
+        edge_direct_remove(shard, stream)
+        stream.partner = NULL
+        if partner != NULL:
+            partner.partner = NULL
+            edge_abort(shard, partner, code, cause)
+    elif stream.flow == NULL:
+        edge_unwait(shard, stream)
+    setup_failed(shard, stream.setup, code, cause, stream.rule)
+    setup_again(shard, stream)
+    return True
 
 
-cdef void edge_session_rx_close(Shard* shard, Session* session, uint32_t code) noexcept nogil:
-    end_streams(shard, session, code, True)
-    session_down(shard, session, code, RESULT_PEER_CLOSED, True)
-    session_remove(shard, session)
+# The same where its session ended: the flow is going, and takes its streams with it.
+cdef bint edge_release_lost(Shard* shard, Stream* stream, uint32_t code) noexcept nogil:
+    if stream.setup.state != SETUP_TRYING or not may_lead_on(stream, CAUSE_SESSION_LOST):
+        return False
+    setup_failed(shard, stream.setup, code, CAUSE_SESSION_LOST, RULE_NONE)
+    setup_again(shard, stream)
+    return True
 
 
-# Count the end of a session, and tell the control plane. remote: the far edge ended it.
-cdef void session_down(Shard* shard, const Session* session, uint32_t code, Result reason, bint remote) noexcept nogil:
-    cdef Event* event = shard_event(shard, EVENT_SESSION_DOWN)
-    counter_add(&shard.stats.refused[result_place(reason)], 1)
-    event.data.session.number = session.number
-    event.data.session.code = code
-    event.data.session.reason = result_reason(reason)
-    event.data.session.remote = remote
+# -- direct streams ---------------------------------------------------------------------------------------------------
+
+# Its target answered.
+cdef void direct_connected(Shard* shard, Stream* stream) noexcept nogil:
+    cdef Stream* opener = stream.partner
+    if opener == NULL:
+        return
+    stream_step(opener, STREAM_TX_OPEN)
+    stream_step(opener, STREAM_RX_ACCEPT)
+    stream_step(stream, STREAM_RX_OPEN)
+    stream_step(stream, STREAM_TX_ACCEPT)
+    setup_up(shard, opener.setup)
+    edge_dirty(shard, stream)
+    edge_ready(shard, stream)
+    edge_ready(shard, opener)
 
 
-# The far edge learns of their end from that of the session: nothing is sent for a single stream.
-cdef void end_streams(Shard* shard, Session* session, uint32_t code, bint remote) noexcept nogil:
-    cdef uint32_t i, at
-    cdef Flow* flow
-    cdef Stream* stream
-    for i in range(session.flow_count):
-        flow = session.flows[i]
-        if flow == NULL:
-            continue
-        while list_pop(&flow.small) != NULL or list_pop(&flow.bulk) != NULL:
-            pass
-        # They leave the table all at once: removing each one would search for it from the start.
-        at = 0
-        stream = flow_stream_next(flow, &at)
-        while stream != NULL:
-            if remote and stream.far == FAR_OPEN:
-                stream.far = FAR_ENDED
-            if stream.life == LIFE_LIVE:
-                stream.code = code
-                stream.cause = CAUSE_SESSION_LOST
-                stream_finish(shard, stream)
-                edge_dirty(shard, stream)
-            stream_step(stream, STREAM_FORGET)
-            stream.flow = NULL
-            edge_bury(shard, stream)
-            stream = flow_stream_next(flow, &at)
-        map_free(&flow.streams)
+# The other half failed: what it had read is still written here, and then this one is reset.
+cdef void direct_left(Shard* shard, Stream* stream, uint32_t code, Cause cause) noexcept nogil:
+    if stream_is_pending(stream):
+        # It was the target of the attempt.
+        edge_abort(shard, stream, code, cause)
+    else:
+        edge_cut(shard, stream, code, RULE_NONE)

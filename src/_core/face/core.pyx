@@ -9,17 +9,20 @@ from libc.string cimport memcpy
 from pcgrelay._core.link cimport mailbox
 from pcgrelay._core.stream cimport service_tables as route
 from pcgrelay._core.crypto.aead cimport aead_key_length
-from pcgrelay._core.face.workers cimport Workers, workers_order
+from pcgrelay._core.face.ends cimport Ends, ends_count, ends_events
+from pcgrelay._core.face.outlets cimport Outlets
+from pcgrelay._core.face.workers cimport workers_order
 from pcgrelay._core.face.registry cimport Entry, LinkEntry, SessionEntry
 from pcgrelay._core.face.counters cimport (
     name_of_cause, counters_total, event_tuple, counters_link, counters_memory, name_of_reason, counters_services,
-    counters_session, counters_streams, counters_workers,
+    counters_listener, counters_session, counters_streams, counters_workers,
 )
 from pcgrelay._core.link.gauge cimport gauge_new
 from pcgrelay._core.handover.shard cimport HANDOVER_LEAST, HANDOVER_VERSION
 from pcgrelay._core.crypto.lane_keys cimport lane_keys_check, lane_keys_dial, lane_keys_start, lane_keys_use
 from pcgrelay._core.base.libcrypto cimport OPENSSL_VERSION, OPENSSL_cleanse, OpenSSL_version
 from pcgrelay._core.base.linux cimport close
+from pcgrelay._core.base.stats cimport STATS_LISTENERS
 from pcgrelay._core.link.mailbox cimport (
     Event, LeadOrder, LinkOrder, Order, OrderKind, PathOrder, RenewalEvent, SessionEvent, SessionOrder, order_free,
     outbox_drain,
@@ -52,11 +55,16 @@ EVENT_EVENTS_LOST = mailbox.EVENT_EVENTS_LOST
 EVENT_LINK_RENEWED = mailbox.EVENT_LINK_RENEWED
 EVENT_SESSION_RENEWED = mailbox.EVENT_SESSION_RENEWED
 EVENT_SESSION_MOVED = mailbox.EVENT_SESSION_MOVED
+EVENT_SETUP_ENDED = mailbox.EVENT_SETUP_ENDED
+EVENT_STREAMS_NUDGED = mailbox.EVENT_STREAMS_NUDGED
+EVENT_STREAMS_DONE = mailbox.EVENT_STREAMS_DONE
 ROLE_EDGE = WORKER_EDGE
 ROLE_RELAY = WORKER_RELAY
 RECORD_VERSION = HANDOVER_VERSION
 RECORD_LEAST = HANDOVER_LEAST
 IMPORT_DOWN, IMPORT_PENDING, IMPORT_LIVE = route.IMPORT_DOWN, route.IMPORT_PENDING, route.IMPORT_LIVE
+OUTLET_NONE, OUTLET_GATEWAY = route.OUTLET_NONE, route.OUTLET_GATEWAY
+OUTLET_DIRECT, OUTLET_FORBIDDEN = route.OUTLET_DIRECT, route.OUTLET_FORBIDDEN
 EXPORT_READY, EXPORT_DRAIN, EXPORT_UNRESOLVED = route.EXPORT_READY, route.EXPORT_DRAIN, route.EXPORT_UNRESOLVED
 
 cdef enum:
@@ -84,40 +92,49 @@ def wiped(unsigned char[::1] secret) -> None:
         OPENSSL_cleanse(&secret[0], secret.shape[0])
 
 
-# Build tables in memory of their own. CoreError: a row is wrong; the text says how.
-cdef Tables* tables_built(exports, imports, grants) except NULL:
+# Tables in their own memory. CoreError: what no worker could use; the words say what.
+cdef Tables* tables_built(exports, imports, grants, dict meters) except NULL:
     try:
-        return tables_fill(exports, imports, grants)
+        return tables_fill(exports, imports, grants, meters)
     except (ValueError, TypeError, OverflowError) as fault:
         raise CoreError(str(fault)) from None
 
 
-cdef class Core(Workers):
+cdef class Core(Outlets):
     """The workers of one node. See core.pyi for the contract of each method."""
 
     # -- events
 
-    def events(self, uint32_t limit=4096) -> list:
+    def events(self, uint32_t limit=4096, bint whole=True) -> list:
         cdef Event batch[EVENTS_AT_ONCE]
-        cdef uint32_t i, n
+        cdef Ends ends
+        cdef uint32_t i, n, taken = 0
         cdef uint64_t lost = 0, lost_kept = 0
         cdef list out = []
         if self._stopped:
             return out
+        ends.used = 0
         # Clear the wake-up first: an event that comes after the events were taken sets it again.
         worker_woken(self._event_fd)
-        while len(out) < limit:
+        while taken < limit:
             n = outbox_drain(&self._outbox, batch, EVENTS_AT_ONCE, &lost, &lost_kept)
             if lost != 0:
+                # Perhaps the end of a round was among them.
+                self._rounds = 0
                 out.append((EVENT_EVENTS_LOST, lost, lost_kept))
             for i in range(n):
+                if not whole and batch[i].kind == mailbox.EVENT_STREAM_END and ends_count(&ends, &batch[i].data.stream):
+                    continue
                 item = self._event(&batch[i])
                 if item is not None:
                     out.append(item)
+            taken += n
             if n < EVENTS_AT_ONCE:
-                return out
-        worker_wake(self._event_fd)
-        return out
+                break
+        else:
+            worker_wake(self._event_fd)
+        # First, for then their sessions are there still.
+        return ends_events(&ends) + out
 
     cdef _event(self, const Event* event):
         cdef int kind = event.kind
@@ -143,6 +160,8 @@ cdef class Core(Workers):
             self.session_close(of_session.number, of_session.code)
             return (kind, of_session.number, of_session.code, name_of_reason(of_session.reason),
                     bool(of_session.remote))
+        if kind == mailbox.EVENT_STREAMS_NUDGED and self._rounds != 0:
+            self._rounds -= 1
         return event_tuple(event)
 
     # -- links
@@ -385,13 +404,13 @@ cdef class Core(Workers):
 
     def tables_check(self, *, exports, imports, grants) -> None:
         self._alive()
-        tables_drop(tables_built(exports, imports, grants))
+        tables_drop(tables_built(exports, imports, grants, self._meters))
 
     def publish(self, *, exports, imports, grants) -> None:
         cdef Tables* tables
         cdef Order* order
         self._alive()
-        tables = tables_built(exports, imports, grants)
+        tables = tables_built(exports, imports, grants, self._meters)
         try:
             order = workers_order(mailbox.ORDER_TABLES)
         except BaseException:
@@ -402,15 +421,17 @@ cdef class Core(Workers):
         order.args.tables = tables
         self._send_all(order)
 
-    def import_listen(self, uint32_t number, fds) -> None:
+    def import_listen(self, uint32_t number, fds, uint32_t listener=0) -> None:
         cdef Order* order
         cdef uint32_t i
         self._alive()
         if len(fds) != self._count:
             raise CoreError(f"an import needs one listening socket for each of {self._count} workers, not {len(fds)}")
+        if listener >= STATS_LISTENERS:
+            raise CoreError(f"there are no counts of a listener {listener}")
         for i, fd in enumerate(fds):
             order = workers_order(mailbox.ORDER_LISTEN)
-            order.args.import_number = <int>number
+            order.args.listen.import_number, order.args.listen.listener = number, listener
             order.fd = fd
             self._send(i, order)
 
@@ -443,6 +464,11 @@ cdef class Core(Workers):
 
     def services(self) -> dict:
         return counters_services(self._workers, self._ready)
+
+    def listener(self, uint32_t listener) -> tuple:
+        if listener >= STATS_LISTENERS:
+            raise CoreError(f"there are no counts of a listener {listener}")
+        return counters_listener(self._workers, self._ready, listener)
 
     def per_worker(self) -> list:
         return counters_workers(self._workers, self._ready)

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from pcgrelay._core.link.gauge cimport Gauge
 from pcgrelay._core.link.mailbox cimport Event
+from pcgrelay._core.stream.meter cimport Meter
 from pcgrelay._core.worker.worker cimport Worker
 
 
@@ -18,6 +19,9 @@ cdef uint64_t counters_streams(Worker* workers, uint32_t count)
 cdef dict counters_total(Worker* workers, uint32_t count)
 cdef dict counters_memory(Worker* workers, uint32_t count, uint64_t budget)
 cdef dict counters_services(Worker* workers, uint32_t count)
+# (accepted, active, sent, received) of a listener that is counted apart.
+cdef tuple counters_listener(Worker* workers, uint32_t count, uint32_t listener)
 cdef list counters_workers(Worker* workers, uint32_t count)
 cdef dict counters_link(Gauge* gauge)
 cdef dict counters_session(Gauge* gauge)
+cdef list counters_meter(Meter* meter)

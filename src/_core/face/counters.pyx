@@ -10,7 +10,8 @@ from pcgrelay._core.link.gauge cimport (
 )
 from pcgrelay._core.link.mailbox cimport (
     EVENT_IMPORT_WANTED, EVENT_LANE_DOWN, EVENT_LANE_UP, EVENT_PEER_DRAINS, EVENT_SESSION_MOVED, EVENT_SESSION_RESUMED,
-    EVENT_SESSION_STALLED, EVENT_STREAM_END, Event, LaneEvent, SessionEvent, StreamEndEvent,
+    EVENT_SESSION_STALLED, EVENT_SETUP_ENDED, EVENT_STREAMS_NUDGED, EVENT_STREAM_END, Event,
+    LaneEvent, NudgeOrder, SessionEvent, SetupEvent, StreamEndEvent,
 )
 from pcgrelay._core.base.result cimport RESULT_REASONS
 from pcgrelay._core.session.session cimport (
@@ -19,8 +20,9 @@ from pcgrelay._core.session.session cimport (
 )
 from pcgrelay._core.base.stats cimport (
     CAUSE_COUNT, COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_COUNT, COUNT_LANES_CLOSED, COUNT_LANES_OPENED,
-    STATS_SERVICES, Stats,
+    STATS_SERVICES, ListenerCounts, Stats,
 )
+from pcgrelay._core.stream.meter cimport METER_BUCKETS, METER_HISTOGRAMS, METER_OUTCOMES, Meter, meter_at
 from pcgrelay._core.worker.worker cimport Worker
 
 
@@ -36,7 +38,7 @@ cdef tuple CAUSES = (
     "done", "application-reset", "far-reset", "target-refused", "target-silent", "target-unresolved",
     "target-unreachable", "not-allowed", "unknown-service", "marking", "no-route", "waited-too-long", "session-lost",
     "budget", "limit", "draining", "linger", "descriptors", "shutdown",
-    "no-local-port", "connect-forbidden",
+    "no-local-port", "connect-forbidden", "nudged",
 )
 cdef tuple COUNTERS = (
     "frames_sent_total", "frames_received_total", "bytes_sent_total", "bytes_received_total", "frames_forwarded_total",
@@ -45,7 +47,14 @@ cdef tuple COUNTERS = (
     "duplicate_frames_total", "gaps_total", "resumes_total", "late_records_total", "rekeys_total",
     "unknown_flow_frames_total", "unknown_pongs_total", "accept_failed_total", "datagrams_ignored_total",
     "system_calls_total", "turns_total", "settled_bytes", "rekeys_mixed_total", "streams_judged_total",
+    "streams_moved_total", "streams_nudged_total",
 )
+cdef tuple OUTCOMES = ("up", "refused", "silent", "away", "denied", "local", "left", "lost")
+cdef tuple METER_COUNTS = (
+    *OUTCOMES, "tried", "moved", "early", "cut", "active", "sent_bytes", "received_bytes", "nudged",
+)
+cdef tuple METER_TIMES = ("setup_us", "answer_us", "rate_kib_s")
+assert len(OUTCOMES) == METER_OUTCOMES and len(METER_TIMES) == METER_HISTOGRAMS
 assert len(REFUSALS) == RESULT_REASONS and len(CAUSES) == CAUSE_COUNT and len(COUNTERS) == COUNT_COUNT
 
 
@@ -62,11 +71,24 @@ cdef tuple event_tuple(const Event* event):
     cdef const LaneEvent* lane = &event.data.lane
     cdef const SessionEvent* session = &event.data.session
     cdef const StreamEndEvent* end
+    cdef const SetupEvent* setup
+    cdef const NudgeOrder* nudge
     if kind == EVENT_STREAM_END:
         end = &event.data.stream
         name = PyBytes_FromStringAndSize(<const char*>end.service, end.service_length)
         return (kind, bool(end.opener), end.number, end.session, name, end.sent_bytes, end.received_bytes, end.open_us,
-                end.code, name_of_cause(end.cause), end.rule, bool(end.remote))
+                end.code, name_of_cause(end.cause), end.rule, bool(end.remote),
+                (end.outlet, end.setup_us, end.moved, bool(end.up), end.shadow))
+    if kind == EVENT_SETUP_ENDED:
+        setup = &event.data.setup
+        return (kind, setup.import_number, setup.outlet, METER_COUNTS[setup.outcome], name_of_cause(setup.cause),
+                setup.code, setup.rule, setup.session,
+                PyBytes_FromStringAndSize(<const char*>setup.client, sizeof(setup.client)), setup.shadow,
+                setup.elapsed_us)
+    if kind == EVENT_STREAMS_NUDGED:
+        nudge = &event.data.nudge
+        return (kind, nudge.import_number, nudge.outlet, nudge.round, nudge.nudged, nudge.open, nudge.idle,
+                nudge.oldest_us)
     if kind == EVENT_LANE_UP:
         return kind, lane.link, lane.index, lane.number
     if kind == EVENT_LANE_DOWN:
@@ -115,6 +137,19 @@ cdef dict counters_total(Worker* workers, uint32_t count):
         out[f"stream_end_{name.replace('-', '_')}_total"] = n
     out["streams"] = counters_streams(workers, count)
     return out
+
+
+cdef tuple counters_listener(Worker* workers, uint32_t count, uint32_t listener):
+    cdef uint64_t accepted = 0, active = 0, sent = 0, received = 0
+    cdef ListenerCounts* counts
+    cdef uint32_t i
+    for i in range(count):
+        counts = &workers[i].shard.stats.of_listener[listener]
+        accepted += counter_get(&counts.accepted)
+        active += counter_get(&counts.active)
+        sent += counter_get(&counts.sent)
+        received += counter_get(&counts.received)
+    return accepted, active, sent, received
 
 
 cdef dict counters_services(Worker* workers, uint32_t count):
@@ -172,6 +207,33 @@ cdef dict counters_memory(Worker* workers, uint32_t count, uint64_t budget):
         used += counter_get(&workers[i].shard.pool.used)
         high += counter_get(&workers[i].shard.pool.high_water)
     return {"used_bytes": used, "budget_bytes": budget, "high_water_bytes": high}
+
+
+# One entry for each outlet: what real set-ups came to, and shadows.
+cdef list counters_meter(Meter* meter):
+    cdef uint32_t outlet
+    return [(figures_of(meter, outlet, False), figures_of(meter, outlet, True)) for outlet in range(meter.outlets)]
+
+
+cdef dict figures_of(Meter* meter, uint32_t outlet, bint shadow):
+    cdef uint32_t i, j, worker
+    cdef uint64_t n
+    cdef dict out = {}, buckets
+    for i, name in enumerate(METER_COUNTS):
+        n = 0
+        for worker in range(meter.workers):
+            n += counter_get(&meter_at(meter, worker, outlet, shadow).counts[i])
+        out[name] = n
+    for i, name in enumerate(METER_TIMES):
+        buckets = {}
+        for j in range(METER_BUCKETS):
+            n = 0
+            for worker in range(meter.workers):
+                n += counter32_get(&meter_at(meter, worker, outlet, shadow).histograms[i][j])
+            if n != 0:
+                buckets[j] = n
+        out[name] = buckets
+    return out
 
 
 cdef uint64_t gauge_sum(Gauge* gauge, uint32_t which):

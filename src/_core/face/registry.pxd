@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from pcgrelay._core.link.gauge cimport Gauge
 from pcgrelay._core.crypto.lane_keys cimport LinkKeys
 from pcgrelay._core.base.organisation cimport Organisation
+from pcgrelay._core.stream.meter cimport Meter
 
 
 # The renewal that the workers are to keep, and how many have not reported it yet.
@@ -35,3 +36,7 @@ cdef class OrganisationEntry:
 cdef class SessionEntry(Entry):
     cdef uint32_t flows_missing
     cdef uint64_t organisation  # number; 0: not known
+
+# Of the outlets of an import.
+cdef class MeterEntry:
+    cdef Meter* meter           # owned: one reference

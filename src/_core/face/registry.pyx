@@ -5,6 +5,7 @@ from pcgrelay._core.base.atomics cimport atomic_add
 from pcgrelay._core.link.gauge cimport gauge_drop
 from pcgrelay._core.crypto.lane_keys cimport lane_keys_wipe
 from pcgrelay._core.base.organisation cimport organisation_drop
+from pcgrelay._core.stream.meter cimport meter_drop
 
 
 cdef class Entry:
@@ -42,3 +43,9 @@ cdef class OrganisationEntry:
 
 cdef class SessionEntry(Entry):
     pass
+
+
+cdef class MeterEntry:
+
+    def __dealloc__(self):
+        meter_drop(self.meter)

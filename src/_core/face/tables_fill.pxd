@@ -2,5 +2,6 @@
 from pcgrelay._core.stream.service_tables cimport Tables
 
 
-# Make a snapshot with one reference. ValueError: a row is wrong; the text says how.
-cdef Tables* tables_fill(exports, imports, grants) except NULL
+# A new snapshot with one reference; meters: number -> MeterEntry, of the imports with outlets. ValueError: a row is
+# wrong, and how.
+cdef Tables* tables_fill(exports, imports, grants, dict meters) except NULL

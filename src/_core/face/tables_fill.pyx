@@ -1,14 +1,23 @@
 """Tables of the control plane, checked and laid out for the workers."""
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdlib cimport calloc
 from libc.string cimport memcpy, memset
 
 from pcgrelay._core.base.linux cimport AF_INET, AF_INET6, inet_pton
-from pcgrelay._core.stream.service_tables cimport (
-    ROUTE_ROUTES, ROUTE_TARGETS, Export, Import, Tables, Target, tables_drop, tables_index, tables_new,
-)
 from pcgrelay._core.base.wire cimport WIRE_SERVICE_MAX, wire_put16
+from pcgrelay._core.face.registry cimport MeterEntry
+from pcgrelay._core.stream.meter cimport meter_hold
+from pcgrelay._core.stream.service_tables cimport (
+    OUTLET_DIRECT, OUTLET_FORBIDDEN, ROUTE_ROUTES, ROUTE_TARGETS, TABLES_OUTLETS, TABLES_SLOTS, Export, Import, Outlet,
+    OutletKind, Outlets, Tables, Target, tables_drop, tables_index, tables_new,
+)
 
-cdef Tables* tables_fill(exports, imports, grants) except NULL:
+
+cdef enum:
+    PATIENCE_MOST_MS = 60000
+
+
+cdef Tables* tables_fill(exports, imports, grants, dict meters) except NULL:
     cdef uint32_t i
     cdef uint64_t key
     cdef Tables* tables
@@ -20,7 +29,7 @@ cdef Tables* tables_fill(exports, imports, grants) except NULL:
         for i, row in enumerate(exports):
             fill_export(&tables.exports[i], row)
         for i, row in enumerate(imports):
-            fill_import(&tables.imports[i], row)
+            fill_import(&tables.imports[i], row, meters)
         for i, key in enumerate(pairs):
             tables.grants[i] = key
         if not tables_index(tables):
@@ -68,8 +77,9 @@ cdef fill_target(Target* out, str host, uint16_t port):
     raise ValueError(f"{host!r} is not a numeric address")
 
 
-cdef fill_import(Import* out, row):
-    number, service, marking, priority, state, routes = row
+# The seventh field, of the outlets, may be absent.
+cdef fill_import(Import* out, row, dict meters):
+    number, service, marking, priority, state, routes, *more = row
     fill_name(out.service, &out.service_length, service)
     out.number, out.marking, out.priority, out.state = number, marking, priority, state
     if number > 0xffff or len(routes) > ROUTE_ROUTES:
@@ -79,3 +89,43 @@ cdef fill_import(Import* out, row):
         out.routes[out.route_count].precedence = precedence
         out.routes[out.route_count].weight = weight
         out.route_count += 1
+    if more and more[0] is not None:
+        out.outlets = <Outlets*>calloc(1, sizeof(Outlets))
+        if out.outlets == NULL:
+            raise MemoryError
+        fill_outlets(out.outlets, more[0], meters)
+
+
+cdef fill_outlets(Outlets* out, row, dict meters):
+    cdef MeterEntry entry
+    meter, careful, leads_denied, deadline_ms, wait_ms, slots, order, outlets = row
+    entry = meters.get(meter)
+    if entry is None or entry.meter.outlets < len(outlets) or not 1 <= len(outlets) <= TABLES_OUTLETS:
+        raise ValueError(f"an import has 1 to {TABLES_OUTLETS} outlets and a meter that is open for them")
+    if len(slots) != TABLES_SLOTS or len(order) > TABLES_OUTLETS or max(slots + order) >= len(outlets):
+        raise ValueError(f"outlets have {TABLES_SLOTS} slots and an order, and name no outlet that is not there")
+    if not 1 <= deadline_ms <= PATIENCE_MOST_MS or not 0 <= wait_ms <= deadline_ms:
+        raise ValueError(f"outlets have a deadline of at most {PATIENCE_MOST_MS} ms, and wait no longer than that")
+    out.meter = meter_hold(entry.meter)
+    out.careful, out.leads_denied = careful, leads_denied
+    out.deadline_us, out.wait_us = <uint64_t>deadline_ms * 1000, <uint64_t>wait_ms * 1000
+    memcpy(out.slots, <const char*><bytes>slots, TABLES_SLOTS)
+    memcpy(out.order, <const char*><bytes>order, len(order))
+    out.order_count = len(order)
+    for kind, patience_ms, targets, source in outlets:
+        fill_outlet(&out.outlet[out.count], kind, patience_ms, targets, source)
+        out.count += 1
+    if out.outlet[0].kind == OUTLET_DIRECT:
+        raise ValueError("the first outlet is the gateway")
+
+
+cdef fill_outlet(Outlet* out, uint32_t kind, uint32_t patience_ms, targets, source):
+    if kind > OUTLET_FORBIDDEN or not 1 <= patience_ms <= PATIENCE_MOST_MS or len(targets) > ROUTE_TARGETS:
+        raise ValueError(
+            f"an outlet has a kind, a patience of 1 to {PATIENCE_MOST_MS} ms and at most {ROUTE_TARGETS} addresses")
+    out.kind, out.patience_us = <OutletKind>kind, <uint64_t>patience_ms * 1000
+    for host, port in targets:
+        fill_target(&out.targets[out.target_count], host, port)
+        out.target_count += 1
+    if source is not None:
+        fill_target(&out.source, source[0], source[1])

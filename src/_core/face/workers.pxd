@@ -23,9 +23,13 @@ cdef class Workers:
     cdef uint64_t _memory
     cdef Settings _settings     # as all workers have them, or will have once they have read their mailbox
     cdef bint _stopped
+    cdef uint32_t _shadow_turn  # the worker that the control plane's last connection went to
+    cdef uint32_t _round        # the number of the last round over streams
+    cdef uint32_t _rounds       # how many are under way
     cdef dict _links
     cdef dict _sessions
     cdef dict _organisations
+    cdef dict _meters           # number -> MeterEntry
 
     cdef void _end(self)
     cdef void _join(self)

@@ -96,6 +96,7 @@ cdef class Workers:
         self._links = {}
         self._sessions = {}
         self._organisations = {}
+        self._meters = {}
         self._role = role
         self._memory = memory_bytes
         self._count = workers

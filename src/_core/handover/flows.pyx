@@ -6,21 +6,20 @@ from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_a
 from pcgrelay._core.base.tlv cimport (
     Tlv, tlv_bytes, tlv_enter, tlv_fail, tlv_next, tlv_number, tlv_open, tlv_raw, tlv_shut,
 )
-from pcgrelay._core.edge.streams cimport edge_dirty, edge_ready
 from pcgrelay._core.stream.flow cimport (
     FLOW_CLOSED, FLOW_LATE_BURST, FLOW_LATE_US, FLOW_RESUME_DOUBLINGS, Flow, flow_retain, flow_stream_next,
 )
 from pcgrelay._core.frame.frame cimport frame_is_numbered
 from pcgrelay._core.link.gauge cimport GAUGE_VALUES, Gauge, gauge_at, gauge_hold
 from pcgrelay._core.handover.lanes cimport bucket_fields, epoch_read, epoch_write, owed_fields, renewals_fields
-from pcgrelay._core.handover.streams cimport stream_read, stream_write
+from pcgrelay._core.handover.streams cimport stream_goes_on, stream_read, stream_write
 from pcgrelay._core.link.link cimport link_find
 from pcgrelay._core.link.shard cimport Link, Shard
 from pcgrelay._core.base.map cimport Map, map_find, map_put
 from pcgrelay._core.crypto.renewal cimport renewals_wipe
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_BAD_LENGTH, RESULT_NO_MEMORY, RESULT_OK
 from pcgrelay._core.session.session cimport SESSION_GAUGE_RETAINED, Session, session_count_retained
-from pcgrelay._core.stream.stream cimport DIAL_NONE, FAR_CUT, IN_ENDED, LIFE_LIVE, OUT_FIN_DUE, Stream
+from pcgrelay._core.stream.stream cimport Stream
 from pcgrelay._core.base.wire cimport PURPOSE_FLOW_DATA, WIRE_LANES_MAX, WIRE_PREFIX
 
 
@@ -235,7 +234,7 @@ cdef void flow_contents(Tlv* self, Shard* shard, Flow* flow) noexcept nogil:
             tlv_fail(self, part.result)
     at = 0
     while tlv_enter(self, FLOW_STREAM, &at, &part):
-        stream_read(&part, shard, flow)
+        stream_read(&part, shard, flow, False)
         if part.result != RESULT_OK:
             tlv_fail(self, part.result)
     streams_go_on(self, shard, flow)
@@ -267,14 +266,6 @@ cdef void streams_go_on(Tlv* self, Shard* shard, Flow* flow) noexcept nogil:
     for i in range(count):
         stream_goes_on(shard, streams[i])
     free(streams)
-
-
-cdef void stream_goes_on(Shard* shard, Stream* stream) noexcept nogil:
-    if stream.say != 0 or stream.input == IN_ENDED:
-        edge_ready(shard, stream)
-    if stream.life == LIFE_LIVE and (stream.out.count != 0 or stream.far == FAR_CUT or stream.output == OUT_FIN_DUE
-                                     or (stream.dial != DIAL_NONE and stream.handle.fd < 0)):
-        edge_dirty(shard, stream)
 
 
 cdef void session_fields(Tlv* self, Session* session) noexcept nogil:

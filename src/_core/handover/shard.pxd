@@ -13,7 +13,7 @@
 #                                <---- TAKEN --------
 #   GO; loop_abandon wipes keys  ----- GO ---------->   workers are launched; each epoch steps before it seals
 #
-#   worker { counters, LINK*, PATH*, LANE*, SESSION* { FLOW* { RETAINED*, STREAM* } }, WAITING*, LISTENER* }
+#   worker { counters, LINK*, PATH*, LANE*, SESSION* { FLOW* { RETAINED*, STREAM* } }, WAITING*, DIRECT*, LISTENER* }
 #
 # Until GO the old process may launch its workers again. It finds everything as it was, because writing changes nothing
 # but the mark that a socket has a copy elsewhere (Handle.shared).
@@ -44,7 +44,7 @@ from pcgrelay._core.base.map cimport Map
 
 
 cdef enum:
-    HANDOVER_VERSION = 2        # 2: renewals
+    HANDOVER_VERSION = 3        # 2: renewals. 3: outlets and direct streams
     HANDOVER_LEAST = 1          # the oldest version that is read
 
 # Write all that the shard owns. The turn must be over: nothing borrowed, nothing deferred, no order taken and not done.

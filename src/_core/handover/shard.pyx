@@ -4,7 +4,7 @@ from pcgrelay._core.base.tlv cimport Tlv, tlv_bytes, tlv_enter, tlv_fail, tlv_nu
 from pcgrelay._core.crypto.epoch cimport epoch_wipe
 from pcgrelay._core.handover.flows cimport session_read, session_write
 from pcgrelay._core.handover.lanes cimport lane_read, lane_write, links_read, links_write, paths_read, paths_write
-from pcgrelay._core.handover.streams cimport stream_read, stream_write
+from pcgrelay._core.handover.streams cimport direct_read, directs_write, stream_read, stream_write
 from pcgrelay._core.link.shard cimport Lane, Link, Shard, link_next
 from pcgrelay._core.base.map cimport Map
 from pcgrelay._core.crypto.renewal cimport renewals_wipe
@@ -30,6 +30,8 @@ cdef enum:
     TAG_SESSION = 13
     TAG_WAITING = 14
     TAG_TURNS = 15
+    TAG_DIRECT = 16
+    TAG_OF_LISTENER = 17
 
 
 cdef void shard_fields(Tlv* self, Shard* shard) noexcept nogil:
@@ -39,6 +41,7 @@ cdef void shard_fields(Tlv* self, Shard* shard) noexcept nogil:
     tlv_number(self, TAG_STREAMS_OPEN, &shard.stats.streams, 8)
     tlv_bytes(self, TAG_OF_IMPORT, shard.stats.of_import, STATS_SERVICES * 4)
     tlv_bytes(self, TAG_OF_EXPORT, shard.stats.of_export, STATS_SERVICES * 4)
+    tlv_bytes(self, TAG_OF_LISTENER, shard.stats.of_listener, sizeof(shard.stats.of_listener))
     tlv_bytes(self, TAG_TURNS, shard.turns, sizeof(shard.turns))
     tlv_number(self, TAG_TOKEN, &shard.token, 8)
     tlv_number(self, TAG_WINDOWS, &shard.windows, 8)
@@ -62,6 +65,7 @@ cdef void handover_write(Tlv* self, Shard* shard) noexcept nogil:
     while stream != NULL:
         stream_write(self, TAG_WAITING, stream)
         stream = stream.next
+    directs_write(self, TAG_DIRECT, shard)
 
 
 cdef void handover_read(Tlv* self, Shard* shard, Map* link_gauges, Map* session_gauges) noexcept nogil:
@@ -83,10 +87,15 @@ cdef void handover_read(Tlv* self, Shard* shard, Map* link_gauges, Map* session_
             tlv_fail(self, inner.result)
     at = 0
     while tlv_enter(self, TAG_WAITING, &at, &inner):
-        stream_read(&inner, shard, NULL)
+        stream_read(&inner, shard, NULL, False)
         if inner.result != RESULT_OK:
             tlv_fail(self, inner.result)
     turn_waiting(shard)
+    at = 0
+    while tlv_enter(self, TAG_DIRECT, &at, &inner):
+        direct_read(&inner, shard)
+        if inner.result != RESULT_OK:
+            tlv_fail(self, inner.result)
 
 
 # Each was added at the front, and the list must have the newest first.

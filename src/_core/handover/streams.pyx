@@ -4,7 +4,10 @@ from pcgrelay._core.base.buf cimport pool_alloc, pool_free
 from pcgrelay._core.base.tlv cimport (
     Tlv, tlv_bytes, tlv_descriptor, tlv_enter, tlv_fail, tlv_number, tlv_open, tlv_shut,
 )
+from pcgrelay._core.edge.lists cimport edge_direct_add, edge_dirty, edge_ready, edge_wait
+from pcgrelay._core.edge.setups cimport setup_begin, setup_drop
 from pcgrelay._core.edge.streams cimport edge_hold, edge_linger, edge_lingers
+from pcgrelay._core.stream.service_tables cimport TABLES_OUTLETS
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.base.handle cimport HANDLE_DIAL, HANDLE_STREAM
 from pcgrelay._core.handover.lanes cimport queue_read, queue_write
@@ -13,9 +16,11 @@ from pcgrelay._core.base.map cimport map_find, map_put
 from pcgrelay._core.base.queue cimport queue_free
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK
 from pcgrelay._core.stream.stream cimport (
-    BREAK_NONE, DIAL_NONE, DIAL_TRYING, FAR_CUT, FAR_ENDED, FAR_OPEN, IN_ENDED, IN_OPEN, LIFE_FINISHED, LIFE_LIVE,
-    OUT_FIN_DUE, OUT_OPEN, OUT_SHUT, STREAM_IDLE, Dial, Stream, stream_restore,
+    BREAK_LEFT, BREAK_NONE, DIAL_NONE, DIAL_TRYING, FAR_CUT, FAR_ENDED, FAR_OPEN, IN_ENDED, IN_OPEN, LIFE_FINISHED,
+    LIFE_LIVE, OUT_FIN_DUE, OUT_OPEN, OUT_SHUT, SETUP_TRYING, SETUP_UP, STREAM_IDLE, Dial, Setup, Stream,
+    stream_restore,
 )
+from pcgrelay._core.base.stats cimport STATS_LISTENERS
 from pcgrelay._core.base.timer cimport timer_set
 from pcgrelay._core.base.wire cimport WIRE_SERVICE_MAX
 
@@ -58,6 +63,31 @@ cdef enum:
     TAG_DUE = 35
     TAG_DROPPED = 36
     TAG_BESIDE = 37             # with a TAG_SOCKET of its own
+    TAG_SETUP = 38
+    TAG_UNANSWERED = 39
+    TAG_OF_LISTENER = 40
+
+cdef enum:
+    TAG_STARTED = 1
+    TAG_ATTEMPT = 2
+    TAG_UP = 3
+    TAG_DEADLINE = 4
+    TAG_FIRST_CODE = 5
+    TAG_FIRST_CAUSE = 6
+    TAG_FIRST_RULE = 7
+    TAG_CLIENT = 8
+    TAG_SETUP_STATE = 9
+    TAG_OUTLET = 10
+    TAG_TRIED = 11
+    TAG_MOVED = 12
+    TAG_SHADOW = 13
+    TAG_STILL_BYTES = 14
+    TAG_STILL = 15
+
+# The halves of a direct stream, one of which may be gone.
+cdef enum:
+    TAG_OPENER_HALF = 1
+    TAG_TARGET_HALF = 2
 
 
 # The record has a field for each thing that is so; the stream has states, of which some exclude each other.
@@ -119,6 +149,42 @@ cdef void stream_fields(Tlv* self, Stream* stream) noexcept nogil:
     tlv_number(self, TAG_DUE, &stream.due_us, 8)
     state_fields(self, stream)
     tlv_number(self, TAG_DROPPED, &stream.dropped, 8)
+    tlv_number(self, TAG_UNANSWERED, &stream.unanswered, sizeof(stream.unanswered))
+    tlv_number(self, TAG_OF_LISTENER, &stream.listener, sizeof(stream.listener))
+
+
+cdef void setup_fields(Tlv* self, Setup* setup) noexcept nogil:
+    tlv_number(self, TAG_STARTED, &setup.started_us, 8)
+    tlv_number(self, TAG_ATTEMPT, &setup.attempt_us, 8)
+    tlv_number(self, TAG_UP, &setup.up_us, 8)
+    tlv_number(self, TAG_DEADLINE, &setup.deadline_us, 8)
+    tlv_number(self, TAG_FIRST_CODE, &setup.first_code, 4)
+    tlv_number(self, TAG_FIRST_CAUSE, &setup.first_cause, 4)
+    tlv_number(self, TAG_FIRST_RULE, &setup.first_rule, 4)
+    tlv_bytes(self, TAG_CLIENT, setup.client, sizeof(setup.client))
+    tlv_number(self, TAG_SETUP_STATE, &setup.state, 1)
+    tlv_number(self, TAG_OUTLET, &setup.outlet, 1)
+    tlv_number(self, TAG_TRIED, &setup.tried, 1)
+    tlv_number(self, TAG_MOVED, &setup.moved, 1)
+    # Of an older process: that it is one, as the number 1.
+    tlv_number(self, TAG_SHADOW, &setup.shadow, 4)
+    tlv_number(self, TAG_STILL_BYTES, &setup.still_bytes, 8)
+    tlv_number(self, TAG_STILL, &setup.still_us, 8)
+
+
+cdef void setup_read(Tlv* self, Shard* shard, Stream* stream) noexcept nogil:
+    cdef Tlv part
+    cdef uint64_t at = 0
+    if not tlv_enter(self, TAG_SETUP, &at, &part):
+        return
+    # Its meter is named by the tables, which come later.
+    if not setup_begin(shard, stream, NULL):
+        tlv_fail(self, RESULT_NO_MEMORY)
+        return
+    setup_fields(&part, stream.setup)
+    if part.result != RESULT_OK or stream.setup.outlet >= TABLES_OUTLETS or not stream.opener \
+            or (stream.setup.state != SETUP_TRYING and stream.setup.state != SETUP_UP):
+        tlv_fail(self, RESULT_BAD_FIELD)
 
 
 cdef void dial_fields(Tlv* self, Dial* dial) noexcept nogil:
@@ -167,14 +233,71 @@ cdef void stream_write(Tlv* self, uint16_t tag, Stream* stream) noexcept nogil:
         dial_fields(self, dial)
         tlv_shut(self, inner)
         dial = dial.next
+    if stream.setup != NULL:
+        inner = tlv_open(self, TAG_SETUP)
+        setup_fields(self, stream.setup)
+        tlv_shut(self, inner)
     tlv_shut(self, mark)
+
+
+cdef void stream_goes_on(Shard* shard, Stream* stream) noexcept nogil:
+    if stream.say != 0 or stream.input == IN_ENDED:
+        edge_ready(shard, stream)
+    if stream.life == LIFE_LIVE and (stream.out.count != 0 or stream.far == FAR_CUT or stream.output == OUT_FIN_DUE
+                                     or (stream.dial != DIAL_NONE and stream.handle.fd < 0)):
+        edge_dirty(shard, stream)
+
+
+cdef void directs_write(Tlv* self, uint16_t tag, Shard* shard) noexcept nogil:
+    cdef Stream* stream = shard.directs
+    cdef uint64_t mark
+    while stream != NULL:
+        if stream.opener or stream.partner == NULL:
+            mark = tlv_open(self, tag)
+            stream_write(self, TAG_OPENER_HALF if stream.opener else TAG_TARGET_HALF, stream)
+            if stream.partner != NULL:
+                stream_write(self, TAG_TARGET_HALF, stream.partner)
+            tlv_shut(self, mark)
+        stream = stream.next_direct
+
+
+cdef void direct_read(Tlv* self, Shard* shard) noexcept nogil:
+    cdef Stream* opener = half_read(self, TAG_OPENER_HALF, shard)
+    cdef Stream* target = half_read(self, TAG_TARGET_HALF, shard)
+    if opener == NULL and target == NULL:
+        tlv_fail(self, RESULT_BAD_FIELD)
+        return
+    if opener != NULL and target != NULL:
+        opener.partner = target
+        target.partner = opener
+    if opener != NULL:
+        stream_goes_on(shard, opener)
+    if target != NULL:
+        stream_goes_on(shard, target)
+
+
+cdef Stream* half_read(Tlv* self, uint16_t tag, Shard* shard) noexcept nogil:
+    cdef Tlv inner
+    cdef uint64_t at = 0
+    cdef Stream* stream
+    if not tlv_enter(self, tag, &at, &inner):
+        return NULL
+    stream = stream_read(&inner, shard, NULL, True)
+    if inner.result != RESULT_OK:
+        tlv_fail(self, inner.result)
+    elif stream.opener != (tag == TAG_OPENER_HALF):
+        tlv_fail(self, RESULT_BAD_FIELD)
+    return stream
 
 
 # Is it what a worker may have left? Else nothing here could let it go in order: what waits for a route has said nothing
 # yet, and what is finished for its application has nothing of it any more.
-cdef bint stream_is_sound(const Stream* stream, const Flow* flow, uint64_t due_us) noexcept nogil:
-    if stream.service_length > WIRE_SERVICE_MAX:
+cdef bint stream_is_sound(const Stream* stream, const Flow* flow, bint direct, uint64_t due_us) noexcept nogil:
+    if stream.service_length > WIRE_SERVICE_MAX or stream.broken > BREAK_LEFT or stream.listener >= STATS_LISTENERS:
         return False
+    if direct:
+        return stream.say == 0 and stream.life == LIFE_LIVE and (stream.handle.fd >= 0 or stream.dial != DIAL_NONE) \
+            and (stream.setup != NULL or not stream.opener)
     if flow == NULL:
         return stream.state == STREAM_IDLE and stream.say == 0 and stream.handle.fd >= 0 and stream.life == LIFE_LIVE \
             and stream.dial == DIAL_NONE
@@ -183,12 +306,12 @@ cdef bint stream_is_sound(const Stream* stream, const Flow* flow, uint64_t due_u
     return stream.life == LIFE_LIVE or (stream.out.count == 0 and stream.handle.fd < 0 and due_us == 0)
 
 
-cdef void stream_read(Tlv* self, Shard* shard, Flow* flow) noexcept nogil:
+cdef Stream* stream_read(Tlv* self, Shard* shard, Flow* flow, bint direct) noexcept nogil:
     cdef uint64_t due_us = 0
     cdef Stream* stream = <Stream*>pool_alloc(&shard.pool, sizeof(Stream))
     if stream == NULL:
         tlv_fail(self, RESULT_NO_MEMORY)
-        return
+        return NULL
     stream.handle.kind = HANDLE_STREAM
     stream.timer.owner = stream
     stream.number = -1
@@ -197,26 +320,29 @@ cdef void stream_read(Tlv* self, Shard* shard, Flow* flow) noexcept nogil:
     tlv_bytes(self, TAG_SERVICE, stream.service, WIRE_SERVICE_MAX)
     queue_read(self, TAG_OUT, shard, &stream.out)
     dials_read(self, shard, stream)
-    if not stream_is_sound(stream, flow, due_us):
+    setup_read(self, shard, stream)
+    if not stream_is_sound(stream, flow, direct, due_us):
         tlv_fail(self, RESULT_BAD_FIELD)
     elif self.result == RESULT_OK and flow != NULL and not map_put(&flow.streams, stream.id, stream):
         tlv_fail(self, RESULT_NO_MEMORY)
     if self.result != RESULT_OK:
         queue_free(&stream.out, &shard.pool)
         dials_free(shard, stream)
+        setup_drop(shard, stream)
         pool_free(&shard.pool, stream, sizeof(Stream))
-        return
+        return NULL
     if due_us != 0:
         timer_set(&shard.wheel, &stream.timer, due_us)
     # What can be read and written epoll says once more; what is to be said or written does not wait for it.
     stream.writable = stream.dial == DIAL_NONE and stream.broken == BREAK_NONE
-    if flow == NULL:
-        stream.next = shard.waiting
-        shard.waiting = stream
-        shard.waiting_count += 1
+    if direct:
+        edge_direct_add(shard, stream)
+    elif flow == NULL:
+        edge_wait(shard, stream)
     else:
         stream.flow = flow
         edge_hold(stream)
-        if edge_lingers(stream):
-            # By the time that this process is told.
-            edge_linger(shard, stream)
+    if edge_lingers(stream):
+        # By the time that this process is told.
+        edge_linger(shard, stream)
+    return stream

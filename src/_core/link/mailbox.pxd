@@ -4,7 +4,7 @@
 #
 # Order and Event are tagged unions: `kind` selects the member of `args` or `data`; the comment of each struct names its
 # kinds. Fields that a kind does not use are zero.
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from pcgrelay._core.base.atomics cimport pointer_get
 from pcgrelay._core.link.gauge cimport Gauge
@@ -42,6 +42,7 @@ cdef enum OrderKind:
     ORDER_DRAIN
     ORDER_SETTINGS
     ORDER_STREAM                # an accepted socket for a flow of this worker
+    ORDER_NUDGE                 # a round over the streams of an outlet
 
 # LINK_ADD. One reference of the gauge passes to the worker.
 cdef struct LinkOrder:
@@ -106,11 +107,41 @@ cdef struct LeadOrder:
     uint32_t out_label          # of a candidate: 0: no longer
     uint32_t instead            # of a path: move only flows that use this label; 0: all
 
-# STREAM, with a socket.
+# What goes with an application's socket from worker to worker, or from the control plane. Of its set-up, if its import
+# has several outlets: see Setup.
 cdef struct StreamOrder:
     uint32_t import_number
-    uint32_t session            # the session that was chosen for it; 0: none
-    bint shared                 # another process has a copy of the socket
+    uint32_t session            # that was chosen for it; 0: none
+    bint shared                 # another process knows the socket
+    bint handed                 # the control plane has accepted it: nothing is known of it yet
+    bint begun                  # the set-up began on another worker: what follows holds
+    uint32_t shadow             # the number of a shadow connection, of which outlet alone holds; 0: none
+    uint16_t listener           # in whose counts it is
+    uint8_t outlet
+    uint8_t tried
+    uint8_t moved
+    uint8_t client[28]
+    uint32_t first_code
+    uint32_t first_cause
+    uint32_t first_rule
+    uint64_t started_us
+
+cdef struct ListenOrder:
+    uint32_t import_number
+    uint32_t listener           # the number of its counts; 0: none
+
+# NUDGE, and STREAMS_NUDGED: what was asked, and what the workers before have found.
+cdef struct NudgeOrder:
+    uint32_t import_number
+    uint32_t round              # its number
+    uint32_t most               # so many may still be closed
+    uint8_t outlet
+    bint hard                   # whatever they do, by a reset
+    uint64_t idle_us            # else those on which nothing moved for so long
+    uint32_t nudged
+    uint32_t open               # those left
+    uint32_t idle               # of them
+    uint64_t oldest_us          # of them: the greatest age
 
 # SETTINGS: all settings that the configuration may change while a worker runs.
 cdef struct Settings:
@@ -131,8 +162,10 @@ cdef union OrderArgs:
     SessionOrder session
     LeadOrder lead
     StreamOrder stream
+    NudgeOrder nudge
     Settings settings
-    int import_number           # LISTEN, with a socket; UNLISTEN
+    ListenOrder listen          # LISTEN, with a socket
+    int import_number           # UNLISTEN
     Tables* tables              # TABLES: one reference, which passes
 
 cdef struct Order:
@@ -164,6 +197,9 @@ cdef enum EventKind:
     EVENT_LINK_RENEWED = 13     # of one worker; the face reports it when all workers have
     EVENT_SESSION_RENEWED = 14
     EVENT_SESSION_MOVED = 15
+    EVENT_SETUP_ENDED = 16      # an attempt on one outlet of an import
+    EVENT_STREAMS_NUDGED = 17   # a round is over
+    EVENT_STREAMS_DONE = 18     # made by the face of many STREAM_END
 
 # LANE_UP, LANE_DOWN
 cdef struct LaneEvent:
@@ -205,8 +241,26 @@ cdef struct StreamEndEvent:
     uint32_t rule
     bint opener
     bint remote                 # the far edge ended it
+    uint32_t setup_us           # these: of an import with several outlets; until the last attempt was answered
+    uint8_t outlet
+    uint8_t moved               # how often it was led on to another outlet
+    bint up                     # it was answered
+    uint32_t shadow             # 0: an application's
     uint32_t service_length
     uint8_t service[64]
+
+# SETUP_ENDED. Of applications, failures alone are told.
+cdef struct SetupEvent:
+    uint32_t import_number
+    uint32_t session            # 0: none
+    uint32_t outcome            # METER_UP...
+    uint32_t code
+    uint32_t cause
+    uint32_t rule
+    uint32_t elapsed_us         # of this attempt
+    uint32_t shadow             # 0: an application's
+    uint8_t outlet
+    uint8_t client[28]
 
 cdef union EventData:
     LaneEvent lane
@@ -214,6 +268,8 @@ cdef union EventData:
     RenewalEvent renewal
     SessionEvent session
     StreamEndEvent stream
+    SetupEvent setup
+    NudgeOrder nudge
     uint32_t import_number      # IMPORT_WANTED
 
 cdef struct Event:
@@ -228,7 +284,7 @@ cdef enum:
 
 # Events of all workers, for the control plane. Events of single streams, of which a peer may cause any number, never
 # use the reserved places: they are for the log only, while the loss of another event leaves a link or session in a
-# wrong state.
+# wrong state, or somebody waiting for the end of a shadow's set-up.
 cdef struct Outbox:
     pthread_mutex_t mutex
     Event* ring                 # owned

@@ -75,7 +75,8 @@ cdef bint outbox_put(Outbox* self, const Event* events, uint32_t n) noexcept nog
     pthread_mutex_lock(&self.mutex)
     was_empty = self.count == 0 and self.lost == 0
     for i in range(n):
-        lasts = events[i].kind != EVENT_STREAM_END and events[i].kind != EVENT_IMPORT_WANTED
+        lasts = events[i].kind != EVENT_STREAM_END and events[i].kind != EVENT_IMPORT_WANTED \
+            and (events[i].kind != EVENT_SETUP_ENDED or events[i].data.setup.shadow != 0)
         if self.count >= <uint32_t>(OUTBOX_PLACES if lasts else OUTBOX_RING):
             self.lost += 1
             self.lost_kept += lasts

@@ -15,8 +15,9 @@ from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.gauge cimport Gauge
 from pcgrelay._core.link.mailbox cimport Event, OUTBOX_TURN, Outbox
 from pcgrelay._core.stream.flow cimport Flow
+from pcgrelay._core.stream.stream_list cimport StreamList
 from pcgrelay._core.stream.service_tables cimport Tables
-from pcgrelay._core.stream.stream cimport Stream
+from pcgrelay._core.stream.stream cimport Setup, Stream
 
 
 cdef enum:
@@ -128,6 +129,13 @@ cdef struct Shard:
     Stream* dirty_streams       # first and last of those with bytes for the application
     Stream* dirty_last
     Stream* waiting             # streams that wait for a route
+    Setup* setups               # of all streams whose import has several outlets
+    Setup* walked               # of these, the one that the round under way looks at next
+    Stream* directs             # halves of direct streams
+    StreamList direct_ready     # of these, with something to read
+    uint8_t client[28]          # the socket address of the application that was accepted last
+    uint16_t listener           # and the counts of the listener that it came by; 0: none
+    uint32_t client_length
     Stream* deferred_streams
     Lane* deferred_lanes
     Flow* active_first

@@ -65,6 +65,7 @@ from pcgrelay._core.frame.pace cimport Pace
 from pcgrelay._core.crypto.renewal cimport Owed, Renewals
 from pcgrelay._core.base.result cimport Result
 from pcgrelay._core.stream.stream cimport Stream
+from pcgrelay._core.stream.stream_list cimport StreamList
 
 
 cdef enum:
@@ -86,10 +87,6 @@ cdef enum:
     FLOW_RESUME_DOUBLINGS = 3       # at most so often
     FLOW_LATE_BURST = 100000
     FLOW_LATE_US = 100          # one more each so long: 10,000 a second
-
-cdef struct StreamList:
-    Stream* head
-    Stream* tail
 
 cdef struct Flow:
     Epoch tx
@@ -240,7 +237,3 @@ cdef Result flow_break(Flow* self, uint64_t now_us) noexcept nogil
 
 # Count a late record. RESULT_GLITCHES: one too many.
 cdef Result flow_late(Flow* self, uint64_t now_us) noexcept nogil
-
-# Lists of ready streams.
-cdef void list_push(StreamList* self, Stream* stream) noexcept nogil
-cdef Stream* list_pop(StreamList* self) noexcept nogil

@@ -20,7 +20,6 @@ from pcgrelay._core.base.result cimport (
     RESULT_GLITCHES, RESULT_KEY_LIMIT, RESULT_MIX_OVERDUE, RESULT_NO_MEMORY, RESULT_NOT_CONFIRMED, RESULT_OK,
     RESULT_TOO_MANY_RESUMES, RESULT_UNKNOWN_MIX, Result,
 )
-from pcgrelay._core.stream.stream cimport PLACE_NONE, PLACE_READY, Stream
 from pcgrelay._core.base.wire cimport (
     FRAME_ACK, FRAME_DATAGRAMS, FRAME_FLOW_CLOSE, FRAME_FLOW_CONFIRM, FRAME_FLOW_REKEY, FRAME_RESUME,
     PURPOSE_FLOW_DATA, WIRE_PREFIX, WIRE_VERSION, wire_get16, wire_get32, wire_get64, wire_put16, wire_put32,
@@ -460,24 +459,3 @@ cdef Result flow_late(Flow* self, uint64_t now_us) noexcept nogil:
 
 
 # -- lists ------------------------------------------------------------------------------------------------------------
-
-cdef void list_push(StreamList* self, Stream* stream) noexcept nogil:
-    stream.next = NULL
-    stream.place = PLACE_READY
-    if self.tail == NULL:
-        self.head = stream
-    else:
-        self.tail.next = stream
-    self.tail = stream
-
-
-cdef Stream* list_pop(StreamList* self) noexcept nogil:
-    cdef Stream* stream = self.head
-    if stream == NULL:
-        return NULL
-    self.head = stream.next
-    if self.head == NULL:
-        self.tail = NULL
-    stream.next = NULL
-    stream.place = PLACE_NONE
-    return stream

@@ -3,12 +3,15 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from pcgrelay._core.base.map cimport Map
+from pcgrelay._core.stream.meter cimport Meter
 
 
 cdef enum:
     ROUTE_ADDRESS = 28          # the largest socket address of IPv4 and IPv6
     ROUTE_TARGETS = 8
     ROUTE_ROUTES = 64
+    TABLES_OUTLETS = 4          # of an import: the gateway, and up to three others
+    TABLES_SLOTS = 200          # each of a half per cent of its set-ups
 
 cdef enum ImportState:
     IMPORT_DOWN = 0
@@ -19,6 +22,13 @@ cdef enum ExportState:
     EXPORT_READY = 1
     EXPORT_DRAIN = 2
     EXPORT_UNRESOLVED = 3
+
+# What an outlet of an import is. The gateway is always outlet 0.
+cdef enum OutletKind:
+    OUTLET_NONE = 0             # an outlet of an earlier configuration: nothing goes there any more
+    OUTLET_GATEWAY = 1
+    OUTLET_DIRECT = 2           # plain TCP to an address of another network
+    OUTLET_FORBIDDEN = 3        # below the marking of the service: what is open there ends
 
 cdef struct Target:
     uint8_t address[ROUTE_ADDRESS]
@@ -41,8 +51,29 @@ cdef struct Route:
     uint32_t precedence         # least first
     uint32_t weight
 
+cdef struct Outlet:
+    Target targets[ROUTE_TARGETS]  # of a direct one
+    uint32_t target_count
+    Target source               # the address to connect from; length 0: the system's choice
+    OutletKind kind
+    uint64_t patience_us        # the time that a set-up has to be answered in before the next outlet is tried
+
+# The ways out of the edge that an import has, if there is more than the gateway.
+cdef struct Outlets:
+    Outlet outlet[TABLES_OUTLETS]
+    uint32_t count
+    Meter* meter                # owned: one reference
+    uint64_t deadline_us        # for the attempts on all of them together
+    uint64_t wait_us            # how long a gateway without a session is waited for
+    bint careful                # nothing is sent before ACCEPT, so the socket can be led elsewhere
+    bint leads_denied           # a set-up that the exporter's rules deny is led on
+    uint8_t slots[TABLES_SLOTS]  # the outlet of each slot: the shares
+    uint8_t order[TABLES_OUTLETS]  # what is tried after the chosen one
+    uint32_t order_count
+
 cdef struct Import:
     Route routes[ROUTE_ROUTES]
+    Outlets* outlets            # owned; NULL: the gateway alone
     uint32_t route_count
     uint32_t number
     uint32_t marking

@@ -4,6 +4,7 @@ from libc.string cimport memcmp
 
 from pcgrelay._core.base.atomics cimport atomic_add
 from pcgrelay._core.base.map cimport map_find, map_free, map_put
+from pcgrelay._core.stream.meter cimport meter_drop
 
 
 cdef Tables* tables_new(uint32_t exports, uint32_t imports, uint32_t grants) noexcept nogil:
@@ -52,10 +53,16 @@ cdef void tables_hold(Tables* self) noexcept nogil:
 
 
 cdef void tables_drop(Tables* self) noexcept nogil:
+    cdef uint32_t i
     if self == NULL or atomic_add(&self.references, -1) != 0:
         return
     map_free(&self.exports_by_name)
     map_free(&self.imports_by_number)
+    if self.imports != NULL:
+        for i in range(self.import_count):
+            if self.imports[i].outlets != NULL:
+                meter_drop(self.imports[i].outlets.meter)
+                free(self.imports[i].outlets)
     free(self.exports)
     free(self.imports)
     free(self.grants)

@@ -4,14 +4,20 @@
 #   IDLE --rx OPEN--> ANSWERING --tx ACCEPT--^          (RESET from anywhere --> CLOSED)
 #   A FIN of the opener may come before ACCEPT: OPENING_FIN, ANSWERING_FIN.
 #
-# One event is not of the protocol: FORGET ends a stream in any state without a record, because there is no far edge to
-# inform. The state is written only here.
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+# Two events are not of the protocol. FORGET ends a stream in any state without a record, because nobody is left to be
+# told. AGAIN takes back an OPEN that was not answered, or answered by RESET: the application's connection is led to
+# another outlet, and what is left of the stream at the far edge is reset by another record. The state is written here
+# alone.
+#
+# A direct stream has no far edge. It is two streams, the application's and that of its target: each is the other's
+# partner, and what one reads the other writes.
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from pcgrelay._core.frame.credit cimport ReceiveCredit, SendCredit
 from pcgrelay._core.base.handle cimport Handle
 from pcgrelay._core.base.queue cimport Queue
 from pcgrelay._core.base.timer cimport Timer
+from pcgrelay._core.stream.meter cimport Meter
 
 
 cdef enum StreamState:
@@ -38,26 +44,27 @@ cdef enum StreamEvent:
     STREAM_RX_FIN = 7
     STREAM_RESET = 8
     STREAM_FORGET = 9           # the far edge knows, or was never told of the stream
-    STREAM_EVENTS = 10
+    STREAM_AGAIN = 10           # the opener's: the set-up failed and begins on another outlet
+    STREAM_EVENTS = 11
 
 cdef extern from *:
     """
     #define X 255
-    static const unsigned char stream_table[9][10] = {
-    /*                  tx OPEN rx OPEN tx ACC rx ACC tx DATA rx DATA tx FIN rx FIN RESET FORGET */
-    /* IDLE          */ { 1,      3,      X,     X,     X,      X,      X,     X,     X,     8 },
-    /* OPENING       */ { X,      X,      X,     5,     1,      X,      2,     X,     8,     8 },
-    /* OPENING_FIN   */ { X,      X,      X,     6,     X,      X,      X,     X,     8,     8 },
-    /* ANSWERING     */ { X,      X,      5,     X,     X,      3,      X,     4,     8,     8 },
-    /* ANSWERING_FIN */ { X,      X,      7,     X,     X,      X,      X,     X,     8,     8 },
-    /* OPEN          */ { X,      X,      X,     X,     5,      5,      6,     7,     8,     8 },
-    /* HALF_LOCAL    */ { X,      X,      X,     X,     X,      6,      X,     8,     8,     8 },
-    /* HALF_REMOTE   */ { X,      X,      X,     X,     7,      X,      8,     X,     8,     8 },
-    /* CLOSED        */ { X,      X,      X,     X,     X,      X,      X,     X,     X,     8 },
+    static const unsigned char stream_table[9][11] = {
+    /*                  tx OPEN rx OPEN tx ACC rx ACC tx DATA rx DATA tx FIN rx FIN RESET FORGET AGAIN */
+    /* IDLE          */ { 1,      3,      X,     X,     X,      X,      X,     X,     X,     8,    0 },
+    /* OPENING       */ { X,      X,      X,     5,     1,      X,      2,     X,     8,     8,    0 },
+    /* OPENING_FIN   */ { X,      X,      X,     6,     X,      X,      X,     X,     8,     8,    X },
+    /* ANSWERING     */ { X,      X,      5,     X,     X,      3,      X,     4,     8,     8,    X },
+    /* ANSWERING_FIN */ { X,      X,      7,     X,     X,      X,      X,     X,     8,     8,    X },
+    /* OPEN          */ { X,      X,      X,     X,     5,      5,      6,     7,     8,     8,    X },
+    /* HALF_LOCAL    */ { X,      X,      X,     X,     X,      6,      X,     8,     8,     8,    X },
+    /* HALF_REMOTE   */ { X,      X,      X,     X,     7,      X,      8,     X,     8,     8,    X },
+    /* CLOSED        */ { X,      X,      X,     X,     X,      X,      X,     X,     X,     8,    0 },
     };
     #undef X
     """
-    const uint8_t stream_table[9][10]
+    const uint8_t stream_table[9][11]
 
 # The records that a stream has to send next.
 cdef enum:
@@ -75,6 +82,7 @@ cdef enum StreamBreak:
     BREAK_NONE = 0
     BREAK_TOLD = 1              # the socket still has the error behind its bytes; if a read returns 0, FIN came before
     BREAK_TAKEN = 2             # a call has cleared the error of the socket: its end looks like FIN, but is none
+    BREAK_LEFT = 3              # it is let go in order: its end counts as FIN, and what comes for it is dropped
 
 # The direction from the application.
 cdef enum StreamInput:
@@ -112,13 +120,46 @@ cdef struct Dial:
     Stream* stream              # NULL: it is no longer needed
     Dial* next
 
+# How the set-up of a stream goes whose import has several outlets. It stays with the stream to its end.
+cdef enum SetupState:
+    SETUP_TRYING = 0            # an attempt on one outlet is under way
+    SETUP_FAILED = 1            # it failed: the worker leads the stream on, or ends it
+    SETUP_UP = 2
+
+cdef struct Setup:
+    Setup* next                 # all of the shard
+    Setup* prev
+    Stream* stream
+    Meter* meter                # one reference; NULL: the tables have not come yet that name it
+    uint64_t started_us         # when the application connected
+    uint64_t attempt_us         # when the attempt on this outlet began
+    uint64_t up_us              # when it was answered
+    uint64_t deadline_us        # for all attempts together
+    uint64_t still_bytes        # so many had moved when a round looked last,
+    uint64_t still_us           # and since this time at least no more; 0: none has looked
+    uint32_t first_code         # of the first attempt that failed: what is told if all do
+    uint32_t first_cause
+    uint32_t first_rule
+    uint32_t code               # of the last
+    uint32_t cause
+    uint8_t client[28]          # the application's socket address, without its port; zeros: unknown
+    uint8_t state               # SetupState
+    uint8_t outlet
+    uint8_t tried               # a bit for each outlet
+    uint8_t moved               # how often it was led on
+    uint32_t shadow             # the control plane's own has this number: its outlet is fixed, its figures stand apart
+
 cdef struct Stream:
     Handle handle               # first: the application's socket
     Timer timer                 # connecting, waiting for a route, or lingering half-closed
     Stream* next                # in the list that place names
     Stream* next_dirty          # in the list of those with bytes for the application
+    Stream* next_direct         # in the list of halves of direct streams
+    Stream* prev_direct
     void* flow                  # Flow*, or NULL while it waits for a route
     Dial* beside                # owned
+    Setup* setup                # owned; NULL: its import has the gateway alone, or it is not an opener
+    Stream* partner             # of a direct stream: the other half, while both live
     Queue out                   # bytes for the application
     SendCredit tx
     ReceiveCredit rx
@@ -148,7 +189,10 @@ cdef struct Stream:
     uint8_t dial                # StreamDial
     uint8_t far                 # StreamFar
     uint8_t life                # StreamLife
+    uint16_t listener           # in whose counts it is; 0: in none
     bint opener                 # we opened it
+    bint direct                 # it is half of a direct stream
+    bint unanswered             # the first byte of the far side is awaited, to be timed
     bint bulk                   # its last read filled the room it had
     bint readable               # the socket may have bytes
     bint writable               # the socket accepts bytes
@@ -173,7 +217,15 @@ cdef inline bint stream_restore(Stream* self, uint8_t state) noexcept nogil:
 cdef inline bint stream_may(const Stream* self, StreamEvent event) noexcept nogil:
     return stream_table[self.state][<int>event] != STREAM_REFUSED
 
-# Note that the application's FIN was seen. IN_ENDED stays.
+# Is the set-up still to be answered?
+cdef inline bint stream_is_pending(const Stream* self) noexcept nogil:
+    return self.setup != NULL and self.setup.state != SETUP_UP
+
+# Did the control plane make it, and no application?
+cdef inline bint stream_is_shadow(const Stream* self) noexcept nogil:
+    return self.setup != NULL and self.setup.shadow != 0
+
+# The application's FIN was seen. That it was read is not taken back.
 cdef inline void stream_hang_up(Stream* self) noexcept nogil:
     if self.input == IN_OPEN:
         self.input = IN_HANGUP

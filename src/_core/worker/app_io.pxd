@@ -1,7 +1,7 @@
 # The applications' side of a worker: accept, connect, write what frames brought, close.
 from libc.stdint cimport uint32_t
 
-from pcgrelay._core.link.mailbox cimport Order
+from pcgrelay._core.link.mailbox cimport Order, StreamOrder
 from pcgrelay._core.stream.stream cimport Stream
 from pcgrelay._core.worker.worker cimport Listener, Worker
 
@@ -12,9 +12,8 @@ cdef void app_accept(Worker* self, Listener* listener) noexcept nogil
 # Whether a listener that was paused because descriptors were short may go on.
 cdef bint app_has_room(Worker* self) noexcept nogil
 
-# Handle an application's socket for an import, accepted here or by another worker. session: 0, or the one that was
-# chosen there. shared: another process has a copy of the socket.
-cdef void app_adopt(Worker* self, uint32_t number, int fd, uint32_t session, bint shared) noexcept nogil
+# An application's socket for an import. order: NULL if it was accepted here; else what came with it.
+cdef void app_adopt(Worker* self, uint32_t number, int fd, const StreamOrder* order) noexcept nogil
 
 # Handle an epoll event of a stream's socket.
 cdef void app_event(Worker* self, Stream* stream, uint32_t events) noexcept nogil

@@ -1,21 +1,24 @@
-from libc.stdint cimport uint32_t, uint64_t, uint8_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc
 
 from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.worker.dial cimport dial_drop, dial_end_as, dial_is_kept_back, dial_next, dial_told, dial_tune
-from pcgrelay._core.edge.accept cimport ACCEPT_ELSEWHERE, ACCEPT_REFUSED, AcceptAnswer, Elsewhere, accept_application
+from pcgrelay._core.edge.accept cimport ACCEPT_ELSEWHERE, ACCEPT_REFUSED, AcceptAnswer, accept_application
+from pcgrelay._core.edge.choice cimport Elsewhere
+from pcgrelay._core.edge.lists cimport edge_dirty, edge_ready
+from pcgrelay._core.edge.outlets cimport outlets_lead_on
+from pcgrelay._core.edge.setups cimport setup_give
 from pcgrelay._core.edge.streams cimport (
-    edge_abort, edge_break, edge_check_done, edge_cut_left, edge_dirty, edge_give_up, edge_hold, edge_ready,
-    edge_wrote,
+    edge_abort, edge_break, edge_check_done, edge_cut_left, edge_give_up, edge_hold, edge_wrote,
 )
 from pcgrelay._core.base.handle cimport HANDLE_LISTENER
 from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.linux cimport (
     AF_INET, APPLICATION_EVENTS, EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT,
     EPOLLPRI, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, MSG_PEEK, MSG_TRUNC, SHUT_WR, SIOCOUTQ,
-    SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, accept4, close, errno, ioctl, recv, shutdown, socket,
+    SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, accept4, close, errno, ioctl, recv, shutdown, sockaddr, socket,
 )
-from pcgrelay._core.link.mailbox cimport ORDER_STREAM, Order, mailbox_put, order_new
+from pcgrelay._core.link.mailbox cimport ORDER_STREAM, Order, StreamOrder, mailbox_put, order_new
 from pcgrelay._core.base.queue cimport queue_free, queue_sent, queue_own
 from pcgrelay._core.base.result cimport RESULT_OK
 from pcgrelay._core.base.stats cimport (
@@ -23,10 +26,11 @@ from pcgrelay._core.base.stats cimport (
     COUNT_APPLICATION_RECEIVED,
 )
 from pcgrelay._core.stream.stream cimport (
-    BREAK_NONE, BREAK_TAKEN, BREAK_TOLD, DIAL_NEXT_DUE, DIAL_NONE, FAR_CUT, IN_ENDED, LIFE_LIVE, OUT_FIN_DUE,
-    OUT_SHUT, STREAM_CLOSED, STREAM_IDLE, Stream, stream_hang_up,
+    BREAK_LEFT, BREAK_NONE, BREAK_TAKEN, BREAK_TOLD, DIAL_NEXT_DUE, DIAL_NONE, FAR_CUT, IN_ENDED, LIFE_LIVE,
+    OUT_FIN_DUE, OUT_SHUT, SETUP_FAILED, STREAM_CLOSED, STREAM_IDLE, Setup, Stream, stream_hang_up, stream_is_shadow,
 )
 from pcgrelay._core.base.wire cimport CODE_ABORTED, CODE_BUSY
+from pcgrelay._core.worker.direct_io cimport direct_io_written
 from pcgrelay._core.worker.worker cimport (
     WORKER_ACCEPTS, Listener, Worker, worker_close, worker_reset, worker_send, worker_wake, worker_watch,
 )
@@ -38,11 +42,13 @@ cdef enum:
 
 
 cdef void app_accept(Worker* self, Listener* listener) noexcept nogil:
+    cdef Shard* shard = &self.shard
     cdef int _, fd
     if listener.handle.fd < 0:
         return
     for _ in range(WORKER_ACCEPTS):
-        fd = accept4(listener.handle.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        shard.client_length = sizeof(shard.client)
+        fd = accept4(listener.handle.fd, <sockaddr*>shard.client, &shard.client_length, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if fd < 0:
             if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
                 # Try again at the next tick: otherwise the loop would spin.
@@ -53,12 +59,15 @@ cdef void app_accept(Worker* self, Listener* listener) noexcept nogil:
             elif errno == EAGAIN:
                 listener.early = False
             return
+        if listener.counts != 0:
+            counter_add(&shard.stats.of_listener[listener.counts].accepted, 1)
         if dial_is_kept_back(self, fd):
             refuse_kept_back(self, listener, fd)
             return
         if listener.early:
             dial_tune(self, fd)
-        app_adopt(self, listener.number, fd, 0, False)
+        shard.listener = <uint16_t>listener.counts
+        app_adopt(self, listener.number, fd, NULL)
 
 
 # The first connection beyond the limit is reset; others wait in the kernel's queue until there is room.
@@ -82,12 +91,23 @@ cdef bint app_has_room(Worker* self) noexcept nogil:
 
 
 # An application's socket for an import, accepted here or by another worker.
-cdef void app_adopt(Worker* self, uint32_t number, int fd, uint32_t session, bint shared) noexcept nogil:
+cdef void app_adopt(Worker* self, uint32_t number, int fd, const StreamOrder* order) noexcept nogil:
     cdef Stream* stream = NULL
     cdef Elsewhere elsewhere
-    cdef AcceptAnswer answer = accept_application(&self.shard, number, fd, session, &stream, &elsewhere)
+    cdef bint shared = order != NULL and order.shared
+    cdef AcceptAnswer answer
+    if order != NULL and order.handed:
+        if dial_is_kept_back(self, fd):
+            counter_add(&self.shard.stats.count[COUNT_ACCEPT_FAILED], 1)
+            counter_add(&self.shard.stats.cause[CAUSE_DESCRIPTORS], 1)
+            worker_reset(fd)
+            return
+        dial_tune(self, fd)
+    answer = accept_application(&self.shard, number, fd, order, &stream, &elsewhere)
     if answer == ACCEPT_ELSEWHERE:
-        hand_over(self, number, fd, elsewhere, shared)
+        if not hand_over(self, number, fd, elsewhere, shared,
+                         self.shard.listener if order == NULL else order.listener, NULL):
+            worker_reset(fd)
         return
     if answer == ACCEPT_REFUSED:
         worker_reset(fd)
@@ -99,18 +119,22 @@ cdef void app_adopt(Worker* self, uint32_t number, int fd, uint32_t session, bin
         edge_abort(&self.shard, stream, CODE_BUSY, CAUSE_DESCRIPTORS)
 
 
-# Give an accepted socket to the worker that has flows of the session chosen for it.
-cdef void hand_over(Worker* self, uint32_t number, int fd, Elsewhere elsewhere, bint shared) noexcept nogil:
+# Give an accepted socket to the worker that has flows of the session chosen for it. False: no memory.
+cdef bint hand_over(Worker* self, uint32_t number, int fd, Elsewhere elsewhere, bint shared, uint16_t listener,
+                    const Setup* setup) noexcept nogil:
     cdef Order* order = order_new(ORDER_STREAM)
     if order == NULL:
-        worker_reset(fd)
-        return
+        return False
     order.fd = fd
     order.args.stream.import_number = number
     order.args.stream.session = elsewhere.session
     order.args.stream.shared = shared
+    order.args.stream.listener = listener
+    if setup != NULL:
+        setup_give(setup, &order.args.stream)
     if mailbox_put(&self.siblings[elsewhere.worker].mailbox, order):
         worker_wake(self.siblings[elsewhere.worker].mailbox.wake_fd)
+    return True
 
 
 cdef void app_event(Worker* self, Stream* stream, uint32_t events) noexcept nogil:
@@ -121,9 +145,13 @@ cdef void app_event(Worker* self, Stream* stream, uint32_t events) noexcept nogi
         return
     if stream.broken != BREAK_NONE:
         # If another process takes it over, epoll reports it again there.
-        stream.readable = True
+        stream.readable = stream.input != IN_ENDED
         stream_hang_up(stream)
         edge_ready(&self.shard, stream)
+        return
+    if events & (EPOLLERR | EPOLLHUP) and stream_is_shadow(stream):
+        # Of a socket pair this says that the other end is closed, and not only at its end.
+        edge_break(&self.shard, stream, BREAK_TOLD)
         return
     if events & EPOLLERR:
         if stream.state == STREAM_IDLE and not has_bytes(stream.handle.fd):
@@ -171,14 +199,23 @@ cdef void app_deliver(Worker* self) noexcept nogil:
             worker_watch(self, &stream.handle, 0, EPOLL_CTL_DEL)
             elsewhere.session = stream.session
             elsewhere.worker = stream.elsewhere - 1
-            hand_over(self, <uint32_t>stream.number, stream.handle.fd, elsewhere, stream.handle.shared != 0)
-            edge_give_up(shard, stream)
+            stream.elsewhere = 0
+            if hand_over(self, <uint32_t>stream.number, stream.handle.fd, elsewhere, stream.handle.shared != 0,
+                         stream.listener, stream.setup):
+                edge_give_up(shard, stream)
+            else:
+                edge_abort(shard, stream, CODE_BUSY, CAUSE_BUDGET)
+            continue
+        if stream.setup != NULL and stream.setup.state == SETUP_FAILED:
+            outlets_lead_on(shard, stream)
             continue
         if stream.dial != DIAL_NONE:
             if stream.handle.fd < 0 or stream.dial == DIAL_NEXT_DUE:
                 dial_next(self, stream, 0)
         else:
             stream_write(self, stream)
+            if stream.direct:
+                direct_io_written(self, stream)
             if stream.far == FAR_CUT and stream.life == LIFE_LIVE:
                 cut_on(self, stream)
         if stream.life == LIFE_LIVE and queue_own(&stream.out, &shard.pool, False, &first) != RESULT_OK:
@@ -187,8 +224,9 @@ cdef void app_deliver(Worker* self) noexcept nogil:
 
 
 cdef void stream_close(Worker* self, Stream* stream) noexcept nogil:
-    # The far edge chose the code; only a stream that ended by FIN in both directions may end cleanly.
-    cdef bint hard = stream.cause != CAUSE_DONE
+    # The far edge chose the code; only a stream that ended by FIN in both directions may end cleanly, or one that was
+    # let go and has been told so.
+    cdef bint hard = stream.cause != CAUSE_DONE and stream.broken != BREAK_LEFT
     cdef uint64_t asked = 0
     cdef ssize_t sent = 1
     while stream.out.count != 0 and stream.writable and sent > 0:
@@ -201,10 +239,20 @@ cdef void stream_close(Worker* self, Stream* stream) noexcept nogil:
     worker_close(self, &stream.handle, hard)
 
 
+# It was let go, and is told so once.
+cdef void say_fin(Worker* self, Stream* stream) noexcept nogil:
+    if stream.output == OUT_FIN_DUE:
+        shutdown(stream.handle.fd, SHUT_WR)
+        stream.output = OUT_SHUT
+    edge_check_done(&self.shard, stream)
+
+
 cdef void stream_write(Worker* self, Stream* stream) noexcept nogil:
     cdef ssize_t sent
     cdef uint64_t asked = 0
     if stream.broken != BREAK_NONE:
+        if stream.broken == BREAK_LEFT:
+            say_fin(self, stream)
         return
     while stream.writable and stream.out.count != 0:
         sent = worker_send(self, stream.handle.fd, &stream.out, &asked)
@@ -255,7 +303,8 @@ cdef void app_listen(Worker* self, Order* order) noexcept nogil:
     listener.early = True
     listener.handle.kind = HANDLE_LISTENER
     listener.handle.fd = order.fd
-    listener.number = <uint32_t>order.args.import_number
+    listener.number = order.args.listen.import_number
+    listener.counts = order.args.listen.listener
     listener.next = self.listeners
     self.listeners = listener
     worker_watch(self, &listener.handle, EPOLLIN, EPOLL_CTL_ADD)

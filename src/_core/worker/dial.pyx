@@ -1,14 +1,16 @@
 from libc.stdint cimport uint16_t, uint32_t
 
 from pcgrelay._core.base.buf cimport pool_alloc
-from pcgrelay._core.edge.streams cimport edge_abort, edge_break, edge_connected, edge_dialled, edge_target
+from pcgrelay._core.edge.streams cimport (
+    edge_abort, edge_break, edge_connected, edge_dialled, edge_source, edge_target,
+)
 from pcgrelay._core.base.handle cimport HANDLE_DIAL
 from pcgrelay._core.base.linux cimport (
     APPLICATION_EVENTS, EACCES, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNREFUSED, ECONNRESET, EINPROGRESS, EMFILE,
     ENFILE, ENOBUFS, ENOMEM, EPERM, EPIPE, EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, EPOLL_CTL_ADD,
     EPOLL_CTL_MOD, ETIMEDOUT, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE,
     SO_LINGER, SO_OOBINLINE, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY, close, connect, errno, getsockopt,
-    linger, setsockopt, sockaddr, socket,
+    bind, linger, setsockopt, sockaddr, socket,
 )
 from pcgrelay._core.stream.service_tables cimport Target
 from pcgrelay._core.base.stats cimport (
@@ -81,6 +83,7 @@ cdef void give_up(Worker* self, Stream* stream, int error) noexcept nogil:
 
 cdef void dial_next(Worker* self, Stream* stream, int error) noexcept nogil:
     cdef const Target* target
+    cdef const Target* source
     cdef int fd
     while True:
         target = edge_target(&self.shard, stream)
@@ -95,6 +98,11 @@ cdef void dial_next(Worker* self, Stream* stream, int error) noexcept nogil:
             close(fd)
             continue
         dial_tune(self, fd)
+        source = edge_source(&self.shard, stream)
+        if source != NULL and bind(fd, <const sockaddr*>source.address, source.length) != 0:
+            error = errno
+            close(fd)
+            continue
         if connect(fd, <const sockaddr*>target.address, target.length) != 0 and errno != EINPROGRESS:
             error = errno
             close(fd)

@@ -4,12 +4,11 @@ from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, Pool, buf_data, buf_drop, buf_alloc, buf_alloc_word
 from pcgrelay._core.edge.records cimport records_data, records_fin, records_may_read, records_tx
 from pcgrelay._core.frame.credit cimport credit_left
-from pcgrelay._core.edge.streams cimport (
-    EDGE_BULK, edge_abort, edge_activate, edge_bury, edge_check_done, edge_ready, edge_session_fail,
-)
-from pcgrelay._core.stream.flow cimport (
-    Flow, StreamList, flow_bears_bulk, flow_bears_reads, flow_has_room, list_pop, list_push,
-)
+from pcgrelay._core.edge.lists cimport edge_activate, edge_bury, edge_ready
+from pcgrelay._core.edge.sessions cimport edge_session_fail
+from pcgrelay._core.edge.streams cimport EDGE_BULK, edge_abort, edge_check_done, edge_read_failed
+from pcgrelay._core.stream.flow cimport Flow, flow_bears_bulk, flow_bears_reads, flow_has_room
+from pcgrelay._core.stream.stream_list cimport StreamList, list_pop, list_push
 from pcgrelay._core.link.shard cimport LANE_BACKLOG, LANE_BACKLOG_SMALL, LANE_WIRE, Shard, flow_lane
 from pcgrelay._core.base.linux cimport EAGAIN, EINTR, errno, readv, recv
 from pcgrelay._core.base.queue cimport iovec
@@ -17,7 +16,9 @@ from pcgrelay._core.base.result cimport RESULT_OK, Result
 from pcgrelay._core.link.lane_send cimport lane_backlog
 from pcgrelay._core.session.session cimport flow_session, session_bundle
 from pcgrelay._core.base.stats cimport CAUSE_APPLICATION_RESET, COUNT_SYSTEM_CALLS
-from pcgrelay._core.stream.stream cimport BREAK_NONE, BREAK_TAKEN, IN_ENDED, IN_HANGUP, IN_OPEN, LIFE_LIVE, Stream
+from pcgrelay._core.stream.stream cimport (
+    BREAK_LEFT, BREAK_NONE, BREAK_TAKEN, IN_ENDED, IN_HANGUP, IN_OPEN, LIFE_LIVE, Stream,
+)
 from pcgrelay._core.base.wire cimport CODE_ABORTED, WIRE_BODY_MAX, WIRE_PREFIX, WIRE_RECORD
 from pcgrelay._core.worker.worker cimport WORKER_FRAMES, Worker
 
@@ -221,7 +222,7 @@ cdef void note_read(Worker* self, Stream* stream, ssize_t got, uint32_t asked) n
         if stream.input == IN_HANGUP:
             stream.input = IN_OPEN
     elif got == 0 or errno != EINTR:
-        edge_abort(&self.shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
+        edge_read_failed(&self.shard, stream)
     counter_add(&self.shard.stats.count[COUNT_SYSTEM_CALLS], 1)
 
 
@@ -259,7 +260,7 @@ cdef uint32_t serve_stream(Worker* self, Stream* stream, uint8_t* p, uint32_t ro
             return used
     if stream.input == IN_ENDED:
         used += records_fin(shard, stream, p + used)
-        if stream.broken != BREAK_NONE:
+        if stream.broken != BREAK_NONE and stream.broken != BREAK_LEFT:
             # The application ended in order; data sent to it afterwards caused the reset.
             edge_abort(shard, stream, CODE_ABORTED, CAUSE_APPLICATION_RESET)
         edge_check_done(shard, stream)

@@ -12,6 +12,7 @@ from pcgrelay._core.base.linux cimport APPLICATION_EVENTS, EPOLLET, EPOLLIN, EPO
 from pcgrelay._core.base.map cimport Map
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK, RESULT_SOCKET
 from pcgrelay._core.session.session cimport Session, session_next
+from pcgrelay._core.base.stats cimport STATS_LISTENERS
 from pcgrelay._core.stream.stream cimport Dial, Stream
 from pcgrelay._core.worker.worker cimport WORKER_EDGE, Listener, Worker, worker_watch
 
@@ -20,6 +21,7 @@ cdef enum:
     WORKER_LISTENER = 32
     LISTENER_NUMBER = 1
     LISTENER_SOCKET = 2
+    LISTENER_COUNTS = 3
 
 cdef extern from *:
     """
@@ -36,6 +38,7 @@ cdef void worker_handover_write(Tlv* self, Worker* worker) noexcept nogil:
         mark = tlv_open(self, WORKER_LISTENER)
         tlv_number(self, LISTENER_NUMBER, &listener.number, 4)
         tlv_descriptor(self, LISTENER_SOCKET, &listener.handle.fd)
+        tlv_number(self, LISTENER_COUNTS, &listener.counts, 4)
         listener.handle.shared = True
         tlv_shut(self, mark)
         listener = listener.next
@@ -59,7 +62,7 @@ cdef bint is_of_its_role(Worker* worker) noexcept nogil:
     cdef Shard* shard = &worker.shard
     if worker.role == WORKER_EDGE:
         return shard.paths.count == 0
-    return shard.sessions.count == 0 and shard.waiting == NULL and worker.listeners == NULL
+    return shard.sessions.count == 0 and shard.waiting == NULL and shard.directs == NULL and worker.listeners == NULL
 
 
 cdef void listeners_read(Tlv* self, Worker* worker) noexcept nogil:
@@ -74,10 +77,11 @@ cdef void listeners_read(Tlv* self, Worker* worker) noexcept nogil:
         listener.handle.kind = HANDLE_LISTENER
         tlv_number(&inner, LISTENER_NUMBER, &listener.number, 4)
         tlv_descriptor(&inner, LISTENER_SOCKET, &listener.handle.fd)
+        tlv_number(&inner, LISTENER_COUNTS, &listener.counts, 4)
         listener.handle.shared = True
         listener.next = worker.listeners
         worker.listeners = listener
-        if inner.result != RESULT_OK or listener.handle.fd < 0:
+        if inner.result != RESULT_OK or listener.handle.fd < 0 or listener.counts >= STATS_LISTENERS:
             tlv_fail(self, RESULT_BAD_FIELD)
             return
 
@@ -97,6 +101,10 @@ cdef bint watch_all(Worker* worker) noexcept nogil:
     while stream != NULL:
         good = good and watch_stream(worker, stream)
         stream = stream.next
+    stream = worker.shard.directs
+    while stream != NULL:
+        good = good and watch_stream(worker, stream)
+        stream = stream.next_direct
     session = session_next(&worker.shard, &at)
     while session != NULL:
         for i in range(session.flow_count):

@@ -4,7 +4,8 @@ from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.buf cimport Buf, buf_data, buf_drop
 from pcgrelay._core.edge.records cimport records_rx, records_rx_datagrams
 from pcgrelay._core.session.candidate cimport candidate_frame
-from pcgrelay._core.edge.streams cimport edge_activate, edge_session_rx_close, edge_session_fail
+from pcgrelay._core.edge.lists cimport edge_activate
+from pcgrelay._core.edge.sessions cimport edge_session_fail, edge_session_rx_close
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.frame.frame cimport Frame, frame_is_lane
 from pcgrelay._core.link.gauge cimport LINK_GAUGE_RECEIVED_BYTES, LINK_GAUGE_SENT_BYTES, gauge_at

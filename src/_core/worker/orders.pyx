@@ -4,7 +4,7 @@ from pcgrelay._core.base.atomics cimport flag_raise
 from pcgrelay._core.edge.records cimport records_linger_restart, records_tables_changed
 from pcgrelay._core.session.candidate cimport candidate_add, candidate_drop, candidate_lead
 from pcgrelay._core.edge.accept cimport accept_tables_changed
-from pcgrelay._core.edge.streams cimport edge_session_close, edge_session_fail
+from pcgrelay._core.edge.sessions cimport edge_session_close, edge_session_fail
 from pcgrelay._core.crypto.epoch cimport limits_set
 from pcgrelay._core.link.gauge cimport gauge_drop
 from pcgrelay._core.link.lane cimport lane_probe_restart
@@ -14,7 +14,7 @@ from pcgrelay._core.link.shard cimport Lane, Link, Shard, lane_is_up, shard_rene
 from pcgrelay._core.base.linux cimport close
 from pcgrelay._core.link.mailbox cimport (
     EVENT_LINK_RENEWED, EVENT_SESSION_RENEWED, ORDER_DRAIN, ORDER_LANE_ADD, ORDER_LINK_ADD, ORDER_LINK_CLOSE,
-    ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN, ORDER_PATH_ADD, ORDER_PATH_REMOVE,
+    ORDER_LINK_DRAIN, ORDER_LINK_MIX, ORDER_LINK_RENEW, ORDER_LISTEN, ORDER_NUDGE, ORDER_PATH_ADD, ORDER_PATH_REMOVE,
     ORDER_SESSION_ADD, ORDER_SESSION_CANDIDATE, ORDER_SESSION_CLOSE, ORDER_SESSION_MIX, ORDER_SESSION_PATH,
     ORDER_SESSION_RENEW, ORDER_SETTINGS, ORDER_STOP, ORDER_STREAM, ORDER_TABLES, ORDER_UNLISTEN, DrainOrder, LeadOrder,
     LinkOrder, Order, PathOrder, RenewalOrder, SessionOrder, Settings, mailbox_drain, order_free,
@@ -25,6 +25,7 @@ from pcgrelay._core.base.result cimport RESULT_OK, Result
 from pcgrelay._core.stream.service_tables cimport Tables, tables_drop
 from pcgrelay._core.link.lane_send cimport lane_tx
 from pcgrelay._core.session.session cimport Session, session_add, session_find, session_mix
+from pcgrelay._core.worker.rounds cimport rounds_begin
 from pcgrelay._core.worker.lane_io cimport lane_io_add, lane_io_link_end
 from pcgrelay._core.base.wire cimport FRAME_DRAIN, WIRE_LANES_MAX, wire_put32
 from pcgrelay._core.worker.worker cimport Worker, worker_woken
@@ -125,7 +126,9 @@ cdef void apply_order(Worker* self, Order* order) noexcept nogil:
         shard.draining = True
         app_unlisten(self, -1)
     elif order.kind == ORDER_STREAM:
-        app_adopt(self, order.args.stream.import_number, order.fd, order.args.stream.session, order.args.stream.shared)
+        app_adopt(self, order.args.stream.import_number, order.fd, &order.args.stream)
+    elif order.kind == ORDER_NUDGE:
+        rounds_begin(self, &order.args.nudge)
 
 
 cdef void order_link_add(Shard* shard, LinkOrder* args) noexcept nogil:

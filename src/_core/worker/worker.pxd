@@ -8,7 +8,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pcgrelay._core.base.handle cimport Handle
 from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.linux cimport pthread_t
-from pcgrelay._core.link.mailbox cimport Mailbox, Outbox
+from pcgrelay._core.link.mailbox cimport Mailbox, NudgeOrder, Outbox
 from pcgrelay._core.base.map cimport Map
 from pcgrelay._core.base.queue cimport Queue
 from pcgrelay._core.stream.stream cimport Dial
@@ -28,8 +28,14 @@ cdef struct Listener:
     Handle handle               # first
     Listener* next
     uint32_t number             # of the import
+    uint32_t counts             # the number of its counts; 0: none
     bint paused                 # no descriptors were left
     bint early                  # connections that came before its options were set may be waiting
+
+# A round over the streams of an outlet. The first goes on in each turn, the others wait.
+cdef struct Round:
+    Round* next
+    NudgeOrder order
 
 cdef struct Worker:
     Shard shard
@@ -39,6 +45,7 @@ cdef struct Worker:
     Listener* listeners         # owned
     Listener* deferred_listeners  # closed in this turn: epoll's events may still name them
     Dial* deferred_dials          # the same
+    Round* rounds               # owned
     uint8_t* space              # owned: WORKER_SLOTS x WORKER_SLOT
     uint64_t next_tick_us
     uint64_t next_ack_us

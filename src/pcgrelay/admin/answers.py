@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from pcgrelay.admin.status import ListenerStatus, OutletStatus
+
 RELOAD_PATH = "/v1/reload"
 DRAIN_PATH = "/v1/drain"
 EXPLAIN_PATH = "/v1/explain"
+OUTLET_PATH = "/v1/outlet"
+BODY_LIMIT_BYTES = 65_536  # of a request
 
 
 class ReloadAnswer(Struct, frozen=True, kw_only=True):
@@ -26,6 +30,46 @@ class DrainAnswer(Struct, frozen=True, kw_only=True):
     streams: int = 0  # open at an edge
     paths: int = 0  # through a relay
     reason: str = ""  # why the request was refused
+
+
+class OutletAnswer(Struct, frozen=True, kw_only=True):
+    """The answer to GET and POST /v1/outlet?service=..."""
+
+    service: str
+    serving: bool = False  # an application gets through over some outlet
+    outlets: tuple[OutletStatus, ...] = ()
+    configured: str = ""  # the outlet that [[import]] names
+    decided_by: str = ""  # who decides the shares: configuration, hand, cut-over, drill
+    why_not_by_hand: str = ""  # why nobody may set them now
+    exercise: float = (
+        0.0  # what [[import]] exercise gives the first back-up, in percent, where the configuration decides
+    )
+    set: bool = False  # shares were set by hand; they hold if nothing else decides
+    set_at: str = ""
+    set_by: str = ""  # the user, as the kernel named it, and how they named themselves
+    set_reason: str = ""
+    changed: bool = False  # by this request
+    before: dict[str, float] = {}  # shares before it, in percent
+    warnings: tuple[str, ...] = ()
+    reason: str = ""  # why it was refused
+    exit_code: int = 0
+
+
+class OutletList(Struct, frozen=True, kw_only=True):
+    """The answer to GET /v1/outlet: all imports with outlets beside the gateway."""
+
+    services: tuple[OutletAnswer, ...] = ()
+
+
+class OutletExplained(Struct, frozen=True, kw_only=True):
+    """One outlet of an import that has several."""
+
+    name: str
+    share: float  # of new streams, 0 to 1
+    next: int  # its place among those that a failed set-up is led on to; 0: none
+    taken: bool  # the next stream may take it
+    why_not: str = ""
+    exercised: bool = False  # its share is that of [[import]] exercise
 
 
 class EdgeExplained(Struct, frozen=True, kw_only=True):
@@ -87,6 +131,8 @@ class ExplainAnswer(Struct, frozen=True, kw_only=True):
     health: str = ""
     offer: str = ""  # of an export: what is announced of it
     paths: int = 0  # at a relay: number of its paths to that edge or service
+    outlets: tuple[OutletExplained, ...] = ()
+    listeners: tuple[ListenerStatus, ...] = ()  # of an import that has further ones (`also`)
     edges: tuple[EdgeExplained, ...] = ()
     ways: tuple[WayExplained, ...] = ()
     sessions: tuple[SessionExplained, ...] = ()

@@ -7,11 +7,13 @@ import os
 import pwd
 import socket
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from pcgrelay.admin.answers import BODY_LIMIT_BYTES
 from pcgrelay.admin.status import STATUS_PATH, Status
 from pcgrelay.errors import PermissionProblem, StatusProblem
 from pcgrelay.files import reason_of
@@ -20,6 +22,8 @@ T = TypeVar("T")
 
 ANSWER_LIMIT_BYTES = 64 << 20
 TIMEOUT_S = 5.0
+# What a page says of itself to a browser.
+PAGE_HEADERS = ("Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy")
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -56,24 +60,31 @@ def read_status(admin: Path, timeout_s: float = TIMEOUT_S) -> Status:
         raise StatusProblem(f"{admin}: the answer is no status ({error}); is that pcgrelay's admin socket?") from None
 
 
-def ask(admin: Path, method: str, path: str, kind: type[T], timeout_s: float = TIMEOUT_S) -> T:
+def ask(
+    admin: Path, method: str, path: str, kind: type[T], timeout_s: float = TIMEOUT_S, body: bytes | None = None
+) -> T:
     """Send a request and return the answer; a refusal with a reason (409) is an answer too.
 
     StatusProblem: no answer, or one that cannot be read. PermissionProblem: this user may not ask, or not change.
     """
-    body = _asked(admin, method, path, timeout_s, (http.client.OK, http.client.CONFLICT))
+    if body is not None and len(body) > BODY_LIMIT_BYTES:
+        raise StatusProblem(f"{admin}: a request carries at most {BODY_LIMIT_BYTES >> 10} KiB, and this is more.")
+    answer = _asked(admin, method, path, timeout_s, (http.client.OK, http.client.CONFLICT), body)
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(answer, type=kind)
     except msgspec.DecodeError as error:
         raise StatusProblem(f"{admin}: the answer makes no sense ({error}); is that pcgrelay's admin socket?") from None
 
 
-def _asked(admin: Path, method: str, path: str, timeout_s: float, good: Collection[int]) -> bytes:
+def _exchanged(
+    admin: Path, method: str, path: str, timeout_s: float, body: bytes | None
+) -> tuple[http.client.HTTPResponse, bytes]:
+    """Send a request and return what was answered, whatever it is."""
     connection = _UnixConnection(admin, timeout_s)
     try:
-        connection.request(method, path)
+        connection.request(method, path, body)
         response = connection.getresponse()
-        body = response.read(ANSWER_LIMIT_BYTES + 1)
+        answer = response.read(ANSWER_LIMIT_BYTES + 1)
     except PermissionError:
         raise PermissionProblem(
             f"{admin}: only the user that the node runs as may ask it{_owner(admin)}; "
@@ -88,10 +99,34 @@ def _asked(admin: Path, method: str, path: str, timeout_s: float, good: Collecti
         raise StatusProblem(f"{admin}: the node did not answer ({words}); look at its log.") from None
     finally:
         connection.close()
+    if len(answer) > ANSWER_LIMIT_BYTES:
+        raise StatusProblem(f"{admin}: the answer is larger than {ANSWER_LIMIT_BYTES >> 20} MiB; look at its log.")
+    return response, answer
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a browser is to be shown."""
+
+    code: int
+    kind: str
+    body: bytes
+    headers: dict[str, str]
+
+
+def read_page(admin: Path, path: str, timeout_s: float = TIMEOUT_S) -> Page:
+    """Return a page of the node as it is. StatusProblem: no answer. PermissionProblem: this user may not ask."""
+    response, body = _exchanged(admin, "GET", path, timeout_s, None)
+    headers = {name: value for name in PAGE_HEADERS if (value := response.headers.get(name)) is not None}
+    return Page(response.status, response.headers.get("Content-Type", "text/plain"), body, headers)
+
+
+def _asked(
+    admin: Path, method: str, path: str, timeout_s: float, good: Collection[int], body: bytes | None = None
+) -> bytes:
+    response, answer = _exchanged(admin, method, path, timeout_s, body)
     if response.status == http.client.FORBIDDEN:
         raise PermissionProblem(f"{admin}: only the user that the node runs as may change it{_owner(admin)}.")
     if response.status not in good:
         raise StatusProblem(f"{admin}: the node answered {response.status} {response.reason}; look at its log.")
-    if len(body) > ANSWER_LIMIT_BYTES:
-        raise StatusProblem(f"{admin}: the answer is larger than {ANSWER_LIMIT_BYTES >> 20} MiB; look at its log.")
-    return body
+    return answer

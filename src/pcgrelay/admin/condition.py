@@ -70,18 +70,38 @@ def _troubles(status: Status) -> Iterator[Trouble]:
     if status.log.failing:
         yield Trouble("The log cannot be written; check its disk, or its reader.")
     known = [link for link in status.links if link.state != AWAY]
-    if not known:
-        yield Trouble("No neighbour is linked.", is_grave=True)
+    if not known and not (_is_served_without_links(status) and _wants_no_links(status)):
+        yield Trouble("No neighbour is linked.", is_grave=not _is_served_without_links(status))
     words = [_of_link(link) for link in known]
     for sentence in filter(None, words):
         # If another link is healthy, the routes of a service show whether it suffers.
-        yield Trouble(sentence, is_grave=all(words))
+        yield Trouble(sentence, is_grave=all(words) and not _is_served_without_links(status))
     for sentence in filter(None, map(_of_service, status.services)):
         yield Trouble(sentence, is_grave=True)
     yield from _of_others(status)
+    yield from _of_outlets(status)
+    for cutover in status.cutovers:
+        for sentence in cutover.troubles:
+            yield Trouble(sentence, is_grave=cutover.grave)
+    for due in status.drills.dues:
+        if due.overdue:
+            yield Trouble(due.sentence)
+    if status.drills.reason:
+        yield Trouble(f"The record of a drill is not written ({status.drills.reason})")
     memory = status.memory
     if memory.budget_bytes and memory.used_bytes > MEMORY_SHARE_MOST * memory.budget_bytes:
         yield Trouble("More than nine tenths of the memory budget are in use.")
+
+
+def _is_served_without_links(status: Status) -> bool:
+    """Return whether all services are imports that applications reach over other outlets than the gateway."""
+    services = status.services
+    return bool(services) and all(service.outlets and service.state == "ready" for service in services)
+
+
+def _wants_no_links(status: Status) -> bool:
+    """Return whether no link is configured, and no new stream is for the gateway: a plain proxy misses no neighbour."""
+    return not status.links and not any(service.outlets[0].share for service in status.services)
 
 
 def _of_others(status: Status) -> Iterator[Trouble]:
@@ -95,6 +115,32 @@ def _of_others(status: Status) -> Iterator[Trouble]:
                 yield Trouble(f"{route.exporter} is away since {route.away_since}; it exports {service.name}.")
     for peer in status.twins:
         yield Trouble(f"Two processes bear the identity of {peer}; stop the one that should not run.")
+
+
+def _of_outlets(status: Status) -> Iterator[Trouble]:
+    """What is led on to another outlet, and so is no failure of the service; and what is known of shares."""
+    if status.state.lost:
+        sentence = "The shares of outlets that were set are lost: new streams go by the configuration."
+        yield Trouble(f"{sentence} Set them again with pcgrelay outlet.", is_grave=True)
+    if status.state.older:
+        yield Trouble("The newest file of shares could not be read, and the one before it holds; set them again.")
+    if status.state.reason:
+        yield Trouble(f"The shares that hold are not written, and a restart would undo them ({status.state.reason})")
+    for words in status.state.retired:
+        yield Trouble(f"The configuration names an outlet that takes no streams: {words}.")
+    if status.state.days_reason:
+        yield Trouble(f"Day records are not written, and a restart would lose them ({status.state.days_reason})")
+    for service in status.services:
+        for outlet in service.outlets:
+            if outlet.away_since:
+                yield Trouble(
+                    f"The outlet {outlet.name} of {service.name} fails since {outlet.away_since}: {outlet.reason}."
+                )
+            elif not outlet.supported and outlet.share:
+                until = outlet.supported_until
+                yield Trouble(
+                    f"New streams of {service.name} go over {outlet.name}, which was supported until {until}."
+                )
 
 
 def _of_link(link: LinkStatus) -> str:
@@ -118,6 +164,6 @@ def _of_service(service: ServiceStatus) -> str:
     if service.health == "failing" and service.state == "ready":
         return f"The {service.direction} of {service.name} is failing."
     taken = [route for route in service.routes if route.state in ("ready", "settling")]
-    if service.state == "ready" and taken and not any(route.well for route in taken):
+    if service.state == "ready" and taken and not any(route.well for route in taken) and not service.outlets:
         return f"The {service.direction} of {service.name} has no way that is well."
     return ""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from pcgrelay.admin.condition import Condition, condition_of, troubles
-from pcgrelay.admin.status import LinkStatus, Status
+from pcgrelay.admin.cutover_metrics import cutover_families
+from pcgrelay.admin.drill_metrics import drill_families
+from pcgrelay.admin.outlet_metrics import ENDS_S, Family, Samples, listener_families, outlet_families, stray_families
+from pcgrelay.admin.status import LinkStatus, OutletTimes, Status
 from pcgrelay.admin.validity import validity_families
 from pcgrelay.printable import printable
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-
-Samples = Iterable[tuple[Mapping[str, str], float]]
-Family = Callable[[str, str, str, Samples], None]
 
 
 def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
@@ -26,9 +25,24 @@ def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
         for labels, value in samples:
             lines.append(f"pcgrelay_{name}{_labels(labels)} {_number(value)}")
 
+    def histogram(name: str, meaning: str, samples: Iterable[tuple[Mapping[str, str], OutletTimes]]) -> None:
+        lines.append(f"# HELP pcgrelay_{name} {meaning}")
+        lines.append(f"# TYPE pcgrelay_{name} histogram")
+        for labels, times in samples:
+            for end, number in zip(ENDS_S, times.below or [0] * len(ENDS_S), strict=True):
+                lines.append(f"pcgrelay_{name}_bucket{_labels({**labels, 'le': repr(end)})} {number}")
+            lines.append(f"pcgrelay_{name}_bucket{_labels({**labels, 'le': '+Inf'})} {times.count}")
+            lines.append(f"pcgrelay_{name}_sum{_labels(labels)} {_number(times.sum_s)}")
+            lines.append(f"pcgrelay_{name}_count{_labels(labels)} {times.count}")
+
     _node(family, status)
     _links(family, status)
     _streams(family, status)
+    outlet_families(family, histogram, status)
+    listener_families(family, status)
+    stray_families(family, status)
+    cutover_families(family, status)
+    drill_families(family, status)
     _counts(family, status, counters)
     return "\n".join(lines) + "\n"
 
@@ -50,6 +64,10 @@ def _node(family: Family, status: Status) -> None:
         "When a configuration was last taken.",
         [({}, configuration.timestamp_s)],
     )
+    state = status.state
+    if state.folder:
+        family("state_unwritten", "gauge", "Whether what holds could not be written.", [({}, bool(state.reason))])
+        family("state_lost", "gauge", "Whether shares that were set are not known any more.", [({}, state.lost)])
     for name, meaning, samples in validity_families(status.credentials):
         family(name, "gauge", meaning, samples)
     family(

@@ -85,6 +85,77 @@ class RouteStatus(Struct, frozen=True, kw_only=True):
     away_since: str = ""  # since when the exporter is away, if it was there within a day
 
 
+class OutletTimes(Struct, frozen=True, kw_only=True):
+    """How long something took, over all times that it was measured."""
+
+    count: int = 0
+    sum_s: float = 0.0  # to within some percent, for what is kept are counts of ranges
+    below: tuple[int, ...] = ()  # how many took less than 128 us, 256 us, and so on up to 67 s
+    median_ms: float | None = None
+    p95_ms: float | None = None
+
+
+class OutletStatus(Struct, frozen=True, kw_only=True):
+    """One outlet of an import that has several. Set-ups are counted since the first process."""
+
+    name: str
+    kind: str  # gateway, direct
+    # ready, failing (its set-ups fail), away (no stream can be set up), forbidden (by the marking), removed, retired
+    state: str
+    reason: str = ""  # why it is not ready
+    share: float = 0.0  # of new streams, 0 to 1
+    exercised: bool = False  # its share is that of [[import]] exercise, so that it is known to work
+    exercise_success_s: float = 0.0  # wall time of the last stream that got through then; 0: none yet
+    next: int = 0  # its place among those that a failed set-up is led on to; 0: none
+    away_since: str = ""
+    bearer: str = ""
+    marking: str = ""  # the highest that may go over that bearer
+    supported_until: str = ""  # the last day
+    supported: bool = True  # that day is not over
+    streams_active: int = 0
+    outcomes: dict[str, int] = {}  # of set-ups: up, refused, silent, away, denied, local, left, lost
+    moved_total: int = 0  # led on from here to the next outlet
+    early_total: int = 0  # ended by the far side within a second without a byte
+    cut_total: int = 0  # reset after data, and not by the application
+    nudged_total: int = 0  # closed by order, because the service moves away from here
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    shadows: dict[str, int] = {}  # outcomes of connections that no application made
+    quiet_days: int = 0  # of a direct one: whole days in a row, up to yesterday, on which nothing used it
+    quiet_since: str = ""  # the first of them
+    used: str = ""  # when anything last used it; "": never, as far as is known
+    patience_ms: int = 0  # so long it may take to answer before the next one is tried
+    setup: OutletTimes = OutletTimes()
+    answer: OutletTimes = OutletTimes()  # from there to the first byte of the far side
+
+
+class ListenerStatus(Struct, frozen=True, kw_only=True):
+    """One listener of an import that has several. Connections are counted since the first process."""
+
+    name: str  # listen, also-1, also-2, ...
+    connections_total: int = 0  # accepted, whatever became of them
+    streams_active: int = 0
+    sent_bytes: int = 0  # of streams that have ended
+    received_bytes: int = 0
+    quiet_days: int = 0  # of also-1, also-2, ...: whole days in a row, up to yesterday, on which nobody came there
+    quiet_since: str = ""  # the first of them
+    used: str = ""  # when anybody last came there; "": never, as far as is known
+
+
+class StrayStatus(Struct, frozen=True, kw_only=True):
+    """Callers of one organisation who come to an export the old way, by its `also` listeners."""
+
+    organisation: str  # or others: of no network that is known
+    streams_active: int = 0
+    tried_total: int = 0
+    failed_total: int = 0
+    sent_bytes: int = 0  # to the target
+    received_bytes: int = 0
+    quiet_days: int = 0  # whole days in a row, up to yesterday, on which none came
+    quiet_since: str = ""
+    used: str = ""  # when the last one came, or last sent anything
+
+
 class ServiceStatus(Struct, frozen=True, kw_only=True):
     """A service that this edge exports or imports, without addresses: those stay in the configuration."""
 
@@ -98,6 +169,10 @@ class ServiceStatus(Struct, frozen=True, kw_only=True):
     opened_total: int = 0
     refused_total: int = 0
     reason: str = ""  # why it is not ready, if that is known
+    strays: tuple[StrayStatus, ...] = ()  # of an export with `also`
+    outlets: tuple[OutletStatus, ...] = ()  # of an import that has others than the gateway, that one first
+    listeners: tuple[ListenerStatus, ...] = ()  # of an import that has further ones (`also`)
+    decided_by: str = ""  # who decides their shares: configuration, hand, cut-over, drill
 
 
 class ConfigurationStatus(Struct, frozen=True, kw_only=True):
@@ -113,6 +188,66 @@ class TablesStatus(Struct, frozen=True, kw_only=True):
 
     successful: bool = True
     reason: str = ""  # why the last tables were refused: the previous ones stay, less what is no longer allowed
+
+
+class StateStatus(Struct, frozen=True, kw_only=True):
+    """What outlasts the process."""
+
+    folder: bool = False  # the configuration names one
+    lost: bool = False  # shares that were set are not known any more
+    older: bool = False  # the newest file could not be read, and the one before it holds
+    reason: str = ""  # why what holds could not be written
+    days_reason: str = ""  # why day records could not be written
+    retired: tuple[str, ...] = ()  # outlets that are retired, and that the configuration still names
+
+
+class CutoverLine(Struct, frozen=True, kw_only=True):
+    """A cut-over of a service, in short; `pcgrelay cutover status` has it whole."""
+
+    service: str
+    phase: str  # planned, soaking, paused, back, arrived, quiet, retired, lost
+    old: str = ""
+    new: str = ""
+    share: float = 0.0  # of the new outlet, 0 to 1
+    step: int = 0  # 1 is the first
+    steps: int = 0
+    since: str = ""
+    held: bool = False
+    odds: float = 1.0  # of a worse new outlet
+    moved_total: int = 0  # streams led on before anybody noticed
+    lost_total: int = 0  # applications that were refused because no outlet was left
+    fell_back_total: int = 0
+    decisions: dict[str, int] = {}  # of those that are kept, by what
+    troubles: tuple[str, ...] = ()
+    grave: bool = False  # streams are not where they are to be, and nothing mends that by itself
+
+
+class DrillDueStatus(Struct, frozen=True, kw_only=True):
+    """A drill that is due again and again."""
+
+    kind: str
+    subject: str
+    due_s: float  # wall time; 0: it was never held, and is due
+    overdue: bool
+    sentence: str = ""  # what is wrong, if it is overdue
+
+
+class DrillLastStatus(Struct, frozen=True, kw_only=True):
+    """The last drill that ended with a result."""
+
+    kind: str
+    subject: str
+    result: str  # passed, failed, stopped, broken
+    timestamp_s: float
+
+
+class DrillsStatus(Struct, frozen=True, kw_only=True):
+    """Drills of an edge."""
+
+    running: str = ""  # the one that runs, in a few words
+    dues: tuple[DrillDueStatus, ...] = ()
+    last: tuple[DrillLastStatus, ...] = ()
+    reason: str = ""  # why a record could not be written
 
 
 class StreamStatus(Struct, frozen=True, kw_only=True):
@@ -162,6 +297,9 @@ class Status(Struct, frozen=True, kw_only=True):
     log: LogStatus = LogStatus()
     configuration: ConfigurationStatus = ConfigurationStatus()
     tables: TablesStatus = TablesStatus()
+    state: StateStatus = StateStatus()
+    cutovers: tuple[CutoverLine, ...] = ()
+    drills: DrillsStatus = DrillsStatus()
     clocks: tuple[ClockStatus, ...] = ()
     credentials: CredentialsStatus = CredentialsStatus()
     twins: tuple[str, ...] = ()  # identities that more than one process uses

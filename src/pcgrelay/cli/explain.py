@@ -10,11 +10,31 @@ from rich.console import Console
 from rich.text import Text
 
 from pcgrelay import config
-from pcgrelay.admin.answers import EXPLAIN_PATH, EdgeExplained, ExplainAnswer, SessionExplained, WayExplained
+from pcgrelay.admin.answers import (
+    EXPLAIN_PATH,
+    EdgeExplained,
+    ExplainAnswer,
+    OutletExplained,
+    SessionExplained,
+    WayExplained,
+)
 from pcgrelay.admin.client import ask
+from pcgrelay.admin.status import ListenerStatus
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import RunError, StatusProblem
-from pcgrelay.output import Layout, Row, count, milliseconds, percent, print_json, print_table, say, styled, terminal
+from pcgrelay.output import (
+    Layout,
+    Row,
+    count,
+    milliseconds,
+    percent,
+    percent_exact,
+    print_json,
+    print_table,
+    say,
+    styled,
+    terminal,
+)
 
 EPILOG = """\b
 Examples:
@@ -61,12 +81,41 @@ def _print(console: Console, answer: ExplainAnswer) -> None:
     console.print(Text("Health: ") + styled(answer.health))
     if answer.paths:
         console.print(f"Open paths there: {count(answer.paths)}")
+    if answer.outlets:
+        _print_outlets(console, answer.outlets)
+    if answer.listeners:
+        _print_listeners(console, answer.listeners)
     if answer.edges:
         _print_edges(console, answer.edges)
     if answer.ways:
         _print_ways(console, answer.ways)
     if answer.sessions:
         _print_sessions(console, answer.sessions)
+
+
+def _print_outlets(console: Console, outlets: tuple[OutletExplained, ...]) -> None:
+    rows = [
+        Row(
+            [each.name, percent_exact(100 * each.share), str(each.next) if each.next else "-"],
+            _outlet_notes(each),
+        )
+        for each in outlets
+    ]
+    console.print()
+    print_table(console, f"Outlets ({len(rows)})", Layout(["outlet", ">new streams", ">next"], rows))
+
+
+def _outlet_notes(outlet: OutletExplained) -> list[str]:
+    if outlet.why_not:
+        return [f"not taken: {outlet.why_not}"]
+    return ["exercised: so it is known that this back-up works"] if outlet.exercised else []
+
+
+def _print_listeners(console: Console, listeners: tuple[ListenerStatus, ...]) -> None:
+    """Where applications come in: those at a further address may be strays of an old network."""
+    rows = [Row([each.name, count(each.connections_total), count(each.streams_active)], []) for each in listeners]
+    console.print()
+    print_table(console, f"Listeners ({len(rows)})", Layout(["listener", ">connections", ">open"], rows))
 
 
 def _print_edges(console: Console, edges: tuple[EdgeExplained, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,12 @@ COMMANDS = {
     "drain": ("pcgrelay.cli.drain:drain", "Move traffic away from a running node before it is stopped."),
     "status": ("pcgrelay.cli.status:status", "Show the state of a running node."),
     "explain": ("pcgrelay.cli.explain:explain", "Explain which route a new stream would take, and why not another."),
+    "outlet": ("pcgrelay.cli.outlet:outlet", "Show the outlets of imports, or move new streams between them."),
+    "cutover": ("pcgrelay.cli.cutover:cutover", "Move a service from an old network to the gateway, step by step."),
+    "quiet": ("pcgrelay.cli.quiet:quiet", "Show since when nothing used an old network."),
+    "retire": ("pcgrelay.cli.retire:retire", "Close an old outlet that is quiet; certify a network."),
+    "drill": ("pcgrelay.cli.drill:drill", "Put a back-up, a relay or a network to the test."),
+    "page": ("pcgrelay.cli.page:page", "Show the cut-overs of a running node to a browser on this machine."),
     "ca": ("pcgrelay.cli.ca:ca", "Make certificates for a small realm."),
     "demo": ("pcgrelay.cli.demo:demo", "Run a whole realm on this machine, for demonstration."),
 }
@@ -44,6 +50,7 @@ Exit codes:
    2  wrong usage of the command line
    3  status, explain: the node does not answer, or cannot serve something
    4  status: it serves, and something needs attention
+   6  outlet, cutover, retire: a rule does not allow it, or has undone it
   77  no permission
   78  bad configuration
  130  interrupted
@@ -61,20 +68,25 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called."""
 
+    def __init__(self, *arguments: Any, lazy: Mapping[str, tuple[str, str]], **options: Any) -> None:
+        """lazy: as COMMANDS."""
+        super().__init__(*arguments, **options)
+        self._lazy = lazy
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(self._lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self._lazy:
             return None
-        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        module, _, name = self._lazy[cmd_name][0].partition(":")
         command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+            formatter.write_dl([(name, line) for name, (_, line) in self._lazy.items()])
 
 
 def _version_printed(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -88,7 +100,7 @@ def _version_printed(ctx: click.Context, _: click.Parameter, asked: bool) -> Non
     ctx.exit()
 
 
-@click.group(cls=LazyGroup, context_settings=CONTEXT, epilog=EPILOG)
+@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings=CONTEXT, epilog=EPILOG)
 @click.option(
     "-V",
     "--version",

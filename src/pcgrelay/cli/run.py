@@ -9,7 +9,6 @@ import click
 from pcgrelay import config
 from pcgrelay.check import refuse_errors, refuse_reload
 from pcgrelay.cli.root import config_option
-from pcgrelay.daemon import run as daemon
 
 EPILOG = """\b
 Examples:
@@ -52,4 +51,7 @@ def run(path: Path, drain_s: float | None, take_over: bool, detached: bool) -> i
     else:
         for warning in refuse_errors(settings):
             click.echo(f"pcgrelay: {warning.where}: {warning.sentence} {warning.mend}", err=True)
+    # What a node needs is loaded once it is to start: a page of help, or a wrong file, need not wait for it.
+    from pcgrelay.daemon import run as daemon  # noqa: PLC0415
+
     return daemon.run(settings, drain_s, taking_over=take_over, detached=detached)

@@ -11,11 +11,32 @@ from rich.text import Text
 from pcgrelay import config
 from pcgrelay.admin.client import read_status
 from pcgrelay.admin.condition import Condition, Trouble, condition_of, troubles
-from pcgrelay.admin.status import LinkStatus, RouteStatus, ServiceStatus, SessionStatus, Status
+from pcgrelay.admin.status import (
+    CutoverLine,
+    LinkStatus,
+    ListenerStatus,
+    OutletStatus,
+    RouteStatus,
+    ServiceStatus,
+    SessionStatus,
+    Status,
+)
 from pcgrelay.admin.validity import validity_line
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import StatusProblem
-from pcgrelay.output import Layout, Row, count, duration, milliseconds, percent, print_json, print_table, size, terminal
+from pcgrelay.output import (
+    Layout,
+    Row,
+    count,
+    duration,
+    milliseconds,
+    percent,
+    percent_exact,
+    print_json,
+    print_table,
+    size,
+    terminal,
+)
 
 EPILOG = """\b
 Examples:
@@ -76,6 +97,12 @@ def _print(console: Console, status: Status, found: list[Trouble], streams: bool
     if status.services:
         console.print()
         _print_services(console, status.services)
+    if status.cutovers:
+        console.print()
+        _print_cutovers(console, status.cutovers)
+    if status.drills.running:
+        console.print()
+        console.print(f"A drill is under way: {status.drills.running}")
     if node.role == "edge":
         console.print()
         console.print(
@@ -166,10 +193,49 @@ def _print_services(console: Console, services: tuple[ServiceStatus, ...]) -> No
     rows = []
     for service in services:
         figures = (count(n) for n in (service.streams_active, service.opened_total, service.refused_total))
-        routes = [_route(route) for route in service.routes]
+        decided = [f"shares are decided by: {service.decided_by}"] if service.decided_by else []
+        routes = [
+            *map(_listener, service.listeners),
+            *decided,
+            *map(_outlet, service.outlets),
+            *map(_route, service.routes),
+        ]
         rows.append(Row([service.name, service.direction, service.state, service.health, *figures], routes))
     columns = ["service", "dir", "state", "health", ">open", ">opened", ">refused"]
     print_table(console, f"Services ({len(services)})", Layout(columns, rows))
+
+
+def _print_cutovers(console: Console, cutovers: tuple[CutoverLine, ...]) -> None:
+    rows = []
+    for each in cutovers:
+        step = f"{each.step} of {each.steps}" if each.phase in ("soaking", "paused") else "-"
+        way = f"{each.old} -> {each.new}" if each.old else "-"
+        cells = [each.service, way, each.phase, percent_exact(100 * each.share), step, count(each.moved_total)]
+        rows.append(Row(cells, ["held: the new outlet is away"] if each.held else []))
+    columns = ["service", "from -> to", "phase", ">share", ">step", ">led on"]
+    print_table(console, f"Cut-overs ({len(cutovers)})", Layout(columns, rows))
+
+
+def _listener(listener: ListenerStatus) -> str:
+    """One listener of an import that has several."""
+    plural = "" if listener.connections_total == 1 else "s"
+    open_now = f"{count(listener.streams_active)} open" if listener.streams_active else "none open"
+    days = listener.quiet_days
+    quiet = f", nobody for {count(days)} day{'' if days == 1 else 's'}" if days else ""
+    return f"listener {listener.name}: {count(listener.connections_total)} connection{plural}, {open_now}{quiet}"
+
+
+def _outlet(outlet: OutletStatus) -> str:
+    """One outlet of an import."""
+    words = [
+        percent_exact(100 * outlet.share),
+        outlet.state,
+        "exercised" if outlet.exercised else "",
+        outlet.reason,
+        f"since {outlet.away_since}" if outlet.away_since else "",
+        f"{count(outlet.moved_total)} led on" if outlet.moved_total else "",
+    ]
+    return f"outlet {outlet.name}: {', '.join(filter(None, words))}"
 
 
 def _route(route: RouteStatus) -> str:

@@ -1,8 +1,8 @@
 """The configuration: read and checked once. A Config that exists is valid as a whole.
 
-`source` finds lines, `schema` has the names of keys, `shape` checks the file against them, `values` parses addresses
-and sizes, `build` applies the rules, `settings` is the result that all other packages use, `differences` compares two
-of them.
+`source` finds lines, `schema` knows the names, `shape` holds the file against them, `values` parses addresses, sizes
+and times, `build`, `outlets`, `drills` and `fields` apply the rules, `settings` is what everybody else sees,
+`differences` compares two of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from pathlib import Path
 from pcgrelay.config.build import build
 from pcgrelay.config.differences import differences, restart_reason, sized_as
 from pcgrelay.config.settings import (
+    EVERY,
+    GATEWAY,
+    BearerSettings,
+    CallerSettings,
     Config,
+    DirectSettings,
+    DrillSettings,
     ExportSettings,
     IdentitySettings,
     ImportSettings,
@@ -28,8 +34,14 @@ from pcgrelay.config.values import Address
 from pcgrelay.errors import ConfigError
 
 __all__ = [
+    "EVERY",
+    "GATEWAY",
     "Address",
+    "BearerSettings",
+    "CallerSettings",
     "Config",
+    "DirectSettings",
+    "DrillSettings",
     "ExportSettings",
     "IdentitySettings",
     "ImportSettings",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import grp
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 from pcgrelay.config import schema
+from pcgrelay.config.callers import callers, refuse_callers
+from pcgrelay.config.drills import drills, refuse_drills
+from pcgrelay.config.fields import bearer_name, dialled, file_path, parsed, probe_words, refuse_twice
+from pcgrelay.config.outlets import bearers, directs, refuse_outlets
 from pcgrelay.config.processors import processors
 from pcgrelay.config.settings import (
     Config,
@@ -23,7 +26,7 @@ from pcgrelay.config.settings import (
 )
 from pcgrelay.config.shape import example_for
 from pcgrelay.config.source import KeyPath, Source, shown_path
-from pcgrelay.config.values import Address, escaped_bytes, memory_bytes
+from pcgrelay.config.values import Address, memory_bytes
 from pcgrelay.model import (
     Marking,
     NodeId,
@@ -36,8 +39,6 @@ from pcgrelay.model import (
     check_label,
 )
 
-T = TypeVar("T")
-
 # With less, a worker cannot hold its frames and windows; more is more likely a typing error than intended.
 MEMORY_LEAST_BYTES = 16 << 20
 MEMORY_MOST_BYTES = 1 << 40
@@ -47,9 +48,6 @@ REKEY_MOST_BYTES = 64 << 30
 # sockaddr_un.sun_path, less its final zero byte and the ".next" of the socket beside it.
 SOCKET_PATH_LIMIT = 102
 LANES_MOST = 64
-# A probe is one short request and its answer, not a conversation.
-PROBE_SEND_MOST_BYTES = 1_024
-PROBE_EXPECT_MOST_BYTES = 256
 # The limits of a catalogue entry (catalogue.entries). Imports need a port each, and are fewer than numbers.
 EXPORTS_MOST = 1_024
 
@@ -67,23 +65,20 @@ def build(source: Source, tables: schema.FileTable) -> Config:
         exports=tuple(_export(source, ("export", i), table, node.id) for i, table in enumerate(tables.exports)),
         imports=tuple(_import(source, ("import", i), table) for i, table in enumerate(tables.imports)),
         log=LogSettings(level=tables.log.level, access=tables.log.access),
+        bearers=bearers(source, tables.bearer),
+        directs=directs(source, tables.direct),
+        drills=drills(source, tables.drill, node.id.realm),
+        callers=callers(source, tables.caller),
     )
     _refuse_contradictions(source, config)
     return config
 
 
-def _parsed(source: Source, where: KeyPath, text: str, parse: Callable[[str], T]) -> T:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise source.refusal(where, f"{error}; write for example: {example_for(where)}") from None
-
-
 def _node(source: Source, table: schema.NodeTable) -> NodeSettings:
-    _parsed(source, ("node", "name"), table.name, lambda text: check_label(text, "node name"))
-    _parsed(source, ("node", "organisation"), table.organisation, lambda text: check_dotted(text, "organisation"))
-    _parsed(source, ("node", "realm"), table.realm, lambda text: check_dotted(text, "realm"))
-    memory = _parsed(source, ("node", "memory"), table.memory, memory_bytes)
+    parsed(source, ("node", "name"), table.name, lambda text: check_label(text, "node name"))
+    parsed(source, ("node", "organisation"), table.organisation, lambda text: check_dotted(text, "organisation"))
+    parsed(source, ("node", "realm"), table.realm, lambda text: check_dotted(text, "realm"))
+    memory = parsed(source, ("node", "memory"), table.memory, memory_bytes)
     if not MEMORY_LEAST_BYTES <= memory <= MEMORY_MOST_BYTES:
         raise source.refusal(("node", "memory"), f"{table.memory} is out of bounds; write 16MiB to 1024GiB")
     workers = table.workers or min(processors(), LANES_MOST)
@@ -97,12 +92,14 @@ def _node(source: Source, table: schema.NodeTable) -> NodeSettings:
         memory_bytes=memory,
         admin=_admin_path(source, table),
         admin_group=None if table.admin_group is None else _group(source, table.admin_group),
+        state=None if table.state is None else file_path(source, ("node", "state"), table.state),
+        inventory=None if table.inventory is None else file_path(source, ("node", "inventory"), table.inventory),
     )
 
 
 def _admin_path(source: Source, table: schema.NodeTable) -> Path:
     text = table.admin if table.admin is not None else f"/run/pcgrelay/{table.name}.sock"
-    path = _file(source, ("node", "admin"), text.removeprefix("unix:"))
+    path = file_path(source, ("node", "admin"), text.removeprefix("unix:"))
     if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
         problem = f"the path of a unix socket has at most {SOCKET_PATH_LIMIT} bytes, this has {len(os.fsencode(path))}"
         raise source.refusal(("node", "admin"), f"{problem}; choose a shorter one")
@@ -117,18 +114,12 @@ def _group(source: Source, name: str) -> int:
         raise source.refusal(where, f"there is no group {name!r} on this machine; make it or name another") from None
 
 
-def _file(source: Source, where: KeyPath, text: str) -> Path:
-    if not text or "\0" in text:
-        raise source.refusal(where, f"this is no path of a file; write for example: {example_for(where)}")
-    return source.path.parent / text
-
-
 def _identity(source: Source, table: schema.IdentityTable) -> IdentitySettings:
     return IdentitySettings(
-        certificate=_file(source, ("identity", "certificate"), table.certificate),
-        key=_file(source, ("identity", "key"), table.key),
-        trust=_file(source, ("identity", "trust"), table.trust),
-        crl=None if table.crl is None else _file(source, ("identity", "crl"), table.crl),
+        certificate=file_path(source, ("identity", "certificate"), table.certificate),
+        key=file_path(source, ("identity", "key"), table.key),
+        trust=file_path(source, ("identity", "trust"), table.trust),
+        crl=None if table.crl is None else file_path(source, ("identity", "crl"), table.crl),
     )
 
 
@@ -136,17 +127,17 @@ def _policy(source: Source, table: schema.PolicyTable) -> PolicySettings:
     where = ("policy", "suites")
     if not table.suites:
         raise source.refusal(where, f"at least one suite is needed; write for example: {example_for(where)}")
-    suites = tuple(_parsed(source, (*where, i), text, Suite.from_title) for i, text in enumerate(table.suites))
-    _refuse_twice(source, "policy", "suites", table.suites)
+    suites = tuple(parsed(source, (*where, i), text, Suite.from_title) for i, text in enumerate(table.suites))
+    refuse_twice(source, "policy", "suites", table.suites)
     for key, patterns in (("members", table.members), ("relays", table.relays or ())):
         for index, pattern in enumerate(patterns):
-            _parsed(source, ("policy", key, index), pattern, _member_pattern)
-        _refuse_twice(source, "policy", key, patterns)
+            parsed(source, ("policy", key, index), pattern, _member_pattern)
+        refuse_twice(source, "policy", key, patterns)
     per_source = table.half_open_per_source or max(1, table.half_open_total // 8)
     if per_source > table.half_open_total:
         problem = f"one source may not have more than all together ({table.half_open_total}); lower this or raise that"
         raise source.refusal(("policy", "half_open_per_source"), problem)
-    rekey = _parsed(source, ("policy", "rekey_bytes"), table.rekey_bytes, memory_bytes)
+    rekey = parsed(source, ("policy", "rekey_bytes"), table.rekey_bytes, memory_bytes)
     if not REKEY_LEAST_BYTES <= rekey <= REKEY_MOST_BYTES:
         raise source.refusal(("policy", "rekey_bytes"), f"{table.rekey_bytes} is out of bounds; write 64KiB to 64GiB")
     if table.renewal_age_s < 2 * table.renewal_interval_s:
@@ -179,21 +170,10 @@ def _member_pattern(text: str) -> str:
     return text
 
 
-def _refuse_twice(source: Source, table: str, key: str, texts: tuple[str, ...], index: int | None = None) -> None:
-    above: KeyPath = (table, key) if index is None else (table, index, key)
-    for place, text in enumerate(texts):
-        if text in texts[:place]:
-            raise source.refusal((*above, place), f"{text} stands here twice; remove one")
-
-
-def _bearer(source: Source, where: KeyPath, text: str) -> str:
-    return _parsed(source, (*where, "bearer"), text, lambda text: check_label(text, "bearer"))
-
-
 def _listen(source: Source, where: KeyPath, table: schema.ListenTable) -> ListenSettings:
     return ListenSettings(
-        address=_parsed(source, (*where, "address"), table.address, Address.parse),
-        bearer=_bearer(source, where, table.bearer),
+        address=parsed(source, (*where, "address"), table.address, Address.parse),
+        bearer=bearer_name(source, where, table.bearer),
         precedence=_precedence(table.precedence),
         weight=table.weight,
     )
@@ -205,24 +185,16 @@ def _precedence(text: str) -> Precedence:
 
 def _link(source: Source, where: KeyPath, table: schema.LinkTable, own: NodeId) -> LinkSettings:
     at = (*where, "peer")
-    peer = _parsed(source, at, table.peer, lambda text: NodeId.from_dotted(text, own.realm))
+    peer = parsed(source, at, table.peer, lambda text: NodeId.from_dotted(text, own.realm))
     if peer == own:
         raise source.refusal(at, f"{peer} is this node itself; name its neighbour")
     return LinkSettings(
         peer=peer,
-        address=_dialled(source, (*where, "address"), table.address),
-        bearer=_bearer(source, where, table.bearer),
+        address=dialled(source, (*where, "address"), table.address),
+        bearer=bearer_name(source, where, table.bearer),
         precedence=_precedence(table.precedence),
         weight=table.weight,
     )
-
-
-def _dialled(source: Source, where: KeyPath, text: str) -> Address:
-    address = _parsed(source, where, text, Address.parse)
-    if address.is_wildcard:
-        problem = f"{address} stands for all addresses of a machine, so nothing can be reached there; name one"
-        raise source.refusal(where, problem)
-    return address
 
 
 def _export(source: Source, where: KeyPath, table: schema.ExportTable, own: NodeId) -> ExportSettings:
@@ -230,15 +202,15 @@ def _export(source: Source, where: KeyPath, table: schema.ExportTable, own: Node
     if "@" in table.service:
         problem = f"the organisation is added by itself, so write only the part before the @: {example_for(at)}"
         raise source.refusal(at, problem)
-    service = _parsed(source, at, table.service, lambda text: ServiceName(text, own.organisation))
+    service = parsed(source, at, table.service, lambda text: ServiceName(text, own.organisation))
     for index, text in enumerate(table.allow):
         # A pattern here would admit organisations that nobody at this edge has considered.
-        _parsed(source, (*where, "allow", index), text, lambda text: check_dotted(text, "organisation"))
-    _refuse_twice(source, "export", "allow", table.allow, int(where[1]))
-    send, expect = _probe_words(source, where, table)
+        parsed(source, (*where, "allow", index), text, lambda text: check_dotted(text, "organisation"))
+    refuse_twice(source, "export", "allow", table.allow, int(where[1]))
+    send, expect = probe_words(source, where, table)
     return ExportSettings(
         service=service,
-        target=_dialled(source, (*where, "target"), table.target),
+        target=dialled(source, (*where, "target"), table.target),
         allow=table.allow,
         marking=Marking(table.marking),
         connect_timeout_ms=table.connect_timeout_ms,
@@ -250,41 +222,27 @@ def _export(source: Source, where: KeyPath, table: schema.ExportTable, own: Node
         probe_expect=expect,
         probe_interval_ms=table.probe_interval_ms,
         max_streams=table.max_streams,
+        also=tuple(parsed(source, (*where, "also", i), text, Address.parse) for i, text in enumerate(table.also)),
     )
-
-
-def _probe_words(source: Source, where: KeyPath, table: schema.ExportTable) -> tuple[bytes, bytes]:
-    """Return what a probe sends, and what it expects in the answer."""
-    words = []
-    for key, text, most in (
-        ("probe_send", table.probe_send, PROBE_SEND_MOST_BYTES),
-        ("probe_expect", table.probe_expect, PROBE_EXPECT_MOST_BYTES),
-    ):
-        at = (*where, key)
-        if text and table.probe != "expect":
-            raise source.refusal(at, 'nothing is sent and no answer awaited by this probe; write probe = "expect"')
-        word = _parsed(source, at, text, escaped_bytes)
-        if len(word) > most:
-            raise source.refusal(at, f"these are {len(word)} bytes, and {most} is the most; write fewer")
-        words.append(word)
-    if table.probe == "expect" and not words[1]:
-        at = (*where, "probe_expect")
-        raise source.refusal(at, f'this is missing for probe = "expect"; write for example: {example_for(at)}')
-    return words[0], words[1]
 
 
 def _import(source: Source, where: KeyPath, table: schema.ImportTable) -> ImportSettings:
     return ImportSettings(
-        service=_parsed(source, (*where, "service"), table.service, ServiceName.parse),
-        listen=_parsed(source, (*where, "listen"), table.listen, Address.parse),
+        service=parsed(source, (*where, "service"), table.service, ServiceName.parse),
+        listen=parsed(source, (*where, "listen"), table.listen, Address.parse),
         priority=None if table.priority is None else Priority[table.priority.upper()],
         max_streams=table.max_streams,
+        outlet=table.outlet,
+        also=tuple(parsed(source, (*where, "also", i), text, Address.parse) for i, text in enumerate(table.also)),
+        careful=table.careful,
+        exercise=table.exercise,
     )
 
 
 def _refuse_contradictions(source: Source, config: Config) -> None:
     """Apply the rules that concern several tables."""
-    if not config.listens and not config.links:
+    # With direct outlets it is a plain proxy until the gateway is there.
+    if not config.listens and not config.links and not config.directs:
         raise source.refusal((), "there is neither [[listen]] nor [[link]], so nothing can be reached; add one")
     if config.node.role is Role.RELAY and (config.exports or config.imports):
         table = "export" if config.exports else "import"
@@ -297,13 +255,23 @@ def _refuse_contradictions(source: Source, config: Config) -> None:
     _refuse_same(source, "link", "address", [(link.peer, link.address) for link in config.links], "this link")
     _refuse_same(source, "export", "service", [export.service for export in config.exports], "this service")
     _refuse_same(source, "import", "service", [entry.service for entry in config.imports], "this service")
+    _refuse_same(source, "bearer", "name", [bearer.name for bearer in config.bearers], "this bearer")
+    listeners = dict(_listeners(config))
+    refuse_outlets(source, config, listeners)
+    refuse_callers(source, config, listeners)
+    refuse_drills(source, config)
 
 
 def _listeners(config: Config) -> Iterator[tuple[KeyPath, Address]]:
     for index, listen in enumerate(config.listens):
         yield ("listen", index, "address"), listen.address
+    for index, export in enumerate(config.exports):
+        for place, address in enumerate(export.also):
+            yield ("export", index, "also", place), address
     for index, entry in enumerate(config.imports):
         yield ("import", index, "listen"), entry.listen
+        for place, address in enumerate(entry.also):
+            yield ("import", index, "also", place), address
 
 
 def _refuse_same_listener(source: Source, config: Config) -> None:

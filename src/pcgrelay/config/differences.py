@@ -21,8 +21,9 @@ _FIXED: dict[str, Callable[[Config], object]] = {
     "memory": lambda config: config.node.memory_bytes,
     "admin": lambda config: config.node.admin,
     "admin_group": lambda config: config.node.admin_group,
+    "state": lambda config: config.node.state,
 }
-_WRITTEN = {"post_quantum_required": "post_quantum"}
+_WRITTEN = {"post_quantum_required": "post_quantum", "every_s": "every", "lasts_s": "for", "calendar": "window"}
 
 
 def sized_as(old: Config, new: Config) -> Config:
@@ -49,13 +50,17 @@ def restart_reason(old: Config, new: Config) -> str | None:
 def differences(old: Config, new: Config) -> tuple[str, ...]:
     """Return the changes as short phrases, in the order of the file; the contents of named files are not compared."""
     return (
-        *_of_table("node", old.node, new.node, ("lanes",)),
+        *_of_table("node", old.node, new.node, ("lanes", "inventory")),
         *_of_table("identity", old.identity, new.identity, ("certificate", "key", "trust", "crl")),
         *_of_table("policy", old.policy, new.policy, new.policy.__struct_fields__),
+        *_of_entries("bearer", old.bearers, new.bearers, lambda entry: entry.name),
         *_of_entries("listen", old.listens, new.listens, lambda entry: entry.address),
         *_of_entries("link", old.links, new.links, lambda entry: f"{entry.peer} at {entry.address}"),
         *_of_entries("export", old.exports, new.exports, lambda entry: entry.service),
         *_of_entries("import", old.imports, new.imports, lambda entry: entry.service),
+        *_of_entries("direct", old.directs, new.directs, lambda entry: f"{entry.name} of {entry.service}"),
+        *_of_entries("drill", old.drills, new.drills, lambda entry: f"{entry.kind} {entry.subject}".rstrip()),
+        *_of_entries("caller", old.callers, new.callers, lambda entry: entry.organisation),
         *_of_table("log", old.log, new.log, new.log.__struct_fields__),
     )
 
@@ -76,5 +81,6 @@ def _of_entries(table: str, old: Iterable[T], new: Iterable[T], key: Callable[[A
             found.append(f"{table} {name} added")
         elif before[name] != entry:
             keys = _changed_keys(before[name], entry, entry.__struct_fields__)
+            keys = ["address" if (table, key) == ("direct", "target") else key for key in keys]
             found.append(f"{table} {name} changed ({', '.join(keys)})")
     return found

@@ -6,6 +6,7 @@ The metadata of a key is a correct example, which refusals show.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
@@ -16,6 +17,11 @@ Weight = Annotated[int, Meta(ge=0, le=100)]
 Streams = Annotated[int, Meta(ge=0, le=1_000_000)]
 PrecedenceWord = Literal["preferred", "default", "back-up"]
 PriorityWord = Literal["normal", "interactive", "critical"]
+MarkingWord = Literal["OFFICIAL", "OFFICIAL-SENSITIVE", "SECRET"]
+ProbeWord = Literal["connect", "expect", "none"]
+# Of new streams, in percent; steps are checked in `outlets`.
+Exercise = Annotated[float, Meta(ge=0, le=10)]
+ProbeInterval = Annotated[int, Meta(ge=200, le=3_600_000)]
 
 
 class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,6 +40,8 @@ class NodeTable(Table, frozen=True, kw_only=True):
     memory: str = "256MiB"
     admin: str | None = None
     admin_group: str | None = None  # none: the owner only
+    state: str | None = None  # none: nothing is kept
+    inventory: str | None = None  # none: nobody says which services must move
 
 
 class IdentityTable(Table, frozen=True, kw_only=True):
@@ -65,6 +73,12 @@ class PolicyTable(Table, frozen=True, kw_only=True):
     probe_interval_ms: Annotated[int, Meta(ge=75, le=5_000)] = 500
 
 
+class BearerTable(Table, frozen=True, kw_only=True):
+    name: str
+    marking: MarkingWord = "OFFICIAL"
+    supported_until: date | None = None  # none: no end is known
+
+
 class ListenTable(Table, frozen=True, kw_only=True):
     """[[listen]]."""
 
@@ -90,16 +104,24 @@ class ExportTable(Table, frozen=True, kw_only=True):
     service: str
     target: str
     allow: tuple[str, ...] = ()
-    marking: Literal["OFFICIAL", "OFFICIAL-SENSITIVE", "SECRET"] = "OFFICIAL"
+    marking: MarkingWord = "OFFICIAL"
     precedence: PrecedenceWord = "default"
     weight: Weight = 100
     priority: PriorityWord = "normal"
     connect_timeout_ms: Milliseconds = 10_000
     max_streams: Streams = 0
-    probe: Literal["connect", "expect", "none"] = "connect"
+    probe: ProbeWord = "connect"
     probe_send: str = ""
     probe_expect: str = ""
-    probe_interval_ms: Annotated[int, Meta(ge=200, le=3_600_000)] = 5_000
+    probe_interval_ms: ProbeInterval = 5_000
+    also: tuple[str, ...] = ()
+
+
+class CallerTable(Table, frozen=True, kw_only=True):
+    """[[caller]]."""
+
+    organisation: str
+    networks: tuple[str, ...]
 
 
 class ImportTable(Table, frozen=True, kw_only=True):
@@ -109,6 +131,36 @@ class ImportTable(Table, frozen=True, kw_only=True):
     listen: str
     priority: PriorityWord | None = None  # as its owner says
     max_streams: Streams = 0
+    outlet: str = "gateway"
+    also: tuple[str, ...] = ()
+    careful: bool = True
+    exercise: Exercise = 0.0
+
+
+class DirectTable(Table, frozen=True, kw_only=True):
+    service: str
+    name: str
+    address: str
+    bearer: str = "internet"
+    source: str | None = None  # none: the system's choice
+    connect_timeout_ms: Annotated[int, Meta(ge=100, le=60_000)] = 3_000
+    probe: ProbeWord = "connect"
+    probe_send: str = ""
+    probe_expect: str = ""
+    probe_interval_ms: ProbeInterval = 5_000
+
+
+class DrillTable(Table, frozen=True, kw_only=True):
+    kind: Literal["backup", "relay-loss", "bearer-loss", "restore"]
+    service: str | None = None  # these three: every one there is
+    relay: str | None = None
+    bearer: str | None = None
+    every: str
+    window: str = ""  # at any time
+    zone: str = "UTC"
+    auto: bool = False
+    lasts: str | None = field(name="for", default=None)
+    share: Annotated[float, Meta(ge=0.5, le=100)] = 100.0
 
 
 class LogTable(Table, frozen=True, kw_only=True):
@@ -124,10 +176,14 @@ class FileTable(Table, frozen=True, kw_only=True):
     node: NodeTable
     identity: IdentityTable
     policy: PolicyTable = PolicyTable()
+    bearer: tuple[BearerTable, ...] = ()
     listen: tuple[ListenTable, ...] = ()
     link: tuple[LinkTable, ...] = ()
     exports: tuple[ExportTable, ...] = field(name="export", default=())
     imports: tuple[ImportTable, ...] = field(name="import", default=())
+    direct: tuple[DirectTable, ...] = ()
+    drill: tuple[DrillTable, ...] = ()
+    caller: tuple[CallerTable, ...] = ()
     log: LogTable = LogTable()
 
 
@@ -142,6 +198,8 @@ EXAMPLES = {
     "node.memory": 'memory = "256MiB"',
     "node.admin": 'admin = "/run/pcgrelay/kent-1.sock"',
     "node.admin_group": 'admin_group = "adm"',
+    "node.state": 'state = "/var/lib/pcgrelay/kent-1"',
+    "node.inventory": 'inventory = "inventory.toml"',
     "identity.certificate": 'certificate = "kent-1.pem"',
     "identity.key": 'key = "kent-1.key"',
     "identity.trust": 'trust = "realm-ca.pem"',
@@ -161,6 +219,9 @@ EXAMPLES = {
     "policy.path_wait_ms": "path_wait_ms = 30000",
     "policy.half_closed_s": "half_closed_s = 3600",
     "policy.probe_interval_ms": "probe_interval_ms = 500",
+    "bearer.name": 'name = "cjx"',
+    "bearer.marking": 'marking = "OFFICIAL"',
+    "bearer.supported_until": "supported_until = 2031-01-31",
     "listen.address": 'address = "127.0.0.1:7400"',
     "listen.bearer": 'bearer = "psn"',
     "listen.precedence": 'precedence = "preferred"',
@@ -183,18 +244,49 @@ EXAMPLES = {
     "export.probe_send": "probe_send = 'PING\\r\\n'",
     "export.probe_expect": "probe_expect = '+PONG'",
     "export.probe_interval_ms": "probe_interval_ms = 5000",
+    "export.also": 'also = ["10.20.30.60:5432"]',
     "import.service": 'service = "custody@kent.police.example"',
     "import.listen": 'listen = "127.0.0.1:15432"',
     "import.priority": 'priority = "interactive"',
     "import.max_streams": "max_streams = 2000",
+    "import.outlet": 'outlet = "cjx"',
+    "import.also": 'also = ["10.20.30.50:5432"]',
+    "import.careful": "careful = true",
+    "import.exercise": "exercise = 1",
+    "direct.service": 'service = "custody@kent.police.example"',
+    "direct.name": 'name = "cjx"',
+    "direct.address": 'address = "10.20.30.40:5432"',
+    "direct.bearer": 'bearer = "cjx"',
+    "direct.source": 'source = "10.9.9.9"',
+    "direct.connect_timeout_ms": "connect_timeout_ms = 3000",
+    "direct.probe": 'probe = "expect"',
+    "direct.probe_send": "probe_send = 'PING\\r\\n'",
+    "direct.probe_expect": "probe_expect = '+PONG'",
+    "direct.probe_interval_ms": "probe_interval_ms = 5000",
+    "drill.kind": 'kind = "backup"',
+    "drill.service": 'service = "custody@kent.police.example"',
+    "drill.relay": 'relay = "relay-1.hub.example"',
+    "drill.bearer": 'bearer = "psn"',
+    "drill.every": 'every = "90d"',
+    "drill.window": 'window = "sun 03:00-05:00"',
+    "drill.zone": 'zone = "Europe/London"',
+    "drill.auto": "auto = true",
+    "drill.for": 'for = "10m"',
+    "drill.share": "share = 100",
+    "caller.organisation": 'organisation = "met.police.example"',
+    "caller.networks": 'networks = ["10.1.0.0/16"]',
     "log.level": 'level = "info"',
     "log.access": "access = true",
     "node": "[node]",
     "identity": "[identity]",
     "policy": "[policy]",
+    "bearer": "[[bearer]]",
     "listen": "[[listen]]",
     "link": "[[link]]",
     "export": "[[export]]",
     "import": "[[import]]",
+    "direct": "[[direct]]",
+    "drill": "[[drill]]",
+    "caller": "[[caller]]",
     "log": "[log]",
 }

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import date
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from msgspec import Struct
 
 from pcgrelay.config.values import Address
+from pcgrelay.cutover.windows import Calendar
 from pcgrelay.model import Marking, NodeId, Precedence, Priority, Role, ServiceName, Suite, organisation_matches
+
+EVERY = "*"  # the subject of a drill that is of each that there is
+GATEWAY = "gateway"  # the outlet that each import has
 
 
 class NodeSettings(Struct, frozen=True, kw_only=True):
@@ -20,6 +26,8 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
     memory_bytes: int  # budget of the data plane
     admin: Path  # unix socket
     admin_group: int | None = None  # the group that may read there, besides the node's own user
+    state: Path | None = None  # folder of what outlasts a process
+    inventory: Path | None = None  # file of the services that must move; commands read it, not the node
     workers_by_machine: bool = False  # the number of processors, because the file gives none
     lanes_by_machine: bool = False  # as many as workers, because the file gives none
 
@@ -61,6 +69,14 @@ class PolicySettings(Struct, frozen=True, kw_only=True):
         return self.relays is None or any(organisation_matches(pattern, organisation) for pattern in self.relays)
 
 
+class BearerSettings(Struct, frozen=True, kw_only=True):
+    """[[bearer]]: what is known of a network."""
+
+    name: str
+    marking: Marking = Marking.OFFICIAL  # the highest that may go over it
+    supported_until: date | None = None  # its last day; none: no end is known
+
+
 class ListenSettings(Struct, frozen=True, kw_only=True):
     """[[listen]]: where links from neighbours arrive."""
 
@@ -100,6 +116,14 @@ class ExportSettings(Struct, frozen=True, kw_only=True):
     probe_expect: bytes = b""  # and what its answer must contain; empty: a connection is enough
     probe_interval_ms: int = 5_000
     max_streams: int = 0  # open at once; 0: a quarter of the available descriptors
+    also: tuple[Address, ...] = ()  # listeners for callers who still come the old way
+
+
+class CallerSettings(Struct, frozen=True, kw_only=True):
+    """[[caller]]: an organisation whose callers may still come the old way, and where they come from."""
+
+    organisation: str
+    networks: tuple[IPv4Network | IPv6Network, ...]
 
 
 class ImportSettings(Struct, frozen=True, kw_only=True):
@@ -109,6 +133,42 @@ class ImportSettings(Struct, frozen=True, kw_only=True):
     listen: Address
     priority: Priority | None = None  # the highest class; None: as the exporter sets it
     max_streams: int = 0  # as for an export
+    outlet: str = GATEWAY  # where new streams go as long as nobody has set shares
+    also: tuple[Address, ...] = ()  # further listeners
+    careful: bool = True  # with several outlets, nothing is sent before the far side has answered
+    exercise: float = 0.0  # percent of new streams that take the first back-up, so that it is known to work
+
+    @property
+    def listeners(self) -> tuple[Address, ...]:
+        """All addresses at which applications connect."""
+        return (self.listen, *self.also)
+
+
+class DirectSettings(Struct, frozen=True, kw_only=True):
+    """[[direct]]: another outlet of an import: plain TCP to an address of another network."""
+
+    service: ServiceName
+    name: str
+    target: Address
+    bearer: str
+    connect_timeout_ms: int = 3_000
+    source: str | None = None  # the numeric address to connect from; none: the system's choice
+    probe: bool = True  # these four as for an export
+    probe_send: bytes = b""
+    probe_expect: bytes = b""
+    probe_interval_ms: int = 5_000
+
+
+class DrillSettings(Struct, frozen=True, kw_only=True):
+    """[[drill]]: a drill that is due again and again."""
+
+    kind: str  # backup, relay-loss, bearer-loss, restore
+    subject: str  # a service, relay or bearer; EVERY: each that there is; nothing for restore
+    every_s: int
+    calendar: Calendar  # when it may begin
+    auto: bool  # the node begins it by itself
+    lasts_s: int
+    share: float  # backup: percent of new streams that take the back-up
 
 
 class LogSettings(Struct, frozen=True, kw_only=True):
@@ -130,3 +190,15 @@ class Config(Struct, frozen=True, kw_only=True):
     exports: tuple[ExportSettings, ...]
     imports: tuple[ImportSettings, ...]
     log: LogSettings
+    bearers: tuple[BearerSettings, ...] = ()
+    directs: tuple[DirectSettings, ...] = ()
+    drills: tuple[DrillSettings, ...] = ()
+    callers: tuple[CallerSettings, ...] = ()
+
+    def bearer(self, name: str) -> BearerSettings:
+        """What is known of a network; what is known of one without a table is little."""
+        return next((bearer for bearer in self.bearers if bearer.name == name), BearerSettings(name=name))
+
+    def directs_of(self, service: ServiceName) -> tuple[DirectSettings, ...]:
+        """The direct outlets of an import, in the order of the file."""
+        return tuple(direct for direct in self.directs if direct.service == service)

@@ -30,6 +30,7 @@ class Source:
 
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
+        self.text = text
         self._lines = text.split("\n")
         try:
             self.values: dict[str, Any] = tomllib.loads(text)
@@ -69,6 +70,20 @@ class Source:
                 if (*table, name) == where[: len(table) + 1]:
                     return number
         return best
+
+    def line(self, number: int) -> str:
+        """Return one line, without blanks around it."""
+        return _clean(self._lines[number - 1].strip())
+
+    def last_line(self, header: int) -> int:
+        """Return the last line of the table whose header stands on a line; comments behind it are the next one's."""
+        last = header
+        for number, text in enumerate(self._lines[header:], header + 1):
+            if _HEADER.fullmatch(text):
+                break
+            if text.strip() and not text.lstrip().startswith("#"):
+                last = number
+        return last
 
     @staticmethod
     def _table_path(header: str, is_array: bool, seen: dict[str, int]) -> KeyPath:

@@ -13,6 +13,8 @@ _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _HOST = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|.?)", re.ASCII | re.DOTALL)
 _ESCAPES = {r"\r": "\r", r"\n": "\n", r"\t": "\t", "\\\\": "\\"}
+_TIME = re.compile(r"([1-9][0-9]{0,8})(s|m|h|d)", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _WILDCARDS = {"0.0.0.0", "::"}
 
 
@@ -79,6 +81,23 @@ def memory_bytes(text: str) -> int:
     if match is None:
         raise ValueError(f'"{text}" is no size, which is a whole number and B, KiB, MiB or GiB')
     return int(match[1]) * _UNITS[match[2]]
+
+
+def time_s(text: str, most_s: int) -> int:
+    """Parse "90d", "10m" or "60s" into seconds. ValueError: another unit, a fraction, zero, or too long a time."""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise ValueError(f'"{text}" is no time, which is a whole number and s, m, h or d')
+    seconds = int(match[1]) * _SECONDS[match[2]]
+    if seconds > most_s:
+        raise ValueError(f"{text} is too long; {time_text(most_s)} is the most")
+    return seconds
+
+
+def time_text(seconds: int) -> str:
+    """A time as time_s reads it, in the largest unit that keeps it whole."""
+    unit = next(unit for unit in "dhms" if seconds % _SECONDS[unit] == 0)
+    return f"{seconds // _SECONDS[unit]}{unit}"
 
 
 def _ipv6(host: str, text: str) -> str:

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from pcgrelay.admin.answers import DRAIN_PATH, EXPLAIN_PATH, RELOAD_PATH, DrainAnswer
-from pcgrelay.admin.server import AdminHandlers, Answer, Query, json_answer
+from pcgrelay.admin.answers import (
+    DRAIN_PATH,
+    EXPLAIN_PATH,
+    OUTLET_PATH,
+    RELOAD_PATH,
+    DrainAnswer,
+    OutletAnswer,
+    OutletList,
+)
+from pcgrelay.admin.cutover_answers import CUTOVER_PATH, REHEARSE_PATH
+from pcgrelay.admin.drill_answers import DRILL_PATH
+from pcgrelay.admin.http import Answer, json_answer
+from pcgrelay.admin.quiet_answers import QUIET_PATH, RETIRE_PATH
+from pcgrelay.admin.report_answers import REPORT_PATH
+from pcgrelay.admin.server import UID, AdminHandlers, Query
+from pcgrelay.daemon.cutover_api import CutoverApi
+from pcgrelay.daemon.drill_api import DrillApi
+from pcgrelay.daemon.paper_api import PaperApi
+from pcgrelay.daemon.quiet_api import QuietApi
 from pcgrelay.daemon.reload import Reloader
-from pcgrelay.errors import RunError
+from pcgrelay.errors import PcgrelayError, RunError
+from pcgrelay.gateway.actor import Actor
+from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.node import Node
+from pcgrelay.gateway.outlet_shares import find_import, move_shares
 from pcgrelay.gateway.relay import RelayRole
 from pcgrelay.views.explain import explain
+from pcgrelay.views.outlets import outlet_answer
 from pcgrelay.views.status import node_status
 
 DRAIN_MOST_S = 86_400
@@ -18,11 +39,11 @@ SUBJECT_LIMIT = 512
 def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
     """Return the handlers of a node's admin interface."""
 
-    async def reload(query: Query) -> Answer:
+    async def reload(query: Query, body: bytes) -> Answer:
         answer = await reloader.reload()
         return json_answer(answer, 200 if answer.ok else 409)
 
-    async def drain(query: Query) -> Answer:
+    async def drain(query: Query, body: bytes) -> Answer:
         try:
             if query.get("undo") == "1":
                 if node.draining:
@@ -37,12 +58,74 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
         answer = explain(node, query.get("subject", "")[:SUBJECT_LIMIT])
         return json_answer(answer, 409 if answer.reason else 200)
 
+    def outlets(query: Query) -> Answer:
+        return _outlets(node, query.get("service", "")[:SUBJECT_LIMIT])
+
+    async def move(query: Query, body: bytes) -> Answer:
+        # A hand-over would take half of it along.
+        async with reloader.lock:
+            return await _moved(node, query)
+
+    quiet = QuietApi(node, reloader.lock)
+    cutovers = CutoverApi(node, reloader.lock)
+    drills = DrillApi(node, reloader.lock)
+    paper = PaperApi(node)
     return AdminHandlers(
         status=lambda: node_status(node),
         counters=node.plane.counters,
-        views={DRAIN_PATH: lambda query: json_answer(drain_state(node)), EXPLAIN_PATH: explanation},
-        actions={RELOAD_PATH: reload, DRAIN_PATH: drain},
+        views={
+            DRAIN_PATH: lambda query: json_answer(drain_state(node)),
+            EXPLAIN_PATH: explanation,
+            OUTLET_PATH: outlets,
+            QUIET_PATH: quiet.shown,
+            RETIRE_PATH: quiet.may_retire,
+            CUTOVER_PATH: cutovers.shown,
+            DRILL_PATH: drills.view,
+            REPORT_PATH: paper.facts,
+        },
+        actions={
+            RELOAD_PATH: reload,
+            DRAIN_PATH: drain,
+            OUTLET_PATH: move,
+            QUIET_PATH: quiet.noted,
+            RETIRE_PATH: quiet.retired,
+            CUTOVER_PATH: cutovers.acted,
+            DRILL_PATH: drills.act,
+            REHEARSE_PATH: cutovers.rehearsed,
+        },
+        page=paper.page,
     )
+
+
+def _outlets(node: Node, subject: str) -> Answer:
+    """The outlets of one import, or of all that have any."""
+    if not isinstance(node.role, EdgeRole):
+        return _refused(subject, RunError("A relay has no imports; ask an edge."))
+    if not subject:
+        found = (outlet_answer(node, node.role, imported) for imported, _ in node.role.outlets.with_outlets())
+        return json_answer(OutletList(services=tuple(found)))
+    try:
+        return json_answer(outlet_answer(node, node.role, find_import(node.role, subject)))
+    except PcgrelayError as error:
+        return _refused(subject, error)
+
+
+async def _moved(node: Node, query: Query) -> Answer:
+    """Move new streams between the outlets of an import."""
+    subject = query.get("service", "")[:SUBJECT_LIMIT]
+    if not isinstance(node.role, EdgeRole):
+        return _refused(subject, RunError("A relay has no imports; ask an edge."))
+    words = query.get("shares", "").split(",")
+    actor = Actor(int(query[UID]), query.get("by", ""), query.get("reason", ""))
+    try:
+        moved = await move_shares(node, node.role, subject, words, actor)
+        return json_answer(outlet_answer(node, node.role, find_import(node.role, subject), moved))
+    except PcgrelayError as error:
+        return _refused(subject, error)
+
+
+def _refused(subject: str, error: PcgrelayError) -> Answer:
+    return json_answer(OutletAnswer(service=subject, reason=str(error), exit_code=error.exit_code), 409)
 
 
 def drain_state(node: Node, reason: str = "") -> DrainAnswer:

@@ -27,6 +27,7 @@ from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.relay import RelayRole
 from pcgrelay.log.writer import Log
 from pcgrelay.model import Role
+from pcgrelay.state.folder import StateFolder
 
 # The control plane's nice value relative to the workers. Beside a busy worker it gets a sixth of a shared core, which
 # is enough to meet its deadlines, and a worker that wakes up gets the core at once (docs/performance.md).
@@ -65,6 +66,8 @@ async def _run(config: Config, drain_s: float | None, native: Any, taking_over: 
     reloader = Reloader(node, log, keeper.tell)
     admin = AdminServer(config.node.admin, admin_handlers(node, reloader), config.node.admin_group)
     reloading: asyncio.Task[None] | None = None
+    if not taking_over and config.node.state is not None:
+        node.state = StateFolder.take(config.node.state)
     # Until the other process has sent GO, there is nothing here that needs an orderly stop.
     left = await take_over(node) if taking_over else None
     if left is not None:
@@ -98,6 +101,8 @@ async def _run(config: Config, drain_s: float | None, native: Any, taking_over: 
         await door.stop()
         await node.stop()
         await admin.stop()
+        if node.state is not None:
+            node.state.close()
     return 0
 
 

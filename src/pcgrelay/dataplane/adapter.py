@@ -7,22 +7,30 @@ and goes to the handler of its type. A call that the core refuses raises DataPla
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from hashlib import blake2b
 from typing import Any
 
+import msgspec
 from msgspec import Struct, structs
 
 from pcgrelay.config import Config, PolicySettings
 from pcgrelay.dataplane import events
 from pcgrelay.dataplane.api import DataPlaneRefused, PathSpec
+from pcgrelay.figures import ListenerFigures, OutletFigures
 
 EVENTS_AT_ONCE = 4096
 SETTLE_ROUNDS = 64
 
 Export = tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]
-Import = tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]
+# kind, patience_ms, addresses, the address to connect from
+WayRow = tuple[int, int, Sequence[tuple[str, int]], tuple[str, int] | None]
+# meter, careful, leads_denied, deadline_ms, wait_ms, slots, order, ways
+OutletsRow = tuple[int, bool, bool, int, int, bytes, bytes, Sequence[WayRow]]
+Import = tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]], OutletsRow | None]
 Grant = tuple[int, Sequence[int]]
 
 
@@ -38,6 +46,9 @@ class Plane:
         # A worker inherits the priority of the thread that starts it. This thread keeps its priority for `thaw`, when
         # that of the event loop has been lowered and cannot be raised again.
         self._starter = ThreadPoolExecutor(1, "starter")
+        self.tells_each_end = True  # of a stream; else those that were done are counted by the core
+        # Under which applications are told apart, in this process alone.
+        self._client_key = secrets.token_bytes(16)
         node, policy = config.node, config.policy
         self._core = self._called(
             native.Core,
@@ -54,6 +65,10 @@ class Plane:
         self.EXPORT_READY: int = native.EXPORT_READY
         self.EXPORT_DRAIN: int = native.EXPORT_DRAIN
         self.EXPORT_UNRESOLVED: int = native.EXPORT_UNRESOLVED
+        self.OUTLET_NONE: int = native.OUTLET_NONE
+        self.OUTLET_GATEWAY: int = native.OUTLET_GATEWAY
+        self.OUTLET_DIRECT: int = native.OUTLET_DIRECT
+        self.OUTLET_FORBIDDEN: int = native.OUTLET_FORBIDDEN
         self._types: dict[int, type[Struct]] = {
             native.EVENT_LANE_UP: events.LaneUp,
             native.EVENT_LANE_DOWN: events.LaneDown,
@@ -65,9 +80,12 @@ class Plane:
             native.EVENT_PEER_DRAINS: events.PeerDrains,
             native.EVENT_IMPORT_WANTED: events.ImportWanted,
             native.EVENT_STREAM_END: events.StreamEnd,
+            native.EVENT_STREAMS_DONE: events.StreamsDone,
             native.EVENT_LINK_RENEWED: events.LinkRenewed,
             native.EVENT_SESSION_RENEWED: events.SessionRenewed,
             native.EVENT_EVENTS_LOST: events.EventsLost,
+            native.EVENT_SETUP_ENDED: events.SetupEnded,
+            native.EVENT_STREAMS_NUDGED: events.StreamsNudged,
         }
 
     # -- life --------------------------------------------------------------------------------------------------
@@ -123,28 +141,38 @@ class Plane:
     def wiped(self, secret: memoryview) -> None:
         self._native.wiped(secret)
 
-    def deliver(self, only: type[Struct] | None = None) -> int:
-        """Dispatch pending core events, or those of one type; a handler that raises does not stop the others.
+    def deliver(self, only: Collection[type[Struct]] = ()) -> int:
+        """Dispatch pending core events, or those of some types; a handler that raises does not stop the others.
 
         Returns how many were pending.
         """
-        pending = self._core.events(EVENTS_AT_ONCE)
+        pending = self._core.events(EVENTS_AT_ONCE, self.tells_each_end)
         for kind, *fields in pending:
             event_type = self._types.get(kind)
-            if event_type is None or only not in (None, event_type) or event_type not in self._handlers:
+            if event_type is None or (only and event_type not in only) or event_type not in self._handlers:
                 continue
             try:
-                self._handlers[event_type](event_type(*fields))
+                self._handlers[event_type](self._event(event_type, fields))
             except Exception as error:
                 self._failed(error)
         return len(pending)
+
+    def _event(self, event_type: type[Struct], fields: list[Any]) -> Struct:
+        if event_type is events.StreamEnd and len(fields) > events.STREAM_END_FIELDS:
+            *fields, setup = fields
+            fields += setup
+        elif event_type is events.SetupEnded:
+            # The address of an application is personal data: it goes no further than this.
+            client = blake2b(fields[events.SETUP_ENDED_CLIENT], digest_size=8, key=self._client_key).digest()
+            fields[events.SETUP_ENDED_CLIENT] = int.from_bytes(client)
+        return event_type(*fields)
 
     def _last_ends(self) -> None:
         """Dispatch the ends of streams that the last turn brought, so that they are counted and logged."""
         with suppress(DataPlaneRefused):
             self._called(self._core.freeze)
             self._core.settle()
-            self.deliver(events.StreamEnd)
+            self.deliver((events.StreamEnd, events.StreamsDone))
 
     def _launch(self) -> None:
         self._called(self._starter.submit(self._core.start).result)
@@ -265,11 +293,37 @@ class Plane:
     def publish(self, *, exports: Sequence[Export], imports: Sequence[Import], grants: Sequence[Grant]) -> None:
         self._called(self._core.publish, exports=exports, imports=imports, grants=grants)
 
-    def import_listen(self, number: int, fds: Sequence[int]) -> None:
-        self._called(self._core.import_listen, number, fds)
+    def import_listen(self, number: int, fds: Sequence[int], listener: int = 0) -> None:
+        """Give the core listening sockets of an import. listener: the number of the counts that they have apart."""
+        self._called(self._core.import_listen, number, fds, listener)
 
     def import_unlisten(self, number: int) -> None:
         self._called(self._core.import_unlisten, number)
+
+    def import_connect(self, number: int, fd: int, outlet: int, shadow: int) -> None:
+        """Set a shadow connection up: fd, which is the core's from now on, takes this outlet of an import alone.
+
+        shadow: its number, from 1; one SetupEnded says how its set-up ended.
+        """
+        self._called(self._core.import_connect, number, fd, outlet, shadow)
+
+    def import_adopt(self, number: int, fd: int) -> None:
+        """Take an application's connection that was accepted here: fd, which is the core's from now on."""
+        self._called(self._core.import_adopt, number, fd)
+
+    def streams_nudge(self, number: int, outlet: int, idle_us: int, most: int, hard: bool = False) -> int:
+        """Close up to so many streams of one outlet, and count the others; StreamsNudged has the returned number."""
+        return int(self._called(self._core.streams_nudge, number, outlet, idle_us=idle_us, most=most, hard=hard))
+
+    def meter_open(self, outlets: int) -> int:
+        return int(self._called(self._core.meter_open, outlets))
+
+    def meter_close(self, meter: int) -> None:
+        self._called(self._core.meter_close, meter)
+
+    def meter_read(self, meter: int) -> list[tuple[OutletFigures, OutletFigures]]:
+        """For each outlet what real set-ups came to, and shadow ones."""
+        return msgspec.convert(self._called(self._core.meter_read, meter), list[tuple[OutletFigures, OutletFigures]])
 
     def settings(self, policy: PolicySettings) -> None:
         """Apply the settings of this policy. If the core refuses one, all stay as they were (DataPlaneRefused)."""
@@ -290,6 +344,11 @@ class Plane:
 
     def services(self) -> dict[str, dict[int, int]]:
         return dict(self._core.services())
+
+    def listener(self, listener: int) -> ListenerFigures:
+        """What came by the listeners that have these counts."""
+        connections, active, sent, received = self._core.listener(listener)
+        return ListenerFigures(connections=connections, active=active, sent_bytes=sent, received_bytes=received)
 
     def per_worker(self) -> list[dict[str, int]]:
         return list(self._core.per_worker())

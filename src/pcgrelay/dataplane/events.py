@@ -71,6 +71,59 @@ class StreamEnd(Struct, frozen=True):
     cause: str
     rule: int
     remote: bool
+    # Of an import with several outlets:
+    outlet: int = 0  # its index
+    setup_us: int = 0  # until the far side answered
+    moved: int = 0  # how often it was led on from one outlet to the next
+    up: bool = True  # the far side answered
+    shadow: int = 0  # the number of a shadow connection; 0: an application's
+
+
+# Of these, so many are reported for each stream, and the rest in a tuple behind them.
+STREAM_END_FIELDS = 11
+
+
+class StreamsDone(Struct, frozen=True):
+    """Streams of one kind that were done as both their ends wished, where nobody wants to hear of each."""
+
+    opener: bool
+    number: int  # of the import or export
+    session: int
+    count: int
+    answered_us: int  # so long ago the one that was answered last was answered
+
+
+class SetupEnded(Struct, frozen=True):
+    """An attempt on one outlet ended: an application's came to nothing, or a shadow's to whatever it came to.
+
+    An application's stream was led on to the next outlet, if there was any. One that was up and broke is told too.
+    """
+
+    number: int  # of the import
+    outlet: int
+    outcome: str  # up, refused, silent, away, denied, local, left, lost; of a stream that was up: early, cut
+    cause: str
+    code: int
+    rule: int
+    session: int  # 0: none
+    client: int  # tells applications' addresses apart; kept in memory alone, and for minutes
+    shadow: int  # its number; 0: an application's
+    elapsed_us: int
+
+
+class StreamsNudged(Struct, frozen=True):
+    """A round over the streams of one outlet is over: some were closed, and of the rest there is this to say."""
+
+    number: int  # of the import
+    outlet: int
+    round: int  # its number
+    nudged: int
+    open: int  # are left
+    idle: int  # of them
+    oldest_us: int  # of them: the greatest age
+
+
+SETUP_ENDED_CLIENT = 7  # the position of client
 
 
 class LinkRenewed(Struct, frozen=True):

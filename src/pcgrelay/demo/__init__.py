@@ -7,16 +7,14 @@ output was measured or read in this run.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
 import time
 from contextlib import ExitStack, suppress
-from pathlib import Path
 
 from rich.console import Console
 
 from pcgrelay.demo.ending import Ending
+from pcgrelay.demo.folders import temporary_folder
 from pcgrelay.demo.memory import Search, searched
 from pcgrelay.demo.node import Node
 from pcgrelay.demo.payload import MARKER, Payload
@@ -36,8 +34,7 @@ def run(*, keep: bool, as_json: bool) -> int | None:
     console = Console(file=sys.stderr, quiet=True) if as_json else terminal()
     began = time.monotonic()
     with Ending() as ending, ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="pcgrelay-demo-"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder = temporary_folder(stack)
         payload, realm = Payload(), Realm(folder)
         _launch(console, realm, payload, stack, keep)
         with ending.may_come():

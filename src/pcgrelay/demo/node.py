@@ -18,7 +18,7 @@ from pcgrelay.admin.status import Status
 from pcgrelay.errors import RunError
 from pcgrelay.files import reason_of
 
-READY_S = 20.0
+READY_S = 120.0  # a busy machine starts processes slowly
 STOP_S = 5.0
 
 

@@ -9,24 +9,11 @@ Each organisation exports one service and imports those of the others, so four o
 
 from __future__ import annotations
 
-import random
-import socket
-import subprocess
-import time
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from pcgrelay.admin.condition import troubles
 from pcgrelay.ca import Authority
-from pcgrelay.demo.node import READY_S, STOP_S, Node
-from pcgrelay.errors import PcgrelayError, RunError
-
-REALM = "police.example"
-HUB = "hub.example"
-LINKED_S = 15.0
-POLL_S = 0.05
-WATCH_S = 0.5
+from pcgrelay.demo.node import Node
+from pcgrelay.demo.nodes import HUB, REALM, RELAYS, Nodes, free_ports, link_table
 
 
 @dataclass(frozen=True)
@@ -52,8 +39,6 @@ MEMBERS = (
     Member("met.police.example", "met-1", "intel", 1),
     Member("probation.justice.example", "probation-1", "cases", 0),
 )
-RELAYS = ("relay-1", "relay-2")
-
 
 # With --keep: the user's own PostgreSQL, if there is one. It is not touched otherwise.
 DATABASE = "127.0.0.1:5432"
@@ -78,21 +63,11 @@ class Way:
 
 
 @dataclass
-class Realm:
-    """All files and processes, in one folder."""
+class Realm(Nodes):
+    """The organisations, and the ways between them."""
 
-    folder: Path
     ways: list[Way] = field(default_factory=list)
-    nodes: list[Node] = field(default_factory=list)
     database_port: int | None = None
-
-    @property
-    def relays(self) -> list[Node]:
-        return [node for node in self.nodes if node.is_relay]
-
-    @property
-    def edges(self) -> list[Node]:
-        return [node for node in self.nodes if not node.is_relay]
 
     def edge_of(self, member: Member) -> Node:
         return next(node for node in self.nodes if node.name == member.node)
@@ -109,7 +84,7 @@ class Realm:
         authority = Authority.create(self.folder / "ca", REALM)
         for number, name in enumerate(RELAYS):
             authority.issue(HUB, name, self.folder)
-            self._write(name, HUB, "relay", _relay_tables(number, relay_addresses))
+            self.write(name, HUB, "relay", _relay_tables(number, relay_addresses))
         for member in MEMBERS:
             authority.issue(member.organisation, member.node, self.folder)
             ways = [way for way in self.ways if way.caller is member]
@@ -120,82 +95,7 @@ class Realm:
             if with_database and member is MEMBERS[1]:
                 self.database_port = ports.pop()
                 tables += _import(f"database@{MEMBERS[0].organisation}", f"127.0.0.1:{self.database_port}")
-            self._write(member.node, member.organisation, "edge", tables)
-
-    def launch(self) -> None:
-        """Start every node."""
-        for node in self.nodes:
-            node.start()
-
-    def wait(self) -> None:
-        """Wait until each node is linked and each import has a route. RunError: LINKED_S have passed."""
-        deadline = time.monotonic() + READY_S
-        for node in self.nodes:
-            node.wait_ready(deadline)
-        deadline = time.monotonic() + LINKED_S
-        for node in self.nodes:
-            while found := self._left(node):
-                node.refuse_dead()
-                if time.monotonic() > deadline:
-                    raise RunError(f"{node.name} was not linked within {LINKED_S:g} s: {found[0]}")
-                time.sleep(POLL_S)
-
-    def watch(self) -> None:
-        """Watch the nodes for ever. RunError: one has ended."""
-        while True:
-            self.refuse_dead()
-            time.sleep(WATCH_S)
-
-    def stop(self) -> None:
-        """End every process that still runs; edges first, because a relay waits for the paths over it."""
-        for group in (self.edges, self.relays):
-            running = [node.process for node in group if node.process is not None and node.process.poll() is None]
-            for process in running:
-                process.terminate()
-            deadline = time.monotonic() + STOP_S
-            for process in running:
-                try:
-                    process.wait(max(0.1, deadline - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-        for node in self.nodes:
-            if node.process is not None and node.process.stdout is not None:
-                node.process.stdout.close()
-
-    def refuse_dead(self) -> None:
-        for node in self.nodes:
-            node.refuse_dead()
-
-    def _left(self, node: Node) -> list[str]:
-        """Return what is still missing."""
-        try:
-            return [trouble.sentence for trouble in troubles(node.status())]
-        except PcgrelayError as error:
-            return [str(error)]
-
-    def _write(self, name: str, organisation: str, role: str, tables: str) -> None:
-        node = Node(name, role == "relay", self.folder)
-        head = _HEAD.format(name=name, organisation=organisation, realm=REALM, role=role, admin=node.admin)
-        node.config.write_text(head + tables)
-        self.nodes.append(node)
-
-
-_HEAD = """\
-[node]
-name = "{name}"
-organisation = "{organisation}"
-realm = "{realm}"
-role = "{role}"
-memory = "64MiB"
-admin = "{admin}"
-
-[identity]
-certificate = "{name}.pem"
-key = "{name}.key"
-trust = "realm-ca.pem"
-crl = "ca/realm.crl"
-"""
+            self.write(member.node, member.organisation, "edge", tables)
 
 
 def _relay_tables(number: int, addresses: list[str]) -> str:
@@ -207,22 +107,13 @@ members = ["*.police.example", "*.justice.example", "{HUB}"]
 address = "{addresses[number]}"
 bearer = "loopback"
 """
-    return tables if number == 0 else tables + _link(addresses[0], 0)
-
-
-def _link(address: str, relay: int) -> str:
-    return f"""
-[[link]]
-peer = "{RELAYS[relay]}.{HUB}"
-address = "{address}"
-bearer = "loopback"
-"""
+    return tables if number == 0 else tables + link_table(addresses[0], 0)
 
 
 def _edge_tables(member: Member, relay_address: str, target: str, ways: list[Way]) -> str:
     callers = [other for other in MEMBERS if other is not member]
     imports = (_import(way.owner.service_name, way.listen) for way in ways)
-    return _link(relay_address, member.relay) + _export(member.service, target, callers) + "".join(imports)
+    return link_table(relay_address, member.relay) + _export(member.service, target, callers) + "".join(imports)
 
 
 def _export(service: str, target: str, callers: list[Member]) -> str:
@@ -242,21 +133,3 @@ def _import(service: str, listen: str) -> str:
 service = "{service}"
 listen = "{listen}"
 """
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody uses, below the kernel's range for outgoing connections. RunError: too few are free."""
-    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    candidates = list(range(10_000, max(lowest, 20_000)))
-    random.shuffle(candidates)
-    found: list[int] = []
-    for port in candidates:
-        if len(found) == count:
-            break
-        with suppress(OSError), socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-    if len(found) < count:
-        raise RunError(f"Of {count} ports that the demonstration needs, only {len(found)} are free on 127.0.0.1.")
-    return found

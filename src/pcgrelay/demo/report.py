@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from pcgrelay.admin.status import LinkStatus
-from pcgrelay.demo.realm import DATABASE, MEMBERS, RELAYS, Realm
+from pcgrelay.demo.nodes import RELAYS
+from pcgrelay.demo.realm import DATABASE, MEMBERS, Realm
 from pcgrelay.demo.traffic import Moved
 from pcgrelay.output import Layout, Row, count, milliseconds, print_table, size
 

@@ -9,11 +9,29 @@ from __future__ import annotations
 from msgspec import structs
 
 from pcgrelay.config import Config
-from pcgrelay.dataplane.events import EventsLost, Handlers, ImportWanted, LaneDown, StreamEnd
+from pcgrelay.dataplane.events import (
+    EventsLost,
+    Handlers,
+    ImportWanted,
+    LaneDown,
+    SetupEnded,
+    StreamEnd,
+    StreamsDone,
+    StreamsNudged,
+)
+from pcgrelay.gateway.cutover_config import refuse_config
+from pcgrelay.gateway.cutovers import BREAKS, Cutovers
+from pcgrelay.gateway.days import Days
+from pcgrelay.gateway.drill_parts import DrillParts
+from pcgrelay.gateway.drills import Drills
+from pcgrelay.gateway.edge_outlets import EdgeOutlets
 from pcgrelay.gateway.edge_services import EdgeServices
 from pcgrelay.gateway.edge_tables import EdgeTables
 from pcgrelay.gateway.prepared import Held, Prepared
+from pcgrelay.gateway.retirement import Retirement
 from pcgrelay.gateway.role import NodeParts
+from pcgrelay.gateway.statements import Statements
+from pcgrelay.gateway.strays import Strays
 from pcgrelay.gateway.stream_ends import StreamEnds
 from pcgrelay.gateway.watching import ImportWatch
 from pcgrelay.handover.node import NodeHandover
@@ -53,16 +71,39 @@ class EdgeRole:
         self.sessions.attach(self.paths)
         self.paths.on_refused = self._path_refused
         self.services = EdgeServices(plane, self._target_changed, emit)
-        self.tables = EdgeTables(node, self.services, self.sessions)
-        self.stream_ends = StreamEnds(local, plane, self.services, self.sessions, self._throttle, emit, clock)
+        self.outlets = EdgeOutlets(node, self.services, self._target_changed)
+        self.strays = Strays(node, self.services)
+        self.days = Days(node, self.services, self.outlets, self.strays)
+        self.statements = Statements(node)
+        self.tables = EdgeTables(node, self.services, self.outlets, self.strays, self.sessions)
+        self.cutovers = Cutovers(
+            node, self.services, self.outlets, self.tables.publisher, self.days, lambda: self.tables.is_starting
+        )
+        self.outlets.is_lost = lambda service: str(service) in self.cutovers.lost
+        self.retirement = Retirement(node, self.days, self.cutovers)
+        self.outlets.governors += [self.cutovers, self.retirement]
+        self.stream_ends = StreamEnds(
+            local, plane, self.services, self.strays, self.sessions, self._throttle, emit, clock
+        )
         self.import_watch = ImportWatch(emit, clock)
         node.refused.register("sessions", self.sessions.refused)
         node.refused.register("paths", self.paths.refused)
         node.refused.register("streams", self.services.stream_counts.refused_total)
+        self.drills = Drills(
+            DrillParts(node, self.services, self.outlets, self.sessions, self.tables.publisher, self.cutovers)
+        )
+        # The first that governs a service decides; a drill is short.
+        self.outlets.governors.insert(0, self.drills)
         self._news_lost = False
 
     async def close(self, code: int) -> None:
+        await self.drills.close()
+        await self.cutovers.stop()
+        await self.retirement.stop()
         await self.services.stop()
+        self.strays.shut()
+        await self.days.stop()
+        await self.outlets.stop()
         await self.sessions.stop(code)
 
     def is_busy(self) -> bool:
@@ -83,21 +124,39 @@ class EdgeRole:
         self.stream_ends.tick()
         if not node.draining:
             self.import_watch.look(self.services.imports, sessions, node.exchange.catalogue)
+        self.outlets.tick()
+        self.strays.tick()
+        self.days.tick()
+        self.retirement.tick()
         self.tables.tick()
+        self.drills.tick()
 
     # -- a configuration ---------------------------------------------------------------------------------------
 
     def held(self) -> Held:
-        return self.services.held()
+        return {**self.services.held(), **self.strays.held()}
 
     async def prepare(self, config: Config, prepared: Prepared, *, reopen: bool) -> None:
         await self.services.prepare(config, prepared, listens=reopen or not self._node.draining)
+        await self.outlets.prepare(config, prepared)
+        await self.strays.prepare(config, prepared, listens=reopen or not self._node.draining)
+        await self.days.prepare(config)
 
     def check(self, config: Config, prepared: Prepared) -> None:
+        self.retirement.check(config)
+        refuse_config(config, self.cutovers.all())
         self.tables.check(config, prepared)
 
     def apply(self, prepared: Prepared) -> bool:
+        self._node.plane.tells_each_end = self._node.local.config.log.access
         self.services.apply(self._node.local.config, prepared)
+        self.strays.apply(self._node.local.config, prepared)
+        self.retirement.load()
+        self.outlets.apply(self._node.local.config, prepared)
+        self.drills.apply()
+        self.days.load()
+        self.statements.load()
+        self.cutovers.apply()
         self.catalogue_changed()
         self.tables.publisher.attempt()
         return not self.tables.publisher.has_failed
@@ -109,8 +168,13 @@ class EdgeRole:
         local = self._node.local
         self.sessions.judge(lambda session: local.standing_refusal(session.chain, session.suite, session.group))
 
+    def why_no_upgrade(self) -> str:
+        return self.drills.why_no_upgrade()
+
     def drain_begun(self) -> None:
+        self.drills.stop("the node drains")
         self.services.shut()
+        self.strays.shut()
         self.sessions.want(set())
         self.tables.publisher.attempt()
 
@@ -127,12 +191,23 @@ class EdgeRole:
             exports=self.services.exports_handover(),
             stream_counts=self.services.stream_counts.to_handover(),
             exporters=self.import_watch.to_handover(),
+            outlets=self.outlets.to_handover(),
+            unwritten_shares=self.outlets.shares.encode(),
+            strays=self.strays.to_handover(),
+            # Last, for the meters were read.
+            days=self.days.to_handover(),
+            # After the outlets, which read their meters a last time.
+            cutovers=self.cutovers.to_handover(),
         )
 
     def restore(self, handover: NodeHandover, prepared: Prepared) -> None:
         self.tables.restore()
         self.import_watch.restore(handover.exporters)
         self.services.restore(handover, prepared)
+        self.outlets.restore(handover, prepared)
+        self.strays.restore(handover)
+        self.days.restore(handover)
+        self.cutovers.restore(handover.cutovers)
         self.sessions.restore(handover.sessions, handover.last_session, self._node.link_table.links)
         self.paths.restore_labels(handover.labels)
         # Publish new tables before the first frame: streams of the previous process are judged by them.
@@ -203,9 +278,22 @@ class EdgeRole:
             **self.sessions.handlers(),
             ImportWanted: self.import_wanted,
             StreamEnd: self.stream_ends.ended,
+            StreamsDone: self.stream_ends.done,
+            SetupEnded: self.setup_ended,
+            StreamsNudged: self.cutovers.nudges.streams_nudged,
             LaneDown: self.lane_down,
             EventsLost: self.events_lost,
         }
+
+    def setup_ended(self, event: SetupEnded) -> None:
+        """Handle the end of a set-up: that of a shadow, or one of an application's that failed."""
+        if event.shadow:
+            self.cutovers.shadows.ended(event)
+            return
+        self.stream_ends.setup_ended(event)
+        self.cutovers.setup_failed(event)
+        if event.outcome not in BREAKS:
+            self.drills.setup_failed(event.number, event.outlet, event.outcome, event.client)
 
     def import_wanted(self, event: ImportWanted) -> None:
         for imported in self.services.imports:

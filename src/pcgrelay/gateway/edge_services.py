@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from msgspec import structs
 
 from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
 from pcgrelay.dataplane.adapter import Plane
 from pcgrelay.dataplane.api import DataPlaneRefused
+from pcgrelay.figures import ListenerFigures
 from pcgrelay.gateway.prepared import Held, Prepared
 from pcgrelay.gateway.tasks import spawn
 from pcgrelay.handover.node import NodeHandover, ServiceHandover
@@ -25,6 +26,7 @@ from pcgrelay.policy.rules import Rule, export_rules
 from pcgrelay.services.counts import StreamCounts, service_handover
 from pcgrelay.services.descriptors import apply_bounds
 from pcgrelay.services.far_refusals import FarRefusals
+from pcgrelay.services.listeners import ListenerCounts
 from pcgrelay.services.services import Exported, Imported, Numbers
 from pcgrelay.services.targets import Target
 
@@ -40,17 +42,31 @@ class EdgeServices:
         self.import_numbers = Numbers()
         self.stream_counts = StreamCounts()
         self.far_refusals = FarRefusals()
+        self._listener_counts = ListenerCounts(plane)
         self._plane = plane
         self._target_changed = target_changed
         self._emit = emit
 
     def held(self) -> Held:
         """Return the ports of the open imports."""
-        return {each.settings.listen: None for each in self.imports if each.is_open}
+        return {address: None for each in self.imports if each.is_open for address in each.settings.listeners}
 
     def unserved(self) -> str:
         """Return which import has no listener because the core refused it, and why; empty if none."""
         return next((f"import {each.settings.service}: {each.refusal}" for each in self.imports if each.refusal), "")
+
+    def further_listeners(self, imported: Imported) -> Iterator[tuple[Address, object, ListenerFigures]]:
+        """Yield what came by each listener of an import's `also`, and what it is counted in."""
+        return self._listener_counts.further(imported.settings)
+
+    def listener_figures(self, imported: Imported) -> Mapping[str, ListenerFigures]:
+        """Return what came by each listener of an import with `also`, by name ("listen", "also-1"); else nothing."""
+        return self._listener_counts.figures(imported.settings)
+
+    def outlet_name(self, number: int, index: int) -> str:
+        """The outlet of an import that has or last had an index; nothing for an import with the gateway alone."""
+        outlets = next((each.outlets for each in self.imports if each.number == number), None)
+        return "" if outlets is None else outlets.name_of(index)
 
     async def stop(self) -> None:
         """Stop resolving and probing targets."""
@@ -73,11 +89,12 @@ class EdgeServices:
 
         Raises RunError if an address is not available.
         """
-        known = {imported.settings.service: imported.settings.listen for imported in self.imports if imported.is_open}
+        known = {each.settings.service: each.settings.listeners for each in self.imports if each.is_open}
         targets = {exported.settings.service: exported.target for exported in self.exports}
         for entry in config.imports:
-            if known.get(entry.service) != entry.listen and listens:
-                await prepared.open_import(entry.listen, entry.service, self._plane.workers)
+            if known.get(entry.service) != entry.listeners and listens:
+                for address in entry.listeners:
+                    await prepared.open_import(address, entry.service, self._plane.workers)
         for export in config.exports:
             old = targets.get(export.service)
             if old is None or not old.serves(export):
@@ -91,13 +108,14 @@ class EdgeServices:
         """Serve the exports and imports of the configuration, with what was prepared for it."""
         self.rules = export_rules(config.exports)
         self._apply_exports(config.exports, prepared.targets)
+        self._listener_counts.configure(config.imports)
         for number in self._apply_imports(config.imports, prepared):
             self._plane.import_unlisten(number)
         for imported in self.imports:
             sockets = prepared.imports.pop(imported.settings.service, None)
             if sockets is not None:
                 self._listen(imported, sockets)
-        apply_bounds(self._plane, self.imports, self.exports)
+        apply_bounds(self._plane, self.imports, self.exports, {each.service for each in config.directs})
 
     def _apply_exports(self, settings: Sequence[ExportSettings], targets: Mapping[ServiceName, Target]) -> None:
         known = {exported.settings.service: exported for exported in self.exports}
@@ -137,17 +155,26 @@ class EdgeServices:
         return shut
 
     def _listen(self, imported: Imported, sockets: Sequence[socket.socket]) -> None:
+        left = list(sockets)
+        settings = imported.settings
         try:
-            self._plane.import_listen(imported.number, [sock.fileno() for sock in sockets])
+            for address in settings.listeners:
+                # For each address as many sockets as there are workers.
+                group, left = left[: self._plane.workers], left[self._plane.workers :]
+                listener = self._listener_counts.number_of(settings.service, address)
+                self._plane.import_listen(imported.number, [sock.fileno() for sock in group], listener)
+                for sock in group:
+                    sock.detach()
         except DataPlaneRefused as refused:
             imported.is_open, imported.refusal = False, str(refused)
             self._emit(TablesRefused(part=f"import {imported.settings.service.service}", reason=str(refused)))
-            for sock in sockets:
+            if len(group) + len(left) < len(sockets):
+                # Another address of it is listened on already.
+                self._plane.import_unlisten(imported.number)
+            for sock in [*group, *left]:
                 sock.close()
             return
         imported.is_open, imported.refusal = True, ""
-        for sock in sockets:
-            sock.detach()
 
     # -- a hand-over -------------------------------------------------------------------------------------------
 
@@ -168,6 +195,8 @@ class EdgeServices:
             structs.replace(
                 service_handover(imported.number, imported.settings.service, self.stream_counts.imports),
                 listen=str(imported.settings.listen),
+                also=tuple(str(address) for address in imported.settings.also),
+                listeners=self._listener_counts.to_handover(imported.settings),
                 is_open=imported.is_open,
             )
             for imported in self.imports
@@ -176,13 +205,19 @@ class EdgeServices:
     def expect(self, imports: Sequence[ServiceHandover]) -> None:
         """Do not open the listeners of these imports: another process hands them over."""
         for each in imports:
-            settings = ImportSettings(service=ServiceName.parse(each.service), listen=Address.parse(each.listen))
+            settings = ImportSettings(
+                service=ServiceName.parse(each.service),
+                listen=Address.parse(each.listen),
+                also=tuple(Address.parse(text) for text in each.also),
+            )
             self.imports.append(Imported(each.number, settings, is_open=each.is_open))
 
     def restore(self, handover: NodeHandover, prepared: Prepared) -> None:
         """Restore the numbers, counts and addresses of the previous process; `apply` follows."""
         self.import_numbers.restore({each.number: ServiceName.parse(each.service) for each in handover.imports})
         self.export_numbers.restore({each.number: ServiceName.parse(each.service) for each in handover.exports})
+        for each in handover.imports:
+            self._listener_counts.restore(ServiceName.parse(each.service), each.listeners)
         self.stream_counts.restore(handover.stream_counts, handover.imports, handover.exports)
         for each in handover.exports:
             fresh = prepared.targets.get(ServiceName.parse(each.service))

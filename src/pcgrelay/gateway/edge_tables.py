@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pcgrelay.catalogue.entries import Offer
 from pcgrelay.config import Config
+from pcgrelay.gateway.edge_outlets import EdgeOutlets
 from pcgrelay.gateway.edge_services import EdgeServices
 from pcgrelay.gateway.prepared import Prepared
 from pcgrelay.gateway.role import NodeParts
+from pcgrelay.gateway.strays import Strays
 from pcgrelay.policy.rules import export_rules
 from pcgrelay.services.publisher import TablePublisher
 from pcgrelay.services.services import Exported, exports_with, imports_with
@@ -21,9 +23,13 @@ STARTING_MS = 5_000
 class EdgeTables:
     """The service tables of one edge. Its publisher decides when they are published."""
 
-    def __init__(self, node: NodeParts, services: EdgeServices, sessions: Sessions) -> None:
+    def __init__(
+        self, node: NodeParts, services: EdgeServices, outlets: EdgeOutlets, strays: Strays, sessions: Sessions
+    ) -> None:
         self._node = node
         self._services = services
+        self._outlets = outlets
+        self._strays = strays
         self._sessions = sessions
         self._planner = ImportPlanner(sessions, node.clock)
         self.publisher = TablePublisher(node.plane, self.build, self._taken, sessions.count, node.emit)
@@ -54,10 +60,11 @@ class EdgeTables:
         """Build all tables as they are now."""
         node, services = self._node, self._services
         settling = self._planner.plan(services.imports, starting=self.is_starting)
+        self._outlets.replan()
         self._was_settling = self._was_settling or settling
         return Tables(
             exports=export_rows(node.plane, services.exports, draining=node.draining),
-            imports=import_rows(node.plane, services.imports),
+            imports=[*import_rows(node.plane, services.imports), *self._strays.rows()],
             grants=[(session.number, self.granted_to(session)) for session in self._sessions if session.number],
         )
 
@@ -71,7 +78,7 @@ class EdgeTables:
         self.publisher.check(
             Tables(
                 exports=export_rows(plane, exports, draining=self._node.draining),
-                imports=import_rows(plane, imports),
+                imports=[*import_rows(plane, imports), *self._strays.rows()],
                 grants=[
                     (session.number, grants_of(session, rules, numbers)) for session in self._sessions if session.number
                 ],

@@ -6,6 +6,7 @@ part.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
@@ -44,6 +45,12 @@ def to_handover(node: Node) -> NodeHandover:
             members=node.watch.to_handover(),
         )
     )
+
+
+def listening(node: Node) -> dict[Address, socket.socket]:
+    """Return the listening sockets that the core does not have, by address; they are handed over."""
+    strays = node.role.strays.sockets() if isinstance(node.role, EdgeRole) else {}
+    return {**node.listeners.sockets(), **strays}
 
 
 def services_offered(node: Node) -> tuple[ServiceHandover, ...]:

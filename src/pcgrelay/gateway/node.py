@@ -36,6 +36,7 @@ from pcgrelay.log.events import EventsLost as EventsLostRecord
 from pcgrelay.log.events import Failure, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Advert, Code, Message, Withdraw
+from pcgrelay.state.folder import StateFolder
 
 TICK_S = 1.0
 CONTROL_BACK_S = 2.0
@@ -70,6 +71,7 @@ class Node:
         # For status and metrics.
         self.started_ms = clock.monotonic_ms()
         self.draining = False
+        self.state: StateFolder | None = None  # which the daemon has taken before the node starts
         self.configuration = ConfigurationStatus(timestamp_s=clock.wall().timestamp())
         self.refused = RefusalCounts(plane, self.link_table.unknown_messages)
         self.refused.register("neighbours", self.link_table.refused)

@@ -46,6 +46,7 @@ class Prepared:
     listeners: dict[Address, socket.socket] = field(default_factory=dict)
     imports: dict[ServiceName, list[socket.socket]] = field(default_factory=dict)
     targets: dict[ServiceName, Target] = field(default_factory=dict)
+    directs: dict[tuple[ServiceName, str], Target] = field(default_factory=dict)  # of outlets, by import and name
     late: list[socket.socket] = field(default_factory=list)  # bound and not listening yet
     shared: list[socket.socket] = field(default_factory=list)  # of links, with SO_REUSEPORT for this moment only
 
@@ -81,9 +82,10 @@ class Prepared:
         """Open `count` listening sockets on one port, one for each worker. Raises RunError if it is not available."""
         ours, elsewhere = self._shared_with(address), self._is_kept(address)
         bind = partial(_shared_listeners, address, count, ours)
-        self.imports[service] = await _patiently(address, f", for {service}", bind, ours, elsewhere)
+        sockets = await _patiently(address, f", for {service}", bind, ours, elsewhere)
+        self.imports.setdefault(service, []).extend(sockets)
         if ours:
-            self.late += self.imports[service]
+            self.late += sockets
 
     def _shared_with(self, address: Address) -> bool:
         """Whether this node uses that port. Sockets of imports always have SO_REUSEPORT; those of links get it here."""

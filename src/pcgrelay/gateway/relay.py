@@ -71,6 +71,9 @@ class RelayRole:
     def trust_changed(self) -> None:
         self.paths.judge()
 
+    def why_no_upgrade(self) -> str:
+        return ""
+
     def drain_begun(self) -> None:
         """Do nothing: the links tell the neighbours, which open no new paths over this relay then."""
 

@@ -21,6 +21,7 @@ from pcgrelay.link.link import Link
 from pcgrelay.link.table import LinkTable
 from pcgrelay.log.events import Emit
 from pcgrelay.messages import Message
+from pcgrelay.state.folder import StateFolder
 
 
 class NodeParts(Protocol):
@@ -42,6 +43,10 @@ class NodeParts(Protocol):
     def emit(self) -> Emit: ...
     @property
     def clock(self) -> Clock: ...
+    @property
+    def state(self) -> StateFolder | None:
+        """Where what outlasts a process is kept."""
+
     @property
     def started_ms(self) -> int:
         """When it started, on the monotonic clock; after hand-overs, when the first process started."""
@@ -107,6 +112,9 @@ class NodeRole(Protocol):
 
     def trust_changed(self) -> None:
         """End what policy or trust no longer allow, after they have changed."""
+
+    def why_no_upgrade(self) -> str:
+        """Why the node is not to be handed over now; empty if it may be."""
 
     def drain_begun(self) -> None:
         """Accept nothing new, because a drain has begun."""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pcgrelay.clock import Clock
 from pcgrelay.dataplane.adapter import Plane
-from pcgrelay.dataplane.events import StreamEnd
+from pcgrelay.dataplane.events import SetupEnded, StreamEnd, StreamsDone
 from pcgrelay.gateway.edge_services import EdgeServices
+from pcgrelay.gateway.strays import Strays
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.log.events import Emit
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.services.counts import emit_stream_end
 from pcgrelay.services.descriptors import emit_service_full
+from pcgrelay.services.strays import OTHERS, Stray
 from pcgrelay.session.table import Sessions
+
+# In the access log: it came by a listener of the export, and not by a link.
+ALSO = "also"
 
 
 class StreamEnds:
@@ -22,6 +27,7 @@ class StreamEnds:
         local: LocalIdentity,
         plane: Plane,
         services: EdgeServices,
+        strays: Strays,
         sessions: Sessions,
         throttle: Throttle,
         emit: Emit,
@@ -30,14 +36,28 @@ class StreamEnds:
         self._local = local
         self._plane = plane
         self._services = services
+        self._strays = strays
         self._sessions = sessions
         self._throttle = throttle
         self._emit = emit
         self._clock = clock
 
+    def setup_ended(self, event: SetupEnded) -> None:
+        """A set-up ended on one outlet of an import. What a far edge said of it stands until one gets through."""
+        session = self._sessions.by_number(event.session)
+        if session is not None and event.outcome == "denied":
+            now_ms = self._clock.monotonic_ms()
+            self._services.far_refusals.denied(event.number, session.key.edge, event.code, event.rule, now_ms)
+
     def ended(self, event: StreamEnd) -> None:
         """Handle StreamEnd: a stream has ended, or was refused."""
+        if event.shadow:
+            # No application's: its meter has counted it.
+            return
         services, now_ms = self._services, self._clock.monotonic_ms()
+        if (stray := self._strays.ended(event)) is not None:
+            self._stray_ended(event, stray)
+            return
         services.stream_counts.count(event)
         session = self._sessions.by_number(event.session)
         if session is not None:
@@ -48,12 +68,32 @@ class StreamEnds:
         if not config.log.access:
             return
         service = services.import_numbers.name_of(event.number) if event.opener else None
-        emit_stream_end(self._emit, event, config.node.id.organisation, session, service, services.rules)
+        outlet = services.outlet_name(event.number, event.outlet) if event.opener else ""
+        emit_stream_end(self._emit, event, config.node.id.organisation, session, service, services.rules, outlet)
+
+    def done(self, event: StreamsDone) -> None:
+        """Handle StreamsDone: the same for many, of which no log wants to hear."""
+        if event.opener and self._strays.by_number(event.number) is not None:
+            return
+        self._services.stream_counts.count_done(event)
+        session = self._sessions.by_number(event.session)
+        if session is not None and event.opener:
+            answered_ms = self._clock.monotonic_ms() - event.answered_us / 1_000
+            self._services.far_refusals.accepted(event.number, session.key.edge, answered_ms)
+
+    def _stray_ended(self, event: StreamEnd, stray: Stray) -> None:
+        """Handle the end of a stream of somebody who came the old way; its meter has counted it."""
+        if self._local.config.log.access:
+            caller = "" if stray.caller == OTHERS else stray.caller
+            rules = self._services.rules
+            emit_stream_end(self._emit, event, caller, None, stray.service, rules, ALSO, is_stray=True)
 
     def tick(self) -> None:
         """Check once a second for open streams, which show that a far edge accepts an import again."""
         active = self._plane.services()["imports"]
         for imported in self._services.imports:
             edges = {exporter.edge for exporter in imported.exporters}
-            count = active.get(imported.number, 0)
+            outlets = imported.outlets
+            # Those on direct outlets say nothing of an exporter.
+            count = active.get(imported.number, 0) if outlets is None else outlets.meter.figures(0)[0].active
             self._services.far_refusals.looked_at(imported.number, edges, count, self._clock.monotonic_ms())

@@ -5,11 +5,22 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct, field
 
+from pcgrelay.cutover.days import KeptDays, Moment
 from pcgrelay.errors import RunError
+from pcgrelay.figures import ListenerFigures, OutletFigures
 from pcgrelay.handover.records import EntryHandover, LabelsHandover, LinkHandover, RelayPathHandover, SessionHandover
 
-VERSION = 2  # 2: adds renewals, and the addresses of links
+VERSION = 3  # 2: adds renewals, and the addresses of links; 3: outlets of imports
 LEAST = 1  # the oldest version that is read
+
+
+class ListenerHandover(Struct, frozen=True, kw_only=True):
+    """A listener of an import that has several, with the number of its counts in the core."""
+
+    address: str
+    number: int
+    base: ListenerFigures = ListenerFigures()  # what is not its own of them
+    figures: ListenerFigures | None = None  # what is, up to now; nothing: a process of before did not say
 
 
 class ServiceHandover(Struct, frozen=True, kw_only=True):
@@ -18,6 +29,8 @@ class ServiceHandover(Struct, frozen=True, kw_only=True):
     number: int
     service: str
     listen: str = ""  # of an import
+    also: tuple[str, ...] = ()
+    listeners: tuple[ListenerHandover, ...] = ()
     is_open: bool = False
     target: str = ""  # of an export,
     addresses: tuple[tuple[str, int], ...] = ()  # and the addresses that it resolved to
@@ -40,6 +53,51 @@ class SeenHandover(Struct, frozen=True, kw_only=True):
     away_ms: int = 0  # since when, on the monotonic clock; 0: present
 
 
+class OutletHandover(Struct, frozen=True, kw_only=True):
+    """What one outlet of an import has done. Streams that are open the core knows itself."""
+
+    name: str
+    real: OutletFigures = OutletFigures()
+    shadow: OutletFigures = OutletFigures()
+    target: str = ""  # of a direct one,
+    addresses: tuple[tuple[str, int], ...] = ()  # and where that led
+
+
+class OutletsHandover(Struct, frozen=True, kw_only=True):
+    """The outlets of an import, by index."""
+
+    number: int
+    outlets: tuple[OutletHandover, ...]
+    marking: int | None = None  # of the service, as it was last told
+    exercised: dict[str, float] = {}  # by outlet: when a stream got through over it while it was exercised
+
+
+class StrayHandover(Struct, frozen=True, kw_only=True):
+    """Callers of one organisation who come to an export the old way, with what they have done."""
+
+    number: int
+    service: str
+    caller: str
+    real: OutletFigures = OutletFigures()
+    shadow: OutletFigures = OutletFigures()
+
+
+class DaysHandover(Struct, frozen=True, kw_only=True):
+    """The day records that the file may not have yet, and how far the time was looked at."""
+
+    until: Moment | None = None
+    rest_ms: int = 0
+    monotonic_ms: int | None = None  # the last look
+    outlets: tuple[KeptDays, ...] = ()
+
+
+class CutoverHandover(Struct, frozen=True, kw_only=True):
+    """A cut-over, as its file has it, with figures up to the hand-over."""
+
+    service: str
+    state: bytes  # JSON of a CutoverState
+
+
 class NodeHandover(Struct, frozen=True, kw_only=True):
     """The state of a node; fields of the other role are empty."""
 
@@ -58,6 +116,11 @@ class NodeHandover(Struct, frozen=True, kw_only=True):
     refused: dict[str, dict[str, int]] = {}  # by the part that counts
     members: tuple[SeenHandover, ...] = ()
     exporters: tuple[SeenHandover, ...] = ()
+    outlets: tuple[OutletsHandover, ...] = ()
+    unwritten_shares: bytes = b""  # that could not be written to the folder of state
+    strays: tuple[StrayHandover, ...] = ()
+    days: DaysHandover | None = None  # none: a process that counted no days
+    cutovers: tuple[CutoverHandover, ...] = ()
 
 
 def encode_handover(handover: NodeHandover) -> bytes:

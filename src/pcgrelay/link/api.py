@@ -11,6 +11,7 @@ from cryptography import x509
 
 from pcgrelay.config import LinkSettings
 from pcgrelay.identity.handshake import HandshakeResult
+from pcgrelay.link.bar import Bar
 from pcgrelay.link.control import ControlConnection
 from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId, Suite
@@ -20,6 +21,10 @@ class LinkRegistry(Protocol):
     """The links by number and id. Implemented in `table`, and by tests."""
 
     links: dict[int, Link]
+
+    @property
+    def bar(self) -> Bar | None:
+        """Links that are not to come up."""
 
     def add(
         self,

@@ -76,6 +76,7 @@ class Dialler:
 
     async def _keep(self, wanted: DialledLink) -> None:
         while True:
+            await self._let_through(wanted)
             started = self._clock.monotonic_ms()
             try:
                 link = await self._dialled(wanted.settings, wanted.last)
@@ -97,6 +98,14 @@ class Dialler:
                     wanted.attempts = min(wanted.attempts, 1)
             wanted.attempts += 1
             await asyncio.sleep(backoff_ms(wanted.attempts) / 1000)
+
+    async def _let_through(self, wanted: DialledLink) -> None:
+        """Wait until the link may come up. Then it is dialled at once, whatever came before."""
+        settings = wanted.settings
+        while (bar := self._registry.bar) is not None and bar.holds(settings.peer, settings.bearer):
+            wanted.reason = "drill"
+            await bar.lifted.wait()
+            wanted.attempts = 0
 
     def _may_return(self, wanted: DialledLink) -> bool:
         now = self._clock.monotonic_ms()

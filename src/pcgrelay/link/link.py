@@ -213,6 +213,12 @@ class Link:
     def cut(self, reason: str, code: int) -> None:
         """End the link and close its lanes at once, without waiting for GOODBYE to be sent."""
         self.close(reason, code)
+        self.sever(reason, code)
+
+    def sever(self, reason: str, code: int = Code.UNREACHABLE) -> None:
+        """End the link as if its network had been lost: the neighbour is told nothing, and no path is moved before."""
+        if not self._closed.done():
+            self._closed.set_result(reason)
         self.lanes_up.clear()
         with suppress(DataPlaneRefused):
             self._plane.link_close(self.number, code)

@@ -26,6 +26,7 @@ from pcgrelay.health.probing import LinkProbing
 from pcgrelay.identity.exporter import wipe_secret
 from pcgrelay.identity.handshake import HandshakeResult
 from pcgrelay.identity.local import LocalIdentity
+from pcgrelay.link.bar import Bar
 from pcgrelay.link.control import MESSAGE_TOO_LONG, ControlConnection
 from pcgrelay.link.dialler import Dialler
 from pcgrelay.link.history import LinkHistory
@@ -48,6 +49,7 @@ from pcgrelay.policy.rules import link_refusal, relay_refusal
 NUMBERS_MOST = 65_535
 LINKS_MOST = 10_000
 UNKNOWN_MESSAGE = "unknown_message"
+BARRED = "drill"
 BEYOND_LIMITS = ("too_many_messages", f"control_{MESSAGE_TOO_LONG}")  # reasons of ends that are counted as refusals
 # Of one neighbour, at one listener: more bearers than a node has in practice.
 LINKS_ALIKE_MOST = 8
@@ -61,6 +63,7 @@ class LinkTable:
     ) -> None:
         self.links: dict[int, Link] = {}
         self.refused: Counter[str] = Counter()
+        self.bar: Bar | None = None  # links that are not to come up, as long as a drill wants it
         self._local = local
         self._plane = plane
         self._observer = observer
@@ -206,6 +209,9 @@ class LinkTable:
         word = relay_refusal(self._local.config.policy, established.peer, established.peer_role) or self.refusal(
             established.peer, established.client, established.chain, established.suite, established.group
         )
+        if self.bar is not None and self.bar.holds(established.peer, settings.bearer):
+            # The neighbour is told nothing: to it this node is one that is lost.
+            word = word or BARRED
         try:
             if word or number is None:
                 raise DataPlaneRefused(word or "too_many_links")

@@ -352,6 +352,10 @@ class StreamEnd(Record, frozen=True, kw_only=True):
     code: str
     cause: str
     remote: bool = False
+    # Of an import with several outlets:
+    outlet: str = ""
+    setup_ms: float | None = None  # until the far side answered
+    moved: int = 0  # how often it was led on to another outlet
 
 
 class StreamRefused(Record, frozen=True, kw_only=True):
@@ -371,6 +375,8 @@ class StreamRefused(Record, frozen=True, kw_only=True):
     rule: int | None = None
     rule_text: str = ""
     remote: bool = False
+    outlet: str = ""  # of an import with several, the last that was tried
+    moved: int = 0
 
 
 class TargetUnresolved(Record, frozen=True, kw_only=True):

@@ -162,6 +162,17 @@ def share(sock: socket.socket, shared: bool) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
 
 
+def is_own_address(host: str) -> bool:
+    """Whether a numeric address is one of this machine's, at which it could listen."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        try:
+            sock.bind((host, 0))
+        except OSError:
+            return False
+        return True
+
+
 def bind_listener(address: Address, *, backlog: int = BACKLOG, shared: bool = False) -> socket.socket:
     """Make a listening socket with `bound`. Raises OSError if the address is in use."""
     sock = bound(address, shared=shared)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pcgrelay.dataplane.events import StreamEnd
+from pcgrelay.dataplane.events import StreamEnd, StreamsDone
 from pcgrelay.handover.node import ServiceHandover, StreamCountsHandover
 from pcgrelay.log.events import Emit, StreamRefused
 from pcgrelay.log.events import StreamEnd as StreamEndRecord
@@ -15,6 +15,8 @@ from pcgrelay.model import ServiceName, check_label
 from pcgrelay.policy.rules import RULE_NONE, Rule
 from pcgrelay.session.session import Session
 
+# The cause of an end that both ends wished.
+DONE = "done"
 # Stands in the log for a service name that is malformed.
 MALFORMED = "malformed"
 # The cause that a far edge's code stands for, if the stream was refused.
@@ -63,11 +65,7 @@ class StreamCounts:
     def count(self, event: StreamEnd) -> None:
         """Count the end of one stream."""
         services = self.imports if event.opener else self.exports
-        service = services.get(event.number)
-        if service is None:
-            service = ServiceCounts()
-            if event.number >= 0:
-                services[event.number] = service
+        service = _of(services, event.number)
         if was_refused(event):
             service.refused_total += 1
             reason = f"stream_{reason_of(event)}"
@@ -76,6 +74,22 @@ class StreamCounts:
         service.opened_total += 1
         self.opened_total += 1
         self.closed_total[event.cause] += 1
+
+    def count_done(self, event: StreamsDone) -> None:
+        """Count many ends of streams."""
+        _of(self.imports if event.opener else self.exports, event.number).opened_total += event.count
+        self.opened_total += event.count
+        self.closed_total[DONE] += event.count
+
+
+def _of(services: dict[int, ServiceCounts], number: int) -> ServiceCounts:
+    """The counts of one service; of an unknown one, whose number is -1, they go nowhere."""
+    service = services.get(number)
+    if service is None:
+        service = ServiceCounts()
+        if number >= 0:
+            services[number] = service
+    return service
 
 
 def service_handover(number: int, service: ServiceName, table: Mapping[int, ServiceCounts]) -> ServiceHandover:
@@ -120,8 +134,15 @@ def emit_stream_end(
     session: Session | None,
     service: ServiceName | None,
     rules: tuple[Rule, ...],
+    outlet: str = "",
+    *,
+    is_stray: bool = False,
 ) -> None:
-    """Write a stream's end to the access log. service: the import's name, if this edge opened the stream."""
+    """Write a stream's end to the access log. service: the import's name, if this edge opened the stream.
+
+    outlet: the one that it took, if its import has several. is_stray: it came to an export the old way; own is whose it
+    was, and service that export.
+    """
     peer = session.key.edge.organisation if session else service.organisation if service else ""
     name = service.service if service else _name_of(event.service)
     suite = session.suite.title if session and session.suite else ""
@@ -136,7 +157,7 @@ def emit_stream_end(
                 from_organisation=from_organisation,
                 to_organisation=to_organisation,
                 service=f"{name}@{owner}",
-                direction="import" if event.opener else "export",
+                direction="import" if event.opener and not is_stray else "export",
                 session=max(event.session, 0),
                 suite=suite,
                 group=group,
@@ -145,6 +166,8 @@ def emit_stream_end(
                 rule=rule,
                 rule_text=text,
                 remote=event.remote,
+                outlet=outlet,
+                moved=event.moved,
             )
         )
         return
@@ -153,7 +176,7 @@ def emit_stream_end(
             from_organisation=from_organisation,
             to_organisation=to_organisation,
             service=f"{name}@{owner}",
-            direction="import" if event.opener else "export",
+            direction="import" if event.opener and not is_stray else "export",
             session=event.session,
             sent_bytes=event.bytes_sent,
             received_bytes=event.bytes_received,
@@ -163,5 +186,8 @@ def emit_stream_end(
             code=code_name(event.code),
             cause=event.cause,
             remote=event.remote,
+            outlet=outlet,
+            setup_ms=event.setup_us / 1000 if outlet else None,
+            moved=event.moved,
         )
     )

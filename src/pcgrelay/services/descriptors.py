@@ -8,12 +8,13 @@ status. No service takes more than a quarter of the rest unless its configuratio
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from pcgrelay.dataplane.adapter import Plane
 from pcgrelay.dataplane.events import StreamEnd
 from pcgrelay.log.events import Emit, ServiceFull
 from pcgrelay.log.throttle import Throttle
+from pcgrelay.model import ServiceName
 from pcgrelay.services.services import Exported, Imported, Numbers
 
 # Root may have any number; a node has no more than this, because kernel tables grow with it.
@@ -24,11 +25,16 @@ SERVICE_SHARE = 4
 FULL = "limit"  # the cause of a refusal because a service has reached its stream limit
 
 
-def apply_bounds(plane: Plane, imports: Iterable[Imported], exports: Iterable[Exported]) -> None:
-    """Set the core's limits on streams, in total and for each service."""
+def apply_bounds(
+    plane: Plane, imports: Iterable[Imported], exports: Iterable[Exported], direct: Container[ServiceName]
+) -> None:
+    """Set the core's limits on streams, in total and for each service; `direct` are those with direct outlets."""
     most = descriptors_of_streams(raise_descriptor_limit())
     plane.bounds(
-        [(each.number, streams_most(each.settings.max_streams, most)) for each in imports],
+        [
+            (each.number, streams_most(each.settings.max_streams, most, direct=each.settings.service in direct))
+            for each in imports
+        ],
         [(each.number, streams_most(each.settings.max_streams, most)) for each in exports],
         most,
     )
@@ -60,6 +66,9 @@ def descriptors_of_streams(limit: int) -> int:
     return max(limit - kept, limit // 2)
 
 
-def streams_most(configured: int, descriptors: int) -> int:
-    """Return how many streams of one service may be open at once. Each stream has one descriptor here."""
-    return configured or max(descriptors // SERVICE_SHARE, 1)
+def streams_most(configured: int, descriptors: int, *, direct: bool = False) -> int:
+    """Return how many streams of one service may be open at once.
+
+    A stream has one descriptor here; one that may take a direct outlet has two.
+    """
+    return configured or max(descriptors // (2 * SERVICE_SHARE if direct else SERVICE_SHARE), 1)

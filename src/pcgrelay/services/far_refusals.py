@@ -51,22 +51,33 @@ class FarRefusals:
         """Apply the end of a stream to an exporter."""
         if not event.opener:
             return
-        key = (event.number, exporter)
         if not was_refused(event) or (event.remote and event.code in _BEYOND_RULES):
-            self._last.pop(key, None)
+            self.accepted(event.number, exporter, now_ms - (event.duration_us - event.setup_us) / 1_000)
         elif event.remote and event.code in _BY_RULE:
-            self._last.pop(key, None)
-            if len(self._last) >= REFUSALS_MOST:
-                del self._last[next(iter(self._last))]
-            rule = None if event.rule == RULE_NONE else event.rule
-            self._last[key] = FarRefusal(exporter, now_ms, event.code, rule)
+            self.denied(event.number, exporter, event.code, event.rule, now_ms)
+
+    def accepted(self, number: int, exporter: NodeId, at_ms: float) -> None:
+        """An exporter took a stream of an import. One that it took before its refusal says nothing of that."""
+        last = self._last.get((number, exporter))
+        if last is not None and at_ms >= last.at_ms:
+            del self._last[number, exporter]
+
+    def denied(self, number: int, exporter: NodeId, code: int, rule: int, now_ms: int) -> None:
+        """An exporter's rules were against a stream of an import."""
+        key = (number, exporter)
+        self._last.pop(key, None)
+        if len(self._last) >= REFUSALS_MOST:
+            del self._last[next(iter(self._last))]
+        self._last[key] = FarRefusal(exporter, now_ms, code, None if rule == RULE_NONE else rule)
 
     def of(self, number: int, exporter: NodeId) -> FarRefusal | None:
         """Return the last refusal, if no stream has been accepted since."""
         return self._last.get((number, exporter))
 
     def looked_at(self, number: int, exporters: Collection[NodeId], active: int, now_ms: int) -> None:
-        """Apply the number of open streams of an import. With a single exporter they prove that it accepts them."""
+        """Apply the number of open streams of an import over the gateway. With a single exporter they prove that it
+        accepts them, for a reload that takes a grant away ends those that it forbids.
+        """
         if active and len(exporters) == 1:
             (exporter,) = exporters
             last = self.of(number, exporter)

@@ -27,6 +27,8 @@ class TablesPlane(Protocol):
 
     EXPORT_UNRESOLVED: int
     IMPORT_DOWN: int
+    OUTLET_NONE: int
+    OUTLET_FORBIDDEN: int
 
     def publish(self, *, exports: Sequence[Export], imports: Sequence[Import], grants: Sequence[Grant]) -> None: ...
     def tables_check(
@@ -83,7 +85,7 @@ class TablePublisher:
             self._last = self._given(tables)
         except DataPlaneRefused as refused:
             self.has_failed, self.reason = True, str(refused)
-            lessened = shrunk(self._last, tables)
+            lessened = shrunk(self._last, tables, (self._plane.OUTLET_NONE, self._plane.OUTLET_FORBIDDEN))
             if lessened != self._last:
                 # If this is refused too, it is retried in a second with the rest.
                 with suppress(DataPlaneRefused):
@@ -147,7 +149,7 @@ class TablePublisher:
         for entry in tables.imports:
             if reason := self._refusal(imports=[entry]):
                 refused[Row(IMPORT, entry[0], entry[1])] = reason
-                imports.append((*entry[:4], self._plane.IMPORT_DOWN, ()))
+                imports.append((*entry[:4], self._plane.IMPORT_DOWN, (), None))
             else:
                 imports.append(entry)
         return Tables(exports, imports, tables.grants), refused

@@ -14,6 +14,7 @@ from pcgrelay.config import ExportSettings, ImportSettings
 from pcgrelay.health.damping import FORGET_MS, FlapDamping
 from pcgrelay.model import NodeId, Priority, ServiceName
 from pcgrelay.services.imports import Exporter, ImportPlan, ImportState
+from pcgrelay.services.outlets import ImportOutlets
 from pcgrelay.services.targets import Target
 from pcgrelay.session.session import Key
 
@@ -47,6 +48,7 @@ class Imported:
     damping: dict[NodeId, FlapDamping] = field(
         default_factory=dict
     )  # of each exporter that is known, or failed recently
+    outlets: ImportOutlets | None = None  # beside the gateway, if it has any
 
     @property
     def priority_most(self) -> int:

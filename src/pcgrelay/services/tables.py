@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
 from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, STATE_READY, Offer
 from pcgrelay.clock import Clock
-from pcgrelay.dataplane.adapter import Export, Grant, Import, Plane
+from pcgrelay.dataplane.adapter import Export, Grant, Import, OutletsRow, Plane
 from pcgrelay.policy.rules import MARKING_NUMBERS, Rule, granted
 from pcgrelay.services.imports import Exporter, ImportState, SessionFact, SessionHealth, import_plan
 from pcgrelay.services.services import Exported, Imported, key_of
@@ -52,18 +52,27 @@ class Tables:
         return {"exports": self.exports, "imports": self.imports, "grants": self.grants}
 
 
-def shrunk(last: Tables, new: Tables) -> Tables:
+def shrunk(last: Tables, new: Tables, closed: Collection[int]) -> Tables:
     """Return the last tables reduced to what the new ones allow: the only change that is safe if those are refused.
 
     An export whose rules changed keeps only what the new rules allow as well; rows that are new are left out.
+    closed: the kinds of outlet that take nothing new.
     """
     wanted = {(row[0], row[1]): row for row in new.exports}
     granted = {session: set(numbers) for session, numbers in new.grants}
     kept = {row[0] for row in last.exports if (row[0], row[1]) in wanted}
     sessions = {session for session, _ in new.grants}
+    outlets = {row[0]: row[6] for row in new.imports}
     return Tables(
         exports=[_lessened(row, wanted[row[0], row[1]]) for row in last.exports if row[0] in kept],
-        imports=[(*row[:5], tuple(route for route in row[5] if route[0] in sessions)) for row in last.imports],
+        imports=[
+            (
+                *row[:5],
+                tuple(route for route in row[5] if route[0] in sessions),
+                _closed(row, outlets.get(row[0]), closed),
+            )
+            for row in last.imports
+        ],
         grants=[
             (session, tuple(number for number in numbers if number in granted[session] & kept))
             for session, numbers in last.grants
@@ -76,6 +85,21 @@ def _lessened(last: Export, new: Export) -> Export:
     """Return the last row of an export with the new row's state and the higher of the two markings."""
     number, service, marking, rule, state, connect_ms, targets = last
     return number, service, max(marking, new[2]), rule, max(state, new[4]), connect_ms, targets
+
+
+def _closed(last: Import, new: OutletsRow | None, closed: Collection[int]) -> OutletsRow | None:
+    """Return the outlets of an import as they were, and closed where they are closed now.
+
+    An import that has none now has lost its meter too, and with it all outlets but the gateway.
+    """
+    outlets = last[6]
+    if outlets is None or new is None:
+        return None
+    found = list(outlets[7])
+    for index, way in enumerate(new[7][: len(found)]):
+        if way[0] in closed:
+            found[index] = way
+    return (*outlets[:7], tuple(found))
 
 
 class ImportPlanner:
@@ -132,6 +156,7 @@ def import_rows(plane: Plane, imports: Iterable[Imported]) -> list[Import]:
             imported.plan.priority,
             states[imported.plan.state],
             imported.plan.routes,
+            imported.outlets.row(plane, careful=imported.settings.careful) if imported.outlets else None,
         )
         for imported in imports
     ]

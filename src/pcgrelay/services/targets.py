@@ -1,4 +1,4 @@
-"""Export targets: their addresses and their health.
+"""Targets of exports, and of direct outlets of imports: their addresses and their health.
 
 Names are resolved repeatedly, because services move; numeric addresses never. A name that no longer exists counts as
 gone after two such answers half a minute apart; after any other failure the known addresses stay. A probed target is
@@ -14,10 +14,12 @@ import ipaddress
 import random
 import socket
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from pcgrelay.config import Address, ExportSettings
+from pcgrelay.config import Address
 from pcgrelay.health.state import Health, HealthState
 from pcgrelay.log.events import Emit, TargetFailing, TargetUnresolved, TargetWell
+from pcgrelay.model import ServiceName
 from pcgrelay.net.resolver import NameAbsentError, Use
 from pcgrelay.net.sockets import race_connects, resolve
 
@@ -39,14 +41,36 @@ JITTER = 0.2
 _random = random.SystemRandom()
 
 
-class Target:
-    """The target of one export: its current numeric addresses and its health."""
+class TargetSettings(Protocol):
+    """What [[export]] and [[direct]] say of a target."""
 
-    def __init__(self, export: ExportSettings, changed: Callable[[], None], emit: Emit) -> None:
-        """changed is called when addresses or health change."""
+    @property
+    def service(self) -> ServiceName: ...
+    @property
+    def target(self) -> Address: ...
+    @property
+    def connect_timeout_ms(self) -> int: ...
+    @property
+    def probe(self) -> bool: ...
+    @property
+    def probe_send(self) -> bytes: ...
+    @property
+    def probe_expect(self) -> bytes: ...
+    @property
+    def probe_interval_ms(self) -> int: ...
+
+
+class Target:
+    """One target: its current numeric addresses and its health."""
+
+    def __init__(
+        self, export: TargetSettings, changed: Callable[[], None], emit: Emit, source: str | None = None
+    ) -> None:
+        """changed is called when addresses or health change. source: the address to connect from."""
         self.addresses: tuple[tuple[str, int], ...] = ()
         self.is_named = True
         self.export = export
+        self.source = source
         self._state = HealthState()
         self._changed = changed
         self._emit = emit
@@ -68,9 +92,9 @@ class Target:
         """Whether the service is offered: always, if the target is not probed."""
         return not self.export.probe or self.health is not Health.FAILING
 
-    def serves(self, export: ExportSettings) -> bool:
-        """Return whether this target can be kept for an export with these settings."""
-        return _probed_by(self.export) == _probed_by(export)
+    def serves(self, export: TargetSettings, source: str | None = None) -> bool:
+        """Return whether this target can be kept for these settings."""
+        return _probed_by(self.export) == _probed_by(export) and self.source == source
 
     def remember(self, addresses: Sequence[tuple[str, int]]) -> None:
         """Use the addresses that the previous process knew, until the first look-up succeeds."""
@@ -183,20 +207,22 @@ class Target:
 
     async def _probed(self, where: tuple[str, int], deadline_ms: int) -> tuple[str, int]:
         async with asyncio.timeout(deadline_ms / 1000):
-            if not await _said(where, self.export.probe_send, self.export.probe_expect):
+            if not await _said(where, self.export.probe_send, self.export.probe_expect, self.source):
                 raise OSError("it says something else")
         return where
 
 
-def _probed_by(export: ExportSettings) -> tuple[object, ...]:
+def _probed_by(export: TargetSettings) -> tuple[object, ...]:
     return export.target, export.probe, export.probe_send, export.probe_expect, export.probe_interval_ms
 
 
-async def _said(where: tuple[str, int], send: bytes, expect: bytes) -> bool:
-    """Connect once, send, and read until the expected text has arrived or cannot arrive any more."""
+async def _said(where: tuple[str, int], send: bytes, expect: bytes, source: str | None) -> bool:
+    """Connect once, send, and read until what is expected was there, or cannot come any more."""
     loop = asyncio.get_running_loop()
     family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sock:
+        if source is not None:
+            sock.bind((source, 0))
         await loop.sock_connect(sock, where)
         if send:
             await loop.sock_sendall(sock, send)

@@ -14,8 +14,12 @@ from pcgrelay.gateway.relay import RelayRole
 from pcgrelay.health.damping import FlapDamping
 from pcgrelay.model import NameProblem, NodeId, Priority, ServiceName, organisation_matches
 from pcgrelay.services.imports import ROUTES_MOST, ImportState, offers_of
+from pcgrelay.services.outlet_plan import Away, Decider
+from pcgrelay.services.outlets import ImportOutlets
 from pcgrelay.services.services import Exported, Imported
+from pcgrelay.services.shares import shares_words
 from pcgrelay.session.session import Key, Session, State
+from pcgrelay.views.outlets import import_is_served, listeners_status, outlets_explained
 from pcgrelay.views.routes import NO_OFFER, RouteOption, chosen_of, edges_explained, explained, ways_to, with_offer
 
 
@@ -63,7 +67,8 @@ def _import(node: Node, edge: EdgeRole, imported: Imported, subject: str) -> Exp
     chosen = {way.edge for way in chosen_of(ways)}
     heard = (edge.services.far_refusals.of(imported.number, each) for each in chosen)
     refusals = [refusal.words(now) for refusal in heard if refusal is not None]
-    is_open = imported.plan.state is ImportState.LIVE and not node.draining and len(refusals) < max(1, len(chosen))
+    is_refused = imported.outlets is None and len(refusals) >= max(1, len(chosen))
+    is_open = import_is_served(imported) and not node.draining and not is_refused
     place = edge.services.imports.index(imported)
     rule = f"import {place} ({service}); whether this organisation may use it, its owner decides"
     return ExplainAnswer(
@@ -73,6 +78,8 @@ def _import(node: Node, edge: EdgeRole, imported: Imported, subject: str) -> Exp
         verdict=_import_verdict(node, imported, ways, refusals),
         rule=rule,
         health="ok" if is_open else "failing",
+        outlets=outlets_explained(imported),
+        listeners=listeners_status(edge, imported),
         edges=edges_explained(ways),
         ways=explained(ways),
         sessions=tuple(_session(node, session, None) for session in sessions),
@@ -82,6 +89,8 @@ def _import(node: Node, edge: EdgeRole, imported: Imported, subject: str) -> Exp
 def _import_verdict(node: Node, imported: Imported, ways: list[RouteOption], refusals: list[str]) -> str:
     if node.draining:
         return "Applications are refused: this edge drains."
+    if imported.outlets is not None:
+        return _outlets_verdict(imported, imported.outlets)
     if imported.plan.state is ImportState.LIVE:
         edges = [way.edge.dotted for way in chosen_of(ways)]
         but = f"; {'; '.join(refusals)}" if refusals else ""
@@ -96,6 +105,20 @@ def _import_verdict(node: Node, imported: Imported, ways: list[RouteOption], ref
         known = "no neighbour tells of an edge that exports it" if not imported.is_known else "its edge is unreachable"
         return f"Applications are refused: {known}."
     return "Applications are refused: no route is usable."
+
+
+def _outlets_verdict(imported: Imported, outlets: ImportOutlets) -> str:
+    if not outlets.plan.is_served:
+        return "Applications are refused: no outlet is well."
+    dealt = {outlets.name_of(index): share for index, share in enumerate(outlets.plan.shares) if share}
+    away = [name for name in dealt if outlets.away(outlets.names.index(name)) is not Away.NOT]
+    to = next(iter(dealt)) if len(dealt) == 1 else f"one of {len(dealt)} outlets ({shares_words(dealt)})"
+    if outlets.plan.decided_by in (Decider.CUT_OVER, Decider.DRILL):
+        to = f"{to}, as a {outlets.plan.decided_by.value} decides"
+    if not away:
+        return f"A new stream is dealt to {to}."
+    well = [outlets.name_of(index) for index in outlets.plan.order if outlets.away(index) is Away.NOT]
+    return f"A new stream is dealt to {to}; what is dealt to {' and '.join(away)} is led on to {well[0]} at once."
 
 
 def _with_session(edge: EdgeRole, way: RouteOption, key: Key, sessions: list[Session]) -> RouteOption:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import timedelta
 
 from msgspec import structs
 
 from pcgrelay import __version__
 from pcgrelay.admin.condition import condition_of, troubles
 from pcgrelay.admin.status import (
+    DrillsStatus,
     LinkStatus,
     LogStatus,
     MemoryStatus,
@@ -18,6 +18,7 @@ from pcgrelay.admin.status import (
     RouteStatus,
     ServiceStatus,
     SessionStatus,
+    StateStatus,
     Status,
     StreamStatus,
     TablesStatus,
@@ -33,6 +34,11 @@ from pcgrelay.services.imports import Exporter, ImportState
 from pcgrelay.services.services import Imported, key_of
 from pcgrelay.services.tables import IMPORT, Row
 from pcgrelay.session.session import State
+from pcgrelay.views.cutover import cutover_lines
+from pcgrelay.views.drills import drills_status
+from pcgrelay.views.moments import moment
+from pcgrelay.views.outlets import decided_by, import_is_served, listeners_status, outlets_status, state_status
+from pcgrelay.views.quiet import strays_status
 
 LINK_STATES = {
     LinkState.OPENING: "connecting",
@@ -69,6 +75,9 @@ def node_status(node: Node) -> Status:
         configuration=node.configuration,
         twins=tuple(peer.dotted for peer in node.watch.twins),
         tables=TablesStatus(successful=not role.unserved(), reason=role.unserved()),
+        state=state_status(role) if isinstance(role, EdgeRole) else StateStatus(),
+        cutovers=cutover_lines(node, role) if isinstance(role, EdgeRole) else (),
+        drills=drills_status(role.drills, node.clock.wall()) if isinstance(role, EdgeRole) else DrillsStatus(),
         clocks=node.clocks.status(),
         credentials=node.ageing.status(),
         refusals=node.refused.total(),
@@ -95,17 +104,11 @@ def _links(node: Node) -> tuple[LinkStatus, ...]:
                 )
             )
     for (peer, bearer, address), since_ms in node.watch.away.items():
-        since = _moment(node, since_ms)
+        since = moment(node, since_ms)
         found.append(
             LinkStatus(peer=peer.dotted, bearer=bearer, direction="in", address=address, state="away", away_since=since)
         )
     return numbered(found)
-
-
-def _moment(node: Node, monotonic_ms: int) -> str:
-    """Return a time of the monotonic clock as wall-clock time."""
-    passed = timedelta(milliseconds=node.clock.monotonic_ms() - monotonic_ms)
-    return (node.clock.wall() - passed).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def numbered(links: Iterable[LinkStatus]) -> tuple[LinkStatus, ...]:
@@ -194,6 +197,7 @@ def _services(node: Node, edge: EdgeRole) -> tuple[ServiceStatus, ...]:
                 streams_active=active["exports"].get(exported.number, 0),
                 opened_total=stream_counts.opened_total,
                 refused_total=stream_counts.refused_total,
+                strays=strays_status(edge, exported.settings.service),
             )
         )
     for imported in services.imports:
@@ -204,11 +208,11 @@ def _services(node: Node, edge: EdgeRole) -> tuple[ServiceStatus, ...]:
             *(_route(node, edge, imported, exporter) for exporter in imported.exporters),
             *_missed(node, edge, imported),
         )
-        is_live = imported.plan.state is ImportState.LIVE
-        state, reason = _IMPORT_STATES[imported.plan.state], ""
+        is_live, outlets = import_is_served(imported), outlets_status(node, edge, imported)
+        state, reason = "ready" if is_live else _IMPORT_STATES[imported.plan.state], ""
         if refusal:
             state, reason = "down", f"the data plane does not take it: {refusal}"
-        elif is_live and (refused := refused_by_all(routes)):
+        elif is_live and not outlets and (refused := refused_by_all(routes)):
             state, reason = "refused", refused
         if node.draining:
             state = "draining"
@@ -221,6 +225,9 @@ def _services(node: Node, edge: EdgeRole) -> tuple[ServiceStatus, ...]:
                 present=imported.is_open,
                 reason=reason,
                 routes=routes,
+                outlets=outlets,
+                decided_by=decided_by(imported),
+                listeners=listeners_status(edge, imported),
                 streams_active=active["imports"].get(imported.number, 0),
                 opened_total=stream_counts.opened_total,
                 refused_total=stream_counts.refused_total,
@@ -234,7 +241,7 @@ def _missed(node: Node, edge: EdgeRole, imported: Imported) -> Iterable[RouteSta
     there = {exporter.edge for exporter in imported.exporters}
     for exporter, since_ms in edge.import_watch.away(imported.settings.service).items():
         if exporter not in there:
-            since = _moment(node, since_ms)
+            since = moment(node, since_ms)
             yield RouteStatus(
                 via="", exporter=exporter.dotted, precedence="", state="away", well=False, away_since=since
             )

@@ -48,6 +48,14 @@ def main() -> None:
     print(f"{folder.relative_to(ROOT)} is made.")
 
 
+def _receive(connection: socket.socket, size: int) -> bytes:
+    """As in tests/support/waiting.py, which an earlier commit does not have."""
+    parts = b""
+    while len(parts) < size and (data := connection.recv(size - len(parts))):
+        parts += data
+    return parts
+
+
 def keep(folder: str, commit: str) -> None:
     from tests.support.applications import Across, client, pattern
     from tests.support.cores import frozen_record
@@ -66,9 +74,9 @@ def keep(folder: str, commit: str) -> None:
         application = client(address)
         application.sendall(whole[:BEFORE])
         server, _ = target.accept()
-        assert server.recv(BEFORE, socket.MSG_WAITALL) == whole[:BEFORE]
+        assert _receive(server, BEFORE) == whole[:BEFORE]
         server.sendall(whole[:BEFORE])
-        assert application.recv(BEFORE, socket.MSG_WAITALL) == whole[:BEFORE]
+        assert _receive(application, BEFORE) == whole[:BEFORE]
 
         steps = Steps(realm, list(nodes.values()))
         steps.renew_all(1)

@@ -35,7 +35,7 @@ HOST = "127.0.0.1"
 KENT, MET, HUB = "kent.police.example", "met.police.example", "hub.example"
 TOPOLOGIES = {"edge-edge": 0, "edge-relay-edge": 1, "edge-relay-relay-edge": 2}
 
-START_S = 20.0
+START_S = 60.0
 STOP_S = 15.0
 T = TypeVar("T")
 Address = tuple[str, int]
@@ -225,7 +225,7 @@ class Node:
     def asked(self, path: str) -> tuple[int, str]:
         """What the admin socket answers to a GET: the status of HTTP, and the text."""
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(5)
+            sock.settimeout(15)
             sock.connect(str(self.admin))
             sock.sendall(f"GET {path} HTTP/1.1\r\nHost: node\r\n\r\n".encode())
             response = http.client.HTTPResponse(sock)

@@ -35,6 +35,11 @@ def program(name: str) -> str:
 
 def run(*command: str | Path, seconds: float = 60.0, data: bytes | None = None) -> str:
     """Run a client to its end and answer what it said; it must end well."""
+    return fetched(*command, seconds=seconds, data=data).decode()
+
+
+def fetched(*command: str | Path, seconds: float = 60.0, data: bytes | None = None) -> bytes:
+    """The same, with what it said as it is."""
     done = subprocess.run(
         [program(str(command[0])), *map(str, command[1:])],
         input=data if data is not None else b"",
@@ -43,7 +48,7 @@ def run(*command: str | Path, seconds: float = 60.0, data: bytes | None = None) 
         check=False,
     )
     assert done.returncode == 0, f"{command} ended with {done.returncode}: {done.stdout[-2000:]!r} {done.stderr!r}"
-    return done.stdout.decode()
+    return done.stdout
 
 
 @contextmanager

@@ -50,6 +50,10 @@ class Scene:
         self._tables[node.dotted].update(tables)
         self.stage.node(node.organisation, node.name, **_copied(self._tables[node.dotted]))
 
+    def tables(self, node: Node) -> dict[str, Any]:
+        """The tables of a node's configuration, as they were written last."""
+        return self._tables[node.dotted]
+
     def renew(self, node: Node) -> None:
         """Put a new key and certificate in the place of the old ones, as a renewal does it."""
         folder = self.stage.folder / node.dotted

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Self
 
 from tests.scenarios.kit.nodes import Address
-from tests.support.waiting import until
+from tests.support.waiting import receive, until
 
 BLOCK = 8_192
 WAIT_S = 60.0
@@ -58,7 +58,7 @@ class Far:
     def _serve(self, sock: socket.socket) -> None:
         with sock, suppress(OSError):
             sock.settimeout(WAIT_S)
-            head = sock.recv(9, socket.MSG_WAITALL)
+            head = receive(sock, 9)
             if head[:1] == b"d":
                 _paced(sock, int.from_bytes(head[1:], "big"), self._pace, self._stopping)
                 return

@@ -15,21 +15,29 @@ typedef struct {
     int peer;                   /* the application that it hears; -1: not known yet */
     int service, plan;
     bool client, scheduled, fin_sent, fin_seen, ended, refused, spoken_to;
+    bool direct;                /* a server that is reached over the other network */
+    bool shadow;                /* the control plane's own: it says nothing, and leaves when it is time */
+    uint64_t leaves_us;
     uint64_t total, sent, received;
     uint64_t reset_at;          /* it resets when it has sent so much */
     uint64_t deaf_from, deaf_until_us;  /* it reads nothing for a while, once it has read so much */
-    uint32_t chunk, pace_us, deaf_us;
+    uint64_t rests_from, rests_until_us;    /* it says nothing for a while, once it has said so much */
+    uint32_t chunk, pace_us, deaf_us, rest_us;
 } application;
 
 static application *applications;
 static int count, size;
 static uint64_t salt;
 static uint8_t ports[65536];
+static bool may_nudge;          /* streams may be let go in order, before their ends have said all */
+static uint64_t early_ends;     /* ends that were told so */
 static uint8_t room[CHUNK_MOST], expected[CHUNK_MOST + 16];
 
 void application_free_all(void) {
     count = 0;
     memset(ports, 0, sizeof(ports));
+    may_nudge = false;
+    early_ends = 0;
 }
 
 /* Bytes of number's stream from offset on. The first eight are the number itself. */
@@ -61,7 +69,7 @@ static application *fresh(bool client, int service, int at) {
     self->service = service;
     self->at = at;
     self->peer = -1;
-    self->reset_at = self->deaf_from = NEVER;
+    self->reset_at = self->deaf_from = self->rests_from = NEVER;
     if (at >= 0) {
         socks[at].application = count;
         socks[at].owner = -1;
@@ -93,7 +101,7 @@ static bool may_speak(const application *self) {
 }
 
 static bool speak(application *self, int index) {
-    if (self->fin_sent || !may_speak(self))
+    if (self->fin_sent || self->shadow || now_us < self->rests_until_us || !may_speak(self))
         return false;
     uint64_t most = self->total < self->reset_at ? self->total : self->reset_at;
     uint32_t n = most - self->sent < self->chunk ? (uint32_t)(most - self->sent) : self->chunk;
@@ -107,6 +115,12 @@ static bool speak(application *self, int index) {
             return false;
         }
         self->sent += (uint64_t)got;
+    }
+    if (self->sent >= self->rests_from) {
+        self->rests_from = NEVER;
+        self->rests_until_us = now_us + self->rest_us;
+        agenda_add(self->rests_until_us, AGENDA_STEP, index);
+        return true;
     }
     if (self->sent == self->reset_at) {
         end(self, true);
@@ -156,7 +170,9 @@ static bool hear(application *self, int index) {
     if (got == 0) {
         self->fin_seen = true;
         application *peer = self->peer < 0 ? NULL : &applications[self->peer];
-        if (peer && (!peer->fin_sent || self->received != peer->sent))
+        if (peer && (!peer->fin_sent || self->received != peer->sent) && may_nudge)
+            early_ends++;
+        else if (peer && (!peer->fin_sent || self->received != peer->sent))
             broken("whole", "application %d was told that %d had ended after %llu bytes, and it %s after %llu", index,
                    self->peer, (unsigned long long)self->received, peer->fin_sent ? "did" : "is",
                    (unsigned long long)peer->sent);
@@ -195,6 +211,11 @@ void application_step(int index) {
         return;
     if (socks[self->at].error || socks[self->at].reset) {
         end(self, true);
+        return;
+    }
+    /* A node that is killed takes its control plane with it. */
+    if (self->shadow && (now_us >= self->leaves_us || socks[socks[self->at].peer].killed)) {
+        end(self, false);
         return;
     }
     moved |= hear(self, index);
@@ -239,7 +260,8 @@ void sock_connected(int at) {
     } else {
         int outside = sock_new(KIND_STREAM);
         sock_join(at, outside, 20, 100, 20000 + (uint32_t)(chance() % 200000), 2);
-        application *made = fresh(false, socks[at].number, outside);
+        application *made = fresh(false, socks[at].number % PORT_DIRECT, outside);
+        made->direct = socks[at].number >= PORT_DIRECT;
         plan_answer(made);
         application_wake(count - 1);
     }
@@ -271,7 +293,7 @@ SHOWN void virtual_salt(uint64_t value) {
 
 /* An application connects to a listener. Answers its number; it is refused if nobody listens. */
 SHOWN int virtual_application(int listener, int service, uint64_t total, uint64_t reset_at, uint32_t chunk,
-                              uint32_t pace_us, uint64_t deaf_from, uint32_t deaf_us) {
+                              uint32_t pace_us, uint64_t deaf_from, uint32_t deaf_us, uint32_t rest_us) {
     sock *self = listener < FD_BASE ? NULL : sock_at(listener);
     if (!self || self->kind != KIND_LISTENER) {
         application *none = fresh(true, service, -1);
@@ -289,11 +311,50 @@ SHOWN int virtual_application(int listener, int service, uint64_t total, uint64_
     made->pace_us = pace_us;
     made->deaf_from = deaf_us ? deaf_from : NEVER;
     made->deaf_us = deaf_us;
+    made->rests_from = rest_us ? made->total / 2 : NEVER;
+    made->rest_us = rest_us;
     socks[inside].owner = self->owner;
     list_add(self, inside);
     sock_wake(listener - FD_BASE);
     application_wake(count - 1);
     return count - 1;
+}
+
+/* A connection that a node's control plane makes to try an outlet: answers the node's end of it. */
+SHOWN int virtual_shadow(int of, int service, uint32_t stays_us) {
+    int outside = sock_new(KIND_STREAM), inside = sock_new(KIND_STREAM);
+    sock_join(outside, inside, 1, 0, 200000, 1);
+    socks[outside].pair = socks[inside].pair = true;
+    application *made = fresh(true, service, outside);
+    made->shadow = true;
+    made->chunk = CHUNK_MOST;
+    made->leaves_us = now_us + stays_us;
+    agenda_add(made->leaves_us, AGENDA_STEP, count - 1);
+    socks[inside].owner = of;
+    return inside + FD_BASE;
+}
+
+/* From now on streams may be let go in order. */
+SHOWN void virtual_nudges(void) {
+    may_nudge = true;
+}
+
+SHOWN uint64_t virtual_early_ends(void) {
+    return early_ends;
+}
+
+/* What the servers of a service heard that one outlet leads to, and what those heard whom they answered. */
+SHOWN void virtual_heard(int service, bool direct, uint64_t *servers, uint64_t *clients) {
+    *servers = *clients = 0;
+    for (int i = 0; i < count; i++) {
+        application *self = &applications[i], *peer = self->peer < 0 ? NULL : &applications[self->peer];
+        if (self->service != service || !peer || self->shadow)
+            continue;
+        if (!self->client && self->direct == direct)
+            *servers += self->received;
+        else if (self->client && peer->direct == direct)
+            *clients += self->received;
+    }
 }
 
 /* The application resets its connection now. */

@@ -16,6 +16,8 @@
     if (!real)                                                                                                        \
         real = (returns(*)(__VA_ARGS__))dlsym(RTLD_NEXT, #name);
 
+uint64_t accepts;
+
 static int refuse(int error) {
     errno = error;
     return -1;
@@ -189,6 +191,7 @@ SHOWN int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags
         return refuse(EAGAIN);
     socks[at].owner = self->owner;
     socks[at].hard = self->hard;    /* as Linux has it */
+    accepts++;
     activity++;
     return at + FD_BASE;
 }
@@ -212,6 +215,13 @@ SHOWN int connect(int fd, const struct sockaddr *address, socklen_t length) {
     return refuse(sock_connect(fd - FD_BASE, ntohs(((const struct sockaddr_in *)address)->sin_port)));
 }
 
+SHOWN int bind(int fd, const struct sockaddr *address, socklen_t length) {
+    REAL(int, bind, int, const struct sockaddr *, socklen_t)
+    if (fd < FD_BASE)
+        return real(fd, address, length);
+    return sock_at(fd) ? 0 : refuse(EBADF);
+}
+
 SHOWN int setsockopt(int fd, int level, int name, const void *value, socklen_t length) {
     REAL(int, setsockopt, int, int, int, const void *, socklen_t)
     if (fd < FD_BASE)
@@ -222,7 +232,7 @@ SHOWN int setsockopt(int fd, int level, int name, const void *value, socklen_t l
     return 0;
 }
 
-/* What is on its way to the other end counts as acknowledged. */
+/* What a socket holds that was not read. What is on its way to the other end counts as acknowledged. */
 SHOWN int ioctl(int fd, unsigned long request, ...) {
     REAL(int, ioctl, int, unsigned long, ...)
     va_list rest;
@@ -231,8 +241,9 @@ SHOWN int ioctl(int fd, unsigned long request, ...) {
     va_end(rest);
     if (fd < FD_BASE)
         return real(fd, request, value);
-    *(int *)value = 0;
-    return sock_at(fd) ? 0 : refuse(EBADF);
+    sock *self = sock_at(fd);
+    *(int *)value = self && request == FIONREAD ? (int)self->ready : 0;
+    return self ? 0 : refuse(EBADF);
 }
 
 SHOWN int getsockopt(int fd, int level, int name, void *value, socklen_t *length) {
@@ -261,4 +272,11 @@ SHOWN int pthread_join(pthread_t thread, void **answer) {
         return real(thread, answer);
     worker_join((int)thread);
     return 0;
+}
+
+/* -- for the world's owner -- */
+
+/* How many connections of applications nodes have accepted. */
+SHOWN uint64_t virtual_accepts(void) {
+    return accepts;
 }

@@ -26,7 +26,7 @@ SHOWN bool virtual_strikes(int fault) {
 }
 
 SHOWN void *real_flow_open, *real_records_rx, *real_buf_drop, *real_relay_frame, *real_relay_lane_down,
-    *real_tlv_raw, *own_buf_alloc, *own_buf_drop;
+    *real_tlv_raw, *real_meter_count, *real_direct_begin, *real_outlets_lead_on, *own_buf_alloc, *own_buf_drop;
 
 /* A relay forwards a frame twice, each under a good header. The pool is the first of a shard. The bytes of a buffer lie
  * behind its head, which says how many they are: what is settled later goes behind them. */
@@ -85,4 +85,24 @@ SHOWN void faulty_tlv_raw(void *tlv, const void *p, uint64_t n) {
     bool is_counting = *(void **)tlv == NULL;
     bool strikes = !is_counting && n > 64 && n <= sizeof(blank) && fault_strikes(FAULT_BLANKED_RECORD);
     ((void (*)(void *, const void *, uint64_t))real_tlv_raw)(tlv, strikes ? blank : p, n);
+}
+
+/* Something that came to pass is not in the figures. */
+SHOWN void faulty_meter_count(void *figures, uint32_t which, uint64_t n) {
+    if (figures && fault_strikes(FAULT_MISCOUNTED))
+        return;
+    ((void (*)(void *, uint32_t, uint64_t))real_meter_count)(figures, which, n);
+}
+
+/* An attempt on a direct outlet fails here, for nothing. */
+SHOWN int faulty_direct_begin(void *shard, void *stream, uint64_t due_us) {
+    if (fault_strikes(FAULT_FAILED_DIRECT))
+        return 0;
+    return ((int (*)(void *, void *, uint64_t))real_direct_begin)(shard, stream, due_us);
+}
+
+/* A stream whose attempt failed is forgotten. */
+SHOWN void faulty_outlets_lead_on(void *shard, void *stream) {
+    if (!fault_strikes(FAULT_NOT_LED_ON))
+        ((void (*)(void *, void *))real_outlets_lead_on)(shard, stream);
 }

@@ -45,7 +45,7 @@ uint32_t sock_level(const sock *self) {
     if (self->ready)
         level |= EPOLLIN;
     if (self->fin)
-        level |= EPOLLIN | EPOLLRDHUP | (self->shut ? EPOLLHUP : 0);
+        level |= EPOLLIN | EPOLLRDHUP | (self->shut || self->pair ? EPOLLHUP : 0);
     if (self->connected && (self->peer < 0 || socks[self->peer].count < socks[self->peer].limit))
         level |= EPOLLOUT;
     return level;

@@ -123,6 +123,10 @@ ssize_t sock_send(int at, const struct iovec *vectors, size_t n) {
         return -1;
     }
     sock *peer = &socks[self->peer];
+    if (peer->closed && self->pair) {
+        errno = EPIPE;
+        return -1;
+    }
     if (peer->closed && !peer->held) {
         /* Nobody is there: the answer is a reset, a round trip later. */
         for (size_t i = 0; i < n; i++)

@@ -15,6 +15,7 @@
 #define SHOWN __attribute__((visibility("default")))
 
 enum { FD_BASE = 1 << 28 };     /* descriptors from here on are virtual */
+enum { PORT_DIRECT = 1000 };    /* so much above the port of an export is what its direct outlet leads to */
 #define NEVER UINT64_MAX
 
 /* -- the world (world.c) -- */
@@ -23,6 +24,8 @@ extern bool world_on;
 extern uint64_t now_us;
 extern int owner;               /* the node on whose behalf a descriptor is made */
 extern uint64_t activity;       /* grows with whatever moves: a worker that turns without it spins */
+
+extern uint64_t accepts;        /* connections of applications that nodes have taken */
 
 uint64_t chance(void);          /* the world's own random numbers */
 
@@ -66,6 +69,7 @@ typedef struct {
     int poll;                   /* -1: nowhere */
     uint32_t mask;
     void *data;
+    bool pair;                  /* one of two that the system joined: who is left alone is told so at once */
     bool copied;                /* another process has or had it too */
     /* how it was watched by the process before, which may get it back */
     int old_poll;
@@ -127,6 +131,7 @@ enum {
     FAULT_DOUBLED_WRITE, FAULT_LOST_WAKE, FAULT_EARLY_END, FAULT_STRAY_RESET, FAULT_PHANTOM, FAULT_WRONG_TARGET,
     FAULT_FORGOTTEN_CLOSE, FAULT_STUCK_WAKE, FAULT_SILENT_RELAY, FAULT_TWO_PLACES, FAULT_BLANKED_RECORD,
     FAULT_KEPT_DESCRIPTOR, FAULT_EARLY_MIX, FAULT_OTHER_SECRET,
+    FAULT_UNHEARD_END, FAULT_MISCOUNTED, FAULT_FAILED_DIRECT, FAULT_NOT_LED_ON,
     TRICK_REPEATING_RELAY,      /* no fault of ours: what a relay that lies may do */
     FAULTS,
 };

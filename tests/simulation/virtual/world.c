@@ -200,7 +200,7 @@ SHOWN void virtual_begin(uint64_t seed, void *turn) {
     fault[0] = 0;
     worker_count = 0;
     agenda_count = 0;
-    agenda_turn = turns = activity = 0;
+    agenda_turn = turns = activity = accepts = 0;
     told = false;
     nonces_forget();
     faults_forget();

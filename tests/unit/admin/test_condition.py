@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.server import AdminHandlers, answered
-from pcgrelay.admin.status import ConfigurationStatus, LogStatus, MemoryStatus, Status
+from pcgrelay.admin.status import ConfigurationStatus, LogStatus, MemoryStatus, OutletStatus, Status
 from tests.support.healthy_status import HEALTHY
 
 FIRST, SECOND = HEALTHY.links
@@ -118,3 +118,21 @@ def test_readiness_is_answered(status: Status, code: int, body: bytes) -> None:
 def test_a_node_that_drains_is_alive() -> None:
     answer = answered("GET", "/healthz", AdminHandlers(lambda: DRAINED, dict))
     assert (answer.code, answer.body) == (200, b"ok\n")
+
+
+def proxy(gateway: float, **fields: Any) -> Status:
+    """An edge with one import, which applications reach over a direct outlet."""
+    outlets = (
+        OutletStatus(name="gateway", kind="gateway", state="away", share=gateway),
+        OutletStatus(name="cjx", kind="direct", state="ready", share=1 - gateway),
+    )
+    service = replace(IMPORT, routes=(), outlets=outlets, state="ready")
+    return replace(HEALTHY, services=(service,), links=(), **fields)
+
+
+def test_a_plain_proxy_misses_no_neighbour() -> None:
+    assert troubles(proxy(0.0)) == []
+    # Streams that are for the gateway are led on: somebody expects a neighbour.
+    assert [(each.sentence, each.is_grave) for each in troubles(proxy(0.1))] == [("No neighbour is linked.", False)]
+    down = replace(proxy(0.0), links=(replace(FIRST, state="down", reason="unreachable"),))
+    assert any("is down (unreachable)" in each.sentence for each in troubles(down))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pcgrelay.admin.metrics import metrics_text
-from pcgrelay.admin.status import LinkStatus
+from pcgrelay.admin.status import LinkStatus, OutletStatus, OutletTimes
 from pcgrelay.views.status import numbered
 from tests.support.healthy_status import HEALTHY
 from tests.support.metric_samples import samples
@@ -38,3 +38,41 @@ def test_no_sample_is_there_twice(links: list[LinkStatus], refusals: dict[str, i
 def test_links_are_told_from_each_other_in_the_table_too() -> None:
     twice = numbered([HEALTHY.links[0]] * 3)
     assert [link.nth for link in twice] == [1, 2, 3]
+
+
+OUTLET = OutletStatus(
+    name="cjx",
+    kind="direct",
+    state="ready",
+    share=0.9,
+    supported_until="2031-01-31",
+    outcomes={"up": 3, "silent": 1},
+    shadows={"up": 2},
+    moved_total=1,
+    sent_bytes=9,
+    setup=OutletTimes(count=3, sum_s=0.5, below=(0, 1, *[3] * 18)),
+)
+
+
+def test_outlets_have_families_of_their_own() -> None:
+    services = (replace(HEALTHY.services[0], name="custody@kent.police.example", outlets=(OUTLET,)),)
+    found = samples(metrics_text(replace(HEALTHY, services=services), {}))
+    at = {("service", "custody@kent.police.example"), ("outlet", "cjx")}
+
+    def value(name: str, **labels: str) -> float:
+        return found[(f"pcgrelay_outlet_{name}", frozenset({*at, *labels.items()}))]
+
+    assert value("share") == 0.9
+    assert value("up") == 1
+    assert value("setups_total", outcome="silent") == 1
+    assert value("shadows_total", outcome="up") == 2
+    assert value("moved_total") == 1
+    assert value("sent_bytes_total") == 9
+    # The day itself is one of support: 2031-02-01T00:00:00Z.
+    assert value("supported_until_timestamp_seconds") == 1_927_670_400
+    assert value("setup_seconds_bucket", le="0.000128") == 0
+    assert value("setup_seconds_bucket", le="0.000256") == 1
+    assert value("setup_seconds_bucket", le="67.108864") == 3
+    assert value("setup_seconds_bucket", le="+Inf") == value("setup_seconds_count") == 3
+    assert value("setup_seconds_sum") == 0.5
+    assert value("answer_seconds_bucket", le="+Inf") == 0

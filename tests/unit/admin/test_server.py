@@ -1,50 +1,64 @@
-"""The admin socket and the log."""
+"""The admin socket: what is answered, to whom, and what is refused."""
 
 from __future__ import annotations
 
 import asyncio
-import io
 import json
+import logging
 import os
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from pcgrelay.admin.server import AdminHandlers, AdminServer, Answer, Query, json_answer
+from pcgrelay.admin import http
+from pcgrelay.admin.answers import BODY_LIMIT_BYTES
+from pcgrelay.admin.client import ask
+from pcgrelay.admin.http import Answer, json_answer
+from pcgrelay.admin.server import AdminHandlers, AdminServer, Query
 from pcgrelay.admin.status import LinkStatus, NodeStatus, Status
-from pcgrelay.errors import RunError
-from pcgrelay.log import events as records
-from pcgrelay.log.events import Record
-from pcgrelay.log.throttle import Throttle
-from pcgrelay.log.writer import Log, line_of
+from pcgrelay.errors import RunError, StatusProblem
 
 NODE = NodeStatus(identity="spiffe://x", role="relay", uptime_s=1.5, version="1")
 LINK = LinkStatus(peer='kent-1."odd"', bearer="psn", direction="in", state="up", lanes=2, lanes_up=2, rtt_ms=0.5)
+BARE = AdminHandlers(status=lambda: Status(node=NODE), counters=dict)
+
+
+async def act(query: Query, body: bytes) -> Answer:
+    return json_answer(
+        {"did": query.get("what", ""), "bytes": len(body), "by": query["uid"]}, 409 if "refuse" in query else 200
+    )
+
+
+async def fail(query: Query, body: bytes) -> Answer:
+    raise ValueError("a secret")
+
+
+async def linger(query: Query, body: bytes) -> Answer:
+    await asyncio.sleep(60)
+    raise AssertionError
+
+
+HANDLERS = AdminHandlers(
+    status=lambda: Status(node=NODE, links=(LINK,), refusals={"revoked": 2}),
+    counters=lambda: {"frames_sent_total": 3},
+    views={
+        "/v1/view": lambda query: json_answer({"seen": query.get("what", "")}),
+        "/v1/large": lambda query: Answer(200, "text/plain", bytes(16 << 20)),
+    },
+    actions={"/v1/act": act, "/v1/fail": fail, "/v1/linger": linger},
+)
 
 
 @pytest.fixture
 async def socket_path(tmp_path: Path) -> AsyncIterator[Path]:
     path = tmp_path / "admin.sock"
-    status = Status(node=NODE, links=(LINK,), refusals={"revoked": 2})
-
-    async def act(query: Query) -> Answer:
-        return json_answer({"did": query.get("what", "")}, 409 if "refuse" in query else 200)
-
-    server = AdminServer(
-        path,
-        AdminHandlers(
-            status=lambda: status,
-            counters=lambda: {"frames_sent_total": 3},
-            views={"/v1/view": lambda query: json_answer({"seen": query.get("what", "")})},
-            actions={"/v1/act": act},
-        ),
-    )
+    server = AdminServer(path, HANDLERS)
     await server.start()
     yield path
     await server.stop()
@@ -52,12 +66,23 @@ async def socket_path(tmp_path: Path) -> AsyncIterator[Path]:
 
 
 async def asked(path: Path, data: bytes) -> bytes:
+    """What is answered to these bytes, until the other side closes; nothing, if it cut the connection at once."""
     reader, writer = await asyncio.open_unix_connection(str(path))
-    writer.write(data)
-    async with asyncio.timeout(10):
-        answer = await reader.read()
-    writer.close()
+    answer = b""
+    try:
+        async with asyncio.timeout(10):
+            writer.write(data)
+            while piece := await reader.read(1 << 16):
+                answer += piece
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
     return answer
+
+
+def code_of(answer: bytes) -> bytes:
+    return answer.split(b" ")[1]
 
 
 async def test_status(socket_path: Path) -> None:
@@ -69,41 +94,244 @@ async def test_status(socket_path: Path) -> None:
 @pytest.mark.parametrize(
     ("request_line", "code"),
     [
-        (b"GET /healthz HTTP/1.1", b"200"),
+        (b"GET /healthz HTTP/1.1\r\nHost: x", b"200"),
         (b"GET /readyz HTTP/1.0", b"200"),
-        (b"GET /metrics HTTP/1.1", b"200"),
-        (b"HEAD /v1/status HTTP/1.1", b"200"),
-        (b"GET /v1/status?x=1 HTTP/1.1", b"200"),
-        (b"GET / HTTP/1.1", b"404"),
-        (b"GET /../etc/passwd HTTP/1.1", b"404"),
-        (b"POST /v1/status HTTP/1.1", b"405"),
-        (b"POST /v1/act HTTP/1.1", b"200"),
-        (b"POST /v1/act?refuse=1 HTTP/1.1", b"409"),
-        (b"GET /v1/act HTTP/1.1", b"404"),
-        (b"POST /v1/view HTTP/1.1", b"405"),
+        (b"GET /metrics HTTP/1.1\r\nHost: x", b"200"),
+        (b"HEAD /v1/status HTTP/1.1\r\nHost: x", b"200"),
+        (b"GET /v1/status?x=1 HTTP/1.1\r\nHost: x", b"200"),
+        (b"GET / HTTP/1.1\r\nHost: x", b"404"),
+        (b"GET /../etc/passwd HTTP/1.1\r\nHost: x", b"404"),
+        (b"GET http://other/v1/status HTTP/1.1\r\nHost: x", b"404"),
+        (b"POST /v1/status HTTP/1.1\r\nHost: x", b"405"),
+        (b"POST /v1/act HTTP/1.1\r\nHost: x", b"200"),
+        (b"POST /v1/act?refuse=1 HTTP/1.1\r\nHost: x", b"409"),
+        (b"GET /v1/act HTTP/1.1\r\nHost: x", b"404"),
+        (b"PUT /v1/act HTTP/1.1\r\nHost: x", b"405"),
+        (b"DELETE /v1/act HTTP/1.1\r\nHost: x", b"405"),
+        (b"CONNECT /v1/act HTTP/1.1\r\nHost: x", b"405"),
+        (b"POST /v1/view HTTP/1.1\r\nHost: x", b"405"),
+        (b"GET /healthz HTTP/1.1", b"400"),  # it has to name a host
         (b"hello", b"400"),
+        (b"\x16\x03\x01\x02\x00", b"400"),
         (b"GET /v1/status FTP/9", b"400"),
+        (b"GET /v1/status HTTP/1.1\r\nHost: x\r\nContent-Length: many", b"400"),
+        (b"GET /v1/status HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked", b"400"),
+        (b"GET /v1/status HTTP/1.1\r\nHost: x\r\na header without an end", b"400"),
     ],
 )
-async def test_answers(socket_path: Path, request_line: bytes, code: bytes) -> None:
-    assert (await asked(socket_path, request_line + b"\r\n\r\n")).split(b" ")[1] == code
+async def test_answers(
+    socket_path: Path,
+    request_line: bytes,
+    code: bytes,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Nonsense is answered, but neither repeated nor written anywhere."""
+    answer = await asked(socket_path, request_line + b"\r\n\r\n")
+    assert code_of(answer) == code
+    if code == b"400":
+        assert answer.endswith(b"\r\n\r\nThis is no request.\n")
+    assert not caplog.records
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("request_line", [b"GET /healthz HTTP/1.1\r\nHost: x", b"nonsense", b"GET /none HTTP/1.0"])
+async def test_an_answer_does_not_say_which_software_it_comes_from(socket_path: Path, request_line: bytes) -> None:
+    answer = (await asked(socket_path, request_line + b"\r\n\r\n")).lower()
+    assert b"server:" not in answer
+    assert b"aiohttp" not in answer
+    assert b"python" not in answer
 
 
 async def test_views_and_actions_are_given_what_was_asked(socket_path: Path) -> None:
-    for request, answer in ((b"GET /v1/view", b'{"seen":"a@b"}'), (b"POST /v1/act", b'{"did":"a@b"}')):
-        said = await asked(socket_path, request + b"?what=a%40b HTTP/1.1\r\n\r\n")
+    for request, answer in (
+        (b"GET /v1/view", b'{"seen":"a@b"}'),
+        (b"POST /v1/act", b'{"did":"a@b","bytes":0,"by":"%d"}' % os.geteuid()),
+    ):
+        said = await asked(socket_path, request + b"?what=a%40b HTTP/1.1\r\nHost: x\r\n\r\n")
         assert said.endswith(answer)
 
 
+async def test_who_asks_is_what_the_kernel_says(socket_path: Path) -> None:
+    said = await asked(socket_path, b"POST /v1/act?uid=4711 HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert said.endswith(b'"by":"%d"}' % os.geteuid())
+
+
 async def test_metrics(socket_path: Path) -> None:
-    text = (await asked(socket_path, b"GET /metrics HTTP/1.1\r\n\r\n")).decode()
+    text = (await asked(socket_path, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")).decode()
     assert 'pcgrelay_link_up{link="kent-1.\\"odd\\"",bearer="psn",direction="in"} 1\n' in text
     assert 'pcgrelay_refused_total{reason="revoked"} 2\n' in text
     assert "pcgrelay_core_frames_sent_total 3\n" in text
 
 
-async def test_too_much_gets_no_answer(socket_path: Path) -> None:
-    assert await asked(socket_path, b"GET /" + b"x" * 20_000) == b""
+# -- the body ---------------------------------------------------------------------------------------------------------
+
+
+class Did(http.msgspec.Struct):
+    did: str
+    bytes: int
+
+
+@pytest.mark.parametrize("size", [0, 1, 5_000, BODY_LIMIT_BYTES])
+async def test_an_action_is_given_the_body_whole(socket_path: Path, size: int) -> None:
+    answer = await asyncio.to_thread(ask, socket_path, "POST", "/v1/act?what=x", Did, body=bytes(size))
+    assert answer == Did("x", size)
+
+
+async def test_a_body_in_pieces(socket_path: Path) -> None:
+    said = await asked(
+        socket_path,
+        b"POST /v1/act HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+    )
+    assert b'"bytes":5' in said
+
+
+async def test_a_packed_body_stays_packed(socket_path: Path) -> None:
+    """A kilobyte that unpacks to a gigabyte is a kilobyte."""
+    said = await asked(
+        socket_path, b"POST /v1/act HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
+    )
+    assert b'"bytes":3' in said
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"Content-Length: 65537\r\n\r\n",
+        b"Content-Length: 999999999999\r\n\r\n" + bytes(1 << 20),
+        b"Transfer-Encoding: chunked\r\n\r\n" + (b"4000\r\n" + bytes(0x4000) + b"\r\n") * 5 + b"0\r\n\r\n",
+    ],
+)
+async def test_a_body_that_is_too_large_is_refused(socket_path: Path, sent: bytes) -> None:
+    said = await asked(socket_path, b"POST /v1/act HTTP/1.1\r\nHost: x\r\n" + sent)
+    assert code_of(said) == b"413"
+    assert said.endswith(b"The body of a request is at most 64 KiB.\n")
+
+
+def test_our_own_client_does_not_even_send_it(tmp_path: Path) -> None:
+    with pytest.raises(StatusProblem, match="at most 64 KiB"):
+        ask(tmp_path / "none", "POST", "/v1/act", Did, body=bytes(BODY_LIMIT_BYTES + 1))
+
+
+# -- too much, too slow, too many -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 9_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + (b"X: " + b"x" * 1_000 + b"\r\n") * 9 + b"\r\n",
+    ],
+)  # fmt: skip
+async def test_a_head_that_is_too_large_is_refused(socket_path: Path, head: bytes) -> None:
+    assert code_of(await asked(socket_path, head)) == b"431"
+
+
+async def test_more_headers_than_any_client_sends_are_refused(socket_path: Path) -> None:
+    head = b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 70
+    assert code_of(await asked(socket_path, head + b"\r\n")) == b"400"
+
+
+async def test_a_head_that_grows_without_an_end_is_cut(socket_path: Path) -> None:
+    head = b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + (b"X: " + b"x" * 1_000 + b"\r\n") * 12
+    assert await asked(socket_path, head) == b""
+
+
+@pytest.fixture
+def short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "DEADLINE_S", 0.2)
+    monkeypatch.setattr(http, "ACTION_DEADLINE_S", 0.2)
+
+
+@pytest.fixture
+async def hasty(short_deadlines: None, socket_path: Path) -> Path:
+    return socket_path
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"])
+async def test_a_head_that_does_not_come_gets_no_answer(hasty: Path, sent: bytes) -> None:
+    assert await asked(hasty, sent) == b""
+
+
+async def test_a_body_that_does_not_come_is_refused(hasty: Path) -> None:
+    assert code_of(await asked(hasty, b"POST /v1/act HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabc")) == b"408"
+
+
+async def test_a_client_that_goes_before_its_body_is_complete_changes_nothing(socket_path: Path) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(socket_path))
+    writer.write(b"POST /v1/act HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabc")
+    writer.write_eof()
+    async with asyncio.timeout(10):
+        assert b'"did"' not in await reader.read()
+    writer.close()
+
+
+async def test_an_action_that_takes_too_long_is_ended(hasty: Path) -> None:
+    assert code_of(await asked(hasty, b"POST /v1/linger HTTP/1.1\r\nHost: x\r\n\r\n")) == b"503"
+
+
+async def test_an_answer_that_nobody_takes_is_given_up(hasty: Path) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(hasty), limit=1 << 10)
+    writer.write(b"GET /v1/large HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.sleep(0.6)
+    got = 0
+    async with asyncio.timeout(10):
+        try:
+            while piece := await reader.read(1 << 16):
+                got += len(piece)
+        except ConnectionError:
+            pass
+    writer.close()
+    assert 0 < got < 16 << 20
+
+
+async def test_a_fault_of_the_node_is_no_text_for_a_client(socket_path: Path) -> None:
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    said = await asked(socket_path, b"POST /v1/fail HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n")
+    assert code_of(said) == b"500"
+    assert b"secret" not in said
+    assert b"Traceback" not in said
+    assert isinstance(told[0]["exception"], ValueError)
+    assert code_of(await asked(socket_path, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")) == b"200"
+
+
+async def test_one_too_many_gets_no_answer(socket_path: Path) -> None:
+    held = [await asyncio.open_unix_connection(str(socket_path)) for _ in range(http.CONNECTIONS_MOST)]
+    # Each was accepted once it is answered; the last of them stays within the bound.
+    assert await asked(socket_path, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n") == b""
+    for _, writer in held:
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    for reader, writer in held:
+        async with asyncio.timeout(10):
+            assert code_of(await reader.read()) == b"200"
+        writer.close()
+    assert code_of(await asked(socket_path, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")) == b"200"
+
+
+async def test_one_request_per_connection(socket_path: Path) -> None:
+    said = await asked(socket_path, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+    assert said.count(b"HTTP/1.1 200") == 1
+    assert b"\r\nConnection: close\r\n" in said
+
+
+async def test_stopping_waits_for_nobody(tmp_path: Path) -> None:
+    """Neither for an action, nor for one that says nothing, nor for one that does not take its answer."""
+    path = tmp_path / "x.sock"
+    server = AdminServer(path, HANDLERS)
+    await server.start()
+    held = [await asyncio.open_unix_connection(str(path), limit=1 << 10) for _ in range(3)]
+    held[0][1].write(b"POST /v1/linger HTTP/1.1\r\nHost: x\r\n\r\n")
+    held[1][1].write(b"GET /v1/large HTTP/1.1\r\nHost: x\r\n\r\n")
+    await held[1][0].readexactly(100)
+    async with asyncio.timeout(2):
+        await server.stop()
+    for _, writer in held:
+        writer.close()
+
+
+# -- the socket -------------------------------------------------------------------------------------------------------
 
 
 async def test_only_its_owner_may_open_it(socket_path: Path) -> None:
@@ -111,7 +339,7 @@ async def test_only_its_owner_may_open_it(socket_path: Path) -> None:
 
 
 async def test_a_second_process_is_refused(socket_path: Path) -> None:
-    second = AdminServer(socket_path, AdminHandlers(status=lambda: Status(node=NODE), counters=dict))
+    second = AdminServer(socket_path, BARE)
     with pytest.raises(RunError, match="another process"):
         await second.start()
 
@@ -120,129 +348,40 @@ async def test_what_a_dead_process_left_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    server = AdminServer(path, AdminHandlers(status=lambda: Status(node=NODE), counters=dict))
+    server = AdminServer(path, BARE)
     await server.start()
     await server.stop()
 
 
 async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    server = AdminServer(tmp_path / "none" / "x.sock", AdminHandlers(status=lambda: Status(node=NODE), counters=dict))
+    server = AdminServer(tmp_path / "none" / "x.sock", BARE)
     with pytest.raises(RunError, match="does not exist"):
         await server.start()
 
 
-# -- the log ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_line() -> None:
-    record = records.LinkDown(link=1, peer="kent-1", bearer="psn", reason="silent", duration_ms=5)
-    assert line_of(record, datetime(2027, 1, 2, 3, 4, 5, 67_890, tzinfo=UTC)) == (
-        '{"ts":"2027-01-02T03:04:05.067Z","level":"warning","event":"link.down",'
-        '"link":1,"peer":"kent-1","bearer":"psn","reason":"silent","duration_ms":5}'
-    )
-
-
-def test_foreign_text_cannot_break_a_line() -> None:
-    record = records.SessionFailed(peer="x", reason="y", cause='"\n{"event":"link.up"}\x1b[31m')
-    line = line_of(record, datetime.now(UTC))
-    assert "\n" not in line
-    assert "\x1b" not in line
-    assert json.loads(line)["event"] == "session.failed"
-
-
-def kinds(base: type[Record] = Record) -> list[type[Record]]:
-    """What is said; a record that others are made from has no event of its own."""
-    return [leaf for kind in base.__subclasses__() for leaf in (kinds(kind) if kind.__subclasses__() else [kind])]
-
-
-@pytest.mark.parametrize("kind", kinds())
-def test_every_record_has_its_event_and_no_field_for_what_must_not_be_kept(kind: type[Record]) -> None:
-    assert kind.LEVEL in records.LEVELS
-    assert kind.EVENT.count(".") == 1
-    forbidden = {"payload", "key", "secret", "user", "address", "target", "data"}
-    assert not forbidden & set(kind.__struct_fields__)
-    assert not {"EVENT", "LEVEL"} & set(kind.__struct_fields__)
-
-
-def test_event_names_are_unique() -> None:
-    names = [kind.EVENT for kind in kinds()]
-    assert len(set(names)) == len(names)
-
-
-def test_levels() -> None:
-    sink = io.StringIO()
-    log = Log("warning", sink)
-    log.emit(records.NodeStopped(node="x", streams=0))
-    log.emit(records.EventsLost(count=1))
-    assert [json.loads(line)["event"] for line in sink.getvalue().splitlines()] == ["events.lost"]
-
-
-def test_a_closed_sink_stops_nothing() -> None:
-    sink = io.StringIO()
-    sink.close()
-    log = Log("info", sink)
-    log.emit(records.EventsLost(count=1))
-    assert log.lost_total == 1
-
-
-def test_what_a_sink_did_not_take_is_told_once_it_takes_again() -> None:
-    class Full(io.StringIO):
-        is_full = False
-
-        def write(self, text: str) -> int:
-            if self.is_full:
-                raise OSError
-            return super().write(text)
-
-    sink = Full()
-    log = Log("info", sink)
-    sink.is_full = True
-    for _ in range(3):
-        log.emit(records.EventsLost(count=1))
-    assert (log.lost_total, log.is_failing) == (3, True)
-    sink.is_full = False
-    log.emit(records.EventsLost(count=2))
-    assert (log.lost_total, log.is_failing) == (3, False)
-    lines = [json.loads(line) for line in sink.getvalue().splitlines()]
-    assert [(line["event"], line["count"]) for line in lines] == [("log.lost", 3), ("events.lost", 2)]
-
-
-def test_standard_error_that_nobody_reads_is_not_waited_for() -> None:
-    """A pipe that is full: lines are lost, none is torn, and the process goes on to its end."""
-    program = """
-from pcgrelay.log.writer import Log
-from pcgrelay.log.events import LogLost
-log = Log("info")
-for count in range(5_000):
-    log.emit(LogLost(count=count))
-print(log.lost_total)
-"""
-    reading, writing = os.pipe()
-    done = subprocess.run(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=writing, text=True, check=True, timeout=20
-    )
-    os.close(writing)
-    with open(reading, encoding="utf-8") as pipe:
-        written = [json.loads(line)["count"] for line in pipe]
-    assert written == list(range(len(written)))
-    assert int(done.stdout) == 5_000 - len(written) > 0
-
-
-def test_throttle() -> None:
-    throttle = Throttle(1_000, keys_most=3)
-    assert throttle.admit("a", 0) == 0
-    assert throttle.admit("a", 999) is None
-    assert throttle.admit("a", 500) is None
-    assert throttle.admit("b", 500) == 0
-    assert throttle.admit("a", 1_000) == 2
-    for number in range(100):
-        throttle.admit(str(number), 2_000)
-    assert len(throttle._known) <= 3
+async def test_a_socket_that_was_handed_over_answers_who_waited_at_it(tmp_path: Path) -> None:
+    """A client that connected while nobody accepted is answered by the process that takes the socket over."""
+    first = AdminServer(tmp_path / "x.sock", BARE)
+    await first.start()
+    taken = socket.socket(fileno=os.dup(first.descriptor))
+    path = tmp_path / "x.sock"
+    moved = tmp_path / "kept.sock"
+    path.rename(moved)  # so that the first leaves it, as a process does that exits without a word
+    await first.stop()
+    moved.rename(path)
+    waiting = socket.socket(socket.AF_UNIX)
+    waiting.connect(str(path))
+    waiting.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    second = AdminServer(path, BARE)
+    await second.start(taken)
+    assert code_of(await asyncio.to_thread(waiting.recv, 1_000)) == b"200"
+    waiting.close()
+    await second.stop()
 
 
 @pytest.mark.parametrize(("group", "mode"), [(None, 0o600), (os.getegid(), 0o660)])
 async def test_a_group_may_open_the_socket_if_it_is_named(tmp_path: Path, group: int | None, mode: int) -> None:
-    server = AdminServer(tmp_path / "x.sock", AdminHandlers(status=lambda: Status(node=NODE), counters=dict), group)
+    server = AdminServer(tmp_path / "x.sock", BARE, group)
     await server.start()
     status = (tmp_path / "x.sock").stat()
     assert stat.S_IMODE(status.st_mode) == mode
@@ -250,22 +389,60 @@ async def test_a_group_may_open_the_socket_if_it_is_named(tmp_path: Path, group:
     await server.stop()
 
 
-@pytest.mark.parametrize(("user", "code"), [(os.geteuid(), 200), (4_711, 403)])
+@pytest.mark.parametrize(
+    ("user", "code"), [(os.geteuid(), b"200"), (0, b"200"), (4_711, b"403"), (http.NOBODY, b"403")]
+)
 async def test_only_the_owner_may_change_something(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, code: int
+    socket_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, code: bytes
 ) -> None:
-    """A member of the group may ask; who asks is what the kernel says."""
+    """A member of the group may read; who asks is what the kernel says."""
+    monkeypatch.setattr(http, "_user", lambda transport: user)
+    assert code_of(await asked(socket_path, b"POST /v1/act HTTP/1.1\r\nHost: x\r\n\r\n")) == code
+    for path in (b"/v1/status", b"/metrics"):
+        assert code_of(await asked(socket_path, b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")) == b"200"
 
-    async def act(query: object) -> Answer:
-        return Answer(200, "text/plain", b"done")
 
-    facts = AdminHandlers(status=lambda: Status(node=NODE), counters=dict, actions={"/v1/act": act})
-    server = AdminServer(tmp_path / "x.sock", facts, os.getegid())
-    await server.start()
-    monkeypatch.setattr("pcgrelay.admin.server._is_owner", lambda writer: user == os.geteuid())
-    for method, path, wanted in (("POST", "/v1/act", code), ("GET", "/v1/status", 200), ("GET", "/metrics", 200)):
-        reader, writer = await asyncio.open_unix_connection(tmp_path / "x.sock")
-        writer.write(f"{method} {path} HTTP/1.1\r\n\r\n".encode())
-        assert (await reader.readline()).split()[1] == str(wanted).encode()
-        writer.close()
-    await server.stop()
+AS_ANOTHER_USER = """
+import os, socket, sys
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[2]))
+with socket.socket(socket.AF_UNIX) as sock:
+    sock.connect(sys.argv[1])
+    sock.sendall(b"POST /v1/act?uid=0 HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+    print(sock.recv(99).split()[1].decode())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask as another user")
+@pytest.mark.parametrize(("user", "code"), [(0, "200"), (65_534, "403")])
+async def test_a_real_user_who_is_not_the_owner_is_refused(user: int, code: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # not pytest's, which another user may not enter
+        os.chmod(folder, 0o711)
+        path = Path(folder, "x.sock")
+        server = AdminServer(path, HANDLERS)
+        await server.start()
+        os.chmod(path, 0o666)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-c", AS_ANOTHER_USER, path, str(user), stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await process.communicate()
+        assert said.decode().strip() == code
+        await server.stop()
+
+
+def test_nothing_of_this_is_logged_by_the_library() -> None:
+    """Its loggers stay silent: the lines of a node are its own records."""
+    assert not logging.getLogger("aiohttp.access").isEnabledFor(logging.DEBUG)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["status"], ["reload"], ["run", "--help"], ["outlet", "--help"]])
+def test_a_short_command_does_not_wait_for_the_server_to_be_imported(tmp_path: Path, words: list[str]) -> None:
+    config = tmp_path / "met-1.toml"
+    arguments = words if "--help" in words else [*words, "-c", str(config)]
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "from pcgrelay.cli import main; main()", *arguments],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "click" in imported
+    assert not {"aiohttp", "jinja2"} & imported

@@ -81,7 +81,10 @@ def commands() -> Iterator[tuple[list[str], click.Command]]:
         assert command is not None
         yield [name], command
         if isinstance(command, click.Group):
-            yield from (([name, sub], below) for sub, below in command.commands.items())
+            for sub in command.list_commands(context):
+                below = command.get_command(context, sub)
+                assert below is not None
+                yield [name, sub], below
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])

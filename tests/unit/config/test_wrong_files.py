@@ -11,7 +11,7 @@ from pcgrelay.config import schema
 from pcgrelay.errors import ConfigError
 from tests.support.documented_config import DOCUMENTED, PATH, documented, written
 
-ARRAYS = {"listen", "link", "export", "import"}
+ARRAYS = {"bearer", "listen", "link", "export", "import", "direct", "drill", "caller"}
 
 
 def with_key(table: str, key: str, value: Any) -> str:
@@ -35,7 +35,12 @@ REQUIRED = {
     "link": ["peer", "address"],
     "export": ["service", "target"],
     "import": ["service", "listen"],
+    "bearer": ["name"],
+    "caller": ["organisation", "networks"],
+    "direct": ["service", "name", "address"],
+    "drill": ["kind", "every"],
 }
+MIDNIGHT = "T00:00:00"  # a date with a time is none, where a date is wanted
 BAD_NAMES = ["", "Kent", "kent_1", "-kent", "kent-", "k" * 64, "ké", "a b", "a\n", "*"]
 BAD_DOTTED = ["", ".", "Kent.example", "kent..example", ".kent", "kent.", "a." * 127 + "a", "a b.example"]
 BAD_ADDRESSES = [
@@ -94,6 +99,38 @@ BAD_VALUES: dict[str, list[Any]] = {
     "import.priority": ["", "urgent"],
     "import.service": ["", "custody", "custody@", "@kent.example", "a@b@c", "Custody@kent.example"],
     "import.listen": [*BAD_ADDRESSES, "127.0.0.1:7400", "0.0.0.0:7400"],
+    "import.outlet": ["", "psnp", "Gateway", 1],
+    "import.also": ["127.0.0.1:9", [""], ["127.0.0.1:15432"], ["127.0.0.1:7400"], ["10.20.30.50:1", "10.20.30.50:1"]],
+    "import.careful": ["yes", 1],
+    "import.exercise": [-0.5, 0.3, 10.5, "1", True],
+    "node.state": ["", "a\0b", 1],
+    "node.inventory": ["", "a\0b", 1],
+    "bearer.name": BAD_NAMES,
+    "bearer.marking": ["", "official", "TOP SECRET"],
+    "bearer.supported_until": ["", "2031-01-31", "soon", 20310131],
+    "direct.service": ["", "custody", "other@kent.police.example", "Custody@kent.example"],
+    "direct.name": [*BAD_NAMES, "gateway", "a.b"],
+    "direct.address": [*BAD_ADDRESSES, "0.0.0.0:5432", "127.0.0.1:15432", "127.0.0.1:7400"],
+    "direct.bearer": BAD_NAMES,
+    "direct.source": ["", "10.9.9", "here.example", "0.0.0.0", "::", "::1", "fe80::1%eth0", "10.9.9.9:1", 1],
+    "direct.connect_timeout_ms": [0, 99, 60_001],
+    "direct.probe": ["", "expect", "tcp"],
+    "direct.probe_send": ["PING"],
+    "direct.probe_expect": ["PONG"],
+    "direct.probe_interval_ms": [199, 3_600_001],
+    "export.also": ["10.20.30.60:5432", ["x"], ["127.0.0.1:7400"]],
+    "caller.organisation": ["", "-", 1],
+    "caller.networks": ["10.1.0.0/16", [], ["10.1.0.1/16"], ["x"]],
+    "drill.kind": ["", "relay_loss", 1],
+    "drill.service": ["", "custody", "other@kent.police.example"],
+    "drill.relay": ["relay-1.hub.example"],
+    "drill.bearer": ["psn"],
+    "drill.every": ["", "90", "0d", "1.5d", "90 days", "9999d", 90],
+    "drill.window": ["sunday", "sun 05:00-03:00", "sun 3-5", "xyz 03:00-05:00"],
+    "drill.zone": ["", "Mars", "../etc/passwd"],
+    "drill.auto": ["yes", True],
+    "drill.for": ["0s", "25h", "a while"],
+    "drill.share": [0, 33.3, 100.5, "half"],
     "log.level": ["", "INFO", "trace"],
 }
 
@@ -108,7 +145,11 @@ def bad_files() -> list[tuple[str, str, str]]:
             continue
         found.append((f"misspelt {dotted}", with_key(table, key + "x", "a"), shown + "x"))
         found.append(
-            (f"a date as {dotted}", with_key(table, key, 1).replace(f"{key} = 1\n", f"{key} = 2026-01-01\n"), shown)
+            (
+                f"a date as {dotted}",
+                with_key(table, key, 1).replace(f"{key} = 1\n", f"{key} = 2026-01-01{MIDNIGHT}\n"),
+                shown,
+            )
         )
         found.append((f"a table as {dotted}", with_key(table, key, {}), shown))
         for value in BAD_VALUES.get(dotted, ()):
@@ -179,6 +220,9 @@ def test_what_a_refusal_says(old: str, new: str, words: str) -> None:
 
 def test_a_node_that_nothing_reaches_is_refused() -> None:
     bare = re.sub(r"(?ms)^\[\[listen\]\].*?(?=^\[\[export)", "", DOCUMENTED)
+    # With a direct outlet an edge is a plain proxy, which needs no neighbour.
+    bare = re.sub(r"(?ms)^\[\[direct\]\].*?(?=^\[|\Z)", "", bare)
+    bare = re.sub(r"(?m)^outlet = .*\n", "", bare)
     with pytest.raises(ConfigError, match="neither"):
         config.parse(bare, PATH)
 

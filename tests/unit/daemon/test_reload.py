@@ -284,7 +284,7 @@ async def test_tables_that_are_refused_after_the_check_are_told_and_given_again(
 
 
 async def test_a_listener_that_the_core_refuses_is_told(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(number: int, fds: list[int]) -> None:
+    def refuse(number: int, fds: list[int], counted: object) -> None:
         raise fake_core.CoreError("no")
 
     monkeypatch.setattr(pair.met.core, "import_listen", refuse)

@@ -421,6 +421,8 @@ def test_a_link_is_dialled_a_bounded_number_of_times(error: Exception | None) ->
             return LinkOfAMoment()
 
     class Owner:
+        bar = None  # no link is kept from coming up
+
         def spawn(self, work: Any, name: str) -> Any:
             return asyncio.ensure_future(work)
 

@@ -28,7 +28,8 @@ def test_some_are_kept_back_of_any_number(limit: int) -> None:
     assert limit < 2 * KEPT_LEAST or limit - streams >= KEPT_LEAST
     # Four services together take no more than there are; what the configuration says holds.
     assert 4 * streams_most(0, streams) <= streams
-    assert streams_most(7, streams) == 7
+    assert 4 * 2 * streams_most(0, streams, direct=True) <= streams
+    assert streams_most(7, streams) == streams_most(7, streams, direct=True) == 7
 
 
 async def test_services_are_bounded_and_say_when_they_are_full(nodes: Nodes) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pcgrelay.admin.condition import troubles
-from pcgrelay.dataplane.events import StreamEnd
+from pcgrelay.dataplane.events import StreamEnd, StreamsDone
 from pcgrelay.messages import Code
 from pcgrelay.model import NodeId
 from pcgrelay.services.far_refusals import OPEN_MS, REFUSALS_MOST, FarRefusals
@@ -42,9 +42,18 @@ async def met(nodes: Nodes) -> Running:
     return met
 
 
-def ended(met: Running, code: int, cause: str, *, rule: int = NO_RULE, remote: bool = True, received: int = 0) -> None:
+def ended(
+    met: Running,
+    code: int,
+    cause: str,
+    *,
+    rule: int = NO_RULE,
+    remote: bool = True,
+    received: int = 0,
+    open_us: int = 0,
+) -> None:
     session = next(iter(met.edge.sessions)).number
-    event = StreamEnd(True, 0, session, b"custody", 0, received, 5_000, code, cause, rule, remote)
+    event = StreamEnd(True, 0, session, b"custody", 0, received, open_us, code, cause, rule, remote)
     met.edge.stream_ends.ended(event)
 
 
@@ -72,6 +81,9 @@ async def test_a_refusal_by_rule_is_seen_until_a_stream_gets_through(met: Runnin
     ended(met, Code.BUSY, "far-reset")
     ended(met, Code.TIMEOUT, "waited-too-long", remote=False)
     assert seen(met) == refused
+    # Nor does the end of a stream that was accepted before.
+    ended(met, Code.DONE, "done", remote=False, received=1, open_us=60_000_000)
+    assert seen(met) == refused
     ended(met, Code.DONE, "done", remote=False, received=1)
     assert seen(met) == well
     ended(met, Code.UNKNOWN, "far-reset")
@@ -80,6 +92,20 @@ async def test_a_refusal_by_rule_is_seen_until_a_stream_gets_through(met: Runnin
     # It came as far as the target.
     ended(met, Code.UNREACHABLE, "far-reset")
     assert seen(met) == well
+
+
+async def test_one_of_many_that_were_done_takes_a_refusal_back_if_it_came_later(met: Running) -> None:
+    ended(met, Code.REFUSED, "far-reset")
+    assert seen(met)[1] == "refused"
+    session = next(iter(met.edge.sessions)).number
+    met.edge.stream_ends.done(StreamsDone(True, 0, session, 20, answered_us=60_000_000))
+    assert seen(met)[1] == "refused"
+    # Those that were opened to us say nothing of it either, nor do those of no session.
+    met.edge.stream_ends.done(StreamsDone(False, 0, session, 20, answered_us=0))
+    met.edge.stream_ends.done(StreamsDone(True, 0, 0, 20, answered_us=0))
+    assert seen(met)[1] == "refused"
+    met.edge.stream_ends.done(StreamsDone(True, 0, session, 20, answered_us=0))
+    assert seen(met)[1] == "ready"
 
 
 async def test_a_refusal_goes_with_its_import_and_outlives_a_session(met: Running) -> None:

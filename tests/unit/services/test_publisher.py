@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcgrelay.dataplane.adapter import Export, Grant, Import
+from pcgrelay.dataplane.adapter import Export, Grant, Import, OutletsRow
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import ConfigError
 from pcgrelay.log.events import Failure, Record, TablesRefused
@@ -18,6 +18,7 @@ from pcgrelay.services.tables import EXPORT, IMPORT, Row, Tables, shrunk
 
 READY, DRAIN, UNRESOLVED = 0, 1, 2
 DOWN, LIVE = 0, 2
+CLOSED = (0, 3)
 
 
 def export(number: int, host: str = "10.0.0.1", marking: int = 1, state: int = READY, name: str = "") -> Export:
@@ -25,7 +26,7 @@ def export(number: int, host: str = "10.0.0.1", marking: int = 1, state: int = R
 
 
 def entry(number: int, *sessions: int) -> Import:
-    return number, f"i{number}".encode(), 1, 0, LIVE, tuple((session, 2, 100) for session in sessions)
+    return number, f"i{number}".encode(), 1, 0, LIVE, tuple((session, 2, 100) for session in sessions), None
 
 
 class Core:
@@ -33,6 +34,7 @@ class Core:
 
     EXPORT_UNRESOLVED = UNRESOLVED
     IMPORT_DOWN = DOWN
+    OUTLET_NONE, OUTLET_FORBIDDEN = CLOSED
 
     def __init__(self) -> None:
         self.wanted = Tables([export(0)])
@@ -152,7 +154,7 @@ def test_what_holds_instead_of_new_tables_is_in_both(last: Tables, new: Tables) 
         rows = {row[0]: row for row in tables.exports}
         return {(session, n, rows[n][1]): rows[n][2] for session, numbers in tables.grants for n in numbers}
 
-    held, before, wanted = may(shrunk(last, new)), may(last), may(new)
+    held, before, wanted = may(shrunk(last, new, CLOSED)), may(last), may(new)
     assert set(held) == set(before) & set(wanted)
     assert all(marking == max(before[what], wanted[what]) for what, marking in held.items())
 
@@ -171,3 +173,19 @@ def test_a_check_names_the_row_and_changes_nothing() -> None:
     core.refuses = True
     with pytest.raises(ConfigError):
         core.publisher.check(Tables([export(0)]))
+
+
+def outlets(kind: int = 2) -> OutletsRow:
+    ways = ((1, 1_000, (), None), (kind, 1_000, (("10.0.0.1", 1),) if kind == 2 else (), None))
+    return 7, True, True, 10_000, 0, bytes(200), bytes([1, 0]), ways
+
+
+def test_what_holds_instead_of_new_tables_has_no_outlet_that_they_close() -> None:
+    last = Tables(imports=[(*entry(0)[:6], outlets()), (*entry(1)[:6], outlets()), (*entry(2)[:6], None)])
+    new = Tables(imports=[(*entry(0)[:6], outlets(kind=3)), (*entry(2)[:6], outlets())])
+    held = [row[6] for row in shrunk(last, new, CLOSED).imports]
+    assert held[0] == outlets(kind=3)
+    # An import that is gone has no meter, and with it no outlets.
+    assert held[1] is None
+    # What is new waits until the tables are taken.
+    assert held[2] is None

@@ -6,10 +6,10 @@ workers report comes through `events()`. A call that is refused raises CoreError
 """
 
 from collections.abc import Sequence
-from typing import Final, final
+from typing import Final, TypeAlias, final
 
+from pcgrelay._core.face.outlets import Outlets
 from pcgrelay._core.face.workers import CoreError as CoreError
-from pcgrelay._core.face.workers import Workers
 
 # Kinds of event. Each event is a tuple that begins with its kind. `reason` is a name that `refusal_name` returns,
 # `cause` one that `cause_name` returns.
@@ -23,11 +23,26 @@ EVENT_PEER_DRAINS: Final[int]  # (kind, link, milliseconds)
 EVENT_IMPORT_WANTED: Final[int]  # (kind, import)  a stream waits for an import that is IMPORT_PENDING
 EVENT_STREAM_END: Final[int]
 # (kind, opener: bool, number of the import or export (-1: unknown service), session, service: bytes, bytes_sent,
-#  bytes_received, duration_us, code, cause, rule, remote: bool)   sent: towards the far edge
+#  bytes_received, duration_us, code, cause, rule, remote: bool, (outlet, setup_us, moved, up: bool, shadow: int))
+#  sent: towards the far edge; setup_us: from the connection to the answer, or to the end if there was none;
+#  moved: how often it was led on to another outlet; shadow: the number of import_connect, 0: an application's. All of
+#  these are zero for imports without outlets.
 EVENT_STREAM_OPEN: Final[int]  # reserved; not sent
 EVENT_EVENTS_LOST: Final[int]  # (kind, count, kept)  events lost as the queue was full; kept: not of single streams
 EVENT_LINK_RENEWED: Final[int]  # (kind, link, mix)  every worker has the secret of link_renew
 EVENT_SESSION_RENEWED: Final[int]  # (kind, session, mix)
+EVENT_SETUP_ENDED: Final[int]
+# (kind, import, outlet, outcome, cause, code, rule, session (0: none), client: bytes, shadow: int, elapsed_us)
+#  Failures of applications' set-ups, and each end of a shadow's, for which it comes exactly once.
+#  outcome: up (of shadows alone), refused, silent, away, denied, local, left or lost.
+#  client: the application's socket address without its port, as the system lays it out (28 bytes, zeros: unknown); it
+#  is personal data, and is neither kept nor logged
+EVENT_STREAMS_NUDGED: Final[int]
+# (kind, import, outlet, round, nudged, open, idle, oldest_us)  a round of streams_nudge is over: how many it closed;
+#  how many are open still, how many of them are idle, and the age of the oldest
+EVENT_STREAMS_DONE: Final[int]
+# (kind, opener: bool, number of the import or export, session, count, answered_us)  so many streams of applications
+#  ended by code and cause "done"; so long ago the one of them that was answered last was answered
 EVENT_SESSION_MOVED: Final[int]  # (kind, session, in_label)  a candidate has become the path, on one worker
 
 ROLE_EDGE: Final[int]  # 1
@@ -37,12 +52,33 @@ IMPORT_DOWN: Final[int]  # new application connections are closed at once (UNREA
 IMPORT_PENDING: Final[int]  # new application connections wait at most wait_ms for routes
 IMPORT_LIVE: Final[int]  # they are opened over one of the routes
 
+OUTLET_NONE: Final[int]  # was removed: nothing goes there any more, and what is open goes on
+OUTLET_GATEWAY: Final[int]
+OUTLET_DIRECT: Final[int]  # plain TCP to an address of another network
+OUTLET_FORBIDDEN: Final[int]  # below the marking of the service: what is open there ends
+
 EXPORT_READY: Final[int]
 EXPORT_DRAIN: Final[int]  # OPEN is answered RESET(DRAINING)
 EXPORT_UNRESOLVED: Final[int]  # OPEN is answered RESET(UNREACHABLE), cause target-unresolved
 
 RECORD_VERSION: Final[int]  # version of the hand-over record that is written
 RECORD_LEAST: Final[int]  # the oldest version that is read
+
+# A row of `publish`; the outlets may be absent.
+_OutletsRow: TypeAlias = tuple[
+    int,
+    bool,
+    bool,
+    int,
+    int,
+    bytes,
+    bytes,
+    Sequence[tuple[int, int, Sequence[tuple[str, int]], tuple[str, int] | None]],
+]
+_ImportRow: TypeAlias = (
+    tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]
+    | tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]], _OutletsRow | None]
+)
 
 def refusal_name(reason: int) -> str:
     """Return the name of a Result, as counters and logs show it."""
@@ -57,11 +93,11 @@ def wiped(secret: bytearray | memoryview) -> None:
     """Overwrite a buffer that held secrets with zeros."""
 
 @final
-class Core(Workers):
-    """The workers of one node and their commands. Construction, start, stop and hand-over are those of `Workers`."""
+class Core(Outlets):
+    """The workers of one node, with the commands that they take. How they are made and end stands in workers.pyi."""
 
-    def events(self, limit: int = 4096) -> list[tuple[object, ...]]:
-        """Return at most `limit` pending events."""
+    def events(self, limit: int = 4096, whole: bool = True) -> list[tuple[object, ...]]:
+        """Take about `limit` pending events. whole: each end of a stream by itself, none in a STREAMS_DONE."""
 
     # -- links
     def link_add(
@@ -161,7 +197,7 @@ class Core(Workers):
         self,
         *,
         exports: Sequence[tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]],
-        imports: Sequence[tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]],
+        imports: Sequence[_ImportRow],
         grants: Sequence[tuple[int, Sequence[int]]],
     ) -> None:
         """Build these tables and discard them. Raises CoreError if `publish` would refuse them."""
@@ -169,20 +205,27 @@ class Core(Workers):
         self,
         *,
         exports: Sequence[tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]],
-        imports: Sequence[tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]],
+        imports: Sequence[_ImportRow],
         grants: Sequence[tuple[int, Sequence[int]]],
     ) -> None:
         """Replace all service tables at once; streams that the new tables no longer allow are reset.
 
         exports: (number, service, marking, rule, state, connect_timeout_ms, targets [(numeric ip, port), ...]).
-        imports: (number, service without owner, marking, priority, state, routes [(session, precedence, weight), ...]).
+        imports: (number, service without owner, marking, priority, state, routes [(session, precedence, weight), ...])
+        and perhaps outlets: None, or (meter, careful, leads_denied, deadline_ms, wait_ms, slots, order, ways).
+        slots: 200 bytes, the outlet of each slot; one is taken for each connection, in turn over all workers.
+        order: the outlets that are tried after the chosen one. ways: for each outlet (kind, patience_ms, targets,
+        source), the gateway first. careful: nothing is sent before the far side accepts, so that a set-up can be led
+        on. wait_ms: how long a gateway without a session is waited for. leads_denied: a set-up that the exporter's
+        rules deny is led on.
         grants: (session, [export numbers its peer may open]). A session that is not named may open nothing.
         Numbers of imports and exports are 0 to 65,535. Raises CoreError; then the old tables stay in force.
         """
-    def import_listen(self, number: int, fds: Sequence[int]) -> None:
+    def import_listen(self, number: int, fds: Sequence[int], listener: int = 0) -> None:
         """Give the listening sockets of an import to the workers: one for each worker, bound with SO_REUSEPORT.
 
-        The core owns and closes them.
+        The core owns and closes them. listener: the number, below LISTENERS, of the counts that they have apart from
+        others; 0: they have none.
         """
     def import_unlisten(self, number: int) -> None:
         """Close the listening sockets of an import."""
@@ -213,6 +256,11 @@ class Core(Workers):
         """All counters, summed over the workers. Refusals: `refused_<reason>_total`."""
     def services(self) -> dict[str, dict[int, int]]:
         """Open streams: {"imports": {number: streams}, "exports": ...}, for numbers below 1,024 that have any."""
+    def listener(self, listener: int) -> tuple[int, int, int, int]:
+        """What came by the listeners with this number: connections, open streams, and sent and received bytes.
+
+        Bytes are those of streams that have ended. The counts begin with the first process.
+        """
     def per_worker(self) -> list[dict[str, int]]:
         """For each worker: lanes, streams, sent_bytes, received_bytes."""
     def links(self) -> dict[int, dict[str, int]]:

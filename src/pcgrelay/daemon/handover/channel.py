@@ -65,6 +65,7 @@ class State(Struct, tag="state", kw_only=True):
     drain_s: float | None = None  # how long the process would drain
     is_kept: bool = False  # supervised by a service manager, which is notified of end and start here:
     notify_socket: str = ""
+    has_lock: bool = False  # of the folder of state; its descriptor comes by itself, after all others
     # memory file, standard output, standard error, admin socket, hand-over socket, listeners, core
 
 

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from pcgrelay.config import Address
@@ -38,6 +39,7 @@ from pcgrelay.gateway.handover import common_facts, expect, restore
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.prepared import Prepared
 from pcgrelay.handover.node import LEAST, VERSION, decode_handover
+from pcgrelay.state.folder import StateFolder
 
 OFFER_S = 10.0
 STATE_S = 5.0
@@ -134,7 +136,8 @@ async def _prepared(node: Node, offer: Offer) -> Prepared:
         raise ChannelBroken("it offers what cannot be read") from None
     prepared = await node.prepare(node.config)
     # In parallel: if a name service does not answer, each look-up takes its whole deadline.
-    await asyncio.gather(*(target.settled() for target in prepared.targets.values()))
+    targets = [*prepared.targets.values(), *prepared.directs.values()]
+    await asyncio.gather(*(target.settled() for target in targets))
     return prepared
 
 
@@ -147,6 +150,7 @@ def _taken(node: Node, channel: Channel, prepared: Prepared) -> HandedOver:
         if not 0 <= state.core <= count <= DESCRIPTORS_MOST:
             raise ChannelBroken("it passes on more descriptors than there can be")
         descriptors = channel.receive_descriptors(count, STATE_S)
+        node.state = state_folder(node.config.node.state, channel, has_lock=state.has_lock)
         left = _restored(node, state, descriptors, prepared)
         channel.send(Taken(), SAID_S)
         channel.receive(Go, GO_S)
@@ -155,6 +159,18 @@ def _taken(node: Node, channel: Channel, prepared: Prepared) -> HandedOver:
         # process.
         _end(node, str(error) or type(error).__name__)
     return left
+
+
+def state_folder(path: Path | None, channel: Channel, *, has_lock: bool) -> StateFolder | None:
+    """Return the folder of state with the lock that the other process passes on, or with a lock of its own.
+
+    has_lock: the other process passes one on. It is of no use if the configuration names another folder now.
+    """
+    (lock,) = channel.receive_descriptors(1, STATE_S) if has_lock else (-1,)
+    folder = StateFolder.adopt(path, lock) if path is not None and lock >= 0 else None
+    if folder is None and lock >= 0:
+        os.close(lock)
+    return folder or (None if path is None else StateFolder.take(path))
 
 
 def _restored(node: Node, state: State, descriptors: Sequence[int], prepared: Prepared) -> HandedOver:
@@ -173,6 +189,7 @@ def _restored(node: Node, state: State, descriptors: Sequence[int], prepared: Pr
     for descriptor in unused:
         os.close(descriptor)
     wanted = {settings.address for settings in node.config.listens}
+    wanted |= {address for export in node.config.exports for address in export.also}
     for text, descriptor in zip(state.listens, rest, strict=False):
         sock = socket.socket(fileno=descriptor)
         address = Address.parse(text)

@@ -31,7 +31,7 @@ from pcgrelay.daemon.keeper import Keeper
 from pcgrelay.daemon.reload import Reloader
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import PcgrelayError
-from pcgrelay.gateway.handover import common_facts, services_offered, to_handover
+from pcgrelay.gateway.handover import common_facts, listening, services_offered, to_handover
 from pcgrelay.gateway.node import Node
 from pcgrelay.handover.node import VERSION, encode_handover
 from pcgrelay.log.events import HandoverDone, HandoverFailed
@@ -107,6 +107,9 @@ class Handover:
             channel.send(Refusal(reason="it drains; undo that first (pcgrelay drain --undo)"), SAID_S)
             raise ChannelBroken("a node that drains is not handed over")
         async with self._reloader.lock:
+            if word := self._node.role.why_no_upgrade():
+                channel.send(Refusal(reason=word), SAID_S)
+                raise ChannelBroken(word)
             channel.send(self._offer(), SAID_S)
             await asyncio.to_thread(channel.receive, Ready, READY_S)
             self._hand_over(channel)
@@ -119,7 +122,7 @@ class Handover:
             node=common_facts(node),
             used_bytes=node.plane.memory().get("used_bytes", 0),
             descriptors=len(os.listdir("/proc/self/fd")),
-            listens=tuple(str(address) for address in node.listeners.sockets()),
+            listens=tuple(str(address) for address in listening(node)),
             imports=services_offered(node),
         )
 
@@ -144,6 +147,8 @@ class Handover:
         except Exception as error:
             # After any error this process continues.
             node.plane.thaw()
+            if node.state is not None:
+                node.state.claim_again()
             raise ChannelBroken(str(error) or type(error).__name__) from None
         finally:
             if memory is not None:
@@ -156,7 +161,7 @@ class Handover:
 
     def _send_state(self, channel: Channel, descriptor: int, size: int, core: list[int], deadline: float) -> None:
         assert self._sock is not None
-        listeners = self._node.listeners.sockets()
+        listeners = listening(self._node)
         channel.send(
             State(
                 handover=encode_handover(to_handover(self._node)),
@@ -166,11 +171,15 @@ class Handover:
                 drain_s=self._drain_s,
                 is_kept=self._keeper.is_kept,
                 notify_socket=self._keeper.notify_socket,
+                has_lock=self._node.state is not None,
             ),
             _left(deadline),
         )
         own = [descriptor, 1, 2, self._admin.descriptor, self._sock.fileno()]
         channel.send_descriptors([*own, *(sock.fileno() for sock in listeners.values()), *core], _left(deadline))
+        if self._node.state is not None:
+            # A process of before does not know of it, and leaves it where it is.
+            channel.send_descriptors([self._node.state.descriptor], _left(deadline))
 
     def _leave(self, channel: Channel, began_ms: int) -> None:
         """Exit without a message to any peer: every connection belongs to the other process now."""

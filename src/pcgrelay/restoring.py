@@ -1,0 +1,210 @@
+"""A back-up of a node, restored into an empty folder and held against what is in force.
+
+A back-up is one or more tar archives of the configuration, the files that it names, and the folder of state. Nothing is
+written outside of the folder, which is gone at the end, and no node is asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from msgspec import structs
+
+from pcgrelay import config as configuration
+from pcgrelay.check import ERROR, check_files
+from pcgrelay.config import Config
+from pcgrelay.drills.record import DrillFile
+from pcgrelay.errors import ConfigError, PcgrelayError
+from pcgrelay.files import reason_of
+from pcgrelay.state.file import is_whole
+from pcgrelay.state.folder import LOCK
+
+FILES_MOST = 10_000
+BYTES_MOST = 256 << 20
+FOLDER_MODE = 0o700
+# Of one file.
+SAME, DIFFERS, MISSING, OLDER, NEWER, DAMAGED = "same", "differs", "missing", "older", "newer", "damaged"
+BAD = (DIFFERS, MISSING, DAMAGED)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What came of it."""
+
+    files: tuple[DrillFile, ...]
+    problem: str  # why a node could not be started from it; nothing: it could
+    sentence: str
+
+
+def restore(archives: Sequence[Path], live: Path) -> Restored:
+    """Restore a back-up of the node with this configuration, and compare it. ConfigError: an archive is refused."""
+    with tempfile.TemporaryDirectory(prefix="pcgrelay-restore-") as folder:
+        root = Path(folder)
+        made_s = 0.0
+        for archive in archives:
+            made_s = max(made_s, _unpack(archive, root))
+        return _compared(root, live.absolute(), made_s)
+
+
+def _compared(root: Path, live: Path, made_s: float) -> Restored:
+    found = _find_config(root, live)
+    try:
+        now = configuration.load(live)
+        then = _within(configuration.load(found), root, live, found)
+    except PcgrelayError as error:
+        problem = str(error).replace(str(root), "back-up")
+        return Restored((), problem, problem.rstrip("."))
+    files = [*_named(now, then, live, found), *_state(now, then, made_s)]
+    errors = [each for each in check_files(then) if each.level == ERROR and not each.dates]
+    problem = f"{errors[0].where}: {errors[0].sentence}".replace(str(root), "back-up") if errors else ""
+    bad = [each for each in files if each.outcome in BAD]
+    if problem:
+        return Restored(tuple(files), problem, problem.rstrip("."))
+    if bad:
+        words = ", ".join(f"{each.name} ({each.outcome})" for each in bad[:5])
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        return Restored(tuple(files), words, f"a node restored from it is not the one that runs: {words}{more}")
+    same = sum(each.outcome == SAME for each in files)
+    return Restored(tuple(files), "", f"check finds no error, and {same} of {len(files)} files are as they are now")
+
+
+# -- an archive ------------------------------------------------------------------------------------------------
+
+
+def _unpack(archive: Path, root: Path) -> float:
+    """Unpack an archive below a folder; answers when it was written. What could leave the folder is refused."""
+    try:
+        with tarfile.open(archive, "r:*") as tar:
+            total = 0
+            for number, member in enumerate(tar):
+                if number >= FILES_MOST:
+                    raise ConfigError(f"{archive}: it has more than {FILES_MOST:,} files; is that a back-up of a node?")
+                total += member.size
+                if total > BYTES_MOST:
+                    raise ConfigError(f"{archive}: it is more than {BYTES_MOST >> 20} MiB; leave out what is no state.")
+                _unpack_one(archive, tar, member, root)
+        return archive.stat().st_mtime
+    except (tarfile.TarError, EOFError) as error:
+        raise ConfigError(f"{archive}: it is no tar archive that can be read ({error}).") from None
+    except OSError as error:
+        raise ConfigError(f"{archive}: it cannot be read ({reason_of(error)}).") from None
+
+
+def _unpack_one(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:
+    parts = [part for part in PurePosixPath(member.name).parts if part not in ("/", ".")]
+    if ".." in parts or "\0" in member.name:
+        raise ConfigError(
+            f"{archive}: {member.name!r} would leave the folder it is unpacked into; it was not unpacked."
+        )
+    path = root.joinpath(*parts)
+    if member.isdir():
+        path.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        return
+    if not member.isfile():
+        raise ConfigError(f"{archive}: {member.name!r} is a link or a device; make the archive with tar --dereference.")
+    path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+    content = tar.extractfile(member)
+    assert content is not None
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as sink:
+        while block := content.read(1 << 20):
+            sink.write(block)
+        # As the archive has it: a key that others may read is one that check refuses.
+        os.fchmod(sink.fileno(), stat.S_IMODE(member.mode) & 0o777)
+
+
+def _find_config(root: Path, live: Path) -> Path:
+    """The configuration in the back-up: at its own path, or the only file of that name."""
+    at_its_path = root / live.relative_to("/")
+    found = [at_its_path] if at_its_path.is_file() else sorted(root.rglob(live.name))
+    if len(found) != 1:
+        count = "no" if not found else f"{len(found)}"
+        raise ConfigError(f"There is {count} {live.name} in the back-up; put the node's configuration into it, once.")
+    return found[0]
+
+
+# -- what is compared ------------------------------------------------------------------------------------------
+
+
+def _within(config: Config, root: Path, live: Path, found: Path) -> Config:
+    """The restored configuration, with absolute paths of files as they are in the folder."""
+
+    def inside(path: Path) -> Path:
+        if path.is_relative_to(root):
+            return path
+        if path.is_relative_to(live.parent):
+            return found.parent / path.relative_to(live.parent)
+        return root / path.relative_to("/")
+
+    identity, node = config.identity, config.node
+    identity = structs.replace(
+        identity,
+        certificate=inside(identity.certificate),
+        key=inside(identity.key),
+        trust=inside(identity.trust),
+        crl=None if identity.crl is None else inside(identity.crl),
+    )
+    node = structs.replace(
+        node,
+        state=None if node.state is None else inside(node.state),
+        inventory=None if node.inventory is None else inside(node.inventory),
+    )
+    return structs.replace(config, identity=identity, node=node)
+
+
+def _named(now: Config, then: Config, live: Path, found: Path) -> Iterator[DrillFile]:
+    """The configuration, and the files that it names."""
+    pairs = [
+        ("configuration", live, found),
+        ("identity.certificate", now.identity.certificate, then.identity.certificate),
+        ("identity.key", now.identity.key, then.identity.key),
+        ("identity.trust", now.identity.trust, then.identity.trust),
+        ("identity.crl", now.identity.crl, then.identity.crl),
+        ("node.inventory", now.node.inventory, then.node.inventory),
+    ]
+    for name, mine, restored in pairs:
+        if mine is not None or restored is not None:
+            before, after = _read(mine), _read(restored)
+            outcome = MISSING if after is None else SAME if before == after else DIFFERS
+            yield DrillFile(name=name, outcome=outcome, sha256=_digest(after))
+
+
+def _state(now: Config, then: Config, made_s: float) -> Iterator[DrillFile]:
+    """The files of state. They change while the node runs, so an older one is fine, and one that is torn is not."""
+    if now.node.state is None:
+        return
+    restored = then.node.state
+    mine = {path.relative_to(now.node.state): path for path in now.node.state.rglob("*") if path.is_file()}
+    theirs = {}
+    if restored is not None:
+        theirs = {path.relative_to(restored): path for path in restored.rglob("*") if path.is_file()}
+    for name in sorted({*mine, *theirs} - {Path(LOCK)}):
+        if name.name.startswith(".") or name.suffix != ".json":
+            # A draft, or the one before.
+            continue
+        after, before = _read(theirs.get(name)), _read(mine.get(name))
+        if after is None:
+            outcome = NEWER if mine[name].stat().st_mtime > made_s else MISSING
+        elif not is_whole(after):
+            outcome = DAMAGED
+        else:
+            outcome = SAME if before == after else OLDER
+        yield DrillFile(name=f"state/{name}", outcome=outcome, sha256=_digest(after))
+
+
+def _read(path: Path | None) -> bytes | None:
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError:
+        return None
+
+
+def _digest(data: bytes | None) -> str:
+    return "" if data is None else hashlib.sha256(data).hexdigest()

@@ -1,0 +1,1 @@
+"""What takes long and is counted, not asserted: simulations of deciders over many seeds."""

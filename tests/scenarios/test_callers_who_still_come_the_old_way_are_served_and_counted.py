@@ -1,0 +1,165 @@
+"""Callers who still come to an exported service the old way are served at its border, and counted by organisation."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scenarios.kit.echo_witness import host_port
+from tests.scenarios.kit.nodes import HOST, KENT, MET, Address, Stage
+from tests.scenarios.kit.reload_setup import Scene, command, reload
+from tests.support.applications import echo, server
+from tests.support.ports import free_port
+from tests.support.waiting import receive, until
+
+pytestmark = pytest.mark.tier_test
+
+SERVICE = f"named@{KENT}"
+# Whose callers come from these addresses.
+OF_MET, OF_NOBODY = "127.0.0.77", "127.0.0.200"
+
+
+class Border:
+    """Kent's service `named`, whose old address is at the edge now."""
+
+    def __init__(self, made: Scene, target: Address) -> None:
+        self.scene, self.kent, self.target = made, made.kent, target
+        self.old: Address = (HOST, free_port())
+        state = made.stage.folder / "state"
+        state.mkdir(exist_ok=True)
+        self.state = {"lanes": 1, "state": str(state)}
+        self.configure()
+
+    def configure(self, **keys: Any) -> None:
+        """Write Kent's file anew."""
+        export = {"also": [host_port(self.old[1])], "target": host_port(self.target[1]), **keys}
+        callers = [{"organisation": MET, "networks": ["127.0.0.64/26"]}] if export["also"] else []
+        self.scene.change(
+            self.kent,
+            node_table=self.state,
+            exports=[self.scene.export("echo"), self.scene.export("named", **export)],
+            callers=callers,
+        )
+
+    def call(self, source: str) -> socket.socket:
+        """A caller who comes the old way."""
+        return socket.create_connection(self.old, timeout=15, source_address=(source, 0))
+
+    def calls(self, source: str, count: int = 1) -> None:
+        for number in range(count):
+            with self.call(source) as connection:
+                said = b"%d" % number * 1_000
+                connection.sendall(said)
+                connection.shutdown(socket.SHUT_WR)
+                assert b"".join(iter(lambda connection=connection: connection.recv(65_536), b"")) == said
+
+    def figure(self, name: str, organisation: str) -> float:
+        return self.kent.metrics()[f'{name}{{service="{SERVICE}",organisation="{organisation}"}}']
+
+
+@pytest.fixture
+def border(tmp_path: Path) -> Iterator[Border]:
+    with Stage(tmp_path) as stage, server(echo) as target:
+        made = Border(Scene(stage, 1), target)
+        stage.start()
+        stage.await_well()
+        yield made
+
+
+def test_each_organisation_is_counted_and_no_address_is_told(border: Border) -> None:
+    border.calls(OF_MET, 5)
+    border.calls(OF_NOBODY, 2)
+    until(lambda: border.figure("strays_total", MET) == 5, 5)
+    until(lambda: border.figure("strays_total", "others") == 2, 5)
+    until(lambda: border.figure("stray_received_bytes_total", MET) == 5_000, 5)
+    end = border.kent.await_log("stream.end", service=SERVICE, from_organisation=MET)
+    assert (end["to_organisation"], end["direction"], end["outlet"], end["sent_bytes"]) == (
+        KENT,
+        "export",
+        "also",
+        1_000,
+    )
+    assert border.kent.await_log("stream.end", service=SERVICE, from_organisation="")
+    until(lambda: all(each.used for each in border.kent.service("named").strays), 5)
+    shown = command("quiet", "-c", border.kent.config)
+    assert shown.returncode == 0, shown.stderr
+    (line,) = [line for line in shown.stdout.splitlines() if f"from {MET}" in line]
+    assert line.split()[:5] == [SERVICE, "from", MET, "0", "days"]
+    told = border.kent.log_text + border.kent.asked("/metrics")[1] + border.kent.asked("/v1/status")[1] + shown.stdout
+    assert OF_MET not in told
+    assert OF_NOBODY not in told
+
+
+def test_streams_go_on_through_reload_and_upgrade_and_counts_too(border: Border) -> None:
+    with border.call(OF_MET) as lasting:
+        lasting.sendall(b"before")
+        assert receive(lasting, 6) == b"before"
+        border.configure(max_streams=50)
+        assert reload(border.kent).ok
+        upgraded = border.kent.upgrade()
+        assert upgraded.returncode == 0, upgraded.stderr
+        lasting.sendall(b"after")
+        assert receive(lasting, 5) == b"after"
+        border.calls(OF_MET, 3)
+        until(lambda: border.figure("strays_total", MET) == 4, 5)
+        until(lambda: border.figure("stray_streams_active", MET) == 1, 5)
+        # Without the listener the stream that is open goes on, and nobody new comes.
+        border.configure(also=[])
+        assert reload(border.kent).ok
+        with pytest.raises(ConnectionRefusedError):
+            border.call(OF_MET)
+        lasting.sendall(b"still")
+        assert receive(lasting, 5) == b"still"
+    until(lambda: not border.kent.service("named").strays, 10)
+
+
+def test_nobody_who_calls_during_an_upgrade_is_refused(border: Border) -> None:
+    waiting = [border.call(OF_MET) for _ in range(20)]
+    upgraded = border.kent.upgrade()
+    assert upgraded.returncode == 0, upgraded.stderr
+    for connection in waiting:
+        with connection:
+            connection.sendall(b"x")
+            assert connection.recv(1) == b"x"
+    assert not border.kent.log("stream.refused")
+
+
+def test_what_is_no_more_than_an_export_takes_and_a_target_that_is_away(border: Border) -> None:
+    border.configure(max_streams=2)
+    assert reload(border.kent).ok
+    open_ones = [border.call(OF_MET) for _ in range(2)]
+    for connection in open_ones:
+        connection.sendall(b"x")
+        assert connection.recv(1) == b"x"
+    until(lambda: border.figure("stray_streams_active", MET) == 2, 5)
+    with pytest.raises(ConnectionResetError), border.call(OF_NOBODY) as third:
+        third.recv(1)
+    for connection in open_ones:
+        connection.close()
+    until(lambda: border.figure("stray_streams_active", MET) == 0, 5)
+    border.configure(target=host_port(free_port()))
+    assert reload(border.kent).ok
+    with border.call(OF_MET) as nowhere, pytest.raises(ConnectionResetError):
+        nowhere.recv(1)
+    found = json.loads(border.kent.asked("/v1/status")[1])
+    (strays,) = [each["strays"] for each in found["services"] if each["name"] == SERVICE]
+    assert {each["organisation"] for each in strays} == {MET, "others"}
+
+
+def test_a_drain_shuts_the_old_address_too(border: Border) -> None:
+    with border.call(OF_MET) as lasting:
+        lasting.sendall(b"x")
+        assert lasting.recv(1) == b"x"
+        command("drain", "--wait", "0", "-c", border.kent.config)
+        until(lambda: border.kent.status().condition == "draining", 5)
+        with pytest.raises(ConnectionRefusedError):
+            border.call(OF_MET)
+        lasting.sendall(b"x")
+        assert lasting.recv(1) == b"x"
+    assert command("drain", "--undo", "-c", border.kent.config).returncode == 0
+    border.calls(OF_MET)

@@ -1,0 +1,142 @@
+"""Pages and reports in a real browser: axe finds nothing against them, and each printed page has its marking twice."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from datetime import date, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from msgspec.structs import replace
+
+from pcgrelay.admin.cutover_answers import CutoverList
+from pcgrelay.cutover.report import report_files
+from pcgrelay.cutover.report_facts import AdviceFacts, DrillFacts, ReportFacts
+from pcgrelay.views.cutover_page import list_page, problem_page, status_page, style
+from tests.scenarios.kit.browser import Browser
+from tests.support.cutover_examples import ARRIVED, BACK, NOW, WHOLE_DAY
+from tests.support.realms import Realm, assert_nothing_is_named, realms
+from tests.support.reported import reported
+
+pytestmark = pytest.mark.tier_all
+
+AXE = "axe-core@4.14.1"
+NODE = "met-1.met.police.example"
+RUN = """axe.run().then(found => ({
+  violations: found.violations.map(each => [each.id, each.nodes.map(node => node.html)]),
+  passes: found.passes.length,
+}))"""
+MARKINGS = {"part1": "OFFICIAL - PUBLIC", "part2": "OFFICIAL-SENSITIVE [OPERATIONAL]"}
+TROUBLED = replace(BACK, troubles=("It fell back by itself 12 min ago; look at kent-1.",))
+PAGES = ("cutover", "back", "arrived", "cutovers", "none", "problem")
+REPORTS = tuple(f"{part}{kind}" for part in MARKINGS for kind in ("", "-long"))
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script, fetched by the ordinary client into a folder that goes again."""
+    folder = tmp_path_factory.mktemp("npm")
+    command = ("npm", "install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder, AXE)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, f"axe-core cannot be had: {done.stderr}"
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("browser")) as started:
+        yield started
+
+
+def much(facts: ReportFacts) -> ReportFacts:
+    """A service that is retired after many drills, some of which have failed, with the advice of all roles."""
+    drills = tuple(
+        DrillFacts(
+            on=date(2020, 2, 12) + timedelta(days=number),
+            kind="backup",
+            passed=bool(number % 4),
+            lost=number % 3,
+            sentence="4,210 of 4,210 set-ups got through"
+            if number % 4
+            else "9 of the last 20 pairs failed on it alone",
+            outlet="psnp-b",
+            result="passed" if number % 4 else "failed",
+            share=100.0,
+            lasted_s=600.0,
+            streams=4_210,
+        )
+        for number in range(40)
+    )
+    roles = ("information assurance", "service owner", "finance")
+    advice = tuple(
+        AdviceFacts(role=role, on=date(2020, 1, 30), by="root (a.jones)", at="2020-02-01T09:00:00Z", reason="minute 7")
+        for role in roles
+    )
+    return replace(facts, drills=drills, advice=advice)
+
+
+@cache
+def shown() -> dict[str, str]:
+    """Every kind of page, with its style in it, and both parts of two reports."""
+    every = CutoverList(cutovers=(WHOLE_DAY, replace(TROUBLED, service="ident@surrey.police.example"), ARRIVED))
+    answers = (
+        status_page(WHOLE_DAY, NODE, NOW),
+        status_page(TROUBLED, NODE, NOW),
+        status_page(ARRIVED, NODE, NOW),
+        list_page(replace(every, imports=("pnd@hub.example",)), NODE, NOW),
+        list_page(CutoverList(), NODE, NOW),
+        problem_page("There is no such cut-over.", NODE, NOW),
+    )
+    css = f"<style>{style().body.decode()}</style>"
+    texts = [answer.body.decode().replace("</head>", f"{css}</head>") for answer in answers]
+    reports = {"": report_files(reported()), "-long": report_files(much(reported()))}
+    papers = {f"{part}{kind}": files[f"{part}.html"].decode() for kind, files in reports.items() for part in MARKINGS}
+    return dict(zip(PAGES, texts, strict=True)) | papers
+
+
+def judged(browser: Browser, text: str, axe: str) -> dict[str, Any]:
+    """What axe says."""
+    page = browser.page(text)
+    page.run(axe)
+    found: dict[str, Any] = page.run(RUN)
+    return found
+
+
+@pytest.mark.parametrize("name", [*PAGES, *REPORTS])
+def test_axe_finds_nothing(browser: Browser, axe: str, name: str) -> None:
+    found = judged(browser, shown()[name], axe)
+    assert found["violations"] == []
+    assert found["passes"] > 10
+
+
+def test_axe_would_find_something(browser: Browser, axe: str) -> None:
+    bad = shown()["cutover"].replace('lang="en-GB"', "").replace("</style>", ".why { color: #bbb; }</style>")
+    assert {each[0] for each in judged(browser, bad, axe)["violations"]} == {"html-has-lang", "color-contrast"}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_each_printed_page_has_its_marking_at_the_top_and_at_the_bottom(
+    tmp_path: Path, browser: Browser, name: str
+) -> None:
+    pdf, marking = tmp_path / "paper.pdf", MARKINGS[name.partition("-")[0]]
+    browser.page(shown()[name]).print_to(pdf)
+    done = subprocess.run(("pdftotext", "-layout", pdf, "-"), capture_output=True, text=True, timeout=60, check=True)
+    pages = [page.strip().splitlines() for page in done.stdout.split("\f") if page.strip()]
+    assert len(pages) > 1
+    for number, lines in enumerate(pages, 1):
+        assert lines[0].strip() == marking
+        assert re.fullmatch(rf"{re.escape(marking)}\s+{number} ?/ ?{len(pages)}", lines[-1].strip())
+    said = done.stdout
+    assert ("psnp-b" in said, "a.jones" in said) == (name.startswith("part2"),) * 2
+    assert "retired" in said
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(realms())
+def test_part_1_of_two_hundred_realms_names_nothing_of_them(realm: Realm) -> None:
+    assert_nothing_is_named(*realm)
