@@ -144,7 +144,7 @@ def test_what_is_no_more_than_an_export_takes_and_a_target_that_is_away(border: 
     until(lambda: border.figure("stray_streams_active", MET) == 0, 5)
     border.configure(target=host_port(free_port()))
     assert reload(border.kent).ok
-    with border.call(OF_MET) as nowhere, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), border.call(OF_MET) as nowhere:
         nowhere.recv(1)
     found = json.loads(border.kent.asked("/v1/status")[1])
     (strays,) = [each["strays"] for each in found["services"] if each["name"] == SERVICE]
