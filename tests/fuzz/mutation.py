@@ -7,6 +7,7 @@ and spoilt further. libFuzzer's words for the outcome are used, so that run.py r
 import argparse
 import hashlib
 import random
+import re
 import sys
 import time
 import traceback
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 KEPT_AT_MOST = 2_000
+NUMBER = re.compile(rb"-?\d+(\.\d+)?")
+ODD_NUMBERS = b"0 1 2 -1 0.5 1.0 1.1 10 40 100 320 1e-300 1e12 4294967296 9007199254740992 1e308".split()
 ODD_BYTES = [bytes([odd]) for odd in b"\0\xff\x7f\x80\"'\n[]{}=.\\-\xc3"]
 
 
@@ -30,7 +33,7 @@ class Mutator:
         for _ in range(choice.choice([1, 1, 2, 3, 8])):
             at = choice.randrange(len(data) + 1)
             to = min(len(data), at + choice.choice([1, 1, 2, 4, 16, 64]))
-            match choice.randrange(8):
+            match choice.randrange(9):
                 case 0:
                     data[at:to] = b""
                 case 1 if at < len(data):
@@ -47,6 +50,8 @@ class Mutator:
                     data[at:at] = other[start : start + choice.choice([8, 64, 512])]
                 case 6:
                     data[at:at] = data[at:to] * choice.choice([1, 2, 50, 5_000])
+                case 7 if number := choice.choice([None, *NUMBER.finditer(data)]):
+                    data[number.start() : number.end()] = choice.choice(ODD_NUMBERS)
                 case _:
                     data[at:to] = choice.randbytes(to - at)
         return bytes(data[:70_000])

@@ -52,6 +52,7 @@ CONTROL_LAYERS = [
     ["printable"],
     ["errors"],
     ["clock"],
+    ["ranges"],
 ]
 # Packages whose modules stand on different lines; the package itself is only a folder.
 FOLDERS: set[str] = set()

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from msgspec import Struct, structs
 
 from pcgrelay.cutover.odds import Failures, Odds
+from pcgrelay.ranges import Count
 
 CONFIRMED_ODDS = 1_000.0
 ALONE_ODDS = 1_000_000.0
@@ -33,9 +34,9 @@ class Run(Struct, frozen=True):
     """Real failures of one sort since nothing spoke against the new outlet."""
 
     odds: Odds = Odds()
-    new: int = 0
-    old: int = 0
-    clients: int = 0  # of failures on the new outlet, counted up to the three that are needed
+    new: Count = 0
+    old: Count = 0
+    clients: Count = 0  # of failures on the new outlet, counted up to the three that are needed
 
 
 class Pair(Struct, frozen=True, array_like=True):

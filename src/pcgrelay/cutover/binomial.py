@@ -30,7 +30,10 @@ def at_most(x: int, n: int, share: float) -> float:
         return 1.0
     if share >= 1:
         return 0.0
-    return _descending(x, n, share) if x < n * share else 1.0 - _descending(n - x - 1, n, 1 - share)
+    log_share, log_rest = log(share), log1p(-share)
+    if x < n * share:
+        return _descending(x, n, log_share, log_rest)
+    return 1.0 - _descending(n - x - 1, n, log_rest, log_share)
 
 
 def at_least(x: int, n: int, share: float) -> float:
@@ -59,11 +62,15 @@ def least_samples(limit: float, alpha: float) -> float:
     return 1 if limit >= 1 else log(alpha) / log1p(-limit)
 
 
-def _descending(x: int, n: int, share: float) -> float:
-    """The sum of the terms at x and below it, where x is below the mean: each term is less than the one before."""
-    term = exp(log_choose(n, x) + x * log(share) + (n - x) * log1p(-share))
+def _descending(x: int, n: int, log_share: float, log_rest: float) -> float:
+    """The sum of the terms at x and below it, where x is below the mean: each term is less than the one before.
+
+    The share and the rest of it come as logarithms, because near 0 and 1 one of them is lost beside the other.
+    """
+    # Of so many samples that the logarithms are rounded by more than they differ, it is still none above 1.
+    term = exp(min(log_choose(n, x) + x * log_share + (n - x) * log_rest, 0.0))
     total = term
-    odds = (1 - share) / share
+    odds = exp(log_rest - log_share)
     for k in range(x, 0, -1):
         term *= k / (n - k + 1) * odds
         total += term

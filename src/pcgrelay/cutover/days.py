@@ -15,6 +15,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, structs
 
 from pcgrelay.cutover.quiet import RECORDS_MOST, DayRecord, Minute, after_minute
+from pcgrelay.ranges import Count
 
 MINUTE_MS = 60_000
 # The two clocks may differ by so much from one look to the next before the day is in doubt.
@@ -49,7 +50,7 @@ class DaysState(Struct, frozen=True, kw_only=True):
     """What is in the file."""
 
     until: Moment | None = None  # the last that was looked at
-    rest_ms: int = 0  # of that day, looked at and no whole minute yet
+    rest_ms: Count = 0  # of that day, looked at and no whole minute yet
     outlets: tuple[KeptDays, ...] = ()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pcgrelay.cutover.odds import RATIOS, Odds
-from pcgrelay.cutover.phases import Progress
 from pcgrelay.cutover.plan import Plan
 from pcgrelay.cutover.state import CutoverState
 
@@ -16,10 +14,4 @@ def fits(plan: Plan, state: CutoverState) -> bool:
         and 0 <= progress.step < len(plan.steps)
         and progress.back_on in (None, *plan.back)
         and all(name == outlet.name for name, outlet in state.sums.items())
-        and all(len(logs) == len(RATIOS) for odds in _odds_of(progress) for logs in (odds.logs, odds.base))
     )
-
-
-def _odds_of(progress: Progress) -> tuple[Odds, ...]:
-    facts = progress.evidence.facts
-    return facts.odds, facts.setups.odds, facts.later.odds

@@ -32,6 +32,7 @@ from pcgrelay.cutover.questions import (
     failures_limit,
 )
 from pcgrelay.cutover.samples import Limits, Outlet
+from pcgrelay.ranges import Count
 
 ALPHA_GOOD = 0.05
 ALPHA_BAD = 0.005
@@ -64,11 +65,11 @@ class Verdict(Struct, frozen=True, tag="gate"):
 class Looks(Struct, frozen=True):
     """How much of the levels this step has spent. A new step begins with a new one."""
 
-    good: int = 0
-    good_at: int = 0  # set-ups of the last look
-    bad: int = 0
-    bad_at: int = 0
-    recent: int = 0
+    good: Count = 0
+    good_at: Count = 0  # set-ups of the last look
+    bad: Count = 0
+    bad_at: Count = 0
+    recent: Count = 0
 
     @property
     def good_level(self) -> float:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
+from pcgrelay.ranges import Count
+
 OCTAVE_PARTS = 16
 OCTAVES = 20
 BUCKETS = OCTAVES * OCTAVE_PARTS
@@ -39,7 +41,7 @@ def bucket_of(value: float) -> int:
 class Histogram(Struct, frozen=True):
     """Counts of observations by bucket."""
 
-    counts: tuple[tuple[int, int], ...] = ()  # bucket and count, ascending, no count of zero
+    counts: tuple[tuple[int, Count], ...] = ()  # bucket and count, ascending, no count of zero
 
     def __post_init__(self) -> None:
         last = -1

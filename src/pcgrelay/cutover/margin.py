@@ -6,9 +6,11 @@ Of two amounts the greater one counts, value by value: "10 % or 5 ms" allows 5 m
 from __future__ import annotations
 
 import re
-from typing import Self
+from typing import Annotated, Self
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+from pcgrelay.ranges import Count
 
 # More than this is a slip of the pen and no margin.
 PERCENT_MOST = 1_000.0
@@ -27,8 +29,8 @@ class MarginProblem(ValueError):
 class Margin(Struct, frozen=True):
     """So much more is allowed: a share of the value, or an amount, whichever is more."""
 
-    share: float = 0.0  # 0.1 is 10 percent
-    amount_us: int = 0  # zero for what is no time
+    share: Annotated[float, Meta(ge=0.0, le=PERCENT_MOST / 100)] = 0.0  # 0.1 is 10 percent
+    amount_us: Count = 0  # zero for what is no time
 
     def beyond(self, value_us: float) -> float:
         """The value with the margin upon it, in us."""

@@ -17,8 +17,11 @@ is a half whatever the shares say. A failure of a pair of shadows counts with p 
 from __future__ import annotations
 
 from math import exp, log
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+from pcgrelay.ranges import Count, Share
 
 # The new outlet fails so many times as often.
 RATIOS = (3.0, 10.0, 100.0, 1000.0)
@@ -27,21 +30,28 @@ TRAIL_MOST = 64
 # Beyond e^40 nothing becomes clearer, and what has mended must be able to come down again.
 LOG_MOST = 40.0
 
+LogOdds = Annotated[float, Meta(ge=0.0, le=LOG_MOST)]
+
 
 class Failures(Struct, frozen=True, array_like=True):
     """What failed between two looks, and the share of attempts that went to the new outlet (0 to 1)."""
 
-    new: int
-    old: int
-    share: float
+    new: Count
+    old: Count
+    share: Share
 
 
 class Odds(Struct, frozen=True):
     """The odds so far: their logarithms for each ratio, and from what they were computed."""
 
-    logs: tuple[float, ...] = (0.0,) * len(RATIOS)
-    base: tuple[float, ...] = (0.0,) * len(RATIOS)  # before the trail
+    logs: tuple[LogOdds, ...] = (0.0,) * len(RATIOS)
+    base: tuple[LogOdds, ...] = (0.0,) * len(RATIOS)  # before the trail
     trail: tuple[Failures, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what has not one logarithm for each ratio: a file may be from elsewhere."""
+        if not len(self.logs) == len(self.base) == len(RATIOS):
+            raise ValueError(f"odds have {len(RATIOS)} logarithms")
 
     @property
     def mean(self) -> float:

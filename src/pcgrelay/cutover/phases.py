@@ -25,6 +25,7 @@ from pcgrelay.cutover.alarm import Evidence
 from pcgrelay.cutover.gate import Looks
 from pcgrelay.cutover.judge import AnyVerdict
 from pcgrelay.cutover.samples import Outlet
+from pcgrelay.ranges import Count, Seconds
 
 
 class Phase(Enum):
@@ -85,19 +86,19 @@ class Hold(Struct, frozen=True):
     """The new outlet's absences in this soak. Times are monotonic seconds."""
 
     is_held: bool = False
-    away_since_s: float | None = None
-    well_since_s: float | None = None
+    away_since_s: Seconds | None = None
+    well_since_s: Seconds | None = None
     is_counted: bool = False  # this absence is in the count: what it would fall back to succeeds meanwhile
-    count: int = 0
-    total_s: float = 0.0  # while the back-up was well
+    count: Count = 0
+    total_s: Seconds = 0.0  # while the back-up was well
 
 
 class Progress(Struct, frozen=True):
     """All that is known of a cut-over. Times are monotonic seconds of this process where their name says so."""
 
     phase: Phase = Phase.PLANNED
-    step: int = 0  # index into the plan's steps
-    soaked_s: float = 0.0  # at this step, while it was well
+    step: Count = 0  # index into the plan's steps
+    soaked_s: Seconds = 0.0  # at this step, while it was well
     back_on: str | None = None  # where streams go in BACK
     is_nowhere: bool = False  # a fall-back is wanted, and there is nowhere to go
     is_alarmed: bool = False  # it fell back by itself, so that starting again needs an approval

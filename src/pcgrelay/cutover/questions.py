@@ -18,6 +18,7 @@ from pcgrelay.cutover.histogram import Histogram, dense_of, stretch
 from pcgrelay.cutover.margin import Margin
 from pcgrelay.cutover.ranks import Stratum, compare, normal_quantile
 from pcgrelay.cutover.samples import Limits, Outlet, Samples
+from pcgrelay.ranges import Share
 
 # Below this on a side the normal approximation of ranks is too coarse.
 TIMES_LEAST = 20
@@ -51,8 +52,8 @@ class Finding(Struct, frozen=True):
 class Levels(Struct, frozen=True):
     """The levels of significance of one look; zero: that outcome is not looked for."""
 
-    good: float
-    bad: float
+    good: Share
+    bad: Share
 
 
 def ask_enough(new: Outlet, limits: Limits) -> Finding:

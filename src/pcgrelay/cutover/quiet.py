@@ -13,6 +13,8 @@ from datetime import date, timedelta
 
 from msgspec import Struct, structs
 
+from pcgrelay.ranges import Bytes, Count
+
 DAY_MINUTES = 1_440
 # Of 1,440 at least 99.9 %.
 LOOKED_LEAST = 1_439
@@ -23,10 +25,10 @@ class DayRecord(Struct, frozen=True, array_like=True, omit_defaults=True):
     """One day of an outlet. There may be hundreds of thousands: they are kept as lists, without zeros at the end."""
 
     day: date  # UTC
-    looked: int = 0  # minutes in which the node was looking
-    connections: int = 0  # that were tried
-    transferred: int = 0  # bytes, both directions
-    streams: int = 0  # the most that were open at a time
+    looked: Count = 0  # minutes in which the node was looking
+    connections: Count = 0  # that were tried
+    transferred: Bytes = 0  # bytes, both directions
+    streams: Count = 0  # the most that were open at a time
     is_doubtful: bool = False  # the clock jumped: it counts as not looked at
 
     @property

@@ -17,6 +17,7 @@ from pcgrelay.cutover.plan import Plan, parse_plan
 from pcgrelay.cutover.samples import Outlet
 from pcgrelay.cutover.state import Counts, CutoverState, KeptDecision
 from pcgrelay.errors import ConfigError
+from pcgrelay.ranges import Bytes, Count, Seconds, Share
 
 VERSION = 1
 FACTS_LIMIT_BYTES = 64 << 20
@@ -38,9 +39,9 @@ class OutletFacts(Struct, frozen=True, kw_only=True):
 class QuietFacts(Struct, frozen=True, kw_only=True):
     """What the day records of the old outlet prove."""
 
-    days: int = 0
+    days: Count = 0
     since: date | None = None
-    coverage: float | None = None  # 0 to 1
+    coverage: Share | None = None  # 0 to 1
     last_use: str = ""  # wall time, UTC
     why_not: str = ""
 
@@ -52,7 +53,7 @@ class StatementFacts(Struct, frozen=True, kw_only=True):
     observer: str
     since: date
     until: date
-    transferred: int  # bytes
+    transferred: Bytes  # bytes
     at: str = ""
     by: str = ""
 
@@ -63,14 +64,14 @@ class DrillFacts(Struct, frozen=True, kw_only=True):
     on: date
     kind: str
     passed: bool
-    lost: int = 0  # connections
+    lost: Count = 0  # connections
     sentence: str = ""
     id: str = ""  # its record's
     outlet: str = ""  # that was put to the test; "": the record does not know any more
     result: str = ""  # passed, failed, stopped, broken
     share: float = 0.0  # of new streams, in percent
-    lasted_s: float = 0.0
-    streams: int = 0  # of applications that it carried
+    lasted_s: Seconds = 0.0
+    streams: Count = 0  # of applications that it carried
 
 
 class AdviceFacts(Struct, frozen=True, kw_only=True):
@@ -95,12 +96,12 @@ class ReportFacts(Struct, frozen=True, kw_only=True):
     plan_sha256: str
     title: str = ""  # in the place of the plan's
     phase: Phase
-    step: int = 0  # index into the plan's steps
+    step: Count = 0  # index into the plan's steps
     began: str = ""
     since: str = ""
     arrived: str = ""
     retired: str = ""
-    waited_ms: int = 0
+    waited_ms: Count = 0
     outlets: tuple[OutletFacts, ...] = ()
     decisions: tuple[KeptDecision, ...] = ()
     quiet: QuietFacts = QuietFacts()

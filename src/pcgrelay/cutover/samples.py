@@ -10,12 +10,13 @@ from msgspec import Struct
 
 from pcgrelay.cutover.histogram import Histogram
 from pcgrelay.cutover.margin import Margin
+from pcgrelay.ranges import Count
 
 
 class Limits(Struct, frozen=True):
     """What opens the next step: the plan's [gate]."""
 
-    streams: int = 30  # set-ups on the new outlet at this step, shadows included
+    streams: Count = 30  # set-ups on the new outlet at this step, shadows included
     failures: Margin = Margin(0.01)
     setup: Margin = Margin(0.1, 5_000)
     answer: Margin = Margin(0.1, 5_000)
@@ -25,12 +26,12 @@ class Limits(Struct, frozen=True):
 class Samples(Struct, frozen=True):
     """What was counted of one kind of set-up over one outlet."""
 
-    tried: int = 0  # whole cut-over
-    failed: int = 0  # whole cut-over
+    tried: Count = 0  # whole cut-over
+    failed: Count = 0  # whole cut-over
     setup: Histogram = Histogram()  # us, this step
     answer: Histogram = Histogram()  # us, this step
     rate: Histogram = Histogram()  # KiB/s, this step
-    broken: int = 0  # streams that were up, and ended early or were cut; this step
+    broken: Count = 0  # streams that were up, and ended early or were cut; this step
 
     def __add__(self, other: Samples) -> Samples:
         return Samples(

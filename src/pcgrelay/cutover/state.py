@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 from pcgrelay.cutover.judge import AnyVerdict
 from pcgrelay.cutover.phases import Phase, Progress
 from pcgrelay.cutover.samples import Outlet
+from pcgrelay.ranges import Bytes, Count
 
 DECISIONS_MOST = 200
 # One in five minutes: what is drawn of the last day.
@@ -23,15 +24,15 @@ POINT_S = 300
 class Counts(Struct, frozen=True, kw_only=True):
     """Sums of one outlet since the cut-over was first started: what the samples do not have."""
 
-    setups: int = 0  # of applications that were answered
-    failures: int = 0  # of applications, led on or not
-    moved: int = 0  # led on from here before the application noticed
-    shadows: int = 0
-    shadow_failures: int = 0
-    early: int = 0
-    cut: int = 0
-    nudged: int = 0
-    transferred: int = 0  # bytes, both directions
+    setups: Count = 0  # of applications that were answered
+    failures: Count = 0  # of applications, led on or not
+    moved: Count = 0  # led on from here before the application noticed
+    shadows: Count = 0
+    shadow_failures: Count = 0
+    early: Count = 0
+    cut: Count = 0
+    nudged: Count = 0
+    transferred: Bytes = 0  # bytes, both directions
 
     @property
     def lost(self) -> int:
@@ -50,7 +51,7 @@ class KeptDecision(Struct, frozen=True, kw_only=True):
     what: str  # as in the log: started, stepped, held, released, fell_back, paused, resumed, arrived, quiet, ...
     sentence: str
     phase: Phase  # after it
-    step: int  # index into the plan's steps, after it
+    step: Count  # index into the plan's steps, after it
     shares: dict[str, float]  # in percent by outlet, after it
     uid: int | None = None  # who asked, as the kernel names them; nothing: the node itself
     by: str = ""  # as they name themselves
@@ -93,8 +94,8 @@ class CutoverState(Struct, frozen=True, kw_only=True):
     retired: str = ""
     sums: dict[str, Outlet] = {}  # by outlet, since the first start; what the judge compares
     counts: dict[str, Counts] = {}
-    common: int = 0  # streams of applications that failed on both outlets: they say nothing of either
-    waited_ms: int = 0  # the longest that a stream was kept by an attempt that was then led on
+    common: Count = 0  # streams of applications that failed on both outlets: they say nothing of either
+    waited_ms: Count = 0  # the longest that a stream was kept by an attempt that was then led on
     decisions: tuple[KeptDecision, ...] = ()
     points: tuple[Point, ...] = ()
     advice: tuple[KeptAdvice, ...] = ()  # the latest of each role

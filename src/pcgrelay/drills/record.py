@@ -7,6 +7,8 @@ from collections.abc import Collection
 
 from msgspec import Struct
 
+from pcgrelay.ranges import Seconds
+
 BACKUP, RELAY_LOSS, BEARER_LOSS, RESTORE = "backup", "relay-loss", "bearer-loss", "restore"
 KINDS = (BACKUP, RELAY_LOSS, BEARER_LOSS, RESTORE)
 LOSSES = (RELAY_LOSS, BEARER_LOSS)
@@ -67,8 +69,8 @@ class DrillRecord(Struct, frozen=True, kw_only=True):
     ended: str = ""
     result: str = RUNNING
     sentence: str = ""  # why it ended as it did
-    lasts_s: float = 0.0  # as it was asked for
-    took_s: float = 0.0
+    lasts_s: Seconds = 0.0  # as it was asked for
+    took_s: Seconds = 0.0
     auto: bool = False  # the node began it by itself
     even_so: bool = False  # although something might be lost
     uid: int | None = None  # who asked, as the kernel names them; nothing: the node itself

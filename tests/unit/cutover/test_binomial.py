@@ -35,6 +35,12 @@ def test_bounds_are_those_of_clopper_and_pearson(part: tuple[int, int], alpha: f
     assert binomial.lower_bound(x, n, alpha) == pytest.approx(interval.low, rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.parametrize("x", [0, 1, 10**12 - 1])
+def test_so_many_that_a_share_is_lost_beside_one(x: int) -> None:
+    """No file may hold more of them."""
+    assert 0.0 <= binomial.lower_bound(x, 10**12, 0.05) <= binomial.upper_bound(x, 10**12, 0.05) <= 1.0
+
+
 def test_none_of_300_is_below_one_percent() -> None:
     assert binomial.upper_bound(0, 300, 0.05) < 0.01 < binomial.upper_bound(0, 298, 0.05)
     assert 298 < binomial.least_samples(0.01, 0.05) < 299

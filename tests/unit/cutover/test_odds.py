@@ -21,6 +21,23 @@ def after(*some: Failures) -> Odds:
     return odds
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"logs":[0,0,0,40.1]}',
+        '{"base":[0,0,0,-0.1]}',
+        '{"logs":[0,0,0]}',
+        '{"base":[0,0,0,0,0]}',
+        '{"trail":[[-1,0,0.5]]}',
+        '{"trail":[[0,1000000000001,0.5]]}',
+        '{"trail":[[1,0,1.1]]}',
+    ],
+)
+def test_what_no_node_has_written_is_refused(text: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(text, type=Odds)
+
+
 @pytest.mark.parametrize(("share", "alarm_at"), [(0.01, 2), (0.05, 3), (0.25, 6), (0.5, 11)])
 def test_a_dead_outlet_is_known_at_its_nth_failure(share: float, alarm_at: int) -> None:
     dead = Failures(1, 0, share)

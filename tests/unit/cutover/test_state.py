@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from pcgrelay.cutover.alarm import AlarmFacts, Evidence
 from pcgrelay.cutover.fitting import fits
-from pcgrelay.cutover.odds import Odds
 from pcgrelay.cutover.phases import Phase, Progress
 from pcgrelay.cutover.plan import parse_plan
 from pcgrelay.cutover.samples import Outlet, Samples
@@ -25,7 +23,6 @@ deadline = 2150-01-01
 """
 PLAN, _ = parse_plan(TEXT, Path("plan"))
 STATE = CutoverState(service=PLAN.service, plan_text=TEXT, plan_sha256=digest_of(TEXT))
-SHORT = Evidence(AlarmFacts(odds=Odds(logs=(0.0,))))
 
 
 def test_what_was_written_fits() -> None:
@@ -39,7 +36,6 @@ def test_what_was_written_fits() -> None:
         {"progress": Progress(Phase.SOAKING, 2)},
         {"progress": Progress(Phase.SOAKING, -1)},
         {"progress": Progress(Phase.BACK, 0, back_on="elsewhere")},
-        {"progress": Progress(evidence=SHORT)},
         {"sums": {"cjx": Outlet("gateway")}},
     ],
 )
