@@ -26,6 +26,7 @@ from pcgrelay._core.frame.record cimport (
     record_reset as core_record_reset,
 )
 from pcgrelay._core.base.result cimport RESULT_OK, Result
+from pcgrelay._core.stream.meter cimport meter_bucket as core_meter_bucket
 from pcgrelay._core.stream.stream cimport (
     STREAM_EVENTS, STREAM_FORGET, Stream as CoreStream, StreamEvent, stream_restore, stream_step as step,
 )
@@ -406,3 +407,7 @@ cdef class ReceiveCredit:
 
     def grant(self, window: int, now_us: int) -> int:
         return credit_grant(&self.credit, window, now_us)
+
+
+def meter_bucket(value: int) -> int:
+    return core_meter_bucket(value)

@@ -88,7 +88,7 @@ cdef void count_end(Shard* shard, const Stream* stream, const Setup* setup) noex
     meter_count(figures, METER_SENT, stream.tx.sent)
     meter_count(figures, METER_RECEIVED, received)
     if moved >= METER_BULK and open_us != 0:
-        meter_observe(figures, METER_RATE, moved * 1000000 / 1024 / open_us)
+        meter_observe(figures, METER_RATE, moved / 1024 * 1000000 / open_us)
     if (stream.cause == CAUSE_FAR_RESET or stream.cause == CAUSE_SESSION_LOST) and stream.broken != BREAK_LEFT:
         is_early = stream.unanswered and open_us <= METER_EARLY_US
         count_break(shard, setup, METER_EARLY if is_early else METER_CUT)

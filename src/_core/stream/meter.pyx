@@ -6,7 +6,7 @@ from pcgrelay._core.base.atomics cimport atomic_add, counter32_add, counter_add
 
 cdef enum:
     LEAST_BITS = 6              # 64
-    PART_BITS = 4               # sixteen parts
+    PART_BITS = 4               # sixteen parts of each octave
 
 
 cdef Meter* meter_new(uint32_t outlets, uint32_t workers) noexcept nogil:
@@ -46,11 +46,13 @@ cdef uint32_t meter_bucket(uint64_t value) noexcept nogil:
     cdef uint32_t octave = 0, part
     if value < (1 << LEAST_BITS):
         return 0
+    # Also a time that has begun in the future. No word can be shifted by as many bits as it has.
+    if value >> LEAST_BITS >= 1 << (METER_BUCKETS >> PART_BITS):
+        return METER_BUCKETS - 1
     while value >> (LEAST_BITS + octave + 1) != 0:
         octave += 1
     part = <uint32_t>(value >> (LEAST_BITS + octave - PART_BITS)) & ((1 << PART_BITS) - 1)
-    octave = (octave << PART_BITS) + part
-    return octave if octave < METER_BUCKETS else METER_BUCKETS - 1
+    return (octave << PART_BITS) + part
 
 
 cdef void meter_count(Figures* self, uint32_t which, uint64_t n) noexcept nogil:

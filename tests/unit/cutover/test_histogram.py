@@ -23,26 +23,19 @@ from pcgrelay.cutover.histogram import (
     stretch,
 )
 from pcgrelay.cutover.margin import Margin, MarginProblem
+from tests.native.probe import meter_bucket
 
 values = st.integers(LEAST, MOST - 1)
 many = st.lists(values, min_size=1, max_size=60)
 
 
-def core_bucket(value: int) -> int:
-    """meter_bucket of the core, line by line."""
-    octave = 0
-    if value < 64:
-        return 0
-    while value >> (6 + octave + 1):
-        octave += 1
-    part = (value >> (6 + octave - 4)) & 15
-    return min((octave << 4) + part, BUCKETS - 1)
+numbers = st.one_of(st.integers(0, MOST * 4), st.integers(0, 2**64 - 1), st.sampled_from([MOST - 1, MOST, 2**63]))
 
 
-@given(st.integers(0, MOST * 4))
+@given(numbers)
 def test_buckets_are_those_of_the_core(value: int) -> None:
     bucket = bucket_of(value)
-    assert bucket == core_bucket(value)
+    assert bucket == meter_bucket(value)
     if LEAST <= value < MOST:
         assert EDGES[bucket] <= value < EDGES[bucket + 1]
 
