@@ -365,8 +365,29 @@ def test_descriptors_that_are_missing_or_left_over(left: tuple[bytes, int]) -> N
 
 
 def test_a_core_that_has_something_takes_nothing_over(left: tuple[bytes, int]) -> None:
-    with Across(relays=0) as across, pytest.raises(native.CoreError, match="no others"):
-        across.near.core.handover_read(bytearray(left[0]), [])
+    with Across(relays=0) as across:
+        across.near.core.freeze()
+        with pytest.raises(native.CoreError, match="no others"):
+            across.near.core.handover_read(bytearray(left[0]), [])
+
+
+def test_a_core_that_runs_neither_takes_over_nor_hands_over(left: tuple[bytes, int]) -> None:
+    """What its workers own is theirs alone: two threads in one worker free things twice."""
+    with Across(relays=0) as across:
+        core = across.near.core
+        for call in (
+            core.settle,
+            core.handover_size,
+            lambda: core.handover_write(bytearray(4_096)),
+            lambda: core.handover_read(bytearray(left[0]), []),
+        ):
+            with pytest.raises(native.CoreError, match="freeze it first"):
+                call()
+        # To start it again changes nothing.
+        core.start()
+        core.freeze()
+        assert core.settle()
+        core.start()
 
 
 def test_a_link_that_was_taken_over_opens_no_lane(left: tuple[bytes, int]) -> None:

@@ -123,6 +123,17 @@ def test_a_shadow_goes_with_the_node_that_made_it(worlds: Worlds) -> None:
     assert worlds.outcome(scenario_of(5023, outlets=True))["fault"] == ""
 
 
+@pytest.mark.parametrize("seed", [777001302, 777003855])
+def test_what_one_worker_passes_to_another_is_handed_over(worlds: Worlds, seed: int) -> None:
+    """With one lane all flows are on one worker, and the other passes on what it accepts."""
+    assert worlds.outcome(scenario_of(seed))["fault"] == ""
+
+
+def test_an_application_that_is_let_go_early_or_resets_late_is_no_fault_of_the_node(worlds: Worlds) -> None:
+    for seed in (777001834, 1095534034):
+        assert worlds.outcome(scenario_of(seed))["fault"] == ""
+
+
 def test_a_scenario_is_the_same_when_it_is_read_again() -> None:
     scenario = scenario_of(7)
     assert scenario_read(scenario.text()) == scenario

@@ -146,6 +146,8 @@ class CoreRealm:
             )
         self.path(session, a, b, way, last, cap=cap, priority=priority)
         for node in nodes:
+            node.core.freeze()
+        for node in nodes:
             node.core.settle()
         for node in nodes:
             node.core.start()

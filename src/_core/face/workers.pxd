@@ -40,5 +40,7 @@ cdef class Workers:
     cdef _forget_organisations(self)
     cdef _change(self, dict changes)
     cdef _alive(self)
+    cdef _frozen(self)
+    cdef bint _is_running(self)
     cdef void _send(self, uint32_t worker, Order* order)
     cdef _send_all(self, Order* order)

@@ -20,7 +20,9 @@ from pcgrelay._core.worker.handover cimport worker_handover_read, worker_handove
 from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, pthread_join
 from pcgrelay._core.worker.event_loop cimport loop_abandon, loop_launch, loop_quiesce, loop_start, loop_stop
-from pcgrelay._core.link.mailbox cimport Order, OrderKind, Settings, mailbox_put, order_new, outbox_start, outbox_stop
+from pcgrelay._core.link.mailbox cimport (
+    Order, OrderKind, Settings, mailbox_is_empty, mailbox_put, order_new, outbox_start, outbox_stop,
+)
 from pcgrelay._core.base.map cimport Map, map_free, map_put
 from pcgrelay._core.worker.orders cimport orders_apply_settings
 from pcgrelay._core.base.organisation cimport Organisation, organisation_hold, organisation_new
@@ -175,7 +177,8 @@ cdef class Workers:
         cdef uint32_t i
         self._alive()
         # Earlier orders, above all tables, are carried out before the first frame is read.
-        self.settle()
+        if not self._is_running():
+            self.settle()
         for i in range(self._count):
             if not self._workers[i].running and not loop_launch(&self._workers[i]):
                 self._end()
@@ -217,8 +220,13 @@ cdef class Workers:
     def settle(self) -> bool:
         cdef uint32_t i
         cdef bint done = True
+        self._frozen()
         for i in range(self._count):
             if not loop_quiesce(&self._workers[i]):
+                done = False
+        # A later worker may have passed something to an earlier one.
+        for i in range(self._count):
+            if not mailbox_is_empty(&self._workers[i].mailbox):
                 done = False
         return done
 
@@ -250,7 +258,7 @@ cdef class Workers:
         cdef Tlv cursor
         cdef Descriptors descriptors
         memset(&descriptors, 0, sizeof(descriptors))
-        self._alive()
+        self._frozen()
         tlv_write(&cursor, NULL, 0, &descriptors)
         self._write(&cursor)
         if cursor.result != RESULT_OK:
@@ -263,7 +271,7 @@ cdef class Workers:
         cdef uint16_t version = HANDOVER_VERSION
         cdef uint32_t i
         memset(&descriptors, 0, sizeof(descriptors))
-        self._alive()
+        self._frozen()
         if record.shape[0] < RECORD_HEAD:
             raise CoreError("there is no room for the state")
         memcpy(&record[0], RECORD_MAGIC, 4)
@@ -287,7 +295,7 @@ cdef class Workers:
         memset(&descriptors, 0, sizeof(descriptors))
         memset(&links, 0, sizeof(links))
         memset(&sessions, 0, sizeof(sessions))
-        self._alive()
+        self._frozen()
         if self._links or self._sessions:
             raise CoreError("a core that has links or sessions takes no others over")
         _record_check(record)
@@ -392,6 +400,19 @@ cdef class Workers:
     cdef _alive(self):
         if self._stopped:
             raise CoreError("the core is stopped")
+
+    # What a worker owns is its thread's alone, as long as that runs.
+    cdef _frozen(self):
+        self._alive()
+        if self._is_running():
+            raise CoreError("the core runs; freeze it first")
+
+    cdef bint _is_running(self):
+        cdef uint32_t i
+        for i in range(self._ready):
+            if self._workers[i].running:
+                return True
+        return False
 
     cdef void _send(self, uint32_t worker, Order* order):
         if mailbox_put(&self._workers[worker].mailbox, order):

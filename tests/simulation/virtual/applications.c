@@ -179,6 +179,11 @@ static bool hear(application *self, int index) {
         return true;
     }
     if (self->peer < 0) {
+        if (got < 8 && may_nudge) {
+            /* It was let go before it had said who it is. */
+            early_ends++;
+            return true;
+        }
         if (got < 8) {
             broken("whole", "application %d was given %d bytes in all", index, (int)got);
             return false;

@@ -45,7 +45,7 @@ class Workers:
         descriptors from this number on are reserved and not used for application connections; 0: none.
         """
     def start(self) -> None:
-        """Start the threads, or let frozen ones go on. Raises CoreError."""
+        """Start the threads, or let frozen ones go on; those that run are left as they are. Raises CoreError."""
     def stop(self) -> None:
         """Stop and join the threads."""
 
@@ -53,7 +53,10 @@ class Workers:
     def freeze(self) -> None:
         """Stop all workers at the end of their turn; `start` lets them go on without any effect on connections."""
     def settle(self) -> bool:
-        """While frozen: carry out all orders; whether none is left. Their events are pending then."""
+        """While frozen: carry out all orders; whether none is left. Their events are pending then.
+
+        This and what follows raise CoreError while a worker runs.
+        """
     def handover_size(self) -> int:
         """While frozen and settled: return the length of the hand-over record in bytes."""
     def handover_write(self, record: bytearray | memoryview) -> list[int]:
