@@ -129,6 +129,10 @@ def test_what_one_worker_passes_to_another_is_handed_over(worlds: Worlds, seed: 
     assert worlds.outcome(scenario_of(seed))["fault"] == ""
 
 
+def test_an_attempt_that_another_worker_has_no_memory_for_is_counted(worlds: Worlds) -> None:
+    assert worlds.outcome(scenario_of(888003241, outlets=True))["fault"] == ""
+
+
 def test_an_application_that_is_let_go_early_or_resets_late_is_no_fault_of_the_node(worlds: Worlds) -> None:
     for seed in (777001834, 1095534034):
         assert worlds.outcome(scenario_of(seed))["fault"] == ""

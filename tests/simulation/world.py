@@ -25,7 +25,8 @@ from tests.simulation.scenario import Operation, Scenario
 from tests.simulation.virtual import FAULTS, function_of, loaded
 
 BEGIN_MS = 20_000  # at most, for links and a session to come up
-QUIET_MS = 150_000  # for every stream to come to its end
+QUIET_MS = 150_000  # for a stream to come to its end, while nobody hears anything
+SLOW_MS = 1_500_000  # and at most
 SETTLE_MS = 40_000  # for the last acknowledgements, and for sessions that are on their way
 LAST_WORDS_MS = 100  # for what nodes have still to say of what has ended
 ONE_BY_ONE_MS = 0.2  # between operations
@@ -239,10 +240,13 @@ class World:
                 self.library.virtual_ports(port_of(edge, number), PORT_ANSWERS)
                 self.library.virtual_ports(port_of(edge, number) + DIRECT_PORT, PORT_ANSWERS)
         self.library.virtual_scarce(-1)
-        waited_ms = 0
-        while self.applications().running and waited_ms < QUIET_MS:
+        waited_ms = still_ms = heard = 0
+        while self.applications().running and still_ms < QUIET_MS and waited_ms < SLOW_MS:
             self.run_for(500)
             waited_ms += 500
+            # Many streams over one slow lane take their time.
+            still_ms = still_ms + 500 if self.applications().bytes == heard else 0
+            heard = self.applications().bytes
         self.library.virtual_stuck()
         self.look()
         self._rest()

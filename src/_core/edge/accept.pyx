@@ -23,13 +23,15 @@ from pcgrelay._core.stream.service_tables cimport IMPORT_DOWN, Import, tables_im
 from pcgrelay._core.stream.stream cimport Stream
 
 
-cdef void give_refusal(Shard* shard, int number, const uint8_t* service, uint32_t length, const StreamOrder* order,
+# entry: NULL, if there is no import of this number.
+cdef void give_refusal(Shard* shard, int number, const Import* entry, const StreamOrder* order,
                        Cause cause) noexcept nogil:
     cdef uint32_t code = CODE_UNREACHABLE if cause == CAUSE_NO_ROUTE else CODE_BUSY
     cdef Event* event
-    if order != NULL and order.shadow != 0:
-        setup_refused(shard, order, code, cause)
-        return
+    if order != NULL and (order.shadow != 0 or order.begun):
+        setup_refused(shard, entry, order, code, cause)
+        if order.shadow != 0:
+            return
     event = shard_event(shard, EVENT_STREAM_END)
     counter_add(&shard.stats.count[COUNT_STREAMS_REFUSED], 1)
     counter_add(&shard.stats.cause[cause], 1)
@@ -38,9 +40,13 @@ cdef void give_refusal(Shard* shard, int number, const uint8_t* service, uint32_
     event.data.stream.code = code
     event.data.stream.cause = cause
     event.data.stream.rule = RULE_NONE
-    event.data.stream.service_length = length
-    if length != 0:
-        memcpy(event.data.stream.service, service, length)
+    if order != NULL and order.begun:
+        event.data.stream.outlet = order.outlet
+        event.data.stream.moved = order.moved
+        event.data.stream.setup_us = <uint32_t>(shard.now_us - order.started_us)
+    if entry != NULL:
+        event.data.stream.service_length = entry.service_length
+        memcpy(event.data.stream.service, entry.service, entry.service_length)
 
 
 cdef AcceptAnswer accept_application(Shard* shard, uint32_t number, int fd, const StreamOrder* order, Stream** stream,
@@ -52,20 +58,19 @@ cdef AcceptAnswer accept_application(Shard* shard, uint32_t number, int fd, cons
     cdef uint32_t session = 0 if order == NULL else order.session
     stream[0] = NULL
     if entry == NULL:
-        give_refusal(shard, <int>number, NULL, 0, order, CAUSE_NO_ROUTE)
+        give_refusal(shard, <int>number, NULL, order, CAUSE_NO_ROUTE)
         return ACCEPT_REFUSED
     if (entry.state == IMPORT_DOWN and entry.outlets == NULL) or shard.draining:
-        give_refusal(shard, <int>number, entry.service, entry.service_length, order,
-                     CAUSE_DRAINING if shard.draining else CAUSE_NO_ROUTE)
+        give_refusal(shard, <int>number, entry, order, CAUSE_DRAINING if shard.draining else CAUSE_NO_ROUTE)
         return ACCEPT_REFUSED
     if entry.outlets != NULL:
         return accept_at_outlets(shard, entry, fd, order, session, stream)
     if order != NULL and order.shadow != 0:
         # It has nothing to try where there are no outlets.
-        give_refusal(shard, <int>number, entry.service, entry.service_length, order, CAUSE_NO_ROUTE)
+        give_refusal(shard, <int>number, entry, order, CAUSE_NO_ROUTE)
         return ACCEPT_REFUSED
     if edge_is_full(shard, number, True, 1):
-        give_refusal(shard, <int>number, entry.service, entry.service_length, order, CAUSE_LIMIT)
+        give_refusal(shard, <int>number, entry, order, CAUSE_LIMIT)
         return ACCEPT_REFUSED
     if session != 0:
         found = session_find(shard, session)
@@ -76,7 +81,7 @@ cdef AcceptAnswer accept_application(Shard* shard, uint32_t number, int fd, cons
         if flow == NULL:
             return ACCEPT_ELSEWHERE
     elif shard.waiting_count >= ACCEPT_WAITING_MAX:
-        give_refusal(shard, <int>number, entry.service, entry.service_length, order, CAUSE_LIMIT)
+        give_refusal(shard, <int>number, entry, order, CAUSE_LIMIT)
         return ACCEPT_REFUSED
     fresh = stream_of(shard, entry, fd, order)
     if fresh == NULL:
@@ -96,14 +101,15 @@ cdef AcceptAnswer accept_at_outlets(Shard* shard, const Import* entry, int fd, c
     cdef bint shadow = order != NULL and order.shadow != 0
     # The limit of open streams is the applications'.
     if shard.waiting_count >= ACCEPT_WAITING_MAX or (not shadow and edge_is_full(shard, entry.number, True, 1)):
-        give_refusal(shard, <int>entry.number, entry.service, entry.service_length, order, CAUSE_LIMIT)
+        give_refusal(shard, <int>entry.number, entry, order, CAUSE_LIMIT)
         return ACCEPT_REFUSED
     fresh = stream_of(shard, entry, fd, order)
     if fresh == NULL:
         return ACCEPT_REFUSED
     if not outlets_begin(shard, fresh, entry, order, session):
+        if shadow or (order != NULL and order.begun):
+            setup_refused(shard, entry, order, CODE_BUSY, CAUSE_BUDGET)
         if shadow:
-            setup_refused(shard, order, CODE_BUSY, CAUSE_BUDGET)
             edge_give_up(shard, fresh)
             return ACCEPT_REFUSED
         edge_abort(shard, fresh, CODE_BUSY, CAUSE_BUDGET)
@@ -116,7 +122,7 @@ cdef AcceptAnswer accept_at_outlets(Shard* shard, const Import* entry, int fd, c
 cdef inline Stream* stream_of(Shard* shard, const Import* entry, int fd, const StreamOrder* order) noexcept nogil:
     cdef Stream* stream = edge_stream(shard, fd, True)
     if stream == NULL:
-        give_refusal(shard, <int>entry.number, entry.service, entry.service_length, order, CAUSE_BUDGET)
+        give_refusal(shard, <int>entry.number, entry, order, CAUSE_BUDGET)
         return NULL
     stream.number = <int>entry.number
     stream.listener = shard.listener if order == NULL else order.listener

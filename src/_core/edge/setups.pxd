@@ -6,6 +6,7 @@ from pcgrelay._core.base.stats cimport Cause
 from pcgrelay._core.link.mailbox cimport StreamEndEvent, StreamOrder
 from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.stream.meter cimport Figures, Meter
+from pcgrelay._core.stream.service_tables cimport Import
 from pcgrelay._core.stream.stream cimport Setup, Stream
 
 
@@ -30,8 +31,10 @@ cdef void setup_up(Shard* shard, Setup* setup) noexcept nogil
 # It failed for this cause: counted, told to the control plane, and remembered if it was the first.
 cdef void setup_failed(Shard* shard, Setup* setup, uint32_t code, Cause cause, uint32_t rule) noexcept nogil
 
-# A shadow connection was refused before its set-up began.
-cdef void setup_refused(Shard* shard, const StreamOrder* order, uint32_t code, Cause cause) noexcept nogil
+# What came with this order gets no record here: a shadow connection whose set-up never began, or one that has begun on
+# another worker, where its attempt was counted. entry: its import, or NULL.
+cdef void setup_refused(Shard* shard, const Import* entry, const StreamOrder* order, uint32_t code,
+                        Cause cause) noexcept nogil
 
 # The first byte of the far side came.
 cdef void setup_answered(Shard* shard, Stream* stream) noexcept nogil

@@ -24,6 +24,7 @@ from pcgrelay._core.stream.meter cimport (
     METER_LEFT, METER_LOCAL, METER_LOST, METER_RATE, METER_RECEIVED, METER_REFUSED, METER_SENT, METER_SETUP,
     METER_SILENT, METER_TRIED, METER_UP, Figures, Meter, meter_at, meter_count, meter_drop, meter_hold, meter_observe,
 )
+from pcgrelay._core.stream.service_tables cimport Import
 from pcgrelay._core.stream.stream cimport (
     BREAK_LEFT, FAR_OPEN, LIFE_FINISHED, PLACE_READY, SETUP_FAILED, SETUP_TRYING, SETUP_UP, STREAM_AGAIN,
     STREAM_HALF_REMOTE, STREAM_IDLE, TX_RESET, Setup, Stream, stream_restore, stream_step,
@@ -149,16 +150,20 @@ cdef SetupEvent* tell(Shard* shard, const Setup* setup, uint32_t outcome) noexce
     return told
 
 
-cdef void setup_refused(Shard* shard, const StreamOrder* order, uint32_t code, Cause cause) noexcept nogil:
+cdef void setup_refused(Shard* shard, const Import* entry, const StreamOrder* order, uint32_t code,
+                        Cause cause) noexcept nogil:
     cdef Event* event = shard_event(shard, EVENT_SETUP_ENDED)
     cdef SetupEvent* told = &event.data.setup
     told.import_number = order.import_number
     told.outcome = METER_AWAY if cause == CAUSE_NO_ROUTE else METER_LOCAL
+    if order.begun and entry != NULL and entry.outlets != NULL:
+        meter_count(meter_at(entry.outlets.meter, shard.index, order.outlet, order.shadow != 0), told.outcome, 1)
     told.code = code
     told.cause = cause
     told.rule = NO_RULE
     told.outlet = order.outlet
     told.shadow = order.shadow
+    memcpy(told.client, order.client, sizeof(told.client))
 
 
 cdef uint32_t outcome_of(const Stream* stream, uint32_t code, Cause cause) noexcept nogil:
