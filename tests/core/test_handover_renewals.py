@@ -88,6 +88,9 @@ def test_a_hand_over_in_each_state_of_a_renewal(state: str, which: str) -> None:
         for node in (near, far):
             hand_over(across, node, target)
         assert transfer(address, SMALL) == SMALL
+        # A new process sees by itself that no step is under way.
+        until(lambda: all(node.core.session_has_stepped(session, 2, 1) for node in (near, far)), near, far)
+        until(lambda: all(node.core.link_has_stepped(link, 1) for node in (near, far)), near, far)
         assert refused(near) == refused(far) == {}
 
 

@@ -58,6 +58,76 @@ def test_both_ends_mix_as_the_reference_does(is_initiator: bool) -> None:
     assert peer.lane.epochs == (3, 3)
 
 
+def test_a_flow_has_stepped_once_no_step_is_under_way() -> None:
+    peer = Peer(given=MIXED)
+
+    def stepped() -> int:
+        return peer.edge.session_stats(SESSION)["stepped"]
+
+    for number in (1, 2):
+        keep(peer, number)
+        agree(peer, number)
+        assert peer.end.flow.rx.number == number
+        peer.end.flow.rekey(number)
+        peer.settle()
+        # The far edge's step has arrived; whether ours did, its acknowledgement shows.
+        assert stepped() == number - 1
+        peer.end.flow.send_ack()
+        peer.settle()
+        assert stepped() == number
+    keep(peer, 3)
+    agree(peer, 3)
+    peer.end.flow.send_ack()
+    peer.settle()
+    # Here ours has arrived, and the far edge's has not.
+    assert stepped() == 2
+
+
+def test_a_lane_has_stepped_once_no_step_is_under_way() -> None:
+    peer = Peer(given=MIXED)
+
+    def stepped() -> int:
+        return peer.edge.link_stats(LINK)["stepped"]
+
+    for number in (1, 2):
+        keep(peer, number)
+        agree(peer, number)
+        peer.end.lane.rekey(number)
+        peer.settle()
+        assert peer.lane.epochs == (number, number)
+        peer.wait(0.6)
+        peer.settle()
+        # A PING went out after the step, and was answered.
+        assert stepped() == number
+    peer.lane.cut()
+    assert stepped() == 0
+
+
+def test_the_answer_to_an_earlier_ping_does_not_show_that_a_step_arrived() -> None:
+    peer = Peer(given=MIXED)
+    keep(peer, 1)
+    peer.end.lane.rekey(1)
+    peer.settle()
+    peer.wait(0.6)
+    peer.edge.turn()
+    peer.end.receive(peer.lane.take(), peer.now)
+    pong = peer.end.take_out()
+    assert pong
+    peer.edge.link_mix(LINK, 1)
+    # The next PING, which makes the lane step before it, has the token of the one that is out.
+    peer.wait(0.6)
+    peer.edge.turn()
+    peer.end.receive(peer.lane.take(), peer.now)
+    assert peer.lane.epochs == (1, 1)
+    for wire in pong:
+        peer.feed(wire)
+    peer.settle()
+    assert peer.edge.link_stats(LINK)["stepped"] == 0
+    peer.wait(0.6)
+    peer.settle()
+    assert peer.edge.link_stats(LINK)["stepped"] == 1
+
+
 def test_a_renewal_that_was_not_agreed_is_not_named() -> None:
     peer = Peer(given=MIXED)
     keep(peer, 1)

@@ -31,6 +31,9 @@ class End:
     said_us: int = 0  # when the last message to the other end arrives
     restored: bool = False  # from a process before: it opens no lane
 
+    def has_stepped(self, mix: int) -> bool:
+        return bool(self.node.core.link_has_stepped(self.number, mix))
+
     def renew(self, secret: bytes, mix: int) -> None:
         self.node.core.link_renew(self.number, secret=bytearray(secret), mix=mix)
 

@@ -24,6 +24,7 @@ class End(Protocol):
 
     @property
     def is_open(self) -> bool: ...
+    def has_stepped(self, mix: int) -> bool: ...
     def renew(self, secret: bytes, mix: int) -> None: ...
     def mix(self, mix: int) -> None: ...
 
@@ -46,13 +47,15 @@ class Renewing:
         self._ends = (client, server)
         self._say = say
         self._told = 0  # the newest that the client has told
+        self._agreed = 0  # and that it has heard as well
         self._attempts: dict[Node, Attempt] = {}
         self._is_under_way = False
 
     def begin(self, *, alone: int | None) -> None:
         """alone: the number of the one end that gets the secret, for the handshake fails at the other."""
         world = self._world
-        if self._is_under_way or not all(end.is_open for end in self._ends):
+        client = self._ends[0]
+        if self._is_under_way or not all(end.is_open for end in self._ends) or not client.has_stepped(self._agreed):
             return
         self._is_under_way = True
         mix = self._told + 1
@@ -103,6 +106,8 @@ class Renewing:
             self._say(node, "renewed", attempt.mix)
         if attempt.told and attempt.heard and end.is_open:
             self._world.count("renewal agreed")
+            if end is client:
+                self._agreed = attempt.mix
             end.mix(attempt.mix)
 
 
@@ -116,6 +121,9 @@ class SessionEnd:
     @property
     def is_open(self) -> bool:
         return bool(self.node.alive and self.session.number and self.session.state in ("up", "stalled"))
+
+    def has_stepped(self, mix: int) -> bool:
+        return bool(self.node.core.session_has_stepped(self.session.number, mix, self.node.world.scenario.lanes))
 
     def renew(self, secret: bytes, mix: int) -> None:
         self.node.core.session_renew(self.session.number, secret=bytearray(secret), mix=mix)

@@ -133,6 +133,11 @@ def test_an_attempt_that_another_worker_has_no_memory_for_is_counted(worlds: Wor
     assert worlds.outcome(scenario_of(888003241, outlets=True))["fault"] == ""
 
 
+def test_a_renewal_waits_for_the_steps_of_the_one_before(worlds: Worlds) -> None:
+    """A step that is sent again after two more renewals names a secret that nobody keeps."""
+    assert worlds.outcome(scenario_of(5000481))["fault"] == ""
+
+
 def test_an_application_that_is_let_go_early_or_resets_late_is_no_fault_of_the_node(worlds: Worlds) -> None:
     for seed in (777001834, 1095534034):
         assert worlds.outcome(scenario_of(seed))["fault"] == ""

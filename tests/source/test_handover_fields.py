@@ -16,7 +16,7 @@ REBUILT = {
     # The next step is taken whatever was asked for before it, and the loss of a way may be told once more.
     "stream/flow.Flow": (
         "pace small next_active active retained_last retained_bytes retained_counted retained_held copied_bytes "
-        "progress_us rx_told rx_step loss_told"
+        "progress_us rx_told rx_step loss_told stepped_counted"
     ),
     # A socket that another worker adopts is given to it before all is written. What it holds is counted again.
     # What epoll told of a connection that was swapped is of the turn.
@@ -27,9 +27,11 @@ REBUILT = {
     "stream/stream.Setup": "meter",
     # Who opened a candidate learns by LOST that it is none any more, and opens another.
     "session/session.Session": "candidates",
+    # With which renewal it has stepped is seen by the answer to the next PING.
     # The count of what was overtaken and the budgets of steps begin again; a code to close with is used in the turn
     # that brings it.
-    "link/shard.Lane": "overtaken next_dirty next_unread hangup unread dirty deferred close_code rekeys_us steps_us",
+    "link/shard.Lane": "overtaken next_dirty next_unread hangup unread dirty deferred close_code rekeys_us steps_us "
+    "tx_mix_acked stepped_counted",
     "link/shard.Link": "",
     "link/relay.Path": "next_dying",
     "link/relay.PathEnd": "next_out out_link",

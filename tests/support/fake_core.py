@@ -22,19 +22,14 @@ from pcgrelay.dataplane.api import PathSpec
 from tests.support import fake_outlets
 from tests.support.fake_outlets import CoreError, Outlets
 
-EVENT_LANE_UP = 1
-EVENT_LANE_DOWN = 2
-EVENT_SESSION_UP = 3
-EVENT_SESSION_DOWN = 4
-EVENT_SESSION_STALLED = 5
-EVENT_SESSION_RESUMED = 6
+EVENT_LANE_UP, EVENT_LANE_DOWN = 1, 2
+EVENT_SESSION_UP, EVENT_SESSION_DOWN, EVENT_SESSION_STALLED, EVENT_SESSION_RESUMED = 3, 4, 5, 6
 EVENT_PEER_DRAINS = 7
 EVENT_IMPORT_WANTED = 8
 EVENT_STREAM_END = 9
 EVENT_STREAM_OPEN = 10
 EVENT_EVENTS_LOST = 11
-EVENT_LINK_RENEWED = 13
-EVENT_SESSION_RENEWED = 14
+EVENT_LINK_RENEWED, EVENT_SESSION_RENEWED = 13, 14
 EVENT_SESSION_MOVED = 15
 EVENT_SETUP_ENDED, EVENT_STREAMS_NUDGED, EVENT_STREAMS_DONE = fake_outlets.EVENT_SETUP_ENDED, 17, 18
 ROLE_EDGE, ROLE_RELAY = 1, 2
@@ -105,6 +100,7 @@ class Core(Outlets):
         self.renewals: dict[tuple[str, int, int], bytes] = {}  # (link or session, its number, mix id): secret
         self.mixed: list[tuple[str, int, int]] = []  # those that both sides keep
         self.keeps = True  # whether it reports that it keeps a renewal
+        self.steps = True  # whether all lanes and flows have stepped with the last one
         self.bounds_set: dict[str, Any] = {}
         self.refuses_tables = False
         self.hosts_refused: set[str] = set()
@@ -225,6 +221,11 @@ class Core(Outlets):
 
     def session_mix(self, session: int, mix: int) -> None:
         self.mixed.append(("session", session, mix))
+
+    def link_has_stepped(self, *_: int) -> bool:
+        return self.steps
+
+    session_has_stepped = link_has_stepped
 
     def _kept(self, what: str, number: int, secret: bytearray, mix: int) -> None:
         self.renewals[(what, number, mix)] = bytes(secret)

@@ -15,7 +15,7 @@ from pcgrelay._core.face.workers cimport workers_order
 from pcgrelay._core.face.registry cimport Entry, LinkEntry, SessionEntry
 from pcgrelay._core.face.counters cimport (
     name_of_cause, counters_total, event_tuple, counters_link, counters_memory, name_of_reason, counters_services,
-    counters_listener, counters_session, counters_streams, counters_workers,
+    counters_listener, counters_session, counters_streams, counters_workers, link_has_stepped, session_has_stepped,
 )
 from pcgrelay._core.link.gauge cimport gauge_new
 from pcgrelay._core.handover.shard cimport HANDOVER_LEAST, HANDOVER_VERSION
@@ -267,6 +267,9 @@ cdef class Core(Outlets):
         self._link(link)
         self._mix(mailbox.ORDER_LINK_MIX, link, mix)
 
+    def link_has_stepped(self, uint32_t link, uint64_t mix) -> bool:
+        return link_has_stepped(self._link(link).gauge, mix)
+
     cdef _mix(self, OrderKind kind, uint32_t number, uint64_t mix):
         cdef Order* order = workers_order(kind)
         order.args.renewal.number, order.args.renewal.mix = number, mix
@@ -395,6 +398,9 @@ cdef class Core(Outlets):
 
     def session_renew(self, uint32_t session, *, bytearray secret, uint64_t mix) -> None:
         self._renew(mailbox.ORDER_SESSION_RENEW, session, self._session(session), secret, mix)
+
+    def session_has_stepped(self, uint32_t session, uint64_t mix, uint32_t flows) -> bool:
+        return session_has_stepped(self._session(session).gauge, mix, flows)
 
     def session_mix(self, uint32_t session, uint64_t mix) -> None:
         self._session(session)

@@ -24,4 +24,7 @@ cdef tuple counters_listener(Worker* workers, uint32_t count, uint32_t listener)
 cdef list counters_workers(Worker* workers, uint32_t count)
 cdef dict counters_link(Gauge* gauge)
 cdef dict counters_session(Gauge* gauge)
+# Whether each lane that is up, or each of so many flows, has stepped with this renewal both ways.
+cdef bint link_has_stepped(Gauge* gauge, uint64_t mix)
+cdef bint session_has_stepped(Gauge* gauge, uint64_t mix, uint32_t flows)
 cdef list counters_meter(Meter* meter)

@@ -6,7 +6,7 @@ from pcgrelay._core.base.atomics cimport counter_get, counter32_get
 from pcgrelay._core.link.gauge cimport (
     GAUGE_VALUES, LINK_GAUGE_LANES_UP, LINK_GAUGE_MIX, LINK_GAUGE_PINGS, LINK_GAUGE_PINGS_LATE,
     LINK_GAUGE_RECEIVED_BYTES, LINK_GAUGE_RECEIVED_FRAMES, LINK_GAUGE_ROUND_TRIP, LINK_GAUGE_SENT_BYTES,
-    LINK_GAUGE_SENT_FRAMES, Gauge,
+    LINK_GAUGE_SENT_FRAMES, LINK_GAUGE_STEPPED, Gauge,
 )
 from pcgrelay._core.link.mailbox cimport (
     EVENT_IMPORT_WANTED, EVENT_LANE_DOWN, EVENT_LANE_UP, EVENT_PEER_DRAINS, EVENT_SESSION_MOVED, EVENT_SESSION_RESUMED,
@@ -16,7 +16,7 @@ from pcgrelay._core.link.mailbox cimport (
 from pcgrelay._core.base.result cimport RESULT_REASONS
 from pcgrelay._core.session.session cimport (
     SESSION_GAUGE_EPOCH, SESSION_GAUGE_FLOWS_UP, SESSION_GAUGE_MIX, SESSION_GAUGE_RECEIVED_BYTES,
-    SESSION_GAUGE_RETAINED, SESSION_GAUGE_SENT_BYTES, SESSION_GAUGE_STREAMS,
+    SESSION_GAUGE_RETAINED, SESSION_GAUGE_SENT_BYTES, SESSION_GAUGE_STEPPED, SESSION_GAUGE_STREAMS,
 )
 from pcgrelay._core.base.stats cimport (
     CAUSE_COUNT, COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_COUNT, COUNT_LANES_CLOSED, COUNT_LANES_OPENED,
@@ -188,7 +188,8 @@ cdef dict counters_link(Gauge* gauge):
         "sent_frames": gauge_sum(gauge, LINK_GAUGE_SENT_FRAMES),
         "received_frames": gauge_sum(gauge, LINK_GAUGE_RECEIVED_FRAMES),
         "mix": gauge_max(gauge, LINK_GAUGE_MIX),
-        "pings": gauge_sum(gauge, LINK_GAUGE_PINGS), "pings_late": gauge_sum(gauge, LINK_GAUGE_PINGS_LATE)}
+        "pings": gauge_sum(gauge, LINK_GAUGE_PINGS), "pings_late": gauge_sum(gauge, LINK_GAUGE_PINGS_LATE),
+        "stepped": gauge_sum(gauge, LINK_GAUGE_STEPPED)}
 
 
 cdef dict counters_session(Gauge* gauge):
@@ -197,7 +198,15 @@ cdef dict counters_session(Gauge* gauge):
         "sent_bytes": gauge_sum(gauge, SESSION_GAUGE_SENT_BYTES),
         "received_bytes": gauge_sum(gauge, SESSION_GAUGE_RECEIVED_BYTES),
         "retained_bytes": gauge_sum(gauge, SESSION_GAUGE_RETAINED), "epoch": gauge_max(gauge, SESSION_GAUGE_EPOCH),
-        "mix": gauge_max(gauge, SESSION_GAUGE_MIX)}
+        "mix": gauge_max(gauge, SESSION_GAUGE_MIX), "stepped": gauge_sum(gauge, SESSION_GAUGE_STEPPED)}
+
+
+cdef bint link_has_stepped(Gauge* gauge, uint64_t mix):
+    return gauge_sum(gauge, LINK_GAUGE_STEPPED) == mix * gauge_sum(gauge, LINK_GAUGE_LANES_UP)
+
+
+cdef bint session_has_stepped(Gauge* gauge, uint64_t mix, uint32_t flows):
+    return gauge_sum(gauge, SESSION_GAUGE_STEPPED) == mix * flows
 
 
 cdef dict counters_memory(Worker* workers, uint32_t count, uint64_t budget):

@@ -18,7 +18,7 @@ from pcgrelay._core.link.shard cimport Link, Shard
 from pcgrelay._core.base.map cimport Map, map_find, map_put
 from pcgrelay._core.crypto.renewal cimport renewals_wipe
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_BAD_LENGTH, RESULT_NO_MEMORY, RESULT_OK
-from pcgrelay._core.session.session cimport SESSION_GAUGE_RETAINED, Session, session_count_retained
+from pcgrelay._core.session.session cimport SESSION_GAUGE_RETAINED, SESSION_GAUGE_STEPPED, Session, session_count_flow
 from pcgrelay._core.stream.stream cimport Stream
 from pcgrelay._core.base.wire cimport PURPOSE_FLOW_DATA, WIRE_LANES_MAX, WIRE_PREFIX
 
@@ -218,7 +218,9 @@ cdef void flow_read(Tlv* self, Shard* shard, Session* session) noexcept nogil:
     epoch_read(self, FLOW_TX, shard, &flow.tx, PURPOSE_FLOW_DATA, True, flow.tx_next, flow.tx_control)
     epoch_read(self, FLOW_RX, shard, &flow.rx, PURPOSE_FLOW_DATA, False, 0, 0)
     flow_contents(self, shard, flow)
-    session_count_retained(gauge_at(session.gauge, shard.index), flow)
+    # A step that waits may be of that renewal: it counts once it is acknowledged.
+    flow.tx_mix_acked = 0 if flow.rekey_waits else flow.tx_mix
+    session_count_flow(gauge_at(session.gauge, shard.index), flow)
     if flow.ack_due_us != 0:
         flow.due = True
         flow.next_due = shard.due
@@ -319,8 +321,8 @@ cdef void session_read(Tlv* self, Shard* shard, Map* gauges) noexcept nogil:
         return
     values = gauge_at(session.gauge, shard.index)
     tlv_bytes(self, SESSION_GAUGE, values, GAUGE_VALUES * 8)
-    # What is retained is counted as it is put back.
-    values[SESSION_GAUGE_RETAINED] = 0
+    # These are counted as flows are put back.
+    values[SESSION_GAUGE_RETAINED] = values[SESSION_GAUGE_STEPPED] = 0
     while tlv_enter(self, SESSION_FLOW, &at, &part):
         flow_read(&part, shard, session)
         if part.result != RESULT_OK:

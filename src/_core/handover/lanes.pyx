@@ -9,7 +9,7 @@ from pcgrelay._core.base.tlv cimport (
 )
 from pcgrelay._core.crypto.epoch cimport Epoch, epoch_restore
 from pcgrelay._core.frame.frame cimport Frame, frame_pack, frame_unpack
-from pcgrelay._core.link.gauge cimport GAUGE_VALUES, Gauge, gauge_at, gauge_drop, gauge_hold
+from pcgrelay._core.link.gauge cimport GAUGE_VALUES, Gauge, LINK_GAUGE_STEPPED, gauge_at, gauge_drop, gauge_hold
 from pcgrelay._core.base.handle cimport HANDLE_LANE
 from pcgrelay._core.link.link cimport link_add, link_find
 from pcgrelay._core.link.shard cimport (
@@ -262,6 +262,8 @@ cdef void links_read(Tlv* self, uint16_t tag, Shard* shard, Map* gauges) noexcep
             tlv_fail(self, RESULT_NO_MEMORY)
             return
         tlv_bytes(&inner, LINK_GAUGE, gauge_at(gauge, shard.index), GAUGE_VALUES * 8)
+        # It is counted as lanes show it.
+        gauge_at(gauge, shard.index)[LINK_GAUGE_STEPPED] = 0
         renewals_fields(&inner, LINK_NEWEST, &link.renewals)
         if inner.result != RESULT_OK:
             tlv_fail(self, inner.result)
@@ -477,6 +479,8 @@ cdef void lane_read(Tlv* self, Shard* shard) noexcept nogil:
         tlv_fail(self, RESULT_BAD_FIELD)
         pool_free(&shard.pool, lane, sizeof(Lane))
         return
+    # Whether a step arrived is known with the answer to the next PING.
+    lane.tx_mix_token = lane.ping_token
     # One PING and its seal are due at once.
     lane.ping_due_us = 0
     lane.writable = True

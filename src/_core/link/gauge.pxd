@@ -26,6 +26,7 @@ cdef enum:
     LINK_GAUGE_MIX = 6          # newest renewal with which the other side has stepped
     LINK_GAUGE_PINGS = 7        # sent
     LINK_GAUGE_PINGS_LATE = 8   # of these, counted as lost
+    LINK_GAUGE_STEPPED = 9      # sum of the newest renewals with which each lane has stepped both ways
 
 
 cdef Gauge* gauge_new(uint32_t slots, int references) noexcept nogil

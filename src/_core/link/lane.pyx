@@ -7,7 +7,8 @@ from pcgrelay._core.base.buf cimport Buf, buf_data, buf_drop, buf_alloc, pool_al
 from pcgrelay._core.crypto.epoch cimport epoch_start, epoch_step, epoch_wipe
 from pcgrelay._core.frame.frame cimport Frame, Scope, body_open, frame_open
 from pcgrelay._core.link.gauge cimport (
-    LINK_GAUGE_LANES_UP, LINK_GAUGE_MIX, LINK_GAUGE_PINGS, LINK_GAUGE_PINGS_LATE, LINK_GAUGE_RECEIVED_FRAMES, gauge_at,
+    LINK_GAUGE_LANES_UP, LINK_GAUGE_MIX, LINK_GAUGE_PINGS, LINK_GAUGE_PINGS_LATE, LINK_GAUGE_RECEIVED_FRAMES,
+    LINK_GAUGE_STEPPED, gauge_at,
 )
 from pcgrelay._core.base.handle cimport HANDLE_LANE
 from pcgrelay._core.base.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
@@ -15,7 +16,7 @@ from pcgrelay._core.link.link cimport link_count_round_trip
 from pcgrelay._core.link.shard cimport (
     LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_DRAINING, LANE_FRAME_US, LANE_PINGS, LANE_PINGS_LATE,
     LANE_PING_US, LANE_REKEYS, LANE_REKEY_US, LANE_SILENCE, LANE_UP, LANE_WIRE, Lane, Link, Shard, lane_is_up,
-    shard_event,
+    lane_stepped, shard_event,
 )
 from pcgrelay._core.link.mailbox cimport EVENT_LANE_UP, EVENT_PEER_DRAINS, Event
 from pcgrelay._core.base.queue cimport queue_free
@@ -70,6 +71,7 @@ cdef Lane* lane_start(Shard* shard, Link* link, int fd, uint16_t index, uint32_t
 cdef void lane_stop(Shard* shard, Lane* lane) noexcept nogil:
     cdef uint32_t i
     if lane_is_up(lane):
+        lane_count_stepped(shard, lane, 0)
         counter_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_LANES_UP], -1)
         lane.state = LANE_CLOSED
         link_count_round_trip(shard, lane.link)
@@ -260,7 +262,14 @@ cdef Result lane_rx_rekey(Shard* shard, Lane* lane, const uint8_t* body) noexcep
     OPENSSL_cleanse(mix, sizeof(mix))
     if answer == RESULT_OK and id > gauge[LINK_GAUGE_MIX]:
         counter_set(&gauge[LINK_GAUGE_MIX], id)
+    lane_count_stepped(shard, lane, lane_stepped(lane))
     return answer
+
+
+cdef void lane_count_stepped(Shard* shard, Lane* lane, uint64_t mix) noexcept nogil:
+    if mix != lane.stepped_counted:
+        counter_add(&gauge_at(lane.link.gauge, shard.index)[LINK_GAUGE_STEPPED], mix - lane.stepped_counted)
+        lane.stepped_counted = mix
 
 
 cdef Result lane_rx_ping(Shard* shard, Lane* lane, const uint8_t* body) noexcept nogil:
@@ -276,6 +285,9 @@ cdef void lane_rx_pong(Shard* shard, Lane* lane, uint64_t token) noexcept nogil:
         return
     sample_us = shard.now_us - lane.ping_sent_us
     lane.ping_token = 0
+    if token != lane.tx_mix_token:
+        lane.tx_mix_acked = lane.tx_mix
+        lane_count_stepped(shard, lane, lane_stepped(lane))
     lane.round_trip_us = sample_us if lane.round_trip_us == 0 else (7 * lane.round_trip_us + sample_us) / 8
     link_count_round_trip(shard, lane.link)
 

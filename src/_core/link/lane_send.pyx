@@ -200,6 +200,7 @@ cdef Result lane_rekey(Shard* shard, Lane* lane) noexcept nogil:
     if answer != RESULT_OK or id == 0:
         return answer if answer != RESULT_OK else epoch_step(&lane.tx, NULL)
     lane.tx_mix = id
+    lane.tx_mix_token = lane.ping_token
     counter_add(&shard.stats.count[COUNT_REKEYS_MIXED], 1)
     answer = renewals_mix(&lane.link.renewals, id, lane.tx.direction, lane.number, mix)
     if answer == RESULT_OK:

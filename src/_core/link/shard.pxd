@@ -80,6 +80,9 @@ cdef struct Lane:
     Bucket rekeys_us            # what was taken of LANE_REKEYS,
     Bucket steps_us             # and what was sent of LANE_STEPS
     uint64_t tx_mix             # the renewal with which tx has stepped last; 0: none
+    uint64_t tx_mix_token       # of the PING that was out then: the answer to a later one shows that the step arrived
+    uint64_t tx_mix_acked       # the renewal whose step is known to have arrived
+    uint64_t stepped_counted    # of lane_stepped, counted in the link's gauge
     Owed owed                   # the renewal with which the peer must step
     uint64_t paced_us           # since when its rate is measured,
     uint64_t paced_bytes        # and what was sent since
@@ -185,6 +188,10 @@ cdef inline Link* link_next(const Shard* shard, uint32_t* at) noexcept nogil:
 
 cdef inline bint lane_is_up(const Lane* lane) noexcept nogil:
     return lane.state == LANE_UP or lane.state == LANE_DRAINING
+
+# The newest renewal with which both directions have stepped, and of which no step is under way.
+cdef inline uint64_t lane_stepped(const Lane* lane) noexcept nogil:
+    return lane.tx_mix_acked if lane.tx_mix_acked < lane.owed.mix else lane.owed.mix
 
 # Mark a lane that has something to send or must be checked at the end of this turn.
 cdef inline void lane_dirty(Shard* shard, Lane* lane) noexcept nogil:

@@ -9,7 +9,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.buf cimport Buf
-from pcgrelay._core.stream.flow cimport Flow
+from pcgrelay._core.stream.flow cimport Flow, flow_stepped
 from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.gauge cimport Gauge
 from pcgrelay._core.link.shard cimport Lane, Shard
@@ -33,6 +33,7 @@ cdef enum:
     SESSION_GAUGE_RETAINED = 4  # bytes
     SESSION_GAUGE_EPOCH = 5     # newest epoch in which the far edge seals
     SESSION_GAUGE_MIX = 6       # newest renewal with which the far edge has stepped
+    SESSION_GAUGE_STEPPED = 7   # sum of the newest renewals with which each flow has stepped both ways
 
 # A path over which the far edge has not sent a frame yet; in_label 0: none.
 cdef struct Candidate:
@@ -118,10 +119,13 @@ cdef Result session_bundle(Shard* shard, Flow* flow, Buf* buf, uint32_t length) 
 # Send a sealed frame on the flow's lane; the reference passes. Without a lane a retained frame just waits for RESUME.
 cdef Result session_emit(Shard* shard, Flow* flow, Buf* buf) noexcept nogil
 
-# Update the session's gauge to what the flow retains now.
-cdef inline void session_count_retained(uint64_t* gauge, Flow* flow) noexcept nogil:
+# Update the session's gauge to what the flow retains now, and to the renewal with which it has stepped both ways.
+cdef inline void session_count_flow(uint64_t* gauge, Flow* flow) noexcept nogil:
     counter_add(&gauge[SESSION_GAUGE_RETAINED], flow.retained_bytes - flow.retained_counted)
     flow.retained_counted = flow.retained_bytes
+    if flow.stepped_counted != flow_stepped(flow):
+        counter_add(&gauge[SESSION_GAUGE_STEPPED], flow_stepped(flow) - flow.stepped_counted)
+        flow.stepped_counted = flow_stepped(flow)
 
 # Note that the flow owes an ACK, which must be sent at that time at the latest.
 cdef void session_owe_ack(Shard* shard, Flow* flow, uint64_t due_us) noexcept nogil

@@ -153,7 +153,7 @@ cdef Result session_emit(Shard* shard, Flow* flow, Buf* buf) noexcept nogil:
     cdef Lane* lane = flow_lane(flow)
     cdef uint64_t* gauge = gauge_at(session.gauge, shard.index)
     cdef Result answer = RESULT_OK
-    session_count_retained(gauge, flow)
+    session_count_flow(gauge, flow)
     if lane == NULL:
         buf_drop(&shard.pool, buf)
         return RESULT_OK
@@ -437,12 +437,13 @@ cdef Result session_rx(Shard* shard, Session* session, Flow* flow, uint32_t type
             counter_set(&gauge[SESSION_GAUGE_EPOCH], flow.rx.number)
         if answer == RESULT_OK and wire_get64(body + 4) > gauge[SESSION_GAUGE_MIX]:
             counter_set(&gauge[SESSION_GAUGE_MIX], wire_get64(body + 4))
+        session_count_flow(gauge, flow)
     elif type == FRAME_ACK:
         answer = flow_rx_ack(flow, &shard.pool, wire_get64(body), shard.now_us)
-        session_count_retained(gauge_at(session.gauge, shard.index), flow)
+        session_count_flow(gauge_at(session.gauge, shard.index), flow)
     elif type == FRAME_RESUME:
         answer = rx_resume(shard, session, flow, body)
-        session_count_retained(gauge_at(session.gauge, shard.index), flow)
+        session_count_flow(gauge_at(session.gauge, shard.index), flow)
     elif type == FRAME_FLOW_CLOSE:
         if wire_get16(body + 2) != 0:
             return RESULT_BAD_FIELD

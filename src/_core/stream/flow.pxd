@@ -118,6 +118,8 @@ cdef struct Flow:
     uint64_t rx_told            # the greatest number that our ACKs and RESUMEs have sent as expected next
     uint64_t rx_step            # rx_told must reach this before the next FLOW_REKEY is accepted; 0: no condition
     uint64_t tx_mix             # the renewal with which tx has stepped last; 0: none
+    uint64_t tx_mix_acked       # the same, of the last step that the far edge has acknowledged
+    uint64_t stepped_counted    # of flow_stepped, counted in the session's gauge
     Owed owed                   # the renewal with which the peer must step
     uint64_t rekey_number       # of the FLOW_REKEY that waits for its acknowledgement
     uint64_t ack_due_us         # 0: nothing to acknowledge
@@ -157,6 +159,11 @@ cdef void flow_stop(Flow* self, Pool* pool) noexcept nogil
 
 # Note that the session has agreed on a renewal: the far edge owes a step with it.
 cdef void flow_agree(Flow* self, uint64_t now_us) noexcept nogil
+
+# The newest renewal with which both directions have stepped, and of which no step is under way: ours is acknowledged,
+# the far edge's has arrived.
+cdef inline uint64_t flow_stepped(const Flow* self) noexcept nogil:
+    return self.tx_mix_acked if self.tx_mix_acked < self.owed.mix else self.owed.mix
 
 # Whether so many bundles of any size may be sealed now: retained bytes within the cap, their memory within two caps.
 cdef bint flow_has_room(const Flow* self, uint32_t bundles) noexcept nogil

@@ -384,6 +384,7 @@ cdef Result flow_rx_ack(Flow* self, Pool* pool, uint64_t next_number, uint64_t n
         self.timed_us = 0
     if self.rekey_waits and next_number > self.rekey_number:
         self.rekey_waits = False
+        self.tx_mix_acked = self.tx_mix
         epoch_confirm(&self.tx)
     return RESULT_OK
 

@@ -228,6 +228,9 @@ class Plane:
     def link_mix(self, link: int, mix: int) -> None:
         self._called(self._core.link_mix, link, mix)
 
+    def link_has_stepped(self, link: int, mix: int) -> bool:
+        return bool(self._called(self._core.link_has_stepped, link, mix))
+
     # -- paths and sessions ------------------------------------------------------------------------------------
 
     def path_add(self, path: int, spec: PathSpec) -> None:
@@ -283,6 +286,9 @@ class Plane:
 
     def session_mix(self, session: int, mix: int) -> None:
         self._called(self._core.session_mix, session, mix)
+
+    def session_has_stepped(self, session: int, mix: int, flows: int) -> bool:
+        return bool(self._called(self._core.session_has_stepped, session, mix, flows))
 
     # -- tables and counters -----------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from pcgrelay.clock import Clock
-from pcgrelay.dataplane.api import DataPlaneRefused
+from pcgrelay.dataplane.api import DataPlaneRefused, LinkPlane
 from pcgrelay.identity.exporter import wipe_secret
 from pcgrelay.identity.handshake import HandshakeResult
 from pcgrelay.identity.local import LocalIdentity
@@ -26,8 +26,11 @@ from pcgrelay.policy.rules import link_refusal
 class LinkRenewer:
     """Renews the links of a node."""
 
-    def __init__(self, registry: LinkRegistry, local: LocalIdentity, emit: Emit, clock: Clock) -> None:
+    def __init__(
+        self, registry: LinkRegistry, plane: LinkPlane, local: LocalIdentity, emit: Emit, clock: Clock
+    ) -> None:
         self._registry = registry
+        self._plane = plane
         self._local = local
         self._emit = emit
         self._clock = clock
@@ -42,7 +45,7 @@ class LinkRenewer:
                 link.cut("renewal_overdue", Code.EXPIRED)
             elif link.dialled and link not in self._renewing and link.schedule.is_due(now, policy.renewal_interval_s):
                 renewal = link.renewable
-                if renewal is not None:
+                if renewal is not None and self._plane.link_has_stepped(link.number, link.generation):
                     self._renewing.add(link)
                     self._registry.spawn(self._renewed(link, renewal), "renewal")
 

@@ -75,7 +75,7 @@ class LinkTable:
         self._next_number = 0
         self._shut_out: set[NodeId] = set()  # neighbours whose last answer was a refusal of this node
         self.dialler = Dialler(self, local, emit, clock)
-        self.renewer = LinkRenewer(self, local, emit, clock)
+        self.renewer = LinkRenewer(self, plane, local, emit, clock)
 
     def start(self) -> None:
         """Start to dial the links that the configuration names."""

@@ -125,7 +125,7 @@ class Renewer:
             if schedule.is_overdue(now, policy.renewal_age_s):
                 self._table.count("renewal_overdue")
                 self._table.close(session, Code.EXPIRED, "renewal_overdue")
-            elif session.initiator and self._may_begin(session) and schedule.is_due(now, policy.renewal_interval_s):
+            elif session.initiator and schedule.is_due(now, policy.renewal_interval_s) and self._may_begin(session):
                 self._table.spawn(self._renewed(session), "renewal")
 
     def listen(self, session: Session, end: PathEnd) -> None:
@@ -143,7 +143,16 @@ class Renewer:
         self._failed(session, HandshakeRefused("closed", "The session ended while it was renewed."))
 
     def _may_begin(self, session: Session) -> bool:
-        return session not in self._attempts and session.state is State.UP and not session.mending
+        """Whether an attempt can be made now.
+
+        The peer keeps the secrets of two renewals. A step that is still under way must find the one that it names.
+        """
+        return (
+            session not in self._attempts
+            and session.state is State.UP
+            and not session.mending
+            and self._plane.session_has_stepped(session.number, session.generation, session.flows)
+        )
 
     async def _renewed(self, session: Session) -> None:
         """Run one renewal as the initiator."""

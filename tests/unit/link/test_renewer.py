@@ -62,6 +62,25 @@ def age(thing: Link | Session, seconds: float) -> None:
     thing.schedule.authenticated_ms -= round(seconds * 1000)
 
 
+async def test_no_renewal_begins_while_a_step_of_the_last_one_is_under_way(nodes: Nodes) -> None:
+    _, _, met = await realm(nodes, SOON)
+    await until(lambda: link_of(met).generation >= 1 and session_of(met).generation >= 1, 15)
+    met.core.steps = False
+    generations = link_of(met).generation, session_of(met).generation
+    for thing in (link_of(met), session_of(met)):
+        age(thing, 30)
+        attempts = thing.schedule.attempts if thing.schedule is not None else None
+        for _ in range(5):
+            met.node.tick()
+        assert thing.schedule is not None
+        # Waiting is no failure: nothing is counted, and it begins as soon as it may.
+        assert thing.schedule.attempts == attempts
+    await asyncio.sleep(0)
+    assert (link_of(met).generation, session_of(met).generation) == generations
+    met.core.steps = True
+    await until(lambda: link_of(met).generation > generations[0] and session_of(met).generation > generations[1], 15)
+
+
 async def test_links_and_sessions_are_renewed_again_and_again(nodes: Nodes) -> None:
     relay, kent, met = await realm(nodes, SOON)
     for edge in (kent, met):

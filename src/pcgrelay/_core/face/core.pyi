@@ -131,6 +131,8 @@ class Core(Outlets):
         """
     def link_mix(self, link: int, mix: int) -> None:
         """Use the secret of a renewal that both sides have in the next key step of all lanes, also of later ones."""
+    def link_has_stepped(self, link: int, mix: int) -> bool:
+        """Whether each lane that is up has stepped with this renewal both ways, and no step is under way (9.9)."""
 
     # -- paths of a relay
     def path_add(
@@ -191,6 +193,8 @@ class Core(Outlets):
         """As `link_renew`, for the flows of a session; EVENT_SESSION_RENEWED follows."""
     def session_mix(self, session: int, mix: int) -> None:
         """As `link_mix`, for the flows of a session."""
+    def session_has_stepped(self, session: int, mix: int, flows: int) -> bool:
+        """As `link_has_stepped`, for the flows of a session, of which there are so many."""
 
     # -- tables
     def tables_check(
@@ -264,11 +268,13 @@ class Core(Outlets):
     def per_worker(self) -> list[dict[str, int]]:
         """For each worker: lanes, streams, sent_bytes, received_bytes."""
     def links(self) -> dict[int, dict[str, int]]:
-        """For each link: lanes_up, rtt_us, sent_bytes, received_bytes, sent_frames, received_frames, pings, pings_late.
+        """For each link: lanes_up, rtt_us, sent_bytes, received_bytes, sent_frames, received_frames, mix, pings,
+        pings_late, stepped.
 
-        A ping whose answer took longer than two probe intervals is late.
+        A ping whose answer took longer than two probe intervals is late. stepped: the sum of the newest renewals with
+        which each lane has stepped both ways.
         """
     def sessions(self) -> dict[int, dict[str, int]]:
-        """For each session: flows_up, streams, retained_bytes, sent_bytes, received_bytes, epoch."""
+        """For each session: flows_up, streams, retained_bytes, sent_bytes, received_bytes, epoch, mix, stepped."""
     def memory(self) -> dict[str, int]:
         """used_bytes, budget_bytes, high_water_bytes."""
