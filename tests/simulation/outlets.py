@@ -153,6 +153,10 @@ class Outlets:
         """How many rounds are not over."""
         return sum(not times for times in self._rounds.values())
 
+    def shadows_left(self) -> int:
+        """How many shadows nothing was said of."""
+        return sum(not said for said in self._shadows.values())
+
     def _is_unheard(self) -> bool:
         """A fault on purpose."""
         return bool(self._world.library.virtual_strikes(FAULTS.index("unheard_end")))

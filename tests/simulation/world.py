@@ -259,7 +259,7 @@ class World:
     def _rest(self) -> None:
         """Wait until nothing remains."""
         waited_ms = 0
-        while self.remains() and waited_ms < SETTLE_MS:
+        while (self.remains() or self._is_to_be_told()) and waited_ms < SETTLE_MS:
             self.run_for(100)
             waited_ms += 100
         if what := self.remains():
@@ -290,6 +290,11 @@ class World:
             if node.alive and isinstance(node, Edge) and (rounds := node.outlets.rounds_left()):
                 return f"node {node.name} has {rounds} rounds under way"
         return ""
+
+    def _is_to_be_told(self) -> bool:
+        """Whether a shadow has no outcome yet, as at an edge that stands still."""
+        edges = [node for node in self.nodes.values() if node.alive and isinstance(node, Edge)]
+        return any(edge.outlets.shadows_left() for edge in edges)
 
     def _leave(self) -> None:
         """All nodes are stopped: nothing of them is left."""
