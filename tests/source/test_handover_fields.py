@@ -31,7 +31,7 @@ REBUILT = {
     # The count of what was overtaken and the budgets of steps begin again; a code to close with is used in the turn
     # that brings it.
     "link/shard.Lane": "overtaken next_dirty next_unread hangup unread dirty deferred close_code rekeys_us steps_us "
-    "tx_mix_acked stepped_counted",
+    "stepped_counted",
     "link/shard.Link": "",
     "link/relay.Path": "next_dying",
     "link/relay.PathEnd": "next_out out_link",

@@ -268,7 +268,8 @@ cdef class Core(Outlets):
         self._mix(mailbox.ORDER_LINK_MIX, link, mix)
 
     def link_has_stepped(self, uint32_t link, uint64_t mix) -> bool:
-        return link_has_stepped(self._link(link).gauge, mix)
+        cdef LinkEntry entry = self._links.get(link)
+        return entry is not None and link_has_stepped(entry.gauge, mix)
 
     cdef _mix(self, OrderKind kind, uint32_t number, uint64_t mix):
         cdef Order* order = workers_order(kind)
@@ -400,7 +401,8 @@ cdef class Core(Outlets):
         self._renew(mailbox.ORDER_SESSION_RENEW, session, self._session(session), secret, mix)
 
     def session_has_stepped(self, uint32_t session, uint64_t mix, uint32_t flows) -> bool:
-        return session_has_stepped(self._session(session).gauge, mix, flows)
+        cdef SessionEntry entry = self._sessions.get(session)
+        return entry is not None and session_has_stepped(entry.gauge, mix, flows)
 
     def session_mix(self, uint32_t session, uint64_t mix) -> None:
         self._session(session)

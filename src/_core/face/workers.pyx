@@ -165,7 +165,7 @@ cdef class Workers:
 
     def bounds(self, *, imports, exports, uint32_t descriptors=0) -> None:
         cdef uint32_t number, most
-        self._bounds.descriptors = descriptors
+        counter32_set(&self._bounds.descriptors, descriptors)
         for number, most in imports:
             if number < STATS_SERVICES:
                 counter32_set(&self._bounds.of_import[number], most)

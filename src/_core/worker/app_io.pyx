@@ -1,7 +1,7 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc
 
-from pcgrelay._core.base.atomics cimport counter_add
+from pcgrelay._core.base.atomics cimport counter32_get, counter_add
 from pcgrelay._core.worker.dial cimport dial_drop, dial_end_as, dial_is_kept_back, dial_next, dial_told, dial_tune
 from pcgrelay._core.edge.accept cimport ACCEPT_ELSEWHERE, ACCEPT_REFUSED, AcceptAnswer, accept_application
 from pcgrelay._core.edge.choice cimport Elsewhere
@@ -81,7 +81,7 @@ cdef void refuse_kept_back(Worker* self, Listener* listener, int fd) noexcept no
 
 cdef bint app_has_room(Worker* self) noexcept nogil:
     cdef int fd
-    if self.shard.bounds == NULL or self.shard.bounds.descriptors == 0:
+    if self.shard.bounds == NULL or counter32_get(&self.shard.bounds.descriptors) == 0:
         return True
     fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)
     if fd < 0:

@@ -3,6 +3,7 @@
 # connects is used, the others are closed. One deadline covers all of them.
 from libc.stdint cimport uint32_t
 
+from pcgrelay._core.base.atomics cimport counter32_get
 from pcgrelay._core.stream.stream cimport Dial, Stream
 from pcgrelay._core.worker.worker cimport Worker
 
@@ -18,7 +19,8 @@ cdef void dial_end_as(int fd, bint hard) noexcept nogil
 # Whether a new descriptor is one of those reserved for the control plane: the system gives the least free number, so
 # the number shows how many are in use.
 cdef inline bint dial_is_kept_back(const Worker* self, int fd) noexcept nogil:
-    return self.shard.bounds != NULL and 0 < self.shard.bounds.descriptors <= <uint32_t>fd
+    cdef uint32_t first = 0 if self.shard.bounds == NULL else counter32_get(&self.shard.bounds.descriptors)
+    return 0 < first <= <uint32_t>fd
 
 # Try the next address of the target. error: why the last one failed, or 0.
 cdef void dial_next(Worker* self, Stream* stream, int error) noexcept nogil

@@ -132,7 +132,10 @@ class Core(Outlets):
     def link_mix(self, link: int, mix: int) -> None:
         """Use the secret of a renewal that both sides have in the next key step of all lanes, also of later ones."""
     def link_has_stepped(self, link: int, mix: int) -> bool:
-        """Whether each lane that is up has stepped with this renewal both ways, and no step is under way (9.9)."""
+        """Whether each lane that is up has stepped with this renewal both ways, and no step is under way (9.9).
+
+        A link that is not known has not.
+        """
 
     # -- paths of a relay
     def path_add(
