@@ -101,6 +101,16 @@ def ids_given(link_id: bytes) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def not_taken_yet(sock: socket.socket) -> Iterator[None]:
+    """Close it if this ends by an error, or is cancelled, before somebody else has it."""
+    try:
+        yield
+    except BaseException:
+        sock.close()
+        raise
+
+
 class LyingRelay:
     """The double. `on_message` and `on_frame` are how it lies; put back by `be_honest`."""
 
@@ -171,7 +181,8 @@ class LyingRelay:
 
     async def _admit(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        first = await loop.sock_recv(sock, 1)
+        with not_taken_yet(sock):
+            first = await loop.sock_recv(sock, 1)
         if first == b"":
             sock.close()
         elif first[0] == TLS_FIRST:
@@ -181,7 +192,7 @@ class LyingRelay:
 
     async def _admit_control(self, sock: socket.socket, first: bytes) -> None:
         try:
-            with ids_given(self.link_id):
+            with not_taken_yet(sock), ids_given(self.link_id):
                 established, connection = await handshake_over(
                     sock,
                     self.member.context,
@@ -192,7 +203,6 @@ class LyingRelay:
                     first=first,
                 )
         except HandshakeRefused:
-            sock.close()
             return
         linked = Linked(self.member, established, connection)
         side = Side(linked, LaneDoor(LinkSecrets(linked.reference.secret), linked.reference.link_id, 1))
@@ -202,8 +212,9 @@ class LyingRelay:
     async def _admit_lane(self, sock: socket.socket, first: bytes) -> None:
         loop = asyncio.get_running_loop()
         data = bytearray(first)
-        while len(data) < PREAMBLE_SIZE:
-            data += await loop.sock_recv(sock, PREAMBLE_SIZE - len(data))
+        with not_taken_yet(sock):
+            while len(data) < PREAMBLE_SIZE and (piece := await loop.sock_recv(sock, PREAMBLE_SIZE - len(data))):
+                data += piece
         for side in self.sides.values():
             if side.door.link_id == bytes(data[16:32]):
                 with suppress(Refused):
