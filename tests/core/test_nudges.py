@@ -14,7 +14,7 @@ import pytest
 
 from pcgrelay.dataplane import events
 from pcgrelay.dataplane.api import DataPlaneRefused
-from tests.support.applications import client, echo, server, was_reset
+from tests.support.applications import client, echo, server, silent, was_reset
 from tests.support.plane_realm import DIRECT, GATEWAY, PlaneRealm
 from tests.support.waiting import receive, until_async
 
@@ -263,16 +263,12 @@ async def test_hard(realm: PlaneRealm, outlet: int) -> None:
 
 @OUTLETS
 async def test_what_is_being_set_up_and_what_no_application_made(realm: PlaneRealm, outlet: int) -> None:
-    with server(echo) as target, socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as stack:
-        for _ in range(3):
-            held = stack.enter_context(socket.socket())
-            held.setblocking(False)
-            held.connect_ex(full.getsockname())
+    with server(echo) as target, silent() as hangs:
         address = ready(realm, target, outlet)
         shadow = realm.shadow(1, outlet)
         await realm.outcomes(1)
-        realm.export(full.getsockname())
-        realm.publish(full.getsockname(), shares=200 if outlet == DIRECT else 0, patience_ms=9_000)
+        realm.export(hangs)
+        realm.publish(hangs, shares=200 if outlet == DIRECT else 0, patience_ms=9_000)
         with client(address):
             await until_async(lambda: realm.plane.meter_read(realm.meter)[outlet][0].tried == 1)
             for hard in (False, True):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import gc
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pcgrelay._core.face import core as native
-from tests.support.applications import Across, echo, reset, server
+from tests.support.applications import Across, echo, reset, server, silent
 from tests.support.cores import carried_out, listen
 from tests.support.ports import free_port
 from tests.support.waiting import until
@@ -37,12 +37,8 @@ def side(kind: str) -> Iterator[tuple[str, int] | None]:
         # What was given back to the kernel may be another test's server next.
         yield "127.0.0.1", free_port()
     else:
-        with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as stack:
-            for _ in range(3):
-                held = stack.enter_context(socket.socket())
-                held.setblocking(False)
-                held.connect_ex(full.getsockname())
-            yield full.getsockname()
+        with silent() as address:
+            yield address
 
 
 def behave(address: tuple[str, int], manner: str) -> None:

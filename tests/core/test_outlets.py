@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pcgrelay._core.face import core as native
-from tests.support.applications import Across, client, echo, is_turned_away, read_all, server
+from tests.support.applications import Across, client, echo, is_turned_away, read_all, server, silent
 from tests.support.cores import Node, carried_out, listen
 from tests.support.ports import free_port
 from tests.support.waiting import receive, until
@@ -154,21 +154,14 @@ def test_what_the_old_network_refuses_is_led_on(across: Across) -> None:
 
 
 def test_a_gateway_that_is_silent_is_given_up_in_its_time(across: Across) -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, server(says(b"old ")) as old:
-        # A backlog that is full lets further connections hang.
-        held = [socket.socket() for _ in range(3)]
-        for each in held:
-            each.setblocking(False)
-            each.connect_ex(full.getsockname())
-        outlets = Outlets(across, full.getsockname(), old)
+    with silent() as far, server(says(b"old ")) as old:
+        outlets = Outlets(across, far, old)
         outlets.publish(patience_ms=150)
         began = time.monotonic()
         assert asks(outlets.address) == b"old hello"
         took = time.monotonic() - began
         assert outlets.failures() == [(GATEWAY, "silent", "target-silent")]
         assert 0.1 < took < 2.0
-        for each in held:
-            each.close()
 
 
 def test_a_gateway_without_a_route_is_away(across: Across) -> None:
@@ -230,12 +223,8 @@ def test_a_denial_is_led_on_only_where_the_tables_say_so(across: Across, leads: 
 
 
 def test_a_session_that_ends_before_the_answer_is_led_on(across: Across) -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, server(says(b"old ")) as old:
-        held = [socket.socket() for _ in range(3)]
-        for each in held:
-            each.setblocking(False)
-            each.connect_ex(full.getsockname())
-        outlets = Outlets(across, full.getsockname(), old)
+    with silent() as far, server(says(b"old ")) as old:
+        outlets = Outlets(across, far, old)
         outlets.publish(patience_ms=9_000)
         answers: list[bytes] = []
         asking = threading.Thread(target=lambda: answers.append(asks(outlets.address)))
@@ -243,27 +232,19 @@ def test_a_session_that_ends_before_the_answer_is_led_on(across: Across) -> None
         until(lambda: outlets.figures(GATEWAY)["tried"] == 1)
         outlets.near.core.session_close(across.session, 1)
         asking.join(20)
-        for each in held:
-            each.close()
     assert answers == [b"old hello"]
     assert outlets.failures() == [(GATEWAY, "lost", "session-lost")]
 
 
 def test_an_application_that_leaves_is_no_failure_of_the_outlet(across: Across) -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, server(says(b"old ")) as old:
-        held = [socket.socket() for _ in range(3)]
-        for each in held:
-            each.setblocking(False)
-            each.connect_ex(full.getsockname())
-        outlets = Outlets(across, full.getsockname(), old)
+    with silent() as far, server(says(b"old ")) as old:
+        outlets = Outlets(across, far, old)
         outlets.publish(patience_ms=9_000)
         connection = client(outlets.address)
         until(lambda: outlets.figures(GATEWAY)["tried"] == 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         connection.close()
         assert outlets.failures() == [(GATEWAY, "left", "application-reset")]
-        for each in held:
-            each.close()
     assert outlets.figures(DIRECT)["tried"] == 0
 
 

@@ -15,7 +15,7 @@ import pytest
 from pcgrelay._core.face import core as native
 from pcgrelay.dataplane import events
 from pcgrelay.dataplane.api import DataPlaneRefused
-from tests.support.applications import client, echo, reset, server
+from tests.support.applications import client, echo, reset, server, silent
 from tests.support.cores import frozen_record
 from tests.support.plane_realm import DIRECT, GATEWAY, PlaneRealm, heard
 from tests.support.ports import free_port
@@ -32,15 +32,10 @@ async def realm(tmp_path: Path) -> AsyncIterator[PlaneRealm]:
     assert not made.failed
 
 
-@pytest.fixture
-def silent() -> Iterator[tuple[str, int]]:
-    """A listener that never answers: its backlog is full."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as stack:
-        for _ in range(3):
-            held = stack.enter_context(socket.socket())
-            held.setblocking(False)
-            held.connect_ex(full.getsockname())
-        yield full.getsockname()
+@pytest.fixture(name="silent")
+def silent_address() -> Iterator[tuple[str, int]]:
+    with silent() as address:
+        yield address
 
 
 def closed() -> tuple[str, int]:

@@ -16,6 +16,7 @@ from tests.support.applications import (
     pattern,
     read_all,
     server,
+    silent,
     swallow,
     transfer,
     was_reset,
@@ -112,14 +113,9 @@ def test_a_target_that_refuses_is_a_reset(across: Across) -> None:
 
 
 def test_a_target_that_stays_silent_meets_its_deadline() -> None:
-    # A listener whose queue is full lets the kernel drop what knocks.
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, Across(relays=0) as across:
-        knocking = [socket.socket() for _ in range(4)]
-        for each in knocking:
-            each.setblocking(False)
-            each.connect_ex(full.getsockname())
+    with silent() as target, Across(relays=0) as across:
         across.far.core.publish(
-            exports=[(0, b"echo", 1, 0, native.EXPORT_READY, 300, [full.getsockname()])],
+            exports=[(0, b"echo", 1, 0, native.EXPORT_READY, 300, [target])],
             imports=[],
             grants=[(across.session, [0])],
         )
@@ -127,8 +123,6 @@ def test_a_target_that_stays_silent_meets_its_deadline() -> None:
         across.near.core.publish(exports=[], imports=[(0, b"echo", 1, 0, native.IMPORT_LIVE, routes)], grants=[])
         assert is_turned_away(listen(across.near))
         assert causes(across.far) == (7, "target-silent")
-        for each in knocking:
-            each.close()
 
 
 def test_the_next_address_is_tried_when_the_first_refuses(across: Across) -> None:

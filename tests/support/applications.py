@@ -73,6 +73,17 @@ def read_all(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+@contextlib.contextmanager
+def silent() -> Iterator[tuple[str, int]]:
+    """A listener that never answers: its queue is full, so the kernel drops what knocks."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as stack:
+        for _ in range(4):
+            held = stack.enter_context(socket.socket())
+            held.setblocking(False)
+            held.connect_ex(full.getsockname())
+        yield full.getsockname()
+
+
 def reset(connection: socket.socket) -> None:
     """Close with RST."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -107,13 +107,9 @@ cdef AcceptAnswer accept_at_outlets(Shard* shard, const Import* entry, int fd, c
     if fresh == NULL:
         return ACCEPT_REFUSED
     if not outlets_begin(shard, fresh, entry, order, session):
-        if shadow or (order != NULL and order.begun):
-            setup_refused(shard, entry, order, CODE_BUSY, CAUSE_BUDGET)
-        if shadow:
-            edge_give_up(shard, fresh)
-            return ACCEPT_REFUSED
-        edge_abort(shard, fresh, CODE_BUSY, CAUSE_BUDGET)
-        return ACCEPT_TAKEN
+        give_refusal(shard, <int>entry.number, entry, order, CAUSE_BUDGET)
+        edge_give_up(shard, fresh)
+        return ACCEPT_REFUSED
     stream[0] = fresh
     return ACCEPT_TAKEN
 

@@ -201,6 +201,7 @@ cdef dict counters_session(Gauge* gauge):
         "mix": gauge_max(gauge, SESSION_GAUGE_MIX), "stepped": gauge_sum(gauge, SESSION_GAUGE_STEPPED)}
 
 
+# No lane or flow is at a greater one: ours steps with what both have told. So the sum says it of each.
 cdef bint link_has_stepped(Gauge* gauge, uint64_t mix):
     return gauge_sum(gauge, LINK_GAUGE_STEPPED) == mix * gauge_sum(gauge, LINK_GAUGE_LANES_UP)
 
