@@ -129,6 +129,10 @@ def test_what_one_worker_passes_to_another_is_handed_over(worlds: Worlds, seed: 
     assert worlds.outcome(scenario_of(seed))["fault"] == ""
 
 
+def test_a_direct_stream_that_ends_as_its_node_is_settled_is_not_handed_over(worlds: Worlds) -> None:
+    assert worlds.outcome(scenario_of(321003876, outlets=True))["fault"] == ""
+
+
 def test_an_attempt_that_another_worker_has_no_memory_for_is_counted(worlds: Worlds) -> None:
     assert worlds.outcome(scenario_of(888003241, outlets=True))["fault"] == ""
 

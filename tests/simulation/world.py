@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pcgrelay._core.base import map as map_module
+from pcgrelay._core.face import core as native
 from pcgrelay._core.worker import event_loop as loop
 from tests.simulation.edges import PORT_ANSWERS, SERVICES, Edge, port_of
 from tests.simulation.later import Later
@@ -206,6 +207,8 @@ class World:
             self.quiet()
         except Broken as broken:
             outcome.fault = str(broken)
+        except native.CoreError as refused:
+            outcome.fault = f"refused: {refused}"
         applications = self.applications()
         outcome.applications, outcome.whole, outcome.bytes = applications.count, applications.whole, applications.bytes
         outcome.seals = ctypes.c_uint64.in_dll(self.library, "virtual_seals").value

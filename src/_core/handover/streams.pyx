@@ -252,7 +252,8 @@ cdef void directs_write(Tlv* self, uint16_t tag, Shard* shard) noexcept nogil:
     cdef Stream* stream = shard.directs
     cdef uint64_t mark
     while stream != NULL:
-        if stream.opener or stream.partner == NULL:
+        # A half that has ended stays in the list until its turn to be read comes; nothing is left of it to hand over.
+        if stream.life == LIFE_LIVE and (stream.opener or stream.partner == NULL):
             mark = tlv_open(self, tag)
             stream_write(self, TAG_OPENER_HALF if stream.opener else TAG_TARGET_HALF, stream)
             if stream.partner != NULL:
