@@ -30,7 +30,7 @@ def test_a_node_runs_though_its_dates_are_wrong(tmp_path: Path) -> None:
         assert command("status", "-c", scene.kent.config).returncode == FAILING
         assert "Set the clock of this machine" in command("status", "-c", scene.kent.config).stdout
         assert scene.kent.asked("/readyz")[0] == 503
-        assert "\npcgrelay_ready 0\n" in scene.kent.asked("/metrics")[1]
+        assert "\npcgrelay_ready 0.0\n" in scene.kent.asked("/metrics")[1]
         # The clock is set: nothing else has to be done. The entry is signed by the new clock at once.
         clock.set(0)
         stage.await_well(seconds=60.0)

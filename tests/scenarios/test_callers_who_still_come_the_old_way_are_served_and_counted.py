@@ -59,7 +59,7 @@ class Border:
                 assert b"".join(iter(lambda connection=connection: connection.recv(65_536), b"")) == said
 
     def figure(self, name: str, organisation: str) -> float:
-        return self.kent.metrics()[f'{name}{{service="{SERVICE}",organisation="{organisation}"}}']
+        return self.kent.metrics()[f'{name}{{organisation="{organisation}",service="{SERVICE}"}}']
 
 
 @pytest.fixture

@@ -108,9 +108,8 @@ def test_access_log_status_metrics_and_explain_name_the_outlet(service: Moved) -
     assert all(end["setup_ms"] >= 0 and not end.get("moved") for end in ends)
     assert 'outlet="gateway"' in service.met.asked("/metrics")[1]
     for name in ("cjx", "gateway"):
-        labels = f'service="{SERVICE}",outlet="{name}"'
-        assert service.met.metrics()[f"outlet_share{{{labels}}}"] == 0.5
-        up = f'outlet_setups_total{{{labels},outcome="up"}}'
+        assert service.met.metrics()[f'outlet_share{{outlet="{name}",service="{SERVICE}"}}'] == 0.5
+        up = f'outlet_setups_total{{outcome="up",outlet="{name}",service="{SERVICE}"}}'
         until(lambda up=up: service.met.metrics()[up] == 100, 5, up)
     told = command("explain", SERVICE, "-c", service.met.config).stdout
     assert "cjx" in told
@@ -126,7 +125,7 @@ def test_a_target_that_refuses_at_the_exporter_is_led_on(service: Moved) -> None
     assert reload(service.kent).ok
     assert service.asked(50) == {b"old ": 50}
     assert service.met.await_log("stream.end", service=SERVICE, outlet="cjx", moved=1)
-    labels = f'{{service="{SERVICE}",outlet="gateway"}}'
+    labels = f'{{outlet="gateway",service="{SERVICE}"}}'
     until(lambda: service.met.metrics()[f"outlet_moved_total{labels}"] == 50, 5)
 
 
@@ -134,14 +133,14 @@ def test_a_back_up_is_exercised_and_nobody_notices_that_it_does_not_work(service
     service.configure(service.old, outlet="gateway", exercise=10)
     assert reload(service.met).ok
     assert service.asked(200) == {b"new ": 180, b"old ": 20}
-    series = f'exercise_last_success_timestamp_seconds{{service="{SERVICE}",outlet="cjx"}}'
+    series = f'exercise_last_success_timestamp_seconds{{outlet="cjx",service="{SERVICE}"}}'
     until(lambda: service.met.metrics().get(series, 0) > 0, 20, series)
     # Nothing listens there any more, and no probe tells.
     service.configure((HOST, free_port()), outlet="gateway", exercise=10)
     assert reload(service.met).ok
     assert service.asked(200) == {b"new ": 200}
     until(lambda: "The outlet cjx" in command("status", "-c", service.met.config).stdout, 10, "it is told")
-    assert service.met.metrics()[f'outlet_share{{service="{SERVICE}",outlet="cjx"}}'] == 0.1
+    assert service.met.metrics()[f'outlet_share{{outlet="cjx",service="{SERVICE}"}}'] == 0.1
 
 
 def test_a_relay_that_is_killed_costs_no_connection(service: Moved) -> None:
@@ -225,7 +224,7 @@ def test_before_the_gateway_is_there_an_edge_is_a_plain_proxy_that_counts(tmp_pa
         for _ in range(10):
             with socket.create_connection(door, timeout=15) as connection:
                 assert receive(connection, 4) == b"old "
-        until(lambda: met.metrics()[f'outlet_setups_total{{service="{SERVICE}",outlet="cjx",outcome="up"}}'] == 10)
+        until(lambda: met.metrics()[f'outlet_setups_total{{outcome="up",outlet="cjx",service="{SERVICE}"}}'] == 10)
         assert met.service("named").state == "ready"
 
 

@@ -72,7 +72,7 @@ class Proxy:
         return {outlet["name"]: outlet["share"] * 100 for outlet in told["outlets"]}
 
     def listener(self, name: str, what: str) -> float:
-        return self.met.metrics()[f'listener_{what}{{service="{SERVICE}",listener="{name}"}}']
+        return self.met.metrics()[f'listener_{what}{{listener="{name}",service="{SERVICE}"}}']
 
 
 @pytest.fixture

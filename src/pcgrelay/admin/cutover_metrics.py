@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pcgrelay.admin.outlet_metrics import Family
+from pcgrelay.admin.families import Families
 from pcgrelay.admin.status import CutoverLine, Status
 
 PHASES = ("planned", "soaking", "paused", "back", "arrived", "quiet", "retired", "lost")
 
 
-def cutover_families(family: Family, status: Status) -> None:
-    """Write all families of cut-overs."""
+def cutover_families(families: Families, status: Status) -> None:
+    """Add all families of cut-overs."""
     found = [({"service": each.service}, each) for each in status.cutovers]
-    family(
+    families.family(
         "cutover_phase",
         "gauge",
         "Where a cut-over is; 1 for one phase.",
@@ -30,4 +30,4 @@ def cutover_families(family: Family, status: Status) -> None:
         ("trouble", "gauge", "Things about it that need attention.", lambda each: len(each.troubles)),
     )
     for name, kind, meaning, value in figures:
-        family(f"cutover_{name}", kind, meaning, [(at, value(each)) for at, each in found])
+        families.family(f"cutover_{name}", kind, meaning, [(at, value(each)) for at, each in found])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pcgrelay.admin.outlet_metrics import Family
+from pcgrelay.admin.families import Families
 from pcgrelay.admin.status import Status
 
 
-def drill_families(family: Family, status: Status) -> None:
-    """Write all families of drills."""
+def drill_families(families: Families, status: Status) -> None:
+    """Add all families of drills."""
     drills = status.drills
-    family("drill_running", "gauge", "Whether a drill is under way.", [({}, bool(drills.running))])
-    family(
+    families.family("drill_running", "gauge", "Whether a drill is under way.", [({}, bool(drills.running))])
+    families.family(
         "drill_last_timestamp_seconds",
         "gauge",
         "When a drill last ended so.",
@@ -19,7 +19,7 @@ def drill_families(family: Family, status: Status) -> None:
             for each in drills.last
         ],
     )
-    family(
+    families.family(
         "drill_due_timestamp_seconds",
         "gauge",
         "When a drill is due; 0: it was never held.",

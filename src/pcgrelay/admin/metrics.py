@@ -2,52 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from pcgrelay.admin.condition import Condition, condition_of, troubles
+from pcgrelay.admin.core_help import CORE_HELP, OTHER
 from pcgrelay.admin.cutover_metrics import cutover_families
 from pcgrelay.admin.drill_metrics import drill_families
-from pcgrelay.admin.outlet_metrics import ENDS_S, Family, Samples, listener_families, outlet_families, stray_families
-from pcgrelay.admin.status import LinkStatus, OutletTimes, Status
+from pcgrelay.admin.families import Families
+from pcgrelay.admin.outlet_metrics import listener_families, outlet_families, stray_families
+from pcgrelay.admin.status import LinkStatus, Status
 from pcgrelay.admin.validity import validity_families
-from pcgrelay.printable import printable
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
     """Return all metric families; counters are the core's own, under the core's names."""
-    lines: list[str] = []
-
-    def family(name: str, kind: str, meaning: str, samples: Samples) -> None:
-        lines.append(f"# HELP pcgrelay_{name} {meaning}")
-        lines.append(f"# TYPE pcgrelay_{name} {kind}")
-        for labels, value in samples:
-            lines.append(f"pcgrelay_{name}{_labels(labels)} {_number(value)}")
-
-    def histogram(name: str, meaning: str, samples: Iterable[tuple[Mapping[str, str], OutletTimes]]) -> None:
-        lines.append(f"# HELP pcgrelay_{name} {meaning}")
-        lines.append(f"# TYPE pcgrelay_{name} histogram")
-        for labels, times in samples:
-            for end, number in zip(ENDS_S, times.below or [0] * len(ENDS_S), strict=True):
-                lines.append(f"pcgrelay_{name}_bucket{_labels({**labels, 'le': repr(end)})} {number}")
-            lines.append(f"pcgrelay_{name}_bucket{_labels({**labels, 'le': '+Inf'})} {times.count}")
-            lines.append(f"pcgrelay_{name}_sum{_labels(labels)} {_number(times.sum_s)}")
-            lines.append(f"pcgrelay_{name}_count{_labels(labels)} {times.count}")
-
-    _node(family, status)
-    _links(family, status)
-    _streams(family, status)
-    outlet_families(family, histogram, status)
-    listener_families(family, status)
-    stray_families(family, status)
-    cutover_families(family, status)
-    drill_families(family, status)
-    _counts(family, status, counters)
-    return "\n".join(lines) + "\n"
+    families = Families()
+    _node(families, status)
+    _links(families, status)
+    _streams(families, status)
+    outlet_families(families, status)
+    listener_families(families, status)
+    stray_families(families, status)
+    cutover_families(families, status)
+    drill_families(families, status)
+    _counts(families, status, counters)
+    return families.text()
 
 
-def _node(family: Family, status: Status) -> None:
+def _node(families: Families, status: Status) -> None:
+    family = families.family
     node = status.node
     family("build_info", "gauge", "Version and role of this node.", [({"version": node.version, "role": node.role}, 1)])
     family("uptime_seconds", "gauge", "Time since the start.", [({}, node.uptime_s)])
@@ -83,7 +66,8 @@ def _node(family: Family, status: Status) -> None:
     family("draining", "gauge", "Whether this node takes nothing new.", [({}, node.draining)])
 
 
-def _links(family: Family, status: Status) -> None:
+def _links(families: Families, status: Status) -> None:
+    family = families.family
     links = [(_of_link(link), link) for link in status.links]
     family("link_up", "gauge", "Whether the link is up.", [(at, link.state == "up") for at, link in links])
     family("link_lanes", "gauge", "Lanes that are up.", [(at, link.lanes_up) for at, link in links])
@@ -104,7 +88,8 @@ def _links(family: Family, status: Status) -> None:
     family("link_received_bytes_total", "counter", "Bytes received.", [(at, link.received_bytes) for at, link in links])
 
 
-def _streams(family: Family, status: Status) -> None:
+def _streams(families: Families, status: Status) -> None:
+    family = families.family
     family("stream_active", "gauge", "Streams that are open.", [({}, status.streams.active)])
     family("stream_opened_total", "counter", "Streams since the start.", [({}, status.streams.opened_total)])
     closed = status.streams.closed_total.items()
@@ -124,7 +109,8 @@ def _streams(family: Family, status: Status) -> None:
     )
 
 
-def _counts(family: Family, status: Status, counters: Mapping[str, int]) -> None:
+def _counts(families: Families, status: Status, counters: Mapping[str, int]) -> None:
+    family = families.family
     family("identity_twins", "gauge", "Identities that two processes bear.", [({}, len(status.twins))])
     family("refused_total", "counter", "Refusals.", [({"reason": why}, n) for why, n in status.refusals.items()])
     family("log_lines_lost_total", "counter", "Lines that the log could not write.", [({}, status.log.lost_total)])
@@ -134,7 +120,7 @@ def _counts(family: Family, status: Status, counters: Mapping[str, int]) -> None
     for name, value in sorted(counters.items()):
         if not name.startswith("refused_"):
             kind = "counter" if name.endswith("_total") else "gauge"
-            family(f"core_{name}", kind, "A counter of the native core.", [({}, value)])
+            family(f"core_{name}", kind, CORE_HELP.get(name, OTHER), [({}, value)])
 
 
 def _of_link(link: LinkStatus) -> dict[str, str]:
@@ -145,17 +131,3 @@ def _of_link(link: LinkStatus) -> dict[str, str]:
     if link.nth > 1:
         labels["nth"] = str(link.nth)
     return labels
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    if not labels:
-        return ""
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
-
-
-def _escaped(value: str) -> str:
-    return printable(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if float(value).is_integer() else repr(float(value))

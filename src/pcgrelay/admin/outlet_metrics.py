@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 
-from pcgrelay.admin.status import ListenerStatus, OutletStatus, OutletTimes, Status, StrayStatus
+from pcgrelay.admin.families import Families
+from pcgrelay.admin.status import ListenerStatus, OutletStatus, Status, StrayStatus
 from pcgrelay.cutover.histogram import EDGES, OCTAVE_PARTS
-
-Samples = Iterable[tuple[Mapping[str, str], float]]
-Family = Callable[[str, str, str, Samples], None]
-Times = Callable[[str, str, Iterable[tuple[Mapping[str, str], OutletTimes]]], None]
 
 # The bounds of histograms: octaves, 128 us up to 67 s.
 ENDS_S = tuple(edge / 1_000_000 for edge in EDGES[OCTAVE_PARTS::OCTAVE_PARTS])
 
 
-def outlet_families(family: Family, times: Times, status: Status) -> None:
-    """Write all families of outlets."""
+def outlet_families(families: Families, status: Status) -> None:
+    """Add all families of outlets."""
+    family, times = families.family, families.histogram
     found = list(_outlets(status))
     family("outlet_share", "gauge", "Share of new streams.", [(at, outlet.share) for at, outlet in found])
     family(
@@ -73,12 +71,13 @@ def outlet_families(family: Family, times: Times, status: Status) -> None:
         "When the first of these days began.",
         [(at, _start_of(outlet.quiet_since)) for at, outlet in found if outlet.quiet_since],
     )
-    times("outlet_setup_seconds", "Time until the far side answered.", [(at, outlet.setup) for at, outlet in found])
-    times("outlet_answer_seconds", "Time from there to its first byte.", [(at, outlet.answer) for at, outlet in found])
+    setups, answers = ([(at, outlet.setup) for at, outlet in found], [(at, outlet.answer) for at, outlet in found])
+    times("outlet_setup_seconds", "Time until the far side answered.", ENDS_S, setups)
+    times("outlet_answer_seconds", "Time from there to its first byte.", ENDS_S, answers)
 
 
-def listener_families(family: Family, status: Status) -> None:
-    """Write all families of listeners: of imports that have further ones."""
+def listener_families(families: Families, status: Status) -> None:
+    """Add all families of listeners: of imports that have further ones."""
     found = [
         ({"service": service.name, "listener": listener.name}, listener)
         for service in status.services
@@ -91,9 +90,9 @@ def listener_families(family: Family, status: Status) -> None:
         ("received_bytes_total", "counter", "Bytes received, of the same.", lambda each: each.received_bytes),
     )
     for name, kind, meaning, value in counts:
-        family(f"listener_{name}", kind, meaning, [(at, value(listener)) for at, listener in found])
+        families.family(f"listener_{name}", kind, meaning, [(at, value(listener)) for at, listener in found])
     further = [(at, listener) for at, listener in found if listener.name != "listen"]
-    family(
+    families.family(
         "listener_quiet_days",
         "gauge",
         "Whole days in a row on which nobody came to a further listener.",
@@ -101,8 +100,8 @@ def listener_families(family: Family, status: Status) -> None:
     )
 
 
-def stray_families(family: Family, status: Status) -> None:
-    """Write the families of callers who come to exports the old way."""
+def stray_families(families: Families, status: Status) -> None:
+    """Add the families of callers who come to exports the old way."""
     found = [
         ({"service": service.name, "organisation": stray.organisation}, stray)
         for service in status.services
@@ -116,7 +115,7 @@ def stray_families(family: Family, status: Status) -> None:
         ("stray_quiet_days", "gauge", "Whole days in a row without one.", lambda each: each.quiet_days),
     )
     for name, kind, meaning, value in counts:
-        family(name, kind, meaning, [(at, value(each)) for at, each in found])
+        families.family(name, kind, meaning, [(at, value(each)) for at, each in found])
 
 
 def _outlets(status: Status) -> Iterator[tuple[Mapping[str, str], OutletStatus]]:

@@ -14,8 +14,9 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from pcgrelay.admin.condition import Condition, condition_of, troubles
+from pcgrelay.admin.families import CONTENT_TYPE
 from pcgrelay.admin.http import TEXT, Answer, Asked, HttpServer, json_answer, text_answer
-from pcgrelay.admin.metrics import CONTENT_TYPE, metrics_text
+from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.private import let_in, private_socket
 from pcgrelay.admin.status import STATUS_PATH, Status
 from pcgrelay.printable import printable

@@ -12,6 +12,7 @@ from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.server import AdminHandlers, answered
 from pcgrelay.admin.status import ConfigurationStatus, LogStatus, MemoryStatus, OutletStatus, Status
 from tests.support.healthy_status import HEALTHY
+from tests.support.metric_samples import value
 
 FIRST, SECOND = HEALTHY.links
 IMPORT, EXPORT = HEALTHY.services
@@ -84,9 +85,9 @@ def test_a_node_that_drains_does_so_whatever_else_it_lacks() -> None:
     ],
 )
 def test_metrics_say_the_same(status: Status, ready: int, degraded: int, draining: int) -> None:
-    lines = metrics_text(status, {}).splitlines()
-    for name, value in (("ready", ready), ("degraded", degraded), ("draining", draining)):
-        assert f"pcgrelay_{name} {value}" in lines
+    text = metrics_text(status, {})
+    told = [value(text, f"pcgrelay_{name}") for name in ("ready", "degraded", "draining")]
+    assert told == [ready, degraded, draining]
 
 
 def test_another_exporter_that_is_well_serves() -> None:

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from pcgrelay.admin.core_help import CORE_HELP
 from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.status import LinkStatus, OutletStatus, OutletTimes
+from pcgrelay.dataplane.adapter import native_core
 from pcgrelay.views.status import numbered
 from tests.support.healthy_status import HEALTHY
 from tests.support.metric_samples import samples
@@ -76,3 +78,18 @@ def test_outlets_have_families_of_their_own() -> None:
     assert value("setup_seconds_bucket", le="+Inf") == value("setup_seconds_count") == 3
     assert value("setup_seconds_sum") == 0.5
     assert value("answer_seconds_bucket", le="+Inf") == 0
+
+
+def test_each_counter_of_the_core_says_what_it_means() -> None:
+    core = native_core().Core(workers=1, memory_bytes=16 << 20, role=1)
+    try:
+        told = {name for name in core.counters() if not name.startswith("refused_")}
+    finally:
+        core.stop()
+    assert told == CORE_HELP.keys()
+
+
+def test_the_process_has_its_figures() -> None:
+    found = samples(metrics_text(HEALTHY, {}))
+    for name in ("cpu_seconds_total", "resident_memory_bytes", "open_fds", "max_fds", "start_time_seconds"):
+        assert found[(f"process_{name}", frozenset())] > 0

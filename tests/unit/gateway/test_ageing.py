@@ -20,6 +20,7 @@ from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.identity.dates import Phase, Span
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.views.status import node_status
+from tests.support.metric_samples import value
 from tests.support.nodes_in_process import KENT, Nodes, Running
 from tests.support.odd_pki import DAY, Odd, ca, crl
 from tests.support.pki import Files, write_config
@@ -99,9 +100,9 @@ def test_the_same_rule_in_check_status_log_and_metrics(tmp_path: Path, what: str
             assert told[0].is_grave
             refuse_errors(loaded, clock)
         name = "crl_next_update" if what == "crl" else "certificate_not_after"
-        label = "" if what == "crl" else f'{{kind="{what}"}}'
-        lines = metrics_text(status, {}).splitlines()
-        assert f"pcgrelay_{name}_timestamp_seconds{label} {int(end.timestamp())}" in lines
+        labels = {} if what == "crl" else {"kind": what}
+        found = value(metrics_text(status, {}), f"pcgrelay_{name}_timestamp_seconds", **labels)
+        assert int(found) == int(end.timestamp())
 
 
 def test_it_is_said_once_a_day_and_anew_of_new_files(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from pcgrelay.state.folder import StateFolder
 from pcgrelay.views.drills import drill_list
 from pcgrelay.views.status import node_status
 from tests.support import fake_core
+from tests.support.metric_samples import value
 from tests.support.nodes_in_process import KENT, MET, Nodes, Running
 from tests.support.ports import free_port
 from tests.support.waiting import until_async as until
@@ -269,14 +270,14 @@ async def test_one_that_is_overdue_is_told(nodes: Nodes) -> None:
     status = node_status(running.node)
     words = f"The drill backup {CUSTODY} was never held."
     assert words in [each.sentence for each in troubles(status)]
-    series = f'pcgrelay_drill_due_timestamp_seconds{{kind="backup",subject="{CUSTODY}"}}'
-    assert f"{series} 0\n" in metrics_text(status, {})
+    series = {"name": "pcgrelay_drill_due_timestamp_seconds", "kind": "backup", "subject": CUSTODY}
+    assert value(metrics_text(status, {}), **series) == 0
     now = datetime.now(UTC)
     running.edge.drills.records.append(a_record(1, day=moment_text(now)[:10]))
     status = node_status(running.node)
     assert words not in [each.sentence for each in troubles(status)]
     assert condition_of(status, [each for each in troubles(status) if "drill" in each.sentence]) is Condition.READY
-    assert f"{series} 0\n" not in metrics_text(status, {})
+    assert value(metrics_text(status, {}), **series) > 0
     assert 'pcgrelay_drill_last_timestamp_seconds{kind="backup"' in metrics_text(status, {})
     (due,) = drill_list(running.edge.drills, now).dues
     assert (due.overdue, due.sentence) == (False, "")
