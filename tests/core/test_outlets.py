@@ -78,7 +78,7 @@ class Outlets:
 
         def seen() -> list[tuple[Any, ...]]:
             self.near.poll()
-            return [event[12] for event in self.near.seen if event[0] == native.EVENT_STREAM_END]
+            return [event[12][:5] for event in self.near.seen if event[0] == native.EVENT_STREAM_END]
 
         until(lambda: len(seen()) >= count)
         return seen()

@@ -268,6 +268,8 @@ class Core(Outlets):
         marking: int,
         priority: int,
         organisation: int = 0,
+        id_head: int = 0,
+        caller: bytes = b"",
     ) -> None:
         assert 131_072 <= cap <= 1 << 30
         assert 1 <= flows <= 64
@@ -347,11 +349,6 @@ class Core(Outlets):
         self.listener_numbers.pop(number, None)
         for fd in self.listeners.pop(number):
             os.close(fd)
-
-    def bounds(
-        self, *, imports: Sequence[tuple[int, int]], exports: Sequence[tuple[int, int]], descriptors: int = 0
-    ) -> None:
-        self.bounds_set = {"imports": dict(imports), "exports": dict(exports), "descriptors": descriptors}
 
     def drain(self) -> None:
         self.is_draining = True

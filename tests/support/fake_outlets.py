@@ -25,7 +25,16 @@ class Outlets:
         self.shadow_ends: dict[int, str] = {}  # by outlet, what shadows come to; none: nothing is told of them
         self.listener_numbers: dict[int, list[int]] = {}  # of the counts of an import's listeners
         self.listener_counts: dict[int, tuple[int, int, int, int]] = {}  # tests write here
+        self.named: dict[int, tuple[int, bytes]] = {}  # sessions of a process before
         self.rounds: list[tuple[int, int, int, int, bool]] = []  # import, outlet, idle_us, most, hard
+
+    def bounds(
+        self, *, imports: Sequence[tuple[int, int]], exports: Sequence[tuple[int, int]], descriptors: int = 0
+    ) -> None:
+        self.bounds_set = {"imports": dict(imports), "exports": dict(exports), "descriptors": descriptors}
+
+    def session_name(self, session: int, id_head: int, caller: bytes) -> None:
+        self.named[session] = (id_head, caller)
 
     def _rows_check(self, imports: Sequence[tuple[Any, ...]], hosts_refused: Collection[str]) -> None:
         for *_, outlets in imports:

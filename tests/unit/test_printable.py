@@ -23,6 +23,7 @@ from pcgrelay.log.writer import line_of
 from pcgrelay.output import Layout, Row, Screen, print_json, print_table, say
 from pcgrelay.printable import TEXT_MOST, json_printable, printable
 from pcgrelay.services.counts import MALFORMED, emit_stream_end
+from pcgrelay.services.stream_ids import StreamIdentity
 from tests.support.healthy_status import HEALTHY
 
 # Clears a screen, by one byte too; sets a title; turns the order; hides; ends a line; a lone half of a pair.
@@ -105,7 +106,8 @@ def test_only_one_place_makes_a_console() -> None:
 def test_what_a_peer_calls_a_service_is_a_name_or_no_word_of_its_own(service: bytes) -> None:
     said: list[object] = []
     end = StreamEnd(False, -1, 1, service, 0, 0, 5, 4, "unknown-service", 0xFFFF, False)
-    emit_stream_end(said.append, end, "kent.police.example", None, None, ())  # type: ignore[arg-type]
+    named = StreamIdentity("6f2c9a01-1", "2026-03-01T12:00:00.000Z")
+    emit_stream_end(said.append, end, "kent.police.example", None, None, (), named)  # type: ignore[arg-type]
     name = said[0].service.partition("@")[0]  # type: ignore[attr-defined]
     assert name == MALFORMED or re.fullmatch(r"[a-z0-9-]{1,63}", name)
 

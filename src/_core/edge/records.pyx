@@ -8,7 +8,7 @@ from pcgrelay._core.edge.setups cimport setup_answered, setup_rx_fin, setup_up
 from pcgrelay._core.edge.lists cimport edge_dirty, edge_ready
 from pcgrelay._core.edge.streams cimport (
     EDGE_STREAMS_MAX, EDGE_WINDOW, EDGE_WINDOW_LESS, EDGE_WINDOW_MORE, RULE_NONE, edge_abort, edge_count, edge_cut,
-    edge_dropped, edge_first_window, edge_grant, edge_hold, edge_is_full, edge_linger, edge_lingers, edge_name,
+    edge_dropped, edge_grant, edge_hold, edge_is_full, edge_linger, edge_lingers, edge_name,
     edge_stream,
 )
 from pcgrelay._core.stream.flow cimport FLOW_CLOSED, Flow, flow_is_greedy, flow_late, stream_flow
@@ -364,17 +364,29 @@ cdef uint32_t records_tx(Shard* shard, Stream* stream, uint8_t* p, bint* gone) n
     if stream.say & TX_OPEN:
         entry = tables_import(shard.tables, <uint32_t>stream.number)
         stream_step(stream, STREAM_TX_OPEN)
-        n = record_open(p, stream.id, edge_grant(shard, stream, edge_first_window(shard, stream)),
+        n = record_open(p, stream.id, edge_grant(shard, stream, first_window(shard, stream)),
                         1 if entry == NULL else entry.marking, 0 if entry == NULL else entry.priority,
                         stream.service, stream.service_length)
     if stream.say & TX_ACCEPT:
         stream_step(stream, STREAM_TX_ACCEPT)
         n += record_number(p + n, stream.id, RECORD_ACCEPT,
-                           edge_grant(shard, stream, edge_first_window(shard, stream)))
+                           edge_grant(shard, stream, first_window(shard, stream)))
     elif stream.say & TX_CREDIT and stream.state != STREAM_ANSWERING and stream.state != STREAM_ANSWERING_FIN:
         n += record_number(p + n, stream.id, RECORD_CREDIT, edge_grant(shard, stream, next_window(shard, stream)))
     stream.say = 0
     return n
+
+
+# The first credit: as much as the budget bears. Credit is a promise, not memory; the pool is the hard bound.
+cdef uint32_t first_window(Shard* shard, const Stream* stream) noexcept nogil:
+    cdef uint64_t eighth = shard.pool.limit / 8
+    if flow_is_greedy(stream_flow(stream), &shard.pool):
+        return WIRE_EARLY
+    if shard.windows + EDGE_WINDOW <= 2 * eighth:
+        return EDGE_WINDOW
+    if shard.windows + EDGE_WINDOW_LESS <= 3 * eighth:
+        return EDGE_WINDOW_LESS
+    return WIRE_EARLY
 
 
 # A window is a promise of memory. The larger it is, the smaller is the part of the budget up to which it is granted. So

@@ -48,9 +48,6 @@ cdef inline void edge_name(Stream* stream, const uint8_t* service, uint32_t leng
     memcpy(stream.service, service, length)
     stream.service_length = length
 
-# The first credit: as much as the budget bears. Credit is a promise, not memory; the pool is the hard bound.
-cdef uint32_t edge_first_window(Shard* shard, const Stream* stream) noexcept nogil
-
 # Grant the far edge so many bytes ahead of what the application has read; return the new limit.
 cdef uint64_t edge_grant(Shard* shard, Stream* stream, uint32_t window) noexcept nogil
 

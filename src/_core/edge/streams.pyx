@@ -14,7 +14,7 @@ from pcgrelay._core.base.stats cimport (
     COUNT_STREAMS_REFUSED, STATS_SERVICES, Bounds, Cause, listener_count,
 )
 from pcgrelay._core.base.timer cimport timer_clear, timer_set
-from pcgrelay._core.base.wire cimport CODE_ABORTED, CODE_DONE, CODE_TIMEOUT, WIRE_EARLY
+from pcgrelay._core.base.wire cimport CODE_ABORTED, CODE_DONE, CODE_TIMEOUT
 from pcgrelay._core.edge.lists cimport edge_bury, edge_direct_remove, edge_dirty, edge_ready, edge_unwait
 from pcgrelay._core.edge.setups cimport (
     setup_again, setup_drop, setup_end, setup_failed, setup_leave_flow, setup_report, setup_up,
@@ -24,7 +24,7 @@ from pcgrelay._core.link.gauge cimport gauge_at
 from pcgrelay._core.link.mailbox cimport EVENT_STREAM_END, Event, StreamEndEvent
 from pcgrelay._core.link.shard cimport Shard, shard_event
 from pcgrelay._core.session.session cimport SESSION_GAUGE_STREAMS, flow_session
-from pcgrelay._core.stream.flow cimport Flow, flow_is_greedy, stream_flow
+from pcgrelay._core.stream.flow cimport Flow, stream_flow
 from pcgrelay._core.stream.service_tables cimport Export, Import, Outlet, Target, tables_export, tables_import
 from pcgrelay._core.stream.stream cimport (
     BREAK_LEFT, BREAK_NONE, DIAL_NEXT_DUE, DIAL_NONE, DIAL_TRYING, FAR_CUT, FAR_ENDED, FAR_OPEN, IN_ENDED,
@@ -84,18 +84,6 @@ cdef bint edge_is_full(Shard* shard, uint32_t number, bint opener, uint32_t more
     for i in range(bounds.workers):
         more += counter32_get(&bounds.stats[i].of_import[number] if opener else &bounds.stats[i].of_export[number])
     return more > most
-
-
-# The first credit: as much as the budget bears. Credit is a promise, not memory; the pool is the hard bound.
-cdef uint32_t edge_first_window(Shard* shard, const Stream* stream) noexcept nogil:
-    cdef uint64_t eighth = shard.pool.limit / 8
-    if flow_is_greedy(stream_flow(stream), &shard.pool):
-        return WIRE_EARLY
-    if shard.windows + EDGE_WINDOW <= 2 * eighth:
-        return EDGE_WINDOW
-    if shard.windows + EDGE_WINDOW_LESS <= 3 * eighth:
-        return EDGE_WINDOW_LESS
-    return WIRE_EARLY
 
 
 cdef void edge_hold(Stream* stream) noexcept nogil:
@@ -367,7 +355,12 @@ cdef void edge_finish(Shard* shard, Stream* stream) noexcept nogil:
     edge_count(shard, stream, -1)
     counter_add(&shard.stats.count[COUNT_STREAMS_CLOSED], 1)
     counter_add(&shard.stats.cause[stream.cause], 1)
+    event = shard_event(shard, EVENT_STREAM_END)
+    end = &event.data.stream
     if flow != NULL:
+        end.id_head = flow_session(flow).gauge.id_head
+        end.flow = flow.index
+        end.stream = stream.id
         if flow.holding != NULL:
             flow.holding.queued -= stream.held
         if not stream.opener:
@@ -375,8 +368,6 @@ cdef void edge_finish(Shard* shard, Stream* stream) noexcept nogil:
         counter_add(&gauge_at(flow_session(flow).gauge, shard.index)[SESSION_GAUGE_STREAMS], -1)
     if stream.code != CODE_DONE:
         counter_add(&shard.stats.count[COUNT_STREAMS_REFUSED], stream.tx.sent + stream.rx.received == 0)
-    event = shard_event(shard, EVENT_STREAM_END)
-    end = &event.data.stream
     end.opener = stream.opener
     end.number = stream.number
     end.session = stream.session

@@ -12,7 +12,7 @@ from pcgrelay._core.crypto.aead cimport aead_key_length
 from pcgrelay._core.face.ends cimport Ends, ends_count, ends_events
 from pcgrelay._core.face.outlets cimport Outlets
 from pcgrelay._core.face.workers cimport workers_order
-from pcgrelay._core.face.registry cimport Entry, LinkEntry, SessionEntry
+from pcgrelay._core.face.registry cimport Entry, LinkEntry, SessionEntry, session_name
 from pcgrelay._core.face.counters cimport (
     name_of_cause, counters_total, event_tuple, counters_link, counters_memory, name_of_reason, counters_services,
     counters_listener, counters_session, counters_streams, counters_workers, link_has_stepped, session_has_stepped,
@@ -319,7 +319,7 @@ cdef class Core(Outlets):
 
     def session_add(self, uint32_t session, *, bytearray secret, bytes binding, uint32_t suite, bint initiator,
                     uint32_t flows, uint64_t cap, uint32_t marking, uint32_t priority,
-                    uint64_t organisation=0) -> None:
+                    uint64_t organisation=0, uint32_t id_head=0, bytes caller=b"") -> None:
         cdef SessionEntry entry = SessionEntry()
         cdef SessionOrder* args
         cdef Order* order = NULL
@@ -344,6 +344,7 @@ cdef class Core(Outlets):
             raise MemoryError
         try:
             entry.gauge.organisation = self._organisation(organisation)
+            session_name(entry.gauge, id_head, caller)
         except BaseException:
             # The references of the workers were taken already.
             entry.gauge.references = 1

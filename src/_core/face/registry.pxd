@@ -37,6 +37,10 @@ cdef class SessionEntry(Entry):
     cdef uint32_t flows_missing
     cdef uint64_t organisation  # number; 0: not known
 
+# Note what names a session outside this process: the first four bytes of its id, and its peer as TLVs of the PROXY
+# protocol. Before any worker uses the gauge.
+cdef session_name(Gauge* gauge, uint32_t id_head, bytes caller)
+
 # Of the outlets of an import.
 cdef class MeterEntry:
     cdef Meter* meter           # owned: one reference

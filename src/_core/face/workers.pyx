@@ -12,7 +12,7 @@ from pcgrelay._core.base.tlv cimport (
     Tlv, Descriptors, tlv_enter, tlv_fail, tlv_number, tlv_open, tlv_read, tlv_shut, tlv_write,
     descriptors_add, descriptors_free,
 )
-from pcgrelay._core.face.registry cimport LinkEntry, OrganisationEntry, SessionEntry
+from pcgrelay._core.face.registry cimport LinkEntry, OrganisationEntry, SessionEntry, session_name
 from pcgrelay._core.face.counters cimport name_of_reason
 from pcgrelay._core.link.gauge cimport gauge_new
 from pcgrelay._core.handover.shard cimport HANDOVER_LEAST, HANDOVER_VERSION
@@ -360,6 +360,14 @@ cdef class Workers:
                 raise MemoryError
             session.gauge.organisation = self._organisation(session.organisation)
             self._sessions[number] = session
+
+    def session_name(self, uint32_t session, uint32_t id_head, bytes caller) -> None:
+        cdef SessionEntry entry
+        self._frozen()
+        entry = self._sessions.get(session)
+        if entry is None:
+            raise CoreError(f"there is no session {session}")
+        session_name(entry.gauge, id_head, caller)
 
     def abandon(self) -> None:
         cdef uint32_t i

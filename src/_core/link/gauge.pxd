@@ -1,5 +1,5 @@
 # The counters of a link or session that the control plane reads while the workers write them.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
 from pcgrelay._core.base.organisation cimport Organisation
 
@@ -10,6 +10,10 @@ cdef struct Gauge:
     uint32_t slots
     uint64_t* values            # slots x GAUGE_VALUES
     Organisation* organisation  # of a session's peer: one reference; NULL: of a link, or not known
+    # Of a session, written before any worker has it:
+    uint32_t id_head            # the first four bytes of its id, which both edges know
+    uint32_t caller_length
+    uint8_t* caller             # owned: who its peer is, as TLVs of the PROXY protocol; NULL: nobody asks
 
 cdef enum:
     GAUGE_VALUES = 16           # a cache line or two of its own for each worker

@@ -21,6 +21,7 @@ cdef Gauge* gauge_new(uint32_t slots, int references) noexcept nogil:
 cdef void gauge_drop(Gauge* self) noexcept nogil:
     if self != NULL and atomic_add(&self.references, -1) == 0:
         organisation_drop(self.organisation)
+        free(self.caller)
         free(self.values)
         free(self)
 

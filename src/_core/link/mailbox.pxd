@@ -246,6 +246,9 @@ cdef struct StreamEndEvent:
     uint8_t moved               # how often it was led on to another outlet
     bint up                     # it was answered
     uint32_t shadow             # 0: an application's
+    uint32_t id_head            # these three name it at both edges: of its session (Gauge); no flow: it never had one,
+    uint32_t flow               # and 0 here
+    uint32_t stream
     uint32_t service_length
     uint8_t service[64]
 

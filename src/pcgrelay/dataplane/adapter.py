@@ -252,6 +252,8 @@ class Plane:
         marking: int,
         priority: int,
         organisation: int = 0,
+        id_head: int = 0,
+        caller: bytes = b"",
     ) -> None:
         self._called(
             self._core.session_add,
@@ -265,7 +267,12 @@ class Plane:
             marking=marking,
             priority=priority,
             organisation=organisation,
+            id_head=id_head,
+            caller=caller,
         )
+
+    def session_name(self, session: int, *, id_head: int, caller: bytes) -> None:
+        self._called(self._core.session_name, session, id_head, caller)
 
     def session_path(self, session: int, *, link: int, in_label: int, out_label: int, instead: int = 0) -> None:
         self._called(

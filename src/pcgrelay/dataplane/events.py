@@ -77,6 +77,10 @@ class StreamEnd(Struct, frozen=True):
     moved: int = 0  # how often it was led on from one outlet to the next
     up: bool = True  # the far side answered
     shadow: int = 0  # the number of a shadow connection; 0: an application's
+    # These three name it at both edges; no stream: it never had a session.
+    id_head: int = 0  # the first four bytes of its session's id; 0: not known to the core
+    flow: int = 0
+    stream: int = 0
 
 
 # Of these, so many are reported for each stream, and the rest in a tuple behind them.

@@ -13,6 +13,7 @@ from pcgrelay.log.throttle import Throttle
 from pcgrelay.services.counts import emit_stream_end
 from pcgrelay.services.descriptors import emit_service_full
 from pcgrelay.services.strays import OTHERS, Stray
+from pcgrelay.services.stream_ids import StreamIds
 from pcgrelay.session.table import Sessions
 
 # In the access log: it came by a listener of the export, and not by a link.
@@ -41,6 +42,7 @@ class StreamEnds:
         self._throttle = throttle
         self._emit = emit
         self._clock = clock
+        self._ids = StreamIds(clock)
 
     def setup_ended(self, event: SetupEnded) -> None:
         """A set-up ended on one outlet of an import. What a far edge said of it stands until one gets through."""
@@ -69,7 +71,9 @@ class StreamEnds:
             return
         service = services.import_numbers.name_of(event.number) if event.opener else None
         outlet = services.outlet_name(event.number, event.outlet) if event.opener else ""
-        emit_stream_end(self._emit, event, config.node.id.organisation, session, service, services.rules, outlet)
+        identity = self._ids.identify(event, session)
+        own = config.node.id.organisation
+        emit_stream_end(self._emit, event, own, session, service, services.rules, identity, outlet)
 
     def done(self, event: StreamsDone) -> None:
         """Handle StreamsDone: the same for many, of which no log wants to hear."""
@@ -86,7 +90,8 @@ class StreamEnds:
         if self._local.config.log.access:
             caller = "" if stray.caller == OTHERS else stray.caller
             rules = self._services.rules
-            emit_stream_end(self._emit, event, caller, None, stray.service, rules, ALSO, is_stray=True)
+            identity = self._ids.identify(event, None)
+            emit_stream_end(self._emit, event, caller, None, stray.service, rules, identity, ALSO, is_stray=True)
 
     def tick(self) -> None:
         """Check once a second for open streams, which show that a far edge accepts an import again."""

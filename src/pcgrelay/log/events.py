@@ -7,11 +7,17 @@ the address of an application.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import ClassVar
 
 from msgspec import Struct
 
 LEVELS = ("debug", "info", "warning", "error")
+
+
+def time_text(moment: datetime) -> str:
+    """Return a time as it stands in the log: UTC, with milliseconds."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -339,6 +345,8 @@ class StreamEnd(Record, frozen=True, kw_only=True):
     """The access log: one line for each stream that was open."""
 
     EVENT: ClassVar[str] = "stream.end"
+    id: str  # of the stream: the same at both edges
+    started: str  # when it was opened, by this node's clock
     from_organisation: str
     to_organisation: str
     service: str
@@ -363,6 +371,8 @@ class StreamRefused(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "stream.refused"
     LEVEL: ClassVar[str] = "warning"
+    id: str
+    started: str
     from_organisation: str
     to_organisation: str
     service: str

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import structs
 
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
-from pcgrelay.log.events import LEVELS, HandshakeRefused, LogLost, Record
+from pcgrelay.log.events import LEVELS, HandshakeRefused, LogLost, Record, time_text
 from pcgrelay.log.throttle import BOUNDED_BY, Throttle
 from pcgrelay.printable import json_printable
 
@@ -36,7 +36,7 @@ def level_of(record: Record) -> str:
 def line_of(record: Record, now: datetime, suppressed: int = 0) -> str:
     """Format one line of the log, without its end. suppressed: number of similar lines left out before it."""
     head: dict[str, object] = {
-        "ts": now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z",
+        "ts": time_text(now),
         "level": level_of(record),
         "event": record.EVENT,
     }

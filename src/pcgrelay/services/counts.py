@@ -13,6 +13,7 @@ from pcgrelay.log.events import StreamEnd as StreamEndRecord
 from pcgrelay.messages import Code, code_name
 from pcgrelay.model import ServiceName, check_label
 from pcgrelay.policy.rules import RULE_NONE, Rule
+from pcgrelay.services.stream_ids import StreamIdentity
 from pcgrelay.session.session import Session
 
 # The cause of an end that both ends wished.
@@ -134,6 +135,7 @@ def emit_stream_end(
     session: Session | None,
     service: ServiceName | None,
     rules: tuple[Rule, ...],
+    identity: StreamIdentity,
     outlet: str = "",
     *,
     is_stray: bool = False,
@@ -154,6 +156,8 @@ def emit_stream_end(
         text = rules[rule].text if rule is not None and not event.opener and rule < len(rules) else ""
         emit(
             StreamRefused(
+                id=identity.id,
+                started=identity.started,
                 from_organisation=from_organisation,
                 to_organisation=to_organisation,
                 service=f"{name}@{owner}",
@@ -173,6 +177,8 @@ def emit_stream_end(
         return
     emit(
         StreamEndRecord(
+            id=identity.id,
+            started=identity.started,
             from_organisation=from_organisation,
             to_organisation=to_organisation,
             service=f"{name}@{owner}",

@@ -14,6 +14,7 @@ from pcgrelay.link.link import Link
 from pcgrelay.log.events import SessionUp
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.net.backoff import Retry
+from pcgrelay.net.proxy_protocol import caller_tlvs
 from pcgrelay.net.ratelimit import TokenBucket
 from pcgrelay.path.edge import PathEnd
 
@@ -119,6 +120,16 @@ class Session:
             unresumed=tuple(self.unresumed),
             path=self.path.to_handover() if self.path else None,
         )
+
+    @property
+    def id_head(self) -> int:
+        """The first four bytes of its id, by which both edges name its streams."""
+        return int.from_bytes(self.id[:4])
+
+    @property
+    def caller(self) -> bytes:
+        """Its peer, as targets are told of it."""
+        return caller_tlvs(self.key.edge)
 
     @property
     def via(self) -> str:

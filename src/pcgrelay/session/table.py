@@ -159,6 +159,8 @@ class Sessions:
             session = Session.restored(handover)
             self._by_id[session.id] = session
             self._by_number[session.number] = session
+            with suppress(DataPlaneRefused):
+                self._plane.session_name(session.number, id_head=session.id_head, caller=session.caller)
             link = links.get(handover.path.link) if handover.path else None
             if link is not None and handover.path is not None:
                 self._recovery.path_restored(session, self.paths.restore(link, session.id, handover.path))
@@ -364,6 +366,8 @@ class Sessions:
             marking=session.key.marking,
             priority=session.key.priority,
             organisation=organisation_number(session.key.edge.organisation),
+            id_head=session.id_head,
+            caller=session.caller,
         )
         session.state = State.STARTING
         # The core must know what the peer may open before the peer can open anything.

@@ -51,6 +51,8 @@ class LinkHistory(Clock):
 
 def refused(cause: str) -> StreamRefused:
     return StreamRefused(
+        id="6f2c9a01-0-1",
+        started="2026-03-01T12:00:00.000Z",
         from_organisation="a.example",
         to_organisation="b.example",
         service="s@b.example",

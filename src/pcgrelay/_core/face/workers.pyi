@@ -66,6 +66,8 @@ class Workers:
 
         The core owns the others from here on. After a CoreError only `abandon` may be called.
         """
+    def session_name(self, session: int, id_head: int, caller: bytes) -> None:
+        """While frozen: name a session that was restored, as by `Core.session_add`."""
     def abandon(self) -> None:
         """Wipe all keys, and neither send on nor shut down any connection: another process has them now.
 
