@@ -367,6 +367,9 @@ def _ports(config: Config, running: bool) -> Iterator[Finding]:
         yield _port(f"import[{number}].listen", entry.listen, running)
         for place, address in enumerate(entry.also, 1):
             yield _port(f"import[{number}].also[{place}]", address, running)
+    for table, each in config.readers.items():
+        if each.listen is not None:
+            yield _port(f"{table}.listen", each.listen, running)
 
 
 def _port(where: str, address: Address, running: bool) -> Finding:

@@ -64,6 +64,12 @@ every = "90d"
 [[caller]]                               # whose callers come from where
 organisation = "met.police.example"
 networks = ["10.1.0.0/16"]
+
+[metrics]                                # figures and health over TCP
+listen = "127.0.0.1:9740"
+
+[page]                                   # pages for a browser
+listen = "127.0.0.1:9741"
 """
 PATH = Path("/etc/pcgrelay/kent-1.toml")
 

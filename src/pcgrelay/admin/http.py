@@ -55,6 +55,8 @@ class Asked:
     host: str
     user: int  # who asks, as the kernel says; NOBODY where it does not
     body: bytes
+    certificate: bytes = b""  # of who asks, in DER, as TLS has proved it; nothing without TLS
+    local: str = ""  # the number of this machine that was connected to; nothing at a unix socket
 
 
 Answering = Callable[[Asked], Awaitable[Answer]]
@@ -104,13 +106,14 @@ class _Response(web.Response):
 class _Connection(web.RequestHandler):
     """One client."""
 
-    __slots__ = ("_cut", "_head_bytes", "link", "user")
+    __slots__ = ("_cut", "_head_bytes", "certificate", "link", "local", "user")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         assert isinstance(self._manager, HttpServer)
         self.link = cast(asyncio.Transport, transport)  # uvloop's is of no class of asyncio
-        self.user = _user(transport)
+        self.user, self.local = _user(transport), _local(transport)
+        self.certificate = _certificate(transport)
         self._head_bytes = 0
         self._cut: asyncio.TimerHandle | None = None
         if not self._manager.has_room:
@@ -186,15 +189,24 @@ class HttpServer(web.Server):
         return int(self._server.sockets[0].fileno())
 
     async def stop(self) -> None:
-        """Close the socket and all connections."""
-        if self._server is None:
-            return
-        self._server.close()
-        links = [connection.link for connection in self.connections if isinstance(connection, _Connection)]
+        """Close the socket, if it was given one, and all connections."""
+        if self._server is not None:
+            self._server.close()
+        links = [connection.link for connection in self._open()]
         await self.shutdown(_STOPPING_S)
         for link in links:
             link.abort()
-        await self._server.wait_closed()
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    def cut(self, may_stay: Callable[[bytes], bool]) -> None:
+        """End the connections of those who may not stay, by their certificates."""
+        for connection in self._open():
+            if not may_stay(connection.certificate):
+                connection.link.abort()
+
+    def _open(self) -> list[_Connection]:
+        return [connection for connection in self.connections if isinstance(connection, _Connection)]
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
@@ -234,7 +246,27 @@ async def _asked(request: web.BaseRequest, connection: _Connection) -> Asked:
         raise _Refused(408) from None
     except web.RequestPayloadError:
         raise _Refused(400) from None
-    return Asked(request.method, request.raw_path, request.headers.get("Host", ""), connection.user, bytes(body))
+    return Asked(
+        request.method,
+        request.raw_path,
+        request.headers.get("Host", ""),
+        connection.user,
+        bytes(body),
+        connection.certificate,
+        connection.local,
+    )
+
+
+def _certificate(transport: asyncio.BaseTransport) -> bytes:
+    """Return the certificate that the other end has shown in TLS, if there is TLS."""
+    tls = transport.get_extra_info("ssl_object")
+    return b"" if tls is None else tls.getpeercert(binary_form=True) or b""
+
+
+def _local(transport: asyncio.BaseTransport) -> str:
+    """Return the number of this machine that the other end has connected to."""
+    name = transport.get_extra_info("sockname")
+    return str(name[0]).removeprefix("::ffff:") if isinstance(name, tuple) else ""
 
 
 def _user(transport: asyncio.BaseTransport) -> int:

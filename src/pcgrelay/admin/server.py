@@ -21,6 +21,7 @@ from pcgrelay.admin.private import let_in, private_socket
 from pcgrelay.admin.status import STATUS_PATH, Status
 from pcgrelay.printable import printable
 
+SCRAPED = ("/metrics", "/healthz", "/readyz")
 Query = Mapping[str, str]
 Action = Callable[[Query, bytes], Awaitable[Answer]]
 UID = "uid"  # in the query of an action: who asks, as the kernel says, whatever was written there
@@ -53,6 +54,13 @@ def answered(method: str, target: str, facts: AdminHandlers) -> Answer:
     if path == "/metrics":
         return Answer(200, CONTENT_TYPE, metrics_text(facts.status(), facts.counters()).encode())
     return facts.page(path) or text_answer(404, "There is nothing here.")
+
+
+def answer_scrape(method: str, target: str, facts: AdminHandlers) -> Answer:
+    """Return the response to who watches this node over TCP: metrics and health, and nothing else."""
+    if method in ("GET", "HEAD") and target.partition("?")[0] not in SCRAPED:
+        return text_answer(404, f"There is nothing here but {', '.join(SCRAPED)}.")
+    return answered(method, target, facts)
 
 
 def _readiness(status: Status) -> Answer:

@@ -27,6 +27,7 @@ from pcgrelay.config.settings import (
     LogSettings,
     NodeSettings,
     PolicySettings,
+    ReaderSettings,
 )
 from pcgrelay.config.shape import file_table
 from pcgrelay.config.source import Source, node_guessed
@@ -50,6 +51,7 @@ __all__ = [
     "LogSettings",
     "NodeSettings",
     "PolicySettings",
+    "ReaderSettings",
     "admin_path",
     "differences",
     "load",

@@ -13,6 +13,7 @@ from pcgrelay.config.drills import drills, refuse_drills
 from pcgrelay.config.fields import bearer_name, dialled, file_path, parsed, probe_words, refuse_twice
 from pcgrelay.config.outlets import bearers, directs, refuse_outlets
 from pcgrelay.config.processors import processors
+from pcgrelay.config.readers import reader
 from pcgrelay.config.settings import (
     Config,
     ExportSettings,
@@ -69,6 +70,8 @@ def build(source: Source, tables: schema.FileTable) -> Config:
         directs=directs(source, tables.direct),
         drills=drills(source, tables.drill, node.id.realm),
         callers=callers(source, tables.caller),
+        metrics=reader(source, "metrics", tables.metrics, node.id),
+        page=reader(source, "page", tables.page, node.id),
     )
     _refuse_contradictions(source, config)
     return config
@@ -272,6 +275,9 @@ def _listeners(config: Config) -> Iterator[tuple[KeyPath, Address]]:
         yield ("import", index, "listen"), entry.listen
         for place, address in enumerate(entry.also):
             yield ("import", index, "also", place), address
+    for table, each in config.readers.items():
+        if each.listen is not None:
+            yield (table, "listen"), each.listen
 
 
 def _refuse_same_listener(source: Source, config: Config) -> None:

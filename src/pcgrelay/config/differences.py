@@ -62,6 +62,8 @@ def differences(old: Config, new: Config) -> tuple[str, ...]:
         *_of_entries("drill", old.drills, new.drills, lambda entry: f"{entry.kind} {entry.subject}".rstrip()),
         *_of_entries("caller", old.callers, new.callers, lambda entry: entry.organisation),
         *_of_table("log", old.log, new.log, new.log.__struct_fields__),
+        *_of_table("metrics", old.metrics, new.metrics, new.metrics.__struct_fields__),
+        *_of_table("page", old.page, new.page, new.page.__struct_fields__),
     )
 
 

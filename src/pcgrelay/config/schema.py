@@ -170,6 +170,13 @@ class LogTable(Table, frozen=True, kw_only=True):
     access: bool = True
 
 
+class ReaderTable(Table, frozen=True, kw_only=True):
+    """[metrics] and [page]."""
+
+    listen: str
+    allow: tuple[str, ...] | None = None  # none: the node's own organisation
+
+
 class FileTable(Table, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -185,6 +192,8 @@ class FileTable(Table, frozen=True, kw_only=True):
     drill: tuple[DrillTable, ...] = ()
     caller: tuple[CallerTable, ...] = ()
     log: LogTable = LogTable()
+    metrics: ReaderTable | None = None
+    page: ReaderTable | None = None
 
 
 # A correct line for each key, shown when a wrong one is refused. A test compares this list with the Structs above.
@@ -275,6 +284,10 @@ EXAMPLES = {
     "drill.share": "share = 100",
     "caller.organisation": 'organisation = "met.police.example"',
     "caller.networks": 'networks = ["10.1.0.0/16"]',
+    "metrics.listen": 'listen = "10.1.2.3:9740"',
+    "metrics.allow": 'allow = ["kent.police.example"]',
+    "page.listen": 'listen = "10.1.2.3:9741"',
+    "page.allow": 'allow = ["spiffe://police.example/org/kent.police.example/node/desk-1"]',
     "log.level": 'level = "info"',
     "log.access": "access = true",
     "node": "[node]",
@@ -289,4 +302,6 @@ EXAMPLES = {
     "drill": "[[drill]]",
     "caller": "[[caller]]",
     "log": "[log]",
+    "metrics": "[metrics]",
+    "page": "[page]",
 }

@@ -178,6 +178,22 @@ class LogSettings(Struct, frozen=True, kw_only=True):
     access: bool  # a line for each ended stream
 
 
+class ReaderSettings(Struct, frozen=True, kw_only=True):
+    """[metrics] or [page]: a listener for somebody who reads, and who may."""
+
+    listen: Address | None = None  # none: there is none
+    allow: tuple[str, ...] = ()  # organisations by their exact names, and SPIFFE names; loopback asks for neither
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody on this machine may read, without TLS: it listens on loopback alone."""
+        return self.listen is not None and self.listen.is_loopback
+
+    def admits(self, node: NodeId) -> bool:
+        """Return whether the holder of that name may read."""
+        return node.organisation in self.allow or node.uri in self.allow
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """One node's whole configuration."""
 
@@ -194,6 +210,13 @@ class Config(Struct, frozen=True, kw_only=True):
     directs: tuple[DirectSettings, ...] = ()
     drills: tuple[DrillSettings, ...] = ()
     callers: tuple[CallerSettings, ...] = ()
+    metrics: ReaderSettings = ReaderSettings()
+    page: ReaderSettings = ReaderSettings()
+
+    @property
+    def readers(self) -> dict[str, ReaderSettings]:
+        """The listeners for readers that there are, by table."""
+        return {name: each for name, each in (("metrics", self.metrics), ("page", self.page)) if each.listen}
 
     def bearer(self, name: str) -> BearerSettings:
         """What is known of a network; what is known of one without a table is little."""

@@ -30,6 +30,8 @@ _TABLES: dict[str, type[msgspec.Struct]] = {
     "drill": schema.DrillTable,
     "caller": schema.CallerTable,
     "log": schema.LogTable,
+    "metrics": schema.ReaderTable,
+    "page": schema.ReaderTable,
 }
 # Once, not for each table of a file: msgspec takes a tenth of a millisecond for it.
 _KEYS = {name: [field.encode_name for field in msgspec.structs.fields(table)] for name, table in _TABLES.items()}

@@ -33,6 +33,14 @@ class Address:
         """Whether it stands for every address of this machine."""
         return self.host in _WILDCARDS
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is reached from this machine alone. A name other than localhost may lead anywhere."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
     def overlaps(self, other: Address) -> bool:
         """Return whether sockets of these two addresses cannot both use their port.
 

@@ -106,6 +106,7 @@ def _read(old: LocalIdentity, clock: Clock) -> LocalIdentity:
     try:
         fresh = LocalIdentity(config)
         fresh.dated  # noqa: B018 - evaluated here, not in the event loop
+        fresh.prepare_readers()
         return fresh
     except (ValueError, SSL.Error):
         # The check found no error, so the files changed while they were being read.

@@ -17,6 +17,7 @@ from pcgrelay.daemon.admin_api import admin_handlers
 from pcgrelay.daemon.handover.new_process import HandedOver, take_over
 from pcgrelay.daemon.handover.old_process import Handover
 from pcgrelay.daemon.keeper import Keeper
+from pcgrelay.daemon.reader_api import answer_readers
 from pcgrelay.daemon.reload import Reloader
 from pcgrelay.dataplane.adapter import Plane, native_core
 from pcgrelay.dataplane.api import DataPlaneRefused
@@ -64,7 +65,9 @@ async def _run(config: Config, drain_s: float | None, native: Any, taking_over: 
     node = make_node(config, native, log)
     keeper = Keeper()
     reloader = Reloader(node, log, keeper.tell)
-    admin = AdminServer(config.node.admin, admin_handlers(node, reloader), config.node.admin_group)
+    handlers = admin_handlers(node, reloader)
+    admin = AdminServer(config.node.admin, handlers, config.node.admin_group)
+    answer_readers(node, handlers)
     reloading: asyncio.Task[None] | None = None
     if not taking_over and config.node.state is not None:
         node.state = StateFolder.take(config.node.state)

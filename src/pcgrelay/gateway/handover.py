@@ -50,7 +50,7 @@ def to_handover(node: Node) -> NodeHandover:
 def listening(node: Node) -> dict[Address, socket.socket]:
     """Return the listening sockets that the core does not have, by address; they are handed over."""
     strays = node.role.strays.sockets() if isinstance(node.role, EdgeRole) else {}
-    return {**node.listeners.sockets(), **strays}
+    return {**node.listeners.sockets(), **node.readers.sockets(), **strays}
 
 
 def services_offered(node: Node) -> tuple[ServiceHandover, ...]:
@@ -77,6 +77,7 @@ def restore(node: Node, handover: NodeHandover, prepared: Prepared) -> None:
     node.listeners.strangers.beginnings.restore(handover.member_sources, node.clock.monotonic_ms())
     node.refused.restore(handover.refused)
     node.listeners.apply(node.config.listens, prepared)
+    node.readers.apply(node.config, prepared)
     node.role.restore(handover, prepared)
 
 

@@ -25,6 +25,7 @@ from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.gateway.clocks import Clocks
 from pcgrelay.gateway.listeners import Listeners
 from pcgrelay.gateway.prepared import Prepared
+from pcgrelay.gateway.readers import Readers
 from pcgrelay.gateway.refused import RefusalCounts
 from pcgrelay.gateway.role import NodeParts, NodeRole
 from pcgrelay.gateway.tasks import spawn
@@ -61,6 +62,7 @@ class Node:
         self.local = LocalIdentity(config, clock=clock)
         self.link_table = LinkTable(self.local, plane, self, log.emit, clock)
         self.listeners = Listeners(self.local, self.link_table, plane, log.emit, clock)
+        self.readers = Readers(self.local, log.emit)
         self.exchange = CatalogueExchange(
             self.local, self.link_table.links, self._paths_over, self._catalogue_changed, log.emit, clock
         )
@@ -76,6 +78,7 @@ class Node:
         self.refused = RefusalCounts(plane, self.link_table.unknown_messages)
         self.refused.register("neighbours", self.link_table.refused)
         self.refused.register("adverts", self.exchange.refused)
+        self.refused.register("readers", self.readers.refused)
         self._news_lost = False
         self._tick_task: asyncio.Task[None] | None = None
         # The part of an edge or a relay alone.
@@ -91,14 +94,17 @@ class Node:
     async def start(self) -> None:
         """Open all listeners, start the core, then begin to dial.
 
-        Raises RunError if a port is not available, before anything runs, or if the core refuses.
+        Raises RunError if a port is not available, before anything runs, or if the core refuses; ConfigError if TLS for
+        readers does not take the files of [identity].
         """
+        self.local.prepare_readers()
         prepared = await self._open(self.config)
         try:
             self.plane.start(self.handlers(), self.event_failed)
             if not self.role.apply(prepared):
                 raise RunError("The data plane does not take the tables of the services; the log says more.")
             self.listeners.apply(self.config.listens, prepared)
+            self.readers.apply(self.config, prepared)
         except DataPlaneRefused as refused:
             raise RunError(f"The data plane does not start: {refused}.") from None
         finally:
@@ -134,9 +140,11 @@ class Node:
 
     async def _open(self, config: Config, *, reopen: bool = False) -> Prepared:
         """Open what a configuration needs and this node does not have. reopen: also what a drain has closed."""
-        prepared = Prepared({**self.listeners.sockets(), **self.role.held()}, self.listeners.expected)
+        held = {**self.listeners.sockets(), **self.readers.held(), **self.role.held()}
+        prepared = Prepared(held, self.listeners.expected)
         try:
             await self.listeners.open(config.listens, prepared)
+            await self.readers.open(config, prepared)
             await self.role.prepare(config, prepared, reopen=reopen)
         except BaseException:
             prepared.close()
@@ -146,10 +154,12 @@ class Node:
     def take(self, fresh: LocalIdentity, prepared: Prepared) -> None:
         """Apply a new configuration, using the sockets and targets prepared for it. What it no longer allows ends."""
         before = self.config.policy
-        judged = before != fresh.config.policy or self.local.credentials.differ(fresh.credentials)
+        renewed = self.local.credentials.differ(fresh.credentials)
+        judged = before != fresh.config.policy or renewed
         self._apply_settings(before, fresh.config.policy)
         self.local.take(fresh)
         self.listeners.apply(self.config.listens, prepared)
+        self.readers.apply(self.config, prepared, trust_changed=renewed)
         self.link_table.reload()
         if judged:
             self.role.trust_changed()
@@ -208,6 +218,7 @@ class Node:
     async def stop(self) -> None:
         """End everything. It may be called at any point after the start began."""
         streams = self.plane.streams()
+        self.readers.stop()
         tasks = self.listeners.tasks()
         if self._tick_task is not None:
             tasks.append(self._tick_task)

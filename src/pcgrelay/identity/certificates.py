@@ -282,6 +282,17 @@ def _uris(extensions: x509.Extensions) -> list[str]:
     return names.get_values_for_type(x509.UniformResourceIdentifier)
 
 
+def certificate_hosts(leaf: x509.Certificate) -> set[str]:
+    """Return the names and numbers under which browsers may ask for the node; links know nothing of them."""
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return set()
+    numbers = names.get_values_for_type(x509.IPAddress)
+    hosts = {name.lower() for name in names.get_values_for_type(x509.DNSName)}
+    return hosts | {f"[{number}]" if number.version == 6 else str(number) for number in numbers}
+
+
 def _is_ca(extensions: x509.Extensions) -> bool:
     try:
         return extensions.get_extension_for_class(x509.BasicConstraints).value.ca

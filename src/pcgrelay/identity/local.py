@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -15,6 +16,7 @@ from pcgrelay.identity.certificates import Refusal, identity_of
 from pcgrelay.identity.credentials import Credentials, load_credentials
 from pcgrelay.identity.dates import Dated, dated_of
 from pcgrelay.identity.handshake import HandshakeParameters, session_cap
+from pcgrelay.identity.reader_tls import reader_context
 from pcgrelay.identity.skew import Skews
 from pcgrelay.identity.tls import HYBRID_GROUPS, chain_refusal, leaf_der, make_context, make_store, set_verify_time
 from pcgrelay.model import NodeId, Suite
@@ -44,6 +46,16 @@ class LocalIdentity:
         """All dates among the files. It verifies signatures of lists, which is slow: a reload does it in its thread."""
         return dated_of(self.credentials)
 
+    @cached_property
+    def reader_context(self) -> ssl.SSLContext:
+        """TLS for readers over TCP, made if one listens off loopback. ConfigError: `ssl` refuses the files."""
+        return reader_context(self.credentials)
+
+    def prepare_readers(self) -> None:
+        """Make what readers of the configuration need, so that nothing of it can fail later. Raises ConfigError."""
+        if any(not reader.is_open for reader in self.config.readers.values()):
+            self.reader_context  # noqa: B018 - evaluated here
+
     def judge_at(self, moment: datetime | None) -> None:
         """Judge certificates by this moment, or without regard to dates if it is None (for `rehearsal`)."""
         context_store = self.context.get_cert_store()
@@ -56,6 +68,9 @@ class LocalIdentity:
         self.config = fresh.config
         self.credentials = fresh.credentials
         self.dated = fresh.dated
+        self.__dict__.pop("reader_context", None)
+        if "reader_context" in fresh.__dict__:
+            self.reader_context = fresh.reader_context
         self.context = fresh.context
         self._store = fresh._store
         self._leaf = fresh._leaf

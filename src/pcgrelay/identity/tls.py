@@ -152,8 +152,13 @@ def chain_refusal(store: X509Store, chain: Sequence[x509.Certificate]) -> Refusa
     try:
         X509StoreContext(store, leaf, others).verify_certificate()
     except X509StoreContextError as error:
-        return _VERIFY_REASONS.get(error.errors[0], Refusal.OTHER)
+        return refusal_of(error.errors[0])
     return None
+
+
+def refusal_of(code: int) -> Refusal:
+    """Return the reason for a result of OpenSSL's verification (X509_V_ERR of x509_vfy.h)."""
+    return _VERIFY_REASONS.get(code, Refusal.OTHER)
 
 
 def _store_fill(store: X509Store, credentials: Credentials) -> None:
@@ -263,7 +268,7 @@ class TlsDriver:
             return HandshakeRefused("closed", "The peer broke the connection off.")
         words = _words(error)
         if "certificate verify failed" in words:
-            reason = _VERIFY_REASONS.get(verify_error(self._connection), Refusal.OTHER)
+            reason = refusal_of(verify_error(self._connection))
             shown = self._shown()
             whose = f" of {shown.name} (serial {shown.serial}, until {date_text(shown.not_after)})" if shown else ""
             why = reason.replace("_", " ")

@@ -134,6 +134,7 @@ async def _prepared(node: Node, offer: Offer) -> Prepared:
         expect(node, [Address.parse(text) for text in offer.listens], offer.imports)
     except ValueError:
         raise ChannelBroken("it offers what cannot be read") from None
+    node.local.prepare_readers()
     prepared = await node.prepare(node.config)
     # In parallel: if a name service does not answer, each look-up takes its whole deadline.
     targets = [*prepared.targets.values(), *prepared.directs.values()]
@@ -190,6 +191,7 @@ def _restored(node: Node, state: State, descriptors: Sequence[int], prepared: Pr
         os.close(descriptor)
     wanted = {settings.address for settings in node.config.listens}
     wanted |= {address for export in node.config.exports for address in export.also}
+    wanted |= {each.listen for each in node.config.readers.values() if each.listen is not None}
     for text, descriptor in zip(state.listens, rest, strict=False):
         sock = socket.socket(fileno=descriptor)
         address = Address.parse(text)

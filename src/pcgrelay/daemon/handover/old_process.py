@@ -112,7 +112,11 @@ class Handover:
                 raise ChannelBroken(word)
             channel.send(self._offer(), SAID_S)
             await asyncio.to_thread(channel.receive, Ready, READY_S)
-            self._hand_over(channel)
+            await self._node.readers.settle()
+            try:
+                self._hand_over(channel)
+            finally:
+                self._node.readers.resume()
 
     def _offer(self) -> Offer:
         node = self._node
