@@ -86,12 +86,49 @@ def write_replacing(path: Path, data: bytes, mode: int = PUBLIC_MODE) -> None:
     _write(path, data, mode, replace=True)
 
 
+def put_in_place(path: Path, draft: Path) -> None:
+    """Rename a finished file over another of the same folder, in one step that survives a power failure."""
+    try:
+        os.replace(draft, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def keep_old(path: Path, kept: Path) -> None:
+    """Give a file a second name in its folder, in place of what had that name; it is what stays when it is replaced."""
+    draft = kept.with_name(f".{kept.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        os.link(path, draft)
+        os.replace(draft, kept)
+    except OSError as error:
+        with suppress(FileNotFoundError):
+            os.unlink(draft)
+        raise _unwritable(kept, error) from None
+
+
+def own_like(path: Path, model: Path) -> None:
+    """Give a file the owner, group and mode of another, never more than these at any moment."""
+    try:
+        status = os.stat(model)
+        os.chown(path, status.st_uid, status.st_gid)
+        os.chmod(path, status.st_mode & 0o777)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
 def make_folder(path: Path, mode: int) -> None:
     """Create a folder and its missing parents."""
     try:
         path.mkdir(mode=mode, parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(path, error) from None
+
+
+def refuse_present(path: Path) -> None:
+    """Raise RunError if something has this name, be it a broken link: it is never overwritten."""
+    if os.path.lexists(path):
+        raise RunError(f"{path}: this file is there already and is never overwritten; move it away first.")
 
 
 def reason_of(error: OSError) -> str:

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import click
 
-from pcgrelay.ca import CA_DAYS, CRL_DAYS, LEAF_DAYS, Authority, Issued
+from pcgrelay.ca import Authority, Issued
+from pcgrelay.ca.authority import CA_DAYS, CRL_DAYS, LEAF_DAYS
+from pcgrelay.cli.ca_node import renew, request
+from pcgrelay.cli.ca_options import FOLDER, NODE, ORGANISATION, PASSPHRASE_FILE, PATH, open_authority, read_passphrase
+from pcgrelay.cli.ca_sign import sign
 from pcgrelay.cli.root import CONTEXT, json_option
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.output import Layout, Row, count, print_json, print_table, terminal
@@ -15,20 +19,21 @@ from pcgrelay.output import Layout, Row, count, print_json, print_table, termina
 EPILOG = """\b
 Examples:
   pcgrelay ca init ca --realm police.example
+  pcgrelay ca request --realm police.example \\
+      --organisation kent.police.example --node kent-1 --out tls
+                                       at the node: a key, and a request
+  pcgrelay ca sign ca kent-1.csr --out signed
+                                       at the CA: the certificate for it
   pcgrelay ca issue ca --organisation kent.police.example --node kent-1 \\
-      --out tls
+      --out tls                        both at once; then the key travels
+  pcgrelay ca renew -c kent-1.toml     at the node: the next key and request
   pcgrelay ca revoke ca --organisation kent.police.example --node kent-1
   pcgrelay ca show ca
 
 Keep the folder of the CA on a machine that runs no node: whoever reads realm-ca.key can impersonate any node of the
-realm. Copy realm.crl to every node after each renewal.
+realm. Give realm.crl to one node that is linked after each renewal: nodes tell
+each other.
 """
-
-FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, readable=False))
-ORGANISATION = click.option(
-    "--organisation", metavar="O", required=True, help="The node's organisation, as kent.police.example."
-)
-NODE = click.option("--node", metavar="N", required=True, help="Name of the node in its organisation, as kent-1.")
 
 
 @click.group(epilog=EPILOG, context_settings=CONTEXT)
@@ -36,20 +41,27 @@ def ca() -> None:
     """Make certificates for a small realm.
 
     The CA is a folder. It uses P-256, one SPIFFE name in each certificate, and a revocation list. Realms with a PKI of
-    their own do not need it.
+    their own do not need it. `request` and `renew` are for the nodes.
     """
+
+
+for command in (request, sign, renew):
+    ca.add_command(command)
 
 
 @ca.command(epilog="\b\nExample:\n  pcgrelay ca init ca --realm police.example")
 @FOLDER
 @click.option("--realm", metavar="R", required=True, help="The realm's name, as police.example.")
 @click.option("--days", metavar="DAYS", type=int, default=CA_DAYS, show_default=True, help="How long the CA is valid.")
-def init(folder: Path, realm: str, days: int) -> None:
+@click.option("--passphrase", is_flag=True, help="Put the CA's key under a passphrase, and ask for it.")
+@PASSPHRASE_FILE
+def init(folder: Path, realm: str, days: int, passphrase: bool, passphrase_file: Path | None) -> None:
     """Make a CA in a folder.
 
     Writes DIR/realm-ca.pem, realm-ca.key, index.json and an empty realm.crl.
     """
-    authority = Authority.create(folder, realm, days=days)
+    word = read_passphrase(passphrase_file, confirm=True) if passphrase or passphrase_file else None
+    authority = Authority.create(folder, realm, days=days, passphrase=word)
     click.echo(f"The CA of {realm} is in {folder}; give {authority.certificate_path} to every node as its trust.")
 
 
@@ -57,19 +69,18 @@ def init(folder: Path, realm: str, days: int) -> None:
 @FOLDER
 @ORGANISATION
 @NODE
-@click.option(
-    "--out", metavar="OUT", required=True, type=click.Path(path_type=Path, readable=False), help="Folder for the files."
-)
+@click.option("--out", metavar="OUT", required=True, type=PATH, help="Folder for the files.")
 @click.option(
     "--days", metavar="DAYS", type=int, default=LEAF_DAYS, show_default=True, help="How long the certificate is valid."
 )
-def issue(folder: Path, organisation: str, node: str, out: Path, days: int) -> None:
+@PASSPHRASE_FILE
+def issue(folder: Path, organisation: str, node: str, out: Path, days: int, passphrase_file: Path | None) -> None:
     """Make a key and a certificate for a node.
 
     Writes OUT/N.pem, OUT/N.key and OUT/realm-ca.pem, and never replaces a key or certificate. Renews DIR/realm.crl, so
     that the list does not end before the certificate.
     """
-    issued = Authority(folder).issue(organisation, node, out, days=days)
+    issued = open_authority(folder, passphrase_file).issue(organisation, node, out, days=days)
     click.echo(f"{out / node}.pem and its key are for {node}.{organisation}, until {issued.not_after:%Y-%m-%d}.")
 
 
@@ -94,17 +105,25 @@ Examples:
 @click.option(
     "--all-but-newest", is_flag=True, help="All but the one that was issued last, as after a renewal for a lost key."
 )
-def revoke(folder: Path, organisation: str, node: str, serials: tuple[str, ...], all_but_newest: bool) -> None:
+@PASSPHRASE_FILE
+def revoke(
+    folder: Path,
+    organisation: str,
+    node: str,
+    serials: tuple[str, ...],
+    all_but_newest: bool,
+    passphrase_file: Path | None,
+) -> None:
     """Revoke certificates of a node: all of them, unless options select some.
 
     Renews DIR/realm.crl. Nodes that have loaded the new list refuse the revoked certificates.
     """
-    authority = Authority(folder)
+    authority = open_authority(folder, passphrase_file)
     revoked = authority.revoke(organisation, node, serials=serials, all_but_newest=all_but_newest)
     number = f"{len(revoked)} certificate{'' if len(revoked) == 1 else 's'}"
     none = "has no older certificate to revoke" if all_but_newest else "was revoked before"
     what = f"{number} of {node}.{organisation} revoked" if revoked else f"{node}.{organisation} {none}"
-    click.echo(f"{what}; copy {authority.crl_path} to every node.")
+    click.echo(f"{what}; put {authority.crl_path} at a node, and reload it.")
 
 
 @ca.command(epilog="\b\nExample:\n  pcgrelay ca crl ca --days 30")
@@ -112,14 +131,15 @@ def revoke(folder: Path, organisation: str, node: str, serials: tuple[str, ...],
 @click.option(
     "--days", metavar="DAYS", type=int, default=CRL_DAYS, show_default=True, help="How long the list is valid."
 )
-def crl(folder: Path, days: int) -> None:
+@PASSPHRASE_FILE
+def crl(folder: Path, days: int, passphrase_file: Path | None) -> None:
     """Renew the revocation list before it expires.
 
     Writes DIR/realm.crl with the same entries and a later end.
     """
-    authority = Authority(folder)
+    authority = open_authority(folder, passphrase_file)
     end = authority.renew_crl(days=days)
-    click.echo(f"{authority.crl_path} holds until {end:%Y-%m-%d}; copy it to every node.")
+    click.echo(f"{authority.crl_path} holds until {end:%Y-%m-%d}; put it at a node, and reload that.")
 
 
 @ca.command(epilog="\b\nExample:\n  pcgrelay ca show ca")

@@ -69,20 +69,27 @@ def load_certificates(path: Path, what: str) -> tuple[x509.Certificate, ...]:
     return tuple(_parsed(path, what, "PEM certificate", lambda: x509.load_pem_x509_certificates(data), data))
 
 
-def load_key(path: Path) -> PrivateKeyTypes:
-    """Read a private key in PEM.
+def load_key(path: Path, passphrase: Callable[[], bytes] | None = None) -> PrivateKeyTypes:
+    """Read a private key in PEM. passphrase: called if the key is under one.
 
-    Raises PermissionProblem if others may read it, ConfigError if it is protected by a password or not a key.
+    Raises PermissionProblem if others may read it, ConfigError if it is not a key, or under a passphrase that is not
+    given or is another one.
     """
-    data = read_bounded(path, "private key", PEM_LIMIT_BYTES, lambda status: _refuse_open_key(path, status))
+    data = read_bounded(path, "private key", PEM_LIMIT_BYTES, lambda status: refuse_open_secret(path, status))
 
     def parse() -> PrivateKeyTypes:
         try:
             return load_pem_private_key(data, None)
         except TypeError:
             # Only the library can tell: the word ENCRYPTED may also occur in a comment or a name.
-            words = "the private key is under a password; store it without one, readable by its owner"
-            raise ConfigError(f"{path}: {words}.") from None
+            if passphrase is None:
+                words = "the private key is under a password; store it without one, readable by its owner"
+                raise ConfigError(f"{path}: {words}.") from None
+        word = passphrase()
+        try:
+            return load_pem_private_key(data, word)
+        except ValueError:
+            raise ConfigError(f"{path}: this is not the passphrase of the key, or the key is damaged.") from None
 
     return _parsed(path, "private key", "private key in PEM form", parse, data)
 
@@ -121,13 +128,14 @@ def may_be_read_by_group(owner: int, user: int, *, is_credential: bool) -> bool:
     return is_credential or (owner == 0 and user != 0)
 
 
-def _refuse_open_key(path: Path, status: os.stat_result) -> None:
+def refuse_open_secret(path: Path, status: os.stat_result, what: str = "private key") -> None:
+    """Raise PermissionProblem if others may read an opened file that must be secret."""
     mode = stat.S_IMODE(status.st_mode)
     by_group = may_be_read_by_group(status.st_uid, os.geteuid(), is_credential=_is_credential(path))
     if mode & (0o037 if by_group else 0o077):
         who, most = ("root and its group", "640") if by_group else ("its owner", "600")
         raise PermissionProblem(
-            f"{path}: others than {who} may use the private key (mode {mode:04o}); run: chmod {most} {path}"
+            f"{path}: others than {who} may use the {what} (mode {mode:04o}); run: chmod {most} {path}"
         )
 
 
