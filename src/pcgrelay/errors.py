@@ -7,11 +7,18 @@ failure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class PcgrelayError(Exception):
     """Base of everything that pcgrelay refuses or cannot do; the message is one sentence."""
 
     exit_code = 1
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All that there is to say, each a sentence of its own."""
+        return (str(self),)
 
 
 class RunError(PcgrelayError):
@@ -48,3 +55,18 @@ class ConfigError(PcgrelayError):
     """The configuration, or a file that it names, cannot be used (EX_CONFIG)."""
 
     exit_code = 78
+
+
+class ConfigErrors(ConfigError):
+    """Several things are wrong in one file. As a text it is the first of them, and how many there are more."""
+
+    def __init__(self, sentences: Sequence[str], first: Sequence[str] = ()) -> None:
+        """first: what stands before all others."""
+        self._sentences = (*first, *sentences)
+        more = len(self._sentences) - 1
+        noun = "is 1 more error" if more == 1 else f"are {more} more errors"
+        super().__init__(self._sentences[0] + (f" There {noun} in it; run: pcgrelay check" if more else ""))
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return self._sentences

@@ -46,7 +46,10 @@ def check(path: Path, as_json: bool) -> int:
         if not as_json:
             raise
         refused = isinstance(error, PermissionProblem)
-        findings = [Finding(level=ERROR, where="configuration", sentence=str(error), permission=refused)]
+        findings = [
+            Finding(level=ERROR, where="configuration", sentence=sentence, permission=refused)
+            for sentence in error.sentences
+        ]
     code = exit_code(findings)
     if as_json:
         print_json({"ok": code == 0, "exit_code": code, "findings": findings})

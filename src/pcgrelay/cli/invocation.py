@@ -31,7 +31,8 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except PcgrelayError as error:
-        _complain(str(error))
+        for sentence in error.sentences:
+            _complain(sentence)
         return error.exit_code
     except BrokenPipeError:
         return 1  # the reader of the output has closed it

@@ -50,6 +50,7 @@ Exit codes:
    2  wrong usage of the command line
    3  status, explain: the node does not answer, or cannot serve something
    4  status: it serves, and something needs attention
+   5  status: it drains
    6  outlet, cutover, retire: a rule does not allow it, or has undone it
   77  no permission
   78  bad configuration
@@ -83,6 +84,15 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            # click looks for the nearest among the commands that are loaded, and here none is.
+            raise click.NoSuchCommand(error.command_name, possibilities=list(self._lazy), ctx=ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

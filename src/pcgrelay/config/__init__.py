@@ -1,14 +1,15 @@
 """The configuration: read and checked once. A Config that exists is valid as a whole.
 
 `source` finds lines, `schema` knows the names, `shape` holds the file against them, `values` parses addresses, sizes
-and times, `build`, `outlets`, `drills` and `fields` apply the rules, `settings` is what everybody else sees,
-`differences` compares two of them.
+and times, `build`, `outlets`, `drills` and `fields` apply the rules, `all_errors` finds whatever else is wrong with
+a refused file, `settings` is what everybody else sees, `differences` compares two of them.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from pcgrelay.config.all_errors import all_errors
 from pcgrelay.config.build import build
 from pcgrelay.config.differences import differences, restart_reason, sized_as
 from pcgrelay.config.settings import (
@@ -30,9 +31,10 @@ from pcgrelay.config.settings import (
     ReaderSettings,
 )
 from pcgrelay.config.shape import file_table
-from pcgrelay.config.source import Source, node_guessed
+from pcgrelay.config.source import FILE_LIMIT_BYTES, PlacedError, Source, node_guessed
 from pcgrelay.config.values import Address
 from pcgrelay.errors import ConfigError
+from pcgrelay.files import read_text
 
 __all__ = [
     "EVERY",
@@ -62,8 +64,8 @@ __all__ = [
 
 
 def load(path: Path) -> Config:
-    """Read a configuration file. ConfigError: it is refused; the message names file, line, key and remedy."""
-    return _checked(Source.read(path))
+    """Read a configuration file. ConfigError: it is refused; each of its sentences names file, line, key and remedy."""
+    return parse(read_text(path, "configuration", FILE_LIMIT_BYTES), path)
 
 
 def admin_path(path: Path) -> Path:
@@ -85,8 +87,11 @@ def admin_path(path: Path) -> Path:
 
 def parse(text: str, path: Path) -> Config:
     """Check a text as load does; path is named in messages and is the base of relative paths."""
-    return _checked(Source(path, text))
+    try:
+        return _applied(Source(path, text))
+    except PlacedError:
+        raise all_errors(path, text, _applied) from None
 
 
-def _checked(source: Source) -> Config:
+def _applied(source: Source) -> Config:
     return build(source, file_table(source))

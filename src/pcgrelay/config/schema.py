@@ -196,6 +196,22 @@ class FileTable(Table, frozen=True, kw_only=True):
     page: ReaderTable | None = None
 
 
+TABLES: dict[str, type[Struct]] = {
+    "node": NodeTable,
+    "identity": IdentityTable,
+    "policy": PolicyTable,
+    "bearer": BearerTable,
+    "listen": ListenTable,
+    "link": LinkTable,
+    "export": ExportTable,
+    "import": ImportTable,
+    "direct": DirectTable,
+    "drill": DrillTable,
+    "caller": CallerTable,
+    "log": LogTable,
+    "metrics": ReaderTable,
+    "page": ReaderTable,
+}
 # A correct line for each key, shown when a wrong one is refused. A test compares this list with the Structs above.
 EXAMPLES = {
     "node.name": 'name = "kent-1"',

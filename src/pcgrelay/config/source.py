@@ -6,6 +6,7 @@ notations (dotted keys, inline tables); then the message names the nearest table
 
 from __future__ import annotations
 
+import copy
 import re
 import tomllib
 from contextlib import suppress
@@ -25,6 +26,20 @@ _KEY = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*[=.]""")
 _AT_LINE = re.compile(r"(.*?) \(at line (\d+), column (\d+)\)", re.DOTALL)
 
 
+class PlacedError(ConfigError):
+    """A refusal of a file that knows its place there."""
+
+    def __init__(self, sentence: str, where: KeyPath = (), line: int | None = None) -> None:
+        """where: the key; empty: the file. line: of the key, else of its table; None: there is none."""
+        super().__init__(sentence)
+        self.where = where
+        self.line = line
+
+
+class SyntaxProblem(PlacedError):
+    """The file is not TOML."""
+
+
 class Source:
     """One configuration file: its text, its values, and refusals that point into it."""
 
@@ -38,20 +53,27 @@ class Source:
             raise self._syntax_refusal(str(error)) from None
         except ValueError:
             # Python parses no integer of more than 4,300 digits, and raises an error of its own.
-            raise ConfigError(f"{path}: a number has too many digits; no key takes one so great.") from None
+            raise PlacedError(f"{path}: a number has too many digits; no key takes one so great.") from None
         except RecursionError:
-            raise ConfigError(f"{path}: values are nested too deeply; this configuration needs no nesting.") from None
+            raise PlacedError(f"{path}: values are nested too deeply; this configuration needs no nesting.") from None
 
     @classmethod
     def read(cls, path: Path) -> Source:
         """Read and parse a file. ConfigError: it cannot be read, is too large, or is not UTF-8 or TOML."""
         return cls(path, read_text(path, "configuration", FILE_LIMIT_BYTES))
 
-    def refusal(self, where: KeyPath, problem: str) -> ConfigError:
+    def with_values(self, values: dict[str, Any]) -> Source:
+        """Return the same text with other values."""
+        other = copy.copy(self)
+        other.values = values
+        return other
+
+    def refusal(self, where: KeyPath, problem: str) -> PlacedError:
         """Return the error for that place; problem says what is wrong and how to correct it."""
         line = self.line_of(where)
         place = f"{self.path}:{line}" if line else f"{self.path}"
-        return ConfigError(f"{place}: {_clean(shown_path(where))}{': ' if where else ''}{_clean(problem)}.")
+        sentence = f"{place}: {_clean(shown_path(where))}{': ' if where else ''}{_clean(problem)}."
+        return PlacedError(sentence, where, line)
 
     def line_of(self, where: KeyPath) -> int | None:
         """Return the line of a key, else that of the nearest table above it, else None."""
@@ -93,10 +115,11 @@ class Source:
             return (*names, seen[header])
         return tuple(names)
 
-    def _syntax_refusal(self, message: str) -> ConfigError:
+    def _syntax_refusal(self, message: str) -> SyntaxProblem:
         match = _AT_LINE.fullmatch(message)
         where, problem = (f":{match[2]}", f"{match[1]}, at column {match[3]}") if match else ("", message)
-        return ConfigError(f"{self.path}{where}: this is not valid TOML ({_clean(problem)}); correct that line.")
+        sentence = f"{self.path}{where}: this is not valid TOML ({_clean(problem)}); correct that line."
+        return SyntaxProblem(sentence, line=int(match[2]) if match else None)
 
 
 def node_guessed(path: Path) -> dict[str, Any]:

@@ -130,6 +130,25 @@ def test_wrong_usage_ends_with_2(invoke: Invoke) -> None:
         assert "Error: " in answer.err
 
 
+@pytest.mark.parametrize(("typed", "meant"), [(["statsu"], "status"), (["ca", "isue"], "issue"), (["chekc"], "check")])
+def test_the_nearest_command_is_proposed(invoke: Invoke, typed: list[str], meant: str) -> None:
+    answer = invoke(*typed)
+    assert answer.code == 2
+    assert re.search(rf"Did you mean '{meant}'\?", answer.err)
+
+
+def test_every_error_of_a_file_has_a_line_of_its_own(invoke: Invoke, node: Path) -> None:
+    text = node.read_text().replace('role = "', 'role = "x', 1) + '[log]\nlevel = "loud"\naces = true\n'
+    node.write_text(text)
+    for command in ("check", "run", "upgrade"):
+        answer = invoke(command, "-c", node)
+        assert answer.code == 78
+        keys = [line.split(": ")[2] for line in answer.err.splitlines()]
+        assert keys == ["node.role", "log.level", "log.aces"]
+    findings = json.loads(invoke("check", "-c", node, "--json").out)["findings"]
+    assert len(findings) == 3
+
+
 # --- ca ------------------------------------------------------------------------------------------------------------
 
 
@@ -185,10 +204,11 @@ def test_check_of_a_file_that_is_none(invoke: Invoke, tmp_path: Path) -> None:
     path.write_text("[node]\nnmae = 'x'\n")
     answer = invoke("check", "-c", path)
     assert answer.code == 78
-    assert answer.err == f"pcgrelay: {path}:2: node.nmae: this key is unknown; the nearest that there is: name.\n"
+    words = f"{path}:2: node.nmae: this key is unknown; the nearest that there is: name."
+    assert f"pcgrelay: {words}" in answer.err.splitlines()
     answer = invoke("check", "-c", path, "--json")
     assert (answer.code, answer.err) == (78, "")
-    assert json.loads(answer.out)["findings"][0]["sentence"].startswith(f"{path}:2: node.nmae")
+    assert words in [finding["sentence"] for finding in json.loads(answer.out)["findings"]]
 
 
 def test_a_file_that_may_not_be_read_is_a_matter_of_permission(

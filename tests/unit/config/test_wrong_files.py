@@ -174,6 +174,8 @@ def test_a_wrong_file_is_refused_by_file_line_and_key(text: str, key: str) -> No
     with pytest.raises(ConfigError) as refused:
         config.parse(text, PATH)
     sentence = str(refused.value)
+    # Nothing is said of what only follows from it.
+    assert refused.value.sentences == (sentence,)
     assert re.match(rf"{re.escape(str(PATH))}:\d+: ", sentence)
     assert key in sentence
     assert sentence.endswith(".")
