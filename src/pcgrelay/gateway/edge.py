@@ -36,15 +36,16 @@ from pcgrelay.gateway.stream_ends import StreamEnds
 from pcgrelay.gateway.watching import ImportWatch
 from pcgrelay.handover.node import NodeHandover
 from pcgrelay.identity.handshake import session_cap
-from pcgrelay.link.link import Link
+from pcgrelay.link.link import Link, LinkState
 from pcgrelay.log.events import PathRefused
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.messages import PathOpen, code_name
 from pcgrelay.model import NodeId
 from pcgrelay.path.edge import EdgePaths
 from pcgrelay.path.labels import Labels
-from pcgrelay.services.imports import exporters_of, offers_of
-from pcgrelay.services.services import key_of
+from pcgrelay.services.import_causes import ImportFailure, import_failure
+from pcgrelay.services.imports import ImportState, exporters_of, offers_of
+from pcgrelay.services.services import Imported, key_of
 from pcgrelay.session.recovery import stall_unheard
 from pcgrelay.session.session import Key, Session
 from pcgrelay.session.table import Sessions
@@ -124,12 +125,28 @@ class EdgeRole:
         self.stream_ends.tick()
         if not node.draining:
             self.import_watch.look(self.services.imports, sessions, node.exchange.catalogue)
+            down = (each for each in self.services.imports if each.plan.state is ImportState.DOWN)
+            failures = ((each.settings.service, self.import_failure(each)) for each in down)
+            self.import_watch.look_for_failures({name: failure for name, failure in failures if failure})
         self.outlets.tick()
         self.strays.tick()
         self.days.tick()
         self.retirement.tick()
         self.tables.tick()
         self.drills.tick()
+
+    def import_failure(self, imported: Imported) -> ImportFailure | None:
+        """Return why no stream of an import can go over the gateway; None if one can."""
+        if imported.plan.state is ImportState.LIVE:
+            return None
+        causes, links = self.sessions.causes, self._node.link_table.links.values()
+        return import_failure(
+            imported.settings.service,
+            imported.exporters,
+            self._node.exchange.catalogue,
+            is_linked=any(link.state is LinkState.UP for link in links),
+            session_cause=lambda exporter: causes.get(key_of(exporter), ""),
+        )
 
     # -- a configuration ---------------------------------------------------------------------------------------
 

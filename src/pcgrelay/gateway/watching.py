@@ -5,7 +5,7 @@ A neighbour that dials this node is not in its configuration. So those are expec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import structs
 
@@ -16,8 +16,18 @@ from pcgrelay.handover.node import SeenHandover
 from pcgrelay.health.absences import Absences
 from pcgrelay.identity.certificates import Refusal
 from pcgrelay.link.link import Link, LinkState
-from pcgrelay.log.events import Emit, IdentityTwins, ImportDown, ImportMoved, ImportUp, MemberAway, MemberBack
+from pcgrelay.log.events import (
+    Emit,
+    IdentityTwins,
+    ImportDown,
+    ImportMoved,
+    ImportUnavailable,
+    ImportUp,
+    MemberAway,
+    MemberBack,
+)
 from pcgrelay.model import NameProblem, NodeId, ServiceName
+from pcgrelay.services.import_causes import ImportFailure
 from pcgrelay.services.imports import ImportState
 from pcgrelay.services.services import Imported
 from pcgrelay.session.table import Sessions
@@ -111,6 +121,7 @@ class ImportWatch:
         self._clock = clock
         self._exporters: Absences[Offering] = Absences()
         self._serving: dict[ServiceName, tuple[str, ...]] = {}  # the edges that get new streams
+        self._failures: dict[ServiceName, str] = {}  # the cause that was logged, of each import that is not served
         self._is_first = False  # after a hand-over: the result of the first check is not logged
 
     def away(self, service: ServiceName) -> dict[NodeId, int]:
@@ -141,9 +152,22 @@ class ImportWatch:
             for service, now in serving.items()
             if (before := self._serving.get(service, ())) != now
         ]
-        for record in changes[: LINES_MOST - 1]:
+        self._emit_some(changes)
+
+    def look_for_failures(self, failures: Mapping[ServiceName, ImportFailure]) -> None:
+        """Log each import that is not served, once for each cause."""
+        fresh = [
+            ImportUnavailable(service=str(service), cause=each.cause, detail=each.detail, nearest=each.nearest)
+            for service, each in failures.items()
+            if self._failures.get(service) != each.cause
+        ]
+        self._failures = {service: each.cause for service, each in failures.items()}
+        self._emit_some(fresh)
+
+    def _emit_some(self, records: Sequence[ImportUp | ImportDown | ImportMoved | ImportUnavailable]) -> None:
+        for record in records[: LINES_MOST - 1]:
             self._emit(record)
-        if left := changes[LINES_MOST - 1 :]:
+        if left := records[LINES_MOST - 1 :]:
             self._emit(structs.replace(left[0], suppressed=len(left) - 1))
 
     def to_handover(self) -> tuple[SeenHandover, ...]:

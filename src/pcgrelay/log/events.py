@@ -120,6 +120,18 @@ class ImportDown(Record, frozen=True, kw_only=True):
     suppressed: int = 0
 
 
+class ImportUnavailable(Record, frozen=True, kw_only=True):
+    """An import cannot be served. Logged when the node is no longer starting, and again for each new cause."""
+
+    EVENT: ClassVar[str] = "import.unavailable"
+    LEVEL: ClassVar[str] = "warning"
+    service: str
+    cause: str  # of services.import_causes
+    detail: str
+    nearest: str = ""  # the offered service that was probably meant
+    suppressed: int = 0
+
+
 class ImportMoved(Record, frozen=True, kw_only=True):
     """New streams go to other edges than before."""
 
@@ -412,6 +424,8 @@ class TargetFailing(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "target.failing"
     LEVEL: ClassVar[str] = "warning"
     service: str
+    cause: str = ""  # of services.target_causes
+    detail: str = ""  # with the address of the target, which is this organisation's own
 
 
 class TargetWell(Record, frozen=True, kw_only=True):

@@ -37,6 +37,7 @@ BOUNDED_BY: dict[str, tuple[str, ...]] = {
     "import.up": ("service",),
     "import.down": ("service",),
     "import.moved": ("service",),
+    "import.unavailable": ("service",),
 }
 
 

@@ -22,6 +22,14 @@ from pcgrelay.log.events import Emit, TargetFailing, TargetUnresolved, TargetWel
 from pcgrelay.model import ServiceName
 from pcgrelay.net.resolver import NameAbsentError, Use
 from pcgrelay.net.sockets import race_connects, resolve
+from pcgrelay.services.target_causes import (
+    ProbeError,
+    TargetFailure,
+    answer_lacks,
+    failure_of,
+    no_name_service,
+    no_such_name,
+)
 
 INTERVAL_S = 30.0
 # A name without an address yet is resolved again soon, at growing intervals.
@@ -72,6 +80,8 @@ class Target:
         self.export = export
         self.source = source
         self._state = HealthState()
+        self._failure: TargetFailure | None = None  # of the last probe
+        self._name_failure: TargetFailure | None = None  # of the last look-up
         self._changed = changed
         self._emit = emit
         self._looked_up = False
@@ -86,6 +96,13 @@ class Target:
     def health(self) -> Health:
         """Whether it answers; unknown if it is not probed, or has not been probed often enough."""
         return Health.FAILING if self._looked_up and not self.addresses else self._state.health
+
+    @property
+    def failure(self) -> TargetFailure | None:
+        """Why it fails; None if it does not."""
+        if self.health is not Health.FAILING:
+            return None
+        return self._failure if self.addresses else self._name_failure
 
     @property
     def is_present(self) -> bool:
@@ -127,10 +144,12 @@ class Target:
         try:
             found = await resolve(self.export.target, DEADLINE_MS, Use.TARGET)
         except NameAbsentError:
+            self._name_failure = no_such_name(self.export.target.host)
             if self._is_gone():
                 self._lead_to(())
             return "the name does not exist"
         except (OSError, TimeoutError):
+            self._name_failure = no_name_service(self.export.target.host)
             return "the name service does not answer"
         self._absent_s = None
         addresses = [where for _, where in found[:ADDRESSES_MOST]]
@@ -175,7 +194,8 @@ class Target:
     async def _keep_health(self) -> None:
         await self._resolved.wait()
         while True:
-            self._judged(self._state.after(await self._answers()))
+            self._failure = await self._failed()
+            self._judged(self._state.after(self._failure is None))
             interval_ms = self.export.probe_interval_ms
             if self._state.is_doubtful:
                 interval_ms = min(interval_ms, PROBE_AGAIN_MS)
@@ -187,28 +207,39 @@ class Target:
         if state.health is before:
             return
         if state.health is Health.FAILING:
-            self._emit(TargetFailing(service=str(self.export.service)))
+            failure = self.failure
+            cause, detail = (failure.cause, failure.detail) if failure else ("", "")
+            self._emit(TargetFailing(service=str(self.export.service), cause=cause, detail=detail))
         elif before is Health.FAILING:
             self._emit(TargetWell(service=str(self.export.service)))
         self._changed()
 
-    async def _answers(self) -> bool:
-        """Return whether any address accepts a connection and answers as expected; that address becomes the first."""
+    async def _failed(self) -> TargetFailure | None:
+        """Return None if any address accepts a connection and answers as expected; that address becomes the first.
+
+        Otherwise return why the one that failed last did.
+        """
         deadline_ms = min(self.export.connect_timeout_ms, PROBE_DEADLINE_MS)
         addresses = self.addresses
         try:
             where = await race_connects((self._probed(where, deadline_ms) for where in addresses), lambda late: None)
-        except (OSError, TimeoutError):
-            return False
+        except OSError as error:
+            return failure_of(error, str(self.export.target), deadline_ms)
         if self.addresses == addresses and where != addresses[0]:
             self.addresses = (where, *(each for each in addresses if each != where))
             self._changed()
-        return True
+        return None
 
     async def _probed(self, where: tuple[str, int], deadline_ms: int) -> tuple[str, int]:
-        async with asyncio.timeout(deadline_ms / 1000):
-            if not await _said(where, self.export.probe_send, self.export.probe_expect, self.source):
-                raise OSError("it says something else")
+        """Return the address if it answers. ProbeError: it does not."""
+        at, expect = str(Address(*where)), self.export.probe_expect
+        try:
+            async with asyncio.timeout(deadline_ms / 1000):
+                is_said = await _said(where, self.export.probe_send, expect, self.source)
+        except OSError as error:
+            raise ProbeError(failure_of(error, at, deadline_ms)) from None
+        if not is_said:
+            raise ProbeError(answer_lacks(expect, at))
         return where
 
 

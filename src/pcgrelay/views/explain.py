@@ -8,6 +8,7 @@ from msgspec import structs
 
 from pcgrelay.admin.answers import ExplainAnswer, SessionExplained
 from pcgrelay.catalogue.entries import Offer
+from pcgrelay.config.shape import nearest
 from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.relay import RelayRole
@@ -44,7 +45,8 @@ def _at_edge(node: Node, edge: EdgeRole, subject: str) -> ExplainAnswer:
             return _export(node, edge, number, exported)
     config = node.config
     names = [*(str(entry.service) for entry in config.imports), *(str(entry.service) for entry in config.exports)]
-    there = f"there are: {', '.join(names)}" if names else "there are none"
+    near = nearest(subject, [*names, *(name.partition("@")[0] for name in names)])
+    there = f"the nearest that is: {near}" if near else f"there are: {', '.join(names)}" if names else "there are none"
     return ExplainAnswer(subject=subject, reason=f"{subject} is neither imported nor exported here; {there}.")
 
 
@@ -75,7 +77,7 @@ def _import(node: Node, edge: EdgeRole, imported: Imported, subject: str) -> Exp
         subject=subject,
         kind="import",
         open=is_open,
-        verdict=_import_verdict(node, imported, ways, refusals),
+        verdict=_import_verdict(node, edge, imported, ways, refusals),
         rule=rule,
         health="ok" if is_open else "failing",
         outlets=outlets_explained(imported),
@@ -86,11 +88,15 @@ def _import(node: Node, edge: EdgeRole, imported: Imported, subject: str) -> Exp
     )
 
 
-def _import_verdict(node: Node, imported: Imported, ways: list[RouteOption], refusals: list[str]) -> str:
+def _import_verdict(
+    node: Node, edge: EdgeRole, imported: Imported, ways: list[RouteOption], refusals: list[str]
+) -> str:
     if node.draining:
         return "Applications are refused: this edge drains."
     if imported.outlets is not None:
         return _outlets_verdict(imported, imported.outlets)
+    failure = edge.import_failure(imported)
+    meant = f" Perhaps {failure.nearest} was meant." if failure and failure.nearest else ""
     if imported.plan.state is ImportState.LIVE:
         edges = [way.edge.dotted for way in chosen_of(ways)]
         but = f"; {'; '.join(refusals)}" if refusals else ""
@@ -100,11 +106,11 @@ def _import_verdict(node: Node, imported: Imported, ways: list[RouteOption], ref
             return f"A new stream goes to {edges[0]} at once."
         return f"A new stream goes to one of {len(edges)} edges at once, by weight{but}."
     if imported.plan.state is ImportState.PENDING:
-        return "A new stream waits for a few seconds: a session is being set up."
-    if not ways:
-        known = "no neighbour tells of an edge that exports it" if not imported.is_known else "its edge is unreachable"
-        return f"Applications are refused: {known}."
-    return "Applications are refused: no route is usable."
+        if ways:
+            return "A new stream waits for a few seconds: a session is being set up."
+        return f"A new stream waits for a few seconds, in which an edge may become known.{meant}"
+    why = failure.detail if failure else "no route is usable"
+    return f"Applications are refused: {why}.{meant}"
 
 
 def _outlets_verdict(imported: Imported, outlets: ImportOutlets) -> str:
@@ -138,10 +144,10 @@ def _export(node: Node, edge: EdgeRole, number: int, exported: Exported) -> Expl
         verdict = "New streams are refused: this edge drains."
     elif refusal := edge.tables.refusal_of(exported):
         verdict = f"New streams are refused: the data plane does not take the target ({refusal})."
+    elif failure := exported.target.failure:
+        verdict = f"The service is withdrawn: {failure.detail}."
     elif not exported.target.addresses:
-        verdict = "New streams are refused: the name of the target cannot be looked up."
-    elif not exported.target.is_present:
-        verdict = "The service is withdrawn: its target does not answer."
+        verdict = "New streams are refused: the name of the target has not been looked up yet."
     elif not settings.allow:
         verdict = "New streams are refused: the rule allows nobody."
     else:

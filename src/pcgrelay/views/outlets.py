@@ -46,7 +46,7 @@ def _outlet(node: Node, edge: EdgeRole, imported: Imported, outlets: ImportOutle
         name=name,
         kind="gateway" if index == 0 else "direct",
         state=_state(away, problem),
-        reason=away_words(away, is_known=imported.is_known) or problem,
+        reason=_away_words(imported, outlets, name, away) or problem,
         share=outlets.share(index) / 100,
         exercised=plan.exercised == index,
         exercise_success_s=edge.outlets.exercises.succeeded_s(imported.number, name),
@@ -72,6 +72,13 @@ def _outlet(node: Node, edge: EdgeRole, imported: Imported, outlets: ImportOutle
         setup=_times(real.setup_us),
         answer=_times(real.answer_us),
     )
+
+
+def _away_words(imported: Imported, outlets: ImportOutlets, name: str, away: Away) -> str:
+    """Why an outlet takes no stream; of a direct one whose target fails, with the cause."""
+    words, direct = away_words(away, is_known=imported.is_known), outlets.directs.get(name)
+    failure = direct.target.failure if direct is not None and away in (Away.FAILING, Away.UNRESOLVED) else None
+    return f"{words}: {failure.detail}" if failure else words
 
 
 def _state(away: Away, problem: str) -> str:
@@ -157,7 +164,7 @@ def outlets_explained(imported: Imported) -> tuple[OutletExplained, ...]:
 
 
 def _why_not(imported: Imported, outlets: ImportOutlets, name: str, index: int) -> str:
-    if words := away_words(outlets.away(index), is_known=imported.is_known):
+    if words := _away_words(imported, outlets, name, outlets.away(index)):
         return words
     if outlets.share(index):
         return ""

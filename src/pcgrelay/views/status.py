@@ -31,7 +31,7 @@ from pcgrelay.link.link import Link, LinkState
 from pcgrelay.model import Precedence, Priority
 from pcgrelay.services.counts import ServiceCounts
 from pcgrelay.services.imports import Exporter, ImportState
-from pcgrelay.services.services import Imported, key_of
+from pcgrelay.services.services import Exported, Imported, key_of
 from pcgrelay.services.tables import IMPORT, Row
 from pcgrelay.session.session import State
 from pcgrelay.views.cutover import cutover_lines
@@ -193,7 +193,7 @@ def _services(node: Node, edge: EdgeRole) -> tuple[ServiceStatus, ...]:
                 state="draining" if node.draining else "down" if is_down else "ready",
                 health=Health.FAILING.value if is_down else exported.target.health.value,
                 present=not is_down,
-                reason=f"the data plane does not take its target: {refusal}" if refusal else "",
+                reason=f"the data plane does not take its target: {refusal}" if refusal else _target_words(exported),
                 streams_active=active["exports"].get(exported.number, 0),
                 opened_total=stream_counts.opened_total,
                 refused_total=stream_counts.refused_total,
@@ -214,6 +214,8 @@ def _services(node: Node, edge: EdgeRole) -> tuple[ServiceStatus, ...]:
             state, reason = "down", f"the data plane does not take it: {refusal}"
         elif is_live and not outlets and (refused := refused_by_all(routes)):
             state, reason = "refused", refused
+        elif not is_live and not outlets and (failure := edge.import_failure(imported)):
+            reason = failure.detail
         if node.draining:
             state = "draining"
         found.append(
@@ -234,6 +236,11 @@ def _services(node: Node, edge: EdgeRole) -> tuple[ServiceStatus, ...]:
             )
         )
     return tuple(found)
+
+
+def _target_words(exported: Exported) -> str:
+    failure = exported.target.failure
+    return failure.detail if failure else ""
 
 
 def _missed(node: Node, edge: EdgeRole, imported: Imported) -> Iterable[RouteStatus]:
