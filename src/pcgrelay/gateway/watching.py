@@ -16,16 +16,8 @@ from pcgrelay.handover.node import SeenHandover
 from pcgrelay.health.absences import Absences
 from pcgrelay.identity.certificates import Refusal
 from pcgrelay.link.link import Link, LinkState
-from pcgrelay.log.events import (
-    Emit,
-    IdentityTwins,
-    ImportDown,
-    ImportMoved,
-    ImportUnavailable,
-    ImportUp,
-    MemberAway,
-    MemberBack,
-)
+from pcgrelay.log.events import Emit, IdentityTwins, MemberAway, MemberBack
+from pcgrelay.log.service_events import ImportDown, ImportMoved, ImportUnavailable, ImportUp
 from pcgrelay.model import NameProblem, NodeId, ServiceName
 from pcgrelay.services.import_causes import ImportFailure
 from pcgrelay.services.imports import ImportState

@@ -105,44 +105,6 @@ class IdentityTwins(Record, frozen=True, kw_only=True):
     peer: str
 
 
-class ImportUp(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar[str] = "import.up"
-    service: str
-    exporters: tuple[str, ...]
-    suppressed: int = 0  # of other imports, in the same second
-
-
-class ImportDown(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar[str] = "import.down"
-    LEVEL: ClassVar[str] = "warning"
-    service: str
-    exporters: tuple[str, ...]  # those that served it last
-    suppressed: int = 0
-
-
-class ImportUnavailable(Record, frozen=True, kw_only=True):
-    """An import cannot be served. Logged when the node is no longer starting, and again for each new cause."""
-
-    EVENT: ClassVar[str] = "import.unavailable"
-    LEVEL: ClassVar[str] = "warning"
-    service: str
-    cause: str  # of services.import_causes
-    detail: str
-    nearest: str = ""  # the offered service that was probably meant
-    suppressed: int = 0
-
-
-class ImportMoved(Record, frozen=True, kw_only=True):
-    """New streams go to other edges than before."""
-
-    EVENT: ClassVar[str] = "import.moved"
-    LEVEL: ClassVar[str] = "warning"
-    service: str
-    before: tuple[str, ...]
-    after: tuple[str, ...]
-    suppressed: int = 0
-
-
 class LinkRenewed(Record, frozen=True, kw_only=True):
     """Both ends proved their identities again; the result is mixed into the keys of the lanes."""
 
@@ -401,13 +363,6 @@ class StreamRefused(Record, frozen=True, kw_only=True):
     moved: int = 0
 
 
-class TargetUnresolved(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar[str] = "target.unresolved"
-    LEVEL: ClassVar[str] = "warning"
-    service: str
-    cause: str
-
-
 class ServiceFull(Record, frozen=True, kw_only=True):
     """A service has as many streams as it or its flow may have; more are refused."""
 
@@ -416,21 +371,6 @@ class ServiceFull(Record, frozen=True, kw_only=True):
     service: str
     imported: bool
     suppressed: int
-
-
-class TargetFailing(Record, frozen=True, kw_only=True):
-    """The target of an export does not answer; the service is withdrawn until it does."""
-
-    EVENT: ClassVar[str] = "target.failing"
-    LEVEL: ClassVar[str] = "warning"
-    service: str
-    cause: str = ""  # of services.target_causes
-    detail: str = ""  # with the address of the target, which is this organisation's own
-
-
-class TargetWell(Record, frozen=True, kw_only=True):
-    EVENT: ClassVar[str] = "target.well"
-    service: str
 
 
 class TablesRefused(Record, frozen=True, kw_only=True):

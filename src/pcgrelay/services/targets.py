@@ -18,7 +18,8 @@ from typing import Protocol
 
 from pcgrelay.config import Address
 from pcgrelay.health.state import Health, HealthState
-from pcgrelay.log.events import Emit, TargetFailing, TargetUnresolved, TargetWell
+from pcgrelay.log.events import Emit
+from pcgrelay.log.service_events import TargetFailing, TargetUnresolved, TargetWell
 from pcgrelay.model import ServiceName
 from pcgrelay.net.resolver import NameAbsentError, Use
 from pcgrelay.net.sockets import race_connects, resolve

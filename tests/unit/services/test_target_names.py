@@ -10,7 +10,8 @@ from msgspec import structs
 
 from pcgrelay.config import Address, ExportSettings
 from pcgrelay.health.state import Health
-from pcgrelay.log.events import Record, TargetUnresolved
+from pcgrelay.log.events import Record
+from pcgrelay.log.service_events import TargetUnresolved
 from pcgrelay.net.resolver import NameAbsentError, Use
 from pcgrelay.net.sockets import Where
 from pcgrelay.services import targets
