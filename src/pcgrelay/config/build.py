@@ -65,7 +65,7 @@ def build(source: Source, tables: schema.FileTable) -> Config:
         links=tuple(_link(source, ("link", i), table, node.id) for i, table in enumerate(tables.link)),
         exports=tuple(_export(source, ("export", i), table, node.id) for i, table in enumerate(tables.exports)),
         imports=tuple(_import(source, ("import", i), table) for i, table in enumerate(tables.imports)),
-        log=LogSettings(level=tables.log.level, access=tables.log.access),
+        log=LogSettings(level=tables.log.level, access=tables.log.access, format=tables.log.format),
         bearers=bearers(source, tables.bearer),
         directs=directs(source, tables.direct),
         drills=drills(source, tables.drill, node.id.realm),

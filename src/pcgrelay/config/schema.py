@@ -168,6 +168,7 @@ class LogTable(Table, frozen=True, kw_only=True):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     access: bool = True
+    format: Literal["json", "text"] = "json"
 
 
 class ReaderTable(Table, frozen=True, kw_only=True):
@@ -306,6 +307,7 @@ EXAMPLES = {
     "page.allow": 'allow = ["spiffe://police.example/org/kent.police.example/node/desk-1"]',
     "log.level": 'level = "info"',
     "log.access": "access = true",
+    "log.format": 'format = "text"',
     "node": "[node]",
     "identity": "[identity]",
     "policy": "[policy]",

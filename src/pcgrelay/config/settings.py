@@ -176,6 +176,7 @@ class LogSettings(Struct, frozen=True, kw_only=True):
 
     level: str  # debug, info, warning or error
     access: bool  # a line for each ended stream
+    format: str = "json"  # or text
 
 
 class ReaderSettings(Struct, frozen=True, kw_only=True):

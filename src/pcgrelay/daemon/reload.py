@@ -80,6 +80,7 @@ class Reloader:
             finally:
                 prepared.close()
             self._log.set_level(fresh.config.log.level)
+            self._log.set_format(fresh.config.log.format)
         return changes
 
     def _refused(self, error: PcgrelayError, exit_code: int = ConfigError.exit_code) -> ReloadAnswer:

@@ -315,7 +315,16 @@ class LinkTable:
 
     def link_lane_down(self, link: Link, index: int, code: int, reason: str) -> None:
         self._weigh(link.standing)
-        self._emit(LaneDown(link=link.number, peer=link.peer.dotted, index=index, code=code_name(code), reason=reason))
+        self._emit(
+            LaneDown(
+                link=link.number,
+                peer=link.peer.dotted,
+                index=index,
+                code=code_name(code),
+                reason=reason,
+                wanted=_is_wanted(link, reason),
+            )
+        )
 
     def link_is_used(self, link: Link) -> bool:
         return self._observer.link_is_used(link)
@@ -337,7 +346,12 @@ class LinkTable:
         duration_ms = self._clock.monotonic_ms() - link.opened_ms
         self._emit(
             LinkDown(
-                link=link.number, peer=link.peer.dotted, bearer=link.bearer, reason=reason, duration_ms=duration_ms
+                link=link.number,
+                peer=link.peer.dotted,
+                bearer=link.bearer,
+                reason=reason,
+                duration_ms=duration_ms,
+                wanted=_is_wanted(link, reason),
             )
         )
         self._observer.link_down(link, reason)
@@ -381,3 +395,8 @@ class LinkTable:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _is_wanted(link: Link, reason: str) -> bool:
+    """Return whether somebody intended the end: a stop or a drain, here or there, or a newer link."""
+    return link.draining or link.replaced or reason in ("stopped", "replaced", "local_close")

@@ -75,6 +75,7 @@ class LinkDown(Record, frozen=True, kw_only=True):
     bearer: str
     reason: str
     duration_ms: int
+    wanted: bool = False  # a stop, a drain, or a newer link in its place: then it is no warning
 
 
 class MemberAway(Record, frozen=True, kw_only=True):
@@ -167,6 +168,7 @@ class LaneDown(Record, frozen=True, kw_only=True):
     index: int
     code: str
     reason: str
+    wanted: bool = False  # as for the link
 
 
 class HandshakeRefused(Record, frozen=True, kw_only=True):

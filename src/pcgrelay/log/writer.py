@@ -1,4 +1,4 @@
-"""Records as JSON lines on standard error, one write for each.
+"""Records as lines on standard error, one write for each: JSON for programs, or text for people.
 
 If the sink does not accept a line (a full disk, a reader that is gone or stuck), the line is lost and counted; once
 lines are accepted again, the log reports how many are missing. Nothing here blocks.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+from collections.abc import Callable
 from datetime import datetime
 from typing import TextIO
 
@@ -15,7 +16,9 @@ import msgspec
 from msgspec import structs
 
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
-from pcgrelay.log.events import LEVELS, HandshakeRefused, LogLost, Record, time_text
+from pcgrelay.log.events import LEVELS, HandshakeRefused, LaneDown, LinkDown, LogLost, Record, time_text
+from pcgrelay.log.journal import PRIORITIES, is_journal
+from pcgrelay.log.text import text_line
 from pcgrelay.log.throttle import BOUNDED_BY, Throttle
 from pcgrelay.printable import json_printable
 
@@ -29,8 +32,19 @@ _encoder = msgspec.json.Encoder()
 
 
 def level_of(record: Record) -> str:
-    """Return the level of this particular line: a mere check whether a port is open is no warning."""
-    return "info" if isinstance(record, HandshakeRefused) and record.untried else record.LEVEL
+    """Return the level of this line: what somebody wanted, or a check whether a port is open, is no warning."""
+    match record:
+        case HandshakeRefused(untried=True) | LinkDown(wanted=True) | LaneDown(wanted=True):
+            return "info"
+    return record.LEVEL
+
+
+def text_of(record: Record, now: datetime, suppressed: int = 0) -> str:
+    """Format one line for people, as line_of does for programs."""
+    fields = msgspec.to_builtins(record)
+    if suppressed:
+        fields["suppressed"] = fields.get("suppressed", 0) + suppressed
+    return text_line(time_text(now), level_of(record), record.EVENT, fields)
 
 
 def line_of(record: Record, now: datetime, suppressed: int = 0) -> str:
@@ -55,6 +69,7 @@ class StandardError:
 
     def __init__(self) -> None:
         self._torn = False  # the last write ended within a line
+        self.takes_priorities = is_journal(STANDARD_ERROR)
         self._ready = select.poll()
         self._ready.register(STANDARD_ERROR, select.POLLOUT)
 
@@ -80,6 +95,7 @@ class Log:
     def __init__(self, level: str = "info", sink: TextIO | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
         self._least = LEVELS.index(level)
         self._sink: TextIO | StandardError = sink or StandardError()
+        self._line: Callable[[Record, datetime, int], str] = line_of
         self._clock = clock
         self._throttle = Throttle(LINE_INTERVAL_MS, KEYS_MOST, at_once=LINES_AT_ONCE)
         self.lost_total = 0
@@ -88,6 +104,15 @@ class Log:
     def set_level(self, level: str) -> None:
         """Leave out records below this level from now on."""
         self._least = LEVELS.index(level)
+
+    def set_format(self, name: str) -> None:
+        """Write "json" or "text" from now on."""
+        self._line = text_of if name == "text" else line_of
+
+    def sink_changed(self) -> None:
+        """Look at standard error again: it was replaced by that of another process."""
+        if isinstance(self._sink, StandardError):
+            self._sink.takes_priorities = is_journal(STANDARD_ERROR)
 
     def emit(self, record: Record) -> None:
         """Write a record, unless its level is too low or its kind is throttled."""
@@ -118,5 +143,6 @@ class Log:
         return self.lost_total > self._told_total
 
     def _write(self, record: Record, suppressed: int = 0) -> None:
-        self._sink.write(line_of(record, self._clock.wall(), suppressed) + "\n")
+        priority = PRIORITIES[level_of(record)] if getattr(self._sink, "takes_priorities", False) else ""
+        self._sink.write(f"{priority}{self._line(record, self._clock.wall(), suppressed)}\n")
         self._sink.flush()
