@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +28,7 @@ from pcgrelay.identity.certificates import IdentityRefused, crl_signed_by, ident
 from pcgrelay.identity.credentials import Credentials, key_matches, load_certificates, load_crls, load_key
 from pcgrelay.identity.dates import Judged, Kind, Phase, date_mend, date_sentence, dated_of, judged_all
 from pcgrelay.net.sockets import is_own_address
-from pcgrelay.openssl import data_plane_library, leaves_speed, processor_flags, session_library
+from pcgrelay.openssl import data_plane_library, session_library
 from pcgrelay.rehearsal import rehearse
 from pcgrelay.services.retired import read_retired, still_named, still_named_words
 from pcgrelay.state.folder import unfit
@@ -40,6 +41,7 @@ SUPPORT_DAYS = {
     30: "What goes over it has to move within the month.",
     90: "It is time to plan what takes its place.",
 }
+DESCRIPTORS_LEAST = 4_096
 DATES_EXIT_CODE = 4  # as for `status`, which uses it for whatever needs attention
 OK, WARNING, ERROR = "ok", "warning", "error"
 
@@ -62,7 +64,7 @@ def check(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
     running = answers(config.node.admin)
     now = clock.wall()
     findings = [*_credentials(config, now), *_policy(config), *_outlets(config, now), _admin(config, running)]
-    return [*findings, *_state(config), *_inventory(config), *_ports(config, running), *_libraries()]
+    return [*findings, *_state(config), *_inventory(config), *_ports(config, running), *_descriptors(), *_libraries()]
 
 
 def check_files(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
@@ -328,11 +330,15 @@ def _inventory(config: Config) -> Iterator[Finding]:
 
 
 def _libraries() -> Iterator[Finding]:
-    library = data_plane_library()
-    yield _good("libraries", f"Frames are sealed by {library}; sessions are made by {session_library()}.")
-    if leaves_speed(library, processor_flags()):
-        sentence = "On this processor OpenSSL 3.1 or later seals AES-GCM up to three times as fast as this one."
-        yield _good("libraries", f"{sentence} Debian 13 has it.")
+    yield _good("libraries", f"Frames are sealed by {data_plane_library()}; sessions are made by {session_library()}.")
+
+
+def _descriptors() -> Iterator[Finding]:
+    """The limit of open files: a node raises the soft one to the hard one at its start."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < DESCRIPTORS_LEAST:
+        sentence = f"A process of this user may have {hard} open files, which is enough for about {hard // 2} streams."
+        yield _doubtful("descriptors", sentence, "Raise LimitNOFILE= of the unit, or ulimit -Hn.")
 
 
 # -- socket and ports --------------------------------------------------------------------------------------

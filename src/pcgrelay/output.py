@@ -175,6 +175,11 @@ def duration(seconds: float) -> str:
     return " ".join(parts[:2]) or "0 s"
 
 
+def counted(value: int, noun: str) -> str:
+    """Format a count with its noun: 1 stream, 2,000 streams."""
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+
+
 def count(value: int) -> str:
     """Format a count with thousands separators."""
     return f"{value:,}"

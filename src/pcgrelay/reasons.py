@@ -7,6 +7,7 @@ node that is said to have refused must be one that the neighbour may speak for.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from pcgrelay.model import NameProblem, NodeId, Role
 
@@ -18,6 +19,8 @@ PATH_REASONS = frozenset(
     "too_many_sessions too_many_handshakes handshake_early_drop glare unknown_session not_up path_too_small "
     "no_place label_taken wrong_class too_many_requests".split()
 )
+# Counted beside refusals, and none: a neighbour that cannot be reached yet, and lanes that ended by themselves.
+ENDS = frozenset("unreachable peer_closed local_close replaced silent socket lost_path".split())
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 
 
@@ -34,6 +37,12 @@ def reason_passed_on(word: str) -> str:
 def refuser(said: str, sender: NodeId, role: Role) -> str:
     """Return who refused, as far as the neighbour is believed: an edge speaks only for itself."""
     return said if role is Role.RELAY and is_identity(said) else sender.uri
+
+
+def refused_and_ended(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the refusals, and apart from them what nobody refused."""
+    ended = {reason: count for reason, count in counts.items() if reason in ENDS}
+    return {reason: count for reason, count in counts.items() if reason not in ended}, ended
 
 
 def is_identity(uri: str) -> bool:

@@ -57,13 +57,13 @@ def test_the_output_for_people(realm: Scene) -> None:
     assert done.returncode == 0
     assert f"{realm.relay_used().dotted} > {realm.kent.dotted}" in done.stdout
     assert "not taken: no better than" in done.stdout
-    assert "Rule: import 0" in done.stdout
+    assert "Rule: import[1]" in done.stdout
 
 
 def test_an_export_by_its_short_name(realm: Scene) -> None:
     answer = asked(realm.kent, "echo")
     assert answer["kind"] == "export"
-    assert answer["rule"] == f"export 0 (echo@{realm.kent.organisation}) allows {realm.met.organisation}"
+    assert answer["rule"] == f"export[1] (echo@{realm.kent.organisation}) allows {realm.met.organisation}"
     assert answer["verdict"] == f"A new stream of {realm.met.organisation} is connected to the target."
     (session,) = answer["sessions"]
     assert (session["peer"], session["may_open"]) == (realm.met.dotted, True)

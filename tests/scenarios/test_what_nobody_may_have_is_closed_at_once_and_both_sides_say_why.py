@@ -27,7 +27,7 @@ def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.mark.parametrize(
     ("service", "rule"),
-    [("private", "export 1 (private@kent.police.example) allows surrey.police.example"), ("closed", "export 2")],
+    [("private", "export[2] (private@kent.police.example) allows surrey.police.example"), ("closed", "export[3]")],
 )
 def test_a_service_that_the_organisation_may_not_use(guarded: Line, service: str, rule: str) -> None:
     before = guarded.exporter.service(service).refused_total

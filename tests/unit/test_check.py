@@ -303,15 +303,19 @@ def test_an_address_that_is_not_there_may_come(settings: Settings, listen: str) 
 # -- libraries --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("slow", [True, False])
-def test_the_libraries_are_named_and_a_slow_one_is_no_warning(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, slow: bool
+def test_the_libraries_are_named_in_one_line(settings: Settings) -> None:
+    (found,) = [finding for finding in check(settings()) if finding.where == "libraries"]
+    assert found.level == OK
+    assert "Frames are sealed by OpenSSL 3." in found.sentence
+
+
+@pytest.mark.parametrize(("hard", "warned"), [(256, True), (4_095, True), (4_096, False), (-1, False)])
+def test_a_process_with_few_descriptors_is_warned_of(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, hard: int, warned: bool
 ) -> None:
-    monkeypatch.setattr("pcgrelay.check.leaves_speed", lambda *_: slow)
-    found = [finding for finding in check(settings()) if finding.where == "libraries"]
-    assert {finding.level for finding in found} == {OK}
-    assert "Frames are sealed by OpenSSL 3." in found[0].sentence
-    assert [("OpenSSL 3.1 or later" in finding.sentence) for finding in found[1:]] == ([True] if slow else [])
+    monkeypatch.setattr("pcgrelay.check.resource.getrlimit", lambda which: (min(hard, 256), hard))
+    found = [finding for finding in check(settings()) if finding.where == "descriptors"]
+    assert [finding.level for finding in found] == [WARNING] * warned
 
 
 # --- outlets and state ---------------------------------------------------------------------------------------------

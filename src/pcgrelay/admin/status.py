@@ -22,6 +22,7 @@ class NodeStatus(Struct, frozen=True, kw_only=True):
     uptime_s: float
     version: str
     draining: bool = False
+    stands_back: bool = True  # its priority is below that of the workers, so that busy ones go first
 
 
 class LinkStatus(Struct, frozen=True, kw_only=True):
@@ -48,6 +49,8 @@ class LinkStatus(Struct, frozen=True, kw_only=True):
     paths: int = 0  # number of this node's paths over it
     sent_bytes: int = 0
     received_bytes: int = 0
+    sent_total_bytes: int = 0  # with those of links to the same place that have ended, since the first process
+    received_total_bytes: int = 0
     reason: str = ""  # why it is not up, in one word, as in refusals
     generation: int = 0  # renewals since it came up
     authenticated_s: float | None = None  # how long ago both ends last proved their identities

@@ -12,7 +12,7 @@ from pcgrelay.admin.answers import DRAIN_PATH, DrainAnswer
 from pcgrelay.admin.client import ask
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import RunError
-from pcgrelay.output import count, print_json, say
+from pcgrelay.output import counted, print_json, say
 
 EPILOG = """\b
 Examples:
@@ -70,5 +70,6 @@ def _sentence(answer: DrainAnswer) -> str:
     if answer.empty:
         return "The node is empty; it can be stopped."
     return (
-        f"The node is not empty yet: {count(answer.streams)} streams, {count(answer.paths)} paths; it goes on draining."
+        f"The node is not empty yet: {counted(answer.streams, 'stream')}, {counted(answer.paths, 'path')}; "
+        "it goes on draining."
     )

@@ -107,6 +107,8 @@ def _version_printed(ctx: click.Context, _: click.Parameter, asked: bool) -> Non
     click.echo(f"pcgrelay {__version__}")
     click.echo(f"frames:   {libraries.data_plane_library()}")
     click.echo(f"sessions: {libraries.session_library()}")
+    if libraries.leaves_speed(libraries.data_plane_library(), libraries.processor_flags()):
+        click.echo("On this processor OpenSSL 3.1 or later seals AES-GCM up to three times as fast as this one.")
     ctx.exit()
 
 

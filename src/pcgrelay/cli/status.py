@@ -37,6 +37,7 @@ from pcgrelay.output import (
     size,
     terminal,
 )
+from pcgrelay.reasons import refused_and_ended
 
 EPILOG = """\b
 Examples:
@@ -87,6 +88,8 @@ def _print(console: Console, status: Status, found: list[Trouble], streams: bool
         f"{node.role}, pcgrelay {node.version}, {condition_of(status, found).value}, up for {duration(node.uptime_s)}"
     )
     console.print(_memory(status))
+    if not node.stands_back:
+        console.print("priority: the system forbids setpriority, so busy workers do not go before the control plane")
     if line := validity_line(status.credentials):
         console.print(line)
     console.print()
@@ -110,11 +113,12 @@ def _print(console: Console, status: Status, found: list[Trouble], streams: bool
         )
     if streams:
         _print_counts(console, "Streams that ended, by reason", status.streams.closed_total)
-        _print_counts(console, "Refused, by reason", status.refusals)
+        refused, ended = refused_and_ended(status.refusals)
+        _print_counts(console, "Refused, by reason", refused)
+        _print_counts(console, "Attempts that failed, and lanes that ended, by reason", ended)
         _print_workers(console, status)
-    elif status.refusals:
-        total = sum(status.refusals.values())
-        console.print(f"Refused: {count(total)} since the start (why: --streams)")
+    elif refused := refused_and_ended(status.refusals)[0]:
+        console.print(f"Refused: {count(sum(refused.values()))} since the start (why: --streams)")
     if found:
         console.print()
         for trouble in found:
@@ -140,17 +144,21 @@ def _print_links(console: Console, links: tuple[LinkStatus, ...]) -> None:
             f"{link.lanes_up}/{link.lanes}",
             milliseconds(link.rtt_ms),
             percent(link.loss),
-            size(link.sent_bytes),
-            size(link.received_bytes),
+            size(link.sent_total_bytes or link.sent_bytes),
+            size(link.received_total_bytes or link.received_bytes),
             _proved(link.authenticated_s, link.generation),
         ]
         crypto = [link.suite or "-", link.group or "-"]
         at = f"{link.address} ({link.nth})" if link.nth > 1 else link.address
-        notes = [f"away since {link.away_since}"] if link.away_since else []
+        unusual = [
+            link.precedence if link.precedence != "default" else "",
+            f"weight {link.weight}" if link.weight != 100 else "",
+            f"away since {link.away_since}" if link.away_since else "",
+        ]
+        notes = [", ".join(filter(None, unusual))] if any(unusual) else []
         cells = [link.peer, link.bearer, link.direction, at, link.state, link.health, *crypto, *figures]
         wide.append(Row(cells, notes))
-        since = f"since {link.away_since}" if link.away_since else ""
-        words = [f"{link.direction} {at}".rstrip(), link.suite, link.group, since]
+        words = [f"{link.direction} {at}".rstrip(), link.suite, link.group, *unusual]
         narrow.append(
             Row([link.peer, link.bearer, link.state, link.health, *figures], [", ".join(filter(None, words))])
         )

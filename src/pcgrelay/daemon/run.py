@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -28,6 +29,7 @@ from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.relay import RelayRole
 from pcgrelay.log.writer import Log
 from pcgrelay.model import Role
+from pcgrelay.services.descriptors import raise_descriptor_limit
 from pcgrelay.state.folder import StateFolder
 
 # The control plane's nice value relative to the workers. Beside a busy worker it gets a sixth of a shared core, which
@@ -44,6 +46,8 @@ def run(config: Config, drain_s: float | None = None, *, taking_over: bool = Fal
 
     PcgrelayError: the node cannot start, for a reason that the operator can correct.
     """
+    _be_named()
+    raise_descriptor_limit()
     return uvloop.run(_run(config, drain_s, native_core(), taking_over, detached))
 
 
@@ -62,6 +66,7 @@ def make_node(config: Config, native: Any, log: Log) -> Node:
 async def _run(config: Config, drain_s: float | None, native: Any, taking_over: bool, detached: bool) -> int:
     stopping, hangup = _signals()
     log = Log(config.log.level)
+    log.set_format(config.log.format)
     node = make_node(config, native, log)
     keeper = Keeper()
     reloader = Reloader(node, log, keeper.tell)
@@ -88,7 +93,7 @@ async def _run(config: Config, drain_s: float | None, native: Any, taking_over: 
             _start_restored(node, left, detached)
             await admin.start(left.admin)
             await door.start(left.door)
-        _stand_back()
+        node.stands_back = _stand_back()
         keeper.tell("READY=1")
         reloading = asyncio.create_task(_reloaded_on(hangup, reloader))
         await stopping.acquire()
@@ -109,17 +114,30 @@ async def _run(config: Config, drain_s: float | None, native: Any, taking_over: 
     return 0
 
 
-def _stand_back() -> None:
-    """Lower this thread's priority, so that a worker that shares its core goes first; new threads inherit it."""
-    # Linux has a priority for each thread, and 0 is the calling one. A sandbox that forbids the call only costs speed.
-    with suppress(OSError):
+def _stand_back() -> bool:
+    """Lower this thread's priority, so that a worker that shares its core goes first; new threads inherit it.
+
+    Return whether that is allowed. A sandbox that forbids the call only costs speed.
+    """
+    try:
+        # Linux has a priority for each thread, and 0 is the calling one.
         os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + NICER)
+    except OSError:
+        return False
+    return True
+
+
+def _be_named() -> None:
+    """Have ps and top show "pcgrelay", also for the process of an upgrade, which is begun as a module of Python."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text("pcgrelay")
 
 
 def _start_restored(node: Node, left: HandedOver, detached: bool) -> None:
     """Continue the previous process's node; this runs before everything else."""
     if detached:
         os.dup2(left.log, 2)
+        node.log.sink_changed()
     start_restored(node)
     _print_ready(node.config)
     if detached:

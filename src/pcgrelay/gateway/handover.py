@@ -43,6 +43,7 @@ def to_handover(node: Node) -> NodeHandover:
             member_sources=node.listeners.strangers.beginnings.to_handover(),
             refused=node.refused.to_handover(),
             members=node.watch.to_handover(),
+            link_totals=node.link_totals.to_handover(),
         )
     )
 
@@ -74,6 +75,7 @@ def restore(node: Node, handover: NodeHandover, prepared: Prepared) -> None:
     node.link_table.restore(handover.links)
     node.exchange.restore(handover.entries)
     node.watch.restore(handover.members)
+    node.link_totals.restore(handover.link_totals)
     node.listeners.strangers.beginnings.restore(handover.member_sources, node.clock.monotonic_ms())
     node.refused.restore(handover.refused)
     node.listeners.apply(node.config.listens, prepared)

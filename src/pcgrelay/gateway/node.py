@@ -23,6 +23,7 @@ from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import ConfigError, RunError
 from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.gateway.clocks import Clocks
+from pcgrelay.gateway.link_totals import LinkTotals
 from pcgrelay.gateway.listeners import Listeners
 from pcgrelay.gateway.prepared import Prepared
 from pcgrelay.gateway.readers import Readers
@@ -70,10 +71,12 @@ class Node:
         self.ageing = Ageing(self.local, log.emit, clock)
         self.clocks = Clocks(self.local.skews, log.emit, clock)
         self.watch = LinkWatch(log.emit, clock)
+        self.link_totals = LinkTotals()
         # For status and metrics.
         self.started_ms = clock.monotonic_ms()
         self.draining = False
         self.state: StateFolder | None = None  # which the daemon has taken before the node starts
+        self.stands_back = True  # its priority is below that of the workers
         self.configuration = ConfigurationStatus(timestamp_s=clock.wall().timestamp())
         self.refused = RefusalCounts(plane, self.link_table.unknown_messages)
         self.refused.register("neighbours", self.link_table.refused)
@@ -339,7 +342,9 @@ class Node:
         self.clocks.tick()
         self.link_table.judge_expiry()
         self.link_table.renewer.renew()
-        if self.link_table.look(self.plane.links()):
+        figures = self.plane.links()
+        self.link_totals.look(self.link_table.links.values(), figures)
+        if self.link_table.look(figures):
             self.role.catalogue_changed()
         self.exchange.tick()
         self.watch.look(list(self.link_table.links.values()), self.config, self.exchange.catalogue)

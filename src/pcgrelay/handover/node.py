@@ -53,6 +53,14 @@ class SeenHandover(Struct, frozen=True, kw_only=True):
     away_ms: int = 0  # since when, on the monotonic clock; 0: present
 
 
+class LinkTotalHandover(Struct, frozen=True, kw_only=True):
+    """What ended links to one neighbour have carried."""
+
+    place: tuple[str, str, str, str]  # peer, bearer, direction, address
+    sent_bytes: int = 0
+    received_bytes: int = 0
+
+
 class OutletHandover(Struct, frozen=True, kw_only=True):
     """What one outlet of an import has done. Streams that are open the core knows itself."""
 
@@ -121,6 +129,7 @@ class NodeHandover(Struct, frozen=True, kw_only=True):
     strays: tuple[StrayHandover, ...] = ()
     days: DaysHandover | None = None  # none: a process that counted no days
     cutovers: tuple[CutoverHandover, ...] = ()
+    link_totals: tuple[LinkTotalHandover, ...] = ()
 
 
 def encode_handover(handover: NodeHandover) -> bytes:

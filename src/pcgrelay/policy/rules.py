@@ -27,10 +27,10 @@ class Rule:
 
     @property
     def text(self) -> str:
-        """The rule as a phrase for logs and messages."""
+        """The rule as a phrase for logs and messages, with the name that errors of the file have for its table."""
         allowed = ", ".join(self.allow) if self.allow else "nobody"
         most = f" with priority {self.priority.title} at most" if self.priority else ""
-        return f"export {self.number} ({self.service}) allows {allowed}{most}"
+        return f"export[{self.number + 1}] ({self.service}) allows {allowed}{most}"
 
 
 def export_rules(exports: Sequence[ExportSettings]) -> tuple[Rule, ...]:

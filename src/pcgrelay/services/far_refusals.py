@@ -37,7 +37,7 @@ class FarRefusal:
         """Return a description for the status and for explain."""
         seconds = max(0, now_ms - self.at_ms) // 1000
         why = "it knows no such service" if self.code == Code.UNKNOWN else "not-allowed"
-        rule = f", by its rule export {self.rule}" if self.rule is not None else ""
+        rule = f", by its rule export[{self.rule + 1}]" if self.rule is not None else ""
         return f"{self.exporter.dotted} refused the last stream {seconds} s ago ({why}{rule})"
 
 

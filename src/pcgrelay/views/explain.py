@@ -72,7 +72,7 @@ def _import(node: Node, edge: EdgeRole, imported: Imported, subject: str) -> Exp
     is_refused = imported.outlets is None and len(refusals) >= max(1, len(chosen))
     is_open = import_is_served(imported) and not node.draining and not is_refused
     place = edge.services.imports.index(imported)
-    rule = f"import {place} ({service}); whether this organisation may use it, its owner decides"
+    rule = f"import[{place + 1}] ({service}); whether this organisation may use it, its owner decides"
     return ExplainAnswer(
         subject=subject,
         kind="import",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from msgspec import structs
 
@@ -25,6 +25,7 @@ from pcgrelay.admin.status import (
     WorkerStatus,
 )
 from pcgrelay.gateway.edge import EdgeRole
+from pcgrelay.gateway.link_totals import Place
 from pcgrelay.gateway.node import Node
 from pcgrelay.health.state import Health
 from pcgrelay.link.link import Link, LinkState
@@ -60,6 +61,7 @@ def node_status(node: Node) -> Status:
             uptime_s=(node.clock.monotonic_ms() - node.started_ms) / 1000,
             version=__version__,
             draining=node.draining,
+            stands_back=node.stands_back,
         ),
         links=_links(node),
         sessions=_sessions(node, role) if isinstance(role, EdgeRole) else (),
@@ -108,17 +110,34 @@ def _links(node: Node) -> tuple[LinkStatus, ...]:
         found.append(
             LinkStatus(peer=peer.dotted, bearer=bearer, direction="in", address=address, state="away", away_since=since)
         )
-    return numbered(found)
+    return numbered(sorted(found, key=_place), node.link_totals.ended)
 
 
-def numbered(links: Iterable[LinkStatus]) -> tuple[LinkStatus, ...]:
-    """Return the links, numbered where several are alike, so that each has metrics of its own."""
-    seen: Counter[tuple[str, ...]] = Counter()
+def _place(link: LinkStatus) -> Place:
+    return link.peer, link.bearer, link.direction, link.address
+
+
+def numbered(
+    links: Iterable[LinkStatus], ended: Callable[[Place], tuple[int, int]] = lambda place: (0, 0)
+) -> tuple[LinkStatus, ...]:
+    """Return the links, numbered where several are alike, so that each has metrics of its own.
+
+    ended: what links that have ended have sent and received at a place; the first link there has it in its totals.
+    """
+    seen: Counter[Place] = Counter()
     found = []
     for link in links:
-        alike = (link.peer, link.bearer, link.direction, link.address)
-        seen[alike] += 1
-        found.append(structs.replace(link, nth=seen[alike]))
+        place = _place(link)
+        seen[place] += 1
+        sent, received = ended(place) if seen[place] == 1 else (0, 0)
+        found.append(
+            structs.replace(
+                link,
+                nth=seen[place],
+                sent_total_bytes=link.sent_bytes + sent,
+                received_total_bytes=link.received_bytes + received,
+            )
+        )
     return tuple(found)
 
 

@@ -67,12 +67,12 @@ def test_a_class_above_that_of_the_export_is_not_granted(priority: int, exports:
     rules = export_rules([export(str(int(each)), MET.organisation, priority=each) for each in Priority])
     assert granted(rules, MET.organisation, priority) == exports
     assert granted(rules, "hub.example", priority) == ()
-    assert rules[2].text == "export 2 (2@kent.police.example) allows met.police.example with priority critical at most"
+    assert rules[2].text == "export[3] (2@kent.police.example) allows met.police.example with priority critical at most"
 
 
 def test_rules_say_who_is_allowed() -> None:
-    assert RULES[0].text == "export 0 (a@kent.police.example) allows nobody"
-    assert RULES[2].text == "export 2 (c@kent.police.example) allows met.police.example, hub.example"
+    assert RULES[0].text == "export[1] (a@kent.police.example) allows nobody"
+    assert RULES[2].text == "export[3] (c@kent.police.example) allows met.police.example, hub.example"
 
 
 @pytest.mark.parametrize(

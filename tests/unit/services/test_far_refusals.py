@@ -72,7 +72,7 @@ async def test_a_refusal_by_rule_is_seen_until_a_stream_gets_through(met: Runnin
     assert seen(met) == well
     ended(met, Code.REFUSED, "far-reset", rule=3)
     assert seen(met) == refused
-    words = f"kent-1.{KENT} refused the last stream 0 s ago (not-allowed, by its rule export 3)"
+    words = f"kent-1.{KENT} refused the last stream 0 s ago (not-allowed, by its rule export[4])"
     assert words in explain(met.node, SERVICE).verdict
     assert any(words in trouble.sentence for trouble in troubles(node_status(met.node)))
     line = met.lines("stream.refused")[-1]
