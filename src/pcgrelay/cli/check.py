@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.text import Text
 
 from pcgrelay import config
-from pcgrelay.check import ERROR, OK, WARNING, Finding, exit_code
 from pcgrelay.check import check as look
+from pcgrelay.cli.findings import findings_of, show_findings
 from pcgrelay.cli.root import config_option, json_option
-from pcgrelay.errors import PcgrelayError, PermissionProblem
-from pcgrelay.output import print_json, styled, terminal
+from pcgrelay.errors import PcgrelayError
 
 EPILOG = """\b
 Examples:
@@ -45,35 +43,5 @@ def check(path: Path, as_json: bool) -> int:
     except PcgrelayError as error:
         if not as_json:
             raise
-        refused = isinstance(error, PermissionProblem)
-        findings = [
-            Finding(level=ERROR, where="configuration", sentence=sentence, permission=refused)
-            for sentence in error.sentences
-        ]
-    code = exit_code(findings)
-    if as_json:
-        print_json({"ok": code == 0, "exit_code": code, "findings": findings})
-    else:
-        _print(path, findings)
-    return code
-
-
-def _print(path: Path, findings: list[Finding]) -> None:
-    console = terminal()
-    order = [ERROR, WARNING, OK]
-    widest = max(len(finding.where) for finding in findings)
-    for finding in sorted(findings, key=lambda finding: order.index(finding.level)):
-        line = Text.assemble(styled(finding.level), " " * (9 - len(finding.level)), finding.where.ljust(widest + 2))
-        room = max(30, console.width - len(line))
-        words = Text(f"{finding.sentence} {finding.mend}".rstrip())
-        first, *others = words.wrap(console, room)
-        console.print(line + first)
-        for other in others:
-            console.print(Text(" " * len(line)) + other)
-    console.print(f"{path}: {_summary(findings)}")
-
-
-def _summary(findings: list[Finding]) -> str:
-    counts = {level: sum(finding.level == level for finding in findings) for level in (ERROR, WARNING)}
-    words = [f"{number} {level}{'' if number == 1 else 's'}" for level, number in counts.items() if number]
-    return " and ".join(words) + "." if words else "all is well."
+        findings = findings_of(error)
+    return show_findings(path, findings, as_json=as_json)

@@ -15,8 +15,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # Command: its module and its line in the help, which is here so that the help loads no command.
 COMMANDS = {
+    "init": ("pcgrelay.cli.init:init", "Write the first configuration file of a node."),
     "run": ("pcgrelay.cli.run:run", "Run a node until it is stopped."),
     "check": ("pcgrelay.cli.check:check", "Check everything about a node that does not need its network."),
+    "doctor": ("pcgrelay.cli.doctor:doctor", "Examine a node with its network: what is wrong, and what mends it."),
     "reload": ("pcgrelay.cli.reload:reload", "Make a running node apply its configuration and files again."),
     "upgrade": ("pcgrelay.cli.upgrade:upgrade", "Replace a running node's process with this version of pcgrelay."),
     "drain": ("pcgrelay.cli.drain:drain", "Move traffic away from a running node before it is stopped."),
@@ -38,8 +40,9 @@ First steps:
   pcgrelay ca init ca --realm police.example            make a realm
   pcgrelay ca issue ca --organisation kent.police.example --node kent-1 \\
       --out tls
-  (write kent-1.toml, as docs/configuration.md and the README show)
+  pcgrelay init kent-1.toml                             write the first file
   pcgrelay check -c kent-1.toml                         before the first start
+  pcgrelay doctor -c kent-1.toml                        also with its network
   pcgrelay run -c kent-1.toml
   pcgrelay status -c kent-1.toml
 

@@ -126,6 +126,14 @@ class Target:
         if self.is_named:
             await self.look_up()
 
+    async def probe(self) -> TargetFailure | None:
+        """Look the name up and probe once, beside `run` or without it; return what failed."""
+        if self.is_named:
+            await self.look_up()
+            if not self.addresses:
+                return self._name_failure
+        return await self._failed() if self.export.probe else None
+
     async def run(self) -> None:
         """Keep addresses and health up to date, until cancelled."""
         tasks = [asyncio.create_task(self._keep_addresses())]

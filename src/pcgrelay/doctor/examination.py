@@ -1,0 +1,42 @@
+"""The whole examination of a node."""
+
+from __future__ import annotations
+
+import asyncio
+
+from OpenSSL import SSL
+
+from pcgrelay.check import Finding, check
+from pcgrelay.clock import SYSTEM_CLOCK, Clock
+from pcgrelay.config import Config
+from pcgrelay.doctor.machine import examine_machine
+from pcgrelay.doctor.neighbours import examine_links
+from pcgrelay.doctor.targets import examine_targets
+from pcgrelay.errors import PcgrelayError
+from pcgrelay.identity.local import LocalIdentity
+
+DEADLINE_S = 20.0
+
+
+def examine(config: Config, deadline_s: float = DEADLINE_S, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
+    """Return all findings: of `check`, of this machine, of each neighbour and each target, in this order.
+
+    deadline_s: for the network; neighbours and targets are examined at the same time.
+    """
+    found = [*check(config, clock), *examine_machine(config)]
+    return [*found, *asyncio.run(_network(config, deadline_s, clock))]
+
+
+async def _network(config: Config, deadline_s: float, clock: Clock) -> list[Finding]:
+    links, targets = await asyncio.gather(
+        examine_links(config.links, _own(config, clock), clock, deadline_s), examine_targets(config, deadline_s)
+    )
+    return [*links, *targets]
+
+
+def _own(config: Config, clock: Clock) -> LocalIdentity | None:
+    """Return what the node makes links with; None if its files cannot be used, which `check` explains."""
+    try:
+        return LocalIdentity(config, clock=clock)
+    except (PcgrelayError, ValueError, SSL.Error):
+        return None
