@@ -11,6 +11,12 @@ to build/<modes>/lib (run them with PYTHONPATH), so that no mode overwrites the 
   trace     line tracing for coverage.py; the generated C stays beside the .pyx, where the plug-in looks for it
   annotate  the yellow lines, as HTML beside the generated C
 
+PCGRELAY_LIBCRYPTO says whose libcrypto seals and opens:
+
+  system  (unless told) the one that pkg-config finds, linked as any library is
+  wheel   a static one of OpenSSL 3.5 in a module of its own, pcgrelay._libcrypto, which scripts/openssl static builds
+          first. The modules go to build/wheel/lib; docs/decisions/0013 says why there are two
+
 Paths are relative to the top of the repository, which must be the working directory.
 """
 
@@ -30,6 +36,9 @@ from setuptools import Extension
 CORE = Path("src/_core")
 # Packages of native modules, and where their sources lie.
 PACKAGES = {"pcgrelay._core": CORE, "tests.native": Path("tests/native")}
+# libcrypto.a and its headers, as scripts/openssl leaves them, and the module that it is linked into.
+OWN_LIBCRYPTO = Path("build/libcrypto")
+OWN_MODULE = Path("src/_libcrypto/module.c")
 MODES = {"debug", "asan", "tsan", "fuzz", "trace", "annotate"}
 JOBS = 2
 
@@ -91,8 +100,24 @@ def build_modes() -> set[str]:
     return modes
 
 
+def has_own_libcrypto() -> bool:
+    """Return whether the modules carry a libcrypto of their own; PCGRELAY_LIBCRYPTO says so."""
+    which = os.environ.get("PCGRELAY_LIBCRYPTO") or "system"
+    if which not in {"system", "wheel"}:
+        raise SystemExit(f"PCGRELAY_LIBCRYPTO is system or wheel, not {which}.")
+    if which == "wheel" and not (OWN_LIBCRYPTO / "libcrypto.a").exists():
+        raise SystemExit("There is no build/libcrypto/libcrypto.a; run: scripts/openssl static")
+    return which == "wheel"
+
+
+def libcrypto_flags() -> tuple[list[str], list[str]]:
+    if has_own_libcrypto():
+        return [f"-I{OWN_LIBCRYPTO / 'include'}", "-DPCG_CRYPTO_TABLE"], []
+    return pkg_config("libcrypto", "3.0")
+
+
 def flags(modes: set[str]) -> tuple[list[str], list[str]]:
-    cflags, ldflags = pkg_config("libcrypto", "3.0")
+    cflags, ldflags = libcrypto_flags()
     cflags = [*cflags, "-std=gnu11", "-g", "-pthread", "-fvisibility=hidden", *WARNINGS]
     if modes & {"debug", *SANITISERS}:
         optimise = "-O0" if "debug" in modes else "-O1"
@@ -150,14 +175,16 @@ def cythonize_strictly(modules: list[Extension], **options: object) -> list[Exte
 
 
 def build_base(modes: set[str]) -> Path:
-    return Path("build", "-".join(sorted(modes)) if modes else "")
+    """Where a kind of build has its files; PCGRELAY_BUILD_BASE names another place (scripts/packaging.sh)."""
+    kinds = [*sorted(modes), *(["wheel"] if has_own_libcrypto() else [])]
+    return Path(os.environ.get("PCGRELAY_BUILD_BASE") or Path("build", "-".join(kinds)))
 
 
 def build_options(modes: set[str]) -> dict[str, dict[str, object]]:
     """Options of setuptools' commands: where a mode leaves what it builds."""
     options: dict[str, dict[str, object]] = {"build_ext": {"parallel": JOBS}}
-    if modes:
-        base = build_base(modes)
+    base = build_base(modes)
+    if base != Path("build"):
         options["build"] = {
             "build_base": str(base),
             "build_lib": str(base / "lib"),
@@ -166,12 +193,28 @@ def build_options(modes: set[str]) -> dict[str, dict[str, object]]:
     return options
 
 
+def own_libcrypto() -> Extension:
+    """The module that carries libcrypto.a: none of its symbols leaves it, and none from outside takes its place."""
+    cflags, ldflags = flags(set())
+    archive = str(OWN_LIBCRYPTO / "libcrypto.a")
+    return Extension(
+        "pcgrelay._libcrypto",
+        [str(OWN_MODULE)],
+        include_dirs=[str(CORE)],
+        extra_objects=[archive],
+        extra_compile_args=cflags,
+        extra_link_args=[*ldflags, "-Wl,--exclude-libs,ALL", "-Wl,-Bsymbolic", "-Wl,--gc-sections"],
+        depends=[str(CORE / "base" / "crypto_calls.h"), archive],
+    )
+
+
 def extensions(modes: set[str], package: str) -> list[Extension]:
     """The native modules of one of PACKAGES: one for each .pyx, in packages as its folders are."""
     folder = PACKAGES[package]
     sources = sorted(folder.rglob("*.pyx"))
     if not sources:
         return []
+    own = [own_libcrypto()] if package == "pcgrelay._core" and has_own_libcrypto() else []
     if "fuzz" in modes:
         clangs = [*(f"clang-{version}" for version in range(19, 13, -1)), "clang"]
         os.environ.setdefault("CC", next(filter(shutil.which, clangs), "clang"))
@@ -191,7 +234,7 @@ def extensions(modes: set[str], package: str) -> list[Extension]:
         )
         for path in sources
     ]
-    return cythonize_strictly(
+    return own + cythonize_strictly(
         modules,
         include_path=[str(alias_tree())],
         build_dir=None if "trace" in modes else str(build_base(modes) / "cython"),

@@ -1,4 +1,7 @@
-"""The two OpenSSL libraries of this process: the system's for the data plane, that of pyOpenSSL for sessions."""
+"""The two OpenSSL libraries of this process: one for the data plane, and that of pyOpenSSL for sessions.
+
+The one for the data plane is the system's, or in a wheel one that came with it.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,9 @@ WIDE_AES_SINCE = (3, 1)
 
 
 def data_plane_library() -> str:
-    """Return name and version of the libcrypto that seals and opens all frames."""
-    return str(native_core().library())
+    """Return name and version of the libcrypto that seals and opens all frames, and whose it is."""
+    name, is_own = native_core().library()
+    return f"{name}, {'built into pcgrelay' if is_own else 'shared with this system'}"
 
 
 def session_library() -> str:

@@ -16,8 +16,8 @@ from pcgrelay._core.frame.frame cimport (
 )
 from pcgrelay._core.link.lane cimport lane_next, lane_rx
 from pcgrelay._core.base.libcrypto cimport (
-    EVP_CIPHER, EVP_CIPHER_CTX, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CIPHER_fetch,
-    EVP_CIPHER_free, EVP_CipherFinal_ex, EVP_CipherInit_ex2, EVP_CipherUpdate, EVP_CTRL_AEAD_GET_TAG,
+    crypto_bind, EVP_CIPHER, EVP_CIPHER_CTX, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new,
+    EVP_CIPHER_fetch, EVP_CIPHER_free, EVP_CipherFinal_ex, EVP_CipherInit_ex2, EVP_CipherUpdate, EVP_CTRL_AEAD_GET_TAG,
     EVP_CTRL_AEAD_SET_TAG,
 )
 from pcgrelay._core.link.link cimport link_find
@@ -35,6 +35,8 @@ from pcgrelay._core.base.wire cimport (
 )
 
 from tests.native.probe import Refusal
+
+crypto_bind()
 
 cdef enum:
     VECTORS = 64

@@ -47,4 +47,5 @@ def test_where_no_flags_are_told_there_are_none(
 
 def test_both_libraries_have_a_name() -> None:
     assert libraries.data_plane_library().startswith("OpenSSL 3.")
+    assert libraries.data_plane_library().endswith(", shared with this system")
     assert libraries.session_library().startswith("OpenSSL ")

@@ -2,14 +2,16 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from pcgrelay._core.base.libcrypto cimport (
-    ERR_clear_error, EVP_CIPHER, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CIPHER_fetch,
-    EVP_CipherFinal_ex, EVP_CipherInit_ex2, EVP_CipherUpdate, EVP_CTRL_AEAD_GET_TAG, EVP_CTRL_AEAD_SET_TAG,
-    OPENSSL_cleanse,
+    crypto_bind, ERR_clear_error, EVP_CIPHER, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new,
+    EVP_CIPHER_fetch, EVP_CipherFinal_ex, EVP_CipherInit_ex2, EVP_CipherUpdate, EVP_CTRL_AEAD_GET_TAG,
+    EVP_CTRL_AEAD_SET_TAG, OPENSSL_cleanse,
 )
 from pcgrelay._core.base.result cimport RESULT_BAD_TAG, RESULT_CRYPTO, RESULT_NONCE, RESULT_OK, Result
 from pcgrelay._core.base.wire cimport (
     SUITE_AES_128_GCM, SUITE_AES_256_GCM, SUITE_CHACHA20_POLY1305, WIRE_TAG, wire_put64,
 )
+
+crypto_bind()
 
 # Fetched once and kept: an implicit fetch costs three times a small seal.
 cdef EVP_CIPHER* ciphers[4]

@@ -2,9 +2,11 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen
 
 from pcgrelay._core.crypto.aead cimport Aead, aead_key_length, aead_start, aead_wipe
-from pcgrelay._core.base.libcrypto cimport ERR_clear_error, EVP_sha256, HMAC, OPENSSL_cleanse
+from pcgrelay._core.base.libcrypto cimport crypto_bind, ERR_clear_error, EVP_sha256, HMAC, OPENSSL_cleanse
 from pcgrelay._core.base.result cimport RESULT_CRYPTO, RESULT_KEY_LIMIT, RESULT_OK, Result
 from pcgrelay._core.base.wire cimport PURPOSE_FLOW_DATA, wire_put16, wire_put32
+
+crypto_bind()
 
 
 cdef Result mac(const uint8_t* key, const uint8_t* data, size_t n, uint8_t* out) noexcept nogil:

@@ -2,11 +2,13 @@ from libc.stdint cimport uint16_t, uint32_t, uint8_t
 from libc.string cimport memcmp, memcpy, memset
 
 from pcgrelay._core.crypto.epoch cimport key_expand, key_expand_number, key_proof
-from pcgrelay._core.base.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
+from pcgrelay._core.base.libcrypto cimport crypto_bind, CRYPTO_memcmp, OPENSSL_cleanse
 from pcgrelay._core.base.result cimport RESULT_BAD_PREAMBLE, RESULT_OK, Result
 from pcgrelay._core.base.wire cimport (
     WIRE_NUMBERS_AHEAD, WIRE_PROOF, WIRE_VERSION, wire_get16, wire_get32, wire_put16, wire_put32,
 )
+
+crypto_bind()
 
 
 cdef enum:

@@ -2,9 +2,11 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from pcgrelay._core.crypto.epoch cimport key_expand
-from pcgrelay._core.base.libcrypto cimport OPENSSL_cleanse
+from pcgrelay._core.base.libcrypto cimport crypto_bind, OPENSSL_cleanse
 from pcgrelay._core.base.result cimport RESULT_MIX_OVERDUE, RESULT_OK, RESULT_UNKNOWN_MIX, Result
 from pcgrelay._core.base.wire cimport wire_put32
+
+crypto_bind()
 
 
 cdef Result renewals_add(Renewals* self, uint64_t id, const uint8_t* secret, uint64_t now_us) noexcept nogil:

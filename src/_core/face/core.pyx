@@ -20,7 +20,9 @@ from pcgrelay._core.face.counters cimport (
 from pcgrelay._core.link.gauge cimport gauge_new
 from pcgrelay._core.handover.shard cimport HANDOVER_LEAST, HANDOVER_VERSION
 from pcgrelay._core.crypto.lane_keys cimport lane_keys_check, lane_keys_dial, lane_keys_start, lane_keys_use
-from pcgrelay._core.base.libcrypto cimport OPENSSL_VERSION, OPENSSL_cleanse, OpenSSL_version
+from pcgrelay._core.base.libcrypto cimport (
+    crypto_bind, CRYPTO_IS_BUNDLED, OPENSSL_cleanse, OPENSSL_VERSION, OpenSSL_version,
+)
 from pcgrelay._core.base.linux cimport close
 from pcgrelay._core.base.stats cimport STATS_LISTENERS
 from pcgrelay._core.link.mailbox cimport (
@@ -37,6 +39,8 @@ from pcgrelay._core.worker.worker cimport WORKER_EDGE, WORKER_RELAY, worker_wake
 from os import urandom
 
 from pcgrelay._core.face.workers import CoreError
+
+crypto_bind()
 
 # Before the first table is made.
 map_seed(<uint32_t>int.from_bytes(urandom(4), "little"))
@@ -81,9 +85,9 @@ def cause_name(int cause) -> str:
     return name_of_cause(cause)
 
 
-def library() -> str:
-    """The libcrypto that seals and opens, as it names itself."""
-    return OpenSSL_version(OPENSSL_VERSION).decode("ascii", "replace")
+def library() -> tuple:
+    """The libcrypto that seals and opens, as it names itself, and whether it came with this package."""
+    return OpenSSL_version(OPENSSL_VERSION).decode("ascii", "replace"), CRYPTO_IS_BUNDLED != 0
 
 
 def wiped(unsigned char[::1] secret) -> None:

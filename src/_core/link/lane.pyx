@@ -11,7 +11,7 @@ from pcgrelay._core.link.gauge cimport (
     LINK_GAUGE_STEPPED, gauge_at,
 )
 from pcgrelay._core.base.handle cimport HANDLE_LANE
-from pcgrelay._core.base.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
+from pcgrelay._core.base.libcrypto cimport crypto_bind, CRYPTO_memcmp, OPENSSL_cleanse
 from pcgrelay._core.link.link cimport link_count_round_trip
 from pcgrelay._core.link.shard cimport (
     LANE_CLASSES, LANE_CLOSED, LANE_CONFIRMING, LANE_DRAINING, LANE_FRAME_US, LANE_PINGS, LANE_PINGS_LATE,
@@ -32,6 +32,8 @@ from pcgrelay._core.base.wire cimport (
     FRAME_CLOSE, FRAME_CONFIRM, FRAME_DRAIN, FRAME_LOST, FRAME_PING, FRAME_PONG, FRAME_REKEY, PURPOSE_HOP_HEADER,
     WIRE_PREFIX, WIRE_VERSION, wire_get16, wire_get32, wire_get64, wire_put16, wire_put32, wire_put64,
 )
+
+crypto_bind()
 
 
 # -- life of a lane ---------------------------------------------------------------------------------------------------

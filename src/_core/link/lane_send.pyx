@@ -7,7 +7,7 @@ from pcgrelay._core.base.buf cimport Buf, buf_data, buf_drop, buf_alloc
 from pcgrelay._core.crypto.epoch cimport epoch_must_rekey, epoch_spend, epoch_step
 from pcgrelay._core.frame.frame cimport Frame, Scope, body_seal, frame_is_lane, frame_pack, frame_seal
 from pcgrelay._core.link.gauge cimport LINK_GAUGE_SENT_FRAMES, gauge_at
-from pcgrelay._core.base.libcrypto cimport OPENSSL_cleanse
+from pcgrelay._core.base.libcrypto cimport crypto_bind, OPENSSL_cleanse
 from pcgrelay._core.link.shard cimport (
     LANE_CLASSES, LANE_LOSTS, LANE_LOST_US, LANE_OVERTAKEN, LANE_OWN, LANE_PACE_US, LANE_STEPS, LANE_STEP_US,
     LANE_WIRE, LANE_WIRE_LEAST, LANE_WIRE_US, Lane, Shard, lane_dirty, lane_is_up,
@@ -19,6 +19,8 @@ from pcgrelay._core.base.stats cimport COUNT_FRAMES_SENT, COUNT_REKEYS, COUNT_RE
 from pcgrelay._core.base.wire cimport (
     CODE_UNKNOWN, FRAME_LOST, FRAME_REKEY, WIRE_PREFIX, wire_put16, wire_put32, wire_put64,
 )
+
+crypto_bind()
 
 
 # -- frames of the lane itself ----------------------------------------------------------------------------------------

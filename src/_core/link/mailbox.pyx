@@ -3,7 +3,9 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from pcgrelay._core.base.atomics cimport pointer_set
-from pcgrelay._core.base.libcrypto cimport OPENSSL_cleanse
+from pcgrelay._core.base.libcrypto cimport crypto_bind, OPENSSL_cleanse
+
+crypto_bind()
 
 
 cdef bint mailbox_start(Mailbox* self, int wake_fd) noexcept nogil:

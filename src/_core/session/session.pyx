@@ -11,7 +11,7 @@ from pcgrelay._core.stream.flow cimport (
 )
 from pcgrelay._core.frame.frame cimport Frame
 from pcgrelay._core.link.gauge cimport Gauge, gauge_at, gauge_drop
-from pcgrelay._core.base.libcrypto cimport OPENSSL_cleanse
+from pcgrelay._core.base.libcrypto cimport crypto_bind, OPENSSL_cleanse
 from pcgrelay._core.link.link cimport link_find
 from pcgrelay._core.link.shard cimport Lane, Link, Shard, flow_lane, lane_is_up, shard_event
 from pcgrelay._core.link.mailbox cimport EVENT_FLOW_UP, EVENT_SESSION_RESUMED, EVENT_SESSION_STALLED, Event
@@ -30,6 +30,8 @@ from pcgrelay._core.base.wire cimport (
     WIRE_PREFIX, wire_get16, wire_get64, wire_put16,
 )
 from pcgrelay._core.stream.stream cimport Stream
+
+crypto_bind()
 
 cdef enum:
     SESSION_COPIES = 4          # how many caps of copies may be queued before the lane was seen empty

@@ -8,7 +8,7 @@ from pcgrelay._core.crypto.epoch cimport (
     Epoch, Limits, epoch_must_rekey, epoch_confirm, epoch_spend, epoch_start, epoch_step, epoch_wipe,
 )
 from pcgrelay._core.frame.frame cimport Frame, Scope, body_open, body_seal, frame_is_numbered, frame_pack
-from pcgrelay._core.base.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
+from pcgrelay._core.base.libcrypto cimport crypto_bind, CRYPTO_memcmp, OPENSSL_cleanse
 from pcgrelay._core.base.map cimport map_free
 from pcgrelay._core.base.organisation cimport holding_bytes, holding_is_greedy
 from pcgrelay._core.frame.pace cimport pace_acknowledged, pace_forget, pace_limit, pace_round
@@ -25,6 +25,8 @@ from pcgrelay._core.base.wire cimport (
     PURPOSE_FLOW_DATA, WIRE_PREFIX, WIRE_VERSION, wire_get16, wire_get32, wire_get64, wire_put16, wire_put32,
     wire_put64,
 )
+
+crypto_bind()
 
 cdef enum:
     CONFIRM_LENGTH = 40

@@ -10,7 +10,7 @@ from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.frame.frame cimport Frame, frame_is_lane
 from pcgrelay._core.link.gauge cimport LINK_GAUGE_RECEIVED_BYTES, LINK_GAUGE_SENT_BYTES, gauge_at
 from pcgrelay._core.link.lane cimport LaneInput, lane_frame, lane_start, lane_stop, lane_rx, lane_tick
-from pcgrelay._core.base.libcrypto cimport OPENSSL_cleanse
+from pcgrelay._core.base.libcrypto cimport crypto_bind, OPENSSL_cleanse
 from pcgrelay._core.link.link cimport link_find, link_remove
 from pcgrelay._core.link.shard cimport LANE_CLOSED, LANE_UNREAD, Lane, Link, Shard, lane_dirty, lane_is_up, shard_event
 from pcgrelay._core.base.linux cimport (
@@ -38,6 +38,8 @@ from pcgrelay._core.base.wire cimport (
 from pcgrelay._core.worker.worker cimport (
     WORKER_EDGE, WORKER_READS, WORKER_RELAY, WORKER_SLOT, WORKER_SLOTS, Worker, worker_close, worker_send, worker_watch,
 )
+
+crypto_bind()
 
 
 # -- lanes ------------------------------------------------------------------------------------------------------------

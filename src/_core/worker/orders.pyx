@@ -8,7 +8,7 @@ from pcgrelay._core.edge.sessions cimport edge_session_close, edge_session_fail
 from pcgrelay._core.crypto.epoch cimport limits_set
 from pcgrelay._core.link.gauge cimport gauge_drop
 from pcgrelay._core.link.lane cimport lane_probe_restart
-from pcgrelay._core.base.libcrypto cimport OPENSSL_cleanse
+from pcgrelay._core.base.libcrypto cimport crypto_bind, OPENSSL_cleanse
 from pcgrelay._core.link.link cimport link_add, link_find, link_mix
 from pcgrelay._core.link.shard cimport Lane, Link, Shard, lane_is_up, shard_renew
 from pcgrelay._core.base.linux cimport close
@@ -29,6 +29,8 @@ from pcgrelay._core.worker.rounds cimport rounds_begin
 from pcgrelay._core.worker.lane_io cimport lane_io_add, lane_io_link_end
 from pcgrelay._core.base.wire cimport FRAME_DRAIN, WIRE_LANES_MAX, wire_put32
 from pcgrelay._core.worker.worker cimport Worker, worker_woken
+
+crypto_bind()
 
 
 cdef void orders_drop(Order* order) noexcept nogil:

@@ -86,8 +86,8 @@ def refusal_name(reason: int) -> str:
 def cause_name(cause: int) -> str:
     """Return the name of the cause of a stream's end, as logs show it."""
 
-def library() -> str:
-    """Return the version text of the libcrypto that the core uses."""
+def library() -> tuple[str, bool]:
+    """Return the version text of the libcrypto that the core uses, and whether it came with this package (a wheel)."""
 
 def wiped(secret: bytearray | memoryview) -> None:
     """Overwrite a buffer that held secrets with zeros."""
