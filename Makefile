@@ -52,7 +52,7 @@ SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py --ignore=tests
 NO_ASLR = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
 .PHONY: help setup build demo test test-all test-upgrade flakes lint types fuzz simulate simulate-outlets acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-direct bench-count \
-	bench-report annotate clean
+	bench-report annotate wheel test-wheel deb clean
 
 help: ## Show this list.
 	@echo 'pcgrelay: a secure relay gateway between organisations.'
@@ -173,6 +173,21 @@ bench-report: | $(VENV_PYTHON) ## Write docs/performance.md from the last measur
 annotate: | $(VENV_PYTHON) ## Write the C that each Cython line becomes, as HTML under build/annotate/.
 	PCGRELAY_BUILD=annotate $(VENV_PYTHON) setup.py --quiet build_ext
 	@echo 'Open the HTML files in build/annotate/cython/src/_core/.'
+
+wheel: ## Build dist/pcgrelay-*.whl for this Debian's Python, with a libcrypto of its own; five minutes the first time.
+	@sh scripts/setup package
+	@sh scripts/wheel
+
+test-wheel: ## Run the core's tests as they are in a wheel: through the table of its own libcrypto.
+	@sh scripts/setup package
+	@sh scripts/openssl static
+	PCGRELAY_LIBCRYPTO=wheel $(VENV_PYTHON) setup.py --quiet build
+	PCGRELAY_LIBCRYPTO=wheel $(VENV_PYTHON) tests/native/setup.py --quiet build
+	PYTHONPATH=build/wheel/lib $(VENV_PYTHON) -m pytest -q -p no:cacheprovider $(PYTEST_ARGS) $(XDIST) tests/core
+
+deb: ## Build dist/pcgrelay_*.deb for the Debian that this is, 12 or 13.
+	@sh scripts/setup package
+	@sh scripts/deb
 
 clean: ## Remove what the build made; .venv stays.
 	rm -rf build dist src/*.egg-info src/_core/*/*.c src/_core/*/*.html src/pcgrelay/_core/*/*.so tests/native/*.c \

@@ -40,6 +40,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--saturated", type=float, default=4.0, help="seconds without a free processor")
     group.addoption("--chaos", type=float, default=20.0, help="seconds of chaos")
     group.addoption("--upgrade-from", default="baa4472", help="the commit whose nodes are upgraded to this code")
+    group.addoption("--debian", default="", help="bookworm or trixie: the Debian that a package is tried on")
+    group.addoption("--package", type=Path, help="the package that is tried there; one is built if none is named")
     group.addoption("--chaos-seed", type=int, default=1, help="what happens in the chaos")
 
 

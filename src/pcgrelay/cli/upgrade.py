@@ -48,7 +48,9 @@ def upgrade(path: Path, drain_s: float | None) -> int:
     """
     config.load(path)
     drain = [] if drain_s is None else ["--drain", str(drain_s)]
-    command = [sys.executable, "-m", "pcgrelay.cli", "run", "-c", str(path), *drain]
+    # A launcher that is isolated from the caller's environment and folder starts one that is, too.
+    isolated = ["-I"] if sys.flags.isolated else []
+    command = [sys.executable, *isolated, "-m", "pcgrelay.cli", "run", "-c", str(path), *drain]
     try:
         # In a session of its own, because it must outlive this command and its terminal.
         process = subprocess.Popen(

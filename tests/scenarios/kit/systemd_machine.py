@@ -1,4 +1,4 @@
-"""A real systemd: this machine's own, booted in a container over this very file system, none of whose writes last.
+"""A real systemd, booted in a container over a file system none of whose writes last: this machine's, or another root.
 
 It has its own processes, control groups and network. What is to be seen inside lies in one folder.
 """
@@ -69,21 +69,30 @@ def ended(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def booted(folder: Path) -> Iterator[Machine]:
-    """Boot it; the folder's `realm` is seen inside as INSIDE."""
+def booted(folder: Path, base: Path = Path("/")) -> Iterator[Machine]:
+    """Boot it, on the root file system `base`; the folder's `realm` is seen inside as INSIDE."""
     for tool in ("systemd-nspawn", "nsenter"):
         assert shutil.which(tool), f"{tool} is missing; the slow tier needs systemd-container and util-linux"
     root, shared = folder / "root", folder / "realm"
     root.mkdir()
-    subprocess.run(["mount", "--bind", "/", root], check=True)
+    subprocess.run(["mount", "--bind", base, root], check=True)
     command = [
         *("systemd-nspawn", "--quiet", "-D", root, "--volatile=overlay", "--register=no", "--keep-unit"),
         *("--private-network", f"--machine=pcgrelay-{os.getpid()}", f"--bind={shared}:{INSIDE}", "--boot"),
         *("systemd.unit=basic.target", "systemd.log_level=warning"),
     ]
+    environment = dict(os.environ)
+    if base != Path("/") and _is_unified_only(base):
+        environment["SYSTEMD_NSPAWN_UNIFIED_HIERARCHY"] = "1"
+        command.append("SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1")
     with (folder / "boot.log").open("wb") as log:
         container = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
         )
     try:
         init = until(lambda: _child_named(container, "systemd"), BOOT_S, "the container has an init")
@@ -93,6 +102,11 @@ def booted(folder: Path) -> Iterator[Machine]:
     finally:
         _power_off(container)
         subprocess.run(["umount", root], check=True)
+
+
+def _is_unified_only(base: Path) -> bool:
+    """Whether its systemd no longer boots with control groups of version 1 unless it is told to: that of Debian 13."""
+    return 'VERSION_ID="12"' not in (base / "etc" / "os-release").read_text()
 
 
 def _child_named(container: subprocess.Popen[bytes], name: str) -> int | None:

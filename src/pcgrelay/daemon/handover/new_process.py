@@ -98,12 +98,13 @@ def _connect(node: Node) -> Channel:
         sock.close()
         raise RunError(f"{path}: the node does not answer ({reason_of(error)}).") from None
     channel = Channel(sock)
-    if not channel.is_own():
-        channel.close()
-        raise PermissionProblem(f"{path}: the node runs as another user, and only that one may take it over.")
+    # First: root, who may do everything, is to hear what to run instead.
     if word := refusal_to_take(channel.peer()[0]):
         channel.close()
         raise RunError(f"{word[:1].upper()}{word[1:]}; the running node goes on.")
+    if not channel.is_own():
+        channel.close()
+        raise PermissionProblem(f"{path}: the node runs as another user, and only that one may take it over.")
     return channel
 
 
