@@ -33,6 +33,7 @@ SANITISER_TESTS = tests/core tests/scenarios/test_a_half_closed_stream_goes_on_t
 # These scenarios wait more than they work, and what they bound they bound by seconds: two of them do not disturb each
 # other. The others measure, or take the whole machine.
 PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_relay_that_lies_* a_lane_that_breaks_* a_far_edge_that_breaks_* \
+	a_revocation_at_* keys_that_other_tools_* \
 	a_peer_that_must_not_* an_upgrade_that_fails_* the_readme_* the_wall_clock_* a_target_that_cannot_* \
 	an_upgrade_loses_no_stream_of_a_few* a_name_that_* a_port_* services_that_* ssh_* redis_* iperf_* a_gigabyte_* \
 	a_renewal_that_is_refused_* a_neighbour_that_is_* what_nobody_may_* edges_share_* streams_find_* a_node_lives_* \

@@ -11,7 +11,7 @@ import os
 import resource
 import socket
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +27,7 @@ from pcgrelay.files import reason_of
 from pcgrelay.identity.certificates import IdentityRefused, crl_signed_by, identity_of
 from pcgrelay.identity.credentials import Credentials, key_matches, load_certificates, load_crls, load_key
 from pcgrelay.identity.dates import Judged, Kind, Phase, date_mend, date_sentence, dated_of, judged_all
+from pcgrelay.identity.lists import RevocationList, with_received
 from pcgrelay.net.sockets import is_own_address
 from pcgrelay.openssl import data_plane_library, session_library
 from pcgrelay.rehearsal import rehearse
@@ -84,13 +85,15 @@ def refuse_errors(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
     return [finding for finding in findings if finding.level == WARNING or finding.dates or finding.starts]
 
 
-def refuse_reload(config: Config, clock: Clock = SYSTEM_CLOCK, *, dates: bool = False) -> None:
+def refuse_reload(
+    config: Config, clock: Clock = SYSTEM_CLOCK, *, dates: bool = False, received: Sequence[RevocationList] = ()
+) -> None:
     """Check before a running node applies this configuration; raise the first error.
 
     Ports are not tried: the node itself opens those that it does not have. dates: wrong dates are errors too, because
-    the running node has valid ones.
+    the running node has valid ones. received: revocation lists of neighbours, which stay in force where they are newer.
     """
-    _refuse_first(config, [*_credentials(config, clock.wall()), *_policy(config)], dates=dates)
+    _refuse_first(config, [*_credentials(config, clock.wall(), received), *_policy(config)], dates=dates)
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
@@ -153,7 +156,7 @@ def _of_dates(level: str, where: str, sentence: str, mend: str) -> Finding:
 # -- certificates ------------------------------------------------------------------------------------------
 
 
-def _credentials(config: Config, now: datetime) -> Iterator[Finding]:
+def _credentials(config: Config, now: datetime, received: Sequence[RevocationList] = ()) -> Iterator[Finding]:
     """Check each file separately first, so that a broken one does not hide errors in the others."""
     findings: list[Finding] = []
     files = config.identity
@@ -174,7 +177,7 @@ def _credentials(config: Config, now: datetime) -> Iterator[Finding]:
         sentence = "There is no revocation list, so a revoked neighbour is accepted until its certificate ends."
         yield _doubtful("identity.crl", sentence, 'Add crl = "realm.crl" to [identity].')
     if chain and key and trust and crls is not None:
-        credentials = Credentials(chain, key, trust, crls)
+        credentials = with_received(Credentials(chain, key, trust, crls), received)
         if key_matches(key, chain[0]) and _identity(config, chain[0]).level == OK:
             yield from _links(config, credentials, now)
         yield from _strange_lists(credentials)
@@ -223,7 +226,12 @@ def _dated(config: Config, judged: Judged, *, is_refused: bool) -> Finding:
     return _of_dates(level, where, date_sentence(judged), date_mend(judged, config.identity))
 
 
-_DATED_KEYS = {Kind.OWN: "identity.certificate", Kind.TRUST: "identity.trust", Kind.CRL: "identity.crl"}
+_DATED_KEYS = {
+    Kind.OWN: "identity.certificate",
+    Kind.TRUST: "identity.trust",
+    Kind.CRL: "identity.crl",
+    Kind.CRL_FILE: "identity.crl",
+}
 
 
 def _strange_lists(credentials: Credentials) -> Iterator[Finding]:

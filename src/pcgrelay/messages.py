@@ -18,9 +18,11 @@ from pcgrelay.errors import PcgrelayError
 from pcgrelay.model import URI_LIMIT
 
 MESSAGE_LIMIT_BYTES = 262_144
-ORDINARY_LIMIT_BYTES = 32_768  # of all messages but ADVERT
+ORDINARY_LIMIT_BYTES = 32_768  # of all messages but ADVERT and OBJECT_PIECE
 UNKNOWN_LIMIT_BYTES = 4_096
 CARRY_LIMIT_BYTES = 16_384
+PIECE_LIMIT_BYTES = 65_536  # of an object, in one OBJECT_PIECE
+PIECE_MESSAGE_LIMIT_BYTES = 66_560
 RELAYS_MOST = 8
 PREFIX_BYTES = 4
 
@@ -31,6 +33,7 @@ U64 = Annotated[int, Meta(ge=0)]  # msgpack has no more than 64 bits
 Label = Annotated[int, Meta(ge=1, le=0xFFFF_FFFF)]
 Lanes = Annotated[int, Meta(ge=0, le=64)]
 Flows = Annotated[int, Meta(ge=1, le=64)]
+Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 SessionId = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Identity = Annotated[str, Meta(max_length=URI_LIMIT)]
 Reason = Annotated[str, Meta(max_length=256)]
@@ -175,6 +178,31 @@ class Goodbye(Struct, tag=12, array_like=True, frozen=True):
     reason: Reason
 
 
+class Object(Struct, tag=13, array_like=True, frozen=True):
+    """The sender has this version of an object (docs/protocol.md, 9.10)."""
+
+    kind: U8
+    name: Digest
+    epoch: U64
+    hash: Digest
+    size: U32
+
+
+class ObjectGet(Struct, tag=14, array_like=True, frozen=True):
+    """Request for a piece of an object that the receiver has announced (docs/protocol.md, 9.10)."""
+
+    hash: Digest
+    offset: U32
+
+
+class ObjectPiece(Struct, tag=15, array_like=True, frozen=True):
+    """A piece of an object, as requested (docs/protocol.md, 9.10)."""
+
+    hash: Digest
+    offset: U32
+    data: Annotated[bytes, Meta(min_length=1, max_length=PIECE_LIMIT_BYTES)]
+
+
 Message = (
     Hello
     | Beat
@@ -188,11 +216,14 @@ Message = (
     | Drain
     | Renewed
     | Goodbye
+    | Object
+    | ObjectGet
+    | ObjectPiece
 )
 
 # msgspec does not raise its own error for text that is not UTF-8.
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_LIMITS = dict.fromkeys(range(1, 13), ORDINARY_LIMIT_BYTES) | {3: MESSAGE_LIMIT_BYTES}
+_LIMITS = dict.fromkeys(range(1, 16), ORDINARY_LIMIT_BYTES) | {3: MESSAGE_LIMIT_BYTES, 15: PIECE_MESSAGE_LIMIT_BYTES}
 _HEAD_BYTES = 14  # the longest head of an array, and the longest number after it
 _INTEGER_BYTES = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
 _encoder = msgspec.msgpack.Encoder()

@@ -29,6 +29,9 @@ MESSAGES: list[messages.Message] = [
     messages.Drain(1000),
     messages.Renewed(1, 2),
     messages.Goodbye(1, "so long"),
+    messages.Object(1, bytes(32), 7, bytes(range(32)), 100_000),
+    messages.ObjectGet(bytes(range(32)), 65_536),
+    messages.ObjectPiece(bytes(range(32)), 65_536, b"x" * 300),
 ]
 ENTRY = msgspec.msgpack.encode(
     Entry(ENTRY_KIND, IDENTITY, 1, NOW_S + 60, (Offer("custody", 2), Offer("echo", 1, 1, 50, 2)))

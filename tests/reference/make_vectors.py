@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reference import vectors_candidates, vectors_frames, vectors_keys, vectors_sequences
+from tests.reference import vectors_candidates, vectors_frames, vectors_keys, vectors_objects, vectors_sequences
 
 FOLDER = Path(__file__).resolve().parents[1] / "vectors"
 FILES: dict[str, Callable[[], dict[str, object]]] = {
@@ -22,6 +22,7 @@ FILES: dict[str, Callable[[], dict[str, object]]] = {
     "rekeying": vectors_sequences.rekeying,
     "resumption": vectors_sequences.resumption,
     "candidates": vectors_candidates.candidates,
+    "objects": vectors_objects.objects,
 }
 
 

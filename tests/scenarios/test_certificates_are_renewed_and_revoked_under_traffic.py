@@ -100,7 +100,7 @@ def test_a_revoked_edge_is_cut_off_at_its_neighbour(realm: Scene, figure: Callab
         relay.await_log("link.down", 1.0, peer=realm.met.dotted, reason="revoked")
         realm.met.await_log("link.down", 1.0, peer=relay.dotted)
         took = time.monotonic() - began
-        # The far edge has the list too: it ends the session, and the application's server learns of it.
+        # The far edge gets the list too: it ends the session, and the application's server learns of it.
         began = time.monotonic()
         assert reload(realm.kent).ok
         realm.kent.await_log("session.down", 1.0, peer=realm.met.dotted, reason="revoked")
@@ -117,7 +117,7 @@ def test_a_revoked_exporter_loses_its_sessions_end_to_end(realm: Scene, figure: 
     with talking(realm) as sock:
         realm.stage.pki.authority.revoke(KENT, "kent-1")
         began = time.monotonic()
-        # Only the importing edge has the list: the relay between still lets the revoked one be.
+        # Only the importing edge has the list in its file; the relay between is told by it.
         assert reload(realm.met).ok
         assert ending(sock) == (b"", "reset")
         took = time.monotonic() - began

@@ -28,6 +28,7 @@ CONTROL_LAYERS = [
     ["session"],
     ["path"],
     ["catalogue"],
+    ["objects"],
     ["link"],
     ["openssl"],
     ["ca"],

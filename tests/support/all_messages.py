@@ -19,4 +19,7 @@ ALL: list[m.Message] = [
     m.Drain(1000),
     m.Renewed(1, 1),
     m.Goodbye(0, ""),
+    m.Object(1, bytes(32), 7, bytes(range(32)), 100),
+    m.ObjectGet(bytes(range(32)), 65_536),
+    m.ObjectPiece(bytes(range(32)), 65_536, b"data"),
 ]

@@ -139,6 +139,8 @@ def crl(
     revoked: Sequence[int] = (),
     key: Any = None,
     critical_oid: bool = False,
+    number: int | None = 1,
+    delta: bool = False,
 ) -> x509.CertificateRevocationList:
     signer = key or issuer.key
     builder = (
@@ -146,8 +148,11 @@ def crl(
         .issuer_name(issuer.name)
         .last_update(now() + start)
         .next_update(now() + (end or 300 * DAY))
-        .add_extension(x509.CRLNumber(1), critical=False)
     )
+    if number is not None:
+        builder = builder.add_extension(x509.CRLNumber(number), critical=False)
+    if delta:
+        builder = builder.add_extension(x509.DeltaCRLIndicator(1), critical=False)
     if aki:
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
         builder = builder.add_extension(identifier, critical=False)

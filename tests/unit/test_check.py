@@ -142,7 +142,8 @@ def test_a_key_that_only_its_owner_may_read_is_good(settings: Settings, realm: R
     assert exit_code(check(settings(good))) == 0
 
 
-def test_a_certificate_that_ends_soon_is_a_warning(settings: Settings) -> None:
+def test_a_certificate_that_ends_soon_is_a_warning(settings: Settings, realm: RealmPki) -> None:
+    realm.authority.renew_crl(days=365)
     loaded = settings()  # for 90 days
     soon = SetClock(datetime.now(UTC) + timedelta(days=71))
     assert at_level(check(loaded, soon), WARNING) == []

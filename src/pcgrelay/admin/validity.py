@@ -13,7 +13,7 @@ Sample = tuple[dict[str, str], float]
 class DateStatus(Struct, frozen=True, kw_only=True):
     """One dated item: a certificate of the node, a trusted CA, or the lists of one CA."""
 
-    kind: str  # own, trust, crl
+    kind: str  # own, trust, crl, crl_file (a list of the file, in whose place one of a neighbour is in force)
     name: str
     state: str  # good, ending, expired, not_yet_valid
     not_before: datetime
@@ -22,11 +22,23 @@ class DateStatus(Struct, frozen=True, kw_only=True):
     is_grave: bool = False  # nobody can link because of it
 
 
+class ListStatus(Struct, frozen=True, kw_only=True):
+    """A revocation list in force that has a number."""
+
+    name: str  # of the CA
+    number: int
+    source: str = ""  # the neighbour that brought it; empty: the file
+    entries: int = 0
+    not_before: datetime
+    not_after: datetime | None = None
+
+
 class CredentialsStatus(Struct, frozen=True, kw_only=True):
     """The files of [identity], as they were last read."""
 
     refusal: str = ""  # why this node would refuse itself, in one word, as in refusals
     dates: tuple[DateStatus, ...] = ()
+    lists: tuple[ListStatus, ...] = ()
 
 
 def validity_sentences(status: CredentialsStatus) -> Iterator[tuple[str, bool]]:
@@ -51,6 +63,21 @@ def validity_families(status: CredentialsStatus) -> Iterator[tuple[str, str, lis
     )
     lists: list[Sample] = [({}, ends["crl"])] if "crl" in ends else []
     yield "crl_next_update_timestamp_seconds", "When the first revocation list is out of date.", lists
+    yield (
+        "crl_number",
+        "Number of the revocation list in force of each CA, and whether the file or a neighbour brought it.",
+        [
+            ({"ca": each.name, "source": "neighbour" if each.source else "file"}, float(each.number))
+            for each in status.lists
+        ],
+    )
+
+
+def brought_lines(status: CredentialsStatus) -> Iterator[str]:
+    """Yield a line for each list in force that a neighbour has brought."""
+    for each in status.lists:
+        if each.source:
+            yield f"list {each.number} of {each.name}, brought by {each.source}"
 
 
 def validity_line(status: CredentialsStatus) -> str:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPublicKeyTypes, CertificatePublicKeyTypes
@@ -23,6 +22,7 @@ from cryptography.x509.oid import AttributeOID, ExtensionOID
 from pcgrelay.ca.certificates import make_key
 from pcgrelay.errors import ConfigError, RunError
 from pcgrelay.files import PRIVATE_MODE, make_folder, read_bounded, refuse_present, write_new
+from pcgrelay.identity.certificates import UNREADABLE
 from pcgrelay.model import NameProblem, NodeId
 
 REQUEST_LIMIT_BYTES = 65_536
@@ -75,7 +75,7 @@ def read_request(path: Path, realm: str) -> Request:
     try:
         request = x509.load_pem_x509_csr(data)
         public_key, word = request.public_key(), _refusal(request)
-    except (ValueError, UnsupportedAlgorithm):
+    except UNREADABLE:
         raise ConfigError(
             f"{path}: this is no request for a certificate in PEM; name what `pcgrelay ca request` wrote."
         ) from None

@@ -21,7 +21,7 @@ from pcgrelay.admin.status import (
     SessionStatus,
     Status,
 )
-from pcgrelay.admin.validity import validity_line
+from pcgrelay.admin.validity import brought_lines, validity_line
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import StatusProblem
 from pcgrelay.output import (
@@ -91,6 +91,8 @@ def _print(console: Console, status: Status, found: list[Trouble], streams: bool
     if not node.stands_back:
         console.print("priority: the system forbids setpriority, so busy workers do not go before the control plane")
     if line := validity_line(status.credentials):
+        console.print(line)
+    for line in brought_lines(status.credentials):
         console.print(line)
     console.print()
     _print_links(console, status.links)

@@ -44,7 +44,7 @@ class Reloader:
         self._node = node
         self._log = log
         self._notify = notify
-        self.lock = asyncio.Lock()  # held by everything that must not overlap with a reload
+        self.lock = node.identity_lock  # held by everything that must not overlap with a reload
 
     async def reload(self) -> ReloadAnswer:
         """Apply the configuration that the file contains now; return what changed, or why nothing did."""
@@ -71,7 +71,7 @@ class Reloader:
     async def _swap(self) -> tuple[str, ...]:
         node, old = self._node, self._node.local
         fresh = await asyncio.to_thread(_read, old, node.clock)
-        changes = (*differences(old.config, fresh.config), *renewals(old.credentials, fresh.credentials))
+        changes = (*differences(old.config, fresh.config), *renewals(old.from_files, fresh.from_files))
         if changes:
             prepared = await node.prepare(fresh.config)
             try:
@@ -103,11 +103,12 @@ def _read(old: LocalIdentity, clock: Clock) -> LocalIdentity:
     if reason := restart_reason(old.config, config):
         raise ConfigError(reason)
     # Valid dates are not replaced by invalid ones. If the dates are invalid already, they must not block other changes.
-    refuse_reload(config, clock, dates=rehearse(old.config, old.credentials, clock.wall()) is None)
+    received = old.received()
+    dates = rehearse(old.config, old.credentials, clock.wall()) is None
+    refuse_reload(config, clock, dates=dates, received=received)
     try:
-        fresh = LocalIdentity(config)
-        fresh.dated  # noqa: B018 - evaluated here, not in the event loop
-        fresh.prepare_readers()
+        fresh = LocalIdentity(config, received=received)
+        fresh.prepare()
         return fresh
     except (ValueError, SSL.Error):
         # The check found no error, so the files changed while they were being read.

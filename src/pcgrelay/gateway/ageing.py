@@ -98,6 +98,8 @@ class Ageing:
 
     def _is_grave(self, wrong: Judged, judged: Sequence[Judged]) -> bool:
         """Whether peers are refused because of it. The list of a CA that has itself expired no longer matters."""
+        if wrong.kind is Kind.CRL_FILE:
+            return False
         if wrong.kind is not Kind.CRL:
             return wrong.is_leaf or bool(self._refusal)
         issuers = [each for each in judged if each.kind is Kind.TRUST and each.name == wrong.name]
@@ -107,7 +109,7 @@ class Ageing:
         return date_mend(judged, self._local.config.identity)
 
     def _record(self, judged: Judged) -> DateRecord:
-        kinds = _CRL if judged.kind is Kind.CRL else _CERTIFICATE
+        kinds = _CRL if judged.kind in (Kind.CRL, Kind.CRL_FILE) else _CERTIFICATE
         return kinds[judged.phase](
             kind=judged.kind,
             name=judged.name,

@@ -44,6 +44,7 @@ def to_handover(node: Node) -> NodeHandover:
             refused=node.refused.to_handover(),
             members=node.watch.to_handover(),
             link_totals=node.link_totals.to_handover(),
+            lists=node.lists.to_handover(),
         )
     )
 
@@ -72,6 +73,7 @@ def restore(node: Node, handover: NodeHandover, prepared: Prepared) -> None:
     prepared: what `prepare` opened, and the listeners that were handed over.
     """
     node.started_ms = handover.started_ms
+    node.lists.restore(handover.lists)
     node.link_table.restore(handover.links)
     node.exchange.restore(handover.entries)
     node.watch.restore(handover.members)

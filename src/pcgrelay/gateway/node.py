@@ -25,6 +25,7 @@ from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.gateway.clocks import Clocks
 from pcgrelay.gateway.link_totals import LinkTotals
 from pcgrelay.gateway.listeners import Listeners
+from pcgrelay.gateway.lists import RevocationLists
 from pcgrelay.gateway.prepared import Prepared
 from pcgrelay.gateway.readers import Readers
 from pcgrelay.gateway.refused import RefusalCounts
@@ -37,7 +38,8 @@ from pcgrelay.link.table import LinkTable
 from pcgrelay.log.events import EventsLost as EventsLostRecord
 from pcgrelay.log.events import Failure, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
 from pcgrelay.log.writer import Log
-from pcgrelay.messages import Advert, Code, Message, Withdraw
+from pcgrelay.messages import Advert, Code, Message, Object, ObjectGet, ObjectPiece, Withdraw
+from pcgrelay.objects.exchange import ObjectExchange
 from pcgrelay.state.folder import StateFolder
 
 TICK_S = 1.0
@@ -67,6 +69,10 @@ class Node:
         self.exchange = CatalogueExchange(
             self.local, self.link_table.links, self._paths_over, self._catalogue_changed, log.emit, clock
         )
+        # Revocation lists of neighbours. Whatever replaces the identity holds the lock, so that no list is lost by it.
+        self.identity_lock = asyncio.Lock()
+        self.lists = RevocationLists(self.local, self.identity_lock, self._trust_renewed, log.emit, clock)
+        self.objects = ObjectExchange(self.link_table.links, self.lists, self.link_table.spawn, clock)
         # Checked once a second: dates of the own files, clocks of others, neighbours that are missing or twice there.
         self.ageing = Ageing(self.local, log.emit, clock)
         self.clocks = Clocks(self.local.skews, log.emit, clock)
@@ -82,6 +88,7 @@ class Node:
         self.refused.register("neighbours", self.link_table.refused)
         self.refused.register("adverts", self.exchange.refused)
         self.refused.register("readers", self.readers.refused)
+        self.refused.register("objects", self.objects.refused)
         self._news_lost = False
         self._tick_task: asyncio.Task[None] | None = None
         # The part of an edge or a relay alone.
@@ -170,6 +177,15 @@ class Node:
         if judged:
             # Last, and only if necessary: there may be thousands of signatures to verify.
             self.exchange.reload()
+            self.objects.changed()
+
+    def _trust_renewed(self, fresh: LocalIdentity) -> None:
+        """Judge by another revocation list. What it revokes ends; the configuration is the same."""
+        self.local.take(fresh)
+        self.readers.trust_changed()
+        self.link_table.judge()
+        self.role.trust_changed()
+        self.exchange.reload()
 
     def _apply_settings(self, before: PolicySettings, policy: PolicySettings) -> None:
         """Give the core the settings of a policy. If it refuses one, all stay as before, and ConfigError is raised."""
@@ -243,6 +259,7 @@ class Node:
 
     def link_up(self, link: Link) -> None:
         self.exchange.link_up(link)
+        self.objects.link_up(link)
         if self.draining:
             link.drain(0)
 
@@ -258,11 +275,14 @@ class Node:
     def link_message(self, link: Link, message: Message) -> None:
         if isinstance(message, Advert | Withdraw):
             self.exchange.receive(link, message)
+        elif isinstance(message, Object | ObjectGet | ObjectPiece):
+            self.objects.receive(link, message)
         else:
             self.role.paths.receive(link, message)
 
     def link_has_room(self, link: Link) -> None:
         self.exchange.link_has_room(link)
+        self.objects.link_has_room(link)
 
     def link_drains(self, link: Link) -> None:
         # The entries of a replaced link stay valid until the new link has brought them again.
@@ -275,6 +295,7 @@ class Node:
 
     def link_down(self, link: Link, reason: str) -> None:
         self.exchange.link_down(link)
+        self.objects.link_down(link)
         self.role.paths.link_down(link)
         self.watch.link_down(link, reason)
 
@@ -347,6 +368,7 @@ class Node:
         if self.link_table.look(figures):
             self.role.catalogue_changed()
         self.exchange.tick()
+        self.objects.tick()
         self.watch.look(list(self.link_table.links.values()), self.config, self.exchange.catalogue)
         if self._news_lost:
             self._news_lost = False

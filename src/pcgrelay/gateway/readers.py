@@ -17,11 +17,13 @@ from contextlib import suppress
 from dataclasses import replace
 from socket import socket
 
+from cryptography import x509
+
 from pcgrelay.admin.http import Answer, Asked, HttpServer, text_answer
 from pcgrelay.config import Address, Config, ReaderSettings
 from pcgrelay.gateway.prepared import Held, Prepared
 from pcgrelay.gateway.tasks import spawn
-from pcgrelay.identity.certificates import IdentityRefused, certificate_hosts, read_identity
+from pcgrelay.identity.certificates import IdentityRefused, Refusal, certificate_hosts, read_identity
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.identity.reader_tls import reader_refusal
 from pcgrelay.log.events import Emit
@@ -165,6 +167,8 @@ class Reader:
             node: NodeId = read_identity(certificate, self._local.config.node.id.realm)
         except IdentityRefused as refused:
             return str(refused.reason), str(refused)
+        if self._local.is_revoked([x509.load_der_x509_certificate(certificate)]):
+            return Refusal.REVOKED, f"The certificate of {node.uri} was revoked."
         if self.settings.admits(node):
             return "", ""
         return "reader_not_allowed", f"{node.uri} may not read this; name it in [{self._table}] allow."
@@ -214,12 +218,16 @@ class Readers:
     def apply(self, config: Config, prepared: Prepared, *, trust_changed: bool = False) -> None:
         """Listen as a configuration says, with what was opened or handed over. Who may no longer read is cut off."""
         if trust_changed:
-            for each in self._all().values():
-                each.cut_all()
+            self.trust_changed()
         for name, reader in self._all().items():
             settings = config.readers.get(name, ReaderSettings())
             sock = None if settings.listen is None else prepared.listeners.pop(settings.listen, None)
             reader.apply(settings, sock)
+
+    def trust_changed(self) -> None:
+        """End all connections: who may still read comes again, and is judged then."""
+        for each in self._all().values():
+            each.cut_all()
 
     async def settle(self) -> None:
         """Accept nothing more, and wait a moment for answers that are under way, before a hand-over."""

@@ -106,6 +106,13 @@ class CutoverHandover(Struct, frozen=True, kw_only=True):
     state: bytes  # JSON of a CutoverState
 
 
+class ListHandover(Struct, frozen=True, kw_only=True):
+    """A revocation list that a neighbour brought."""
+
+    data: bytes  # DER
+    source: str = ""
+
+
 class NodeHandover(Struct, frozen=True, kw_only=True):
     """The state of a node; fields of the other role are empty."""
 
@@ -130,6 +137,7 @@ class NodeHandover(Struct, frozen=True, kw_only=True):
     days: DaysHandover | None = None  # none: a process that counted no days
     cutovers: tuple[CutoverHandover, ...] = ()
     link_totals: tuple[LinkTotalHandover, ...] = ()
+    lists: tuple[ListHandover, ...] = ()
 
 
 def encode_handover(handover: NodeHandover) -> bytes:

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from pcgrelay.config import IdentitySettings
 from pcgrelay.errors import ConfigError, PermissionProblem
 from pcgrelay.files import read_bounded, refuse_utf16
+from pcgrelay.identity.certificates import UNREADABLE
 
 T = TypeVar("T")
 
@@ -32,17 +33,32 @@ _CRL_BLOCK = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", r
 
 
 @dataclass(frozen=True, slots=True)
+class ReceivedList:
+    """A revocation list that a neighbour has brought (`lists`)."""
+
+    crl: x509.CertificateRevocationList
+    source: str  # the neighbour
+    serials: frozenset[int]  # what it revokes
+
+
+@dataclass(frozen=True, slots=True)
 class Credentials:
     """The certificates and key that a node uses, and the trust and lists by which it judges its peers."""
 
     chain: tuple[x509.Certificate, ...]  # leaf first
     key: PrivateKeyTypes
     trust: tuple[x509.Certificate, ...]
-    crls: tuple[x509.CertificateRevocationList, ...]
+    crls: tuple[x509.CertificateRevocationList, ...]  # in force: of the file, or newer ones in their place
+    received: tuple[ReceivedList, ...] = ()  # those that neighbours have brought; in `crls` too, if the file has any
+    replaced: tuple[x509.CertificateRevocationList, ...] = ()  # of the file, by received ones
 
     def differ(self, other: Credentials) -> bool:
         """Whether the contents differ. The key is not compared: it belongs to its certificate."""
-        return (self.chain, self.trust, self.crls) != (other.chain, other.trust, other.crls)
+        return self._judged_by != other._judged_by
+
+    @property
+    def _judged_by(self) -> tuple[object, ...]:
+        return (self.chain, self.trust, self.crls, tuple(each.crl for each in self.received))
 
     @property
     def leaf(self) -> x509.Certificate:
@@ -148,7 +164,7 @@ def _is_credential(path: Path) -> bool:
 def _parsed(path: Path, what: str, form: str, parse: Callable[[], T], data: bytes) -> T:
     try:
         return parse()
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except UNREADABLE:
         refuse_utf16(path, what, data)
         # The library's messages are about ASN.1 and do not help the operator.
         raise ConfigError(f"{path}: the {what} holds no usable {form}; name the right file.") from None

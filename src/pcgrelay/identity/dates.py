@@ -35,6 +35,7 @@ class Kind(StrEnum):
     OWN = "own"  # this node's certificate, or that of a CA that is sent with it
     TRUST = "trust"
     CRL = "crl"
+    CRL_FILE = "crl_file"  # a list of the file, in whose place one of a neighbour is in force until a restart
 
 
 class Phase(StrEnum):
@@ -108,7 +109,9 @@ def dated_of(credentials: Credentials) -> tuple[Dated, ...]:
         Dated(Kind.TRUST, subject_of(same[0]), tuple(_span_of(certificate) for certificate in same))
         for same in trust.values()
     )
-    return (*own, *anchors, *_lists(credentials.crls, [*credentials.trust, *credentials.chain[1:]]))
+    issuers = [*credentials.trust, *credentials.chain[1:]]
+    in_file = _lists(credentials.replaced, issuers, Kind.CRL_FILE)
+    return (*own, *anchors, *_lists(credentials.crls, issuers, Kind.CRL), *in_file)
 
 
 def judged_all(dated: Iterable[Dated], now: datetime) -> tuple[Judged, ...]:
@@ -127,6 +130,7 @@ _PHRASES = {
     Kind.OWN: "The certificate",
     Kind.TRUST: "The trusted certificate",
     Kind.CRL: "The revocation list",
+    Kind.CRL_FILE: "In the file, the revocation list",
 }
 
 
@@ -151,11 +155,15 @@ def date_mend(judged: Judged, files: IdentitySettings) -> str:
         return f"Put a new one into {files.certificate}{'' if late else ' before that'}, and reload."
     if judged.kind is Kind.TRUST:
         return f"Put its successor into {files.trust}, take it out{'' if late else ' after that'}, and reload."
+    if judged.kind is Kind.CRL_FILE:
+        return f"One of a neighbour is in force until a restart; put the CA's newest list into {files.crl}."
     when = "" if late else " before that"
     return f"Put the CA's newest list into {files.crl}{when}, and reload; without one nobody is let in."
 
 
-def _lists(crls: Iterable[x509.CertificateRevocationList], issuers: Iterable[x509.Certificate]) -> list[Dated]:
+def _lists(
+    crls: Iterable[x509.CertificateRevocationList], issuers: Iterable[x509.Certificate], kind: Kind
+) -> list[Dated]:
     found: dict[tuple[bytes, bytes], tuple[str, list[Span]]] = {}
     known = list(issuers)
     for crl in crls:
@@ -164,7 +172,7 @@ def _lists(crls: Iterable[x509.CertificateRevocationList], issuers: Iterable[x50
             key = (issuer.subject.public_bytes(), _key_of(issuer))
             _, spans = found.setdefault(key, (subject_of(issuer), []))
             spans.append(Span(crl.last_update_utc, crl.next_update_utc or NEVER))
-    return [Dated(Kind.CRL, name, tuple(spans)) for name, spans in found.values()]
+    return [Dated(kind, name, tuple(spans)) for name, spans in found.values()]
 
 
 def _span_of(certificate: x509.Certificate) -> Span:

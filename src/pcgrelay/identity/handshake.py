@@ -40,6 +40,7 @@ CAP_MOST_BYTES = 1 << 30
 LANES_MOST = 64
 LINK_ID_BYTES = 16
 SESSION_CLASS = "session-class"  # feature: HELLO names the session and its class
+OBJECTS = "objects"  # feature of links: OBJECT and what belongs to it
 
 _client_suite_key = {suite.value: suite for suite in Suite}
 
@@ -81,6 +82,7 @@ class HandshakeResult:
     link_id: bytes
     chain: tuple[x509.Certificate, ...]  # the peer's verified chain, leaf first
     generation: int = 0  # 0: a set-up; else that of the renewal
+    takes_objects: bool = False  # of a link: both ends list the feature
 
 
 # Given an identity that TLS has proved: the reason for which it is refused, or None.
@@ -212,7 +214,7 @@ class Handshake:
             cap=parameters.cap,
             link_id=link_id,
             generation=self._generation,
-            features=(parameters.skews.feature(), *((SESSION_CLASS,) if parameters.session else ())),
+            features=(parameters.skews.feature(), SESSION_CLASS if parameters.session else OBJECTS),
             nonce=os.urandom(32),
             session=parameters.session,
             marking=parameters.marking,
@@ -345,6 +347,7 @@ class Handshake:
             link_id=link_id,
             chain=chain,
             generation=self._generation,
+            takes_objects=not parameters.session and OBJECTS in theirs.features,
         )
 
     def _chain_read(self) -> tuple[x509.Certificate, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -16,6 +16,7 @@ from pcgrelay.identity.certificates import Refusal, identity_of
 from pcgrelay.identity.credentials import Credentials, load_credentials
 from pcgrelay.identity.dates import Dated, dated_of
 from pcgrelay.identity.handshake import HandshakeParameters, session_cap
+from pcgrelay.identity.lists import RevocationList, is_revoked, lists_in_force, received_of, with_received
 from pcgrelay.identity.reader_tls import reader_context
 from pcgrelay.identity.skew import Skews
 from pcgrelay.identity.tls import HYBRID_GROUPS, chain_refusal, leaf_der, make_context, make_store, set_verify_time
@@ -25,13 +26,22 @@ from pcgrelay.model import NodeId, Suite
 class LocalIdentity:
     """The credentials, TLS context and handshake parameters of one node."""
 
-    def __init__(self, config: Config, credentials: Credentials | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        config: Config,
+        credentials: Credentials | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        received: Sequence[RevocationList] = (),
+    ) -> None:
         """Build the TLS context; reads the files of [identity] unless credentials are given.
+
+        received: the revocation lists that neighbours brought, which are in force where they are newer.
 
         Raises ConfigError, IdentityRefused, or ValueError if the leaf names another node.
         """
         self.config = config
-        self.credentials = credentials or load_credentials(config.identity)
+        self.from_files = credentials or load_credentials(config.identity)
+        self.credentials = with_received(self.from_files, received) if received else self.from_files
         identity = identity_of(self.credentials.leaf, config.node.id.realm)
         if identity != config.node.id:
             raise ValueError(f"the certificate names {identity} and the configuration {config.node.id}")
@@ -45,6 +55,28 @@ class LocalIdentity:
     def dated(self) -> tuple[Dated, ...]:
         """All dates among the files. It verifies signatures of lists, which is slow: a reload does it in its thread."""
         return dated_of(self.credentials)
+
+    @cached_property
+    def lists(self) -> Mapping[bytes, RevocationList]:
+        """The newest list of each trusted CA, of those that may travel. As slow as `dated`."""
+        return lists_in_force(self.credentials)
+
+    def received(self) -> list[RevocationList]:
+        """The lists that neighbours brought and that are in force."""
+        return received_of(self.credentials, self.lists)
+
+    def with_list(self, brought: RevocationList) -> LocalIdentity:
+        """Return this identity with another list in force, finished but for `take`. Slow: not for the event loop."""
+        others = [each for each in self.received() if each.issuer != brought.issuer]
+        fresh = LocalIdentity(self.config, self.from_files, received=[*others, brought])
+        fresh.prepare()
+        return fresh
+
+    def prepare(self) -> None:
+        """Do what is slow or may fail before `take`. Raises ConfigError."""
+        self.dated  # noqa: B018 - evaluated here
+        self.lists  # noqa: B018 - evaluated here
+        self.prepare_readers()
 
     @cached_property
     def reader_context(self) -> ssl.SSLContext:
@@ -67,7 +99,9 @@ class LocalIdentity:
         """Apply another identity from the next handshake on; holders of this object need not change."""
         self.config = fresh.config
         self.credentials = fresh.credentials
+        self.from_files = fresh.from_files
         self.dated = fresh.dated
+        self.lists = fresh.lists
         self.__dict__.pop("reader_context", None)
         if "reader_context" in fresh.__dict__:
             self.reader_context = fresh.reader_context
@@ -82,7 +116,11 @@ class LocalIdentity:
 
     def chain_refusal(self, chain: Sequence[x509.Certificate]) -> str | None:
         """Return the reason for which a chain (leaf first) from outside a handshake is not trusted, or None."""
-        return chain_refusal(self._store, chain)
+        return chain_refusal(self._store, chain) or (Refusal.REVOKED if self.is_revoked(chain) else None)
+
+    def is_revoked(self, chain: Sequence[x509.Certificate]) -> bool:
+        """Whether a list of a neighbour names a certificate of a chain. Lists of the file are OpenSSL's matter."""
+        return is_revoked(self.credentials.received, chain)
 
     def standing_refusal(self, chain: Sequence[x509.Certificate], suite: Suite | None, group: str) -> str | None:
         """Return the reason for which a peer that was accepted before would be refused now, or None."""

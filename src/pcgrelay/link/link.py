@@ -110,6 +110,7 @@ class Link:
         self.tls_suite = established.tls_suite
         self.link_id = established.link_id
         self.chain = established.chain
+        self.takes_objects = established.takes_objects  # whether the neighbour knows OBJECT
         self.state = LinkState.OPENING
         self.draining = False
         self.replaced = False  # a newer link with this neighbour is up
@@ -305,11 +306,8 @@ class Link:
             return
         before, self._connection, self._change = self._connection, change.connection, None
         self.generation = change.generation
-        self.chain, self.group, self.tls_suite = (
-            change.established.chain,
-            change.established.group,
-            change.established.tls_suite,
-        )
+        fresh = change.established
+        self.chain, self.group, self.tls_suite = fresh.chain, fresh.group, fresh.tls_suite
         self.schedule.renewed(self._clock.monotonic_ms())
         self._beats_missed = 0
         self._unknown_before += before.unknown_total

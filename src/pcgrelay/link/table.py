@@ -85,6 +85,10 @@ class LinkTable:
         """Apply a new configuration: dial new links, retire removed ones, end those that are no longer allowed."""
         self._standings_reload()
         self.dialler.reload()
+        self.judge()
+
+    def judge(self) -> None:
+        """End the links that trust, lists or policy no longer allow."""
         self._judge(self._refusal_of)
 
     def _standings_reload(self) -> None:

@@ -20,6 +20,7 @@ BOUNDED_BY: dict[str, tuple[str, ...]] = {
     "handshake.refused": ("purpose", "reason", "peer"),
     "clock.skew": ("peer",),
     "listener.paused": ("reason",),
+    "crl.refused": ("peer", "reason"),
     "session.up": ("peer",),
     "session.stalled": ("peer", "reason"),
     "session.resumed": ("peer",),

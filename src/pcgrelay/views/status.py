@@ -81,7 +81,7 @@ def node_status(node: Node) -> Status:
         cutovers=cutover_lines(node, role) if isinstance(role, EdgeRole) else (),
         drills=drills_status(role.drills, node.clock.wall()) if isinstance(role, EdgeRole) else DrillsStatus(),
         clocks=node.clocks.status(),
-        credentials=node.ageing.status(),
+        credentials=structs.replace(node.ageing.status(), lists=node.lists.status()),
         refusals=node.refused.total(),
     )
     return structs.replace(status, condition=condition_of(status, troubles(status)).value)

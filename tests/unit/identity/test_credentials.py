@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from pcgrelay.errors import ConfigError, PermissionProblem
 from pcgrelay.identity.credentials import load_certificates, load_crls, load_key
 from tests.support.handshake_sides import KENT
+from tests.support.odd_pki import ca, crl
 from tests.support.pki import RealmPki
 
 
@@ -153,3 +154,12 @@ def test_another_encoding_is_told_as_such(tmp_path: Path, coding: str) -> None:
         path.write_bytes(text.encode(coding))
         with pytest.raises(ConfigError, match="is UTF-16 text; save it as UTF-8"):
             load(path)
+
+
+def test_a_list_of_an_unknown_version_is_refused_by_its_file(tmp_path: Path) -> None:
+    """The library raises something for it that is no ValueError."""
+    whole = bytearray(crl(ca("root")).public_bytes(Encoding.DER))
+    whole[whole.index(b"\x02\x01\x01") + 2] = 9
+    (tmp_path / "list.crl").write_bytes(bytes(whole))
+    with pytest.raises(ConfigError, match=r"list\.crl: the revocation list holds no usable"):
+        load_crls(tmp_path / "list.crl")

@@ -1,0 +1,27 @@
+"""Kinds of line about revocation lists that neighbours bring."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pcgrelay.log.events import Record
+
+
+class CrlTaken(Record, frozen=True, kw_only=True):
+    """A list that a neighbour brought is in force."""
+
+    EVENT: ClassVar[str] = "crl.taken"
+    name: str  # of the CA
+    number: int
+    source: str
+    entries: int
+    not_after: str
+
+
+class CrlRefused(Record, frozen=True, kw_only=True):
+    """A list that a neighbour brought is not taken."""
+
+    EVENT: ClassVar[str] = "crl.refused"
+    LEVEL: ClassVar[str] = "warning"
+    peer: str
+    reason: str
