@@ -37,15 +37,18 @@ MEGABYTE = 1 << 20
 class DirectImport:
     """An import with direct outlets alone: no session, no far edge."""
 
-    def __init__(self, *targets: tuple[str, int], source: tuple[str, int] | None = None, **options: int) -> None:
+    def __init__(self, *targets: tuple[str, int], source: str = "", **options: int) -> None:
         self.realm = CoreRealm()
         self.node: Node = self.realm.edge(**options)
         self.meter = self.node.core.meter_open(2)
         self.publish(self.node, targets, source)
         self.address = listen(self.node)
 
-    def publish(self, node: Node, targets: tuple[tuple[str, int], ...], source: tuple[str, int] | None = None) -> None:
-        ways = [(native.OUTLET_GATEWAY, 1_000, [], None), (native.OUTLET_DIRECT, 1_000, list(targets), source)]
+    def publish(self, node: Node, targets: tuple[tuple[str, int], ...], source: str = "") -> None:
+        ways = [
+            (native.OUTLET_GATEWAY, 1_000, [], None),
+            (native.OUTLET_DIRECT, 1_000, list(targets), [source] if source else []),
+        ]
         row = (self.meter, True, True, 5_000, 0, bytes([1]) * 200, b"", ways)
         node.core.publish(exports=[], imports=[(0, b"echo", 1, 0, native.IMPORT_DOWN, [], row)], grants=[])
         carried_out(node)
@@ -230,13 +233,13 @@ def test_the_second_address_is_tried_and_the_source_is_what_was_said() -> None:
         peers.append(connection.getpeername()[0])
         echo(connection)
 
-    with server(talk) as target, DirectImport(nobody, target, source=("127.0.0.9", 0)) as direct:
+    with server(talk) as target, DirectImport(nobody, target, source="127.0.0.9") as direct:
         assert transfer(direct.address, b"hello") == b"hello"
     assert peers == ["127.0.0.9"]
 
 
 def test_a_source_that_is_not_ours_is_the_nodes_own_fault() -> None:
-    with server(echo) as target, DirectImport(target, source=("192.0.2.1", 0)) as direct:
+    with server(echo) as target, DirectImport(target, source="192.0.2.1") as direct:
         with pytest.raises(ConnectionResetError), client(direct.address) as connection:
             connection.recv(1)
         direct.end()

@@ -21,7 +21,8 @@ REBUILT = {
     # A socket that another worker adopts is given to it before all is written. What it holds is counted again.
     # What epoll told of a connection that was swapped is of the turn.
     # Halves of direct streams are in a list of their own in the record.
-    "stream/stream.Stream": "direct prev_direct next_dirty elsewhere held place readable dirty swapped_us",
+    # The control plane sets the limits of services again, and then all streams are watched by them.
+    "stream/stream.Stream": "limit direct prev_direct next_dirty elsewhere held place readable dirty swapped_us",
     "stream/stream.Dial": "",
     # The tables name it.
     "stream/stream.Setup": "meter",

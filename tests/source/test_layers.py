@@ -62,13 +62,13 @@ CORE_IMPORTERS = {"face": {"dataplane"}}
 
 # The core from bottom to top, by folder, and the test faces on top. A file may cimport what stands before it.
 CORE_LAYERS = {
-    "base": "libcrypto atomics bucket wire result tlv buf map queue timer handle organisation stats linux",
+    "base": "libcrypto atomics bucket wire result tlv buf map queue timer handle stats organisation linux",
     "crypto": "aead epoch renewal lane_keys",
     "frame": "frame record credit pace",
     "stream": "meter stream stream_list flow service_tables",
     "link": "gauge mailbox shard link lane_send lane relay",
     "session": "session candidate timers",
-    "edge": "lists setups streams nudges direct sessions choice outlets accept records",
+    "edge": "lists setups streams limits proxy_header nudges direct sessions choice outlets accept records",
     "handover": "lanes streams flows shard",
     "worker": "worker dial direct_io app_io frame_builder lane_io rounds orders event_loop handover",
     "face": "counters ends registry tables_fill workers outlets core",

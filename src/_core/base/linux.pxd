@@ -14,6 +14,7 @@ cdef extern from "errno.h" nogil:
     int ENOBUFS
     int ENOMEM
     int EACCES
+    int EFAULT
     int EADDRINUSE
     int EADDRNOTAVAIL
     int ECONNREFUSED
@@ -103,6 +104,8 @@ cdef extern from "sys/socket.h" nogil:
     int shutdown(int fd, int how)
     int setsockopt(int fd, int level, int name, const void* value, uint32_t length)
     int getsockopt(int fd, int level, int name, void* value, uint32_t* length)
+    int getsockname(int fd, sockaddr* address, uint32_t* length)
+    int getpeername(int fd, sockaddr* address, uint32_t* length)
     ssize_t recv(int fd, void* p, size_t n, int flags)
     ssize_t send(int fd, const void* p, size_t n, int flags)
     ssize_t sendmsg(int fd, const msghdr* message, int flags)
@@ -117,7 +120,9 @@ cdef extern from "linux/sockios.h" nogil:
     unsigned long SIOCOUTQ
 
 cdef extern from "netinet/in.h" nogil:
+    int IPPROTO_IP
     int IPPROTO_TCP
+    int IP_BIND_ADDRESS_NO_PORT
 
 cdef extern from "netinet/tcp.h" nogil:
     int TCP_NODELAY
@@ -130,6 +135,7 @@ cdef extern from "netinet/tcp.h" nogil:
 cdef extern from "arpa/inet.h" nogil:
     int AF_INET
     int AF_INET6
+    int AF_UNIX
     int inet_pton(int family, const char* text, void* out)
 
 cdef extern from "signal.h" nogil:

@@ -6,6 +6,9 @@
 # budget an OPEN is refused before anything is allocated for it, and a peer that still goes on loses the session.
 from libc.stdint cimport uint32_t, uint64_t
 
+from pcgrelay._core.base.atomics cimport atomic_add
+from pcgrelay._core.base.stats cimport STATS_SERVICES
+
 
 cdef enum:
     OPENS_AT_ONCE = 1000        # OPENs that end unanswered, at once,
@@ -21,8 +24,14 @@ cdef struct Holding:
     uint64_t queued             # bytes that applications have not read of it, and the streams that it opened
     uint64_t unused[6]          # a cache line for each worker
 
+# What it has of one export.
+cdef struct Share:
+    int streams                 # open now, on all workers
+    uint64_t rate_us            # the budget of new ones (bucket.pxd)
+
 cdef struct Organisation:
     int references
+    Share* shares               # owned: of each export below STATS_SERVICES
     Holding* holdings           # owned: one for each worker
     uint64_t number             # the control plane's
     uint64_t refused_us         # the state of each budget (bucket.pxd)
@@ -50,3 +59,13 @@ cdef void organisation_unanswered(Organisation* self, int export, uint64_t now_u
 
 # Count an OPEN that was refused because the budget is used up. False: that was one too many, the session must end.
 cdef bint organisation_bears(Organisation* self, uint64_t now_us) noexcept nogil
+
+# What an organisation has of an export; NULL: it is not counted.
+cdef inline Share* organisation_share(Organisation* self, int export) noexcept nogil:
+    return NULL if self == NULL or export < 0 or export >= STATS_SERVICES else &self.shares[export]
+
+# Count a stream of an export that was opened (n = 1) or has ended (-1).
+cdef inline void organisation_count(Organisation* self, int export, int n) noexcept nogil:
+    cdef Share* share = organisation_share(self, export)
+    if share != NULL:
+        atomic_add(&share.streams, n)

@@ -10,7 +10,10 @@ cdef Organisation* organisation_new(uint64_t number, uint32_t workers) noexcept 
     if self == NULL:
         return NULL
     self.holdings = <Holding*>calloc(workers, sizeof(Holding))
-    if self.holdings == NULL:
+    self.shares = <Share*>calloc(STATS_SERVICES, sizeof(Share))
+    if self.holdings == NULL or self.shares == NULL:
+        free(self.holdings)
+        free(self.shares)
         free(self)
         return NULL
     self.references = 1
@@ -27,6 +30,7 @@ cdef Organisation* organisation_hold(Organisation* self) noexcept nogil:
 cdef void organisation_drop(Organisation* self) noexcept nogil:
     if self != NULL and atomic_add(&self.references, -1) == 0:
         free(self.holdings)
+        free(self.shares)
         free(self)
 
 

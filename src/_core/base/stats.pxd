@@ -30,6 +30,11 @@ cdef enum:
     CAUSE_NO_LOCAL_PORT
     CAUSE_CONNECT_FORBIDDEN
     CAUSE_NUDGED
+    CAUSE_ORGANISATION_LIMIT
+    CAUSE_RATE_LIMIT
+    CAUSE_IDLE
+    CAUSE_DURATION
+    CAUSE_NO_SOURCE
     CAUSE_COUNT
 
 cdef enum:
@@ -93,10 +98,21 @@ cdef inline void listener_count(Stats* self, uint32_t listener, int n, uint64_t 
         counter_add(&self.of_listener[listener].sent, sent)
         counter_add(&self.of_listener[listener].received, received)
 
-# Limits of streams and descriptors, for all workers of a node. Only the control plane writes them.
+# Limits of one service's streams; 0: none.
+cdef struct ServiceBounds:
+    uint32_t streams            # that may be open
+    uint32_t of_each            # of these, of one organisation's; exports alone
+    uint32_t each_second        # new ones: of an export those of one organisation, of an import all
+    uint32_t idle_s             # without a byte either way
+    uint32_t lasts_s
+
+# Limits of streams and descriptors, for all workers of a node. Only the control plane writes them, and workers the
+# budgets.
 cdef struct Bounds:
     Stats** stats               # of each worker
     uint32_t workers
     uint32_t descriptors        # those from this number on are reserved for the control plane; 0: none
-    uint32_t of_import[STATS_SERVICES]  # the most streams that may be open; 0: any number
-    uint32_t of_export[STATS_SERVICES]
+    uint32_t times              # how often idle_s or lasts_s of any service was changed
+    ServiceBounds of_import[STATS_SERVICES]
+    ServiceBounds of_export[STATS_SERVICES]
+    uint64_t import_rate_us[STATS_SERVICES]  # budgets of new streams (bucket.pxd)

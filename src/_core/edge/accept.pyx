@@ -9,11 +9,12 @@ from pcgrelay._core.base.stats cimport (
 from pcgrelay._core.base.timer cimport timer_clear, timer_set
 from pcgrelay._core.base.wire cimport CODE_BUSY, CODE_LIMIT, CODE_UNREACHABLE
 from pcgrelay._core.edge.choice cimport Elsewhere, choice_flow, choice_join, choice_session
+from pcgrelay._core.edge.limits cimport limits_of_import, limits_watch
 from pcgrelay._core.edge.lists cimport edge_dirty, edge_wait
 from pcgrelay._core.edge.outlets cimport outlets_begin, outlets_tables_changed, outlets_wait_over
 from pcgrelay._core.edge.setups cimport setup_refused
 from pcgrelay._core.edge.streams cimport (
-    RULE_NONE, edge_abort, edge_count, edge_give_up, edge_is_full, edge_name, edge_stream,
+    RULE_NONE, edge_abort, edge_count, edge_give_up, edge_name, edge_stream,
 )
 from pcgrelay._core.link.mailbox cimport EVENT_IMPORT_WANTED, EVENT_STREAM_END, Event, StreamOrder
 from pcgrelay._core.link.shard cimport Shard, shard_event
@@ -56,6 +57,7 @@ cdef AcceptAnswer accept_application(Shard* shard, uint32_t number, int fd, cons
     cdef Session* found = NULL
     cdef Flow* flow = NULL
     cdef uint32_t session = 0 if order == NULL else order.session
+    cdef Cause cause
     stream[0] = NULL
     if entry == NULL:
         give_refusal(shard, <int>number, NULL, order, CAUSE_NO_ROUTE)
@@ -69,8 +71,9 @@ cdef AcceptAnswer accept_application(Shard* shard, uint32_t number, int fd, cons
         # It has nothing to try where there are no outlets.
         give_refusal(shard, <int>number, entry, order, CAUSE_NO_ROUTE)
         return ACCEPT_REFUSED
-    if edge_is_full(shard, number, True, 1):
-        give_refusal(shard, <int>number, entry, order, CAUSE_LIMIT)
+    cause = limits_of_import(shard, number, order == NULL or order.handed)
+    if cause != CAUSE_DONE:
+        give_refusal(shard, <int>number, entry, order, cause)
         return ACCEPT_REFUSED
     if session != 0:
         found = session_find(shard, session)
@@ -99,9 +102,12 @@ cdef AcceptAnswer accept_at_outlets(Shard* shard, const Import* entry, int fd, c
                                     uint32_t session, Stream** stream) noexcept nogil:
     cdef Stream* fresh
     cdef bint shadow = order != NULL and order.shadow != 0
-    # The limit of open streams is the applications'.
-    if shard.waiting_count >= ACCEPT_WAITING_MAX or (not shadow and edge_is_full(shard, entry.number, True, 1)):
-        give_refusal(shard, <int>entry.number, entry, order, CAUSE_LIMIT)
+    cdef Cause cause = CAUSE_LIMIT if shard.waiting_count >= ACCEPT_WAITING_MAX else CAUSE_DONE
+    # The limits are the applications'.
+    if cause == CAUSE_DONE and not shadow:
+        cause = limits_of_import(shard, entry.number, order == NULL or order.handed)
+    if cause != CAUSE_DONE:
+        give_refusal(shard, <int>entry.number, entry, order, cause)
         return ACCEPT_REFUSED
     fresh = stream_of(shard, entry, fd, order)
     if fresh == NULL:
@@ -126,6 +132,7 @@ cdef inline Stream* stream_of(Shard* shard, const Import* entry, int fd, const S
     stream.writable = True
     stream.readable = True
     edge_name(stream, entry.service, entry.service_length)
+    limits_watch(shard, stream)
     return stream
 
 

@@ -1,4 +1,5 @@
 from pcgrelay._core.base.map cimport map_remove
+from pcgrelay._core.base.timer cimport timer_clear
 from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.stream.flow cimport Flow, stream_flow
 from pcgrelay._core.stream.stream_list cimport list_push, list_remove
@@ -62,6 +63,7 @@ cdef void edge_bury(Shard* shard, Stream* stream) noexcept nogil:
     if stream.life == LIFE_DEFERRED:
         return
     stream.life = LIFE_DEFERRED
+    timer_clear(&shard.wheel, &stream.limit)
     edge_direct_remove(shard, stream)
     if flow != NULL:
         map_remove(&flow.streams, stream.id)

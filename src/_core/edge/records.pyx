@@ -5,10 +5,11 @@ from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_alloc_word
 from pcgrelay._core.frame.credit cimport credit_left, credit_raise, credit_receive, credit_wish
 from pcgrelay._core.edge.setups cimport setup_answered, setup_rx_fin, setup_up
+from pcgrelay._core.edge.limits cimport limits_of_export, limits_watch
 from pcgrelay._core.edge.lists cimport edge_dirty, edge_ready
 from pcgrelay._core.edge.streams cimport (
     EDGE_STREAMS_MAX, EDGE_WINDOW, EDGE_WINDOW_LESS, EDGE_WINDOW_MORE, RULE_NONE, edge_abort, edge_count, edge_cut,
-    edge_dropped, edge_grant, edge_hold, edge_is_full, edge_linger, edge_lingers, edge_name,
+    edge_dropped, edge_grant, edge_hold, edge_linger, edge_lingers, edge_name,
     edge_stream,
 )
 from pcgrelay._core.stream.flow cimport FLOW_CLOSED, Flow, flow_is_greedy, flow_late, stream_flow
@@ -34,7 +35,7 @@ from pcgrelay._core.session.session cimport (
     stream_walk_again, stream_walk_next,
 )
 from pcgrelay._core.base.stats cimport (
-    CAUSE_BUDGET, CAUSE_DONE, CAUSE_DRAINING, CAUSE_LIMIT, CAUSE_MARKING, CAUSE_NOT_ALLOWED,
+    CAUSE_BUDGET, CAUSE_DONE, CAUSE_DRAINING, CAUSE_MARKING, CAUSE_NOT_ALLOWED,
     CAUSE_TARGET_UNRESOLVED, CAUSE_UNKNOWN_SERVICE, COUNT_APPLICATION_SENT, COUNT_DATAGRAMS_IGNORED,
     COUNT_LATE_RECORDS, COUNT_STREAMS_JUDGED, COUNT_STREAMS_REFUSED, Cause,
 )
@@ -256,15 +257,22 @@ cdef Result rx_open(Shard* shard, Flow* flow, const Record* record, Buf** refusa
         edge_abort(shard, stream, CODE_DRAINING, CAUSE_DRAINING)
     elif entry.state == EXPORT_UNRESOLVED or entry.target_count == 0:
         edge_abort(shard, stream, CODE_UNREACHABLE, CAUSE_TARGET_UNRESOLVED)
-    elif edge_is_full(shard, entry.number, False, 0):
-        edge_abort(shard, stream, CODE_LIMIT, CAUSE_LIMIT)
     else:
-        # The worker connects those that are dirty and have no socket yet.
-        stream.dial = DIAL_TRYING
-        stream.due_us = shard.now_us + entry.connect_us
-        timer_set(&shard.wheel, &stream.timer, stream.due_us)
-        edge_dirty(shard, stream)
+        begin_dial(shard, stream, entry, peer)
     return RESULT_OK
+
+
+cdef void begin_dial(Shard* shard, Stream* stream, const Export* entry, Organisation* peer) noexcept nogil:
+    cdef Cause cause = limits_of_export(shard, peer, entry.number)
+    if cause != CAUSE_DONE:
+        edge_abort(shard, stream, CODE_LIMIT, cause)
+        return
+    limits_watch(shard, stream)
+    # The worker connects those that are dirty and have no socket yet.
+    stream.dial = DIAL_TRYING
+    stream.due_us = shard.now_us + entry.connect_us
+    timer_set(&shard.wheel, &stream.timer, stream.due_us)
+    edge_dirty(shard, stream)
 
 
 # -- new tables -------------------------------------------------------------------------------------------------------

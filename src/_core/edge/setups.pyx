@@ -7,7 +7,7 @@ from pcgrelay._core.base.handle cimport HANDLE_STREAM
 from pcgrelay._core.base.map cimport map_put, map_remove
 from pcgrelay._core.base.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_CONNECT_FORBIDDEN, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_FAR_RESET,
-    CAUSE_LIMIT, CAUSE_MARKING, CAUSE_NOT_ALLOWED, CAUSE_NO_LOCAL_PORT, CAUSE_NO_ROUTE, CAUSE_SESSION_LOST,
+    CAUSE_LIMIT, CAUSE_MARKING, CAUSE_NOT_ALLOWED, CAUSE_NO_LOCAL_PORT, CAUSE_NO_ROUTE, CAUSE_NO_SOURCE, CAUSE_SESSION_LOST,
     CAUSE_SHUTDOWN, CAUSE_TARGET_SILENT, CAUSE_TARGET_UNRESOLVED, CAUSE_WAITED_TOO_LONG, Cause,
 )
 from pcgrelay._core.base.timer cimport timer_clear
@@ -178,8 +178,8 @@ cdef uint32_t outcome_of(const Stream* stream, uint32_t code, Cause cause) noexc
         # A session that has lost its path is no silence of the far side.
         return METER_AWAY if flow != NULL and flow_lane(flow) == NULL else METER_SILENT
     if cause == CAUSE_BUDGET or cause == CAUSE_LIMIT or cause == CAUSE_DESCRIPTORS or cause == CAUSE_NO_LOCAL_PORT \
-            or cause == CAUSE_CONNECT_FORBIDDEN or cause == CAUSE_SHUTDOWN or cause == CAUSE_NOT_ALLOWED \
-            or cause == CAUSE_MARKING:
+            or cause == CAUSE_CONNECT_FORBIDDEN or cause == CAUSE_NO_SOURCE or cause == CAUSE_SHUTDOWN \
+            or cause == CAUSE_NOT_ALLOWED or cause == CAUSE_MARKING:
         # The last three are this node's own end, and its own tables: a far edge's rules come as FAR_RESET.
         return METER_LOCAL
     return METER_DENIED if cause == CAUSE_FAR_RESET and code == CODE_REFUSED else METER_REFUSED

@@ -1,12 +1,12 @@
 # The edge's role: records of a flow on one side, application connections on the other (docs/protocol.md, section 7).
 # It makes no system call: it marks on each Stream what the worker must do.
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.result cimport Result
-from pcgrelay._core.stream.service_tables cimport Target
+from pcgrelay._core.stream.service_tables cimport Source, Target
 from pcgrelay._core.session.session cimport Session
 from pcgrelay._core.base.stats cimport Cause
 from pcgrelay._core.stream.stream cimport Stream
@@ -26,8 +26,15 @@ cdef enum:
 # The next address to connect an answering stream to, or NULL if none is left.
 cdef const Target* edge_target(Shard* shard, Stream* stream) noexcept nogil
 
-# The address to connect it from; NULL: the system's choice.
-cdef const Target* edge_source(Shard* shard, const Stream* stream) noexcept nogil
+# The address to connect it from, to a target of this family; NULL: the system's choice. False: there are only addresses
+# of another family.
+cdef bint edge_source(Shard* shard, const Stream* stream, uint16_t family, const Source** source) noexcept nogil
+
+# Whether its target is told who calls, before the first byte.
+cdef bint edge_tells_caller(const Shard* shard, const Stream* stream) noexcept nogil
+
+# Its target accepts no more connections for a moment: try this address again soon, until the deadline.
+cdef void edge_dial_again(Shard* shard, Stream* stream) noexcept nogil
 
 # A connection to one of them is under way: the timer is set for the next one's turn, or for the deadline.
 cdef void edge_dialled(Shard* shard, Stream* stream) noexcept nogil
@@ -39,10 +46,6 @@ cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil
 cdef Stream* edge_stream(Shard* shard, int fd, bint opener) noexcept nogil
 # Count an open stream (n = 1) or one less (n = -1) for its service, once its number is known.
 cdef void edge_count(Shard* shard, const Stream* stream, int n) noexcept nogil
-
-# Whether so many more streams would exceed the limit of a service, counted over all workers; the limit may be exceeded
-# by one for each worker.
-cdef bint edge_is_full(Shard* shard, uint32_t number, bint opener, uint32_t more) noexcept nogil
 
 cdef inline void edge_name(Stream* stream, const uint8_t* service, uint32_t length) noexcept nogil:
     memcpy(stream.service, service, length)

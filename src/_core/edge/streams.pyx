@@ -1,17 +1,17 @@
-from libc.stdint cimport uint32_t, uint64_t, uint8_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
-from pcgrelay._core.base.atomics cimport counter32_add, counter32_get, counter_add
+from pcgrelay._core.base.atomics cimport counter32_add, counter_add
 from pcgrelay._core.base.buf cimport pool_alloc
 from pcgrelay._core.base.handle cimport HANDLE_STREAM
-from pcgrelay._core.base.organisation cimport organisation_unanswered
+from pcgrelay._core.base.organisation cimport organisation_count, organisation_unanswered
 from pcgrelay._core.base.queue cimport queue_free
 from pcgrelay._core.base.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_CONNECT_FORBIDDEN, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_DRAINING,
-    CAUSE_FAR_RESET, CAUSE_LINGER, CAUSE_MARKING, CAUSE_NOT_ALLOWED, CAUSE_NO_LOCAL_PORT, CAUSE_NUDGED,
+    CAUSE_FAR_RESET, CAUSE_LINGER, CAUSE_MARKING, CAUSE_NOT_ALLOWED, CAUSE_NO_LOCAL_PORT, CAUSE_NO_SOURCE, CAUSE_NUDGED,
     CAUSE_SESSION_LOST, CAUSE_SHUTDOWN, CAUSE_TARGET_SILENT, CAUSE_TARGET_UNRESOLVED, CAUSE_UNKNOWN_SERVICE,
     CAUSE_WAITED_TOO_LONG, COUNT_APPLICATION_RECEIVED, COUNT_STREAMS_CLOSED, COUNT_STREAMS_OPENED,
-    COUNT_STREAMS_REFUSED, STATS_SERVICES, Bounds, Cause, listener_count,
+    COUNT_STREAMS_REFUSED, STATS_SERVICES, Cause, listener_count,
 )
 from pcgrelay._core.base.timer cimport timer_clear, timer_set
 from pcgrelay._core.base.wire cimport CODE_ABORTED, CODE_DONE, CODE_TIMEOUT
@@ -25,7 +25,9 @@ from pcgrelay._core.link.mailbox cimport EVENT_STREAM_END, Event, StreamEndEvent
 from pcgrelay._core.link.shard cimport Shard, shard_event
 from pcgrelay._core.session.session cimport SESSION_GAUGE_STREAMS, flow_session
 from pcgrelay._core.stream.flow cimport Flow, stream_flow
-from pcgrelay._core.stream.service_tables cimport Export, Import, Outlet, Target, tables_export, tables_import
+from pcgrelay._core.stream.service_tables cimport (
+    Export, Import, Outlet, Source, Sources, Target, tables_export, tables_import,
+)
 from pcgrelay._core.stream.stream cimport (
     BREAK_LEFT, BREAK_NONE, DIAL_NEXT_DUE, DIAL_NONE, DIAL_TRYING, FAR_CUT, FAR_ENDED, FAR_OPEN, IN_ENDED,
     LIFE_FINISHED, LIFE_LIVE, OUT_FIN_DUE, OUT_OPEN, OUT_SHUT, PLACE_NONE, SETUP_TRYING, STREAM_ANSWERING,
@@ -65,25 +67,15 @@ cdef void edge_give_up(Shard* shard, Stream* stream) noexcept nogil:
 
 
 cdef void edge_count(Shard* shard, const Stream* stream, int n) noexcept nogil:
+    cdef Flow* flow = stream_flow(stream)
     if stream.listener != 0:
         listener_count(&shard.stats, stream.listener, n, stream.tx.sent, stream.rx.consumed - stream.dropped)
     if stream.number < 0 or stream.number >= STATS_SERVICES or stream_is_shadow(stream):
         return
     counter32_add(&shard.stats.of_import[stream.number] if stream.opener else &shard.stats.of_export[stream.number],
                   <uint32_t>n)
-
-
-cdef bint edge_is_full(Shard* shard, uint32_t number, bint opener, uint32_t more) noexcept nogil:
-    cdef const Bounds* bounds = shard.bounds
-    cdef uint32_t i, most
-    if bounds == NULL or number >= STATS_SERVICES:
-        return False
-    most = counter32_get(&bounds.of_import[number] if opener else &bounds.of_export[number])
-    if most == 0:
-        return False
-    for i in range(bounds.workers):
-        more += counter32_get(&bounds.stats[i].of_import[number] if opener else &bounds.stats[i].of_export[number])
-    return more > most
+    if not stream.opener and flow != NULL:
+        organisation_count(flow_session(flow).gauge.organisation, stream.number, n)
 
 
 cdef void edge_hold(Stream* stream) noexcept nogil:
@@ -135,12 +127,43 @@ cdef const Target* edge_target(Shard* shard, Stream* stream) noexcept nogil:
     return &targets[stream.target - 1]
 
 
-cdef const Target* edge_source(Shard* shard, const Stream* stream) noexcept nogil:
+cdef bint edge_source(Shard* shard, const Stream* stream, uint16_t family, const Source** source) noexcept nogil:
+    cdef const Sources* sources = sources_of(shard, stream)
+    cdef uint32_t i
+    source[0] = NULL
+    if sources == NULL or sources.count == 0:
+        return True
+    shard.source_turn += 1
+    for i in range(sources.count):
+        source[0] = &sources.each[(shard.source_turn + i) % sources.count]
+        if (<const uint16_t*>source[0].address)[0] == family:
+            return True
+    return False
+
+
+cdef const Sources* sources_of(const Shard* shard, const Stream* stream) noexcept nogil:
     cdef const Outlet* outlet
-    if not stream.direct:
-        return NULL
-    outlet = direct_outlet(shard, stream)
-    return NULL if outlet == NULL or outlet.source.length == 0 else &outlet.source
+    cdef const Export* entry
+    if stream.direct:
+        outlet = direct_outlet(shard, stream)
+        return NULL if outlet == NULL else &outlet.sources
+    entry = tables_export(shard.tables, stream.service, stream.service_length)
+    return NULL if entry == NULL else &entry.sources
+
+
+cdef bint edge_tells_caller(const Shard* shard, const Stream* stream) noexcept nogil:
+    cdef const Export* entry
+    if stream.direct or stream.flow == NULL:
+        return False
+    entry = tables_export(shard.tables, stream.service, stream.service_length)
+    return entry != NULL and entry.tells_caller
+
+
+cdef void edge_dial_again(Shard* shard, Stream* stream) noexcept nogil:
+    cdef uint64_t next_us = shard.now_us + EDGE_LOOK_US
+    stream.target -= 1
+    stream.dial = DIAL_TRYING
+    timer_set(&shard.wheel, &stream.timer, next_us if next_us < stream.due_us else stream.due_us)
 
 
 cdef void edge_dialled(Shard* shard, Stream* stream) noexcept nogil:
@@ -321,7 +344,7 @@ cdef void count_unanswered(Shard* shard, const Stream* stream) noexcept nogil:
     if stream.state != STREAM_ANSWERING and stream.state != STREAM_ANSWERING_FIN:
         return
     if cause == CAUSE_BUDGET or cause == CAUSE_DESCRIPTORS or cause == CAUSE_DRAINING or cause == CAUSE_NO_LOCAL_PORT \
-            or cause == CAUSE_CONNECT_FORBIDDEN \
+            or cause == CAUSE_CONNECT_FORBIDDEN or cause == CAUSE_NO_SOURCE \
             or cause == CAUSE_TARGET_UNRESOLVED or (cause == CAUSE_SESSION_LOST and stream.far == FAR_OPEN):
         return
     organisation_unanswered(

@@ -38,7 +38,8 @@ cdef tuple CAUSES = (
     "done", "application-reset", "far-reset", "target-refused", "target-silent", "target-unresolved",
     "target-unreachable", "not-allowed", "unknown-service", "marking", "no-route", "waited-too-long", "session-lost",
     "budget", "limit", "draining", "linger", "descriptors", "shutdown",
-    "no-local-port", "connect-forbidden", "nudged",
+    "no-local-port", "connect-forbidden", "nudged", "organisation-limit", "rate-limit", "idle", "max-duration",
+    "no-source-address",
 )
 cdef tuple COUNTERS = (
     "frames_sent_total", "frames_received_total", "bytes_sent_total", "bytes_received_total", "frames_forwarded_total",

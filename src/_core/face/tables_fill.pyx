@@ -3,13 +3,14 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc
 from libc.string cimport memcpy, memset
 
-from pcgrelay._core.base.linux cimport AF_INET, AF_INET6, inet_pton
+from pcgrelay._core.base.linux cimport AF_INET, AF_INET6, AF_UNIX, inet_pton
 from pcgrelay._core.base.wire cimport WIRE_SERVICE_MAX, wire_put16
 from pcgrelay._core.face.registry cimport MeterEntry
 from pcgrelay._core.stream.meter cimport meter_hold
 from pcgrelay._core.stream.service_tables cimport (
-    OUTLET_DIRECT, OUTLET_FORBIDDEN, ROUTE_ROUTES, ROUTE_TARGETS, TABLES_OUTLETS, TABLES_SLOTS, Export, Import, Outlet,
-    OutletKind, Outlets, Tables, Target, tables_drop, tables_index, tables_new,
+    OUTLET_DIRECT, OUTLET_FORBIDDEN, ROUTE_PATH, ROUTE_ROUTES, ROUTE_SOURCE, ROUTE_SOURCES, ROUTE_TARGETS,
+    TABLES_OUTLETS, TABLES_SLOTS, Export, Import, Outlet, OutletKind, Outlets, Sources, Tables, Target, tables_drop,
+    tables_index, tables_new,
 )
 
 
@@ -48,7 +49,7 @@ cdef fill_name(uint8_t* out, uint32_t* length, bytes name):
 
 
 cdef fill_export(Export* out, row):
-    number, service, marking, rule, state, connect_ms, targets = row
+    number, service, marking, rule, state, connect_ms, targets, *more = row
     fill_name(out.service, &out.service_length, service)
     out.number, out.marking, out.rule, out.state = number, marking, rule, state
     out.connect_us = <uint64_t>connect_ms * 1000
@@ -57,12 +58,42 @@ cdef fill_export(Export* out, row):
     for host, port in targets:
         fill_target(&out.targets[out.target_count], host, port)
         out.target_count += 1
+    if more:
+        sources, out.tells_caller = more
+        fill_sources(&out.sources, sources)
+
+
+cdef fill_sources(Sources* out, hosts):
+    cdef Target address
+    if hosts is None:
+        return
+    if len(hosts) > ROUTE_SOURCES:
+        raise ValueError(f"there are at most {ROUTE_SOURCES} addresses to connect from")
+    for host in hosts:
+        fill_target(&address, host, 0)
+        if address.length > ROUTE_SOURCE:
+            raise ValueError("only a socket of IPv4 or IPv6 has an address to connect from")
+        memcpy(out.each[out.count].address, address.address, ROUTE_SOURCE)
+        out.each[out.count].length = address.length
+        out.count += 1
+
+
+# The path of a unix socket begins with a slash; its port is not looked at.
+cdef fill_path(Target* out, bytes path):
+    if len(path) > ROUTE_PATH or 0 in path:
+        raise ValueError(f"the path of a unix socket has at most {ROUTE_PATH} bytes and no zero")
+    (<uint16_t*>out.address)[0] = <uint16_t>AF_UNIX
+    memcpy(out.address + 2, <const char*>path, len(path))
+    out.length = 2 + <uint32_t>len(path) + 1
 
 
 # A socket address as the system lays it out: family in the machine's order, port in the network's.
 cdef fill_target(Target* out, str host, uint16_t port):
-    cdef bytes text = host.encode()
+    cdef bytes text = host.encode("utf-8", "surrogateescape")
     memset(out, 0, sizeof(Target))
+    if host.startswith("/"):
+        fill_path(out, text)
+        return
     wire_put16(out.address + 2, port)
     if ":" in host:
         (<uint16_t*>out.address)[0] = <uint16_t>AF_INET6
@@ -112,14 +143,14 @@ cdef fill_outlets(Outlets* out, row, dict meters):
     memcpy(out.slots, <const char*><bytes>slots, TABLES_SLOTS)
     memcpy(out.order, <const char*><bytes>order, len(order))
     out.order_count = len(order)
-    for kind, patience_ms, targets, source in outlets:
-        fill_outlet(&out.outlet[out.count], kind, patience_ms, targets, source)
+    for kind, patience_ms, targets, sources in outlets:
+        fill_outlet(&out.outlet[out.count], kind, patience_ms, targets, sources)
         out.count += 1
     if out.outlet[0].kind == OUTLET_DIRECT:
         raise ValueError("the first outlet is the gateway")
 
 
-cdef fill_outlet(Outlet* out, uint32_t kind, uint32_t patience_ms, targets, source):
+cdef fill_outlet(Outlet* out, uint32_t kind, uint32_t patience_ms, targets, sources):
     if kind > OUTLET_FORBIDDEN or not 1 <= patience_ms <= PATIENCE_MOST_MS or len(targets) > ROUTE_TARGETS:
         raise ValueError(
             f"an outlet has a kind, a patience of 1 to {PATIENCE_MOST_MS} ms and at most {ROUTE_TARGETS} addresses")
@@ -127,5 +158,4 @@ cdef fill_outlet(Outlet* out, uint32_t kind, uint32_t patience_ms, targets, sour
     for host, port in targets:
         fill_target(&out.targets[out.target_count], host, port)
         out.target_count += 1
-    if source is not None:
-        fill_target(&out.source, source[0], source[1])
+    fill_sources(&out.sources, sources)

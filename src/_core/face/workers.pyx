@@ -7,7 +7,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
 from pcgrelay._core.crypto.aead cimport aead_load
-from pcgrelay._core.base.atomics cimport flag_raise, counter32_set
+from pcgrelay._core.base.atomics cimport atomic_add, counter32_add, counter32_set, flag_raise
 from pcgrelay._core.base.tlv cimport (
     Tlv, Descriptors, tlv_enter, tlv_fail, tlv_number, tlv_open, tlv_read, tlv_shut, tlv_write,
     descriptors_add, descriptors_free,
@@ -27,7 +27,7 @@ from pcgrelay._core.base.map cimport Map, map_free, map_put
 from pcgrelay._core.worker.orders cimport orders_apply_settings
 from pcgrelay._core.base.organisation cimport Organisation, organisation_hold, organisation_new
 from pcgrelay._core.base.result cimport RESULT_BAD_LENGTH, RESULT_OK
-from pcgrelay._core.base.stats cimport STATS_SERVICES, Stats
+from pcgrelay._core.base.stats cimport STATS_SERVICES, ServiceBounds, Stats
 from pcgrelay._core.base.wire cimport WIRE_LANES_MAX
 from pcgrelay._core.worker.worker cimport WORKER_EDGE, WORKER_RELAY, Worker, worker_wake
 
@@ -52,6 +52,19 @@ cdef enum:
 
 cdef enum:
     ORGANISATIONS_KEPT = 4096   # then those without a session are forgotten
+
+
+# Figures that are left out are 0. Answers whether a time has changed.
+cdef bint set_bounds(ServiceBounds* self, list figures) except -1:
+    cdef uint32_t streams, of_each, each_second, idle_s, lasts_s
+    streams, of_each, each_second, idle_s, lasts_s = (*figures, 0, 0, 0, 0, 0)[:5]
+    cdef bint timed = self.idle_s != idle_s or self.lasts_s != lasts_s
+    counter32_set(&self.streams, streams)
+    counter32_set(&self.of_each, of_each)
+    counter32_set(&self.each_second, each_second)
+    counter32_set(&self.idle_s, idle_s)
+    counter32_set(&self.lasts_s, lasts_s)
+    return timed
 
 
 cdef Order* workers_order(OrderKind kind) except NULL:
@@ -164,14 +177,29 @@ cdef class Workers:
         return self._event_fd
 
     def bounds(self, *, imports, exports, uint32_t descriptors=0) -> None:
-        cdef uint32_t number, most
+        cdef bint timed = False
         counter32_set(&self._bounds.descriptors, descriptors)
-        for number, most in imports:
-            if number < STATS_SERVICES:
-                counter32_set(&self._bounds.of_import[number], most)
-        for number, most in exports:
-            if number < STATS_SERVICES:
-                counter32_set(&self._bounds.of_export[number], most)
+        for number, *figures in imports:
+            if number < STATS_SERVICES and set_bounds(&self._bounds.of_import[<uint32_t>number], figures):
+                timed = True
+        for number, *figures in exports:
+            if number < STATS_SERVICES and set_bounds(&self._bounds.of_export[<uint32_t>number], figures):
+                timed = True
+        if timed:
+            counter32_add(&self._bounds.times, 1)
+
+    def export_streams(self) -> dict:
+        cdef OrganisationEntry entry
+        cdef uint32_t export
+        cdef int streams
+        found = {}
+        for number, entry in self._organisations.items():
+            of_export = found[number] = {}
+            for export in range(STATS_SERVICES):
+                streams = atomic_add(&entry.organisation.shares[export].streams, 0)
+                if streams > 0:
+                    of_export[export] = streams
+        return found
 
     def start(self) -> None:
         cdef uint32_t i

@@ -12,7 +12,9 @@ from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.base.handle cimport HANDLE_DIAL, HANDLE_STREAM
 from pcgrelay._core.handover.lanes cimport queue_read, queue_write
 from pcgrelay._core.link.shard cimport Shard
+from pcgrelay._core.session.session cimport flow_session
 from pcgrelay._core.base.map cimport map_find, map_put
+from pcgrelay._core.base.organisation cimport organisation_count
 from pcgrelay._core.base.queue cimport queue_free
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK
 from pcgrelay._core.stream.stream cimport (
@@ -66,6 +68,8 @@ cdef enum:
     TAG_SETUP = 38
     TAG_UNANSWERED = 39
     TAG_OF_LISTENER = 40
+    TAG_IDLE_BYTES = 41
+    TAG_IDLE_SINCE = 42
 
 cdef enum:
     TAG_STARTED = 1
@@ -151,6 +155,8 @@ cdef void stream_fields(Tlv* self, Stream* stream) noexcept nogil:
     tlv_number(self, TAG_DROPPED, &stream.dropped, 8)
     tlv_number(self, TAG_UNANSWERED, &stream.unanswered, sizeof(stream.unanswered))
     tlv_number(self, TAG_OF_LISTENER, &stream.listener, sizeof(stream.listener))
+    tlv_number(self, TAG_IDLE_BYTES, &stream.still_bytes, 8)
+    tlv_number(self, TAG_IDLE_SINCE, &stream.still_us, 8)
 
 
 cdef void setup_fields(Tlv* self, Setup* setup) noexcept nogil:
@@ -343,6 +349,8 @@ cdef Stream* stream_read(Tlv* self, Shard* shard, Flow* flow, bint direct) noexc
     else:
         stream.flow = flow
         edge_hold(stream)
+        if not stream.opener and stream.life == LIFE_LIVE:
+            organisation_count(flow_session(flow).gauge.organisation, stream.number, 1)
     if edge_lingers(stream):
         # By the time that this process is told.
         edge_linger(shard, stream)

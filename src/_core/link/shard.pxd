@@ -123,7 +123,9 @@ cdef struct Shard:
     Map paths                   # a relay: number -> Path
     Map sessions                # an edge: number -> Session
     Tables* tables              # one reference
-    const Bounds* bounds        # of the node; NULL: none
+    Bounds* bounds              # of the node; NULL: none
+    uint32_t times_seen         # bounds.times, as its streams have them
+    uint32_t source_turn        # of the addresses to connect from
     Outbox* outbox
     Event events[OUTBOX_TURN]   # not yet passed on
     Lane* lanes

@@ -7,8 +7,11 @@ from pcgrelay._core.stream.meter cimport Meter
 
 
 cdef enum:
-    ROUTE_ADDRESS = 28          # the largest socket address of IPv4 and IPv6
+    ROUTE_ADDRESS = 110         # the largest socket address: that of a unix socket
+    ROUTE_SOURCE = 28           # the largest of IPv4 and IPv6
+    ROUTE_PATH = 107            # bytes of a unix socket's path, without the zero behind it
     ROUTE_TARGETS = 8
+    ROUTE_SOURCES = 8
     ROUTE_ROUTES = 64
     TABLES_OUTLETS = 4          # of an import: the gateway, and up to three others
     TABLES_SLOTS = 200          # each of a half per cent of its set-ups
@@ -34,6 +37,16 @@ cdef struct Target:
     uint8_t address[ROUTE_ADDRESS]
     uint32_t length
 
+# Addresses of this machine to connect from; of each family those that are there are used in turn. None at all: the
+# system's choice. None of a target's family: that target is not connected to.
+cdef struct Source:
+    uint8_t address[ROUTE_SOURCE]
+    uint32_t length
+
+cdef struct Sources:
+    Source each[ROUTE_SOURCES]
+    uint32_t count
+
 cdef struct Export:
     Export* next                # with the same hash of the name
     Target targets[ROUTE_TARGETS]
@@ -43,6 +56,8 @@ cdef struct Export:
     uint32_t rule
     uint32_t state
     uint64_t connect_us
+    Sources sources
+    bint tells_caller           # its targets get a header of the PROXY protocol before the first byte
     uint32_t service_length
     uint8_t service[64]
 
@@ -54,7 +69,7 @@ cdef struct Route:
 cdef struct Outlet:
     Target targets[ROUTE_TARGETS]  # of a direct one
     uint32_t target_count
-    Target source               # the address to connect from; length 0: the system's choice
+    Sources sources
     OutletKind kind
     uint64_t patience_us        # the time that a set-up has to be answered in before the next outlet is tried
 

@@ -152,6 +152,7 @@ cdef struct Setup:
 cdef struct Stream:
     Handle handle               # first: the application's socket
     Timer timer                 # connecting, waiting for a route, or lingering half-closed
+    Timer limit                 # when its service's idle or life time may be over
     Stream* next                # in the list that place names
     Stream* next_dirty          # in the list of those with bytes for the application
     Stream* next_direct         # in the list of halves of direct streams
@@ -168,6 +169,8 @@ cdef struct Stream:
     uint64_t progress           # bytes that had moved when the timer last expired
     uint64_t dropped            # bytes of rx.consumed that were dropped and not read by the application
     uint64_t due_us             # connecting: the deadline. Cut: when it ends, if no byte moves before
+    uint64_t still_bytes        # so many had moved when its idle time was looked at last,
+    uint64_t still_us           # and since this time at most no more; 0: nobody has looked
     uint64_t swapped_us         # when another connection became its own: epoll events of that turn are of the old one
     uint32_t id
     uint32_t session            # number

@@ -14,7 +14,7 @@ from pcgrelay._core.edge.streams cimport (
 from pcgrelay._core.base.handle cimport HANDLE_LISTENER
 from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.linux cimport (
-    AF_INET, APPLICATION_EVENTS, EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT,
+    AF_INET, APPLICATION_EVENTS, EAGAIN, EFAULT, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT,
     EPOLLPRI, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, MSG_PEEK, MSG_TRUNC, SHUT_WR, SIOCOUTQ,
     SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, accept4, close, errno, ioctl, recv, shutdown, sockaddr, socket,
 )
@@ -39,6 +39,7 @@ from pcgrelay._core.worker.worker cimport (
 cdef enum:
     CUT_READ = 1048576          # dropped with one call
     CUT_READS = 4               # of a stream in a turn
+    CUT_WASTE = 16384           # the same of a unix socket
 
 
 cdef void app_accept(Worker* self, Listener* listener) noexcept nogil:
@@ -278,12 +279,16 @@ cdef void stream_write(Worker* self, Stream* stream) noexcept nogil:
 # Further data of the application are discarded, but they must be read: an application that only writes would never
 # come to read its answer. Closing before its machine has acknowledged everything would lose what is in flight.
 cdef void cut_on(Worker* self, Stream* stream) noexcept nogil:
+    cdef uint8_t waste[CUT_WASTE]
     cdef int unsent = 0
     cdef int _
     cdef ssize_t got = 1
     for _ in range(CUT_READS):
         if got > 0:
             got = recv(stream.handle.fd, NULL, CUT_READ, MSG_TRUNC)
+            if got < 0 and errno == EFAULT:
+                # A unix socket has no such reading: its bytes have to go somewhere.
+                got = recv(stream.handle.fd, waste, CUT_WASTE, 0)
     if got < 0 and errno != EAGAIN and errno != EINTR:
         edge_break(&self.shard, stream, BREAK_TAKEN)
         return

@@ -1,21 +1,28 @@
-from libc.stdint cimport uint16_t, uint32_t
+from libc.stdint cimport uint16_t, uint32_t, uint8_t
 
 from pcgrelay._core.base.buf cimport pool_alloc
 from pcgrelay._core.edge.streams cimport (
-    edge_abort, edge_break, edge_connected, edge_dialled, edge_source, edge_target,
+    edge_abort, edge_break, edge_connected, edge_dial_again, edge_dialled, edge_source, edge_target, edge_tells_caller,
 )
 from pcgrelay._core.base.handle cimport HANDLE_DIAL
-from pcgrelay._core.base.linux cimport (
-    APPLICATION_EVENTS, EACCES, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNREFUSED, ECONNRESET, EINPROGRESS, EMFILE,
-    ENFILE, ENOBUFS, ENOMEM, EPERM, EPIPE, EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, EPOLL_CTL_ADD,
-    EPOLL_CTL_MOD, ETIMEDOUT, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE,
-    SO_LINGER, SO_OOBINLINE, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY, close, connect, errno, getsockopt,
-    bind, linger, setsockopt, sockaddr, socket,
+from pcgrelay._core.edge.proxy_header cimport (
+    PROXY_LOCAL, PROXY_MOST, PROXY_TCP4, PROXY_TCP6, ProxyFamily, proxy_header,
 )
-from pcgrelay._core.stream.service_tables cimport Target
+from pcgrelay._core.link.gauge cimport Gauge
+from pcgrelay._core.session.session cimport flow_session
+from pcgrelay._core.stream.flow cimport Flow, stream_flow
+from pcgrelay._core.base.linux cimport (
+    AF_INET, AF_INET6, AF_UNIX, APPLICATION_EVENTS, EACCES, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNREFUSED, ECONNRESET, EINPROGRESS,
+    EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPIPE, EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, EPOLL_CTL_ADD,
+    EPOLL_CTL_MOD, ETIMEDOUT, IPPROTO_IP, IPPROTO_TCP, IP_BIND_ADDRESS_NO_PORT, MSG_NOSIGNAL, SOCK_CLOEXEC,
+    SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SO_LINGER, SO_OOBINLINE, TCP_KEEPCNT, TCP_KEEPIDLE,
+    TCP_KEEPINTVL, TCP_NODELAY, bind, close, connect, errno, getpeername, getsockname, getsockopt, linger, send,
+    setsockopt, sockaddr, socket,
+)
+from pcgrelay._core.stream.service_tables cimport ROUTE_ADDRESS, Source, Target
 from pcgrelay._core.base.stats cimport (
-    CAUSE_CONNECT_FORBIDDEN, CAUSE_DESCRIPTORS, CAUSE_NO_LOCAL_PORT, CAUSE_TARGET_REFUSED, CAUSE_TARGET_SILENT,
-    CAUSE_TARGET_UNREACHABLE, Cause,
+    CAUSE_CONNECT_FORBIDDEN, CAUSE_DESCRIPTORS, CAUSE_NO_LOCAL_PORT, CAUSE_NO_SOURCE, CAUSE_TARGET_REFUSED,
+    CAUSE_TARGET_SILENT, CAUSE_TARGET_UNREACHABLE, Cause,
 )
 from pcgrelay._core.stream.stream cimport BREAK_TAKEN, BREAK_TOLD, LIFE_LIVE, Dial, Stream, stream_hang_up
 from pcgrelay._core.base.wire cimport CODE_BUSY, CODE_TIMEOUT, CODE_UNREACHABLE
@@ -24,6 +31,7 @@ from pcgrelay._core.worker.worker cimport Worker, worker_close, worker_watch
 
 cdef enum:
     KEEPALIVE_PROBES = 4        # unanswered ones, spread over keepalive_s, end a connection
+    NO_SOURCE = -1              # beside the system's errors: the address to connect from is not there, or of no use
 
 
 # TCP_USER_TIMEOUT is not set: it would also end a connection whose reader is alive but stalled for so long.
@@ -58,6 +66,8 @@ cdef int socket_error(int fd) noexcept nogil:
 
 # Failures that are not the target's fault, and that the operator of this node can mend.
 cdef Cause cause_of(int error) noexcept nogil:
+    if error == NO_SOURCE:
+        return CAUSE_NO_SOURCE
     if error == ECONNREFUSED:
         return CAUSE_TARGET_REFUSED
     if error == ETIMEDOUT:
@@ -81,35 +91,53 @@ cdef void give_up(Worker* self, Stream* stream, int error) noexcept nogil:
     edge_abort(&self.shard, stream, code, cause)
 
 
+# A connection that may still come is not reported where the queue of a unix socket is full: it is asked for again.
+cdef bint is_crowded(int error, uint16_t family) noexcept nogil:
+    return error == EAGAIN and family == <uint16_t>AF_UNIX
+
+
+# Begin one connection, as the stream's own or in parallel with it; 0, or why not.
+cdef int begin(Worker* self, Stream* stream, const Target* target) noexcept nogil:
+    cdef uint16_t family = (<const uint16_t*>target.address)[0]
+    cdef const Source* source
+    cdef int error
+    cdef int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    if fd < 0:
+        return errno
+    if dial_is_kept_back(self, fd):
+        close(fd)
+        return EMFILE
+    if family != <uint16_t>AF_UNIX:
+        dial_tune(self, fd)
+        if not edge_source(&self.shard, stream, family, &source) or (source != NULL and not bind_to(fd, source)):
+            close(fd)
+            return NO_SOURCE
+    if connect(fd, <const sockaddr*>target.address, target.length) != 0 and errno != EINPROGRESS:
+        error = errno
+        close(fd)
+        return error
+    return 0 if keep(self, stream, fd) else ENOMEM
+
+
+# The port is chosen by connect, which sees that another target may have the same one.
+cdef bint bind_to(int fd, const Source* source) noexcept nogil:
+    cdef int one = 1
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one))
+    return bind(fd, <const sockaddr*>source.address, source.length) == 0
+
+
 cdef void dial_next(Worker* self, Stream* stream, int error) noexcept nogil:
     cdef const Target* target
-    cdef const Target* source
-    cdef int fd
     while True:
         target = edge_target(&self.shard, stream)
         if target == NULL:
             break
-        fd = socket((<uint16_t*>target.address)[0], SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-        if fd < 0:
-            error = errno
-            continue
-        if dial_is_kept_back(self, fd):
-            error = EMFILE
-            close(fd)
-            continue
-        dial_tune(self, fd)
-        source = edge_source(&self.shard, stream)
-        if source != NULL and bind(fd, <const sockaddr*>source.address, source.length) != 0:
-            error = errno
-            close(fd)
-            continue
-        if connect(fd, <const sockaddr*>target.address, target.length) != 0 and errno != EINPROGRESS:
-            error = errno
-            close(fd)
-            continue
-        if keep(self, stream, fd):
+        error = begin(self, stream, target)
+        if error == 0:
             break
-        error = ENOMEM
+        if is_crowded(error, (<const uint16_t*>target.address)[0]):
+            edge_dial_again(&self.shard, stream)
+            return
     if stream.handle.fd < 0 and stream.beside == NULL:
         give_up(self, stream, error)
     else:
@@ -203,10 +231,38 @@ cdef void dial_beside_told(Worker* self, Dial* dial, uint32_t events) noexcept n
 
 
 cdef void connected(Worker* self, Stream* stream, uint32_t events, int error) noexcept nogil:
+    # The other end of a unix socket that is closed shows as an end too, and is one in order.
+    cdef bint broken = events & EPOLLERR != 0 or error != 0
+    if edge_tells_caller(&self.shard, stream) and not broken and not tell_caller(self, stream):
+        give_up(self, stream, errno)
+        return
     edge_connected(&self.shard, stream)
-    if is_an_end(events):
+    if broken:
         edge_break(&self.shard, stream, BREAK_TOLD if error == EPIPE else BREAK_TAKEN)
     else:
         # The server sent data and closed before this call: epoll reports its end only this once.
-        if events & (EPOLLRDHUP | EPOLLPRI):
+        if events & (EPOLLRDHUP | EPOLLHUP | EPOLLPRI):
             stream_hang_up(stream)
+
+
+# The buffer of a new connection has room for the header. False: it could not be sent whole.
+cdef bint tell_caller(Worker* self, Stream* stream) noexcept nogil:
+    cdef uint8_t header[PROXY_MOST]
+    cdef uint8_t source[ROUTE_ADDRESS]
+    cdef uint8_t destination[ROUTE_ADDRESS]
+    cdef uint32_t source_length = sizeof(source)
+    cdef uint32_t destination_length = sizeof(destination)
+    cdef Flow* flow = stream_flow(stream)
+    cdef const Gauge* gauge = flow_session(flow).gauge
+    cdef ProxyFamily family = PROXY_LOCAL
+    cdef uint32_t length
+    if getsockname(stream.handle.fd, <sockaddr*>source, &source_length) != 0 \
+            or getpeername(stream.handle.fd, <sockaddr*>destination, &destination_length) != 0:
+        return False
+    if (<uint16_t*>source)[0] == <uint16_t>AF_INET:
+        family = PROXY_TCP4
+    elif (<uint16_t*>source)[0] == <uint16_t>AF_INET6:
+        family = PROXY_TCP6
+    length = proxy_header(header, family, source, destination, gauge.caller, gauge.caller_length, gauge.id_head,
+                          flow.index, stream.id)
+    return length != 0 and send(stream.handle.fd, header, length, MSG_NOSIGNAL) == <ssize_t>length

@@ -7,6 +7,7 @@ from pcgrelay._core.session.timers cimport session_acks, session_forgive, sessio
 from pcgrelay._core.base.buf cimport BUF_HEAD, BUF_LARGEST, pool_free, pool_start, pool_stop
 from pcgrelay._core.worker.dial cimport dial_beside_told
 from pcgrelay._core.edge.sessions cimport edge_session_close, edge_session_fail
+from pcgrelay._core.edge.limits cimport limits_follow, limits_timer
 from pcgrelay._core.edge.lists cimport edge_bury, edge_direct_remove
 from pcgrelay._core.worker.direct_io cimport direct_io_serve
 from pcgrelay._core.edge.streams cimport edge_abort, edge_timer
@@ -254,6 +255,7 @@ cdef void tick(Worker* self) noexcept nogil:
     cdef Lane* following
     cdef Session* session
     cdef Timer* timer
+    cdef Stream* stream
     cdef Listener* listener = self.listeners
     cdef Result answer
     cdef uint32_t at = 0
@@ -283,11 +285,16 @@ cdef void tick(Worker* self) noexcept nogil:
     session = session_hoarder(shard)
     if session != NULL:
         edge_session_fail(shard, session, RESULT_BUDGET)
+    limits_follow(shard)
     while True:
         timer = wheel_pop(&shard.wheel, shard.now_us)
         if timer == NULL:
             break
-        edge_timer(shard, <Stream*>timer.owner)
+        stream = <Stream*>timer.owner
+        if timer == &stream.limit:
+            limits_timer(shard, stream)
+        else:
+            edge_timer(shard, stream)
     while listener != NULL:
         if listener.paused and app_has_room(self):
             listener.paused = False

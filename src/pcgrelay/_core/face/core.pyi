@@ -64,7 +64,11 @@ EXPORT_UNRESOLVED: Final[int]  # OPEN is answered RESET(UNREACHABLE), cause targ
 RECORD_VERSION: Final[int]  # version of the hand-over record that is written
 RECORD_LEAST: Final[int]  # the oldest version that is read
 
-# A row of `publish`; the outlets may be absent.
+# Rows of `publish`; the last two fields of an export, and the outlets of an import, may be absent.
+_ExportRow: TypeAlias = (
+    tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]
+    | tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]], Sequence[str], bool]
+)
 _OutletsRow: TypeAlias = tuple[
     int,
     bool,
@@ -73,7 +77,7 @@ _OutletsRow: TypeAlias = tuple[
     int,
     bytes,
     bytes,
-    Sequence[tuple[int, int, Sequence[tuple[str, int]], tuple[str, int] | None]],
+    Sequence[tuple[int, int, Sequence[tuple[str, int]], Sequence[str] | None]],
 ]
 _ImportRow: TypeAlias = (
     tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]]]
@@ -207,7 +211,7 @@ class Core(Outlets):
     def tables_check(
         self,
         *,
-        exports: Sequence[tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]],
+        exports: Sequence[_ExportRow],
         imports: Sequence[_ImportRow],
         grants: Sequence[tuple[int, Sequence[int]]],
     ) -> None:
@@ -215,13 +219,15 @@ class Core(Outlets):
     def publish(
         self,
         *,
-        exports: Sequence[tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]],
+        exports: Sequence[_ExportRow],
         imports: Sequence[_ImportRow],
         grants: Sequence[tuple[int, Sequence[int]]],
     ) -> None:
         """Replace all service tables at once; streams that the new tables no longer allow are reset.
 
-        exports: (number, service, marking, rule, state, connect_timeout_ms, targets [(numeric ip, port), ...]).
+        exports: (number, service, marking, rule, state, connect_timeout_ms, targets [(numeric ip, port), ...]), and
+        behind these the numeric addresses to connect from, and whether targets are told who calls. The path of a unix
+        socket stands in place of an ip.
         imports: (number, service without owner, marking, priority, state, routes [(session, precedence, weight), ...])
         and perhaps outlets: None, or (meter, careful, leads_denied, deadline_ms, wait_ms, slots, order, ways).
         slots: 200 bytes, the outlet of each slot; one is taken for each connection, in turn over all workers.

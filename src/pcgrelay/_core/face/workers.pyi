@@ -37,13 +37,18 @@ class Workers:
     def fileno(self) -> int:
         """Return a descriptor that is readable while `events` has something."""
     def bounds(
-        self, *, imports: Sequence[tuple[int, int]], exports: Sequence[tuple[int, int]], descriptors: int = 0
+        self, *, imports: Sequence[tuple[int, ...]], exports: Sequence[tuple[int, ...]], descriptors: int = 0
     ) -> None:
-        """Limit the open streams of services: (number, streams), 0: no limit. Services not named keep their limits.
+        """Limit the streams of services. Services not named keep their limits.
 
-        A stream beyond the limit is refused (limit). Only numbers below 1,024 are counted. descriptors: file
+        A row is the service's number, and up to five figures, of which 0 is no limit: streams that may be open (cause
+        of a refusal: limit); of these, of one organisation's (organisation-limit; exports alone); new ones in a second,
+        of an export those of one organisation (rate-limit); seconds without a byte after which one ends (idle); seconds
+        after which it ends in any case (max-duration). Only numbers below 1,024 are counted. descriptors: file
         descriptors from this number on are reserved and not used for application connections; 0: none.
         """
+    def export_streams(self) -> dict[int, dict[int, int]]:
+        """Return how many streams of each export are open, by the number of the organisation that opened them."""
     def start(self) -> None:
         """Start the threads, or let frozen ones go on; those that run are left as they are. Raises CoreError."""
     def stop(self) -> None:
