@@ -20,15 +20,17 @@ from cryptography import x509
 from msgspec import Struct
 
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
-from pcgrelay.config import Address, Config
+from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
 from pcgrelay.config.inventory import load_inventory
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
 from pcgrelay.files import reason_of
 from pcgrelay.identity.certificates import IdentityRefused, crl_signed_by, identity_of
 from pcgrelay.identity.credentials import Credentials, key_matches, load_certificates, load_crls, load_key
-from pcgrelay.identity.dates import Judged, Kind, Phase, date_mend, date_sentence, dated_of, judged_all
+from pcgrelay.identity.dates import ENDING_MOST, Judged, Kind, Phase, date_mend, date_sentence, dated_of, judged_all
 from pcgrelay.identity.lists import RevocationList, with_received
+from pcgrelay.model import ServiceName
 from pcgrelay.net.sockets import is_own_address
+from pcgrelay.net.unix_sockets import is_open_to_strangers, taken
 from pcgrelay.openssl import data_plane_library, session_library
 from pcgrelay.rehearsal import rehearse
 from pcgrelay.services.retired import read_retired, still_named, still_named_words
@@ -64,13 +66,14 @@ def check(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
     """Run all checks. A node that runs with this configuration already may hold its own ports and socket."""
     running = answers(config.node.admin)
     now = clock.wall()
-    findings = [*_credentials(config, now), *_policy(config), *_outlets(config, now), _admin(config, running)]
+    findings = [*_credentials(config, now), *_policy(config, now), *_outlets(config, now), *_sources(config)]
+    findings.append(_admin(config, running))
     return [*findings, *_state(config), *_inventory(config), *_ports(config, running), *_descriptors(), *_libraries()]
 
 
 def check_files(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
     """Check what depends on files alone, and on neither the ports nor the sockets of this machine."""
-    return [*_credentials(config, clock.wall()), *_policy(config), *_state(config), *_inventory(config)]
+    return [*_credentials(config, clock.wall()), *_policy(config, clock.wall()), *_state(config), *_inventory(config)]
 
 
 def refuse_errors(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
@@ -93,7 +96,7 @@ def refuse_reload(
     Ports are not tried: the node itself opens those that it does not have. dates: wrong dates are errors too, because
     the running node has valid ones. received: revocation lists of neighbours, which stay in force where they are newer.
     """
-    _refuse_first(config, [*_credentials(config, clock.wall(), received), *_policy(config)], dates=dates)
+    _refuse_first(config, [*_credentials(config, clock.wall(), received), *_policy(config, clock.wall())], dates=dates)
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
@@ -245,7 +248,7 @@ def _strange_lists(credentials: Credentials) -> Iterator[Finding]:
 # -- policy ------------------------------------------------------------------------------------------------
 
 
-def _policy(config: Config) -> Iterator[Finding]:
+def _policy(config: Config, now: datetime) -> Iterator[Finding]:
     if config.listens and not config.policy.members:
         sentence = "No organisation may link to this node, though it listens."
         yield _doubtful("policy.members", sentence, "Name the organisations in members, or remove [[listen]].")
@@ -254,13 +257,49 @@ def _policy(config: Config) -> Iterator[Finding]:
         if not export.allow:
             sentence = f"Nobody may use {export.service}."
             yield _doubtful(f"export[{number}].allow", sentence, "Name the organisations in allow.")
+        yield from _terms(number, export, now)
+        yield from _clear(f"export[{number}].target", export.service, export.target)
     for number, entry in enumerate(config.imports, 1):
         if entry.service in exported:
             sentence = f"{entry.service} is exported by this node itself."
             yield _doubtful(f"import[{number}].service", sentence, "Let applications connect directly to its target.")
-        if entry.listen.is_wildcard:
+        yield from _import(number, entry)
+
+
+def _import(number: int, entry: ImportSettings) -> Iterator[Finding]:
+    """Who can reach an import besides applications of this machine."""
+    named = (("listen", entry.listen), *((f"also[{place}]", address) for place, address in enumerate(entry.also, 1)))
+    for key, address in named:
+        where = f"import[{number}].{key}"
+        if address.is_wildcard:
             sentence = f"{entry.service} is open, unencrypted, on every address of this machine."
-            yield _doubtful(f"import[{number}].listen", sentence, "Listen on one address of a network that you trust.")
+            yield _doubtful(where, sentence, "Listen on one address of a network that you trust.")
+        elif not address.is_loopback:
+            sentence = f"{entry.service} is open, unencrypted, to whoever reaches {address}."
+            yield _doubtful(where, sentence, "Listen on 127.0.0.1 or a unix socket, if the applications are here.")
+        if address.is_unix and entry.mode & stat.S_IWOTH:
+            sentence = f"Every user of this machine may use {entry.service} at {address}."
+            yield _doubtful(
+                f"import[{number}].mode", sentence, 'Write mode = "0660" and the group of its applications.'
+            )
+        if address.is_unix and is_open_to_strangers(address.host):
+            sentence = f"Other users may write in the folder of {address}, and so put a socket of their own there."
+            yield _doubtful(where, sentence, "Choose a folder that only this user may change.")
+
+
+def _terms(number: int, export: ExportSettings, now: datetime) -> Iterator[Finding]:
+    """Entries of `allow` that have run out or soon will. They have no beginning, so no share of a life counts."""
+    for terms in export.terms:
+        if terms.until is None or now < terms.until - ENDING_MOST:
+            continue
+        ended = terms.has_ended(now)
+        about = f" ({terms.reference})" if terms.reference else ""
+        what = "ran out" if ended else "ends"
+        sentence = (
+            f"{terms.organisation} may use {export.service}{about}: that {what} on {terms.until:%Y-%m-%d %H:%M} UTC."
+        )
+        mend = "Remove the entry, or write a later end if that is decided."
+        yield _of_dates(WARNING, f"export[{number}].allow", sentence, mend)
 
 
 # -- outlets and state -------------------------------------------------------------------------------------
@@ -281,9 +320,26 @@ def _outlets(config: Config, now: datetime) -> Iterator[Finding]:
         sentence = "There is no folder in which shares of outlets outlast the process, so none can be set."
         yield _doubtful("node.state", sentence, f'Add state = "/var/lib/pcgrelay/{config.node.id.name}" to [node].')
     for number, direct in enumerate(config.directs, 1):
-        if direct.source is not None and not is_own_address(direct.source):
-            sentence = f"{direct.source} is no address of this machine."
-            yield _bad(f"direct[{number}].source", sentence, "Write one of its own, or remove the line.", passing=True)
+        yield from _clear(f"direct[{number}].address", direct.service, direct.target)
+
+
+def _sources(config: Config) -> Iterator[Finding]:
+    """Addresses to connect from that are not here; at boot one may become available a moment later."""
+    of_links = [(f"link[{number}]", link.sources) for number, link in enumerate(config.links, 1)]
+    of_exports = [(f"export[{number}]", export.sources) for number, export in enumerate(config.exports, 1)]
+    of_directs = [(f"direct[{number}]", direct.sources) for number, direct in enumerate(config.directs, 1)]
+    for where, sources in (*of_links, *of_exports, *of_directs):
+        for source in sources:
+            if not is_own_address(source):
+                sentence = f"{source} is no address of this machine."
+                yield _bad(f"{where}.source", sentence, "Write one of its own, or remove it.", passing=True)
+
+
+def _clear(where: str, service: ServiceName, target: Address) -> Iterator[Finding]:
+    """What is not sealed on a network: between this node and a target on another machine."""
+    if not target.is_loopback and not (target.is_number and is_own_address(target.host)):
+        sentence = f"What is said to {target} of {service} leaves this machine unencrypted."
+        yield _doubtful(where, sentence, "Run a node where the service is, or see to it that this network is trusted.")
 
 
 def _support(where: str, name: str, until: date, today: date) -> Finding:
@@ -378,12 +434,29 @@ def _ports(config: Config, running: bool) -> Iterator[Finding]:
         for place, address in enumerate(export.also, 1):
             yield _port(f"export[{number}].also[{place}]", address, running)
     for number, entry in enumerate(config.imports, 1):
-        yield _port(f"import[{number}].listen", entry.listen, running)
-        for place, address in enumerate(entry.also, 1):
-            yield _port(f"import[{number}].also[{place}]", address, running)
+        for where, address in ((f"import[{number}].listen", entry.listen), *_also(number, entry)):
+            yield _unix_socket(where, address, running) if address.is_unix else _port(where, address, running)
     for table, each in config.readers.items():
         if each.listen is not None:
             yield _port(f"{table}.listen", each.listen, running)
+
+
+def _also(number: int, entry: ImportSettings) -> Iterator[tuple[str, Address]]:
+    for place, address in enumerate(entry.also, 1):
+        yield f"import[{number}].also[{place}]", address
+
+
+def _unix_socket(where: str, address: Address, running: bool) -> Finding:
+    folder = Path(address.host).parent
+    if not folder.is_dir():
+        return _bad(where, f"The folder {folder} does not exist.", f"Run: mkdir -p {folder}", passing=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        mend = f"Give the user that runs pcgrelay the right to write in {folder}."
+        return _bad(where, f"This user may not make a socket in {folder}.", mend, permission=True)
+    if problem := taken(address.host, ours=running):
+        sentence, _, mend = problem.partition("; ")
+        return _bad(where, f"{address}: {sentence}.", f"{mend[:1].upper()}{mend[1:]}.", passing=True)
+    return _good(where, f"The socket {address} can be made.")
 
 
 def _port(where: str, address: Address, running: bool) -> Finding:

@@ -22,7 +22,7 @@ REBUILT = {
     # What epoll told of a connection that was swapped is of the turn.
     # Halves of direct streams are in a list of their own in the record.
     # The control plane sets the limits of services again, and then all streams are watched by them.
-    "stream/stream.Stream": "limit direct prev_direct next_dirty elsewhere held place readable dirty swapped_us",
+    "stream/stream.Stream": "expiry direct prev_direct next_dirty elsewhere held place readable dirty swapped_us",
     "stream/stream.Dial": "",
     # The tables name it.
     "stream/stream.Setup": "meter",

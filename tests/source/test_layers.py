@@ -68,7 +68,7 @@ CORE_LAYERS = {
     "stream": "meter stream stream_list flow service_tables",
     "link": "gauge mailbox shard link lane_send lane relay",
     "session": "session candidate timers",
-    "edge": "lists setups streams limits proxy_header nudges direct sessions choice outlets accept records",
+    "edge": "lists setups streams targets limits proxy_header nudges direct sessions choice outlets accept records",
     "handover": "lanes streams flows shard",
     "worker": "worker dial direct_io app_io frame_builder lane_io rounds orders event_loop handover",
     "face": "counters ends registry tables_fill workers outlets core",

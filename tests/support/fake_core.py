@@ -310,22 +310,22 @@ class Core(Outlets):
     def tables_check(
         self,
         *,
-        exports: Sequence[tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]],
+        exports: Sequence[tuple[Any, ...]],
         imports: Sequence[tuple[Any, ...]],
         grants: Sequence[tuple[int, Sequence[int]]],
     ) -> None:
         if self.refuses_tables or any(len(row[5]) > self.routes_most for row in imports):
             raise CoreError("an import has at most 64 routes")
         self._rows_check(imports, self.hosts_refused)
-        for *_, targets in exports:
-            for host, _ in targets:
+        for row in exports:
+            for host, _ in row[6]:
                 if host in self.hosts_refused:
                     raise CoreError(f"{host!r} is not a numeric address")
 
     def publish(
         self,
         *,
-        exports: Sequence[tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]],
+        exports: Sequence[tuple[Any, ...]],
         imports: Sequence[tuple[Any, ...]],
         grants: Sequence[tuple[int, Sequence[int]]],
     ) -> None:

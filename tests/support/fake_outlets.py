@@ -26,12 +26,20 @@ class Outlets:
         self.listener_numbers: dict[int, list[int]] = {}  # of the counts of an import's listeners
         self.listener_counts: dict[int, tuple[int, int, int, int]] = {}  # tests write here
         self.named: dict[int, tuple[int, bytes]] = {}  # sessions of a process before
+        self.streams_of: dict[int, dict[int, int]] = {}  # tests write here: by organisation and export
         self.rounds: list[tuple[int, int, int, int, bool]] = []  # import, outlet, idle_us, most, hard
 
     def bounds(
-        self, *, imports: Sequence[tuple[int, int]], exports: Sequence[tuple[int, int]], descriptors: int = 0
+        self, *, imports: Sequence[tuple[int, ...]], exports: Sequence[tuple[int, ...]], descriptors: int = 0
     ) -> None:
-        self.bounds_set = {"imports": dict(imports), "exports": dict(exports), "descriptors": descriptors}
+        self.bounds_set = {
+            "imports": {number: figures for number, *figures in imports},
+            "exports": {number: figures for number, *figures in exports},
+            "descriptors": descriptors,
+        }
+
+    def export_streams(self) -> dict[int, dict[int, int]]:
+        return self.streams_of
 
     def session_name(self, session: int, id_head: int, caller: bytes) -> None:
         self.named[session] = (id_head, caller)
@@ -60,11 +68,11 @@ class Outlets:
         assert 0 <= wait_ms <= deadline_ms <= 60_000
         assert len(set(order)) == len(order)
         assert ways[0][0] == OUTLET_GATEWAY
-        for kind, patience_ms, targets, source in ways:
+        for kind, patience_ms, targets, sources in ways:
             assert 1 <= patience_ms <= 60_000
             assert len(targets) <= 8
             assert kind == OUTLET_DIRECT or not targets
-            for host in [host for host, _ in targets] + ([source[0]] if source else []):
+            for host in [host for host, _ in targets] + [*sources]:
                 if host in hosts_refused:
                     raise CoreError(f"{host!r} is not a numeric address")
 

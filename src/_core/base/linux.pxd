@@ -12,6 +12,7 @@ cdef extern from "errno.h" nogil:
     int EMFILE
     int ENFILE
     int ENOBUFS
+    int ENOENT
     int ENOMEM
     int EACCES
     int EFAULT

@@ -112,7 +112,8 @@ cdef struct Bounds:
     Stats** stats               # of each worker
     uint32_t workers
     uint32_t descriptors        # those from this number on are reserved for the control plane; 0: none
-    uint32_t times              # how often idle_s or lasts_s of any service was changed
+    uint32_t timed              # how many services have idle_s or lasts_s,
+    uint32_t times              # and how often one of these was changed
     ServiceBounds of_import[STATS_SERVICES]
     ServiceBounds of_export[STATS_SERVICES]
     uint64_t import_rate_us[STATS_SERVICES]  # budgets of new streams (bucket.pxd)

@@ -1,26 +1,40 @@
-# Limits of a service's streams, as its configuration sets them: how many, how many of one organisation, how many new ones
-# in a second, how long without a byte, how long at all. Counts are over all workers, and may be exceeded by one for each
-# worker. Idle and life time have a timer of the stream's own, so that nothing that moves bytes looks at them.
+# Limits of a service's streams, as its configuration sets them: how many, how many of one organisation, how many new
+# ones in a second, how long without a byte, how long at all. Counts are over all workers, and may be exceeded by one
+# for each worker. Idle and life time have a timer of their own, so that nothing that moves bytes looks at them.
 from libc.stdint cimport uint32_t
 
+from pcgrelay._core.base.atomics cimport counter32_get
 from pcgrelay._core.base.organisation cimport Organisation
-from pcgrelay._core.base.stats cimport Cause
+from pcgrelay._core.base.stats cimport CAUSE_DONE, STATS_SERVICES, Cause, ServiceBounds
 from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.stream.stream cimport Stream
 
 
-# Why an import may have no more streams; CAUSE_DONE: it may. fresh: the application has just come, and takes one of what
-# there is in a second; else another worker had it before.
-cdef Cause limits_of_import(Shard* shard, uint32_t number, bint fresh) noexcept nogil
+# Why an import may have no more streams; CAUSE_DONE: it may. fresh: the application has just come, and takes one of
+# what there is in a second; else another worker had it before.
+cdef inline Cause limits_of_import(Shard* shard, uint32_t number, bint fresh) noexcept nogil:
+    cdef const ServiceBounds* most
+    if shard.bounds == NULL or number >= STATS_SERVICES:
+        return CAUSE_DONE
+    most = &shard.bounds.of_import[number]
+    if counter32_get(&most.streams) == 0 and counter32_get(&most.each_second) == 0:
+        return CAUSE_DONE
+    return import_limit(shard, number, fresh)
 
 # The same for an export, with this stream of an organisation (NULL: not known) counted already.
 cdef Cause limits_of_export(Shard* shard, Organisation* peer, uint32_t number) noexcept nogil
 
-# (Re)start a stream's limit timer, or clear it where its service has no such limits.
-cdef void limits_watch(Shard* shard, Stream* stream) noexcept nogil
+# (Re)start a stream's expiry timer, or clear it where its service has no such limits.
+cdef inline void limits_watch(Shard* shard, Stream* stream) noexcept nogil:
+    if shard.bounds != NULL and counter32_get(&shard.bounds.timed) != 0:
+        watch(shard, stream)
 
 # The timer has expired: end the stream, or go on watching it.
 cdef void limits_timer(Shard* shard, Stream* stream) noexcept nogil
 
 # Watch all streams by other limits, if the control plane has changed any. Called once a tick.
 cdef void limits_follow(Shard* shard) noexcept nogil
+
+# What the two inline functions above do where there is something to do.
+cdef Cause import_limit(Shard* shard, uint32_t number, bint fresh) noexcept nogil
+cdef void watch(Shard* shard, Stream* stream) noexcept nogil

@@ -49,10 +49,8 @@ cdef bint spend(uint64_t* until_us, uint64_t now_us, uint32_t each_second) noexc
     return True
 
 
-cdef Cause limits_of_import(Shard* shard, uint32_t number, bint fresh) noexcept nogil:
-    cdef const ServiceBounds* most = bounds_of(shard, <int>number, True)
-    if most == NULL:
-        return CAUSE_DONE
+cdef Cause import_limit(Shard* shard, uint32_t number, bint fresh) noexcept nogil:
+    cdef const ServiceBounds* most = &shard.bounds.of_import[number]
     if is_full(shard.bounds, counter32_get(&most.streams), number, True, 1):
         return CAUSE_LIMIT
     if fresh and not spend(&shard.bounds.import_rate_us[number], shard.now_us, counter32_get(&most.each_second)):
@@ -82,7 +80,7 @@ cdef inline uint64_t moved(const Stream* stream) noexcept nogil:
     return stream.tx.sent + stream.rx.consumed
 
 
-cdef void limits_watch(Shard* shard, Stream* stream) noexcept nogil:
+cdef void watch(Shard* shard, Stream* stream) noexcept nogil:
     cdef const ServiceBounds* most = bounds_of(shard, stream.number, stream.opener)
     cdef uint64_t idle_us, lasts_us
     cdef uint64_t due_us = 0
@@ -90,7 +88,7 @@ cdef void limits_watch(Shard* shard, Stream* stream) noexcept nogil:
         return
     idle_us = <uint64_t>counter32_get(&most.idle_s) * SECOND_US
     lasts_us = <uint64_t>counter32_get(&most.lasts_s) * SECOND_US
-    stream.limit.owner = stream
+    stream.expiry.owner = stream
     if idle_us == 0:
         stream.still_us = 0
     else:
@@ -101,9 +99,9 @@ cdef void limits_watch(Shard* shard, Stream* stream) noexcept nogil:
     if lasts_us != 0 and (due_us == 0 or stream.opened_us + lasts_us < due_us):
         due_us = stream.opened_us + lasts_us
     if due_us != 0:
-        timer_set(&shard.wheel, &stream.limit, due_us)
+        timer_set(&shard.wheel, &stream.expiry, due_us)
     else:
-        timer_clear(&shard.wheel, &stream.limit)
+        timer_clear(&shard.wheel, &stream.expiry)
 
 
 cdef void limits_timer(Shard* shard, Stream* stream) noexcept nogil:
@@ -118,13 +116,13 @@ cdef void limits_timer(Shard* shard, Stream* stream) noexcept nogil:
         stream.still_us = shard.now_us
     if stream.far == FAR_CUT:
         # It has ended, and is only still read by its application.
-        limits_watch(shard, stream)
+        watch(shard, stream)
     elif lasts_us != 0 and shard.now_us >= stream.opened_us + lasts_us:
         edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_DURATION)
     elif idle_us != 0 and stream.still_us != 0 and shard.now_us >= stream.still_us + idle_us:
         edge_abort(shard, stream, CODE_TIMEOUT, CAUSE_IDLE)
     else:
-        limits_watch(shard, stream)
+        watch(shard, stream)
 
 
 cdef void limits_follow(Shard* shard) noexcept nogil:
@@ -141,14 +139,14 @@ cdef void limits_follow(Shard* shard) noexcept nogil:
     stream = stream_walk_next(shard, &walk)
     while stream != NULL:
         if stream.life == LIFE_LIVE:
-            limits_watch(shard, stream)
+            watch(shard, stream)
         stream = stream_walk_next(shard, &walk)
     stream = shard.waiting
     while stream != NULL:
-        limits_watch(shard, stream)
+        watch(shard, stream)
         stream = stream.next
     stream = shard.directs
     while stream != NULL:
         if stream.life == LIFE_LIVE:
-            limits_watch(shard, stream)
+            watch(shard, stream)
         stream = stream.next_direct

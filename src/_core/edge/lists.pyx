@@ -63,7 +63,8 @@ cdef void edge_bury(Shard* shard, Stream* stream) noexcept nogil:
     if stream.life == LIFE_DEFERRED:
         return
     stream.life = LIFE_DEFERRED
-    timer_clear(&shard.wheel, &stream.limit)
+    if stream.expiry.next != NULL:
+        timer_clear(&shard.wheel, &stream.expiry)
     edge_direct_remove(shard, stream)
     if flow != NULL:
         map_remove(&flow.streams, stream.id)

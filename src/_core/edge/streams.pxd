@@ -6,7 +6,6 @@ from libc.string cimport memcpy
 from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.result cimport Result
-from pcgrelay._core.stream.service_tables cimport Source, Target
 from pcgrelay._core.session.session cimport Session
 from pcgrelay._core.base.stats cimport Cause
 from pcgrelay._core.stream.stream cimport Stream
@@ -22,22 +21,6 @@ cdef enum:
     EDGE_LAST_US = 30000000     # bytes before a reset are delivered as long as some move within this time,
     EDGE_NEXT_US = 250000       # wait for one address of a target before the next (RFC 8305, section 5)
     EDGE_LOOK_US = 50000        # how often the kernel is asked whether such bytes moved
-
-# The next address to connect an answering stream to, or NULL if none is left.
-cdef const Target* edge_target(Shard* shard, Stream* stream) noexcept nogil
-
-# The address to connect it from, to a target of this family; NULL: the system's choice. False: there are only addresses
-# of another family.
-cdef bint edge_source(Shard* shard, const Stream* stream, uint16_t family, const Source** source) noexcept nogil
-
-# Whether its target is told who calls, before the first byte.
-cdef bint edge_tells_caller(const Shard* shard, const Stream* stream) noexcept nogil
-
-# Its target accepts no more connections for a moment: try this address again soon, until the deadline.
-cdef void edge_dial_again(Shard* shard, Stream* stream) noexcept nogil
-
-# A connection to one of them is under way: the timer is set for the next one's turn, or for the deadline.
-cdef void edge_dialled(Shard* shard, Stream* stream) noexcept nogil
 
 # Note that the target has accepted the connection.
 cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil

@@ -1,4 +1,4 @@
-from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
 from pcgrelay._core.base.atomics cimport counter32_add, counter_add
@@ -25,11 +25,8 @@ from pcgrelay._core.link.mailbox cimport EVENT_STREAM_END, Event, StreamEndEvent
 from pcgrelay._core.link.shard cimport Shard, shard_event
 from pcgrelay._core.session.session cimport SESSION_GAUGE_STREAMS, flow_session
 from pcgrelay._core.stream.flow cimport Flow, stream_flow
-from pcgrelay._core.stream.service_tables cimport (
-    Export, Import, Outlet, Source, Sources, Target, tables_export, tables_import,
-)
 from pcgrelay._core.stream.stream cimport (
-    BREAK_LEFT, BREAK_NONE, DIAL_NEXT_DUE, DIAL_NONE, DIAL_TRYING, FAR_CUT, FAR_ENDED, FAR_OPEN, IN_ENDED,
+    BREAK_LEFT, BREAK_NONE, DIAL_NEXT_DUE, DIAL_NONE, FAR_CUT, FAR_ENDED, FAR_OPEN, IN_ENDED,
     LIFE_FINISHED, LIFE_LIVE, OUT_FIN_DUE, OUT_OPEN, OUT_SHUT, PLACE_NONE, SETUP_TRYING, STREAM_ANSWERING,
     STREAM_ANSWERING_FIN, STREAM_CLOSED, STREAM_FORGET, STREAM_IDLE, STREAM_RX_ACCEPT, STREAM_RX_DATA, STREAM_RX_OPEN,
     STREAM_TX_ACCEPT, STREAM_TX_OPEN, TX_ACCEPT, TX_CREDIT, TX_RESET, Stream, stream_hang_up, stream_is_pending,
@@ -91,89 +88,6 @@ cdef uint64_t edge_grant(Shard* shard, Stream* stream, uint32_t window) noexcept
     cdef uint64_t limit = credit_grant(&stream.rx, window, shard.now_us)
     shard.windows += limit - before
     return limit
-
-
-# Where a stream is to be connected to: an export's targets, or those of an outlet.
-cdef const Target* targets_of(const Shard* shard, const Stream* stream, uint32_t* count) noexcept nogil:
-    cdef const Export* entry
-    cdef const Outlet* outlet
-    if stream.direct:
-        outlet = direct_outlet(shard, stream)
-        count[0] = 0 if outlet == NULL else outlet.target_count
-        return NULL if outlet == NULL else outlet.targets
-    entry = tables_export(shard.tables, stream.service, stream.service_length)
-    count[0] = 0 if entry == NULL else entry.target_count
-    return NULL if entry == NULL else entry.targets
-
-
-# The outlet that a direct stream was led to, by the tables of now; NULL: it is there no more.
-cdef const Outlet* direct_outlet(const Shard* shard, const Stream* stream) noexcept nogil:
-    cdef const Stream* opener = stream if stream.opener else stream.partner
-    cdef const Import* entry
-    if opener == NULL or opener.setup == NULL:
-        return NULL
-    entry = tables_import(shard.tables, <uint32_t>opener.number)
-    if entry == NULL or entry.outlets == NULL or opener.setup.outlet >= entry.outlets.count:
-        return NULL
-    return &entry.outlets.outlet[opener.setup.outlet]
-
-
-cdef const Target* edge_target(Shard* shard, Stream* stream) noexcept nogil:
-    cdef uint32_t count = 0
-    cdef const Target* targets = targets_of(shard, stream, &count)
-    if stream.target >= count:
-        return NULL
-    stream.target += 1
-    return &targets[stream.target - 1]
-
-
-cdef bint edge_source(Shard* shard, const Stream* stream, uint16_t family, const Source** source) noexcept nogil:
-    cdef const Sources* sources = sources_of(shard, stream)
-    cdef uint32_t i
-    source[0] = NULL
-    if sources == NULL or sources.count == 0:
-        return True
-    shard.source_turn += 1
-    for i in range(sources.count):
-        source[0] = &sources.each[(shard.source_turn + i) % sources.count]
-        if (<const uint16_t*>source[0].address)[0] == family:
-            return True
-    return False
-
-
-cdef const Sources* sources_of(const Shard* shard, const Stream* stream) noexcept nogil:
-    cdef const Outlet* outlet
-    cdef const Export* entry
-    if stream.direct:
-        outlet = direct_outlet(shard, stream)
-        return NULL if outlet == NULL else &outlet.sources
-    entry = tables_export(shard.tables, stream.service, stream.service_length)
-    return NULL if entry == NULL else &entry.sources
-
-
-cdef bint edge_tells_caller(const Shard* shard, const Stream* stream) noexcept nogil:
-    cdef const Export* entry
-    if stream.direct or stream.flow == NULL:
-        return False
-    entry = tables_export(shard.tables, stream.service, stream.service_length)
-    return entry != NULL and entry.tells_caller
-
-
-cdef void edge_dial_again(Shard* shard, Stream* stream) noexcept nogil:
-    cdef uint64_t next_us = shard.now_us + EDGE_LOOK_US
-    stream.target -= 1
-    stream.dial = DIAL_TRYING
-    timer_set(&shard.wheel, &stream.timer, next_us if next_us < stream.due_us else stream.due_us)
-
-
-cdef void edge_dialled(Shard* shard, Stream* stream) noexcept nogil:
-    cdef uint64_t next_us = stream.due_us
-    cdef uint32_t count = 0
-    targets_of(shard, stream, &count)
-    stream.dial = DIAL_TRYING
-    if stream.target < count and shard.now_us + EDGE_NEXT_US < next_us:
-        next_us = shard.now_us + EDGE_NEXT_US
-    timer_set(&shard.wheel, &stream.timer, next_us)
 
 
 cdef void edge_connected(Shard* shard, Stream* stream) noexcept nogil:

@@ -186,7 +186,15 @@ cdef class Workers:
             if number < STATS_SERVICES and set_bounds(&self._bounds.of_export[<uint32_t>number], figures):
                 timed = True
         if timed:
+            self._count_timed()
             counter32_add(&self._bounds.times, 1)
+
+    cdef void _count_timed(self):
+        cdef uint32_t i, n = 0
+        for i in range(STATS_SERVICES):
+            n += self._bounds.of_import[i].idle_s != 0 or self._bounds.of_import[i].lasts_s != 0
+            n += self._bounds.of_export[i].idle_s != 0 or self._bounds.of_export[i].lasts_s != 0
+        counter32_set(&self._bounds.timed, n)
 
     def export_streams(self) -> dict:
         cdef OrganisationEntry entry

@@ -152,7 +152,7 @@ cdef struct Setup:
 cdef struct Stream:
     Handle handle               # first: the application's socket
     Timer timer                 # connecting, waiting for a route, or lingering half-closed
-    Timer limit                 # when its service's idle or life time may be over
+    Timer expiry                # when its service's idle or life time may be over
     Stream* next                # in the list that place names
     Stream* next_dirty          # in the list of those with bytes for the application
     Stream* next_direct         # in the list of halves of direct streams

@@ -14,9 +14,10 @@ from pcgrelay._core.edge.streams cimport (
 from pcgrelay._core.base.handle cimport HANDLE_LISTENER
 from pcgrelay._core.link.shard cimport Shard
 from pcgrelay._core.base.linux cimport (
-    AF_INET, APPLICATION_EVENTS, EAGAIN, EFAULT, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT,
-    EPOLLPRI, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, MSG_PEEK, MSG_TRUNC, SHUT_WR, SIOCOUTQ,
-    SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, accept4, close, errno, ioctl, recv, shutdown, sockaddr, socket,
+    AF_INET, APPLICATION_EVENTS, EAGAIN, EFAULT, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLHUP, EPOLLIN,
+    EPOLLOUT, EPOLLPRI, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, MSG_PEEK, MSG_TRUNC, SHUT_WR,
+    SIOCOUTQ, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, accept4, close, errno, ioctl, recv, shutdown, sockaddr,
+    socket,
 )
 from pcgrelay._core.link.mailbox cimport ORDER_STREAM, Order, StreamOrder, mailbox_put, order_new
 from pcgrelay._core.base.queue cimport queue_free, queue_sent, queue_own

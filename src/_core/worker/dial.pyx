@@ -1,8 +1,9 @@
 from libc.stdint cimport uint16_t, uint32_t, uint8_t
 
 from pcgrelay._core.base.buf cimport pool_alloc
-from pcgrelay._core.edge.streams cimport (
-    edge_abort, edge_break, edge_connected, edge_dial_again, edge_dialled, edge_source, edge_target, edge_tells_caller,
+from pcgrelay._core.edge.streams cimport edge_abort, edge_break, edge_connected
+from pcgrelay._core.edge.targets cimport (
+    targets_again, targets_dialled, targets_next, targets_source, targets_tell_caller,
 )
 from pcgrelay._core.base.handle cimport HANDLE_DIAL
 from pcgrelay._core.edge.proxy_header cimport (
@@ -12,12 +13,12 @@ from pcgrelay._core.link.gauge cimport Gauge
 from pcgrelay._core.session.session cimport flow_session
 from pcgrelay._core.stream.flow cimport Flow, stream_flow
 from pcgrelay._core.base.linux cimport (
-    AF_INET, AF_INET6, AF_UNIX, APPLICATION_EVENTS, EACCES, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNREFUSED, ECONNRESET, EINPROGRESS,
-    EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPIPE, EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, EPOLL_CTL_ADD,
-    EPOLL_CTL_MOD, ETIMEDOUT, IPPROTO_IP, IPPROTO_TCP, IP_BIND_ADDRESS_NO_PORT, MSG_NOSIGNAL, SOCK_CLOEXEC,
-    SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SO_LINGER, SO_OOBINLINE, TCP_KEEPCNT, TCP_KEEPIDLE,
-    TCP_KEEPINTVL, TCP_NODELAY, bind, close, connect, errno, getpeername, getsockname, getsockopt, linger, send,
-    setsockopt, sockaddr, socket,
+    AF_INET, AF_INET6, AF_UNIX, APPLICATION_EVENTS, EACCES, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNREFUSED,
+    ECONNRESET, EINPROGRESS, EMFILE, ENFILE, ENOBUFS, ENOENT, ENOMEM, EPERM, EPIPE, EPOLLERR, EPOLLHUP, EPOLLOUT,
+    EPOLLPRI, EPOLLRDHUP, EPOLL_CTL_ADD, EPOLL_CTL_MOD, ETIMEDOUT, IPPROTO_IP, IPPROTO_TCP, IP_BIND_ADDRESS_NO_PORT,
+    MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SO_LINGER,
+    SO_OOBINLINE, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY, bind, close, connect, errno, getpeername,
+    getsockname, getsockopt, linger, send, setsockopt, sockaddr, socket,
 )
 from pcgrelay._core.stream.service_tables cimport ROUTE_ADDRESS, Source, Target
 from pcgrelay._core.base.stats cimport (
@@ -68,7 +69,8 @@ cdef int socket_error(int fd) noexcept nogil:
 cdef Cause cause_of(int error) noexcept nogil:
     if error == NO_SOURCE:
         return CAUSE_NO_SOURCE
-    if error == ECONNREFUSED:
+    # The second is of a unix socket that is not there.
+    if error == ECONNREFUSED or error == ENOENT:
         return CAUSE_TARGET_REFUSED
     if error == ETIMEDOUT:
         return CAUSE_TARGET_SILENT
@@ -109,7 +111,7 @@ cdef int begin(Worker* self, Stream* stream, const Target* target) noexcept nogi
         return EMFILE
     if family != <uint16_t>AF_UNIX:
         dial_tune(self, fd)
-        if not edge_source(&self.shard, stream, family, &source) or (source != NULL and not bind_to(fd, source)):
+        if not targets_source(&self.shard, stream, family, &source) or (source != NULL and not bind_to(fd, source)):
             close(fd)
             return NO_SOURCE
     if connect(fd, <const sockaddr*>target.address, target.length) != 0 and errno != EINPROGRESS:
@@ -129,19 +131,19 @@ cdef bint bind_to(int fd, const Source* source) noexcept nogil:
 cdef void dial_next(Worker* self, Stream* stream, int error) noexcept nogil:
     cdef const Target* target
     while True:
-        target = edge_target(&self.shard, stream)
+        target = targets_next(&self.shard, stream)
         if target == NULL:
             break
         error = begin(self, stream, target)
         if error == 0:
             break
         if is_crowded(error, (<const uint16_t*>target.address)[0]):
-            edge_dial_again(&self.shard, stream)
+            targets_again(&self.shard, stream)
             return
     if stream.handle.fd < 0 and stream.beside == NULL:
         give_up(self, stream, error)
     else:
-        edge_dialled(&self.shard, stream)
+        targets_dialled(&self.shard, stream)
 
 
 # Watch a socket that is being connected, as the stream's own or in parallel with it.
@@ -233,7 +235,7 @@ cdef void dial_beside_told(Worker* self, Dial* dial, uint32_t events) noexcept n
 cdef void connected(Worker* self, Stream* stream, uint32_t events, int error) noexcept nogil:
     # The other end of a unix socket that is closed shows as an end too, and is one in order.
     cdef bint broken = events & EPOLLERR != 0 or error != 0
-    if edge_tells_caller(&self.shard, stream) and not broken and not tell_caller(self, stream):
+    if targets_tell_caller(&self.shard, stream) and not broken and not tell_caller(self, stream):
         give_up(self, stream, errno)
         return
     edge_connected(&self.shard, stream)

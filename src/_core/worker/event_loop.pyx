@@ -291,7 +291,7 @@ cdef void tick(Worker* self) noexcept nogil:
         if timer == NULL:
             break
         stream = <Stream*>timer.owner
-        if timer == &stream.limit:
+        if timer == &stream.expiry:
             limits_timer(shard, stream)
         else:
             edge_timer(shard, stream)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import grp
 import os
 from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 
 from pcgrelay.config import schema
+from pcgrelay.config.allow import allowed
 from pcgrelay.config.callers import callers, refuse_callers
 from pcgrelay.config.drills import drills, refuse_drills
-from pcgrelay.config.fields import bearer_name, dialled, file_path, parsed, probe_words, refuse_twice
+from pcgrelay.config.fields import (
+    bearer_name,
+    dialled,
+    file_path,
+    group_number,
+    parsed,
+    probe_words,
+    refuse_twice,
+    socket_rights,
+    sources,
+    target_address,
+)
 from pcgrelay.config.outlets import bearers, directs, refuse_outlets
 from pcgrelay.config.processors import processors
 from pcgrelay.config.readers import reader
@@ -19,6 +30,7 @@ from pcgrelay.config.settings import (
     ExportSettings,
     IdentitySettings,
     ImportSettings,
+    Limits,
     LinkSettings,
     ListenSettings,
     LogSettings,
@@ -27,7 +39,7 @@ from pcgrelay.config.settings import (
 )
 from pcgrelay.config.shape import example_for
 from pcgrelay.config.source import KeyPath, Source, shown_path
-from pcgrelay.config.values import Address, memory_bytes
+from pcgrelay.config.values import SOCKET_PATH_LIMIT, Address, memory_bytes
 from pcgrelay.model import (
     Marking,
     NodeId,
@@ -46,8 +58,6 @@ MEMORY_MOST_BYTES = 1 << 40
 # A key with a lower limit would do little but step; the most is the soft limit of docs/protocol.md, 6.5.
 REKEY_LEAST_BYTES = 64 << 10
 REKEY_MOST_BYTES = 64 << 30
-# sockaddr_un.sun_path, less its final zero byte and the ".next" of the socket beside it.
-SOCKET_PATH_LIMIT = 102
 LANES_MOST = 64
 # The limits of a catalogue entry (catalogue.entries). Imports need a port each, and are fewer than numbers.
 EXPORTS_MOST = 1_024
@@ -94,7 +104,9 @@ def _node(source: Source, table: schema.NodeTable) -> NodeSettings:
         lanes_by_machine=table.lanes == 0,
         memory_bytes=memory,
         admin=_admin_path(source, table),
-        admin_group=None if table.admin_group is None else _group(source, table.admin_group),
+        admin_group=None
+        if table.admin_group is None
+        else group_number(source, ("node", "admin_group"), table.admin_group),
         state=None if table.state is None else file_path(source, ("node", "state"), table.state),
         inventory=None if table.inventory is None else file_path(source, ("node", "inventory"), table.inventory),
     )
@@ -107,14 +119,6 @@ def _admin_path(source: Source, table: schema.NodeTable) -> Path:
         problem = f"the path of a unix socket has at most {SOCKET_PATH_LIMIT} bytes, this has {len(os.fsencode(path))}"
         raise source.refusal(("node", "admin"), f"{problem}; choose a shorter one")
     return path
-
-
-def _group(source: Source, name: str) -> int:
-    try:
-        return grp.getgrnam(name).gr_gid
-    except (KeyError, ValueError):
-        where = ("node", "admin_group")
-        raise source.refusal(where, f"there is no group {name!r} on this machine; make it or name another") from None
 
 
 def _identity(source: Source, table: schema.IdentityTable) -> IdentitySettings:
@@ -197,6 +201,7 @@ def _link(source: Source, where: KeyPath, table: schema.LinkTable, own: NodeId) 
         bearer=bearer_name(source, where, table.bearer),
         precedence=_precedence(table.precedence),
         weight=table.weight,
+        sources=sources(source, (*where, "source"), table.source, dialled(source, (*where, "address"), table.address)),
     )
 
 
@@ -206,15 +211,17 @@ def _export(source: Source, where: KeyPath, table: schema.ExportTable, own: Node
         problem = f"the organisation is added by itself, so write only the part before the @: {example_for(at)}"
         raise source.refusal(at, problem)
     service = parsed(source, at, table.service, lambda text: ServiceName(text, own.organisation))
-    for index, text in enumerate(table.allow):
-        # A pattern here would admit organisations that nobody at this edge has considered.
-        parsed(source, (*where, "allow", index), text, lambda text: check_dotted(text, "organisation"))
-    refuse_twice(source, "export", "allow", table.allow, int(where[1]))
+    names, terms = allowed(source, where, table.allow)
+    if table.proxy is not None and table.also:
+        problem = "a caller who comes the old way has no name that a target could be told; remove this line, or also"
+        raise source.refusal((*where, "proxy"), problem)
     send, expect = probe_words(source, where, table)
+    target = target_address(source, (*where, "target"), table.target)
     return ExportSettings(
         service=service,
-        target=dialled(source, (*where, "target"), table.target),
-        allow=table.allow,
+        target=target,
+        allow=names,
+        terms=terms,
         marking=Marking(table.marking),
         connect_timeout_ms=table.connect_timeout_ms,
         precedence=_precedence(table.precedence),
@@ -224,19 +231,37 @@ def _export(source: Source, where: KeyPath, table: schema.ExportTable, own: Node
         probe_send=send,
         probe_expect=expect,
         probe_interval_ms=table.probe_interval_ms,
-        max_streams=table.max_streams,
+        limits=Limits(
+            streams=table.max_streams,
+            per_organisation=table.max_streams_per_organisation,
+            new_per_second=table.new_streams_per_second,
+            idle_s=table.idle_timeout_s,
+            duration_s=table.max_duration_s,
+        ),
+        sources=sources(source, (*where, "source"), table.source, target),
+        proxy=table.proxy is not None,
         also=tuple(parsed(source, (*where, "also", i), text, Address.parse) for i, text in enumerate(table.also)),
     )
 
 
 def _import(source: Source, where: KeyPath, table: schema.ImportTable) -> ImportSettings:
+    listen = parsed(source, (*where, "listen"), table.listen, Address.parse_any)
+    also = tuple(parsed(source, (*where, "also", i), text, Address.parse_any) for i, text in enumerate(table.also))
+    mode, group = socket_rights(source, where, table, has_socket=any(address.is_unix for address in (listen, *also)))
     return ImportSettings(
         service=parsed(source, (*where, "service"), table.service, ServiceName.parse),
-        listen=parsed(source, (*where, "listen"), table.listen, Address.parse),
+        listen=listen,
         priority=None if table.priority is None else Priority[table.priority.upper()],
-        max_streams=table.max_streams,
+        limits=Limits(
+            streams=table.max_streams,
+            new_per_second=table.new_streams_per_second,
+            idle_s=table.idle_timeout_s,
+            duration_s=table.max_duration_s,
+        ),
+        mode=mode,
+        group=group,
         outlet=table.outlet,
-        also=tuple(parsed(source, (*where, "also", i), text, Address.parse) for i, text in enumerate(table.also)),
+        also=also,
         careful=table.careful,
         exercise=table.exercise,
     )
@@ -288,11 +313,13 @@ def _refuse_same_listener(source: Source, config: Config) -> None:
         # A wildcard address takes its port on every address. By the kernel's default "::" includes IPv4, so the two
         # families are not distinguished.
         others = first if address.is_wildcard else wildcards
-        other = address if address in seen else others.get(address.port)
+        other = address if address in seen else None if address.is_unix else others.get(address.port)
         if other is not None:
             problem = f"{address} is taken by {shown_path(seen[other])} ({other}); choose another port"
             raise source.refusal(where, problem)
         seen[address] = where
+        if address.is_unix and address.host.removesuffix(".next") == os.fspath(config.node.admin):
+            raise source.refusal(where, f"{address} is the admin socket of this node; choose another path")
         first.setdefault(address.port, address)
         if address.is_wildcard:
             wildcards[address.port] = address

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from pcgrelay.config.settings import Config
+from pcgrelay.config.settings import Config, Limits
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -23,7 +23,19 @@ _FIXED: dict[str, Callable[[Config], object]] = {
     "admin_group": lambda config: config.node.admin_group,
     "state": lambda config: config.node.state,
 }
-_WRITTEN = {"post_quantum_required": "post_quantum", "every_s": "every", "lasts_s": "for", "calendar": "window"}
+_WRITTEN = {
+    "post_quantum_required": "post_quantum",
+    "every_s": "every",
+    "lasts_s": "for",
+    "calendar": "window",
+    "sources": "source",
+    "terms": "allow",
+    "streams": "max_streams",
+    "per_organisation": "max_streams_per_organisation",
+    "new_per_second": "new_streams_per_second",
+    "idle_s": "idle_timeout_s",
+    "duration_s": "max_duration_s",
+}
 
 
 def sized_as(old: Config, new: Config) -> Config:
@@ -68,7 +80,14 @@ def differences(old: Config, new: Config) -> tuple[str, ...]:
 
 
 def _changed_keys(old: msgspec.Struct, new: msgspec.Struct, keys: Iterable[str]) -> list[str]:
-    return [_WRITTEN.get(key, key) for key in keys if getattr(old, key) != getattr(new, key)]
+    found = []
+    for key in keys:
+        before, after = getattr(old, key), getattr(new, key)
+        if before != after and isinstance(after, Limits):
+            found += [_WRITTEN[each] for each in _changed_keys(before, after, after.__struct_fields__)]
+        elif before != after:
+            found.append(_WRITTEN.get(key, key))
+    return list(dict.fromkeys(found))
 
 
 def _of_table(table: str, old: msgspec.Struct, new: msgspec.Struct, keys: Iterable[str]) -> list[str]:

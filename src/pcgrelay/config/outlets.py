@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pcgrelay.config import schema
-from pcgrelay.config.fields import bearer_name, dialled, parsed, probe_words
+from pcgrelay.config.fields import bearer_name, parsed, probe_words, sources, target_address
 from pcgrelay.config.settings import GATEWAY, BearerSettings, Config, DirectSettings
 from pcgrelay.config.source import KeyPath, Source, shown_path
 from pcgrelay.config.values import Address
@@ -44,42 +43,19 @@ def _direct(source: Source, where: KeyPath, table: schema.DirectTable) -> Direct
         problem = f'"{GATEWAY}" is the outlet that each import has, over links; choose another name'
         raise source.refusal((*where, "name"), problem)
     send, expect = probe_words(source, where, table)
-    target = dialled(source, (*where, "address"), table.address)
+    target = target_address(source, (*where, "address"), table.address)
     return DirectSettings(
         service=parsed(source, (*where, "service"), table.service, ServiceName.parse),
         name=name,
         target=target,
         bearer=bearer_name(source, where, table.bearer),
         connect_timeout_ms=table.connect_timeout_ms,
-        source=None if table.source is None else _source(source, (*where, "source"), table.source, target),
+        sources=sources(source, (*where, "source"), table.source, target),
         probe=table.probe != "none",
         probe_send=send,
         probe_expect=expect,
         probe_interval_ms=table.probe_interval_ms,
     )
-
-
-def _source(source: Source, where: KeyPath, text: str, target: Address) -> str:
-    try:
-        number = ipaddress.ip_address(text)
-    except ValueError:
-        problem = f'"{text}" is no numeric address; write one of this machine without a port, as source = "10.9.9.9"'
-        raise source.refusal(where, problem) from None
-    if number.is_unspecified or getattr(number, "scope_id", None):
-        problem = f"nothing can connect from {text}; write an address of this machine, or remove this line"
-        raise source.refusal(where, problem)
-    if _version(target.host) not in (0, number.version):
-        problem = f"{text} is IPv{number.version}, and {target} is not; write an address of the same family"
-        raise source.refusal(where, problem)
-    return str(number)
-
-
-def _version(host: str) -> int:
-    """Return 4 or 6; 0: a name, which may lead to both."""
-    try:
-        return ipaddress.ip_address(host).version
-    except ValueError:
-        return 0
 
 
 def refuse_outlets(source: Source, config: Config, listeners: Mapping[KeyPath, Address]) -> None:

@@ -6,7 +6,7 @@ The metadata of a key is a correct example, which refusals show.
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
@@ -22,6 +22,10 @@ ProbeWord = Literal["connect", "expect", "none"]
 # Of new streams, in percent; steps are checked in `outlets`.
 Exercise = Annotated[float, Meta(ge=0, le=10)]
 ProbeInterval = Annotated[int, Meta(ge=200, le=3_600_000)]
+# 0: no limit.
+Seconds = Annotated[int, Meta(ge=0, le=31_536_000)]
+ProxyWord = Literal["v2"]
+Texts = str | tuple[str, ...]  # one, or a list
 
 
 class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,6 +100,16 @@ class LinkTable(Table, frozen=True, kw_only=True):
     bearer: str = "internet"
     precedence: PrecedenceWord = "default"
     weight: Weight = 100
+    source: Texts | None = None  # none: the system's choice
+
+
+class AllowTable(Table, frozen=True, kw_only=True):
+    """An entry of `allow` that says more than a name."""
+
+    organisation: str
+    until: Annotated[datetime, Meta(tz=True)] | None = None  # none: without end
+    reason: str = ""
+    reference: str = ""
 
 
 class ExportTable(Table, frozen=True, kw_only=True):
@@ -103,13 +117,19 @@ class ExportTable(Table, frozen=True, kw_only=True):
 
     service: str
     target: str
-    allow: tuple[str, ...] = ()
+    allow: tuple[str | AllowTable, ...] = ()
+    source: Texts | None = None
+    proxy: ProxyWord | None = None  # none: the target is told nothing
     marking: MarkingWord = "OFFICIAL"
     precedence: PrecedenceWord = "default"
     weight: Weight = 100
     priority: PriorityWord = "normal"
     connect_timeout_ms: Milliseconds = 10_000
     max_streams: Streams = 0
+    max_streams_per_organisation: Streams = 0
+    new_streams_per_second: Streams = 0
+    idle_timeout_s: Seconds = 0
+    max_duration_s: Seconds = 0
     probe: ProbeWord = "connect"
     probe_send: str = ""
     probe_expect: str = ""
@@ -131,6 +151,11 @@ class ImportTable(Table, frozen=True, kw_only=True):
     listen: str
     priority: PriorityWord | None = None  # as its owner says
     max_streams: Streams = 0
+    new_streams_per_second: Streams = 0
+    idle_timeout_s: Seconds = 0
+    max_duration_s: Seconds = 0
+    mode: str | None = None  # of unix sockets: these two
+    group: str | None = None
     outlet: str = "gateway"
     also: tuple[str, ...] = ()
     careful: bool = True
@@ -142,7 +167,7 @@ class DirectTable(Table, frozen=True, kw_only=True):
     name: str
     address: str
     bearer: str = "internet"
-    source: str | None = None  # none: the system's choice
+    source: Texts | None = None  # none: the system's choice
     connect_timeout_ms: Annotated[int, Meta(ge=100, le=60_000)] = 3_000
     probe: ProbeWord = "connect"
     probe_send: str = ""
@@ -257,15 +282,22 @@ EXAMPLES = {
     "link.bearer": 'bearer = "psn"',
     "link.precedence": 'precedence = "preferred"',
     "link.weight": "weight = 50",
+    "link.source": 'source = "10.9.9.9"',
     "export.service": 'service = "custody"',
     "export.target": 'target = "127.0.0.1:5432"',
     "export.allow": 'allow = ["met.police.example"]',
+    "export.source": 'source = "10.9.9.9"',
+    "export.proxy": 'proxy = "v2"',
     "export.marking": 'marking = "OFFICIAL-SENSITIVE"',
     "export.precedence": 'precedence = "back-up"',
     "export.weight": "weight = 50",
     "export.priority": 'priority = "critical"',
     "export.connect_timeout_ms": "connect_timeout_ms = 10000",
     "export.max_streams": "max_streams = 2000",
+    "export.max_streams_per_organisation": "max_streams_per_organisation = 200",
+    "export.new_streams_per_second": "new_streams_per_second = 50",
+    "export.idle_timeout_s": "idle_timeout_s = 3600",
+    "export.max_duration_s": "max_duration_s = 86400",
     "export.probe": 'probe = "expect"',
     "export.probe_send": "probe_send = 'PING\\r\\n'",
     "export.probe_expect": "probe_expect = '+PONG'",
@@ -275,6 +307,11 @@ EXAMPLES = {
     "import.listen": 'listen = "127.0.0.1:15432"',
     "import.priority": 'priority = "interactive"',
     "import.max_streams": "max_streams = 2000",
+    "import.new_streams_per_second": "new_streams_per_second = 50",
+    "import.idle_timeout_s": "idle_timeout_s = 3600",
+    "import.max_duration_s": "max_duration_s = 86400",
+    "import.mode": 'mode = "0660"',
+    "import.group": 'group = "adm"',
     "import.outlet": 'outlet = "cjx"',
     "import.also": 'also = ["10.20.30.50:5432"]',
     "import.careful": "careful = true",

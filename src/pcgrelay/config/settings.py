@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from pcgrelay.cutover.windows import Calendar
 from pcgrelay.model import Marking, NodeId, Precedence, Priority, Role, ServiceName, Suite, organisation_matches
 
 EVERY = "*"  # the subject of a drill that is of each that there is
+SOCKET_MODE = 0o600  # of unix sockets, unless the file says otherwise
 GATEWAY = "gateway"  # the outlet that each import has
 
 
@@ -94,10 +95,35 @@ class LinkSettings(Struct, frozen=True, kw_only=True):
     bearer: str
     precedence: Precedence = Precedence.DEFAULT
     weight: int = 100
+    sources: tuple[str, ...] = ()  # numeric addresses to connect from; none: the system's choice
 
     def dials_as(self, other: LinkSettings) -> bool:
         """Return whether a link that was dialled for the other settings can be kept for these."""
-        return (self.peer, self.address, self.bearer) == (other.peer, other.address, other.bearer)
+        mine = (self.peer, self.address, self.bearer, self.sources)
+        return mine == (other.peer, other.address, other.bearer, other.sources)
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Limits of one service's streams; 0: none."""
+
+    streams: int = 0  # open at once; 0: a quarter of the available descriptors
+    per_organisation: int = 0  # of these; of exports alone
+    new_per_second: int = 0  # of an export those of one organisation, of an import all
+    idle_s: int = 0  # without a byte either way
+    duration_s: int = 0
+
+
+class AllowTerms(Struct, frozen=True, kw_only=True):
+    """What an entry of `allow` says beside the organisation."""
+
+    organisation: str
+    until: datetime | None = None  # in UTC; none: without end
+    reason: str = ""
+    reference: str = ""
+
+    def has_ended(self, now: datetime) -> bool:
+        """Return whether it allows nothing any more."""
+        return self.until is not None and now >= self.until
 
 
 class ExportSettings(Struct, frozen=True, kw_only=True):
@@ -115,7 +141,10 @@ class ExportSettings(Struct, frozen=True, kw_only=True):
     probe_send: bytes = b""  # what a probe sends,
     probe_expect: bytes = b""  # and what its answer must contain; empty: a connection is enough
     probe_interval_ms: int = 5_000
-    max_streams: int = 0  # open at once; 0: a quarter of the available descriptors
+    terms: tuple[AllowTerms, ...] = ()  # of those in `allow` of which the file says more than the name
+    limits: Limits = Limits()
+    sources: tuple[str, ...] = ()  # numeric addresses to connect from; none: the system's choice
+    proxy: bool = False  # whether the target is told who calls, by the PROXY protocol
     also: tuple[Address, ...] = ()  # listeners for callers who still come the old way
 
 
@@ -132,7 +161,9 @@ class ImportSettings(Struct, frozen=True, kw_only=True):
     service: ServiceName
     listen: Address
     priority: Priority | None = None  # the highest class; None: as the exporter sets it
-    max_streams: int = 0  # as for an export
+    limits: Limits = Limits()
+    mode: int = SOCKET_MODE  # of its unix sockets,
+    group: int | None = None  # and who else may use them
     outlet: str = GATEWAY  # where new streams go as long as nobody has set shares
     also: tuple[Address, ...] = ()  # further listeners
     careful: bool = True  # with several outlets, nothing is sent before the far side has answered
@@ -143,6 +174,11 @@ class ImportSettings(Struct, frozen=True, kw_only=True):
         """All addresses at which applications connect."""
         return (self.listen, *self.also)
 
+    @property
+    def doors(self) -> tuple[object, ...]:
+        """What its listeners are made from: if that is the same, they can be kept."""
+        return self.listeners, self.mode, self.group
+
 
 class DirectSettings(Struct, frozen=True, kw_only=True):
     """[[direct]]: another outlet of an import: plain TCP to an address of another network."""
@@ -152,11 +188,16 @@ class DirectSettings(Struct, frozen=True, kw_only=True):
     target: Address
     bearer: str
     connect_timeout_ms: int = 3_000
-    source: str | None = None  # the numeric address to connect from; none: the system's choice
-    probe: bool = True  # these four as for an export
+    sources: tuple[str, ...] = ()  # as for an export
+    probe: bool = True  # these four too
     probe_send: bytes = b""
     probe_expect: bytes = b""
     probe_interval_ms: int = 5_000
+
+    @property
+    def proxy(self) -> bool:
+        """Whether the target is told who calls: what is here knows no caller but its own."""
+        return False
 
 
 class DrillSettings(Struct, frozen=True, kw_only=True):

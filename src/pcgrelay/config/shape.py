@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import msgspec
@@ -32,7 +32,7 @@ def file_table(source: Source) -> schema.FileTable:
     _refuse_unknown(source)
     try:
         # Without the types that are named here msgspec would take a date in quotes too.
-        return msgspec.convert(source.values, schema.FileTable, builtin_types=(date,))
+        return msgspec.convert(source.values, schema.FileTable, builtin_types=(date, datetime))
     except msgspec.ValidationError as error:
         raise shape_refusal(source, str(error)) from None
 
@@ -135,6 +135,14 @@ def _key_path(text: str) -> KeyPath:
 
 def _wish(message: str) -> str:
     """Return what msgspec expected, in plain words."""
+    if re.match(r"Expected `datetime", message):
+        return "this must be a moment with its zone and without quotes, as 2026-12-31T00:00:00Z"
+    if unknown := re.match(r"Object contains unknown field `(.*)`", message):
+        return f"there is no {unknown[1]} here"
+    if re.match(r"Expected `str \| object`", message):
+        return "this must be text in quotes, or a table in braces"
+    if re.match(r"Expected `str \| array", message):
+        return "this must be text in quotes, or a list of texts"
     if kind := re.match(r"Expected `(\w+)(?: \| null)?`, got `(\w+)`", message):
         return f"this must be {_KINDS.get(kind[1], kind[1])}"
     if bound := re.match(r"Expected `(?:int|float)` ([<>]=) (-?\d+)", message):

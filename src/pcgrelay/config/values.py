@@ -16,30 +16,51 @@ _ESCAPES = {r"\r": "\r", r"\n": "\n", r"\t": "\t", "\\\\": "\\"}
 _TIME = re.compile(r"([1-9][0-9]{0,8})(s|m|h|d)", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _WILDCARDS = {"0.0.0.0", "::"}
+UNIX = "unix:"
+# sockaddr_un.sun_path, less its final zero byte and the ".next" of the socket beside it.
+SOCKET_PATH_LIMIT = 102
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Address:
-    """A host, by name or number, and a TCP port. IPv6 addresses are written in brackets."""
+    """A host, by name or number, and a TCP port; or the path of a unix socket, in place of a host, and port 0.
+
+    IPv6 addresses are written in brackets, and a path behind "unix:".
+    """
 
     host: str
     port: int
 
     def __str__(self) -> str:
+        if self.is_unix:
+            return f"{UNIX}{self.host}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_unix(self) -> bool:
+        """Whether it is that of a unix socket."""
+        return self.host.startswith("/")
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the host is a numeric address."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is reached from this machine alone. A name other than localhost may lead anywhere."""
+        if self.is_unix or self.host.rstrip(".") == "localhost":
+            return True
+        return self.is_number and ipaddress.ip_address(self.host).is_loopback
 
     @property
     def is_wildcard(self) -> bool:
         """Whether it stands for every address of this machine."""
         return self.host in _WILDCARDS
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether it is reached from this machine alone. A name other than localhost may lead anywhere."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
 
     def overlaps(self, other: Address) -> bool:
         """Return whether sockets of these two addresses cannot both use their port.
@@ -47,6 +68,18 @@ class Address:
         By the kernel's default "::" includes IPv4, so the two families are not distinguished.
         """
         return self.port == other.port and (self.host == other.host or self.is_wildcard or other.is_wildcard)
+
+    @classmethod
+    def parse_any(cls, text: str) -> Self:
+        """Parse "host:port" as `parse` does, or "unix:/path". ValueError: it is neither."""
+        if not text.startswith(UNIX):
+            return cls.parse(text)
+        path = text.removeprefix(UNIX)
+        if not path.startswith("/") or path.endswith("/") or not path.isprintable():
+            raise ValueError(f'"{text}" is no unix socket: behind unix: stands a path from the root on')
+        if len(path.encode("utf-8", "surrogateescape")) > SOCKET_PATH_LIMIT:
+            raise ValueError(f"the path of a unix socket has at most {SOCKET_PATH_LIMIT} bytes, and {path} has more")
+        return cls(path, 0)
 
     @classmethod
     def parse(cls, text: str) -> Self:

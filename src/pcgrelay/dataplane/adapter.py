@@ -25,9 +25,12 @@ from pcgrelay.figures import ListenerFigures, OutletFigures
 EVENTS_AT_ONCE = 4096
 SETTLE_ROUNDS = 64
 
-Export = tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]]]
-# kind, patience_ms, addresses, the address to connect from
-WayRow = tuple[int, int, Sequence[tuple[str, int]], tuple[str, int] | None]
+# number, service, marking, rule, state, connect_ms, targets, addresses to connect from, whether they are told who calls
+Export = tuple[int, bytes, int, int, int, int, Sequence[tuple[str, int]], Sequence[str], bool]
+# kind, patience_ms, addresses, addresses to connect from
+WayRow = tuple[int, int, Sequence[tuple[str, int]], Sequence[str]]
+# number, streams, of one organisation, new ones in a second, idle_s, lasts_s
+ServiceBounds = tuple[int, int, int, int, int, int]
 # meter, careful, leads_denied, deadline_ms, wait_ms, slots, order, ways
 OutletsRow = tuple[int, bool, bool, int, int, bytes, bytes, Sequence[WayRow]]
 Import = tuple[int, bytes, int, int, int, Sequence[tuple[int, int, int]], OutletsRow | None]
@@ -342,9 +345,13 @@ class Plane:
         """Apply the settings of this policy. If the core refuses one, all stay as they were (DataPlaneRefused)."""
         self._called(self._core.settings, **_settings(policy))
 
-    def bounds(self, imports: Sequence[tuple[int, int]], exports: Sequence[tuple[int, int]], descriptors: int) -> None:
-        """Set the limits of open streams by service number, and the first descriptor that is reserved."""
+    def bounds(self, imports: Sequence[ServiceBounds], exports: Sequence[ServiceBounds], descriptors: int) -> None:
+        """Set the limits of services, and the first descriptor that is reserved."""
         self._called(self._core.bounds, imports=imports, exports=exports, descriptors=descriptors)
+
+    def export_streams(self) -> dict[int, dict[int, int]]:
+        """For each organisation, by its number, how many streams of which exports it has open."""
+        return dict(self._core.export_streams())
 
     def drain(self) -> None:
         self._called(self._core.drain)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from pcgrelay.config.build import SOCKET_PATH_LIMIT
+from pcgrelay.config.values import SOCKET_PATH_LIMIT
 from pcgrelay.errors import PermissionProblem, RunError
 from pcgrelay.files import reason_of
 from pcgrelay.output import say, size

@@ -8,7 +8,16 @@ from collections.abc import Iterable, Iterator
 from pcgrelay.check import Finding
 from pcgrelay.config import Config
 from pcgrelay.doctor.findings import broken, good
-from pcgrelay.services.target_causes import ANSWER, FORBIDDEN, REFUSED, RESET, SILENT, UNREACHABLE, UNRESOLVED
+from pcgrelay.services.target_causes import (
+    ANSWER,
+    FORBIDDEN,
+    NO_SOURCE,
+    REFUSED,
+    RESET,
+    SILENT,
+    UNREACHABLE,
+    UNRESOLVED,
+)
 from pcgrelay.services.targets import Target, TargetSettings
 
 AT_ONCE = 64
@@ -19,26 +28,27 @@ _CURES = {
     ANSWER: "The server is not ready, or probe_expect is wrong.",
     UNRESOLVED: "Correct the name, or the name service.",
     UNREACHABLE: "Check the routes of this machine.",
+    NO_SOURCE: "Write an address of this machine in source.",
     FORBIDDEN: "Check this machine's firewall and the sandbox of the unit.",
 }
 _ELSE = "Check the limits of this machine."
 
 
-def _targets(config: Config) -> Iterator[tuple[str, TargetSettings, str | None]]:
-    """Yield where a target stands in the file, its settings, and the address to connect from."""
+def _targets(config: Config) -> Iterator[tuple[str, TargetSettings]]:
+    """Yield where a target stands in the file, and its settings."""
     for number, export in enumerate(config.exports, 1):
-        yield f"export[{number}] ({export.service.service})", export, None
+        yield f"export[{number}] ({export.service.service})", export
     for number, direct in enumerate(config.directs, 1):
-        yield f"direct[{number}] ({direct.name} of {direct.service.service})", direct, direct.source
+        yield f"direct[{number}] ({direct.name} of {direct.service.service})", direct
 
 
 async def examine_targets(config: Config, deadline_s: float) -> list[Finding]:
     """Probe all targets, some at a time."""
     places = asyncio.Semaphore(AT_ONCE)
 
-    async def one(where: str, settings: TargetSettings, source: str | None) -> Finding:
+    async def one(where: str, settings: TargetSettings) -> Finding:
         async with places:
-            return await _examined(where, Target(settings, lambda: None, lambda record: None, source))
+            return await _examined(where, Target(settings, lambda: None, lambda record: None))
 
     found: Iterable[Finding | BaseException]
     tasks = {asyncio.create_task(one(*each)): each[0] for each in _targets(config)}

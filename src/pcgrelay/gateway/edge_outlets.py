@@ -80,9 +80,9 @@ class EdgeOutlets:
         for settings in config.directs:
             key = (settings.service, settings.name)
             old = known.get(key)
-            if old is None or not old.target.serves(settings, settings.source):
+            if old is None or not old.target.serves(settings):
                 # What it has to say is told of the outlet (`outlet_watch`).
-                fresh = prepared.directs[key] = Target(settings, self._changed, _silent, settings.source)
+                fresh = prepared.directs[key] = Target(settings, self._changed, _silent)
                 if old is not None and old.settings.target == settings.target:
                     fresh.remember(old.target.addresses)
         await asyncio.gather(*(target.settled() for key, target in prepared.directs.items() if key in known))

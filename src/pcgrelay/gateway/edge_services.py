@@ -22,6 +22,7 @@ from pcgrelay.gateway.tasks import spawn
 from pcgrelay.handover.node import NodeHandover, ServiceHandover
 from pcgrelay.log.events import Emit, TablesRefused
 from pcgrelay.model import ServiceName
+from pcgrelay.net.unix_sockets import identity, put_in_place, remove
 from pcgrelay.policy.rules import Rule, export_rules
 from pcgrelay.services.counts import StreamCounts, service_handover
 from pcgrelay.services.descriptors import apply_bounds
@@ -43,6 +44,7 @@ class EdgeServices:
         self.stream_counts = StreamCounts()
         self.far_refusals = FarRefusals()
         self._listener_counts = ListenerCounts(plane)
+        self._sockets: dict[str, tuple[int, int] | None] = {}  # unix sockets by path, and the files that they are
         self._plane = plane
         self._target_changed = target_changed
         self._emit = emit
@@ -69,11 +71,14 @@ class EdgeServices:
         return "" if outlets is None else outlets.name_of(index)
 
     async def stop(self) -> None:
-        """Stop resolving and probing targets."""
+        """Stop resolving and probing targets; remove the unix sockets."""
         tasks = [exported.task for exported in self.exports if exported.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for path, known in self._sockets.items():
+            remove(path, known)
+        self._sockets = {}
 
     def shut(self) -> None:
         """Close the listeners of all imports."""
@@ -81,6 +86,7 @@ class EdgeServices:
             if imported.is_open:
                 imported.is_open = False
                 self._plane.import_unlisten(imported.number)
+        self._keep_sockets()
 
     # -- a configuration ---------------------------------------------------------------------------------------
 
@@ -89,12 +95,16 @@ class EdgeServices:
 
         Raises RunError if an address is not available.
         """
-        known = {each.settings.service: each.settings.listeners for each in self.imports if each.is_open}
+        known = {each.settings.service: each.settings.doors for each in self.imports if each.is_open}
         targets = {exported.settings.service: exported.target for exported in self.exports}
         for entry in config.imports:
-            if known.get(entry.service) != entry.listeners and listens:
+            if known.get(entry.service) != entry.doors and listens:
                 for address in entry.listeners:
-                    await prepared.open_import(address, entry.service, self._plane.workers)
+                    if address.is_unix:
+                        ours = address in prepared.held
+                        prepared.open_socket(address, entry, self._plane.workers, ours=ours)
+                    else:
+                        await prepared.open_import(address, entry.service, self._plane.workers)
         for export in config.exports:
             old = targets.get(export.service)
             if old is None or not old.serves(export):
@@ -114,7 +124,8 @@ class EdgeServices:
         for imported in self.imports:
             sockets = prepared.imports.pop(imported.settings.service, None)
             if sockets is not None:
-                self._listen(imported, sockets)
+                self._listen(imported, sockets, prepared)
+        self._keep_sockets()
         apply_bounds(self._plane, self.imports, self.exports, {each.service for each in config.directs})
 
     def _apply_exports(self, settings: Sequence[ExportSettings], targets: Mapping[ServiceName, Target]) -> None:
@@ -154,7 +165,7 @@ class EdgeServices:
             self.imports.append(imported)
         return shut
 
-    def _listen(self, imported: Imported, sockets: Sequence[socket.socket]) -> None:
+    def _listen(self, imported: Imported, sockets: Sequence[socket.socket], prepared: Prepared) -> None:
         left = list(sockets)
         settings = imported.settings
         try:
@@ -162,10 +173,14 @@ class EdgeServices:
                 # For each address as many sockets as there are workers.
                 group, left = left[: self._plane.workers], left[self._plane.workers :]
                 listener = self._listener_counts.number_of(settings.service, address)
+                if address.is_unix:
+                    put_in_place(address.host)
+                    prepared.beside.discard(address.host)
+                    self._sockets[address.host] = identity(address.host)
                 self._plane.import_listen(imported.number, [sock.fileno() for sock in group], listener)
                 for sock in group:
                     sock.detach()
-        except DataPlaneRefused as refused:
+        except (DataPlaneRefused, OSError) as refused:
             imported.is_open, imported.refusal = False, str(refused)
             self._emit(TablesRefused(part=f"import {imported.settings.service.service}", reason=str(refused)))
             if len(group) + len(left) < len(sockets):
@@ -175,6 +190,19 @@ class EdgeServices:
                 sock.close()
             return
         imported.is_open, imported.refusal = True, ""
+
+    def _keep_sockets(self) -> None:
+        """Remove the unix sockets that no import has any more, and know the others again."""
+        served = {
+            address.host
+            for each in self.imports
+            if each.is_open
+            for address in each.settings.listeners
+            if address.is_unix
+        }
+        for path in self._sockets.keys() - served:
+            remove(path, self._sockets[path])
+        self._sockets = {path: identity(path) for path in served}
 
     # -- a hand-over -------------------------------------------------------------------------------------------
 
@@ -196,6 +224,8 @@ class EdgeServices:
                 service_handover(imported.number, imported.settings.service, self.stream_counts.imports),
                 listen=str(imported.settings.listen),
                 also=tuple(str(address) for address in imported.settings.also),
+                mode=imported.settings.mode,
+                group=imported.settings.group,
                 listeners=self._listener_counts.to_handover(imported.settings),
                 is_open=imported.is_open,
             )
@@ -207,8 +237,10 @@ class EdgeServices:
         for each in imports:
             settings = ImportSettings(
                 service=ServiceName.parse(each.service),
-                listen=Address.parse(each.listen),
-                also=tuple(Address.parse(text) for text in each.also),
+                listen=Address.parse_any(each.listen),
+                also=tuple(Address.parse_any(text) for text in each.also),
+                mode=each.mode,
+                group=each.group,
             )
             self.imports.append(Imported(each.number, settings, is_open=each.is_open))
 

@@ -10,6 +10,7 @@ from pcgrelay.gateway.prepared import Prepared
 from pcgrelay.gateway.role import NodeParts
 from pcgrelay.gateway.strays import Strays
 from pcgrelay.policy.rules import export_rules
+from pcgrelay.services.ending_rules import EndingRules
 from pcgrelay.services.publisher import TablePublisher
 from pcgrelay.services.services import Exported, exports_with, imports_with
 from pcgrelay.services.tables import ImportPlanner, Tables, export_rows, grants_of, import_rows, offer_of, row_of
@@ -36,6 +37,7 @@ class EdgeTables:
         self._offered: list[Offer] = []
         self._was_starting = True
         self._was_settling = False
+        self._rules = EndingRules(node.emit)
 
     @property
     def is_starting(self) -> bool:
@@ -47,7 +49,8 @@ class EdgeTables:
         now_ms = self._node.clock.monotonic_ms()
         settling = any(imported.is_held_down(now_ms) for imported in self._services.imports)
         was_starting = self._was_starting and not self.is_starting
-        if settling or self._was_settling or was_starting or self.publisher.has_failed:
+        has_ended = self._rules.look(self._services.rules, self._node.clock.wall())
+        if settling or self._was_settling or was_starting or self.publisher.has_failed or has_ended:
             self._was_starting = self.is_starting
             self._was_settling = settling
             self.publisher.soon()
@@ -74,13 +77,15 @@ class EdgeTables:
         exports = exports_with(services.exports, config.exports, services.export_numbers, prepared.targets)
         imports = imports_with(services.imports, config.imports, services.import_numbers)
         numbers = [exported.number for exported in exports]
-        rules = export_rules(config.exports)
+        rules, now = export_rules(config.exports), self._node.clock.wall()
         self.publisher.check(
             Tables(
                 exports=export_rows(plane, exports, draining=self._node.draining),
                 imports=[*import_rows(plane, imports), *self._strays.rows()],
                 grants=[
-                    (session.number, grants_of(session, rules, numbers)) for session in self._sessions if session.number
+                    (session.number, grants_of(session, rules, numbers, now))
+                    for session in self._sessions
+                    if session.number
                 ],
             )
         )
@@ -91,7 +96,8 @@ class EdgeTables:
 
     def granted_to(self, session: Session) -> tuple[int, ...]:
         """Return the numbers of the exports that a session's peer may open."""
-        return grants_of(session, self._services.rules, [exported.number for exported in self._services.exports])
+        numbers = [exported.number for exported in self._services.exports]
+        return grants_of(session, self._services.rules, numbers, self._node.clock.wall())
 
     def _taken(self) -> None:
         """Send the neighbours the new offers, if these have changed, after the core has accepted new tables."""

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from pcgrelay.config import Address
+from pcgrelay.config import Address, ImportSettings
 from pcgrelay.errors import RunError
 from pcgrelay.files import reason_of
 from pcgrelay.model import ServiceName
 from pcgrelay.net.sockets import BACKLOG, bind_listener, bound, share
+from pcgrelay.net.unix_sockets import SocketPathError, open_beside, remove_beside
 from pcgrelay.services.targets import Target
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ class Prepared:
     targets: dict[ServiceName, Target] = field(default_factory=dict)
     directs: dict[tuple[ServiceName, str], Target] = field(default_factory=dict)  # of outlets, by import and name
     late: list[socket.socket] = field(default_factory=list)  # bound and not listening yet
+    beside: set[str] = field(default_factory=set)  # paths of unix sockets that are not in their places yet
     shared: list[socket.socket] = field(default_factory=list)  # of links, with SO_REUSEPORT for this moment only
 
     def listen(self) -> None:
@@ -64,6 +66,8 @@ class Prepared:
         for sock in [*self.listeners.values(), *(sock for sockets in self.imports.values() for sock in sockets)]:
             with suppress(OSError):
                 sock.close()
+        for path in self.beside:
+            remove_beside(path)
         for sock in self.shared:
             share(sock, False)
 
@@ -86,6 +90,20 @@ class Prepared:
         self.imports.setdefault(service, []).extend(sockets)
         if ours:
             self.late += sockets
+
+    def open_socket(self, address: Address, settings: ImportSettings, count: int, *, ours: bool) -> None:
+        """Open a listening unix socket, `count` times for as many workers. ours: its path is this node's own already.
+
+        Raises RunError.
+        """
+        path = address.host
+        try:
+            sock = open_beside(path, settings.mode, settings.group, ours=ours)
+        except SocketPathError as problem:
+            raise RunError(f"{address}, for {settings.service}: {problem}.") from None
+        self.beside.add(path)
+        copies = [sock, *(sock.dup() for _ in range(count - 1))]
+        self.imports.setdefault(settings.service, []).extend(copies)
 
     def _shared_with(self, address: Address) -> bool:
         """Whether this node uses that port. Sockets of imports always have SO_REUSEPORT; those of links get it here."""

@@ -195,7 +195,7 @@ class Strays:
 
     def _has_room(self, stray: Stray) -> bool:
         open_ones = sum(each.meter.use(TARGET).streams for each in self.of(stray.service))
-        most = streams_most(stray.exported.settings.max_streams, self._most, direct=True)
+        most = streams_most(stray.exported.settings.limits.streams, self._most, direct=True)
         return open_ones + self._accepted.get(stray.service, 0) < most
 
     def ended(self, event: StreamEnd) -> Stray | None:

@@ -65,7 +65,8 @@ class StreamEnds:
         if session is not None:
             services.far_refusals.heard(event, session.key.edge, now_ms)
         numbers = services.import_numbers if event.opener else services.export_numbers
-        emit_service_full(self._emit, self._throttle, now_ms, event, numbers)
+        organisation = session.key.edge.organisation if session is not None else ""
+        emit_service_full(self._emit, self._throttle, now_ms, event, numbers, organisation)
         config = self._local.config
         if not config.log.access:
             return

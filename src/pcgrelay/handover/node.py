@@ -30,6 +30,8 @@ class ServiceHandover(Struct, frozen=True, kw_only=True):
     service: str
     listen: str = ""  # of an import
     also: tuple[str, ...] = ()
+    mode: int = 0o600  # of its unix sockets,
+    group: int | None = None  # and who else may use them
     listeners: tuple[ListenerHandover, ...] = ()
     is_open: bool = False
     target: str = ""  # of an export,

@@ -18,7 +18,7 @@ from pcgrelay.log.throttle import Throttle
 from pcgrelay.model import NodeId
 from pcgrelay.net.backoff import STEADY_MS, backoff_ms
 from pcgrelay.net.ratelimit import TokenBucket
-from pcgrelay.net.sockets import Where, connect
+from pcgrelay.net.sockets import SourceError, Where, connect
 from pcgrelay.policy.rules import link_refusal
 
 FAILURE_LINE_MS = 60_000
@@ -120,10 +120,12 @@ class Dialler:
             return link_refusal(policy, peer, settings.peer)
 
         async def dial() -> socket.socket:
-            return await connect(settings.address, policy.handshake_deadline_ms, last)
+            return await connect(settings.address, policy.handshake_deadline_ms, last, settings.sources)
 
         try:
             sock = await dial()
+        except SourceError as error:
+            raise HandshakeRefused("no_source_address", f"{error} Links to {settings.peer} go out from it.") from None
         except (OSError, TimeoutError):
             raise HandshakeRefused("unreachable", f"{settings.peer} cannot be reached at its address.") from None
         try:

@@ -366,12 +366,14 @@ class StreamRefused(Record, frozen=True, kw_only=True):
 
 
 class ServiceFull(Record, frozen=True, kw_only=True):
-    """A service has as many streams as it or its flow may have; more are refused."""
+    """A service has reached a limit; what is beyond is refused."""
 
     EVENT: ClassVar[str] = "service.full"
     LEVEL: ClassVar[str] = "warning"
     service: str
     imported: bool
+    limit: str  # the cause of the refusals
+    organisation: str = ""  # whose streams alone are refused
     suppressed: int
 
 

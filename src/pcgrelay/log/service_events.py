@@ -65,3 +65,15 @@ class TargetFailing(Record, frozen=True, kw_only=True):
 class TargetWell(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "target.well"
     service: str
+
+
+class RuleEnded(Record, frozen=True, kw_only=True):
+    """An entry of `allow` has run out: what it allowed ends."""
+
+    EVENT: ClassVar[str] = "rule.ended"
+    LEVEL: ClassVar[str] = "warning"
+    service: str
+    organisation: str
+    until: str
+    reason: str = ""
+    reference: str = ""

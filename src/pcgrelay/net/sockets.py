@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
 from collections import deque
@@ -25,6 +26,8 @@ USER_TIMEOUT_MS = 20_000
 # With addresses of an earlier look-up at hand, the name service is not waited for longer than this.
 LOOK_UP_AGAIN_MS = 1_000
 # Two fields of the kernel's tcp_info: retransmissions in a row, and unacknowledged segments.
+# Of linux/in.h; not every Python names it.
+IP_BIND_ADDRESS_NO_PORT = 24
 _TCP_INFO = struct.Struct("=4xB19xI")
 # TCP doubles its wait with each retransmission. One alone is an ordinary loss; after two it waits for four round trips,
 # at least 0.8 s.
@@ -106,25 +109,55 @@ async def race_connects(attempts: Iterable[Coroutine[Any, Any, T]], discard: Cal
                 discard(outcome)
 
 
-async def connect(address: Address, deadline_ms: int, last: list[Where]) -> socket.socket:
+class SourceError(OSError):
+    """No address that this machine may connect from fits; the text is a sentence."""
+
+
+def family_of(host: str) -> socket.AddressFamily:
+    """Return the family of a numeric address, or of the path of a unix socket."""
+    return socket.AF_UNIX if host.startswith("/") else socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def bind_source(sock: socket.socket, sources: Sequence[str]) -> None:
+    """Have a socket connect from the first of these addresses that is of its family; none: the system's choice.
+
+    Raises SourceError if there is none, or if it is no address of this machine.
+    """
+    if not sources:
+        return
+    fit = next((source for source in sources if family_of(source) is sock.family), None)
+    if fit is None:
+        raise SourceError(f"{' and '.join(sources)}: none of these is of the family of the address there.")
+    # The port is chosen by connect, which sees that another destination may have the same one.
+    sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+    try:
+        sock.bind((fit, 0))
+    except OSError as error:
+        if error.errno != errno.EADDRNOTAVAIL:
+            raise
+        raise SourceError(f"{fit} is no address of this machine.") from None
+
+
+async def connect(address: Address, deadline_ms: int, last: list[Where], sources: Sequence[str] = ()) -> socket.socket:
     """Open a non-blocking TCP connection to one of the addresses of a name.
 
     last: the addresses of the latest successful look-up, the one that answered last first. It is updated here, and used
-    while the name service does not answer. The deadline covers resolution and all attempts. Raises OSError or
-    TimeoutError if no address answers.
+    while the name service does not answer. The deadline covers resolution and all attempts. sources: the addresses to
+    connect from, as for `bind_source`. Raises OSError or TimeoutError if no address answers.
     """
     async with asyncio.timeout(deadline_ms / 1000):
         found = (await _found(address, deadline_ms, last))[:ADDRESSES_TRIED]
-        where, sock = await race_connects((_connect(where) for where in found), lambda late: late[1].close())
+        where, sock = await race_connects((_connect(where, sources) for where in found), lambda late: late[1].close())
     if where in last:
         last.remove(where)
         last.insert(0, where)
     return sock
 
 
-async def _connect(where: Where) -> tuple[Where, socket.socket]:
+async def _connect(where: Where, sources: Sequence[str]) -> tuple[Where, socket.socket]:
     sock = socket.socket(where[0], socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
+        bind_source(sock, sources)
         await asyncio.get_running_loop().sock_connect(sock, where[1])
         tune_socket(sock)
     except BaseException:

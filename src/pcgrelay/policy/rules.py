@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from pcgrelay.config import ExportSettings, PolicySettings
+from pcgrelay.config.settings import AllowTerms
 from pcgrelay.model import Marking, NodeId, Priority, Role
 
 RULE_NONE = 0xFFFF
@@ -24,29 +26,55 @@ class Rule:
     service: str
     allow: tuple[str, ...]
     priority: Priority = Priority.NORMAL  # the highest class of a session over which it may be opened
+    terms: tuple[AllowTerms, ...] = ()  # until when it allows some of these, and why
 
     @property
     def text(self) -> str:
         """The rule as a phrase for logs and messages, with the name that errors of the file have for its table."""
-        allowed = ", ".join(self.allow) if self.allow else "nobody"
+        allowed = ", ".join(map(self._words, self.allow)) if self.allow else "nobody"
         most = f" with priority {self.priority.title} at most" if self.priority else ""
         return f"export[{self.number + 1}] ({self.service}) allows {allowed}{most}"
+
+    def terms_of(self, organisation: str) -> AllowTerms | None:
+        """Return what the rule says of an organisation beside its name, if it says anything."""
+        return next((each for each in self.terms if each.organisation == organisation), None)
+
+    def allows(self, organisation: str, now: datetime) -> bool:
+        """Return whether it allows that organisation at this time."""
+        if organisation not in self.allow:
+            return False
+        terms = self.terms_of(organisation)
+        return terms is None or not terms.has_ended(now)
+
+    def _words(self, organisation: str) -> str:
+        terms = self.terms_of(organisation)
+        said = [] if terms is None else [terms_text(terms), terms.reference]
+        words = ", ".join(filter(None, said))
+        return f"{organisation} ({words})" if words else organisation
 
 
 def export_rules(exports: Sequence[ExportSettings]) -> tuple[Rule, ...]:
     """Return the rules of an exporting edge, in their order."""
     return tuple(
-        Rule(number, str(export.service), export.allow, export.priority) for number, export in enumerate(exports)
+        Rule(number, str(export.service), export.allow, export.priority, export.terms)
+        for number, export in enumerate(exports)
     )
 
 
-def granted(rules: Iterable[Rule], organisation: str, priority: int = Priority.NORMAL) -> tuple[int, ...]:
-    """Return the numbers of the exports that an organisation may open in a session of that class.
+def terms_text(terms: AllowTerms) -> str:
+    """Return until when something is allowed, as a phrase; empty: without end."""
+    return "" if terms.until is None else f"until {terms.until:%Y-%m-%d %H:%M} UTC"
+
+
+def granted(
+    rules: Iterable[Rule], organisation: str, now: datetime, priority: int = Priority.NORMAL
+) -> tuple[int, ...]:
+    """Return the numbers of the exports that an organisation may open at this time in a session of that class.
 
     Names are compared as a whole, because a pattern could admit a newcomer. A class above that of the export is
     refused; otherwise each caller could declare its own traffic the most urgent.
     """
-    return tuple(rule.number for rule in rules if organisation in rule.allow and priority <= rule.priority)
+    return tuple(rule.number for rule in rules if rule.allows(organisation, now) and priority <= rule.priority)
 
 
 def link_refusal(policy: PolicySettings, peer: NodeId, expected: NodeId | None) -> str | None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import resource
 from collections.abc import Container, Iterable
 
-from pcgrelay.dataplane.adapter import Plane
+from pcgrelay.config.settings import Limits
+from pcgrelay.dataplane.adapter import Plane, ServiceBounds
 from pcgrelay.dataplane.events import StreamEnd
 from pcgrelay.log.events import Emit, ServiceFull
 from pcgrelay.log.throttle import Throttle
@@ -22,7 +23,9 @@ MOST = 1 << 20
 KEPT_LEAST, KEPT_MOST = 256, 4_096
 KEPT_SHARE = 32
 SERVICE_SHARE = 4
-FULL = "limit"  # the cause of a refusal because a service has reached its stream limit
+# The causes of a refusal because a service has reached a limit: of its streams, of those of one organisation, of new
+# ones in a second.
+FULL = ("limit", "organisation-limit", "rate-limit")
 
 
 def apply_bounds(
@@ -31,23 +34,37 @@ def apply_bounds(
     """Set the core's limits on streams, in total and for each service; `direct` are those with direct outlets."""
     most = descriptors_of_streams(raise_descriptor_limit())
     plane.bounds(
-        [
-            (each.number, streams_most(each.settings.max_streams, most, direct=each.settings.service in direct))
-            for each in imports
-        ],
-        [(each.number, streams_most(each.settings.max_streams, most)) for each in exports],
+        [_bounds(each.number, each.settings.limits, most, direct=each.settings.service in direct) for each in imports],
+        [_bounds(each.number, each.settings.limits, most) for each in exports],
         most,
     )
 
 
-def emit_service_full(emit: Emit, throttle: Throttle, now_ms: int, event: StreamEnd, numbers: Numbers) -> None:
-    """Log a refusal because a service reached its stream limit; repetitions are throttled."""
-    if event.cause != FULL:
+def _bounds(number: int, limits: Limits, most: int, *, direct: bool = False) -> ServiceBounds:
+    streams = streams_most(limits.streams, most, direct=direct)
+    return number, streams, limits.per_organisation, limits.new_per_second, limits.idle_s, limits.duration_s
+
+
+def emit_service_full(
+    emit: Emit, throttle: Throttle, now_ms: int, event: StreamEnd, numbers: Numbers, organisation: str
+) -> None:
+    """Log a refusal because a service reached a limit; repetitions are throttled. organisation: whose stream it was."""
+    if event.cause not in FULL:
         return
     service = numbers.name_of(event.number)
-    suppressed = throttle.admit(f"full {event.opener} {service}", now_ms)
+    # What one organisation has used up is told apart; a limit of the whole service is nobody's alone.
+    organisation = "" if event.cause == FULL[0] or event.opener else organisation
+    suppressed = throttle.admit(f"{event.cause} {event.opener} {service} {organisation}", now_ms)
     if suppressed is not None:
-        emit(ServiceFull(service=str(service or ""), imported=event.opener, suppressed=suppressed))
+        emit(
+            ServiceFull(
+                service=str(service or ""),
+                imported=event.opener,
+                limit=event.cause,
+                organisation=organisation,
+                suppressed=suppressed,
+            )
+        )
 
 
 def raise_descriptor_limit() -> int:

@@ -71,7 +71,7 @@ class OutletFact:
     index: int
     away: Away = Away.NOT
     addresses: tuple[tuple[str, int], ...] = ()
-    source: str | None = None
+    sources: tuple[str, ...] = ()
     is_supported: bool = True
     patience_ms: int = PATIENCE_FIRST_MS
 
@@ -93,7 +93,7 @@ class Way:
     away: Away
     patience_ms: int
     addresses: tuple[tuple[str, int], ...] = ()
-    source: str | None = None
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ def _way(fact: OutletFact, backups: Sequence[OutletFact]) -> Way:
     is_last = not any(other.away is Away.NOT for other in backups)
     is_tried = fact.away is Away.NOT or (fact.away is Away.FAILING and is_last)
     addresses = fact.addresses if is_tried and not fact.is_gateway else ()
-    return Way(fact.is_gateway, fact.away, fact.patience_ms, addresses, fact.source)
+    return Way(fact.is_gateway, fact.away, fact.patience_ms, addresses, fact.sources)
 
 
 def patience_ms(setups: int, most_us: float | None, deadline_ms: int = PATIENCE_MOST_MS) -> int:

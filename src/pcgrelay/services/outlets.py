@@ -18,7 +18,7 @@ from pcgrelay.cutover.slots import Dealing, deal
 from pcgrelay.dataplane.adapter import OutletsRow, Plane, WayRow
 from pcgrelay.health.state import Health
 from pcgrelay.model import Marking
-from pcgrelay.net.sockets import is_own_address
+from pcgrelay.net.sockets import family_of, is_own_address
 from pcgrelay.policy.rules import MARKING_NUMBERS
 from pcgrelay.services.imports import ImportPlan, ImportState
 from pcgrelay.services.outlet_meter import OutletMeter
@@ -178,7 +178,7 @@ class ImportOutlets:
 
     def _fact(self, direct: DirectOutlet, listeners: Iterable[Address], today: date, now_ms: int) -> OutletFact:
         settings, until = direct.settings, direct.bearer.supported_until
-        addresses = reachable(direct.target.addresses, settings.source)
+        addresses = reachable(direct.target.addresses, settings.sources)
         own = {where for where in addresses if is_listener(where, listeners)}
         away = Away.NOT
         if self._is_below(direct.bearer.marking):
@@ -195,7 +195,7 @@ class ImportOutlets:
             direct.index,
             away,
             addresses,
-            settings.source,
+            settings.sources,
             is_supported=until is None or today <= until,
             patience_ms=self.meter.patience_ms(direct.index, now_ms, settings.connect_timeout_ms),
         )
@@ -221,20 +221,19 @@ class ImportOutlets:
 
 def _way_row(plane: Plane, way: Way) -> WayRow:
     if way.is_gateway:
-        return plane.OUTLET_GATEWAY, way.patience_ms, (), None
+        return plane.OUTLET_GATEWAY, way.patience_ms, (), ()
     if way.away in (Away.REMOVED, Away.RETIRED, Away.MARKING):
         kind = plane.OUTLET_FORBIDDEN if way.away is Away.MARKING else plane.OUTLET_NONE
-        return kind, way.patience_ms, (), None
-    source = None if way.source is None else (way.source, 0)
-    return plane.OUTLET_DIRECT, way.patience_ms, way.addresses, source
+        return kind, way.patience_ms, (), ()
+    return plane.OUTLET_DIRECT, way.patience_ms, way.addresses, way.sources
 
 
-def reachable(addresses: Sequence[tuple[str, int]], source: str | None) -> tuple[tuple[str, int], ...]:
-    """Return those of a target's addresses that can be connected to from a source (pure)."""
-    if source is None:
+def reachable(addresses: Sequence[tuple[str, int]], sources: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """Return those of a target's addresses that can be connected to from any of the sources (pure)."""
+    if not sources:
         return tuple(addresses)
-    version = ipaddress.ip_address(source).version
-    return tuple(where for where in addresses if ipaddress.ip_address(where[0]).version == version)
+    families = {family_of(source) for source in sources}
+    return tuple(where for where in addresses if family_of(where[0]) in families)
 
 
 def is_listener(where: tuple[str, int], listeners: Iterable[Address]) -> bool:
@@ -245,6 +244,8 @@ def is_listener(where: tuple[str, int], listeners: Iterable[Address]) -> bool:
             continue
         if listener.host == host:
             return True
+        if listener.is_unix:
+            continue
         # A name, or all addresses of this machine: what is this machine's own is taken to be meant.
         if (listener.is_wildcard or not _is_number(listener.host)) and is_own_address(host):
             return True

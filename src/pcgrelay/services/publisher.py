@@ -143,7 +143,7 @@ class TablePublisher:
         for export in tables.exports:
             if reason := self._refusal(exports=[export]):
                 refused[Row(EXPORT, export[0], export[1])] = reason
-                exports.append((*export[:4], self._plane.EXPORT_UNRESOLVED, export[5], ()))
+                exports.append((*export[:4], self._plane.EXPORT_UNRESOLVED, export[5], (), (), False))
             else:
                 exports.append(export)
         for entry in tables.imports:

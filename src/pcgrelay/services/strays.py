@@ -81,8 +81,8 @@ class Stray:
         settings = self.exported.settings
         deadline_ms = min(settings.connect_timeout_ms, DEADLINE_MOST_MS)
         ways = (
-            (plane.OUTLET_GATEWAY, 1, (), None),
-            (plane.OUTLET_DIRECT, deadline_ms, self.exported.target.addresses, None),
+            (plane.OUTLET_GATEWAY, 1, (), ()),
+            (plane.OUTLET_DIRECT, deadline_ms, self.exported.target.addresses, self.exported.settings.sources),
         )
         outlets: OutletsRow = (self.meter.number, True, False, deadline_ms, 0, SLOTS, bytes([TARGET]), ways)
         marking, name = MARKING_NUMBERS[settings.marking], settings.service.service.encode()

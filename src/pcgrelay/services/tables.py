@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache, partial
 from typing import Any
 
@@ -83,8 +84,8 @@ def shrunk(last: Tables, new: Tables, closed: Collection[int]) -> Tables:
 
 def _lessened(last: Export, new: Export) -> Export:
     """Return the last row of an export with the new row's state and the higher of the two markings."""
-    number, service, marking, rule, state, connect_ms, targets = last
-    return number, service, max(marking, new[2]), rule, max(state, new[4]), connect_ms, targets
+    number, service, marking, rule, state, connect_ms, targets, sources, proxy = last
+    return number, service, max(marking, new[2]), rule, max(state, new[4]), connect_ms, targets, sources, proxy
 
 
 def _closed(last: Import, new: OutletsRow | None, closed: Collection[int]) -> OutletsRow | None:
@@ -173,14 +174,16 @@ def export_rows(plane: Plane, exports: Iterable[Exported], *, draining: bool) ->
             _export_state(plane, exported, draining),
             exported.settings.connect_timeout_ms,
             exported.target.addresses,
+            exported.settings.sources,
+            exported.settings.proxy,
         )
         for rule, exported in enumerate(exports)
     ]
 
 
-def grants_of(session: Session, rules: Sequence[Rule], numbers: Sequence[int]) -> tuple[int, ...]:
-    """Return the numbers of the exports that a session's peer may open; numbers: of all, in the rules' order."""
-    allowed = granted(rules, session.key.edge.organisation, session.key.priority)
+def grants_of(session: Session, rules: Sequence[Rule], numbers: Sequence[int], now: datetime) -> tuple[int, ...]:
+    """Return the numbers of the exports that a session's peer may open now; numbers: of all, in the rules' order."""
+    allowed = granted(rules, session.key.edge.organisation, now, session.key.priority)
     return tuple(numbers[rule] for rule in allowed)
 
 

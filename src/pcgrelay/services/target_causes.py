@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
+from pcgrelay.net.sockets import SourceError
+
 REFUSED = "target-refused"
 SILENT = "target-silent"
 RESET = "target-reset"
@@ -18,7 +20,8 @@ UNREACHABLE = "target-unreachable"
 NO_LOCAL_PORT = "no-local-port"
 FORBIDDEN = "connect-forbidden"
 DESCRIPTORS = "descriptors"
-CAUSES = (REFUSED, SILENT, RESET, ANSWER, UNRESOLVED, UNREACHABLE, NO_LOCAL_PORT, FORBIDDEN, DESCRIPTORS)
+NO_SOURCE = "no-source-address"
+CAUSES = (REFUSED, SILENT, RESET, ANSWER, UNRESOLVED, UNREACHABLE, NO_LOCAL_PORT, FORBIDDEN, DESCRIPTORS, NO_SOURCE)
 
 # Longer words of a probe are cut in what people read.
 WORD_MOST = 40
@@ -55,6 +58,8 @@ class ProbeError(OSError):
 
 def failure_of(error: OSError, where: str, deadline_ms: int) -> TargetFailure:
     """Return why an attempt failed. where: the address that was tried. TimeoutError is an OSError."""
+    if isinstance(error, SourceError):
+        return TargetFailure(NO_SOURCE, str(error).rstrip("."))
     if isinstance(error, ProbeError):
         return error.failure
     if isinstance(error, TimeoutError) and error.errno is None:

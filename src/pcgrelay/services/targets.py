@@ -21,8 +21,9 @@ from pcgrelay.health.state import Health, HealthState
 from pcgrelay.log.events import Emit
 from pcgrelay.log.service_events import TargetFailing, TargetUnresolved, TargetWell
 from pcgrelay.model import ServiceName
+from pcgrelay.net.proxy_protocol import LOCAL_HEADER
 from pcgrelay.net.resolver import NameAbsentError, Use
-from pcgrelay.net.sockets import race_connects, resolve
+from pcgrelay.net.sockets import bind_source, family_of, race_connects, resolve
 from pcgrelay.services.target_causes import (
     ProbeError,
     TargetFailure,
@@ -60,6 +61,10 @@ class TargetSettings(Protocol):
     @property
     def connect_timeout_ms(self) -> int: ...
     @property
+    def sources(self) -> tuple[str, ...]: ...
+    @property
+    def proxy(self) -> bool: ...
+    @property
     def probe(self) -> bool: ...
     @property
     def probe_send(self) -> bytes: ...
@@ -72,14 +77,11 @@ class TargetSettings(Protocol):
 class Target:
     """One target: its current numeric addresses and its health."""
 
-    def __init__(
-        self, export: TargetSettings, changed: Callable[[], None], emit: Emit, source: str | None = None
-    ) -> None:
-        """changed is called when addresses or health change. source: the address to connect from."""
+    def __init__(self, export: TargetSettings, changed: Callable[[], None], emit: Emit) -> None:
+        """changed is called when addresses or health change."""
         self.addresses: tuple[tuple[str, int], ...] = ()
         self.is_named = True
         self.export = export
-        self.source = source
         self._state = HealthState()
         self._failure: TargetFailure | None = None  # of the last probe
         self._name_failure: TargetFailure | None = None  # of the last look-up
@@ -110,9 +112,9 @@ class Target:
         """Whether the service is offered: always, if the target is not probed."""
         return not self.export.probe or self.health is not Health.FAILING
 
-    def serves(self, export: TargetSettings, source: str | None = None) -> bool:
+    def serves(self, export: TargetSettings) -> bool:
         """Return whether this target can be kept for these settings."""
-        return _probed_by(self.export) == _probed_by(export) and self.source == source
+        return _probed_by(self.export) == _probed_by(export)
 
     def remember(self, addresses: Sequence[tuple[str, int]]) -> None:
         """Use the addresses that the previous process knew, until the first look-up succeeds."""
@@ -242,9 +244,11 @@ class Target:
     async def _probed(self, where: tuple[str, int], deadline_ms: int) -> tuple[str, int]:
         """Return the address if it answers. ProbeError: it does not."""
         at, expect = str(Address(*where)), self.export.probe_expect
+        # A target that waits for a header gets one, which says that this is a probe.
+        send = (LOCAL_HEADER if self.export.proxy else b"") + self.export.probe_send
         try:
             async with asyncio.timeout(deadline_ms / 1000):
-                is_said = await _said(where, self.export.probe_send, expect, self.source)
+                is_said = await _said(where, send, expect, self.export.sources)
         except OSError as error:
             raise ProbeError(failure_of(error, at, deadline_ms)) from None
         if not is_said:
@@ -253,17 +257,17 @@ class Target:
 
 
 def _probed_by(export: TargetSettings) -> tuple[object, ...]:
-    return export.target, export.probe, export.probe_send, export.probe_expect, export.probe_interval_ms
+    probe = (export.probe, export.probe_send, export.probe_expect, export.probe_interval_ms)
+    return export.target, export.sources, export.proxy, *probe
 
 
-async def _said(where: tuple[str, int], send: bytes, expect: bytes, source: str | None) -> bool:
+async def _said(where: tuple[str, int], send: bytes, expect: bytes, sources: Sequence[str]) -> bool:
     """Connect once, send, and read until what is expected was there, or cannot come any more."""
     loop = asyncio.get_running_loop()
-    family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+    family = family_of(where[0])
     with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sock:
-        if source is not None:
-            sock.bind((source, 0))
-        await loop.sock_connect(sock, where)
+        bind_source(sock, sources)
+        await loop.sock_connect(sock, where[0] if family is socket.AF_UNIX else where)
         if send:
             await loop.sock_sendall(sock, send)
         answer = b""
@@ -276,8 +280,9 @@ async def _said(where: tuple[str, int], send: bytes, expect: bytes, source: str 
 
 
 def _number(address: Address) -> tuple[str, int] | None:
-    try:
-        ipaddress.ip_address(address.host)
-    except ValueError:
-        return None
+    if not address.is_unix:
+        try:
+            ipaddress.ip_address(address.host)
+        except ValueError:
+            return None
     return address.host, address.port

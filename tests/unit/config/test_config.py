@@ -72,8 +72,9 @@ def test_each_key_has_an_example_that_works() -> None:
         table = type(value[0]) if isinstance(value, tuple) else type(value)
         known |= {name, *(f"{name}.{field.encode_name}" for field in msgspec.structs.fields(table))}
     assert set(schema.EXAMPLES) == known
-    # A drill is of one of the three.
-    others = {"drill.relay": "relay-loss", "drill.bearer": "bearer-loss"}
+    # A drill is of one of the three. Who comes the old way has no name to tell, and only a unix socket has a mode.
+    drills = {"drill.relay": "relay-loss", "drill.bearer": "bearer-loss"}
+    others = {*drills, "export.proxy", "import.mode", "import.group"}
     text = "".join(
         f"{schema.EXAMPLES[name]}\n"
         + "".join(
@@ -81,8 +82,11 @@ def test_each_key_has_an_example_that_works() -> None:
         )
         for name in values
     )
-    for key, kind in others.items():
+    for key, kind in drills.items():
         text += f'[[drill]]\nkind = "{kind}"\nevery = "1d"\n{schema.EXAMPLES[key]}\n'
+    text += f'[[export]]\nservice = "other"\ntarget = "unix:/run/db.sock"\n{schema.EXAMPLES["export.proxy"]}\n'
+    rights = f"{schema.EXAMPLES['import.mode']}\n{schema.EXAMPLES['import.group']}\n"
+    text += f'[[import]]\nservice = "other@met.police.example"\nlisten = "unix:/run/other.sock"\n{rights}'
     assert config.parse(text, PATH).node.id.name == "kent-1"
 
 

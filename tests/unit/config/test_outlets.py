@@ -115,7 +115,7 @@ def test_rules_between_tables(text: str, words: str) -> None:
 
 def test_a_name_may_lead_to_either_family() -> None:
     found = config.parse(NODE + entry() + direct(address="db.cjx.example:5432", more='source = "10.9.9.9"'), PATH)
-    assert found.directs[0].source == "10.9.9.9"
+    assert found.directs[0].sources == ("10.9.9.9",)
 
 
 def test_another_service_may_have_outlets_of_the_same_name_and_address() -> None:

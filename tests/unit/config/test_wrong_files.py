@@ -45,7 +45,12 @@ BAD_NAMES = ["", "Kent", "kent_1", "-kent", "kent-", "k" * 64, "ké", "a b", "a\
 BAD_DOTTED = ["", ".", "Kent.example", "kent..example", ".kent", "kent.", "a." * 127 + "a", "a b.example"]
 BAD_ADDRESSES = [
     "", "127.0.0.1", ":7400", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:x", "127.0.0.1:-1",
-    "::1:7400", "[::1]", "[::g]:7400", "127.0.0.256:7400", "a b:7400", "unix:/tmp/x", "127.0.0.1:7400 ", "[]:1", "x:٧",
+    "::1:7400", "[::1]", "[::g]:7400", "127.0.0.256:7400", "a b:7400", "127.0.0.1:7400 ", "[]:1", "x:٧",
+]  # fmt: skip
+BAD_PATHS = ["unix:", "unix:run/x", "unix:/", "unix:/run/", "unix:/a\nb", "unix:/" + "x" * 102, "unix://" + "é" * 60]
+BAD_SOURCES = [
+    "", "10.9.9", "here.example", "0.0.0.0", "::", "::1", "fe80::1%eth0", "10.9.9.9:1", 1, ["10.9.9.9", "10.9.9.9"],
+    ["10.9.9.9", "::1"], [1], [f"10.9.9.{number}" for number in range(9)],
 ]  # fmt: skip
 BAD_VALUES: dict[str, list[Any]] = {
     "node.name": [*BAD_NAMES, "a.b"],
@@ -86,7 +91,14 @@ BAD_VALUES: dict[str, list[Any]] = {
     "listen.precedence": ["", "back_up"],
     "listen.weight": [-1, 101],
     "export.service": [*BAD_NAMES, "custody@kent.police.example", "a.b"],
-    "export.target": [*BAD_ADDRESSES, "0.0.0.0:5432"],
+    "export.target": [*BAD_ADDRESSES, *BAD_PATHS, "0.0.0.0:5432"],
+    "export.source": BAD_SOURCES,
+    "export.proxy": ["", "v1", "V2", True],
+    "export.max_streams_per_organisation": [-1, 1_000_001, "1"],
+    "export.new_streams_per_second": [-1, 0.5],
+    "export.idle_timeout_s": [-1, 31_536_001, "1h"],
+    "export.max_duration_s": [-1, 31_536_001],
+    "link.source": BAD_SOURCES,
     "export.allow": [["*"], ["*.police.example"], [""], ["met.example", "met.example"], [7]],
     "export.marking": ["", "official", "TOP SECRET"],
     "export.precedence": ["", "first", 1],
@@ -98,7 +110,12 @@ BAD_VALUES: dict[str, list[Any]] = {
     "export.connect_timeout_ms": [0],
     "import.priority": ["", "urgent"],
     "import.service": ["", "custody", "custody@", "@kent.example", "a@b@c", "Custody@kent.example"],
-    "import.listen": [*BAD_ADDRESSES, "127.0.0.1:7400", "0.0.0.0:7400"],
+    "import.new_streams_per_second": [-1],
+    "import.idle_timeout_s": [-1],
+    "import.max_duration_s": [-1],
+    "import.mode": ["0660"],
+    "import.group": ["adm"],
+    "import.listen": [*BAD_ADDRESSES, *BAD_PATHS, "127.0.0.1:7400", "0.0.0.0:7400"],
     "import.outlet": ["", "psnp", "Gateway", 1],
     "import.also": ["127.0.0.1:9", [""], ["127.0.0.1:15432"], ["127.0.0.1:7400"], ["10.20.30.50:1", "10.20.30.50:1"]],
     "import.careful": ["yes", 1],
@@ -110,9 +127,9 @@ BAD_VALUES: dict[str, list[Any]] = {
     "bearer.supported_until": ["", "2031-01-31", "soon", 20310131],
     "direct.service": ["", "custody", "other@kent.police.example", "Custody@kent.example"],
     "direct.name": [*BAD_NAMES, "gateway", "a.b"],
-    "direct.address": [*BAD_ADDRESSES, "0.0.0.0:5432", "127.0.0.1:15432", "127.0.0.1:7400"],
+    "direct.address": [*BAD_ADDRESSES, *BAD_PATHS, "0.0.0.0:5432", "127.0.0.1:15432", "127.0.0.1:7400"],
     "direct.bearer": BAD_NAMES,
-    "direct.source": ["", "10.9.9", "here.example", "0.0.0.0", "::", "::1", "fe80::1%eth0", "10.9.9.9:1", 1],
+    "direct.source": BAD_SOURCES,
     "direct.connect_timeout_ms": [0, 99, 60_001],
     "direct.probe": ["", "expect", "tcp"],
     "direct.probe_send": ["PING"],

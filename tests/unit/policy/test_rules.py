@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from msgspec import structs
 
 from pcgrelay.config import Address, ExportSettings, PolicySettings
+from pcgrelay.config.settings import AllowTerms
 from pcgrelay.identity.handshake import CAP_LEAST_BYTES, session_cap
 from pcgrelay.model import Marking, NodeId, Priority, Role, ServiceName, Suite
 from pcgrelay.path.budget import OVERCOMMIT, Budget
 from pcgrelay.policy.rules import export_rules, granted, link_refusal, reach_refusal, relay_refusal
 
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
 KENT = NodeId("police.example", "kent.police.example", "kent-1")
 MET = NodeId("police.example", "met.police.example", "met-1")
 HUB = NodeId("police.example", "hub.example", "relay-1")
@@ -59,14 +63,14 @@ RULES = export_rules([export("a"), export("b", MET.organisation), export("c", ME
     ],
 )
 def test_grants(organisation: str, exports: tuple[int, ...]) -> None:
-    assert granted(RULES, organisation) == exports
+    assert granted(RULES, organisation, NOW) == exports
 
 
 @pytest.mark.parametrize(("priority", "exports"), [(0, (0, 1, 2)), (1, (1, 2)), (2, (2,)), (3, ())])
 def test_a_class_above_that_of_the_export_is_not_granted(priority: int, exports: tuple[int, ...]) -> None:
     rules = export_rules([export(str(int(each)), MET.organisation, priority=each) for each in Priority])
-    assert granted(rules, MET.organisation, priority) == exports
-    assert granted(rules, "hub.example", priority) == ()
+    assert granted(rules, MET.organisation, NOW, priority) == exports
+    assert granted(rules, "hub.example", NOW, priority) == ()
     assert rules[2].text == "export[3] (2@kent.police.example) allows met.police.example with priority critical at most"
 
 
@@ -142,3 +146,13 @@ def test_whose_nodes_may_be_relays(relays: tuple[str, ...] | None, organisation:
     node = NodeId("police.example", organisation, "node-1")
     assert relay_refusal(asked, node, Role.RELAY) == reason
     assert relay_refusal(asked, node, Role.EDGE) is None
+
+
+def test_an_entry_with_an_end_allows_until_then_and_says_so() -> None:
+    terms = AllowTerms(organisation=MET.organisation, until=NOW, reason="an operation", reference="R-17")
+    (rule,) = export_rules([structs.replace(export("a", MET.organisation, "hub.example"), terms=(terms,))])
+    assert granted([rule], MET.organisation, NOW - timedelta(microseconds=1)) == (0,)
+    assert granted([rule], MET.organisation, NOW) == ()
+    assert granted([rule], "hub.example", NOW + timedelta(days=999)) == (0,)
+    expected = f"allows {MET.organisation} (until 2026-06-01 00:00 UTC, R-17), hub.example"
+    assert rule.text.endswith(expected)

@@ -12,6 +12,14 @@ from tests.support import fake_core
 from tests.support.nodes_in_process import KENT, MET, Nodes, dial, entry, export, is_live, relays
 from tests.support.waiting import until_async as until
 
+LIMITS = {
+    "max_streams": 7,
+    "max_streams_per_organisation": 2,
+    "new_streams_per_second": 5,
+    "idle_timeout_s": 60,
+    "max_duration_s": 3_600,
+}
+
 
 @pytest.fixture
 async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
@@ -34,12 +42,12 @@ def test_some_are_kept_back_of_any_number(limit: int) -> None:
 
 async def test_services_are_bounded_and_say_when_they_are_full(nodes: Nodes) -> None:
     ((_, port),) = await relays(nodes, 1)
-    kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[{**export(), "max_streams": 7}])
+    kent = await nodes.start(KENT, "kent-1", links=[dial(1, port)], exports=[{**export(), **LIMITS}])
     met = await nodes.start(MET, "met-1", links=[dial(1, port)], imports=[entry()])
     await until(lambda: is_live(met))
-    assert list(kent.core.bounds_set["exports"].values()) == [7]
+    assert list(kent.core.bounds_set["exports"].values()) == [[7, 2, 5, 60, 3_600]]
     descriptors = kent.core.bounds_set["descriptors"]
-    assert list(met.core.bounds_set["imports"].values()) == [descriptors // 4]
+    assert list(met.core.bounds_set["imports"].values()) == [[descriptors // 4, 0, 0, 0, 0]]
     (number,) = kent.core.bounds_set["exports"]
     session = next(iter(kent.core.session_table))
     for _ in range(50):
@@ -49,3 +57,9 @@ async def test_services_are_bounded_and_say_when_they_are_full(nodes: Nodes) -> 
     await until(lambda: kent.lines("service.full"))
     assert len(kent.lines("service.full")) <= 5
     assert kent.lines("service.full")[0]["service"] == f"custody@{KENT}"
+    # What one organisation has used up is told with its name.
+    kent.core.emit(
+        fake_core.EVENT_STREAM_END, False, number, session, b"custody", 0, 0, 0, 2, "rate-limit", 0xFFFF, False
+    )
+    await until(lambda: any(line["limit"] == "rate-limit" for line in kent.lines("service.full")))
+    assert kent.lines("service.full")[-1]["organisation"] == MET

@@ -22,7 +22,7 @@ CLOSED = (0, 3)
 
 
 def export(number: int, host: str = "10.0.0.1", marking: int = 1, state: int = READY, name: str = "") -> Export:
-    return number, (name or f"s{number}").encode(), marking, number, state, 1_000, ((host, 5432),)
+    return number, (name or f"s{number}").encode(), marking, number, state, 1_000, ((host, 5432),), (), False
 
 
 def entry(number: int, *sessions: int) -> Import:
