@@ -34,6 +34,7 @@ LEAF_DAYS = 90
 # An expired list stops the whole realm, so it lasts as long as the leaves; issuing and revoking renew it.
 CRL_DAYS = 90
 DAYS_MOST = 36_500
+NUMBER_MOST = 1 << 63
 
 
 class Authority:
@@ -265,10 +266,17 @@ class Authority:
         """Return the end of the present list, or None if there is none."""
         return load_crls(self.crl_path)[0].next_update_utc if self.crl_path.exists() else None
 
-    def renew_crl(self, *, days: int = CRL_DAYS) -> datetime:
-        """Write a new revocation list with the same entries; return its end."""
+    def renew_crl(self, *, days: int = CRL_DAYS, above: int = 0) -> datetime:
+        """Write a new revocation list with the same entries; return its end.
+
+        above: its number is greater than this; for a CA that was restored from a copy, behind whose back newer lists
+        are in force. UsageProblem: days or above is out of bounds.
+        """
         _refuse_days(days)
+        if not 0 <= above < NUMBER_MOST:
+            raise UsageProblem(f"--above: {above} is out of bounds; give the number of the list that nodes have.")
         with locked_index(self.index_path) as index:
+            index.crl_number = max(index.crl_number, above)
             return self._write_crl(index, days)
 
     def issued(self) -> list[Issued]:

@@ -131,14 +131,21 @@ def revoke(
 @click.option(
     "--days", metavar="DAYS", type=int, default=CRL_DAYS, show_default=True, help="How long the list is valid."
 )
+@click.option(
+    "--above",
+    metavar="NUMBER",
+    type=int,
+    default=0,
+    help="Give the list a greater number than this: after the CA was restored from a copy.",
+)
 @PASSPHRASE_FILE
-def crl(folder: Path, days: int, passphrase_file: Path | None) -> None:
+def crl(folder: Path, days: int, above: int, passphrase_file: Path | None) -> None:
     """Renew the revocation list before it expires.
 
-    Writes DIR/realm.crl with the same entries and a later end.
+    Writes DIR/realm.crl with the same entries, the next number and a later end.
     """
     authority = open_authority(folder, passphrase_file)
-    end = authority.renew_crl(days=days)
+    end = authority.renew_crl(days=days, above=above)
     click.echo(f"{authority.crl_path} holds until {end:%Y-%m-%d}; put it at a node, and reload that.")
 
 

@@ -45,7 +45,7 @@ def sign(folder: Path, request: Path, out: Path, days: int, yes: bool, passphras
     click.echo(f"Name:         {wanted.node.uri}", err=True)
     click.echo(f"Fingerprint:  {wanted.fingerprint[:39]}", err=True)
     click.echo(f"              {wanted.fingerprint[40:]}", err=True)
-    click.echo(f"Issued so far: {_before(authority.issued(), wanted.node)}", err=True)
+    click.echo(f"Issued:       {_before(authority.issued(), wanted.node)}", err=True)
     if not confirm("Sign it?", yes=yes):
         raise RunError("Nothing was signed.")
     issued = authority.sign(wanted, out, days=days)

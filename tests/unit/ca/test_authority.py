@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import threading
@@ -159,6 +160,26 @@ def test_the_list_is_renewed_with_its_entries(authority: Authority, tmp_path: Pa
     crl = x509.load_pem_x509_crl(authority.crl_path.read_bytes())
     assert crl.next_update_utc == end
     assert len(list(crl)) == 1
+
+
+def test_a_ca_that_was_restored_goes_on_above_the_lists_that_are_out(authority: Authority, tmp_path: Path) -> None:
+    """Nodes take no list whose number is not greater."""
+    shutil.copytree(authority.folder, tmp_path / "copy")
+    for _ in range(5):
+        authority.renew_crl()
+    restored = Authority(tmp_path / "copy")
+    restored.renew_crl(above=number_of(authority))
+    assert number_of(restored) == number_of(authority) + 1 == 7
+    restored.renew_crl(above=3)
+    assert number_of(restored) == 8
+    for above in (-1, 1 << 63):
+        with pytest.raises(UsageProblem, match="--above"):
+            restored.renew_crl(above=above)
+
+
+def number_of(authority: Authority) -> int:
+    crl = x509.load_pem_x509_crl(authority.crl_path.read_bytes())
+    return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
 
 
 def test_a_leaf_does_not_outlive_its_ca(tmp_path: Path) -> None:

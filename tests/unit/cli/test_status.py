@@ -9,14 +9,17 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from pcgrelay.admin.status import (
     Status,
 )
+from pcgrelay.admin.validity import CredentialsStatus, ListStatus
 from tests.support.command_line import KENT, Invoke, invoker, node_written
 from tests.support.healthy_status import HEALTHY
 
@@ -198,3 +201,14 @@ def test_status_loads_no_openssl(node: Path) -> None:
     command = [sys.executable, "-c", script, "status", "-c", str(node)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert answer.stdout == "[]\n"
+
+
+def test_a_list_that_a_neighbour_brought_is_named(invoke: Invoke, node: Path) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    brought = ListStatus(name="CN=police.example realm CA", number=7, source="relay-1.hub.example", not_before=now)
+    of_file = ListStatus(name="CN=other CA", number=3, not_before=now)
+    status = structs.replace(HEALTHY, credentials=CredentialsStatus(lists=(brought, of_file)))
+    with answering(node.with_suffix(".sock"), http(msgspec.json.encode(status))):
+        shown = invoke("status", "-c", node).out
+    assert "list 7 of CN=police.example realm CA, brought by relay-1.hub.example\n" in shown
+    assert "other CA" not in shown
