@@ -23,6 +23,7 @@ COMMANDS = {
     "upgrade": ("pcgrelay.cli.upgrade:upgrade", "Replace a running node's process with this version of pcgrelay."),
     "drain": ("pcgrelay.cli.drain:drain", "Move traffic away from a running node before it is stopped."),
     "status": ("pcgrelay.cli.status:status", "Show the state of a running node."),
+    "top": ("pcgrelay.cli.top:top", "Watch running nodes, with the rates of what they carry."),
     "explain": ("pcgrelay.cli.explain:explain", "Explain which route a new stream would take, and why not another."),
     "outlet": ("pcgrelay.cli.outlet:outlet", "Show the outlets of imports, or move new streams between them."),
     "cutover": ("pcgrelay.cli.cutover:cutover", "Move a service from an old network to the gateway, step by step."),
