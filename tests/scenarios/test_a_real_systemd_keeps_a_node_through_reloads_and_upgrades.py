@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,6 +154,11 @@ def test_upgrades_and_reloads_of_a_unit(machine: Machine) -> None:
         assert found.stdout.split() == [new]
         assert talk.lives()
         refused(machine)
+    errors = machine.done("journalctl", "--no-pager", "-o", "cat", "-p", "err", "--unit", "met").splitlines()
+    # Two refusals by the first process, and two by each that came by an upgrade, whose environment names another one.
+    records = [json.loads(line) for line in errors if line.startswith("{")]
+    assert [record["event"] for record in records] == 8 * ["handover.failed"]
+    assert not any(line.startswith("<") for line in errors)
     machine.done("systemctl", "reload", "kent")
     assert talk.lives()
     # What the unit no longer allows is refused by the process that systemd keeps, which is the only one.

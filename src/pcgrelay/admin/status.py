@@ -54,6 +54,7 @@ class LinkStatus(Struct, frozen=True, kw_only=True):
     reason: str = ""  # why it is not up, in one word, as in refusals
     generation: int = 0  # renewals since it came up
     authenticated_s: float | None = None  # how long ago both ends last proved their identities
+    until: str = ""  # when the first certificate of the peer's chain ends
 
 
 class SessionStatus(Struct, frozen=True, kw_only=True):

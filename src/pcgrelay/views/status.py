@@ -168,7 +168,13 @@ def _link(node: Node, link: Link, figures: dict[str, int], now_ms: int) -> LinkS
         reason="replaced" if link.replaced else "control_lost" if link.state is LinkState.ORPHANED else "",
         generation=link.generation,
         authenticated_s=link.schedule.age_ms(now_ms) / 1000,
+        until=_until(link),
     )
+
+
+def _until(link: Link) -> str:
+    end = min((certificate.not_valid_after_utc for certificate in link.chain), default=None)
+    return "" if end is None else f"{end:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _sessions(node: Node, edge: EdgeRole) -> tuple[SessionStatus, ...]:

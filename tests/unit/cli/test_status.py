@@ -88,6 +88,33 @@ def test_status_of_a_healthy_node(invoke: Invoke, node: Path) -> None:
         assert msgspec.json.decode(facts.out, type=Status) == HEALTHY
 
 
+def test_status_shows_what_is_unusual_and_counts_what_was_refused(invoke: Invoke, node: Path) -> None:
+    link = msgspec.structs.replace(
+        HEALTHY.links[0], precedence="back-up", weight=50, sent_total_bytes=9 << 20, received_total_bytes=8 << 20
+    )
+    odd = msgspec.structs.replace(
+        HEALTHY,
+        node=msgspec.structs.replace(HEALTHY.node, stands_back=False),
+        links=(link,),
+        refusals={"unreachable": 3, "peer_closed": 2, "not_a_member": 1},
+    )
+    with answering(node.with_suffix(".sock"), http(msgspec.json.encode(odd))):
+        shown = invoke("status", "-c", node).out
+        assert "  back-up, weight 50\n" in shown
+        assert "9.0 MiB  " in shown
+        assert "the system forbids setpriority" in shown
+        assert "Refused: 1 since the start" in shown
+        more = invoke("status", "-c", node, "--streams").out
+        refused, _, ended = more.partition("Attempts that failed, and lanes that ended, by reason")
+        assert re.search(r"^not_a_member +1 *$", refused, re.M)
+        assert re.search(r"^unreachable +3 *$", ended, re.M)
+        assert "unreachable" not in refused
+    # What nobody refused is no reason to look.
+    well = msgspec.structs.replace(odd, refusals={"unreachable": 3})
+    with answering(node.with_suffix(".sock"), http(msgspec.json.encode(well))):
+        assert "Refused" not in invoke("status", "-c", node).out
+
+
 def test_status_of_a_node_that_cannot_serve(invoke: Invoke, node: Path) -> None:
     link = msgspec.structs.replace(HEALTHY.links[0], state="down", reason="expired", lanes_up=0, rtt_ms=None)
     ill = msgspec.structs.replace(HEALTHY, links=(link,))

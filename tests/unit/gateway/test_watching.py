@@ -199,3 +199,12 @@ async def test_one_process_with_two_links_is_no_twin(nodes: Nodes, monkeypatch: 
         await until(has_newest)
         relay.node.tick()
         assert relay.node.watch.twins == []
+
+
+async def test_a_link_says_until_when_its_peer_is_certified(nodes: Nodes) -> None:
+    ((relay, port),) = await relays(nodes, 1)
+    await nodes.start(KENT, "kent-1", links=[dial(1, port)])
+    await until(lambda: links_of(relay, KENT_1))
+    (link,) = links_of(relay, KENT_1)
+    leaf = nodes.pki.authority.issued()[-1]
+    assert link.until == f"{leaf.not_after:%Y-%m-%dT%H:%M:%SZ}"
