@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from contextlib import suppress
 
 JOURNAL_SOCKET = "/run/systemd/journal/stdout"
@@ -25,6 +26,8 @@ def is_journal(descriptor: int) -> bool:
         status = os.fstat(descriptor)
         if os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}":
             return True
-        with socket.socket(fileno=os.dup(descriptor)) as sock:
-            return sock.family == socket.AF_UNIX and sock.getpeername() == JOURNAL_SOCKET
+        if not stat.S_ISSOCK(status.st_mode):
+            return False
+        with socket.fromfd(descriptor, socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            return bool(sock.getpeername() == JOURNAL_SOCKET)
     return False

@@ -65,6 +65,15 @@ def test_a_stream_of_another_process_is_known_by_its_other_end(tmp_path: Path, m
     assert not is_journal(99_999)
 
 
+def test_a_pipe_is_not_kept_open() -> None:
+    """Whoever reads the error output of an upgrade waits for its end."""
+    read, write = os.pipe()
+    assert not is_journal(write)
+    os.close(write)
+    assert os.read(read, 1) == b""
+    os.close(read)
+
+
 @pytest.mark.parametrize(
     ("record", "level"),
     [
