@@ -63,7 +63,7 @@ async def examine_link(number: int, settings: LinkSettings, local: LocalIdentity
         return [broken(where, sentence, "Check /etc/resolv.conf and the way to the name service.")]
     try:
         last: list[Where] = list(found)
-        sock = await connect(settings.address, CONNECT_MS, last)
+        sock = await connect(settings.address, CONNECT_MS, last, settings.sources)
     except OSError as error:
         failure = failure_of(error, str(settings.address), CONNECT_MS)
         sentence = f"{failure.detail[:1].upper()}{failure.detail[1:]}."

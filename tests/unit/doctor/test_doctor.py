@@ -192,7 +192,7 @@ async def name_absent(*_: object) -> Any:
 
 async def target_without_a_name(patient: Patient) -> None:
     patient.monkeypatch.setattr(targets, "resolve", name_absent)
-    await export(patient, "db.kent.example:5432")
+    await export(patient, "localhost:5432")
 
 
 async def neighbour_without_a_name(patient: Patient) -> None:
@@ -278,7 +278,7 @@ FAULTS: list[tuple[Plant, str, str]] = [
     (target_refuses, "export[1] (custody)", "Connection refused by 127.0.0.1:"),
     (target_is_silent, "export[1] (custody)", "No answer from 127.0.0.1:"),
     (target_says_something_else, "export[1] (custody)", "lacks +PONG (target-answer)"),
-    (target_without_a_name, "export[1] (custody)", "No such name: db.kent.example"),
+    (target_without_a_name, "export[1] (custody)", "No such name: localhost"),
     (neighbour_without_a_name, RELAY, "No such name: 127.0.0.1."),
     (no_name_service, RELAY, "The name service does not answer for"),
     (neighbour_refuses, RELAY, "Connection refused by 127.0.0.1:"),
