@@ -53,7 +53,7 @@ SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py --ignore=tests
 NO_ASLR = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
 .PHONY: help setup build demo picture-top test test-all test-upgrade flakes lint types fuzz simulate simulate-outlets acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-direct bench-count \
-	bench-report annotate wheel test-wheel deb clean
+	bench-report annotate wheel test-wheel deb image sbom release test-debian clean
 
 help: ## Show this list.
 	@echo 'pcgrelay: a secure relay gateway between organisations.'
@@ -192,6 +192,21 @@ test-wheel: ## Run the core's tests as they are in a wheel: through the table of
 deb: ## Build dist/pcgrelay_*.deb for the Debian that this is, 12 or 13.
 	@sh scripts/setup package
 	@sh scripts/deb
+
+image: deb ## Build dist/pcgrelay-*.oci.tar from that package, without a container engine.
+	@sh scripts/image "$$(ls -t dist/pcgrelay_*.deb | head -n 1)"
+
+sbom: ## Write dist/pcgrelay-*.cdx.json: all components with their versions, the libcrypto too, as CycloneDX.
+	@sh scripts/setup package
+	@sh scripts/sbom
+
+release: ## Build all that a release has into dist: wheel, sources, package, image, components, SHA256SUMS.
+	@sh scripts/setup package
+	@sh scripts/release
+
+test-debian: ## Run demo, tests of core and control plane, and the package on another Debian: OTHER=trixie or bookworm.
+	@sh scripts/setup all
+	@sh scripts/test-debian '$(OTHER)'
 
 clean: ## Remove what the build made; .venv stays.
 	rm -rf build dist src/*.egg-info src/_core/*/*.c src/_core/*/*.html src/pcgrelay/_core/*/*.so tests/native/*.c \
