@@ -21,7 +21,7 @@ pytestmark = pytest.mark.tier_all
 
 MOST_MB = 150
 USER = 65532
-HUB = "hub.example"
+HUB, KENT = "hub.example", "kent.police.example"
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +68,16 @@ def test_it_is_small_and_says_how_it_is_run(image: Path, bundle: Path) -> None:
 def container(bundle: Path, tmp_path: Path) -> Iterator[int]:
     """A relay in it, by the image's own words; the pid of the node."""
     config = configuration(bundle)
-    files = RealmPki(tmp_path / "realm").issue(HUB, "relay-1")
-    path = write_config(
-        tmp_path / "realm" / "node.toml",
-        files,
-        HUB,
-        "relay-1",
-        role="relay",
-        listens=["127.0.0.1:7400"],
-        node_table={"admin": "/run/pcgrelay/admin.sock"},
-    )
-    path.write_text(path.read_text().replace(str(tmp_path / "realm"), "/etc/pcgrelay"))
+    realm = RealmPki(tmp_path / "realm")
+    written = {
+        "node": (HUB, "relay-1", {"role": "relay", "listens": ["127.0.0.1:7400"], "policy": {"members": [KENT]}}),
+        "kent": (KENT, "kent-1", {"links": [{"peer": f"relay-1.{HUB}", "address": "127.0.0.1:7400"}]}),
+    }
+    for what, (organisation, name, more) in written.items():
+        path = tmp_path / "realm" / f"{what}.toml"
+        admin = {"admin": f"/run/pcgrelay/{'admin' if what == 'node' else what}.sock"}
+        write_config(path, realm.issue(organisation, name), organisation, name, node_table=admin, **more)
+        path.write_text(path.read_text().replace(str(tmp_path / "realm"), "/etc/pcgrelay"))
     # As a secret of Kubernetes with fsGroup.
     for file in (tmp_path / "realm").rglob("*"):
         os.chown(file, 0, USER)
@@ -135,8 +134,17 @@ def test_a_node_serves_in_it(container: int, bundle: Path) -> None:
     health = configuration(bundle)["Healthcheck"]["Test"][1:]
     inside = ("nsenter", "-t", str(container), "-m", "-u", "-i", "-n", "-p", "-S", str(USER), "-G", str(USER))
     env = ("env", "-i", *configuration(bundle)["Env"])
-    done = subprocess.run([*inside, "--", *env, *health], capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "relay, pcgrelay" in done.stdout
+
+    def judged() -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*inside, "--", *env, *health], capture_output=True, text=True, timeout=30, check=False)
+
+    # A relay without a neighbour serves nobody, and with one it does.
+    assert judged().returncode == 3
+    neighbour = ("/usr/bin/pcgrelay", "run", "-c", "/etc/pcgrelay/kent.toml", "--drain", "0")
+    with subprocess.Popen([*inside, "--", *env, *neighbour], stderr=subprocess.DEVNULL, start_new_session=True) as kent:
+        try:
+            until(lambda: judged().returncode == 0, 20, "the relay is healthy")
+        finally:
+            os.killpg(kent.pid, signal.SIGTERM)
     # Bytecode came with the package: it is not compiled anew by each start, which could not keep it.
     assert list((bundle / "bundle" / "rootfs").glob("usr/lib/pcgrelay/lib/*/site-packages/pcgrelay/__pycache__/*.pyc"))
