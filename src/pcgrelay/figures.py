@@ -1,19 +1,43 @@
-"""What the outlets of an import have done: counts and histograms, as the core counts them (pure).
+"""Counts and histograms, as the core counts them (pure): above all of what the outlets of an import have done.
 
 Histograms are sparse, by bucket (`cutover/histogram`); times are in microseconds, rates in KiB/s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 OUTCOMES = ("up", "refused", "silent", "away", "denied", "local", "left", "lost")
 FAILURES = ("refused", "silent", "away", "denied", "lost")  # that speak against an outlet
 
 Histogram = dict[int, int]
+
+
+BUCKETS = 40  # of a time in microseconds: the number of its bits; the last has all longer ones, from six days
+
+
+class Durations(Struct, kw_only=True):
+    """How long something took: counts of octaves, and the sum. It counts on."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+    sum_us: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.counts) != BUCKETS:
+            raise ValueError(f"durations have {BUCKETS} counts")
+
+    def add(self, us: int) -> None:
+        """Count one of so many microseconds."""
+        self.counts[min(us.bit_length(), BUCKETS - 1)] += 1
+        self.sum_us += us
+
+    def add_all(self, counts: Sequence[int], sum_us: int) -> None:
+        """Count many."""
+        self.counts = [mine + more for mine, more in zip(self.counts, counts, strict=True)]
+        self.sum_us += sum_us
 
 
 class OutletFigures(Struct, frozen=True, kw_only=True):

@@ -149,9 +149,15 @@ def test_those_that_were_done_are_counted_and_told_in_one(across: Across) -> Non
         done = [each for each in found if each[0] == native.EVENT_STREAMS_DONE]
         assert {(each[1], each[3]) for each in done} == {(is_opener, across.session)}
         sums = Counter[int]()
-        for _, _, number, _, count, answered_us in done:
+        for _, _, number, _, count, answered_us, (sent, received, life_us, first_us, lives, firsts) in done:
             sums[number] += count
             assert 0 < answered_us < 60_000_000
+            # Each of them has sent as much as came back, and an application waits for its first byte.
+            assert sent == received > 0
+            assert sum(lives) == count
+            assert sum(firsts) == (count if is_opener else 0)
+            assert 0 <= first_us <= life_us
+            assert (first_us > 0) is is_opener
         assert sorted(sums.values()) == [1, 20]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import subprocess
 import threading
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.scenarios.kit.echo_witness import received
 from tests.scenarios.kit.nodes import HOST, KENT, MET
 from tests.scenarios.kit.reload_setup import Scene, reload, scene
 from tests.support.metric_samples import samples
@@ -124,3 +126,27 @@ def test_off_loopback_who_reads_proves_a_name_that_is_allowed(realm: Scene) -> N
     assert reload(node).ok
     assert curl(*shown[1], url)[0] == ""
     assert node.metrics()['refused_total{reason="revoked"}'] == 1
+
+
+def test_what_a_service_carried_is_told_at_both_edges_and_counted_on(realm: Scene) -> None:
+    for node in (realm.kent, realm.met):
+        for number in range(2):
+            with socket.create_connection(realm.door, 10) as sock:
+                sock.settimeout(10)
+                sock.sendall(b"hello")
+                assert received(sock, 5) == b"hello"
+            until(lambda: realm.kent.status().streams.active == realm.met.status().streams.active == 0, 10)
+            if number == 0:
+                assert node.upgrade().returncode == 0
+    for node, direction, organisation in ((realm.kent, "export", MET), (realm.met, "import", KENT)):
+        pair = f'direction="{direction}",organisation="{organisation}",service="echo@{KENT}"'
+        at = f'direction="{direction}",service="echo@{KENT}"'
+        # Counts of ends lag by a turn.
+        until(lambda node=node, pair=pair: node.metrics().get(f"service_streams_total{{{pair}}}") == 4, 10, pair)
+        found = node.metrics()
+        assert found[f"service_sent_bytes_total{{{pair}}}"] == found[f"service_received_bytes_total{{{pair}}}"] == 20
+        assert found[f"service_streams_active{{{at}}}"] == 0
+        assert found[f"service_life_seconds_count{{{at}}}"] == 4
+        if direction == "import":
+            assert found[f"service_first_byte_seconds_count{{{at}}}"] == 4
+        assert found['handshake_seconds_count{kind="session"}'] > 0

@@ -116,7 +116,7 @@ class Outlets:
             self._shadows[shadow].append(outcome)
 
     def stream_ended(self, number: int, sent: int, received: int, cause: str, about: tuple[Any, ...]) -> None:
-        outlet, setup_us, moved, up, shadow = about
+        outlet, setup_us, moved, up, shadow, *_ = about
         if self._is_unheard():
             return
         kind = SHADOW if shadow else REAL

@@ -132,6 +132,7 @@ cdef Result rx_record(Shard* shard, Flow* flow, const Record* record, Buf* owner
         if stream.setup != NULL:
             timer_clear(&shard.wheel, &stream.timer)
             setup_up(shard, stream.setup)
+        stream.unanswered = True
         edge_ready(shard, stream)
         return RESULT_OK
     if record.kind == RECORD_FIN:

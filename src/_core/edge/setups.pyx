@@ -1,4 +1,4 @@
-from libc.stdint cimport uint32_t, uint64_t, uint8_t
+from libc.stdint cimport UINT32_MAX, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy, memset
 
 from pcgrelay._core.base.atomics cimport counter_add
@@ -204,6 +204,7 @@ cdef void setup_failed(Shard* shard, Setup* setup, uint32_t code, Cause cause, u
 cdef void setup_answered(Shard* shard, Stream* stream) noexcept nogil:
     cdef Setup* setup = stream.setup
     stream.unanswered = False
+    stream.first_us = <uint32_t>min(max(shard.now_us - stream.opened_us, 1), UINT32_MAX)
     if setup != NULL:
         meter_observe(setup_figures(shard, setup), METER_ANSWER, shard.now_us - setup.up_us)
 

@@ -311,6 +311,7 @@ cdef void edge_finish(Shard* shard, Stream* stream) noexcept nogil:
     end.sent_bytes = stream.tx.sent
     end.received_bytes = stream.rx.consumed - stream.dropped
     end.open_us = shard.now_us - stream.opened_us
+    end.first_us = stream.first_us
     end.code = stream.code
     end.cause = stream.cause
     end.remote = stream.far != FAR_OPEN

@@ -79,7 +79,8 @@ cdef tuple event_tuple(const Event* event):
         name = PyBytes_FromStringAndSize(<const char*>end.service, end.service_length)
         return (kind, bool(end.opener), end.number, end.session, name, end.sent_bytes, end.received_bytes, end.open_us,
                 end.code, name_of_cause(end.cause), end.rule, bool(end.remote),
-                (end.outlet, end.setup_us, end.moved, bool(end.up), end.shadow, end.id_head, end.flow, end.stream))
+                (end.outlet, end.setup_us, end.moved, bool(end.up), end.shadow, end.id_head, end.flow, end.stream,
+                 end.first_us))
     if kind == EVENT_SETUP_ENDED:
         setup = &event.data.setup
         return (kind, setup.import_number, setup.outlet, METER_COUNTS[setup.outcome], name_of_cause(setup.cause),

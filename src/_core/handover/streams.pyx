@@ -70,6 +70,7 @@ cdef enum:
     TAG_OF_LISTENER = 40
     TAG_IDLE_BYTES = 41
     TAG_IDLE_SINCE = 42
+    TAG_FIRST = 43
 
 cdef enum:
     TAG_STARTED = 1
@@ -157,6 +158,7 @@ cdef void stream_fields(Tlv* self, Stream* stream) noexcept nogil:
     tlv_number(self, TAG_OF_LISTENER, &stream.listener, sizeof(stream.listener))
     tlv_number(self, TAG_IDLE_BYTES, &stream.still_bytes, 8)
     tlv_number(self, TAG_IDLE_SINCE, &stream.still_us, 8)
+    tlv_number(self, TAG_FIRST, &stream.first_us, sizeof(stream.first_us))
 
 
 cdef void setup_fields(Tlv* self, Setup* setup) noexcept nogil:

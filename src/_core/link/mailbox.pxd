@@ -249,6 +249,7 @@ cdef struct StreamEndEvent:
     uint32_t id_head            # these three name it at both edges: of its session (Gauge); no flow: it never had one,
     uint32_t flow               # and 0 here
     uint32_t stream
+    uint32_t first_us           # an opener's: until the first byte of the far side; 0: there was none
     uint32_t service_length
     uint8_t service[64]
 

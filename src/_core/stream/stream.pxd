@@ -172,6 +172,7 @@ cdef struct Stream:
     uint64_t still_bytes        # so many had moved when its idle time was looked at last,
     uint64_t still_us           # and since this time at most no more; 0: nobody has looked
     uint64_t swapped_us         # when another connection became its own: epoll events of that turn are of the old one
+    uint32_t first_us           # an opener's: from its connection to the first byte of the far side; 0: none yet
     uint32_t id
     uint32_t session            # number
     int number                  # of the import or export; -1: unknown

@@ -33,6 +33,7 @@ class AdminHandlers:
 
     status: Callable[[], Status]
     counters: Callable[[], dict[str, int]]
+    traffic: Callable[[], str] = str  # the text of the families of services; a relay has none
     views: Mapping[str, Callable[[Query], Answer]] = field(default_factory=dict)  # more paths for GET
     actions: Mapping[str, Action] = field(default_factory=dict)  # paths for POST, with the body; see UID
     page: Callable[[str], Answer | None] = lambda path: None  # what a browser may show at a path, if it is one of its
@@ -52,7 +53,7 @@ def answered(method: str, target: str, facts: AdminHandlers) -> Answer:
     if path == "/readyz":
         return _readiness(facts.status())
     if path == "/metrics":
-        return Answer(200, CONTENT_TYPE, metrics_text(facts.status(), facts.counters()).encode())
+        return Answer(200, CONTENT_TYPE, (metrics_text(facts.status(), facts.counters()) + facts.traffic()).encode())
     return facts.page(path) or text_answer(404, "There is nothing here.")
 
 

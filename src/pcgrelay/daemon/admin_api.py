@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pcgrelay.admin.answers import (
     DRAIN_PATH,
     EXPLAIN_PATH,
@@ -31,6 +33,7 @@ from pcgrelay.gateway.relay import RelayRole
 from pcgrelay.views.explain import explain
 from pcgrelay.views.outlets import outlet_answer
 from pcgrelay.views.status import node_status
+from pcgrelay.views.traffic import TrafficText, handshake_text
 
 DRAIN_MOST_S = 86_400
 SUBJECT_LIMIT = 512
@@ -73,6 +76,7 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
     return AdminHandlers(
         status=lambda: node_status(node),
         counters=node.plane.counters,
+        traffic=_traffic(node),
         views={
             DRAIN_PATH: lambda query: json_answer(drain_state(node)),
             EXPLAIN_PATH: explanation,
@@ -95,6 +99,24 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
         },
         page=paper.page,
     )
+
+
+def _traffic(node: Node) -> Callable[[], str]:
+    """Return what writes the metrics of handshakes and, at an edge, of its services."""
+    local, role = node.local, node.role
+    if not isinstance(role, EdgeRole):
+        return lambda: handshake_text(local.link_handshakes, local.session_handshakes)
+    services, kept = role.services, TrafficText(role.services.traffic)
+
+    def text() -> str:
+        counts = node.plane.services()
+        imports = {str(each.settings.service): counts["imports"].get(each.number, 0) for each in services.imports}
+        exports = {str(each.settings.service): counts["exports"].get(each.number, 0) for each in services.exports}
+        active = {("import", name): n for name, n in imports.items()}
+        active |= {("export", name): n for name, n in exports.items()}
+        return handshake_text(local.link_handshakes, local.session_handshakes) + kept.text(active)
+
+    return text
 
 
 def _outlets(node: Node, subject: str) -> Answer:

@@ -164,6 +164,8 @@ class Plane:
         if event_type is events.StreamEnd and len(fields) > events.STREAM_END_FIELDS:
             *fields, setup = fields
             fields += setup
+        elif event_type is events.StreamsDone:
+            fields[-1] = events.DoneSums(*fields[-1])
         elif event_type is events.SetupEnded:
             # The address of an application is personal data: it goes no further than this.
             client = blake2b(fields[events.SETUP_ENDED_CLIENT], digest_size=8, key=self._client_key).digest()

@@ -81,10 +81,22 @@ class StreamEnd(Struct, frozen=True):
     id_head: int = 0  # the first four bytes of its session's id; 0: not known to the core
     flow: int = 0
     stream: int = 0
+    first_us: int = 0  # of an opener: from its connection to the first byte of the far side; 0: there was none
 
 
 # Of these, so many are reported for each stream, and the rest in a tuple behind them.
 STREAM_END_FIELDS = 11
+
+
+class DoneSums(Struct, frozen=True, array_like=True):
+    """What streams that are told together have carried, and how long they took."""
+
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    life_us: int = 0
+    first_us: int = 0  # to the first byte of the far side
+    lives: tuple[int, ...] = (0,) * 40  # counts by the number of bits of the microseconds
+    firsts: tuple[int, ...] = (0,) * 40
 
 
 class StreamsDone(Struct, frozen=True):
@@ -95,6 +107,7 @@ class StreamsDone(Struct, frozen=True):
     session: int
     count: int
     answered_us: int  # so long ago the one that was answered last was answered
+    sums: DoneSums = DoneSums()
 
 
 class SetupEnded(Struct, frozen=True):

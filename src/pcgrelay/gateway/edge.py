@@ -207,6 +207,7 @@ class EdgeRole:
             imports=self.services.imports_handover(),
             exports=self.services.exports_handover(),
             stream_counts=self.services.stream_counts.to_handover(),
+            traffic=self.services.traffic.to_handover(),
             exporters=self.import_watch.to_handover(),
             outlets=self.outlets.to_handover(),
             unwritten_shares=self.outlets.shares.encode(),

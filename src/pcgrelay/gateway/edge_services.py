@@ -30,6 +30,7 @@ from pcgrelay.services.far_refusals import FarRefusals
 from pcgrelay.services.listeners import ListenerCounts
 from pcgrelay.services.services import Exported, Imported, Numbers
 from pcgrelay.services.targets import Target
+from pcgrelay.services.traffic import Traffic
 
 
 class EdgeServices:
@@ -42,6 +43,7 @@ class EdgeServices:
         self.export_numbers = Numbers()
         self.import_numbers = Numbers()
         self.stream_counts = StreamCounts()
+        self.traffic = Traffic()
         self.far_refusals = FarRefusals()
         self._listener_counts = ListenerCounts(plane)
         self._sockets: dict[str, tuple[int, int] | None] = {}  # unix sockets by path, and the files that they are
@@ -148,6 +150,7 @@ class EdgeServices:
             self.exports.append(exported)
         for exported in known.values():
             _target_left(exported)
+        self.traffic.keep("export", (export.service for export in settings))
 
     def _apply_imports(self, settings: Sequence[ImportSettings], prepared: Prepared) -> list[int]:
         """Update the imports; return the numbers whose listeners must close."""
@@ -163,6 +166,7 @@ class EdgeServices:
             imported = known.get(entry.service) or Imported(self.import_numbers.take(entry.service), entry)
             imported.settings = entry
             self.imports.append(imported)
+        self.traffic.keep("import", (entry.service for entry in settings))
         return shut
 
     def _listen(self, imported: Imported, sockets: Sequence[socket.socket], prepared: Prepared) -> None:
@@ -250,6 +254,7 @@ class EdgeServices:
         self.export_numbers.restore({each.number: ServiceName.parse(each.service) for each in handover.exports})
         for each in handover.imports:
             self._listener_counts.restore(ServiceName.parse(each.service), each.listeners)
+        self.traffic.restore(handover.traffic)
         self.stream_counts.restore(handover.stream_counts, handover.imports, handover.exports)
         for each in handover.exports:
             fresh = prepared.targets.get(ServiceName.parse(each.service))

@@ -45,6 +45,8 @@ def to_handover(node: Node) -> NodeHandover:
             members=node.watch.to_handover(),
             link_totals=node.link_totals.to_handover(),
             lists=node.lists.to_handover(),
+            link_handshakes=node.local.link_handshakes,
+            session_handshakes=node.local.session_handshakes,
         )
     )
 
@@ -78,6 +80,7 @@ def restore(node: Node, handover: NodeHandover, prepared: Prepared) -> None:
     node.exchange.restore(handover.entries)
     node.watch.restore(handover.members)
     node.link_totals.restore(handover.link_totals)
+    node.local.restore_handshakes(handover.link_handshakes, handover.session_handshakes)
     node.listeners.strangers.beginnings.restore(handover.member_sources, node.clock.monotonic_ms())
     node.refused.restore(handover.refused)
     node.listeners.apply(node.config.listens, prepared)

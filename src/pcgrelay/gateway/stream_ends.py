@@ -10,10 +10,12 @@ from pcgrelay.gateway.strays import Strays
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.log.events import Emit
 from pcgrelay.log.throttle import Throttle
+from pcgrelay.model import ServiceName
 from pcgrelay.services.counts import emit_stream_end
 from pcgrelay.services.descriptors import emit_service_full
 from pcgrelay.services.strays import OTHERS, Stray
 from pcgrelay.services.stream_ids import StreamIds
+from pcgrelay.session.session import Session
 from pcgrelay.session.table import Sessions
 
 # In the access log: it came by a listener of the export, and not by a link.
@@ -62,6 +64,7 @@ class StreamEnds:
             return
         services.stream_counts.count(event)
         session = self._sessions.by_number(event.session)
+        services.traffic.count(event, *self._whose(event, session))
         if session is not None:
             services.far_refusals.heard(event, session.key.edge, now_ms)
         numbers = services.import_numbers if event.opener else services.export_numbers
@@ -82,9 +85,18 @@ class StreamEnds:
             return
         self._services.stream_counts.count_done(event)
         session = self._sessions.by_number(event.session)
+        self._services.traffic.count_done(event, *self._whose(event, session))
         if session is not None and event.opener:
             answered_ms = self._clock.monotonic_ms() - event.answered_us / 1_000
             self._services.far_refusals.accepted(event.number, session.key.edge, answered_ms)
+
+    def _whose(self, event: StreamEnd | StreamsDone, session: Session | None) -> tuple[ServiceName | None, str]:
+        """Return the service of a stream, and the organisation at its far edge; of an import its owner's."""
+        numbers = self._services.import_numbers if event.opener else self._services.export_numbers
+        service = numbers.name_of(event.number)
+        if session is not None:
+            return service, session.key.edge.organisation
+        return service, service.organisation if service is not None and event.opener else ""
 
     def _stray_ended(self, event: StreamEnd, stray: Stray) -> None:
         """Handle the end of a stream of somebody who came the old way; its meter has counted it."""

@@ -7,8 +7,9 @@ from msgspec import Struct, field
 
 from pcgrelay.cutover.days import KeptDays, Moment
 from pcgrelay.errors import RunError
-from pcgrelay.figures import ListenerFigures, OutletFigures
+from pcgrelay.figures import Durations, ListenerFigures, OutletFigures
 from pcgrelay.handover.records import EntryHandover, LabelsHandover, LinkHandover, RelayPathHandover, SessionHandover
+from pcgrelay.handover.traffic import TrafficHandover
 
 VERSION = 3  # 2: adds renewals, and the addresses of links; 3: outlets of imports
 LEAST = 1  # the oldest version that is read
@@ -140,6 +141,9 @@ class NodeHandover(Struct, frozen=True, kw_only=True):
     cutovers: tuple[CutoverHandover, ...] = ()
     link_totals: tuple[LinkTotalHandover, ...] = ()
     lists: tuple[ListHandover, ...] = ()
+    traffic: TrafficHandover = TrafficHandover()
+    link_handshakes: Durations = field(default_factory=Durations)
+    session_handshakes: Durations = field(default_factory=Durations)
 
 
 def encode_handover(handover: NodeHandover) -> bytes:

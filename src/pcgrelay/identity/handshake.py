@@ -17,6 +17,7 @@ caller sends what `receive` returned only after it has given the secret to the c
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -25,6 +26,7 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from pcgrelay.clock import SYSTEM_CLOCK
+from pcgrelay.figures import Durations
 from pcgrelay.identity.certificates import IdentityRefused, Refusal, read_certificate, read_identity
 from pcgrelay.identity.exporter import VERSION, KeyContext, Purpose, export_secret
 from pcgrelay.identity.renewal import Renewal
@@ -62,6 +64,7 @@ class HandshakeParameters:
     priority: int = 0
     may_relay: Callable[[str], bool] = bool  # whether an organisation may have relays; by default any with a name may
     skews: Skews = field(default_factory=lambda: Skews(SYSTEM_CLOCK))  # records the peer's clock
+    took: Durations = field(default_factory=Durations)  # records how long completed handshakes took
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,7 @@ class Handshake:
         self._with_itself = with_itself
         self._generation = renewal.generation if renewal else 0
         self._state = _State.WANTS_TLS
+        self._began_ns = time.monotonic_ns()
         self._received_bytes = 0
         self._group = ""
         self._chain: tuple[bytes, ...] = ()  # the peer's verified chain in DER, leaf first
@@ -331,6 +335,7 @@ class Handshake:
             transcript=transcript,
         )
         parameters.skews.hear(self._peer, theirs.features)
+        parameters.took.add((time.monotonic_ns() - self._began_ns) // 1_000)
         secret, binding = export_secret(self.tls.connection, context)
         self.established = HandshakeResult(
             peer=self._peer,

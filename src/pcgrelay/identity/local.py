@@ -12,6 +12,7 @@ from cryptography import x509
 
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.config import Config
+from pcgrelay.figures import Durations
 from pcgrelay.identity.certificates import Refusal, identity_of
 from pcgrelay.identity.credentials import Credentials, load_credentials
 from pcgrelay.identity.dates import Dated, dated_of
@@ -49,6 +50,8 @@ class LocalIdentity:
         self._store = make_store(self.credentials)
         self._leaf = leaf_der(self.credentials.leaf)
         self.skews = Skews(clock)  # of all peers that completed a handshake; not replaced by `take`
+        self.link_handshakes = Durations()  # of those that were completed; not replaced by `take`
+        self.session_handshakes = Durations()
         self.own_fault = ""  # what is wrong with the dates of this node's own files; logged when a peer refuses it
 
     @cached_property
@@ -87,6 +90,11 @@ class LocalIdentity:
         """Make what readers of the configuration need, so that nothing of it can fail later. Raises ConfigError."""
         if any(not reader.is_open for reader in self.config.readers.values()):
             self.reader_context  # noqa: B018 - evaluated here
+
+    def restore_handshakes(self, links: Durations, sessions: Durations) -> None:
+        """Count on from what the previous process has counted."""
+        self.link_handshakes.add_all(links.counts, links.sum_us)
+        self.session_handshakes.add_all(sessions.counts, sessions.sum_us)
 
     def judge_at(self, moment: datetime | None) -> None:
         """Judge certificates by this moment, or without regard to dates if it is None (for `rehearsal`)."""
@@ -151,7 +159,7 @@ class LocalIdentity:
     ) -> HandshakeParameters:
         """Return what this edge offers for a session over a path with that class, number of flows and cap in bytes."""
         parameters = self._parameters(flows=flows, cap=cap)
-        return replace(parameters, session=session, marking=marking, priority=priority)
+        return replace(parameters, session=session, marking=marking, priority=priority, took=self.session_handshakes)
 
     def _parameters(self, *, lanes: int = 0, flows: int = 0, cap: int) -> HandshakeParameters:
         config = self.config
@@ -166,4 +174,5 @@ class LocalIdentity:
             cap=cap,
             may_relay=config.policy.may_relay,
             skews=self.skews,
+            took=self.link_handshakes,
         )

@@ -45,7 +45,7 @@ async def test_streams_that_ended_before_the_stop_are_counted(tmp_path: Path) ->
     core.emit(fake_core.EVENT_STREAM_END, *END)
     core.emit(fake_core.EVENT_LANE_DOWN, 1, 0, 1, 0, "socket")
     core.emit(fake_core.EVENT_STREAM_END, *END)
-    core.emit(fake_core.EVENT_STREAMS_DONE, True, 0, 1, 20, 5_000)
+    core.emit(fake_core.EVENT_STREAMS_DONE, True, 0, 1, 20, 5_000, (1, 2, 3, 4, [0] * 40, [0] * 40))
     plane.stop()
     # That a lane is lost matters to nobody any more, and whoever heard it might begin something.
     assert observer.told == ["StreamEnd", "StreamEnd", "StreamsDone"]

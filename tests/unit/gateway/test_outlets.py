@@ -460,7 +460,7 @@ async def test_the_access_log_names_the_outlet_and_no_shadow(nodes: Nodes) -> No
 async def test_ends_are_told_one_by_one_where_a_log_wants_them(nodes: Nodes, access: bool) -> None:
     running, _ = await met(nodes, direct(), log={"access": access})
     assert running.node.plane.tells_each_end is access
-    running.core.emit(fake_core.EVENT_STREAMS_DONE, True, 0, 0, 20, 5_000)
+    running.core.emit(fake_core.EVENT_STREAMS_DONE, True, 0, 0, 20, 5_000, (1, 2, 3, 4, [0] * 40, [0] * 40))
     running.node.plane.deliver()
     counts = running.edge.services.stream_counts
     assert (counts.opened_total, counts.closed_total["done"], counts.imports[0].opened_total) == (20, 20, 20)

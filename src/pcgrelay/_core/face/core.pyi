@@ -23,10 +23,11 @@ EVENT_PEER_DRAINS: Final[int]  # (kind, link, milliseconds)
 EVENT_IMPORT_WANTED: Final[int]  # (kind, import)  a stream waits for an import that is IMPORT_PENDING
 EVENT_STREAM_END: Final[int]
 # (kind, opener: bool, number of the import or export (-1: unknown service), session, service: bytes, bytes_sent,
-#  bytes_received, duration_us, code, cause, rule, remote: bool, (outlet, setup_us, moved, up: bool, shadow: int))
+#  bytes_received, duration_us, code, cause, rule, remote: bool, (outlet, setup_us, moved, up: bool, shadow: int,
+#  id_head, flow, stream, first_us))
 #  sent: towards the far edge; setup_us: from the connection to the answer, or to the end if there was none;
 #  moved: how often it was led on to another outlet; shadow: the number of import_connect, 0: an application's. All of
-#  these are zero for imports without outlets.
+#  these are zero for imports without outlets; first_us: an opener's, to the first byte of the far side, 0: none.
 EVENT_STREAM_OPEN: Final[int]  # reserved; not sent
 EVENT_EVENTS_LOST: Final[int]  # (kind, count, kept)  events lost as the queue was full; kept: not of single streams
 EVENT_LINK_RENEWED: Final[int]  # (kind, link, mix)  every worker has the secret of link_renew
@@ -41,8 +42,10 @@ EVENT_STREAMS_NUDGED: Final[int]
 # (kind, import, outlet, round, nudged, open, idle, oldest_us)  a round of streams_nudge is over: how many it closed;
 #  how many are open still, how many of them are idle, and the age of the oldest
 EVENT_STREAMS_DONE: Final[int]
-# (kind, opener: bool, number of the import or export, session, count, answered_us)  so many streams of applications
-#  ended by code and cause "done"; so long ago the one of them that was answered last was answered
+# (kind, opener: bool, number of the import or export, session, count, answered_us, (sent, received, life_us, first_us,
+#  lives, firsts))  so many streams of applications ended by code and cause "done"; so long ago the one of them that was
+#  answered last was answered; sums of their bytes, lives and times to the first byte, and these two as counts by the
+#  number of their bits: 40 each, the last for all longer ones
 EVENT_SESSION_MOVED: Final[int]  # (kind, session, in_label)  a candidate has become the path, on one worker
 
 ROLE_EDGE: Final[int]  # 1
