@@ -39,7 +39,6 @@ class Trouble:
 
     sentence: str
     is_grave: bool = False  # something that the node is configured for cannot be served
-    command: str = ""  # what mends it, or says more
 
 
 def condition_of(status: Status, found: Iterable[Trouble]) -> Condition:
@@ -57,47 +56,41 @@ def troubles(status: Status) -> list[Trouble]:
 
 def _troubles(status: Status) -> Iterator[Trouble]:
     if not status.configuration.successful:
-        yield Trouble(f"The last reload was refused: {status.configuration.reason}", command="pcgrelay check -c FILE")
+        yield Trouble(f"The last reload was refused: {status.configuration.reason}")
     if not status.tables.successful:
         yield Trouble(
             f"The data plane does not take all that is configured ({status.tables.reason}); it serves by what it took "
             "last, less what is no longer allowed.",
             is_grave=True,
-            command="pcgrelay check -c FILE",
         )
     for sentence, is_grave in validity_sentences(status.credentials):
-        yield Trouble(sentence, is_grave, "pcgrelay ca renew, or pcgrelay ca crl, then pcgrelay reload -c FILE")
+        yield Trouble(sentence, is_grave)
     for sentence in clock_sentences(status.clocks):
-        yield Trouble(sentence, command="timedatectl status")
+        yield Trouble(sentence)
     if status.log.failing:
-        yield Trouble("The log cannot be written; check its disk, or its reader.", command="df -h")
+        yield Trouble("The log cannot be written; check its disk, or its reader.")
     known = [link for link in status.links if link.state != AWAY]
     if not known and not (_is_served_without_links(status) and _wants_no_links(status)):
-        yield Trouble(
-            "No neighbour is linked.", is_grave=not _is_served_without_links(status), command="pcgrelay doctor -c FILE"
-        )
+        yield Trouble("No neighbour is linked.", is_grave=not _is_served_without_links(status))
     words = [_of_link(link) for link in known]
-    for link, sentence in zip(known, words, strict=True):
-        if sentence:
-            # If another link is healthy, the routes of a service show whether it suffers.
-            is_grave = all(words) and not _is_served_without_links(status)
-            yield Trouble(sentence, is_grave, f"pcgrelay explain {link.peer}")
-    for service in status.services:
-        if sentence := _of_service(service):
-            yield Trouble(sentence, True, f"pcgrelay explain {service.name}")
+    for sentence in filter(None, words):
+        # If another link is healthy, the routes of a service show whether it suffers.
+        yield Trouble(sentence, is_grave=all(words) and not _is_served_without_links(status))
+    for sentence in filter(None, map(_of_service, status.services)):
+        yield Trouble(sentence, is_grave=True)
     yield from _of_others(status)
     yield from _of_outlets(status)
     for cutover in status.cutovers:
         for sentence in cutover.troubles:
-            yield Trouble(sentence, cutover.grave, f"pcgrelay cutover status {cutover.service}")
+            yield Trouble(sentence, is_grave=cutover.grave)
     for due in status.drills.dues:
         if due.overdue:
-            yield Trouble(due.sentence, command=f"pcgrelay drill {due.kind} {due.subject}".rstrip())
+            yield Trouble(due.sentence)
     if status.drills.reason:
         yield Trouble(f"The record of a drill is not written ({status.drills.reason})")
     memory = status.memory
     if memory.budget_bytes and memory.used_bytes > MEMORY_SHARE_MOST * memory.budget_bytes:
-        yield Trouble("More than nine tenths of the memory budget are in use.", command="pcgrelay top")
+        yield Trouble("More than nine tenths of the memory budget are in use.")
 
 
 def _is_served_without_links(status: Status) -> bool:
@@ -115,13 +108,11 @@ def _of_others(status: Status) -> Iterator[Trouble]:
     """Yield peers that are away and identities that are used twice; services have sentences of their own."""
     for link in status.links:
         if link.state == AWAY:
-            sentence = f"{link.peer} is away since {link.away_since}; it was linked over {link.bearer}."
-            yield Trouble(sentence, command=f"pcgrelay explain {link.peer}")
+            yield Trouble(f"{link.peer} is away since {link.away_since}; it was linked over {link.bearer}.")
     for service in status.services:
         for route in service.routes:
             if route.away_since:
-                sentence = f"{route.exporter} is away since {route.away_since}; it exports {service.name}."
-                yield Trouble(sentence, command=f"pcgrelay explain {service.name}")
+                yield Trouble(f"{route.exporter} is away since {route.away_since}; it exports {service.name}.")
     for peer in status.twins:
         yield Trouble(f"Two processes bear the identity of {peer}; stop the one that should not run.")
 
@@ -143,14 +134,12 @@ def _of_outlets(status: Status) -> Iterator[Trouble]:
         for outlet in service.outlets:
             if outlet.away_since:
                 yield Trouble(
-                    f"The outlet {outlet.name} of {service.name} fails since {outlet.away_since}: {outlet.reason}.",
-                    command=f"pcgrelay outlet {service.name}",
+                    f"The outlet {outlet.name} of {service.name} fails since {outlet.away_since}: {outlet.reason}."
                 )
             elif not outlet.supported and outlet.share:
                 until = outlet.supported_until
                 yield Trouble(
-                    f"New streams of {service.name} go over {outlet.name}, which was supported until {until}.",
-                    command=f"pcgrelay outlet {service.name}",
+                    f"New streams of {service.name} go over {outlet.name}, which was supported until {until}."
                 )
 
 

@@ -10,8 +10,11 @@ from pcgrelay.admin.cutover_metrics import cutover_families
 from pcgrelay.admin.drill_metrics import drill_families
 from pcgrelay.admin.families import Families
 from pcgrelay.admin.outlet_metrics import listener_families, outlet_families, stray_families
-from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status
+from pcgrelay.admin.status import LinkStatus, Status
 from pcgrelay.admin.validity import validity_families
+
+_IS_UP = ("up", "draining")
+_WAS_UP = (*_IS_UP, "away")
 
 
 def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
@@ -19,6 +22,7 @@ def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
     families = Families()
     _node(families, status)
     _links(families, status)
+    _neighbours(families, status)
     _streams(families, status)
     outlet_families(families, status)
     listener_families(families, status)
@@ -88,6 +92,20 @@ def _links(families: Families, status: Status) -> None:
     family("link_received_bytes_total", "counter", "Bytes received.", [(at, link.received_bytes) for at, link in links])
 
 
+def _neighbours(families: Families, status: Status) -> None:
+    """All links of a neighbour together: an alarm for a lost member need not know its bearers and listeners."""
+    up = {link.peer: False for link in status.links if link.direction == "out" or link.state in _WAS_UP}
+    up |= {link.peer: True for link in status.links if link.state in _IS_UP}
+    nodes = [({"node": node}, is_up) for node, is_up in sorted(up.items())]
+    families.family(
+        "neighbour_expected",
+        "gauge",
+        "Whether a link with it is configured, or was up within a day.",
+        [(at, True) for at, _ in nodes],
+    )
+    families.family("neighbour_up", "gauge", "Whether any link with it is up.", nodes)
+
+
 def _streams(families: Families, status: Status) -> None:
     family = families.family
     family("stream_active", "gauge", "Streams that are open.", [({}, status.streams.active)])
@@ -107,18 +125,6 @@ def _streams(families: Families, status: Status) -> None:
         "Whether streams of an import can go to that exporter.",
         [(at, route.state in ("ready", "settling")) for at, route in routes],
     )
-    family(
-        "import_back_up_in_use",
-        "gauge",
-        "Whether streams of an import go to a back-up exporter because no other one can be reached.",
-        [({"service": each.name}, _is_on_back_up(each)) for each in status.services if each.direction == "import"],
-    )
-
-
-def _is_on_back_up(service: ServiceStatus) -> bool:
-    taken = [route for route in service.routes if route.state in ("ready", "settling")]
-    missing = [route for route in service.routes if route not in taken and route.precedence != "back-up"]
-    return bool(taken and missing) and all(route.precedence == "back-up" for route in taken)
 
 
 def _counts(families: Families, status: Status, counters: Mapping[str, int]) -> None:
