@@ -105,4 +105,6 @@ def test_streams_go_on_while_every_node_is_upgraded(tmp_path: Path, earlier: Pat
                 # A new process makes links of its own beside those that it took. No session ended, and no stream
                 # but the new one.
                 assert not node.log("session.down"), node.log_text
+                # Nobody took an old process and its heir for two machines.
+                assert not node.log("identity.twins"), node.log_text
                 assert len(node.log("stream.end")) <= 1, node.log("stream.end")

@@ -14,6 +14,7 @@ from pcgrelay.clock import Clock
 from pcgrelay.config import Config
 from pcgrelay.handover.node import SeenHandover
 from pcgrelay.health.absences import Absences
+from pcgrelay.health.probing import SILENCE_FAILING_MS
 from pcgrelay.identity.certificates import Refusal
 from pcgrelay.link.link import Link, LinkState
 from pcgrelay.log.events import Emit, IdentityTwins, MemberAway, MemberBack
@@ -24,14 +25,18 @@ from pcgrelay.services.imports import ImportState
 from pcgrelay.services.services import Imported
 from pcgrelay.session.table import Sessions
 
-# A new entry of one process reaches this node over all its links well within this time.
-TWINS_MS = 10_000
+# A new entry of one process reaches this node within this time over each link that works: it is sent over all of them
+# at once, and this is room for two retransmissions. With a look each second, twins are told 4 s after both are linked.
+TWINS_MS = 2_500
+# A pause of this node counts as one look: what was sent meanwhile waits to be read.
+LOOK_MS = 1_000
 # A link may carry a thousand imports: so many lines at most report its loss, and the last says how many are left out.
 LINES_MOST = 32
 SENT_AWAY = {Refusal.REVOKED, "not_a_member"}
 
 Member = tuple[NodeId, str, str]  # identity, bearer, and address of the listener
 Offering = tuple[ServiceName, NodeId]
+Behind = tuple[NodeId, int, int]  # identity, number of the link, and sequence of the entry
 
 
 class LinkWatch:
@@ -41,8 +46,9 @@ class LinkWatch:
         self._emit = emit
         self._clock = clock
         self._members: Absences[Member] = Absences()
-        self._doubtful: dict[NodeId, int] = {}  # since when two of its links have brought different entries
-        self._told: set[NodeId] = set()  # the twins that were logged
+        self._behind: dict[Behind, int] = {}  # how long a link has not brought its peer's newest entry
+        self._looked_ms = 0
+        self._twins: set[NodeId] = set()
 
     @property
     def away(self) -> dict[Member, int]:
@@ -52,8 +58,7 @@ class LinkWatch:
     @property
     def twins(self) -> list[NodeId]:
         """The identities that more than one process uses."""
-        now = self._clock.monotonic_ms()
-        return sorted(peer for peer, since in self._doubtful.items() if now - since >= TWINS_MS)
+        return sorted(self._twins)
 
     def look(self, links: Sequence[Link], config: Config, catalogue: Catalogue) -> None:
         """Check all links and log changes."""
@@ -75,19 +80,29 @@ class LinkWatch:
             self._members.dismiss(lambda key: key[0] == link.peer)
 
     def _look_for_twins(self, links: Iterable[Link], catalogue: Catalogue, now: int) -> None:
-        """Find twins. A process sends its newest entry over all its links: two lasting entries are of two processes."""
-        told: dict[NodeId, set[int]] = {}
+        """Find twins. A process sends its newest entry over all its links: two lasting entries are of two processes.
+
+        A link that is not heard proves nothing: its process may have ended, or its path be broken. One that brings a
+        new entry, even if not the newest, is not behind for long.
+        """
+        brought: dict[NodeId, dict[int, int]] = {}
         for link in links:
-            if link.state is LinkState.UP and not link.replaced and not link.draining:
+            if _is_heard(link):
                 known = catalogue.ways(link.peer).get(link.number)
                 if known is not None and not known.path:
-                    told.setdefault(link.peer, set()).add(known.sequence)
-        doubtful = {peer for peer, sequences in told.items() if len(sequences) > 1}
-        self._doubtful = {peer: self._doubtful.get(peer, now) for peer in doubtful}
-        twins = set(self.twins)
-        for peer in sorted(twins - self._told):
+                    brought.setdefault(link.peer, {})[link.number] = known.sequence
+        step = min(now - self._looked_ms, LOOK_MS)
+        self._looked_ms = now
+        self._behind = {
+            key: self._behind.get(key, -step) + step
+            for peer, sequences in brought.items()
+            for key in ((peer, number, sequence) for number, sequence in sequences.items())
+            if key[2] < max(sequences.values())
+        }
+        twins = {peer for (peer, _, _), behind_ms in self._behind.items() if behind_ms >= TWINS_MS}
+        for peer in sorted(twins - self._twins):
             self._emit(IdentityTwins(peer=peer.dotted))
-        self._told = twins
+        self._twins = twins
 
     def to_handover(self) -> tuple[SeenHandover, ...]:
         """Return the hand-over records."""
@@ -193,6 +208,12 @@ def _member(link: Link) -> Member:
 
 def _is_there(link: Link) -> bool:
     return link.state in (LinkState.UP, LinkState.ORPHANED) and not link.replaced
+
+
+def _is_heard(link: Link) -> bool:
+    """Whether a process is there that keeps this link and means to go on with it."""
+    is_kept = link.state is LinkState.UP and not link.replaced and not link.draining
+    return is_kept and link.probing.silent_ms < SILENCE_FAILING_MS
 
 
 def _is_given_up(catalogue: Catalogue, service: ServiceName, edge: NodeId) -> bool:
