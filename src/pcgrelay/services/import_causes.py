@@ -48,7 +48,7 @@ def import_failure(
         return ImportFailure(NO_LINK, "no neighbour is linked")
     if exporters:
         causes = [(each, session_cause(each)) for each in exporters]
-        told = [f"{each.edge.dotted}: {cause}" for each, cause in causes if cause]
+        told = [f"{each.edge.dotted}: {cause.rstrip('.')}" for each, cause in causes if cause]
         detail = f"no session with {_listed([each.edge.dotted for each in exporters])}"
         return ImportFailure(NO_SESSION, f"{detail} ({'; '.join(told[:NAMES_MOST])})" if told else detail)
     offers = offers_of(catalogue, [service])[service]

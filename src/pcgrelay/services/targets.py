@@ -102,10 +102,10 @@ class Target:
 
     @property
     def failure(self) -> TargetFailure | None:
-        """Why it fails; None if it does not."""
-        if self.health is not Health.FAILING:
-            return None
-        return self._failure if self.addresses else self._name_failure
+        """Why it fails, or why it has no address although nobody said that it is gone; None if all is well."""
+        if not self.addresses:
+            return self._name_failure
+        return self._failure if self.health is Health.FAILING else None
 
     @property
     def is_present(self) -> bool:
@@ -179,9 +179,10 @@ class Target:
     def _lead_to(self, addresses: tuple[tuple[str, int], ...]) -> None:
         if addresses:
             self._resolved.set()
-        was_looked_up, self._looked_up = self._looked_up, True
-        if addresses != self.addresses or not was_looked_up:
-            self.addresses = addresses
+        was_looked_up, before = self._looked_up, self.health
+        is_new, self._looked_up, self.addresses = addresses != self.addresses, True, addresses
+        self._tell(before)
+        if is_new or not was_looked_up:
             self._changed()
 
     async def _keep_addresses(self) -> None:
@@ -214,16 +215,20 @@ class Target:
             await asyncio.sleep(interval_ms / 1000 * _random.uniform(1 - JITTER, 1 + JITTER))
 
     def _judged(self, state: HealthState) -> None:
-        before, self._state = self._state.health, state
-        if state.health is before:
-            return
-        if state.health is Health.FAILING:
+        before, self._state = self.health, state
+        if self._tell(before):
+            self._changed()
+
+    def _tell(self, before: Health) -> bool:
+        """Log a change of health; whether there was one."""
+        health, service = self.health, str(self.export.service)
+        if health is Health.FAILING and before is not health:
             failure = self.failure
             cause, detail = (failure.cause, failure.detail) if failure else ("", "")
-            self._emit(TargetFailing(service=str(self.export.service), cause=cause, detail=detail))
-        elif before is Health.FAILING:
-            self._emit(TargetWell(service=str(self.export.service)))
-        self._changed()
+            self._emit(TargetFailing(service=service, cause=cause, detail=detail))
+        elif before is Health.FAILING and before is not health:
+            self._emit(TargetWell(service=service))
+        return health is not before
 
     async def _failed(self) -> TargetFailure | None:
         """Return None if any address accepts a connection and answers as expected; that address becomes the first.

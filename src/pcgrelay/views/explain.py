@@ -140,12 +140,14 @@ def _export(node: Node, edge: EdgeRole, number: int, exported: Exported) -> Expl
     settings = exported.settings
     service = settings.service
     allowed = [session for session in edge.sessions if exported.number in edge.tables.granted_to(session)]
+    failure = exported.target.failure
     if node.draining:
         verdict = "New streams are refused: this edge drains."
     elif refusal := edge.tables.refusal_of(exported):
         verdict = f"New streams are refused: the data plane does not take the target ({refusal})."
-    elif failure := exported.target.failure:
-        verdict = f"The service is withdrawn: {failure.detail}."
+    elif failure is not None:
+        what = "New streams are refused" if exported.target.is_present else "The service is withdrawn"
+        verdict = f"{what}: {failure.detail}."
     elif not exported.target.addresses:
         verdict = "New streams are refused: the name of the target has not been looked up yet."
     elif not settings.allow:
@@ -158,7 +160,7 @@ def _export(node: Node, edge: EdgeRole, number: int, exported: Exported) -> Expl
         open=verdict.startswith("A new"),
         verdict=verdict,
         rule=edge.services.rules[number].text,
-        health="failing" if edge.tables.refusal_of(exported) else exported.target.health.value,
+        health="failing" if edge.tables.refusal_of(exported) or failure else exported.target.health.value,
         offer=f"{settings.precedence.title}, weight {settings.weight}, priority {settings.priority.title}",
         sessions=tuple(_session(node, session, session in allowed) for session in edge.sessions),
     )

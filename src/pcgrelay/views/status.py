@@ -210,7 +210,7 @@ def _services(node: Node, edge: EdgeRole) -> tuple[ServiceStatus, ...]:
     for exported in services.exports:
         stream_counts = services.stream_counts.exports.get(exported.number, ServiceCounts())
         refusal = edge.tables.refusal_of(exported)
-        is_down = bool(refusal) or exported.target.health is Health.FAILING
+        is_down = bool(refusal) or exported.target.health is Health.FAILING or exported.target.failure is not None
         found.append(
             ServiceStatus(
                 name=str(exported.settings.service),

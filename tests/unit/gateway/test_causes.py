@@ -21,6 +21,7 @@ from pcgrelay.health.state import Health
 from pcgrelay.net.resolver import NameAbsentError
 from pcgrelay.services import import_causes, target_causes, targets
 from pcgrelay.services.target_causes import WORD_MOST, ProbeError, TargetFailure, answer_lacks, failure_of
+from pcgrelay.session.table import Sessions
 from pcgrelay.views.explain import explain
 from pcgrelay.views.status import node_status
 from tests.support.nodes_in_process import KENT, MET, Nodes, Running, entry, is_live
@@ -135,25 +136,35 @@ async def test_a_target_that_fails_says_why_everywhere(
 
 
 @pytest.mark.parametrize(
-    ("resolve", "words", "logged"),
+    ("resolve", "words", "logged", "verdict"),
     [
-        (name_absent, "no such name: db.kent.example", "the name does not exist"),
-        (name_unknown, "the name service does not answer for db.kent.example", "the name service does not answer"),
+        (name_absent, "no such name: db.kent.example", "the name does not exist", "The service is withdrawn"),
+        (
+            name_unknown,
+            "the name service does not answer for db.kent.example",
+            "the name service does not answer",
+            "New streams are refused",
+        ),
     ],
 )
 async def test_a_target_without_an_address_says_why_everywhere(
-    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, resolve: Any, words: str, logged: str
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, resolve: Any, words: str, logged: str, verdict: str
 ) -> None:
     monkeypatch.setattr(targets, "resolve", resolve)
     kent = await exporting(nodes, "db.kent.example:5432", {})
     await until(lambda: kent.lines("target.unresolved"))
     assert kent.lines("target.unresolved")[0]["cause"] == logged
-    await until(lambda: kent.edge.services.exports[0].target.health is Health.FAILING or resolve is name_unknown)
-    failure = kent.edge.services.exports[0].target.failure
-    if resolve is name_absent:
-        assert failure == TargetFailure("target-unresolved", words)
-        assert f"The export of custody@{KENT} is down ({words})." in told(kent)
-        assert explain(kent.node, "custody").verdict == f"The service is withdrawn: {words}."
+    target = kent.edge.services.exports[0].target
+    assert target.failure == TargetFailure("target-unresolved", words)
+    # Only a name that does not exist is a target that fails; a name service may come back at any time.
+    failing = [(line["cause"], line["detail"]) for line in kent.lines("target.failing")]
+    assert failing == ([("target-unresolved", words)] if resolve is name_absent else [])
+    assert (target.health is Health.FAILING) == (resolve is name_absent)
+    (service,) = node_status(kent.node).services
+    assert (service.state, service.reason) == ("down", words)
+    assert f"The export of custody@{KENT} is down ({words})." in told(kent)
+    answer = explain(kent.node, "custody")
+    assert (answer.open, answer.health, answer.verdict) == (False, "failing", f"{verdict}: {words}.")
 
 
 def told(running: Running) -> list[str]:
@@ -234,6 +245,44 @@ async def test_an_import_whose_target_is_away_there_says_so(nodes: Nodes) -> Non
         await until(lambda: is_live(met), 8)
     await until(lambda: [line["cause"] for line in met.lines("import.unavailable")] == ["withdrawn"], 8)
     assert told(met)[0] == f"The import of custody@{KENT} is down (its target does not answer at kent-1.{KENT})."
+
+
+async def test_an_import_whose_edge_drains_says_so(nodes: Nodes) -> None:
+    port = free_port()
+    settings = {"service": "custody", "target": "127.0.0.1:1", "allow": [MET], "probe": "none"}
+    kent = await nodes.start(KENT, "kent-1", listens=[f"127.0.0.1:{port}"], exports=[settings])
+    links = [{"peer": f"kent-1.{KENT}", "address": f"127.0.0.1:{port}"}]
+    met = await nodes.start(MET, "met-1", links=links, imports=[entry()])
+    await until(lambda: is_live(met), 8)
+    kent.node.drain_begin(60_000)
+    await says_everywhere(met, "draining", f"kent-1.{KENT} drains")
+
+
+async def test_an_import_without_a_session_says_why(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def late(*_: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(edge_tables, "STARTING_MS", 500)
+    monkeypatch.setattr(Sessions, "_establish", late)
+    port = free_port()
+    settings = {"service": "custody", "target": "127.0.0.1:1", "allow": [MET], "probe": "none"}
+    await nodes.start(KENT, "kent-1", listens=[f"127.0.0.1:{port}"], exports=[settings])
+    links = [{"peer": f"kent-1.{KENT}", "address": f"127.0.0.1:{port}"}]
+    met = await nodes.start(MET, "met-1", links=links, imports=[entry()])
+    edge = f"kent-1.{KENT}"
+    words = f"no session with {edge} ({edge}: The session was not set up in time)"
+    await says_everywhere(met, "no-session", re.escape(words))
+    assert {line["cause"] for line in met.lines("session.failed")} == {"The session was not set up in time."}
+
+
+async def says_everywhere(met: Running, cause: str, words: str) -> None:
+    """Wait until the log has a cause, and find the same words in status and explain."""
+    await until(lambda: [line["cause"] for line in met.lines("import.unavailable")][-1:] == [cause], 12)
+    detail = met.lines("import.unavailable")[-1]["detail"]
+    assert cause in import_causes.CAUSES
+    assert re.fullmatch(words, detail)
+    assert f"The import of custody@{KENT} is down ({detail})." in told(met)
+    assert explain(met.node, f"custody@{KENT}").verdict == f"Applications are refused: {detail}."
 
 
 async def test_explain_proposes_the_nearest_name(nodes: Nodes) -> None:

@@ -11,10 +11,11 @@ from msgspec import structs
 from pcgrelay.config import Address, ExportSettings
 from pcgrelay.health.state import Health
 from pcgrelay.log.events import Record
-from pcgrelay.log.service_events import TargetUnresolved
+from pcgrelay.log.service_events import TargetFailing, TargetUnresolved, TargetWell
 from pcgrelay.net.resolver import NameAbsentError, Use
 from pcgrelay.net.sockets import Where
 from pcgrelay.services import targets
+from pcgrelay.services.target_causes import TargetFailure
 from pcgrelay.services.targets import ABSENT_S, Target
 from tests.support.ports import free_port
 from tests.support.probed_targets import export, says_nothing, serving
@@ -86,7 +87,14 @@ def test_a_name_that_is_gone_is_withdrawn_when_that_was_said_twice(monkeypatch: 
     (came, _), (went, addresses) = seen
     assert addresses == ()
     assert ABSENT_S <= went - came - targets.INTERVAL_S < ABSENT_S + 5
-    assert [type(record) for record in said] == [TargetUnresolved]
+    assert [type(record) for record in said] == [TargetFailing, TargetUnresolved]
+    assert target.failure == TargetFailure("target-unresolved", f"no such name: {NAME}")
+
+
+def test_a_name_that_is_back_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    target, said, _ = led(monkeypatch, Names([FIRST], ABSENT, ABSENT, [SECOND]), 600)
+    assert [type(record) for record in said] == [TargetFailing, TargetUnresolved, TargetWell]
+    assert (target.health, target.failure) == (Health.UNKNOWN, None)
 
 
 @pytest.mark.parametrize(
@@ -116,10 +124,14 @@ def test_what_leads_nowhere_yet_is_asked_for_again_and_less_and_less(
     monkeypatch: pytest.MonkeyPatch, trouble: Exception
 ) -> None:
     names = Names(trouble)
-    _, said, _ = led(monkeypatch, names, 120)
+    target, said, _ = led(monkeypatch, names, 120)
     assert 120 / 10 <= len(names.asked) <= 120 / 5
     assert names.asked[1] < 3
-    assert len(said) == 1
+    assert [type(record) for record in said].count(TargetUnresolved) == 1
+    assert sum(isinstance(record, TargetFailing) for record in said) == (trouble is ABSENT)
+    # It is offered while nobody can say, and the cause is told all the same.
+    assert target.is_present == (trouble is not ABSENT or not target.export.probe)
+    assert target.failure is not None
 
 
 @pytest.mark.parametrize("trouble", [*UNKNOWN, ABSENT], ids=lambda error: type(error).__name__)
