@@ -52,7 +52,6 @@ CONTROL_LAYERS = [
     ["files"],
     ["model"],
     ["printable"],
-    ["quantities"],
     ["errors"],
     ["clock"],
     ["ranges"],

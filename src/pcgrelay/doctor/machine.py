@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import stat
 from collections.abc import Iterator
@@ -20,10 +21,15 @@ JOURNAL_FOLDERS = (Path("/var/log/journal"), Path("/run/log/journal"))
 FREE_LEAST_BYTES = 64 << 20
 FREE_LEAST_SHARE = 0.02
 
+# adjtimex(2): struct timex is 208 bytes; its first member, modes = 0, only reads. The status is behind four longs and
+# modes, filled up to a long. STA_UNSYNC (linux/timex.h) is set until a program keeps the clock, and after it stopped.
+_TIMEX_BYTES, _TIMEX_STATUS, _STA_UNSYNC = 208, 5 * ctypes.sizeof(ctypes.c_long), 0x40
+
 
 def examine_machine(config: Config) -> Iterator[Finding]:
     """Examine what needs no network and is no matter of `check`."""
     yield from _disks(config)
+    yield from _clock()
     yield from _files(config)
     yield from _node(config)
 
@@ -45,6 +51,24 @@ def _disk(where: str, folder: Path) -> Finding:
     if figures.f_files and not figures.f_favail:
         return doubtful(where, f"The disk of {folder} has no inode left.", "Remove small files there.")
     return good(where, f"The disk of {folder} has {size(free)} left.")
+
+
+def _clock() -> Iterator[Finding]:
+    is_synchronised = clock_is_synchronised()
+    if is_synchronised:
+        yield good("clock", "The clock of this machine is synchronised.")
+    elif is_synchronised is not None:
+        sentence = "Nothing synchronises the clock of this machine; certificates and lists are judged by it."
+        yield doubtful("clock", sentence, "Run chrony or systemd-timesyncd, and see: timedatectl")
+
+
+def clock_is_synchronised() -> bool | None:
+    """Return whether the kernel knows of a program that keeps the clock; None if it does not say (a sandbox)."""
+    timex = ctypes.create_string_buffer(_TIMEX_BYTES)
+    if ctypes.CDLL(None).adjtimex(timex) < 0:
+        return None
+    status = ctypes.c_int.from_buffer(timex, _TIMEX_STATUS).value
+    return not status & _STA_UNSYNC
 
 
 def _files(config: Config) -> Iterator[Finding]:

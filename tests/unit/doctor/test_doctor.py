@@ -68,6 +68,7 @@ class Patient:
 @pytest.fixture
 async def patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Patient]:
     nodes = Nodes(tmp_path)
+    monkeypatch.setattr(machine, "clock_is_synchronised", lambda: True)  # machines of tests differ in this
     async with AsyncExitStack() as stack:
         yield Patient(nodes, monkeypatch, stack)
         await nodes.stop()
@@ -252,6 +253,10 @@ async def clocks_differ(patient: Patient) -> None:
     patient.clock = SetClock(datetime.now(UTC) + timedelta(minutes=10))
 
 
+async def clock_left_alone(patient: Patient) -> None:
+    patient.monkeypatch.setattr(machine, "clock_is_synchronised", lambda: False)
+
+
 async def small_packets(patient: Patient) -> None:
     patient.monkeypatch.setattr(neighbours, "_TCP_INFO", SimpleNamespace(size=72, unpack=lambda data: (576, 1_000)))
 
@@ -289,6 +294,7 @@ FAULTS: list[tuple[Plant, str, str]] = [
     (neighbour_has_expired, RELAY, "(expired)"),
     (neighbour_is_revoked, RELAY, "(revoked)"),
     (neighbour_does_not_admit, RELAY, "(peer_refused)"),
+    (clock_left_alone, "clock", "Nothing synchronises the clock of this machine"),
     (clocks_differ, RELAY, "behind this one"),
     (small_packets, RELAY, "Packets of 576 bytes"),
     (long_way, RELAY, "A round trip to"),
@@ -332,6 +338,24 @@ def test_everything_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     late = [finding.where for finding in findings if "Not examined within 0.2 s" in finding.sentence]
     assert late == [RELAY, f"link[2] (relay-2.{HUB})", "export[1] (custody)"]
     assert exit_code(findings) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "expected"), [(0, 0x2001, True), (5, 0x40, False), (5, 0x2041, False), (-1, 0, None)]
+)
+def test_the_kernel_is_asked_about_the_clock(
+    monkeypatch: pytest.MonkeyPatch, answer: int, status: int, expected: bool | None
+) -> None:
+    """By the words of struct timex: answered by this machine's kernel once, and as other kernels do."""
+    assert machine.clock_is_synchronised() in (True, False)
+
+    def adjtimex(timex: Any) -> int:
+        assert timex.raw == bytes(208)  # modes = 0: nothing is set
+        struct.pack_into("=i", timex, 40, status)
+        return answer
+
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: SimpleNamespace(adjtimex=adjtimex))
+    assert machine.clock_is_synchronised() is expected
 
 
 def test_what_tcp_knows_is_read_from_its_places() -> None:
