@@ -243,5 +243,15 @@ def write_config(
 
 
 def _keys(table: Mapping[str, Any]) -> list[str]:
-    # But for dates, what these tables hold is spelt alike in JSON and in TOML.
-    return [f"{key} = {value if isinstance(value, date) else json.dumps(value)}" for key, value in table.items()]
+    return [f"{key} = {_toml(value)}" for key, value in table.items()]
+
+
+def _toml(value: Any) -> str:
+    """But for dates and tables, what is written here is spelt alike in JSON and in TOML."""
+    if isinstance(value, date):
+        return str(value)
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(_keys(value)) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)

@@ -84,7 +84,7 @@ def _changed_keys(old: msgspec.Struct, new: msgspec.Struct, keys: Iterable[str])
     for key in keys:
         before, after = getattr(old, key), getattr(new, key)
         if before != after and isinstance(after, Limits):
-            found += [_WRITTEN[each] for each in _changed_keys(before, after, after.__struct_fields__)]
+            found += _changed_keys(before, after, after.__struct_fields__)
         elif before != after:
             found.append(_WRITTEN.get(key, key))
     return list(dict.fromkeys(found))

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pcgrelay.admin.answers import RELOAD_PATH, ReloadAnswer
+from pcgrelay.admin.client import ask
 from tests.scenarios.kit.nodes import HOST, KENT, MET, Node, Stage
 from tests.support.ports import free_port
 from tests.support.waiting import until
@@ -65,6 +67,11 @@ def unix_server(path: Path, backlog: int = 16) -> Iterator[socket.socket]:
             yield sock
         finally:
             path.unlink()
+
+
+def reload(node: Node) -> ReloadAnswer:
+    """Have a node take its file."""
+    return ask(node.admin, "POST", RELOAD_PATH, ReloadAnswer, WAIT_S)
 
 
 def await_streams(node: Node, count: int) -> None:
