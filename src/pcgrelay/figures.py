@@ -40,6 +40,16 @@ class Durations(Struct, kw_only=True):
         self.sum_us += sum_us
 
 
+class ExportStreams(Struct, frozen=True):
+    """Streams of one export that are open: those of one organisation, in sessions of one class."""
+
+    organisation: int  # its number
+    export: int
+    marking: int
+    priority: int
+    streams: int
+
+
 class OutletFigures(Struct, frozen=True, kw_only=True):
     """Set-ups of one outlet and their streams. A set-up has one outcome."""
 

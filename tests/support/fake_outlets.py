@@ -26,7 +26,7 @@ class Outlets:
         self.listener_numbers: dict[int, list[int]] = {}  # of the counts of an import's listeners
         self.listener_counts: dict[int, tuple[int, int, int, int]] = {}  # tests write here
         self.named: dict[int, tuple[int, bytes]] = {}  # sessions of a process before
-        self.streams_of: dict[int, dict[int, int]] = {}  # tests write here: by organisation and export
+        self.streams_of: list[tuple[int, int, int, int, int]] = []  # tests write here
         self.rounds: list[tuple[int, int, int, int, bool]] = []  # import, outlet, idle_us, most, hard
 
     def bounds(
@@ -38,7 +38,7 @@ class Outlets:
             "descriptors": descriptors,
         }
 
-    def export_streams(self) -> dict[int, dict[int, int]]:
+    def export_streams(self) -> list[tuple[int, int, int, int, int]]:
         return self.streams_of
 
     def session_name(self, session: int, id_head: int, caller: bytes) -> None:

@@ -17,6 +17,8 @@ cdef enum:
     OPENS_PLACES = 16           # budgets of exports; more exports share them
     BEYOND_AT_ONCE = 20000      # OPENs refused beyond the budget before the session ends,
     BEYOND_EACH_US = 200
+    ORGANISATION_PRIORITIES = 3
+    ORGANISATION_CLASSES = 9    # of sessions: a marking, from 1, and a priority
 
 # Memory of one worker that an organisation occupies; only that worker uses it.
 cdef struct Holding:
@@ -26,7 +28,8 @@ cdef struct Holding:
 
 # What it has of one export.
 cdef struct Share:
-    int streams                 # open now, on all workers
+    int streams                 # open now, on all workers;
+    int of_class[ORGANISATION_CLASSES]  # of these, in sessions of each class
     uint64_t rate_us            # the budget of new ones (bucket.pxd)
 
 cdef struct Organisation:
@@ -64,8 +67,12 @@ cdef bint organisation_bears(Organisation* self, uint64_t now_us) noexcept nogil
 cdef inline Share* organisation_share(Organisation* self, int export) noexcept nogil:
     return NULL if self == NULL or export < 0 or export >= STATS_SERVICES else &self.shares[export]
 
-# Count a stream of an export that was opened (n = 1) or has ended (-1).
-cdef inline void organisation_count(Organisation* self, int export, int n) noexcept nogil:
+# Count a stream of an export that was opened (n = 1) or has ended (-1), in a session of this class.
+cdef inline void organisation_count(Organisation* self, int export, uint32_t marking, uint32_t priority,
+                                    int n) noexcept nogil:
     cdef Share* share = organisation_share(self, export)
+    cdef uint32_t place = (marking - 1) * ORGANISATION_PRIORITIES + priority
     if share != NULL:
         atomic_add(&share.streams, n)
+        if place < ORGANISATION_CLASSES:
+            atomic_add(&share.of_class[place], n)

@@ -4,7 +4,7 @@ from libc.string cimport memcpy
 from pcgrelay._core.base.atomics cimport counter32_add, counter_add
 from pcgrelay._core.base.buf cimport pool_alloc
 from pcgrelay._core.base.handle cimport HANDLE_STREAM
-from pcgrelay._core.base.organisation cimport organisation_count, organisation_unanswered
+from pcgrelay._core.base.organisation cimport organisation_unanswered
 from pcgrelay._core.base.queue cimport queue_free
 from pcgrelay._core.base.stats cimport (
     CAUSE_APPLICATION_RESET, CAUSE_BUDGET, CAUSE_CONNECT_FORBIDDEN, CAUSE_DESCRIPTORS, CAUSE_DONE, CAUSE_DRAINING,
@@ -23,7 +23,7 @@ from pcgrelay._core.frame.credit cimport credit_consume, credit_grant, credit_is
 from pcgrelay._core.link.gauge cimport gauge_at
 from pcgrelay._core.link.mailbox cimport EVENT_STREAM_END, Event, StreamEndEvent
 from pcgrelay._core.link.shard cimport Shard, shard_event
-from pcgrelay._core.session.session cimport SESSION_GAUGE_STREAMS, flow_session
+from pcgrelay._core.session.session cimport SESSION_GAUGE_STREAMS, flow_session, session_count_export
 from pcgrelay._core.stream.flow cimport Flow, stream_flow
 from pcgrelay._core.stream.stream cimport (
     BREAK_LEFT, BREAK_NONE, DIAL_NEXT_DUE, DIAL_NONE, FAR_CUT, FAR_ENDED, FAR_OPEN, IN_ENDED,
@@ -72,7 +72,7 @@ cdef void edge_count(Shard* shard, const Stream* stream, int n) noexcept nogil:
     counter32_add(&shard.stats.of_import[stream.number] if stream.opener else &shard.stats.of_export[stream.number],
                   <uint32_t>n)
     if not stream.opener and flow != NULL:
-        organisation_count(flow_session(flow).gauge.organisation, stream.number, n)
+        session_count_export(flow_session(flow), stream.number, n)
 
 
 cdef void edge_hold(Stream* stream) noexcept nogil:

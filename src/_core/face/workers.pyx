@@ -25,7 +25,9 @@ from pcgrelay._core.link.mailbox cimport (
 )
 from pcgrelay._core.base.map cimport Map, map_free, map_put
 from pcgrelay._core.worker.orders cimport orders_apply_settings
-from pcgrelay._core.base.organisation cimport Organisation, organisation_hold, organisation_new
+from pcgrelay._core.base.organisation cimport (
+    ORGANISATION_CLASSES, ORGANISATION_PRIORITIES, Organisation, organisation_hold, organisation_new,
+)
 from pcgrelay._core.base.result cimport RESULT_BAD_LENGTH, RESULT_OK
 from pcgrelay._core.base.stats cimport STATS_SERVICES, ServiceBounds, Stats
 from pcgrelay._core.base.wire cimport WIRE_LANES_MAX
@@ -196,17 +198,20 @@ cdef class Workers:
             n += self._bounds.of_export[i].idle_s != 0 or self._bounds.of_export[i].lasts_s != 0
         counter32_set(&self._bounds.timed, n)
 
-    def export_streams(self) -> dict:
+    def export_streams(self) -> list:
         cdef OrganisationEntry entry
-        cdef uint32_t export
+        cdef uint32_t export, place
         cdef int streams
-        found = {}
+        found = []
         for number, entry in self._organisations.items():
-            of_export = found[number] = {}
             for export in range(STATS_SERVICES):
-                streams = atomic_add(&entry.organisation.shares[export].streams, 0)
-                if streams > 0:
-                    of_export[export] = streams
+                if atomic_add(&entry.organisation.shares[export].streams, 0) <= 0:
+                    continue
+                for place in range(ORGANISATION_CLASSES):
+                    streams = atomic_add(&entry.organisation.shares[export].of_class[place], 0)
+                    if streams > 0:
+                        found.append((number, export, place // ORGANISATION_PRIORITIES + 1,
+                                      place % ORGANISATION_PRIORITIES, streams))
         return found
 
     def start(self) -> None:

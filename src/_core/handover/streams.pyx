@@ -12,9 +12,8 @@ from pcgrelay._core.stream.flow cimport Flow
 from pcgrelay._core.base.handle cimport HANDLE_DIAL, HANDLE_STREAM
 from pcgrelay._core.handover.lanes cimport queue_read, queue_write
 from pcgrelay._core.link.shard cimport Shard
-from pcgrelay._core.session.session cimport flow_session
+from pcgrelay._core.session.session cimport flow_session, session_count_export
 from pcgrelay._core.base.map cimport map_find, map_put
-from pcgrelay._core.base.organisation cimport organisation_count
 from pcgrelay._core.base.queue cimport queue_free
 from pcgrelay._core.base.result cimport RESULT_BAD_FIELD, RESULT_NO_MEMORY, RESULT_OK
 from pcgrelay._core.stream.stream cimport (
@@ -352,7 +351,7 @@ cdef Stream* stream_read(Tlv* self, Shard* shard, Flow* flow, bint direct) noexc
         stream.flow = flow
         edge_hold(stream)
         if not stream.opener and stream.life == LIFE_LIVE:
-            organisation_count(flow_session(flow).gauge.organisation, stream.number, 1)
+            session_count_export(flow_session(flow), stream.number, 1)
     if edge_lingers(stream):
         # By the time that this process is told.
         edge_linger(shard, stream)

@@ -7,6 +7,7 @@
 # of OPEN, which are sent with all that is retained. The loss of a path is reported once until the flow goes on.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from pcgrelay._core.base.organisation cimport organisation_count
 from pcgrelay._core.base.atomics cimport counter_add
 from pcgrelay._core.base.buf cimport Buf
 from pcgrelay._core.stream.flow cimport Flow, flow_stepped
@@ -64,6 +65,10 @@ cdef Session* session_add(Shard* shard, uint32_t number, const uint8_t* secret, 
 # The session of a flow of an edge.
 cdef inline Session* flow_session(const Flow* flow) noexcept nogil:
     return <Session*>flow.session
+
+# Count a stream of an export that the peer opened (n = 1), or one less (-1), as its organisation's.
+cdef inline void session_count_export(const Session* session, int export, int n) noexcept nogil:
+    organisation_count(session.gauge.organisation, export, session.marking, session.priority, n)
 
 # Iterate over the sessions: the next one, or NULL; *at starts at 0.
 cdef inline Session* session_next(const Shard* shard, uint32_t* at) noexcept nogil:

@@ -13,11 +13,20 @@ OUTLET_PATH = "/v1/outlet"
 BODY_LIMIT_BYTES = 65_536  # of a request
 
 
+class ReloadEffect(Struct, frozen=True, kw_only=True):
+    """One change of a reload, and what it would end."""
+
+    change: str
+    streams: int = 0
+    sessions: int = 0
+
+
 class ReloadAnswer(Struct, frozen=True, kw_only=True):
-    """The answer to POST /v1/reload."""
+    """The answer to POST /v1/reload; with dry_run=1 nothing is applied."""
 
     ok: bool
     changes: tuple[str, ...] = ()
+    effects: tuple[ReloadEffect, ...] = ()  # of a dry run: for each change
     reason: str = ""  # why it was refused; the old configuration stays in force
     exit_code: int = 0
 

@@ -43,7 +43,7 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
     """Return the handlers of a node's admin interface."""
 
     async def reload(query: Query, body: bytes) -> Answer:
-        answer = await reloader.reload()
+        answer = await (reloader.try_out() if query.get("dry_run") == "1" else reloader.reload())
         return json_answer(answer, 200 if answer.ok else 409)
 
     async def drain(query: Query, body: bytes) -> Answer:

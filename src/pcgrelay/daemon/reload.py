@@ -27,6 +27,7 @@ from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.log.events import ConfigRefused, ConfigReloaded, Failure
 from pcgrelay.log.writer import Log
 from pcgrelay.rehearsal import rehearse
+from pcgrelay.views.reload_effects import reload_effects
 
 BROKEN_OFF = "An internal error of pcgrelay interrupted the reload, which may be partly applied; restart the node."
 
@@ -68,10 +69,25 @@ class Reloader:
             node.emit(ConfigReloaded(changes=changes, milliseconds=node.clock.monotonic_ms() - began_ms))
             return ReloadAnswer(ok=True, changes=changes)
 
+    async def try_out(self) -> ReloadAnswer:
+        """Return what `reload` would change and end now, or why it would be refused; nothing is changed.
+
+        Ports are opened and targets looked up, as for a reload, and let go again.
+        """
+        node = self._node
+        async with self.lock:
+            try:
+                fresh, changes = await self._read_changes()
+                if changes:
+                    (await node.prepare(fresh.config)).close()
+            except PcgrelayError as error:
+                code = error.exit_code if isinstance(error, PermissionProblem) else ConfigError.exit_code
+                return ReloadAnswer(ok=False, reason=str(error), exit_code=code)
+            return ReloadAnswer(ok=True, changes=changes, effects=reload_effects(node, fresh, changes))
+
     async def _swap(self) -> tuple[str, ...]:
-        node, old = self._node, self._node.local
-        fresh = await asyncio.to_thread(_read, old, node.clock)
-        changes = (*differences(old.config, fresh.config), *renewals(old.from_files, fresh.from_files))
+        node = self._node
+        fresh, changes = await self._read_changes()
         if changes:
             prepared = await node.prepare(fresh.config)
             try:
@@ -82,6 +98,12 @@ class Reloader:
             self._log.set_level(fresh.config.log.level)
             self._log.set_format(fresh.config.log.format)
         return changes
+
+    async def _read_changes(self) -> tuple[LocalIdentity, tuple[str, ...]]:
+        """Read the files as they are now, and what differs from what holds. Raises PcgrelayError."""
+        old = self._node.local
+        fresh = await asyncio.to_thread(_read, old, self._node.clock)
+        return fresh, (*differences(old.config, fresh.config), *renewals(old.from_files, fresh.from_files))
 
     def _refused(self, error: PcgrelayError, exit_code: int = ConfigError.exit_code) -> ReloadAnswer:
         reason = str(error)

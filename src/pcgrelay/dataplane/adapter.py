@@ -20,7 +20,7 @@ from msgspec import Struct, structs
 from pcgrelay.config import Config, PolicySettings
 from pcgrelay.dataplane import events
 from pcgrelay.dataplane.api import DataPlaneRefused, PathSpec
-from pcgrelay.figures import ListenerFigures, OutletFigures
+from pcgrelay.figures import ExportStreams, ListenerFigures, OutletFigures
 
 EVENTS_AT_ONCE = 4096
 SETTLE_ROUNDS = 64
@@ -351,9 +351,9 @@ class Plane:
         """Set the limits of services, and the first descriptor that is reserved."""
         self._called(self._core.bounds, imports=imports, exports=exports, descriptors=descriptors)
 
-    def export_streams(self) -> dict[int, dict[int, int]]:
-        """For each organisation, by its number, how many streams of which exports it has open."""
-        return dict(self._core.export_streams())
+    def export_streams(self) -> list[ExportStreams]:
+        """Which streams of exports are open."""
+        return [ExportStreams(*row) for row in self._core.export_streams()]
 
     def drain(self) -> None:
         self._called(self._core.drain)

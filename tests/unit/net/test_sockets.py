@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
@@ -71,10 +72,10 @@ def swallows(monkeypatch: pytest.MonkeyPatch) -> None:
     """One address takes what is sent to it and says nothing."""
     connects = sockets._connect
 
-    async def connected_unless_silent(where: Where) -> tuple[Where, socket.socket]:
+    async def connected_unless_silent(where: Where, sources: Sequence[str]) -> tuple[Where, socket.socket]:
         if where[1][0] == SILENT:
             await asyncio.Event().wait()
-        return await connects(where)
+        return await connects(where, sources)
 
     monkeypatch.setattr(sockets, "_connect", connected_unless_silent)
 

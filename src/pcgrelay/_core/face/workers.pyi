@@ -47,8 +47,11 @@ class Workers:
         after which it ends in any case (max-duration). Only numbers below 1,024 are counted. descriptors: file
         descriptors from this number on are reserved and not used for application connections; 0: none.
         """
-    def export_streams(self) -> dict[int, dict[int, int]]:
-        """Return how many streams of each export are open, by the number of the organisation that opened them."""
+    def export_streams(self) -> list[tuple[int, int, int, int, int]]:
+        """Return which streams of exports are open: (organisation, export, marking, priority, streams).
+
+        The organisation by its number; marking and priority are those of its session.
+        """
     def start(self) -> None:
         """Start the threads, or let frozen ones go on; those that run are left as they are. Raises CoreError."""
     def stop(self) -> None:
