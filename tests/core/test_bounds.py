@@ -152,3 +152,44 @@ def test_descriptors_are_kept_back(realm: CoreRealm, workers: int) -> None:
         until(lambda: all(node.core.streams() <= 1 for node in (near, far)))
         until(lambda: is_answered(door))
         first.close()
+
+
+def test_streams_of_each_organisation_are_counted_and_bounded(realm: CoreRealm, workers: int) -> None:
+    near, far = realm.edge(workers=workers), realm.edge(workers=workers)
+    session = realm.session(near, far, [], realm.link(near, far, lanes=workers), flows=workers, organisation=7)
+    with echo_server() as target:
+        door = realm.service(near, far, session, target)
+        far.core.bounds(imports=[], exports=[(0, 0, 3)])
+        held = [sock for sock in (ask(door) for _ in range(8)) if sock is not None]
+        counted = sum(row[4] for row in far.core.export_streams())
+        assert len(held) == counted <= 3 + workers
+        assert far.core.counters()["stream_end_organisation_limit_total"] == 8 - len(held)
+        held.pop().close()
+        until(lambda: sum(row[4] for row in far.core.export_streams()) == counted - 1)
+        far.core.bounds(imports=[], exports=[(0, 0, 0, 2)])
+        answered = [is_answered(door) for _ in range(12)]
+        assert answered.count(True) < 12
+        assert far.core.counters()["stream_end_rate_limit_total"] > 0
+        for sock in held:
+            sock.close()
+        until(lambda: not far.core.export_streams())
+
+
+def test_a_stream_that_is_idle_or_old_ends(realm: CoreRealm, workers: int) -> None:
+    near, far, session = pair(realm, workers)
+    with echo_server() as target:
+        door = realm.service(near, far, session, target)
+        for who, which, cause in ((near, "imports", "idle"), (far, "exports", "max-duration")):
+            row = (0, 0, 0, 0, 1, 0) if cause == "idle" else (0, 0, 0, 0, 0, 1)
+            sock = ask(door)
+            assert sock is not None
+            # It is open before the limit comes.
+            who.core.bounds(**{"imports": [], "exports": [], which: [row]})
+            with pytest.raises(ConnectionResetError):
+                sock.recv(1)
+            sock.close()
+            assert who.core.counters()[f"stream_end_{cause.replace('-', '_')}_total"] == 1
+            who.core.bounds(**{"imports": [], "exports": [], which: [(0, 0)]})
+            kept = ask(door)
+            assert kept is not None
+            kept.close()

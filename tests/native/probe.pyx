@@ -2,7 +2,7 @@
 
 Each class or function here is one of the core's, with bytes in and bytes out. Nothing is decided here.
 """
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from pcgrelay._core.crypto.aead cimport aead_load, aead_open, aead_seal, aead_start, aead_wipe
 from pcgrelay._core.frame.credit cimport (
@@ -20,6 +20,7 @@ from pcgrelay._core.frame.frame cimport (
 from pcgrelay._core.crypto.lane_keys cimport (
     LinkKeys as CoreLinkKeys, lane_keys_check, lane_keys_dial, lane_keys_start, lane_keys_use, lane_keys_wipe,
 )
+from pcgrelay._core.edge.proxy_header cimport PROXY_MOST, ProxyFamily, proxy_header as core_proxy_header
 from pcgrelay._core.frame.record cimport (
     Record as CoreRecord, record_check as core_record_check, record_head as core_record_head,
     record_number as core_record_number, record_open as core_record_open, record_read as core_record_read,
@@ -411,3 +412,14 @@ cdef class ReceiveCredit:
 
 def meter_bucket(value: int) -> int:
     return core_meter_bucket(value)
+
+
+# source, destination: socket addresses, as the system lays them out.
+def proxy_header(family: int, bytes source, bytes destination, bytes caller, id_head: int, flow: int,
+                 stream: int) -> bytes:
+    cdef uint8_t out[PROXY_MOST]
+    cdef uint32_t length
+    assert len(source) == len(destination) == 28
+    length = core_proxy_header(out, <ProxyFamily><int>family, source, destination, caller, <uint32_t>len(caller),
+                               id_head, <uint16_t><int>flow, stream)
+    return out[:length]

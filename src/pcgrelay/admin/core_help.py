@@ -61,11 +61,6 @@ CORE_HELP = {
     "stream_end_idle_total": "Streams on which nothing moved for the time of their service.",
     "stream_end_max_duration_total": "Streams that were open for the time of their service.",
     "stream_end_nudged_total": "Idle streams closed because their service moves.",
-    "stream_end_organisation_limit_total": "Streams of an organisation beyond its limit at an export.",
-    "stream_end_rate_limit_total": "Streams beyond what may be opened in a second.",
-    "stream_end_idle_total": "Streams on which nothing moved for their service's idle_timeout_s.",
-    "stream_end_max_duration_total": "Streams that were open for their service's max_duration_s.",
-    "stream_end_no_source_address_total": "Streams without an address of this machine to connect from.",
 }
 # For a counter of a core that is newer than this table.
 OTHER = "A counter of the native core."
