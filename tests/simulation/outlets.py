@@ -18,7 +18,7 @@ GATEWAY, DIRECT = range(2)
 REAL, SHADOW = range(2)
 OUTLETS = 2
 DIRECT_PORT = 1_000  # so much above the port of an export is what its direct outlet leads to, as virtual.h has it
-SOURCE = ("127.0.0.1", 0)
+SOURCES = ("127.0.0.1",)
 DEADLINE_MS = 10_000
 OUTCOMES = ("up", "refused", "silent", "away", "denied", "local", "left", "lost")
 COUNTS = ("tried", *OUTCOMES, "moved", "early", "cut", "active", "sent_bytes", "received_bytes", "nudged")
@@ -73,7 +73,7 @@ class Outlets:
         targets = [] if number in self.unresolved else [("127.0.0.1", self._ports[number])] * 2
         ways = [
             (native.OUTLET_GATEWAY, shape.patience_ms, [], None),
-            (self.kinds[number], shape.patience_ms, targets, SOURCE),
+            (self.kinds[number], shape.patience_ms, targets, SOURCES),
         ]
         return (
             self._meters[number], shape.careful, shape.leads_denied, DEADLINE_MS, 0, self._dealings[number].slots,
