@@ -53,7 +53,7 @@ SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py --ignore=tests
 # spread at all, if that is allowed here.
 NO_ASLR = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build demo picture-top test test-all test-upgrade flakes lint types fuzz simulate simulate-outlets acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-direct bench-count \
+.PHONY: help setup build demo picture-top picture-page test test-all test-upgrade flakes lint types fuzz simulate simulate-outlets acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-direct bench-count \
 	bench-report annotate wheel test-wheel deb image sbom release test-debian clean
 
 help: ## Show this list.
@@ -77,6 +77,10 @@ demo: setup ## Show a realm of two relays and three organisations at work on thi
 
 picture-top: setup ## Draw what `pcgrelay top` shows of the demonstration, for the documents.
 	@sh scripts/picture-top
+
+picture-page: ## Take a picture of a node's page in Chromium, for the documents.
+	@sh scripts/setup all
+	$(VENV_PYTHON) -m tests.pictures
 
 test: ## Run what must hold before a change is taken: lint, types, tests, a short fuzz run; at most 20 minutes.
 	@sh scripts/setup test

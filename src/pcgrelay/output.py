@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.text import Text
 
 from pcgrelay.printable import json_printable, printable
+from pcgrelay.quantities import duration as duration  # noqa: PLC0414
+from pcgrelay.quantities import size as size  # noqa: PLC0414
 
 PIPE_WIDTH = 1000
 GAP = 2  # blanks between columns
@@ -132,19 +134,6 @@ def styled(word: str) -> Text:
     return Text(word, style=STYLES.get(word, ""))
 
 
-def size(count: int) -> str:
-    """Format bytes: 512 B, 1.5 KiB, 20 MiB."""
-    if count < 1024:
-        return f"{count} B"
-    value = float(count)
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        value /= 1024
-        # One decimal only for short numbers; 1023.96 must not become 1024.
-        if value < 1023.5:
-            return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
-    return f"{value / 1024:.1f} PiB"
-
-
 def milliseconds(value: float | None) -> str:
     """Format a delay: 0.24 ms, 12.3 ms, 1.2 s; a dash if it is unknown."""
     if value is None:
@@ -162,17 +151,6 @@ def percent(share: float) -> str:
 def percent_exact(percent: float) -> str:
     """A share that is percent already, with its half if it has one: 0.5 %."""
     return f"{round(percent, 2):g} %"
-
-
-def duration(seconds: float) -> str:
-    """Format a long time by its two largest units: 3 d 4 h, 12 min 5 s."""
-    left = int(seconds)
-    parts: list[str] = []
-    for length, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
-        count, left = divmod(left, length)
-        if count or parts:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2]) or "0 s"
 
 
 def counted(value: int, noun: str) -> str:

@@ -20,7 +20,7 @@ TEXT_LIMIT = 1 << 18
 _FILES = {
     path.name: path.read_text(encoding="utf-8")
     for path in Path(__file__).with_name("templates").iterdir()
-    if path.suffix in {".j2", ".css"}
+    if path.suffix in {".j2", ".css", ".js"}
 }
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~&])")
 

@@ -18,6 +18,7 @@ from pcgrelay.admin.cutover_answers import CutoverList
 from pcgrelay.cutover.report import report_files
 from pcgrelay.cutover.report_facts import AdviceFacts, DrillFacts, ReportFacts
 from pcgrelay.views.cutover_page import list_page, problem_page, status_page, style
+from tests.scenarios.kit.axe import RUN, fetch_axe
 from tests.scenarios.kit.browser import Browser
 from tests.support.cutover_examples import ARRIVED, BACK, NOW, WHOLE_DAY
 from tests.support.realms import Realm, assert_nothing_is_named, realms
@@ -25,12 +26,7 @@ from tests.support.reported import reported
 
 pytestmark = pytest.mark.tier_all
 
-AXE = "axe-core@4.14.1"
 NODE = "met-1.met.police.example"
-RUN = """axe.run().then(found => ({
-  violations: found.violations.map(each => [each.id, each.nodes.map(node => node.html)]),
-  passes: found.passes.length,
-}))"""
 MARKINGS = {"part1": "OFFICIAL - PUBLIC", "part2": "OFFICIAL-SENSITIVE [OPERATIONAL]"}
 TROUBLED = replace(BACK, troubles=("It fell back by itself 12 min ago; look at kent-1.",))
 PAGES = ("cutover", "back", "arrived", "cutovers", "none", "problem")
@@ -39,12 +35,7 @@ REPORTS = tuple(f"{part}{kind}" for part in MARKINGS for kind in ("", "-long"))
 
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The script, fetched by the ordinary client into a folder that goes again."""
-    folder = tmp_path_factory.mktemp("npm")
-    command = ("npm", "install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder, AXE)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, f"axe-core cannot be had: {done.stderr}"
-    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
+    return fetch_axe(tmp_path_factory.mktemp("npm"))
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,7 @@ CONTROL_LAYERS = [
     ["files"],
     ["model"],
     ["printable"],
+    ["quantities"],
     ["errors"],
     ["clock"],
     ["ranges"],

@@ -39,6 +39,7 @@ class Trouble:
 
     sentence: str
     is_grave: bool = False  # something that the node is configured for cannot be served
+    command: str = ""  # what mends it, or says more
 
 
 def condition_of(status: Status, found: Iterable[Trouble]) -> Condition:
@@ -56,41 +57,47 @@ def troubles(status: Status) -> list[Trouble]:
 
 def _troubles(status: Status) -> Iterator[Trouble]:
     if not status.configuration.successful:
-        yield Trouble(f"The last reload was refused: {status.configuration.reason}")
+        yield Trouble(f"The last reload was refused: {status.configuration.reason}", command="pcgrelay check -c FILE")
     if not status.tables.successful:
         yield Trouble(
             f"The data plane does not take all that is configured ({status.tables.reason}); it serves by what it took "
             "last, less what is no longer allowed.",
             is_grave=True,
+            command="pcgrelay check -c FILE",
         )
     for sentence, is_grave in validity_sentences(status.credentials):
-        yield Trouble(sentence, is_grave)
+        yield Trouble(sentence, is_grave, "pcgrelay ca renew, or pcgrelay ca crl, then pcgrelay reload -c FILE")
     for sentence in clock_sentences(status.clocks):
-        yield Trouble(sentence)
+        yield Trouble(sentence, command="timedatectl status")
     if status.log.failing:
-        yield Trouble("The log cannot be written; check its disk, or its reader.")
+        yield Trouble("The log cannot be written; check its disk, or its reader.", command="df -h")
     known = [link for link in status.links if link.state != AWAY]
     if not known and not (_is_served_without_links(status) and _wants_no_links(status)):
-        yield Trouble("No neighbour is linked.", is_grave=not _is_served_without_links(status))
+        yield Trouble(
+            "No neighbour is linked.", is_grave=not _is_served_without_links(status), command="pcgrelay doctor -c FILE"
+        )
     words = [_of_link(link) for link in known]
-    for sentence in filter(None, words):
-        # If another link is healthy, the routes of a service show whether it suffers.
-        yield Trouble(sentence, is_grave=all(words) and not _is_served_without_links(status))
-    for sentence in filter(None, map(_of_service, status.services)):
-        yield Trouble(sentence, is_grave=True)
+    for link, sentence in zip(known, words, strict=True):
+        if sentence:
+            # If another link is healthy, the routes of a service show whether it suffers.
+            is_grave = all(words) and not _is_served_without_links(status)
+            yield Trouble(sentence, is_grave, f"pcgrelay explain {link.peer}")
+    for service in status.services:
+        if sentence := _of_service(service):
+            yield Trouble(sentence, True, f"pcgrelay explain {service.name}")
     yield from _of_others(status)
     yield from _of_outlets(status)
     for cutover in status.cutovers:
         for sentence in cutover.troubles:
-            yield Trouble(sentence, is_grave=cutover.grave)
+            yield Trouble(sentence, cutover.grave, f"pcgrelay cutover status {cutover.service}")
     for due in status.drills.dues:
         if due.overdue:
-            yield Trouble(due.sentence)
+            yield Trouble(due.sentence, command=f"pcgrelay drill {due.kind} {due.subject}".rstrip())
     if status.drills.reason:
         yield Trouble(f"The record of a drill is not written ({status.drills.reason})")
     memory = status.memory
     if memory.budget_bytes and memory.used_bytes > MEMORY_SHARE_MOST * memory.budget_bytes:
-        yield Trouble("More than nine tenths of the memory budget are in use.")
+        yield Trouble("More than nine tenths of the memory budget are in use.", command="pcgrelay top")
 
 
 def _is_served_without_links(status: Status) -> bool:
@@ -108,11 +115,13 @@ def _of_others(status: Status) -> Iterator[Trouble]:
     """Yield peers that are away and identities that are used twice; services have sentences of their own."""
     for link in status.links:
         if link.state == AWAY:
-            yield Trouble(f"{link.peer} is away since {link.away_since}; it was linked over {link.bearer}.")
+            sentence = f"{link.peer} is away since {link.away_since}; it was linked over {link.bearer}."
+            yield Trouble(sentence, command=f"pcgrelay explain {link.peer}")
     for service in status.services:
         for route in service.routes:
             if route.away_since:
-                yield Trouble(f"{route.exporter} is away since {route.away_since}; it exports {service.name}.")
+                sentence = f"{route.exporter} is away since {route.away_since}; it exports {service.name}."
+                yield Trouble(sentence, command=f"pcgrelay explain {service.name}")
     for peer in status.twins:
         yield Trouble(f"Two processes bear the identity of {peer}; stop the one that should not run.")
 
@@ -134,12 +143,14 @@ def _of_outlets(status: Status) -> Iterator[Trouble]:
         for outlet in service.outlets:
             if outlet.away_since:
                 yield Trouble(
-                    f"The outlet {outlet.name} of {service.name} fails since {outlet.away_since}: {outlet.reason}."
+                    f"The outlet {outlet.name} of {service.name} fails since {outlet.away_since}: {outlet.reason}.",
+                    command=f"pcgrelay outlet {service.name}",
                 )
             elif not outlet.supported and outlet.share:
                 until = outlet.supported_until
                 yield Trouble(
-                    f"New streams of {service.name} go over {outlet.name}, which was supported until {until}."
+                    f"New streams of {service.name} go over {outlet.name}, which was supported until {until}.",
+                    command=f"pcgrelay outlet {service.name}",
                 )
 
 

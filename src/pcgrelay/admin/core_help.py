@@ -55,11 +55,11 @@ CORE_HELP = {
     "stream_end_shutdown_total": "Streams that ended because this node stopped.",
     "stream_end_no_local_port_total": "Streams for which this machine had no local port.",
     "stream_end_connect_forbidden_total": "Streams whose connection this machine's rules forbid.",
-    "stream_end_no_source_address_total": "Streams for whose source this machine has no address.",
-    "stream_end_organisation_limit_total": "Streams beyond the limit of their organisation.",
-    "stream_end_rate_limit_total": "Streams beyond the limit of new ones each second.",
-    "stream_end_idle_total": "Streams on which nothing moved for the time of their service.",
-    "stream_end_max_duration_total": "Streams that were open for the time of their service.",
+    "stream_end_organisation_limit_total": "Streams beyond what one organisation may have open.",
+    "stream_end_rate_limit_total": "Streams beyond what may begin each second.",
+    "stream_end_idle_total": "Streams on which nothing moved for as long as their service allows.",
+    "stream_end_max_duration_total": "Streams that were open as long as their service allows.",
+    "stream_end_no_source_address_total": "Streams whose source address this machine does not have.",
     "stream_end_nudged_total": "Idle streams closed because their service moves.",
 }
 # For a counter of a core that is newer than this table.

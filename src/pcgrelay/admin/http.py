@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -59,7 +59,15 @@ class Asked:
     local: str = ""  # the number of this machine that was connected to; nothing at a unix socket
 
 
-Answering = Callable[[Asked], Awaitable[Answer]]
+@dataclass(frozen=True, slots=True)
+class Events:
+    """A response that goes on: each text is sent as one server-sent event, until the client or the texts end."""
+
+    texts: AsyncGenerator[str, None]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Answering = Callable[[Asked], Awaitable["Answer | Events"]]
 
 
 def json_answer(value: Any, code: int = 200) -> Answer:
@@ -103,10 +111,22 @@ class _Response(web.Response):
         self.headers.popall("Server", None)
 
 
+class _EventResponse(web.StreamResponse):
+    """The head of server-sent events."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", **headers})
+        self.force_close()
+
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        self.headers.popall("Server", None)
+
+
 class _Connection(web.RequestHandler):
     """One client."""
 
-    __slots__ = ("_cut", "_head_bytes", "certificate", "link", "local", "user")
+    __slots__ = ("_cut", "_head_bytes", "certificate", "link", "local", "over", "user")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -114,6 +134,7 @@ class _Connection(web.RequestHandler):
         self.link = cast(asyncio.Transport, transport)  # uvloop's is of no class of asyncio
         self.user, self.local = _user(transport), _local(transport)
         self.certificate = _certificate(transport)
+        self.over = asyncio.Event()  # it is gone, or its events are to end
         self._head_bytes = 0
         self._cut: asyncio.TimerHandle | None = None
         if not self._manager.has_room:
@@ -127,6 +148,7 @@ class _Connection(web.RequestHandler):
                 self.link.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self.over.set()
         if self._cut is not None:
             self._cut.cancel()
         super().connection_lost(exc)
@@ -205,6 +227,11 @@ class HttpServer(web.Server):
             if not may_stay(connection.certificate):
                 connection.link.abort()
 
+    def end_events(self) -> None:
+        """End the responses that go on; a browser asks again by itself."""
+        for connection in self._open():
+            connection.over.set()
+
     def _open(self) -> list[_Connection]:
         return [connection for connection in self.connections if isinstance(connection, _Connection)]
 
@@ -224,8 +251,46 @@ class HttpServer(web.Server):
                 {"message": "A request of the admin interface failed", "exception": error}
             )
             answer = _REFUSALS[500]
+        if isinstance(answer, Events):
+            return await _send_events(request, connection, answer)
         connection.end_within(DEADLINE_S)
         return _Response(answer)
+
+
+async def _send_events(request: web.BaseRequest, connection: _Connection, events: Events) -> web.StreamResponse:
+    """Send texts as they come. A client that is gone, or does not take one in time, ends them."""
+    response = _EventResponse(events.headers)
+    over = asyncio.ensure_future(connection.over.wait())
+    try:
+        await response.prepare(request)
+        while (text := await _next_text(events.texts, over)) is not None:
+            async with asyncio.timeout(DEADLINE_S):
+                await response.write(_event(text))
+        async with asyncio.timeout(DEADLINE_S):
+            await response.write_eof()
+    except (ConnectionError, TimeoutError):
+        connection.link.abort()
+    finally:
+        over.cancel()
+        await events.texts.aclose()
+    return response
+
+
+async def _next_text(texts: AsyncGenerator[str, None], over: asyncio.Future[Any]) -> str | None:
+    """Return the next text; None: there is none, or the client is over before it comes."""
+    coming = asyncio.ensure_future(anext(texts, None))
+    await asyncio.wait((coming, over), return_when=asyncio.FIRST_COMPLETED)
+    if coming.done():
+        return coming.result()
+    coming.cancel()
+    await asyncio.gather(coming, return_exceptions=True)
+    return None
+
+
+def _event(text: str) -> bytes:
+    """Return a text as one event; a browser that is cut off asks again after two seconds."""
+    lines = "".join(f"data: {line}\n" for line in text.splitlines())
+    return f"retry: 2000\n{lines}\n".encode("utf-8", "replace")
 
 
 async def _asked(request: web.BaseRequest, connection: _Connection) -> Asked:

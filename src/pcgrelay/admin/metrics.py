@@ -10,7 +10,7 @@ from pcgrelay.admin.cutover_metrics import cutover_families
 from pcgrelay.admin.drill_metrics import drill_families
 from pcgrelay.admin.families import Families
 from pcgrelay.admin.outlet_metrics import listener_families, outlet_families, stray_families
-from pcgrelay.admin.status import LinkStatus, Status
+from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status
 from pcgrelay.admin.validity import validity_families
 
 _IS_UP = ("up", "draining")
@@ -125,6 +125,18 @@ def _streams(families: Families, status: Status) -> None:
         "Whether streams of an import can go to that exporter.",
         [(at, route.state in ("ready", "settling")) for at, route in routes],
     )
+    family(
+        "import_back_up_in_use",
+        "gauge",
+        "Whether streams of an import go to a back-up exporter because no other one can be reached.",
+        [({"service": each.name}, _is_on_back_up(each)) for each in status.services if each.direction == "import"],
+    )
+
+
+def _is_on_back_up(service: ServiceStatus) -> bool:
+    taken = [route for route in service.routes if route.state in ("ready", "settling")]
+    missing = [route for route in service.routes if route not in taken and route.precedence != "back-up"]
+    return bool(taken and missing) and all(route.precedence == "back-up" for route in taken)
 
 
 def _counts(families: Families, status: Status, counters: Mapping[str, int]) -> None:

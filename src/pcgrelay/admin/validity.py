@@ -63,6 +63,12 @@ def validity_families(status: CredentialsStatus) -> Iterator[tuple[str, str, lis
     )
     lists: list[Sample] = [({}, ends["crl"])] if "crl" in ends else []
     yield "crl_next_update_timestamp_seconds", "When the first revocation list is out of date.", lists
+    first = min((date for date in status.dates if date.kind == "crl"), key=lambda date: date.not_after, default=None)
+    yield (
+        "crl_last_update_timestamp_seconds",
+        "When that list was made.",
+        [] if first is None else [({}, first.not_before.timestamp())],
+    )
     yield (
         "crl_number",
         "Number of the revocation list in force of each CA, and whether the file or a neighbour brought it.",

@@ -12,14 +12,13 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from socket import socket
 
 from cryptography import x509
 
-from pcgrelay.admin.http import Answer, Asked, HttpServer, text_answer
+from pcgrelay.admin.http import Answer, Answering, Asked, Events, HttpServer, text_answer
 from pcgrelay.config import Address, Config, ReaderSettings
 from pcgrelay.gateway.prepared import Held, Prepared
 from pcgrelay.gateway.tasks import spawn
@@ -28,8 +27,6 @@ from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.identity.reader_tls import reader_refusal
 from pcgrelay.log.events import Emit
 from pcgrelay.model import NodeId
-
-Answering = Callable[[Asked], Awaitable[Answer]]
 
 CONNECTIONS_MOST = 32  # of one listener, those in a handshake included
 ACCEPT_AT_ONCE = 16
@@ -87,6 +84,8 @@ class Reader:
     async def settle(self) -> None:
         """Accept nothing more, and wait a moment for the answers that are under way."""
         self._rest()
+        if self._http is not None:
+            self._http.end_events()
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_S):
                 while self._handshakes or (self._http is not None and self._http.connections):  # noqa: ASYNC110
@@ -148,7 +147,7 @@ class Reader:
                 self._refused[reader_refusal(error)] += 1
             sock.close()
 
-    async def _answer(self, asked: Asked) -> Answer:
+    async def _answer(self, asked: Asked) -> Answer | Events:
         if not self.settings.is_open:
             reason, sentence = self._refusal(asked.certificate)
             if reason:

@@ -59,11 +59,19 @@ class Browser:
         self._number += 1
         file = self._folder / f"page{self._number}.html"
         file.write_text(text)
+        return self.visit(file.as_uri())
+
+    def visit(self, url: str, *, width: int = 1280, is_dark: bool = False, scripts: bool = True) -> Page:
+        """The page at an address, in a window of that width, once it is there."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         page = Page(self, session)
         page.call("Page.enable")
-        page.call("Page.navigate", url=file.as_uri())
+        page.resize(width)
+        page.dress(is_dark=is_dark)
+        if not scripts:
+            page.call("Emulation.setScriptExecutionDisabled", value=True)
+        page.call("Page.navigate", url=url)
         while self._message(time.monotonic() + ANSWER_S).get("method") != "Page.loadEventFired":
             pass
         return page
@@ -110,6 +118,29 @@ class Page:
         answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def resize(self, width: int, height: int = 900) -> None:
+        """Give its window another size."""
+        self.call("Emulation.setScrollbarsHidden", hidden=True)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+
+    def dress(self, *, is_dark: bool) -> None:
+        """Say which colours the person likes."""
+        features = [{"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}]
+        self.call("Emulation.setEmulatedMedia", features=features)
+
+    def picture_to(self, file: Path, height: int | None = None) -> None:
+        """Take a picture of it: of the whole page, or of so much of its top."""
+        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": height or size["height"], "scale": 1}
+        answer = self.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
+        file.write_bytes(base64.b64decode(answer["data"]))
+
+    def close(self) -> None:
+        """Close it, as a person closes a tab."""
+        self.call("Page.close")
 
     def print_to(self, file: Path) -> None:
         """Print it, as a person does."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
-from pathlib import Path
+from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
+from pcgrelay.admin.core_help import CORE_HELP
 from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.status import (
     CutoverLine,
@@ -16,11 +18,27 @@ from pcgrelay.admin.status import (
     OutletStatus,
     StateStatus,
 )
+from pcgrelay.admin.validity import CredentialsStatus, DateStatus
+from pcgrelay.dataplane.events import StreamEnd
+from pcgrelay.figures import Durations
+from pcgrelay.messages import Code
+from pcgrelay.model import ServiceName
+from pcgrelay.policy.rules import RULE_NONE
+from pcgrelay.services.traffic import Traffic
+from pcgrelay.views.traffic import TrafficText, handshake_text
+from tests.support.alert_rules import ROOT, rules
 from tests.support.healthy_status import HEALTHY
 from tests.support.metric_samples import samples
 
-ALERTS = Path(__file__).resolve().parents[3] / "docs" / "alerts.yml"
 SERVICE = "custody@kent.police.example"
+MET = "met.police.example"
+CUSTODY = ServiceName.parse(SERVICE)
+NOW = datetime(2031, 1, 1, tzinfo=UTC)
+DATES = CredentialsStatus(
+    dates=tuple(
+        DateStatus(kind=kind, name="x", state="good", not_before=NOW, not_after=NOW) for kind in ("own", "trust", "crl")
+    )
+)
 OUTLET = OutletStatus(
     name="cjx",
     kind="direct",
@@ -37,19 +55,6 @@ DRILLS = DrillsStatus(
 )
 
 
-def rules() -> dict[str, str]:
-    """The expression of each alert."""
-    found = {}
-    for text in re.split(r"^ *- alert: ", ALERTS.read_text(), flags=re.MULTILINE)[1:]:
-        name, rest = text.split("\n", 1)
-        expression = re.search(r"expr: (?:>-\n)?(.*?)\n *(?:for|labels):", rest, re.DOTALL)
-        assert expression, name
-        assert re.search(r"severity: (warning|critical)", rest), name
-        assert re.search(r'summary: ".+\."', rest), name
-        found[name] = " ".join(expression[1].split())
-    return found
-
-
 def labels_by_metric() -> dict[str, set[str]]:
     services = (replace(HEALTHY.services[0], name=SERVICE, outlets=(OUTLET,)),)
     told = replace(
@@ -58,9 +63,17 @@ def labels_by_metric() -> dict[str, set[str]]:
         cutovers=(CutoverLine(service=SERVICE, phase="soaking"),),
         state=StateStatus(folder=True),
         drills=DRILLS,
+        credentials=DATES,
+        refusals={"revoked": 1},
     )
+    traffic = Traffic()
+    for cause, code in (("done", 0), ("not-allowed", Code.REFUSED)):
+        carried = 0 if code else 10
+        traffic.count(StreamEnd(True, 0, 1, b"x", carried, carried, 9, code, cause, RULE_NONE, False), CUSTODY, MET)
+    text = metrics_text(told, dict.fromkeys(CORE_HELP, 0)) + TrafficText(traffic).text({("import", SERVICE): 1})
+    text += handshake_text(Durations(), Durations())
     found: dict[str, set[str]] = {}
-    for name, labels in samples(metrics_text(told, {})):
+    for name, labels in samples(text):
         found.setdefault(name, set()).update(label for label, _ in labels)
     return found
 
@@ -71,8 +84,8 @@ def test_alerts_name_metrics_and_labels_that_are_there() -> None:
         "PcgrelayOutletFailing", "PcgrelayLedOn", "PcgrelayStateUnwritten", "PcgrelaySupportEndsSoon",
         "PcgrelaySupportEnds", "PcgrelayDrillOverdue", "PcgrelayDrillNotPassed", "PcgrelayExerciseSilent",
     } <= found.keys()  # fmt: skip
-    for name, expression in found.items():
-        metrics = re.findall(r"pcgrelay_\w+", expression)
+    for name, expression in ((name, rule.expression) for name, rule in found.items()):
+        metrics = re.findall(r"(?:pcgrelay|process)_\w+", expression)
         assert metrics, name
         for metric in metrics:
             assert metric in there, f"{name}: {metric}"
@@ -83,12 +96,42 @@ def test_alerts_name_metrics_and_labels_that_are_there() -> None:
 
 def test_labels_of_the_words_are_those_of_the_metric() -> None:
     there = labels_by_metric()
-    text = ALERTS.read_text()
-    for block in text.split("- alert: ")[1:]:
-        metric = re.search(r"pcgrelay_\w+", block)
+    for name, rule in rules().items():
+        metric = re.search(r"(?:pcgrelay|process)_\w+", rule.expression)
         assert metric is not None
-        used = set(re.findall(r"\$labels\.(\w+)", block)) - {"instance"}
-        assert used <= there[metric[0]], block
+        used = set(re.findall(r"\$labels\.(\w+)", rule.annotations["summary"])) - {"instance"}
+        assert used <= there[metric[0]], name
+
+
+def test_each_alert_has_a_heading_that_its_link_leads_to() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    section = page.partition("\n## Alerts\n")[2].partition("\n## ")[0]
+    headings = re.findall(r"^### (\w+)$", section, re.MULTILINE)
+    assert headings == list(rules())
+    for name, rule in rules().items():
+        assert rule.annotations["runbook_url"] == f"docs/operations.md#{name.lower()}"
+        assert rule.annotations["summary"].endswith(".")
+
+
+def test_the_board_asks_for_metrics_and_labels_that_are_there() -> None:
+    board = json.loads((ROOT / "contrib" / "grafana" / "pcgrelay.json").read_text())
+    (source,) = [each for each in board["templating"]["list"] if each["type"] == "datasource"]
+    there = labels_by_metric()
+    expressions = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+    expressions += [each["query"] for each in board["templating"]["list"] if each["type"] == "query"]
+    assert len(expressions) > 15
+    for expression in expressions:
+        metrics = re.findall(r"(?:pcgrelay|process)_\w+", expression)
+        assert metrics, expression
+        assert [metric for metric in metrics if metric not in there] == [], expression
+        for group in re.findall(r"by \(([^)]*)\)", expression):
+            wanted = set(re.split(r", *", group)) - {"instance"}
+            assert wanted <= there[metrics[0]], expression
+    for panel in board["panels"]:
+        if panel["type"] != "row":
+            assert panel["datasource"]["uid"] == f"${{{source['name']}}}", panel["title"]
+            assert panel["title"]
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
 
 
 def test_state_that_is_not_written_or_lost_is_a_metric() -> None:
