@@ -28,6 +28,7 @@ CONNECTIONS_MOST = 32
 # How long the rest of a request is thrown away, so that a client that still sends can read why it was refused.
 _REST_S = 1.0
 _STOPPING_S = 0.1
+_ENCODING_DER = 2  # of the certificates of `ssl`
 _CREDENTIALS = struct.Struct("3i")
 NOBODY = -1
 
@@ -56,6 +57,7 @@ class Asked:
     user: int  # who asks, as the kernel says; NOBODY where it does not
     body: bytes
     certificate: bytes = b""  # of who asks, in DER, as TLS has proved it; nothing without TLS
+    above: tuple[bytes, ...] = ()  # the certificates that it was verified by, up to the anchor
     local: str = ""  # the number of this machine that was connected to; nothing at a unix socket
 
 
@@ -126,14 +128,15 @@ class _EventResponse(web.StreamResponse):
 class _Connection(web.RequestHandler):
     """One client."""
 
-    __slots__ = ("_cut", "_head_bytes", "certificate", "link", "local", "over", "user")
+    __slots__ = ("_cut", "_head_bytes", "above", "certificate", "link", "local", "over", "user")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         assert isinstance(self._manager, HttpServer)
         self.link = cast(asyncio.Transport, transport)  # uvloop's is of no class of asyncio
         self.user, self.local = _user(transport), _local(transport)
-        self.certificate = _certificate(transport)
+        self.certificate, *above = _verified_chain(transport) or (b"",)
+        self.above = tuple(above)
         self.over = asyncio.Event()  # it is gone, or its events are to end
         self._head_bytes = 0
         self._cut: asyncio.TimerHandle | None = None
@@ -318,14 +321,19 @@ async def _asked(request: web.BaseRequest, connection: _Connection) -> Asked:
         connection.user,
         bytes(body),
         connection.certificate,
+        connection.above,
         connection.local,
     )
 
 
-def _certificate(transport: asyncio.BaseTransport) -> bytes:
-    """Return the certificate that the other end has shown in TLS, if there is TLS."""
+def _verified_chain(transport: asyncio.BaseTransport) -> tuple[bytes, ...]:
+    """Return the certificates by which TLS has proved the other end, its own first; nothing without TLS."""
     tls = transport.get_extra_info("ssl_object")
-    return b"" if tls is None else tls.getpeercert(binary_form=True) or b""
+    if tls is None:
+        return ()
+    if hasattr(tls, "get_verified_chain"):  # from Python 3.13 on
+        return tuple(tls.get_verified_chain())
+    return tuple(each.public_bytes(_ENCODING_DER) for each in tls._sslobj.get_verified_chain() or ())
 
 
 def _local(transport: asyncio.BaseTransport) -> str:

@@ -31,6 +31,7 @@ class ListStatus(Struct, frozen=True, kw_only=True):
     entries: int = 0
     not_before: datetime
     not_after: datetime | None = None
+    travels: bool = True  # neighbours are told of it; else it is too large
 
 
 class CredentialsStatus(Struct, frozen=True, kw_only=True):
@@ -80,10 +81,12 @@ def validity_families(status: CredentialsStatus) -> Iterator[tuple[str, str, lis
 
 
 def brought_lines(status: CredentialsStatus) -> Iterator[str]:
-    """Yield a line for each list in force that a neighbour has brought."""
+    """Yield a line for each list in force that a neighbour has brought, or that no neighbour is told of."""
     for each in status.lists:
         if each.source:
             yield f"list {each.number} of {each.name}, brought by {each.source}"
+        elif not each.travels:
+            yield f"list {each.number} of {each.name} is over 1 MiB and does not travel: put it at each node"
 
 
 def validity_line(status: CredentialsStatus) -> str:

@@ -22,9 +22,9 @@ from pcgrelay.identity.lists import ListRefused, RevocationList, anchors_of, rea
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.link import Link
 from pcgrelay.log.events import Emit
-from pcgrelay.log.list_events import CrlRefused, CrlTaken
+from pcgrelay.log.list_events import CrlRefused, CrlStays, CrlTaken
 from pcgrelay.messages import Object
-from pcgrelay.objects.exchange import HeldObject
+from pcgrelay.objects.exchange import OBJECT_MOST_BYTES, HeldObject
 
 KIND = 1  # of OBJECT: a revocation list
 _OLDER = "list_older"
@@ -49,13 +49,22 @@ class RevocationLists:
         self._clock = clock
         self._trust: tuple[x509.Certificate, ...] | None = None
         self._known: dict[bytes, x509.Certificate] = {}
+        self._too_large: dict[bytes, bytes] = {}  # by CA, the list of which was told that it does not travel
 
     def held(self) -> Iterator[HeldObject]:
-        """The lists that neighbours are told of: those in their time."""
+        """The lists that neighbours are told of: those in their time, and within the bound of what travels."""
         now = self._clock.wall()
         for each in self._local.lists.values():
-            if each.is_current(now):
+            if not _travels(each):
+                self._say_too_large(each)
+            elif each.is_current(now):
                 yield HeldObject(KIND, each.issuer, each.number, each.digest, each.der)
+
+    def _say_too_large(self, each: RevocationList) -> None:
+        if self._too_large.get(each.issuer) != each.digest:
+            self._too_large[each.issuer] = each.digest
+            name, size = self._name(each), len(each.der)
+            self._emit(CrlStays(name=name, number=each.number, size_bytes=size, most_bytes=OBJECT_MOST_BYTES))
 
     def refusal(self, announced: Object) -> str | None:
         """Return None if a list is wanted; "" if it is not newer; else the reason for which it is refused."""
@@ -107,7 +116,10 @@ class RevocationLists:
         )
 
     def _name(self, each: RevocationList) -> str:
-        return subject_of(self._anchors()[each.issuer])
+        anchor = self._anchors()[each.issuer]
+        same = [other for other in self._known.values() if other.subject == anchor.subject]
+        # Two CAs of one name are told apart by their keys.
+        return subject_of(anchor) + (f" ({each.issuer.hex()[:8]})" if len(same) > 1 else "")
 
     def _anchors(self) -> dict[bytes, x509.Certificate]:
         trust = self._local.credentials.trust
@@ -127,6 +139,7 @@ class RevocationLists:
                 entries=each.entries,
                 not_before=each.crl.last_update_utc,
                 not_after=each.crl.next_update_utc,
+                travels=_travels(each),
             )
             for each in self._local.lists.values()
         )
@@ -141,8 +154,13 @@ class RevocationLists:
         """Put the lists of the previous process in force, where the files have no newer ones; nothing runs yet."""
         for handover in handovers:
             try:
-                brought = read_list(handover.data, handover.source, self._anchors(), self._clock.wall())
+                # Also one that is over by now: whom it refuses is let in no more than without the upgrade.
+                brought = read_list(handover.data, handover.source, self._anchors(), None)
                 if brought.replaces(self._local.lists.get(brought.issuer)):
                     self._local.take(self._local.with_list(brought))
             except PcgrelayError:
-                continue  # no longer trusted, or over
+                continue  # no longer trusted
+
+
+def _travels(each: RevocationList) -> bool:
+    return len(each.der) <= OBJECT_MOST_BYTES

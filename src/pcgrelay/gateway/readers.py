@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import random
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from socket import socket
 
 from cryptography import x509
@@ -27,8 +29,11 @@ from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.identity.reader_tls import reader_refusal
 from pcgrelay.log.events import Emit
 from pcgrelay.model import NodeId
+from pcgrelay.net.halfopen import HalfOpen, Place, source_of
 
 CONNECTIONS_MOST = 32  # of one listener, those in a handshake included
+HANDSHAKES_MOST = 24  # of these; a stranger who connects and says nothing must not keep members away
+HANDSHAKES_EACH = 8  # of one source
 ACCEPT_AT_ONCE = 16
 HANDSHAKE_S = 5.0
 SETTLE_S = 0.5  # so long a hand-over waits for answers that are under way
@@ -52,6 +57,7 @@ class Reader:
         self._emit = emit
         self._http: HttpServer | None = None
         self._handshakes: set[asyncio.Task[None]] = set()
+        self._half_open = HalfOpen(HANDSHAKES_MOST, HANDSHAKES_EACH, random.random)
         self._paused: asyncio.TimerHandle | None = None
 
     def apply(self, settings: ReaderSettings, sock: socket | None) -> None:
@@ -77,9 +83,14 @@ class Reader:
         asyncio.get_running_loop().add_reader(self.sock.fileno(), self._accept)
 
     def cut_all(self) -> None:
-        """End all connections: trust has changed, and who they are is to be proved anew."""
+        """End all connections: trust has changed, and who they are is to be proved anew.
+
+        A handshake that is under way would end by the trust of before.
+        """
         if self._http is not None and not self.settings.is_open:
             self._http.cut(lambda certificate: False)
+            for task in self._handshakes:
+                task.cancel()
 
     async def settle(self) -> None:
         """Accept nothing more, and wait a moment for the answers that are under way."""
@@ -116,7 +127,7 @@ class Reader:
             if self.sock is None:
                 return
             try:
-                sock, _ = self.sock.accept()
+                sock, where = self.sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -129,9 +140,27 @@ class Reader:
                 self._refused["reader_too_many"] += 1
                 sock.close()
                 continue
-            task = spawn(self._served(sock, self._http), self._table, self._emit)
-            self._handshakes.add(task)
-            task.add_done_callback(self._handshakes.discard)
+            self._admit(sock, str(where[0]), self._http)
+
+    def _admit(self, sock: socket, host: str, http: HttpServer) -> None:
+        """Begin the handshake of a connection, within the bounds of one source and of all."""
+
+        def give_up() -> None:
+            task.cancel()
+
+        place = None if self.settings.is_open else self._half_open.enter(source_of(host), give_up)
+        if isinstance(place, str):
+            self._refused["reader_too_many"] += 1
+            sock.close()
+            return
+        task = spawn(self._served(sock, http), self._table, self._emit)
+        self._handshakes.add(task)
+        task.add_done_callback(partial(self._begun, place))
+
+    def _begun(self, place: Place | None, task: asyncio.Task[None]) -> None:
+        self._handshakes.discard(task)
+        if place is not None:
+            self._half_open.leave(place)
 
     async def _served(self, sock: socket, http: HttpServer) -> None:
         """Give an accepted connection to the HTTP server, after TLS where there is any."""
@@ -146,10 +175,13 @@ class Reader:
             if not self.settings.is_open:
                 self._refused[reader_refusal(error)] += 1
             sock.close()
+        except asyncio.CancelledError:
+            sock.close()
+            raise
 
     async def _answer(self, asked: Asked) -> Answer | Events:
         if not self.settings.is_open:
-            reason, sentence = self._refusal(asked.certificate)
+            reason, sentence = self._refusal(asked.certificate, asked.above)
             if reason:
                 self._refused[reason] += 1
                 return text_answer(403, sentence)
@@ -160,14 +192,17 @@ class Reader:
             return text_answer(503, "The node is not ready to answer.")
         return await self.answering(replace(asked, user=-1))
 
-    def _refusal(self, certificate: bytes) -> tuple[str, str]:
-        """Return why the holder of a certificate, proved by TLS, may not read: a reason and a sentence."""
+    def _refusal(self, certificate: bytes, above: tuple[bytes, ...] = ()) -> tuple[str, str]:
+        """Return why the holder of a certificate, proved by TLS, may not read: a reason and a sentence.
+
+        above: those it was verified by; nothing where trust is as it was when they were judged.
+        """
         try:
             node: NodeId = read_identity(certificate, self._local.config.node.id.realm)
         except IdentityRefused as refused:
             return str(refused.reason), str(refused)
-        if self._local.is_revoked([x509.load_der_x509_certificate(certificate)]):
-            return Refusal.REVOKED, f"The certificate of {node.uri} was revoked."
+        if self._local.is_revoked([x509.load_der_x509_certificate(each) for each in (certificate, *above)]):
+            return Refusal.REVOKED, f"The certificate of {node.uri}, or of a CA above it, was revoked."
         if self.settings.admits(node):
             return "", ""
         return "reader_not_allowed", f"{node.uri} may not read this; name it in [{self._table}] allow."

@@ -37,6 +37,7 @@ class ReceivedList:
     """A revocation list that a neighbour has brought (`lists`)."""
 
     crl: x509.CertificateRevocationList
+    issuer: x509.Certificate  # the CA, of those trusted
     source: str  # the neighbour
     serials: frozenset[int]  # what it revokes
 
@@ -114,12 +115,17 @@ def load_crls(path: Path) -> tuple[x509.CertificateRevocationList, ...]:
     """Read the revocation lists of a file: one in DER, or several in PEM. Raises ConfigError if there is none."""
     data = read_bounded(path, "revocation list", CRL_LIMIT_BYTES)
     blocks = _CRL_BLOCK.findall(data)
-    if not blocks:
-        return (_parsed(path, "revocation list", "revocation list", lambda: x509.load_der_x509_crl(data), data),)
+    loads = [partial(x509.load_pem_x509_crl, block) for block in blocks] or [partial(x509.load_der_x509_crl, data)]
     return tuple(
-        _parsed(path, "revocation list", "revocation list", partial(x509.load_pem_x509_crl, block), data)
-        for block in blocks
+        _parsed(path, "revocation list", "revocation list", partial(_with_dates, load), data) for load in loads
     )
+
+
+def _with_dates(load: Callable[[], x509.CertificateRevocationList]) -> x509.CertificateRevocationList:
+    """Load a list. One of UNREADABLE is raised also for dates that no calendar has, which are read late."""
+    crl = load()
+    crl.last_update_utc, crl.next_update_utc  # noqa: B018 - evaluated here
+    return crl
 
 
 def key_matches(key: PrivateKeyTypes, certificate: x509.Certificate) -> bool:

@@ -3,7 +3,8 @@
 A list counts by who signed it, never by who brought it. It is taken if
 
     it is whole     DER, with a number, without a critical extension, and no delta: the list of everything of its CA
-    it is trusted   its CA is an anchor of `trust`, by name and key, and the signature is right
+    it is trusted   its CA is an anchor of `trust`, by name and key, and the signature is right; among anchors of one
+                name it says whose it is, for OpenSSL would else hold it against the members of the other
     it is current   begun, and not over: an expired list would shut everybody out
     it is newer     its number is greater than that of the list in force, and it does not begin before that
 
@@ -26,7 +27,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pcgrelay.errors import PcgrelayError
-from pcgrelay.identity.certificates import UNREADABLE, crl_signed_by
+from pcgrelay.identity.certificates import UNREADABLE, crl_signed_by, issued_by
 from pcgrelay.identity.credentials import Credentials, ReceivedList
 
 EPOCH_MOST = (1 << 64) - 1  # as the protocol carries it; RFC 5280, 5.2.3, allows 20 octets
@@ -87,17 +88,23 @@ def anchors_of(trust: Iterable[x509.Certificate]) -> dict[bytes, x509.Certificat
     return dict(_named(trust))
 
 
-def read_list(der: bytes, source: str, anchors: Mapping[bytes, x509.Certificate], now: datetime) -> RevocationList:
-    """Parse and verify a list that a neighbour brought. Raises ListRefused. Slow: not for the event loop."""
+def read_list(
+    der: bytes, source: str, anchors: Mapping[bytes, x509.Certificate], now: datetime | None
+) -> RevocationList:
+    """Parse and verify a list that a neighbour brought. Raises ListRefused. Slow: not for the event loop.
+
+    now: None if it was in force before, and stays so though it may be over by now.
+    """
     try:
         crl = x509.load_der_x509_crl(der)
         found = _verified(crl, source, anchors)
         is_same = found.der == der
+        is_current = found.is_current(now or crl.last_update_utc)
     except UNREADABLE:
         raise ListRefused("bad_list") from None
     if not is_same:
         raise ListRefused("bad_list")
-    if not found.is_current(now):
+    if now is not None and not is_current:
         raise ListRefused("list_not_current")
     return found
 
@@ -127,7 +134,9 @@ def with_received(credentials: Credentials, received: Iterable[RevocationList]) 
     taken = [each for each in received if each.issuer in anchors and each.replaces(own.get(each.issuer))]
     if not taken:
         return credentials
-    kept = tuple(ReceivedList(each.crl, each.source, frozenset(_serials(each.crl))) for each in taken)
+    kept = tuple(
+        ReceivedList(each.crl, anchors[each.issuer], each.source, frozenset(_serials(each.crl))) for each in taken
+    )
     if not credentials.crls:
         return replace(credentials, received=kept)
     replaced = [own[each.issuer].crl for each in taken if each.issuer in own]
@@ -147,9 +156,9 @@ def received_of(credentials: Credentials, in_force: Mapping[bytes, RevocationLis
 
 
 def is_revoked(received: Sequence[ReceivedList], chain: Sequence[x509.Certificate]) -> bool:
-    """Whether a list of a neighbour names a certificate of a chain."""
+    """Whether a list of a neighbour names a certificate of a chain. A serial number is one of its CA's key alone."""
     return any(
-        certificate.serial_number in each.serials and certificate.issuer == each.crl.issuer
+        certificate.serial_number in each.serials and issued_by(certificate, each.issuer)
         for each in received
         for certificate in chain
     )
@@ -173,6 +182,8 @@ def _verified(
     issuer = next((name for name, anchor in issuers if crl_signed_by(crl, anchor)), None)
     if issuer is None:
         raise ListRefused("list_signature")
+    if len(issuers) > 1 and not _says_whose(crl, anchors[issuer]):
+        raise ListRefused("list_ambiguous")
     number = None
     for extension in crl.extensions:
         if extension.critical or isinstance(extension.value, x509.DeltaCRLIndicator):
@@ -182,6 +193,16 @@ def _verified(
     if number is None or not 0 <= number <= EPOCH_MOST:
         raise ListRefused("list_without_number")
     return RevocationList(issuer, number, crl, source)
+
+
+def _says_whose(crl: x509.CertificateRevocationList, anchor: x509.Certificate) -> bool:
+    """Whether a list names the key of its CA (RFC 5280, 5.2.1), by the identifier that the CA's certificate has."""
+    try:
+        said = crl.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+        known = anchor.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except x509.ExtensionNotFound:
+        return False
+    return said == known
 
 
 def _serials(crl: x509.CertificateRevocationList) -> Iterator[int]:

@@ -18,6 +18,17 @@ class CrlTaken(Record, frozen=True, kw_only=True):
     not_after: str
 
 
+class CrlStays(Record, frozen=True, kw_only=True):
+    """A list in force is larger than what travels: neighbours are not told of it."""
+
+    EVENT: ClassVar[str] = "crl.too_large"
+    LEVEL: ClassVar[str] = "warning"
+    name: str  # of the CA
+    number: int
+    size_bytes: int
+    most_bytes: int
+
+
 class CrlRefused(Record, frozen=True, kw_only=True):
     """A list that a neighbour brought is not taken."""
 

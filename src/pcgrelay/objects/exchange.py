@@ -8,7 +8,9 @@ Invariants. An object is told on only after it was taken, so a forged one goes n
 epoch of what is taken only rises, so telling ends: each node tells each version once to each neighbour. There is one
 transfer for each link, and over all links at most PARALLEL_MOST of one object and TRANSFERS_MOST, each with a deadline:
 a neighbour that is slow or lies takes up its own place, others are asked beside it, and who has waited longest is next.
-A newer version ends the transfer of an older one, so what is changed twice is not waited for. Who asks gets at most
+A newer version ends the transfer of an older one, so what is changed twice is not waited for. What is taken makes a
+node judge all of its peers again, so of one object at most CHANGES_AT_ONCE versions are taken, and then one in ten
+seconds: the newest that is offered then. Who asks gets at most
 ANSWERS_EACH_SECOND_BYTES, and only the last of its requests is kept.
 """
 
@@ -34,6 +36,9 @@ TRANSFER_MS = 60_000
 # Transfers that one neighbour may cause: a CA that revokes many nodes one by one, then one in two seconds.
 TRANSFERS_AT_ONCE = 8
 TRANSFERS_EACH_SECOND = 0.5
+# Versions of one object that are taken, whoever brings them.
+CHANGES_AT_ONCE = 8
+CHANGES_EACH_SECOND = 0.1
 ANSWERS_AT_ONCE_BYTES = 2 * OBJECT_MOST_BYTES
 ANSWERS_EACH_SECOND_BYTES = 524_288
 TOLD_AGAIN_MS = 600_000  # to neighbours that could not take it when it was told
@@ -97,6 +102,14 @@ class Neighbour:
     asked: ObjectGet | None = None  # not answered yet
 
 
+@dataclass(slots=True)
+class Changes:
+    """How often one object may change, and the hash of the version that was taken last."""
+
+    versions: TokenBucket
+    last: bytes = b""
+
+
 class ObjectExchange:
     """The exchange of one node. Its methods are called from the event loop only."""
 
@@ -109,6 +122,7 @@ class ObjectExchange:
         self._clock = clock
         self._neighbours: dict[int, Neighbour] = {}
         self._judging: list[Key] = []
+        self._changes: dict[Key, Changes] = {}  # of objects that were taken
 
     # -- links -------------------------------------------------------------------------------------------------
 
@@ -182,7 +196,7 @@ class ObjectExchange:
         if transfer is None or transfer.is_whole or _key(transfer.announced) != _key(offered):
             neighbour.offered[_key(offered)] = offered
             self._begin(neighbour)
-        elif offered.hash != transfer.announced.hash and neighbour.transfers.spend(self._clock.monotonic_ms()):
+        elif offered.hash != transfer.announced.hash and self._may_replace(neighbour, offered):
             # The neighbour has another version by now and cannot answer for the one before. It keeps its place, and the
             # deadlines of that: otherwise who offers without end would keep others from theirs.
             self._end(neighbour)
@@ -216,6 +230,8 @@ class ObjectExchange:
         self._judging.append(_key(transfer.announced))
         try:
             word = await self._store.take(transfer.announced, bytes(transfer.data), neighbour.link)
+            if word is None:
+                self._count_change(transfer.announced)
         finally:
             self._judging.remove(_key(transfer.announced))
             neighbour.transfer = None
@@ -239,7 +255,7 @@ class ObjectExchange:
                 del neighbour.offered[key]
                 continue
             now = self._clock.monotonic_ms()
-            if not self._has_place(key) or not neighbour.transfers.spend(now):
+            if not self._has_place(key) or not self._may_change(key, now) or not neighbour.transfers.spend(now):
                 continue
             del neighbour.offered[key]
             neighbour.began_ms = now
@@ -251,6 +267,22 @@ class ObjectExchange:
         under_way = [_key(each.announced) for each in transfers if each is not None and not each.is_whole]
         under_way += self._judging
         return len(under_way) < TRANSFERS_MOST and under_way.count(key) < PARALLEL_MOST
+
+    def _may_change(self, key: Key, now_ms: int) -> bool:
+        return key not in self._changes or self._changes[key].versions.has(1, now_ms)
+
+    def _may_replace(self, neighbour: Neighbour, offered: Object) -> bool:
+        now = self._clock.monotonic_ms()
+        return self._may_change(_key(offered), now) and neighbour.transfers.spend(now)
+
+    def _count_change(self, taken: Object) -> None:
+        """Count a version once, from however many neighbours it came. The store takes only names that it knows."""
+        now, key = self._clock.monotonic_ms(), _key(taken)
+        if key not in self._changes:
+            self._changes[key] = Changes(TokenBucket(CHANGES_AT_ONCE, CHANGES_EACH_SECOND, now))
+        if self._changes[key].last != taken.hash:
+            self._changes[key].last = taken.hash
+            self._changes[key].versions.owe(1, now)
 
     def _end(self, neighbour: Neighbour) -> None:
         if neighbour.transfer is not None:

@@ -18,13 +18,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 
 from pcgrelay import config
 from pcgrelay.admin.metrics import metrics_text
+from pcgrelay.admin.validity import brought_lines
 from pcgrelay.ca import Authority
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.daemon.reload import Reloader
 from pcgrelay.daemon.run import make_node
 from pcgrelay.gateway.handover import to_handover
 from pcgrelay.gateway.lists import RevocationLists
-from pcgrelay.handover.node import decode_handover, encode_handover
+from pcgrelay.handover.node import ListHandover, decode_handover, encode_handover
 from pcgrelay.identity.credentials import load_certificates
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.link import Link
@@ -261,6 +262,35 @@ async def test_a_hand_over_takes_the_lists_along(nodes: Nodes, tmp_path: Path) -
         damaged = tuple(type(each)(data=each.data[:-1], source=each.source) for each in record.lists)
         node.lists.restore((*damaged, *(record.lists if node is newer else ())))
         assert node.local.received() == []
+
+
+async def test_a_hand_over_takes_a_list_along_that_is_over_by_now(nodes: Nodes) -> None:
+    """Else an upgrade would let in again whom it refuses."""
+    chain = await Chain(nodes).start(without=("relay-1",))
+    relay = chain.members["relay-1"]
+    met = load_certificates(nodes.pki.issue(MET, "met-2").certificate, "certificate")
+    over = crl(ca_of(nodes.pki.authority), number=9, end=-timedelta(hours=1), revoked=[met[0].serial_number])
+    fresh = make_node(relay.node.config, fake_core, Log("debug", io.StringIO()))
+    assert fresh.local.chain_refusal(met) is None
+    fresh.lists.restore([ListHandover(data=crl_der(over), source=f"kent-1.{KENT}")])
+    assert fresh.local.chain_refusal(met) == "revoked"
+    assert list(fresh.lists.held()) == []  # and nobody is told of it
+
+
+async def test_a_list_that_is_too_large_to_travel_is_told_of_once(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pcgrelay.gateway.lists.OBJECT_MOST_BYTES", 100)
+    running = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+    node = running.node
+    for _ in range(3):
+        assert list(node.lists.held()) == []
+    (line,) = running.lines("crl.too_large")
+    assert (line["level"], line["number"], line["most_bytes"]) == ("warning", 1, 100)
+    assert line["size_bytes"] > 100
+    status = node_status(node)
+    assert [each.travels for each in status.credentials.lists] == [False]
+    assert "does not travel" in next(brought_lines(status.credentials))
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------

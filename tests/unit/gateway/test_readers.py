@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec.structs import replace
 
 from pcgrelay import config as configuration
@@ -18,7 +19,7 @@ from pcgrelay.admin.http import Answer, Asked, text_answer
 from pcgrelay.config import Address, ReaderSettings
 from pcgrelay.gateway import readers
 from pcgrelay.gateway.prepared import Prepared
-from pcgrelay.gateway.readers import CONNECTIONS_MOST, Reader, Readers
+from pcgrelay.gateway.readers import CONNECTIONS_MOST, HANDSHAKES_EACH, HANDSHAKES_MOST, Reader, Readers
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.net.sockets import bind_listener
 from tests.support.pki import Files, RealmPki, write_config
@@ -255,14 +256,54 @@ async def test_it_does_not_wait_for_ever(place: Place, monkeypatch: pytest.Monke
 
 
 async def test_connections_are_bounded_also_before_they_have_said_anything(place: Place) -> None:
-    place.listen("0.0.0.0", KENT)
+    place.listen("127.0.0.1")
     held = [socket.create_connection(("127.0.0.1", place.port)) for _ in range(CONNECTIONS_MOST + 3)]
     await until(lambda: place.refused["reader_too_many"] == 3)
     for sock in held:
         sock.close()
+    assert place.reader._http is not None
+    await until(lambda: not place.reader._handshakes and not place.reader._http.connections)
+    assert await place.get(tls=False) == "200 OK"
+
+
+async def test_strangers_who_say_nothing_keep_no_member_away(place: Place) -> None:
+    """Neither one that connects often, nor many, each from an address of its own."""
+    place.listen("0.0.0.0", KENT)
     watch = place.pki.issue(KENT, "watch-1")
-    await until(lambda: not place.reader._handshakes)
+    held = [socket.create_connection(("127.0.0.7", place.port), source_address=("127.0.0.7", 0)) for _ in range(40)]
+    await until(lambda: place.refused["reader_too_many"] == 40 - HANDSHAKES_EACH)
     assert await place.get(watch) == "200 OK"
+    for number in range(8, 12):
+        source = (f"127.0.0.{number}", 0)
+        held += [socket.create_connection((source[0], place.port), source_address=source) for _ in range(40)]
+    await until(lambda: len(place.reader._handshakes) == HANDSHAKES_MOST)
+    assert await place.get(watch) == "200 OK"
+    for sock in held:
+        sock.close()
+    await until(lambda: not place.reader._handshakes)
+    assert place.reader._half_open.total == 0
+
+
+async def test_a_handshake_that_is_under_way_ends_with_the_trust_that_it_began_with(place: Place) -> None:
+    place.listen("0.0.0.0", KENT)
+    reader, writer = await asyncio.open_connection("127.0.0.1", place.port)
+    await until(lambda: len(place.reader._handshakes) == 1)
+    place.reader.cut_all()
+    assert await ended(reader) == b""
+    writer.close()
+    await until(lambda: not place.reader._handshakes)
+
+
+async def test_who_was_signed_by_a_revoked_ca_reads_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the chain is looked up in the lists that neighbours brought, as for a link."""
+    place.listen("0.0.0.0", KENT)
+    watch = place.pki.issue(KENT, "watch-1")
+    assert await place.get(watch) == "200 OK"
+    above = place.pki.ca_certificate
+    assert place.asked[0].above == (above.public_bytes(Encoding.DER),)
+    monkeypatch.setattr(place.local, "is_revoked", lambda chain: above in chain)
+    assert await place.get(watch) == "403 Forbidden"
+    assert place.refused == {"revoked": 1}
 
 
 async def test_a_handshake_has_a_deadline(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

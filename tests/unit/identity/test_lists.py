@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,6 +65,21 @@ def test_a_list_of_a_trusted_ca_is_read() -> None:
     assert read(der(crl(ROOT, number=EPOCH_MOST))).number == EPOCH_MOST
 
 
+YEAR = timedelta(days=366)
+
+
+def in_year_0(made: x509.CertificateRevocationList) -> bytes:
+    """The same list, which ends in the year 0, signed by the root. made: one that ends after 2049."""
+    whole, body = der(made), made.tbs_certlist_bytes
+    at = body.index(b"\x18\x0f20") + 2
+    altered = body[:at] + b"0000" + body[at + 4 :]
+    rest = whole[whole.index(body) + len(body) : -len(made.signature)]  # the algorithm, and the head of the signature
+    while True:
+        signature = ROOT.key.sign(altered, ec.ECDSA(hashes.SHA256()))
+        if len(signature) == len(made.signature):  # not always: its two numbers are as long as they are
+            return whole[: whole.index(body)] + altered + rest + signature
+
+
 IDP = x509.IssuingDistributionPoint(None, None, True, False, None, False, False)
 REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "a CA that is not trusted": (lambda: der(crl(STRANGER)), "list_of_unknown_ca"),
@@ -78,6 +95,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "nothing": (lambda: b"", "bad_list"),
     "PEM": (lambda: crl(ROOT).public_bytes(Encoding.PEM), "bad_list"),
     "a certificate": (lambda: ROOT.certificate.public_bytes(Encoding.DER), "bad_list"),
+    "a date that no calendar has": (lambda: in_year_0(crl(ROOT, end=40 * YEAR)), "bad_list"),
     "more behind it": (lambda: der(crl(ROOT)) + b"\0", "bad_list"),
 }
 
@@ -166,6 +184,41 @@ def test_without_lists_in_the_file_one_that_came_refuses_whom_it_names_alone() -
 def test_a_serial_number_of_another_ca_is_not_meant() -> None:
     now = with_received(credentials(), [brought(OTHER, revoked=(NODE[0].serial_number,))])
     assert not is_revoked(now.received, [NODE[0]])
+
+
+def test_a_serial_number_of_another_key_of_that_name_is_not_meant() -> None:
+    theirs, _ = leaf(IMPOSTOR, "spiffe://police.example/org/met.example/node/met-1")
+    both = Credentials((NODE[0],), NODE[1], (ROOT.certificate, IMPOSTOR.certificate), ())
+    now = with_received(both, [brought(revoked=(NODE[0].serial_number, theirs.serial_number))])
+    assert is_revoked(now.received, [NODE[0]])
+    assert not is_revoked(now.received, [theirs])
+
+
+AS_THE_ROOT = Issuer(ROOT.certificate, IMPOSTOR.key)  # says in its list that the root's key is the other's
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (lambda: crl(ROOT), ""),
+        (lambda: crl(ROOT, aki=False), "list_ambiguous"),
+        (lambda: crl(AS_THE_ROOT, key=ROOT.key), "list_ambiguous"),
+    ],
+    ids=["its own key", "no key", "the key of the other"],
+)
+def test_a_list_of_one_of_two_cas_of_one_name_shuts_out_no_member_of_the_other(
+    made: Callable[[], x509.CertificateRevocationList], reason: str
+) -> None:
+    theirs = leaf(IMPOSTOR, "spiffe://police.example/org/met.example/node/met-1")
+    trust = (ROOT.certificate, IMPOSTOR.certificate)
+    files = Credentials((NODE[0],), NODE[1], trust, (crl(IMPOSTOR, start=-DAY),))
+    taken, refused = [], []
+    try:
+        taken.append(read_list(der(made()), "relay-1.hub", anchors_of(trust), datetime.now(UTC)))
+    except ListRefused as error:
+        refused.append(error.reason)
+    assert refused == ([reason] if reason else [])
+    assert chain_refusal(make_store(with_received(files, taken)), [theirs[0]]) is None
 
 
 @given(st.permutations(range(1, 9)))

@@ -17,6 +17,8 @@ from pcgrelay.link.link import Link
 from pcgrelay.messages import PIECE_LIMIT_BYTES, Object, ObjectGet, ObjectPiece
 from pcgrelay.objects.exchange import (
     ANSWERS_AT_ONCE_BYTES,
+    CHANGES_AT_ONCE,
+    CHANGES_EACH_SECOND,
     OBJECT_MOST_BYTES,
     PARALLEL_MOST,
     PIECE_MS,
@@ -248,6 +250,27 @@ async def test_a_flood_of_announcements_costs_a_few_transfers(world: World) -> N
         world.tell(link, offer(b"%d" % (10_000 + asked), 10_000 + asked))
         asked += len(link.took())
     assert asked <= 11
+
+
+async def test_an_object_that_changes_without_end_is_taken_now_and_then(world: World) -> None:
+    """However many neighbours bring its versions; the one that is taken next is the newest of then."""
+    links = [world.link(number) for number in range(1, 9)]
+    began = world.clock.monotonic_ms()
+    for epoch in range(2, 400):
+        link = links[epoch % len(links)]
+        world.tell(link, offer(b"%d" % epoch, epoch))
+        for each in links:
+            for asked in each.took():
+                if isinstance(asked, ObjectGet):
+                    data = next(b"%d" % e for e in range(2, epoch + 1) if offer(b"%d" % e).hash == asked.hash)
+                    world.tell(each, pieces(data)[0])
+        await world.settle()
+        world.pass_ms(250)
+    seconds = (world.clock.monotonic_ms() - began) / 1_000
+    # Those on their way when the bound is reached still count, and later ones wait for longer.
+    most = CHANGES_AT_ONCE + seconds * CHANGES_EACH_SECOND + PARALLEL_MOST
+    assert CHANGES_AT_ONCE < world.store.judged <= most
+    assert world.store.objects[NAME].epoch >= 400 - 4 * 11
 
 
 async def test_a_neighbour_that_does_not_deliver_does_not_keep_others_from_it(world: World) -> None:
