@@ -46,14 +46,39 @@ target = "localhost:5432"
 allow = ["met.police.example"]
 marking = "OFFICIAL-SENSITIVE"
 
+[[export]]
+service = "records"
+target = "10.1.2.3:8000"
+allow = [
+    "met.police.example",
+    { organisation = "sussex.police.example", until = 2026-12-31T00:00:00Z, reason = "Heron", reference = "DPIA 114" },
+]
+source = ["10.9.9.9", "10.9.9.8"]
+proxy = "v2"
+max_streams_per_organisation = 200
+new_streams_per_second = 50
+idle_timeout_s = 3600
+max_duration_s = 86400
+
 [[import]]
 service = "custody@met.police.example"
 listen = "127.0.0.1:15432"
+
+[[import]]
+service = "notes@met.police.example"
+listen = "unix:/run/pcgrelay/notes.sock"
+also = ["unix:/run/pcgrelay/notes-2.sock"]
+mode = "0660"
+
+[metrics]
+listen = "10.1.2.3:9740"
+allow = ["kent.police.example"]
 """
-RELAY = re.sub(rb"\[\[(export|import)\]\][^\[]*(\[\"[^\[]*)?", b"", EDGE).replace(b'"edge"', b'"relay"')
+RELAY = re.sub(rb"(?s)\[\[export\]\].*(?=\[metrics\])", b"", EDGE).replace(b'"edge"', b'"relay"')
 WORDS = [
     *(word.encode() for word in re.findall(r"[A-Za-z0-9_*@.:/-]+", EDGE.decode())),
     b"\n[[listen]]\n", b"\n[[link]]\n", b"\n[[export]]\n", b"\n[[import]]\n", b"\n[policy]\n", b"[[node]]",
+    b"\n[metrics]\n", b"\n[page]\n", b"unix:/run/x", b".next", b"unix://", b"/../", b"/./",
     b"true", b"1e400", b"-1", b"nan", b"1979-05-27T07:32:00Z", b"9" * 5_000, b"'''", b'"""', b"\\u0000", b"\\U0010ffff",
     b"\n[log]\nlevel = \"debug\"\naccess = false\n", b"0x", b"KiB", b"[" * 2_000, b"{a.b.c=" * 500,
 ]  # fmt: skip
@@ -88,7 +113,8 @@ def run(data: bytes) -> object:
 
 def assert_sentence(text: str, path: str) -> None:
     assert text.startswith(path), text
-    assert text.endswith("."), text
+    # Where there are several errors, it ends with the command that shows all.
+    assert text.endswith((".", "run: pcgrelay check")), text
     assert text.isprintable(), text
     assert len(text) < 2_000, text
 
