@@ -305,7 +305,7 @@ cdef bint stream_is_sound(const Stream* stream, const Flow* flow, bint direct, u
         return False
     if direct:
         return stream.say == 0 and stream.life == LIFE_LIVE and (stream.handle.fd >= 0 or stream.dial != DIAL_NONE) \
-            and (stream.setup != NULL or not stream.opener)
+            and (not stream.opener or (stream.setup != NULL and stream.dial == DIAL_NONE))
     if flow == NULL:
         return stream.state == STREAM_IDLE and stream.say == 0 and stream.handle.fd >= 0 and stream.life == LIFE_LIVE \
             and stream.dial == DIAL_NONE
