@@ -139,7 +139,7 @@ def test_it_is_installed_where_nothing_can_be_compiled(wheel: Path, tmp_path: Pa
     root = debian_root(own_release())
     assert not (root / "usr/bin/gcc").exists()
     assert not (root / "usr/include/openssl").exists()
-    inside = "python3 -m venv /opt/try && /opt/try/bin/pip install -q --no-index --find-links /files /wheel/*.whl"
+    inside = "python3 -m venv /opt/try && /opt/try/bin/pip install -q --no-index /files/*.whl /wheel/*.whl"
     inside += " && /opt/try/bin/pcgrelay --version && /opt/try/bin/pcgrelay demo"
     said = run(
         *("systemd-nspawn", "--quiet", "-D", root, "--volatile=overlay", "--register=no", "--keep-unit"),
