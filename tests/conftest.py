@@ -1,5 +1,6 @@
 """What all tests share: the loop is uvloop, as in production, and each run says how to repeat it."""
 
+import os
 import random
 import signal
 from asyncio import AbstractEventLoop
@@ -14,6 +15,9 @@ SIGNALS_OF_CHILDREN = (
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM,
     signal.SIGCHLD, signal.SIGTSTP, signal.SIGCONT,
 )  # fmt: skip
+
+# What a terminal or a CI may have told programs about their looks. Tests say it to what they start, if they mean it.
+LOOKS = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
 
 # Nothing is remembered between runs: a run is repeated by its seed, and what it found becomes a test.
 hypothesis.settings.register_profile("pcgrelay", database=None, deadline=None, print_blob=True)
@@ -40,6 +44,8 @@ def meet_signals() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     meet_signals()
+    for name in LOOKS:
+        os.environ.pop(name, None)
     # A new seed for each run, chosen here so that it can be printed; workers of xdist inherit it.
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = str(random.getrandbits(32))

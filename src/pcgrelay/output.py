@@ -6,14 +6,16 @@ finds whole lines.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 
 from pcgrelay.printable import json_printable, printable
@@ -51,6 +53,17 @@ def terminal() -> Console:
     """Return the console of standard output, with its width and colour support."""
     plain = not sys.stdout.isatty()
     return Screen(width=PIPE_WIDTH if plain else None, highlight=False, markup=False, emoji=False, soft_wrap=False)
+
+
+def fit_window(console: Console) -> None:
+    """Have the console of standard output be as large as its window is now. What is redrawn asks before each drawing.
+
+    COLUMNS and LINES, which rich takes first, are of the moment in which a shell exported them.
+    """
+    with suppress(OSError):
+        columns, rows = os.get_terminal_size(sys.stdout.fileno())
+        if columns and rows:  # a serial line knows none
+            console.size = ConsoleDimensions(columns, rows)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from pcgrelay.cli.cutover.nodes import AskedNode, nodes_of, nodes_option
 from pcgrelay.cli.top_view import Look, cropped, lines
 from pcgrelay.errors import PcgrelayError, PermissionProblem, UsageProblem
 from pcgrelay.files import write_replacing
-from pcgrelay.output import Screen
+from pcgrelay.output import Screen, fit_window
 
 EPILOG = """\b
 Examples:
@@ -70,6 +70,7 @@ def top(paths: tuple[Path, ...], svg: Path | None) -> int:
     try:
         with _keys(sys.stdin.fileno()) as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
+                fit_window(console)
                 live.update(Group(*watch.shown(console.width, console.height)), refresh=True)
                 if pressed(INTERVAL_S) in ("q", "Q"):
                     return 0

@@ -104,7 +104,8 @@ class Terminal:
         self.size(80, 24)
         self.before = termios.tcgetattr(self.control)
         command = [sys.executable, "-m", "pcgrelay.cli", "top", "-c", os.fspath(node)]
-        environment = {**os.environ, "TERM": "xterm-256color"}
+        # A shell may have exported the size that it saw when it began.
+        environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
         self.process = subprocess.Popen(
             command, stdin=terminal, stdout=terminal, stderr=terminal, env=environment, start_new_session=True
         )

@@ -29,7 +29,7 @@ from pcgrelay.cli.cutover.screen import screen
 from pcgrelay.cli.root import json_option
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.errors import StatusProblem
-from pcgrelay.output import terminal
+from pcgrelay.output import fit_window, terminal
 
 REDRAWN_EVERY_S = 1.0
 EPILOG = """\b
@@ -111,6 +111,7 @@ def _live(nodes: Sequence[AskedNode], service: str) -> int:
     console = terminal()
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
+            fit_window(console)
             live.update(Group(*_frame(gots, console.width)), refresh=True)
             time.sleep(REDRAWN_EVERY_S)
             gots = _asked_again(gots, service)

@@ -49,8 +49,8 @@ def watching(file: Path, rows: int = 30, columns: int = 120) -> Iterator[Watchin
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     arguments = [sys.executable, "-m", "pcgrelay.cli", "cutover", "watch", "custody", "-c", str(file)]
-    environment = {**os.environ, "TERM": "xterm-256color"}
-    environment.pop("COLUMNS", None)
+    # A shell may have exported the size that it saw when it began.
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "40"}
     process = subprocess.Popen(arguments, stdin=slave, stdout=slave, stderr=slave, env=environment)
     os.close(slave)
     try:
