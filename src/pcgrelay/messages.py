@@ -203,6 +203,12 @@ class ObjectPiece(Struct, tag=15, array_like=True, frozen=True):
     data: Annotated[bytes, Meta(min_length=1, max_length=PIECE_LIMIT_BYTES)]
 
 
+class Twin(Struct, tag=16, array_like=True, frozen=True):
+    """Two processes bear this identity (docs/protocol.md, 9.11)."""
+
+    identity: Identity
+
+
 Message = (
     Hello
     | Beat
@@ -219,11 +225,12 @@ Message = (
     | Object
     | ObjectGet
     | ObjectPiece
+    | Twin
 )
 
 # msgspec does not raise its own error for text that is not UTF-8.
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_LIMITS = dict.fromkeys(range(1, 16), ORDINARY_LIMIT_BYTES) | {3: MESSAGE_LIMIT_BYTES, 15: PIECE_MESSAGE_LIMIT_BYTES}
+_LIMITS = dict.fromkeys(range(1, 17), ORDINARY_LIMIT_BYTES) | {3: MESSAGE_LIMIT_BYTES, 15: PIECE_MESSAGE_LIMIT_BYTES}
 _HEAD_BYTES = 14  # the longest head of an array, and the longest number after it
 _INTEGER_BYTES = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
 _encoder = msgspec.msgpack.Encoder()

@@ -32,6 +32,7 @@ MESSAGES: list[messages.Message] = [
     messages.Object(1, bytes(32), 7, bytes(range(32)), 100_000),
     messages.ObjectGet(bytes(range(32)), 65_536),
     messages.ObjectPiece(bytes(range(32)), 65_536, b"x" * 300),
+    messages.Twin(IDENTITY),
 ]
 ENTRY = msgspec.msgpack.encode(
     Entry(ENTRY_KIND, IDENTITY, 1, NOW_S + 60, (Offer("custody", 2), Offer("echo", 1, 1, 50, 2)))

@@ -7,7 +7,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reference import vectors_candidates, vectors_frames, vectors_keys, vectors_objects, vectors_sequences
+from tests.reference import (
+    vectors_candidates,
+    vectors_frames,
+    vectors_keys,
+    vectors_objects,
+    vectors_sequences,
+    vectors_twins,
+)
 
 FOLDER = Path(__file__).resolve().parents[1] / "vectors"
 FILES: dict[str, Callable[[], dict[str, object]]] = {
@@ -23,6 +30,7 @@ FILES: dict[str, Callable[[], dict[str, object]]] = {
     "resumption": vectors_sequences.resumption,
     "candidates": vectors_candidates.candidates,
     "objects": vectors_objects.objects,
+    "twins": vectors_twins.twins,
 }
 
 

@@ -54,6 +54,7 @@ CASES = {
     "PcgrelayFailing": Case({READY: "0x60", DRAINING: "0x60"}, {READY: "0x60", DRAINING: "1x60"}, "30m", AT),
     "PcgrelayDegraded": one("degraded", AT, "1x60", "1x10 0x50"),
     "PcgrelayNeighbourAway": one("link_up", LINK, "0x60", "1x60"),
+    "PcgrelayTwins": one("identity_twins", AT, "1x60", "0x60"),
     "PcgrelayBackUpInUse": one("import_back_up_in_use", f'{AT},service="{SERVICE}"', "1x60", "0x60"),
     "PcgrelayRefusedByRule": one(
         "service_refused_total", f'{PAIR},reason="not-allowed"', "_x25 1x40", "5x60",

@@ -22,4 +22,5 @@ ALL: list[m.Message] = [
     m.Object(1, bytes(32), 7, bytes(range(32)), 100),
     m.ObjectGet(bytes(range(32)), 65_536),
     m.ObjectPiece(bytes(range(32)), 65_536, b"data"),
+    m.Twin("spiffe://a"),
 ]

@@ -8,12 +8,14 @@ wants so: no traffic should be directed to it, and that is not a failure, whatev
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
 from pcgrelay.admin.clocks import clock_sentences
 from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status
 from pcgrelay.admin.validity import validity_sentences
+from pcgrelay.model import NameProblem, NodeId
 
 MEMORY_SHARE_MOST = 0.9
 AWAY = "away"  # state of a link: a neighbour that dials this node is missing
@@ -123,7 +125,15 @@ def _of_others(status: Status) -> Iterator[Trouble]:
                 sentence = f"{route.exporter} is away since {route.away_since}; it exports {service.name}."
                 yield Trouble(sentence, command=f"pcgrelay explain {service.name}")
     for peer in status.twins:
-        yield Trouble(f"Two processes bear the identity of {peer}; stop the one that should not run.")
+        whose = "this node's identity" if _is_of(peer, status.node.identity) else f"the identity of {peer}"
+        yield Trouble(f"Two processes bear {whose}; stop the one that should not run.")
+
+
+def _is_of(dotted: str, uri: str) -> bool:
+    """Whether NAME.ORGANISATION and a SPIFFE identity name one node."""
+    with suppress(NameProblem):
+        return NodeId.from_uri(uri).dotted == dotted
+    return False
 
 
 def _of_outlets(status: Status) -> Iterator[Trouble]:

@@ -31,6 +31,7 @@ from pcgrelay.gateway.readers import Readers
 from pcgrelay.gateway.refused import RefusalCounts
 from pcgrelay.gateway.role import NodeParts, NodeRole
 from pcgrelay.gateway.tasks import spawn
+from pcgrelay.gateway.twins import TwinWatch
 from pcgrelay.gateway.watching import LinkWatch
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.link import Link
@@ -38,7 +39,7 @@ from pcgrelay.link.table import LinkTable
 from pcgrelay.log.events import EventsLost as EventsLostRecord
 from pcgrelay.log.events import Failure, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
 from pcgrelay.log.writer import Log
-from pcgrelay.messages import Advert, Code, Message, Object, ObjectGet, ObjectPiece, Withdraw
+from pcgrelay.messages import Advert, Code, Message, Object, ObjectGet, ObjectPiece, Twin, Withdraw
 from pcgrelay.objects.exchange import ObjectExchange
 from pcgrelay.state.folder import StateFolder
 
@@ -77,6 +78,7 @@ class Node:
         self.ageing = Ageing(self.local, log.emit, clock)
         self.clocks = Clocks(self.local.skews, log.emit, clock)
         self.watch = LinkWatch(log.emit, clock)
+        self.twins = TwinWatch(config.node.id, log.emit, clock)
         self.link_totals = LinkTotals()
         # For status and metrics.
         self.started_ms = clock.monotonic_ms()
@@ -277,6 +279,8 @@ class Node:
             self.exchange.receive(link, message)
         elif isinstance(message, Object | ObjectGet | ObjectPiece):
             self.objects.receive(link, message)
+        elif isinstance(message, Twin):
+            self.twins.receive(link, message)
         else:
             self.role.paths.receive(link, message)
 
@@ -298,6 +302,7 @@ class Node:
         self.objects.link_down(link)
         self.role.paths.link_down(link)
         self.watch.link_down(link, reason)
+        self.twins.link_down(link)
 
     # -- what the core reports ---------------------------------------------------------------------------------
 
@@ -369,7 +374,9 @@ class Node:
             self.role.catalogue_changed()
         self.exchange.tick()
         self.objects.tick()
-        self.watch.look(list(self.link_table.links.values()), self.config, self.exchange.catalogue)
+        links = list(self.link_table.links.values())
+        self.watch.look(links, self.config)
+        self.twins.look(links, self.exchange.catalogue)
         if self._news_lost:
             self._news_lost = False
             self.look_again()

@@ -1,4 +1,4 @@
-"""Checks of other nodes, once a second: which came, which are missing, which run twice.
+"""Checks of other nodes, once a second: which came, and which are missing.
 
 A neighbour that dials this node is not in its configuration. So those are expected that were present within a day.
 """
@@ -14,10 +14,9 @@ from pcgrelay.clock import Clock
 from pcgrelay.config import Config
 from pcgrelay.handover.node import SeenHandover
 from pcgrelay.health.absences import Absences
-from pcgrelay.health.probing import SILENCE_FAILING_MS
 from pcgrelay.identity.certificates import Refusal
 from pcgrelay.link.link import Link, LinkState
-from pcgrelay.log.events import Emit, IdentityTwins, MemberAway, MemberBack
+from pcgrelay.log.events import Emit, MemberAway, MemberBack
 from pcgrelay.log.service_events import ImportDown, ImportMoved, ImportUnavailable, ImportUp
 from pcgrelay.model import NameProblem, NodeId, ServiceName
 from pcgrelay.services.import_causes import ImportFailure
@@ -25,42 +24,28 @@ from pcgrelay.services.imports import ImportState
 from pcgrelay.services.services import Imported
 from pcgrelay.session.table import Sessions
 
-# A new entry of one process reaches this node within this time over each link that works: it is sent over all of them
-# at once, and this is room for two retransmissions. With a look each second, twins are told 4 s after both are linked.
-TWINS_MS = 2_500
-# A pause of this node counts as one look: what was sent meanwhile waits to be read.
-LOOK_MS = 1_000
 # A link may carry a thousand imports: so many lines at most report its loss, and the last says how many are left out.
 LINES_MOST = 32
 SENT_AWAY = {Refusal.REVOKED, "not_a_member"}
 
 Member = tuple[NodeId, str, str]  # identity, bearer, and address of the listener
 Offering = tuple[ServiceName, NodeId]
-Behind = tuple[NodeId, int, int]  # identity, number of the link, and sequence of the entry
 
 
 class LinkWatch:
-    """The neighbours that dial this node, and identities that two processes use."""
+    """The neighbours that dial this node."""
 
     def __init__(self, emit: Emit, clock: Clock) -> None:
         self._emit = emit
         self._clock = clock
         self._members: Absences[Member] = Absences()
-        self._behind: dict[Behind, int] = {}  # how long a link has not brought its peer's newest entry
-        self._looked_ms = 0
-        self._twins: set[NodeId] = set()
 
     @property
     def away(self) -> dict[Member, int]:
         """The members that are missing, and since when (monotonic milliseconds)."""
         return self._members.away
 
-    @property
-    def twins(self) -> list[NodeId]:
-        """The identities that more than one process uses."""
-        return sorted(self._twins)
-
-    def look(self, links: Sequence[Link], config: Config, catalogue: Catalogue) -> None:
+    def look(self, links: Sequence[Link], config: Config) -> None:
         """Check all links and log changes."""
         now = self._clock.monotonic_ms()
         present = {_member(link) for link in links if _is_there(link) and not link.dialled}
@@ -72,37 +57,11 @@ class LinkWatch:
                 self._emit(MemberAway(peer=member[0].dotted, bearer=member[1], listener=member[2]))
         for member, away_ms in back.items():
             self._emit(MemberBack(peer=member[0].dotted, bearer=member[1], listener=member[2], away_ms=away_ms))
-        self._look_for_twins(links, catalogue, now)
 
     def link_down(self, link: Link, reason: str) -> None:
         """Note the end of a link. A neighbour that this node refuses is not missed."""
         if reason in SENT_AWAY:
             self._members.dismiss(lambda key: key[0] == link.peer)
-
-    def _look_for_twins(self, links: Iterable[Link], catalogue: Catalogue, now: int) -> None:
-        """Find twins. A process sends its newest entry over all its links: two lasting entries are of two processes.
-
-        A link that is not heard proves nothing: its process may have ended, or its path be broken. One that brings a
-        new entry, even if not the newest, is not behind for long.
-        """
-        brought: dict[NodeId, dict[int, int]] = {}
-        for link in links:
-            if _is_heard(link):
-                known = catalogue.ways(link.peer).get(link.number)
-                if known is not None and not known.path:
-                    brought.setdefault(link.peer, {})[link.number] = known.sequence
-        step = min(now - self._looked_ms, LOOK_MS)
-        self._looked_ms = now
-        self._behind = {
-            key: self._behind.get(key, -step) + step
-            for peer, sequences in brought.items()
-            for key in ((peer, number, sequence) for number, sequence in sequences.items())
-            if key[2] < max(sequences.values())
-        }
-        twins = {peer for (peer, _, _), behind_ms in self._behind.items() if behind_ms >= TWINS_MS}
-        for peer in sorted(twins - self._twins):
-            self._emit(IdentityTwins(peer=peer.dotted))
-        self._twins = twins
 
     def to_handover(self) -> tuple[SeenHandover, ...]:
         """Return the hand-over records."""
@@ -208,12 +167,6 @@ def _member(link: Link) -> Member:
 
 def _is_there(link: Link) -> bool:
     return link.state in (LinkState.UP, LinkState.ORPHANED) and not link.replaced
-
-
-def _is_heard(link: Link) -> bool:
-    """Whether a process is there that keeps this link and means to go on with it."""
-    is_kept = link.state is LinkState.UP and not link.replaced and not link.draining
-    return is_kept and link.probing.silent_ms < SILENCE_FAILING_MS
 
 
 def _is_given_up(catalogue: Catalogue, service: ServiceName, edge: NodeId) -> bool:

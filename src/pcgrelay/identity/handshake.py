@@ -43,6 +43,8 @@ LANES_MOST = 64
 LINK_ID_BYTES = 16
 SESSION_CLASS = "session-class"  # feature: HELLO names the session and its class
 OBJECTS = "objects"  # feature of links: OBJECT and what belongs to it
+TWINS = "twins"  # feature of links: TWIN
+LINK_FEATURES = (OBJECTS, TWINS)
 
 _client_suite_key = {suite.value: suite for suite in Suite}
 
@@ -85,7 +87,7 @@ class HandshakeResult:
     link_id: bytes
     chain: tuple[x509.Certificate, ...]  # the peer's verified chain, leaf first
     generation: int = 0  # 0: a set-up; else that of the renewal
-    takes_objects: bool = False  # of a link: both ends list the feature
+    features: frozenset[str] = frozenset()  # of a link: those that both ends list
 
 
 # Given an identity that TLS has proved: the reason for which it is refused, or None.
@@ -218,7 +220,7 @@ class Handshake:
             cap=parameters.cap,
             link_id=link_id,
             generation=self._generation,
-            features=(parameters.skews.feature(), SESSION_CLASS if parameters.session else OBJECTS),
+            features=(parameters.skews.feature(), *((SESSION_CLASS,) if parameters.session else LINK_FEATURES)),
             nonce=os.urandom(32),
             session=parameters.session,
             marking=parameters.marking,
@@ -352,7 +354,7 @@ class Handshake:
             link_id=link_id,
             chain=chain,
             generation=self._generation,
-            takes_objects=not parameters.session and OBJECTS in theirs.features,
+            features=frozenset() if parameters.session else frozenset(LINK_FEATURES) & {*theirs.features},
         )
 
     def _chain_read(self) -> tuple[x509.Certificate, ...]:

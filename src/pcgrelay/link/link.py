@@ -110,7 +110,7 @@ class Link:
         self.tls_suite = established.tls_suite
         self.link_id = established.link_id
         self.chain = established.chain
-        self.takes_objects = established.takes_objects  # whether the neighbour knows OBJECT
+        self.features = established.features  # those that both ends list
         self.state = LinkState.OPENING
         self.draining = False
         self.replaced = False  # a newer link with this neighbour is up

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pcgrelay.clock import Clock
+from pcgrelay.identity.handshake import OBJECTS
 from pcgrelay.link.control import ROOM_BYTES
 from pcgrelay.link.link import Link
 from pcgrelay.messages import PIECE_LIMIT_BYTES, Object, ObjectGet, ObjectPiece
@@ -128,7 +129,7 @@ class ObjectExchange:
 
     def link_up(self, link: Link) -> None:
         """Tell a neighbour what is here, if it knows the messages."""
-        if link.takes_objects:
+        if OBJECTS in link.features:
             self._tell(self._neighbour(link))
 
     def link_down(self, link: Link) -> None:
@@ -169,7 +170,7 @@ class ObjectExchange:
 
     def receive(self, link: Link, message: Object | ObjectGet | ObjectPiece) -> None:
         """Handle a message of a neighbour. What is wrong with it is counted and ends nothing but a transfer."""
-        if not link.takes_objects:
+        if OBJECTS not in link.features:
             self._refuse("object_unasked")
             return
         neighbour = self._neighbour(link)

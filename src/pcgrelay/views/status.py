@@ -75,7 +75,7 @@ def node_status(node: Node) -> Status:
         workers=tuple(WorkerStatus(index=index, **figures) for index, figures in enumerate(node.plane.per_worker())),
         log=LogStatus(lost_total=node.log.lost_total, failing=node.log.is_failing),
         configuration=node.configuration,
-        twins=tuple(peer.dotted for peer in node.watch.twins),
+        twins=tuple(peer.dotted for peer in node.twins.all),
         tables=TablesStatus(successful=not role.unserved(), reason=role.unserved()),
         state=state_status(role) if isinstance(role, EdgeRole) else StateStatus(),
         cutovers=cutover_lines(node, role) if isinstance(role, EdgeRole) else (),

@@ -51,7 +51,7 @@ LATENCY_S = 0.02
 class RingLink:
     """One end of a link over which real messages take a while."""
 
-    takes_objects = True
+    features = frozenset({"objects"})
     backlog_bytes = 0
 
     def __init__(self, number: int, name: str) -> None:

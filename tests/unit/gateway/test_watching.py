@@ -1,11 +1,9 @@
-"""Who is missed, what an import runs on, and who is there twice."""
+"""Who is missed, and what an import runs on."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,17 +12,11 @@ from hypothesis import strategies as st
 
 from pcgrelay.admin.condition import troubles
 from pcgrelay.admin.metrics import metrics_text
-from pcgrelay.clock import SetClock
 from pcgrelay.daemon.reload import Reloader
-from pcgrelay.gateway import watching
 from pcgrelay.gateway.watching import LinkWatch
 from pcgrelay.handover.node import NodeHandover, decode_handover, encode_handover
 from pcgrelay.health.absences import MISSED_MOST, MISSED_MS, Absences
-from pcgrelay.health.probing import SILENCE_FAILING_MS, LinkProbing
-from pcgrelay.link.link import LinkState
-from pcgrelay.log.events import IdentityTwins, Record
 from pcgrelay.log.writer import Log
-from pcgrelay.model import NodeId
 from pcgrelay.views.status import node_status
 from tests.support.metric_samples import samples
 from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running, dial, entry, export, is_live, relays
@@ -172,131 +164,6 @@ async def test_a_service_that_is_given_up_is_not_missed(nodes: Nodes) -> None:
     await until(lambda: met.lines("import.down"))
     assert met.lines("member.away") == []
     assert [each.routes for each in node_status(met.node).services] == [()]
-
-
-async def test_two_processes_with_one_identity_are_told(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "TWINS_MS", 300)
-    ((relay, port),) = await relays(nodes, 1)
-    first = await nodes.start(KENT, "kent-1", links=[dial(1, port)])
-    await until(lambda: list(relay.node.link_table.usable()))
-    relay.node.tick()
-    assert relay.node.watch.twins == []
-    await nodes.start(KENT, "kent-1", links=[dial(1, port)])
-    await until(lambda: relay.lines("identity.twins"))
-    status = node_status(relay.node)
-    assert (status.twins, status.condition) == ((KENT_1,), "degraded")
-    assert up_series(relay, "link_up", link=KENT_1) == [1, 1]
-    await first.kill()
-    await until(lambda: not node_status(relay.node).twins)
-    assert len(relay.lines("identity.twins")) == 1
-
-
-async def test_one_process_with_two_links_is_no_twin(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "TWINS_MS", 0)
-    ports = [free_port(), free_port()]
-    relay = await nodes.start(HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{port}" for port in ports])
-    kent = await nodes.start(KENT, "kent-1", links=[dial(1, port) for port in ports], exports=[export()])
-    await until(lambda: len(list(relay.node.link_table.usable())) == 2)
-    links = relay.node.link_table.links
-    ways = relay.node.exchange.catalogue.ways
-    edge = kent.node.config.node.id
-
-    def has_newest() -> bool:
-        newest = kent.node.exchange._own_sequence
-        return [ways(edge)[number].sequence for number in links if number in ways(edge)] == [newest] * 2
-
-    for _ in range(3):
-        kent.node.exchange.offer(kent.edge.tables._offered)
-        await until(has_newest)
-        relay.node.tick()
-        assert relay.node.watch.twins == []
-
-
-class Watched:
-    """A relay that looks at the links of one edge, on a clock that the test sets."""
-
-    def __init__(self) -> None:
-        self.clock = SetClock(datetime(2026, 3, 2, tzinfo=UTC), 1_000_000)
-        self.told: list[Record] = []
-        self.links: dict[int, Any] = {}
-        self.brought: dict[int, int] = {}  # the sequence of the entry that each link has brought
-        self.watch = LinkWatch(self.told.append, self.clock)
-        self.edge = NodeId.from_dotted(KENT_1, "police.example")
-
-    def link(self, sequence: int, **facts: Any) -> int:
-        number = len(self.links) + 1
-        usual = {"number": number, "peer": self.edge, "state": LinkState.UP, "replaced": False, "draining": False}
-        settings = SimpleNamespace(address="127.0.0.1:1")
-        place = {"dialled": True, "bearer": "psn", "standing": SimpleNamespace(settings=settings)}
-        self.links[number] = SimpleNamespace(**{**usual, **place, "probing": LinkProbing(), **facts})
-        self.brought[number] = sequence
-        return number
-
-    def look(self, after_ms: int = 1_000) -> bool:
-        """Whether it takes the edge for two processes then."""
-        self.clock.advance(after_ms)
-        known = {number: SimpleNamespace(path=(), sequence=sequence) for number, sequence in self.brought.items()}
-        config = SimpleNamespace(listens=())
-        self.watch.look(list(self.links.values()), config, SimpleNamespace(ways=lambda peer: known))  # type: ignore[arg-type]
-        return bool(self.watch.twins)
-
-
-@pytest.mark.parametrize("linked_ms", [1, 500, 999])
-def test_twins_are_told_within_four_seconds(linked_ms: int) -> None:
-    watched = Watched()
-    watched.link(1)
-    watched.look()
-    watched.link(2)
-    assert [watched.look(linked_ms), *(watched.look() for _ in range(4))] == [False, False, False, True, True]
-    assert [type(record) for record in watched.told] == [IdentityTwins]
-    del watched.links[1]
-    assert not watched.look()
-
-
-LAGS = st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 2), min_size=3, max_size=3)), max_size=40)
-
-
-@given(LAGS)
-def test_one_process_whose_links_lag_is_no_twin(steps: list[tuple[bool, list[int]]]) -> None:
-    """It signs again at any time, and each link brings any of the last entries, up to two looks late."""
-    watched = Watched()
-    numbers = [watched.link(1) for _ in range(3)]
-    signed = [1, 1, 1]  # the newest entry at each of the last looks, the latest first
-    for is_new, lags in steps:
-        signed = [signed[0] + is_new, *signed[:2]]
-        for number, lag in zip(numbers, lags, strict=True):
-            watched.brought[number] = max(watched.brought[number], signed[lag])
-        assert not watched.look()
-
-
-OLD_LINKS: list[Any] = [
-    pytest.param({"state": LinkState.ORPHANED}, id="control-lost"),
-    pytest.param({"replaced": True}, id="replaced"),
-    pytest.param({"draining": True}, id="draining"),
-    pytest.param({"probing": LinkProbing(silent_ms=SILENCE_FAILING_MS)}, id="silent"),
-]
-
-
-@pytest.mark.parametrize("facts", OLD_LINKS)
-def test_a_process_that_took_the_place_of_another_is_no_twin(facts: dict[str, Any]) -> None:
-    """Old links linger after an upgrade, and after a machine was switched off and on again."""
-    watched = Watched()
-    old = watched.link(1)
-    watched.look()
-    watched.link(2)
-    assert not watched.look()
-    vars(watched.links[old]).update(facts)
-    assert not any(watched.look() for _ in range(20))
-
-
-def test_a_pause_of_this_node_makes_no_twins() -> None:
-    watched = Watched()
-    slow = watched.link(1)
-    watched.link(2)
-    assert not watched.look()
-    assert not watched.look(60_000)  # what was sent meanwhile is still to be read
-    watched.brought[slow] = 2
-    assert not watched.look()
 
 
 async def test_a_link_says_until_when_its_peer_is_certified(nodes: Nodes) -> None:

@@ -37,7 +37,7 @@ class FakeLink:
     """A link whose other end is the test."""
 
     number: int = 1
-    takes_objects: bool = True
+    features: frozenset[str] = frozenset({"objects"})
     backlog_bytes: int = 0
     sent: list[Any] = field(default_factory=list)
 
@@ -94,8 +94,8 @@ class World:
         self.tasks.add(task)
         return task
 
-    def link(self, number: int = 1, *, takes_objects: bool = True) -> FakeLink:
-        link = self.links[number] = FakeLink(number, takes_objects)
+    def link(self, number: int = 1, features: frozenset[str] = frozenset({"objects"})) -> FakeLink:
+        link = self.links[number] = FakeLink(number, features)
         self.exchange.link_up(cast("Link", link))
         return link
 
@@ -173,7 +173,7 @@ async def test_two_exchanges_end_with_the_newer_object_at_both(world: World) -> 
 
 async def test_a_neighbour_that_does_not_know_objects_is_told_nothing(world: World) -> None:
     world.holds(b"data")
-    link = world.link(takes_objects=False)
+    link = world.link(features=frozenset({"twins"}))
     world.exchange.changed()
     world.pass_ms(TOLD_AGAIN_MS + 1)
     world.tell(link, offer(b"other"))

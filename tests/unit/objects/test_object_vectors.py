@@ -41,7 +41,7 @@ def test_messages_are_those_of_the_vectors(case: Json) -> None:
 class Receiver:
     """A link and a store that has epoch 5."""
 
-    takes_objects, number, backlog_bytes = True, 1, 0
+    features, number, backlog_bytes = frozenset({"objects"}), 1, 0
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
