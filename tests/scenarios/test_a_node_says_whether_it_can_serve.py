@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,3 +53,28 @@ def test_a_node_says_whether_it_can_serve(pair: Pair) -> None:
         relay.start()
     for edge in edges:
         until(lambda edge=edge: status(edge)[0] == 0, 30, f"{edge} is ready again")
+
+
+def test_two_processes_under_one_name_are_told_at_both_and_at_their_relays(pair: Pair) -> None:
+    """As after a machine was copied. Each process is linked to both relays."""
+    kent = pair.kent
+    copied = kent.config.with_name("copied.toml")
+    copied.write_text(kent.config.read_text().replace(str(kent.admin), str(copied.with_suffix(".sock"))))
+    twin = Node(kent.organisation, kent.name, copied)
+    twin.start()
+    try:
+        began = time.monotonic()
+        told = (kent, twin, *pair.relays)
+        for node in told:
+            until(lambda node=node: node.log("identity.twins"), 20, f"{node} tells of twins")
+        # Within 5 s on a machine that has nothing else to do.
+        assert time.monotonic() - began < 15
+        for node in told:
+            assert [line["peer"] for line in node.log("identity.twins")] == [kent.dotted]
+            whose = "this node's identity" if node in (kent, twin) else f"the identity of {kent.dotted}"
+            assert f"! Two processes bear {whose}; stop the one that should not run." in status(node)[1]
+            assert node.metrics()["identity_twins"] == 1
+    finally:
+        twin.kill()
+    for node in (kent, *pair.relays):
+        until(lambda node=node: status(node)[0] == 0, 30, f"{node} is ready again")
