@@ -10,11 +10,15 @@ from pcgrelay._core.face import core as native
 from tests.support.applications import Across, echo, pattern, server, transfer
 from tests.support.cores import Node, frozen_record
 from tests.support.handover import hand_over, publish
-from tests.support.handover_records import FLOW, HEAD, LANE, SESSION, WORKER, item, items
+from tests.support.handover_records import FLOW, HEAD, LANE, LINK, SESSION, WORKER, item, items
 from tests.support.renewed import secret, until
 
+Fields = dict[tuple[int, ...], set[int]]  # tags, by the tags of the containers they are in
+
 # What a receiver is owed, in a flow and in a lane.
-OWED = {(WORKER, SESSION, FLOW): {39, 40, 41}, (WORKER, LANE): {35, 36, 37}}
+OWED: Fields = {(WORKER, SESSION, FLOW): {39, 40, 41}, (WORKER, LANE): {35, 36, 37}}
+# Until when a plain step waits for a renewal, of a session and of a link.
+WAITS: Fields = {(WORKER, SESSION): {17}, (WORKER, LINK): {12}}
 SMALL = pattern(1_000)
 
 
@@ -32,21 +36,23 @@ def refused(node: Node) -> dict[str, int]:
     return {name: count for name, count in node.core.counters().items() if name.startswith("refused_") and count}
 
 
-def without(data: bytes, at: tuple[int, ...] = ()) -> bytes:
-    """A record as the version before wrote it."""
+def without(fields: Fields, data: bytes, at: tuple[int, ...] = ()) -> bytes:
+    """A record as a version wrote it that did not know these fields."""
     made = b""
     for _, tag, value in items(data):
-        if tag in OWED.get(at, ()):
+        if tag in fields.get(at, ()):
             continue
-        inside = any(place[: len(at) + 1] == (*at, tag) for place in OWED)
-        made += item(tag, without(value, (*at, tag)) if inside else value)
+        inside = any(place[: len(at) + 1] == (*at, tag) for place in fields)
+        made += item(tag, without(fields, value, (*at, tag)) if inside else value)
     return made
 
 
-def handed_over_by_the_version_before(across: Across, node: Node, target: tuple[str, int]) -> None:
+def handed_over_by_the_version_before(
+    across: Across, node: Node, target: tuple[str, int], unknown: Fields = OWED
+) -> None:
     old = node.core
     record, fds = frozen_record(node)
-    stripped = bytearray(record[:HEAD] + without(bytes(record[HEAD:])))
+    stripped = bytearray(record[:HEAD] + without(unknown, bytes(record[HEAD:])))
     assert len(stripped) < len(record)
     node.core = native.Core(workers=old.workers, memory_bytes=64 << 20, role=native.ROLE_EDGE)
     assert node.core.handover_read(stripped, fds) == []
@@ -100,22 +106,24 @@ def is_named(across: Across, number: int) -> bool:
 
 
 def step_plainly(across: Across, target: tuple[str, int]) -> None:
-    """A process that takes over steps at once, and the last step must be acknowledged before the next can be made."""
+    """A process that takes over steps at once, where no step waits for a renewal. The last step must be acknowledged
+    before the next can be made."""
     before = across.far.core.sessions()[across.session]["epoch"]
-    hand_over(across, across.near, target)
+    handed_over_by_the_version_before(across, across.near, target, WAITS)
     until(lambda: across.far.core.sessions()[across.session]["epoch"] > before, across.near, across.far)
 
 
 def ends(across: Across, target: tuple[str, int]) -> bool:
     """One more step without the mix."""
-    hand_over(across, across.near, target)
+    handed_over_by_the_version_before(across, across.near, target, WAITS)
     down = across.far.wait(lambda event: event[0] == native.EVENT_SESSION_DOWN)
     return bool(down[2:4] == (10, "mix-overdue"))
 
 
 @pytest.mark.parametrize("version", ["this", "the one before"])
 def test_what_is_owed_is_owed_to_the_process_that_takes_over(version: str) -> None:
-    """The near side never hears that both keep it, and each hand-over of it is a plain step. One is taken, in all."""
+    """The near side never hears that both keep it, and each hand-over of it is a plain step, as it was before such a
+    step waited. One is taken, in all."""
     with server(echo) as target, Across(relays=0) as across:
         address, session = across.serve(target), across.session
         near, far = across.near, across.far
@@ -143,3 +151,33 @@ def test_what_is_owed_is_owed_to_the_process_that_takes_over(version: str) -> No
         step_plainly(across, target)
         assert transfer(address, SMALL) == SMALL
         assert ends(across, target)
+
+
+@pytest.mark.parametrize("version", ["this", "the one before"])
+def test_a_process_that_takes_over_waits_for_the_renewal_as_the_one_before(version: str) -> None:
+    """The far side knows already that both keep it, takes one plain step, and ends the session at the next."""
+    with server(echo) as target, Across(relays=0) as across:
+        address, session, (link,) = across.serve(target), across.session, across.links
+        near, far = across.near, across.far
+        assert transfer(address, SMALL) == SMALL
+        for node in (near, far):
+            keep(node, session, 1)
+            keep_link(node, link, 1)
+        far.core.session_mix(session, 1)
+        far.core.link_mix(link, 1)
+        before = far.core.sessions()[session]["epoch"]
+        if version == "this":
+            for _ in range(4):
+                hand_over(across, near, target)
+                assert transfer(address, SMALL) == SMALL
+            assert far.core.sessions()[session]["epoch"] == before
+        else:
+            handed_over_by_the_version_before(across, near, target, WAITS)
+            until(lambda: far.core.sessions()[session]["epoch"] > before, near, far)
+            assert transfer(address, SMALL) == SMALL
+        near.core.session_mix(session, 1)
+        near.core.link_mix(link, 1)
+        until(lambda: is_named(across, 1), near, far)
+        until(lambda: all(node.core.link_has_stepped(link, 1) for node in (near, far)), near, far)
+        assert transfer(address, SMALL) == SMALL
+        assert refused(near) == refused(far) == {}

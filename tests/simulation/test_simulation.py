@@ -142,6 +142,24 @@ def test_a_renewal_waits_for_the_steps_of_the_one_before(worlds: Worlds) -> None
     assert worlds.outcome(scenario_of(5000481))["fault"] == ""
 
 
+def test_a_step_waits_for_a_renewal_in_the_next_process_too(worlds: Worlds) -> None:
+    """An edge is handed over twice between its RENEWED and that of the other, which takes one plain step."""
+    assert worlds.outcome(scenario_of(910480, outlets=True))["fault"] == ""
+
+
+def test_a_stream_that_is_led_on_leaves_the_exporter_by_a_reset(worlds: Worlds) -> None:
+    """The lane is held for longer than the opener has patience, in a world in which nothing else resets."""
+    held = [Operation("wait", 2), *(Operation("hold_lane", pair, 0, 400) for pair in range(9))]
+    patience = Scenario(
+        seed=910480, lanes=1, delay_us=5_000, jitter_us=3_000, outlets=True, share=0, patience_ms=60,
+        operations=[*held, *(Operation("connect", side, 0x1102, 5_000) for side in (0, 1, 2, 3))],
+    )  # fmt: skip
+    outcome = worlds.outcome(patience)
+    assert outcome["fault"] == ""
+    assert outcome["counts"]["set-up silent"] > 0
+    assert outcome["counts"]["stream far-reset"] > 0
+
+
 def test_an_application_that_is_let_go_early_or_resets_late_is_no_fault_of_the_node(worlds: Worlds) -> None:
     for seed in (777001834, 1095534034):
         assert worlds.outcome(scenario_of(seed))["fault"] == ""

@@ -37,8 +37,7 @@ REBUILT = {
     "link/relay.Path": "next_dying",
     "link/relay.PathEnd": "next_out out_link",
     "crypto/epoch.Epoch": "data control control_alt",
-    # No step waits for a renewal that was under way: it ends with the process.
-    "crypto/renewal.Renewals": "waits_until_us",
+    "crypto/renewal.Renewals": "",
     "crypto/renewal.Owed": "",
     "frame/credit.SendCredit": "",
     "frame/credit.ReceiveCredit": "",

@@ -41,9 +41,10 @@ cdef inline uint64_t renewals_fresh(const Renewals* self, uint64_t last) noexcep
     return self.agreed_id
 
 # Whether a renewal is about to be agreed. A plain step that is due waits for it: the peer may know already that it is
-# agreed, and accepts no more than one plain step then.
+# agreed, and accepts no more than one plain step then. The time comes from a hand-over too: a longer wait is none.
 cdef inline bint renewals_wait(const Renewals* self, uint64_t now_us) noexcept nogil:
-    return self.newest_id > self.agreed_id and now_us < self.waits_until_us
+    return self.newest_id > self.agreed_id and now_us < self.waits_until_us \
+        and self.waits_until_us - now_us <= RENEWAL_WAIT_US
 
 # Note that the sender owes agreed_id from now on, if it has not named it yet. is_new: the lane was opened after the
 # agreement, so its first step must have it.

@@ -40,6 +40,7 @@ cdef enum:
     SESSION_NEWEST_ID = 14
     SESSION_BEFORE_ID = 15
     SESSION_AGREED_ID = 16
+    SESSION_WAITS_UNTIL = 17
 
 cdef enum:
     FLOW_INDEX = 1

@@ -21,7 +21,7 @@ cdef void epoch_write(Tlv* self, uint16_t tag, Epoch* epoch) noexcept nogil
 cdef void epoch_read(Tlv* self, uint16_t tag, Shard* shard, Epoch* epoch, uint32_t purpose, bint sealing,
                      uint64_t floor, uint64_t control_floor) noexcept nogil
 
-# The secrets of renewals that are kept, under five tags from the first on.
+# The secrets of renewals that are kept, under six tags from the first on.
 cdef void renewals_fields(Tlv* self, uint16_t first, Renewals* renewals) noexcept nogil
 
 # A token bucket: a time, and how many tokens of at_once are left at that time. This version writes the time at which

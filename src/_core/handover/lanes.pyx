@@ -4,8 +4,7 @@ from libc.string cimport memcpy
 from pcgrelay._core.base.buf cimport BUF_LARGEST, Buf, buf_data, buf_drop, buf_alloc, pool_alloc, pool_free
 from pcgrelay._core.base.bucket cimport Bucket
 from pcgrelay._core.base.tlv cimport (
-    Tlv, tlv_bytes, tlv_descriptor, tlv_enter, tlv_fail, tlv_next, tlv_number, tlv_open,
-    tlv_raw, tlv_shut,
+    Tlv, tlv_bytes, tlv_descriptor, tlv_enter, tlv_fail, tlv_next, tlv_number, tlv_open, tlv_raw, tlv_shut,
 )
 from pcgrelay._core.crypto.epoch cimport Epoch, epoch_restore
 from pcgrelay._core.frame.frame cimport Frame, frame_pack, frame_unpack
@@ -36,6 +35,7 @@ cdef enum:
     LINK_NEWEST_ID = 9
     LINK_BEFORE_ID = 10
     LINK_AGREED_ID = 11
+    LINK_WAITS_UNTIL = 12
 
 cdef enum:
     PATH_NUMBER = 1
@@ -190,7 +190,7 @@ cdef void epoch_read(Tlv* self, uint16_t tag, Shard* shard, Epoch* epoch, uint32
     answer = epoch_restore(epoch, floor, control_floor)
     if answer != RESULT_OK:
         tlv_fail(self, answer)
-    # A step must come before anything else is sealed, as if the soft limit had been reached (docs/protocol.md, 12.2).
+    # As if the soft limit had been reached: a step comes first, where it need not wait (docs/protocol.md, 12.2).
     if sealing and epoch.frames < shard.limits.frames:
         epoch.frames = shard.limits.frames
 
@@ -203,6 +203,7 @@ cdef void renewals_fields(Tlv* self, uint16_t first, Renewals* renewals) noexcep
     tlv_number(self, first + 2, &renewals.newest_id, 8)
     tlv_number(self, first + 3, &renewals.before_id, 8)
     tlv_number(self, first + 4, &renewals.agreed_id, 8)
+    tlv_number(self, first + 5, &renewals.waits_until_us, 8)
 
 
 cdef void bucket_fields(Tlv* self, uint16_t time_tag, uint16_t tokens_tag, Bucket* bucket, uint32_t at_once,
