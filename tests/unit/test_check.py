@@ -136,6 +136,27 @@ def test_a_key_that_others_may_use_is_a_matter_of_permission(settings: Settings,
         refuse_errors(loaded)
 
 
+def test_a_key_that_root_has_given_to_a_group_is_good_for_root_too(
+    settings: Settings, realm: RealmPki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the package installs it; "chmod 600" would take it from the node."""
+    good = realm.issue(KENT, "kent-1")
+    good.key.chmod(0o640)
+    true_fstat, inode = os.fstat, good.key.stat().st_ino
+
+    def given_away(descriptor: int) -> os.stat_result:
+        status = list(true_fstat(descriptor))
+        if status[1] == inode:
+            status[4:6] = 0, 1_000
+        return os.stat_result(status)
+
+    monkeypatch.setattr(os, "fstat", given_away)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    loaded = settings(good)
+    assert exit_code(check(loaded)) == 0
+    refuse_errors(loaded)
+
+
 def test_a_key_that_only_its_owner_may_read_is_good(settings: Settings, realm: RealmPki) -> None:
     good = realm.issue(KENT, "kent-1")
     good.key.chmod(0o400)

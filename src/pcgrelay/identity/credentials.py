@@ -28,6 +28,7 @@ from pcgrelay.identity.certificates import UNREADABLE
 T = TypeVar("T")
 
 PEM_LIMIT_BYTES = 1 << 20
+CREDENTIALS = "/run/credentials"  # of all system services, by systemd; only root makes folders there
 CRL_LIMIT_BYTES = 16 << 20  # about 400,000 entries
 _CRL_BLOCK = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 
@@ -140,31 +141,38 @@ def key_matches(key: PrivateKeyTypes, certificate: x509.Certificate) -> bool:
     return mine == theirs
 
 
-def may_be_read_by_group(owner: int, user: int, *, is_credential: bool) -> bool:
-    """Whether a private key may be readable by its group, by the rule of PostgreSQL (pure).
+def may_be_read_by_group(owner: int, group: int, user: int, *, is_credential: bool) -> bool:
+    """Whether a private key may be readable by its group (pure).
 
-    owner, user: user ids of the file and of this process. Kubernetes (fsGroup) and systemd (LoadCredential=) provide
-    files that root owns and a group may read; systemd puts them into a folder that no other user may enter. A file that
-    this user owns needs no group.
+    owner, group, user: ids of the file's owner and group, and of this process's user. As with libpq, root may give a
+    key that it owns to a group: a package does, Kubernetes (fsGroup), and systemd (LoadCredential=), which puts it into
+    a folder that no other user may enter. This holds whoever asks, so that `check` and `upgrade` by root say of the key
+    of a node that is not root what the node says. A file that this user owns needs no group; nor does root's own, which
+    nobody has given away.
     """
-    return is_credential or (owner == 0 and user != 0)
+    return is_credential or (owner == 0 and (group != 0 or user != 0))
 
 
 def refuse_open_secret(path: Path, status: os.stat_result, what: str = "private key") -> None:
     """Raise PermissionProblem if others may read an opened file that must be secret."""
-    mode = stat.S_IMODE(status.st_mode)
-    by_group = may_be_read_by_group(status.st_uid, os.geteuid(), is_credential=_is_credential(path))
+    mode, owner, user = stat.S_IMODE(status.st_mode), status.st_uid, os.geteuid()
+    by_group = may_be_read_by_group(owner, status.st_gid, user, is_credential=_is_credential(path))
     if mode & (0o037 if by_group else 0o077):
         who, most = ("root and its group", "640") if by_group else ("its owner", "600")
-        raise PermissionProblem(
-            f"{path}: others than {who} may use the {what} (mode {mode:04o}); run: chmod {most} {path}"
-        )
+        mend = f"run: chmod {most} {path}"
+        if owner == user == 0 and not by_group:
+            # Else a node of another user could not read it any more.
+            mend = f"{mend}, or, where the node is not root: chgrp GROUP {path} && chmod 640 {path}"
+        raise PermissionProblem(f"{path}: others than {who} may use the {what} (mode {mode:04o}); {mend}")
 
 
 def _is_credential(path: Path) -> bool:
-    """Whether a service manager provided the file for this service alone (CREDENTIALS_DIRECTORY, systemd.exec(5))."""
-    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
-    return bool(folder) and path.resolve().is_relative_to(Path(folder).resolve())
+    """Whether a service manager provided the file for one service alone (systemd.exec(5)).
+
+    The service knows the folder by CREDENTIALS_DIRECTORY; whoever else reads its configuration, by the path.
+    """
+    folders = [CREDENTIALS, *filter(None, [os.environ.get("CREDENTIALS_DIRECTORY")])]
+    return any(path.resolve().is_relative_to(Path(folder).resolve()) for folder in folders)
 
 
 def _parsed(path: Path, what: str, form: str, parse: Callable[[], T], data: bytes) -> T:

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from pcgrelay.errors import ConfigError, PermissionProblem
+from pcgrelay.identity import credentials
 from pcgrelay.identity.credentials import load_certificates, load_crls, load_key
 from tests.support.handshake_sides import KENT
 from tests.support.odd_pki import ca, crl
@@ -52,15 +53,18 @@ OPEN = [0o404, 0o444, 0o604, 0o620, 0o644, 0o660, 0o650, 0o666, 0o777, 0o441, 0o
 
 @pytest.mark.parametrize("path", ["key", "realm-ca.key"])
 @pytest.mark.parametrize(
-    ("owner", "user", "is_credential", "good"),
+    ("owner", "group", "user", "is_credential", "good"),
     [
-        (1_000, 1_000, False, BY_OWNER),
-        (0, 0, False, BY_OWNER),
-        (0, 1_000, False, BY_GROUP),  # PostgreSQL's rule: what root owns, a group may read
-        (1_000, 0, False, BY_OWNER),
-        (0, 1_000, True, BY_GROUP),  # what systemd puts there for a service, whoever owns it
-        (0, 0, True, BY_GROUP),
-        (1_000, 1_000, True, BY_GROUP),
+        (1_000, 1_000, 1_000, False, BY_OWNER),
+        (0, 0, 0, False, BY_OWNER),
+        (0, 1_000, 1_000, False, BY_GROUP),  # what root owns, its group may read,
+        (0, 1_000, 0, False, BY_GROUP),  # and `check` by root says so too
+        (0, 1_000, 2_000, False, BY_GROUP),  # and by another member of the group
+        (0, 0, 1_000, False, BY_GROUP),  # a container whose user is in root's group
+        (1_000, 1_000, 0, False, BY_OWNER),
+        (0, 1_000, 1_000, True, BY_GROUP),  # what systemd puts there for a service, whoever owns it
+        (0, 0, 0, True, BY_GROUP),
+        (1_000, 1_000, 1_000, True, BY_GROUP),
     ],
 )
 def test_who_may_read_a_key(
@@ -68,6 +72,7 @@ def test_who_may_read_a_key(
     monkeypatch: pytest.MonkeyPatch,
     path: str,
     owner: int,
+    group: int,
     user: int,
     is_credential: bool,
     good: list[int],
@@ -80,7 +85,7 @@ def test_who_may_read_a_key(
 
     def owned(descriptor: int) -> os.stat_result:
         status = list(true_fstat(descriptor))
-        status[4] = owner
+        status[4:6] = owner, group
         return os.stat_result(status)
 
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
@@ -106,6 +111,26 @@ def test_a_key_that_is_led_out_of_the_folder_is_no_credential(tmp_path: Path, mo
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
     with pytest.raises(PermissionProblem):
         load_key(folder / "key")
+
+
+def test_a_credential_of_systemd_is_one_for_whoever_reads_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`check` by root has no CREDENTIALS_DIRECTORY. The rights of others than the group are refused there too."""
+    folder = tmp_path / "run/credentials/pcgrelay@kent-1.service"
+    folder.mkdir(parents=True)
+    key = folder / "node.key"
+    key.write_bytes(RealmPki(tmp_path / "realm").issue(KENT, "kent-1").key.read_bytes())
+    key.chmod(0o440)
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: os.stat(key).st_uid)
+    with pytest.raises(PermissionProblem, match="chmod 600"):
+        load_key(key)
+    monkeypatch.setattr(credentials, "CREDENTIALS", str(tmp_path / "run/credentials"))
+    assert load_key(key) is not None
+    key.chmod(0o444)
+    with pytest.raises(PermissionProblem, match="chmod 640"):
+        load_key(key)
 
 
 BOM = b"\xef\xbb\xbf"
