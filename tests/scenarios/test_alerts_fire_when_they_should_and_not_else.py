@@ -48,6 +48,7 @@ ENDS, BEGAN = (
 )
 USED, BUDGET = f"pcgrelay_memory_used_bytes{{{AT}}}", f"pcgrelay_memory_budget_bytes{{{AT}}}"
 OPEN, MOST, BUILD = f"process_open_fds{{{AT}}}", f"process_max_fds{{{AT}}}", f'pcgrelay_build_info{{{AT},version="1"}}'
+REFUSED = f'pcgrelay_refused_total{{{AT},reason="%s"}}'
 OTHER = 'pcgrelay_build_info{instance="met-1",version="%s"}'
 
 CASES = {
@@ -69,6 +70,19 @@ CASES = {
     "PcgrelayListEnds": Case(
         {ENDS: f"{2 * 3600}x60", BEGAN: f"-{2 * DAY}x60"}, {ENDS: f"{DAY}x60", BEGAN: f"-{2 * DAY}x60"}, "30m", AT
     ),
+    "PcgrelayListForged": Case(
+        {REFUSED % "list_signature": "_x25 1x40"},
+        {REFUSED % "list_signature": "5x60", REFUSED % "list_of_unknown_ca": "0+1x60"},
+        "30m",
+        f'{AT},reason="list_signature"',
+    ),
+    "PcgrelayListRefused": Case(
+        {REFUSED % "list_of_unknown_ca": "0+1x60"},
+        {REFUSED % "list_of_unknown_ca": "5x60", REFUSED % "list_older": "0+1x60", REFUSED % "revoked": "0+1x60"},
+        "30m",
+        f'{AT},reason="list_of_unknown_ca"',
+    ),
+    "PcgrelayListStays": one("crl_travels", f'{AT},ca="CN=Realm CA"', "0x60", "1x60"),
     "PcgrelayReloadRefused": one("config_last_reload_successful", AT, "0x60", "1x60"),
     "PcgrelayLogLost": one("log_lines_lost_total", AT, "0+1x60", "7x60"),
     "PcgrelayMemoryShort": Case({USED: "95x60", BUDGET: "100x60"}, {USED: "85x60", BUDGET: "100x60"}, "30m", AT),

@@ -78,6 +78,11 @@ def validity_families(status: CredentialsStatus) -> Iterator[tuple[str, str, lis
             for each in status.lists
         ],
     )
+    yield (
+        "crl_travels",
+        "Whether neighbours are told of the list in force of each CA; not of one over 1 MiB.",
+        [({"ca": each.name}, float(each.travels)) for each in status.lists],
+    )
 
 
 def brought_lines(status: CredentialsStatus) -> Iterator[str]:

@@ -4,76 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
-from pcgrelay.admin.core_help import CORE_HELP
 from pcgrelay.admin.metrics import metrics_text
-from pcgrelay.admin.status import (
-    CutoverLine,
-    DrillDueStatus,
-    DrillLastStatus,
-    DrillsStatus,
-    OutletStatus,
-    StateStatus,
-)
-from pcgrelay.admin.validity import CredentialsStatus, DateStatus
-from pcgrelay.dataplane.events import StreamEnd
-from pcgrelay.figures import Durations
-from pcgrelay.messages import Code
-from pcgrelay.model import ServiceName
-from pcgrelay.policy.rules import RULE_NONE
-from pcgrelay.services.traffic import Traffic
-from pcgrelay.views.traffic import TrafficText, handshake_text
+from pcgrelay.admin.status import StateStatus
 from tests.support.alert_rules import ROOT, rules
+from tests.support.all_metrics import all_metrics_text
 from tests.support.healthy_status import HEALTHY
 from tests.support.metric_samples import samples
 
-SERVICE = "custody@kent.police.example"
-MET = "met.police.example"
-CUSTODY = ServiceName.parse(SERVICE)
-NOW = datetime(2031, 1, 1, tzinfo=UTC)
-DATES = CredentialsStatus(
-    dates=tuple(
-        DateStatus(kind=kind, name="x", state="good", not_before=NOW, not_after=NOW) for kind in ("own", "trust", "crl")
-    )
-)
-OUTLET = OutletStatus(
-    name="cjx",
-    kind="direct",
-    state="ready",
-    share=0.9,
-    supported_until="2031-01-31",
-    outcomes={"up": 3},
-    exercised=True,
-    exercise_success_s=1.0,
-)
-DRILLS = DrillsStatus(
-    dues=(DrillDueStatus(kind="backup", subject=SERVICE, due_s=1.0, overdue=True),),
-    last=(DrillLastStatus(kind="backup", subject=SERVICE, result="failed", timestamp_s=1.0),),
-)
-
 
 def labels_by_metric() -> dict[str, set[str]]:
-    services = (replace(HEALTHY.services[0], name=SERVICE, outlets=(OUTLET,)),)
-    told = replace(
-        HEALTHY,
-        services=services,
-        cutovers=(CutoverLine(service=SERVICE, phase="soaking"),),
-        state=StateStatus(folder=True),
-        drills=DRILLS,
-        credentials=DATES,
-        refusals={"revoked": 1},
-    )
-    traffic = Traffic()
-    for cause, code in (("done", 0), ("not-allowed", Code.REFUSED)):
-        carried = 0 if code else 10
-        traffic.count(StreamEnd(True, 0, 1, b"x", carried, carried, 9, code, cause, RULE_NONE, False), CUSTODY, MET)
-    text = metrics_text(told, dict.fromkeys(CORE_HELP, 0)) + TrafficText(traffic).text({("import", SERVICE): 1})
-    text += handshake_text(Durations(), Durations())
     found: dict[str, set[str]] = {}
-    for name, labels in samples(text):
+    for name, labels in samples(all_metrics_text()):
         found.setdefault(name, set()).update(label for label, _ in labels)
     return found
 
