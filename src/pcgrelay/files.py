@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import pwd
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,9 @@ from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunEr
 
 PRIVATE_MODE = 0o600
 PUBLIC_MODE = 0o644
+# Of the packages: where the files of a machine's nodes are, and who runs these nodes.
+SYSTEM_FOLDER = Path("/etc/pcgrelay")
+UNIT_USER = "pcgrelay"
 
 
 def read_bounded(
@@ -113,6 +117,20 @@ def own_like(path: Path, model: Path) -> None:
         status = os.stat(model)
         os.chown(path, status.st_uid, status.st_gid)
         os.chmod(path, status.st_mode & 0o777)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def give_to_units(path: Path) -> None:
+    """Give a private file of a machine's nodes to the user that runs them, if root made it."""
+    if os.geteuid() != 0 or SYSTEM_FOLDER not in path.resolve().parents:
+        return
+    try:
+        user = pwd.getpwnam(UNIT_USER)
+    except KeyError:
+        return
+    try:
+        os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
     except OSError as error:
         raise _unwritable(path, error) from None
 

@@ -14,6 +14,7 @@ from pcgrelay.check import ERROR, OK, WARNING, Finding, check, exit_code, refuse
 from pcgrelay.clock import SetClock
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
 from tests.support.pki import Files, RealmPki, write_config
+from tests.support.ports import free_port
 
 KENT = "kent.police.example"
 
@@ -25,11 +26,8 @@ def realm(tmp_path: Path) -> RealmPki:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-    return number
+    """One that no outgoing connection of another test takes, between here and a check of whether it is free."""
+    return free_port()
 
 
 @pytest.fixture
@@ -348,9 +346,7 @@ CUSTODY = {"service": "custody@met.police.example"}
 def with_outlet(settings: Settings, until: date | None = None, **entries: Any) -> config.Config:
     bearer = {"name": "cjx"} if until is None else {"name": "cjx", "supported_until": until}
     direct = {**CUSTODY, "name": "cjx", "address": "127.0.0.9:5432", "bearer": "cjx", **entries.pop("direct", {})}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        listen = f"127.0.0.1:{probe.getsockname()[1]}"
+    listen = f"127.0.0.1:{free_port()}"
     return settings(imports=[{**CUSTODY, "listen": listen}], bearers=[bearer], directs=[direct], **entries)
 
 

@@ -21,7 +21,8 @@ from pcgrelay.ca.request import Request, key_pem, refuse_key_of_ca
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.errors import ConfigError, RunError, UsageProblem
 from pcgrelay.files import PRIVATE_MODE, make_folder, read_bounded, refuse_present, write_new, write_replacing
-from pcgrelay.identity.credentials import key_matches, load_certificates, load_crls, load_key
+from pcgrelay.identity.certificates import crl_signed_by
+from pcgrelay.identity.credentials import CRL_LIMIT_BYTES, key_matches, load_certificates, load_crls, load_key
 from pcgrelay.identity.dates import NEVER, Phase, Span
 from pcgrelay.model import NameProblem, NodeId, check_dotted
 
@@ -128,13 +129,18 @@ class Authority:
         return self._certify(request, out, days, (not_before, not_after), lambda: _write_key(key_path, key_pem(key)))
 
     def sign(self, request: Request, out: Path, *, days: int = LEAF_DAYS) -> Issued:
-        """Write out/NODE.pem and out/realm-ca.pem for a request that was read; return the index entry.
+        """Write out/NODE.pem, out/realm-ca.pem and out/realm.crl for a request that was read; return the index entry.
 
-        RunError: a file exists already, out has the certificate of another CA, or the key is the CA's. UsageProblem:
-        days is invalid.
+        These three are all that the node gets. RunError: a certificate exists already, out has the certificate or list
+        of another CA, or the key is the CA's. UsageProblem: days is invalid.
         """
         refuse_key_of_ca(request, self.certificate)
-        return self._certify(request, out, days, (None, None), lambda: None)
+        copy = out / self.crl_path.name
+        if copy.exists() and not all(crl_signed_by(crl, self.certificate) for crl in load_crls(copy)):
+            raise RunError(f"{copy}: this is the revocation list of another CA; choose another folder.")
+        entry = self._certify(request, out, days, (None, None), lambda: None)
+        write_replacing(copy, read_bounded(self.crl_path, "revocation list", CRL_LIMIT_BYTES))
+        return entry
 
     def certify(self, request: Request, *, days: int = LEAF_DAYS) -> bytes:
         """Return a certificate for a request as PEM; it is in the index. Raises as `sign`."""

@@ -21,7 +21,7 @@ from cryptography.x509.oid import AttributeOID, ExtensionOID
 
 from pcgrelay.ca.certificates import make_key
 from pcgrelay.errors import ConfigError, RunError
-from pcgrelay.files import PRIVATE_MODE, make_folder, read_bounded, refuse_present, write_new
+from pcgrelay.files import PRIVATE_MODE, give_to_units, make_folder, read_bounded, refuse_present, write_new
 from pcgrelay.identity.certificates import UNREADABLE
 from pcgrelay.model import NameProblem, NodeId
 
@@ -51,7 +51,10 @@ class Request:
 
 
 def write_request(node: NodeId, key_path: Path, request_path: Path) -> Request:
-    """Make a key and a request for a node. RunError: one of the files is there already; then nothing is written."""
+    """Make a key and a request for a node; the key belongs to whoever makes it, or to the user of the units.
+
+    RunError: one of the files is there already; then nothing is written.
+    """
     refuse_present(key_path)
     refuse_present(request_path)
     key = make_key()
@@ -62,6 +65,7 @@ def write_request(node: NodeId, key_path: Path, request_path: Path) -> Request:
         make_folder(path.parent, 0o755)
     write_new(key_path, key_pem(key), PRIVATE_MODE)
     try:
+        give_to_units(key_path)
         write_new(request_path, request.public_bytes(Encoding.PEM))
     except BaseException:
         key_path.unlink()

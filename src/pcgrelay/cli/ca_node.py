@@ -10,7 +10,7 @@ from pcgrelay import config as configuration
 from pcgrelay.ca.authority import LEAF_DAYS
 from pcgrelay.ca.renewal import Renewal
 from pcgrelay.ca.request import Request, write_request
-from pcgrelay.cli.ca_options import NODE, ORGANISATION, PASSPHRASE_FILE, PATH, open_authority
+from pcgrelay.cli.ca_options import NODE, ORGANISATION, PASSPHRASE_FILE, PATH, open_authority, show_request
 from pcgrelay.cli.root import config_option
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.errors import UsageProblem
@@ -101,7 +101,5 @@ def renew(
 
 
 def _show(path: Path, made: Request) -> None:
-    click.echo(f"{path} asks for the name {made.node.uri}")
-    click.echo(f"Fingerprint:  {made.fingerprint[:39]}")
-    click.echo(f"              {made.fingerprint[40:]}")
+    show_request(path, made)
     click.echo(f"Sign it where the CA is: pcgrelay ca sign DIR {path.name} --out OUT")

@@ -10,6 +10,7 @@ import click
 
 from pcgrelay.ca import Authority
 from pcgrelay.ca.passphrase import MOST_BYTES
+from pcgrelay.ca.request import Request
 from pcgrelay.errors import ConfigError, UsageProblem
 from pcgrelay.files import read_bounded
 from pcgrelay.identity.credentials import refuse_open_secret
@@ -50,6 +51,13 @@ def read_passphrase(path: Path | None, *, confirm: bool = False) -> bytes:
         raise UsageProblem("The CA's key is under a passphrase and there is no terminal; give --passphrase-file.")
     asked: str = click.prompt("Passphrase of the CA's key", hide_input=True, confirmation_prompt=confirm, err=True)
     return asked.encode()
+
+
+def show_request(path: Path, made: Request) -> None:
+    """Show what a request asks for, and the fingerprint by which the CA's keeper knows whose it is."""
+    click.echo(f"{path} asks for the name {made.node.uri}")
+    click.echo(f"Fingerprint:  {made.fingerprint[:39]}")
+    click.echo(f"              {made.fingerprint[40:]}")
 
 
 def confirm(question: str, *, yes: bool) -> bool:

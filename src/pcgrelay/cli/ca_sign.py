@@ -37,8 +37,9 @@ came: whoever can change the request on its way would otherwise get a certificat
 def sign(folder: Path, request: Path, out: Path, days: int, yes: bool, passphrase_file: Path | None) -> None:
     """Sign the request of a node, after a look at its name and fingerprint.
 
-    Writes OUT/N.pem and OUT/realm-ca.pem, and never replaces a certificate. Refuses a name that is none of this realm,
-    a key other than P-256 or P-384, a wrong signature, and whatever else a request should not have.
+    Writes OUT/N.pem, OUT/realm-ca.pem and OUT/realm.crl, the three files that the node gets, and never replaces a
+    certificate. Refuses a name that is none of this realm, a key other than P-256 or P-384, a wrong signature, and
+    whatever else a request should not have.
     """
     authority = open_authority(folder, passphrase_file)
     wanted = read_request(request, authority.realm)

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from pcgrelay import config
-from pcgrelay.cli.init_file import SYSTEM_FOLDER, FirstNode, first_file
+from pcgrelay.cli.init_file import FirstNode, first_file
 from pcgrelay.errors import ConfigError, UsageProblem
-from pcgrelay.files import write_new
+from pcgrelay.files import SYSTEM_FOLDER, write_new
 from pcgrelay.output import say
 
 EPILOG = """\b
@@ -67,9 +67,9 @@ def init(path: Path | None, tls: str, request: bool, **said: str | tuple[str, ..
         raise UsageProblem(f"What was said makes no valid configuration: {words}") from None
     write_new(path, text.encode())
     folder = path.parent / tls
+    say(f"{path} is written.")
     if request:
         _request(node, folder)
-    say(f"{path} is written.")
     for line in _next_steps(node, path, folder, is_requested=request):
         click.echo(line)
 
@@ -150,10 +150,12 @@ def _list(question: str, default: str) -> tuple[str, ...]:
 def _request(node: FirstNode, folder: Path) -> None:
     # The CA's parts load OpenSSL, which a mere file does not need.
     from pcgrelay.ca.request import write_request  # noqa: PLC0415
+    from pcgrelay.cli.ca_options import show_request  # noqa: PLC0415
     from pcgrelay.model import NodeId  # noqa: PLC0415
 
     identity = NodeId(node.realm, node.organisation, node.name)
-    write_request(identity, folder / f"{node.name}.key", folder / f"{node.name}.csr")
+    path = folder / f"{node.name}.csr"
+    show_request(path, write_request(identity, folder / f"{node.name}.key", path))
 
 
 def _next_steps(node: FirstNode, path: Path, folder: Path, *, is_requested: bool) -> list[str]:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-
-SYSTEM_FOLDER = Path("/etc/pcgrelay")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,8 @@
 """Requests for a certificate: the key stays, and a CA signs nothing that it does not know."""
 
+import errno
+import os
+import pwd
 import stat
 import subprocess
 from collections.abc import Callable
@@ -14,6 +17,7 @@ from cryptography.x509.oid import AttributeOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pcgrelay import files
 from pcgrelay.ca import Authority
 from pcgrelay.ca.request import fingerprint_of, read_request, write_request
 from pcgrelay.errors import ConfigError, RunError
@@ -53,7 +57,8 @@ def test_a_key_never_leaves_its_node(authority: Authority, tmp_path: Path) -> No
     assert wanted.node == KENT
     assert wanted.fingerprint == made.fingerprint
     issued = authority.sign(wanted, there)
-    assert sorted(path.name for path in there.iterdir()) == ["kent-1.pem", "realm-ca.pem"]
+    assert sorted(path.name for path in there.iterdir()) == ["kent-1.pem", "realm-ca.pem", "realm.crl"]
+    assert (there / "realm.crl").read_bytes() == authority.crl_path.read_bytes()
     (leaf,) = load_certificates(there / "kent-1.pem", "certificate")
     assert key_matches(load_key(here / "kent-1.key"), leaf)
     assert [entry.serial for entry in authority.issued()] == [issued.serial] == [f"{leaf.serial_number:x}"]
@@ -93,6 +98,66 @@ def test_a_request_of_openssl_is_signed_too(authority: Authority, tmp_path: Path
     authority.sign(read_request(tmp_path / "csr", REALM), tmp_path / "out")
     (leaf,) = load_certificates(tmp_path / "out/kent-1.pem", "certificate")
     assert leaf.subject == x509.Name([])
+
+
+def test_the_node_gets_the_newest_list_and_none_of_another_ca(authority: Authority, tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        write_request(NodeId(REALM, KENT.organisation, f"kent-{name}"), tmp_path / f"{name}.key", tmp_path / name)
+    out = tmp_path / "out"
+    authority.sign(read_request(tmp_path / "1", REALM), out)
+    authority.revoke(KENT.organisation, "kent-1")
+    assert (out / "realm.crl").read_bytes() != authority.crl_path.read_bytes()
+    authority.sign(read_request(tmp_path / "2", REALM), out)
+    assert (out / "realm.crl").read_bytes() == authority.crl_path.read_bytes()
+    stranger = Authority.create(tmp_path / "stranger", REALM)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "realm.crl").write_bytes(stranger.crl_path.read_bytes())
+    with pytest.raises(RunError, match="list of another CA; choose another folder"):
+        authority.sign(read_request(tmp_path / "2", REALM), elsewhere)
+    assert (elsewhere / "realm.crl").read_bytes() == stranger.crl_path.read_bytes()
+    assert len(authority.issued()) == 2
+
+
+@pytest.mark.parametrize(
+    ("is_root", "has_user", "is_below", "is_given"),
+    [
+        (True, True, True, True),
+        (False, True, True, False),
+        (True, False, True, False),
+        (True, True, False, False),
+    ],
+)
+def test_a_key_of_the_machine_s_nodes_is_given_to_their_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_root: bool, has_user: bool, is_below: bool, is_given: bool
+) -> None:
+    given: list[tuple[Path, int, int]] = []
+
+    def user(name: str) -> pwd.struct_passwd:
+        if not has_user:
+            raise KeyError(name)
+        return pwd.struct_passwd((name, "x", 871, 872, "", "/", "/"))
+
+    monkeypatch.setattr(files, "SYSTEM_FOLDER", tmp_path if is_below else tmp_path / "other")
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if is_root else 1000)
+    monkeypatch.setattr(pwd, "getpwnam", user)
+    monkeypatch.setattr(os, "chown", lambda path, *ids, follow_symlinks: given.append((path, *ids)))
+    write_request(KENT, tmp_path / "tls" / "kent-1.key", tmp_path / "tls" / "kent-1.csr")
+    assert given == ([(tmp_path / "tls" / "kent-1.key", 871, 872)] if is_given else [])
+
+
+def test_a_key_that_cannot_be_given_away_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "SYSTEM_FOLDER", tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: pwd.struct_passwd((name, "x", 871, 872, "", "/", "/")))
+
+    def refused(path: Path, *ids: int, follow_symlinks: bool) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "chown", refused)
+    with pytest.raises(RunError, match="cannot be written"):
+        write_request(KENT, tmp_path / "kent-1.key", tmp_path / "kent-1.csr")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_overwritten(authority: Authority, tmp_path: Path) -> None:

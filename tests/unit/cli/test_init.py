@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pcgrelay import config
+from pcgrelay.ca.request import read_request
 from pcgrelay.cli.init_file import FirstNode, first_file
 from pcgrelay.errors import ConfigError
 from pcgrelay.model import Role
@@ -68,7 +69,12 @@ def test_a_relay(invoke: Invoke, folder: Path) -> None:
 
 
 def test_the_key_and_the_request_are_made_if_that_is_wanted(invoke: Invoke, folder: Path) -> None:
-    assert invoke("init", *EDGE, *LINK, "--request").code == 0
+    answer = invoke("init", *EDGE, *LINK, "--request")
+    assert answer.code == 0
+    # The fingerprint that the CA's keeper asks for.
+    made = read_request(folder / "tls/kent-1.csr", "police.example")
+    assert made.fingerprint[:39] in answer.out
+    assert made.fingerprint[40:] in answer.out
     assert (folder / "tls/kent-1.key").stat().st_mode & 0o777 == 0o600
     assert (folder / "tls/kent-1.csr").read_text().startswith("-----BEGIN CERTIFICATE REQUEST-----")
 
