@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from cryptography import x509
-from msgspec import Struct
 
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
 from pcgrelay.config.inventory import load_inventory
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
-from pcgrelay.files import reason_of
+from pcgrelay.files import SYSTEM_FOLDER, reason_of
+from pcgrelay.finding import ERROR, OK, WARNING, Finding, bad, doubtful, good, of_dates
 from pcgrelay.identity.certificates import IdentityRefused, crl_signed_by, identity_of
 from pcgrelay.identity.credentials import Credentials, key_matches, load_certificates, load_crls, load_key
 from pcgrelay.identity.dates import ENDING_MOST, Judged, Kind, Phase, date_mend, date_sentence, dated_of, judged_all
@@ -46,34 +46,35 @@ SUPPORT_DAYS = {
 }
 DESCRIPTORS_LEAST = 4_096
 DATES_EXIT_CODE = 4  # as for `status`, which uses it for whatever needs attention
-OK, WARNING, ERROR = "ok", "warning", "error"
 
 
-class Finding(Struct, frozen=True, kw_only=True):
-    """The result of one check."""
+def check(config: Config, clock: Clock = SYSTEM_CLOCK, *, is_start: bool = False) -> list[Finding]:
+    """Run all checks. A node that runs with this configuration already may hold its own ports and socket.
 
-    level: str  # ok, warning, error
-    where: str  # key of the configuration
-    sentence: str
-    mend: str = ""
-    permission: bool = False  # the user or a file's mode is wrong, not the configuration
-    passing: bool = False  # it may succeed at the next start without a correction
-    starts: bool = False  # an error that a node starts with nevertheless
-    dates: bool = False  # a date is wrong or near: the node still starts, and new files or a correct clock solve it
-
-
-def check(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
-    """Run all checks. A node that runs with this configuration already may hold its own ports and socket."""
+    is_start: the node is about to start, so what its unit makes before that has to be there.
+    """
     running = answers(config.node.admin)
     now = clock.wall()
     findings = [*_credentials(config, now), *_policy(config, now), *_outlets(config, now), *_sources(config)]
-    findings.append(_admin(config, running))
-    return [*findings, *_state(config), *_inventory(config), *_ports(config, running), *_descriptors(), *_libraries()]
+    findings.append(_admin(config, running, is_start))
+    return [
+        *findings,
+        *_state(config, is_start),
+        *_inventory(config),
+        *_ports(config, running),
+        *_descriptors(),
+        *_libraries(),
+    ]
 
 
 def check_files(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
     """Check what depends on files alone, and on neither the ports nor the sockets of this machine."""
-    return [*_credentials(config, clock.wall()), *_policy(config, clock.wall()), *_state(config), *_inventory(config)]
+    return [
+        *_credentials(config, clock.wall()),
+        *_policy(config, clock.wall()),
+        *_state(config, True),
+        *_inventory(config),
+    ]
 
 
 def refuse_errors(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
@@ -83,7 +84,7 @@ def refuse_errors(config: Config, clock: Clock = SYSTEM_CLOCK) -> list[Finding]:
     """
     if answers(config.node.admin):
         raise RunError(f"{config.node.admin}: a node with this admin socket runs already; stop it first.")
-    findings = check(config, clock)
+    findings = check(config, clock, is_start=True)
     _refuse_first(config, [finding for finding in findings if not finding.starts])
     return [finding for finding in findings if finding.level == WARNING or finding.dates or finding.starts]
 
@@ -140,22 +141,6 @@ def _kind(error: Finding) -> type[PcgrelayError]:
     return RunError if error.passing else ConfigError
 
 
-def _good(where: str, sentence: str) -> Finding:
-    return Finding(level=OK, where=where, sentence=sentence)
-
-
-def _bad(where: str, sentence: str, mend: str = "", *, permission: bool = False, passing: bool = False) -> Finding:
-    return Finding(level=ERROR, where=where, sentence=sentence, mend=mend, permission=permission, passing=passing)
-
-
-def _doubtful(where: str, sentence: str, mend: str) -> Finding:
-    return Finding(level=WARNING, where=where, sentence=sentence, mend=mend)
-
-
-def _of_dates(level: str, where: str, sentence: str, mend: str) -> Finding:
-    return Finding(level=level, where=where, sentence=sentence, mend=mend, dates=True)
-
-
 # -- certificates ------------------------------------------------------------------------------------------
 
 
@@ -172,13 +157,13 @@ def _credentials(config: Config, now: datetime, received: Sequence[RevocationLis
         yield _identity(config, chain[0])
     if chain and key:
         yield (
-            _good("identity.key", "The private key belongs to the certificate.")
+            good("identity.key", "The private key belongs to the certificate.")
             if key_matches(key, chain[0])
-            else _bad("identity.key", "The private key does not belong to the certificate.", "Name files of one pair.")
+            else bad("identity.key", "The private key does not belong to the certificate.", "Name files of one pair.")
         )
     if files.crl is None:
         sentence = "There is no revocation list, so a revoked neighbour is accepted until its certificate ends."
-        yield _doubtful("identity.crl", sentence, 'Add crl = "realm.crl" to [identity].')
+        yield doubtful("identity.crl", sentence, 'Add crl = "realm.crl" to [identity].')
     if chain and key and trust and crls is not None:
         credentials = with_received(Credentials(chain, key, trust, crls), received)
         if key_matches(key, chain[0]) and _identity(config, chain[0]).level == OK:
@@ -190,7 +175,7 @@ def _tried(findings: list[Finding], key: str, load: Callable[[], T]) -> T | None
     try:
         return load()
     except PcgrelayError as error:
-        findings.append(_bad(f"identity.{key}", str(error), permission=isinstance(error, PermissionProblem)))
+        findings.append(bad(f"identity.{key}", str(error), permission=isinstance(error, PermissionProblem)))
         return None
 
 
@@ -199,24 +184,24 @@ def _identity(config: Config, leaf: x509.Certificate) -> Finding:
     try:
         named = identity_of(leaf, own.realm)
     except IdentityRefused as refused:
-        return _bad(where, str(refused))
+        return bad(where, str(refused))
     if named != own:
         mend = "Correct [node] or name the right certificate."
-        return _bad(where, f"The certificate is that of {named}, and [node] says {own}.", mend)
-    return _good(where, f"The certificate is that of {own}.")
+        return bad(where, f"The certificate is that of {named}, and [node] says {own}.", mend)
+    return good(where, f"The certificate is that of {own}.")
 
 
 def _links(config: Config, credentials: Credentials, now: datetime) -> Iterator[Finding]:
     """Check whether these files make a link, as OpenSSL decides; then report their dates."""
     fault = rehearse(config, credentials, now)
     if fault is not None and not fault.is_date:
-        yield _bad(fault.where, fault.sentence, fault.mend)
+        yield bad(fault.where, fault.sentence, fault.mend)
         return
     if fault is None:
-        yield _good("identity.certificate", "Two nodes with these files can make a link.")
+        yield good("identity.certificate", "Two nodes with these files can make a link.")
     said = [_dated(config, judged, is_refused=fault is not None) for judged in judged_all(dated_of(credentials), now)]
     if fault is not None and not any(finding.level == ERROR for finding in said):
-        yield _of_dates(ERROR, fault.where, fault.sentence, fault.mend)
+        yield of_dates(ERROR, fault.where, fault.sentence, fault.mend)
     yield from said
 
 
@@ -224,9 +209,9 @@ def _dated(config: Config, judged: Judged, *, is_refused: bool) -> Finding:
     """Return the finding on the dates of one item."""
     where = _DATED_KEYS[judged.kind]
     if judged.phase is Phase.GOOD:
-        return _good(where, date_sentence(judged))
+        return good(where, date_sentence(judged))
     level = ERROR if judged.phase.is_wrong and is_refused else WARNING
-    return _of_dates(level, where, date_sentence(judged), date_mend(judged, config.identity))
+    return of_dates(level, where, date_sentence(judged), date_mend(judged, config.identity))
 
 
 _DATED_KEYS = {
@@ -242,7 +227,7 @@ def _strange_lists(credentials: Credentials) -> Iterator[Finding]:
     for crl in credentials.crls:
         if not any(crl.issuer == issuer.subject and crl_signed_by(crl, issuer) for issuer in issuers):
             sentence = "A revocation list is not signed by a CA that is trusted here, and counts for nothing."
-            yield _doubtful("identity.crl", sentence, "Fetch the list of the realm's CA.")
+            yield doubtful("identity.crl", sentence, "Fetch the list of the realm's CA.")
 
 
 # -- policy ------------------------------------------------------------------------------------------------
@@ -251,18 +236,18 @@ def _strange_lists(credentials: Credentials) -> Iterator[Finding]:
 def _policy(config: Config, now: datetime) -> Iterator[Finding]:
     if config.listens and not config.policy.members:
         sentence = "No organisation may link to this node, though it listens."
-        yield _doubtful("policy.members", sentence, "Name the organisations in members, or remove [[listen]].")
+        yield doubtful("policy.members", sentence, "Name the organisations in members, or remove [[listen]].")
     exported = {entry.service for entry in config.exports}
     for number, export in enumerate(config.exports, 1):
         if not export.allow:
             sentence = f"Nobody may use {export.service}."
-            yield _doubtful(f"export[{number}].allow", sentence, "Name the organisations in allow.")
+            yield doubtful(f"export[{number}].allow", sentence, "Name the organisations in allow.")
         yield from _terms(number, export, now)
         yield from _clear(f"export[{number}].target", export.service, export.target)
     for number, entry in enumerate(config.imports, 1):
         if entry.service in exported:
             sentence = f"{entry.service} is exported by this node itself."
-            yield _doubtful(f"import[{number}].service", sentence, "Let applications connect directly to its target.")
+            yield doubtful(f"import[{number}].service", sentence, "Let applications connect directly to its target.")
         yield from _import(number, entry)
 
 
@@ -273,18 +258,16 @@ def _import(number: int, entry: ImportSettings) -> Iterator[Finding]:
         where = f"import[{number}].{key}"
         if address.is_wildcard:
             sentence = f"{entry.service} is open, unencrypted, on every address of this machine."
-            yield _doubtful(where, sentence, "Listen on one address of a network that you trust.")
+            yield doubtful(where, sentence, "Listen on one address of a network that you trust.")
         elif not address.is_loopback:
             sentence = f"{entry.service} is open, unencrypted, to whoever reaches {address}."
-            yield _doubtful(where, sentence, "Listen on 127.0.0.1 or a unix socket, if the applications are here.")
+            yield doubtful(where, sentence, "Listen on 127.0.0.1 or a unix socket, if the applications are here.")
         if address.is_unix and entry.mode & stat.S_IWOTH:
             sentence = f"Every user of this machine may use {entry.service} at {address}."
-            yield _doubtful(
-                f"import[{number}].mode", sentence, 'Write mode = "0660" and the group of its applications.'
-            )
+            yield doubtful(f"import[{number}].mode", sentence, 'Write mode = "0660" and the group of its applications.')
         if address.is_unix and is_open_to_strangers(address.host):
             sentence = f"Other users may write in the folder of {address}, and so put a socket of their own there."
-            yield _doubtful(where, sentence, "Choose a folder that only this user may change.")
+            yield doubtful(where, sentence, "Choose a folder that only this user may change.")
 
 
 def _terms(number: int, export: ExportSettings, now: datetime) -> Iterator[Finding]:
@@ -299,7 +282,7 @@ def _terms(number: int, export: ExportSettings, now: datetime) -> Iterator[Findi
             f"{terms.organisation} may use {export.service}{about}: that {what} on {terms.until:%Y-%m-%d %H:%M} UTC."
         )
         mend = "Remove the entry, or write a later end if that is decided."
-        yield _of_dates(WARNING, f"export[{number}].allow", sentence, mend)
+        yield of_dates(WARNING, f"export[{number}].allow", sentence, mend)
 
 
 # -- outlets and state -------------------------------------------------------------------------------------
@@ -313,12 +296,12 @@ def _outlets(config: Config, now: datetime) -> Iterator[Finding]:
         where = f"bearer[{number}].name"
         if bearer.name not in used:
             sentence = f"No [[listen]], [[link]] or [[direct]] is on a bearer {bearer.name}."
-            yield _doubtful(where, sentence, "Correct the name, or remove this table.")
+            yield doubtful(where, sentence, "Correct the name, or remove this table.")
         elif bearer.supported_until is not None:
             yield _support(f"bearer[{number}].supported_until", bearer.name, bearer.supported_until, now.date())
     if config.directs and config.node.state is None:
         sentence = "There is no folder in which shares of outlets outlast the process, so none can be set."
-        yield _doubtful("node.state", sentence, f'Add state = "/var/lib/pcgrelay/{config.node.id.name}" to [node].')
+        yield doubtful("node.state", sentence, f'Add state = "/var/lib/pcgrelay/{config.node.id.name}" to [node].')
     for number, direct in enumerate(config.directs, 1):
         yield from _clear(f"direct[{number}].address", direct.service, direct.target)
 
@@ -332,14 +315,14 @@ def _sources(config: Config) -> Iterator[Finding]:
         for source in sources:
             if not is_own_address(source):
                 sentence = f"{source} is no address of this machine."
-                yield _bad(f"{where}.source", sentence, "Write one of its own, or remove it.", passing=True)
+                yield bad(f"{where}.source", sentence, "Write one of its own, or remove it.", passing=True)
 
 
 def _clear(where: str, service: ServiceName, target: Address) -> Iterator[Finding]:
     """What is not sealed on a network: between this node and a target on another machine."""
     if not target.is_loopback and not (target.is_number and is_own_address(target.host)):
         sentence = f"What is said to {target} of {service} leaves this machine unencrypted."
-        yield _doubtful(where, sentence, "Run a node where the service is, or see to it that this network is trusted.")
+        yield doubtful(where, sentence, "Run a node where the service is, or see to it that this network is trusted.")
 
 
 def _support(where: str, name: str, until: date, today: date) -> Finding:
@@ -347,27 +330,30 @@ def _support(where: str, name: str, until: date, today: date) -> Finding:
     days = (until - today).days
     mend = f"Have another outlet that lasts, or move what goes over {name}."
     if days < 0:
-        return _doubtful(where, f"The network {name} is not supported any more: its last day was {until}.", mend)
+        return doubtful(where, f"The network {name} is not supported any more: its last day was {until}.", mend)
     if days > max(SUPPORT_DAYS):
-        return _good(where, f"The network {name} is supported until {until}.")
+        return good(where, f"The network {name} is supported until {until}.")
     left = "today is its last day" if days == 0 else f"{_days(days)} left"
     urgency = next(words for most, words in SUPPORT_DAYS.items() if days <= most)
-    return _doubtful(where, f"The network {name} is supported until {until}: {left}. {urgency}", mend)
+    return doubtful(where, f"The network {name} is supported until {until}: {left}. {urgency}", mend)
 
 
 def _days(count: int) -> str:
     return f"{count} day{'' if count == 1 else 's'}"
 
 
-def _state(config: Config) -> Iterator[Finding]:
+def _state(config: Config, is_start: bool) -> Iterator[Finding]:
     """The folder of state; who has it now is found out at the start."""
     if config.node.state is None:
         return
+    if not is_start and _unit_makes(config, config.node.state):
+        yield good("node.state", f"The unit makes {config.node.state} when it starts.")
+        return
     problem = unfit(config.node.state)
     if problem is not None:
-        yield _bad("node.state", str(problem), permission=isinstance(problem, PermissionProblem))
+        yield bad("node.state", str(problem), permission=isinstance(problem, PermissionProblem))
         return
-    yield _good("node.state", f"This user may keep state in {config.node.state}.")
+    yield good("node.state", f"This user may keep state in {config.node.state}.")
     for index, retired in still_named(config, read_retired(config.node.state).outlets):
         sentence = f"{still_named_words(index, retired).partition(': ')[2]}."
         yield Finding(level=ERROR, where=f"direct[{index + 1}]", sentence=sentence, starts=True)
@@ -387,14 +373,14 @@ def _inventory(config: Config) -> Iterator[Finding]:
     known = {entry.service for entry in config.imports}
     missing = sum(each.name not in known for each in inventory.services)
     tail = f"; {missing} of them are not imported here" if missing else ""
-    yield _good("node.inventory", f"{len(inventory.services)} services must move{tail}.")
+    yield good("node.inventory", f"{len(inventory.services)} services must move{tail}.")
 
 
 # -- libraries ---------------------------------------------------------------------------------------------
 
 
 def _libraries() -> Iterator[Finding]:
-    yield _good("libraries", f"Frames are sealed by {data_plane_library()}; sessions are made by {session_library()}.")
+    yield good("libraries", f"Frames are sealed by {data_plane_library()}; sessions are made by {session_library()}.")
 
 
 def _descriptors() -> Iterator[Finding]:
@@ -402,29 +388,38 @@ def _descriptors() -> Iterator[Finding]:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < DESCRIPTORS_LEAST:
         sentence = f"A process of this user may have {hard} open files, which is enough for about {hard // 2} streams."
-        yield _doubtful("descriptors", sentence, "Raise LimitNOFILE= of the unit, or ulimit -Hn.")
+        yield doubtful("descriptors", sentence, "Raise LimitNOFILE= of the unit, or ulimit -Hn.")
 
 
 # -- socket and ports --------------------------------------------------------------------------------------
 
 
-def _admin(config: Config, running: bool) -> Finding:
+def _unit_makes(config: Config, folder: Path) -> bool:
+    """Whether a folder that is not there yet is one of the two that pcgrelay@.service makes for this file's node."""
+    name = config.path.stem
+    is_made = folder in (Path("/run/pcgrelay", name), Path("/var/lib/pcgrelay", name))
+    return is_made and config.path.absolute().parent == SYSTEM_FOLDER and not folder.exists()
+
+
+def _admin(config: Config, running: bool, is_start: bool) -> Finding:
     where, path = "node.admin", config.node.admin
     folder = path.parent
     if running:
-        return _good(where, "The admin socket answers: this node is running.")
+        return good(where, "The admin socket answers: this node is running.")
+    if not is_start and _unit_makes(config, folder):
+        return good(where, f"The unit makes {folder} when it starts.")
     if not folder.is_dir():
-        return _bad(where, f"The folder {folder} of the admin socket does not exist.", f"Run: mkdir -p {folder}")
+        return bad(where, f"The folder {folder} of the admin socket does not exist.", f"Run: mkdir -p {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
         mend = f"Give the user that runs pcgrelay the right to write in {folder}."
-        return _bad(where, f"This user may not create the admin socket in {folder}.", mend, permission=True)
+        return bad(where, f"This user may not create the admin socket in {folder}.", mend, permission=True)
     try:
         taken = not stat.S_ISSOCK(path.lstat().st_mode)
     except FileNotFoundError:
         taken = False
     if taken:
-        return _bad(where, f"{path} is there and is no socket.", "Move that file away or choose another path.")
-    return _good(where, f"The admin socket can be created in {folder.resolve()}.")
+        return bad(where, f"{path} is there and is no socket.", "Move that file away or choose another path.")
+    return good(where, f"The admin socket can be created in {folder.resolve()}.")
 
 
 def _ports(config: Config, running: bool) -> Iterator[Finding]:
@@ -449,14 +444,14 @@ def _also(number: int, entry: ImportSettings) -> Iterator[tuple[str, Address]]:
 def _unix_socket(where: str, address: Address, running: bool) -> Finding:
     folder = Path(address.host).parent
     if not folder.is_dir():
-        return _bad(where, f"The folder {folder} does not exist.", f"Run: mkdir -p {folder}", passing=True)
+        return bad(where, f"The folder {folder} does not exist.", f"Run: mkdir -p {folder}", passing=True)
     if not os.access(folder, os.W_OK | os.X_OK):
         mend = f"Give the user that runs pcgrelay the right to write in {folder}."
-        return _bad(where, f"This user may not make a socket in {folder}.", mend, permission=True)
+        return bad(where, f"This user may not make a socket in {folder}.", mend, permission=True)
     if problem := taken(address.host, ours=running):
         sentence, _, mend = problem.partition("; ")
-        return _bad(where, f"{address}: {sentence}.", f"{mend[:1].upper()}{mend[1:]}.", passing=True)
-    return _good(where, f"The socket {address} can be made.")
+        return bad(where, f"{address}: {sentence}.", f"{mend[:1].upper()}{mend[1:]}.", passing=True)
+    return good(where, f"The socket {address} can be made.")
 
 
 def _port(where: str, address: Address, running: bool) -> Finding:
@@ -464,21 +459,21 @@ def _port(where: str, address: Address, running: bool) -> Finding:
         _bind_once(address)
     except socket.gaierror:
         mend = "Write an address of this machine."
-        return _bad(where, f"{address.host} is not known as an address.", mend, passing=True)
+        return bad(where, f"{address.host} is not known as an address.", mend, passing=True)
     except OSError as error:
         if error.errno == errno.EADDRINUSE and running:
-            return _good(where, f"{address} is in use, as it must be: this node is running.")
+            return good(where, f"{address} is in use, as it must be: this node is running.")
         if error.errno == errno.EADDRINUSE:
             mend = "Stop that one or choose another port."
-            return _bad(where, f"{address} is in use by another program.", mend, passing=True)
+            return bad(where, f"{address} is in use by another program.", mend, passing=True)
         if error.errno == errno.EADDRNOTAVAIL:
             # At boot an address may become available a moment later.
-            return _bad(where, f"{address.host} is no address of this machine.", "Write one of its own.", passing=True)
+            return bad(where, f"{address.host} is no address of this machine.", "Write one of its own.", passing=True)
         if error.errno in (errno.EACCES, errno.EPERM):
             mend = "Choose a port from 1024 up, or give the service CAP_NET_BIND_SERVICE."
-            return _bad(where, f"This user may not listen on {address}.", mend, permission=True)
-        return _bad(where, f"{address} cannot be listened on ({reason_of(error)}).", "Choose another address.")
-    return _good(where, f"{address} is free.")
+            return bad(where, f"This user may not listen on {address}.", mend, permission=True)
+        return bad(where, f"{address} cannot be listened on ({reason_of(error)}).", "Choose another address.")
+    return good(where, f"{address} is free.")
 
 
 def _bind_once(address: Address) -> None:

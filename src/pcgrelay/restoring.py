@@ -18,11 +18,12 @@ from pathlib import Path, PurePosixPath
 from msgspec import structs
 
 from pcgrelay import config as configuration
-from pcgrelay.check import ERROR, check_files
+from pcgrelay.check import check_files
 from pcgrelay.config import Config
 from pcgrelay.drills.record import DrillFile
 from pcgrelay.errors import ConfigError, PcgrelayError
 from pcgrelay.files import reason_of
+from pcgrelay.finding import ERROR
 from pcgrelay.state.file import is_whole
 from pcgrelay.state.folder import LOCK
 

@@ -54,6 +54,7 @@ CONTROL_LAYERS = [
     ["printable"],
     ["quantities"],
     ["errors"],
+    ["finding"],
     ["clock"],
     ["ranges"],
 ]

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from pcgrelay import config
-from pcgrelay.check import ERROR, OK, WARNING, Finding, check, exit_code, refuse_errors, refuse_reload
+from pcgrelay.check import check, exit_code, refuse_errors, refuse_reload
 from pcgrelay.clock import SetClock
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
+from pcgrelay.finding import ERROR, OK, WARNING, Finding
 from tests.support.pki import Files, RealmPki, write_config
 from tests.support.ports import free_port
 
@@ -415,3 +416,20 @@ def test_further_listeners_are_tried_too(settings: Settings) -> None:
         probe.close()
         error = only_error(check(settings(imports=[{**entry, "also": [f"127.0.0.1:{taken.getsockname()[1]}"]}])))
     assert error.where == "import[1].also[1]"
+
+
+def test_folders_that_the_unit_makes_are_missed_only_at_a_start(
+    settings: Settings, realm: RealmPki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pcgrelay.check.SYSTEM_FOLDER", tmp_path)
+    files = realm.issue(KENT, "kent-1")
+    made = {"admin": "/run/pcgrelay/node/admin.sock", "state": "/var/lib/pcgrelay/node"}
+    loaded = settings(files, node_table=made)  # node.toml, so the unit is pcgrelay@node
+    assert exit_code(check(loaded)) == 0
+    assert "The unit makes /run/pcgrelay/node when it starts." in [finding.sentence for finding in check(loaded)]
+    with pytest.raises(ConfigError, match=r"node\.admin: The folder /run/pcgrelay/node"):
+        refuse_errors(loaded)
+    # Those of another node it does not make, nor any for a file elsewhere.
+    assert exit_code(check(settings(files, node_table={**made, "state": "/var/lib/pcgrelay/other"}))) != 0
+    monkeypatch.setattr("pcgrelay.check.SYSTEM_FOLDER", tmp_path / "elsewhere")
+    assert exit_code(check(loaded)) != 0

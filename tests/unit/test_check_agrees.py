@@ -12,9 +12,10 @@ from cryptography import x509
 from hypothesis import HealthCheck, given, settings, strategies
 
 from pcgrelay import config
-from pcgrelay.check import ERROR, check, exit_code, refuse_errors, refuse_reload
+from pcgrelay.check import check, exit_code, refuse_errors, refuse_reload
 from pcgrelay.daemon.run import make_node
 from pcgrelay.errors import PcgrelayError
+from pcgrelay.finding import ERROR
 from pcgrelay.identity.exporter import Purpose
 from pcgrelay.identity.handshake import Handshake
 from pcgrelay.identity.local import LocalIdentity

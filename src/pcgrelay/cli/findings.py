@@ -6,8 +6,9 @@ from pathlib import Path
 
 from rich.text import Text
 
-from pcgrelay.check import ERROR, OK, WARNING, Finding, exit_code
+from pcgrelay.check import exit_code
 from pcgrelay.errors import PcgrelayError, PermissionProblem
+from pcgrelay.finding import ERROR, OK, WARNING, Finding
 from pcgrelay.output import print_json, styled, terminal
 
 

@@ -6,13 +6,14 @@ import asyncio
 
 from OpenSSL import SSL
 
-from pcgrelay.check import Finding, check
+from pcgrelay.check import check
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.config import Config
 from pcgrelay.doctor.machine import examine_machine
 from pcgrelay.doctor.neighbours import examine_links
 from pcgrelay.doctor.targets import examine_targets
 from pcgrelay.errors import PcgrelayError
+from pcgrelay.finding import Finding
 from pcgrelay.identity.local import LocalIdentity
 
 DEADLINE_S = 20.0

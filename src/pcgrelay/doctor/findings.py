@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pcgrelay.check import ERROR, OK, WARNING, Finding
+from pcgrelay.finding import ERROR, OK, WARNING, Finding
 
 
 def good(where: str, sentence: str) -> Finding:

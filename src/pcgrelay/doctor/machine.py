@@ -10,10 +10,11 @@ from pathlib import Path
 
 from pcgrelay.admin.client import read_status
 from pcgrelay.admin.condition import Condition, condition_of, troubles
-from pcgrelay.check import ERROR, WARNING, Finding, answers
+from pcgrelay.check import answers
 from pcgrelay.config import Config
 from pcgrelay.doctor.findings import doubtful, good
 from pcgrelay.errors import PcgrelayError
+from pcgrelay.finding import ERROR, WARNING, Finding
 from pcgrelay.output import percent, size
 
 # The journal, if it is kept on disk; standard error of a unit goes there.

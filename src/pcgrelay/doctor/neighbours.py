@@ -7,10 +7,10 @@ import socket
 import struct
 from collections.abc import Iterable
 
-from pcgrelay.check import Finding
 from pcgrelay.clock import Clock
 from pcgrelay.config import LinkSettings
 from pcgrelay.doctor.findings import broken, doubtful, good
+from pcgrelay.finding import Finding
 from pcgrelay.identity.dates import Phase, Span
 from pcgrelay.identity.exporter import wipe_secret
 from pcgrelay.identity.handshake import HandshakeResult

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 
-from pcgrelay.check import Finding
 from pcgrelay.config import Config
 from pcgrelay.doctor.findings import broken, good
+from pcgrelay.finding import Finding
 from pcgrelay.services.target_causes import (
     ANSWER,
     FORBIDDEN,

@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 
 from pcgrelay import config
-from pcgrelay.check import OK, Finding, check, exit_code
+from pcgrelay.check import check, exit_code
 from pcgrelay.clock import SYSTEM_CLOCK, Clock, SetClock
 from pcgrelay.config import Config
 from pcgrelay.doctor import examination, machine, neighbours
 from pcgrelay.doctor.examination import examine
 from pcgrelay.doctor.machine import examine_machine
+from pcgrelay.finding import OK, Finding
 from pcgrelay.net.resolver import NameAbsentError
 from pcgrelay.services import targets
 from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, dial
