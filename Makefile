@@ -19,6 +19,9 @@ MINUTES = 0
 RESUME = 1
 ANEW = $(if $(filter 0,$(RESUME)),--anew)
 NAME =
+# Of a release: the key that signs it, and the other Debian, if its files are to be built too.
+SIGN_KEY =
+OTHER =
 RUNS = 50
 NOISE = 0.15
 # Of the simulation the first seed, of an upgrade the commit before it.
@@ -205,9 +208,9 @@ sbom: ## Write dist/pcgrelay-*.cdx.json: all components with their versions, the
 	@sh scripts/setup package
 	@sh scripts/sbom
 
-release: ## Build all that a release has into dist: wheel, sources, package, image, components, SHA256SUMS.
+release: ## Build all that a release has into dist, signed by SIGN_KEY; with OTHER=trixie that Debian's wheel and package too.
 	@sh scripts/setup package
-	@sh scripts/release
+	@OTHER='$(OTHER)' SIGN_KEY='$(SIGN_KEY)' sh scripts/release
 
 test-debian: ## Run demo, tests of core and control plane, and the package on another Debian: OTHER=trixie or bookworm.
 	@sh scripts/setup all
