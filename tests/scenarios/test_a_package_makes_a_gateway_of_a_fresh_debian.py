@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.kit.debian_package import debian_root, next_version, own_release, package
+from tests.scenarios.kit.debian_package import debian_root, next_version, package_to_try, release_to_try
 from tests.scenarios.kit.systemd_machine import INSIDE, Machine, booted, ended
 from tests.support.waiting import until
 
@@ -62,18 +62,16 @@ print(rounds, broken, flush=True)
 
 @pytest.fixture(scope="module")
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package to try: the one that `--package` names, or one that is built now."""
-    return request.config.getoption("--package") or package(tmp_path_factory.mktemp("package"))
+    return package_to_try(request.config, tmp_path_factory.mktemp("package"))
 
 
 @pytest.fixture
 def machine(request: pytest.FixtureRequest, tmp_path: Path, made: Path) -> Iterator[Machine]:
-    release = request.config.getoption("--debian") or own_release()
     folder = tmp_path / "realm"
     folder.mkdir()
     for package_file in (made, next_version(made, tmp_path, "0.9.9")):
         (folder / package_file.name).write_bytes(package_file.read_bytes())
-    with booted(tmp_path, debian_root(release)) as booted_machine:
+    with booted(tmp_path, debian_root(release_to_try(request.config))) as booted_machine:
         yield booted_machine
 
 

@@ -1,15 +1,16 @@
-"""A unit stays active with one main process, whose number systemd knows, and streams go on."""
+"""A unit stays active with one main process, whose number systemd knows, and streams go on: on both Debians."""
 
 from __future__ import annotations
 
 import json
-import sys
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.scenarios.kit.nodes import KENT, MET, PCGRELAY
+from tests.scenarios.kit.debian_package import debian_root, other_release, package_of_other
+from tests.scenarios.kit.nodes import KENT, MET
 from tests.scenarios.kit.systemd_machine import INSIDE, Machine, booted, ended
 from tests.support.pki import RealmPki, write_config
 from tests.support.waiting import until
@@ -54,7 +55,7 @@ class Talk:
     """One stream, that is asked now and then whether it lives."""
 
     def __init__(self, machine: Machine) -> None:
-        self._process = machine.spawn(sys.executable, "-c", TALK)
+        self._process = machine.spawn(machine.python, "-c", TALK)
         self._count = 0
 
     def lives(self) -> bool:
@@ -69,8 +70,15 @@ class Talk:
         ended(self._process)
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
+@pytest.fixture(scope="module")
+def packaged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package for the other Debian, which `--package` may name."""
+    named: Path | None = request.config.getoption("--package")
+    return named or package_of_other(tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture(params=["this machine", "the other Debian"])
+def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]:
     """Two nodes as units, an echo that one exports, and a way to it through the other."""
     folder = tmp_path / "realm"
     realm = RealmPki(folder)
@@ -95,12 +103,20 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     }
     for path in paths.values():
         path.write_text(path.read_text().replace(str(folder), str(INSIDE)))
-    with booted(tmp_path) as made:
-        echo = made.spawn(sys.executable, "-c", ECHO)
+    base = Path("/")
+    if is_other := request.param == "the other Debian":
+        shutil.copy(request.getfixturevalue("packaged"), folder)
+        base = debian_root(other_release())
+    with booted(tmp_path, base) as made:
+        if is_other:
+            made.done("sh", "-c", f"dpkg -i {INSIDE}/pcgrelay_*.deb")
+        echo = made.spawn(made.python, "-c", ECHO)
         install(made, "kent", reload="reload")
         install(made, "met", reload="upgrade")
         made.done("systemctl", "start", "kent", "met")
-        until(lambda: made.call(PCGRELAY, "status", "-c", INSIDE / "met.toml").returncode == 0, 20, "met-1 is ready")
+        until(
+            lambda: made.call(made.pcgrelay, "status", "-c", INSIDE / "met.toml").returncode == 0, 20, "met-1 is ready"
+        )
         yield made
         ended(echo)
 
@@ -109,9 +125,9 @@ def install(machine: Machine, name: str, *, kind: str = "notify", reload: str = 
     text = UNIT.format(
         type=kind,
         access="NotifyAccess=all" if kind.startswith("notify") else "",
-        pcgrelay=PCGRELAY,
+        pcgrelay=machine.pcgrelay,
         config=INSIDE / f"{name}.toml",
-        reload=f"ExecReload={PCGRELAY} {reload} -c {INSIDE / f'{name}.toml'}" if reload else "",
+        reload=f"ExecReload={machine.pcgrelay} {reload} -c {INSIDE / f'{name}.toml'}" if reload else "",
         more=more,
     )
     machine.install(f"{name}.service", text)
@@ -126,7 +142,7 @@ def refused(machine: Machine) -> None:
     """From outside of the unit: nothing changes, and it is told what to run."""
     before = facts(machine, "met")
     for arguments in (("upgrade",), ("run", "--take-over")):
-        done = machine.call(PCGRELAY, *arguments, "-c", INSIDE / "met.toml")
+        done = machine.call(machine.pcgrelay, *arguments, "-c", INSIDE / "met.toml")
         assert (done.returncode, done.stdout) == (1, ""), done.stderr
         assert "his node is kept by met.service" in done.stderr
         assert "run: systemctl reload met.service" in done.stderr
@@ -177,7 +193,7 @@ def test_upgrades_and_reloads_of_a_unit(machine: Machine) -> None:
 
 def _reloads_by_signal(machine: Machine) -> None:
     """notify-reload, and a key that systemd lends, which is root's and may be read by a group."""
-    machine.done("useradd", "--system", "pcgrelay")
+    machine.done("sh", "-c", "getent passwd pcgrelay >/dev/null || useradd --system pcgrelay")
     machine.done("chown", "-R", "pcgrelay", INSIDE)
     key = "/run/credentials/met.service/met.key"
     machine.done("sed", "-i", f's|^key = .*|key = "{key}"|', INSIDE / "met.toml")
@@ -194,12 +210,16 @@ def _reloads_by_signal(machine: Machine) -> None:
 def test_a_unit_that_cannot_be_told_is_not_upgraded_and_what_passes_is_tried_again(machine: Machine) -> None:
     machine.done("systemctl", "stop", "met")
     install(machine, "met", kind="simple", reload="upgrade", more="Restart=on-failure\nRestartSec=100ms")
-    holder = machine.spawn(sys.executable, "-c", ECHO.replace("5432", "15432"))
+    holder = machine.spawn(machine.python, "-c", ECHO.replace("5432", "15432"))
     machine.done("systemctl", "start", "met")
     # The port is taken, which is no reason to stay down.
     until(lambda: int(facts(machine, "met")[2]) >= 2, 30, "it is tried again")
     ended(holder)
-    until(lambda: machine.call(PCGRELAY, "status", "-c", INSIDE / "met.toml").returncode == 0, 30, "met-1 is ready")
+    until(
+        lambda: machine.call(machine.pcgrelay, "status", "-c", INSIDE / "met.toml").returncode == 0,
+        30,
+        "met-1 is ready",
+    )
     before = facts(machine, "met")
     # What it would need is said; the process that runs goes on.
     assert machine.call("systemctl", "reload", "met").returncode != 0

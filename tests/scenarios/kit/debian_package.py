@@ -7,10 +7,12 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[3]
 # What a gateway appliance has before pcgrelay comes, and a database that it is to reach.
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "postgresql")
-NAMES = {12: "bookworm", 13: "trixie"}
+NUMBERS = {"bookworm": 12, "trixie": 13}
 MAKE_S = 1800.0
 
 
@@ -33,6 +35,32 @@ def package(folder: Path) -> Path:
     run("scripts/deb", folder)
     (made,) = folder.glob("pcgrelay_*.deb")
     return made
+
+
+def package_of_other(folder: Path) -> Path:
+    """The package for the Debian that this machine is not, of the last commit; it is built there."""
+    other = other_release()
+    script = "sh scripts/setup package && sh scripts/deb"
+    run("scripts/in-debian", other, "sh", "-c", script, DIST=str(folder))
+    (made,) = folder.glob(f"pcgrelay_*+deb{NUMBERS[other]}_*.deb")
+    return made
+
+
+def other_release() -> str:
+    """bookworm or trixie: what this machine is not."""
+    (other,) = set(NUMBERS) - {own_release()}
+    return other
+
+
+def package_to_try(config: pytest.Config, folder: Path) -> Path:
+    """The package that `--package` names, or one that is built now."""
+    named: Path | None = config.getoption("--package")
+    return named or package(folder)
+
+
+def release_to_try(config: pytest.Config) -> str:
+    """The Debian that `--debian` names, or this machine's."""
+    return config.getoption("--debian") or own_release()
 
 
 def next_version(made: Path, folder: Path, version: str) -> Path:

@@ -1,6 +1,7 @@
 """A real systemd, booted in a container over a file system none of whose writes last: this machine's, or another root.
 
-It has its own processes, control groups and network. What is to be seen inside lies in one folder.
+It has its own processes, control groups and network. What is to be seen inside lies in one folder. Two machines can be
+joined by a cable.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.scenarios.kit.nodes import PCGRELAY
 from tests.support.waiting import until
 
 BOOT_S = 60.0
@@ -24,8 +27,11 @@ SIGRTMIN_POWEROFF = signal.SIGRTMIN + 4
 class Machine:
     """What runs in the container is asked for by commands, which are outside of every unit."""
 
-    def __init__(self, init: int) -> None:
+    def __init__(self, init: int, *, is_fresh: bool) -> None:
+        """is_fresh: it has what its packages bring, else what this working copy has."""
         self._init = init
+        self.pcgrelay = Path("/usr/bin/pcgrelay") if is_fresh else PCGRELAY
+        self.python = Path("/usr/bin/python3" if is_fresh else sys.executable)
 
     def _command(self, *arguments: str | Path) -> list[str | Path]:
         inside = ("nsenter", "-t", str(self._init), "-m", "-u", "-i", "-n", "-p")
@@ -57,6 +63,17 @@ class Machine:
         self.done("sh", "-c", f"cat >/run/systemd/system/{unit}", words=text)
         self.done("systemctl", "daemon-reload")
 
+    def join(self, other: Machine, here: str, there: str) -> None:
+        """Lay a cable to another machine, with these addresses at its two ends."""
+        name = f"to-{there}"
+        ip = ("nsenter", "-t", str(self._init), "-n", "ip")
+        peer = ("peer", "name", f"to-{here}", "netns", str(other._init))
+        subprocess.run([*ip, "link", "add", "name", name, "type", "veth", *peer], check=True)
+        for machine, link, address in ((self, name, here), (other, f"to-{here}", there)):
+            ip = ("nsenter", "-t", str(machine._init), "-n", "ip")
+            subprocess.run([*ip, "address", "add", f"{address}/30", "dev", link], check=True)
+            subprocess.run([*ip, "link", "set", link, "up"], check=True)
+
     @property
     def version(self) -> int:
         return int(self.done("systemctl", "--version").split()[1])
@@ -69,8 +86,11 @@ def ended(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def booted(folder: Path, base: Path = Path("/")) -> Iterator[Machine]:
-    """Boot it, on the root file system `base`; the folder's `realm` is seen inside as INSIDE."""
+def booted(folder: Path, base: Path = Path("/"), name: str = "pcgrelay") -> Iterator[Machine]:
+    """Boot it, on the root file system `base`, under a name that begins so.
+
+    The folder's `realm` is seen inside as INSIDE.
+    """
     for tool in ("systemd-nspawn", "nsenter"):
         assert shutil.which(tool), f"{tool} is missing; the slow tier needs systemd-container and util-linux"
     root, shared = folder / "root", folder / "realm"
@@ -78,7 +98,7 @@ def booted(folder: Path, base: Path = Path("/")) -> Iterator[Machine]:
     subprocess.run(["mount", "--bind", base, root], check=True)
     command = [
         *("systemd-nspawn", "--quiet", "-D", root, "--volatile=overlay", "--register=no", "--keep-unit"),
-        *("--private-network", f"--machine=pcgrelay-{os.getpid()}", f"--bind={shared}:{INSIDE}", "--boot"),
+        *("--private-network", f"--machine={name}-{os.getpid()}", f"--bind={shared}:{INSIDE}", "--boot"),
         *("systemd.unit=basic.target", "systemd.log_level=warning"),
     ]
     environment = dict(os.environ)
@@ -96,7 +116,7 @@ def booted(folder: Path, base: Path = Path("/")) -> Iterator[Machine]:
         )
     try:
         init = until(lambda: _child_named(container, "systemd"), BOOT_S, "the container has an init")
-        machine = Machine(init)
+        machine = Machine(init, is_fresh=base != Path("/"))
         until(lambda: "running" in machine.call("systemctl", "is-system-running").stdout, BOOT_S, "systemd is up")
         yield machine
     finally:
