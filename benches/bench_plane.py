@@ -8,9 +8,11 @@ this process, which waits; a command of its own would first start an interpreter
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +23,7 @@ from benches import results
 from benches.chain import Place
 from benches.generator import Load, held, measure
 from benches.peers.pcgrelay.peer import FAR, MIDDLE, NEAR, PROGRAM, Pcgrelay, table
-from benches.processes import BenchError, free_port, until
+from benches.processes import BenchError, cpu_seconds, free_port, until
 from benches.settings import HOST, LOAD_CPU, Settings, allow_many_descriptors, chosen
 from pcgrelay.admin.answers import RELOAD_PATH, ReloadAnswer
 from pcgrelay.admin.client import ask, read_status
@@ -37,6 +39,9 @@ WINDOWS_S = {"full": 1.5, "short": 0.6, "tiny": 0.2}
 SHARES = {"full": 1.0, "short": 0.5, "tiny": 0.02}
 # Links that came up together are renewed together; this is long enough for one such wave, and mostly two.
 RENEWALS_S = 1.5
+SCRAPES = 20
+# Long enough for some scrapes, of which there is one each second.
+SCRAPES_S = {"full": 6.0, "short": 3.0, "tiny": 1.2}
 ANSWER_S = 20.0
 LOOK_S = 0.001
 Rows = Iterator[dict[str, Any]]
@@ -48,7 +53,7 @@ def run(settings: Settings) -> None:
     failures: list[str] = []
     with tempfile.TemporaryDirectory(prefix="pcgrelay-bench-") as name:
         for number in range(min(ROUNDS_MOST, settings.rounds)):
-            for part in (_losses, _reloads, _status, _set_ups):
+            for part in (_losses, _reloads, _status, _scrapes, _set_ups):
                 try:
                     for row in part(settings, Path(name) / f"{number}-{part.__name__}", limit):
                         rows.append({"round": number, **row})
@@ -154,8 +159,12 @@ def _services(chain: Pcgrelay, hop: int, port: int, count: int) -> list[str]:
         common = {"target": chain.place.target, "allow": [NEAR], "probe": "none"}
         return [table("export", service=f"service-{number}", **common) for number in range(count)]
     # Every address of 127.0.0.0/8 is this machine, so one port does for all.
-    doors = (f"127.87.{number >> 7}.{1 + number % 128}:{port}" for number in range(count))
-    return [table("import", service=f"service-{n}@{FAR}", listen=door) for n, door in enumerate(doors)]
+    doors = [_door(number, port) for number in range(count)]
+    return [table("import", service=f"service-{n}@{FAR}", listen=f"{host}:{at}") for n, (host, at) in enumerate(doors)]
+
+
+def _door(number: int, port: int) -> tuple[str, int]:
+    return f"127.87.{number >> 7}.{1 + number % 128}", port
 
 
 def _reload(chain: Pcgrelay, hop: int) -> None:
@@ -188,6 +197,48 @@ def _status(settings: Settings, folder: Path, limit: int) -> Rows:
         if done.returncode not in (0, 3):
             raise BenchError(f"status: {done.stderr.decode()}")
         yield {"what": f"`pcgrelay status --json` beside {count:,} open streams", "seconds": time.monotonic() - began}
+
+
+def _scrapes(settings: Settings, folder: Path, _limit: int) -> Rows:
+    """The metrics of the near edge with a thousand imports that have carried streams, over TCP, once a second."""
+    count = _some(settings, SERVICES)
+    with Pcgrelay(Place(folder, 2, free_port())) as chain, held(chain.place.load(), 1):
+        port, metrics = free_port(), f"{HOST}:{free_port()}"
+        chain.configure(1, _services(chain, 1, port, count))
+        _reload(chain, 1)
+        chain.configure(0, [*_services(chain, 0, port, count), f'[metrics]\nlisten = "{metrics}"'])
+        _reload(chain, 0)
+        until(lambda: _has_a_way(chain), ANSWER_S, "all imports have a way")
+        for number in range(count):
+            with socket.create_connection(_door(number, port), ANSWER_S) as sock:
+                sock.shutdown(socket.SHUT_WR)
+                sock.recv(1)
+        wanted = f"service-{count - 1}@{FAR}"
+
+        def scrape(_number: int) -> float:
+            began = time.monotonic()
+            with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=ANSWER_S) as answer:
+                text = answer.read().decode()
+            took = time.monotonic() - began
+            if f'service="{wanted}"' not in text.partition("_service_life_seconds_count")[2]:
+                raise BenchError("the metrics do not know of all streams")
+            return took
+
+        def scrape_each_second(number: int) -> float:
+            took = scrape(number)
+            time.sleep(max(0.0, 1.0 - took))
+            return took
+
+        near = chain.place.names[0]
+        scrape(0)  # writes all lines for the first time
+        before = cpu_seconds(chain.pids())[near]
+        for number in range(SCRAPES):
+            scrape(number)
+        each_s = (cpu_seconds(chain.pids())[near] - before) / SCRAPES
+        yield {"what": f"processor time of a scrape, {count:,} imports that carried streams", "seconds": each_s}
+        load = Load(chain.place.load().host, chain.place.load().port)
+        what = f"a scrape each second beside {count:,} imports that carried streams"
+        yield {"what": what, **_meanwhile(settings, load, chain, scrape_each_second, SCRAPES_S[settings.name])}
 
 
 def _set_ups(settings: Settings, folder: Path, _limit: int) -> Rows:
@@ -242,12 +293,14 @@ def _requests(settings: Settings, load: Load, chain: Pcgrelay, least_s: float = 
     return measure(load, chain.pids(), request=1, warm=settings.warm_s, seconds=seconds)
 
 
-def _meanwhile(settings: Settings, load: Load, chain: Pcgrelay, act: Callable[[int], float]) -> dict[str, Any]:
+def _meanwhile(
+    settings: Settings, load: Load, chain: Pcgrelay, act: Callable[[int], float], least_s: float = 0.0
+) -> dict[str, Any]:
     """Requests, first undisturbed, then while `act` is done over and over; how long each act took is its answer."""
-    quiet = _requests(settings, load, chain)
+    quiet = _requests(settings, load, chain, least_s)
     took = []
     with ThreadPoolExecutor(1) as aside:
-        measured = aside.submit(_requests, settings, load, chain)
+        measured = aside.submit(_requests, settings, load, chain, least_s)
         while not measured.done():
             took.append(act(len(took)))
         busy = measured.result()

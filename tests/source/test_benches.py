@@ -208,14 +208,14 @@ def test_a_rung_of_the_control_plane_that_breaks_leaves_the_others(
         yield {"what": "reload, 1,000 exports come at once", "seconds": 0.1}
 
     monkeypatch.setattr(results, "RESULTS", tmp_path)
-    for part in ("_losses", "_status", "_set_ups"):
+    for part in ("_losses", "_status", "_scrapes", "_set_ups"):
         monkeypatch.setattr(bench_plane, part, broken)
     monkeypatch.setattr(bench_plane, "_reloads", whole)
     bench_plane.run(CHOICES["tiny"])
     written = results.read("plane", tmp_path)
     assert written is not None
     assert [row["what"] for row in written["rows"]] == ["reload, 1,000 exports come at once"]
-    assert len(written["failures"]) == 3
+    assert len(written["failures"]) == 4
     assert all("no node starts" in line for line in written["failures"])
 
 

@@ -10,15 +10,19 @@ from pcgrelay.admin.cutover_metrics import cutover_families
 from pcgrelay.admin.drill_metrics import drill_families
 from pcgrelay.admin.families import Families
 from pcgrelay.admin.outlet_metrics import listener_families, outlet_families, stray_families
-from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status
+from pcgrelay.admin.service_metrics import ServicesText
+from pcgrelay.admin.status import LinkStatus, Status
 from pcgrelay.admin.validity import validity_families
 
 _IS_UP = ("up", "draining")
 _WAS_UP = (*_IS_UP, "away")
 
 
-def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
-    """Return all metric families; counters are the core's own, under the core's names."""
+def metrics_text(status: Status, counters: Mapping[str, int], services: ServicesText | None = None) -> str:
+    """Return all metric families.
+
+    counters: the core's own, under the core's names. services: what keeps the lines of services from scrape to scrape.
+    """
     families = Families()
     _node(families, status)
     _links(families, status)
@@ -30,7 +34,7 @@ def metrics_text(status: Status, counters: Mapping[str, int]) -> str:
     cutover_families(families, status)
     drill_families(families, status)
     _counts(families, status, counters)
-    return families.text()
+    return families.text() + (services or ServicesText()).text(status)
 
 
 def _node(families: Families, status: Status) -> None:
@@ -112,31 +116,6 @@ def _streams(families: Families, status: Status) -> None:
     family("stream_opened_total", "counter", "Streams since the start.", [({}, status.streams.opened_total)])
     closed = status.streams.closed_total.items()
     family("stream_closed_total", "counter", "Ends of streams.", [({"reason": why}, n) for why, n in closed])
-    services = [({"service": service.name, "direction": service.direction}, service) for service in status.services]
-    family("service_up", "gauge", "Whether it is ready.", [(at, service.state == "ready") for at, service in services])
-    routes = [
-        ({"service": service.name, "exporter": route.exporter}, route)
-        for service in status.services
-        for route in service.routes
-    ]
-    family(
-        "route_up",
-        "gauge",
-        "Whether streams of an import can go to that exporter.",
-        [(at, route.state in ("ready", "settling")) for at, route in routes],
-    )
-    family(
-        "import_back_up_in_use",
-        "gauge",
-        "Whether streams of an import go to a back-up exporter because no other one can be reached.",
-        [({"service": each.name}, _is_on_back_up(each)) for each in status.services if each.direction == "import"],
-    )
-
-
-def _is_on_back_up(service: ServiceStatus) -> bool:
-    taken = [route for route in service.routes if route.state in ("ready", "settling")]
-    missing = [route for route in service.routes if route not in taken and route.precedence != "back-up"]
-    return bool(taken and missing) and all(route.precedence == "back-up" for route in taken)
 
 
 def _counts(families: Families, status: Status, counters: Mapping[str, int]) -> None:

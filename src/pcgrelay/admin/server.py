@@ -18,6 +18,7 @@ from pcgrelay.admin.families import CONTENT_TYPE
 from pcgrelay.admin.http import TEXT, Answer, Asked, HttpServer, json_answer, text_answer
 from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.private import let_in, private_socket
+from pcgrelay.admin.service_metrics import ServicesText
 from pcgrelay.admin.status import STATUS_PATH, Status
 from pcgrelay.printable import printable
 
@@ -34,6 +35,7 @@ class AdminHandlers:
     status: Callable[[], Status]
     counters: Callable[[], dict[str, int]]
     traffic: Callable[[], str] = str  # the text of the families of services; a relay has none
+    services: ServicesText = field(default_factory=ServicesText)  # keeps lines from scrape to scrape
     views: Mapping[str, Callable[[Query], Answer]] = field(default_factory=dict)  # more paths for GET
     actions: Mapping[str, Action] = field(default_factory=dict)  # paths for POST, with the body; see UID
     page: Callable[[str], Answer | None] = lambda path: None  # what a browser may show at a path, if it is one of its
@@ -53,7 +55,8 @@ def answered(method: str, target: str, facts: AdminHandlers) -> Answer:
     if path == "/readyz":
         return _readiness(facts.status())
     if path == "/metrics":
-        return Answer(200, CONTENT_TYPE, (metrics_text(facts.status(), facts.counters()) + facts.traffic()).encode())
+        text = metrics_text(facts.status(), facts.counters(), facts.services) + facts.traffic()
+        return Answer(200, CONTENT_TYPE, text.encode())
     return facts.page(path) or text_answer(404, "There is nothing here.")
 
 

@@ -1,4 +1,4 @@
-"""The text of families with a row for each service and organisation.
+"""The text of families with a row for each service, or service and organisation.
 
 An edge may have thousands of these rows, and the library takes 9 us for each sample (docs/decisions/0014). So their
 lines are kept, and written anew only where a row has changed. Names of services and organisations need no escaping:
@@ -41,11 +41,14 @@ class RowsText:
     """The lines of several families for the same rows."""
 
     families: Sequence[Family]
-    _kept: dict[Hashable, tuple[int, Sequence[str]]] = field(default_factory=dict)
+    _kept: dict[Hashable, tuple[Hashable, Sequence[str]]] = field(default_factory=dict)
 
-    def text(self, rows: Iterable[tuple[Hashable, int, Lines]]) -> str:
-        """Return all families. rows: key, number of changes, and what writes the lines, one text for each family."""
-        fresh: dict[Hashable, tuple[int, Sequence[str]]] = {}
+    def text(self, rows: Iterable[tuple[Hashable, Hashable, Lines]]) -> str:
+        """Return all families.
+
+        rows: key, what differs once the lines are others, and what writes them, one text for each family.
+        """
+        fresh: dict[Hashable, tuple[Hashable, Sequence[str]]] = {}
         for key, changes, lines in rows:
             last = self._kept.get(key)
             fresh[key] = last if last is not None and last[0] == changes else (changes, lines())

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from pcgrelay.admin.core_help import CORE_HELP
 from pcgrelay.admin.metrics import metrics_text
+from pcgrelay.admin.service_metrics import ServicesText
 from pcgrelay.admin.status import LinkStatus, OutletStatus, OutletTimes
 from pcgrelay.dataplane.adapter import native_core
 from pcgrelay.views.status import numbered
@@ -93,3 +94,27 @@ def test_the_process_has_its_figures() -> None:
     found = samples(metrics_text(HEALTHY, {}))
     for name in ("cpu_seconds_total", "resident_memory_bytes", "open_fds", "max_fds", "start_time_seconds"):
         assert found[(f"process_{name}", frozenset())] > 0
+
+
+def test_the_lines_of_services_that_are_kept_say_what_is_so_now() -> None:
+    """From scrape to scrape the same text as one that is made afresh."""
+    kept = ServicesText()
+    imported, exported = HEALTHY.services
+    away = replace(imported.routes[0], state="away")
+    rounds = [
+        HEALTHY.services,
+        (replace(imported, state="down"), exported),
+        (replace(imported, routes=(away, imported.routes[1])), replace(exported, state="down")),
+        (replace(imported, routes=imported.routes[:1]),),
+        (),
+        HEALTHY.services,
+    ]
+    for services in rounds:
+        told = replace(HEALTHY, services=services)
+        text = kept.text(told)
+        assert text == ServicesText().text(told)
+        found = samples(text)
+        assert sum(name == "pcgrelay_service_up" for name, _ in found) == len(services)
+    on_back_up = samples(kept.text(replace(HEALTHY, services=rounds[2])))
+    at = frozenset({("service", imported.name)})
+    assert on_back_up["pcgrelay_import_back_up_in_use", at] == 1
