@@ -179,6 +179,20 @@ class ServiceStatus(Struct, frozen=True, kw_only=True):
     decided_by: str = ""  # who decides their shares: configuration, hand, cut-over, drill
 
 
+class OrganisationStatus(Struct, frozen=True, kw_only=True):
+    """What the services of an edge carried with one organisation, of streams that have ended, since the first process.
+
+    The metrics have the same for each service.
+    """
+
+    organisation: str  # of the far edge; other: those beyond 500, and streams whose far edge is not known
+    direction: str  # import, export
+    streams_total: int = 0  # without those that were refused
+    refused_total: int = 0
+    sent_bytes: int = 0  # towards the far edge
+    received_bytes: int = 0
+
+
 class ConfigurationStatus(Struct, frozen=True, kw_only=True):
     """The result of the last reload; the start counts as one."""
 
@@ -295,6 +309,7 @@ class Status(Struct, frozen=True, kw_only=True):
     links: tuple[LinkStatus, ...] = ()
     sessions: tuple[SessionStatus, ...] = ()
     services: tuple[ServiceStatus, ...] = ()
+    organisations: tuple[OrganisationStatus, ...] = ()  # those with most bytes first
     streams: StreamStatus = StreamStatus()
     memory: MemoryStatus = MemoryStatus()
     workers: tuple[WorkerStatus, ...] = ()

@@ -15,6 +15,7 @@ from pcgrelay.admin.status import (
     CutoverLine,
     LinkStatus,
     ListenerStatus,
+    OrganisationStatus,
     OutletStatus,
     RouteStatus,
     ServiceStatus,
@@ -43,6 +44,7 @@ EPILOG = """\b
 Examples:
   pcgrelay status -c kent-1.toml
   pcgrelay status -c kent-1.toml --streams
+  pcgrelay status -c kent-1.toml --organisations
   pcgrelay status -c kent-1.toml --json | jq '.links[] | {peer, rtt_ms}'
 
 \b
@@ -66,7 +68,8 @@ EXIT_CODES = {
 @config_option
 @json_option
 @click.option("--streams", is_flag=True, help="Also show why streams ended, what was refused, and each worker.")
-def status(path: Path, as_json: bool, streams: bool) -> int:
+@click.option("--organisations", is_flag=True, help="Also show what streams carried, by organisation.")
+def status(path: Path, as_json: bool, streams: bool, organisations: bool) -> int:
     """Show the state of a running node.
 
     Shows links, sessions, services, streams and memory. The command uses the node's admin socket, so the node must run
@@ -77,11 +80,11 @@ def status(path: Path, as_json: bool, streams: bool) -> int:
     if as_json:
         print_json(answer)
     else:
-        _print(terminal(), answer, found, streams)
+        _print(terminal(), answer, found, streams, organisations)
     return EXIT_CODES[condition_of(answer, found)]
 
 
-def _print(console: Console, status: Status, found: list[Trouble], streams: bool) -> None:
+def _print(console: Console, status: Status, found: list[Trouble], streams: bool, organisations: bool) -> None:
     node = status.node
     console.print(Text(node.identity, style="bold"))
     console.print(
@@ -113,6 +116,9 @@ def _print(console: Console, status: Status, found: list[Trouble], streams: bool
         console.print(
             f"Streams: {count(status.streams.active)} open, {count(status.streams.opened_total)} since the start"
         )
+    if organisations:
+        console.print()
+        _print_organisations(console, status.organisations)
     if streams:
         _print_counts(console, "Streams that ended, by reason", status.streams.closed_total)
         refused, ended = refused_and_ended(status.refusals)
@@ -213,6 +219,27 @@ def _print_services(console: Console, services: tuple[ServiceStatus, ...]) -> No
         rows.append(Row([service.name, service.direction, service.state, service.health, *figures], routes))
     columns = ["service", "dir", "state", "health", ">open", ">opened", ">refused"]
     print_table(console, f"Services ({len(services)})", Layout(columns, rows))
+
+
+def _print_organisations(console: Console, organisations: tuple[OrganisationStatus, ...]) -> None:
+    if not organisations:
+        console.print("No organisation has had a stream yet.")
+        return
+    rows = [
+        Row(
+            [
+                each.organisation,
+                each.direction,
+                count(each.streams_total),
+                size(each.sent_bytes),
+                size(each.received_bytes),
+                count(each.refused_total),
+            ]
+        )
+        for each in organisations
+    ]
+    columns = ["organisation", "dir", ">ended", ">sent", ">received", ">refused"]
+    print_table(console, f"Organisations ({len(rows)})", Layout(columns, rows))
 
 
 def _print_cutovers(console: Console, cutovers: tuple[CutoverLine, ...]) -> None:

@@ -38,6 +38,7 @@ from pcgrelay.session.session import State
 from pcgrelay.views.cutover import cutover_lines
 from pcgrelay.views.drills import drills_status
 from pcgrelay.views.moments import moment
+from pcgrelay.views.organisations import organisations_status
 from pcgrelay.views.outlets import decided_by, import_is_served, listeners_status, outlets_status, state_status
 from pcgrelay.views.quiet import strays_status
 
@@ -66,6 +67,7 @@ def node_status(node: Node) -> Status:
         links=_links(node),
         sessions=_sessions(node, role) if isinstance(role, EdgeRole) else (),
         services=_services(node, role) if isinstance(role, EdgeRole) else (),
+        organisations=organisations_status(role.services.traffic.rows.items()) if isinstance(role, EdgeRole) else (),
         streams=_streams(node, role) if isinstance(role, EdgeRole) else StreamStatus(),
         memory=MemoryStatus(
             used_bytes=memory.get("used_bytes", 0),

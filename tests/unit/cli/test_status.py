@@ -84,8 +84,17 @@ def test_status_of_a_healthy_node(invoke: Invoke, node: Path) -> None:
         more = invoke("status", "-c", node, "--streams").out
         assert re.search(r"^reset_by_target +44 *$", more, re.M)
         assert re.search(r"^not_allowed +7 *$", more, re.M)
+        assert "Organisations" not in more
+        by_organisation = invoke("status", "-c", node, "--organisations").out
+        assert re.search(r"^met\.police\.example +import +3,444 +5\.0 GiB +2\.0 KiB +7 *$", by_organisation, re.M)
         facts = invoke("status", "-c", node, "--json")
         assert msgspec.json.decode(facts.out, type=Status) == HEALTHY
+
+
+def test_status_of_a_node_whose_services_carried_nothing(invoke: Invoke, node: Path) -> None:
+    quiet = structs.replace(HEALTHY, organisations=())
+    with answering(node.with_suffix(".sock"), http(msgspec.json.encode(quiet))):
+        assert "No organisation has had a stream yet." in invoke("status", "-c", node, "--organisations").out
 
 
 def test_status_shows_what_is_unusual_and_counts_what_was_refused(invoke: Invoke, node: Path) -> None:
