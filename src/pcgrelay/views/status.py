@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import cache
 
 from msgspec import structs
 
@@ -208,7 +209,7 @@ def _sessions(node: Node, edge: EdgeRole) -> tuple[SessionStatus, ...]:
 
 def _services(node: Node, edge: EdgeRole) -> tuple[ServiceStatus, ...]:
     found = []
-    services, active = edge.services, node.plane.services()
+    services, active, far = edge.services, node.plane.services(), _FarEdges(node, edge)
     for exported in services.exports:
         stream_counts = services.stream_counts.exports.get(exported.number, ServiceCounts())
         refusal = edge.tables.refusal_of(exported)
@@ -232,7 +233,7 @@ def _services(node: Node, edge: EdgeRole) -> tuple[ServiceStatus, ...]:
         row = Row(IMPORT, imported.number, imported.settings.service.service.encode())
         refusal = imported.refusal or edge.tables.publisher.left_out.get(row, "")
         routes = (
-            *(_route(node, edge, imported, exporter) for exporter in imported.exporters),
+            *(_route(edge, imported, exporter, far) for exporter in imported.exporters),
             *_missed(node, edge, imported),
         )
         is_live, outlets = import_is_served(imported), outlets_status(node, edge, imported)
@@ -287,12 +288,21 @@ def refused_by_all(routes: Iterable[RouteStatus]) -> str:
     return able[0].reason if able and all(route.state == "refused" for route in able) else ""
 
 
-def _route(node: Node, edge: EdgeRole, imported: Imported, exporter: Exporter) -> RouteStatus:
-    sessions = edge.sessions.with_key(key_of(exporter))
-    link = node.exchange.route(exporter.edge, lambda link: True)
+class _FarEdges:
+    """What is known of far edges, asked once for each in a status: a thousand imports may come from a few of them."""
+
+    def __init__(self, node: Node, edge: EdgeRole) -> None:
+        self.now_ms = node.clock.monotonic_ms()
+        self.sessions = cache(edge.sessions.with_key)
+        self.link = cache(lambda far: node.exchange.route(far, lambda link: True))
+        self.is_well = cache(lambda far: bool(node.exchange.candidates(far, lambda link: link.is_well)))
+
+
+def _route(edge: EdgeRole, imported: Imported, exporter: Exporter, far: _FarEdges) -> RouteStatus:
+    sessions, link = far.sessions(key_of(exporter)), far.link(exporter.edge)
     via = sessions[0].via if sessions and sessions[0].via else link.peer.dotted if link else ""
     state = _ROUTE_STATES.get(sessions[0].state, "session") if sessions else "session" if link else "away"
-    if state == "ready" and not imported.is_steady(exporter.edge, node.clock.monotonic_ms()):
+    if state == "ready" and not imported.is_steady(exporter.edge, far.now_ms):
         state = "settling"
     refusal = edge.services.far_refusals.of(imported.number, exporter.edge)
     if refusal is not None and state in ("ready", "settling"):
@@ -304,8 +314,8 @@ def _route(node: Node, edge: EdgeRole, imported: Imported, exporter: Exporter) -
         weight=exporter.weight,
         priority=Priority(exporter.priority).title,
         state=state,
-        reason=refusal.words(node.clock.monotonic_ms()) if refusal is not None and state == "refused" else "",
-        well=bool(node.exchange.candidates(exporter.edge, lambda link: link.is_well)),
+        reason=refusal.words(far.now_ms) if refusal is not None and state == "refused" else "",
+        well=far.is_well(exporter.edge),
     )
 
 
