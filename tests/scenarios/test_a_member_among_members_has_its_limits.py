@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from statistics import median
 
 import pytest
 
-from tests.scenarios.kit.nodes import HOST, KENT, MET, Address, Stage
+from tests.scenarios.kit.nodes import HOST, KENT, MET, Address, Node, Stage
+from tests.scenarios.kit.reload_setup import command
 from tests.scenarios.kit.socket_steps import accepted, bind_listener, connect, read_exactly, write_until_reset
 from tests.scenarios.kit.two_edges import await_streams, pair, reload
 from tests.support.ports import free_port
@@ -38,6 +40,13 @@ def is_refused(door: Address) -> bool:
             return client.recv(1) == b""
     except ConnectionResetError:
         return True
+
+
+def foretold(kent: Node, organisation: str) -> tuple[int, str]:
+    """The exit code of `explain --from`, and the cause with which it says that a stream would be refused."""
+    done = command("explain", "echo", "--from", organisation, "-c", kent.config, "--json")
+    causes = [check["cause"] for check in json.loads(done.stdout)["checks"] if not check["passed"]]
+    return done.returncode, "".join(causes)
 
 
 @contextmanager
@@ -108,6 +117,8 @@ def test_streams_of_one_organisation_end_at_its_own_bound(tmp_path: Path, figure
             client = held.enter_context(connect(three.doors[MET]))
             client.sendall(b"x")
             read_exactly(client, 1)
+        assert foretold(three.kent, SUSSEX) == (0, "")
+        assert foretold(three.kent, MET) == (3, "organisation-limit")
         assert is_refused(three.doors[MET])
         full = three.kent.await_log("service.full", limit="organisation-limit")
         assert (full["service"], full["organisation"]) == (f"echo@{KENT}", MET)
@@ -230,6 +241,7 @@ def test_a_rule_that_runs_out_ends_its_streams_and_tells_its_reference(tmp_path:
         ended = edges.exporter.await_log("rule.ended")
         assert (ended["organisation"], ended["reference"], ended["reason"]) == (MET, "DPIA-2026-114", "an operation")
         edges.exporter.await_log("stream.end", cause="not-allowed")
+        assert foretold(edges.exporter, MET) == (3, "not-allowed")
         assert is_refused(door)
         refused = edges.exporter.await_log("stream.refused", cause="not-allowed")
         assert "DPIA-2026-114" in refused["rule_text"]

@@ -129,8 +129,18 @@ class SessionExplained(Struct, frozen=True, kw_only=True):
     may_open: bool | None = None  # of an export: whether the rule allows this peer
 
 
+class CallerCheck(Struct, frozen=True, kw_only=True):
+    """One thing that decides whether an export lets an organisation in."""
+
+    name: str  # allow, service, or a limit as its key is written
+    state: str
+    passed: bool
+    cause: str = ""  # with which a stream would be refused
+    detail: str = ""  # of the allow entry: reason and reference
+
+
 class ExplainAnswer(Struct, frozen=True, kw_only=True):
-    """The answer to GET /v1/explain?subject=..."""
+    """The answer to GET /v1/explain?subject=...&from=..."""
 
     subject: str
     kind: str = ""  # import, export; at a relay: edge, service
@@ -145,4 +155,8 @@ class ExplainAnswer(Struct, frozen=True, kw_only=True):
     edges: tuple[EdgeExplained, ...] = ()
     ways: tuple[WayExplained, ...] = ()
     sessions: tuple[SessionExplained, ...] = ()
+    caller: str = ""  # the organisation that was asked for; then `open` and `verdict` are of it,
+    checks: tuple[
+        CallerCheck, ...
+    ] = ()  # by these, in their order; what follows a refusal of the rule is not looked at
     reason: str = ""  # why there is no explanation

@@ -12,6 +12,7 @@ from rich.text import Text
 from pcgrelay import config
 from pcgrelay.admin.answers import (
     EXPLAIN_PATH,
+    CallerCheck,
     EdgeExplained,
     ExplainAnswer,
     OutletExplained,
@@ -21,7 +22,8 @@ from pcgrelay.admin.answers import (
 from pcgrelay.admin.client import ask
 from pcgrelay.admin.status import ListenerStatus
 from pcgrelay.cli.root import config_option, json_option
-from pcgrelay.errors import RunError, StatusProblem
+from pcgrelay.errors import RunError, StatusProblem, UsageProblem
+from pcgrelay.model import NameProblem, check_dotted
 from pcgrelay.output import (
     Layout,
     Row,
@@ -40,6 +42,7 @@ EPILOG = """\b
 Examples:
   pcgrelay explain custody@kent.police.example -c met-1.toml
   pcgrelay explain custody -c kent-1.toml
+  pcgrelay explain custody --from met.police.example -c kent-1.toml
   pcgrelay explain kent-1.kent.police.example -c relay-1.toml --json
 
 \b
@@ -52,15 +55,27 @@ Exit codes:
 
 @click.command(epilog=EPILOG)
 @click.argument("subject", metavar="SERVICE")
+@click.option("--from", "caller", metavar="ORGANISATION", help="At an exporting edge: would it be let in now?")
 @config_option
 @json_option
-def explain(subject: str, path: Path, as_json: bool) -> int:
+def explain(subject: str, caller: str | None, path: Path, as_json: bool) -> int:
     """Explain which route a new stream would take, and why not another.
 
     Shows the rule, the routes hop by hop as far as they are known, the health of each, and the suites. SERVICE is an
-    import or export of an edge; at a relay it is a service or an edge, as kent-1.kent.police.example.
+    import or export of an edge; at a relay it is a service or an edge, as kent-1.kent.police.example. With --from an
+    exporting edge says by which rule or limit a stream of that organisation would be let in or refused now; nothing is
+    connected to.
     """
-    answer = ask(config.admin_path(path), "GET", f"{EXPLAIN_PATH}?subject={quote(subject, safe='')}", ExplainAnswer)
+    query = f"subject={quote(subject, safe='')}"
+    if caller is not None:
+        try:
+            check_dotted(caller, "organisation")
+        except NameProblem as problem:
+            raise UsageProblem(f"--from: {problem}.") from None
+        query += f"&from={quote(caller, safe='')}"
+    answer = ask(config.admin_path(path), "GET", f"{EXPLAIN_PATH}?{query}", ExplainAnswer)
+    if caller is not None and not answer.reason and answer.caller != caller:
+        raise RunError("The node that runs is older than this command and does not know --from; upgrade it.")
     if as_json:
         print_json(answer)
     elif answer.reason:
@@ -81,6 +96,8 @@ def _print(console: Console, answer: ExplainAnswer) -> None:
     console.print(Text("Health: ") + styled(answer.health))
     if answer.paths:
         console.print(f"Open paths there: {count(answer.paths)}")
+    if answer.checks:
+        _print_checks(console, answer.checks)
     if answer.outlets:
         _print_outlets(console, answer.outlets)
     if answer.listeners:
@@ -91,6 +108,18 @@ def _print(console: Console, answer: ExplainAnswer) -> None:
         _print_ways(console, answer.ways)
     if answer.sessions:
         _print_sessions(console, answer.sessions)
+
+
+def _print_checks(console: Console, checks: tuple[CallerCheck, ...]) -> None:
+    rows = [
+        Row(
+            [check.name, "ok" if check.passed else "refused", check.state],
+            [check.detail] if check.detail else [],
+        )
+        for check in checks
+    ]
+    console.print()
+    print_table(console, f"What decides ({len(rows)})", Layout(["check", "result", "now"], rows))
 
 
 def _print_outlets(console: Console, outlets: tuple[OutletExplained, ...]) -> None:

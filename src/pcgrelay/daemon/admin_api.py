@@ -58,7 +58,7 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
         return json_answer(drain_state(node))
 
     def explanation(query: Query) -> Answer:
-        answer = explain(node, query.get("subject", "")[:SUBJECT_LIMIT])
+        answer = explain(node, query.get("subject", "")[:SUBJECT_LIMIT], query.get("from", "")[:SUBJECT_LIMIT])
         return json_answer(answer, 409 if answer.reason else 200)
 
     def outlets(query: Query) -> Answer:

@@ -13,20 +13,26 @@ from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.relay import RelayRole
 from pcgrelay.health.damping import FlapDamping
-from pcgrelay.model import NameProblem, NodeId, Priority, ServiceName, organisation_matches
+from pcgrelay.model import NameProblem, NodeId, Priority, ServiceName, check_dotted, organisation_matches
 from pcgrelay.services.imports import ROUTES_MOST, ImportState, offers_of
 from pcgrelay.services.outlet_plan import Away, Decider
 from pcgrelay.services.outlets import ImportOutlets
 from pcgrelay.services.services import Exported, Imported
 from pcgrelay.services.shares import shares_words
 from pcgrelay.session.session import Key, Session, State
+from pcgrelay.views.explain_caller import caller_explained
 from pcgrelay.views.outlets import import_is_served, listeners_status, outlets_explained
 from pcgrelay.views.routes import NO_OFFER, RouteOption, chosen_of, edges_explained, explained, ways_to, with_offer
 
 
-def explain(node: Node, subject: str) -> ExplainAnswer:
-    """Explain an import or export of an edge; at a relay, an edge or a service."""
+def explain(node: Node, subject: str, caller: str = "") -> ExplainAnswer:
+    """Explain an import or export of an edge; at a relay, an edge or a service.
+
+    caller: the organisation that would open a stream of an export; empty: anybody.
+    """
     role = node.role
+    if caller:
+        return _for_caller(node, subject, caller)
     if isinstance(role, EdgeRole):
         return _at_edge(node, role, subject)
     assert isinstance(role, RelayRole)
@@ -48,6 +54,25 @@ def _at_edge(node: Node, edge: EdgeRole, subject: str) -> ExplainAnswer:
     near = nearest(subject, [*names, *(name.partition("@")[0] for name in names)])
     there = f"the nearest that is: {near}" if near else f"there are: {', '.join(names)}" if names else "there are none"
     return ExplainAnswer(subject=subject, reason=f"{subject} is neither imported nor exported here; {there}.")
+
+
+def _for_caller(node: Node, subject: str, caller: str) -> ExplainAnswer:
+    role = node.role
+    if not isinstance(role, EdgeRole):
+        reason = "--from asks the edge that exports a service, and this node is a relay; name that edge's file."
+        return ExplainAnswer(subject=subject, reason=reason)
+    try:
+        check_dotted(caller, "organisation")
+    except NameProblem as problem:
+        return ExplainAnswer(subject=subject, reason=f"{problem}.")
+    for number, exported in enumerate(role.services.exports):
+        if subject in (str(exported.settings.service), exported.settings.service.service):
+            return caller_explained(node, role, number, exported, _export(node, role, number, exported), caller)
+    general = _at_edge(node, role, subject)
+    if general.reason:
+        return general
+    reason = f"{subject} is imported here; whether {caller} may use it, only the edge that exports it knows."
+    return ExplainAnswer(subject=subject, reason=reason)
 
 
 def _import(node: Node, edge: EdgeRole, imported: Imported, subject: str) -> ExplainAnswer:
