@@ -214,12 +214,13 @@ class EdgeRole:
             strays=self.strays.to_handover(),
             # Last, for the meters were read.
             days=self.days.to_handover(),
+            rule_ends=self.tables.ending_rules.to_handover(),
             # After the outlets, which read their meters a last time.
             cutovers=self.cutovers.to_handover(),
         )
 
     def restore(self, handover: NodeHandover, prepared: Prepared) -> None:
-        self.tables.restore()
+        self.tables.restore(handover.rule_ends)
         self.import_watch.restore(handover.exporters)
         self.services.restore(handover, prepared)
         self.outlets.restore(handover, prepared)

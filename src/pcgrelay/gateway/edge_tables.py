@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pcgrelay.catalogue.entries import Offer
 from pcgrelay.config import Config
 from pcgrelay.gateway.edge_outlets import EdgeOutlets
@@ -9,6 +11,7 @@ from pcgrelay.gateway.edge_services import EdgeServices
 from pcgrelay.gateway.prepared import Prepared
 from pcgrelay.gateway.role import NodeParts
 from pcgrelay.gateway.strays import Strays
+from pcgrelay.handover.node import RuleEndHandover
 from pcgrelay.policy.rules import export_rules
 from pcgrelay.services.ending_rules import EndingRules
 from pcgrelay.services.publisher import TablePublisher
@@ -37,7 +40,7 @@ class EdgeTables:
         self._offered: list[Offer] = []
         self._was_starting = True
         self._was_settling = False
-        self._rules = EndingRules(node.emit)
+        self.ending_rules = EndingRules(node.emit)
 
     @property
     def is_starting(self) -> bool:
@@ -49,15 +52,16 @@ class EdgeTables:
         now_ms = self._node.clock.monotonic_ms()
         settling = any(imported.is_held_down(now_ms) for imported in self._services.imports)
         was_starting = self._was_starting and not self.is_starting
-        has_ended = self._rules.look(self._services.rules, self._node.clock.wall())
+        has_ended = self.ending_rules.look(self._services.rules, self._node.clock.wall())
         if settling or self._was_settling or was_starting or self.publisher.has_failed or has_ended:
             self._was_starting = self.is_starting
             self._was_settling = settling
             self.publisher.soon()
 
-    def restore(self) -> None:
-        """Note that this process continues another one, so that it is not starting."""
+    def restore(self, rule_ends: Iterable[RuleEndHandover]) -> None:
+        """Note that this process continues another one, so that it is not starting, and what that has told of rules."""
         self._was_starting = False
+        self.ending_rules.restore(rule_ends)
 
     def build(self) -> Tables:
         """Build all tables as they are now."""

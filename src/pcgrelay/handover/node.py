@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 from msgspec import Struct, field
 
@@ -54,6 +56,15 @@ class SeenHandover(Struct, frozen=True, kw_only=True):
 
     names: tuple[str, ...]
     away_ms: int = 0  # since when, on the monotonic clock; 0: present
+
+
+class RuleEndHandover(Struct, frozen=True, kw_only=True):
+    """An entry of `allow` that has an end."""
+
+    service: str
+    organisation: str
+    until: datetime
+    told: bool = False  # that it has ended
 
 
 class LinkTotalHandover(Struct, frozen=True, kw_only=True):
@@ -144,6 +155,7 @@ class NodeHandover(Struct, frozen=True, kw_only=True):
     traffic: TrafficHandover = TrafficHandover()
     link_handshakes: Durations = field(default_factory=Durations)
     session_handshakes: Durations = field(default_factory=Durations)
+    rule_ends: tuple[RuleEndHandover, ...] = ()
 
 
 def encode_handover(handover: NodeHandover) -> bytes:

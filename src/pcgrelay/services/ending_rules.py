@@ -1,17 +1,21 @@
-"""Entries of `allow` that run out: looked at once a second, told once, and followed by new tables."""
+"""Entries of `allow` that run out: looked at once a second, told once, and followed by new tables.
+
+Which are known and which were told is handed over, so that an end in the pause of an upgrade is told after it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
 
+from pcgrelay.handover.node import RuleEndHandover
 from pcgrelay.log.events import Emit, time_text
 from pcgrelay.log.service_events import RuleEnded
 from pcgrelay.policy.rules import Rule
 
 
 class EndingRules:
-    """Which entries have ended. What had ended when they were first looked at is no news."""
+    """Which entries have ended. What had ended when they were first looked at is no news, in any process."""
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
@@ -44,3 +48,21 @@ class EndingRules:
         changed = ended & known != self._ended & known
         self._known, self._ended = known, ended
         return changed
+
+    # -- a hand-over -------------------------------------------------------------------------------------------
+
+    def to_handover(self) -> tuple[RuleEndHandover, ...]:
+        """Return what is known and told, for the new process."""
+        return tuple(
+            RuleEndHandover(service=service, organisation=organisation, until=until, told=key in self._ended)
+            for key in sorted(self._known)
+            for service, organisation, until in [key]
+        )
+
+    def restore(self, handover: Iterable[RuleEndHandover]) -> None:
+        """Go on from there: the next look tells what has ended since."""
+        for each in handover:
+            key = (each.service, each.organisation, each.until)
+            self._known.add(key)
+            if each.told:
+                self._ended.add(key)
