@@ -13,6 +13,7 @@ from tests.simulation.later import Steps, Task
 from tests.simulation.links import Link
 from tests.simulation.nodes import Node
 from tests.simulation.outlets import DIRECT_PORT, Outlets
+from tests.simulation.quotas import Quotas
 from tests.simulation.sessions import PathEnd, Session
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Edge(Node):
         self.listeners: dict[int, list[int]] = {}
         direct = [port_of(self.far, number) + DIRECT_PORT for number in range(SERVICES)]
         self.outlets = Outlets(self, range(SERVICES), direct)
+        self.quotas = Quotas(self, range(SERVICES))
+        self.quotas.process_began()
         for number in range(SERVICES):
             self._listen(number)
         self.publish()
@@ -173,7 +176,7 @@ class Edge(Node):
         shape = self.world.scenario
         self.core.session_add(
             session.number, secret=bytearray(secret), binding=secret, suite=shape.suite, initiator=session.initiator,
-            flows=shape.lanes, cap=shape.cap, marking=1, priority=0,
+            flows=shape.lanes, cap=shape.cap, marking=1, priority=0, organisation=self.quotas.organisation,
         )  # fmt: skip
         session.state = "starting"
         self.publish()
@@ -292,6 +295,7 @@ class Edge(Node):
     def taken_over(self) -> None:
         """Another process knows of no candidate: their far ends learn that by LOST."""
         self.outlets.process_began()
+        self.quotas.process_began()
         for session in self.sessions.values():
             for end in list(session.candidates):
                 session.candidates.remove(end)

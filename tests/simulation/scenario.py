@@ -84,6 +84,8 @@ class Scenario:
     careful: bool = True  # nothing is sent before the far side accepts
     leads_denied: bool = True  # what the exporter's rules deny goes to the next outlet
     patience_ms: int = 300  # so long each outlet has
+    quota: int = 0  # streams of each export that may be open; 0: any number
+    quota_each: int = 0  # of these, of the other edge's organisation
     operations: list[Operation] = field(default_factory=list)
 
     @property
@@ -108,7 +110,7 @@ def scenario_read(text: str) -> Scenario:
 
 def scenario_of(seed: int, *, outlets: bool = False) -> Scenario:
     """The scenario of a seed. outlets: its imports have outlets, which those of others may have."""
-    plain = _scenario_of(seed)
+    plain = _limited(_scenario_of(seed))
     dice = random.Random(f"outlets of {seed}")
     if dice.random() > 0.4 and not outlets:
         return plain
@@ -121,6 +123,15 @@ def scenario_of(seed: int, *, outlets: bool = False) -> Scenario:
         plain, outlets=True, share=dice.choice([0, 1, 25, 50, 99, 100]), careful=dice.random() < 0.8,
         leads_denied=dice.random() < 0.7, patience_ms=dice.choice([60, 300, 300, 1_500]), operations=operations,
     )  # fmt: skip
+
+
+def _limited(scenario: Scenario) -> Scenario:
+    """Some worlds have limits of streams."""
+    dice = random.Random(f"limits of {scenario.seed}")
+    if dice.random() > 0.15:
+        return scenario
+    quota = dice.choice([0, 1, 2, 4, 8])
+    return replace(scenario, quota=quota, quota_each=dice.choice([1, 2, 5]) if not quota or dice.random() < 0.5 else 0)
 
 
 def _scenario_of(seed: int) -> Scenario:

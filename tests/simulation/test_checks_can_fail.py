@@ -119,6 +119,16 @@ def test_a_hand_over_that_goes_wrong_is_found(fault: str, checks: str) -> None:
     assert found <= {first, *others}
 
 
+@pytest.mark.parametrize("limits", [{"quota": 2}, {"quota_each": 2}, {"quota": 3, "quota_each": 2}])
+def test_a_process_that_forgets_the_limits_of_its_exports_is_found(limits: dict[str, int]) -> None:
+    limited = replace(HANDED, **limits)
+    outcome = json.loads(simulation("--scenario", limited.text()).stdout)
+    assert outcome["fault"] == ""
+    cause = "organisation-limit" if "quota_each" in limits else "limit"
+    assert outcome["counts"][f"stream {cause}"] > 0
+    assert found_by("unbounded", limited) == {"quota"}
+
+
 def test_a_renewal_that_is_named_too_early_is_found() -> None:
     # What is sealed with it before the other end can open it is lost, and a stream may be, too.
     assert "mixes" in found_by("early_mix", RENEWED) <= {"mixes", "outlives"}

@@ -40,6 +40,8 @@ SCENARIOS = st.builds(
     careful=st.booleans(),
     leads_denied=st.booleans(),
     patience_ms=st.sampled_from([60, 1_500]),
+    quota=st.sampled_from([0, 0, 0, 2]),
+    quota_each=st.sampled_from([0, 0, 0, 1]),
     operations=st.lists(OPERATIONS, max_size=40),
 )
 
@@ -94,6 +96,21 @@ def test_worlds_are_what_they_are_meant_to_be(worlds: Worlds) -> None:
     for what in ("lane silent", "lane bad-tag", "lane socket", "stream session-lost", "stream far-reset",
                  "hand-over", "hand-over given up", "renewal agreed", "steps mixed"):  # fmt: skip
         assert counts[what] > 0
+
+
+def test_worlds_with_limits_are_what_they_are_meant_to_be(worlds: Worlds) -> None:
+    """Each limit refuses, and every world passes its checks."""
+    counts: Counter[str] = Counter()
+    for seed in range(30):
+        shape = replace(scenario_of(seed, outlets=bool(seed % 2)), quota=2 + seed % 3, quota_each=1 + seed % 2)
+        if seed % 3 == 0:
+            shape = replace(shape, quota_each=0)
+        outcome = worlds.outcome(shape)
+        assert outcome["fault"] == "", shape.text()
+        counts.update(outcome["counts"])
+    assert counts["stream limit"] > 0
+    assert counts["stream organisation-limit"] > 0
+    assert counts["stream done"] > 0
 
 
 def test_worlds_with_outlets_are_what_they_are_meant_to_be(worlds: Worlds) -> None:

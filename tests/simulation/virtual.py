@@ -16,7 +16,7 @@ FAULTS = (
     "dropped_frame", "doubled_bundle", "leaked_buffer", "reused_nonce", "swallowed_write", "doubled_write", "lost_wake",
     "early_end", "stray_reset", "phantom", "wrong_target", "forgotten_close", "stuck_wake",
     "silent_relay", "two_places", "blanked_record", "kept_descriptor", "early_mix", "other_secret",
-    "unheard_end", "miscounted", "failed_direct", "not_led_on",
+    "unheard_end", "miscounted", "failed_direct", "not_led_on", "unbounded",
     "repeating_relay",
 )  # fmt: skip
 

@@ -140,6 +140,8 @@ class World:
         if not opener and self.scenario.outlets and cause == "far-reset" and rest[5] == CODE_TIMEOUT:
             # Its opener lost its patience and was led on.
             return
+        if edge.quotas.refuses(opener, rest[5], cause):
+            return
         allowed = GENTLE_CAUSES | (RESET_CAUSES if self.resets else set())
         if self.scenario.is_gentle and cause not in allowed:
             self.broken(f"outlives: a stream of service {number} ended by {cause}, and nothing harsh had happened")
@@ -185,6 +187,8 @@ class World:
             for node in list(self.nodes.values()):
                 if node.alive:
                     node.take_events()
+                    if isinstance(node, Edge):
+                        node.quotas.look()
             self.later.run(now_us)
             if now_us >= until_us and self.later.next_us > until_us:
                 return
