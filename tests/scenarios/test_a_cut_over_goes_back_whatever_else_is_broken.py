@@ -91,7 +91,7 @@ def test_an_exporter_that_forgets_us_is_named_and_left(tmp_path: Path, figure: C
         time.sleep(WATCHED_S)
         assert set(client.since(forgot)) == {OLD}
         why = made.cutover("why", "named").stdout
-        by_pairs_or_setups = r"failed on gateway (alone|and \d+ on cjx, of \d+ clients?)"
+        by_pairs_or_setups = r"failed on gateway (alone|and \d+ on cjx, of (at least )?\d+ clients?)"
         assert re.search(rf"{by_pairs_or_setups}: (more than )?[\d,]+ to 1", why), why
         assert re.search(r"kent-1\.kent\.police\.example refused .* \(not-allowed, by its rule export\[\d\]\)", why), (
             why

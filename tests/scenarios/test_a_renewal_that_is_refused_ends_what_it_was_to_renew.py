@@ -65,6 +65,7 @@ def withdrawn(tmp_path: Path) -> Iterator[Make]:
             # Withdrawn before the one is issued with which all begins: nobody has to load a list.
             old = stage.pki.issue(organisation, name, into="old")
             stage.pki.authority.revoke(organisation, name)
+            stage.pki.unnumber()  # one that travels would be in force everywhere
             return Withdrawn(Scene(stage, 1), old.certificate, old.key)
 
         yield made

@@ -27,8 +27,9 @@ def talking(scene: Scene) -> socket.socket:
 def test_its_applications_are_reset_when_the_last_neighbour_refuses_it(
     tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
-    with scene(tmp_path, relays=2) as realm, talking(realm) as sock:
+    with scene(tmp_path, relays=2, lists_travel=False) as realm, talking(realm) as sock:
         realm.stage.pki.authority.revoke(MET, "met-1")
+        realm.stage.pki.unnumber()
         used = realm.relay_used()
         other = next(relay for relay in realm.relays if relay is not used)
         assert reload(used).ok

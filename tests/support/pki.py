@@ -62,6 +62,20 @@ class RealmPki:
     def crls(self) -> list[x509.CertificateRevocationList]:
         return [x509.load_pem_x509_crl(self.crl.read_bytes())]
 
+    def unnumber(self) -> None:
+        """Take the number off the list, as CAs write it that keep none: such a list stays at those whose file it is."""
+        (listed,) = self.crls()
+        builder = x509.CertificateRevocationListBuilder(
+            issuer_name=listed.issuer,
+            last_update=listed.last_update_utc,
+            next_update=listed.next_update_utc,
+            extensions=[each for each in listed.extensions if not isinstance(each.value, x509.CRLNumber)],
+            revoked_certificates=list(listed),
+        )
+        key = load_pem_private_key(self.authority.key_path.read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        self.crl.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+
     def issue(
         self,
         organisation: str,

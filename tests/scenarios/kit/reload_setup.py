@@ -76,10 +76,12 @@ def _copied(tables: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def scene(folder: Path, relays: int = 1) -> Iterator[Scene]:
-    """All is up, and the target echoes."""
+def scene(folder: Path, relays: int = 1, *, lists_travel: bool = True) -> Iterator[Scene]:
+    """All is up, and the target echoes. lists_travel: whether revocation lists have numbers."""
     with Stage(folder) as stage:
         made = Scene(stage, relays)
+        if not lists_travel:
+            stage.pki.unnumber()
         stage.start()
         stage.await_well()
         with Echo(made.target):
