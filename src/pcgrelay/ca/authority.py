@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pcgrelay.ca.certificates import SKEW, make_key, sign_ca, sign_leaf, sign_list
+from pcgrelay.ca.hosts import host_names
 from pcgrelay.ca.index import Index, Issued, locked_index, read_index, write_new_index
 from pcgrelay.ca.passphrase import protected_pem, refuse_weak
 from pcgrelay.ca.request import Request, key_pem, refuse_key_of_ca
@@ -112,46 +113,49 @@ class Authority:
         out: Path,
         *,
         days: int = LEAF_DAYS,
+        hosts: Sequence[str] = (),
         not_before: datetime | None = None,
         not_after: datetime | None = None,
     ) -> Issued:
         """Write out/NODE.pem, out/NODE.key and out/realm-ca.pem; return the index entry.
 
         The dates are for tests; without them the certificate is valid from now for that many days, or as long as the
-        CA. RunError: a file exists already, or out has the certificate of another CA. UsageProblem: a name or days is
-        invalid.
+        CA. hosts: as for `host_names`. RunError: a file exists already, or out has the certificate of another CA.
+        UsageProblem: a name, a host or days is invalid.
         """
         identity = _checked_name(lambda: NodeId(self.realm, organisation, node), "--organisation or --node")
         key, key_path = make_key(), out / f"{node}.key"
         for path in (out / f"{node}.pem", key_path):
             refuse_present(path)
         request = Request(identity, key.public_key())
-        return self._certify(request, out, days, (not_before, not_after), lambda: _write_key(key_path, key_pem(key)))
+        dates = not_before, not_after
+        return self._certify(request, out, days, hosts, dates, lambda: _write_key(key_path, key_pem(key)))
 
-    def sign(self, request: Request, out: Path, *, days: int = LEAF_DAYS) -> Issued:
+    def sign(self, request: Request, out: Path, *, days: int = LEAF_DAYS, hosts: Sequence[str] = ()) -> Issued:
         """Write out/NODE.pem, out/realm-ca.pem and out/realm.crl for a request that was read; return the index entry.
 
         These three are all that the node gets. RunError: a certificate exists already, out has the certificate or list
-        of another CA, or the key is the CA's. UsageProblem: days is invalid.
+        of another CA, or the key is the CA's. UsageProblem: a host or days is invalid.
         """
         refuse_key_of_ca(request, self.certificate)
         copy = out / self.crl_path.name
         if copy.exists() and not all(crl_signed_by(crl, self.certificate) for crl in load_crls(copy)):
             raise RunError(f"{copy}: this is the revocation list of another CA; choose another folder.")
-        entry = self._certify(request, out, days, (None, None), lambda: None)
+        entry = self._certify(request, out, days, hosts, (None, None), lambda: None)
         write_replacing(copy, read_bounded(self.crl_path, "revocation list", CRL_LIMIT_BYTES))
         return entry
 
-    def certify(self, request: Request, *, days: int = LEAF_DAYS) -> bytes:
+    def certify(self, request: Request, *, days: int = LEAF_DAYS, hosts: Sequence[str] = ()) -> bytes:
         """Return a certificate for a request as PEM; it is in the index. Raises as `sign`."""
         refuse_key_of_ca(request, self.certificate)
-        return self._entered(request, days, (None, None))[1]
+        return self._entered(request, days, hosts, (None, None))[1]
 
     def _certify(
         self,
         request: Request,
         out: Path,
         days: int,
+        hosts: Sequence[str],
         dates: tuple[datetime | None, datetime | None],
         write_key: Callable[[], Path | None],
     ) -> Issued:
@@ -167,7 +171,7 @@ class Authority:
         trust = self.certificate.public_bytes(Encoding.PEM)
         if trust_path.exists() and read_bounded(trust_path, "CA certificate", 1 << 20) != trust:
             raise RunError(f"{trust_path}: this is the certificate of another CA; choose another folder.")
-        entry, pem = self._entered(request, days, dates)
+        entry, pem = self._entered(request, days, hosts, dates)
         make_folder(out, 0o755)
         key_path = write_key()
         try:
@@ -181,10 +185,11 @@ class Authority:
         return entry
 
     def _entered(
-        self, request: Request, days: int, dates: tuple[datetime | None, datetime | None]
+        self, request: Request, days: int, hosts: Sequence[str], dates: tuple[datetime | None, datetime | None]
     ) -> tuple[Issued, bytes]:
         """Sign a request and enter it; return the entry and the certificate as PEM, which is written afterwards."""
         _refuse_days(days)
+        names = host_names(hosts)
         now = self._clock.wall().replace(microsecond=0)
         leaf = sign_leaf(
             self._signing_key(),
@@ -193,6 +198,7 @@ class Authority:
             request.node,
             dates[0] or now - SKEW,
             min(dates[1] or now + timedelta(days=days), self.certificate.not_valid_after_utc),
+            names,
         )
         entry = Issued(
             serial=f"{leaf.serial_number:x}",

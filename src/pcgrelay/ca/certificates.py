@@ -5,7 +5,7 @@ All keys that are made here are P-256: a CA on P-384 would double the price of e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -53,8 +53,12 @@ def sign_leaf(
     node: NodeId,
     not_before: datetime,
     not_after: datetime,
+    hosts: Sequence[x509.GeneralName] = (),
 ) -> x509.Certificate:
-    """Make a node's certificate, with the CA's key. Of a request only the public key comes in, nothing else."""
+    """Make a node's certificate, with the CA's key. Of a request only the public key comes in, nothing else.
+
+    hosts: names and addresses beside its identity.
+    """
     return (
         x509.CertificateBuilder()
         .subject_name(x509.Name([]))  # the URI alone is the identity; RFC 5280, 4.1.2.6: it is critical then
@@ -71,7 +75,7 @@ def sign_leaf(
         )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
-        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(node.uri)]), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(node.uri), *hosts]), critical=True)
         .sign(key, hashes.SHA256())
     )
 

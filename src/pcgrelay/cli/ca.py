@@ -10,7 +10,16 @@ import click
 from pcgrelay.ca import Authority, Issued
 from pcgrelay.ca.authority import CA_DAYS, CRL_DAYS, LEAF_DAYS
 from pcgrelay.cli.ca_node import renew, request
-from pcgrelay.cli.ca_options import FOLDER, NODE, ORGANISATION, PASSPHRASE_FILE, PATH, open_authority, read_passphrase
+from pcgrelay.cli.ca_options import (
+    FOLDER,
+    HOSTS,
+    NODE,
+    ORGANISATION,
+    PASSPHRASE_FILE,
+    PATH,
+    open_authority,
+    read_passphrase,
+)
 from pcgrelay.cli.ca_sign import sign
 from pcgrelay.cli.root import CONTEXT, json_option
 from pcgrelay.clock import SYSTEM_CLOCK
@@ -73,14 +82,23 @@ def init(folder: Path, realm: str, days: int, passphrase: bool, passphrase_file:
 @click.option(
     "--days", metavar="DAYS", type=int, default=LEAF_DAYS, show_default=True, help="How long the certificate is valid."
 )
+@HOSTS
 @PASSPHRASE_FILE
-def issue(folder: Path, organisation: str, node: str, out: Path, days: int, passphrase_file: Path | None) -> None:
+def issue(
+    folder: Path,
+    organisation: str,
+    node: str,
+    out: Path,
+    days: int,
+    hosts: tuple[str, ...],
+    passphrase_file: Path | None,
+) -> None:
     """Make a key and a certificate for a node.
 
     Writes OUT/N.pem, OUT/N.key and OUT/realm-ca.pem, and never replaces a key or certificate. Renews DIR/realm.crl, so
     that the list does not end before the certificate.
     """
-    issued = open_authority(folder, passphrase_file).issue(organisation, node, out, days=days)
+    issued = open_authority(folder, passphrase_file).issue(organisation, node, out, days=days, hosts=hosts)
     click.echo(f"{out / node}.pem and its key are for {node}.{organisation}, until {issued.not_after:%Y-%m-%d}.")
 
 

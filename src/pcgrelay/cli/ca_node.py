@@ -10,7 +10,7 @@ from pcgrelay import config as configuration
 from pcgrelay.ca.authority import LEAF_DAYS
 from pcgrelay.ca.renewal import Renewal
 from pcgrelay.ca.request import Request, write_request
-from pcgrelay.cli.ca_options import NODE, ORGANISATION, PASSPHRASE_FILE, PATH, open_authority, show_request
+from pcgrelay.cli.ca_options import HOSTS, NODE, ORGANISATION, PASSPHRASE_FILE, PATH, open_authority, show_request
 from pcgrelay.cli.root import config_option
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.errors import UsageProblem
@@ -61,9 +61,15 @@ def request(realm: str, organisation: str, node: str, out: Path) -> None:
 @click.option(
     "--days", metavar="DAYS", type=int, default=LEAF_DAYS, show_default=True, help="With --ca: how long it is valid."
 )
+@HOSTS
 @PASSPHRASE_FILE
 def renew(
-    path: Path, certificate: Path | None, authority: Path | None, days: int, passphrase_file: Path | None
+    path: Path,
+    certificate: Path | None,
+    authority: Path | None,
+    days: int,
+    hosts: tuple[str, ...],
+    passphrase_file: Path | None,
 ) -> None:
     """Give a node a new key and certificate.
 
@@ -72,6 +78,8 @@ def renew(
     """
     if certificate and authority:
         raise UsageProblem("--certificate, --ca: these two exclude each other; give one.")
+    if hosts and authority is None:
+        raise UsageProblem("--host: the CA gives host names; give it with --ca, or to: pcgrelay ca sign")
     config = configuration.load(path)
     renewal = Renewal(config.identity, config.node.id)
     if certificate is None and authority is None:
@@ -83,7 +91,7 @@ def renew(
         made = renewal.begin()
         certificate = renewal.request.with_suffix(".pem")
         try:
-            write_replacing(certificate, opened.certify(made, days=days))
+            write_replacing(certificate, opened.certify(made, days=days, hosts=hosts))
         except BaseException:
             renewal.give_up()
             raise

@@ -21,6 +21,13 @@ ORGANISATION = click.option(
     "--organisation", metavar="O", required=True, help="The node's organisation, as kent.police.example."
 )
 NODE = click.option("--node", metavar="N", required=True, help="Name of the node in its organisation, as kent-1.")
+HOSTS = click.option(
+    "--host",
+    "hosts",
+    metavar="HOST",
+    multiple=True,
+    help="A DNS name or IP address under which browsers and scrapers reach the node; may be given several times.",
+)
 PASSPHRASE_FILE = click.option(
     "--passphrase-file",
     metavar="FILE",

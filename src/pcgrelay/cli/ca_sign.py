@@ -9,7 +9,7 @@ import click
 from pcgrelay.ca.authority import LEAF_DAYS
 from pcgrelay.ca.index import Issued
 from pcgrelay.ca.request import read_request
-from pcgrelay.cli.ca_options import FOLDER, PASSPHRASE_FILE, PATH, confirm, open_authority
+from pcgrelay.cli.ca_options import FOLDER, HOSTS, PASSPHRASE_FILE, PATH, confirm, open_authority
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.errors import RunError
 from pcgrelay.model import NodeId
@@ -32,9 +32,18 @@ came: whoever can change the request on its way would otherwise get a certificat
 @click.option(
     "--days", metavar="DAYS", type=int, default=LEAF_DAYS, show_default=True, help="How long the certificate is valid."
 )
+@HOSTS
 @click.option("--yes", is_flag=True, help="Do not ask: the fingerprint was compared.")
 @PASSPHRASE_FILE
-def sign(folder: Path, request: Path, out: Path, days: int, yes: bool, passphrase_file: Path | None) -> None:
+def sign(
+    folder: Path,
+    request: Path,
+    out: Path,
+    days: int,
+    hosts: tuple[str, ...],
+    yes: bool,
+    passphrase_file: Path | None,
+) -> None:
     """Sign the request of a node, after a look at its name and fingerprint.
 
     Writes OUT/N.pem, OUT/realm-ca.pem and OUT/realm.crl, the three files that the node gets, and never replaces a
@@ -46,10 +55,12 @@ def sign(folder: Path, request: Path, out: Path, days: int, yes: bool, passphras
     click.echo(f"Name:         {wanted.node.uri}", err=True)
     click.echo(f"Fingerprint:  {wanted.fingerprint[:39]}", err=True)
     click.echo(f"              {wanted.fingerprint[40:]}", err=True)
+    if hosts:
+        click.echo(f"Hosts:        {', '.join(hosts)}", err=True)
     click.echo(f"Issued:       {_before(authority.issued(), wanted.node)}", err=True)
     if not confirm("Sign it?", yes=yes):
         raise RunError("Nothing was signed.")
-    issued = authority.sign(wanted, out, days=days)
+    issued = authority.sign(wanted, out, days=days, hosts=hosts)
     click.echo(f"{out / wanted.node.name}.pem is for {wanted.node}, until {issued.not_after:%Y-%m-%d}.")
 
 

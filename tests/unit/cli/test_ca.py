@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from pcgrelay import config
+from pcgrelay.identity.certificates import certificate_hosts
 from tests.support.command_line import KENT, Invoke, invoker, node_written
 
 NAMES = ("--organisation", KENT, "--node", "kent-1")
@@ -70,6 +72,31 @@ def test_a_request_is_signed_with_the_same_fingerprint_on_both_sides(
         "ca", "request", "--realm", "police.example", "--organisation", "Kent", "--node", "k", "--out", tmp_path
     )
     assert odd.code == 2
+
+
+def test_hosts_are_given_where_the_ca_is(invoke: Invoke, folder: Path, tmp_path: Path) -> None:
+    invoke("ca", "request", "--realm", "police.example", *NAMES, "--out", tmp_path / "tls")
+    sign: list[str | Path] = ["ca", "sign", folder, tmp_path / "tls/kent-1.csr", "--out", tmp_path / "signed", "--yes"]
+    wrong = invoke(*sign, "--host", "*.example")
+    assert wrong.code == 2
+    assert "no DNS name or IP address" in wrong.err
+    assert not (tmp_path / "signed").exists()
+    signed = invoke(*sign, "--host", "gateway.example", "--host", "192.0.2.7")
+    assert signed.code == 0
+    assert "Hosts:        gateway.example, 192.0.2.7" in signed.err
+    made = x509.load_pem_x509_certificate((tmp_path / "signed/kent-1.pem").read_bytes())
+    assert certificate_hosts(made) == {"gateway.example", "192.0.2.7"}
+
+
+def test_a_renewal_has_hosts_from_the_ca_alone(invoke: Invoke, tmp_path: Path) -> None:
+    node = node_written(tmp_path)
+    folder = next(path.parent for path in tmp_path.rglob("index.json"))
+    certificate = config.load(node).identity.certificate
+    refused = invoke("ca", "renew", "-c", node, "--host", "gateway.example")
+    assert refused.code == 2
+    assert "--ca" in refused.err
+    assert invoke("ca", "renew", "-c", node, "--ca", folder, "--host", "gateway.example").code == 0
+    assert certificate_hosts(x509.load_pem_x509_certificate(certificate.read_bytes())) == {"gateway.example"}
 
 
 def test_nothing_is_signed_without_a_look(invoke: Invoke, folder: Path, tmp_path: Path) -> None:
