@@ -8,6 +8,7 @@ import os
 import selectors
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,8 +27,13 @@ ANSWER_S = 100.0
 class Browser:
     """One such process."""
 
-    def __init__(self, folder: Path) -> None:
-        """folder: for its profile and for the pages."""
+    def __init__(
+        self, folder: Path, options: Sequence[str] = (), home: Path | None = None, configuration: Path | None = None
+    ) -> None:
+        """folder: for its profile and for the pages. options: more of its command line. home: where it finds keys.
+
+        configuration: it finds this folder in the place of /etc/chromium, and nobody else does; root is needed.
+        """
         self._folder = folder
         self._number = 0
         self._data = b""
@@ -35,8 +41,14 @@ class Browser:
         self._receive, writes = os.pipe()
         # It reads commands from descriptor 3, and writes answers to 4.
         script = f'exec "$@" 3<&{reads} 4>&{writes}'
+        alone: tuple[str, ...] = ()
+        if configuration is not None:
+            mount = f'mount --bind "{configuration}" /etc/chromium && exec "$@"'
+            alone = ("unshare", "--mount", "--propagation", "private", "sh", "-c", mount, "sh")
+        command = [*alone, *COMMAND, f"--user-data-dir={folder}/profile", *options]
         self._process = subprocess.Popen(
-            ["bash", "-c", script, "bash", *COMMAND, f"--user-data-dir={folder}/profile"],
+            ["bash", "-c", script, "bash", *command],
+            env={**os.environ, **({"HOME": str(home)} if home else {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
