@@ -13,6 +13,7 @@ import pytest
 from tests.scenarios.kit.echo_witness import host_port
 from tests.scenarios.kit.nodes import HOST, KENT, MET, Address, Stage
 from tests.scenarios.kit.reload_setup import Scene, command, reload
+from tests.scenarios.kit.socket_steps import connect
 from tests.support.applications import echo, server
 from tests.support.ports import free_port
 from tests.support.waiting import receive, until
@@ -57,6 +58,14 @@ class Border:
                 connection.sendall(said)
                 connection.shutdown(socket.SHUT_WR)
                 assert b"".join(iter(lambda connection=connection: connection.recv(65_536), b"")) == said
+
+    def is_served(self, source: str) -> bool:
+        try:
+            with self.call(source) as connection:
+                connection.sendall(b"x")
+                return receive(connection, 1) == b"x"
+        except ConnectionResetError:
+            return False
 
     def figure(self, name: str, organisation: str) -> float:
         return self.kent.metrics()[f'{name}{{organisation="{organisation}",service="{SERVICE}"}}']
@@ -163,3 +172,37 @@ def test_a_drain_shuts_the_old_address_too(border: Border) -> None:
         assert lasting.recv(1) == b"x"
     assert command("drain", "--undo", "-c", border.kent.config).returncode == 0
     border.calls(OF_MET)
+
+
+def test_one_organisation_has_its_own_limit_and_the_others_theirs(border: Border) -> None:
+    border.configure(max_streams_per_organisation=2)
+    assert reload(border.kent).ok
+    with border.call(OF_MET) as one, border.call(OF_MET) as two, border.call(OF_NOBODY) as other:
+        for connection in (one, two, other):
+            connection.sendall(b"x")
+            assert receive(connection, 1) == b"x"
+        with pytest.raises(ConnectionResetError), border.call(OF_MET) as third:
+            third.recv(1)
+        with border.call(OF_NOBODY) as another:
+            another.sendall(b"x")
+            assert receive(another, 1) == b"x"
+    # What has ended is seen within a second.
+    until(lambda: border.is_served(OF_MET), 5)
+
+
+def test_streams_over_the_gateway_come_first(border: Border) -> None:
+    """They take from the same limits, and what they leave is for callers of their organisation."""
+    keys = {"also": [host_port(border.old[1])], "target": host_port(border.target[1])}
+    border.configure(also=[])
+    border.scene.change(
+        border.kent, exports=[border.scene.export("echo", max_streams=4, max_streams_per_organisation=2, **keys)]
+    )
+    border.scene.change(border.kent, callers=[{"organisation": MET, "networks": ["127.0.0.64/26"]}])
+    assert reload(border.kent).ok
+    with connect(border.scene.door) as one, connect(border.scene.door) as two:
+        for connection in (one, two):
+            connection.sendall(b"x")
+            assert receive(connection, 1) == b"x"
+        until(lambda: not border.is_served(OF_MET), 5)
+        assert border.is_served(OF_NOBODY)
+    until(lambda: border.is_served(OF_MET), 5)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from contextlib import suppress
 
 from pcgrelay.config import Address, Config
@@ -20,7 +21,7 @@ from pcgrelay.gateway.prepared import Held, Prepared
 from pcgrelay.gateway.role import NodeParts
 from pcgrelay.handover.node import NodeHandover, StrayHandover
 from pcgrelay.log.events import TablesRefused
-from pcgrelay.model import ServiceName
+from pcgrelay.model import ServiceName, organisation_number
 from pcgrelay.services.descriptors import descriptors_of_streams, raise_descriptor_limit, streams_most
 from pcgrelay.services.outlet_meter import OutletMeter
 from pcgrelay.services.services import Exported
@@ -46,7 +47,9 @@ class Strays:
         self._sockets: dict[Address, socket.socket] = {}
         self._paused: dict[Address, asyncio.TimerHandle] = {}
         self._left: dict[Key, StrayHandover] = {}
-        self._accepted: dict[ServiceName, int] = {}  # since the meters were read
+        self._accepted: Counter[Key] = Counter()  # since the meters were read
+        self._over_gateway: dict[int, int] = {}  # what was open then, by the export's number,
+        self._of_organisation: Counter[tuple[int, int]] = Counter()  # and by that and the organisation's
         self._most = 0
 
     def all(self) -> list[Stray]:
@@ -153,6 +156,7 @@ class Strays:
         """Once a second: read the meters, and let those go whose last streams have ended."""
         now_ms = self._node.clock.monotonic_ms()
         self._accepted.clear()
+        self._look_at_gateway()
         for key, stray in list(self._found.items()):
             stray.meter.look(now_ms)
             if stray.is_left and not stray.meter.use(TARGET).streams:
@@ -188,15 +192,37 @@ class Strays:
             sock.close()
             return
         sock.setblocking(False)
-        self._accepted[service] = self._accepted.get(service, 0) + 1
+        self._accepted[service, stray.caller] += 1
         with suppress(DataPlaneRefused):
             # Refused or not, the socket is the core's.
             self._node.plane.import_adopt(stray.number, sock.detach())
 
+    def _look_at_gateway(self) -> None:
+        """Note what is open over the gateway, which takes from the same limits."""
+        self._over_gateway, self._of_organisation = {}, Counter()
+        if self._found:
+            plane = self._node.plane
+            self._over_gateway = plane.services()["exports"]
+            for row in plane.export_streams():
+                self._of_organisation[row.export, row.organisation] += row.streams
+
     def _has_room(self, stray: Stray) -> bool:
-        open_ones = sum(each.meter.use(TARGET).streams for each in self.of(stray.service))
-        most = streams_most(stray.exported.settings.limits.streams, self._most, direct=True)
-        return open_ones + self._accepted.get(stray.service, 0) < most
+        """Whether the export takes one more of these: strays get what the gateway leaves of its limits.
+
+        Streams over the gateway are not refused because of strays, which go past its allow list.
+        """
+        limits, number = stray.exported.settings.limits, stray.exported.number
+        most = streams_most(limits.streams, self._most, direct=True)
+        ones = sum(self._open_now(each) for each in self.of(stray.service))
+        if ones + self._over_gateway.get(number, 0) >= most:
+            return False
+        if not limits.per_organisation:
+            return True
+        own = self._of_organisation[number, organisation_number(stray.caller)]
+        return self._open_now(stray) + own < limits.per_organisation
+
+    def _open_now(self, stray: Stray) -> int:
+        return stray.meter.use(TARGET).streams + self._accepted[stray.service, stray.caller]
 
     def ended(self, event: StreamEnd) -> Stray | None:
         """Return whose stream it was that has ended; nothing: no stray's."""
