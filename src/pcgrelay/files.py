@@ -7,8 +7,8 @@ and a private file is not readable by others at any moment.
 from __future__ import annotations
 
 import codecs
+import grp
 import os
-import pwd
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,9 +18,10 @@ from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunEr
 
 PRIVATE_MODE = 0o600
 PUBLIC_MODE = 0o644
+LENT_MODE = 0o640
 # Of the packages: where the files of a machine's nodes are, and who runs these nodes.
 SYSTEM_FOLDER = Path("/etc/pcgrelay")
-UNIT_USER = "pcgrelay"
+UNIT_GROUP = "pcgrelay"
 
 
 def read_bounded(
@@ -121,16 +122,18 @@ def own_like(path: Path, model: Path) -> None:
         raise _unwritable(path, error) from None
 
 
-def give_to_units(path: Path) -> None:
-    """Give a private file of a machine's nodes to the user that runs them, if root made it."""
+def lend_to_units(path: Path) -> None:
+    """Let the group of the machine's nodes read a private file of theirs, if root made it; root stays its owner."""
     if os.geteuid() != 0 or SYSTEM_FOLDER not in path.resolve().parents:
         return
     try:
-        user = pwd.getpwnam(UNIT_USER)
+        group = grp.getgrnam(UNIT_GROUP)
     except KeyError:
         return
     try:
-        os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+        # In this order no other group can read it at any moment.
+        os.chown(path, -1, group.gr_gid, follow_symlinks=False)
+        os.chmod(path, LENT_MODE)
     except OSError as error:
         raise _unwritable(path, error) from None
 

@@ -143,11 +143,11 @@ def asked(person: Person, block: str) -> str | None:
 
 
 def private(machines: dict[str, Machine]) -> None:
-    """Each key is at its own node alone, and only that node's user can read it."""
+    """Each key is at its own node alone, and only the nodes of that machine can read it."""
     for name, machine in machines.items():
         node = f"{name}-1"
         keys = machine.done("find", "/", "-xdev", "-name", "*-1.key", "-not", "-path", "/proc/*")
         assert keys.split() == [f"/etc/pcgrelay/tls/{node}.key"]
-        assert machine.done("stat", "-c", "%a %U:%G", keys) == "600 pcgrelay:pcgrelay"
+        assert machine.done("stat", "-c", "%a %U:%G", keys) == "640 root:pcgrelay"
         assert machine.shown(f"pcgrelay@{node}", "ActiveState") == "active"
         assert machine.shown(f"pcgrelay@{node}", "UnitFileState") == "enabled"

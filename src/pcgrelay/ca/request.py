@@ -21,7 +21,7 @@ from cryptography.x509.oid import AttributeOID, ExtensionOID
 
 from pcgrelay.ca.certificates import make_key
 from pcgrelay.errors import ConfigError, RunError
-from pcgrelay.files import PRIVATE_MODE, give_to_units, make_folder, read_bounded, refuse_present, write_new
+from pcgrelay.files import PRIVATE_MODE, lend_to_units, make_folder, read_bounded, refuse_present, write_new
 from pcgrelay.identity.certificates import UNREADABLE
 from pcgrelay.model import NameProblem, NodeId
 
@@ -51,7 +51,7 @@ class Request:
 
 
 def write_request(node: NodeId, key_path: Path, request_path: Path) -> Request:
-    """Make a key and a request for a node; the key belongs to whoever makes it, or to the user of the units.
+    """Make a key and a request for a node; the units may read a key that root made for them.
 
     RunError: one of the files is there already; then nothing is written.
     """
@@ -65,7 +65,7 @@ def write_request(node: NodeId, key_path: Path, request_path: Path) -> Request:
         make_folder(path.parent, 0o755)
     write_new(key_path, key_pem(key), PRIVATE_MODE)
     try:
-        give_to_units(key_path)
+        lend_to_units(key_path)
         write_new(request_path, request.public_bytes(Encoding.PEM))
     except BaseException:
         key_path.unlink()

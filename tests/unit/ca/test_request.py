@@ -1,8 +1,8 @@
 """Requests for a certificate: the key stays, and a CA signs nothing that it does not know."""
 
 import errno
+import grp
 import os
-import pwd
 import stat
 import subprocess
 from collections.abc import Callable
@@ -120,7 +120,7 @@ def test_the_node_gets_the_newest_list_and_none_of_another_ca(authority: Authori
 
 
 @pytest.mark.parametrize(
-    ("is_root", "has_user", "is_below", "is_given"),
+    ("is_root", "has_group", "is_below", "is_given"),
     [
         (True, True, True, True),
         (False, True, True, False),
@@ -128,28 +128,34 @@ def test_the_node_gets_the_newest_list_and_none_of_another_ca(authority: Authori
         (True, True, False, False),
     ],
 )
-def test_a_key_of_the_machine_s_nodes_is_given_to_their_user(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_root: bool, has_user: bool, is_below: bool, is_given: bool
+def test_a_key_of_the_machine_s_nodes_is_one_that_they_may_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_root: bool, has_group: bool, is_below: bool, is_given: bool
 ) -> None:
-    given: list[tuple[Path, int, int]] = []
+    done: list[tuple[Path, str, int]] = []
+    machine(monkeypatch, tmp_path if is_below else tmp_path / "other", is_root=is_root, has_group=has_group)
+    monkeypatch.setattr(os, "chown", lambda path, _, group, follow_symlinks: done.append((path, "group", group)))
+    monkeypatch.setattr(os, "chmod", lambda path, mode: done.append((path, "mode", mode)))
+    key = tmp_path / "tls" / "kent-1.key"
+    write_request(KENT, key, tmp_path / "tls" / "kent-1.csr")
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert done == ([(key, "group", 872), (key, "mode", 0o640)] if is_given else [])
 
-    def user(name: str) -> pwd.struct_passwd:
-        if not has_user:
+
+def machine(monkeypatch: pytest.MonkeyPatch, folder: Path, *, is_root: bool = True, has_group: bool = True) -> None:
+    """One with this folder of nodes, and their group."""
+
+    def group(name: str) -> grp.struct_group:
+        if not has_group:
             raise KeyError(name)
-        return pwd.struct_passwd((name, "x", 871, 872, "", "/", "/"))
+        return grp.struct_group((name, "x", 872, []))
 
-    monkeypatch.setattr(files, "SYSTEM_FOLDER", tmp_path if is_below else tmp_path / "other")
+    monkeypatch.setattr(files, "SYSTEM_FOLDER", folder)
     monkeypatch.setattr(os, "geteuid", lambda: 0 if is_root else 1000)
-    monkeypatch.setattr(pwd, "getpwnam", user)
-    monkeypatch.setattr(os, "chown", lambda path, *ids, follow_symlinks: given.append((path, *ids)))
-    write_request(KENT, tmp_path / "tls" / "kent-1.key", tmp_path / "tls" / "kent-1.csr")
-    assert given == ([(tmp_path / "tls" / "kent-1.key", 871, 872)] if is_given else [])
+    monkeypatch.setattr(grp, "getgrnam", group)
 
 
-def test_a_key_that_cannot_be_given_away_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "SYSTEM_FOLDER", tmp_path)
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(pwd, "getpwnam", lambda name: pwd.struct_passwd((name, "x", 871, 872, "", "/", "/")))
+def test_a_key_that_cannot_be_lent_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, tmp_path)
 
     def refused(path: Path, *ids: int, follow_symlinks: bool) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
