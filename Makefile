@@ -98,7 +98,7 @@ test-all: test ## Run that, and the scenarios that take long or boot another sys
 	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_all tests/scenarios
 	@$(MAKE) --no-print-directory test-upgrade
 
-test-upgrade: ## Build commit FROM (baa4472 unless told) beside this one, and upgrade its nodes to this code under streams.
+test-upgrade: ## Build commit FROM (baa4472 unless told), run its nodes beside this code's, and upgrade them to it, under streams.
 	@sh scripts/setup test
 	@sh scripts/earlier '$(FROM)'
 	$(VENV_PYTHON) -m pytest -q $(PYTEST_ARGS) -m tier_upgrade --upgrade-from='$(FROM)' tests/scenarios

@@ -77,7 +77,7 @@ def packaged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return named or package_of_other(tmp_path_factory.mktemp("package"))
 
 
-@pytest.fixture(params=["this machine", "the other Debian"])
+@pytest.fixture(params=["this-machine", "the-other-Debian"])
 def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]:
     """Two nodes as units, an echo that one exports, and a way to it through the other."""
     folder = tmp_path / "realm"
@@ -104,7 +104,7 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]
     for path in paths.values():
         path.write_text(path.read_text().replace(str(folder), str(INSIDE)))
     base = Path("/")
-    if is_other := request.param == "the other Debian":
+    if is_other := request.param == "the-other-Debian":
         shutil.copy(request.getfixturevalue("packaged"), folder)
         base = debian_root(other_release())
     with booted(tmp_path, base) as made:

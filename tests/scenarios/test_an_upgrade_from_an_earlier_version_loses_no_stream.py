@@ -6,22 +6,21 @@ Between two upgrades nodes of both versions talk to each other, and renew their 
 from __future__ import annotations
 
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.scenarios.kit.earlier import ROOT, built, runs
 from tests.scenarios.kit.echo_witness import received
-from tests.scenarios.kit.nodes import Address, Line, Node, Stage, line
+from tests.scenarios.kit.nodes import Address, Line, Stage, line
 from tests.scenarios.kit.reload_setup import reload
 from tests.scenarios.kit.steady_streams import BLOCK, WAIT_S, blocks, flowing
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.tier_upgrade, pytest.mark.timeout(180)]
 
-ROOT = Path(__file__).resolve().parents[2]
 ORDERS = {
     "the relays first": ("relay-1", "relay-2", "kent-1", "met-1"),
     "the edges first": ("met-1", "kent-1", "relay-2", "relay-1"),
@@ -33,17 +32,7 @@ MORE_BLOCKS = 100
 
 @pytest.fixture(scope="module")
 def earlier(request: pytest.FixtureRequest) -> Path:
-    """Where the earlier version stands, built: `make test-upgrade` has done it, and without that it is done here."""
-    commit = request.config.getoption("upgrade_from")
-    made = subprocess.run(["sh", ROOT / "scripts" / "earlier", commit], capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.fail(made.stderr, pytrace=False)
-    return Path(made.stdout.splitlines()[-1])
-
-
-def runs(node: Node, folder: Path) -> bool:
-    """Whether the core that a node has loaded is the one of that checkout."""
-    return str(folder / "src" / "pcgrelay" / "_core") in Path(f"/proc/{node.pid}/maps").read_text()
+    return built(request.config)
 
 
 def renewals(realm: Line) -> dict[str, int]:
