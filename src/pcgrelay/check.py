@@ -22,7 +22,7 @@ from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
 from pcgrelay.config.inventory import load_inventory
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
-from pcgrelay.files import SYSTEM_FOLDER, reason_of
+from pcgrelay.files import reason_of
 from pcgrelay.finding import ERROR, OK, WARNING, Finding, bad, doubtful, good, of_dates
 from pcgrelay.identity.certificates import IdentityRefused, crl_signed_by, identity_of
 from pcgrelay.identity.credentials import Credentials, key_matches, load_certificates, load_crls, load_key
@@ -35,6 +35,7 @@ from pcgrelay.openssl import data_plane_library, session_library
 from pcgrelay.rehearsal import rehearse
 from pcgrelay.services.retired import read_retired, still_named, still_named_words
 from pcgrelay.state.folder import unfit
+from pcgrelay.unit_checks import hidden_from_unit, unit_makes
 
 T = TypeVar("T")
 
@@ -56,6 +57,8 @@ def check(config: Config, clock: Clock = SYSTEM_CLOCK, *, is_start: bool = False
     running = answers(config.node.admin)
     now = clock.wall()
     findings = [*_credentials(config, now), *_policy(config, now), *_outlets(config, now), *_sources(config)]
+    if not is_start:
+        findings += hidden_from_unit(config)
     findings.append(_admin(config, running, is_start))
     return [
         *findings,
@@ -346,7 +349,7 @@ def _state(config: Config, is_start: bool) -> Iterator[Finding]:
     """The folder of state; who has it now is found out at the start."""
     if config.node.state is None:
         return
-    if not is_start and _unit_makes(config, config.node.state):
+    if not is_start and unit_makes(config, config.node.state):
         yield good("node.state", f"The unit makes {config.node.state} when it starts.")
         return
     problem = unfit(config.node.state)
@@ -394,19 +397,12 @@ def _descriptors() -> Iterator[Finding]:
 # -- socket and ports --------------------------------------------------------------------------------------
 
 
-def _unit_makes(config: Config, folder: Path) -> bool:
-    """Whether a folder that is not there yet is one of the two that pcgrelay@.service makes for this file's node."""
-    name = config.path.stem
-    is_made = folder in (Path("/run/pcgrelay", name), Path("/var/lib/pcgrelay", name))
-    return is_made and config.path.absolute().parent == SYSTEM_FOLDER and not folder.exists()
-
-
 def _admin(config: Config, running: bool, is_start: bool) -> Finding:
     where, path = "node.admin", config.node.admin
     folder = path.parent
     if running:
         return good(where, "The admin socket answers: this node is running.")
-    if not is_start and _unit_makes(config, folder):
+    if not is_start and unit_makes(config, folder):
         return good(where, f"The unit makes {folder} when it starts.")
     if not folder.is_dir():
         return bad(where, f"The folder {folder} of the admin socket does not exist.", f"Run: mkdir -p {folder}")

@@ -9,7 +9,9 @@ from __future__ import annotations
 import codecs
 import grp
 import os
+import pwd
 import secrets
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +23,7 @@ PUBLIC_MODE = 0o644
 LENT_MODE = 0o640
 # Of the packages: where the files of a machine's nodes are, and who runs these nodes.
 SYSTEM_FOLDER = Path("/etc/pcgrelay")
-UNIT_GROUP = "pcgrelay"
+UNIT_USER = UNIT_GROUP = "pcgrelay"
 
 
 def read_bounded(
@@ -136,6 +138,22 @@ def lend_to_units(path: Path) -> None:
         os.chmod(path, LENT_MODE)
     except OSError as error:
         raise _unwritable(path, error) from None
+
+
+def is_hidden_from_units(path: Path) -> bool:
+    """Whether root, who may read all, looks at a file of the machine's nodes that their user may not read."""
+    if os.geteuid() != 0 or SYSTEM_FOLDER not in path.resolve().parents:
+        return False
+    try:
+        user, status = pwd.getpwnam(UNIT_USER), path.stat()
+    except (KeyError, OSError):
+        return False
+    bit = stat.S_IROTH
+    if status.st_gid == user.pw_gid:
+        bit = stat.S_IRGRP
+    if status.st_uid == user.pw_uid:
+        bit = stat.S_IRUSR
+    return not status.st_mode & bit
 
 
 def make_folder(path: Path, mode: int) -> None:

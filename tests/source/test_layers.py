@@ -23,6 +23,7 @@ CONTROL_LAYERS = [
     ["gateway"],
     ["restoring"],
     ["check"],
+    ["unit_checks"],
     ["rehearsal"],
     ["services"],
     ["session"],

@@ -1,6 +1,7 @@
 """What can be known without the network: each fault is found, named by its key, and does not hide the next."""
 
 import os
+import pwd
 import socket
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -421,7 +422,7 @@ def test_further_listeners_are_tried_too(settings: Settings) -> None:
 def test_folders_that_the_unit_makes_are_missed_only_at_a_start(
     settings: Settings, realm: RealmPki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pcgrelay.check.SYSTEM_FOLDER", tmp_path)
+    monkeypatch.setattr("pcgrelay.unit_checks.SYSTEM_FOLDER", tmp_path)
     files = realm.issue(KENT, "kent-1")
     made = {"admin": "/run/pcgrelay/node/admin.sock", "state": "/var/lib/pcgrelay/node"}
     loaded = settings(files, node_table=made)  # node.toml, so the unit is pcgrelay@node
@@ -431,5 +432,47 @@ def test_folders_that_the_unit_makes_are_missed_only_at_a_start(
         refuse_errors(loaded)
     # Those of another node it does not make, nor any for a file elsewhere.
     assert exit_code(check(settings(files, node_table={**made, "state": "/var/lib/pcgrelay/other"}))) != 0
-    monkeypatch.setattr("pcgrelay.check.SYSTEM_FOLDER", tmp_path / "elsewhere")
+    monkeypatch.setattr("pcgrelay.unit_checks.SYSTEM_FOLDER", tmp_path / "elsewhere")
     assert exit_code(check(loaded)) != 0
+
+
+@pytest.mark.parametrize(
+    ("owner", "group", "mode", "is_hidden"),
+    [
+        ("root", "root", 0o600, True),
+        ("root", "units", 0o640, False),
+        ("root", "units", 0o600, True),
+        ("units", "units", 0o600, False),
+        ("units", "units", 0o040, True),
+        ("root", "root", 0o644, False),
+    ],
+)
+def test_root_is_told_of_files_that_the_units_cannot_read(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: str,
+    group: str,
+    mode: int,
+    is_hidden: bool,
+) -> None:
+    loaded = settings()
+    seen = loaded.identity.trust
+    ids = {"root": 0, "units": 871}
+    really = Path.stat
+
+    def stat(path: Path, **keys: bool) -> os.stat_result:
+        found = really(path, **keys)
+        if path != seen:
+            return found
+        return os.stat_result((0o100000 | mode, *found[1:4], ids[owner], ids[group], *found[6:]))
+
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr("pcgrelay.files.SYSTEM_FOLDER", tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: pwd.struct_passwd((name, "x", 871, 871, "", "/", "/")))
+    words = f"The user pcgrelay, as which the units of the package run, may not read {seen}."
+    found = [finding for finding in check(loaded) if finding.sentence == words]
+    assert [(finding.level, finding.where) for finding in found] == ([(WARNING, "identity.trust")] if is_hidden else [])
+    # Not at a start: that shows itself whether they can be read.
+    assert not any(finding.sentence == words for finding in refuse_errors(loaded))
