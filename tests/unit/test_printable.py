@@ -15,7 +15,7 @@ from rich.text import Text
 
 from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.server import AdminHandlers, answered
-from pcgrelay.admin.status import ConfigurationStatus, Status
+from pcgrelay.admin.status import ConfigurationStatus, OrganisationStatus, Status
 from pcgrelay.cli import explain, status
 from pcgrelay.dataplane.events import StreamEnd
 from pcgrelay.log.events import PathRefused
@@ -81,6 +81,8 @@ def evil_status(evil: str) -> Status:
         refusals={evil: 1, "revoked": 2},
         streams=replace(HEALTHY.streams, closed_total={evil: 3}),
         configuration=ConfigurationStatus(successful=False, reason=evil),
+        organisations=(OrganisationStatus(organisation=evil, direction="import"),),
+        twins=(evil,),
     )
 
 
@@ -88,7 +90,7 @@ def evil_status(evil: str) -> Status:
 def test_the_whole_status_is_shown_without_harm(evil: str, capsys: pytest.CaptureFixture[str]) -> None:
     told = evil_status(evil)
     screen = Screen(file=io.StringIO(), width=80, highlight=False, markup=False, emoji=False)
-    status._print(screen, told, [], True)
+    status._print(screen, told, [], True, True)
     assert screen.file.getvalue().replace("\n", "").isprintable()  # type: ignore[attr-defined]
     print_json(told)
     assert capsys.readouterr().out.replace("\n", "").isprintable()

@@ -22,7 +22,8 @@ from pcgrelay.dataplane import events
 from pcgrelay.dataplane.api import DataPlaneRefused, PathSpec
 from pcgrelay.figures import ExportStreams, ListenerFigures, OutletFigures
 
-EVENTS_AT_ONCE = 4096
+# What one turn of the loop handles: an event takes half a kilobyte while it is told, and a request for a status waits.
+EVENTS_AT_ONCE = 512
 SETTLE_ROUNDS = 64
 
 # number, service, marking, rule, state, connect_ms, targets, addresses to connect from, whether they are told who calls
@@ -117,7 +118,7 @@ class Plane:
         self._called(self._core.freeze)
         for _ in range(SETTLE_ROUNDS):
             settled = self._core.settle()
-            if not self.deliver() and settled:
+            if not self._deliver_all() and settled:
                 return
         raise DataPlaneRefused("it does not come to rest")
 
@@ -145,9 +146,9 @@ class Plane:
         self._native.wiped(secret)
 
     def deliver(self, only: Collection[type[Struct]] = ()) -> int:
-        """Dispatch pending core events, or those of some types; a handler that raises does not stop the others.
+        """Dispatch some pending core events, or those of some types; a handler that raises does not stop the others.
 
-        Returns how many were pending.
+        Returns how many were taken; the loop is called again for the others.
         """
         pending = self._core.events(EVENTS_AT_ONCE, self.tells_each_end)
         for kind, *fields in pending:
@@ -159,6 +160,13 @@ class Plane:
             except Exception as error:
                 self._failed(error)
         return len(pending)
+
+    def _deliver_all(self, only: Collection[type[Struct]] = ()) -> int:
+        """As `deliver`, until none is pending: the workers stand still."""
+        total = 0
+        while delivered := self.deliver(only):
+            total += delivered
+        return total
 
     def _event(self, event_type: type[Struct], fields: list[Any]) -> Struct:
         if event_type is events.StreamEnd and len(fields) > events.STREAM_END_FIELDS:
@@ -177,7 +185,7 @@ class Plane:
         with suppress(DataPlaneRefused):
             self._called(self._core.freeze)
             self._core.settle()
-            self.deliver((events.StreamEnd, events.StreamsDone))
+            self._deliver_all((events.StreamEnd, events.StreamsDone))
 
     def _launch(self) -> None:
         self._called(self._starter.submit(self._core.start).result)
