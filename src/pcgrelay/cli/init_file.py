@@ -32,7 +32,8 @@ def first_file(node: FirstNode) -> str:
 
 def _lines(node: FirstNode) -> Iterator[str]:
     yield f"# The {node.role} {node.name} of {node.organisation}. All keys: man pcgrelay.toml, docs/configuration.md."
-    yield "# After a change: pcgrelay check -c FILE, then pcgrelay reload -c FILE."
+    then = f"systemctl reload pcgrelay@{node.name}" if node.is_of_system else "pcgrelay reload -c FILE"
+    yield f"# After a change: pcgrelay check -c FILE, then {then}."
     yield ""
     yield "[node]"
     yield _key("name", node.name, "with the organisation its name in the realm; the certificate has it")

@@ -60,7 +60,8 @@ async def examine_link(number: int, settings: LinkSettings, local: LocalIdentity
         return [broken(where, f"No such name: {settings.address.host}.", "Correct address, or the name service.")]
     except OSError:
         sentence = f"The name service does not answer for {settings.address.host}."
-        return [broken(where, sentence, "Check /etc/resolv.conf and the way to the name service.")]
+        cure = "Is address spelt right? Else check /etc/resolv.conf and the way to the name service."
+        return [broken(where, sentence, cure)]
     try:
         last: list[Where] = list(found)
         sock = await connect(settings.address, CONNECT_MS, last, settings.sources)

@@ -126,7 +126,7 @@ def _import_verdict(
         edges = [way.edge.dotted for way in chosen_of(ways)]
         but = f"; {'; '.join(refusals)}" if refusals else ""
         if refusals and len(refusals) == len(edges):
-            return f"Applications are refused: {'; '.join(refusals)}."
+            return f"Applications are refused: {'; '.join(refusals)}. The next stream asks again."
         if len(edges) == 1:
             return f"A new stream goes to {edges[0]} at once."
         return f"A new stream goes to one of {len(edges)} edges at once, by weight{but}."
