@@ -17,6 +17,7 @@ from pcgrelay.errors import ConfigError
 from pcgrelay.files import read_text
 
 FILE_LIMIT_BYTES = 1 << 20
+DEPTH_MOST = 16
 
 # A place in the file: table, index in an array of tables, key: ("listen", 1, "address").
 KeyPath = tuple[str | int, ...]
@@ -49,13 +50,16 @@ class Source:
         self._lines = text.split("\n")
         try:
             self.values: dict[str, Any] = tomllib.loads(text)
+            deep = _is_deep(self.values)
         except tomllib.TOMLDecodeError as error:
             raise self._syntax_refusal(str(error)) from None
         except ValueError:
             # Python parses no integer of more than 4,300 digits, and raises an error of its own.
             raise PlacedError(f"{path}: a number has too many digits; no key takes one so great.") from None
         except RecursionError:
-            raise PlacedError(f"{path}: values are nested too deeply; this configuration needs no nesting.") from None
+            deep = True
+        if deep:
+            raise PlacedError(f"{path}: values are nested too deeply; this configuration needs no such nesting.")
 
     @classmethod
     def read(cls, path: Path) -> Source:
@@ -120,6 +124,20 @@ class Source:
         where, problem = (f":{match[2]}", f"{match[1]}, at column {match[3]}") if match else ("", message)
         sentence = f"{self.path}{where}: this is not valid TOML ({_clean(problem)}); correct that line."
         return SyntaxProblem(sentence, line=int(match[2]) if match else None)
+
+
+def _is_deep(values: dict[str, Any]) -> bool:
+    """Whether values are nested deeper than any key of a configuration, found without recursion.
+
+    A key of a thousand parts is read without recursion too, and nobody else can copy or print what it makes.
+    """
+    level: list[Any] = [values]
+    for _ in range(DEPTH_MOST):
+        inner = (each for value in level for each in (value.values() if isinstance(value, dict) else value))
+        level = [each for each in inner if isinstance(each, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def node_guessed(path: Path) -> dict[str, Any]:

@@ -275,6 +275,7 @@ def test_what_is_wrong_is_refused_with_file_line_and_key(key: str, line: str, wo
         ("a" * (PLAN_LIMIT_BYTES + 1), "the plan is larger than 64 KiB"),
         ("[cutover]\x00", "not valid TOML"),
         ("x = " + "[" * 5_000, "nested too deeply"),
+        (".".join(["x"] * 1_500) + " = 1", "nested too deeply"),
         (f"x = {'9' * 5_000}", "too many digits"),
     ],
 )
