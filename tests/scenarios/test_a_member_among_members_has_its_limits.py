@@ -109,14 +109,19 @@ def rounds_a_second(door: Address) -> float:
         return count / (time.monotonic() - began)
 
 
+def hold(held: ExitStack, door: Address, count: int) -> None:
+    """Have so many streams, each of which has carried something."""
+    for _ in range(count):
+        client = held.enter_context(connect(door))
+        client.sendall(b"x")
+        read_exactly(client, 1)
+
+
 def test_streams_of_one_organisation_end_at_its_own_bound(tmp_path: Path, figure: Callable[[str], None]) -> None:
     target = (HOST, free_port())
     with echo(target), Stage(tmp_path) as stage, ExitStack() as held:
         three = Three(stage, target, max_streams_per_organisation=5)
-        for _ in range(5):
-            client = held.enter_context(connect(three.doors[MET]))
-            client.sendall(b"x")
-            read_exactly(client, 1)
+        hold(held, three.doors[MET], 5)
         assert foretold(three.kent, SUSSEX) == (0, "")
         assert foretold(three.kent, MET) == (3, "organisation-limit")
         assert is_refused(three.doors[MET])
@@ -165,10 +170,7 @@ def test_an_upgrade_and_two_workers_count_on(tmp_path: Path) -> None:
     target = (HOST, free_port())
     with echo(target), Stage(tmp_path) as stage, ExitStack() as held:
         three = Three(stage, target, max_streams_per_organisation=3)
-        for _ in range(3):
-            client = held.enter_context(connect(three.doors[MET]))
-            client.sendall(b"x")
-            read_exactly(client, 1)
+        hold(held, three.doors[MET], 3)
         assert three.kent.upgrade().returncode == 0
         assert is_refused(three.doors[MET])
         assert not is_refused(three.doors[SUSSEX])

@@ -78,7 +78,7 @@ class Node:
         self.ageing = Ageing(self.local, log.emit, clock)
         self.clocks = Clocks(self.local.skews, log.emit, clock)
         self.watch = LinkWatch(log.emit, clock)
-        self.twins = TwinWatch(config.node.id, log.emit, clock)
+        self.twins = TwinWatch(config.node.id, config.node.role, log.emit, clock)
         self.link_totals = LinkTotals()
         # For status and metrics.
         self.started_ms = clock.monotonic_ms()
@@ -91,6 +91,7 @@ class Node:
         self.refused.register("adverts", self.exchange.refused)
         self.refused.register("readers", self.readers.refused)
         self.refused.register("objects", self.objects.refused)
+        self.refused.register("twins", self.twins.refused)
         self._news_lost = False
         self._tick_task: asyncio.Task[None] | None = None
         # The part of an edge or a relay alone.

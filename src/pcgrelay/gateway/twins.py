@@ -6,6 +6,7 @@ both that finds them, or of one that hears of the other over the catalogue.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from pcgrelay.catalogue.entries import Catalogue
@@ -32,8 +33,9 @@ Behind = tuple[NodeId, int, int]  # identity, number of the link, and sequence o
 class TwinWatch:
     """The identities that two processes bear, this node's own among them."""
 
-    def __init__(self, me: NodeId, emit: Emit, clock: Clock) -> None:
+    def __init__(self, me: NodeId, role: Role, emit: Emit, clock: Clock) -> None:
         self._me = me
+        self._is_relay = role is Role.RELAY
         self._emit = emit
         self._clock = clock
         self._behind: dict[Behind, int] = {}  # how long a link has not brought its peer's newest entry
@@ -41,6 +43,7 @@ class TwinWatch:
         self._found: set[NodeId] = set()
         self._told: dict[int, dict[NodeId, int]] = {}  # by link: until when what it told of an identity holds
         self._known: set[NodeId] = set()
+        self.refused: Counter[str] = Counter()
 
     @property
     def all(self) -> list[NodeId]:
@@ -67,30 +70,34 @@ class TwinWatch:
             self._tell(link)
 
     def receive(self, link: Link, message: Twin) -> None:
-        """Note what a neighbour tells: of this node, or, as a relay, of others. Anything else is nothing to it."""
+        """Note what a neighbour tells: of this node, or, as a relay, of others. Anything else is counted."""
         try:
             identity = NodeId.from_uri(message.identity)
         except NameProblem:
+            self.refused["twin_malformed"] += 1
             return
-        may_tell = identity == self._me or link.peer_role is Role.RELAY
-        if TWINS not in link.features or not may_tell:
-            return
-        told = self._told.setdefault(link.number, {})
-        if identity in told or len(told) < TOLD_MOST:
-            told[identity] = self._clock.monotonic_ms() + TOLD_MS
+        told = self._told.get(link.number, {})
+        if TWINS not in link.features:
+            self.refused["twin_unasked"] += 1
+        elif identity != self._me and link.peer_role is not Role.RELAY:
+            self.refused["twin_not_a_relay"] += 1
+        elif identity not in told and len(told) >= TOLD_MOST:
+            self.refused["twin_too_many"] += 1
+        else:
+            self._told[link.number] = told | {identity: self._clock.monotonic_ms() + TOLD_MS}
 
     def link_down(self, link: Link) -> None:
         """Forget what a neighbour told."""
         self._told.pop(link.number, None)
 
     def _tell(self, link: Link) -> None:
-        """Tell a neighbour of its own twin, whoever found it; and a relay of those that were found here."""
+        """Tell a neighbour of its own twin, whoever found it; and, as a relay, another relay of all found here."""
         if TWINS not in link.features or not link.controlled:
             return
+        names = set(self._found) if self._is_relay and link.peer_role is Role.RELAY else set()
         others = (told for number, told in self._told.items() if number != link.number)
-        names = {link.peer} & self._found.union(*others)
-        if link.peer_role is Role.RELAY:
-            names |= self._found
+        if link.peer in self._found or any(link.peer in told for told in others):
+            names.add(link.peer)
         for identity in sorted(names)[:TOLD_MOST]:
             link.send(Twin(identity.uri))
 

@@ -109,13 +109,13 @@ async def test_one_process_with_two_links_is_no_twin(nodes: Nodes, monkeypatch: 
 class Watched:
     """A relay that looks at the links of one edge, on a clock that the test sets."""
 
-    def __init__(self) -> None:
+    def __init__(self, role: Role = Role.RELAY) -> None:
         self.clock = SetClock(datetime(2026, 3, 2, tzinfo=UTC), 1_000_000)
         self.told: list[Record] = []
         self.links: dict[int, Any] = {}
         self.paths: dict[int, tuple[str, ...]] = {}
         self.brought: dict[int, int] = {}  # the sequence of the entry that each link has brought
-        self.watch = TwinWatch(NodeId.from_uri(VECTORS["me"]), self.told.append, self.clock)
+        self.watch = TwinWatch(NodeId.from_uri(VECTORS["me"]), role, self.told.append, self.clock)
         self.edge = NodeId.from_dotted(KENT_1, "police.example")
 
     def link(self, sequence: int, **facts: Any) -> int:
@@ -226,6 +226,11 @@ def test_who_is_told_is_as_in_the_vectors(case: Json) -> None:
     told = [uri for number, uri in zip(others, case["linked"], strict=True) if watched.links[number].sent]
     assert told == case["passed"]
     assert watched.links[sender].sent == []
+    reasons = {"no identity": "twin_malformed", "its own, and the feature is not listed": "twin_unasked"}
+    expected = [reasons[case["name"]]] if case["name"] in reasons else []
+    if case["name"] == "a neighbour's, by an edge":
+        expected = ["twin_not_a_relay"]
+    assert list(watched.watch.refused) == expected
     watched.clock.advance(TOLD_MS - 3_000)
     assert watched.look() == case["holds"]
     assert not watched.look()
@@ -256,9 +261,22 @@ def test_what_one_neighbour_tells_is_bounded_and_ends_with_its_link() -> None:
     for number in range(TOLD_MOST + 5):
         watched.watch.receive(relay, Twin(VECTORS["me"].replace("relay-2", f"n-{number}")))
     assert [len(told) for told in watched.watch._told.values()] == [TOLD_MOST]
+    assert watched.watch.refused == {"twin_too_many": 5}
     watched.watch.link_down(relay)
     assert watched.watch._told == {}
     watched.watch.receive(relay, Twin(VECTORS["me"]))
     assert watched.look()
     watched.watch.link_down(relay)
     assert not watched.look()
+
+
+def test_an_edge_tells_no_relay_of_others() -> None:
+    """A relay believes it of relays alone."""
+    watched = Watched(Role.EDGE)
+    relay = watched.link(1, peer_role=Role.RELAY, peer=NodeId.from_dotted(f"relay-1.{HUB}", "police.example"))
+    older, newer = watched.link(1), watched.link(2)
+    watched.brought = {older: 1, newer: 2}
+    for _ in range(5):
+        watched.look()
+    assert watched.links[newer].sent
+    assert watched.links[relay].sent == []
