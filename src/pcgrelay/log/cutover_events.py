@@ -10,6 +10,8 @@ from pcgrelay.log.events import Record
 class CutoverRecord(Record, frozen=True, kw_only=True):
     """What is told with each decision."""
 
+    AUDIT: ClassVar[bool] = True
+
     service: str
     phase: str  # after it
     step: int  # 1 is the first
@@ -89,6 +91,7 @@ class CutoverNudged(Record, frozen=True, kw_only=True):
     """Streams that are left on an outlet are closed from now on, a few a minute; or no more."""
 
     EVENT: ClassVar[str] = "cutover.nudged"
+    AUDIT: ClassVar[bool] = True
     service: str
     outlet: str
     per_minute: float  # 0: it has ended
@@ -103,6 +106,7 @@ class CutoverAdvised(Record, frozen=True, kw_only=True):
     """A role that the plan asks has given its advice, or has withdrawn it."""
 
     EVENT: ClassVar[str] = "cutover.advised"
+    AUDIT: ClassVar[bool] = True
     service: str
     role: str
     on: str  # when it was given

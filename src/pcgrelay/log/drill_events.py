@@ -11,6 +11,7 @@ class DrillBegun(Record, frozen=True, kw_only=True):
     """A drill has begun: what follows is done on purpose."""
 
     EVENT: ClassVar[str] = "drill.begun"
+    AUDIT: ClassVar[bool] = True
     id: str
     kind: str
     subject: str
@@ -27,6 +28,7 @@ class DrillEnded(Record, frozen=True, kw_only=True):
     """All is as it was before the drill."""
 
     EVENT: ClassVar[str] = "drill.ended"
+    AUDIT: ClassVar[bool] = True
     id: str
     kind: str
     subject: str
@@ -40,6 +42,7 @@ class DrillRefused(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "drill.refused"
     LEVEL: ClassVar[str] = "warning"
+    AUDIT: ClassVar[bool] = True
     kind: str
     subject: str
     reason: str

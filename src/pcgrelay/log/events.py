@@ -25,10 +25,12 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     EVENT: ClassVar[str]
     LEVEL: ClassVar[str] = "info"
+    AUDIT: ClassVar[bool] = False  # a decision or its ground: it goes to the audit log too, whatever the level
 
 
 class NodeReady(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "node.ready"
+    AUDIT: ClassVar[bool] = True
     node: str
     role: str
     version: str
@@ -37,6 +39,7 @@ class NodeReady(Record, frozen=True, kw_only=True):
 
 class NodeDraining(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "node.draining"
+    AUDIT: ClassVar[bool] = True
     node: str
     milliseconds: int
     streams: int
@@ -44,6 +47,7 @@ class NodeDraining(Record, frozen=True, kw_only=True):
 
 class NodeStopped(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "node.stopped"
+    AUDIT: ClassVar[bool] = True
     node: str
     streams: int  # still open
 
@@ -51,11 +55,13 @@ class NodeStopped(Record, frozen=True, kw_only=True):
 class LogLost(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "log.lost"
     LEVEL: ClassVar[str] = "error"
+    AUDIT: ClassVar[bool] = True
     count: int
 
 
 class LinkUp(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "link.up"
+    AUDIT: ClassVar[bool] = True
     link: int
     peer: str
     bearer: str
@@ -70,6 +76,7 @@ class LinkUp(Record, frozen=True, kw_only=True):
 class LinkDown(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "link.down"
     LEVEL: ClassVar[str] = "warning"
+    AUDIT: ClassVar[bool] = True
     link: int
     peer: str
     bearer: str
@@ -103,6 +110,7 @@ class IdentityTwins(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "identity.twins"
     LEVEL: ClassVar[str] = "warning"
+    AUDIT: ClassVar[bool] = True
     peer: str
 
 
@@ -110,6 +118,7 @@ class LinkRenewed(Record, frozen=True, kw_only=True):
     """Both ends proved their identities again; the result is mixed into the keys of the lanes."""
 
     EVENT: ClassVar[str] = "link.renewed"
+    AUDIT: ClassVar[bool] = True
     link: int
     peer: str
     generation: int
@@ -119,6 +128,7 @@ class LinkRenewed(Record, frozen=True, kw_only=True):
 
 class SessionRenewed(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "session.renewed"
+    AUDIT: ClassVar[bool] = True
     session: int
     peer: str
     generation: int
@@ -131,6 +141,7 @@ class RenewalFailed(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "renewal.failed"
     LEVEL: ClassVar[str] = "warning"
+    AUDIT: ClassVar[bool] = True
     purpose: str
     peer: str
     reason: str
@@ -153,6 +164,7 @@ class LinkFailed(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "link.failed"
     LEVEL: ClassVar[str] = "warning"
+    AUDIT: ClassVar[bool] = True
     peer: str
     bearer: str
     reason: str
@@ -174,6 +186,7 @@ class LaneDown(Record, frozen=True, kw_only=True):
 class HandshakeRefused(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "handshake.refused"
     LEVEL: ClassVar[str] = "warning"
+    AUDIT: ClassVar[bool] = True
     purpose: str
     reason: str
     cause: str
@@ -192,6 +205,7 @@ class ClockSkew(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "clock.skew"
     LEVEL: ClassVar[str] = "warning"
+    AUDIT: ClassVar[bool] = True
     peer: str
     skew_s: int  # positive: the peer's is ahead
     at_least: bool
@@ -199,6 +213,8 @@ class ClockSkew(Record, frozen=True, kw_only=True):
 
 class DateRecord(Record, frozen=True, kw_only=True):
     """A date in this node's own files is near or past. Logged once a day."""
+
+    AUDIT: ClassVar[bool] = True
 
     kind: str  # own, trust, crl
     name: str
@@ -246,6 +262,7 @@ class AcceptPaused(Record, frozen=True, kw_only=True):
 
 class SessionUp(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "session.up"
+    AUDIT: ClassVar[bool] = True
     session: int
     peer: str
     via: str
@@ -280,6 +297,7 @@ class SessionResumed(Record, frozen=True, kw_only=True):
 class SessionDown(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "session.down"
     LEVEL: ClassVar[str] = "warning"
+    AUDIT: ClassVar[bool] = True
     session: int
     peer: str
     code: str
@@ -290,6 +308,7 @@ class SessionDown(Record, frozen=True, kw_only=True):
 class SessionFailed(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "session.failed"
     LEVEL: ClassVar[str] = "warning"
+    AUDIT: ClassVar[bool] = True
     peer: str
     reason: str
     cause: str
@@ -300,6 +319,7 @@ class SessionFailed(Record, frozen=True, kw_only=True):
 class PathRefused(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "path.refused"
     LEVEL: ClassVar[str] = "warning"
+    AUDIT: ClassVar[bool] = True
     source: str
     destination: str
     code: str
@@ -321,6 +341,7 @@ class StreamEnd(Record, frozen=True, kw_only=True):
     """The access log: one line for each stream that was open."""
 
     EVENT: ClassVar[str] = "stream.end"
+    AUDIT: ClassVar[bool] = True
     id: str  # of the stream: the same at both edges
     started: str  # when it was opened, by this node's clock
     from_organisation: str
@@ -347,6 +368,7 @@ class StreamRefused(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "stream.refused"
     LEVEL: ClassVar[str] = "warning"
+    AUDIT: ClassVar[bool] = True
     id: str
     started: str
     from_organisation: str
@@ -382,12 +404,14 @@ class TablesRefused(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "tables.refused"
     LEVEL: ClassVar[str] = "error"
+    AUDIT: ClassVar[bool] = True
     part: str
     reason: str
 
 
 class ConfigReloaded(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "config.reloaded"
+    AUDIT: ClassVar[bool] = True
     changes: tuple[str, ...]
     milliseconds: int
 
@@ -397,6 +421,7 @@ class ConfigRefused(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "config.refused"
     LEVEL: ClassVar[str] = "error"
+    AUDIT: ClassVar[bool] = True
     reason: str
 
 
@@ -404,6 +429,7 @@ class HandoverDone(Record, frozen=True, kw_only=True):
     """Another process has replaced this one; this is its last line."""
 
     EVENT: ClassVar[str] = "handover.done"
+    AUDIT: ClassVar[bool] = True
     pid: int
     milliseconds: int  # how long the workers were paused, as far as this process knows
 
@@ -413,6 +439,7 @@ class HandoverFailed(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "handover.failed"
     LEVEL: ClassVar[str] = "error"
+    AUDIT: ClassVar[bool] = True
     reason: str
 
 
@@ -420,6 +447,7 @@ class HandoverTaken(Record, frozen=True, kw_only=True):
     """This process has replaced another one."""
 
     EVENT: ClassVar[str] = "handover.taken"
+    AUDIT: ClassVar[bool] = True
     node: str
     version: str
     streams: int
@@ -428,12 +456,14 @@ class HandoverTaken(Record, frozen=True, kw_only=True):
 
 class NodeDrainUndone(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "node.drain_undone"
+    AUDIT: ClassVar[bool] = True
     node: str
 
 
 class EventsLost(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "events.lost"
     LEVEL: ClassVar[str] = "error"
+    AUDIT: ClassVar[bool] = True
     count: int
 
 
@@ -442,6 +472,7 @@ class Failure(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "node.failure"
     LEVEL: ClassVar[str] = "error"
+    AUDIT: ClassVar[bool] = True
     where: str
     error: str  # the type of the exception; its text may quote a peer
 

@@ -11,6 +11,7 @@ class CrlTaken(Record, frozen=True, kw_only=True):
     """A list that a neighbour brought is in force."""
 
     EVENT: ClassVar[str] = "crl.taken"
+    AUDIT: ClassVar[bool] = True
     name: str  # of the CA
     number: int
     source: str
@@ -34,5 +35,6 @@ class CrlRefused(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "crl.refused"
     LEVEL: ClassVar[str] = "warning"
+    AUDIT: ClassVar[bool] = True
     peer: str
     reason: str

@@ -11,6 +11,7 @@ class OutletShares(Record, frozen=True, kw_only=True):
     """Somebody has moved new streams of an import between its outlets."""
 
     EVENT: ClassVar[str] = "outlet.shares"
+    AUDIT: ClassVar[bool] = True
     service: str
     before: dict[str, float]  # in percent, by outlet
     after: dict[str, float]
@@ -42,6 +43,7 @@ class QuietEnded(Record, frozen=True, kw_only=True):
     """An outlet that was quiet for some days is used again."""
 
     EVENT: ClassVar[str] = "quiet.ended"
+    AUDIT: ClassVar[bool] = True
     service: str
     outlet: str
     days: int
@@ -52,6 +54,7 @@ class QuietDoubtful(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "quiet.doubtful"
     LEVEL: ClassVar[str] = "warning"
+    AUDIT: ClassVar[bool] = True
     days: tuple[str, ...]
     seconds: int  # by so much, forward or back
 
@@ -60,6 +63,7 @@ class QuietNoted(Record, frozen=True, kw_only=True):
     """Somebody has noted what others saw of a network."""
 
     EVENT: ClassVar[str] = "quiet.noted"
+    AUDIT: ClassVar[bool] = True
     bearer: str
     observer: str
     since: str
@@ -75,6 +79,7 @@ class StateUnreadable(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "state.unreadable"
     LEVEL: ClassVar[str] = "error"
+    AUDIT: ClassVar[bool] = True
     file: str
     lost: bool
 
@@ -84,4 +89,5 @@ class StateUnwritten(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "state.unwritten"
     LEVEL: ClassVar[str] = "error"
+    AUDIT: ClassVar[bool] = True
     reason: str

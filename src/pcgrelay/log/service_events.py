@@ -72,6 +72,7 @@ class RuleEnded(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "rule.ended"
     LEVEL: ClassVar[str] = "warning"
+    AUDIT: ClassVar[bool] = True
     service: str
     organisation: str
     until: str

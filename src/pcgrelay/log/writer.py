@@ -10,7 +10,7 @@ import os
 import select
 from collections.abc import Callable
 from datetime import datetime
-from typing import TextIO
+from typing import Protocol, TextIO
 
 import msgspec
 from msgspec import structs
@@ -27,6 +27,8 @@ STANDARD_ERROR = 2
 LINES_AT_ONCE = 60
 LINE_INTERVAL_MS = 1_000
 KEYS_MOST = 8_192
+# How long somebody who must not act before a record is kept waits for the disk.
+KEEP_S = 1.0
 
 _encoder = msgspec.json.Encoder()
 
@@ -89,6 +91,16 @@ class StandardError:
         """Do nothing: nothing is buffered."""
 
 
+class AuditSink(Protocol):
+    """Where audited records go besides: the audit log."""
+
+    def emit(self, record: Record, policy: str) -> None:
+        """Queue a record; never blocks, never raises."""
+
+    async def settle(self, seconds: float) -> bool:
+        """Wait until all that was queued is on the disk; return whether it is."""
+
+
 class Log:
     """Destination of records. A sink that fails is tolerated: the log never stops the node."""
 
@@ -98,6 +110,8 @@ class Log:
         self._line: Callable[[Record, datetime, int], str] = line_of
         self._clock = clock
         self._throttle = Throttle(LINE_INTERVAL_MS, KEYS_MOST, at_once=LINES_AT_ONCE)
+        self.audit: AuditSink | None = None  # none: there is no audit log
+        self.policy = ""  # the short digest of the approved policy that holds; none: there are no approvals
         self.lost_total = 0
         self._told_total = 0  # how many of these the log itself has reported
 
@@ -115,7 +129,9 @@ class Log:
             self._sink.takes_priorities = is_journal(STANDARD_ERROR)
 
     def emit(self, record: Record) -> None:
-        """Write a record, unless its level is too low or its kind is throttled."""
+        """Write a record, unless its level is too low or its kind is throttled; the audit log knows no level."""
+        if record.AUDIT and self.audit is not None:
+            self.audit.emit(record, self.policy)
         if LEVELS.index(level_of(record)) < self._least:
             return
         suppressed = self._left_out_before(record)
@@ -128,6 +144,14 @@ class Log:
             self._write(record, suppressed)
         except (OSError, ValueError):
             self.lost_total += 1
+
+    async def keep(self, record: Record) -> bool:
+        """Write a record that promises something. Return whether the audit log has it on the disk, if there is one.
+
+        It waits for KEEP_S at most: a disk that fails stops no decision, and the audit log tells what it lost.
+        """
+        self.emit(record)
+        return self.audit is None or await self.audit.settle(KEEP_S)
 
     def _left_out_before(self, record: Record) -> int | None:
         """Return how many similar lines were left out since the last, or None if this one is left out too."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 from datetime import UTC, datetime
 
 import pytest
 
+import pcgrelay.log
 from pcgrelay.log import events as records
 from pcgrelay.log.events import Record
 from pcgrelay.log.throttle import Throttle
-from pcgrelay.log.writer import Log, line_of
+from pcgrelay.log.writer import KEEP_S, LINES_AT_ONCE, Log, line_of
 
 
 def test_a_line() -> None:
@@ -33,6 +36,10 @@ def test_foreign_text_cannot_break_a_line() -> None:
     assert json.loads(line)["event"] == "session.failed"
 
 
+for module in pkgutil.iter_modules(pcgrelay.log.__path__):
+    importlib.import_module(f"pcgrelay.log.{module.name}")
+
+
 def kinds(base: type[Record] = Record) -> list[type[Record]]:
     """What is said; a record that others are made from has no event of its own."""
     return [leaf for kind in base.__subclasses__() for leaf in (kinds(kind) if kind.__subclasses__() else [kind])]
@@ -45,6 +52,57 @@ def test_every_record_has_its_event_and_no_field_for_what_must_not_be_kept(kind:
     forbidden = {"payload", "key", "secret", "user", "address", "target", "data"}
     assert not forbidden & set(kind.__struct_fields__)
     assert not {"EVENT", "LEVEL"} & set(kind.__struct_fields__)
+
+
+# What is no decision and no ground of one: the state of services and targets, and what goes on by itself. All other
+# kinds are audited; a new one is either, on purpose.
+NOT_AUDITED = set(
+    """
+    member.away member.back link.control_lost lane.down session.stalled session.resumed listener.paused
+    catalogue.refused service.full crl.too_large outlet.failing outlet.well
+    import.up import.down import.unavailable import.moved target.unresolved target.failing target.well
+    """.split()
+)
+
+
+def test_every_kind_is_audited_or_not_on_purpose() -> None:
+    assert {kind.EVENT for kind in kinds() if not kind.AUDIT} == NOT_AUDITED
+
+
+class Kept:
+    """An audit log that notes what it gets."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[Record, str]] = []
+        self.waited: list[float] = []
+
+    def emit(self, record: Record, policy: str) -> None:
+        self.records.append((record, policy))
+
+    async def settle(self, seconds: float) -> bool:
+        self.waited.append(seconds)
+        return False
+
+
+def test_neither_level_nor_throttle_keeps_a_record_from_the_audit_log() -> None:
+    log, log.audit = Log("error", io.StringIO()), (kept := Kept())
+    log.policy = "7f3ac1000000"
+    up = records.LinkRenewed(link=1, peer="x", generation=2, group="g", tls_suite="s")
+    for _ in range(LINES_AT_ONCE + 5):
+        log.emit(up)
+    log.emit(records.LaneDown(link=1, peer="x", index=0, code="c", reason="r"))
+    assert kept.records == [(up, "7f3ac1000000")] * (LINES_AT_ONCE + 5)
+
+
+async def test_a_record_that_promises_something_waits_for_the_disk() -> None:
+    sink = io.StringIO()
+    log, stopped = Log("info", sink), records.NodeStopped(node="x", streams=0)
+    assert await log.keep(stopped)
+    log.audit = kept = Kept()
+    assert not await log.keep(stopped)
+    assert kept.records == [(stopped, "")]
+    assert kept.waited == [KEEP_S]
+    assert len(sink.getvalue().splitlines()) == 2
 
 
 def test_event_names_are_unique() -> None:
