@@ -71,11 +71,27 @@ listen = "127.0.0.1:9740"
 [page]                                   # pages for a browser
 listen = "127.0.0.1:9741"
 """
+# What each rule says where changes have to be approved.
+PAPER = {
+    "owner": "j.smith@kent.police.example",
+    "reason": "Custody look-ups",
+    "change": "CR-1042",
+    "until": date(2027, 3, 31),
+}
 PATH = Path("/etc/pcgrelay/kent-1.toml")
 
 
 def documented() -> dict[str, Any]:
     return tomllib.loads(DOCUMENTED)
+
+
+def approved() -> dict[str, Any]:
+    """The same where changes have to be approved: each rule says who allowed it."""
+    values = documented()
+    for table in ("listen", "link", "export", "import", "direct"):
+        values[table] = [{**entry, **PAPER} for entry in values[table]]
+    values["policy"]["paper"] = dict(PAPER)
+    return {**values, "approvals": {"signers": "allowed_signers"}}
 
 
 def written(values: dict[str, Any]) -> str:
@@ -84,5 +100,11 @@ def written(values: dict[str, Any]) -> str:
         entries = value if isinstance(value, list) else [value]
         for entry in entries:
             lines.append(f"[[{name}]]" if isinstance(value, list) else f"[{name}]")
-            lines += [f"{key} = {item if isinstance(item, date) else json.dumps(item)}" for key, item in entry.items()]
+            lines += [f"{key} = {_value(item)}" for key, item in entry.items()]
     return "\n".join(lines) + "\n"
+
+
+def _value(item: Any) -> str:
+    if isinstance(item, dict) and item:
+        return f"{{ {', '.join(f'{json.dumps(key)} = {_value(each)}' for key, each in item.items())} }}"
+    return str(item) if isinstance(item, date) else json.dumps(item)

@@ -1,8 +1,8 @@
 """The configuration: read and checked once. A Config that exists is valid as a whole.
 
 `source` finds lines, `schema` knows the names, `shape` holds the file against them, `values` parses addresses, sizes
-and times, `build`, `outlets`, `drills` and `fields` apply the rules, `all_errors` finds whatever else is wrong with
-a refused file, `settings` is what everybody else sees, `differences` compares two of them.
+and times, `build`, `outlets`, `drills`, `paper` and `fields` apply the rules, `all_errors` finds whatever else is wrong
+with a refused file, `settings` is what everybody else sees, `differences` compares two of them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pcgrelay.config.differences import differences, restart_reason, sized_as
 from pcgrelay.config.settings import (
     EVERY,
     GATEWAY,
+    ApprovalsSettings,
     BearerSettings,
     CallerSettings,
     Config,
@@ -27,6 +28,7 @@ from pcgrelay.config.settings import (
     ListenSettings,
     LogSettings,
     NodeSettings,
+    Paper,
     PolicySettings,
     ReaderSettings,
 )
@@ -40,6 +42,7 @@ __all__ = [
     "EVERY",
     "GATEWAY",
     "Address",
+    "ApprovalsSettings",
     "BearerSettings",
     "CallerSettings",
     "Config",
@@ -52,6 +55,7 @@ __all__ = [
     "ListenSettings",
     "LogSettings",
     "NodeSettings",
+    "Paper",
     "PolicySettings",
     "ReaderSettings",
     "admin_path",

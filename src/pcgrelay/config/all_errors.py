@@ -38,6 +38,7 @@ DOUBTS: dict[str, frozenset[str]] = {
     "export": frozenset({"node.role"}),
     "import": frozenset({"node.role"}),
     "caller": frozenset({"export.also"}),
+    "policy.paper": frozenset({"policy.members", "policy.relays"}),
     "policy.half_open_per_source": frozenset({"policy.half_open_total"}),
     "policy.renewal_age_s": frozenset({"policy.renewal_interval_s"}),
     "export.probe_send": frozenset({"export.probe"}),
@@ -187,6 +188,13 @@ class _Errors:
             entries[index] = self._stand_ins(table)
         return True
 
+    def _is_required(self, table: str, key: str) -> bool:
+        """Whether a key has no default, here."""
+        if key in required_keys_of(table):
+            return True
+        needs_paper = "approvals" in self._values
+        return needs_paper and (key in schema.PAPER if table in schema.RULES else (table, key) == ("policy", "paper"))
+
     def _mend_key(self, table: str, entry: Any, keys: KeyPath) -> bool:
         if not isinstance(entry, dict):
             return False
@@ -197,13 +205,13 @@ class _Errors:
             if isinstance(stand_in, list):
                 item[keys[1]] = stand_in[0]
                 return True
-        if key in required_keys_of(table):
+        if self._is_required(table, key):
             entry[key] = self._stand_in(table, key)
             return True
         return entry.pop(key, None) is not None
 
     def _stand_ins(self, table: str) -> dict[str, Any]:
-        return {key: self._stand_in(table, key) for key in keys_of(table) if key in required_keys_of(table)}
+        return {key: self._stand_in(table, key) for key in keys_of(table) if self._is_required(table, key)}
 
     def _stand_in(self, table: str, key: str) -> Any:
         """Return a right value that no other entry has, and that is related to nothing."""

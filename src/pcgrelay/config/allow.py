@@ -5,12 +5,10 @@ from __future__ import annotations
 from datetime import UTC
 
 from pcgrelay.config import schema
-from pcgrelay.config.fields import parsed
+from pcgrelay.config.fields import TEXT_MOST, parsed
 from pcgrelay.config.settings import AllowTerms
 from pcgrelay.config.source import KeyPath, Source
 from pcgrelay.model import check_dotted
-
-TEXT_MOST = 200
 
 
 def allowed(

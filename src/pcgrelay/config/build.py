@@ -23,6 +23,7 @@ from pcgrelay.config.fields import (
     target_address,
 )
 from pcgrelay.config.outlets import bearers, directs, refuse_outlets
+from pcgrelay.config.paper import approvals, paper, policy_paper, refuse_unsigned
 from pcgrelay.config.processors import processors
 from pcgrelay.config.readers import reader
 from pcgrelay.config.settings import (
@@ -82,6 +83,7 @@ def build(source: Source, tables: schema.FileTable) -> Config:
         callers=callers(source, tables.caller),
         metrics=reader(source, "metrics", tables.metrics, node.id),
         page=reader(source, "page", tables.page, node.id),
+        approvals=approvals(source, tables.approvals),
     )
     _refuse_contradictions(source, config)
     return config
@@ -157,6 +159,7 @@ def _policy(source: Source, table: schema.PolicyTable) -> PolicySettings:
         suites=suites,
         members=table.members,
         relays=table.relays,
+        paper=policy_paper(source, table),
         handshake_deadline_ms=table.handshake_deadline_ms,
         half_open_total=table.half_open_total,
         half_open_per_source=per_source,
@@ -183,6 +186,7 @@ def _listen(source: Source, where: KeyPath, table: schema.ListenTable) -> Listen
         bearer=bearer_name(source, where, table.bearer),
         precedence=_precedence(table.precedence),
         weight=table.weight,
+        paper=paper(source, where, table),
     )
 
 
@@ -202,6 +206,7 @@ def _link(source: Source, where: KeyPath, table: schema.LinkTable, own: NodeId) 
         precedence=_precedence(table.precedence),
         weight=table.weight,
         sources=sources(source, (*where, "source"), table.source, dialled(source, (*where, "address"), table.address)),
+        paper=paper(source, where, table),
     )
 
 
@@ -241,6 +246,7 @@ def _export(source: Source, where: KeyPath, table: schema.ExportTable, own: Node
         sources=sources(source, (*where, "source"), table.source, target),
         proxy=table.proxy is not None,
         also=tuple(parsed(source, (*where, "also", i), text, Address.parse) for i, text in enumerate(table.also)),
+        paper=paper(source, where, table),
     )
 
 
@@ -264,6 +270,7 @@ def _import(source: Source, where: KeyPath, table: schema.ImportTable) -> Import
         also=also,
         careful=table.careful,
         exercise=table.exercise,
+        paper=paper(source, where, table),
     )
 
 
@@ -288,6 +295,7 @@ def _refuse_contradictions(source: Source, config: Config) -> None:
     refuse_outlets(source, config, listeners)
     refuse_callers(source, config, listeners)
     refuse_drills(source, config)
+    refuse_unsigned(source, config)
 
 
 def _listeners(config: Config) -> Iterator[tuple[KeyPath, Address]]:

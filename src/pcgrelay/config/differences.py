@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from pcgrelay.config.settings import Config, Limits
+from pcgrelay.config.settings import ApprovalsSettings, Config, Limits, Paper, PolicySettings
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -76,7 +76,14 @@ def differences(old: Config, new: Config) -> tuple[str, ...]:
         *_of_table("log", old.log, new.log, new.log.__struct_fields__),
         *_of_table("metrics", old.metrics, new.metrics, new.metrics.__struct_fields__),
         *_of_table("page", old.page, new.page, new.page.__struct_fields__),
+        *_of_approvals(old.approvals, new.approvals),
     )
+
+
+def _of_approvals(old: ApprovalsSettings | None, new: ApprovalsSettings | None) -> list[str]:
+    if old is None or new is None:
+        return [] if old is new else [f"approvals {'removed' if new is None else 'added'}"]
+    return _of_table("approvals", old, new, new.__struct_fields__)
 
 
 def _changed_keys(old: msgspec.Struct, new: msgspec.Struct, keys: Iterable[str]) -> list[str]:
@@ -85,6 +92,8 @@ def _changed_keys(old: msgspec.Struct, new: msgspec.Struct, keys: Iterable[str])
         before, after = getattr(old, key), getattr(new, key)
         if before != after and isinstance(after, Limits):
             found += _changed_keys(before, after, after.__struct_fields__)
+        elif before != after and key == "paper" and not isinstance(new, PolicySettings):
+            found += _changed_keys(before or Paper(), after or Paper(), Paper.__struct_fields__)
         elif before != after:
             found.append(_WRITTEN.get(key, key))
     return list(dict.fromkeys(found))

@@ -23,6 +23,7 @@ PROBE_SEND_MOST_BYTES = 1_024
 PROBE_EXPECT_MOST_BYTES = 256
 # As many as the data plane holds for a target.
 SOURCES_MOST = 8
+TEXT_MOST = 200  # characters of a line for status and log
 _MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
 
 

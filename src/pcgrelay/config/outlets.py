@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pcgrelay.config import schema
 from pcgrelay.config.fields import bearer_name, parsed, probe_words, sources, target_address
+from pcgrelay.config.paper import paper
 from pcgrelay.config.settings import GATEWAY, BearerSettings, Config, DirectSettings
 from pcgrelay.config.source import KeyPath, Source, shown_path
 from pcgrelay.config.values import Address
@@ -55,6 +56,7 @@ def _direct(source: Source, where: KeyPath, table: schema.DirectTable) -> Direct
         probe_send=send,
         probe_expect=expect,
         probe_interval_ms=table.probe_interval_ms,
+        paper=paper(source, where, table),
     )
 
 

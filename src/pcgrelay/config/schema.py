@@ -32,6 +32,19 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One table of the file."""
 
 
+class RuleTable(Table, frozen=True, kw_only=True):
+    """What a table that allows something says of who allowed it; required where there is [approvals]."""
+
+    owner: str | None = None
+    reason: str | None = None
+    change: str | None = None
+    until: date | None = None  # none: without end
+
+
+class PolicyPaperTable(RuleTable, frozen=True, kw_only=True):
+    """[policy.paper]."""
+
+
 class NodeTable(Table, frozen=True, kw_only=True):
     """[node]."""
 
@@ -64,6 +77,7 @@ class PolicyTable(Table, frozen=True, kw_only=True):
     suites: tuple[str, ...] = ("AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305")
     members: tuple[str, ...] = ()
     relays: tuple[str, ...] | None = None  # any member
+    paper: PolicyPaperTable | None = None
     handshake_deadline_ms: Milliseconds = 10_000
     half_open_total: Count = 256
     half_open_per_source: Count | None = None  # an eighth of the total
@@ -83,7 +97,7 @@ class BearerTable(Table, frozen=True, kw_only=True):
     supported_until: date | None = None  # none: no end is known
 
 
-class ListenTable(Table, frozen=True, kw_only=True):
+class ListenTable(RuleTable, frozen=True, kw_only=True):
     """[[listen]]."""
 
     address: str
@@ -92,7 +106,7 @@ class ListenTable(Table, frozen=True, kw_only=True):
     weight: Weight = 100
 
 
-class LinkTable(Table, frozen=True, kw_only=True):
+class LinkTable(RuleTable, frozen=True, kw_only=True):
     """[[link]]."""
 
     peer: str
@@ -112,7 +126,7 @@ class AllowTable(Table, frozen=True, kw_only=True):
     reference: str = ""
 
 
-class ExportTable(Table, frozen=True, kw_only=True):
+class ExportTable(RuleTable, frozen=True, kw_only=True):
     """[[export]]."""
 
     service: str
@@ -144,7 +158,7 @@ class CallerTable(Table, frozen=True, kw_only=True):
     networks: tuple[str, ...]
 
 
-class ImportTable(Table, frozen=True, kw_only=True):
+class ImportTable(RuleTable, frozen=True, kw_only=True):
     """[[import]]."""
 
     service: str
@@ -162,7 +176,7 @@ class ImportTable(Table, frozen=True, kw_only=True):
     exercise: Exercise = 0.0
 
 
-class DirectTable(Table, frozen=True, kw_only=True):
+class DirectTable(RuleTable, frozen=True, kw_only=True):
     service: str
     name: str
     address: str
@@ -203,6 +217,17 @@ class ReaderTable(Table, frozen=True, kw_only=True):
     allow: tuple[str, ...] | None = None  # none: the node's own organisation
 
 
+class ApprovalsTable(Table, frozen=True, kw_only=True):
+    """[approvals]."""
+
+    signers: str
+    needs: Annotated[int, Meta(ge=1, le=16)] = 2
+    roles: dict[str, tuple[str, ...]] = {}
+    revoked: str | None = None  # none: no key is
+    holds: bool = False
+    most_days: Annotated[int, Meta(ge=1, le=3_660)] = 400
+
+
 class FileTable(Table, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -220,6 +245,7 @@ class FileTable(Table, frozen=True, kw_only=True):
     log: LogTable = LogTable()
     metrics: ReaderTable | None = None
     page: ReaderTable | None = None
+    approvals: ApprovalsTable | None = None
 
 
 TABLES: dict[str, type[Struct]] = {
@@ -237,6 +263,15 @@ TABLES: dict[str, type[Struct]] = {
     "log": LogTable,
     "metrics": ReaderTable,
     "page": ReaderTable,
+    "approvals": ApprovalsTable,
+}
+# The tables that are rules, and the four keys that say of each who allowed it.
+RULES = ("listen", "link", "export", "import", "direct")
+PAPER = {
+    "owner": 'owner = "j.smith@kent.police.example"',
+    "reason": 'reason = "Custody look-ups, ISA 2026/14"',
+    "change": 'change = "CR-1042"',
+    "until": "until = 2027-03-31",
 }
 # A correct line for each key, shown when a wrong one is refused. A test compares this list with the Structs above.
 EXAMPLES = {
@@ -270,6 +305,7 @@ EXAMPLES = {
     "policy.path_wait_ms": "path_wait_ms = 30000",
     "policy.half_closed_s": "half_closed_s = 3600",
     "policy.probe_interval_ms": "probe_interval_ms = 500",
+    "policy.paper": f"paper = {{ {', '.join(PAPER.values())} }}",
     "bearer.name": 'name = "cjx"',
     "bearer.marking": 'marking = "OFFICIAL"',
     "bearer.supported_until": "supported_until = 2031-01-31",
@@ -345,6 +381,13 @@ EXAMPLES = {
     "log.level": 'level = "info"',
     "log.access": "access = true",
     "log.format": 'format = "text"',
+    "approvals.signers": 'signers = "allowed_signers"',
+    "approvals.needs": "needs = 2",
+    "approvals.roles": 'roles = { "information assurance" = ["a.jones@kent.police.example"] }',
+    "approvals.revoked": 'revoked = "revoked.krl"',
+    "approvals.holds": "holds = true",
+    "approvals.most_days": "most_days = 400",
+    **{f"{table}.{key}": line for table in RULES for key, line in PAPER.items()},
     "node": "[node]",
     "identity": "[identity]",
     "policy": "[policy]",
@@ -359,4 +402,5 @@ EXAMPLES = {
     "log": "[log]",
     "metrics": "[metrics]",
     "page": "[page]",
+    "approvals": "[approvals]",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
@@ -42,6 +42,22 @@ class IdentitySettings(Struct, frozen=True, kw_only=True):
     crl: Path | None
 
 
+class Paper(Struct, frozen=True, kw_only=True):
+    """Who answers for a rule, why it is there, by which change, and until when."""
+
+    owner: str = ""  # an address; a person's, so never logged
+    reason: str = ""
+    change: str = ""
+    until: date | None = None  # its last day, in UTC; none: without end
+
+    @property
+    def end(self) -> datetime | None:
+        """The first moment at which the rule allows nothing any more."""
+        if self.until is None:
+            return None
+        return datetime.combine(self.until, time.min, UTC) + timedelta(days=1)
+
+
 class PolicySettings(Struct, frozen=True, kw_only=True):
     """[policy]: requirements on neighbours, and limits on what they may cost before they are authenticated."""
 
@@ -60,6 +76,7 @@ class PolicySettings(Struct, frozen=True, kw_only=True):
     half_closed_s: int = 3_600  # a half-closed stream without traffic for this long ends
     probe_interval_ms: int = 500  # of lanes; one that is silent for four intervals is dead
     relays: tuple[str, ...] | None = None  # organisations whose nodes may be relays; None: every member
+    paper: Paper | None = None  # of members and relays
 
     def admits(self, organisation: str) -> bool:
         """Return whether nodes of that organisation may link to this one."""
@@ -85,6 +102,7 @@ class ListenSettings(Struct, frozen=True, kw_only=True):
     bearer: str
     precedence: Precedence = Precedence.DEFAULT  # of the links that arrive here
     weight: int = 100
+    paper: Paper | None = None
 
 
 class LinkSettings(Struct, frozen=True, kw_only=True):
@@ -96,6 +114,7 @@ class LinkSettings(Struct, frozen=True, kw_only=True):
     precedence: Precedence = Precedence.DEFAULT
     weight: int = 100
     sources: tuple[str, ...] = ()  # numeric addresses to connect from; none: the system's choice
+    paper: Paper | None = None
 
     def dials_as(self, other: LinkSettings) -> bool:
         """Return whether a link that was dialled for the other settings can be kept for these."""
@@ -146,6 +165,7 @@ class ExportSettings(Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()  # numeric addresses to connect from; none: the system's choice
     proxy: bool = False  # whether the target is told who calls, by the PROXY protocol
     also: tuple[Address, ...] = ()  # listeners for callers who still come the old way
+    paper: Paper | None = None
 
 
 class CallerSettings(Struct, frozen=True, kw_only=True):
@@ -168,6 +188,7 @@ class ImportSettings(Struct, frozen=True, kw_only=True):
     also: tuple[Address, ...] = ()  # further listeners
     careful: bool = True  # with several outlets, nothing is sent before the far side has answered
     exercise: float = 0.0  # percent of new streams that take the first back-up, so that it is known to work
+    paper: Paper | None = None
 
     @property
     def listeners(self) -> tuple[Address, ...]:
@@ -193,6 +214,7 @@ class DirectSettings(Struct, frozen=True, kw_only=True):
     probe_send: bytes = b""
     probe_expect: bytes = b""
     probe_interval_ms: int = 5_000
+    paper: Paper | None = None
 
     @property
     def proxy(self) -> bool:
@@ -236,6 +258,17 @@ class ReaderSettings(Struct, frozen=True, kw_only=True):
         return node.organisation in self.allow or node.uri in self.allow
 
 
+class ApprovalsSettings(Struct, frozen=True, kw_only=True):
+    """[approvals]: who signs changes of the configuration, and how many of them a change needs."""
+
+    signers: Path  # in OpenSSH's format of allowed signers
+    needs: int = 2  # signatures of others for what widens
+    roles: tuple[tuple[str, tuple[str, ...]], ...] = ()  # who has which, both in the order of the alphabet
+    revoked: Path | None = None  # keys that count no more, in OpenSSH's format (KRL)
+    holds: bool = False  # whether a signer may hold a change
+    most_days: int = 400  # how far ahead a rule may end
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """One node's whole configuration."""
 
@@ -254,6 +287,7 @@ class Config(Struct, frozen=True, kw_only=True):
     callers: tuple[CallerSettings, ...] = ()
     metrics: ReaderSettings = ReaderSettings()
     page: ReaderSettings = ReaderSettings()
+    approvals: ApprovalsSettings | None = None
 
     @property
     def readers(self) -> dict[str, ReaderSettings]:

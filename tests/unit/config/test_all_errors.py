@@ -71,7 +71,7 @@ def test_any_of_them_together_are_told_and_no_other(chosen: list[int]) -> None:
 
 def test_pairs_of_wrong_keys_are_told_both() -> None:
     chosen = random.Random(12)  # the same pairs each time
-    names = [name for name in schema.EXAMPLES if "." in name]
+    names = [name for name in schema.EXAMPLES if "." in name and not name.startswith("approvals.")]
     for _ in range(60):
         first, second = chosen.sample(names, 2)
         planted = [(*name.split(".", 1), {}) for name in (first, second)]

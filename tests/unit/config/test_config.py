@@ -19,6 +19,8 @@ from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem
 from pcgrelay.model import Marking, NodeId, Precedence, Priority, Role, ServiceName, Suite
 from tests.support.documented_config import DOCUMENTED, PATH
 
+PAPER = "".join(f"{line}\n" for line in schema.PAPER.values())
+
 
 def test_the_documented_file_means_what_it_says() -> None:
     settings = config.parse(DOCUMENTED, PATH)
@@ -68,8 +70,7 @@ def test_the_order_of_suites_is_kept() -> None:
 def test_each_key_has_an_example_that_works() -> None:
     values = tables()
     known = set()
-    for name, value in values.items():
-        table = type(value[0]) if isinstance(value, tuple) else type(value)
+    for name, table in schema.TABLES.items():
         known |= {name, *(f"{name}.{field.encode_name}" for field in msgspec.structs.fields(table))}
     assert set(schema.EXAMPLES) == known
     # A drill is of one of the three. Who comes the old way has no name to tell, and only a unix socket has a mode.
@@ -84,9 +85,9 @@ def test_each_key_has_an_example_that_works() -> None:
     )
     for key, kind in drills.items():
         text += f'[[drill]]\nkind = "{kind}"\nevery = "1d"\n{schema.EXAMPLES[key]}\n'
-    text += f'[[export]]\nservice = "other"\ntarget = "unix:/run/db.sock"\n{schema.EXAMPLES["export.proxy"]}\n'
+    text += f'[[export]]\nservice = "other"\ntarget = "unix:/run/db.sock"\n{schema.EXAMPLES["export.proxy"]}\n{PAPER}'
     rights = f"{schema.EXAMPLES['import.mode']}\n{schema.EXAMPLES['import.group']}\n"
-    text += f'[[import]]\nservice = "other@met.police.example"\nlisten = "unix:/run/other.sock"\n{rights}'
+    text += f'[[import]]\nservice = "other@met.police.example"\nlisten = "unix:/run/other.sock"\n{rights}{PAPER}'
     assert config.parse(text, PATH).node.id.name == "kent-1"
 
 

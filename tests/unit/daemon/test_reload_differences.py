@@ -56,6 +56,8 @@ def read(text: str) -> Config:
         ("[policy]", '[policy]\npost_quantum = "preferred"', "policy.post_quantum changed"),
         ("[policy]", "[policy]\nprobe_interval_ms = 75", "policy.probe_interval_ms changed"),
         ("workers = 1", "workers = 1\nlanes = 2", "node.lanes changed"),
+        ("[log]", "until = 2027-03-31\n[log]", "export custody@kent.police.example changed (until)"),
+        ("[policy]", "[policy]\npaper = { until = 2027-03-31 }", "policy.paper changed"),
     ],
 )
 def test_differences_are_told_in_the_words_of_the_file(old: str, new: str, words: str) -> None:
