@@ -45,6 +45,12 @@ class RuleProblem(PcgrelayError):
     exit_code = 6
 
 
+class ProofProblem(PcgrelayError):
+    """What was kept does not agree with what was signed."""
+
+    exit_code = 8
+
+
 class PermissionProblem(PcgrelayError):
     """This user lacks a permission, or a file gives others too many (EX_NOPERM)."""
 

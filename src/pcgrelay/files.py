@@ -15,6 +15,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
 
@@ -50,6 +51,11 @@ def read_bounded(
     if not data:
         raise ConfigError(f"{path}: the {what} is empty; put its contents there or name another file.")
     return data
+
+
+def open_plain(path: Path, buffering: int = -1) -> BinaryIO:
+    """Open a file for reading as bytes. A pipe in its place reads as an empty file, and blocks nobody."""
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering)
 
 
 def read_text(path: Path, what: str, limit_bytes: int) -> str:

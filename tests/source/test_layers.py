@@ -37,6 +37,7 @@ CONTROL_LAYERS = [
     ["dataplane"],
     ["policy"],
     ["admin"],
+    ["audit"],
     ["log"],
     ["net"],
     ["handover"],
