@@ -1,0 +1,96 @@
+"""What was signed: `checkpoint`, the newest head of a log, and `checkpoints.jsonl`, each one that ever was.
+
+A line of the history is {"ts": "2026-11-03T02:14:07.113Z", "note": "..."} with the whole signed note in it. The same
+head may stand there again with the signatures of witnesses that came later. Sizes never fall. A last line without its
+end is torn, as that of a segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from pcgrelay.audit.checkpoint import Checkpoint
+from pcgrelay.audit.note import NOTE_MOST_BYTES, Note
+from pcgrelay.errors import ProofProblem
+from pcgrelay.files import open_plain, unreadable
+
+NEWEST = "checkpoint"
+HISTORY = "checkpoints.jsonl"
+LINE_MOST_BYTES = 2 * NOTE_MOST_BYTES
+
+
+class HistoryLine(Struct, frozen=True, forbid_unknown_fields=True):
+    """One line, as it stands in the file."""
+
+    ts: str  # when it was signed, or a signature came
+    note: str
+
+
+class SignedHead(Struct, frozen=True):
+    """A head of the log with its signatures, none of which is verified yet."""
+
+    where: str  # file, and line if it has many
+    ts: str  # empty: it stands alone in its file, which has no time
+    note: Note
+    checkpoint: Checkpoint
+
+
+def history_line(ts: str, note: Note) -> bytes:
+    """A line for the history, with its end."""
+    return msgspec.json.encode(HistoryLine(ts, note.encoded.decode())) + b"\n"
+
+
+def parse_head(data: bytes, where: str, ts: str = "") -> SignedHead:
+    """Read a signed note that is a checkpoint. ProofProblem, with where: it is none."""
+    try:
+        note = Note.parse(data)
+        return SignedHead(where, ts, note, Checkpoint.parse(note.text))
+    except ProofProblem as problem:
+        raise ProofProblem(f"{where}: {problem}") from None
+
+
+def read_newest(folder: Path) -> SignedHead | None:
+    """The newest head of the log in that folder (STATE/audit); nothing if none was ever signed."""
+    path = folder / NEWEST
+    try:
+        with open_plain(path) as source:
+            data = source.read(NOTE_MOST_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise unreadable(path, "checkpoint of the audit log", error) from None
+    return parse_head(data, str(path))
+
+
+def read_history(folder: Path) -> Iterator[SignedHead | ProofProblem]:
+    """Each head of the history in its order; in the place of a line that is none, what is wrong with it."""
+    path = folder / HISTORY
+    try:
+        with open_plain(path, buffering=1 << 20) as source:
+            number = 0
+            while line := source.readline(LINE_MOST_BYTES + 1):
+                number += 1
+                if line.endswith(b"\n"):
+                    yield _head(line, f"{path}:{number}")
+                elif len(line) > LINE_MOST_BYTES:
+                    yield ProofProblem(f"{path}:{number}: a line has at most {LINE_MOST_BYTES} bytes; this has more.")
+                    return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise unreadable(path, "history of checkpoints", error) from None
+
+
+def _head(line: bytes, where: str) -> SignedHead | ProofProblem:
+    try:
+        read = msgspec.json.decode(line, type=HistoryLine)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ProofProblem(f'{where}: a line is {{"ts": ..., "note": ...}}, and this is none.')
+    try:
+        return parse_head(read.note.encode(), where, read.ts)
+    except ProofProblem as problem:
+        return problem
