@@ -19,6 +19,7 @@ role = "edge"
 workers = 2
 memory = "256MiB"
 admin = "/run/pcgrelay/kent-1.sock"
+state = "/var/lib/pcgrelay/kent-1"
 
 [identity]
 certificate = "kent-1.pem"
@@ -70,15 +71,19 @@ listen = "unix:/run/pcgrelay/notes.sock"
 also = ["unix:/run/pcgrelay/notes-2.sock"]
 mode = "0660"
 
+[audit]
+keep_days = 30
+streams = "refused"
+
 [metrics]
 listen = "10.1.2.3:9740"
 allow = ["kent.police.example"]
 """
-RELAY = re.sub(rb"(?s)\[\[export\]\].*(?=\[metrics\])", b"", EDGE).replace(b'"edge"', b'"relay"')
+RELAY = re.sub(rb"(?s)\[\[export\]\].*(?=\[audit\])", b"", EDGE).replace(b'"edge"', b'"relay"')
 WORDS = [
     *(word.encode() for word in re.findall(r"[A-Za-z0-9_*@.:/-]+", EDGE.decode())),
     b"\n[[listen]]\n", b"\n[[link]]\n", b"\n[[export]]\n", b"\n[[import]]\n", b"\n[policy]\n", b"[[node]]",
-    b"\n[metrics]\n", b"\n[page]\n", b"unix:/run/x", b".next", b"unix://", b"/../", b"/./",
+    b"\n[metrics]\n", b"\n[page]\n", b"\n[audit]\n", b"unix:/run/x", b".next", b"unix://", b"/../", b"/./",
     b"true", b"1e400", b"-1", b"nan", b"1979-05-27T07:32:00Z", b"9" * 5_000, b"'''", b'"""', b"\\u0000", b"\\U0010ffff",
     b"\n[log]\nlevel = \"debug\"\naccess = false\n", b"0x", b"KiB", b"[" * 2_000, b"{a.b.c=" * 500,
 ]  # fmt: skip

@@ -15,6 +15,7 @@ role = "edge"                            # or "relay"
 workers = 0                              # data-plane threads; 0: one for each core
 memory = "256MiB"                        # budget of the data plane
 admin = "/run/pcgrelay/kent-1.sock"      # unix socket of the admin interface
+state = "/var/lib/pcgrelay/kent-1"       # folder of what outlasts a process
 
 [identity]
 certificate = "kent-1.pem"               # chain, leaf first; paths are relative to this file
@@ -64,6 +65,9 @@ every = "90d"
 [[caller]]                               # whose callers come from where
 organisation = "met.police.example"
 networks = ["10.1.0.0/16"]
+
+[audit]                                  # decisions on record, provable
+keep_days = 400
 
 [metrics]                                # figures and health over TCP
 listen = "127.0.0.1:9740"

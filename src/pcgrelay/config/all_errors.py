@@ -35,6 +35,7 @@ DOUBTS: dict[str, frozenset[str]] = {
     "drill.kind": frozenset({"node.role", "drill.service", "drill.relay", "drill.bearer"}),
     "import.outlet": frozenset({"import.service", "direct.service", "direct.name"}),
     "import.exercise": frozenset({"import.service", "direct.service", "direct.name"}),
+    "audit": frozenset({"node.state"}),
     "export": frozenset({"node.role"}),
     "import": frozenset({"node.role"}),
     "caller": frozenset({"export.also"}),

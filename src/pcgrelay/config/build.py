@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pcgrelay.config import schema
 from pcgrelay.config.allow import allowed
+from pcgrelay.config.audit import audit
 from pcgrelay.config.callers import callers, refuse_callers
 from pcgrelay.config.drills import drills, refuse_drills
 from pcgrelay.config.fields import (
@@ -81,6 +82,7 @@ def build(source: Source, tables: schema.FileTable) -> Config:
         directs=directs(source, tables.direct),
         drills=drills(source, tables.drill, node.id.realm),
         callers=callers(source, tables.caller),
+        audit=audit(source, tables.audit, node),
         metrics=reader(source, "metrics", tables.metrics, node.id),
         page=reader(source, "page", tables.page, node.id),
         approvals=approvals(source, tables.approvals),

@@ -29,6 +29,7 @@ _WRITTEN = {
     "lasts_s": "for",
     "calendar": "window",
     "sources": "source",
+    "kept_streams": "streams",
     "terms": "allow",
     "streams": "max_streams",
     "per_organisation": "max_streams_per_organisation",
@@ -74,6 +75,7 @@ def differences(old: Config, new: Config) -> tuple[str, ...]:
         *_of_entries("drill", old.drills, new.drills, lambda entry: f"{entry.kind} {entry.subject}".rstrip()),
         *_of_entries("caller", old.callers, new.callers, lambda entry: entry.organisation),
         *_of_table("log", old.log, new.log, new.log.__struct_fields__),
+        *_of_optional("audit", old.audit, new.audit),
         *_of_table("metrics", old.metrics, new.metrics, new.metrics.__struct_fields__),
         *_of_table("page", old.page, new.page, new.page.__struct_fields__),
         *_of_approvals(old.approvals, new.approvals),
@@ -101,6 +103,12 @@ def _changed_keys(old: msgspec.Struct, new: msgspec.Struct, keys: Iterable[str])
 
 def _of_table(table: str, old: msgspec.Struct, new: msgspec.Struct, keys: Iterable[str]) -> list[str]:
     return [f"{table}.{key} changed" for key in _changed_keys(old, new, keys)]
+
+
+def _of_optional(table: str, old: msgspec.Struct | None, new: msgspec.Struct | None) -> list[str]:
+    if old is not None and new is not None:
+        return _of_table(table, old, new, new.__struct_fields__)
+    return [] if old is new else [f"{table} {'added' if old is None else 'removed'}"]
 
 
 def _of_entries(table: str, old: Iterable[T], new: Iterable[T], key: Callable[[Any], Hashable]) -> list[str]:

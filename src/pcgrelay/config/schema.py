@@ -24,6 +24,7 @@ Exercise = Annotated[float, Meta(ge=0, le=10)]
 ProbeInterval = Annotated[int, Meta(ge=200, le=3_600_000)]
 # 0: no limit.
 Seconds = Annotated[int, Meta(ge=0, le=31_536_000)]
+StreamsWord = Literal["all", "refused", "totals"]
 ProxyWord = Literal["v2"]
 Texts = str | tuple[str, ...]  # one, or a list
 
@@ -210,6 +211,13 @@ class LogTable(Table, frozen=True, kw_only=True):
     format: Literal["json", "text"] = "json"
 
 
+class AuditTable(Table, frozen=True, kw_only=True):
+    """[audit]."""
+
+    keep_days: Annotated[int, Meta(ge=1, le=36_500)] = 400
+    streams: StreamsWord = "all"
+
+
 class ReaderTable(Table, frozen=True, kw_only=True):
     """[metrics] and [page]."""
 
@@ -243,6 +251,7 @@ class FileTable(Table, frozen=True, kw_only=True):
     drill: tuple[DrillTable, ...] = ()
     caller: tuple[CallerTable, ...] = ()
     log: LogTable = LogTable()
+    audit: AuditTable | None = None
     metrics: ReaderTable | None = None
     page: ReaderTable | None = None
     approvals: ApprovalsTable | None = None
@@ -261,6 +270,7 @@ TABLES: dict[str, type[Struct]] = {
     "drill": DrillTable,
     "caller": CallerTable,
     "log": LogTable,
+    "audit": AuditTable,
     "metrics": ReaderTable,
     "page": ReaderTable,
     "approvals": ApprovalsTable,
@@ -388,6 +398,8 @@ EXAMPLES = {
     "approvals.holds": "holds = true",
     "approvals.most_days": "most_days = 400",
     **{f"{table}.{key}": line for table in RULES for key, line in PAPER.items()},
+    "audit.keep_days": "keep_days = 400",
+    "audit.streams": 'streams = "all"',
     "node": "[node]",
     "identity": "[identity]",
     "policy": "[policy]",
@@ -400,6 +412,7 @@ EXAMPLES = {
     "drill": "[[drill]]",
     "caller": "[[caller]]",
     "log": "[log]",
+    "audit": "[audit]",
     "metrics": "[metrics]",
     "page": "[page]",
     "approvals": "[approvals]",

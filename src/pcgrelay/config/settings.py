@@ -242,6 +242,13 @@ class LogSettings(Struct, frozen=True, kw_only=True):
     format: str = "json"  # or text
 
 
+class AuditSettings(Struct, frozen=True, kw_only=True):
+    """[audit]: what is kept of the audit log."""
+
+    keep_days: int  # whole segments that are older are removed
+    kept_streams: str  # all, refused or totals
+
+
 class ReaderSettings(Struct, frozen=True, kw_only=True):
     """[metrics] or [page]: a listener for somebody who reads, and who may."""
 
@@ -285,6 +292,7 @@ class Config(Struct, frozen=True, kw_only=True):
     directs: tuple[DirectSettings, ...] = ()
     drills: tuple[DrillSettings, ...] = ()
     callers: tuple[CallerSettings, ...] = ()
+    audit: AuditSettings | None = None  # none: there is no audit log
     metrics: ReaderSettings = ReaderSettings()
     page: ReaderSettings = ReaderSettings()
     approvals: ApprovalsSettings | None = None
