@@ -53,6 +53,7 @@ CONTROL_LAYERS = [
     ["state"],
     ["files"],
     ["model"],
+    ["signing"],
     ["printable"],
     ["quantities"],
     ["errors"],

@@ -14,14 +14,12 @@ from typing import Annotated
 
 import msgspec
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from msgspec import Meta, Struct
 
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.model import URI_LIMIT, NameProblem, NodeId, check_label
+from pcgrelay.signing import sign, verify
 
 ENTRY_KIND = "pcgrelay-entry-1"
 SIGNED_BEFORE = b"pcgrelay catalogue entry v1\0"
@@ -34,7 +32,6 @@ EDGES_MOST = 10_000
 # Limit of an entry, its signature and its chain together. Each relay on the path adds its name, so the first message
 # must leave room for all names: otherwise the last relay could not pass on what the first accepted.
 ENTRY_MOST_BYTES = MESSAGE_LIMIT_BYTES - RELAYS_MOST * (URI_LIMIT + 3) - ADVERT_FORM_BYTES
-PSS_SALT_BYTES = 32
 
 STATE_READY, STATE_DRAIN, STATE_DOWN = 1, 2, 3
 
@@ -130,7 +127,7 @@ def sign_entry(
     than P-256, P-384, Ed25519 or RSA.
     """
     entry = msgspec.msgpack.encode(Entry(ENTRY_KIND, edge.uri, sequence, not_after, tuple(offers)))
-    return SignedEntry(entry, _sign(key, SIGNED_BEFORE + entry), chain)
+    return SignedEntry(entry, sign(key, SIGNED_BEFORE + entry), chain)
 
 
 def decode_entry(signed: SignedEntry, now_s: int) -> Entry:
@@ -196,7 +193,7 @@ def verify_entry(
     if word:
         raise EntryRefused(word)
     try:
-        _verify(key, signed.signature, SIGNED_BEFORE + signed.entry)
+        verify(key, signed.signature, SIGNED_BEFORE + signed.entry)
     except Exception:
         raise EntryRefused("bad_signature") from None
     return edge
@@ -297,31 +294,3 @@ def passed_on(best: tuple[int, ReceivedEntry] | None, link: int, neighbour: Node
     return ReceivedEntry(
         known.signed, known.edge, known.sequence, known.lives_until_ms, known.offers, (*known.path, me.uri)
     )
-
-
-def _sign(key: PrivateKeyTypes, data: bytes) -> bytes:
-    if isinstance(key, ec.EllipticCurvePrivateKey):
-        return key.sign(data, ec.ECDSA(_hash_of(key.curve)))
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        return key.sign(data)
-    if isinstance(key, rsa.RSAPrivateKey):
-        return key.sign(data, _PSS, hashes.SHA256())
-    raise PcgrelayError("The node's key is of a kind that cannot sign a catalogue entry; use P-256, Ed25519 or RSA.")
-
-
-def _verify(key: object, signature: bytes, data: bytes) -> None:
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        key.verify(signature, data, ec.ECDSA(_hash_of(key.curve)))
-    elif isinstance(key, ed25519.Ed25519PublicKey):
-        key.verify(signature, data)
-    elif isinstance(key, rsa.RSAPublicKey):
-        key.verify(signature, data, _PSS, hashes.SHA256())
-    else:
-        raise InvalidSignature
-
-
-def _hash_of(curve: ec.EllipticCurve) -> hashes.HashAlgorithm:
-    return hashes.SHA256() if isinstance(curve, ec.SECP256R1) else hashes.SHA384()
-
-
-_PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=PSS_SALT_BYTES)

@@ -7,6 +7,7 @@ import dataclasses
 import msgspec
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from pcgrelay.identity.certificates import IdentityRefused, identity_of
 from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.tls import chain_refusal, leaf_der, make_store
 from pcgrelay.model import NodeId
+from pcgrelay.signing import hash_of, sign, verify
 from tests.support.handshake_sides import HUB, KENT, credentials_of
 from tests.support.pki import REALM, RealmPki
 
@@ -111,7 +113,7 @@ def test_every_bit_is_signed(edge: Credentials) -> None:
 def test_a_signature_without_the_words_before_it(edge: Credentials) -> None:
     good = signed_by(edge)
     assert isinstance(edge.key, ec.EllipticCurvePrivateKey)
-    bare = edge.key.sign(good.entry, ec.ECDSA(c._hash_of(edge.key.curve)))
+    bare = edge.key.sign(good.entry, ec.ECDSA(hash_of(edge.key.curve)))
     with pytest.raises(c.EntryRefused):
         proved(dataclasses.replace(good, signature=bare), edge)
 
@@ -125,10 +127,10 @@ def test_kinds_of_key(kind: str) -> None:
         "rsa": lambda: rsa.generate_private_key(65537, 2048),
     }
     key = keys[kind]()
-    signature = c._sign(key, b"data")  # type: ignore[arg-type]
-    c._verify(key.public_key(), signature, b"data")  # type: ignore[attr-defined]
-    with pytest.raises(c.InvalidSignature):
-        c._verify(key.public_key(), signature, b"other")  # type: ignore[attr-defined]
+    signature = sign(key, b"data")  # type: ignore[arg-type]
+    verify(key.public_key(), signature, b"data")
+    with pytest.raises(InvalidSignature):
+        verify(key.public_key(), signature, b"other")
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Advert, encode_message
 from pcgrelay.model import URI_LIMIT, NodeId, Role
+from pcgrelay.signing import sign
 from tests.support.nodes_in_process import HUB, KENT, MET, Nodes
 from tests.support.pki import REALM
 from tests.support.ports import free_port
@@ -52,7 +53,7 @@ def padded(local: LocalIdentity, size: int) -> Advert:
 
     def made(padding: int) -> Advert:
         entry = msgspec.msgpack.encode([c.ENTRY_KIND, EDGE.uri, now_s * 2_000, now_s + 600, [], bytes(padding)])
-        return Advert(entry, c._sign(key, c.SIGNED_BEFORE + entry), chain, ())
+        return Advert(entry, sign(key, c.SIGNED_BEFORE + entry), chain, ())
 
     padding = 100_000
     for _ in range(200):
@@ -158,7 +159,7 @@ class Receiver:
         now_s = int(self.clock.wall().timestamp())
         value: list[object] = [c.ENTRY_KIND, edge, self.sequence, now_s + 600, [["mail", 1, 2, 100, 1]]]
         entry = changes.pop("entry", msgspec.msgpack.encode(value))
-        signature = changes.pop("signature", c._sign(self.member.credentials.key, c.SIGNED_BEFORE + entry))
+        signature = changes.pop("signature", sign(self.member.credentials.key, c.SIGNED_BEFORE + entry))
         return Advert(entry, signature, chain, changes.pop("path", (HUB_1.uri,)))
 
     def receive(self, advert: Advert) -> str:
