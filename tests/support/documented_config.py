@@ -111,4 +111,6 @@ def written(values: dict[str, Any]) -> str:
 def _value(item: Any) -> str:
     if isinstance(item, dict) and item:
         return f"{{ {', '.join(f'{json.dumps(key)} = {_value(each)}' for key, each in item.items())} }}"
+    if isinstance(item, list):
+        return f"[{', '.join(map(_value, item))}]"
     return str(item) if isinstance(item, date) else json.dumps(item)
