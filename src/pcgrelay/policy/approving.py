@@ -1,0 +1,208 @@
+"""The rule by which a change of the policy is taken: pure. What it refuses has a name of a closed list.
+
+What widens needs as many signatures as [approvals] says, of different people with different keys, none of whom proposed
+it; they are judged at the moment of taking, by the signers that held before the change. What narrows or is neutral
+needs none: nobody has to find a second person to close a door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pcgrelay.policy.change import WIDENS, Act, Change, Head, time_shown
+from pcgrelay.policy.signatures import Bad, Good, Verified
+from pcgrelay.policy.signed_text import Line
+from pcgrelay.policy.signers import Signer, short_names
+
+CLOCK_MOST = timedelta(minutes=5)  # by so much the clock of who made a text may be ahead of the node's
+
+
+class Reason(StrEnum):
+    """Why a change or an act is not taken. A metric and the log name it."""
+
+    NO_CHANGE = "no-change"  # something widens, and no text says so
+    TEXT = "text"  # it is not in the form of its kind
+    NODE = "node"
+    BEFORE = "before"
+    AFTER = "after"
+    LINES = "lines"  # it does not say what the file changes
+    ACT = "act"  # it is about something else
+    DATE = "date"
+    EARLY = "early"  # it was made in the future
+    SIGNATURES = "signatures"
+    USED = "used"  # an act is approved once
+    HELD = "held"
+    STATE = "state"  # the approved copy cannot be read or kept
+    TOOL = "tool"  # ssh-keygen
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why it is not taken."""
+
+    reason: Reason
+    sentence: str  # with its full stop
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """That it is taken, and by whom it was approved; nobody, where nothing widens."""
+
+    approved: tuple[Good, ...] = ()
+    by: str = ""
+    change: str = ""
+
+    @property
+    def approvers(self) -> tuple[str, ...]:
+        """Who approved it."""
+        return tuple(each.principal for each in self.approved)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What holds before the change."""
+
+    node: str  # dotted name
+    realm: str
+    needs: int
+    signers: tuple[Signer, ...]
+    holds: bool = False
+    held: tuple[str, ...] = ()  # principals who hold this very text
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """What the file would change, as the node itself finds it."""
+
+    before: str  # digest that holds; "" if nothing was approved yet
+    after: str
+    lines: tuple[Line, ...] = field(default=())
+
+    @property
+    def widens(self) -> bool:
+        """Whether anything widens."""
+        return any(line.kind == WIDENS for line in self.lines)
+
+
+def judge_change(
+    proposed: Proposed, rules: Rules, change: Change | None, verified: Verified, now: datetime, namespace: str
+) -> Taken | Refused:
+    """Whether what a file changes is taken."""
+    if not proposed.widens and proposed.before:
+        return Taken()
+    if change is None:
+        return Refused(Reason.NO_CHANGE, unapproved(proposed.lines))
+    if refused := _about(proposed, change) or _head(change.head, rules, now):
+        return refused
+    if rules.holds and rules.held:
+        return Refused(
+            Reason.HELD, f"It is held by {_listed(rules.held)}, who alone can lift that: pcgrelay hold --lift."
+        )
+    return _counted(change.head, rules, verified, now, namespace)
+
+
+def judge_act(
+    act: Act, wanted: tuple[str, str], rules: Rules, verified: Verified, now: datetime, namespace: str
+) -> Taken | Refused:
+    """Whether an act is allowed. wanted: its name and the digest of the text that says what is done."""
+    if (act.act, act.sha256) != wanted:
+        return Refused(Reason.ACT, "The approved text is about something else than what is to be done now.")
+    if refused := _head(act.head, rules, now):
+        return refused
+    return _counted(act.head, rules, verified, now, namespace)
+
+
+def judge_hold(
+    act: Act, change_sha256: str, rules: Rules, verified: Verified, now: datetime
+) -> tuple[str, ...] | Refused:
+    """Who holds a change, or lifts that: any signer for themselves, be it their own proposal."""
+    if act.act not in ("hold", "lift") or act.sha256 != change_sha256:
+        return Refused(Reason.ACT, "The text is about another change.")
+    if refused := _head(act.head, rules, now):
+        return refused
+    who = tuple(each.principal for each in verified.good if each.principal == act.head.by)
+    return who or Refused(Reason.SIGNATURES, f"It is not signed by {act.head.by} who holds it.{_flaws(verified.bad)}")
+
+
+def unapproved(lines: Iterable[Line]) -> str:
+    """The sentence about changes that nobody approved."""
+    widening = [line.sentence for line in lines if line.kind == WIDENS]
+    shown = "; ".join(widening[:3]) + (f"; and {len(widening) - 3} more" if len(widening) > 3 else "")
+    return f"It has changes that nobody approved: {shown}. Write the text for them with: pcgrelay plan"
+
+
+def _about(proposed: Proposed, change: Change) -> Refused | None:
+    """What is wrong with what a change is about."""
+    if change.before != proposed.before:
+        held = proposed.before[:12] or "none"
+        return Refused(
+            Reason.BEFORE,
+            f"The change begins from the policy {change.before[:12] or 'none'}, and {held} holds; it was taken "
+            "already, or another was taken before it. Write it again with: pcgrelay plan",
+        )
+    if change.after != proposed.after:
+        return Refused(
+            Reason.AFTER,
+            f"The change leads to the policy {change.after[:12]}, and the files are {proposed.after[:12]}: they were "
+            "edited since. Put them back, or write it again with: pcgrelay plan",
+        )
+    if change.lines != proposed.lines:
+        odd = next(iter(set(change.lines) ^ set(proposed.lines)), None)
+        shown = f" ({odd.kind} {odd.sentence})" if odd else ""
+        return Refused(
+            Reason.LINES,
+            f"The change does not say what the files change{shown}. Write it again with: pcgrelay plan",
+        )
+    return None
+
+
+def _head(head: Head, rules: Rules, now: datetime) -> Refused | None:
+    """What is wrong with what a text says of itself."""
+    if (head.node, head.realm) != (rules.node, rules.realm):
+        return Refused(Reason.NODE, f"It is for {head.node} of the realm {head.realm}, and this is {rules.node}.")
+    if now >= head.until:
+        return Refused(
+            Reason.DATE, f"It was to be taken before {time_shown(head.until)}. Write it again with: pcgrelay plan"
+        )
+    if head.made > now + CLOCK_MOST:
+        return Refused(Reason.EARLY, f"It was made at {time_shown(head.made)}, which is to come; check the clocks.")
+    return None
+
+
+def _counted(head: Head, rules: Rules, verified: Verified, now: datetime, namespace: str) -> Taken | Refused:
+    """Count the signatures: each person once, each key once, and not who proposed it."""
+    counted: list[Good] = []
+    for good in verified.good:
+        is_new = all(good.principal != each.principal and good.fingerprint != each.fingerprint for each in counted)
+        if is_new and good.principal != head.by:
+            counted.append(good)
+    if len(counted) >= rules.needs:
+        return Taken(tuple(counted), head.by, head.change)
+    return Refused(Reason.SIGNATURES, who_is_missing(head.by, rules, counted, now, namespace) + _flaws(verified.bad))
+
+
+def who_is_missing(by: str, rules: Rules, counted: Sequence[Good], now: datetime, namespace: str) -> str:
+    """The sentence about signatures that are missing, and whom to ask."""
+    has = [each.principal for each in counted]
+    able = dict.fromkeys(
+        each.principal for each in rules.signers if each.is_valid(now) and namespace in each.namespaces
+    )
+    ask = [each for each in able if each not in has and each != by]
+    name = short_names(list(dict.fromkeys([by, *has, *ask])))
+    noun = "signature" if rules.needs == 1 else "signatures"
+    had = f"{len(has)} ({', '.join(name[each] for each in has)})" if has else "none"
+    sentence = f"It needs {rules.needs} {noun} of others than {name[by]}; has {had}."
+    if len(ask) + len(has) < rules.needs:
+        return f"{sentence} Only {len(ask)} more may sign: too few are left; see docs/approvals.md, lost keys."
+    return f"{sentence} Ask {'one of: ' if len(ask) > 1 else ''}{', '.join(name[each] for each in ask)}."
+
+
+def _flaws(bad: Sequence[Bad]) -> str:
+    return "".join(f" {each.sentence[:1].upper()}{each.sentence[1:]}." for each in bad[:3])
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
