@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from pcgrelay.model import NameProblem, NodeId, Role
 
 OTHER = "other"
+MARKING = "marking"  # something on the way is not cleared for the marking of the session
+NO_TRANSIT = "no_transit"  # a relay does not forward between these two bearers
 # In the order in which a request is checked; `tests/source` compares this list with the code.
 PATH_REASONS = frozenset(
     "malformed not_a_relay loop wrong_sender path_too_long wrong_realm not_a_member too_many_paths no_route "
     "too_few_lanes memory_budget more_than_asked refused_by_core path_lost no_answer not_this_edge session_id_taken "
     "too_many_sessions too_many_handshakes handshake_early_drop glare unknown_session not_up path_too_small "
-    "no_place label_taken wrong_class too_many_requests".split()
+    "no_place label_taken wrong_class too_many_requests marking no_transit".split()
 )
 # Counted beside refusals, and none: a neighbour that cannot be reached yet, and lanes that ended by themselves.
 ENDS = frozenset("unreachable peer_closed local_close replaced silent socket lost_path".split())

@@ -10,7 +10,7 @@ CONTROL = Path(__file__).resolve().parents[2] / "src" / "pcgrelay"
 PACKAGES = ("path", "session")
 SAYERS = {"_Refusal", "PathRefused", "_refuse", "refuse"}
 # Functions whose answer is such a word.
-DECIDERS = {"sender_refusal", "_setup_refusal", "reach_refusal", "refusal"}
+DECIDERS = {"sender_refusal", "setup_refusal", "reach_refusal", "refusal"}
 FILES = {"path/edge.py", "session/table.py", "session/pending.py"}
 # Said by an edge to itself alone, or answered by another kind of message.
 OWN = {"shut_out"}

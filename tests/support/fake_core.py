@@ -294,6 +294,8 @@ class Core(Outlets):
         known.candidates.pop(in_label, None)
         is_first = known.path is None
         known.path = (link, in_label, out_label)
+        if link not in self.link_table:
+            return  # it has no lane for a flow
         if known.initiator:
             for flow in range(known.flows):
                 if not is_first:

@@ -25,6 +25,7 @@ class FakeLink:
     lanes: int = 2
     cap: int = 16 * MIB
     peer_role: Role = Role.RELAY
+    bearer: str = "internet"
     said: list[Message] = field(default_factory=list)
 
     def send(self, message: Message) -> None:

@@ -14,6 +14,7 @@ from pcgrelay.model import NodeId
 from pcgrelay.path.budget import Budget
 from pcgrelay.path.labels import Labels
 from pcgrelay.path.relay import RelayPaths
+from pcgrelay.policy.clearances import OPEN
 from tests.support.path_links import LABEL, ME, MIB, SESSION, A, B, FakeLink, asked
 
 
@@ -37,23 +38,31 @@ class Relay:
     def __init__(self) -> None:
         self.a, self.b = FakeLink(1, A), FakeLink(2, B)
         self.routes = {B: self.b, A: self.a}
+        self.others: list[FakeLink] = []  # that lead to B too
         self.plane = FakePlane()
         self.clock = SetClock(datetime(2027, 1, 1, tzinfo=UTC))
         self.not_allowed: set[NodeId] = set()
+        self.clearances = OPEN
+        self.behind: dict[int, tuple[str, ...]] = {}  # the relays that a neighbour announces, by its link
         self.relay_paths = RelayPaths(
             ME,
             plane=self.plane,
             labels=Labels(self.clock),
             next_link=self.next_link,  # type: ignore[arg-type]
             reach=lambda source, destination: "not_a_member" if self.not_allowed & {source, destination} else None,
+            relays_behind=lambda destination, link: self.behind.get(link.number, ()),
+            clearances=lambda: self.clearances,
             budget=Budget(1 << 30),
             emit=lambda record: None,
             clock=self.clock,
         )
 
-    def next_link(self, destination: NodeId, wanted: Any) -> FakeLink | None:
-        link = self.routes.get(destination)
-        return link if link and wanted(link) else None
+    def next_link(self, destination: NodeId, wanted: Any, marking: int) -> FakeLink | None:
+        links = [link] if (link := self.routes.get(destination)) else []
+        for link in (*links, *self.others):
+            if wanted(link) and self.clearances.clears(marking, link.bearer, self.behind.get(link.number, ())):
+                return link
+        return None
 
     def hear(self, link: FakeLink, message: Message) -> None:
         self.relay_paths.receive(link, message)  # type: ignore[arg-type]

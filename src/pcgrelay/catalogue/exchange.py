@@ -41,6 +41,7 @@ from pcgrelay.log.throttle import Throttle
 from pcgrelay.messages import Advert, Withdraw
 from pcgrelay.model import NameProblem, NodeId, Role
 from pcgrelay.net.ratelimit import TokenBucket
+from pcgrelay.policy.clearances import LOWEST
 from pcgrelay.reasons import is_identity
 
 LIFE_S = 1_800
@@ -152,28 +153,42 @@ class CatalogueExchange:
             self.offer(self._offers)
         self._changed()
 
-    def route(self, edge: NodeId, wanted: Callable[[Link], bool]) -> Link | None:
+    def clearances_changed(self) -> None:
+        """Announce what may be taken now, after clearances or bearers have changed."""
+        for edge in list(self.catalogue.edges()):
+            self._propagation.changed(edge)
+        self._changed()
+
+    def route(self, edge: NodeId, wanted: Callable[[Link], bool], marking: int = LOWEST) -> Link | None:
         """Return the best link to an edge among those that accept new paths and for which `wanted` is true, or None.
 
-        A draining edge is still reached over its own link: its sessions may need a path until they end.
+        All of them are cleared for the marking. A draining edge is still reached over its own link: its sessions may
+        need a path until they end.
         """
-        chosen = choose(self.candidates(edge, lambda link: link.usable and wanted(link)))
-        chosen = chosen or choose(self.candidates(edge, lambda link: link.able and link.peer == edge and wanted(link)))
+        chosen = choose(self.candidates(edge, lambda link: link.usable and wanted(link), marking)) or choose(
+            self.candidates(edge, lambda link: link.able and link.peer == edge and wanted(link), marking)
+        )
         return self._links[chosen.number] if chosen else None
 
-    def better(self, edge: NodeId, link: Link) -> bool:
+    def better(self, edge: NodeId, link: Link, wanted: Callable[[Link], bool], marking: int = LOWEST) -> bool:
         """Whether a move is worth while: another link is well and this one is not, or it has a better precedence.
 
         A shorter path, less load or a lower round trip is no reason: what is far away may change at any time.
         """
-        chosen = choose(self.candidates(edge, lambda each: each.usable))
+        chosen = choose(self.candidates(edge, lambda each: each.usable and wanted(each), marking))
         if chosen is None or chosen.number == link.number or not chosen.is_well:
             return False
         return not link.is_well or chosen.precedence < link.standing.settings.precedence
 
-    def candidates(self, edge: NodeId, wanted: Callable[[Link], bool]) -> list[Candidate]:
+    def relays_behind(self, edge: NodeId, link: Link) -> tuple[str, ...]:
+        """Return the relays on the way to an edge as the neighbour on a link announces them; itself is the last."""
+        known = self.catalogue.ways(edge).get(link.number)
+        return () if known is None else known.path
+
+    def candidates(self, edge: NodeId, wanted: Callable[[Link], bool], marking: int = LOWEST) -> list[Candidate]:
         """Return the links over which an edge is reached, with all that decides between them."""
         found = []
+        clearances = self._local.clearances
         for number, known in self.catalogue.ways(edge).items():
             link = self._links.get(number)
             if link is not None and wanted(link):
@@ -186,6 +201,7 @@ class CatalogueExchange:
                         is_well=link.is_steady,
                         load=self._load(link),
                         round_trip_ms=link.probing.round_trip_ms,
+                        is_cleared=clearances.clears(marking, link.bearer, known.path),
                     )
                 )
         return found

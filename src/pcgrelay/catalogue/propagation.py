@@ -18,6 +18,7 @@ from pcgrelay.link.link import Link
 from pcgrelay.messages import Advert, Withdraw
 from pcgrelay.model import NodeId
 from pcgrelay.net.ratelimit import TokenBucket
+from pcgrelay.policy.clearances import LOWEST
 
 # Routes are lost and found in bursts; a change that goes on without end is flapping.
 CHANGES_AT_ONCE = 8
@@ -120,8 +121,25 @@ class CataloguePropagation:
         if not config.policy.admits(edge.organisation):
             return None
         # A draining neighbour is used only if there is no other.
-        best = self._catalogue.best(edge, self._is_staying) or self._catalogue.best(edge, self._is_controlled)
+        best = self._best(edge, self._is_staying) or self._best(edge, self._is_controlled)
         return passed_on(best, link.number, link.peer, config.node.id)
+
+    def _best(self, edge: NodeId, usable: Callable[[int], bool]) -> tuple[int, ReceivedEntry] | None:
+        """Return the way that is announced: one that may carry all that the edge offers, if there is one.
+
+        Neighbours judge by what is announced, so a shorter way that only a part of it may take would hide the other.
+        """
+        clearances, newest = self._local.clearances, self._catalogue.newest(edge)
+        marking = max((offer.marking for offer in newest.offers), default=LOWEST) if newest else LOWEST
+        if marking > LOWEST:
+            ways = self._catalogue.ways(edge)
+
+            def is_cleared(number: int) -> bool:
+                return usable(number) and clearances.clears(marking, self._links[number].bearer, ways[number].path)
+
+            if best := self._catalogue.best(edge, is_cleared):
+                return best
+        return self._catalogue.best(edge, usable)
 
     def _is_controlled(self, number: int) -> bool:
         link = self._links.get(number)

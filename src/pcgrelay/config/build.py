@@ -10,6 +10,7 @@ from pcgrelay.config import schema
 from pcgrelay.config.allow import allowed
 from pcgrelay.config.audit import audit
 from pcgrelay.config.callers import callers, refuse_callers
+from pcgrelay.config.clearances import clearances, transit
 from pcgrelay.config.drills import drills, refuse_drills
 from pcgrelay.config.fields import (
     bearer_name,
@@ -162,6 +163,8 @@ def _policy(source: Source, table: schema.PolicyTable) -> PolicySettings:
         members=table.members,
         relays=table.relays,
         paper=policy_paper(source, table),
+        clearances=clearances(source, table.clearances),
+        transit=transit(source, table.transit),
         handshake_deadline_ms=table.handshake_deadline_ms,
         half_open_total=table.half_open_total,
         half_open_per_source=per_source,

@@ -79,6 +79,8 @@ class PolicyTable(Table, frozen=True, kw_only=True):
     members: tuple[str, ...] = ()
     relays: tuple[str, ...] | None = None  # any member
     paper: PolicyPaperTable | None = None
+    clearances: dict[str, str] | None = None  # none: organisations are not judged by markings
+    transit: tuple[tuple[str, ...], ...] | None = None  # none: between no two bearers, once there is a [[bearer]]
     handshake_deadline_ms: Milliseconds = 10_000
     half_open_total: Count = 256
     half_open_per_source: Count | None = None  # an eighth of the total
@@ -304,6 +306,8 @@ EXAMPLES = {
     "policy.suites": 'suites = ["AES-256-GCM", "CHACHA20-POLY1305"]',
     "policy.members": 'members = ["*.police.example", "hub.example"]',
     "policy.relays": 'relays = ["hub.example"]',
+    "policy.clearances": 'clearances = { "hub.example" = "OFFICIAL-SENSITIVE" }',
+    "policy.transit": 'transit = [["psn", "internet"]]',
     "policy.handshake_deadline_ms": "handshake_deadline_ms = 10000",
     "policy.half_open_total": "half_open_total = 256",
     "policy.half_open_per_source": "half_open_per_source = 32",

@@ -77,6 +77,10 @@ class PolicySettings(Struct, frozen=True, kw_only=True):
     probe_interval_ms: int = 500  # of lanes; one that is silent for four intervals is dead
     relays: tuple[str, ...] | None = None  # organisations whose nodes may be relays; None: every member
     paper: Paper | None = None  # of members and relays
+    # What organisations are cleared for, by name; None: nobody is judged by it
+    clearances: tuple[tuple[str, Marking], ...] | None = None
+    # Pairs of bearers, each sorted, between which a relay forwards; None: the file does not say
+    transit: tuple[tuple[str, str], ...] | None = None
 
     def admits(self, organisation: str) -> bool:
         """Return whether nodes of that organisation may link to this one."""

@@ -118,7 +118,9 @@ class LossDrill:
 
     def _other(self, session: Session) -> str:
         """The neighbour over which a session would go on; nothing if there is none."""
-        link = self._parts.node.exchange.route(session.key.edge, lambda link: not self._is_of(link))
+        link = self._parts.node.exchange.route(
+            session.key.edge, lambda link: not self._is_of(link), session.key.marking
+        )
         return "" if link is None else f"{link.peer.dotted} over {link.bearer}"
 
     def _is_stranded(self, imported: Imported) -> bool:
@@ -127,9 +129,9 @@ class LossDrill:
         if outlets is not None and any(index and outlets.away(index) is Away.NOT for index in outlets.plan.order):
             return False
         exchange = self._parts.node.exchange
-        edges = [exporter.edge for exporter in imported.exporters]
-        return any(exchange.route(edge, lambda link: True) for edge in edges) and not any(
-            exchange.route(edge, lambda link: not self._is_of(link)) for edge in edges
+        far = [(exporter.edge, exporter.marking) for exporter in imported.exporters]
+        return any(exchange.route(edge, lambda link: True, marking) for edge, marking in far) and not any(
+            exchange.route(edge, lambda link: not self._is_of(link), marking) for edge, marking in far
         )
 
     # -- the drill ---------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from pcgrelay.gateway.days import Days
 from pcgrelay.gateway.drill_parts import DrillParts
 from pcgrelay.gateway.drills import Drills
 from pcgrelay.gateway.edge_outlets import EdgeOutlets
+from pcgrelay.gateway.edge_routes import EdgeRoutes
 from pcgrelay.gateway.edge_services import EdgeServices
 from pcgrelay.gateway.edge_tables import EdgeTables
 from pcgrelay.gateway.prepared import Held, Prepared
@@ -40,7 +41,6 @@ from pcgrelay.link.link import Link, LinkState
 from pcgrelay.log.events import PathRefused
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.messages import PathOpen, code_name
-from pcgrelay.model import NodeId
 from pcgrelay.path.edge import EdgePaths
 from pcgrelay.path.labels import Labels
 from pcgrelay.services.import_causes import ImportFailure, import_failure
@@ -59,11 +59,12 @@ class EdgeRole:
         settings = local.config.node
         self._node = node
         self._throttle = Throttle(interval_ms=1_000)
+        self.routes = EdgeRoutes(node)
         self.sessions = Sessions(
             local,
             plane,
             self,
-            self._choose,
+            self.routes.choose,
             lambda flows: session_cap(settings.memory_bytes, flows),
             emit,
             clock,
@@ -121,7 +122,7 @@ class EdgeRole:
         if any(link.draining for link in node.link_table.links.values()):
             figures = node.plane.sessions()
             sessions.migration.draining(lambda number: figures.get(number, {}).get("streams", 0))
-        sessions.migration.move_back(node.exchange.better)
+        sessions.migration.move_back(self.routes.better)
         self.stream_ends.tick()
         if not node.draining:
             self.import_watch.look(self.services.imports, sessions, node.exchange.catalogue)
@@ -184,6 +185,10 @@ class EdgeRole:
     def trust_changed(self) -> None:
         local = self._node.local
         self.sessions.judge(lambda session: local.standing_refusal(session.chain, session.suite, session.group))
+
+    def clearances_changed(self) -> None:
+        self.routes.forget()
+        self.sessions.migration.judge(self.routes.may_carry)
 
     def why_no_upgrade(self) -> str:
         return self.drills.why_no_upgrade()
@@ -258,6 +263,12 @@ class EdgeRole:
         # The core must have the grants before the first OPEN can arrive.
         self.tables.publisher.now()
 
+    def path_refused(self, key: Key, link: Link, reason: str) -> None:
+        self.routes.refused(key, link, reason)
+
+    def is_barred(self, key: Key) -> bool:
+        return self.routes.is_barred(key)
+
     def is_shut_out(self) -> bool:
         return self._node.link_table.is_shut_out()
 
@@ -271,11 +282,6 @@ class EdgeRole:
 
     def link_drains(self, link: Link) -> None:
         self.sessions.migration.link_drains(link)
-
-    def _choose(self, edge: NodeId, avoid: Link | None) -> Link | None:
-        """Return the best link to an edge, another one than `avoid` if there is one."""
-        route = self._node.exchange.route
-        return route(edge, lambda link: link is not avoid) or route(edge, lambda link: True)
 
     def _path_refused(self, link: Link, asked: PathOpen, code: int, reason: str) -> None:
         suppressed = self._throttle.admit(f"{link.number} {reason}", self._node.clock.monotonic_ms())

@@ -12,6 +12,7 @@ from pcgrelay.gateway.prepared import Prepared
 from pcgrelay.gateway.role import NodeParts
 from pcgrelay.gateway.strays import Strays
 from pcgrelay.handover.node import RuleEndHandover
+from pcgrelay.policy.clearances import clearances_of
 from pcgrelay.policy.rules import export_rules
 from pcgrelay.services.ending_rules import EndingRules
 from pcgrelay.services.publisher import TablePublisher
@@ -82,12 +83,13 @@ class EdgeTables:
         imports = imports_with(services.imports, config.imports, services.import_numbers)
         numbers = [exported.number for exported in exports]
         rules, now = export_rules(config.exports), self._node.clock.wall()
+        clearances = clearances_of(config)
         self.publisher.check(
             Tables(
                 exports=export_rows(plane, exports, draining=self._node.draining),
                 imports=[*import_rows(plane, imports), *self._strays.rows()],
                 grants=[
-                    (session.number, grants_of(session, rules, numbers, now))
+                    (session.number, grants_of(session, rules, numbers, now, clearances))
                     for session in self._sessions
                     if session.number
                 ],
@@ -101,7 +103,8 @@ class EdgeTables:
     def granted_to(self, session: Session) -> tuple[int, ...]:
         """Return the numbers of the exports that a session's peer may open."""
         numbers = [exported.number for exported in self._services.exports]
-        return grants_of(session, self._services.rules, numbers, self._node.clock.wall())
+        local = self._node.local
+        return grants_of(session, self._services.rules, numbers, self._node.clock.wall(), local.clearances)
 
     def _taken(self) -> None:
         """Send the neighbours the new offers, if these have changed, after the core has accepted new tables."""

@@ -169,6 +169,7 @@ class Node:
         before = self.config.policy
         renewed = self.local.credentials.differ(fresh.credentials)
         judged = before != fresh.config.policy or renewed
+        ways = (self.local.clearances, self.config.listens, self.config.links)
         self._apply_settings(before, fresh.config.policy)
         self.local.take(fresh)
         self.listeners.apply(self.config.listens, prepared)
@@ -181,6 +182,9 @@ class Node:
             # Last, and only if necessary: there may be thousands of signatures to verify.
             self.exchange.reload()
             self.objects.changed()
+        if ways != (self.local.clearances, self.config.listens, self.config.links):
+            self.role.clearances_changed()
+            self.exchange.clearances_changed()
 
     def _trust_renewed(self, fresh: LocalIdentity) -> None:
         """Judge by another revocation list. What it revokes ends; the configuration is the same."""

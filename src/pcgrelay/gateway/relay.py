@@ -34,6 +34,8 @@ class RelayRole:
             labels=Labels(node.clock),
             next_link=self._next_link,
             reach=lambda source, destination: reach_refusal(node.local.config.policy, source, destination),
+            relays_behind=node.exchange.relays_behind,
+            clearances=lambda: node.local.clearances,
             budget=Budget.of_memory(settings.memory_bytes),
             emit=node.emit,
             clock=node.clock,
@@ -71,6 +73,9 @@ class RelayRole:
     def trust_changed(self) -> None:
         self.paths.judge()
 
+    def clearances_changed(self) -> None:
+        self.paths.judge()
+
     def why_no_upgrade(self) -> str:
         return ""
 
@@ -105,5 +110,5 @@ class RelayRole:
         # Edges that are neighbours of the draining node move their paths without a pause; the others are moved later.
         asyncio.get_running_loop().call_later(LEAD_AWAY_S, self.paths.lead_away, link)
 
-    def _next_link(self, destination: NodeId, wanted: Callable[[Link], bool]) -> Link | None:
-        return None if self._node.draining else self._node.exchange.route(destination, wanted)
+    def _next_link(self, destination: NodeId, wanted: Callable[[Link], bool], marking: int) -> Link | None:
+        return None if self._node.draining else self._node.exchange.route(destination, wanted, marking)

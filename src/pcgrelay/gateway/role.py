@@ -113,6 +113,9 @@ class NodeRole(Protocol):
     def trust_changed(self) -> None:
         """End what policy or trust no longer allow, after they have changed."""
 
+    def clearances_changed(self) -> None:
+        """Leave or end the paths that are no longer cleared, after clearances or bearers have changed."""
+
     def why_no_upgrade(self) -> str:
         """Why the node is not to be handed over now; empty if it may be."""
 

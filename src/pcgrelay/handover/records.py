@@ -92,6 +92,8 @@ class RelayPathHandover(Struct, frozen=True, kw_only=True):
     cap: int
     priority: int
     opened_ms: int
+    marking: int = 3  # an older version does not say: judged as the highest, the path is opened anew where that matters
+    via: tuple[str, ...] = ()
 
 
 class LabelsHandover(Struct, frozen=True, kw_only=True):

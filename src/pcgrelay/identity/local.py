@@ -22,6 +22,7 @@ from pcgrelay.identity.reader_tls import reader_context
 from pcgrelay.identity.skew import Skews
 from pcgrelay.identity.tls import HYBRID_GROUPS, chain_refusal, leaf_der, make_context, make_store, set_verify_time
 from pcgrelay.model import NodeId, Suite
+from pcgrelay.policy.clearances import clearances_of
 
 
 class LocalIdentity:
@@ -41,6 +42,7 @@ class LocalIdentity:
         Raises ConfigError, IdentityRefused, or ValueError if the leaf names another node.
         """
         self.config = config
+        self.clearances = clearances_of(config)
         self.from_files = credentials or load_credentials(config.identity)
         self.credentials = with_received(self.from_files, received) if received else self.from_files
         identity = identity_of(self.credentials.leaf, config.node.id.realm)
@@ -106,6 +108,7 @@ class LocalIdentity:
     def take(self, fresh: LocalIdentity) -> None:
         """Apply another identity from the next handshake on; holders of this object need not change."""
         self.config = fresh.config
+        self.clearances = fresh.clearances
         self.credentials = fresh.credentials
         self.from_files = fresh.from_files
         self.dated = fresh.dated

@@ -25,6 +25,7 @@ class Candidate:
     is_well: bool = True  # and steady
     load: int = 0  # paths that use it already
     round_trip_ms: float | None = None
+    is_cleared: bool = True  # for the marking of what is to go over it, with the relays that are announced behind it
 
     @property
     def rank(self) -> tuple[bool, int, int]:
@@ -39,8 +40,8 @@ class Candidate:
 
 
 def choose(candidates: Iterable[Candidate]) -> Candidate | None:
-    """Return the best candidate, or None if there is none."""
-    return min(candidates, key=lambda each: (each.rank, each.share), default=None)
+    """Return the best candidate, or None if there is none. One that is not cleared is none, however well it is."""
+    return min((each for each in candidates if each.is_cleared), key=lambda each: (each.rank, each.share), default=None)
 
 
 def against(other: Candidate, chosen: Candidate) -> str:

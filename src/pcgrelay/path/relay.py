@@ -43,7 +43,8 @@ from pcgrelay.path.handedon import REQUEST_COST, HandedOn
 from pcgrelay.path.labels import Labels
 from pcgrelay.path.relay_path import SETUP_ANSWERS, RelayPath
 from pcgrelay.path.table import PathTable
-from pcgrelay.reasons import is_identity, reason_passed_on, refuser
+from pcgrelay.policy.clearances import LOWEST, Clearances
+from pcgrelay.reasons import MARKING, NO_TRANSIT, is_identity, reason_passed_on, refuser
 
 ANSWER_DEADLINE_MS = 10_000
 LINE_INTERVAL_MS = 1_000
@@ -52,8 +53,13 @@ FORWARDS_OF_A_LINK_MOST = 4_096
 PATHS_OF_A_SESSION_MOST = 8  # from one link: the one that stands, and others that may replace it
 LINGER_S = 1.0
 
-# Given the destination, and whether a link may be used: the link to use, or None.
-NextLink = Callable[[NodeId, Callable[[Link], bool]], Link | None]
+# So many links are tried for one request, if the nodes behind the first refuse it for its marking.
+LINKS_TRIED_MOST = 4
+
+# Given the destination, whether a link may be used, and the marking: the link to use, or None.
+NextLink = Callable[[NodeId, Callable[[Link], bool], int], Link | None]
+# Given the destination and the link to it: the relays that the neighbour there announces.
+RelaysBehind = Callable[[NodeId, Link], tuple[str, ...]]
 # Given source and destination: the reason for which the policy refuses the path, or None.
 Reach = Callable[[NodeId, NodeId], str | None]
 
@@ -76,6 +82,8 @@ class RelayPaths:
         labels: Labels,
         next_link: NextLink,
         reach: Reach,
+        relays_behind: RelaysBehind,
+        clearances: Callable[[], Clearances],
         budget: Budget,
         emit: Emit,
         clock: Clock,
@@ -86,6 +94,8 @@ class RelayPaths:
         self._labels = labels
         self._next_link = next_link
         self._reach = reach
+        self._relays_behind = relays_behind
+        self._clearances = clearances
         self._budget = budget
         self._emit = emit
         self._clock = clock
@@ -171,6 +181,9 @@ class RelayPaths:
                 cap=each.cap,
                 priority=each.priority,
                 opened_ms=each.opened_ms,
+                marking=each.marking,
+                # An older version did not check these names.
+                via=each.via if all(map(is_identity, each.via)) else (),
                 answers=SETUP_ANSWERS,  # an unfinished set-up cannot go on: its control connection is lost
                 is_live=True,
             )
@@ -183,9 +196,9 @@ class RelayPaths:
         return any(link in (relayed.a, relayed.b) for relayed in (*self._paths, *self._lingering))
 
     def judge(self) -> None:
-        """End the paths that the policy no longer allows, after it has changed."""
+        """End the paths that the policy no longer allows, or that are no longer cleared, after it has changed."""
         for relayed in set(self._paths):
-            if word := self._reach(relayed.source, relayed.destination):
+            if word := self._reach(relayed.source, relayed.destination) or self._way_refusal(relayed):
                 self._count(word)
                 self._end(relayed, Code.REFUSED, told=(relayed.a, relayed.b))
 
@@ -248,24 +261,39 @@ class RelayPaths:
                 )
             self._refuse(a, asked.session, asked.label, refusal.code, refusal.reason)
             return
+        self._hand_on(relayed, asked)
+
+    def _hand_on(self, relayed: RelayPath, asked: PathOpen) -> None:
+        relayed.asked = asked
         self._add(relayed)
         relayed.b.send(
-            PathOpen(
-                session=asked.session,
-                source=asked.source,
-                destination=asked.destination,
-                marking=asked.marking,
-                priority=asked.priority,
+            structs.replace(
+                asked,
                 flows=relayed.flows,
                 cap=relayed.cap,
                 label=relayed.b_in,
-                resume=asked.resume,
                 via=(*asked.via, self._me.uri),
             )
         )
 
-    def _planned(self, a: Link, asked: PathOpen) -> RelayPath:
-        """Plan the path: its onward link, flows, cap and labels. Raises _Refusal."""
+    def _asked_elsewhere(self, relayed: RelayPath) -> bool:
+        """Ask for a refused path over another link; whether there is one.
+
+        A node behind this one judges by what it alone knows, and the edge that asks cannot name the way.
+        """
+        tried = relayed.tried | {relayed.b.number}
+        if relayed.asked is None or len(tried) >= LINKS_TRIED_MOST:
+            return False
+        try:
+            other = self._planned(relayed.a, relayed.asked, tried)
+        except _Refusal:
+            return False
+        other.opened_ms, other.tried = relayed.opened_ms, tried
+        self._hand_on(other, relayed.asked)
+        return True
+
+    def _planned(self, a: Link, asked: PathOpen, tried: frozenset[int] = frozenset()) -> RelayPath:
+        """Plan the path: its onward link, none of those that were tried, flows, cap and labels. Raises _Refusal."""
         try:
             source, destination = NodeId.from_uri(asked.source), NodeId.from_uri(asked.destination)
         except NameProblem:
@@ -280,6 +308,8 @@ class RelayPaths:
             raise _Refusal(Code.REFUSED, "wrong_realm")
         if word := self._reach(source, destination):
             raise _Refusal(Code.REFUSED, word)
+        if not self._clearances().clears(asked.marking, a.bearer, asked.via):
+            raise _Refusal(Code.REFUSED, MARKING)
         if len(self) >= FORWARDS_MOST or self._of_link[a.number] >= FORWARDS_OF_A_LINK_MOST:
             raise _Refusal(Code.BUSY, "too_many_paths")
         if self._paths.find(a.number, asked.session, asked.label) is not None:
@@ -290,9 +320,7 @@ class RelayPaths:
                 raise _Refusal(Code.BUSY, "too_many_paths")
             # The edge itself opened them. An older version leaves its paths for others without a PATH_CLOSE.
             self._end(alike[0], Code.DONE, told=(alike[0].a, alike[0].b))
-        b = self._next_link(destination, lambda link: link is not a and link.peer.uri not in (*asked.via, asked.source))
-        if b is None:
-            raise _Refusal(Code.UNREACHABLE, "no_route")
+        b = self._onward_link(destination, a, asked, tried)
         if not self._handed_on.admits(
             self._clock.monotonic_ms(), b.number, a.peer, a.peer_role, source, cost=REQUEST_COST
         ):
@@ -319,8 +347,35 @@ class RelayPaths:
             cap=cap,
             priority=asked.priority,
             opened_ms=self._clock.monotonic_ms(),
+            marking=asked.marking,
+            via=asked.via,
             answers=SETUP_ANSWERS if asked.resume else 0,
         )
+
+    def _onward_link(self, destination: NodeId, a: Link, asked: PathOpen, tried: frozenset[int]) -> Link:
+        """Choose the onward link of a path. Raises _Refusal."""
+        passed = (*asked.via, asked.source)
+
+        def leads(link: Link) -> bool:
+            return link is not a and link.number not in tried and link.peer.uri not in passed
+
+        may_transit = self._clearances().may_transit
+        b = self._next_link(destination, lambda link: leads(link) and may_transit(a.bearer, link.bearer), asked.marking)
+        if b is not None:
+            return b
+        if self._next_link(destination, leads, LOWEST) is None:
+            raise _Refusal(Code.UNREACHABLE, "no_route")
+        is_cleared = self._next_link(destination, leads, asked.marking) is not None
+        raise _Refusal(Code.REFUSED, NO_TRANSIT if is_cleared else MARKING)
+
+    def _way_refusal(self, relayed: RelayPath) -> str | None:
+        """Return the reason for which a path may not go on over its two links, or None."""
+        clearances, a, b = self._clearances(), relayed.a, relayed.b
+        behind = self._relays_behind(relayed.destination, b)
+        marking = relayed.marking
+        if not clearances.clears(marking, a.bearer, relayed.via) or not clearances.clears(marking, b.bearer, behind):
+            return MARKING
+        return None if clearances.may_transit(a.bearer, b.bearer) else NO_TRANSIT
 
     def _label_on(self, b: Link, session: bytes) -> int:
         """Allocate a label under which no path of that session was opened on that link, from either side."""
@@ -335,8 +390,15 @@ class RelayPaths:
     def _other_way(self, relayed: RelayPath) -> Link | None:
         """Find a link that the path could use instead of its onward one."""
         back = (relayed.a.peer.uri, relayed.source.uri)
+        may_transit = self._clearances().may_transit
         return self._next_link(
-            relayed.destination, lambda link: link not in (relayed.a, relayed.b) and link.peer.uri not in back
+            relayed.destination,
+            lambda link: (
+                link not in (relayed.a, relayed.b)
+                and link.peer.uri not in back
+                and may_transit(relayed.a.bearer, link.bearer)
+            ),
+            relayed.marking,
         )
 
     def _accepted(self, relayed: RelayPath, link: Link, message: PathAccept) -> None:
@@ -357,12 +419,14 @@ class RelayPaths:
             self._refuse(relayed.a, relayed.session, relayed.a_out, Code.BUSY, "refused_by_core")
             self._close(relayed, relayed.b, Code.BUSY)
             return
-        relayed.is_live = True
+        relayed.is_live, relayed.asked = True, None
         relayed.a.send(PathAccept(relayed.session, relayed.flows, relayed.cap, relayed.a_in, relayed.a_out))
 
     def _refused(self, relayed: RelayPath, link: Link, message: PathRefuse) -> None:
         if not relayed.is_live and link is relayed.b:
             self._drop(relayed)
+            if message.reason == MARKING and self._asked_elsewhere(relayed):
+                return
             by, reason = refuser(message.by, link.peer, link.peer_role), reason_passed_on(message.reason)
             relayed.a.send(structs.replace(message, reason=reason, by=by, opened=relayed.a_out))
 

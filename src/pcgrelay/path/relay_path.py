@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pcgrelay.dataplane.api import PathSpec
 from pcgrelay.handover.records import RelayPathHandover
 from pcgrelay.link.link import Link
+from pcgrelay.messages import PathOpen
 from pcgrelay.model import NodeId
 from pcgrelay.net.ratelimit import TokenBucket
 
@@ -39,10 +40,14 @@ class RelayPath:
     cap: int
     priority: int
     opened_ms: int
+    marking: int
+    via: tuple[str, ...]  # the relays before this one, as PATH_OPEN named them
     answers: int = 0  # of the far edge, in handshakes
     is_answered: bool = True  # the last CARRY came from the far edge
     is_live: bool = False
     is_gone: bool = False
+    asked: PathOpen | None = None  # until it is accepted: it may be asked for over another link
+    tried: frozenset[int] = frozenset()  # numbers of the links over which it was refused
     bucket: TokenBucket = field(init=False)
 
     def __post_init__(self) -> None:
@@ -100,4 +105,6 @@ class RelayPath:
             cap=self.cap,
             priority=self.priority,
             opened_ms=self.opened_ms,
+            marking=self.marking,
+            via=self.via,
         )

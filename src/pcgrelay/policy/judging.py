@@ -150,6 +150,27 @@ def patterns(key: str, old: Value, new: Value) -> Iterator[Difference]:
         yield Difference(kind, f"{key} {each} removed")
 
 
+def clearances(key: str, old: Value, new: Value) -> Iterator[Difference]:
+    """Markings by organisation; None: all have the highest. One that is not named has the lowest."""
+    if old is None or new is None:
+        yield Difference(Kind.WIDENS if new is None else Kind.NARROWS, _any_words(key, old, new))
+        return
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name, _MARKINGS[0]), new.get(name, _MARKINGS[0])
+        if before != after:
+            yield from marking(f"{key} {name}", before, after)
+        elif (name in old) != (name in new):
+            yield Difference(Kind.NEUTRAL, f"{key} {name} {'added' if name in new else 'removed'}")
+
+
+def transit(key: str, old: Value, new: Value) -> Iterator[Difference]:
+    """Pairs of bearers. None: any pair or no pair, as other tables have it, so that only an empty list is less."""
+    if new is None or old is None:
+        yield Difference(Kind.NARROWS if new == [] else Kind.WIDENS, changed(key, old, new))
+        return
+    yield from _sets(key, old, new)
+
+
 def _any_words(key: str, old: Value, new: Value) -> str:
     return f"{key} {'any' if new is None else shown(new)} (was {'any' if old is None else shown(old)})"
 

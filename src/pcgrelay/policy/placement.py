@@ -161,6 +161,10 @@ POLICY = Table(
             ["AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305"]),
         Key("members", _sorted("members"), judging.patterns, []),
         Key("relays", lambda policy: None if policy.relays is None else sorted(policy.relays), judging.patterns),
+        Key("clearances", lambda policy: None if policy.clearances is None
+            else {name: marking.value for name, marking in policy.clearances}, judging.clearances),
+        Key("transit", lambda policy: None if policy.transit is None
+            else sorted(f"{one} and {other}" for one, other in policy.transit), judging.transit),
         Key("handshake_deadline_ms", _of("handshake_deadline_ms"), judging.rises, 10_000),
         Key("half_open_total", _of("half_open_total"), judging.rises, 256),
         Key("half_open_per_source", _of("half_open_per_source"), judging.rises, 32),

@@ -26,6 +26,7 @@ class Rule:
     service: str
     allow: tuple[str, ...]
     priority: Priority = Priority.NORMAL  # the highest class of a session over which it may be opened
+    marking: int = 1  # of the service
     terms: tuple[AllowTerms, ...] = ()  # until when it allows some of these, and why
 
     @property
@@ -56,7 +57,14 @@ class Rule:
 def export_rules(exports: Sequence[ExportSettings]) -> tuple[Rule, ...]:
     """Return the rules of an exporting edge, in their order."""
     return tuple(
-        Rule(number, str(export.service), export.allow, export.priority, export.terms)
+        Rule(
+            number,
+            str(export.service),
+            export.allow,
+            export.priority,
+            MARKING_NUMBERS[export.marking],
+            export.terms,
+        )
         for number, export in enumerate(exports)
     )
 
@@ -67,14 +75,23 @@ def terms_text(terms: AllowTerms) -> str:
 
 
 def granted(
-    rules: Iterable[Rule], organisation: str, now: datetime, priority: int = Priority.NORMAL
+    rules: Iterable[Rule],
+    organisation: str,
+    now: datetime,
+    priority: int = Priority.NORMAL,
+    cleared: int = MARKING_NUMBERS[Marking.SECRET],
 ) -> tuple[int, ...]:
     """Return the numbers of the exports that an organisation may open at this time in a session of that class.
 
     Names are compared as a whole, because a pattern could admit a newcomer. A class above that of the export is
-    refused; otherwise each caller could declare its own traffic the most urgent.
+    refused; otherwise each caller could declare its own traffic the most urgent. cleared: the highest marking that the
+    organisation is cleared for.
     """
-    return tuple(rule.number for rule in rules if rule.allows(organisation, now) and priority <= rule.priority)
+    return tuple(
+        rule.number
+        for rule in rules
+        if rule.allows(organisation, now) and priority <= rule.priority and rule.marking <= cleared
+    )
 
 
 def link_refusal(policy: PolicySettings, peer: NodeId, expected: NodeId | None) -> str | None:

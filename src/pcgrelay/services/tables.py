@@ -11,6 +11,7 @@ from typing import Any
 from pcgrelay.catalogue.entries import STATE_DOWN, STATE_DRAIN, STATE_READY, Offer
 from pcgrelay.clock import Clock
 from pcgrelay.dataplane.adapter import Export, Grant, Import, OutletsRow, Plane
+from pcgrelay.policy.clearances import Clearances
 from pcgrelay.policy.rules import MARKING_NUMBERS, Rule, granted
 from pcgrelay.services.imports import Exporter, ImportState, SessionFact, SessionHealth, import_plan
 from pcgrelay.services.services import Exported, Imported, key_of
@@ -181,9 +182,12 @@ def export_rows(plane: Plane, exports: Iterable[Exported], *, draining: bool) ->
     ]
 
 
-def grants_of(session: Session, rules: Sequence[Rule], numbers: Sequence[int], now: datetime) -> tuple[int, ...]:
+def grants_of(
+    session: Session, rules: Sequence[Rule], numbers: Sequence[int], now: datetime, clearances: Clearances
+) -> tuple[int, ...]:
     """Return the numbers of the exports that a session's peer may open now; numbers: of all, in the rules' order."""
-    allowed = granted(rules, session.key.edge.organisation, now, session.key.priority)
+    organisation = session.key.edge.organisation
+    allowed = granted(rules, organisation, now, session.key.priority, clearances.of_organisation(organisation))
     return tuple(numbers[rule] for rule in allowed)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterator
 from typing import Any, Protocol
 
+from pcgrelay.link.link import Link
 from pcgrelay.path.edge import PathEnd
 from pcgrelay.session.session import Key, Session
 
@@ -31,5 +32,11 @@ class SessionObserver(Protocol):
 
     def session_added(self, session: Session) -> None: ...
     def sessions_changed(self, key: Key) -> None: ...
+    def path_refused(self, key: Key, link: Link, reason: str) -> None:
+        """Note that a path of such a session over that link was refused, with this reason."""
+
+    def is_barred(self, key: Key) -> bool:
+        """Whether nothing but clearances keeps such a session from a path."""
+
     def is_shut_out(self) -> bool:
         """Whether all neighbours refuse this node, so that no path can be opened to it."""

@@ -70,6 +70,12 @@ class Candidates:
             self.paths.close(end, code)
         session.candidates.clear()
 
+    def judge(self, session: Session, may_carry: Callable[[PathEnd], bool]) -> None:
+        """Close the candidates that may not carry a session any more."""
+        for end in list(session.candidates):
+            if not may_carry(end):
+                self._ended(session, end, Code.REFUSED)
+
     def _added(self, session: Session, link: Link, asked: PathOpen, source: NodeId) -> None:
         if len(session.candidates) >= CANDIDATES_MOST:
             self._table.count("candidate_displaced")

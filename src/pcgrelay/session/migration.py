@@ -1,4 +1,4 @@
-"""Moving sessions off a link that drains, was replaced, is worse than another, or lost its lanes."""
+"""Moving sessions off a link that drains, was replaced, is worse than another, lost its lanes, or is not cleared."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pcgrelay.clock import Clock
 from pcgrelay.link.link import Link
 from pcgrelay.messages import Code
-from pcgrelay.model import NodeId
+from pcgrelay.path.edge import PathEnd
 from pcgrelay.session.api import SessionTable
 from pcgrelay.session.recovery import ChooseLink, PathRecovery
-from pcgrelay.session.session import State
+from pcgrelay.session.session import Key, Session, State
 
 SPARE_MS = 1_000
 
@@ -36,22 +36,28 @@ class PathMigration:
             if session.mending and session.path is not None and session.path.link is link:
                 session.changed.set()
 
+    def judge(self, may_carry: Callable[[Session, PathEnd], bool]) -> None:
+        """Leave the paths that may not carry their sessions any more, after clearances have changed."""
+        for session in list(self._table):
+            if session.state in (State.STARTING, State.UP, State.STALLED):
+                self._recovery.judge(session, may_carry)
+
     def replaced(self) -> None:
         """Move the sessions whose link was replaced by a newer one, once the newer one reaches their edges."""
         for session in list(self._table):
             path = session.path
             if session.initiator and session.state is State.UP and path is not None and path.link.replaced:
-                other = self._choose(session.key.edge, path.link)
+                other = self._choose(session.key, path.link)
                 if other is not None and other is not path.link:
                     self._recovery.mend(session)
 
-    def move_back(self, is_better: Callable[[NodeId, Link], bool]) -> None:
+    def move_back(self, is_better: Callable[[Key, Link], bool]) -> None:
         """Move sessions to a better link if there is one; called once a second."""
         for session in list(self._table):
             path = session.path
             if not session.initiator or session.state is not State.UP or session.mending or path is None:
                 continue
-            if path.link.usable and is_better(session.key.edge, path.link):
+            if path.link.usable and is_better(session.key, path.link):
                 self._recovery.mend(session)
 
     def draining(self, streams: Callable[[int], int]) -> None:
@@ -66,7 +72,7 @@ class PathMigration:
             if session.state is not State.UP or path is None or not path.link.draining or session.mending:
                 session.spare_ms = None
                 continue
-            other = self._choose(session.key.edge, path.link)
+            other = self._choose(session.key, path.link)
             if session.initiator and other is not None and other is not path.link:
                 # Another link has come up since the neighbour began to drain.
                 session.spare_ms = None

@@ -8,16 +8,20 @@ over another link, and those on the same link only by chance.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pcgrelay.model import NodeId
 from pcgrelay.net.halfopen import is_dropped_early
+from pcgrelay.session.session import Key, Session, State
 
 CLAIMS_MOST = 128
 CLAIMS_OF_A_LINK_MOST = CLAIMS_MOST // 2
 CLAIMS_OF_A_NAME_MOST = 4  # over one link
+SESSIONS_MOST = 4_096
+SESSIONS_OF_A_PEER_MOST = 32  # three markings in three classes, begun by either side
 TOO_MANY = "too_many_handshakes"
 EARLY = "handshake_early_drop"
+GLARE = "glare"
 
 
 class PendingSessions:
@@ -57,3 +61,24 @@ class PendingSessions:
             del self._links[link]
         if not self._names[(link, name)]:
             del self._names[(link, name)]
+
+
+def setup_refusal(
+    sessions: Mapping[bytes, Session], pending: PendingSessions, me: NodeId, link: int, identifier: bytes, key: Key
+) -> str | None:
+    """Return the reason for which another edge may not begin a session over that link, or None.
+
+    sessions: those that there are, by id. me: this edge. identifier: of the new session.
+    """
+    mine = [session for session in sessions.values() if session.key.edge == key.edge]
+    if identifier in sessions:
+        return "session_id_taken"
+    # Only a session with a number is proved to be this peer's.
+    if len(sessions) >= SESSIONS_MOST or sum(s.number > 0 for s in mine) >= SESSIONS_OF_A_PEER_MOST:
+        return "too_many_sessions"
+    if word := pending.refusal(link, key.edge):
+        return word
+    beginning = (State.ASKING, State.HANDSHAKE, State.STARTING)
+    if me < key.edge and any(s.key == key and s.initiator and s.state in beginning for s in mine):
+        return GLARE
+    return None

@@ -22,13 +22,13 @@ from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.link import Link
 from pcgrelay.log.events import Emit, SessionResumed, SessionStalled
 from pcgrelay.messages import Code, code_name
-from pcgrelay.model import NodeId
 from pcgrelay.net.backoff import Retry, backoff_ms
 from pcgrelay.path.asking import wait_answer
 from pcgrelay.path.edge import EdgePaths, PathEnd, PathRefused
+from pcgrelay.reasons import MARKING
 from pcgrelay.session.api import SessionObserver, SessionTable
 from pcgrelay.session.candidates import Candidates
-from pcgrelay.session.session import Session, State
+from pcgrelay.session.session import Key, Session, State
 
 RESUME_ANSWER_S = 5.0
 RESUME_FIRST_MS = 50
@@ -43,8 +43,9 @@ _WAYLESS = (State.STARTING, State.STALLED)
 # Codes with which the far edge says that it does not have the session, or not with this edge.
 _FINAL = {Code.UNKNOWN, Code.REFUSED, Code.EXPIRED, Code.VIOLATION}
 
-# Given an edge, and a link to avoid if there is another: the link to use, or None.
-ChooseLink = Callable[[NodeId, Link | None], Link | None]
+# Given what a session is for, and a link to avoid if there is another: the link to use, or None.
+ChooseLink = Callable[[Key, Link | None], Link | None]
+NO_LINK = 0  # no link has this number
 
 
 class PathRecovery:
@@ -87,6 +88,28 @@ class PathRecovery:
             # The link may be lost although its lanes here look up; after DRAINING it may be used again.
             session.lost = None if code == Code.DRAINING else end.link
             self.stalled(session, code_name(code))
+
+    def judge(self, session: Session, may_carry: Callable[[Session, PathEnd], bool]) -> None:
+        """Leave what may not carry a session any more. may_carry: whether a path of it is cleared.
+
+        The core sends and takes nothing on such a path from here on. Without another path the session ends at once,
+        and says so to the far edge; one that the far edge began waits for that one to find another.
+        """
+        self.candidates.judge(session, lambda end: may_carry(session, end))
+        if session.former is not None and not may_carry(session, session.former):
+            self._leave_former(session, Code.REFUSED)
+        end = session.path
+        if end is None or may_carry(session, end):
+            return
+        self._table.count(MARKING)
+        if session.initiator and self._choose(session.key, end.link) is None:
+            self._table.close(session, Code.REFUSED, MARKING)
+            return
+        end.on_closed = None
+        with suppress(DataPlaneRefused):
+            self._plane.session_path(session.number, link=NO_LINK, in_label=end.in_label, out_label=end.out_label)
+        self.paths.close(end, Code.REFUSED)
+        self.path_closed(session, end, Code.REFUSED)
 
     def _leave_former(self, session: Session, code: int) -> None:
         """Close the path that this side has left for another one.
@@ -218,7 +241,7 @@ class PathRecovery:
         refusing: set[Link] = set()
         avoid = session.path.link if session.path else session.lost
         while session.state in _WAYLESS:
-            link = self._choose(session.key.edge, avoid)
+            link = self._choose(session.key, avoid)
             if link is None:
                 # Waiting for a link does not count as an attempt.
                 self._refuse_shut_out()
@@ -241,7 +264,7 @@ class PathRecovery:
     async def _move(self, session: Session) -> None:
         """Make one attempt to move a session whose path works."""
         avoid = session.path.link if session.path else session.lost
-        link = self._choose(session.key.edge, avoid)
+        link = self._choose(session.key, avoid)
         if link is None or link is avoid:
             return
         try:
@@ -250,7 +273,7 @@ class PathRecovery:
             pass
         except PathRefused as refused:
             # Its present path works, so only a refusal by the far edge itself ends it.
-            if link.peer == session.key.edge and refused.code in _FINAL:
+            if link.peer == session.key.edge and _is_final(refused):
                 raise
 
     async def _tried(self, session: Session, link: Link, retry: Retry) -> None:
@@ -260,6 +283,9 @@ class PathRecovery:
         try:
             async with asyncio.timeout(RESUME_ANSWER_S):
                 await self._lead_over(session, link, before)
+        except PathRefused as refused:
+            self._observer.path_refused(session.key, link, refused.reason)
+            raise
         finally:
             # Counted even if it succeeded: a path that was found may be lost at once.
             retry.failed()
@@ -295,7 +321,7 @@ class PathRecovery:
             await wait_answer(
                 end,
                 attempt,
-                lambda: session.state in _WAYLESS and self._choose(session.key.edge, link) not in (link, None),
+                lambda: session.state in _WAYLESS and self._choose(session.key, link) not in (link, None),
             )
             if end.flows < session.flows or end.cap < session.cap:
                 raise PathRefused(Code.LIMIT, "path_too_small", link.peer.uri)
@@ -342,7 +368,7 @@ class PathRecovery:
 def _is_last_word(session: Session, link: Link, refused: PathRefused, refusing: set[Link]) -> bool:
     """Whether a refusal over that link ends the search. refusing: the links that refused before; it is updated."""
     edge = session.key.edge
-    is_final = refused.by == edge.uri and refused.code in _FINAL
+    is_final = refused.by == edge.uri and _is_final(refused)
     if is_final and link.peer == edge:
         return True
     # A relay refused, in its own name or in that of the far edge: over another relay the answer may differ. A second
@@ -352,6 +378,11 @@ def _is_last_word(session: Session, link: Link, refused: PathRefused, refusing: 
         refusing.add(link)
         return is_second
     return False
+
+
+def _is_final(refused: PathRefused) -> bool:
+    """Whether the far edge would refuse each path. What is not cleared on this one may be cleared on another."""
+    return refused.code in _FINAL and refused.reason != MARKING
 
 
 def stall_unheard(

@@ -36,19 +36,17 @@ from pcgrelay.model import NodeId, organisation_number
 from pcgrelay.net.backoff import Retries, Retry
 from pcgrelay.path.asking import NO_ANSWER, wait_answer, wait_event
 from pcgrelay.path.edge import EdgePaths, PathEnd, PathRefused
+from pcgrelay.reasons import MARKING
 from pcgrelay.session.api import SessionObserver
 from pcgrelay.session.handshake import SessionHandshake, told
 from pcgrelay.session.migration import PathMigration
-from pcgrelay.session.pending import PendingSessions
+from pcgrelay.session.pending import GLARE, PendingSessions, setup_refusal
 from pcgrelay.session.recovery import ChooseLink, PathRecovery
 from pcgrelay.session.renewer import Renewer
 from pcgrelay.session.session import Key, Session, State, up_record
 
-SESSIONS_MOST = 4_096
-SESSIONS_OF_A_PEER_MOST = 32  # three markings in three classes, begun by either side
 # How long a keeper waits for a set-up that another edge seems to have begun, before it begins its own.
 GIVE_WAY_S = 2.0
-GLARE = "glare"
 LEAVE = "leave"
 # Failures after which another path, or the same once more, may succeed: they do not shorten an application's wait.
 NOBODYS_FAULT = ("path_lost", NO_ANSWER)
@@ -282,9 +280,10 @@ class Sessions:
 
     async def _establish(self, key: Key, tried: list[Link], attempt: int) -> None:
         """Make one attempt, over another link than the last if there is one. It leaves a session in UP, or raises."""
-        link = self._choose(key.edge, tried.pop() if tried else None)
+        link = self._choose(key, tried.pop() if tried else None)
         if link is None:
-            raise PathRefused(Code.UNREACHABLE, NO_ROUTE, self._me.uri)
+            reason = MARKING if self._observer.is_barred(key) else NO_ROUTE
+            raise PathRefused(Code.UNREACHABLE, reason, self._me.uri)
         tried.append(link)
         session = self._added(os.urandom(16), key, initiator=True)
         flows = min(self._local.config.node.lanes, link.lanes)
@@ -300,12 +299,14 @@ class Sessions:
                     cap=min(self._cap_for(flows), link.cap),
                     resume=False,
                 )
-                await wait_answer(session.path, attempt, lambda: self._choose(key.edge, link) not in (link, None))
+                await wait_answer(session.path, attempt, lambda: self._choose(key, link) not in (link, None))
                 carried = self._carried(session, session.path)
                 carried.start()
                 await carried.done
                 await self._started(session)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, PathRefused):
+                self._observer.path_refused(key, link, error.reason)
             self.close(session, Code.TIMEOUT, "setup_failed", quiet=True)
             raise
 
@@ -345,8 +346,11 @@ class Sessions:
 
     def _ready(self, session: Session, end: PathEnd, established: HandshakeResult) -> None:
         """Give the secret to the core before anything else is sent. Raises HandshakeRefused or DataPlaneRefused."""
-        # Trust may have changed since the handshake began.
-        if word := self._local.standing_refusal(established.chain, established.suite, established.group):
+        # Trust and clearances may have changed since the handshake began.
+        word = self._local.standing_refusal(established.chain, established.suite, established.group)
+        if not word and not self._local.clearances.clears(session.key.marking, end.link.bearer, end.via):
+            word = MARKING
+        if word:
             wipe_secret(established.secret)
             raise HandshakeRefused(word, "The peer is no longer allowed what it was when the handshake began.")
         session.chain = established.chain
@@ -390,11 +394,14 @@ class Sessions:
 
     def path_asked(self, link: Link, asked: PathOpen, source: NodeId) -> None:
         """Handle a PATH_OPEN of another edge: for a new session, or for a new path of one."""
+        if not self._local.clearances.clears(asked.marking, link.bearer, asked.via):
+            self.paths.refuse(link, asked, Code.REFUSED, MARKING)
+            return
         if asked.resume:
             self._recovery.candidates.asked(self._by_id.get(asked.session), link, asked, source)
             return
         key = Key(source, asked.marking, asked.priority)
-        if word := self._setup_refusal(link, asked, key):
+        if word := setup_refusal(self._by_id, self._pending, self._me, link.number, asked.session, key):
             self.paths.refuse(link, asked, Code.BUSY, word, is_fault=word != GLARE)
             return
         flows = min(asked.flows, self._local.config.node.lanes, link.lanes)
@@ -411,20 +418,6 @@ class Sessions:
         session.path = end
         self._pending.enter(link.number, source)  # now: a burst of requests is read before the first task runs
         self.spawn(self._answer(session, end), "answer")
-
-    def _setup_refusal(self, link: Link, asked: PathOpen, key: Key) -> str | None:
-        mine = [session for session in self._by_id.values() if session.key.edge == key.edge]
-        if asked.session in self._by_id:
-            return "session_id_taken"
-        # Only a session with a number is proved to be this peer's.
-        if len(self._by_id) >= SESSIONS_MOST or sum(s.number > 0 for s in mine) >= SESSIONS_OF_A_PEER_MOST:
-            return "too_many_sessions"
-        if word := self._pending.refusal(link.number, key.edge):
-            return word
-        beginning = (State.ASKING, State.HANDSHAKE, State.STARTING)
-        if self._me < key.edge and any(s.key == key and s.initiator and s.state in beginning for s in mine):
-            return GLARE
-        return None
 
     # -- the table ---------------------------------------------------------------------------------------------
 

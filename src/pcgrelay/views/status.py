@@ -294,12 +294,12 @@ class _FarEdges:
     def __init__(self, node: Node, edge: EdgeRole) -> None:
         self.now_ms = node.clock.monotonic_ms()
         self.sessions = cache(edge.sessions.with_key)
-        self.link = cache(lambda far: node.exchange.route(far, lambda link: True))
+        self.link = cache(lambda far, marking: node.exchange.route(far, lambda link: True, marking))
         self.is_well = cache(lambda far: bool(node.exchange.candidates(far, lambda link: link.is_well)))
 
 
 def _route(edge: EdgeRole, imported: Imported, exporter: Exporter, far: _FarEdges) -> RouteStatus:
-    sessions, link = far.sessions(key_of(exporter)), far.link(exporter.edge)
+    sessions, link = far.sessions(key_of(exporter)), far.link(exporter.edge, exporter.marking)
     via = sessions[0].via if sessions and sessions[0].via else link.peer.dotted if link else ""
     state = _ROUTE_STATES.get(sessions[0].state, "session") if sessions else "session" if link else "away"
     if state == "ready" and not imported.is_steady(exporter.edge, far.now_ms):

@@ -14,6 +14,7 @@ from pcgrelay.clock import SetClock
 from pcgrelay.link.control import ROOM_BYTES
 from pcgrelay.messages import Advert, Message, Withdraw
 from pcgrelay.model import NodeId
+from pcgrelay.policy.clearances import OPEN
 
 REALM = "police.example"
 KENT = NodeId(REALM, "kent.police.example", "kent-1")
@@ -49,7 +50,7 @@ class Told:
         self.members = {KENT.organisation, MET.organisation}
         self.counted: list[str] = []
         policy = SimpleNamespace(admits=lambda organisation: organisation in self.members)
-        local = SimpleNamespace(config=SimpleNamespace(node=SimpleNamespace(id=ME), policy=policy))
+        local = SimpleNamespace(clearances=OPEN, config=SimpleNamespace(node=SimpleNamespace(id=ME), policy=policy))
         self.propagation = CataloguePropagation(local, self.catalogue, self.links, self.counted.append, self.clock)  # type: ignore[arg-type]
 
     def put(self, sequence: int, edge: NodeId = KENT) -> None:

@@ -23,6 +23,7 @@ from pcgrelay.model import NodeId, Suite
 from pcgrelay.net.backoff import FORGET_MS, NEWS_AT_ONCE, NEWS_EACH_SECOND, STEADY_MS, Retry
 from pcgrelay.path.edge import EdgePaths, PathEnd
 from pcgrelay.path.labels import Labels
+from pcgrelay.policy.clearances import OPEN
 from pcgrelay.session import table as sessions_module
 from pcgrelay.session.session import Key, Session, State
 from pcgrelay.session.table import Sessions
@@ -72,7 +73,7 @@ class World:
         self.on_path: Callable[[int], None] = lambda number: None
         policy = SimpleNamespace(handshake_deadline_ms=10_000, path_wait_ms=3_600_000)
         node = SimpleNamespace(id=A, lanes=2)
-        self.local: Any = SimpleNamespace(config=SimpleNamespace(node=node, policy=policy, links=[]))
+        self.local: Any = SimpleNamespace(config=SimpleNamespace(node=node, policy=policy, links=[]), clearances=OPEN)
         self.said: list[object] = []
         self.sessions = Sessions(
             self.local,
@@ -88,7 +89,7 @@ class World:
         for link in self.links:
             link.world = self
 
-    def _choose(self, edge: NodeId, avoid: object) -> Any:
+    def _choose(self, key: Key, avoid: object) -> Any:
         if not self.has_links:
             return None
         return next((link for link in self.links if link is not avoid), None)
@@ -115,6 +116,12 @@ class World:
 
     def sessions_changed(self, key: Key) -> None:
         """Nobody is told."""
+
+    def path_refused(self, key: Key, link: object, reason: str) -> None:
+        """Nothing is kept."""
+
+    def is_barred(self, key: Key) -> bool:
+        return False
 
     def is_shut_out(self) -> bool:
         return False

@@ -9,8 +9,9 @@ import pytest
 from pcgrelay.messages import Carry, Code, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role
 from pcgrelay.path.budget import Budget
-from pcgrelay.path.relay import ANSWER_DEADLINE_MS, PATHS_OF_A_SESSION_MOST
+from pcgrelay.path.relay import ANSWER_DEADLINE_MS, LINKS_TRIED_MOST, PATHS_OF_A_SESSION_MOST
 from pcgrelay.path.relay_path import CARRY_AT_ONCE_BYTES
+from pcgrelay.policy.clearances import Clearances
 from tests.support.path_links import LABEL, ME, MIB, OTHER, SESSION, A, B, FakeLink, asked
 from tests.support.relay_paths import Relay
 
@@ -348,3 +349,97 @@ def test_nothing_is_left_after_many_paths(relay: Relay) -> None:
     assert relay.relay_paths._budget.reserved_bytes == 0
     assert relay.relay_paths._of_link == {}
     assert relay.plane.paths == {}
+
+
+# -- markings ---------------------------------------------------------------------------------------------------------
+
+SENSITIVE = 2
+HUB, STRANGER = "hub.example", "stranger.example"
+STRANGE_RELAY = f"spiffe://police.example/org/{STRANGER}/node/relay-7"
+
+
+@pytest.mark.parametrize(
+    ("clearances", "changes", "reason"),
+    [
+        (Clearances(bearers={"psn": 2}), {}, "marking"),  # the incoming link
+        (Clearances(bearers={"internet": 2}), {}, "marking"),  # the onward one
+        (Clearances(bearers={"internet": 3, "psn": 3}, transit=frozenset()), {}, "no_transit"),
+        (Clearances(bearers={"internet": 3, "psn": 3}, transit=frozenset({("internet", "psn")})), {}, None),
+        (Clearances(organisations={HUB: 2}), {}, None),
+        (Clearances(organisations={HUB: 1}), {"via": (STRANGE_RELAY, A.uri)}, "marking"),
+        (Clearances(bearers={"psn": 1}), {"marking": 1}, None),
+    ],
+)
+def test_a_relay_forwards_what_is_cleared_alone(
+    relay: Relay, clearances: Clearances, changes: dict[str, Any], reason: str | None
+) -> None:
+    relay.b.bearer = "psn"
+    relay.clearances = clearances
+    relay.hear(relay.a, asked(**{"marking": SENSITIVE, **changes}))
+    if reason is None:
+        (onward,) = relay.b.take()
+        assert isinstance(onward, PathOpen)
+        assert onward.marking == changes.get("marking", SENSITIVE)
+    else:
+        assert relay.refusal() == (Code.REFUSED, reason)
+        assert relay.b.take() == []
+        assert relay.relay_paths.refused == {reason: 1}
+
+
+def test_what_an_onward_neighbour_announces_is_judged_too(relay: Relay) -> None:
+    relay.clearances = Clearances(organisations={HUB: 3})
+    relay.behind[relay.b.number] = (STRANGE_RELAY,)
+    relay.hear(relay.a, asked(marking=SENSITIVE))
+    assert relay.refusal() == (Code.REFUSED, "marking")
+
+
+def test_a_refusal_for_the_marking_has_other_links_tried_and_no_other_refusal_does(relay: Relay) -> None:
+    third, fourth = FakeLink(3, OTHER), FakeLink(4, OTHER)
+    relay.others = [third, fourth]
+    onward = relay.opened(marking=SENSITIVE)
+    relay.hear(relay.b, PathRefuse(SESSION, Code.REFUSED, "marking", B.uri, onward.label))
+    (again,) = third.take()
+    assert isinstance(again, PathOpen)
+    assert (again.marking, again.via, again.source) == (SENSITIVE, (ME.uri,), A.uri)
+    assert relay.a.take() == []
+    assert len(relay.relay_paths) == 1
+    relay.hear(third, PathRefuse(SESSION, Code.REFUSED, "not_a_member", OTHER.uri, again.label))
+    assert relay.a.take() == [PathRefuse(SESSION, Code.REFUSED, "not_a_member", OTHER.uri, LABEL)]
+    assert fourth.take() == []
+    assert len(relay.relay_paths) == 0
+
+
+def test_the_links_that_are_tried_are_bounded(relay: Relay) -> None:
+    relay.others = [FakeLink(number, OTHER) for number in range(3, 3 + 2 * LINKS_TRIED_MOST)]
+    relay.hear(relay.a, asked(marking=SENSITIVE))
+    tried = 0
+    for link in (relay.b, *relay.others):
+        for message in link.take():
+            assert isinstance(message, PathOpen)
+            tried += 1
+            relay.hear(link, PathRefuse(SESSION, Code.REFUSED, "marking", OTHER.uri, message.label))
+    assert tried == LINKS_TRIED_MOST
+    (answer,) = relay.a.take()
+    assert isinstance(answer, PathRefuse)
+    assert answer.reason == "marking"
+    assert len(relay.relay_paths) == 0
+
+
+@pytest.mark.parametrize("left", [Clearances(bearers={"internet": 1}), Clearances(organisations={HUB: 1})])
+def test_paths_that_are_no_longer_cleared_end_on_both_sides(relay: Relay, left: Clearances) -> None:
+    relay.clearances = Clearances(bearers={"internet": 2}, organisations={HUB: 2})
+    relay.behind[relay.b.number] = (OTHER.uri,)
+    opened = relay.accepted(marking=SENSITIVE)
+    relay.relay_paths.judge()
+    assert len(relay.relay_paths) == 1
+    relay.clearances = left
+    relay.relay_paths.judge()
+    assert relay.plane.paths == {}
+    for link, label in opened.items():
+        assert link.take() == [PathClose(SESSION, Code.REFUSED, label)]
+
+
+def test_the_marking_of_a_path_is_handed_over(relay: Relay) -> None:
+    relay.accepted(marking=SENSITIVE)
+    (handover,), _, _ = relay.relay_paths.to_handover()
+    assert (handover.marking, handover.via) == (SENSITIVE, ())

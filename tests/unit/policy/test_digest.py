@@ -74,7 +74,7 @@ WRITTEN_DOWN = {
 DIGESTS = {
     "minimal": "98738e365407ea782888c8103a1e3c9943dd2989eca862ae1f0f7a69f288b312",
     "documented": "ca53242225da26ce61c468bb559e685693c3c3894c9d5ff762724c8d37266f4d",
-    "every key": "2ffa4e66cbbfc66dc60105525fbbfecc0904d53cbc995a014dd1ccae636a23af",
+    "every key": "4c71fcb162a0a3f4c39eb3cc1248413a782c70d58b596214f792663a09275366",
 }
 
 

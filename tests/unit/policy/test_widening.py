@@ -77,6 +77,13 @@ CASES: list[tuple[Change, list[str]]] = [
     ),
     (lambda values: values["policy"].update(relays=["hub.example"]), ["NARROWS   policy.relays hub.example (was any)"]),
     (
+        lambda values: values["policy"].update(clearances={"hub.example": "SECRET"}, transit=[["psn", "internet"]]),
+        [
+            "NARROWS   policy.clearances hub.example = (SECRET) (was any)",
+            "WIDENS    policy.transit internet and psn (was none)",
+        ],
+    ),
+    (
         lambda values: values["policy"].update(post_quantum="preferred"),
         ["WIDENS    policy.post_quantum preferred (was required)"],
     ),
@@ -194,6 +201,32 @@ def test_terms_of_an_entry_of_allow_are_compared() -> None:
     assert told(terms(reason="R"))[0] == "WIDENS    export custody: allow met.police.example: reason R (was none)"
     assert told(terms(), terms(reason="R")) != []
     assert told(terms(), lambda values: None) == []
+
+
+def test_clearances_and_transit_are_compared_name_by_name() -> None:
+    def first(values: dict[str, Any]) -> None:
+        clearances = {"hub.example": "OFFICIAL-SENSITIVE", "met.police.example": "SECRET", "a.example": "OFFICIAL"}
+        values["policy"].update(clearances=clearances, transit=[["psn", "internet"]])
+
+    def then(**policy: Any) -> Change:
+        return lambda values: values["policy"].update(**policy)
+
+    assert told(then(clearances={"hub.example": "SECRET", "b.example": "OFFICIAL"}), first) == [
+        "NEUTRAL   policy.clearances a.example removed",
+        "NEUTRAL   policy.clearances b.example added",
+        "WIDENS    policy.clearances hub.example SECRET (was OFFICIAL-SENSITIVE)",
+        "NARROWS   policy.clearances met.police.example OFFICIAL (was SECRET)",
+    ]
+    assert told(then(transit=[["cjx", "psn"]]), first) == [
+        "WIDENS    policy.transit cjx and psn added",
+        "NARROWS   policy.transit internet and psn removed",
+    ]
+    assert told(lambda values: (values["policy"].pop("transit"), values["policy"].pop("clearances")), first) == [
+        "WIDENS    policy.clearances any (was a.example = (OFFICIAL), hub.example = (OFFICIAL-SENSITIVE), "
+        "met.police.example = (SECRET))",
+        "WIDENS    policy.transit none (was internet and psn)",
+    ]
+    assert told(then(transit=[])) == ["NARROWS   policy.transit none (was none)"]
 
 
 def test_outlets_in_another_order_allow_nothing_new() -> None:
