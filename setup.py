@@ -22,7 +22,10 @@ modes = build_modes() if builds_modules else set()
 setup(
     packages=find_packages("src", include=["pcgrelay", "pcgrelay.*"]),
     package_dir={"": "src"},
-    package_data={"pcgrelay": ["py.typed", "templates/*"], "pcgrelay._core": ["*.pyi", "*/*.pyi"]},
+    package_data={
+        "pcgrelay": ["py.typed", "templates/*", "assure/*.toml", "assure/*/*.toml"],
+        "pcgrelay._core": ["*.pyi", "*/*.pyi"],
+    },
     ext_modules=extensions(modes, "pcgrelay._core") if builds_modules else [],
     options=build_options(modes),
 )

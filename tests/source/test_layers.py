@@ -16,6 +16,7 @@ TEST_FACES = ROOT / "tests" / "native"
 CONTROL_LAYERS = [
     ["cli", "__main__"],
     ["demo"],
+    ["assure"],
     ["doctor"],
     ["output"],
     ["daemon"],

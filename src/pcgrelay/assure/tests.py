@@ -1,0 +1,53 @@
+"""All tests by name: who reads the facts, and who judges them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pcgrelay.assure.judgement import Judgement
+from pcgrelay.assure.judges import crypto, host, software
+from pcgrelay.assure.parameters import Parameters
+from pcgrelay.assure.readers import bank, certificates, handshakes, process
+from pcgrelay.assure.readers import software as installed
+from pcgrelay.assure.scene import Scene
+
+# A reader fills the Struct of facts that its judge takes; the two are matched here, and a test holds their types.
+Reader = Callable[[Scene], Awaitable[Any]]
+Judge = Callable[[Any, Parameters], Judgement]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTest:
+    """A reader and a judge."""
+
+    read: Reader
+    judge: Judge
+    times: int = 1  # of the seconds that a test has: for those that make many handshakes
+
+
+TESTS: dict[str, LiveTest] = {
+    "old_tls_is_refused": LiveTest(handshakes.offer_old_tls, crypto.old_tls_is_refused, 4),
+    "other_cryptography_is_refused": LiveTest(
+        handshakes.offer_other_cryptography, crypto.other_cryptography_is_refused, 4
+    ),
+    "groups_are_of_the_profile": LiveTest(handshakes.read_groups, crypto.groups_are_of_the_profile, 2),
+    "own_chain_is_good": LiveTest(certificates.read_own_chain, crypto.own_chain_is_good),
+    "bad_certificates_are_refused": LiveTest(bank.show_bad_certificates, crypto.bad_certificates_are_refused, 6),
+    "revocation_list_is_current": LiveTest(certificates.read_revocation_lists, crypto.revocation_list_is_current),
+    "proofs_are_recent": LiveTest(handshakes.read_channels, crypto.proofs_are_recent),
+    "memory_stays_in_memory": LiveTest(process.read_process, host.memory_stays_in_memory),
+    "crypto_inventory_is_complete": LiveTest(handshakes.read_channels, crypto.crypto_inventory_is_complete),
+    "sides_do_not_meet": LiveTest(process.read_listeners, host.sides_do_not_meet),
+    "no_other_port_is_open": LiveTest(process.read_ports, host.no_other_port_is_open, 2),
+    "admin_socket_is_private": LiveTest(process.read_admin_socket, host.admin_socket_is_private),
+    "floods_are_bounded": LiveTest(process.read_flood_bounds, host.floods_are_bounded, 2),
+    "process_has_no_rights": LiveTest(process.read_process, host.process_has_no_rights),
+    "components_are_listed": LiveTest(installed.read_sbom, software.components_are_listed),
+    "files_are_as_recorded": LiveTest(installed.read_files, software.files_are_as_recorded, 2),
+    "libraries_are_supported": LiveTest(installed.read_libraries, software.libraries_are_supported),
+    "release_is_recent": LiveTest(installed.read_release, software.release_is_recent),
+    "release_is_supported": LiveTest(installed.read_release, software.release_is_supported),
+    "networks_are_supported": LiveTest(installed.read_ends, software.networks_are_supported),
+}
