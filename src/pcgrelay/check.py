@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from cryptography import x509
 
+from pcgrelay.clearance_checks import clearance_findings
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
 from pcgrelay.config.inventory import load_inventory
@@ -57,6 +58,7 @@ def check(config: Config, clock: Clock = SYSTEM_CLOCK, *, is_start: bool = False
     running = answers(config.node.admin)
     now = clock.wall()
     findings = [*_credentials(config, now), *_policy(config, now), *_outlets(config, now), *_sources(config)]
+    findings += clearance_findings(config)
     if not is_start:
         findings += hidden_from_unit(config)
     findings.append(_admin(config, running, is_start))

@@ -257,7 +257,8 @@ def write_config(
 
 
 def _keys(table: Mapping[str, Any]) -> list[str]:
-    return [f"{key} = {_toml(value)}" for key, value in table.items()]
+    # A key with a dot is a name, as of an organisation.
+    return [f"{json.dumps(key) if '.' in key else key} = {_toml(value)}" for key, value in table.items()]
 
 
 def _toml(value: Any) -> str:

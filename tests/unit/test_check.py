@@ -349,7 +349,9 @@ def with_outlet(settings: Settings, until: date | None = None, **entries: Any) -
     bearer = {"name": "cjx"} if until is None else {"name": "cjx", "supported_until": until}
     direct = {**CUSTODY, "name": "cjx", "address": "127.0.0.9:5432", "bearer": "cjx", **entries.pop("direct", {})}
     listen = f"127.0.0.1:{free_port()}"
-    return settings(imports=[{**CUSTODY, "listen": listen}], bearers=[bearer], directs=[direct], **entries)
+    return settings(
+        imports=[{**CUSTODY, "listen": listen}], bearers=[bearer, {"name": "internet"}], directs=[direct], **entries
+    )
 
 
 @pytest.mark.parametrize(

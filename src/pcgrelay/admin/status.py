@@ -51,6 +51,7 @@ class LinkStatus(Struct, frozen=True, kw_only=True):
     received_bytes: int = 0
     sent_total_bytes: int = 0  # with those of links to the same place that have ended, since the first process
     received_total_bytes: int = 0
+    cleared: str = ""  # the highest marking that may go over it; empty: this node does not judge
     reason: str = ""  # why it is not up, in one word, as in refusals
     generation: int = 0  # renewals since it came up
     authenticated_s: float | None = None  # how long ago both ends last proved their identities

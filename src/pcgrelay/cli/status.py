@@ -161,6 +161,7 @@ def _print_links(console: Console, links: tuple[LinkStatus, ...]) -> None:
         unusual = [
             link.precedence if link.precedence != "default" else "",
             f"weight {link.weight}" if link.weight != 100 else "",
+            f"cleared for {link.cleared}" if link.cleared else "",
             f"away since {link.away_since}" if link.away_since else "",
         ]
         notes = [", ".join(filter(None, unusual))] if any(unusual) else []

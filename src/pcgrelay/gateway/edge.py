@@ -147,6 +147,7 @@ class EdgeRole:
             self._node.exchange.catalogue,
             is_linked=any(link.state is LinkState.UP for link in links),
             session_cause=lambda exporter: causes.get(key_of(exporter), ""),
+            uncleared=lambda exporter: self.routes.uncleared(key_of(exporter)),
         )
 
     # -- a configuration ---------------------------------------------------------------------------------------

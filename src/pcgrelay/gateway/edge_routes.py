@@ -8,7 +8,6 @@ from pcgrelay.gateway.role import NodeParts
 from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId
 from pcgrelay.path.edge import PathEnd
-from pcgrelay.policy.clearances import NAMES, Obstacle
 from pcgrelay.reasons import MARKING
 from pcgrelay.session.session import Key, Session
 
@@ -65,14 +64,17 @@ class EdgeRoutes:
         relays = self._node.exchange.relays_behind(session.key.edge, end.link) if end.initiator else end.via
         return self._node.local.clearances.clears(session.key.marking, end.link.bearer, relays)
 
-    def obstacles(self, key: Key) -> Iterator[str]:
-        """Return in words what is not cleared on each route to an edge that is not."""
+    def uncleared(self, key: Key) -> list[str]:
+        """Return what is not cleared on each way to an edge, if that alone keeps a session from a path."""
+        return list(self._obstacles(key)) if self.is_barred(key) else []
+
+    def _obstacles(self, key: Key) -> Iterator[str]:
         exchange, clearances = self._node.exchange, self._node.local.clearances
         for candidate in exchange.candidates(key.edge, lambda link: True, key.marking):
             link = self._node.link_table.links[candidate.number]
             relays = exchange.relays_behind(key.edge, link)
             if obstacle := clearances.obstacle(key.marking, link.bearer, relays):
-                yield f"{link.peer.dotted} over {link.bearer}: {obstacle_words(obstacle, key.marking)}"
+                yield f"{link.peer.dotted} over {link.bearer}: {obstacle.words(key.marking)}"
 
     def _route(self, key: Key, wanted: Wanted) -> Link | None:
         return self._node.exchange.route(key.edge, wanted, key.marking)
@@ -80,9 +82,3 @@ class EdgeRoutes:
     def _is_refused(self, key: Key, link: Link) -> bool:
         until = self._refused.get((key.edge, key.marking, link.number))
         return until is not None and self._node.clock.monotonic_ms() < until
-
-
-def obstacle_words(obstacle: Obstacle, marking: int) -> str:
-    """Return what is not cleared, as a phrase."""
-    who = "" if obstacle.is_bearer else f"{obstacle.what} is "
-    return f"{who}cleared for {NAMES[obstacle.cleared]}, this service is {NAMES.get(marking, str(marking))}"

@@ -27,6 +27,11 @@ class Obstacle:
     is_bearer: bool
     cleared: int  # what it is cleared for
 
+    def words(self, marking: int) -> str:
+        """Return it as a phrase. marking: of the service."""
+        who = "" if self.is_bearer else f"{self.what} is "
+        return f"{who}cleared for {NAMES[self.cleared]}, this service is {NAMES.get(marking, str(marking))}"
+
 
 @dataclass(frozen=True, slots=True)
 class Clearances:

@@ -20,7 +20,8 @@ UNKNOWN_SERVICE = "unknown-service"
 WITHDRAWN = "withdrawn"
 DRAINING = "draining"
 NO_SESSION = "no-session"
-CAUSES = (NO_LINK, UNKNOWN_ORGANISATION, UNKNOWN_SERVICE, WITHDRAWN, DRAINING, NO_SESSION)
+MARKING = "marking"
+CAUSES = (NO_LINK, UNKNOWN_ORGANISATION, UNKNOWN_SERVICE, WITHDRAWN, DRAINING, NO_SESSION, MARKING)
 
 # So many names at most are listed.
 NAMES_MOST = 5
@@ -42,10 +43,18 @@ def import_failure(
     *,
     is_linked: bool,
     session_cause: Callable[[Exporter], str],
+    uncleared: Callable[[Exporter], Sequence[str]],
 ) -> ImportFailure:
-    """Return why an import is not served. session_cause: why the last set-up of a session with an edge failed."""
+    """Return why an import is not served.
+
+    session_cause: why the last set-up of a session with an edge failed. uncleared: what is not cleared on each way to
+    an edge, if it is that alone.
+    """
     if not is_linked:
         return ImportFailure(NO_LINK, "no neighbour is linked")
+    barred = [uncleared(each) for each in exporters]
+    if barred and all(barred):
+        return ImportFailure(MARKING, "; ".join(dict.fromkeys(words for each in barred for words in each[:NAMES_MOST])))
     if exporters:
         causes = [(each, session_cause(each)) for each in exporters]
         told = [f"{each.edge.dotted}: {cause.rstrip('.')}" for each, cause in causes if cause]

@@ -86,7 +86,7 @@ def _import(node: Node, edge: EdgeRole, imported: Imported, subject: str) -> Exp
         mine = edge.sessions.with_key(key)
         sessions += mine
         settling_ms = imported.damping.get(exporter, FlapDamping()).left_ms(now)
-        for way in with_offer(ways_to(node, exporter), offer):
+        for way in with_offer(ways_to(node, exporter, offer.marking), offer):
             with_session = _with_session(edge, way, key, mine)
             if mine and mine[0].number in imported.plan.left_out:
                 with_session = replace(with_session, session=f"{ROUTES_MOST} other edges come before it")
@@ -235,7 +235,7 @@ def _at_relay(node: Node, relay: RelayRole, subject: str) -> ExplainAnswer:
 def _routes(
     node: Node, relay: RelayRole, subject: str, kind: str, organisation: str, edges: list[tuple[NodeId, Offer]]
 ) -> ExplainAnswer:
-    ways = [way for edge, offer in edges for way in with_offer(ways_to(node, edge), offer)]
+    ways = [way for edge, offer in edges for way in with_offer(ways_to(node, edge, offer.marking), offer)]
     pattern = next((each for each in node.config.policy.members if organisation_matches(each, organisation)), None)
     shown = explained(ways)
     is_open = pattern is not None and not node.draining and any(way.chosen for way in shown)

@@ -1,7 +1,7 @@
 """Answers of `pcgrelay explain SERVICE --from ORGANISATION`: whether an export would let that organisation in now.
 
 The same tables decide as for an OPEN (`rx_open` in _core/edge/records, `limits_of_export` in _core/edge/limits), and in
-their order: the allow list first, then what may be open. Nothing is connected to.
+their order: the allow list and clearances first, then what may be open. Nothing is connected to.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.node import Node
 from pcgrelay.log.events import time_text
 from pcgrelay.model import Priority, organisation_number
+from pcgrelay.policy.clearances import NAMES
 from pcgrelay.policy.rules import Rule
 from pcgrelay.services.descriptors import descriptors_of_streams, raise_descriptor_limit, streams_most
 from pcgrelay.services.services import Exported
@@ -30,7 +31,8 @@ def caller_explained(
     """Return the explanation of an export, for one organisation. general: that for everybody."""
     rule = edge.services.rules[number]
     checks = [_allowed(rule, organisation, node.clock.wall())]
-    if checks[0].passed:
+    checks += _cleared(node, rule, organisation)
+    if all(check.passed for check in checks):
         checks += [_served(node, edge, exported, general, rule), *_limited(node, exported, organisation)]
     failed = next((check for check in checks if not check.passed), None)
     if failed is None:
@@ -63,6 +65,18 @@ def _allowed(rule: Rule, organisation: str, now: datetime) -> CallerCheck:
     else:
         state = f"until {until}" if until else "without an end"
     return CallerCheck(name="allow", state=state, passed=passed, cause="" if passed else "not-allowed", detail=why)
+
+
+def _cleared(node: Node, rule: Rule, organisation: str) -> list[CallerCheck]:
+    """Whether the organisation is cleared for the service; nothing where the configuration does not say."""
+    clearances = node.local.clearances
+    if clearances.organisations is None:
+        return []
+    cleared = clearances.of_organisation(organisation)
+    passed = rule.marking <= cleared
+    state = f"cleared for {NAMES[cleared]}, this service is {NAMES[rule.marking]}"
+    cause = "" if passed else "not-allowed"
+    return [CallerCheck(name="clearance", state=state if passed else f"it is {state}", passed=passed, cause=cause)]
 
 
 def _served(node: Node, edge: EdgeRole, exported: Exported, general: ExplainAnswer, rule: Rule) -> CallerCheck:

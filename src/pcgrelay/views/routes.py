@@ -31,6 +31,7 @@ class RouteOption:
     offer: Offer = NO_OFFER
     session: str = ""  # state of the session with that edge: up, or why there is none
     leads: bool = False  # the session with that edge uses this link
+    uncleared: str = ""  # what on it is not cleared for what is to go there
     settling_ms: int = 0  # remaining hold-down of that edge, before its precedence counts
 
     @property
@@ -39,6 +40,8 @@ class RouteOption:
         link = self.link
         if self.offer.state in _OFFERS:
             return _OFFERS[self.offer.state]
+        if self.uncleared:
+            return self.uncleared
         if self.link_state == "draining":
             return "the neighbour drains"
         if self.link_state != "up":
@@ -55,15 +58,17 @@ class RouteOption:
         return self.settling_ms > 0, self.offer.precedence
 
 
-def ways_to(node: Node, edge: NodeId) -> list[RouteOption]:
-    """Return all routes to an edge that neighbours announce, best first."""
+def ways_to(node: Node, edge: NodeId, marking: int) -> list[RouteOption]:
+    """Return all routes to an edge that neighbours announce, best first. marking: of what is to go there."""
     found = []
-    for candidate in node.exchange.candidates(edge, lambda link: True):
+    clearances = node.local.clearances
+    for candidate in node.exchange.candidates(edge, lambda link: True, marking):
         link = node.link_table.links[candidate.number]
         state = LINK_STATES[link.state]
-        relays = [
-            NodeId.from_uri(uri).dotted for uri in reversed(node.exchange.catalogue.ways(edge)[candidate.number].path)
-        ]
+        behind = node.exchange.relays_behind(edge, link)
+        relays = [NodeId.from_uri(uri).dotted for uri in reversed(behind)]
+        obstacle = clearances.obstacle(marking, link.bearer, behind)
+        where = f"{link.peer.dotted} over {link.bearer}"
         found.append(
             RouteOption(
                 edge=edge,
@@ -71,9 +76,10 @@ def ways_to(node: Node, edge: NodeId) -> list[RouteOption]:
                 link=link,
                 link_state="draining" if link.draining and state == "up" else state,
                 candidate=candidate,
+                uncleared="" if obstacle is None else f"{where}: {obstacle.words(marking)}",
             )
         )
-    return sorted(found, key=lambda way: (way.candidate.rank, way.candidate.share))
+    return sorted(found, key=lambda way: (not way.candidate.is_cleared, way.candidate.rank, way.candidate.share))
 
 
 def chosen_of(ways: Sequence[RouteOption]) -> list[RouteOption]:

@@ -30,7 +30,8 @@ from pcgrelay.gateway.link_totals import Place
 from pcgrelay.gateway.node import Node
 from pcgrelay.health.state import Health
 from pcgrelay.link.link import Link, LinkState
-from pcgrelay.model import Precedence, Priority
+from pcgrelay.model import Precedence, Priority, Role
+from pcgrelay.policy.clearances import HIGHEST, NAMES
 from pcgrelay.services.counts import ServiceCounts
 from pcgrelay.services.imports import Exporter, ImportState
 from pcgrelay.services.services import Exported, Imported, key_of
@@ -166,6 +167,7 @@ def _link(node: Node, link: Link, figures: dict[str, int], now_ms: int) -> LinkS
         precedence=settings.precedence.title,
         weight=settings.weight,
         paths=node.role.paths.count_over(link),
+        cleared=_cleared(node, link),
         sent_bytes=figures.get("sent_bytes", 0),
         received_bytes=figures.get("received_bytes", 0),
         reason="replaced" if link.replaced else "control_lost" if link.state is LinkState.ORPHANED else "",
@@ -173,6 +175,15 @@ def _link(node: Node, link: Link, figures: dict[str, int], now_ms: int) -> LinkS
         authenticated_s=link.schedule.age_ms(now_ms) / 1000,
         until=_until(link),
     )
+
+
+def _cleared(node: Node, link: Link) -> str:
+    """Return the highest marking that may go over a link, and through its neighbour if that is a relay."""
+    clearances = node.local.clearances
+    if clearances.bearers is None and clearances.organisations is None:
+        return ""
+    relay = clearances.of_organisation(link.peer.organisation) if link.peer_role is Role.RELAY else HIGHEST
+    return NAMES[min(clearances.of_bearer(link.bearer), relay)]
 
 
 def _until(link: Link) -> str:

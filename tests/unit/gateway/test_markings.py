@@ -1,0 +1,250 @@
+"""What is not cleared for the marking of a service carries none of it: nodes of one realm, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pcgrelay.admin.answers import ExplainAnswer
+from pcgrelay.daemon.reload import Reloader
+from pcgrelay.health import damping
+from pcgrelay.log.writer import Log
+from pcgrelay.views.explain import explain
+from tests.support import fake_core
+from tests.support.nodes_in_process import HUB, KENT, MET, Nodes, Running
+from tests.support.ports import free_port
+from tests.support.waiting import until_async as until
+
+SENSITIVE = "OFFICIAL-SENSITIVE"
+PSN = [{"name": "psn", "marking": SENSITIVE}]
+STRANGER = "stranger.example"
+
+
+@pytest.fixture
+async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
+    nodes = Nodes(tmp_path)
+    yield nodes
+    await nodes.stop()
+
+
+@pytest.fixture(autouse=True)
+def hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(damping, "HOLD_MS", 400)
+
+
+def export(**keys: object) -> dict[str, object]:
+    return {"service": "custody", "target": "127.0.0.1:5432", "allow": [MET], "marking": SENSITIVE, **keys}
+
+
+class Realm:
+    """Kent's edge and the Met's over two relays: the first on the internet, the second on the PSN."""
+
+    def __init__(self, nodes: Nodes, second: str = HUB) -> None:
+        self.nodes = nodes
+        self.second = second
+        self.ports = [free_port(), free_port()]
+        self.door = {"service": f"custody@{KENT}", "listen": f"127.0.0.1:{free_port()}"}
+        self.links = [
+            {"peer": f"relay-{number}.{organisation}", "address": f"127.0.0.1:{port}", "bearer": bearer}
+            for number, organisation, port, bearer in (
+                (1, HUB, self.ports[0], "internet"),
+                (2, second, self.ports[1], "psn"),
+            )
+        ]
+
+    async def start(self, *, kent: dict[str, Any] | None = None, met: dict[str, Any] | None = None) -> None:
+        self.relays = [
+            await self.nodes.start(
+                organisation,
+                f"relay-{number}",
+                role="relay",
+                listens=[{"address": f"127.0.0.1:{port}", "bearer": bearer}],
+            )
+            for number, organisation, port, bearer in (
+                (1, HUB, self.ports[0], "internet"),
+                (2, self.second, self.ports[1], "psn"),
+            )
+        ]
+        self.kent = await self.nodes.start(KENT, "kent-1", **self.of_kent(**(kent or {})))
+        self.met = await self.nodes.start(MET, "met-1", **self.of_met(**(met or {})))
+        kent_id = self.kent.node.config.node.id
+        await until(lambda: len(self.met.node.exchange.catalogue.ways(kent_id)) == 2)
+        await until(lambda: len(list(self.met.node.link_table.usable())) == 2)
+        await until(lambda: len(list(self.kent.node.link_table.usable())) == 2)
+
+    def of_kent(self, **tables: Any) -> dict[str, Any]:
+        return {"links": self.links, "exports": [export()], **tables}
+
+    def of_met(self, **tables: Any) -> dict[str, Any]:
+        return {"links": self.links, "imports": [self.door], **tables}
+
+    async def reload(self, running: Running, organisation: str, **tables: Any) -> None:
+        self.nodes.write(organisation, running.node.config.node.id.name, **tables)
+        answer = await Reloader(running.node, Log("debug", running.sink), lambda text: None).reload()
+        assert answer.ok, answer
+
+    def explained(self) -> ExplainAnswer:
+        return explain(self.met.node, f"custody@{KENT}")
+
+
+def is_live(running: Running) -> bool:
+    return running.imports() == [fake_core.IMPORT_LIVE]
+
+
+def granted(running: Running) -> list[tuple[int, ...]]:
+    return [tuple(numbers) for numbers in running.core.published["grants"].values()]
+
+
+async def test_an_edge_takes_the_bearer_that_is_cleared_and_says_why(nodes: Nodes) -> None:
+    realm = Realm(nodes)
+    await realm.start(met={"bearers": PSN})
+    await until(lambda: realm.met.sessions_up() == [f"relay-2.{HUB}"])
+    other = next(way for way in realm.explained().ways if not way.chosen)
+    assert other.why_not == f"relay-1.{HUB} over internet: cleared for OFFICIAL, this service is {SENSITIVE}"
+    # It is not taken even if the other one is lost.
+    await realm.relays[1].kill()
+    await until(lambda: realm.met.lines("session.stalled"))
+    await asyncio.sleep(1.0)
+    assert realm.met.sessions_up() == []
+    assert not realm.relays[0].core.path_sides
+
+
+async def test_an_organisation_that_is_not_cleared_is_passed_over(nodes: Nodes) -> None:
+    realm = Realm(nodes, STRANGER)
+    await realm.start(met={"policy": {"clearances": {HUB: SENSITIVE}}})
+    await until(lambda: realm.met.sessions_up() == [f"relay-1.{HUB}"])
+    other = next(way for way in realm.explained().ways if not way.chosen)
+    said = f"{STRANGER} is cleared for OFFICIAL, this service is {SENSITIVE}"
+    assert other.why_not == f"relay-2.{STRANGER} over psn: {said}"
+
+
+async def test_without_a_cleared_way_the_import_is_down_and_explained(nodes: Nodes) -> None:
+    realm = Realm(nodes)
+    await realm.start(met={"bearers": [{"name": "psn"}]})
+    await until(lambda: realm.met.lines("session.failed"))
+    (failed, *_) = realm.met.lines("session.failed")
+    assert failed["reason"] == "marking"
+    await until(lambda: realm.met.imports() == [fake_core.IMPORT_DOWN], 15)
+    answer = realm.explained()
+    assert not answer.open
+    assert f"relay-1.{HUB} over internet: cleared for OFFICIAL, this service is {SENSITIVE}" in answer.verdict
+    # What is for everybody goes.
+    await realm.reload(realm.kent, KENT, **realm.of_kent(exports=[export(marking="OFFICIAL")]))
+    await until(lambda: is_live(realm.met), 15)
+
+
+async def test_the_far_edge_refuses_what_came_over_what_it_has_not_cleared(nodes: Nodes) -> None:
+    realm = Realm(nodes)
+    links = [{**realm.links[0], "precedence": "preferred"}, realm.links[1]]
+    await realm.start(kent={"bearers": PSN}, met={"links": links})
+    # Kent alone knows that the internet is not cleared there: the Met tries it first, and then the other.
+    await until(lambda: realm.met.sessions_up() == [f"relay-2.{HUB}"], 15)
+    await until(lambda: realm.kent.edge.paths.refused["marking"] >= 1)
+    assert is_live(realm.met)
+    # It is not tried over and over, though it is preferred.
+    before = realm.kent.edge.paths.refused["marking"]
+    await asyncio.sleep(2.5)
+    assert realm.kent.edge.paths.refused["marking"] == before
+
+
+async def test_a_bearer_that_is_marked_lower_loses_its_paths_and_sessions_go_on(nodes: Nodes) -> None:
+    realm = Realm(nodes)
+    links = [realm.links[0], {**realm.links[1], "precedence": "preferred"}]
+    both = [{"name": name, "marking": SENSITIVE} for name in ("internet", "psn")]
+    await realm.start(met={"bearers": both, "links": links})
+    await until(lambda: realm.met.sessions_up() == [f"relay-2.{HUB}"])
+    await realm.reload(realm.met, MET, **realm.of_met(bearers=both[:1], links=links))
+    await until(lambda: realm.met.sessions_up() == [f"relay-1.{HUB}"])
+    assert len(realm.met.lines("session.up")) == len(realm.kent.lines("session.up")) == 1
+    (resumed,) = realm.met.lines("session.resumed")
+    assert resumed["pause_ms"] < 1_000
+    await until(lambda: not realm.relays[1].core.path_sides)
+    # Back again: it is preferred, and cleared.
+    await realm.reload(realm.met, MET, **realm.of_met(bearers=both, links=links))
+    await until(lambda: realm.met.sessions_up() == [f"relay-2.{HUB}"], 15)
+
+
+async def test_the_far_edge_leaves_a_path_that_it_clears_no_longer(nodes: Nodes) -> None:
+    realm = Realm(nodes)
+    links = [realm.links[0], {**realm.links[1], "precedence": "preferred"}]
+    both = [{"name": name, "marking": SENSITIVE} for name in ("internet", "psn")]
+    await realm.start(kent={"bearers": both}, met={"links": links})
+    await until(lambda: realm.met.sessions_up() == [f"relay-2.{HUB}"])
+    (session,) = realm.kent.core.session_table.values()
+    assert session.path is not None
+    before = session.path
+    await realm.reload(realm.kent, KENT, **realm.of_kent(bearers=both[:1]))
+    await until(lambda: realm.met.sessions_up() == [f"relay-1.{HUB}"])
+    await until(lambda: session.path is not None and session.path[0] not in (0, before[0]))
+    assert len(realm.met.lines("session.up")) == 1
+
+
+async def test_without_another_way_a_session_ends_at_once_on_both_sides(nodes: Nodes) -> None:
+    realm = Realm(nodes)
+    await realm.start(met={"bearers": PSN})
+    await until(lambda: realm.met.sessions_up() == [f"relay-2.{HUB}"])
+    await realm.reload(realm.met, MET, **realm.of_met(bearers=[{"name": "psn"}]))
+    assert realm.met.sessions_up() == []
+    (down,) = realm.met.lines("session.down")
+    assert (down["code"], down["reason"]) == ("refused", "marking")
+    await until(lambda: not realm.met.core.session_table)
+    assert realm.met.node.refused.total()["marking"] >= 1
+
+
+async def test_a_relay_ends_paths_that_it_clears_no_longer(nodes: Nodes) -> None:
+    realm = Realm(nodes)
+    links = [realm.links[0], {**realm.links[1], "precedence": "preferred"}]
+    await realm.start(met={"links": links})
+    await until(lambda: realm.met.sessions_up() == [f"relay-2.{HUB}"])
+    second = realm.relays[1]
+    listens = [{"address": f"127.0.0.1:{realm.ports[1]}", "bearer": "psn"}]
+    await realm.reload(second, HUB, role="relay", listens=listens, bearers=[{"name": "psn"}])
+    assert not second.core.path_sides
+    assert second.relay.paths.refused["marking"] >= 1
+    await until(lambda: realm.met.sessions_up() == [f"relay-1.{HUB}"])
+    assert len(realm.met.lines("session.up")) == 1
+
+
+async def test_a_relay_forwards_between_bearers_that_are_named_together(nodes: Nodes) -> None:
+    port, other = free_port(), free_port()
+    listens = [{"address": f"127.0.0.1:{port}", "bearer": "psn"}, {"address": f"127.0.0.1:{other}"}]
+    tables: dict[str, Any] = {"role": "relay", "listens": listens, "bearers": [{"name": "psn", "marking": SENSITIVE}]}
+    hub = await nodes.start(HUB, "relay-1", **tables)
+    peer = {"peer": f"relay-1.{HUB}"}
+    exports = [export(marking="OFFICIAL")]
+    await nodes.start(KENT, "kent-1", links=[{**peer, "address": f"127.0.0.1:{port}"}], exports=exports)
+    door = {"service": f"custody@{KENT}", "listen": f"127.0.0.1:{free_port()}"}
+    met = await nodes.start(MET, "met-1", links=[{**peer, "address": f"127.0.0.1:{other}"}], imports=[door])
+    await until(lambda: hub.relay.paths.refused["no_transit"] > 0)
+    assert {line["reason"] for line in met.lines("session.failed")} <= {"no_transit", "no_route"}
+    realm = Realm(nodes)
+    await realm.reload(hub, HUB, **tables, policy={"transit": [["internet", "psn"]]})
+    await until(lambda: is_live(met), 15)
+    await realm.reload(hub, HUB, **tables)
+    assert not hub.core.path_sides
+
+
+async def test_a_caller_needs_clearance_besides_the_allow_list(nodes: Nodes) -> None:
+    realm = Realm(nodes)
+    clearances = {HUB: SENSITIVE, MET: SENSITIVE}
+    await realm.start(kent={"policy": {"clearances": clearances}})
+    await until(lambda: is_live(realm.met))
+    (number,) = (exported.number for exported in realm.kent.edge.services.exports)
+    await until(lambda: granted(realm.kent) == [(number,)])
+    answer = explain(realm.kent.node, "custody", MET)
+    assert answer.open
+    await realm.reload(realm.kent, KENT, **realm.of_kent(policy={"clearances": {HUB: SENSITIVE}}))
+    await until(lambda: granted(realm.kent) == [()])
+    answer = explain(realm.kent.node, "custody", MET)
+    assert answer.verdict == (
+        f"A new stream of {MET} would be refused now (not-allowed): it is cleared for OFFICIAL, "
+        f"this service is {SENSITIVE}."
+    )
+    # What is for everybody is not in question.
+    exports = [export(marking="OFFICIAL")]
+    await realm.reload(realm.kent, KENT, **realm.of_kent(policy={"clearances": {HUB: SENSITIVE}}, exports=exports))
+    await until(lambda: (number,) in granted(realm.kent))
