@@ -37,6 +37,7 @@ class SignedHead(Struct, frozen=True):
     ts: str  # empty: it stands alone in its file, which has no time
     note: Note
     checkpoint: Checkpoint
+    is_elsewhere: bool = False  # somebody else keeps it
 
 
 def history_line(ts: str, note: Note) -> bytes:

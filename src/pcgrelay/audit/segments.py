@@ -83,7 +83,7 @@ def read_record(segments: Sequence[Segment], number: int) -> bytes:
 def _lines(source: BinaryIO, first: int) -> Iterator[Line]:
     number = first
     while data := source.readline(LINE_MOST_BYTES + 1):
-        if data.endswith(b"\n"):
+        if data[-1:] == b"\n":
             yield Line(number, data[:-1])
         elif len(data) <= LINE_MOST_BYTES:
             yield Line(number, data, is_torn=True)

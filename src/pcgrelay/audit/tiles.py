@@ -9,7 +9,7 @@ not synced: after a power failure they are cut to the newest checkpoint and grow
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -63,6 +63,18 @@ def hashes_in(data: bytes) -> list[bytes]:
     return [data[at : at + HASH_BYTES] for at in range(0, len(data) - HASH_BYTES + 1, HASH_BYTES)]
 
 
+def read_tile(tiles: Path, level: int, index: int) -> bytes:
+    """A tile as far as it is there; nothing if it is not. tiles: the folder with the levels in it."""
+    path = tiles / tile_path(level, index)
+    try:
+        with open_plain(path, buffering=0) as source:
+            return source.read(TILE_BYTES) or b""
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise unreadable(path, "tile of the audit log", error) from None
+
+
 class TileReader:
     """Tiles as somebody else writes them, of a tree of which so many leaves are known."""
 
@@ -87,16 +99,10 @@ class TileReader:
         """A tile as far as the tree has it. TileMissing: it is not there, or shorter."""
         if (found := self._cache.get((level, index))) is not None:
             return found
-        path = self.folder / tile_path(level, index)
         wanted = self.width(level, index) * HASH_BYTES
-        try:
-            with open_plain(path, buffering=0) as source:
-                data = source.read(wanted) or b""
-        except FileNotFoundError:
-            data = b""
-        except OSError as error:
-            raise unreadable(path, "tile of the audit log", error) from None
+        data = read_tile(self.folder, level, index)[:wanted]
         if len(data) < wanted or not wanted:
+            path = self.folder / tile_path(level, index)
             raise TileMissing(f"{path}: this tile has {len(data)} bytes, and {wanted} are needed.")
         if len(self._cache) >= _CACHED_MOST:
             self._cache.clear()
@@ -186,9 +192,3 @@ class TileWriter:
                 raise OSError(f"{path}: {written} of {len(data)} bytes were written")
         finally:
             os.close(descriptor)
-
-
-def leaf_tiles(reader: TileReader) -> Iterator[tuple[int, bytes]]:
-    """Each tile of level 0 with its index, as far as the tree reaches."""
-    for index in range(-(-reader.size // TILE_WIDTH)):
-        yield index, reader.tile(0, index)

@@ -67,6 +67,17 @@ class RightEdge:
             size >>= 1
         heads.append(leaf)
 
+    def append_tree(self, level: int, head: bytes) -> None:
+        """Add a perfect tree of 1 << level leaves by its head. TreeRefused: the size is no multiple of that."""
+        if self._size & ((1 << level) - 1):
+            raise TreeRefused(f"A tree of level {level} does not begin at leaf {self._size}.")
+        above = self._size >> level
+        self._size += 1 << level
+        while above & 1:
+            head = sha256(b"\1" + self._heads.pop() + head).digest()
+            above >>= 1
+        self._heads.append(head)
+
     def extend(self, leaves: Iterable[bytes]) -> None:
         """Add leaves, by their hashes."""
         for leaf in leaves:

@@ -1,0 +1,93 @@
+"""The heads of one log in the order of their sizes: its history, its newest, and what others have seen of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from itertools import chain
+from pathlib import Path
+
+from pcgrelay.audit.history import HISTORY, SignedHead, read_history, read_newest
+from pcgrelay.audit.problems import Problems
+from pcgrelay.errors import ProofProblem
+
+
+class Heads:
+    """What was signed of one log."""
+
+    def __init__(self, folder: Path, seen: Sequence[SignedHead], problems: Problems) -> None:
+        """seen: checkpoints from elsewhere. ProofProblem: one of these is of another log."""
+        self._folder = folder
+        self._problems = problems
+        self.seen = seen
+        self.newest = self._read_newest()
+        first = next((head for head in self.all()), None)
+        self.origin = first.checkpoint.origin if first else ""
+        self.last: SignedHead | None = None  # the largest
+        for head in self.all():
+            if head.checkpoint.origin != self.origin:
+                continue
+            # The newest alone has no time; its line in the history has.
+            if self.last is None or (_size(head), bool(head.ts)) >= (_size(self.last), bool(self.last.ts)):
+                self.last = head
+        for head in seen:
+            if self.origin and head.checkpoint.origin != self.origin:
+                raise ProofProblem(
+                    f"{head.where}: this is a checkpoint of {head.checkpoint.origin}, and the log is {self.origin}."
+                )
+
+    @property
+    def signed_size(self) -> int:
+        """The most records that a head of this folder has."""
+        return self.last.checkpoint.size if self.last else 0
+
+    def all(self) -> Iterator[SignedHead]:
+        """Each head of the history, and the newest; what is none is left out."""
+        yield from (head for head in read_history(self._folder) if isinstance(head, SignedHead))
+        if self.newest is not None:
+            yield self.newest
+
+    def in_order(self) -> Iterator[SignedHead]:
+        """Each head to compare with the records, in the order of sizes. What is wrong with others becomes a problem."""
+        return merge(self._own(), sorted(self.seen, key=_size), key=_size)
+
+    def _own(self) -> Iterator[SignedHead]:
+        before: SignedHead | None = None
+        newest = () if self.newest is None else (self.newest,)
+        for head in chain(read_history(self._folder), newest):
+            if isinstance(head, ProofProblem):
+                self._problems.add("head", str(head))
+                continue
+            if head.checkpoint.origin != self.origin:
+                self._problems.add(
+                    "head",
+                    f"{head.where}: this checkpoint is of {head.checkpoint.origin}, and the log is {self.origin}.",
+                )
+                continue
+            if before is not None and head.checkpoint.size < before.checkpoint.size:
+                what = "the history goes on to" if head is self.newest else "the one before it has"
+                self._problems.add(
+                    "head",
+                    f"{head.where}: this checkpoint has {head.checkpoint.size:,} records, and {what} "
+                    f"{before.checkpoint.size:,}: an older one was put in its place.",
+                )
+                continue
+            if before is None or head.checkpoint != before.checkpoint:
+                yield head
+            before = head
+
+    def _read_newest(self) -> SignedHead | None:
+        try:
+            return read_newest(self._folder)
+        except ProofProblem as problem:
+            self._problems.add("head", str(problem))
+            return None
+
+    @property
+    def has_history(self) -> bool:
+        """Whether there is a history at all."""
+        return (self._folder / HISTORY).exists()
+
+
+def _size(head: SignedHead) -> int:
+    return head.checkpoint.size
