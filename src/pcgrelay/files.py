@@ -103,7 +103,7 @@ def put_in_place(path: Path, draft: Path) -> None:
     """Rename a finished file over another of the same folder, in one step that survives a power failure."""
     try:
         os.replace(draft, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise _unwritable(path, error) from None
 
@@ -199,14 +199,14 @@ def _write(path: Path, data: bytes, mode: int, *, replace: bool) -> None:
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(draft)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except FileExistsError:
         raise RunError(f"{path}: this file is there already and is never overwritten; move it away first.") from None
     except OSError as error:
         raise _unwritable(path, error) from None
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the new name itself survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

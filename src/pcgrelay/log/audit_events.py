@@ -94,7 +94,6 @@ class AuditRefusing(Record, frozen=True, kw_only=True):
 
     EVENT: ClassVar[str] = "audit.refusing"
     LEVEL: ClassVar[str] = "error"
-    AUDIT: ClassVar[bool] = True
     problem: str
 
 

@@ -426,10 +426,9 @@ class ConfigRefused(Record, frozen=True, kw_only=True):
 
 
 class HandoverDone(Record, frozen=True, kw_only=True):
-    """Another process has replaced this one; this is its last line."""
+    """Another process has replaced this one; this is its last line. The other one has the audit log by then."""
 
     EVENT: ClassVar[str] = "handover.done"
-    AUDIT: ClassVar[bool] = True
     pid: int
     milliseconds: int  # how long the workers were paused, as far as this process knows
 

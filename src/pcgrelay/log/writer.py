@@ -94,8 +94,8 @@ class StandardError:
 class AuditSink(Protocol):
     """Where audited records go besides: the audit log."""
 
-    def emit(self, record: Record, policy: str) -> None:
-        """Queue a record; never blocks, never raises."""
+    def emit(self, record: Record, policy: str) -> bool:
+        """Queue a record; return whether there was room. Never blocks, never raises."""
 
     async def settle(self, seconds: float) -> bool:
         """Wait until all that was queued is on the disk; return whether it is."""
@@ -129,9 +129,16 @@ class Log:
             self._sink.takes_priorities = is_journal(STANDARD_ERROR)
 
     def emit(self, record: Record) -> None:
-        """Write a record, unless its level is too low or its kind is throttled; the audit log knows no level."""
-        if record.AUDIT and self.audit is not None:
-            self.audit.emit(record, self.policy)
+        """Write a record here and, if it is audited, to the audit log."""
+        self.emit_audit(record)
+        self.tell(record)
+
+    def emit_audit(self, record: Record) -> bool:
+        """Write a record to the audit log alone, if there is one and it is audited; return whether there was room."""
+        return not record.AUDIT or self.audit is None or self.audit.emit(record, self.policy)
+
+    def tell(self, record: Record) -> None:
+        """Write a record here alone, unless its level is too low or its kind is throttled."""
         if LEVELS.index(level_of(record)) < self._least:
             return
         suppressed = self._left_out_before(record)
@@ -150,8 +157,9 @@ class Log:
 
         It waits for KEEP_S at most: a disk that fails stops no decision, and the audit log tells what it lost.
         """
-        self.emit(record)
-        return self.audit is None or await self.audit.settle(KEEP_S)
+        has_room = self.emit_audit(record)
+        self.tell(record)
+        return self.audit is None or (await self.audit.settle(KEEP_S) and has_room)
 
     def _left_out_before(self, record: Record) -> int | None:
         """Return how many similar lines were left out since the last, or None if this one is left out too."""

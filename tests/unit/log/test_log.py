@@ -60,7 +60,7 @@ NOT_AUDITED = set(
     """
     member.away member.back link.control_lost lane.down session.stalled session.resumed listener.paused
     catalogue.refused service.full crl.too_large outlet.failing outlet.well
-    audit.failing audit.well
+    audit.failing audit.well audit.refusing handover.done
     import.up import.down import.unavailable import.moved target.unresolved target.failing target.well
     """.split()
 )
@@ -77,8 +77,9 @@ class Kept:
         self.records: list[tuple[Record, str]] = []
         self.waited: list[float] = []
 
-    def emit(self, record: Record, policy: str) -> None:
+    def emit(self, record: Record, policy: str) -> bool:
         self.records.append((record, policy))
+        return True
 
     async def settle(self, seconds: float) -> bool:
         self.waited.append(seconds)

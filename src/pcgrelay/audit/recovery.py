@@ -1,0 +1,219 @@
+"""What stands in the folder of a log when a node starts: whether it is whole, and agrees with what was signed.
+
+What is behind the newest signed head was never promised to anybody. A power failure may have left anything there: the
+records are taken as far as they are whole and in order, and the rest is moved aside. What is before that head must be
+there. If it is not, the log is not signed any more, for it must never sign two histories.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from pcgrelay.audit.disk import Disk
+from pcgrelay.audit.history import HISTORY, LINE_MOST_BYTES, HistoryLine, SignedHead, parse_head, read_newest
+from pcgrelay.audit.keys import PublicKeys
+from pcgrelay.audit.lines import number_is
+from pcgrelay.audit.note import verify_note
+from pcgrelay.audit.segments import Line, Segment, read_lines, segment_with, segments_of
+from pcgrelay.audit.tiles import TileMissing, TileReader, TileWriter
+from pcgrelay.audit.tree import leaf_hash
+from pcgrelay.errors import PcgrelayError, ProofProblem
+from pcgrelay.files import write_new
+
+TORN = ".torn"
+_CHUNK = 4_096
+
+
+class Torn(Struct, frozen=True):
+    """What was not whole, and where it is now."""
+
+    file: str
+    size_bytes: int
+
+
+class Found(Struct, frozen=True):
+    """What there is."""
+
+    size: int  # records
+    segment: Segment | None  # the last one
+    segment_bytes: int
+    head: SignedHead | None  # the newest that was signed
+    history_bytes: int
+    torn: tuple[Torn, ...] = ()
+
+
+def newest_head(folder: Path) -> tuple[SignedHead | None, int]:
+    """Return the newest head, of `checkpoint` or of the history, and the bytes of the history that are whole.
+
+    The history is written first, so it may be one ahead. ProofProblem: one cannot be read, or they contradict.
+    """
+    newest = read_newest(folder)
+    last, whole = _last_of_history(folder / HISTORY)
+    if newest is None or last is None:
+        return newest or last, whole
+    if newest.checkpoint.size == last.checkpoint.size and newest.checkpoint.root != last.checkpoint.root:
+        raise ProofProblem(f"{newest.where} and {last.where} have two heads of {newest.checkpoint.size:,} records.")
+    return (newest if newest.checkpoint.size >= last.checkpoint.size else last), whole
+
+
+def find(folder: Path, keys: PublicKeys, disk: Disk) -> Found:
+    """Look at a log, and move aside what is not whole behind its newest head.
+
+    ProofProblem: records that were signed are not there, or the head is not by these keys. PcgrelayError, OSError: it
+    cannot be read or moved.
+    """
+    head, history_bytes = newest_head(folder)
+    signed = 0
+    if head is not None:
+        verify_note(head.note, (keys.ed25519, keys.ml_dsa_44))
+        if head.checkpoint.origin != keys.origin:
+            raise ProofProblem(f"{head.where}: this is the head of {head.checkpoint.origin}, and not of {keys.origin}.")
+        signed = head.checkpoint.size
+    segments = segments_of(folder)
+    at = segment_with(segments, signed)
+    if at is None:
+        if segments:
+            raise ProofProblem(
+                f"The audit log begins with record {segments[0].first:,}, and its signed heads are gone."
+            )
+        if signed:
+            raise ProofProblem(_too_short(0, signed))
+        return Found(0, None, 0, head, history_bytes)
+    rest = [each for each in segments if each.first >= at.first]
+    size, segment, segment_bytes = _whole(rest, signed)
+    if size < signed:
+        raise ProofProblem(_too_short(size, signed))
+    torn = _move_torn(rest, segment, segment_bytes, disk)
+    return Found(size, segment, segment_bytes, head, history_bytes, torn)
+
+
+def tiles_of(folder: Path, found: Found) -> TileWriter:
+    """Return the writer of the tiles, grown to all records that are there.
+
+    Tiles are not synced, so they may be behind or wrong after a power failure: then they are made again of the records.
+    ProofProblem: the records do not give the root that was signed.
+    """
+    signed = 0 if found.head is None else found.head.checkpoint.size
+    root = b"" if found.head is None else found.head.checkpoint.root
+    try:
+        if signed and TileReader(folder, signed).edge(signed).root() != root:
+            raise TileMissing("the tiles give another root")
+        writer = TileWriter(folder, signed)
+    except ProofProblem:
+        writer = _made_again(folder, signed, root)
+    _grow(writer, folder, found.size)
+    return writer
+
+
+def _made_again(folder: Path, signed: int, root: bytes) -> TileWriter:
+    segments = segments_of(folder)
+    writer = TileWriter(folder, segments[0].first if segments else 0)
+    _grow(writer, folder, signed)
+    if signed and writer.edge().root() != root:
+        raise ProofProblem(
+            f"The {signed:,} records that are there are not those that were signed: one of them was changed, or the "
+            "folder was put together of two."
+        )
+    return writer
+
+
+def _grow(writer: TileWriter, folder: Path, size: int) -> None:
+    """Add the records from where the tiles end up to size."""
+    leaves: list[bytes] = []
+    for segment in segments_of(folder):
+        if writer.size + len(leaves) >= size:
+            break
+        for line in read_lines(segment):
+            if writer.size + len(leaves) <= line.number < size:
+                leaves.append(leaf_hash(line.data))
+                if len(leaves) == _CHUNK:
+                    writer.append(leaves)
+                    leaves = []
+    writer.append(leaves)
+
+
+def _whole(segments: list[Segment], signed: int) -> tuple[int, Segment, int]:
+    """Return up to where records are whole and in order: their number, the last segment, and its bytes up to there."""
+    number, end = segments[0].first, 0
+    last = segments[0]
+    for segment in segments:
+        if segment.first != number:
+            break
+        last, end = segment, 0
+        for line in read_lines(segment):
+            if not _is_whole(line, number, signed):
+                return number, last, end
+            number += 1
+            end += len(line.data) + 1
+    return number, last, end
+
+
+def _is_whole(line: Line, number: int, signed: int) -> bool:
+    # What was signed is judged by its hash, not here.
+    return not line.is_torn and (number < signed or (not line.is_long and number_is(line.data, number)))
+
+
+def _move_torn(segments: list[Segment], last: Segment, end: int, disk: Disk) -> tuple[Torn, ...]:
+    moved = []
+    for segment in reversed(segments):
+        start = end if segment == last else 0
+        size = os.path.getsize(segment.path)
+        if segment.first < last.first or size <= start:
+            if segment.first > last.first:
+                disk.remove(segment.path)
+            continue
+        with segment.path.open("rb") as source:
+            source.seek(start)
+            data = source.read()
+        to = _free_name(segment.path.with_name(f"{segment.path.name}.{start}{TORN}"))
+        write_new(to, data, 0o640)
+        moved.append(Torn(str(to), len(data)))
+        if start:
+            file = disk.open(segment.path, start)
+            file.sync()
+            file.close()
+        else:
+            disk.remove(segment.path)
+            if segment == last:
+                disk.open(segment.path, 0).close()
+    return tuple(moved)
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    to = path
+    while to.exists():
+        number += 1
+        to = path.with_name(f"{path.name.removesuffix(TORN)}-{number}{TORN}")
+    return to
+
+
+def _last_of_history(path: Path) -> tuple[SignedHead | None, int]:
+    try:
+        with path.open("rb") as source:
+            end = source.seek(0, os.SEEK_END)
+            start = max(0, end - 2 * LINE_MOST_BYTES)
+            source.seek(start)
+            data = source.read()
+    except FileNotFoundError:
+        return None, 0
+    whole = data.rfind(b"\n") + 1
+    for line in reversed(data[:whole].splitlines()):
+        # A power failure may have left anything in place of a line that was never synced.
+        try:
+            read = msgspec.json.decode(line, type=HistoryLine)
+            return parse_head(read.note.encode(), str(path), read.ts), start + whole
+        except (msgspec.DecodeError, UnicodeDecodeError, PcgrelayError):
+            continue
+    return None, start + whole
+
+
+def _too_short(size: int, signed: int) -> str:
+    return (
+        f"The audit log has {size:,} records, and {signed:,} were signed: it was cut, or a back-up was put back. A log "
+        "never signs two histories."
+    )
