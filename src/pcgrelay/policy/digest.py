@@ -47,7 +47,7 @@ def canonical(config: Config, *, signers: bytes, trust: bytes, revoked: bytes = 
 
 def _entries(config: Config, table: Table) -> list[dict[str, Any]]:
     entries = [_values(table, entry) for entry in table.entries(config)]
-    if len(entries) == 1 and not table.named_by and not entries[0] and table.name != "approvals":
+    if len(entries) == 1 and not table.named_by and not entries[0] and not table.without:
         return []  # a table that occurs once and says nothing is as one that is not there
     if table.is_ordered:
         # The order counts within what has it: outlets of one import.

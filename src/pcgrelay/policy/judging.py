@@ -92,6 +92,7 @@ falls = _ordered(lambda value: -value)
 limit = _ordered(lambda value: value or float("inf"))  # 0: no limit
 until = _ordered(lambda value: value or date.max)  # none: without end
 marking = _ordered(_MARKINGS.index)
+record = _ordered(["all", "refused", "totals"].index)  # what is kept of streams: with less, less is seen
 priority = _ordered(lambda value: len(_PRIORITIES) if value is None else _PRIORITIES.index(value))
 
 

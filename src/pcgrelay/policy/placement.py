@@ -38,6 +38,7 @@ class Table:
     keys: tuple[Key, ...]
     title: Callable[[Any], str] = field(default=lambda entry: "")  # which entry it is, for people
     named_by: tuple[str, ...] = ()  # keys that make the title; another value is another entry
+    without: str = ""  # of a table that only refuses: what it means that it is not there
     removal: Kind = Kind.NARROWS  # what it does that an entry is not there any more
     is_ordered: bool = False  # whether the order of the entries means anything
 
@@ -347,9 +348,19 @@ APPROVALS = Table(
         Key("holds", _of("holds"), lambda key, old, new: judging.falls_to(key, old, new, False), False),
         Key("most_days", _of("most_days"), judging.rises, 400),
     ),
+    without="nobody has to approve what follows",
+)
+AUDIT = Table(
+    "audit",
+    lambda config: [] if config.audit is None else [config.audit],
+    (
+        Key("keep_days", _of("keep_days"), judging.falls, 400),
+        Key("streams", _of("kept_streams"), judging.record, "all"),
+    ),
+    without="nothing of what follows is kept for an auditor",
 )
 TABLES = (
-    NODE, IDENTITY, POLICY, BEARER, LISTEN, LINK, EXPORT, IMPORT, DIRECT, DRILL, CALLER, LOG,
+    NODE, IDENTITY, POLICY, BEARER, LISTEN, LINK, EXPORT, IMPORT, DIRECT, DRILL, CALLER, LOG, AUDIT,
     _reader("metrics"), _reader("page"), APPROVALS,
 )  # fmt: skip
 

@@ -20,7 +20,7 @@ from pcgrelay.config import BearerSettings, Config
 from pcgrelay.model import Marking
 from pcgrelay.policy.digest import PolicyFiles
 from pcgrelay.policy.judging import Difference, Kind, changed, shown
-from pcgrelay.policy.placement import APPROVALS, BEARER, LISTEN, TABLES, Key, Table
+from pcgrelay.policy.placement import BEARER, LISTEN, TABLES, Key, Table
 
 NO_FILES = PolicyFiles()
 _MARKINGS = list(Marking)
@@ -34,9 +34,6 @@ def classify(
     for table in TABLES:
         if table is BEARER:
             found += _bearers(() if old is None else old.bearers, new.bearers)
-        if table is APPROVALS and (gone := _approvals(old, new)):
-            found.append(gone)
-            continue
         found += _table(table, [] if old is None else [*table.entries(old)], [*table.entries(new)])
     found += _lines("approvals.signers", old_files.signers, new_files.signers)
     found += _authorities(old_files.trust, new_files.trust)
@@ -80,8 +77,13 @@ def _single(table: Table, old: list[Any], new: list[Any]) -> Iterator[Difference
     """A table that occurs once."""
     if old and new and old != new:
         yield from _compared(table, old[0], new[0])
+    elif old and not new:
+        yield Difference(Kind.WIDENS, f"{table.name}: removed, so that {table.without}")
     elif new and not old:
-        yield from _whole(table, new[0])
+        kind = Kind.NARROWS if table.without else Kind.WIDENS
+        if table.without:
+            yield Difference(kind, f"{table.name}: added")
+        yield from _whole(table, new[0], kind)
 
 
 def _by_name(table: Table, entries: list[Any]) -> dict[tuple[Any, ...], Any]:
@@ -105,7 +107,7 @@ def _compared(table: Table, old: Any, new: Any) -> Iterator[Difference]:
                 yield Difference(each.kind, prefix + each.sentence)
 
 
-def _whole(table: Table, entry: Any) -> Iterator[Difference]:
+def _whole(table: Table, entry: Any, kind: Kind = Kind.WIDENS) -> Iterator[Difference]:
     """What an entry that was not there before says."""
     prefix = _prefix(table, entry)
     for key in table.keys:
@@ -113,7 +115,7 @@ def _whole(table: Table, entry: Any) -> Iterator[Difference]:
         if key.is_local or key.name in table.named_by or value == key.default:
             continue
         for words in _said(key, value):
-            yield Difference(Kind.WIDENS, prefix + words)
+            yield Difference(kind, prefix + words)
 
 
 def _said(key: Key, value: Any) -> Iterator[str]:
@@ -145,15 +147,6 @@ def _moved(old: dict[tuple[Any, ...], Any], new: dict[tuple[Any, ...], Any]) -> 
 
 def _policy_of(listen: Any) -> list[Any]:
     return [key.value(listen) for key in LISTEN.keys if not key.is_local]
-
-
-def _approvals(old: Config | None, new: Config) -> Difference | None:
-    """What can be said of [approvals] as a whole; None: its keys are compared."""
-    if new.approvals is None and old is not None and old.approvals is not None:
-        return Difference(Kind.WIDENS, "approvals: removed, so that nobody has to approve what follows")
-    if new.approvals is not None and (old is None or old.approvals is None):
-        return Difference(Kind.NARROWS, f"approvals: added, with needs {new.approvals.needs}")
-    return None
 
 
 # -- networks ----------------------------------------------------------------------------------------------
