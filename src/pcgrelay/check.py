@@ -20,20 +20,21 @@ from cryptography import x509
 
 from pcgrelay.clearance_checks import clearance_findings
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
-from pcgrelay.config import Address, Config, ExportSettings, ImportSettings
+from pcgrelay.config import Address, Config, ImportSettings
 from pcgrelay.config.inventory import load_inventory
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
 from pcgrelay.files import reason_of
 from pcgrelay.finding import ERROR, OK, WARNING, Finding, bad, doubtful, good, of_dates
 from pcgrelay.identity.certificates import IdentityRefused, crl_signed_by, identity_of
 from pcgrelay.identity.credentials import Credentials, key_matches, load_certificates, load_crls, load_key
-from pcgrelay.identity.dates import ENDING_MOST, Judged, Kind, Phase, date_mend, date_sentence, dated_of, judged_all
+from pcgrelay.identity.dates import Judged, Kind, Phase, date_mend, date_sentence, dated_of, judged_all
 from pcgrelay.identity.lists import RevocationList, with_received
 from pcgrelay.model import ServiceName
 from pcgrelay.net.sockets import is_own_address
 from pcgrelay.net.unix_sockets import is_open_to_strangers, taken
 from pcgrelay.openssl import data_plane_library, session_library
 from pcgrelay.rehearsal import rehearse
+from pcgrelay.rule_checks import rule_findings
 from pcgrelay.services.retired import read_retired, still_named, still_named_words
 from pcgrelay.state.folder import unfit
 from pcgrelay.unit_checks import hidden_from_unit, unit_makes
@@ -242,12 +243,12 @@ def _policy(config: Config, now: datetime) -> Iterator[Finding]:
     if config.listens and not config.policy.members:
         sentence = "No organisation may link to this node, though it listens."
         yield doubtful("policy.members", sentence, "Name the organisations in members, or remove [[listen]].")
+    yield from rule_findings(config, now)
     exported = {entry.service for entry in config.exports}
     for number, export in enumerate(config.exports, 1):
         if not export.allow:
             sentence = f"Nobody may use {export.service}."
             yield doubtful(f"export[{number}].allow", sentence, "Name the organisations in allow.")
-        yield from _terms(number, export, now)
         yield from _clear(f"export[{number}].target", export.service, export.target)
     for number, entry in enumerate(config.imports, 1):
         if entry.service in exported:
@@ -273,21 +274,6 @@ def _import(number: int, entry: ImportSettings) -> Iterator[Finding]:
         if address.is_unix and is_open_to_strangers(address.host):
             sentence = f"Other users may write in the folder of {address}, and so put a socket of their own there."
             yield doubtful(where, sentence, "Choose a folder that only this user may change.")
-
-
-def _terms(number: int, export: ExportSettings, now: datetime) -> Iterator[Finding]:
-    """Entries of `allow` that have run out or soon will. They have no beginning, so no share of a life counts."""
-    for terms in export.terms:
-        if terms.until is None or now < terms.until - ENDING_MOST:
-            continue
-        ended = terms.has_ended(now)
-        about = f" ({terms.reference})" if terms.reference else ""
-        what = "ran out" if ended else "ends"
-        sentence = (
-            f"{terms.organisation} may use {export.service}{about}: that {what} on {terms.until:%Y-%m-%d %H:%M} UTC."
-        )
-        mend = "Remove the entry, or write a later end if that is decided."
-        yield of_dates(WARNING, f"export[{number}].allow", sentence, mend)
 
 
 # -- outlets and state -------------------------------------------------------------------------------------

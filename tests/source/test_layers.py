@@ -24,7 +24,7 @@ CONTROL_LAYERS = [
     ["gateway"],
     ["restoring"],
     ["check"],
-    ["unit_checks", "clearance_checks"],
+    ["unit_checks", "clearance_checks", "rule_checks"],
     ["rehearsal"],
     ["services"],
     ["session"],

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pcgrelay.admin.clocks import clock_sentences
+from pcgrelay.admin.rules import rule_sentences
 from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status
 from pcgrelay.admin.validity import validity_sentences
 from pcgrelay.model import NameProblem, NodeId
@@ -69,6 +70,8 @@ def _troubles(status: Status) -> Iterator[Trouble]:
         )
     for sentence, is_grave in validity_sentences(status.credentials):
         yield Trouble(sentence, is_grave, "pcgrelay ca renew, or pcgrelay ca crl, then pcgrelay reload -c FILE")
+    for sentence in rule_sentences(status.rules):
+        yield Trouble(sentence, command="write a later until, or remove the rule, then pcgrelay reload -c FILE")
     for sentence in clock_sentences(status.clocks):
         yield Trouble(sentence, command="timedatectl status")
     if status.log.failing:

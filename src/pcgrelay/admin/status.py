@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from pcgrelay.admin.clocks import ClockStatus
+from pcgrelay.admin.rules import RuleStatus
 from pcgrelay.admin.validity import CredentialsStatus
 
 STATUS_PATH = "/v1/status"
@@ -322,5 +323,6 @@ class Status(Struct, frozen=True, kw_only=True):
     drills: DrillsStatus = DrillsStatus()
     clocks: tuple[ClockStatus, ...] = ()
     credentials: CredentialsStatus = CredentialsStatus()
+    rules: tuple[RuleStatus, ...] = ()  # that have ended or soon will
     twins: tuple[str, ...] = ()  # identities that more than one process uses
     refusals: dict[str, int] = {}  # refused peers, streams and frames, by reason

@@ -103,7 +103,7 @@ class Reloader:
         """Read the files as they are now, and what differs from what holds. Raises PcgrelayError."""
         old = self._node.local
         fresh = await asyncio.to_thread(_read, old, self._node.clock)
-        return fresh, (*differences(old.config, fresh.config), *renewals(old.from_files, fresh.from_files))
+        return fresh, (*differences(old.written, fresh.written), *renewals(old.from_files, fresh.from_files))
 
     def _refused(self, error: PcgrelayError, exit_code: int = ConfigError.exit_code) -> ReloadAnswer:
         reason = str(error)
@@ -120,16 +120,16 @@ def _read(old: LocalIdentity, clock: Clock) -> LocalIdentity:
 
     ConfigError: the configuration is refused, or a change in it needs a restart.
     """
-    path: Path = old.config.path
-    config = sized_as(old.config, configuration.load(path))
-    if reason := restart_reason(old.config, config):
+    path: Path = old.written.path
+    config = sized_as(old.written, configuration.load(path))
+    if reason := restart_reason(old.written, config):
         raise ConfigError(reason)
     # Valid dates are not replaced by invalid ones. If the dates are invalid already, they must not block other changes.
     received = old.received()
     dates = rehearse(old.config, old.credentials, clock.wall()) is None
     refuse_reload(config, clock, dates=dates, received=received)
     try:
-        fresh = LocalIdentity(config, received=received)
+        fresh = LocalIdentity(config, clock=clock, received=received)
         fresh.prepare()
         return fresh
     except (ValueError, SSL.Error):

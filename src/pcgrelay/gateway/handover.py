@@ -47,6 +47,7 @@ def to_handover(node: Node) -> NodeHandover:
             lists=node.lists.to_handover(),
             link_handshakes=node.local.link_handshakes,
             session_handshakes=node.local.session_handshakes,
+            paper_ends=node.rule_ends.to_handover(),
         )
     )
 
@@ -83,6 +84,7 @@ def restore(node: Node, handover: NodeHandover, prepared: Prepared) -> None:
     node.local.restore_handshakes(handover.link_handshakes, handover.session_handshakes)
     node.listeners.strangers.beginnings.restore(handover.member_sources, node.clock.monotonic_ms())
     node.refused.restore(handover.refused)
+    node.rule_ends.restore(handover.paper_ends)
     node.listeners.apply(node.config.listens, prepared)
     node.readers.apply(node.config, prepared)
     node.role.restore(handover, prepared)

@@ -30,6 +30,7 @@ from pcgrelay.gateway.prepared import Prepared
 from pcgrelay.gateway.readers import Readers
 from pcgrelay.gateway.refused import RefusalCounts
 from pcgrelay.gateway.role import NodeParts, NodeRole
+from pcgrelay.gateway.rule_ends import RuleEnds
 from pcgrelay.gateway.tasks import spawn
 from pcgrelay.gateway.twins import TwinWatch
 from pcgrelay.gateway.watching import LinkWatch
@@ -41,6 +42,8 @@ from pcgrelay.log.events import Failure, NodeDraining, NodeDrainUndone, NodeRead
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Advert, Code, Message, Object, ObjectGet, ObjectPiece, Twin, Withdraw
 from pcgrelay.objects.exchange import ObjectExchange
+from pcgrelay.policy.clearances import Clearances
+from pcgrelay.policy.in_force import in_force
 from pcgrelay.state.folder import StateFolder
 
 TICK_S = 1.0
@@ -77,6 +80,7 @@ class Node:
         # Checked once a second: dates of the own files, clocks of others, neighbours that are missing or twice there.
         self.ageing = Ageing(self.local, log.emit, clock)
         self.clocks = Clocks(self.local.skews, log.emit, clock)
+        self.rule_ends = RuleEnds(self.local, self, self.identity_lock, log.emit, clock)
         self.watch = LinkWatch(log.emit, clock)
         self.twins = TwinWatch(config.node.id, config.node.role, log.emit, clock)
         self.link_totals = LinkTotals()
@@ -166,12 +170,34 @@ class Node:
 
     def take(self, fresh: LocalIdentity, prepared: Prepared) -> None:
         """Apply a new configuration, using the sockets and targets prepared for it. What it no longer allows ends."""
-        before = self.config.policy
+        before, clearances = self.config, self.local.clearances
         renewed = self.local.credentials.differ(fresh.credentials)
-        judged = before != fresh.config.policy or renewed
-        ways = (self.local.clearances, self.config.listens, self.config.links)
-        self._apply_settings(before, fresh.config.policy)
+        # A rule may have ended since the sockets were prepared.
+        fresh.hold(in_force(fresh.config, self.clock.wall()))
+        self._apply_settings(before.policy, fresh.config.policy)
         self.local.take(fresh)
+        self._serve(prepared, before, clearances, renewed=renewed)
+
+    def keep(self, config: Config) -> None:
+        """Apply what is left of the configuration in force."""
+        self.give_back(config, Prepared())
+
+    def give_back(self, config: Config, prepared: Prepared) -> None:
+        """Apply another configuration in force, with what was prepared for what it has more."""
+        before, clearances = self.config, self.local.clearances
+        self.local.hold(config)
+        self._serve(prepared, before, clearances)
+
+    def publish(self) -> None:
+        """Publish the tables of services as the time allows."""
+        self.role.catalogue_changed()
+
+    def _serve(self, prepared: Prepared, before: Config, clearances: Clearances, *, renewed: bool = False) -> None:
+        """Serve what the configuration in force says. before, clearances: what was in force up to now.
+
+        renewed: the files of [identity] have changed.
+        """
+        judged = before.policy != self.config.policy or renewed
         self.listeners.apply(self.config.listens, prepared)
         self.readers.apply(self.config, prepared, trust_changed=renewed)
         self.link_table.reload()
@@ -182,6 +208,7 @@ class Node:
             # Last, and only if necessary: there may be thousands of signatures to verify.
             self.exchange.reload()
             self.objects.changed()
+        ways = (clearances, before.listens, before.links)
         if ways != (self.local.clearances, self.config.listens, self.config.links):
             self.role.clearances_changed()
             self.exchange.clearances_changed()
@@ -245,6 +272,7 @@ class Node:
         """End everything. It may be called at any point after the start began."""
         streams = self.plane.streams()
         self.readers.stop()
+        self.rule_ends.stop()
         tasks = self.listeners.tasks()
         if self._tick_task is not None:
             tasks.append(self._tick_task)
@@ -369,6 +397,7 @@ class Node:
 
     def tick(self) -> None:
         """Do what is due once a second."""
+        self.rule_ends.tick(TICK_S)
         self.ageing.tick()
         self.clocks.tick()
         self.link_table.judge_expiry()

@@ -67,6 +67,15 @@ class RuleEndHandover(Struct, frozen=True, kw_only=True):
     told: bool = False  # that it has ended
 
 
+class PaperEndHandover(Struct, frozen=True, kw_only=True):
+    """A rule that has an end."""
+
+    rule: str
+    end: datetime
+    told: bool = False  # that it has ended
+    announced: int = 0  # at how many days its end was last announced
+
+
 class LinkTotalHandover(Struct, frozen=True, kw_only=True):
     """What ended links to one neighbour have carried."""
 
@@ -156,6 +165,7 @@ class NodeHandover(Struct, frozen=True, kw_only=True):
     link_handshakes: Durations = field(default_factory=Durations)
     session_handshakes: Durations = field(default_factory=Durations)
     rule_ends: tuple[RuleEndHandover, ...] = ()
+    paper_ends: tuple[PaperEndHandover, ...] = ()
 
 
 def encode_handover(handover: NodeHandover) -> bytes:

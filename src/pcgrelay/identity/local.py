@@ -23,6 +23,7 @@ from pcgrelay.identity.skew import Skews
 from pcgrelay.identity.tls import HYBRID_GROUPS, chain_refusal, leaf_der, make_context, make_store, set_verify_time
 from pcgrelay.model import NodeId, Suite
 from pcgrelay.policy.clearances import clearances_of
+from pcgrelay.policy.in_force import in_force
 
 
 class LocalIdentity:
@@ -41,8 +42,8 @@ class LocalIdentity:
 
         Raises ConfigError, IdentityRefused, or ValueError if the leaf names another node.
         """
-        self.config = config
-        self.clearances = clearances_of(config)
+        self.written = config  # all of it; what of it is in force depends on the time
+        self.hold(in_force(config, clock.wall()))
         self.from_files = credentials or load_credentials(config.identity)
         self.credentials = with_received(self.from_files, received) if received else self.from_files
         identity = identity_of(self.credentials.leaf, config.node.id.realm)
@@ -55,6 +56,11 @@ class LocalIdentity:
         self.link_handshakes = Durations()  # of those that were completed; not replaced by `take`
         self.session_handshakes = Durations()
         self.own_fault = ""  # what is wrong with the dates of this node's own files; logged when a peer refuses it
+
+    def hold(self, config: Config) -> None:
+        """Note what of the configuration is in force."""
+        self.config = config
+        self.clearances = clearances_of(config)
 
     @cached_property
     def dated(self) -> tuple[Dated, ...]:
@@ -73,7 +79,8 @@ class LocalIdentity:
     def with_list(self, brought: RevocationList) -> LocalIdentity:
         """Return this identity with another list in force, finished but for `take`. Slow: not for the event loop."""
         others = [each for each in self.received() if each.issuer != brought.issuer]
-        fresh = LocalIdentity(self.config, self.from_files, received=[*others, brought])
+        fresh = LocalIdentity(self.written, self.from_files, received=[*others, brought])
+        fresh.hold(self.config)
         fresh.prepare()
         return fresh
 
@@ -107,8 +114,8 @@ class LocalIdentity:
 
     def take(self, fresh: LocalIdentity) -> None:
         """Apply another identity from the next handshake on; holders of this object need not change."""
-        self.config = fresh.config
-        self.clearances = fresh.clearances
+        self.written = fresh.written
+        self.hold(fresh.config)
         self.credentials = fresh.credentials
         self.from_files = fresh.from_files
         self.dated = fresh.dated

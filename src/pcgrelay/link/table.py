@@ -85,7 +85,16 @@ class LinkTable:
         """Apply a new configuration: dial new links, retire removed ones, end those that are no longer allowed."""
         self._standings_reload()
         self.dialler.reload()
+        self._retire_accepted()
         self.judge()
+
+    def _retire_accepted(self) -> None:
+        """Retire links that came in by a listener that has ended. Those of one that was removed stay."""
+        local = self._local
+        ended = {each.address for each in local.written.listens} - {each.address for each in local.config.listens}
+        for link in list(self.links.values()):
+            if not link.dialled and link.standing.settings.address in ended and not link.draining:
+                link.retire("removed")
 
     def judge(self) -> None:
         """End the links that trust, lists or policy no longer allow."""
@@ -269,6 +278,7 @@ class LinkTable:
         for link in list(self.links.values()):
             if link.dialled and link.standing.settings not in named:
                 link.retire("removed")
+        self._retire_accepted()
         self._judge(self._refusal_of)
 
     # -- what links report -------------------------------------------------------------------------------------

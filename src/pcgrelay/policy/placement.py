@@ -359,6 +359,7 @@ AUDIT = Table(
     ),
     without="nothing of what follows is kept for an auditor",
 )
+RULE_TABLES = (LISTEN, LINK, EXPORT, IMPORT, DIRECT)  # whose entries have owner, reason, change and until
 TABLES = (
     NODE, IDENTITY, POLICY, BEARER, LISTEN, LINK, EXPORT, IMPORT, DIRECT, DRILL, CALLER, LOG, AUDIT,
     _reader("metrics"), _reader("page"), APPROVALS,

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pcgrelay.config import ExportSettings, PolicySettings
+from pcgrelay.config import ExportSettings, Paper, PolicySettings
 from pcgrelay.config.settings import AllowTerms
 from pcgrelay.model import Marking, NodeId, Priority, Role
+from pcgrelay.policy.in_force import has_ended
 
 RULE_NONE = 0xFFFF
 MARKING_NUMBERS = {marking: number for number, marking in enumerate(Marking, 1)}
@@ -28,13 +29,15 @@ class Rule:
     priority: Priority = Priority.NORMAL  # the highest class of a session over which it may be opened
     marking: int = 1  # of the service
     terms: tuple[AllowTerms, ...] = ()  # until when it allows some of these, and why
+    paper: Paper | None = None  # until when it allows any
 
     @property
     def text(self) -> str:
         """The rule as a phrase for logs and messages, with the name that errors of the file have for its table."""
         allowed = ", ".join(map(self._words, self.allow)) if self.allow else "nobody"
         most = f" with priority {self.priority.title} at most" if self.priority else ""
-        return f"export[{self.number + 1}] ({self.service}) allows {allowed}{most}"
+        until = f" until {self.paper.until}" if self.paper is not None and self.paper.until is not None else ""
+        return f"export[{self.number + 1}] ({self.service}) allows {allowed}{most}{until}"
 
     def terms_of(self, organisation: str) -> AllowTerms | None:
         """Return what the rule says of an organisation beside its name, if it says anything."""
@@ -42,7 +45,7 @@ class Rule:
 
     def allows(self, organisation: str, now: datetime) -> bool:
         """Return whether it allows that organisation at this time."""
-        if organisation not in self.allow:
+        if organisation not in self.allow or has_ended(self.paper, now):
             return False
         terms = self.terms_of(organisation)
         return terms is None or not terms.has_ended(now)
@@ -64,6 +67,7 @@ def export_rules(exports: Sequence[ExportSettings]) -> tuple[Rule, ...]:
             export.priority,
             MARKING_NUMBERS[export.marking],
             export.terms,
+            export.paper,
         )
         for number, export in enumerate(exports)
     )

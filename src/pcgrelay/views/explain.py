@@ -14,6 +14,7 @@ from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.relay import RelayRole
 from pcgrelay.health.damping import FlapDamping
 from pcgrelay.model import NameProblem, NodeId, Priority, ServiceName, check_dotted, organisation_matches
+from pcgrelay.policy.in_force import has_ended
 from pcgrelay.services.imports import ROUTES_MOST, ImportState, offers_of
 from pcgrelay.services.outlet_plan import Away, Decider
 from pcgrelay.services.outlets import ImportOutlets
@@ -49,11 +50,23 @@ def _at_edge(node: Node, edge: EdgeRole, subject: str) -> ExplainAnswer:
     for number, exported in enumerate(edge.services.exports):
         if subject in (str(exported.settings.service), exported.settings.service.service):
             return _export(node, edge, number, exported)
-    config = node.config
+    config = node.local.written
+    if ended := _ended_import(node, subject):
+        return ended
     names = [*(str(entry.service) for entry in config.imports), *(str(entry.service) for entry in config.exports)]
     near = nearest(subject, [*names, *(name.partition("@")[0] for name in names)])
     there = f"the nearest that is: {near}" if near else f"there are: {', '.join(names)}" if names else "there are none"
     return ExplainAnswer(subject=subject, reason=f"{subject} is neither imported nor exported here; {there}.")
+
+
+def _ended_import(node: Node, subject: str) -> ExplainAnswer | None:
+    """Explain an import that is written and whose last day is over."""
+    for place, entry in enumerate(node.local.written.imports, 1):
+        if str(entry.service) == subject and entry.paper is not None and entry not in node.config.imports:
+            verdict = f"Applications are refused: the rule ended {entry.paper.until}."
+            rule = f"import[{place}] ({entry.service})"
+            return ExplainAnswer(subject=subject, kind="import", verdict=verdict, rule=rule, health="failing")
+    return None
 
 
 def _for_caller(node: Node, subject: str, caller: str) -> ExplainAnswer:
@@ -96,7 +109,7 @@ def _import(node: Node, edge: EdgeRole, imported: Imported, subject: str) -> Exp
     refusals = [refusal.words(now) for refusal in heard if refusal is not None]
     is_refused = imported.outlets is None and len(refusals) >= max(1, len(chosen))
     is_open = import_is_served(imported) and not node.draining and not is_refused
-    place = edge.services.imports.index(imported)
+    place = [entry.service for entry in node.local.written.imports].index(service)
     rule = f"import[{place + 1}] ({service}); whether this organisation may use it, its owner decides"
     return ExplainAnswer(
         subject=subject,
@@ -175,6 +188,8 @@ def _export(node: Node, edge: EdgeRole, number: int, exported: Exported) -> Expl
         verdict = f"{what}: {failure.detail}."
     elif not exported.target.addresses:
         verdict = "New streams are refused: the name of the target has not been looked up yet."
+    elif settings.paper is not None and has_ended(settings.paper, node.clock.wall()):
+        verdict = f"New streams are refused: the rule ended {settings.paper.until}."
     elif not settings.allow:
         verdict = "New streams are refused: the rule allows nobody."
     else:
@@ -252,12 +267,21 @@ def _routes(
         kind=kind,
         open=is_open,
         verdict=verdict,
-        rule=f"members: {pattern} takes in {organisation}" if pattern else f"members: none takes in {organisation}",
+        rule=f"members: {_members_words(node, organisation, pattern)}",
         health="ok" if is_open else "failing",
         paths=sum(relay.paths.led_to(edge) for edge, _ in edges),
         edges=edges_explained(ways) if kind == "service" else (),
         ways=shown,
     )
+
+
+def _members_words(node: Node, organisation: str, pattern: str | None) -> str:
+    if pattern is not None:
+        return f"{pattern} takes in {organisation}"
+    paper = node.local.written.policy.paper
+    if paper is not None and has_ended(paper, node.clock.wall()):
+        return f"the list ended {paper.until}"
+    return f"none takes in {organisation}"
 
 
 def _offering(node: Node, service: ServiceName) -> list[tuple[NodeId, Offer]]:

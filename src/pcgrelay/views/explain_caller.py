@@ -18,6 +18,7 @@ from pcgrelay.gateway.node import Node
 from pcgrelay.log.events import time_text
 from pcgrelay.model import Priority, organisation_number
 from pcgrelay.policy.clearances import NAMES
+from pcgrelay.policy.in_force import has_ended
 from pcgrelay.policy.rules import Rule
 from pcgrelay.services.descriptors import descriptors_of_streams, raise_descriptor_limit, streams_most
 from pcgrelay.services.services import Exported
@@ -60,10 +61,14 @@ def _allowed(rule: Rule, organisation: str, now: datetime) -> CallerCheck:
     if organisation not in rule.allow:
         near = difflib.get_close_matches(organisation, rule.allow, n=1, cutoff=ALIKE)
         state = f"the rule does not name it{f'; the nearest that it names: {near[0]}' if near else ''}"
+    elif has_ended(rule.paper, now):
+        assert rule.paper is not None
+        state = f"the rule ended {rule.paper.until}"
     elif not passed:
         state = f"its entry ended at {until}"
     else:
-        state = f"until {until}" if until else "without an end"
+        last = "" if rule.paper is None or rule.paper.until is None else f"{rule.paper.until}"
+        state = f"until {until or last}" if until or last else "without an end"
     return CallerCheck(name="allow", state=state, passed=passed, cause="" if passed else "not-allowed", detail=why)
 
 
