@@ -64,6 +64,7 @@ max_duration_s = 86400
 [[import]]
 service = "custody@met.police.example"
 listen = "127.0.0.1:15432"
+srv = "SRV00123"
 
 [[import]]
 service = "notes@met.police.example"
@@ -74,6 +75,9 @@ mode = "0660"
 [audit]
 keep_days = 30
 streams = "refused"
+
+[assure]
+probe = "probe-1.toml"
 
 [metrics]
 listen = "10.1.2.3:9740"

@@ -69,6 +69,9 @@ networks = ["10.1.0.0/16"]
 [audit]                                  # decisions on record, provable
 keep_days = 400
 
+[assure]                                 # what tests of controls may use
+probe = "probe-1.toml"
+
 [metrics]                                # figures and health over TCP
 listen = "127.0.0.1:9740"
 

@@ -49,6 +49,7 @@ class RulesParameters(_Table, frozen=True, kw_only=True):
 
     changes: Annotated[int, Meta(ge=1, le=1_000)] = 10  # that are verified again, from the last backwards
     signatures: Annotated[int, Meta(ge=1, le=16)] = 2
+    coded_bearers: tuple[str, ...] = ()  # networks that have a code for each service
 
 
 class DrillParameters(_Table, frozen=True, kw_only=True):

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pcgrelay.assure.judgement import Judgement
-from pcgrelay.assure.judges import crypto, host, software
+from pcgrelay.assure.judges import crypto, host, resilience, rules, software
 from pcgrelay.assure.parameters import Parameters
-from pcgrelay.assure.readers import bank, certificates, handshakes, process
+from pcgrelay.assure.readers import bank, certificates, drills, handshakes, process, ways
+from pcgrelay.assure.readers import rules as policy
 from pcgrelay.assure.readers import software as installed
 from pcgrelay.assure.scene import Scene
 
@@ -42,6 +43,12 @@ TESTS: dict[str, LiveTest] = {
     "sides_do_not_meet": LiveTest(process.read_listeners, host.sides_do_not_meet),
     "no_other_port_is_open": LiveTest(process.read_ports, host.no_other_port_is_open, 2),
     "admin_socket_is_private": LiveTest(process.read_admin_socket, host.admin_socket_is_private),
+    "rules_are_owned": LiveTest(policy.read_rules, rules.rules_are_owned),
+    "changes_are_signed": LiveTest(policy.read_changes, rules.changes_are_signed, 8),
+    "nothing_leads_across": LiveTest(policy.read_transit, rules.nothing_leads_across),
+    "markings_are_kept": LiveTest(ways.read_markings, rules.markings_are_kept),
+    "ways_are_apart": LiveTest(ways.read_ways, resilience.ways_are_apart),
+    "drills_were_held": LiveTest(drills.read_drills, resilience.drills_were_held),
     "floods_are_bounded": LiveTest(process.read_flood_bounds, host.floods_are_bounded, 2),
     "process_has_no_rights": LiveTest(process.read_process, host.process_has_no_rights),
     "components_are_listed": LiveTest(installed.read_sbom, software.components_are_listed),

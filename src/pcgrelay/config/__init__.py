@@ -1,8 +1,8 @@
 """The configuration: read and checked once. A Config that exists is valid as a whole.
 
 `source` finds lines, `schema` knows the names, `shape` holds the file against them, `values` parses addresses, sizes
-and times, `build`, `outlets`, `drills`, `audit`, `paper` and `fields` apply the rules, `all_errors` finds whatever else
-is wrong with a refused file, `settings` is what everybody else sees, `differences` compares two of them.
+and times, `build`, `outlets`, `drills`, `audit`, `assure`, `paper` and `fields` apply the rules, `all_errors` finds
+whatever else is wrong with a refused file, `settings` is what everybody else sees, `differences` compares two of them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pcgrelay.config.settings import (
     EVERY,
     GATEWAY,
     ApprovalsSettings,
+    AssureSettings,
     AuditSettings,
     BearerSettings,
     CallerSettings,
@@ -44,6 +45,7 @@ __all__ = [
     "GATEWAY",
     "Address",
     "ApprovalsSettings",
+    "AssureSettings",
     "AuditSettings",
     "BearerSettings",
     "CallerSettings",

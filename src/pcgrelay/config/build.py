@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pcgrelay.config import schema
 from pcgrelay.config.allow import allowed
+from pcgrelay.config.assure import assure, service_code
 from pcgrelay.config.audit import audit
 from pcgrelay.config.callers import callers, refuse_callers
 from pcgrelay.config.clearances import clearances, transit
@@ -84,6 +85,7 @@ def build(source: Source, tables: schema.FileTable) -> Config:
         drills=drills(source, tables.drill, node.id.realm),
         callers=callers(source, tables.caller),
         audit=audit(source, tables.audit, node),
+        assure=assure(source, tables.assure),
         metrics=reader(source, "metrics", tables.metrics, node.id),
         page=reader(source, "page", tables.page, node.id),
         approvals=approvals(source, tables.approvals),
@@ -275,6 +277,7 @@ def _import(source: Source, where: KeyPath, table: schema.ImportTable) -> Import
         also=also,
         careful=table.careful,
         exercise=table.exercise,
+        srv=service_code(source, where, table.srv),
         paper=paper(source, where, table),
     )
 

@@ -177,6 +177,7 @@ class ImportTable(RuleTable, frozen=True, kw_only=True):
     also: tuple[str, ...] = ()
     careful: bool = True
     exercise: Exercise = 0.0
+    srv: str | None = None  # the code that a network has for it
 
 
 class DirectTable(RuleTable, frozen=True, kw_only=True):
@@ -220,6 +221,12 @@ class AuditTable(Table, frozen=True, kw_only=True):
     streams: StreamsWord = "all"
 
 
+class AssureTable(Table, frozen=True, kw_only=True):
+    """[assure]."""
+
+    probe: str | None = None  # configuration of an edge of a throw-away organisation on this machine
+
+
 class ReaderTable(Table, frozen=True, kw_only=True):
     """[metrics] and [page]."""
 
@@ -254,6 +261,7 @@ class FileTable(Table, frozen=True, kw_only=True):
     caller: tuple[CallerTable, ...] = ()
     log: LogTable = LogTable()
     audit: AuditTable | None = None
+    assure: AssureTable | None = None
     metrics: ReaderTable | None = None
     page: ReaderTable | None = None
     approvals: ApprovalsTable | None = None
@@ -273,6 +281,7 @@ TABLES: dict[str, type[Struct]] = {
     "caller": CallerTable,
     "log": LogTable,
     "audit": AuditTable,
+    "assure": AssureTable,
     "metrics": ReaderTable,
     "page": ReaderTable,
     "approvals": ApprovalsTable,
@@ -366,6 +375,7 @@ EXAMPLES = {
     "import.also": 'also = ["10.20.30.50:5432"]',
     "import.careful": "careful = true",
     "import.exercise": "exercise = 1",
+    "import.srv": 'srv = "SRV00123"',
     "direct.service": 'service = "custody@kent.police.example"',
     "direct.name": 'name = "cjx"',
     "direct.address": 'address = "10.20.30.40:5432"',
@@ -404,6 +414,7 @@ EXAMPLES = {
     **{f"{table}.{key}": line for table in RULES for key, line in PAPER.items()},
     "audit.keep_days": "keep_days = 400",
     "audit.streams": 'streams = "all"',
+    "assure.probe": 'probe = "probe-1.toml"',
     "node": "[node]",
     "identity": "[identity]",
     "policy": "[policy]",
@@ -417,6 +428,7 @@ EXAMPLES = {
     "caller": "[[caller]]",
     "log": "[log]",
     "audit": "[audit]",
+    "assure": "[assure]",
     "metrics": "[metrics]",
     "page": "[page]",
     "approvals": "[approvals]",

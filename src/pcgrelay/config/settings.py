@@ -192,6 +192,7 @@ class ImportSettings(Struct, frozen=True, kw_only=True):
     also: tuple[Address, ...] = ()  # further listeners
     careful: bool = True  # with several outlets, nothing is sent before the far side has answered
     exercise: float = 0.0  # percent of new streams that take the first back-up, so that it is known to work
+    srv: str = ""  # the code that a network has for it
     paper: Paper | None = None
 
     @property
@@ -253,6 +254,12 @@ class AuditSettings(Struct, frozen=True, kw_only=True):
     kept_streams: str  # all, refused or totals
 
 
+class AssureSettings(Struct, frozen=True, kw_only=True):
+    """[assure]: what tests of `pcgrelay assure run` may use."""
+
+    probe: Path | None = None  # configuration of an edge of a throw-away organisation on this machine
+
+
 class ReaderSettings(Struct, frozen=True, kw_only=True):
     """[metrics] or [page]: a listener for somebody who reads, and who may."""
 
@@ -297,6 +304,7 @@ class Config(Struct, frozen=True, kw_only=True):
     drills: tuple[DrillSettings, ...] = ()
     callers: tuple[CallerSettings, ...] = ()
     audit: AuditSettings | None = None  # none: there is no audit log
+    assure: AssureSettings = AssureSettings()
     metrics: ReaderSettings = ReaderSettings()
     page: ReaderSettings = ReaderSettings()
     approvals: ApprovalsSettings | None = None

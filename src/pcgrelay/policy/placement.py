@@ -263,6 +263,7 @@ IMPORT = Table(
         # Without it bytes may go to an outlet that then fails.
         Key("careful", _of("careful"), lambda key, old, new: judging.falls_to(key, old, new, False), True),
         Key("exercise", lambda entry: float(entry.exercise), judging.rises, 0.0),
+        Key("srv", _of("srv"), judging.neutral, ""),
         *_papers(),
     ),
     title=_text_of("service"),
@@ -360,8 +361,10 @@ AUDIT = Table(
     without="nothing of what follows is kept for an auditor",
 )
 RULE_TABLES = (LISTEN, LINK, EXPORT, IMPORT, DIRECT)  # whose entries have owner, reason, change and until
+# What tests may use: the node does not.
+ASSURE = Table("assure", lambda config: [config.assure], (_local("probe"),))
 TABLES = (
-    NODE, IDENTITY, POLICY, BEARER, LISTEN, LINK, EXPORT, IMPORT, DIRECT, DRILL, CALLER, LOG, AUDIT,
+    NODE, IDENTITY, POLICY, BEARER, LISTEN, LINK, EXPORT, IMPORT, DIRECT, DRILL, CALLER, LOG, AUDIT, ASSURE,
     _reader("metrics"), _reader("page"), APPROVALS,
 )  # fmt: skip
 

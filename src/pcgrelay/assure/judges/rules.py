@@ -1,0 +1,138 @@
+"""Judges of rules, of who approved them, and of the networks between which they lead: N3, N5 to N8, and L4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pcgrelay.assure.judgement import Judgement, failed, judge_all, not_here, passed
+from pcgrelay.assure.parameters import Parameters
+from pcgrelay.assure.rule_facts import (
+    BearerPair,
+    ChangeFact,
+    Changes,
+    Diagram,
+    Markings,
+    PathFact,
+    Refusal,
+    Rules,
+    Transit,
+)
+from pcgrelay.policy.clearances import LOWEST, NAMES
+
+DIGITS = 12  # of a digest, for people
+NO_APPROVALS = "add [approvals], then: pcgrelay approve --first"
+
+
+def rules_are_owned(facts: Rules, parameters: Parameters) -> Judgement:
+    """N3: each rule has its paper and none has ended; the file is the one that was approved."""
+    expected = "each rule has owner, reason, change and until, none has ended, and the file is as it was approved"
+    wrong = []
+    for each in facts.rules:
+        if each.missing:
+            wrong.append(f"{each.where} has no {', '.join(each.missing)}")
+        elif each.until is not None and each.until < facts.today:
+            wrong.append(f"{each.where} ended on {each.until}")
+    if wrong:
+        return judge_all(wrong, "", expected)
+    if not facts.approvals:
+        return failed("nobody has to approve a change of this node", expected, NO_APPROVALS)
+    if not facts.approved:
+        return failed("nothing was approved yet", expected, "pcgrelay approve --first")
+    if facts.approved != facts.holds:
+        words = f"the file is {facts.holds[:DIGITS]}, and {facts.approved[:DIGITS]} was approved"
+        return failed(words, expected, "have it approved: pcgrelay plan; or put back what was")
+    return passed(f"{len(facts.rules)} rules, policy {facts.approved[:DIGITS]}", expected)
+
+
+def changes_are_signed(facts: Changes, parameters: Parameters) -> Judgement:
+    """L4: the signatures of the last changes, verified again."""
+    needs = max(parameters.rules.signatures, facts.needs)
+    expected = f"the last {parameters.rules.changes} changes have {needs} good signatures each, of different persons"
+    if not facts.approvals:
+        return failed("nobody has to approve a change of this node", expected, NO_APPROVALS)
+    if not facts.changes:
+        return failed("nothing was approved yet", expected, "pcgrelay approve --first")
+    wrong = [fault for each in facts.changes[: parameters.rules.changes] for fault in _change_faults(each, needs)]
+    told = f", {facts.only_log} of them as the log says" if facts.only_log else ""
+    return judge_all(wrong, f"{len(facts.changes)} changes, each with {needs} or more{told}", expected)
+
+
+def _change_faults(each: ChangeFact, needs: int) -> Iterator[str]:
+    name = f"{each.number or 'the change'} of {each.taken[:10]}"
+    if not each.whole:
+        yield f"{name} is not the change that leads to the policy beside it"
+    if not each.recorded:
+        yield f"{name} is in the log with other keys, or not at all"
+    count = len(set(each.signers) - {each.by})
+    if count < needs:
+        why = f" ({each.bad[0]})" if each.bad else ""
+        yield f"{name} has {count} of {needs} signatures of others{why}"
+
+
+def nothing_leads_across(facts: Transit, parameters: Parameters) -> Judgement:
+    """N5: no pair of bearers is open that nobody named."""
+    expected = "no rule leads from one bearer to another unless both are named together"
+    wrong = [f"{each.one} and {each.other} are open to each other" for each in facts.pairs if _is_open(each)]
+    named = sum(each.named for each in facts.pairs)
+    words = f"{len(facts.bearers)} bearers, {len(facts.pairs)} pairs, {named} of them named"
+    cure = "add [[bearer]] tables, and name in [policy] transit which bearers may meet" if wrong else ""
+    return judge_all(wrong, words, expected, cure)
+
+
+def _is_open(pair: BearerPair) -> bool:
+    return pair.allowed and not pair.named
+
+
+def markings_are_kept(facts: Markings, parameters: Parameters) -> Judgement:
+    """N7: bearer and neighbour of everything that is live are cleared, and the rules refuse what is above."""
+    expected = "bearer and neighbour of each live path are cleared for its marking, and a higher one is refused"
+    if not facts.judged and facts.highest > LOWEST:
+        words = f"something is marked {NAMES.get(facts.highest, facts.highest)}, and no bearer has a marking"
+        return failed(words, expected, "write a [[bearer]] with its marking for each network")
+    wrong = [fault for each in facts.paths for fault in _path_faults(each)]
+    wrong += [f"what is above the marking of {each} could go over it" for each in facts.leaks]
+    if facts.judged:
+        wrong += [f"[policy] relays has {each}, which is no single organisation" for each in facts.patterns]
+        if facts.any_relay:
+            wrong.append("every member may be a relay ([policy] relays is not there)")
+    return judge_all(wrong, f"{len(facts.paths)} live, each cleared", expected)
+
+
+def _path_faults(each: PathFact) -> Iterator[str]:
+    marking = NAMES.get(each.marking, str(each.marking))
+    if each.bearer_cleared < each.marking:
+        yield f"the {each.what} is {marking}, and {each.over} is cleared for {NAMES[each.bearer_cleared]}"
+    if each.neighbour_cleared < each.marking:
+        yield f"the {each.what} is {marking}, and {each.neighbour} is cleared for {NAMES[each.neighbour_cleared]}"
+
+
+def network_is_drawn(facts: Diagram, parameters: Parameters) -> Judgement:
+    """N8: the drawing is of today, and imports have the codes that a network asks for."""
+    expected = "the drawing is of today, and each import has its code where a network asks for one"
+    wrong = []
+    if facts.drawn is None:
+        wrong.append("there is no drawing")
+    elif facts.drawn != facts.today:
+        wrong.append(f"the drawing is of {facts.drawn}")
+    if facts.coded:
+        wrong += [f"{each} has no srv, which {facts.coded[0]} asks for" for each in facts.without]
+    asked = f"codes for {', '.join(facts.coded)}" if facts.coded else "no network here asks for codes"
+    return judge_all(wrong, f"drawn today; {asked}", expected)
+
+
+def strangers_are_refused(facts: Refusal, parameters: Parameters) -> Judgement:
+    """N6: what nobody exported to the probe's organisation is refused, and that is on record."""
+    most = parameters.monitoring.recorded_most_s
+    expected = f"an OPEN of what is not exported is refused, with its cause on record within {most} s"
+    if not facts.service:
+        return not_here("the probe may use everything that this node exports", expected)
+    if facts.served:
+        return failed(f"the probe was connected to {facts.service}", expected)
+    if not facts.recorded:
+        return failed(f"{facts.service} was refused, and no record says so", expected)
+    if facts.waited_s > most:
+        return failed(f"the record came after {facts.waited_s:.1f} s", expected)
+    rule = "no rule" if facts.rule is None else f"rule {facts.rule}"
+    return passed(
+        f"{facts.service} was refused ({facts.cause}, {rule}), on record after {facts.waited_s:.1f} s", expected
+    )

@@ -1,0 +1,138 @@
+"""N7, N8 and R1: what is live and over which networks, the drawing of it, and the ways of critical imports."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from datetime import date
+from urllib.parse import urlencode
+
+from pcgrelay.admin.answers import EXPLAIN_PATH, ExplainAnswer
+from pcgrelay.admin.client import ask
+from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status
+from pcgrelay.assure.judgement import NotHereError
+from pcgrelay.assure.readers.rules import bearers_of
+from pcgrelay.assure.rule_facts import Diagram, Markings, PathFact, ServiceWays, WayFact, Ways
+from pcgrelay.assure.scene import Scene
+from pcgrelay.config import GATEWAY, Config
+from pcgrelay.model import Priority
+from pcgrelay.policy.clearances import HIGHEST, LOWEST, Clearances, clearances_of
+from pcgrelay.policy.rules import MARKING_NUMBERS
+
+UP, READY = "up", "ready"
+CRITICAL = Priority.CRITICAL.title
+_DATE = re.compile(rb"\b(20\d\d-\d\d-\d\d)\b")
+
+
+# -- markings (N7) ---------------------------------------------------------------------------------------------------
+
+
+async def read_markings(scene: Scene) -> Markings:
+    """N7."""
+    status = await asyncio.to_thread(scene.status)
+    return markings_of(scene.config, status)
+
+
+def markings_of(config: Config, status: Status) -> Markings:
+    """Return what is live with its clearances, and for what the rules would lead where it is not cleared."""
+    clearances = clearances_of(config)
+    paths = tuple(_paths(status, clearances))
+    exported = [MARKING_NUMBERS[each.marking] for each in config.exports]
+    relays = config.policy.relays
+    return Markings(
+        judged=clearances.bearers is not None,
+        highest=max([LOWEST, *exported, *(each.marking for each in status.sessions)]),
+        paths=paths,
+        leaks=tuple(_leaks(config, clearances)),
+        patterns=tuple(each for each in relays or () if each.startswith("*")),
+        any_relay=relays is None,
+    )
+
+
+def _paths(status: Status, clearances: Clearances) -> Iterator[PathFact]:
+    """Each session goes over one of the links to the neighbour that its path leads through."""
+    links: dict[str, list[LinkStatus]] = {}
+    for link in status.links:
+        if link.state == UP:
+            links.setdefault(link.peer, []).append(link)
+    for session in status.sessions:
+        if session.state != UP or session.via not in links:
+            continue
+        # Of several links the one with the highest clearance: the node gives a path no other if that one is cleared.
+        best = max(links[session.via], key=lambda link: clearances.of_bearer(link.bearer))
+        organisation = session.via.partition(".")[2]
+        yield PathFact(
+            what=f"session with {session.peer}",
+            marking=session.marking,
+            over=best.bearer,
+            bearer_cleared=clearances.of_bearer(best.bearer),
+            neighbour=organisation,
+            neighbour_cleared=clearances.of_organisation(organisation),
+        )
+
+
+def _leaks(config: Config, clearances: Clearances) -> Iterator[str]:
+    """Yield bearers for which the node's own rule clears what is above their marking."""
+    if clearances.bearers is None:
+        return
+    for name in bearers_of(config):
+        cleared = MARKING_NUMBERS[config.bearer(name).marking]
+        if any(clearances.clears(marking, name) for marking in range(cleared + 1, HIGHEST + 1)):
+            yield name
+
+
+# -- the drawing (N8) ------------------------------------------------------------------------------------------------
+
+
+def diagram_of(config: Config, asking: tuple[str, ...], picture: bytes, today: date) -> Diagram:
+    """Return what is judged of a drawing. asking: bearers that ask for a code of each service."""
+    used = {*bearers_of(config), *(each.bearer for each in config.directs)}
+    found = _DATE.search(picture)
+    return Diagram(
+        today=today,
+        drawn=date.fromisoformat(found[1].decode()) if found else None,
+        coded=tuple(sorted(name for name in used if name in asking)),
+        without=tuple(f"import[{n}]" for n, each in enumerate(config.imports, 1) if not each.srv),
+    )
+
+
+# -- ways (R1) -------------------------------------------------------------------------------------------------------
+
+
+async def read_ways(scene: Scene) -> Ways:
+    """R1: for each critical import, the ways that `explain` names, and its direct outlets."""
+    status = await asyncio.to_thread(scene.status)
+    critical = critical_imports(scene.config, status)
+    if not critical:
+        raise NotHereError("no import of this node is critical (priority)")
+    found = []
+    for service in critical:
+        query = urlencode({"subject": service.name})
+        answer = await asyncio.to_thread(ask, scene.config.node.admin, "GET", f"{EXPLAIN_PATH}?{query}", ExplainAnswer)
+        found.append(ways_of(service, answer))
+    return Ways(services=tuple(found))
+
+
+def critical_imports(config: Config, status: Status) -> list[ServiceStatus]:
+    """Return imports that are critical: by this node's configuration, or as their owner says."""
+    mine = {str(each.service) for each in config.imports if each.priority is Priority.CRITICAL}
+    return [
+        each
+        for each in status.services
+        if each.direction == "import"
+        and (each.name in mine or any(route.priority == CRITICAL for route in each.routes))
+    ]
+
+
+def ways_of(service: ServiceStatus, answer: ExplainAnswer) -> ServiceWays:
+    """Return the ways that a stream of that import can take now."""
+    ways = {
+        WayFact(bearer=each.bearer, relays=each.hops[:-1])
+        for each in answer.ways
+        if each.link == UP and "cleared for" not in each.why_not
+    }
+    for outlet in service.outlets:
+        if outlet.name != GATEWAY and outlet.state == READY:
+            ways.add(WayFact(bearer=outlet.bearer, relays=()))
+    return ServiceWays(service=service.name, ways=tuple(sorted(ways, key=lambda way: (way.bearer, way.relays))))
