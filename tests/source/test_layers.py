@@ -34,6 +34,7 @@ CONTROL_LAYERS = [
     ["link"],
     ["openssl"],
     ["ca"],
+    ["audit.trust"],
     ["identity"],
     ["dataplane"],
     ["policy"],

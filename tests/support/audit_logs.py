@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from msgspec import structs
+
 from pcgrelay.audit.checkpoint import Checkpoint
 from pcgrelay.audit.history import HISTORY, NEWEST, history_line
+from pcgrelay.audit.keys import LogKeys
 from pcgrelay.audit.note import (
     COSIGNATURE_ED25519,
     COSIGNATURE_ML_DSA_44,
@@ -19,6 +25,9 @@ from pcgrelay.audit.note import (
 from pcgrelay.audit.segments import segment_name
 from pcgrelay.audit.tiles import TileWriter
 from pcgrelay.audit.tree import leaf_hash
+from pcgrelay.log.audit_events import AuditKeys, WitnessKeys
+from pcgrelay.signing import sign
+from tests.support.pki import Files
 
 ORIGIN = "pcgrelay.police.example/kent.police.example/kent-1"
 START_S = 1_793_664_000  # 2026-11-03T00:00:00Z
@@ -44,6 +53,29 @@ def stream_end(number: int) -> bytes:
     )
 
 
+def keys_line(
+    number: int,
+    kind: type[AuditKeys] | type[WitnessKeys],
+    signers: Sequence[NoteSigner],
+    cosigner: NoteSigner,
+    files: Files,
+    ts: str,
+) -> bytes:
+    """A record of keys, as a node writes it."""
+    chain = x509.load_pem_x509_certificates(files.certificate.read_bytes())
+    key = load_pem_private_key(files.key.read_bytes(), None)
+
+    def endorse(data: bytes) -> tuple[list[bytes], bytes]:
+        return [each.public_bytes(Encoding.DER) for each in chain], sign(key, data)
+
+    origin = signers[0].verifier.name
+    record = structs.asdict(LogKeys(origin, signers[0], signers[1], cosigner).endorsed(endorse))
+    if kind is WitnessKeys:
+        record["peer"] = origin
+    fields = msgspec.json.encode(record)
+    return b'{"n":%d,"ts":"%s","event":"%s",%s' % (number, ts.encode(), kind.EVENT.encode(), fields[1:])
+
+
 class AuditLog:
     """A log that grows by records and is signed when somebody says so."""
 
@@ -52,6 +84,7 @@ class AuditLog:
         self.signers = [NoteSigner.generate(origin, kind) for kind in (ED25519, COSIGNATURE_ML_DSA_44)]
         self.witness = NoteSigner.generate("hub.example/relay-1", COSIGNATURE_ED25519)
         self.origin = origin
+        self._cosigner = NoteSigner.generate(origin.partition("/")[2], COSIGNATURE_ED25519)
         self.size = 0
         self._segment_records = segment_records
         self._tiles = TileWriter(folder)
@@ -67,6 +100,16 @@ class AuditLog:
         """A policy that knows the log and its witness, and asks for that one."""
         logs = "".join(f"log {each.vkey}\n" for each in self.vkeys)
         return f"{logs}witness relay-1 {self.witness.verifier.vkey}\nquorum relay-1\n"
+
+    def tell_keys(self, files: Files, ts: str = "2026-11-03T00:00:00.000Z") -> None:
+        """Add a record of the log's keys, signed by a node's certificate."""
+        self.append([keys_line(self.size, AuditKeys, self.signers, self._cosigner, files, ts)])
+
+    def tell_witness(self, files: Files, ts: str = "2026-11-03T00:00:00.000Z") -> None:
+        """Add a record of the keys of the witness, signed by its certificate."""
+        origin = "pcgrelay.police.example/hub.example/relay-1"
+        signers = [NoteSigner.generate(origin, kind) for kind in (ED25519, COSIGNATURE_ML_DSA_44)]
+        self.append([keys_line(self.size, WitnessKeys, signers, self.witness, files, ts)])
 
     def append(self, lines: Sequence[bytes]) -> None:
         """Add records; each says its own number."""

@@ -157,7 +157,7 @@ class _Signatures:
     def witnesses(self) -> tuple[Witnessing, ...]:
         """The youngest cosignature of each, the largest first."""
         found = sorted(self._witnessed.items(), key=lambda item: item[1], reverse=True)
-        return tuple(Witnessing(name, size, _moment(time_s)) for name, (size, time_s) in found)
+        return tuple(Witnessing(name, size, moment_of(time_s)) for name, (size, time_s) in found)
 
     def verify(self) -> None:
         """Verify all signatures by known keys."""
@@ -202,7 +202,8 @@ def _signers(verified: Sequence[Verified]) -> tuple[Signer, ...]:
     )
 
 
-def _moment(time_s: int) -> str:
+def moment_of(time_s: int) -> str:
+    """A time in seconds since 1970 as text, whatever a signature says."""
     try:
         return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (OverflowError, ValueError, OSError):

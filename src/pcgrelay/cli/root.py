@@ -31,6 +31,7 @@ COMMANDS = {
     "retire": ("pcgrelay.cli.retire:retire", "Close an old outlet that is quiet; certify a network."),
     "drill": ("pcgrelay.cli.drill:drill", "Put a back-up, a relay or a network to the test."),
     "assure": ("pcgrelay.cli.assure:assure", "Test a node's controls, and write evidence that others can verify."),
+    "audit": ("pcgrelay.cli.audit:audit", "Examine, prove and read the audit log of a node."),
     "page": ("pcgrelay.cli.page:page", "Show the cut-overs of a running node to a browser on this machine."),
     "ca": ("pcgrelay.cli.ca:ca", "Make certificates for a small realm."),
     "demo": ("pcgrelay.cli.demo:demo", "Run a whole realm on this machine, for demonstration."),
@@ -57,7 +58,7 @@ Exit codes:
    4  status: it serves, and something needs attention
    5  status: it drains
    6  outlet, cutover, retire: a rule does not allow it, or has undone it
-   8  assure, cutover replay: a control failed, or evidence does not hold
+   8  assure, audit, cutover replay: a control failed, or evidence does not hold
   77  no permission
   78  bad configuration
  130  interrupted

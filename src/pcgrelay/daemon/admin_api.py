@@ -13,12 +13,14 @@ from pcgrelay.admin.answers import (
     OutletAnswer,
     OutletList,
 )
+from pcgrelay.admin.audit_answers import AUDIT_QUERIED_PATH
 from pcgrelay.admin.cutover_answers import CUTOVER_PATH, REHEARSE_PATH
 from pcgrelay.admin.drill_answers import DRILL_PATH
 from pcgrelay.admin.http import Answer, json_answer
 from pcgrelay.admin.quiet_answers import QUIET_PATH, RETIRE_PATH
 from pcgrelay.admin.report_answers import REPORT_PATH
 from pcgrelay.admin.server import UID, AdminHandlers, Query
+from pcgrelay.daemon.audit_api import AuditApi
 from pcgrelay.daemon.cutover_api import CutoverApi
 from pcgrelay.daemon.drill_api import DrillApi
 from pcgrelay.daemon.paper_api import PaperApi
@@ -96,6 +98,7 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
             CUTOVER_PATH: cutovers.acted,
             DRILL_PATH: drills.act,
             REHEARSE_PATH: cutovers.rehearsed,
+            AUDIT_QUERIED_PATH: AuditApi(node).queried,
         },
         page=paper.page,
     )

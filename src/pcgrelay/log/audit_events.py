@@ -97,6 +97,21 @@ class AuditRefusing(Record, frozen=True, kw_only=True):
     problem: str
 
 
+class AuditQueried(Record, frozen=True, kw_only=True):
+    """Somebody has read the audit log for what it says of streams."""
+
+    EVENT: ClassVar[str] = "audit.queried"
+    AUDIT: ClassVar[bool] = True
+    id: str
+    service: str = ""
+    organisation: str = ""
+    since: str = ""
+    until: str = ""
+    uid: int
+    by: str = ""
+    reason: str = ""
+
+
 class AuditFailing(Record, frozen=True, kw_only=True):
     """The audit log cannot be written; it is tried again each second."""
 

@@ -1,0 +1,130 @@
+"""Queries: streams summed by who, how and by which rule, and who had signed the policy of then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pcgrelay.audit import query as query_module
+from pcgrelay.audit.query import Allowed, Found, Wanted, checked_time, query
+from pcgrelay.audit.segments import segments_of
+from tests.support.audit_logs import AuditLog
+
+DIGEST = "7f3ac1aa0912" + "0" * 52
+
+
+def record(log: AuditLog, ts: str, event: str, **fields: object) -> None:
+    log.append([msgspec.json.encode({"n": log.size, "ts": ts, "event": event, **fields})])
+
+
+def stream(log: AuditLog, ts: str, event: str = "stream.end", **fields: object) -> None:
+    usual = {
+        "from_organisation": "met.police.example",
+        "to_organisation": "kent.police.example",
+        "service": "custody@kent.police.example",
+        "direction": "export",
+        "suite": "AES-256-GCM",
+        "group": "X25519MLKEM768",
+        "policy": DIGEST[:12],
+    }
+    sums = {"sent_bytes": 10, "received_bytes": 5} if event == "stream.end" else {}
+    record(log, ts, event, **usual | sums | fields)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> AuditLog:
+    log = AuditLog(tmp_path / "audit", segment_records=3)
+    record(log, "2026-10-01T09:00:00.000Z", "policy.taken", after=DIGEST, approved=["a.jones", "b.khan"], change="CR-1")
+    for minute in range(4):
+        stream(log, f"2026-11-03T02:0{minute}:00.000Z")
+    refused = {"from_organisation": "essex.police.example", "rule": 3, "suite": "", "group": ""}
+    stream(log, "2026-11-03T02:05:00.000Z", "stream.refused", **refused, rule_text="export 3 allows met alone")
+    stream(log, "2026-11-03T04:00:00.000Z")
+    record(log, "2026-11-03T04:00:01.000Z", "node.ready", node="kent-1")
+    stream(log, "2026-11-03T05:00:00.000Z", service="pnd@hub.example", direction="import", policy="")
+    return log
+
+
+def ask(log: AuditLog, **wanted: str) -> Found:
+    return query(segments_of(log.folder), Wanted(**wanted))
+
+
+def test_who_used_a_service_and_who_had_allowed_it(log: AuditLog) -> None:
+    found = ask(
+        log, service="custody@kent.police.example", since="2026-11-03T02:00:00.000Z", until="2026-11-03T04:00:00.000Z"
+    )
+    met, essex = found.usages
+    assert (met.organisation, met.streams, met.refused, met.transferred_bytes) == ("met.police.example", 4, 0, 60)
+    assert met.allowed == Allowed(("a.jones", "b.khan"), "2026-10-01T09:00:00.000Z", "CR-1")
+    assert (met.suite, met.group, met.policy) == ("AES-256-GCM", "X25519MLKEM768", DIGEST[:12])
+    assert (met.first, met.last) == ("2026-11-03T02:00:00.000Z", "2026-11-03T02:03:00.000Z")
+    assert (essex.organisation, essex.streams, essex.refused) == ("essex.police.example", 0, 1)
+    assert essex.rule == "export 3 allows met alone"
+    assert found.records == 5
+
+
+def test_all_of_it(log: AuditLog) -> None:
+    found = ask(log)
+    assert (len(found.usages), found.records) == (3, 7)
+    assert next(each for each in found.usages if each.service == "pnd@hub.example").allowed is None
+
+
+def test_by_the_name_alone_and_by_organisation(log: AuditLog) -> None:
+    assert ask(log, service="custody").records == 6
+    assert ask(log, service="cust").records == 0
+    assert ask(log, organisation="essex.police.example").records == 1
+    assert ask(log, organisation="police.example").records == 0
+
+
+def test_minutes_in_sum_count_as_so_many(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit")
+    stream(log, "2026-11-03T02:00:00.000Z", "stream.totals", streams=40, refused=2, sent_bytes=7, received_bytes=1)
+    (usage,) = ask(log).usages
+    assert (usage.streams, usage.refused, usage.transferred_bytes) == (40, 2, 8)
+
+
+def test_another_version_computes_another_digest_of_the_same_policy(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit")
+    record(log, "2026-10-01T09:00:00.000Z", "policy.first", after=DIGEST, by="j.smith")
+    record(log, "2026-10-02T09:00:00.000Z", "policy.rehashed", before=DIGEST, after="aa" * 32)
+    stream(log, "2026-11-03T02:00:00.000Z", policy="aa" * 6)
+    (usage,) = ask(log).usages
+    assert usage.allowed is not None
+    assert usage.allowed.by == ("j.smith",)
+
+
+def test_what_makes_no_sense_is_passed_over(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit")
+    log.append(
+        [b'{"event":"stream.end"', b"\xff", b"x" * 70_000, b'{"n":3,"event":"stream.end","streams":"many"}', b""]
+    )
+    stream(log, "2026-11-03T02:00:00.000Z")
+    assert ask(log).records == 1
+
+
+def test_more_groups_than_are_kept_are_counted(log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(query_module, "GROUPS_MOST", 1)
+    found = ask(log)
+    assert (len(found.usages), found.left_out) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-11-03T02:00Z", "2026-11-03T02:00:00.000Z"),
+        ("2026-11-03T02:00", "2026-11-03T02:00:00.000Z"),
+        ("2026-11-03", "2026-11-03T00:00:00.000Z"),
+        ("2026-11-03T02:00+01:00", "2026-11-03T01:00:00.000Z"),
+        ("2026-11-03T02:00:01.5Z", "2026-11-03T02:00:01.500Z"),
+    ],
+)
+def test_times_are_those_of_records(text: str, time: str) -> None:
+    assert checked_time(text) == time
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "", "2026-11-03T25:00Z"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"isoformat|must be"):
+        checked_time(text)
