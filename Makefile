@@ -25,7 +25,7 @@ OTHER =
 RUNS = 50
 NOISE = 0.15
 # Of the simulation the first seed, of an upgrade the commit before it.
-simulate simulate-outlets: FROM = 0
+simulate simulate-outlets simulate-markings: FROM = 0
 test-upgrade: FROM = baa4472
 PYTEST_ARGS =
 TEST_FACES = $(patsubst tests/native/%.pyx,tests.native.%,$(wildcard tests/native/*.pyx))
@@ -135,6 +135,9 @@ simulate: | $(VENV_PYTHON) ## Run SEEDS simulated worlds (10,000 unless told, ab
 
 simulate-outlets: | $(VENV_PYTHON) ## The same, and each world has a second exit beside the gateway; 10,000 take a quarter of an hour.
 	$(VENV_PYTHON) -m tests.simulation --outlets --seeds $(SEEDS) --from $(FROM)
+
+simulate-markings: | $(VENV_PYTHON) ## Live through SEEDS realms with random clearances, and as many in which files differ.
+	$(VENV_PYTHON) -m tests.simulation.markings --realms $(SEEDS) --from $(FROM)
 
 acceptance: ## Show all that a cut-over must do, in full numbers; hours, resumed at the case that is next. ONLY=faults,cuts
 	@sh scripts/setup test

@@ -14,6 +14,7 @@ from pcgrelay.model import NameProblem, NodeId, Role
 OTHER = "other"
 MARKING = "marking"  # something on the way is not cleared for the marking of the session
 NO_TRANSIT = "no_transit"  # a relay does not forward between these two bearers
+OTHER_WAYS = frozenset({MARKING, NO_TRANSIT})  # what is so refused on one way may go on another
 # In the order in which a request is checked; `tests/source` compares this list with the code.
 PATH_REASONS = frozenset(
     "malformed not_a_relay loop wrong_sender path_too_long wrong_realm not_a_member too_many_paths no_route "

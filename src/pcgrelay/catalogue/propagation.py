@@ -18,7 +18,7 @@ from pcgrelay.link.link import Link
 from pcgrelay.messages import Advert, Withdraw
 from pcgrelay.model import NodeId
 from pcgrelay.net.ratelimit import TokenBucket
-from pcgrelay.policy.clearances import LOWEST
+from pcgrelay.policy.clearances import LOWEST, OPEN
 
 # Routes are lost and found in bursts; a change that goes on without end is flapping.
 CHANGES_AT_ONCE = 8
@@ -121,24 +121,28 @@ class CataloguePropagation:
         if not config.policy.admits(edge.organisation):
             return None
         # A draining neighbour is used only if there is no other.
-        best = self._best(edge, self._is_staying) or self._best(edge, self._is_controlled)
+        best = self._best(edge, link, self._is_staying) or self._best(edge, link, self._is_controlled)
         return passed_on(best, link.number, link.peer, config.node.id)
 
-    def _best(self, edge: NodeId, usable: Callable[[int], bool]) -> tuple[int, ReceivedEntry] | None:
-        """Return the way that is announced: one that may carry all that the edge offers, if there is one.
+    def _best(self, edge: NodeId, to: Link, is_usable: Callable[[int], bool]) -> tuple[int, ReceivedEntry] | None:
+        """Return the way that a neighbour is told of: one that may carry all that the edge offers, if there is one.
 
         Neighbours judge by what is announced, so a shorter way that only a part of it may take would hide the other.
+        So would one that leads back through the neighbour, which may not be cleared to go the rest of it.
         """
-        clearances, newest = self._local.clearances, self._catalogue.newest(edge)
+        clearances, newest, ways = self._local.clearances, self._catalogue.newest(edge), self._catalogue.ways(edge)
         marking = max((offer.marking for offer in newest.offers), default=LOWEST) if newest else LOWEST
-        if marking > LOWEST:
-            ways = self._catalogue.ways(edge)
 
-            def is_cleared(number: int) -> bool:
-                return usable(number) and clearances.clears(marking, self._links[number].bearer, ways[number].path)
+        def usable(number: int) -> bool:
+            return is_usable(number) and clearances.may_transit(to.bearer, self._links[number].bearer)
 
-            if best := self._catalogue.best(edge, is_cleared):
-                return best
+        def is_cleared(number: int) -> bool:
+            path = ways[number].path
+            leads_back = number == to.number or to.peer.uri in path
+            return usable(number) and not leads_back and clearances.clears(marking, self._links[number].bearer, path)
+
+        if marking > LOWEST and clearances != OPEN and (best := self._catalogue.best(edge, is_cleared)):
+            return best
         return self._catalogue.best(edge, usable)
 
     def _is_controlled(self, number: int) -> bool:

@@ -8,12 +8,12 @@ from pcgrelay.gateway.role import NodeParts
 from pcgrelay.link.link import Link
 from pcgrelay.model import NodeId
 from pcgrelay.path.edge import PathEnd
-from pcgrelay.reasons import MARKING
+from pcgrelay.reasons import OTHER_WAYS
 from pcgrelay.session.session import Key, Session
 
 Wanted = Callable[[Link], bool]
 
-# A node behind a neighbour judges by what it alone knows. What it refused for its marking is asked again after this.
+# A node behind a neighbour judges by what it alone knows. What it refused for that is asked again after this.
 REFUSED_MS = 10_000
 REFUSED_MOST = 4_096
 
@@ -40,7 +40,7 @@ class EdgeRoutes:
 
     def refused(self, key: Key, link: Link, reason: str) -> None:
         """Note that a path over a link was refused."""
-        if reason != MARKING:
+        if reason not in OTHER_WAYS:
             return
         now = self._node.clock.monotonic_ms()
         if len(self._refused) >= REFUSED_MOST:

@@ -44,7 +44,7 @@ from pcgrelay.path.labels import Labels
 from pcgrelay.path.relay_path import SETUP_ANSWERS, RelayPath
 from pcgrelay.path.table import PathTable
 from pcgrelay.policy.clearances import LOWEST, Clearances
-from pcgrelay.reasons import MARKING, NO_TRANSIT, is_identity, reason_passed_on, refuser
+from pcgrelay.reasons import MARKING, NO_TRANSIT, OTHER_WAYS, is_identity, reason_passed_on, refuser
 
 ANSWER_DEADLINE_MS = 10_000
 LINE_INTERVAL_MS = 1_000
@@ -53,7 +53,7 @@ FORWARDS_OF_A_LINK_MOST = 4_096
 PATHS_OF_A_SESSION_MOST = 8  # from one link: the one that stands, and others that may replace it
 LINGER_S = 1.0
 
-# So many links are tried for one request, if the nodes behind the first refuse it for its marking.
+# So many links are tried for one request, if what is behind the first is not cleared.
 LINKS_TRIED_MOST = 4
 
 # Given the destination, whether a link may be used, and the marking: the link to use, or None.
@@ -425,7 +425,7 @@ class RelayPaths:
     def _refused(self, relayed: RelayPath, link: Link, message: PathRefuse) -> None:
         if not relayed.is_live and link is relayed.b:
             self._drop(relayed)
-            if message.reason == MARKING and self._asked_elsewhere(relayed):
+            if message.reason in OTHER_WAYS and self._asked_elsewhere(relayed):
                 return
             by, reason = refuser(message.by, link.peer, link.peer_role), reason_passed_on(message.reason)
             relayed.a.send(structs.replace(message, reason=reason, by=by, opened=relayed.a_out))

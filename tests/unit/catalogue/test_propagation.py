@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from pcgrelay.catalogue.entries import Catalogue, ReceivedEntry, SignedEntry
+from pcgrelay.catalogue.entries import Catalogue, Offer, ReceivedEntry, SignedEntry
 from pcgrelay.catalogue.propagation import CHANGES_AT_ONCE, CHANGES_EACH_SECOND, FLAPPING, CataloguePropagation
 from pcgrelay.clock import SetClock
 from pcgrelay.link.control import ROOM_BYTES
 from pcgrelay.messages import Advert, Message, Withdraw
 from pcgrelay.model import NodeId
-from pcgrelay.policy.clearances import OPEN
+from pcgrelay.policy.clearances import OPEN, Clearances
 
 REALM = "police.example"
 KENT = NodeId(REALM, "kent.police.example", "kent-1")
@@ -26,6 +26,7 @@ ME, OTHER = (NodeId(REALM, "hub.example", f"relay-{number}") for number in (1, 2
 class FakeLink:
     number: int
     peer: NodeId
+    bearer: str = "internet"
     controlled: bool = True
     draining: bool = False
     lanes_up: dict[int, int] = field(default_factory=lambda: {0: 0})
@@ -50,8 +51,9 @@ class Told:
         self.members = {KENT.organisation, MET.organisation}
         self.counted: list[str] = []
         policy = SimpleNamespace(admits=lambda organisation: organisation in self.members)
-        local = SimpleNamespace(clearances=OPEN, config=SimpleNamespace(node=SimpleNamespace(id=ME), policy=policy))
-        self.propagation = CataloguePropagation(local, self.catalogue, self.links, self.counted.append, self.clock)  # type: ignore[arg-type]
+        config = SimpleNamespace(node=SimpleNamespace(id=ME), policy=policy)
+        self.local = SimpleNamespace(clearances=OPEN, config=config)
+        self.propagation = CataloguePropagation(self.local, self.catalogue, self.links, self.counted.append, self.clock)  # type: ignore[arg-type]
 
     def put(self, sequence: int, edge: NodeId = KENT) -> None:
         self.catalogue.put(1, ReceivedEntry(SignedEntry(b"%d" % sequence, b"", ()), edge, sequence, 1 << 60, (), ()))
@@ -150,3 +152,61 @@ def test_an_organisation_that_is_no_member_is_not_told_of(told: Told) -> None:
     told.members.clear()
     told.propagation.tell_all(KENT)
     assert told.sequences() == [-1]
+
+
+# -- markings -----------------------------------------------------------------------------------------------------------
+
+SENSITIVE = 2
+STRANGER = NodeId(REALM, "stranger.example", "relay-9")
+
+
+def paths_told(told: Told, number: int) -> list[tuple[str, ...]]:
+    """By what a neighbour was told since it was asked last, each without this relay."""
+    return [message.path[:-1] for message in told.links[number].take() if isinstance(message, Advert)]
+
+
+@pytest.fixture
+def two_ways(told: Told) -> Told:
+    """Kent is linked here, and reached through the other relay too. What it offers is marked."""
+    told.links[4] = FakeLink(4, STRANGER)
+    for number, path in ((1, ()), (3, (OTHER.uri,)), (4, (STRANGER.uri,))):
+        offers = (Offer("custody", SENSITIVE),)
+        entry = ReceivedEntry(SignedEntry(b"1", b"", ()), KENT, 1, 1 << 60, offers, path)
+        told.catalogue.put(number, entry)
+    return told
+
+
+def test_neighbours_are_told_of_a_way_that_is_cleared_though_it_is_longer(two_ways: Told) -> None:
+    two_ways.links[3].bearer = "psn"
+    two_ways.propagation.tell_all(KENT)
+    assert paths_told(two_ways, 2) == [()]
+    two_ways.local.clearances = Clearances(bearers={"psn": SENSITIVE})
+    two_ways.propagation.changed(KENT)
+    assert paths_told(two_ways, 2) == [(OTHER.uri,)]
+    # Nothing is cleared: what is for everybody still goes there by the shortest.
+    two_ways.local.clearances = Clearances(bearers={})
+    two_ways.propagation.changed(KENT)
+    assert paths_told(two_ways, 2) == [()]
+
+
+def test_a_neighbour_is_told_of_a_way_that_does_not_lead_back_to_it(two_ways: Told) -> None:
+    two_ways.catalogue.withdraw(1, KENT)
+    two_ways.local.clearances = Clearances(bearers={"internet": SENSITIVE})
+    two_ways.propagation.tell_all(KENT)
+    # The best way leads through the one, so it is told of that through the other.
+    assert paths_told(two_ways, 3) == [(STRANGER.uri,)]
+    assert paths_told(two_ways, 4) == [(OTHER.uri,)]
+    two_ways.local.clearances = Clearances(organisations={OTHER.organisation: SENSITIVE})
+    two_ways.propagation.changed(KENT)
+    assert paths_told(two_ways, 2) == [(OTHER.uri,)]
+
+
+def test_a_neighbour_is_told_of_what_may_be_forwarded_to_it(two_ways: Told) -> None:
+    two_ways.links[1].bearer = two_ways.links[2].bearer = "psn"
+    two_ways.local.clearances = Clearances(transit=frozenset())
+    two_ways.propagation.tell_all(KENT)
+    assert paths_told(two_ways, 2) == [()]
+    assert paths_told(two_ways, 4) == [(OTHER.uri,)]
+    two_ways.catalogue.withdraw(1, KENT)
+    two_ways.propagation.changed(KENT)
+    assert [type(message) for message in two_ways.links[2].take()] == [Withdraw]
