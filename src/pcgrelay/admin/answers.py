@@ -21,12 +21,24 @@ class ReloadEffect(Struct, frozen=True, kw_only=True):
     sessions: int = 0
 
 
+class ApprovalTaken(Struct, frozen=True, kw_only=True):
+    """What a reload takes, where changes have to be approved."""
+
+    policy: str  # its digest
+    widens: int = 0
+    narrows: int = 0
+    neutral: int = 0
+    lines: tuple[str, ...] = ()
+    approved: tuple[str, ...] = ()  # who approved what widens
+
+
 class ReloadAnswer(Struct, frozen=True, kw_only=True):
     """The answer to POST /v1/reload; with dry_run=1 nothing is applied."""
 
     ok: bool
     changes: tuple[str, ...] = ()
     effects: tuple[ReloadEffect, ...] = ()  # of a dry run: for each change
+    approval: ApprovalTaken | None = None  # none: nobody has to approve changes
     reason: str = ""  # why it was refused; the old configuration stays in force
     exit_code: int = 0
 

@@ -14,7 +14,7 @@ from enum import Enum
 
 from pcgrelay.admin.clocks import clock_sentences
 from pcgrelay.admin.rules import rule_sentences
-from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status
+from pcgrelay.admin.status import ApprovalsStatus, LinkStatus, ServiceStatus, Status
 from pcgrelay.admin.validity import validity_sentences
 from pcgrelay.model import NameProblem, NodeId
 
@@ -61,6 +61,7 @@ def troubles(status: Status) -> list[Trouble]:
 def _troubles(status: Status) -> Iterator[Trouble]:
     if not status.configuration.successful:
         yield Trouble(f"The last reload was refused: {status.configuration.reason}", command="pcgrelay check -c FILE")
+    yield from _of_approvals(status.approvals)
     if not status.tables.successful:
         yield Trouble(
             f"The data plane does not take all that is configured ({status.tables.reason}); it serves by what it took "
@@ -103,6 +104,20 @@ def _troubles(status: Status) -> Iterator[Trouble]:
     memory = status.memory
     if memory.budget_bytes and memory.used_bytes > MEMORY_SHARE_MOST * memory.budget_bytes:
         yield Trouble("More than nine tenths of the memory budget are in use.", command="pcgrelay top")
+
+
+def _of_approvals(approvals: ApprovalsStatus) -> Iterator[Trouble]:
+    if approvals.unapproved:
+        sentence = f"{approvals.unapproved.rstrip('.')}. What was approved last is in force."
+        yield Trouble(sentence, is_grave=True, command="pcgrelay plan -c FILE")
+    if approvals.older:
+        yield Trouble(
+            "The policy that was approved last could not be read, and the one before it is in force; reload the file.",
+            is_grave=True,
+            command="pcgrelay reload -c FILE",
+        )
+    if approvals.unwritten:
+        yield Trouble(f"The policy that is in force is not kept, and a restart would undo it ({approvals.unwritten})")
 
 
 def _is_served_without_links(status: Status) -> bool:

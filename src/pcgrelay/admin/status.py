@@ -303,6 +303,16 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
     received_bytes: int = 0
 
 
+class ApprovalsStatus(Struct, frozen=True, kw_only=True):
+    """What was approved last; of a node whose changes have to be approved."""
+
+    active: bool = False
+    policy: str = ""  # digest of what is in force, 64 hex digits
+    unapproved: str = ""  # what the files had at the start that nobody approved: the approved copy is in force
+    older: bool = False  # the newest copy could not be read, and the one before it holds
+    unwritten: str = ""  # why what is in force could not be kept
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """The whole answer."""
 
@@ -319,6 +329,7 @@ class Status(Struct, frozen=True, kw_only=True):
     configuration: ConfigurationStatus = ConfigurationStatus()
     tables: TablesStatus = TablesStatus()
     state: StateStatus = StateStatus()
+    approvals: ApprovalsStatus = ApprovalsStatus()
     cutovers: tuple[CutoverLine, ...] = ()
     drills: DrillsStatus = DrillsStatus()
     clocks: tuple[ClockStatus, ...] = ()

@@ -20,6 +20,11 @@ COMMANDS = {
     "check": ("pcgrelay.cli.check:check", "Check everything about a node that does not need its network."),
     "doctor": ("pcgrelay.cli.doctor:doctor", "Examine a node with its network: what is wrong, and what mends it."),
     "reload": ("pcgrelay.cli.reload:reload", "Make a running node apply its configuration and files again."),
+    "plan": ("pcgrelay.cli.approvals.plan:plan", "Write the text of a change, for others to sign."),
+    "approve": ("pcgrelay.cli.approvals.approve:approve", "Read the text of a change or an act, and sign it."),
+    "apply": ("pcgrelay.cli.approvals.apply:apply", "Have a running node take its files, with what approves them."),
+    "undo": ("pcgrelay.cli.approvals.undo:undo", "Go back to the policy that was approved before this one."),
+    "hold": ("pcgrelay.cli.approvals.hold:hold", "Have a node refuse a change until you lift that."),
     "upgrade": ("pcgrelay.cli.upgrade:upgrade", "Replace a running node's process with this version of pcgrelay."),
     "drain": ("pcgrelay.cli.drain:drain", "Move traffic away from a running node before it is stopped."),
     "status": ("pcgrelay.cli.status:status", "Show the state of a running node."),
@@ -57,7 +62,8 @@ Exit codes:
    3  status, explain: the node does not answer, or cannot serve something
    4  status: it serves, and something needs attention
    5  status: it drains
-   6  outlet, cutover, retire: a rule does not allow it, or has undone it
+   6  outlet, cutover, retire, approve, apply, reload: a rule does not allow
+      it, or has undone it
    8  assure, audit, cutover replay: a control failed, or evidence does not hold
   77  no permission
   78  bad configuration

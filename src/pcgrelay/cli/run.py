@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from pcgrelay import config
 from pcgrelay.check import refuse_errors, refuse_reload
 from pcgrelay.cli.root import config_option
+from pcgrelay.gateway.approved_start import starting_policy
 
 EPILOG = """\b
 Examples:
@@ -45,13 +45,13 @@ def run(path: Path, drain_s: float | None, take_over: bool, detached: bool) -> i
     The configuration is checked first, as by `pcgrelay check`; with an error the node does not start. With --take-over
     it is checked as by `pcgrelay reload`, and after an error the running node continues.
     """
-    settings = config.load(path)
+    policy = starting_policy(path, taking_over=take_over)
     if take_over:
-        refuse_reload(settings)
+        refuse_reload(policy.to_check)
     else:
-        for warning in refuse_errors(settings):
+        for warning in refuse_errors(policy.to_check):
             click.echo(f"pcgrelay: {warning.where}: {warning.sentence} {warning.mend}", err=True)
     # What a node needs is loaded once it is to start: a page of help, or a wrong file, need not wait for it.
     from pcgrelay.daemon import run as daemon  # noqa: PLC0415
 
-    return daemon.run(settings, drain_s, taking_over=take_over, detached=detached)
+    return daemon.run(policy, drain_s, taking_over=take_over, detached=detached)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from pcgrelay.admin.answers import (
     DRAIN_PATH,
@@ -17,6 +18,7 @@ from pcgrelay.admin.audit_answers import AUDIT_QUERIED_PATH
 from pcgrelay.admin.cutover_answers import CUTOVER_PATH, REHEARSE_PATH
 from pcgrelay.admin.drill_answers import DRILL_PATH
 from pcgrelay.admin.http import Answer, json_answer
+from pcgrelay.admin.policy_answers import POLICY_PATH
 from pcgrelay.admin.quiet_answers import QUIET_PATH, RETIRE_PATH
 from pcgrelay.admin.report_answers import REPORT_PATH
 from pcgrelay.admin.server import UID, AdminHandlers, Query
@@ -24,6 +26,7 @@ from pcgrelay.daemon.audit_api import AuditApi
 from pcgrelay.daemon.cutover_api import CutoverApi
 from pcgrelay.daemon.drill_api import DrillApi
 from pcgrelay.daemon.paper_api import PaperApi
+from pcgrelay.daemon.policy_api import PolicyApi
 from pcgrelay.daemon.quiet_api import QuietApi
 from pcgrelay.daemon.reload import Reloader
 from pcgrelay.errors import PcgrelayError, RunError
@@ -39,13 +42,18 @@ from pcgrelay.views.traffic import TrafficText, handshake_text
 
 DRAIN_MOST_S = 86_400
 SUBJECT_LIMIT = 512
+PATH_LIMIT = 4_096
 
 
 def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
     """Return the handlers of a node's admin interface."""
 
     async def reload(query: Query, body: bytes) -> Answer:
-        answer = await (reloader.try_out() if query.get("dry_run") == "1" else reloader.reload())
+        if query.get("dry_run") == "1":
+            answer = await reloader.try_out()
+        else:
+            change = query.get("change", "")[:PATH_LIMIT]
+            answer = await reloader.reload(int(query[UID]), Path(change) if change else None)
         return json_answer(answer, 200 if answer.ok else 409)
 
     async def drain(query: Query, body: bytes) -> Answer:
@@ -75,6 +83,7 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
     cutovers = CutoverApi(node, reloader.lock)
     drills = DrillApi(node, reloader.lock)
     paper = PaperApi(node)
+    policy = PolicyApi(node, reloader.lock)
     return AdminHandlers(
         status=lambda: node_status(node),
         counters=node.plane.counters,
@@ -88,6 +97,7 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
             CUTOVER_PATH: cutovers.shown,
             DRILL_PATH: drills.view,
             REPORT_PATH: paper.facts,
+            POLICY_PATH: policy.shown,
         },
         actions={
             RELOAD_PATH: reload,
@@ -99,6 +109,7 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
             DRILL_PATH: drills.act,
             REHEARSE_PATH: cutovers.rehearsed,
             AUDIT_QUERIED_PATH: AuditApi(node).queried,
+            POLICY_PATH: policy.held,
         },
         page=paper.page,
     )

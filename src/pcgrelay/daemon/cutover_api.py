@@ -20,7 +20,7 @@ from pcgrelay.gateway.actor import Actor
 from pcgrelay.gateway.advice import note_advice
 from pcgrelay.gateway.cutover import Cutover
 from pcgrelay.gateway.cutover_rehearsal import rehearse
-from pcgrelay.gateway.cutover_start import authorise, start
+from pcgrelay.gateway.cutover_start import start
 from pcgrelay.gateway.cutovers import Requested
 from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.node import Node
@@ -84,7 +84,7 @@ class CutoverApi:
                 if act == "start":
                     return await self._start(edge, query, body, actor)
                 if act == "nudge":
-                    return self._nudge(edge, edge.cutovers.find(subject), query, actor)
+                    return await self._nudge(edge, edge.cutovers.find(subject), query, actor)
                 if act == "advice":
                     return await self._advice(edge, edge.cutovers.find(subject), query, actor)
                 if act not in EVENTS:
@@ -134,7 +134,8 @@ class CutoverApi:
             )
         is_approved = False
         if waived:
-            if why := authorise("waive", ",".join(sorted(waived)), actor):
+            words = f"{cutover.service} {','.join(sorted(waived))}"
+            if why := await self._node.approvals.authorise("waive", words, actor):
                 raise RuleProblem(why)
             is_approved = True
         request = Request(event, actor.by, actor.reason, is_approved=is_approved, waived=waived)
@@ -142,21 +143,22 @@ class CutoverApi:
 
     async def _advice(self, edge: EdgeRole, cutover: Cutover, query: Query, actor: Actor) -> Answer:
         said = {key: query.get(key, "")[:SUBJECT_LIMIT] for key in ("role", "on", "withdraw")}
-        changed = await note_advice(edge.cutovers, cutover, said, actor, self._node.clock, self._node.emit)
+        changed = await note_advice(edge.cutovers, cutover, said, actor, self._node)
         return json_answer(structs.replace(cutover_status(self._node, edge, cutover), changed=changed))
 
-    def _nudge(self, edge: EdgeRole, cutover: Cutover, query: Query, actor: Actor) -> Answer:
+    async def _nudge(self, edge: EdgeRole, cutover: Cutover, query: Query, actor: Actor) -> Answer:
         left = cutover.plan.new if cutover.phase is Phase.BACK else cutover.plan.old
         outlet = query.get("outlet", "") or left
         hard = query.get("hard") == "1"
-        if hard and (why := authorise("nudge --hard", f"{cutover.service} {outlet}", actor)):
-            raise RuleProblem(why)
         nudge = Nudge(
             outlet=outlet,
             idle_s=_number(query, "idle_s", 60, 1, 86_400),
             per_minute=_number(query, "per_minute", 10, 0, 6_000),
             hard=hard,
         )
+        words = f"{cutover.service} {outlet}"
+        if hard and (why := await self._node.approvals.authorise("nudge --hard", words, actor)):
+            raise RuleProblem(why)
         edge.cutovers.nudges.begin(cutover, nudge, actor)
         return self._answer(edge, cutover, None)
 

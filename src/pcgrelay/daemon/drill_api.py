@@ -13,7 +13,6 @@ from pcgrelay.config.drills import LASTS_MOST_S, SHARE_UNIT_PERCENT
 from pcgrelay.drills.record import BACKUP, FAILED, PASSED, RELAY_LOSS, DrillFile
 from pcgrelay.errors import PcgrelayError, RunError, UsageProblem
 from pcgrelay.gateway.actor import Actor
-from pcgrelay.gateway.cutover_start import authorise
 from pcgrelay.gateway.drill_parts import Outcome, Request
 from pcgrelay.gateway.drills import Drills
 from pcgrelay.gateway.edge import EdgeRole
@@ -57,7 +56,7 @@ class DrillApi:
         try:
             drills = self._drills()
             if query.get("act") == "begin":
-                record, plan = await drills.begin(self._request(query), actor, authorise)
+                record, plan = await drills.begin(self._request(query), actor, self._node.approvals.authorise)
                 return json_answer(DrillAnswer(sentence=plan.sentence, losses=plan.losses, record=record))
             if query.get("act") == "stop":
                 running = drills.running

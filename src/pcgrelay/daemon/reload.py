@@ -8,24 +8,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import SSL
 
 from pcgrelay import config as configuration
-from pcgrelay.admin.answers import ReloadAnswer
+from pcgrelay.admin.answers import ApprovalTaken, ReloadAnswer
 from pcgrelay.admin.status import ConfigurationStatus
 from pcgrelay.check import refuse_reload
 from pcgrelay.clock import Clock
 from pcgrelay.config import differences, restart_reason, sized_as
 from pcgrelay.daemon.keeper import reloading
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
+from pcgrelay.gateway.approvals import Approvals
+from pcgrelay.gateway.approved_start import require_judged
 from pcgrelay.gateway.node import Node
 from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.log.events import ConfigRefused, ConfigReloaded, Failure
 from pcgrelay.log.writer import Log
+from pcgrelay.policy.approving import Reason
+from pcgrelay.policy.change import NARROWS, NEUTRAL, WIDENS
+from pcgrelay.policy.gate import ApprovalProblem, Decision
+from pcgrelay.policy.signatures import ToolProblem
 from pcgrelay.rehearsal import rehearse
 from pcgrelay.views.reload_effects import reload_effects
 
@@ -47,14 +54,24 @@ class Reloader:
         self._notify = notify
         self.lock = node.identity_lock  # held by everything that must not overlap with a reload
 
-    async def reload(self) -> ReloadAnswer:
-        """Apply the configuration that the file contains now; return what changed, or why nothing did."""
+    async def reload(self, uid: int | None = None, change: Path | None = None) -> ReloadAnswer:
+        """Apply the configuration that the file contains now; return what changed, or why nothing did.
+
+        uid: who asks for it, as the kernel names them; nothing: a signal. change: where the text that approves it lies,
+        if not beside the configuration.
+        """
         node = self._node
         async with self.lock:
             began_ms = node.clock.monotonic_ms()
             self._notify(reloading())
             try:
-                changes = await self._swap()
+                fresh, changes = await self._swap(uid, change)
+            except ApprovalProblem as problem:
+                await node.approvals.refuse(problem, uid)
+                return self._refused(problem, problem.exit_code)
+            except ToolProblem as error:
+                await node.approvals.refuse(ApprovalProblem(Reason.TOOL, str(error)), uid)
+                return self._refused(error, error.exit_code)
             except PcgrelayError as error:
                 return self._refused(error)
             except Exception as error:
@@ -67,7 +84,7 @@ class Reloader:
                 return self._refused(ConfigError(UNSERVED.format(reason=reason)))
             node.configuration = ConfigurationStatus(timestamp_s=node.clock.wall().timestamp())
             node.emit(ConfigReloaded(changes=changes, milliseconds=node.clock.monotonic_ms() - began_ms))
-            return ReloadAnswer(ok=True, changes=changes)
+            return ReloadAnswer(ok=True, changes=changes, approval=approval_of(fresh.decision))
 
     async def try_out(self) -> ReloadAnswer:
         """Return what `reload` would change and end now, or why it would be refused; nothing is changed.
@@ -77,33 +94,43 @@ class Reloader:
         node = self._node
         async with self.lock:
             try:
-                fresh, changes = await self._read_changes()
+                fresh, changes = await self._read_changes(None)
                 if changes:
-                    (await node.prepare(fresh.config)).close()
+                    (await node.prepare(fresh.local.config)).close()
             except PcgrelayError as error:
-                code = error.exit_code if isinstance(error, PermissionProblem) else ConfigError.exit_code
-                return ReloadAnswer(ok=False, reason=str(error), exit_code=code)
-            return ReloadAnswer(ok=True, changes=changes, effects=reload_effects(node, fresh, changes))
+                return ReloadAnswer(ok=False, reason=str(error), exit_code=_code_of(error))
+            effects = reload_effects(node, fresh.local, changes)
+            return ReloadAnswer(ok=True, changes=changes, effects=effects, approval=approval_of(fresh.decision))
 
-    async def _swap(self) -> tuple[str, ...]:
+    async def _swap(self, uid: int | None, change: Path | None) -> tuple[Fresh, tuple[str, ...]]:
         node = self._node
-        fresh, changes = await self._read_changes()
-        if changes:
-            prepared = await node.prepare(fresh.config)
-            try:
-                prepared.listen()
-                node.take(fresh, prepared)
-            finally:
-                prepared.close()
-            self._log.set_level(fresh.config.log.level)
-            self._log.set_format(fresh.config.log.format)
-        return changes
+        fresh, changes = await self._read_changes(change)
+        if not changes:
+            if fresh.decision is not None:
+                # White space, or what the digest has and no table shows: the next start is to find these very files.
+                await node.approvals.keep(fresh.decision, uid)
+            return fresh, changes
+        config = fresh.local.config
+        prepared = await node.prepare(config)
+        try:
+            prepared.listen()
+            if fresh.decision is not None:
+                # First: what is in force and not kept would be undone by a restart, and nobody could say who allowed
+                # it.
+                await node.approvals.keep(fresh.decision, uid)
+            node.take(fresh.local, prepared)
+        finally:
+            prepared.close()
+        self._log.set_level(config.log.level)
+        self._log.set_format(config.log.format)
+        return fresh, changes
 
-    async def _read_changes(self) -> tuple[LocalIdentity, tuple[str, ...]]:
+    async def _read_changes(self, change: Path | None) -> tuple[Fresh, tuple[str, ...]]:
         """Read the files as they are now, and what differs from what holds. Raises PcgrelayError."""
         old = self._node.local
-        fresh = await asyncio.to_thread(_read, old, self._node.clock)
-        return fresh, (*differences(old.written, fresh.written), *renewals(old.from_files, fresh.from_files))
+        fresh = await asyncio.to_thread(_read, old, self._node.clock, self._node.approvals, change)
+        local = fresh.local
+        return fresh, (*differences(old.written, local.written), *renewals(old.from_files, local.from_files))
 
     def _refused(self, error: PcgrelayError, exit_code: int = ConfigError.exit_code) -> ReloadAnswer:
         reason = str(error)
@@ -115,13 +142,22 @@ class Reloader:
         return ReloadAnswer(ok=False, reason=reason, exit_code=code)
 
 
-def _read(old: LocalIdentity, clock: Clock) -> LocalIdentity:
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """What was read and found good."""
+
+    local: LocalIdentity
+    decision: Decision | None  # nothing: nobody has to approve anything
+
+
+def _read(old: LocalIdentity, clock: Clock, approvals: Approvals, change: Path | None) -> Fresh:
     """Read the files as they are now, and build everything that does not need the node.
 
-    ConfigError: the configuration is refused, or a change in it needs a restart.
+    ConfigError: the configuration is refused, or a change in it needs a restart. ApprovalProblem: it is not approved.
     """
     path: Path = old.written.path
-    config = sized_as(old.written, configuration.load(path))
+    decision = approvals.judge(path, change)
+    config = sized_as(old.written, configuration.load(path) if decision is None else decision.policy.config)
     if reason := restart_reason(old.written, config):
         raise ConfigError(reason)
     # Valid dates are not replaced by invalid ones. If the dates are invalid already, they must not block other changes.
@@ -131,10 +167,34 @@ def _read(old: LocalIdentity, clock: Clock) -> LocalIdentity:
     try:
         fresh = LocalIdentity(config, clock=clock, received=received)
         fresh.prepare()
-        return fresh
+        if decision is not None:
+            require_judged(decision, fresh.from_files)
+        return Fresh(fresh, decision)
     except (ValueError, SSL.Error):
         # The check found no error, so the files changed while they were being read.
         raise ConfigError(f"{path}: the files of [identity] do not fit together; reload again.") from None
+
+
+def _code_of(error: PcgrelayError) -> int:
+    return (
+        error.exit_code
+        if isinstance(error, PermissionProblem | ApprovalProblem | ToolProblem)
+        else ConfigError.exit_code
+    )
+
+
+def approval_of(decision: Decision | None) -> ApprovalTaken | None:
+    """Return what an answer says of approvals."""
+    if decision is None:
+        return None
+    return ApprovalTaken(
+        policy=decision.policy.digest,
+        widens=decision.count(WIDENS),
+        narrows=decision.count(NARROWS),
+        neutral=decision.count(NEUTRAL),
+        lines=tuple(f"{line.kind:<9} {line.sentence}" for line in decision.proposed.lines),
+        approved=decision.taken.approvers,
+    )
 
 
 def renewals(old: Credentials, new: Credentials) -> tuple[str, ...]:

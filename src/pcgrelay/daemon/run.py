@@ -23,10 +23,12 @@ from pcgrelay.daemon.reload import Reloader
 from pcgrelay.dataplane.adapter import Plane, native_core
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import RunError
+from pcgrelay.gateway.approved_start import StartingPolicy
 from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.handover import start_restored
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.relay import RelayRole
+from pcgrelay.identity.credentials import Credentials
 from pcgrelay.log.writer import Log
 from pcgrelay.model import Role
 from pcgrelay.services.descriptors import raise_descriptor_limit
@@ -38,20 +40,23 @@ NICER = 7
 DRAIN_S = 30.0
 
 
-def run(config: Config, drain_s: float | None = None, *, taking_over: bool = False, detached: bool = False) -> int:
+def run(
+    policy: StartingPolicy, drain_s: float | None = None, *, taking_over: bool = False, detached: bool = False
+) -> int:
     """Run a node until it is stopped; return the exit code.
 
-    drain_s: how long open streams may continue after SIGTERM; by default as in the previous process, else DRAIN_S.
+    policy: what it starts with. drain_s: how long open streams may continue after SIGTERM; by default as in the
+    previous process, else DRAIN_S.
     taking_over: replace the running process. detached: write output where the previous process wrote it.
 
     PcgrelayError: the node cannot start, for a reason that the operator can correct.
     """
     _be_named()
     raise_descriptor_limit()
-    return uvloop.run(_run(config, drain_s, native_core(), taking_over, detached))
+    return uvloop.run(_run(policy, drain_s, native_core(), taking_over, detached))
 
 
-def make_node(config: Config, native: Any, log: Log) -> Node:
+def make_node(config: Config, native: Any, log: Log, credentials: Credentials | None = None) -> Node:
     """Return the node of this configuration, not started.
 
     RunError: the core refuses it.
@@ -60,14 +65,17 @@ def make_node(config: Config, native: Any, log: Log) -> Node:
         plane = Plane(native, config)
     except DataPlaneRefused as refused:
         raise RunError(f"The data plane cannot be made: {refused}.") from None
-    return Node(config, plane, log, SYSTEM_CLOCK, RelayRole if config.node.role is Role.RELAY else EdgeRole)
+    role = RelayRole if config.node.role is Role.RELAY else EdgeRole
+    return Node(config, plane, log, SYSTEM_CLOCK, role, credentials)
 
 
-async def _run(config: Config, drain_s: float | None, native: Any, taking_over: bool, detached: bool) -> int:
+async def _run(policy: StartingPolicy, drain_s: float | None, native: Any, taking_over: bool, detached: bool) -> int:
+    config = policy.config
     stopping, hangup = _signals()
     log = Log(config.log.level)
     log.set_format(config.log.format)
-    node = make_node(config, native, log)
+    node = make_node(config, native, log, policy.load())
+    node.approvals.restore(policy.start)
     keeper = Keeper()
     reloader = Reloader(node, log, keeper.tell)
     handlers = admin_handlers(node, reloader)
@@ -86,6 +94,7 @@ async def _run(config: Config, drain_s: float | None, native: Any, taking_over: 
     try:
         if left is None:
             await admin.start()
+            await node.approvals.begin(policy.start, must_keep=True)
             await node.start()
             await door.start()
             _print_ready(config)
@@ -93,6 +102,7 @@ async def _run(config: Config, drain_s: float | None, native: Any, taking_over: 
             _start_restored(node, left, detached)
             await admin.start(left.admin)
             await door.start(left.door)
+            await node.approvals.begin(policy.start, must_keep=False)
         node.stands_back = _stand_back()
         keeper.tell("READY=1")
         reloading = asyncio.create_task(_reloaded_on(hangup, reloader))

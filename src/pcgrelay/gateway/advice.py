@@ -5,29 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 
-from pcgrelay.clock import Clock
 from pcgrelay.cutover.state import KeptAdvice
 from pcgrelay.errors import PcgrelayError, RuleProblem, UsageProblem
 from pcgrelay.gateway.actor import Actor
 from pcgrelay.gateway.cutover import Cutover
-from pcgrelay.gateway.cutover_start import authorise
 from pcgrelay.gateway.cutovers import Cutovers
+from pcgrelay.gateway.role import NodeParts
 from pcgrelay.log.cutover_events import CutoverAdvised
-from pcgrelay.log.events import Emit
 from pcgrelay.printable import printable
 
 
 async def note_advice(
-    cutovers: Cutovers, cutover: Cutover, said: Mapping[str, str], actor: Actor, clock: Clock, emit: Emit
+    cutovers: Cutovers, cutover: Cutover, said: Mapping[str, str], actor: Actor, node: NodeParts
 ) -> bool:
     """Note that a role has given its advice, or has withdrawn it. PcgrelayError: refused, and nothing has changed.
 
     said: role; on, a date, today unless told; withdraw, "1" if so. Answers whether anything has changed.
     """
     role, is_withdrawn = _role(cutover, said.get("role", "")), said.get("withdraw") == "1"
-    now = clock.wall()
+    now = node.clock.wall()
     on = _day(said.get("on", ""), now.date())
-    if why := authorise("advice", f"{cutover.service} {role}", actor):
+    if not is_withdrawn and (why := await node.approvals.authorise("advice", f"{cutover.service} {role}", actor)):
         raise RuleProblem(why)
     before = cutover.state.advice
     advice = None
@@ -42,7 +40,7 @@ async def note_advice(
     except PcgrelayError:
         cutover.state = cutover.state.with_advice(role, _of(role, before))
         raise
-    emit(
+    node.emit(
         CutoverAdvised(
             service=cutover.service,
             role=role,

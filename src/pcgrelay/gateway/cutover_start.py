@@ -34,14 +34,6 @@ class Started:
     requested: Requested
 
 
-def authorise(act: str, text: str, actor: Actor) -> str:
-    """Why an act that widens is not allowed; nothing if it is.
-
-    Without [approvals] the user that the kernel names at the admin socket is enough.
-    """
-    return ""
-
-
 async def start(node: NodeParts, edge: EdgeRole, text: str, file: Path, actor: Actor, *, again: bool) -> Started:
     """Start the cut-over of a plan; PcgrelayError if that is refused, and then nothing has changed."""
     cutovers = edge.cutovers
@@ -62,7 +54,7 @@ async def start(node: NodeParts, edge: EdgeRole, text: str, file: Path, actor: A
     _refuse_phase(edge, plan, last, again=again)
     if why := edge.drills.why_not_now():
         raise RuleProblem(f"{why[:1].upper()}{why[1:]}.")
-    if why := authorise("start", text, actor):
+    if why := await node.approvals.authorise("start", text, actor):
         raise RuleProblem(why)
     cutover = cutovers.begin(plan, _fresh(plan, text, last))
     try:

@@ -7,7 +7,7 @@ it was before when it starts again; the record then says that the drill was brok
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from msgspec import structs
 
@@ -61,7 +61,7 @@ AUTO_FIRST_MS = 30_000
 
 
 # Why an act that may lose something is not approved: its name, its text, who asks. Nothing if it is.
-Authorise = Callable[[str, str, Actor], str]
+Authorise = Callable[[str, str, Actor], Awaitable[str]]
 
 
 class _Running:
@@ -241,7 +241,7 @@ class Drills:
             raise RuleProblem(f"{'; '.join(plan.losses)}. Nothing was done; add --even-so if that is what you want.")
         if plan.losses and authorise is not None and actor is not None:
             text = f"{title(request.kind, request.subject)}: {'; '.join(plan.losses)}"
-            if why := authorise("drill --even-so", text, actor):
+            if why := await authorise("drill --even-so", text, actor):
                 raise RuleProblem(why)
         record = self._record(request, actor, even_so=bool(plan.losses))
         self._beginning = True

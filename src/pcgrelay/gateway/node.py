@@ -22,6 +22,7 @@ from pcgrelay.dataplane.adapter import Plane
 from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import ConfigError, RunError
 from pcgrelay.gateway.ageing import Ageing
+from pcgrelay.gateway.approvals import Approvals
 from pcgrelay.gateway.clocks import Clocks
 from pcgrelay.gateway.link_totals import LinkTotals
 from pcgrelay.gateway.listeners import Listeners
@@ -34,6 +35,7 @@ from pcgrelay.gateway.rule_ends import RuleEnds
 from pcgrelay.gateway.tasks import spawn
 from pcgrelay.gateway.twins import TwinWatch
 from pcgrelay.gateway.watching import LinkWatch
+from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.link import Link
 from pcgrelay.link.table import LinkTable
@@ -55,9 +57,17 @@ class Node:
     """One running node. Its methods are called from the event loop only."""
 
     def __init__(
-        self, config: Config, plane: Plane, log: Log, clock: Clock, make_role: Callable[[NodeParts], NodeRole]
+        self,
+        config: Config,
+        plane: Plane,
+        log: Log,
+        clock: Clock,
+        make_role: Callable[[NodeParts], NodeRole],
+        credentials: Credentials | None = None,
     ) -> None:
         """make_role: called last, with this node, when all that a role uses of it exists.
+
+        credentials: what was loaded of the files of [identity] already.
 
         Raises what `LocalIdentity` raises for the files of [identity].
         """
@@ -66,7 +76,7 @@ class Node:
         self.log = log
         self.emit = log.emit
         # The network: identity, links, listeners for links, and the catalogue.
-        self.local = LocalIdentity(config, clock=clock)
+        self.local = LocalIdentity(config, credentials, clock=clock)
         self.link_table = LinkTable(self.local, plane, self, log.emit, clock)
         self.listeners = Listeners(self.local, self.link_table, plane, log.emit, clock)
         self.readers = Readers(self.local, log.emit)
@@ -84,6 +94,7 @@ class Node:
         self.watch = LinkWatch(log.emit, clock)
         self.twins = TwinWatch(config.node.id, config.node.role, log.emit, clock)
         self.link_totals = LinkTotals()
+        self.approvals = Approvals(log, clock)
         # For status and metrics.
         self.started_ms = clock.monotonic_ms()
         self.draining = False
@@ -96,6 +107,7 @@ class Node:
         self.refused.register("readers", self.readers.refused)
         self.refused.register("objects", self.objects.refused)
         self.refused.register("twins", self.twins.refused)
+        self.refused.register("approvals", self.approvals.refused)
         self._news_lost = False
         self._tick_task: asyncio.Task[None] | None = None
         # The part of an edge or a relay alone.

@@ -13,6 +13,7 @@ from pcgrelay.clock import Clock
 from pcgrelay.config import Config
 from pcgrelay.dataplane.adapter import Plane
 from pcgrelay.dataplane.events import Handlers
+from pcgrelay.gateway.approvals import Approvals
 from pcgrelay.gateway.prepared import Held, Prepared
 from pcgrelay.gateway.refused import RefusalCounts
 from pcgrelay.handover.node import NodeHandover
@@ -43,6 +44,10 @@ class NodeParts(Protocol):
     def emit(self) -> Emit: ...
     @property
     def clock(self) -> Clock: ...
+    @property
+    def approvals(self) -> Approvals:
+        """What was approved at it."""
+
     @property
     def state(self) -> StateFolder | None:
         """Where what outlasts a process is kept."""

@@ -129,9 +129,13 @@ def judge_hold(
 
 def unapproved(lines: Iterable[Line]) -> str:
     """The sentence about changes that nobody approved."""
+    return f"{_changes(lines)} Write the text for them with: pcgrelay plan"
+
+
+def _changes(lines: Iterable[Line]) -> str:
     widening = [line.sentence for line in lines if line.kind == WIDENS]
     shown = "; ".join(widening[:3]) + (f"; and {len(widening) - 3} more" if len(widening) > 3 else "")
-    return f"It has changes that nobody approved: {shown}. Write the text for them with: pcgrelay plan"
+    return f"It has changes that nobody approved: {shown}."
 
 
 def _about(proposed: Proposed, change: Change) -> Refused | None:
@@ -140,8 +144,9 @@ def _about(proposed: Proposed, change: Change) -> Refused | None:
         held = proposed.before[:12] or "none"
         return Refused(
             Reason.BEFORE,
-            f"The change begins from the policy {change.before[:12] or 'none'}, and {held} holds; it was taken "
-            "already, or another was taken before it. Write it again with: pcgrelay plan",
+            f"{_changes(proposed.lines)} The text of a change that is there begins from the policy "
+            f"{change.before[:12] or 'none'}, and {held} holds; it was taken already, or another was taken before it. "
+            "Write it again with: pcgrelay plan",
         )
     if change.after != proposed.after:
         return Refused(
@@ -150,7 +155,8 @@ def _about(proposed: Proposed, change: Change) -> Refused | None:
             "edited since. Put them back, or write it again with: pcgrelay plan",
         )
     if change.lines != proposed.lines:
-        odd = next(iter(set(change.lines) ^ set(proposed.lines)), None)
+        untold = [line for line in proposed.lines if line not in change.lines]
+        odd = next(iter([*untold, *(line for line in change.lines if line not in proposed.lines)]), None)
         shown = f" ({odd.kind} {odd.sentence})" if odd else ""
         return Refused(
             Reason.LINES,

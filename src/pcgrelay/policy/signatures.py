@@ -45,6 +45,10 @@ _ARMOUR = re.compile(rb"-----BEGIN SSH SIGNATURE-----\n([A-Za-z0-9+/=\n]+)-----E
 _GOOD = re.compile(r'Good "([^"\n]+)" signature for (\S+) with \S+ key (SHA256:[A-Za-z0-9+/]{43})\n', re.ASCII)
 
 
+class ToolProblem(RunError):
+    """ssh-keygen is not there, or does not run."""
+
+
 class Flaw(StrEnum):
     """Why one signature does not count."""
 
@@ -152,7 +156,7 @@ def verify(
 
     signers: the file, and what stands in it. revoked: a KRL, or nothing. folder: where a private folder may be made.
 
-    RunError: ssh-keygen is not there.
+    ToolProblem: ssh-keygen is not there.
     """
     listed, people = signers
     judged: list[Bad | None] = [_flaw(each, namespace, people, now) for each in signatures]
@@ -179,7 +183,7 @@ def verify(
 def sign(text: Path, key: Path, namespace: str, principal: str) -> Path:
     """Sign a file with a key of this user, as ssh-keygen asks for it; return the signature's file, TEXT.PRINCIPAL.sig.
 
-    RunError: ssh-keygen is not there, or did not sign.
+    RunError: ssh-keygen is not there (ToolProblem), or did not sign.
     """
     require_ssh_keygen()
     target = text.with_name(f"{text.name}.{principal}.sig")
@@ -198,7 +202,7 @@ def sign(text: Path, key: Path, namespace: str, principal: str) -> Path:
     except subprocess.TimeoutExpired:
         raise RunError(f"ssh-keygen did not sign within {SIGN_DEADLINE_S:g} s; do it again.") from None
     except OSError as error:
-        raise RunError(f"{SSH_KEYGEN}: it does not run ({reason_of(error)}).") from None
+        raise ToolProblem(f"{SSH_KEYGEN}: it does not run ({reason_of(error)}).") from None
     if done.returncode != 0 or not done.stdout:
         raise RunError(f"{key}: ssh-keygen did not sign with this key; its words are above.")
     try:
@@ -219,9 +223,9 @@ def read_revoked(path: Path) -> bytes:
 
 
 def require_ssh_keygen() -> None:
-    """Raise RunError if ssh-keygen is not where it has to be."""
+    """Raise ToolProblem if ssh-keygen is not where it has to be."""
     if not os.access(SSH_KEYGEN, os.X_OK):
-        raise RunError(f"{SSH_KEYGEN}: it is not there, and signatures are verified by it; install {PACKAGE}.")
+        raise ToolProblem(f"{SSH_KEYGEN}: it is not there, and signatures are verified by it; install {PACKAGE}.")
 
 
 def fingerprint_of_signature(data: bytes) -> str:
@@ -306,7 +310,7 @@ def _asked(folder: Path, command: Sequence[str], principal: str, namespace: str)
                 timeout=DEADLINE_S, check=False,
             )  # fmt: skip
     except OSError as error:
-        raise RunError(f"{SSH_KEYGEN}: it does not run ({reason_of(error)}); install {PACKAGE}.") from None
+        raise ToolProblem(f"{SSH_KEYGEN}: it does not run ({reason_of(error)}); install {PACKAGE}.") from None
     match = _GOOD.fullmatch(done.stdout.decode("ascii", "replace"))
     if done.returncode != 0 or match is None or (match[1], match[2]) != (namespace, principal):
         return None

@@ -237,7 +237,7 @@ def test_the_configuration_may_come_from_the_environment(
 def test_run_hands_a_checked_configuration_on(invoke: Invoke, node: Path, gateway: SimpleNamespace) -> None:
     assert invoke("run", "-c", node, "--drain", "5") == Answer(code=0, out="", err="")
     ((settings, drain_s),) = gateway.calls
-    assert settings.node.id.dotted == f"kent-1.{KENT}"
+    assert settings.config.node.id.dotted == f"kent-1.{KENT}"
     assert drain_s == 5
     assert gateway.taking_over == []
 

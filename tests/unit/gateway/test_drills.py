@@ -187,6 +187,10 @@ async def test_an_outlet_that_is_to_fall_silent_is_never_used(nodes: Nodes) -> N
     await stop(running)
 
 
+async def refused(act: str, text: str, actor: Actor) -> str:
+    return "two have to sign"
+
+
 async def test_outside_of_its_window_only_even_so_and_approved(nodes: Nodes) -> None:
     weekday = (datetime.now(UTC) + timedelta(days=3)).strftime("%a").lower()
     running = await met(nodes, drills=[{"kind": "backup", "every": "90d", "window": f"{weekday} 03:00-05:00"}])
@@ -194,10 +198,10 @@ async def test_outside_of_its_window_only_even_so_and_approved(nodes: Nodes) -> 
         await running.begin()
     even_so = Request("backup", CUSTODY, 50.0, even_so=True)
     with pytest.raises(RuleProblem, match="two have to sign"):
-        await running.begin(even_so, authorise=lambda act, text, actor: "two have to sign")
+        await running.begin(even_so, authorise=refused)
     asked: list[str] = []
 
-    def approved(act: str, text: str, actor: Actor) -> str:
+    async def approved(act: str, text: str, actor: Actor) -> str:
         asked.append(f"{act} {actor.by}: {text}")
         return ""
 

@@ -128,16 +128,15 @@ async def test_a_connection_that_was_lost_is_told(met: CutRunning) -> None:
 
 async def test_advice_that_was_noted_is_in_both_parts_and_the_names_in_the_second(met: CutRunning) -> None:
     await met.start_plan(ADVISED)
-    clock, emit = met.node.clock, met.node.emit
-    day = clock.wall().date() - timedelta(days=3)
+    day = met.node.clock.wall().date() - timedelta(days=3)
     said = {"role": "Finance", "on": day.isoformat()}
-    assert await note_advice(met.edge.cutovers, met.cutover, said, OPERATOR, clock, emit)
+    assert await note_advice(met.edge.cutovers, met.cutover, said, OPERATOR, met.node)
     facts = report_facts(met.node, met.edge, met.cutover)
     files = report_files(facts)
     part1 = files["part1.md"].decode()
     assert "| Information assurance | not on record | - |" in part1
     assert f"| Finance | ✓ | {day} |" in part1
     assert "night shift" not in part1
-    assert f"| finance | {day} | {clock.wall():%Y-%m-%d}" in files["part2.md"].decode()
+    assert f"| finance | {day} | {met.node.clock.wall():%Y-%m-%d}" in files["part2.md"].decode()
     assert "(night shift) Reason: INC-77" in files["part2.md"].decode().replace("\\", "")
     assert f"{day}" in files["part1.html"].decode()

@@ -1,0 +1,1 @@
+"""The commands about changes that have to be approved."""

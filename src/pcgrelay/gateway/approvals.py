@@ -1,0 +1,348 @@
+"""What was approved at a node: what holds, what comes into force, and which acts are allowed.
+
+Without [approvals], and without an approved copy in the state folder, it allows everything and keeps nothing. What
+blocks, files and ssh-keygen, runs in a thread; callers hold the node's identity lock, so one thing is judged at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+from msgspec import structs
+
+from pcgrelay import __version__
+from pcgrelay.admin.status import ApprovalsStatus
+from pcgrelay.clock import Clock
+from pcgrelay.errors import ConfigError, PcgrelayError, RunError
+from pcgrelay.gateway.actor import Actor
+from pcgrelay.log.approval_events import (
+    ApprovalActed,
+    ApprovalRefused,
+    PolicyFirst,
+    PolicyHeld,
+    PolicyRefused,
+    PolicyRehashed,
+    PolicyTaken,
+    PolicyUnapproved,
+)
+from pcgrelay.log.writer import Log
+from pcgrelay.policy.acts import ACTS, act_path, namespace_of
+from pcgrelay.policy.approving import Reason, Refused, Rules, Taken, judge_act, judge_hold
+from pcgrelay.policy.change import LIFE_MOST, NARROWS, NEUTRAL, WIDENS, Act, parse_act, time_shown
+from pcgrelay.policy.gate import ApprovalProblem, Decision, Policy, decide, read_paper, read_policy, verify_by
+from pcgrelay.policy.signatures import HOLD_NAMESPACE
+from pcgrelay.policy.signed_text import Misspelt
+from pcgrelay.state.approved import USED_MOST, Approved, ApprovedStore, Pointer, Used
+
+LINES_MOST = 32  # of a change, in one line of the log
+SHORT = 12  # hex digits of a digest, where people read it
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a node starts with, decided before it has its state folder."""
+
+    held: Policy | None = None  # what was approved last
+    kept: Approved | None = None
+    decision: Decision | None = None  # other files, which come into force with the start
+    refused: ApprovalProblem | None = None  # why the files do not, and the approved copy serves
+
+
+@dataclass(slots=True)
+class Approvals:
+    """The approvals of one node."""
+
+    log: Log
+    clock: Clock
+    held: Policy | None = None
+    kept: Approved | None = None
+    unapproved: str = ""  # what the files have that nobody approved, since the start
+    unwritten: str = ""  # why what is in force could not be kept
+    refused: Counter[str] = field(default_factory=Counter)
+    pending: dict[str, str] = field(default_factory=dict)  # by act: the text of what was refused last
+
+    @property
+    def is_active(self) -> bool:
+        """Whether changes and acts have to be approved."""
+        return self.held is not None
+
+    @property
+    def digest(self) -> str:
+        """Of the policy that holds, 64 hex digits; nothing without approvals."""
+        return "" if self.held is None else self.held.digest
+
+    def status(self) -> ApprovalsStatus:
+        """What the status shows of them."""
+        return ApprovalsStatus(
+            active=self.is_active,
+            policy=self.digest,
+            unapproved=self.unapproved,
+            older=self.kept is not None and self.kept.is_older,
+            unwritten=self.unwritten,
+        )
+
+    # -- the configuration -------------------------------------------------------------------------------------
+
+    def restore(self, start: Start) -> None:
+        """Know what holds before the node begins; `begin` keeps what comes into force with the start."""
+        self.held, self.kept = start.held, start.kept
+        self._tell_digest()
+
+    async def begin(self, start: Start, *, must_keep: bool) -> None:
+        """Keep what a start has decided, and say so; the state folder is this process's now.
+
+        must_keep: a first policy that cannot be written is refused (PcgrelayError).
+        """
+        if start.decision is not None:
+            try:
+                await self.keep(start.decision, None)
+            except PcgrelayError as error:
+                if start.decision.is_first and must_keep:
+                    raise
+                self.held, self.unwritten = start.decision.policy, str(error)
+                self._tell_digest()
+            return
+        if self.held is not None and self.kept is not None and self.kept.pointer.digest != self.held.digest:
+            await self._rehash(self.kept, self.held)
+        if start.refused is not None:
+            self.unapproved = str(start.refused)
+            self._count(start.refused.reason)
+            await self.log.keep(
+                PolicyUnapproved(reason=start.refused.reason.value, sentence=self.unapproved, holds=self.digest)
+            )
+
+    def judge(self, path: Path, change: Path | None = None) -> Decision | None:
+        """Read and judge the files as they are now; nothing: there are no approvals. Blocks.
+
+        ApprovalProblem: not taken. PcgrelayError: a file is refused, or ssh-keygen does not run.
+        """
+        fresh = read_policy(path)
+        if self.held is None and not fresh.is_approved:
+            return None
+        store = self._store(fresh)
+        holds = store.used().holds if self._may_hold() and store is not None else {}
+        folder = store.folder if store is not None and store.folder.is_dir() else None
+        return decide(self.held, fresh, self.clock.wall(), change=change, holds=holds, folder=folder)
+
+    async def keep(self, decision: Decision, uid: int | None) -> None:
+        """Keep what is about to come into force, and say so. PcgrelayError: it cannot be kept; nothing has changed."""
+        if self.kept is None or self._differs(decision.policy):
+            store = self._store(decision.policy)
+            if store is None:
+                raise RunError("There is no state folder to keep the approved policy in.")
+            self.kept = await asyncio.to_thread(store.write, decision.to_keep(), self._pointer(decision))
+        before, self.held = self.digest, decision.policy
+        self.unapproved = self.unwritten = ""
+        self._tell_digest()
+        if decision.is_first or decision.proposed.lines:
+            kind = PolicyFirst if decision.is_first else PolicyTaken
+            taken = decision.taken
+            await self.log.keep(
+                kind(
+                    before=before,
+                    after=self.digest,
+                    widens=decision.count(WIDENS),
+                    narrows=decision.count(NARROWS),
+                    neutral=decision.count(NEUTRAL),
+                    lines=_told(decision),
+                    by=taken.by,
+                    change=taken.change,
+                    approved=taken.approvers,
+                    keys=tuple(each.fingerprint for each in taken.approved),
+                    uid=uid,
+                )
+            )
+
+    async def refuse(self, problem: ApprovalProblem, uid: int | None) -> None:
+        """Note that files were not taken."""
+        self._count(problem.reason)
+        await self.log.keep(PolicyRefused(reason=problem.reason.value, sentence=str(problem), uid=uid))
+
+    def before(self) -> Approved | None:
+        """Return what was approved before what holds. Blocks."""
+        store = None if self.held is None else self._store(self.held)
+        return None if store is None else store.before()
+
+    # -- acts --------------------------------------------------------------------------------------------------
+
+    async def authorise(self, act: str, text: str, actor: Actor) -> str:
+        """Why an act that widens is not allowed, as a sentence; nothing if it is.
+
+        text: says what is done; the signed text is about it. Without approvals the user that the kernel names at the
+        admin socket is enough.
+        """
+        if self.held is None:
+            return ""
+        try:
+            allowed, sha256 = await asyncio.to_thread(self._judged_act, self.held, act, text)
+        except ApprovalProblem as problem:
+            self.pending[act] = text
+            self._count(problem.reason)
+            sentence = f"{problem} The text to sign: pcgrelay plan --act {ACTS[act].option} -c {self.held.config.path}"
+            await self.log.keep(
+                ApprovalRefused(act=act, reason=problem.reason.value, sentence=str(problem), uid=actor.uid)
+            )
+            return sentence
+        except PcgrelayError as error:
+            self._count(Reason.TOOL)
+            await self.log.keep(ApprovalRefused(act=act, reason=Reason.TOOL.value, sentence=str(error), uid=actor.uid))
+            return str(error)
+        self.pending.pop(act, None)
+        await self.log.keep(
+            ApprovalActed(
+                act=act,
+                sha256=sha256,
+                by=allowed.by,
+                change=allowed.change,
+                approved=allowed.approvers,
+                keys=tuple(each.fingerprint for each in allowed.approved),
+                uid=actor.uid,
+            )
+        )
+        return ""
+
+    def _judged_act(self, held: Policy, act: str, text: str) -> tuple[Taken, str]:
+        """Judge an act by the text beside the configuration, and note that it is used. ApprovalProblem: not allowed."""
+        store = self._store(held)
+        if store is None:
+            raise RunError("There is no state folder, so nothing can be approved.")
+        where = act_path(held.config.path, act)
+        paper = read_paper(where)
+        if paper is None:
+            raise ApprovalProblem(Reason.NO_CHANGE, f"With [approvals], {act} needs a text that others signed.")
+        parsed = _parsed_act(paper.data, where)
+        used, now = store.used(), self.clock.wall()
+        if paper.sha256 in used.acts:
+            raise ApprovalProblem(Reason.USED, f"{where} was carried out already; it is approved for once.")
+        namespace = namespace_of(act)
+        verified = verify_by(held, paper.data, paper.signatures, namespace, now, store.folder)
+        wanted = act, hashlib.sha256(text.encode()).hexdigest()
+        answer = judge_act(parsed, wanted, _rules(held), verified, now, namespace)
+        if isinstance(answer, Refused):
+            raise ApprovalProblem(answer.reason, answer.sentence)
+        store.keep_used(structs.replace(used, acts=_with_act(used.acts, paper.sha256, parsed, now)))
+        return answer, wanted[1]
+
+    # -- holds -------------------------------------------------------------------------------------------------
+
+    async def hold(self, change: Path, text: Path, uid: int) -> tuple[str, ...]:
+        """Hold a change by a text that one signer signed, or let it go; return who holds it now.
+
+        PcgrelayError: it is refused.
+        """
+        if self.held is None or not self._may_hold():
+            raise ConfigError("Nobody may hold a change here; [approvals] holds = true allows it.")
+        try:
+            act, sha256, holders = await asyncio.to_thread(self._held, self.held, change, text)
+        except ApprovalProblem as problem:
+            await self.refuse(problem, uid)
+            raise
+        await self.log.keep(
+            PolicyHeld(sha256=sha256, by=act.head.by, lifted=act.act == "lift", reason=act.head.reason, uid=uid)
+        )
+        return holders
+
+    def _held(self, held: Policy, change: Path, text: Path) -> tuple[Act, str, tuple[str, ...]]:
+        store = self._store(held)
+        paper, hold = read_paper(change), read_paper(text)
+        if store is None or paper is None or hold is None:
+            raise ConfigError(f"{change if paper is None else text}: there is no such text.")
+        act, now = _parsed_act(hold.data, text), self.clock.wall()
+        verified = verify_by(held, hold.data, hold.signatures, HOLD_NAMESPACE, now, store.folder)
+        answer = judge_hold(act, paper.sha256, _rules(held), verified, now)
+        if isinstance(answer, Refused):
+            raise ApprovalProblem(answer.reason, answer.sentence)
+        used = store.used()
+        if hold.sha256 in used.acts:
+            raise ApprovalProblem(Reason.USED, f"{text} was used already; write it again.")
+        others = tuple(each for each in used.holds.get(paper.sha256, ()) if each not in answer)
+        holders = others if act.act == "lift" else (*others, *answer)
+        holds = {key: names for key, names in used.holds.items() if key != paper.sha256}
+        if len(holds) >= USED_MOST:
+            raise RunError("There are too many changes that are held; lift some of them.")
+        if holders:
+            holds[paper.sha256] = holders
+        store.keep_used(Used(acts=_with_act(used.acts, hold.sha256, act, now), holds=holds))
+        return act, paper.sha256, holders
+
+    # -- parts -------------------------------------------------------------------------------------------------
+
+    def _count(self, reason: Reason) -> None:
+        self.refused[f"approval_{reason.value.replace('-', '_')}"] += 1
+
+    def _may_hold(self) -> bool:
+        return self.held is not None and self.held.config.approvals is not None and self.held.config.approvals.holds
+
+    def _store(self, policy: Policy) -> ApprovedStore | None:
+        state = (self.held or policy).config.node.state
+        return None if state is None else ApprovedStore(state)
+
+    def _differs(self, policy: Policy) -> bool:
+        kept = self.kept
+        return kept is None or any(kept.files.get(name) != data for name, data in policy.to_keep().items())
+
+    def _pointer(self, decision: Decision) -> Pointer:
+        return Pointer(
+            folder="",
+            digest=decision.policy.digest,
+            version=__version__,
+            files={},
+            taken=time_shown(self.clock.wall().astimezone(UTC)),
+            by=decision.taken.by,
+            change=decision.taken.change,
+            approved=decision.taken.approvers,
+            is_first=decision.is_first,
+        )
+
+    async def _rehash(self, kept: Approved, held: Policy) -> None:
+        before = kept.pointer.digest
+        store = self._store(held)
+        if store is None:
+            return
+        try:
+            self.kept = await asyncio.to_thread(store.rehash, kept, held.digest, __version__)
+        except PcgrelayError as error:
+            self.unwritten = str(error)
+        await self.log.keep(PolicyRehashed(before=before, after=held.digest, version=__version__))
+
+    def _tell_digest(self) -> None:
+        self.log.policy = self.digest[:SHORT]
+
+
+def _told(decision: Decision) -> tuple[str, ...]:
+    """The lines of a change as the log has them: without the owners of rules, who are people, and not too many."""
+    lines = (f"{line.kind} {line.sentence}" for line in decision.proposed.lines if "owner " not in line.sentence)
+    return tuple(islice(lines, LINES_MOST))
+
+
+def _rules(held: Policy) -> Rules:
+    approvals, node = held.config.approvals, held.config.node.id
+    assert approvals is not None
+    return Rules(node.dotted, node.realm, approvals.needs, held.signers, holds=approvals.holds)
+
+
+def _parsed_act(data: bytes, where: Path) -> Act:
+    try:
+        return parse_act(data)
+    except Misspelt as error:
+        raise ApprovalProblem(Reason.TEXT, f"{where} is no act ({error.name}): {error}.") from None
+
+
+def _with_act(acts: Mapping[str, str], sha256: str, act: Act, now: datetime) -> dict[str, str]:
+    """The acts that were carried out, with one more, without those whose date has passed.
+
+    RunError: there are too many; none is forgotten that could be used again.
+    """
+    left = {key: until for key, until in acts.items() if until > time_shown(now.astimezone(UTC))}
+    if len(left) >= USED_MOST:
+        raise RunError(
+            f"More than {USED_MOST} acts were carried out within {LIFE_MOST.days} days; wait until some are too old."
+        )
+    return {**left, sha256: time_shown(act.head.until)}

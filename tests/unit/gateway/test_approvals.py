@@ -1,0 +1,293 @@
+"""A node whose changes have to be approved: what it takes, what it refuses by name, and what it starts with."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from pcgrelay.clock import SYSTEM_CLOCK
+from pcgrelay.errors import ConfigError
+from pcgrelay.gateway import approvals as approvals_module
+from pcgrelay.gateway.actor import Actor
+from pcgrelay.gateway.approved_start import starting_policy
+from pcgrelay.policy.acts import act_path
+from pcgrelay.policy.change import Act, make_act, make_head
+from pcgrelay.policy.gate import change_path
+from pcgrelay.policy.signatures import ACT_NAMESPACE, HOLD_NAMESPACE, PLAN_NAMESPACE
+from tests.support.approving_node import MET, ApprovedNode
+from tests.support.nodes_in_process import Nodes
+from tests.support.signing import make_person
+
+ESSEX = "essex.police.example"
+
+
+@pytest.fixture
+def kent(nodes: Nodes) -> ApprovedNode:
+    return ApprovedNode(nodes)
+
+
+# --- the ordinary course -------------------------------------------------------------------------------------------
+
+
+async def test_the_first_policy_is_signed_by_two_and_then_changes_are(kent: ApprovedNode) -> None:
+    with pytest.raises(ConfigError, match="approve --first"):
+        starting_policy(kent.path)
+    kent.plan(kent.people[1])
+    with pytest.raises(ConfigError, match=r"has 1 \(a\.jones\)"):
+        starting_policy(kent.path)
+    running = await kent.first()
+    (first,) = running.lines("policy.first")
+    assert first["approved"] == [each.address for each in kent.people[1:3]]
+    assert running.node.log.policy == running.node.approvals.digest[:12] == first["after"][:12]
+
+    kent.write(MET, ESSEX)
+    await kent.refused("before", f"export custody: allow {ESSEX} added")
+    change_path(kent.path).unlink()
+    await kent.refused("no-change", f"export custody: allow {ESSEX} added")
+    kent.plan(kent.people[1])
+    await kent.refused("signatures", "has 1 (a.jones). Ask one of: b.khan, c.lee.")
+    kent.people[2].put(change_path(kent.path))
+    answer = await kent.reload()
+    assert answer.ok
+    assert answer.approval is not None
+    assert answer.approval.approved == tuple(each.address for each in kent.people[1:3])
+    assert answer.approval.widens >= 1
+    assert ESSEX in kent.allowed()
+    (taken,) = running.lines("policy.taken")
+    assert taken["uid"] == 1000
+    assert taken["by"] == kent.people[0].address
+    assert taken["before"] == first["after"]
+    assert taken["after"] == running.node.approvals.digest
+    assert any(ESSEX in line for line in taken["lines"])
+    kept = kent.store.read()
+    assert kept is not None
+    assert kept.text == kent.path.read_text()
+    assert {name for name in kept.files if name.endswith(".sig")} == {
+        f"policy.change.{each.address}.sig" for each in kent.people[1:3]
+    }
+
+
+async def test_what_narrows_or_says_nothing_needs_no_signature(kent: ApprovedNode) -> None:
+    kent.write(MET, ESSEX)
+    running = await kent.first()
+    kent.write(MET)
+    answer = await kent.reload()
+    assert answer.ok
+    assert answer.approval is not None
+    assert (answer.approval.widens, answer.approval.narrows) == (0, 1)
+    assert kent.allowed() == (MET,)
+    assert running.lines("policy.taken")[-1].get("approved", []) == []
+    digest = running.node.approvals.digest
+    kent.path.write_text("# a comment\n" + kent.path.read_text().replace("\n\n", "\n\n\n"))
+    assert (await kent.reload()).ok
+    assert running.node.approvals.digest == digest
+    kept = kent.store.read()
+    assert kept is not None
+    assert kept.text.startswith("# a comment")
+    kent.write(MET, log={"level": "debug"})
+    assert (await kent.reload()).ok
+
+
+async def test_without_approvals_nothing_is_kept_and_nothing_is_asked(nodes: Nodes) -> None:
+    kent = ApprovedNode(nodes)
+    kent.path = kent.write(approvals=None)
+    running = await kent.start()
+    kent.write(MET, ESSEX, approvals=None)
+    answer = await kent.reload()
+    assert answer.ok
+    assert answer.approval is None
+    assert list(kent.state.iterdir()) == [kent.state / "lock"]
+    assert running.node.log.policy == ""
+    assert await running.node.approvals.authorise("retire", "x", Actor(1000)) == ""
+    assert not [line for line in running.lines() if line["event"].startswith(("policy.", "approval."))]
+
+
+async def test_approvals_that_are_added_to_a_running_node_begin_with_a_first_policy(nodes: Nodes) -> None:
+    kent = ApprovedNode(nodes)
+    kent.write(approvals=None)
+    running = await kent.start()
+    kent.write()
+    answer = await kent.reload()
+    assert (answer.ok, answer.exit_code) == (False, 78)
+    assert "approve --first" in answer.reason
+    kent.plan(*kent.people[1:3])
+    assert (await kent.reload()).ok
+    assert running.lines("policy.first")
+    assert running.node.approvals.is_active
+
+
+# --- a start -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_restart_with_an_unapproved_file_serves_as_before(kent: ApprovedNode) -> None:
+    running = await kent.first()
+    digest = running.node.approvals.digest
+    await kent.stop()
+    kent.write(MET, ESSEX)
+    running = await kent.start()
+    assert kent.allowed() == (MET,)
+    assert running.node.approvals.digest == digest
+    (told,) = running.lines("policy.unapproved")
+    assert told["sentence"].startswith(f"{kent.path.name} has changes that nobody approved: export custody: allow")
+    status = running.node.approvals.status()
+    assert status.unapproved == told["sentence"]
+    kent.write(MET)
+    assert (await kent.reload()).ok
+    assert running.node.approvals.unapproved == ""
+
+
+async def test_a_restart_takes_what_narrows_and_what_was_signed(kent: ApprovedNode) -> None:
+    await kent.first()
+    await kent.stop()
+    kent.write(MET, ESSEX)
+    kent.plan(*kent.people[1:3])
+    running = await kent.start()
+    assert kent.allowed() == (MET, ESSEX)
+    assert running.lines("policy.taken")[-1]["widens"] >= 1
+    await kent.stop()
+    kent.write(MET)
+    await kent.start()
+    assert kent.allowed() == (MET,)
+
+
+@pytest.mark.parametrize("spoil", ["signers", "trust", "approvals", "signers gone"])
+async def test_a_restart_runs_on_the_copies(kent: ApprovedNode, spoil: str) -> None:
+    running = await kent.first()
+    digest = running.node.approvals.digest
+    await kent.stop()
+    trust, good = kent.nodes.pki.trust, kent.nodes.pki.trust.read_bytes()
+    if spoil == "signers":
+        mallory = make_person(kent.nodes.folder, "mallory@kent.police.example")
+        kent.signers.write_text(kent.signers.read_text() + mallory.line())
+    elif spoil == "signers gone":
+        kent.signers.unlink()
+    elif spoil == "trust":
+        other = kent.nodes.folder / "other"
+        other.mkdir()
+        trust.write_bytes(good + type(kent.nodes.pki)(other).trust.read_bytes())
+    else:
+        kent.write(approvals=None)
+    running = await kent.start()
+    assert running.node.approvals.digest == digest
+    assert running.lines("policy.unapproved")
+    assert len(running.node.local.credentials.trust) == 1
+    assert running.node.approvals.held is not None
+    assert len(running.node.approvals.held.signers) == 4
+
+
+async def test_a_take_over_leaves_what_widens_for_a_reload(kent: ApprovedNode) -> None:
+    await kent.first()
+    kent.write(MET, ESSEX)
+    kent.plan(*kent.people[1:3])
+    policy = starting_policy(kent.path, taking_over=True)
+    assert policy.config.exports[0].allow == (MET,)
+    assert policy.start.refused is not None
+    assert (await kent.reload()).ok
+
+
+async def test_another_version_computes_the_digest_again(
+    kent: ApprovedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    await kent.first()
+    await kent.stop()
+    held = kent.store.read()
+    assert held is not None
+    kent.store.rehash(held, "0" * 64, "0.0.1")
+    monkeypatch.setattr(approvals_module, "__version__", "9.9.9")
+    running = await kent.start()
+    (again,) = running.lines("policy.rehashed")
+    assert (again["before"], again["after"]) == ("0" * 64, running.node.approvals.digest)
+    kept = kent.store.read()
+    assert kept is not None
+    assert (kept.pointer.digest, kept.pointer.version) == (running.node.approvals.digest, "9.9.9")
+
+
+async def test_a_copy_that_was_touched_is_not_used(kent: ApprovedNode) -> None:
+    await kent.first()
+    kent.write(MET, ESSEX)
+    kent.plan(*kent.people[1:3])
+    assert (await kent.reload()).ok
+    await kent.stop()
+    kept = kent.store.read()
+    assert kept is not None
+    (kept.path / "policy.toml").write_text(kept.text.replace(ESSEX, "evil.example"))
+    change_path(kent.path).unlink()
+    running = await kent.start()
+    assert running.node.approvals.status().older
+    assert "evil.example" not in kent.allowed()
+
+
+# --- acts and holds ------------------------------------------------------------------------------------------------
+
+
+def put_act(kent: ApprovedNode, act: str, text: str, *signing: int, namespace: str = ACT_NAMESPACE) -> Path:
+    assert kent.running is not None
+    head = make_head(kent.running.node.config.node.id, kent.people[0].address, SYSTEM_CLOCK.wall(), "CR-7", "why")
+    where = act_path(kent.path, act)
+    for old in where.parent.glob(f"{where.name}*"):
+        old.unlink()
+    where.write_bytes(make_act(head, act, text).render())
+    for number in signing:
+        kent.people[number].put(where, namespace)
+    return where
+
+
+async def test_an_act_is_allowed_once_by_a_text_that_others_signed(kent: ApprovedNode) -> None:
+    running = await kent.first()
+    node, actor, text = running.node, Actor(1000, "ops"), "cjx/custody@kent.police.example"
+    why = await node.approvals.authorise("retire", text, actor)
+    assert "needs a text that others signed" in why
+    assert f"pcgrelay plan --act retire -c {kent.path}" in why
+    assert node.approvals.pending == {"retire": text}
+    put_act(kent, "retire", text, 1)
+    assert "has 1 (a.jones)" in await node.approvals.authorise("retire", text, actor)
+    put_act(kent, "retire", text, 0, 1)
+    assert "has 1 (a.jones)" in await node.approvals.authorise("retire", text, actor)
+    put_act(kent, "retire", text, 1, 2, namespace=PLAN_NAMESPACE)
+    assert "another namespace" in await node.approvals.authorise("retire", text, actor)
+    put_act(kent, "retire", text, 1, 2)
+    assert "something else" in await node.approvals.authorise("retire", "psnp/custody", actor)
+    assert await node.approvals.authorise("retire", text, actor) == ""
+    assert node.approvals.pending == {}
+    assert "for once" in await node.approvals.authorise("retire", text, actor)
+    reasons = [line["reason"] for line in running.lines("approval.refused")]
+    assert reasons == ["no-change", "signatures", "signatures", "signatures", "act", "used"]
+    (acted,) = running.lines("approval.acted")
+    assert acted["approved"] == [each.address for each in kent.people[1:3]]
+    await kent.stop()
+    running = await kent.start()
+    assert "for once" in await running.node.approvals.authorise("retire", text, actor)
+
+
+async def test_a_signer_holds_a_change_and_alone_lifts_that(kent: ApprovedNode) -> None:
+    kent.approvals["holds"] = True
+    kent.write()
+    running = await kent.first()
+    kent.write(MET, ESSEX)
+    where = kent.plan(*kent.people[1:3])
+    sha256 = hashlib.sha256(where.read_bytes()).hexdigest()
+
+    def text(number: int, act: str) -> Path:
+        person = kent.people[number]
+        head = make_head(running.node.config.node.id, person.address, SYSTEM_CLOCK.wall(), "CR-7", f"{act} it")
+        path = where.with_suffix(f".{act}{number}")
+        path.write_bytes(Act(head, act, sha256, ()).render())
+        person.put(path, HOLD_NAMESPACE)
+        return path
+
+    approvals = running.node.approvals
+    assert await approvals.hold(where, text(3, "hold"), 1000) == (kent.people[3].address,)
+    await kent.refused("held", kent.people[3].address)
+    assert await approvals.hold(where, text(2, "lift"), 1000) == (kent.people[3].address,)
+    await kent.refused("held")
+    assert await approvals.hold(where, text(3, "lift"), 1000) == ()
+    assert (await kent.reload()).ok
+    assert [line["lifted"] for line in running.lines("policy.held")] == [False, True, True]
+
+
+async def test_nobody_holds_where_that_is_not_allowed(kent: ApprovedNode) -> None:
+    running = await kent.first()
+    with pytest.raises(ConfigError, match="holds = true"):
+        await running.node.approvals.hold(kent.path, kent.path, 1000)
