@@ -154,7 +154,7 @@ def test_an_organisation_that_is_no_member_is_not_told_of(told: Told) -> None:
     assert told.sequences() == [-1]
 
 
-# -- markings -----------------------------------------------------------------------------------------------------------
+# -- markings ---------------------------------------------------------------------------------------------------------
 
 SENSITIVE = 2
 STRANGER = NodeId(REALM, "stranger.example", "relay-9")

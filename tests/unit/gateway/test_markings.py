@@ -216,16 +216,22 @@ async def test_a_relay_forwards_between_bearers_that_are_named_together(nodes: N
     hub = await nodes.start(HUB, "relay-1", **tables)
     peer = {"peer": f"relay-1.{HUB}"}
     exports = [export(marking="OFFICIAL")]
-    await nodes.start(KENT, "kent-1", links=[{**peer, "address": f"127.0.0.1:{port}"}], exports=exports)
+    kent = await nodes.start(KENT, "kent-1", links=[{**peer, "address": f"127.0.0.1:{port}"}], exports=exports)
     door = {"service": f"custody@{KENT}", "listen": f"127.0.0.1:{free_port()}"}
     met = await nodes.start(MET, "met-1", links=[{**peer, "address": f"127.0.0.1:{other}"}], imports=[door])
-    await until(lambda: hub.relay.paths.refused["no_transit"] > 0)
-    assert {line["reason"] for line in met.lines("session.failed")} <= {"no_transit", "no_route"}
+    edge = kent.node.config.node.id
+    await until(lambda: hub.node.exchange.catalogue.ways(edge))
+    await until(lambda: met.imports() == [fake_core.IMPORT_DOWN], 10)
+    # What is not forwarded is not announced.
+    assert not met.node.exchange.catalogue.ways(edge)
+    assert not met.lines("session.up")
     realm = Realm(nodes)
     await realm.reload(hub, HUB, **tables, policy={"transit": [["internet", "psn"]]})
     await until(lambda: is_live(met), 15)
     await realm.reload(hub, HUB, **tables)
     assert not hub.core.path_sides
+    assert hub.relay.paths.refused["no_transit"] == 1
+    await until(lambda: not met.node.exchange.catalogue.ways(edge))
 
 
 async def test_a_caller_needs_clearance_besides_the_allow_list(nodes: Nodes) -> None:
