@@ -135,7 +135,7 @@ def files_fact() -> WheelFiles:
 async def read_libraries(scene: Scene) -> Libraries:
     """S3."""
     frames, sessions = data_plane_library(), session_library()
-    system = system_name(_os_release())
+    system = system_name(os_release())
     return Libraries(
         today=scene.clock.wall().date(),
         libraries=(library_fact("frames", frames, system), library_fact("sessions", sessions, system)),
@@ -160,7 +160,8 @@ def support() -> dict[str, Any]:
     return tomllib.loads(SUPPORT.read_text(encoding="utf-8"))
 
 
-def _os_release() -> str:
+def os_release() -> str:
+    """Return the text of os-release(5); "": there is none."""
     for path in (Path("/etc/os-release"), Path("/usr/lib/os-release")):
         if path.is_file():
             return path.read_text(encoding="utf-8", errors="replace")

@@ -8,6 +8,9 @@ from pcgrelay.cli.root import LazyGroup
 
 COMMANDS = {
     "run": ("pcgrelay.cli.assure.run:run", "Test the controls of a profile, and write a pack of evidence."),
+    "verify": ("pcgrelay.cli.assure.verify:verify", "Say whether a pack is as it was sealed; no node is asked."),
+    "diff": ("pcgrelay.cli.assure.diff:diff", "Show what got better and worse between two packs."),
+    "sign": ("pcgrelay.cli.assure.sign:sign", "Sign a pack with your key; the signature stays beside it."),
 }
 
 

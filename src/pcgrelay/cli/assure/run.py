@@ -12,11 +12,14 @@ import click
 
 from pcgrelay import config
 from pcgrelay.assure.catalogue import Control, Profile, load_controls, load_profile
+from pcgrelay.assure.evidence import gather
 from pcgrelay.assure.judgement import BAD, BROKEN, FAILED, NOT_HERE, PASSED, TOLD
+from pcgrelay.assure.pack import check_room, marking_of, pack_files, write_pack
 from pcgrelay.assure.runner import Result, Run, run_controls
 from pcgrelay.assure.scene import Scene
 from pcgrelay.assure.tests import TESTS
 from pcgrelay.cli.root import config_option, json_option
+from pcgrelay.errors import UsageProblem
 from pcgrelay.output import print_json, say
 from pcgrelay.printable import printable
 
@@ -44,23 +47,37 @@ Exit codes:
 @click.command(epilog=EPILOG)
 @config_option
 @click.option("--profile", metavar="NAME|FILE", default="ncsc-official", show_default=True, help="Which controls.")
+@click.option("--out", metavar="FOLDER", type=click.Path(path_type=Path), help="Write a pack into a folder to be made.")
+@click.option("--part", type=click.Choice(["1", "2"]), default="2", help="1: outcomes alone, to be published.")
+@click.option("--marking", metavar="TEXT", default="", help="On each page; else the highest of what the node serves.")
 @click.option("--disrupt", is_flag=True, help="Let tests take a link away for a moment.")
 @json_option
-def run(path: Path, profile: str, disrupt: bool, as_json: bool) -> int:
-    """Test the controls of a profile at a running node on this machine.
+def run(path: Path, profile: str, out: Path | None, part: str, marking: str, disrupt: bool, as_json: bool) -> int:
+    """Test the controls of a profile at a running node on this machine, and write a pack of evidence.
 
     Tests only read, and make ordinary handshakes with the node's own listeners, at most five in a second, from the
     address 127.6.6.6. Run it as root or as the node's user.
     """
+    if len(marking) > 60 or not marking.isprintable():
+        raise UsageProblem("--marking is at most 60 characters on one line.")
     settings = config.load(path)
     chosen = load_profile(profile, load_controls(TESTS))
+    if out is not None:
+        check_room(out)
     with tempfile.TemporaryDirectory(prefix="pcgrelay-assure-") as folder:
         scene = Scene(settings, chosen.parameters, Path(folder), disrupt=disrupt)
+        started = scene.clock.wall()
         done = asyncio.run(run_controls(scene, chosen, TESTS, _telling(as_json)))
+        if out is not None:
+            evidence = gather(scene, chosen, done, started, marking or marking_of(settings))
+            write_pack(out, pack_files(evidence, int(part)))
     if as_json:
         print_json({"profile": chosen.name, "seconds": done.seconds, "results": done.results})
     else:
         print_run(settings.node.id.dotted, chosen, done)
+        if out is not None:
+            say("")
+            say(f"{out}: the pack. It is not sealed, because this node keeps no audit log.")
     return CHANGED if any(each.is_bad for each in done.results) else 0
 
 
