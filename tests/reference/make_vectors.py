@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.reference import (
+    vectors_audit,
     vectors_candidates,
     vectors_frames,
     vectors_keys,
@@ -31,6 +32,8 @@ FILES: dict[str, Callable[[], dict[str, object]]] = {
     "candidates": vectors_candidates.candidates,
     "objects": vectors_objects.objects,
     "twins": vectors_twins.twins,
+    "audit_tree": vectors_audit.tree,
+    "audit_note": vectors_audit.note,
 }
 
 

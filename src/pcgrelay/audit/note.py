@@ -217,7 +217,11 @@ def check_key_name(name: str) -> str:
     """Return the name of a key unchanged. NoteRefused: it cannot stand in a note."""
     if not name or "+" in name or any(each.isspace() for each in name) or _CONTROL.search(name):
         raise NoteRefused("The name of a key is not empty, and has neither blanks nor +.")
-    if len(name.encode()) > NAME_MOST_BYTES:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:  # read from a policy, whose names are bytes
+        raise NoteRefused("The name of a key is UTF-8 text, and this is not.") from None
+    if size > NAME_MOST_BYTES:
         raise NoteRefused(f"The name of a key has at most {NAME_MOST_BYTES} bytes.")
     return name
 

@@ -71,6 +71,11 @@ def test_names_are_bytes(tmp_path: Path) -> None:
     assert read_policy(path).is_met(verified("X1"))
 
 
+def test_a_key_whose_name_is_no_text_is_refused() -> None:
+    with pytest.raises(ConfigError, match="UTF-8"):
+        parse_policy(b"log \xff+00000000+AQ==\nquorum none\n", "policy")
+
+
 def vkey(key: NoteVerifier) -> str:
     return key.vkey
 
