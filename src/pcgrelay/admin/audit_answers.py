@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 AUDIT_QUERIED_PATH = "/v1/audit/queried"
+AUDIT_RESTART_PATH = "/v1/audit/restart"
 
 
 class QueriedAnswer(Struct, frozen=True, kw_only=True):
@@ -13,3 +14,11 @@ class QueriedAnswer(Struct, frozen=True, kw_only=True):
     id: str = ""  # in the record
     is_kept: bool = False  # the record is on the disk
     reason: str = ""  # why there is none
+
+
+class AuditRestartAnswer(Struct, frozen=True, kw_only=True):
+    """Whether a new log was begun."""
+
+    ok: bool
+    reason: str = ""
+    exit_code: int = 0

@@ -77,6 +77,7 @@ def _troubles(status: Status) -> Iterator[Trouble]:
         yield Trouble(sentence, command="timedatectl status")
     if status.log.failing:
         yield Trouble("The log cannot be written; check its disk, or its reader.", command="df -h")
+    yield from _of_audit(status)
     known = [link for link in status.links if link.state != AWAY]
     if not known and not (_is_served_without_links(status) and _wants_no_links(status)):
         yield Trouble(
@@ -145,6 +146,24 @@ def _of_others(status: Status) -> Iterator[Trouble]:
     for peer in status.twins:
         whose = "this node's identity" if _is_of(peer, status.node.identity) else f"the identity of {peer}"
         yield Trouble(f"Two processes bear {whose}; stop the one that should not run.")
+
+
+def _of_audit(status: Status) -> Iterator[Trouble]:
+    """Yield what is wrong with the audit log. Traffic goes on, whatever it is."""
+    audit = status.audit
+    if audit is None:
+        return
+    if audit.refusing:
+        sentence = f"Nothing of the audit log is signed any more: {audit.refusing}"
+        yield Trouble(sentence, is_grave=True, command="pcgrelay audit restart --reason WHY -c FILE")
+    if audit.failing:
+        sentence = f"The audit log cannot be written ({audit.failing}); {audit.lost_total:,} records are lost so far."
+        yield Trouble(sentence, command="df -h")
+    for origin in audit.conflicts:
+        sentence = f"{origin}: this audit log was proved to have two histories; look at what changed it."
+        yield Trouble(sentence, is_grave=True, command="pcgrelay audit verify FOLDER")
+    if audit.stale:
+        yield Trouble("No neighbour has witnessed the audit log for a day.", command="pcgrelay doctor -c FILE")
 
 
 def _is_of(dotted: str, uri: str) -> bool:

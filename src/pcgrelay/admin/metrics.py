@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pcgrelay.admin.audit_metrics import audit_families
 from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.core_help import CORE_HELP, OTHER
 from pcgrelay.admin.cutover_metrics import cutover_families
@@ -33,6 +34,7 @@ def metrics_text(status: Status, counters: Mapping[str, int], services: Services
     stray_families(families, status)
     cutover_families(families, status)
     drill_families(families, status)
+    audit_families(families, status)
     _counts(families, status, counters)
     return families.text() + (services or ServicesText()).text(status)
 

@@ -293,6 +293,30 @@ class LogStatus(Struct, frozen=True, kw_only=True):
     failing: bool = False  # the last line was lost
 
 
+class WitnessStatus(Struct, frozen=True, kw_only=True):
+    """A neighbour that witnesses the audit log."""
+
+    peer: str
+    size: int = 0  # records of which it last signed that they are there
+    timestamp_s: float = 0.0  # when; 0: never
+    linked: bool = False  # it is there now
+
+
+class AuditStatus(Struct, frozen=True, kw_only=True):
+    """The audit log."""
+
+    records: int = 0
+    signed: int = 0  # of these
+    signed_timestamp_s: float = 0.0  # 0: not by this process
+    lost_total: int = 0
+    queue: int = 0
+    failing: str = ""  # why it cannot be written
+    refusing: str = ""  # why it is not signed
+    witnesses: tuple[WitnessStatus, ...] = ()
+    stale: bool = False  # there are witnesses, and none has signed for a day
+    conflicts: tuple[str, ...] = ()  # logs that were proved to have two histories
+
+
 class WorkerStatus(Struct, frozen=True, kw_only=True):
     """One thread of the data plane."""
 
@@ -326,6 +350,7 @@ class Status(Struct, frozen=True, kw_only=True):
     memory: MemoryStatus = MemoryStatus()
     workers: tuple[WorkerStatus, ...] = ()
     log: LogStatus = LogStatus()
+    audit: AuditStatus | None = None  # none: there is no audit log
     configuration: ConfigurationStatus = ConfigurationStatus()
     tables: TablesStatus = TablesStatus()
     state: StateStatus = StateStatus()

@@ -20,6 +20,7 @@ from pcgrelay.audit.lines import Queued
 from pcgrelay.audit.losses import Lost
 from pcgrelay.audit.note import Note, Signature
 from pcgrelay.audit.restarting import Restart
+from pcgrelay.audit.totals import Totals
 from pcgrelay.audit.turns import CHECKPOINT_MS
 from pcgrelay.audit.writer import Hooks, LogWriter
 from pcgrelay.clock import Clock
@@ -76,6 +77,7 @@ class AuditLog:
         self._clock = clock
         self._bounds = Bounds()
         self._bounds_told_ms = clock.monotonic_ms()
+        self._totals = Totals()
         self._overflow: Lost | None = None
         self._waiters: list[_Waiter] = []
         self._writer = LogWriter(folder, node, Hooks(endorse, tell, on_signed, self._handled), clock, disk or Disk())
@@ -93,9 +95,12 @@ class AuditLog:
 
     def emit(self, record: Record, policy: str) -> bool:
         """Queue a record; return whether there was room. One that was left out is counted, and told in time."""
-        streams = self._settings.kept_streams
-        if streams != "all" and isinstance(record, StreamEnd if streams == "refused" else StreamEnd | StreamRefused):
-            return True
+        if isinstance(record, StreamEnd | StreamRefused) and self._settings.kept_streams != "all":
+            if self._settings.kept_streams == "totals":
+                self._totals.add(record)
+                return True
+            if isinstance(record, StreamEnd):
+                return True
         queued = self._bounds.admit(record, self._clock.wall(), policy, self._clock.monotonic_ms())
         if queued is None:
             return True
@@ -122,7 +127,7 @@ class AuditLog:
         return await self.settle(STOP_S)
 
     def tick(self, policy: str) -> None:
-        """Tell once a minute what was left out; called each second."""
+        """Tell once a minute what was left out, and the totals of streams; called each second."""
         now_ms = self._clock.monotonic_ms()
         if now_ms - self._bounds_told_ms >= CHECKPOINT_MS:
             self._bounds_told_ms = now_ms
@@ -219,6 +224,8 @@ class AuditLog:
         return True
 
     def _tell_left_out(self, policy: str) -> None:
+        for record in self._totals.take():
+            self._put(Queued(record, self._clock.wall(), policy))
         for queued in self._bounds.left_out(self._clock.wall(), policy, self._clock.monotonic_ms()):
             self._put(queued)
 

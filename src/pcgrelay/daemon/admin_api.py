@@ -14,7 +14,7 @@ from pcgrelay.admin.answers import (
     OutletAnswer,
     OutletList,
 )
-from pcgrelay.admin.audit_answers import AUDIT_QUERIED_PATH
+from pcgrelay.admin.audit_answers import AUDIT_QUERIED_PATH, AUDIT_RESTART_PATH
 from pcgrelay.admin.cutover_answers import CUTOVER_PATH, REHEARSE_PATH
 from pcgrelay.admin.drill_answers import DRILL_PATH
 from pcgrelay.admin.http import Answer, json_answer
@@ -84,6 +84,7 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
     drills = DrillApi(node, reloader.lock)
     paper = PaperApi(node)
     policy = PolicyApi(node, reloader.lock)
+    audit = AuditApi(node, reloader.lock)
     return AdminHandlers(
         status=lambda: node_status(node),
         counters=node.plane.counters,
@@ -108,8 +109,9 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
             CUTOVER_PATH: cutovers.acted,
             DRILL_PATH: drills.act,
             REHEARSE_PATH: cutovers.rehearsed,
-            AUDIT_QUERIED_PATH: AuditApi(node).queried,
             POLICY_PATH: policy.held,
+            AUDIT_QUERIED_PATH: audit.queried,
+            AUDIT_RESTART_PATH: audit.restart,
         },
         page=paper.page,
     )

@@ -33,7 +33,7 @@ from pcgrelay.gateway.retirement import Retirement
 from pcgrelay.gateway.role import NodeParts
 from pcgrelay.gateway.statements import Statements
 from pcgrelay.gateway.strays import Strays
-from pcgrelay.gateway.stream_ends import StreamEnds
+from pcgrelay.gateway.stream_ends import StreamEnds, tells_each_end
 from pcgrelay.gateway.watching import ImportWatch
 from pcgrelay.handover.node import NodeHandover
 from pcgrelay.identity.handshake import session_cap
@@ -85,7 +85,7 @@ class EdgeRole:
         self.retirement = Retirement(node, self.days, self.cutovers)
         self.outlets.governors += [self.cutovers, self.retirement]
         self.stream_ends = StreamEnds(
-            local, plane, self.services, self.strays, self.sessions, self._throttle, emit, clock
+            local, plane, self.services, self.strays, self.sessions, self._throttle, node.log, clock
         )
         self.import_watch = ImportWatch(emit, clock)
         node.refused.register("sessions", self.sessions.refused)
@@ -167,7 +167,7 @@ class EdgeRole:
         self.tables.check(config, prepared)
 
     def apply(self, prepared: Prepared) -> bool:
-        self._node.plane.tells_each_end = self._node.local.config.log.access
+        self._node.plane.tells_each_end = tells_each_end(self._node.local.config)
         self.services.apply(self._node.local.config, prepared)
         self.strays.apply(self._node.local.config, prepared)
         self.retirement.load()

@@ -45,6 +45,7 @@ def to_handover(node: Node) -> NodeHandover:
             members=node.watch.to_handover(),
             link_totals=node.link_totals.to_handover(),
             lists=node.lists.to_handover(),
+            audit=node.audit.rest,
             link_handshakes=node.local.link_handshakes,
             session_handshakes=node.local.session_handshakes,
             paper_ends=node.rule_ends.to_handover(),
@@ -76,6 +77,8 @@ def restore(node: Node, handover: NodeHandover, prepared: Prepared) -> None:
     prepared: what `prepare` opened, and the listeners that were handed over.
     """
     node.started_ms = handover.started_ms
+    node.audit.attach(node.state)
+    node.audit.restore(handover.audit)
     node.lists.restore(handover.lists)
     node.link_table.restore(handover.links)
     node.exchange.restore(handover.entries)
@@ -98,6 +101,7 @@ def start_restored(node: Node) -> None:
         # Its set-up was not complete.
         with suppress(DataPlaneRefused):
             plane.link_close(number, Code.UNREACHABLE)
+    node.audit.start()
     node.begin()
     node.emit(
         HandoverTaken(node=node.config.node.id.dotted, version=__version__, streams=plane.streams(), links=len(links))

@@ -23,6 +23,7 @@ from pcgrelay.dataplane.api import DataPlaneRefused
 from pcgrelay.errors import ConfigError, RunError
 from pcgrelay.gateway.ageing import Ageing
 from pcgrelay.gateway.approvals import Approvals
+from pcgrelay.gateway.audit import NodeAudit
 from pcgrelay.gateway.clocks import Clocks
 from pcgrelay.gateway.link_totals import LinkTotals
 from pcgrelay.gateway.listeners import Listeners
@@ -95,6 +96,7 @@ class Node:
         self.twins = TwinWatch(config.node.id, config.node.role, log.emit, clock)
         self.link_totals = LinkTotals()
         self.approvals = Approvals(log, clock)
+        self.audit = NodeAudit(self.local, log, clock)
         # For status and metrics.
         self.started_ms = clock.monotonic_ms()
         self.draining = False
@@ -126,6 +128,8 @@ class Node:
         Raises RunError if a port is not available, before anything runs, or if the core refuses; ConfigError if TLS for
         readers does not take the files of [identity].
         """
+        self.audit.attach(self.state)
+        self.audit.start()
         self.local.prepare_readers()
         prepared = await self._open(self.config)
         try:
@@ -212,6 +216,7 @@ class Node:
         judged = before.policy != self.config.policy or renewed
         self.listeners.apply(self.config.listens, prepared)
         self.readers.apply(self.config, prepared, trust_changed=renewed)
+        self.audit.apply()
         self.link_table.reload()
         if judged:
             self.role.trust_changed()
@@ -228,6 +233,7 @@ class Node:
     def _trust_renewed(self, fresh: LocalIdentity) -> None:
         """Judge by another revocation list. What it revokes ends; the configuration is the same."""
         self.local.take(fresh)
+        self.audit.apply()
         self.readers.trust_changed()
         self.link_table.judge()
         self.role.trust_changed()
@@ -295,6 +301,7 @@ class Node:
         await self.link_table.stop(Code.DRAINING)
         self.plane.stop()
         self.emit(NodeStopped(node=self.config.node.id.dotted, streams=streams))
+        await self.audit.stop()
 
     # -- what links and the catalogue report -------------------------------------------------------------------
 
@@ -410,6 +417,7 @@ class Node:
     def tick(self) -> None:
         """Do what is due once a second."""
         self.rule_ends.tick(TICK_S)
+        self.audit.tick()
         self.ageing.tick()
         self.clocks.tick()
         self.link_table.judge_expiry()

@@ -21,6 +21,7 @@ from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.link import Link
 from pcgrelay.link.table import LinkTable
 from pcgrelay.log.events import Emit
+from pcgrelay.log.writer import Log
 from pcgrelay.messages import Message
 from pcgrelay.state.folder import StateFolder
 
@@ -42,6 +43,8 @@ class NodeParts(Protocol):
     def refused(self) -> RefusalCounts: ...
     @property
     def emit(self) -> Emit: ...
+    @property
+    def log(self) -> Log: ...
     @property
     def clock(self) -> Clock: ...
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pcgrelay.clock import Clock
+from pcgrelay.config import Config
 from pcgrelay.dataplane.adapter import Plane
 from pcgrelay.dataplane.events import SetupEnded, StreamEnd, StreamsDone
 from pcgrelay.gateway.edge_services import EdgeServices
@@ -10,8 +11,9 @@ from pcgrelay.gateway.strays import Strays
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.log.events import Emit
 from pcgrelay.log.throttle import Throttle
+from pcgrelay.log.writer import Log
 from pcgrelay.model import ServiceName
-from pcgrelay.services.counts import emit_stream_end
+from pcgrelay.services.counts import emit_stream_end, was_refused
 from pcgrelay.services.descriptors import emit_service_full
 from pcgrelay.services.strays import OTHERS, Stray
 from pcgrelay.services.stream_ids import StreamIds
@@ -20,6 +22,11 @@ from pcgrelay.session.table import Sessions
 
 # In the access log: it came by a listener of the export, and not by a link.
 ALSO = "also"
+
+
+def tells_each_end(config: Config) -> bool:
+    """Whether the core is to tell each stream that was done; those that were refused or broke it always tells."""
+    return config.log.access or (config.audit is not None and config.audit.kept_streams != "refused")
 
 
 class StreamEnds:
@@ -33,7 +40,7 @@ class StreamEnds:
         strays: Strays,
         sessions: Sessions,
         throttle: Throttle,
-        emit: Emit,
+        log: Log,
         clock: Clock,
     ) -> None:
         self._local = local
@@ -42,7 +49,7 @@ class StreamEnds:
         self._strays = strays
         self._sessions = sessions
         self._throttle = throttle
-        self._emit = emit
+        self._log = log
         self._clock = clock
         self._ids = StreamIds(clock)
 
@@ -69,15 +76,15 @@ class StreamEnds:
             services.far_refusals.heard(event, session.key.edge, now_ms)
         numbers = services.import_numbers if event.opener else services.export_numbers
         organisation = session.key.edge.organisation if session is not None else ""
-        emit_service_full(self._emit, self._throttle, now_ms, event, numbers, organisation)
-        config = self._local.config
-        if not config.log.access:
+        emit_service_full(self._log.emit, self._throttle, now_ms, event, numbers, organisation)
+        emit = self._emit_of(event)
+        if emit is None:
             return
         service = services.import_numbers.name_of(event.number) if event.opener else None
         outlet = services.outlet_name(event.number, event.outlet) if event.opener else ""
         identity = self._ids.identify(event, session)
-        own = config.node.id.organisation
-        emit_stream_end(self._emit, event, own, session, service, services.rules, identity, outlet)
+        own = self._local.config.node.id.organisation
+        emit_stream_end(emit, event, own, session, service, services.rules, identity, outlet)
 
     def done(self, event: StreamsDone) -> None:
         """Handle StreamsDone: the same for many, of which no log wants to hear."""
@@ -90,6 +97,15 @@ class StreamEnds:
             answered_ms = self._clock.monotonic_ms() - event.answered_us / 1_000
             self._services.far_refusals.accepted(event.number, session.key.edge, answered_ms)
 
+    def _emit_of(self, event: StreamEnd) -> Emit | None:
+        """Return the logs that have a line for this end; nothing: none has one."""
+        config = self._local.config
+        if config.log.access:
+            return self._log.emit
+        if config.audit is None or (config.audit.kept_streams == "refused" and not was_refused(event)):
+            return None
+        return self._log.emit_audit
+
     def _whose(self, event: StreamEnd | StreamsDone, session: Session | None) -> tuple[ServiceName | None, str]:
         """Return the service of a stream, and the organisation at its far edge; of an import its owner's."""
         numbers = self._services.import_numbers if event.opener else self._services.export_numbers
@@ -100,11 +116,11 @@ class StreamEnds:
 
     def _stray_ended(self, event: StreamEnd, stray: Stray) -> None:
         """Handle the end of a stream of somebody who came the old way; its meter has counted it."""
-        if self._local.config.log.access:
+        if (emit := self._emit_of(event)) is not None:
             caller = "" if stray.caller == OTHERS else stray.caller
             rules = self._services.rules
             identity = self._ids.identify(event, None)
-            emit_stream_end(self._emit, event, caller, None, stray.service, rules, identity, ALSO, is_stray=True)
+            emit_stream_end(emit, event, caller, None, stray.service, rules, identity, ALSO, is_stray=True)
 
     def tick(self) -> None:
         """Check once a second for open streams, which show that a far edge accepts an import again."""

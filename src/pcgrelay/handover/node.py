@@ -166,6 +166,7 @@ class NodeHandover(Struct, frozen=True, kw_only=True):
     session_handshakes: Durations = field(default_factory=Durations)
     rule_ends: tuple[RuleEndHandover, ...] = ()
     paper_ends: tuple[PaperEndHandover, ...] = ()
+    audit: tuple[bytes, ...] = ()  # lines of the audit log that were not written yet, without their numbers
 
 
 def encode_handover(handover: NodeHandover) -> bytes:

@@ -125,6 +125,14 @@ class AuditWell(Record, frozen=True, kw_only=True):
     lost: int
 
 
+class AuditEnded(Record, frozen=True, kw_only=True):
+    """The configuration has no audit log any more: this is its last record."""
+
+    EVENT: ClassVar[str] = "audit.ended"
+    LEVEL: ClassVar[str] = "warning"
+    AUDIT: ClassVar[bool] = True
+
+
 class StreamTotals(Record, frozen=True, kw_only=True):
     """The streams of a minute, of one service, peer and outlet."""
 

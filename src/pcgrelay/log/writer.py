@@ -133,8 +133,11 @@ class Log:
         self.emit_audit(record)
         self.tell(record)
 
-    def emit_audit(self, record: Record) -> bool:
-        """Write a record to the audit log alone, if there is one and it is audited; return whether there was room."""
+    def emit_audit(self, record: Record) -> None:
+        """Write a record to the audit log alone, if there is one and the record is audited."""
+        self._audit(record)
+
+    def _audit(self, record: Record) -> bool:
         return not record.AUDIT or self.audit is None or self.audit.emit(record, self.policy)
 
     def tell(self, record: Record) -> None:
@@ -157,7 +160,7 @@ class Log:
 
         It waits for KEEP_S at most: a disk that fails stops no decision, and the audit log tells what it lost.
         """
-        has_room = self.emit_audit(record)
+        has_room = self._audit(record)
         self.tell(record)
         return self.audit is None or (await self.audit.settle(KEEP_S) and has_room)
 

@@ -37,6 +37,7 @@ from pcgrelay.services.imports import Exporter, ImportState
 from pcgrelay.services.services import Exported, Imported, key_of
 from pcgrelay.services.tables import IMPORT, Row
 from pcgrelay.session.session import State
+from pcgrelay.views.audit import audit_status
 from pcgrelay.views.cutover import cutover_lines
 from pcgrelay.views.drills import drills_status
 from pcgrelay.views.moments import moment
@@ -78,6 +79,7 @@ def node_status(node: Node) -> Status:
         ),
         workers=tuple(WorkerStatus(index=index, **figures) for index, figures in enumerate(node.plane.per_worker())),
         log=LogStatus(lost_total=node.log.lost_total, failing=node.log.is_failing),
+        audit=audit_status(node),
         configuration=node.configuration,
         twins=tuple(peer.dotted for peer in node.twins.all),
         tables=TablesStatus(successful=not role.unserved(), reason=role.unserved()),

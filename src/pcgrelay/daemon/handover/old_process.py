@@ -110,6 +110,7 @@ class Handover:
             if word := self._node.role.why_no_upgrade():
                 channel.send(Refusal(reason=word), SAID_S)
                 raise ChannelBroken(word)
+            await self._node.audit.flush()
             channel.send(self._offer(), SAID_S)
             await asyncio.to_thread(channel.receive, Ready, READY_S)
             await self._node.readers.settle()
@@ -141,6 +142,7 @@ class Handover:
         descriptor = -1
         try:
             node.plane.freeze()
+            node.audit.release()
             size = node.plane.handover_size()
             descriptor, memory = make_record(size)
             with memoryview(memory) as record:
@@ -151,6 +153,7 @@ class Handover:
         except Exception as error:
             # After any error this process continues.
             node.plane.thaw()
+            node.audit.start()
             if node.state is not None:
                 node.state.claim_again()
             raise ChannelBroken(str(error) or type(error).__name__) from None

@@ -1,0 +1,57 @@
+"""Streams of a minute by service, peer and outlet, where the audit log has no record for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pcgrelay.log.audit_events import StreamTotals
+from pcgrelay.log.events import StreamEnd, StreamRefused
+
+KINDS_MOST = 4_096
+OTHERS = ("others", "", "", "", "")  # all beyond that
+
+
+@dataclass(slots=True)
+class _Total:
+    streams: int = 0
+    refused: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+
+
+class Totals:
+    """What streams were, since it was last asked."""
+
+    def __init__(self) -> None:
+        self._totals: dict[tuple[str, str, str, str, str], _Total] = {}
+
+    def add(self, record: StreamEnd | StreamRefused) -> None:
+        """Count a stream."""
+        key = (record.service, record.from_organisation, record.to_organisation, record.direction, record.outlet)
+        if key not in self._totals and len(self._totals) >= KINDS_MOST:
+            key = OTHERS
+        total = self._totals.setdefault(key, _Total())
+        if isinstance(record, StreamRefused):
+            total.refused += 1
+        else:
+            total.streams += 1
+            total.sent_bytes += record.sent_bytes
+            total.received_bytes += record.received_bytes
+
+    def take(self) -> list[StreamTotals]:
+        """Return the totals, and begin anew."""
+        taken, self._totals = self._totals, {}
+        return [
+            StreamTotals(
+                service=service,
+                from_organisation=from_organisation,
+                to_organisation=to_organisation,
+                direction=direction,
+                outlet=outlet,
+                streams=total.streams,
+                refused=total.refused,
+                sent_bytes=total.sent_bytes,
+                received_bytes=total.received_bytes,
+            )
+            for (service, from_organisation, to_organisation, direction, outlet), total in taken.items()
+        ]

@@ -1,0 +1,145 @@
+"""The audit log of a node: begun, reloaded, handed over and ended with it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from pcgrelay import config
+from pcgrelay.admin.condition import troubles
+from pcgrelay.admin.metrics import metrics_text
+from pcgrelay.daemon.reload import Reloader
+from pcgrelay.daemon.run import make_node
+from pcgrelay.gateway import handover
+from pcgrelay.gateway.audit import FOLDER
+from pcgrelay.handover.node import decode_handover, encode_handover
+from pcgrelay.log.writer import Log
+from pcgrelay.state.folder import StateFolder
+from pcgrelay.views.status import node_status
+from tests.support import fake_core
+from tests.support.nodes_in_process import HUB, Nodes, Running
+from tests.support.ports import free_port
+from tests.support.waiting import until_async as until
+from tests.support.written_logs import records_of
+
+AUDIT: dict[str, Any] = {"keep_days": 400}
+
+
+@pytest.fixture
+async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
+    made = Nodes(tmp_path)
+    (tmp_path / "state").mkdir(mode=0o700)
+    yield made
+    await made.stop()
+
+
+def relay(nodes: Nodes, **tables: Any) -> Running:
+    """A relay with a folder of state, not started."""
+    state = nodes.folder / "state"
+    listens = tables.pop("listens", [f"127.0.0.1:{free_port()}"])
+    path = nodes.write(HUB, "relay-1", role="relay", listens=listens, node_table={"state": str(state)}, **tables)
+    node = make_node(config.load(path), fake_core, Log("debug", sink := io.StringIO()))
+    node.state = StateFolder.take(state)
+    running = Running(node, sink)
+    nodes.running.append(running)
+    return running
+
+
+def events(nodes: Nodes) -> list[str]:
+    return [record["event"] for record in records_of(nodes.folder / "state" / FOLDER)]
+
+
+async def test_a_node_without_the_table_has_no_log_and_no_thread(nodes: Nodes) -> None:
+    running = relay(nodes)
+    await running.node.start()
+    await until(lambda: running.lines("node.ready"))
+    assert running.node.audit.figures is None
+    assert node_status(running.node).audit is None
+    assert "audit" not in metrics_text(node_status(running.node), {})
+    await running.node.stop()
+    assert not (nodes.folder / "state" / FOLDER).exists()
+
+
+async def test_a_life_is_on_record_and_signed_at_its_end(nodes: Nodes) -> None:
+    running = relay(nodes, audit=AUDIT)
+    await running.node.start()
+    await until(lambda: events(nodes) == ["audit.keys", "node.ready"])
+    running.node.log.policy = "7f3ac1000000"
+    running.node.drain_begin(0)
+    await running.node.stop()
+    records = records_of(nodes.folder / "state" / FOLDER)
+    assert [record["event"] for record in records] == ["audit.keys", "node.ready", "node.draining", "node.stopped"]
+    assert [record.get("policy") for record in records] == [None, None, "7f3ac1000000", "7f3ac1000000"]
+    assert not running.node.audit.figures
+
+
+async def test_a_reload_begins_it_and_ends_it(nodes: Nodes) -> None:
+    running = relay(nodes, listens=[f"127.0.0.1:{(port := free_port())}"])
+    await running.node.start()
+    reloader = Reloader(running.node, running.node.log, lambda text: None)
+
+    async def reload(**tables: Any) -> tuple[str, ...]:
+        nodes.write(
+            HUB,
+            "relay-1",
+            role="relay",
+            listens=[f"127.0.0.1:{port}"],
+            node_table={"state": str(nodes.folder / "state")},
+            **tables,
+        )
+        answer = await reloader.reload()
+        assert answer.ok, answer.reason
+        return answer.changes
+
+    assert await reload(audit=AUDIT) == ("audit added",)
+    await until(lambda: events(nodes) == ["audit.keys", "config.reloaded"])
+    assert await reload(audit={"keep_days": 3}) == ("audit.keep_days changed",)
+    assert await reload() == ("audit removed",)
+    assert running.node.audit.figures is None
+    await running.node.stop()
+    assert events(nodes) == ["audit.keys", "config.reloaded", "config.reloaded", "audit.ended"]
+    assert running.lines("audit.ended")
+
+
+async def test_the_next_process_goes_on_with_what_was_not_written(nodes: Nodes) -> None:
+    running = relay(nodes, audit=AUDIT)
+    await running.node.start()
+    await running.node.audit.flush()
+    running.node.audit.release()
+    running.node.audit.rest += (b'"ts":"2026-11-03T02:14:07.113Z","event":"x"}',)
+    record = decode_handover(encode_handover(handover.to_handover(running.node)))
+    assert record.audit == running.node.audit.rest
+    fresh = make_node(running.node.config, fake_core, Log("debug", io.StringIO()))
+    fresh.state = running.node.state
+    fresh.audit.attach(fresh.state)
+    fresh.audit.restore(record.audit)
+    fresh.audit.start()
+    await fresh.audit.flush()
+    assert events(nodes) == ["audit.keys", "node.ready", "x"]
+    await fresh.audit.stop()
+
+
+async def test_what_is_wrong_with_it_is_in_status_and_metrics(nodes: Nodes) -> None:
+    running = relay(nodes, audit=AUDIT)
+    await running.node.start()
+    await running.node.audit.flush()
+    status = node_status(running.node)
+    assert status.audit is not None
+    assert status.audit.records == status.audit.signed == 2
+    assert not [each for each in troubles(status) if "audit" in each.sentence]
+    assert "pcgrelay_audit_size 2" in metrics_text(status, {})
+    words = {
+        "refusing": ("It was cut.", "Nothing of the audit log is signed any more: It was cut.", True),
+        "failing": ("no space left on device", "cannot be written (no space left on device); 7 records", False),
+    }
+    for field, (reason, sentence, is_grave) in words.items():
+        wrong = structs.replace(status, audit=structs.replace(status.audit, lost_total=7, **{field: reason}))
+        (found,) = [each for each in troubles(wrong) if "audit" in each.sentence]
+        assert sentence in found.sentence
+        assert found.is_grave is is_grave
+        assert "pcgrelay_audit_failing 1" in metrics_text(wrong, {})
