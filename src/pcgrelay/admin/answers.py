@@ -38,6 +38,7 @@ class ReloadAnswer(Struct, frozen=True, kw_only=True):
     ok: bool
     changes: tuple[str, ...] = ()
     effects: tuple[ReloadEffect, ...] = ()  # of a dry run: for each change
+    policy: tuple[str, ...] = ()  # what of it widens what is allowed, narrows it, or does neither
     approval: ApprovalTaken | None = None  # none: nobody has to approve changes
     reason: str = ""  # why it was refused; the old configuration stays in force
     exit_code: int = 0

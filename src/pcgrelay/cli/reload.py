@@ -49,17 +49,25 @@ def reload(path: Path, as_json: bool, dry_run: bool) -> int:
     elif not answer.ok:
         say(f"pcgrelay: {answer.reason}", err=True)
     elif dry_run:
-        _print_effects(answer.effects)
+        _print_effects(answer.effects, answer.policy)
     elif not answer.changes:
         click.echo("Applied; nothing has changed.")
     else:
         click.echo("Applied:")
         for change in answer.changes:
             say(f"  {change}")
+        _print_policy(answer.policy)
     return answer.exit_code
 
 
-def _print_effects(effects: Sequence[ReloadEffect]) -> None:
+def _print_policy(policy: Sequence[str]) -> None:
+    if policy:
+        click.echo("For what is allowed that means:")
+    for each in policy:
+        say(f"  {each}")
+
+
+def _print_effects(effects: Sequence[ReloadEffect], policy: Sequence[str]) -> None:
     if not effects:
         click.echo("Nothing would change.")
         return
@@ -67,6 +75,7 @@ def _print_effects(effects: Sequence[ReloadEffect]) -> None:
     for effect in effects:
         ended = _ended(effect.streams, effect.sessions)
         say(f"  {effect.change}{f': ends {ended}' if ended else ''}")
+    _print_policy(policy)
     streams, sessions = sum(each.streams for each in effects), sum(each.sessions for each in effects)
     ends = _ended(streams, sessions) or "nothing"
     click.echo(f"Nothing was changed. A reload now would end {ends}.")

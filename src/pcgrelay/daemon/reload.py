@@ -19,7 +19,7 @@ from pcgrelay.admin.answers import ApprovalTaken, ReloadAnswer
 from pcgrelay.admin.status import ConfigurationStatus
 from pcgrelay.check import refuse_reload
 from pcgrelay.clock import Clock
-from pcgrelay.config import differences, restart_reason, sized_as
+from pcgrelay.config import Config, differences, restart_reason, sized_as
 from pcgrelay.daemon.keeper import reloading
 from pcgrelay.errors import ConfigError, PcgrelayError, PermissionProblem, RunError
 from pcgrelay.gateway.approvals import Approvals
@@ -33,6 +33,7 @@ from pcgrelay.policy.approving import Reason
 from pcgrelay.policy.change import NARROWS, NEUTRAL, WIDENS
 from pcgrelay.policy.gate import ApprovalProblem, Decision
 from pcgrelay.policy.signatures import ToolProblem
+from pcgrelay.policy.widening import classify
 from pcgrelay.rehearsal import rehearse
 from pcgrelay.views.reload_effects import reload_effects
 
@@ -83,8 +84,10 @@ class Reloader:
             if reason := node.role.unserved():
                 return self._refused(ConfigError(UNSERVED.format(reason=reason)))
             node.configuration = ConfigurationStatus(timestamp_s=node.clock.wall().timestamp())
-            node.emit(ConfigReloaded(changes=changes, milliseconds=node.clock.monotonic_ms() - began_ms))
-            return ReloadAnswer(ok=True, changes=changes, approval=approval_of(fresh.decision))
+            took_ms = node.clock.monotonic_ms() - began_ms
+            node.emit(ConfigReloaded(changes=changes, policy=fresh.policy, milliseconds=took_ms))
+            approval = approval_of(fresh.decision)
+            return ReloadAnswer(ok=True, changes=changes, policy=fresh.policy, approval=approval)
 
     async def try_out(self) -> ReloadAnswer:
         """Return what `reload` would change and end now, or why it would be refused; nothing is changed.
@@ -99,8 +102,8 @@ class Reloader:
                     (await node.prepare(fresh.local.config)).close()
             except PcgrelayError as error:
                 return ReloadAnswer(ok=False, reason=str(error), exit_code=_code_of(error))
-            effects = reload_effects(node, fresh.local, changes)
-            return ReloadAnswer(ok=True, changes=changes, effects=effects, approval=approval_of(fresh.decision))
+            effects, approval = reload_effects(node, fresh.local, changes), approval_of(fresh.decision)
+            return ReloadAnswer(ok=True, changes=changes, effects=effects, policy=fresh.policy, approval=approval)
 
     async def _swap(self, uid: int | None, change: Path | None) -> tuple[Fresh, tuple[str, ...]]:
         node = self._node
@@ -148,6 +151,7 @@ class Fresh:
 
     local: LocalIdentity
     decision: Decision | None  # nothing: nobody has to approve anything
+    policy: tuple[str, ...]  # what it widens, narrows, or neither
 
 
 def _read(old: LocalIdentity, clock: Clock, approvals: Approvals, change: Path | None) -> Fresh:
@@ -169,10 +173,17 @@ def _read(old: LocalIdentity, clock: Clock, approvals: Approvals, change: Path |
         fresh.prepare()
         if decision is not None:
             require_judged(decision, fresh.from_files)
-        return Fresh(fresh, decision)
+        return Fresh(fresh, decision, _policy_words(old, config, decision))
     except (ValueError, SSL.Error):
         # The check found no error, so the files changed while they were being read.
         raise ConfigError(f"{path}: the files of [identity] do not fit together; reload again.") from None
+
+
+def _policy_words(old: LocalIdentity, config: Config, decision: Decision | None) -> tuple[str, ...]:
+    """Return each difference with what it does, as people sign it."""
+    if decision is not None:
+        return tuple(f"{line.kind:<9} {line.sentence}" for line in decision.proposed.lines)
+    return tuple(map(str, classify(old.written, config)))
 
 
 def _code_of(error: PcgrelayError) -> int:

@@ -413,6 +413,7 @@ class ConfigReloaded(Record, frozen=True, kw_only=True):
     EVENT: ClassVar[str] = "config.reloaded"
     AUDIT: ClassVar[bool] = True
     changes: tuple[str, ...]
+    policy: tuple[str, ...] = ()  # what of it widens what is allowed, narrows it, or does neither
     milliseconds: int
 
 

@@ -74,6 +74,9 @@ async def test_a_grant_that_goes_is_published_and_nothing_else_changes(pair: Pai
     assert len(pair.kent.sessions_up()) == 1
     assert not pair.kent.lines("link.down")
     assert pair.kent.lines("config.reloaded")[-1]["changes"] == list(answer.changes)
+    assert answer.policy
+    assert pair.kent.lines("config.reloaded")[-1]["policy"] == list(answer.policy)
+    assert all(each.split()[0] in ("WIDENS", "NARROWS", "NEUTRAL") for each in answer.policy)
     assert [note.partition("\n")[0] for note in pair.notes] == ["RELOADING=1", "READY=1"]
 
 
