@@ -342,6 +342,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
     node: NodeStatus
     condition: str = ""  # ready, degraded, failing, draining
+    marking: str = ""  # the highest of the services that are shown; empty: this node does not judge by markings
     links: tuple[LinkStatus, ...] = ()
     sessions: tuple[SessionStatus, ...] = ()
     services: tuple[ServiceStatus, ...] = ()

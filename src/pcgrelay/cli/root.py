@@ -96,7 +96,8 @@ class LazyGroup(click.Group):
         module, _, name = self._lazy[cmd_name][0].partition(":")
         command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
-        return command
+        # Here, since it depends on what options the command has.
+        return importlib.import_module("pcgrelay.cli.marking").with_marking(command)  # type: ignore[no-any-return]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

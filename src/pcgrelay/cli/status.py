@@ -23,6 +23,7 @@ from pcgrelay.admin.status import (
     Status,
 )
 from pcgrelay.admin.validity import brought_lines, validity_line
+from pcgrelay.cli.marking import marked
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import StatusProblem
 from pcgrelay.output import (
@@ -80,7 +81,8 @@ def status(path: Path, as_json: bool, streams: bool, organisations: bool) -> int
     if as_json:
         print_json(answer)
     else:
-        _print(terminal(), answer, found, streams, organisations)
+        with marked(answer.marking):
+            _print(terminal(), answer, found, streams, organisations)
     return EXIT_CODES[condition_of(answer, found)]
 
 

@@ -31,7 +31,8 @@ from pcgrelay.gateway.node import Node
 from pcgrelay.health.state import Health
 from pcgrelay.link.link import Link, LinkState
 from pcgrelay.model import Precedence, Priority, Role
-from pcgrelay.policy.clearances import HIGHEST, NAMES
+from pcgrelay.policy.clearances import HIGHEST, LOWEST, NAMES, OPEN
+from pcgrelay.policy.rules import MARKING_NUMBERS
 from pcgrelay.services.counts import ServiceCounts
 from pcgrelay.services.imports import Exporter, ImportState
 from pcgrelay.services.services import Exported, Imported, key_of
@@ -67,6 +68,7 @@ def node_status(node: Node) -> Status:
             draining=node.draining,
             stands_back=node.stands_back,
         ),
+        marking=_marking(node, role) if isinstance(role, EdgeRole) else "",
         links=_links(node),
         sessions=_sessions(node, role) if isinstance(role, EdgeRole) else (),
         services=_services(node, role) if isinstance(role, EdgeRole) else (),
@@ -93,6 +95,15 @@ def node_status(node: Node) -> Status:
         refusals=node.refused.total(),
     )
     return structs.replace(status, condition=condition_of(status, troubles(status)).value)
+
+
+def _marking(node: Node, edge: EdgeRole) -> str:
+    """Return the highest marking of the services of an edge, if it judges by markings."""
+    if node.local.clearances == OPEN:
+        return ""
+    exported = (MARKING_NUMBERS[export.marking] for export in node.config.exports)
+    imported = (exporter.marking for each in edge.services.imports for exporter in each.exporters)
+    return NAMES[max(*exported, *imported, LOWEST, LOWEST)]
 
 
 def _links(node: Node) -> tuple[LinkStatus, ...]:

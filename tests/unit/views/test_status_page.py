@@ -47,6 +47,16 @@ def test_it_shows_what_there_is() -> None:
         assert word in text, word
 
 
+def test_the_marking_of_what_it_shows_stands_above_and_below() -> None:
+    text = node_page(replace(HEALTHY, marking="OFFICIAL-SENSITIVE"), [LINE], ME, NOW).body.decode()
+    mark = '<p class="marking">OFFICIAL-SENSITIVE</p>'
+    before, between, after = text.split(mark)
+    assert "<header>" not in before
+    assert "<footer>" in between
+    assert after.split() == ["</body>", "</html>"]
+    assert "marking" not in node_page(HEALTHY, [LINE], ME, NOW).body.decode()
+
+
 def test_what_needs_attention_comes_with_a_command() -> None:
     refused = ConfigurationStatus(successful=False, reason="line 3 is wrong")
     links = (replace(HEALTHY.links[0], state="down", reason="unreachable"), HEALTHY.links[1])
