@@ -129,6 +129,22 @@ def paper() -> list[Case]:
     ]
 
 
+def reading() -> list[Case]:
+    """Audit logs: a changed bit is found in 100 of 100 places, and ten million records are examined in time."""
+
+    def case(part: str, runs: int, name: str) -> Case:
+        def command(seed: int, figures: Path) -> list[str]:
+            words = ["--part", part, "--runs", str(runs), "--seed", str(seed), "--figures", str(figures)]
+            return [sys.executable, "-m", "tests.acceptance.audit", *words]
+
+        return Case(name, command, 900.0)
+
+    return [
+        case("flips", 100, "reading: 100 bits of records, tiles and checkpoints"),
+        case("verify", 10_000_000, "reading: 10,000,000 records examined"),
+    ]
+
+
 LISTS: dict[str, Callable[[], list[Case]]] = {
     "judge": judge,
     "moves": moves,
@@ -137,4 +153,5 @@ LISTS: dict[str, Callable[[], list[Case]]] = {
     "cuts": cuts,
     "drills": drills,
     "paper": paper,
+    "reading": reading,
 }
