@@ -32,9 +32,17 @@ post_quantum = "required"
 suites = ["AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305"]
 members = ["*.police.example", "hub.example"]
 
+[policy.paper]
+owner = "j.smith@kent.police.example"
+reason = "The realm's members"
+change = "CR-1001"
+until = 2027-03-31
+
 [[listen]]
 address = "127.0.0.1:7400"
 bearer = "psn"
+owner = "j.smith@kent.police.example"
+until = 2027-03-31
 
 [[link]]
 peer = "relay-1.hub.example"
@@ -83,11 +91,29 @@ probe = "probe-1.toml"
 listen = "10.1.2.3:9740"
 allow = ["kent.police.example"]
 """
+# Where changes have to be approved, each rule has all four keys.
+APPROVED = (
+    re.sub(
+        rb"(?m)^((?:address|target|listen) = .*)$",
+        rb'\1\nowner = "a@kent.police.example"\nreason = "Look-ups"\nchange = "CR-1042"\nuntil = 2027-03-31',
+        EDGE.replace(b'owner = "j.smith@kent.police.example"\nuntil = 2027-03-31\n', b"").split(b"[metrics]")[0],
+    )
+    + b"""
+[approvals]
+signers = "allowed_signers"
+needs = 2
+roles = { "information assurance" = ["a.jones@kent.police.example"] }
+revoked = "revoked.krl"
+holds = true
+most_days = 400
+"""
+)
 RELAY = re.sub(rb"(?s)\[\[export\]\].*(?=\[audit\])", b"", EDGE).replace(b'"edge"', b'"relay"')
 WORDS = [
     *(word.encode() for word in re.findall(r"[A-Za-z0-9_*@.:/-]+", EDGE.decode())),
     b"\n[[listen]]\n", b"\n[[link]]\n", b"\n[[export]]\n", b"\n[[import]]\n", b"\n[policy]\n", b"[[node]]",
-    b"\n[metrics]\n", b"\n[page]\n", b"\n[audit]\n", b"unix:/run/x", b".next", b"unix://", b"/../", b"/./",
+    b"\n[metrics]\n", b"\n[page]\n", b"\n[audit]\n", b"\n[approvals]\n", b"\n[policy.paper]\n", b"until = 1970-01-01\n",
+    b"unix:/run/x", b".next", b"unix://", b"/../", b"/./",
     b"true", b"1e400", b"-1", b"nan", b"1979-05-27T07:32:00Z", b"9" * 5_000, b"'''", b'"""', b"\\u0000", b"\\U0010ffff",
     b"\n[log]\nlevel = \"debug\"\naccess = false\n", b"0x", b"KiB", b"[" * 2_000, b"{a.b.c=" * 500,
 ]  # fmt: skip
@@ -131,4 +157,4 @@ def assert_sentence(text: str, path: str) -> None:
 if __name__ == "__main__":
     from tests.fuzz.mutation import main
 
-    sys.exit(main([EDGE, RELAY], WORDS, run))
+    sys.exit(main([EDGE, APPROVED, RELAY], WORDS, run))

@@ -21,6 +21,7 @@ from pcgrelay.model import Marking
 from pcgrelay.policy.digest import PolicyFiles
 from pcgrelay.policy.judging import Difference, Kind, changed, shown
 from pcgrelay.policy.placement import BEARER, LISTEN, TABLES, Key, Table
+from pcgrelay.policy.revoked import holds_all
 
 NO_FILES = PolicyFiles()
 _MARKINGS = list(Marking)
@@ -179,7 +180,6 @@ def _bearers(old: tuple[BearerSettings, ...], new: tuple[BearerSettings, ...]) -
 # -- contents of files -------------------------------------------------------------------------------------
 
 _KEY_DATA = re.compile(rb"(?<!\S)AAAA[A-Za-z0-9+/]+={0,2}(?!\S)")
-_KRL_MAGIC = b"SSHKRL\n\0"
 
 
 def _lines(key: str, old: bytes, new: bytes) -> Iterator[Difference]:
@@ -244,7 +244,7 @@ def _revoked(old: bytes, new: bytes) -> Iterator[Difference]:
         yield Difference(Kind.NARROWS, f"approvals.revoked: a list of {len(new)} bytes")
     elif not new:
         yield Difference(Kind.WIDENS, "approvals.revoked: no list any more")
-    elif not old.startswith(_KRL_MAGIC) and not new.startswith(_KRL_MAGIC) and _entries(old) <= _entries(new):
+    elif holds_all(new, old):
         yield Difference(Kind.NARROWS, "approvals.revoked: all keys of before, and more")
     else:
         yield Difference(Kind.WIDENS, f"approvals.revoked: another list, of {len(new)} bytes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from pcgrelay import config
 from pcgrelay.config import schema
-from pcgrelay.policy.digest import PolicyFiles
+from pcgrelay.policy.digest import PolicyFiles, policy_digest
 from pcgrelay.policy.placement import TABLES
 from pcgrelay.policy.widening import classify
 from tests.support.documented_config import PATH, approved, written
@@ -250,3 +251,22 @@ def test_without_a_policy_of_before_everything_widens() -> None:
     assert {each.kind.value for each in found} == {"WIDENS"}
     assert "export custody: allow met.police.example added" in [each.sentence for each in found]
     assert "approvals: added" in [each.sentence for each in found]
+
+
+def test_a_policy_of_a_thousand_rules_is_judged_in_a_moment() -> None:
+    """Measured: 6 ms to compare, 20 ms for the digest. The bound is for a busy machine."""
+    values = approved()
+    export = {**values["export"][0], "also": []}
+    values["export"] = [{**export, "service": f"s{number}"} for number in range(1_000)]
+    del values["caller"]
+    old = config.parse(written(values), PATH)
+    values["export"][500]["allow"] = ["essex.police.example"]
+    new = config.parse(written(values), PATH)
+    begun = time.monotonic()
+    found = classify(old, new)
+    policy_digest(new, signers=b"", trust=b"")
+    assert time.monotonic() - begun < 2
+    assert [each.sentence for each in found] == [
+        "export s500: allow essex.police.example added",
+        "export s500: allow met.police.example removed",
+    ]
