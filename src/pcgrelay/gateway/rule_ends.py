@@ -70,10 +70,20 @@ class RuleEnds:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._settled: tuple[object, ...] = ()  # for what the configuration in force was last found right
+        self._is_partial = False  # whether an error came while what had ended was taken out
         self._again_ms = 0  # what returns is not tried before, on the monotonic clock
 
     def tick(self, within_s: float = 0.0) -> None:
-        """Apply, tell and announce what is due. within_s: when the next tick is; an end before it is met exactly."""
+        """Apply, tell and announce what is due. within_s: when the next tick is; an end before it is met exactly.
+
+        Nothing is raised: whatever else is due in this second is no less due because an end could not be applied.
+        """
+        try:
+            self._look(within_s)
+        except Exception as error:
+            self._emit(Failure(where="rules", error=type(error).__name__))
+
+    def _look(self, within_s: float) -> None:
         now = self._clock.wall()
         rules = self._all()
         self._tell(rules, now)
@@ -112,8 +122,10 @@ class RuleEnds:
         if self._lock.locked() or self._settled == (frozenset(self._ended), id(local.config), id(local.written)):
             return
         left = in_force(local.config, now)
-        if left != local.config:
+        if left != local.config or self._is_partial:
+            self._is_partial = True
             self._applied.keep(left)
+            self._is_partial = False
         if in_force(local.written, now) == local.config:
             self._settled = frozenset(self._ended), id(local.config), id(local.written)
         elif self._clock.monotonic_ms() >= self._again_ms and (self._task is None or self._task.done()):
@@ -145,11 +157,8 @@ class RuleEnds:
             self._timer = asyncio.get_running_loop().call_later(left, self._at_an_end)
 
     def _at_an_end(self) -> None:
-        try:
-            # The two clocks may differ by a moment.
-            self.tick(within_s=1.0)
-        except Exception as error:
-            self._emit(Failure(where="rules", error=type(error).__name__))
+        # The two clocks may differ by a moment.
+        self.tick(within_s=1.0)
 
     # -- what is told ------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from pcgrelay.gateway.handover import to_handover
 from pcgrelay.gateway.prepared import Prepared
 from pcgrelay.gateway.rule_ends import RuleEnds
 from pcgrelay.handover.node import NodeHandover, decode_handover, encode_handover
-from pcgrelay.log.events import Record
+from pcgrelay.log.events import Failure, Record
 from pcgrelay.log.rule_events import RuleEnding, RuleExpired, RuleReturned, RuleUnreturned
 from pcgrelay.policy.in_force import in_force
 from tests.support.documented_config import PATH, approved, written
@@ -85,6 +85,7 @@ class Applied:
         self.local = local
         self.did: list[str] = []
         self.fails = False
+        self.breaks = False
 
     async def prepare(self, config: Config) -> Prepared:
         self.did.append("prepare")
@@ -95,6 +96,8 @@ class Applied:
     def keep(self, config: Config) -> None:
         self.did.append("keep")
         self.local.config = config
+        if self.breaks:
+            raise ValueError
 
     def give_back(self, config: Config, prepared: Prepared) -> None:
         self.did.append("give back")
@@ -144,6 +147,24 @@ def test_an_end_is_applied_and_told_in_the_tick_that_finds_it_and_only_once() ->
         stage.clock.advance(1_000)
         stage.ends.tick()
     assert stage.applied.did == ["publish", "keep"]
+    assert stage.expired() == NAMES
+
+
+def test_an_end_that_is_applied_in_part_is_applied_again_and_nothing_else_waits_for_it() -> None:
+    stage = Stage(OVER)
+    stage.set_clock(OVER - timedelta(seconds=1))
+    stage.local.config = stage.local.written
+    stage.ends = stage.made()
+    stage.applied.breaks = True
+    stage.clock.advance(1_000)
+    for _ in range(2):
+        stage.ends.tick()
+    assert stage.applied.did.count("keep") == 2
+    assert [each.error for each in stage.told if isinstance(each, Failure)] == ["ValueError"] * 2
+    stage.applied.breaks = False
+    for _ in range(2):
+        stage.ends.tick()
+    assert stage.applied.did.count("keep") == 3
     assert stage.expired() == NAMES
 
 
