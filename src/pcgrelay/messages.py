@@ -9,6 +9,7 @@ is parsed by hand from the first bytes, and determines how long the message may 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from enum import IntEnum
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -23,6 +24,9 @@ UNKNOWN_LIMIT_BYTES = 4_096
 CARRY_LIMIT_BYTES = 16_384
 PIECE_LIMIT_BYTES = 65_536  # of an object, in one OBJECT_PIECE
 PIECE_MESSAGE_LIMIT_BYTES = 66_560
+WITNESS_LIMIT_BYTES = 16_384
+WITNESS_BODY_LIMIT_BYTES = 12_288
+WITNESS_KEYS_MOST = 12
 RELAYS_MOST = 8
 PREFIX_BYTES = 4
 
@@ -35,6 +39,7 @@ Lanes = Annotated[int, Meta(ge=0, le=64)]
 Flows = Annotated[int, Meta(ge=1, le=64)]
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 SessionId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+WitnessKey = Annotated[bytes, Meta(min_length=1, max_length=WITNESS_BODY_LIMIT_BYTES)]
 Identity = Annotated[str, Meta(max_length=URI_LIMIT)]
 Reason = Annotated[str, Meta(max_length=256)]
 Route = Annotated[tuple[Identity, ...], Meta(max_length=RELAYS_MOST)]
@@ -209,6 +214,24 @@ class Twin(Struct, tag=16, array_like=True, frozen=True):
     identity: Identity
 
 
+class WitnessKind(IntEnum):
+    """What a WITNESS says (docs/protocol.md, 9.12)."""
+
+    REQUEST = 1
+    COSIGNED = 2
+    SIZE = 3
+    REFUSED = 4
+    CONFLICT = 5
+
+
+class Witness(Struct, tag=17, array_like=True, frozen=True):
+    """A request to sign the head of an audit log, or the answer (docs/protocol.md, 9.12)."""
+
+    kind: Annotated[int, Meta(ge=1, le=5)]
+    body: Annotated[bytes, Meta(max_length=WITNESS_BODY_LIMIT_BYTES)]
+    keys: Annotated[tuple[WitnessKey, ...], Meta(max_length=WITNESS_KEYS_MOST)] = ()
+
+
 Message = (
     Hello
     | Beat
@@ -226,11 +249,16 @@ Message = (
     | ObjectGet
     | ObjectPiece
     | Twin
+    | Witness
 )
 
 # msgspec does not raise its own error for text that is not UTF-8.
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_LIMITS = dict.fromkeys(range(1, 17), ORDINARY_LIMIT_BYTES) | {3: MESSAGE_LIMIT_BYTES, 15: PIECE_MESSAGE_LIMIT_BYTES}
+_LIMITS = dict.fromkeys(range(1, 18), ORDINARY_LIMIT_BYTES) | {
+    3: MESSAGE_LIMIT_BYTES,
+    15: PIECE_MESSAGE_LIMIT_BYTES,
+    17: WITNESS_LIMIT_BYTES,
+}
 _HEAD_BYTES = 14  # the longest head of an array, and the longest number after it
 _INTEGER_BYTES = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
 _encoder = msgspec.msgpack.Encoder()

@@ -33,6 +33,8 @@ MESSAGES: list[messages.Message] = [
     messages.ObjectGet(bytes(range(32)), 65_536),
     messages.ObjectPiece(bytes(range(32)), 65_536, b"x" * 300),
     messages.Twin(IDENTITY),
+    messages.Witness(1, b"old 0\n\n", (b"vkey",) * 5),
+    messages.Witness(2, b"x"),
 ]
 ENTRY = msgspec.msgpack.encode(
     Entry(ENTRY_KIND, IDENTITY, 1, NOW_S + 60, (Offer("custody", 2), Offer("echo", 1, 1, 50, 2)))

@@ -15,6 +15,7 @@ from tests.reference import (
     vectors_objects,
     vectors_sequences,
     vectors_twins,
+    vectors_witness,
 )
 
 FOLDER = Path(__file__).resolve().parents[1] / "vectors"
@@ -32,6 +33,7 @@ FILES: dict[str, Callable[[], dict[str, object]]] = {
     "candidates": vectors_candidates.candidates,
     "objects": vectors_objects.objects,
     "twins": vectors_twins.twins,
+    "witness": vectors_witness.witness,
     "audit_tree": vectors_audit.tree,
     "audit_note": vectors_audit.note,
 }

@@ -56,6 +56,11 @@ CASES = {
     "PcgrelayDegraded": one("degraded", AT, "1x60", "1x10 0x50"),
     "PcgrelayNeighbourAway": one("link_up", LINK, "0x60", "1x60"),
     "PcgrelayTwins": one("identity_twins", AT, "1x60", "0x60"),
+    "PcgrelayAuditFailing": one("audit_failing", AT, "1x60", "0x60"),
+    "PcgrelayAuditForked": one("audit_witness_conflicts", AT, "1x60", "0x60"),
+    "PcgrelayAuditUnwitnessed": one(
+        "audit_witness_timestamp_seconds", f'{AT},witness="relay-1.hub.example"', f"-{2 * DAY}x60", "0x60"
+    ),
     "PcgrelayBackUpInUse": one("import_back_up_in_use", f'{AT},service="{SERVICE}"', "1x60", "0x60"),
     "PcgrelayRefusedByRule": one(
         "service_refused_total", f'{PAIR},reason="not-allowed"', "_x25 1x40", "5x60",

@@ -23,4 +23,5 @@ ALL: list[m.Message] = [
     m.ObjectGet(bytes(range(32)), 65_536),
     m.ObjectPiece(bytes(range(32)), 65_536, b"data"),
     m.Twin("spiffe://a"),
+    m.Witness(1, b"old 0\n\n", (b"vkey",)),
 ]

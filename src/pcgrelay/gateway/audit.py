@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from pcgrelay.audit.audit_log import AuditFigures, AuditLog
+from pcgrelay.audit.keys import CERTIFICATES_MOST, SIGNED_BEFORE, LogKeys
 from pcgrelay.audit.note import Note
 from pcgrelay.audit.restarting import Restart
 from pcgrelay.clock import Clock
@@ -103,6 +105,18 @@ class NodeAudit:
             raise RunError("This node has no audit log; its configuration has no [audit].")
         if why := await self.log.restart(restart):
             raise RunError(why)
+
+    def told_keys(self, keys: LogKeys) -> tuple[bytes, ...]:
+        """Return the keys of the log as WITNESS has them: three vkeys, the signature, the chain."""
+        public = keys.public
+        chain, signature = self._endorse(SIGNED_BEFORE + public.statement)
+        vkeys = (public.ed25519.vkey, public.ml_dsa_44.vkey, public.cosigner.vkey)
+        return (*(each.encode() for each in vkeys), signature, *chain[:CERTIFICATES_MOST])
+
+    @property
+    def state(self) -> Path | None:
+        """The folder of state, if there is a log in it."""
+        return None if self.log is None or self._state is None else self._state.path
 
     @property
     def figures(self) -> AuditFigures | None:

@@ -36,6 +36,7 @@ from pcgrelay.gateway.rule_ends import RuleEnds
 from pcgrelay.gateway.tasks import spawn
 from pcgrelay.gateway.twins import TwinWatch
 from pcgrelay.gateway.watching import LinkWatch
+from pcgrelay.gateway.witnesses import Witnesses
 from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.link.link import Link
@@ -43,7 +44,7 @@ from pcgrelay.link.table import LinkTable
 from pcgrelay.log.events import EventsLost as EventsLostRecord
 from pcgrelay.log.events import Failure, NodeDraining, NodeDrainUndone, NodeReady, NodeStopped
 from pcgrelay.log.writer import Log
-from pcgrelay.messages import Advert, Code, Message, Object, ObjectGet, ObjectPiece, Twin, Withdraw
+from pcgrelay.messages import Advert, Code, Message, Object, ObjectGet, ObjectPiece, Twin, Withdraw, Witness
 from pcgrelay.objects.exchange import ObjectExchange
 from pcgrelay.policy.clearances import Clearances
 from pcgrelay.policy.in_force import in_force
@@ -97,6 +98,7 @@ class Node:
         self.link_totals = LinkTotals()
         self.approvals = Approvals(log, clock)
         self.audit = NodeAudit(self.local, log, clock)
+        self.witnesses = Witnesses(self.local, self.audit, log.emit, clock)
         # For status and metrics.
         self.started_ms = clock.monotonic_ms()
         self.draining = False
@@ -109,6 +111,7 @@ class Node:
         self.refused.register("readers", self.readers.refused)
         self.refused.register("objects", self.objects.refused)
         self.refused.register("twins", self.twins.refused)
+        self.refused.register("witnesses", self.witnesses.refused)
         self.refused.register("approvals", self.approvals.refused)
         self._news_lost = False
         self._tick_task: asyncio.Task[None] | None = None
@@ -299,6 +302,7 @@ class Node:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.role.close(Code.DRAINING)
         await self.link_table.stop(Code.DRAINING)
+        await self.witnesses.stop()
         self.plane.stop()
         self.emit(NodeStopped(node=self.config.node.id.dotted, streams=streams))
         await self.audit.stop()
@@ -331,6 +335,8 @@ class Node:
             self.exchange.receive(link, message)
         elif isinstance(message, Object | ObjectGet | ObjectPiece):
             self.objects.receive(link, message)
+        elif isinstance(message, Witness):
+            self.witnesses.receive(link, message)
         elif isinstance(message, Twin):
             self.twins.receive(link, message)
         else:
@@ -355,6 +361,7 @@ class Node:
         self.role.paths.link_down(link)
         self.watch.link_down(link, reason)
         self.twins.link_down(link)
+        self.witnesses.link_down(link)
 
     # -- what the core reports ---------------------------------------------------------------------------------
 
@@ -431,6 +438,7 @@ class Node:
         links = list(self.link_table.links.values())
         self.watch.look(links, self.config)
         self.twins.look(links, self.exchange.catalogue)
+        self.witnesses.look(links)
         if self._news_lost:
             self._news_lost = False
             self.look_again()

@@ -44,7 +44,8 @@ LINK_ID_BYTES = 16
 SESSION_CLASS = "session-class"  # feature: HELLO names the session and its class
 OBJECTS = "objects"  # feature of links: OBJECT and what belongs to it
 TWINS = "twins"  # feature of links: TWIN
-LINK_FEATURES = (OBJECTS, TWINS)
+WITNESS = "witness-1"  # feature of links: WITNESS
+LINK_FEATURES = (OBJECTS, TWINS, WITNESS)
 
 _client_suite_key = {suite.value: suite for suite in Suite}
 

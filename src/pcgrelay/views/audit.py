@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pcgrelay.admin.status import AuditStatus
+from pcgrelay.admin.status import AuditStatus, WitnessStatus
 from pcgrelay.gateway.node import Node
 
 
@@ -11,6 +11,7 @@ def audit_status(node: Node) -> AuditStatus | None:
     figures = node.audit.figures
     if figures is None:
         return None
+    linked = {link.peer for link in node.link_table.links.values()}
     return AuditStatus(
         records=figures.size,
         signed=figures.signed,
@@ -19,4 +20,12 @@ def audit_status(node: Node) -> AuditStatus | None:
         queue=figures.queue,
         failing=figures.failing,
         refusing=figures.refusing,
+        witnesses=tuple(
+            WitnessStatus(
+                peer=peer.dotted, size=asked.cosigned_size, timestamp_s=asked.cosigned_s, linked=peer in linked
+            )
+            for peer, asked in sorted(node.witnesses.asked.items())
+        ),
+        stale=node.witnesses.is_stale,
+        conflicts=tuple(sorted(node.witnesses.conflicts)),
     )

@@ -1,0 +1,90 @@
+"""What a witness judges, by the vectors of the protocol and beyond them."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from pcgrelay.audit.keys import public_keys
+from pcgrelay.audit.note import Note
+from pcgrelay.audit.witnessing import Known, Verdict, head_signed, judge, parse_request, request_body
+from pcgrelay.errors import ProofProblem
+from pcgrelay.messages import MessageReader, Witness, encode_message
+from tests.support.vectors import load, octets
+
+VECTORS = load("witness")
+KEYS = public_keys(VECTORS["origin"], VECTORS["vkeys"])
+ANSWERS = {
+    "cosigned": Verdict.COSIGN,
+    "size": Verdict.SIZE,
+    "conflict": Verdict.CONFLICT,
+    "refused": Verdict.REFUSED,
+}
+
+
+@pytest.mark.parametrize("name", ["steps", "forked"])
+def test_requests_in_turn(name: str) -> None:
+    known = Known(origin=VECTORS["origin"], keys=tuple(VECTORS["vkeys"]))
+    for step in VECTORS[name]:
+        request = parse_request(octets(step["body"]))
+        assert judge(known, request, KEYS) is ANSWERS[step["answer"]], step["name"]
+        if step["answer"] == "cosigned":
+            known = structs.replace(known, size=request.head.size, note=request.note.encoded.decode())
+        assert known.size == step["known"]
+        # What was parsed is written as it was.
+        assert request_body(request.old, request.proof, request.note) == octets(step["body"])
+
+
+def test_the_message_and_the_statement() -> None:
+    body = octets(VECTORS["steps"][0]["body"])
+    wire = octets(VECTORS["wire"])
+    assert [message for message, _ in MessageReader().feed(wire)] == [Witness(1, body)]
+    assert encode_message(Witness(1, body)) == wire
+    assert KEYS.statement.decode() == VECTORS["statement"]
+
+
+def test_a_request_that_is_none_is_refused_and_nothing_else_is_raised() -> None:
+    bodies = [octets(step["body"]) for step in VECTORS["steps"]]
+    chance = random.Random(13)
+    for _ in range(3_000):
+        data = bytearray(chance.choice(bodies))
+        for _ in range(chance.randrange(1, 4)):
+            at = chance.randrange(len(data))
+            if chance.random() < 0.5:
+                data[at] = chance.randrange(256)
+            else:
+                del data[at : at + chance.randrange(40)]
+        try:
+            request = parse_request(bytes(data))
+        except ProofProblem:
+            continue
+        judge(Known(origin="x", keys=("", "", "")), request, KEYS)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"old 1\n\n", b"old 01\n\nx", b"old -1\n\nx", b"new 1\n\nx", b"\xff\n\nx", b"old 1\n" * 70 + b"\n\nx"]
+)
+def test_these_are_no_requests(body: bytes) -> None:
+    with pytest.raises(ProofProblem):
+        parse_request(body)
+
+
+def test_only_what_this_log_has_signed_proves_anything() -> None:
+    note = parse_request(octets(VECTORS["steps"][0]["body"])).note
+    head = head_signed(note, KEYS)
+    assert head is not None
+    assert head.size == 7
+    foreign = parse_request(octets(VECTORS["steps"][7]["body"])).note
+    assert head_signed(foreign, KEYS) is None
+    assert head_signed(Note(note.text.replace("7", "9", 1), note.signatures), KEYS) is None
+
+
+def test_the_largest_request_fits_its_message() -> None:
+    request = parse_request(octets(VECTORS["steps"][0]["body"]))
+    longest: Any = Note(request.note.text, request.note.signatures)
+    body = request_body(2**62, [bytes(32)] * 63, longest)
+    # And an ML-DSA-44 signature, 2,420 bytes in base64, beside it.
+    assert len(body) + 3_400 < 12_288
