@@ -15,23 +15,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import msgspec
 from msgspec import structs
 
 from pcgrelay import config as configuration
+from pcgrelay.backup import MANIFEST, Manifest
 from pcgrelay.check import check_files
 from pcgrelay.config import Config
 from pcgrelay.drills.record import DrillFile
 from pcgrelay.errors import ConfigError, PcgrelayError
 from pcgrelay.files import reason_of
 from pcgrelay.finding import ERROR
+from pcgrelay.policy.digest import digest_on_disk
 from pcgrelay.state.file import is_whole
 from pcgrelay.state.folder import LOCK
 
 FILES_MOST = 10_000
 BYTES_MOST = 256 << 20
+REST_MOST = 1 << 20  # tar fills its last record with zeros
 FOLDER_MODE = 0o700
 # Of one file.
 SAME, DIFFERS, MISSING, OLDER, NEWER, DAMAGED = "same", "differs", "missing", "older", "newer", "damaged"
+LEFT_OUT = "left out"  # on purpose: keys
 BAD = (DIFFERS, MISSING, DAMAGED)
 
 
@@ -42,6 +47,7 @@ class Restored:
     files: tuple[DrillFile, ...]
     problem: str  # why a node could not be started from it; nothing: it could
     sentence: str
+    policy: str = ""  # digest of its policy; nothing: it could not be read
 
 
 def restore(archives: Sequence[Path], live: Path) -> Restored:
@@ -58,11 +64,15 @@ def _compared(root: Path, live: Path, made_s: float) -> Restored:
     found = _find_config(root, live)
     try:
         now = configuration.load(live)
+        has_keys = _has_keys(root)
         then = _within(configuration.load(found), root, live, found)
+        if not has_keys:
+            # The key is kept elsewhere, so the one in force stands for it.
+            then = structs.replace(then, identity=structs.replace(then.identity, key=now.identity.key))
     except PcgrelayError as error:
         problem = str(error).replace(str(root), "back-up")
         return Restored((), problem, problem.rstrip("."))
-    files = [*_named(now, then, live, found), *_state(now, then, made_s)]
+    files = [*_named(now, then, live, found, has_keys=has_keys), *_state(now, then, made_s)]
     errors = [each for each in check_files(then) if each.level == ERROR and not each.dates]
     problem = f"{errors[0].where}: {errors[0].sentence}".replace(str(root), "back-up") if errors else ""
     bad = [each for each in files if each.outcome in BAD]
@@ -73,7 +83,12 @@ def _compared(root: Path, live: Path, made_s: float) -> Restored:
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
         return Restored(tuple(files), words, f"a node restored from it is not the one that runs: {words}{more}")
     same = sum(each.outcome == SAME for each in files)
-    return Restored(tuple(files), "", f"check finds no error, and {same} of {len(files)} files are as they are now")
+    sentence = f"check finds no error, and {same} of {len(files)} files are as they are now"
+    try:
+        return Restored(tuple(files), "", sentence, digest_on_disk(then))
+    except PcgrelayError as error:
+        problem = str(error).replace(str(root), "back-up")
+        return Restored(tuple(files), problem, problem.rstrip("."))
 
 
 # -- an archive ------------------------------------------------------------------------------------------------
@@ -91,6 +106,10 @@ def _unpack(archive: Path, root: Path) -> float:
                 if total > BYTES_MOST:
                     raise ConfigError(f"{archive}: it is more than {BYTES_MOST >> 20} MiB; leave out what is no state.")
                 _unpack_one(archive, tar, member, root)
+            # What compresses it has its sum at the very end, and only who reads that far compares it.
+            rest = tar.fileobj.read(REST_MOST) if tar.fileobj else b""
+            if len(rest) >= REST_MOST:
+                raise ConfigError(f"{archive}: something follows the archive in it; make it again.")
         return archive.stat().st_mtime
     except (tarfile.TarError, EOFError) as error:
         raise ConfigError(f"{archive}: it is no tar archive that can be read ({error}).") from None
@@ -119,6 +138,14 @@ def _unpack_one(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, ro
             sink.write(block)
         # As the archive has it: a key that others may read is one that check refuses.
         os.fchmod(sink.fileno(), stat.S_IMODE(member.mode) & 0o777)
+
+
+def _has_keys(root: Path) -> bool:
+    """Whether an archive has keys; one that people made with tar has them."""
+    try:
+        return msgspec.json.decode((root / MANIFEST).read_bytes(), type=Manifest).keys
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return True
 
 
 def _find_config(root: Path, live: Path) -> Path:
@@ -157,10 +184,14 @@ def _within(config: Config, root: Path, live: Path, found: Path) -> Config:
         state=None if node.state is None else inside(node.state),
         inventory=None if node.inventory is None else inside(node.inventory),
     )
-    return structs.replace(config, identity=identity, node=node)
+    approvals = config.approvals
+    if approvals is not None:
+        revoked = None if approvals.revoked is None else inside(approvals.revoked)
+        approvals = structs.replace(approvals, signers=inside(approvals.signers), revoked=revoked)
+    return structs.replace(config, identity=identity, node=node, approvals=approvals)
 
 
-def _named(now: Config, then: Config, live: Path, found: Path) -> Iterator[DrillFile]:
+def _named(now: Config, then: Config, live: Path, found: Path, *, has_keys: bool) -> Iterator[DrillFile]:
     """The configuration, and the files that it names."""
     pairs = [
         ("configuration", live, found),
@@ -169,9 +200,15 @@ def _named(now: Config, then: Config, live: Path, found: Path) -> Iterator[Drill
         ("identity.trust", now.identity.trust, then.identity.trust),
         ("identity.crl", now.identity.crl, then.identity.crl),
         ("node.inventory", now.node.inventory, then.node.inventory),
+        *(
+            (f"approvals.{name}", getattr(now.approvals, name, None), getattr(then.approvals, name, None))
+            for name in ("signers", "revoked")
+        ),
     ]
     for name, mine, restored in pairs:
-        if mine is not None or restored is not None:
+        if name == "identity.key" and not has_keys:
+            yield DrillFile(name=name, outcome=LEFT_OUT)
+        elif mine is not None or restored is not None:
             before, after = _read(mine), _read(restored)
             outcome = MISSING if after is None else SAME if before == after else DIFFERS
             yield DrillFile(name=name, outcome=outcome, sha256=_digest(after))

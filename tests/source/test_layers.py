@@ -23,6 +23,7 @@ CONTROL_LAYERS = [
     ["views"],
     ["gateway"],
     ["restoring"],
+    ["backup"],
     ["check"],
     ["unit_checks", "clearance_checks", "rule_checks"],
     ["rehearsal"],

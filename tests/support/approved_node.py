@@ -9,10 +9,10 @@ from typing import Any
 
 from pcgrelay import __version__, config
 from pcgrelay.assure.parameters import Parameters
-from pcgrelay.assure.readers.rules import digest_of
 from pcgrelay.assure.scene import Scene
 from pcgrelay.config import Config
 from pcgrelay.policy.change import WIDENS, Change, make_head, time_shown
+from pcgrelay.policy.digest import digest_on_disk
 from pcgrelay.policy.signed_text import Line
 from pcgrelay.state.approved import CHANGE, POLICY, SIGNERS, TRUST, Approved, ApprovedStore, Pointer
 from tests.support.documented_config import approved, written
@@ -64,7 +64,7 @@ class ApprovedNode:
         change = Change(
             head,
             before.pointer.digest if before else "",
-            digest_of(settings),
+            digest_on_disk(settings),
             (Line(WIDENS, "export custody: allow essex.police.example added"),),
         ).render()
         files = {
@@ -76,7 +76,7 @@ class ApprovedNode:
         }
         pointer = Pointer(
             folder="",
-            digest=digest_of(settings),
+            digest=digest_on_disk(settings),
             version=__version__,
             files={},
             taken=time_shown(TAKEN),

@@ -51,3 +51,7 @@ def listed(words: Sequence[str], most: int = NAMED_MOST) -> str:
 
 class NotHereError(Exception):
     """Raised by a reader: what the control is about does not exist at this node. The message says why."""
+
+
+class AskedError(Exception):
+    """Raised by a reader: here only a person can answer the control's question."""

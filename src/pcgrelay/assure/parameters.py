@@ -42,6 +42,7 @@ class MonitoringParameters(_Table, frozen=True, kw_only=True):
     witness_most_h: Annotated[int, Meta(ge=1, le=8_760)] = 24  # since a witness signed
     keep_least_days: Days = 365  # of the records
     recorded_most_s: Seconds = 2  # until something that happened is in the log
+    rules: str = ""  # file of the alert rules; empty: where Prometheus or the package has them
 
 
 class RulesParameters(_Table, frozen=True, kw_only=True):

@@ -27,7 +27,8 @@ SHOWN_KEYS = frozenset(
     "max_streams_per_organisation members memory metrics mode most_days name needs new_streams_per_second node "
     "organisation outlet page paper path_wait_ms peer policy post_quantum precedence priority probe probe_interval_ms "
     "proxy realm reason reference rekey_bytes rekey_frames rekey_s relay relays renewal_age_s renewal_interval_s role "
-    "roles service share srv streams suites supported_until transit until weight window workers zone assure origin".split()
+    "roles service share srv streams suites supported_until transit until weight window workers zone assure "
+    "origin".split()
 )
 
 

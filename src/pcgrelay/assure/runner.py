@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from pcgrelay.assure.catalogue import ASKED, Control, Profile
 from pcgrelay.assure.facts import Facts
-from pcgrelay.assure.judgement import BAD, BROKEN, NOT_HERE, TOLD, Judgement, NotHereError
+from pcgrelay.assure.judgement import BAD, BROKEN, NOT_HERE, TOLD, AskedError, Judgement, NotHereError
 from pcgrelay.assure.scene import Scene
 from pcgrelay.assure.tests import LiveTest
 from pcgrelay.errors import PcgrelayError
@@ -95,7 +95,7 @@ async def _judged(scene: Scene, control: Control, tests: Mapping[str, LiveTest])
     if not control.is_for(role):
         return Judgement(outcome=NOT_HERE, observed=f"this is not about a node of the role {role}", expected=""), None
     if control.test == ASKED:
-        return Judgement(outcome=TOLD, observed="to be told by a person", expected=control.question), None
+        return _asked(control), None
     test = tests[control.test]
     seconds = scene.parameters.test.seconds * test.times
     before = await _remains(scene.folder)
@@ -103,6 +103,8 @@ async def _judged(scene: Scene, control: Control, tests: Mapping[str, LiveTest])
         async with asyncio.timeout(seconds):
             found: Facts = await asyncio.create_task(_read(test, scene), name=f"assure {control.id}")
         judgement = test.judge(found, scene.parameters)
+    except AskedError:
+        judgement, found = _asked(control), Facts()
     except NotHereError as reason:
         judgement, found = Judgement(outcome=NOT_HERE, observed=str(reason), expected=""), Facts()
     except TimeoutError:
@@ -121,6 +123,10 @@ async def _judged(scene: Scene, control: Control, tests: Mapping[str, LiveTest])
 async def _read(test: LiveTest, scene: Scene) -> Facts:
     found: Facts = await test.read(scene)
     return found
+
+
+def _asked(control: Control) -> Judgement:
+    return Judgement(outcome=TOLD, observed="to be told by a person", expected=control.question or control.title)
 
 
 def _broken(observed: str) -> Judgement:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pcgrelay.assure.judgement import Judgement
-from pcgrelay.assure.judges import crypto, host, resilience, rules, software
+from pcgrelay.assure.judges import crypto, host, record, resilience, rules, software
 from pcgrelay.assure.parameters import Parameters
-from pcgrelay.assure.readers import bank, certificates, drills, handshakes, process, ways
+from pcgrelay.assure.readers import alerts, backups, bank, certificates, drills, handshakes, probe, process, ways
+from pcgrelay.assure.readers import record as log
 from pcgrelay.assure.readers import rules as policy
 from pcgrelay.assure.readers import software as installed
 from pcgrelay.assure.scene import Scene
@@ -47,7 +48,17 @@ TESTS: dict[str, LiveTest] = {
     "changes_are_signed": LiveTest(policy.read_changes, rules.changes_are_signed, 8),
     "nothing_leads_across": LiveTest(policy.read_transit, rules.nothing_leads_across),
     "markings_are_kept": LiveTest(ways.read_markings, rules.markings_are_kept),
+    "network_is_drawn": LiveTest(ways.read_diagram, rules.network_is_drawn),
+    "strangers_are_refused": LiveTest(probe.read_refusal, rules.strangers_are_refused, 2),
+    "clock_is_kept": LiveTest(log.read_clock, record.clock_is_kept),
+    "what_happens_is_recorded": LiveTest(probe.read_observed, record.what_happens_is_recorded, 4),
+    # Ten million records take a minute on one core.
+    "log_is_whole": LiveTest(log.read_log, record.log_is_whole, 36),
+    "records_are_kept": LiveTest(log.read_kept, record.records_are_kept),
+    "nothing_is_held": LiveTest(probe.read_privacy, record.nothing_is_held, 4),
+    "alerts_are_sound": LiveTest(alerts.read_alerts, record.alerts_are_sound, 2),
     "ways_are_apart": LiveTest(ways.read_ways, resilience.ways_are_apart),
+    "backup_starts_a_node": LiveTest(backups.read_backup, resilience.backup_starts_a_node, 4),
     "drills_were_held": LiveTest(drills.read_drills, resilience.drills_were_held),
     "floods_are_bounded": LiveTest(process.read_flood_bounds, host.floods_are_bounded, 2),
     "process_has_no_rights": LiveTest(process.read_process, host.process_has_no_rights),

@@ -35,6 +35,7 @@ COMMANDS = {
     "quiet": ("pcgrelay.cli.quiet:quiet", "Show since when nothing used an old network."),
     "retire": ("pcgrelay.cli.retire:retire", "Close an old outlet that is quiet; certify a network."),
     "drill": ("pcgrelay.cli.drill:drill", "Put a back-up, a relay or a network to the test."),
+    "backup": ("pcgrelay.cli.backup:backup", "Write a back-up of a node's configuration and state."),
     "assure": ("pcgrelay.cli.assure:assure", "Test a node's controls, and write evidence that others can verify."),
     "audit": ("pcgrelay.cli.audit:audit", "Examine, prove and read the audit log of a node."),
     "page": ("pcgrelay.cli.page:page", "Show the cut-overs of a running node to a browser on this machine."),

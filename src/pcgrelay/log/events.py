@@ -211,6 +211,17 @@ class ClockSkew(Record, frozen=True, kw_only=True):
     at_least: bool
 
 
+class ClockState(Record, frozen=True, kw_only=True):
+    """How this node's clock stands to those of other nodes. Recorded once an hour, whatever it is."""
+
+    EVENT: ClassVar[str] = "clock.state"
+    LEVEL: ClassVar[str] = "debug"
+    AUDIT: ClassVar[bool] = True
+    peers: int  # whose clocks are known
+    most_skew_s: int  # of these, the largest difference
+    skewed: int  # how many differ by more than is taken
+
+
 class DateRecord(Record, frozen=True, kw_only=True):
     """A date in this node's own files is near or past. Logged once a day."""
 

@@ -15,9 +15,11 @@ from typing import Any
 import msgspec
 
 from pcgrelay.config import Config
+from pcgrelay.files import read_bounded
 from pcgrelay.policy.placement import TABLES, Table, as_written
 
 SCHEMA = 1
+FILE_LIMIT_BYTES = 1 << 20
 
 
 class PolicyFiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +33,17 @@ class PolicyFiles(msgspec.Struct, frozen=True, kw_only=True):
 def policy_digest(config: Config, *, signers: bytes, trust: bytes, revoked: bytes = b"") -> str:
     """Return the digest as 64 hexadecimal digits. The bytes are the contents of the files of those names."""
     return hashlib.sha256(canonical(config, signers=signers, trust=trust, revoked=revoked)).hexdigest()
+
+
+def digest_on_disk(config: Config) -> str:
+    """Return the digest of a configuration with the files that it names, as they are now. PcgrelayError: one is not."""
+    signers = revoked = b""
+    if config.approvals is not None:
+        signers = read_bounded(config.approvals.signers, "list of signers", FILE_LIMIT_BYTES)
+        if config.approvals.revoked is not None:
+            revoked = read_bounded(config.approvals.revoked, "list of revoked keys", FILE_LIMIT_BYTES)
+    trust = read_bounded(config.identity.trust, "trusted certificate", FILE_LIMIT_BYTES)
+    return policy_digest(config, signers=signers, trust=trust, revoked=revoked)
 
 
 def canonical(config: Config, *, signers: bytes, trust: bytes, revoked: bytes = b"") -> bytes:

@@ -11,6 +11,7 @@ from pcgrelay.admin.status import LinkStatus, NodeStatus, Status
 from pcgrelay.clock import SetClock
 from pcgrelay.gateway.clocks import Clocks
 from pcgrelay.identity.skew import PEERS_MOST, Skews
+from pcgrelay.log.events import ClockSkew, ClockState
 from pcgrelay.model import NodeId
 from tests.support.metric_samples import value
 
@@ -91,7 +92,7 @@ def test_an_entry_that_is_numbered_otherwise_tells_nothing(life_s: int) -> None:
 def test_it_is_said_at_once_then_once_an_hour_and_when_it_changes() -> None:
     clock, said = SetClock(NOW), []
     skews = Skews(clock)
-    clocks = Clocks(skews, said.append, clock)
+    clocks = Clocks(skews, lambda line: said.append(line) if isinstance(line, ClockSkew) else None, clock)
     skews.hear(RELAY, (f"clock:{NOW_MS + 1_740_000}",))
     skews.hear(KENT, (f"clock:{NOW_MS + 20_000}",))
     clocks.tick()
@@ -106,6 +107,22 @@ def test_it_is_said_at_once_then_once_an_hour_and_when_it_changes() -> None:
     clocks.tick()
     assert [line.skew_s for line in said[2:]] == [1640, -80]
     clock._wall -= timedelta(seconds=100)
+
+
+def test_the_state_of_the_clock_is_recorded_once_an_hour_whatever_it_is() -> None:
+    clock, said = SetClock(NOW), []
+    skews = Skews(clock)
+    clocks = Clocks(skews, said.append, clock)
+    clocks.tick()
+    assert said == []
+    skews.hear(KENT, (f"clock:{NOW_MS + 20_000}",))
+    clock.advance(30_000)
+    for _ in range(3):
+        clocks.tick()
+    assert said == [ClockState(peers=1, most_skew_s=20, skewed=0)]
+    clock.advance(3_600_000)
+    clocks.tick()
+    assert len(said) == 2
 
 
 def status_of(*skews: tuple[str, int]) -> Status:

@@ -15,17 +15,15 @@ from pcgrelay.assure.rule_facts import BearerPair, ChangeFact, Changes, RuleFact
 from pcgrelay.assure.scene import Scene
 from pcgrelay.config import Config
 from pcgrelay.config.paper import papers
-from pcgrelay.files import read_bounded
 from pcgrelay.model import Role
 from pcgrelay.policy.change import Change, parse_change
 from pcgrelay.policy.clearances import clearances_of
-from pcgrelay.policy.digest import policy_digest
-from pcgrelay.policy.signatures import CHANGE_NAMESPACE, Signature, Verified, read_revoked, verify
+from pcgrelay.policy.digest import digest_on_disk
+from pcgrelay.policy.signatures import CHANGE_NAMESPACE, Signature, Verified, verify
 from pcgrelay.policy.signed_text import Misspelt
-from pcgrelay.policy.signers import SIGNERS_LIMIT_BYTES, parse_signers
+from pcgrelay.policy.signers import parse_signers
 from pcgrelay.state.approved import CHANGE, REVOKED, SIGNERS, Approved, ApprovedStore
 
-TRUST_LIMIT_BYTES = 1 << 20
 PAPER = ("owner", "reason", "change", "until")
 # Records of a change that was taken, and of digests that another version computes.
 TAKEN = ("policy.taken", "policy.first")
@@ -48,7 +46,7 @@ def _rules(scene: Scene) -> Rules:
         rules=tuple(rule_facts(config)),
         approvals=config.approvals is not None,
         approved=kept.pointer.digest if kept else "",
-        holds=digest_of(config),
+        holds=digest_on_disk(config),
     )
 
 
@@ -58,16 +56,6 @@ def rule_facts(config: Config) -> Iterator[RuleFact]:
         name = f"{where[0]}[{where[1] + 1}]" if isinstance(where[1], int) else ".".join(map(str, where))
         missing = tuple(key for key in PAPER if paper is None or not getattr(paper, key))
         yield RuleFact(where=name, missing=missing, until=None if paper is None else paper.until)
-
-
-def digest_of(config: Config) -> str:
-    """Return the digest of the policy in the files of a configuration. PcgrelayError: one cannot be read."""
-    signers = revoked = b""
-    if config.approvals is not None:
-        signers = read_bounded(config.approvals.signers, "list of signers", SIGNERS_LIMIT_BYTES)
-        revoked = b"" if config.approvals.revoked is None else read_revoked(config.approvals.revoked)
-    trust = read_bounded(config.identity.trust, "trusted certificate", TRUST_LIMIT_BYTES)
-    return policy_digest(config, signers=signers, trust=trust, revoked=revoked)
 
 
 def _approved(config: Config) -> Approved | None:

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from pcgrelay.admin.answers import EXPLAIN_PATH, ExplainAnswer
 from pcgrelay.admin.client import ask
 from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status
+from pcgrelay.assure.inventory import diagram
 from pcgrelay.assure.judgement import NotHereError
 from pcgrelay.assure.readers.rules import bearers_of
 from pcgrelay.assure.rule_facts import Diagram, Markings, PathFact, ServiceWays, WayFact, Ways
@@ -83,6 +84,14 @@ def _leaks(config: Config, clearances: Clearances) -> Iterator[str]:
 
 
 # -- the drawing (N8) ------------------------------------------------------------------------------------------------
+
+
+async def read_diagram(scene: Scene) -> Diagram:
+    """N8. The drawing is made now, as the pack of this run has it."""
+    status = await asyncio.to_thread(scene.status)
+    now = scene.clock.wall()
+    picture = diagram(scene.config.node.id.dotted, status, (), now)
+    return diagram_of(scene.config, scene.parameters.rules.coded_bearers, picture, now.date())
 
 
 def diagram_of(config: Config, asking: tuple[str, ...], picture: bytes, today: date) -> Diagram:
