@@ -7,7 +7,7 @@ from heapq import merge
 from itertools import chain
 from pathlib import Path
 
-from pcgrelay.audit.history import HISTORY, SignedHead, read_history, read_newest
+from pcgrelay.audit.history import SignedHead, history_bytes, merged, read_history, read_last, read_newest
 from pcgrelay.audit.problems import Problems
 from pcgrelay.errors import ProofProblem
 
@@ -20,16 +20,16 @@ class Heads:
         self._folder = folder
         self._problems = problems
         self.seen = seen
+        # A node may go on meanwhile: what is signed after this moment is of records that may not be read. It writes the
+        # history first and the newest head after it, so these are read the other way round.
         self.newest = self._read_newest()
-        first = next((head for head in self.all()), None)
+        self._most_bytes = history_bytes(folder)
+        first = next(self.history(), self.newest)
         self.origin = first.checkpoint.origin if first else ""
-        self.last: SignedHead | None = None  # the largest
-        for head in self.all():
-            if head.checkpoint.origin != self.origin:
-                continue
-            # The newest alone has no time; its line in the history has.
-            if self.last is None or (_size(head), bool(head.ts)) >= (_size(self.last), bool(self.last.ts)):
-                self.last = head
+        self.last = read_last(folder, self._most_bytes)  # the largest
+        newest = self.newest if self.newest and self.newest.checkpoint.origin == self.origin else None
+        if newest is not None and (self.last is None or _size(self.last) < _size(newest)):
+            self.last = newest
         for head in seen:
             if self.origin and head.checkpoint.origin != self.origin:
                 raise ProofProblem(
@@ -41,9 +41,14 @@ class Heads:
         """The most records that a head of this folder has."""
         return self.last.checkpoint.size if self.last else 0
 
+    def history(self) -> Iterator[SignedHead]:
+        """Each head of the history with all signatures that it has; what is no head is left out."""
+        lines = read_history(self._folder, self._most_bytes)
+        yield from merged(head for head in lines if isinstance(head, SignedHead))
+
     def all(self) -> Iterator[SignedHead]:
-        """Each head of the history, and the newest; what is none is left out."""
-        yield from (head for head in read_history(self._folder) if isinstance(head, SignedHead))
+        """Each head of the history, and the newest."""
+        yield from self.history()
         if self.newest is not None:
             yield self.newest
 
@@ -54,7 +59,7 @@ class Heads:
     def _own(self) -> Iterator[SignedHead]:
         before: SignedHead | None = None
         newest = () if self.newest is None else (self.newest,)
-        for head in chain(read_history(self._folder), newest):
+        for head in chain(read_history(self._folder, self._most_bytes), newest):
             if isinstance(head, ProofProblem):
                 self._problems.add("head", str(head))
                 continue
@@ -82,11 +87,6 @@ class Heads:
         except ProofProblem as problem:
             self._problems.add("head", str(problem))
             return None
-
-    @property
-    def has_history(self) -> bool:
-        """Whether there is a history at all."""
-        return (self._folder / HISTORY).exists()
 
 
 def _size(head: SignedHead) -> int:

@@ -1,20 +1,21 @@
 """What was signed: `checkpoint`, the newest head of a log, and `checkpoints.jsonl`, each one that ever was.
 
-A line of the history is {"ts": "2026-11-03T02:14:07.113Z", "note": "..."} with the whole signed note in it. The same
-head may stand there again with the signatures of witnesses that came later. Sizes never fall. A last line without its
-end is torn, as that of a segment.
+A line of the history is {"ts": "2026-11-03T02:14:07.113Z", "note": "..."} with a signed note in it. The signature of a
+witness, which comes later, is a line with the same text again: `merged` puts these together. Sizes never fall. A last
+line without its end is torn, as that of a segment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from pcgrelay.audit.checkpoint import Checkpoint
-from pcgrelay.audit.note import NOTE_MOST_BYTES, Note
+from pcgrelay.audit.note import NOTE_MOST_BYTES, SIGNATURES_MOST, Note
 from pcgrelay.errors import ProofProblem
 from pcgrelay.files import open_plain, unreadable
 
@@ -67,14 +68,27 @@ def read_newest(folder: Path) -> SignedHead | None:
     return parse_head(data, str(path))
 
 
-def read_history(folder: Path) -> Iterator[SignedHead | ProofProblem]:
-    """Each head of the history in its order; in the place of a line that is none, what is wrong with it."""
+def history_bytes(folder: Path) -> int:
+    """How long the history is now; 0 if there is none."""
+    try:
+        return (folder / HISTORY).stat().st_size
+    except OSError:
+        return 0
+
+
+def read_history(folder: Path, most_bytes: int | None = None) -> Iterator[SignedHead | ProofProblem]:
+    """Each line of the history in its order; in the place of one that is no head, what is wrong with it.
+
+    most_bytes: read no line that ends after so many: a node may write more meanwhile.
+    """
     path = folder / HISTORY
     try:
         with open_plain(path, buffering=1 << 20) as source:
-            number = 0
+            number = read = 0
             while line := source.readline(LINE_MOST_BYTES + 1):
-                number += 1
+                number, read = number + 1, read + len(line)
+                if most_bytes is not None and read > most_bytes:
+                    return
                 if line.endswith(b"\n"):
                     yield _head(line, f"{path}:{number}")
                 elif len(line) > LINE_MOST_BYTES:
@@ -84,6 +98,33 @@ def read_history(folder: Path) -> Iterator[SignedHead | ProofProblem]:
         return
     except OSError as error:
         raise unreadable(path, "history of checkpoints", error) from None
+
+
+def read_last(folder: Path, most_bytes: int) -> SignedHead | None:
+    """The last head of the history in its first most_bytes, without reading all of it; nothing: there is none."""
+    path = folder / HISTORY
+    try:
+        with open_plain(path) as source:
+            source.seek(max(0, most_bytes - 2 * LINE_MOST_BYTES))
+            lines = source.read(min(most_bytes, 2 * LINE_MOST_BYTES)).split(b"\n")[:-1]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise unreadable(path, "history of checkpoints", error) from None
+    found = (_head(line, str(path)) for line in reversed(lines))
+    return next((head for head in found if isinstance(head, SignedHead)), None)
+
+
+def merged(heads: Iterable[SignedHead]) -> Iterator[SignedHead]:
+    """Heads that follow one another with the same text as one, with the signatures of all."""
+    for _, group in groupby(heads, key=lambda head: head.note.text):
+        first, *others = group
+        signatures = {(each.name, each.key_id): each for each in first.note.signatures}
+        for other in others:
+            for each in other.note.signatures:
+                signatures.setdefault((each.name, each.key_id), each)
+        several = tuple(signatures.values())[:SIGNATURES_MOST]
+        yield structs.replace(first, note=Note(first.note.text, several)) if others else first
 
 
 def _head(line: bytes, where: str) -> SignedHead | ProofProblem:

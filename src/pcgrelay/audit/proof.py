@@ -12,7 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from pcgrelay.audit.checkpoint import Checkpoint, CheckpointRefused, base64_bytes, base64_text, read_hash, read_size
-from pcgrelay.audit.history import SignedHead, read_history, read_newest
+from pcgrelay.audit.history import SignedHead, merged, read_history, read_newest
 from pcgrelay.audit.note import NOTE_MOST_BYTES, Note, NoteRefused, NoteVerifier, Verified, verify_note
 from pcgrelay.audit.policy import Policy
 from pcgrelay.audit.segments import LINE_MOST_BYTES, read_record, segments_of
@@ -145,8 +145,8 @@ def _head_for(folder: Path, number: int) -> SignedHead | None:
     best = read_newest(folder)
     if best is not None and best.checkpoint.size <= number:
         best = None
-    for head in read_history(folder):
-        if not isinstance(head, SignedHead) or head.checkpoint.size <= number:
+    for head in merged(each for each in read_history(folder) if isinstance(each, SignedHead)):
+        if head.checkpoint.size <= number:
             continue
         if best is None or len(head.note.signatures) >= len(best.note.signatures):
             best = head

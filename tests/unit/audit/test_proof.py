@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from pcgrelay.audit.history import HISTORY, history_line
 from pcgrelay.audit.note import Note
 from pcgrelay.audit.policy import Policy, parse_policy
 from pcgrelay.audit.proof import HEAD, PROOF_MOST_BYTES, Proof, ProofRefused, check, prove
@@ -105,6 +106,18 @@ def test_another_log_is_refused_by_its_name(made: AuditLog, tmp_path: Path) -> N
     other = AuditLog(tmp_path / "audit", origin=ORIGIN.replace("kent-1", "kent-2"))
     with pytest.raises(ProofRefused, match=r"has no log .*kent-1"):
         check(prove(made.folder, 5), parse_policy(other.policy.encode(), "policy"))
+
+
+def test_a_proof_has_the_signatures_of_witnesses_that_came_later(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit")
+    log.grow(50)
+    note = log.sign()
+    with (log.folder / HISTORY).open("ab") as sink:
+        sink.write(history_line("2026-11-03T00:00:00.000Z", Note(note.text, (log.witness.sign(note.text, 5),))))
+    log.grow(5)
+    log.sign()
+    checked = check(prove(log.folder, 7), parse_policy(log.policy.encode(), "policy"))
+    assert (checked.checkpoint.size, len(checked.signed), len(checked.witnessed)) == (50, 2, 1)
 
 
 def test_what_is_not_signed_or_not_there_is_not_proved(made: AuditLog, tmp_path: Path) -> None:

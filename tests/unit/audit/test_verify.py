@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -15,6 +15,7 @@ from pcgrelay.audit.policy import parse_policy
 from pcgrelay.audit.report import Report
 from pcgrelay.audit.segments import segments_of
 from pcgrelay.audit.verify import keys_of_policy, verify_log
+from pcgrelay.audit.walk import Group, Walk
 from pcgrelay.errors import ProofProblem
 from tests.support.audit_logs import ORIGIN, AuditLog, make_log, stream_end
 
@@ -362,6 +363,40 @@ def test_lost_records_are_shown_where_the_log_tells_them(tmp_path: Path) -> None
     assert report.verdict == "whole"
     (hole,) = report.holes
     assert (hole.number, hole.count, hole.reason) == (10, 212, "full")
+
+
+def test_a_witness_signs_later_and_its_line_counts_for_the_head_before(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit")
+    for _ in range(3):
+        log.grow(50)
+        note = log.sign()
+        alone = Note(note.text, (log.witness.sign(note.text, 1_793_664_000 + log.size),))
+        with (log.folder / HISTORY).open("ab") as sink:
+            sink.write(history_line("2026-11-03T00:00:00.000Z", alone))
+    report = examine(log, log.folder)
+    assert (report.problems, report.verdict, report.accepted_size) == ((), "whole", 150)
+    assert [each.size for each in report.witnesses] == [150]
+    # Whoever does not know the witness sees a log that is signed as before.
+    logs = "".join(f"log {key.vkey}\n" for key in log.vkeys)
+    report = verify_log(log.folder, keys_of_policy(parse_policy(f"{logs}quorum none\n".encode(), "policy")))
+    assert (report.problems, report.verdict) == ((), "whole")
+    # The witness has signed nothing that the log did not.
+    change_lines(log.folder / HISTORY, lambda lines: lines.pop(2))
+    assert kinds(examine(log, log.folder)) == {"signature"}
+
+
+def test_a_log_that_goes_on_meanwhile_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = make_log(tmp_path / "audit")
+    groups = Walk.groups
+
+    def growing(walk: Walk) -> Iterator[Group]:
+        yield from list(groups(walk))
+        log.grow(400)
+        log.sign(is_witnessed=True)
+
+    monkeypatch.setattr(Walk, "groups", growing)
+    report = examine(log, log.folder)
+    assert (report.problems, report.verdict, report.size, report.signed_size) == ((), "whole", RECORDS, SIGNED)
 
 
 def test_tiles_that_are_gone_are_noted_and_no_change(made: AuditLog, folder: Path) -> None:

@@ -161,7 +161,7 @@ def test_a_marking_stands_above_and_below(invoke: Invoke, made: AuditLog, policy
     ):
         lines = invoke("audit", *words, "--marking", "OFFICIAL-SENSITIVE").out.splitlines()
         assert lines[0] == lines[-1] == "OFFICIAL-SENSITIVE"
-        for wrong in ("x" * 101, "two\nlines"):
+        for wrong in ("x" * 201, "two\nlines"):
             assert invoke("audit", *words, "--marking", wrong).code == 2
 
 

@@ -18,7 +18,6 @@ from pcgrelay.identity.credentials import load_certificates
 
 F = TypeVar("F", bound=Callable[..., Any])
 FOLDER = "audit"  # below [node] state
-MARKING_MOST = 100
 _FILE = click.Path(path_type=Path, readable=False)
 
 
@@ -62,13 +61,6 @@ def trust_options(command: F) -> F:
     )(command)
 
 
-def marking_option(command: F) -> F:
-    """Add --marking TEXT for what is printed for people."""
-    return click.option("--marking", metavar="TEXT", default="", help="A protective marking, printed above and below.")(
-        command
-    )
-
-
 def folder_of(folder: Path | None, path: Path | None) -> Path:
     """The folder of the log that is meant. ConfigError: there is no log; PermissionProblem: it may not be read."""
     if folder is None:
@@ -96,13 +88,6 @@ def keys_of(policy_path: Path | None, trust: tuple[Path, ...], path: Path | None
     if not anchors and path is not None:
         anchors = [*load_certificates(config.load(path).identity.trust, "trust anchors")]
     return keys_of_trust(anchors) if anchors else keys_of_itself
-
-
-def checked_marking(marking: str) -> str:
-    """UsageProblem: the marking is too long, or has more than one line."""
-    if len(marking) > MARKING_MOST or not marking.isprintable():
-        raise UsageProblem(f"--marking is at most {MARKING_MOST} characters on one line.")
-    return marking
 
 
 def _folder_of_node(path: Path | None) -> Path:

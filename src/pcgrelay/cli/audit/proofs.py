@@ -12,7 +12,7 @@ from pcgrelay.audit.policy import read_policy
 from pcgrelay.audit.proof import PROOF_MOST_BYTES, Checked, Proof
 from pcgrelay.audit.proof import check as check_proof
 from pcgrelay.audit.proof import prove as prove_record
-from pcgrelay.cli.audit.places import checked_marking, folder_of, log_options, marking_option
+from pcgrelay.cli.audit.places import folder_of, log_options
 from pcgrelay.cli.audit.shown import moment_text
 from pcgrelay.cli.root import json_option
 from pcgrelay.errors import ProofProblem
@@ -67,14 +67,12 @@ def prove(number: int, folder: Path | None, path: Path | None) -> None:
     type=click.Path(path_type=Path, readable=False),
     help="A C2SP tlog-policy with the keys of the log and its witnesses; see audit policy.",
 )
-@marking_option
 @json_option
-def check(file: Path, policy_path: Path, marking: str, as_json: bool) -> None:
+def check(file: Path, policy_path: Path, as_json: bool) -> None:
     """Check a proof of a record, without the log.
 
     The keys are those of the policy alone: nothing that the proof says of itself is believed.
     """
-    checked_marking(marking)
     policy = read_policy(policy_path)
     data = read_bounded(file, "proof", PROOF_MOST_BYTES)
     try:
@@ -84,16 +82,12 @@ def check(file: Path, policy_path: Path, marking: str, as_json: bool) -> None:
     if as_json:
         print_json(_json(checked))
         return
-    if marking:
-        say(marking)
     say(f"Record {count(checked.index)} of {checked.checkpoint.origin} is proved.")
     types = ", ".join(TYPE_NAMES[each.by.kind] for each in checked.signed)
     say(f"  signed by     the log ({types}), as one of {count(checked.checkpoint.size)} records")
     seen = "; ".join(f"{each.by.name} at {moment_text(each.time_s)}" for each in checked.witnessed)
     say(f"  witnessed     {seen or 'by nobody: the policy asks for none'}")
     say(f"  record        {checked.record.decode(errors='replace')}")
-    if marking:
-        say(marking)
 
 
 def _json(checked: Checked) -> dict[str, object]:

@@ -16,7 +16,7 @@ from pcgrelay.admin.client import ask
 from pcgrelay.audit.query import Found, Usage, Wanted, checked_time
 from pcgrelay.audit.query import query as query_log
 from pcgrelay.audit.segments import read_lines, segments_of
-from pcgrelay.cli.audit.places import checked_marking, folder_of, log_options, marking_option
+from pcgrelay.cli.audit.places import folder_of, log_options
 from pcgrelay.cli.root import json_option
 from pcgrelay.errors import PcgrelayError, UsageProblem
 from pcgrelay.output import Layout, Row, count, print_json, print_table, say, size, terminal
@@ -52,7 +52,6 @@ Exit codes:
 @log_options
 @click.option("--by", metavar="NAME", default="", help="Who you are, beside the user that the system names.")
 @click.option("--reason", metavar="TEXT", default="", help="Why you ask; it goes on record with the query.")
-@marking_option
 @json_option
 def query(
     service: str,
@@ -63,7 +62,6 @@ def query(
     path: Path | None,
     by: str,
     reason: str,
-    marking: str,
     as_json: bool,
 ) -> None:
     """Show who used a service, and who had allowed it.
@@ -73,7 +71,6 @@ def query(
 
     A query of the log is itself put on record by the node, if it runs and -c names it.
     """
-    checked_marking(marking)
     wanted = Wanted(
         service=service, organisation=organisation, since=_time("--from", since), until=_time("--to", until)
     )
@@ -87,12 +84,8 @@ def query(
             {"usages": found.usages, "records": found.records, "left_out": found.left_out, "on_record": told.number}
         )
         return
-    if marking:
-        say(marking)
     _print(found)
     say(told.sentence)
-    if marking:
-        say(marking)
 
 
 class Told(Struct, frozen=True):

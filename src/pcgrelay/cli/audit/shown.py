@@ -49,7 +49,10 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
         yield "tail", f"{counted(report.unsigned, 'record')} at the end {_are(report.unsigned)} not signed yet"
     if report.torn is not None:
         size = counted(report.torn.size_bytes, "byte")
-        yield "torn", f"the last line of {report.torn.path} has no end: {size} that a stopped process has left"
+        yield (
+            "torn",
+            f"the last line of {report.torn.path} has no end: {size}, of a process that stopped or still writes",
+        )
     if report.short_tiles:
         yield (
             "tiles",

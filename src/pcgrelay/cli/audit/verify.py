@@ -9,7 +9,7 @@ import click
 from pcgrelay.audit.history import SignedHead, parse_head
 from pcgrelay.audit.note import NOTE_MOST_BYTES
 from pcgrelay.audit.verify import verify_log
-from pcgrelay.cli.audit.places import checked_marking, folder_of, keys_of, marking_option, node_option, trust_options
+from pcgrelay.cli.audit.places import folder_of, keys_of, node_option, trust_options
 from pcgrelay.cli.audit.shown import report_lines
 from pcgrelay.cli.root import json_option
 from pcgrelay.files import read_bounded
@@ -46,7 +46,6 @@ Exit codes:
     type=click.Path(path_type=Path, readable=False),
     help="A checkpoint of this log that somebody else has kept. May be given again.",
 )
-@marking_option
 @json_option
 def verify(
     folder: Path | None,
@@ -54,7 +53,6 @@ def verify(
     policy_path: Path | None,
     trust: tuple[Path, ...],
     seen: tuple[Path, ...],
-    marking: str,
     as_json: bool,
 ) -> int:
     """Examine a whole log.
@@ -66,19 +64,14 @@ def verify(
     A log that was cut off together with its newest head, or written again with the node's own key, is found by what
     others have seen of it: the signatures of witnesses, and --seen.
     """
-    checked_marking(marking)
     report = verify_log(
         folder_of(folder, path), keys_of(policy_path, trust, path if folder is None else None), _heads(seen)
     )
     if as_json:
         print_json(report)
     else:
-        if marking:
-            say(marking)
         for line in report_lines(report, terminal().width):
             say(line)
-        if marking:
-            say(marking)
     return CODES[report.verdict]
 
 
