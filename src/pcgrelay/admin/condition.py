@@ -72,7 +72,7 @@ def _troubles(status: Status) -> Iterator[Trouble]:
     for sentence, is_grave in validity_sentences(status.credentials):
         yield Trouble(sentence, is_grave, "pcgrelay ca renew, or pcgrelay ca crl, then pcgrelay reload -c FILE")
     for sentence in rule_sentences(status.rules):
-        yield Trouble(sentence, command="write a later until, or remove the rule, then pcgrelay reload -c FILE")
+        yield Trouble(sentence, command="pcgrelay check -c FILE")
     for sentence in clock_sentences(status.clocks):
         yield Trouble(sentence, command="timedatectl status")
     if status.log.failing:

@@ -63,6 +63,9 @@ def _node(families: Families, status: Status) -> None:
         family("state_lost", "gauge", "Whether shares that were set are not known any more.", [({}, state.lost)])
     for name, meaning, samples in validity_families(status.credentials):
         family(name, "gauge", meaning, samples)
+    ended = sum(not rule.days for rule in status.rules)
+    family("rules_ending", "gauge", "How many rules end within 30 days.", [({}, len(status.rules) - ended)])
+    family("rules_ended", "gauge", "How many rules have ended and still stand in the file.", [({}, ended)])
     family(
         "clock_skew_seconds",
         "gauge",

@@ -58,7 +58,9 @@ def shown(value: Value) -> str:
 
 
 def _escaped(character: str) -> str:
-    return character.encode("ascii", "backslashreplace").decode() if character > "~" else f"\\x{ord(character):02x}"
+    if character.isascii():
+        return f"\\x{ord(character):02x}"
+    return character.encode("ascii", "backslashreplace").decode()
 
 
 def changed(key: str, old: Value, new: Value) -> str:

@@ -291,6 +291,7 @@ def test_what_is_admitted_anew_is_called_widening(key: str, first: dict[str, Any
         for world in (first, second)
     }
     assert told or len(digests) == 1
+    assert all(each.isascii() and each.isprintable() for each in told)
 
 
 @settings(max_examples=60, deadline=None)

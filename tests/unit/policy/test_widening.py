@@ -9,10 +9,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pcgrelay import config
 from pcgrelay.config import schema
 from pcgrelay.policy.digest import PolicyFiles, policy_digest
+from pcgrelay.policy.judging import shown
 from pcgrelay.policy.placement import TABLES
 from pcgrelay.policy.widening import classify
 from tests.support.documented_config import PATH, approved, written
@@ -270,3 +273,16 @@ def test_a_policy_of_a_thousand_rules_is_judged_in_a_moment() -> None:
         "export s500: allow essex.police.example added",
         "export s500: allow met.police.example removed",
     ]
+
+
+@given(
+    st.text(st.characters(max_codepoint=0xD7FF), min_size=1, max_size=200).filter(
+        lambda text: text.isprintable() and text.strip()
+    )
+)
+def test_whatever_a_reason_says_is_one_line_of_ascii(reason: str) -> None:
+    found = told(lambda values: values["export"][0].update(reason=reason))
+    assert all(each.isascii() and each.isprintable() for each in found)
+    assert len(found) == (reason != "Custody look-ups")
+    # Two different reasons are never shown alike.
+    assert not found or shown(reason) in found[0]
