@@ -46,6 +46,8 @@ _FINAL = {Code.UNKNOWN, Code.REFUSED, Code.EXPIRED, Code.VIOLATION}
 # Given what a session is for, and a link to avoid if there is another: the link to use, or None.
 ChooseLink = Callable[[Key, Link | None], Link | None]
 NO_LINK = 0  # no link has this number
+# A far edge whose path is no longer allowed or cleared opens another one by then, or has none and cannot say so.
+REFUSED_WAIT_MS = 3_000
 
 
 class PathRecovery:
@@ -84,6 +86,7 @@ class PathRecovery:
     def path_closed(self, session: Session, end: PathEnd, code: int) -> None:
         if session.path is end:
             session.path = None
+            session.is_refused = code == Code.REFUSED
             self._leave_former(session, Code.DRAINING)
             # The link may be lost although its lanes here look up; after DRAINING it may be used again.
             session.lost = None if code == Code.DRAINING else end.link
@@ -204,7 +207,7 @@ class PathRecovery:
     async def _mended(self, session: Session) -> None:
         lost_ms = self._clock.monotonic_ms() - session.stalled_ms if session.state is State.STALLED else 0
         try:
-            async with asyncio.timeout(max(0, self._local.config.policy.path_wait_ms - lost_ms) / 1000):
+            async with asyncio.timeout(max(0, self._wait_ms(session) - lost_ms) / 1000):
                 if not session.initiator:
                     await self._await_way(session)
                 elif session.state is State.UP:
@@ -222,6 +225,10 @@ class PathRecovery:
         if session.state is State.STALLED or (session.state is State.STARTING and session.path is None):
             # Its path was lost while it was being moved.
             self.mend(session)
+
+    def _wait_ms(self, session: Session) -> int:
+        most = self._local.config.policy.path_wait_ms
+        return min(most, REFUSED_WAIT_MS) if session.is_refused and not session.initiator else most
 
     async def _await_way(self, session: Session) -> None:
         while session.state is State.STALLED or (session.state is State.STARTING and session.path is None):
@@ -343,7 +350,7 @@ class PathRecovery:
         """Switch a session to this path; the one before is closed once all flows have resumed."""
         self._leave_former(session, Code.DONE)
         session.former, session.path = session.path, end
-        session.lost = None
+        session.lost, session.is_refused = None, False
         if session.former is not None:
             session.former.on_closed = lambda _: self._former_closed(session)
         end.on_closed = lambda code: self.path_closed(session, end, code)

@@ -63,6 +63,7 @@ class Session:
     led: int = 0  # label of the path that the core was given last; 0: not known
     former: PathEnd | None = None  # the previous path, until all flows have resumed
     candidates: list[PathEnd] = field(default_factory=list)  # paths that may become its path, the oldest first
+    is_refused: bool = False  # its path was closed as one that is not allowed, until there is a new path
     lost: Link | None = None  # the link of the path that was lost, until there is a new path
     stalled_ms: int = 0
     unresumed: set[int] = field(default_factory=set)  # flows not yet resumed since the last change of path

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from pcgrelay.handover.records import RelayPathHandover
 from pcgrelay.messages import Carry, Code, PathAccept, PathClose, PathOpen, PathRefuse
 from pcgrelay.model import NodeId, Role
 from pcgrelay.path.budget import Budget
@@ -439,7 +441,16 @@ def test_paths_that_are_no_longer_cleared_end_on_both_sides(relay: Relay, left: 
         assert link.take() == [PathClose(SESSION, Code.REFUSED, label)]
 
 
-def test_the_marking_of_a_path_is_handed_over(relay: Relay) -> None:
+def test_the_marking_of_a_path_is_handed_over_and_one_that_is_not_known_is_the_highest(relay: Relay) -> None:
     relay.accepted(marking=SENSITIVE)
-    (handover,), _, _ = relay.relay_paths.to_handover()
+    (handover,), labels, last = relay.relay_paths.to_handover()
     assert (handover.marking, handover.via) == (SENSITIVE, ())
+    said = msgspec.structs.asdict(handover)
+    del said["marking"], said["via"]  # an older version does not say
+    for record, left in ((handover, 1), (msgspec.convert(said, RelayPathHandover), 0)):
+        heir = Relay()
+        heir.plane.paths = dict(relay.plane.paths)
+        heir.relay_paths.restore([record], labels, last, {1: heir.a, 2: heir.b})  # type: ignore[dict-item]
+        heir.clearances = Clearances(bearers={"internet": SENSITIVE})
+        heir.relay_paths.judge()
+        assert len(heir.relay_paths) == left
