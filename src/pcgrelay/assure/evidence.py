@@ -10,6 +10,8 @@ from pcgrelay.admin.answers import EXPLAIN_PATH, ExplainAnswer
 from pcgrelay.admin.client import ask
 from pcgrelay.admin.status import Status
 from pcgrelay.assure.catalogue import Profile
+from pcgrelay.assure.dpia import SHOWN_BY, dpia
+from pcgrelay.assure.judgement import PASSED
 from pcgrelay.assure.pack import Evidence
 from pcgrelay.assure.readers.software import os_release
 from pcgrelay.assure.runner import Run
@@ -22,6 +24,7 @@ def gather(scene: Scene, profile: Profile, done: Run, started: datetime, marking
     status: Status | None = None
     with suppress(PcgrelayError):
         status = scene.status()
+    is_shown = any(each.id == SHOWN_BY and each.outcome == PASSED for each in done.results)
     return Evidence(
         config=scene.config,
         profile=profile,
@@ -31,6 +34,7 @@ def gather(scene: Scene, profile: Profile, done: Run, started: datetime, marking
         status=status,
         ways=_ways(scene) if status else (),
         os_release=os_release(),
+        dpia=dpia(scene.config, status, started, marking, is_shown=is_shown),
     )
 
 

@@ -9,7 +9,19 @@ from typing import Any
 from pcgrelay.assure.judgement import Judgement
 from pcgrelay.assure.judges import crypto, host, record, resilience, rules, software
 from pcgrelay.assure.parameters import Parameters
-from pcgrelay.assure.readers import alerts, backups, bank, certificates, drills, handshakes, probe, process, ways
+from pcgrelay.assure.readers import (
+    alerts,
+    answers,
+    backups,
+    bank,
+    certificates,
+    drills,
+    handshakes,
+    memory,
+    probe,
+    process,
+    ways,
+)
 from pcgrelay.assure.readers import record as log
 from pcgrelay.assure.readers import rules as policy
 from pcgrelay.assure.readers import software as installed
@@ -39,6 +51,8 @@ TESTS: dict[str, LiveTest] = {
     "bad_certificates_are_refused": LiveTest(bank.show_bad_certificates, crypto.bad_certificates_are_refused, 6),
     "revocation_list_is_current": LiveTest(certificates.read_revocation_lists, crypto.revocation_list_is_current),
     "proofs_are_recent": LiveTest(handshakes.read_channels, crypto.proofs_are_recent),
+    "known_answers_are_right": LiveTest(answers.read_known_answers, crypto.known_answers_are_right),
+    "secrets_are_wiped": LiveTest(memory.search_secrets, host.secrets_are_wiped, 2),
     "memory_stays_in_memory": LiveTest(process.read_process, host.memory_stays_in_memory),
     "crypto_inventory_is_complete": LiveTest(handshakes.read_channels, crypto.crypto_inventory_is_complete),
     "sides_do_not_meet": LiveTest(process.read_listeners, host.sides_do_not_meet),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pcgrelay.admin.answers import (
     OutletAnswer,
     OutletList,
 )
+from pcgrelay.admin.assure_answers import SEALED_PATH, SELFTEST_PATH
 from pcgrelay.admin.audit_answers import AUDIT_QUERIED_PATH, AUDIT_RESTART_PATH
 from pcgrelay.admin.cutover_answers import CUTOVER_PATH, REHEARSE_PATH
 from pcgrelay.admin.drill_answers import DRILL_PATH
@@ -21,7 +23,8 @@ from pcgrelay.admin.http import Answer, json_answer
 from pcgrelay.admin.policy_answers import POLICY_PATH
 from pcgrelay.admin.quiet_answers import QUIET_PATH, RETIRE_PATH
 from pcgrelay.admin.report_answers import REPORT_PATH
-from pcgrelay.admin.server import UID, AdminHandlers, Query
+from pcgrelay.admin.server import UID, Action, AdminHandlers, Query
+from pcgrelay.daemon.assure_api import AssureApi
 from pcgrelay.daemon.audit_api import AuditApi
 from pcgrelay.daemon.cutover_api import CutoverApi
 from pcgrelay.daemon.drill_api import DrillApi
@@ -83,8 +86,7 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
     cutovers = CutoverApi(node, reloader.lock)
     drills = DrillApi(node, reloader.lock)
     paper = PaperApi(node)
-    policy = PolicyApi(node, reloader.lock)
-    audit = AuditApi(node, reloader.lock)
+    views, actions = _on_record(node, reloader.lock)
     return AdminHandlers(
         status=lambda: node_status(node),
         counters=node.plane.counters,
@@ -98,7 +100,7 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
             CUTOVER_PATH: cutovers.shown,
             DRILL_PATH: drills.view,
             REPORT_PATH: paper.facts,
-            POLICY_PATH: policy.shown,
+            **views,
         },
         actions={
             RELOAD_PATH: reload,
@@ -109,12 +111,23 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
             CUTOVER_PATH: cutovers.acted,
             DRILL_PATH: drills.act,
             REHEARSE_PATH: cutovers.rehearsed,
-            POLICY_PATH: policy.held,
-            AUDIT_QUERIED_PATH: audit.queried,
-            AUDIT_RESTART_PATH: audit.restart,
+            **actions,
         },
         page=paper.page,
     )
+
+
+def _on_record(node: Node, lock: asyncio.Lock) -> tuple[dict[str, Callable[[Query], Answer]], dict[str, Action]]:
+    """Return the views and actions about who allowed what, and what is on record of it."""
+    policy, audit, evidence = PolicyApi(node, lock), AuditApi(node, lock), AssureApi(node)
+    views: dict[str, Callable[[Query], Answer]] = {POLICY_PATH: policy.shown, SELFTEST_PATH: evidence.self_test}
+    actions: dict[str, Action] = {
+        POLICY_PATH: policy.held,
+        AUDIT_QUERIED_PATH: audit.queried,
+        AUDIT_RESTART_PATH: audit.restart,
+        SEALED_PATH: evidence.sealed,
+    }
+    return views, actions
 
 
 def _traffic(node: Node) -> Callable[[], str]:

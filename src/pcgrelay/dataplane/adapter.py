@@ -411,5 +411,12 @@ def native_core() -> Any:
     return core
 
 
+def core_answers() -> dict[str, bool]:
+    """Return whether the core's ciphers and its derivation of keys give the published answers, by name."""
+    from pcgrelay._core.face import answers  # noqa: PLC0415
+
+    return answers.known_answers()
+
+
 def _nobody(error: Exception) -> None:
     """Ignore: before `start` there is no handler that could raise."""

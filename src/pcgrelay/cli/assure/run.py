@@ -17,9 +17,10 @@ from pcgrelay.assure.judgement import BAD, BROKEN, FAILED, NOT_HERE, PASSED, TOL
 from pcgrelay.assure.pack import check_room, marking_of, pack_files, write_pack
 from pcgrelay.assure.runner import Result, Run, run_controls
 from pcgrelay.assure.scene import Scene
+from pcgrelay.assure.seal import seal
 from pcgrelay.assure.tests import TESTS
 from pcgrelay.cli.root import config_option, json_option
-from pcgrelay.errors import UsageProblem
+from pcgrelay.errors import PcgrelayError, UsageProblem
 from pcgrelay.output import print_json, say
 from pcgrelay.printable import printable
 
@@ -64,6 +65,7 @@ def run(path: Path, profile: str, out: Path | None, part: str, marking: str, dis
     chosen = load_profile(profile, load_controls(TESTS))
     if out is not None:
         check_room(out)
+    sealed = ""
     with tempfile.TemporaryDirectory(prefix="pcgrelay-assure-") as folder:
         scene = Scene(settings, chosen.parameters, Path(folder), disrupt=disrupt)
         started = scene.clock.wall()
@@ -71,14 +73,30 @@ def run(path: Path, profile: str, out: Path | None, part: str, marking: str, dis
         if out is not None:
             evidence = gather(scene, chosen, done, started, marking or marking_of(settings))
             write_pack(out, pack_files(evidence, int(part)))
+            sealed = _sealed(settings, out, chosen, done)
     if as_json:
         print_json({"profile": chosen.name, "seconds": done.seconds, "results": done.results})
     else:
         print_run(settings.node.id.dotted, chosen, done)
         if out is not None:
             say("")
-            say(f"{out}: the pack. It is not sealed, because this node keeps no audit log.")
+            say(sealed)
     return CHANGED if any(each.is_bad for each in done.results) else 0
+
+
+def _sealed(settings: config.Config, out: Path, profile: Profile, done: Run) -> str:
+    """Seal a pack that was written, and return the sentence about it; without a seal it stays as it is."""
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[KWaiting for the audit log to sign the seal: a minute at most", err=True, nl=False)
+    try:
+        number = asyncio.run(seal(settings, out, profile, done.results))
+    except PcgrelayError as error:
+        words = str(error).rstrip(".")
+        return f"{out}: the pack. It is not sealed: {words[:1].lower()}{words[1:]}."
+    finally:
+        if sys.stderr.isatty():
+            click.echo("\r\x1b[K", err=True, nl=False)
+    return f"{out} is sealed: record {number:,} of the audit log."
 
 
 def _telling(as_json: bool) -> Callable[[Control], None]:

@@ -1,0 +1,1 @@
+# A face without a class: its contract is answers.pyi.

@@ -1,0 +1,95 @@
+"""The seal of a pack: a record of a log, proved without the log; what is of another pack or log does not hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pcgrelay.assure.pack import pack_files, write_pack
+from pcgrelay.assure.seal import digest_of_sums, find_record, read_seal
+from pcgrelay.assure.sums import PROOF
+from pcgrelay.audit.policy import parse_policy
+from pcgrelay.audit.proof import prove
+from pcgrelay.errors import PcgrelayError, ProofProblem
+from tests.support.audit_logs import AuditLog, make_log
+from tests.support.command_line import Invoke, invoker
+from tests.support.evidence_examples import evidence, result
+
+
+@pytest.fixture
+def invoke(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    return invoker(capsys, monkeypatch)
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    write_pack(tmp_path / "evidence", pack_files(evidence(tmp_path)))
+    return tmp_path / "evidence"
+
+
+def sealed(folder: Path, pack: Path, event: str = "assure.sealed") -> AuditLog:
+    """A log with a record that seals a pack, and the proof in the pack."""
+    log = make_log(folder, 40, 20)
+    line = {"n": log.size, "ts": "2026-11-03T10:12:44.000Z", "event": event, "sha256": digest_of_sums(pack)}
+    log.append([json.dumps(line, separators=(",", ":")).encode()])
+    log.grow(5)
+    log.sign(is_witnessed=True)
+    (pack / PROOF).write_bytes(prove(folder, 40).encoded)
+    return log
+
+
+def test_a_seal_holds(tmp_path: Path, pack: Path, invoke: Invoke) -> None:
+    log = sealed(tmp_path / "audit", pack)
+    assert find_record(tmp_path / "audit", digest_of_sums(pack)) == 40
+    found = read_seal(pack, parse_policy(log.policy.encode(), "policy"))
+    assert (found.number, found.origin, len(found.witnesses)) == (40, log.origin, 1)
+    policy = tmp_path / "realm.policy"
+    policy.write_text(log.policy)
+    answer = invoke("assure", "verify", pack, "--policy", policy)
+    assert answer.code == 0, answer.err
+    assert "sealed on 2026-11-03T10:12:44.000Z by" in answer.out
+    assert "witnessed by 1" in answer.out
+
+
+def test_a_seal_that_nobody_checks_says_so(tmp_path: Path, pack: Path, invoke: Invoke) -> None:
+    sealed(tmp_path / "audit", pack)
+    answer = invoke("assure", "verify", pack)
+    assert answer.code == 0
+    assert "has a seal that was not checked" in answer.out
+
+
+def test_the_seal_of_another_pack_does_not_hold(tmp_path: Path, pack: Path, invoke: Invoke) -> None:
+    log = sealed(tmp_path / "audit", pack)
+    write_pack(tmp_path / "other", pack_files(evidence(tmp_path, (result(),))))
+    (tmp_path / "other" / PROOF).write_bytes((pack / PROOF).read_bytes())
+    policy = tmp_path / "realm.policy"
+    policy.write_text(log.policy)
+    answer = invoke("assure", "verify", tmp_path / "other", "--policy", policy)
+    assert answer.code == 8
+    assert "the seal of another pack" in answer.err
+
+
+def test_a_proof_of_another_record_or_log_does_not_hold(tmp_path: Path, pack: Path) -> None:
+    log = sealed(tmp_path / "audit", pack, event="audit.keys")
+    with pytest.raises(ProofProblem, match="not of a seal"):
+        read_seal(pack, parse_policy(log.policy.encode(), "policy"))
+    with pytest.raises(ProofProblem, match="no record that seals"):
+        find_record(tmp_path / "audit", digest_of_sums(pack))
+    other = make_log(tmp_path / "another", 20, 10)
+    with pytest.raises(PcgrelayError, match=r"(?i)sign|key"):
+        read_seal(pack, parse_policy(other.policy.encode(), "policy"))
+
+
+def test_a_proof_that_was_changed_does_not_hold(tmp_path: Path, pack: Path, invoke: Invoke) -> None:
+    log = sealed(tmp_path / "audit", pack)
+    policy = tmp_path / "realm.policy"
+    policy.write_text(log.policy)
+    data = (pack / PROOF).read_bytes()
+    # Behind these, a line by a key that the policy does not name is no part of what is checked.
+    for at in range(30, data.index("\u2014".encode()), 17):
+        (pack / PROOF).write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        answer = invoke("assure", "verify", pack, "--policy", policy)
+        assert answer.code == 8, at
+        assert "The seal does not hold" in answer.err
