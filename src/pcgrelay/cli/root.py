@@ -66,7 +66,8 @@ Exit codes:
    5  status: it drains
    6  outlet, cutover, retire, approve, apply, reload: a rule does not allow
       it, or has undone it
-   8  assure, audit, cutover replay: a control failed, or evidence does not hold
+   8  assure, audit, cutover replay: a control failed, or evidence does not
+      hold
   77  no permission
   78  bad configuration
  130  interrupted

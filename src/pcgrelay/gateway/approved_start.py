@@ -16,7 +16,7 @@ from pcgrelay.config import Config
 from pcgrelay.errors import ConfigError, PcgrelayError
 from pcgrelay.gateway.approvals import Start
 from pcgrelay.identity.credentials import Credentials, load_credentials
-from pcgrelay.policy.approving import Reason, unapproved
+from pcgrelay.policy.approving import Reason, changes_words, unapproved
 from pcgrelay.policy.gate import ApprovalProblem, Decision, Policy, decide, kept_policy, propose, read_policy
 from pcgrelay.state.approved import TRUST, Approved, ApprovedStore
 
@@ -67,6 +67,7 @@ def starting_policy(path: Path, clock: Clock = SYSTEM_CLOCK, *, taking_over: boo
         assert decision is not None
         return StartingPolicy(config, Start(decision=decision))
     held = kept_policy(kept, path)
+    fresh: Policy | None = None
     try:
         fresh = read_policy(path)
         if fresh.to_keep() == held.to_keep():
@@ -77,8 +78,8 @@ def starting_policy(path: Path, clock: Clock = SYSTEM_CLOCK, *, taking_over: boo
         refused = problem
     except PcgrelayError as error:
         refused = ApprovalProblem(Reason.STATE, str(error))
-    # Its own words about the file come first, for they are what people look for.
-    return StartingPolicy(held.config, Start(held=held, kept=kept, refused=_named(path, refused)))
+    told = ApprovalProblem(refused.reason, _told(path, held, fresh, str(refused)))
+    return StartingPolicy(held.config, Start(held=held, kept=kept, refused=told))
 
 
 def require_judged(decision: Decision, credentials: Credentials) -> None:
@@ -98,9 +99,10 @@ def _decided(held: Policy, kept: Approved, fresh: Policy, clock: Clock, *, takin
     return decision
 
 
-def _named(path: Path, problem: ApprovalProblem) -> ApprovalProblem:
-    words = str(problem)
-    if words.startswith("It has changes"):
-        words = words.removeprefix("It ")
-        return ApprovalProblem(problem.reason, f"{path.name} {words}")
-    return ApprovalProblem(problem.reason, f"{path.name} has changes that are not taken: {words}")
+def _told(path: Path, held: Policy, fresh: Policy | None, problem: str) -> str:
+    """Say of which file it is, what widens, and why it is not taken."""
+    if fresh is None:
+        return f"{path.name} or a file that it names cannot be taken: {problem}"
+    words = changes_words(propose(held, fresh).lines)
+    rest = problem.removeprefix(words).strip()
+    return f"{path.name} {words.removeprefix('It ')} {rest}".strip()

@@ -129,10 +129,11 @@ def judge_hold(
 
 def unapproved(lines: Iterable[Line]) -> str:
     """The sentence about changes that nobody approved."""
-    return f"{_changes(lines)} Write the text for them with: pcgrelay plan"
+    return f"{changes_words(lines)} Write the text for them with: pcgrelay plan"
 
 
-def _changes(lines: Iterable[Line]) -> str:
+def changes_words(lines: Iterable[Line]) -> str:
+    """What widens, in a sentence that begins with It."""
     widening = [line.sentence for line in lines if line.kind == WIDENS]
     shown = "; ".join(widening[:3]) + (f"; and {len(widening) - 3} more" if len(widening) > 3 else "")
     return f"It has changes that nobody approved: {shown}."
@@ -144,7 +145,7 @@ def _about(proposed: Proposed, change: Change) -> Refused | None:
         held = proposed.before[:12] or "none"
         return Refused(
             Reason.BEFORE,
-            f"{_changes(proposed.lines)} The text of a change that is there begins from the policy "
+            f"{changes_words(proposed.lines)} The text of a change that is there begins from the policy "
             f"{change.before[:12] or 'none'}, and {held} holds; it was taken already, or another was taken before it. "
             "Write it again with: pcgrelay plan",
         )

@@ -206,8 +206,9 @@ def decide(
         if held is not None:
             raise
         raise ConfigError(
-            f"{path}: nothing was approved yet, and [approvals] asks for it: "
-            f"{problem} For the first policy: pcgrelay approve --first -c {path}"
+            f"{path}: nothing was approved yet, and [approvals] asks for it."
+            f"{'' if problem.reason is Reason.NO_CHANGE else f' {problem}'} "
+            f"For the first policy: pcgrelay approve --first -c {path}"
         ) from None
 
 

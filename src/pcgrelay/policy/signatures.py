@@ -192,7 +192,7 @@ def sign(text: Path, key: Path, namespace: str, principal: str) -> Path:
         for name in ("SSH_AUTH_SOCK", "SSH_ASKPASS", "DISPLAY", "HOME", "TERM")
         if (value := os.environ.get(name))
     }
-    command = [SSH_KEYGEN, "-Y", "sign", "-n", namespace, "-f", os.fspath(key)]
+    command = [SSH_KEYGEN, "-q", "-Y", "sign", "-n", namespace, "-f", os.fspath(key)]
     try:
         # From standard input to standard output, so that no file TEXT.sig is made that somebody would have to rename.
         done = subprocess.run(

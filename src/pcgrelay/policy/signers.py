@@ -97,7 +97,7 @@ def _signers(text: str, path: Path) -> Iterator[Signer]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line.startswith("#"):
             continue
-        if problem := next((each for each in line if not each.isprintable() and each != "\t"), ""):
+        if problem := next((each for each in line if not each.isprintable()), ""):
             raise ConfigError(
                 f"{path}:{number}: there is a control character (0x{ord(problem):02x}); retype that line."
             )
@@ -117,7 +117,7 @@ def _signer(line: str, number: int) -> Signer:
     options, rest = _options(rest.lstrip(" "))
     words = rest.split()
     if len(words) < 2 or words[0] not in KEY_TYPES:
-        named = words[0] if words else "nothing"
+        named = words[0][:40] if words else "nothing"
         raise ValueError(f"behind the options stands a key of one of these types: {', '.join(KEY_TYPES)} (not {named})")
     blob = _blob(words[0], words[1])
     namespaces = options.get("namespaces", "")
@@ -128,7 +128,7 @@ def _signer(line: str, number: int) -> Signer:
         )
     names = tuple(namespaces.split(","))
     if wrong := next((name for name in names if not _NAMESPACE.fullmatch(name)), None):
-        raise ValueError(f'"{wrong}" is no literal namespace; patterns are not taken')
+        raise ValueError(f'"{wrong[:40]}" is no literal namespace; patterns are not taken')
     if not all(names):
         raise ValueError("namespaces= names an empty one")
     fingerprint = fingerprint_of(blob)

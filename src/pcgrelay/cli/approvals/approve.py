@@ -74,7 +74,7 @@ def approve(
         raise UsageProblem("Name the text to sign, as kent-1.change, or --first and -c FILE.")
     data = read_plain(text, "text", TEXT_LIMIT_BYTES)
     parsed = _parsed(data, text)
-    signers = _signers(path or text.with_suffix("").with_suffix(".toml"))
+    signers = _signers(path or _config_of(text))
     key, who = signer_of(key, principal, signers)
     if who == parsed.head.by:
         raise RuleProblem(f"{who} proposes it, and so does not sign it; others do.")
@@ -89,6 +89,11 @@ def approve(
     if first:
         _print_fingerprints(text)
     return 0
+
+
+def _config_of(text: Path) -> Path:
+    """The configuration beside which a text lies: kent-1.toml of kent-1.change, and of kent-1.retire.act."""
+    return (text.with_suffix("") if text.suffix == ".act" else text).with_suffix(".toml")
 
 
 def _missing() -> Path:
