@@ -61,6 +61,7 @@ class Report(Struct, frozen=True, kw_only=True):
     trust: Trust  # by what the log's keys are known
     identity: str = ""  # in the certificate by which they are known
     signers: tuple[Signer, ...] = ()
+    not_believed: tuple[str, ...] = ()  # keys that the log names and nobody vouches for: a sentence each
     witnesses: tuple[Witnessing, ...] = ()
     accepted_size: int | None = (
         None  # of the largest head that the policy's quorum has signed; none: no policy, or no head

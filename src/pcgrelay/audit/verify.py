@@ -103,6 +103,7 @@ def verify_log(
         trust=signatures.keys.trust,
         identity=signatures.keys.identity,
         signers=signatures.signers,
+        not_believed=signatures.keys.refused,
         witnesses=signatures.witnesses,
         accepted_size=signatures.accepted_size,
         holes=tuple(told.holes),
@@ -161,9 +162,9 @@ class _Signatures:
 
     def verify(self) -> None:
         """Verify all signatures by known keys."""
-        for sentence in self.keys.refused:
-            self._problems.add("signature", sentence)
         if not self.keys.logs:
+            for sentence in self.keys.refused:
+                self._problems.add("signature", sentence)
             if self._heads.last is not None and self.keys.trust in ("policy", "certificate"):
                 self._problems.add(
                     "signature", f"None of the keys of {self._heads.origin} is known by this {self.keys.trust}."

@@ -59,6 +59,19 @@ def test_keys_that_nobody_vouches_for_are_not_believed(realm: RealmPki, kent: Fi
     assert "the CA does not vouch" in report.problems[0].sentence
 
 
+def test_a_witness_that_nobody_vouches_for_does_not_count_and_is_no_change(
+    realm: RealmPki, kent: Files, tmp_path: Path
+) -> None:
+    stranger = RealmPki(tmp_path / "stranger")
+    log = AuditLog(tmp_path / "audit")
+    log.tell_keys(kent, now(realm))
+    log.tell_witness(stranger.issue(HUB, "relay-1"), now(realm))
+    log.sign(is_witnessed=True)
+    report = examine(log, realm.ca_certificate)
+    assert (report.problems, report.verdict, report.witnesses) == ((), "whole", ())
+    assert "hub.example/relay-1" in report.not_believed[0]
+
+
 def test_a_certificate_of_another_node_vouches_for_nothing(realm: RealmPki, tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "audit")
     log.tell_keys(realm.issue(KENT, "kent-2"), now(realm))

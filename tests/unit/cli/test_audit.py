@@ -15,6 +15,9 @@ from pcgrelay.admin.audit_answers import AUDIT_QUERIED_PATH, QueriedAnswer
 from pcgrelay.audit.history import HISTORY, NEWEST
 from pcgrelay.audit.policy import parse_policy
 from pcgrelay.audit.tiles import entries_path, tile_path
+from pcgrelay.audit.witnessing import Known
+from pcgrelay.gateway.witness_files import WitnessFiles
+from pcgrelay.model import NodeId
 from tests.support.audit_logs import ORIGIN, AuditLog, make_log, stream_end
 from tests.support.command_line import KENT, Answer, Invoke, invoker
 from tests.support.fake_node import FakeNode, fake_node
@@ -147,6 +150,15 @@ def test_what_others_have_seen_is_compared(invoke: Invoke, folder: Path, policy:
     answer = invoke("audit", "verify", folder, "--policy", policy, "--seen", seen)
     assert answer.code == 8
     assert f"2,800 records were signed ({seen}): its end was cut off." in answer.out
+    # The file of state in which a witness keeps it.
+    node = NodeId("police.example", KENT, "kent-1")
+    WitnessFiles(tmp_path).write(node, Known(origin=ORIGIN, keys=("", "", ""), size=2_800, note=seen.read_text()))
+    kept = tmp_path / "witness" / f"{KENT}_kent-1.json"
+    answer = invoke("audit", "verify", folder, "--policy", policy, "--seen", kept)
+    assert answer.code == 8
+    assert f"({kept}): its end was cut off." in answer.out
+    kept.write_text("{}")
+    assert invoke("audit", "verify", folder, "--policy", policy, "--seen", kept).code == 78
     seen.write_text("hello\n")
     assert invoke("audit", "verify", folder, "--policy", policy, "--seen", seen).code == 8
 

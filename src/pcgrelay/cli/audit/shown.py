@@ -45,6 +45,9 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
     yield "witnessed", _witnessed(report)
     yield "holes", _holes(report)
     yield "pruned", _pruned(report)
+    if report.not_believed and report.signers:
+        more = len(report.not_believed) - 1
+        yield "not believed", report.not_believed[0] + (f" And {more} more, see --json." if more else "")
     if report.unsigned:
         yield "tail", f"{counted(report.unsigned, 'record')} at the end {_are(report.unsigned)} not signed yet"
     if report.torn is not None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import msgspec
+from msgspec import Struct
 
 from pcgrelay.audit.history import SignedHead, parse_head
-from pcgrelay.audit.note import NOTE_MOST_BYTES
 from pcgrelay.audit.verify import verify_log
 from pcgrelay.cli.audit.places import folder_of, keys_of, node_option, trust_options
 from pcgrelay.cli.audit.shown import report_lines
 from pcgrelay.cli.root import json_option
+from pcgrelay.errors import ConfigError
 from pcgrelay.files import read_bounded
 from pcgrelay.output import print_json, say, terminal
 
+SEEN_MOST_BYTES = 1 << 20
 CODES = {"whole": 0, "unproved": 4, "changed": 8}
 
 EPILOG = """\b
@@ -22,7 +25,7 @@ Examples:
   pcgrelay audit verify -c kent-1.toml
   pcgrelay audit verify /media/kent-1/audit --policy realm.policy
   pcgrelay audit verify /media/kent-1/audit --trust ca.pem \\
-      --seen relay-1.checkpoint --marking OFFICIAL-SENSITIVE
+      --seen kent.police.example_kent-1.json --marking OFFICIAL-SENSITIVE
 
 \b
 Exit codes:
@@ -44,7 +47,7 @@ Exit codes:
     metavar="FILE",
     multiple=True,
     type=click.Path(path_type=Path, readable=False),
-    help="A checkpoint of this log that somebody else has kept. May be given again.",
+    help="A checkpoint of this log that a witness has kept: its STATE/witness/NODE.json. May be given again.",
 )
 @json_option
 def verify(
@@ -75,5 +78,30 @@ def verify(
     return CODES[report.verdict]
 
 
+class _Kept(Struct):
+    """What a node keeps of a log that it witnesses, as far as it is read here."""
+
+    note: str
+
+
+class _State(Struct):
+    """The file in which it does."""
+
+    body: _Kept
+
+
 def _heads(files: tuple[Path, ...]) -> list[SignedHead]:
-    return [parse_head(read_bounded(file, "checkpoint", NOTE_MOST_BYTES), str(file)) for file in files]
+    return [parse_head(_note_in(file), str(file)) for file in files]
+
+
+def _note_in(file: Path) -> bytes:
+    """The note of a checkpoint: the file itself, or in a witness's file of state."""
+    data = read_bounded(file, "checkpoint", SEEN_MOST_BYTES)
+    if not data.startswith(b"{"):
+        return data
+    try:
+        return msgspec.json.decode(data, type=_State).body.note.encode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ConfigError(
+            f"{file}: this is neither a checkpoint nor what a witness keeps; name one."
+        ) from None
