@@ -42,6 +42,8 @@ def test_it_tells_and_changes_nothing_and_the_reload_does_that(tmp_path: Path) -
         assert said.stdout == (
             "This would change:\n"
             f"  export custody@{KENT} changed (allow): ends 3 streams\n"
+            "For what is allowed that means:\n"
+            "  NARROWS   export custody: allow met.police.example removed\n"
             "Nothing was changed. A reload now would end 3 streams.\n"
         )
         assert edges.exporter.status().streams.active == 5
