@@ -50,7 +50,8 @@ class Approved:
         export = {"service": "echo", "target": host_port(self.target), "allow": list(allow), **paper}
         return self.stage.node(
             KENT, "kent-1", listens=[{"address": host_port(self.port), **paper}], exports=[export],
-            policy={"paper": paper}, approvals=self.approvals, node_table={"state": str(self.state)},
+            policy={"paper": paper}, approvals=self.approvals, audit={"streams": "refused"},
+            node_table={"state": str(self.state)},
         )  # fmt: skip
 
     def run(self, *words: object, code: int = 0) -> str:
@@ -66,6 +67,11 @@ class Approved:
 
     def sign(self, person: Person, *words: object, code: int = 0) -> str:
         return self.run("approve", self.change, "--key", person.key, "--yes", *words, code=code)
+
+    def on_record(self, *events: str) -> bool:
+        """Whether the audit log has a record of each of these kinds."""
+        data = b"".join(path.read_bytes() for path in (self.state / "audit").rglob("*") if path.is_file())
+        return all(f'"{event}"'.encode() in data for event in events)
 
     def serves(self) -> bool:
         """Whether an application of the Met gets an answer."""
@@ -126,6 +132,7 @@ def test_a_change_goes_its_way_and_back(scene: Approved) -> None:
         until(scene.serves, 15, "the Met is served after a restart")
 
         # Back again: that narrows, so nobody has to sign it.
+        assert scene.on_record("policy.first", "policy.taken", "policy.refused", "policy.held", "policy.unapproved")
         scene.write(HUB, MET)
         scene.ask("reload")
         assert "NARROWS" in scene.ask("undo")

@@ -94,6 +94,9 @@ async def _run(policy: StartingPolicy, drain_s: float | None, native: Any, takin
     try:
         if left is None:
             await admin.start()
+            # First: what comes into force with the start is on record.
+            node.audit.attach(node.state)
+            node.audit.start()
             await node.approvals.begin(policy.start, must_keep=True)
             await node.start()
             await door.start()
