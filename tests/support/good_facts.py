@@ -100,6 +100,14 @@ GOOD: dict[str, Facts] = {
         swap=(),
         locked=False,
     ),
+    "rules.read_people": uf.SignerFacts(
+        today=TODAY,
+        needs=2,
+        signers=tuple(
+            uf.SignerFact(person=f"{name}@kent.police.example", until=TODAY + timedelta(days=300), roles=(role,))
+            for name, role in (("a.jones", "service"), ("b.khan", "security"), ("j.smith", "service"))
+        ),
+    ),
     "memory.search_secrets": f.SecretSearch(secrets=4, found=0, control_found=1, searched_bytes=1 << 24),
     "process.read_listeners": f.Listeners(
         listeners=(

@@ -92,6 +92,8 @@ FAULTS = (
     Fault("a capability left", "L1", "process.read_process", _of(capabilities=("CAP_SYS_ADMIN",))),
     Fault("seccomp off", "L1", "process.read_process", _of(seccomp=False)),
     Fault("a secret in a Python object", "L2", "memory.search_secrets", _of(found=1)),
+    Fault("a signer without an end", "L3", "rules.read_people", _first("signers", until=None)),
+    Fault("a shared principal", "L3", "rules.read_people", _first("signers", person="b.khan@kent.police.example")),
     Fault("one person signs twice", "L4", "rules.read_changes",
           _of(changes=(replace(CHANGES[0], signers=("SHA256:jones", "SHA256:jones")), CHANGES[1]))),
     Fault("the proposer signs", "L4", "rules.read_changes",

@@ -160,3 +160,19 @@ class Backup(Facts, frozen=True, kw_only=True):
     problem: str  # why a node could not be started from it; "": it could
     digest: str  # of the policy that holds
     restored: str  # of the restored one
+
+
+class SignerFact(Facts, frozen=True, kw_only=True):
+    """One key of the list of signers."""
+
+    person: str
+    until: date | None  # its last day; None: without end
+    roles: tuple[str, ...] = ()
+
+
+class SignerFacts(Facts, frozen=True, kw_only=True):
+    """The list of signers that is named in [approvals]."""
+
+    today: date
+    needs: int  # signatures
+    signers: tuple[SignerFact, ...]

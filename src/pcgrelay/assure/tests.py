@@ -59,6 +59,7 @@ TESTS: dict[str, LiveTest] = {
     "no_other_port_is_open": LiveTest(process.read_ports, host.no_other_port_is_open, 2),
     "admin_socket_is_private": LiveTest(process.read_admin_socket, host.admin_socket_is_private),
     "rules_are_owned": LiveTest(policy.read_rules, rules.rules_are_owned),
+    "signers_are_persons": LiveTest(policy.read_people, rules.signers_are_persons),
     "changes_are_signed": LiveTest(policy.read_changes, rules.changes_are_signed, 8),
     "nothing_leads_across": LiveTest(policy.read_transit, rules.nothing_leads_across),
     "markings_are_kept": LiveTest(ways.read_markings, rules.markings_are_kept),

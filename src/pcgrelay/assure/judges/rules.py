@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from pcgrelay.assure.judgement import Judgement, failed, judge_all, not_here, passed
@@ -15,6 +16,7 @@ from pcgrelay.assure.rule_facts import (
     PathFact,
     Refusal,
     Rules,
+    SignerFacts,
     Transit,
 )
 from pcgrelay.policy.clearances import LOWEST, NAMES
@@ -136,3 +138,18 @@ def strangers_are_refused(facts: Refusal, parameters: Parameters) -> Judgement:
     return passed(
         f"{facts.service} was refused ({facts.cause}, {rule}), on record after {facts.waited_s:.1f} s", expected
     )
+
+
+def signers_are_persons(facts: SignerFacts, parameters: Parameters) -> Judgement:
+    """L3: each key has an end, each person one key, and no person has all roles."""
+    expected = "each signer has an end, each person one key, no person all roles, and there are enough of them"
+    wrong = [f"the key of {each.person} has no end" for each in facts.signers if each.until is None]
+    valid = [each for each in facts.signers if each.until is None or each.until >= facts.today]
+    people = Counter(each.person for each in valid)
+    wrong += [f"{person} has {count} keys" for person, count in people.items() if count > 1]
+    roles = {role for each in valid for role in each.roles}
+    wrong += [f"{each.person} has every role" for each in valid if len(roles) > 1 and set(each.roles) == roles]
+    # Whoever proposes a change does not sign it.
+    if len(people) <= facts.needs:
+        wrong.append(f"{len(people)} persons may sign, and a change needs {facts.needs} and one who proposes it")
+    return judge_all(wrong, f"{len(people)} persons, each with one key and an end", expected)

@@ -11,7 +11,16 @@ from typing import Any
 
 from pcgrelay.assure.judgement import NotHereError
 from pcgrelay.assure.readers.records import log_folder, newest_records
-from pcgrelay.assure.rule_facts import BearerPair, ChangeFact, Changes, RuleFact, Rules, Transit
+from pcgrelay.assure.rule_facts import (
+    BearerPair,
+    ChangeFact,
+    Changes,
+    RuleFact,
+    Rules,
+    SignerFact,
+    SignerFacts,
+    Transit,
+)
 from pcgrelay.assure.scene import Scene
 from pcgrelay.config import Config
 from pcgrelay.config.paper import papers
@@ -21,7 +30,7 @@ from pcgrelay.policy.clearances import clearances_of
 from pcgrelay.policy.digest import digest_on_disk
 from pcgrelay.policy.signatures import CHANGE_NAMESPACE, Signature, Verified, verify
 from pcgrelay.policy.signed_text import Misspelt
-from pcgrelay.policy.signers import parse_signers
+from pcgrelay.policy.signers import parse_signers, read_signers
 from pcgrelay.state.approved import CHANGE, REVOKED, SIGNERS, Approved, ApprovedStore
 
 PAPER = ("owner", "reason", "change", "until")
@@ -184,3 +193,31 @@ def transit_of(config: Config) -> Transit:
 def bearers_of(config: Config) -> tuple[str, ...]:
     """Return the names of the networks of links and listeners, sorted."""
     return tuple(sorted({each.bearer for each in config.links} | {each.bearer for each in config.listens}))
+
+
+# -- signers (L3) ----------------------------------------------------------------------------------------------------
+
+
+async def read_people(scene: Scene) -> SignerFacts:
+    """L3."""
+    return await asyncio.to_thread(_people, scene)
+
+
+def _people(scene: Scene) -> SignerFacts:
+    approvals = scene.config.approvals
+    if approvals is None:
+        raise NotHereError("nobody has to approve a change of this node ([approvals])")
+    _, people = read_signers(approvals.signers)
+    return SignerFacts(
+        today=scene.clock.wall().date(),
+        needs=approvals.needs,
+        signers=tuple(
+            SignerFact(
+                person=each.principal,
+                until=None if each.valid_before is None else each.valid_before.date(),
+                roles=tuple(role for role, persons in approvals.roles if each.principal in persons),
+            )
+            for each in people
+            if CHANGE_NAMESPACE in each.namespaces
+        ),
+    )
