@@ -51,9 +51,9 @@ async def honest_again(scene: LiedTo) -> AsyncIterator[None]:
     await scene.probe("echo")
 
 
-def session_ended(scene: LiedTo) -> None:
+def session_ended(scene: LiedTo, marking: int = 1) -> None:
     """Let go of the session that is up, by a frame that does not open, so that the edges begin a new one."""
-    path = scene.relay.latest()
+    path = scene.relay.latest(marking)
     number = path.next_number["kent-1"]
     scene.relay.send_frame(path, path.b, FlowFrame(Type.BUNDLE, 0, number, bytes(16), bytes(8)))
 
@@ -96,6 +96,27 @@ async def test_another_class_is_claimed(scene: LiedTo, changes: dict[str, int]) 
     session_ended(scene)
     refused = lambda: len(scene.kent.log("handshake.refused", reason="session_class")) > before
     await asyncio.to_thread(until, refused, 10.0, "the edges find out")
+
+
+async def test_a_marking_is_lowered_so_that_what_is_not_cleared_takes_it(scene: LiedTo) -> None:
+    """The relay says OFFICIAL of a path that is more: whoever judges by that lets it pass, and no byte follows."""
+
+    def lie(to: Side, message: Message) -> Sequence[Message]:
+        if isinstance(message, PathOpen) and to.name == "kent-1" and message.marking == 2:
+            return (msgspec.structs.replace(message, marking=1),)
+        return (message,)
+
+    await scene.ready("echo2")
+    scene.relay.on_message = lie
+    before = len(scene.kent.log("handshake.refused", reason="session_class"))
+    ups = len(scene.kent.log("session.up"))
+    session_ended(scene, marking=2)
+    refused = lambda: len(scene.kent.log("handshake.refused", reason="session_class")) > before
+    await asyncio.to_thread(until, refused, 10.0, "the edges find out")
+    assert len(scene.kent.log("session.up")) == ups
+    scene.relay.be_honest()
+    await scene.ready("echo2")
+    await scene.probe("echo2")
 
 
 @pytest.mark.parametrize("claimed", ["relay", "evil"])
