@@ -117,7 +117,7 @@ def test_what_is_wrong_is_said_with_its_line(line: int, lines: list[str], words:
         parse("\n".join(lines) + "\n")
 
 
-@pytest.mark.parametrize("text", ["\n", "quorum none", f"log {LOG.vkey}\n"])
+@pytest.mark.parametrize("text", ["\n", "quorum none", f"log {LOG.vkey}\n"], ids=["empty", "no end", "no quorum"])
 def test_a_policy_is_whole_and_has_a_quorum(text: str) -> None:
     with pytest.raises(ConfigError, match=r"realm\.policy: "):
         parse(text)
