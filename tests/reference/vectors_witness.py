@@ -52,8 +52,9 @@ def witness() -> Json:
     ]
     return {
         "description": "Section 9.12. 'wire' is a WITNESS with its length: a request without keys. 'statement' is what "
-        "a certificate signs, behind its prefix, for the three vkeys. Each list of steps is of one witness, which begins "
-        "with nothing: the body of a request, and what it answers; 'known' is the size that it knows afterwards.",
+        "a certificate signs, behind its prefix, for the three vkeys. Each list of steps is of one witness, which "
+        "begins with nothing: the body of a request, and what it answers; 'known' is the size that it knows "
+        "afterwards.",
         "origin": ORIGIN,
         "vkeys": [key.text for key in KEYS],
         "statement": "".join(f"{line}\n" for line in (ORIGIN, *(key.text for key in KEYS))),

@@ -10,6 +10,7 @@ from pcgrelay.admin.clocks import ClockStatus
 from pcgrelay.admin.core_help import CORE_HELP
 from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.status import (
+    AuditStatus,
     CutoverLine,
     DrillDueStatus,
     DrillLastStatus,
@@ -18,6 +19,7 @@ from pcgrelay.admin.status import (
     OutletStatus,
     StateStatus,
     StrayStatus,
+    WitnessStatus,
 )
 from pcgrelay.admin.validity import CredentialsStatus, DateStatus, ListStatus
 from pcgrelay.dataplane.events import StreamEnd
@@ -73,6 +75,7 @@ def all_metrics_text() -> str:
         clocks=(ClockStatus(peer="met-1.met.police.example", skew_s=1),),
         credentials=CREDENTIALS,
         refusals={"revoked": 1},
+        audit=AuditStatus(records=2, witnesses=(WitnessStatus(peer="relay-1.hub.example", timestamp_s=1.0),)),
     )
     traffic, custody = Traffic(), ServiceName.parse(SERVICE)
     for cause, code in (("done", 0), ("not-allowed", Code.REFUSED)):

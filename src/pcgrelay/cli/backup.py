@@ -35,7 +35,7 @@ Exit codes:
 @click.option("--keys", is_flag=True, help="With private keys; whoever has the file can then be this node.")
 @click.option("--ca", metavar="FOLDER", type=click.Path(path_type=Path), help="With the index of this CA.")
 def backup(target: Path, path: Path, keys: bool, ca: Path | None) -> int:
-    """Write a back-up of a node: its configuration, the files that it names, and its state.
+    """Write a back-up of a node: configuration, files and state.
 
     FILE is a tar archive that only this user may read. Private keys are left out unless --keys is given; the audit log
     is left out always, and copied by pcgrelay audit export. The node need not be stopped.

@@ -41,7 +41,7 @@ found in no log, record or metric.
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="A file to be made; else it is printed.")
 @click.option("--marking", metavar="TEXT", default="", help="On the page; else the highest of what the node serves.")
 def dpia(path: Path, out: Path | None, marking: str) -> int:
-    """Write what a data protection impact assessment needs to know of a node.
+    """Write what a node keeps, for a data protection impact assessment.
 
     Each place where anything is kept: what it is, whose, how long, and who may read it.
     """

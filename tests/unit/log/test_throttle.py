@@ -23,6 +23,7 @@ OWN = {
     "target.failing", "target.well", "config.reloaded", "config.refused", "handover.done", "handover.failed",
     "handover.taken", "stream.end", "tables.refused", "certificate.ending", "certificate.expired",
     "certificate.not_yet_valid", "crl.ending", "crl.expired", "crl.not_yet_valid",
+    "clock.state",
 }  # fmt: skip
 
 

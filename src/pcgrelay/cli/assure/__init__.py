@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pcgrelay.cli.root import LazyGroup
+from pcgrelay.cli.root import CONTEXT, LazyGroup
 
 COMMANDS = {
     "run": ("pcgrelay.cli.assure.run:run", "Test the controls of a profile, and write a pack of evidence."),
@@ -14,6 +14,14 @@ COMMANDS = {
 }
 
 
-@click.group(cls=LazyGroup, lazy=COMMANDS)
+EPILOG = """\b
+Examples:
+  pcgrelay assure run -c kent-1.toml --out evidence
+  pcgrelay assure verify evidence --policy realm.policy
+  pcgrelay assure diff evidence-2026-08 evidence
+"""
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS, epilog=EPILOG, context_settings=CONTEXT)
 def assure() -> None:
-    """Evidence for those who must be convinced: controls as live tests, and packs that others can verify."""
+    """Test a node's controls, and write evidence that others can verify."""

@@ -13,7 +13,8 @@ from pcgrelay.output import say
 
 EPILOG = """\b
 Example:
-  pcgrelay assure sign evidence --as "information assurance" --key ~/.ssh/id_ed25519
+  pcgrelay assure sign evidence --as "information assurance" \\
+      --key ~/.ssh/id_ed25519
 """
 
 

@@ -30,7 +30,8 @@ Examples:
 \b
 Exit codes:
    0  every file is as it was written, and what was asked for holds
-   8  a file was changed, is missing or was added; or a seal or signature does not hold
+   8  a file was changed, is missing or was added; or a seal or a signature
+      does not hold
   78  this is no pack, or a list is refused
 """
 
