@@ -116,7 +116,8 @@ class LogStore:
         newest = self.newest
         if newest is None or newest.text != text or len(newest.signatures) >= SIGNATURES_MOST:
             return
-        self._remember(ts, Note(text, (signature,)), synced=False)
+        # With a signature of the log's own, for each line of the history has one.
+        self._remember(ts, Note(text, (newest.signatures[0], signature)), synced=False)
         by = (signature.name, signature.key_id)
         others = tuple(each for each in newest.signatures if (each.name, each.key_id) != by)
         self.newest = Note(text, (*others, signature))

@@ -20,7 +20,8 @@ class Times:
     prune_ms: int = 0
 
     def __post_init__(self) -> None:
-        self.checkpoint_ms = self.sync_ms + CHECKPOINT_MS
+        # A log that begins is signed at once, and one that goes on is what its witnesses are asked for.
+        self.checkpoint_ms = self.sync_ms
         self.prune_ms = self.sync_ms + SYNC_MS
 
     def wait_s(self, now_ms: int, *, is_idle: bool) -> float:

@@ -205,6 +205,7 @@ class LogWriter:
             return str(error)
         self.refusing, self._certify = "", True
         self._open()
+        self.sign()
         return self.refusing or self.failing
 
     # -- the thread: its turns -------------------------------------------------------------------------------------
@@ -240,6 +241,8 @@ class LogWriter:
                     self._open()
                 if self.store is not None or self.refusing:
                     self._drain()
+                if is_last:
+                    self._full_until_ms = 0
                 if self._lost is not None:
                     self._append([])
                 now_ms = self._clock.monotonic_ms()
@@ -418,7 +421,8 @@ class LogWriter:
             before = store.size
             try:
                 store.sync()
-                self._well()
+                if not self._full_until_ms:
+                    self._well()
             except (OSError, PcgrelayError) as error:
                 self._undone(before - store.size)
                 self._fail(error)

@@ -69,7 +69,7 @@ class _Asked:
 class _OfLink:
     """What belongs to one link."""
 
-    told: bool = False  # our keys
+    told: str = ""  # our key that we told: a log that is begun again has another
     keys: PublicKeys | None = None  # the neighbour's
     record: WitnessKeys | None = None
     bucket: TokenBucket | None = None
@@ -347,9 +347,9 @@ class Witnesses:
         """Send, with the keys of the own log in the first message of a link."""
         of_link = self._links.setdefault(link.number, _OfLink())
         keys: tuple[bytes, ...] = ()
-        if own is not None and not of_link.told:
+        if own is not None and of_link.told != own.ed25519.verifier.vkey:
             keys = self.audit.told_keys(own)
-            of_link.told = True
+            of_link.told = own.ed25519.verifier.vkey
         if link.controlled:
             link.send(Witness(int(kind), body, keys))
 

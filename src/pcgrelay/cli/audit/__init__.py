@@ -1,7 +1,7 @@
 """pcgrelay audit: a log of decisions is examined, proved and read.
 
-`places` finds the log and whom to trust, `shown` makes lines of a report, the others are commands. None of them needs a
-running node, and none writes below the folder of a log.
+`places` finds the log and whom to trust, `shown` makes lines of a report, the others are commands. None but `restart`
+needs a running node, and none writes below the folder of a log.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ COMMANDS = {
     "query": ("pcgrelay.cli.audit.query:query", "Who used a service, and who had allowed it."),
     "policy": ("pcgrelay.cli.audit.policy:policy", "Print the keys of a log and its witnesses, to be kept elsewhere."),
     "export": ("pcgrelay.cli.audit.export:export", "Write a log as C2SP tiles, for other tools."),
+    "restart": ("pcgrelay.cli.audit.restart:restart", "Begin a new log, because the old one cannot be signed."),
 }
 
 EPILOG = """\b
