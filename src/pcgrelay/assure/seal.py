@@ -20,6 +20,8 @@ from pcgrelay.assure.catalogue import Profile
 from pcgrelay.assure.judgement import PASSED, TOLD
 from pcgrelay.assure.runner import Result
 from pcgrelay.assure.sums import PROOF, SUMS
+from pcgrelay.audit.history import SignedHead, read_history
+from pcgrelay.audit.note import Note
 from pcgrelay.audit.policy import Policy
 from pcgrelay.audit.proof import PROOF_MOST_BYTES, Proof, ProofRefused, check, prove
 from pcgrelay.audit.segments import read_lines, segments_of
@@ -31,6 +33,8 @@ from pcgrelay.log.assure_events import AssureSealed
 # A head is signed each minute while there is something new.
 SIGNED_MOST_S = 75.0
 ASK_EACH_S = 0.5
+# A witness signs a head each minute too, after that; waited for if the log was ever witnessed.
+WITNESSED_MOST_S = 150.0
 
 
 class Sealed(Struct, frozen=True, kw_only=True):
@@ -81,15 +85,31 @@ def digest_of_sums(folder: Path) -> str:
 
 async def _proved(log: Path, digest: str) -> Proof:
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + SIGNED_MOST_S
+    began = loop.time()
     while True:
+        waited_s = loop.time() - began
         try:
             number = await asyncio.to_thread(find_record, log, digest)
-            return await asyncio.to_thread(prove, log, number)
+            proof = await asyncio.to_thread(prove, log, number)
         except ProofProblem as problem:
-            if loop.time() >= deadline:
+            if waited_s >= SIGNED_MOST_S:
                 raise RunError(f"the record is not proved yet ({str(problem).rstrip('.')})") from None
+        else:
+            is_witnessed = has_witness(proof.note)
+            if is_witnessed or waited_s >= WITNESSED_MOST_S or not await asyncio.to_thread(was_witnessed, log):
+                return proof
         await asyncio.sleep(ASK_EACH_S)
+
+
+def was_witnessed(log: Path) -> bool:
+    """Return whether anybody else ever signed a head of this log."""
+    return any(isinstance(head, SignedHead) and has_witness(head.note) for head in read_history(log))
+
+
+def has_witness(note: Note) -> bool:
+    """Return whether anybody but the log itself has signed a head."""
+    origin = note.text.partition("\n")[0]
+    return any(each.name != origin for each in note.signatures)
 
 
 def find_record(log: Path, digest: str) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pcgrelay.assure.pack import pack_files, write_pack
-from pcgrelay.assure.seal import digest_of_sums, find_record, read_seal
+from pcgrelay.assure.seal import digest_of_sums, find_record, read_seal, was_witnessed
 from pcgrelay.assure.sums import PROOF
 from pcgrelay.audit.policy import parse_policy
 from pcgrelay.audit.proof import prove
@@ -93,3 +93,13 @@ def test_a_proof_that_was_changed_does_not_hold(tmp_path: Path, pack: Path, invo
         answer = invoke("assure", "verify", pack, "--policy", policy)
         assert answer.code == 8, at
         assert "The seal does not hold" in answer.err
+
+
+def test_whether_a_log_was_ever_witnessed(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit")
+    log.grow(10)
+    log.sign()
+    assert not was_witnessed(tmp_path / "audit")
+    log.grow(10)
+    log.sign(is_witnessed=True)
+    assert was_witnessed(tmp_path / "audit")

@@ -102,6 +102,4 @@ def _note_in(file: Path) -> bytes:
     try:
         return msgspec.json.decode(data, type=_State).body.note.encode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise ConfigError(
-            f"{file}: this is neither a checkpoint nor what a witness keeps; name one."
-        ) from None
+        raise ConfigError(f"{file}: this is neither a checkpoint nor what a witness keeps; name one.") from None
