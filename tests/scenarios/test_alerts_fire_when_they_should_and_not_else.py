@@ -59,7 +59,7 @@ CASES = {
     "PcgrelayAuditFailing": one("audit_failing", AT, "1x60", "0x60"),
     "PcgrelayAuditForked": one("audit_witness_conflicts", AT, "1x60", "0x60"),
     "PcgrelayAuditUnwitnessed": one(
-        "audit_witness_timestamp_seconds", f'{AT},witness="relay-1.hub.example"', f"-{2 * DAY}x60", "0x60"
+        "audit_witness_timestamp_seconds", f'{AT},witness="relay-1.hub.example"', f"-{2 * DAY}x60", "0x60", shown=AT
     ),
     "PcgrelayBackUpInUse": one("import_back_up_in_use", f'{AT},service="{SERVICE}"', "1x60", "0x60"),
     "PcgrelayRefusedByRule": one(
