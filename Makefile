@@ -44,7 +44,7 @@ PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_relay_that_lies_* a_lane_that_b
 	a_node_says_* a_reset_at_* a_service_without_* a_service_moves_* shares_of_* the_state_of_* \
 	a_set_up_* a_signal_* an_edge_that_is_* who_is_* callers_who_* a_canary_* a_cut_over_* a_drill_* \
 	an_old_way_* two_people_* what_people_* a_drain_* who_scrapes_* unix_sockets_* a_target_is_told_who_* a_link_with_* \
-	a_dry_run_* what_is_marked_* one_stream_* a_rule_* an_audit_log_is_examined_*,tests/scenarios/test_$(what).py))
+	a_dry_run_* what_is_marked_* one_stream_* a_rule_* an_audit_log_is_examined_* controls_of_*,tests/scenarios/test_$(what).py))
 IN_TEST = -m 'tier_test and not tier_all'
 XDIST = -n 2 --dist loadfile
 # What a sanitiser writes before it ends the process must not be caught by pytest.

@@ -11,7 +11,7 @@ import pytest
 
 from pcgrelay.assure.catalogue import Control, Profile
 from pcgrelay.assure.facts import Facts
-from pcgrelay.assure.judgement import Judgement, NotHereError, passed
+from pcgrelay.assure.judgement import AskedError, Judgement, NotHereError, passed
 from pcgrelay.assure.parameters import Parameters, RunParameters
 from pcgrelay.assure.runner import Result, Run, run_controls
 from pcgrelay.assure.scene import Pace, Scene
@@ -150,3 +150,11 @@ async def test_at_most_so_many_handshakes_in_a_second() -> None:
     began = loop.time()
     await asyncio.gather(*(pace.turn() for _ in range(6)))
     assert loop.time() - began >= 5 / 50 - 0.001
+
+
+async def test_a_test_may_ask_a_person_instead(tmp_path: Path) -> None:
+    async def asking(scene: Scene) -> Facts:
+        raise AskedError
+
+    result = (await run(tmp_path, asking)).results[0]
+    assert (result.outcome, result.question) == ("told", "Who?")

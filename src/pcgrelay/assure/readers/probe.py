@@ -167,7 +167,7 @@ async def speak(imported: ImportSettings, payload: bytes) -> Spoken:
     answer = b""
     try:
         async with asyncio.timeout(STREAM_S):
-            reader, writer = await asyncio.open_connection(imported.listen.host, imported.listen.port)
+            reader, writer = await _connected(imported)
     except (OSError, TimeoutError):
         raise StatusProblem(
             f"The probe does not listen at {imported.listen}; start it: pcgrelay run -c PROBE"
@@ -189,6 +189,15 @@ async def speak(imported: ImportSettings, payload: bytes) -> Spoken:
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(STREAM_S):
                 await writer.wait_closed()
+
+
+async def _connected(imported: ImportSettings) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to an import. Its listener is closed for a moment after it was refused at the far side."""
+    while True:
+        try:
+            return await asyncio.open_connection(imported.listen.host, imported.listen.port)
+        except ConnectionRefusedError:
+            await asyncio.sleep(POLL_S)
 
 
 # -- M6 --------------------------------------------------------------------------------------------------------------
