@@ -58,6 +58,7 @@ CONTROL_LAYERS = [
     ["model"],
     ["signing"],
     ["printable"],
+    ["core_dumps"],
     ["quantities"],
     ["errors"],
     ["finding"],

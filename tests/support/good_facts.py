@@ -97,6 +97,7 @@ GOOD: dict[str, Facts] = {
         core_limit_bytes=0,
         dumpable=True,
         core_pipe="",
+        core_memory=False,
         swap=(),
         locked=False,
     ),

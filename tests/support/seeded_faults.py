@@ -69,6 +69,7 @@ FAULTS = (
     Fault("the age of a key", "K7", "handshakes.read_channels", _first("channels", proved_s=90_000.0)),
     Fault("a self-test vector wrong", "K8", "answers.read_known_answers", _first("answers", right=False)),
     Fault("core dumps on", "K9", "process.read_process", _of(core_limit_bytes=None)),
+    Fault("memory in core dumps", "K9", "process.read_process", _of(core_memory=True)),
     Fault("swap on", "K9", "process.read_process", _of(swap=("/dev/sda2",))),
     Fault("an unknown group in the inventory", "K10", "handshakes.read_channels", _first("channels", group="")),
     Fault("a listener for applications at the links' address", "N1", "process.read_listeners",

@@ -142,6 +142,7 @@ class ProcessFacts(Facts, frozen=True, kw_only=True):
     core_limit_bytes: int | None  # the soft limit; None: none
     dumpable: bool
     core_pipe: str  # the program that gets core dumps; "": they are files
+    core_memory: bool  # whether a core dump would hold memory of the process, by its coredump_filter
     swap: tuple[str, ...]  # swap areas that are on
     locked: bool  # all of its memory is locked
 

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from pcgrelay import core_dumps
 from pcgrelay.cli.streams import forget_unwritten, replace_closed
 
 # Commands during which a signal for a node may already arrive: the node itself, and the one that starts its successor.
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if next(iter(sys.argv[1:] if arguments is None else arguments), "") in _NODES:
         _hold_signals()
     replace_closed()
+    core_dumps.switch_off()
     # Until a handler is installed, Ctrl-C ends this process silently, as it ends any other, without a traceback.
     interrupt = signal.getsignal(signal.SIGINT)
     if interrupt is signal.default_int_handler:

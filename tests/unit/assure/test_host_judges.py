@@ -31,6 +31,7 @@ PROCESS = ProcessFacts(
     core_limit_bytes=0,
     dumpable=True,
     core_pipe="",
+    core_memory=False,
     swap=(),
     locked=False,
 )
@@ -64,6 +65,9 @@ def is_found(judgement: Judgement, said: str) -> None:
         ({"core_limit_bytes": None, "dumpable": False}, ""),
         ({"core_pipe": "systemd-coredump"}, ""),
         ({"core_pipe": "capture"}, "core dumps go to capture, whatever the limit"),
+        ({"core_pipe": "capture", "core_limit_bytes": 1}, ""),
+        ({"core_memory": True}, "a core dump would hold memory"),
+        ({"core_memory": True, "dumpable": False}, ""),
         ({"swap": ("/dev/sda2",)}, "1 swap area is on"),
         ({"swap": ("/dev/sda2",), "locked": True}, ""),
     ],

@@ -74,6 +74,9 @@ def test_core_dumps() -> None:
     assert process.core_pipe("core\n") == ""
     assert process.core_pipe("|/usr/lib/systemd/systemd-coredump %P %u\n") == "systemd-coredump"
     assert process.core_pipe("|\n") == ""
+    assert process.holds_memory("00000033\n")
+    assert not process.holds_memory("00000010\n")
+    assert not process.holds_memory("00000000\n")
 
 
 def test_swap_in_memory_is_none() -> None:

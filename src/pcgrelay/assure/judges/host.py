@@ -16,6 +16,7 @@ from pcgrelay.assure.facts import (
 )
 from pcgrelay.assure.judgement import Judgement, failed, judge_all, passed
 from pcgrelay.assure.parameters import Parameters
+from pcgrelay.core_dumps import NO_DUMP_BYTES
 
 CAPABILITIES = ("CAP_NET_BIND_SERVICE",)  # for ports below 1024
 # Programs that apply the limit themselves.
@@ -27,18 +28,23 @@ SIDES = {"wan": "links", "lan": "applications", "reader": "readers"}
 def memory_stays_in_memory(facts: ProcessFacts, parameters: Parameters) -> Judgement:
     """K9: no core dump holds a key, and no swap area."""
     expected = "no core dumps, and no swap or locked memory"
-    wrong = []
-    if facts.dumpable and facts.core_limit_bytes != 0:
-        limit = "no limit" if facts.core_limit_bytes is None else f"up to {facts.core_limit_bytes:,} bytes"
-        wrong.append(f"core dumps are on ({limit})")
-    elif facts.dumpable and facts.core_pipe and not facts.core_pipe.startswith(HEEDS_LIMIT):
-        # core(5): the kernel does not apply the limit to a dump that it gives to a program.
-        wrong.append(f"core dumps go to {facts.core_pipe}, whatever the limit")
+    wrong = list(_dumped(facts)) if facts.dumpable else []
     if facts.swap and not facts.locked:
         noun = "swap area is" if len(facts.swap) == 1 else "swap areas are"
         wrong.append(f"{len(facts.swap)} {noun} on, and the memory is not locked")
     swap = "memory is locked" if facts.swap else "no swap"
     return judge_all(wrong, f"no core dumps, {swap}", expected)
+
+
+def _dumped(facts: ProcessFacts) -> Iterator[str]:
+    limit = facts.core_limit_bytes
+    if limit not in (0, NO_DUMP_BYTES):
+        yield f"core dumps are on ({'no limit' if limit is None else f'up to {limit:,} bytes'})"
+    elif limit == 0 and facts.core_pipe and not facts.core_pipe.startswith(HEEDS_LIMIT):
+        # core(5): the kernel does not apply the limit to a dump that it gives to a program, but for the limit 1.
+        yield f"core dumps go to {facts.core_pipe}, whatever the limit"
+    if facts.core_memory:
+        yield "a core dump would hold memory (coredump_filter)"
 
 
 def process_has_no_rights(facts: ProcessFacts, parameters: Parameters) -> Judgement:

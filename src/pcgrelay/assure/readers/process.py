@@ -22,6 +22,7 @@ from pcgrelay.identity.handshake import HANDSHAKE_LIMIT_BYTES
 PROC = Path("/proc")
 IDLE_S = 0.5
 LISTENING = "0A"  # TCP_LISTEN of net/tcp_states.h, as /proc/net/tcp writes it
+ELF_HEADERS = 1 << 4  # of the bits of coredump_filter
 # linux/capability.h, in the order of their bits.
 CAPABILITIES = (
     "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
@@ -54,6 +55,7 @@ def _process(pid: int) -> ProcessFacts:
         # The kernel gives the files of a process that may not be dumped to root (proc(5)).
         dumpable=uid == 0 or (PROC / str(pid)).stat().st_uid == uid,
         core_pipe=core_pipe((PROC / "sys/kernel/core_pattern").read_text()),
+        core_memory=holds_memory(_read(pid, "coredump_filter")),
         swap=swap_areas((PROC / "swaps").read_text()),
         locked=_kilobytes(fields.get("VmLck", "0")) >= _kilobytes(fields.get("VmRSS", "1")),
     )
@@ -108,6 +110,11 @@ def core_pipe(pattern: str) -> str:
     """Return the program that gets core dumps; "": they are files."""
     text = pattern.strip()
     return Path(text[1:].split()[0]).name if text.startswith("|") and text[1:].split() else ""
+
+
+def holds_memory(core_filter: str) -> bool:
+    """Return whether a core dump has memory, from /proc/PID/coredump_filter (core(5)); headers of files are none."""
+    return int(core_filter, 16) & ~ELF_HEADERS != 0
 
 
 def swap_areas(swaps: str) -> tuple[str, ...]:
