@@ -167,11 +167,14 @@ async def speak(imported: ImportSettings, payload: bytes) -> Spoken:
     answer = b""
     try:
         async with asyncio.timeout(STREAM_S):
-            reader, writer = await _connected(imported)
-    except (OSError, TimeoutError):
+            reader, writer = await asyncio.open_connection(imported.listen.host, imported.listen.port)
+    except (ConnectionRefusedError, TimeoutError):
         raise StatusProblem(
             f"The probe does not listen at {imported.listen}; start it: pcgrelay run -c PROBE"
         ) from None
+    except OSError:
+        # It was accepted, and reset before it could be used: so quick is a refusal.
+        return Spoken(answer, True, True)
     try:
         async with asyncio.timeout(STREAM_S):
             writer.write(payload)
@@ -189,15 +192,6 @@ async def speak(imported: ImportSettings, payload: bytes) -> Spoken:
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(STREAM_S):
                 await writer.wait_closed()
-
-
-async def _connected(imported: ImportSettings) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect to an import. Its listener is closed for a moment after it was refused at the far side."""
-    while True:
-        try:
-            return await asyncio.open_connection(imported.listen.host, imported.listen.port)
-        except ConnectionRefusedError:
-            await asyncio.sleep(POLL_S)
 
 
 # -- M6 --------------------------------------------------------------------------------------------------------------
