@@ -7,7 +7,9 @@ there. It is given up by the same odds as in a cut-over. Shares are published be
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import replace
+from typing import Any
 
 from msgspec import structs
 
@@ -258,8 +260,8 @@ class BackupDrill:
     def _spawn_pair(self) -> None:
         self._spawn(self._pair())
 
-    def _spawn(self, work: object) -> None:
-        task = spawn(work, "shadow", self._parts.node.emit)  # type: ignore[arg-type]
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = spawn(work, "shadow", self._parts.node.emit)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

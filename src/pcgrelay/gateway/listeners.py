@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from pcgrelay.clock import Clock
 from pcgrelay.config import Address, ListenSettings
@@ -60,7 +61,10 @@ class Listeners:
                 self._running[address][0].settings = each
             else:
                 listener = self._listener(prepared.listeners.pop(address), each)
-                self._running[address] = (listener, spawn(listener.run(), "listener", self._emit))
+                task = spawn(listener.run(), "listener", self._emit)
+                # It closes its socket itself, but for one that is cancelled before it has begun.
+                task.add_done_callback(partial(_closed, listener))
+                self._running[address] = (listener, task)
         self.expected = set()
 
     def tasks(self) -> list[asyncio.Task[None]]:
@@ -78,3 +82,7 @@ class Listeners:
             emit=self._emit,
             clock=self._clock,
         )
+
+
+def _closed(listener: Listener, _: asyncio.Task[None]) -> None:
+    listener.close()

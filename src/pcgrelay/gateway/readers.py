@@ -155,10 +155,13 @@ class Reader:
             return
         task = spawn(self._served(sock, http), self._table, self._emit)
         self._handshakes.add(task)
-        task.add_done_callback(partial(self._begun, place))
+        task.add_done_callback(partial(self._begun, sock, place))
 
-    def _begun(self, place: Place | None, task: asyncio.Task[None]) -> None:
+    def _begun(self, sock: socket, place: Place | None, task: asyncio.Task[None]) -> None:
         self._handshakes.discard(task)
+        if task.cancelled():
+            # Perhaps before it came to its first line, where it would close the socket itself.
+            sock.close()
         if place is not None:
             self._half_open.leave(place)
 

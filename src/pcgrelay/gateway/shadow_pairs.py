@@ -4,8 +4,9 @@ held, to know whether what it would fall back to succeeds."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from pcgrelay.config.values import escaped_bytes
 from pcgrelay.cutover.alarm import Pair
@@ -71,8 +72,8 @@ class ShadowPairs:
             pace.next_s = now_s + 60.0 / per_minute
             self._spawn(pace, self._pair(cutover))
 
-    def _spawn(self, pace: _Pace, work: object) -> None:
-        task = spawn(work, "shadow", self._node.emit)  # type: ignore[arg-type]
+    def _spawn(self, pace: _Pace, work: Coroutine[Any, Any, None]) -> None:
+        task = spawn(work, "shadow", self._node.emit)
         pace.tasks.add(task)
         task.add_done_callback(pace.tasks.discard)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 from cryptography import x509
 
@@ -49,5 +49,5 @@ class LinkRegistry(Protocol):
     def refuse_count(self, reason: str) -> None:
         """Count a refusal by its reason."""
 
-    def spawn(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start a task that is cancelled when the links stop. An exception in it is logged, and goes no further."""

@@ -106,13 +106,17 @@ class Listener:
             while True:
                 await self._accept_one()
         finally:
-            # A process that was given a copy of the socket for a hand-over that failed may still have it open.
-            with suppress(OSError):
-                self.sock.shutdown(socket.SHUT_RDWR)
-            self.sock.close()
+            self.close()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def close(self) -> None:
+        """Close the socket; may be called twice."""
+        # A process that was given a copy of the socket for a hand-over that failed may still have it open.
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
 
     async def _accept_one(self) -> None:
         try:

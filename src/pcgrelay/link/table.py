@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any
 
 from cryptography import x509
 
@@ -394,7 +395,7 @@ class LinkTable:
             if self._next_number not in self.links:
                 return self._next_number
 
-    def spawn(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start a task that is cancelled when the links stop. An exception in it is logged, and goes no further."""
 
         async def guarded() -> None:
@@ -405,9 +406,14 @@ class LinkTable:
             except Exception as error:
                 self._emit(Failure(where=name, error=type(error).__name__))
 
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            # Work that was cancelled before it began would else be reported as forgotten.
+            work.close()
+
         task = asyncio.create_task(guarded(), name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(ended)
         return task
 
 

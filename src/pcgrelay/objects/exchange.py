@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from pcgrelay.clock import Clock
 from pcgrelay.identity.handshake import OBJECTS
@@ -45,7 +45,7 @@ ANSWERS_EACH_SECOND_BYTES = 524_288
 TOLD_AGAIN_MS = 600_000  # to neighbours that could not take it when it was told
 
 Key = tuple[int, bytes]  # kind and name
-Spawn = Callable[[Awaitable[None], str], asyncio.Task[None]]
+Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
 
 
 @dataclass(frozen=True, slots=True)

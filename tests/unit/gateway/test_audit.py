@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -58,7 +57,6 @@ def events(nodes: Nodes) -> list[str]:
 async def test_a_node_without_the_table_has_no_log_and_no_thread(nodes: Nodes) -> None:
     running = relay(nodes)
     await running.node.start()
-    await asyncio.sleep(0)
     assert running.node.audit.figures is None
     assert node_status(running.node).audit is None
     assert "audit" not in metrics_text(node_status(running.node), {})
