@@ -97,7 +97,7 @@ class AuditLog:
         """Queue a record; return whether there was room. One that was left out is counted, and told in time."""
         if isinstance(record, StreamEnd | StreamRefused) and self._settings.kept_streams != "all":
             if self._settings.kept_streams == "totals":
-                self._totals.add(record)
+                self._totals.add(record, policy)
                 return True
             if isinstance(record, StreamEnd):
                 return True
@@ -224,8 +224,8 @@ class AuditLog:
         return True
 
     def _tell_left_out(self, policy: str) -> None:
-        for record in self._totals.take():
-            self._put(Queued(record, self._clock.wall(), policy))
+        for queued in self._totals.take(self._clock.wall()):
+            self._put(queued)
         for queued in self._bounds.left_out(self._clock.wall(), policy, self._clock.monotonic_ms()):
             self._put(queued)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import date, timedelta
 from pathlib import Path
 
 from pcgrelay.audit.checkpoint import Checkpoint
@@ -148,8 +149,14 @@ class LogStore:
         return self._tiles
 
     def _is_full(self, line: bytes) -> bool:
-        is_other_day = self._file.size > 0 and time_in(line)[:DAY_CHARACTERS] != self._day
-        return is_other_day or self._file.size + len(line) + 1 > SEGMENT_MOST_BYTES
+        return (self._file.size > 0 and self._is_other_day(line)) or self._file.size + len(
+            line
+        ) + 1 > SEGMENT_MOST_BYTES
+
+    def _is_other_day(self, line: bytes) -> bool:
+        day = time_in(line)[:DAY_CHARACTERS]
+        # A record that was left out at first comes up to a minute late, perhaps after midnight.
+        return day != self._day and day != _day_before(self._day)
 
     def _fitting(self, lines: Sequence[bytes]) -> Sequence[bytes]:
         """As many lines as the segment takes."""
@@ -177,3 +184,10 @@ class LogStore:
             return ""
         with segment.path.open("rb") as source:
             return time_in(source.readline(128))[:DAY_CHARACTERS]
+
+
+def _day_before(day: str) -> str:
+    try:
+        return (date.fromisoformat(day) - timedelta(days=1)).isoformat()
+    except (ValueError, OverflowError):
+        return ""

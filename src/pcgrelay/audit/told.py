@@ -35,11 +35,13 @@ class Told:
 
     _KINDS: ClassVar = {kind.EVENT: kind for kind in (AuditKeys, WitnessKeys, AuditLost, AuditPruned)}
 
-    def __init__(self) -> None:
+    def __init__(self, signed_size: int = 0) -> None:
+        """signed_size: of how many records there is a head. What one behind it tells of a removal is not believed."""
+        self._signed_size = signed_size
         self.keys: list[KeysAt] = []
         self.holes: list[Hole] = []
         self.holes_count = 0
-        self.pruned_until = 0  # records before this number are said to be removed
+        self.pruned_until = 0  # records before this number are said to be removed, by one that is signed
         self.since = self.until = ""
 
     def add(self, lines: Sequence[bytes | None]) -> None:
@@ -71,7 +73,8 @@ class Told:
             self.holes_count += 1
             if len(self.holes) < KEPT_MOST:
                 self.holes.append(Hole(head.n, record.count, record.since, record.until, record.reason))
-        elif isinstance(record, AuditPruned):
+        elif isinstance(record, AuditPruned) and head.n < self._signed_size:
+            # A node signs it before it removes anything. Else whoever cuts the front off would add the record too.
             self.pruned_until = max(self.pruned_until, record.last + 1)
 
 

@@ -1,9 +1,14 @@
-"""Streams of a minute by service, peer and outlet, where the audit log has no record for each."""
+"""Streams of a minute by service, peer and outlet, where the audit log has no record for each.
+
+If another policy comes into force within the minute, there is a line for each of both.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
+from pcgrelay.audit.lines import Queued
 from pcgrelay.log.audit_events import StreamTotals
 from pcgrelay.log.events import StreamEnd, StreamRefused
 
@@ -23,13 +28,14 @@ class Totals:
     """What streams were, since it was last asked."""
 
     def __init__(self) -> None:
-        self._totals: dict[tuple[str, str, str, str, str], _Total] = {}
+        self._totals: dict[tuple[str, ...], _Total] = {}
 
-    def add(self, record: StreamEnd | StreamRefused) -> None:
-        """Count a stream."""
-        key = (record.service, record.from_organisation, record.to_organisation, record.direction, record.outlet)
+    def add(self, record: StreamEnd | StreamRefused, policy: str) -> None:
+        """Count a stream. policy: the short digest of the approved policy that holds."""
+        whose = (record.service, record.from_organisation, record.to_organisation, record.direction, record.outlet)
+        key = (policy, *whose)
         if key not in self._totals and len(self._totals) >= KINDS_MOST:
-            key = OTHERS
+            key = (policy, *OTHERS)
         total = self._totals.setdefault(key, _Total())
         if isinstance(record, StreamRefused):
             total.refused += 1
@@ -38,20 +44,24 @@ class Totals:
             total.sent_bytes += record.sent_bytes
             total.received_bytes += record.received_bytes
 
-    def take(self) -> list[StreamTotals]:
-        """Return the totals, and begin anew."""
+    def take(self, moment: datetime) -> list[Queued]:
+        """Return the totals as records of this moment, and begin anew."""
         taken, self._totals = self._totals, {}
         return [
-            StreamTotals(
-                service=service,
-                from_organisation=from_organisation,
-                to_organisation=to_organisation,
-                direction=direction,
-                outlet=outlet,
-                streams=total.streams,
-                refused=total.refused,
-                sent_bytes=total.sent_bytes,
-                received_bytes=total.received_bytes,
+            Queued(
+                StreamTotals(
+                    service=service,
+                    from_organisation=from_organisation,
+                    to_organisation=to_organisation,
+                    direction=direction,
+                    outlet=outlet,
+                    streams=total.streams,
+                    refused=total.refused,
+                    sent_bytes=total.sent_bytes,
+                    received_bytes=total.received_bytes,
+                ),
+                moment,
+                policy,
             )
-            for (service, from_organisation, to_organisation, direction, outlet), total in taken.items()
+            for (policy, service, from_organisation, to_organisation, direction, outlet), total in taken.items()
         ]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 SYNC_MS = 1_000
 CHECKPOINT_MS = 60_000
 PRUNE_MS = 3_600_000
+# The first time after a start. A node that is started again and again by a clock that is wrong removes nothing.
+PRUNE_FIRST_MS = 600_000
 
 
 @dataclass(slots=True)
@@ -22,7 +24,7 @@ class Times:
     def __post_init__(self) -> None:
         # A log that begins is signed at once, and one that goes on is what its witnesses are asked for.
         self.checkpoint_ms = self.sync_ms
-        self.prune_ms = self.sync_ms + SYNC_MS
+        self.prune_ms = self.sync_ms + PRUNE_FIRST_MS
 
     def wait_s(self, now_ms: int, *, is_idle: bool) -> float:
         """How long there is nothing to do. is_idle: nothing is to be synced, or to be tried again."""

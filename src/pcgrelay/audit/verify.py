@@ -21,9 +21,11 @@ from pcgrelay.audit.policy import Policy
 from pcgrelay.audit.problems import Problems
 from pcgrelay.audit.report import Report, Signer, Trust, Verdict, Witnessing
 from pcgrelay.audit.roots import Roots
+from pcgrelay.audit.segments import segments_of
 from pcgrelay.audit.told import KeysAt, Told
 from pcgrelay.audit.walk import Walk, WalkEnded
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
+from pcgrelay.errors import PcgrelayError
 
 
 class Keys(Struct, frozen=True):
@@ -37,6 +39,8 @@ class Keys(Struct, frozen=True):
     refused: tuple[str, ...] = ()  # records of keys that are not believed, a sentence each
 
 
+# A node may remove old segments meanwhile, once an hour. Then heads and records that were read do not belong together.
+TRIES = 3
 # From what the log says of keys, and its origin, to what is believed of it.
 KeysOf = Callable[[Sequence[KeysAt], str], Keys]
 
@@ -72,9 +76,29 @@ def verify_log(
 
     ProofProblem: one of these is of another log. ConfigError, PermissionProblem: a file cannot be read.
     """
+    for _ in range(TRIES - 1):
+        first = _first_of(folder)
+        try:
+            report = _examine(folder, keys_of, seen, clock)
+        except PcgrelayError:
+            if _first_of(folder) == first:
+                raise
+            continue
+        if _first_of(folder) == first:
+            return report
+    return _examine(folder, keys_of, seen, clock)
+
+
+def _first_of(folder: Path) -> int:
+    segments = segments_of(folder)
+    return segments[0].first if segments else 0
+
+
+def _examine(folder: Path, keys_of: KeysOf, seen: Sequence[SignedHead], clock: Clock) -> Report:
     started_ms = clock.monotonic_ms()
-    problems, told = Problems(), Told()
+    problems = Problems()
     heads = Heads(folder, [structs.replace(head, is_elsewhere=True) for head in seen], problems)
+    told = Told(heads.signed_size)
     walk = Walk(folder, problems)
     roots = Roots(folder, heads.in_order(), heads.signed_size, walk.place_of, problems)
     with suppress(WalkEnded):
@@ -84,7 +108,9 @@ def verify_log(
     _judge_end(roots, heads, problems)
     if walk.first > told.pruned_until:
         problems.add(
-            "missing", f"Records 0 to {walk.first - 1:,} are not there, and no record says that they were removed.", 0
+            "missing",
+            f"Records 0 to {walk.first - 1:,} are not there, and no signed record says that they were removed.",
+            0,
         )
     signatures = _Signatures(heads, keys_of(told.keys, heads.origin), problems)
     signatures.verify()

@@ -26,7 +26,7 @@ from pcgrelay.audit.losses import Lost
 from pcgrelay.audit.note import Note, Signature
 from pcgrelay.audit.recovery import newest_head
 from pcgrelay.audit.restarting import CERTIFIED, CONFLICT, Restart, move_old
-from pcgrelay.audit.retention import prune
+from pcgrelay.audit.retention import find_old
 from pcgrelay.audit.store import LogStore
 from pcgrelay.audit.turns import CHECKPOINT_MS, PRUNE_MS, SYNC_MS, Times, follow_priority
 from pcgrelay.clock import Clock
@@ -431,17 +431,26 @@ class LogWriter:
         self._call(self._hooks.handled)
 
     def _prune(self) -> None:
+        """Remove what is older than it must be kept, once it is on record and signed that it goes."""
         store = self.store
-        if store is None:
+        if store is None or self._lost is not None or not self._may_try():
             return
+        now = self._clock.wall()
         try:
-            record = prune(self.folder, store.signed, self._clock.wall(), self.keep_days, self._disk)
+            old = find_old(self.folder, store.signed, now, self.keep_days)
+            if old is None:
+                return
+            self._append([Queued(old.record, now, "")])
+            size = store.size
+            self.sign()
+            if store.signed < size or self._lost is not None:
+                return
+            for segment in old.segments:
+                self._disk.remove(segment.path)
         except (OSError, PcgrelayError) as error:
             self._fail(error)
             return
-        if record is not None:
-            self._append([Queued(record, self._clock.wall(), "")])
-            self._call(self._hooks.tell, record)
+        self._call(self._hooks.tell, old.record)
 
     def _refuse(self, problem: str) -> None:
         self.refusing = problem

@@ -337,16 +337,20 @@ def test_a_torn_end_within_a_signed_record_is_a_cut(made: AuditLog, folder: Path
     assert kinds(report) == {"cut"}
 
 
-def test_pruned_records_leave_proofs_and_a_word(made: AuditLog, folder: Path) -> None:
-    segment(folder, 0).unlink()
-    report = examine(made, folder)
+def test_pruned_records_leave_proofs_and_a_word(tmp_path: Path) -> None:
+    log = make_log(tmp_path / "audit")
+    segment(log.folder, 0).unlink()
+    report = examine(log, log.folder)
     assert (report.verdict, report.pruned_told) == ("changed", False)
-    assert "no record says that they were removed" in report.problems[0].sentence
-    told = b'{"n":3000,"ts":"2027-12-09T00:00:00.000Z","event":"audit.pruned","first":0,"last":999,"segments":1}\n'
-    with segment(folder, 2_000).open("ab") as sink:
-        sink.write(told)
-    report = examine(made, folder)
-    assert (report.verdict, report.first, report.records, report.checkpoints) == ("whole", 1_000, 2_001, 4)
+    assert "no signed record says that they were removed" in report.problems[0].sentence
+    told = b'{"n":3000,"ts":"2027-12-09T00:00:00.000Z","event":"audit.pruned","first":0,"last":999,"segments":1}'
+    log.append([told])
+    # Whoever cuts the front off can add a record, and cannot sign it.
+    report = examine(log, log.folder)
+    assert (report.verdict, report.pruned_told) == ("changed", False)
+    log.sign()
+    report = examine(log, log.folder)
+    assert (report.verdict, report.first, report.records, report.checkpoints) == ("whole", 1_000, 2_001, 5)
 
 
 def test_lost_records_are_shown_where_the_log_tells_them(tmp_path: Path) -> None:

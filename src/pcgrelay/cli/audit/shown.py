@@ -110,7 +110,7 @@ def _hole(hole: Hole) -> str:
 def _pruned(report: Report) -> str:
     if not report.first:
         return "nothing"
-    told = "a record says so" if report.pruned_told else "NO record says so"
+    told = "a signed record says so" if report.pruned_told else "NO signed record says so"
     return f"the first {counted(report.first, 'record')}; {told}"
 
 
