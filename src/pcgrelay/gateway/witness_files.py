@@ -12,6 +12,8 @@ from pcgrelay.state.file import Found, StateFile
 
 FOLDER = "witness"  # below that of state
 KIND, VERSION = "witness", 1
+# Of one organisation, whose CA can make nodes at will, and of all.
+LOGS_OF_ORGANISATION_MOST = 256
 LOGS_MOST = 4_096
 
 
@@ -28,7 +30,7 @@ class WitnessFiles:
         RunError: what there is cannot be read. Then nothing of that log is signed, for it might be another history.
         """
         found, known = self._file(peer).read()
-        if found is Found.LOST:
+        if found not in (Found.NOTHING, Found.NEWEST):
             raise RunError(f"{self._file(peer).path}: what was witnessed cannot be read; put a back-up back.")
         return known
 
@@ -36,8 +38,15 @@ class WitnessFiles:
         """Keep what is signed next. PcgrelayError, OSError: it cannot be kept."""
         self.folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
         file = self._file(peer)
-        if not file.path.exists() and sum(1 for _ in self.folder.iterdir()) > 2 * LOGS_MOST:
-            raise RunError(f"{self.folder}: this node witnesses {LOGS_MOST:,} logs already.")
+        if not file.path.exists():
+            names = [path.name for path in self.folder.glob("*.json")]
+            if sum(name.startswith(f"{peer.organisation}_") for name in names) >= LOGS_OF_ORGANISATION_MOST:
+                raise RunError(
+                    f"{self.folder}: this node witnesses {LOGS_OF_ORGANISATION_MOST} logs of {peer.organisation} "
+                    "already; remove the files of nodes that are no more."
+                )
+            if len(names) >= LOGS_MOST:
+                raise RunError(f"{self.folder}: this node witnesses {LOGS_MOST:,} logs already.")
         file.write(known)
 
     def keep_conflict(self, peer: NodeId, notes: tuple[str, str]) -> Path:
@@ -49,4 +58,6 @@ class WitnessFiles:
         return path
 
     def _file(self, peer: NodeId) -> StateFile[Known]:
-        return StateFile(self.folder / f"{peer.organisation}_{peer.name}.json", KIND, VERSION, Known)
+        return StateFile(
+            self.folder / f"{peer.organisation}_{peer.name}.json", KIND, VERSION, Known, keeps_before=False
+        )

@@ -50,6 +50,8 @@ ANSWER_MS = 10_000
 STALE_MS = 86_400_000
 # A neighbour may ask so many times at once, and once in so many seconds.
 ASKED_AT_ONCE, ASKED_EACH_S = 4, 15.0
+# Neighbours are remembered beyond their links only up to so many.
+NEIGHBOURS_MOST = 1_024
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class _Asked:
     cosigned_size: int = 0
     note: Note | None = None  # that it was asked to sign, and has not answered
     cosigner: str = ""  # the key of which the log has a record
+    is_again: bool = False  # it was asked once more, from the size that it had named
 
 
 @dataclass(slots=True)
@@ -70,10 +73,11 @@ class _OfLink:
     """What belongs to one link."""
 
     told: str = ""  # our key that we told: a log that is begun again has another
-    keys: PublicKeys | None = None  # the neighbour's
+    learned: tuple[bytes, ...] = ()  # the neighbour's, as they came,
+    keys: PublicKeys | None = None  # and as they were verified
     record: WitnessKeys | None = None
-    bucket: TokenBucket | None = None
-    busy: bool = False
+    asks: TokenBucket | None = None
+    learns: TokenBucket | None = None
 
 
 @dataclass(slots=True)
@@ -88,6 +92,9 @@ class Witnesses:
     asked: dict[NodeId, _Asked] = field(default_factory=dict)
     conflicts: set[str] = field(default_factory=set)
     _links: dict[int, _OfLink] = field(default_factory=dict)
+    # Neighbours whose request is being judged. Two nodes may have several links, and a fork must not pass on two of
+    # them at once.
+    _judged: set[NodeId] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _began_ms: int = 0
 
@@ -98,11 +105,15 @@ class Witnesses:
             return
         now_ms = self.clock.monotonic_ms()
         self._began_ms = self._began_ms or now_ms
-        for link in links:
-            if WITNESS in link.features and link.controlled and not link.draining:
-                asked = self.asked.setdefault(link.peer, _Asked())
-                if self._is_due(asked, newest, now_ms):
-                    self._ask(link, asked, log, newest)
+        there = [link for link in links if WITNESS in link.features and link.controlled and not link.draining]
+        if len(self.asked) > NEIGHBOURS_MOST:
+            linked = {link.peer for link in there}
+            self.asked = {peer: asked for peer, asked in self.asked.items() if peer in linked}
+        for link in there:
+            asked = self.asked.setdefault(link.peer, _Asked())
+            if self._is_due(asked, newest, now_ms):
+                asked.is_again = False
+                self._ask(link, asked, log, newest)
 
     def receive(self, link: Link, message: Witness) -> None:
         """Handle what a neighbour asks or answers."""
@@ -111,8 +122,7 @@ class Witnesses:
             self.refused["witness_unasked"] += 1
             return
         of_link = self._links.setdefault(link.number, _OfLink())
-        if message.keys and not self._learn(link, of_link, message):
-            self.refused["witness_keys"] += 1
+        if message.keys and message.keys != of_link.learned and not self._learn(link, of_link, message):
             return
         if message.kind == WitnessKind.REQUEST:
             self._asked_by(link, of_link, log, message.body)
@@ -192,7 +202,10 @@ class Witnesses:
             if not 0 <= size <= head.size or size == asked.size:
                 raise NoteRefused("A witness knows a size that cannot be.")
             asked.size = size
-            self._ask(link, asked, log, note)
+            # Once, else two sizes in turn would have this node make proofs without end.
+            if not asked.is_again:
+                asked.is_again = True
+                self._ask(link, asked, log, note)
         elif message.kind == WitnessKind.CONFLICT:
             own = log.keys
             if own is not None:
@@ -214,6 +227,8 @@ class Witnesses:
         except (PcgrelayError, OSError):
             self.refused["witness_malformed"] += 1
             return
+        if log.keys is None or log.keys.public != keys:
+            return  # somebody has begun another log meanwhile
         self._conflict(link.peer, keys.origin, newest, told)
         log.refuse(
             f"{link.peer.dotted} has a head of {head.size:,} records that this log has signed, and the log that is "
@@ -228,9 +243,9 @@ class Witnesses:
             self._send(link, None, WitnessKind.REFUSED, b"no_log")
             return
         now_ms = self.clock.monotonic_ms()
-        if of_link.bucket is None:
-            of_link.bucket = TokenBucket(ASKED_AT_ONCE, 1 / ASKED_EACH_S, now_ms)
-        if of_link.busy or not of_link.bucket.spend(now_ms):
+        if of_link.asks is None:
+            of_link.asks = TokenBucket(ASKED_AT_ONCE, 1 / ASKED_EACH_S, now_ms)
+        if link.peer in self._judged or not of_link.asks.spend(now_ms):
             self.refused["witness_too_many"] += 1
             self._send(link, own, WitnessKind.REFUSED, b"busy")
             return
@@ -244,34 +259,24 @@ class Witnesses:
             self.refused["witness_malformed"] += 1
             self._send(link, own, WitnessKind.REFUSED, b"malformed")
             return
-        of_link.busy = True
-        self._spawn(self._judge(link, of_link, of_link.keys, own, request))
+        self._judged.add(link.peer)
+        self._spawn(self._judge(link, of_link.keys, own, request, WitnessFiles(self.state)))
 
     async def _judge(
-        self, link: Link, of_link: _OfLink, keys: PublicKeys, own: LogKeys, request: WitnessRequest
+        self, link: Link, keys: PublicKeys, own: LogKeys, request: WitnessRequest, files: WitnessFiles
     ) -> None:
-        files, state = None, self.state
         try:
-            assert state is not None
-            files = WitnessFiles(state)
-            known = await asyncio.to_thread(files.read, link.peer)
+            before = await asyncio.to_thread(files.read, link.peer)
             vkeys = (keys.ed25519.vkey, keys.ml_dsa_44.vkey, keys.cosigner.vkey)
-            if known is not None and known.keys != vkeys:
-                self.emit(
-                    WitnessNewLog(
-                        peer=link.peer.dotted,
-                        origin=keys.origin,
-                        old_size=known.size,
-                        old_root=base64_text(known.root),
-                    )
-                )
-                known = None
-            known = known or Known(origin=keys.origin, keys=vkeys)
+            is_same = before is not None and before.keys == vkeys
+            known = before if before is not None and is_same else Known(origin=keys.origin, keys=vkeys)
             verdict = await asyncio.to_thread(judge, known, request, keys)
             if verdict is Verdict.COSIGN:
                 fresh = structs.replace(known, size=request.head.size, note=request.note.encoded.decode())
                 # Kept before it is signed.
                 await asyncio.to_thread(files.write, link.peer, fresh)
+                if before is not None and not is_same:
+                    self._new_log(link.peer, before)
                 signature = own.cosigner.sign(request.note.text, int(self.clock.wall().timestamp()))
                 self._send(link, own, WitnessKind.COSIGNED, signature.line.encode())
             elif verdict is Verdict.SIZE:
@@ -287,13 +292,21 @@ class Witnesses:
             self.refused["witness_unkept"] += 1
             self._send(link, own, WitnessKind.REFUSED, b"unkept")
         finally:
-            of_link.busy = False
+            self._judged.discard(link.peer)
+
+    def _new_log(self, peer: NodeId, old: Known) -> None:
+        self.emit(WitnessNewLog(peer=peer.dotted, origin=old.origin, old_size=old.size, old_root=base64_text(old.root)))
 
     # -- both ----------------------------------------------------------------------------------------------------
 
     def _learn(self, link: Link, of_link: _OfLink, message: Witness) -> bool:
         """Take the keys of a neighbour's log, as its certificate signs them; whether they are good."""
-        peer = link.peer
+        peer, now_ms = link.peer, self.clock.monotonic_ms()
+        if of_link.learns is None:
+            of_link.learns = TokenBucket(ASKED_AT_ONCE, 1 / ASKED_EACH_S, now_ms)
+        if not of_link.learns.spend(now_ms):
+            self.refused["witness_too_many"] += 1
+            return False
         try:
             ed25519, ml_dsa_44, cosigner, signature, *chain = message.keys
             record = WitnessKeys(
@@ -307,10 +320,11 @@ class Witnesses:
             )
             keys, certificates = read_keys_record(record)
             if self.local.chain_refusal(certificates) or self.local.identity_of(certificates[0]) != peer:
-                return False
+                raise NoteRefused("The keys of a log are signed by the certificate of another node.")
         except (PcgrelayError, UnicodeDecodeError, ValueError):
+            self.refused["witness_keys"] += 1
             return False
-        of_link.keys, of_link.record = keys, record
+        of_link.keys, of_link.record, of_link.learned = keys, record, message.keys
         return True
 
     def _conflict(self, peer: NodeId, origin: str, known: Note, told: Note) -> None:
@@ -345,13 +359,14 @@ class Witnesses:
 
     def _send(self, link: Link, own: LogKeys | None, kind: WitnessKind, body: bytes) -> None:
         """Send, with the keys of the own log in the first message of a link."""
+        if not link.controlled:
+            return
         of_link = self._links.setdefault(link.number, _OfLink())
         keys: tuple[bytes, ...] = ()
         if own is not None and of_link.told != own.ed25519.verifier.vkey:
             keys = self.audit.told_keys(own)
             of_link.told = own.ed25519.verifier.vkey
-        if link.controlled:
-            link.send(Witness(int(kind), body, keys))
+        link.send(Witness(int(kind), body, keys))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = spawn(work, "witness", self.emit)

@@ -35,6 +35,7 @@ BOUNDED_BY: dict[str, tuple[str, ...]] = {
     "member.away": ("peer",),
     "member.back": ("peer",),
     "identity.twins": ("peer",),
+    "witness.new_log": ("peer",),
     "import.up": ("service",),
     "import.down": ("service",),
     "import.moved": ("service",),

@@ -1,0 +1,181 @@
+"""Neighbours that abuse what witnesses do for them: two links at once, answers in turn, keys and names without end."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from pcgrelay import config
+from pcgrelay.audit.checkpoint import Checkpoint
+from pcgrelay.audit.keys import LogKeys
+from pcgrelay.audit.note import sign_note
+from pcgrelay.audit.witnessing import Known, request_body
+from pcgrelay.daemon.run import make_node
+from pcgrelay.errors import RunError
+from pcgrelay.gateway import witness_files, witnesses
+from pcgrelay.gateway.witness_files import WitnessFiles
+from pcgrelay.identity.handshake import WITNESS
+from pcgrelay.link.link import Link
+from pcgrelay.log.writer import Log
+from pcgrelay.messages import Witness, WitnessKind
+from pcgrelay.model import NodeId
+from pcgrelay.state.folder import StateFolder
+from tests.support import fake_core
+from tests.support.nodes_in_process import HUB, KENT, Nodes, Running, dial
+from tests.support.ports import free_port
+from tests.support.waiting import until_async as until
+
+REFUSED, COSIGNED, REQUEST = WitnessKind.REFUSED, WitnessKind.COSIGNED, WitnessKind.REQUEST
+
+
+@dataclass
+class FakeLink:
+    """A link that keeps what is sent on it."""
+
+    number: int
+    peer: NodeId
+    features: tuple[str, ...] = (WITNESS,)
+    controlled: bool = True
+    draining: bool = False
+    sent: list[Witness] = field(default_factory=list)
+
+    def send(self, message: Witness) -> None:
+        self.sent.append(message)
+
+    @property
+    def link(self) -> Link:
+        return cast("Link", self)
+
+
+@pytest.fixture
+async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
+    made = Nodes(tmp_path)
+    yield made
+    await made.stop()
+
+
+async def start(nodes: Nodes, organisation: str, name: str, **tables: Any) -> Running:
+    """A node with an audit log that is open."""
+    state = nodes.folder / f"state-{name}"
+    state.mkdir(mode=0o700)
+    path = nodes.write(organisation, name, node_table={"state": str(state)}, audit={"keep_days": 400}, **tables)
+    node = make_node(config.load(path), fake_core, Log("debug", sink := io.StringIO()))
+    node.state = StateFolder.take(state)
+    running = Running(node, sink)
+    nodes.running.append(running)
+    await node.start()
+    await node.audit.flush()
+    return running
+
+
+def keys_of(running: Running) -> LogKeys:
+    log = running.node.audit.log
+    assert log is not None
+    assert log.keys is not None
+    return log.keys
+
+
+def request(running: Running, root: bytes) -> Witness:
+    """A request of a node to sign a head of one record, with its keys."""
+    keys = keys_of(running)
+    note = sign_note(Checkpoint(keys.origin, 1, root).text, keys.signers, 1_800_000_000)
+    return Witness(int(REQUEST), request_body(0, (), note), running.node.audit.told_keys(keys))
+
+
+async def test_a_fork_on_two_links_at_once_is_signed_on_one_at_most(nodes: Nodes) -> None:
+    relay = await start(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+    kent = await start(nodes, KENT, "kent-1", links=[dial(1, free_port())])
+    peer = kent.node.config.node.id
+    links = [FakeLink(number, peer) for number in (9_001, 9_002, 9_003)]
+    for link in links:
+        relay.node.witnesses.receive(link.link, request(kent, bytes([link.number & 0xFF]) * 32))
+    await until(lambda: all(link.sent for link in links))
+    assert sorted(link.sent[0].kind for link in links) == [COSIGNED, REFUSED, REFUSED]
+    assert [link.sent[0].body for link in links if link.sent[0].kind == REFUSED] == [b"busy"] * 2
+    # And what comes next is measured by what was signed.
+    other = FakeLink(9_004, peer)
+    relay.node.witnesses.receive(other.link, request(kent, b"x" * 32))
+    await until(lambda: other.sent)
+    assert other.sent[0].kind == WitnessKind.CONFLICT
+
+
+async def test_a_witness_that_names_two_sizes_in_turn_is_asked_once_more_alone(nodes: Nodes) -> None:
+    kent = await start(nodes, KENT, "kent-1", links=[dial(1, free_port())])
+    asker = kent.node.witnesses
+    link = FakeLink(9_001, NodeId("police.example", HUB, "relay-1"))
+    asker.look([link.link])
+    for count in range(1, 6):
+        await until(lambda: not asker._tasks)
+        asker.receive(link.link, Witness(int(WitnessKind.SIZE), b"%d\n" % (count % 2)))
+    await until(lambda: not asker._tasks)
+    assert [message.kind for message in link.sent] == [REQUEST, REQUEST]
+    assert asker.refused["witness_unasked"] == 3
+
+
+async def test_keys_without_end_are_verified_a_few_times_alone(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    relay = await start(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+    kent = await start(nodes, KENT, "kent-1", links=[dial(1, free_port())])
+    verified = []
+    read = witnesses.read_keys_record
+    monkeypatch.setattr(witnesses, "read_keys_record", lambda record: (verified.append(record), read(record))[1])
+    link = FakeLink(9_001, kent.node.config.node.id)
+    good = request(kent, b"r" * 32)
+    for _ in range(20):
+        relay.node.witnesses.receive(link.link, good)
+    assert len(verified) == 1  # the same keys again cost nothing
+    for count in range(20):
+        bad = (*good.keys[:3], bytes([count]) * 70, *good.keys[4:])
+        relay.node.witnesses.receive(link.link, Witness(good.kind, good.body, bad))
+    refused = relay.node.witnesses.refused
+    assert len(verified) == witnesses.ASKED_AT_ONCE
+    assert refused["witness_keys"] == witnesses.ASKED_AT_ONCE - 1
+    assert refused["witness_too_many"] >= 20 - witnesses.ASKED_AT_ONCE
+    await asyncio.gather(*relay.node.witnesses._tasks)
+
+
+async def test_nodes_that_come_and_go_are_not_remembered_without_end(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(witnesses, "NEIGHBOURS_MOST", 3)
+    kent = await start(nodes, KENT, "kent-1", links=[dial(1, free_port())])
+    asker = kent.node.witnesses
+    for number in range(20):
+        link = FakeLink(number, NodeId("police.example", "met.police.example", f"met-{number}"))
+        asker.look([link.link])
+        await until(lambda: not asker._tasks)
+        link.controlled = False
+        asker.link_down(link.link)
+        # A task that ends after its link leaves nothing behind.
+        asker._send(link.link, None, REFUSED, b"busy")
+    assert len(asker.asked) <= 4
+    assert not asker._links
+
+
+def test_one_organisation_does_not_take_the_room_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(witness_files, "LOGS_OF_ORGANISATION_MOST", 2)
+    files = WitnessFiles(tmp_path)
+    known = Known(origin="o", keys=("a", "b", "c"))
+    mets = [NodeId("police.example", "met.police.example", f"met-{number}") for number in range(3)]
+    for met in (*mets[:2], mets[0]):
+        files.write(met, known)
+    with pytest.raises(RunError, match=r"2 logs of met\.police\.example already"):
+        files.write(mets[2], known)
+    files.write(mets[1], known)
+    files.write(NodeId("police.example", KENT, "kent-1"), known)
+
+
+def test_what_was_signed_last_is_not_replaced_by_what_was_signed_before(tmp_path: Path) -> None:
+    """The one before would let a log go on from there, beside what was signed since."""
+    files, peer = WitnessFiles(tmp_path), NodeId("police.example", KENT, "kent-1")
+    for size in (1, 2):
+        files.write(peer, Known(origin="o", keys=("a", "b", "c"), size=size))
+    (path,) = (tmp_path / "witness").glob("*.json")
+    path.write_bytes(b"torn")
+    with pytest.raises(RunError, match="cannot be read"):
+        files.read(peer)
