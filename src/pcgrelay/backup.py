@@ -19,6 +19,8 @@ import msgspec
 from msgspec import Struct
 
 from pcgrelay import __version__
+from pcgrelay.audit.history import HISTORY
+from pcgrelay.audit.restarting import OLD
 from pcgrelay.config import Config
 from pcgrelay.errors import ConfigError, PcgrelayError, RunError
 from pcgrelay.files import PRIVATE_MODE, reason_of, unreadable
@@ -27,7 +29,7 @@ from pcgrelay.state.folder import LOCK
 MANIFEST = "pcgrelay-backup.json"
 AUDIT = "audit"
 KEY_PREFIX = "key."  # of the audit log's own keys, below AUDIT
-LARGE = ("log", "tile")  # below AUDIT
+LARGE = ("log", "tile", HISTORY)  # below AUDIT
 FILES_MOST = 10_000
 FILE_MOST_BYTES = 64 << 20
 
@@ -102,7 +104,8 @@ def _below(state: Path, *, keys: bool) -> Iterator[Path]:
             continue
         if parts[0] == AUDIT and len(parts) > 1:
             is_key = parts[1].startswith(KEY_PREFIX)
-            if parts[1] in LARGE or (is_key and not keys):
+            # Logs that were begun again stay beside the new one, each with its keys.
+            if parts[1] in LARGE or parts[1].startswith(OLD) or (is_key and not keys):
                 continue
         if path.is_file() and not path.is_symlink():
             yield path

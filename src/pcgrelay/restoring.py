@@ -6,14 +6,20 @@ written outside of the folder, which is gone at the end, and no node is asked.
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
+import io
+import lzma
 import os
 import stat
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
 
 import msgspec
 from msgspec import structs
@@ -33,6 +39,13 @@ from pcgrelay.state.folder import LOCK
 FILES_MOST = 10_000
 BYTES_MOST = 256 << 20
 REST_MOST = 1 << 20  # tar fills its last record with zeros
+PIECE_MOST = 1 << 20  # what is read at once; headers of an archive, which are read whole, are smaller
+HEADERS_MOST = 64 << 20  # of all files together
+_PACKED: tuple[tuple[bytes, Callable[[Path], object]], ...] = (
+    (b"\x1f\x8b", gzip.open),
+    (b"BZh", bz2.open),
+    (b"\xfd7zXZ\0", lzma.open),
+)
 FOLDER_MODE = 0o700
 # Of one file.
 SAME, DIFFERS, MISSING, OLDER, NEWER, DAMAGED = "same", "differs", "missing", "older", "newer", "damaged"
@@ -97,7 +110,7 @@ def _compared(root: Path, live: Path, made_s: float) -> Restored:
 def _unpack(archive: Path, root: Path) -> float:
     """Unpack an archive below a folder; answers when it was written. What could leave the folder is refused."""
     try:
-        with tarfile.open(archive, "r:*") as tar:
+        with _opened(archive) as source, tarfile.open(fileobj=_Bounded(source, archive), mode="r:") as tar:
             total = 0
             for number, member in enumerate(tar):
                 if number >= FILES_MOST:
@@ -111,10 +124,39 @@ def _unpack(archive: Path, root: Path) -> float:
             if len(rest) >= REST_MOST:
                 raise ConfigError(f"{archive}: something follows the archive in it; make it again.")
         return archive.stat().st_mtime
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, UnicodeError, RecursionError) as error:
         raise ConfigError(f"{archive}: it is no tar archive that can be read ({error}).") from None
     except OSError as error:
         raise ConfigError(f"{archive}: it cannot be read ({reason_of(error)}).") from None
+
+
+def _opened(archive: Path) -> BinaryIO:
+    """Open an archive as what it unpacks to. OSError: it cannot be read."""
+    with open(archive, "rb") as source:
+        begin = source.read(8)
+    opener = next((each for magic, each in _PACKED if begin.startswith(magic)), None)
+    return open(archive, "rb") if opener is None else cast("BinaryIO", opener(archive))
+
+
+class _Bounded(io.RawIOBase):
+    """What an archive unpacks to. A few bytes may unpack to a header of any length, which tarfile would read whole."""
+
+    def __init__(self, source: BinaryIO, archive: Path) -> None:
+        self._source = source
+        self._archive = archive
+        self._left = BYTES_MOST + HEADERS_MOST
+
+    def read(self, size: int = -1, /) -> bytes:
+        if not 0 <= size <= PIECE_MOST or size > self._left:
+            raise ConfigError(f"{self._archive}: a header in it is too long for the archive of a node; make it again.")
+        self._left -= size
+        return self._source.read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return self._source.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._source.tell()
 
 
 def _unpack_one(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:

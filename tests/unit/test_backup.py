@@ -125,3 +125,19 @@ def test_the_command_says_what_it_wrote(node: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "without private keys" in done.output
     assert f"pcgrelay drill restore {target} -c {node}" in done.output
+
+
+def test_logs_that_were_begun_again_and_their_keys_stay_at_home(node: Path, tmp_path: Path) -> None:
+    settings = config.load(node)
+    assert settings.node.state is not None
+    audit = settings.node.state / "audit"
+    (audit / "old-2026-11-03T021407Z" / "log").mkdir(parents=True)
+    (audit / "old-2026-11-03T021407Z" / "key.mldsa44").write_text("private")
+    (audit / "old-2026-11-03T021407Z" / "log" / "000000000007.jsonl").write_text("{}")
+    # It grows by a line each minute, for as long as the node is there.
+    (audit / "checkpoints.jsonl").write_text("{}")
+    for keys in (False, True):
+        target = tmp_path / f"met-{keys}.tgz"
+        make_backup(settings, target, MADE, keys=keys)
+        assert not names(target) & {"key.mldsa44", "000000000007.jsonl", "checkpoints.jsonl"}
+        assert restore([target], node).problem == ""

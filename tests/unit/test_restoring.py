@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import os
 import tarfile
@@ -192,3 +193,44 @@ def test_an_absolute_name_stays_in_the_folder(node: Path) -> None:
     found = restore([odd(node, member, b"[node]\n")], node)
     assert node.read_text() != "[node]\n"
     assert "is missing" in found.problem
+
+
+def test_a_few_bytes_that_unpack_to_a_header_without_end_are_refused(
+    node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tarfile reads the extended header of a member whole, whatever its length."""
+    monkeypatch.setattr(restoring, "PIECE_MOST", 1 << 16)
+    made = node.parents[1] / "bomb.tgz"
+    header = tarfile.TarInfo("h")
+    header.type, header.size = tarfile.XHDTYPE, 64 << 20
+    with gzip.open(made, "wb") as sink:
+        sink.write(header.tobuf())
+        for _ in range(64):
+            sink.write(bytes(1 << 20))
+    assert made.stat().st_size < 1 << 17
+    with pytest.raises(ConfigError, match="a header in it is too long"):
+        restore([made], node)
+
+
+def test_headers_before_headers_are_refused(node: Path) -> None:
+    """tarfile calls itself for each."""
+    made = node.parents[1] / "deep.tar"
+    header = tarfile.TarInfo("h")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 2
+    made.write_bytes((header.tobuf(tarfile.GNU_FORMAT) + b"a\0" + bytes(510)) * 3_000)
+    with pytest.raises(ConfigError, match="no tar archive that can be read"):
+        restore([made], node)
+
+
+@pytest.mark.parametrize("packed", ["gz", "bz2", "xz"])
+def test_an_archive_that_was_damaged_anywhere_is_refused_in_a_sentence(node: Path, packed: str) -> None:
+    (node.parent / "noise.txt").write_bytes(os.urandom(200_000))
+    made = node.parents[1] / f"whole.tar.{packed}"
+    with tarfile.open(made, f"w:{packed}") as tar:
+        for path in sorted(node.parent.rglob("*")):
+            tar.add(path, arcname=str(path))
+    whole = made.read_bytes()
+    for at in range(0, len(whole), len(whole) // 40):
+        made.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        with contextlib.suppress(ConfigError):
+            restore([made], node)

@@ -34,7 +34,7 @@ def read_results(folder: Path) -> Results:
     data = read_bounded(path, "pack's results", RESULTS_LIMIT_BYTES)
     try:
         return msgspec.json.decode(data, type=Results)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: these are no results of a pack ({error}); name the folder of one.") from None
 
 

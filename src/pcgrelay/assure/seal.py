@@ -134,7 +134,7 @@ def read_seal(folder: Path, policy: Policy) -> Sealed:
     checked = check(proof, policy)
     try:
         record = msgspec.json.decode(checked.record, type=_Record)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ProofRefused("The record that this proof proves is none of a log of pcgrelay.") from None
     if record.event != AssureSealed.EVENT:
         raise ProofRefused(f"The proof is of a record {record.event[:60]}, and not of a seal.")

@@ -97,13 +97,15 @@ def cosigner_name(node: NodeId) -> str:
 
 
 def has_keys(folder: Path) -> bool:
-    """Whether the keys of a log have been made in its folder."""
-    return (folder / ED25519_FILE).exists() or (folder / ML_DSA_44_FILE).exists()
+    """Whether the keys of a log have been made in its folder, both of them."""
+    return (folder / ED25519_FILE).exists() and (folder / ML_DSA_44_FILE).exists()
 
 
 def make_keys(folder: Path) -> None:
-    """Make new keys in the folder of a log that has none. PcgrelayError: they cannot be written."""
+    """Make new keys in the folder of a log that nobody has signed. PcgrelayError, OSError: they cannot be written."""
     for name, key in ((ED25519_FILE, Ed25519PrivateKey.generate()), (ML_DSA_44_FILE, MLDSA44PrivateKey.generate())):
+        # One may be there alone, if a process ended between the two.
+        (folder / name).unlink(missing_ok=True)
         write_new(folder / name, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), PRIVATE_MODE)
 
 

@@ -134,7 +134,10 @@ def query(segments: Sequence[Segment], wanted: Wanted) -> Found:
 def checked_time(text: str) -> str:
     """A time as records have it, of an ISO date or time; without an offset it is UTC. ValueError: it is none."""
     moment = datetime.fromisoformat(text)
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("beyond the calendar") from None
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1_000:03d}Z"
 
 

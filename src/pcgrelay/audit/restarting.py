@@ -25,7 +25,9 @@ from pcgrelay.log.audit_events import AuditRestarted
 CONFLICT = "conflict"
 # The digest of the certificate that has signed the keys.
 CERTIFIED = "certificate.sha256"
-PARTS = (SEGMENTS, TILES, NEWEST, HISTORY, ED25519_FILE, ML_DSA_44_FILE, CONFLICT, CERTIFIED)
+# In the order in which they are moved: if that breaks off, a head is still there, and last of all what forbids to sign.
+PARTS = (SEGMENTS, TILES, ED25519_FILE, ML_DSA_44_FILE, CERTIFIED, NEWEST, HISTORY, CONFLICT)
+OLD = "old-"  # how the name of a folder begins in which an old log is
 
 
 class Restart(Struct, frozen=True, kw_only=True):
@@ -37,13 +39,16 @@ class Restart(Struct, frozen=True, kw_only=True):
 
 
 def move_old(folder: Path, problem: str, restart: Restart, now: datetime, disk: Disk) -> AuditRestarted:
-    """Move the old log aside. OSError: part of it may have moved; it can be tried again."""
+    """Move the old log aside. OSError, PcgrelayError: part of it may have moved; it can be tried again."""
     try:
         head, _ = newest_head(folder)
     except PcgrelayError:
         head = None
-    old = folder / f"old-{now:%Y-%m-%dT%H%M%SZ}"
+    old = folder / f"{OLD}{now:%Y-%m-%dT%H%M%SZ}"
     old.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    if not (folder / CONFLICT).exists():
+        # A process that finds half of it must not begin a log by the old keys.
+        disk.replace(folder / CONFLICT, problem.encode())
     for name in PARTS:
         if (folder / name).exists():
             disk.rename(folder / name, old / name)

@@ -188,7 +188,7 @@ class Roots:
         if size == 0:
             if root == EMPTY_ROOT:
                 self.agreed += 1
-            else:
+            elif len(self._unmatched) < KEPT_MOST:
                 self._unmatched.append(head)
             return
         for way in self._ways:

@@ -26,6 +26,8 @@ from pcgrelay.errors import ProofProblem
 DAY_CHARACTERS = len("2026-11-03")
 # The ML-DSA-44 signature of a head is 3.2 KB of text: the newest head always has it, the history once in so many.
 HISTORY_WHOLE_EACH = 60
+# Of the signatures under one head, those of witnesses of one organisation: it must not keep the others out.
+OF_ORGANISATION_MOST = 8
 
 
 class LogStore:
@@ -116,6 +118,10 @@ class LogStore:
         """
         newest = self.newest
         if newest is None or newest.text != text or len(newest.signatures) >= SIGNATURES_MOST:
+            return
+        organisation = signature.name.partition("/")[0] + "/"
+        alike = {each.name for each in newest.signatures if each.name.startswith(organisation)} - {signature.name}
+        if len(alike) >= OF_ORGANISATION_MOST:
             return
         # With a signature of the log's own, for each line of the history has one.
         self._remember(ts, Note(text, (newest.signatures[0], signature)), synced=False)

@@ -72,4 +72,7 @@ def _moment(ts: str) -> datetime:
         moment = datetime.fromisoformat(ts)
     except ValueError:
         raise ProofProblem("their record has no time.") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ProofProblem("their record has a time beyond the calendar.") from None

@@ -8,6 +8,7 @@ signed, nothing is written until somebody begins a new log.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 import time
@@ -46,6 +47,9 @@ REST_S = 0.2  # and for records that wait; the others go to the new process as t
 # After the disk was full, it is tried again when so much of it is free: else the first line that just fits would be
 # the first of many holes.
 FREE_BYTES = 1 << 20
+# Whoever causes records must not fill the disk on which the node keeps its state: an approved policy that narrows is
+# kept there before it comes into force. So much of a disk is left, or this part of a small one.
+RESERVE_BYTES, RESERVE_PART = 64 << 20, 50
 
 Request = Callable[[], None]  # what the thread is asked besides records
 Item = Queued | bytes | Request  # bytes: the body of a line, of another process
@@ -91,6 +95,7 @@ class LogWriter:
         self._first: Record | None = None  # of a log that was begun again: the record after its keys
         self._unsynced: tuple[datetime, datetime] | None = None  # times of the records that are not synced
         self._full_until_ms = 0
+        self._look_ms = 0  # when the room on the disk is looked at again
 
     def start(self) -> None:
         """Begin to write, if it does not."""
@@ -138,7 +143,9 @@ class LogWriter:
             return ()
         self._ended.set()
         if not self._files.acquire(timeout=RELEASE_S):
-            self._ended.clear()
+            # The thread may have seen that it is to end, and ends with what it does now; another one goes on after it.
+            self._thread = None
+            self.start()
             raise PcgrelayError("the disk of the audit log is too slow just now")
         try:
             self._write_rest()
@@ -274,6 +281,7 @@ class LogWriter:
                 if newest_head(self.folder)[0] is not None:
                     raise ProofProblem("The keys of the audit log are gone, and heads of it were signed.")
                 make_keys(self.folder)
+                (self.folder / CERTIFIED).unlink(missing_ok=True)
             store = LogStore(self.folder, load_keys(self.folder, self._node), self._disk)
         except ProofProblem as problem:
             self._refuse(str(problem))
@@ -350,15 +358,19 @@ class LogWriter:
             self._full_until_ms = self._clock.monotonic_ms() + SYNC_MS
 
     def _may_try(self) -> bool:
-        """Whether the disk may take something, after it was full."""
-        if not self._full_until_ms:
-            return True
-        if self._clock.monotonic_ms() < self._full_until_ms:
+        """Whether the disk may take something; looked at once a second."""
+        now_ms = self._clock.monotonic_ms()
+        if now_ms < self._full_until_ms:
             return False
+        if not self._full_until_ms and now_ms < self._look_ms:
+            return True
+        self._look_ms = now_ms + SYNC_MS
         with suppress(OSError):
             room = os.statvfs(self.folder)
-            if room.f_bavail * room.f_frsize < FREE_BYTES:
-                self._full_until_ms = self._clock.monotonic_ms() + SYNC_MS
+            kept = min(RESERVE_BYTES, room.f_blocks * room.f_frsize // RESERVE_PART)
+            if room.f_bavail * room.f_frsize < kept + (FREE_BYTES if self._full_until_ms else 0):
+                self._full_until_ms = self._look_ms
+                self._fail(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
                 return False
         self._full_until_ms = 0
         return True

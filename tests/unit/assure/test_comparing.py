@@ -54,3 +54,10 @@ def test_what_is_no_pack_is_refused(tmp_path: Path) -> None:
     write_pack(tmp_path / "evidence", {"results.json": b'{"node": 1}'})
     with pytest.raises(ConfigError, match="no results of a pack"):
         read_results(tmp_path / "evidence")
+
+
+@pytest.mark.parametrize("data", [b'{"x":' + b"[" * 100_000, b'{"node":"\xff"}', b'{"node":"\\ud800"}', b"[]"])
+def test_results_that_somebody_made_up_are_refused_in_a_sentence(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "results.json").write_bytes(data)
+    with pytest.raises(ConfigError, match="no results of a pack"):
+        read_results(tmp_path)

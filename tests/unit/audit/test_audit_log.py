@@ -6,6 +6,7 @@ import json
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,12 +18,14 @@ from pcgrelay.audit.history import read_history, read_newest
 from pcgrelay.audit.keys import ED25519_FILE, load_keys, read_keys_record
 from pcgrelay.audit.note import Note, verify_note
 from pcgrelay.audit.restarting import Restart
+from pcgrelay.audit.store import OF_ORGANISATION_MOST
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.config import AuditSettings
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.log import events
 from pcgrelay.log.audit_events import AuditFailing, AuditKeys, AuditRefusing, AuditWell
 from pcgrelay.log.events import Record
+from pcgrelay.model import NodeId
 from tests.support.waiting import until_async as until
 from tests.support.written_logs import NODE, ORIGIN, Endorser, FullDisk, check_log, keys_in, lines_of, records_of
 
@@ -327,3 +330,121 @@ async def test_a_line_is_never_longer_than_an_entry_may_be(begin: Begin) -> None
     assert record["cut"]
     assert record["changes"][0] == "export 0 changed"
     assert record["milliseconds"] == 1
+
+
+class StoppingDisk(Disk):
+    """A disk under a process that is killed after so many renames."""
+
+    def __init__(self, renames: int) -> None:
+        self.renames = renames
+
+    def rename(self, path: Path, to: Path) -> None:
+        if not self.renames:
+            raise OSError("killed")
+        self.renames -= 1
+        super().rename(path, to)
+
+
+@pytest.mark.parametrize("renames", range(7))
+async def test_a_restart_that_broke_off_signs_nothing_by_the_old_keys(begin: Begin, renames: int) -> None:
+    begun = begin()
+    begun.emit(5)
+    await begun.log.stop()
+    (segment,) = (begun.folder / "log").iterdir()
+    old_key = (begun.folder / ED25519_FILE).read_bytes()
+    segment.write_bytes(b"".join(line + b"\n" for line in lines_of(begun.folder)[:-2]))
+    begun = begin(disk=StoppingDisk(renames))
+    await until(lambda: begun.log.figures.refusing)
+    restart = Restart(uid=7, by="j.smith", reason="the disk was restored")
+    assert await begun.log.restart(restart)
+    await begun.log.stop()
+    # The next process finds half of it.
+    begun = begin()
+    await until(lambda: begun.log.figures.refusing)
+    assert not begun.signed
+    assert not await begun.log.restart(restart)
+    assert await begun.log.flush()
+    records = check_log(begun.folder)
+    assert [record["event"] for record in records] == ["audit.keys", "audit.restarted"]
+    assert (begun.folder / ED25519_FILE).read_bytes() != old_key
+    if renames < 6:
+        # A head of the old log was still there to be named.
+        assert records[1]["old_size"] == 6
+
+
+@pytest.mark.parametrize("name", ["key.ed25519", "key.mldsa44"])
+async def test_a_key_that_was_made_alone_is_made_again(begin: Begin, tmp_path: Path, name: str) -> None:
+    """A process was killed between the two keys of a log that nobody has signed."""
+    keys_in(tmp_path / "audit")
+    alone = (tmp_path / "audit" / name).read_bytes()
+    (tmp_path / "audit" / {"key.ed25519": "key.mldsa44", "key.mldsa44": "key.ed25519"}[name]).unlink()
+    begun = begin()
+    begun.emit()
+    assert await begun.log.flush()
+    assert (tmp_path / "audit" / name).read_bytes() != alone
+    assert begun.events() == ["audit.keys", "node.drain_undone"]
+    check_log(begun.folder)
+
+
+async def test_a_hand_over_that_waited_too_long_leaves_a_thread_that_writes(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread may see that it is to end just when the other side gives up waiting for it."""
+    monkeypatch.setattr(writing, "RELEASE_S", 0.05)
+    begun = begin()
+    begun.emit(3)
+    await begun.log.flush()
+    writer = begun.log._writer
+    thread = writer._thread
+    assert thread is not None
+    with writer._files, pytest.raises(PcgrelayError, match="too slow"):
+        begun.log.release()
+    # Whatever the old thread saw, records are written.
+    begun.emit(2)
+    assert await begun.log.flush()
+    await until(lambda: not thread.is_alive())
+    begun.emit(2)
+    assert await begun.log.flush()
+    assert begun.events() == ["audit.keys", *["node.drain_undone"] * 7]
+    check_log(begun.folder)
+
+
+async def test_the_last_of_a_disk_is_left_to_the_state_of_the_node(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "SYNC_MS", 20)
+    monkeypatch.setattr(turns, "SYNC_MS", 20)
+    room = SimpleNamespace(f_frsize=4_096, f_blocks=1 << 20, f_bavail=1 << 19)
+    monkeypatch.setattr(writing.os, "statvfs", lambda path: room)
+    begun = begin()
+    begun.emit(3)
+    assert await begun.log.settle(5)
+    room.f_bavail = (writing.RESERVE_BYTES >> 12) - 1
+    begun.log._writer._look_ms = 0
+    begun.emit(10)
+    assert not await begun.log.settle(5)
+    assert begun.log.figures.failing == "no space left on device"
+    # And a little more than that before it goes on.
+    room.f_bavail = writing.RESERVE_BYTES >> 12
+    begun.emit(10)
+    assert not await begun.log.settle(5)
+    room.f_bavail = 1 << 19
+    await until(lambda: "audit.lost" in begun.events())
+    assert check_log(begun.folder)[4]["count"] == 20
+    await until(lambda: [type(record) for record in begun.told] == [AuditFailing, AuditWell])
+
+
+async def test_one_organisation_does_not_keep_other_witnesses_out(begin: Begin, tmp_path: Path) -> None:
+    begun = begin()
+    assert await begun.log.flush()
+    newest = begun.log.newest
+    assert newest is not None
+    nodes = [NodeId("police.example", "met.police.example", f"met-{n}") for n in range(40)]
+    nodes.append(NodeId("police.example", "hub.example", "relay-1"))
+    for node in nodes:
+        begun.log.cosigned(newest.text, keys_in(tmp_path / node.name, node).cosigner.sign(newest.text, 5))
+    await begun.log.settle(5)
+    head = read_newest(begun.folder)
+    assert head is not None
+    names = [each.name.partition("/")[0] for each in head.note.signatures]
+    assert (names.count("met.police.example"), names.count("hub.example")) == (OF_ORGANISATION_MOST, 1)

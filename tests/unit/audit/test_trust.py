@@ -124,3 +124,12 @@ def test_junk_in_the_place_of_certificates_is_a_sentence(realm: RealmPki, kent: 
         spoilt.sign()
         assert examine(spoilt, realm.ca_certificate).signatures == 0
     assert structs.asdict(examine(log, realm.ca_certificate))["trust"] == "certificate"
+
+
+def test_a_time_beyond_the_calendar_is_a_sentence(realm: RealmPki, kent: Files, tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit")
+    log.tell_keys(kent, "0001-01-01T00:00:00+14:00")
+    log.sign()
+    report = examine(log, realm.ca_certificate)
+    assert report.verdict == "changed"
+    assert "beyond the calendar" in report.problems[0].sentence
