@@ -160,6 +160,13 @@ GOOD: dict[str, Facts] = {
     "ways.read_markings": uf.Markings(judged=True, highest=2, paths=(PATH,)),
     "ways.read_diagram": uf.Diagram(today=TODAY, drawn=TODAY, coded=("psn",)),
     "ways.read_ways": uf.Ways(services=(uf.ServiceWays(service=CUSTODY, ways=WAYS),)),
+    "link_loss.read_link_losses": uf.LinkLosses(
+        losses=tuple(
+            uf.LinkLoss(neighbour=each, bearer=bearer, stops=(), links_left=1)
+            for each, bearer in (("relay-1.hub.example", "psn"), ("relay-2.backup.example", "internet"))
+        ),
+        exports=True,
+    ),
     "probe.read_refusal": uf.Refusal(
         service="pnd@kent.police.example", served=False, recorded=True, rule=2, cause="not-allowed", waited_s=0.4
     ),

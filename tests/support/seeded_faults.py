@@ -112,6 +112,8 @@ FAULTS = (
     Fault("an alert that names a metric that is gone", "M7", "alerts.read_alerts", _of(unknown=("pcgrelay_gone",))),
     Fault("one link only", "R1", "ways.read_ways", _ways(WAYS[0])),
     Fault("both ways over one relay", "R1", "ways.read_ways", _ways(WAYS[0], replace(WAYS[1], relays=WAYS[0].relays))),
+    Fault("a link that nothing replaces", "R3", "link_loss.read_link_losses", _first("losses", stops=("custody",))),
+    Fault("the last link of an exporter", "R3", "link_loss.read_link_losses", _first("losses", links_left=0)),
     Fault("an old drill", "R2", "drills.read_drills", _first("drills", ended=NOW - 121 * DAY)),
     Fault("a failed drill", "R2", "drills.read_drills", _first("drills", result="failed")),
     Fault("a drill of another node", "R2", "drills.read_drills", _first("drills", node="met-1.met.police.example")),

@@ -132,6 +132,34 @@ class Ways(Facts, frozen=True, kw_only=True):
     services: tuple[ServiceWays, ...]
 
 
+class LinkLoss(Facts, frozen=True, kw_only=True):
+    """One link, and what would have no way without it."""
+
+    neighbour: str
+    bearer: str
+    stops: tuple[str, ...]  # imports
+    links_left: int
+
+
+class LinkTaken(Facts, frozen=True, kw_only=True):
+    """A drill that took the links to one neighbour away for some seconds."""
+
+    neighbour: str
+    result: str  # of drills.record
+    sentence: str
+    stopped: tuple[str, ...]  # imports that were ready before it and not at its end
+    pause_longest_ms: int | None  # of sessions
+    record: str
+
+
+class LinkLosses(Facts, frozen=True, kw_only=True):
+    """An edge without each of its links."""
+
+    losses: tuple[LinkLoss, ...]
+    exports: bool
+    taken: LinkTaken | None = None  # None: by reading alone
+
+
 class DrillFact(Facts, frozen=True, kw_only=True):
     """One drill on record."""
 

@@ -17,6 +17,7 @@ from pcgrelay.assure.readers import (
     certificates,
     drills,
     handshakes,
+    link_loss,
     memory,
     probe,
     process,
@@ -73,6 +74,8 @@ TESTS: dict[str, LiveTest] = {
     "nothing_is_held": LiveTest(probe.read_privacy, record.nothing_is_held, 4),
     "alerts_are_sound": LiveTest(alerts.read_alerts, record.alerts_are_sound, 2),
     "ways_are_apart": LiveTest(ways.read_ways, resilience.ways_are_apart),
+    # A link that was taken away may take its time to come back.
+    "serves_without_a_link": LiveTest(link_loss.read_link_losses, resilience.serves_without_a_link, 10),
     "backup_starts_a_node": LiveTest(backups.read_backup, resilience.backup_starts_a_node, 4),
     "drills_were_held": LiveTest(drills.read_drills, resilience.drills_were_held),
     "floods_are_bounded": LiveTest(process.read_flood_bounds, host.floods_are_bounded, 2),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import combinations
 
-from pcgrelay.assure.judgement import Judgement, failed, judge_all, passed
+from pcgrelay.assure.judgement import Judgement, failed, judge_all, listed, passed
 from pcgrelay.assure.parameters import Parameters
-from pcgrelay.assure.rule_facts import Backup, DrillFact, Drills, ServiceWays, WayFact, Ways
+from pcgrelay.assure.rule_facts import Backup, DrillFact, Drills, LinkLoss, LinkLosses, ServiceWays, WayFact, Ways
 from pcgrelay.drills.record import BACKUP, PASSED
 
 DIGITS = 12
@@ -37,6 +37,32 @@ def _why_together(each: ServiceWays) -> str:
     shared = set.intersection(*(set(way.relays) for way in each.ways))
     through = f"through {sorted(shared)[0]}" if shared else "over what another one needs too"
     return f"all ways of {each.service} go {through}"
+
+
+def serves_without_a_link(facts: LinkLosses, parameters: Parameters) -> Judgement:
+    """R3: without any one link each import has a way, and exports can be reached; a drill that was held has passed."""
+    expected = "with any one link taken away each import has a way, and exports can be reached"
+    wrong = [fault for each in facts.losses if (fault := _link_fault(each, exports=facts.exports))]
+    if not facts.losses:
+        wrong.append("no link is up")
+    words = f"{len(facts.losses)} links, each can be missed"
+    if taken := facts.taken:
+        pause = "" if taken.pause_longest_ms is None else f", longest pause {taken.pause_longest_ms:,} ms"
+        words = f"{words}; {taken.neighbour} was taken away: {taken.sentence}{pause}"
+        if taken.result != PASSED:
+            wrong.append(f"the drill without {taken.neighbour} {taken.result}: {taken.sentence}")
+        if taken.stopped:
+            wrong.append(f"without {taken.neighbour} these were not ready: {listed(taken.stopped)}")
+    return judge_all(wrong, words, expected)
+
+
+def _link_fault(each: LinkLoss, *, exports: bool) -> str:
+    link = f"without {each.neighbour} over {each.bearer}"
+    if each.stops:
+        return f"{link}, no way is left for {listed(each.stops)}"
+    if exports and not each.links_left:
+        return f"{link}, nobody reaches what is exported here"
+    return ""
 
 
 def drills_were_held(facts: Drills, parameters: Parameters) -> Judgement:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import date
 from urllib.parse import urlencode
 
-from pcgrelay.admin.answers import EXPLAIN_PATH, ExplainAnswer
+from pcgrelay.admin.answers import EXPLAIN_PATH, ExplainAnswer, WayExplained
 from pcgrelay.admin.client import ask
 from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status
 from pcgrelay.assure.inventory import diagram
@@ -136,12 +136,13 @@ def critical_imports(config: Config, status: Status) -> list[ServiceStatus]:
 
 def ways_of(service: ServiceStatus, answer: ExplainAnswer) -> ServiceWays:
     """Return the ways that a stream of that import can take now."""
-    ways = {
-        WayFact(bearer=each.bearer, relays=each.hops[:-1])
-        for each in answer.ways
-        if each.link == UP and "cleared for" not in each.why_not
-    }
+    ways = {WayFact(bearer=each.bearer, relays=each.hops[:-1]) for each in answer.ways if is_a_way(each)}
     for outlet in service.outlets:
         if outlet.name != GATEWAY and outlet.state == READY:
             ways.add(WayFact(bearer=outlet.bearer, relays=()))
     return ServiceWays(service=service.name, ways=tuple(sorted(ways, key=lambda way: (way.bearer, way.relays))))
+
+
+def is_a_way(each: WayExplained) -> bool:
+    """Return whether a stream can take that way now: its link is up, and cleared for the service's marking."""
+    return each.link == UP and "cleared for" not in each.why_not
