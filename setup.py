@@ -12,14 +12,27 @@ import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 sys.path.insert(0, str(Path(__file__).with_name("scripts")))
 from native_modules import build_modes, build_options, extensions
+from release_date import write_release_date
 
 builds_modules = os.environ.get("PCGRELAY_BUILD") != "none"
 modes = build_modes() if builds_modules else set()
 
+
+class DatedBuild(build_py):
+    """What is built says when its release was made; a working copy, which is only pointed at, stays as it is."""
+
+    def run(self) -> None:
+        super().run()
+        if (seconds := os.environ.get("SOURCE_DATE_EPOCH")) and not self.editable_mode:
+            write_release_date(Path(self.build_lib), seconds)
+
+
 setup(
+    cmdclass={"build_py": DatedBuild},
     packages=find_packages("src", include=["pcgrelay", "pcgrelay.*"]),
     package_dir={"": "src"},
     package_data={
