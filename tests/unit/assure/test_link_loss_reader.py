@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from pcgrelay import config
-from pcgrelay.admin.answers import ExplainAnswer
+from pcgrelay.admin.answers import ExplainAnswer, WayExplained
 from pcgrelay.admin.drill_answers import DrillAnswer
 from pcgrelay.admin.status import OutletStatus, Status
 from pcgrelay.assure.judgement import FAILED, PASSED, AskedError
@@ -22,9 +22,12 @@ from pcgrelay.drills.record import DrillRecord
 from pcgrelay.errors import RunError
 from tests.support.documented_config import PATH, documented, written
 from tests.support.healthy_status import HEALTHY
-from tests.unit.assure.test_ways_reader import OTHER, WAY
 
 P = Parameters()
+WAY = WayExplained(
+    exporter="met-1", hops=("relay-1.hub.example", "met-1"), chosen=True, link="up", bearer="psn", why_not=""
+)
+OTHER = replace(WAY, hops=("relay-2.backup.hub.example", "met-1"), bearer="internet")
 IMPORT = next(each for each in HEALTHY.services if each.direction == "import")
 LINK = replace(HEALTHY.links[0], peer="relay-1.hub.example", bearer="psn", state="up")
 SECOND = replace(LINK, peer="relay-2.backup.hub.example", bearer="internet")
