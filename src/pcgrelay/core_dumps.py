@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import resource
 from contextlib import suppress
-from pathlib import Path
 
 # The kernel writes no file below 4,096 bytes, and gives a program that collects dumps none if the limit is exactly 1;
 # with 0 that program would get one (coredump_pipe() in the kernel's fs/coredump.c; core(5) has the rule without 1).
 NO_DUMP_BYTES = 1
 # Of all kinds of memory (core(5)) none, so that a dump which comes about all the same has registers alone.
 NO_MEMORY = "0"
-FILTER = Path("/proc/self/coredump_filter")
+FILTER = "/proc/self/coredump_filter"
 
 
 def switch_off() -> None:
@@ -25,5 +24,5 @@ def switch_off() -> None:
     least = NO_DUMP_BYTES if hard == resource.RLIM_INFINITY else min(NO_DUMP_BYTES, hard)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (least, least))
-    with suppress(OSError):
-        FILTER.write_text(NO_MEMORY)
+    with suppress(OSError), open(FILTER, "w", encoding="ascii") as file:
+        file.write(NO_MEMORY)

@@ -15,12 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from msgspec.structs import replace
 
 from pcgrelay.admin.cutover_answers import CutoverList
+from pcgrelay.assure.judgement import OUTCOMES
+from pcgrelay.assure.pack import pack_files
 from pcgrelay.cutover.report import report_files
 from pcgrelay.cutover.report_facts import AdviceFacts, DrillFacts, ReportFacts
 from pcgrelay.views.cutover_page import list_page, problem_page, status_page, style
 from tests.scenarios.kit.axe import RUN, fetch_axe
 from tests.scenarios.kit.browser import Browser
 from tests.support.cutover_examples import ARRIVED, BACK, NOW, WHOLE_DAY
+from tests.support.evidence_examples import evidence, result
 from tests.support.realms import Realm, assert_nothing_is_named, realms
 from tests.support.reported import reported
 
@@ -71,6 +74,12 @@ def much(facts: ReportFacts) -> ReportFacts:
     return replace(facts, drills=drills, advice=advice)
 
 
+def summary(folder: Path, part: int = 2) -> str:
+    """The first page of a pack, with as many controls as a node has, of all outcomes."""
+    results = tuple(result(f"X{number}", OUTCOMES[number % len(OUTCOMES)]) for number in range(45))
+    return pack_files(evidence(folder, results), part)["summary.html"].decode()
+
+
 @cache
 def shown() -> dict[str, str]:
     """Every kind of page, with its style in it, and both parts of two reports."""
@@ -105,9 +114,22 @@ def test_axe_finds_nothing(browser: Browser, axe: str, name: str) -> None:
     assert found["passes"] > 10
 
 
+@pytest.mark.parametrize("part", [1, 2])
+def test_axe_finds_nothing_in_a_pack_of_evidence(browser: Browser, axe: str, tmp_path: Path, part: int) -> None:
+    found = judged(browser, summary(tmp_path, part), axe)
+    assert found["violations"] == []
+    assert found["passes"] > 10
+
+
 def test_axe_would_find_something(browser: Browser, axe: str) -> None:
     bad = shown()["cutover"].replace('lang="en-GB"', "").replace("</style>", ".why { color: #bbb; }</style>")
     assert {each[0] for each in judged(browser, bad, axe)["violations"]} == {"html-has-lang", "color-contrast"}
+
+
+def printed(pdf: Path) -> list[list[str]]:
+    """The lines of each page."""
+    done = subprocess.run(("pdftotext", "-layout", pdf, "-"), capture_output=True, text=True, timeout=60, check=True)
+    return [page.strip().splitlines() for page in done.stdout.split("\f") if page.strip()]
 
 
 @pytest.mark.parametrize("name", REPORTS)
@@ -116,15 +138,27 @@ def test_each_printed_page_has_its_marking_at_the_top_and_at_the_bottom(
 ) -> None:
     pdf, marking = tmp_path / "paper.pdf", MARKINGS[name.partition("-")[0]]
     browser.page(shown()[name]).print_to(pdf)
-    done = subprocess.run(("pdftotext", "-layout", pdf, "-"), capture_output=True, text=True, timeout=60, check=True)
-    pages = [page.strip().splitlines() for page in done.stdout.split("\f") if page.strip()]
+    pages = printed(pdf)
     assert len(pages) > 1
     for number, lines in enumerate(pages, 1):
         assert lines[0].strip() == marking
         assert re.fullmatch(rf"{re.escape(marking)}\s+{number} ?/ ?{len(pages)}", lines[-1].strip())
-    said = done.stdout
+    said = "\n".join(line for lines in pages for line in lines)
     assert ("psnp-b" in said, "a.jones" in said) == (name.startswith("part2"),) * 2
     assert "retired" in said
+
+
+@pytest.mark.parametrize(("part", "marking"), [(1, "OFFICIAL"), (2, "OFFICIAL-SENSITIVE")])
+def test_each_printed_page_of_evidence_has_its_marking(
+    tmp_path: Path, browser: Browser, part: int, marking: str
+) -> None:
+    pdf = tmp_path / "evidence.pdf"
+    browser.page(summary(tmp_path, part)).print_to(pdf)
+    pages = printed(pdf)
+    assert len(pages) > 1
+    for number, lines in enumerate(pages, 1):
+        assert lines[0].strip() == marking
+        assert re.fullmatch(rf"{re.escape(marking)}\s+{number} ?/ ?{len(pages)}", lines[-1].strip())
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
