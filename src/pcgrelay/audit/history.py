@@ -121,8 +121,8 @@ def merged(heads: Iterable[SignedHead]) -> Iterator[SignedHead]:
         first, *others = group
         signatures = {(each.name, each.key_id): each for each in first.note.signatures}
         for other in others:
-            for each in other.note.signatures:
-                signatures.setdefault((each.name, each.key_id), each)
+            if len(signatures) < SIGNATURES_MOST:
+                signatures |= {(s.name, s.key_id): s for s in other.note.signatures} | signatures
         several = tuple(signatures.values())[:SIGNATURES_MOST]
         yield structs.replace(first, note=Note(first.note.text, several)) if others else first
 

@@ -83,15 +83,17 @@ def judge(known: Known, request: WitnessRequest, keys: PublicKeys) -> Verdict:
         return Verdict.REFUSED
     if head.origin != keys.origin or not any(each.by.kind == ED25519 for each in signed) or request.old > head.size:
         return Verdict.REFUSED
+    # What contradicts an empty tree contradicts nothing that was signed.
+    contradiction = Verdict.CONFLICT if known.size else Verdict.REFUSED
     if head.size < known.size or (head.size == known.size and head.root != known.root):
-        return Verdict.CONFLICT
+        return contradiction
     if request.old != known.size:
         return Verdict.SIZE
     try:
         verify_consistency(known.size, known.root, head.size, head.root, request.proof)
     except TreeRefused:
         # Its own tree does not continue what it signed: else it could have proved it.
-        return Verdict.CONFLICT
+        return contradiction
     return Verdict.COSIGN
 
 

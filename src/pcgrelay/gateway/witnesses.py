@@ -195,7 +195,9 @@ class Witnesses:
                 asked.cosigner = keys.cosigner.vkey
                 self.emit(of_link.record)
             asked.size = asked.cosigned_size = head.size
-            asked.cosigned_ms, asked.cosigned_s = self.clock.monotonic_ms(), float(time_s)
+            # A witness may say any time; one that is to come would say for years that the log is witnessed.
+            asked.cosigned_ms = self.clock.monotonic_ms()
+            asked.cosigned_s = min(float(time_s), self.clock.wall().timestamp())
             log.cosigned(note.text, signature)
         elif message.kind == WitnessKind.SIZE:
             size = int(message.body)

@@ -179,3 +179,33 @@ def test_what_was_signed_last_is_not_replaced_by_what_was_signed_before(tmp_path
     path.write_bytes(b"torn")
     with pytest.raises(RunError, match="cannot be read"):
         files.read(peer)
+
+
+async def test_a_witness_that_signs_in_the_future_is_not_believed_for_years(nodes: Nodes) -> None:
+    relay = await start(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+    kent = await start(nodes, KENT, "kent-1", links=[dial(1, free_port())])
+    asker, witness = kent.node.witnesses, keys_of(relay)
+    link = FakeLink(9_001, relay.node.config.node.id)
+    asker.look([link.link])
+    await until(lambda: not asker._tasks)
+    asked = asker.asked[link.peer]
+    assert asked.note is not None
+    line = witness.cosigner.sign(asked.note.text, (1 << 63) - 1).line.encode()
+    asker.receive(link.link, Witness(int(COSIGNED), line, relay.node.audit.told_keys(witness)))
+    assert asked.cosigned_size
+    assert 1_700_000_000 < asked.cosigned_s <= kent.node.clock.wall().timestamp()
+
+
+async def test_an_empty_tree_with_another_root_is_refused_and_no_conflict(nodes: Nodes) -> None:
+    relay = await start(nodes, HUB, "relay-1", role="relay", listens=[f"127.0.0.1:{free_port()}"])
+    kent = await start(nodes, KENT, "kent-1", links=[dial(1, free_port())])
+    keys = keys_of(kent)
+    for number, (size, proof) in enumerate(((0, ()), (1, (bytes(32),)))):
+        link = FakeLink(number, kent.node.config.node.id)
+        note = sign_note(Checkpoint(keys.origin, size, b"r" * 32).text, keys.signers, 1_800_000_000)
+        asking = Witness(int(REQUEST), request_body(0, proof, note), kent.node.audit.told_keys(keys))
+        relay.node.witnesses.receive(link.link, asking)
+        await until(lambda link=link: link.sent)  # type: ignore[misc]
+        assert (link.sent[0].kind, link.sent[0].body) == (REFUSED, b"signature")
+    assert not relay.node.witnesses.refused["witness_unkept"]
+    assert not relay.node.witnesses.conflicts
