@@ -38,11 +38,9 @@ def redact_config(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shown(key: str, value: Any) -> Any:
-    # Names of organisations are keys too, and dates are no JSON.
+    # Names of organisations are keys there, and dates are no JSON.
     if isinstance(value, Mapping):
-        return (
-            redact_config(value) if key not in ("clearances", "paper") else {each: str(value[each]) for each in value}
-        )
+        return {each: str(value[each]) for each in value} if key == "clearances" else redact_config(value)
     if isinstance(value, list) and value and isinstance(value[0], Mapping):
         return [redact_config(each) if isinstance(each, Mapping) else each for each in value]
     if key in HIDDEN_KEYS or key not in SHOWN_KEYS:

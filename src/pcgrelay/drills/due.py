@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from pcgrelay.config import EVERY, DrillSettings
 from pcgrelay.cutover.windows import Calendar, find_zone, window_text
-from pcgrelay.drills.record import BACKUP, LOSSES, PASSED, RESTORE, DrillRecord, title
+from pcgrelay.drills.record import BACKUP, LOSSES, PASSED, RESTORE, DrillRecord, moment, title
 
 
 class Due(Struct, frozen=True, kw_only=True):
@@ -100,11 +100,6 @@ def begins_now(due: Due, now: datetime) -> bool:
 def was_tried_today(due: Due, now: datetime) -> bool:
     """Whether it was held on this day already, whatever became of it."""
     return due.last is not None and due.last.begun[:10] == now.astimezone(UTC).strftime("%Y-%m-%d")
-
-
-def moment(text: str) -> datetime:
-    """A wall time as records have it."""
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
 def moment_text(wall: datetime) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from datetime import UTC, datetime
 
 from msgspec import Struct
 
@@ -22,6 +23,11 @@ RESULTS = (RUNNING, PASSED, FAILED, STOPPED, BROKEN)
 
 # A name of a file, and of a drill: 2026-11-03-relay-loss-relay-1.hub.example, with -2 for the second of that day.
 _IDENTIFIER = re.compile(r"\d{4}-\d\d-\d\d-[a-z0-9@._-]{1,300}", re.ASCII)
+
+
+def moment(text: str) -> datetime:
+    """A wall time as records have it; ValueError if it is none."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
 class DrillOutlet(Struct, frozen=True, kw_only=True):
@@ -94,6 +100,11 @@ class DrillRecord(Struct, frozen=True, kw_only=True):
     back_ms: int | None = None  # until the links were up again, once they were let in; nothing: they were not
     # restore
     files: tuple[DrillFile, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse times that are none, so that a file with such a one is no record; ValueError."""
+        for text in filter(None, (self.begun, self.ended)):
+            moment(text)
 
     @property
     def is_over(self) -> bool:

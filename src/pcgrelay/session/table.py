@@ -394,6 +394,9 @@ class Sessions:
 
     def path_asked(self, link: Link, asked: PathOpen, source: NodeId) -> None:
         """Handle a PATH_OPEN of another edge: for a new session, or for a new path of one."""
+        if not 1 <= asked.marking <= 3 or asked.priority > 2:
+            self.paths.refuse(link, asked, Code.VIOLATION, "malformed")
+            return
         if not self._local.clearances.clears(asked.marking, link.bearer, asked.via):
             self.paths.refuse(link, asked, Code.REFUSED, MARKING)
             return
@@ -406,7 +409,7 @@ class Sessions:
             return
         flows = min(asked.flows, self._local.config.node.lanes, link.lanes)
         cap = min(asked.cap, self._cap_for(flows), link.cap, CAP_MOST_BYTES)
-        if cap < CAP_LEAST_BYTES or not 1 <= asked.marking <= 3 or asked.priority > 2:
+        if cap < CAP_LEAST_BYTES:
             self.paths.refuse(link, asked, Code.VIOLATION, "malformed")
             return
         try:

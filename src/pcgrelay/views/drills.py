@@ -6,8 +6,8 @@ from datetime import datetime
 
 from pcgrelay.admin.drill_answers import DrillDue, DrillList
 from pcgrelay.admin.status import DrillDueStatus, DrillLastStatus, DrillsStatus
-from pcgrelay.drills.due import Due, moment, moment_text
-from pcgrelay.drills.record import title
+from pcgrelay.drills.due import Due, moment_text
+from pcgrelay.drills.record import moment, title
 from pcgrelay.gateway.drills import Drills
 
 

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import xml.etree.ElementTree as ET
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,13 @@ def test_every_key_of_the_configuration_is_shown_or_hidden_on_purpose() -> None:
 def test_what_nobody_knows_is_hidden() -> None:
     shown = redact_config({"new": {"name": "a", "secret": "b", "allow": [{"organisation": "o", "unknown": 1}]}})
     assert shown == {"new": {"name": "a", "secret": HIDDEN, "allow": [{"organisation": "o", "unknown": HIDDEN}]}}
+
+
+def test_who_answers_for_the_policy_is_no_more_shown_than_who_answers_for_a_rule() -> None:
+    paper = {"owner": "j.smith@kent.police.example", "reason": "r", "until": date(2027, 3, 31)}
+    shown = redact_config({"policy": {"paper": paper, "clearances": {"hub.example": "SECRET"}}, "export": [paper]})
+    told = {"owner": HIDDEN, "reason": "r", "until": "2027-03-31"}
+    assert shown == {"policy": {"paper": told, "clearances": {"hub.example": "SECRET"}}, "export": [told]}
 
 
 @pytest.mark.parametrize(

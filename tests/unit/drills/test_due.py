@@ -12,13 +12,12 @@ from pcgrelay.drills.due import (
     Due,
     begins_now,
     dues,
-    moment,
     moment_text,
     settings_of,
     was_tried_today,
     window_problem,
 )
-from pcgrelay.drills.record import DrillRecord, identifier, is_identifier
+from pcgrelay.drills.record import DrillRecord, identifier, is_identifier, moment
 
 CUSTODY, PND = "custody@kent.police.example", "pnd@hub.example"
 SUNDAY = datetime(2026, 11, 1, 3, 30, tzinfo=UTC)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +26,7 @@ from pcgrelay.gateway.drill_files import RECORDS_MOST, DrillFiles
 from pcgrelay.gateway.drill_parts import Request
 from pcgrelay.log.writer import Log
 from pcgrelay.services.shares import ShareChange
+from pcgrelay.state.file import is_whole
 from pcgrelay.state.folder import StateFolder
 from pcgrelay.views.drills import drill_list
 from pcgrelay.views.status import node_status
@@ -235,6 +238,21 @@ async def test_a_record_that_was_altered_does_not_count(nodes: Nodes) -> None:
         f"drills/{path.name}", f"drills/{renamed.name}",
     }  # fmt: skip
     await stop(running)
+
+
+def test_a_record_with_a_time_that_is_none_is_no_record(tmp_path: Path) -> None:
+    """Its digest may be right: whoever may write there can make one."""
+    files, record = DrillFiles(tmp_path), a_record(1)
+    files.write(record)
+    path = tmp_path / "drills" / f"{record.id}.json"
+    whole = json.loads(path.read_text())
+    for time in ("2026-13-01T00:00:00Z", "2026-11-01 00:00:00", "yesterday"):
+        body = json.dumps(whole["body"] | {"ended": time}, separators=(",", ":"))
+        envelope = whole | {"sha256": hashlib.sha256(body.encode()).hexdigest()}
+        text = json.dumps(envelope | {"body": None}).replace("null", body)
+        path.write_text(text)
+        assert is_whole(text.encode())
+        assert files.read() == ([], [f"drills/{path.name}"])
 
 
 async def test_one_that_ran_when_the_node_died_was_broken_off(nodes: Nodes) -> None:
