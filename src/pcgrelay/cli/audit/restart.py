@@ -16,7 +16,7 @@ from pcgrelay.output import print_json, say
 RESTART_S = 20.0
 EPILOG = """\b
 Example:
-  pcgrelay audit restart --reason "the disk was restored, CR-1042" -c kent-1.toml
+  pcgrelay audit restart --reason "disk restored, CR-1042" -c kent-1.toml
 
 \b
 Exit codes:
