@@ -19,10 +19,11 @@ from pcgrelay.gateway import handover
 from pcgrelay.gateway.audit import FOLDER
 from pcgrelay.handover.node import decode_handover, encode_handover
 from pcgrelay.log.writer import Log
+from pcgrelay.messages import Code
 from pcgrelay.state.folder import StateFolder
 from pcgrelay.views.status import node_status
 from tests.support import fake_core
-from tests.support.nodes_in_process import HUB, Nodes, Running
+from tests.support.nodes_in_process import HUB, KENT, Nodes, Running, entry, export
 from tests.support.ports import free_port
 from tests.support.waiting import until_async as until
 from tests.support.written_logs import records_of
@@ -40,9 +41,14 @@ async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
 
 def relay(nodes: Nodes, **tables: Any) -> Running:
     """A relay with a folder of state, not started."""
+    return made(nodes, HUB, "relay-1", role="relay", **tables)
+
+
+def made(nodes: Nodes, organisation: str, name: str, **tables: Any) -> Running:
+    """A node with a folder of state, not started."""
     state = nodes.folder / "state"
     listens = tables.pop("listens", [f"127.0.0.1:{free_port()}"])
-    path = nodes.write(HUB, "relay-1", role="relay", listens=listens, node_table={"state": str(state)}, **tables)
+    path = nodes.write(organisation, name, listens=listens, node_table={"state": str(state)}, **tables)
     node = make_node(config.load(path), fake_core, Log("debug", sink := io.StringIO()))
     node.state = StateFolder.take(state)
     running = Running(node, sink)
@@ -142,3 +148,35 @@ async def test_what_is_wrong_with_it_is_in_status_and_metrics(nodes: Nodes) -> N
         assert sentence in found.sentence
         assert found.is_grave is is_grave
         assert "pcgrelay_audit_failing 1" in metrics_text(wrong, {})
+
+
+ENDED = (0, b"custody", 64, 70, 5_000, 0, "done", 0xFFFF, False, (0, 2_500, 0, True, False))
+REFUSED = (0, b"custody", 0, 0, 5_000, Code.REFUSED, "not-allowed", 0xFFFF, True, (0, 0, 0, False, False))
+
+
+@pytest.mark.parametrize(
+    ("streams", "kept"),
+    [
+        ("all", [("stream.end", 0), ("stream.end", 0), ("stream.refused", 0)]),
+        ("refused", [("stream.refused", 0)]),
+        ("totals", [("stream.totals", 2)]),
+    ],
+)
+async def test_an_edge_keeps_of_its_streams_what_it_is_told_to(
+    nodes: Nodes, streams: str, kept: list[tuple[str, int]]
+) -> None:
+    tables = {"audit": AUDIT | {"streams": streams}, "log": {"access": False}}
+    running = made(nodes, KENT, "kent-1", **tables, exports=[export()], imports=[entry()])
+    await running.node.start()
+    # Where no log wants each of them, the core counts those that were done.
+    assert running.node.plane.tells_each_end is (streams != "refused")
+    for end in (ENDED, ENDED, REFUSED):
+        running.core.emit(fake_core.EVENT_STREAM_END, True, 0, *end)
+    running.node.plane.deliver()
+    await running.node.stop()
+    records = [each for each in records_of(nodes.folder / "state" / FOLDER) if each["event"].startswith("stream.")]
+    assert [(each["event"], each.get("streams", 0)) for each in records] == kept
+    if streams == "totals":
+        assert (records[0]["refused"], records[0]["sent_bytes"], records[0]["received_bytes"]) == (1, 128, 140)
+    counts = running.edge.services.stream_counts
+    assert (counts.opened_total, sum(counts.refused_total.values())) == (2, 1)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from pcgrelay.errors import RunError
-from pcgrelay.handover.node import NodeHandover, ServiceHandover, StreamCountsHandover, decode_handover, encode_handover
+from pcgrelay.handover.node import (
+    NodeHandover,
+    PaperEndHandover,
+    ServiceHandover,
+    StreamCountsHandover,
+    decode_handover,
+    encode_handover,
+)
 from pcgrelay.handover.records import (
     EntryHandover,
     LabelsHandover,
@@ -109,6 +118,25 @@ def test_the_record_of_version_1_is_read() -> None:
     assert handover.imports[0].is_open
     assert (handover.sessions, handover.relay_paths, handover.last_relay_path) == ((), (), 0)
     assert handover.refused == {"neighbours": {"silent": 1}}
+
+
+def test_what_a_record_of_before_does_not_have_gets_a_value_that_is_safe() -> None:
+    """As commit 321ff9f wrote it: without an audit log, ends of rules, and markings of a relay's paths."""
+    new = ("paper_ends", "audit")
+    path = structs.asdict(WHOLE.relay_paths[0])
+    for field in ("marking", "via"):
+        del path[field]
+    before = {**VERSION_1, "forwards": [path]}
+    handover = decode_handover(msgspec.msgpack.encode(before))
+    assert [getattr(handover, field) for field in new] == [(), ()]
+    # Nobody knows how it is marked, so it is judged as if by the highest.
+    assert (handover.relay_paths[0].marking, handover.relay_paths[0].via) == (3, ())
+
+
+def test_ends_of_rules_and_lines_that_wait_are_read_as_they_were_written() -> None:
+    ends = (PaperEndHandover(rule="export 3", end=datetime(2027, 3, 31, tzinfo=UTC), told=True, announced=7),)
+    whole = structs.replace(WHOLE, paper_ends=ends, audit=(b'"ts":"2026-11-03T02:14:07.113Z","event":"x"}',))
+    assert decode_handover(encode_handover(whole)) == whole
 
 
 def test_what_a_later_version_adds_is_passed_over() -> None:
