@@ -1,13 +1,16 @@
-"""Examine large audit logs, and logs of which one bit was changed: python -m tests.acceptance.audit --part flips.
+"""Write and examine large audit logs, and such of which one bit was changed: python -m tests.acceptance.audit.
 
-`flips` changes one bit of a record, of a tile and of a checkpoint, --runs times each. `verify` makes a log of --runs
-records and examines it in a process of its own. It exits with 1 if something was missed. What was found is written as
-JSON where --figures says. The log of ten million records has 4 GiB: TMPDIR says where.
+`write` writes --runs records as a node does, as fast as they are taken. `flips` changes one bit of a record, of a tile
+and of a checkpoint, --runs times each. `verify` makes a log of --runs records and examines it in a process of its own.
+`year` does the same with --runs heads, ten records apart, as a quiet node has them. It exits with 1 if something was
+missed. What was found is written as JSON where --figures says. The log of ten million records has 4 GiB: TMPDIR says
+where.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import resource
 import subprocess
@@ -17,18 +20,34 @@ import time
 from pathlib import Path
 from random import Random
 
+from pcgrelay.audit.audit_log import QUEUE_MOST
+from pcgrelay.audit.audit_log import AuditLog as WrittenLog
 from pcgrelay.audit.policy import parse_policy, read_policy
 from pcgrelay.audit.report import Report
+from pcgrelay.audit.store import HISTORY_WHOLE_EACH
 from pcgrelay.audit.verify import keys_of_policy, verify_log
+from pcgrelay.clock import SYSTEM_CLOCK
+from pcgrelay.config import AuditSettings
+from pcgrelay.log.events import StreamEnd
 from tests.support.audit_logs import AuditLog
+from tests.support.written_logs import NODE, Endorser, check_log
 
 SEGMENT = 5_000
 RECORDS = 20_000
 VERIFY_MOST_S = 60.0
 MEMORY_MOST_MIB = 100
 PORTION = 20_000  # records between two heads of a large log
+WRITTEN_LEAST = 20_000  # records in a second
+WRITTEN_MOST_S = 600
+BURST = 4_096
 
 Figures = dict[str, float]
+END = StreamEnd(
+    id="00112233445566778899", started="2026-11-03T02:14:07.113Z", from_organisation="met.police.example",
+    to_organisation="kent.police.example", service="custody@kent.police.example", direction="export", session=1,
+    sent_bytes=18_237, received_bytes=512, duration_ms=312.5, suite="AES-256-GCM", group="X25519MLKEM768",
+    code="closed", cause="done",
+)  # fmt: skip
 
 
 def flips(seed: int, runs: int, folder: Path) -> tuple[Figures, bool]:
@@ -75,19 +94,62 @@ def verify(seed: int, runs: int, folder: Path) -> tuple[Figures, bool]:
         log.grow(min(PORTION, runs - log.size))
         log.sign(is_witnessed=True)
     (folder / "realm.policy").write_text(log.policy)
-    command = [
-        sys.executable,
-        "-m",
-        "tests.acceptance.audit",
-        "--part",
-        "examine",
-        "--figures",
-        str(folder / "figures"),
-    ]
-    done = subprocess.run([*command, "--folder", str(folder)], check=False)
-    figures: Figures = json.loads((folder / "figures").read_text()) if done.returncode == 0 else {}
+    figures = examined(folder)
     is_met = figures.get("records") == runs and figures["processor_s"] < VERIFY_MOST_S * max(1, runs / 10_000_000)
     return figures, is_met and figures["memory_mib"] < MEMORY_MOST_MIB
+
+
+def examined(folder: Path) -> Figures:
+    """What a process of its own finds; nothing: the log is not whole."""
+    words = ["--part", "examine", "--folder", str(folder), "--figures", str(folder / "figures")]
+    done = subprocess.run([sys.executable, "-m", "tests.acceptance.audit", *words], check=False)
+    figures: Figures = json.loads((folder / "figures").read_text()) if done.returncode == 0 else {}
+    return figures
+
+
+def year(seed: int, runs: int, folder: Path) -> tuple[Figures, bool]:
+    """A log with so many heads, each with what a node keeps of it, is whole; what a head costs."""
+    log = AuditLog(folder / "audit", 150_000)
+    for number in range(runs):
+        log.grow(10)
+        log.sign(is_witnessed=True, is_whole=number % HISTORY_WHOLE_EACH == 0)
+    (folder / "realm.policy").write_text(log.policy)
+    figures = examined(folder)
+    if figures:
+        figures["ms_each_head"] = round(figures["processor_s"] / runs * 1_000, 3)
+    return figures, figures.get("records") == 10 * runs and figures["memory_mib"] < MEMORY_MOST_MIB
+
+
+def write(seed: int, runs: int, folder: Path) -> tuple[Figures, bool]:
+    """So many records are taken, written, synced and signed in time, and none is lost."""
+    figures = asyncio.run(written(runs, folder / "audit"))
+    is_met = figures["each_second"] >= WRITTEN_LEAST and not figures["lost"]
+    return figures, is_met and len(check_log(folder / "audit")) >= runs
+
+
+async def written(runs: int, folder: Path) -> Figures:
+    settings = AuditSettings(keep_days=400, kept_streams="all")
+    log = WrittenLog(folder, NODE, settings, Endorser(), lambda record: None, SYSTEM_CLOCK)
+    log.start()
+    began, processor = time.monotonic(), time.process_time()
+    for number in range(runs):
+        log.emit(END, "7f3ac1aa0912")
+        if number % BURST == 0:
+            # The writer tells nobody how far it is.
+            while log.figures.queue > QUEUE_MOST // 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.002)
+    async with asyncio.timeout(WRITTEN_MOST_S):
+        while log.figures.synced < runs and not log.figures.lost:
+            await log.settle(5)
+    seconds, processor = time.monotonic() - began, time.process_time() - processor
+    lost = log.figures.lost
+    await log.stop()
+    return {
+        "records": runs,
+        "each_second": round(runs / seconds),
+        "us_each": round(processor / runs * 1e6, 1),
+        "lost": lost,
+    }
 
 
 def examine(folder: Path) -> tuple[Figures, bool]:
@@ -106,7 +168,7 @@ def examine(folder: Path) -> tuple[Figures, bool]:
 def main() -> int:
     """Run one part."""
     parser = argparse.ArgumentParser(prog="audit", description="Examine large and changed audit logs.")
-    parser.add_argument("--part", choices=["flips", "verify", "examine"], required=True)
+    parser.add_argument("--part", choices=["flips", "verify", "year", "write", "examine"], required=True)
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--figures", type=Path)
@@ -117,7 +179,7 @@ def main() -> int:
         if arguments.part == "examine":
             figures, is_met = examine(arguments.folder)
         else:
-            part = {"flips": flips, "verify": verify}[arguments.part]
+            part = {"flips": flips, "verify": verify, "year": year, "write": write}[arguments.part]
             figures, is_met = part(arguments.seed, arguments.runs, folder)
     print(json.dumps(figures))
     if arguments.figures:

@@ -129,19 +129,38 @@ def paper() -> list[Case]:
     ]
 
 
+def audited(part: str, runs: int, name: str) -> Case:
+    """One part of what is examined of audit logs."""
+
+    def command(seed: int, figures: Path) -> list[str]:
+        words = ["--part", part, "--runs", str(runs), "--seed", str(seed), "--figures", str(figures)]
+        return [sys.executable, "-m", "tests.acceptance.audit", *words]
+
+    return Case(name, command, 900.0)
+
+
 def reading() -> list[Case]:
     """Audit logs: a changed bit is found in 100 of 100 places, and ten million records are examined in time."""
+    return [
+        audited("flips", 100, "reading: 100 bits of records, tiles and checkpoints"),
+        audited("verify", 10_000_000, "reading: 10,000,000 records examined"),
+        audited("year", 100_000, "reading: 100,000 heads, of 70 days of a node"),
+    ]
 
-    def case(part: str, runs: int, name: str) -> Case:
+
+def writing() -> list[Case]:
+    """Audit logs: 500 kills in portions, and how many records a second are written."""
+
+    def kills(number: int) -> Case:
         def command(seed: int, figures: Path) -> list[str]:
-            words = ["--part", part, "--runs", str(runs), "--seed", str(seed), "--figures", str(figures)]
-            return [sys.executable, "-m", "tests.acceptance.audit", *words]
+            words = ["--runs", "50", "--seed", str(1_000 * seed + number), "--figures", str(figures)]
+            return [sys.executable, "-W", "ignore", "-m", "tests.acceptance.audit_kills", *words]
 
-        return Case(name, command, 900.0)
+        return Case(f"writing: 50 kills, portion {number} of 10", command, 400.0)
 
     return [
-        case("flips", 100, "reading: 100 bits of records, tiles and checkpoints"),
-        case("verify", 10_000_000, "reading: 10,000,000 records examined"),
+        audited("write", 1_000_000, "writing: 1,000,000 records as fast as they are taken"),
+        *(kills(number) for number in range(1, 11)),
     ]
 
 
@@ -154,4 +173,5 @@ LISTS: dict[str, Callable[[], list[Case]]] = {
     "drills": drills,
     "paper": paper,
     "reading": reading,
+    "writing": writing,
 }
