@@ -44,7 +44,8 @@ PARALLEL_SCENARIOS = $(wildcard $(foreach what,a_relay_that_lies_* a_lane_that_b
 	a_node_says_* a_reset_at_* a_service_without_* a_service_moves_* shares_of_* the_state_of_* \
 	a_set_up_* a_signal_* an_edge_that_is_* who_is_* callers_who_* a_canary_* a_cut_over_* a_drill_* \
 	an_old_way_* two_people_* what_people_* a_drain_* who_scrapes_* unix_sockets_* a_target_is_told_who_* a_link_with_* \
-	a_dry_run_* what_is_marked_* one_stream_* a_rule_* an_audit_log_is_examined_* controls_of_*,tests/scenarios/test_$(what).py))
+	a_dry_run_* what_is_marked_* one_stream_* a_rule_* an_audit_log_is_* an_audit_log_outlasts_* \
+	controls_of_*,tests/scenarios/test_$(what).py))
 IN_TEST = -m 'tier_test and not tier_all'
 XDIST = -n 2 --dist loadfile
 # What a sanitiser writes before it ends the process must not be caught by pytest.
@@ -56,7 +57,7 @@ SANITISER_LEAVES_OUT = --ignore=tests/core/test_keys_are_wiped.py --ignore=tests
 # spread at all, if that is allowed here.
 NO_ASLR = $$(setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build demo picture-top picture-page test test-all test-upgrade flakes lint types fuzz simulate simulate-outlets acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-direct bench-count \
+.PHONY: help setup build demo picture-top picture-page test test-all test-upgrade flakes lint types fuzz simulate simulate-outlets acceptance acceptance-drills acceptance-judge chaos kills asan tsan bench bench-openssl bench-short bench-direct bench-audit bench-count \
 	bench-report annotate wheel test-wheel deb image sbom release test-debian clean
 
 help: ## Show this list.
@@ -139,7 +140,7 @@ simulate-outlets: | $(VENV_PYTHON) ## The same, and each world has a second exit
 simulate-markings: | $(VENV_PYTHON) ## Live through SEEDS realms with random clearances, and as many in which files differ.
 	$(VENV_PYTHON) -m tests.simulation.markings --realms $(SEEDS) --from $(FROM)
 
-acceptance: ## Show all that a cut-over must do, in full numbers; hours, resumed at the case that is next. ONLY=faults,cuts
+acceptance: ## Show all that a cut-over and an audit log must do, in full numbers; hours, resumed at the case that is next. ONLY=faults,cuts
 	@sh scripts/setup test
 	$(VENV_PYTHON) -m tests.acceptance --only='$(ONLY)' --seed=$(SEED) --minutes=$(MINUTES) $(ANEW)
 
@@ -177,6 +178,10 @@ bench-short: ## Compare nodes with their peers in a minute; fail where pcgrelay 
 bench-direct: ## Compare an edge with a direct outlet with haproxy as a plain TCP proxy; fail where it is behind.
 	@sh scripts/setup bench
 	$(VENV_PYTHON) -m benches.bench_direct
+
+bench-audit: ## Compare two edges with an audit log with the same two without, beside 1,000 streams a second.
+	@sh scripts/setup bench
+	$(VENV_PYTHON) -m benches.bench_audit
 
 bench-count: ## Count the instructions of a frame and of an accept; fail if one costs 3 % more than before.
 	@sh scripts/setup test

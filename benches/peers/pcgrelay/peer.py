@@ -5,8 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benches.chain import Chain
-from benches.processes import Process
+from benches.chain import Chain, Place
+from benches.processes import Process, free_port
+from benches.settings import HOST
 from pcgrelay.ca import Authority
 
 TEMPLATE = Path(__file__).with_name("node.toml")
@@ -38,8 +39,11 @@ class Pcgrelay(Chain):
         """The name of a node as its neighbours write it."""
         return f"{self.place.names[hop]}.{self._organisation(hop)}"
 
-    def configure(self, hop: int, more: Sequence[str] = (), policy: str = "") -> None:
-        """Write the configuration of a hop, again if it is there; `more`: tables beside those of every chain."""
+    def configure(self, hop: int, more: Sequence[str] = (), policy: str = "", node: str = "") -> None:
+        """Write the configuration of a hop, again if it is there; `more`: tables beside those of every chain.
+
+        node, policy: more lines of [node] and of [policy].
+        """
         place, name = self.place, self.place.names[hop]
         folder = place.folder / "ca"
         authority = Authority(folder) if folder.exists() else Authority.create(folder, REALM)
@@ -54,6 +58,7 @@ class Pcgrelay(Chain):
             "WORKERS": place.workers,
             "LANES": place.lanes,
             "ADMIN": self.admin(hop),
+            "NODE": node,
             "IDENTITY": issued / name,
             "TRUST": authority.certificate_path,
             "POLICY": policy,
@@ -100,6 +105,35 @@ class PcgrelayDirect(Pcgrelay):
 
     def listening_ports(self) -> list[tuple[str, int]]:
         return [("a", self.place.ports[0])]
+
+
+class PcgrelayOpened(Pcgrelay):
+    """Two edges with a folder of state, and a second service for connections that come and go beside the load."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.door, self.behind = free_port(), free_port()
+
+    def configure(self, hop: int, more: Sequence[str] = (), policy: str = "", node: str = "") -> None:
+        state = self.place.folder / f"{self.place.names[hop]}.state"
+        state.mkdir(mode=0o700, exist_ok=True)
+        super().configure(hop, more, policy, f'{node}\nstate = "{state}"')
+
+    def _tables(self, hop: int) -> list[str]:
+        if hop == 0:
+            second = table("import", service=f"opened@{FAR}", listen=f"{HOST}:{self.door}")
+        else:
+            second = table("export", service="opened", target=f"{HOST}:{self.behind}", allow=[NEAR], probe="none")
+        return [*super()._tables(hop), second]
+
+
+class PcgrelayAudited(PcgrelayOpened):
+    """The same with an audit log, which has a record of each stream."""
+
+    name = "pcgrelay-audited"
+
+    def _tables(self, hop: int) -> list[str]:
+        return [*super()._tables(hop), "[audit]\n"]
 
 
 def table(name: str, /, **keys: object) -> str:
