@@ -65,7 +65,7 @@ class AuditTorn(Record, frozen=True, kw_only=True):
 
 
 class AuditPruned(Record, frozen=True, kw_only=True):
-    """Segments beyond keep_days were removed."""
+    """Segments beyond keep_days that are removed: on record, and signed, before they go."""
 
     EVENT: ClassVar[str] = "audit.pruned"
     AUDIT: ClassVar[bool] = True
