@@ -100,6 +100,8 @@ class ApprovedNode:
         node = make_node(policy.config, fake_core, log, policy.load())
         node.approvals.restore(policy.start)
         node.state = StateFolder.take(self.state)
+        node.audit.attach(node.state)
+        node.audit.start()
         await node.approvals.begin(policy.start, must_keep=True)
         await node.start()
         await asyncio.sleep(0)  # its tasks run, before anything can stop them

@@ -12,8 +12,10 @@ from pcgrelay.audit.lines import Queued
 from pcgrelay.log.audit_events import StreamTotals
 from pcgrelay.log.events import StreamEnd, StreamRefused
 
+Key = tuple[str, str, str, str, str, str, int | None]  # the policy, whose, by what, and the rule
+
 KINDS_MOST = 4_096
-OTHERS = ("others", "", "", "", "")  # all beyond that
+OTHERS = ("others", "", "", "", "", None)  # all beyond that
 
 
 @dataclass(slots=True)
@@ -22,18 +24,19 @@ class _Total:
     refused: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
+    rule_text: str = ""
 
 
 class Totals:
     """What streams were, since it was last asked."""
 
     def __init__(self) -> None:
-        self._totals: dict[tuple[str, ...], _Total] = {}
+        self._totals: dict[Key, _Total] = {}
 
     def add(self, record: StreamEnd | StreamRefused, policy: str) -> None:
         """Count a stream. policy: the short digest of the approved policy that holds."""
-        whose = (record.service, record.from_organisation, record.to_organisation, record.direction, record.outlet)
-        key = (policy, *whose)
+        whose = (record.service, record.from_organisation, record.to_organisation)
+        key: Key = (policy, *whose, record.direction, record.outlet, record.rule)
         if key not in self._totals and len(self._totals) >= KINDS_MOST:
             key = (policy, *OTHERS)
         total = self._totals.setdefault(key, _Total())
@@ -41,6 +44,7 @@ class Totals:
             total.refused += 1
         else:
             total.streams += 1
+            total.rule_text = record.rule_text
             total.sent_bytes += record.sent_bytes
             total.received_bytes += record.received_bytes
 
@@ -55,6 +59,8 @@ class Totals:
                     to_organisation=to_organisation,
                     direction=direction,
                     outlet=outlet,
+                    rule=rule,
+                    rule_text=total.rule_text,
                     streams=total.streams,
                     refused=total.refused,
                     sent_bytes=total.sent_bytes,
@@ -63,5 +69,5 @@ class Totals:
                 moment,
                 policy,
             )
-            for (policy, service, from_organisation, to_organisation, direction, outlet), total in taken.items()
+            for (policy, service, from_organisation, to_organisation, direction, outlet, rule), total in taken.items()
         ]

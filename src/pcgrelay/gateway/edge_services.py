@@ -24,7 +24,7 @@ from pcgrelay.log.events import Emit, TablesRefused
 from pcgrelay.model import ServiceName
 from pcgrelay.net.unix_sockets import identity, put_in_place, remove
 from pcgrelay.policy.rules import Rule, export_rules
-from pcgrelay.services.counts import StreamCounts, service_handover
+from pcgrelay.services.counts import AllowingRule, StreamCounts, service_handover
 from pcgrelay.services.descriptors import apply_bounds
 from pcgrelay.services.far_refusals import FarRefusals
 from pcgrelay.services.listeners import ListenerCounts
@@ -40,6 +40,8 @@ class EdgeServices:
         self.exports: list[Exported] = []
         self.imports: list[Imported] = []
         self.rules: tuple[Rule, ...] = ()  # of the exports, in the order of the exports
+        # By the number of the export; of one that is gone until its number is used again, for its streams may last.
+        self.allowing: dict[int, AllowingRule] = {}
         self.export_numbers = Numbers()
         self.import_numbers = Numbers()
         self.stream_counts = StreamCounts()
@@ -120,6 +122,8 @@ class EdgeServices:
         """Serve the exports and imports of the configuration, with what was prepared for it."""
         self.rules = export_rules(config.exports)
         self._apply_exports(config.exports, prepared.targets)
+        for rule, exported in zip(self.rules, self.exports, strict=True):
+            self.allowing[exported.number] = AllowingRule(rule.number, rule.name)
         self._listener_counts.configure(config.imports)
         for number in self._apply_imports(config.imports, prepared):
             self._plane.import_unlisten(number)

@@ -13,7 +13,7 @@ from pcgrelay.log.events import Emit
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.log.writer import Log
 from pcgrelay.model import ServiceName
-from pcgrelay.services.counts import emit_stream_end, was_refused
+from pcgrelay.services.counts import UNKNOWN_RULE, emit_stream_end, was_refused
 from pcgrelay.services.descriptors import emit_service_full
 from pcgrelay.services.strays import OTHERS, Stray
 from pcgrelay.services.stream_ids import StreamIds
@@ -84,7 +84,8 @@ class StreamEnds:
         outlet = services.outlet_name(event.number, event.outlet) if event.opener else ""
         identity = self._ids.identify(event, session)
         own = self._local.config.node.id.organisation
-        emit_stream_end(emit, event, own, session, service, services.rules, identity, outlet)
+        allowing = UNKNOWN_RULE if event.opener else services.allowing.get(event.number, UNKNOWN_RULE)
+        emit_stream_end(emit, event, own, session, service, services.rules, identity, outlet, allowing)
 
     def done(self, event: StreamsDone) -> None:
         """Handle StreamsDone: the same for many, of which no log wants to hear."""

@@ -144,6 +144,8 @@ class StreamTotals(Record, frozen=True, kw_only=True):
     to_organisation: str
     direction: str
     outlet: str = ""
+    rule: int | None = None  # at the exporting side
+    rule_text: str = ""
     streams: int
     refused: int
     sent_bytes: int

@@ -367,6 +367,8 @@ class StreamEnd(Record, frozen=True, kw_only=True):
     group: str
     code: str
     cause: str
+    rule: int | None = None  # that allowed it, at the exporting side: of the far side no rule is known
+    rule_text: str = ""
     remote: bool = False
     # Of an import with several outlets:
     outlet: str = ""

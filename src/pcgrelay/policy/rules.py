@@ -39,6 +39,12 @@ class Rule:
         until = f" until {self.paper.until}" if self.paper is not None and self.paper.until is not None else ""
         return f"export[{self.number + 1}] ({self.service}) allows {allowed}{most}{until}"
 
+    @property
+    def name(self) -> str:
+        """The rule without whom it allows, for the line of each stream that it allowed."""
+        until = f", until {self.paper.until}" if self.paper is not None and self.paper.until is not None else ""
+        return f"export[{self.number + 1}]{until}"
+
     def terms_of(self, organisation: str) -> AllowTerms | None:
         """Return what the rule says of an organisation beside its name, if it says anything."""
         return next((each for each in self.terms if each.organisation == organisation), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pcgrelay.dataplane.events import StreamEnd, StreamsDone
 from pcgrelay.handover.node import ServiceHandover, StreamCountsHandover
@@ -24,6 +25,17 @@ MALFORMED = "malformed"
 _FAR_CAUSES = {Code.REFUSED: "not-allowed", Code.UNKNOWN: "unknown-service"}
 # A stream that ended with one of these codes, and brought nothing from the far side, was refused.
 _REFUSALS = {Code.LIMIT, Code.BUSY, Code.UNKNOWN, Code.REFUSED, Code.UNREACHABLE, Code.TIMEOUT, Code.DRAINING}
+
+
+@dataclass(frozen=True, slots=True)
+class AllowingRule:
+    """The rule by which streams of an export are allowed, in the words of the log; made once, and not for each."""
+
+    number: int | None = None
+    text: str = ""
+
+
+UNKNOWN_RULE = AllowingRule()  # of a far edge, or of no [[export]]
 
 
 @dataclass(slots=True)
@@ -137,63 +149,87 @@ def emit_stream_end(
     rules: tuple[Rule, ...],
     identity: StreamIdentity,
     outlet: str = "",
+    allowing: AllowingRule = UNKNOWN_RULE,
     *,
     is_stray: bool = False,
 ) -> None:
     """Write a stream's end to the access log. service: the import's name, if this edge opened the stream.
 
-    outlet: the one that it took, if its import has several. is_stray: it came to an export the old way; own is whose it
-    was, and service that export.
+    outlet: the one that it took, if its import has several. allowing: the rule of the export, if this edge has it.
+    is_stray: it came to an export the old way; own is whose it was, and service that export.
     """
     peer = session.key.edge.organisation if session else service.organisation if service else ""
     name = service.service if service else _name_of(event.service)
-    suite = session.suite.title if session and session.suite else ""
-    group = session.group if session else ""
     from_organisation, to_organisation = (own, peer) if event.opener else (peer, own)
-    owner = to_organisation
-    if was_refused(event):
-        rule = None if event.rule == RULE_NONE else event.rule
-        text = rules[rule].text if rule is not None and not event.opener and rule < len(rules) else ""
-        emit(
-            StreamRefused(
-                id=identity.id,
-                started=identity.started,
-                from_organisation=from_organisation,
-                to_organisation=to_organisation,
-                service=f"{name}@{owner}",
-                direction="import" if event.opener and not is_stray else "export",
-                session=max(event.session, 0),
-                suite=suite,
-                group=group,
-                code=code_name(event.code),
-                cause=cause_of(event),
-                rule=rule,
-                rule_text=text,
-                remote=event.remote,
-                outlet=outlet,
-                moved=event.moved,
-            )
-        )
-        return
-    emit(
-        StreamEndRecord(
-            id=identity.id,
-            started=identity.started,
-            from_organisation=from_organisation,
-            to_organisation=to_organisation,
-            service=f"{name}@{owner}",
-            direction="import" if event.opener and not is_stray else "export",
-            session=event.session,
-            sent_bytes=event.bytes_sent,
-            received_bytes=event.bytes_received,
-            duration_ms=event.duration_us / 1000,
-            suite=suite,
-            group=group,
-            code=code_name(event.code),
-            cause=event.cause,
-            remote=event.remote,
-            outlet=outlet,
-            setup_ms=event.setup_us / 1000 if outlet else None,
-            moved=event.moved,
-        )
+    line = _Line(
+        identity,
+        from_organisation,
+        to_organisation,
+        service=f"{name}@{to_organisation}",
+        direction="import" if event.opener and not is_stray else "export",
+        suite=session.suite.title if session and session.suite else "",
+        group=session.group if session else "",
+        outlet=outlet,
+    )
+    emit(_refused(event, line, rules) if was_refused(event) else _ended(event, line, allowing))
+
+
+class _Line(NamedTuple):
+    """What lines of both kinds have."""
+
+    identity: StreamIdentity
+    from_organisation: str
+    to_organisation: str
+    service: str
+    direction: str
+    suite: str
+    group: str
+    outlet: str
+
+
+def _refused(event: StreamEnd, line: _Line, rules: tuple[Rule, ...]) -> StreamRefused:
+    rule = None if event.rule == RULE_NONE else event.rule
+    text = rules[rule].text if rule is not None and not event.opener and rule < len(rules) else ""
+    return StreamRefused(
+        id=line.identity.id,
+        started=line.identity.started,
+        from_organisation=line.from_organisation,
+        to_organisation=line.to_organisation,
+        service=line.service,
+        direction=line.direction,
+        session=max(event.session, 0),
+        suite=line.suite,
+        group=line.group,
+        code=code_name(event.code),
+        cause=cause_of(event),
+        rule=rule,
+        rule_text=text,
+        remote=event.remote,
+        outlet=line.outlet,
+        moved=event.moved,
+    )
+
+
+def _ended(event: StreamEnd, line: _Line, allowing: AllowingRule) -> StreamEndRecord:
+    return StreamEndRecord(
+        id=line.identity.id,
+        started=line.identity.started,
+        from_organisation=line.from_organisation,
+        to_organisation=line.to_organisation,
+        service=line.service,
+        direction=line.direction,
+        session=event.session,
+        sent_bytes=event.bytes_sent,
+        received_bytes=event.bytes_received,
+        duration_ms=event.duration_us / 1000,
+        suite=line.suite,
+        group=line.group,
+        code=code_name(event.code),
+        cause=event.cause,
+        rule=allowing.number,
+        rule_text=allowing.text,
+        remote=event.remote,
+        outlet=line.outlet,
+        setup_ms=event.setup_us / 1000 if line.outlet else None,
+        moved=event.moved,
     )

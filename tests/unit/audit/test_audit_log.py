@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from pcgrelay.audit import turns
@@ -19,6 +20,7 @@ from pcgrelay.audit.keys import ED25519_FILE, load_keys, read_keys_record
 from pcgrelay.audit.note import Note, verify_note
 from pcgrelay.audit.restarting import Restart
 from pcgrelay.audit.store import OF_ORGANISATION_MOST
+from pcgrelay.audit.totals import Totals
 from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.config import AuditSettings
 from pcgrelay.errors import PcgrelayError
@@ -204,6 +206,22 @@ async def test_which_streams_are_kept(begin: Begin, streams: str, kept: list[str
     begun.emit(record=events.StreamRefused(**common, session=1))  # type: ignore[arg-type]
     await begun.log.flush()
     assert begun.events()[1:] == kept
+
+
+def test_the_totals_of_a_minute_name_the_rule_that_allowed_them() -> None:
+    totals = Totals()
+    common = {"id": "1", "started": "", "from_organisation": "a", "to_organisation": "b", "service": "c"}
+    common |= {"direction": "export", "code": "", "cause": ""}
+    numbers = {"session": 1, "sent_bytes": 2, "received_bytes": 3, "duration_ms": 4.0, "suite": "", "group": ""}
+    rule = {"rule": 2, "rule_text": "export[3]"}
+    totals.add(events.StreamEnd(**common, **numbers, **rule), "7f3ac1")  # type: ignore[arg-type]
+    refused = {"session": 1, "rule": 2, "rule_text": "export[3] (c) allows nobody"}
+    totals.add(events.StreamRefused(**common, **refused), "7f3ac1")  # type: ignore[arg-type]
+    totals.add(events.StreamEnd(**common, **numbers), "7f3ac1")  # type: ignore[arg-type]
+    taken = totals.take(SYSTEM_CLOCK.wall())
+    by_rule, unknown = (msgspec.structs.asdict(each.record) for each in taken)
+    assert (by_rule["rule"], by_rule["rule_text"], by_rule["streams"], by_rule["refused"]) == (2, "export[3]", 1, 1)
+    assert (unknown["rule"], unknown["rule_text"], unknown["streams"]) == (None, "", 1)
 
 
 async def test_what_others_cause_is_bounded_and_every_one_is_counted(begin: Begin) -> None:

@@ -78,6 +78,21 @@ def test_by_the_name_alone_and_by_organisation(log: AuditLog) -> None:
     assert ask(log, organisation="police.example").records == 0
 
 
+def test_the_rule_that_allowed_streams_is_named_at_the_exporting_side(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit")
+    record(log, "2026-10-01T09:00:00.000Z", "policy.taken", after=DIGEST, approved=["a.jones", "b.khan"], change="CR-1")
+    rule = {"rule": 2, "rule_text": "export[3], until 2027-03-31"}
+    stream(log, "2026-11-03T02:00:00.000Z", **rule)
+    stream(log, "2026-11-03T02:01:00.000Z", "stream.totals", streams=4, refused=0, **rule)
+    stream(
+        log, "2026-11-03T02:02:00.000Z", direction="import", to_organisation="hub.example", service="pnd@hub.example"
+    )
+    exported, imported = ask(log).usages
+    assert (exported.streams, exported.rule) == (5, "export[3], until 2027-03-31")
+    assert exported.allowed == Allowed(("a.jones", "b.khan"), "2026-10-01T09:00:00.000Z", "CR-1")
+    assert imported.rule == ""
+
+
 def test_minutes_in_sum_count_as_so_many(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "audit")
     stream(log, "2026-11-03T02:00:00.000Z", "stream.totals", streams=40, refused=2, sent_bytes=7, received_bytes=1)
