@@ -46,9 +46,8 @@ class AuditApi:
             try:
                 if not actor.reason.strip():
                     raise RuleProblem("Say why a new audit log is begun; add --reason.")
-                if why := await self._node.approvals.authorise("audit restart", actor.reason, actor):
-                    raise RuleProblem(why)
-                await self._node.audit.restart(Restart(uid=actor.uid, by=actor.by, reason=actor.reason))
+                async with self._node.approvals.acting("audit restart", actor.reason, actor):
+                    await self._node.audit.restart(Restart(uid=actor.uid, by=actor.by, reason=actor.reason))
             except PcgrelayError as error:
                 answer = AuditRestartAnswer(ok=False, reason=str(error), exit_code=error.exit_code)
                 return json_answer(answer, 409)

@@ -15,7 +15,7 @@ from pcgrelay.config.values import escaped_bytes
 from pcgrelay.cutover.gate import TITLES
 from pcgrelay.cutover.phases import Event, Phase
 from pcgrelay.cutover.requests import Request
-from pcgrelay.errors import PcgrelayError, RuleProblem, RunError, UsageProblem
+from pcgrelay.errors import PcgrelayError, RunError, UsageProblem
 from pcgrelay.gateway.actor import Actor
 from pcgrelay.gateway.advice import note_advice
 from pcgrelay.gateway.cutover import Cutover
@@ -132,14 +132,14 @@ class CutoverApi:
             raise UsageProblem(
                 f'"{printable(unknown[0])[:40]}" is no question of the gate; there are: {", ".join(TITLES)}.'
             )
-        is_approved = False
-        if waived:
-            words = f"{cutover.service} {','.join(sorted(waived))}"
-            if why := await self._node.approvals.authorise("waive", words, actor):
-                raise RuleProblem(why)
-            is_approved = True
-        request = Request(event, actor.by, actor.reason, is_approved=is_approved, waived=waived)
-        return self._answer(edge, cutover, await edge.cutovers.request(cutover, request, actor))
+        if waived and event is Event.FALL_BACK:
+            raise UsageProblem("Going back asks no question of the gate, so there is none to be waived.")
+        request = Request(event, actor.by, actor.reason, is_approved=bool(waived), waived=waived)
+        if not waived:
+            return self._answer(edge, cutover, await edge.cutovers.request(cutover, request, actor))
+        async with self._node.approvals.acting("waive", f"{cutover.service} {','.join(sorted(waived))}", actor):
+            requested = await edge.cutovers.request(cutover, request, actor)
+        return self._answer(edge, cutover, requested)
 
     async def _advice(self, edge: EdgeRole, cutover: Cutover, query: Query, actor: Actor) -> Answer:
         said = {key: query.get(key, "")[:SUBJECT_LIMIT] for key in ("role", "on", "withdraw")}
@@ -156,10 +156,11 @@ class CutoverApi:
             per_minute=_number(query, "per_minute", 10, 0, 6_000),
             hard=hard,
         )
-        words = f"{cutover.service} {outlet}"
-        if hard and (why := await self._node.approvals.authorise("nudge --hard", words, actor)):
-            raise RuleProblem(why)
-        edge.cutovers.nudges.begin(cutover, nudge, actor)
+        if hard:
+            async with self._node.approvals.acting("nudge --hard", f"{cutover.service} {outlet}", actor):
+                edge.cutovers.nudges.begin(cutover, nudge, actor)
+        else:
+            edge.cutovers.nudges.begin(cutover, nudge, actor)
         return self._answer(edge, cutover, None)
 
     def _answer(self, edge: EdgeRole, cutover: Cutover, requested: Requested | None) -> Answer:

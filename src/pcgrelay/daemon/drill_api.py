@@ -56,7 +56,7 @@ class DrillApi:
         try:
             drills = self._drills()
             if query.get("act") == "begin":
-                record, plan = await drills.begin(self._request(query), actor, self._node.approvals.authorise)
+                record, plan = await drills.begin(self._request(query), actor, self._node.approvals.acting)
                 return json_answer(DrillAnswer(sentence=plan.sentence, losses=plan.losses, record=record))
             if query.get("act") == "stop":
                 running = drills.running

@@ -12,7 +12,6 @@ from pcgrelay.gateway.actor import Actor
 from pcgrelay.gateway.edge import EdgeRole
 from pcgrelay.gateway.node import Node
 from pcgrelay.gateway.outlet_shares import find_import
-from pcgrelay.model import ServiceName
 from pcgrelay.services.statements import checked_text
 from pcgrelay.views.quiet import quiet_answer, retire_answer
 
@@ -71,20 +70,16 @@ class QuietApi:
                 )
                 service = find_import(edge, subject).settings.service
                 was_retired = edge.retirement.is_retired(service, outlet)
-                if not was_retired:
-                    await self._authorise_retiring(edge, service, outlet, actor)
-                warnings = await edge.retirement.retire(service, outlet, actor)
+                if was_retired or edge.retirement.why_not(service, outlet):
+                    # Nothing is done, or it is refused: neither needs paper.
+                    warnings = await edge.retirement.retire(service, outlet, actor)
+                else:
+                    async with self._node.approvals.acting("retire", f"{outlet}/{service}", actor):
+                        warnings = await edge.retirement.retire(service, outlet, actor)
                 answer = retire_answer(self._node, edge, service, outlet, changed=not was_retired, warnings=warnings)
                 return json_answer(answer)
             except PcgrelayError as error:
                 return _not_retired(subject, outlet, error)
-
-    async def _authorise_retiring(self, edge: EdgeRole, service: ServiceName, outlet: str, actor: Actor) -> None:
-        """Raise RuleProblem if retiring is not approved. What is refused anyhow uses no approval up."""
-        if not edge.retirement.why_not(service, outlet) and (
-            why := await self._node.approvals.authorise("retire", f"{outlet}/{service}", actor)
-        ):
-            raise RuleProblem(why)
 
     def _edge(self) -> EdgeRole:
         if not isinstance(self._node.role, EdgeRole):

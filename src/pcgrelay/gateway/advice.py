@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 
 from pcgrelay.cutover.state import KeptAdvice
-from pcgrelay.errors import PcgrelayError, RuleProblem, UsageProblem
+from pcgrelay.errors import PcgrelayError, UsageProblem
 from pcgrelay.gateway.actor import Actor
 from pcgrelay.gateway.cutover import Cutover
 from pcgrelay.gateway.cutovers import Cutovers
@@ -25,8 +25,6 @@ async def note_advice(
     role, is_withdrawn = _role(cutover, said.get("role", "")), said.get("withdraw") == "1"
     now = node.clock.wall()
     on = _day(said.get("on", ""), now.date())
-    if not is_withdrawn and (why := await node.approvals.authorise("advice", f"{cutover.service} {role}", actor)):
-        raise RuleProblem(why)
     before = cutover.state.advice
     advice = None
     if not is_withdrawn:
@@ -34,12 +32,12 @@ async def note_advice(
         advice = KeptAdvice(role=role, on=on, at=at, uid=actor.uid, by=actor.by, reason=actor.reason)
     elif all(each.role.casefold() != role.casefold() for each in before):
         return False
-    cutover.state = cutover.state.with_advice(role, advice)
-    try:
-        await cutovers.write_now(cutover)
-    except PcgrelayError:
-        cutover.state = cutover.state.with_advice(role, _of(role, before))
-        raise
+    if advice is None:
+        await _write(cutovers, cutover, role, advice)
+    else:
+        # A role's advice is given by somebody who has it.
+        async with node.approvals.acting("advice", f"{cutover.service} {role}", actor, role):
+            await _write(cutovers, cutover, role, advice)
     node.emit(
         CutoverAdvised(
             service=cutover.service,
@@ -52,6 +50,16 @@ async def note_advice(
         )
     )
     return True
+
+
+async def _write(cutovers: Cutovers, cutover: Cutover, role: str, advice: KeptAdvice | None) -> None:
+    before = cutover.state.advice
+    cutover.state = cutover.state.with_advice(role, advice)
+    try:
+        await cutovers.write_now(cutover)
+    except PcgrelayError:
+        cutover.state = cutover.state.with_advice(role, _of(role, before))
+        raise
 
 
 def _of(role: str, advice: tuple[KeptAdvice, ...]) -> KeptAdvice | None:

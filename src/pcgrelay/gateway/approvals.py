@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -20,7 +21,7 @@ from msgspec import structs
 from pcgrelay import __version__
 from pcgrelay.admin.status import ApprovalsStatus
 from pcgrelay.clock import Clock
-from pcgrelay.errors import ConfigError, PcgrelayError, RunError
+from pcgrelay.errors import ConfigError, PcgrelayError, RuleProblem, RunError
 from pcgrelay.gateway.actor import Actor
 from pcgrelay.log.approval_events import (
     ApprovalActed,
@@ -34,8 +35,8 @@ from pcgrelay.log.approval_events import (
 )
 from pcgrelay.log.writer import Log
 from pcgrelay.policy.acts import ACTS, act_path, namespace_of
-from pcgrelay.policy.approving import Reason, Refused, Rules, Taken, judge_act, judge_hold
-from pcgrelay.policy.change import LIFE_MOST, NARROWS, NEUTRAL, WIDENS, Act, parse_act, time_shown
+from pcgrelay.policy.approving import Reason, Refused, Role, Rules, Taken, judge_act, judge_hold
+from pcgrelay.policy.change import LIFE_MOST, NARROWS, NEUTRAL, WIDENS, Act, Head, parse_act, time_shown
 from pcgrelay.policy.gate import ApprovalProblem, Decision, Policy, decide, read_paper, read_policy, verify_by
 from pcgrelay.policy.signatures import HOLD_NAMESPACE
 from pcgrelay.policy.signed_text import Misspelt
@@ -67,6 +68,7 @@ class Approvals:
     unwritten: str = ""  # why what is in force could not be kept
     refused: Counter[str] = field(default_factory=Counter)
     pending: dict[str, str] = field(default_factory=dict)  # by act: the text of what was refused last
+    taken: dict[str, str] = field(default_factory=dict)  # as Pointer.changes; more than is kept while it is unwritten
 
     @property
     def is_active(self) -> bool:
@@ -93,6 +95,7 @@ class Approvals:
     def restore(self, start: Start) -> None:
         """Know what holds before the node begins; `begin` keeps what comes into force with the start."""
         self.held, self.kept = start.held, start.kept
+        self.taken = {} if start.kept is None else dict(start.kept.pointer.changes)
         self._tell_digest()
 
     async def begin(self, start: Start, *, must_keep: bool) -> None:
@@ -107,6 +110,7 @@ class Approvals:
                 if start.decision.is_first and must_keep:
                     raise
                 self.held, self.unwritten = start.decision.policy, str(error)
+                self.taken = self._with_change(start.decision)
                 self._tell_digest()
             return
         if self.held is not None and self.kept is not None and self.kept.pointer.digest != self.held.digest:
@@ -129,21 +133,23 @@ class Approvals:
         store = self._store(fresh)
         holds = store.used().holds if self._may_hold() and store is not None else {}
         folder = store.folder if store is not None and store.folder.is_dir() else None
-        return decide(self.held, fresh, self.clock.wall(), change=change, holds=holds, folder=folder)
+        return decide(self.held, fresh, self.clock.wall(), change=change, holds=holds, used=self.taken, folder=folder)
 
     async def keep(self, decision: Decision, uid: int | None) -> None:
         """Keep what is about to come into force, and say so. PcgrelayError: it cannot be kept; nothing has changed."""
+        taken = self._with_change(decision)
         if self.kept is None or self._differs(decision.policy):
             store = self._store(decision.policy)
             if store is None:
                 raise RunError("There is no state folder to keep the approved policy in.")
-            self.kept = await asyncio.to_thread(store.write, decision.to_keep(), self._pointer(decision))
+            self.kept = await asyncio.to_thread(store.write, decision.to_keep(), self._pointer(decision, taken))
+        self.taken = taken
         before, self.held = self.digest, decision.policy
         self.unapproved = self.unwritten = ""
         self._tell_digest()
         if decision.is_first or decision.proposed.lines:
             kind = PolicyFirst if decision.is_first else PolicyTaken
-            taken = decision.taken
+            told = decision.taken
             await self.log.keep(
                 kind(
                     before=before,
@@ -152,10 +158,10 @@ class Approvals:
                     narrows=decision.count(NARROWS),
                     neutral=decision.count(NEUTRAL),
                     lines=_told(decision),
-                    by=taken.by,
-                    change=taken.change,
-                    approved=taken.approvers,
-                    keys=tuple(each.fingerprint for each in taken.approved),
+                    by=told.by,
+                    change=told.change,
+                    approved=told.approvers,
+                    keys=tuple(each.fingerprint for each in told.approved),
                     uid=uid,
                 )
             )
@@ -172,33 +178,42 @@ class Approvals:
 
     # -- acts --------------------------------------------------------------------------------------------------
 
-    async def authorise(self, act: str, text: str, actor: Actor) -> str:
-        """Why an act that widens is not allowed, as a sentence; nothing if it is.
+    @asynccontextmanager
+    async def acting(self, act: str, text: str, actor: Actor, role: str = "") -> AsyncIterator[None]:
+        """Carry out an act that widens, if it is approved, inside of `async with`. RuleProblem: it is not.
 
-        text: says what is done; the signed text is about it. Without approvals the user that the kernel names at the
-        admin socket is enough.
+        text: says what is done; the signed text is about it. role: one of whose people has to have signed too, if
+        [approvals] says who has it. What is carried out uses its text up before it begins, so that nothing is done
+        twice; if it is refused inside for another reason (PcgrelayError), nothing was done, and the text is good again.
+        Without approvals the user that the kernel names at the admin socket is enough.
         """
         if self.held is None:
-            return ""
+            yield
+            return
+        sha256 = await self._allow(self.held, act, text, actor, role)
         try:
-            allowed, sha256 = await asyncio.to_thread(self._judged_act, self.held, act, text)
+            yield
+        except PcgrelayError as error:
+            await self._give_back(self.held, act, sha256, str(error), actor)
+            raise
+
+    async def _allow(self, held: Policy, act: str, text: str, actor: Actor, role: str) -> str:
+        """Return the SHA-256 of the text by which an act is approved. RuleProblem: it is not approved."""
+        try:
+            allowed, paper = await asyncio.to_thread(self._judged_act, held, act, text, role)
         except ApprovalProblem as problem:
             self.pending[act] = text
-            self._count(problem.reason)
-            sentence = f"{problem} The text to sign: pcgrelay plan --act {ACTS[act].option} -c {self.held.config.path}"
-            await self.log.keep(
-                ApprovalRefused(act=act, reason=problem.reason.value, sentence=str(problem), uid=actor.uid)
-            )
-            return sentence
+            sentence = f"{problem} The text to sign: pcgrelay plan --act {ACTS[act].option} -c {held.config.path}"
+            await self._refuse_act(act, problem.reason, str(problem), actor)
+            raise RuleProblem(sentence) from None
         except PcgrelayError as error:
-            self._count(Reason.TOOL)
-            await self.log.keep(ApprovalRefused(act=act, reason=Reason.TOOL.value, sentence=str(error), uid=actor.uid))
-            return str(error)
+            await self._refuse_act(act, Reason.TOOL, str(error), actor)
+            raise RuleProblem(str(error)) from None
         self.pending.pop(act, None)
         await self.log.keep(
             ApprovalActed(
                 act=act,
-                sha256=sha256,
+                sha256=_sha256(text),
                 by=allowed.by,
                 change=allowed.change,
                 approved=allowed.approvers,
@@ -206,9 +221,26 @@ class Approvals:
                 uid=actor.uid,
             )
         )
-        return ""
+        return paper
 
-    def _judged_act(self, held: Policy, act: str, text: str) -> tuple[Taken, str]:
+    async def _refuse_act(self, act: str, reason: Reason, sentence: str, actor: Actor) -> None:
+        self._count(reason)
+        await self.log.keep(ApprovalRefused(act=act, reason=reason.value, sentence=sentence, uid=actor.uid))
+
+    async def _give_back(self, held: Policy, act: str, paper: str, why: str, actor: Actor) -> None:
+        """Let the text of an act that was not carried out be used again; if that cannot be kept, it is used up."""
+
+        def forget() -> None:
+            if (store := self._store(held)) is not None:
+                used = store.used()
+                left = {key: until for key, until in used.acts.items() if key != paper}
+                store.keep_used(structs.replace(used, acts=left))
+
+        with suppress(PcgrelayError):
+            await asyncio.to_thread(forget)
+        await self._refuse_act(act, Reason.NOT_DONE, f"It was approved, and was not carried out: {why}", actor)
+
+    def _judged_act(self, held: Policy, act: str, text: str, role: str) -> tuple[Taken, str]:
         """Judge an act by the text beside the configuration, and note that it is used. ApprovalProblem: not allowed."""
         store = self._store(held)
         if store is None:
@@ -223,12 +255,13 @@ class Approvals:
             raise ApprovalProblem(Reason.USED, f"{where} was carried out already; it is approved for once.")
         namespace = namespace_of(act)
         verified = verify_by(held, paper.data, paper.signatures, namespace, now, store.folder)
-        wanted = act, hashlib.sha256(text.encode()).hexdigest()
-        answer = judge_act(parsed, wanted, _rules(held), verified, now, namespace)
+        answer = judge_act(
+            parsed, (act, _sha256(text)), _rules(held), verified, now, namespace, _role(held, role)
+        )  # fmt: skip
         if isinstance(answer, Refused):
             raise ApprovalProblem(answer.reason, answer.sentence)
-        store.keep_used(structs.replace(used, acts=_with_act(used.acts, paper.sha256, parsed, now)))
-        return answer, wanted[1]
+        store.keep_used(structs.replace(used, acts=_with_used(used.acts, paper.sha256, parsed.head, now)))
+        return answer, paper.sha256
 
     # -- holds -------------------------------------------------------------------------------------------------
 
@@ -269,7 +302,7 @@ class Approvals:
             raise RunError("There are too many changes that are held; lift some of them.")
         if holders:
             holds[paper.sha256] = holders
-        store.keep_used(Used(acts=_with_act(used.acts, hold.sha256, act, now), holds=holds))
+        store.keep_used(Used(acts=_with_used(used.acts, hold.sha256, act.head, now), holds=holds))
         return act, paper.sha256, holders
 
     # -- parts -------------------------------------------------------------------------------------------------
@@ -288,7 +321,14 @@ class Approvals:
         kept = self.kept
         return kept is None or any(kept.files.get(name) != data for name, data in policy.to_keep().items())
 
-    def _pointer(self, decision: Decision) -> Pointer:
+    def _with_change(self, decision: Decision) -> dict[str, str]:
+        """The changes that were taken, with this one. RunError: there are too many."""
+        paper, head, now = decision.paper, decision.head, self.clock.wall()
+        if paper is None or head is None:
+            return _current(self.taken, now)
+        return _with_used(self.taken, paper.sha256, head, now)
+
+    def _pointer(self, decision: Decision, taken: Mapping[str, str]) -> Pointer:
         return Pointer(
             folder="",
             digest=decision.policy.digest,
@@ -299,6 +339,7 @@ class Approvals:
             change=decision.taken.change,
             approved=decision.taken.approvers,
             is_first=decision.is_first,
+            changes=dict(taken),
         )
 
     async def _rehash(self, kept: Approved, held: Policy) -> None:
@@ -328,6 +369,18 @@ def _rules(held: Policy) -> Rules:
     return Rules(node.dotted, node.realm, approvals.needs, held.signers, holds=approvals.holds)
 
 
+def _role(held: Policy, name: str) -> Role | None:
+    """The role of that name with its people; nothing: [approvals] does not say who has it."""
+    approvals = held.config.approvals
+    assert approvals is not None
+    found = [each for role, persons in approvals.roles if role.casefold() == name.casefold() for each in persons]
+    return Role(name, tuple(dict.fromkeys(found))) if found else None
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _parsed_act(data: bytes, where: Path) -> Act:
     try:
         return parse_act(data)
@@ -335,14 +388,19 @@ def _parsed_act(data: bytes, where: Path) -> Act:
         raise ApprovalProblem(Reason.TEXT, f"{where} is no act ({error.name}): {error}.") from None
 
 
-def _with_act(acts: Mapping[str, str], sha256: str, act: Act, now: datetime) -> dict[str, str]:
-    """The acts that were carried out, with one more, without those whose date has passed.
+def _current(used: Mapping[str, str], now: datetime) -> dict[str, str]:
+    """Texts that were used, without those whose date has passed."""
+    return {key: until for key, until in used.items() if until > time_shown(now.astimezone(UTC))}
+
+
+def _with_used(used: Mapping[str, str], sha256: str, head: Head, now: datetime) -> dict[str, str]:
+    """Texts that were used, with one more.
 
     RunError: there are too many; none is forgotten that could be used again.
     """
-    left = {key: until for key, until in acts.items() if until > time_shown(now.astimezone(UTC))}
+    left = _current(used, now)
     if len(left) >= USED_MOST:
         raise RunError(
-            f"More than {USED_MOST} acts were carried out within {LIFE_MOST.days} days; wait until some are too old."
+            f"More than {USED_MOST} approved texts were used within {LIFE_MOST.days} days; wait until some are too old."
         )
-    return {**left, sha256: time_shown(act.head.until)}
+    return {**left, sha256: time_shown(head.until)}

@@ -94,7 +94,7 @@ def _decided(held: Policy, kept: Approved, fresh: Policy, clock: Clock, *, takin
         raise ApprovalProblem(Reason.NO_CHANGE, f"{unapproved(proposed.lines)}, then: pcgrelay apply")
     folder = kept.path.parent
     holds = ApprovedStore(folder.parent).used().holds
-    decision = decide(held, fresh, clock.wall(), holds=holds)
+    decision = decide(held, fresh, clock.wall(), holds=holds, used=kept.pointer.changes)
     assert decision is not None
     return decision
 

@@ -54,16 +54,15 @@ async def start(node: NodeParts, edge: EdgeRole, text: str, file: Path, actor: A
     _refuse_phase(edge, plan, last, again=again)
     if why := edge.drills.why_not_now():
         raise RuleProblem(f"{why[:1].upper()}{why[1:]}.")
-    if why := await node.approvals.authorise("start", text, actor):
-        raise RuleProblem(why)
-    cutover = cutovers.begin(plan, _fresh(plan, text, last))
-    try:
-        requested = await cutovers.request(
-            cutover, Request(Event.START, actor.by, actor.reason, is_approved=True), actor
-        )
-    except PcgrelayError:
-        cutovers.forget(plan.service, last)
-        raise
+    async with node.approvals.acting("start", text, actor):
+        cutover = cutovers.begin(plan, _fresh(plan, text, last))
+        try:
+            requested = await cutovers.request(
+                cutover, Request(Event.START, actor.by, actor.reason, is_approved=True), actor
+            )
+        except PcgrelayError:
+            cutovers.forget(plan.service, last)
+            raise
     # If its file is ever lost, the configuration decides, and not what somebody set before.
     await edge.outlets.forget_shares(ServiceName.parse(plan.service))
     told = tuple(objection.problem + "." for objection in warnings(plan, around))

@@ -7,7 +7,8 @@ it was before when it starts again; the record then says that the drill was brok
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 
 from msgspec import structs
 
@@ -60,8 +61,8 @@ NO_HOME = (
 AUTO_FIRST_MS = 30_000
 
 
-# Why an act that may lose something is not approved: its name, its text, who asks. Nothing if it is.
-Authorise = Callable[[str, str, Actor], Awaitable[str]]
+# Inside of which an act that may lose something is approved: its name, its text, who asks.
+Acting = Callable[[str, str, Actor], AbstractAsyncContextManager[None]]
 
 
 class _Running:
@@ -230,19 +231,22 @@ class Drills:
         raise RunError(f"There is no drill {printable(request.kind)[:40]} that a node holds.")
 
     async def begin(
-        self, request: Request, actor: Actor | None, authorise: Authorise | None = None
+        self, request: Request, actor: Actor | None, acting: Acting | None = None
     ) -> tuple[DrillRecord, Plan]:
         """Begin a drill. PcgrelayError: it is refused, and nothing has changed.
 
-        authorise: asked before something may be lost; nothing: then nothing may be lost.
+        acting: allows what may lose something; nothing: then nothing may be lost.
         """
         drill, plan = self.plan(request)
-        if plan.losses and (not request.even_so or authorise is None or actor is None):
+        if not plan.losses:
+            return await self._begin(drill, plan, request, actor), plan
+        if not request.even_so or acting is None or actor is None:
             raise RuleProblem(f"{'; '.join(plan.losses)}. Nothing was done; add --even-so if that is what you want.")
-        if plan.losses and authorise is not None and actor is not None:
-            text = f"{title(request.kind, request.subject)}: {'; '.join(plan.losses)}"
-            if why := await authorise("drill --even-so", text, actor):
-                raise RuleProblem(why)
+        text = f"{title(request.kind, request.subject)}: {'; '.join(plan.losses)}"
+        async with acting("drill --even-so", text, actor):
+            return await self._begin(drill, plan, request, actor), plan
+
+    async def _begin(self, drill: Drill, plan: Plan, request: Request, actor: Actor | None) -> DrillRecord:
         record = self._record(request, actor, even_so=bool(plan.losses))
         self._beginning = True
         try:
@@ -265,7 +269,7 @@ class Drills:
             )
         )
         running.task = spawn(self._run(running), "drill", self._parts.node.emit)
-        return record, plan
+        return record
 
     async def restored(self, outcome: Outcome, actor: Actor) -> DrillRecord:
         """Keep the record of a back-up that a command has restored elsewhere."""

@@ -79,9 +79,10 @@ async def move_shares(node: NodeParts, edge: EdgeRole, subject: str, words: Sequ
     is_forward = after.get(configured, 0.0) < before.get(configured, 0.0)
     if any(after.get(name, 0.0) > before.get(name, 0.0) for name in after if name != configured):
         words = ", ".join(f"{name} {share:g} %" for name, share in sorted(after.items()))
-        if why := await node.approvals.authorise("outlet", f"{service}: {words}", actor):
-            raise RuleProblem(why)
-    unwritten = await _take(edge, imported, change, is_forward=is_forward)
+        async with node.approvals.acting("outlet", f"{service}: {words}", actor):
+            unwritten = await _take(edge, imported, change, is_forward=is_forward)
+    else:
+        unwritten = await _take(edge, imported, change, is_forward=is_forward)
     node.emit(
         OutletShares(
             service=str(service),

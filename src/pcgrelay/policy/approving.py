@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from pcgrelay.policy.change import WIDENS, Act, Change, Head, time_shown
 from pcgrelay.policy.signatures import Bad, Good, Verified
-from pcgrelay.policy.signed_text import Line
+from pcgrelay.policy.signed_text import Line, plain
 from pcgrelay.policy.signers import Signer, short_names
 
 CLOCK_MOST = timedelta(minutes=5)  # by so much the clock of who made a text may be ahead of the node's
@@ -33,10 +33,11 @@ class Reason(StrEnum):
     DATE = "date"
     EARLY = "early"  # it was made in the future
     SIGNATURES = "signatures"
-    USED = "used"  # an act is approved once
+    USED = "used"  # a change is taken once, and an act carried out once
     HELD = "held"
     STATE = "state"  # the approved copy cannot be read or kept
     TOOL = "tool"  # ssh-keygen
+    NOT_DONE = "not-done"  # an act was approved, and refused for another reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,25 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
+class Role:
+    """A role of [approvals] roles, and who has it."""
+
+    name: str
+    persons: tuple[str, ...]
+
+    def is_among(self, good: Iterable[Good]) -> bool:
+        """Whether one of its people has signed. Whoever proposed it may be the one: it is their word that counts."""
+        return any(each.principal in self.persons for each in good)
+
+    @property
+    def missing(self) -> str:
+        """The sentence about the signature that is missing."""
+        who = ", ".join(self.persons)
+        ask = "one of: " if len(self.persons) > 1 else ""
+        return f'Nobody who has the role "{plain(self.name)}" has signed it. Ask {ask}{who}.'
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """What holds before the change."""
 
@@ -71,6 +91,7 @@ class Rules:
     signers: tuple[Signer, ...]
     holds: bool = False
     held: tuple[str, ...] = ()  # principals who hold this very text
+    is_used: bool = False  # this very text was taken before
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +118,13 @@ def judge_change(
         return Refused(Reason.NO_CHANGE, unapproved(proposed.lines))
     if refused := _about(proposed, change) or _head(change.head, rules, now):
         return refused
+    if rules.is_used:
+        # The policy went back to where it begins, so its digests fit again; those who signed it were asked for once.
+        return Refused(
+            Reason.USED,
+            f"The change {change.head.change} was taken already, and is good for once. "
+            "Write it again with: pcgrelay plan",
+        )
     if rules.holds and rules.held:
         return Refused(
             Reason.HELD, f"It is held by {_listed(rules.held)}, who alone can lift that: pcgrelay hold --lift."
@@ -105,14 +133,26 @@ def judge_change(
 
 
 def judge_act(
-    act: Act, wanted: tuple[str, str], rules: Rules, verified: Verified, now: datetime, namespace: str
+    act: Act,
+    wanted: tuple[str, str],
+    rules: Rules,
+    verified: Verified,
+    now: datetime,
+    namespace: str,
+    role: Role | None = None,
 ) -> Taken | Refused:
-    """Whether an act is allowed. wanted: its name and the digest of the text that says what is done."""
+    """Whether an act is allowed.
+
+    wanted: its name and the digest of the text that says what is done. role: one of whose people has to sign too.
+    """
     if (act.act, act.sha256) != wanted:
         return Refused(Reason.ACT, "The approved text is about something else than what is to be done now.")
     if refused := _head(act.head, rules, now):
         return refused
-    return _counted(act.head, rules, verified, now, namespace)
+    answer = _counted(act.head, rules, verified, now, namespace)
+    if isinstance(answer, Taken) and role is not None and not role.is_among(verified.good):
+        return Refused(Reason.SIGNATURES, f"{role.missing}{_flaws(verified.bad)}")
+    return answer
 
 
 def judge_hold(

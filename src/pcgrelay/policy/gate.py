@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from pcgrelay.config.source import FILE_LIMIT_BYTES
 from pcgrelay.errors import ConfigError, RuleProblem
 from pcgrelay.files import read_bounded, read_text
 from pcgrelay.policy.approving import Proposed, Reason, Refused, Rules, Taken, judge_change
-from pcgrelay.policy.change import WIDENS, Change, ordered, parse_change
+from pcgrelay.policy.change import WIDENS, Change, Head, ordered, parse_change
 from pcgrelay.policy.digest import PolicyFiles, policy_digest
 from pcgrelay.policy.signatures import (
     CHANGE_NAMESPACE,
@@ -103,7 +103,8 @@ class Decision:
     policy: Policy
     proposed: Proposed
     taken: Taken
-    paper: Paper | None = None  # which approved it
+    paper: Paper | None = None  # which approved it,
+    head: Head | None = None  # and what that says of itself
 
     @property
     def is_first(self) -> bool:
@@ -180,12 +181,13 @@ def decide(
     *,
     change: Path | None = None,
     holds: Mapping[str, tuple[str, ...]] | None = None,
+    used: Collection[str] = (),
     folder: Path | None = None,
 ) -> Decision | None:
     """Judge files that were read against what was approved last; nothing: nobody has to approve anything.
 
     change: where the text of the change lies; beside the configuration if nothing is said. holds: who holds which
-    change. folder: where ssh-keygen may be given copies.
+    change. used: changes that were taken, by the SHA-256 of their text. folder: where ssh-keygen may be given copies.
 
     ApprovalProblem: not taken. ConfigError: nothing was approved yet, and this is not approved as the first.
     """
@@ -201,7 +203,8 @@ def decide(
     if held is not None and not proposed.widens:
         return Decision(fresh, proposed, Taken())
     try:
-        return _approved(held or fresh, fresh, proposed, change or change_path(path), now, holds or {}, folder)
+        known = Known(holds or {}, used)
+        return _approved(held or fresh, fresh, proposed, change or change_path(path), now, known, folder)
     except ApprovalProblem as problem:
         if held is not None:
             raise
@@ -212,9 +215,17 @@ def decide(
         ) from None
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a node knows of texts by their SHA-256: who holds which, and which were taken."""
+
+    holds: Mapping[str, tuple[str, ...]]
+    used: Collection[str]
+
+
 def _approved(
     judging: Policy, fresh: Policy, proposed: Proposed, where: Path, now: datetime,
-    holds: Mapping[str, tuple[str, ...]], folder: Path | None,
+    known: Known, folder: Path | None,
 ) -> Decision:  # fmt: skip
     """Judge a change that needs signatures, by the signers of the policy that holds."""
     node, approvals = judging.config.node.id, judging.config.approvals
@@ -229,12 +240,13 @@ def _approved(
             verified = verify_by(again, paper.data, paper.signatures, CHANGE_NAMESPACE, now, folder, and_by=verified)
     rules = Rules(
         node.dotted, node.realm, approvals.needs, judging.signers,
-        holds=approvals.holds, held=() if paper is None else holds.get(paper.sha256, ()),
+        holds=approvals.holds, held=() if paper is None else known.holds.get(paper.sha256, ()),
+        is_used=paper is not None and paper.sha256 in known.used,
     )  # fmt: skip
     answer = judge_change(proposed, rules, change, verified, now, CHANGE_NAMESPACE)
     if isinstance(answer, Refused):
         raise ApprovalProblem(answer.reason, answer.sentence)
-    return Decision(fresh, proposed, answer, paper)
+    return Decision(fresh, proposed, answer, paper, None if change is None else change.head)
 
 
 def verify_by(

@@ -43,6 +43,9 @@ class Pointer(Struct, frozen=True, kw_only=True):
     change: str = ""
     approved: tuple[str, ...] = ()  # who signed
     is_first: bool = False
+    # Changes that were taken, this one too, by the SHA-256 of their text, and until when each could be taken again.
+    # They stand here, and not beside the acts, so that a change is in force and used by one rename.
+    changes: dict[str, str] = {}
 
 
 class Used(Struct, frozen=True, kw_only=True):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from pcgrelay.clock import SYSTEM_CLOCK
-from pcgrelay.errors import ConfigError
+from pcgrelay.errors import ConfigError, RuleProblem, RunError
 from pcgrelay.gateway import approvals as approvals_module
 from pcgrelay.gateway.actor import Actor
 from pcgrelay.gateway.approved_start import starting_policy
+from pcgrelay.gateway.node import Node
 from pcgrelay.policy.acts import act_path
-from pcgrelay.policy.change import Act, make_act, make_head
+from pcgrelay.policy.change import Act, make_act, make_head, time_shown
 from pcgrelay.policy.gate import change_path
 from pcgrelay.policy.signatures import ACT_NAMESPACE, HOLD_NAMESPACE, PLAN_NAMESPACE
 from tests.support.approving_node import MET, ApprovedNode
@@ -100,7 +102,7 @@ async def test_without_approvals_nothing_is_kept_and_nothing_is_asked(nodes: Nod
     assert answer.approval is None
     assert list(kent.state.iterdir()) == [kent.state / "lock"]
     assert running.node.log.policy == ""
-    assert await running.node.approvals.authorise("retire", "x", Actor(1000)) == ""
+    assert await why_not(running.node, "retire", "x") == ""
     assert not [line for line in running.lines() if line["event"].startswith(("policy.", "approval."))]
 
 
@@ -116,6 +118,74 @@ async def test_approvals_that_are_added_to_a_running_node_begin_with_a_first_pol
     assert (await kent.reload()).ok
     assert running.lines("policy.first")
     assert running.node.approvals.is_active
+
+
+async def test_a_change_is_taken_once_also_after_a_restart(kent: ApprovedNode) -> None:
+    running = await kent.first()
+    kent.write(MET, ESSEX)
+    where = kent.plan(*kent.people[1:3])
+    text = where.read_bytes()
+    assert (await kent.reload()).ok
+    kept = kent.store.read()
+    assert kept is not None
+    assert hashlib.sha256(text).hexdigest() in kept.pointer.changes
+    kent.write(MET)
+    assert (await kent.reload()).ok
+    # The policy from which it begins holds again, so all its digests fit.
+    kent.write(MET, ESSEX)
+    await kent.refused("used", "CR-1042 was taken already, and is good for once. Write it again with: pcgrelay plan")
+    await kent.stop()
+    running = await kent.start()
+    assert kent.allowed() == (MET,)
+    assert running.lines("policy.unapproved")[-1]["reason"] == "used"
+    await kent.refused("used")
+    # A new text for the same is another one, be it for the same change.
+    kent.plan(*kent.people[1:3], made=SYSTEM_CLOCK.wall() - timedelta(minutes=1))
+    assert (await kent.reload()).ok
+    assert kent.allowed() == (MET, ESSEX)
+
+
+async def test_a_change_stays_used_through_undo_and_an_upgrade(kent: ApprovedNode) -> None:
+    await kent.first()
+    kent.write(MET, ESSEX)
+    kent.plan(*kent.people[1:3])
+    assert (await kent.reload()).ok
+    # `undo` puts the files of before back, and the node takes them as any that narrow.
+    before = kent.store.before()
+    assert before is not None
+    kent.path.write_text(before.text)
+    assert (await kent.reload()).ok
+    kent.write(MET, ESSEX)
+    policy = starting_policy(kent.path, taking_over=True)
+    assert policy.config.exports[0].allow == (MET,)
+    assert policy.start.kept is not None
+    await kent.stop()
+    await kent.start()
+    await kent.refused("used")
+
+
+async def test_what_was_taken_is_remembered_until_its_date_and_not_beyond(
+    kent: ApprovedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = await kent.first()
+    approvals = running.node.approvals
+    now = SYSTEM_CLOCK.wall()
+    approvals.taken = {
+        "aa" * 32: time_shown(now - timedelta(seconds=1)),
+        "bb" * 32: time_shown(now + timedelta(days=1)),
+    }
+    kent.write(MET, log={"level": "debug"})
+    assert (await kent.reload()).ok
+    kept = kent.store.read()
+    assert kept is not None
+    assert list(kept.pointer.changes) == ["bb" * 32]
+    monkeypatch.setattr(approvals_module, "USED_MOST", 1)
+    kent.write(MET, ESSEX)
+    kent.plan(*kent.people[1:3])
+    answer = await kent.reload()
+    assert not answer.ok
+    assert "wait until some are too old" in answer.reason
+    assert kent.allowed() == (MET,)
 
 
 # --- a start -------------------------------------------------------------------------------------------------------
@@ -234,31 +304,92 @@ def put_act(kent: ApprovedNode, act: str, text: str, *signing: int, namespace: s
     return where
 
 
+async def why_not(node: Node, act: str, text: str, role: str = "") -> str:
+    """Why an act is not approved; nothing: it is, and is carried out."""
+    try:
+        async with node.approvals.acting(act, text, Actor(1000, "ops"), role):
+            return ""
+    except RuleProblem as problem:
+        return str(problem)
+
+
 async def test_an_act_is_allowed_once_by_a_text_that_others_signed(kent: ApprovedNode) -> None:
     running = await kent.first()
-    node, actor, text = running.node, Actor(1000, "ops"), "cjx/custody@kent.police.example"
-    why = await node.approvals.authorise("retire", text, actor)
+    node, text = running.node, "cjx/custody@kent.police.example"
+    why = await why_not(node, "retire", text)
     assert "needs a text that others signed" in why
     assert f"pcgrelay plan --act retire -c {kent.path}" in why
     assert node.approvals.pending == {"retire": text}
     put_act(kent, "retire", text, 1)
-    assert "has 1 (a.jones)" in await node.approvals.authorise("retire", text, actor)
+    assert "has 1 (a.jones)" in await why_not(node, "retire", text)
     put_act(kent, "retire", text, 0, 1)
-    assert "has 1 (a.jones)" in await node.approvals.authorise("retire", text, actor)
+    assert "has 1 (a.jones)" in await why_not(node, "retire", text)
     put_act(kent, "retire", text, 1, 2, namespace=PLAN_NAMESPACE)
-    assert "another namespace" in await node.approvals.authorise("retire", text, actor)
+    assert "another namespace" in await why_not(node, "retire", text)
     put_act(kent, "retire", text, 1, 2)
-    assert "something else" in await node.approvals.authorise("retire", "psnp/custody", actor)
-    assert await node.approvals.authorise("retire", text, actor) == ""
+    assert "something else" in await why_not(node, "retire", "psnp/custody")
+    assert await why_not(node, "retire", text) == ""
     assert node.approvals.pending == {}
-    assert "for once" in await node.approvals.authorise("retire", text, actor)
+    assert "for once" in await why_not(node, "retire", text)
     reasons = [line["reason"] for line in running.lines("approval.refused")]
     assert reasons == ["no-change", "signatures", "signatures", "signatures", "act", "used"]
     (acted,) = running.lines("approval.acted")
     assert acted["approved"] == [each.address for each in kent.people[1:3]]
     await kent.stop()
     running = await kent.start()
-    assert "for once" in await running.node.approvals.authorise("retire", text, actor)
+    assert "for once" in await why_not(running.node, "retire", text)
+
+
+async def test_the_text_of_an_act_that_was_refused_otherwise_is_good_again(kent: ApprovedNode) -> None:
+    running = await kent.first()
+    node, text, actor = running.node, "cjx/custody@kent.police.example", Actor(1000)
+    put_act(kent, "retire", text, 1, 2)
+    with pytest.raises(RunError, match="disk"):
+        async with node.approvals.acting("retire", text, actor):
+            raise RunError("The disk is full.")
+    assert running.lines("approval.refused")[-1]["reason"] == "not-done"
+    assert running.lines("approval.refused")[-1]["sentence"].endswith("The disk is full.")
+    assert kent.store.used().acts == {}
+    assert await why_not(node, "retire", text) == ""
+    assert "for once" in await why_not(node, "retire", text)
+    # What ends otherwise may have been carried out, so it is used up.
+    put_act(kent, "waive", text, 1, 2)
+    with pytest.raises(ZeroDivisionError):
+        async with node.approvals.acting("waive", text, actor):
+            raise ZeroDivisionError
+    assert "for once" in await why_not(node, "waive", text)
+
+
+async def test_the_text_is_used_up_before_the_act_begins(kent: ApprovedNode) -> None:
+    running = await kent.first()
+    where = put_act(kent, "retire", "cjx/custody", 1, 2)
+    async with running.node.approvals.acting("retire", "cjx/custody", Actor(1000)):
+        assert list(kent.store.used().acts) == [hashlib.sha256(where.read_bytes()).hexdigest()]
+        assert running.lines("approval.acted")
+
+
+async def test_what_a_role_advises_is_signed_by_somebody_who_has_it(kent: ApprovedNode) -> None:
+    lee, smith = kent.people[3].address, kent.people[0].address
+    kent.approvals["roles"] = {'"information assurance"': [lee], '"service owner"': [smith]}
+    kent.write()
+    running = await kent.first()
+    node, text, role = running.node, "custody@kent.police.example Information Assurance", "Information Assurance"
+    put_act(kent, "advice", text, 1, 2)
+    why = await why_not(node, "advice", text, role)
+    assert f'Nobody who has the role "{role}" has signed it. Ask {lee}.' in why
+    assert running.lines("approval.refused")[-1]["reason"] == "signatures"
+    put_act(kent, "advice", text, 3)
+    assert "has 1 (c.lee)" in await why_not(node, "advice", text, role)
+    put_act(kent, "advice", text, 1, 3)
+    assert await why_not(node, "advice", text, role) == ""
+    # Whoever proposes it may be the one who has the role; others approve it.
+    put_act(kent, "advice", "custody@kent.police.example service owner", 1, 2)
+    assert "has the role" in await why_not(node, "advice", "custody@kent.police.example service owner", "service owner")
+    put_act(kent, "advice", "custody@kent.police.example service owner", 0, 1, 2)
+    assert await why_not(node, "advice", "custody@kent.police.example service owner", "service owner") == ""
+    # A role that nobody was named for: the signatures are enough.
+    put_act(kent, "advice", "custody@kent.police.example finance", 1, 2)
+    assert await why_not(node, "advice", "custody@kent.police.example finance", "finance") == ""
 
 
 async def test_a_signer_holds_a_change_and_alone_lifts_that(kent: ApprovedNode) -> None:

@@ -91,8 +91,9 @@ async def test_a_change_is_not_taken_twice(kent: ApprovedNode) -> None:
     kent.write(MET)
     assert (await kent.reload()).ok
     kent.write(MET, ESSEX)
-    # Back at the policy from which it began, it would be good again: only its date bounds that.
+    # Back at the policy from which it began, its digests fit again.
     assert where.exists()
+    await kent.refused("used", "is good for once")
     kent.write(MET, ESSEX, HUB)
     await kent.refused("after")
 

@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import io
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -190,8 +192,10 @@ async def test_an_outlet_that_is_to_fall_silent_is_never_used(nodes: Nodes) -> N
     await stop(running)
 
 
-async def refused(act: str, text: str, actor: Actor) -> str:
-    return "two have to sign"
+@asynccontextmanager
+async def refused(act: str, text: str, actor: Actor) -> AsyncIterator[None]:
+    raise RuleProblem("two have to sign")
+    yield
 
 
 async def test_outside_of_its_window_only_even_so_and_approved(nodes: Nodes) -> None:
@@ -201,14 +205,15 @@ async def test_outside_of_its_window_only_even_so_and_approved(nodes: Nodes) -> 
         await running.begin()
     even_so = Request("backup", CUSTODY, 50.0, even_so=True)
     with pytest.raises(RuleProblem, match="two have to sign"):
-        await running.begin(even_so, authorise=refused)
+        await running.begin(even_so, acting=refused)
     asked: list[str] = []
 
-    async def approved(act: str, text: str, actor: Actor) -> str:
+    @asynccontextmanager
+    async def approved(act: str, text: str, actor: Actor) -> AsyncIterator[None]:
         asked.append(f"{act} {actor.by}: {text}")
-        return ""
+        yield
 
-    record = await running.begin(even_so, authorise=approved)
+    record = await running.begin(even_so, acting=approved)
     assert record.even_so
     assert asked[0].startswith(f"drill --even-so night shift: backup {CUSTODY}: its window is")
     await stop(running)
