@@ -132,7 +132,7 @@ class Approvals:
             return None
         store = self._store(fresh)
         holds = store.used().holds if self._may_hold() and store is not None else {}
-        folder = store.folder if store is not None and store.folder.is_dir() else None
+        folder = None if store is None else _room(store)
         return decide(self.held, fresh, self.clock.wall(), change=change, holds=holds, used=self.taken, folder=folder)
 
     async def keep(self, decision: Decision, uid: int | None) -> None:
@@ -245,19 +245,19 @@ class Approvals:
         store = self._store(held)
         if store is None:
             raise RunError("There is no state folder, so nothing can be approved.")
-        where = act_path(held.config.path, act)
+        where, has_role = act_path(held.config.path, act), _role(held, role)
         paper = read_paper(where)
         if paper is None:
-            raise ApprovalProblem(Reason.NO_CHANGE, f"With [approvals], {act} needs a text that others signed.")
+            giver = "" if has_role is None else f" {has_role.missing}"
+            raise ApprovalProblem(Reason.NO_CHANGE, f"With [approvals], {act} needs a text that others signed.{giver}")
         parsed = _parsed_act(paper.data, where)
         used, now = store.used(), self.clock.wall()
         if paper.sha256 in used.acts:
             raise ApprovalProblem(Reason.USED, f"{where} was carried out already; it is approved for once.")
         namespace = namespace_of(act)
-        verified = verify_by(held, paper.data, paper.signatures, namespace, now, store.folder)
-        answer = judge_act(
-            parsed, (act, _sha256(text)), _rules(held), verified, now, namespace, _role(held, role)
-        )  # fmt: skip
+        verified = verify_by(held, paper.data, paper.signatures, namespace, now, _room(store))
+        wanted = act, _sha256(text)
+        answer = judge_act(parsed, wanted, _rules(held), verified, now, namespace, has_role)
         if isinstance(answer, Refused):
             raise ApprovalProblem(answer.reason, answer.sentence)
         store.keep_used(structs.replace(used, acts=_with_used(used.acts, paper.sha256, parsed.head, now)))
@@ -288,7 +288,7 @@ class Approvals:
         if store is None or paper is None or hold is None:
             raise ConfigError(f"{change if paper is None else text}: there is no such text.")
         act, now = _parsed_act(hold.data, text), self.clock.wall()
-        verified = verify_by(held, hold.data, hold.signatures, HOLD_NAMESPACE, now, store.folder)
+        verified = verify_by(held, hold.data, hold.signatures, HOLD_NAMESPACE, now, _room(store))
         answer = judge_hold(act, paper.sha256, _rules(held), verified, now)
         if isinstance(answer, Refused):
             raise ApprovalProblem(answer.reason, answer.sentence)
@@ -367,6 +367,11 @@ def _rules(held: Policy) -> Rules:
     approvals, node = held.config.approvals, held.config.node.id
     assert approvals is not None
     return Rules(node.dotted, node.realm, approvals.needs, held.signers, holds=approvals.holds)
+
+
+def _room(store: ApprovedStore) -> Path | None:
+    """Where ssh-keygen gets its copies: in the folder; nothing, for the system's own place: it was never written."""
+    return store.folder if store.folder.is_dir() else None
 
 
 def _role(held: Policy, name: str) -> Role | None:

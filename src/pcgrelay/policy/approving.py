@@ -150,9 +150,10 @@ def judge_act(
     if refused := _head(act.head, rules, now):
         return refused
     answer = _counted(act.head, rules, verified, now, namespace)
-    if isinstance(answer, Taken) and role is not None and not role.is_among(verified.good):
-        return Refused(Reason.SIGNATURES, f"{role.missing}{_flaws(verified.bad)}")
-    return answer
+    if role is None or role.is_among(verified.good):
+        return answer
+    others = f"{answer.sentence} " if isinstance(answer, Refused) else ""
+    return Refused(Reason.SIGNATURES, f"{others}{role.missing}")
 
 
 def judge_hold(

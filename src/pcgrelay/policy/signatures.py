@@ -156,7 +156,7 @@ def verify(
 
     signers: the file, and what stands in it. revoked: a KRL, or nothing. folder: where a private folder may be made.
 
-    ToolProblem: ssh-keygen is not there.
+    ToolProblem: ssh-keygen is not there. RunError: the copies for it cannot be written, as on a full disk.
     """
     listed, people = signers
     judged: list[Bad | None] = [_flaw(each, namespace, people, now) for each in signatures]
@@ -164,16 +164,13 @@ def verify(
     answers: Iterator[Good | Bad] = iter(())
     if doubtful:
         require_ssh_keygen()
-        with tempfile.TemporaryDirectory(prefix=".verify-", dir=folder) as name:
-            private = Path(name)
-            files = {"text": text, "signers": listed, **({"revoked": revoked} if revoked else {})}
-            _copy(private, {**files, **{f"{number}.sig": each.data for number, each in enumerate(doubtful)}})
-
-            def verified(number: int) -> Good | Bad:
-                return _verified(private, number, doubtful[number].principal, namespace, now)
-
-            with ThreadPoolExecutor(AT_ONCE) as pool:
-                answers = iter(list(pool.map(verified, range(len(doubtful)))))
+        files = {"text": text, "signers": listed, **({"revoked": revoked} if revoked else {})}
+        try:
+            with tempfile.TemporaryDirectory(prefix=".verify-", dir=folder) as name:
+                answers = iter(_verified_all(Path(name), files, doubtful, namespace, now))
+        except OSError as error:
+            where = folder or tempfile.gettempdir()
+            raise RunError(f"{where}: the copies for ssh-keygen cannot be written ({reason_of(error)}).") from None
     found = [flaw if flaw is not None else next(answers) for flaw in judged]
     return Verified(
         tuple(each for each in found if isinstance(each, Good)), tuple(each for each in found if isinstance(each, Bad))
@@ -283,6 +280,18 @@ def _copy(folder: Path, files: Mapping[str, bytes]) -> None:
         descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_MODE)
         with os.fdopen(descriptor, "wb") as sink:
             sink.write(data)
+
+
+def _verified_all(
+    folder: Path, files: Mapping[str, bytes], signatures: Sequence[Signature], namespace: str, now: datetime
+) -> list[Good | Bad]:
+    _copy(folder, {**files, **{f"{number}.sig": each.data for number, each in enumerate(signatures)}})
+
+    def verified(number: int) -> Good | Bad:
+        return _verified(folder, number, signatures[number].principal, namespace, now)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(verified, range(len(signatures))))
 
 
 def _verified(folder: Path, number: int, principal: str, namespace: str, now: datetime) -> Good | Bad:

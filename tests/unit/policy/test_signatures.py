@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from datetime import UTC, datetime
@@ -166,3 +167,21 @@ def test_nothing_of_the_environment_reaches_it(
     assert "SECRET_OF_MINE" not in seen
     assert "HOME" not in seen
     assert not os.path.exists((tmp_path / "where").read_text().strip())
+
+
+def test_a_disk_that_takes_no_copies_is_said_in_a_sentence(
+    people: list[Person], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = listed(people).encode()
+    given = (people[0].signature(TEXT),)
+    listed_people = data, parse_signers(data, Path("s"))
+    with pytest.raises(RunError, match=r"nowhere: the copies for ssh-keygen cannot be written \(no such file"):
+        verify(TEXT, given, CHANGE_NAMESPACE, listed_people, b"", NOW, tmp_path / "nowhere")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(signatures, "_copy", full)
+    with pytest.raises(RunError, match=r"(?i)no space left"):
+        verify(TEXT, given, CHANGE_NAMESPACE, listed_people, b"", NOW, tmp_path)
+    assert list(tmp_path.iterdir()) == []
