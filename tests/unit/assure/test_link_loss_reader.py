@@ -38,7 +38,7 @@ RECORD = DrillRecord(
     kind="relay-loss",
     subject="relay-1.hub.example",
     node="kent-1.kent.police.example",
-    begun="2026-11-30T12:00:00.000Z",
+    begun="2026-11-30T12:00:00Z",
 )
 
 

@@ -134,8 +134,8 @@ RECORD = DrillRecord(
     kind="backup",
     subject=SERVICE.name,
     node="kent-1.kent.police.example",
-    begun="2026-11-01T03:00:00.000Z",
-    ended="2026-11-01T03:10:00.000Z",
+    begun="2026-11-01T03:00:00Z",
+    ended="2026-11-01T03:10:00Z",
     result="passed",
 )
 
@@ -166,7 +166,7 @@ async def test_a_drill_of_another_node_shows_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_drill_that_is_old_is_found(tmp_path: Path) -> None:
-    assert "121 days ago" in await drilled(tmp_path, replace(RECORD, ended="2026-08-01T10:00:00.000Z"))
+    assert "121 days ago" in await drilled(tmp_path, replace(RECORD, ended="2026-08-01T10:00:00Z"))
 
 
 async def test_a_report_that_was_edited_is_found(tmp_path: Path) -> None:
