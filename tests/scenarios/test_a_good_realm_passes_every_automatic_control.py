@@ -119,6 +119,11 @@ class Good:
             return audit is not None and any(each.size for each in audit.witnesses)
 
         until(witnessed, 150, "a relay has witnessed the log")
+        log = self.folder / "state-kent-1" / "audit" / "log"
+        # A node that has just started waits half a minute for its neighbours' clocks.
+        until(
+            lambda: any(b'"clock.state"' in each.read_bytes() for each in log.iterdir()), 90, "the clock is on record"
+        )
 
     def assured(self, *words: str | Path) -> dict[str, dict[str, Any]]:
         """Run all controls at Kent; what came of each."""
