@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from msgspec import structs
 
@@ -41,6 +43,9 @@ from pcgrelay.policy.gate import ApprovalProblem, Decision, Policy, decide, read
 from pcgrelay.policy.signatures import HOLD_NAMESPACE
 from pcgrelay.policy.signed_text import Misspelt
 from pcgrelay.state.approved import USED_MOST, Approved, ApprovedStore, Pointer, Used
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LINES_MOST = 32  # of a change, in one line of the log
 SHORT = 12  # hex digits of a digest, where people read it
@@ -69,6 +74,8 @@ class Approvals:
     refused: Counter[str] = field(default_factory=Counter)
     pending: dict[str, str] = field(default_factory=dict)  # by act: the text of what was refused last
     taken: dict[str, str] = field(default_factory=dict)  # as Pointer.changes; more than is kept while it is unwritten
+    # Held by the thread that judges a text and notes that it is used: two requests with one text are judged in turn.
+    using: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def is_active(self) -> bool:
@@ -200,7 +207,7 @@ class Approvals:
     async def _allow(self, held: Policy, act: str, text: str, actor: Actor, role: str) -> str:
         """Return the SHA-256 of the text by which an act is approved. RuleProblem: it is not approved."""
         try:
-            allowed, paper = await asyncio.to_thread(self._judged_act, held, act, text, role)
+            allowed, paper = await asyncio.to_thread(self._in_turn, self._judged_act, held, act, text, role)
         except ApprovalProblem as problem:
             self.pending[act] = text
             sentence = f"{problem} The text to sign: pcgrelay plan --act {ACTS[act].option} -c {held.config.path}"
@@ -231,7 +238,9 @@ class Approvals:
         """Let the text of an act that was not carried out be used again; if that cannot be kept, it is used up."""
 
         def forget() -> None:
-            if (store := self._store(held)) is not None:
+            if (store := self._store(held)) is None:
+                return
+            with self.using:
                 used = store.used()
                 left = {key: until for key, until in used.acts.items() if key != paper}
                 store.keep_used(structs.replace(used, acts=left))
@@ -273,7 +282,7 @@ class Approvals:
         if self.held is None or not self._may_hold():
             raise ConfigError("Nobody may hold a change here; [approvals] holds = true allows it.")
         try:
-            act, sha256, holders = await asyncio.to_thread(self._held, self.held, change, text)
+            act, sha256, holders = await asyncio.to_thread(self._in_turn, self._held, self.held, change, text)
         except ApprovalProblem as problem:
             await self.refuse(problem, uid)
             raise
@@ -306,6 +315,10 @@ class Approvals:
         return act, paper.sha256, holders
 
     # -- parts -------------------------------------------------------------------------------------------------
+
+    def _in_turn(self, judge: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        with self.using:
+            return judge(*arguments, **named)
 
     def _count(self, reason: Reason) -> None:
         self.refused[f"approval_{reason.value.replace('-', '_')}"] += 1

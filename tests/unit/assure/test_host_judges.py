@@ -13,27 +13,16 @@ from pcgrelay.assure.facts import (
     Listeners,
     OpenPorts,
     Port,
-    ProcessFacts,
     SecretSearch,
 )
 from pcgrelay.assure.judgement import FAILED, PASSED, Judgement
 from pcgrelay.assure.judges import host
 from pcgrelay.assure.parameters import Parameters
+from tests.support.good_facts import GOOD
 
 P = Parameters()
-PROCESS = ProcessFacts(
-    uid=990,
-    capabilities=("CAP_NET_BIND_SERVICE",),
-    bounding=("CAP_NET_BIND_SERVICE",),
-    no_new_privileges=True,
-    seccomp=True,
-    root_read_only=True,
-    core_limit_bytes=0,
-    dumpable=True,
-    core_pipe="",
-    core_memory=False,
-    swap=(),
-    locked=False,
+PROCESS = replace(
+    GOOD["process.read_process"], capabilities=("CAP_NET_BIND_SERVICE",), bounding=("CAP_NET_BIND_SERVICE",)
 )
 WAN = ListenerFact(side="wan", key="listen[1].address", host="192.0.2.1", is_loopback=False, is_wildcard=False)
 LAN = replace(WAN, side="lan", key="import[1].listen", host="10.0.0.1")

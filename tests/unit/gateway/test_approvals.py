@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from datetime import timedelta
 from pathlib import Path
@@ -338,6 +339,15 @@ async def test_an_act_is_allowed_once_by_a_text_that_others_signed(kent: Approve
     await kent.stop()
     running = await kent.start()
     assert "for once" in await why_not(running.node, "retire", text)
+
+
+async def test_of_acts_that_are_asked_for_at_once_one_has_the_text(kent: ApprovedNode) -> None:
+    running = await kent.first()
+    text = "cjx/custody@kent.police.example"
+    put_act(kent, "retire", text, 1, 2)
+    answers = await asyncio.gather(*(why_not(running.node, "retire", text) for _ in range(6)))
+    assert sorted(map(bool, answers)) == [False, True, True, True, True, True]
+    assert all("for once" in answer for answer in answers if answer)
 
 
 async def test_the_text_of_an_act_that_was_refused_otherwise_is_good_again(kent: ApprovedNode) -> None:
