@@ -7,6 +7,7 @@ and a private file is not readable by others at any moment.
 from __future__ import annotations
 
 import codecs
+import errno
 import grp
 import os
 import pwd
@@ -54,8 +55,16 @@ def read_bounded(
 
 
 def open_plain(path: Path, buffering: int = -1) -> BinaryIO:
-    """Open a file for reading as bytes. A pipe in its place reads as an empty file, and blocks nobody."""
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering)
+    """Open a file for reading as bytes. A pipe in its place reads as an empty file, and blocks nobody.
+
+    OSError: also for a device, which may have no end.
+    """
+    source = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering)
+    mode = os.fstat(source.fileno()).st_mode
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        source.close()
+        raise OSError(errno.ENODEV, "it is a device")
+    return source
 
 
 def read_text(path: Path, what: str, limit_bytes: int) -> str:

@@ -58,6 +58,16 @@ def test_a_pipe_in_the_place_of_a_segment_blocks_nobody(tmp_path: Path) -> None:
     assert list(read_lines(segments_of(tmp_path)[0])) == []
 
 
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/full", "/dev/null"])
+def test_a_device_in_the_place_of_a_segment_is_one_sentence(tmp_path: Path, device: str) -> None:
+    """Its end might never come."""
+    segment = write(tmp_path, 0, b"")
+    segment.path.unlink()
+    segment.path.symlink_to(device)
+    with pytest.raises(PcgrelayError, match="it is a device"):
+        next(read_lines(segment), None)
+
+
 def test_a_segment_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(PcgrelayError, match="there is no segment"):
         list(read_lines(Segment(0, tmp_path / "gone")))
