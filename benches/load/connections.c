@@ -21,6 +21,9 @@ struct connection *sinks;
 static struct connection *unused;
 static int begun[KINDS], proven[KINDS], opening;
 static uint32_t opened; /* spreads the clients over addresses */
+static double paced_since_s; /* when the pace began */
+static uint64_t paced; /* opened since then */
+static int resting;    /* connections of churn that wait for their turn */
 
 static struct connection *connection_new(int fd, enum side side, uint32_t events)
 {
@@ -100,6 +103,15 @@ static void client_open(enum kind kind)
     opening++;
 }
 
+/* Open what is due by the pace. Who is behind makes it up with the connections that it has, and no more. */
+static void open_paced(void)
+{
+    for (uint64_t due = (uint64_t)((now_s() - paced_since_s) * options.pace); resting && paced < due; paced++) {
+        resting--;
+        client_open(CHURN);
+    }
+}
+
 static void open_more(void)
 {
     for (int kind = 0; kind < KINDS; kind++)
@@ -170,7 +182,10 @@ void connection_proven(struct connection *self)
         connection_free(self);
         if (proven[kind] < options.many[kind])
             proven[kind]++;
-        client_open(CHURN);
+        if (options.pace > 0 && traffic_flows)
+            resting++;
+        else
+            client_open(CHURN);
         return;
     }
     proven[kind]++;
@@ -190,6 +205,7 @@ void connection_proven(struct connection *self)
 void connections_go(void)
 {
     traffic_flows = true;
+    paced_since_s = now_s();
     struct connection *list = sinks, *next;
     sinks = NULL;
     for (; list; list = next) {
@@ -206,6 +222,8 @@ void connections_go(void)
 
 void connections_turn(int wait_ms)
 {
+    if (resting)
+        open_paced();
     struct epoll_event events[EVENTS];
     int n = epoll_wait(epoll_fd, events, EVENTS, wait_ms);
     for (int i = 0; i < n; i++) {

@@ -5,7 +5,7 @@
  *
  *   b  bulk      the client sends without end; the server throws away and counts
  *   r  request   a closed loop: the client sends SIZE bytes, the server answers with SIZE bytes when it has them all
- *   c  churn     open, the one byte there and back, close, and again
+ *   c  churn     open, the one byte there and back, close, and again: at once, or at an even pace
  *   i  idle      nothing more happens
  */
 #ifndef LOAD_H
@@ -28,6 +28,7 @@ struct options {
     int cpu;                /* -1: any */
     int many[KINDS];        /* connections of each kind; for churn: in flight */
     size_t size;            /* of a request and its answer */
+    double pace;            /* openings of churn in a second while traffic flows; 0: as fast as they go */
     double warm, seconds;
     double patience; /* seconds until all connections must be proven */
     bool hold;       /* when all are proven, say so and wait for the end of standard input instead of measuring */

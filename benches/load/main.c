@@ -35,7 +35,7 @@ static void read_options(int count, char **words)
         {"bulk", 1, 0, 'b'},  {"request", 1, 0, 'r'}, {"churn", 1, 0, 'c'},     {"idle", 1, 0, 'i'},
         {"size", 1, 0, 's'},  {"warm", 1, 0, 'w'},    {"seconds", 1, 0, 't'},   {"patience", 1, 0, 'a'},
         {"cpu", 1, 0, 'C'},   {"pid", 1, 0, 'x'},     {"server-net", 1, 0, 'n'}, {"hold", 0, 0, 'o'},
-        {"spread", 0, 0, 'S'}, {0},
+        {"spread", 0, 0, 'S'}, {"pace", 1, 0, 'e'},     {0},
     };
     int letter;
     while ((letter = getopt_long(count, words, "", known, NULL)) != -1) {
@@ -52,6 +52,7 @@ static void read_options(int count, char **words)
         case 'w': options.warm = atof(optarg); break;
         case 't': options.seconds = atof(optarg); break;
         case 'a': options.patience = atof(optarg); break;
+        case 'e': options.pace = atof(optarg); break;
         case 'C': options.cpu = atoi(optarg); break;
         case 'n': options.server_net = optarg; break;
         case 'o': options.hold = true; break;
@@ -71,7 +72,7 @@ static void read_options(int count, char **words)
 static void run_for(double seconds)
 {
     for (double until = now_s() + seconds, left; (left = until - now_s()) > 0;)
-        connections_turn(left > 0.01 ? 10 : 1);
+        connections_turn(options.pace > 0 || left < 0.01 ? 1 : 10);
 }
 
 static void print_figures(double seconds, const struct usage *before, const struct usage *after)

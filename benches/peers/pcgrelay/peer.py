@@ -5,9 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benches.chain import Chain, Place
-from benches.processes import Process, free_port
-from benches.settings import HOST
+from benches.chain import Chain
+from benches.processes import Process
 from pcgrelay.ca import Authority
 
 TEMPLATE = Path(__file__).with_name("node.toml")
@@ -107,27 +106,16 @@ class PcgrelayDirect(Pcgrelay):
         return [("a", self.place.ports[0])]
 
 
-class PcgrelayOpened(Pcgrelay):
-    """Two edges with a folder of state, and a second service for connections that come and go beside the load."""
-
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self.door, self.behind = free_port(), free_port()
+class PcgrelayKept(Pcgrelay):
+    """Two edges with a folder of state."""
 
     def configure(self, hop: int, more: Sequence[str] = (), policy: str = "", node: str = "") -> None:
         state = self.place.folder / f"{self.place.names[hop]}.state"
         state.mkdir(mode=0o700, exist_ok=True)
         super().configure(hop, more, policy, f'{node}\nstate = "{state}"')
 
-    def _tables(self, hop: int) -> list[str]:
-        if hop == 0:
-            second = table("import", service=f"opened@{FAR}", listen=f"{HOST}:{self.door}")
-        else:
-            second = table("export", service="opened", target=f"{HOST}:{self.behind}", allow=[NEAR], probe="none")
-        return [*super()._tables(hop), second]
 
-
-class PcgrelayAudited(PcgrelayOpened):
+class PcgrelayAudited(PcgrelayKept):
     """The same with an audit log, which has a record of each stream."""
 
     name = "pcgrelay-audited"
