@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pcgrelay._core.face import core as native
+from pcgrelay._core.face.end_bodies import end_bodies
 from pcgrelay.services.counts import DONE
 from tests.support.applications import Across, client, echo, is_turned_away, read_all, server
 from tests.support.cores import Node, carried_out, listen
@@ -19,6 +20,8 @@ from tests.support.waiting import until
 
 TICK_S = 0.05
 STREAMS = 200
+# Of a line: its numbers alone, with spaces between.
+PARTS = (b"", b" ", b" ", b" ", b" ", b" ", b" ", b"")
 TELLS_AN_END = (native.EVENT_STREAM_END, native.EVENT_STREAMS_DONE)
 
 
@@ -149,7 +152,7 @@ def test_those_that_were_done_are_counted_and_told_in_one(across: Across) -> Non
         done = [each for each in found if each[0] == native.EVENT_STREAMS_DONE]
         assert {(each[1], each[3]) for each in done} == {(is_opener, across.session)}
         sums = Counter[int]()
-        for _, _, number, _, count, answered_us, (sent, received, life_us, first_us, lives, firsts) in done:
+        for _, _, number, _, count, answered_us, (sent, received, life_us, first_us, lives, firsts), *_ in done:
             sums[number] += count
             assert 0 < answered_us < 60_000_000
             # Each of them has sent as much as came back, and an application waits for its first byte.
@@ -159,6 +162,40 @@ def test_those_that_were_done_are_counted_and_told_in_one(across: Across) -> Non
             assert 0 <= first_us <= life_us
             assert (first_us > 0) is is_opener
         assert sorted(sums.values()) == [1, 20]
+
+
+def test_what_differs_between_them_goes_along_if_somebody_asks(across: Across) -> None:
+    with server(echo) as target:
+        address, another = served(across, [target, target])
+        across.near.core.events()
+        for _ in range(5):
+            short(address)
+        short(another)
+    until(lambda: across.near.core.streams() == across.far.core.streams() == 0)
+    ids: list[set[bytes]] = []
+    for node, names in ((across.near, b"echo-0 echo-1"), (across.far, b"echo-0 echo-1")):
+        found: list[tuple[Any, ...]] = []
+
+        def are_all_told(node: Node = node, found: list[tuple[Any, ...]] = found) -> bool:
+            events = node.core.events(4096, False, True)
+            found.extend(each for each in events if each[0] == native.EVENT_STREAMS_DONE)
+            return sum(each[4] for each in found) == 6
+
+        until(are_all_told)
+        assert {each[8] for each in found} == set(names.split())
+        bodies: list[bytes] = []
+        for _, _, _, _, count, _, (sent, received, life_us, *_), _, _, details in found:
+            lines = end_bodies(PARTS, details, 0, 0xCAFE, b"", 1)
+            told = [line.split() for line in lines]
+            assert len(lines) == count
+            assert sum(int(each[3]) for each in told) == sent
+            assert sum(int(each[4]) for each in told) == received
+            assert sum(round(float(each[5]) * 1_000) for each in told) == life_us
+            bodies += [each[1] for each in told]
+        # No two streams have one id, and both edges have the same.
+        assert len(set(bodies)) == 6
+        ids.append(set(bodies))
+    assert ids[0] == ids[1]
 
 
 def test_of_a_kind_too_many_each_is_told(across: Across) -> None:

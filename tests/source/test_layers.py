@@ -71,7 +71,7 @@ CORE_IMPORTERS = {"face": {"dataplane"}}
 
 # The core from bottom to top, by folder, and the test faces on top. A file may cimport what stands before it.
 CORE_LAYERS = {
-    "base": "libcrypto atomics bucket wire result tlv buf map queue timer handle stats organisation linux",
+    "base": "libcrypto atomics bucket wire result digits tlv buf map queue timer handle stats organisation linux",
     "crypto": "aead epoch renewal lane_keys known_answers",
     "frame": "frame record credit pace",
     "stream": "meter stream stream_list flow service_tables",
@@ -80,7 +80,7 @@ CORE_LAYERS = {
     "edge": "lists setups streams targets limits proxy_header nudges direct sessions choice outlets accept records",
     "handover": "lanes streams flows shard",
     "worker": "worker dial direct_io app_io frame_builder lane_io rounds orders event_loop handover",
-    "face": "answers counters ends registry tables_fill workers outlets core",
+    "face": "answers counters ends end_bodies registry tables_fill workers outlets core",
 }
 TEST_FACES_ORDER = "probe probe_store probe_flow probe_link probe_edge probe_bench".split()
 CORE_ORDER = [f"{folder}.{name}" for folder, names in CORE_LAYERS.items() for name in names.split()] + TEST_FACES_ORDER

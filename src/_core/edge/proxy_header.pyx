@@ -1,6 +1,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy
 
+from pcgrelay._core.base.digits cimport digits_put_stream_id
 from pcgrelay._core.base.wire cimport wire_put16
 
 
@@ -8,12 +9,10 @@ cdef enum:
     FIXED = 16                  # signature, version and command, family, length
     TLV_HEAD = 3
     VERSION_2_PROXY = 0x21
-    HEAD_DIGITS = 8
 
 cdef const char* SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 # As a socket address, without family and port.
 cdef const uint8_t* LOOPBACK = b"\x00\x00\x00\x00\x7f\x00\x00\x01"
-cdef const char* DIGITS = b"0123456789abcdef"
 
 
 # Both have the port at 2. The address of IPv4 is at 4, that of IPv6 at 8.
@@ -24,30 +23,6 @@ cdef uint32_t put_addresses(uint8_t* out, const uint8_t* source, const uint8_t* 
     memcpy(out + 2 * length, source + 2, 2)
     memcpy(out + 2 * length + 2, destination + 2, 2)
     return 2 * length + 4
-
-
-cdef uint32_t put_decimal(uint8_t* out, uint32_t number) noexcept nogil:
-    cdef uint8_t reversed_digits[10]
-    cdef uint32_t i, n = 0
-    while n == 0 or number != 0:
-        reversed_digits[n] = <uint8_t>DIGITS[number % 10]
-        number /= 10
-        n += 1
-    for i in range(n):
-        out[i] = reversed_digits[n - 1 - i]
-    return n
-
-
-# As services/stream_ids of the control plane: eight digits, the flow, the stream.
-cdef uint32_t put_id(uint8_t* out, uint32_t id_head, uint16_t flow, uint32_t stream) noexcept nogil:
-    cdef uint32_t n
-    for n in range(HEAD_DIGITS):
-        out[n] = <uint8_t>DIGITS[(id_head >> (4 * (HEAD_DIGITS - 1 - n))) & 15]
-    n = HEAD_DIGITS
-    out[n] = <uint8_t>b'-'
-    n += 1 + put_decimal(out + n + 1, flow)
-    out[n] = <uint8_t>b'-'
-    return n + 1 + put_decimal(out + n + 1, stream)
 
 
 cdef uint32_t proxy_header(uint8_t* out, ProxyFamily family, const uint8_t* source, const uint8_t* destination,
@@ -69,7 +44,7 @@ cdef uint32_t proxy_header(uint8_t* out, ProxyFamily family, const uint8_t* sour
     if caller_length != 0:
         memcpy(out + n, caller, caller_length)
         n += caller_length
-    id_length = put_id(out + n + TLV_HEAD, id_head, flow, stream)
+    id_length = digits_put_stream_id(out + n + TLV_HEAD, id_head, flow, stream)
     out[n] = PROXY_UNIQUE_ID
     wire_put16(out + n + 1, <uint16_t>id_length)
     n += TLV_HEAD + id_length

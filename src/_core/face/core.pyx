@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 from pcgrelay._core.link cimport mailbox
 from pcgrelay._core.stream cimport service_tables as route
 from pcgrelay._core.crypto.aead cimport aead_key_length
-from pcgrelay._core.face.ends cimport Ends, ends_count, ends_events
+from pcgrelay._core.face.ends cimport Ends, ends_begin, ends_count, ends_events
 from pcgrelay._core.face.outlets cimport Outlets
 from pcgrelay._core.face.workers cimport workers_order
 from pcgrelay._core.face.registry cimport Entry, LinkEntry, SessionEntry, session_name
@@ -109,7 +109,7 @@ cdef class Core(Outlets):
 
     # -- events
 
-    def events(self, uint32_t limit=4096, bint whole=True) -> list:
+    def events(self, uint32_t limit=4096, bint whole=True, bint detailed=False) -> list:
         cdef Event batch[EVENTS_AT_ONCE]
         cdef Ends ends
         cdef uint32_t i, n, taken = 0
@@ -117,7 +117,7 @@ cdef class Core(Outlets):
         cdef list out = []
         if self._stopped:
             return out
-        ends.used = 0
+        ends_begin(&ends, detailed)
         # Clear the wake-up first: an event that comes after the events were taken sets it again.
         worker_woken(self._event_fd)
         while taken < limit:

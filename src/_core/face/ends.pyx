@@ -1,36 +1,71 @@
 """Ends of streams that need no telling one by one."""
-from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memset
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
 
 from pcgrelay._core.base.stats cimport CAUSE_DONE
 from pcgrelay._core.base.wire cimport CODE_DONE
 from pcgrelay._core.link.mailbox cimport EVENT_STREAMS_DONE, StreamEndEvent
 
 
+cdef void ends_begin(Ends* self, bint detailed) noexcept nogil:
+    self.used = self.known = 0
+    self.detailed = detailed
+
+
 cdef bint ends_count(Ends* self, const StreamEndEvent* end) noexcept nogil:
     cdef EndsOfKind* kind
-    cdef uint64_t answered_us
-    cdef uint32_t i
     if end.code != CODE_DONE or end.cause != CAUSE_DONE or end.shadow != 0 or end.number < 0:
         return False
-    answered_us = end.open_us - end.setup_us if end.open_us > end.setup_us else 0
+    if self.detailed and self.known == ENDS_DETAILS:
+        return False
+    kind = kind_of(self, end)
+    if kind == NULL:
+        return False
+    kind_add(kind, end)
+    if self.detailed:
+        self.kind_of[self.known] = <uint8_t>(kind - self.of_kind)
+        details_of(&self.details[self.known], end)
+        self.known += 1
+    return True
+
+
+cdef EndsOfKind* kind_of(Ends* self, const StreamEndEvent* end) noexcept nogil:
+    cdef EndsOfKind* kind
+    cdef uint64_t answered_us = end.open_us - end.setup_us if end.open_us > end.setup_us else 0
+    cdef uint32_t i
     for i in range(self.used):
         kind = &self.of_kind[i]
-        if kind.number == end.number and kind.session == end.session and kind.opener == end.opener:
+        if kind.number == end.number and kind.session == end.session and kind.opener == end.opener \
+                and kind.outlet == end.outlet:
             kind.answered_us = min(kind.answered_us, answered_us)
-            kind_add(kind, end)
-            return True
+            return kind
     if self.used == ENDS_KINDS:
-        return False
+        return NULL
     kind = &self.of_kind[self.used]
     self.used += 1
     memset(kind, 0, sizeof(EndsOfKind))
     kind.number = end.number
     kind.session = end.session
     kind.opener = end.opener
+    kind.outlet = end.outlet
+    kind.service_length = end.service_length
+    memcpy(kind.service, end.service, sizeof(kind.service))
     kind.answered_us = answered_us
-    kind_add(kind, end)
-    return True
+    return kind
+
+
+cdef void details_of(EndDetails* self, const StreamEndEvent* end) noexcept nogil:
+    memset(self, 0, sizeof(EndDetails))
+    self.sent_bytes = end.sent_bytes
+    self.received_bytes = end.received_bytes
+    self.open_us = end.open_us
+    self.setup_us = end.setup_us
+    self.id_head = end.id_head
+    self.flow = end.flow
+    self.stream = end.stream
+    self.moved = end.moved
+    self.remote = end.remote
 
 
 cdef void kind_add(EndsOfKind* kind, const StreamEndEvent* end) noexcept nogil:
@@ -52,11 +87,28 @@ cdef uint32_t bucket(uint64_t us) noexcept nogil:
 
 
 cdef list ends_events(const Ends* self):
+    cdef list details = details_by_kind(self)
     cdef uint32_t i
     return [
         (EVENT_STREAMS_DONE, bool(self.of_kind[i].opener), self.of_kind[i].number, self.of_kind[i].session,
          self.of_kind[i].count, self.of_kind[i].answered_us,
          (self.of_kind[i].sent_bytes, self.of_kind[i].received_bytes, self.of_kind[i].life_us,
-          self.of_kind[i].first_us, <list>self.of_kind[i].lives, <list>self.of_kind[i].firsts))
+          self.of_kind[i].first_us, <list>self.of_kind[i].lives, <list>self.of_kind[i].firsts),
+         self.of_kind[i].outlet, <bytes>self.of_kind[i].service[:self.of_kind[i].service_length], details[i])
         for i in range(self.used)
     ]
+
+
+# In their order; without details, nothing of each.
+cdef list details_by_kind(const Ends* self):
+    cdef list found = []
+    cdef uint8_t* ends[ENDS_KINDS]
+    cdef uint32_t i, length
+    for i in range(self.used):
+        length = self.of_kind[i].count * sizeof(EndDetails) if self.detailed else 0
+        found.append(PyBytes_FromStringAndSize(NULL, length))
+        ends[i] = <uint8_t*>PyBytes_AS_STRING(found[i])
+    for i in range(self.known):
+        memcpy(ends[self.kind_of[i]], &self.details[i], sizeof(EndDetails))
+        ends[self.kind_of[i]] += sizeof(EndDetails)
+    return found

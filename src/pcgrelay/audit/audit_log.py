@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from pcgrelay.audit.bounds import Bounds
 from pcgrelay.audit.disk import Disk
+from pcgrelay.audit.ended import QueuedEnded
 from pcgrelay.audit.keys import Endorse, LogKeys
 from pcgrelay.audit.lines import Queued
 from pcgrelay.audit.losses import Lost
@@ -22,9 +23,11 @@ from pcgrelay.audit.note import Note, Signature
 from pcgrelay.audit.restarting import Restart
 from pcgrelay.audit.totals import Totals
 from pcgrelay.audit.turns import CHECKPOINT_MS
+from pcgrelay.audit.write_queue import records_in
 from pcgrelay.audit.writer import Hooks, LogWriter
 from pcgrelay.clock import Clock
 from pcgrelay.config import AuditSettings
+from pcgrelay.log.ended import EndedAlike
 from pcgrelay.log.events import Emit, Record, StreamEnd, StreamRefused
 from pcgrelay.model import NodeId
 
@@ -109,10 +112,17 @@ class AuditLog:
             self._writer.hurry()
         return has_room
 
+    def emit_ended(self, ended: EndedAlike, policy: str) -> None:
+        """Queue the records of streams that ended alike. Those that have no room are counted, and told in time."""
+        if self._settings.kept_streams == "totals":
+            self._totals.add_ended(ended, policy)
+        elif self._settings.kept_streams == "all":
+            self._put(QueuedEnded(ended, self._clock.wall(), policy))
+
     async def settle(self, seconds: float) -> bool:
         """Wait until all that was queued is on the disk; return whether it is."""
         writer = self._writer
-        waiter = _Waiter(writer.queued, writer.lost_total, asyncio.get_running_loop().create_future())
+        waiter = _Waiter(writer.queue.queued, writer.lost_total, asyncio.get_running_loop().create_future())
         self._waiters.append(waiter)
         writer.hurry()
         try:
@@ -191,7 +201,7 @@ class AuditLog:
             signed=0 if store is None else store.signed,
             signed_at_s=writer.signed_at_s,
             lost=writer.lost_total,
-            queue=len(writer.queue),
+            queue=writer.queue.waiting,
             failing=writer.failing,
             refusing=writer.refusing,
         )
@@ -208,14 +218,14 @@ class AuditLog:
         store = self._writer.store
         return None if store is None or self._writer.refusing else store.newest
 
-    def _put(self, queued: Queued) -> bool:
-        writer = self._writer
-        if len(writer.queue) >= QUEUE_MOST:
-            writer.lost_total += 1
+    def _put(self, queued: Queued | QueuedEnded) -> bool:
+        writer, count = self._writer, records_in(queued)
+        if writer.queue.waiting >= QUEUE_MOST:
+            writer.lost_total += count
             if self._overflow is None:
-                self._overflow = Lost(1, queued.moment, queued.moment, "busy")
+                self._overflow = Lost(count, queued.moment, queued.moment, "busy")
             else:
-                self._overflow.add(1, queued.moment, queued.moment)
+                self._overflow.add(count, queued.moment, queued.moment)
             return False
         if self._overflow is not None:
             lost, self._overflow = self._overflow, None

@@ -31,7 +31,7 @@ class Queued(Struct, frozen=True, gc=False):
     suppressed: int = 0  # similar records that were left out since the last
 
 
-def body_of(queued: Queued) -> bytes:
+def body_of(queued: Queued, most: int = BODY_MOST_BYTES) -> bytes:
     """Encode all of a line but its number: it follows the comma, and has no end.
 
     A record that would be too long loses the ends of its longest texts and lists, and says so ("cut":true).
@@ -46,7 +46,7 @@ def body_of(queued: Queued) -> bytes:
         else:
             head["suppressed"] = queued.suppressed
     body = _joined(_encoder.encode(head), _encoder.encode(record))
-    return body if len(body) <= BODY_MOST_BYTES else _cut(head, msgspec.to_builtins(record))
+    return body if len(body) <= most else _cut(head, msgspec.to_builtins(record), most)
 
 
 def line_of(number: int, body: bytes) -> bytes:
@@ -74,11 +74,11 @@ def _joined(head: bytes, fields: bytes) -> bytes:
     return json_printable(text.decode()).encode()
 
 
-def _cut(head: dict[str, Any], fields: dict[str, Any]) -> bytes:
+def _cut(head: dict[str, Any], fields: dict[str, Any], most: int) -> bytes:
     head = {**head, "cut": True}
     while True:
         body = _joined(_encoder.encode(head), _encoder.encode(fields))
-        if len(body) <= BODY_MOST_BYTES:
+        if len(body) <= most:
             return body
         name = max(fields, key=lambda each: len(_encoder.encode(fields[each])))
         fields[name] = _half(fields[name])

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from pcgrelay.audit.lines import Queued
 from pcgrelay.log.audit_events import StreamTotals
+from pcgrelay.log.ended import EndedAlike
 from pcgrelay.log.events import StreamEnd, StreamRefused
 
 Key = tuple[str, str, str, str, str, str, int | None]  # the policy, whose, by what, and the rule
@@ -35,11 +36,7 @@ class Totals:
 
     def add(self, record: StreamEnd | StreamRefused, policy: str) -> None:
         """Count a stream. policy: the short digest of the approved policy that holds."""
-        whose = (record.service, record.from_organisation, record.to_organisation)
-        key: Key = (policy, *whose, record.direction, record.outlet, record.rule)
-        if key not in self._totals and len(self._totals) >= KINDS_MOST:
-            key = (policy, *OTHERS)
-        total = self._totals.setdefault(key, _Total())
+        total = self._total(record, policy)
         if isinstance(record, StreamRefused):
             total.refused += 1
         else:
@@ -47,6 +44,21 @@ class Totals:
             total.rule_text = record.rule_text
             total.sent_bytes += record.sent_bytes
             total.received_bytes += record.received_bytes
+
+    def add_ended(self, ended: EndedAlike, policy: str) -> None:
+        """Count streams that ended alike."""
+        total = self._total(ended.record, policy)
+        total.streams += ended.count
+        total.rule_text = ended.record.rule_text
+        total.sent_bytes += ended.sent_bytes
+        total.received_bytes += ended.received_bytes
+
+    def _total(self, record: StreamEnd | StreamRefused, policy: str) -> _Total:
+        whose = (record.service, record.from_organisation, record.to_organisation)
+        key: Key = (policy, *whose, record.direction, record.outlet, record.rule)
+        if key not in self._totals and len(self._totals) >= KINDS_MOST:
+            key = (policy, *OTHERS)
+        return self._totals.setdefault(key, _Total())
 
     def take(self, moment: datetime) -> list[Queued]:
         """Return the totals as records of this moment, and begin anew."""

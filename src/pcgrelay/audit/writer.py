@@ -12,7 +12,6 @@ import errno
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from pcgrelay.audit.restarting import CERTIFIED, CONFLICT, Restart, move_old
 from pcgrelay.audit.retention import find_old
 from pcgrelay.audit.store import LogStore
 from pcgrelay.audit.turns import CHECKPOINT_MS, PRUNE_MS, SYNC_MS, Times, follow_priority
+from pcgrelay.audit.write_queue import Item, WriteQueue
 from pcgrelay.clock import Clock
 from pcgrelay.errors import PcgrelayError, ProofProblem
 from pcgrelay.files import reason_of
@@ -51,9 +51,6 @@ FREE_BYTES = 1 << 20
 # kept there before it comes into force. So much of a disk is left, or this part of a small one.
 RESERVE_BYTES, RESERVE_PART = 64 << 20, 50
 
-Request = Callable[[], None]  # what the thread is asked besides records
-Item = Queued | bytes | Request  # bytes: the body of a line, of another process
-
 
 @dataclass(slots=True)
 class Hooks:
@@ -71,9 +68,8 @@ class LogWriter:
     def __init__(self, folder: Path, node: NodeId, hooks: Hooks, clock: Clock, disk: Disk) -> None:
         self.folder = folder
         self.keep_days = 36_500
-        self.queue: deque[Item] = deque()
-        self.queued = 0  # items ever
-        self.durable = 0  # of these, on the disk, or lost
+        self.queue = WriteQueue()
+        self.durable = 0  # items of the queue that are on the disk, or lost
         self.lost_total = 0
         self.store: LogStore | None = None
         self.failing = self.refusing = ""
@@ -113,9 +109,8 @@ class LogWriter:
         return self._thread is not None
 
     def put(self, item: Item) -> None:
-        """Queue a record or a request."""
-        self.queue.append(item)
-        self.queued += 1
+        """Queue records or a request."""
+        self.queue.put(item)
         if callable(item):
             self.hurry()
         elif not self._wake.is_set():
@@ -154,14 +149,12 @@ class LogWriter:
             self._files.release()
         self.hurry()
         self._thread = None
-        lost = [] if self._lost is None else [Queued(self._lost.record, self._clock.wall(), "")]
-        rest = [each for each in self.queue if not callable(each)]
-        return tuple(each if isinstance(each, bytes) else body_of(each) for each in (*lost, *rest))
+        lost = () if self._lost is None else (body_of(Queued(self._lost.record, self._clock.wall(), "")),)
+        return (*lost, *self.queue.bodies())
 
     def restore(self, bodies: Sequence[bytes]) -> None:
         """Put first what another process had queued."""
-        self.queue.extendleft(reversed(bodies))
-        self.queued += len(bodies)
+        self.queue.restore(bodies)
 
     # -- the thread: requests --------------------------------------------------------------------------------------
 
@@ -308,23 +301,15 @@ class LogWriter:
     def _write_rest(self) -> None:
         """Write what is queued up to the first request, as long as that is quick; without a store it stays."""
         until = time.monotonic() + REST_S
-        while self.queue and self.store is not None and not callable(self.queue[0]) and time.monotonic() < until:
+        while self.queue and self.store is not None and not self.queue.is_request_next and time.monotonic() < until:
             self._write_piece()
 
     def _write_piece(self) -> None:
-        piece: list[Queued | bytes] = []
-        while self.queue and len(piece) < CHUNK:
-            if callable(self.queue[0]):
-                break
-            each = self.queue.popleft()
-            assert not callable(each)
-            piece.append(each)
-        if piece:
+        piece, items = self.queue.take(CHUNK)
+        if items:
             self._append(piece)
-            self._done += len(piece)
-        elif self.queue:
-            request = self.queue.popleft()
-            assert callable(request)
+            self._done += items
+        elif (request := self.queue.take_request()) is not None:
             request()
             self._done += 1
 

@@ -50,7 +50,8 @@ class Plane:
         # A worker inherits the priority of the thread that starts it. This thread keeps its priority for `thaw`, when
         # that of the event loop has been lowered and cannot be raised again.
         self._starter = ThreadPoolExecutor(1, "starter")
-        self.tells_each_end = True  # of a stream; else those that were done are counted by the core
+        self.tells_each_end = True  # of a stream; else those that were done are counted by the core,
+        self.tells_details = False  # and what differs between them goes along
         # Under which applications are told apart, in this process alone.
         self._client_key = secrets.token_bytes(16)
         node, policy = config.node, config.policy
@@ -150,7 +151,7 @@ class Plane:
 
         Returns how many were taken; the loop is called again for the others.
         """
-        pending = self._core.events(EVENTS_AT_ONCE, self.tells_each_end)
+        pending = self._core.events(EVENTS_AT_ONCE, self.tells_each_end, self.tells_details)
         for kind, *fields in pending:
             event_type = self._types.get(kind)
             if event_type is None or (only and event_type not in only) or event_type not in self._handlers:
@@ -173,7 +174,7 @@ class Plane:
             *fields, setup = fields
             fields += setup
         elif event_type is events.StreamsDone:
-            fields[-1] = events.DoneSums(*fields[-1])
+            fields[events.STREAMS_DONE_SUMS] = events.DoneSums(*fields[events.STREAMS_DONE_SUMS])
         elif event_type is events.SetupEnded:
             # The address of an application is personal data: it goes no further than this.
             client = blake2b(fields[events.SETUP_ENDED_CLIENT], digest_size=8, key=self._client_key).digest()
@@ -416,6 +417,15 @@ def core_answers() -> dict[str, bool]:
     from pcgrelay._core.face import answers  # noqa: PLC0415
 
     return answers.known_answers()
+
+
+def end_bodies(
+    parts: tuple[bytes, ...], details: bytes, wall_us: int, id_head: int, own: bytes, own_first: int
+) -> list[bytes]:
+    """Return the bodies of the lines of streams that were told together; `end_bodies.pyi` says of what."""
+    from pcgrelay._core.face import end_bodies as native  # noqa: PLC0415
+
+    return native.end_bodies(parts, details, wall_us, id_head, own, own_first)
 
 
 def _nobody(error: Exception) -> None:

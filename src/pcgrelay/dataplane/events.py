@@ -99,8 +99,12 @@ class DoneSums(Struct, frozen=True, array_like=True):
     firsts: tuple[int, ...] = (0,) * 40
 
 
+# Where the sums stand among the fields of a StreamsDone.
+STREAMS_DONE_SUMS = 5
+
+
 class StreamsDone(Struct, frozen=True):
-    """Streams of one kind that were done as both their ends wished, where nobody wants to hear of each."""
+    """Streams of one kind that were done as both their ends wished, told together."""
 
     opener: bool
     number: int  # of the import or export
@@ -108,6 +112,9 @@ class StreamsDone(Struct, frozen=True):
     count: int
     answered_us: int  # so long ago the one that was answered last was answered
     sums: DoneSums = DoneSums()
+    outlet: int = 0  # its index, if the import has several
+    service: bytes = b""
+    details: bytes = b""  # what differs between them, for `end_bodies`; empty: nobody has asked
 
 
 class SetupEnded(Struct, frozen=True):

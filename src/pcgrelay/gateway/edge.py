@@ -34,7 +34,7 @@ from pcgrelay.gateway.retirement import Retirement
 from pcgrelay.gateway.role import NodeParts
 from pcgrelay.gateway.statements import Statements
 from pcgrelay.gateway.strays import Strays
-from pcgrelay.gateway.stream_ends import StreamEnds, tells_each_end
+from pcgrelay.gateway.stream_ends import StreamEnds, tells_details, tells_each_end
 from pcgrelay.gateway.watching import ImportWatch
 from pcgrelay.handover.node import NodeHandover
 from pcgrelay.identity.handshake import session_cap
@@ -171,6 +171,7 @@ class EdgeRole:
 
     def apply(self, prepared: Prepared) -> bool:
         self._node.plane.tells_each_end = tells_each_end(self._node.local.config)
+        self._node.plane.tells_details = tells_details(self._node.local.config)
         self.services.apply(self._node.local.config, prepared)
         self.strays.apply(self._node.local.config, prepared)
         self.retirement.load()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pcgrelay.clock import Clock
 from pcgrelay.config import Config
-from pcgrelay.dataplane.adapter import Plane
+from pcgrelay.dataplane.adapter import Plane, end_bodies
 from pcgrelay.dataplane.events import SetupEnded, StreamEnd, StreamsDone
 from pcgrelay.gateway.edge_services import EdgeServices
 from pcgrelay.gateway.strays import Strays
 from pcgrelay.identity.local import LocalIdentity
+from pcgrelay.log.ended import EndedAlike
 from pcgrelay.log.events import Emit
+from pcgrelay.log.events import StreamEnd as StreamEndRecord
 from pcgrelay.log.throttle import Throttle
 from pcgrelay.log.writer import Log
 from pcgrelay.model import ServiceName
-from pcgrelay.services.counts import UNKNOWN_RULE, emit_stream_end, was_refused
+from pcgrelay.services.counts import UNKNOWN_RULE, emit_stream_end, record_of_done, was_refused
 from pcgrelay.services.descriptors import emit_service_full
 from pcgrelay.services.strays import OTHERS, Stray
 from pcgrelay.services.stream_ids import StreamIds
@@ -26,7 +28,12 @@ ALSO = "also"
 
 def tells_each_end(config: Config) -> bool:
     """Whether the core is to tell each stream that was done; those that were refused or broke it always tells."""
-    return config.log.access or (config.audit is not None and config.audit.kept_streams != "refused")
+    return config.log.access
+
+
+def tells_details(config: Config) -> bool:
+    """Whether it is to tell what differs between those that were done and are told together."""
+    return config.audit is not None and config.audit.kept_streams == "all"
 
 
 class StreamEnds:
@@ -88,15 +95,46 @@ class StreamEnds:
         emit_stream_end(emit, event, own, session, service, services.rules, identity, outlet, allowing)
 
     def done(self, event: StreamsDone) -> None:
-        """Handle StreamsDone: the same for many, of which no log wants to hear."""
-        if event.opener and self._strays.by_number(event.number) is not None:
+        """Handle StreamsDone: the same for many."""
+        stray = self._strays.by_number(event.number) if event.opener else None
+        if stray is not None:
+            self._audit_done(event, None, stray)
             return
-        self._services.stream_counts.count_done(event)
+        services = self._services
+        services.stream_counts.count_done(event)
         session = self._sessions.by_number(event.session)
-        self._services.traffic.count_done(event, *self._whose(event, session))
+        services.traffic.count_done(event, *self._whose(event, session))
         if session is not None and event.opener:
             answered_ms = self._clock.monotonic_ms() - event.answered_us / 1_000
-            self._services.far_refusals.accepted(event.number, session.key.edge, answered_ms)
+            services.far_refusals.accepted(event.number, session.key.edge, answered_ms)
+        self._audit_done(event, session)
+
+    def _audit_done(self, event: StreamsDone, session: Session | None, stray: Stray | None = None) -> None:
+        audit = self._local.config.audit
+        # Just after a reload, what ended before it comes without details.
+        if audit is None or audit.kept_streams == "refused" or (audit.kept_streams == "all" and not event.details):
+            return
+        head = session.id_head if session is not None else 0
+        own, own_first = self._ids.reserve(event.count)
+
+        def bodies(parts: tuple[bytes, ...], wall_us: int) -> list[bytes]:
+            return end_bodies(parts, event.details, wall_us, head, own, own_first)
+
+        record, sums = self._record_of(event, session, stray), event.sums
+        self._log.audit_ended(EndedAlike(record, event.count, sums.sent_bytes, sums.received_bytes, bodies))
+
+    def _record_of(self, event: StreamsDone, session: Session | None, stray: Stray | None) -> StreamEndRecord:
+        """Return what the records of these streams have in common."""
+        if stray is not None:
+            return record_of_done(event, _caller_of(stray), None, stray.service, ALSO, is_stray=True)
+        services, own = self._services, self._local.config.node.id.organisation
+        if not event.opener:
+            return record_of_done(event, own, session, None, allowing=services.allowing.get(event.number, UNKNOWN_RULE))
+        service, outlet = (
+            services.import_numbers.name_of(event.number),
+            services.outlet_name(event.number, event.outlet),
+        )
+        return record_of_done(event, own, session, service, outlet)
 
     def _emit_of(self, event: StreamEnd) -> Emit | None:
         """Return the logs that have a line for this end; nothing: none has one."""
@@ -118,7 +156,7 @@ class StreamEnds:
     def _stray_ended(self, event: StreamEnd, stray: Stray) -> None:
         """Handle the end of a stream of somebody who came the old way; its meter has counted it."""
         if (emit := self._emit_of(event)) is not None:
-            caller = "" if stray.caller == OTHERS else stray.caller
+            caller = _caller_of(stray)
             rules = self._services.rules
             identity = self._ids.identify(event, None)
             emit_stream_end(emit, event, caller, None, stray.service, rules, identity, ALSO, is_stray=True)
@@ -132,3 +170,7 @@ class StreamEnds:
             # Those on direct outlets say nothing of an exporter.
             count = active.get(imported.number, 0) if outlets is None else outlets.meter.figures(0)[0].active
             self._services.far_refusals.looked_at(imported.number, edges, count, self._clock.monotonic_ms())
+
+
+def _caller_of(stray: Stray) -> str:
+    return "" if stray.caller == OTHERS else stray.caller

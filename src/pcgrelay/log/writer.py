@@ -16,6 +16,7 @@ import msgspec
 from msgspec import structs
 
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
+from pcgrelay.log.ended import EndedAlike
 from pcgrelay.log.events import LEVELS, HandshakeRefused, LaneDown, LinkDown, LogLost, Record, time_text
 from pcgrelay.log.journal import PRIORITIES, is_journal
 from pcgrelay.log.text import text_line
@@ -97,6 +98,9 @@ class AuditSink(Protocol):
     def emit(self, record: Record, policy: str) -> bool:
         """Queue a record; return whether there was room. Never blocks, never raises."""
 
+    def emit_ended(self, ended: EndedAlike, policy: str) -> None:
+        """Queue the records of streams that ended alike. Never blocks, never raises."""
+
     async def settle(self, seconds: float) -> bool:
         """Wait until all that was queued is on the disk; return whether it is."""
 
@@ -136,6 +140,11 @@ class Log:
     def emit_audit(self, record: Record) -> None:
         """Write a record to the audit log alone, if there is one and the record is audited."""
         self._audit(record)
+
+    def audit_ended(self, ended: EndedAlike) -> None:
+        """Write records of streams that ended alike to the audit log, if there is one."""
+        if self.audit is not None:
+            self.audit.emit_ended(ended, self.policy)
 
     def _audit(self, record: Record) -> bool:
         return not record.AUDIT or self.audit is None or self.audit.emit(record, self.policy)

@@ -158,20 +158,63 @@ def emit_stream_end(
     outlet: the one that it took, if its import has several. allowing: the rule of the export, if this edge has it.
     is_stray: it came to an export the old way; own is whose it was, and service that export.
     """
+    line = _line_of(event.opener, event.service, own, session, service, identity, outlet, is_stray=is_stray)
+    emit(_refused(event, line, rules) if was_refused(event) else _ended(event, line, allowing))
+
+
+def record_of_done(
+    event: StreamsDone,
+    own: str,
+    session: Session | None,
+    service: ServiceName | None,
+    outlet: str = "",
+    allowing: AllowingRule = UNKNOWN_RULE,
+    *,
+    is_stray: bool = False,
+) -> StreamEndRecord:
+    """Return what lines of streams that were told together have in common. The arguments are those of the above."""
+    identity = StreamIdentity("", "")
+    line = _line_of(event.opener, event.service, own, session, service, identity, outlet, is_stray=is_stray)
+    zero = StreamEnd(
+        opener=event.opener,
+        number=event.number,
+        session=event.session,
+        service=event.service,
+        bytes_sent=0,
+        bytes_received=0,
+        duration_us=0,
+        code=Code.DONE,
+        cause=DONE,
+        rule=RULE_NONE,
+        remote=False,
+    )
+    return _ended(zero, line, allowing)
+
+
+def _line_of(
+    opener: bool,
+    asked_for: bytes,
+    own: str,
+    session: Session | None,
+    service: ServiceName | None,
+    identity: StreamIdentity,
+    outlet: str,
+    *,
+    is_stray: bool,
+) -> _Line:
     peer = session.key.edge.organisation if session else service.organisation if service else ""
-    name = service.service if service else _name_of(event.service)
-    from_organisation, to_organisation = (own, peer) if event.opener else (peer, own)
-    line = _Line(
+    name = service.service if service else _name_of(asked_for)
+    from_organisation, to_organisation = (own, peer) if opener else (peer, own)
+    return _Line(
         identity,
         from_organisation,
         to_organisation,
         service=f"{name}@{to_organisation}",
-        direction="import" if event.opener and not is_stray else "export",
+        direction="import" if opener and not is_stray else "export",
         suite=session.suite.title if session and session.suite else "",
         group=session.group if session else "",
         outlet=outlet,
     )
-    emit(_refused(event, line, rules) if was_refused(event) else _ended(event, line, allowing))
 
 
 class _Line(NamedTuple):

@@ -38,6 +38,12 @@ class StreamIds:
         started = self._clock.wall() - timedelta(microseconds=event.duration_us)
         return StreamIdentity(self._id(event, session), time_text(started))
 
+    def reserve(self, count: int) -> tuple[bytes, int]:
+        """Return what ids of so many streams without a session begin with, and the number of the first."""
+        first = self._last + 1
+        self._last += count
+        return f"{self._own}-".encode(), first
+
     def _id(self, event: StreamEnd, session: Session | None) -> str:
         # A session that a process before handed over without its id is known here by it.
         head = event.id_head or (session.id_head if session is not None else 0)
@@ -48,5 +54,5 @@ class StreamIds:
 
 
 def stream_id(id_head: int, flow: int, stream: int) -> str:
-    """Return the id of a stream of a session; the core writes the same for targets (edge/proxy_header)."""
+    """Return the id of a stream of a session; the core writes the same (base/digits)."""
     return f"{id_head:08x}-{flow}-{stream}"

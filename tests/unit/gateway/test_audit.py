@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,9 @@ async def test_what_is_wrong_with_it_is_in_status_and_metrics(nodes: Nodes) -> N
         assert "pcgrelay_audit_failing 1" in metrics_text(wrong, {})
 
 
-ENDED = (0, b"custody", 64, 70, 5_000, 0, "done", 0xFFFF, False, (0, 2_500, 0, True, False))
+# Two streams that were done, and what differs between them.
+SUMS = (128, 140, 10_000, 0, [0] * 40, [0] * 40)
+DETAILS = b"".join(struct.pack("=QQQIIIIBB6x", 64, 70, 5_000, 0, 0xCAFE, 1, stream, 0, 0) for stream in (3, 5))
 REFUSED = (0, b"custody", 0, 0, 5_000, Code.REFUSED, "not-allowed", 0xFFFF, True, (0, 0, 0, False, False))
 
 
@@ -168,14 +171,20 @@ async def test_an_edge_keeps_of_its_streams_what_it_is_told_to(
     tables = {"audit": AUDIT | {"streams": streams}, "log": {"access": False}}
     running = made(nodes, KENT, "kent-1", **tables, exports=[export()], imports=[entry()])
     await running.node.start()
-    # Where no log wants each of them, the core counts those that were done.
-    assert running.node.plane.tells_each_end is (streams != "refused")
-    for end in (ENDED, ENDED, REFUSED):
-        running.core.emit(fake_core.EVENT_STREAM_END, True, 0, *end)
+    # Those that were done are told together, with what differs between them where each is on record.
+    assert not running.node.plane.tells_each_end
+    assert running.node.plane.tells_details is (streams == "all")
+    details = DETAILS if running.node.plane.tells_details else b""
+    running.core.emit(fake_core.EVENT_STREAMS_DONE, True, 0, 0, 2, 5_000, SUMS, 0, b"custody", details)
+    running.core.emit(fake_core.EVENT_STREAM_END, True, 0, *REFUSED)
     running.node.plane.deliver()
     await running.node.stop()
     records = [each for each in records_of(nodes.folder / "state" / FOLDER) if each["event"].startswith("stream.")]
     assert [(each["event"], each.get("streams", 0)) for each in records] == kept
+    if streams == "all":
+        assert [each.get("id") for each in records[:2]] == ["0000cafe-1-3", "0000cafe-1-5"]
+        assert {each["service"] for each in records[:2]} == {"custody@kent.police.example"}
+        assert all("received_bytes" in each and each["duration_ms"] == 5.0 for each in records[:2])
     if streams == "totals":
         assert (records[0]["refused"], records[0]["sent_bytes"], records[0]["received_bytes"]) == (1, 128, 140)
     counts = running.edge.services.stream_counts

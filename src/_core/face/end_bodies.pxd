@@ -1,0 +1,1 @@
+# A face without a class: its contract is end_bodies.pyi.
