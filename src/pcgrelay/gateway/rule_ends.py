@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Protocol
 
 from pcgrelay.admin.rules import RuleStatus
@@ -69,6 +69,8 @@ class RuleEnds:
         self._announced: dict[tuple[str, date], int] = {}  # by rule and last day: at how many days
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._seen: tuple[NamedRule, ...] | None = None  # the rules that were last told of and announced,
+        self._seen_at = self._due = now  # when, and when one of them is the next to change
         self._settled: tuple[object, ...] = ()  # for what the configuration in force was last found right
         self._is_partial = False  # whether an error came while what had ended was taken out
         self._again_ms = 0  # what returns is not tried before, on the monotonic clock
@@ -86,10 +88,13 @@ class RuleEnds:
     def _look(self, within_s: float) -> None:
         now = self._clock.wall()
         rules = self._all()
-        self._tell(rules, now)
-        self._announce(rules, now)
+        # A thousand rules are not gone through each second, but when one of them changes, or the clock was set back.
+        if rules is not self._seen or not self._seen_at <= now < self._due:
+            self._tell(rules, now)
+            self._announce(rules, now)
+            self._seen, self._seen_at, self._due = rules, now, _next_change(rules, now)
         self._apply(now)
-        self._wake(rules, now, within_s)
+        self._wake(now, within_s)
 
     def stop(self) -> None:
         """Look no more."""
@@ -147,12 +152,12 @@ class RuleEnds:
                 self._again_ms = self._clock.monotonic_ms() + RETRY_MS
                 self._emit(RuleUnreturned(reason=str(error)))
 
-    def _wake(self, rules: Iterable[NamedRule], now: datetime, within_s: float) -> None:
+    def _wake(self, now: datetime, within_s: float) -> None:
         """Look at the very second at which the next rule ends, if the next tick is later."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        left = min(((rule.end - now).total_seconds() for rule in rules if rule.end > now), default=within_s)
+        left = (self._due - now).total_seconds()
         if left < within_s:
             self._timer = asyncio.get_running_loop().call_later(left, self._at_an_end)
 
@@ -214,8 +219,15 @@ class RuleEnds:
 
     def restore(self, handover: Iterable[PaperEndHandover]) -> None:
         """Go on from there: the next look tells what has ended since."""
+        self._seen = None
         for each in handover:
             self._known.add((each.rule, each.end))
             (self._ended.add if each.told else self._ended.discard)((each.rule, each.end))
             if each.announced:
                 self._announced[each.rule, (each.end - ONE_DAY).date()] = each.announced
+
+
+def _next_change(rules: Iterable[NamedRule], now: datetime) -> datetime:
+    """Return when the next of these rules ends, or has as few days left as are announced."""
+    moments = (rule.end - days * ONE_DAY for rule in rules if rule.end > now for days in (0, *ANNOUNCED_DAYS))
+    return min((moment for moment in moments if moment > now), default=datetime.max.replace(tzinfo=UTC))

@@ -14,13 +14,14 @@ from pcgrelay import config
 from pcgrelay.clock import SetClock
 from pcgrelay.config import Config
 from pcgrelay.errors import RunError
+from pcgrelay.gateway import rule_ends
 from pcgrelay.gateway.handover import to_handover
 from pcgrelay.gateway.prepared import Prepared
 from pcgrelay.gateway.rule_ends import RuleEnds
 from pcgrelay.handover.node import NodeHandover, decode_handover, encode_handover
 from pcgrelay.log.events import Failure, Record
 from pcgrelay.log.rule_events import RuleEnding, RuleExpired, RuleReturned, RuleUnreturned
-from pcgrelay.policy.in_force import in_force
+from pcgrelay.policy.in_force import days_left, in_force
 from tests.support.documented_config import PATH, approved, written
 from tests.support.nodes_in_process import KENT, MET, Nodes, Running, entry, export, is_live
 from tests.support.ports import free_port
@@ -270,6 +271,29 @@ def test_ends_are_announced_at_30_14_7_and_1_days_those_of_a_day_together() -> N
     assert [(each.days, len(each.rules), each.until) for each in announced] == [
         (days, 5, "2027-03-31") for days in (30, 14, 7, 1)
     ]
+
+
+def test_rules_are_gone_through_when_one_changes_and_not_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[datetime] = []
+    stage = Stage(OVER - timedelta(days=32))
+    monkeypatch.setattr(rule_ends, "days_left", lambda rule, now: looked.append(now) or days_left(rule, now))
+
+    def looks(now: datetime) -> bool:
+        looked.clear()
+        stage.set_clock(now)
+        stage.ends.tick()
+        return bool(looked)
+
+    assert looks(OVER - timedelta(days=31))
+    assert not looks(OVER - timedelta(days=30, seconds=1))
+    for days in (30, 14, 7, 1, 0):
+        assert looks(OVER - timedelta(days=days))
+        assert not looks(OVER - timedelta(days=days) + timedelta(seconds=1))
+    # The clock is set back.
+    assert looks(OVER - timedelta(seconds=1))
+    # Another configuration.
+    stage.local.written = config.parse(written(approved()), PATH)
+    assert looks(OVER)
 
 
 def test_what_was_announced_is_not_announced_by_the_next_process() -> None:
