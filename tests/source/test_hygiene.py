@@ -56,15 +56,16 @@ def test_each_scenario_says_in_which_tier_it_is() -> None:
     assert {name: said for name, said in tiers.items() if said not in known} == {}
 
 
-@pytest.mark.parametrize("name", ["dev.in", "dev.txt"])
+@pytest.mark.parametrize("name", ["dev.in", "dev.txt", "oscal.in", "oscal.txt"])
 def test_requirements_name_no_host(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text()
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert not [line for line in lines if re.search(r"://|--(extra-)?index-url|--find-links|--trusted-host|@", line)]
 
 
-def test_each_requirement_is_pinned_with_hashes() -> None:
-    text = (ROOT / "requirements" / "dev.txt").read_text().replace("\\\n", " ")
+@pytest.mark.parametrize("name", ["dev.txt", "oscal.txt"])
+def test_each_requirement_is_pinned_with_hashes(name: str) -> None:
+    text = (ROOT / "requirements" / name).read_text().replace("\\\n", " ")
     requirements = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert requirements
     assert not [line for line in requirements if "==" not in line or "--hash=sha256:" not in line]

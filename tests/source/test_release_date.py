@@ -44,7 +44,13 @@ def test_a_build_has_it_and_the_sources_stay_as_they_are(tmp_path: Path) -> None
 
 
 def test_people_and_the_profile_are_told_the_same_days() -> None:
-    text = " ".join((ROOT / "SECURITY.md").read_text().split())
-    said = re.search(r"no longer than (\d+) days from its date", text)
-    assert said is not None
-    assert int(said[1]) == Parameters().release.supported_days
+    days = Parameters().release.supported_days
+    for name, words in (
+        ("SECURITY.md", r"no longer than (\d+) days from its date"),
+        ("docs/decisions/0016-packages.md", r"for (\d+) days from the date of its commit at most"),
+        ("docs/assurance.md", r"`release.supported_days` \| \d+, (\d+) \|"),
+        ("src/pcgrelay/assure/profiles/ncsc-official.toml", r"release.supported_days = (\d+)"),
+    ):
+        said = re.search(words, " ".join((ROOT / name).read_text().split()))
+        assert said is not None, name
+        assert int(said[1]) == days, name

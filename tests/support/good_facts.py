@@ -80,6 +80,9 @@ GOOD: dict[str, Facts] = {
         now=NOW,
         configured=True,
         lists=(f.RevocationListFact(issuer=CA.subject, made=NOW - timedelta(days=1), next=NOW + timedelta(days=6)),),
+        revoked=f.RevokedIdentity(
+            until=NOW + timedelta(days=60), reason="revoked", live=REFUSED, detail="ssl/tls alert certificate revoked"
+        ),
     ),
     "bank.show_bad_certificates": f.CertificateBank(
         tries=(f.CertificateTry(kind="expired", due="expired", reason="expired", live=REFUSED),)
@@ -94,6 +97,7 @@ GOOD: dict[str, Facts] = {
         no_new_privileges=True,
         seccomp=True,
         root_read_only=True,
+        unit="pcgrelay@kent-1.service",
         core_limit_bytes=0,
         dumpable=True,
         core_pipe="",

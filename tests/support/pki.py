@@ -65,16 +65,30 @@ class RealmPki:
     def unnumber(self) -> None:
         """Take the number off the list, as CAs write it that keep none: such a list stays at those whose file it is."""
         (listed,) = self.crls()
+        numbered = [each for each in listed.extensions if isinstance(each.value, x509.CRLNumber)]
+        self.crl.write_bytes(self._signed_again(listed, listed.last_update_utc, without=numbered))
+
+    def list_made(self, moment: datetime) -> bytes:
+        """Return the list as it would be if it had been made at that moment."""
+        (listed,) = self.crls()
+        return self._signed_again(listed, moment)
+
+    def _signed_again(
+        self,
+        listed: x509.CertificateRevocationList,
+        made: datetime,
+        without: Sequence[x509.Extension[x509.ExtensionType]] = (),
+    ) -> bytes:
         builder = x509.CertificateRevocationListBuilder(
             issuer_name=listed.issuer,
-            last_update=listed.last_update_utc,
+            last_update=made,
             next_update=listed.next_update_utc,
-            extensions=[each for each in listed.extensions if not isinstance(each.value, x509.CRLNumber)],
+            extensions=[each for each in listed.extensions if each not in without],
             revoked_certificates=list(listed),
         )
         key = load_pem_private_key(self.authority.key_path.read_bytes(), None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)
-        self.crl.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
     def issue(
         self,

@@ -75,6 +75,8 @@ class SessionStatus(Struct, frozen=True, kw_only=True):
     received_bytes: int = 0
     generation: int = 0  # renewals since it came up
     authenticated_s: float = 0.0  # how long ago both ends last proved their identities
+    bearers: tuple[str, ...] = ()  # of the link of its path, and of the former one while it moves from there
+    relays: tuple[str, ...] = ()  # name.organisation of the relays on these, as far as this edge knows them
 
 
 class RouteStatus(Struct, frozen=True, kw_only=True):

@@ -102,12 +102,24 @@ class RevocationListFact(Facts, frozen=True, kw_only=True):
     next: datetime | None
 
 
+class RevokedIdentity(Facts, frozen=True, kw_only=True):
+    """A certificate that the realm issued and revoked: by the node's own lists, and as a listener answered it."""
+
+    until: datetime
+    reason: (
+        str  # why the node's own trust and lists refuse it, a word of identity.certificates.Refusal; "": they do not
+    )
+    live: str  # the answer of the listener; not tried: there is none
+    detail: str = ""  # the alert
+
+
 class RevocationLists(Facts, frozen=True, kw_only=True):
     """All of them."""
 
     now: datetime
     configured: bool
     lists: tuple[RevocationListFact, ...]
+    revoked: RevokedIdentity | None = None  # None: no test identity is configured
 
 
 # -- cryptography (K8) ------------------------------------------------------------------------------------------
@@ -139,6 +151,7 @@ class ProcessFacts(Facts, frozen=True, kw_only=True):
     no_new_privileges: bool
     seccomp: bool
     root_read_only: bool
+    unit: str = ""  # the last part of its control group, if a service manager or a container runs it; "": a person does
     core_limit_bytes: int | None  # the soft limit; None: none
     dumpable: bool
     core_pipe: str  # the program that gets core dumps; "": they are files
@@ -235,12 +248,14 @@ class WheelFiles(Facts, frozen=True, kw_only=True):
 
 
 class Library(Facts, frozen=True, kw_only=True):
-    """One OpenSSL."""
+    """One OpenSSL, or the Python."""
 
-    use: str  # frames, sessions
+    use: str  # frames, sessions, interpreter
     version: str
-    kept_by: str  # Debian 12; OpenSSL
+    kept_by: str  # Debian 12; OpenSSL; Python
     supported_until: date | None  # None: not known
+    source: str = ""  # who says so
+    reviewed: str = ""  # the month in which somebody last held it against that
 
 
 class Libraries(Facts, frozen=True, kw_only=True):

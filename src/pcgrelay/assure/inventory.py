@@ -58,6 +58,8 @@ def crypto_inventory(config: Config, status: Status | None) -> bytes:
         "sessions": [
             {
                 "peer": each.peer,
+                "bearers": each.bearers,
+                "relays": each.relays,
                 "state": each.state,
                 "suite": each.suite,
                 "group": each.group,

@@ -37,6 +37,11 @@ def not_here(observed: str, expected: str) -> Judgement:
     return Judgement(outcome=NOT_HERE, observed=observed, expected=expected)
 
 
+def asked(observed: str, expected: str) -> Judgement:
+    """What only a person can know. observed: why, and what was seen nevertheless."""
+    return Judgement(outcome=TOLD, observed=observed, expected=expected)
+
+
 def judge_all(faults: Iterable[str], good: str, expected: str, cure: str = "") -> Judgement:
     """Passed with the words `good` if there is no fault, else failed with the first ones."""
     found = list(faults)
@@ -54,4 +59,4 @@ class NotHereError(Exception):
 
 
 class AskedError(Exception):
-    """Raised by a reader: here only a person can answer the control's question."""
+    """Raised by a reader: here only a person can answer the control's question. The message says why."""

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 Days = Annotated[int, Meta(ge=0, le=36_500)]
 Seconds = Annotated[int, Meta(ge=1, le=31_536_000)]
+# Names of IANA; a test holds them to what is offered.
+Signature = Literal[
+    "ecdsa_secp256r1_sha256",
+    "ecdsa_secp384r1_sha384",
+    "ecdsa_secp521r1_sha512",
+    "ed25519",
+    "ed448",
+    "rsa_pss_rsae_sha256",
+    "rsa_pss_rsae_sha384",
+    "rsa_pss_rsae_sha512",
+    "rsa_pkcs1_sha256",
+    "rsa_pkcs1_sha1",
+    "ecdsa_sha1",
+    "ecdsa_sha224",
+    "dsa_sha1",
+]
 
 
 class _Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,6 +41,17 @@ class TlsParameters(_Table, frozen=True, kw_only=True):
 
     groups: tuple[str, ...] = ("X25519MLKEM768",)
     suites: tuple[str, ...] = ("AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305")
+    # Those that keys have which K4 takes. A node has one key, so it takes one of them.
+    signatures: Annotated[tuple[Signature, ...], Meta(min_length=1)] = (
+        "ecdsa_secp256r1_sha256",
+        "ecdsa_secp384r1_sha384",
+        "ecdsa_secp521r1_sha512",
+        "ed25519",
+        "ed448",
+        "rsa_pss_rsae_sha256",
+        "rsa_pss_rsae_sha384",
+        "rsa_pss_rsae_sha512",
+    )
 
 
 class KeyParameters(_Table, frozen=True, kw_only=True):

@@ -37,6 +37,7 @@ class ChangeFact(Facts, frozen=True, kw_only=True):
     bad: tuple[str, ...] = ()  # why others do not count
     whole: bool = True  # its text is there and leads to the policy that is kept with it
     recorded: bool = True  # the log has it with the same keys
+    is_told: bool = False  # its text is not kept: `signers` are the keys that the log names, and nothing was verified
 
 
 class Changes(Facts, frozen=True, kw_only=True):
@@ -60,15 +61,29 @@ class BearerPair(Facts, frozen=True, kw_only=True):
     named: bool  # by a pair in [policy] transit
 
 
+class LiveTransit(Facts, frozen=True, kw_only=True):
+    """What the running node leads from one bearer to another, and what it would lead if it were asked."""
+
+    came: str
+    goes: str
+    named: bool  # by a pair in [policy] transit of the file
+    paths: int  # that stand now
+    led: int  # of the ways that it was asked for
+
+
 class Transit(Facts, frozen=True, kw_only=True):
     """All pairs. An export that leads to an import of the same node is refused in the configuration."""
 
     bearers: tuple[str, ...]
     pairs: tuple[BearerPair, ...]
+    forwards: bool = False  # as the running node says
+    live: tuple[LiveTransit, ...] = ()  # between different bearers alone
+    asked: int = 0  # ways from a neighbour to an edge that the running node was asked for
+    refused: int = 0  # of these
 
 
 class PathFact(Facts, frozen=True, kw_only=True):
-    """One live session or link, and what is cleared for it. Markings are numbers, 1 to 3."""
+    """One live session, or paths through a relay, and what is cleared for it. Markings are numbers, 1 to 3."""
 
     what: str  # session with met-1.met.police.example
     marking: int
@@ -84,7 +99,7 @@ class Markings(Facts, frozen=True, kw_only=True):
     judged: bool  # there is a [[bearer]] table
     highest: int  # marking of anything here
     paths: tuple[PathFact, ...]
-    leaks: tuple[str, ...] = ()  # bearers over which the rules would lead what is above their marking
+    leaks: tuple[str, ...] = ()  # bearers that the running node clears for more than the file says
     patterns: tuple[str, ...] = ()  # entries of [policy] relays that are no single organisation
     any_relay: bool = False  # every member may be a relay
 

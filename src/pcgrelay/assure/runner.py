@@ -103,8 +103,8 @@ async def _judged(scene: Scene, control: Control, tests: Mapping[str, LiveTest])
         async with asyncio.timeout(seconds):
             found: Facts = await asyncio.create_task(_read(test, scene), name=f"assure {control.id}")
         judgement = test.judge(found, scene.parameters)
-    except AskedError:
-        judgement, found = _asked(control), Facts()
+    except AskedError as reason:
+        judgement, found = _asked(control, str(reason)), Facts()
     except NotHereError as reason:
         judgement, found = Judgement(outcome=NOT_HERE, observed=str(reason), expected=""), Facts()
     except TimeoutError:
@@ -125,8 +125,9 @@ async def _read(test: LiveTest, scene: Scene) -> Facts:
     return found
 
 
-def _asked(control: Control) -> Judgement:
-    return Judgement(outcome=TOLD, observed="to be told by a person", expected=control.question or control.title)
+def _asked(control: Control, why: str = "") -> Judgement:
+    observed = why or "to be told by a person"
+    return Judgement(outcome=TOLD, observed=observed, expected=control.question or control.title)
 
 
 def _broken(observed: str) -> Judgement:

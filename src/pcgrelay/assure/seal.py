@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -17,7 +18,9 @@ from msgspec import Struct
 from pcgrelay.admin.assure_answers import SEALED_PATH, SealedAnswer
 from pcgrelay.admin.client import ask
 from pcgrelay.assure.catalogue import Profile
+from pcgrelay.assure.comparing import read_results
 from pcgrelay.assure.judgement import PASSED, TOLD
+from pcgrelay.assure.pack import Results
 from pcgrelay.assure.runner import Result
 from pcgrelay.assure.sums import PROOF, SUMS
 from pcgrelay.audit.history import SignedHead, read_history
@@ -35,6 +38,9 @@ SIGNED_MOST_S = 75.0
 ASK_EACH_S = 0.5
 # A witness signs a head each minute too, after that; waited for if the log was ever witnessed.
 WITNESSED_MOST_S = 150.0
+# A run takes some minutes, and the seal is its last act.
+SEALED_MOST = timedelta(days=1)
+WITH_NAMES = 2  # the part of a pack that names its node; the other names its organisation
 
 
 class Sealed(Struct, frozen=True, kw_only=True):
@@ -126,7 +132,7 @@ def find_record(log: Path, digest: str) -> int:
 
 
 def read_seal(folder: Path, policy: Policy) -> Sealed:
-    """Return the seal of a pack, checked by a policy.
+    """Return the seal of a pack, checked by a policy. It is the seal of the node that the results name, and of then.
 
     ProofProblem: it does not hold, by the first reason. ConfigError: the file cannot be read.
     """
@@ -140,9 +146,29 @@ def read_seal(folder: Path, policy: Policy) -> Sealed:
         raise ProofRefused(f"The proof is of a record {record.event[:60]}, and not of a seal.")
     if record.sha256 != digest_of_sums(folder):
         raise ProofRefused("The proof is of the seal of another pack, or SHA256SUMS was changed.")
+    _refuse_another(read_results(folder), checked.checkpoint.origin, record.ts)
     return Sealed(
         number=checked.index,
         ts=record.ts,
         origin=checked.checkpoint.origin,
         witnesses=tuple(each.by.name for each in checked.witnessed),
     )
+
+
+def _refuse_another(results: Results, origin: str, sealed: str) -> None:
+    """ProofRefused: the results are those of another node, or were made at another time.
+
+    Any node of the realm can seal any folder in its own log. So whose pack it is, is what the log says.
+    """
+    _, _, place = origin.partition("/")
+    organisation, _, node = place.partition("/")
+    sealer = f"{node}.{organisation}"
+    if results.node != (sealer if results.part == WITH_NAMES else organisation):
+        raise ProofRefused(f"The pack says that it is of {results.node}, and the log of {sealer} sealed it.")
+    try:
+        apart = abs(datetime.fromisoformat(sealed) - results.started)
+    except (ValueError, TypeError):
+        raise ProofRefused("The record of the seal has no time.") from None
+    if apart > SEALED_MOST:
+        began = f"{results.started:%Y-%m-%d}"
+        raise ProofRefused(f"The pack says that its tests began on {began}, and it was sealed on {sealed[:10]}.")

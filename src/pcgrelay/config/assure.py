@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from pcgrelay.config import schema
 from pcgrelay.config.fields import file_path
@@ -15,9 +16,13 @@ _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,39}", re.ASCII)
 
 def assure(source: Source, table: schema.AssureTable | None) -> AssureSettings:
     """Return what tests may use; without the table nothing."""
-    if table is None or table.probe is None:
+    if table is None:
         return AssureSettings()
-    return AssureSettings(probe=file_path(source, ("assure", "probe"), table.probe))
+
+    def path(key: str, text: str | None) -> Path | None:
+        return None if text is None else file_path(source, ("assure", key), text)
+
+    return AssureSettings(probe=path("probe", table.probe), revoked=path("revoked", table.revoked))
 
 
 def service_code(source: Source, where: KeyPath, text: str | None) -> str:

@@ -225,6 +225,7 @@ class AssureTable(Table, frozen=True, kw_only=True):
     """[assure]."""
 
     probe: str | None = None  # configuration of an edge of a throw-away organisation on this machine
+    revoked: str | None = None  # a certificate that the realm has revoked; its key lies beside it
 
 
 class ReaderTable(Table, frozen=True, kw_only=True):
@@ -415,6 +416,7 @@ EXAMPLES = {
     "audit.keep_days": "keep_days = 400",
     "audit.streams": 'streams = "all"',
     "assure.probe": 'probe = "probe-1.toml"',
+    "assure.revoked": 'revoked = "revoked/revoked-1.pem"',
     "node": "[node]",
     "identity": "[identity]",
     "policy": "[policy]",

@@ -258,6 +258,9 @@ class AssureSettings(Struct, frozen=True, kw_only=True):
     """[assure]: what tests of `pcgrelay assure run` may use."""
 
     probe: Path | None = None  # configuration of an edge of a throw-away organisation on this machine
+    revoked: Path | None = (
+        None  # a certificate that the realm has revoked; its key lies beside it, with the ending .key
+    )
 
 
 class ReaderSettings(Struct, frozen=True, kw_only=True):

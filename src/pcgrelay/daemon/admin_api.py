@@ -15,7 +15,7 @@ from pcgrelay.admin.answers import (
     OutletAnswer,
     OutletList,
 )
-from pcgrelay.admin.assure_answers import SEALED_PATH, SELFTEST_PATH
+from pcgrelay.admin.assure_answers import SEALED_PATH, SELFTEST_PATH, TRANSIT_PATH
 from pcgrelay.admin.audit_answers import AUDIT_QUERIED_PATH, AUDIT_RESTART_PATH
 from pcgrelay.admin.cutover_answers import CUTOVER_PATH, REHEARSE_PATH
 from pcgrelay.admin.drill_answers import DRILL_PATH
@@ -120,7 +120,11 @@ def admin_handlers(node: Node, reloader: Reloader) -> AdminHandlers:
 def _on_record(node: Node, lock: asyncio.Lock) -> tuple[dict[str, Callable[[Query], Answer]], dict[str, Action]]:
     """Return the views and actions about who allowed what, and what is on record of it."""
     policy, audit, evidence = PolicyApi(node, lock), AuditApi(node, lock), AssureApi(node)
-    views: dict[str, Callable[[Query], Answer]] = {POLICY_PATH: policy.shown, SELFTEST_PATH: evidence.self_test}
+    views: dict[str, Callable[[Query], Answer]] = {
+        POLICY_PATH: policy.shown,
+        SELFTEST_PATH: evidence.self_test,
+        TRANSIT_PATH: evidence.transit,
+    }
     actions: dict[str, Action] = {
         POLICY_PATH: policy.held,
         AUDIT_QUERIED_PATH: audit.queried,

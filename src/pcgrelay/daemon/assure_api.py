@@ -1,4 +1,4 @@
-"""Handlers of the admin socket for those who gather evidence: known answers, and the record that seals a pack."""
+"""Handlers of the admin socket for those who gather evidence: known answers, transit, the record that seals a pack."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pcgrelay.errors import RunError, UsageProblem
 from pcgrelay.gateway.node import Node
 from pcgrelay.identity.known_answers import session_answers
 from pcgrelay.log.assure_events import AssureSealed
+from pcgrelay.views.transit import transit_answer
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -27,6 +28,10 @@ class AssureApi:
     def self_test(self, query: Query) -> Answer:
         """Test the cryptography of this process; some microseconds."""
         return json_answer(SelfTestAnswer(frames=core_answers(), sessions=session_answers()))
+
+    def transit(self, query: Query) -> Answer:
+        """Tell what a relay forwards between networks, and would forward; some milliseconds at most."""
+        return json_answer(transit_answer(self._node))
 
     async def sealed(self, query: Query, body: bytes) -> Answer:
         """Put the digest of a pack on record."""

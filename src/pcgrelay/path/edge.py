@@ -80,6 +80,13 @@ class PathEnd:
         """The route to the other edge as far as it is known: the link, then the relays behind it."""
         return (str(self.link.number), *reversed(self.via))
 
+    @property
+    def relays(self) -> tuple[str, ...]:
+        """Dotted names of the relays on it, as far as they are known: the neighbour, and those that PATH_OPEN named."""
+        behind = (NodeId.from_uri(uri).dotted for uri in reversed(self.via))
+        near = (self.link.peer.dotted,) if self.link.peer_role is Role.RELAY else ()
+        return tuple(dict.fromkeys((*near, *behind)))
+
     def to_handover(self) -> PathHandover:
         """Return the hand-over record of this path."""
         return PathHandover(

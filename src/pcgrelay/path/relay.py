@@ -150,10 +150,28 @@ class RelayPaths:
         for relayed in {relayed for relayed in self._paths if link in (relayed.a, relayed.b)}:
             self._end(relayed, Code.UNREACHABLE, told=(relayed.other(link),))
 
+    def standing(self) -> set[RelayPath]:
+        """All paths that were accepted."""
+        return {relayed for relayed in self._paths if relayed.is_live}
+
+    def onward(self, a: Link, destination: NodeId) -> Link | str:
+        """Return the link over which a path of that neighbour would go on now, or the reason for a refusal.
+
+        It is chosen as for one that is asked for; nothing is sent, and nothing kept.
+        """
+        asked = PathOpen(b"", a.peer.uri, destination.uri, LOWEST, 0, 1, 0, 0, False, ())
+        try:
+            return self._onward_link(destination, a, asked, frozenset())
+        except _Refusal as refusal:
+            return refusal.reason
+
     def to_handover(self) -> tuple[tuple[RelayPathHandover, ...], LabelsHandover, int]:
         """Return the hand-over records of the accepted paths and of the labels, and the last number that was given."""
-        living = (relayed for relayed in set(self._paths) if relayed.is_live)
-        return tuple(relayed.to_handover() for relayed in living), self._labels.to_handover(), self._next_number
+        return (
+            tuple(relayed.to_handover() for relayed in self.standing()),
+            self._labels.to_handover(),
+            self._next_number,
+        )
 
     def restore(
         self, handovers: Sequence[RelayPathHandover], labels: LabelsHandover, last: int, links: Mapping[int, Link]
@@ -167,27 +185,7 @@ class RelayPaths:
                 with suppress(DataPlaneRefused):
                     self._plane.path_remove(each.number)
                 continue
-            relayed = RelayPath(
-                number=each.number,
-                session=each.session,
-                source=NodeId.from_uri(each.source),
-                destination=NodeId.from_uri(each.destination),
-                a=links[each.a],
-                b=links[each.b],
-                a_in=each.a_in,
-                a_out=each.a_out,
-                b_in=each.b_in,
-                flows=each.flows,
-                cap=each.cap,
-                priority=each.priority,
-                opened_ms=each.opened_ms,
-                marking=each.marking,
-                # An older version did not check these names.
-                via=each.via if all(map(is_identity, each.via)) else (),
-                answers=SETUP_ANSWERS,  # an unfinished set-up cannot go on: its control connection is lost
-                is_live=True,
-            )
-            self._add(relayed)
+            self._add(RelayPath.restored(each, links))
         self._labels.restore(labels, [label for each in handovers for label in (each.a_in, each.b_in)])
         self._next_number = last
 

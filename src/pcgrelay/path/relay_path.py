@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 from pcgrelay.dataplane.api import PathSpec
 from pcgrelay.handover.records import RelayPathHandover
@@ -10,6 +12,7 @@ from pcgrelay.link.link import Link
 from pcgrelay.messages import PathOpen
 from pcgrelay.model import NodeId
 from pcgrelay.net.ratelimit import TokenBucket
+from pcgrelay.reasons import is_identity
 
 # CARRY is for handshakes. A path may carry two of the largest at once and little after that, so that nobody uses the
 # control plane to transfer data.
@@ -88,6 +91,30 @@ class RelayPath:
     def may_carry(self, size: int, now_ms: int) -> bool:
         """Count so many carried bytes; whether they are within the limit."""
         return not self.bucket.owe(size, now_ms)
+
+    @classmethod
+    def restored(cls, handover: RelayPathHandover, links: Mapping[int, Link]) -> Self:
+        """Make the path that a hand-over record describes. links: by number; both of its links are among them."""
+        return cls(
+            number=handover.number,
+            session=handover.session,
+            source=NodeId.from_uri(handover.source),
+            destination=NodeId.from_uri(handover.destination),
+            a=links[handover.a],
+            b=links[handover.b],
+            a_in=handover.a_in,
+            a_out=handover.a_out,
+            b_in=handover.b_in,
+            flows=handover.flows,
+            cap=handover.cap,
+            priority=handover.priority,
+            opened_ms=handover.opened_ms,
+            marking=handover.marking,
+            # An older version did not check these names.
+            via=handover.via if all(map(is_identity, handover.via)) else (),
+            answers=SETUP_ANSWERS,  # an unfinished set-up cannot go on: its control connection is lost
+            is_live=True,
+        )
 
     def to_handover(self) -> RelayPathHandover:
         """Return the hand-over record of this path."""

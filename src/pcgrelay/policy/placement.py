@@ -362,7 +362,7 @@ AUDIT = Table(
 )
 RULE_TABLES = (LISTEN, LINK, EXPORT, IMPORT, DIRECT)  # whose entries have owner, reason, change and until
 # What tests may use: the node does not.
-ASSURE = Table("assure", lambda config: [config.assure], (_local("probe"),))
+ASSURE = Table("assure", lambda config: [config.assure], (_local("probe"), _local("revoked")))
 TABLES = (
     NODE, IDENTITY, POLICY, BEARER, LISTEN, LINK, EXPORT, IMPORT, DIRECT, DRILL, CALLER, LOG, AUDIT, ASSURE,
     _reader("metrics"), _reader("page"), APPROVALS,

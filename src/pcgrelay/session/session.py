@@ -137,6 +137,11 @@ class Session:
         """The neighbour on its path, as a dotted name; empty if it has no path."""
         return self.path.link.peer.dotted if self.path else ""
 
+    @property
+    def paths(self) -> tuple[PathEnd, ...]:
+        """The paths that carry it: its own, and the former one until all flows have resumed."""
+        return tuple(path for path in (self.path, self.former) if path is not None)
+
 
 def up_record(session: Session, now_ms: int) -> SessionUp:
     """Return the log record of a session that has come up."""

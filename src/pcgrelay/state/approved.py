@@ -17,6 +17,7 @@ from msgspec import Struct, structs
 
 from pcgrelay.errors import ConfigError, PcgrelayError
 from pcgrelay.files import PRIVATE_MODE, make_folder, read_bounded, write_new
+from pcgrelay.state.changes import ChangeArchive
 from pcgrelay.state.file import Found, StateFile
 
 FOLDER = "approved"
@@ -74,6 +75,7 @@ class ApprovedStore:
 
     def __init__(self, state: Path) -> None:
         self.folder = state / FOLDER
+        self.changes = ChangeArchive(self.folder)
         self._pointer = StateFile(self.folder / POINTER, KIND, 1, Pointer)
         self._used = StateFile(self.folder / USED, "approvals-used", 1, Used)
 
@@ -103,6 +105,7 @@ class ApprovedStore:
         PcgrelayError: it cannot be written, and what held before holds.
         """
         make_folder(self.folder, FOLDER_MODE)
+        judges = None if pointer.is_first else self._held()
         name = self._next()
         target = self.folder / name
         make_folder(target, FOLDER_MODE)
@@ -116,6 +119,8 @@ class ApprovedStore:
             shutil.rmtree(target, ignore_errors=True)
             raise
         self._forget()
+        with suppress(PcgrelayError):
+            self._keep_change(filled, files, files if judges is None else judges.files)
         return Approved(path=target, pointer=filled, files=files)
 
     def rehash(self, held: Approved, digest: str, version: str) -> Approved:
@@ -138,6 +143,20 @@ class ApprovedStore:
         """Keep them. PcgrelayError: it cannot be written."""
         make_folder(self.folder, FOLDER_MODE)
         self._used.write(used)
+
+    def _held(self) -> Approved | None:
+        try:
+            return self.read()
+        except ConfigError:
+            return None
+
+    def _keep_change(self, pointer: Pointer, files: dict[str, bytes], judges: dict[str, bytes]) -> None:
+        """Keep the text that people signed, by whose signers it was judged. PcgrelayError: it cannot be written."""
+        if CHANGE not in files:
+            return
+        signed = {name: data for name, data in files.items() if name.startswith(CHANGE)}
+        by = {name: judges[name] for name in (SIGNERS, REVOKED) if name in judges}
+        self.changes.add(pointer.digest, pointer.taken, pointer.change, signed | by)
 
     def _whole(self, pointer: Pointer) -> Approved | None:
         """Return the policy that a pointer names, if each of its files is what it was."""

@@ -228,6 +228,8 @@ def _sessions(node: Node, edge: EdgeRole) -> tuple[SessionStatus, ...]:
                 received_bytes=own.get("received_bytes", 0),
                 generation=session.generation,
                 authenticated_s=session.schedule.age_ms(now_ms) / 1000,
+                bearers=tuple(dict.fromkeys(path.link.bearer for path in session.paths)),
+                relays=tuple(dict.fromkeys(relay for path in session.paths for relay in path.relays)),
             )
         )
     return tuple(found)

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,10 @@ def reload_by_signal(node: Node) -> None:
     os.kill(node.pid, signal.SIGHUP)
 
 
-def command(*arguments: str | Path, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
+def command(
+    *arguments: str | Path, seconds: float = 60.0, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a command of pcgrelay to its end."""
-    return subprocess.run([PCGRELAY, *arguments], capture_output=True, text=True, timeout=seconds, check=False)
+    return subprocess.run(
+        [PCGRELAY, *arguments], capture_output=True, text=True, timeout=seconds, check=False, env=environment
+    )

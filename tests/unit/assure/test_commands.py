@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from pcgrelay.assure.pack import pack_files, write_pack
+from pcgrelay.assure.runner import Run
+from pcgrelay.cli.assure.run import print_run
 from tests.support.command_line import Invoke, invoker
-from tests.support.evidence_examples import RESULTS, evidence, result
+from tests.support.evidence_examples import RESULTS, evidence, profile, result
 
 PERSON = "a.jones@kent.police.example"
 
@@ -37,6 +39,20 @@ def signers(folder: Path, public: Path, namespaces: str = "pcgrelay-evidence@1")
     words = " ".join(public.read_text().split()[:2])
     path.write_text(f'{PERSON} namespaces="{namespaces}",valid-before="20991231Z" {words}\n')
     return path
+
+
+def test_a_run_says_why_a_person_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = (
+        result("K6", "told", observed="no revoked identity was shown ([assure] revoked is not set); " * 2),
+        result("A1", "told", test="told", question="Who?"),
+    )
+    print_run("kent-1.kent.police.example", profile(), Run(results=asked, facts={}, seconds=1.0))
+    lines = capsys.readouterr().out.splitlines()
+    assert "  to be told    2    K6, A1" in lines
+    assert "      K6  Title of K6" in lines
+    assert any("no revoked identity was shown" in line for line in lines)
+    assert not any("A1  Title" in line for line in lines)
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_pack_that_is_as_it_was_written(pack: Path, invoke: Invoke) -> None:
@@ -109,7 +125,7 @@ def test_two_packs(pack: Path, tmp_path: Path, invoke: Invoke) -> None:
     write_pack(tmp_path / "later", pack_files(evidence(tmp_path, worse)))
     answer = invoke("assure", "diff", pack, tmp_path / "later")
     assert answer.code == 8
-    assert "  worse  K1  passed -> failed   Title of K1" in answer.out
+    assert "  worse  K1  passed -> failed\n             Title of K1\n" in answer.out
     assert invoke("assure", "diff", tmp_path / "later", pack).code == 0
     assert json.loads(invoke("assure", "diff", pack, pack, "--json").out)["changes"] == []
 

@@ -20,9 +20,10 @@ from pcgrelay.assure.facts import (
     OwnChain,
     RevocationListFact,
     RevocationLists,
+    RevokedIdentity,
     SelfTests,
 )
-from pcgrelay.assure.judgement import FAILED, PASSED, Judgement
+from pcgrelay.assure.judgement import FAILED, PASSED, TOLD, Judgement
 from pcgrelay.assure.judges import crypto
 from pcgrelay.assure.parameters import Parameters
 
@@ -48,7 +49,10 @@ ROOT = Certificate(
 )
 CHAIN = OwnChain(now=NOW, certificates=(LEAF,), trust=(ROOT,))
 LIST = RevocationListFact(issuer="CN=police.example CA", made=NOW - timedelta(days=1), next=NOW + timedelta(days=20))
-LISTS = RevocationLists(now=NOW, configured=True, lists=(LIST,))
+SHOWN = RevokedIdentity(
+    until=NOW + timedelta(days=9), reason="revoked", live="refused", detail="ssl/tls alert certificate revoked"
+)
+LISTS = RevocationLists(now=NOW, configured=True, lists=(LIST,), revoked=SHOWN)
 TRY = CertificateTry(kind="expired", due="expired", reason="expired", live="refused")
 
 
@@ -149,6 +153,32 @@ def test_a_public_ca_is_no_trust() -> None:
 )
 def test_the_revocation_list(change: dict[str, object], said: str) -> None:
     is_found(crypto.revocation_list_is_current(replace(LISTS, lists=(replace(LIST, **change),)), P), said)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"live": "taken", "detail": ""}, "the listener takes a revoked identity"),
+        ({"live": "unreachable", "detail": "no answer"}, "the listener does not answer (no answer)"),
+        ({"detail": "tlsv1 alert unknown ca"}, "for another reason (tlsv1 alert unknown ca)"),
+        ({"until": NOW - timedelta(days=1)}, "ended on 2026-11-29, so its refusal shows nothing"),
+        # Its list came from a neighbour, and is not in the file.
+        ({"reason": ""}, ""),
+        ({"live": "not tried", "detail": ""}, ""),
+        ({"live": "not tried", "reason": ""}, "by the node's own lists the revoked identity is good"),
+        ({"live": "not tried", "reason": "unknown_issuer"}, "the revoked identity is unknown_issuer"),
+    ],
+)
+def test_a_revoked_identity(change: dict[str, object], said: str) -> None:
+    is_found(crypto.revocation_list_is_current(replace(LISTS, revoked=replace(SHOWN, **change)), P), said)
+
+
+def test_without_a_revoked_identity_a_person_is_asked_unless_the_list_is_bad() -> None:
+    found = crypto.revocation_list_is_current(replace(LISTS, revoked=None), P)
+    assert found.outcome == TOLD
+    assert "1 in force, the oldest made 1 days ago; no revoked identity was shown" in found.observed
+    old = replace(LISTS, revoked=None, lists=(replace(LIST, made=NOW - timedelta(days=9)),))
+    is_found(crypto.revocation_list_is_current(old, P), "was made 9 days ago")
 
 
 def test_no_revocation_list() -> None:

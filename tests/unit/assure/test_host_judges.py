@@ -15,7 +15,7 @@ from pcgrelay.assure.facts import (
     Port,
     SecretSearch,
 )
-from pcgrelay.assure.judgement import FAILED, PASSED, Judgement
+from pcgrelay.assure.judgement import FAILED, PASSED, TOLD, Judgement
 from pcgrelay.assure.judges import host
 from pcgrelay.assure.parameters import Parameters
 from tests.support.good_facts import GOOD
@@ -79,6 +79,27 @@ def test_memory(change: dict[str, object], said: str) -> None:
 )
 def test_rights(change: dict[str, object], said: str) -> None:
     is_found(host.process_has_no_rights(replace(PROCESS, **change), P), said)
+
+
+BARE = replace(PROCESS, unit="", uid=0, no_new_privileges=False, seccomp=False, root_read_only=False)
+
+
+def test_what_a_person_starts_in_a_shell_is_a_question() -> None:
+    found = host.process_has_no_rights(BARE, P)
+    assert found.outcome == TOLD
+    assert "by hand" in found.observed
+    assert "it runs as root; NoNewPrivs is off; seccomp is off" in found.observed
+
+
+@pytest.mark.parametrize(
+    "change", [{"unit": "kent.service"}, {"seccomp": True}, {"no_new_privileges": True}, {"root_read_only": True}]
+)
+def test_what_something_confines_a_little_is_a_failure(change: dict[str, object]) -> None:
+    is_found(host.process_has_no_rights(replace(BARE, **change), P), "it runs as root")
+
+
+def test_who_needs_no_unit_to_be_confined_passes() -> None:
+    is_found(host.process_has_no_rights(replace(PROCESS, unit=""), P), "")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import os
 import socket
 from pathlib import Path
 
+import pytest
+
 from pcgrelay.assure.facts import Port
 from pcgrelay.assure.readers import process
 from pcgrelay.config import parse
@@ -45,6 +47,24 @@ NET_TCP = """\
    1: 00000000:1CE8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 778 1 0 100 0 0 10 0
    2: 0100007F:1388 0100007F:0016 01 00000000:00000000 00:00000000 00000000     0        0 777 1 0 100 0 0 10 0
 """
+
+
+@pytest.mark.parametrize(
+    ("groups", "unit"),
+    [
+        ("0::/system.slice/pcgrelay@kent-1.service\n", "pcgrelay@kent-1.service"),
+        ("0::/system.slice/system-pcgrelay.slice/pcgrelay@kent-1.service\n", "pcgrelay@kent-1.service"),
+        ("0::/user.slice/user-1000.slice/session-3.scope\n", ""),
+        ("0::/user.slice/user-1000.slice/user@1000.service\n", ""),
+        ("0::/system.slice/docker-0123abcd.scope\n", "docker-0123abcd.scope"),
+        ("0::/kubepods.slice/pod7/0123abcd\n", "0123abcd"),
+        ("9:name=systemd:/\n4:memory:/a/b\n0::/\n", ""),
+        ("1:cpu:/x\n0::/kent.service\n", "kent.service"),
+        ("", ""),
+    ],
+)
+def test_who_runs_a_process(groups: str, unit: str) -> None:
+    assert process.unit_of(groups) == unit
 
 
 def test_capabilities_have_their_names() -> None:

@@ -18,6 +18,7 @@ from pcgrelay.assure.rule_facts import (
     Diagram,
     DrillFact,
     Drills,
+    LiveTransit,
     Markings,
     PathFact,
     Refusal,
@@ -37,6 +38,7 @@ RULES = Rules(today=TODAY, rules=(RULE,), approvals=True, approved="a" * 64, hol
 CHANGE = ChangeFact(number="CR-1", taken="2026-11-01T09:00:00Z", by="SHA256:j", signers=("SHA256:a", "SHA256:b"))
 CHANGES = Changes(approvals=True, needs=2, changes=(CHANGE,))
 PAIR = BearerPair(one="internet", other="psn", allowed=False, named=False)
+ACROSS = LiveTransit(came="psn", goes="internet", named=False, paths=3, led=1)
 TRANSIT = Transit(bearers=("internet", "psn"), pairs=(PAIR,))
 PATH = PathFact(
     what="session with met-1.met.police.example",
@@ -112,6 +114,10 @@ def test_changes(facts: Changes, said: str) -> None:
         (TRANSIT, ""),
         (replace(TRANSIT, pairs=(replace(PAIR, allowed=True, named=True),)), ""),
         (replace(TRANSIT, pairs=(replace(PAIR, allowed=True),)), "internet and psn are open to each other"),
+        (replace(TRANSIT, live=(replace(ACROSS, named=True),)), ""),
+        (replace(TRANSIT, live=(replace(ACROSS, paths=0, led=0),)), ""),
+        (replace(TRANSIT, live=(ACROSS,)), "3 paths lead from psn to internet"),
+        (replace(TRANSIT, live=(replace(ACROSS, paths=0),)), "would lead a path from psn to internet"),
     ],
 )
 def test_transit(facts: Transit, said: str) -> None:
@@ -126,7 +132,7 @@ def test_transit(facts: Transit, said: str) -> None:
         (Markings(judged=False, highest=1, paths=(), any_relay=True), ""),
         (replace(MARKINGS, paths=(replace(PATH, bearer_cleared=1),)), "and psn is cleared for OFFICIAL"),
         (replace(MARKINGS, paths=(replace(PATH, neighbour_cleared=1),)), "and hub.example is cleared for OFFICIAL"),
-        (replace(MARKINGS, leaks=("psn",)), "above the marking of psn could go over it"),
+        (replace(MARKINGS, leaks=("psn",)), "the running node clears psn for more than the file says"),
         (replace(MARKINGS, patterns=("*.example",)), "relays has *.example"),
         (replace(MARKINGS, any_relay=True), "every member may be a relay"),
     ],

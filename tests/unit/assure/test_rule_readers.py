@@ -10,15 +10,19 @@ import msgspec
 import pytest
 
 from pcgrelay import config
+from pcgrelay.admin.assure_answers import LedAcross, PathsAcross, TransitAnswer
 from pcgrelay.assure.judgement import FAILED, PASSED, NotHereError
 from pcgrelay.assure.judges import rules as judges
 from pcgrelay.assure.parameters import Parameters
 from pcgrelay.assure.readers import rules
 from pcgrelay.assure.rule_facts import Changes
 from pcgrelay.audit.segments import segment_name
-from pcgrelay.state.approved import CHANGE
+from pcgrelay.policy.signers import parse_signers
+from pcgrelay.state.approved import CHANGE, SIGNERS
+from pcgrelay.state.changes import KeptChange
 from tests.support.approved_node import ApprovedNode
 from tests.support.documented_config import PATH, documented, written
+from tests.support.signing import listed, make_people
 
 P = Parameters()
 Fault = Callable[[ApprovedNode], None]
@@ -114,9 +118,9 @@ async def test_the_log_says_who_signed_what_is_not_kept(node: ApprovedNode, tmp_
     assert not any(each.recorded for each in found.changes)
     lines = [
         {"event": "policy.taken", "after": "c" * 64, "widens": 1, "change": "CR-0", "keys": ["SHA256:x", "SHA256:y"]},
-        {"event": "policy.taken", "after": before.pointer.digest, "widens": 1, "keys": keys[1]},
+        {"event": "policy.taken", "after": before.pointer.digest, "widens": 1, "change": "CR-2", "keys": keys[1]},
         {"event": "policy.taken", "after": "d" * 64, "widens": 0, "change": "CR-9", "keys": []},
-        {"event": "policy.taken", "after": held.pointer.digest, "widens": 1, "keys": keys[0]},
+        {"event": "policy.taken", "after": held.pointer.digest, "widens": 1, "change": "CR-3", "keys": keys[0]},
     ]
     text = "".join(rules_line(number, line) for number, line in enumerate(lines))
     (log / segment_name(0)).write_text(text + '{"torn')
@@ -129,12 +133,53 @@ async def test_the_log_says_who_signed_what_is_not_kept(node: ApprovedNode, tmp_
     assert "in the log with other keys" in judges.changes_are_signed(await changes(node, tmp_path), P).observed
 
 
+async def test_changes_before_the_last_two_are_verified_by_the_signers_of_then(
+    node: ApprovedNode, tmp_path: Path
+) -> None:
+    node.values["audit"] = {}
+    fresh = make_people(tmp_path / "fresh", "c.lee", "d.day", "e.fox")
+    node.take("CR-3")
+    # Whoever signed until here may not sign any more: what they signed then is judged by the list of then.
+    (tmp_path / "allowed_signers").write_text(listed([*node.people[:2], *fresh]))
+    node.take("CR-4")
+    (tmp_path / "allowed_signers").write_text(listed(fresh))
+    node.take("CR-5")
+    lines = [
+        {"event": "policy.first" if each.taken.change == "CR-1" else "policy.taken", "after": each.taken.digest}
+        | {"widens": 1, "change": each.taken.change, "keys": fingerprints(each)}
+        for each in reversed(node.store.changes.read())
+    ]
+    log = tmp_path / "state" / "audit" / "log"
+    log.mkdir(parents=True)
+    (log / segment_name(0)).write_text("".join(rules_line(number, line) for number, line in enumerate(lines)))
+    found = await changes(node, tmp_path)
+    assert [each.number for each in found.changes] == ["CR-5", "CR-4", "CR-3", "CR-2", "CR-1"]
+    assert [len(each.signers) for each in found.changes] == [2] * 5
+    assert found.only_log == 0
+    judgement = judges.changes_are_signed(found, P)
+    assert judgement.outcome == PASSED, judgement
+    assert "5 verified again by ssh-keygen" in judgement.observed
+    # A text that was touched is none, and then the log alone says who signed.
+    (kept,) = (each for each in node.store.changes.read() if each.taken.change == "CR-2")
+    with (kept.path / CHANGE).open("ab") as file:
+        file.write(b"x")
+    found = await changes(node, tmp_path)
+    assert [each.is_told for each in found.changes] == [False, False, False, True, False] or found.only_log == 1
+    assert "4 verified again by ssh-keygen, 1 by the keys" in judges.changes_are_signed(found, P).observed
+
+
+def fingerprints(kept: KeptChange) -> list[str]:
+    names = {name.removeprefix(f"{CHANGE}.").removesuffix(".sig") for name in kept.files if name.endswith(".sig")}
+    people = parse_signers(kept.files[SIGNERS], kept.path / SIGNERS)
+    return [each.fingerprint for each in people if each.principal in names]
+
+
 def rules_line(number: int, values: dict[str, object]) -> str:
     record = {"n": number, "ts": f"2026-09-0{number + 1}T10:00:00.000Z", **values}
     return msgspec.json.encode(record).decode() + "\n"
 
 
-def transit(role: str, **policy: object) -> rules.Transit:
+def transit(role: str, live: TransitAnswer | None = None, **policy: object) -> rules.Transit:
     values = documented()
     values["link"].append({**values["link"][0], "peer": "relay-2.hub.example", "bearer": "internet"})
     values["node"]["role"] = role
@@ -142,7 +187,7 @@ def transit(role: str, **policy: object) -> rules.Transit:
         for table in ("export", "import", "direct", "drill", "caller"):
             values.pop(table, None)
     values["policy"].update(policy)
-    return rules.transit_of(config.parse(written(values), PATH))
+    return rules.transit_of(config.parse(written(values), PATH), live or TransitAnswer(forwards=False))
 
 
 def test_an_edge_forwards_nothing() -> None:
@@ -161,8 +206,35 @@ def test_a_relay_without_a_word_on_bearers_forwards_between_all() -> None:
         values.pop(table, None)
     values["node"]["role"] = "relay"
     values["link"].append({**values["link"][0], "peer": "relay-2.hub.example", "bearer": "internet"})
-    found = rules.transit_of(config.parse(written(values), PATH))
+    found = rules.transit_of(config.parse(written(values), PATH), TransitAnswer(forwards=True))
     assert "internet and psn are open to each other" in judges.nothing_leads_across(found, P).observed
+
+
+LEADING = TransitAnswer(
+    forwards=True,
+    paths=(
+        PathsAcross(came="psn", goes="internet", marking=1, count=2),
+        PathsAcross(came="psn", goes="internet", marking=2, count=1),
+        PathsAcross(came="psn", goes="psn", marking=2, count=9),
+    ),
+    asked=7,
+    led=(LedAcross(came="internet", goes="psn", count=4),),
+    refused={"no_transit": 3},
+)
+
+
+def test_what_the_running_node_leads_is_held_against_the_file() -> None:
+    found = transit("relay", LEADING)
+    assert {(each.came, each.goes): (each.paths, each.led) for each in found.live} == {
+        ("psn", "internet"): (3, 0),
+        ("internet", "psn"): (0, 4),
+    }
+    said = judges.nothing_leads_across(found, P).observed
+    assert "3 paths lead from psn to internet" in said
+    assert "would lead a path from internet to psn" in said
+    named = judges.nothing_leads_across(transit("relay", LEADING, transit=[["psn", "internet"]]), P)
+    assert named.outcome == PASSED
+    assert "3 paths across stand, and of 7 ways that it was asked for it refuses 3" in named.observed
 
 
 async def test_with_one_bearer_there_is_nothing_to_lead_across(node: ApprovedNode, tmp_path: Path) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec import structs
 
-from pcgrelay.assure.pack import pack_files, write_pack
+from pcgrelay.assure.comparing import read_results
+from pcgrelay.assure.pack import RESULTS, pack_files, write_pack
 from pcgrelay.assure.seal import digest_of_sums, find_record, read_seal, was_witnessed
-from pcgrelay.assure.sums import PROOF
+from pcgrelay.assure.sums import PROOF, SUMS, read_sums, sums_text
 from pcgrelay.audit.policy import parse_policy
 from pcgrelay.audit.proof import prove
 from pcgrelay.errors import PcgrelayError, ProofProblem
 from tests.support.audit_logs import AuditLog, make_log
 from tests.support.command_line import Invoke, invoker
-from tests.support.evidence_examples import evidence, result
+from tests.support.evidence_examples import STARTED, evidence, result
 
 
 @pytest.fixture
@@ -69,6 +73,31 @@ def test_the_seal_of_another_pack_does_not_hold(tmp_path: Path, pack: Path, invo
     answer = invoke("assure", "verify", tmp_path / "other", "--policy", policy)
     assert answer.code == 8
     assert "the seal of another pack" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"node": "met-1.met.police.example"}, "says that it is of met-1.met.police.example, and the log of kent-1"),
+        ({"started": STARTED - timedelta(days=90)}, "its tests began on"),
+        ({"started": STARTED + timedelta(days=2)}, "its tests began on"),
+        ({"part": 1, "node": "met.police.example"}, "says that it is of met.police.example"),
+        ({"part": 1, "node": "kent.police.example"}, ""),
+    ],
+)
+def test_a_node_seals_its_own_pack_of_that_day(
+    tmp_path: Path, pack: Path, invoke: Invoke, changes: dict[str, object], said: str
+) -> None:
+    """Any node of the realm can seal any folder in its own log, so what the results say is held against that."""
+    results = structs.replace(read_results(pack), **changes)
+    (pack / RESULTS).write_bytes(msgspec.json.encode(results))
+    files = {name: (pack / name).read_bytes() for name in read_sums(pack)}
+    (pack / SUMS).write_bytes(sums_text(files))
+    policy = tmp_path / "realm.policy"
+    policy.write_text(sealed(tmp_path / "audit", pack).policy)
+    answer = invoke("assure", "verify", pack, "--policy", policy)
+    assert answer.code == (8 if said else 0), answer.err
+    assert said in answer.err
 
 
 def test_a_proof_of_another_record_or_log_does_not_hold(tmp_path: Path, pack: Path) -> None:

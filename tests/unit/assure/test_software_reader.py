@@ -14,8 +14,11 @@ from pcgrelay.assure.readers import software
 def test_the_table_of_support_is_of_this_version() -> None:
     table = software.support()
     assert table["release"]["version"] == __version__
-    assert all(isinstance(end, date) for end in table["openssl"].values())
-    assert all(re.fullmatch(r"\d\.\d", series) for series in table["openssl"])
+    for name, form in (("openssl", r"\d\.\d"), ("python", r"3\.\d\d"), ("system", r"debian \d\d")):
+        assert all(isinstance(end, date) for end in table[name]["until"].values())
+        assert all(re.fullmatch(form, version) for version in table[name]["until"])
+        assert table[name]["source"].startswith("https://")
+        assert re.fullmatch(r"20\d\d-\d\d", table[name]["reviewed"])
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,19 @@ def test_the_table_of_support_is_of_this_version() -> None:
 )
 def test_whoever_keeps_a_library_says_for_how_long(name: str, system: str, kept_by: str, until: date | None) -> None:
     found = software.library_fact("frames", name, system)
+    assert (found.kept_by, found.supported_until) == (kept_by, until)
+
+
+@pytest.mark.parametrize(
+    ("version", "base", "kept_by", "until"),
+    [
+        ("3.11.2", "/usr", "Debian 12", date(2028, 6, 30)),
+        ("3.13.5", "/opt/python", "Python", date(2029, 10, 31)),
+        ("3.9.2", "/usr/local", "Python", None),
+    ],
+)
+def test_a_python_of_the_system_is_kept_by_it(version: str, base: str, kept_by: str, until: date | None) -> None:
+    found = software.python_fact(version, base, "Debian 12")
     assert (found.kept_by, found.supported_until) == (kept_by, until)
 
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from pcgrelay import config
 from pcgrelay.admin.answers import ExplainAnswer, WayExplained
+from pcgrelay.admin.assure_answers import PathsAcross
 from pcgrelay.admin.status import OutletStatus, Status
 from pcgrelay.assure.judgement import FAILED, PASSED, NotHereError
 from pcgrelay.assure.judges import resilience, rules
@@ -25,7 +26,8 @@ from tests.support.healthy_status import HEALTHY
 
 P = Parameters()
 SERVICE = replace(HEALTHY.services[0], routes=(replace(HEALTHY.services[0].routes[0], priority="critical"),))
-STATUS = replace(HEALTHY, services=(SERVICE, *HEALTHY.services[1:]))
+LINKS = tuple(replace(each, cleared="OFFICIAL") for each in HEALTHY.links)
+STATUS = replace(HEALTHY, services=(SERVICE, *HEALTHY.services[1:]), links=LINKS)
 WAY = WayExplained(
     exporter="met-1", hops=("relay-1.hub.example", "met-1"), chosen=True, link="up", bearer="psn", why_not=""
 )
@@ -74,6 +76,62 @@ def test_a_session_goes_over_what_is_cleared_for_it(marking: int, outcome: str) 
     found = ways.markings_of(settings, status)
     assert [each.over for each in found.paths] == ["psn"]
     assert rules.markings_are_kept(found, P).outcome == outcome
+
+
+TWO_BEARERS = {
+    "bearer": [{"name": "psn", "marking": "OFFICIAL-SENSITIVE"}, {"name": "cjx", "marking": "OFFICIAL-SENSITIVE"}],
+    "policy": {
+        "members": ["*.police.example", "hub.example", "backup.example"],
+        "relays": ["hub.example", "backup.example"],
+        "clearances": {"hub.example": "OFFICIAL-SENSITIVE"},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"bearers": ("psn",), "relays": ("relay-1.hub.example",)}, ""),
+        # The link that it really has counts, and not one that would be cleared.
+        ({"bearers": ("internet",), "relays": ("relay-1.hub.example",)}, "internet is cleared for OFFICIAL"),
+        ({"bearers": ("psn", "internet"), "relays": ("relay-1.hub.example",)}, "internet is cleared for OFFICIAL"),
+        (
+            {"bearers": ("psn",), "relays": ("relay-1.hub.example", "relay-2.backup.example")},
+            "backup.example is cleared for OFFICIAL",
+        ),
+        # A path to an edge itself has no relay.
+        ({"bearers": ("psn",), "relays": ()}, ""),
+    ],
+)
+def test_every_network_and_relay_that_carries_a_session_is_judged(changes: dict[str, object], said: str) -> None:
+    status = replace(STATUS, sessions=(replace(STATUS.sessions[0], marking=2, **changes),))
+    judgement = rules.markings_are_kept(ways.markings_of(configured(**TWO_BEARERS), status), P)
+    assert judgement.outcome == (FAILED if said else PASSED), judgement
+    assert said in judgement.observed
+
+
+@pytest.mark.parametrize(
+    ("cleared", "said"),
+    [("OFFICIAL", ""), ("OFFICIAL-SENSITIVE", ""), ("SECRET", "clears psn for more"), ("", "clears psn for more")],
+)
+def test_the_running_node_clears_no_network_for_more_than_the_file_says(cleared: str, said: str) -> None:
+    status = replace(STATUS, links=(replace(LINKS[0], cleared=cleared), replace(LINKS[0], state="down", cleared="")))
+    judgement = rules.markings_are_kept(ways.markings_of(configured(**TWO_BEARERS), status), P)
+    assert judgement.outcome == (FAILED if said else PASSED), judgement
+    assert said in judgement.observed
+
+
+def test_paths_through_a_relay_are_judged_by_both_networks_and_the_other_relays() -> None:
+    rows = (
+        PathsAcross(came="psn", goes="psn", marking=2, relays=("hub.example",), count=3),
+        PathsAcross(came="psn", goes="internet", marking=2, count=1),
+        PathsAcross(came="psn", goes="psn", marking=2, relays=("backup.example",), count=2),
+    )
+    found = ways.markings_of(configured(**TWO_BEARERS), replace(STATUS, sessions=()), rows)
+    said = rules.markings_are_kept(found, P).observed
+    assert "1 paths from psn to internet: marked OFFICIAL-SENSITIVE, and internet is cleared for OFFICIAL" in said
+    assert "2 paths from psn to psn: marked OFFICIAL-SENSITIVE, and backup.example is cleared for OFFICIAL" in said
+    assert "3 paths" not in said
 
 
 def test_a_wildcard_of_relays_is_found() -> None:

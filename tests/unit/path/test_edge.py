@@ -62,6 +62,16 @@ async def test_an_edge_believes_no_other_edge_about_others(paths: EdgePaths, ans
     assert len(answerer.asked) == 1
 
 
+async def test_the_relays_of_a_path_are_known_as_far_as_they_are_named(paths: EdgePaths) -> None:
+    values = {"marking": 1, "priority": 0, "flows": 2, "cap": 4 * MIB, "resume": False}
+    end = paths.open(FakeLink(1, ME), SESSION, A, **values)  # type: ignore[arg-type]
+    assert end.relays == (ME.dotted,)
+    end.via = (OTHER.uri, ME.uri)
+    assert end.relays == (ME.dotted, OTHER.dotted)
+    direct = paths.open(FakeLink(2, A, peer_role=Role.EDGE), SESSION, A, **values)  # type: ignore[arg-type]
+    assert direct.relays == ()
+
+
 async def test_an_edge_asks_and_is_answered(paths: EdgePaths) -> None:
     link = FakeLink(1, ME)
     end = paths.open(link, SESSION, A, marking=1, priority=0, flows=2, cap=4 * MIB, resume=False)  # type: ignore[arg-type]

@@ -388,6 +388,29 @@ def test_a_relay_forwards_what_is_cleared_alone(
         assert relay.relay_paths.refused == {reason: 1}
 
 
+def test_where_a_path_would_go_on_is_told_and_leaves_no_trace(relay: Relay) -> None:
+    relay.b.bearer = "psn"
+
+    def onward(destination: NodeId) -> object:
+        return relay.relay_paths.onward(relay.a, destination)  # type: ignore[arg-type]
+
+    assert onward(B) is relay.b
+    assert onward(OTHER) == "no_route"
+    relay.clearances = Clearances(bearers={"internet": 3, "psn": 3}, transit=frozenset())
+    assert onward(B) == "no_transit"
+    assert (relay.a.take(), relay.b.take(), len(relay.relay_paths)) == ([], [], 0)
+    assert relay.relay_paths.refused == {}
+    assert relay.relay_paths.standing() == set()
+
+
+def test_what_stands_is_what_was_accepted(relay: Relay) -> None:
+    relay.opened()
+    assert relay.relay_paths.standing() == set()
+    relay.hear(relay.b, PathAccept(SESSION, 2, MIB, 77))
+    (found,) = relay.relay_paths.standing()
+    assert (found.source, found.destination) == (A, B)
+
+
 def test_what_an_onward_neighbour_announces_is_judged_too(relay: Relay) -> None:
     relay.clearances = Clearances(organisations={HUB: 3})
     relay.behind[relay.b.number] = (STRANGE_RELAY,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from pcgrelay.assure.facts import (
     REFUSED,
@@ -15,15 +15,17 @@ from pcgrelay.assure.facts import (
     Channels,
     OwnChain,
     RevocationLists,
+    RevokedIdentity,
     SelfTests,
 )
-from pcgrelay.assure.judgement import Judgement, failed, judge_all, listed, passed
+from pcgrelay.assure.judgement import Judgement, asked, failed, judge_all, listed, passed
 from pcgrelay.assure.parameters import Parameters
 
 RSA_LEAST_BITS = 3_072  # as strong as P-256 (NIST SP 800-57 part 1, table 2)
 CURVES = ("P-256", "P-384", "P-521", "Ed25519", "Ed448")
 HASHES = ("", "sha256", "sha384", "sha512")
 NOT_TRIED = "not tried"
+REVOKED = "revoked"  # the reason, and a word of the alert
 
 
 def old_tls_is_refused(facts: Attempts, parameters: Parameters) -> Judgement:
@@ -34,7 +36,8 @@ def old_tls_is_refused(facts: Attempts, parameters: Parameters) -> Judgement:
 
 def other_cryptography_is_refused(facts: Attempts, parameters: Parameters) -> Judgement:
     """K2: what is outside of the profile is refused, what is in it is taken."""
-    expected = f"only {', '.join(parameters.tls.groups)} and the suites of TLS 1.3 that the protocol names"
+    groups = ", ".join(parameters.tls.groups)
+    expected = f"only {groups}, the suites of TLS 1.3 that the protocol names, and signatures of the profile"
     taken = sum(each.answer == TAKEN for each in facts.attempts)
     words = f"{taken} of the profile taken, {len(facts.attempts) - taken} others refused"
     return judge_all(_wrong(facts), words, expected)
@@ -117,9 +120,9 @@ def _weak(each: Certificate) -> Iterator[str]:
 
 
 def revocation_list_is_current(facts: RevocationLists, parameters: Parameters) -> Judgement:
-    """K6: there is a list, in its time, made within the days of the profile."""
+    """K6: there is a list, in its time, made within the days of the profile, and the node refuses what is on it."""
     most = parameters.keys.crl_most_days
-    expected = f"a list is in force, in its time, and made within {most} days"
+    expected = f"a list is in force, in its time, made within {most} days, and a revoked identity is refused as such"
     if not facts.configured or not facts.lists:
         return failed("there is no revocation list", expected)
     wrong = []
@@ -132,7 +135,27 @@ def revocation_list_is_current(facts: RevocationLists, parameters: Parameters) -
         elif age < -timedelta(hours=1):
             wrong.append(f"the list of {each.issuer} is of the future; look at both clocks")
     oldest = max((facts.now - each.made).days for each in facts.lists)
-    return judge_all(wrong, f"{len(facts.lists)} in force, the oldest made {oldest} days ago", expected)
+    words = f"{len(facts.lists)} in force, the oldest made {oldest} days ago"
+    if wrong or facts.revoked is None:
+        why = f"{words}; no revoked identity was shown ([assure] revoked is not set)"
+        return failed(listed(wrong), expected) if wrong else asked(why, expected)
+    where = "by its lists, and it has no listener" if facts.revoked.live == NOT_TRIED else "by its listener"
+    cure = "see what pcgrelay status says of lists; [assure] revoked names an identity that the realm has revoked"
+    return judge_all(_unrevoked(facts.revoked, facts.now), f"{words}; a revoked identity is refused {where}",
+                     expected, cure)  # fmt: skip
+
+
+def _unrevoked(shown: RevokedIdentity, now: datetime) -> Iterator[str]:
+    if shown.until < now:
+        yield f"the revoked identity ended on {shown.until:%Y-%m-%d}, so its refusal shows nothing"
+    elif shown.live == NOT_TRIED and shown.reason != REVOKED:
+        yield f"by the node's own lists the revoked identity is {shown.reason or 'good'}"
+    elif shown.live == TAKEN:
+        yield "the listener takes a revoked identity"
+    elif shown.live not in (REFUSED, NOT_TRIED):
+        yield f"the listener does not answer ({shown.detail})"
+    elif shown.live == REFUSED and REVOKED not in shown.detail:
+        yield f"the listener refuses the revoked identity for another reason ({shown.detail})"
 
 
 def bad_certificates_are_refused(facts: CertificateBank, parameters: Parameters) -> Judgement:

@@ -14,7 +14,7 @@ from pcgrelay.assure.facts import (
     ProcessFacts,
     SecretSearch,
 )
-from pcgrelay.assure.judgement import Judgement, failed, judge_all, passed
+from pcgrelay.assure.judgement import Judgement, asked, failed, judge_all, listed, passed
 from pcgrelay.assure.parameters import Parameters
 from pcgrelay.core_dumps import NO_DUMP_BYTES
 
@@ -48,9 +48,16 @@ def _dumped(facts: ProcessFacts) -> Iterator[str]:
 
 
 def process_has_no_rights(facts: ProcessFacts, parameters: Parameters) -> Judgement:
-    """L1: user, capabilities, NoNewPrivs, seccomp, the root file system."""
+    """L1: user, capabilities, NoNewPrivs, seccomp, the root file system.
+
+    What a person starts in a shell has no unit that could confine it: then a person says why it is run so.
+    """
     expected = "not root, no capability but CAP_NET_BIND_SERVICE, NoNewPrivs, seccomp, read-only root"
-    return judge_all(_rights(facts), f"user {facts.uid}, confined", expected)
+    wrong = list(_rights(facts))
+    if wrong and not facts.unit and not (facts.no_new_privileges or facts.seccomp or facts.root_read_only):
+        why = "it was started by hand, without a unit or container that confines it"
+        return asked(f"{why}: {listed(wrong)}", expected)
+    return judge_all(wrong, f"user {facts.uid}, confined", expected)
 
 
 def _rights(facts: ProcessFacts) -> Iterator[str]:

@@ -55,8 +55,9 @@ def changes_are_signed(facts: Changes, parameters: Parameters) -> Judgement:
     if not facts.changes:
         return failed("nothing was approved yet", expected, "pcgrelay approve --first")
     wrong = [fault for each in facts.changes[: parameters.rules.changes] for fault in _change_faults(each, needs)]
-    told = f", {facts.only_log} of them as the log says" if facts.only_log else ""
-    return judge_all(wrong, f"{len(facts.changes)} changes, each with {needs} or more{told}", expected)
+    told = f", {facts.only_log} by the keys that the log names" if facts.only_log else ""
+    again = f"{len(facts.changes) - facts.only_log} verified again by ssh-keygen{told}"
+    return judge_all(wrong, f"{len(facts.changes)} changes, each with {needs} or more: {again}", expected)
 
 
 def _change_faults(each: ChangeFact, needs: int) -> Iterator[str]:
@@ -72,11 +73,23 @@ def _change_faults(each: ChangeFact, needs: int) -> Iterator[str]:
 
 
 def nothing_leads_across(facts: Transit, parameters: Parameters) -> Judgement:
-    """N5: no pair of bearers is open that nobody named."""
-    expected = "no rule leads from one bearer to another unless both are named together"
+    """N5: no pair of bearers is open that nobody named, by the file and by what the node leads and would lead."""
+    expected = "nothing leads from one bearer to another, nor would, unless both are named together"
     wrong = [f"{each.one} and {each.other} are open to each other" for each in facts.pairs if _is_open(each)]
+    for each in facts.live:
+        if not each.named and each.paths:
+            wrong.append(f"{each.paths} paths lead from {each.came} to {each.goes}")
+        elif not each.named and each.led:
+            wrong.append(f"the running node would lead a path from {each.came} to {each.goes}")
     named = sum(each.named for each in facts.pairs)
     words = f"{len(facts.bearers)} bearers, {len(facts.pairs)} pairs, {named} of them named"
+    if facts.forwards:
+        paths = sum(each.paths for each in facts.live)
+        words += (
+            f"; {paths} paths across stand, and of {facts.asked} ways that it was asked for it refuses {facts.refused}"
+        )
+    else:
+        words += "; the running node forwards nothing"
     cure = "add [[bearer]] tables, and name in [policy] transit which bearers may meet" if wrong else ""
     return judge_all(wrong, words, expected, cure)
 
@@ -86,26 +99,26 @@ def _is_open(pair: BearerPair) -> bool:
 
 
 def markings_are_kept(facts: Markings, parameters: Parameters) -> Judgement:
-    """N7: bearer and neighbour of everything that is live are cleared, and the rules refuse what is above."""
-    expected = "bearer and neighbour of each live path are cleared for its marking, and a higher one is refused"
+    """N7: bearer and neighbour of everything that is live are cleared, and the node clears nothing for more."""
+    expected = "bearer and relays of each live path are cleared for its marking, and the node clears none for more"
     if not facts.judged and facts.highest > LOWEST:
         words = f"something is marked {NAMES.get(facts.highest, facts.highest)}, and no bearer has a marking"
         return failed(words, expected, "write a [[bearer]] with its marking for each network")
     wrong = [fault for each in facts.paths for fault in _path_faults(each)]
-    wrong += [f"what is above the marking of {each} could go over it" for each in facts.leaks]
+    wrong += [f"the running node clears {each} for more than the file says" for each in facts.leaks]
     if facts.judged:
         wrong += [f"[policy] relays has {each}, which is no single organisation" for each in facts.patterns]
         if facts.any_relay:
             wrong.append("every member may be a relay ([policy] relays is not there)")
-    return judge_all(wrong, f"{len(facts.paths)} live, each cleared", expected)
+    return judge_all(wrong, f"{len(facts.paths)} live over a bearer each, all cleared", expected)
 
 
 def _path_faults(each: PathFact) -> Iterator[str]:
     marking = NAMES.get(each.marking, str(each.marking))
     if each.bearer_cleared < each.marking:
-        yield f"the {each.what} is {marking}, and {each.over} is cleared for {NAMES[each.bearer_cleared]}"
+        yield f"{each.what}: marked {marking}, and {each.over} is cleared for {NAMES[each.bearer_cleared]}"
     if each.neighbour_cleared < each.marking:
-        yield f"the {each.what} is {marking}, and {each.neighbour} is cleared for {NAMES[each.neighbour_cleared]}"
+        yield f"{each.what}: marked {marking}, and {each.neighbour} is cleared for {NAMES[each.neighbour_cleared]}"
 
 
 def network_is_drawn(facts: Diagram, parameters: Parameters) -> Judgement:

@@ -28,8 +28,8 @@ def files_are_as_recorded(facts: WheelFiles, parameters: Parameters) -> Judgemen
 
 
 def libraries_are_supported(facts: Libraries, parameters: Parameters) -> Judgement:
-    """S3: both OpenSSL libraries are within their support."""
-    expected = "the OpenSSL of frames and that of sessions are supported"
+    """S3: both OpenSSL libraries and the Python are within their support."""
+    expected = "the OpenSSL of frames, that of sessions, and the Python are supported"
     wrong = []
     for each in facts.libraries:
         if each.supported_until is None:
@@ -37,7 +37,8 @@ def libraries_are_supported(facts: Libraries, parameters: Parameters) -> Judgeme
         elif each.supported_until < facts.today:
             wrong.append(f"{each.version} ({each.use}) was supported by {each.kept_by} until {each.supported_until}")
     words = ", ".join(f"{each.use}: {each.version} until {each.supported_until}" for each in facts.libraries)
-    return judge_all(wrong, words, expected)
+    reviewed = min((each.reviewed for each in facts.libraries if each.reviewed), default="")
+    return judge_all(wrong, f"{words}{f' (reviewed {reviewed})' if reviewed else ''}", expected)
 
 
 def release_is_recent(facts: Release, parameters: Parameters) -> Judgement:

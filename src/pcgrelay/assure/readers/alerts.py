@@ -46,7 +46,7 @@ async def read_alerts(scene: Scene) -> Alerts:
     named = scene.parameters.monitoring.rules
     path = Path(named) if named else next((each for each in PLACES if each.is_file()), None)
     if path is None:
-        raise AskedError
+        raise AskedError("no alert rules are at a known place of this machine, nor named in monitoring.rules")
     text = await asyncio.to_thread(read_text, path, "alert rules", RULES_LIMIT_BYTES)
     complaint, by = await asyncio.to_thread(complaint_of, path)
     live = await asyncio.to_thread(read_page, scene.config.node.admin, "/metrics")

@@ -6,18 +6,29 @@ import asyncio
 import base64
 import hashlib
 import re
+import socket
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from msgspec import structs
 
-from pcgrelay.assure.facts import Certificate, OwnChain, RevocationListFact, RevocationLists
+from pcgrelay.assure.facts import (
+    Certificate,
+    OwnChain,
+    RevocationListFact,
+    RevocationLists,
+    RevokedIdentity,
+)
+from pcgrelay.assure.judges.crypto import NOT_TRIED
+from pcgrelay.assure.readers.offers import Answer, attempt_of, client_context, offer, show, tls_listeners
 from pcgrelay.assure.scene import Scene
 from pcgrelay.errors import PcgrelayError
 from pcgrelay.files import read_text
 from pcgrelay.identity.certificates import subject_of
-from pcgrelay.identity.credentials import load_certificates, load_crls
+from pcgrelay.identity.credentials import Credentials, load_certificates, load_crls, load_key
+from pcgrelay.identity.tls import chain_refusal, make_store
 
 # The CAs that browsers trust, where Debian and others keep them.
 PUBLIC = (Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pki/tls/certs/ca-bundle.crt"))
@@ -89,8 +100,34 @@ def _public() -> set[bytes]:
 
 
 async def read_revocation_lists(scene: Scene) -> RevocationLists:
-    """K6: the lists of the file, and in their place those that neighbours brought, as the running node says."""
-    return await asyncio.to_thread(_revocation_lists, scene)
+    """K6: the lists of the file, and in their place those that neighbours brought, as the running node says.
+
+    A revoked identity, if there is one for tests, is judged by the node's own files and shown to its first listener.
+    """
+    found = await asyncio.to_thread(_revocation_lists, scene)
+    path = scene.config.assure.revoked
+    return found if path is None else structs.replace(found, revoked=await _revoked(scene, path))
+
+
+async def _revoked(scene: Scene, path: Path) -> RevokedIdentity:
+    identity = scene.config.identity
+    chain, key = load_certificates(path, "revoked certificate"), load_key(path.with_suffix(".key"))
+    trust = load_certificates(identity.trust, "trusted certificate")
+    lists = load_crls(identity.crl) if identity.crl else ()
+    reason = chain_refusal(make_store(Credentials(chain=chain, key=key, trust=trust, crls=lists)), chain)
+    listening = next((each for each in tls_listeners(scene.config) if each.is_link), None)
+    live, detail = NOT_TRIED, ""
+    if listening is not None:
+        groups = ":".join(scene.parameters.tls.groups)
+
+        def offering(sock: socket.socket) -> Answer:
+            return offer(sock, show(client_context(groups), list(chain), key), shown=True)
+
+        await scene.pace.turn()
+        attempt = await asyncio.to_thread(attempt_of, listening, "a revoked identity", False, offering)
+        live, detail = attempt.answer, attempt.detail
+    until = chain[0].not_valid_after_utc
+    return RevokedIdentity(until=until, reason=str(reason or ""), live=live, detail=detail)
 
 
 def _revocation_lists(scene: Scene) -> RevocationLists:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from functools import partial
 
 from OpenSSL import SSL
@@ -18,6 +19,7 @@ from pcgrelay.assure.readers.offers import (
     client_context,
     offer,
     offer_old,
+    offer_signatures,
     tls_listeners,
 )
 from pcgrelay.assure.scene import Scene
@@ -31,6 +33,23 @@ SUITES = {
     "TLS_AES_128_GCM_SHA256": True,
     "TLS_AES_128_CCM_SHA256": False,
     "TLS_AES_128_CCM_8_SHA256": False,
+}
+# Schemes by which a server proves that it has the key of its certificate, by their names and numbers at IANA. Those
+# that a profile does not name are offered one at a time.
+SIGNATURES = {
+    "ecdsa_secp256r1_sha256": 0x0403,
+    "ecdsa_secp384r1_sha384": 0x0503,
+    "ecdsa_secp521r1_sha512": 0x0603,
+    "ed25519": 0x0807,
+    "ed448": 0x0808,
+    "rsa_pss_rsae_sha256": 0x0804,
+    "rsa_pss_rsae_sha384": 0x0805,
+    "rsa_pss_rsae_sha512": 0x0806,
+    "rsa_pkcs1_sha256": 0x0401,
+    "rsa_pkcs1_sha1": 0x0201,
+    "ecdsa_sha1": 0x0203,
+    "ecdsa_sha224": 0x0303,
+    "dsa_sha1": 0x0202,
 }
 UP = ("up", "draining")
 
@@ -55,7 +74,25 @@ async def offer_other_cryptography(scene: Scene) -> Attempts:
         found += await _offered(scene, listening, f"group {group}", group in groups, groups=group)
     for suite, wanted in SUITES.items():
         found += await _offered(scene, listening, f"suite {suite}", wanted, groups=":".join(groups), suites=suite)
+    found += await _offered_signatures(scene, listening)
     return Attempts(attempts=tuple(found))
+
+
+async def _offered_signatures(scene: Scene, listening: Listening) -> list[Attempt]:
+    """Those of the profile together, because a node has one key and so one scheme; all others one at a time."""
+    named = scene.parameters.tls.signatures
+    offers: list[tuple[str, bool, Sequence[str]]] = [("signatures of the profile", True, named)]
+    offers += [(f"signature {name}", False, (name,)) for name in SIGNATURES if name not in named]
+    try:
+        context = client_context(scene.parameters.tls.groups[0])
+    except (ValueError, IndexError, SSL.Error):
+        return []  # this OpenSSL has no group of the profile, which the offers of groups show
+    found = []
+    for what, wanted, names in offers:
+        schemes = tuple(SIGNATURES[name] for name in names)
+        offering = partial(offer_signatures, context=context, schemes=schemes)
+        found.append(await _attempt(scene, listening, what, wanted, offering))
+    return found
 
 
 async def read_channels(scene: Scene) -> Channels:

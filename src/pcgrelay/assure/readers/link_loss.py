@@ -32,7 +32,7 @@ async def read_link_losses(scene: Scene) -> LinkLosses:
         raise NotHereError("this node has no links")
     status = await asyncio.to_thread(scene.status)
     if status.node.role != "edge":
-        raise AskedError
+        raise AskedError("only the edges of a relay know what stops without one of its links")
     links = links_up(status)
     answers = await _explained(scene, status)
     losses = tuple(

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -27,6 +27,7 @@ OLD_VERSIONS = {"TLS 1.0": 0x0301, "TLS 1.1": 0x0302, "TLS 1.2": 0x0303}
 # ECDHE with AES-GCM and AES-CBC, and RSA: what clients of these versions offered.
 _OLD_SUITES = (0xC02B, 0xC02F, 0xC00A, 0xC009, 0xC014, 0xC013, 0x002F, 0x0035)
 _HANDSHAKE, _ALERT = 22, 21
+_SIGNATURES, _SIGNATURES_OF_CERTIFICATES = 13, 50  # extensions: signature_algorithms, signature_algorithms_cert
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +97,14 @@ def attempt_of(listening: Listening, offered: str, wanted: bool, offer: Callable
 
 def offer_old(sock: socket.socket, version: int) -> Answer:
     """Send the ClientHello of a client that knows nothing newer than `version`."""
+    return _first_answer(sock, old_hello(version))
+
+
+def _first_answer(sock: socket.socket, hello: bytes) -> Answer:
+    """Send a ClientHello, and see by the head of what comes back whether the server goes on."""
     sock.settimeout(ANSWER_S)
     try:
-        sock.sendall(old_hello(version))
+        sock.sendall(hello)
         head = sock.recv(7)
     except TimeoutError:
         return Answer(UNREACHABLE, "no answer")
@@ -126,10 +132,51 @@ def old_hello(version: int) -> bytes:
     return struct.pack(">BHH", _HANDSHAKE, 0x0301, len(message)) + message
 
 
+# -- signatures: pyOpenSSL cannot restrict them, so the offer is rewritten on its way ------------------------------
+
+
+def offer_signatures(sock: socket.socket, context: SSL.Context, schemes: Sequence[int]) -> Answer:
+    """Offer these signature schemes alone (RFC 8446, 4.2.3), and see whether the server can sign with one of them.
+
+    A server chooses its signature before it answers, so its first answer tells; the handshake goes no further, because
+    this side signed what it sent before it was rewritten. ValueError: the offer cannot be rewritten.
+    """
+    connection = SSL.Connection(context, None)
+    connection.set_connect_state()
+    try:
+        connection.do_handshake()
+    except SSL.WantReadError:
+        pass
+    return _first_answer(sock, with_signatures(connection.bio_read(READ_BYTES), schemes))
+
+
+def with_signatures(record: bytes, schemes: Sequence[int]) -> bytes:
+    """Return a ClientHello, one record (RFC 8446, 4.1.2), with other schemes. ValueError: it is none."""
+    if len(record) < 44 or record[0] != _HANDSHAKE or record[5] != 1 or len(record) - 5 != _number(record, 3):
+        raise ValueError("this is no ClientHello in one record")
+    at = 43 + 1 + record[43]  # behind version, random and session id
+    at += 2 + _number(record, at)  # suites
+    at += 1 + record[at]  # compression
+    kept, left = b"", record[at + 2 :]
+    while left:
+        size = 4 + _number(left, 2)
+        if _number(left, 0) not in (_SIGNATURES, _SIGNATURES_OF_CERTIFICATES):
+            kept += left[:size]
+        left = left[size:]
+    listed = b"".join(struct.pack(">H", each) for each in schemes)
+    kept = struct.pack(">HHH", _SIGNATURES, len(listed) + 2, len(listed)) + listed + kept
+    message = record[9:at] + struct.pack(">H", len(kept)) + kept
+    return record[:3] + struct.pack(">HB", len(message) + 4, 1) + len(message).to_bytes(3, "big") + message
+
+
+def _number(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 2], "big")
+
+
 # -- TLS 1.3 ---------------------------------------------------------------------------------------------------------
 
 
-def client_context(groups: str = "", suites: str = "", signatures: str = "") -> SSL.Context:
+def client_context(groups: str = "", suites: str = "") -> SSL.Context:
     """Make a client's context with these alone; "": OpenSSL's own. ValueError: this OpenSSL does not know one."""
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)

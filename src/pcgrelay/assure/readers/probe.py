@@ -73,7 +73,7 @@ def load_probe(scene: Scene) -> Probe:
     """Return the probe. AskedError: there is none. ConfigError: its configuration is refused."""
     path = scene.config.assure.probe
     if path is None:
-        raise AskedError
+        raise AskedError("no edge of a throw-away organisation is named ([assure] probe)")
     return probe_of(scene.config, configuration.load(path))
 
 

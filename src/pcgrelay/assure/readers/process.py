@@ -21,6 +21,7 @@ from pcgrelay.identity.handshake import HANDSHAKE_LIMIT_BYTES
 
 PROC = Path("/proc")
 IDLE_S = 0.5
+CONTAINERS = ("docker", "libpod", "kubepods", "containerd", "crio", "machine.slice", "lxc")  # in names of groups
 LISTENING = "0A"  # TCP_LISTEN of net/tcp_states.h, as /proc/net/tcp writes it
 ELF_HEADERS = 1 << 4  # of the bits of coredump_filter
 # linux/capability.h, in the order of their bits.
@@ -51,6 +52,7 @@ def _process(pid: int) -> ProcessFacts:
         no_new_privileges=fields["NoNewPrivs"] == "1",
         seccomp=fields["Seccomp"] != "0",
         root_read_only=root_is_read_only(_read(pid, "mountinfo")),
+        unit=unit_of(_read(pid, "cgroup")),
         core_limit_bytes=core_limit(_read(pid, "limits")),
         # The kernel gives the files of a process that may not be dumped to root (proc(5)).
         dumpable=uid == 0 or (PROC / str(pid)).stat().st_uid == uid,
@@ -96,6 +98,19 @@ def root_is_read_only(mounts: str) -> bool:
             options = {*fields[5].split(","), *(behind[2].split(",") if len(behind) > 2 else ())}
             read_only = "ro" in options
     return read_only
+
+
+def unit_of(groups: str) -> str:
+    """Return the unit or container that a process is part of, from /proc/PID/cgroup (cgroups(7)); "": it has none.
+
+    Sessions of people have scopes below user.slice, and what they start by hand is there too.
+    """
+    for line in groups.splitlines():
+        path = line.split(":", 2)[-1]
+        name = path.rpartition("/")[2]
+        if "/user.slice/" not in f"{path}/" and (name.endswith(".service") or any(each in path for each in CONTAINERS)):
+            return name
+    return ""
 
 
 def core_limit(limits: str) -> int | None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from pcgrelay.admin.assure_answers import TRANSIT_PATH, TransitAnswer
+from pcgrelay.admin.client import ask
 from pcgrelay.assure.judgement import NotHereError
 from pcgrelay.assure.readers.records import log_folder, newest_records
 from pcgrelay.assure.rule_facts import (
     BearerPair,
     ChangeFact,
     Changes,
+    LiveTransit,
     RuleFact,
     Rules,
     SignerFact,
@@ -25,18 +30,21 @@ from pcgrelay.assure.scene import Scene
 from pcgrelay.config import Config
 from pcgrelay.config.paper import papers
 from pcgrelay.model import Role
-from pcgrelay.policy.change import Change, parse_change
+from pcgrelay.policy.change import parse_change
 from pcgrelay.policy.clearances import clearances_of
 from pcgrelay.policy.digest import digest_on_disk
-from pcgrelay.policy.signatures import CHANGE_NAMESPACE, Signature, Verified, verify
+from pcgrelay.policy.signatures import CHANGE_NAMESPACE, Signature, verify
 from pcgrelay.policy.signed_text import Misspelt
 from pcgrelay.policy.signers import parse_signers, read_signers
-from pcgrelay.state.approved import CHANGE, REVOKED, SIGNERS, Approved, ApprovedStore
+from pcgrelay.state.approved import CHANGE, REVOKED, SIGNERS, Approved, ApprovedStore, Pointer
+from pcgrelay.state.changes import Taken
 
 PAPER = ("owner", "reason", "change", "until")
 # Records of a change that was taken, and of digests that another version computes.
-TAKEN = ("policy.taken", "policy.first")
+TAKEN, FIRST = ("policy.taken", "policy.first"), "policy.first"
 REHASHED = "policy.rehashed"
+SECONDS = 19  # letters of a time up to its seconds; the log has milliseconds too
+RECORDS_MOST = 1_000  # of policies that were taken, those that needed nobody too
 
 
 # -- rules (N3) ------------------------------------------------------------------------------------------------------
@@ -74,6 +82,21 @@ def _approved(config: Config) -> Approved | None:
 # -- changes (L4) ----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """One change whose text is kept. signers, revoked: of the policy that held before it, which judged it."""
+
+    digest: str  # of the policy that is kept with it
+    number: str
+    taken: str
+    text: bytes
+    signatures: tuple[Signature, ...]
+    signers: bytes
+    revoked: bytes
+    where: Path
+    after: str = ""  # the digest to which it leads, as its text says; "": the text is none
+
+
 async def read_changes(scene: Scene) -> Changes:
     """L4: those whose text is kept are verified by ssh-keygen; of those before them the log says who signed."""
     return await asyncio.to_thread(_changes, scene)
@@ -88,74 +111,105 @@ def _changes(scene: Scene) -> Changes:
         folder: Path | None = log_folder(scene)
     except NotHereError:
         folder = None
-    taken = newest_records(folder, TAKEN, most) if folder else []
-    rehashed = newest_records(folder, (REHASHED,), most) if folder else []
-    store = ApprovedStore(state)
-    newest, before = store.read(), store.before()
-    kept: list[ChangeFact] = []
-    for copy, judges in ((newest, before), (before, None)):
-        if copy is not None and CHANGE in copy.files:
-            records = None if folder is None else taken
-            kept.append(_kept(copy, judges, records, [str(each.get("before")) for each in rehashed], scene.folder))
-    known = {digest for copy in (newest, before) if copy is not None for digest in (_after(copy), copy.pointer.digest)}
-    told = [_told(each) for each in taken if each.get("after") not in known and each.get("widens", 0)]
-    told = told[: most - len(kept)]
-    return Changes(approvals=True, needs=approvals.needs, changes=(*kept, *told), only_log=len(told))
-
-
-def _kept(
-    copy: Approved,
-    judges: Approved | None,
-    records: Sequence[Mapping[str, Any]] | None,
-    rehashed: Sequence[str],
-    folder: Path,
-) -> ChangeFact:
-    """One change whose text is kept. judges: what held before it, whose signers decide."""
-    pointer = copy.pointer
-    try:
-        change = parse_change(copy.files[CHANGE])
-    except Misspelt:
-        return ChangeFact(number=pointer.change, taken=pointer.taken, whole=False)
-    signers = (judges or copy).files if not pointer.is_first else copy.files
-    people = parse_signers(signers[SIGNERS], copy.path / SIGNERS)
-    found = _verified(copy, signers, folder)
-    keys = tuple(sorted({each.fingerprint for each in found.good}))
-    mine = [each for each in records or () if each.get("after") == change.after]
-    return ChangeFact(
-        number=change.head.change,
-        taken=pointer.taken,
-        by=next((each.fingerprint for each in people if each.principal == change.head.by), ""),
-        signers=keys,
-        bad=tuple(each.flaw.value for each in found.bad),
-        whole=change.after in (pointer.digest, *rehashed),
-        recorded=records is None or any(set(each.get("keys", ())) <= set(keys) and each.get("keys") for each in mine),
+    taken = newest_records(folder, TAKEN, RECORDS_MOST) if folder else []
+    rehashed = [str(each.get("before")) for each in newest_records(folder, (REHASHED,), RECORDS_MOST)] if folder else []
+    named = [each for each in taken if each.get("widens", 0) or each.get("event") == FIRST][:most]
+    held, archived = _texts(ApprovedStore(state))
+    if folder is not None:
+        # Those that the log does not name were taken before it begins.
+        names = {_named(record) for record in named}
+        archived = [each for each in archived if (each.after, each.number) in names]
+    kept = [_verified(each, None if folder is None else taken, rehashed, scene.folder) for each in (*held, *archived)]
+    known = {(digest, each.number) for each in (*held, *archived) for digest in (each.after, each.digest)}
+    told = [_told(each) for each in named if _named(each) not in known]
+    newest = sorted((*kept, *told), key=lambda each: each.taken[:SECONDS], reverse=True)[:most]
+    return Changes(
+        approvals=True,
+        needs=approvals.needs,
+        changes=tuple(newest),
+        only_log=sum(each.is_told for each in newest),
     )
 
 
-def _verified(copy: Approved, signers: Mapping[str, bytes], folder: Path) -> Verified:
-    prefix = f"{CHANGE}."
-    names = [name for name in copy.files if name.startswith(prefix) and name.endswith(".sig")]
-    signatures = [Signature(name[len(prefix) : -len(".sig")], copy.files[name]) for name in sorted(names)]
-    listed = signers[SIGNERS]
-    people = parse_signers(listed, copy.path / SIGNERS)
-    # Judged at the moment at which the change was taken, as the node did.
-    when = datetime.fromisoformat(copy.pointer.taken).astimezone(UTC)
-    revoked = signers.get(REVOKED, b"")
-    return verify(copy.files[CHANGE], signatures, CHANGE_NAMESPACE, (listed, people), revoked, when, folder)
+def _named(record: Mapping[str, Any]) -> tuple[str, str]:
+    """What a change leads to, and its number: a policy may be gone back to, by another change."""
+    return str(record.get("after", "")), str(record.get("change", ""))
 
 
-def _after(copy: Approved) -> str:
+def _texts(store: ApprovedStore) -> tuple[list[_Signed], list[_Signed]]:
+    """Return the change of what holds and of what held before, and those before them that are kept, newest first."""
+    newest, before = store.read(), store.before()
+    archived = [
+        _signed(each.taken.digest, each.taken, each.files, each.files, each.path) for each in store.changes.read()
+    ]
+    judges = {each.text: each for each in reversed(archived)}
+    held: list[_Signed] = []
+    for copy, last in ((newest, before), (before, None)):
+        if copy is None or CHANGE not in copy.files:
+            continue
+        own = copy.files if copy.pointer.is_first or last is None else last.files
+        found = _signed(copy.pointer.digest, copy.pointer, copy.files, own, copy.path)
+        if other := judges.get(found.text):
+            found = replace(found, signers=other.signers, revoked=other.revoked)
+        held.append(found)
+    texts = {each.text for each in held}
+    # One may be kept twice, if it was written again; the newest counts.
+    older = {each.text: each for each in reversed(archived) if each.text not in texts}
+    return held, list(older.values())[::-1]
+
+
+def _signed(
+    digest: str, taken: Pointer | Taken, files: Mapping[str, bytes], judges: Mapping[str, bytes], where: Path
+) -> _Signed:
+    prefix, text = f"{CHANGE}.", files.get(CHANGE, b"")
+    names = [name for name in sorted(files) if name.startswith(prefix) and name.endswith(".sig")]
     try:
-        change: Change = parse_change(copy.files.get(CHANGE, b""))
+        after = parse_change(text).after
     except Misspelt:
-        return ""
-    return change.after
+        after = ""
+    return _Signed(
+        digest=digest,
+        number=taken.change,
+        taken=taken.taken,
+        text=text,
+        signatures=tuple(Signature(name[len(prefix) : -len(".sig")], files[name]) for name in names),
+        signers=judges.get(SIGNERS, b""),
+        revoked=judges.get(REVOKED, b""),
+        where=where,
+        after=after,
+    )
+
+
+def _verified(
+    each: _Signed, records: Sequence[Mapping[str, Any]] | None, rehashed: Sequence[str], folder: Path
+) -> ChangeFact:
+    if not each.after:
+        return ChangeFact(number=each.number, taken=each.taken, whole=False)
+    change = parse_change(each.text)
+    people = parse_signers(each.signers, each.where / SIGNERS)
+    # Judged at the moment at which the change was taken, as the node did.
+    when = datetime.fromisoformat(each.taken).astimezone(UTC)
+    found = verify(each.text, each.signatures, CHANGE_NAMESPACE, (each.signers, people), each.revoked, when, folder)
+    keys = tuple(sorted({one.fingerprint for one in found.good}))
+    mine = [one for one in records or () if one.get("after") == each.after]
+    return ChangeFact(
+        number=change.head.change,
+        taken=each.taken,
+        by=next((one.fingerprint for one in people if one.principal == change.head.by), ""),
+        signers=keys,
+        bad=tuple(one.flaw.value for one in found.bad),
+        whole=each.after in (each.digest, *rehashed),
+        recorded=records is None or any(set(one.get("keys", ())) <= set(keys) and one.get("keys") for one in mine),
+    )
 
 
 def _told(record: Mapping[str, Any]) -> ChangeFact:
     """One change of which the log alone says who signed it."""
     return ChangeFact(
-        number=str(record.get("change", "")), taken=str(record.get("ts", "")), signers=tuple(record.get("keys", ()))
+        number=str(record.get("change", "")),
+        taken=str(record.get("ts", "")),
+        signers=tuple(record.get("keys", ())),
+        is_told=True,
     )
 
 
@@ -163,20 +217,42 @@ def _told(record: Mapping[str, Any]) -> ChangeFact:
 
 
 async def read_transit(scene: Scene) -> Transit:
-    """N5: by the tables themselves, for each pair of bearers of this node's links and listeners."""
+    """N5: by the tables of the file, for each pair of bearers of links and listeners, and by the running node.
+
+    A relay says which paths stand, and makes its choice for ways that nobody has asked for.
+    """
     config = scene.config
     bearers = bearers_of(config)
     if len(bearers) < 2:
         raise NotHereError("this node uses one network, so nothing leads from one to another")
-    return transit_of(config)
+    live = await asyncio.to_thread(ask, config.node.admin, "GET", TRANSIT_PATH, TransitAnswer)
+    return transit_of(config, live)
 
 
-def transit_of(config: Config) -> Transit:
-    """Return all pairs of bearers. An edge forwards nothing."""
+def transit_of(config: Config, live: TransitAnswer) -> Transit:
+    """Return all pairs of bearers, and what the running node leads and would lead. An edge forwards nothing."""
     bearers, clearances = bearers_of(config), clearances_of(config)
     forwards = config.node.role is Role.RELAY
     named = frozenset(config.policy.transit or ())
+    paths: Counter[tuple[str, str]] = Counter()
+    for row in live.paths:
+        paths[row.came, row.goes] += row.count
+    led = {(each.came, each.goes): each.count for each in live.led}
     return Transit(
+        forwards=live.forwards,
+        live=tuple(
+            LiveTransit(
+                came=came,
+                goes=goes,
+                named=(min(came, goes), max(came, goes)) in named,
+                paths=paths[came, goes],
+                led=led.get((came, goes), 0),
+            )
+            for came, goes in sorted({*paths, *led})
+            if came != goes
+        ),
+        asked=live.asked,
+        refused=sum(live.refused.values()),
         bearers=bearers,
         pairs=tuple(
             BearerPair(

@@ -6,10 +6,11 @@ import asyncio
 import base64
 import hashlib
 import json
+import platform
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +26,7 @@ from pcgrelay.openssl import data_plane_library, session_library
 
 NAME = "pcgrelay"
 SUPPORT = Path(__file__).parents[1] / "support.toml"
+SYSTEM_PREFIX = "/usr"  # of the system's own Python
 SBOM_LIMIT_BYTES = 16 << 20
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -138,7 +140,11 @@ async def read_libraries(scene: Scene) -> Libraries:
     system = system_name(os_release())
     return Libraries(
         today=scene.clock.wall().date(),
-        libraries=(library_fact("frames", frames, system), library_fact("sessions", sessions, system)),
+        libraries=(
+            library_fact("frames", frames, system),
+            library_fact("sessions", sessions, system),
+            python_fact(platform.python_version(), sys.base_prefix, system),
+        ),
     )
 
 
@@ -150,13 +156,32 @@ def library_fact(use: str, name: str, system: str) -> Library:
     number = re.search(r"OpenSSL \S+", version)
     shown = number[0] if number else version[:40]
     if "shared with this system" in name:
-        return Library(use=use, version=shown, kept_by=system, supported_until=ends["system"].get(system.lower()))
-    until = ends["openssl"].get(series[1]) if series else None
-    return Library(use=use, version=shown, kept_by="OpenSSL", supported_until=until)
+        return _kept(use, shown, system, ends["system"], system.lower())
+    return _kept(use, shown, "OpenSSL", ends["openssl"], series[1] if series else "")
+
+
+def python_fact(version: str, base: str, system: str) -> Library:
+    """Return what is known of the Python that runs this: "3.11.2", "/usr". base: where it is installed."""
+    ends, name = support(), f"Python {version}"
+    if base == SYSTEM_PREFIX:
+        return _kept("interpreter", name, system, ends["system"], system.lower())
+    return _kept("interpreter", name, "Python", ends["python"], ".".join(version.split(".")[:2]))
+
+
+def _kept(use: str, version: str, by: str, table: Mapping[str, Any], key: str) -> Library:
+    """What a table of support.toml says of one version."""
+    return Library(
+        use=use,
+        version=version,
+        kept_by=by,
+        supported_until=table["until"].get(key),
+        source=table["source"],
+        reviewed=table["reviewed"],
+    )
 
 
 def support() -> dict[str, Any]:
-    """Return the table of ends of support."""
+    """Return the tables of ends of support."""
     return tomllib.loads(SUPPORT.read_text(encoding="utf-8"))
 
 

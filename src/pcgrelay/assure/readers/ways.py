@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from urllib.parse import urlencode
 
 from pcgrelay.admin.answers import EXPLAIN_PATH, ExplainAnswer, WayExplained
+from pcgrelay.admin.assure_answers import TRANSIT_PATH, PathsAcross, TransitAnswer
 from pcgrelay.admin.client import ask
-from pcgrelay.admin.status import LinkStatus, ServiceStatus, Status
+from pcgrelay.admin.status import ServiceStatus, Status
 from pcgrelay.assure.inventory import diagram
 from pcgrelay.assure.judgement import NotHereError
 from pcgrelay.assure.readers.rules import bearers_of
 from pcgrelay.assure.rule_facts import Diagram, Markings, PathFact, ServiceWays, WayFact, Ways
 from pcgrelay.assure.scene import Scene
 from pcgrelay.config import GATEWAY, Config
-from pcgrelay.model import Priority
-from pcgrelay.policy.clearances import HIGHEST, LOWEST, Clearances, clearances_of
+from pcgrelay.model import Priority, Role
+from pcgrelay.policy.clearances import HIGHEST, LOWEST, NAMES, Clearances, clearances_of
 from pcgrelay.policy.rules import MARKING_NUMBERS
 
 UP, READY = "up", "ready"
@@ -32,55 +33,79 @@ _DATE = re.compile(rb"\b(20\d\d-\d\d-\d\d)\b")
 async def read_markings(scene: Scene) -> Markings:
     """N7."""
     status = await asyncio.to_thread(scene.status)
-    return markings_of(scene.config, status)
+    through: tuple[PathsAcross, ...] = ()
+    if scene.config.node.role is Role.RELAY:
+        through = (await asyncio.to_thread(ask, scene.config.node.admin, "GET", TRANSIT_PATH, TransitAnswer)).paths
+    return markings_of(scene.config, status, through)
 
 
-def markings_of(config: Config, status: Status) -> Markings:
-    """Return what is live with its clearances, and for what the rules would lead where it is not cleared."""
+def markings_of(config: Config, status: Status, through: tuple[PathsAcross, ...] = ()) -> Markings:
+    """Return what is live with its clearances, and for what the rules would lead where it is not cleared.
+
+    through: paths through a relay.
+    """
     clearances = clearances_of(config)
-    paths = tuple(_paths(status, clearances))
+    paths = (*_sessions(status, clearances), *_through(through, clearances))
     exported = [MARKING_NUMBERS[each.marking] for each in config.exports]
     relays = config.policy.relays
     return Markings(
         judged=clearances.bearers is not None,
-        highest=max([LOWEST, *exported, *(each.marking for each in status.sessions)]),
+        highest=max(
+            [LOWEST, *exported, *(each.marking for each in status.sessions), *(each.marking for each in through)]
+        ),
         paths=paths,
-        leaks=tuple(_leaks(config, clearances)),
+        leaks=tuple(_leaks(config, status)),
         patterns=tuple(each for each in relays or () if each.startswith("*")),
         any_relay=relays is None,
     )
 
 
-def _paths(status: Status, clearances: Clearances) -> Iterator[PathFact]:
-    """Each session goes over one of the links to the neighbour that its path leads through."""
-    links: dict[str, list[LinkStatus]] = {}
+def _sessions(status: Status, clearances: Clearances) -> Iterator[PathFact]:
+    """Yield each session with each network that carries it now, and the least cleared of the relays on it."""
+    bearers: dict[str, set[str]] = {}
     for link in status.links:
         if link.state == UP:
-            links.setdefault(link.peer, []).append(link)
+            bearers.setdefault(link.peer, set()).add(link.bearer)
     for session in status.sessions:
-        if session.state != UP or session.via not in links:
+        if session.state != UP or not session.via:
             continue
-        # Of several links the one with the highest clearance: the node gives a path no other if that one is cleared.
-        best = max(links[session.via], key=lambda link: clearances.of_bearer(link.bearer))
-        organisation = session.via.partition(".")[2]
+        # A node of an older version does not say which of several links it is: then it may be any.
+        over = session.bearers or tuple(sorted(bearers.get(session.via, ())))
+        names = session.relays if session.bearers else (session.via,)
+        relays = [name.partition(".")[2] for name in names]
+        yield from _facts(f"session with {session.peer}", session.marking, over, relays, clearances)
+
+
+def _through(paths: tuple[PathsAcross, ...], clearances: Clearances) -> Iterator[PathFact]:
+    """Yield paths through a relay with both networks, and the least cleared of the other relays on them."""
+    for each in paths:
+        what = f"{each.count} paths from {each.came} to {each.goes}"
+        yield from _facts(what, each.marking, dict.fromkeys((each.came, each.goes)), each.relays, clearances)
+
+
+def _facts(
+    what: str, marking: int, bearers: Iterable[str], organisations: Iterable[str], clearances: Clearances
+) -> Iterator[PathFact]:
+    least = min(organisations, key=clearances.of_organisation, default="")
+    for bearer in bearers:
         yield PathFact(
-            what=f"session with {session.peer}",
-            marking=session.marking,
-            over=best.bearer,
-            bearer_cleared=clearances.of_bearer(best.bearer),
-            neighbour=organisation,
-            neighbour_cleared=clearances.of_organisation(organisation),
+            what=what,
+            marking=marking,
+            over=bearer,
+            bearer_cleared=clearances.of_bearer(bearer),
+            neighbour=least,
+            neighbour_cleared=clearances.of_organisation(least) if least else HIGHEST,
         )
 
 
-def _leaks(config: Config, clearances: Clearances) -> Iterator[str]:
-    """Yield bearers for which the node's own rule clears what is above their marking."""
-    if clearances.bearers is None:
+def _leaks(config: Config, status: Status) -> Iterator[str]:
+    """Yield bearers of live links that the running node clears for more than the file says of them."""
+    if not config.bearers:
         return
-    for name in bearers_of(config):
-        cleared = MARKING_NUMBERS[config.bearer(name).marking]
-        if any(clearances.clears(marking, name) for marking in range(cleared + 1, HIGHEST + 1)):
-            yield name
+    numbers = {name: number for number, name in NAMES.items()}
+    # A node that says nothing of a link does not judge by bearers at all.
+    live = {(link.bearer, numbers.get(link.cleared, HIGHEST)) for link in status.links if link.state == UP}
+    yield from sorted({name for name, cleared in live if cleared > MARKING_NUMBERS[config.bearer(name).marking]})
 
 
 # -- the drawing (N8) ------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import click
 from pcgrelay.assure.comparing import BETTER, OTHER, WORSE, compare, read_results
 from pcgrelay.cli.root import json_option
 from pcgrelay.output import counted, print_json, say
+from pcgrelay.printable import printable
 
 EPILOG = """\b
 Example:
@@ -21,6 +22,8 @@ Exit codes:
   78  one of them is no pack
 """
 CHANGED = 8
+WIDTH = 80
+BELOW = " " * 13
 
 
 @click.command(epilog=EPILOG)
@@ -39,7 +42,8 @@ def diff(before: Path, after: Path, as_json: bool) -> int:
         say(f"{old.started:%Y-%m-%d %H:%M} to {new.started:%Y-%m-%d %H:%M} UTC: {counted(len(changes), 'change')}.")
         for kind in (WORSE, BETTER, OTHER):
             for each in (each for each in changes if each.kind == kind):
-                say(f"  {kind:<7}{each.id:<4}{each.before} -> {each.after}   {each.title}")
-                if kind == WORSE and each.observed:
-                    say(f"{'':13}{each.observed}")
+                say(f"  {kind:<7}{each.id:<4}{each.before} -> {each.after}")
+                for text in (each.title, each.observed if kind == WORSE else ""):
+                    for line in click.wrap_text(printable(text), WIDTH, BELOW, BELOW).splitlines():
+                        say(line)
     return CHANGED if any(each.kind == WORSE for each in changes) else 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from pcgrelay import config
-from pcgrelay.assure.catalogue import Control, Profile, load_controls, load_profile
+from pcgrelay.assure.catalogue import ASKED, Control, Profile, load_controls, load_profile
 from pcgrelay.assure.evidence import gather
 from pcgrelay.assure.judgement import BAD, BROKEN, FAILED, NOT_HERE, PASSED, TOLD
 from pcgrelay.assure.pack import check_room, marking_of, pack_files, write_pack
@@ -129,13 +129,16 @@ def print_run(node: str, profile: Profile, done: Run) -> None:
                 say(line)
         else:
             say(head)
-        if outcome in BAD:
-            for each in found:
-                _print_bad(each)
+        for each in found:
+            if outcome in BAD:
+                _print_lines(each, each.observed, f"-> {each.cure}")
+            elif outcome == TOLD and each.test != ASKED:
+                # A machine could know it, and here it does not.
+                _print_lines(each, each.observed)
 
 
-def _print_bad(result: Result) -> None:
-    lines = [(f"{result.id:<4}{result.title}", "      "), (result.observed, BELOW), (f"-> {result.cure}", BELOW)]
+def _print_lines(result: Result, *below: str) -> None:
+    lines = [(f"{result.id:<4}{result.title}", "      "), *((text, BELOW) for text in below)]
     for text, indent in lines:
         for line in click.wrap_text(printable(text), WIDTH, indent, BELOW).splitlines():
             say(line)
