@@ -7,6 +7,7 @@ file with `extends`, which replaces what it names of the profile below and may l
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -154,6 +155,22 @@ def load_profile(name: str, controls: Mapping[str, Control]) -> Profile:
         controls=chosen,
         parameters=file.parameters,
     )
+
+
+def out_of_review(profile: Profile, today: date) -> tuple[str, ...]:
+    """Return what was last held against its sources longer ago than the profile says: ids of controls, and `profile`.
+
+    A figure that was right once says little when the text that it came from is another one.
+    """
+    most = profile.parameters.review.most_months
+    dated = [("profile", profile.reviewed), *((each.id, each.reviewed) for each in profile.controls)]
+    return tuple(name for name, month in dated if _months_since(month, today) > most)
+
+
+def _months_since(month: str, today: date) -> int:
+    """month: 2026-11."""
+    year, _, number = month.partition("-")
+    return (today.year - int(year)) * 12 + today.month - int(number)
 
 
 def _profile_path(name: str, folder: Path) -> Path:

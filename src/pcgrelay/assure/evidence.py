@@ -13,6 +13,7 @@ from pcgrelay.assure.catalogue import Profile
 from pcgrelay.assure.dpia import SHOWN_BY, dpia
 from pcgrelay.assure.judgement import PASSED
 from pcgrelay.assure.pack import Evidence
+from pcgrelay.assure.places import OpenFile, open_files
 from pcgrelay.assure.readers.software import os_release
 from pcgrelay.assure.runner import Run
 from pcgrelay.assure.scene import Scene
@@ -34,8 +35,16 @@ def gather(scene: Scene, profile: Profile, done: Run, started: datetime, marking
         status=status,
         ways=_ways(scene) if status else (),
         os_release=os_release(),
-        dpia=dpia(scene.config, status, started, marking, is_shown=is_shown),
+        dpia=dpia(scene.config, status, opened_by(scene), started, marking, is_shown=is_shown),
     )
+
+
+def opened_by(scene: Scene) -> tuple[OpenFile, ...] | None:
+    """Return the files that the node has open for writing; None: they cannot be seen."""
+    try:
+        return open_files(scene.pid())
+    except PcgrelayError:
+        return None
 
 
 def _ways(scene: Scene) -> tuple[tuple[str, ...], ...]:

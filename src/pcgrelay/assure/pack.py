@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from pcgrelay.admin.status import Status
 from pcgrelay.assure import inventory
-from pcgrelay.assure.catalogue import Profile
+from pcgrelay.assure.catalogue import Profile, out_of_review
 from pcgrelay.assure.judgement import OUTCOMES
 from pcgrelay.assure.oscal import assessment_results
 from pcgrelay.assure.redact import facts_json, redact_config
@@ -44,6 +44,7 @@ class Results(Struct, frozen=True, kw_only=True):
     seconds: float
     part: int  # 1: outcomes alone, to be published; 2: all
     results: tuple[Result, ...]
+    out_of_review: tuple[str, ...] = ()  # controls that were last held against their sources too long ago
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
@@ -86,6 +87,7 @@ def results_of(evidence: Evidence, part: int = 2) -> Results:
         seconds=evidence.run.seconds,
         part=part,
         results=results,
+        out_of_review=out_of_review(evidence.profile, evidence.started.date()),
     )
 
 
@@ -104,6 +106,7 @@ def _summaries(evidence: Evidence, part: int) -> dict[str, bytes]:
         "profile": evidence.profile,
         "results": found.results,
         "counts": counts_of(found.results),
+        "out_of_review": found.out_of_review,
         "started": evidence.started,
         "part1": part == 1,
     }

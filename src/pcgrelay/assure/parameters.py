@@ -93,6 +93,12 @@ class ReleaseParameters(_Table, frozen=True, kw_only=True):
     supported_days: Days = 730  # from then on: fixes go to a release until the second one after it (SECURITY.md)
 
 
+class ReviewParameters(_Table, frozen=True, kw_only=True):
+    """When controls are held against their sources again."""
+
+    most_months: Annotated[int, Meta(ge=1, le=120)] = 12  # since somebody last did
+
+
 class Parameters(_Table, frozen=True, kw_only=True):
     """[parameters] of a profile."""
 
@@ -103,3 +109,4 @@ class Parameters(_Table, frozen=True, kw_only=True):
     rules: RulesParameters = RulesParameters()
     drill: DrillParameters = DrillParameters()
     release: ReleaseParameters = ReleaseParameters()
+    review: ReviewParameters = ReviewParameters()

@@ -23,6 +23,7 @@ from pcgrelay.assure.judgement import PASSED, TOLD
 from pcgrelay.assure.pack import Results
 from pcgrelay.assure.runner import Result
 from pcgrelay.assure.sums import PROOF, SUMS
+from pcgrelay.audit.checkpoint import ORIGIN_PREFIX
 from pcgrelay.audit.history import SignedHead, read_history
 from pcgrelay.audit.note import Note
 from pcgrelay.audit.policy import Policy
@@ -61,8 +62,8 @@ class _Record(Struct, frozen=True, kw_only=True):
     profile: str = ""
 
 
-async def seal(config: Config, folder: Path, profile: Profile, results: tuple[Result, ...]) -> int:
-    """Have the node put a pack on record, wait for a signed head over it, and write the proof; return its number.
+async def seal(config: Config, folder: Path, profile: Profile, results: tuple[Result, ...]) -> Proof:
+    """Have the node put a pack on record, wait for a signed head over it, and write the proof; return it.
 
     RunError: the node keeps no audit log, or the record is not signed in time. The pack stays as it is, without a seal.
     """
@@ -81,7 +82,7 @@ async def seal(config: Config, folder: Path, profile: Profile, results: tuple[Re
     log = config.node.state / "audit"
     proof = await _proved(log, digest)
     write_new(folder / PROOF, proof.encoded, PRIVATE_MODE)
-    return proof.index
+    return proof
 
 
 def digest_of_sums(folder: Path) -> str:
@@ -114,8 +115,22 @@ def was_witnessed(log: Path) -> bool:
 
 def has_witness(note: Note) -> bool:
     """Return whether anybody but the log itself has signed a head."""
+    return bool(witnesses_of(note))
+
+
+def witnesses_of(note: Note) -> tuple[str, ...]:
+    """Return who else has signed a head, not verified: a node of pcgrelay as NAME.ORGANISATION."""
     origin = note.text.partition("\n")[0]
-    return any(each.name != origin for each in note.signatures)
+    others = dict.fromkeys(each.name for each in note.signatures if each.name != origin)
+    return tuple(short_name(name) for name in others)
+
+
+def short_name(name: str) -> str:
+    """Return NAME.ORGANISATION of a node, whose log and its keys are called pcgrelay.REALM/ORGANISATION/NAME."""
+    match name.split("/"):
+        case [first, organisation, node] if first.startswith(ORIGIN_PREFIX):
+            return f"{node}.{organisation}"
+    return name
 
 
 def find_record(log: Path, digest: str) -> int:

@@ -16,6 +16,7 @@ from pcgrelay.admin.status import Status
 from pcgrelay.assure.catalogue import load_controls, load_profile
 from pcgrelay.assure.dpia import SHOWN_BY
 from pcgrelay.assure.dpia import dpia as dpia_page
+from pcgrelay.assure.evidence import opened_by
 from pcgrelay.assure.judgement import PASSED
 from pcgrelay.assure.pack import marking_of
 from pcgrelay.assure.runner import run_controls
@@ -32,7 +33,15 @@ Example:
 \b
 Its first sentence says that the gateway keeps no personal data, and is there
 only if control M6 passed just now: a marker that was sent through a stream is
-found in no log, record or metric.
+found in no log, record or metric. Without [assure] probe that is told by a
+person, and the page says that it was not shown.
+
+\b
+Exit codes:
+   0  the page is written, with the sentence or without it
+   1  the file is there already, or cannot be written
+  77  refused: permissions are wrong
+  78  the configuration is refused
 """
 
 
@@ -43,7 +52,8 @@ found in no log, record or metric.
 def dpia(path: Path, out: Path | None, marking: str) -> int:
     """Write what a node keeps, for a data protection impact assessment.
 
-    Each place where anything is kept: what it is, whose, how long, and who may read it.
+    Each place where anything is kept: what it is, whose, how long, and who may read it. Files that the node has open
+    are looked at too: run it as root or as the node's user.
     """
     if len(marking) > 60 or not marking.isprintable():
         raise UsageProblem("--marking is at most 60 characters on one line.")
@@ -59,7 +69,7 @@ def dpia(path: Path, out: Path | None, marking: str) -> int:
     with suppress(PcgrelayError):
         status = read_status(settings.node.admin)
     is_shown = all(each.outcome == PASSED for each in done.results)
-    text = dpia_page(settings, status, now, marking or marking_of(settings), is_shown=is_shown)
+    text = dpia_page(settings, status, opened_by(scene), now, marking or marking_of(settings), is_shown=is_shown)
     if out is None:
         click.echo(text, nl=False)
     else:

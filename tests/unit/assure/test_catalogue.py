@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from pcgrelay.assure.catalogue import load_controls, load_profile, parse_controls, profile_names
+from pcgrelay.assure.catalogue import load_controls, load_profile, out_of_review, parse_controls, profile_names
 from pcgrelay.assure.tests import TESTS
 from pcgrelay.config.source import Source
 from pcgrelay.errors import ConfigError
@@ -84,6 +85,16 @@ def test_a_profile_overlays_another(tmp_path: Path) -> None:
     assert ours.parameters.drill.most_days == 30
     assert ours.parameters.tls == theirs.parameters.tls
     assert {each.id for each in theirs.controls} - {each.id for each in ours.controls} == {"N8"}
+
+
+def test_what_nobody_held_against_its_sources_for_long_is_out_of_review(tmp_path: Path) -> None:
+    profile = load_profile("ncsc-official", CONTROLS)
+    assert out_of_review(profile, date(2027, 11, 30)) == ()
+    assert out_of_review(profile, date(2027, 12, 1)) == ("profile", *(each.id for each in profile.controls))
+    own = 'title = "Kent"\nextends = "ncsc-official"\nreviewed = "2027-06"\n[parameters]\nreview.most_months = 6\n'
+    overlay = load_profile(str(profile_of(tmp_path, own)), CONTROLS)
+    assert out_of_review(overlay, date(2027, 5, 31)) == ()
+    assert out_of_review(overlay, date(2027, 6, 1)) == tuple(each.id for each in overlay.controls)
 
 
 def test_whoever_confirmed_a_profile_did_not_confirm_what_another_makes_of_it(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from msgspec import structs
 
-from pcgrelay.assure.dpia import ABOUT, SENTENCE, dpia, fields_about_people, record_kinds, state_contents
+from pcgrelay.assure.dpia import ABOUT, SENTENCE, dpia, fields_about_people, record_kinds
 from tests.support.evidence_examples import SECRETS, STARTED, STATUS, evidence
 
 
 def page(folder: Path, *, is_shown: bool) -> str:
-    return dpia(evidence(folder).config, STATUS, STARTED, "OFFICIAL", is_shown=is_shown)
+    return dpia(evidence(folder).config, STATUS, (), STARTED, "OFFICIAL", is_shown=is_shown)
 
 
 def test_the_sentence_is_there_only_if_it_was_shown(tmp_path: Path) -> None:
@@ -27,16 +27,6 @@ def test_every_place_is_named_without_an_address(tmp_path: Path) -> None:
         assert words in text
     assert not any(secret in text for secret in SECRETS)
     assert text.count("**OFFICIAL**") == 2
-
-
-def test_the_folder_of_state_is_listed(tmp_path: Path) -> None:
-    (tmp_path / "drills").mkdir()
-    for name in ("a", "b"):
-        (tmp_path / "drills" / name).write_text("x")
-    (tmp_path / "shares.json").write_text("x")
-    (tmp_path / "audit").mkdir()
-    assert list(state_contents(tmp_path)) == [("drills/", 2), ("shares.json", 1)]
-    assert list(state_contents(tmp_path / "none")) == []
 
 
 def test_fields_about_people_are_those_of_acts() -> None:

@@ -12,8 +12,9 @@ from msgspec import structs
 
 from pcgrelay.assure.comparing import read_results
 from pcgrelay.assure.pack import RESULTS, pack_files, write_pack
-from pcgrelay.assure.seal import digest_of_sums, find_record, read_seal, was_witnessed
+from pcgrelay.assure.seal import digest_of_sums, find_record, read_seal, was_witnessed, witnesses_of
 from pcgrelay.assure.sums import PROOF, SUMS, read_sums, sums_text
+from pcgrelay.audit.note import Note, Signature
 from pcgrelay.audit.policy import parse_policy
 from pcgrelay.audit.proof import prove
 from pcgrelay.errors import PcgrelayError, ProofProblem
@@ -55,6 +56,13 @@ def test_a_seal_holds(tmp_path: Path, pack: Path, invoke: Invoke) -> None:
     assert answer.code == 0, answer.err
     assert "sealed on 2026-11-03T10:12:44.000Z by" in answer.out
     assert "witnessed by 1" in answer.out
+
+
+def test_witnesses_of_a_seal_have_short_names() -> None:
+    origin = "pcgrelay.police.example/kent.police.example/kent-1"
+    names = (origin, "pcgrelay.police.example/hub.example/relay-1", "witness.example/w1", origin, "witness.example/w1")
+    note = Note(text=f"{origin}\n1\n", signatures=tuple(Signature(name, b"1234", b"") for name in names))
+    assert witnesses_of(note) == ("relay-1.hub.example", "witness.example/w1")
 
 
 def test_a_seal_that_nobody_checks_says_so(tmp_path: Path, pack: Path, invoke: Invoke) -> None:

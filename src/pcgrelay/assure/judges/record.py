@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pcgrelay.assure.judgement import Judgement, failed, judge_all, passed
+from pcgrelay.assure.judgement import TOLD, Judgement, failed, judge_all, passed
 from pcgrelay.assure.parameters import Parameters
 from pcgrelay.assure.record_facts import Alerts, ClockFacts, Kept, LogVerified, Observed, Privacy
 
@@ -76,8 +76,11 @@ def nothing_is_held(facts: Privacy, parameters: Parameters) -> Judgement:
         if not marker.came_back:
             wrong.append("the marker did not get through, so its absence shows nothing")
     words = f"{facts.fields} fields of {facts.records} records"
+    if marker is None and not wrong:
+        # By the schema alone it has not been shown: what is kept is shown by a marker that is searched for.
+        return Judgement(outcome=TOLD, observed=f"{words}; no marker was sent (no [assure] probe)", expected=expected)
     if marker is None:
-        return judge_all(wrong, f"{words}; no marker was sent (no [assure] probe)", expected)
+        return judge_all(wrong, "", expected)
     return judge_all(wrong, f"{words}; 0 hits in {', '.join(marker.searched)}", expected)
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import click
 
 from pcgrelay import config
-from pcgrelay.assure.catalogue import ASKED, Control, Profile, load_controls, load_profile
+from pcgrelay.assure.catalogue import ASKED, Control, Profile, load_controls, load_profile, out_of_review
 from pcgrelay.assure.evidence import gather
 from pcgrelay.assure.judgement import BAD, BROKEN, FAILED, NOT_HERE, PASSED, TOLD
 from pcgrelay.assure.pack import check_room, marking_of, pack_files, write_pack
 from pcgrelay.assure.runner import Result, Run, run_controls
 from pcgrelay.assure.scene import Scene
-from pcgrelay.assure.seal import seal
+from pcgrelay.assure.seal import seal, witnesses_of
 from pcgrelay.assure.tests import TESTS
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import PcgrelayError, UsageProblem
@@ -28,6 +28,7 @@ from pcgrelay.printable import printable
 CHANGED = 8
 WIDTH = 80
 BELOW = " " * 10
+WITNESSES_SHOWN = 4
 
 EPILOG = """\b
 Examples:
@@ -80,7 +81,8 @@ def run(path: Path, profile: str, out: Path | None, part: str, marking: str, dis
         print_run(settings.node.id.dotted, chosen, done)
         if out is not None:
             say("")
-            say(sealed)
+            for line in click.wrap_text(sealed, WIDTH).splitlines():
+                say(line)
     return CHANGED if any(each.is_bad for each in done.results) else 0
 
 
@@ -89,14 +91,17 @@ def _sealed(settings: config.Config, out: Path, profile: Profile, done: Run) -> 
     if sys.stderr.isatty():
         click.echo("\r\x1b[KWaiting for the audit log to sign the seal: a minute at most", err=True, nl=False)
     try:
-        number = asyncio.run(seal(settings, out, profile, done.results))
+        proof = asyncio.run(seal(settings, out, profile, done.results))
     except PcgrelayError as error:
         words = str(error).rstrip(".")
         return f"{out}: the pack. It is not sealed: {words[:1].lower()}{words[1:]}."
     finally:
         if sys.stderr.isatty():
             click.echo("\r\x1b[K", err=True, nl=False)
-    return f"{out} is sealed: record {number:,} of the audit log."
+    by = ", ".join(witnesses_of(proof.note)[:WITNESSES_SHOWN])
+    return (
+        f"{out} is sealed: record {proof.index:,} of the audit log, {f'witnessed by {by}' if by else 'not witnessed'}."
+    )
 
 
 def _telling(as_json: bool) -> Callable[[Control], None]:
@@ -116,6 +121,9 @@ def print_run(node: str, profile: Profile, done: Run) -> None:
         click.echo("\r\x1b[K", err=True, nl=False)
     say(f"{node}, profile {profile.title} ({len(profile.controls)} controls), {done.seconds:.0f} s")
     say(f"Confirmed by: {profile.confirmed_by or 'not yet confirmed by an assurer'}")
+    if old := out_of_review(profile, done.results[0].started.date()):
+        for line in click.wrap_text(f"Out of review: {', '.join(old)}", WIDTH, "", "  ").splitlines():
+            say(line)
     say("")
     for outcome in (PASSED, FAILED, BROKEN, TOLD, NOT_HERE):
         found = [each for each in done.results if each.outcome == outcome]

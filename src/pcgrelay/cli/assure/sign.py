@@ -15,6 +15,13 @@ EPILOG = """\b
 Example:
   pcgrelay assure sign evidence --as "information assurance" \\
       --key ~/.ssh/id_ed25519
+
+\b
+Exit codes:
+   0  signed; the signature lies in the folder
+   1  not signed: ssh-keygen is missing or refused, or this role has signed
+   2  the role is none
+  78  this is no pack, or it is not as it was written
 """
 
 

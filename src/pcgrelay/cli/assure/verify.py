@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pcgrelay.assure.comparing import read_results
-from pcgrelay.assure.seal import Sealed, read_seal
+from pcgrelay.assure.seal import Sealed, read_seal, short_name
 from pcgrelay.assure.signing import verify_signatures
 from pcgrelay.assure.sums import PROOF, differences, read_sums
 from pcgrelay.audit.checkpoint import CheckpointRefused
@@ -69,7 +69,7 @@ def verify(folder: Path, policy: Path | None, signers: Path | None, as_json: boo
             say(unsealed, err=policy is not None)
         else:
             by = f"; witnessed by {len(seal.witnesses)}" if seal.witnesses else "; no witness that you trust has signed"
-            say(f"{what} sealed on {seal.ts} by {seal.origin}{by}.")
+            say(f"{what} sealed on {seal.ts} by {short_name(seal.origin)}{by}.")
     for role, who, why in signed:
         if why:
             say(f"pcgrelay: {folder}: {role}: {why}.", err=True)
