@@ -182,9 +182,15 @@ class _Errors:
         return True
 
     def _mend_entry(self, table: str, entries: list[Any], index: int) -> bool:
-        """Replace an entry as a whole; one beyond a limit is removed, with all behind it."""
-        if isinstance(entries[index], dict) and (table, index) in self._tried:
-            del entries[index:]
+        """Replace an entry as a whole; one that lacks what it needs gets that, and one beyond a limit is removed, with
+        all behind it.
+        """
+        entry = entries[index]
+        if isinstance(entry, dict) and (table, index) in self._tried:
+            if missing := {key: value for key, value in self._stand_ins(table).items() if key not in entry}:
+                entry |= missing
+            else:
+                del entries[index:]
         else:
             entries[index] = self._stand_ins(table)
         return True

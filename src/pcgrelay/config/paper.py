@@ -96,7 +96,8 @@ def refuse_unsigned(source: Source, config: Config) -> None:
             lines = ", ".join(schema.PAPER[key] for key in missing)
             verb = "is" if len(missing) == 1 else "are"
             problem = f"{_listed(missing)} {verb} missing, which each rule has where there is [approvals]"
-            raise source.refusal(where, f"{problem}; write for example: {lines}")
+            place = " below [policy.paper]" if where == ("policy", "paper") else ""
+            raise source.refusal(where, f"{problem}; write for example{place}: {lines}")
 
 
 def _listed(names: list[str] | tuple[str, ...]) -> str:

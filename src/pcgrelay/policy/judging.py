@@ -78,21 +78,22 @@ def neutral(key: str, old: Value, new: Value) -> Iterator[Difference]:
     yield Difference(Kind.NEUTRAL, changed(key, old, new))
 
 
-def _ordered(rank: Callable[[Value], Any]) -> Judge:
-    """A greater one allows more."""
+def _ordered(rank: Callable[[Value], Any], unbounded: str = "") -> Judge:
+    """A greater one allows more. unbounded: what people call a value that bounds nothing."""
 
     def judge(key: str, old: Value, new: Value) -> Iterator[Difference]:
         before, after = rank(old), rank(new)
         kind = Kind.WIDENS if after > before else Kind.NARROWS if after < before else Kind.NEUTRAL
-        yield Difference(kind, changed(key, old, new))
+        words = [(each or unbounded) if unbounded else each for each in (old, new)]
+        yield Difference(kind, changed(key, *words))
 
     return judge
 
 
 rises = _ordered(lambda value: value)
 falls = _ordered(lambda value: -value)
-limit = _ordered(lambda value: value or float("inf"))  # 0: no limit
-until = _ordered(lambda value: value or date.max)  # none: without end
+limit = _ordered(lambda value: value or float("inf"), "no limit")  # 0
+until = _ordered(lambda value: value or date.max, "no end")  # none
 marking = _ordered(_MARKINGS.index)
 record = _ordered(["all", "refused", "totals"].index)  # what is kept of streams: with less, less is seen
 priority = _ordered(lambda value: len(_PRIORITIES) if value is None else _PRIORITIES.index(value))
@@ -169,7 +170,8 @@ def clearances(key: str, old: Value, new: Value) -> Iterator[Difference]:
 def transit(key: str, old: Value, new: Value) -> Iterator[Difference]:
     """Pairs of bearers. None: any pair or no pair, as other tables have it, so that only an empty list is less."""
     if new is None or old is None:
-        yield Difference(Kind.NARROWS if new == [] else Kind.WIDENS, changed(key, old, new))
+        words = ["not listed" if each is None else each or "no pair" for each in (old, new)]
+        yield Difference(Kind.NARROWS if new == [] else Kind.WIDENS, changed(key, *words))
         return
     yield from _sets(key, old, new)
 
@@ -207,4 +209,4 @@ def allowed(key: str, old: Value, new: Value) -> Iterator[Difference]:
 
 
 # Moments in UTC, as ISO 8601 writes them, which sorts as they do; "~" is beyond each of them.
-_moment = _ordered(lambda value: value or "~")
+_moment = _ordered(lambda value: value or "~", "no end")

@@ -7,6 +7,7 @@ changes no digest.
 
 from __future__ import annotations
 
+import grp
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -90,6 +91,20 @@ def _exists(name: str) -> Callable[[Any], Value]:
     return lambda entry: getattr(entry, name) is not None or None
 
 
+def _group(name: str) -> Key:
+    """A group of this machine: people know it by its name, and the digest has its number."""
+    return Key(name, lambda entry: _group_name(getattr(entry, name)), judging.opened, digested=_of(name))
+
+
+def _group_name(number: int | None) -> str | None:
+    if number is None:
+        return None
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return f"{number}"
+
+
 def _limit(name: str, part: str) -> Key:
     return Key(name, lambda entry: getattr(entry.limits, part), judging.limit, 0)
 
@@ -136,7 +151,7 @@ NODE = Table(
         _local("lanes"),
         Key("memory", _of("memory_bytes"), judging.neutral, is_local=True),
         _local("admin"),
-        Key("admin_group", _of("admin_group"), judging.opened),
+        _group("admin_group"),
         # Another folder has another policy that was approved last, or none.
         _local("state", judging.widens),
         _local("inventory"),
@@ -257,7 +272,7 @@ IMPORT = Table(
         _limit("idle_timeout_s", "idle_s"),
         _limit("max_duration_s", "duration_s"),
         Key("mode", lambda entry: f"{entry.mode:04o}", judging.mode, "0600"),
-        Key("group", _of("group"), judging.opened),
+        _group("group"),
         Key("outlet", _of("outlet"), judging.widens, "gateway"),
         Key("also", _sorted("also"), judging.members, []),
         # Without it bytes may go to an outlet that then fails.

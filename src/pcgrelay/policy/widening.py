@@ -169,8 +169,9 @@ def _bearers(old: tuple[BearerSettings, ...], new: tuple[BearerSettings, ...]) -
         raised = _MARKINGS.index(now.marking) - _MARKINGS.index(was.marking)
         what = "" if name in before and name in after else "added, " if name in after else "removed, "
         kind = Kind.WIDENS if raised > 0 else Kind.NARROWS if raised < 0 else Kind.NEUTRAL
+        words = changed("marking", was.marking.value, now.marking.value) if raised else f"marking {now.marking.value}"
         if raised or what:
-            yield Difference(kind, f"bearer {name}: {what}{changed('marking', was.marking.value, now.marking.value)}")
+            yield Difference(kind, f"bearer {name}: {what}{words}")
         if was.supported_until != now.supported_until:
             key = next(key for key in BEARER.keys if key.name == "supported_until")
             for each in key.judge(key.name, was.supported_until, now.supported_until):

@@ -13,7 +13,7 @@ from pcgrelay import config
 from pcgrelay.config import schema
 from pcgrelay.config.all_errors import ERRORS_MOST
 from pcgrelay.errors import ConfigError
-from tests.support.documented_config import DOCUMENTED, PATH, documented, written
+from tests.support.documented_config import DOCUMENTED, PATH, approved, documented, written
 
 PLANTED = [
     ("node", "role", "egde"),
@@ -84,6 +84,21 @@ def test_a_missing_table_and_an_error_elsewhere_are_told_both() -> None:
     del values["identity"]
     values["log"] = {"level": "loud"}
     assert keys_named(sentences_of(written(values))) == ["log.level", "identity"]
+
+
+def test_each_rule_without_its_paper_is_told() -> None:
+    """Whoever adds [approvals] to a file sees all of what is to be written, not one rule after the other."""
+    values = approved()
+    for table in ("listen", "export", "import"):
+        values[table] = [
+            {key: value for key, value in each.items() if key not in schema.PAPER} for each in values[table]
+        ]
+    del values["policy"]["paper"]
+    sentences = sentences_of(written(values))
+    count = sum(len(values[table]) for table in ("listen", "export", "import"))
+    assert len(sentences) == count + 1
+    assert all("which each rule has where there is [approvals]" in each for each in sentences)
+    assert "write for example below [policy.paper]: owner = " in sentences[0]
 
 
 def test_lines_that_are_no_toml_do_not_hide_the_rest() -> None:
