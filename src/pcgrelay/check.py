@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from cryptography import x509
 
+from pcgrelay.approval_checks import approval_findings
 from pcgrelay.clearance_checks import clearance_findings
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
 from pcgrelay.config import Address, Config, ImportSettings
@@ -61,7 +62,8 @@ def check(config: Config, clock: Clock = SYSTEM_CLOCK, *, is_start: bool = False
     findings = [*_credentials(config, now), *_policy(config, now), *_outlets(config, now), *_sources(config)]
     findings += clearance_findings(config)
     if not is_start:
-        findings += hidden_from_unit(config)
+        # At a start they were judged already: a list of signers that was edited keeps no node from serving.
+        findings += [*hidden_from_unit(config), *approval_findings(config, now)]
     findings.append(_admin(config, running, is_start))
     return [
         *findings,

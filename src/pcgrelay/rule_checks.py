@@ -9,7 +9,7 @@ from pcgrelay.admin.rules import RuleStatus, rule_sentences
 from pcgrelay.config import Config, ExportSettings
 from pcgrelay.finding import ERROR, WARNING, Finding, of_dates
 from pcgrelay.identity.dates import ENDING_MOST
-from pcgrelay.policy.in_force import days_left, ending_rules
+from pcgrelay.policy.in_force import days_left, ending_rules, ending_too_late, late_words
 
 
 def rule_findings(config: Config, now: datetime) -> Iterator[Finding]:
@@ -30,11 +30,9 @@ def _ends(config: Config, now: datetime) -> Iterator[Finding]:
         yield of_dates(WARNING, "until", sentence, "Write a later until if that is decided, or remove the rule.")
     if config.approvals is None:
         return
-    most = config.approvals.most_days
-    for rule in ending_rules(config):
-        if (left := days_left(rule, now)) > most + 1:
-            sentence = f"{rule.name} ends on {rule.paper.until}, which is {left - 1} days ahead; {most} is the most."
-            yield of_dates(ERROR, "until", sentence, "Write an earlier day, or raise most_days of [approvals].")
+    for rule in ending_too_late(config, now):
+        sentence = late_words(rule, config.approvals.most_days, now)
+        yield of_dates(ERROR, "until", sentence, "Write an earlier day, or raise most_days of [approvals].")
 
 
 def _terms(number: int, export: ExportSettings, now: datetime) -> Iterator[Finding]:

@@ -109,6 +109,12 @@ CASES = {
         "outlet_supported_until_timestamp_seconds", OUTLET, f"{20 * DAY}x60", f"{40 * DAY}x60"
     ),
     "PcgrelaySupportEnds": one("outlet_supported_until_timestamp_seconds", OUTLET, f"{5 * DAY}x60", f"{20 * DAY}x60"),
+    "PcgrelayRulesEndSoon": one("rules_ending", AT, "2x100", "0x100", at="90m"),
+    "PcgrelayPolicyUnapproved": one("policy_unapproved", AT, "1x60", "0x60"),
+    "PcgrelayPolicyNotKept": one("policy_kept", AT, "0x60", "1x60"),
+    "PcgrelayChangeWaits": one(
+        "approval_until_timestamp_seconds", f'{AT},text="change"', f"{DAY // 2}x60", f"{2 * DAY}x60"
+    ),
     "PcgrelayFellBack": one("cutover_fell_back", f'{AT},service="{SERVICE}"', "0x25 1x35", "1x60"),
     "PcgrelayCutoverHeld": one("cutover_held", f'{AT},service="{SERVICE}"', "1x60", "0x60"),
     "PcgrelayCutoverTrouble": one("cutover_trouble", f'{AT},service="{SERVICE}"', "2x60", "0x60"),

@@ -10,6 +10,7 @@ from pcgrelay.admin.clocks import ClockStatus
 from pcgrelay.admin.core_help import CORE_HELP
 from pcgrelay.admin.metrics import metrics_text
 from pcgrelay.admin.status import (
+    ApprovalsStatus,
     AuditStatus,
     CutoverLine,
     DrillDueStatus,
@@ -22,6 +23,7 @@ from pcgrelay.admin.status import (
     WitnessStatus,
 )
 from pcgrelay.admin.validity import CredentialsStatus, DateStatus, ListStatus
+from pcgrelay.admin.waiting import WaitingStatus
 from pcgrelay.dataplane.events import StreamEnd
 from pcgrelay.figures import Durations
 from pcgrelay.messages import Code
@@ -75,6 +77,10 @@ def all_metrics_text() -> str:
         clocks=(ClockStatus(peer="met-1.met.police.example", skew_s=1),),
         credentials=CREDENTIALS,
         refusals={"revoked": 1},
+        approvals=ApprovalsStatus(
+            active=True,
+            waiting=(WaitingStatus(what="change", change="CR-1", until_timestamp_s=1.0, signatures=1, needs=2),),
+        ),
         audit=AuditStatus(records=2, witnesses=(WitnessStatus(peer="relay-1.hub.example", timestamp_s=1.0),)),
     )
     traffic, custody = Traffic(), ServiceName.parse(SERVICE)

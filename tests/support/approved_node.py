@@ -37,6 +37,7 @@ class ApprovedNode:
         (folder / "allowed_signers").write_text(listed(node.people))
         (folder / "ca.pem").write_text("a CA\n")
         node.values["node"]["state"] = "state"
+        node.values["node"]["admin"] = "kent-1.sock"
         node.values.pop("audit", None)
         node.values["identity"]["trust"] = "ca.pem"
         node.take("CR-1", is_first=True)

@@ -12,7 +12,7 @@ from pcgrelay.admin.drill_metrics import drill_families
 from pcgrelay.admin.families import Families
 from pcgrelay.admin.outlet_metrics import listener_families, outlet_families, stray_families
 from pcgrelay.admin.service_metrics import ServicesText
-from pcgrelay.admin.status import LinkStatus, Status
+from pcgrelay.admin.status import ApprovalsStatus, LinkStatus, Status
 from pcgrelay.admin.validity import validity_families
 
 _IS_UP = ("up", "draining")
@@ -66,6 +66,7 @@ def _node(families: Families, status: Status) -> None:
     ended = sum(not rule.days for rule in status.rules)
     family("rules_ending", "gauge", "How many rules end within 30 days.", [({}, len(status.rules) - ended)])
     family("rules_ended", "gauge", "How many rules have ended and still stand in the file.", [({}, ended)])
+    _approvals(families, status.approvals)
     family(
         "clock_skew_seconds",
         "gauge",
@@ -77,6 +78,34 @@ def _node(families: Families, status: Status) -> None:
     degraded = condition is Condition.DEGRADED
     family("degraded", "gauge", "Whether it serves, and something needs attention.", [({}, degraded)])
     family("draining", "gauge", "Whether this node takes nothing new.", [({}, node.draining)])
+
+
+def _approvals(families: Families, approvals: ApprovalsStatus) -> None:
+    """Of a node whose changes have to be approved."""
+    if not approvals.active:
+        return
+    family = families.family
+    family(
+        "policy_unapproved",
+        "gauge",
+        "Whether its files had changes at the start that nobody approved.",
+        [({}, bool(approvals.unapproved))],
+    )
+    is_safe = not approvals.older and not approvals.unwritten
+    family("policy_kept", "gauge", "Whether what is in force is kept, and was taken last.", [({}, is_safe)])
+    texts = [({"text": each.what}, each) for each in approvals.waiting]
+    family(
+        "approval_waiting",
+        "gauge",
+        "Signatures that a text which waits still lacks.",
+        [(at, max(each.needs - each.signatures, 0)) for at, each in texts],
+    )
+    family(
+        "approval_until_timestamp_seconds",
+        "gauge",
+        "When a text that waits cannot be taken any more.",
+        [(at, each.until_timestamp_s) for at, each in texts],
+    )
 
 
 def _links(families: Families, status: Status) -> None:

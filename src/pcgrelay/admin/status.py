@@ -11,6 +11,7 @@ from msgspec import Struct
 from pcgrelay.admin.clocks import ClockStatus
 from pcgrelay.admin.rules import RuleStatus
 from pcgrelay.admin.validity import CredentialsStatus
+from pcgrelay.admin.waiting import WaitingStatus
 
 STATUS_PATH = "/v1/status"
 
@@ -337,6 +338,9 @@ class ApprovalsStatus(Struct, frozen=True, kw_only=True):
     unapproved: str = ""  # what the files had at the start that nobody approved: the approved copy is in force
     older: bool = False  # the newest copy could not be read, and the one before it holds
     unwritten: str = ""  # why what is in force could not be kept
+    taken: str = ""  # when what is in force was taken, UTC
+    change: str = ""  # the number of the change that brought it; empty: it needed none
+    waiting: tuple[WaitingStatus, ...] = ()  # texts that can still be taken
 
 
 class Status(Struct, frozen=True, kw_only=True):

@@ -13,13 +13,15 @@ from pcgrelay.errors import UsageProblem
 from pcgrelay.output import say
 
 MARKING_MOST = 200
+# Commands without --json that print what is allowed: the texts of changes.
+TEXTS = ("plan", "approve", "undo", "hold")
 _GIVEN = "pcgrelay.marking"
 
 
 def with_marking(command: click.Command) -> click.Command:
     """Give a command --marking, if it prints facts, as those do that have --json, and has none yet."""
-    names = {parameter.name for parameter in command.params}
-    if "as_json" not in names or "marking" in names or command.callback is None:
+    names = [parameter.name for parameter in command.params]
+    if not ("as_json" in names or command.name in TEXTS) or "marking" in names or command.callback is None:
         return command
     option = click.Option(
         ["--marking"],
@@ -28,8 +30,8 @@ def with_marking(command: click.Command) -> click.Command:
         callback=_keep,
         help="A protective marking, printed above and below.",
     )
-    place = next(index for index, parameter in enumerate(command.params) if parameter.name == "as_json")
-    command.params.insert(place + 1, option)
+    place = names.index("as_json") + 1 if "as_json" in names else len(names)
+    command.params.insert(place, option)
     command.callback = _marked(command.callback)
     return command
 

@@ -12,6 +12,7 @@ from pcgrelay import config
 from pcgrelay.admin.client import read_status
 from pcgrelay.admin.condition import Condition, Trouble, condition_of, troubles
 from pcgrelay.admin.status import (
+    ApprovalsStatus,
     CutoverLine,
     LinkStatus,
     ListenerStatus,
@@ -23,6 +24,7 @@ from pcgrelay.admin.status import (
     Status,
 )
 from pcgrelay.admin.validity import brought_lines, validity_line
+from pcgrelay.admin.waiting import waiting_words
 from pcgrelay.cli.marking import marked
 from pcgrelay.cli.root import config_option, json_option
 from pcgrelay.errors import StatusProblem
@@ -99,6 +101,7 @@ def _print(console: Console, status: Status, found: list[Trouble], streams: bool
         console.print(line)
     for line in brought_lines(status.credentials):
         console.print(line)
+    _print_approvals(console, status.approvals)
     console.print()
     _print_links(console, status.links)
     if status.sessions:
@@ -134,6 +137,15 @@ def _print(console: Console, status: Status, found: list[Trouble], streams: bool
         for trouble in found:
             style = "bold red" if trouble.is_grave else "bold yellow"
             console.print(Text("! ", style=style) + Text(trouble.sentence))
+
+
+def _print_approvals(console: Console, approvals: ApprovalsStatus) -> None:
+    if approvals.active:
+        number = f", {approvals.change}" if approvals.change else ""
+        taken = f"taken {approvals.taken[:16].replace('T', ' ')} UTC" if approvals.taken else "not kept"
+        console.print(f"policy {approvals.policy[:8]}, {taken}{number}")
+    for each in approvals.waiting:
+        console.print(waiting_words(each))
 
 
 def _memory(status: Status) -> str:

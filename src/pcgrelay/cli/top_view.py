@@ -9,6 +9,7 @@ from rich.text import Text
 
 from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.status import LinkStatus, SessionStatus, Status
+from pcgrelay.admin.waiting import waiting_words
 from pcgrelay.output import Layout, Row, count, counted, duration, milliseconds, percent, size, table_lines
 from pcgrelay.printable import printable
 
@@ -70,6 +71,8 @@ def _node(look: Look, before: Look | None, width: int) -> Iterator[Text]:
     )
     for trouble in found:
         yield Text("! ", style="bold red" if trouble.is_grave else "bold yellow") + Text(printable(trouble.sentence))
+    for each in status.approvals.waiting:
+        yield Text(f"  {printable(waiting_words(each))}")
     known = before.status if before is not None else None
     seconds = look.at_s - before.at_s if before is not None else 0.0
     yield from _links(status, known, seconds, width)

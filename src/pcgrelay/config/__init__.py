@@ -93,6 +93,20 @@ def admin_path(path: Path) -> Path:
         return path.parent / admin.removeprefix("unix:")
 
 
+def state_path(path: Path) -> Path | None:
+    """Return the folder of state that a configuration names, as far as it can be read; None: it names none.
+
+    ConfigError: the file is wrong, and does not say.
+    """
+    try:
+        return load(path).node.state
+    except ConfigError:
+        state = node_guessed(path).get("state")
+        if not isinstance(state, str) or not state or "\0" in state:
+            raise
+        return path.parent / state
+
+
 def parse(text: str, path: Path) -> Config:
     """Check a text as load does; path is named in messages and is the base of relative paths."""
     try:

@@ -29,7 +29,7 @@ from pcgrelay.identity.credentials import Credentials
 from pcgrelay.identity.local import LocalIdentity
 from pcgrelay.log.events import ConfigRefused, ConfigReloaded, Failure
 from pcgrelay.log.writer import Log
-from pcgrelay.policy.approving import Reason
+from pcgrelay.policy.approving import Reason, without_owner
 from pcgrelay.policy.change import NARROWS, NEUTRAL, WIDENS
 from pcgrelay.policy.gate import ApprovalProblem, Decision
 from pcgrelay.policy.signatures import ToolProblem
@@ -85,7 +85,8 @@ class Reloader:
                 return self._refused(ConfigError(UNSERVED.format(reason=reason)))
             node.configuration = ConfigurationStatus(timestamp_s=node.clock.wall().timestamp())
             took_ms = node.clock.monotonic_ms() - began_ms
-            node.emit(ConfigReloaded(changes=changes, policy=fresh.policy, milliseconds=took_ms))
+            told = tuple(map(without_owner, fresh.policy))
+            node.emit(ConfigReloaded(changes=changes, policy=told, milliseconds=took_ms))
             approval = approval_of(fresh.decision)
             return ReloadAnswer(ok=True, changes=changes, policy=fresh.policy, approval=approval)
 
@@ -138,7 +139,9 @@ class Reloader:
     def _refused(self, error: PcgrelayError, exit_code: int = ConfigError.exit_code) -> ReloadAnswer:
         reason = str(error)
         self._node.configuration = ConfigurationStatus(
-            successful=False, timestamp_s=self._node.configuration.timestamp_s, reason=reason
+            successful=False,
+            timestamp_s=self._node.configuration.timestamp_s,
+            reason=error.unnamed if isinstance(error, ApprovalProblem) else reason,
         )
         self._node.emit(ConfigRefused(reason=reason))
         code = error.exit_code if isinstance(error, PermissionProblem) else exit_code

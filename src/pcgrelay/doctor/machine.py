@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pcgrelay.admin.client import read_status
 from pcgrelay.admin.condition import Condition, condition_of, troubles
+from pcgrelay.admin.waiting import waiting_words
 from pcgrelay.check import answers
 from pcgrelay.config import Config
 from pcgrelay.doctor.findings import doubtful, good
@@ -77,6 +78,8 @@ def _files(config: Config) -> Iterator[Finding]:
     files = [("configuration", config.path), ("identity.trust", config.identity.trust)]
     if config.identity.crl is not None:
         files.append(("identity.crl", config.identity.crl))
+    if config.approvals is not None:
+        files.append(("approvals.signers", config.approvals.signers))
     for where, path in files:
         try:
             mode = path.stat().st_mode
@@ -101,6 +104,8 @@ def _node(config: Config) -> Iterator[Finding]:
     for trouble in found:
         level = ERROR if trouble.is_grave else WARNING
         yield Finding(level=level, where="node", sentence=trouble.sentence, passing=trouble.is_grave)
+    for each in status.approvals.waiting:
+        yield good("approvals", f"A text waits: {waiting_words(each)}.")
     if not found:
         words = "is running and ready" if condition is Condition.READY else f"is running and {condition.value}"
         yield good("node", f"The node {words}.")

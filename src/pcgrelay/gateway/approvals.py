@@ -37,9 +37,9 @@ from pcgrelay.log.approval_events import (
 )
 from pcgrelay.log.writer import Log
 from pcgrelay.policy.acts import ACTS, act_path, namespace_of
-from pcgrelay.policy.approving import Reason, Refused, Role, Rules, Taken, judge_act, judge_hold
+from pcgrelay.policy.approving import Reason, Refused, Role, Rules, Taken, judge_act, judge_hold, without_owner
 from pcgrelay.policy.change import LIFE_MOST, NARROWS, NEUTRAL, WIDENS, Act, Head, parse_act, time_shown
-from pcgrelay.policy.gate import ApprovalProblem, Decision, Policy, decide, read_paper, read_policy, verify_by
+from pcgrelay.policy.gate import ApprovalProblem, Decision, Policy, decide, propose, read_paper, read_policy, verify_by
 from pcgrelay.policy.signatures import HOLD_NAMESPACE
 from pcgrelay.policy.signed_text import Misspelt
 from pcgrelay.state.approved import USED_MOST, Approved, ApprovedStore, Pointer, Used
@@ -95,6 +95,8 @@ class Approvals:
             unapproved=self.unapproved,
             older=self.kept is not None and self.kept.is_older,
             unwritten=self.unwritten,
+            taken="" if self.kept is None else self.kept.pointer.taken,
+            change="" if self.kept is None else self.kept.pointer.change,
         )
 
     # -- the configuration -------------------------------------------------------------------------------------
@@ -116,17 +118,18 @@ class Approvals:
             except PcgrelayError as error:
                 if start.decision.is_first and must_keep:
                     raise
-                self.held, self.unwritten = start.decision.policy, str(error)
                 self.taken = self._with_change(start.decision)
+                self._keep_in_memory(start.decision, str(error))
+                self.held = start.decision.policy
                 self._tell_digest()
             return
         if self.held is not None and self.kept is not None and self.kept.pointer.digest != self.held.digest:
             await self._rehash(self.kept, self.held)
         if start.refused is not None:
-            self.unapproved = str(start.refused)
+            self.unapproved = start.refused.unnamed
             self._count(start.refused.reason)
             await self.log.keep(
-                PolicyUnapproved(reason=start.refused.reason.value, sentence=self.unapproved, holds=self.digest)
+                PolicyUnapproved(reason=start.refused.reason.value, sentence=str(start.refused), holds=self.digest)
             )
 
     def judge(self, path: Path, change: Path | None = None) -> Decision | None:
@@ -138,21 +141,33 @@ class Approvals:
         if self.held is None and not fresh.is_approved:
             return None
         store = self._store(fresh)
-        holds = store.used().holds if self._may_hold() and store is not None else {}
+        # Who holds a change is nothing to a door that is closed, so a file of holds that is damaged keeps none open.
+        is_asked = store is not None and self._may_hold() and propose(self.held, fresh).widens
+        holds = store.used().holds if store is not None and is_asked else {}
         folder = None if store is None else _room(store)
         return decide(self.held, fresh, self.clock.wall(), change=change, holds=holds, used=self.taken, folder=folder)
 
     async def keep(self, decision: Decision, uid: int | None) -> None:
-        """Keep what is about to come into force, and say so. PcgrelayError: it cannot be kept; nothing has changed."""
+        """Keep what is about to come into force, and say so. PcgrelayError: it cannot be kept; nothing has changed.
+
+        What only narrows comes into force though it cannot be kept: a disk that is full keeps no door open, and the
+        next start finds the files and narrows again.
+        """
         taken = self._with_change(decision)
-        if self.kept is None or self._differs(decision.policy):
+        if self.kept is None or self.unwritten or self._differs(decision.policy):
             store = self._store(decision.policy)
             if store is None:
                 raise RunError("There is no state folder to keep the approved policy in.")
-            self.kept = await asyncio.to_thread(store.write, decision.to_keep(), self._pointer(decision, taken))
+            try:
+                self.kept = await asyncio.to_thread(store.write, decision.to_keep(), self._pointer(decision, taken))
+                self.unwritten = ""
+            except PcgrelayError as error:
+                if decision.proposed.widens or decision.is_first:
+                    raise
+                self._keep_in_memory(decision, str(error))
         self.taken = taken
         before, self.held = self.digest, decision.policy
-        self.unapproved = self.unwritten = ""
+        self.unapproved = ""
         self._tell_digest()
         if decision.is_first or decision.proposed.lines:
             kind = PolicyFirst if decision.is_first else PolicyTaken
@@ -181,7 +196,11 @@ class Approvals:
     def before(self) -> Approved | None:
         """Return what was approved before what holds. Blocks."""
         store = None if self.held is None else self._store(self.held)
-        return None if store is None else store.before()
+        if store is None or not self.unwritten:
+            return None if store is None else store.before()
+        with suppress(PcgrelayError):
+            return store.read()  # what holds is in memory alone
+        return None
 
     # -- acts --------------------------------------------------------------------------------------------------
 
@@ -334,6 +353,12 @@ class Approvals:
         kept = self.kept
         return kept is None or any(kept.files.get(name) != data for name, data in policy.to_keep().items())
 
+    def _keep_in_memory(self, decision: Decision, why: str) -> None:
+        """Know what holds, though the folder has it not."""
+        files, pointer = decision.to_keep(), self._pointer(decision, self.taken)
+        self.kept = Approved(path=decision.policy.config.path, pointer=pointer, files=files)
+        self.unwritten = why
+
     def _with_change(self, decision: Decision) -> dict[str, str]:
         """The changes that were taken, with this one. RunError: there are too many."""
         paper, head, now = decision.paper, decision.head, self.clock.wall()
@@ -372,14 +397,14 @@ class Approvals:
 
 def _told(decision: Decision) -> tuple[str, ...]:
     """The lines of a change as the log has them: without the owners of rules, who are people, and not too many."""
-    lines = (f"{line.kind} {line.sentence}" for line in decision.proposed.lines if "owner " not in line.sentence)
+    lines = (f"{line.kind} {without_owner(line.sentence)}" for line in decision.proposed.lines)
     return tuple(islice(lines, LINES_MOST))
 
 
 def _rules(held: Policy) -> Rules:
     approvals, node = held.config.approvals, held.config.node.id
     assert approvals is not None
-    return Rules(node.dotted, node.realm, approvals.needs, held.signers, holds=approvals.holds)
+    return Rules(node.dotted, node.realm, approvals.needs, held.able, holds=approvals.holds)
 
 
 def _room(store: ApprovedStore) -> Path | None:

@@ -16,7 +16,7 @@ from pcgrelay.config import Config
 from pcgrelay.errors import ConfigError, PcgrelayError
 from pcgrelay.gateway.approvals import Start
 from pcgrelay.identity.credentials import Credentials, load_credentials
-from pcgrelay.policy.approving import Reason, changes_words, unapproved
+from pcgrelay.policy.approving import Reason, changes_words, unapproved, without_people
 from pcgrelay.policy.gate import ApprovalProblem, Decision, Policy, decide, kept_policy, propose, read_policy
 from pcgrelay.state.approved import TRUST, Approved, ApprovedStore
 
@@ -78,7 +78,9 @@ def starting_policy(path: Path, clock: Clock = SYSTEM_CLOCK, *, taking_over: boo
         refused = problem
     except PcgrelayError as error:
         refused = ApprovalProblem(Reason.STATE, str(error))
-    told = ApprovalProblem(refused.reason, _told(path, held, fresh, str(refused)))
+    told = ApprovalProblem(
+        refused.reason, _told(path, held, fresh, str(refused)), _told(path, held, fresh, refused.unnamed)
+    )
     return StartingPolicy(held.config, Start(held=held, kept=kept, refused=told))
 
 
@@ -104,5 +106,5 @@ def _told(path: Path, held: Policy, fresh: Policy | None, problem: str) -> str:
     if fresh is None:
         return f"{path.name} or a file that it names cannot be taken: {problem}"
     words = changes_words(propose(held, fresh).lines)
-    rest = problem.removeprefix(words).strip()
+    rest = problem.removeprefix(words).removeprefix(without_people(words)).strip()
     return f"{path.name} {words.removeprefix('It ')} {rest}".strip()

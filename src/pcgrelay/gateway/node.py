@@ -35,6 +35,7 @@ from pcgrelay.gateway.role import NodeParts, NodeRole
 from pcgrelay.gateway.rule_ends import RuleEnds
 from pcgrelay.gateway.tasks import spawn
 from pcgrelay.gateway.twins import TwinWatch
+from pcgrelay.gateway.waiting import WaitingTexts
 from pcgrelay.gateway.watching import LinkWatch
 from pcgrelay.gateway.witnesses import Witnesses
 from pcgrelay.identity.credentials import Credentials
@@ -97,6 +98,7 @@ class Node:
         self.twins = TwinWatch(config.node.id, config.node.role, log.emit, clock)
         self.link_totals = LinkTotals()
         self.approvals = Approvals(log, clock)
+        self.waiting = WaitingTexts(self.approvals, log.emit, clock)
         self.audit = NodeAudit(self.local, log, clock)
         self.witnesses = Witnesses(self.local, self.audit, log.emit, clock)
         # For status and metrics.
@@ -294,6 +296,7 @@ class Node:
         streams = self.plane.streams()
         self.readers.stop()
         self.rule_ends.stop()
+        self.waiting.stop()
         tasks = self.listeners.tasks()
         if self._tick_task is not None:
             tasks.append(self._tick_task)
@@ -425,6 +428,7 @@ class Node:
         """Do what is due once a second."""
         self.rule_ends.tick(TICK_S)
         self.audit.tick()
+        self.waiting.tick()
         self.ageing.tick()
         self.clocks.tick()
         self.link_table.judge_expiry()

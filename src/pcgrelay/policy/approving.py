@@ -7,17 +7,21 @@ needs none: nobody has to find a second person to close a door.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from pcgrelay.policy.change import WIDENS, Act, Change, Head, time_shown
+from pcgrelay.policy.change import NARROWS, WIDENS, Act, Change, Head, time_shown
 from pcgrelay.policy.signatures import Bad, Good, Verified
 from pcgrelay.policy.signed_text import Line, plain
 from pcgrelay.policy.signers import Signer, short_names
 
 CLOCK_MOST = timedelta(minutes=5)  # by so much the clock of who made a text may be ahead of the node's
+# In a sentence, up to the next line of the change or its end.
+_PEOPLE = re.compile(r"(approvals\.(?:signers:|roles)) .*?(?=; |\. |\.$|$)", re.ASCII)
+_OWNER = re.compile(r"((?:^|: |\.)owner) .*", re.ASCII)
 
 
 class Reason(StrEnum):
@@ -46,6 +50,7 @@ class Refused:
 
     reason: Reason
     sentence: str  # with its full stop
+    unnamed: str = ""  # the same for the status, which names nobody, where the sentence does
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ class Rules:
     node: str  # dotted name
     realm: str
     needs: int
-    signers: tuple[Signer, ...]
+    signers: tuple[Signer, ...]  # who may be asked: those whose keys are not revoked
     holds: bool = False
     held: tuple[str, ...] = ()  # principals who hold this very text
     is_used: bool = False  # this very text was taken before
@@ -115,7 +120,7 @@ def judge_change(
     if not proposed.widens and proposed.before:
         return Taken()
     if change is None:
-        return Refused(Reason.NO_CHANGE, unapproved(proposed.lines))
+        return Refused(Reason.NO_CHANGE, unapproved(proposed.lines) + _hurry(proposed))
     if refused := _about(proposed, change) or _head(change.head, rules, now):
         return refused
     if rules.is_used:
@@ -127,7 +132,9 @@ def judge_change(
         )
     if rules.holds and rules.held:
         return Refused(
-            Reason.HELD, f"It is held by {_listed(rules.held)}, who alone can lift that: pcgrelay hold --lift."
+            Reason.HELD,
+            f"It is held by {_listed(rules.held)}, who alone can lift that: pcgrelay hold --lift.",
+            "It is held by a signer, who alone can lift that: pcgrelay hold --lift.",
         )
     return _counted(change.head, rules, verified, now, namespace)
 
@@ -175,9 +182,26 @@ def unapproved(lines: Iterable[Line]) -> str:
 
 def changes_words(lines: Iterable[Line]) -> str:
     """What widens, in a sentence that begins with It."""
-    widening = [line.sentence for line in lines if line.kind == WIDENS]
+    widening = [without_owner(line.sentence) for line in lines if line.kind == WIDENS]
     shown = "; ".join(widening[:3]) + (f"; and {len(widening) - 3} more" if len(widening) > 3 else "")
     return f"It has changes that nobody approved: {shown}."
+
+
+def _hurry(proposed: Proposed) -> str:
+    """What helps somebody who has to close a door now, in a file in which another one is to be opened."""
+    if not proposed.before or all(line.kind != NARROWS for line in proposed.lines):
+        return ""
+    return ". To take now what narrows, put the rest back as it was approved: pcgrelay undo --edits"
+
+
+def without_owner(sentence: str) -> str:
+    """Return what a line of a change says without the owner of a rule: in the log and the status no rule names one."""
+    return _OWNER.sub(r"\1 (not shown here)", sentence)
+
+
+def without_people(sentence: str) -> str:
+    """Return what a sentence about changes says without signers, and without who has a role."""
+    return _PEOPLE.sub(r"\1 (not shown here)", sentence)
 
 
 def _about(proposed: Proposed, change: Change) -> Refused | None:
@@ -188,18 +212,18 @@ def _about(proposed: Proposed, change: Change) -> Refused | None:
             Reason.BEFORE,
             f"{changes_words(proposed.lines)} The text of a change that is there begins from the policy "
             f"{change.before[:12] or 'none'}, and {held} holds; it was taken already, or another was taken before it. "
-            "Write it again with: pcgrelay plan",
+            f"Write it again with: pcgrelay plan{_hurry(proposed)}",
         )
     if change.after != proposed.after:
         return Refused(
             Reason.AFTER,
             f"The change leads to the policy {change.after[:12]}, and the files are {proposed.after[:12]}: they were "
-            "edited since. Put them back, or write it again with: pcgrelay plan",
+            f"edited since. Put them back, or write it again with: pcgrelay plan{_hurry(proposed)}",
         )
     if change.lines != proposed.lines:
         untold = [line for line in proposed.lines if line not in change.lines]
         odd = next(iter([*untold, *(line for line in change.lines if line not in proposed.lines)]), None)
-        shown = f" ({odd.kind} {odd.sentence})" if odd else ""
+        shown = f" ({odd.kind} {without_owner(odd.sentence)})" if odd else ""
         return Refused(
             Reason.LINES,
             f"The change does not say what the files change{shown}. Write it again with: pcgrelay plan",
@@ -229,7 +253,12 @@ def _counted(head: Head, rules: Rules, verified: Verified, now: datetime, namesp
             counted.append(good)
     if len(counted) >= rules.needs:
         return Taken(tuple(counted), head.by, head.change)
-    return Refused(Reason.SIGNATURES, who_is_missing(head.by, rules, counted, now, namespace) + _flaws(verified.bad))
+    noun = "signature" if rules.needs == 1 else "signatures"
+    return Refused(
+        Reason.SIGNATURES,
+        who_is_missing(head.by, rules, counted, now, namespace) + _flaws(verified.bad),
+        f"It needs {rules.needs} {noun} of others than who proposed it; has {len(counted)}.",
+    )
 
 
 def who_is_missing(by: str, rules: Rules, counted: Sequence[Good], now: datetime, namespace: str) -> str:

@@ -20,9 +20,11 @@ from pcgrelay.config import Config
 from pcgrelay.config.source import FILE_LIMIT_BYTES
 from pcgrelay.errors import ConfigError, RuleProblem
 from pcgrelay.files import read_bounded, read_text
-from pcgrelay.policy.approving import Proposed, Reason, Refused, Rules, Taken, judge_change
+from pcgrelay.policy.approving import Proposed, Reason, Refused, Rules, Taken, judge_change, without_people
 from pcgrelay.policy.change import WIDENS, Change, Head, ordered, parse_change
 from pcgrelay.policy.digest import PolicyFiles, policy_digest
+from pcgrelay.policy.in_force import ending_too_late, late_words
+from pcgrelay.policy.revoked import fingerprints
 from pcgrelay.policy.signatures import (
     CHANGE_NAMESPACE,
     Signature,
@@ -44,9 +46,11 @@ FIRST_LINES_MOST_BYTES = TEXT_LIMIT_BYTES - 4_096
 class ApprovalProblem(RuleProblem):
     """A rule of approval does not allow it; `reason` is of the closed list."""
 
-    def __init__(self, reason: Reason, sentence: str) -> None:
+    def __init__(self, reason: Reason, sentence: str, unnamed: str = "") -> None:
+        """unnamed: the sentence for the status, which names nobody, if it is another one."""
         super().__init__(sentence)
         self.reason = reason
+        self.unnamed = without_people(unnamed or sentence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,12 @@ class Policy:
     files: PolicyFiles
     signers: tuple[Signer, ...]
     digest: str
+
+    @property
+    def able(self) -> tuple[Signer, ...]:
+        """Signers whose keys are not revoked, for sentences: what counts is found by ssh-keygen."""
+        gone = fingerprints(self.files.revoked)
+        return tuple(each for each in self.signers if each.fingerprint not in gone)
 
     @property
     def is_approved(self) -> bool:
@@ -202,6 +212,7 @@ def decide(
     proposed = propose(held, fresh)
     if held is not None and not proposed.widens:
         return Decision(fresh, proposed, Taken())
+    refuse_late(fresh.config, now)
     try:
         known = Known(holds or {}, used)
         return _approved(held or fresh, fresh, proposed, change or change_path(path), now, known, folder)
@@ -213,6 +224,17 @@ def decide(
             f"{'' if problem.reason is Reason.NO_CHANGE else f' {problem}'} "
             f"For the first policy: pcgrelay approve --first -c {path}"
         ) from None
+
+
+def refuse_late(config: Config, now: datetime) -> None:
+    """Raise ConfigError if a rule ends later than [approvals] lets it.
+
+    A check of dates keeps no node from starting, so by that alone a rule that ends too late would be let through.
+    """
+    late = next(ending_too_late(config, now), None)
+    if late is not None and config.approvals is not None:
+        words = late_words(late, config.approvals.most_days, now)
+        raise ConfigError(f"{config.path}: {words} Write an earlier day, or raise most_days of [approvals].")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +252,7 @@ def _approved(
     """Judge a change that needs signatures, by the signers of the policy that holds."""
     node, approvals = judging.config.node.id, judging.config.approvals
     assert approvals is not None
-    paper, change, verified = read_paper(where), None, Verified()
+    paper, change, verified, able = read_paper(where), None, Verified(), judging.able
     if paper is not None:
         change = parsed_change(paper.data, where)
         verified = verify_by(judging, paper.data, paper.signatures, CHANGE_NAMESPACE, now, folder)
@@ -238,14 +260,15 @@ def _approved(
             # A key that this very change revokes does not sign it either.
             again = replace(judging, files=structs.replace(judging.files, revoked=fresh.files.revoked))
             verified = verify_by(again, paper.data, paper.signatures, CHANGE_NAMESPACE, now, folder, and_by=verified)
+            able = tuple(each for each in able if each in again.able)
     rules = Rules(
-        node.dotted, node.realm, approvals.needs, judging.signers,
+        node.dotted, node.realm, approvals.needs, able,
         holds=approvals.holds, held=() if paper is None else known.holds.get(paper.sha256, ()),
         is_used=paper is not None and paper.sha256 in known.used,
     )  # fmt: skip
     answer = judge_change(proposed, rules, change, verified, now, CHANGE_NAMESPACE)
     if isinstance(answer, Refused):
-        raise ApprovalProblem(answer.reason, answer.sentence)
+        raise ApprovalProblem(answer.reason, answer.sentence, answer.unnamed)
     return Decision(fresh, proposed, answer, paper, None if change is None else change.head)
 
 

@@ -40,6 +40,19 @@ def days_left(rule: NamedRule, now: datetime) -> int:
     return -((now - rule.end) // ONE_DAY)
 
 
+def ending_too_late(config: Config, now: datetime) -> Iterator[NamedRule]:
+    """Yield the rules that end later than [approvals] most_days lets them."""
+    if config.approvals is not None:
+        most = config.approvals.most_days + 1  # the present day counts
+        yield from (rule for rule in ending_rules(config) if days_left(rule, now) > most)
+
+
+def late_words(rule: NamedRule, most_days: int, now: datetime) -> str:
+    """Return the sentence about a rule that ends too late."""
+    ahead = days_left(rule, now) - 1
+    return f"{rule.name} ends on {rule.paper.until}, which is {ahead} days ahead; {most_days} is the most."
+
+
 def has_ended(paper: Paper | None, now: datetime) -> bool:
     """Return whether a rule with that paper allows nothing any more."""
     return paper is not None and paper.end is not None and now >= paper.end

@@ -6,6 +6,9 @@ ssh-keygen with the file as it is; here only the entries are told apart.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+
 MAGIC = b"SSHKRL\n\0"
 _VERSION = 1
 _KEYS, _SHA1, _SHA256 = 2, 3, 5  # sections that are lists of keys, or of their fingerprints
@@ -30,6 +33,20 @@ def holds_all(new: bytes, old: bytes) -> bool:
         return entries(old) <= entries(new)
     except Unreadable:
         return False
+
+
+def fingerprints(content: bytes) -> frozenset[str]:
+    """Return the keys that a list revokes, as ssh-keygen prints their fingerprints, as far as it names them so.
+
+    A list may name a key by SHA-1 alone: only ssh-keygen, which has the key, knows whose that is.
+    """
+    try:
+        found = entries(content) if content else frozenset()
+    except Unreadable:
+        return frozenset()
+    keys = {hashlib.sha256(data).digest() for kind, data in found if kind == _KEYS}
+    keys |= {data for kind, data in found if kind == _SHA256}
+    return frozenset("SHA256:" + base64.b64encode(each).decode().rstrip("=") for each in keys)
 
 
 def _of_krl(content: bytes) -> set[tuple[int, bytes]]:

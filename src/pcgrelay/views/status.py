@@ -85,7 +85,7 @@ def node_status(node: Node) -> Status:
         configuration=node.configuration,
         twins=tuple(peer.dotted for peer in node.twins.all),
         tables=TablesStatus(successful=not role.unserved(), reason=role.unserved()),
-        approvals=node.approvals.status(),
+        approvals=structs.replace(node.approvals.status(), waiting=node.waiting.found),
         state=state_status(role) if isinstance(role, EdgeRole) else StateStatus(),
         cutovers=cutover_lines(node, role) if isinstance(role, EdgeRole) else (),
         drills=drills_status(role.drills, node.clock.wall()) if isinstance(role, EdgeRole) else DrillsStatus(),

@@ -10,6 +10,7 @@ from msgspec import Struct
 from pcgrelay.admin.condition import Condition, condition_of, troubles
 from pcgrelay.admin.http import HTML, Answer
 from pcgrelay.admin.status import Status
+from pcgrelay.admin.waiting import waiting_words
 from pcgrelay.quantities import duration, size
 from pcgrelay.rendering import read_asset, render
 from pcgrelay.views.realm_picture import BOX_HEIGHT, BOX_WIDTH, draw_realm
@@ -73,6 +74,7 @@ def _values(status: Status, catalogue: Sequence[CatalogueLine], me: str, now: da
         "title": title,
         "words": words,
         "troubles": found,
+        "waiting": [waiting_words(each) for each in status.approvals.waiting],
         "catalogue": catalogue[:ROWS_MOST],
         "most": ROWS_MOST,
         "picture": draw_realm(me, links, [line.hops for line in catalogue]),

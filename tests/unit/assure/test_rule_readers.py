@@ -22,7 +22,7 @@ from pcgrelay.state.approved import CHANGE, SIGNERS
 from pcgrelay.state.changes import KeptChange
 from tests.support.approved_node import ApprovedNode
 from tests.support.documented_config import PATH, documented, written
-from tests.support.signing import listed, make_people
+from tests.support.signing import listed, make_people, revoke
 
 P = Parameters()
 Fault = Callable[[ApprovedNode], None]
@@ -240,3 +240,13 @@ def test_what_the_running_node_leads_is_held_against_the_file() -> None:
 async def test_with_one_bearer_there_is_nothing_to_lead_across(node: ApprovedNode, tmp_path: Path) -> None:
     with pytest.raises(NotHereError):
         await rules.read_transit(node.scene(tmp_path / "scene"))
+
+
+async def test_who_has_a_revoked_key_is_no_signer(node: ApprovedNode, tmp_path: Path) -> None:
+    facts = await rules.read_people(node.scene(tmp_path / "scene"))
+    assert len(facts.signers) == 3
+    revoke(node.folder / "krl", node.people[0])
+    node.values["approvals"]["revoked"] = "krl"
+    node.write()
+    facts = await rules.read_people(node.scene(tmp_path / "scene"))
+    assert [each.person for each in facts.signers] == [each.address for each in node.people[1:]]

@@ -17,9 +17,11 @@ import pytest
 from msgspec import structs
 
 from pcgrelay.admin.status import (
+    ApprovalsStatus,
     Status,
 )
 from pcgrelay.admin.validity import CredentialsStatus, ListStatus
+from pcgrelay.admin.waiting import WaitingStatus
 from tests.support.command_line import KENT, Invoke, invoker, node_written
 from tests.support.healthy_status import HEALTHY
 
@@ -122,6 +124,27 @@ def test_status_shows_what_is_unusual_and_counts_what_was_refused(invoke: Invoke
     well = msgspec.structs.replace(odd, refusals={"unreachable": 3})
     with answering(node.with_suffix(".sock"), http(msgspec.json.encode(well))):
         assert "Refused" not in invoke("status", "-c", node).out
+
+
+def test_status_says_by_which_policy_a_node_serves_and_what_waits(invoke: Invoke, node: Path) -> None:
+    waiting = WaitingStatus(what="change", change="CR-1043", until_timestamp_s=1_793_956_320, signatures=1, needs=2)
+    approvals = ApprovalsStatus(
+        active=True,
+        policy="a91b02ee" + "0" * 56,
+        taken="2026-11-03T09:20:11Z",
+        change="CR-1042",
+        waiting=(waiting, structs.replace(waiting, what="retire", change="CR-7", signatures=2, held=True)),
+    )
+    approved = structs.replace(HEALTHY, approvals=approvals)
+    with answering(node.with_suffix(".sock"), http(msgspec.json.encode(approved))):
+        answer = invoke("status", "-c", node)
+    assert answer.code == 0  # what waits is no trouble
+    lines = answer.out.splitlines()
+    assert "policy a91b02ee, taken 2026-11-03 09:20 UTC, CR-1042" in lines
+    assert "change CR-1043 waits: 1 of 2 signatures, until 2026-11-06 09:12 UTC" in lines
+    assert "retire CR-7 waits: 2 of 2 signatures, until 2026-11-06 09:12 UTC; held" in lines
+    with answering(node.with_suffix(".sock"), http(msgspec.json.encode(HEALTHY))):
+        assert "policy" not in invoke("status", "-c", node).out
 
 
 def test_status_of_a_node_that_cannot_serve(invoke: Invoke, node: Path) -> None:

@@ -21,7 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from pcgrelay.admin.status import LinkStatus, NodeStatus, ServiceStatus, Status
+from pcgrelay.admin.status import ApprovalsStatus, LinkStatus, NodeStatus, ServiceStatus, Status
+from pcgrelay.admin.waiting import WaitingStatus
 from pcgrelay.cli.top_view import Look, cropped, lines
 from tests.support.command_line import Invoke, invoker, node_written
 from tests.support.healthy_status import HEALTHY
@@ -45,6 +46,12 @@ def node(tmp_path: Path) -> Path:
 
 def shown(now: Look, before: Look | None = None, width: int = 80) -> list[str]:
     return [line.plain for line in lines([now], [before] if before else [], width)]
+
+
+def test_what_waits_for_approval_is_shown() -> None:
+    waiting = WaitingStatus(what="change", change="CR-1043", until_timestamp_s=1_793_956_320, signatures=1, needs=2)
+    approved = structs.replace(HEALTHY, approvals=ApprovalsStatus(active=True, waiting=(waiting,)))
+    assert "  change CR-1043 waits: 1 of 2 signatures, until 2026-11-06 09:12 UTC" in shown(Look("kent", 1.0, approved))
 
 
 def test_rates_are_of_the_time_between_two_looks() -> None:

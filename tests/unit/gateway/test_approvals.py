@@ -19,7 +19,7 @@ from pcgrelay.policy.acts import act_path
 from pcgrelay.policy.change import Act, make_act, make_head, time_shown
 from pcgrelay.policy.gate import change_path
 from pcgrelay.policy.signatures import ACT_NAMESPACE, HOLD_NAMESPACE, PLAN_NAMESPACE
-from tests.support.approving_node import MET, ApprovedNode
+from tests.support.approving_node import MET, PAPER, ApprovedNode
 from tests.support.nodes_in_process import Nodes
 from tests.support.signing import make_person
 
@@ -246,6 +246,31 @@ async def test_a_restart_runs_on_the_copies(kent: ApprovedNode, spoil: str) -> N
     assert len(running.node.local.credentials.trust) == 1
     assert running.node.approvals.held is not None
     assert len(running.node.approvals.held.signers) == 4
+
+
+async def test_no_rule_begins_with_an_end_that_is_too_far(kent: ApprovedNode) -> None:
+    """By a start neither: whoever may sign says until when, within what [approvals] allows."""
+    late = (SYSTEM_CLOCK.wall() + timedelta(days=500)).date()
+
+    def write() -> None:
+        export = {"service": "custody", "target": "127.0.0.1:5432", "allow": [MET, ESSEX], **PAPER, "until": late}
+        kent.write(exports=[export])
+
+    write()
+    kent.plan(*kent.people[1:3])
+    with pytest.raises(ConfigError, match="days ahead; 400 is the most"):
+        starting_policy(kent.path)
+    kent.write()
+    await kent.first()
+    write()
+    kent.plan(*kent.people[1:3])
+    answer = await kent.reload()
+    assert (answer.ok, answer.exit_code) == (False, 78)
+    assert "days ahead; 400 is the most" in answer.reason
+    await kent.stop()
+    running = await kent.start()
+    assert kent.allowed() == (MET,)
+    assert "days ahead; 400 is the most" in running.lines("policy.unapproved")[-1]["sentence"]
 
 
 async def test_a_take_over_leaves_what_widens_for_a_reload(kent: ApprovedNode) -> None:

@@ -172,12 +172,14 @@ async def test_a_key_that_was_revoked(kent: ApprovedNode) -> None:
     # The very change that revokes it is not signed by it either.
     kent.write(MET, ESSEX)
     kent.plan(*kent.people[1:3])
-    await kent.refused("signatures", "the key is revoked")
+    said = await kent.refused("signatures", "the key is revoked")
+    assert "Ask c.lee." in said  # and not whose key is revoked
     kent.write(MET)
     assert (await kent.reload()).ok
     kent.write(MET, ESSEX)
     kent.plan(*kent.people[1:3])
-    await kent.refused("signatures", "the key is revoked")
+    said = await kent.refused("signatures", "the key is revoked")
+    assert "Ask c.lee." in said  # and not whose key is revoked
     kent.people[3].put(change_path(kent.path))
     assert (await kent.reload()).ok
 

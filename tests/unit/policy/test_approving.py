@@ -57,7 +57,7 @@ def judge(
 
 def reason(answer: object) -> Reason:
     assert isinstance(answer, Refused), answer
-    assert answer.sentence.endswith((".", "plan", "--lift")), answer.sentence
+    assert answer.sentence.endswith((".", "plan", "--lift", "--edits")), answer.sentence
     return answer.reason
 
 

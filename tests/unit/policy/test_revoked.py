@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcgrelay.policy.revoked import MAGIC, Unreadable, entries, holds_all
+from pcgrelay.policy.revoked import MAGIC, Unreadable, entries, fingerprints, holds_all
+from pcgrelay.policy.signatures import fingerprint_of_public_key
 from pcgrelay.policy.widening import classify
 from tests.support.documented_config import PATH, approved, written
 
@@ -47,6 +48,15 @@ def test_a_longer_list_has_all_of_a_shorter_one(tmp_path: Path, keys: list[Path]
     assert holds_all(two, one)
     assert not holds_all(one, two)
     assert not holds_all(krl(tmp_path, keys[2], keys[1], form=form), one)
+
+
+@pytest.mark.parametrize(("form", "is_known"), [("", True), ("key", True), ("sha256", True), ("sha1", False)])
+def test_the_keys_of_a_list_have_the_fingerprints_that_people_know(
+    tmp_path: Path, keys: list[Path], form: str, is_known: bool
+) -> None:
+    wanted = {fingerprint_of_public_key(each) for each in keys[:2]}
+    assert fingerprints(krl(tmp_path, *keys[:2], form=form)) == (wanted if is_known else set())
+    assert fingerprints(b"") == fingerprints(MAGIC) == set()
 
 
 def test_a_list_made_later_is_no_other_one(tmp_path: Path, keys: list[Path]) -> None:

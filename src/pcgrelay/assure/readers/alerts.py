@@ -13,7 +13,7 @@ from pathlib import Path
 from pcgrelay.admin.client import read_page
 from pcgrelay.admin.core_help import CORE_HELP
 from pcgrelay.admin.metrics import metrics_text
-from pcgrelay.admin.status import AuditStatus, NodeStatus, StateStatus, Status
+from pcgrelay.admin.status import ApprovalsStatus, AuditStatus, NodeStatus, StateStatus, Status
 from pcgrelay.assure.judgement import AskedError
 from pcgrelay.assure.record_facts import Alerts
 from pcgrelay.assure.scene import Scene
@@ -102,6 +102,8 @@ def metric_names(text: str) -> set[str]:
 def known_metrics() -> set[str]:
     """Return the names of all metrics that a node of this version may have, whatever it is configured for."""
     node = NodeStatus(identity="", role="edge", uptime_s=0.0, version="")
-    status = Status(node=node, state=StateStatus(folder=True), audit=AuditStatus())
+    status = Status(
+        node=node, state=StateStatus(folder=True), audit=AuditStatus(), approvals=ApprovalsStatus(active=True)
+    )
     text = metrics_text(status, dict.fromkeys(CORE_HELP, 0)) + TrafficText(Traffic()).text({})
     return metric_names(text + handshake_text(Durations(), Durations()))

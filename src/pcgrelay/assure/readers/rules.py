@@ -33,7 +33,8 @@ from pcgrelay.model import Role
 from pcgrelay.policy.change import parse_change
 from pcgrelay.policy.clearances import clearances_of
 from pcgrelay.policy.digest import digest_on_disk
-from pcgrelay.policy.signatures import CHANGE_NAMESPACE, Signature, verify
+from pcgrelay.policy.revoked import fingerprints
+from pcgrelay.policy.signatures import CHANGE_NAMESPACE, Signature, read_revoked, verify
 from pcgrelay.policy.signed_text import Misspelt
 from pcgrelay.policy.signers import parse_signers, read_signers
 from pcgrelay.state.approved import CHANGE, REVOKED, SIGNERS, Approved, ApprovedStore, Pointer
@@ -284,6 +285,7 @@ def _people(scene: Scene) -> SignerFacts:
     if approvals is None:
         raise NotHereError("nobody has to approve a change of this node ([approvals])")
     _, people = read_signers(approvals.signers)
+    gone = frozenset[str]() if approvals.revoked is None else fingerprints(read_revoked(approvals.revoked))
     return SignerFacts(
         today=scene.clock.wall().date(),
         needs=approvals.needs,
@@ -294,6 +296,6 @@ def _people(scene: Scene) -> SignerFacts:
                 roles=tuple(role for role, persons in approvals.roles if each.principal in persons),
             )
             for each in people
-            if CHANGE_NAMESPACE in each.namespaces
+            if CHANGE_NAMESPACE in each.namespaces and each.fingerprint not in gone
         ),
     )

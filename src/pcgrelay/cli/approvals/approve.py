@@ -17,11 +17,12 @@ from pcgrelay.cli.approvals.common import (
     write_text,
 )
 from pcgrelay.cli.approvals.plan import whom_to_ask
+from pcgrelay.clock import SYSTEM_CLOCK
 from pcgrelay.errors import ConfigError, PcgrelayError, RuleProblem, UsageProblem
 from pcgrelay.output import say
 from pcgrelay.policy.acts import namespace_of
 from pcgrelay.policy.change import ACT, CHANGE, Act, Change, parse_act, parse_change
-from pcgrelay.policy.gate import change_path, propose, read_policy
+from pcgrelay.policy.gate import change_path, propose, read_policy, refuse_late
 from pcgrelay.policy.signatures import (
     CHANGE_NAMESPACE,
     find_signatures,
@@ -112,6 +113,7 @@ def _first(path: Path, by: str | None, change: str | None, reason: str | None, d
             f"A policy was approved at this node already; change it with: pcgrelay plan -c {path}. If too few signers "
             "are left, name a new folder in [node] state, restart the node with it, and begin anew; that is on record."
         )
+    refuse_late(fresh.config, SYSTEM_CLOCK.wall())
     proposed = propose(None, fresh)
     if where.exists():
         try:

@@ -6,8 +6,8 @@ import base64
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,15 +17,26 @@ from pcgrelay import config as configuration
 from pcgrelay.admin.client import ask
 from pcgrelay.admin.policy_answers import POLICY_PATH, PolicyAnswer, PolicyFile
 from pcgrelay.clock import SYSTEM_CLOCK
-from pcgrelay.errors import ConfigError, RunError, StatusProblem, UsageProblem
+from pcgrelay.errors import ConfigError, PcgrelayError, RunError, StatusProblem, UsageProblem
 from pcgrelay.files import write_replacing
 from pcgrelay.model import NodeId
 from pcgrelay.output import say
-from pcgrelay.policy.change import ACT, CHANGE, KINDS, LIFE, LIFE_MOST, Head, make_head
+from pcgrelay.policy.change import (
+    ACT,
+    CHANGE,
+    KINDS,
+    LIFE,
+    LIFE_MOST,
+    Act,
+    Change,
+    Head,
+    make_head,
+    parse_change,
+)
 from pcgrelay.policy.digest import PolicyFiles
 from pcgrelay.policy.gate import Policy, given_policy, kept_policy
-from pcgrelay.policy.signatures import fingerprint_of_public_key
-from pcgrelay.policy.signed_text import Line, Misspelt
+from pcgrelay.policy.signatures import fingerprint_of_public_key, read_plain
+from pcgrelay.policy.signed_text import TEXT_LIMIT_BYTES, Line, Misspelt
 from pcgrelay.policy.signers import Signer, is_address, short_names
 from pcgrelay.state.approved import ApprovedStore
 
@@ -43,6 +54,7 @@ class Held:
     policy: Policy | None
     before: Policy | None
     answer: PolicyAnswer | None  # of the running node; nothing: it does not run
+    taken: str = ""  # when the policy was taken, UTC
 
 
 def held_of(path: Path) -> Held:
@@ -53,11 +65,12 @@ def held_of(path: Path) -> Held:
         return _held_on_disk(path)
     if not answer.active:
         return Held(None, None, answer)
-    return Held(_policy(answer.holds, path), None if answer.before is None else _policy(answer.before, path), answer)
+    before = None if answer.before is None else _policy(answer.before, path)
+    return Held(_policy(answer.holds, path), before, answer, answer.holds.taken)
 
 
 def _held_on_disk(path: Path) -> Held:
-    state = configuration.load(path).node.state
+    state = configuration.state_path(path)
     store = None if state is None else ApprovedStore(state)
     if store is not None and not os.access(store.folder.parent, os.R_OK | os.X_OK):
         raise StatusProblem(
@@ -67,7 +80,10 @@ def _held_on_disk(path: Path) -> Held:
     kept = None if store is None else store.read()
     before = None if store is None else store.before()
     return Held(
-        None if kept is None else kept_policy(kept, path), None if before is None else kept_policy(before, path), None
+        None if kept is None else kept_policy(kept, path),
+        None if before is None else kept_policy(before, path),
+        None,
+        "" if kept is None else kept.pointer.taken,
     )
 
 
@@ -116,17 +132,71 @@ def head_of(node: NodeId, by: str | None, change: str | None, reason: str | None
         raise UsageProblem(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
 
 
-def write_text(path: Path, data: bytes) -> None:
+def put_change(path: Path, change: Change, taken: str) -> tuple[bytes, str]:
+    """Have the text of a change at this place: what is there, if it says the same and is still good. As put_text.
+
+    A text that is written anew needs new signatures, so those of one that says the same are not thrown away. taken:
+    when the policy that holds was taken; what was written before that may be used up.
+    """
+    there = _change_there(path)
+    if there is not None and there.head.made > _moment(taken) and _says_the_same(there, change):
+        number = _signatures(len(signature_files(path)))
+        return there.render(), f"{path} says this already, with {number}; it stays as it is."
+    return put_text(path, change)
+
+
+def put_text(path: Path, text: Change | Act) -> tuple[bytes, str]:
+    """Write a text; return it, and the sentence that says so. RunError: another file has its name."""
+    data = text.render()
+    gone = write_text(path, data)
+    words = f"; {_signatures(gone)} of the text that was there before {'is' if gone == 1 else 'are'} removed"
+    return data, f"Written: {path}{words if gone else ''}"
+
+
+def write_text(path: Path, data: bytes) -> int:
     """Write a text, in place of an older one; signatures of that go, for they are of no use any more.
 
-    RunError: another file has its name.
+    Return how many these were. RunError: another file has its name.
     """
     titles = (CHANGE.title.encode(), ACT.title.encode())
     if os.path.lexists(path) and (path.is_symlink() or not path.read_bytes().startswith(titles)):
         raise RunError(f"{path}: this file is there, and is no text that pcgrelay wrote; move it away first.")
-    for signature in path.parent.glob(f"{path.name}.*.sig"):
+    signatures = signature_files(path)
+    for signature in signatures:
         signature.unlink()
     write_replacing(path, data)
+    return len(signatures)
+
+
+def signature_files(path: Path) -> list[Path]:
+    """The signatures beside a text."""
+    return sorted(each for each in path.parent.iterdir() if is_signature_of(path, each.name))
+
+
+def is_signature_of(path: Path, name: str) -> bool:
+    """Whether a name beside a text is that of a signature over it."""
+    return name.startswith(f"{path.name}.") and name.endswith(".sig")
+
+
+def _signatures(number: int) -> str:
+    return "1 signature" if number == 1 else f"{number or 'no'} signatures"
+
+
+def _change_there(path: Path) -> Change | None:
+    try:
+        return parse_change(read_plain(path, "change", TEXT_LIMIT_BYTES))
+    except (PcgrelayError, Misspelt):
+        return None
+
+
+def _says_the_same(there: Change, change: Change) -> bool:
+    """Whether a text differs from a new one in its times alone, and may still be taken."""
+    head = replace(there.head, made=change.head.made, until=change.head.until)
+    return there.head.until > change.head.made and replace(there, head=head) == change
+
+
+def _moment(taken: str) -> datetime:
+    return datetime.fromisoformat(taken) if taken else datetime.min.replace(tzinfo=UTC)
 
 
 def signer_of(key: Path, principal: str | None, signers: Sequence[Signer]) -> tuple[Path, str]:

@@ -15,9 +15,10 @@ from pcgrelay.cli.approvals.common import (
     head_of,
     head_options,
     held_of,
+    put_change,
+    put_text,
     show,
     shown_names,
-    write_text,
 )
 from pcgrelay.cli.root import config_option
 from pcgrelay.clock import SYSTEM_CLOCK
@@ -25,7 +26,7 @@ from pcgrelay.errors import ConfigError, RunError, UsageProblem
 from pcgrelay.output import say
 from pcgrelay.policy.acts import ACTS, OPTIONS, act_path, namespace_of
 from pcgrelay.policy.change import Change, make_act
-from pcgrelay.policy.gate import Policy, change_path, propose, read_policy
+from pcgrelay.policy.gate import Policy, change_path, propose, read_policy, refuse_late
 from pcgrelay.policy.signatures import CHANGE_NAMESPACE
 from pcgrelay.policy.signed_text import Line
 
@@ -58,7 +59,8 @@ def plan(path: Path, by: str | None, change: str | None, reason: str | None, day
     """
     if act is not None:
         return _planned_act(path, act, by, change, reason, days)
-    fresh, held = read_policy(path), held_of(path).policy
+    fresh, last = read_policy(path), held_of(path)
+    held, taken = last.policy, last.taken
     if held is None:
         return _without(path, fresh)
     proposed = propose(held, fresh)
@@ -73,13 +75,14 @@ def plan(path: Path, by: str | None, change: str | None, reason: str | None, day
         _print_lines(proposed.lines)
         click.echo(f"{counted_lines(proposed.lines)}. To write the text to sign, add --by, --change and --reason.")
         return 0
+    refuse_late(fresh.config, SYSTEM_CLOCK.wall())
     text = Change(head_of(held.config.node.id, by, change, reason, days), held.digest, fresh.digest, proposed.lines)
-    where, data = change_path(path), text.render()
-    write_text(where, data)
+    where = change_path(path)
+    data, words = put_change(where, text, taken)
     show(data)
     click.echo("")
     say(f"{counted_lines(proposed.lines)}. {whom_to_ask(held, text.head.by, CHANGE_NAMESPACE)}")
-    say(f"Written: {where}")
+    say(words)
     say(f"Each of them:  pcgrelay approve {where}")
     say(f"Then:          pcgrelay apply {where} -c {path}")
     return 0
@@ -89,7 +92,7 @@ def whom_to_ask(held: Policy, by: str, namespace: str) -> str:
     """How many signatures are needed, and who may give them now."""
     assert held.config.approvals is not None
     now = SYSTEM_CLOCK.wall()
-    able = [each.principal for each in held.signers if each.is_valid(now) and namespace in each.namespaces]
+    able = [each.principal for each in held.able if each.is_valid(now) and namespace in each.namespaces]
     ask_them = [each for each in dict.fromkeys(able) if each != by]
     needs = held.config.approvals.needs
     noun = "signature" if needs == 1 else "signatures"
@@ -113,12 +116,12 @@ def _planned_act(path: Path, option: str, by: str | None, change: str | None, re
     held = held_of(path).policy
     assert held is not None
     text = make_act(head_of(held.config.node.id, by, change, reason, days), act, answer.acts[act])
-    where, data = act_path(path, act), text.render()
-    write_text(where, data)
+    where = act_path(path, act)
+    data, words = put_text(where, text)
     show(data)
     click.echo("")
     say(whom_to_ask(held, text.head.by, namespace_of(act)))
-    say(f"Written: {where}")
+    say(words)
     say(f"Each of them:  pcgrelay approve {where}")
     say(f"Then do it again: {ACTS[act].option}")
     return 0
