@@ -26,11 +26,11 @@ PROC = Path("/proc")
 AUDIT = "audit"
 STANDARD_ERROR = 2
 UNKNOWN = "not known to pcgrelay: look at it"
-# What an entry of the folder of state holds. A test runs a node and finds each of its entries here.
+# What an entry of the folder of state holds. A test holds this against the names in the sources.
 STATE = {
-    "approved": "the configuration that was approved last and the one before it, with change, signatures, list of "
-    "signers and revoked keys; acts that were carried out, and who holds a change: addresses of the staff who propose, "
-    "sign and answer for rules",
+    "approved": "the configuration that was approved last and the one before it, and the last changes, with "
+    "signatures, lists of signers and revoked keys; acts that were carried out, and who holds a change: addresses of "
+    "the staff who propose, sign and answer for rules",
     "cutover": "cut-overs: plan, phase, and the last decisions with the staff who took them; reports",
     "days.json": "on which days outlets and networks were used, in counts",
     "drills": "records of drills, with the staff who began them",

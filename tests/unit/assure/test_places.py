@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from pcgrelay.assure.places import STATE, UNKNOWN, OpenFile, open_files, places, state_contents
+from pcgrelay.assure.places import AUDIT, STATE, UNKNOWN, OpenFile, open_files, places, state_contents
 from pcgrelay.config import Config
 from pcgrelay.errors import RunError
+from pcgrelay.gateway import audit, cutover_files, days, drill_files, statements, witness_files
+from pcgrelay.services import retired, shares
+from pcgrelay.state import approved
 from pcgrelay.state.file import BEFORE
+from pcgrelay.state.folder import LOCK
 from tests.support.evidence_examples import STATUS, evidence
 
 
@@ -83,5 +87,8 @@ def test_what_cannot_be_seen_is_said(tmp_path: Path) -> None:
     assert "run this as root" in said(config(tmp_path), None)["files that the node has open"]
 
 
-def test_no_entry_is_described_that_the_audit_log_has(tmp_path: Path) -> None:
-    assert "audit" not in STATE
+def test_each_name_in_the_folder_of_state_is_described() -> None:
+    folders = {approved.FOLDER, cutover_files.FOLDER, drill_files.FOLDER, witness_files.FOLDER}
+    files = {days.NAME, statements.NAME, retired.NAME, shares.NAME, LOCK}
+    assert set(STATE) == folders | files
+    assert AUDIT == audit.FOLDER
