@@ -144,8 +144,7 @@ class Approvals:
         # Who holds a change is nothing to a door that is closed, so a file of holds that is damaged keeps none open.
         is_asked = store is not None and self._may_hold() and propose(self.held, fresh).widens
         holds = store.used().holds if store is not None and is_asked else {}
-        folder = None if store is None else _room(store)
-        return decide(self.held, fresh, self.clock.wall(), change=change, holds=holds, used=self.taken, folder=folder)
+        return decide(self.held, fresh, self.clock.wall(), change=change, holds=holds, used=self.taken)
 
     async def keep(self, decision: Decision, uid: int | None) -> None:
         """Keep what is about to come into force, and say so. PcgrelayError: it cannot be kept; nothing has changed.
@@ -283,7 +282,7 @@ class Approvals:
         if paper.sha256 in used.acts:
             raise ApprovalProblem(Reason.USED, f"{where} was carried out already; it is approved for once.")
         namespace = namespace_of(act)
-        verified = verify_by(held, paper.data, paper.signatures, namespace, now, _room(store))
+        verified = verify_by(held, paper.data, paper.signatures, namespace, now)
         wanted = act, _sha256(text)
         answer = judge_act(parsed, wanted, _rules(held), verified, now, namespace, has_role)
         if isinstance(answer, Refused):
@@ -316,7 +315,7 @@ class Approvals:
         if store is None or paper is None or hold is None:
             raise ConfigError(f"{change if paper is None else text}: there is no such text.")
         act, now = _parsed_act(hold.data, text), self.clock.wall()
-        verified = verify_by(held, hold.data, hold.signatures, HOLD_NAMESPACE, now, _room(store))
+        verified = verify_by(held, hold.data, hold.signatures, HOLD_NAMESPACE, now)
         answer = judge_hold(act, paper.sha256, _rules(held), verified, now)
         if isinstance(answer, Refused):
             raise ApprovalProblem(answer.reason, answer.sentence)
@@ -405,11 +404,6 @@ def _rules(held: Policy) -> Rules:
     approvals, node = held.config.approvals, held.config.node.id
     assert approvals is not None
     return Rules(node.dotted, node.realm, approvals.needs, held.able, holds=approvals.holds)
-
-
-def _room(store: ApprovedStore) -> Path | None:
-    """Where ssh-keygen gets its copies: in the folder; nothing, for the system's own place: it was never written."""
-    return store.folder if store.folder.is_dir() else None
 
 
 def _role(held: Policy, name: str) -> Role | None:

@@ -192,12 +192,11 @@ def decide(
     change: Path | None = None,
     holds: Mapping[str, tuple[str, ...]] | None = None,
     used: Collection[str] = (),
-    folder: Path | None = None,
 ) -> Decision | None:
     """Judge files that were read against what was approved last; nothing: nobody has to approve anything.
 
     change: where the text of the change lies; beside the configuration if nothing is said. holds: who holds which
-    change. used: changes that were taken, by the SHA-256 of their text. folder: where ssh-keygen may be given copies.
+    change. used: changes that were taken, by the SHA-256 of their text.
 
     ApprovalProblem: not taken. ConfigError: nothing was approved yet, and this is not approved as the first.
     """
@@ -215,7 +214,7 @@ def decide(
     refuse_late(fresh.config, now)
     try:
         known = Known(holds or {}, used)
-        return _approved(held or fresh, fresh, proposed, change or change_path(path), now, known, folder)
+        return _approved(held or fresh, fresh, proposed, change or change_path(path), now, known)
     except ApprovalProblem as problem:
         if held is not None:
             raise
@@ -247,7 +246,7 @@ class Known:
 
 def _approved(
     judging: Policy, fresh: Policy, proposed: Proposed, where: Path, now: datetime,
-    known: Known, folder: Path | None,
+    known: Known,
 ) -> Decision:  # fmt: skip
     """Judge a change that needs signatures, by the signers of the policy that holds."""
     node, approvals = judging.config.node.id, judging.config.approvals
@@ -255,11 +254,11 @@ def _approved(
     paper, change, verified, able = read_paper(where), None, Verified(), judging.able
     if paper is not None:
         change = parsed_change(paper.data, where)
-        verified = verify_by(judging, paper.data, paper.signatures, CHANGE_NAMESPACE, now, folder)
+        verified = verify_by(judging, paper.data, paper.signatures, CHANGE_NAMESPACE, now)
         if fresh.files.revoked and fresh.files.revoked != judging.files.revoked:
             # A key that this very change revokes does not sign it either.
             again = replace(judging, files=structs.replace(judging.files, revoked=fresh.files.revoked))
-            verified = verify_by(again, paper.data, paper.signatures, CHANGE_NAMESPACE, now, folder, and_by=verified)
+            verified = verify_by(again, paper.data, paper.signatures, CHANGE_NAMESPACE, now, and_by=verified)
             able = tuple(each for each in able if each in again.able)
     rules = Rules(
         node.dotted, node.realm, approvals.needs, able,
@@ -274,14 +273,14 @@ def _approved(
 
 def verify_by(
     policy: Policy, data: bytes, signatures: tuple[Signature, ...], namespace: str, now: datetime,
-    folder: Path | None, and_by: Verified | None = None,
+    and_by: Verified | None = None,
 ) -> Verified:  # fmt: skip
     """Verify signatures by the signers and the revoked keys of a policy. RunError: ssh-keygen does not run.
 
     and_by: only those count that counted there too.
     """
     listed = policy.files.signers, policy.signers
-    found = verify(data, signatures, namespace, listed, policy.files.revoked, now, folder)
+    found = verify(data, signatures, namespace, listed, policy.files.revoked, now)
     if and_by is None:
         return found
     return Verified(tuple(each for each in found.good if each in and_by.good), found.bad or and_by.bad)

@@ -1,28 +1,29 @@
 """Signatures of people over texts, made and verified by OpenSSH's ssh-keygen (PROTOCOL.sshsig).
 
 ssh-keygen decides. What is read of a signature here finds the words for a refusal, and refuses before a process is
-begun what can never be good. It runs by its absolute path, without a shell, with an empty environment, on copies in a
-private folder: what was verified is what was read.
+begun what can never be good. It runs by its absolute path, without a shell, with an empty environment, on sealed files
+in memory: what was verified is what was read, and nothing of it is left on a disk.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import fcntl
 import os
 import re
 import struct
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
 from pcgrelay.errors import ConfigError, RunError
-from pcgrelay.files import PRIVATE_MODE, read_bounded, reason_of
+from pcgrelay.files import read_bounded, reason_of
 from pcgrelay.policy.signers import Signer, fingerprint_of, is_address, strings_of
 
 SSH_KEYGEN = "/usr/bin/ssh-keygen"
@@ -35,6 +36,7 @@ SIGNATURE_LIMIT_BYTES = 16 << 10
 KRL_LIMIT_BYTES = 64 << 10
 KRL_MAGIC = b"SSHKRL\n\0"
 ENVIRONMENT = {"LC_ALL": "C"}
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 CHANGE_NAMESPACE = "pcgrelay-change@1"
 PLAN_NAMESPACE = "pcgrelay-plan@1"  # the plan of a cut-over
@@ -150,13 +152,12 @@ def verify(
     signers: tuple[bytes, Sequence[Signer]],
     revoked: bytes,
     now: datetime,
-    folder: Path | None = None,
 ) -> Verified:
     """Verify signatures over a text at a moment; blocks for at most DEADLINE_S for each.
 
-    signers: the file, and what stands in it. revoked: a KRL, or nothing. folder: where a private folder may be made.
+    signers: the file, and what stands in it. revoked: a KRL, or nothing.
 
-    ToolProblem: ssh-keygen is not there. RunError: the copies for it cannot be written, as on a full disk.
+    ToolProblem: ssh-keygen is not there. RunError: the copies for it cannot be made, for there are no more descriptors.
     """
     listed, people = signers
     judged: list[Bad | None] = [_flaw(each, namespace, people, now) for each in signatures]
@@ -165,12 +166,7 @@ def verify(
     if doubtful:
         require_ssh_keygen()
         files = {"text": text, "signers": listed, **({"revoked": revoked} if revoked else {})}
-        try:
-            with tempfile.TemporaryDirectory(prefix=".verify-", dir=folder) as name:
-                answers = iter(_verified_all(Path(name), files, doubtful, namespace, now))
-        except OSError as error:
-            where = folder or tempfile.gettempdir()
-            raise RunError(f"{where}: the copies for ssh-keygen cannot be written ({reason_of(error)}).") from None
+        answers = iter(_verified_all(files, doubtful, namespace, now))
     found = [flaw if flaw is not None else next(answers) for flaw in judged]
     return Verified(
         tuple(each for each in found if isinstance(each, Good)), tuple(each for each in found if isinstance(each, Bad))
@@ -275,48 +271,67 @@ def _parts(data: bytes) -> tuple[str, str]:
     return fingerprint_of(key), namespace.decode("ascii")
 
 
-def _copy(folder: Path, files: Mapping[str, bytes]) -> None:
-    for name, data in files.items():
-        descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_MODE)
-        with os.fdopen(descriptor, "wb") as sink:
-            sink.write(data)
+@contextmanager
+def _in_memory(files: Mapping[str, bytes]) -> Iterator[dict[str, int]]:
+    """Files without a name that nobody can change; their descriptors. RunError: they cannot be made."""
+    descriptors = dict[str, int]()
+    try:
+        for name, data in files.items():
+            descriptors[name] = os.memfd_create("pcgrelay-signed", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            with open(descriptors[name], "wb", closefd=False) as sink:
+                sink.write(data)
+            fcntl.fcntl(descriptors[name], fcntl.F_ADD_SEALS, _SEALS)
+            if not os.path.exists(_path_of(descriptors[name])):
+                raise ToolProblem("/proc: it is not mounted here, and ssh-keygen is given its files by it.")
+        yield descriptors
+    except OSError as error:
+        raise RunError(f"The copies for ssh-keygen cannot be made ({reason_of(error)}).") from None
+    finally:
+        for descriptor in descriptors.values():
+            os.close(descriptor)
+
+
+def _path_of(descriptor: int) -> str:
+    """By which a process opens a file that it inherits, with a position of its own."""
+    return f"/proc/self/fd/{descriptor}"
 
 
 def _verified_all(
-    folder: Path, files: Mapping[str, bytes], signatures: Sequence[Signature], namespace: str, now: datetime
+    files: Mapping[str, bytes], signatures: Sequence[Signature], namespace: str, now: datetime
 ) -> list[Good | Bad]:
-    _copy(folder, {**files, **{f"{number}.sig": each.data for number, each in enumerate(signatures)}})
+    whole = {**files, **{f"{number}.sig": each.data for number, each in enumerate(signatures)}}
+    with _in_memory(whole) as copies, ThreadPoolExecutor(AT_ONCE) as pool:
 
-    def verified(number: int) -> Good | Bad:
-        return _verified(folder, number, signatures[number].principal, namespace, now)
+        def verified(number: int) -> Good | Bad:
+            return _verified(copies, number, signatures[number].principal, namespace, now)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(verified, range(len(signatures))))
 
 
-def _verified(folder: Path, number: int, principal: str, namespace: str, now: datetime) -> Good | Bad:
-    command = [SSH_KEYGEN, "-Y", "verify", "-f", "signers", "-I", principal, "-n", namespace, "-s", f"{number}.sig"]
-    command += ["-O", f"verify-time={now.astimezone(UTC):%Y%m%d%H%M%S}Z"]
-    has_list = (folder / "revoked").exists()
+def _verified(copies: Mapping[str, int], number: int, principal: str, namespace: str, now: datetime) -> Good | Bad:
+    paths = {name: _path_of(descriptor) for name, descriptor in copies.items()}
+    command = [SSH_KEYGEN, "-Y", "verify", "-f", paths["signers"], "-I", principal, "-n", namespace]
+    command += ["-s", paths[f"{number}.sig"], "-O", f"verify-time={now.astimezone(UTC):%Y%m%d%H%M%S}Z"]
+    with_list = [*command, "-r", paths["revoked"]] if "revoked" in paths else command
     try:
-        good = _asked(folder, [*command, "-r", "revoked"] if has_list else command, principal, namespace)
+        good = _asked(copies, with_list, principal, namespace)
         if good is not None:
             return good
         # ssh-keygen does not say why. Only to find the word for it: would it be good without the list?
-        if has_list and _asked(folder, command, principal, namespace) is not None:
+        if "revoked" in paths and _asked(copies, command, principal, namespace) is not None:
             return Bad(principal, Flaw.REVOKED)
     except subprocess.TimeoutExpired:
         return Bad(principal, Flaw.TIMEOUT)
     return Bad(principal, Flaw.TEXT)
 
 
-def _asked(folder: Path, command: Sequence[str], principal: str, namespace: str) -> Good | None:
-    """Ask ssh-keygen about the text of the folder; nothing if it does not say that the signature is good."""
+def _asked(copies: Mapping[str, int], command: Sequence[str], principal: str, namespace: str) -> Good | None:
+    """Ask ssh-keygen about the text; nothing if it does not say that the signature is good."""
     try:
-        with open(folder / "text", "rb") as text:
+        with open(_path_of(copies["text"]), "rb") as text:
             done = subprocess.run(
-                command, stdin=text, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder, env=ENVIRONMENT,
-                timeout=DEADLINE_S, check=False,
+                command, stdin=text, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/", env=ENVIRONMENT,
+                timeout=DEADLINE_S, check=False, pass_fds=tuple(copies.values()),
             )  # fmt: skip
     except OSError as error:
         raise ToolProblem(f"{SSH_KEYGEN}: it does not run ({reason_of(error)}); install {PACKAGE}.") from None

@@ -157,7 +157,7 @@ def test_nothing_of_the_environment_reaches_it(
 ) -> None:  # fmt: skip
     good = people[0].signature(TEXT)
     spy = tmp_path / "ssh-keygen"
-    spy.write_text(f"#!/bin/sh\n/usr/bin/env > {tmp_path}/seen\n/usr/bin/pwd > {tmp_path}/where\nexit 1\n")
+    spy.write_text(f"#!/bin/sh\n/usr/bin/env > {tmp_path}/seen\nexit 1\n")
     spy.chmod(0o755)
     monkeypatch.setattr(signatures, "SSH_KEYGEN", str(spy))
     monkeypatch.setenv("SECRET_OF_MINE", "1")
@@ -166,22 +166,42 @@ def test_nothing_of_the_environment_reaches_it(
     assert "LC_ALL=C" in seen
     assert "SECRET_OF_MINE" not in seen
     assert "HOME" not in seen
-    assert not os.path.exists((tmp_path / "where").read_text().strip())
 
 
-def test_a_disk_that_takes_no_copies_is_said_in_a_sentence(
+def test_nothing_is_left_on_a_disk_however_it_ends(
     people: list[Person], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = listed(people).encode()
-    given = (people[0].signature(TEXT),)
-    listed_people = data, parse_signers(data, Path("s"))
-    with pytest.raises(RunError, match=r"nowhere: the copies for ssh-keygen cannot be written \(no such file"):
-        verify(TEXT, given, CHANGE_NAMESPACE, listed_people, b"", NOW, tmp_path / "nowhere")
+    """A process that is killed while it verifies has no time to remove anything."""
+    spy, seen = tmp_path / "ssh-keygen", tmp_path / "seen"
+    spy.write_text(f'#!/bin/sh\nexec /usr/bin/readlink "$4" "${{10}}" /proc/self/fd/0 > {seen}\n')
+    spy.chmod(0o755)
+    good = people[0].signature(TEXT)
+    monkeypatch.setattr(signatures, "SSH_KEYGEN", str(spy))
+    verified(people, good)
+    assert seen.read_text().split("\n")[:-1] == ["/memfd:pcgrelay-signed (deleted)"] * 3
 
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(signatures, "_copy", full)
-    with pytest.raises(RunError, match=r"(?i)no space left"):
-        verify(TEXT, given, CHANGE_NAMESPACE, listed_people, b"", NOW, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+def test_a_copy_cannot_be_changed_by_whoever_reads_it(
+    people: list[Person], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spy, wrote = tmp_path / "ssh-keygen", tmp_path / "wrote"
+    spy.write_text(f'#!/bin/sh\n(echo x > "$4") 2> {wrote} || exit 1\n')
+    spy.chmod(0o755)
+    good = people[0].signature(TEXT)
+    monkeypatch.setattr(signatures, "SSH_KEYGEN", str(spy))
+    assert flaw(verified(people, good)) is Flaw.TEXT
+    assert "not permitted" in wrote.read_text()
+
+
+def test_copies_that_cannot_be_made_are_said_in_a_sentence(
+    people: list[Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    good = people[0].signature(TEXT)
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(signatures.os, "memfd_create", none)
+    with pytest.raises(RunError, match=r"copies for ssh-keygen cannot be made \(too many open files\)"):
+        verified(people, good)
+    assert os.listdir("/proc/self/fd") == before

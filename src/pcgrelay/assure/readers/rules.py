@@ -120,7 +120,7 @@ def _changes(scene: Scene) -> Changes:
         # Those that the log does not name were taken before it begins.
         names = {_named(record) for record in named}
         archived = [each for each in archived if (each.after, each.number) in names]
-    kept = [_verified(each, None if folder is None else taken, rehashed, scene.folder) for each in (*held, *archived)]
+    kept = [_verified(each, None if folder is None else taken, rehashed) for each in (*held, *archived)]
     known = {(digest, each.number) for each in (*held, *archived) for digest in (each.after, each.digest)}
     told = [_told(each) for each in named if _named(each) not in known]
     newest = sorted((*kept, *told), key=lambda each: each.taken[:SECONDS], reverse=True)[:most]
@@ -181,16 +181,14 @@ def _signed(
     )
 
 
-def _verified(
-    each: _Signed, records: Sequence[Mapping[str, Any]] | None, rehashed: Sequence[str], folder: Path
-) -> ChangeFact:
+def _verified(each: _Signed, records: Sequence[Mapping[str, Any]] | None, rehashed: Sequence[str]) -> ChangeFact:
     if not each.after:
         return ChangeFact(number=each.number, taken=each.taken, whole=False)
     change = parse_change(each.text)
     people = parse_signers(each.signers, each.where / SIGNERS)
     # Judged at the moment at which the change was taken, as the node did.
     when = datetime.fromisoformat(each.taken).astimezone(UTC)
-    found = verify(each.text, each.signatures, CHANGE_NAMESPACE, (each.signers, people), each.revoked, when, folder)
+    found = verify(each.text, each.signatures, CHANGE_NAMESPACE, (each.signers, people), each.revoked, when)
     keys = tuple(sorted({one.fingerprint for one in found.good}))
     mine = [one for one in records or () if one.get("after") == each.after]
     return ChangeFact(
