@@ -21,7 +21,9 @@ from pcgrelay.audit.history import read_history, read_newest
 from pcgrelay.audit.keys import LogKeys, load_keys, make_keys
 from pcgrelay.audit.note import verify_note
 from pcgrelay.audit.segments import read_lines, segments_of
-from pcgrelay.audit.tree import RightEdge, leaf_hash
+from pcgrelay.audit.tiles import FOLDER as TILES
+from pcgrelay.audit.tiles import TILE_WIDTH, tile_head, tile_path
+from pcgrelay.audit.tree import HASH_BYTES, RightEdge, leaf_hash
 from pcgrelay.errors import ProofProblem
 from pcgrelay.model import NodeId
 from pcgrelay.signing import sign
@@ -94,6 +96,17 @@ def check_log(folder: Path) -> list[dict[str, Any]]:
     return records
 
 
+def check_tiles(folder: Path) -> None:
+    """Assert that each tile has the hashes that the records of a whole log give."""
+    row, level = [leaf_hash(line) for line in lines_of(folder)], 0
+    while row:
+        groups = [row[at : at + TILE_WIDTH] for at in range(0, len(row), TILE_WIDTH)]
+        for index, group in enumerate(groups):
+            path = folder / TILES / tile_path(level, index)
+            assert path.read_bytes() == b"".join(group), path
+        row, level = [tile_head(group) for group in groups if len(group) == TILE_WIDTH], level + 1
+
+
 class FullDisk(Disk):
     """A disk that is full while told so."""
 
@@ -131,17 +144,66 @@ class LyingDisk(Disk):
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
         self.files: dict[Path, _VolatileFile] = {}
+        self.tiles: dict[Path, bytes] = {}  # what is safe of each that was written
+        self.unnamed: set[Path] = set()  # files and folders whose names are not synced
 
     def open(self, path: Path, size: int) -> AppendFile:
         file = _VolatileFile(path, size)
         self.files[path] = file
         return file
 
+    def write_end(self, path: Path, at: int, data: bytes) -> None:
+        if path not in self.tiles:
+            self.tiles[path] = path.read_bytes() if path.exists() else b""
+            self.unnamed |= {each for each in (path, *path.parents) if not each.exists()}
+        super().write_end(path, at, data)
+        self.tiles[path] = self.tiles[path][: _alike(self.tiles[path], path.read_bytes())]
+
+    def sync(self, path: Path) -> None:
+        super().sync(path)
+        self.unnamed = {each for each in self.unnamed if each.parent != path}
+        if path in self.tiles:
+            self.tiles[path] = path.read_bytes()
+
+    def rename(self, path: Path, to: Path) -> None:
+        super().rename(path, to)
+        for each, file in list(self.files.items()):
+            if each.is_relative_to(path):
+                file.path = to / each.relative_to(path)
+                self.files[file.path] = self.files.pop(each)
+        self.tiles = {each: safe for each, safe in self.tiles.items() if not each.is_relative_to(path)}
+
     def fail(self) -> None:
         """What is not synced is lost, or torn, or has holes."""
         for file in self.files.values():
             file.lose(self.chance)
         self.files.clear()
+        for path, safe in self.tiles.items():
+            if path.exists():
+                self._lose_tile(path, safe)
+        self.tiles.clear()
+        self.unnamed.clear()
+
+    def _lose_tile(self, path: Path, safe: bytes) -> None:
+        if not self.unnamed.isdisjoint((path, *path.parents)) and self.chance.random() < 0.5:
+            path.unlink()
+            return
+        data = path.read_bytes()
+        length = self.chance.randrange(len(safe), len(data) + 1)
+        match self.chance.randrange(3):
+            case 0:
+                path.write_bytes(data[:length])
+            case 1:
+                length -= length % HASH_BYTES  # holes are as large as sectors
+                path.write_bytes(data[:length] + bytes(len(data) - length))
+            case _:
+                pass
+
+
+def _alike(left: bytes, right: bytes) -> int:
+    """How many bytes are the same at the beginning."""
+    pairs = zip(left, right, strict=False)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(left), len(right)))
 
 
 class _VolatileFile(AppendFile):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
 
 from pcgrelay.audit.history import read_newest
 from pcgrelay.audit.problems import Problems
-from pcgrelay.audit.tiles import FOLDER, TILE_HEIGHT, TILE_WIDTH, TileReader, entries_path, tile_path
+from pcgrelay.audit.segments import SegmentGone
+from pcgrelay.audit.tiles import ENTRIES, FOLDER, TILE_HEIGHT, TILE_WIDTH, TileReader, entries_path, tile_path
 from pcgrelay.audit.walk import Group, Walk
 from pcgrelay.errors import ProofProblem
 from pcgrelay.files import make_folder, refuse_present, write_new
 
 FOLDER_MODE = 0o755
+TRIES = 3
 
 
 class Exported(Struct, frozen=True):
@@ -39,14 +43,25 @@ def export_tiles(folder: Path, out: Path) -> Exported:
     make_folder(out, FOLDER_MODE)
     write_new(out / "checkpoint", newest.note.encoded)
     files = 1 + _tiles(TileReader(folder, size), out / FOLDER)
-    problems = Problems()
+    for _ in range(TRIES):
+        with suppress(SegmentGone):
+            first, bundles = _records(folder, size, out)
+            return Exported(size, first, files + bundles)
+        # A node has removed the oldest. What is left makes a folder of one piece.
+        shutil.rmtree(out / FOLDER / ENTRIES, ignore_errors=True)
+    raise ProofProblem(f"{folder}: segments go faster than they are read. What was written to {out} is not whole.")
+
+
+def _records(folder: Path, size: int, out: Path) -> tuple[int, int]:
+    """Write the bundles. Returns the number of the first record, and how many files."""
+    problems, files = Problems(), 0
     walk = Walk(folder, problems)
     for group in walk.groups():
         if group.start < size:
             files += _entries(group, size, walk.first, out / FOLDER)
     if problems.count:
         raise ProofProblem(f"{problems.first[0].sentence} What was written to {out} is not whole.")
-    return Exported(size, walk.first, files)
+    return walk.first, files
 
 
 def _tiles(reader: TileReader, out: Path) -> int:

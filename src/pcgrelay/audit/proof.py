@@ -135,7 +135,7 @@ def prove(folder: Path, number: int) -> Proof:
         verify_inclusion(leaf_hash(record), number, size, hashes, root)
     except TreeRefused:
         raise ProofProblem(
-            f"Record {number:,} does not lead to the head that was signed: the log was changed. "
+            f"Record {number:,} does not lead to the head that was signed: the log was changed, or a tile is damaged. "
             f"To see where, run: pcgrelay audit verify {folder}"
         ) from None
     return Proof(number, tuple(hashes), head.note, record)

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import Struct
 
-from pcgrelay.audit.segments import Segment, read_lines
+from pcgrelay.audit.lines import time_in
+from pcgrelay.audit.segments import Segment, SegmentGone, read_lines
 
 GROUPS_MOST = 10_000
 POLICIES_MOST = 10_000
@@ -62,6 +63,9 @@ class Found(Struct, frozen=True):
     usages: tuple[Usage, ...]
     records: int  # that were looked at
     left_out: int  # records of more groups than are kept apart
+    first: int = 0  # number of the first record that was read; those before it were removed
+    since: str = ""  # its time
+    gone: int = 0  # segments that were removed while the log was read
 
 
 class _Line(Struct, frozen=True, kw_only=True):
@@ -106,8 +110,9 @@ def query(segments: Sequence[Segment], wanted: Wanted) -> Found:
     sums: dict[tuple[str, ...], _Sum] = {}
     policies: dict[str, Allowed] = {}
     records = left_out = 0
+    reading = _Reading()
     needle = wanted.service.partition("@")[0].encode()  # cheaper than to decode each line
-    for line in _lines(segments):
+    for line in reading.lines(segments):
         if any(event in line for event in _POLICY):
             if (read := _read(line)) is not None:
                 _note_policy(read, policies)
@@ -127,7 +132,12 @@ def query(segments: Sequence[Segment], wanted: Wanted) -> Found:
         _add(sums[key], read)
     usages = (_usage(key, total, policies) for key, total in sums.items())
     return Found(
-        tuple(sorted(usages, key=lambda each: (-each.streams, -each.refused, each.organisation))), records, left_out
+        tuple(sorted(usages, key=lambda each: (-each.streams, -each.refused, each.organisation))),
+        records,
+        left_out,
+        reading.first,
+        reading.since,
+        reading.gone,
     )
 
 
@@ -141,12 +151,27 @@ def checked_time(text: str) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1_000:03d}Z"
 
 
-def _lines(segments: Sequence[Segment]) -> Iterator[bytes]:
-    # Each segment is read, whatever the times in it: a clock may have been wrong, and was set back.
-    for segment in segments:
-        for line in read_lines(segment):
-            if not line.is_torn and not line.is_long:
-                yield line.data
+class _Reading:
+    """The records of a log, from which a node may remove the oldest meanwhile."""
+
+    def __init__(self) -> None:
+        self.first = 0
+        self.since = ""
+        self.gone = 0
+
+    def lines(self, segments: Sequence[Segment]) -> Iterator[bytes]:
+        """All whole lines. ConfigError, PermissionProblem: a segment cannot be read."""
+        is_first = True
+        # Each segment is read, whatever the times in it: a clock may have been wrong, and was set back.
+        for segment in segments:
+            try:
+                for line in read_lines(segment):
+                    if not line.is_torn and not line.is_long:
+                        if is_first:
+                            self.first, self.since, is_first = line.number, time_in(line.data), False
+                        yield line.data
+            except SegmentGone:
+                self.gone += 1
 
 
 def _read(line: bytes) -> _Line | None:

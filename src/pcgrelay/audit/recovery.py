@@ -19,13 +19,14 @@ from pcgrelay.audit.keys import PublicKeys
 from pcgrelay.audit.lines import number_is
 from pcgrelay.audit.note import verify_note
 from pcgrelay.audit.segments import Line, Segment, read_lines, segment_with, segments_of
-from pcgrelay.audit.tiles import TileMissing, TileReader, TileWriter
+from pcgrelay.audit.tiles import TILE_WIDTH, TileWriter
 from pcgrelay.audit.tree import leaf_hash
 from pcgrelay.errors import PcgrelayError, ProofProblem
-from pcgrelay.files import write_new
+from pcgrelay.files import open_plain
 
 TORN = ".torn"
 _CHUNK = 4_096
+_PIECE_BYTES = 1 << 20
 
 
 class Torn(Struct, frozen=True):
@@ -69,9 +70,12 @@ def find(folder: Path, keys: PublicKeys, disk: Disk) -> Found:
     head, history_bytes = newest_head(folder)
     signed = 0
     if head is not None:
-        verify_note(head.note, (keys.ed25519, keys.ml_dsa_44))
         if head.checkpoint.origin != keys.origin:
-            raise ProofProblem(f"{head.where}: this is the head of {head.checkpoint.origin}, and not of {keys.origin}.")
+            raise ProofProblem(
+                f"{head.where}: this is a head of {head.checkpoint.origin}, and the log is {keys.origin}. A node "
+                "that was renamed begins another log: audit restart."
+            )
+        verify_note(head.note, (keys.ed25519, keys.ml_dsa_44))
         signed = head.checkpoint.size
     segments = segments_of(folder)
     at = segment_with(segments, signed)
@@ -91,42 +95,51 @@ def find(folder: Path, keys: PublicKeys, disk: Disk) -> Found:
     return Found(size, segment, segment_bytes, head, history_bytes, torn)
 
 
-def tiles_of(folder: Path, found: Found) -> TileWriter:
-    """Return the writer of the tiles, grown to all records that are there.
+def tiles_of(folder: Path, found: Found, mark: int, disk: Disk) -> tuple[TileWriter, int]:
+    """Return the writer of the tiles, grown to all records that are there, and up to where they are on the disk.
 
-    Tiles are not synced, so they may be behind or wrong after a power failure: then they are made again of the records.
-    ProofProblem: the records do not give the root that was signed.
+    mark: of how many records the tiles are known to be there, a multiple of 256. A power failure may have taken or torn
+    any of the others: these are compared with the records, and made again where they differ. ProofProblem: the records
+    do not give the root that was signed.
     """
     signed = 0 if found.head is None else found.head.checkpoint.size
     root = b"" if found.head is None else found.head.checkpoint.root
-    try:
-        if signed and TileReader(folder, signed).edge(signed).root() != root:
-            raise TileMissing("the tiles give another root")
-        writer = TileWriter(folder, signed)
-    except ProofProblem:
-        writer = _made_again(folder, signed, root)
-    _grow(writer, folder, found.size)
-    return writer
-
-
-def _made_again(folder: Path, signed: int, root: bytes) -> TileWriter:
     segments = segments_of(folder)
-    writer = TileWriter(folder, segments[0].first if segments else 0)
-    _grow(writer, folder, signed)
-    if signed and writer.edge().root() != root:
+    first = segments[0].first if segments else 0  # the hashes of records before it stand in tiles alone
+    mark = min(mark, signed // TILE_WIDTH * TILE_WIDTH)
+    writer = _grown(folder, max(mark, first), signed, root, disk)
+    if writer is None:
+        mark = 0
+        writer = _grown(folder, first, signed, root, disk)
+    if writer is None:
         raise ProofProblem(
             f"The {signed:,} records that are there are not those that were signed: one of them was changed, or the "
             "folder was put together of two."
         )
-    return writer
+    _grow(writer, folder, found.size)
+    writer.trim()
+    return writer, mark
+
+
+def _grown(folder: Path, start: int, signed: int, root: bytes, disk: Disk) -> TileWriter | None:
+    """The tiles of what was signed, compared with the records from start on; nothing: they give another root."""
+    try:
+        writer = TileWriter(folder, start, disk)
+    except ProofProblem:
+        return None
+    _grow(writer, folder, signed)
+    return writer if not signed or writer.edge().root() == root else None
 
 
 def _grow(writer: TileWriter, folder: Path, size: int) -> None:
     """Add the records from where the tiles end up to size."""
     leaves: list[bytes] = []
-    for segment in segments_of(folder):
+    segments = segments_of(folder)
+    for index, segment in enumerate(segments):
         if writer.size + len(leaves) >= size:
             break
+        if index + 1 < len(segments) and segments[index + 1].first <= writer.size + len(leaves):
+            continue
         for line in read_lines(segment):
             if writer.size + len(leaves) <= line.number < size:
                 leaves.append(leaf_hash(line.data))
@@ -166,12 +179,8 @@ def _move_torn(segments: list[Segment], last: Segment, end: int, disk: Disk) -> 
             if segment.first > last.first:
                 disk.remove(segment.path)
             continue
-        with segment.path.open("rb") as source:
-            source.seek(start)
-            data = source.read()
         to = _free_name(segment.path.with_name(f"{segment.path.name}.{start}{TORN}"))
-        write_new(to, data, 0o640)
-        moved.append(Torn(str(to), len(data)))
+        moved.append(Torn(str(to), _copy(segment.path, start, to, disk)))
         if start:
             file = disk.open(segment.path, start)
             file.sync()
@@ -181,6 +190,20 @@ def _move_torn(segments: list[Segment], last: Segment, end: int, disk: Disk) -> 
             if segment == last:
                 disk.open(segment.path, 0).close()
     return tuple(moved)
+
+
+def _copy(path: Path, start: int, to: Path, disk: Disk) -> int:
+    """Copy a file from a place on to a new one; return how many bytes that are."""
+    copy = disk.open(to, 0)
+    try:
+        with open_plain(path) as source:
+            source.seek(start)
+            while data := source.read(_PIECE_BYTES):
+                copy.append(data)
+        copy.sync()
+        return copy.size
+    finally:
+        copy.close()
 
 
 def _free_name(path: Path) -> Path:
@@ -194,7 +217,7 @@ def _free_name(path: Path) -> Path:
 
 def _last_of_history(path: Path) -> tuple[SignedHead | None, int]:
     try:
-        with path.open("rb") as source:
+        with open_plain(path) as source:
             end = source.seek(0, os.SEEK_END)
             start = max(0, end - 2 * LINE_MOST_BYTES)
             source.seek(start)

@@ -69,6 +69,7 @@ class Report(Struct, frozen=True, kw_only=True):
     holes: tuple[Hole, ...] = ()
     holes_count: int = 0
     pruned_told: bool = True  # a signed record says that records were removed from the front
+    heads_removed: bool = False  # a signed record says that of these most heads were removed too
     torn: TornEnd | None = None
     short_tiles: int = 0  # tiles that are not there or too short; proofs need them, and they are made of the records
     first_short_tile: str = ""

@@ -1,4 +1,4 @@
-"""Which records are older than they must be kept: whole segments, from the front. Tiles and heads stay.
+"""Which records are older than they must be kept: whole segments, from the front. Tiles stay.
 
 A clock that is wrong would make all of them old, so at each look, once an hour, only a small part of the segments
 goes. What is to go is on record, and signed, before it goes: an examination takes nothing for removed by the node that
@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from pcgrelay.audit.lines import time_in
 from pcgrelay.audit.segments import Segment, segments_of
+from pcgrelay.files import open_plain
 from pcgrelay.log.audit_events import AuditPruned
 from pcgrelay.log.events import time_text
 
@@ -54,16 +55,17 @@ def _old(segments: Sequence[Segment], signed: int, now: datetime, keep_days: int
     for index, following in enumerate(segments[1 : LOOKED_AT_MOST + 1], 1):
         if following.first > signed or count >= most:
             break
-        began = _began(following)
-        if not began or began > present:
+        start = began(following)
+        if not start or start > present:
             # By a clock that was wrong then, or is now; the one after it says more.
             continue
-        if began >= oldest:
+        if start >= oldest:
             break
         count = index
     return min(count, most)
 
 
-def _began(segment: Segment) -> str:
-    with segment.path.open("rb") as source:
+def began(segment: Segment) -> str:
+    """The time of the first record of a segment; empty: it has none. OSError: as `open`."""
+    with open_plain(segment.path) as source:
         return time_in(source.readline(128))

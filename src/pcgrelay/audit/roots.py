@@ -21,10 +21,11 @@ from msgspec import Struct
 
 from pcgrelay.audit.history import SignedHead
 from pcgrelay.audit.problems import KEPT_MOST, Problems
+from pcgrelay.audit.tile_sync import SYNCED
 from pcgrelay.audit.tiles import FOLDER, LEVELS, TILE_HEIGHT, TILE_WIDTH, hashes_in, read_tile, tile_head, tile_path
 from pcgrelay.audit.tree import EMPTY_ROOT, HASH_BYTES, RightEdge, leaf_hash
 
-UNKNOWN = bytes(HASH_BYTES)
+UNKNOWN = bytes(HASH_BYTES)  # what no hash is
 
 
 class Way:
@@ -103,6 +104,8 @@ class Roots:
         else:
             leaves = [sha256(b"\0" + line).digest() for line in lines if line is not None]  # as leaf_hash
         head = tile_head(leaves) if len(leaves) == TILE_WIDTH else b""
+        if UNKNOWN in kept:
+            kept = self._filled(start, leaves, kept)
         self._compare(start, leaves, head, kept)
         self._records.begin(leaves, head)
         self.size = start
@@ -139,6 +142,13 @@ class Roots:
     def _ways(self) -> tuple[Way, ...]:
         return (self._records, *self._others.values())
 
+    def _filled(self, start: int, leaves: Sequence[bytes], kept: bytes) -> bytes:
+        """A tile without the holes that a power failure leaves in a file: no hash is of zeroes alone."""
+        pairs = list(zip(hashes_in(kept), leaves, strict=False))
+        if any(each == UNKNOWN for each, _ in pairs):
+            self._note_short(0, start // TILE_WIDTH)
+        return b"".join(leaf if each == UNKNOWN else each for each, leaf in pairs)
+
     def _compare(self, start: int, leaves: Sequence[bytes], head: bytes, kept: bytes) -> None:
         """Compare a group with its tiles; from the first difference on there are several ways."""
         found = []
@@ -165,6 +175,8 @@ class Roots:
         for level in range(1, LEVELS):
             at = index % TILE_WIDTH * HASH_BYTES
             kept = read_tile(self._tiles, level, index // TILE_WIDTH)[at : at + HASH_BYTES]
+            if kept == UNKNOWN:
+                kept = b""
             if not kept and (index + 1) << (TILE_HEIGHT * level) <= self._signed_size:
                 self._note_short(level, index // TILE_WIDTH)
             if level == 1:
@@ -236,7 +248,7 @@ class Roots:
             self._problems.add(
                 "tile",
                 f"{self._tiles / path}: this tile was changed; the records are those that were {signed}. "
-                "A node makes it again of the records.",
+                f"The node makes it again of these if it is started without the file {SYNCED}.",
                 number,
             )
         else:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
-from pcgrelay.errors import ProofProblem
+from pcgrelay.errors import ConfigError, ProofProblem
 from pcgrelay.files import open_plain, unreadable
 
 FOLDER = "log"
@@ -22,6 +22,10 @@ LINE_MOST_BYTES = 65_535  # without the newline: a C2SP entry bundle has a lengt
 SEGMENT_MOST_BYTES = 64 << 20
 DIGITS = 12
 _NAME = re.compile(rf"([0-9]{{{DIGITS}}})\.jsonl", re.ASCII)
+
+
+class SegmentGone(ConfigError):
+    """A segment was removed while its log was read: a node does so when it is old (retention)."""
 
 
 class Segment(Struct, frozen=True):
@@ -62,10 +66,15 @@ def segment_with(segments: Sequence[Segment], number: int) -> Segment | None:
 
 
 def read_lines(segment: Segment) -> Iterator[Line]:
-    """The lines of a segment, with the numbers of their records; of a line that is too long, its beginning."""
+    """The lines of a segment, with the numbers of their records; of a line that is too long, its beginning.
+
+    SegmentGone: it is not there any more. ConfigError, PermissionProblem: it cannot be read.
+    """
     try:
         with open_plain(segment.path, buffering=1 << 20) as source:
             yield from _lines(source, segment.first)
+    except FileNotFoundError:
+        raise SegmentGone(f"{segment.path}: this segment was removed while the audit log was read.") from None
     except OSError as error:
         raise unreadable(segment.path, "segment of the audit log", error) from None
 

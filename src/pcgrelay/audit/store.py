@@ -19,9 +19,12 @@ from pcgrelay.audit.lines import time_in
 from pcgrelay.audit.note import SIGNATURES_MOST, Note, Signature, sign_note
 from pcgrelay.audit.recovery import Found, find, tiles_of
 from pcgrelay.audit.segments import FOLDER, SEGMENT_MOST_BYTES, Segment, segment_name
+from pcgrelay.audit.thinning import Thinning
+from pcgrelay.audit.tile_sync import TileSync, read_mark
 from pcgrelay.audit.tiles import TileWriter
 from pcgrelay.audit.tree import leaf_hash
 from pcgrelay.errors import ProofProblem
+from pcgrelay.files import open_plain
 
 DAY_CHARACTERS = len("2026-11-03")
 # The ML-DSA-44 signature of a head is 3.2 KB of text: the newest head always has it, the history once in so many.
@@ -47,7 +50,9 @@ class LogStore:
         self.size = self.synced = found.size
         self.newest: Note | None = None if found.head is None else found.head.note
         self.signed = 0 if found.head is None else found.head.checkpoint.size
-        self._tiles: TileWriter | None = tiles_of(folder, found)
+        tiles, mark = tiles_of(folder, found, read_mark(folder), disk)
+        self._tiles: TileWriter | None = tiles
+        self._tile_sync = TileSync(folder, mark, disk)
         self.trouble: Exception | None = None  # why the last records were not written
         self._leaves: list[bytes] = []  # of records that are not synced
         self._history = disk.open(folder / HISTORY, found.history_bytes)
@@ -111,6 +116,16 @@ class LogStore:
         self.newest, self.signed = note, head.size
         return note
 
+    def sync_tiles(self, until: int | None = None) -> None:
+        """Have tiles outlast a power failure: those before this record, or as it is done once a minute.
+
+        PcgrelayError, OSError: it cannot be.
+        """
+        if until is None:
+            self._tile_sync.turn(self.synced)
+        else:
+            self._tile_sync.reach(until)
+
     def add_cosignature(self, text: str, signature: Signature, ts: str) -> None:
         """Keep what a witness has signed, if it is the newest head: in the history sizes never fall.
 
@@ -129,6 +144,19 @@ class LogStore:
         others = tuple(each for each in newest.signatures if (each.name, each.key_id) != by)
         self.newest = Note(text, (*others, signature))
         self._disk.replace(self.folder / NEWEST, self.newest.encoded)
+
+    def replace_history(self, copy: Thinning) -> None:
+        """Put a copy of the history in its place, with what was written meanwhile. OSError: the old one stays."""
+        copy.finish(self._history.size)
+        path = self._history.path
+        try:
+            self._disk.rename(copy.draft.path, path)
+        finally:
+            # Also if only the folder could not be synced: what is appended goes to the file of that name.
+            if not copy.draft.path.exists():
+                self._history.close()
+                self._history = copy.hand_over()
+                self._history.path = path
 
     def close(self) -> None:
         """Let go of the files; what is written stays."""
@@ -151,7 +179,7 @@ class LogStore:
     def _grown(self) -> TileWriter:
         """The tiles of what is synced, read again if the last write of them failed."""
         if self._tiles is None:
-            self._tiles = TileWriter(self.folder, self.synced)
+            self._tiles = TileWriter(self.folder, self.synced, self._disk)
         return self._tiles
 
     def _is_full(self, line: bytes) -> bool:
@@ -188,7 +216,7 @@ class LogStore:
     def _day_of(self, segment: Segment | None) -> str:
         if segment is None or not self._file.size:
             return ""
-        with segment.path.open("rb") as source:
+        with open_plain(segment.path) as source:
             return time_in(source.readline(128))[:DAY_CHARACTERS]
 
 

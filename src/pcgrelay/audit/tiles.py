@@ -3,27 +3,26 @@
 `tile/0/x001/234` holds the hashes of 256 records, `tile/1/...` the heads of 256 tiles of level 0, and so on. Here a
 tile that is not full yet has the name of the full one and is shorter; a growing file is appended to, and never written
 again. (An export gives it the name with its width, `.p/W`.) All of it can be made again of the records. So tiles are
-not synced: after a power failure they are cut to the newest checkpoint and grown again.
+not synced with these but later (`tile_sync`), and what is not synced is compared and grown again at the next start.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
+from pcgrelay.audit.disk import Disk
 from pcgrelay.audit.tree import HASH_BYTES, RightEdge, TreeRefused, check_size
 from pcgrelay.errors import ProofProblem
 from pcgrelay.files import open_plain, unreadable
 
 FOLDER = "tile"
+ENTRIES = "entries"  # below it, where a log is exported
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
 TILE_BYTES = TILE_WIDTH * HASH_BYTES
 LEVELS = 8  # 63 bits of size, 8 for each level
-FOLDER_MODE = 0o750
-FILE_MODE = 0o640
 _CACHED_MOST = 256
 
 
@@ -38,7 +37,7 @@ def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:
 
 def entries_path(index: int, width: int = TILE_WIDTH) -> str:
     """The path of the bundle with the records themselves."""
-    return f"entries/{_index_path(index)}" + (f".p/{width}" if width < TILE_WIDTH else "")
+    return f"{ENTRIES}/{_index_path(index)}" + (f".p/{width}" if width < TILE_WIDTH else "")
 
 
 def _index_path(index: int) -> str:
@@ -126,12 +125,13 @@ class TileReader:
 class TileWriter:
     """The tiles of a log that grows. Only the process that has the log's folder writes."""
 
-    def __init__(self, folder: Path, size: int = 0) -> None:
+    def __init__(self, folder: Path, size: int = 0, disk: Disk | None = None) -> None:
         """folder: that of the log. Go on after the first size leaves, and forget tiles beyond them.
 
         TileMissing: the tiles do not reach so far; make them again, from a size of 0.
         """
         self.size = size
+        self._disk = disk or Disk()
         self._folder = folder / FOLDER
         self._rows: list[list[bytes]] = [[] for _ in range(LEVELS)]  # the tile of each level that is not full yet
         reader = TileReader(folder, size)
@@ -166,6 +166,13 @@ class TileWriter:
                     at += 1 << bit
         return RightEdge(self.size, heads)
 
+    def trim(self) -> None:
+        """Cut off what a stopped process left behind the known size."""
+        for level, row in enumerate(self._rows):
+            index = self.size >> (TILE_HEIGHT * (level + 1))
+            if (self._folder / tile_path(level, index)).exists():
+                self._write(level, index, len(row), b"")
+
     def _raise(self, level: int, index: int) -> None:
         """A tile is full: its head goes to the level above."""
         while level + 1 < LEVELS and len(self._rows[level]) == TILE_WIDTH:
@@ -177,18 +184,4 @@ class TileWriter:
             self._rows[level].append(head)
 
     def _write(self, level: int, index: int, at: int, data: bytes) -> None:
-        path = self._folder / tile_path(level, index)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            descriptor = os.open(path, flags, FILE_MODE)
-        except FileNotFoundError:
-            path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-            descriptor = os.open(path, flags, FILE_MODE)
-        try:
-            # What a stopped process left behind the known size is not part of the tree.
-            os.ftruncate(descriptor, at * HASH_BYTES)
-            written = os.pwrite(descriptor, data, at * HASH_BYTES)
-            if written < len(data):
-                raise OSError(f"{path}: {written} of {len(data)} bytes were written")
-        finally:
-            os.close(descriptor)
+        self._disk.write_end(self._folder / tile_path(level, index), at * HASH_BYTES, data)

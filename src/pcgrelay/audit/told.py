@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from pcgrelay.audit.report import Hole
-from pcgrelay.log.audit_events import AuditKeys, AuditLost, AuditPruned, LogKeysRecord, WitnessKeys
+from pcgrelay.log.audit_events import AuditKeys, AuditLost, AuditPruned, AuditRemoved, LogKeysRecord, WitnessKeys
 
 KEPT_MOST = 1_000
 _EVENTS = (b'"event":"audit.', b'"event":"witness.keys"')
@@ -33,7 +33,7 @@ class _Head(Struct, frozen=True):
 class Told:
     """What was read so far."""
 
-    _KINDS: ClassVar = {kind.EVENT: kind for kind in (AuditKeys, WitnessKeys, AuditLost, AuditPruned)}
+    _KINDS: ClassVar = {kind.EVENT: kind for kind in (AuditKeys, WitnessKeys, AuditLost, AuditPruned, AuditRemoved)}
 
     def __init__(self, signed_size: int = 0) -> None:
         """signed_size: of how many records there is a head. What one behind it tells of a removal is not believed."""
@@ -42,6 +42,7 @@ class Told:
         self.holes: list[Hole] = []
         self.holes_count = 0
         self.pruned_until = 0  # records before this number are said to be removed, by one that is signed
+        self.heads_removed = False  # one that is signed says so
         self.since = self.until = ""
 
     def add(self, lines: Sequence[bytes | None]) -> None:
@@ -76,6 +77,8 @@ class Told:
         elif isinstance(record, AuditPruned) and head.n < self._signed_size:
             # A node signs it before it removes anything. Else whoever cuts the front off would add the record too.
             self.pruned_until = max(self.pruned_until, record.last + 1)
+        elif isinstance(record, AuditRemoved) and head.n < self._signed_size:
+            self.heads_removed = self.heads_removed or record.what == "heads"
 
 
 def time_of(line: bytes) -> str:

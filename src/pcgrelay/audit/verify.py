@@ -7,15 +7,17 @@ means: by the head of that time, and whether that head is signed is the other ha
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 from msgspec import Struct, structs
 
 from pcgrelay.audit.heads import Heads
-from pcgrelay.audit.history import SignedHead
+from pcgrelay.audit.history import HISTORY, SignedHead
 from pcgrelay.audit.note import TYPE_NAMES, NoteRefused, NoteVerifier, Verified, verify_note
 from pcgrelay.audit.policy import Policy
 from pcgrelay.audit.problems import Problems
@@ -25,7 +27,7 @@ from pcgrelay.audit.segments import segments_of
 from pcgrelay.audit.told import KeysAt, Told
 from pcgrelay.audit.walk import Walk, WalkEnded
 from pcgrelay.clock import SYSTEM_CLOCK, Clock
-from pcgrelay.errors import PcgrelayError
+from pcgrelay.errors import PcgrelayError, RunError
 
 
 class Keys(Struct, frozen=True):
@@ -74,24 +76,57 @@ def verify_log(
 ) -> Report:
     """Examine the log in a folder (STATE/audit). seen: checkpoints of it that others have.
 
-    ProofProblem: one of these is of another log. ConfigError, PermissionProblem: a file cannot be read.
+    ProofProblem: one of these is of another log. ConfigError, PermissionProblem: a file cannot be read. RunError: old
+    records go again and again while they are read.
     """
-    for _ in range(TRIES - 1):
-        first = _first_of(folder)
+    for _ in range(TRIES):
+        with _Front(folder) as front:
+            try:
+                report = _examine(folder, keys_of, seen, clock)
+            except PcgrelayError:
+                if front.is_same:
+                    raise
+                continue
+            if front.is_same:
+                return report
+    raise RunError(f"{folder}: old records go faster than the log is read; run this again.")
+
+
+class _Front:
+    """The beginning of a log as it is while it is examined: its oldest record, and the file of its history."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._first = self._first_of()
         try:
-            report = _examine(folder, keys_of, seen, clock)
-        except PcgrelayError:
-            if _first_of(folder) == first:
-                raise
-            continue
-        if _first_of(folder) == first:
-            return report
-    return _examine(folder, keys_of, seen, clock)
+            # As long as it is open, no other file gets its number.
+            self._history = os.open(folder / HISTORY, os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            self._history = -1
 
+    def __enter__(self) -> Self:
+        return self
 
-def _first_of(folder: Path) -> int:
-    segments = segments_of(folder)
-    return segments[0].first if segments else 0
+    def __exit__(self, *_: object) -> None:
+        if self._history >= 0:
+            os.close(self._history)
+
+    @property
+    def is_same(self) -> bool:
+        """Whether nothing was removed since."""
+        return self._first_of() == self._first and self._is_same_history()
+
+    def _first_of(self) -> int:
+        segments = segments_of(self._folder)
+        return segments[0].first if segments else 0
+
+    def _is_same_history(self) -> bool:
+        if self._history < 0:
+            return True
+        try:
+            return os.path.samestat(os.stat(self._folder / HISTORY), os.fstat(self._history))
+        except OSError:
+            return False
 
 
 def _examine(folder: Path, keys_of: KeysOf, seen: Sequence[SignedHead], clock: Clock) -> Report:
@@ -135,6 +170,7 @@ def _examine(folder: Path, keys_of: KeysOf, seen: Sequence[SignedHead], clock: C
         holes=tuple(told.holes),
         holes_count=told.holes_count,
         pruned_told=walk.first <= told.pruned_until,
+        heads_removed=told.heads_removed,
         torn=walk.torn,
         short_tiles=roots.short_tiles,
         first_short_tile=roots.first_short_tile,

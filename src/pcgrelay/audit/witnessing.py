@@ -1,4 +1,4 @@
-"""What a witness judges: whether a log's new head continues the one that it signed before (pure).
+"""What a witness judges: whether a log's new head continues the one that it signed before; and what it is asked.
 
 The request is that of C2SP tlog-witness, add-checkpoint: the size that the witness is believed to know, a consistency
 proof from there, and the signed note (docs/protocol.md, 9.12).
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum, auto
+from pathlib import Path
 
 from msgspec import Struct
 
 from pcgrelay.audit.checkpoint import Checkpoint, base64_text, read_hash, read_size
 from pcgrelay.audit.keys import PublicKeys
 from pcgrelay.audit.note import ED25519, Note, NoteRefused, verify_note
-from pcgrelay.audit.tree import EMPTY_ROOT, PROOF_MOST, TreeRefused, verify_consistency
+from pcgrelay.audit.tiles import TileReader
+from pcgrelay.audit.tree import EMPTY_ROOT, PROOF_MOST, TreeRefused, consistency_proof, verify_consistency
 from pcgrelay.errors import ProofProblem
 
 BODY_MOST_BYTES = 12_288
@@ -51,6 +53,19 @@ class Verdict(Enum):
     SIZE = auto()  # it knows another size
     CONFLICT = auto()  # what it has signed is no beginning of this
     REFUSED = auto()
+
+
+def proof_from(folder: Path, old: int, head: Checkpoint) -> tuple[bytes, list[bytes]]:
+    """Return the root of the first old records, and the proof that this head of the log in a folder continues them.
+
+    TileMissing, TreeRefused: the tiles do not lead to the head. They are made of the records, and one of them is
+    damaged: that is no sign of another history, and must not be sent as one.
+    """
+    reader = TileReader(folder, head.size)
+    root, proof = reader.edge(old).root(), consistency_proof(old, head.size, reader.hash_at)
+    if old:
+        verify_consistency(old, root, head.size, head.root, proof)
+    return root, proof
 
 
 def request_body(old: int, proof: Sequence[bytes], note: Note) -> bytes:

@@ -16,23 +16,23 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
 
 from pcgrelay.audit.disk import FOLDER_MODE, Disk
+from pcgrelay.audit.introduction import Introduction
 from pcgrelay.audit.keys import Endorse, has_keys, load_keys, make_keys
 from pcgrelay.audit.lines import Queued, body_of, line_of
 from pcgrelay.audit.losses import Lost
 from pcgrelay.audit.note import Note, Signature
+from pcgrelay.audit.pruner import Pruner
 from pcgrelay.audit.recovery import newest_head
 from pcgrelay.audit.restarting import CERTIFIED, CONFLICT, Restart, move_old
-from pcgrelay.audit.retention import find_old
 from pcgrelay.audit.store import LogStore
 from pcgrelay.audit.turns import CHECKPOINT_MS, PRUNE_MS, SYNC_MS, Times, follow_priority
 from pcgrelay.audit.write_queue import Item, WriteQueue
 from pcgrelay.clock import Clock
 from pcgrelay.errors import PcgrelayError, ProofProblem
-from pcgrelay.files import reason_of
+from pcgrelay.files import open_plain, reason_of
 from pcgrelay.log.audit_events import AuditFailing, AuditRefusing, AuditTorn, AuditWell
 from pcgrelay.log.events import Emit, Failure, Record, time_text
 from pcgrelay.model import NodeId
@@ -50,6 +50,7 @@ FREE_BYTES = 1 << 20
 # Whoever causes records must not fill the disk on which the node keeps its state: an approved policy that narrows is
 # kept there before it comes into force. So much of a disk is left, or this part of a small one.
 RESERVE_BYTES, RESERVE_PART = 64 << 20, 50
+TEXT_MOST_BYTES = 4_096
 
 
 @dataclass(slots=True)
@@ -86,9 +87,9 @@ class LogWriter:
         self._ended = threading.Event()  # of this thread: another process, or a later thread, has the log
         # The thread's own.
         self._done = 0  # items that were handled
-        self._certify = True
+        self._introduction = Introduction(folder, self._endorse, disk)
+        self._pruner = Pruner(folder, disk, self._on_record)
         self._lost: Lost | None = None
-        self._first: Record | None = None  # of a log that was begun again: the record after its keys
         self._unsynced: tuple[datetime, datetime] | None = None  # times of the records that are not synced
         self._full_until_ms = 0
         self._look_ms = 0  # when the room on the disk is looked at again
@@ -160,7 +161,7 @@ class LogWriter:
 
     def certify(self) -> None:
         """Have the keys signed again if the certificate is another."""
-        self._certify = True
+        self._introduction.certify()
         self._append([])
 
     def sign(self) -> None:
@@ -178,6 +179,7 @@ class LogWriter:
         if note is not None:
             self.signed_at_s = now.timestamp()
             self._call(self._hooks.signed, note)
+        self._introduction.signed(store.signed)
 
     def add_cosignature(self, text: str, signature: Signature) -> None:
         """Keep what a witness has signed."""
@@ -200,10 +202,10 @@ class LogWriter:
         if not self.refusing:
             return "The audit log is whole and is being written; there is no reason to begin another."
         try:
-            self._first = move_old(self.folder, self.refusing, restart, self._clock.wall(), self._disk)
+            move_old(self.folder, self.refusing, restart, self._clock.wall(), self._disk)
         except (OSError, PcgrelayError) as error:
             return str(error)
-        self.refusing, self._certify = "", True
+        self.refusing = ""
         self._open()
         self.sign()
         return self.refusing or self.failing
@@ -251,10 +253,13 @@ class LogWriter:
                     times.sync_ms = self._clock.monotonic_ms() + SYNC_MS
                 if is_last or now_ms >= times.checkpoint_ms:
                     self.sign()
+                    self._sync_tiles()
                     times.checkpoint_ms = now_ms + CHECKPOINT_MS
                 if now_ms >= times.prune_ms:
-                    self._prune()
+                    self._prune(self._look)
                     times.prune_ms = now_ms + PRUNE_MS
+                elif self._pruner.is_busy:
+                    self._prune(self._pruner.step)
                 if is_last:
                     self._close()
                     return
@@ -262,14 +267,15 @@ class LogWriter:
     def _is_idle(self) -> bool:
         if self.store is None:
             return bool(self.refusing)
-        return self.store.synced == self.store.size and self._lost is None
+        return self.store.synced == self.store.size and self._lost is None and not self._pruner.is_busy
 
     def _open(self) -> None:
         """Open the log, or begin it; an error is told, and tried again."""
         try:
             self.folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
             if (self.folder / CONFLICT).exists():
-                raise ProofProblem((self.folder / CONFLICT).read_text("utf-8", "replace")[:4_096])
+                raise ProofProblem(_text_of(self.folder / CONFLICT))
+            self._introduction.open()
             if not has_keys(self.folder):
                 if newest_head(self.folder)[0] is not None:
                     raise ProofProblem("The keys of the audit log are gone, and heads of it were signed.")
@@ -288,6 +294,7 @@ class LogWriter:
                 record = AuditTorn(file=torn.file, size_bytes=torn.size_bytes)
                 self._append([Queued(record, self._clock.wall(), "")])
                 self._call(self._hooks.tell, record)
+            self._prune(lambda store: self._pruner.open())
             if store.newest is not None:
                 self._call(self._hooks.signed, store.newest)
 
@@ -319,9 +326,11 @@ class LogWriter:
         if store is None or not self._may_try():
             self._lose(piece, "refusing" if self.refusing else "full")
             return
-        digest, before = self._before(store)
-        if not before and not piece:
+        told = self._before(store)
+        if not told and not piece:
             return
+        now = self._clock.wall()
+        before = [Queued(record, now, "") for record in told]
         lines = [
             line_of(store.size + index, each if isinstance(each, bytes) else body_of(each))
             for index, each in enumerate((*before, *piece))
@@ -332,8 +341,9 @@ class LogWriter:
             self._undone(size - store.size)
         kept = store.size - size - len(before)
         if kept >= 0:
-            self._first = self._lost = None
-            self._certified(digest)
+            self._lost = None
+            for number, record in enumerate(told, size):
+                self._introduction.written(record, number)
             since = _moment(piece[0], self._clock) if piece else self._clock.wall()
             until = _moment(piece[-1], self._clock) if piece else since
             self._unsynced = (since if self._unsynced is None else self._unsynced[0], until)
@@ -360,45 +370,19 @@ class LogWriter:
         self._full_until_ms = 0
         return True
 
-    def _before(self, store: LogStore) -> tuple[str, list[Queued]]:
-        """What the log says of itself first: its keys if it begins or the certificate is new, and what was lost.
+    def _before(self, store: LogStore) -> list[Record]:
+        """What the log says of itself first: its keys, logs before it, and what was lost."""
+        told = self._introduction.records(store)
+        return told if self._lost is None else [*told, self._lost.record]
 
-        Returned with the digest of the certificate; empty: it is the one that has signed the keys already.
-        """
-        now, told, digest = self._clock.wall(), list[Record](), ""
-        if store.size == 0 or self._certify:
-            keys = store.keys.endorsed(self._hooks.endorse)
-            digest = sha256(keys.certificates[0].encode()).hexdigest()
-            if store.size and self._has_certified() == digest:
-                self._certify, digest = False, ""
-            else:
-                told.append(keys)
-        if self._first is not None:
-            told.append(self._first)
-        if self._lost is not None:
-            told.append(self._lost.record)
-        return digest, [Queued(record, now, "") for record in told]
-
-    def _has_certified(self) -> str:
-        try:
-            return (self.folder / CERTIFIED).read_text("ascii", "replace")
-        except OSError:
-            return ""
-
-    def _certified(self, digest: str) -> None:
-        """Note that the keys are on record with this certificate. If that is lost, they are written again."""
-        if digest:
-            self._certify = False
-            with suppress(OSError):
-                (self.folder / CERTIFIED).write_text(digest, "ascii")
+    def _endorse(self, data: bytes) -> tuple[Sequence[bytes], bytes]:
+        return self._hooks.endorse(data)
 
     def _undone(self, count: int) -> None:
         """Count records that were written and could not be synced."""
         since, until = self._unsynced or (self._clock.wall(), self._clock.wall())
         self._count_lost(Lost(count, since, until, "full"))
-        self._certify = True
-        with suppress(OSError):
-            (self.folder / CERTIFIED).unlink()
+        self._introduction.undone()
 
     def _lose(self, piece: Sequence[Queued | bytes], reason: str) -> None:
         if piece:
@@ -418,6 +402,7 @@ class LogWriter:
             before = store.size
             try:
                 store.sync()
+                self._introduction.synced(store.synced)
                 if not self._full_until_ms:
                     self._well()
             except (OSError, PcgrelayError) as error:
@@ -427,27 +412,36 @@ class LogWriter:
         self.durable = self._done
         self._call(self._hooks.handled)
 
-    def _prune(self) -> None:
-        """Remove what is older than it must be kept, once it is on record and signed that it goes."""
+    def _prune(self, act: Callable[[LogStore], None]) -> None:
+        """Remove what is older than it must be kept, if it can be put on record."""
         store = self.store
         if store is None or self._lost is not None or not self._may_try():
             return
-        now = self._clock.wall()
         try:
-            old = find_old(self.folder, store.signed, now, self.keep_days)
-            if old is None:
-                return
-            self._append([Queued(old.record, now, "")])
-            size = store.size
-            self.sign()
-            if store.signed < size or self._lost is not None:
-                return
-            for segment in old.segments:
-                self._disk.remove(segment.path)
+            act(store)
         except (OSError, PcgrelayError) as error:
             self._fail(error)
-            return
-        self._call(self._hooks.tell, old.record)
+
+    def _look(self, store: LogStore) -> None:
+        self._pruner.look(store, self._clock.wall(), self.keep_days)
+
+    def _on_record(self, record: Record) -> bool:
+        """Write and sign a record of what is to go; whether that is done."""
+        self._append([Queued(record, self._clock.wall(), "")])
+        store = self.store
+        size = 0 if store is None else store.size
+        self.sign()
+        if store is None or store.signed < size or self._lost is not None:
+            return False
+        self._call(self._hooks.tell, record)
+        return True
+
+    def _sync_tiles(self) -> None:
+        if self.store is not None:
+            try:
+                self.store.sync_tiles()
+            except (OSError, PcgrelayError) as error:
+                self._fail(error)
 
     def _refuse(self, problem: str) -> None:
         self.refusing = problem
@@ -465,6 +459,7 @@ class LogWriter:
             self._call(self._hooks.tell, AuditWell(lost=self.lost_total))
 
     def _close(self) -> None:
+        self._pruner.close()
         if self.store is not None:
             self.store.close()
             self.store = None
@@ -473,6 +468,11 @@ class LogWriter:
         assert self._loop is not None
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(function, *args)
+
+
+def _text_of(path: Path) -> str:
+    with open_plain(path) as source:
+        return (source.read(TEXT_MOST_BYTES) or b"").decode("utf-8", "replace")
 
 
 def _moment(each: Queued | bytes, clock: Clock) -> datetime:

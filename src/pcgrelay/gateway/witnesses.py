@@ -19,8 +19,6 @@ from pcgrelay.audit.audit_log import AuditLog
 from pcgrelay.audit.checkpoint import Checkpoint, base64_text, origin_of
 from pcgrelay.audit.keys import LogKeys, PublicKeys, read_keys_record
 from pcgrelay.audit.note import Note, NoteRefused, read_signatures
-from pcgrelay.audit.tiles import TileReader
-from pcgrelay.audit.tree import consistency_proof
 from pcgrelay.audit.witnessing import (
     Known,
     Verdict,
@@ -28,6 +26,7 @@ from pcgrelay.audit.witnessing import (
     head_signed,
     judge,
     parse_request,
+    proof_from,
     request_body,
 )
 from pcgrelay.clock import Clock
@@ -165,14 +164,12 @@ class Witnesses:
 
     def _ask(self, link: Link, asked: _Asked, log: AuditLog, newest: Note) -> None:
         asked.asked_ms, asked.note = self.clock.monotonic_ms(), newest
-        size = Checkpoint.parse(newest.text).size
-        old = min(asked.size, size)
+        head = Checkpoint.parse(newest.text)
+        old = min(asked.size, head.size)
 
         async def ask() -> None:
             try:
-                proof = await asyncio.to_thread(
-                    lambda: consistency_proof(old, size, TileReader(log.folder, size).hash_at)
-                )
+                _, proof = await asyncio.to_thread(proof_from, log.folder, old, head)
                 self._send(link, log.keys, WitnessKind.REQUEST, request_body(old, proof, newest))
             except (PcgrelayError, OSError):
                 self.refused["witness_no_proof"] += 1
@@ -223,8 +220,9 @@ class Witnesses:
             if head is None:
                 raise NoteRefused("A witness shows a note that this log has not signed.")
             if head.size <= own.size:
-                tiles = TileReader(log.folder, head.size)
-                if await asyncio.to_thread(lambda: tiles.edge(head.size).root()) == head.root:
+                # By tiles that lead to the newest head: one that is damaged proves nothing.
+                root, _ = await asyncio.to_thread(proof_from, log.folder, head.size, own)
+                if root == head.root:
                     raise NoteRefused("A witness shows a note that contradicts nothing.")
         except (PcgrelayError, OSError):
             self.refused["witness_malformed"] += 1

@@ -74,6 +74,18 @@ class AuditPruned(Record, frozen=True, kw_only=True):
     segments: int
 
 
+class AuditRemoved(Record, frozen=True, kw_only=True):
+    """Something else that is removed from the folder of the log: on record, and signed, before it goes."""
+
+    EVENT: ClassVar[str] = "audit.removed"
+    AUDIT: ClassVar[bool] = True
+    what: str  # heads: of records that are removed, but the last of each day; log: one before this; torn: an end
+    file: str  # below the folder of the log
+    count: int = 0  # of heads with their cosignatures; of records that were signed of a log
+    size_bytes: int = 0
+    root: str = ""  # of a log: its newest, in base64
+
+
 class AuditRestarted(Record, frozen=True, kw_only=True):
     """Somebody has begun a new log, because the old one could not be signed any more."""
 

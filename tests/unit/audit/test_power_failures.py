@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from pcgrelay.audit.lines import line_of
 from pcgrelay.audit.note import Note
 from pcgrelay.audit.store import LogStore
+from pcgrelay.audit.tile_sync import SYNCED, read_mark
 from pcgrelay.audit.tiles import FOLDER as TILES
-from tests.support.written_logs import LyingDisk, check_log, keys_in
+from pcgrelay.audit.tiles import TILE_WIDTH
+from tests.support.written_logs import LyingDisk, check_log, check_tiles, keys_in
 
 DAYS = ("2026-11-03", "2026-11-04", "2026-11-05")
 
@@ -44,6 +46,8 @@ class Machine:
             note = self.store.sign(1_800_000_000, "2026-11-03T00:00:00.000Z")
             if note is not None:
                 self.signed.append(note)
+        if self.chance.random() < 0.4:
+            self.store.sync_tiles()
 
     def _line(self, index: int) -> bytes:
         body = b'"ts":"%sT02:14:07.113Z","event":"x","text":"%s"}' % (
@@ -61,17 +65,16 @@ class Machine:
         self.check()
 
     def _lose_tiles(self) -> None:
-        """Tiles are not synced at all."""
-        tiles = sorted(path for path in (self.folder / TILES).rglob("*") if path.is_file())
-        for path in self.chance.sample(tiles, min(len(tiles), self.chance.randrange(3))):
-            data = path.read_bytes()
-            path.write_bytes(data[: self.chance.randrange(len(data) + 1)] + bytes(self.chance.randrange(64)))
+        """Somebody removes all of them, and once the note of what is on the disk too."""
         if self.chance.random() < 0.1:
             shutil.rmtree(self.folder / TILES, ignore_errors=True)
+        if self.chance.random() < 0.1:
+            (self.folder / SYNCED).unlink(missing_ok=True)
 
     def check(self) -> None:
         """Each head that was ever signed is a beginning of what is there."""
         records = check_log(self.folder)
+        check_tiles(self.folder)
         assert len(records) == self.store.size
         kept = {note.text for note in self.signed}
         sizes = [int(text.split("\n")[1]) for text in kept]
@@ -87,6 +90,41 @@ def test_what_was_signed_outlasts_every_power_failure(tmp_path_factory: pytest.T
             machine.act()
         machine.fail()
     machine.store.close()
+
+
+def body(number: int) -> bytes:
+    return line_of(number, b'"ts":"2026-11-03T02:14:07.113Z","event":"x"}')
+
+
+def test_tiles_that_were_synced_are_not_read_again_at_a_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, disk = keys_in(tmp_path), LyingDisk(random.Random(1))
+    store = LogStore(tmp_path, keys, disk)
+    for _ in range(3):
+        store.append([body(store.size + index) for index in range(1_000)])
+        store.sync()
+        store.sign(1_800_000_000, "2026-11-03T00:00:00.000Z")
+        store.sync_tiles()
+    store.close()
+    assert read_mark(tmp_path) == 2_000 // TILE_WIDTH * TILE_WIDTH
+    written: list[Path] = []
+    monkeypatch.setattr(disk, "write_end", lambda path, at, data: written.append(path))
+    LogStore(tmp_path, keys, disk).close()
+    assert {path.name for path in written if path.parent.name == "0"} == {f"{n:03d}" for n in range(7, 12)}
+
+
+@pytest.mark.parametrize("mark", [b"", b"x\n", b"-5\n", b"999999999999\n", b"1" * 100, b"512\n", "\u0665".encode()])
+def test_a_note_of_what_is_synced_is_not_believed_blindly(tmp_path: Path, mark: bytes) -> None:
+    keys, disk = keys_in(tmp_path), LyingDisk(random.Random(1))
+    store = LogStore(tmp_path, keys, disk)
+    store.append([body(number) for number in range(1_000)])
+    store.sync()
+    store.sign(1_800_000_000, "2026-11-03T00:00:00.000Z")
+    store.close()
+    (tmp_path / SYNCED).write_bytes(mark)
+    (tmp_path / TILES / "1" / "000").write_bytes(bytes(96))
+    store = LogStore(tmp_path, keys, disk)
+    store.close()
+    check_tiles(tmp_path)
 
 
 def test_what_is_not_whole_is_moved_aside_and_nothing_of_it_is_lost(tmp_path: Path) -> None:

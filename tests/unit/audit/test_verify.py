@@ -411,6 +411,34 @@ def test_tiles_that_are_gone_are_noted_and_no_change(made: AuditLog, folder: Pat
     assert report.first_short_tile.endswith("tile/0/000")
 
 
+@pytest.mark.parametrize("name", ["0/003", "0/010", "1/000"])
+@pytest.mark.parametrize(("start", "end"), [(0, 8_192), (512, 1_024), (32, 64)])
+def test_holes_of_a_power_failure_are_tiles_that_are_gone(
+    made: AuditLog, folder: Path, name: str, start: int, end: int
+) -> None:
+    path = folder / "tile" / name
+    data = path.read_bytes()
+    path.write_bytes(data[:start] + bytes(len(data[start:end])) + data[end:])
+    report = examine(made, folder)
+    assert (report.verdict, report.problems) == ("whole", ())
+    # Level 1 has eleven hashes.
+    assert report.short_tiles == 0 if start >= len(data) else report.short_tiles >= 1
+
+
+def test_a_record_that_was_changed_is_found_without_its_hash(made: AuditLog, folder: Path) -> None:
+    def change(lines: list[bytes]) -> None:
+        lines[234] = lines[234].replace(b"closed", b"opened")
+
+    change_lines(segment(folder, 1_000), change)
+    path = folder / "tile" / "0" / "004"
+    data = bytearray(path.read_bytes())
+    data[(1_234 % 256) * 32 : (1_234 % 256 + 1) * 32] = bytes(32)
+    path.write_bytes(data)
+    report = examine(made, folder)
+    assert report.verdict == "changed"
+    assert report.problems[0].number == 1_024
+
+
 def test_a_name_that_says_an_impossible_number_ends_the_walk(made: AuditLog, folder: Path) -> None:
     segment(folder, 2_000).rename(segment(folder, 999_999_999_999))
     report = examine(made, folder)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import structs
 
+from pcgrelay.audit.checkpoint import Checkpoint
+from pcgrelay.audit.history import SignedHead, read_history
 from pcgrelay.audit.keys import public_keys
 from pcgrelay.audit.note import Note
-from pcgrelay.audit.witnessing import Known, Verdict, head_signed, judge, parse_request, request_body
+from pcgrelay.audit.tree import verify_consistency
+from pcgrelay.audit.witnessing import Known, Verdict, head_signed, judge, parse_request, proof_from, request_body
 from pcgrelay.errors import ProofProblem
 from pcgrelay.messages import MessageReader, Witness, encode_message
+from tests.support.audit_logs import make_log
 from tests.support.vectors import load, octets
 
 VECTORS = load("witness")
@@ -23,6 +28,29 @@ ANSWERS = {
     "conflict": Verdict.CONFLICT,
     "refused": Verdict.REFUSED,
 }
+
+
+@pytest.mark.parametrize("old", [0, 1, 255, 256, 300, 700, 1_400])
+def test_a_node_sends_the_proof_that_it_has_verified(tmp_path: Path, old: int) -> None:
+    log = make_log(tmp_path / "audit", 1_400, 700)
+    head = Checkpoint.parse(log.head().text)
+    root, proof = proof_from(log.folder, old, head)
+    verify_consistency(old, root, head.size, head.root, proof)
+    if old == 700:
+        (first, *_) = (each for each in read_history(log.folder) if isinstance(each, SignedHead))
+        assert root == first.checkpoint.root
+
+
+@pytest.mark.parametrize("damage", [b"", b"short", bytes(8_192), b"x" * 8_192])
+def test_a_damaged_tile_is_no_sign_of_another_history(tmp_path: Path, damage: bytes) -> None:
+    """A witness would take the proof of such a tile for that of another history, and tell of it for ever."""
+    log = make_log(tmp_path / "audit", 1_400, 700)
+    head = Checkpoint.parse(log.head().text)
+    (log.folder / "tile" / "0" / "002").write_bytes(damage)
+    with pytest.raises(ProofProblem):
+        proof_from(log.folder, 700, head)
+    # What does not need that tile is proved as before.
+    proof_from(log.folder, 256, head)
 
 
 @pytest.mark.parametrize("name", ["steps", "forked"])

@@ -19,6 +19,7 @@ from pcgrelay.audit.restarting import Restart
 from pcgrelay.daemon.run import make_node
 from pcgrelay.gateway import witnesses
 from pcgrelay.gateway.witness_files import WitnessFiles
+from pcgrelay.log.events import NodeDrainUndone
 from pcgrelay.log.writer import Log
 from pcgrelay.messages import Witness
 from pcgrelay.state.folder import StateFolder
@@ -162,6 +163,28 @@ async def test_a_log_that_was_put_back_is_found_out_by_its_witness(nodes: Nodes,
     await until(lambda: witnessed(kent) >= size)
     await until(lambda: relay.lines("witness.new_log"))
     assert records_of(folder(nodes, "kent-1"))[1]["event"] == "audit.restarted"
+
+
+async def test_a_tile_that_a_power_failure_took_is_no_other_history(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proof by a damaged tile would be a conflict for the witness, and would be told of for ever."""
+    monkeypatch.setattr(witnesses, "ANSWER_MS", 100)
+    relay, kent = await pair(nodes, free_port())
+    await until(lambda: kent.lines("link.up") and relay.lines("link.up"))
+    size = await flush(kent)
+    await until(lambda: witnessed(kent) >= size)
+    tile = folder(nodes, "kent-1") / "tile" / "0" / "000"
+    data = tile.read_bytes()
+    tile.write_bytes(bytes(32) + data[32:])
+    kent.node.emit(NodeDrainUndone(node="kent-1"))
+    size = await flush(kent)
+    await until(lambda: kent.node.witnesses.refused["witness_no_proof"])
+    assert not relay.node.witnesses.conflicts
+    assert not relay.node.witnesses.refused["witness_conflict"]
+    tile.write_bytes(data[:32] + tile.read_bytes()[32:])
+    await until(lambda: witnessed(kent) >= size)
+    assert not kent.node.witnesses.conflicts
 
 
 async def test_keys_of_another_certificate_are_not_taken(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:

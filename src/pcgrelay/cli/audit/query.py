@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -15,11 +16,11 @@ from pcgrelay.admin.audit_answers import AUDIT_QUERIED_PATH, QueriedAnswer
 from pcgrelay.admin.client import ask
 from pcgrelay.audit.query import Found, Usage, Wanted, checked_time
 from pcgrelay.audit.query import query as query_log
-from pcgrelay.audit.segments import read_lines, segments_of
+from pcgrelay.audit.segments import SegmentGone, read_lines, segments_of
 from pcgrelay.cli.audit.places import folder_of, log_options
 from pcgrelay.cli.root import json_option
 from pcgrelay.errors import PcgrelayError, UsageProblem
-from pcgrelay.output import Layout, Row, count, print_json, print_table, say, size, terminal
+from pcgrelay.output import Layout, Row, count, counted, print_json, print_table, say, size, terminal
 
 TELL_S = 10.0
 FIND_S = 5.0
@@ -81,7 +82,15 @@ def query(
     found = query_log(segments_of(place), wanted)
     if as_json:
         print_json(
-            {"usages": found.usages, "records": found.records, "left_out": found.left_out, "on_record": told.number}
+            {
+                "usages": found.usages,
+                "records": found.records,
+                "left_out": found.left_out,
+                "first": found.first,
+                "since": found.since,
+                "segments_gone": found.gone,
+                "on_record": told.number,
+            }
         )
         return
     _print(found)
@@ -96,6 +105,17 @@ class Told(Struct, frozen=True):
 
 
 def _print(found: Found) -> None:
+    _print_streams(found)
+    if found.first:
+        say(
+            f"The {count(found.first)} records before {found.since[:10] or 'the first'} are not there any more; the "
+            "node removes what is older than it must be kept."
+        )
+    if found.gone:
+        say(f"{counted(found.gone, 'segment')} of the log went while it was read, and may be missing above.")
+
+
+def _print_streams(found: Found) -> None:
     if not found.usages:
         say("No stream of the log is one that was asked for.")
         return
@@ -171,10 +191,11 @@ def _number_of(place: Path, identity: str) -> int | None:
     """The number of the record with that id, which is among the last of the log."""
     until = time.monotonic() + FIND_S
     while True:
-        for segment in reversed(segments_of(place)[-2:]):
-            for line in read_lines(segment):
-                if identity.encode() in line.data and not line.is_torn:
-                    return msgspec.json.decode(line.data, type=_Queried).n
+        with suppress(SegmentGone):
+            for segment in reversed(segments_of(place)[-2:]):
+                for line in read_lines(segment):
+                    if identity.encode() in line.data and not line.is_torn:
+                        return msgspec.json.decode(line.data, type=_Queried).n
         if time.monotonic() > until:
             return None
         time.sleep(FIND_INTERVAL_S)

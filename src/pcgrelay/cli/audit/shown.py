@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from pcgrelay.audit.report import Hole, Report
+from pcgrelay.audit.tile_sync import SYNCED
 from pcgrelay.audit.verify import moment_of
 from pcgrelay.output import count, counted
 
@@ -60,7 +61,8 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
         yield (
             "tiles",
             f"{counted(report.short_tiles, 'tile')} {_are(report.short_tiles)} not there or too short, the first "
-            f"{report.first_short_tile}; a node makes them again of the records",
+            f"{report.first_short_tile}; the node makes them again of the records if it is started without "
+            f"the file {SYNCED}",
         )
 
 
@@ -111,7 +113,8 @@ def _pruned(report: Report) -> str:
     if not report.first:
         return "nothing"
     told = "a signed record says so" if report.pruned_told else "NO signed record says so"
-    return f"the first {counted(report.first, 'record')}; {told}"
+    heads = ", and their heads but the last of each day" if report.heads_removed else ""
+    return f"the first {counted(report.first, 'record')}{heads}; {told}"
 
 
 def _problems(report: Report, width: int) -> Iterator[str]:
