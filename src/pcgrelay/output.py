@@ -18,7 +18,7 @@ import msgspec
 from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 
-from pcgrelay.printable import json_printable, printable
+from pcgrelay.printable import json_bytes, json_printable, printable
 from pcgrelay.quantities import duration as duration  # noqa: PLC0414
 from pcgrelay.quantities import size as size  # noqa: PLC0414
 
@@ -34,7 +34,7 @@ STYLES = {
 
 def print_json(value: Any) -> None:
     """Print a value as indented JSON."""
-    click.echo(json_printable(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
+    click.echo(json_printable(msgspec.json.format(json_bytes(value), indent=2).decode()))
 
 
 def say(sentence: str, *, err: bool = False) -> None:

@@ -6,7 +6,12 @@ shown as its number. Readable characters are unchanged, and every text is limite
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+
 TEXT_MOST = 4_096
+_encoder = msgspec.json.Encoder()
 
 
 def printable(text: str, most: int = TEXT_MOST) -> str:
@@ -24,6 +29,25 @@ def json_printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() or each == "\n" else _json_escape(each) for each in text)
+
+
+def json_bytes(value: Any) -> bytes:
+    """Encode a value as JSON. A name that is no UTF-8, as a file may have it, is shown with the numbers of its bytes.
+
+    Such a text has characters that no encoding takes; an error there would cost the whole record or answer.
+    """
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        return _encoder.encode(_encodable(msgspec.to_builtins(value)))
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(each) for key, each in value.items()}
+    return [_encodable(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _number_of(character: str) -> str:

@@ -13,11 +13,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
 from pcgrelay.admin.answers import BODY_LIMIT_BYTES
+from pcgrelay.printable import json_bytes
 
 HEAD_LIMIT_BYTES = 8_192
 _LINE_LIMIT_BYTES = 8_190  # of one line, or one header, while the head is not complete
@@ -74,7 +74,7 @@ Answering = Callable[[Asked], Awaitable["Answer | Events"]]
 
 def json_answer(value: Any, code: int = 200) -> Answer:
     """Return a JSON response."""
-    return Answer(code, JSON, msgspec.json.encode(value))
+    return Answer(code, JSON, json_bytes(value))
 
 
 def text_answer(code: int, sentence: str) -> Answer:

@@ -96,8 +96,9 @@ def _ended(path: Path, folder: Path, now: datetime) -> str:
     with suppress(ValueError):
         moved = datetime.strptime(f"{path.name[len(OLD) :][:MOMENT_CHARACTERS]}+0000", f"{MOMENT}%z")
         times.append(time_text(moved.astimezone(UTC)))
-    if (last := read_last(path, history_bytes(path))) is not None:
-        times.append(last.ts)
+    with suppress(PcgrelayError):
+        if (last := read_last(path, history_bytes(path))) is not None:
+            times.append(last.ts)
     if known := [each for each in times if each <= time_text(now)]:
         return max(known)
     # It had ended before this one began.

@@ -14,12 +14,10 @@ from msgspec import Struct
 
 from pcgrelay.audit.segments import LINE_MOST_BYTES
 from pcgrelay.log.events import Record, time_text
-from pcgrelay.printable import json_printable
+from pcgrelay.printable import json_bytes, json_printable
 
 NUMBER_MOST_BYTES = len('{"n":9223372036854775807,')
 BODY_MOST_BYTES = LINE_MOST_BYTES - NUMBER_MOST_BYTES
-
-_encoder = msgspec.json.Encoder()
 
 
 class Queued(Struct, frozen=True, gc=False):
@@ -45,7 +43,7 @@ def body_of(queued: Queued, most: int = BODY_MOST_BYTES) -> bytes:
             record = msgspec.structs.replace(record, suppressed=record.suppressed + queued.suppressed)
         else:
             head["suppressed"] = queued.suppressed
-    body = _joined(_encoder.encode(head), _encoder.encode(record))
+    body = _joined(json_bytes(head), json_bytes(record))
     return body if len(body) <= most else _cut(head, msgspec.to_builtins(record), most)
 
 
@@ -77,10 +75,10 @@ def _joined(head: bytes, fields: bytes) -> bytes:
 def _cut(head: dict[str, Any], fields: dict[str, Any], most: int) -> bytes:
     head = {**head, "cut": True}
     while True:
-        body = _joined(_encoder.encode(head), _encoder.encode(fields))
+        body = _joined(json_bytes(head), json_bytes(fields))
         if len(body) <= most:
             return body
-        name = max(fields, key=lambda each: len(_encoder.encode(fields[each])))
+        name = max(fields, key=lambda each: len(json_bytes(fields[each])))
         fields[name] = _half(fields[name])
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pcgrelay.audit.disk import Disk
-from pcgrelay.audit.history import HISTORY, history_bytes
+from pcgrelay.audit.history import HISTORY
 from pcgrelay.audit.leftovers import GONE, find_old_log, find_old_torn, find_torn, gone
 from pcgrelay.audit.retention import find_old
 from pcgrelay.audit.segments import segments_of
@@ -21,6 +21,8 @@ from pcgrelay.errors import PcgrelayError
 from pcgrelay.log.audit_events import AuditRemoved
 from pcgrelay.log.events import Record
 
+# Looks in a row at which a log before this one must be too old: it goes at once, and a clock may be wrong for a while.
+OLD_LOOKS = 12
 # Torn ends that go at one look: a process that ends again and again may leave many within an hour.
 TORN_AT_ONCE = 64
 FILES_AT_ONCE = 1_024  # of an old log, which has one for each 256 records
@@ -35,6 +37,7 @@ class Pruner:
         self._disk = disk
         self._on_record = on_record
         self._thinning: Thinning | None = None
+        self._old_looks = 0  # in a row at which a log before this one was too old
         self._gone: list[Path] = []  # old logs that are on record as removed
         self._thin_bytes = 0  # at the front of the history, of which no more can go
 
@@ -56,12 +59,12 @@ class Pruner:
             self._disk.remove(torn.path)
         self._segments(store, now, keep_days)
         self._old_log(now, keep_days)
-        self._begin_thinning()
+        self._begin_thinning(store)
 
     def step(self, store: LogStore) -> None:
         """Go on with what takes longer."""
-        if self._gone and self._disk.remove_folder(self._gone[0], FILES_AT_ONCE):
-            del self._gone[0]
+        if self._gone:
+            self._remove_gone()
         thinning = self._thinning
         if thinning is None:
             return
@@ -78,6 +81,12 @@ class Pruner:
         except (OSError, PcgrelayError):
             self.close()
             raise
+
+    def _remove_gone(self) -> None:
+        path = self._gone.pop()
+        # What cannot be removed now is tried again by the next process.
+        if not self._disk.remove_folder(path, FILES_AT_ONCE):
+            self._gone.append(path)
 
     def close(self) -> None:
         """Leave off what is under way; may be called twice."""
@@ -99,7 +108,12 @@ class Pruner:
 
     def _old_log(self, now: datetime, keep_days: int) -> None:
         found = find_old_log(self._folder, now, keep_days)
-        if found is not None and self._on_record(found.record):
+        if found is None:
+            self._old_looks = 0
+            return
+        self._old_looks += 1
+        if self._old_looks >= OLD_LOOKS and self._on_record(found.record):
+            self._old_looks = 0
             # Nobody examines half of it.
             aside = found.path.with_name(f"{GONE}{found.path.name}")
             self._disk.rename(found.path, aside)
@@ -112,9 +126,8 @@ class Pruner:
                 break
             self._disk.remove(found.path)
 
-    def _begin_thinning(self) -> None:
-        segments = segments_of(self._folder)
-        size_bytes = history_bytes(self._folder)
+    def _begin_thinning(self, store: LogStore) -> None:
+        segments, size_bytes = segments_of(self._folder), store.history_bytes
         if self._thinning is not None or not segments or not segments[0].first:
             return
         before = bytes_before(self._folder, segments[0].first, size_bytes)

@@ -111,7 +111,7 @@ def query(segments: Sequence[Segment], wanted: Wanted) -> Found:
     policies: dict[str, Allowed] = {}
     records = left_out = 0
     reading = _Reading()
-    needle = wanted.service.partition("@")[0].encode()  # cheaper than to decode each line
+    needle = wanted.service.partition("@")[0].encode("utf-8", "surrogateescape")  # cheaper than to decode each line
     for line in reading.lines(segments):
         if any(event in line for event in _POLICY):
             if (read := _read(line)) is not None:

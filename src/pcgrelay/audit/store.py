@@ -145,6 +145,11 @@ class LogStore:
         self.newest = Note(text, (*others, signature))
         self._disk.replace(self.folder / NEWEST, self.newest.encoded)
 
+    @property
+    def history_bytes(self) -> int:
+        """How long the history is, without what could not be written."""
+        return self._history.size
+
     def replace_history(self, copy: Thinning) -> None:
         """Put a copy of the history in its place, with what was written meanwhile. OSError: the old one stays."""
         copy.finish(self._history.size)

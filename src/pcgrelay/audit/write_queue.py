@@ -19,7 +19,8 @@ class WriteQueue:
         self.queued = 0  # items ever
         self._items: deque[Item] = deque()
         self._records = 0  # that were queued,
-        self._taken = 0  # and of these, those that the thread has taken
+        self.taken = 0  # and of these, those that the thread has taken
+        self.handled = 0  # items that it has taken
 
     def __bool__(self) -> bool:
         return bool(self._items)
@@ -27,7 +28,7 @@ class WriteQueue:
     @property
     def waiting(self) -> int:
         """Records that wait."""
-        return self._records - self._taken
+        return self._records - self.taken
 
     @property
     def is_request_next(self) -> bool:
@@ -46,23 +47,25 @@ class WriteQueue:
         self.queued += len(bodies)
         self._records += len(bodies)
 
-    def take(self, most: int) -> tuple[list[Queued | bytes], int]:
-        """Take records up to the first request, about so many; return them, and how many items they were."""
+    def take(self, most: int) -> list[Queued | bytes]:
+        """Take records up to the first request, about so many."""
         records: list[Queued | bytes] = []
-        items = 0
         while self._items and len(records) < most and not self.is_request_next:
             item = self._items.popleft()
-            self._taken += records_in(item)
-            items += 1
+            self.taken += records_in(item)
+            self.handled += 1
             if isinstance(item, QueuedEnded):
                 records += item.bodies()
             elif not callable(item):
                 records.append(item)
-        return records, items
+        return records
 
     def take_request(self) -> Request | None:
         """Take the first item if it is a request."""
-        item = self._items.popleft() if self.is_request_next else None
+        if not self.is_request_next:
+            return None
+        item = self._items.popleft()
+        self.handled += 1
         return item if callable(item) else None
 
     def bodies(self) -> Iterator[bytes]:

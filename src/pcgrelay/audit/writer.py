@@ -8,8 +8,6 @@ signed, nothing is written until somebody begins a new log.
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +25,7 @@ from pcgrelay.audit.note import Note, Signature
 from pcgrelay.audit.pruner import Pruner
 from pcgrelay.audit.recovery import newest_head
 from pcgrelay.audit.restarting import CERTIFIED, CONFLICT, Restart, move_old
+from pcgrelay.audit.room import Room
 from pcgrelay.audit.store import LogStore
 from pcgrelay.audit.turns import CHECKPOINT_MS, PRUNE_MS, SYNC_MS, Times, follow_priority
 from pcgrelay.audit.write_queue import Item, WriteQueue
@@ -44,12 +43,6 @@ AGAIN_S = 1.0
 # How long a hand-over waits for a write that is under way.
 RELEASE_S = 0.5
 REST_S = 0.2  # and for records that wait; the others go to the new process as they are
-# After the disk was full, it is tried again when so much of it is free: else the first line that just fits would be
-# the first of many holes.
-FREE_BYTES = 1 << 20
-# Whoever causes records must not fill the disk on which the node keeps its state: an approved policy that narrows is
-# kept there before it comes into force. So much of a disk is left, or this part of a small one.
-RESERVE_BYTES, RESERVE_PART = 64 << 20, 50
 TEXT_MOST_BYTES = 4_096
 
 
@@ -91,8 +84,7 @@ class LogWriter:
         self._pruner = Pruner(folder, disk, self._on_record)
         self._lost: Lost | None = None
         self._unsynced: tuple[datetime, datetime] | None = None  # times of the records that are not synced
-        self._full_until_ms = 0
-        self._look_ms = 0  # when the room on the disk is looked at again
+        self._room = Room(folder, clock)
 
     def start(self) -> None:
         """Begin to write, if it does not."""
@@ -244,7 +236,7 @@ class LogWriter:
                 if self.store is not None or self.refusing:
                     self._drain()
                 if is_last:
-                    self._full_until_ms = 0
+                    self._room.forget()
                 if self._lost is not None:
                     self._append([])
                 now_ms = self._clock.monotonic_ms()
@@ -312,13 +304,22 @@ class LogWriter:
             self._write_piece()
 
     def _write_piece(self) -> None:
-        piece, items = self.queue.take(CHUNK)
-        if items:
-            self._append(piece)
-            self._done += items
-        elif (request := self.queue.take_request()) is not None:
-            request()
-            self._done += 1
+        lost, taken = self.lost_total, self.queue.taken
+        try:
+            piece = self.queue.take(CHUNK)
+            if piece:
+                self._append(piece)
+            elif (request := self.queue.take_request()) is not None:
+                request()
+        except Exception:
+            # No such fault is known. What was taken is told of, if it is not yet.
+            if lost == self.lost_total and self.queue.taken > taken:
+                now = self._clock.wall()
+                self._count_lost(Lost(self.queue.taken - taken, now, now, "fault"))
+            raise
+        finally:
+            # Whoever waits for what was queued later does not wait for this for ever.
+            self._done = self.queue.handled
 
     def _append(self, piece: Sequence[Queued | bytes]) -> None:
         """Write records, behind what the log has to say of itself. What the disk does not take is told later."""
@@ -350,25 +351,15 @@ class LogWriter:
         if kept < len(piece):
             self._lose(piece[max(0, kept) :], "full")
             self._fail(store.trouble)
-            self._full_until_ms = self._clock.monotonic_ms() + SYNC_MS
+            self._room.full()
 
     def _may_try(self) -> bool:
-        """Whether the disk may take something; looked at once a second."""
-        now_ms = self._clock.monotonic_ms()
-        if now_ms < self._full_until_ms:
+        """Whether the disk may take something."""
+        try:
+            return self._room.may_try()
+        except OSError as error:
+            self._fail(error)
             return False
-        if not self._full_until_ms and now_ms < self._look_ms:
-            return True
-        self._look_ms = now_ms + SYNC_MS
-        with suppress(OSError):
-            room = os.statvfs(self.folder)
-            kept = min(RESERVE_BYTES, room.f_blocks * room.f_frsize // RESERVE_PART)
-            if room.f_bavail * room.f_frsize < kept + (FREE_BYTES if self._full_until_ms else 0):
-                self._full_until_ms = self._look_ms
-                self._fail(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-                return False
-        self._full_until_ms = 0
-        return True
 
     def _before(self, store: LogStore) -> list[Record]:
         """What the log says of itself first: its keys, logs before it, and what was lost."""
@@ -403,7 +394,7 @@ class LogWriter:
             try:
                 store.sync()
                 self._introduction.synced(store.synced)
-                if not self._full_until_ms:
+                if not self._room.is_full:
                     self._well()
             except (OSError, PcgrelayError) as error:
                 self._undone(before - store.size)

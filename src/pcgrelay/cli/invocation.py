@@ -46,6 +46,11 @@ def _unexpected(error: Exception) -> int:
         traceback.print_exc()
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
         _complain("there is no space left for the output; make room and try again.")
+    elif isinstance(error, UnicodeEncodeError) and "\udc80" <= error.object[error.start] <= "\udcff":
+        # What Python makes of a byte that is no UTF-8.
+        word = error.object[max(0, error.start - 20) : error.end]
+        _complain(f"a word that was given, or the name of a file, is no UTF-8 text ({word}); write it in UTF-8.")
+        return 2
     else:
         words = " ".join(str(error).split())[:300]
         detail = f"{type(error).__name__}: {words}" if words else type(error).__name__

@@ -42,7 +42,7 @@ class AuditLost(Record, frozen=True, kw_only=True):
     count: int
     since: str  # when the first of them happened,
     until: str  # and the last
-    reason: str  # full: the disk; busy: the queue; refusing: nothing is signed
+    reason: str  # full: the disk; busy: the queue; refusing: nothing is signed; fault: an error of this program
 
 
 class AuditLeftOut(Record, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from pcgrelay.log.events import LEVELS, HandshakeRefused, LaneDown, LinkDown, Lo
 from pcgrelay.log.journal import PRIORITIES, is_journal
 from pcgrelay.log.text import text_line
 from pcgrelay.log.throttle import BOUNDED_BY, Throttle
-from pcgrelay.printable import json_printable
+from pcgrelay.printable import json_bytes, json_printable
 
 STANDARD_ERROR = 2
 # For lines that others cause: this many of one kind and peer at once, and one more in each interval.
@@ -30,8 +30,6 @@ LINE_INTERVAL_MS = 1_000
 KEYS_MOST = 8_192
 # How long somebody who must not act before a record is kept waits for the disk.
 KEEP_S = 1.0
-
-_encoder = msgspec.json.Encoder()
 
 
 def level_of(record: Record) -> str:
@@ -62,8 +60,7 @@ def line_of(record: Record, now: datetime, suppressed: int = 0) -> str:
             record = structs.replace(record, suppressed=record.suppressed + suppressed)
         else:
             head["suppressed"] = suppressed
-    fields = _encoder.encode(record)
-    text = _encoder.encode(head)
+    fields, text = json_bytes(record), json_bytes(head)
     return json_printable((text if fields == b"{}" else text[:-1] + b"," + fields[1:]).decode())
 
 

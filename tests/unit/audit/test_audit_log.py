@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from pcgrelay.audit import room as room_of_disk
 from pcgrelay.audit import turns
 from pcgrelay.audit import writer as writing
 from pcgrelay.audit.audit_log import QUEUE_MOST, AuditLog
@@ -134,8 +135,8 @@ async def test_somebody_who_waits_is_told_when_it_is_on_the_disk(begin: Begin) -
 
 
 async def test_a_full_disk_loses_records_and_tells_of_them_once(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "SYNC_MS", 20)
-    monkeypatch.setattr(turns, "SYNC_MS", 20)
+    for module in (writing, turns, room_of_disk):
+        monkeypatch.setattr(module, "SYNC_MS", 20)
     disk = FullDisk()
     begun = begin(disk=disk)
     begun.emit(3)
@@ -336,6 +337,45 @@ async def test_a_signature_of_a_witness_is_kept_with_the_head(begin: Begin, tmp_
     assert len(list(read_history(begun.folder))) == 3
 
 
+async def test_a_name_that_is_no_utf_8_is_on_record(begin: Begin) -> None:
+    """A path of this machine may be anything, and one record must not cost the others."""
+    begun = begin()
+    begun.emit(record=events.NodeDrainUndone(node="kent\udcff-1\u202e\0\n"))
+    begun.emit(2)
+    assert await begun.log.flush()
+    records = check_log(begun.folder)
+    assert [record["node"] for record in records[1:]] == ["kent\\udcff-1\u202e\0\n", "kent-1", "kent-1"]
+    assert lines_of(begun.folder)[1].decode().isprintable()
+
+
+async def test_an_unknown_fault_is_counted_and_nobody_waits_for_ever(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "AGAIN_S", 0.01)
+    begun = begin()
+    begun.emit(3)
+    assert await begun.log.flush()
+    body_of, left = writing.body_of, [1]
+
+    def broken(queued: object) -> bytes:
+        if left[0]:
+            left[0] -= 1
+            raise LookupError
+        return body_of(queued)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(writing, "body_of", broken)
+    begun.emit(5)
+    assert not await begun.log.settle(5)
+    begun.emit(2)
+    assert await begun.log.flush()
+    begun.log._writer.put(lambda: left[0].bad)  # type: ignore[attr-defined]
+    assert await begun.log.settle(5)
+    records = check_log(begun.folder)
+    (lost,) = (record for record in records if record["event"] == "audit.lost")
+    assert (lost["count"], lost["reason"]) == (5, "fault")
+    assert [type(record).__name__ for record in begun.told] == ["Failure", "Failure"]
+
+
 async def test_a_line_is_never_longer_than_an_entry_may_be(begin: Begin) -> None:
     begun = begin()
     begun.emit(
@@ -430,20 +470,20 @@ async def test_a_hand_over_that_waited_too_long_leaves_a_thread_that_writes(
 async def test_the_last_of_a_disk_is_left_to_the_state_of_the_node(
     begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "SYNC_MS", 20)
-    monkeypatch.setattr(turns, "SYNC_MS", 20)
+    for module in (writing, turns, room_of_disk):
+        monkeypatch.setattr(module, "SYNC_MS", 20)
     room = SimpleNamespace(f_frsize=4_096, f_blocks=1 << 20, f_bavail=1 << 19)
-    monkeypatch.setattr(writing.os, "statvfs", lambda path: room)
+    monkeypatch.setattr(room_of_disk.os, "statvfs", lambda path: room)
     begun = begin()
     begun.emit(3)
     assert await begun.log.settle(5)
-    room.f_bavail = (writing.RESERVE_BYTES >> 12) - 1
-    begun.log._writer._look_ms = 0
+    room.f_bavail = (room_of_disk.RESERVE_BYTES >> 12) - 1
+    begun.log._writer._room._look_ms = 0
     begun.emit(10)
     assert not await begun.log.settle(5)
     assert begun.log.figures.failing == "no space left on device"
     # And a little more than that before it goes on.
-    room.f_bavail = writing.RESERVE_BYTES >> 12
+    room.f_bavail = room_of_disk.RESERVE_BYTES >> 12
     begun.emit(10)
     assert not await begun.log.settle(5)
     room.f_bavail = 1 << 19

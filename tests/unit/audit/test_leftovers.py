@@ -102,6 +102,11 @@ def test_a_crash_that_comes_again_and_again_leaves_a_bounded_number(tmp_path: Pa
     assert verify_log(folder, keys_of_itself).problems == ()
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pruner, "OLD_LOOKS", 1)
+
+
 # -- logs before this one ----------------------------------------------------------------------------------------------
 
 
@@ -120,7 +125,23 @@ def old_logs(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob(f"*{OLD}*"))
 
 
-def test_an_old_log_goes_when_its_records_are_too_old(tmp_path: Path) -> None:
+def test_a_clock_that_is_wrong_for_half_a_day_costs_no_log(tmp_path: Path) -> None:
+    folder, clock = tmp_path / "audit", Clocks()
+    writer = begun_again(folder, Disk(), clock)
+    for _ in range(3):
+        clock.now += 3_650 * DAY
+        for _ in range(pruner.OLD_LOOKS - 1):
+            prune(writer)
+        clock.now -= 3_650 * DAY
+        prune(writer)
+    assert len(old_logs(folder)) == 1
+    clock.now += 3_650 * DAY
+    for _ in range(pruner.OLD_LOOKS):
+        prune(writer)
+    assert old_logs(folder) == []
+
+
+def test_an_old_log_goes_when_its_records_are_too_old(tmp_path: Path, quick: None) -> None:
     folder, clock = tmp_path / "audit", Clocks()
     writer = begun_again(folder, Disk(), clock)
     (name,) = old_logs(folder)
@@ -140,7 +161,7 @@ def test_an_old_log_goes_when_its_records_are_too_old(tmp_path: Path) -> None:
     assert writer.store.signed > record["n"]
 
 
-def test_one_old_log_goes_at_each_look(tmp_path: Path) -> None:
+def test_one_old_log_goes_at_each_look(tmp_path: Path, quick: None) -> None:
     folder, clock = tmp_path / "audit", Clocks()
     writer = begun_again(folder, Disk(), clock)
     (name,) = old_logs(folder)
@@ -152,7 +173,7 @@ def test_one_old_log_goes_at_each_look(tmp_path: Path) -> None:
         assert len(old_logs(folder)) == left
 
 
-def test_nothing_else_is_taken_for_an_old_log(tmp_path: Path) -> None:
+def test_nothing_else_is_taken_for_an_old_log(tmp_path: Path, quick: None) -> None:
     folder, clock = tmp_path / "audit", Clocks()
     writer = begun_again(folder, Disk(), clock)
     (name,) = old_logs(folder)
@@ -202,7 +223,7 @@ def test_a_name_that_is_no_time_is_no_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_process_that_ends_meanwhile_leaves_a_whole_log_or_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     monkeypatch.setattr(pruner, "FILES_AT_ONCE", 2)
     for steps in range(FAR):

@@ -351,3 +351,20 @@ def test_nothing_that_a_log_says_reaches_a_terminal_unchanged(invoke: Invoke, tm
     log.sign()
     for words in (["verify", log.folder], ["query", "--log", log.folder], ["query", "--json", "--log", log.folder]):
         assert "\x1b" not in invoke("audit", *words).out
+
+
+@pytest.mark.parametrize("option", ["--service", "--organisation", "--by", "--reason"])
+def test_a_word_that_is_no_utf_8_is_said_to_be_none(invoke: Invoke, node: Path, option: str) -> None:
+    done = invoke("audit", "query", "-c", node, option, "custody\udcff")
+    assert (done.code, done.out) == (2, "")
+    assert "is no UTF-8 text" in done.err
+    assert "\\udcff" in done.err
+
+
+def test_a_folder_whose_name_is_no_utf_8_is_examined(invoke: Invoke, folder: Path) -> None:
+    odd = folder.rename(folder.with_name("audit-\udcff"))
+    done = invoke("audit", "verify", odd, "--json")
+    assert (done.code, done.err) == (4, "")
+    assert json.loads(done.out)["folder"] == str(odd).encode("utf-8", "backslashreplace").decode()
+    assert invoke("audit", "verify", odd).code == 4
+    assert invoke("audit", "query", "--log", odd, "--service", "custody\udcff").code == 0

@@ -13,7 +13,12 @@ from pcgrelay.output import count, counted
 LABEL_WIDTH = 14
 PROBLEMS_SHOWN = 10
 HOLES_SHOWN = 5
-LOST_WHY = {"full": "disk full", "busy": "queue full", "refusing": "the log was not signed"}
+LOST_WHY = {
+    "full": "disk full",
+    "busy": "queue full",
+    "refusing": "the log was not signed",
+    "fault": "an error of pcgrelay",
+}
 TRUST_WORDS = {
     "policy": "by the policy",
     "certificate": "certificate of {identity}",
