@@ -16,6 +16,7 @@ from msgspec import Struct, structs
 
 from pcgrelay.audit.checkpoint import Checkpoint
 from pcgrelay.audit.note import NOTE_MOST_BYTES, SIGNATURES_MOST, Note
+from pcgrelay.audit.segments import HOLE
 from pcgrelay.errors import ProofProblem
 from pcgrelay.files import open_plain, unreadable
 
@@ -79,6 +80,7 @@ def history_bytes(folder: Path) -> int:
 def read_history(folder: Path, most_bytes: int | None = None) -> Iterator[SignedHead | ProofProblem]:
     """Each line of the history in its order; in the place of one that is no head, what is wrong with it.
 
+    A line with a hole is passed over: it was that of a witness, was not synced, and a power failure took it.
     most_bytes: read no line that ends after so many: a node may write more meanwhile.
     """
     path = folder / HISTORY
@@ -89,6 +91,8 @@ def read_history(folder: Path, most_bytes: int | None = None) -> Iterator[Signed
                 number, read = number + 1, read + len(line)
                 if most_bytes is not None and read > most_bytes:
                     return
+                if HOLE in line:
+                    continue
                 if line.endswith(b"\n"):
                     yield _head(line, f"{path}:{number}")
                 elif len(line) > LINE_MOST_BYTES:

@@ -224,15 +224,26 @@ def _last_of_history(path: Path) -> tuple[SignedHead | None, int]:
             data = source.read()
     except FileNotFoundError:
         return None, 0
-    whole = data.rfind(b"\n") + 1
-    for line in reversed(data[:whole].splitlines()):
-        # A power failure may have left anything in place of a line that was never synced.
-        try:
-            read = msgspec.json.decode(line, type=HistoryLine)
-            return parse_head(read.note.encode(), str(path), read.ts), start + whole
-        except (msgspec.DecodeError, UnicodeDecodeError, PcgrelayError):
-            continue
-    return None, start + whole
+    lines = data.splitlines(keepends=True)
+    heads = [_head_in(line, path) for line in lines]
+    last = next((head for head in reversed(heads) if head is not None), None)
+    if last is None:
+        return None, start + data.rfind(b"\n") + 1
+    # A head was synced. The lines of its witnesses behind it were not, so a power failure may have left anything there.
+    at = next(at for at, head in enumerate(heads) if head is not None and head.checkpoint == last.checkpoint)
+    while at < len(lines) and heads[at] is not None:
+        at += 1
+    return last, start + sum(map(len, lines[:at]))
+
+
+def _head_in(line: bytes, path: Path) -> SignedHead | None:
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        read = msgspec.json.decode(line, type=HistoryLine)
+        return parse_head(read.note.encode(), str(path), read.ts)
+    except (msgspec.DecodeError, UnicodeDecodeError, PcgrelayError):
+        return None
 
 
 def _too_short(size: int, signed: int) -> str:

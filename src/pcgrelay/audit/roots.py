@@ -175,7 +175,7 @@ class Roots:
         for level in range(1, LEVELS):
             at = index % TILE_WIDTH * HASH_BYTES
             kept = read_tile(self._tiles, level, index // TILE_WIDTH)[at : at + HASH_BYTES]
-            if kept == UNKNOWN:
+            if kept == UNKNOWN or len(kept) < HASH_BYTES:
                 kept = b""
             if not kept and (index + 1) << (TILE_HEIGHT * level) <= self._signed_size:
                 self._note_short(level, index // TILE_WIDTH)

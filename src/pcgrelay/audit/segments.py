@@ -21,6 +21,8 @@ FOLDER = "log"
 LINE_MOST_BYTES = 65_535  # without the newline: a C2SP entry bundle has a length of 16 bits for each entry
 SEGMENT_MOST_BYTES = 64 << 20
 DIGITS = 12
+# What a power failure leaves in a file where nothing was written yet. No line of a log has that.
+HOLE = bytes(16)
 _NAME = re.compile(rf"([0-9]{{{DIGITS}}})\.jsonl", re.ASCII)
 
 

@@ -134,7 +134,7 @@ def _examine(folder: Path, keys_of: KeysOf, seen: Sequence[SignedHead], clock: C
     problems = Problems()
     heads = Heads(folder, [structs.replace(head, is_elsewhere=True) for head in seen], problems)
     told = Told(heads.signed_size)
-    walk = Walk(folder, problems)
+    walk = Walk(folder, problems, heads.signed_size)
     roots = Roots(folder, heads.in_order(), heads.signed_size, walk.place_of, problems)
     with suppress(WalkEnded):
         for group in walk.groups():

@@ -15,9 +15,9 @@ from msgspec import Struct
 
 from pcgrelay.audit.problems import Problems
 from pcgrelay.audit.report import TornEnd
-from pcgrelay.audit.segments import LINE_MOST_BYTES, Line, Segment, read_lines, segment_with, segments_of
+from pcgrelay.audit.segments import HOLE, LINE_MOST_BYTES, Line, Segment, read_lines, segment_with, segments_of
 from pcgrelay.audit.tiles import FOLDER, TILE_WIDTH, read_tile
-from pcgrelay.audit.tree import HASH_BYTES, leaf_hash
+from pcgrelay.audit.tree import HASH_BYTES, SIZE_MOST, leaf_hash
 
 _NUMBER = re.compile(rb'\{"n":(0|[1-9][0-9]{0,17}),')
 
@@ -32,13 +32,14 @@ class Group(Struct, frozen=True, gc=False):
 class Walk:
     """One reading of all segments of a log."""
 
-    def __init__(self, folder: Path, problems: Problems) -> None:
-        """folder: that of the log (STATE/audit)."""
+    def __init__(self, folder: Path, problems: Problems, signed_size: int = SIZE_MOST) -> None:
+        """folder: that of the log (STATE/audit). signed_size: of how many records there is a head."""
         self.segments: Sequence[Segment] = segments_of(folder)
         self.first = self.segments[0].first if self.segments else 0
         self.torn: TornEnd | None = None
         self._tiles = folder / FOLDER
         self._problems = problems
+        self._signed_size = signed_size
         self._number = self.first  # of the record that is due
         self._lines: list[bytes | None] = []
 
@@ -51,8 +52,15 @@ class Walk:
                 self._missing(self._number, segment.first, f"segment {segment.path.name} is the next that is there")
                 yield from self._nothing_until(segment.first)
             for line in read_lines(segment):
-                # Once for each record of the log, so it calls nothing for one that is as it should be.
-                if not line.data.startswith(b'{"n":%d,' % self._number) or line.is_torn or line.is_long:
+                # Once for each record of the log, so it calls nothing for one that is signed and as it should be.
+                if (
+                    not line.data.startswith(b'{"n":%d,' % self._number)
+                    or line.is_torn
+                    or line.is_long
+                    or self._number >= self._signed_size
+                ):
+                    if self._is_hole(line, segment):
+                        break
                     yield from self._gap_before(line, segment)
                     if not self._may_be_due(line, segment):
                         continue
@@ -70,6 +78,13 @@ class Walk:
 
     def _is_due(self, line: Line) -> bool:
         return line.data.startswith(b'{"n":%d,' % self._number) and not line.is_torn and not line.is_long
+
+    def _is_hole(self, line: Line, segment: Segment) -> bool:
+        """Whether a power failure has taken what was not synced; what stands behind it was never signed either."""
+        if HOLE not in line.data or self._number < self._signed_size or segment is not self.segments[-1]:
+            return False
+        self.torn = TornEnd(str(segment.path), len(line.data))
+        return True
 
     def _gap_before(self, line: Line, segment: Segment) -> Iterator[Group]:
         """Records that are not there before this line, if it is a later one in its own words and by its hash."""

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcgrelay.audit.lines import line_of
-from pcgrelay.audit.note import Note
+from pcgrelay.audit.note import COSIGNATURE_ED25519, Note, NoteSigner
 from pcgrelay.audit.store import LogStore
 from pcgrelay.audit.tile_sync import SYNCED, read_mark
 from pcgrelay.audit.tiles import FOLDER as TILES
 from pcgrelay.audit.tiles import TILE_WIDTH
+from pcgrelay.audit.verify import Keys, verify_log
 from tests.support.written_logs import LyingDisk, check_log, check_tiles, keys_in
 
 DAYS = ("2026-11-03", "2026-11-04", "2026-11-05")
@@ -29,6 +30,7 @@ class Machine:
         self.chance = random.Random(seed)
         self.disk = LyingDisk(self.chance)
         self.keys = keys_in(folder)
+        self.witnesses = [NoteSigner.generate(f"hub.example/relay-{n}", COSIGNATURE_ED25519) for n in range(3)]
         self.signed: list[Note] = []  # whatever may have been sent to somebody
         self.day = 0
         self.store = LogStore(folder, self.keys, self.disk)
@@ -46,6 +48,10 @@ class Machine:
             note = self.store.sign(1_800_000_000, "2026-11-03T00:00:00.000Z")
             if note is not None:
                 self.signed.append(note)
+        for witness in self.witnesses:
+            if self.chance.random() < 0.4 and self.store.newest is not None:
+                note = self.store.newest
+                self.store.add_cosignature(note.text, witness.sign(note.text, 5), "2026-11-03T00:00:00.000Z")
         if self.chance.random() < 0.4:
             self.store.sync_tiles()
 
@@ -60,9 +66,15 @@ class Machine:
         """The power fails, and comes back."""
         self.store.close()
         self.disk.fail()
+        # Whoever examines the disk before the node has started again finds nothing changed.
+        assert verify_log(self.folder, self.by_key).problems == ()
         self._lose_tiles()
         self.store = LogStore(self.folder, self.keys, self.disk)
         self.check()
+
+    def by_key(self, *_: object) -> Keys:
+        """By what the log is examined: it names no keys itself here."""
+        return Keys((self.keys.ed25519.verifier, self.keys.ml_dsa_44.verifier), (), "policy")
 
     def _lose_tiles(self) -> None:
         """Somebody removes all of them, and once the note of what is on the disk too."""
@@ -75,6 +87,7 @@ class Machine:
         """Each head that was ever signed is a beginning of what is there."""
         records = check_log(self.folder)
         check_tiles(self.folder)
+        assert verify_log(self.folder, self.by_key).problems == ()
         assert len(records) == self.store.size
         kept = {note.text for note in self.signed}
         sizes = [int(text.split("\n")[1]) for text in kept]

@@ -60,7 +60,7 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
         size = counted(report.torn.size_bytes, "byte")
         yield (
             "torn",
-            f"the last line of {report.torn.path} has no end: {size}, of a process that stopped or still writes",
+            f"the end of {report.torn.path} is not whole: {size}, of a process that stopped or still writes",
         )
     if report.short_tiles:
         yield (
