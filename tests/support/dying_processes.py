@@ -100,6 +100,7 @@ def begin(folder: Path, disk: Disk, clock: Clocks | None = None) -> LogWriter:
 
 def write(writer: LogWriter, count: int) -> None:
     """Write so many records, and sign them."""
-    writer.queue.extend(Queued(UP, writer._clock.wall(), "") for _ in range(count))
+    for _ in range(count):
+        writer.put(Queued(UP, writer._clock.wall(), ""))
     writer._drain()
     writer.sign()

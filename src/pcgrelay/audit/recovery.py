@@ -75,7 +75,9 @@ def find(folder: Path, keys: PublicKeys, disk: Disk) -> Found:
                 f"{head.where}: this is a head of {head.checkpoint.origin}, and the log is {keys.origin}. A node "
                 "that was renamed begins another log: audit restart."
             )
-        verify_note(head.note, (keys.ed25519, keys.ml_dsa_44))
+        for each in (head, read_newest(folder)):
+            if each is not None:
+                _check_keys(each, keys)
         signed = head.checkpoint.size
     segments = segments_of(folder)
     at = segment_with(segments, signed)
@@ -93,6 +95,17 @@ def find(folder: Path, keys: PublicKeys, disk: Disk) -> Found:
         raise ProofProblem(_too_short(size, signed))
     torn = _move_torn(rest, segment, segment_bytes, disk)
     return Found(size, segment, segment_bytes, head, history_bytes, torn)
+
+
+def _check_keys(head: SignedHead, keys: PublicKeys) -> None:
+    """ProofProblem: one of the keys that have signed a head for the log is not here any more."""
+    own = (keys.ed25519, keys.ml_dsa_44)
+    verify_note(head.note, own)
+    named = [each for each in head.note.signatures if each.name == keys.origin]
+    if not all(any(key.has_signed(each) for key in own) for each in named):
+        raise ProofProblem(
+            f"{head.where}: this head is signed by another key than those of the log; put its keys back."
+        )
 
 
 def tiles_of(folder: Path, found: Found, mark: int, disk: Disk) -> tuple[TileWriter, int]:

@@ -462,8 +462,10 @@ class LogWriter:
 
 
 def _text_of(path: Path) -> str:
+    """What a file says that forbids to sign, whatever is in it."""
     with open_plain(path) as source:
-        return (source.read(TEXT_MOST_BYTES) or b"").decode("utf-8", "replace")
+        text = (source.read(TEXT_MOST_BYTES) or b"").decode("utf-8", "replace")
+    return text or f"{path} is there, so this log is not signed."
 
 
 def _moment(each: Queued | bytes, clock: Clock) -> datetime:
