@@ -21,6 +21,7 @@ from msgspec import Struct
 from pcgrelay import __version__
 from pcgrelay.audit.history import HISTORY
 from pcgrelay.audit.restarting import OLD
+from pcgrelay.audit.tile_sync import SYNCED
 from pcgrelay.config import Config
 from pcgrelay.errors import ConfigError, PcgrelayError, RunError
 from pcgrelay.files import PRIVATE_MODE, reason_of, unreadable
@@ -29,7 +30,7 @@ from pcgrelay.state.folder import LOCK
 MANIFEST = "pcgrelay-backup.json"
 AUDIT = "audit"
 KEY_PREFIX = "key."  # of the audit log's own keys, below AUDIT
-LARGE = ("log", "tile", HISTORY)  # below AUDIT
+LARGE = ("log", "tile", SYNCED, HISTORY)  # below AUDIT
 FILES_MOST = 10_000
 FILE_MOST_BYTES = 64 << 20
 
