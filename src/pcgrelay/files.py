@@ -59,12 +59,15 @@ def open_plain(path: Path, buffering: int = -1) -> BinaryIO:
 
     OSError: also for a device, which may have no end.
     """
-    source = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering)
-    mode = os.fstat(source.fileno()).st_mode
-    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-        source.close()
-        raise OSError(errno.ENODEV, "it is a device")
-    return source
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            raise OSError(errno.ENODEV, "it is a device")
+        return os.fdopen(descriptor, "rb", buffering)
+    except OSError:
+        os.close(descriptor)  # a folder is no file to Python, which leaves it open
+        raise
 
 
 def read_text(path: Path, what: str, limit_bytes: int) -> str:

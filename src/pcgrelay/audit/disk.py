@@ -22,7 +22,11 @@ class AppendFile:
         self.size = size  # bytes
         self._must_cut = False  # there may be something behind size
         self._descriptor = os.open(path, _WRITE, FILE_MODE)
-        os.ftruncate(self._descriptor, size)
+        try:
+            os.ftruncate(self._descriptor, size)
+        except OSError:
+            self.close()
+            raise
 
     def append(self, data: bytes) -> None:
         """Write all of it; on an error nothing of it counts, and `cut` removes what came through."""
@@ -60,8 +64,12 @@ class Disk:
         """Open a file that grows; a new one outlasts a power failure once it was synced."""
         is_new = not path.exists()
         file = AppendFile(path, size)
-        if is_new:
-            sync_folder(path.parent)
+        try:
+            if is_new:
+                sync_folder(path.parent)
+        except OSError:
+            file.close()
+            raise
         return file
 
     def write_end(self, path: Path, at: int, data: bytes) -> None:

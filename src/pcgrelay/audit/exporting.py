@@ -55,7 +55,7 @@ def export_tiles(folder: Path, out: Path) -> Exported:
 def _records(folder: Path, size: int, out: Path) -> tuple[int, int]:
     """Write the bundles. Returns the number of the first record, and how many files."""
     problems, files = Problems(), 0
-    walk = Walk(folder, problems)
+    walk = Walk(folder, problems, size)
     for group in walk.groups():
         if group.start < size:
             files += _entries(group, size, walk.first, out / FOLDER)

@@ -215,6 +215,10 @@ def _copy(path: Path, start: int, to: Path, disk: Disk) -> int:
                 copy.append(data)
         copy.sync()
         return copy.size
+    except OSError:
+        # It is tried again each second, and each time under another name.
+        to.unlink(missing_ok=True)
+        raise
     finally:
         copy.close()
 

@@ -7,7 +7,7 @@ take is ever signed, and whoever has a checkpoint can rely on the records before
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -55,13 +55,17 @@ class LogStore:
         self._tile_sync = TileSync(folder, mark, disk)
         self.trouble: Exception | None = None  # why the last records were not written
         self._leaves: list[bytes] = []  # of records that are not synced
-        self._history = disk.open(folder / HISTORY, found.history_bytes)
         self._signed_heads = 0
-        self._file = self._last_segment(found)
-        self._synced_bytes = self._file.size
-        self._day = self._day_of(found.segment)
-        # What another process has written may not be on the disk yet.
-        self._file.sync()
+        with ExitStack() as opened:  # a disk that fails is tried again each second
+            self._history = disk.open(folder / HISTORY, found.history_bytes)
+            opened.callback(self._history.close)
+            self._file = self._last_segment(found)
+            opened.callback(self._file.close)
+            self._synced_bytes = self._file.size
+            self._day = self._day_of(found.segment)
+            # What another process has written may not be on the disk yet.
+            self._file.sync()
+            opened.pop_all()
 
     def _last_segment(self, found: Found) -> AppendFile:
         if found.segment is None:

@@ -45,7 +45,11 @@ class Thinning:
     def __init__(self, folder: Path, first: int, until: int, disk: Disk) -> None:
         """first: number of the first record that is there. until: bytes of the history now. OSError: as `open`."""
         self._source = open_plain(folder / HISTORY, buffering=1 << 20)
-        self.draft = disk.open(folder / DRAFT, 0)
+        try:
+            self.draft = disk.open(folder / DRAFT, 0)
+        except OSError:
+            self._source.close()
+            raise
         self.done = 0  # bytes of the history
         self.dropped = 0  # lines
         self.head_bytes = 0  # of the copy, of heads whose records are gone

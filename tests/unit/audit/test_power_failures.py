@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pcgrelay.audit.exporting import export_tiles
 from pcgrelay.audit.lines import line_of
 from pcgrelay.audit.note import COSIGNATURE_ED25519, Note, NoteSigner
 from pcgrelay.audit.store import LogStore
@@ -17,7 +19,8 @@ from pcgrelay.audit.tile_sync import SYNCED, read_mark
 from pcgrelay.audit.tiles import FOLDER as TILES
 from pcgrelay.audit.tiles import TILE_WIDTH
 from pcgrelay.audit.verify import Keys, verify_log
-from tests.support.written_logs import LyingDisk, check_log, check_tiles, keys_in
+from pcgrelay.errors import PcgrelayError
+from tests.support.written_logs import FullDisk, LyingDisk, check_log, check_tiles, keys_in
 
 DAYS = ("2026-11-03", "2026-11-04", "2026-11-05")
 
@@ -156,6 +159,52 @@ def test_what_is_not_whole_is_moved_aside_and_nothing_of_it_is_lost(tmp_path: Pa
     assert Path(torn.file).read_bytes() == line_of(4, body)[:20]
     assert torn.size_bytes == 20
     store.close()
+
+
+def test_a_full_disk_leaves_no_copy_of_a_torn_end_at_each_try(tmp_path: Path) -> None:
+    keys, disk = keys_in(tmp_path), FullDisk()
+    LogStore(tmp_path, keys, disk).close()
+    (segment,) = (tmp_path / "log").iterdir()
+    segment.write_bytes(line_of(0, b'"ts"'))
+    disk.is_full = True
+    for _ in range(3):
+        with pytest.raises(OSError, match="No space left"):
+            LogStore(tmp_path, keys, disk)
+    assert list((tmp_path / "log").iterdir()) == [segment]
+    disk.is_full = False
+    store = LogStore(tmp_path, keys, disk)
+    assert len(store.torn) == 1
+    store.close()
+
+
+def test_a_disk_that_fails_at_each_try_costs_no_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, disk = keys_in(tmp_path), FullDisk()
+    LogStore(tmp_path, keys, disk).close()
+    disk.syncs_fail = True
+    before = os.listdir("/proc/self/fd")
+    for _ in range(5):
+        with pytest.raises(OSError, match="Input/output error"):
+            LogStore(tmp_path, keys, disk)
+    (tmp_path / "log" / "000000000000.jsonl").unlink()
+    (tmp_path / "log" / "000000000000.jsonl").mkdir()
+    for _ in range(5):
+        with pytest.raises((OSError, PcgrelayError)):
+            LogStore(tmp_path, keys, disk)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_an_export_after_a_power_failure_has_all_that_is_signed(tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    keys, disk = keys_in(folder), LyingDisk(random.Random(1))
+    store = LogStore(folder, keys, disk)
+    store.append([body(number) for number in range(300)])
+    store.sync()
+    store.sign(1_800_000_000, "2026-11-03T00:00:00.000Z")
+    store.close()
+    (segment,) = (folder / "log").iterdir()
+    with segment.open("ab") as sink:
+        sink.write(bytes(512) + body(305) + b"\n" + body(306))
+    assert export_tiles(folder, tmp_path / "out").size == 300
 
 
 def test_a_store_that_signed_before_the_sync_is_found_out(tmp_path: Path) -> None:
