@@ -43,7 +43,8 @@ class Introduction:
         told = list[Record]()
         if store.size == 0 or self._must_certify:
             keys = store.keys.endorsed(self._endorse)
-            if store.size and _digest(keys) == self._has_certified():
+            known = self._certified[0] if self._certified is not None else self._has_certified()
+            if store.size and _digest(keys) == known:
                 self._must_certify = False
             else:
                 told.append(keys)
