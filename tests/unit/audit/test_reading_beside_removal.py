@@ -81,8 +81,8 @@ def removing(log: AuditLog, times: int, act: Callable[[AuditLog], None]) -> type
     left = [times]
 
     class Beside(Walk):
-        def __init__(self, folder: Path, problems: Problems) -> None:
-            super().__init__(folder, problems)
+        def __init__(self, folder: Path, problems: Problems, signed_size: int) -> None:
+            super().__init__(folder, problems, signed_size)
             if left[0]:
                 left[0] -= 1
                 act(log)

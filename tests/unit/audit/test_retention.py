@@ -317,7 +317,7 @@ async def test_an_examination_beside_a_removal_is_made_again(days: Days, monkeyp
         writer: LogWriter = days.log._writer
         days.clock.ms += PRUNE_MS
         with writer._files:
-            writer._prune()
+            writer._prune(writer._look)
         return made
 
     monkeypatch.setattr(verifying, "Heads", slow)

@@ -69,5 +69,5 @@ def test_a_device_in_the_place_of_a_segment_is_one_sentence(tmp_path: Path, devi
 
 
 def test_a_segment_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(PcgrelayError, match="there is no segment"):
+    with pytest.raises(PcgrelayError, match="this segment was removed while"):
         list(read_lines(Segment(0, tmp_path / "gone")))
