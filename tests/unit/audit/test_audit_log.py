@@ -390,46 +390,6 @@ async def test_a_line_is_never_longer_than_an_entry_may_be(begin: Begin) -> None
     assert record["milliseconds"] == 1
 
 
-class StoppingDisk(Disk):
-    """A disk under a process that is killed after so many renames."""
-
-    def __init__(self, renames: int) -> None:
-        self.renames = renames
-
-    def rename(self, path: Path, to: Path) -> None:
-        if not self.renames:
-            raise OSError("killed")
-        self.renames -= 1
-        super().rename(path, to)
-
-
-@pytest.mark.parametrize("renames", range(7))
-async def test_a_restart_that_broke_off_signs_nothing_by_the_old_keys(begin: Begin, renames: int) -> None:
-    begun = begin()
-    begun.emit(5)
-    await begun.log.stop()
-    (segment,) = (begun.folder / "log").iterdir()
-    old_key = (begun.folder / ED25519_FILE).read_bytes()
-    segment.write_bytes(b"".join(line + b"\n" for line in lines_of(begun.folder)[:-2]))
-    begun = begin(disk=StoppingDisk(renames))
-    await until(lambda: begun.log.figures.refusing)
-    restart = Restart(uid=7, by="j.smith", reason="the disk was restored")
-    assert await begun.log.restart(restart)
-    await begun.log.stop()
-    # The next process finds half of it.
-    begun = begin()
-    await until(lambda: begun.log.figures.refusing)
-    assert not begun.signed
-    assert not await begun.log.restart(restart)
-    assert await begun.log.flush()
-    records = check_log(begun.folder)
-    assert [record["event"] for record in records] == ["audit.keys", "audit.restarted"]
-    assert (begun.folder / ED25519_FILE).read_bytes() != old_key
-    if renames < 6:
-        # A head of the old log was still there to be named.
-        assert records[1]["old_size"] == 6
-
-
 @pytest.mark.parametrize("name", ["key.ed25519", "key.mldsa44"])
 async def test_a_key_that_was_made_alone_is_made_again(begin: Begin, tmp_path: Path, name: str) -> None:
     """A process was killed between the two keys of a log that nobody has signed."""

@@ -59,7 +59,9 @@ def check_named(folder: Path, root: str, size: int = 6) -> None:
     old = Path(named[0]["folder"])
     assert [each.name for each in folder.glob(f"{OLD}*")] == [old.name]
     assert (old / "checkpoint").exists()
-    assert (old / "key.ed25519").exists()
+    # The same key never signs two histories.
+    for name in ("key.ed25519", "key.mldsa44"):
+        assert (old / name).read_bytes() != (folder / name).read_bytes()
     assert (old / "log").is_dir()
     assert not (folder / PENDING).exists()
     report = verify_log(folder, keys_of_itself)
