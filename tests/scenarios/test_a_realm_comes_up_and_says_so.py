@@ -1,11 +1,14 @@
 """Every topology comes up by itself, and what it says of itself is true."""
 
 import json
+import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from tests.scenarios.kit.nodes import KENT, PCGRELAY, TOPOLOGIES, Line
+from tests.scenarios.kit.nodes import HOST, KENT, PCGRELAY, TOPOLOGIES, Line, Stage
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.tier_test
 
@@ -36,3 +39,13 @@ def test_nothing_but_the_ready_line_stands_on_standard_output(path: Line) -> Non
     for node in path.nodes:
         assert node.output.count("\n") == 1
         assert node.output.startswith(f"pcgrelay: {node.log('node.ready')[0]['role']} {node.dotted} is ready")
+
+
+def test_a_node_does_not_even_read_whom_else_the_machine_trusts(tmp_path: Path) -> None:
+    with Stage(tmp_path) as stage:
+        relay = stage.relay("relay-1", listens=[f"{HOST}:{free_port()}"])
+        # Whoever opens it waits for ever.
+        authorities = tmp_path / "authorities"
+        os.mkfifo(authorities)
+        relay.environment["SSL_CERT_FILE"] = str(authorities)
+        relay.start()

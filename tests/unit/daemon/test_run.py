@@ -44,3 +44,16 @@ print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     assert int(done.stdout) == min(hard, 1 << 20)
+
+
+def test_what_was_loaded_is_looked_at_by_no_collection_and_the_rest_is() -> None:
+    program = """
+import gc
+gc.disable()
+from pcgrelay.daemon import run
+run.uvloop.run = lambda work: work.close()
+run.run(None)
+print(gc.isenabled(), gc.get_freeze_count() > 10_000)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "True True\n"
