@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--cut-over-upgrades", type=int, default=3, help="how often an edge is upgraded in a cut-over")
     group.addoption("--target-down", type=float, default=30.0, help="seconds a target is down in each step")
     group.addoption("--gate-runs", type=int, default=1, help="how many real moves are judged of each kind")
-    group.addoption("--move-soak", type=float, default=4.0, help="seconds of each step under real clients")
+    group.addoption("--move-soak", type=float, default=3.0, help="seconds of each step under real clients")
     group.addoption("--acceptance", action="store_true", help="with the cases of `make acceptance` alone")
     group.addoption("--figures", type=Path, help="where the figures of the run are written, as JSON")
     group.addoption("--saturated", type=float, default=4.0, help="seconds without a free processor")

@@ -19,6 +19,7 @@ from tests.scenarios.kit.cut_over import (
     WIDE,
     Client,
     Moving,
+    gateway_is_ready,
     moving,
     says,
     target,
@@ -63,18 +64,20 @@ def test_an_old_network_that_dies_costs_no_connection_and_moves_no_share(tmp_pat
             dies = time.monotonic()
             old.close()
             died = time.monotonic()
-            failing = made.met.await_log("outlet.failing", outlet="cjx", seconds=10)
+            failing = made.met.await_log("outlet.failing", outlet="cjx")
             assert failing["share_percent"] == 75
             assert "The outlet cjx of" in troubles(made)
             time.sleep(WATCHED_S)
             told = made.told()
             assert (told["phase"], told["share"], told["odds"]) == ("soaking", 25, 1)
             assert set(client.since(died + 0.5)) == {NEW}
-            with target(port, says(OLD)):
-                made.met.await_log("outlet.well", outlet="cjx", seconds=10)
-                until(lambda: client.last_of(OLD) > died + WATCHED_S, 10, "the old network has its share again")
+            since = made.met.moment()
+            # To the end, for when it ends it resets once more what it had not accepted.
+            old.enter_context(target(port, says(OLD)))
+            made.met.await_log("outlet.well", outlet="cjx", after=since)
+            until(lambda: client.last_of(OLD) > died + WATCHED_S, 20, "the old network has its share again")
     # What its kernel had taken and nobody had accepted is reset when it dies, as it is without a gateway.
-    assert [what for at, what in client.moments if not dies <= at < died + 0.5] == []
+    assert client.faults_beside(dies, died) == []
     assert told["lost"] == 0
 
 
@@ -139,9 +142,9 @@ def test_one_of_two_relays_is_nothing_and_without_any_whoever_goes_back_waits_fo
         first, second = made.scene.relays
         first.kill()
         time.sleep(WATCHED_S)
-        told = made.told()
-        assert (told["phase"], told["share"], told["held"]) == ("soaking", 25, False)
-        assert decided(made) == ["started"]
+        # A busy machine may take more than the two seconds that are borne without a word.
+        until(lambda: is_as_before(made), 30, "the other relay leads all")
+        assert set(decided(made)) <= {"started", "held", "released"}
         second.kill()
         began = time.monotonic()
         done = made.cutover("back", "named", "--reason", "INC-77")
@@ -149,7 +152,16 @@ def test_one_of_two_relays_is_nothing_and_without_any_whoever_goes_back_waits_fo
         assert (made.phase, made.share) == ("back", 0)
         assert time.monotonic() - began < 5
         assert asked(made, 20) == {OLD}
+        # What was open over it has waited for it.
+        second.start()
+        until(lambda: gateway_is_ready(made), 15)
     assert client.failed == 0, client.faults
+
+
+def is_as_before(made: Moving) -> bool:
+    told = made.told()
+    assert (told["phase"], told["step"]) == ("soaking", 1)
+    return (told["share"], told["held"]) == (25, False)
 
 
 def filled(disk: Path) -> Path:
@@ -175,12 +187,15 @@ def read_only(made: Moving) -> Iterator[None]:
 
 def refuses_to_go_on(made: Moving) -> None:
     """The step that is due is not taken, and that is said; whoever goes back, goes back."""
-    seen = len(made.met.log("cutover.refused"))
-    until(lambda: len(made.met.log("cutover.refused")) > seen, 20)
-    assert "cannot be written" in made.met.log("cutover.refused")[-1]["sentence"]
-    assert made.met.log("state.unwritten")
-    assert (made.phase, made.share) == ("soaking", 25)
-    assert "cannot be written" in troubles(made)
+    since = made.met.moment()
+    # It is due once there were streams enough.
+    with Client(made.door) as client:
+        refused = made.met.await_log("cutover.refused", after=since)
+        assert "cannot be written" in refused["sentence"]
+        made.met.await_log("state.unwritten")
+        assert (made.phase, made.share) == ("soaking", 25)
+        assert "cannot be written" in troubles(made)
+    assert client.failed == 0, client.faults
     done = made.cutover("back", "named", "--reason", "INC-77")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "is not written" in done.stdout
@@ -197,7 +212,7 @@ def test_a_disk_that_is_full_or_read_only_stops_what_goes_on_and_nothing_else(tm
     def on_a_small_disk(made: Moving) -> None:
         made.met.prefix = ("unshare", "--mount", "sh", "-c", ON_A_SMALL_DISK, made.state)
 
-    with moving(tmp_path, before=on_a_small_disk) as made, Client(made.door) as client:
+    with moving(tmp_path, before=on_a_small_disk) as made:
         inside = Path(f"/proc/{made.met.pid}/root{made.state}")
         made.start(WIDE)
         until(lambda: made.share == 25, 10)
@@ -211,4 +226,3 @@ def test_a_disk_that_is_full_or_read_only_stops_what_goes_on_and_nothing_else(tm
         with read_only(made):
             refuses_to_go_on(made)
         until(lambda: on_disk(made) == "back", 10)
-    assert client.failed == 0, client.faults

@@ -58,10 +58,14 @@ def approved(state: CutoverState) -> float:
     return STEPS[state.progress.step]
 
 
+def place_of(state: CutoverState) -> tuple[Phase, int]:
+    return state.progress.phase, state.progress.step
+
+
 def live(made: Moving, chance: random.Random) -> None:
     """Let it move until the moment of the power cut; its share is never above what was written."""
     around_step = chance.random() < 0.5
-    step, until_s = kept(made).progress.step, time.monotonic() + chance.uniform(0, LIFE_MOST_S)
+    place, until_s = place_of(kept(made)), time.monotonic() + chance.uniform(0, LIFE_MOST_S)
     if around_step:
         until_s = time.monotonic() + STEP_MOST_S
     while time.monotonic() < until_s:
@@ -69,7 +73,7 @@ def live(made: Moving, chance: random.Random) -> None:
         share = made.share
         state = kept(made)
         assert share <= approved(state)
-        if around_step and state.progress.step != step:
+        if around_step and place_of(state) != place:
             break
         time.sleep(0.02)
     if around_step:
@@ -99,9 +103,9 @@ def test_it_is_never_further_than_was_written_after_a_power_cut(
                 live(made, chance)
                 killed = time.monotonic()
                 made.met.kill()
-            assert not [fault for at, fault in client.moments if at < killed], client.faults
+            assert not [fault for _, seen, fault in client.moments if seen < killed], client.faults
             written = kept(made)
-            seen.add((written.progress.phase, written.progress.step))
+            seen.add(place_of(written))
             made.met.spawn()
             made.met.await_ready()
             told = made.told()

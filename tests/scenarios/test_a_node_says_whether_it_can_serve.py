@@ -31,28 +31,32 @@ def status(node: Node) -> tuple[int, str]:
 def test_a_node_says_whether_it_can_serve(pair: Pair) -> None:
     edges = (pair.met, pair.kent)
     for edge in edges:
-        until(lambda edge=edge: status(edge)[0] == 0, 10, f"{edge} is ready")
+        until(lambda edge=edge: edge.status().condition == "ready", 10, f"{edge} is ready")
+        assert status(edge)[0] == 0
         assert edge.asked("/readyz") == (200, "ok\n")
     lost = pair.used()
     lost.kill()
     for edge in edges:
-        until(lambda edge=edge: status(edge)[0] == 4, 10, f"{edge} is degraded")
+        until(lambda edge=edge: edge.status().condition == "degraded", 10, f"{edge} is degraded")
         code, text = edge.asked("/readyz")
         assert (code, text.splitlines()[0]) == (200, "degraded")
-        told = status(edge)[1]
+        code, told = status(edge)
+        assert code == 4
         assert ", degraded, up for" in told
         assert f"! The link to {lost.dotted} over internet is " in told
         assert edge.metrics()["ready"] == edge.metrics()["degraded"] == 1
     next(relay for relay in pair.relays if relay is not lost).kill()
     for edge in edges:
-        until(lambda edge=edge: status(edge)[0] == 3, 10, f"{edge} fails")
+        until(lambda edge=edge: edge.status().condition == "failing", 10, f"{edge} fails")
+        assert status(edge)[0] == 3
         code, text = edge.asked("/readyz")
         assert (code, text.splitlines()[0]) == (503, "failing")
         assert edge.metrics()["ready"] == edge.metrics()["degraded"] == 0
     for relay in pair.relays:
         relay.start()
     for edge in edges:
-        until(lambda edge=edge: status(edge)[0] == 0, 30, f"{edge} is ready again")
+        until(lambda edge=edge: edge.status().condition == "ready", 30, f"{edge} is ready again")
+        assert status(edge)[0] == 0
 
 
 def test_two_processes_under_one_name_are_told_at_both_and_at_their_relays(pair: Pair) -> None:
@@ -77,4 +81,4 @@ def test_two_processes_under_one_name_are_told_at_both_and_at_their_relays(pair:
     finally:
         twin.kill()
     for node in (kent, *pair.relays):
-        until(lambda node=node: status(node)[0] == 0, 30, f"{node} is ready again")
+        until(lambda node=node: node.status().condition == "ready", 30, f"{node} is ready again")

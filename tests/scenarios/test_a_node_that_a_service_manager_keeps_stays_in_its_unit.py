@@ -17,19 +17,29 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.kit.echo_witness import received
-from tests.scenarios.kit.nodes import PCGRELAY, Node
+from tests.scenarios.kit.nodes import HOST, PCGRELAY, Node, Stage
 from tests.scenarios.kit.reload_setup import Scene, applications, scene
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
 
 OUTSIDE = ("unshare", "--pid", "--fork")
+UPGRADE = ("upgrade",)
+WAYS = (UPGRADE, ("run", "--take-over"))
 
 
 @pytest.fixture
 def realm(tmp_path: Path) -> Iterator[Scene]:
     with scene(tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Iterator[Node]:
+    """One that has no neighbour, and does not run yet."""
+    with Stage(tmp_path) as stage:
+        yield stage.relay("relay-1", listens=[f"{HOST}:{free_port()}"])
 
 
 class ServiceManager:
@@ -65,15 +75,15 @@ def outside(node: Node, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def refused(node: Node) -> None:
-    pid = node.pid
-    for arguments in (("upgrade",), ("run", "--take-over")):
+def refused(node: Node, *ways: tuple[str, ...]) -> None:
+    pid, since = node.pid, node.moment()
+    for arguments in ways:
         done = outside(node, *arguments)
         assert (done.returncode, done.stdout) == (1, "")
         assert "this node is kept by " in done.stderr
         assert "systemctl reload " in done.stderr
         assert len(done.stderr.splitlines()) == 1
-    assert "this node is kept by " in node.await_log("handover.failed")["reason"]
+    assert "this node is kept by " in node.await_log("handover.failed", after=since)["reason"]
     assert (node.pid, node.running) == (pid, True)
 
 
@@ -86,7 +96,7 @@ def test_from_outside_it_is_refused_and_from_within_the_manager_is_told(realm: S
     realm.stage.await_well()
     with socket.create_connection(realm.door, 10) as sock, applications(realm.door, 2):
         sock.settimeout(10)
-        refused(node)
+        refused(node, *WAYS)
         # Twice: what the first process knows of its manager is no word of the command's environment.
         for _ in range(2):
             old = node.pid
@@ -94,19 +104,17 @@ def test_from_outside_it_is_refused_and_from_within_the_manager_is_told(realm: S
             assert node.upgrade().returncode == 0
             wanted = {(old, f"MAINPID={node.pid}"), (node.pid, "READY=1")}
             until(lambda wanted=wanted: wanted <= set(manager.listen()), what="the manager is told")
-            refused(node)
+            refused(node, UPGRADE)
         sock.sendall(b"after!")
         assert received(sock, 6) == b"after!"
     node.stop()
     until(lambda: (node.pid, "STOPPING=1") in manager.listen())
 
 
-def test_one_that_was_executed_by_a_manager_knows_it_without_a_socket(realm: Scene) -> None:
-    node = realm.met
-    node.stop()
-    node.prefix = ("sh", "-c", 'SYSTEMD_EXEC_PID=$$ exec "$@"', "sh")
-    node.start()
-    refused(node)
+def test_one_that_was_executed_by_a_manager_knows_it_without_a_socket(relay: Node) -> None:
+    relay.prefix = ("sh", "-c", 'SYSTEMD_EXEC_PID=$$ exec "$@"', "sh")
+    relay.start()
+    refused(relay, *WAYS)
 
 
 @pytest.mark.parametrize(
@@ -114,12 +122,10 @@ def test_one_that_was_executed_by_a_manager_knows_it_without_a_socket(realm: Sce
     [((), (), 30_000), (("--drain", "7"), (), 7_000), (("--drain", "7"), ("--drain", "3"), 3_000)],
 )
 def test_it_drains_as_the_process_before(
-    realm: Scene, started: tuple[str, ...], asked: tuple[str, ...], milliseconds: int
+    relay: Node, started: tuple[str, ...], asked: tuple[str, ...], milliseconds: int
 ) -> None:
-    node = realm.relays[0]
-    node.stop()
-    node.start(*started)
-    assert node.upgrade(*asked).returncode == 0
-    assert node.upgrade().returncode == 0
-    os.kill(node.pid, signal.SIGTERM)
-    assert node.await_log("node.draining")["milliseconds"] == milliseconds
+    relay.start(*started)
+    assert relay.upgrade(*asked).returncode == 0
+    assert relay.upgrade().returncode == 0
+    os.kill(relay.pid, signal.SIGTERM)
+    assert relay.await_log("node.draining")["milliseconds"] == milliseconds

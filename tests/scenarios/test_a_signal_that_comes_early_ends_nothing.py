@@ -63,8 +63,9 @@ def test_a_node_that_starts_comes_up_and_takes_what_it_was_asked_for_then(realm:
     node.prefix = ()
     realm.stage.await_well()
     with applications(realm.door, 1):
+        since = node.moment()
         os.kill(node.pid, signal.SIGHUP)
-        until(lambda: len(node.log("config.reloaded")) >= 2)
+        node.await_log("config.reloaded", after=since)
     assert node.stop() == 0
 
 

@@ -45,14 +45,16 @@ def refused(line: Line, service: str, code: str, cause: str) -> float:
     """Connect, be refused, and find why in the logs and counters of both edges; answer how long the refusal took."""
     counted = line.exporter.status().refusals.get(f"stream_{cause}", 0)
     counted_near = line.importer.status().refusals.get(f"stream_{code}", 0)
+    since, since_near = line.exporter.moment(), line.importer.moment()
     seconds = refused_after(line.door(service))
     common = {"service": line.services[service].full_name, "code": code}
-    line.exporter.await_log("stream.refused", direction="export", cause=cause, **common)
-    line.importer.await_log("stream.refused", direction="import", cause="far-reset", remote=True, **common)
+    line.exporter.await_log("stream.refused", after=since, direction="export", cause=cause, **common)
+    told = {"direction": "import", "cause": "far-reset", "remote": True}
+    line.importer.await_log("stream.refused", after=since_near, **told, **common)
     until(lambda: line.exporter.status().refusals.get(f"stream_{cause}") == counted + 1)
     until(lambda: line.importer.status().refusals.get(f"stream_{code}") == counted_near + 1)
     assert line.exporter.metrics()[f'refused_total{{reason="stream_{cause}"}}'] == counted + 1
-    assert line.exporter.service(service).refused_total > 0
+    until(lambda: line.exporter.service(service).refused_total > 0)
     line.await_quiet()
     return seconds
 

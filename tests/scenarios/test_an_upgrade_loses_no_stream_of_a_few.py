@@ -97,8 +97,9 @@ def test_commands_go_to_the_new_process(realm: Scene) -> None:
     assert command("reload", "-c", node.config).returncode == 0
     realm.stage.await_well()
     assert command("status", "-c", node.config).returncode == 0
+    since = node.moment()
     os.kill(node.pid, signal.SIGHUP)
-    node.await_log("config.reloaded")
+    node.await_log("config.reloaded", after=since)
     assert node.output.count("is ready") == 1
     assert node.stop() == 0
     assert node.output.count("is ready") == 2

@@ -17,6 +17,7 @@ import pytest
 
 from pcgrelay.daemon.handover.channel import Channel, ChannelBroken, Offer, Ready, Refusal, State, Taken, handover_path
 from pcgrelay.daemon.handover.memfd import make_record
+from tests.scenarios.kit.demo_nodes import short_folder
 from tests.scenarios.kit.echo_witness import received
 from tests.scenarios.kit.nodes import MET, Node
 from tests.scenarios.kit.reload_setup import Scene, applications, command, is_open, reload, scene
@@ -186,19 +187,26 @@ def test_a_port_for_links_that_goes_beside_a_new_process_that_hangs_is_closed_al
         assert is_open((host, int(port)))
 
 
-def test_only_the_user_of_the_node_may_ask(realm: Scene) -> None:
-    node = realm.met
+@pytest.fixture
+def open_realm() -> Iterator[Scene]:
+    """In a folder that everybody may enter. Pytest's own is closed to others again by any run that begins."""
+    with short_folder() as folder:
+        folder.chmod(0o755)
+        with scene(folder) as made:
+            yield made
+
+
+def test_only_the_user_of_the_node_may_ask(open_realm: Scene) -> None:
+    node = open_realm.met
     path = handover_path(node.admin)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     if os.geteuid() != 0:
         pytest.skip("only root can be another user")
     path.chmod(0o666)
-    for folder in path.parents[:-1]:
-        folder.chmod(folder.stat().st_mode | 0o055)
     code = (
         f"import socket; s = socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect({str(path)!r}); print(s.recv(9))"
     )
-    with undisturbed(realm, node):
+    with undisturbed(open_realm, node):
         done = subprocess.run(
             ["/usr/bin/python3", "-c", code], user=65534, capture_output=True, text=True, timeout=20, check=False
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from pcgrelay.admin.answers import EXPLAIN_PATH
 from tests.scenarios.kit.echo_witness import Echo, host_port
 from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Address, Node, Stage
+from tests.scenarios.kit.reload_setup import explained
 from tests.scenarios.kit.socket_steps import connect
 from tests.support.ports import free_port
 from tests.support.waiting import until
@@ -53,11 +52,7 @@ class Pair:
         return {route.exporter: route.state for route in self.met.service("echo").routes}
 
     def explained(self) -> dict[str, Any]:
-        """What `explain` is answered. The command itself may take longer to start than what is looked for lasts."""
-        code, text = self.met.asked(f"{EXPLAIN_PATH}?subject=echo@{KENT}")
-        assert code == 200, text
-        answer: dict[str, Any] = json.loads(text)
-        return answer
+        return explained(self.met, f"echo@{KENT}")
 
     def why_not(self, edge: Node) -> str:
         """Why nothing new goes to an edge; empty if it does, or if nothing is known of it."""

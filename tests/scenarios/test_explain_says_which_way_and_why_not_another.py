@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.scenarios.kit.nodes import Node
-from tests.scenarios.kit.reload_setup import Scene, command, reload, scene
+from tests.scenarios.kit.reload_setup import Scene, command, explained, reload, scene
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.tier_test
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.tier_test
 @pytest.fixture(scope="module")
 def realm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with scene(tmp_path_factory.mktemp("explain"), relays=2) as made:
-        until(lambda: len(asked(made.met, f"echo@{made.kent.organisation}")["ways"]) == 2, 5)
+        until(lambda: len(explained(made.met, f"echo@{made.kent.organisation}")["ways"]) == 2, 5)
         yield made
 
 
@@ -30,9 +30,14 @@ def asked(node: Node, subject: str, code: int = 0) -> dict[str, Any]:
     return answer
 
 
+def is_settled(realm: Scene, service: str) -> bool:
+    first, second = explained(realm.met, service)["ways"]
+    return bool(first["chosen"] and first["health"] == "ok" and second["why_not"].startswith("no better than"))
+
+
 def test_an_import(realm: Scene) -> None:
     service = f"echo@{realm.kent.organisation}"
-    until(lambda: asked(realm.met, service)["ways"][0]["health"] == "ok", 5)
+    until(lambda: is_settled(realm, service), 10, "both ways are well, and one was chosen")
     answer = asked(realm.met, service)
     used = realm.relay_used()
     chosen, other = answer["ways"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from tests.scenarios.kit.echo_witness import Echo, Witness, host_port
 from tests.scenarios.kit.narrow_wire import NarrowWire
 from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, Node, Stage, frozen
-from tests.scenarios.kit.reload_setup import command
+from tests.scenarios.kit.reload_setup import explained
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
@@ -29,8 +28,7 @@ def export(port: int) -> dict[str, object]:
 
 def ways(node: Node, edge: Node) -> list[dict[str, Any]]:
     """The ways to an edge that a relay explains."""
-    answer: dict[str, Any] = json.loads(command("explain", edge.dotted, "-c", node.config, "--json").stdout)
-    return list(answer["ways"])
+    return list(explained(node, edge.dotted)["ways"])
 
 
 def leading(node: Node) -> str:

@@ -115,9 +115,10 @@ def test_the_control_connection_is_lost(pair: Pair, figure: Callable[[str], None
     with disturbed(pair, figure, "control lost", moves=False) as relay:
         port = pair.ports[relay.name]["met-1"]
         control, _ = control_and_lanes(port)
+        cut = pair.met.moment()
         pair.network.reset(control, port)
         # Nothing is said on it but a beat now and then.
-        pair.met.await_log("link.control_lost", 12.0, peer=relay.dotted)
+        pair.met.await_log("link.control_lost", 12.0, cut, peer=relay.dotted)
 
 
 def test_a_relay_is_frozen_and_thaws(pair: Pair, figure: Callable[[str], None]) -> None:
@@ -132,10 +133,10 @@ def test_the_only_relay_restarts(pair: Pair, figure: Callable[[str], None]) -> N
     with flowing(pair.door, pair.target, pace_bytes=PACE) as streams:
         relay = pair.used()
         pair.unused().kill()
-        since = time.monotonic()
+        since, killed = time.monotonic(), pair.met.moment()
         relay.kill()
         relay.start()
-        pair.met.await_log("session.resumed", 30)
+        pair.met.await_log("session.resumed", 30, killed)
         for stream in streams:
             stream.check()
         figure(f"restarted: no byte came for {max(s.longest_pause_s(since) for s in streams):.1f} s")

@@ -9,12 +9,19 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+STEP_MOST_S = 0.05
+
+
 def until(true: Callable[[], T], seconds: float = 20.0, what: str = "", step_s: float = 0.01) -> T:
-    """Wait until something is so, and answer it; AssertionError after so many seconds."""
+    """Wait until something is so, and answer it; AssertionError after so many seconds.
+
+    What has not come after some looks is looked for less often, for a look is work for whoever is looked at.
+    """
     deadline = time.monotonic() + seconds
     while not (found := true()):
         assert time.monotonic() < deadline, f"within {seconds:g} s it never came true: {what or true}"
         time.sleep(step_s)
+        step_s = max(step_s, min(1.1 * step_s, STEP_MOST_S))
     return found
 
 

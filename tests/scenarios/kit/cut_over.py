@@ -164,7 +164,7 @@ class Client:
         self.faults: list[str] = []
         self.failed = 0
         self.cut = 0
-        self.moments: list[tuple[float, str]] = []  # when each of them was seen
+        self.moments: list[tuple[float, float, str]] = []  # when that connection began, and when it was seen
         self.slowest_s = 0.0
         self.last: deque[tuple[float, bytes]] = deque(maxlen=200_000)
         self.slow: deque[float] = deque(maxlen=10_000)  # when each began that took SLOW_S
@@ -189,7 +189,7 @@ class Client:
                     self.faults.append(f"{type(error).__name__}: {error}, after {said!r}")
                     self.failed += len(said) < 4
                     self.cut += len(said) == 4
-                    self.moments.append((time.monotonic(), self.faults[-1]))
+                    self.moments.append((began, time.monotonic(), self.faults[-1]))
                 continue
             with self._lock:
                 self.answers[said] += 1
@@ -210,6 +210,11 @@ class Client:
         """Who answered connections that began after a moment of the monotonic clock."""
         with self._lock:
             return Counter(said for began, said in self.last if began >= moment)
+
+    def faults_beside(self, first: float, last: float) -> list[str]:
+        """What went wrong with connections, but for those that were open at some time between two moments."""
+        with self._lock:
+            return [what for began, seen, what in self.moments if seen < first or began > last]
 
     def first_slow(self, moment: float) -> float | None:
         """When the first connection since a moment began that took SLOW_S."""

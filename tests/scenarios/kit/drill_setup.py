@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
+from pcgrelay.admin.drill_answers import DRILL_PATH
 from tests.scenarios.kit.echo_witness import Echo, host_port
 from tests.scenarios.kit.nodes import HOST, KENT, PCGRELAY, Address, Node, Stage
 from tests.scenarios.kit.reload_setup import Scene, command
@@ -200,7 +201,10 @@ class Realm:
                 process.wait(60)
 
     def listed(self) -> dict[str, Any]:
-        listed: dict[str, Any] = json.loads(self.drill("list", "--json").stdout)
+        """What `drill list` is answered."""
+        code, text = self.met.asked(DRILL_PATH)
+        assert code == 200, text
+        listed: dict[str, Any] = json.loads(text)
         return listed
 
     def shares(self) -> dict[str, float]:

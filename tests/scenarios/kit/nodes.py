@@ -42,6 +42,14 @@ Address = tuple[str, int]
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A place in a node's log: how many lines the process of that start had written."""
+
+    start: int
+    lines: int
+
+
+@dataclass(frozen=True)
 class Memory:
     """Memory of one process: its share of what is mapped, and all that is resident."""
 
@@ -90,6 +98,8 @@ class Node:
         self.prefix: tuple[str | Path, ...] = ()  # what runs the command, if it does not run by itself
         self.environment: dict[str, str] = {}
         self._starts = 0
+        # What was read of which log so far, and its lines: waits look again and again, and most of it is as it was.
+        self._read: tuple[Path | None, int, tuple[dict[str, Any], ...]] = (None, 0, ())
 
     def __repr__(self) -> str:
         return self.dotted
@@ -197,19 +207,40 @@ class Node:
     def log_text(self) -> str:
         return self.log_path.read_text()
 
-    def log(self, event: str = "", **fields: object) -> list[dict[str, Any]]:
-        """Lines of the log since the start, of that event and with those fields."""
-        # The last line may be half written; it counts the next time.
-        lines = self.log_text.splitlines(keepends=True)
-        records = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
+    def log(self, event: str = "", /, after: Moment | None = None, **fields: object) -> list[dict[str, Any]]:
+        """Lines of the log since the start, or after a moment, of that event and with those fields."""
+        skipped = after.lines if after is not None and after.start == self._starts else 0
         return [
-            record for record in records if (not event or record["event"] == event) and fields.items() <= record.items()
+            line
+            for line in self._lines()[skipped:]
+            if (not event or line["event"] == event) and fields.items() <= line.items()
         ]
 
-    def await_log(self, event: str, /, seconds: float = START_S, **fields: object) -> dict[str, Any]:
-        """The last such line, as soon as there is one."""
+    def moment(self) -> Moment:
+        """Now. What comes later is told by it from what was written before."""
+        return Moment(self._starts, len(self._lines()))
+
+    def _lines(self) -> tuple[dict[str, Any], ...]:
+        """All whole lines that are records. The last one may be half written; it counts the next time."""
+        path, at, lines = self._read
+        if path != self.log_path:
+            path, at, lines = self.log_path, 0, ()
+        with path.open("rb") as log:
+            log.seek(at)
+            fresh = log.read()
+        whole = fresh[: fresh.rfind(b"\n") + 1]
+        if whole:
+            lines = (*lines, *(json.loads(line) for line in whole.splitlines() if line.startswith(b"{")))
+            # At once, for several threads may wait for lines of one node.
+            self._read = (path, at + len(whole), lines)
+        return lines
+
+    def await_log(
+        self, event: str, /, seconds: float = START_S, after: Moment | None = None, **fields: object
+    ) -> dict[str, Any]:
+        """The last such line, as soon as there is one. after: what was written before that moment does not count."""
         deadline = time.monotonic() + seconds
-        while not (found := self.log(event, **fields)):
+        while not (found := self.log(event, after, **fields)):
             last = "".join(self.log_text.splitlines(keepends=True)[-20:])
             assert time.monotonic() < deadline, f"{self} never logged {event} {fields}; its last lines are:\n{last}"
             time.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pcgrelay.admin.answers import RELOAD_PATH, ReloadAnswer
+from pcgrelay.admin.answers import EXPLAIN_PATH, RELOAD_PATH, ReloadAnswer
 from pcgrelay.admin.client import ask
 from tests.scenarios.kit.echo_witness import Echo, Witness, host_port
 from tests.scenarios.kit.nodes import HOST, HUB, KENT, MET, PCGRELAY, Address, Node, Stage
@@ -112,6 +113,14 @@ def is_open(address: Address) -> bool:
 
 def reload(node: Node) -> ReloadAnswer:
     return ask(node.admin, "POST", RELOAD_PATH, ReloadAnswer, 30.0)
+
+
+def explained(node: Node, subject: str) -> dict[str, Any]:
+    """What `explain` is answered. The command itself takes longer to start than some of what is looked for lasts."""
+    code, text = node.asked(f"{EXPLAIN_PATH}?subject={subject}")
+    assert code == 200, text
+    answer: dict[str, Any] = json.loads(text)
+    return answer
 
 
 def reload_by_signal(node: Node) -> None:
