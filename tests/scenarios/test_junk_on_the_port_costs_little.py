@@ -78,9 +78,11 @@ def test_a_first_byte_that_means_nothing(battle: Battle, victim: str) -> None:
     for first in sorted(set(range(256)) - {0x16, 0x50}):
         answer, took_s = closed_after(battle.ports[victim], bytes([first]) + b"junk" * 10)
         assert (answer, took_s < 1) == (b"", True), first
+    more = {"admission_unsupported": 1, "unknown_first_byte": 253}
+    for word, count in more.items():
+        await_more(node, word, before, count)
     after = counts(node)
-    assert after["admission_unsupported"] - before.get("admission_unsupported", 0) == 1
-    assert after["unknown_first_byte"] - before.get("unknown_first_byte", 0) == 253
+    assert {word: after[word] - before.get(word, 0) for word in more} == more
     assert node.log("handshake.refused", reason="admission_unsupported")
     # A flood of one kind is one line now and then, and the line says how many there were.
     assert len(node.log("handshake.refused", reason="unknown_first_byte")) < 20
